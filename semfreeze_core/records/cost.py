@@ -1,0 +1,56 @@
+"""What one training step, and a whole run, costs."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class StepFlop:
+    """FLOP of one training step (a multiply-add is two), by what they are spent on."""
+
+    forward: int
+    activation_gradient: int
+    weight_gradient: int
+    recompute: int = 0
+
+    @property
+    def total(self) -> int:
+        return self.forward + self.activation_gradient + self.weight_gradient + self.recompute
+
+
+@dataclass(frozen=True)
+class TrainingBytes:
+    """Projected device memory in bytes, by part. `activations` is None when the layer's formula is not known."""
+
+    weights: int
+    gradients: int
+    optimizer: int
+    activations: int | None
+    logits: int
+
+    @property
+    def total(self) -> int | None:
+        """Sum of the parts (None when one is unknown): an upper projection, as not all live at one moment."""
+        if self.activations is None:
+            return None
+        return self.weights + self.gradients + self.optimizer + self.activations + self.logits
+
+
+@dataclass(frozen=True)
+class DepthCost:
+    """The price of one freeze depth.
+
+    Attributes:
+        freeze_depth: k.
+        step_flop: the first, uncached step.
+        flop: the whole run, cache pass included.
+        bytes: device memory.
+        relative_flop: flop over that of full finetuning with the same head and loss and no cache.
+        relative_bytes: bytes.total over that of full finetuning, or None when unknown.
+    """
+
+    freeze_depth: int
+    step_flop: StepFlop
+    flop: int
+    bytes: TrainingBytes
+    relative_flop: float
+    relative_bytes: float | None

@@ -1,0 +1,91 @@
+"""The manifest of a run folder: what was read, on what, how, and which files hold it."""
+
+from typing import Literal
+
+from semfreeze_core.records.model import ModelIdentity, ModelShape, ParameterNames
+from semfreeze_core.records.provenance import Document, Provenance
+
+SCHEMA_VERSION = 1
+
+
+class ModelEntry(Document):
+    """The model read."""
+
+    identity: ModelIdentity
+    shape: ModelShape
+    names: ParameterNames
+    dtype: str
+    device: str
+    logits_error: float
+    real_vocab_rows: int
+    padded_vocab_rows: int
+    new_tokens_used: int
+
+
+class DataEntry(Document):
+    """The examples read.
+
+    `mapping` holds the field names actually used; `tokens_digest` is the sha256 of ids and masks.
+    """
+
+    source: str
+    file_digest: str | None
+    split: str | None
+    mapping: dict[str, str | None]
+    n_rows: int
+    n_usable: int
+    n_examples: int
+    n_labels: int | None
+    n_tokens: int
+    n_supervised_tokens: int
+    n_positions_read: int
+    n_truncated: int
+    n_too_long: int
+    max_length: int
+    tokens_digest: str
+
+
+class ReadingSettings(Document):
+    """What the user chose."""
+
+    examples: int
+    positions: int
+    add_eos: bool
+    metrics: list[str]
+    seed: int
+    max_length: int | None
+    display_positions: int
+
+
+class ExtractionEntry(Document):
+    """What the reading took.
+
+    Seconds are wall time of the forward passes with all deviations and the label null on; the task null's extra passes
+    are `task_null_seconds`. `peak_bytes` is the CUDA allocator's peak on a GPU, else the process's resident peak.
+    """
+
+    seconds: float
+    tokens: int
+    tokens_per_second: float
+    task_null_seconds: float
+    task_null_tokens: int
+    peak_bytes: int
+    peak_kind: Literal["cuda allocator", "process resident"]
+    batch_halvings: int
+
+
+class RunManifest(Document):
+    """Everything about a run except its arrays; `files` holds the sha256 of each."""
+
+    schema_version: int = SCHEMA_VERSION
+    kind: Literal["semfreeze run"] = "semfreeze run"
+    model: ModelEntry
+    data: DataEntry
+    settings: ReadingSettings
+    extraction: ExtractionEntry
+    task_null_reason: str
+    notes: list[str]
+    warnings: list[str]
+    display_note: str
+    provenance: Provenance
+    files: dict[str, str]

@@ -1,0 +1,39 @@
+"""A finished reading, in memory."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import pandas as pd
+
+from semfreeze_core.records.display import DisplaySample
+from semfreeze_core.records.manifest import RunManifest
+from semfreeze_core.records.model import ModelShape
+from semfreeze_core.records.trace import SwappedPairs, TransitionTrace
+
+
+@dataclass(frozen=True)
+class Run:
+    """What `analyze` produces and everything else starts from.
+
+    Attributes:
+        manifest: what was read, on what, how.
+        traces: one for each metric.
+        pairs: the task null's pairs, one for each metric.
+        examples: a row for each example, in the order of the traces' rows: row, label, prompt, completion, tokens,
+            supervised, read, truncated.
+        display: the display sample.
+    """
+
+    manifest: RunManifest
+    traces: dict[str, TransitionTrace]
+    pairs: dict[str, SwappedPairs]
+    examples: pd.DataFrame
+    display: DisplaySample
+
+    @cached_property
+    def shape(self) -> ModelShape:
+        return self.manifest.model.shape
+
+    @property
+    def n_examples(self) -> int:
+        return len(self.examples)

@@ -1,0 +1,158 @@
+"""Where semfreeze keeps things on disk, and how it writes them: whole or not at all."""
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import platformdirs
+
+from semfreeze_core.errors import ResourceError, RunError
+
+
+def home() -> Path:
+    """Folder of everything semfreeze keeps: `SEMFREEZE_HOME`, else the platform's data folder."""
+    override = os.environ.get("SEMFREEZE_HOME")
+    return Path(override).expanduser() if override else Path(platformdirs.user_data_dir("semfreeze", appauthor=False))
+
+
+def cache_folder() -> Path:
+    """Folder of what can be made again (converted models): below `SEMFREEZE_HOME`, else the platform's cache."""
+    if os.environ.get("SEMFREEZE_HOME"):
+        return home() / "cache"
+    return Path(platformdirs.user_cache_dir("semfreeze", appauthor=False))
+
+
+def runs_folder() -> Path:
+    """Folder of the named runs."""
+    return home() / "runs"
+
+
+@contextmanager
+def disk_errors(target: Path) -> Iterator[None]:
+    """Turn the operating system's write errors on `target` into one clear message."""
+    try:
+        yield
+    except Exception as error:
+        # ENOSPC, EDQUOT; safetensors says it in words
+        if getattr(error, "errno", None) in (28, 122) or "(os error 28)" in str(error):
+            free = shutil.disk_usage(_existing_parent(target)).free
+            raise ResourceError(
+                f"The disk is full: {target} could not be written ({free / 2**20:.0f} MiB free). "
+                "Nothing was kept; make room, or choose another place with --out or SEMFREEZE_HOME."
+            ) from error
+        if isinstance(error, PermissionError) or (isinstance(error, OSError) and error.errno == 30):  # EROFS
+            raise RunError(f"{target} cannot be written: {error.strerror}. Choose another place with --out.") from error
+        if isinstance(error, NotADirectoryError | IsADirectoryError | FileExistsError):
+            raise RunError(f"{target} cannot be written: {error.strerror}; something stands in its path.") from error
+        raise
+
+
+def _existing_parent(path: Path) -> Path:
+    return next(p for p in (path, *path.absolute().parents) if p.exists())
+
+
+def write_atomically(path: Path, content: bytes | str) -> None:
+    """Write `content` to `path` so that a reader sees the old file or the whole new one, never a part."""
+    data = content.encode() if isinstance(content, str) else content
+    with disk_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            Path(temporary).chmod(0o666 & ~_umask())  # mkstemp lets nobody else read
+            os.replace(temporary, path)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+
+
+@contextmanager
+def new_folder(target: Path, *, overwrite: bool = False) -> Iterator[Path]:
+    """Yield an empty folder that becomes `target` when the block ends well, and vanishes when it does not.
+
+    An interrupted writer therefore never leaves something that looks whole. With `overwrite` the old folder is
+    replaced only after the new one is complete.
+
+    Raises:
+        RunError: `target` exists and `overwrite` is False, or it cannot be written.
+        ResourceError: the disk is full.
+    """
+    require_free(target, overwrite=overwrite)
+    with disk_errors(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        partial = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}.partial-"))
+        try:
+            yield partial
+            partial.chmod(0o777 & ~_umask())
+            if target.exists():
+                require_free(target, overwrite=overwrite)  # somebody else may have been faster
+                old = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}.old-"))
+                os.replace(target, old / target.name)
+                try:
+                    os.replace(partial, target)
+                except BaseException:
+                    os.replace(old / target.name, target)
+                    raise
+                finally:
+                    shutil.rmtree(old, ignore_errors=True)
+            else:
+                os.replace(partial, target)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+
+
+def require_free(target: Path, *, overwrite: bool) -> None:
+    """Refuse to go on when `target` is already there; only a finished run may be overwritten.
+
+    Raises:
+        RunError: naming what stands there and the way out.
+    """
+    if not target.exists():
+        return
+    if not target.is_dir():
+        raise RunError(f"{target} is a file; a run is a folder. Choose another --out.")
+    if not overwrite:
+        raise RunError(f"{target} already exists. Choose another --out, or replace it with --overwrite.")
+    if any(target.iterdir()) and not (target / "manifest.json").exists():
+        raise RunError(f"{target} is not a run folder (no manifest.json), so --overwrite will not replace it.")
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def digest(value: Any) -> str:
+    """Sha256 of a JSON-able value, keys sorted."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
+
+
+def folder_bytes(folder: Path) -> int:
+    """Disk use of a folder, in bytes, links not followed."""
+    return sum(p.lstat().st_size for p in folder.rglob("*") if not p.is_dir()) if folder.exists() else 0
+
+
+def cache_entries() -> list[Path]:
+    """The folders in the cache that can be cleared, in order: one below each kind."""
+    folder = cache_folder()
+    return sorted(p for kind in folder.glob("*") if kind.is_dir() for p in kind.iterdir() if p.is_dir())
+
+
+def clear_cache() -> int:
+    """Delete the cache's entries; returns the bytes freed."""
+    entries = cache_entries()
+    size = sum(folder_bytes(e) for e in entries)
+    for entry in entries:
+        with disk_errors(entry):
+            shutil.rmtree(entry)
+    return size
