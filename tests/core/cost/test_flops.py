@@ -1,0 +1,274 @@
+"""FLOP against hand-computed cases, against torch's own counter to the unit, and against limits and identities."""
+
+from dataclasses import replace
+from itertools import product
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch.utils.flop_counter import FlopCounterMode
+
+from semfreeze_core.cost import run_flop, step_flop
+from semfreeze_core.errors import PlanError
+from semfreeze_core.records.model import ModelShape
+from semfreeze_core.records.training import TrainableParts, TrainingSetup
+from tests.core.tiny_models import FAMILIES, build_tiny, find_pieces, set_trainable
+
+N_LAYERS = 3
+SETUP = TrainingSetup(batch_size=2, sequence_length=5, train_examples=7, steps=10)
+SUPERVISED_ONLY = TrainingSetup(batch_size=2, sequence_length=5, supervised_fraction=0.3, loss="supervised-only")
+
+# T = 10 tokens. Layer 0: C = 2 * 10 * 100 = 2000, layer 1: C = 2 * 10 * 50 = 1000; A = 4 * 10 * 5 * 4 = 800;
+# head: U = 2 * 10 * 20 = 400.
+TWO_LAYERS = ModelShape(
+    n_layers=2,
+    d_model=4,
+    vocab_rows=5,
+    tied=False,
+    n_heads=2,
+    n_kv_heads=1,
+    head_dim=2,
+    mlp_width=6,
+    layer_kind="other",
+    layer_linear_weights=(100, 50),
+    layer_parameters=(108, 58),
+    embedding_parameters=20,
+    final_norm_parameters=4,
+    head_parameters=20,
+    head_linear_weights=20,
+    max_positions=None,
+)
+
+
+def parts_from(k, n_layers=N_LAYERS, embeddings=False, final_norm=True, head=False):
+    return TrainableParts(tuple(i >= k for i in range(n_layers)), embeddings, final_norm, head)
+
+
+def all_parts(n_layers):
+    """Every selection of layers, embeddings, final norm and head: prefixes, gaps, everything and nothing."""
+    for flags in product((False, True), repeat=n_layers + 3):
+        yield TrainableParts(flags[:n_layers], *flags[n_layers:])
+
+
+def large_shape(n_layers=10, layer_weights=1_000_000, head_weights=1, query_width=1):
+    """A model whose FLOP are dominated by what the test asks for."""
+    return ModelShape(
+        n_layers=n_layers,
+        d_model=1,
+        vocab_rows=head_weights,
+        tied=False,
+        n_heads=1,
+        n_kv_heads=1,
+        head_dim=query_width,
+        mlp_width=1,
+        layer_kind="other",
+        layer_linear_weights=(layer_weights,) * n_layers,
+        layer_parameters=(layer_weights,) * n_layers,
+        embedding_parameters=1,
+        final_norm_parameters=1,
+        head_parameters=head_weights,
+        head_linear_weights=head_weights,
+        max_positions=None,
+    )
+
+
+# By hand
+
+
+def test_step_flop_of_full_finetuning_is_the_hand_computed_sum():
+    step = step_flop(TWO_LAYERS, SETUP, TrainableParts((True, True), True, True, True))
+    assert step.forward == 2000 + 1000 + 2 * 800 + 400
+    assert step.activation_gradient == 2000 + 1000 + 2 * 2 * 800 + 400
+    assert step.weight_gradient == 2000 + 1000 + 400
+    assert step.total == 5000 + 6600 + 3400
+
+
+def test_step_flop_of_a_frozen_prefix_spends_only_the_forward_pass_on_it():
+    step = step_flop(TWO_LAYERS, SETUP, TrainableParts((False, True), False, True, False))
+    assert step.forward == 5000
+    assert step.activation_gradient == (1000 + 2 * 800) + 400
+    assert step.weight_gradient == 1000
+
+
+def test_step_flop_of_trained_embeddings_sends_the_gradient_through_frozen_layers():
+    step = step_flop(TWO_LAYERS, SETUP, TrainableParts((False, True), True, True, False))
+    assert step.activation_gradient == (2000 + 2 * 800) + (1000 + 2 * 800) + 400
+
+
+def test_step_flop_of_the_head_alone_needs_no_activation_gradient():
+    step = step_flop(TWO_LAYERS, SETUP, TrainableParts((False, False), False, False, True))
+    assert (step.activation_gradient, step.weight_gradient) == (0, 400)
+
+
+def test_step_flop_of_the_final_norm_alone_passes_back_through_the_head_only():
+    step = step_flop(TWO_LAYERS, SETUP, TrainableParts((False, False), False, True, False))
+    assert (step.activation_gradient, step.weight_gradient) == (400, 0)
+
+
+def test_step_flop_with_cached_states_starts_forward_at_the_freeze_depth():
+    parts = TrainableParts((False, True), False, True, False)
+    step, cached = step_flop(TWO_LAYERS, SETUP, parts), step_flop(TWO_LAYERS, SETUP, parts, cached=True)
+    assert cached.forward == (1000 + 800) + 400
+    assert (cached.activation_gradient, cached.weight_gradient) == (step.activation_gradient, step.weight_gradient)
+
+
+def test_step_flop_of_a_supervised_only_loss_counts_supervised_tokens_in_the_head():
+    # 0.3 of 10 tokens: the head costs 2 * 3 * 20 = 120 each way
+    step = step_flop(TWO_LAYERS, SUPERVISED_ONLY, TrainableParts((True, True), True, True, True))
+    assert (step.forward, step.activation_gradient, step.weight_gradient) == (4720, 6320, 3120)
+
+
+def test_step_flop_of_a_tied_model_trains_head_and_embedding_together():
+    tied = replace(TWO_LAYERS, tied=True, head_parameters=0)
+    either = [TrainableParts((False, True), *flags) for flags in ((True, True, False), (False, True, True))]
+    untied = step_flop(TWO_LAYERS, SETUP, TrainableParts((False, True), True, True, True))
+    assert [step_flop(tied, SETUP, parts) for parts in either] == [untied, untied]
+
+
+def test_step_flop_refuses_parts_of_another_model():
+    with pytest.raises(PlanError, match="3 layers, but the model has 2"):
+        step_flop(TWO_LAYERS, SETUP, parts_from(1))
+
+
+def test_step_flop_refuses_cached_states_below_trained_embeddings():
+    with pytest.raises(PlanError, match="embeddings"):
+        step_flop(TWO_LAYERS, SETUP, parts_from(1, n_layers=2, embeddings=True), cached=True)
+
+
+def test_run_flop_without_cache_is_steps_times_step():
+    # the step of test_step_flop_of_a_frozen_prefix, ten times
+    assert run_flop(TWO_LAYERS, SETUP, TrainableParts((False, True), False, True, False)) == 10 * (5000 + 3000 + 1000)
+
+
+@pytest.mark.parametrize(
+    ("steps", "expected"),
+    [
+        # an epoch of 7 examples is 4 steps; the prefix costs 2000 + 800 a step, the rest 2200 + 3000 + 1000
+        (10, 4 * 2800 + 10 * 6200),
+        (4, 4 * 2800 + 4 * 6200),
+        (3, 3 * 2800 + 3 * 6200),  # fewer examples met than there are
+    ],
+)
+def test_run_flop_with_cache_pays_the_prefix_once_for_each_example_met(steps, expected):
+    setup = replace(SETUP, steps=steps, prefix_cache=True)
+    assert run_flop(TWO_LAYERS, setup, TrainableParts((False, True), False, True, False)) == expected
+
+
+# Against torch's counter
+
+
+@pytest.mark.parametrize("tied", [False, True])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_step_flop_equals_the_counter_for_every_selection(family, tied, tiny_shape, random_tokens, compute_loss):
+    model = build_tiny(family, n_layers=N_LAYERS, tied=tied, attention="eager")
+    shape, tokens = tiny_shape(model), random_tokens(model, SETUP)
+    for parts in all_parts(N_LAYERS):
+        assert count_step(model, tokens, SETUP, parts, compute_loss) == expected_step(shape, SETUP, parts), parts
+
+
+@pytest.mark.parametrize("head", [False, True])
+@pytest.mark.parametrize("k", [0, 2, N_LAYERS])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_step_flop_equals_the_counter_for_a_supervised_only_loss(
+    family, k, head, tiny_shape, random_tokens, compute_loss
+):
+    model = build_tiny(family, n_layers=N_LAYERS, tied=False, attention="eager")
+    shape, tokens = tiny_shape(model), random_tokens(model, SUPERVISED_ONLY)
+    parts = parts_from(k, head=head)
+    counted = count_step(model, tokens, SUPERVISED_ONLY, parts, compute_loss)
+    assert counted == expected_step(shape, SUPERVISED_ONLY, parts)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_step_flop_equals_the_counter_for_other_sizes(family, tiny_shape, random_tokens, compute_loss):
+    sizes = {"d_model": 48, "n_heads": 6, "n_kv_heads": 3, "head_dim": 16, "mlp_width": 20, "vocab": 31}
+    model = build_tiny(family, n_layers=2, attention="eager", **sizes)
+    setup = TrainingSetup(batch_size=3, sequence_length=17)
+    shape, tokens = tiny_shape(model), random_tokens(model, setup)
+    parts = parts_from(1, n_layers=2)
+    assert count_step(model, tokens, setup, parts, compute_loss) == expected_step(shape, setup, parts)
+
+
+@pytest.mark.parametrize("k", [1, N_LAYERS])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_step_flop_with_cached_states_equals_the_counter_on_the_suffix(family, k, tiny_shape):
+    model = build_tiny(family, n_layers=N_LAYERS, tied=False, attention="eager")
+    shape, parts = tiny_shape(model), parts_from(k)
+    set_trainable(model, parts)
+    pieces = find_pieces(model)
+    states = torch.randn(SETUP.batch_size, SETUP.sequence_length, shape.d_model)
+    del pieces.layers[:k]  # what is left starts from the states that the removed layers would have made
+    model.config.num_hidden_layers = N_LAYERS - k
+    with FlopCounterMode(display=False) as counter:
+        model(inputs_embeds=states, use_cache=False).logits.mean().backward()
+    assert counter.get_total_flops() == step_flop(shape, SETUP, parts, cached=True).total
+
+
+def count_step(model, tokens, setup, parts, compute_loss):
+    """FLOP torch counts in the forward pass, and in the whole step."""
+    set_trainable(model, parts)
+    model.zero_grad()
+    with FlopCounterMode(display=False) as counter:
+        loss = compute_loss(model, tokens, setup)
+        forward = counter.get_total_flops()
+        if loss.requires_grad:
+            loss.backward()
+    return forward, counter.get_total_flops()
+
+
+def expected_step(shape, setup, parts):
+    step = step_flop(shape, setup, parts)
+    return step.forward, step.total
+
+
+# Limits and identities
+
+
+@pytest.mark.parametrize("k", range(11))
+def test_step_flop_approaches_its_limit_when_layer_weights_dominate(k):
+    full = step_flop(large_shape(), SETUP, parts_from(0, 10, embeddings=True, head=True)).total
+    frozen = step_flop(large_shape(), SETUP, parts_from(k, 10)).total
+    assert frozen / full == pytest.approx((3 * 10 - 2 * k) / (3 * 10), abs=1e-4)
+
+
+@pytest.mark.parametrize("k", range(11))
+def test_run_flop_of_many_cached_epochs_approaches_the_unfrozen_share(k):
+    setup = TrainingSetup(batch_size=1, sequence_length=1, train_examples=1, steps=100_000, prefix_cache=True)
+    full = 100_000 * step_flop(large_shape(), setup, parts_from(0, 10, embeddings=True, head=True)).total
+    assert run_flop(large_shape(), setup, parts_from(k, 10)) / full == pytest.approx((10 - k) / 10, abs=1e-4)
+
+
+def test_step_flop_of_every_other_layer_saves_only_their_weight_gradients():
+    every_other = TrainableParts((True, False) * 5, False, True, False)
+    full = step_flop(large_shape(), SETUP, parts_from(0, 10)).total
+    assert step_flop(large_shape(), SETUP, every_other).total / full == pytest.approx(25 / 30, abs=1e-4)
+
+
+def test_step_flop_of_pure_attention_is_one_forward_and_two_backward():
+    shape = large_shape(layer_weights=1, query_width=1_000_000)
+    step = step_flop(shape, SETUP, parts_from(0, 10))
+    assert step.activation_gradient / step.forward == pytest.approx(2, abs=1e-4)
+
+
+@given(
+    st.lists(st.integers(1, 1000), min_size=1, max_size=12),
+    st.integers(1, 9),
+    st.integers(1, 9),
+    st.booleans(),
+    st.booleans(),
+)
+def test_flop_never_grows_with_freeze_depth_and_a_cache_never_costs_more(weights, steps, examples, head, embeddings):
+    L = len(weights)
+    shape = replace(large_shape(L), layer_linear_weights=tuple(weights))
+    setup = TrainingSetup(batch_size=2, sequence_length=3, train_examples=examples, steps=steps)
+    cached = replace(setup, prefix_cache=True)
+    for k in range(L):
+        shallow, deep = (parts_from(i, L, head=head, embeddings=embeddings) for i in (k, k + 1))
+        assert run_flop(shape, setup, deep) < run_flop(shape, setup, shallow)
+        if embeddings:
+            continue
+        assert run_flop(shape, cached, deep) < run_flop(shape, cached, shallow)
+        assert run_flop(shape, cached, deep) <= run_flop(shape, setup, deep)
+        if steps <= setup.steps_per_epoch:  # every example is met once: nothing to reuse
+            assert run_flop(shape, cached, deep) == run_flop(shape, setup, deep)

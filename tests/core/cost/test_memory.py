@@ -1,0 +1,257 @@
+"""Bytes against hand-computed cases, and against what autograd really keeps on tiny models."""
+
+import weakref
+from dataclasses import replace
+
+import pytest
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from semfreeze_core.cost import training_bytes
+from semfreeze_core.cost.memory import SAVED_BYTES, layer_bytes_per_token
+from semfreeze_core.errors import PlanError
+from semfreeze_core.records.model import ModelShape
+from semfreeze_core.records.training import TrainableParts, TrainingSetup
+from tests.core.tiny_models import FAMILIES, build_tiny, find_pieces, set_trainable
+
+SETUP = TrainingSetup(batch_size=2, sequence_length=5)  # 10 tokens
+BF16 = replace(SETUP, precision="bfloat16")
+CACHED = replace(SETUP, prefix_cache=True)
+
+# 108 + 58 + 20 + 4 + 20 = 210 parameters; d = 4, q = 4, kv = 2, f = 6, 2 heads, 5 vocabulary rows
+TWO_LAYERS = ModelShape(
+    n_layers=2,
+    d_model=4,
+    vocab_rows=5,
+    tied=False,
+    n_heads=2,
+    n_kv_heads=1,
+    head_dim=2,
+    mlp_width=6,
+    layer_kind="gated-rmsnorm",
+    layer_linear_weights=(100, 50),
+    layer_parameters=(108, 58),
+    embedding_parameters=20,
+    final_norm_parameters=4,
+    head_parameters=20,
+    head_linear_weights=20,
+    max_positions=None,
+)
+TIED = replace(TWO_LAYERS, tied=True, head_parameters=0)
+TOP_LAYER = TrainableParts((False, True), embeddings=False, final_norm=True, head=False)
+TOP_LAYER_AND_EMBEDDINGS = replace(TOP_LAYER, embeddings=True)
+EVERYTHING = TrainableParts((True, True), embeddings=True, final_norm=True, head=True)
+
+
+# By hand
+
+
+def test_training_bytes_of_float32_adamw_is_four_a_weight_and_twelve_more_a_trained_one():
+    found = training_bytes(TWO_LAYERS, SETUP, TOP_LAYER)
+    assert (found.weights, found.gradients, found.optimizer) == (4 * 210, 4 * (58 + 4), 8 * (58 + 4))
+
+
+def test_training_bytes_of_bfloat16_adamw_halves_them():
+    found = training_bytes(TWO_LAYERS, BF16, TOP_LAYER)
+    assert (found.weights, found.gradients, found.optimizer) == (2 * 210, 2 * (58 + 4), 4 * (58 + 4))
+
+
+def test_training_bytes_of_full_finetuning_is_sixteen_or_eight_a_parameter():
+    for setup, expected in ((SETUP, 16 * 210), (BF16, 8 * 210)):
+        found = training_bytes(TWO_LAYERS, setup, EVERYTHING)
+        assert found.weights + found.gradients + found.optimizer == expected
+
+
+def test_training_bytes_counts_a_tied_head_once():
+    assert training_bytes(TIED, SETUP, EVERYTHING).weights == 4 * 190
+    assert training_bytes(TIED, SETUP, replace(EVERYTHING, embeddings=False)).gradients == 4 * 190
+
+
+def test_training_bytes_with_a_prefix_cache_leaves_frozen_layers_and_embedding_off_the_device():
+    assert training_bytes(TWO_LAYERS, CACHED, TOP_LAYER).weights == 4 * (58 + 4 + 20)
+
+
+def test_training_bytes_with_a_prefix_cache_keeps_a_tied_embedding_for_the_head():
+    assert training_bytes(TIED, CACHED, TOP_LAYER).weights == 4 * (58 + 4 + 20)
+
+
+def test_training_bytes_with_a_prefix_cache_at_freeze_depth_0_is_without_one():
+    assert training_bytes(TWO_LAYERS, CACHED, EVERYTHING) == training_bytes(TWO_LAYERS, SETUP, EVERYTHING)
+
+
+def test_training_bytes_refuses_a_prefix_cache_below_trained_embeddings():
+    with pytest.raises(PlanError, match="embeddings"):
+        training_bytes(TWO_LAYERS, CACHED, TOP_LAYER_AND_EMBEDDINGS)
+
+
+@pytest.mark.parametrize(
+    ("setup", "trained", "traversed"),
+    [
+        # 24 d + 8 q + 8 kv + 16 f + 4 heads + 8, and 8 d + 8 q + 8 kv + 12 f + 4 heads + 8
+        (SETUP, 96 + 32 + 16 + 96 + 8 + 8, 32 + 32 + 16 + 72 + 8 + 8),
+        # 16 d + 4 q + 4 kv + 8 f + 4 heads + 8, and 8 d + 4 q + 4 kv + 6 f + 4 heads + 8
+        (BF16, 64 + 16 + 8 + 48 + 8 + 8, 32 + 16 + 8 + 36 + 8 + 8),
+    ],
+    ids=["float32", "bfloat16"],
+)
+def test_training_bytes_of_activations_is_the_hand_computed_sum(setup, trained, traversed):
+    assert training_bytes(TWO_LAYERS, setup, EVERYTHING).activations == 10 * 2 * trained
+    assert training_bytes(TWO_LAYERS, setup, TOP_LAYER).activations == 10 * trained
+    assert training_bytes(TWO_LAYERS, setup, TOP_LAYER_AND_EMBEDDINGS).activations == 10 * (trained + traversed)
+
+
+def test_training_bytes_of_an_unknown_layer_kind_says_so():
+    found = training_bytes(replace(TWO_LAYERS, layer_kind="other"), SETUP, TOP_LAYER)
+    assert (found.activations, found.total) == (None, None)
+    assert found.weights == 4 * 210
+
+
+def test_training_bytes_of_logits_counts_the_tokens_that_get_them():
+    supervised_only = {"supervised_fraction": 0.3, "loss": "supervised-only"}  # 3 of 10 tokens
+    assert training_bytes(TWO_LAYERS, SETUP, TOP_LAYER).logits == 16 * 10 * 5
+    assert training_bytes(TWO_LAYERS, BF16, TOP_LAYER).logits == 14 * 10 * 5
+    assert training_bytes(TWO_LAYERS, replace(SETUP, **supervised_only), TOP_LAYER).logits == 16 * 3 * 5
+
+
+def test_training_bytes_total_is_the_sum_of_its_parts():
+    assert training_bytes(TWO_LAYERS, SETUP, TOP_LAYER).total == 840 + 248 + 496 + 2560 + 800
+
+
+def test_saved_bytes_of_a_traversed_layer_never_exceed_those_of_a_trained_one():
+    for (kind, precision, role), saved in SAVED_BYTES.items():
+        if role == "traversed":
+            assert all(a <= b for a, b in zip(saved, SAVED_BYTES[kind, precision, "trained"], strict=True))
+
+
+# Against what autograd keeps
+
+SIZES = [  # batch, sequence, and sizes that tell every coefficient apart
+    (2, 6, {"d_model": 32, "n_heads": 4, "n_kv_heads": 2, "head_dim": 8, "mlp_width": 48}),
+    (3, 33, {"d_model": 48, "n_heads": 6, "n_kv_heads": 3, "head_dim": 16, "mlp_width": 20}),
+    (1, 17, {"d_model": 40, "n_heads": 5, "n_kv_heads": 1, "head_dim": 12, "mlp_width": 36}),
+    (2, 64, {"d_model": 24, "n_heads": 3, "n_kv_heads": 3, "head_dim": 4, "mlp_width": 72}),
+]
+
+
+@pytest.mark.parametrize("sizes", SIZES, ids=["default", "wide heads", "one key head", "narrow heads"])
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("role", ["trained", "traversed"])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_layer_bytes_per_token_equals_what_one_more_layer_keeps(
+    family, role, precision, sizes, tiny_shape, random_tokens
+):
+    batch_size, sequence_length, widths = sizes
+    setup = TrainingSetup(batch_size=batch_size, sequence_length=sequence_length, precision=precision)
+    kept = []
+    for n_layers in (1, 2):
+        model = build_tiny(family, n_layers=n_layers, **widths)
+        parts = TrainableParts((role == "trained",) * n_layers, embeddings=True, final_norm=True, head=False)
+        kept.append(count_saved_bytes(model, random_tokens(model, setup), setup, parts))
+    predicted = layer_bytes_per_token(tiny_shape(model), precision, role)
+    assert kept[1] - kept[0] == setup.tokens_per_step * predicted
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("head", [False, True])
+@pytest.mark.parametrize("embeddings", [False, True])
+@pytest.mark.parametrize("k", [0, 1, 3, 4])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_training_bytes_of_activations_leaves_out_little_of_what_is_kept(
+    family, k, embeddings, head, precision, tiny_shape, random_tokens
+):
+    model = build_tiny(family, n_layers=4, tied=False)
+    shape, setup = tiny_shape(model), replace(SETUP, precision=precision)
+    parts = TrainableParts(tuple(i >= k for i in range(4)), embeddings, final_norm=True, head=head)
+    kept = count_saved_bytes(model, random_tokens(model, setup), setup, parts)
+    left_out = kept - training_bytes(shape, setup, parts).activations
+    final_norm_and_head_input = (12 * shape.d_model + 8) * setup.tokens_per_step
+    token_ids = 2 * 8 * setup.tokens_per_step
+    rotary_tables = 2 * 4 * shape.head_dim * setup.sequence_length
+    assert 0 < left_out <= final_norm_and_head_input + token_ids + rotary_tables
+
+
+def test_training_bytes_of_activations_overstates_an_rmsnorm_that_passes_nothing_down(tiny_shape, random_tokens):
+    model = build_tiny("llama", n_layers=2)
+    parts, tokens = TrainableParts((False, True), False, True, False), random_tokens(model, SETUP)
+    through = count_saved_bytes(model, tokens, SETUP, parts)
+    stopped = count_saved_bytes(model, tokens, SETUP, parts, boundary_requires_grad=False)
+    assert through - stopped == (4 * 32 + 4) * SETUP.tokens_per_step
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_training_bytes_of_logits_equals_the_peak_of_the_usual_loss(family, precision, tiny_shape, random_tokens):
+    setup = TrainingSetup(batch_size=2, sequence_length=32, precision=precision)
+    sizes = {"d_model": 16, "n_heads": 2, "n_kv_heads": 2, "head_dim": 8, "mlp_width": 8, "vocab": 4096}
+    model = build_tiny(family, n_layers=1, **sizes).to(getattr(torch, precision))
+    tokens = random_tokens(model, setup)
+    with PeakOfLargeTensors(at_least_bytes=2 * setup.tokens_per_step * 4096) as memory:
+        output = model(input_ids=tokens, labels=tokens, use_cache=False)
+        output.loss.backward()
+    assert memory.peak == training_bytes(tiny_shape(model), setup, TrainableParts((True,), True, True, True)).logits
+
+
+def count_saved_bytes(model, tokens, setup, parts, boundary_requires_grad=True):
+    """Bytes of all storages that the forward pass up to the logits keeps for the backward pass, parameters left out.
+
+    A storage counts once and whole, however many views of it are kept. The first trained layer's input requires a
+    gradient, as it does when the frozen prefix runs on its own.
+    """
+    model.to(getattr(torch, setup.precision))
+    set_trainable(model, parts)
+    pieces = find_pieces(model)
+    parameters = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
+    kept = weakref.WeakSet()
+
+    def keep(tensor):
+        saved = Saved(tensor)
+        kept.add(saved)
+        return saved
+
+    def require_grad(_, args):
+        args[0].requires_grad_(True)
+
+    handles = []
+    if boundary_requires_grad and any(parts.layers) and not parts.embeddings:
+        handles = [pieces.layers[parts.freeze_depth].register_forward_pre_hook(require_grad)]
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda saved: saved.tensor):
+        hidden = model.base_model(input_ids=tokens, use_cache=False).last_hidden_state
+        logits = pieces.head(hidden)  # held to the end: it holds the graph
+    for handle in handles:
+        handle.remove()
+    storages = [saved.tensor.untyped_storage() for saved in kept]
+    sizes = {storage.data_ptr(): storage.nbytes() for storage in storages if storage.data_ptr() not in parameters}
+    assert logits.requires_grad == parts.any
+    return sum(sizes.values())
+
+
+class Saved:
+    """A tensor the graph keeps; the graph holds it, so that it dies with what is not needed."""
+
+    def __init__(self, tensor):
+        self.tensor = tensor
+
+
+class PeakOfLargeTensors(TorchDispatchMode):
+    """Most bytes of large storages alive at once, whoever holds them."""
+
+    def __init__(self, at_least_bytes):
+        super().__init__()
+        self.at_least_bytes = at_least_bytes
+        self.alive = {}
+        self.peak = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **(kwargs or {}))
+        for value in tree_leaves(result):
+            if isinstance(value, torch.Tensor):
+                self.watch(value.untyped_storage())
+        self.peak = max(self.peak, sum(self.alive.values()))
+        return result
+
+    def watch(self, storage):
+        address = storage.data_ptr()
+        if storage.nbytes() >= self.at_least_bytes and address not in self.alive:
+            self.alive[address] = storage.nbytes()
+            weakref.finalize(storage, self.alive.pop, address)
