@@ -1,0 +1,81 @@
+"""A conversation as supervised and context text, through the model's own chat template.
+
+A template is a program, so nothing can be known about its output but the output itself: the text of an assistant turn
+is what rendering with the turn adds to rendering without it.
+"""
+
+from typing import Any
+
+from semfreeze_core.errors import DataError
+from semfreeze_core.records.examples import Segment
+
+
+def render_chat(tokenizer: Any, messages: list[dict[str, str]]) -> tuple[Segment, ...]:
+    """Alternating context and supervised segments, one supervised segment an assistant turn.
+
+    Turn i is full_i minus prefix_i, with prefix_i = template(messages[:i], generation prompt) and
+    full_i = template(messages[:i + 1]). This breaks when a template changes earlier turns once later ones follow (some
+    drop the reasoning of past turns): then no text stays where it was supervised, and the conversation is refused.
+
+    A supervised segment ends with the end-of-sequence token where the template writes it; white space behind that token
+    belongs to the next context. An assistant turn that is empty, or opens the conversation and so answers nothing, is
+    context. What follows the last supervised turn is dropped, as no token is predicted from it.
+
+    Args:
+        tokenizer: a transformers tokenizer with a chat template.
+        messages: each with role and content.
+
+    Returns:
+        the segments; empty when no turn is supervised.
+
+    Raises:
+        DataError: no chat template, the template refuses the conversation or rewrites earlier turns.
+    """
+    require_chat_template(tokenizer)
+    segments: list[Segment] = []
+    before = ""  # the text with all turns up to the last supervised one
+    told = 0  # characters of it that are already in a segment
+    for i, message in enumerate(messages):
+        if i == 0 or message["role"] != "assistant" or not message["content"].strip():
+            continue
+        prefix = _render(tokenizer, messages[:i], add_generation_prompt=True)
+        full = _render(tokenizer, messages[: i + 1], add_generation_prompt=False)
+        if not prefix.startswith(before) or not full.startswith(prefix):
+            raise DataError(
+                f"the model's chat template rewrites earlier turns when message {i} is added, so the supervised text "
+                "cannot be found. Keep one assistant turn a conversation, or write the texts out and use "
+                "--prompt-field and --completion-field"
+            )
+        end = len(prefix) + _supervised_length(full[len(prefix) :], tokenizer.eos_token)
+        segments += [Segment(full[told : len(prefix)], supervised=False), Segment(full[len(prefix) : end], True)]
+        before, told = full, end
+    return tuple(segments)
+
+
+def require_chat_template(tokenizer: Any) -> None:
+    """Refuse a tokenizer without a chat template.
+
+    Raises:
+        DataError: naming the fields to use instead.
+    """
+    if not getattr(tokenizer, "chat_template", None):
+        raise DataError(
+            "The model has no chat template (it is a base model), so chat messages cannot be rendered for it. "
+            "Use --prompt-field and --completion-field, or a model finetuned for chat."
+        )
+
+
+def _supervised_length(turn: str, eos: str | None) -> int:
+    """Characters of a turn up to and with its end-of-sequence token; all of them when it does not end with one."""
+    stripped = turn.rstrip()
+    return len(stripped) if eos and stripped.endswith(eos) else len(turn)
+
+
+def _render(tokenizer: Any, messages: list[dict[str, str]], *, add_generation_prompt: bool) -> str:
+    from jinja2 import TemplateError  # comes with transformers' chat templates, needed nowhere else
+
+    try:
+        return str(tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=add_generation_prompt))
+    except TemplateError as error:  # templates refuse with this, e.g. when roles do not alternate
+        roles = ", ".join(message["role"] for message in messages)
+        raise DataError(f"the model's chat template refuses the conversation ({error}); its roles: {roles}") from error

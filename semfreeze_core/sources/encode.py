@@ -1,0 +1,215 @@
+"""Examples as token ids and a supervised mask: the one encoding that analysis and training share.
+
+Segments are tokenised apart and joined, so which tokens are supervised follows from lengths alone. It never follows
+from token ids: a padding token may be the end-of-sequence token, and a prompt may hold the completion's words.
+"""
+
+import hashlib
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from semfreeze_core.errors import DataError
+from semfreeze_core.progress import Progress, ProgressEvent, silent
+from semfreeze_core.records.examples import Example, TokenisedExample
+
+_EXAMPLES_PER_CALL = 256  # one tokenizer call for many segments is several times faster than one a segment
+
+
+@dataclass(frozen=True)
+class TooLong:
+    """An example whose supervised tokens, with one token before them to predict the first, exceed the limit."""
+
+    n_tokens: int
+
+
+@dataclass(frozen=True)
+class NothingSupervised:
+    """An example with no token left to predict: a text of one token that nothing precedes."""
+
+
+@dataclass(frozen=True)
+class EncodedSet:
+    """Tokenised examples in the order of the examples they come from.
+
+    Attributes:
+        tokenised: the examples that can be used.
+        notes: what was dropped, cut or left out, in words.
+        n_truncated: examples that lost context tokens.
+        n_truncated_tokens: context tokens lost, over all examples.
+        n_too_long: examples dropped because their supervised tokens exceed the limit.
+        n_unsupervised: examples dropped because no token is left to predict.
+        digest: sha256 over all ids and masks in hexadecimal; equal digests mean equal training data.
+    """
+
+    tokenised: tuple[TokenisedExample, ...]
+    notes: tuple[str, ...]
+    n_truncated: int
+    n_truncated_tokens: int
+    n_too_long: int
+    n_unsupervised: int
+    digest: str
+
+
+@dataclass(frozen=True)
+class _Ends:
+    """Token ids that open and close a sequence, or None where there are none."""
+
+    bos: int | None
+    eos: int | None
+
+
+def encode(
+    tokenizer: Any, example: Example, *, max_length: int, add_eos: bool = True
+) -> TokenisedExample | TooLong | NothingSupervised:
+    """One example as token ids with their supervised mask, or the reason why it cannot be used.
+
+    A beginning-of-sequence token comes first exactly when the tokenizer itself puts one; an end-of-sequence token comes
+    last and is supervised, so that a finetuned model learns to stop. Neither is added to a complete example (a chat
+    template has written them), nor a second end where the text already has one.
+
+    Over the limit, context tokens are cut from the left; supervised tokens never are. The token before the first
+    supervised one (the beginning-of-sequence token, if there is one) is kept to predict it.
+
+    Args:
+        tokenizer: a transformers tokenizer.
+        example: its segments are tokenised apart.
+        max_length: tokens of the result at most.
+        add_eos: False leaves the end-of-sequence token out.
+    """
+    ids = _segment_ids(tokenizer, [example])[0]
+    return _assemble(example, ids, _ends(tokenizer, add_eos), max_length)
+
+
+def encode_all(
+    tokenizer: Any,
+    examples: Sequence[Example],
+    *,
+    max_length: int,
+    add_eos: bool = True,
+    minimum: int = 32,
+    allow_few: bool = False,
+    progress: Progress = silent,
+) -> EncodedSet:
+    """Every usable example as `encode` gives it, with counts of what was cut and dropped.
+
+    Args:
+        tokenizer, max_length, add_eos: as for `encode`.
+        examples: in the order to keep.
+        minimum: usable examples needed; below, intervals over examples say little.
+        allow_few: go on with fewer, but never with none.
+        progress: told the examples encoded.
+
+    Raises:
+        DataError: fewer usable examples than needed; the message counts the causes.
+    """
+    ends = _ends(tokenizer, add_eos)
+    tokenised: list[TokenisedExample] = []
+    dropped: Counter[type] = Counter()
+    for start in range(0, len(examples), _EXAMPLES_PER_CALL):
+        chunk = examples[start : start + _EXAMPLES_PER_CALL]
+        for example, ids in zip(chunk, _segment_ids(tokenizer, chunk), strict=True):
+            outcome = _assemble(example, ids, ends, max_length)
+            if isinstance(outcome, TokenisedExample):
+                tokenised.append(outcome)
+            else:
+                dropped[type(outcome)] += 1
+        progress(ProgressEvent("Encoding examples", start + len(chunk), len(examples), "examples"))
+
+    causes = _causes(dropped, max_length)
+    if len(tokenised) < (1 if allow_few else minimum):
+        advice = "Add examples" if allow_few else "Add examples, or go on with --allow-few (intervals will be wide)"
+        raise DataError(
+            f"{len(tokenised)} of {len(examples)} examples are usable{''.join(f'; {cause}' for cause in causes)}. "
+            f"At least {1 if allow_few else minimum} are needed. {advice}."
+        )
+    cut = [example.truncated for example in tokenised if example.truncated]
+    notes = [f"{cause[0].upper()}{cause[1:]}." for cause in causes]
+    if cut:
+        notes.append(f"{len(cut)} examples lost {sum(cut)} context tokens on the left to fit {max_length} tokens.")
+    if len(tokenised) < minimum:
+        notes.append(f"Only {len(tokenised)} examples, fewer than {minimum}: intervals are wide.")
+    notes += _tokenizer_notes(tokenizer, examples, add_eos)
+    return EncodedSet(
+        tokenised=tuple(tokenised),
+        notes=tuple(notes),
+        n_truncated=len(cut),
+        n_truncated_tokens=sum(cut),
+        n_too_long=dropped[TooLong],
+        n_unsupervised=dropped[NothingSupervised],
+        digest=_digest(tokenised),
+    )
+
+
+def _segment_ids(tokenizer: Any, examples: Sequence[Example]) -> list[list[list[int]]]:
+    """Token ids by example and segment, without special tokens; one call for all."""
+    texts = [segment.text for example in examples for segment in example.segments]
+    # verbose=False: the tokenizer's warning about its own length limit is of no use before truncation.
+    ids = iter(tokenizer(texts, add_special_tokens=False, padding=False, truncation=False, verbose=False).input_ids)
+    return [[next(ids) for _ in example.segments] for example in examples]
+
+
+def _ends(tokenizer: Any, add_eos: bool) -> _Ends:
+    own = tokenizer("a").input_ids
+    bos = tokenizer.bos_token_id
+    return _Ends(bos if bos is not None and own[:1] == [bos] else None, tokenizer.eos_token_id if add_eos else None)
+
+
+def _assemble(
+    example: Example, segment_ids: list[list[int]], ends: _Ends, max_length: int
+) -> TokenisedExample | TooLong | NothingSupervised:
+    pieces = [(ids, s.supervised) for ids, s in zip(segment_ids, example.segments, strict=True)]
+    bos, eos = (None, None) if example.complete else (ends.bos, ends.eos)
+    if eos is not None and segment_ids[-1][-1:] != [eos]:
+        pieces.append(([eos], True))
+    if bos is not None:
+        pieces.insert(0, ([bos], False))
+    input_ids = np.array([token for ids, _ in pieces for token in ids], dtype=np.int64)
+    supervised = np.repeat([flag for _, flag in pieces], [len(ids) for ids, _ in pieces])
+    supervised[:1] = False  # nothing predicts the first token
+    if not supervised.any():
+        return NothingSupervised()
+    if supervised.sum() + 1 > max_length:
+        return TooLong(int(supervised.sum()) + 1)
+
+    excess = max(0, len(input_ids) - max_length)
+    cuttable = ~supervised
+    cuttable[0 if bos is not None else np.argmax(supervised) - 1] = False  # what predicts the first supervised token
+    kept = np.ones(len(input_ids), dtype=bool)
+    kept[np.flatnonzero(cuttable)[:excess]] = False
+    return TokenisedExample(input_ids[kept], supervised[kept], example.label, example.row, truncated=excess)
+
+
+def _causes(dropped: Counter[type], max_length: int) -> list[str]:
+    causes = []
+    if n := dropped[TooLong]:
+        causes.append(f"{n} dropped because their supervised tokens exceed {max_length} tokens (see --max-length)")
+    if n := dropped[NothingSupervised]:
+        causes.append(f"{n} dropped because no token is left to predict (texts of one token)")
+    return causes
+
+
+def _tokenizer_notes(tokenizer: Any, examples: Sequence[Example], add_eos: bool) -> list[str]:
+    """What the tokenizer does to these examples that their reader would not expect."""
+    notes: list[str] = []
+    if all(example.complete for example in examples):
+        return notes
+    if add_eos and tokenizer.eos_token_id is None:
+        notes.append("The tokenizer has no end-of-sequence token: completions end without one.")
+    left, right = tokenizer(["a", "b"], add_special_tokens=False).input_ids
+    if tokenizer.decode([*left, *right]).strip() == "a b":
+        notes.append("The tokenizer puts a space before each separately tokenised text, so before each completion.")
+    return notes
+
+
+def _digest(tokenised: Sequence[TokenisedExample]) -> str:
+    """Sha256 of all ids and masks; each example's length goes first, so that no two sets share their bytes."""
+    sha = hashlib.sha256()
+    for example in tokenised:
+        sha.update(len(example.input_ids).to_bytes(8, "little"))
+        sha.update(example.input_ids.astype("<i8").tobytes())
+        sha.update(example.supervised.tobytes())
+    return sha.hexdigest()

@@ -1,0 +1,112 @@
+"""Counting a model: sizes from its real modules (torch's `meta` device will do), and digests that tell models apart."""
+
+import hashlib
+from typing import Any
+
+import torch
+from torch import nn
+from transformers.pytorch_utils import Conv1D
+
+from semfreeze_core.errors import ModelError
+from semfreeze_core.records.model import ModelIdentity, ModelShape, ParameterNames
+from semfreeze_core.sources.families import layer_kind
+
+
+def measure_shape(model: Any, layers: nn.ModuleList, head: nn.Linear, names: ParameterNames, tied: bool) -> ModelShape:
+    """Count a model's layers, parameters and matrix weights.
+
+    Raises:
+        ModelError: a layer multiplies by something other than plain matrices (experts), or layers differ in their
+            attention widths, so FLOP cannot be counted.
+    """
+    config = model.config.get_text_config(decoder=True)
+    d_model = config.hidden_size
+    n_heads, n_kv_heads, head_dim = _attention_widths(model, config)
+    parameters = dict(model.named_parameters())
+
+    def count(which: tuple[str, ...]) -> int:
+        return sum(parameters[name].numel() for name in which)
+
+    return ModelShape(
+        n_layers=len(layers),
+        d_model=d_model,
+        vocab_rows=head.out_features,
+        tied=tied,
+        n_heads=n_heads,
+        n_kv_heads=n_kv_heads,
+        head_dim=head_dim,
+        mlp_width=_mlp_width(config, d_model),
+        layer_kind=layer_kind(config),
+        layer_linear_weights=linear_weights(layers, names.layer_prefix),
+        layer_parameters=tuple(sum(p.numel() for p in layer.parameters()) for layer in layers),
+        embedding_parameters=count(names.embeddings),
+        final_norm_parameters=count(names.final_norm),
+        head_parameters=count(names.head),
+        head_linear_weights=head.in_features * head.out_features,
+        max_positions=getattr(config, "max_position_embeddings", None),
+    )
+
+
+def _attention_widths(model: Any, config: Any) -> tuple[int, int, int]:
+    """Query heads, key/value heads and head width."""
+    try:
+        n_heads = config.num_attention_heads
+        n_kv_heads = getattr(config, "num_key_value_heads", None) or n_heads
+        return n_heads, n_kv_heads, getattr(config, "head_dim", None) or config.hidden_size // n_heads
+    except RuntimeError as error:  # how transformers says that a value differs between layers
+        raise ModelError(
+            f"{type(model).__name__}: its layers differ in the number or width of their attention heads. Such models "
+            "cannot be priced yet."
+        ) from error
+
+
+def linear_weights(layers: nn.ModuleList, prefix: str) -> tuple[int, ...]:
+    """Elements of the weight matrices multiplied in each layer; modules without weights will do.
+
+    Raises:
+        ModelError: a layer multiplies by something other than plain matrices.
+    """
+    return tuple(_layer_weights(layer, f"{prefix}{i}") for i, layer in enumerate(layers))
+
+
+def _layer_weights(layer: nn.Module, name: str) -> int:
+    total = 0
+    for module_name, module in layer.named_modules():
+        own = list(module.parameters(recurse=False))
+        if isinstance(module, nn.Linear | Conv1D):
+            total += module.weight.numel()
+        elif any(p.ndim > 1 for p in own):
+            raise ModelError(
+                f"{name}.{module_name} ({type(module).__name__}) holds weights of shape "
+                f"{[tuple(p.shape) for p in own]}: expected plain linear layers. Mixtures of experts and convolutions "
+                "cannot be priced yet."
+            )
+    return total
+
+
+def _mlp_width(config: Any, d_model: int) -> int:
+    for name in ("intermediate_size", "n_inner", "ffn_dim"):
+        width = getattr(config, name, None)
+        if width:
+            return int(width)
+    return 4 * d_model  # what GPT-2-style configs mean by leaving it out
+
+
+def identify(model: Any, *, source: str, revision: str | None) -> ModelIdentity:
+    """Digests of a model's structure and weights, for telling one model from another."""
+    structure, weights = hashlib.sha256(), hashlib.sha256()
+    for name, parameter in sorted(model.named_parameters()):
+        line = f"{name} {tuple(parameter.shape)}\n".encode()
+        structure.update(line)
+        weights.update(line)
+        flat = parameter.detach().reshape(-1)
+        sample = flat[:: max(1, flat.numel() // 64)].to(torch.bfloat16).cpu()
+        weights.update(sample.view(torch.int16).numpy().tobytes())
+    return ModelIdentity(
+        source=source,
+        revision=revision,
+        family=model.config.model_type,
+        architecture=type(model).__name__,
+        structure_digest=structure.hexdigest(),
+        weights_digest=weights.hexdigest(),
+    )

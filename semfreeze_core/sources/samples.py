@@ -1,0 +1,24 @@
+"""The task files that come with semfreeze, named `sample:NAME`."""
+
+from importlib.resources import files
+from pathlib import Path
+
+from semfreeze_core.errors import DataError
+
+_PREFIX = "sample:"
+
+
+def resolve_data(source: str) -> str:
+    """The path behind `sample:NAME`; anything else is returned as it is.
+
+    Raises:
+        DataError: no sample by that name; lists those there are.
+    """
+    if not source.startswith(_PREFIX):
+        return source
+    folder = Path(str(files("semfreeze_core.sample_data")))
+    path = folder / f"{source.removeprefix(_PREFIX)}.jsonl"
+    if not path.is_file():
+        known = ", ".join(f"{_PREFIX}{p.stem}" for p in sorted(folder.glob("*.jsonl")))
+        raise DataError(f"{source}: no such sample. There are: {known}.")
+    return str(path)
