@@ -1,0 +1,7 @@
+"""Per-layer gains from deviations: advantage, isotonic curve, gain coverage, scaling law. numpy and scipy only."""
+
+from semfreeze_core.gains.coverage import gain_coverage
+from semfreeze_core.gains.curve import gain_curve
+from semfreeze_core.gains.scaling_law import ScalingLaw, fit_scaling_law
+
+__all__ = ["ScalingLaw", "fit_scaling_law", "gain_coverage", "gain_curve"]

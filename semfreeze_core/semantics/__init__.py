@@ -1,0 +1,1 @@
+"""What the layers mean: bases, extraction, deviations."""

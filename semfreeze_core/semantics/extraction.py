@@ -1,0 +1,141 @@
+"""Forward passes that stream the latent spaces of supervised positions to a reader; no statistics, no logits."""
+
+import gc
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from semfreeze_core.errors import ResourceError
+from semfreeze_core.progress import Progress, ProgressEvent, silent
+from semfreeze_core.records.examples import TokenisedExample
+from semfreeze_core.semantics.positions import Batch, Positions, length_buckets, make_batch
+from semfreeze_core.sources.decoder import Decoder, hidden_state, layer_input
+
+# Tokens of one forward pass, padding included. On a CPU larger batches only leave the caches; on a GPU smaller ones
+# leave it idle.
+CPU_BATCH_TOKENS, GPU_BATCH_TOKENS = 1024, 16384
+
+# Called once a latent space, in order 0..L, with the raw states (n, d) of the batch's positions.
+SpaceReader = Callable[[int, Tensor], None]
+
+
+@dataclass
+class ExtractionTally:
+    """What a stream of forward passes amounted to so far.
+
+    Attributes:
+        seconds: wall time inside the passes and their readers.
+        tokens: tokens read, padding not counted.
+        halvings: times a batch was halved because memory ran out.
+    """
+
+    seconds: float = 0.0
+    tokens: int = 0
+    halvings: int = 0
+
+
+@torch.inference_mode()
+def read_batch(decoder: Decoder, batch: Batch, read: SpaceReader) -> None:
+    """One forward pass of the model without its head, handing `read` the raw states of each space's positions.
+
+    The hooks gather the wanted rows while the pass runs, so no more than one space's states live at a time and
+    nothing waits for the device.
+    """
+    device = decoder.device
+    rows = torch.from_numpy(batch.rows).to(device, non_blocking=True)
+    columns = torch.from_numpy(batch.columns).to(device, non_blocking=True)
+
+    def on_input(_: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        read(0, layer_input(args, kwargs)[rows, columns])
+
+    def on_output(space: int) -> Callable[..., None]:
+        return lambda _, __, output: read(space, hidden_state(output)[rows, columns])
+
+    handles = [decoder.layers[0].register_forward_pre_hook(on_input, with_kwargs=True)]
+    handles += [layer.register_forward_hook(on_output(i + 1)) for i, layer in enumerate(decoder.layers)]
+    try:
+        decoder.base(input_ids=torch.from_numpy(batch.input_ids).to(device), use_cache=False)
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def stream_batches(
+    decoder: Decoder,
+    examples: Sequence[TokenisedExample],
+    positions: Sequence[Positions],
+    start: Callable[[Batch], SpaceReader],
+    tally: ExtractionTally,
+    *,
+    stage: str,
+    max_tokens: int | None = None,
+    progress: Progress = silent,
+) -> Iterator[Batch]:
+    """Run all examples through the model in length-bucketed batches, yielding each batch when it has been read.
+
+    Args:
+        decoder: the model.
+        examples: tokenised examples.
+        positions: positions to read of each example.
+        start: called before each pass; returns the reader for its spaces. After a batch is yielded, what the reader
+            gathered is complete.
+        tally: added to.
+        stage: name for progress.
+        max_tokens: tokens a pass, padding included; None takes the device's default.
+        progress: told tokens done.
+
+    Raises:
+        ResourceError: a single example does not fit into memory.
+    """
+    pad_id = int(examples[0].input_ids[0])  # any valid id: padding stands to the right and is never read
+    limit = max_tokens or (GPU_BATCH_TOKENS if decoder.device.type == "cuda" else CPU_BATCH_TOKENS)
+    queue = length_buckets([len(e.input_ids) for e in examples], limit)
+    total = sum(len(e.input_ids) for e in examples)
+    done = 0
+    while queue:
+        indices = queue.pop(0)
+        batch = make_batch(indices, examples, positions, pad_id)
+        begun = time.perf_counter()
+        out_of_memory = False
+        try:
+            read_batch(decoder, batch, start(batch))
+        except (RuntimeError, MemoryError) as error:
+            if not _is_out_of_memory(error):
+                raise
+            out_of_memory = True  # handled below, when the traceback no longer keeps the tensors alive
+        if out_of_memory:
+            queue[:0] = _halved(indices, batch.tokens, decoder.device)
+            tally.halvings += 1
+            told = f"Out of memory: a batch of {len(indices)} examples was halved."
+            progress(ProgressEvent(stage, done, total, "tokens", told))
+            continue
+        if decoder.device.type == "cuda":
+            torch.cuda.synchronize(decoder.device)
+        tally.seconds += time.perf_counter() - begun
+        tally.tokens += batch.tokens
+        done += batch.tokens
+        yield batch
+        progress(ProgressEvent(stage, done, total, "tokens"))
+
+
+def _halved(indices: list[int], tokens: int, device: torch.device) -> list[list[int]]:
+    if len(indices) == 1:
+        raise ResourceError(
+            f"One example of {tokens} tokens does not fit into the memory of {device}. Shorten examples with "
+            "--max-length, or use a smaller dtype or another device."
+        )
+    gc.collect()
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+    half = len(indices) // 2
+    return [indices[:half], indices[half:]]
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    return "can't allocate memory" in str(error) or "out of memory" in str(error).lower()

@@ -1,0 +1,216 @@
+"""Reading examples: states come in space by space, deviations of each example come out."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from semfreeze_core.errors import ModelError
+from semfreeze_core.progress import Progress, silent
+from semfreeze_core.records.examples import TokenisedExample
+from semfreeze_core.records.trace import TransitionTrace
+from semfreeze_core.semantics.bases import Targets, gram_and_mean, logit_z_targets, semantic_targets
+from semfreeze_core.semantics.deviation import deviation, lens_loss_and_null, measured_length
+from semfreeze_core.semantics.extraction import ExtractionTally, SpaceReader, stream_batches
+from semfreeze_core.semantics.positions import Batch, Positions
+from semfreeze_core.sources.decoder import Decoder, describe_space
+
+
+@dataclass(frozen=True)
+class Labels:
+    """The ground truth of a reading: what is compared with, fixed before the first pass.
+
+    Attributes:
+        targets: one for each cosine-like deviation.
+        index: int64 (V,), row of a token in the targets, -1 where it never is a label.
+        share: float32 (V,), share of supervised positions with each token; None unless lens_loss is read.
+    """
+
+    targets: tuple[Targets, ...]
+    index: Tensor
+    share: Tensor | None
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        names = tuple(t.metric for t in self.targets)
+        return names if self.share is None else (*names, "lens_loss")
+
+
+def prepare_labels(
+    decoder: Decoder,
+    examples: Sequence[TokenisedExample],
+    positions: Sequence[Positions],
+    *,
+    real_rows: int,
+    lens_loss: bool = False,
+) -> Labels:
+    """Solve for the targets of every supervised token; the null weighs them by the positions read.
+
+    Args:
+        decoder: the model.
+        examples: tokenised examples.
+        positions: positions to read of each example.
+        real_rows: head rows that are tokens; padded rows beyond take no part.
+        lens_loss: also read the whole head's cross-entropy.
+    """
+    read = np.concatenate([e.input_ids[p] for e, p in zip(examples, positions, strict=True)])
+    # Tokens supervised but not drawn are solved for too: the task null draws its own positions.
+    unique = np.unique(np.concatenate([e.input_ids[e.supervised] for e in examples]))
+    counts = np.bincount(np.searchsorted(unique, read), minlength=len(unique))
+    weight = decoder.head.weight[:real_rows]
+    gram, mean = gram_and_mean(weight)
+    rows, occurring = weight[torch.from_numpy(unique).to(weight.device)], torch.from_numpy(counts)
+    targets = (
+        semantic_targets(rows, occurring, gram),
+        logit_z_targets(rows, occurring, gram, mean, real_rows),
+    )
+    index = torch.full((decoder.head.out_features,), -1, dtype=torch.int64)
+    index[torch.from_numpy(unique)] = torch.arange(len(unique))
+    share = torch.zeros(decoder.head.out_features)
+    share[torch.from_numpy(unique)] = occurring.float() / occurring.sum()
+    device = decoder.device
+    return Labels(
+        targets=tuple(_placed(t, decoder) for t in targets),
+        index=index.to(device),
+        share=share.to(device) if lens_loss else None,
+    )
+
+
+def _placed(targets: Targets, decoder: Decoder) -> Targets:
+    """The targets on the model's device, the factor in its dtype (what `measured_length` multiplies states with)."""
+    factor = None if targets.factor is None else targets.factor.to(decoder.device, decoder.dtype)
+    return Targets(targets.metric, targets.vectors.to(decoder.device), targets.null.to(decoder.device), factor)
+
+
+@dataclass
+class KeptStates:
+    """Normalised states of the positions of a display sample, float16, filled while reading.
+
+    Attributes:
+        keep: for each example, which of its read positions to keep.
+        read_out: the kept positions whose tokens the head reads out at every space, in order.
+        states: (L + 1, d) of each kept position, by (example, position in the example's list).
+    """
+
+    keep: dict[int, npt.NDArray[np.int64]]
+    read_out: list[tuple[int, int]] = field(default_factory=list)
+    states: dict[tuple[int, int], npt.NDArray[np.float16]] = field(default_factory=dict)
+
+
+_LENS_CHUNK = 256  # positions whose whole logits are held at once
+
+
+class _BatchReader:
+    """Gathers one batch: deviation and null (M, L + 1, n) on the device, and the states to be kept."""
+
+    def __init__(self, decoder: Decoder, labels: Labels, batch: Batch, kept: KeptStates | None) -> None:
+        self.decoder, self.labels = decoder, labels
+        self.label_ids = torch.from_numpy(batch.label_ids).to(decoder.device)
+        index = labels.index[self.label_ids]
+        self.own_targets = [t.vectors[index] for t in labels.targets]
+        shape = (2, len(labels.metrics), len(decoder.layers) + 1, len(batch.label_ids))
+        self.values = torch.empty(shape, device=decoder.device)
+        self.flagged = _flagged(batch, kept)
+        rows = [row for row, _, _ in self.flagged]
+        self.flagged_rows = torch.tensor(rows, dtype=torch.int64, device=decoder.device)
+        self.states: list[Tensor] = []
+
+    def read(self, space: int, raw: Tensor) -> None:
+        normalised = self.decoder.final_norm(raw)
+        states = normalised.float()
+        for m, targets in enumerate(self.labels.targets):
+            length = measured_length(normalised, targets.factor)
+            self.values[0, m, space] = deviation(states, self.own_targets[m], length)
+            self.values[1, m, space] = deviation(states, targets.null, length)
+        if self.labels.share is not None:
+            for part in torch.split(torch.arange(len(raw), device=raw.device), _LENS_CHUNK):
+                logits = self.decoder.logits(normalised[part])
+                pair = lens_loss_and_null(logits, self.label_ids[part], self.labels.share)
+                self.values[0, -1, space, part], self.values[1, -1, space, part] = pair
+        if self.flagged:
+            self.states.append(states[self.flagged_rows].half())
+
+    def hand_over(self, kept: KeptStates | None) -> npt.NDArray[np.float32]:
+        if kept is not None and self.flagged:
+            states = torch.stack(self.states, dim=1).cpu().numpy()
+            kept.states.update({(e, p): states[i] for i, (_, e, p) in enumerate(self.flagged)})
+        return self.values.cpu().numpy()
+
+
+def _flagged(batch: Batch, kept: KeptStates | None) -> list[tuple[int, int, int]]:
+    """(row among the batch's positions, example, position in the example's list) of each state to be kept."""
+    if kept is None:
+        return []
+    starts = np.searchsorted(batch.rows, np.arange(len(batch.examples)))
+    return [
+        (int(starts[b]) + int(p), example, int(p))
+        for b, example in enumerate(batch.examples)
+        for p in kept.keep.get(example, ())
+    ]
+
+
+def read_traces(
+    decoder: Decoder,
+    examples: Sequence[TokenisedExample],
+    positions: Sequence[Positions],
+    labels: Labels,
+    *,
+    stage: str = "Reading hidden states",
+    max_tokens: int | None = None,
+    kept: KeptStates | None = None,
+    progress: Progress = silent,
+) -> tuple[dict[str, TransitionTrace], ExtractionTally]:
+    """Deviations of every example at every latent space, in one forward pass an example.
+
+    Raises:
+        ModelError: a state is not finite or zero; names the layer.
+        ResourceError: a single example does not fit into memory.
+    """
+    spaces, names = len(decoder.layers) + 1, labels.metrics
+    # deviation and null, of all positions, the first and the later ones: (2, 3, M, n_examples, L + 1)
+    table = np.empty((2, 3, len(names), len(examples), spaces), dtype=np.float32)
+    tally = ExtractionTally()
+    current: list[_BatchReader] = []
+
+    def start(batch: Batch) -> SpaceReader:
+        current[:] = [_BatchReader(decoder, labels, batch, kept)]
+        return current[0].read
+
+    batches = stream_batches(
+        decoder, examples, positions, start, tally, stage=stage, max_tokens=max_tokens, progress=progress
+    )
+    for batch in batches:
+        values = current.pop().hand_over(kept)
+        _check_finite(values)
+        table[:, :, :, list(batch.examples)] = _by_example(values, batch)
+    return {name: _trace(name, table[:, :, m]) for m, name in enumerate(names)}, tally
+
+
+def _by_example(values: npt.NDArray[np.float32], batch: Batch) -> npt.NDArray[np.float32]:
+    """Mean over each example's positions, its first, and its later ones: (2, M, L+1, n) -> (2, 3, M, B, L+1)."""
+    starts = np.searchsorted(batch.rows, np.arange(len(batch.examples)))
+    counts = np.diff([*starts, len(batch.rows)])
+    total = np.add.reduceat(values.astype(np.float64), starts, axis=-1)
+    first = values[..., starts]
+    with np.errstate(invalid="ignore"):  # 0 / 0 where there is no later token: NaN, as documented
+        later = (total - first) / (counts - 1)
+    later[..., counts == 1] = np.nan
+    return np.stack([total / counts, first, later], axis=1).swapaxes(-1, -2).astype(np.float32)
+
+
+def _trace(name: str, table: npt.NDArray[np.float32]) -> TransitionTrace:
+    (deviation, first, later), (null, first_null, later_null) = table
+    return TransitionTrace(name, deviation, null, first, first_null, later, later_null)
+
+
+def _check_finite(values: npt.NDArray[np.float32]) -> None:
+    bad = ~np.isfinite(values).all(axis=(0, 1, 3))
+    if bad.any():
+        space = int(np.argmax(bad))
+        raise ModelError(
+            f"{describe_space(space).capitalize()} holds NaN, infinity or a zero state at a supervised position. The "
+            "weights are damaged, or this dtype overflows: try --dtype float32."
+        )

@@ -1,0 +1,101 @@
+"""The task null: the same prompts with completions of other examples.
+
+With completions of several tokens, teacher forcing makes later tokens predictable from earlier ones whatever the
+prompt says. That is language, not the task. Swapping completions between examples keeps the language and breaks the
+task, so only what a prompt does for its own completion is left in the difference. Our derivation.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from semfreeze_core.progress import Progress, silent
+from semfreeze_core.records.examples import TokenisedExample
+from semfreeze_core.records.trace import SwappedPairs, TransitionTrace
+from semfreeze_core.semantics.extraction import ExtractionTally
+from semfreeze_core.semantics.positions import Positions, choose_positions
+from semfreeze_core.semantics.reading import Labels, read_traces
+from semfreeze_core.sources.decoder import Decoder
+
+MAX_PAIRS, MIN_PAIRS = 64, 8
+
+
+def swap_partners(completions: Sequence[bytes], seed: int) -> list[tuple[int, int]]:
+    """Pairs (i, j): example i gets the completion of example j, which differs from its own; each completion once.
+
+    Sorted by completion and shifted by the size of the largest group, nobody meets its own group unless that group is
+    more than half of all; such pairs are left out.
+    """
+    order = np.random.default_rng(seed).permutation(len(completions)).tolist()
+    order.sort(key=lambda i: completions[i])
+    counts: dict[bytes, int] = {}
+    for completion in completions:
+        counts[completion] = counts.get(completion, 0) + 1
+    shift = max(counts.values())
+    pairs = [(i, order[(at + shift) % len(order)]) for at, i in enumerate(order)]
+    return [(i, j) for i, j in pairs if completions[i] != completions[j]]
+
+
+def with_completion(prompt: TokenisedExample, donor: TokenisedExample, row: int) -> TokenisedExample:
+    """`prompt` up to its last supervised stretch, followed by that of `donor`."""
+    cut, donor_cut = last_stretch(prompt), last_stretch(donor)
+    kept = prompt.supervised[:cut].copy()
+    kept[:] = False  # earlier turns stay as context; only the swapped stretch is compared
+    return TokenisedExample(
+        input_ids=np.concatenate([prompt.input_ids[:cut], donor.input_ids[donor_cut:]]),
+        supervised=np.concatenate([kept, donor.supervised[donor_cut:]]),
+        label=donor.label,
+        row=row,
+    )
+
+
+def last_stretch(example: TokenisedExample) -> int:
+    """Where the last run of supervised tokens begins."""
+    supervised = np.flatnonzero(example.supervised)
+    breaks = np.flatnonzero(np.diff(supervised) > 1)
+    return int(supervised[breaks[-1] + 1] if len(breaks) else supervised[0])
+
+
+def read_task_null(
+    decoder: Decoder,
+    examples: Sequence[TokenisedExample],
+    labels: Labels,
+    *,
+    position_limit: int,
+    seed: int,
+    max_tokens: int | None = None,
+    progress: Progress = silent,
+) -> tuple[dict[str, SwappedPairs], ExtractionTally]:
+    """Read up to 64 prompts with their own and with swapped completions, paired by prompt.
+
+    The swapped completions' labels must be among `labels`, which they are when donors come from the same examples and
+    positions are drawn by the donor's row.
+    """
+    drawn = np.random.default_rng(seed).permutation(len(examples))[:MAX_PAIRS].tolist()
+    # A lone first token is a BOS or the start of a plain text: no prompt that could be paired with another completion.
+    chosen = [_alone(examples[i]) for i in drawn if last_stretch(examples[i]) > 1]
+    partners = swap_partners([e.input_ids[last_stretch(e) :].tobytes() for e in chosen], seed) if chosen else []
+    if len(partners) < MIN_PAIRS:
+        reason = (
+            f"only {len(partners)} of {len(drawn)} examples have a prompt that could be given another example's "
+            f"completion ({MIN_PAIRS} are needed)"
+        )
+        empty = np.empty((0, len(decoder.layers) + 1), dtype=np.float32)
+        return {m: SwappedPairs(m, empty, empty, reason) for m in labels.metrics}, ExtractionTally()
+    own = [chosen[i] for i, _ in partners]
+    swapped = [with_completion(chosen[i], chosen[j], chosen[j].row) for i, j in partners]
+    both = [*own, *swapped]
+    positions: list[Positions] = choose_positions(both, position_limit, seed)
+    traces, tally = read_traces(
+        decoder, both, positions, labels, stage="Reading swapped completions", max_tokens=max_tokens, progress=progress
+    )
+    return {name: _paired(trace, len(own)) for name, trace in traces.items()}, tally
+
+
+def _alone(example: TokenisedExample) -> TokenisedExample:
+    """The example with only its last supervised stretch supervised."""
+    return with_completion(example, example, example.row)
+
+
+def _paired(trace: TransitionTrace, n: int) -> SwappedPairs:
+    return SwappedPairs(trace.metric, trace.deviation[:n], trace.deviation[n:])
