@@ -1,0 +1,123 @@
+"""`semfreeze analyze`: read a model on examples."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from semfreeze_core.cli import app
+from semfreeze_core.cli.options import (
+    DeviceOption,
+    DtypeOption,
+    JsonOption,
+    ModelOption,
+    PickleOption,
+    QuietOption,
+    RevisionOption,
+    TrustOption,
+)
+
+
+@app.command()
+def analyze(
+    model: ModelOption,
+    data: Annotated[
+        str, typer.Option(help="JSONL, CSV, TSV or Parquet file, hf:owner/name, or sample:NAME.", metavar="DATA")
+    ],
+    examples: Annotated[int, typer.Option(help="Examples to draw, by label where there is one; 0 reads all.")] = 256,
+    split: Annotated[str | None, typer.Option(help="Split of a hub dataset.")] = None,
+    prompt_field: Annotated[str | None, typer.Option(help="Field with the prompt.")] = None,
+    completion_field: Annotated[str | None, typer.Option(help="Field with the completion.")] = None,
+    label_field: Annotated[str | None, typer.Option(help="Field with the class name.")] = None,
+    template: Annotated[str | None, typer.Option(help="Prompt made of fields, like '{instruction}\\n{input}'.")] = None,
+    messages_field: Annotated[
+        str | None, typer.Option(help="Field with chat messages; assistant turns are supervised.")
+    ] = None,
+    text_field: Annotated[str | None, typer.Option(help="Field with plain text, supervised throughout.")] = None,
+    eos: Annotated[bool, typer.Option("--eos/--no-eos", help="End completions with a supervised EOS token.")] = True,
+    positions: Annotated[int, typer.Option(help="Supervised positions read of each example at most.")] = 64,
+    max_length: Annotated[
+        int | None, typer.Option(help="Longest example in tokens [default: the model's limit, at most 2048].")
+    ] = None,
+    metrics: Annotated[
+        str, typer.Option(help="semantic,logit_z are always read; add lens_loss for the whole head's loss (slower).")
+    ] = "semantic,logit_z",
+    allow_few: Annotated[bool, typer.Option("--allow-few", help="Go on with fewer than 32 examples.")] = False,
+    device: DeviceOption = "auto",
+    dtype: DtypeOption = "auto",
+    seed: Annotated[int, typer.Option(help="Seed of every draw.")] = 0,
+    batch_tokens: Annotated[
+        int | None, typer.Option(help="Tokens a forward pass [default: 1024 on a CPU, 16384 on a GPU].")
+    ] = None,
+    revision: RevisionOption = None,
+    trust_remote_code: TrustOption = False,
+    allow_pickle: PickleOption = False,
+    out: Annotated[str | None, typer.Option(help="Name in the store, or a path with a slash.")] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace an existing run once this one is done.")
+    ] = False,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Read a model on examples, layer by layer, and keep the reading as a run."""
+    from semfreeze_core.cli.console import print_json, progress_on_stderr
+    from semfreeze_core.cli.documents import show_document
+    from semfreeze_core.cli.report import console, print_run
+    from semfreeze_core.errors import InputError
+    from semfreeze_core.plan.make import curve_of
+    from semfreeze_core.runs.folder import write_run
+    from semfreeze_core.runs.store import free_name, run_place
+    from semfreeze_core.storage import require_free
+
+    wanted = {m.strip() for m in metrics.split(",") if m.strip()}
+    problems = []
+    if unknown := wanted - {"semantic", "logit_z", "lens_loss"}:
+        problems.append(f"--metrics {', '.join(sorted(unknown))}: expected semantic, logit_z or lens_loss")
+    if dtype not in ("auto", "float32", "bfloat16"):
+        problems.append(f"--dtype {dtype}: expected auto, float32 or bfloat16")
+    least_values = (
+        ("examples", examples, 0),
+        ("positions", positions, 1),
+        ("batch-tokens", batch_tokens, 1),
+        ("max-length", max_length, 2),
+        ("seed", seed, 0),
+    )
+    for flag, value, least in least_values:
+        if value is not None and value < least:
+            problems.append(f"--{flag} must be at least {least}, found {value}")
+    if problems:
+        raise InputError("; ".join(problems) + ".")
+    place = run_place(out or free_name(f"{Path(model).stem or model}-{Path(data).stem or data}"))
+    require_free(place, overwrite=overwrite)
+
+    from semfreeze_core.sources.fields import FieldMapping
+    from semfreeze_core.workflow import AnalysisRequest
+    from semfreeze_core.workflow import analyze as run_analysis
+
+    request = AnalysisRequest(
+        model=model,
+        data=data,
+        mapping=FieldMapping(prompt_field, completion_field, label_field, template, messages_field, text_field),
+        split=split,
+        examples=examples,
+        positions=positions,
+        max_length=max_length,
+        add_eos=eos,
+        allow_few=allow_few,
+        lens_loss="lens_loss" in wanted,
+        seed=seed,
+        revision=revision,
+        dtype=dtype,  # type: ignore[arg-type]  # checked above
+        device=device,
+        trust_remote_code=trust_remote_code,
+        allow_pickle=allow_pickle,
+        batch_tokens=batch_tokens,
+    )
+    with progress_on_stderr(quiet) as progress:
+        run = run_analysis(request, progress)
+        write_run(run, place, overwrite=overwrite)
+    if as_json:
+        print_json(show_document(run, place, "semantic"))
+        return
+    print_run(run, curve_of(run, "semantic"), place, console())
+    typer.echo(f"Next: semfreeze plan {out or place.name}")

@@ -1,0 +1,45 @@
+"""`semfreeze cache`: what can be made again."""
+
+from typing import Annotated
+
+import typer
+
+from semfreeze_core.cli import app
+from semfreeze_core.cli.options import JsonOption
+
+cache_app = typer.Typer(no_args_is_help=True, help="List and clear what semfreeze can make again (converted models).")
+app.add_typer(cache_app, name="cache")
+
+
+@cache_app.command("list")
+def list_command(as_json: JsonOption = False) -> None:
+    """List the cache's entries with their disk use."""
+    from semfreeze_core.cli.console import print_json
+    from semfreeze_core.cli.words import size
+    from semfreeze_core.storage import cache_entries, cache_folder, folder_bytes
+
+    entries = [(str(e.relative_to(cache_folder())), folder_bytes(e)) for e in cache_entries()]
+    if as_json:
+        print_json({"folder": str(cache_folder()), "entries": [{"name": n, "bytes": b} for n, b in entries]})
+        return
+    typer.echo(f"{cache_folder()}: {size(sum(b for _, b in entries))}")
+    for name, n_bytes in entries:
+        typer.echo(f"  {name}  {size(n_bytes)}")
+
+
+@cache_app.command()
+def clear(yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False) -> None:
+    """Delete the cache; what is needed again is made again."""
+    from semfreeze_core.cli.words import size
+    from semfreeze_core.errors import InputError
+    from semfreeze_core.storage import cache_folder, clear_cache
+
+    if not yes:
+        try:
+            sure = typer.confirm(f"Delete everything in {cache_folder()}?")
+        except typer.Abort as abort:
+            raise InputError("Nothing was deleted: the question was not answered. Use --yes in scripts.") from abort
+        if not sure:
+            typer.echo("Nothing was deleted.")
+            return
+    typer.echo(f"Freed {size(clear_cache())}.")

@@ -1,0 +1,78 @@
+"""What the commands print with: progress on stderr, one JSON document on stdout."""
+
+import json
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from semfreeze_core.progress import Progress as ProgressListener
+from semfreeze_core.progress import ProgressEvent, silent
+
+
+class _Bars:
+    """Draws each stage as a bar with an ETA; without a terminal, one line when a stage begins."""
+
+    def __init__(self, console: Console, bars: Progress) -> None:
+        self.console, self.bars = console, bars
+        self.stage = ""
+        self.task: TaskID | None = None
+
+    def __call__(self, event: ProgressEvent) -> None:
+        if event.stage != self.stage:
+            self.finish()
+            self.stage = event.stage
+            if self.console.is_terminal:
+                self.task = self.bars.add_task(event.stage, total=event.total, unit=event.unit)
+            else:
+                self.console.print(event.stage, highlight=False)
+        if self.task is not None:
+            self.bars.update(self.task, completed=event.done, total=event.total, unit=event.unit)
+        if event.message:
+            self.console.print(f"  {event.message}", highlight=False)
+
+    def finish(self) -> None:
+        if self.task is not None:
+            done = self.bars.tasks[self.bars.task_ids.index(self.task)]
+            self.bars.update(self.task, total=done.total or 1, completed=done.total or 1)
+            self.task = None
+
+
+@contextmanager
+def progress_on_stderr(quiet: bool) -> Iterator[ProgressListener]:
+    """A progress listener that draws on stderr while the block runs; silent when `quiet`."""
+    if quiet:
+        yield silent
+        return
+    console = Console(stderr=True)
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.completed:,.0f} {task.fields[unit]}"),
+        TimeElapsedColumn(),
+        TextColumn("ETA"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bars:
+        listener = _Bars(console, bars)
+        yield listener
+        listener.finish()
+
+
+def print_json(document: Any) -> None:
+    """Print one JSON document; NaN and infinity become null."""
+    typer.echo(json.dumps(_without_nan(document), indent=1, ensure_ascii=False, allow_nan=False))
+
+
+def _without_nan(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {k: _without_nan(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_nan(v) for v in value]
+    return value

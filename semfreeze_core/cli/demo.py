@@ -1,0 +1,43 @@
+"""`semfreeze demo`: the whole way on the embedded model and a sample task."""
+
+from typing import Annotated
+
+import typer
+
+from semfreeze_core.cli import app
+from semfreeze_core.cli.options import QuietOption
+
+DEMO_RUN = "demo"
+
+
+@app.command()
+def demo(
+    data: Annotated[str, typer.Option(help="Sample task.")] = "sample:sentence_to_json_train",
+    examples: Annotated[int, typer.Option(help="Examples to draw.")] = 256,
+    quiet: QuietOption = False,
+) -> None:
+    """Analyse the embedded model on a sample task and print the plan; what is already done is not done again."""
+    from semfreeze_core.cli.console import progress_on_stderr
+    from semfreeze_core.cli.report import console, print_plan, print_run
+    from semfreeze_core.plan.make import curve_of, make_plan
+    from semfreeze_core.runs.folder import read_run, write_run
+    from semfreeze_core.runs.store import is_done, run_place
+    from semfreeze_core.storage import write_atomically
+
+    place = run_place(DEMO_RUN)
+    if is_done(place, model="embedded", data=data, examples=examples):
+        typer.echo("Already analysed; reading the run. (semfreeze runs rm demo starts afresh.)", err=True)
+        run = read_run(place)
+    else:
+        from semfreeze_core.workflow import AnalysisRequest, analyze
+
+        with progress_on_stderr(quiet) as progress:
+            run = analyze(AnalysisRequest("embedded", data, examples=examples), progress)
+            write_run(run, place, overwrite=place.exists())
+    out = console()
+    print_run(run, curve_of(run, "semantic"), place, out)
+    plan = make_plan(run, run_name=DEMO_RUN)
+    write_atomically(place / "plan.json", plan.model_dump_json(indent=1) + "\n")
+    print_plan(plan, out)
+    typer.echo(f"Plan: {place / 'plan.json'}")
+    typer.echo("Next: semfreeze analyze --model YOUR_MODEL --data YOUR_FILE.jsonl")

@@ -1,0 +1,103 @@
+"""The JSON documents that commands print: a run's curves, a cost table. Keys are a promise to scripts."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from semfreeze_core.gains import fit_scaling_law
+from semfreeze_core.gains.bootstrap import mean_band, resampling_weights
+from semfreeze_core.plan.document import CostEntry
+from semfreeze_core.plan.make import curve_of
+from semfreeze_core.records.cost import DepthCost
+from semfreeze_core.records.gain import Band, GainCurve, Interval
+from semfreeze_core.records.run import Run
+from semfreeze_core.records.training import TrainingSetup
+
+_TIED_REASON = "tied head: space 0 predicts its own input token, so layer 0's gain is not measured"
+
+
+def show_document(run: Run, folder: Path, metric: str) -> dict[str, Any]:
+    """Everything `show` says of a run; gains, coverage, evidence and the task null are those of `metric`."""
+    curve = curve_of(run, metric)
+    manifest = run.manifest
+    weights = resampling_weights(run.n_examples, manifest.settings.seed)
+    traces = run.traces
+    return {
+        "run": str(folder),
+        "n_layers": run.shape.n_layers,
+        "n_examples": run.n_examples,
+        "n_supervised_tokens": manifest.data.n_supervised_tokens,
+        "n_positions_read": manifest.data.n_positions_read,
+        "metric": metric,
+        "deviation": {m: _band(mean_band(t.deviation, weights)) for m, t in traces.items()},
+        "null": {m: _band(mean_band(t.null, weights)) for m, t in traces.items()},
+        "advantage": {m: _band(mean_band(t.advantage, weights)) for m, t in traces.items()},
+        "first_token": {m: _apart(t.first_deviation, t.first_null, weights) for m, t in traces.items()},
+        "later_tokens": {m: _apart(t.later_deviation, t.later_null, weights) for m, t in traces.items()},
+        "task_null": {
+            **_interval(curve.evidence.task_null),
+            "n_pairs": curve.evidence.n_pairs,
+            "reason": manifest.task_null_reason or None,
+        },
+        "gain": {**_band(curve.gain), "reason": _TIED_REASON if run.shape.tied else None},
+        "raw_gain": _band(curve.raw_gain),
+        "gain_coverage": {**_band(curve.coverage), "status": "predicted, unvalidated", "reason": _no_coverage(curve)},
+        "isotonic": {"fitted": curve.isotonic.tolist(), "r_squared": curve.isotonic_r_squared},
+        "scaling_law": _law(curve),
+        "evidence": {
+            "verdict": curve.evidence.verdict,
+            "reasons": list(curve.evidence.reasons),
+            "advantage": _interval(curve.evidence.advantage),
+        },
+        "extraction": manifest.extraction.model_dump(),
+        "model": manifest.model.model_dump(mode="json"),
+        "data": manifest.data.model_dump(),
+        "settings": manifest.settings.model_dump(),
+        "notes": manifest.notes,
+        "warnings": manifest.warnings,
+        "provenance": manifest.provenance.model_dump(),
+    }
+
+
+def cost_document(rows: tuple[DepthCost, ...], full: DepthCost, setup: TrainingSetup, n_layers: int) -> dict[str, Any]:
+    """Everything `cost` says: the setup and each depth's price, projected."""
+    unknown = full.bytes.activations is None
+    return {
+        "n_layers": n_layers,
+        "setup": asdict(setup),
+        "status": "projected",
+        "reason": "activation bytes of this family are not known, so memory totals are null" if unknown else None,
+        "depths": [CostEntry.of(row).model_dump() for row in rows],
+        "full": CostEntry.of(full).model_dump(),
+    }
+
+
+def _band(band: Band) -> dict[str, Any]:
+    return {"mean": band.mean.tolist(), "low": band.low.tolist(), "high": band.high.tolist()}
+
+
+def _apart(deviation: Any, null: Any, weights: Any) -> dict[str, Any]:
+    known = int(np.isfinite(deviation[:, 0]).sum())
+    return {
+        "n_examples": known,
+        "deviation": _band(mean_band(deviation, weights)),
+        "advantage": _band(mean_band(null - deviation, weights)),
+        "reason": None if known else "no example has such a token",
+    }
+
+
+def _interval(interval: Interval) -> dict[str, float]:
+    return {"estimate": interval.estimate, "low": interval.low, "high": interval.high}
+
+
+def _no_coverage(curve: GainCurve) -> str | None:
+    return None if np.isfinite(curve.coverage.mean[0]) else "the advantage rises nowhere, so no share of it exists"
+
+
+def _law(curve: GainCurve) -> dict[str, Any]:
+    errors = (curve.deviation.high - curve.deviation.low) / (2 * 1.96)
+    law = fit_scaling_law(curve.deviation.mean, errors)
+    document = asdict(law)
+    return document | {"fitted": law.fitted.tolist(), "residuals": law.residuals.tolist(), "form": "A s^-alpha + E"}

@@ -1,0 +1,101 @@
+"""`semfreeze models`: what semfreeze finds in a model."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from semfreeze_core.cli import app
+from semfreeze_core.cli.options import (
+    DeviceOption,
+    DtypeOption,
+    JsonOption,
+    PickleOption,
+    QuietOption,
+    RevisionOption,
+    TrustOption,
+)
+
+models_app = typer.Typer(no_args_is_help=True, help="Look at models.")
+app.add_typer(models_app, name="models")
+
+
+@models_app.callback()
+def _models() -> None:
+    """Keeps `check` a command of its own while it is the only one."""
+
+
+@models_app.command()
+def check(
+    model: Annotated[str, typer.Argument(help="'embedded', a local folder, a hub id, or a GGUF file.")],
+    plan: Annotated[
+        Path | None, typer.Option(help="Also check that this plan is the model's, and count what it trains.")
+    ] = None,
+    revision: RevisionOption = None,
+    device: DeviceOption = "auto",
+    dtype: DtypeOption = "auto",
+    trust_remote_code: TrustOption = False,
+    allow_pickle: PickleOption = False,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Load a model, find its parts, prove them, and say what was found."""
+    from dataclasses import asdict
+
+    from semfreeze_core.cli.console import print_json, progress_on_stderr
+    from semfreeze_core.errors import InputError
+    from semfreeze_core.plan.document import trainable_names
+    from semfreeze_core.runs.plans import read_plan
+
+    if dtype not in ("auto", "float32", "bfloat16"):
+        raise InputError(f"--dtype {dtype}: expected auto, float32 or bfloat16.")
+    document = None if plan is None else read_plan(plan)
+
+    from semfreeze_core.sources.causal_lm import load_causal_lm
+
+    with progress_on_stderr(quiet) as progress:
+        loaded = load_causal_lm(
+            model,
+            revision=revision,
+            dtype=dtype,  # type: ignore[arg-type]  # checked above
+            device=device,
+            trust_remote_code=trust_remote_code,
+            allow_pickle=allow_pickle,
+            progress=progress,
+        )
+    shape, decoder = loaded.shape, loaded.decoder
+    found = {
+        "identity": asdict(loaded.identity),
+        "shape": asdict(shape),
+        "names": asdict(decoder.names),
+        "head_transform": asdict(decoder.transform),
+        "logits_error": decoder.logits_error,
+        "dtype": str(decoder.dtype).removeprefix("torch."),
+        "device": str(decoder.device),
+        "padded_vocab_rows": loaded.vocabulary.padded_rows,
+        "notes": list(loaded.notes),
+        "trains": None,
+    }
+    if document is not None:
+        names = trainable_names(document, loaded.identity, [n for n, _ in decoder.model.named_parameters()])
+        found["trains"] = names
+    if as_json:
+        print_json(found)
+        return
+    typer.echo(
+        f"{model}: {loaded.identity.architecture}, {shape.n_layers} layers, {shape.total_parameters:,} parameters"
+    )
+    typer.echo(f"  layers      {decoder.names.layer_prefix}0..{shape.n_layers - 1}")
+    typer.echo(f"  embeddings  {', '.join(decoder.names.embeddings)}{'  (tied to the head)' if decoder.tied else ''}")
+    typer.echo(f"  final norm  {', '.join(decoder.names.final_norm) or 'none'}")
+    typer.echo(f"  head        {', '.join(decoder.names.head) or 'the embedding'}")
+    typer.echo(
+        f"  proof       head(final_norm(last space)) rebuilds the model's logits to {decoder.logits_error:.2g} of "
+        "their spread"
+    )
+    if shape.layer_kind == "other":
+        typer.echo("  unknown     activation bytes of this family (FLOP are counted)")
+    for told in loaded.notes:
+        typer.echo(f"  note        {told}")
+    if found["trains"] is not None:
+        typer.echo(f"  plan        fits; it trains {len(names)} of this model's parameter tensors")

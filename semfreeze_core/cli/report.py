@@ -1,0 +1,134 @@
+"""A run and its plan as a report for the terminal: the conclusion first, then what it rests on, then the price."""
+
+import math
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from semfreeze_core.cli.words import flop, gib, interval, percent, setup_words
+from semfreeze_core.plan.document import FreezePlan
+from semfreeze_core.records.gain import GainCurve, Interval
+from semfreeze_core.records.run import Run
+
+_FROZEN, _TRAINED = "░", "█"
+_TABLE_WIDTH = 116
+
+
+def console() -> Console:
+    """Console of reports: never narrower than the layer table, whose cells would break otherwise."""
+    return Console(highlight=False, width=max(Console().width, _TABLE_WIDTH))
+
+
+def print_run(run: Run, curve: GainCurve, folder: Path, out: Console) -> None:
+    """What was read, the evidence, and each latent space's numbers."""
+    manifest = run.manifest
+    model, data, took = manifest.model, manifest.data, manifest.extraction
+    out.print(f"[bold]{model.identity.source}[/] ({model.identity.architecture}, {run.shape.n_layers} layers, "
+              f"{run.shape.total_parameters / 1e6:.0f} M parameters) on [bold]{data.source}[/]")  # fmt: skip
+    out.print(
+        f"{data.n_examples} of {data.n_usable} examples (seed {manifest.settings.seed}), {data.n_tokens:,} tokens, "
+        f"{data.n_positions_read:,} of {data.n_supervised_tokens:,} supervised positions read, {model.dtype} on "
+        f"{model.device}"
+    )
+    out.print(
+        f"Read in {took.seconds:.1f} s ({took.tokens_per_second:,.0f} tokens/s), task null {took.task_null_seconds:.1f}"
+        f" s more, peak {gib(took.peak_bytes)} ({took.peak_kind})"
+    )
+    for note in manifest.notes:
+        out.print(f"  note: {note}")
+    for warning in manifest.warnings:
+        out.print(f"  [yellow]warning:[/] {warning}")
+    out.print()
+    out.print(f"[bold]Evidence: {curve.evidence.verdict}[/]")
+    for reason in curve.evidence.reasons:
+        out.print(f"  {reason}")
+    out.print()
+    out.print(
+        f"Latent spaces, {curve.metric} deviation (1 - cosine): means over {curve.n_examples} examples with 95 % "
+        "bootstrap intervals"
+    )
+    out.print(_layer_table(curve))
+    out.print(f"Run: {folder}")
+
+
+def _layer_table(curve: GainCurve) -> Table:
+    table = Table(box=None, padding=(0, 1))
+    for name in ("space", "deviation", "label null", "advantage", "gain of next layer", "gain coverage R(k)", ""):
+        table.add_column(name, justify="left" if name == "" else "right", no_wrap=True)
+    for s in range(curve.n_layers + 1):
+        coverage = curve.coverage.mean[s]
+        table.add_row(
+            str(s),
+            f"{curve.deviation.mean[s]:.3f}",
+            f"{curve.null.mean[s]:.3f}",
+            interval(curve.advantage.at(s)),
+            "" if s == curve.n_layers else interval(curve.gain.at(s), 4),
+            interval(curve.coverage.at(s), 2),
+            "▇" * round(10 * coverage) if math.isfinite(coverage) else "",
+        )
+    return table
+
+
+def print_plan(plan: FreezePlan, out: Console) -> None:
+    """The recommendation in one sentence, why, and what it costs and saves."""
+    out.print()
+    out.print(f"[bold]{conclusion(plan)}[/]")
+    if plan.freeze_depth is not None:
+        stack = _FROZEN * plan.freeze_depth + _TRAINED * (plan.n_layers - plan.freeze_depth)
+        out.print(f"  input {stack} output   ({_FROZEN} frozen, {_TRAINED} trained)")
+    for reason in plan.reasons:
+        out.print(f"  {reason}")
+    for warning in plan.warnings:
+        out.print(f"  [yellow]warning:[/] {warning}")
+    if "reachable_depth" in plan.rule_parameters:
+        out.print(
+            f"  The rule reaches depth {plan.rule_parameters['reachable_depth']:.1f} when all gain lies in the last "
+            f"layer; its cap is {plan.rule_parameters['cap']}."
+        )
+    out.print()
+    out.print(f"Projected price: {setup_words(plan.cost.setup)}")
+    out.print(_price_table(plan))
+
+
+def conclusion(plan: FreezePlan) -> str:
+    """The plan in one sentence."""
+    coverage = plan.gain_coverage
+    if plan.recommendation == "abstain":
+        seen = f"; the rule's formula alone would give {plan.candidate_depth}" if plan.candidate_depth else ""
+        return f"No recommendation from the {plan.rule} rule{seen}."
+    planned = plan.cost.planned
+    if not plan.freeze_depth or planned is None:
+        return f"Freeze nothing: finetune all {plan.n_layers} layers ({plan.rule} rule)."
+    kept = "of which no share of the gain is known"
+    if coverage.estimate is not None and coverage.low is not None and coverage.high is not None:
+        kept = (
+            f"predicted, not yet measured, to hold "
+            f"{interval(Interval(coverage.estimate, coverage.low, coverage.high), 2)} of the gain"
+        )
+    memory = planned.relative_bytes
+    price = f"{percent(planned.relative_flop)} of the FLOP" + (
+        f" and {percent(memory)} of the memory" if memory is not None else ""
+    )
+    return (
+        f"Freeze {plan.freeze_depth} of {plan.n_layers} layers ({plan.rule} rule): {price} of full finetuning; the "
+        f"{plan.n_layers - plan.freeze_depth} trained layers are {kept}."
+    )
+
+
+def _price_table(plan: FreezePlan) -> Table:
+    planned, full = plan.cost.planned, plan.cost.full
+    columns = [planned, full] if planned else [full]
+    table = Table(box=None, padding=(0, 1))
+    table.add_column("")
+    for entry in columns:
+        table.add_column("full finetuning" if entry is full else f"freeze {entry.freeze_depth}", justify="right")
+    step, whole = full.step_flop.total, full.flop
+    table.add_row("first step", *[flop(e.step_flop.total, step) for e in columns])
+    for part in ("forward", "activation_gradient", "weight_gradient"):
+        table.add_row(f"  {part.replace('_', ' ')}", *[flop(getattr(e.step_flop, part), step) for e in columns])
+    table.add_row("whole run", *[flop(e.flop, whole) for e in columns])
+    table.add_row("memory, sum of parts", *[gib(e.bytes.total) for e in columns])
+    for part in ("weights", "gradients", "optimizer", "activations", "logits"):
+        table.add_row(f"  {part}", *[gib(getattr(e.bytes, part)) for e in columns])
+    return table

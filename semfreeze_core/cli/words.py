@@ -1,0 +1,45 @@
+"""Numbers as people read them: GiB, TFLOP, percent, intervals. The only place of the command line that rounds."""
+
+import math
+
+from semfreeze_core.records.gain import Interval
+from semfreeze_core.records.training import TrainingSetup
+
+
+def gib(n_bytes: int | None) -> str:
+    return "unknown" if n_bytes is None else f"{n_bytes / 2**30:.2f} GiB"
+
+
+def size(n_bytes: int) -> str:
+    return f"{n_bytes / 2**20:.1f} MiB" if n_bytes < 2**30 else gib(n_bytes)
+
+
+def flop(count: int, of: int | None = None) -> str:
+    """A FLOP count, in the unit that suits `of` (say the largest of a row) or the count itself."""
+    for factor, unit in ((1e18, "EFLOP"), (1e15, "PFLOP"), (1e12, "TFLOP"), (1e9, "GFLOP")):
+        if max(count, of or 0) >= factor:
+            return f"{count / factor:.2f} {unit}"
+    return f"{count / 1e6:.2f} MFLOP"
+
+
+def percent(fraction: float | None) -> str:
+    return "unknown" if fraction is None or not math.isfinite(fraction) else f"{100 * fraction:.0f} %"
+
+
+def interval(value: Interval, digits: int = 3) -> str:
+    if not math.isfinite(value.estimate):
+        return "not measured"
+    return f"{_rounded(value.estimate, digits)} [{_rounded(value.low, digits)}, {_rounded(value.high, digits)}]"
+
+
+def _rounded(value: float, digits: int) -> str:
+    return f"{round(value, digits) + 0.0:.{digits}f}"  # + 0.0 turns -0.0 into 0.0
+
+
+def setup_words(setup: TrainingSetup) -> str:
+    """A training setup in one line."""
+    cache = "prefix cache" if setup.prefix_cache else "no prefix cache"
+    return (
+        f"batch {setup.batch_size} x {setup.sequence_length} tokens, {setup.steps:,} steps, {setup.optimizer}, "
+        f"{setup.precision}, {setup.loss} loss, {cache}"
+    )

@@ -1,0 +1,209 @@
+"""The freeze plan: a document that says what to train, why, and what it costs; checked against its model when used."""
+
+import re
+from collections.abc import Iterable
+from typing import Any, Literal
+
+from pydantic import Field, ValidationError
+
+from semfreeze_core.errors import PlanError
+from semfreeze_core.records.cost import DepthCost
+from semfreeze_core.records.gain import Interval
+from semfreeze_core.records.model import ModelIdentity, ParameterNames
+from semfreeze_core.records.provenance import Document, Provenance
+from semfreeze_core.records.training import TrainableParts, TrainingSetup
+
+PLAN_SCHEMA_VERSION = 1
+
+
+class IntervalEntry(Document):
+    """An estimate with its two-sided 95 % interval; null where it is not defined."""
+
+    estimate: float | None
+    low: float | None
+    high: float | None
+
+    @classmethod
+    def of(cls, interval: Interval) -> "IntervalEntry":
+        return cls(
+            estimate=null_if_nan(interval.estimate), low=null_if_nan(interval.low), high=null_if_nan(interval.high)
+        )
+
+
+def null_if_nan(value: float) -> float | None:
+    return value if value == value else None  # NaN is null in a document
+
+
+class StepFlopEntry(Document):
+    """FLOP of the first, uncached training step (a multiply-add is two)."""
+
+    forward: int
+    activation_gradient: int
+    weight_gradient: int
+    recompute: int
+    total: int
+
+
+class BytesEntry(Document):
+    """Projected device memory in bytes; null where the layers' formula is not known."""
+
+    weights: int
+    gradients: int
+    optimizer: int
+    activations: int | None
+    logits: int
+    total: int | None
+
+
+class CostEntry(Document):
+    """The price of one freeze depth under the plan's setup; `flop` is the whole run."""
+
+    freeze_depth: int
+    flop: int
+    step_flop: StepFlopEntry
+    bytes: BytesEntry
+    relative_flop: float
+    relative_bytes: float | None
+
+    @classmethod
+    def of(cls, cost: DepthCost) -> "CostEntry":
+        step, memory = cost.step_flop, cost.bytes
+        return cls(
+            freeze_depth=cost.freeze_depth,
+            flop=cost.flop,
+            step_flop=StepFlopEntry(
+                forward=step.forward,
+                activation_gradient=step.activation_gradient,
+                weight_gradient=step.weight_gradient,
+                recompute=step.recompute,
+                total=step.total,
+            ),
+            bytes=BytesEntry(
+                weights=memory.weights,
+                gradients=memory.gradients,
+                optimizer=memory.optimizer,
+                activations=memory.activations,
+                logits=memory.logits,
+                total=memory.total,
+            ),
+            relative_flop=cost.relative_flop,
+            relative_bytes=cost.relative_bytes,
+        )
+
+
+class PlanCost(Document):
+    """Projected cost of the plan and of full finetuning; `planned` is null on abstention."""
+
+    setup: TrainingSetup
+    planned: CostEntry | None
+    full: CostEntry
+
+
+class EvidenceEntry(Document):
+    """What the plan rests on."""
+
+    verdict: Literal["evidence", "no evidence"]
+    reasons: list[str]
+    advantage: IntervalEntry
+    task_null: IntervalEntry
+    n_examples: int
+    n_pairs: int
+    isotonic_r_squared: float | None
+    pick_interval: tuple[int, int] | None
+
+
+class FreezePlan(Document):
+    """Which parts of one model to train on one kind of data.
+
+    `freeze_depth`, `trainable`, `trainable_regex` and `cost.planned` are null when the recommendation is to abstain;
+    the candidate stays in `candidate_depth`. `gain_coverage` is a prediction until a finetune has measured it.
+    """
+
+    schema_version: int = PLAN_SCHEMA_VERSION
+    kind: Literal["semfreeze plan"] = "semfreeze plan"
+    model: ModelIdentity
+    n_layers: int
+    freeze_depth: int | None
+    candidate_depth: int | None
+    recommendation: Literal["freeze", "abstain"]
+    rule: Literal["coverage", "paper", "manual"]
+    rule_parameters: dict[str, Any]
+    metric: str
+    reasons: list[str]
+    warnings: list[str]
+    gain_coverage: IntervalEntry
+    gain_coverage_status: Literal["predicted, unvalidated"] = "predicted, unvalidated"
+    trainable: TrainableParts | None
+    trainable_regex: str | None = Field(description="matched with re.match against model.named_parameters()")
+    cost: PlanCost
+    evidence: EvidenceEntry
+    run: str | None
+    data_digest: str
+    provenance: Provenance
+
+
+def trainable_regex(names: ParameterNames, parts: TrainableParts) -> str:
+    """A regular expression that matches, from the start, exactly the names of the parameters to be trained."""
+    alternatives = []
+    trained = [str(i) for i, flag in enumerate(parts.layers) if flag]
+    if trained:
+        alternatives.append(rf"{re.escape(names.layer_prefix)}(?:{'|'.join(trained)})\.")
+    chosen = ((parts.embeddings, names.embeddings), (parts.final_norm, names.final_norm), (parts.head, names.head))
+    for wanted, full_names in chosen:
+        if wanted:
+            alternatives += [f"{re.escape(name)}$" for name in full_names]
+    return "|".join(alternatives) or r"(?!)"
+
+
+def parse_plan(text: str, *, where: str = "the plan") -> FreezePlan:
+    """Read a plan's JSON.
+
+    Raises:
+        PlanError: not JSON, not a plan, or of a newer schema.
+    """
+    try:
+        return FreezePlan.model_validate_json(text)
+    except ValidationError as error:
+        newer = re.search(r'"schema_version":\s*(\d+)', text)
+        if newer and int(newer[1]) > PLAN_SCHEMA_VERSION:
+            raise PlanError(
+                f"{where} has schema version {newer[1]}, this semfreeze reads up to {PLAN_SCHEMA_VERSION}: update it."
+            ) from error
+        first = error.errors()[0]
+        place = ".".join(str(p) for p in first["loc"]) or "its JSON"
+        raise PlanError(f"{where} is not a semfreeze plan: {place}: {first['msg']}.") from error
+
+
+def trainable_names(plan: FreezePlan, identity: ModelIdentity, parameters: Iterable[str]) -> list[str]:
+    """Names among `parameters` that the plan trains, after checking that the model is the plan's.
+
+    Raises:
+        PlanError: the plan abstains, is another model's, or matches nothing.
+    """
+    require_model(plan, identity)
+    if plan.trainable_regex is None:
+        raise PlanError("The plan abstains, so there is nothing to apply: " + " ".join(plan.reasons))
+    found = [name for name in parameters if re.match(plan.trainable_regex, name)]
+    if not found:
+        raise PlanError("The plan trains none of this model's parameters.")
+    return found
+
+
+def require_model(plan: FreezePlan, identity: ModelIdentity) -> None:
+    """Refuse a plan made for another model.
+
+    Raises:
+        PlanError: structure or weights differ, naming both models.
+    """
+    ours, theirs = plan.model, identity
+    if ours.structure_digest != theirs.structure_digest:
+        difference = "its layers or parameters differ"
+    elif ours.weights_digest != theirs.weights_digest:
+        difference = "its weights differ, so its layers mean something else"
+    else:
+        return
+    raise PlanError(
+        f"The plan was made for {ours.source} ({ours.architecture}, weights {ours.weights_digest[:12]}), not for "
+        f"{theirs.source} ({theirs.architecture}, weights {theirs.weights_digest[:12]}): {difference}. Analyse this "
+        "model and make a plan of its own."
+    )

@@ -1,0 +1,164 @@
+"""A run as a folder: manifest.json, arrays.safetensors, examples.parquet, display.safetensors, display.json.
+
+Written into a hidden folder beside its place and renamed when whole. Reading checks the sha256 of every file against
+the manifest, so a damaged run is refused and never half shown.
+"""
+
+import hashlib
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from pydantic import ValidationError
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
+
+from semfreeze_core.errors import RunError
+from semfreeze_core.records.display import DisplaySample
+from semfreeze_core.records.manifest import SCHEMA_VERSION, RunManifest
+from semfreeze_core.records.run import Run
+from semfreeze_core.records.trace import SwappedPairs, TransitionTrace
+from semfreeze_core.storage import new_folder
+
+MANIFEST = "manifest.json"
+_TRACE_ARRAYS = ("deviation", "null", "first_deviation", "first_null", "later_deviation", "later_null")
+_DISPLAY_ARRAYS = (
+    "coordinates",
+    "variance_fraction",
+    "basis_coordinates",
+    "basis_ids",
+    "deviation",
+    "example",
+    "order",
+    "label_ids",
+    "predicted_ids",
+    "read_top",
+)
+
+
+def write_run(run: Run, folder: Path, *, overwrite: bool = False) -> None:
+    """Write a run into `folder`, whole or not at all.
+
+    Raises:
+        RunError: the folder is in the way or cannot be written.
+        ResourceError: the disk is full.
+    """
+    contents = {
+        "arrays.safetensors": save(_trace_arrays(run)),
+        "examples.parquet": _parquet(run.examples),
+        "display.safetensors": save({n: np.ascontiguousarray(getattr(run.display, n)) for n in _DISPLAY_ARRAYS}),
+        "display.json": json.dumps(_display_words(run.display), ensure_ascii=False).encode(),
+    }
+    files = {name: hashlib.sha256(data).hexdigest() for name, data in contents.items()}
+    manifest = run.manifest.model_copy(update={"files": files})
+    with new_folder(folder, overwrite=overwrite) as partial:
+        for name, data in contents.items():
+            (partial / name).write_bytes(data)
+        (partial / MANIFEST).write_text(manifest.model_dump_json(indent=1))
+
+
+def read_manifest(folder: Path) -> RunManifest:
+    """The manifest of a run folder.
+
+    Raises:
+        RunError: not a run folder, damaged, or written by a newer semfreeze.
+    """
+    path = folder / MANIFEST
+    if not folder.exists():
+        raise RunError(f"{folder}: no such run.")
+    if not path.exists():
+        raise RunError(f"{folder} is not a run folder: it has no {MANIFEST}.")
+    try:
+        document: Any = json.loads(path.read_text())
+        version = document["schema_version"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise RunError(f"{path} is damaged ({error}). Analyse again with --overwrite.") from error
+    if isinstance(version, int) and version > SCHEMA_VERSION:
+        raise RunError(
+            f"{folder} was written by a newer semfreeze (run schema {version}, this one reads {SCHEMA_VERSION}): "
+            "update semfreeze."
+        )
+    try:
+        return RunManifest.model_validate(document)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(p) for p in first["loc"])
+        raise RunError(f"{path} is damaged ({place}: {first['msg']}). Analyse again with --overwrite.") from error
+
+
+def read_run(folder: Path) -> Run:
+    """A run from its folder, every file checked.
+
+    Raises:
+        RunError: not a run folder, damaged, or written by a newer semfreeze.
+    """
+    manifest = read_manifest(folder)
+    contents = {name: _checked(folder / name, digest) for name, digest in manifest.files.items()}
+    try:
+        arrays = load(contents["arrays.safetensors"])
+        display_arrays = load(contents["display.safetensors"])
+        words = json.loads(contents["display.json"])
+        examples = pd.read_parquet(io.BytesIO(contents["examples.parquet"]))
+        traces, pairs = _traces(arrays, manifest)
+        display = _display(display_arrays, words)
+    except (KeyError, ValueError, SafetensorError) as error:
+        raise RunError(f"{folder} is damaged ({error}). Analyse again with --overwrite.") from error
+    return Run(manifest, traces, pairs, examples, display)
+
+
+def _checked(path: Path, digest: str) -> bytes:
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise RunError(f"{path.parent} is damaged: {path.name} cannot be read ({error.strerror}).") from error
+    if hashlib.sha256(data).hexdigest() != digest:
+        raise RunError(
+            f"{path.parent} is damaged: {path.name} is not what was written. Analyse again with --overwrite."
+        )
+    return data
+
+
+def _trace_arrays(run: Run) -> dict[str, npt.NDArray[Any]]:
+    arrays = {f"{m}.{name}": getattr(t, name) for m, t in run.traces.items() for name in _TRACE_ARRAYS}
+    for metric, pairs in run.pairs.items():
+        arrays |= {f"{metric}.pairs_own": pairs.own, f"{metric}.pairs_swapped": pairs.swapped}
+    return {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+
+
+def _traces(
+    arrays: dict[str, npt.NDArray[Any]], manifest: RunManifest
+) -> tuple[dict[str, TransitionTrace], dict[str, SwappedPairs]]:
+    metrics = manifest.settings.metrics
+    traces = {m: TransitionTrace(m, *(arrays[f"{m}.{name}"] for name in _TRACE_ARRAYS)) for m in metrics}
+    reason = manifest.task_null_reason
+    pairs = {m: SwappedPairs(m, arrays[f"{m}.pairs_own"], arrays[f"{m}.pairs_swapped"], reason) for m in metrics}
+    return traces, pairs
+
+
+def _display_words(display: DisplaySample) -> dict[str, Any]:
+    return {
+        "metrics": list(display.metrics),
+        "token_text": {str(i): text for i, text in display.token_text.items()},
+        "n_positions_total": display.n_positions_total,
+        "seed": display.seed,
+    }
+
+
+def _display(arrays: dict[str, npt.NDArray[Any]], words: dict[str, Any]) -> DisplaySample:
+    return DisplaySample(
+        **{name: arrays[name] for name in _DISPLAY_ARRAYS},
+        metrics=tuple(words["metrics"]),
+        token_text={int(i): text for i, text in words["token_text"].items()},
+        n_positions_total=words["n_positions_total"],
+        seed=words["seed"],
+    )
+
+
+def _parquet(table: pd.DataFrame) -> bytes:
+    buffer = io.BytesIO()
+    table.to_parquet(buffer, index=False)
+    return buffer.getvalue()

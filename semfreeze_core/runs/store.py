@@ -1,0 +1,176 @@
+"""The named runs: finding, listing, renaming, removing, and a note beside each."""
+
+import os
+import re
+import shutil
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+
+from semfreeze_core.errors import RunError
+from semfreeze_core.records.manifest import RunManifest
+from semfreeze_core.runs.folder import MANIFEST, read_manifest
+from semfreeze_core.storage import disk_errors, folder_bytes, runs_folder, write_atomically
+from semfreeze_core.version import __version__
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+_NOTE = "note.txt"
+
+
+@dataclass(frozen=True)
+class RunEntry:
+    """One line of a listing.
+
+    Attributes:
+        name: in the store.
+        manifest: None when the run cannot be read.
+        problem: why it cannot be read, or "".
+        bytes: disk use.
+        note: what the user wrote beside it, or "".
+    """
+
+    name: str
+    manifest: RunManifest | None
+    problem: str
+    bytes: int
+    note: str
+
+
+def example_run() -> Path:
+    """The shipped example run: a real reading that opens without model or network."""
+    return Path(str(files("semfreeze_core.sample_data"))) / "example_run"
+
+
+def find_run(name_or_path: str) -> Path:
+    """The folder of a run given by path, by name in the store, or as "example".
+
+    Raises:
+        RunError: there is none; names those there are.
+    """
+    if name_or_path == "example":
+        return example_run()
+    path = Path(name_or_path).expanduser()
+    if (path / MANIFEST).exists():
+        return path
+    stored = runs_folder() / name_or_path
+    if _NAME.fullmatch(name_or_path) and stored.is_dir():
+        return stored
+    if path.is_dir():
+        raise RunError(f"{path} is not a run folder: it has no {MANIFEST}.")
+    known = ", ".join(run_names()) or "none yet"
+    raise RunError(f"{name_or_path}: no run by this name or path. Named runs: {known}; the shipped one is: example.")
+
+
+def run_place(out: str) -> Path:
+    """Where a new run goes: `out` is a name in the store, or a path when it holds a slash."""
+    if "/" in out or "\\" in out or out.startswith(("~", ".")):
+        return Path(out).expanduser()
+    require_name(out)
+    return runs_folder() / out
+
+
+def free_name(wanted: str) -> str:
+    """`wanted`, made a valid name, with a number behind it when it is taken."""
+    name = re.sub(r"[^A-Za-z0-9._-]+", "-", wanted).strip("-._")[:80] or "run"
+    candidates = [name, *(f"{name}-{i}" for i in range(2, 10_000))]
+    return next(c for c in candidates if not (runs_folder() / c).exists())
+
+
+def require_name(name: str) -> None:
+    """Refuse what cannot be a run's name.
+
+    Raises:
+        RunError: saying what a name may hold.
+    """
+    if not _NAME.fullmatch(name) or name == "example":
+        raise RunError(f"{name!r} cannot name a run: use letters, digits, '.', '_' and '-' (and not 'example').")
+
+
+def run_names() -> list[str]:
+    """Names of the runs in the store, in order."""
+    folder = runs_folder()
+    if not folder.is_dir():
+        return []
+    return sorted(p.name for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
+
+
+def list_runs() -> list[RunEntry]:
+    """Every run in the store, readable or not."""
+    entries = []
+    for name in run_names():
+        folder = runs_folder() / name
+        try:
+            manifest, problem = read_manifest(folder), ""
+        except RunError as error:
+            manifest, problem = None, str(error)
+        entries.append(RunEntry(name, manifest, problem, folder_bytes(folder), read_note(folder)))
+    return entries
+
+
+def read_note(folder: Path) -> str:
+    """The note beside a run, or ""."""
+    path = folder / _NOTE
+    return path.read_text() if path.exists() else ""
+
+
+def write_note(name: str, text: str) -> None:
+    """Write, replace or (with "") take away the note beside a run."""
+    folder = stored_run(name)
+    if text:
+        write_atomically(folder / _NOTE, text)
+    else:
+        (folder / _NOTE).unlink(missing_ok=True)
+
+
+def rename_run(name: str, new_name: str) -> None:
+    """Give a stored run another name.
+
+    Raises:
+        RunError: no such run, or the new name is taken or not a name.
+    """
+    folder = stored_run(name)
+    require_name(new_name)
+    target = runs_folder() / new_name
+    if target.exists():
+        raise RunError(f"A run named {new_name} already exists.")
+    with disk_errors(target):
+        os.rename(folder, target)
+
+
+def remove_run(name: str) -> int:
+    """Delete a stored run; returns the bytes freed.
+
+    Raises:
+        RunError: no such run in the store (a path elsewhere is never deleted).
+    """
+    folder = stored_run(name)
+    size = folder_bytes(folder)
+    with disk_errors(folder):
+        shutil.rmtree(folder)
+    return size
+
+
+def stored_run(name: str) -> Path:
+    """The folder of a run that is in the store.
+
+    Raises:
+        RunError: there is none by that name.
+    """
+    folder = runs_folder() / name
+    if not _NAME.fullmatch(name) or not folder.is_dir():
+        raise RunError(f"{name}: no run by this name in {runs_folder()}.")
+    return folder
+
+
+def is_done(folder: Path, *, model: str, data: str, examples: int) -> bool:
+    """Whether a whole run of this model, data and number of examples, by this version, stands in `folder`."""
+    try:
+        manifest = read_manifest(folder)
+    except RunError:
+        return False
+    return (
+        manifest.model.identity.source == model
+        and manifest.data.source == data
+        and manifest.settings.examples == examples
+        and manifest.provenance.semfreeze == __version__
+    )

@@ -1,0 +1,290 @@
+"""The steps in order: model and examples in, a finished reading out. What the command line and others call."""
+
+import resource
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+
+import numpy as np
+import pandas as pd
+import torch
+
+from semfreeze_core.progress import Progress, ProgressEvent, silent
+from semfreeze_core.records.examples import Example, TokenisedExample
+from semfreeze_core.records.manifest import DataEntry, ExtractionEntry, ModelEntry, ReadingSettings, RunManifest
+from semfreeze_core.records.provenance import provenance_now
+from semfreeze_core.records.run import Run
+from semfreeze_core.semantics.display import choose_display, project_display
+from semfreeze_core.semantics.extraction import ExtractionTally
+from semfreeze_core.semantics.positions import Positions, choose_positions
+from semfreeze_core.semantics.reading import prepare_labels, read_traces
+from semfreeze_core.semantics.task_null import read_task_null
+from semfreeze_core.sources.causal_lm import DtypeName, LoadedModel, load_causal_lm
+from semfreeze_core.sources.encode import EncodedSet, encode_all
+from semfreeze_core.sources.examples import ExampleSet, read_examples
+from semfreeze_core.sources.fields import FieldMapping
+from semfreeze_core.sources.samples import resolve_data
+
+DEFAULT_EXAMPLES, DEFAULT_POSITIONS, DEFAULT_DISPLAY = 256, 64, 1000
+_LONGEST_BY_DEFAULT = 2048
+
+
+@dataclass(frozen=True)
+class AnalysisRequest:
+    """What to read, and how.
+
+    Attributes:
+        model: "embedded", a local folder, a hub id, or a GGUF file.
+        data: a task file, "hf:owner/name", or "sample:NAME".
+        mapping: which fields hold what; unset ones are guessed when unambiguous.
+        split: of a hub dataset.
+        examples: how many to draw; 0 reads all.
+        positions: supervised positions read of each example at most.
+        max_length: longest example in tokens; None takes the model's limit, at most 2,048.
+        add_eos: end completions with the tokenizer's EOS, and supervise it.
+        allow_few: go on with fewer than 32 examples.
+        lens_loss: also read the whole head's cross-entropy at every space (slower).
+        seed: of every draw.
+        display_positions: positions kept for drawing, at most 2,000.
+        revision: of a hub model.
+        dtype: auto, float32 or bfloat16.
+        device: auto, cpu, cuda, cuda:N or mps.
+        trust_remote_code: run Python code that comes with the checkpoint.
+        allow_pickle: accept weights stored as pickle, which can run code while loading.
+        batch_tokens: tokens a forward pass, padding included; None takes the device's default.
+    """
+
+    model: str
+    data: str
+    mapping: FieldMapping = field(default_factory=FieldMapping)
+    split: str | None = None
+    examples: int = DEFAULT_EXAMPLES
+    positions: int = DEFAULT_POSITIONS
+    max_length: int | None = None
+    add_eos: bool = True
+    allow_few: bool = False
+    lens_loss: bool = False
+    seed: int = 0
+    display_positions: int = DEFAULT_DISPLAY
+    revision: str | None = None
+    dtype: DtypeName = "auto"
+    device: str = "auto"
+    trust_remote_code: bool = False
+    allow_pickle: bool = False
+    batch_tokens: int | None = None
+
+
+def analyze(request: AnalysisRequest, progress: Progress = silent) -> Run:
+    """Read a model on examples, layer by layer.
+
+    Args:
+        request: what to read, and how.
+        progress: told what is being done.
+
+    Returns:
+        The finished reading, in memory; `semfreeze_core.runs` writes it down.
+
+    Raises:
+        InputError: the model, the data or the memory does not allow it; nothing was kept.
+    """
+    loaded = load_causal_lm(
+        request.model,
+        revision=request.revision,
+        dtype=request.dtype,
+        device=request.device,
+        trust_remote_code=request.trust_remote_code,
+        allow_pickle=request.allow_pickle,
+        progress=progress,
+    )
+    return analyze_loaded(loaded, request, progress)
+
+
+def analyze_loaded(loaded: LoadedModel, request: AnalysisRequest, progress: Progress = silent) -> Run:
+    """As `analyze`, with a model that is already in memory."""
+    examples = read_examples(
+        resolve_data(request.data),
+        mapping=request.mapping,
+        split=request.split,
+        n=request.examples or None,
+        seed=request.seed,
+        tokenizer=loaded.tokenizer,
+        progress=progress,
+    )
+    max_length = _length_limit(loaded, request)
+    encoded = encode_all(
+        loaded.tokenizer,
+        examples.examples,
+        max_length=max_length,
+        add_eos=request.add_eos,
+        allow_few=request.allow_few,
+        progress=progress,
+    )
+    tokenised, decoder = encoded.tokenised, loaded.decoder
+    positions = choose_positions(tokenised, request.positions, request.seed)
+    progress(ProgressEvent("Solving for the semantic bases"))
+    labels = prepare_labels(
+        decoder, tokenised, positions, real_rows=loaded.vocabulary.real_rows, lens_loss=request.lens_loss
+    )
+    kept = choose_display(decoder, positions, request.display_positions, request.seed)
+    peak = _PeakMemory(decoder.device)
+    traces, tally = read_traces(
+        decoder, tokenised, positions, labels, max_tokens=request.batch_tokens, kept=kept, progress=progress
+    )
+    pairs, null_tally = read_task_null(
+        decoder,
+        tokenised,
+        labels,
+        position_limit=request.positions,
+        seed=request.seed,
+        max_tokens=request.batch_tokens,
+        progress=progress,
+    )
+    peak_bytes = peak.read()
+    progress(ProgressEvent("Projecting the display sample"))
+    display = project_display(decoder, loaded.tokenizer, tokenised, positions, labels, kept, request.seed)
+    new_tokens = _new_tokens_used(loaded, tokenised)
+    manifest = RunManifest(
+        model=_model_entry(loaded, new_tokens),
+        data=_data_entry(request, examples, encoded, positions, max_length),
+        settings=_settings(request, labels.metrics),
+        extraction=_extraction_entry(tally, null_tally, peak_bytes, peak.kind),
+        task_null_reason=next(iter(pairs.values())).reason,
+        notes=[*loaded.notes, *examples.notes, *encoded.notes],
+        warnings=_warnings(request, new_tokens),
+        display_note=f"{display.coordinates.shape[1]} of {display.n_positions_total} positions, seed {request.seed}",
+        provenance=provenance_now(request.seed),
+        files={},
+    )
+    return Run(manifest, traces, pairs, _example_table(examples.examples, tokenised, positions), display)
+
+
+def _length_limit(loaded: LoadedModel, request: AnalysisRequest) -> int:
+    limits = [loaded.shape.max_positions or _LONGEST_BY_DEFAULT, request.max_length or _LONGEST_BY_DEFAULT]
+    return min(limits)
+
+
+class _PeakMemory:
+    """The most memory used since it was made: CUDA's allocator on a GPU, else the process's resident peak."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self.kind = "cuda allocator" if device.type == "cuda" else "process resident"
+        if device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(device)
+
+    def read(self) -> int:
+        if self.device.type == "cuda":
+            return int(torch.cuda.max_memory_allocated(self.device))
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return peak if sys.platform == "darwin" else peak * 1024  # macOS counts bytes, Linux KiB
+
+
+def _new_tokens_used(loaded: LoadedModel, tokenised: Sequence[TokenisedExample]) -> int:
+    used = set(np.unique(np.concatenate([e.input_ids for e in tokenised])).tolist())
+    return len(used & (loaded.vocabulary.untrained | loaded.vocabulary.added))
+
+
+def _model_entry(loaded: LoadedModel, new_tokens: int) -> ModelEntry:
+    decoder = loaded.decoder
+    return ModelEntry(
+        identity=loaded.identity,
+        shape=loaded.shape,
+        names=decoder.names,
+        dtype=str(decoder.dtype).removeprefix("torch."),
+        device=str(decoder.device),
+        logits_error=decoder.logits_error,
+        real_vocab_rows=loaded.vocabulary.real_rows,
+        padded_vocab_rows=loaded.vocabulary.padded_rows,
+        new_tokens_used=new_tokens,
+    )
+
+
+def _data_entry(
+    request: AnalysisRequest,
+    examples: ExampleSet,
+    encoded: EncodedSet,
+    positions: Sequence[Positions],
+    max_length: int,
+) -> DataEntry:
+    tokenised = encoded.tokenised
+    labels = {e.label for e in tokenised if e.label is not None}
+    return DataEntry(
+        source=request.data,
+        file_digest=examples.file_digest,
+        split=request.split,
+        mapping=asdict(examples.mapping),
+        n_rows=examples.n_rows,
+        n_usable=examples.n_usable,
+        n_examples=len(tokenised),
+        n_labels=len(labels) or None,
+        n_tokens=sum(len(e.input_ids) for e in tokenised),
+        n_supervised_tokens=sum(int(e.supervised.sum()) for e in tokenised),
+        n_positions_read=sum(len(p) for p in positions),
+        n_truncated=encoded.n_truncated,
+        n_too_long=encoded.n_too_long,
+        max_length=max_length,
+        tokens_digest=encoded.digest,
+    )
+
+
+def _settings(request: AnalysisRequest, metrics: Sequence[str]) -> ReadingSettings:
+    return ReadingSettings(
+        examples=request.examples,
+        positions=request.positions,
+        add_eos=request.add_eos,
+        metrics=list(metrics),
+        seed=request.seed,
+        max_length=request.max_length,
+        display_positions=request.display_positions,
+    )
+
+
+def _extraction_entry(
+    tally: ExtractionTally, null_tally: ExtractionTally, peak_bytes: int, peak_kind: str
+) -> ExtractionEntry:
+    return ExtractionEntry.model_validate(
+        {
+            "seconds": tally.seconds,
+            "tokens": tally.tokens,
+            "tokens_per_second": tally.tokens / tally.seconds,
+            "task_null_seconds": null_tally.seconds,
+            "task_null_tokens": null_tally.tokens,
+            "peak_bytes": peak_bytes,
+            "peak_kind": peak_kind,
+            "batch_halvings": tally.halvings + null_tally.halvings,
+        }
+    )
+
+
+def _warnings(request: AnalysisRequest, new_tokens: int) -> list[str]:
+    """What a reading of layers cannot see, where this request gives reason to say so."""
+    warnings = []
+    if new_tokens:
+        warnings.append(
+            f"The data uses {new_tokens} tokens whose embeddings look new or untrained. Freezing layers freezes the "
+            "embeddings too, so these would stay as they are."
+        )
+    if request.mapping.text_field:
+        warnings.append(
+            "Plain text has no prompt to swap, so there is no task null. New knowledge and new languages enter at the "
+            "input side, which freezing would close."
+        )
+    return warnings
+
+
+def _example_table(
+    examples: Sequence[Example], tokenised: Sequence[TokenisedExample], positions: Sequence[Positions]
+) -> pd.DataFrame:
+    by_row = {e.row: e for e in examples}
+    return pd.DataFrame(
+        {
+            "row": [t.row for t in tokenised],
+            "label": pd.Series([t.label for t in tokenised], dtype="string"),
+            "prompt": pd.Series([by_row[t.row].prompt for t in tokenised], dtype="string"),
+            "completion": pd.Series([by_row[t.row].completion for t in tokenised], dtype="string"),
+            "n_tokens": [len(t.input_ids) for t in tokenised],
+            "n_supervised": [int(t.supervised.sum()) for t in tokenised],
+            "n_read": [len(p) for p in positions],
+            "n_truncated": [t.truncated for t in tokenised],
+        }
+    )
