@@ -47,9 +47,12 @@ def _root(
     pass
 
 
-def main() -> None:
-    """Entry point of the `semfreeze` script."""
-    # Each module registers its commands on `app`; what they compute with is imported when a command runs.
+def load_commands() -> None:
+    """Register every command on `app`; what they compute with is imported when a command runs."""
     from semfreeze_core.cli import analyze, cache, cost, demo, models, plan, runs, show  # noqa: F401
 
+
+def main() -> None:
+    """Entry point of the `semfreeze` script."""
+    load_commands()
     app()

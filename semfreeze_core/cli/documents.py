@@ -97,7 +97,6 @@ def _no_coverage(curve: GainCurve) -> str | None:
 
 
 def _law(curve: GainCurve) -> dict[str, Any]:
-    errors = (curve.deviation.high - curve.deviation.low) / (2 * 1.96)
-    law = fit_scaling_law(curve.deviation.mean, errors)
+    law = fit_scaling_law(curve.deviation)
     document = asdict(law)
     return document | {"fitted": law.fitted.tolist(), "residuals": law.residuals.tolist(), "form": "A s^-alpha + E"}

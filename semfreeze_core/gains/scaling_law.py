@@ -7,6 +7,7 @@ import numpy.typing as npt
 from scipy.optimize import least_squares
 
 from semfreeze_core.gains.coverage import VARIANCE_FLOOR
+from semfreeze_core.records.gain import Band
 
 Floats = npt.NDArray[np.float64]
 
@@ -32,20 +33,20 @@ class ScalingLaw:
     residuals: Floats
 
 
-def fit_scaling_law(deviation: Floats, standard_errors: Floats) -> ScalingLaw:
-    """Fit A, alpha and E to the mean deviations of spaces 1..L by weighted, robust least squares.
+def fit_scaling_law(band: Band) -> ScalingLaw:
+    """Fit A, alpha and E to the mean deviations of spaces 1..L by robust least squares, weighted by their intervals.
 
     Layers take the place of model size in loss = A X^-alpha + E (Zhang et al. 2024, arXiv 2402.17193); the paper
     (SALF) reads the law's contraction by layer. Several starts, soft-L1 loss. Space 0 is left out, where s^-alpha has
     no value. Real curves are flat and then fall, which no such law follows: its R^2 says so.
 
     Args:
-        deviation: mean deviation of every space, (L + 1,).
-        standard_errors: of those means, (L + 1,).
+        band: mean deviation of every space with its 95 % interval, (L + 1,).
     """
-    observed = deviation[1:]
-    depth = np.arange(1, len(deviation), dtype=np.float64)
-    scale = np.sqrt(np.maximum(standard_errors[1:] ** 2, VARIANCE_FLOOR))
+    observed = band.mean[1:]
+    depth = np.arange(1, len(band.mean), dtype=np.float64)
+    standard_errors = (band.high - band.low)[1:] / (2 * 1.96)
+    scale = np.sqrt(np.maximum(standard_errors**2, VARIANCE_FLOOR))
     highest_floor = max(float(observed.min()), 1e-9)
 
     def law(parameters: Floats) -> Floats:
