@@ -1,5 +1,6 @@
 """Where semfreeze keeps things on disk, and how it writes them: whole or not at all."""
 
+import errno
 import hashlib
 import json
 import os
@@ -18,7 +19,7 @@ from semfreeze_core.errors import ResourceError, RunError
 def home() -> Path:
     """Folder of everything semfreeze keeps: `SEMFREEZE_HOME`, else the platform's data folder."""
     override = os.environ.get("SEMFREEZE_HOME")
-    return Path(override).expanduser() if override else Path(platformdirs.user_data_dir("semfreeze", appauthor=False))
+    return user_path(override) if override else Path(platformdirs.user_data_dir("semfreeze", appauthor=False))
 
 
 def cache_folder() -> Path:
@@ -33,34 +34,46 @@ def runs_folder() -> Path:
     return home() / "runs"
 
 
+def user_path(text: str) -> Path:
+    """A path as typed; `~` and `~name` stand for a home where there is such a user, else for themselves."""
+    return Path(os.path.expanduser(text))
+
+
 @contextmanager
 def disk_errors(target: Path) -> Iterator[None]:
     """Turn the operating system's write errors on `target` into one clear message."""
     try:
         yield
     except Exception as error:
-        # ENOSPC, EDQUOT; safetensors says it in words
-        if getattr(error, "errno", None) in (28, 122) or "(os error 28)" in str(error):
+        # safetensors says it in words
+        if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or "(os error 28)" in str(error):
             free = shutil.disk_usage(_existing_parent(target)).free
             raise ResourceError(
                 f"The disk is full: {target} could not be written ({free / 2**20:.0f} MiB free). "
                 "Nothing was kept; make room, or choose another place with --out or SEMFREEZE_HOME."
             ) from error
-        if isinstance(error, PermissionError) or (isinstance(error, OSError) and error.errno == 30):  # EROFS
-            raise RunError(f"{target} cannot be written: {error.strerror}. Choose another place with --out.") from error
         if isinstance(error, NotADirectoryError | IsADirectoryError | FileExistsError):
             raise RunError(f"{target} cannot be written: {error.strerror}; something stands in its path.") from error
+        if isinstance(error, OSError):
+            what = error.strerror or str(error)
+            raise RunError(f"{target} cannot be written: {what}. Choose another place with --out.") from error
         raise
 
 
 def _existing_parent(path: Path) -> Path:
-    return next(p for p in (path, *path.absolute().parents) if p.exists())
+    return next(p for p in (path.absolute(), *path.absolute().parents) if p.exists())
 
 
 def write_atomically(path: Path, content: bytes | str) -> None:
-    """Write `content` to `path` so that a reader sees the old file or the whole new one, never a part."""
+    """Write `content` to `path` so that a reader sees the old file or the whole new one, never a part.
+
+    A link is followed. Devices and pipes are refused, because renaming a file over them would take them away.
+    """
     data = content.encode() if isinstance(content, str) else content
     with disk_errors(path):
+        if path.exists() and not path.is_file():
+            raise FileExistsError(errno.EEXIST, "It is there and is no file")
+        path = Path(os.path.realpath(path))
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         try:
@@ -96,13 +109,12 @@ def new_folder(target: Path, *, overwrite: bool = False) -> Iterator[Path]:
             if target.exists():
                 require_free(target, overwrite=overwrite)  # somebody else may have been faster
                 old = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}.old-"))
-                os.replace(target, old / target.name)
                 try:
+                    os.replace(target, old / target.name)
                     os.replace(partial, target)
-                except BaseException:
-                    os.replace(old / target.name, target)
-                    raise
-                finally:
+                finally:  # wherever it stopped, one of the two stands in the end
+                    if not target.exists():
+                        os.replace(old / target.name, target)
                     shutil.rmtree(old, ignore_errors=True)
             else:
                 os.replace(partial, target)
@@ -111,19 +123,35 @@ def new_folder(target: Path, *, overwrite: bool = False) -> Iterator[Path]:
 
 
 def require_free(target: Path, *, overwrite: bool) -> None:
-    """Refuse to go on when `target` is already there; only a finished run may be overwritten.
+    """Refuse to go on when `target` is there or cannot be made; only a run may be overwritten.
+
+    Asked before the work begins, so that none is done in vain.
 
     Raises:
         RunError: naming what stands there and the way out.
     """
-    if not target.exists():
-        return
-    if not target.is_dir():
-        raise RunError(f"{target} is a file; a run is a folder. Choose another --out.")
-    if not overwrite:
-        raise RunError(f"{target} already exists. Choose another --out, or replace it with --overwrite.")
-    if any(target.iterdir()) and not (target / "manifest.json").exists():
-        raise RunError(f"{target} is not a run folder (no manifest.json), so --overwrite will not replace it.")
+    with disk_errors(target):
+        parent = _existing_parent(target.parent)
+        if not parent.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, f"{parent} is no folder")
+        if not os.access(parent, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, f"{parent} is read-only")
+        if not target.exists() and not target.is_symlink():
+            return
+        if not target.is_dir():
+            raise RunError(f"{target} is no folder, and a run is one. Choose another --out.")
+        if not overwrite:
+            raise RunError(f"{target} already exists. Choose another --out, or replace it with --overwrite.")
+        if any(target.iterdir()) and not _was_a_run(target):
+            raise RunError(f"{target} is not a run folder, so --overwrite will not replace it. Choose another --out.")
+
+
+def _was_a_run(folder: Path) -> bool:
+    """Whether a folder is a run, perhaps a damaged one; others too call a file manifest.json."""
+    manifest = folder / "manifest.json"
+    if not manifest.is_file():
+        return False
+    return b'"semfreeze run"' in manifest.read_bytes() or (folder / "arrays.safetensors").exists()
 
 
 def _umask() -> int:
@@ -138,8 +166,10 @@ def digest(value: Any) -> str:
 
 
 def folder_bytes(folder: Path) -> int:
-    """Disk use of a folder, in bytes, links not followed."""
-    return sum(p.lstat().st_size for p in folder.rglob("*") if not p.is_dir()) if folder.exists() else 0
+    """Disk use of a folder, in bytes; links are not followed, so one has none."""
+    if folder.is_symlink() or not folder.exists():
+        return 0
+    return sum(p.lstat().st_size for p in folder.rglob("*") if not p.is_dir())
 
 
 def cache_entries() -> list[Path]:
@@ -153,6 +183,14 @@ def clear_cache() -> int:
     entries = cache_entries()
     size = sum(folder_bytes(e) for e in entries)
     for entry in entries:
-        with disk_errors(entry):
-            shutil.rmtree(entry)
+        remove_folder(entry)
     return size
+
+
+def remove_folder(folder: Path) -> None:
+    """Delete a folder; of a link to one, only the link."""
+    with disk_errors(folder):
+        if folder.is_symlink():
+            folder.unlink()
+        else:
+            shutil.rmtree(folder)

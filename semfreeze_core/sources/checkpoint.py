@@ -1,22 +1,27 @@
 """Opening a checkpoint: which of the four kinds it is, and transformers' own loaders with their errors made clear."""
 
+import io
 import json
 import logging
+import re
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, redirect_stderr
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 import transformers
+from huggingface_hub import file_exists, try_to_load_from_cache
+from tokenizers import Tokenizer
 from torch._guards import active_fake_mode
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
 from semfreeze_core.errors import ModelError
 from semfreeze_core.progress import Progress, silent
+from semfreeze_core.sources.decoder import find_layers
 from semfreeze_core.sources.embedded import convert_embedded
 
 CheckpointKind = Literal["folder", "hub", "gguf"]
@@ -74,11 +79,15 @@ def open_checkpoint(
     flags: dict[str, Any] = {"trust_remote_code": trust_remote_code, "allow_pickle": allow_pickle}
     if source == "embedded":
         return Checkpoint(source, "folder", str(convert_embedded(progress)), None, **flags)
-    if path.is_file():
+    try:
+        is_file, is_folder = path.is_file(), path.is_dir()
+    except OSError as error:
+        raise ModelError(f"{source[:80]}...: {error.strerror}.") from error
+    if is_file:
         if path.suffix.lower() != ".gguf":
             raise ModelError(f"{source}: a model file must be .gguf; for safetensors give the folder that holds it.")
         return Checkpoint(source, "gguf", str(path), None, **flags)
-    if path.is_dir():
+    if is_folder:
         _check_folder(path, allow_pickle=allow_pickle, config_only=config_only)
         return Checkpoint(source, "folder", str(path), None, **flags)
     if source.count("/") > 1 or source.startswith((".", "~", "/")) or source.endswith(".gguf"):
@@ -107,8 +116,8 @@ def _check_folder(folder: Path, *, allow_pickle: bool, config_only: bool) -> Non
 
 
 @contextmanager
-def _clear_errors(checkpoint: Checkpoint, what: str) -> Iterator[None]:
-    """Hush the library's own chatter and turn its many exceptions into one message."""
+def hushed() -> Iterator[None]:
+    """Keep transformers' own log lines, warnings and progress bars off the terminal."""
     control: Any = transformers_logging
     before, bars = control.get_verbosity(), control.is_progress_bar_enabled()
     control.set_verbosity(logging.ERROR)
@@ -117,27 +126,56 @@ def _clear_errors(checkpoint: Checkpoint, what: str) -> Iterator[None]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
-    except Exception as error:
-        # transformers and the libraries below it report unusable checkpoints with nearly any exception; the cause
-        # stays readable in the message. Lists of everything that would have been supported do not.
-        text = " ".join(str(error).split()).split(" Model type should be one of")[0]
-        text = (text or type(error).__name__)[:400].rstrip(".")
-        hint = _hint(checkpoint, text)
-        raise ModelError(f"{checkpoint.source}: {what} could not be loaded: {text}.{hint}") from error
     finally:
         control.set_verbosity(before)
         if bars:
             control.enable_progress_bar()
 
 
-def _hint(checkpoint: Checkpoint, text: str) -> str:
+@contextmanager
+def _clear_errors(checkpoint: Checkpoint, what: str) -> Iterator[None]:
+    """Turn the library's many exceptions into one message, and hush it."""
+    # The bar over a GGUF file's tensors can be switched off in no other way.
+    unseen = redirect_stderr(io.StringIO()) if checkpoint.kind == "gguf" else nullcontext()
+    try:
+        with hushed(), unseen:
+            yield
+    except Exception as error:
+        # transformers and the libraries below it report unusable checkpoints with nearly any exception.
+        text, hint = _reason(error), _hint(checkpoint, what, error)
+        raise ModelError(f"{checkpoint.source}: {what} could not be loaded: {text}.{hint}") from error
+
+
+def _reason(error: Exception) -> str:
+    """The exception's own words, without what helps nobody here, cut to whole sentences."""
+    text = " ".join(str(error).split())
+    if "weights_only" in text:
+        return "the pickle is damaged, or holds other things than tensors"
+    text = text.split(" Model type should be one of")[0]  # a list of all that would have been supported
+    if len(text) > 400:
+        text = f"{text[:400].rsplit('. ', 1)[0]} [...]"
+    name = type(error).__name__
+    return (f"{name} {text}" if isinstance(error, LookupError) else text or name).rstrip(".")
+
+
+def _hint(checkpoint: Checkpoint, what: str, error: Exception) -> str:
+    text = str(error)
     if "trust_remote_code" in text and not checkpoint.trust_remote_code:
         return " This checkpoint brings its own code; if you trust it, add --trust-remote-code, which runs it."
-    if checkpoint.kind != "hub":
-        return ""
-    if "use_safetensors" in text:
-        return " Its weights are pickle, which can run code while loading; if you trust them, add --allow-pickle."
-    return " Is the name right, and is the hub within reach? A local folder or GGUF file works offline."
+    if checkpoint.kind == "gguf":
+        return " Is the file whole, and does transformers read its architecture?"
+    if checkpoint.kind == "hub":
+        if "use_safetensors" in text:
+            return " Its weights are pickle, which can run code while loading; if you trust them, add --allow-pickle."
+        return (
+            " There is no such folder, so it was looked for on the Hugging Face hub: is the name right, and the hub "
+            "within reach? A local folder or a GGUF file works offline."
+        )
+    if "deserializing header" in text:
+        return " A safetensors file is damaged or cut short."
+    if what == "its tokenizer":
+        return " Expected a whole tokenizer.json beside the weights; a finetuned model can take its base model's."
+    return ""
 
 
 def load_config(checkpoint: Checkpoint) -> Any:
@@ -147,12 +185,25 @@ def load_config(checkpoint: Checkpoint) -> Any:
         ModelError: it cannot be read, or names an encoder-decoder.
     """
     with _clear_errors(checkpoint, "its config"):
+        if checkpoint.kind == "hub":
+            _ask_hub(checkpoint)
         config = AutoConfig.from_pretrained(checkpoint.place, **checkpoint.arguments)
     if getattr(config, "is_encoder_decoder", False):
         raise ModelError(
             f"{checkpoint.source} is an encoder-decoder ({config.model_type}): semfreeze reads decoder-only models."
         )
     return config
+
+
+def _ask_hub(checkpoint: Checkpoint) -> None:
+    """Fail at once when the hub is out of reach: transformers would ask again and again for half a minute."""
+    place, revision = checkpoint.location, checkpoint.revision
+    try:
+        if not isinstance(try_to_load_from_cache(place, "config.json", revision=revision), str):
+            file_exists(place, "config.json", revision=revision)
+    except Exception as error:
+        if type(error).__module__.startswith("httpx"):  # the connection; all else transformers explains better
+            raise
 
 
 def empty_model(checkpoint: Checkpoint, config: Any) -> Any:
@@ -169,9 +220,9 @@ def load_model(checkpoint: Checkpoint, dtype: torch.dtype) -> Any:
     """The model with its weights, on the CPU.
 
     Raises:
-        ModelError: transformers cannot load it, or weights are missing from the checkpoint.
+        ModelError: transformers cannot load it, or it does not hold the weights its config asks for.
     """
-    how: dict[str, Any] = {"dtype": dtype, "output_loading_info": True}
+    how: dict[str, Any] = {"dtype": dtype, "output_loading_info": True, "ignore_mismatched_sizes": True}
     if checkpoint.kind == "gguf":
         how |= _dequantised()
     else:  # None takes safetensors when there are any
@@ -179,13 +230,32 @@ def load_model(checkpoint: Checkpoint, dtype: torch.dtype) -> Any:
     auto: Any = AutoModelForCausalLM
     with _clear_errors(checkpoint, "the model"):
         model, report = auto.from_pretrained(checkpoint.place, **checkpoint.arguments, **how)
-    missing = sorted(report["missing_keys"])
+    _check_complete(checkpoint.source, model, report)
+    return model
+
+
+def _check_complete(source: str, model: Any, report: dict[str, Any]) -> None:
+    """Refuse a checkpoint that does not hold just the model its config describes."""
+    missing, mismatched = sorted(report["missing_keys"]), sorted(report["mismatched_keys"])
     if missing:
         raise ModelError(
-            f"{checkpoint.source}: {len(missing)} weights are not in the checkpoint and would be random "
+            f"{source}: {len(missing)} weights are not in the checkpoint and would be random "
             f"({', '.join(missing[:3])}, ...). Is it a {type(model).__name__} checkpoint?"
         )
-    return model
+    if mismatched:
+        name, found, expected = mismatched[0]
+        raise ModelError(
+            f"{source}: {len(mismatched)} weights have other shapes than the config says: {name} is {tuple(found)}, "
+            f"expected {tuple(expected)}. Does this config.json belong to these weights?"
+        )
+    layers, prefix = find_layers(model)
+    numbers = [re.match(rf"{re.escape(prefix)}(\d+)\.", name) for name in report["unexpected_keys"]]
+    last = max((int(number[1]) for number in numbers if number), default=0)
+    if last >= len(layers):
+        raise ModelError(
+            f"{source}: the checkpoint holds layers up to number {last}, but its config says {len(layers)} layers. "
+            "Does this config.json belong to these weights?"
+        )
 
 
 def _dequantised() -> dict[str, Any]:
@@ -201,7 +271,18 @@ def load_tokenizer(checkpoint: Checkpoint) -> Any:
         ModelError: there is none, or it cannot be built.
     """
     with _clear_errors(checkpoint, "its tokenizer"):
-        return AutoTokenizer.from_pretrained(checkpoint.place, **checkpoint.arguments)
+        tokenizer = AutoTokenizer.from_pretrained(checkpoint.place, **checkpoint.arguments)
+    if checkpoint.kind == "gguf":
+        _drop_invented_tokens(tokenizer, load_config(checkpoint).vocab_size)
+    return tokenizer
+
+
+def _drop_invented_tokens(tokenizer: Any, n_tokens: int) -> None:
+    """Take out what transformers adds to byte-level GGUF tokenizers: an <|endoftext|> that Llama 3 has no row for."""
+    if len(tokenizer) > n_tokens:
+        backend = json.loads(tokenizer.backend_tokenizer.to_str())
+        backend["added_tokens"] = [token for token in backend["added_tokens"] if token["id"] < n_tokens]
+        tokenizer._tokenizer = Tokenizer.from_str(json.dumps(backend))
 
 
 def load_gguf(path: Path, dtype: torch.dtype = torch.float32) -> tuple[Any, Any]:

@@ -16,11 +16,12 @@ def measure_shape(model: Any, layers: nn.ModuleList, head: nn.Linear, names: Par
     """Count a model's layers, parameters and matrix weights.
 
     Raises:
-        ModelError: a layer multiplies by something other than plain matrices (experts), or layers differ in their
-            attention widths, so FLOP cannot be counted.
+        ModelError: a layer multiplies by something other than plain matrices (experts), or layers without
+            attention or with different heads, so FLOP cannot be counted.
     """
     config = model.config.get_text_config(decoder=True)
     d_model = config.hidden_size
+    weights = linear_weights(layers, names.layer_prefix)
     n_heads, n_kv_heads, head_dim = _attention_widths(model, config)
     parameters = dict(model.named_parameters())
 
@@ -37,7 +38,7 @@ def measure_shape(model: Any, layers: nn.ModuleList, head: nn.Linear, names: Par
         head_dim=head_dim,
         mlp_width=_mlp_width(config, d_model),
         layer_kind=layer_kind(config),
-        layer_linear_weights=linear_weights(layers, names.layer_prefix),
+        layer_linear_weights=weights,
         layer_parameters=tuple(sum(p.numel() for p in layer.parameters()) for layer in layers),
         embedding_parameters=count(names.embeddings),
         final_norm_parameters=count(names.final_norm),
@@ -53,10 +54,10 @@ def _attention_widths(model: Any, config: Any) -> tuple[int, int, int]:
         n_heads = config.num_attention_heads
         n_kv_heads = getattr(config, "num_key_value_heads", None) or n_heads
         return n_heads, n_kv_heads, getattr(config, "head_dim", None) or config.hidden_size // n_heads
-    except RuntimeError as error:  # how transformers says that a value differs between layers
+    except (AttributeError, RuntimeError) as error:  # the latter is how transformers says that layers differ
         raise ModelError(
-            f"{type(model).__name__}: its layers differ in the number or width of their attention heads. Such models "
-            "cannot be priced yet."
+            f"{type(model).__name__}: expected attention heads of one number and width in all layers, but its config "
+            "names none, or others for each layer. Such models cannot be priced yet."
         ) from error
 
 

@@ -34,11 +34,12 @@ def read_vocabulary(tokenizer: Any, decoder: Decoder) -> Vocabulary:
     """
     rows = decoder.head.out_features
     ids = tokenizer.get_vocab()
-    largest = max(ids.values())
+    last = max(ids, key=ids.__getitem__)
+    largest = ids[last]
     if largest >= rows or largest >= decoder.embedding.num_embeddings:
         raise ModelError(
-            f"The tokenizer and the model disagree: token ids go up to {largest}, but the head has {rows} rows and "
-            f"the embedding {decoder.embedding.num_embeddings}. Is this tokenizer another model's, or was the "
+            f"The tokenizer and the model disagree: token {last!r} has the id {largest}, but the head has {rows} rows "
+            f"and the embedding {decoder.embedding.num_embeddings}. Is this tokenizer another model's, or was the "
             "embedding not resized after tokens were added?"
         )
     special = set(tokenizer.all_special_ids)
