@@ -5,13 +5,13 @@ from torch import Tensor
 
 
 def measured_length(states: Tensor, factor: Tensor | None) -> Tensor:
-    """Length of each state in a target's geometry, |u F| (|u| without F), float32 (n,).
+    """Length of each state in a target's geometry, |u F| (|u| without F), float32 (..., n).
 
     The product runs in the states' own dtype (bfloat16 rounding of single entries averages out in a length). NaN where
     a state is zero: it then points nowhere.
 
     Args:
-        states: normalised states u, (n, d).
+        states: normalised states u, (..., n, d).
         factor: F in the states' dtype, (d, d), or None.
     """
     length = torch.linalg.vector_norm(states if factor is None else states @ factor, dim=-1, dtype=torch.float32)
@@ -19,15 +19,15 @@ def measured_length(states: Tensor, factor: Tensor | None) -> Tensor:
 
 
 def deviation(states: Tensor, target: Tensor, length: Tensor) -> Tensor:
-    """How far states are from a target: 1 - u.t / |u|_M, float32 (n,), in [0, 2] for a label's target.
+    """How far states are from a target: 1 - u.t / |u|_M, float32 (..., n), in [0, 2] for a label's target.
 
     Given each state's own label target it is the deviation; given the mean target of all supervised positions it is
     the label null: the deviation is linear in the target, so this is its exact expectation when labels are permuted.
 
     Args:
-        states: normalised states u, float32 (n, d).
+        states: normalised states u, float32 (..., n, d).
         target: float32 (n, d), one a state, or (d,), one for all.
-        length: |u|_M from `measured_length`, float32 (n,).
+        length: |u|_M from `measured_length`, float32 (..., n).
 
     Source: with semantic targets, Gu et al. 2025 (SALF, arXiv 2406.11753); logit_z and the null are our derivation.
     """

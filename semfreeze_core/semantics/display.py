@@ -81,9 +81,10 @@ def _joint_pca(
 ) -> tuple[npt.NDArray[np.float16], npt.NDArray[np.float16], npt.NDArray[np.float32]]:
     """Coordinates of unit-length states (S, n, c) and bases (m, c) in one basis, and each axis's share of variance."""
     spaces, n, width = states.shape
-    flat = states.reshape(-1, width).astype(np.float32)
-    flat /= np.linalg.norm(flat, axis=1, keepdims=True)
-    together = np.concatenate([flat, bases])
+    together = np.empty((spaces * n + len(bases), width), dtype=np.float32)
+    together[: spaces * n] = states.reshape(-1, width)
+    together[: spaces * n] /= np.linalg.norm(together[: spaces * n], axis=1, keepdims=True)
+    together[spaces * n :] = bases
     components = min(COMPONENTS, width, len(together))
     solver = "covariance_eigh" if width <= 2048 else "randomized"
     pca = PCA(n_components=components, svd_solver=solver, random_state=seed).fit(together)

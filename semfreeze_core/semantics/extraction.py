@@ -53,7 +53,10 @@ def read_batch(decoder: Decoder, batch: Batch, read: SpaceReader) -> None:
         read(0, layer_input(args, kwargs)[rows, columns])
 
     def on_output(space: int) -> Callable[..., None]:
-        return lambda _, __, output: read(space, hidden_state(output)[rows, columns])
+        def hook(_: Any, __: Any, output: Any) -> None:  # what a hook returns would replace the layer's output
+            read(space, hidden_state(output)[rows, columns])
+
+        return hook
 
     handles = [decoder.layers[0].register_forward_pre_hook(on_input, with_kwargs=True)]
     handles += [layer.register_forward_hook(on_output(i + 1)) for i, layer in enumerate(decoder.layers)]

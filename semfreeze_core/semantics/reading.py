@@ -55,6 +55,9 @@ def prepare_labels(
         positions: positions to read of each example.
         real_rows: head rows that are tokens; padded rows beyond take no part.
         lens_loss: also read the whole head's cross-entropy.
+
+    Raises:
+        ModelError: the head's row of a supervised token is all zeros; names the tokens.
     """
     read = np.concatenate([e.input_ids[p] for e, p in zip(examples, positions, strict=True)])
     # Tokens supervised but not drawn are solved for too: the task null draws its own positions.
@@ -63,6 +66,12 @@ def prepare_labels(
     weight = decoder.head.weight[:real_rows]
     gram, mean = gram_and_mean(weight)
     rows, occurring = weight[torch.from_numpy(unique).to(weight.device)], torch.from_numpy(counts)
+    silent_tokens = unique[(rows == 0).all(1).cpu().numpy()]
+    if len(silent_tokens):
+        raise ModelError(
+            f"The head's rows are zeros for the tokens {', '.join(map(str, silent_tokens[:10]))}, which the data "
+            "supervises: no direction in latent space stands for them. Train these tokens first, or leave them out."
+        )
     targets = (
         semantic_targets(rows, occurring, gram),
         logit_z_targets(rows, occurring, gram, mean, real_rows),
@@ -101,6 +110,7 @@ class KeptStates:
 
 
 _LENS_CHUNK = 256  # positions whose whole logits are held at once
+_WAITING_NUMBERS = 2**18  # numbers of raw states that wait to be reduced together
 
 
 class _BatchReader:
@@ -117,26 +127,37 @@ class _BatchReader:
         rows = [row for row, _, _ in self.flagged]
         self.flagged_rows = torch.tensor(rows, dtype=torch.int64, device=decoder.device)
         self.states: list[Tensor] = []
+        self.waiting: list[Tensor] = []
 
     def read(self, space: int, raw: Tensor) -> None:
-        normalised = self.decoder.final_norm(raw)
+        self.waiting.append(raw)
+        if len(self.waiting) * raw.numel() >= _WAITING_NUMBERS or space == self.values.shape[2] - 1:
+            self._reduce(slice(space + 1 - len(self.waiting), space + 1))
+
+    def _reduce(self, spaces: slice) -> None:
+        """Deviations of the spaces that wait, all at once: a few large products are faster than many small ones."""
+        normalised = self.decoder.final_norm(torch.stack(self.waiting))
+        self.waiting.clear()
         states = normalised.float()
         for m, targets in enumerate(self.labels.targets):
             length = measured_length(normalised, targets.factor)
-            self.values[0, m, space] = deviation(states, self.own_targets[m], length)
-            self.values[1, m, space] = deviation(states, targets.null, length)
+            self.values[0, m, spaces] = deviation(states, self.own_targets[m], length)
+            self.values[1, m, spaces] = deviation(states, targets.null, length)
         if self.labels.share is not None:
-            for part in torch.split(torch.arange(len(raw), device=raw.device), _LENS_CHUNK):
-                logits = self.decoder.logits(normalised[part])
-                pair = lens_loss_and_null(logits, self.label_ids[part], self.labels.share)
-                self.values[0, -1, space, part], self.values[1, -1, space, part] = pair
+            for space, block in enumerate(normalised, start=spaces.start):
+                self._read_lens(space, block, self.labels.share)
         if self.flagged:
-            self.states.append(states[self.flagged_rows].half())
+            self.states.append(states[:, self.flagged_rows].half())
+
+    def _read_lens(self, space: int, normalised: Tensor, share: Tensor) -> None:
+        for part in torch.split(torch.arange(len(normalised), device=normalised.device), _LENS_CHUNK):
+            pair = lens_loss_and_null(self.decoder.logits(normalised[part]), self.label_ids[part], share)
+            self.values[0, -1, space, part], self.values[1, -1, space, part] = pair
 
     def hand_over(self, kept: KeptStates | None) -> npt.NDArray[np.float32]:
         if kept is not None and self.flagged:
-            states = torch.stack(self.states, dim=1).cpu().numpy()
-            kept.states.update({(e, p): states[i] for i, (_, e, p) in enumerate(self.flagged)})
+            states = torch.cat(self.states).cpu().numpy()
+            kept.states.update({(e, p): states[:, i] for i, (_, e, p) in enumerate(self.flagged)})
         return self.values.cpu().numpy()
 
 

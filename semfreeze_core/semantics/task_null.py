@@ -6,6 +6,7 @@ task, so only what a prompt does for its own completion is left in the differenc
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -23,14 +24,16 @@ MAX_PAIRS, MIN_PAIRS = 64, 8
 def swap_partners(completions: Sequence[bytes], seed: int) -> list[tuple[int, int]]:
     """Pairs (i, j): example i gets the completion of example j, which differs from its own; each completion once.
 
-    Sorted by completion and shifted by the size of the largest group, nobody meets its own group unless that group is
+    With equal completions side by side, the groups in random order (sorted ones would give everybody the completion
+    most like its own), and a shift by the size of the largest group, nobody meets its own group unless that group is
     more than half of all; such pairs are left out.
     """
     order = np.random.default_rng(seed).permutation(len(completions)).tolist()
-    order.sort(key=lambda i: completions[i])
-    counts: dict[bytes, int] = {}
-    for completion in completions:
-        counts[completion] = counts.get(completion, 0) + 1
+    counts: dict[bytes, int] = {}  # in random order, as `order` is
+    for i in order:
+        counts[completions[i]] = counts.get(completions[i], 0) + 1
+    rank = {completion: at for at, completion in enumerate(counts)}
+    order.sort(key=lambda i: rank[completions[i]])
     shift = max(counts.values())
     pairs = [(i, order[(at + shift) % len(order)]) for at, i in enumerate(order)]
     return [(i, j) for i, j in pairs if completions[i] != completions[j]]
@@ -82,8 +85,9 @@ def read_task_null(
         )
         empty = np.empty((0, len(decoder.layers) + 1), dtype=np.float32)
         return {m: SwappedPairs(m, empty, empty, reason) for m in labels.metrics}, ExtractionTally()
-    own = [chosen[i] for i, _ in partners]
-    swapped = [with_completion(chosen[i], chosen[j], chosen[j].row) for i, j in partners]
+    longest = max(len(e.input_ids) for e in examples)
+    own = [_cut_to_fit(chosen[i], chosen[j], longest) for i, j in partners]
+    swapped = [with_completion(prompt, chosen[j], chosen[j].row) for prompt, (_, j) in zip(own, partners, strict=True)]
     both = [*own, *swapped]
     positions: list[Positions] = choose_positions(both, position_limit, seed)
     traces, tally = read_traces(
@@ -95,6 +99,24 @@ def read_task_null(
 def _alone(example: TokenisedExample) -> TokenisedExample:
     """The example with only its last supervised stretch supervised."""
     return with_completion(example, example, example.row)
+
+
+def _cut_to_fit(prompt: TokenisedExample, donor: TokenisedExample, longest: int) -> TokenisedExample:
+    """The prompt's example, its context cut from the left so far that the donor's completion fits as well.
+
+    No model is asked to read more tokens than in the ordinary reading, and both sides of a pair have one prompt. The
+    first token stays, as it may be a BOS.
+    """
+    excess = last_stretch(prompt) + len(donor.input_ids) - last_stretch(donor) - longest
+    if excess <= 0:
+        return prompt
+    cut = slice(1, 1 + excess)
+    return replace(
+        prompt,
+        input_ids=np.delete(prompt.input_ids, cut),
+        supervised=np.delete(prompt.supervised, cut),
+        truncated=prompt.truncated + excess,
+    )
 
 
 def _paired(trace: TransitionTrace, n: int) -> SwappedPairs:
