@@ -16,7 +16,8 @@ from semfreeze_core.semantics.bases import Targets, gram_and_mean, logit_z_targe
 from semfreeze_core.semantics.deviation import deviation, lens_loss_and_null, measured_length
 from semfreeze_core.semantics.extraction import ExtractionTally, SpaceReader, stream_batches
 from semfreeze_core.semantics.positions import Batch, Positions
-from semfreeze_core.sources.decoder import Decoder, describe_space
+from semfreeze_core.sources.decoder import Decoder
+from semfreeze_core.sources.probe import describe_space
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,9 @@ from semfreeze_core.sources.checkpoint import (
     load_tokenizer,
     open_checkpoint,
 )
-from semfreeze_core.sources.decoder import Decoder, find_decoder, find_layers, find_parts, hidden_state, probe_ids
+from semfreeze_core.sources.decoder import Decoder, find_decoder, find_parts
 from semfreeze_core.sources.model_shape import identify, linear_weights, measure_shape
+from semfreeze_core.sources.probe import find_layers, hidden_state, probe_ids
 from semfreeze_core.sources.vocabulary import Vocabulary, read_vocabulary
 
 DtypeName = Literal["auto", "float32", "bfloat16"]

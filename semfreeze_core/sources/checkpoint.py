@@ -21,8 +21,8 @@ from transformers.utils import logging as transformers_logging
 
 from semfreeze_core.errors import ModelError
 from semfreeze_core.progress import Progress, silent
-from semfreeze_core.sources.decoder import find_layers
 from semfreeze_core.sources.embedded import convert_embedded
+from semfreeze_core.sources.probe import find_layers
 
 CheckpointKind = Literal["folder", "hub", "gguf"]
 _SAFETENSORS = ("model.safetensors", "model.safetensors.index.json")

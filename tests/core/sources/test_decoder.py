@@ -16,7 +16,8 @@ from transformers import (
 )
 
 from semfreeze_core.errors import ModelError
-from semfreeze_core.sources.decoder import HeadTransform, describe_space, find_decoder, find_layers, find_parts
+from semfreeze_core.sources.decoder import HeadTransform, find_decoder, find_parts
+from semfreeze_core.sources.probe import describe_space, find_layers
 from tests.core.tiny_models import FAMILIES, build_tiny, find_pieces
 
 KINDS = [(family, tied) for family in FAMILIES for tied in (False, True)]

@@ -1,0 +1,164 @@
+"""One pass of a few tokens through a model with hooks on every module: what runs when, and what it hands on."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from semfreeze_core.errors import ModelError
+
+
+def hidden_state(output: Any) -> Tensor:
+    """The hidden state in a layer's output, which is a tensor or a tuple that begins with it."""
+    return output if isinstance(output, Tensor) else output[0]
+
+
+def layer_input(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
+    """The hidden state among a layer's arguments."""
+    found: Tensor = args[0] if args else kwargs["hidden_states"]
+    return found
+
+
+def find_layers(model: Any) -> tuple[nn.ModuleList, str]:
+    """The outermost module list with as many entries as the config has layers, and its prefix with a dot."""
+    expected = model.config.get_text_config(decoder=True).num_hidden_layers
+    lists = [(name, module) for name, module in model.named_modules() if isinstance(module, nn.ModuleList)]
+    outermost = [(n, m) for n, m in lists if not any(n.startswith(f"{other}.") for other, _ in lists)]
+    fitting = [(n, m) for n, m in outermost if len(m) == expected]
+    if expected < 2:
+        raise ModelError(f"{type(model).__name__} has {expected} layer; choosing a freeze depth needs at least 2.")
+    if len(fitting) != 1:
+        found = ", ".join(f"{n} ({len(m)})" for n, m in outermost) or "none"
+        raise ModelError(
+            f"{type(model).__name__}: expected one list of {expected} layers, found {len(fitting)}. "
+            f"Module lists in the model: {found}."
+        )
+    name, layers = fitting[0]
+    return layers, f"{name}."
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What one probe pass showed.
+
+    Attributes:
+        inputs: of each layer, L of (2, T, d).
+        outputs: of each layer, L of (2, T, d).
+        head_input: (2, T, d).
+        logits: the model's own, (2, T, V).
+        after: modules called on the last layer's output.
+        late: names of modules with parameters of their own that ran after the last layer, the head left out.
+    """
+
+    inputs: list[Tensor]
+    outputs: list[Tensor]
+    head_input: Tensor
+    logits: Tensor
+    after: list[tuple[str, nn.Module, Tensor]]
+    late: list[str]
+
+    @property
+    def spaces(self) -> list[Tensor]:
+        return [self.inputs[0], *self.outputs]
+
+
+_PROBE_TOKENS, _PROBE_SHARED = 12, 7
+
+
+def probe_ids(model: Any) -> Tensor:
+    """Two seeded sequences (2, 12) that share their first 7 tokens: what differs later must not show before."""
+    generator = torch.Generator().manual_seed(0)
+    vocabulary = model.get_input_embeddings().num_embeddings
+    ids = torch.randint(0, vocabulary, (2, _PROBE_TOKENS), generator=generator)
+    ids[1, :_PROBE_SHARED] = ids[0, :_PROBE_SHARED]
+    return ids
+
+
+@torch.no_grad()
+def run_probe(model: Any, layers: nn.ModuleList, head: nn.Linear) -> Probe:
+    inputs: list[Tensor] = []
+    outputs: list[Tensor] = []
+    head_inputs: list[Tensor] = []
+    after: list[tuple[str, nn.Module, Tensor]] = []
+    late: list[str] = []
+    inside = {id(m) for layer in layers for m in layer.modules()}
+
+    def record_if_after(name: str) -> Callable[..., None]:
+        def hook(module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
+            if len(outputs) == len(layers) and any(a is outputs[-1] for a in (*args, *kwargs.values())):
+                after.append((name, module, output))
+
+        return hook
+
+    def record_if_late(name: str) -> Callable[..., None]:
+        return lambda _, __: late.append(name) if len(outputs) == len(layers) else None
+
+    handles = [head.register_forward_pre_hook(lambda _, args: head_inputs.append(args[0]))]
+    for layer in layers:
+        handles.append(
+            layer.register_forward_pre_hook(lambda _, a, k: inputs.append(layer_input(a, k)), with_kwargs=True)
+        )
+        handles.append(layer.register_forward_hook(lambda _, __, out: outputs.append(hidden_state(out))))
+    for name, module in model.named_modules():
+        if id(module) not in inside and module is not head:
+            handles.append(module.register_forward_hook(record_if_after(name), with_kwargs=True))
+            if next(module.parameters(recurse=False), None) is not None:
+                handles.append(module.register_forward_pre_hook(record_if_late(name)))
+    try:
+        logits = model(input_ids=probe_ids(model).to(head.weight.device), use_cache=False).logits
+    except Exception as error:  # a model's own code can fail in any way; the cause stays readable in the message
+        text = " ".join(str(error).split())[:400]
+        raise ModelError(
+            f"{type(model).__name__} cannot run on a probe of {_PROBE_TOKENS} tokens in {head.weight.dtype}: "
+            f"{type(error).__name__}: {text}"
+        ) from error
+    finally:
+        for handle in handles:
+            handle.remove()
+    if not (len(inputs) == len(outputs) == len(layers) and len(head_inputs) == 1):
+        raise ModelError(
+            f"{type(model).__name__}: expected every layer and the head to run once, found {len(outputs)} calls of "
+            f"{len(layers)} layers and {len(head_inputs)} head calls."
+        )
+    return Probe(inputs, outputs, head_inputs[0], logits, after, late)
+
+
+def check_finite(model: Any, probe: Probe) -> None:
+    for space, state in enumerate(probe.spaces):
+        if not torch.isfinite(state).all():
+            raise ModelError(
+                f"{type(model).__name__}: {describe_space(space)} holds NaN or infinity on a probe of "
+                f"{_PROBE_TOKENS} tokens in {state.dtype}. The weights are damaged, or this dtype overflows: try "
+                "--dtype float32."
+            )
+    if not torch.isfinite(probe.logits).all():
+        raise ModelError(
+            f"{type(model).__name__}: every layer's output is finite, but the logits hold NaN or infinity: the final "
+            "norm or the head is damaged, or overflows."
+        )
+
+
+def describe_space(space: int) -> str:
+    """Words for latent space `space`."""
+    return "the input of layer 0" if space == 0 else f"the output of layer {space - 1}"
+
+
+def check_chain(model: Any, probe: Probe) -> None:
+    for i, (given, received) in enumerate(zip(probe.outputs, probe.inputs[1:], strict=False)):
+        if not torch.equal(given, received):
+            raise ModelError(
+                f"{type(model).__name__}: layer {i} does not hand its output on to layer {i + 1} unchanged, so there "
+                "is no single trace through the layers. Such models are not supported."
+            )
+
+
+def check_causal(model: Any, probe: Probe) -> None:
+    before = probe.logits[:, :_PROBE_SHARED].float()
+    allowed = 1e-3 if model.dtype == torch.float32 else 5e-2
+    if float((before[0] - before[1]).abs().max()) > allowed * float(before.std()):
+        raise ModelError(
+            f"{type(model).__name__} looks ahead: changing later tokens changed earlier logits. semfreeze reads "
+            "decoder-only (causal) models; an encoder cannot be read this way."
+        )
