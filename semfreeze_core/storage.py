@@ -190,6 +190,8 @@ def clear_cache() -> int:
 def remove_folder(folder: Path) -> None:
     """Delete a folder; of a link to one, only the link."""
     with disk_errors(folder):
+        if not os.access(folder.parent, os.W_OK | os.X_OK):  # else its files would go and the folder stay
+            raise PermissionError(errno.EACCES, f"{folder.parent} is read-only")
         if folder.is_symlink():
             folder.unlink()
         else:

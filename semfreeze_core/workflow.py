@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from semfreeze_core.errors import InputError
 from semfreeze_core.progress import Progress, ProgressEvent, silent
 from semfreeze_core.records.examples import Example, TokenisedExample
 from semfreeze_core.records.manifest import DataEntry, ExtractionEntry, ModelEntry, ReadingSettings, RunManifest
@@ -22,10 +23,12 @@ from semfreeze_core.semantics.task_null import read_task_null
 from semfreeze_core.sources.causal_lm import DtypeName, LoadedModel, load_causal_lm
 from semfreeze_core.sources.encode import EncodedSet, encode_all
 from semfreeze_core.sources.examples import ExampleSet, read_examples
-from semfreeze_core.sources.fields import FieldMapping
+from semfreeze_core.sources.fields import FieldMapping, resolve_fields
+from semfreeze_core.sources.rows import open_rows
 from semfreeze_core.sources.samples import resolve_data
 
 DEFAULT_EXAMPLES, DEFAULT_POSITIONS, DEFAULT_DISPLAY = 256, 64, 1000
+MAX_DISPLAY = 2000
 _LONGEST_BY_DEFAULT = 2048
 
 
@@ -73,6 +76,12 @@ class AnalysisRequest:
     allow_pickle: bool = False
     batch_tokens: int | None = None
 
+    def __post_init__(self) -> None:
+        if not 1 <= self.display_positions <= MAX_DISPLAY:
+            raise InputError(f"display_positions must be in 1..{MAX_DISPLAY}, found {self.display_positions}.")
+        if not 0 <= self.seed < 2**32:
+            raise InputError(f"seed must be in 0..2^32 - 1, found {self.seed}.")
+
 
 def analyze(request: AnalysisRequest, progress: Progress = silent) -> Run:
     """Read a model on examples, layer by layer.
@@ -87,6 +96,7 @@ def analyze(request: AnalysisRequest, progress: Progress = silent) -> Run:
     Raises:
         InputError: the model, the data or the memory does not allow it; nothing was kept.
     """
+    _check_data(request)
     loaded = load_causal_lm(
         request.model,
         revision=request.revision,
@@ -156,6 +166,13 @@ def analyze_loaded(loaded: LoadedModel, request: AnalysisRequest, progress: Prog
         files={},
     )
     return Run(manifest, traces, pairs, _example_table(examples.examples, tokenised, positions), display)
+
+
+def _check_data(request: AnalysisRequest) -> None:
+    """Refuse a task file that is not there or whose fields are not clear, before minutes go into loading a model."""
+    source = resolve_data(request.data)
+    if not source.startswith("hf:"):
+        resolve_fields(request.mapping, open_rows(source, request.split).columns())
 
 
 def _length_limit(loaded: LoadedModel, request: AnalysisRequest) -> int:

@@ -1,5 +1,7 @@
 """The `semfreeze` command: arguments and printing, no computation."""
 
+import errno
+import sys
 from typing import Annotated, Any
 
 import typer
@@ -8,9 +10,19 @@ from typer.core import TyperGroup
 from semfreeze_core.errors import InputError, SemfreezeError
 from semfreeze_core.version import __version__
 
+# A path the user gave and the operating system will not look at, wherever in the work it is met.
+_REFUSED_PATHS = (errno.EACCES, errno.EPERM, errno.ENAMETOOLONG, errno.ELOOP)
+_INTERRUPTED = "semfreeze: interrupted; what was not finished was not kept."
+
 
 class _Commands(TyperGroup):
     """Turns our errors into one message and an exit code: 2 for the user's input, 1 for a fault of ours."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        for arg in args:  # bytes that are no UTF-8 arrive as half characters, which no document can hold
+            if not arg.isascii() and arg != arg.encode(errors="ignore").decode():
+                raise typer.BadParameter(f"{arg!a} is not UTF-8. Rename the file, or set the terminal to UTF-8.")
+        return super().parse_args(ctx, args)
 
     def invoke(self, ctx: Any) -> Any:
         try:
@@ -18,8 +30,13 @@ class _Commands(TyperGroup):
         except SemfreezeError as error:
             typer.echo(f"semfreeze: {error}", err=True)
             raise typer.Exit(2 if isinstance(error, InputError) else 1) from error
+        except OSError as error:
+            if error.filename is None or error.errno not in _REFUSED_PATHS:
+                raise
+            typer.echo(f"semfreeze: {error.filename} cannot be used: {error.strerror}.", err=True)
+            raise typer.Exit(2) from error
         except KeyboardInterrupt as interrupt:
-            typer.echo("semfreeze: interrupted; what was not finished was not kept.", err=True)
+            typer.echo(_INTERRUPTED, err=True)
             raise typer.Exit(2) from interrupt
 
 
@@ -54,5 +71,9 @@ def load_commands() -> None:
 
 def main() -> None:
     """Entry point of the `semfreeze` script."""
-    load_commands()
+    try:
+        load_commands()
+    except KeyboardInterrupt:
+        typer.echo(_INTERRUPTED, err=True)
+        sys.exit(2)
     app()

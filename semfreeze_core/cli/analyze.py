@@ -1,5 +1,6 @@
 """`semfreeze analyze`: read a model on examples."""
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -16,6 +17,8 @@ from semfreeze_core.cli.options import (
     RevisionOption,
     TrustOption,
 )
+
+_LARGEST_SEED = 2**32 - 1  # what scikit-learn takes
 
 
 @app.command()
@@ -85,9 +88,12 @@ def analyze(
     for flag, value, least in least_values:
         if value is not None and value < least:
             problems.append(f"--{flag} must be at least {least}, found {value}")
+    if seed > _LARGEST_SEED:
+        problems.append(f"--seed must be at most {_LARGEST_SEED}, found {seed}")
     if problems:
         raise InputError("; ".join(problems) + ".")
-    place = run_place(out or free_name(f"{Path(model).stem or model}-{Path(data).stem or data}"))
+    wanted_name = f"{Path(model).stem or model}-{Path(data).stem or data}"
+    place = run_place(free_name(wanted_name) if out is None else out)
     require_free(place, overwrite=overwrite)
 
     from semfreeze_core.sources.fields import FieldMapping
@@ -115,9 +121,11 @@ def analyze(
     )
     with progress_on_stderr(quiet) as progress:
         run = run_analysis(request, progress)
+        if out is None:  # another analysis may have taken the name meanwhile
+            place = run_place(free_name(wanted_name))
         write_run(run, place, overwrite=overwrite)
     if as_json:
         print_json(show_document(run, place, "semantic"))
         return
     print_run(run, curve_of(run, "semantic"), place, console())
-    typer.echo(f"Next: semfreeze plan {out or place.name}")
+    typer.echo(f"Next: semfreeze plan {shlex.quote(out or place.name)}")

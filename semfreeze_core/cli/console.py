@@ -33,7 +33,7 @@ class _Bars:
         if self.task is not None:
             self.bars.update(self.task, completed=event.done, total=event.total, unit=event.unit)
         if event.message:
-            self.console.print(f"  {event.message}", highlight=False)
+            self.console.print(f"  {event.message}", highlight=False, markup=False)
 
     def finish(self) -> None:
         if self.task is not None:

@@ -30,7 +30,7 @@ def cost(
     run: Annotated[str | None, typer.Argument(help="A run: its folder, its name, or 'example'.")] = None,
     model: Annotated[str | None, typer.Option(help="Instead of a run: a model; only its config is read.")] = None,
     batch_size: BatchOption = 8,
-    sequence_length: SequenceOption = 512,
+    sequence_length: SequenceOption = None,
     supervised_fraction: FractionOption = None,
     train_examples: ExamplesOption = None,
     epochs: EpochsOption = None,

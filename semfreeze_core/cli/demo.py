@@ -1,5 +1,6 @@
 """`semfreeze demo`: the whole way on the embedded model and a sample task."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -26,9 +27,12 @@ def demo(
 
     place = run_place(DEMO_RUN)
     if is_done(place, model="embedded", data=data, examples=examples):
-        typer.echo("Already analysed; reading the run. (semfreeze runs rm demo starts afresh.)", err=True)
+        if not quiet:
+            typer.echo("Already analysed; reading the run. (semfreeze runs rm demo starts afresh.)", err=True)
         run = read_run(place)
     else:
+        _require_own(place)
+
         from semfreeze_core.workflow import AnalysisRequest, analyze
 
         with progress_on_stderr(quiet) as progress:
@@ -41,3 +45,21 @@ def demo(
     print_plan(plan, out)
     typer.echo(f"Plan: {place / 'plan.json'}")
     typer.echo("Next: semfreeze analyze --model YOUR_MODEL --data YOUR_FILE.jsonl")
+
+
+def _require_own(place: Path) -> None:
+    """Refuse to replace what is called demo and was not made by the demo; unreadable remains may go."""
+    from semfreeze_core.errors import RunError
+    from semfreeze_core.runs.folder import read_manifest
+    from semfreeze_core.storage import require_free
+
+    require_free(place, overwrite=True)
+    try:
+        model = read_manifest(place).model.identity.source
+    except RunError:
+        return
+    if model != "embedded":
+        raise RunError(
+            f"The run demo is your own reading of {model}, so the demo does not replace it. Give it another name "
+            "first: semfreeze runs rename demo NEW_NAME"
+        )

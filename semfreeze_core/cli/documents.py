@@ -8,7 +8,7 @@ import numpy as np
 
 from semfreeze_core.gains import fit_scaling_law
 from semfreeze_core.gains.bootstrap import mean_band, resampling_weights
-from semfreeze_core.plan.document import CostEntry
+from semfreeze_core.plan.document import UNKNOWN_ACTIVATIONS, CostEntry
 from semfreeze_core.plan.make import curve_of
 from semfreeze_core.records.cost import DepthCost
 from semfreeze_core.records.gain import Band, GainCurve, Interval
@@ -44,7 +44,11 @@ def show_document(run: Run, folder: Path, metric: str) -> dict[str, Any]:
         "gain": {**_band(curve.gain), "reason": _TIED_REASON if run.shape.tied else None},
         "raw_gain": _band(curve.raw_gain),
         "gain_coverage": {**_band(curve.coverage), "status": "predicted, unvalidated", "reason": _no_coverage(curve)},
-        "isotonic": {"fitted": curve.isotonic.tolist(), "r_squared": curve.isotonic_r_squared},
+        "isotonic": {
+            "fitted": curve.isotonic.tolist(),
+            "r_squared": curve.isotonic_r_squared,
+            "reason": _why_unmeasured(curve),
+        },
         "scaling_law": _law(curve),
         "evidence": {
             "verdict": curve.evidence.verdict,
@@ -68,7 +72,7 @@ def cost_document(rows: tuple[DepthCost, ...], full: DepthCost, setup: TrainingS
         "n_layers": n_layers,
         "setup": asdict(setup),
         "status": "projected",
-        "reason": "activation bytes of this family are not known, so memory totals are null" if unknown else None,
+        "reason": UNKNOWN_ACTIVATIONS if unknown else None,
         "depths": [CostEntry.of(row).model_dump() for row in rows],
         "full": CostEntry.of(full).model_dump(),
     }
@@ -92,11 +96,20 @@ def _interval(interval: Interval) -> dict[str, float]:
     return {"estimate": interval.estimate, "low": interval.low, "high": interval.high}
 
 
+def _why_unmeasured(curve: GainCurve) -> str | None:
+    """Why the isotonic curve has a null in it."""
+    reasons = ["tied head: the curve begins at space 1"] if curve.start else []
+    if not np.isfinite(curve.isotonic_r_squared):
+        reasons.append("the advantage is the same at every space, so no share of its variance can be explained")
+    return "; ".join(reasons) or None
+
+
 def _no_coverage(curve: GainCurve) -> str | None:
     return None if np.isfinite(curve.coverage.mean[0]) else "the advantage rises nowhere, so no share of it exists"
 
 
 def _law(curve: GainCurve) -> dict[str, Any]:
     law = fit_scaling_law(curve.deviation)
-    document = asdict(law)
-    return document | {"fitted": law.fitted.tolist(), "residuals": law.residuals.tolist(), "form": "A s^-alpha + E"}
+    document = asdict(law) | {"fitted": law.fitted.tolist(), "residuals": law.residuals.tolist()}
+    flat = None if np.isfinite(law.r_squared) else "the deviation is the same at every space"
+    return document | {"form": "A s^-alpha + E", "reason": flat}

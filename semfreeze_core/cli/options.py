@@ -30,7 +30,9 @@ PickleOption = Annotated[
 ]
 
 BatchOption = Annotated[int, typer.Option(help="Examples a training step.")]
-SequenceOption = Annotated[int, typer.Option(help="Tokens an example, padding included.")]
+SequenceOption = Annotated[
+    int | None, typer.Option(help="Tokens an example, padding included [default: 512, or the model's limit if less].")
+]
 FractionOption = Annotated[
     float | None,
     typer.Option(help="Share of tokens with a loss [default: the run's own, else 1]; for --loss supervised-only."),

@@ -38,7 +38,7 @@ def plan(
         bool, typer.Option("--allow-new-tokens", help="Freeze although the data uses tokens that look untrained.")
     ] = False,
     batch_size: BatchOption = 8,
-    sequence_length: SequenceOption = 512,
+    sequence_length: SequenceOption = None,
     supervised_fraction: FractionOption = None,
     train_examples: ExamplesOption = None,
     epochs: EpochsOption = None,
@@ -70,9 +70,13 @@ def plan(
     from semfreeze_core.cli.setup import setup_from_flags
     from semfreeze_core.plan.make import TrainFlags, make_plan
     from semfreeze_core.runs.folder import read_run
+    from semfreeze_core.runs.plans import require_plan_place
     from semfreeze_core.runs.store import find_run
-    from semfreeze_core.storage import write_atomically
+    from semfreeze_core.storage import user_path, write_atomically
 
+    if out is not None:
+        out = user_path(str(out))
+        require_plan_place(out)
     folder = find_run(run)
     reading = read_run(folder)
     setup = setup_from_flags(
@@ -98,7 +102,7 @@ def plan(
         setup=setup,
         train=TrainFlags(train_embeddings, train_norm, train_head),
         allow_new_tokens=allow_new_tokens,
-        run_name=folder.name,
+        run_name=folder.absolute().name,
     )
     if out is not None:
         write_atomically(out, document.model_dump_json(indent=1) + "\n")
@@ -109,4 +113,4 @@ def plan(
     if out is not None:
         typer.echo(f"Plan: {out}")
     else:
-        typer.echo(f"Keep it: semfreeze plan {run} --out plan.json")
+        typer.echo("Keep it with --out plan.json.")

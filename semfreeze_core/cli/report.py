@@ -4,6 +4,7 @@ import math
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from semfreeze_core.cli.words import flop, gib, interval, percent, setup_words
@@ -27,8 +28,8 @@ def print_run(run: Run, curve: GainCurve, folder: Path, out: Console) -> None:
     """What was read, the evidence, and each latent space's numbers."""
     manifest = run.manifest
     model, data, took = manifest.model, manifest.data, manifest.extraction
-    out.print(f"[bold]{model.identity.source}[/] ({model.identity.architecture}, {run.shape.n_layers} layers, "
-              f"{run.shape.total_parameters / 1e6:.0f} M parameters) on [bold]{data.source}[/]")  # fmt: skip
+    out.print(f"[bold]{escape(model.identity.source)}[/] ({model.identity.architecture}, {run.shape.n_layers} layers, "
+              f"{run.shape.total_parameters / 1e6:.0f} M parameters) on [bold]{escape(data.source)}[/]")  # fmt: skip
     out.print(
         f"{data.n_examples} of {data.n_usable} examples (seed {manifest.settings.seed}), {data.n_tokens:,} tokens, "
         f"{data.n_positions_read:,} of {data.n_supervised_tokens:,} supervised positions read, {model.dtype} on "
@@ -39,13 +40,13 @@ def print_run(run: Run, curve: GainCurve, folder: Path, out: Console) -> None:
         f" s more, peak {gib(took.peak_bytes)} ({took.peak_kind})"
     )
     for note in manifest.notes:
-        out.print(f"  note: {note}")
+        out.print(f"  note: {escape(note)}")
     for warning in manifest.warnings:
-        out.print(f"  [yellow]warning:[/] {warning}")
+        out.print(f"  [yellow]warning:[/] {escape(warning)}")
     out.print()
     out.print(f"[bold]Evidence: {curve.evidence.verdict}[/]")
     for reason in curve.evidence.reasons:
-        out.print(f"  {reason}")
+        out.print(f"  {escape(reason)}")
     out.print()
     out.print(
         f"Latent spaces, {curve.metric} deviation (1 - cosine): means over {curve.n_examples} examples with 95 % "
@@ -59,7 +60,7 @@ def print_run(run: Run, curve: GainCurve, folder: Path, out: Console) -> None:
         f"Scaling law A s^-alpha + E through the deviations: alpha {law.exponent:.2f}, E {law.floor:.3f}, R^2 "
         f"{law.r_squared:.2f}; drawn, never extrapolated."
     )
-    out.print(f"Run: {folder}")
+    out.print(f"Run: {escape(str(folder))}", soft_wrap=True)
 
 
 def _first_and_later(trace: TransitionTrace, seed: int) -> str:
@@ -91,14 +92,14 @@ def _layer_table(curve: GainCurve) -> Table:
 def print_plan(plan: FreezePlan, out: Console) -> None:
     """The recommendation in one sentence, why, and what it costs and saves."""
     out.print()
-    out.print(f"[bold]{conclusion(plan)}[/]")
+    out.print(f"[bold]{escape(conclusion(plan))}[/]")
     if plan.freeze_depth is not None:
         stack = _FROZEN * plan.freeze_depth + _TRAINED * (plan.n_layers - plan.freeze_depth)
         out.print(f"  input {stack} output   ({_FROZEN} frozen, {_TRAINED} trained)")
     for reason in plan.reasons:
-        out.print(f"  {reason}")
+        out.print(f"  {escape(reason)}")
     for warning in plan.warnings:
-        out.print(f"  [yellow]warning:[/] {warning}")
+        out.print(f"  [yellow]warning:[/] {escape(warning)}")
     if "reachable_depth" in plan.rule_parameters:
         out.print(
             f"  The rule reaches depth {plan.rule_parameters['reachable_depth']:.1f} when all gain lies in the last "

@@ -16,6 +16,7 @@ NameArgument = Annotated[str, typer.Argument(help="Name of a run in the store.")
 @runs_app.command("list")
 def list_command(as_json: JsonOption = False) -> None:
     """List the runs in the store with their disk use."""
+    from rich.markup import escape
     from rich.table import Table
 
     from semfreeze_core.cli.console import print_json
@@ -50,7 +51,8 @@ def list_command(as_json: JsonOption = False) -> None:
     for e in entries:
         m = e.manifest
         what = (m.model.identity.source, m.data.source, str(m.data.n_examples), m.provenance.created) if m else ()
-        table.add_row(e.name, *(what or (f"unreadable: {e.problem}", "", "", "")), size(e.bytes), e.note)
+        cells = (e.name, *(what or (f"unreadable: {e.problem}", "", "", "")), size(e.bytes), e.note)
+        table.add_row(*map(escape, cells))
     console().print(table)
 
 

@@ -5,13 +5,15 @@ from semfreeze_core.records.model import ModelShape
 from semfreeze_core.records.run import Run
 from semfreeze_core.records.training import TrainingSetup
 
+_LARGEST = 10**12  # larger numbers are slips of the keyboard, and their products overflow floating point
+
 
 def setup_from_flags(
     shape: ModelShape,
     run: Run | None,
     *,
     batch_size: int,
-    sequence_length: int,
+    sequence_length: int | None,
     supervised_fraction: float | None,
     train_examples: int | None,
     epochs: int | None,
@@ -23,10 +25,15 @@ def setup_from_flags(
 ) -> TrainingSetup:
     """The setup these flags mean; a run fills in its supervised share and its number of examples.
 
+    Left unset, an example has 512 tokens, or as many as the model takes.
+
     Raises:
         PlanError: all problems in one message.
     """
     problems = []
+    limit = shape.max_positions
+    if sequence_length is None:
+        sequence_length = min(512, limit or 512)
     for flag, value, allowed in (
         ("optimizer", optimizer, ("adamw",)),
         ("precision", precision, ("float32", "bfloat16")),
@@ -44,12 +51,12 @@ def setup_from_flags(
         ("train-examples", train_examples),
     )
     for flag, number in numbers:
-        if number is not None and number < 1:
-            problems.append(f"--{flag} must be at least 1, found {number}")
+        if number is not None and not 1 <= number <= _LARGEST:
+            problems.append(f"--{flag} must be in 1..{_LARGEST}, found {number}")
     if supervised_fraction is not None and not 0 < supervised_fraction <= 1:
         problems.append(f"--supervised-fraction must be in (0, 1], found {supervised_fraction:g}")
-    if shape.max_positions is not None and sequence_length > shape.max_positions:
-        problems.append(f"--sequence-length {sequence_length} is over the model's limit of {shape.max_positions}")
+    if limit is not None and limit < sequence_length <= _LARGEST:
+        problems.append(f"--sequence-length {sequence_length} is over the model's limit of {limit}")
     if problems:
         raise PlanError("; ".join(problems) + ".")
     data = run.manifest.data if run else None

@@ -91,10 +91,18 @@ class CostEntry(Document):
         )
 
 
+UNKNOWN_ACTIVATIONS = "activation bytes of this family are not known, so memory totals are null"
+
+
 class PlanCost(Document):
-    """Projected cost of the plan and of full finetuning; `planned` is null on abstention."""
+    """Projected cost of the plan and of full finetuning; `planned` is null on abstention.
+
+    `reason` says why activation bytes, and so totals, are null.
+    """
 
     setup: TrainingSetup
+    status: Literal["projected"] = "projected"
+    reason: str | None
     planned: CostEntry | None
     full: CostEntry
 
@@ -162,16 +170,21 @@ def parse_plan(text: str, *, where: str = "the plan") -> FreezePlan:
         PlanError: not JSON, not a plan, or of a newer schema.
     """
     try:
-        return FreezePlan.model_validate_json(text)
+        plan = FreezePlan.model_validate_json(text)
+        version = plan.schema_version
     except ValidationError as error:
         newer = re.search(r'"schema_version":\s*(\d+)', text)
-        if newer and int(newer[1]) > PLAN_SCHEMA_VERSION:
-            raise PlanError(
-                f"{where} has schema version {newer[1]}, this semfreeze reads up to {PLAN_SCHEMA_VERSION}: update it."
-            ) from error
-        first = error.errors()[0]
-        place = ".".join(str(p) for p in first["loc"]) or "its JSON"
-        raise PlanError(f"{where} is not a semfreeze plan: {place}: {first['msg']}.") from error
+        version = int(newer[1]) if newer else PLAN_SCHEMA_VERSION
+        if version <= PLAN_SCHEMA_VERSION:
+            first = error.errors()[0]
+            place = ".".join(str(p) for p in first["loc"]) or "its JSON"
+            raise PlanError(f"{where} is not a semfreeze plan: {place}: {first['msg']}.") from error
+    if version > PLAN_SCHEMA_VERSION:
+        # Even one that happens to fit: what its fields mean may have changed.
+        raise PlanError(
+            f"{where} has schema version {version}, this semfreeze reads up to {PLAN_SCHEMA_VERSION}: update it."
+        )
+    return plan
 
 
 def trainable_names(plan: FreezePlan, identity: ModelIdentity, parameters: Iterable[str]) -> list[str]:

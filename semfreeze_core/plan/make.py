@@ -6,6 +6,7 @@ from semfreeze_core.cost import depth_cost, full_cost, parts_at_depth
 from semfreeze_core.errors import PlanError
 from semfreeze_core.gains import gain_curve
 from semfreeze_core.plan.document import (
+    UNKNOWN_ACTIVATIONS,
     CostEntry,
     EvidenceEntry,
     FreezePlan,
@@ -81,7 +82,7 @@ def make_plan(
         run: a finished reading.
         rule: "coverage" (default), "paper", or "manual" with `depth`.
         metric: deviation the gains come from, "semantic" or "logit_z".
-        depth: the user's own freeze depth, 0..L; makes the rule "manual".
+        depth: the user's own freeze depth, 0..L; only with the rule "manual".
         tau: what the coverage score must reach, in (0, 1].
         weight: weight of the coverage against exchangeable layers, in [0, 1).
         setup: finetune the price is for; default `default_setup(run)`.
@@ -101,6 +102,7 @@ def make_plan(
     if decision.freeze_depth is not None:
         parts = parts_at_depth(run.shape, decision.freeze_depth, flags.embeddings, flags.final_norm, flags.head)
     planned = None if parts is None else CostEntry.of(depth_cost(run.shape, setup, parts))
+    full = full_cost(run.shape, setup)
     candidate = decision.candidate_depth
     coverage = Interval(*[float("nan")] * 3) if candidate is None else curve.coverage.at(candidate)
     manifest, evidence = run.manifest, curve.evidence
@@ -118,7 +120,12 @@ def make_plan(
         gain_coverage=IntervalEntry.of(coverage),
         trainable=parts,
         trainable_regex=None if parts is None else trainable_regex(manifest.model.names, parts),
-        cost=PlanCost(setup=setup, planned=planned, full=CostEntry.of(full_cost(run.shape, setup))),
+        cost=PlanCost(
+            setup=setup,
+            reason=UNKNOWN_ACTIVATIONS if full.bytes.activations is None else None,
+            planned=planned,
+            full=CostEntry.of(full),
+        ),
         evidence=EvidenceEntry(
             verdict=evidence.verdict,
             reasons=list(evidence.reasons),
@@ -141,6 +148,8 @@ def _decide(curve: GainCurve, rule: RuleName, depth: int | None, tau: float, wei
         problems.append(f"tau must be in (0, 1], found {tau:g}")
     if not 0 <= weight < 1:
         problems.append(f"weight must be in [0, 1), found {weight:g}")
+    if rule != "coverage" and (tau, weight) != (DEFAULT_TAU, DEFAULT_WEIGHT):
+        problems.append(f"--tau and the weight belong to the rule coverage, not to {rule}")
     if depth is not None and rule != "manual":
         problems.append(f"--depth means the rule manual, but --rule {rule} was given")
     if depth is None and rule == "manual":

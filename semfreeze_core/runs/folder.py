@@ -7,6 +7,7 @@ the manifest, so a damaged run is refused and never half shown.
 import hashlib
 import io
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from semfreeze_core.records.run import Run
 from semfreeze_core.records.trace import SwappedPairs, TransitionTrace
 from semfreeze_core.storage import new_folder
 
-MANIFEST = "manifest.json"
+MANIFEST, NOTE = "manifest.json", "note.txt"
 _TRACE_ARRAYS = ("deviation", "null", "first_deviation", "first_null", "later_deviation", "later_null")
 _DISPLAY_ARRAYS = (
     "coordinates",
@@ -58,7 +59,9 @@ def write_run(run: Run, folder: Path, *, overwrite: bool = False) -> None:
     with new_folder(folder, overwrite=overwrite) as partial:
         for name, data in contents.items():
             (partial / name).write_bytes(data)
-        (partial / MANIFEST).write_text(manifest.model_dump_json(indent=1))
+        (partial / MANIFEST).write_bytes(manifest.model_dump_json(indent=1).encode())
+        if (folder / NOTE).is_file():  # the user's own words outlive the reading they stand beside
+            shutil.copy(folder / NOTE, partial / NOTE)
 
 
 def read_manifest(folder: Path) -> RunManifest:
@@ -68,16 +71,22 @@ def read_manifest(folder: Path) -> RunManifest:
         RunError: not a run folder, damaged, or written by a newer semfreeze.
     """
     path = folder / MANIFEST
-    if not folder.exists():
-        raise RunError(f"{folder}: no such run.")
-    if not path.exists():
-        raise RunError(f"{folder} is not a run folder: it has no {MANIFEST}.")
     try:
-        document: Any = json.loads(path.read_text())
-        version = document["schema_version"]
-    except (ValueError, KeyError, TypeError) as error:
+        if not folder.exists():
+            raise RunError(f"{folder}: no such run.")
+        if not path.exists():
+            raise RunError(f"{folder} is not a run folder: it has no {MANIFEST}.")
+        document: Any = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise RunError(f"{path} cannot be read: {error.strerror}.") from error
+    except (ValueError, RecursionError) as error:
         raise RunError(f"{path} is damaged ({error}). Analyse again with --overwrite.") from error
-    if isinstance(version, int) and version > SCHEMA_VERSION:
+    if not isinstance(document, dict) or document.get("kind") != "semfreeze run":
+        raise RunError(f"{folder} is not a run folder: its {MANIFEST} does not describe a semfreeze run.")
+    version = document.get("schema_version")
+    if not isinstance(version, int) or version < 1:
+        raise RunError(f"{path} is damaged (schema_version: {version!r}). Analyse again with --overwrite.")
+    if version > SCHEMA_VERSION:
         raise RunError(
             f"{folder} was written by a newer semfreeze (run schema {version}, this one reads {SCHEMA_VERSION}): "
             "update semfreeze."
@@ -105,7 +114,7 @@ def read_run(folder: Path) -> Run:
         examples = pd.read_parquet(io.BytesIO(contents["examples.parquet"]))
         traces, pairs = _traces(arrays, manifest)
         display = _display(display_arrays, words)
-    except (KeyError, ValueError, SafetensorError) as error:
+    except (KeyError, TypeError, ValueError, OSError, SafetensorError) as error:  # OSError: what Arrow says of Parquet
         raise RunError(f"{folder} is damaged ({error}). Analyse again with --overwrite.") from error
     return Run(manifest, traces, pairs, examples, display)
 

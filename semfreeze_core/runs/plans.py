@@ -19,3 +19,27 @@ def read_plan(path: Path) -> FreezePlan:
     except UnicodeDecodeError as error:
         raise PlanError(f"{path} is not a semfreeze plan: it is not UTF-8 text.") from error
     return parse_plan(text, where=str(path))
+
+
+def require_plan_place(path: Path) -> None:
+    """Refuse to write a plan over anything but a plan or an empty file.
+
+    Raises:
+        PlanError: saying what stands there.
+    """
+    try:
+        if not path.exists():
+            return
+        if path.is_file():  # reading a device might never end
+            if path.stat().st_size:
+                read_plan(path)
+            return
+    except OSError as error:
+        raise PlanError(f"{path} cannot be written: {error.strerror}.") from error
+    except PlanError as error:
+        raise PlanError(_in_the_way(path)) from error
+    raise PlanError(_in_the_way(path))
+
+
+def _in_the_way(path: Path) -> str:
+    return f"{path} is there already and is no plan, so it is not replaced. Choose another --out."

@@ -2,19 +2,17 @@
 
 import os
 import re
-import shutil
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 
 from semfreeze_core.errors import RunError
 from semfreeze_core.records.manifest import RunManifest
-from semfreeze_core.runs.folder import MANIFEST, read_manifest
-from semfreeze_core.storage import disk_errors, folder_bytes, runs_folder, write_atomically
+from semfreeze_core.runs.folder import MANIFEST, NOTE, read_manifest
+from semfreeze_core.storage import disk_errors, folder_bytes, remove_folder, runs_folder, user_path, write_atomically
 from semfreeze_core.version import __version__
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
-_NOTE = "note.txt"
 
 
 @dataclass(frozen=True)
@@ -49,14 +47,17 @@ def find_run(name_or_path: str) -> Path:
     """
     if name_or_path == "example":
         return example_run()
-    path = Path(name_or_path).expanduser()
-    if (path / MANIFEST).exists():
-        return path
-    stored = runs_folder() / name_or_path
-    if _NAME.fullmatch(name_or_path) and stored.is_dir():
-        return stored
-    if path.is_dir():
-        raise RunError(f"{path} is not a run folder: it has no {MANIFEST}.")
+    path = user_path(name_or_path)
+    try:
+        if (path / MANIFEST).exists():
+            return path
+        stored = runs_folder() / name_or_path
+        if _NAME.fullmatch(name_or_path) and stored.is_dir():
+            return stored
+        if path.is_dir():
+            raise RunError(f"{path} is not a run folder: it has no {MANIFEST}.")
+    except OSError as error:
+        raise RunError(f"{error.filename or path} cannot be read: {error.strerror}.") from error
     known = ", ".join(run_names()) or "none yet"
     raise RunError(f"{name_or_path}: no run by this name or path. Named runs: {known}; the shipped one is: example.")
 
@@ -64,7 +65,7 @@ def find_run(name_or_path: str) -> Path:
 def run_place(out: str) -> Path:
     """Where a new run goes: `out` is a name in the store, or a path when it holds a slash."""
     if "/" in out or "\\" in out or out.startswith(("~", ".")):
-        return Path(out).expanduser()
+        return user_path(out)
     require_name(out)
     return runs_folder() / out
 
@@ -89,9 +90,12 @@ def require_name(name: str) -> None:
 def run_names() -> list[str]:
     """Names of the runs in the store, in order."""
     folder = runs_folder()
-    if not folder.is_dir():
-        return []
-    return sorted(p.name for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
+    try:
+        if not folder.is_dir():
+            return []
+        return sorted(p.name for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
+    except OSError as error:
+        raise RunError(f"{folder} cannot be read: {error.strerror}.") from error
 
 
 def list_runs() -> list[RunEntry]:
@@ -109,17 +113,18 @@ def list_runs() -> list[RunEntry]:
 
 def read_note(folder: Path) -> str:
     """The note beside a run, or ""."""
-    path = folder / _NOTE
-    return path.read_text() if path.exists() else ""
+    path = folder / NOTE
+    return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
 
 
 def write_note(name: str, text: str) -> None:
     """Write, replace or (with "") take away the note beside a run."""
     folder = stored_run(name)
     if text:
-        write_atomically(folder / _NOTE, text)
+        write_atomically(folder / NOTE, text)
     else:
-        (folder / _NOTE).unlink(missing_ok=True)
+        with disk_errors(folder / NOTE):
+            (folder / NOTE).unlink(missing_ok=True)
 
 
 def rename_run(name: str, new_name: str) -> None:
@@ -141,12 +146,11 @@ def remove_run(name: str) -> int:
     """Delete a stored run; returns the bytes freed.
 
     Raises:
-        RunError: no such run in the store (a path elsewhere is never deleted).
+        RunError: no such run in the store (a path elsewhere, even one linked from the store, is never deleted).
     """
     folder = stored_run(name)
     size = folder_bytes(folder)
-    with disk_errors(folder):
-        shutil.rmtree(folder)
+    remove_folder(folder)
     return size
 
 

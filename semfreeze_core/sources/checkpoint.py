@@ -23,6 +23,7 @@ from semfreeze_core.errors import ModelError
 from semfreeze_core.progress import Progress, silent
 from semfreeze_core.sources.embedded import convert_embedded
 from semfreeze_core.sources.probe import find_layers
+from semfreeze_core.storage import user_path
 
 CheckpointKind = Literal["folder", "hub", "gguf"]
 _SAFETENSORS = ("model.safetensors", "model.safetensors.index.json")
@@ -75,7 +76,7 @@ def open_checkpoint(
     Raises:
         ModelError: the folder holds no config or no weights that may be loaded, or nothing fits the name.
     """
-    path = Path(source).expanduser()
+    path = user_path(source)
     flags: dict[str, Any] = {"trust_remote_code": trust_remote_code, "allow_pickle": allow_pickle}
     if source == "embedded":
         return Checkpoint(source, "folder", str(convert_embedded(progress)), None, **flags)

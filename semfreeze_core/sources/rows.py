@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from semfreeze_core.errors import DataError
+from semfreeze_core.storage import user_path
 
 Row = dict[str, Any]
 NumberedRows = Iterator[tuple[int | None, Row]]  # (1-based line in the file or None where a format has no lines, row)
@@ -73,7 +74,7 @@ def open_rows(source: str, split: str | None = None) -> RowSource:
     elif split is not None:
         raise DataError(f"--split {split} is for hub datasets (hf:owner/name); {source} is a file and has no splits.")
     else:
-        path = Path(source).expanduser()
+        path = user_path(source)
         rows = RowSource(source, path, partial(_file_reader(path), path))
     if next(iter(rows), None) is None:
         raise DataError(f"{source} holds no rows: expected at least one example.")
@@ -224,7 +225,7 @@ def _hub_reader(source: str, split: str | None) -> Callable[[], NumberedRows]:
         raise DataError(f"{source} needs the package datasets: pip install 'semfreeze[hub]'") from None
     datasets.disable_progress_bars()  # whoever shows progress is not the core
     name = source.removeprefix("hf:")
-    folder = Path(name).expanduser()
+    folder = user_path(name)
     try:
         if not folder.is_dir():
             repository, _, configuration = name.partition(":")

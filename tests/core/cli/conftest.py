@@ -1,0 +1,75 @@
+import shutil
+
+import pytest
+
+from semfreeze_core.runs.folder import write_run
+from semfreeze_core.storage import runs_folder
+from tests.core.cli.terminal import ask
+from tests.core.runs.tiny_run import read_tiny, task_rows, write_jsonl
+from tests.core.saved_models import save_tiny
+
+
+@pytest.fixture(autouse=True)
+def home(monkeypatch, tmp_path):
+    """Everything semfreeze keeps, and every relative path, is below the test's own folder."""
+    folder = tmp_path / "home"
+    monkeypatch.setenv("SEMFREEZE_HOME", str(folder))
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def models(tmp_path_factory):
+    """A folder with the models `tied` and `untied` (Llama) and `gpt2`."""
+    folder = tmp_path_factory.mktemp("models")
+    save_tiny(folder / "tied", "llama", tied=True)
+    save_tiny(folder / "untied", "llama", tied=False)
+    save_tiny(folder / "gpt2", "gpt2")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def task(tmp_path_factory):
+    """A task file of 48 rows with the fields prompt, completion and label."""
+    return write_jsonl(tmp_path_factory.mktemp("task") / "task.jsonl", task_rows())
+
+
+@pytest.fixture(scope="session")
+def readings(models, task, tmp_path_factory):
+    """A finished run of each model, below one folder."""
+    folder = tmp_path_factory.mktemp("readings")
+    for name in ("tied", "untied", "gpt2"):
+        write_run(read_tiny(models / name, task), folder / name)
+    return folder
+
+
+@pytest.fixture
+def stored(readings, home):
+    """Puts a finished run into the store under the model's name."""
+
+    def put(name):
+        shutil.copytree(readings / name, runs_folder() / name)
+        return name
+
+    return put
+
+
+@pytest.fixture
+def analyze(models, task):
+    """Runs `analyze` quietly in float32 on the CPU, on the untied model and the task unless told otherwise."""
+
+    def call(*args, model=models / "untied", data=task):
+        return ask("analyze", "--model", model, "--data", data, "--dtype", "float32", "--device", "cpu", "-q", *args)
+
+    return call
+
+
+@pytest.fixture
+def rows_file(tmp_path):
+    """Writes rows as a task file."""
+
+    def write(rows, name="rows.jsonl"):
+        return write_jsonl(tmp_path / name, rows)
+
+    return write

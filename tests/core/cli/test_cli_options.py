@@ -1,0 +1,527 @@
+"""Every option of every command changes what it says it changes; one nobody ran would be missing here by name."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import typer
+
+from semfreeze_core.errors import ModelError
+from semfreeze_core.runs.store import run_names
+from semfreeze_core.storage import cache_folder, runs_folder
+from tests.core.cli.terminal import ask
+from tests.core.cli_app import app
+from tests.core.runs.tiny_run import task_rows, write_jsonl
+from tests.core.saved_models import save_tiny
+from tests.core.tiny_tokenizer import CHATML, build_tiny_tokenizer
+
+EXERCISES = {}
+TYPERS_OWN = {"--help", "-h", "--install-completion", "--show-completion"}
+
+
+def exercise(*names):
+    """Register a function of the world as what shows that these options ("command --flag") do what they say."""
+
+    def register(function):
+        for name in names:
+            assert name not in EXERCISES, name
+            EXERCISES[name] = function
+        return function
+
+    return register
+
+
+class World:
+    """What the exercises work with.
+
+    Attributes:
+        models: folder of tiny models.
+        task: the task file.
+        tmp: the test's own folder.
+        patch: monkeypatch.
+    """
+
+    def __init__(self, models, task, tmp, patch):
+        self.models, self.task, self.tmp, self.patch = models, task, tmp, patch
+
+    def analyze(self, *args, model=None, data=None, plain=("--dtype", "float32", "--device", "cpu", "--quiet")):
+        return ask("analyze", "--model", model or self.models / "untied", "--data", data or self.task, *plain, *args)
+
+    def read(self, *args, **where):
+        return self.analyze("--json", *args, **where).json
+
+    def columns(self, **names):
+        """The task with its columns renamed, as a file."""
+        rows = [{names.get(key, key): value for key, value in row.items()} for row in task_rows()]
+        return write_jsonl(self.tmp / "renamed.jsonl", rows)
+
+    def stop_at(self, place, name):
+        """Stop the command where it calls `name`; returns the arguments it was called with once it was."""
+        seen = {}
+
+        def stop(*args, **kwargs):
+            seen.update(kwargs, arguments=args)
+            raise ModelError("stopped")
+
+        self.patch.setattr(f"{place}.{name}", stop)
+        return seen
+
+
+@pytest.fixture
+def world(models, task, tmp_path, monkeypatch, stored):
+    for name in ("tied", "untied"):
+        stored(name)
+    return World(models, task, tmp_path, monkeypatch)
+
+
+@exercise("analyze --model")
+def _(world):
+    documents = [world.read(model=world.models / name) for name in ("untied", "gpt2")]
+    assert [d["model"]["identity"]["family"] for d in documents] == ["llama", "gpt2"]
+
+
+@exercise("analyze --data")
+def _(world):
+    other = write_jsonl(world.tmp / "other.jsonl", task_rows(40, seed=1))
+    assert [world.read(data=data)["n_examples"] for data in (world.task, other)] == [48, 40]
+
+
+@exercise("analyze --examples")
+def _(world):
+    assert world.read("--examples", "40")["n_examples"] == 40
+    many = write_jsonl(world.tmp / "many.jsonl", task_rows(300))
+    assert world.read("--examples", "0", data=many)["n_examples"] == 300
+    assert world.read(data=many)["n_examples"] == 256
+
+
+@exercise("analyze --split")
+def _(world):
+    for name, n in (("train", 48), ("test", 40)):
+        (world.tmp / "set").mkdir(exist_ok=True)
+        pd.DataFrame(task_rows(n)).to_parquet(world.tmp / "set" / f"{name}.parquet")
+    source = f"hf:{world.tmp / 'set'}"
+    documents = [world.read("--split", name, data=source) for name in ("train", "test")]
+    assert [d["data"]["split"] for d in documents] == ["train", "test"]
+    assert [d["n_examples"] for d in documents] == [48, 40]
+    assert "--split is missing. Choose one with --split: " in world.analyze(data=source).refusal
+
+
+@exercise("analyze --prompt-field", "analyze --completion-field", "analyze --label-field")
+def _(world):
+    data = world.columns(prompt="ask", completion="say", label="kind")
+    assert "The fields are not clear" in world.analyze(data=data).refusal
+    document = world.read("--prompt-field", "ask", "--completion-field", "say", "--label-field", "kind", data=data)
+    mapping = document["data"]["mapping"]
+    assert [mapping[f"{role}_field"] for role in ("prompt", "completion", "label")] == ["ask", "say", "kind"]
+    assert document["data"]["n_labels"] == 3
+    assert document["data"]["tokens_digest"] == world.read()["data"]["tokens_digest"]
+
+
+@exercise("analyze --template")
+def _(world):
+    document = world.read("--template", "{label}? {prompt}\\n")
+    assert document["data"]["n_tokens"] > world.read()["data"]["n_tokens"]
+    prompts = pd.read_parquet(Path(document["run"]) / "examples.parquet")["prompt"]
+    assert prompts.str.fullmatch(r"(card|bank|top up)\? Message \d+ about \d+: \n").all()
+
+
+@exercise("analyze --messages-field")
+def _(world):
+    save_tiny(world.tmp / "chatty", tokenizer=build_tiny_tokenizer(chat_template=CHATML), max_positions=200)
+    rows = [
+        {"talk": [{"role": "user", "content": r["prompt"]}, {"role": "assistant", "content": r["completion"]}]}
+        for r in task_rows()
+    ]
+    data = write_jsonl(world.tmp / "chat.jsonl", rows)
+    document = world.read("--messages-field", "talk", model=world.tmp / "chatty", data=data)
+    assert document["data"]["mapping"]["messages_field"] == "talk"
+    assert document["n_examples"] == 48
+    assert "The model has no chat template" in world.analyze("--messages-field", "talk", data=data).refusal
+
+
+@exercise("analyze --text-field")
+def _(world):
+    document = world.read("--text-field", "prompt")
+    assert document["task_null"]["reason"]
+    assert "Plain text has no prompt to swap" in document["warnings"][0]
+
+
+@exercise("analyze --eos", "analyze --no-eos")
+def _(world):
+    with_eos, without = world.read("--eos"), world.read("--no-eos")
+    assert with_eos["n_supervised_tokens"] == without["n_supervised_tokens"] + 48
+    assert [d["settings"]["add_eos"] for d in (with_eos, without, world.read())] == [True, False, True]
+
+
+@exercise("analyze --positions")
+def _(world):
+    document = world.read("--positions", "2")
+    assert document["n_positions_read"] == 2 * 48 < document["n_supervised_tokens"]
+
+
+@exercise("analyze --max-length")
+def _(world):
+    document = world.read("--max-length", "20")
+    assert document["data"]["max_length"] == 20
+    assert document["data"]["n_truncated"] > 0
+    assert document["data"]["n_tokens"] <= 20 * 48
+    assert world.read("--max-length", "1000000")["data"]["max_length"] == 64  # the model's own limit
+
+
+@exercise("analyze --metrics")
+def _(world):
+    assert list(world.read("--metrics", "semantic")["deviation"]) == ["semantic", "logit_z"]
+    document = world.read("--metrics", "semantic,lens_loss")
+    assert list(document["deviation"]) == ["semantic", "logit_z", "lens_loss"]
+    assert np.array(document["deviation"]["lens_loss"]["mean"]).min() > 2  # nats; a random guess has log(320) = 5.8
+
+
+@exercise("analyze --allow-few")
+def _(world):
+    few = write_jsonl(world.tmp / "few.jsonl", task_rows(5))
+    assert world.analyze(data=few).refusal.startswith("5 of 5 examples are usable. At least 32 are needed.")
+    document = world.read("--allow-few", data=few)
+    assert document["n_examples"] == 5
+    assert any("fewer than 32" in note for note in document["notes"])
+
+
+@exercise("analyze --device")
+def _(world):
+    assert world.read("--device", "cpu")["model"]["device"] == "cpu"
+    assert "expected auto, cpu, cuda, cuda:N or mps" in world.analyze("--device", "tpu").refusal
+
+
+@exercise("analyze --dtype")
+def _(world):
+    dtypes = [world.read("--dtype", dtype)["model"]["dtype"] for dtype in ("float32", "bfloat16")]
+    assert dtypes == ["float32", "bfloat16"]
+    assert any(note.startswith("Computed in") for note in world.read("--dtype", "auto")["notes"])
+    assert world.analyze("--dtype", "float16").refusal == "--dtype float16: expected auto, float32 or bfloat16."
+
+
+@exercise("analyze --seed")
+def _(world):
+    first, same, other = (world.read("--examples", "40", "--seed", seed) for seed in (7, 7, 8))
+    assert first["deviation"] == same["deviation"] != other["deviation"]
+    assert first["data"]["tokens_digest"] == same["data"]["tokens_digest"] != other["data"]["tokens_digest"]
+    assert first["provenance"]["seed"] == 7
+
+
+@exercise("analyze --batch-tokens")
+def _(world):
+    from semfreeze_core.semantics import extraction
+
+    real, limits = extraction.length_buckets, []
+
+    def watch(lengths, max_tokens):
+        limits.append(max_tokens)
+        return real(lengths, max_tokens)
+
+    world.patch.setattr(extraction, "length_buckets", watch)
+    small, usual = world.read("--batch-tokens", "77"), world.read()
+    assert limits == [77, 77, 1024, 1024]
+    for metric in ("semantic", "logit_z"):
+        for document in (small, usual):
+            np.testing.assert_allclose(
+                document["deviation"][metric]["mean"], usual["deviation"][metric]["mean"], atol=1e-5
+            )
+
+
+@exercise("analyze --revision", "analyze --trust-remote-code", "analyze --allow-pickle")
+def _(world):
+    seen = world.stop_at("semfreeze_core.workflow", "load_causal_lm")
+    assert world.analyze().refusal == "stopped"
+    names = ("revision", "trust_remote_code", "allow_pickle")
+    assert [seen[name] for name in names] == [None, False, False]
+    assert world.analyze("--revision", "v2", "--trust-remote-code", "--allow-pickle").refusal == "stopped"
+    assert [seen[name] for name in names] == ["v2", True, True]
+
+
+@exercise("analyze --out")
+def _(world):
+    world.read("--out", "mine")
+    assert "mine" in run_names()
+    world.read("--out", "./mine")
+    assert Path("mine", "manifest.json").exists()
+
+
+@exercise("analyze --overwrite")
+def _(world):
+    world.read("--out", "mine")
+    assert "already exists. Choose another --out" in world.analyze("--out", "mine").refusal
+    assert world.read("--out", "mine", "--overwrite", "--seed", "5")["provenance"]["seed"] == 5
+    assert ask("show", "mine", "--json").json["provenance"]["seed"] == 5
+
+
+@exercise("analyze --json")
+def _(world):
+    assert world.analyze("--json").json["n_layers"] == 4
+    assert world.analyze().out.startswith(str(world.models / "untied"))
+
+
+@exercise("analyze --quiet", "analyze -q", "models check --quiet", "models check -q")
+def _(world):
+    for command in (["analyze", "--data", world.task, "--model"], ["models", "check"]):
+        assert "Loading the model\n" in ask(*command, world.models / "untied").err
+        for flag in ("--quiet", "-q"):
+            assert ask(*command, world.models / "untied", flag).err == ""
+
+
+@exercise("show --metric", "show --json")
+def _(world):
+    document = ask("show", "untied", "--metric", "logit_z", "--json").json
+    assert document["metric"] == "logit_z"
+    assert document["gain"] != ask("show", "untied", "--json").json["gain"]
+    assert "logit_z deviation" in ask("show", "untied", "--metric", "logit_z").out
+
+
+@exercise("plan --rule")
+def _(world):
+    rules = ["coverage", "paper"]
+    assert [ask("plan", "untied", "--rule", rule, "--json").json["rule"] for rule in rules] == rules
+    assert ask("plan", "untied", "--rule", "manual", "--depth", "1", "--json").json["freeze_depth"] == 1
+
+
+@exercise("plan --metric")
+def _(world):
+    plans = [ask("plan", "untied", "--metric", metric, "--json").json for metric in ("semantic", "logit_z")]
+    assert [p["metric"] for p in plans] == ["semantic", "logit_z"]
+    assert plans[0]["evidence"]["advantage"] != plans[1]["evidence"]["advantage"]
+
+
+@exercise("plan --depth")
+def _(world):
+    plan = ask("plan", "untied", "--depth", "3", "--json").json
+    assert (plan["rule"], plan["freeze_depth"], plan["rule_parameters"]) == ("manual", 3, {"depth": 3})
+
+
+@exercise("plan --tau")
+def _(world):
+    plans = [ask("plan", "example", "--tau", tau, "--json").json for tau in (0.9, 0.65)]
+    assert [p["rule_parameters"]["tau"] for p in plans] == [0.9, 0.65]
+    assert plans[0]["candidate_depth"] < plans[1]["candidate_depth"]
+    assert without_date(plans[1]) == without_date(ask("plan", "example", "--json").json)
+
+
+def without_date(plan):
+    return plan | {"provenance": plan["provenance"] | {"created": None}}
+
+
+@exercise("plan --out", "plan --json")
+def _(world):
+    printed = ask("plan", "untied", "--out", "plan.json", "--json").json
+    assert json.loads(Path("plan.json").read_text()) == printed
+
+
+@exercise("plan --schema")
+def _(world):
+    assert "freeze_depth" in ask("plan", "--schema").json["properties"]
+
+
+@exercise("plan --allow-new-tokens")
+def _(world):
+    tokenizer = build_tiny_tokenizer()
+    tokenizer.add_tokens(["@@new@@"])
+    save_tiny(world.tmp / "grown", tokenizer=tokenizer)
+    rows = [row | {"prompt": f"@@new@@ {row['prompt']}"} for row in task_rows()]
+    data = write_jsonl(world.tmp / "new.jsonl", rows)
+    assert "look new or untrained" in world.read("--out", "grown", model=world.tmp / "grown", data=data)["warnings"][0]
+    assert "or go on with --allow-new-tokens" in ask("plan", "grown", "--depth", "2").refusal
+    assert ask("plan", "grown", "--depth", "0", "--json").json["freeze_depth"] == 0
+    plan = ask("plan", "grown", "--depth", "2", "--allow-new-tokens", "--json").json
+    assert plan["freeze_depth"] == 2
+    assert "look new or untrained" in plan["warnings"][0]
+
+
+SETUP = {
+    "--batch-size": (["4"], {"batch_size": 4, "steps": 36}),
+    "--sequence-length": (["32"], {"sequence_length": 32}),
+    "--supervised-fraction": (
+        ["0.1", "--loss", "supervised-only"],
+        {"supervised_fraction": 0.1, "loss": "supervised-only"},
+    ),
+    "--train-examples": (["80"], {"train_examples": 80, "steps": 30}),
+    "--epochs": (["5"], {"steps": 30}),
+    "--steps": (["11"], {"steps": 11}),
+    "--optimizer": (["adamw"], {}),
+    "--precision": (["bfloat16"], {"precision": "bfloat16"}),
+    "--loss": (["supervised-only"], {"loss": "supervised-only"}),
+    "--prefix-cache": ([], {"prefix_cache": True}),
+    "--no-prefix-cache": ([], {}),
+}
+CHEAPER = {"--sequence-length", "--supervised-fraction", "--steps", "--loss", "--prefix-cache"}  # fewer FLOP at depth 2
+
+
+def setup_and_price(command, *flags):
+    """The setup a command took from its flags, and the price of depth 2."""
+    if command == "cost":
+        table = ask("cost", "untied", *flags, "--json").json
+        return table["setup"], table["depths"][2]
+    plan = ask("plan", "untied", "--depth", "2", *flags, "--json").json
+    return plan["cost"]["setup"], plan["cost"]["planned"]
+
+
+def exercise_setup(command, flag):
+    values, changes = SETUP[flag]
+
+    @exercise(f"{command} {flag}")
+    def _(world):
+        (plain, price), (changed, other) = setup_and_price(command), setup_and_price(command, flag, *values)
+        assert changed == plain | changes
+        if flag in CHEAPER:
+            assert other["flop"] < price["flop"]
+        if flag == "--batch-size":
+            assert other["flop"] == price["flop"]  # twice as many steps of half the size
+            assert other["step_flop"]["total"] * 2 == price["step_flop"]["total"]
+        if flag == "--precision":
+            assert other["bytes"]["weights"] * 2 == price["bytes"]["weights"]
+
+
+def exercise_parts(command, part):
+    @exercise(f"{command} --train-{part}", f"{command} --no-train-{part}")
+    def _(world):
+        trained, frozen = (setup_and_price(command, flag)[1] for flag in (f"--train-{part}", f"--no-train-{part}"))
+        plain = setup_and_price(command)[1]
+        assert plain == (trained if part == "norm" else frozen)
+        assert trained["bytes"]["gradients"] > frozen["bytes"]["gradients"]
+        if command == "plan":
+            key = {"norm": "final_norm"}.get(part, part)
+            for flag, expected in ((f"--train-{part}", True), (f"--no-train-{part}", False)):
+                assert ask("plan", "untied", "--depth", "2", flag, "--json").json["trainable"][key] is expected
+
+
+for _command in ("cost", "plan"):
+    for _flag in SETUP:
+        exercise_setup(_command, _flag)
+    for _part in ("head", "embeddings", "norm"):
+        exercise_parts(_command, _part)
+
+
+@exercise("cost --model", "cost --json")
+def _(world):
+    table = ask("cost", "--model", world.models / "untied", "--json").json
+    assert len(table["depths"]) == 5
+
+
+@exercise("cost --revision", "cost --trust-remote-code")
+def _(world):
+    seen = world.stop_at("semfreeze_core.sources.checkpoint", "open_checkpoint")
+    assert ask("cost", "--model", "x/y").refusal == "stopped"
+    assert (seen["revision"], seen["trust_remote_code"], seen["config_only"]) == (None, False, True)
+    assert ask("cost", "--model", "x/y", "--revision", "v2", "--trust-remote-code").refusal == "stopped"
+    assert (seen["revision"], seen["trust_remote_code"], seen["config_only"]) == ("v2", True, True)
+
+
+@exercise("models check --plan", "models check --json")
+def _(world):
+    ask("plan", "untied", "--depth", "3", "--out", "plan.json")
+    found = ask("models", "check", world.models / "untied", "--plan", "plan.json", "--json", "-q").json
+    assert found["trains"]
+    assert all(name.startswith(("model.layers.3.", "model.norm.")) for name in found["trains"])
+    assert ask("models", "check", world.models / "untied", "--json", "-q").json["trains"] is None
+
+
+@exercise("models check --revision", "models check --trust-remote-code", "models check --allow-pickle")
+def _(world):
+    seen = world.stop_at("semfreeze_core.sources.causal_lm", "load_causal_lm")
+    names = ("revision", "trust_remote_code", "allow_pickle")
+    assert ask("models", "check", "x/y").refusal == "stopped"
+    assert [seen[name] for name in names] == [None, False, False]
+    flags = ["--revision", "v2", "--trust-remote-code", "--allow-pickle"]
+    assert ask("models", "check", "x/y", *flags).refusal == "stopped"
+    assert [seen[name] for name in names] == ["v2", True, True]
+
+
+@exercise("models check --device", "models check --dtype")
+def _(world):
+    flags = ["--device", "cpu", "--dtype", "bfloat16", "--json", "-q"]
+    found = ask("models", "check", world.models / "untied", *flags).json
+    assert (found["device"], found["dtype"]) == ("cpu", "bfloat16")
+    for flag, words in (("--dtype", "expected auto, float32 or bfloat16"), ("--device", "expected auto, cpu, cuda")):
+        assert words in ask("models", "check", world.models / "untied", flag, "x", "-q").refusal
+
+
+@exercise("runs list --json")
+def _(world):
+    listed = ask("runs", "list", "--json").json
+    assert listed["folder"] == str(runs_folder())
+    assert [run["name"] for run in listed["runs"]] == ["tied", "untied"]
+
+
+@exercise("runs rm --yes", "runs rm -y")
+def _(world):
+    for name, flag in (("tied", "--yes"), ("untied", "-y")):
+        assert ask("runs", "rm", name, flag).code == 0
+        assert name not in run_names()
+
+
+@exercise("cache list --json")
+def _(world):
+    assert ask("cache", "list", "--json").json == {"folder": str(cache_folder()), "entries": []}
+
+
+@exercise("cache clear --yes", "cache clear -y")
+def _(world):
+    for flag in ("--yes", "-y"):
+        (cache_folder() / "embedded" / "model").mkdir(parents=True)
+        assert ask("cache", "clear", flag).out == "Freed 0.0 MiB.\n"
+        assert not (cache_folder() / "embedded" / "model").exists()
+
+
+@exercise("demo --data", "demo --examples", "demo --quiet", "demo -q")
+def _(world):
+    world.patch.setattr("semfreeze_core.sources.checkpoint.convert_embedded", lambda progress: world.models / "untied")
+    for data, examples, flag in ((world.task, 40, "--quiet"), (world.task, 48, "-q")):
+        answer = ask("demo", "--data", data, "--examples", examples, flag)
+        assert answer.code == 0
+        assert answer.err == ""
+        shown = ask("show", "demo", "--json").json
+        assert shown["data"]["source"] == str(data)
+        assert shown["n_examples"] == examples
+        assert "No recommendation from the coverage rule" in answer.out
+    assert "Already analysed" in ask("demo", "--data", world.task, "--examples", 48).err
+
+
+@exercise("--version")
+def _(world):
+    from semfreeze_core import __version__
+
+    assert ask("--version").out == f"semfreeze {__version__}\n"
+
+
+def by_exercise():
+    """Each exercise once, under the names of its options."""
+    for show in dict.fromkeys(EXERCISES.values()):
+        yield pytest.param(show, id=", ".join(name for name, other in EXERCISES.items() if other is show))
+
+
+@pytest.mark.parametrize("show", list(by_exercise()))
+def test_option_does_what_it_says(show, world):
+    show(world)
+
+
+def every_option(command, path=""):
+    for parameter in command.params:
+        names = {*parameter.opts, *parameter.secondary_opts}
+        if all(name.startswith("-") for name in names):
+            yield from (f"{path}{name}" for name in names - TYPERS_OWN)
+    for name, inner in getattr(command, "commands", {}).items():
+        yield from every_option(inner, f"{path}{name} ")
+
+
+def test_every_option_is_exercised():
+    assert set(EXERCISES) == set(every_option(typer.main.get_command(app())))
+
+
+def test_every_command_explains_every_option():
+    def explain(command, path):
+        for parameter in command.params:
+            if any(name.startswith("-") for name in parameter.opts):
+                assert parameter.help, f"{path}{parameter.opts}"
+        assert command.help, path
+        for name, inner in getattr(command, "commands", {}).items():
+            explain(inner, f"{path} {name}")
+
+    explain(typer.main.get_command(app()), "semfreeze")

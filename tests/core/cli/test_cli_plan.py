@@ -1,0 +1,232 @@
+"""`semfreeze plan`: a document that fits its schema, its model and its own numbers, and words when it abstains."""
+
+import json
+import re
+from pathlib import Path
+
+import jsonschema
+import pytest
+from transformers import AutoModelForCausalLM
+
+from semfreeze_core.plan import FreezePlan
+from semfreeze_core.runs.plans import read_plan
+from semfreeze_core.runs.store import runs_folder
+from tests.core.cli.terminal import ask
+
+INTERVAL = {"estimate", "low", "high"}
+STEP = {"forward", "activation_gradient", "weight_gradient", "recompute", "total"}
+BYTES = {"weights", "gradients", "optimizer", "activations", "logits", "total"}
+
+
+@pytest.fixture(params=["tied", "untied", "gpt2"])
+def family(request, stored):
+    return stored(request.param)
+
+
+def check_cost(entry):
+    assert entry.keys() >= {"freeze_depth", "flop", "step_flop", "bytes", "relative_flop", "relative_bytes"}
+    step, memory = entry["step_flop"], entry["bytes"]
+    assert step.keys() == STEP
+    assert memory.keys() == BYTES
+    assert step["total"] == sum(step[part] for part in STEP - {"total"})
+    assert memory["total"] == sum(memory[part] for part in BYTES - {"total"})
+
+
+def test_plan_abstains_on_a_random_model_and_keeps_its_candidate(family):
+    plan = ask("plan", family, "--json").json
+    assert plan["recommendation"] == "abstain"
+    assert plan["freeze_depth"] is None
+    assert plan["n_layers"] == 4
+    assert plan["candidate_depth"] in range(4)
+    assert plan["rule"] == "coverage"
+    assert plan["reasons"]
+    assert plan["evidence"]["reasons"] == plan["reasons"][: len(plan["evidence"]["reasons"])]
+    assert plan["evidence"]["verdict"] == "no evidence"
+    assert plan["gain_coverage"].keys() == INTERVAL
+    assert plan["gain_coverage_status"] == "predicted, unvalidated"
+    assert plan["trainable"] is plan["trainable_regex"] is plan["cost"]["planned"] is None
+    check_cost(plan["cost"]["full"])
+
+
+def test_plan_says_that_it_abstains(family):
+    report = ask("plan", family).out
+    assert report.lstrip().startswith("No recommendation from the coverage rule")
+    assert "full finetuning" in report
+    assert report.splitlines()[-1] == "Keep it with --out plan.json."
+
+
+def test_plan_gives_the_coverage_of_its_candidate(family):
+    plan, shown = ask("plan", family, "--json").json, ask("show", family, "--json").json
+    candidate = plan["candidate_depth"]
+    expected = {"estimate": "mean", "low": "low", "high": "high"}
+    assert plan["gain_coverage"] == {k: shown["gain_coverage"][v][candidate] for k, v in expected.items()}
+    assert plan["model"] == shown["model"]["identity"]
+    assert plan["data_digest"] == shown["data"]["tokens_digest"]
+    assert plan["evidence"]["task_null"] == {k: shown["task_null"][k] for k in INTERVAL}
+
+
+@pytest.mark.parametrize("depth", range(5))
+def test_plan_with_a_depth_freezes_just_that(family, models, depth):
+    plan = ask("plan", family, "--depth", depth, "--json").json
+    assert (plan["rule"], plan["recommendation"], plan["freeze_depth"]) == ("manual", "freeze", depth)
+    assert plan["candidate_depth"] == depth
+    trainable = plan["trainable"]
+    assert trainable["layers"] == [i >= depth for i in range(4)]
+    assert trainable["final_norm"] is True
+    assert trainable["embeddings"] is trainable["head"] is (depth == 0)
+    for entry in (plan["cost"]["planned"], plan["cost"]["full"]):
+        check_cost(entry)
+    assert plan["cost"]["planned"]["freeze_depth"] == depth
+
+    named = dict(AutoModelForCausalLM.from_pretrained(models / family).named_parameters())
+    trained = {name for name in named if re.match(plan["trainable_regex"], name)}
+    assert trained == {name for name in named if expected_to_train(name, depth)}
+    float32 = 4
+    assert plan["cost"]["planned"]["bytes"]["gradients"] == float32 * sum(named[n].numel() for n in trained)
+    assert plan["cost"]["full"]["bytes"]["gradients"] == float32 * sum(p.numel() for p in named.values())
+
+
+def expected_to_train(name, depth):
+    """By the families' own parameter names; layers are model.layers.N (Llama) and transformer.h.N (GPT-2)."""
+    layer = re.search(r"\.(?:layers|h)\.(\d+)\.", name)
+    if layer:
+        return int(layer[1]) >= depth
+    return depth == 0 or name.startswith(("model.norm.", "transformer.ln_f."))
+
+
+@pytest.mark.parametrize("depth", range(5))
+def test_plan_costs_what_the_cost_table_says(family, depth):
+    plan, table = ask("plan", family, "--depth", depth, "--json").json, ask("cost", family, "--json").json
+    assert plan["cost"]["planned"] == table["depths"][depth]
+    assert plan["cost"]["full"] == table["full"]
+    assert plan["cost"]["setup"] == table["setup"]
+
+
+def test_plan_says_what_a_depth_by_hand_costs(family):
+    report = ask("plan", family, "--depth", 1).out
+    assert "Freeze 1 of 4 layers (manual rule):" in report
+    assert "░███" in report
+    assert "freeze 1" in report
+    assert "Freeze nothing: finetune all 4 layers" in ask("plan", family, "--depth", 0).out
+
+
+def test_plan_recommends_on_the_shipped_example():
+    plan = ask("plan", "example", "--json").json
+    assert plan["recommendation"] == "freeze"
+    assert plan["freeze_depth"] == plan["candidate_depth"] > 0
+    assert plan["evidence"]["verdict"] == "evidence"
+    assert plan["gain_coverage"]["low"] <= plan["gain_coverage"]["estimate"] <= plan["gain_coverage"]["high"]
+    paper = ask("plan", "example", "--rule", "paper", "--json").json
+    assert paper["rule"] == "paper"
+    assert ask("plan", "example", "--tau", "1", "--json").json["freeze_depth"] < plan["freeze_depth"]
+
+
+@pytest.mark.parametrize("flags", [[], ["--depth", "2"], ["--rule", "paper"], ["--metric", "logit_z"]])
+def test_plan_fits_its_own_schema(family, flags):
+    schema = ask("plan", "--schema").json
+    jsonschema.Draft202012Validator.check_schema(schema)
+    plan = ask("plan", family, *flags, "--json").json
+    jsonschema.validate(plan, schema)
+    assert set(plan) == set(schema["properties"])
+    FreezePlan.model_validate(plan)
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(plan | {"surprise": 1}, schema)
+
+
+def test_plan_schema_needs_no_run():
+    assert ask("plan", "--schema").json["title"] == "FreezePlan"
+
+
+def test_plan_out_writes_what_json_prints(family, tmp_path):
+    out = tmp_path / "deep" / "plan.json"
+    answer = ask("plan", family, "--depth", 2, "--out", out, "--json")
+    assert without_date(json.loads(out.read_text())) == without_date(answer.json)
+    assert read_plan(out).freeze_depth == 2
+    assert [p.name for p in out.parent.iterdir()] == ["plan.json"]
+
+
+def without_date(plan):
+    return plan | {"provenance": plan["provenance"] | {"created": None}}
+
+
+def test_plan_out_says_where_the_plan_is(family):
+    answer = ask("plan", family, "--out", "plan.json")
+    assert answer.out.splitlines()[-1] == "Plan: plan.json"
+
+
+def test_plan_out_replaces_an_older_plan(family):
+    for depth in (1, 2):
+        ask("plan", family, "--depth", depth, "--out", "plan.json")
+        assert json.loads(Path("plan.json").read_text())["freeze_depth"] == depth
+
+
+def test_plan_out_never_replaces_anything_else(family, task, tmp_path):
+    mine = tmp_path / "train.jsonl"
+    mine.write_bytes(task.read_bytes())
+    message = ask("plan", family, "--out", mine).refusal
+    assert message == f"{mine} is there already and is no plan, so it is not replaced. Choose another --out."
+    assert mine.read_bytes() == task.read_bytes()
+    assert "is there already and is no plan" in ask("plan", family, "--out", tmp_path).refusal
+    assert "is no plan" in ask("plan", family, "--out", "/dev/null").refusal
+    assert "something stands in its path" in ask("plan", family, "--out", mine / "plan.json").refusal
+
+
+def test_plan_out_expands_the_home_folder(family, monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    ask("plan", family, "--out", "~/plan.json")
+    assert (tmp_path / "plan.json").exists()
+
+
+def test_plan_takes_a_run_by_path(readings, monkeypatch):
+    by_path = ask("plan", readings / "tied", "--json").json
+    assert by_path["run"] == "tied"
+    monkeypatch.chdir(readings / "tied")
+    assert ask("plan", ".", "--json").json["run"] == "tied"
+
+
+def test_plan_leaves_the_run_as_it_was(family):
+    before = {p.name: p.read_bytes() for p in (runs_folder() / family).iterdir()}
+    ask("plan", family)
+    assert {p.name: p.read_bytes() for p in (runs_folder() / family).iterdir()} == before
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--depth", "5"], "--depth must be in 0..4 for this model, found 5"),
+        (["--depth", "-1"], "--depth must be in 0..4 for this model, found -1"),
+        (["--depth", "2", "--rule", "coverage"], "--depth means the rule manual, but --rule coverage was given"),
+        (["--depth", "2", "--rule", "paper"], "--depth means the rule manual, but --rule paper was given"),
+        (["--rule", "manual"], "--rule manual needs --depth"),
+        (["--rule", "best"], "--rule best: expected coverage, paper or manual"),
+        (["--metric", "lens_loss"], "lens_loss is shown, but never decides"),
+        (["--metric", ""], "expected semantic or logit_z"),
+        (["--tau", "0"], "tau must be in (0, 1], found 0"),
+        (["--tau", "2"], "tau must be in (0, 1], found 2"),
+        (["--tau", "-1"], "tau must be in (0, 1], found -1"),
+        (["--tau", "nan"], "tau must be in (0, 1], found nan"),
+        (["--tau", "inf"], "tau must be in (0, 1], found inf"),
+        (
+            ["--tau", "0", "--depth", "9"],
+            "found 0; --tau and the weight belong to the rule coverage, not to manual; --depth must be in 0..4",
+        ),
+        (["--tau", "0.5", "--rule", "paper"], "--tau and the weight belong to the rule coverage, not to paper"),
+        (["--depth", "4", "--no-train-norm"], "nothing is trained"),
+        (
+            ["--depth", "2", "--train-embeddings", "--prefix-cache"],
+            "freeze the embeddings or turn the prefix cache off",
+        ),
+    ],
+)
+def test_plan_refuses_what_contradicts_itself(stored, flags, words):
+    assert words in ask("plan", stored("untied"), *flags).refusal
+
+
+def test_plan_refuses_a_tied_head_above_frozen_layers(stored):
+    message = ask("plan", stored("tied"), "--depth", "2", "--train-head").refusal
+    assert "head and embeddings of this model are tied" in message
+    assert "Leave both frozen, or use freeze depth 0" in message
+
+
+def test_plan_asks_for_a_run():
+    assert ask("plan").refusal == "RUN is missing: give a run's folder or name, or 'example'."

@@ -1,0 +1,158 @@
+"""The command as a process of its own: exit codes, streams, what it imports, Ctrl-C."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.core.runs.tiny_run import task_rows
+
+ONE_CORE = {"OMP_NUM_THREADS": "1", "COLUMNS": "100"}
+
+
+def command(*args):
+    return [sys.executable, "-m", "semfreeze_core", *map(str, args)]
+
+
+def run(*args, **settings):
+    return subprocess.run(
+        command(*args), capture_output=True, text=True, env=os.environ | ONE_CORE, timeout=120, **settings
+    )
+
+
+@pytest.mark.parametrize("args", [["--help"], ["analyze", "--help"], ["runs", "--help"], ["--version"]])
+def test_help_imports_nothing_heavy(args):
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "semfreeze_core", *args],
+        capture_output=True,
+        text=True,
+        env=os.environ | ONE_CORE,
+        timeout=60,
+    )
+    assert done.returncode == 0
+    imported = {line.rsplit("|", 1)[1].strip().split(".")[0] for line in done.stderr.splitlines() if "|" in line}
+    assert "typer" in imported
+    heavy = {"torch", "transformers", "pandas", "numpy", "scipy", "sklearn", "pyarrow", "datasets"}
+    assert not imported & heavy
+
+
+@pytest.mark.parametrize(
+    "args", [["show", "example", "--json"], ["plan", "example"], ["cost", "example"], ["runs", "list"]]
+)
+def test_commands_on_a_finished_run_need_no_torch(args):
+    code = (
+        "import sys; from semfreeze_core.cli import load_commands, app; load_commands();"
+        f"app({args!r}, standalone_mode=False);"
+        "print(*sorted({'torch', 'transformers', 'datasets'} & set(sys.modules)), file=sys.stderr)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=os.environ | ONE_CORE, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == "\n"
+
+
+def test_analyze_prints_one_document_and_keeps_quiet(models, task, home):
+    done = run("analyze", "--model", models / "gpt2", "--data", task, "--json", "--quiet", "--out", "one")
+    assert done.returncode == 0
+    assert done.stderr == ""
+    assert json.loads(done.stdout)["n_examples"] == 48
+    assert sorted(p.name for p in (home / "runs").iterdir()) == ["one"]
+    plan = run("plan", "one", "--json")
+    assert (plan.returncode, plan.stderr) == (0, "")
+    assert json.loads(plan.stdout)["recommendation"] == "abstain"
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (["show", "absent"], "no run by this name or path"),
+        (["analyze", "--model", "./absent", "--data", "sample:sentence_to_json_eval"], "no such folder or file"),
+        (["plan", "example", "--depth", "31"], "--depth must be in 0..30 for this model, found 31"),
+        (["runs", "rm", "absent"], "no run by this name in"),
+    ],
+)
+def test_refusals_exit_with_2_and_one_message(args, words):
+    done = run(*args, stdin=subprocess.DEVNULL)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("semfreeze: ")
+    assert words in line
+
+
+def test_runs_rm_refuses_without_a_terminal(stored, home):
+    done = run("runs", "rm", stored("tied"), stdin=subprocess.DEVNULL)
+    assert done.returncode == 2
+    assert "Nothing was deleted" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert (home / "runs" / "tied").exists()
+
+
+def test_the_installed_script_is_the_same_command():
+    script = Path(sys.executable).with_name("semfreeze")
+    if not script.exists():
+        pytest.skip("not installed beside this Python")
+    done = subprocess.run([script, "--version"], capture_output=True, text=True, timeout=60)
+    assert done.stdout == run("--version").stdout
+
+
+def test_json_survives_a_terminal_that_is_not_utf8(rows_file, models):
+    rows = [row | {"label": f"{row['label']} 日本"} for row in task_rows()]
+    args = ["analyze", "--model", models / "gpt2", "--data", rows_file(rows, "naïve.jsonl"), "--json", "-q"]
+    done = subprocess.run(
+        command(*args), capture_output=True, env=os.environ | ONE_CORE | {"LC_ALL": "C", "LANG": "C"}, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["data"]["source"].endswith("naïve.jsonl")
+
+
+def test_report_cut_short_by_a_closed_pipe_shows_no_traceback():
+    process = subprocess.Popen(
+        command("show", "example", "--json"),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | ONE_CORE,
+    )
+    process.stdout.close()
+    error = process.stderr.read()
+    process.stderr.close()
+    process.wait(60)
+    assert "Traceback" not in error
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_analyze_stops_at_ctrl_c_and_keeps_nothing(models, rows_file, home, stored, overwrite):
+    """A real signal in the middle of reading: 4,000 passes of one example each leave time for it."""
+    before = []
+    if overwrite:
+        stored("untied")
+        before = sorted((str(p), p.read_bytes()) for p in home.rglob("*") if p.is_file())
+    data = rows_file(task_rows(4000))
+    flags = ["--examples", "0", "--batch-tokens", "1", "--device", "cpu", "--dtype", "float32", "--out", "untied"]
+    if overwrite:
+        flags.append("--overwrite")
+    process = subprocess.Popen(
+        command("analyze", "--model", models / "untied", "--data", data, *flags),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | ONE_CORE,
+    )
+    told = []
+    for line in process.stderr:
+        told.append(line)
+        if line == "Reading hidden states\n":
+            process.send_signal(signal.SIGINT)
+            break
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 2, "".join(told) + err
+    assert out == ""
+    assert err == "semfreeze: interrupted; what was not finished was not kept.\n"
+    assert sorted((str(p), p.read_bytes()) for p in home.rglob("*") if p.is_file()) == before
+    assert [p for p in home.rglob(".*")] == []

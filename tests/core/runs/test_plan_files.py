@@ -1,0 +1,65 @@
+"""Plans as files: read back as written, and never written over anything else."""
+
+import os
+
+import pytest
+
+from semfreeze_core.errors import PlanError
+from semfreeze_core.plan import make_plan
+from semfreeze_core.runs.plans import read_plan, require_plan_place
+
+
+@pytest.fixture
+def plan(run):
+    return make_plan(run, rule="manual", depth=2)
+
+
+def test_read_plan_gives_back_what_was_written(plan, tmp_path):
+    (tmp_path / "plan.json").write_text(plan.model_dump_json())
+    assert read_plan(tmp_path / "plan.json") == plan
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", "is not a semfreeze plan: its JSON"),
+        (b"{}", "is not a semfreeze plan: model"),
+        (b"[1]", "is not a semfreeze plan"),
+        (b"\xff\xfe", "is not UTF-8 text"),
+        (b'{"schema_version": 2}', "has schema version 2, this semfreeze reads up to 1: update it"),
+    ],
+)
+def test_read_plan_refuses_what_is_no_plan(tmp_path, content, words):
+    (tmp_path / "plan.json").write_bytes(content)
+    with pytest.raises(PlanError, match=words):
+        read_plan(tmp_path / "plan.json")
+
+
+def test_read_plan_refuses_what_is_no_file(tmp_path):
+    for path, words in ((tmp_path, "Is a directory"), (tmp_path / "absent", "No such file")):
+        with pytest.raises(PlanError, match=words):
+            read_plan(path)
+
+
+def test_require_plan_place_allows_a_new_an_empty_and_a_plans_file(plan, tmp_path):
+    require_plan_place(tmp_path / "new" / "plan.json")
+    (tmp_path / "empty.json").touch()
+    require_plan_place(tmp_path / "empty.json")
+    (tmp_path / "plan.json").write_text(plan.model_dump_json())
+    require_plan_place(tmp_path / "plan.json")
+
+
+@pytest.mark.parametrize("content", ["my notes", "{}", '{"prompt": "a", "completion": "b"}\n'])
+def test_require_plan_place_refuses_somebodys_file(tmp_path, content):
+    (tmp_path / "mine").write_text(content)
+    with pytest.raises(PlanError, match=r"is no plan, so it is not replaced\. Choose another --out"):
+        require_plan_place(tmp_path / "mine")
+
+
+def test_require_plan_place_refuses_folders_and_pipes_without_reading_them(tmp_path):
+    os.mkfifo(tmp_path / "pipe")  # opening it would wait for a writer
+    for path in (tmp_path, tmp_path / "pipe"):
+        with pytest.raises(PlanError, match="is there already and is no plan"):
+            require_plan_place(path)
+    with pytest.raises(PlanError, match="cannot be written: File name too long"):
+        require_plan_place(tmp_path / ("x" * 300))

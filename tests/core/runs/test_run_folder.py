@@ -1,0 +1,219 @@
+"""Run folders: everything comes back as it was written, and what is damaged is refused in clear words."""
+
+import dataclasses
+import hashlib
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from semfreeze_core.errors import RunError
+from semfreeze_core.records.manifest import SCHEMA_VERSION
+from semfreeze_core.runs.folder import MANIFEST, read_manifest, read_run, write_run
+
+FILES = ("arrays.safetensors", "examples.parquet", "display.safetensors", "display.json")
+
+
+@pytest.fixture
+def folder(run, tmp_path):
+    write_run(run, tmp_path / "one")
+    return tmp_path / "one"
+
+
+def edit_manifest(folder, **changes):
+    path = folder / MANIFEST
+    document = json.loads(path.read_text(encoding="utf-8")) | changes
+    path.write_text(json.dumps(document), encoding="utf-8")
+
+
+def replace_file(folder, name, content):
+    """Another content with its right digest, as no accident would leave it."""
+    (folder / name).write_bytes(content)
+    files = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["files"]
+    edit_manifest(folder, files=files | {name: hashlib.sha256(content).hexdigest()})
+
+
+def test_write_run_leaves_the_files_its_manifest_names(folder):
+    assert sorted(p.name for p in folder.iterdir()) == sorted([*FILES, MANIFEST])
+    assert sorted(read_manifest(folder).files) == sorted(FILES)
+    assert [p.name for p in folder.parent.iterdir() if p.name.startswith(".")] == []
+
+
+def test_read_run_gives_every_array_back(run, folder):
+    back = read_run(folder)
+    assert list(back.traces) == list(back.pairs) == ["semantic", "logit_z", "lens_loss"]
+    for records in ("traces", "pairs"):
+        for metric, record in getattr(run, records).items():
+            assert_same_fields(record, getattr(back, records)[metric])
+    assert_same_fields(run.display, back.display)
+    pd.testing.assert_frame_equal(run.examples, back.examples)
+
+
+def assert_same_fields(record, back):
+    for field in dataclasses.fields(record):
+        mine, theirs = getattr(record, field.name), getattr(back, field.name)
+        if isinstance(mine, np.ndarray):
+            assert mine.dtype == theirs.dtype, field.name
+            np.testing.assert_array_equal(mine, theirs, err_msg=field.name)
+        else:
+            assert mine == theirs, field.name
+
+
+def test_read_run_gives_the_manifest_back(run, folder):
+    manifest = read_run(folder).manifest
+    assert manifest.model_copy(update={"files": {}}) == run.manifest
+    for name, digest in manifest.files.items():
+        assert hashlib.sha256((folder / name).read_bytes()).hexdigest() == digest
+
+
+def test_write_run_keeps_text_of_every_kind(run, tmp_path):
+    texts = ["", "日本 🎉", "[/b] \\ \" '", "line\nbreak\ttab\r", "\x00\x1f\x7f", "nan", "None"]
+    examples = run.examples.head(len(texts)).assign(prompt=pd.Series(texts, dtype="string"))
+    names = dict(zip(range(len(texts)), texts, strict=True))
+    notes = [*texts]
+    odd = dataclasses.replace(
+        run,
+        examples=examples,
+        display=dataclasses.replace(run.display, token_text=names),
+        manifest=run.manifest.model_copy(update={"notes": notes}),
+    )
+    write_run(odd, tmp_path / "odd")
+    back = read_run(tmp_path / "odd")
+    assert back.examples["prompt"].tolist() == texts
+    assert back.display.token_text == names
+    assert back.manifest.notes == notes
+
+
+def test_write_run_refuses_a_place_that_is_taken(run, folder):
+    before = {p.name: p.read_bytes() for p in folder.iterdir()}
+    with pytest.raises(RunError, match="already exists"):
+        write_run(run, folder)
+    assert {p.name: p.read_bytes() for p in folder.iterdir()} == before
+
+
+def test_write_run_replaces_a_run_when_told(run, folder):
+    (folder / "examples.parquet").write_bytes(b"damaged")
+    write_run(run, folder, overwrite=True)
+    assert read_run(folder).n_examples == run.n_examples
+
+
+@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("damage", ["flipped", "cut", "empty", "missing", "folder"])
+def test_read_run_refuses_a_damaged_file(folder, name, damage):
+    path = folder / name
+    content = path.read_bytes()
+    path.unlink()
+    match damage:
+        case "flipped":
+            middle = len(content) // 2
+            path.write_bytes(content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :])
+        case "cut":
+            path.write_bytes(content[:-1])
+        case "empty":
+            path.touch()
+        case "folder":
+            path.mkdir()
+    with pytest.raises(RunError, match=f"is damaged: {name}"):
+        read_run(folder)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.01, 0.3, 0.9, 0.999])
+def test_read_manifest_refuses_a_cut_manifest(folder, share):
+    content = (folder / MANIFEST).read_bytes()
+    (folder / MANIFEST).write_bytes(content[: int(share * len(content))])
+    with pytest.raises(RunError, match=r"manifest\.json is damaged .*--overwrite"):
+        read_manifest(folder)
+
+
+def test_read_manifest_refuses_a_newer_schema(folder):
+    edit_manifest(folder, schema_version=SCHEMA_VERSION + 1, something="new")
+    with pytest.raises(RunError, match=r"newer semfreeze \(run schema 2, this one reads 1\): update semfreeze"):
+        read_manifest(folder)
+
+
+@pytest.mark.parametrize("version", ["1", 0, -3, 1.5, None, [1]])
+def test_read_manifest_refuses_an_impossible_schema(folder, version):
+    edit_manifest(folder, schema_version=version)
+    with pytest.raises(RunError, match=r"is damaged .*schema_version"):
+        read_manifest(folder)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"[]", "does not describe a semfreeze run"),
+        (b"null", "does not describe a semfreeze run"),
+        (b'{"name": "an app", "start_url": "/"}', "does not describe a semfreeze run"),
+        (b"\xff\xfe\x00", "is damaged"),
+        (b"[" * 100_000, "is damaged"),
+    ],
+    ids=["list", "null", "a web app's", "binary", "nested"],
+)
+def test_read_manifest_refuses_another_manifest(folder, content, words):
+    (folder / MANIFEST).write_bytes(content)
+    with pytest.raises(RunError, match=words):
+        read_manifest(folder)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("surprise", 1), ("model", None), ("data", {}), ("files", [1]), ("notes", "text")]
+)
+def test_read_manifest_names_what_is_wrong(folder, key, value):
+    edit_manifest(folder, **{key: value})
+    with pytest.raises(RunError, match=rf"is damaged \({key}"):
+        read_manifest(folder)
+
+
+def test_read_manifest_refuses_a_manifest_that_is_a_folder(folder):
+    (folder / MANIFEST).unlink()
+    (folder / MANIFEST).mkdir()
+    with pytest.raises(RunError, match="cannot be read: Is a directory"):
+        read_manifest(folder)
+
+
+def test_read_manifest_refuses_what_is_no_run(tmp_path):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "file").touch()
+    for name in ("empty", "file"):
+        with pytest.raises(RunError, match=r"is not a run folder: it has no manifest\.json"):
+            read_manifest(tmp_path / name)
+    with pytest.raises(RunError, match="no such run"):
+        read_manifest(tmp_path / "absent")
+    with pytest.raises(RunError, match="cannot be read: File name too long"):
+        read_manifest(tmp_path / ("x" * 300))
+
+
+@pytest.mark.parametrize("files", [{}, {"display.json": None}])
+def test_read_run_refuses_a_manifest_that_leaves_files_out(folder, files):
+    known = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["files"]
+    edit_manifest(folder, files={name: known[name] for name in files})
+    with pytest.raises(RunError, match=r"is damaged \('arrays.safetensors'\)"):
+        read_run(folder)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("arrays.safetensors", b"no tensors"),
+        ("display.safetensors", b"no tensors"),
+        ("display.json", b"[]"),
+        ("display.json", b"{}"),
+        ("display.json", b"\xff"),
+        ("examples.parquet", b"no table"),
+        ("examples.parquet", b"PAR1" + bytes(100) + b"PAR1"),
+    ],
+)
+def test_read_run_refuses_files_that_hold_something_else(folder, name, content):
+    replace_file(folder, name, content)
+    with pytest.raises(RunError, match="is damaged"):
+        read_run(folder)
+
+
+def test_read_run_refuses_arrays_of_another_shape(folder, run):
+    from safetensors.numpy import load, save
+
+    arrays = load((folder / "arrays.safetensors").read_bytes())
+    replace_file(folder, "arrays.safetensors", save(arrays | {"semantic.null": arrays["semantic.null"][:, 1:].copy()}))
+    with pytest.raises(RunError, match="is damaged"):
+        read_run(folder)
