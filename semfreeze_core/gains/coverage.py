@@ -44,11 +44,10 @@ def gain_coverage(gains: npt.ArrayLike) -> Floats:
     values = np.nan_to_num(np.asarray(gains, dtype=np.float64), nan=0.0)
     if (values < 0).any():
         raise ValueError("gains must not be negative; fit an isotonic curve first")
-    total = values.sum()
-    if total <= _NOTHING:
-        return np.full(len(values) + 1, np.nan)
     tail = np.concatenate([np.cumsum(values[::-1])[::-1], [0.0]])
-    coverage: Floats = np.clip(tail / total, 0.0, 1.0)
+    if tail[0] <= _NOTHING:
+        return np.full(len(values) + 1, np.nan)
+    coverage: Floats = tail / tail[0]  # not over values.sum(), which rounds otherwise: R(0) would miss 1
     return coverage
 
 
