@@ -93,7 +93,7 @@ def check(
         f"  proof       head(final_norm(last space)) rebuilds the model's logits to {decoder.logits_error:.2g} of "
         "their spread"
     )
-    if shape.layer_kind == "other":
+    if any(layer.kind == "other" for layer in shape.layer_shapes):
         typer.echo("  unknown     activation bytes of this family (FLOP are counted)")
     for told in loaded.notes:
         typer.echo(f"  note        {told}")

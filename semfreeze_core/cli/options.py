@@ -43,7 +43,7 @@ ExamplesOption = Annotated[
 EpochsOption = Annotated[int | None, typer.Option(help="Epochs of the run [default: 3].")]
 StepsOption = Annotated[int | None, typer.Option(help="Optimiser steps of the run, instead of --epochs.")]
 OptimizerOption = Annotated[str, typer.Option(help="adamw.")]
-PrecisionOption = Annotated[str, typer.Option(help="float32 or bfloat16: weights, gradients and optimiser states.")]
+PrecisionOption = Annotated[str, typer.Option(help="float32 or bf16: weights, gradients and optimiser states.")]
 LossOption = Annotated[
     str, typer.Option(help="materialised (logits of every token) or supervised-only (of tokens with a loss).")
 ]

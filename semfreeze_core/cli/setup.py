@@ -36,7 +36,7 @@ def setup_from_flags(
         sequence_length = min(512, limit or 512)
     for flag, value, allowed in (
         ("optimizer", optimizer, ("adamw",)),
-        ("precision", precision, ("float32", "bfloat16")),
+        ("precision", precision, ("float32", "bf16")),
         ("loss", loss, ("materialised", "supervised-only")),
     ):
         if value not in allowed:

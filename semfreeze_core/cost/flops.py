@@ -50,15 +50,17 @@ def step_flop(shape: ModelShape, setup: TrainingSetup, parts: TrainableParts, ca
     """
     parts = tied_parts(shape, parts)
     linear = [linear_flop(shape, setup, layer) for layer in range(shape.n_layers)]
-    attention = attention_flop(shape, setup)
+    attention = [attention_flop(shape, setup, layer) for layer in range(shape.n_layers)]
     head = head_flop(shape, setup)
     first_layer = cached_layers(parts) if cached else 0
     carries_gradient = layers_with_gradient(parts)
     head_gradient = any(carries_gradient) or parts.embeddings or parts.final_norm
     return StepFlop(
-        forward=sum(C + attention for C in linear[first_layer:]) + head,
+        forward=sum(linear[first_layer:]) + sum(attention[first_layer:]) + head,
         activation_gradient=sum(
-            C + ATTENTION_GRADIENT * attention for C, carries in zip(linear, carries_gradient, strict=True) if carries
+            C + ATTENTION_GRADIENT * A
+            for C, A, carries in zip(linear, attention, carries_gradient, strict=True)
+            if carries
         )
         + head * head_gradient,
         weight_gradient=sum(C for C, trained in zip(linear, parts.layers, strict=True) if trained) + head * parts.head,
@@ -87,16 +89,16 @@ def linear_flop(shape: ModelShape, setup: TrainingSetup, layer: int) -> int:
 
     Each token meets each weight once, in one multiplication and one addition.
     """
-    return FLOP_PER_WEIGHT * setup.tokens_per_step * shape.layer_linear_weights[layer]
+    return FLOP_PER_WEIGHT * setup.tokens_per_step * shape.layers[layer].linear_weights
 
 
-def attention_flop(shape: ModelShape, setup: TrainingSetup) -> int:
+def attention_flop(shape: ModelShape, setup: TrainingSetup, layer: int) -> int:
     """Forward FLOP of one layer's attention products: A = 4 T s q.
 
     Scores and weighted sum are two products of T x s x q multiply-adds. Grouped heads do not lower it, as keys and
     values are repeated for every query head; nor does the causal mask, as the masked half is computed and dropped.
     """
-    query_width = shape.n_heads * shape.head_dim
+    query_width = shape.layers[layer].n_heads * shape.layers[layer].head_dim
     return 2 * FLOP_PER_WEIGHT * setup.tokens_per_step * setup.sequence_length * query_width
 
 

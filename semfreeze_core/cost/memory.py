@@ -11,15 +11,15 @@ from typing import Literal, NamedTuple
 
 from semfreeze_core.cost.flops import cached_layers, layers_with_gradient, tied_parts
 from semfreeze_core.records.cost import TrainingBytes
-from semfreeze_core.records.model import LayerKind, ModelShape
+from semfreeze_core.records.model import LayerKind, LayerShape, ModelShape
 from semfreeze_core.records.training import Precision, TrainableParts, TrainingSetup
 
-BYTES_PER_NUMBER: dict[Precision, int] = {"float32": 4, "bfloat16": 2}
+BYTES_PER_NUMBER: dict[Precision, int] = {"float32": 4, "bf16": 2}
 ADAMW_STATES = 2  # running means of the gradient and of its square, each in the parameter's own type
 
 # Logits, their log-softmax and the gradients of both, all alive as the backward pass begins. The loss is computed in
 # float32 always: bfloat16 saves on the logits alone.
-LOGITS_BYTES: dict[Precision, int] = {"float32": 16, "bfloat16": 14}
+LOGITS_BYTES: dict[Precision, int] = {"float32": 16, "bf16": 14}
 
 
 class SavedBytes(NamedTuple):
@@ -45,21 +45,21 @@ SAVED_BYTES: dict[tuple[LayerKind, Precision, LayerRole], SavedBytes] = {
     # and their product when trained.
     ("gated-rmsnorm", "float32", "trained"): SavedBytes(d=24, q=8, kv=8, f=16, heads=4, token=8),
     ("gated-rmsnorm", "float32", "traversed"): SavedBytes(d=8, q=8, kv=8, f=12, heads=4, token=8),
-    ("gated-rmsnorm", "bfloat16", "trained"): SavedBytes(d=16, q=4, kv=4, f=8, heads=4, token=8),
-    ("gated-rmsnorm", "bfloat16", "traversed"): SavedBytes(d=8, q=4, kv=4, f=6, heads=4, token=8),
+    ("gated-rmsnorm", "bf16", "trained"): SavedBytes(d=16, q=4, kv=4, f=8, heads=4, token=8),
+    ("gated-rmsnorm", "bf16", "traversed"): SavedBytes(d=8, q=4, kv=4, f=6, heads=4, token=8),
     # GPT-2. Two LayerNorms keep x, mean and 1 / deviation, and when trained their output (d). The MLP's gelu_new is
     # written out in Python: x, x / 2, tanh and 1 + tanh, and its result when trained.
     ("mlp-layernorm", "float32", "trained"): SavedBytes(d=16, q=8, kv=8, f=20, heads=4, token=16),
     ("mlp-layernorm", "float32", "traversed"): SavedBytes(d=8, q=8, kv=8, f=16, heads=4, token=16),
-    ("mlp-layernorm", "bfloat16", "trained"): SavedBytes(d=8, q=4, kv=4, f=10, heads=4, token=8),
-    ("mlp-layernorm", "bfloat16", "traversed"): SavedBytes(d=4, q=4, kv=4, f=8, heads=4, token=8),
+    ("mlp-layernorm", "bf16", "trained"): SavedBytes(d=8, q=4, kv=4, f=10, heads=4, token=8),
+    ("mlp-layernorm", "bf16", "traversed"): SavedBytes(d=4, q=4, kv=4, f=8, heads=4, token=8),
     # GPT-NeoX. Both LayerNorms read the same x, kept once. The fused projection (q + 2 kv) stays whole behind the view
     # of its values; the rotated queries and keys come on top (q + kv). The attention output (q) is copied for the next
     # matrix, which keeps the copy when trained. The built-in gelu keeps only its input.
     ("parallel-layernorm", "float32", "trained"): SavedBytes(d=12, q=16, kv=12, f=8, heads=4, token=16),
     ("parallel-layernorm", "float32", "traversed"): SavedBytes(d=4, q=12, kv=12, f=4, heads=4, token=16),
-    ("parallel-layernorm", "bfloat16", "trained"): SavedBytes(d=6, q=8, kv=6, f=4, heads=4, token=8),
-    ("parallel-layernorm", "bfloat16", "traversed"): SavedBytes(d=2, q=6, kv=6, f=2, heads=4, token=8),
+    ("parallel-layernorm", "bf16", "trained"): SavedBytes(d=6, q=8, kv=6, f=4, heads=4, token=8),
+    ("parallel-layernorm", "bf16", "traversed"): SavedBytes(d=2, q=6, kv=6, f=2, heads=4, token=8),
 }
 
 
@@ -94,7 +94,7 @@ def training_bytes(shape: ModelShape, setup: TrainingSetup, parts: TrainablePart
 def trained_parameters(shape: ModelShape, parts: TrainableParts) -> int:
     """Number of parameters that get a gradient and optimiser states; a tied head counts with the embedding."""
     return (
-        sum(n for n, trained in zip(shape.layer_parameters, parts.layers, strict=True) if trained)
+        sum(n for n, trained in zip((x.parameters for x in shape.layers), parts.layers, strict=True) if trained)
         + shape.embedding_parameters * parts.embeddings
         + shape.final_norm_parameters * parts.final_norm
         + shape.head_parameters * parts.head
@@ -108,7 +108,7 @@ def device_parameters(shape: ModelShape, setup: TrainingSetup, parts: TrainableP
     stays, because it is the head.
     """
     k = cached_layers(parts) if setup.prefix_cache else 0
-    unused = sum(shape.layer_parameters[:k])
+    unused = sum(layer.parameters for layer in shape.layers[:k])
     if k > 0 and not shape.tied:
         unused += shape.embedding_parameters
     return shape.total_parameters - unused
@@ -123,28 +123,28 @@ def activation_bytes(shape: ModelShape, setup: TrainingSetup, parts: TrainablePa
     4 d + 4 bytes a token less. Counted on CPU kernels, so another device's may differ.
     """
     total = 0
-    for trained, carries_gradient in zip(parts.layers, layers_with_gradient(parts), strict=True):
-        saved = layer_bytes_per_token(shape, setup.precision, "trained" if trained else "traversed")
+    for layer, trained, carries_gradient in zip(shape.layers, parts.layers, layers_with_gradient(parts), strict=True):
+        saved = layer_bytes_per_token(layer, shape.d_model, setup.precision, "trained" if trained else "traversed")
         if saved is None:
             return None
         total += setup.tokens_per_step * saved * carries_gradient
     return total
 
 
-def layer_bytes_per_token(shape: ModelShape, precision: Precision, role: LayerRole) -> int | None:
+def layer_bytes_per_token(layer: LayerShape, d_model: int, precision: Precision, role: LayerRole) -> int | None:
     """Bytes one layer keeps for one token, or None when its kind has not been counted.
 
     One product of coefficients (SAVED_BYTES) and widths: c_d d + c_q q + c_kv kv + c_f f + c_heads heads + c_token.
     """
-    saved = SAVED_BYTES.get((shape.layer_kind, precision, role))
+    saved = SAVED_BYTES.get((layer.kind, precision, role))
     if saved is None:
         return None
     return (
-        saved.d * shape.d_model
-        + saved.q * shape.n_heads * shape.head_dim
-        + saved.kv * shape.n_kv_heads * shape.head_dim
-        + saved.f * shape.mlp_width
-        + saved.heads * shape.n_heads
+        saved.d * d_model
+        + saved.q * layer.n_heads * layer.head_dim
+        + saved.kv * layer.n_kv_heads * layer.head_dim
+        + saved.f * layer.mlp_width
+        + saved.heads * layer.n_heads
         + saved.token
     )
 

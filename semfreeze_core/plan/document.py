@@ -13,7 +13,7 @@ from semfreeze_core.records.model import ModelIdentity, ParameterNames
 from semfreeze_core.records.provenance import Document, Provenance
 from semfreeze_core.records.training import TrainableParts, TrainingSetup
 
-PLAN_SCHEMA_VERSION = 1
+PLAN_SCHEMA_VERSION = 2
 
 
 class IntervalEntry(Document):

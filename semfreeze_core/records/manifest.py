@@ -5,7 +5,7 @@ from typing import Literal
 from semfreeze_core.records.model import ModelIdentity, ModelShape, ParameterNames
 from semfreeze_core.records.provenance import Document, Provenance
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 
 class ModelEntry(Document):

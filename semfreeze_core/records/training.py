@@ -3,9 +3,13 @@
 from dataclasses import dataclass
 from typing import Literal
 
-Precision = Literal["float32", "bfloat16"]
-Optimizer = Literal["adamw"]
-LossKind = Literal["materialised", "supervised-only"]
+Precision = Literal["float32", "bf16-autocast", "bf16"]
+Optimizer = Literal["adamw", "adamw8bit", "sgd"]
+LossKind = Literal["materialised", "supervised-only", "fused"]
+Checkpointing = Literal["none", "non-reentrant", "reentrant", "transformers-5"]
+FrozenBits = Literal[8, 4]
+
+ALL_LINEAR = "all-linear"
 
 
 @dataclass(frozen=True)
@@ -36,6 +40,25 @@ class TrainableParts:
 
 
 @dataclass(frozen=True)
+class LoraSetup:
+    """Low-rank adapters, W + B A with A (rank, inputs) and B (outputs, rank).
+
+    Attributes:
+        rank: r.
+        targets: ends of the names of the matrices that get one ("q_proj"), or "all-linear" for every plain matrix.
+    """
+
+    rank: int
+    targets: tuple[str, ...] = (ALL_LINEAR,)
+
+    def __post_init__(self) -> None:
+        if self.rank < 1:
+            raise ValueError(f"rank must be at least 1, found {self.rank}")
+        if not self.targets or not all(self.targets):
+            raise ValueError(f"targets must name at least one matrix, found {self.targets}")
+
+
+@dataclass(frozen=True)
 class TrainingSetup:
     """The finetune whose price is asked for.
 
@@ -45,10 +68,17 @@ class TrainingSetup:
         supervised_fraction: share of tokens with a loss, in (0, 1]; matters only to a supervised-only loss.
         train_examples: examples in the training set; one epoch is ceil(train_examples / batch_size) steps.
         steps: optimiser steps of the whole run.
-        optimizer: "adamw".
-        precision: type of weights, gradients, optimiser states and activations.
-        loss: "materialised" keeps the logits of every token, "supervised-only" those with a loss.
+        optimizer: "adamw", "adamw8bit" (its two states in 8 bit) or "sgd" (without momentum, so without states).
+        precision: "float32"; "bf16-autocast" (float32 weights, matrices multiplied in bfloat16); or "bf16" (weights,
+            gradients, states and activations in bfloat16).
+        loss: "materialised" keeps the logits of every token, "supervised-only" those of tokens with a loss, "fused"
+            computes them in chunks and keeps none.
         prefix_cache: whether boundary states are computed once an example and kept.
+        prefix_off_device: whether what the cache replaces leaves the device; matters only with a cache.
+        frozen_bits: 8 or 4 when the frozen layers' matrices are quantised, None when they keep the precision.
+        lora: adapters that are trained in place of the trained layers' own weights, or None.
+        checkpointing: "none"; "non-reentrant" or "reentrant" (torch's two ways of computing a layer again on the way
+            back); or "transformers-5", non-reentrant with the embedding's output made to require a gradient.
     """
 
     batch_size: int = 8
@@ -60,6 +90,10 @@ class TrainingSetup:
     precision: Precision = "float32"
     loss: LossKind = "materialised"
     prefix_cache: bool = False
+    prefix_off_device: bool = True
+    frozen_bits: FrozenBits | None = None
+    lora: LoraSetup | None = None
+    checkpointing: Checkpointing = "none"
 
     def __post_init__(self) -> None:
         problems = [
@@ -79,7 +113,7 @@ class TrainingSetup:
     @property
     def head_tokens_per_step(self) -> int:
         """Tokens whose logits are computed in a step."""
-        if self.loss == "materialised":
+        if self.loss != "supervised-only":
             return self.tokens_per_step
         return max(1, round(self.tokens_per_step * self.supervised_fraction))
 

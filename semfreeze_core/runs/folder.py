@@ -91,6 +91,11 @@ def read_manifest(folder: Path) -> RunManifest:
             f"{folder} was written by a newer semfreeze (run schema {version}, this one reads {SCHEMA_VERSION}): "
             "update semfreeze."
         )
+    if version < SCHEMA_VERSION:
+        raise RunError(
+            f"{folder} was written by an older semfreeze (run schema {version}, this one reads {SCHEMA_VERSION}): "
+            "analyse again with --overwrite."
+        )
     try:
         return RunManifest.model_validate(document)
     except ValidationError as error:

@@ -19,7 +19,7 @@ from semfreeze_core.sources.checkpoint import (
     open_checkpoint,
 )
 from semfreeze_core.sources.decoder import Decoder, find_decoder, find_parts
-from semfreeze_core.sources.model_shape import identify, linear_weights, measure_shape
+from semfreeze_core.sources.model_shape import identify, layer_matrices, measure_shape
 from semfreeze_core.sources.probe import find_layers, hidden_state, probe_ids
 from semfreeze_core.sources.vocabulary import Vocabulary, read_vocabulary
 
@@ -123,7 +123,7 @@ def load_causal_lm(
     )
     config = load_config(checkpoint)
     empty = empty_model(checkpoint, config)
-    linear_weights(*find_layers(empty))  # what cannot be priced is refused before its weights are fetched
+    layer_matrices(*find_layers(empty))  # what cannot be priced is refused before its weights are fetched
     parameters = sum(p.numel() for p in empty.parameters())
     progress(ProgressEvent("Loading the model"))
     tokenizer = load_tokenizer(checkpoint)

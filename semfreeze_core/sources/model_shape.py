@@ -8,7 +8,7 @@ from torch import nn
 from transformers.pytorch_utils import Conv1D
 
 from semfreeze_core.errors import ModelError
-from semfreeze_core.records.model import ModelIdentity, ModelShape, ParameterNames
+from semfreeze_core.records.model import LayerShape, Matrix, ModelIdentity, ModelShape, ParameterNames
 from semfreeze_core.sources.families import layer_kind
 
 
@@ -21,25 +21,32 @@ def measure_shape(model: Any, layers: nn.ModuleList, head: nn.Linear, names: Par
     """
     config = model.config.get_text_config(decoder=True)
     d_model = config.hidden_size
-    weights = linear_weights(layers, names.layer_prefix)
+    matrices = layer_matrices(layers, names.layer_prefix)
     n_heads, n_kv_heads, head_dim = _attention_widths(model, config)
     parameters = dict(model.named_parameters())
 
     def count(which: tuple[str, ...]) -> int:
         return sum(parameters[name].numel() for name in which)
 
+    shapes = [
+        LayerShape(
+            parameters=sum(p.numel() for p in layer.parameters()),
+            matrices=own,
+            n_heads=n_heads,
+            n_kv_heads=n_kv_heads,
+            head_dim=head_dim,
+            mlp_width=_mlp_width(config, d_model),
+            kind=layer_kind(config),
+        )
+        for layer, own in zip(layers, matrices, strict=True)
+    ]
+    different = tuple(dict.fromkeys(shapes))
     return ModelShape(
-        n_layers=len(layers),
         d_model=d_model,
         vocab_rows=head.out_features,
         tied=tied,
-        n_heads=n_heads,
-        n_kv_heads=n_kv_heads,
-        head_dim=head_dim,
-        mlp_width=_mlp_width(config, d_model),
-        layer_kind=layer_kind(config),
-        layer_linear_weights=weights,
-        layer_parameters=tuple(sum(p.numel() for p in layer.parameters()) for layer in layers),
+        layer_shapes=different,
+        layer_index=tuple(different.index(shape) for shape in shapes),
         embedding_parameters=count(names.embeddings),
         final_norm_parameters=count(names.final_norm),
         head_parameters=count(names.head),
@@ -61,28 +68,30 @@ def _attention_widths(model: Any, config: Any) -> tuple[int, int, int]:
         ) from error
 
 
-def linear_weights(layers: nn.ModuleList, prefix: str) -> tuple[int, ...]:
-    """Elements of the weight matrices multiplied in each layer; modules without weights will do.
+def layer_matrices(layers: nn.ModuleList, prefix: str) -> tuple[tuple[Matrix, ...], ...]:
+    """The weight matrices that each layer multiplies by; modules without weights will do.
 
     Raises:
         ModelError: a layer multiplies by something other than plain matrices.
     """
-    return tuple(_layer_weights(layer, f"{prefix}{i}") for i, layer in enumerate(layers))
+    return tuple(_matrices(layer, f"{prefix}{i}") for i, layer in enumerate(layers))
 
 
-def _layer_weights(layer: nn.Module, name: str) -> int:
-    total = 0
+def _matrices(layer: nn.Module, name: str) -> tuple[Matrix, ...]:
+    found = []
     for module_name, module in layer.named_modules():
         own = list(module.parameters(recurse=False))
-        if isinstance(module, nn.Linear | Conv1D):
-            total += module.weight.numel()
+        if isinstance(module, nn.Linear):
+            found.append(Matrix(module_name, module.in_features, module.out_features))
+        elif isinstance(module, Conv1D):
+            found.append(Matrix(module_name, module.nx, module.nf))
         elif any(p.ndim > 1 for p in own):
             raise ModelError(
                 f"{name}.{module_name} ({type(module).__name__}) holds weights of shape "
                 f"{[tuple(p.shape) for p in own]}: expected plain linear layers. Mixtures of experts and convolutions "
                 "cannot be priced yet."
             )
-    return total
+    return tuple(found)
 
 
 def _mlp_width(config: Any, d_model: int) -> int:

@@ -12,7 +12,7 @@ from semfreeze_core.records.cost import StepFlop, TrainingBytes
 from semfreeze_core.records.display import DisplaySample
 from semfreeze_core.records.examples import Example, Segment, TokenisedExample
 from semfreeze_core.records.gain import Band
-from semfreeze_core.records.model import ModelShape
+from semfreeze_core.records.model import LayerShape, Matrix, ModelShape
 from semfreeze_core.records.provenance import Document, Provenance, provenance_now
 from semfreeze_core.records.trace import SwappedPairs, TransitionTrace
 from semfreeze_core.records.training import TrainableParts, TrainingSetup
@@ -106,18 +106,21 @@ def test_example_prompt_is_all_that_stands_before_the_last_supervised_segment() 
     assert Example((Segment("text", True),), None, 0).prompt == ""
 
 
-SHAPE: dict[str, Any] = {
-    "n_layers": 2,
-    "d_model": 8,
-    "vocab_rows": 10,
-    "tied": False,
+LAYER: dict[str, Any] = {
+    "parameters": 110,
+    "matrices": (Matrix("q", 8, 10), Matrix("experts", 2, 5, copies=6, active=2)),
     "n_heads": 2,
     "n_kv_heads": 1,
     "head_dim": 4,
     "mlp_width": 16,
-    "layer_kind": "other",
-    "layer_linear_weights": (100, 100),
-    "layer_parameters": (110, 120),
+    "kind": "other",
+}
+SHAPE: dict[str, Any] = {
+    "d_model": 8,
+    "vocab_rows": 10,
+    "tied": False,
+    "layer_shapes": (LayerShape(**LAYER), LayerShape(**{**LAYER, "parameters": 120})),
+    "layer_index": (0, 1, 0),
     "embedding_parameters": 80,
     "final_norm_parameters": 8,
     "head_parameters": 80,
@@ -126,20 +129,34 @@ SHAPE: dict[str, Any] = {
 }
 
 
+def test_layer_shape_counts_each_token_through_its_active_experts_only() -> None:
+    layer = LayerShape(**LAYER)
+    assert layer.linear_weights == 8 * 10 + 2 * 5 * 2
+    assert [m.parameters for m in layer.matrices] == [80, 60]
+
+
 def test_model_shape_total_parameters_add_up() -> None:
-    assert ModelShape(**SHAPE).total_parameters == 110 + 120 + 80 + 8 + 80
+    shape = ModelShape(**SHAPE)
+    assert (shape.n_layers, [layer.parameters for layer in shape.layers]) == (3, [110, 120, 110])
+    assert shape.total_parameters == 110 + 120 + 110 + 80 + 8 + 80
 
 
-@pytest.mark.parametrize("name", ["layer_linear_weights", "layer_parameters"])
-def test_model_shape_refuses_counts_for_another_number_of_layers(name: str) -> None:
-    with pytest.raises(ValueError, match=f"{name} has 3 entries, expected n_layers=2"):
-        ModelShape(**{**SHAPE, name: (1, 2, 3)})
+@pytest.mark.parametrize("index", [(0, 0), (0, 1, 2), (1, 1)])
+def test_model_shape_refuses_an_index_that_does_not_name_each_layer_shape(index: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match="layer_index must name each of the 2 layer_shapes"):
+        ModelShape(**{**SHAPE, "layer_index": index})
 
 
-@pytest.mark.parametrize("name", ["d_model", "vocab_rows", "n_heads", "n_kv_heads", "head_dim", "mlp_width"])
+@pytest.mark.parametrize("name", ["d_model", "vocab_rows"])
 def test_model_shape_refuses_sizes_below_one(name: str) -> None:
     with pytest.raises(ValueError, match=f"{name} must be at least 1, found 0"):
         ModelShape(**{**SHAPE, name: 0})
+
+
+@pytest.mark.parametrize("name", ["n_heads", "n_kv_heads", "head_dim", "mlp_width"])
+def test_layer_shape_refuses_sizes_below_one(name: str) -> None:
+    with pytest.raises(ValueError, match=f"{name} must be at least 1, found 0"):
+        LayerShape(**{**LAYER, name: 0})
 
 
 @pytest.mark.parametrize(

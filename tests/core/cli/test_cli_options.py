@@ -346,7 +346,7 @@ SETUP = {
     "--epochs": (["5"], {"steps": 30}),
     "--steps": (["11"], {"steps": 11}),
     "--optimizer": (["adamw"], {}),
-    "--precision": (["bfloat16"], {"precision": "bfloat16"}),
+    "--precision": (["bf16"], {"precision": "bf16"}),
     "--loss": (["supervised-only"], {"loss": "supervised-only"}),
     "--prefix-cache": ([], {"prefix_cache": True}),
     "--no-prefix-cache": ([], {}),

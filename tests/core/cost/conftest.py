@@ -1,6 +1,6 @@
 """An independent reading of the tiny models' sizes, family by family, and one real training step to count."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 import torch
@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
-from semfreeze_core.records.model import LayerKind, ModelShape
+from semfreeze_core.records.model import LayerKind, LayerShape, Matrix, ModelShape
 from semfreeze_core.records.training import TrainingSetup
 from tests.core.tiny_models import find_pieces
 
@@ -36,18 +36,24 @@ def _tiny_shape(model: PreTrainedModel) -> ModelShape:
     tied = pieces.head.weight is pieces.embeddings[0].weight
     n_heads = config.num_attention_heads
     n_kv_heads = getattr(config, "num_key_value_heads", n_heads)
+    layers = [
+        LayerShape(
+            parameters=_parameters(layer),
+            matrices=tuple(_matrices(layer)),
+            n_heads=n_heads,
+            n_kv_heads=n_kv_heads,
+            head_dim=getattr(config, "head_dim", config.hidden_size // n_heads),
+            mlp_width=config.n_inner if config.model_type == "gpt2" else config.intermediate_size,
+            kind=LAYER_KINDS[config.model_type],
+        )
+        for layer in pieces.layers
+    ]
     return ModelShape(
-        n_layers=len(pieces.layers),
         d_model=config.hidden_size,
         vocab_rows=pieces.head.out_features,
         tied=tied,
-        n_heads=n_heads,
-        n_kv_heads=n_kv_heads,
-        head_dim=getattr(config, "head_dim", config.hidden_size // n_heads),
-        mlp_width=config.n_inner if config.model_type == "gpt2" else config.intermediate_size,
-        layer_kind=LAYER_KINDS[config.model_type],
-        layer_linear_weights=tuple(_matrix_elements(layer) for layer in pieces.layers),
-        layer_parameters=tuple(_parameters(layer) for layer in pieces.layers),
+        layer_shapes=(layers[0],),
+        layer_index=(0,) * len(layers),
         embedding_parameters=sum(_parameters(module) for module in pieces.embeddings),
         final_norm_parameters=_parameters(pieces.final_norm),
         head_parameters=0 if tied else _parameters(pieces.head),
@@ -60,8 +66,12 @@ def _parameters(module: nn.Module) -> int:
     return sum(parameter.numel() for parameter in module.parameters())
 
 
-def _matrix_elements(layer: nn.Module) -> int:
-    return sum(module.weight.numel() for module in layer.modules() if isinstance(module, nn.Linear | Conv1D))
+def _matrices(layer: nn.Module) -> Iterator[Matrix]:
+    for name, module in layer.named_modules():
+        if isinstance(module, nn.Linear):
+            yield Matrix(name, module.weight.shape[1], module.weight.shape[0])
+        elif isinstance(module, Conv1D):  # stored the other way round
+            yield Matrix(name, module.weight.shape[0], module.weight.shape[1])
 
 
 @pytest.fixture

@@ -11,8 +11,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from semfreeze_core.cost import run_flop, step_flop
 from semfreeze_core.errors import PlanError
-from semfreeze_core.records.model import ModelShape
 from semfreeze_core.records.training import TrainableParts, TrainingSetup
+from tests.core.shapes import shape_of_layers
 from tests.core.tiny_models import FAMILIES, build_tiny, find_pieces, set_trainable
 
 N_LAYERS = 3
@@ -21,8 +21,7 @@ SUPERVISED_ONLY = TrainingSetup(batch_size=2, sequence_length=5, supervised_frac
 
 # T = 10 tokens. Layer 0: C = 2 * 10 * 100 = 2000, layer 1: C = 2 * 10 * 50 = 1000; A = 4 * 10 * 5 * 4 = 800;
 # head: U = 2 * 10 * 20 = 400.
-TWO_LAYERS = ModelShape(
-    n_layers=2,
+TWO_LAYERS = shape_of_layers(
     d_model=4,
     vocab_rows=5,
     tied=False,
@@ -52,9 +51,9 @@ def all_parts(n_layers):
 
 
 def large_shape(n_layers=10, layer_weights=1_000_000, head_weights=1, query_width=1):
-    """A model whose FLOP are dominated by what the test asks for."""
-    return ModelShape(
-        n_layers=n_layers,
+    """A model whose FLOP are dominated by what the test asks for; `layer_weights` for each layer, or one for all."""
+    weights = layer_weights if isinstance(layer_weights, list) else [layer_weights] * n_layers
+    return shape_of_layers(
         d_model=1,
         vocab_rows=head_weights,
         tied=False,
@@ -63,8 +62,8 @@ def large_shape(n_layers=10, layer_weights=1_000_000, head_weights=1, query_widt
         head_dim=query_width,
         mlp_width=1,
         layer_kind="other",
-        layer_linear_weights=(layer_weights,) * n_layers,
-        layer_parameters=(layer_weights,) * n_layers,
+        layer_linear_weights=weights,
+        layer_parameters=weights,
         embedding_parameters=1,
         final_norm_parameters=1,
         head_parameters=head_weights,
@@ -260,7 +259,7 @@ def test_step_flop_of_pure_attention_is_one_forward_and_two_backward():
 )
 def test_flop_never_grows_with_freeze_depth_and_a_cache_never_costs_more(weights, steps, examples, head, embeddings):
     L = len(weights)
-    shape = replace(large_shape(L), layer_linear_weights=tuple(weights))
+    shape = large_shape(L, layer_weights=weights)
     setup = TrainingSetup(batch_size=2, sequence_length=3, train_examples=examples, steps=steps)
     cached = replace(setup, prefix_cache=True)
     for k in range(L):

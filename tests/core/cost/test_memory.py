@@ -11,17 +11,17 @@ from torch.utils._pytree import tree_leaves
 from semfreeze_core.cost import training_bytes
 from semfreeze_core.cost.memory import SAVED_BYTES, layer_bytes_per_token
 from semfreeze_core.errors import PlanError
-from semfreeze_core.records.model import ModelShape
 from semfreeze_core.records.training import TrainableParts, TrainingSetup
+from tests.core.shapes import shape_of_layers, with_kind
 from tests.core.tiny_models import FAMILIES, build_tiny, find_pieces, set_trainable
 
+DTYPES = {"float32": torch.float32, "bf16": torch.bfloat16}
 SETUP = TrainingSetup(batch_size=2, sequence_length=5)  # 10 tokens
-BF16 = replace(SETUP, precision="bfloat16")
+BF16 = replace(SETUP, precision="bf16")
 CACHED = replace(SETUP, prefix_cache=True)
 
 # 108 + 58 + 20 + 4 + 20 = 210 parameters; d = 4, q = 4, kv = 2, f = 6, 2 heads, 5 vocabulary rows
-TWO_LAYERS = ModelShape(
-    n_layers=2,
+TWO_LAYERS = shape_of_layers(
     d_model=4,
     vocab_rows=5,
     tied=False,
@@ -93,7 +93,7 @@ def test_training_bytes_refuses_a_prefix_cache_below_trained_embeddings():
         # 16 d + 4 q + 4 kv + 8 f + 4 heads + 8, and 8 d + 4 q + 4 kv + 6 f + 4 heads + 8
         (BF16, 64 + 16 + 8 + 48 + 8 + 8, 32 + 16 + 8 + 36 + 8 + 8),
     ],
-    ids=["float32", "bfloat16"],
+    ids=["float32", "bf16"],
 )
 def test_training_bytes_of_activations_is_the_hand_computed_sum(setup, trained, traversed):
     assert training_bytes(TWO_LAYERS, setup, EVERYTHING).activations == 10 * 2 * trained
@@ -102,7 +102,7 @@ def test_training_bytes_of_activations_is_the_hand_computed_sum(setup, trained, 
 
 
 def test_training_bytes_of_an_unknown_layer_kind_says_so():
-    found = training_bytes(replace(TWO_LAYERS, layer_kind="other"), SETUP, TOP_LAYER)
+    found = training_bytes(with_kind(TWO_LAYERS, "other"), SETUP, TOP_LAYER)
     assert (found.activations, found.total) == (None, None)
     assert found.weights == 4 * 210
 
@@ -135,7 +135,7 @@ SIZES = [  # batch, sequence, and sizes that tell every coefficient apart
 
 
 @pytest.mark.parametrize("sizes", SIZES, ids=["default", "wide heads", "one key head", "narrow heads"])
-@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("precision", ["float32", "bf16"])
 @pytest.mark.parametrize("role", ["trained", "traversed"])
 @pytest.mark.parametrize("family", FAMILIES)
 def test_layer_bytes_per_token_equals_what_one_more_layer_keeps(
@@ -148,11 +148,11 @@ def test_layer_bytes_per_token_equals_what_one_more_layer_keeps(
         model = build_tiny(family, n_layers=n_layers, **widths)
         parts = TrainableParts((role == "trained",) * n_layers, embeddings=True, final_norm=True, head=False)
         kept.append(count_saved_bytes(model, random_tokens(model, setup), setup, parts))
-    predicted = layer_bytes_per_token(tiny_shape(model), precision, role)
+    predicted = layer_bytes_per_token(tiny_shape(model).layers[0], widths["d_model"], precision, role)
     assert kept[1] - kept[0] == setup.tokens_per_step * predicted
 
 
-@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("precision", ["float32", "bf16"])
 @pytest.mark.parametrize("head", [False, True])
 @pytest.mark.parametrize("embeddings", [False, True])
 @pytest.mark.parametrize("k", [0, 1, 3, 4])
@@ -167,7 +167,7 @@ def test_training_bytes_of_activations_leaves_out_little_of_what_is_kept(
     left_out = kept - training_bytes(shape, setup, parts).activations
     final_norm_and_head_input = (12 * shape.d_model + 8) * setup.tokens_per_step
     token_ids = 2 * 8 * setup.tokens_per_step
-    rotary_tables = 2 * 4 * shape.head_dim * setup.sequence_length
+    rotary_tables = 2 * 4 * shape.layers[0].head_dim * setup.sequence_length
     assert 0 < left_out <= final_norm_and_head_input + token_ids + rotary_tables
 
 
@@ -179,12 +179,12 @@ def test_training_bytes_of_activations_overstates_an_rmsnorm_that_passes_nothing
     assert through - stopped == (4 * 32 + 4) * SETUP.tokens_per_step
 
 
-@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("precision", ["float32", "bf16"])
 @pytest.mark.parametrize("family", FAMILIES)
 def test_training_bytes_of_logits_equals_the_peak_of_the_usual_loss(family, precision, tiny_shape, random_tokens):
     setup = TrainingSetup(batch_size=2, sequence_length=32, precision=precision)
     sizes = {"d_model": 16, "n_heads": 2, "n_kv_heads": 2, "head_dim": 8, "mlp_width": 8, "vocab": 4096}
-    model = build_tiny(family, n_layers=1, **sizes).to(getattr(torch, precision))
+    model = build_tiny(family, n_layers=1, **sizes).to(DTYPES[precision])
     tokens = random_tokens(model, setup)
     with PeakOfLargeTensors(at_least_bytes=2 * setup.tokens_per_step * 4096) as memory:
         output = model(input_ids=tokens, labels=tokens, use_cache=False)
@@ -198,7 +198,7 @@ def count_saved_bytes(model, tokens, setup, parts, boundary_requires_grad=True):
     A storage counts once and whole, however many views of it are kept. The first trained layer's input requires a
     gradient, as it does when the frozen prefix runs on its own.
     """
-    model.to(getattr(torch, setup.precision))
+    model.to(DTYPES[setup.precision])
     set_trainable(model, parts)
     pieces = find_pieces(model)
     parameters = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}

@@ -9,16 +9,15 @@ from hypothesis import strategies as st
 
 from semfreeze_core.cost import check_setup, cost_table, depth_cost, full_cost, parts_at_depth
 from semfreeze_core.errors import PlanError
-from semfreeze_core.records.model import ModelShape
 from semfreeze_core.records.training import TrainableParts, TrainingSetup
+from tests.core.shapes import shape_of_layers, with_kind
 from tests.core.tiny_models import FAMILIES, build_tiny
 
 SETUP = TrainingSetup(batch_size=2, sequence_length=5, train_examples=7, steps=10)
 CACHED = replace(SETUP, prefix_cache=True)
 
 # As in test_flops.py: C = 2000 and 1000, A = 800, U = 400, and 108 + 58 + 20 + 4 + 20 = 210 parameters
-UNTIED = ModelShape(
-    n_layers=2,
+UNTIED = shape_of_layers(
     d_model=4,
     vocab_rows=5,
     tied=False,
@@ -135,7 +134,7 @@ def test_depth_cost_with_a_prefix_cache_keeps_the_first_step_and_lowers_the_run(
 
 
 def test_depth_cost_of_an_unknown_layer_kind_knows_flop_but_not_bytes():
-    shape = replace(UNTIED, layer_kind="other")
+    shape = with_kind(UNTIED, "other")
     found = depth_cost(shape, SETUP, parts_at_depth(shape, 1))
     assert (found.relative_flop, found.relative_bytes) == (90000 / FULL_FLOP, None)
     assert full_cost(shape, SETUP).relative_bytes is None

@@ -139,8 +139,14 @@ def test_convert_embedded_converts_the_real_package():
     shape = loaded.shape
     assert shape.total_parameters == 134_515_008
     assert (shape.n_layers, shape.d_model, shape.vocab_rows, shape.tied) == (30, 576, 49152, True)
-    assert (shape.n_heads, shape.n_kv_heads, shape.head_dim, shape.mlp_width) == (9, 3, 64, 1536)
-    assert shape.layer_kind == "gated-rmsnorm"
+    (layer,) = shape.layer_shapes
+    assert (layer.n_heads, layer.n_kv_heads, layer.head_dim, layer.mlp_width, layer.kind) == (
+        9,
+        3,
+        64,
+        1536,
+        "gated-rmsnorm",
+    )
     assert loaded.decoder.logits_error < 1e-3
     assert loaded.vocabulary.padded_rows == 0
     ids = loaded.tokenizer("The capital of France is", return_tensors="pt").input_ids

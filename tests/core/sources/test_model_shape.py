@@ -16,7 +16,7 @@ from transformers import (
 )
 
 from semfreeze_core.errors import ModelError
-from semfreeze_core.records.model import ModelShape
+from semfreeze_core.records.model import LayerShape, Matrix, ModelShape
 from semfreeze_core.sources.causal_lm import load_causal_lm, measure_empty
 from semfreeze_core.sources.checkpoint import open_checkpoint
 from semfreeze_core.sources.decoder import find_decoder, find_parts
@@ -60,19 +60,31 @@ def test_measure_shape_agrees_with_counting_by_hand(family, tied):
 
 def test_measure_shape_of_a_tiny_llama_is_this():
     """Every number worked out on paper: d 32, 4 heads and 2 key/value heads of width 8, f 48, V 97, L 4."""
-    matrices = 32 * 32 + 2 * (32 * 16) + 32 * 32 + 3 * (32 * 48)
+    matrices = (
+        Matrix("self_attn.q_proj", 32, 32),
+        Matrix("self_attn.k_proj", 32, 16),
+        Matrix("self_attn.v_proj", 32, 16),
+        Matrix("self_attn.o_proj", 32, 32),
+        Matrix("mlp.gate_proj", 32, 48),
+        Matrix("mlp.up_proj", 32, 48),
+        Matrix("mlp.down_proj", 48, 32),
+    )
     assert measure(build_tiny("llama", tied=True)) == ModelShape(
-        n_layers=4,
         d_model=32,
         vocab_rows=97,
         tied=True,
-        n_heads=4,
-        n_kv_heads=2,
-        head_dim=8,
-        mlp_width=48,
-        layer_kind="gated-rmsnorm",
-        layer_linear_weights=(matrices,) * 4,
-        layer_parameters=(matrices + 2 * 32,) * 4,
+        layer_shapes=(
+            LayerShape(
+                parameters=sum(m.inputs * m.outputs for m in matrices) + 2 * 32,
+                matrices=matrices,
+                n_heads=4,
+                n_kv_heads=2,
+                head_dim=8,
+                mlp_width=48,
+                kind="gated-rmsnorm",
+            ),
+        ),
+        layer_index=(0, 0, 0, 0),
         embedding_parameters=97 * 32,
         final_norm_parameters=32,
         head_parameters=0,
@@ -107,16 +119,16 @@ def test_measure_empty_counts_published_sizes(tmp_path):
     config.save_pretrained(tmp_path)
     shape = measure_empty(open_checkpoint(str(tmp_path), config_only=True))
     assert shape.total_parameters == 7_241_732_096
-    assert shape.layer_kind == "other"
-    assert (shape.n_layers, shape.d_model, shape.n_kv_heads, shape.head_dim) == (32, 4096, 8, 128)
+    assert shape.layers[0].kind == "other"
+    assert (shape.n_layers, shape.d_model, shape.layers[0].n_kv_heads, shape.layers[0].head_dim) == (32, 4096, 8, 128)
 
 
 def test_measure_shape_reads_a_head_width_of_its_own():
     config = Qwen3Config(**SIZES, head_dim=16)
     shape = measure(AutoModelForCausalLM.from_config(config))
-    assert (shape.n_heads, shape.n_kv_heads, shape.head_dim) == (4, 2, 16)
-    assert shape.layer_linear_weights[0] == 2 * (32 * 64) + 2 * (32 * 32) + 3 * (32 * 48)
-    assert shape.layer_kind == "other", "an unchecked family has no formula for its activations"
+    assert (shape.layers[0].n_heads, shape.layers[0].n_kv_heads, shape.layers[0].head_dim) == (4, 2, 16)
+    assert shape.layers[0].linear_weights == 2 * (32 * 64) + 2 * (32 * 32) + 3 * (32 * 48)
+    assert shape.layers[0].kind == "other", "an unchecked family has no formula for its activations"
 
 
 @pytest.mark.parametrize(
