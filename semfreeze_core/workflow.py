@@ -1,24 +1,23 @@
 """The steps in order: model and examples in, a finished reading out. What the command line and others call."""
 
-import resource
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 
 import numpy as np
 import pandas as pd
-import torch
 
 from semfreeze_core.errors import InputError
 from semfreeze_core.progress import Progress, ProgressEvent, silent
 from semfreeze_core.records.examples import Example, TokenisedExample
-from semfreeze_core.records.manifest import DataEntry, ExtractionEntry, ModelEntry, ReadingSettings, RunManifest
+from semfreeze_core.records.manifest import DataEntry, ModelEntry, ReadingSettings, RunManifest, ScoreEntry
 from semfreeze_core.records.provenance import provenance_now
 from semfreeze_core.records.run import Run
+from semfreeze_core.records.scores import SCORE_NAMES, ScoreName
 from semfreeze_core.semantics.display import choose_display, project_display
-from semfreeze_core.semantics.extraction import ExtractionTally
+from semfreeze_core.semantics.extraction import PeakMemory, extraction_entry
 from semfreeze_core.semantics.positions import Positions, choose_positions
 from semfreeze_core.semantics.reading import prepare_labels, read_traces
+from semfreeze_core.semantics.scores import read_scores, states_to_keep
 from semfreeze_core.semantics.task_null import read_task_null
 from semfreeze_core.sources.causal_lm import DtypeName, LoadedModel, load_causal_lm
 from semfreeze_core.sources.encode import EncodedSet, encode_all
@@ -47,6 +46,7 @@ class AnalysisRequest:
         add_eos: end completions with the tokenizer's EOS, and supervise it.
         allow_few: go on with fewer than 32 examples.
         lens_loss: also read the whole head's cross-entropy at every space (slower).
+        scores: layer scores to measure beyond those that are cheap.
         seed: of every draw.
         display_positions: positions kept for drawing, at most 2,000.
         revision: of a hub model.
@@ -67,6 +67,7 @@ class AnalysisRequest:
     add_eos: bool = True
     allow_few: bool = False
     lens_loss: bool = False
+    scores: tuple[ScoreName, ...] = ()
     seed: int = 0
     display_positions: int = DEFAULT_DISPLAY
     revision: str | None = None
@@ -81,6 +82,8 @@ class AnalysisRequest:
             raise InputError(f"display_positions must be in 1..{MAX_DISPLAY}, found {self.display_positions}.")
         if not 0 <= self.seed < 2**32:
             raise InputError(f"seed must be in 0..2^32 - 1, found {self.seed}.")
+        if unknown := [name for name in self.scores if name not in SCORE_NAMES]:
+            raise InputError(f"scores: expected {', '.join(SCORE_NAMES)}, found {', '.join(unknown)}.")
 
 
 def analyze(request: AnalysisRequest, progress: Progress = silent) -> Run:
@@ -136,9 +139,17 @@ def analyze_loaded(loaded: LoadedModel, request: AnalysisRequest, progress: Prog
         decoder, tokenised, positions, real_rows=loaded.vocabulary.real_rows, lens_loss=request.lens_loss
     )
     kept = choose_display(decoder, positions, request.display_positions, request.seed)
-    peak = _PeakMemory(decoder.device)
+    states = states_to_keep(decoder, tokenised, request.seed)
+    peak = PeakMemory(decoder.device)
     traces, tally = read_traces(
-        decoder, tokenised, positions, labels, max_tokens=request.batch_tokens, kept=kept, progress=progress
+        decoder,
+        tokenised,
+        positions,
+        labels,
+        max_tokens=request.batch_tokens,
+        kept=kept,
+        scores=states,
+        progress=progress,
     )
     pairs, null_tally = read_task_null(
         decoder,
@@ -149,7 +160,17 @@ def analyze_loaded(loaded: LoadedModel, request: AnalysisRequest, progress: Prog
         max_tokens=request.batch_tokens,
         progress=progress,
     )
-    peak_bytes = peak.read()
+    extraction = extraction_entry(tally, null_tally, peak)
+    scores = read_scores(
+        decoder,
+        tokenised,
+        positions,
+        states,
+        wanted=request.scores,
+        seed=request.seed,
+        max_tokens=request.batch_tokens,
+        progress=progress,
+    )
     progress(ProgressEvent("Projecting the display sample"))
     display = project_display(decoder, loaded.tokenizer, tokenised, positions, labels, kept, request.seed)
     new_tokens = _new_tokens_used(loaded, tokenised)
@@ -157,15 +178,16 @@ def analyze_loaded(loaded: LoadedModel, request: AnalysisRequest, progress: Prog
         model=_model_entry(loaded, new_tokens),
         data=_data_entry(request, examples, encoded, positions, max_length),
         settings=_settings(request, labels.metrics),
-        extraction=_extraction_entry(tally, null_tally, peak_bytes, peak.kind),
+        extraction=extraction,
         task_null_reason=next(iter(pairs.values())).reason,
+        scores=[ScoreEntry.of(score) for score in scores.values()],
         notes=[*loaded.notes, *examples.notes, *encoded.notes],
         warnings=_warnings(request, new_tokens),
         display_note=f"{display.coordinates.shape[1]} of {display.n_positions_total} positions, seed {request.seed}",
         provenance=provenance_now(request.seed),
         files={},
     )
-    return Run(manifest, traces, pairs, _example_table(examples.examples, tokenised, positions), display)
+    return Run(manifest, traces, pairs, _example_table(examples.examples, tokenised, positions), display, scores)
 
 
 def _check_data(request: AnalysisRequest) -> None:
@@ -178,22 +200,6 @@ def _check_data(request: AnalysisRequest) -> None:
 def _length_limit(loaded: LoadedModel, request: AnalysisRequest) -> int:
     limits = [loaded.shape.max_positions or _LONGEST_BY_DEFAULT, request.max_length or _LONGEST_BY_DEFAULT]
     return min(limits)
-
-
-class _PeakMemory:
-    """The most memory used since it was made: CUDA's allocator on a GPU, else the process's resident peak."""
-
-    def __init__(self, device: torch.device) -> None:
-        self.device = device
-        self.kind = "cuda allocator" if device.type == "cuda" else "process resident"
-        if device.type == "cuda":
-            torch.cuda.reset_peak_memory_stats(device)
-
-    def read(self) -> int:
-        if self.device.type == "cuda":
-            return int(torch.cuda.max_memory_allocated(self.device))
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        return peak if sys.platform == "darwin" else peak * 1024  # macOS counts bytes, Linux KiB
 
 
 def _new_tokens_used(loaded: LoadedModel, tokenised: Sequence[TokenisedExample]) -> int:
@@ -253,23 +259,6 @@ def _settings(request: AnalysisRequest, metrics: Sequence[str]) -> ReadingSettin
         seed=request.seed,
         max_length=request.max_length,
         display_positions=request.display_positions,
-    )
-
-
-def _extraction_entry(
-    tally: ExtractionTally, null_tally: ExtractionTally, peak_bytes: int, peak_kind: str
-) -> ExtractionEntry:
-    return ExtractionEntry.model_validate(
-        {
-            "seconds": tally.seconds,
-            "tokens": tally.tokens,
-            "tokens_per_second": tally.tokens / tally.seconds,
-            "task_null_seconds": null_tally.seconds,
-            "task_null_tokens": null_tally.tokens,
-            "peak_bytes": peak_bytes,
-            "peak_kind": peak_kind,
-            "batch_halvings": tally.halvings + null_tally.halvings,
-        }
     )
 
 

@@ -2,6 +2,7 @@
 
 import errno
 import sys
+from importlib.metadata import entry_points
 from typing import Annotated, Any
 
 import typer
@@ -67,6 +68,10 @@ def _root(
 def load_commands() -> None:
     """Register every command on `app`; what they compute with is imported when a command runs."""
     from semfreeze_core.cli import analyze, cache, cost, demo, models, plan, runs, show  # noqa: F401
+
+    # Packages above the core bring commands of their own; the core does not know them.
+    for found in entry_points(group="semfreeze.commands"):
+        found.load()
 
 
 def main() -> None:

@@ -45,6 +45,13 @@ def analyze(
     metrics: Annotated[
         str, typer.Option(help="semantic,logit_z are always read; add lens_loss for the whole head's loss (slower).")
     ] = "semantic,logit_z",
+    scores: Annotated[
+        str,
+        typer.Option(
+            help="Layer scores to read beyond those that are cheap, comma-separated: gradient_norm (a backward pass), "
+            "spectrum (of large models)."
+        ),
+    ] = "",
     allow_few: Annotated[bool, typer.Option("--allow-few", help="Go on with fewer than 32 examples.")] = False,
     device: DeviceOption = "auto",
     dtype: DtypeOption = "auto",
@@ -68,6 +75,7 @@ def analyze(
     from semfreeze_core.cli.report import console, print_run
     from semfreeze_core.errors import InputError
     from semfreeze_core.plan.make import curve_of
+    from semfreeze_core.records.scores import SCORE_NAMES
     from semfreeze_core.runs.folder import write_run
     from semfreeze_core.runs.store import free_name, run_place
     from semfreeze_core.storage import require_free
@@ -76,6 +84,9 @@ def analyze(
     problems = []
     if unknown := wanted - {"semantic", "logit_z", "lens_loss"}:
         problems.append(f"--metrics {', '.join(sorted(unknown))}: expected semantic, logit_z or lens_loss")
+    wanted_scores = tuple(dict.fromkeys(name.strip() for name in scores.split(",") if name.strip()))
+    if strangers := [name for name in wanted_scores if name not in SCORE_NAMES]:
+        problems.append(f"--scores {', '.join(strangers)}: expected {', '.join(SCORE_NAMES)}")
     if dtype not in ("auto", "float32", "bfloat16"):
         problems.append(f"--dtype {dtype}: expected auto, float32 or bfloat16")
     least_values = (
@@ -111,6 +122,7 @@ def analyze(
         add_eos=eos,
         allow_few=allow_few,
         lens_loss="lens_loss" in wanted,
+        scores=wanted_scores,  # type: ignore[arg-type]  # checked above
         seed=seed,
         revision=revision,
         dtype=dtype,  # type: ignore[arg-type]  # checked above

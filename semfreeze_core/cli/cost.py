@@ -1,60 +1,65 @@
 """`semfreeze cost`: the price of every freeze depth."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from semfreeze_core.cli import app
 from semfreeze_core.cli.options import (
-    BatchOption,
-    CacheOption,
-    EpochsOption,
-    ExamplesOption,
-    FractionOption,
     JsonOption,
-    LossOption,
-    OptimizerOption,
-    PrecisionOption,
     RevisionOption,
-    SequenceOption,
-    StepsOption,
     TrainEmbeddingsOption,
     TrainHeadOption,
     TrainNormOption,
     TrustOption,
 )
+from semfreeze_core.cli.setup_flags import SetupFlags, with_setup_flags
+
+if TYPE_CHECKING:
+    from semfreeze_core.records.model import ModelShape
 
 
 @app.command()
+@with_setup_flags
 def cost(
     run: Annotated[str | None, typer.Argument(help="A run: its folder, its name, or 'example'.")] = None,
     model: Annotated[str | None, typer.Option(help="Instead of a run: a model; only its config is read.")] = None,
-    batch_size: BatchOption = 8,
-    sequence_length: SequenceOption = None,
-    supervised_fraction: FractionOption = None,
-    train_examples: ExamplesOption = None,
-    epochs: EpochsOption = None,
-    steps: StepsOption = None,
-    optimizer: OptimizerOption = "adamw",
-    precision: PrecisionOption = "float32",
-    loss: LossOption = "materialised",
-    prefix_cache: CacheOption = False,
+    *,
+    flags: SetupFlags,
     train_head: TrainHeadOption = None,
     train_embeddings: TrainEmbeddingsOption = None,
     train_norm: TrainNormOption = None,
+    calibrate: Annotated[
+        bool,
+        typer.Option("--calibrate", help="With --model: count what its layers keep, instead of using a formula."),
+    ] = False,
+    padding_mask: Annotated[
+        bool, typer.Option("--padding-mask", help="With --calibrate: as for examples padded to one length.")
+    ] = False,
+    tflops: Annotated[
+        float | None, typer.Option(help="TFLOP a second your device reaches in training: predicts seconds.")
+    ] = None,
+    flop_per_second: Annotated[float | None, typer.Option(help="The same in FLOP a second.")] = None,
+    gpu: Annotated[str | None, typer.Option(help="A card, like A100-80GB: says from which depth on it fits.")] = None,
     revision: RevisionOption = None,
     trust_remote_code: TrustOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Show what every freeze depth costs in FLOP and memory, projected."""
+    """Show what every freeze depth costs in FLOP and memory, projected or calibrated."""
     from semfreeze_core.cli.console import print_json
-    from semfreeze_core.cli.documents import cost_document
-    from semfreeze_core.cli.setup import setup_from_flags
-    from semfreeze_core.cost import cost_table, full_cost
+    from semfreeze_core.cli.cost_document import cost_document
+    from semfreeze_core.cli.setup import lora_reference, setup_from_flags
+    from semfreeze_core.cli.speed import speed_from_flags
+    from semfreeze_core.cost import compare_costs, find_gpu
     from semfreeze_core.errors import InputError
 
     if (run is None) == (model is None):
         raise InputError("Give either a RUN or --model.")
+    if calibrate and model is None:
+        raise InputError("--calibrate needs --model: a run keeps numbers, not the model they are counted on.")
+    if padding_mask and not calibrate:
+        raise InputError("--padding-mask needs --calibrate: the formulas hold without one.")
+    card = None if gpu is None else find_gpu(gpu)
     reading = None
     if run is not None:
         from semfreeze_core.runs.folder import read_run
@@ -63,32 +68,39 @@ def cost(
         reading = read_run(find_run(run))
         shape = reading.shape
     else:
-        from semfreeze_core.sources.causal_lm import measure_empty
+        assert model is not None
+        shape = _shape_of(model, revision, trust_remote_code)
+    setup = setup_from_flags(shape, reading, flags, with_reference=True)
+    speed = speed_from_flags(flop_per_second, tflops, reading, setup)
+    calibrated = None
+    if calibrate:
+        from semfreeze_core.sources.calibration import calibrate_empty
         from semfreeze_core.sources.checkpoint import open_checkpoint
 
         assert model is not None
-        shape = measure_empty(
-            open_checkpoint(model, revision=revision, trust_remote_code=trust_remote_code, config_only=True)
-        )
-    setup = setup_from_flags(
-        shape,
-        reading,
-        batch_size=batch_size,
-        sequence_length=sequence_length,
-        supervised_fraction=supervised_fraction,
-        train_examples=train_examples,
-        epochs=epochs,
-        steps=steps,
-        optimizer=optimizer,
-        precision=precision,
-        loss=loss,
-        prefix_cache=prefix_cache,
-    )
-    rows, full = cost_table(shape, setup, train_embeddings, train_norm, train_head), full_cost(shape, setup)
+        checkpoint = open_checkpoint(model, revision=revision, trust_remote_code=trust_remote_code, config_only=True)
+        calibrated = calibrate_empty(checkpoint, setup.precision, padding_mask=padding_mask)
+    told = (train_embeddings, train_norm, train_head)
+    table = compare_costs(shape, setup, *told, lora=lora_reference(flags), calibrated=calibrated)
     if as_json:
-        print_json(cost_document(rows, full, setup, shape.n_layers))
+        print_json(cost_document(table, setup, shape.n_layers, speed=speed, gpu=card, calibrated=calibrated))
         return
     from semfreeze_core.cli.cost_report import print_costs
-    from semfreeze_core.cli.report import console
 
-    print_costs(rows, setup, console())
+    print_costs(table, setup, speed, card)
+
+
+def _shape_of(model: str, revision: str | None, trust_remote_code: bool) -> "ModelShape":
+    """The shape of a model, from its config.json alone where that says all, else from its real modules."""
+    from semfreeze_core.sources.config_shape import shape_from_config
+    from semfreeze_core.storage import user_path
+
+    shape = None if trust_remote_code or revision else shape_from_config(user_path(model))
+    if shape is not None:
+        return shape
+    from semfreeze_core.sources.causal_lm import measure_empty
+    from semfreeze_core.sources.checkpoint import open_checkpoint
+
+    return measure_empty(
+        open_checkpoint(model, revision=revision, trust_remote_code=trust_remote_code, config_only=True)
+    )

@@ -1,4 +1,4 @@
-"""The JSON documents that commands print: a run's curves, a cost table. Keys are a promise to scripts."""
+"""The JSON documents that commands print: a run's curves, a comparison. Keys are a promise to scripts."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -6,14 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from semfreeze_core.gains import fit_scaling_law
+from semfreeze_core.gains import fit_scaling_law, score_coverage
 from semfreeze_core.gains.bootstrap import mean_band, resampling_weights
-from semfreeze_core.plan.document import UNKNOWN_ACTIVATIONS, CostEntry
+from semfreeze_core.plan.compare import Comparison, Opinion
 from semfreeze_core.plan.make import curve_of
-from semfreeze_core.records.cost import DepthCost
 from semfreeze_core.records.gain import Band, GainCurve, Interval
 from semfreeze_core.records.run import Run
-from semfreeze_core.records.training import TrainingSetup
+from semfreeze_core.records.scores import LayerScore
 
 _TIED_REASON = "tied head: space 0 predicts its own input token, so layer 0's gain is not measured"
 
@@ -50,6 +49,7 @@ def show_document(run: Run, folder: Path, metric: str) -> dict[str, Any]:
             "reason": _why_unmeasured(curve),
         },
         "scaling_law": _law(curve),
+        "scores": {name: _score(score) for name, score in run.scores.items()},
         "evidence": {
             "verdict": curve.evidence.verdict,
             "reasons": list(curve.evidence.reasons),
@@ -65,16 +65,41 @@ def show_document(run: Run, folder: Path, metric: str) -> dict[str, Any]:
     }
 
 
-def cost_document(rows: tuple[DepthCost, ...], full: DepthCost, setup: TrainingSetup, n_layers: int) -> dict[str, Any]:
-    """Everything `cost` says: the setup and each depth's price, projected."""
-    unknown = full.bytes.activations is None
+def compare_document(comparison: Comparison, folder: Path) -> dict[str, Any]:
+    """Everything `plan --compare` says; R(k) and bounds that are not known are null, with the reasons beside them."""
+    agreement = comparison.agreement
     return {
-        "n_layers": n_layers,
-        "setup": asdict(setup),
-        "status": "projected",
-        "reason": UNKNOWN_ACTIVATIONS if unknown else None,
-        "depths": [CostEntry.of(row).model_dump() for row in rows],
-        "full": CostEntry.of(full).model_dump(),
+        "run": str(folder),
+        "n_layers": comparison.n_layers,
+        "setup": asdict(comparison.setup),
+        "rules": {name: _opinion(opinion) for name, opinion in comparison.rules.items()},
+        "scores": {
+            name: {**_opinion(opinion), "sample": opinion.sample} for name, opinion in comparison.scores.items()
+        },
+        "agreement": {"low": agreement.low, "high": agreement.high, "words": agreement.words},
+    }
+
+
+def _opinion(opinion: Opinion) -> dict[str, Any]:
+    price = opinion.price
+    return {
+        "freeze_depth": opinion.freeze_depth,
+        "candidate_depth": opinion.candidate_depth,
+        "gain_coverage": _interval(opinion.gain_coverage),
+        "relative_flop": None if price is None else price.relative_flop,
+        "relative_bytes": None if price is None else price.relative_bytes,
+        "recommendation": opinion.recommendation,
+        "reasons": list(opinion.reasons),
+    }
+
+
+def _score(score: LayerScore) -> dict[str, Any]:
+    single = None if score.replicates is not None else "measured once, so R(k) has no interval"
+    return {
+        "gain_coverage": _band(score_coverage(score)),
+        "values": score.values.tolist(),
+        "sample": score.sample,
+        "reason": score.reason or single,
     }
 
 

@@ -52,6 +52,7 @@ def check(
     document = None if plan is None else read_plan(plan)
 
     from semfreeze_core.sources.causal_lm import load_causal_lm
+    from semfreeze_core.sources.limits import limits_of
 
     with progress_on_stderr(quiet) as progress:
         loaded = load_causal_lm(
@@ -64,6 +65,7 @@ def check(
             progress=progress,
         )
     shape, decoder = loaded.shape, loaded.decoder
+    unsupported = limits_of(decoder.model, shape)
     found = {
         "identity": asdict(loaded.identity),
         "shape": asdict(shape),
@@ -74,6 +76,7 @@ def check(
         "device": str(decoder.device),
         "padded_vocab_rows": loaded.vocabulary.padded_rows,
         "notes": list(loaded.notes),
+        "unsupported": list(unsupported),
         "trains": None,
     }
     if document is not None:
@@ -93,8 +96,9 @@ def check(
         f"  proof       head(final_norm(last space)) rebuilds the model's logits to {decoder.logits_error:.2g} of "
         "their spread"
     )
-    if any(layer.kind == "other" for layer in shape.layer_shapes):
-        typer.echo("  unknown     activation bytes of this family (FLOP are counted)")
+    typer.echo("  price       the FLOP of a forward pass are those torch counts")
+    for limit in unsupported:
+        typer.echo(f"  limit       {limit}")
     for told in loaded.notes:
         typer.echo(f"  note        {told}")
     if found["trains"] is not None:

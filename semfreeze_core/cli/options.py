@@ -29,28 +29,6 @@ PickleOption = Annotated[
     bool, typer.Option("--allow-pickle", help="Load weights stored as pickle, which can run code while loading.")
 ]
 
-BatchOption = Annotated[int, typer.Option(help="Examples a training step.")]
-SequenceOption = Annotated[
-    int | None, typer.Option(help="Tokens an example, padding included [default: 512, or the model's limit if less].")
-]
-FractionOption = Annotated[
-    float | None,
-    typer.Option(help="Share of tokens with a loss [default: the run's own, else 1]; for --loss supervised-only."),
-]
-ExamplesOption = Annotated[
-    int | None, typer.Option("--train-examples", help="Training examples [default: the run's usable rows, else 1000].")
-]
-EpochsOption = Annotated[int | None, typer.Option(help="Epochs of the run [default: 3].")]
-StepsOption = Annotated[int | None, typer.Option(help="Optimiser steps of the run, instead of --epochs.")]
-OptimizerOption = Annotated[str, typer.Option(help="adamw.")]
-PrecisionOption = Annotated[str, typer.Option(help="float32 or bf16: weights, gradients and optimiser states.")]
-LossOption = Annotated[
-    str, typer.Option(help="materialised (logits of every token) or supervised-only (of tokens with a loss).")
-]
-CacheOption = Annotated[
-    bool,
-    typer.Option("--prefix-cache/--no-prefix-cache", help="Compute the frozen prefix once an example and keep it."),
-]
 TrainHeadOption = Annotated[
     bool | None, typer.Option("--train-head/--no-train-head", help="[default: trained at depth 0 only]")
 ]

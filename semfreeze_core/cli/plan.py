@@ -7,46 +7,43 @@ import typer
 
 from semfreeze_core.cli import app
 from semfreeze_core.cli.options import (
-    BatchOption,
-    CacheOption,
-    EpochsOption,
-    ExamplesOption,
-    FractionOption,
     JsonOption,
-    LossOption,
     MetricOption,
-    OptimizerOption,
-    PrecisionOption,
-    SequenceOption,
-    StepsOption,
     TrainEmbeddingsOption,
     TrainHeadOption,
     TrainNormOption,
 )
+from semfreeze_core.cli.setup_flags import SetupFlags, with_setup_flags
 
 
 @app.command()
+@with_setup_flags
 def plan(
     run: Annotated[str | None, typer.Argument(help="A run: its folder, its name, or 'example'.")] = None,
-    rule: Annotated[str | None, typer.Option(help="coverage (default), paper or manual.")] = None,
+    rule: Annotated[str | None, typer.Option(help="coverage (default), paper, compute, budget or manual.")] = None,
     metric: MetricOption = "semantic",
     depth: Annotated[int | None, typer.Option(help="Your own freeze depth; means --rule manual.")] = None,
     tau: Annotated[float, typer.Option(help="What the coverage rule's score must reach.")] = 0.65,
+    max_memory_gib: Annotated[
+        float | None, typer.Option(help="Device memory the finetune may take, in GiB; means --rule budget.")
+    ] = None,
+    gpu: Annotated[
+        str | None, typer.Option(help="A card whose memory it may take, like A10; means --rule budget.")
+    ] = None,
+    max_cost_fraction: Annotated[
+        float | None,
+        typer.Option(help="Share of full finetuning's FLOP it may take, in (0, 1]; means --rule budget."),
+    ] = None,
+    compare: Annotated[
+        bool, typer.Option("--compare", help="Show what every rule and every layer score says, and write no plan.")
+    ] = False,
     out: Annotated[Path | None, typer.Option(help="Write the plan's JSON here.")] = None,
     schema: Annotated[bool, typer.Option("--schema", help="Print the plan's JSON Schema and end.")] = False,
     allow_new_tokens: Annotated[
         bool, typer.Option("--allow-new-tokens", help="Freeze although the data uses tokens that look untrained.")
     ] = False,
-    batch_size: BatchOption = 8,
-    sequence_length: SequenceOption = None,
-    supervised_fraction: FractionOption = None,
-    train_examples: ExamplesOption = None,
-    epochs: EpochsOption = None,
-    steps: StepsOption = None,
-    optimizer: OptimizerOption = "adamw",
-    precision: PrecisionOption = "float32",
-    loss: LossOption = "materialised",
-    prefix_cache: CacheOption = False,
+    *,
+    flags: SetupFlags,
     train_head: TrainHeadOption = None,
     train_embeddings: TrainEmbeddingsOption = None,
     train_norm: TrainNormOption = None,
@@ -62,13 +59,16 @@ def plan(
         return
     if run is None:
         raise PlanError("RUN is missing: give a run's folder or name, or 'example'.")
-    chosen = rule or ("manual" if depth is not None else "coverage")
-    if chosen not in ("coverage", "paper", "manual"):
-        raise PlanError(f"--rule {chosen}: expected coverage, paper or manual.")
-
+    if compare and (rule is not None or out is not None):
+        given = " and ".join(flag for flag, value in (("--rule", rule), ("--out", out)) if value is not None)
+        raise PlanError(f"--compare asks every rule and writes no plan: leave {given} out.")
+    from semfreeze_core.cli.compare_report import print_comparison
+    from semfreeze_core.cli.documents import compare_document
     from semfreeze_core.cli.report import console, print_plan
     from semfreeze_core.cli.setup import setup_from_flags
+    from semfreeze_core.plan.compare import compare as compare_run
     from semfreeze_core.plan.make import TrainFlags, make_plan
+    from semfreeze_core.plan.rules_by_price import Budget
     from semfreeze_core.runs.folder import read_run
     from semfreeze_core.runs.plans import require_plan_place
     from semfreeze_core.runs.store import find_run
@@ -79,28 +79,36 @@ def plan(
         require_plan_place(out)
     folder = find_run(run)
     reading = read_run(folder)
-    setup = setup_from_flags(
-        reading.shape,
-        reading,
-        batch_size=batch_size,
-        sequence_length=sequence_length,
-        supervised_fraction=supervised_fraction,
-        train_examples=train_examples,
-        epochs=epochs,
-        steps=steps,
-        optimizer=optimizer,
-        precision=precision,
-        loss=loss,
-        prefix_cache=prefix_cache,
-    )
+    setup = setup_from_flags(reading.shape, reading, flags)
+    limited = max_memory_gib is not None or gpu is not None or max_cost_fraction is not None
+    budget = Budget(max_memory_gib, gpu, max_cost_fraction) if limited else None
+    train = TrainFlags(train_embeddings, train_norm, train_head)
+    if compare:
+        comparison = compare_run(
+            reading,
+            metric=metric,
+            depth=depth,
+            tau=tau,
+            budget=budget,
+            setup=setup,
+            train=train,
+            allow_new_tokens=allow_new_tokens,
+        )
+        if as_json:
+            print_json(compare_document(comparison, folder))
+        else:
+            print_comparison(comparison, console())
+        return
+    meant = "manual" if depth is not None else "budget" if budget is not None else "coverage"
     document = make_plan(
         reading,
-        rule=chosen,  # type: ignore[arg-type]  # checked above
+        rule=rule or meant,  # type: ignore[arg-type]  # checked there, with all else that may be wrong
         metric=metric,
         depth=depth,
         tau=tau,
+        budget=budget,
         setup=setup,
-        train=TrainFlags(train_embeddings, train_norm, train_head),
+        train=train,
         allow_new_tokens=allow_new_tokens,
         run_name=folder.absolute().name,
     )

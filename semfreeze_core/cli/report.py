@@ -60,7 +60,16 @@ def print_run(run: Run, curve: GainCurve, folder: Path, out: Console) -> None:
         f"Scaling law A s^-alpha + E through the deviations: alpha {law.exponent:.2f}, E {law.floor:.3f}, R^2 "
         f"{law.r_squared:.2f}; drawn, never extrapolated."
     )
+    for line in _score_lines(run):
+        out.print(escape(line))
     out.print(f"Run: {escape(str(folder))}", soft_wrap=True)
+
+
+def _score_lines(run: Run) -> list[str]:
+    """Which other scores there are, and why the others are not."""
+    measured = [name for name, score in run.scores.items() if not score.reason]
+    lines = [f"Other layer scores: {', '.join(measured)}; `semfreeze plan --compare` shows what they say."]
+    return lines + [f"  {name} is not measured: {score.reason}." for name, score in run.scores.items() if score.reason]
 
 
 def _first_and_later(trace: TransitionTrace, seed: int) -> str:

@@ -29,6 +29,8 @@ def percent(fraction: float | None) -> str:
 def interval(value: Interval, digits: int = 3) -> str:
     if not math.isfinite(value.estimate):
         return "not measured"
+    if not math.isfinite(value.low):
+        return _rounded(value.estimate, digits)  # nothing it could be drawn again from
     return f"{_rounded(value.estimate, digits)} [{_rounded(value.low, digits)}, {_rounded(value.high, digits)}]"
 
 
@@ -36,10 +38,32 @@ def _rounded(value: float, digits: int) -> str:
     return f"{round(value, digits) + 0.0:.{digits}f}"  # + 0.0 turns -0.0 into 0.0
 
 
+def duration(seconds: float | None) -> str:
+    """Seconds in the unit that suits them."""
+    if seconds is None:
+        return "unknown"
+    for factor, unit in ((86400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= factor:
+            return f"{seconds / factor:.1f} {unit}"
+    return f"{seconds:.1f} s"
+
+
 def setup_words(setup: TrainingSetup) -> str:
-    """A training setup in one line."""
-    cache = "prefix cache" if setup.prefix_cache else "no prefix cache"
-    return (
-        f"batch {setup.batch_size} x {setup.sequence_length} tokens, {setup.steps:,} steps, {setup.optimizer}, "
-        f"{setup.precision}, {setup.loss} loss, {cache}"
-    )
+    """A training setup in one line; what is left at its default and off goes unsaid."""
+    words = [
+        f"batch {setup.batch_size} x {setup.sequence_length} tokens",
+        f"{setup.steps:,} steps",
+        setup.optimizer,
+        setup.precision,
+        f"{setup.loss} loss",
+        "prefix cache" if setup.prefix_cache else "no prefix cache",
+    ]
+    if setup.prefix_cache and not setup.prefix_off_device:
+        words[-1] += " with the prefix kept on the device"
+    if setup.frozen_bits is not None:
+        words.append(f"frozen layers in {setup.frozen_bits} bit")
+    if setup.lora is not None:
+        words.append(f"LoRA of rank {setup.lora.rank} on {' '.join(setup.lora.targets)}")
+    if setup.checkpointing != "none":
+        words.append(f"{setup.checkpointing} checkpointing")
+    return ", ".join(words)

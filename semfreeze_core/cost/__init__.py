@@ -1,16 +1,38 @@
 """What a freeze depth costs in FLOP and bytes: pure arithmetic, no torch."""
 
-from semfreeze_core.cost.flops import run_flop, step_flop
+from semfreeze_core.cost.flops import flop_status, run_flop, step_flop
+from semfreeze_core.cost.hardware import Gpu, find_gpu
+from semfreeze_core.cost.lora import adapter_parameters, check_targets
 from semfreeze_core.cost.memory import training_bytes
-from semfreeze_core.cost.table import check_setup, cost_table, depth_cost, full_cost, parts_at_depth
+from semfreeze_core.cost.speed import forward_rate, run_seconds
+from semfreeze_core.cost.table import (
+    check_setup,
+    compare_costs,
+    cost_table,
+    depth_cost,
+    full_cost,
+    lora_cost,
+    parts_at_depth,
+    stock_setup,
+)
 
 __all__ = [
+    "Gpu",
+    "adapter_parameters",
     "check_setup",
+    "check_targets",
+    "compare_costs",
     "cost_table",
     "depth_cost",
+    "find_gpu",
+    "flop_status",
+    "forward_rate",
     "full_cost",
+    "lora_cost",
     "parts_at_depth",
     "run_flop",
+    "run_seconds",
     "step_flop",
+    "stock_setup",
     "training_bytes",
 ]

@@ -7,22 +7,31 @@ tokens that get logits by its matrix (U). A step computes them up to three times
     forward              C + A for every layer, U
     activation gradient  C + 2 A for every layer that is trained or has something trained below it, U likewise
     weight gradient      C for every trained layer, U when the head is trained
+    recompute            C + A, or less, for every checkpointed layer that passes a gradient back
 
-Only matrix products count, as in torch.utils.flop_counter; norms, softmax and the embedding look-up are left out.
-A fused attention kernel computes the scores once more on the way back (2.5 A instead of 2 A).
+Adapters add their own products to the first three and take away the layers' weight gradient. Only matrix products
+count, as in torch.utils.flop_counter; norms, softmax and the embedding look-up are left out. A fused attention kernel
+computes the scores once more on the way back (2.5 A instead of 2 A).
 """
 
 from dataclasses import replace
 from itertools import accumulate
 from operator import or_
 
+from semfreeze_core.cost.lora import adapted_matrices, adapter_parameters
 from semfreeze_core.errors import PlanError
-from semfreeze_core.records.cost import StepFlop
-from semfreeze_core.records.model import ModelShape
+from semfreeze_core.records.cost import FlopStatus, StepFlop
+from semfreeze_core.records.model import LayerKind, LayerShape, ModelShape
 from semfreeze_core.records.training import TrainableParts, TrainingSetup
 
 FLOP_PER_WEIGHT = 2  # one multiplication and one addition
 ATTENTION_GRADIENT = 2  # eager attention: each of the two products has two inputs, so two products on the way back
+
+# Layers whose last matrix is multiplied last, with nothing after it that keeps a value for the backward pass (without
+# dropout). A norm behind it, or experts weighted by their router, would.
+ENDS_WITH_LAST_MATRIX: frozenset[LayerKind] = frozenset(
+    {"gated-rmsnorm", "gated-rmsnorm-qk", "mlp-layernorm", "parallel-layernorm"}
+)
 
 CACHE_NEEDS_FROZEN_EMBEDDINGS = (
     "prefix_cache keeps boundary states for the whole run, but the embeddings below the boundary are trained and would "
@@ -31,15 +40,17 @@ CACHE_NEEDS_FROZEN_EMBEDDINGS = (
 
 
 def step_flop(shape: ModelShape, setup: TrainingSetup, parts: TrainableParts, cached: bool = False) -> StepFlop:
-    """FLOP of one training step, exact for any selection of parts.
+    """FLOP of one training step, for any selection of parts; flop_status says whether exact or an upper bound.
 
-    The activation gradient of the lowest trained layer is whole: its input norm is trained, so the gradient must pass
-    back through its first matrices too. Assumes that a layer is trained or frozen as a whole.
+    The activation gradient of the lowest trained layer is whole, down to its input: its input norm is trained, and
+    semfreeze hands the first trained layer a detached input that requires a gradient. Adapters on layer 0 under an
+    embedding whose output requires none (PEFT without checkpointing) cost a little less: that layer then passes nothing
+    back through the matrices that read its input. Assumes that a layer is trained or frozen as a whole.
 
     Args:
         shape: the counted model.
-        setup: batch, sequence length and loss.
-        parts: what is trained.
+        setup: batch, sequence length, loss, adapters and checkpointing.
+        parts: what is trained; with adapters, the layers that have them.
         cached: whether the forward pass starts at the freeze depth, on states from a prefix cache.
 
     Raises:
@@ -49,21 +60,40 @@ def step_flop(shape: ModelShape, setup: TrainingSetup, parts: TrainableParts, ca
     attention's products and the head, and leaves out what frozen parts do not compute.
     """
     parts = tied_parts(shape, parts)
-    linear = [linear_flop(shape, setup, layer) for layer in range(shape.n_layers)]
-    attention = [attention_flop(shape, setup, layer) for layer in range(shape.n_layers)]
+    layers = range(shape.n_layers)
+    linear = [linear_flop(layer, setup) for layer in shape.layers]
+    attention = [attention_flop(layer, setup) for layer in shape.layers]
+    adapters = [adapter_flop(layer, setup) * trained for layer, trained in zip(shape.layers, parts.layers, strict=True)]
+    before, behind = embedding_flop(shape, setup), final_flop(shape, setup)
     head = head_flop(shape, setup)
     first_layer = cached_layers(parts) if cached else 0
-    carries_gradient = layers_with_gradient(parts)
-    head_gradient = any(carries_gradient) or parts.embeddings or parts.final_norm
+    carries = layers_with_gradient(setup, parts)
+    norm_gradient = any(carries) or embeddings_carry(setup, parts)
+    final_gradient = norm_gradient or (parts.final_norm and shape.final_norm_parameters > shape.final_linear_weights)
+    head_gradient = norm_gradient or parts.final_norm
+    own = adapters if setup.lora else linear
     return StepFlop(
-        forward=sum(linear[first_layer:]) + sum(attention[first_layer:]) + head,
-        activation_gradient=sum(
-            C + ATTENTION_GRADIENT * A
-            for C, A, carries in zip(linear, attention, carries_gradient, strict=True)
-            if carries
+        forward=before * (first_layer == 0)
+        + sum(linear[first_layer:] + attention[first_layer:] + adapters[first_layer:])
+        + behind
+        + head,
+        activation_gradient=before * embeddings_carry(setup, parts)
+        + sum(
+            linear[layer] + ATTENTION_GRADIENT * attention[layer] + adapters[layer]
+            for layer in layers
+            if carries[layer]
         )
+        + behind * final_gradient
         + head * head_gradient,
-        weight_gradient=sum(C for C, trained in zip(linear, parts.layers, strict=True) if trained) + head * parts.head,
+        weight_gradient=before * parts.embeddings
+        + sum(own[layer] for layer in layers if parts.layers[layer])
+        + behind * parts.final_norm
+        + head * parts.head,
+        recompute=sum(
+            recompute_flop(layer, setup, trained)
+            for layer, trained, carried in zip(shape.layers, parts.layers, carries, strict=True)
+            if carried
+        ),
     )
 
 
@@ -84,22 +114,68 @@ def run_flop(shape: ModelShape, setup: TrainingSetup, parts: TrainableParts) -> 
     return min(setup.steps, setup.steps_per_epoch) * prefix + setup.steps * cached_step.total
 
 
-def linear_flop(shape: ModelShape, setup: TrainingSetup, layer: int) -> int:
+def recompute_flop(layer: LayerShape, setup: TrainingSetup, trained: bool) -> int:
+    """FLOP of computing one checkpointed layer again on the way back: C + A and its adapters', or less.
+
+    The reentrant way computes all of it. The non-reentrant way stops at the last tensor the backward pass needs, an
+    input of the layer's last matrix product where nothing after that product keeps anything: that product is spared.
+    """
+    if setup.checkpointing == "none":
+        return 0
+    whole = linear_flop(layer, setup) + attention_flop(layer, setup)
+    whole += adapter_flop(layer, setup) * trained
+    if setup.checkpointing == "reentrant" or layer.kind not in ENDS_WITH_LAST_MATRIX:
+        return whole
+    last = layer.matrices[-1]
+    weights = last.weights_per_token
+    if trained and setup.lora and last in adapted_matrices(layer, setup.lora):
+        weights = setup.lora.rank * last.outputs  # B comes after W and A
+    return whole - FLOP_PER_WEIGHT * setup.tokens_per_step * weights
+
+
+def flop_status(shape: ModelShape, setup: TrainingSetup) -> FlopStatus:
+    """Whether step_flop is exact: an upper bound when it is not known where the recomputation of a layer stops."""
+    stops_early = setup.checkpointing in ("non-reentrant", "transformers-5")
+    known = all(layer.kind in ENDS_WITH_LAST_MATRIX for layer in shape.layer_shapes)
+    return "upper bound" if stops_early and not known else "exact"
+
+
+def linear_flop(layer: LayerShape, setup: TrainingSetup) -> int:
     """Forward FLOP of one layer's weight matrices: C = 2 T W.
 
     Each token meets each weight once, in one multiplication and one addition.
     """
-    return FLOP_PER_WEIGHT * setup.tokens_per_step * shape.layers[layer].linear_weights
+    return FLOP_PER_WEIGHT * setup.tokens_per_step * layer.linear_weights
 
 
-def attention_flop(shape: ModelShape, setup: TrainingSetup, layer: int) -> int:
+def attention_flop(layer: LayerShape, setup: TrainingSetup) -> int:
     """Forward FLOP of one layer's attention products: A = 4 T s q.
 
     Scores and weighted sum are two products of T x s x q multiply-adds. Grouped heads do not lower it, as keys and
     values are repeated for every query head; nor does the causal mask, as the masked half is computed and dropped.
     """
-    query_width = shape.layers[layer].n_heads * shape.layers[layer].head_dim
+    query_width = layer.n_heads * layer.head_dim
     return 2 * FLOP_PER_WEIGHT * setup.tokens_per_step * setup.sequence_length * query_width
+
+
+def adapter_flop(layer: LayerShape, setup: TrainingSetup) -> int:
+    """Forward FLOP of one layer's adapters, 2 T r (inputs + outputs) a matrix; 0 without LoRA.
+
+    On the way back they cost this once for the activation gradient and once for the weight gradient.
+    """
+    if setup.lora is None:
+        return 0
+    return FLOP_PER_WEIGHT * setup.tokens_per_step * adapter_parameters(layer, setup.lora)
+
+
+def embedding_flop(shape: ModelShape, setup: TrainingSetup) -> int:
+    """Forward FLOP of matrices between the embedding and layer 0 (OPT's project_in); the look-up itself is none."""
+    return FLOP_PER_WEIGHT * setup.tokens_per_step * shape.embedding_linear_weights
+
+
+def final_flop(shape: ModelShape, setup: TrainingSetup) -> int:
+    """Forward FLOP of matrices between the last layer and the head (OPT's project_out), for every token."""
+    return FLOP_PER_WEIGHT * setup.tokens_per_step * shape.final_linear_weights
 
 
 def head_flop(shape: ModelShape, setup: TrainingSetup) -> int:
@@ -110,13 +186,21 @@ def head_flop(shape: ModelShape, setup: TrainingSetup) -> int:
     return FLOP_PER_WEIGHT * setup.head_tokens_per_step * shape.head_linear_weights
 
 
-def layers_with_gradient(parts: TrainableParts) -> tuple[bool, ...]:
-    """Whether each layer must pass a gradient back: when it, or anything below it, is trained.
+def embeddings_carry(setup: TrainingSetup, parts: TrainableParts) -> bool:
+    """Whether the gradient runs down to the embedding's output: it is trained, or transformers 5 makes it require one.
 
-    Backpropagation stops at the lowest trained parameter. Trained embeddings lie below every layer, so they make even
-    frozen layers carry the gradient.
+    Turning checkpointing on in transformers 5 also calls enable_input_require_grads(), for adapters' sake.
     """
-    return tuple(accumulate(parts.layers, or_, initial=parts.embeddings))[1:]
+    return parts.embeddings or setup.checkpointing == "transformers-5"
+
+
+def layers_with_gradient(setup: TrainingSetup, parts: TrainableParts) -> tuple[bool, ...]:
+    """Whether each layer must pass a gradient back: when it, or anything below it, requires one.
+
+    Backpropagation stops at the lowest tensor that requires a gradient. An embedding's output that does lies below
+    every layer, so it makes even frozen layers carry the gradient.
+    """
+    return tuple(accumulate(parts.layers, or_, initial=embeddings_carry(setup, parts)))[1:]
 
 
 def cached_layers(parts: TrainableParts) -> int:

@@ -1,158 +1,161 @@
-"""Projected device memory of a training step, by part.
+"""Device memory of a training step, by part; what the layers keep is in activations.py, the loss in loss.py."""
 
-Weights, gradients and optimiser states follow from parameter counts. What autograd keeps for the backward pass was
-counted on small random models with torch.autograd.graph.saved_tensors_hooks (torch 2.13 on CPU, transformers 5.23, sdpa
-attention, no dropout, no padding mask): every live storage once and whole, parameters left out. Left out as well, being
-small beside the logits: what is kept outside the layers (final norm and head input at most 12 d bytes a token in
-float32, token ids, rotary tables).
-"""
-
-from typing import Literal, NamedTuple
-
+from semfreeze_core.cost.activations import activation_bytes
 from semfreeze_core.cost.flops import cached_layers, layers_with_gradient, tied_parts
+from semfreeze_core.cost.lora import adapter_parameters
+from semfreeze_core.cost.loss import logits_bytes
+from semfreeze_core.errors import PlanError
+from semfreeze_core.records.calibration import CalibratedBytes
 from semfreeze_core.records.cost import TrainingBytes
-from semfreeze_core.records.model import LayerKind, LayerShape, ModelShape
-from semfreeze_core.records.training import Precision, TrainableParts, TrainingSetup
+from semfreeze_core.records.model import LayerShape, ModelShape
+from semfreeze_core.records.training import Optimizer, Precision, TrainableParts, TrainingSetup
 
-BYTES_PER_NUMBER: dict[Precision, int] = {"float32": 4, "bf16": 2}
-ADAMW_STATES = 2  # running means of the gradient and of its square, each in the parameter's own type
+# Weights, and their gradients with them.
+BYTES_PER_NUMBER: dict[Precision, int] = {"float32": 4, "bf16-autocast": 4, "bf16": 2}
+ADAPTER_BYTES = 4  # PEFT keeps adapters in float32 whatever the model's type (autocast_adapter_dtype)
+AUTOCAST_COPY_BYTES = 2
 
-# Logits, their log-softmax and the gradients of both, all alive as the backward pass begins. The loss is computed in
-# float32 always: bfloat16 saves on the logits alone.
-LOGITS_BYTES: dict[Precision, int] = {"float32": 16, "bf16": 14}
+# Numbers kept for each trained parameter: running means of the gradient and of its square. They take the parameter's
+# own type, or one byte each in 8 bit (8 bytes a block of 256 numbers, and the 32-bit states that bitsandbytes keeps
+# for tensors below 4096 elements, are left out).
+OPTIMIZER_STATES: dict[Optimizer, int] = {"adamw": 2, "adamw8bit": 2, "sgd": 0}
 
-
-class SavedBytes(NamedTuple):
-    """Bytes that one layer keeps for one token: a coefficient for each of the layer's widths, and a constant."""
-
-    d: int  # hidden state
-    q: int  # n_heads * head_dim
-    kv: int  # n_kv_heads * head_dim
-    f: int  # mlp_width
-    heads: int  # n_heads
-    token: int  # constant
+# Sixteenths of a byte a quantised weight takes: 8 bit 1 byte (LLM.int8's one scale a row is left out); 4 bit half a
+# byte and a float32 absmax for each block of 64 (NF4 without double quantisation; with it about 0.52 in place of
+# 0.5625). Source: Dettmers et al. 2023, section 3 (https://arxiv.org/abs/2305.14314).
+QUANTISED_SIXTEENTHS = {8: 16, 4: 9}
 
 
-# "trained": the layer's own parameters and its input get gradients. "traversed": it is frozen, but a gradient passes
-# through to something trained below; a matrix then needs no input, only what is not linear keeps its values.
-LayerRole = Literal["trained", "traversed"]
-
-# Terms common to all: attention keeps queries and output (q), keys and values (kv) and float32 log-sum-exp (4 heads);
-# a trained matrix keeps its input; a norm keeps its input and, in `token`, one or two numbers a row.
-SAVED_BYTES: dict[tuple[LayerKind, Precision, LayerRole], SavedBytes] = {
-    # Llama, Qwen2 (biases keep nothing). Two RMSNorms compute in float32 whatever the model's type: x and 1 / rms. A
-    # trained one also keeps x / rms, and its output as the next matrices' input. The MLP keeps gate, silu(gate) and up,
-    # and their product when trained.
-    ("gated-rmsnorm", "float32", "trained"): SavedBytes(d=24, q=8, kv=8, f=16, heads=4, token=8),
-    ("gated-rmsnorm", "float32", "traversed"): SavedBytes(d=8, q=8, kv=8, f=12, heads=4, token=8),
-    ("gated-rmsnorm", "bf16", "trained"): SavedBytes(d=16, q=4, kv=4, f=8, heads=4, token=8),
-    ("gated-rmsnorm", "bf16", "traversed"): SavedBytes(d=8, q=4, kv=4, f=6, heads=4, token=8),
-    # GPT-2. Two LayerNorms keep x, mean and 1 / deviation, and when trained their output (d). The MLP's gelu_new is
-    # written out in Python: x, x / 2, tanh and 1 + tanh, and its result when trained.
-    ("mlp-layernorm", "float32", "trained"): SavedBytes(d=16, q=8, kv=8, f=20, heads=4, token=16),
-    ("mlp-layernorm", "float32", "traversed"): SavedBytes(d=8, q=8, kv=8, f=16, heads=4, token=16),
-    ("mlp-layernorm", "bf16", "trained"): SavedBytes(d=8, q=4, kv=4, f=10, heads=4, token=8),
-    ("mlp-layernorm", "bf16", "traversed"): SavedBytes(d=4, q=4, kv=4, f=8, heads=4, token=8),
-    # GPT-NeoX. Both LayerNorms read the same x, kept once. The fused projection (q + 2 kv) stays whole behind the view
-    # of its values; the rotated queries and keys come on top (q + kv). The attention output (q) is copied for the next
-    # matrix, which keeps the copy when trained. The built-in gelu keeps only its input.
-    ("parallel-layernorm", "float32", "trained"): SavedBytes(d=12, q=16, kv=12, f=8, heads=4, token=16),
-    ("parallel-layernorm", "float32", "traversed"): SavedBytes(d=4, q=12, kv=12, f=4, heads=4, token=16),
-    ("parallel-layernorm", "bf16", "trained"): SavedBytes(d=6, q=8, kv=6, f=4, heads=4, token=8),
-    ("parallel-layernorm", "bf16", "traversed"): SavedBytes(d=2, q=6, kv=6, f=2, heads=4, token=8),
-}
-
-
-def training_bytes(shape: ModelShape, setup: TrainingSetup, parts: TrainableParts) -> TrainingBytes:
+def training_bytes(
+    shape: ModelShape, setup: TrainingSetup, parts: TrainableParts, calibrated: CalibratedBytes | None = None
+) -> TrainingBytes:
     """Device memory of a training step in bytes, by part.
 
-    weights = b P on the device, gradients = b P trained, optimizer = 2 b P trained, with b bytes a number: float32
-    training keeps everything in float32, bfloat16 training everything in bfloat16 (no float32 copy of the weights).
-    An upper projection: the parts do not all peak together, and the allocator's own waste is not in it. With a prefix
-    cache it is the memory of the steps, not of the pass that fills the cache.
+    An upper projection: the parts do not all peak together; the allocator's own waste is not in it. With a prefix cache
+    it is the memory of the steps, not of the pass that fills the cache.
 
     Args:
         shape: the counted model.
-        setup: batch, sequence length, precision, optimiser, loss and prefix cache.
-        parts: what is trained.
+        setup: batch, sequence length, precision, optimiser, loss, adapters, checkpointing and prefix cache.
+        parts: what is trained; with adapters, the layers that have them.
+        calibrated: what this model's layers were counted to keep, in place of the formulas.
 
     Raises:
-        PlanError: parts do not fit the model, or trained embeddings contradict a prefix cache.
+        PlanError: parts do not fit the model, trained embeddings contradict a prefix cache, or the calibration is of
+            another precision or another number of layers.
     """
     parts = tied_parts(shape, parts)
-    number = BYTES_PER_NUMBER[setup.precision]
-    trained = trained_parameters(shape, parts)
+    if calibrated is not None and (calibrated.precision, len(calibrated.trained)) != (setup.precision, shape.n_layers):
+        raise PlanError(
+            f"the calibration is of {len(calibrated.trained)} layers in {calibrated.precision}, but the setup is of "
+            f"{shape.n_layers} layers in {setup.precision}: calibrate again"
+        )
     return TrainingBytes(
-        weights=number * device_parameters(shape, setup, parts),
-        gradients=number * trained,
-        optimizer=ADAMW_STATES * number * trained,
-        activations=activation_bytes(shape, setup, parts),
+        weights=weight_bytes(shape, setup, parts),
+        gradients=gradient_bytes(shape, setup, parts),
+        optimizer=optimizer_bytes(shape, setup, parts),
+        activations=activation_bytes(shape, setup, parts, calibrated),
         logits=logits_bytes(shape, setup),
     )
 
 
-def trained_parameters(shape: ModelShape, parts: TrainableParts) -> int:
-    """Number of parameters that get a gradient and optimiser states; a tied head counts with the embedding."""
+def weight_bytes(shape: ModelShape, setup: TrainingSetup, parts: TrainableParts) -> int:
+    """Bytes of all weights on the device during the steps.
+
+    b a number, 4 in float32 and under autocast, 2 in bf16; frozen layers' matrices as quantised; adapters in float32;
+    and under autocast a bfloat16 copy of each matrix in the graph.
+    """
+    quantised = quantised_parameters(shape, setup, parts)
+    plain = device_parameters(shape, setup, parts) - quantised
+    bits = QUANTISED_SIXTEENTHS[setup.frozen_bits] if setup.frozen_bits else 0
     return (
-        sum(n for n, trained in zip((x.parameters for x in shape.layers), parts.layers, strict=True) if trained)
+        BYTES_PER_NUMBER[setup.precision] * plain
+        + -(-quantised * bits // 16)
+        + ADAPTER_BYTES * trained_adapter_parameters(shape, setup, parts)
+        + autocast_copy_bytes(shape, setup, parts)
+    )
+
+
+def gradient_bytes(shape: ModelShape, setup: TrainingSetup, parts: TrainableParts) -> int:
+    """Bytes of gradients: one number of its own type for each trained parameter."""
+    own = BYTES_PER_NUMBER[setup.precision] * trained_parameters(shape, setup, parts)
+    return own + ADAPTER_BYTES * trained_adapter_parameters(shape, setup, parts)
+
+
+def optimizer_bytes(shape: ModelShape, setup: TrainingSetup, parts: TrainableParts) -> int:
+    """Bytes of optimiser states: as many as the gradients for each state, or one byte a number in 8 bit."""
+    states = OPTIMIZER_STATES[setup.optimizer]
+    if setup.optimizer == "adamw8bit":
+        return states * (trained_parameters(shape, setup, parts) + trained_adapter_parameters(shape, setup, parts))
+    return states * gradient_bytes(shape, setup, parts)
+
+
+def trained_parameters(shape: ModelShape, setup: TrainingSetup, parts: TrainableParts) -> int:
+    """Number of the model's own parameters that are trained; with LoRA none in the layers, tied heads once."""
+    layers = sum(layer.parameters for layer, trained in zip(shape.layers, parts.layers, strict=True) if trained)
+    return (
+        layers * (setup.lora is None)
         + shape.embedding_parameters * parts.embeddings
         + shape.final_norm_parameters * parts.final_norm
         + shape.head_parameters * parts.head
     )
 
 
-def device_parameters(shape: ModelShape, setup: TrainingSetup, parts: TrainableParts) -> int:
-    """Number of parameters that must be on the device during the steps.
+def trained_adapter_parameters(shape: ModelShape, setup: TrainingSetup, parts: TrainableParts) -> int:
+    """Number of the adapters' parameters, 0 without LoRA."""
+    if setup.lora is None:
+        return 0
+    lora = setup.lora
+    return sum(adapter_parameters(layer, lora) for layer, t in zip(shape.layers, parts.layers, strict=True) if t)
 
-    A prefix cache replaces the layers below the freeze depth and the embedding in front of them; a tied embedding
-    stays, because it is the head.
+
+def device_parameters(shape: ModelShape, setup: TrainingSetup, parts: TrainableParts) -> int:
+    """Number of the model's own parameters that must be on the device during the steps.
+
+    A prefix cache replaces the layers below the freeze depth and the embedding in front of them, which may leave the
+    device; a tied embedding stays, because it is the head.
     """
-    k = cached_layers(parts) if setup.prefix_cache else 0
+    k = layers_off_device(setup, parts)
     unused = sum(layer.parameters for layer in shape.layers[:k])
     if k > 0 and not shape.tied:
         unused += shape.embedding_parameters
     return shape.total_parameters - unused
 
 
-def activation_bytes(shape: ModelShape, setup: TrainingSetup, parts: TrainableParts) -> int | None:
-    """Bytes the layers keep for the backward pass, or None when the layer's formula is not known.
+def layers_off_device(setup: TrainingSetup, parts: TrainableParts) -> int:
+    """Number of layers that a prefix cache stands in for and that leave the device."""
+    return cached_layers(parts) if setup.prefix_cache and setup.prefix_off_device else 0
 
-    Sum over layers of tokens x (bytes a token); nothing for a frozen layer with nothing trained below it. Assumes sdpa
-    attention without dropout and padding mask: eager attention adds the scores, a mask may repeat keys and values.
-    Assumes that the first trained layer's input requires a gradient; where it does not, its RMSNorm keeps
-    4 d + 4 bytes a token less. Counted on CPU kernels, so another device's may differ.
+
+def quantised_parameters(shape: ModelShape, setup: TrainingSetup, parts: TrainableParts) -> int:
+    """Number of quantised weights on the device: matrices of frozen layers, and below adapters of the trained ones.
+
+    Norms, biases, embeddings and the head keep their precision.
     """
-    total = 0
-    for layer, trained, carries_gradient in zip(shape.layers, parts.layers, layers_with_gradient(parts), strict=True):
-        saved = layer_bytes_per_token(layer, shape.d_model, setup.precision, "trained" if trained else "traversed")
-        if saved is None:
-            return None
-        total += setup.tokens_per_step * saved * carries_gradient
-    return total
+    if setup.frozen_bits is None:
+        return 0
+    first = layers_off_device(setup, parts)
+    frozen = [not trained or setup.lora is not None for trained in parts.layers]
+    return sum(matrix_parameters(layer) for layer, f in zip(shape.layers[first:], frozen[first:], strict=True) if f)
 
 
-def layer_bytes_per_token(layer: LayerShape, d_model: int, precision: Precision, role: LayerRole) -> int | None:
-    """Bytes one layer keeps for one token, or None when its kind has not been counted.
+def autocast_copy_bytes(shape: ModelShape, setup: TrainingSetup, parts: TrainableParts) -> int:
+    """Bytes of the bfloat16 copies that autocast casts of each float32 matrix and that the graph then holds.
 
-    One product of coefficients (SAVED_BYTES) and widths: c_d d + c_q q + c_kv kv + c_f f + c_heads heads + c_token.
+    Those of layers that carry a gradient (quantised matrices are not cast), of adapters, of the head and what stands
+    before and behind the layers. Checkpointing does not lower the peak: the cast weights stay until autocast ends.
     """
-    saved = SAVED_BYTES.get((layer.kind, precision, role))
-    if saved is None:
-        return None
-    return (
-        saved.d * d_model
-        + saved.q * layer.n_heads * layer.head_dim
-        + saved.kv * layer.n_kv_heads * layer.head_dim
-        + saved.f * layer.mlp_width
-        + saved.heads * layer.n_heads
-        + saved.token
-    )
+    if setup.precision != "bf16-autocast":
+        return 0
+    carries = layers_with_gradient(setup, parts)
+    weights = trained_adapter_parameters(shape, setup, parts) + shape.final_linear_weights + shape.head_linear_weights
+    weights += shape.embedding_linear_weights * any(carries[:1])
+    for layer, trained, carried in zip(shape.layers, parts.layers, carries, strict=True):
+        quantised = setup.frozen_bits is not None and (not trained or setup.lora is not None)
+        weights += matrix_parameters(layer) * (carried and not quantised)
+    return AUTOCAST_COPY_BYTES * weights
 
 
-def logits_bytes(shape: ModelShape, setup: TrainingSetup) -> int:
-    """Bytes of logits and loss at their peak: 16 (float32) or 14 (bfloat16) x tokens with logits x vocabulary rows.
-
-    Holds for the usual cross-entropy while the model's output is kept until the backward pass; freezing does nothing to
-    it, a supervised-only loss lowers it, a fused loss would nearly remove it.
-    """
-    return LOGITS_BYTES[setup.precision] * setup.head_tokens_per_step * shape.vocab_rows
+def matrix_parameters(layer: LayerShape) -> int:
+    """Elements of a layer's matrices, all experts' included."""
+    return sum(matrix.parameters for matrix in layer.matrices)

@@ -2,12 +2,19 @@
 
 from dataclasses import replace
 
-from semfreeze_core.cost.flops import CACHE_NEEDS_FROZEN_EMBEDDINGS, run_flop, step_flop, tied_parts
+from semfreeze_core.cost.flops import CACHE_NEEDS_FROZEN_EMBEDDINGS, flop_status, run_flop, step_flop, tied_parts
+from semfreeze_core.cost.lora import check_targets
 from semfreeze_core.cost.memory import training_bytes
 from semfreeze_core.errors import PlanError
-from semfreeze_core.records.cost import DepthCost
+from semfreeze_core.records.calibration import CalibratedBytes
+from semfreeze_core.records.cost import CostTable, DepthCost
 from semfreeze_core.records.model import ModelShape
-from semfreeze_core.records.training import TrainableParts, TrainingSetup
+from semfreeze_core.records.training import LoraSetup, TrainableParts, TrainingSetup
+
+CACHE_HAS_NO_EMBEDDINGS = (
+    "prefix_cache starts each step at the boundary, but checkpointing transformers-5 sends the gradient down to the "
+    "embeddings below it: choose non-reentrant, or turn the prefix cache off"
+)
 
 
 def parts_at_depth(
@@ -16,12 +23,13 @@ def parts_at_depth(
     embeddings: bool | None = None,
     final_norm: bool | None = None,
     head: bool | None = None,
+    lora: bool = False,
 ) -> TrainableParts:
     """The parts trained when the first k layers are frozen.
 
     What is left unset is trained at k = 0, which is full finetuning; at k > 0 only the final norm is, because trained
-    embeddings send the gradient back through every frozen layer. On a tied model an unset one of embeddings and head
-    follows the other.
+    embeddings send the gradient back through every frozen layer. With LoRA nothing left unset is trained but the
+    adapters. On a tied model an unset one of embeddings and head follows the other.
 
     Args:
         shape: the counted model.
@@ -29,6 +37,7 @@ def parts_at_depth(
         embeddings: whether the embeddings are trained.
         final_norm: whether the norm before the head is trained.
         head: whether the head is trained.
+        lora: whether the trained layers get adapters in place of their own weights.
 
     Raises:
         PlanError: k is outside 0..L; or head and embeddings are tied and told apart, or trained above a frozen prefix.
@@ -51,9 +60,9 @@ def parts_at_depth(
             )
     return TrainableParts(
         layers=tuple(i >= k for i in range(shape.n_layers)),
-        embeddings=full if embeddings is None else embeddings,
-        final_norm=True if final_norm is None else final_norm,
-        head=full if head is None else head,
+        embeddings=full and not lora if embeddings is None else embeddings,
+        final_norm=not lora if final_norm is None else final_norm,
+        head=full and not lora if head is None else head,
     )
 
 
@@ -70,47 +79,52 @@ def check_setup(setup: TrainingSetup, parts: TrainableParts) -> None:
         problems.append("nothing is trained: train at least one layer, the final norm or the head")
     if setup.prefix_cache and parts.freeze_depth > 0 and parts.embeddings:
         problems.append(CACHE_NEEDS_FROZEN_EMBEDDINGS)
+    if setup.prefix_cache and parts.freeze_depth > 0 and setup.checkpointing == "transformers-5":
+        problems.append(CACHE_HAS_NO_EMBEDDINGS)
     if problems:
         raise PlanError("; ".join(problems))
 
 
-def depth_cost(shape: ModelShape, setup: TrainingSetup, parts: TrainableParts) -> DepthCost:
+def depth_cost(
+    shape: ModelShape, setup: TrainingSetup, parts: TrainableParts, calibrated: CalibratedBytes | None = None
+) -> DepthCost:
     """The price of training these parts, in FLOP and bytes and relative to full finetuning (full_cost).
 
     Raises:
-        PlanError: parts do not fit the model, or contradict the setup (check_setup).
+        PlanError: parts do not fit the model, or contradict the setup (check_setup); targets match nothing.
     """
-    parts = tied_parts(shape, parts)
-    check_setup(setup, parts)
-    full = full_cost(shape, setup)
-    flop = run_flop(shape, setup, parts)
-    memory = training_bytes(shape, setup, parts)
-    return DepthCost(
-        freeze_depth=parts.freeze_depth,
-        step_flop=step_flop(shape, setup, parts),
-        flop=flop,
-        bytes=memory,
-        relative_flop=flop / full.flop,
-        relative_bytes=None if memory.total is None or full.bytes.total is None else memory.total / full.bytes.total,
-    )
+    return _checked_price(shape, setup, parts, full_cost(shape, setup, calibrated), calibrated)
 
 
-def full_cost(shape: ModelShape, setup: TrainingSetup) -> DepthCost:
+def full_cost(shape: ModelShape, setup: TrainingSetup, calibrated: CalibratedBytes | None = None) -> DepthCost:
     """The price of full finetuning, which all relative figures are measured against.
 
-    Everything is trained, with the same head, loss and precision, and no prefix cache.
+    Everything is trained, with the same head, loss, precision, optimiser and checkpointing, and no adapters, quantised
+    weights or prefix cache.
     """
-    setup = replace(setup, prefix_cache=False)
-    parts = parts_at_depth(shape, 0)
-    memory = training_bytes(shape, setup, parts)
-    return DepthCost(
-        freeze_depth=0,
-        step_flop=step_flop(shape, setup, parts),
-        flop=run_flop(shape, setup, parts),
-        bytes=memory,
-        relative_flop=1.0,
-        relative_bytes=None if memory.total is None else 1.0,
-    )
+    setup = replace(setup, prefix_cache=False, lora=None, frozen_bits=None)
+    return _price(shape, setup, parts_at_depth(shape, 0), None, calibrated)
+
+
+def lora_cost(
+    shape: ModelShape, setup: TrainingSetup, lora: LoraSetup, calibrated: CalibratedBytes | None = None
+) -> DepthCost:
+    """The price of LoRA on all layers and nothing else, the other thing people do to save; without a prefix cache.
+
+    Raises:
+        PlanError: targets match nothing.
+    """
+    setup = replace(setup, prefix_cache=False, lora=lora)
+    return depth_cost(shape, setup, parts_at_depth(shape, 0, lora=True), calibrated)
+
+
+def stock_setup(setup: TrainingSetup) -> TrainingSetup:
+    """The setup under checkpointing as transformers 5 turns it on by itself, which leaves no use for a prefix cache.
+
+    gradient_checkpointing_enable() makes the embedding's output require a gradient, so that every frozen layer is
+    computed again and carries the activation gradient.
+    """
+    return replace(setup, prefix_cache=False, checkpointing="transformers-5")
 
 
 def cost_table(
@@ -119,6 +133,7 @@ def cost_table(
     embeddings: bool | None = None,
     final_norm: bool | None = None,
     head: bool | None = None,
+    calibrated: CalibratedBytes | None = None,
 ) -> tuple[DepthCost, ...]:
     """The price of every freeze depth 0..L, entry k for depth k.
 
@@ -128,9 +143,81 @@ def cost_table(
         shape: the counted model.
         setup: the finetune, the same at every depth.
         embeddings, final_norm, head: as in parts_at_depth.
+        calibrated: as in training_bytes.
 
     Raises:
         PlanError: as parts_at_depth and depth_cost, at any depth.
     """
-    rows = [parts_at_depth(shape, k, embeddings, final_norm, head) for k in range(shape.n_layers + 1)]
-    return tuple(depth_cost(shape, setup, parts) for parts in rows if parts.any)
+    lora = setup.lora is not None
+    rows = [parts_at_depth(shape, k, embeddings, final_norm, head, lora) for k in range(shape.n_layers + 1)]
+    full = full_cost(shape, setup, calibrated)
+    return tuple(_checked_price(shape, setup, parts, full, calibrated) for parts in rows if parts.any)
+
+
+def compare_costs(
+    shape: ModelShape,
+    setup: TrainingSetup,
+    embeddings: bool | None = None,
+    final_norm: bool | None = None,
+    head: bool | None = None,
+    lora: LoraSetup | None = None,
+    calibrated: CalibratedBytes | None = None,
+) -> CostTable:
+    """The price of every freeze depth, beside full finetuning, LoRA everywhere and transformers 5's checkpointing.
+
+    Args:
+        shape: the counted model.
+        setup: the finetune, the same at every depth.
+        embeddings, final_norm, head: as in parts_at_depth.
+        lora: adapters of the LoRA reference, or None for none.
+        calibrated: as in training_bytes.
+
+    Raises:
+        PlanError: as cost_table.
+    """
+    told = (embeddings, final_norm, head)
+    stock = None
+    if setup.checkpointing != "none":
+        stock = cost_table(shape, stock_setup(setup), *told, calibrated=calibrated)
+    return CostTable(
+        depths=cost_table(shape, setup, *told, calibrated=calibrated),
+        full=full_cost(shape, setup, calibrated),
+        lora=None if lora is None else lora_cost(shape, setup, lora, calibrated),
+        transformers_5=stock,
+        flop_status=flop_status(shape, setup),
+        bytes_status="projected" if calibrated is None else "calibrated",
+    )
+
+
+def _checked_price(
+    shape: ModelShape,
+    setup: TrainingSetup,
+    parts: TrainableParts,
+    full: DepthCost,
+    calibrated: CalibratedBytes | None,
+) -> DepthCost:
+    parts = tied_parts(shape, parts)
+    check_setup(setup, parts)
+    if setup.lora is not None:
+        check_targets(shape, setup.lora)
+    return _price(shape, setup, parts, full, calibrated)
+
+
+def _price(
+    shape: ModelShape,
+    setup: TrainingSetup,
+    parts: TrainableParts,
+    full: DepthCost | None,
+    calibrated: CalibratedBytes | None,
+) -> DepthCost:
+    """A row of the table; relative to itself when it is full finetuning."""
+    flop, memory = run_flop(shape, setup, parts), training_bytes(shape, setup, parts, calibrated)
+    full_flop, full_bytes = (flop, memory.total) if full is None else (full.flop, full.bytes.total)
+    return DepthCost(
+        freeze_depth=parts.freeze_depth,
+        step_flop=step_flop(shape, setup, parts),
+        flop=flop,
+        bytes=memory,
+        relative_flop=flop / full_flop,
+        relative_bytes=None if memory.total is None or full_bytes is None else memory.total / full_bytes,
+    )

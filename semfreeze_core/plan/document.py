@@ -6,8 +6,9 @@ from typing import Any, Literal
 
 from pydantic import Field, ValidationError
 
+from semfreeze_core.cost.document import CostEntry
 from semfreeze_core.errors import PlanError
-from semfreeze_core.records.cost import DepthCost
+from semfreeze_core.records.cost import BytesStatus, FlopStatus
 from semfreeze_core.records.gain import Interval
 from semfreeze_core.records.model import ModelIdentity, ParameterNames
 from semfreeze_core.records.provenance import Document, Provenance
@@ -34,77 +35,21 @@ def null_if_nan(value: float) -> float | None:
     return value if value == value else None  # NaN is null in a document
 
 
-class StepFlopEntry(Document):
-    """FLOP of the first, uncached training step (a multiply-add is two)."""
-
-    forward: int
-    activation_gradient: int
-    weight_gradient: int
-    recompute: int
-    total: int
-
-
-class BytesEntry(Document):
-    """Projected device memory in bytes; null where the layers' formula is not known."""
-
-    weights: int
-    gradients: int
-    optimizer: int
-    activations: int | None
-    logits: int
-    total: int | None
-
-
-class CostEntry(Document):
-    """The price of one freeze depth under the plan's setup; `flop` is the whole run."""
-
-    freeze_depth: int
-    flop: int
-    step_flop: StepFlopEntry
-    bytes: BytesEntry
-    relative_flop: float
-    relative_bytes: float | None
-
-    @classmethod
-    def of(cls, cost: DepthCost) -> "CostEntry":
-        step, memory = cost.step_flop, cost.bytes
-        return cls(
-            freeze_depth=cost.freeze_depth,
-            flop=cost.flop,
-            step_flop=StepFlopEntry(
-                forward=step.forward,
-                activation_gradient=step.activation_gradient,
-                weight_gradient=step.weight_gradient,
-                recompute=step.recompute,
-                total=step.total,
-            ),
-            bytes=BytesEntry(
-                weights=memory.weights,
-                gradients=memory.gradients,
-                optimizer=memory.optimizer,
-                activations=memory.activations,
-                logits=memory.logits,
-                total=memory.total,
-            ),
-            relative_flop=cost.relative_flop,
-            relative_bytes=cost.relative_bytes,
-        )
-
-
-UNKNOWN_ACTIVATIONS = "activation bytes of this family are not known, so memory totals are null"
-
-
 class PlanCost(Document):
-    """Projected cost of the plan and of full finetuning; `planned` is null on abstention.
+    """Cost of the plan and of full finetuning; `planned` is null on abstention.
 
-    `reason` says why activation bytes, and so totals, are null.
+    `status` says where the bytes come from, `flop_status` whether the FLOP are exact, `reason` why activation bytes,
+    and so totals, are null. `transformers_5` is the plan under checkpointing as transformers 5 turns it on by itself;
+    null without checkpointing.
     """
 
     setup: TrainingSetup
-    status: Literal["projected"] = "projected"
+    status: BytesStatus = "projected"
+    flop_status: FlopStatus = "exact"
     reason: str | None
     planned: CostEntry | None
     full: CostEntry
+    transformers_5: CostEntry | None = None
 
 
 class EvidenceEntry(Document):
@@ -134,7 +79,7 @@ class FreezePlan(Document):
     freeze_depth: int | None
     candidate_depth: int | None
     recommendation: Literal["freeze", "abstain"]
-    rule: Literal["coverage", "paper", "manual"]
+    rule: Literal["coverage", "paper", "compute", "budget", "manual"]
     rule_parameters: dict[str, Any]
     metric: str
     reasons: list[str]

@@ -2,12 +2,12 @@
 
 from dataclasses import dataclass, replace
 
-from semfreeze_core.cost import depth_cost, full_cost, parts_at_depth
+from semfreeze_core.cost import cost_table, depth_cost, full_cost, parts_at_depth
+from semfreeze_core.cost.document import UNKNOWN_ACTIVATIONS, CostEntry
 from semfreeze_core.errors import PlanError
 from semfreeze_core.gains import gain_curve
+from semfreeze_core.plan.decide import decide
 from semfreeze_core.plan.document import (
-    UNKNOWN_ACTIVATIONS,
-    CostEntry,
     EvidenceEntry,
     FreezePlan,
     IntervalEntry,
@@ -15,15 +15,9 @@ from semfreeze_core.plan.document import (
     null_if_nan,
     trainable_regex,
 )
-from semfreeze_core.plan.rules import (
-    DEFAULT_TAU,
-    DEFAULT_WEIGHT,
-    Decision,
-    RuleName,
-    decide_by_coverage,
-    decide_by_hand,
-    decide_by_paper,
-)
+from semfreeze_core.plan.rules import DEFAULT_TAU, DEFAULT_WEIGHT, Decision, RuleName
+from semfreeze_core.plan.rules_by_price import Budget
+from semfreeze_core.records.cost import DepthCost
 from semfreeze_core.records.gain import GainCurve, Interval
 from semfreeze_core.records.provenance import provenance_now
 from semfreeze_core.records.run import Run
@@ -71,6 +65,7 @@ def make_plan(
     depth: int | None = None,
     tau: float = DEFAULT_TAU,
     weight: float = DEFAULT_WEIGHT,
+    budget: Budget | None = None,
     setup: TrainingSetup | None = None,
     train: TrainFlags | None = None,
     allow_new_tokens: bool = False,
@@ -80,27 +75,33 @@ def make_plan(
 
     Args:
         run: a finished reading.
-        rule: "coverage" (default), "paper", or "manual" with `depth`.
+        rule: "coverage" (default), "paper", "compute", "budget" with `budget`, or "manual" with `depth`.
         metric: deviation the gains come from, "semantic" or "logit_z".
         depth: the user's own freeze depth, 0..L; only with the rule "manual".
         tau: what the coverage score must reach, in (0, 1].
         weight: weight of the coverage against exchangeable layers, in [0, 1).
+        budget: what the finetune may cost; only with the rule "budget".
         setup: finetune the price is for; default `default_setup(run)`.
         train: wishes about embeddings, final norm and head.
         allow_new_tokens: freeze although the data uses tokens whose embeddings look untrained.
         run_name: written into the plan.
 
     Raises:
-        PlanError: depth out of range, rule and depth contradict, or flags contradict the model.
+        PlanError: wishes out of range or of another rule, flags that contradict the model, or no depth in the budget.
     """
     flags = train or TrainFlags()
     curve = curve_of(run, metric)
-    decision = _decide(curve, rule, depth, tau, weight)
-    decision = _respect_new_tokens(run, decision, allow_new_tokens)
     setup = setup or default_setup(run)
+    wished = (flags.embeddings, flags.final_norm, flags.head)
+
+    def prices() -> tuple[DepthCost, ...]:
+        return cost_table(run.shape, setup, *wished)
+
+    decision = decide(curve, rule, prices, depth=depth, tau=tau, weight=weight, budget=budget)
+    decision = _respect_new_tokens(run, decision, allow_new_tokens)
     parts = None
     if decision.freeze_depth is not None:
-        parts = parts_at_depth(run.shape, decision.freeze_depth, flags.embeddings, flags.final_norm, flags.head)
+        parts = parts_at_depth(run.shape, decision.freeze_depth, *wished, lora=setup.lora is not None)
     planned = None if parts is None else CostEntry.of(depth_cost(run.shape, setup, parts))
     full = full_cost(run.shape, setup)
     candidate = decision.candidate_depth
@@ -142,36 +143,24 @@ def make_plan(
     )
 
 
-def _decide(curve: GainCurve, rule: RuleName, depth: int | None, tau: float, weight: float) -> Decision:
-    problems = []
-    if not 0 < tau <= 1:
-        problems.append(f"tau must be in (0, 1], found {tau:g}")
-    if not 0 <= weight < 1:
-        problems.append(f"weight must be in [0, 1), found {weight:g}")
-    if rule != "coverage" and (tau, weight) != (DEFAULT_TAU, DEFAULT_WEIGHT):
-        problems.append(f"--tau and the weight belong to the rule coverage, not to {rule}")
-    if depth is not None and rule != "manual":
-        problems.append(f"--depth means the rule manual, but --rule {rule} was given")
-    if depth is None and rule == "manual":
-        problems.append("--rule manual needs --depth")
-    if depth is not None and not 0 <= depth <= curve.n_layers:
-        problems.append(f"--depth must be in 0..{curve.n_layers} for this model, found {depth}")
-    if problems:
-        raise PlanError("; ".join(problems) + ".")
-    if depth is not None:
-        return decide_by_hand(curve, depth)
-    return decide_by_paper(curve) if rule == "paper" else decide_by_coverage(curve, tau=tau, weight=weight)
+def new_tokens_reason(run: Run) -> str | None:
+    """Why nothing may be frozen: freezing layers freezes the embeddings, and tokens just added would never be learned.
 
-
-def _respect_new_tokens(run: Run, decision: Decision, allowed: bool) -> Decision:
-    """Freezing layers freezes the embeddings; tokens that were just added would then never be learned."""
+    None when the data uses no such tokens.
+    """
     used = run.manifest.model.new_tokens_used
-    if allowed or not used or not decision.freeze_depth:
-        return decision
-    reason = (
+    if not used:
+        return None
+    return (
         f"The data uses {used} tokens whose embeddings look new or untrained; any freeze depth above 0 freezes them as "
         "they are. Train them first, or go on with --allow-new-tokens."
     )
+
+
+def _respect_new_tokens(run: Run, decision: Decision, allowed: bool) -> Decision:
+    reason = new_tokens_reason(run)
+    if allowed or reason is None or not decision.freeze_depth:
+        return decision
     if decision.rule == "manual":
         raise PlanError(reason)
     return replace(decision, freeze_depth=None, reasons=(reason, *decision.reasons))

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from semfreeze_core.records.gain import GainCurve
 
-RuleName = Literal["coverage", "paper", "manual"]
+RuleName = Literal["coverage", "paper", "compute", "budget", "manual"]
 
 DEFAULT_TAU, DEFAULT_WEIGHT = 0.65, 0.5
 MIN_R_SQUARED = 0.85
@@ -28,7 +28,7 @@ class Decision:
         candidate_depth: the depth its formula gives, or None when the formula has none.
         freeze_depth: the depth recommended; None on abstention.
         reasons: why, in words; never empty.
-        pick_interval: 5th and 95th percentile of the pick over bootstrap replicates, or None for `manual`.
+        pick_interval: 5th and 95th percentile of the pick over bootstrap replicates, or None where the rule has none.
     """
 
     rule: RuleName
@@ -71,23 +71,34 @@ def _deepest(reached: npt.NDArray[np.bool_], cap: int) -> Depths:
     return np.where(allowed.any(axis=-1), deepest, 0)
 
 
+def coverage_picks(replicates: npt.NDArray[np.float64], tau: float, weight: float) -> tuple[int, Depths]:
+    """The deepest k up to the cap at which the score's 10th percentile is at least tau, and each replicate's own k.
+
+    Args:
+        replicates: R(k) of bootstrap replicates, (B, L + 1); a single one when there are none.
+        tau: what the score must reach.
+        weight: w.
+    """
+    cap = depth_cap(replicates.shape[1] - 1)
+    scores = coverage_scores(replicates, weight)
+    lower = np.percentile(scores, _LOWER_PERCENTILE, axis=0, method="lower")
+    return int(_deepest(lower >= tau, cap)), _deepest(scores >= tau, cap)
+
+
 def decide_by_coverage(curve: GainCurve, *, tau: float = DEFAULT_TAU, weight: float = DEFAULT_WEIGHT) -> Decision:
     """The deepest k up to the cap whose score's 10th percentile is at least tau; our rule, the default.
 
-    score(k) = w R(k) + (1 - w)(L - k)/L. Abstains as `_doubts` says.
+    score(k) = w R(k) + (1 - w)(L - k)/L. Abstains as `doubts` says.
     """
     n_layers, cap = curve.n_layers, depth_cap(curve.n_layers)
-    scores = coverage_scores(curve.coverage_replicates, weight)
-    lower = np.percentile(scores, _LOWER_PERCENTILE, axis=0, method="lower")
-    candidate = int(_deepest(lower >= tau, cap))
-    picks = _deepest(scores >= tau, cap)
+    candidate, picks = coverage_picks(curve.coverage_replicates, tau, weight)
     parameters = {"tau": tau, "weight": weight, "cap": cap, "reachable_depth": reachable_depth(n_layers, tau, weight)}
     reason = (
         f"{candidate} of {n_layers} is the deepest depth up to the cap of {cap} whose score {weight:g} R(k) + "
         f"{1 - weight:g} (L-k)/L is at least {tau:g} in 9 of 10 bootstrap replicates; R({candidate}) = "
         f"{curve.coverage.mean[candidate]:.2f}."
     )
-    return _decision("coverage", parameters, candidate, reason, curve, picks)
+    return concluded("coverage", parameters, candidate, reason, curve, picks)
 
 
 def decide_by_paper(curve: GainCurve) -> Decision:
@@ -109,7 +120,7 @@ def decide_by_paper(curve: GainCurve) -> Decision:
         f"Layer {best} lowers the deviation most among layers {curve.start} to {cap - 1}: by {gain.estimate:.4f} "
         f"[{gain.low:.4f}, {gain.high:.4f}]; freezing ends with it."
     )
-    return _decision("paper", parameters, best + 1, reason, curve, picks)
+    return concluded("paper", parameters, best + 1, reason, curve, picks)
 
 
 def decide_by_hand(curve: GainCurve, depth: int) -> Decision:
@@ -128,35 +139,51 @@ def decide_by_hand(curve: GainCurve, depth: int) -> Decision:
     return Decision("manual", {"depth": depth}, depth, depth, (said,))
 
 
-def _decision(
+def concluded(
     rule: RuleName, parameters: dict[str, Any], candidate: int, reason: str, curve: GainCurve, picks: Depths
 ) -> Decision:
-    low, high = (int(p) for p in np.percentile(picks, [5, 95], method="nearest"))
-    doubts = _doubts(curve, low, high)
+    """The candidate as a recommendation, or an abstention when there are doubts; `picks` are those of replicates."""
+    low, high = pick_range(picks)
+    against = doubts(curve, low, high)
     return Decision(
         rule=rule,
         parameters=parameters,
         candidate_depth=candidate,
-        freeze_depth=None if doubts else candidate,
-        reasons=doubts or (reason,),
+        freeze_depth=None if against else candidate,
+        reasons=against or (reason,),
         pick_interval=(low, high),
     )
 
 
-def _doubts(curve: GainCurve, low: int, high: int) -> tuple[str, ...]:
-    """Reasons to abstain; empty when there are none."""
-    doubts = list(curve.evidence.reasons) if curve.evidence.verdict == "no evidence" else []
+def doubts(curve: GainCurve, low: int, high: int) -> tuple[str, ...]:
+    """Reasons to abstain when the pick ranges from `low` to `high` over replicates; empty when there are none."""
+    found = list(curve.evidence.reasons) if curve.evidence.verdict == "no evidence" else []
     if not math.isfinite(curve.coverage.mean[0]):
-        doubts.append("The advantage does not rise anywhere, so no share of it lies in any layer.")
+        found.append("The advantage does not rise anywhere, so no share of it lies in any layer.")
     elif not curve.isotonic_r_squared >= MIN_R_SQUARED:
-        doubts.append(
+        found.append(
             f"The advantage is no steady progress through the layers: a rising curve explains "
             f"R^2 = {curve.isotonic_r_squared:.2f} of it, {MIN_R_SQUARED:g} is asked."
         )
-    widest = max(1.0, curve.n_layers / 4)
-    if high - low > widest:
-        doubts.append(
-            f"The pick is unstable: over bootstrap replicates it ranges from {low} to {high} (5th to 95th percentile), "
-            f"more than {widest:g} layers. More examples would narrow it."
-        )
-    return tuple(doubts)
+    return (*found, *instability(low, high, curve.n_layers))
+
+
+def instability(low: int, high: int, n_layers: int) -> tuple[str, ...]:
+    """The reason to abstain when picks from `low` to `high` are more than max(1, L/4) apart; empty when not."""
+    if high - low <= widest_range(n_layers):
+        return ()
+    return (
+        f"The pick is unstable: over bootstrap replicates it ranges from {low} to {high} (5th to 95th percentile), "
+        f"more than {widest_range(n_layers):g} layers. More examples would narrow it.",
+    )
+
+
+def pick_range(picks: Depths) -> tuple[int, int]:
+    """5th and 95th percentile of the picks of bootstrap replicates."""
+    low, high = (int(p) for p in np.percentile(picks, [5, 95], method="nearest"))
+    return low, high
+
+
+def widest_range(n_layers: int) -> float:
+    """Layers that picks may lie apart and still say the same, max(1, L/4)."""
+    return max(1.0, n_layers / 4)

@@ -1,6 +1,12 @@
 """What one training step, and a whole run, costs."""
 
 from dataclasses import dataclass
+from typing import Literal
+
+FlopStatus = Literal["exact", "upper bound"]
+BytesStatus = Literal[
+    "projected", "calibrated"
+]  # from formulas, or counted on the user's own model; neither is measured
 
 
 @dataclass(frozen=True)
@@ -19,7 +25,7 @@ class StepFlop:
 
 @dataclass(frozen=True)
 class TrainingBytes:
-    """Projected device memory in bytes, by part. `activations` is None when the layer's formula is not known."""
+    """Device memory in bytes, by part. `activations` is None when the layer's formula is not known."""
 
     weights: int
     gradients: int
@@ -54,3 +60,25 @@ class DepthCost:
     bytes: TrainingBytes
     relative_flop: float
     relative_bytes: float | None
+
+
+@dataclass(frozen=True)
+class CostTable:
+    """The prices of all freeze depths, beside what they are compared with.
+
+    Attributes:
+        depths: entry k for freeze depth k.
+        full: full finetuning.
+        lora: adapters on all layers and nothing else, or None when not asked for.
+        transformers_5: the same depths under checkpointing as transformers 5 turns it on by itself, or None without
+            checkpointing.
+        flop_status: whether the FLOP are exact.
+        bytes_status: where the activation bytes come from.
+    """
+
+    depths: tuple[DepthCost, ...]
+    full: DepthCost
+    lora: DepthCost | None
+    transformers_5: tuple[DepthCost, ...] | None
+    flop_status: FlopStatus
+    bytes_status: BytesStatus

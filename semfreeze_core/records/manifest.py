@@ -4,6 +4,7 @@ from typing import Literal
 
 from semfreeze_core.records.model import ModelIdentity, ModelShape, ParameterNames
 from semfreeze_core.records.provenance import Document, Provenance
+from semfreeze_core.records.scores import LayerScore, ScoreName
 
 SCHEMA_VERSION = 2
 
@@ -74,6 +75,20 @@ class ExtractionEntry(Document):
     batch_halvings: int
 
 
+class ScoreEntry(Document):
+    """The words of one layer score; its numbers are in the arrays. `replicates` counts its bootstrap replicates."""
+
+    name: ScoreName
+    sample: str
+    reason: str
+    replicates: int
+
+    @classmethod
+    def of(cls, score: LayerScore) -> "ScoreEntry":
+        replicates = 0 if score.replicates is None else len(score.replicates)
+        return cls(name=score.name, sample=score.sample, reason=score.reason, replicates=replicates)
+
+
 class RunManifest(Document):
     """Everything about a run except its arrays; `files` holds the sha256 of each."""
 
@@ -84,6 +99,7 @@ class RunManifest(Document):
     settings: ReadingSettings
     extraction: ExtractionEntry
     task_null_reason: str
+    scores: list[ScoreEntry]
     notes: list[str]
     warnings: list[str]
     display_note: str

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-LayerKind = Literal["gated-rmsnorm", "mlp-layernorm", "parallel-layernorm", "other"]
+LayerKind = Literal["gated-rmsnorm", "gated-rmsnorm-qk", "mlp-layernorm", "parallel-layernorm", "other"]
 
 
 @dataclass(frozen=True)

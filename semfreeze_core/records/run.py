@@ -8,6 +8,7 @@ import pandas as pd
 from semfreeze_core.records.display import DisplaySample
 from semfreeze_core.records.manifest import RunManifest
 from semfreeze_core.records.model import ModelShape
+from semfreeze_core.records.scores import LayerScore
 from semfreeze_core.records.trace import SwappedPairs, TransitionTrace
 
 
@@ -22,6 +23,7 @@ class Run:
         examples: a row for each example, in the order of the traces' rows: row, label, prompt, completion, tokens,
             supervised, read, truncated.
         display: the display sample.
+        scores: other layer scores by name; one that could not be measured is there with its reason.
     """
 
     manifest: RunManifest
@@ -29,6 +31,7 @@ class Run:
     pairs: dict[str, SwappedPairs]
     examples: pd.DataFrame
     display: DisplaySample
+    scores: dict[str, LayerScore]
 
     @cached_property
     def shape(self) -> ModelShape:

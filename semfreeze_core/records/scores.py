@@ -1,12 +1,13 @@
 """Other readings of how much each layer matters, to hold beside the gains."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
 
 ScoreName = Literal["block_influence", "variability", "spectrum", "gradient_norm", "depth_prior"]
+SCORE_NAMES: tuple[ScoreName, ...] = get_args(ScoreName)
 
 
 @dataclass(frozen=True)
@@ -35,3 +36,8 @@ class LayerScore:
             raise ValueError(f"replicates are {self.replicates.shape}, values {self.values.shape}")
         if not self.reason and not np.isfinite(self.values).all():
             raise ValueError(f"{self.name} is not finite and says no reason why")
+
+
+def unmeasured(name: ScoreName, n_layers: int, sample: str, reason: str) -> LayerScore:
+    """A score that could not be measured: NaN in every layer, and the reason."""
+    return LayerScore(name, np.full(n_layers, np.nan), None, sample, reason)

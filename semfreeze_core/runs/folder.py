@@ -20,8 +20,9 @@ from safetensors.numpy import load, save
 
 from semfreeze_core.errors import RunError
 from semfreeze_core.records.display import DisplaySample
-from semfreeze_core.records.manifest import SCHEMA_VERSION, RunManifest
+from semfreeze_core.records.manifest import SCHEMA_VERSION, RunManifest, ScoreEntry
 from semfreeze_core.records.run import Run
+from semfreeze_core.records.scores import LayerScore
 from semfreeze_core.records.trace import SwappedPairs, TransitionTrace
 from semfreeze_core.storage import new_folder
 
@@ -49,13 +50,14 @@ def write_run(run: Run, folder: Path, *, overwrite: bool = False) -> None:
         ResourceError: the disk is full.
     """
     contents = {
-        "arrays.safetensors": save(_trace_arrays(run)),
+        "arrays.safetensors": save(_arrays(run)),
         "examples.parquet": _parquet(run.examples),
         "display.safetensors": save({n: np.ascontiguousarray(getattr(run.display, n)) for n in _DISPLAY_ARRAYS}),
         "display.json": json.dumps(_display_words(run.display), ensure_ascii=False).encode(),
     }
     files = {name: hashlib.sha256(data).hexdigest() for name, data in contents.items()}
-    manifest = run.manifest.model_copy(update={"files": files})
+    scores = [ScoreEntry.of(score) for score in run.scores.values()]
+    manifest = run.manifest.model_copy(update={"files": files, "scores": scores})
     with new_folder(folder, overwrite=overwrite) as partial:
         for name, data in contents.items():
             (partial / name).write_bytes(data)
@@ -118,10 +120,11 @@ def read_run(folder: Path) -> Run:
         words = json.loads(contents["display.json"])
         examples = pd.read_parquet(io.BytesIO(contents["examples.parquet"]))
         traces, pairs = _traces(arrays, manifest)
+        scores = _scores(arrays, manifest)
         display = _display(display_arrays, words)
     except (KeyError, TypeError, ValueError, OSError, SafetensorError) as error:  # OSError: what Arrow says of Parquet
         raise RunError(f"{folder} is damaged ({error}). Analyse again with --overwrite.") from error
-    return Run(manifest, traces, pairs, examples, display)
+    return Run(manifest, traces, pairs, examples, display, scores)
 
 
 def _checked(path: Path, digest: str) -> bytes:
@@ -136,10 +139,14 @@ def _checked(path: Path, digest: str) -> bytes:
     return data
 
 
-def _trace_arrays(run: Run) -> dict[str, npt.NDArray[Any]]:
+def _arrays(run: Run) -> dict[str, npt.NDArray[Any]]:
     arrays = {f"{m}.{name}": getattr(t, name) for m, t in run.traces.items() for name in _TRACE_ARRAYS}
     for metric, pairs in run.pairs.items():
         arrays |= {f"{metric}.pairs_own": pairs.own, f"{metric}.pairs_swapped": pairs.swapped}
+    for name, score in run.scores.items():
+        arrays[f"score.{name}.values"] = score.values
+        if score.replicates is not None:
+            arrays[f"score.{name}.replicates"] = score.replicates
     return {name: np.ascontiguousarray(array) for name, array in arrays.items()}
 
 
@@ -151,6 +158,19 @@ def _traces(
     reason = manifest.task_null_reason
     pairs = {m: SwappedPairs(m, arrays[f"{m}.pairs_own"], arrays[f"{m}.pairs_swapped"], reason) for m in metrics}
     return traces, pairs
+
+
+def _scores(arrays: dict[str, npt.NDArray[Any]], manifest: RunManifest) -> dict[str, LayerScore]:
+    return {
+        entry.name: LayerScore(
+            entry.name,
+            arrays[f"score.{entry.name}.values"],
+            arrays[f"score.{entry.name}.replicates"] if entry.replicates else None,
+            entry.sample,
+            entry.reason,
+        )
+        for entry in manifest.scores
+    }
 
 
 def _display_words(display: DisplaySample) -> dict[str, Any]:

@@ -1,10 +1,12 @@
 """Forward passes that stream the latent spaces of supervised positions to a reader; no statistics, no logits."""
 
 import gc
+import resource
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -12,6 +14,7 @@ from torch import Tensor
 from semfreeze_core.errors import ResourceError
 from semfreeze_core.progress import Progress, ProgressEvent, silent
 from semfreeze_core.records.examples import TokenisedExample
+from semfreeze_core.records.manifest import ExtractionEntry
 from semfreeze_core.semantics.positions import Batch, Positions, length_buckets, make_batch
 from semfreeze_core.sources.decoder import Decoder
 from semfreeze_core.sources.probe import hidden_state, layer_input
@@ -37,6 +40,38 @@ class ExtractionTally:
     seconds: float = 0.0
     tokens: int = 0
     halvings: int = 0
+
+
+class PeakMemory:
+    """The most memory used since it was made: CUDA's allocator on a GPU, else the process's resident peak."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self.kind: Literal["cuda allocator", "process resident"] = (
+            "cuda allocator" if device.type == "cuda" else "process resident"
+        )
+        if device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(device)
+
+    def read(self) -> int:
+        if self.device.type == "cuda":
+            return int(torch.cuda.max_memory_allocated(self.device))
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return peak if sys.platform == "darwin" else peak * 1024  # macOS counts bytes, Linux KiB
+
+
+def extraction_entry(tally: ExtractionTally, null_tally: ExtractionTally, peak: PeakMemory) -> ExtractionEntry:
+    """What the reading and the task null took so far, to be written down."""
+    return ExtractionEntry(
+        seconds=tally.seconds,
+        tokens=tally.tokens,
+        tokens_per_second=tally.tokens / tally.seconds,
+        task_null_seconds=null_tally.seconds,
+        task_null_tokens=null_tally.tokens,
+        peak_bytes=peak.read(),
+        peak_kind=peak.kind,
+        batch_halvings=tally.halvings + null_tally.halvings,
+    )
 
 
 @torch.inference_mode()
@@ -96,7 +131,7 @@ def stream_batches(
         ResourceError: a single example does not fit into memory.
     """
     pad_id = int(examples[0].input_ids[0])  # any valid id: padding stands to the right and is never read
-    limit = max_tokens or (GPU_BATCH_TOKENS if decoder.device.type == "cuda" else CPU_BATCH_TOKENS)
+    limit = max_tokens or default_batch_tokens(decoder.device)
     queue = length_buckets([len(e.input_ids) for e in examples], limit)
     total = sum(len(e.input_ids) for e in examples)
     done = 0
@@ -108,7 +143,7 @@ def stream_batches(
         try:
             read_batch(decoder, batch, start(batch))
         except (RuntimeError, MemoryError) as error:
-            if not _is_out_of_memory(error):
+            if not is_out_of_memory(error):
                 raise
             out_of_memory = True  # handled below, when the traceback no longer keeps the tensors alive
         if out_of_memory:
@@ -139,7 +174,13 @@ def _halved(indices: list[int], tokens: int, device: torch.device) -> list[list[
     return [indices[:half], indices[half:]]
 
 
-def _is_out_of_memory(error: BaseException) -> bool:
+def default_batch_tokens(device: torch.device) -> int:
+    """Tokens of one forward pass that suit the device."""
+    return GPU_BATCH_TOKENS if device.type == "cuda" else CPU_BATCH_TOKENS
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether a device or the machine ran out of memory; torch says so in several ways."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
     return "can't allocate memory" in str(error) or "out of memory" in str(error).lower()

@@ -16,6 +16,7 @@ from semfreeze_core.semantics.bases import Targets, gram_and_mean, logit_z_targe
 from semfreeze_core.semantics.deviation import deviation, lens_loss_and_null, measured_length
 from semfreeze_core.semantics.extraction import ExtractionTally, SpaceReader, stream_batches
 from semfreeze_core.semantics.positions import Batch, Positions
+from semfreeze_core.semantics.score_states import ScoreReader, ScoreStates
 from semfreeze_core.sources.decoder import Decoder
 from semfreeze_core.sources.probe import describe_space
 
@@ -115,9 +116,11 @@ _WAITING_NUMBERS = 2**18  # numbers of raw states that wait to be reduced togeth
 
 
 class _BatchReader:
-    """Gathers one batch: deviation and null (M, L + 1, n) on the device, and the states to be kept."""
+    """Gathers one batch: deviation and null (M, L + 1, n) on the device, and what else is to be kept."""
 
-    def __init__(self, decoder: Decoder, labels: Labels, batch: Batch, kept: KeptStates | None) -> None:
+    def __init__(
+        self, decoder: Decoder, labels: Labels, batch: Batch, kept: KeptStates | None, scores: ScoreStates | None
+    ) -> None:
         self.decoder, self.labels = decoder, labels
         self.label_ids = torch.from_numpy(batch.label_ids).to(decoder.device)
         index = labels.index[self.label_ids]
@@ -129,6 +132,7 @@ class _BatchReader:
         self.flagged_rows = torch.tensor(rows, dtype=torch.int64, device=decoder.device)
         self.states: list[Tensor] = []
         self.waiting: list[Tensor] = []
+        self.scores = None if scores is None else ScoreReader(batch, scores, decoder.device)
 
     def read(self, space: int, raw: Tensor) -> None:
         self.waiting.append(raw)
@@ -137,8 +141,11 @@ class _BatchReader:
 
     def _reduce(self, spaces: slice) -> None:
         """Deviations of the spaces that wait, all at once: a few large products are faster than many small ones."""
-        normalised = self.decoder.final_norm(torch.stack(self.waiting))
+        raw = torch.stack(self.waiting)
         self.waiting.clear()
+        if self.scores is not None:
+            self.scores.reduce(raw)
+        normalised = self.decoder.final_norm(raw)
         states = normalised.float()
         for m, targets in enumerate(self.labels.targets):
             length = measured_length(normalised, targets.factor)
@@ -159,6 +166,8 @@ class _BatchReader:
         if kept is not None and self.flagged:
             states = torch.cat(self.states).cpu().numpy()
             kept.states.update({(e, p): states[:, i] for i, (_, e, p) in enumerate(self.flagged)})
+        if self.scores is not None:
+            self.scores.hand_over()
         return self.values.cpu().numpy()
 
 
@@ -183,6 +192,7 @@ def read_traces(
     stage: str = "Reading hidden states",
     max_tokens: int | None = None,
     kept: KeptStates | None = None,
+    scores: ScoreStates | None = None,
     progress: Progress = silent,
 ) -> tuple[dict[str, TransitionTrace], ExtractionTally]:
     """Deviations of every example at every latent space, in one forward pass an example.
@@ -198,7 +208,7 @@ def read_traces(
     current: list[_BatchReader] = []
 
     def start(batch: Batch) -> SpaceReader:
-        current[:] = [_BatchReader(decoder, labels, batch, kept)]
+        current[:] = [_BatchReader(decoder, labels, batch, kept, scores)]
         return current[0].read
 
     batches = stream_batches(

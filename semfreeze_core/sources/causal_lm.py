@@ -19,8 +19,9 @@ from semfreeze_core.sources.checkpoint import (
     open_checkpoint,
 )
 from semfreeze_core.sources.decoder import Decoder, find_decoder, find_parts
-from semfreeze_core.sources.model_shape import identify, layer_matrices, measure_shape
+from semfreeze_core.sources.model_shape import check_price, identify, measure_shape
 from semfreeze_core.sources.probe import find_layers, hidden_state, probe_ids
+from semfreeze_core.sources.quantised import describe_quantisation, quantisation
 from semfreeze_core.sources.vocabulary import Vocabulary, read_vocabulary
 
 DtypeName = Literal["auto", "float32", "bfloat16"]
@@ -85,11 +86,16 @@ def measure_empty(checkpoint: Checkpoint) -> ModelShape:
     Raises:
         ModelError: the config is not that of a supported decoder.
     """
-    config = load_config(checkpoint)
+    return _measure(checkpoint, load_config(checkpoint))
+
+
+def _measure(checkpoint: Checkpoint, config: Any) -> ModelShape:
     with FakeTensorMode():  # runs the probe with shapes alone
         model = empty_model(checkpoint, config)
         parts = find_parts(model)
-    return measure_shape(model, parts.layers, parts.head, parts.names, parts.tied)
+    shape = measure_shape(model, parts)
+    check_price(model, shape, parts.forward_flop)
+    return shape
 
 
 def load_causal_lm(
@@ -122,9 +128,7 @@ def load_causal_lm(
         source, revision=revision, trust_remote_code=trust_remote_code, allow_pickle=allow_pickle, progress=progress
     )
     config = load_config(checkpoint)
-    empty = empty_model(checkpoint, config)
-    layer_matrices(*find_layers(empty))  # what cannot be priced is refused before its weights are fetched
-    parameters = sum(p.numel() for p in empty.parameters())
+    parameters = _measure(checkpoint, config).total_parameters  # refused before its weights are fetched, if it must be
     progress(ProgressEvent("Loading the model"))
     tokenizer = load_tokenizer(checkpoint)
     notes: list[str] = []
@@ -135,6 +139,11 @@ def load_causal_lm(
         chosen = torch.float32 if dtype == "float32" else torch.bfloat16
         _require_memory(source, parameters, chosen, target)
         model = load_model(checkpoint, chosen)
+    if checkpoint.adapter is not None:
+        notes.append(f"{checkpoint.adapter.words} merged into {checkpoint.adapter.base}.")
+    packed = quantisation(config)
+    if packed is not None:
+        notes.append(f"Its quantised weights ({describe_quantisation(packed)}) were unpacked.")
     model.to(target)
     progress(ProgressEvent("Proving the model's parts"))
     decoder = find_decoder(model)
@@ -143,7 +152,7 @@ def load_causal_lm(
         notes.append(f"{vocabulary.padded_rows} padded rows of the head have no token and are left out.")
     resolved = getattr(config, "_commit_hash", None) or revision
     identity = identify(model, source=source, revision=resolved if checkpoint.kind == "hub" else None)
-    shape = measure_shape(model, decoder.layers, decoder.head, decoder.names, decoder.tied)
+    shape = measure_shape(model, decoder)
     return LoadedModel(decoder, tokenizer, shape, identity, vocabulary, tuple(notes))
 
 

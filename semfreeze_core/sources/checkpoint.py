@@ -1,13 +1,8 @@
 """Opening a checkpoint: which of the four kinds it is, and transformers' own loaders with their errors made clear."""
 
-import io
 import json
-import logging
 import re
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext, redirect_stderr
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,14 +10,15 @@ import torch
 import transformers
 from huggingface_hub import file_exists, try_to_load_from_cache
 from tokenizers import Tokenizer
-from torch._guards import active_fake_mode
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
-from transformers.utils import logging as transformers_logging
 
 from semfreeze_core.errors import ModelError
 from semfreeze_core.progress import Progress, silent
+from semfreeze_core.sources.adapters import Adapter, check_adapter_weights, locate_base, merge_adapter, read_adapter
 from semfreeze_core.sources.embedded import convert_embedded
+from semfreeze_core.sources.loading_errors import clear_errors
 from semfreeze_core.sources.probe import find_layers
+from semfreeze_core.sources.quantised import describe_quantisation, quantisation, unpacking
 from semfreeze_core.storage import user_path
 
 CheckpointKind = Literal["folder", "hub", "gguf"]
@@ -37,10 +33,11 @@ class Checkpoint:
     Attributes:
         source: what the user wrote.
         kind: local folder, hub id, or GGUF file.
-        location: folder, hub id, or path of the GGUF file.
+        location: folder, hub id, or path of the GGUF file; an adapter's base.
         revision: branch, tag or commit of a hub model.
         trust_remote_code: run Python code that comes with the checkpoint.
         allow_pickle: load weights stored as pickle, which can run code while loading.
+        adapter: to be merged into the weights found there, if any.
     """
 
     source: str
@@ -49,6 +46,7 @@ class Checkpoint:
     revision: str | None = None
     trust_remote_code: bool = False
     allow_pickle: bool = False
+    adapter: Adapter | None = None
 
     @property
     def place(self) -> str:
@@ -73,6 +71,8 @@ def open_checkpoint(
 ) -> Checkpoint:
     """Say what `source` is: "embedded", a local folder, a GGUF file, or else a hub id.
 
+    A folder that holds an adapter is opened as its base, with the adapter to be merged.
+
     Raises:
         ModelError: the folder holds no config or no weights that may be loaded, or nothing fits the name.
     """
@@ -88,12 +88,28 @@ def open_checkpoint(
         if path.suffix.lower() != ".gguf":
             raise ModelError(f"{source}: a model file must be .gguf; for safetensors give the folder that holds it.")
         return Checkpoint(source, "gguf", str(path), None, **flags)
+    adapter = read_adapter(path) if is_folder else None
+    if adapter is not None:
+        return _open_base(adapter, source, revision=revision, config_only=config_only, progress=progress, **flags)
     if is_folder:
         _check_folder(path, allow_pickle=allow_pickle, config_only=config_only)
         return Checkpoint(source, "folder", str(path), None, **flags)
     if source.count("/") > 1 or source.startswith((".", "~", "/")) or source.endswith(".gguf"):
         raise ModelError(f"{source}: no such folder or file.")
     return Checkpoint(source, "hub", source, revision, **flags)
+
+
+def _open_base(adapter: Adapter, source: str, *, revision: str | None, allow_pickle: bool, **how: Any) -> Checkpoint:
+    if not how["config_only"]:
+        check_adapter_weights(adapter, allow_pickle=allow_pickle)
+    base = locate_base(adapter)
+    try:
+        found = open_checkpoint(base, revision=revision or adapter.revision, allow_pickle=allow_pickle, **how)
+    except ModelError as error:
+        raise ModelError(f"{source} is an adapter, and its base cannot be opened: {error}") from error
+    if found.adapter is not None:
+        raise ModelError(f"{source} is an adapter of an adapter ({base}): merge that one into its base first.")
+    return replace(found, source=source, adapter=adapter)
 
 
 def _check_folder(folder: Path, *, allow_pickle: bool, config_only: bool) -> None:
@@ -116,82 +132,26 @@ def _check_folder(folder: Path, *, allow_pickle: bool, config_only: bool) -> Non
     raise ModelError(f"{folder} has a config.json but no weights: expected {_SAFETENSORS[0]} or its index.")
 
 
-@contextmanager
-def hushed() -> Iterator[None]:
-    """Keep transformers' own log lines, warnings and progress bars off the terminal."""
-    control: Any = transformers_logging
-    before, bars = control.get_verbosity(), control.is_progress_bar_enabled()
-    control.set_verbosity(logging.ERROR)
-    control.disable_progress_bar()
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        control.set_verbosity(before)
-        if bars:
-            control.enable_progress_bar()
-
-
-@contextmanager
-def _clear_errors(checkpoint: Checkpoint, what: str) -> Iterator[None]:
-    """Turn the library's many exceptions into one message, and hush it."""
-    # The bar over a GGUF file's tensors can be switched off in no other way.
-    unseen = redirect_stderr(io.StringIO()) if checkpoint.kind == "gguf" else nullcontext()
-    try:
-        with hushed(), unseen:
-            yield
-    except Exception as error:
-        # transformers and the libraries below it report unusable checkpoints with nearly any exception.
-        text, hint = _reason(error), _hint(checkpoint, what, error)
-        raise ModelError(f"{checkpoint.source}: {what} could not be loaded: {text}.{hint}") from error
-
-
-def _reason(error: Exception) -> str:
-    """The exception's own words, without what helps nobody here, cut to whole sentences."""
-    text = " ".join(str(error).split())
-    if "weights_only" in text:
-        return "the pickle is damaged, or holds other things than tensors"
-    text = text.split(" Model type should be one of")[0]  # a list of all that would have been supported
-    if len(text) > 400:
-        text = f"{text[:400].rsplit('. ', 1)[0]} [...]"
-    name = type(error).__name__
-    return (f"{name} {text}" if isinstance(error, LookupError) else text or name).rstrip(".")
-
-
-def _hint(checkpoint: Checkpoint, what: str, error: Exception) -> str:
-    text = str(error)
-    if "trust_remote_code" in text and not checkpoint.trust_remote_code:
-        return " This checkpoint brings its own code; if you trust it, add --trust-remote-code, which runs it."
-    if checkpoint.kind == "gguf":
-        return " Is the file whole, and does transformers read its architecture?"
-    if checkpoint.kind == "hub":
-        if "use_safetensors" in text:
-            return " Its weights are pickle, which can run code while loading; if you trust them, add --allow-pickle."
-        return (
-            " There is no such folder, so it was looked for on the Hugging Face hub: is the name right, and the hub "
-            "within reach? A local folder or a GGUF file works offline."
-        )
-    if "deserializing header" in text:
-        return " A safetensors file is damaged or cut short."
-    if what == "its tokenizer":
-        return " Expected a whole tokenizer.json beside the weights; a finetuned model can take its base model's."
-    return ""
-
-
 def load_config(checkpoint: Checkpoint) -> Any:
     """The checkpoint's config, refused early when it is not a language model's.
 
     Raises:
-        ModelError: it cannot be read, or names an encoder-decoder.
+        ModelError: it cannot be read, or names an encoder-decoder or packed weights that cannot be unpacked.
     """
-    with _clear_errors(checkpoint, "its config"):
+    with clear_errors(checkpoint, "its config"):
         if checkpoint.kind == "hub":
             _ask_hub(checkpoint)
         config = AutoConfig.from_pretrained(checkpoint.place, **checkpoint.arguments)
     if getattr(config, "is_encoder_decoder", False):
         raise ModelError(
             f"{checkpoint.source} is an encoder-decoder ({config.model_type}): semfreeze reads decoder-only models."
+        )
+    packed = None if checkpoint.kind == "gguf" else quantisation(config)
+    if packed is not None and unpacking(packed) is None:
+        raise ModelError(
+            f"{checkpoint.source} holds quantised weights ({describe_quantisation(packed)}), which cannot be read as "
+            "numbers here. Give the unquantised checkpoint it was made from"
+            + (", and the adapter with it." if checkpoint.adapter else ".")
         )
     return config
 
@@ -208,13 +168,14 @@ def _ask_hub(checkpoint: Checkpoint) -> None:
 
 
 def empty_model(checkpoint: Checkpoint, config: Any) -> Any:
-    """The model's modules without any weights, for counting.
+    """The model's modules without any weights, for counting; made under a FakeTensorMode it can also be run.
 
-    Made under the caller's FakeTensorMode it can also be run; else its tensors are on torch's `meta` device.
+    Attention and experts compute in the open, where torch counts their FLOP, and look at no data.
     """
+    how = {"attn_implementation": "eager", "experts_implementation": "batched_mm"}
     auto: Any = AutoModelForCausalLM
-    with _clear_errors(checkpoint, "its architecture"), nullcontext() if active_fake_mode() else torch.device("meta"):
-        return auto.from_config(config, trust_remote_code=checkpoint.trust_remote_code)
+    with clear_errors(checkpoint, "its architecture"):
+        return auto.from_config(config, trust_remote_code=checkpoint.trust_remote_code, **how)
 
 
 def load_model(checkpoint: Checkpoint, dtype: torch.dtype) -> Any:
@@ -224,15 +185,26 @@ def load_model(checkpoint: Checkpoint, dtype: torch.dtype) -> Any:
         ModelError: transformers cannot load it, or it does not hold the weights its config asks for.
     """
     how: dict[str, Any] = {"dtype": dtype, "output_loading_info": True, "ignore_mismatched_sizes": True}
+    packed = None if checkpoint.kind == "gguf" else quantisation(load_config(checkpoint))
     if checkpoint.kind == "gguf":
         how |= _dequantised()
     else:  # None takes safetensors when there are any
         how["use_safetensors"] = None if checkpoint.allow_pickle else True
+    if packed is not None:
+        how["quantization_config"] = unpacking(packed)
     auto: Any = AutoModelForCausalLM
-    with _clear_errors(checkpoint, "the model"):
+    with clear_errors(checkpoint, "the model"):
         model, report = auto.from_pretrained(checkpoint.place, **checkpoint.arguments, **how)
+    if (
+        packed is not None
+    ):  # unpacked to bfloat16 whatever was asked; buffers such as rotary frequencies stay as they are
+        for parameter in model.parameters():
+            parameter.data = parameter.data.to(dtype)
     _check_complete(checkpoint.source, model, report)
-    return model
+    if checkpoint.adapter is None:
+        return model
+    with clear_errors(checkpoint, "its adapter"):
+        return merge_adapter(model, checkpoint.adapter)
 
 
 def _check_complete(source: str, model: Any, report: dict[str, Any]) -> None:
@@ -266,14 +238,16 @@ def _dequantised() -> dict[str, Any]:
 
 
 def load_tokenizer(checkpoint: Checkpoint) -> Any:
-    """The checkpoint's own tokenizer.
+    """The checkpoint's own tokenizer; an adapter's, where it brings one.
 
     Raises:
         ModelError: there is none, or it cannot be built.
     """
-    with _clear_errors(checkpoint, "its tokenizer"):
-        tokenizer = AutoTokenizer.from_pretrained(checkpoint.place, **checkpoint.arguments)
-    if checkpoint.kind == "gguf":
+    own = checkpoint.adapter if checkpoint.adapter is not None and checkpoint.adapter.has_tokenizer else None
+    place, how = (checkpoint.place, checkpoint.arguments) if own is None else (str(own.folder), {})
+    with clear_errors(checkpoint, "its tokenizer"):
+        tokenizer = AutoTokenizer.from_pretrained(place, **how)
+    if checkpoint.kind == "gguf" and own is None:
         _drop_invented_tokens(tokenizer, load_config(checkpoint).vocab_size)
     return tokenizer
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from semfreeze_core.errors import ModelError
 from semfreeze_core.records.model import ParameterNames
-from semfreeze_core.sources.probe import Probe, check_causal, check_chain, check_finite, find_layers, run_probe
+from semfreeze_core.sources.probe import Call, Probe, check_causal, check_chain, check_finite, find_layers, run_probe
 
 
 @dataclass(frozen=True)
@@ -30,31 +30,45 @@ class HeadTransform:
 
 
 @dataclass(frozen=True)
-class Decoder:
+class Parts:
+    """A model's parts as found by structure, not yet proved (a model without weights cannot be).
+
+    Attributes:
+        layers: the L transformer blocks.
+        front: modules with parameters of their own that run before layer 0.
+        final_norm: maps a raw latent space to what the head reads (an identity when the model has none; several modules
+            in a row when the model has, such as OPT's norm and projection).
+        head: the output matrix.
+        embedding: the token embedding.
+        names: where the parts' parameters live.
+        tied: whether head and embedding share their weight.
+        forward_flop: FLOP of the probe as torch counts them, 0 when they were not to be counted.
+    """
+
+    layers: nn.ModuleList
+    front: tuple[nn.Module, ...]
+    final_norm: nn.Module
+    head: nn.Linear
+    embedding: nn.Embedding
+    names: ParameterNames
+    tied: bool
+    forward_flop: int
+
+
+@dataclass(frozen=True)
+class Decoder(Parts):
     """A causal language model with its parts found and proved.
 
     Attributes:
         model: the whole model, in eval mode.
         base: the model without its head.
-        layers: the L transformer blocks.
-        final_norm: maps a raw latent space to what the head reads (an identity when the model has none).
-        head: the output matrix.
-        embedding: the token embedding.
         transform: scale and soft-cap after the head.
-        names: where the parts' parameters live.
-        tied: whether head and embedding share their weight.
         logits_error: largest difference between rebuilt and own logits on the probe, over the logits' spread.
     """
 
     model: Any
     base: nn.Module
-    layers: nn.ModuleList
-    final_norm: nn.Module
-    head: nn.Linear
-    embedding: nn.Embedding
     transform: HeadTransform
-    names: ParameterNames
-    tied: bool
     logits_error: float
 
     @property
@@ -66,7 +80,7 @@ class Decoder:
         return self.head.weight.dtype
 
     def logits(self, normalised: Tensor) -> Tensor:
-        """The model's logits of normalised states (..., d), float32 (..., V)."""
+        """The model's logits of normalised states (..., width of the head), float32 (..., V)."""
         return self.transform(self.head(normalised.to(self.dtype)).float())
 
 
@@ -81,34 +95,11 @@ def find_decoder(model: Any) -> Decoder:
     with torch.no_grad():
         rebuilt = parts.head(parts.final_norm(probe.spaces[-1])).float()
     transform, error = _head_transform(model, probe, rebuilt)
-    return Decoder(
-        model=model,
-        base=model.base_model,
-        layers=parts.layers,
-        final_norm=parts.final_norm,
-        head=parts.head,
-        embedding=parts.embedding,
-        transform=transform,
-        names=parts.names,
-        tied=parts.tied,
-        logits_error=error,
-    )
-
-
-@dataclass(frozen=True)
-class Parts:
-    """A model's parts as found by structure, not yet proved (a model on the `meta` device cannot be)."""
-
-    layers: nn.ModuleList
-    final_norm: nn.Module
-    head: nn.Linear
-    embedding: nn.Embedding
-    names: ParameterNames
-    tied: bool
+    return Decoder(**vars(parts), model=model, base=model.base_model, transform=transform, logits_error=error)
 
 
 def find_parts(model: Any) -> Parts:
-    """Find a model's parts by structure alone; works without weights, on torch's `meta` device.
+    """Find a model's parts by structure alone, and count a forward pass; works without weights, on fake tensors.
 
     Raises:
         ModelError: the model cannot run, or a part is missing.
@@ -119,16 +110,25 @@ def find_parts(model: Any) -> Parts:
 def _trace_parts(model: Any, *, prove: bool) -> tuple[Parts, Probe]:
     head, embedding = _head_and_embedding(model)
     layers, prefix = find_layers(model)
-    probe = run_probe(model, layers, head)
+    probe = run_probe(model, layers, head, count=not prove)
     if prove:
         check_finite(model, probe)
         check_chain(model, probe)
         check_causal(model, probe)
-    final_norm, norm_name = _final_norm(model, probe, prefix)
-    # On the meta device tying is still one shared parameter, as transformers ties by reference.
+    way = _way_to_head(model, probe, prefix)
+    # Without weights tying is still one shared parameter, as transformers ties by reference.
     tied = head.weight is embedding.weight
-    names = _parameter_names(model, prefix, norm_name, head, tied)
-    return Parts(layers, final_norm, head, embedding, names, tied), probe
+    parts = Parts(
+        layers=layers,
+        front=tuple(dict.fromkeys(call.module for call in probe.before if call.has_parameters)),
+        final_norm=_in_a_row([call.module for call in way]),
+        head=head,
+        embedding=embedding,
+        names=_parameter_names(model, prefix, [call.name for call in way], head, tied),
+        tied=tied,
+        forward_flop=probe.forward_flop,
+    )
+    return parts, probe
 
 
 def _head_and_embedding(model: Any) -> tuple[nn.Linear, nn.Embedding]:
@@ -143,30 +143,57 @@ def _head_and_embedding(model: Any) -> tuple[nn.Linear, nn.Embedding]:
     return head, embedding
 
 
-def _final_norm(model: Any, probe: Probe, prefix: str) -> tuple[nn.Module, str | None]:
-    """The module that is called on the last layer's output; proved later, by rebuilding the logits through it."""
-    if not probe.after and probe.head_input.shape == probe.outputs[-1].shape:
-        _check_nothing_else_late(model, probe, None)
-        return nn.Identity(), None
-    fitting = [(m, n) for n, m, out in probe.after if isinstance(out, Tensor) and out.shape == probe.head_input.shape]
-    if len(fitting) != 1:
-        called = ", ".join(f"{n} ({type(m).__name__})" for n, m, _ in probe.after) or "none"
-        raise ModelError(
-            f"{type(model).__name__}: expected one module that takes the output of the last layer ({prefix}*) to the "
-            f"head, found {len(fitting)}. Modules called on that output: {called}."
-        )
-    _check_nothing_else_late(model, probe, fitting[0][1])
-    return fitting[0]
+def _way_to_head(model: Any, probe: Probe, prefix: str) -> list[Call]:
+    """The modules that take the last layer's output to the head, each called on what the one before it gave.
 
-
-def _check_nothing_else_late(model: Any, probe: Probe, norm_name: str | None) -> None:
-    """Refuse weights that work between the last layer and the head and are not the final norm's."""
-    others = [n for n in probe.late if norm_name is None or not f"{n}.".startswith(f"{norm_name}.")]
+    Proved later, by rebuilding the logits through them. A block with matrices and more inside it is no such step: what
+    it makes of a latent space is not the space's own direction any more.
+    """
+    way: list[Call] = []
+    state, calls = probe.outputs[-1], probe.after
+    while calls:
+        taking = [i for i, call in enumerate(calls) if any(a is state for a in call.received)]
+        if not taking or not _is_one_step(calls[taking[0]]):
+            break
+        way.append(calls[taking[0]])
+        state = way[-1].output
+        calls = [c for c in calls[taking[0] + 1 :] if not c.name.startswith(f"{way[-1].name}.")]
+    others = [c.name for c in probe.after if c.has_parameters and not _belongs(c.name, way)]
     if others:
         raise ModelError(
             f"{type(model).__name__}: expected one final norm between the last layer and the head, found "
-            f"{norm_name or 'none'} and {', '.join(others)}. Heads with layers of their own are not supported."
+            f"{_called(way)} and {', '.join(others)}. Heads with layers of their own are not supported."
         )
+    if state.shape != probe.head_input.shape:
+        raise ModelError(
+            f"{type(model).__name__}: the output of the last layer ({prefix}*) comes to the head as "
+            f"{tuple(probe.head_input.shape)}, but what is called on it ({_called(way)}) gives {tuple(state.shape)}."
+        )
+    return way
+
+
+def _is_one_step(call: Call) -> bool:
+    """Whether a call is a norm, a plain matrix or nothing at all, from one tensor to one."""
+    plain = isinstance(call.module, nn.Linear) or all(p.ndim < 2 for p in call.module.parameters())
+    return plain and isinstance(call.output, Tensor)
+
+
+def _belongs(name: str, way: list[Call]) -> bool:
+    return any(f"{name}.".startswith(f"{step.name}.") for step in way)
+
+
+def _called(way: list[Call]) -> str:
+    return " and ".join(call.name for call in way) or "none"
+
+
+def _in_a_row(modules: list[nn.Module]) -> nn.Module:
+    match modules:
+        case []:
+            return nn.Identity()
+        case [module]:
+            return module
+        case _:
+            return nn.Sequential(*modules).eval()
 
 
 def _head_transform(model: Any, probe: Probe, plain: Tensor) -> tuple[HeadTransform, float]:
@@ -193,11 +220,11 @@ def _head_transform(model: Any, probe: Probe, plain: Tensor) -> tuple[HeadTransf
     return candidates[best], errors[best]
 
 
-def _parameter_names(model: Any, prefix: str, norm_name: str | None, head: nn.Linear, tied: bool) -> ParameterNames:
+def _parameter_names(model: Any, prefix: str, way: list[str], head: nn.Linear, tied: bool) -> ParameterNames:
     head_name = next(n for n, m in model.named_modules() if m is head)
     names = [n for n, _ in model.named_parameters()]
     head_names = [n for n in names if n.startswith(f"{head_name}.")]
-    norm_names = [n for n in names if norm_name is not None and n.startswith(f"{norm_name}.")]
+    norm_names = [n for step in way for n in names if n.startswith(f"{step}.")]
     front = [n for n in names if not n.startswith(prefix) and n not in head_names and n not in norm_names]
     if tied:
         # A tied weight is listed once, under the embedding's name or the head's; it belongs to the embedding.

@@ -55,7 +55,8 @@ def convert_embedded(progress: Progress = silent) -> Path:
     # Two processes may ask at once: the second waits and finds the finished folder.
     with disk_errors(folder), FileLock(f"{folder}.lock"):
         if not (folder / "config.json").exists():
-            from semfreeze_core.sources.checkpoint import hushed, load_gguf  # heavy, and only needed once
+            from semfreeze_core.sources.checkpoint import load_gguf  # heavy, and only needed once
+            from semfreeze_core.sources.loading_errors import hushed
 
             progress(ProgressEvent("Converting the embedded model (once, about 20 s)"))
             model, tokenizer = load_gguf(gguf)

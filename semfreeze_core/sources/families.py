@@ -1,4 +1,4 @@
-"""The one file that knows model families by name: whose saved activations have been counted and written as a formula.
+"""The one file that knows model families by name: what their configs mean, and whose saved activations were counted.
 
 Finding a model's parts needs no names (see decoder.py). A family that is not listed here is read, planned and priced in
 FLOP all the same; only its activation bytes are said to be unknown.
@@ -12,11 +12,33 @@ from semfreeze_core.records.model import LayerKind
 def layer_kind(config: Any) -> LayerKind:
     """The saved-activation formula that holds for a config's layers, or "other" when none has been checked."""
     match config.model_type:
-        case "llama" | "qwen2" if config.hidden_act == "silu":
+        case "llama" | "mistral" | "qwen2" if config.hidden_act == "silu" and _attends_to_all(config):
             return "gated-rmsnorm"
+        case "qwen3" if config.hidden_act == "silu" and _attends_to_all(config):
+            return "gated-rmsnorm-qk"
         case "gpt2" if config.activation_function == "gelu_new":
             return "mlp-layernorm"
         case "gpt_neox" if config.use_parallel_residual and config.hidden_act == "gelu":
             return "parallel-layernorm"
         case _:
             return "other"
+
+
+def _attends_to_all(config: Any) -> bool:
+    """Whether no sliding window is shorter than the longest sequence: one would need a mask, which repeats k and v."""
+    window = getattr(config, "sliding_window", None)
+    return window is None or window >= config.max_position_embeddings
+
+
+def key_value_heads(config: Any, n_heads: int) -> int:
+    """Heads of keys and values, given the number of query heads."""
+    match config.model_type:
+        case "falcon" if config.multi_query and not config.new_decoder_architecture:
+            return 1
+        case "gpt_bigcode" if config.multi_query:
+            return 1
+    for name in ("num_key_value_heads", "num_kv_heads"):
+        found = getattr(config, name, None)
+        if found:
+            return int(found)
+    return n_heads

@@ -1,11 +1,13 @@
 """One pass of a few tokens through a model with hooks on every module: what runs when, and what it hands on."""
 
-from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import DataDependentOutputException, DynamicOutputShapeException
+from torch.utils.flop_counter import FlopCounterMode
 
 from semfreeze_core.errors import ModelError
 
@@ -39,6 +41,28 @@ def find_layers(model: Any) -> tuple[nn.ModuleList, str]:
     return layers, f"{name}."
 
 
+@dataclass
+class Call:
+    """One call of a module outside the layers.
+
+    Attributes:
+        name: the module's path in the model.
+        module: what was called.
+        received: its arguments, named ones last.
+        output: what it gave back, None while it runs.
+    """
+
+    name: str
+    module: nn.Module
+    received: tuple[Any, ...]
+    output: Any = None
+
+    @property
+    def has_parameters(self) -> bool:
+        """Whether it holds parameters itself, not only in modules inside it."""
+        return next(self.module.parameters(recurse=False), None) is not None
+
+
 @dataclass(frozen=True)
 class Probe:
     """What one probe pass showed.
@@ -46,54 +70,67 @@ class Probe:
     Attributes:
         inputs: of each layer, L of (2, T, d).
         outputs: of each layer, L of (2, T, d).
-        head_input: (2, T, d).
+        head_input: (2, T, width of the head).
         logits: the model's own, (2, T, V).
-        after: modules called on the last layer's output.
-        late: names of modules with parameters of their own that ran after the last layer, the head left out.
+        before: calls begun before the first layer, in order.
+        after: calls begun after the last layer, in order, the head's left out.
+        forward_flop: FLOP of the pass as torch counts them, 0 when they were not to be counted.
     """
 
     inputs: list[Tensor]
     outputs: list[Tensor]
     head_input: Tensor
     logits: Tensor
-    after: list[tuple[str, nn.Module, Tensor]]
-    late: list[str]
+    before: list[Call]
+    after: list[Call]
+    forward_flop: int
 
     @property
     def spaces(self) -> list[Tensor]:
         return [self.inputs[0], *self.outputs]
 
 
-_PROBE_TOKENS, _PROBE_SHARED = 12, 7
+PROBE_SEQUENCES, PROBE_TOKENS = 2, 12
+_SHARED_TOKENS = 7
 
 
 def probe_ids(model: Any) -> Tensor:
     """Two seeded sequences (2, 12) that share their first 7 tokens: what differs later must not show before."""
     generator = torch.Generator().manual_seed(0)
     vocabulary = model.get_input_embeddings().num_embeddings
-    ids = torch.randint(0, vocabulary, (2, _PROBE_TOKENS), generator=generator)
-    ids[1, :_PROBE_SHARED] = ids[0, :_PROBE_SHARED]
+    ids = torch.randint(0, vocabulary, (PROBE_SEQUENCES, PROBE_TOKENS), generator=generator)
+    ids[1, :_SHARED_TOKENS] = ids[0, :_SHARED_TOKENS]
     return ids
 
 
 @torch.no_grad()
-def run_probe(model: Any, layers: nn.ModuleList, head: nn.Linear) -> Probe:
+def run_probe(model: Any, layers: nn.ModuleList, head: nn.Linear, *, count: bool = False) -> Probe:
+    """Run the probe and record what each part receives and gives.
+
+    Args:
+        model: the whole model.
+        layers: its layers.
+        head: its head.
+        count: also count FLOP; torch's counter sees all of them under eager attention alone.
+
+    Raises:
+        ModelError: the model cannot run, or a layer or the head does not run exactly once.
+    """
     inputs: list[Tensor] = []
     outputs: list[Tensor] = []
     head_inputs: list[Tensor] = []
-    after: list[tuple[str, nn.Module, Tensor]] = []
-    late: list[str] = []
-    inside = {id(m) for layer in layers for m in layer.modules()}
+    calls: dict[bool, list[Call]] = {False: [], True: []}  # by whether the last layer has run
+    running: list[Call] = []
+    names = {module: name for name, module in model.named_modules()}
 
-    def record_if_after(name: str) -> Callable[..., None]:
-        def hook(module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
-            if len(outputs) == len(layers) and any(a is outputs[-1] for a in (*args, *kwargs.values())):
-                after.append((name, module, output))
+    def begin(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        call = Call(names[module], module, (*args, *kwargs.values()))
+        running.append(call)
+        if not inputs or len(outputs) == len(layers):
+            calls[len(outputs) == len(layers)].append(call)
 
-        return hook
-
-    def record_if_late(name: str) -> Callable[..., None]:
-        return lambda _, __: late.append(name) if len(outputs) == len(layers) else None
+    def end(_: nn.Module, __: Any, output: Any) -> None:
+        running.pop().output = output
 
     handles = [head.register_forward_pre_hook(lambda _, args: head_inputs.append(args[0]))]
     for layer in layers:
@@ -101,19 +138,17 @@ def run_probe(model: Any, layers: nn.ModuleList, head: nn.Linear) -> Probe:
             layer.register_forward_pre_hook(lambda _, a, k: inputs.append(layer_input(a, k)), with_kwargs=True)
         )
         handles.append(layer.register_forward_hook(lambda _, __, out: outputs.append(hidden_state(out))))
-    for name, module in model.named_modules():
-        if id(module) not in inside and module is not head:
-            handles.append(module.register_forward_hook(record_if_after(name), with_kwargs=True))
-            if next(module.parameters(recurse=False), None) is not None:
-                handles.append(module.register_forward_pre_hook(record_if_late(name)))
+    inside = {module for layer in layers for module in layer.modules()}
+    for module in names:
+        if module not in inside and module is not head:
+            handles.append(module.register_forward_pre_hook(begin, with_kwargs=True))
+            handles.append(module.register_forward_hook(end))
+    counter = FlopCounterMode(display=False)
     try:
-        logits = model(input_ids=probe_ids(model).to(head.weight.device), use_cache=False).logits
+        with counter if count else nullcontext():
+            logits = model(input_ids=probe_ids(model).to(head.weight.device), use_cache=False).logits
     except Exception as error:  # a model's own code can fail in any way; the cause stays readable in the message
-        text = " ".join(str(error).split())[:400]
-        raise ModelError(
-            f"{type(model).__name__} cannot run on a probe of {_PROBE_TOKENS} tokens in {head.weight.dtype}: "
-            f"{type(error).__name__}: {text}"
-        ) from error
+        raise ModelError(_why_not(model, error, head.weight.dtype)) from error
     finally:
         for handle in handles:
             handle.remove()
@@ -122,7 +157,20 @@ def run_probe(model: Any, layers: nn.ModuleList, head: nn.Linear) -> Probe:
             f"{type(model).__name__}: expected every layer and the head to run once, found {len(outputs)} calls of "
             f"{len(layers)} layers and {len(head_inputs)} head calls."
         )
-    return Probe(inputs, outputs, head_inputs[0], logits, after, late)
+    return Probe(inputs, outputs, head_inputs[0], logits, calls[False], calls[True], counter.get_total_flops())
+
+
+def _why_not(model: Any, error: Exception, dtype: torch.dtype) -> str:
+    if isinstance(error, DynamicOutputShapeException | DataDependentOutputException):
+        return (
+            f"{type(model).__name__} looks at its data to decide what to compute, so it cannot be counted without "
+            "weights: its experts are not among those that transformers can run in one piece. It cannot be priced yet."
+        )
+    text = " ".join(str(error).split())[:400]
+    return (
+        f"{type(model).__name__} cannot run on a probe of {PROBE_TOKENS} tokens in {dtype}: "
+        f"{type(error).__name__}: {text}"
+    )
 
 
 def check_finite(model: Any, probe: Probe) -> None:
@@ -130,7 +178,7 @@ def check_finite(model: Any, probe: Probe) -> None:
         if not torch.isfinite(state).all():
             raise ModelError(
                 f"{type(model).__name__}: {describe_space(space)} holds NaN or infinity on a probe of "
-                f"{_PROBE_TOKENS} tokens in {state.dtype}. The weights are damaged, or this dtype overflows: try "
+                f"{PROBE_TOKENS} tokens in {state.dtype}. The weights are damaged, or this dtype overflows: try "
                 "--dtype float32."
             )
     if not torch.isfinite(probe.logits).all():
@@ -155,7 +203,7 @@ def check_chain(model: Any, probe: Probe) -> None:
 
 
 def check_causal(model: Any, probe: Probe) -> None:
-    before = probe.logits[:, :_PROBE_SHARED].float()
+    before = probe.logits[:, :_SHARED_TOKENS].float()
     allowed = 1e-3 if model.dtype == torch.float32 else 5e-2
     if float((before[0] - before[1]).abs().max()) > allowed * float(before.std()):
         raise ModelError(

@@ -5,7 +5,8 @@
 Every round times, one after the other and on the same batches:
     bare        the model without its head, plain forward passes: the ceiling
     hidden      the same with output_hidden_states=True, supervised positions gathered from what it returns
-    reading     ours: semantic, logit_z and the label null of every space, with the display sample kept
+    reading     ours: semantic, logit_z and the label null of every space, block influence, and the states kept for
+                display and for classes
 and gives bare / reading and bare / hidden of the round; the medians over rounds are what to quote. The task null's
 extra pass is timed apart. One JSON document on stdout.
 """
@@ -23,6 +24,7 @@ from semfreeze_core.semantics.display import choose_display
 from semfreeze_core.semantics.extraction import CPU_BATCH_TOKENS, GPU_BATCH_TOKENS
 from semfreeze_core.semantics.positions import Batch, choose_positions, length_buckets, make_batch
 from semfreeze_core.semantics.reading import prepare_labels, read_traces
+from semfreeze_core.semantics.scores import states_to_keep
 from semfreeze_core.semantics.task_null import read_task_null
 from semfreeze_core.sources.causal_lm import load_causal_lm
 from semfreeze_core.sources.encode import encode_all
@@ -79,7 +81,8 @@ def main() -> None:
 
     def reading() -> None:
         kept = choose_display(decoder, positions, 1000, 0)
-        read_traces(decoder, examples, positions, labels, max_tokens=limit, kept=kept)
+        states = states_to_keep(decoder, examples, 0)
+        read_traces(decoder, examples, positions, labels, max_tokens=limit, kept=kept, scores=states)
 
     def task_null() -> None:
         read_task_null(decoder, examples, labels, position_limit=64, seed=0, max_tokens=limit)

@@ -1,30 +1,56 @@
-"""Random models small enough to train in milliseconds, one for each family whose costs are known."""
+"""Random models small enough to train in milliseconds, one for each family and each way a family can be built."""
 
 from typing import Literal, NamedTuple
 
 import torch
 from torch import nn
-from transformers import AutoModelForCausalLM, GPT2Config, GPTNeoXConfig, LlamaConfig, PreTrainedModel, Qwen2Config
+from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from semfreeze_core.records.training import TrainableParts
+from tests.core.tiny_configs import Sizes, tiny_config
 
-Family = Literal["llama", "qwen2", "gpt2", "gpt_neox"]
+# Those whose saved activations were counted and written as a formula first; VARIANTS are all.
+Family = str
 FAMILIES: tuple[Family, ...] = ("llama", "qwen2", "gpt2", "gpt_neox")
 
-TIED_BY_DEFAULT = {"llama": False, "qwen2": False, "gpt2": True, "gpt_neox": False}
-
-# Written down, not computed: a change of transformers that makes a tiny model another model must be seen.
+# Parameters (untied, tied). Written down, not computed: a change of transformers that makes a tiny model another model
+# must be seen.
+_PARAMETERS = {
+    "llama": (37_216, 34_112),
+    "qwen2": (37_472, 34_368),
+    "mistral": (37_216, 34_112),
+    "mistral-sliding": (37_216, 34_112),
+    "qwen3": (37_280, 34_176),
+    "gemma2": (37_472, 34_368),
+    "gemma3_text": (37_536, 34_432),
+    "phi3": (37_216, 34_112),
+    "phi": (31_905, 28_801),
+    "olmo2": (37_408, 34_304),
+    "starcoder2": (32_064, 28_960),
+    "gpt2": (38_336, 35_232),
+    "gpt_neox": (36_288, 33_184),
+    "opt": (38_400, 35_296),
+    "opt-projected": (36_256, 34_704),
+    "opt-projected-normed": (36_320, 34_768),
+    "falcon": (29_056, 25_952),
+    "falcon-new": (31_360, 28_256),
+    "falcon-alibi": (36_288, 33_184),
+    "bloom": (57_152, 54_048),
+    "mixtral": (93_024, 89_920),
+    "qwen2_moe": (63_296, 60_192),
+    "qwen3_moe": (46_752, 43_648),
+    "gpt_oss": (95_488, 92_384),
+    "deepseek_v3": (62_048, 58_944),
+}
+VARIANTS: tuple[Family, ...] = tuple(_PARAMETERS)
 DEFAULT_PARAMETERS = {
-    ("llama", False): 37_216,
-    ("llama", True): 34_112,
-    ("qwen2", False): 37_472,
-    ("qwen2", True): 34_368,
-    ("gpt2", False): 38_336,
-    ("gpt2", True): 35_232,
-    ("gpt_neox", False): 36_288,
-    ("gpt_neox", True): 33_184,
+    (variant, tied): count
+    for variant, both in _PARAMETERS.items()
+    for tied, count in zip((False, True), both, strict=True)
 }
 MOST_PARAMETERS = 300_000
+_TIED = ("gpt2", "gemma2", "gemma3_text", "opt", "falcon", "bloom", "starcoder2")
+TIED_BY_DEFAULT = {variant: variant.split("-")[0] in _TIED for variant in VARIANTS}
 
 
 class ModelPieces(NamedTuple):
@@ -54,62 +80,20 @@ def build_tiny(
     """A random float32 model in training mode, without dropout.
 
     Args:
-        family: the config's model_type.
+        family: one of VARIANTS.
         tied: whether head and embedding are one parameter; the family's own habit when None.
-        n_kv_heads, head_dim: Llama and Qwen2 only; the other two have n_heads heads of width d_model / n_heads.
-        attention: "eager" multiplies matrices in the open, "sdpa" is fused.
+        n_kv_heads, head_dim: of families that know them; others have n_heads heads of width d_model / n_heads.
+        attention: "eager" multiplies matrices in the open, experts' too; "sdpa" is fused, where a family can be.
         seed: of the weights; torch's own generator is left as it was.
     """
     tied = TIED_BY_DEFAULT[family] if tied is None else tied
-    common = {
-        "vocab_size": vocab,
-        "tie_word_embeddings": tied,
-        "bos_token_id": 0,
-        "eos_token_id": 1,
-        "pad_token_id": 2,
-    }
-    match family:
-        case "llama" | "qwen2":
-            config_class = LlamaConfig if family == "llama" else Qwen2Config
-            config = config_class(
-                hidden_size=d_model,
-                num_hidden_layers=n_layers,
-                num_attention_heads=n_heads,
-                num_key_value_heads=n_kv_heads,
-                head_dim=head_dim,
-                intermediate_size=mlp_width,
-                max_position_embeddings=max_positions,
-                attention_dropout=0.0,
-                **common,
-            )
-        case "gpt2":
-            config = GPT2Config(
-                n_embd=d_model,
-                n_layer=n_layers,
-                n_head=n_heads,
-                n_inner=mlp_width,
-                n_positions=max_positions,
-                attn_pdrop=0.0,
-                embd_pdrop=0.0,
-                resid_pdrop=0.0,
-                **common,
-            )
-        case "gpt_neox":
-            config = GPTNeoXConfig(
-                hidden_size=d_model,
-                num_hidden_layers=n_layers,
-                num_attention_heads=n_heads,
-                intermediate_size=mlp_width,
-                max_position_embeddings=max_positions,
-                attention_dropout=0.0,
-                hidden_dropout=0.0,
-                **common,
-            )
+    sizes = Sizes(n_layers, d_model, n_heads, n_kv_heads, head_dim, mlp_width, vocab, max_positions)
+    config = tiny_config(family, sizes, tied=tied)
+    how = {"attn_implementation": "eager", "experts_implementation": "eager"} if attention == "eager" else {}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = AutoModelForCausalLM.from_config(config, attn_implementation=attention)
+        model = AutoModelForCausalLM.from_config(config, **how)
     found = sum(parameter.numel() for parameter in model.parameters())
-    sizes = (n_layers, d_model, n_heads, n_kv_heads, head_dim, mlp_width, vocab, max_positions)
     if sizes == (4, 32, 4, 2, 8, 48, 97, 64):
         assert found == DEFAULT_PARAMETERS[family, tied], f"tiny {family}, tied={tied}: {found} parameters"
     assert found < MOST_PARAMETERS, f"a tiny {family} has {found} parameters: use smaller sizes"
@@ -120,14 +104,27 @@ def find_pieces(model: PreTrainedModel) -> ModelPieces:
     """Embeddings, layers, final norm and head of a tiny model, by the names its family gives them."""
     base, head = model.base_model, model.get_output_embeddings()
     match model.config.model_type:
-        case "llama" | "qwen2":
-            return ModelPieces((base.embed_tokens,), base.layers, base.norm, head)
         case "gpt2":
             return ModelPieces((base.wte, base.wpe), base.h, base.ln_f, head)
         case "gpt_neox":
             return ModelPieces((base.embed_in,), base.layers, base.final_layer_norm, head)
-        case other:
-            raise ValueError(f"{other} is not a tiny family")
+        case "phi":
+            return ModelPieces((base.embed_tokens,), base.layers, base.final_layernorm, head)
+        case "falcon":
+            return ModelPieces((base.word_embeddings,), base.h, base.ln_f, head)
+        case "bloom":
+            return ModelPieces((base.word_embeddings, base.word_embeddings_layernorm), base.h, base.ln_f, head)
+        case "opt":
+            return _opt_pieces(base.decoder, head)
+        case _:
+            return ModelPieces((base.embed_tokens,), base.layers, base.norm, head)
+
+
+def _opt_pieces(decoder: nn.Module, head: nn.Linear) -> ModelPieces:
+    front = [decoder.embed_tokens, decoder.embed_positions, decoder.project_in]
+    end = [m for m in (decoder.final_layer_norm, decoder.project_out) if m is not None]
+    final_norm = end[0] if len(end) == 1 else nn.Sequential(*end)
+    return ModelPieces(tuple(m for m in front if m is not None), decoder.layers, final_norm, head)
 
 
 def set_trainable(model: PreTrainedModel, parts: TrainableParts) -> None:

@@ -81,6 +81,31 @@ def test_show_gives_a_coverage_that_falls_from_1_to_0_or_says_why_not(document, 
         assert coverage["mean"][1] == 1  # layer 0 is not measured
 
 
+def test_show_has_every_score_with_its_length(document):
+    assert list(document["scores"]) == ["block_influence", "variability", "spectrum", "depth_prior"]
+    for name, score in document["scores"].items():
+        assert score.keys() == {"gain_coverage", "values", "sample", "reason"}
+        assert len(score["values"]) == 4
+        assert [len(score["gain_coverage"][bound]) for bound in BAND] == [5] * 3
+        assert score["gain_coverage"]["mean"][0] == 1
+        assert score["sample"]
+        drawn = name in ("block_influence", "variability")
+        assert (score["reason"] is None) == drawn
+        assert (score["gain_coverage"]["low"][0] is None) != drawn
+    assert document["scores"]["depth_prior"]["gain_coverage"]["mean"] == [1, 0.75, 0.5, 0.25, 0]
+
+
+def test_show_prints_which_scores_there_are(stored):
+    assert "Other layer scores: block_influence, variability, spectrum, depth_prior" in ask("show", stored("tied")).out
+
+
+def test_show_says_which_scores_are_not_measured_and_why(analyze, rows_file):
+    rows = [{"prompt": r["prompt"], "completion": r["completion"]} for r in task_rows()]
+    report = analyze(data=rows_file(rows)).out
+    assert "Other layer scores: block_influence, spectrum, depth_prior" in report
+    assert "variability is not measured: it needs two classes of at least two examples each" in report
+
+
 def test_show_leaves_the_first_gain_of_a_tied_model_out_and_says_why(document, family):
     gain = document["gain"]
     if family == "untied":
@@ -235,6 +260,7 @@ def test_analyze_tells_its_progress_on_stderr_only(models, task):
         "Solving for the semantic bases",
         "Reading hidden states",
         "Reading swapped completions",
+        "Reading the weights' spectrum",
         "Projecting the display sample",
     ]
     assert answer.json["n_examples"] == 48

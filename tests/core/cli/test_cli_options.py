@@ -170,6 +170,19 @@ def _(world):
     assert world.read("--max-length", "1000000")["data"]["max_length"] == 64  # the model's own limit
 
 
+@exercise("analyze --scores")
+def _(world):
+    usual = world.read()["scores"]
+    assert "gradient_norm" not in usual
+    more = world.read("--scores", " gradient_norm, spectrum")["scores"]
+    assert list(more) == [*usual, "gradient_norm"]
+    assert more["gradient_norm"]["gain_coverage"]["mean"][0] == 1
+    assert more["gradient_norm"]["sample"] == "48 examples, one backward pass"
+    world.patch.setattr("semfreeze_core.semantics.spectrum._MOST_WORK", 10)
+    assert "--scores spectrum" in world.read()["scores"]["spectrum"]["reason"]
+    assert world.read("--scores", "spectrum")["scores"]["spectrum"]["values"] == usual["spectrum"]["values"]
+
+
 @exercise("analyze --metrics")
 def _(world):
     assert list(world.read("--metrics", "semantic")["deviation"]) == ["semantic", "logit_z"]
@@ -279,7 +292,7 @@ def _(world):
 
 @exercise("plan --rule")
 def _(world):
-    rules = ["coverage", "paper"]
+    rules = ["coverage", "paper", "compute"]
     assert [ask("plan", "untied", "--rule", rule, "--json").json["rule"] for rule in rules] == rules
     assert ask("plan", "untied", "--rule", "manual", "--depth", "1", "--json").json["freeze_depth"] == 1
 
@@ -295,6 +308,23 @@ def _(world):
 def _(world):
     plan = ask("plan", "untied", "--depth", "3", "--json").json
     assert (plan["rule"], plan["freeze_depth"], plan["rule_parameters"]) == ("manual", 3, {"depth": 3})
+
+
+@exercise("plan --max-memory-gib", "plan --gpu", "plan --max-cost-fraction")
+def _(world):
+    limits = {"--max-memory-gib": "1", "--gpu": "T4", "--max-cost-fraction": "0.9"}
+    plans = [ask("plan", "untied", flag, value, "--json").json for flag, value in limits.items()]
+    assert [p["rule"] for p in plans] == ["budget"] * 3
+    assert [p["rule_parameters"]["max_memory_bytes"] for p in plans] == [2**30, 16 * 10**9, None]
+    assert [p["freeze_depth"] > 0 for p in plans] == [False, False, True]
+    assert plans[2]["cost"]["planned"]["relative_flop"] <= 0.9
+    all_of_them = [x for flag in limits.items() for x in flag]
+    assert ask("plan", "untied", *all_of_them, "--json").json["freeze_depth"] == plans[2]["freeze_depth"]
+
+
+@exercise("plan --compare")
+def _(world):
+    assert set(ask("plan", "untied", "--compare", "--json").json["rules"]) == {"coverage", "paper", "compute"}
 
 
 @exercise("plan --tau")

@@ -102,6 +102,34 @@ def test_plan_costs_what_the_cost_table_says(family, depth):
     assert plan["cost"]["setup"] == table["setup"]
 
 
+@pytest.mark.parametrize("depth", range(4))
+def test_plan_with_a_budget_takes_the_smallest_depth_that_fits(family, depth):
+    prices = ask("cost", family, "--json").json["depths"]
+    gib = prices[depth]["bytes"]["total"] / 2**30
+    by_memory = ask("plan", family, "--max-memory-gib", repr(gib * (1 + 1e-9)), "--json").json
+    by_flop = ask("plan", family, "--max-cost-fraction", repr(prices[depth]["relative_flop"]), "--json").json
+    for plan in (by_memory, by_flop):
+        assert (plan["rule"], plan["recommendation"], plan["freeze_depth"]) == ("budget", "freeze", depth)
+        for key in ("freeze_depth", "flop", "relative_flop", "relative_bytes"):
+            assert plan["cost"]["planned"][key] == prices[depth][key]
+        assert plan["reasons"][-1] == "A budget is arithmetic: the reading gives no evidence for any depth."
+
+
+def test_plan_with_a_card_takes_its_memory(family):
+    plan = ask("plan", family, "--gpu", "t4", "--json").json
+    assert plan["freeze_depth"] == 0
+    assert plan["rule_parameters"]["max_memory_bytes"] == 16 * 10**9
+    assert "(T4)" in plan["reasons"][0]
+    assert "Freeze nothing: finetune all 4 layers (budget rule)" in ask("plan", family, "--gpu", "t4").out
+
+
+def test_plan_by_compute_recommends_on_the_shipped_example():
+    plan = ask("plan", "example", "--rule", "compute", "--json").json
+    assert plan["freeze_depth"] == plan["candidate_depth"] == plan["rule_parameters"]["picks"]["10"]
+    cached = ask("plan", "example", "--rule", "compute", "--prefix-cache", "--json").json
+    assert cached["freeze_depth"] >= plan["freeze_depth"]  # a cache makes what is frozen cheaper still
+
+
 def test_plan_says_what_a_depth_by_hand_costs(family):
     report = ask("plan", family, "--depth", 1).out
     assert "Freeze 1 of 4 layers (manual rule):" in report
@@ -121,7 +149,17 @@ def test_plan_recommends_on_the_shipped_example():
     assert ask("plan", "example", "--tau", "1", "--json").json["freeze_depth"] < plan["freeze_depth"]
 
 
-@pytest.mark.parametrize("flags", [[], ["--depth", "2"], ["--rule", "paper"], ["--metric", "logit_z"]])
+@pytest.mark.parametrize(
+    "flags",
+    [
+        [],
+        ["--depth", "2"],
+        ["--rule", "paper"],
+        ["--rule", "compute"],
+        ["--max-cost-fraction", "0.9"],
+        ["--metric", "logit_z"],
+    ],
+)
 def test_plan_fits_its_own_schema(family, flags):
     schema = ask("plan", "--schema").json
     jsonschema.Draft202012Validator.check_schema(schema)
@@ -198,7 +236,26 @@ def test_plan_leaves_the_run_as_it_was(family):
         (["--depth", "2", "--rule", "coverage"], "--depth means the rule manual, but --rule coverage was given"),
         (["--depth", "2", "--rule", "paper"], "--depth means the rule manual, but --rule paper was given"),
         (["--rule", "manual"], "--rule manual needs --depth"),
-        (["--rule", "best"], "--rule best: expected coverage, paper or manual"),
+        (["--rule", "best"], "--rule best: expected coverage, paper, compute, budget or manual"),
+        (
+            ["--rule", "measured"],
+            "--rule measured needs short finetunes of your model, which this version does not run",
+        ),
+        (["--rule", "budget"], "--rule budget needs --max-memory-gib, --gpu or --max-cost-fraction"),
+        (["--gpu", "T4", "--rule", "coverage"], "mean the rule budget, but --rule coverage was given"),
+        (["--max-memory-gib", "4", "--depth", "2"], "mean the rule budget, but --depth was given too"),
+        (["--max-memory-gib", "0"], "--max-memory-gib must be above 0, found 0"),
+        (["--max-memory-gib", "nan"], "--max-memory-gib must be above 0, found nan"),
+        (["--max-cost-fraction", "1.1"], "--max-cost-fraction must be in (0, 1], found 1.1"),
+        (["--gpu", "abacus"], "--gpu: GPU abacus is not known"),
+        (["--max-cost-fraction", "0.01"], "No freeze depth up to the cap of 3 fits 1 % of the FLOP of full finetuning"),
+        (["--max-memory-gib", "1e-6"], "No freeze depth up to the cap of 3 fits 0.00 GiB. The nearest is 3"),
+        (
+            ["--tau", "0.5", "--rule", "compute", "--depth", "9", "--gpu", "T4", "--max-cost-fraction", "2"],
+            "--tau and the weight belong to the rule coverage, not to compute; --depth means the rule manual, but "
+            "--rule compute was given; --max-memory-gib, --gpu and --max-cost-fraction mean the rule budget, but "
+            "--depth was given too; --depth must be in 0..4 for this model, found 9; --max-cost-fraction must be in (0, 1]",
+        ),
         (["--metric", "lens_loss"], "lens_loss is shown, but never decides"),
         (["--metric", ""], "expected semantic or logit_z"),
         (["--tau", "0"], "tau must be in (0, 1], found 0"),

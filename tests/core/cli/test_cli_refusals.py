@@ -141,6 +141,7 @@ def test_analyze_refuses_bad_data(analyze, tmp_path, what):
         (["--seed", "-1"], "--seed must be at least 0, found -1"),
         (["--seed", "4294967296"], "--seed must be at most 4294967295, found 4294967296"),
         (["--metrics", "semantic,loss"], "--metrics loss: expected semantic, logit_z or lens_loss"),
+        (["--scores", "spectrum,depth,x"], "--scores depth, x: expected block_influence, variability, spectrum, "),
         (["--examples", "-1", "--seed", "-1"], "--examples must be at least 0, found -1; --seed must be at least 0"),
         (["--device", "cuda:99"], "--device cuda:99: torch sees"),
         (["--device", "meta"], "expected auto, cpu, cuda, cuda:N or mps"),
@@ -498,7 +499,7 @@ def spoil(folder, damage):
         case "cut":
             manifest.write_bytes(manifest.read_bytes()[:500])
         case "newer":
-            manifest.write_text(manifest.read_text().replace('"schema_version": 1', '"schema_version": 2'))
+            manifest.write_text(manifest.read_text().replace('"schema_version": 2', '"schema_version": 3'))
         case "other":
             manifest.write_text('{"name": "an app"}')
 

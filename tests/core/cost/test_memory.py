@@ -9,7 +9,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from semfreeze_core.cost import training_bytes
-from semfreeze_core.cost.memory import SAVED_BYTES, layer_bytes_per_token
+from semfreeze_core.cost.activations import SAVED_BYTES, layer_bytes_per_token
 from semfreeze_core.errors import PlanError
 from semfreeze_core.records.training import TrainableParts, TrainingSetup
 from tests.core.shapes import shape_of_layers, with_kind

@@ -14,6 +14,7 @@ from semfreeze_core.records.manifest import DataEntry, ExtractionEntry, ModelEnt
 from semfreeze_core.records.model import ModelIdentity, ModelShape, ParameterNames
 from semfreeze_core.records.provenance import Provenance
 from semfreeze_core.records.run import Run
+from semfreeze_core.records.scores import LayerScore
 from semfreeze_core.sources.decoder import find_decoder
 from semfreeze_core.sources.model_shape import identify, measure_shape
 from tests.core.gains.traces import make_pairs, make_trace, no_pairs
@@ -39,7 +40,7 @@ def _measure(family: Family, tied: bool | None, n_layers: int, seed: int) -> Mea
     decoder = find_decoder(model)
     return Measured(
         {name: tuple(p.shape) for name, p in model.named_parameters()},
-        measure_shape(model, decoder.layers, decoder.head, decoder.names, decoder.tied),
+        measure_shape(model, decoder),
         decoder.names,
         identify(model, source=f"tiny {family} {seed}", revision=None),
     )
@@ -64,6 +65,7 @@ def make_run(measured: Callable[..., Measured]) -> Callable[..., Run]:
         warnings: Sequence[str] = (),
         seed: int = 0,
         n: int = 64,
+        scores: Sequence[LayerScore] = (),
     ) -> Run:
         model = model or measured()
         spaces = model.shape.n_layers + 1
@@ -76,6 +78,7 @@ def make_run(measured: Callable[..., Measured]) -> Callable[..., Run]:
             {"semantic": pairs},
             pd.DataFrame({"row": range(n)}),
             _display(spaces),
+            scores={score.name: score for score in scores},
         )
 
     return build
@@ -133,6 +136,7 @@ def _manifest(
             batch_halvings=0,
         ),
         task_null_reason=task_null_reason,
+        scores=[],
         notes=[],
         warnings=warnings,
         display_note="2 of 5 positions, seed 0",

@@ -14,7 +14,8 @@ def home(monkeypatch, tmp_path):
 
 @pytest.fixture(scope="session")
 def run(tmp_path_factory):
-    """A reading with a task null, of a tied model, lens_loss included."""
+    """A reading with a task null, of a tied model, lens_loss and every score included."""
     folder = tmp_path_factory.mktemp("reading")
     save_tiny(folder / "model", "llama", tied=True)
-    return read_tiny(folder / "model", write_jsonl(folder / "task.jsonl", task_rows()), lens_loss=True)
+    data = write_jsonl(folder / "task.jsonl", task_rows())
+    return read_tiny(folder / "model", data, lens_loss=True, scores=("gradient_norm",))

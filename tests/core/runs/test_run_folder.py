@@ -7,9 +7,11 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+from safetensors.numpy import load, save
 
 from semfreeze_core.errors import RunError
 from semfreeze_core.records.manifest import SCHEMA_VERSION
+from semfreeze_core.records.scores import unmeasured
 from semfreeze_core.runs.folder import MANIFEST, read_manifest, read_run, write_run
 
 FILES = ("arrays.safetensors", "examples.parquet", "display.safetensors", "display.json")
@@ -43,11 +45,51 @@ def test_write_run_leaves_the_files_its_manifest_names(folder):
 def test_read_run_gives_every_array_back(run, folder):
     back = read_run(folder)
     assert list(back.traces) == list(back.pairs) == ["semantic", "logit_z", "lens_loss"]
-    for records in ("traces", "pairs"):
+    assert list(back.scores) == ["block_influence", "variability", "spectrum", "depth_prior", "gradient_norm"]
+    assert {name for name, score in back.scores.items() if score.replicates is not None} == {
+        "block_influence",
+        "variability",
+    }
+    for records in ("traces", "pairs", "scores"):
         for metric, record in getattr(run, records).items():
             assert_same_fields(record, getattr(back, records)[metric])
     assert_same_fields(run.display, back.display)
     pd.testing.assert_frame_equal(run.examples, back.examples)
+
+
+def test_read_run_gives_a_score_back_that_was_not_measured(run, tmp_path):
+    missing = unmeasured("spectrum", 4, "the weights", "left out")
+    write_run(dataclasses.replace(run, scores={"spectrum": missing}), tmp_path / "one")
+    back = read_run(tmp_path / "one").scores
+    assert list(back) == ["spectrum"]
+    assert_same_fields(missing, back["spectrum"])
+
+
+def test_read_manifest_refuses_a_run_without_scores(folder):
+    document = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    del document["scores"]
+    (folder / MANIFEST).write_text(json.dumps(document), encoding="utf-8")
+    with pytest.raises(RunError, match=r"is damaged \(scores: Field required\)\. Analyse again with --overwrite"):
+        read_manifest(folder)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"score.depth_prior.values": None},
+        {"score.variability.replicates": None},
+        {"score.spectrum.values": np.array([1.0, np.nan, 1.0, 1.0])},
+        {"score.spectrum.values": -np.ones(4)},
+        {"score.block_influence.replicates": np.ones((5, 3))},
+    ],
+    ids=["no values", "no replicates", "no reason", "negative", "shape"],
+)
+def test_read_run_refuses_damaged_scores(folder, changes):
+    arrays = load((folder / "arrays.safetensors").read_bytes()) | changes
+    kept = {name: array for name, array in arrays.items() if array is not None}
+    replace_file(folder, "arrays.safetensors", save(kept))
+    with pytest.raises(RunError, match="is damaged"):
+        read_run(folder)
 
 
 def assert_same_fields(record, back):
@@ -128,7 +170,13 @@ def test_read_manifest_refuses_a_cut_manifest(folder, share):
 
 def test_read_manifest_refuses_a_newer_schema(folder):
     edit_manifest(folder, schema_version=SCHEMA_VERSION + 1, something="new")
-    with pytest.raises(RunError, match=r"newer semfreeze \(run schema 2, this one reads 1\): update semfreeze"):
+    with pytest.raises(RunError, match=r"newer semfreeze \(run schema 3, this one reads 2\): update semfreeze"):
+        read_manifest(folder)
+
+
+def test_read_manifest_refuses_an_older_schema(folder):
+    edit_manifest(folder, schema_version=SCHEMA_VERSION - 1)
+    with pytest.raises(RunError, match=r"older semfreeze \(run schema 1, this one reads 2\): analyse again"):
         read_manifest(folder)
 
 
@@ -211,8 +259,6 @@ def test_read_run_refuses_files_that_hold_something_else(folder, name, content):
 
 
 def test_read_run_refuses_arrays_of_another_shape(folder, run):
-    from safetensors.numpy import load, save
-
     arrays = load((folder / "arrays.safetensors").read_bytes())
     replace_file(folder, "arrays.safetensors", save(arrays | {"semantic.null": arrays["semantic.null"][:, 1:].copy()}))
     with pytest.raises(RunError, match="is damaged"):

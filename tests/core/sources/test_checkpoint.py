@@ -11,7 +11,7 @@ import huggingface_hub
 import pytest
 import safetensors.torch
 import torch
-from transformers import BartConfig
+from transformers import BartConfig, LlamaConfig
 from transformers.utils import logging as transformers_logging
 
 from semfreeze_core.errors import ModelError
@@ -148,8 +148,8 @@ def test_open_checkpoint_refuses_a_folder_without_config(tmp_path):
         ModelError, match=r"expected a config\.json, found nothing\. Is this a Hugging Face model folder"
     ):
         open_checkpoint(str(tmp_path))
-    (tmp_path / "adapter_config.json").write_text("{}")
-    with pytest.raises(ModelError, match=r"expected a config\.json, found adapter_config\.json"):
+    (tmp_path / "training_args.json").write_text("{}")
+    with pytest.raises(ModelError, match=r"expected a config\.json, found training_args\.json"):
         open_checkpoint(str(tmp_path))
 
 
@@ -262,12 +262,15 @@ def test_load_refuses_a_missing_tokenizer(folder, damage):
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"model_type": "nonsense"}, "has model type `nonsense` but Transformers does not recognize this architecture"),
-        ({"model_type": None}, "Should have a `model_type` key in its config.json."),
+        ({"model_type": "nonsense"}, "its model_type 'nonsense' is no architecture that transformers 5."),
+        ({"model_type": None}, "its config could not be loaded: it names no architecture (model_type)."),
         ({"num_attention_heads": 3}, "The hidden size (32) is not a multiple of the number of attention heads (3)"),
         ({"hidden_size": "big"}, "Field 'hidden_size' expected int, got str"),
         ({"hidden_act": "bogus"}, "its architecture could not be loaded: KeyError 'bogus'."),
-        ({"model_type": "vit"}, "ViTConfig'> for this kind of AutoModel: AutoModelForCausalLM."),
+        (
+            {"model_type": "vit"},
+            "transformers makes no causal language model of a ViTConfig. semfreeze reads",
+        ),
         ({"num_hidden_layers": 1}, "has 1 layer; choosing a freeze depth needs at least 2."),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
@@ -429,6 +432,7 @@ def test_load_model_says_when_a_hub_checkpoint_is_pickle_only(monkeypatch):
     def refuse(*_, **__):
         raise OSError("cannot be loaded with `safetensors`. Please do not set `use_safetensors=True`.")
 
+    monkeypatch.setattr(checkpoint_module, "load_config", lambda _: LlamaConfig())
     monkeypatch.setattr(checkpoint_module.AutoModelForCausalLM, "from_pretrained", refuse)
     with pytest.raises(ModelError, match="Its weights are pickle"):
         load_model(Checkpoint("owner/name", "hub", "owner/name"), torch.float32)

@@ -4,74 +4,59 @@ import pytest
 import torch
 from torch import nn
 from transformers import (
-    AutoModelForCausalLM,
-    BertConfig,
     CohereConfig,
     Gemma2Config,
     GraniteConfig,
-    ModernBertDecoderConfig,
-    OPTConfig,
     PhiConfig,
-    XLMConfig,
 )
 
-from semfreeze_core.errors import ModelError
-from semfreeze_core.sources.decoder import HeadTransform, find_decoder, find_parts
-from semfreeze_core.sources.probe import describe_space, find_layers
-from tests.core.tiny_models import FAMILIES, build_tiny, find_pieces
+from semfreeze_core.sources.decoder import HeadTransform, find_decoder
+from semfreeze_core.sources.probe import describe_space
+from tests.core.sources.random_models import LLAMA_LIKE, build, unsettled
+from tests.core.tiny_models import FAMILIES, VARIANTS, build_tiny, find_pieces
 
-KINDS = [(family, tied) for family in FAMILIES for tied in (False, True)]
-SIZES = {
-    "hidden_size": 32,
-    "num_hidden_layers": 3,
-    "num_attention_heads": 4,
-    "vocab_size": 97,
-    "max_position_embeddings": 64,
-    "bos_token_id": 0,
-    "eos_token_id": 1,
-    "pad_token_id": 2,
-}
-LLAMA_LIKE = {**SIZES, "num_key_value_heads": 2, "intermediate_size": 48}
-
-# Names as the families' own code gives them, written down.
+KINDS = [(family, tied) for family in VARIANTS for tied in (False, True)]
+# Names as the families' own code gives them: of the layers, and of the parameters in front, at the end and in the head.
+LLAMA_NAMES = ("model.layers.", ("model.embed_tokens.weight",), ("model.norm.weight",), ("lm_head.weight",))
+BIASED_NORM = ("model.norm.weight", "model.norm.bias")
+OPT_EMBEDDINGS = ("model.decoder.embed_tokens.weight", "model.decoder.embed_positions.weight")
+OPT_NORM = ("model.decoder.final_layer_norm.weight", "model.decoder.final_layer_norm.bias")
+OPT_IN, OPT_OUT = ("model.decoder.project_in.weight",), ("model.decoder.project_out.weight",)
+BLOOM_NORM = ("transformer.word_embeddings_layernorm.weight", "transformer.word_embeddings_layernorm.bias")
+FINAL_NORM = ("transformer.ln_f.weight", "transformer.ln_f.bias")
+FALCON_NAMES = ("transformer.h.", ("transformer.word_embeddings.weight",), FINAL_NORM, ("lm_head.weight",))
 NAMES = {
-    "llama": ("model.layers.", ("model.embed_tokens.weight",), ("model.norm.weight",), ("lm_head.weight",)),
-    "qwen2": ("model.layers.", ("model.embed_tokens.weight",), ("model.norm.weight",), ("lm_head.weight",)),
-    "gpt2": (
-        "transformer.h.",
-        ("transformer.wte.weight", "transformer.wpe.weight"),
-        ("transformer.ln_f.weight", "transformer.ln_f.bias"),
-        ("lm_head.weight",),
+    "starcoder2": (*LLAMA_NAMES[:2], BIASED_NORM, LLAMA_NAMES[3]),
+    "phi": (
+        *LLAMA_NAMES[:2],
+        ("model.final_layernorm.weight", "model.final_layernorm.bias"),
+        ("lm_head.weight", "lm_head.bias"),
     ),
+    "gpt2": ("transformer.h.", ("transformer.wte.weight", "transformer.wpe.weight"), FINAL_NORM, ("lm_head.weight",)),
     "gpt_neox": (
         "gpt_neox.layers.",
         ("gpt_neox.embed_in.weight",),
         ("gpt_neox.final_layer_norm.weight", "gpt_neox.final_layer_norm.bias"),
         ("lm_head.weight",),
     ),
+    "opt": ("model.decoder.layers.", OPT_EMBEDDINGS, OPT_NORM, ("lm_head.weight",)),
+    "opt-projected": ("model.decoder.layers.", (*OPT_EMBEDDINGS, *OPT_IN), OPT_OUT, ("lm_head.weight",)),
+    "opt-projected-normed": (
+        "model.decoder.layers.",
+        (*OPT_EMBEDDINGS, *OPT_IN),
+        (*OPT_NORM, *OPT_OUT),
+        ("lm_head.weight",),
+    ),
+    "falcon": FALCON_NAMES,
+    "falcon-new": FALCON_NAMES,
+    "falcon-alibi": FALCON_NAMES,
+    "bloom": ("transformer.h.", (*FALCON_NAMES[1], *BLOOM_NORM), FINAL_NORM, ("lm_head.weight",)),
 }
 
 
 @pytest.fixture(autouse=True)
 def _one_thread():
     torch.set_num_threads(1)
-
-
-def build(config, seed=0):
-    """A random model of a config, in eval mode, with norms and biases away from their neutral starting values."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        model = AutoModelForCausalLM.from_config(config).eval()
-        for parameter in model.parameters():
-            parameter.data += 0.02 * torch.randn_like(parameter)
-    assert sum(p.numel() for p in model.parameters()) < 300_000
-    return model
-
-
-def refusal(model):
-    with pytest.raises(ModelError) as caught:
-        find_decoder(model)
-    return str(caught.value)
 
 
 def assert_partition(model, names):
@@ -86,12 +71,15 @@ def test_find_decoder_finds_the_parts_its_family_names(family, tied):
     model = build_tiny(family, tied=tied)
     decoder, pieces = find_decoder(model), find_pieces(model)
     assert decoder.layers is pieces.layers
-    assert decoder.final_norm is pieces.final_norm
+    if family == "opt-projected-normed":
+        assert list(decoder.final_norm) == list(pieces.final_norm)
+    else:
+        assert decoder.final_norm is pieces.final_norm
     assert decoder.head is pieces.head
     assert decoder.embedding is pieces.embeddings[0]
     assert decoder.base is model.base_model
     assert decoder.tied is tied
-    assert decoder.transform == HeadTransform()
+    assert decoder.transform == HeadTransform(softcap=30.0 if family == "gemma2" else None)
     assert not model.training
 
 
@@ -99,34 +87,35 @@ def test_find_decoder_finds_the_parts_its_family_names(family, tied):
 def test_find_decoder_names_every_parameter_once(family, tied):
     model = build_tiny(family, tied=tied)
     names = find_decoder(model).names
-    prefix, embeddings, final_norm, head = NAMES[family]
+    prefix, embeddings, final_norm, head = NAMES.get(family, LLAMA_NAMES)
     assert names.layer_prefix == prefix
-    assert names.embeddings == embeddings
+    assert sorted(names.embeddings) == sorted(embeddings)
     assert names.final_norm == final_norm
     if family == "gpt_neox" and hasattr(model, "embed_out"):
         head = ("embed_out.weight",)  # as older versions of transformers call it
-    assert names.head == (() if tied else head)
+    assert names.head == (head[1:] if tied else head), "a tied weight is the embedding's; a bias stays the head's own"
     assert_partition(model, names)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize(("family", "tied"), KINDS)
 def test_find_decoder_rebuilds_the_logits(family, tied, dtype):
-    decoder = find_decoder(build_tiny(family, tied=tied).to(dtype))
-    assert decoder.logits_error < 1e-6
+    decoder = find_decoder(unsettled(build_tiny(family, tied=tied)).to(dtype))
+    rounds = family == "gemma2" and dtype == torch.bfloat16  # its own soft-cap, which semfreeze computes in float32
+    assert decoder.logits_error < (3e-2 if rounds else 1e-6)
     assert decoder.dtype == dtype
     assert decoder.device == torch.device("cpu")
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", VARIANTS)
 def test_logits_are_the_models_own(family):
-    model = build_tiny(family)
+    model = unsettled(build_tiny(family))
     decoder = find_decoder(model)
     ids = torch.arange(3, 23)[None]
     with torch.no_grad():
-        output = model(input_ids=ids, output_hidden_states=True)
-    # transformers hands out the last hidden state with the final norm already on it.
-    assert torch.allclose(decoder.logits(output.hidden_states[-1]), output.logits, atol=1e-5)
+        normalised = model.base_model(input_ids=ids).last_hidden_state
+        logits = model(input_ids=ids).logits
+    assert torch.allclose(decoder.logits(normalised), logits, atol=1e-5)
 
 
 def test_find_decoder_takes_a_head_with_bias():
@@ -174,11 +163,26 @@ def test_head_transform_by_hand():
 
 def test_find_decoder_takes_a_projection_for_the_final_norm():
     """OPT-350m: no norm at the end, but a matrix from the layers' width to the head's."""
-    config = OPTConfig(**SIZES, ffn_dim=48, word_embed_proj_dim=16, do_layer_norm_before=False)
-    decoder = find_decoder(build(config))
+    decoder = find_decoder(build_tiny("opt-projected"))
     assert isinstance(decoder.final_norm, nn.Linear)
-    assert decoder.names.final_norm == ("model.decoder.project_out.weight",)
-    assert "model.decoder.project_in.weight" in decoder.names.embeddings
+    assert (decoder.head.in_features, decoder.final_norm.in_features) == (16, 32)
+
+
+def test_find_decoder_composes_what_stands_between_the_last_layer_and_the_head():
+    model = unsettled(build_tiny("opt-projected-normed"))
+    final_norm = find_decoder(model).final_norm
+    states = torch.randn(3, 5, 32, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        by_hand = model.model.decoder.project_out(model.model.decoder.final_layer_norm(states))
+        assert torch.equal(final_norm(states), by_hand)
+
+
+def test_find_parts_names_what_runs_in_front():
+    model = build_tiny("opt-projected")
+    front = model.model.decoder
+    assert set(find_decoder(model).front) == {front.embed_tokens, front.embed_positions, front.project_in}
+    decoder = find_decoder(build_tiny("llama"))
+    assert decoder.front == (decoder.embedding,)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -186,127 +190,6 @@ def test_find_decoder_leaves_no_hook_behind(family):
     model = build_tiny(family)
     find_decoder(model)
     assert not any(m._forward_hooks or m._forward_pre_hooks for m in model.modules())
-
-
-def test_find_decoder_refuses_an_encoder():
-    message = refusal(build(BertConfig(**SIZES, intermediate_size=48)))
-    assert message.startswith("BertLMHeadModel looks ahead: changing later tokens changed earlier logits.")
-    assert "decoder-only" in message
-
-
-@pytest.mark.parametrize("find", [find_decoder, find_parts])
-@pytest.mark.parametrize(
-    ("config", "between"),
-    [
-        (BertConfig(**SIZES, intermediate_size=48, is_decoder=True), "found none and cls.predictions"),
-        (ModernBertDecoderConfig(**SIZES, intermediate_size=48), "found model.final_norm and lm_head.dense"),
-    ],
-    ids=["bert", "modernbert"],
-)
-def test_find_parts_refuses_a_head_with_layers_of_its_own(find, config, between):
-    model = build(config)
-    with pytest.raises(ModelError, match="expected one final norm between the last layer and the head") as caught:
-        find(model)
-    assert between in str(caught.value)
-
-
-def test_find_decoder_refuses_one_layer():
-    message = refusal(build_tiny("llama", n_layers=1))
-    assert message == "LlamaForCausalLM has 1 layer; choosing a freeze depth needs at least 2."
-
-
-def test_find_decoder_takes_two_layers():
-    assert len(find_decoder(build_tiny("gpt2", n_layers=2)).layers) == 2
-
-
-def test_find_layers_refuses_several_lists():
-    config = XLMConfig(emb_dim=32, n_layers=3, n_heads=4, n_words=97, causal=True)
-    message = refusal(build(config))
-    assert message.startswith("XLMWithLMHeadModel: expected one list of 3 layers, found 4.")
-    assert "transformer.attentions (3), transformer.layer_norm1 (3)" in message
-
-
-def test_find_layers_refuses_a_missing_list():
-    model = build_tiny("llama")
-    model.model.layers = model.model.layers[:3]
-    with pytest.raises(ModelError, match=r"expected one list of 4 layers, found 0\. Module lists.*model\.layers \(3\)"):
-        find_layers(model)
-
-
-def test_find_layers_gives_the_outermost_list():
-    model = build_tiny("llama")
-    for layer in model.model.layers:
-        layer.experts = nn.ModuleList(nn.Identity() for _ in range(4))
-    layers, prefix = find_layers(model)
-    assert layers is model.model.layers
-    assert prefix == "model.layers."
-
-
-def test_find_decoder_refuses_layers_that_are_no_chain():
-    model = build_tiny("llama")
-    model.model.layers[2].register_forward_pre_hook(lambda _, args: (args[0] * 1.01, *args[1:]))
-    message = refusal(model)
-    assert "layer 1 does not hand its output on to layer 2 unchanged" in message
-
-
-def test_find_decoder_refuses_a_layer_that_runs_twice():
-    model = build_tiny("llama")
-    model.model.layers[2] = model.model.layers[1]
-    assert "expected every layer and the head to run once, found 6 calls of 4 layers" in refusal(model)
-
-
-def test_find_decoder_refuses_logits_it_cannot_rebuild():
-    model = build_tiny("llama")
-
-    def bend(_, __, output):
-        output.logits = output.logits.abs().sqrt()
-        return output
-
-    model.register_forward_hook(bend)
-    message = refusal(model)
-    assert "does not reproduce the model's own logits" in message
-    assert "(allowed 0.001), tried plain, scaled by" in message
-
-
-@pytest.mark.parametrize("layer", [0, 2, 3])
-@pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_find_decoder_names_the_damaged_layer(layer, value):
-    model = build_tiny("llama")
-    model.model.layers[layer].mlp.down_proj.weight.data[3, 4] = value
-    message = refusal(model)
-    assert f"the output of layer {layer} holds NaN or infinity on a probe of 12 tokens in torch.float32" in message
-    assert "--dtype float32" in message
-
-
-def test_find_decoder_names_damaged_embeddings_and_head():
-    model = build_tiny("llama")
-    model.model.embed_tokens.weight.data[:] = float("nan")
-    assert "the input of layer 0 holds NaN" in refusal(model)
-    model = build_tiny("llama")
-    model.lm_head.weight.data[5] = float("nan")
-    assert "the final norm or the head is damaged" in refusal(model)
-
-
-def test_find_decoder_refuses_an_empty_head():
-    model = build_tiny("llama")
-    model.lm_head.weight.data.zero_()
-    assert "its head is empty" in refusal(model)
-
-
-def test_find_decoder_refuses_a_model_that_cannot_run():
-    model = build_tiny("llama")
-    model.model.layers[1].self_attn.q_proj = nn.Linear(31, 32)
-    message = refusal(model)
-    assert message.startswith("LlamaForCausalLM cannot run on a probe of 12 tokens in torch.float32: RuntimeError:")
-
-
-def test_find_decoder_refuses_a_head_that_is_no_matrix():
-    model = build_tiny("llama")
-    model.set_output_embeddings(nn.Identity())
-    assert "expected a linear head with floating-point weights, found Identity" in refusal(model)
-    model = build_tiny("llama")
-    model.lm_head.weight = nn.Parameter(torch.zeros(97, 32, dtype=torch.int8), requires_grad=False)
-    assert "expected a linear head with floating-point weights" in refusal(model)
 
 
 def test_describe_space_counts_layers_from_zero():

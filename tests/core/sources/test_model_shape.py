@@ -1,18 +1,23 @@
-"""Counting a model: the same from weights, from the config alone, and by hand; digests that tell models apart."""
+"""Counting a model: the same from weights, from the config alone, and by hand; what cannot be priced is refused."""
 
+import dataclasses
 import shutil
 from types import SimpleNamespace
 
 import pytest
 import torch
-from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode
 from transformers import (
     AutoModelForCausalLM,
+    Gemma4TextConfig,
+    JambaConfig,
+    Llama4TextConfig,
+    LlamaConfig,
     MambaConfig,
-    MistralConfig,
-    MixtralConfig,
+    MiniMaxConfig,
     Qwen3Config,
-    Qwen3MoeConfig,
+    Qwen3NextConfig,
+    RwkvConfig,
 )
 
 from semfreeze_core.errors import ModelError
@@ -20,24 +25,13 @@ from semfreeze_core.records.model import LayerShape, Matrix, ModelShape
 from semfreeze_core.sources.causal_lm import load_causal_lm, measure_empty
 from semfreeze_core.sources.checkpoint import open_checkpoint
 from semfreeze_core.sources.decoder import find_decoder, find_parts
-from semfreeze_core.sources.model_shape import identify, measure_shape
+from semfreeze_core.sources.model_shape import check_price, layer_matrices, measure_shape
 from tests.core.cost.conftest import _tiny_shape as shape_by_hand
 from tests.core.saved_models import save_tiny
-from tests.core.tiny_models import FAMILIES, build_tiny
+from tests.core.sources.random_models import LLAMA_LIKE
+from tests.core.tiny_models import VARIANTS, build_tiny
 
-KINDS = [(family, tied) for family in FAMILIES for tied in (False, True)]
-SIZES = {
-    "hidden_size": 32,
-    "num_hidden_layers": 3,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "intermediate_size": 48,
-    "vocab_size": 97,
-    "max_position_embeddings": 64,
-    "bos_token_id": 0,
-    "eos_token_id": 1,
-    "pad_token_id": 2,
-}
+KINDS = [(family, tied) for family in VARIANTS for tied in (False, True)]
 
 
 @pytest.fixture(autouse=True)
@@ -46,8 +40,7 @@ def _one_thread():
 
 
 def measure(model):
-    decoder = find_decoder(model)
-    return measure_shape(model, decoder.layers, decoder.head, decoder.names, decoder.tied)
+    return measure_shape(model, find_decoder(model))
 
 
 @pytest.mark.parametrize(("family", "tied"), KINDS)
@@ -103,140 +96,143 @@ def test_measure_empty_equals_measuring_the_loaded_model(tmp_path, family, tied)
     assert measure_empty(alone) == load_causal_lm(str(tmp_path / "whole"), dtype="float32", device="cpu").shape
 
 
-def test_measure_empty_counts_published_sizes(tmp_path):
-    """Mistral 7B v0.1 from its config: 7 241 732 096 parameters, as its checkpoint holds."""
-    config = MistralConfig(
-        hidden_size=4096,
-        num_hidden_layers=32,
-        num_attention_heads=32,
-        num_key_value_heads=8,
-        intermediate_size=14336,
-        vocab_size=32000,
-        max_position_embeddings=32768,
-        tie_word_embeddings=False,
-        architectures=["MistralForCausalLM"],
+def test_measure_shape_of_a_tiny_mixtral_is_this():
+    """Attention as in the Llama above; a router of 4 rows; 4 experts of f 48, of which 2 meet a token."""
+    (layer,) = measure(build_tiny("mixtral")).layer_shapes
+    assert layer.matrices[4:] == (
+        Matrix("mlp.gate", 32, 4),
+        Matrix("mlp.experts.gate_up_proj", 32, 96, copies=4, active=2),
+        Matrix("mlp.experts.down_proj", 48, 32, copies=4, active=2),
     )
-    config.save_pretrained(tmp_path)
-    shape = measure_empty(open_checkpoint(str(tmp_path), config_only=True))
-    assert shape.total_parameters == 7_241_732_096
-    assert shape.layers[0].kind == "other"
-    assert (shape.n_layers, shape.d_model, shape.layers[0].n_kv_heads, shape.layers[0].head_dim) == (32, 4096, 8, 128)
+    attention = 2 * 32 * 32 + 2 * 32 * 16
+    assert layer.parameters == attention + 32 * 4 + 4 * 3 * 32 * 48 + 2 * 32
+    assert layer.linear_weights == attention + 32 * 4 + 2 * 3 * 32 * 48
+    assert (layer.mlp_width, layer.kind) == (48, "other")
+
+
+def test_measure_shape_tells_dense_layers_from_sparse_ones():
+    shape = measure(build_tiny("qwen2_moe"))
+    dense, sparse = shape.layer_shapes
+    assert shape.layer_index == (0, 1, 1, 1)
+    assert (dense.mlp_width, sparse.mlp_width) == (48, 24)
+    attention = 2 * 32 * 32 + 2 * 32 * 16
+    assert dense.linear_weights == attention + 3 * 32 * 48
+    shared_and_its_gate = 3 * 32 * 40 + 32
+    assert sparse.linear_weights == attention + 32 * 4 + 2 * 3 * 32 * 24 + shared_and_its_gate
+    assert measure(build_tiny("qwen3_moe")).layer_index == (0, 1, 0, 1)
+
+
+def test_measure_shape_reads_stacks_that_are_stored_the_other_way_round():
+    (layer,) = measure(build_tiny("gpt_oss")).layer_shapes
+    assert layer.matrices[-2:] == (
+        Matrix("mlp.experts.gate_up_proj", 32, 96, copies=4, active=2),
+        Matrix("mlp.experts.down_proj", 48, 32, copies=4, active=2),
+    )
+
+
+def test_measure_shape_counts_projections_in_front_and_behind():
+    shape = measure(build_tiny("opt-projected-normed"))
+    assert (shape.embedding_linear_weights, shape.final_linear_weights) == (16 * 32, 32 * 16)
+    assert shape.head_linear_weights == 16 * 97
+    plain = measure(build_tiny("opt"))
+    assert (plain.embedding_linear_weights, plain.final_linear_weights) == (0, 0)
+
+
+def test_measure_shape_reads_the_heads_of_each_layer():
+    """Gemma 4: layers that attend to everything have wider heads than those that slide."""
+    kinds = ["sliding_attention", "full_attention", "full_attention"]
+    config = Gemma4TextConfig(
+        **LLAMA_LIKE, head_dim=8, global_head_dim=16, layer_types=kinds, hidden_size_per_layer_input=0
+    )
+    shape = measure(AutoModelForCausalLM.from_config(config))
+    assert [layer.head_dim for layer in shape.layers] == [8, 16, 16]
+    assert shape.layer_index == (0, 1, 1)
+    attention, mlp = 2 * 32 * 32 + 2 * 32 * 16, 3 * 32 * 48
+    assert [layer.linear_weights for layer in shape.layer_shapes] == [attention + mlp, 2 * attention + mlp]
 
 
 def test_measure_shape_reads_a_head_width_of_its_own():
-    config = Qwen3Config(**SIZES, head_dim=16)
-    shape = measure(AutoModelForCausalLM.from_config(config))
+    shape = measure(AutoModelForCausalLM.from_config(Qwen3Config(**LLAMA_LIKE, head_dim=16)))
     assert (shape.layers[0].n_heads, shape.layers[0].n_kv_heads, shape.layers[0].head_dim) == (4, 2, 16)
     assert shape.layers[0].linear_weights == 2 * (32 * 64) + 2 * (32 * 32) + 3 * (32 * 48)
-    assert shape.layers[0].kind == "other", "an unchecked family has no formula for its activations"
+
+
+def test_measure_shape_takes_the_mean_of_a_keys_and_a_values_width():
+    """DeepSeek's latent attention: keys of 8 + 4 numbers, values of 8."""
+    assert {layer.head_dim for layer in measure(build_tiny("deepseek_v3")).layers} == {10}
+
+
+WITHOUT_HEADS = {k: v for k, v in LLAMA_LIKE.items() if "heads" not in k}
+JAMBA = JambaConfig(
+    **LLAMA_LIKE, attn_layer_period=2, attn_layer_offset=1, use_mamba_kernels=False, mamba_d_state=4, mamba_dt_rank=4
+)
 
 
 @pytest.mark.parametrize(
     ("config", "module"),
     [
-        (MixtralConfig(**SIZES, num_local_experts=2, num_experts_per_tok=1), "model.layers.0.mlp."),
-        (
-            Qwen3MoeConfig(**SIZES, head_dim=8, num_experts=4, num_experts_per_tok=2, moe_intermediate_size=16),
-            "model.layers.0.mlp.",
-        ),
-        (MambaConfig(**{k: v for k, v in SIZES.items() if "heads" not in k}, state_size=4), "backbone.layers.0.mixer"),
+        (MambaConfig(**WITHOUT_HEADS, state_size=4), "backbone.layers.0.mixer (MambaMixer)"),
+        (JAMBA, "model.layers.0.mamba (JambaMambaMixer)"),
+        (RwkvConfig(**WITHOUT_HEADS, attention_hidden_size=32), "rwkv.blocks.0.attention (RwkvSelfAttention)"),
+        (Qwen3NextConfig(**LLAMA_LIKE, head_dim=8), "model.layers.0.linear_attn.conv1d (Conv1d)"),
     ],
-    ids=["mixtral", "qwen3_moe", "mamba"],
+    ids=["mamba", "jamba", "rwkv", "qwen3_next"],
 )
-def test_measure_shape_refuses_what_it_cannot_price(config, module):
-    model = AutoModelForCausalLM.from_config(config)
-    with pytest.raises(ModelError, match="Mixtures of experts and convolutions cannot be priced yet") as caught:
-        measure(model)
-    assert str(caught.value).startswith(module)
-    assert "holds weights of shape [(" in str(caught.value)
+def test_measure_empty_refuses_what_is_no_attention(tmp_path, config, module):
+    config.save_pretrained(tmp_path)
+    with pytest.raises(ModelError, match="Convolutions, state-space and recurrent layers") as caught:
+        measure_empty(open_checkpoint(str(tmp_path), config_only=True))
+    assert str(caught.value).startswith(f"{module} holds weights of shape [(")
 
 
-class DifferentHeads:
-    """A config whose layers differ; transformers then raises a RuntimeError for what is no longer one number."""
-
-    hidden_size = 32
-
-    @property
-    def num_attention_heads(self):
-        raise RuntimeError("is a per-layer attribute and may vary across layers")
-
-
-@pytest.mark.parametrize("text_config", [DifferentHeads(), SimpleNamespace(hidden_size=32)], ids=["different", "none"])
-def test_measure_shape_refuses_layers_without_one_kind_of_heads(text_config):
-    parts = find_parts(build_tiny("llama"))
-    model = SimpleNamespace(config=SimpleNamespace(get_text_config=lambda decoder: text_config))
-    with pytest.raises(ModelError, match="expected attention heads of one number and width in all layers"):
-        measure_shape(model, parts.layers, parts.head, parts.names, parts.tied)
+@pytest.mark.parametrize(
+    "config",
+    [
+        MiniMaxConfig(**LLAMA_LIKE, head_dim=8, num_local_experts=4, num_experts_per_tok=2),
+        Llama4TextConfig(**LLAMA_LIKE, head_dim=8, num_local_experts=4, intermediate_size_mlp=48),
+    ],
+    ids=["linear attention", "experts that meet every token"],
+)
+def test_measure_empty_refuses_a_price_that_torch_does_not_find(tmp_path, config):
+    config.save_pretrained(tmp_path)
+    with pytest.raises(ModelError, match=r"FLOP by torch's counter, but [\d,]+ by its matrices and attention heads"):
+        measure_empty(open_checkpoint(str(tmp_path), config_only=True))
 
 
-def test_load_refuses_experts_before_reading_any_weights(tmp_path):
+def test_check_price_sees_one_matrix_too_few():
+    with FakeTensorMode():
+        model = AutoModelForCausalLM.from_config(LlamaConfig(**LLAMA_LIKE), attn_implementation="eager")
+        parts = find_parts(model)
+    shape = measure_shape(model, parts)
+    check_price(model, shape, parts.forward_flop)
+    (layer,) = shape.layer_shapes
+    poorer = dataclasses.replace(shape, layer_shapes=(dataclasses.replace(layer, matrices=layer.matrices[1:]),))
+    with pytest.raises(ModelError, match="it computes something else besides"):
+        check_price(model, poorer, parts.forward_flop)
+
+
+def test_layer_matrices_refuses_experts_without_counts():
+    model = build_tiny("mixtral")
+    config = SimpleNamespace(hidden_size=32, num_local_experts=4)
+    with pytest.raises(ModelError, match="Experts without counts cannot be priced") as caught:
+        layer_matrices(model.model.layers[0], config, "model.layers.0")
+    assert str(caught.value).startswith("model.layers.0.mlp.experts (MixtralExperts) holds stacks of 4 matrices")
+    assert "(looked for num_experts_per_tok, " in str(caught.value)
+
+
+def test_measure_shape_refuses_layers_without_heads():
+    model = build_tiny("llama")
+    text_config = SimpleNamespace(hidden_size=32, model_type="headless")
+    headless = SimpleNamespace(
+        config=SimpleNamespace(get_text_config=lambda decoder: text_config), named_parameters=model.named_parameters
+    )
+    with pytest.raises(ModelError, match=r"layers\.0: expected attention heads, but its config \(headless\) names"):
+        measure_shape(headless, find_decoder(model))
+
+
+def test_load_refuses_what_cannot_be_priced_before_reading_any_weights(tmp_path):
     save_tiny(tmp_path)
-    MixtralConfig(**SIZES, num_local_experts=2, architectures=["MixtralForCausalLM"]).save_pretrained(tmp_path)
+    MambaConfig(**WITHOUT_HEADS, state_size=4, architectures=["MambaForCausalLM"]).save_pretrained(tmp_path)
     (tmp_path / "model.safetensors").write_bytes(b"never read")
     with pytest.raises(ModelError, match="cannot be priced yet"):
         load_causal_lm(str(tmp_path), device="cpu")
-
-
-@pytest.fixture
-def identity_of():
-    return lambda model: identify(model, source="somewhere", revision=None)
-
-
-@pytest.mark.parametrize("saved_as", [torch.float32, torch.bfloat16, torch.float16])
-def test_identify_agrees_between_dtypes_of_one_checkpoint(tmp_path, saved_as):
-    save_tiny(tmp_path, dtype=saved_as)
-    precise, coarse = (load_causal_lm(str(tmp_path), dtype=d, device="cpu") for d in ("float32", "bfloat16"))
-    assert precise.decoder.dtype == torch.float32
-    assert coarse.decoder.dtype == torch.bfloat16
-    assert precise.identity == coarse.identity
-
-
-def test_identify_says_what_was_read(identity_of):
-    identity = identity_of(build_tiny("gpt2"))
-    assert (identity.source, identity.revision) == ("somewhere", None)
-    assert (identity.family, identity.architecture) == ("gpt2", "GPT2LMHeadModel")
-    assert len(identity.structure_digest) == len(identity.weights_digest) == 64
-
-
-@pytest.mark.parametrize("layer", range(4))
-def test_identify_sees_one_changed_layer_in_the_weights_only(identity_of, layer):
-    model = build_tiny("llama")
-    before = identity_of(model)
-    model.model.layers[layer].mlp.up_proj.weight.data *= 1.5
-    after = identity_of(model)
-    assert after.weights_digest != before.weights_digest
-    assert after.structure_digest == before.structure_digest
-
-
-def test_identify_sees_another_size(identity_of):
-    one, other = identity_of(build_tiny("llama")), identity_of(build_tiny("llama", mlp_width=56))
-    assert one.structure_digest != other.structure_digest
-    assert one.weights_digest != other.weights_digest
-
-
-def test_identify_sees_another_seed_in_the_weights_only(identity_of):
-    one, other = identity_of(build_tiny("llama")), identity_of(build_tiny("llama", seed=1))
-    assert one.structure_digest == other.structure_digest
-    assert one.weights_digest != other.weights_digest
-
-
-@pytest.mark.parametrize("family", FAMILIES)
-def test_identify_of_a_tied_model_survives_saving(tmp_path, identity_of, family):
-    model = save_tiny(tmp_path, family, tied=True)
-    loaded = load_causal_lm(str(tmp_path), dtype="float32", device="cpu")
-    assert loaded.decoder.tied
-    assert loaded.identity.structure_digest == identity_of(model).structure_digest
-    assert loaded.identity.weights_digest == identity_of(model).weights_digest
-
-
-def test_identify_reads_parameters_smaller_than_its_sample(identity_of):
-    class Small(nn.Module):
-        config = build_tiny("llama").config
-
-        def __init__(self):
-            super().__init__()
-            self.single = nn.Parameter(torch.ones(1))
-
-    one, other = Small(), Small()
-    other.single.data += 1
-    assert identity_of(one).weights_digest != identity_of(other).weights_digest

@@ -1,0 +1,40 @@
+"""What the head's output and the loss take at their peak: the part that freezing does not move."""
+
+from semfreeze_core.records.model import ModelShape
+from semfreeze_core.records.training import Precision, TrainingSetup
+
+# Logits, their log-softmax and the gradients of both, all alive as the backward pass begins. The loss is computed in
+# float32 always: bfloat16, by autocast or throughout, saves on the logits alone.
+LOGITS_BYTES: dict[Precision, int] = {"float32": 16, "bf16-autocast": 14, "bf16": 14}
+
+_LOGIT_BYTES: dict[Precision, int] = {"float32": 4, "bf16-autocast": 2, "bf16": 2}
+_HEAD_INPUT_BYTES: dict[Precision, int] = {"float32": 4, "bf16-autocast": 4, "bf16": 2}
+_LOSS_BYTES = 4  # one float32 a token
+
+
+def logits_bytes(shape: ModelShape, setup: TrainingSetup) -> int:
+    """Bytes of logits and loss at their peak: 16 (float32) or 14 (bfloat16) x tokens with logits x vocabulary rows.
+
+    Holds for the usual cross-entropy while the model's output is kept until the backward pass; freezing does nothing to
+    it, a supervised-only loss lowers it, a fused loss nearly removes it.
+    """
+    if setup.loss == "fused":
+        return fused_loss_bytes(shape, setup)
+    return LOGITS_BYTES[setup.precision] * setup.head_tokens_per_step * shape.vocab_rows
+
+
+def fused_loss_bytes(shape: ModelShape, setup: TrainingSetup) -> int:
+    """Bytes of a loss that computes logits in chunks of tokens: b_logit c V + b_input T h + 4 T.
+
+    One chunk of c tokens is alive, turned into its own gradient in place; the gradient of the head's input (T, h) and
+    one loss a token are kept. c = min(T, next power of two of ceil(T / ceil(V / h))), so that a chunk holds about as
+    much as the head's input. A trained head's gradient is counted with the gradients.
+
+    Source: Liger Kernel, fused_linear_cross_entropy.py (Hsu et al. 2024, https://arxiv.org/abs/2410.10989).
+    """
+    tokens, rows = setup.head_tokens_per_step, shape.vocab_rows
+    width = shape.head_linear_weights // rows
+    chunks = -(-rows // width)
+    chunk = min(tokens, 1 << (-(-tokens // chunks) - 1).bit_length())
+    logits = _LOGIT_BYTES[setup.precision] * chunk * rows
+    return logits + (_HEAD_INPUT_BYTES[setup.precision] * width + _LOSS_BYTES) * tokens

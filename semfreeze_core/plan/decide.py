@@ -1,0 +1,99 @@
+"""From the rule and the wishes that were given to its decision; wishes that contradict each other are refused."""
+
+from collections.abc import Callable, Sequence
+from typing import get_args
+
+from semfreeze_core.errors import PlanError
+from semfreeze_core.plan.rules import (
+    DEFAULT_TAU,
+    DEFAULT_WEIGHT,
+    Decision,
+    RuleName,
+    decide_by_coverage,
+    decide_by_hand,
+    decide_by_paper,
+)
+from semfreeze_core.plan.rules_by_price import Budget, decide_by_budget, decide_by_compute
+from semfreeze_core.records.cost import DepthCost
+from semfreeze_core.records.gain import GainCurve
+
+RULES: tuple[RuleName, ...] = get_args(RuleName)
+MEASURED_IS_NOT_HERE = (
+    "--rule measured needs short finetunes of your model, which this version does not run; it can only predict"
+)
+
+
+def decide(
+    curve: GainCurve,
+    rule: RuleName,
+    prices: Callable[[], Sequence[DepthCost]],
+    *,
+    depth: int | None,
+    tau: float,
+    weight: float,
+    budget: Budget | None,
+) -> Decision:
+    """What the rule says of the curve.
+
+    Args:
+        curve: the gain curve.
+        rule: which rule.
+        prices: of every freeze depth; asked for only by the rules that go by them.
+        depth: the user's own depth, of the rule manual alone.
+        tau, weight: of the rule coverage alone.
+        budget: of the rule budget alone.
+
+    Raises:
+        PlanError: all contradictions in one message; or no depth fits the budget.
+    """
+    refuse_contradictions(curve.n_layers, rule, depth=depth, tau=tau, weight=weight, budget=budget)
+    if depth is not None:
+        return decide_by_hand(curve, depth)
+    if budget is not None:
+        return decide_by_budget(curve, prices(), budget)
+    if rule == "compute":
+        return decide_by_compute(curve, prices())
+    return decide_by_paper(curve) if rule == "paper" else decide_by_coverage(curve, tau=tau, weight=weight)
+
+
+def refuse_contradictions(
+    n_layers: int, rule: str | None, *, depth: int | None, tau: float, weight: float, budget: Budget | None
+) -> None:
+    """Refuse numbers out of range, and wishes that belong to another rule; None stands for all rules at once.
+
+    Raises:
+        PlanError: all of them in one message.
+    """
+    problems = []
+    if not 0 < tau <= 1:
+        problems.append(f"tau must be in (0, 1], found {tau:g}")
+    if not 0 <= weight < 1:
+        problems.append(f"weight must be in [0, 1), found {weight:g}")
+    if rule is not None:
+        problems += _rule_problems(rule, depth, (tau, weight) != (DEFAULT_TAU, DEFAULT_WEIGHT), budget)
+    if depth is not None and not 0 <= depth <= n_layers:
+        problems.append(f"--depth must be in 0..{n_layers} for this model, found {depth}")
+    if budget is not None:
+        problems += budget.problems
+    if problems:
+        raise PlanError("; ".join(problems) + ".")
+
+
+def _rule_problems(rule: str, depth: int | None, weighed: bool, budget: Budget | None) -> list[str]:
+    problems = []
+    if rule == "measured":
+        problems.append(MEASURED_IS_NOT_HERE)
+    elif rule not in RULES:
+        problems.append(f"--rule {rule}: expected {', '.join(RULES[:-1])} or {RULES[-1]}")
+    if weighed and rule != "coverage":
+        problems.append(f"--tau and the weight belong to the rule coverage, not to {rule}")
+    if depth is not None and rule != "manual":
+        problems.append(f"--depth means the rule manual, but --rule {rule} was given")
+    if depth is None and rule == "manual":
+        problems.append("--rule manual needs --depth")
+    if budget is not None and rule != "budget":
+        other = f"--rule {rule} was given" if depth is None else "--depth was given too"
+        problems.append(f"--max-memory-gib, --gpu and --max-cost-fraction mean the rule budget, but {other}")
+    if budget is None and rule == "budget":
+        problems.append("--rule budget needs --max-memory-gib, --gpu or --max-cost-fraction")
+    return problems

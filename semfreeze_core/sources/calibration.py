@@ -1,0 +1,211 @@
+"""What a model's layers keep for the backward pass, counted on the model itself instead of taken from a formula.
+
+A forward pass of a few tokens runs with torch's saved-tensor hooks on; each live storage that autograd keeps goes to
+the layer that was running, once and whole. Three lengths tell what does not grow with the sequence (copies of
+weights) from what grows with it and with its square (eager attention's scores). Without weights the pass runs on fake
+tensors, so any config will do. Counted is what this torch keeps on this device's kernels; another device's may
+differ.
+"""
+
+import weakref
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._pytree import tree_leaves
+
+from semfreeze_core.errors import ModelError
+from semfreeze_core.records.calibration import CalibratedBytes, LayerRole, TokenBytes
+from semfreeze_core.records.training import Precision
+from semfreeze_core.sources.checkpoint import Checkpoint, empty_model, load_config
+from semfreeze_core.sources.probe import find_layers, hidden_state, layer_input
+
+_BATCH = 2  # 1 would hide which dimension is the batch's
+_LENGTHS = (16, 32, 64)
+_DTYPES: dict[Precision, torch.dtype] = {
+    "float32": torch.float32,
+    "bf16-autocast": torch.float32,
+    "bf16": torch.bfloat16,
+}
+
+
+def calibrate_empty(
+    checkpoint: Checkpoint, precision: Precision, *, padding_mask: bool = False, attention: str = "sdpa"
+) -> CalibratedBytes:
+    """Calibrate a model from its config alone: no weights are read.
+
+    Raises:
+        ModelError: the config is not that of a supported decoder, or it cannot run without weights.
+    """
+    config = load_config(checkpoint)
+    config.dtype = _DTYPES[precision]
+    with FakeTensorMode():  # sizes of storages are all that is needed
+        model = empty_model(checkpoint, config)
+        model.set_attn_implementation(attention)
+        return calibrate_model(model, precision, padding_mask=padding_mask)
+
+
+def calibrate_model(model: Any, precision: Precision, *, padding_mask: bool = False) -> CalibratedBytes:
+    """Count what each layer of a model keeps for one token, trained and traversed.
+
+    The model's training mode and gradient flags are left as they were; no gradient is computed. Training mode is on
+    while counting, so dropout is counted where the config asks for it.
+
+    Args:
+        model: a decoder-only transformers model, in float32 for "float32" and "bf16-autocast", bfloat16 for "bf16".
+        precision: what the passes are computed in.
+        padding_mask: whether one example is shorter than the other.
+
+    Raises:
+        ModelError: the model is in another dtype, or it cannot run.
+    """
+    if model.dtype != _DTYPES[precision]:
+        raise ModelError(
+            f"{precision} is calibrated on a model in {_DTYPES[precision]}, but this one is in {model.dtype}"
+        )
+    layers, _ = find_layers(model)
+    lengths = [length for length in _LENGTHS if length <= _longest(model)]
+    if len(lengths) < len(_LENGTHS):
+        raise ModelError(f"calibration needs {_LENGTHS[-1]} tokens, but the model takes {_longest(model)}")
+    counted: dict[LayerRole, tuple[TokenBytes, ...]] = {}
+    with _restored(model):
+        for role in ("trained", "traversed"):
+            model.requires_grad_(False)
+            layers.requires_grad_(role == "trained")
+            kept = np.array([_saved_bytes(model, layers, precision, length, padding_mask) for length in lengths])
+            counted[role] = tuple(_fit(lengths, of_layer) for of_layer in kept.T)
+    return CalibratedBytes(
+        precision=precision,
+        padding_mask=padding_mask,
+        attention=model.config._attn_implementation,
+        sequence_lengths=(lengths[0], lengths[-1]),
+        trained=counted["trained"],
+        traversed=counted["traversed"],
+    )
+
+
+def _longest(model: Any) -> int:
+    return getattr(model.config.get_text_config(decoder=True), "max_position_embeddings", None) or _LENGTHS[-1]
+
+
+def _fit(lengths: list[int], kept: Any) -> TokenBytes:
+    """The coefficients of c + a s + b s^2 through three counts for one example of s tokens; c is left out."""
+    _, linear, quadratic = np.linalg.solve(np.vander(lengths, increasing=True).astype(float), kept / _BATCH)
+    return TokenBytes(round(float(linear), 6) + 0.0, round(float(quadratic), 6) + 0.0)  # + 0.0 turns -0.0 into 0.0
+
+
+@contextmanager
+def _restored(model: Any) -> Iterator[None]:
+    """Training mode on; it and the parameters' gradient flags are put back afterwards."""
+    training, flags = model.training, [(p, p.requires_grad) for p in model.parameters()]
+    model.train()
+    try:
+        yield
+    finally:
+        model.train(training)
+        for parameter, flag in flags:
+            parameter.requires_grad_(flag)
+
+
+class _Saved:
+    """A tensor the graph keeps, and the layer that kept it; the graph alone holds it, so it dies when not needed."""
+
+    def __init__(self, tensor: Tensor, layer: int | None) -> None:
+        self.tensor, self.layer = tensor, layer
+
+
+def _saved_bytes(model: Any, layers: nn.ModuleList, precision: Precision, length: int, padded: bool) -> list[int]:
+    """Bytes of the storages each layer keeps in one pass, each storage with the first layer that keeps it.
+
+    Parameters are left out, and so is what is handed to a layer beside the hidden state (rotary tables, masks): it is
+    there once for the whole model.
+    """
+    kept: weakref.WeakSet[_Saved] = weakref.WeakSet()
+    running: int | None = None
+    known = {_storage(parameter) for parameter in model.parameters()}
+    maskless = not padded and _needs_no_mask(model, length)
+
+    def keep(tensor: Tensor) -> _Saved:
+        saved = _Saved(tensor, running)
+        kept.add(saved)
+        return saved
+
+    def enter(layer: int) -> Callable[..., Any]:
+        def hook(_: nn.Module, args: Any, kwargs: Any) -> Any:
+            nonlocal running
+            running = layer
+            if maskless:
+                args = tuple(None if _is_mask(value, length) else value for value in args)
+                kwargs = {name: None if _is_mask(value, length) else value for name, value in kwargs.items()}
+            hidden = layer_input(args, kwargs)
+            beside = [
+                value for value in tree_leaves((args, kwargs)) if isinstance(value, Tensor) and value is not hidden
+            ]
+            known.update(_storage(value) for value in beside)
+            return args, kwargs
+
+        return hook
+
+    def leave(_: nn.Module, __: Any, ___: Any) -> None:
+        nonlocal running
+        running = None
+
+    def require_gradient(_: nn.Module, __: Any, output: Any) -> None:
+        hidden_state(output).requires_grad_(True)
+
+    handles = [model.get_input_embeddings().register_forward_hook(require_gradient)]
+    for i, layer in enumerate(layers):
+        handles.append(layer.register_forward_pre_hook(enter(i), with_kwargs=True))
+        handles.append(layer.register_forward_hook(leave))
+    autocast = torch.autocast(model.device.type, torch.bfloat16) if precision == "bf16-autocast" else nullcontext()
+    try:
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda saved: saved.tensor), autocast:
+            output = model(**_inputs(model, length, padded), use_cache=False)  # held to the end: it holds the graph
+    except Exception as error:  # a model's own code can fail in any way; the cause stays readable in the message
+        text = " ".join(str(error).split())[:400]
+        raise ModelError(
+            f"{type(model).__name__} cannot be calibrated: it does not run on {_BATCH} x {length} tokens in "
+            f"{precision}: {type(error).__name__}: {text}"
+        ) from error
+    finally:
+        for handle in handles:
+            handle.remove()
+    first: dict[int, tuple[int, int]] = {}
+    for saved in kept:
+        key = _storage(saved.tensor)
+        if saved.layer is not None and key not in known:
+            size = saved.tensor.untyped_storage().nbytes()
+            first[key] = min(first.get(key, (saved.layer, size)), (saved.layer, size))
+    del output
+    return [sum(size for layer, size in first.values() if layer == i) for i in range(len(layers))]
+
+
+def _needs_no_mask(model: Any, length: int) -> bool:
+    """Whether sdpa attention would get no mask: it is causal by itself, and no window is shorter than the sequence.
+
+    On fake tensors transformers cannot look whether examples are packed, and makes a mask to be safe.
+    """
+    window = getattr(model.config.get_text_config(decoder=True), "sliding_window", None)
+    return model.config._attn_implementation == "sdpa" and (window is None or window > length)
+
+
+def _is_mask(value: Any, length: int) -> bool:
+    return isinstance(value, Tensor) and value.ndim == 4 and value.shape[-2:] == (length, length)
+
+
+def _storage(tensor: Tensor) -> int:
+    """What is the same for all views of one storage; fake tensors have no address."""
+    return int(tensor.untyped_storage()._cdata)
+
+
+def _inputs(model: Any, length: int, padded: bool) -> dict[str, Tensor]:
+    ids = torch.zeros((_BATCH, length), dtype=torch.long, device=model.device)
+    if not padded:
+        return {"input_ids": ids}
+    mask = torch.ones_like(ids)
+    mask[0, 0] = 0
+    return {"input_ids": ids, "attention_mask": mask}

@@ -1,0 +1,115 @@
+"""`semfreeze plan --compare`: every rule and score side by side, agreeing with what each says alone."""
+
+import pytest
+
+from tests.core.cli.terminal import ask
+from tests.core.cli.test_cli_analyze import unexplained
+
+OPINION = {
+    "freeze_depth",
+    "candidate_depth",
+    "gain_coverage",
+    "relative_flop",
+    "relative_bytes",
+    "recommendation",
+    "reasons",
+}
+SCORES = ["block_influence", "variability", "spectrum", "depth_prior"]
+
+
+@pytest.fixture(params=["tied", "untied", "gpt2"])
+def family(request, stored):
+    return stored(request.param)
+
+
+def test_compare_has_every_key(family):
+    document = ask("plan", family, "--compare", "--json").json
+    assert list(document["rules"]) == ["coverage", "paper", "compute"]
+    assert list(document["scores"]) == SCORES
+    for opinion in document["rules"].values():
+        assert opinion.keys() == OPINION
+    for opinion in document["scores"].values():
+        assert opinion.keys() == OPINION | {"sample"}
+        assert opinion["sample"]
+    assert document["agreement"].keys() == {"low", "high", "words"}
+    assert document["n_layers"] == 4
+    assert unexplained(document) == []
+
+
+def test_compare_gives_no_null_without_a_reason(family):
+    document = ask("plan", family, "--compare", "--json").json
+    for opinion in (*document["rules"].values(), *document["scores"].values()):
+        assert opinion["reasons"]
+        assert all(opinion["reasons"])
+
+
+@pytest.mark.parametrize("rule", ["coverage", "paper", "compute"])
+def test_compare_says_what_plan_says(rule):
+    opinion = ask("plan", "example", "--compare", "--json").json["rules"][rule]
+    plan = ask("plan", "example", "--rule", rule, "--json").json
+    for key in ("freeze_depth", "candidate_depth", "gain_coverage", "recommendation", "reasons"):
+        assert opinion[key] == plan[key]
+    for key in ("relative_flop", "relative_bytes"):
+        assert opinion[key] == plan["cost"]["planned"][key]
+
+
+def test_compare_says_of_scores_what_show_says():
+    compared, shown = ask("plan", "example", "--compare", "--json").json, ask("show", "example", "--json").json
+    assert list(compared["scores"]) == list(shown["scores"])
+    for name, opinion in compared["scores"].items():
+        for bound, key in (("estimate", "mean"), ("low", "low"), ("high", "high")):
+            band = shown["scores"][name]["gain_coverage"]
+            assert opinion["gain_coverage"][bound] == band[key][opinion["candidate_depth"]]
+        assert opinion["sample"] == shown["scores"][name]["sample"]
+
+
+def test_compare_adds_a_depth_and_a_budget(stored):
+    flags = ("--compare", "--depth", 1, "--max-cost-fraction", 0.9, "--json")
+    document = ask("plan", stored("untied"), *flags).json
+    assert list(document["rules"]) == ["coverage", "paper", "compute", "budget", "manual"]
+    assert document["rules"]["manual"]["freeze_depth"] == 1
+    assert document["rules"]["budget"]["relative_flop"] <= 0.9
+
+
+def test_compare_recommends_nothing_on_a_random_model(stored):
+    document = ask("plan", stored("untied"), "--compare", "--json").json
+    for opinion in (*document["rules"].values(), *document["scores"].values()):
+        assert opinion["recommendation"] == "abstain"
+        assert opinion["freeze_depth"] is None
+    report = ask("plan", "untied", "--compare").out
+    assert report.count("abstains") == len(document["rules"]) + len(document["scores"])
+
+
+def test_compare_prints_a_line_for_each():
+    report = ask("plan", "example", "--compare").out
+    assert report.lstrip().startswith("Candidate depths lie between")
+    for name in ("coverage", "paper", "compute", *SCORES):
+        assert any(line.split()[:1] == [name] for line in report.splitlines())
+        assert f"\n{name}" in report
+    assert "variability (on 256 examples in 5 classes, at their first supervised token)" in report
+    assert "full finetuning" in report
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--rule", "paper"], "--compare asks every rule and writes no plan: leave --rule out."),
+        (["--out", "plan.json"], "leave --out out."),
+        (["--rule", "paper", "--out", "plan.json"], "leave --rule and --out out."),
+        (
+            ["--tau", "2", "--depth", "9"],
+            "tau must be in (0, 1], found 2; --depth must be in 0..4 for this model, found 9",
+        ),
+        (["--metric", "lens_loss"], "never decides"),
+    ],
+)
+def test_compare_refuses_what_contradicts_it(stored, flags, words):
+    assert words in ask("plan", stored("untied"), "--compare", *flags).refusal
+
+
+def test_compare_shows_a_budget_that_nothing_fits(stored):
+    budget = ask("plan", stored("untied"), "--compare", "--max-cost-fraction", 0.01, "--json").json["rules"]["budget"]
+    assert budget["candidate_depth"] is None
+    assert budget["relative_flop"] is None
+    assert budget["gain_coverage"] == {"estimate": None, "low": None, "high": None}
+    assert budget["reasons"][0].startswith("No freeze depth up to the cap of 3 fits")

@@ -1,0 +1,93 @@
+"""Figures of curves hold the record's own numbers, and the two colours mean frozen and trained."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from semfreeze_core.records.gain import Band
+from semfreeze_dashboard.charts.curves import draw_coverage, draw_deviation, draw_gains, draw_task_null
+from semfreeze_dashboard.charts.theme import FROZEN, GREY, TRAINED
+from tests.core.plan.curves import make_curve, straight
+
+
+def lines(figure):
+    """Named traces, the shading of intervals left out."""
+    return {trace.name: trace for trace in figure.data if trace.name}
+
+
+def tints(figure):
+    return [(shape.x0, shape.x1) for shape in figure.layout.shapes if shape.type == "rect"]
+
+
+def certain(values):
+    return Band(np.asarray(values), np.asarray(values) - 0.1, np.asarray(values) + 0.1)
+
+
+def without_interval(values):
+    return Band(np.asarray(values), np.full(len(values), np.nan), np.full(len(values), np.nan))
+
+
+def test_draw_deviation_shows_deviation_label_null_and_advantage():
+    curve = make_curve(straight(4))
+    drawn = lines(draw_deviation(curve, 2))
+    by_name = {name.split(" ")[0]: trace.y for name, trace in drawn.items()}
+    np.testing.assert_array_equal(by_name["its"], curve.isotonic)
+    np.testing.assert_array_equal(by_name["deviation"], curve.deviation.mean)
+    np.testing.assert_array_equal(by_name["label"], curve.null.mean)
+    np.testing.assert_array_equal(by_name["advantage"], curve.advantage.mean)
+
+
+def test_draw_deviation_shades_the_interval_around_each_line():
+    curve = make_curve(straight(4))
+    shades = [trace for trace in draw_deviation(curve, 2).data if trace.fill == "toself"]
+    assert len(shades) == 3
+    np.testing.assert_array_equal(shades[1].y, [*curve.deviation.high, *curve.deviation.low[::-1]])
+
+
+@pytest.mark.parametrize(("depth", "expected"), [(None, []), (0, [(0, 4)]), (1, [(0, 1), (1, 4)]), (4, [(0, 4)])])
+def test_draw_coverage_and_draw_deviation_tint_what_is_frozen_and_what_is_trained(depth, expected):
+    assert tints(draw_coverage(make_curve(straight(4)), {}, depth)) == expected
+    assert tints(draw_deviation(make_curve(straight(4)), depth)) == [t for t in expected for _ in range(2)], "two rows"
+
+
+def test_draw_task_null_shows_own_and_swapped_completions():
+    drawn = lines(draw_task_null(certain([0.9, 0.5]), certain([0.9, 0.8]), "semantic", None))
+    assert {name: list(trace.y) for name, trace in drawn.items()} == {
+        "own completions": [0.9, 0.5],
+        "completions swapped (task null)": [0.9, 0.8],
+    }
+    assert drawn["completions swapped (task null)"].line.color == GREY
+
+
+def test_draw_gains_colours_frozen_and_trained_layers_and_greys_the_unmeasured():
+    curve = make_curve(straight(4))
+    unmeasured = curve.gain.mean.copy()
+    unmeasured[0] = np.nan
+    curve = replace(curve, gain=Band(unmeasured, unmeasured - 0.1, unmeasured + 0.1))
+    drawn = lines(draw_gains(curve, 2))
+    frozen, trained = drawn["gain, layer frozen"], drawn["gain, layer trained"]
+    assert (list(frozen.x), frozen.marker.color) == ([1], FROZEN)
+    assert (list(trained.x), trained.marker.color) == ([2, 3], TRAINED)
+    assert (list(drawn["not measured"].x), drawn["not measured"].marker.color) == ([0], GREY)
+    np.testing.assert_allclose(trained.error_y.array, 0.1)
+
+
+def test_draw_gains_without_a_depth_shows_all_layers_trained():
+    drawn = lines(draw_gains(make_curve(straight(4)), None))
+    assert "gain, layer frozen" not in drawn
+    assert list(drawn["gain, layer trained"].x) == [0, 1, 2, 3]
+
+
+def test_draw_coverage_shows_every_measured_score():
+    curve = make_curve(straight(4))
+    scores = {
+        "depth_prior": without_interval(straight(4)),
+        "block_influence": certain([1.0, 0.9, 0.4, 0.2, 0.0]),
+        "variability": without_interval(np.full(5, np.nan)),
+    }
+    figure = draw_coverage(curve, scores, 2)
+    drawn = lines(figure)
+    assert set(drawn) == {"depth prior (L - k)/L", "block influence", "gain coverage (semantic)"}
+    np.testing.assert_array_equal(drawn["block influence"].y, [1.0, 0.9, 0.4, 0.2, 0.0])
+    assert len([t for t in figure.data if t.fill == "toself"]) == 2, "a score without an interval has none drawn"
