@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 @with_setup_flags
 def cost(
     run: Annotated[str | None, typer.Argument(help="A run: its folder, its name, or 'example'.")] = None,
-    model: Annotated[str | None, typer.Option(help="Instead of a run: a model; only its config is read.")] = None,
+    model: Annotated[str | None, typer.Option(help="Instead of a run: a model or its config.json.")] = None,
     *,
     flags: SetupFlags,
     train_head: TrainHeadOption = None,
@@ -52,6 +52,7 @@ def cost(
     from semfreeze_core.cli.speed import speed_from_flags
     from semfreeze_core.cost import compare_costs, find_gpu
     from semfreeze_core.errors import InputError
+    from semfreeze_core.storage import user_path
 
     if (run is None) == (model is None):
         raise InputError("Give either a RUN or --model.")
@@ -69,6 +70,8 @@ def cost(
         shape = reading.shape
     else:
         assert model is not None
+        if model.endswith("config.json"):  # only that is read, so its folder does
+            model = str(user_path(model).parent)
         shape = _shape_of(model, revision, trust_remote_code)
     setup = setup_from_flags(shape, reading, flags, with_reference=True)
     speed = speed_from_flags(flop_per_second, tflops, reading, setup)

@@ -60,7 +60,11 @@ def _notes(table: CostTable, speed: Speed, gpu: Gpu | None) -> list[str]:
     ]
     if table.full.bytes.activations is None:
         known = "FLOP are exact" if table.flop_status == "exact" else "FLOP are an upper bound"
-        notes.insert(0, f"Activation bytes of this family are not known yet, so memory totals are unknown; {known}.")
+        notes.insert(
+            0,
+            f"Activation bytes of this family are not known yet, so memory totals are unknown; {known}. "
+            "With --model, --calibrate counts them.",
+        )
     if table.flop_status == "upper bound":
         notes.append(
             "FLOP are an upper bound: it is not known how much of this family's layers is computed again on the way "

@@ -115,8 +115,15 @@ def print_plan(plan: FreezePlan, out: Console) -> None:
             f"layer; its cap is {plan.rule_parameters['cap']}."
         )
     out.print()
-    out.print(f"Projected price: {setup_words(plan.cost.setup)}")
+    out.print(f"{plan.cost.status.capitalize()} price: {setup_words(plan.cost.setup)}")
     out.print(_price_table(plan))
+    if plan.cost.transformers_5 is not None:
+        stock = plan.cost.transformers_5
+        out.print(
+            f"Stock transformers 5 would take {percent(stock.relative_flop)} of the FLOP and "
+            f"{percent(stock.relative_bytes)} of the memory at that depth: gradient_checkpointing_enable() makes the "
+            "embedding's output require a gradient, so frozen layers are computed again and carry gradients."
+        )
 
 
 def conclusion(plan: FreezePlan) -> str:
@@ -153,7 +160,8 @@ def _price_table(plan: FreezePlan) -> Table:
         table.add_column("full finetuning" if entry is full else f"freeze {entry.freeze_depth}", justify="right")
     step, whole = full.step_flop.total, full.flop
     table.add_row("first step", *[flop(e.step_flop.total, step) for e in columns])
-    for part in ("forward", "activation_gradient", "weight_gradient"):
+    again = ("recompute",) if full.step_flop.recompute else ()
+    for part in ("forward", "activation_gradient", "weight_gradient", *again):
         table.add_row(f"  {part.replace('_', ' ')}", *[flop(getattr(e.step_flop, part), step) for e in columns])
     table.add_row("whole run", *[flop(e.flop, whole) for e in columns])
     table.add_row("memory, sum of parts", *[gib(e.bytes.total) for e in columns])

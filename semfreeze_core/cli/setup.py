@@ -1,12 +1,11 @@
 """From command-line flags to a training setup."""
 
-from typing import get_args
+from typing import TYPE_CHECKING, get_args
 
 from semfreeze_core.cli.setup_flags import SetupFlags
 from semfreeze_core.cost import check_targets
 from semfreeze_core.errors import PlanError
 from semfreeze_core.records.model import ModelShape
-from semfreeze_core.records.run import Run
 from semfreeze_core.records.training import (
     ALL_LINEAR,
     Checkpointing,
@@ -18,12 +17,15 @@ from semfreeze_core.records.training import (
     TrainingSetup,
 )
 
+if TYPE_CHECKING:
+    from semfreeze_core.records.run import Run  # brings pandas, which a price has no use for
+
 _LARGEST = 10**12  # larger numbers are slips of the keyboard, and their products overflow floating point
 _SPELLINGS = {"bfloat16": "bf16", "fp32": "float32"}
 
 
 def setup_from_flags(
-    shape: ModelShape, run: Run | None, flags: SetupFlags, *, with_reference: bool = False
+    shape: ModelShape, run: "Run | None", flags: SetupFlags, *, with_reference: bool = False
 ) -> TrainingSetup:
     """The setup these flags mean; a run fills in its supervised share and its number of examples.
 

@@ -1,11 +1,14 @@
 """At what rate a finetune would run, as far as anybody said or measured."""
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from semfreeze_core.cost import forward_rate
 from semfreeze_core.errors import PlanError
-from semfreeze_core.records.run import Run
 from semfreeze_core.records.training import TrainingSetup
+
+if TYPE_CHECKING:
+    from semfreeze_core.records.run import Run  # brings pandas, which a price has no use for
 
 # What a reading computes in is what each of these multiplies in.
 _READING_DTYPES = {"float32": "float32", "bf16-autocast": "bfloat16", "bf16": "bfloat16"}
@@ -27,7 +30,7 @@ class Speed:
 
 
 def speed_from_flags(
-    flop_per_second: float | None, tflops: float | None, reading: Run | None, setup: TrainingSetup
+    flop_per_second: float | None, tflops: float | None, reading: "Run | None", setup: TrainingSetup
 ) -> Speed:
     """The rate the user gave, else the one at which the run itself was read, if in the setup's precision.
 

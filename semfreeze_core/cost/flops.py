@@ -42,10 +42,10 @@ CACHE_NEEDS_FROZEN_EMBEDDINGS = (
 def step_flop(shape: ModelShape, setup: TrainingSetup, parts: TrainableParts, cached: bool = False) -> StepFlop:
     """FLOP of one training step, for any selection of parts; flop_status says whether exact or an upper bound.
 
-    The activation gradient of the lowest trained layer is whole, down to its input: its input norm is trained, and
-    semfreeze hands the first trained layer a detached input that requires a gradient. Adapters on layer 0 under an
-    embedding whose output requires none (PEFT without checkpointing) cost a little less: that layer then passes nothing
-    back through the matrices that read its input. Assumes that a layer is trained or frozen as a whole.
+    The activation gradient of the lowest trained layer is whole, down to its input: semfreeze hands that layer a
+    detached input that requires a gradient. Where nothing does, it costs the same if a trained norm reads the input,
+    and a little less if matrices do at once (post-norm layers) or the norm is frozen (adapters on layer 0 in PEFT
+    without checkpointing): nothing flows back through those. Assumes that a layer is trained or frozen as a whole.
 
     Args:
         shape: the counted model.

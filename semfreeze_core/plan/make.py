@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, replace
 
-from semfreeze_core.cost import cost_table, depth_cost, full_cost, parts_at_depth
+from semfreeze_core.cost import cost_table, depth_cost, flop_status, full_cost, parts_at_depth, stock_setup
 from semfreeze_core.cost.document import UNKNOWN_ACTIVATIONS, CostEntry
 from semfreeze_core.errors import PlanError
 from semfreeze_core.gains import gain_curve
@@ -103,6 +103,9 @@ def make_plan(
     if decision.freeze_depth is not None:
         parts = parts_at_depth(run.shape, decision.freeze_depth, *wished, lora=setup.lora is not None)
     planned = None if parts is None else CostEntry.of(depth_cost(run.shape, setup, parts))
+    stock = None
+    if parts is not None and setup.checkpointing != "none":
+        stock = CostEntry.of(depth_cost(run.shape, stock_setup(setup), parts))
     full = full_cost(run.shape, setup)
     candidate = decision.candidate_depth
     coverage = Interval(*[float("nan")] * 3) if candidate is None else curve.coverage.at(candidate)
@@ -123,9 +126,11 @@ def make_plan(
         trainable_regex=None if parts is None else trainable_regex(manifest.model.names, parts),
         cost=PlanCost(
             setup=setup,
+            flop_status=flop_status(run.shape, setup),
             reason=UNKNOWN_ACTIVATIONS if full.bytes.activations is None else None,
             planned=planned,
             full=CostEntry.of(full),
+            transformers_5=stock,
         ),
         evidence=EvidenceEntry(
             verdict=evidence.verdict,

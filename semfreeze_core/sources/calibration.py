@@ -34,18 +34,28 @@ _DTYPES: dict[Precision, torch.dtype] = {
 
 
 def calibrate_empty(
-    checkpoint: Checkpoint, precision: Precision, *, padding_mask: bool = False, attention: str = "sdpa"
+    checkpoint: Checkpoint, precision: Precision, *, padding_mask: bool = False, attention: str | None = None
 ) -> CalibratedBytes:
     """Calibrate a model from its config alone: no weights are read.
 
+    Args:
+        checkpoint: whose config it is.
+        precision: what the passes are computed in.
+        padding_mask: as in calibrate_model.
+        attention: transformers' name of the implementation; None is the family's own, sdpa for nearly all.
+
     Raises:
-        ModelError: the config is not that of a supported decoder, or it cannot run without weights.
+        ModelError: the config is not that of a supported decoder, it has experts, or it cannot run without weights.
     """
     config = load_config(checkpoint)
     config.dtype = _DTYPES[precision]
     with FakeTensorMode():  # sizes of storages are all that is needed
-        model = empty_model(checkpoint, config)
-        model.set_attn_implementation(attention)
+        model = empty_model(checkpoint, config, attention=attention)
+        if any(p.ndim > 2 and p.shape[0] > 1 for p in find_layers(model)[0].parameters()):
+            raise ModelError(
+                f"{checkpoint.source} has experts, and what they keep depends on the kernel that runs them: it "
+                "cannot be calibrated from its config alone."
+            )
         return calibrate_model(model, precision, padding_mask=padding_mask)
 
 
@@ -127,7 +137,7 @@ def _saved_bytes(model: Any, layers: nn.ModuleList, precision: Precision, length
     kept: weakref.WeakSet[_Saved] = weakref.WeakSet()
     running: int | None = None
     known = {_storage(parameter) for parameter in model.parameters()}
-    maskless = not padded and _needs_no_mask(model, length)
+    causal = not padded and model.config._attn_implementation == "sdpa"
 
     def keep(tensor: Tensor) -> _Saved:
         saved = _Saved(tensor, running)
@@ -138,7 +148,7 @@ def _saved_bytes(model: Any, layers: nn.ModuleList, precision: Precision, length
         def hook(_: nn.Module, args: Any, kwargs: Any) -> Any:
             nonlocal running
             running = layer
-            if maskless:
+            if causal and _attends_to_all(model, layers[layer], length):
                 args = tuple(None if _is_mask(value, length) else value for value in args)
                 kwargs = {name: None if _is_mask(value, length) else value for name, value in kwargs.items()}
             hidden = layer_input(args, kwargs)
@@ -184,13 +194,14 @@ def _saved_bytes(model: Any, layers: nn.ModuleList, precision: Precision, length
     return [sum(size for layer, size in first.values() if layer == i) for i in range(len(layers))]
 
 
-def _needs_no_mask(model: Any, length: int) -> bool:
-    """Whether sdpa attention would get no mask: it is causal by itself, and no window is shorter than the sequence.
+def _attends_to_all(model: Any, layer: nn.Module, length: int) -> bool:
+    """Whether a layer's window is not shorter than the sequence, so that sdpa is causal by itself and gets no mask.
 
     On fake tensors transformers cannot look whether examples are packed, and makes a mask to be safe.
     """
-    window = getattr(model.config.get_text_config(decoder=True), "sliding_window", None)
-    return model.config._attn_implementation == "sdpa" and (window is None or window > length)
+    own = [module.sliding_window for module in layer.modules() if hasattr(module, "sliding_window")]
+    window = own[0] if own else getattr(model.config.get_text_config(decoder=True), "sliding_window", None)
+    return not isinstance(window, int) or window > length
 
 
 def _is_mask(value: Any, length: int) -> bool:

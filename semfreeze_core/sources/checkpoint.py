@@ -167,12 +167,17 @@ def _ask_hub(checkpoint: Checkpoint) -> None:
             raise
 
 
-def empty_model(checkpoint: Checkpoint, config: Any) -> Any:
+def empty_model(checkpoint: Checkpoint, config: Any, *, attention: str | None = "eager") -> Any:
     """The model's modules without any weights, for counting; made under a FakeTensorMode it can also be run.
 
-    Attention and experts compute in the open, where torch counts their FLOP, and look at no data.
+    By default attention and experts compute in the open, where torch counts their FLOP, and look at no data.
+
+    Args:
+        checkpoint: where the config is from.
+        config: loaded from it.
+        attention: transformers' name of its implementation; None is the family's own.
     """
-    how = {"attn_implementation": "eager", "experts_implementation": "batched_mm"}
+    how = {"attn_implementation": attention, "experts_implementation": "batched_mm"}
     auto: Any = AutoModelForCausalLM
     with clear_errors(checkpoint, "its architecture"):
         return auto.from_config(config, trust_remote_code=checkpoint.trust_remote_code, **how)

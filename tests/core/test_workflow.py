@@ -201,6 +201,7 @@ def test_analyze_tells_its_progress(model, task):
         "Solving for the semantic bases",
         "Reading hidden states",
         "Reading swapped completions",
+        "Reading the weights' spectrum",
         "Projecting the display sample",
     ]
     reading = [event for event in events if event.stage == "Reading hidden states"]

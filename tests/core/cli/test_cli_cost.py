@@ -1,6 +1,9 @@
 """`semfreeze cost`: the price of every depth of a run's model, or of a config without weights."""
 
+import json
 import shutil
+import subprocess
+import sys
 
 import pytest
 
@@ -54,11 +57,13 @@ def test_cost_takes_its_setup_from_the_run(table, stored):
 def test_cost_of_a_config_alone_is_that_of_the_model(models, stored, tmp_path, name):
     (tmp_path / "config").mkdir()
     shutil.copy(models / name / "config.json", tmp_path / "config")
-    flags = ["--supervised-fraction", ".3", "--steps", "10", "--json"]
+    flags = ["--supervised-fraction", ".3", "--steps", "10", "--tflops", "1", "--json"]
     alone, run = ask("cost", "--model", tmp_path / "config", *flags), ask("cost", stored(name), *flags)
     assert alone.json["depths"] == run.json["depths"]
     assert alone.json["full"] == run.json["full"]
     assert alone.err == ""
+    for path in (tmp_path / "config", tmp_path / "config" / "config.json"):
+        assert ask("cost", "--model", path, *flags).json == alone.json
 
 
 def test_cost_without_a_run_assumes_a_thousand_examples(models):
@@ -128,13 +133,29 @@ def test_cost_refuses_a_tied_head_above_frozen_layers(stored, name, flag):
         (["--supervised-fraction", "0"], "--supervised-fraction must be in (0, 1], found 0"),
         (["--supervised-fraction", "1.1"], "--supervised-fraction must be in (0, 1], found 1.1"),
         (["--supervised-fraction", "nan"], "--supervised-fraction must be in (0, 1], found nan"),
-        (["--optimizer", "sgd"], "--optimizer sgd: expected adamw"),
-        (["--precision", "fp8"], "--precision fp8: expected float32 or bfloat16"),
-        (["--loss", "fused"], "--loss fused: expected materialised or supervised-only"),
+        (["--optimizer", "lion"], "--optimizer lion: expected adamw or adamw8bit or sgd"),
+        (["--precision", "fp8"], "--precision fp8: expected float32 or bf16-autocast or bf16"),
+        (["--loss", "mse"], "--loss mse: expected materialised or supervised-only or fused"),
+        (
+            ["--checkpointing", "on"],
+            "--checkpointing on: expected none or non-reentrant or reentrant or transformers-5",
+        ),
+        (["--frozen-bits", "3"], "--frozen-bits must be 8 or 4, found 3"),
+        (["--lora"], "--lora needs --lora-rank"),
+        (["--lora-targets", "q_proj"], "--lora-targets needs --lora-rank"),
+        (["--lora", "--lora-rank", "0"], "--lora-rank must be in 1..1000000000000, found 0"),
+        (["--lora", "--lora-rank", "2", "--lora-targets", ","], "--lora-targets must name at least one matrix"),
+        (
+            ["--lora", "--lora-rank", "2", "--lora-targets", "q_proj,w1,w2"],
+            "LoRA targets w1, w2 match no matrix of the layers; there are self_attn.q_proj, self_attn.k_proj",
+        ),
+        (["--keep-prefix"], "--keep-prefix needs --prefix-cache"),
+        (["--offload-prefix"], "--offload-prefix needs --prefix-cache"),
+        (["--prefix-cache", "--checkpointing", "transformers-5"], "--checkpointing transformers-5 exclude each other"),
         (["--prefix-cache", "--train-embeddings"], "freeze the embeddings or turn the prefix cache off"),
         (
             ["--precision", "fp8", "--steps", "0", "--loss", "x"],
-            "fp8: expected float32 or bfloat16; --loss x: expected",
+            "fp8: expected float32 or bf16-autocast or bf16; --loss x: expected",
         ),
     ],
 )
@@ -142,6 +163,117 @@ def test_cost_refuses_a_tied_head_above_frozen_layers(stored, name, flag):
 def test_cost_and_plan_refuse_an_impossible_setup(stored, command, flags, words):
     depth = ["--depth", "2"] if command == "plan" else []
     assert words in ask(command, stored("untied"), *depth, *flags).refusal
+
+
+def test_plan_refuses_a_reference_that_it_does_not_show(stored):
+    assert "--lora-rank without --lora is a comparison" in ask("plan", stored("untied"), "--lora-rank", "2").refusal
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--calibrate"], "--calibrate needs --model"),
+        (["--padding-mask"], "--padding-mask needs --calibrate"),
+        (["--tflops", "1", "--flop-per-second", "1"], "--flop-per-second and --tflops say the same thing twice"),
+        (["--tflops", "0"], "--tflops must be a positive number, found 0"),
+        (["--flop-per-second", "nan"], "--flop-per-second must be a positive number, found nan"),
+        (["--gpu", "H100"], "GPU H100 could be H100 PCIe, H100 SXM: say which"),
+    ],
+)
+def test_cost_refuses_flags_of_its_own(stored, flags, words):
+    assert words in ask("cost", stored("untied"), *flags).refusal
+
+
+def test_cost_shows_lora_on_all_layers_beside_full(stored):
+    table = ask("cost", stored("untied"), "--lora-rank", "2", "--json").json
+    assert table["setup"]["lora"] is None
+    assert table["lora"].keys() == table["full"].keys()
+    assert 2 / 3 < table["lora"]["relative_flop"] < 1
+    # rank 2: (inputs + outputs) of the four layers' matrices, in float32
+    assert table["lora"]["bytes"]["gradients"] == 4 * 4 * 2 * (4 * 32 + 2 * (32 + 16) + 3 * (32 + 48))
+    assert ask("cost", "untied", "--json").json["lora"] is None
+    report = ask("cost", "untied", "--lora-rank", "2").out
+    assert [line.split()[0] for line in report.splitlines() if line.strip().startswith("lora ")] == ["lora"]
+
+
+def test_cost_of_a_lora_plan_trains_adapters_alone(stored):
+    table = ask("cost", stored("untied"), "--lora", "--lora-rank", "2", "--json").json
+    assert table["lora"] is None
+    assert [entry["freeze_depth"] for entry in table["depths"]] == [0, 1, 2, 3]
+    assert table["depths"][0]["relative_flop"] < 1
+    assert "LoRA of rank 2 on all-linear" in ask("cost", "untied", "--lora", "--lora-rank", "2").out
+
+
+def test_cost_with_checkpointing_shows_what_stock_transformers_loses(stored):
+    assert ask("cost", stored("untied"), "--json").json["transformers_5"] is None
+    table = ask("cost", "untied", "--checkpointing", "non-reentrant", "--json").json
+    assert table["transformers_5"][0] == table["depths"][0]
+    for own, stock in zip(table["depths"][1:], table["transformers_5"][1:], strict=True):
+        assert stock["freeze_depth"] == own["freeze_depth"]
+        assert stock["relative_flop"] > own["relative_flop"]
+        assert stock["bytes"]["activations"] > own["bytes"]["activations"]
+    assert "transformers 5" in ask("cost", "untied", "--checkpointing", "non-reentrant").out
+
+
+def test_plan_with_checkpointing_writes_what_stock_transformers_loses(stored):
+    plain = ask("plan", stored("untied"), "--depth", "2", "--json").json["cost"]
+    asked = ask("plan", "untied", "--depth", "2", "--checkpointing", "reentrant", "--json").json["cost"]
+    assert plain["transformers_5"] is None
+    assert asked["transformers_5"]["relative_flop"] > asked["planned"]["relative_flop"]
+    assert (asked["status"], asked["flop_status"]) == ("projected", "exact")
+    report = ask("plan", "untied", "--depth", "2", "--checkpointing", "reentrant").out
+    assert "Stock transformers 5 would take" in report
+    assert "recompute" in report
+    assert "recompute" not in ask("plan", "untied", "--depth", "2").out
+
+
+def test_cost_takes_the_rate_of_the_reading_in_its_own_precision(stored):
+    shown = ask("show", stored("untied"), "--json").json
+    table = ask("cost", "untied", "--json").json
+    weights = 4 * (32 * 32 + 2 * 32 * 16 + 32 * 32 + 3 * 32 * 48)  # four layers' matrices
+    took = shown["extraction"]
+    assert table["speed"]["flop_per_second"] == pytest.approx(2 * weights * took["tokens"] / took["seconds"])
+    assert table["speed"]["source"] == "forward passes of the reading on cpu in float32"
+    assert table["full"]["seconds"] == pytest.approx(table["full"]["flop"] / table["speed"]["flop_per_second"])
+
+
+def test_cost_without_a_rate_knows_no_seconds(stored, models):
+    other = ask("cost", stored("untied"), "--precision", "bf16", "--json").json
+    assert other["speed"]["reason"] == "the run was read in float32, which says nothing of bf16: give --tflops"
+    alone = ask("cost", "--model", models / "untied", "--json").json
+    for table in (other, alone):
+        assert {entry["seconds"] for entry in table["depths"]} == {None}
+    assert "Seconds are unknown: no rate is known" in ask("cost", "--model", models / "untied").out
+
+
+def test_cost_says_where_flop_are_an_upper_bound(tmp_path):
+    from tests.core.tiny_models import build_tiny
+
+    build_tiny("olmo2").config.save_pretrained(tmp_path / "olmo2")
+    flags = ["--model", tmp_path / "olmo2", "--checkpointing", "non-reentrant"]
+    assert ask("cost", *flags, "--json").json["flop_status"] == "upper bound"
+    assert "FLOP are an upper bound" in ask("cost", *flags).out
+    assert ask("cost", *flags[:2], "--json").json["flop_status"] == "exact"
+    calibrated = ask("cost", *flags, "--calibrate", "--json").json
+    assert (calibrated["status"], calibrated["reason"]) == ("calibrated", None)
+    assert calibrated["full"]["bytes"]["total"] > 0
+    assert ask("cost", *flags, "--calibrate").out.startswith("Calibrated price by freeze depth")
+
+
+def test_cost_of_llama_3_70b_imports_neither_torch_nor_transformers(tmp_path):
+    sizes = {"hidden_size": 8192, "intermediate_size": 28672, "num_hidden_layers": 80, "num_attention_heads": 64}
+    sizes |= {"num_key_value_heads": 8, "vocab_size": 128256, "max_position_embeddings": 8192}
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "llama", **sizes}))
+    code = (
+        "import sys; from semfreeze_core.cli import main; sys.argv[1:] = ['cost', '--json', '--model', sys.argv[1]]\n"
+        "try: main()\n"
+        "finally: print(sorted({'torch', 'transformers', 'scipy', 'pandas'} & set(sys.modules)), file=sys.stderr)"
+    )
+    answer = subprocess.run([sys.executable, "-c", code, tmp_path], capture_output=True, text=True, check=True)
+    assert answer.stderr.strip() == "[]"
+    table = json.loads(answer.stdout)
+    assert table["n_layers"] == 80
+    assert table["full"]["bytes"]["weights"] == 4 * 70_553_706_496
 
 
 @pytest.mark.parametrize("flags", [["--batch-size", "1000000000000"], ["--steps", "1000000000000"]])

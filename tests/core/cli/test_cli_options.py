@@ -375,13 +375,34 @@ SETUP = {
     "--train-examples": (["80"], {"train_examples": 80, "steps": 30}),
     "--epochs": (["5"], {"steps": 30}),
     "--steps": (["11"], {"steps": 11}),
-    "--optimizer": (["adamw"], {}),
-    "--precision": (["bf16"], {"precision": "bf16"}),
+    "--optimizer": (["sgd"], {"optimizer": "sgd"}),
+    "--precision": (["bfloat16"], {"precision": "bf16"}),
+    "--frozen-bits": (["4"], {"frozen_bits": 4}),
+    "--lora": (["--lora-rank", "2"], {"lora": {"rank": 2, "targets": ["all-linear"]}}),
+    "--lora-rank": (["3", "--lora"], {"lora": {"rank": 3, "targets": ["all-linear"]}}),
+    "--lora-targets": (
+        ["q_proj, mlp.up_proj", "--lora-rank", "2", "--lora"],
+        {"lora": {"rank": 2, "targets": ["q_proj", "mlp.up_proj"]}},
+    ),
+    "--checkpointing": (["reentrant"], {"checkpointing": "reentrant"}),
     "--loss": (["supervised-only"], {"loss": "supervised-only"}),
     "--prefix-cache": ([], {"prefix_cache": True}),
     "--no-prefix-cache": ([], {}),
+    "--offload-prefix": (["--prefix-cache"], {"prefix_cache": True}),
+    "--keep-prefix": (["--prefix-cache"], {"prefix_cache": True, "prefix_off_device": False}),
 }
-CHEAPER = {"--sequence-length", "--supervised-fraction", "--steps", "--loss", "--prefix-cache"}  # fewer FLOP at depth 2
+# fewer FLOP at depth 2
+CHEAPER = {
+    "--sequence-length",
+    "--supervised-fraction",
+    "--steps",
+    "--lora",
+    "--lora-targets",
+    "--loss",
+    "--prefix-cache",
+    "--keep-prefix",
+}
+SMALLER = {"--optimizer", "--precision", "--frozen-bits", "--lora", "--checkpointing", "--loss", "--offload-prefix"}
 
 
 def setup_and_price(command, *flags):
@@ -405,6 +426,10 @@ def exercise_setup(command, flag):
         if flag == "--batch-size":
             assert other["flop"] == price["flop"]  # twice as many steps of half the size
             assert other["step_flop"]["total"] * 2 == price["step_flop"]["total"]
+        if flag in SMALLER:
+            assert other["bytes"]["total"] < price["bytes"]["total"]
+        if flag == "--checkpointing":
+            assert other["step_flop"]["recompute"] > price["step_flop"]["recompute"] == 0
         if flag == "--precision":
             assert other["bytes"]["weights"] * 2 == price["bytes"]["weights"]
 
@@ -433,6 +458,35 @@ for _command in ("cost", "plan"):
 def _(world):
     table = ask("cost", "--model", world.models / "untied", "--json").json
     assert len(table["depths"]) == 5
+
+
+@exercise("cost --calibrate", "cost --padding-mask")
+def _(world):
+    plain, calibrated, padded = (
+        ask("cost", "--model", world.models / "untied", *flags, "--json").json
+        for flags in ([], ["--calibrate"], ["--calibrate", "--padding-mask"])
+    )
+    assert [table["status"] for table in (plain, calibrated, padded)] == ["projected", "calibrated", "calibrated"]
+    assert plain["depths"] == calibrated["depths"]  # the formulas hold to the byte
+    assert padded["full"]["bytes"]["activations"] > plain["full"]["bytes"]["activations"]
+    assert padded["calibration"]["padding_mask"] is True
+
+
+@exercise("cost --tflops", "cost --flop-per-second")
+def _(world):
+    for flags in (["--tflops", "0.002"], ["--flop-per-second", "2e9"]):
+        table = ask("cost", "untied", *flags, "--json").json
+        assert table["speed"] == {"flop_per_second": 2e9, "source": f"given with {flags[0]}", "reason": None}
+        for entry in [*table["depths"], table["full"]]:
+            assert entry["seconds"] == pytest.approx(entry["flop"] / 2e9)
+
+
+@exercise("cost --gpu")
+def _(world):
+    card = ask("cost", "untied", "--gpu", "tesla t4", "--json").json["gpu"]
+    assert (card["name"], card["memory_bytes"], card["least_fitting_depth"]) == ("T4", 16 * 10**9, 0)
+    assert "T4, 14.90 GiB: fits from freeze depth 0 on." in ask("cost", "untied", "--gpu", "T4").out
+    assert "GPU TPU is not known; known are T4" in ask("cost", "untied", "--gpu", "TPU").refusal
 
 
 @exercise("cost --revision", "cost --trust-remote-code")

@@ -474,7 +474,7 @@ def test_analyze_lets_a_fault_of_ours_be_seen(analyze, monkeypatch, home):
         ("arrays", "is damaged: arrays.safetensors is not what was written. Analyse again with --overwrite"),
         ("gone", "is damaged: examples.parquet cannot be read (No such file or directory)"),
         ("cut", "manifest.json is damaged"),
-        ("newer", "was written by a newer semfreeze (run schema 2, this one reads 1): update semfreeze"),
+        ("newer", "was written by a newer semfreeze (run schema 3, this one reads 2): update semfreeze"),
         ("other", "its manifest.json does not describe a semfreeze run"),
     ],
 )

@@ -5,19 +5,24 @@ from dataclasses import replace
 from unittest.mock import patch
 
 from peft import LoraConfig, inject_adapter_in_model
+from peft.tuners.tuners_utils import cast_adapter_dtype
+from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 from transformers.pytorch_utils import Conv1D
 
 from semfreeze_core.cost import step_flop
 from semfreeze_core.cost.lora import adapted_matrices
+from tests.core.cost.saved_bytes import DTYPES
 from tests.core.tiny_models import find_pieces, set_trainable
 
 
-def prepare(model, shape, setup, parts):
+def prepare(model, shape, setup, parts, boundary=True):
     """Let the model train these parts as the setup says; semfreeze's own boundary below the first trained layer.
 
-    Layer k gets a detached input that requires a gradient, unless a gradient passes below it anyway.
+    With the boundary, layer k gets a detached input that requires a gradient, unless a gradient passes below it anyway;
+    it is returned, so that a model can be prepared again without it.
     """
+    model.to(DTYPES[setup.precision])
     set_trainable(model, replace(parts, layers=tuple(t and setup.lora is None for t in parts.layers)))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # transformers has a new name for gradient checkpointing
@@ -30,8 +35,9 @@ def prepare(model, shape, setup, parts):
             model.gradient_checkpointing_enable(gradient_checkpointing_kwargs=reentrant)
             model.disable_input_require_grads()
     below = parts.embeddings or (shape.tied and parts.head) or setup.checkpointing == "transformers-5"
-    if any(parts.layers) and not below:
-        find_pieces(model).layers[parts.freeze_depth].register_forward_pre_hook(_detach)
+    if boundary and any(parts.layers) and not below:
+        return find_pieces(model).layers[parts.freeze_depth].register_forward_pre_hook(_detach)
+    return nn.Identity().register_forward_pre_hook(_detach)  # on nothing
 
 
 def _adapt(model, shape, lora, parts):
@@ -49,6 +55,7 @@ def _adapt(model, shape, lora, parts):
         config = LoraConfig(r=lora.rank, target_modules=targets, fan_in_fan_out=stored_in_out)
         with patch.object(model.config, "model_type", "tiny"):  # else peft takes mlp.gate_proj to mean experts as well
             inject_adapter_in_model(config, model)
+        cast_adapter_dtype(model, "default")  # to float32, as get_peft_model does
     for name, parameter in model.named_parameters():
         if name in needing:
             parameter.requires_grad_(True)

@@ -1,6 +1,7 @@
 """Bytes against hand-computed cases, and against what autograd really keeps on tiny models."""
 
 import weakref
+from contextlib import nullcontext
 from dataclasses import replace
 
 import pytest
@@ -10,12 +11,15 @@ from torch.utils._pytree import tree_leaves
 
 from semfreeze_core.cost import training_bytes
 from semfreeze_core.cost.activations import SAVED_BYTES, layer_bytes_per_token
+from semfreeze_core.cost.memory import autocast_copy_bytes
 from semfreeze_core.errors import PlanError
 from semfreeze_core.records.training import TrainableParts, TrainingSetup
+from tests.core.cost.counted_step import prepare
+from tests.core.cost.saved_bytes import DTYPES, count_saved_bytes
 from tests.core.shapes import shape_of_layers, with_kind
-from tests.core.tiny_models import FAMILIES, build_tiny, find_pieces, set_trainable
+from tests.core.tiny_models import FAMILIES, build_tiny
 
-DTYPES = {"float32": torch.float32, "bf16": torch.bfloat16}
+KNOWN = (*FAMILIES, "mistral", "qwen3")
 SETUP = TrainingSetup(batch_size=2, sequence_length=5)  # 10 tokens
 BF16 = replace(SETUP, precision="bf16")
 CACHED = replace(SETUP, prefix_cache=True)
@@ -135,37 +139,40 @@ SIZES = [  # batch, sequence, and sizes that tell every coefficient apart
 
 
 @pytest.mark.parametrize("sizes", SIZES, ids=["default", "wide heads", "one key head", "narrow heads"])
-@pytest.mark.parametrize("precision", ["float32", "bf16"])
+@pytest.mark.parametrize("precision", ["float32", "bf16-autocast", "bf16"])
 @pytest.mark.parametrize("role", ["trained", "traversed"])
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", KNOWN)
 def test_layer_bytes_per_token_equals_what_one_more_layer_keeps(
     family, role, precision, sizes, tiny_shape, random_tokens
 ):
     batch_size, sequence_length, widths = sizes
     setup = TrainingSetup(batch_size=batch_size, sequence_length=sequence_length, precision=precision)
-    kept = []
+    kept, copies = [], []
     for n_layers in (1, 2):
         model = build_tiny(family, n_layers=n_layers, **widths)
+        shape = tiny_shape(model)
         parts = TrainableParts((role == "trained",) * n_layers, embeddings=True, final_norm=True, head=False)
-        kept.append(count_saved_bytes(model, random_tokens(model, setup), setup, parts))
-    predicted = layer_bytes_per_token(tiny_shape(model).layers[0], widths["d_model"], precision, role)
-    assert kept[1] - kept[0] == setup.tokens_per_step * predicted
+        prepare(model, shape, setup, parts)
+        kept.append(count_saved_bytes(model, random_tokens(model, setup), setup))
+        copies.append(autocast_copy_bytes(shape, setup, parts))
+    predicted = layer_bytes_per_token(shape.layers[0], widths["d_model"], precision, role)
+    assert kept[1] - kept[0] == setup.tokens_per_step * predicted + copies[1] - copies[0]
 
 
-@pytest.mark.parametrize("precision", ["float32", "bf16"])
-@pytest.mark.parametrize("head", [False, True])
-@pytest.mark.parametrize("embeddings", [False, True])
+@pytest.mark.parametrize("precision", ["float32", "bf16-autocast", "bf16"])
+@pytest.mark.parametrize(("embeddings", "head"), [(False, False), (True, True)])
 @pytest.mark.parametrize("k", [0, 1, 3, 4])
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", KNOWN)
 def test_training_bytes_of_activations_leaves_out_little_of_what_is_kept(
     family, k, embeddings, head, precision, tiny_shape, random_tokens
 ):
     model = build_tiny(family, n_layers=4, tied=False)
     shape, setup = tiny_shape(model), replace(SETUP, precision=precision)
     parts = TrainableParts(tuple(i >= k for i in range(4)), embeddings, final_norm=True, head=head)
-    kept = count_saved_bytes(model, random_tokens(model, setup), setup, parts)
-    left_out = kept - training_bytes(shape, setup, parts).activations
-    final_norm_and_head_input = (12 * shape.d_model + 8) * setup.tokens_per_step
+    prepare(model, shape, setup, parts)
+    kept = count_saved_bytes(model, random_tokens(model, setup), setup)
+    left_out = kept - training_bytes(shape, setup, parts).activations - autocast_copy_bytes(shape, setup, parts)
+    final_norm_and_head_input = (14 * shape.d_model + 8) * setup.tokens_per_step
     token_ids = 2 * 8 * setup.tokens_per_step
     rotary_tables = 2 * 4 * shape.layers[0].head_dim * setup.sequence_length
     assert 0 < left_out <= final_norm_and_head_input + token_ids + rotary_tables
@@ -173,13 +180,15 @@ def test_training_bytes_of_activations_leaves_out_little_of_what_is_kept(
 
 def test_training_bytes_of_activations_overstates_an_rmsnorm_that_passes_nothing_down(tiny_shape, random_tokens):
     model = build_tiny("llama", n_layers=2)
-    parts, tokens = TrainableParts((False, True), False, True, False), random_tokens(model, SETUP)
-    through = count_saved_bytes(model, tokens, SETUP, parts)
-    stopped = count_saved_bytes(model, tokens, SETUP, parts, boundary_requires_grad=False)
+    shape, parts = tiny_shape(model), TrainableParts((False, True), False, True, False)
+    prepare(model, shape, SETUP, parts, boundary=False)
+    stopped = count_saved_bytes(model, random_tokens(model, SETUP), SETUP)
+    prepare(model, shape, SETUP, parts)
+    through = count_saved_bytes(model, random_tokens(model, SETUP), SETUP)
     assert through - stopped == (4 * 32 + 4) * SETUP.tokens_per_step
 
 
-@pytest.mark.parametrize("precision", ["float32", "bf16"])
+@pytest.mark.parametrize("precision", ["float32", "bf16-autocast", "bf16"])
 @pytest.mark.parametrize("family", FAMILIES)
 def test_training_bytes_of_logits_equals_the_peak_of_the_usual_loss(family, precision, tiny_shape, random_tokens):
     setup = TrainingSetup(batch_size=2, sequence_length=32, precision=precision)
@@ -187,50 +196,10 @@ def test_training_bytes_of_logits_equals_the_peak_of_the_usual_loss(family, prec
     model = build_tiny(family, n_layers=1, **sizes).to(DTYPES[precision])
     tokens = random_tokens(model, setup)
     with PeakOfLargeTensors(at_least_bytes=2 * setup.tokens_per_step * 4096) as memory:
-        output = model(input_ids=tokens, labels=tokens, use_cache=False)
+        with torch.autocast("cpu", torch.bfloat16) if precision == "bf16-autocast" else nullcontext():
+            output = model(input_ids=tokens, labels=tokens, use_cache=False)
         output.loss.backward()
     assert memory.peak == training_bytes(tiny_shape(model), setup, TrainableParts((True,), True, True, True)).logits
-
-
-def count_saved_bytes(model, tokens, setup, parts, boundary_requires_grad=True):
-    """Bytes of all storages that the forward pass up to the logits keeps for the backward pass, parameters left out.
-
-    A storage counts once and whole, however many views of it are kept. The first trained layer's input requires a
-    gradient, as it does when the frozen prefix runs on its own.
-    """
-    model.to(DTYPES[setup.precision])
-    set_trainable(model, parts)
-    pieces = find_pieces(model)
-    parameters = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
-    kept = weakref.WeakSet()
-
-    def keep(tensor):
-        saved = Saved(tensor)
-        kept.add(saved)
-        return saved
-
-    def require_grad(_, args):
-        args[0].requires_grad_(True)
-
-    handles = []
-    if boundary_requires_grad and any(parts.layers) and not parts.embeddings:
-        handles = [pieces.layers[parts.freeze_depth].register_forward_pre_hook(require_grad)]
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda saved: saved.tensor):
-        hidden = model.base_model(input_ids=tokens, use_cache=False).last_hidden_state
-        logits = pieces.head(hidden)  # held to the end: it holds the graph
-    for handle in handles:
-        handle.remove()
-    storages = [saved.tensor.untyped_storage() for saved in kept]
-    sizes = {storage.data_ptr(): storage.nbytes() for storage in storages if storage.data_ptr() not in parameters}
-    assert logits.requires_grad == parts.any
-    return sum(sizes.values())
-
-
-class Saved:
-    """A tensor the graph keeps; the graph holds it, so that it dies with what is not needed."""
-
-    def __init__(self, tensor):
-        self.tensor = tensor
 
 
 class PeakOfLargeTensors(TorchDispatchMode):

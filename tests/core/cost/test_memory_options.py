@@ -1,0 +1,129 @@
+"""Bytes under every optimiser, precision, quantisation and loss, by hand."""
+
+from dataclasses import replace
+from itertools import pairwise
+
+import pytest
+
+from semfreeze_core.cost import cost_table, full_cost, training_bytes
+from semfreeze_core.records.model import LayerShape, Matrix, ModelShape
+from semfreeze_core.records.training import LoraSetup, TrainableParts, TrainingSetup
+
+SETUP = TrainingSetup(batch_size=2, sequence_length=5)  # 10 tokens
+
+# Two layers of 110 parameters, 100 of them in matrices of 4 x 20 and 5 x 4; embedding and head 20 each, norm 4: 264.
+LAYER = LayerShape(110, (Matrix("up", 4, 20), Matrix("down", 5, 4)), 2, 1, 2, 6, "gated-rmsnorm")
+MODEL = ModelShape(4, 5, False, (LAYER,), (0, 0), 20, 4, 20, 20, None)
+TOP = TrainableParts((False, True), embeddings=False, final_norm=True, head=False)  # 114 trained
+FULL = TrainableParts((True, True), embeddings=True, final_norm=True, head=True)
+ADAPTED = TrainableParts((False, True), embeddings=False, final_norm=False, head=False)
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "precision", "frozen", "trained"),
+    [
+        ("adamw", "float32", 4, 16),
+        ("adamw8bit", "float32", 4, 10),
+        ("sgd", "float32", 4, 8),
+        ("adamw", "bf16", 2, 8),
+        ("adamw8bit", "bf16", 2, 6),
+        ("sgd", "bf16", 2, 4),
+    ],
+)
+def test_training_bytes_a_frozen_and_a_trained_parameter(optimizer, precision, frozen, trained):
+    setup = replace(SETUP, optimizer=optimizer, precision=precision)
+    for parts, n_trained in ((TOP, 114), (FULL, 264)):
+        found = training_bytes(MODEL, setup, parts)
+        total = found.weights + found.gradients + found.optimizer
+        assert total == frozen * (264 - n_trained) + trained * n_trained
+
+
+def test_training_bytes_under_autocast_adds_a_copy_of_each_matrix_in_the_graph():
+    autocast = replace(SETUP, precision="bf16-autocast")
+    for parts, matrices in ((TOP, 100 + 20), (replace(TOP, embeddings=True), 200 + 20), (FULL, 200 + 20)):
+        plain, found = training_bytes(MODEL, SETUP, parts), training_bytes(MODEL, autocast, parts)
+        assert found.weights == plain.weights + 2 * matrices
+        assert (found.gradients, found.optimizer) == (plain.gradients, plain.optimizer)
+
+
+@pytest.mark.parametrize(("bits", "bytes_of_100"), [(8, 100), (4, 57)])  # 56.25 rounded up
+@pytest.mark.parametrize(("precision", "number"), [("float32", 4), ("bf16", 2)])
+def test_training_bytes_quantises_the_matrices_of_frozen_layers_alone(precision, number, bits, bytes_of_100):
+    setup = replace(SETUP, precision=precision, frozen_bits=bits)
+    assert training_bytes(MODEL, setup, TOP).weights == number * (264 - 100) + bytes_of_100
+    assert training_bytes(MODEL, setup, FULL) == training_bytes(MODEL, replace(setup, frozen_bits=None), FULL)
+
+
+def test_training_bytes_of_qlora_quantises_the_base_of_adapted_layers_too():
+    # adapters of rank 1: (4 + 20) + (5 + 4) = 33 parameters of 4 bytes
+    setup = replace(SETUP, precision="bf16", frozen_bits=4, lora=LoraSetup(1))
+    found = training_bytes(MODEL, setup, ADAPTED)
+    assert found.weights == 2 * (264 - 200) + 113 + 4 * 33  # 112.5 rounded up
+    assert (found.gradients, found.optimizer) == (4 * 33, 8 * 33)
+    assert training_bytes(MODEL, replace(setup, optimizer="adamw8bit"), ADAPTED).optimizer == 2 * 33
+    assert training_bytes(MODEL, replace(setup, optimizer="sgd"), ADAPTED).optimizer == 0
+
+
+def test_training_bytes_under_autocast_casts_no_quantised_matrix():
+    setup = replace(SETUP, precision="bf16-autocast", frozen_bits=8, lora=LoraSetup(1))
+    assert training_bytes(MODEL, setup, ADAPTED).weights == 4 * (264 - 200) + 200 + 4 * 33 + 2 * (20 + 33)
+
+
+def test_training_bytes_keeps_the_prefix_on_the_device_when_told():
+    cached = replace(SETUP, prefix_cache=True)
+    kept = replace(cached, prefix_off_device=False)
+    assert training_bytes(MODEL, cached, TOP).weights == 4 * (264 - 110 - 20)
+    assert training_bytes(MODEL, kept, TOP).weights == 4 * 264
+    assert training_bytes(MODEL, replace(kept, frozen_bits=8), TOP).weights == 4 * (264 - 100) + 100
+    assert training_bytes(MODEL, replace(cached, frozen_bits=8), TOP) == training_bytes(MODEL, cached, TOP)
+
+
+@pytest.mark.parametrize(
+    ("tokens", "rows", "width", "chunk"),
+    [
+        (10, 5, 4, 8),  # 2 chunks of 5, rounded up to a power of two
+        (10, 4, 4, 10),  # one chunk is all
+        (16384, 32000, 4096, 2048),  # the example in Liger's own code
+        (4096, 128256, 4096, 128),
+    ],
+)
+@pytest.mark.parametrize(("precision", "logit", "state"), [("float32", 4, 4), ("bf16-autocast", 2, 4), ("bf16", 2, 2)])
+def test_training_bytes_of_a_fused_loss_is_a_chunk_and_the_gradient_of_the_heads_input(
+    precision, logit, state, tokens, rows, width, chunk
+):
+    shape = replace(MODEL, vocab_rows=rows, head_linear_weights=rows * width)
+    setup = replace(SETUP, batch_size=1, sequence_length=tokens, loss="fused", precision=precision)
+    found = training_bytes(shape, setup, TOP).logits
+    assert found == logit * chunk * rows + state * tokens * width + 4 * tokens
+
+
+def test_training_bytes_of_logits_fall_from_materialised_to_fused():
+    shape = replace(MODEL, vocab_rows=128256, head_linear_weights=128256 * 4096)
+    setup = replace(SETUP, batch_size=8, sequence_length=1024, supervised_fraction=0.25)
+    sizes = [
+        training_bytes(shape, replace(setup, loss=loss), TOP).logits
+        for loss in ("materialised", "supervised-only", "fused")
+    ]
+    assert sizes[1] == sizes[0] / 4
+    assert sizes[2] < sizes[0] / 50
+
+
+def test_cost_table_is_relative_to_full_finetuning_without_what_only_frozen_weights_have():
+    setup = replace(SETUP, precision="bf16", frozen_bits=4, optimizer="adamw8bit")
+    assert full_cost(MODEL, setup) == full_cost(MODEL, replace(setup, frozen_bits=None))
+    assert cost_table(MODEL, setup)[0] == full_cost(MODEL, setup)
+    assert (
+        cost_table(MODEL, setup)[1].relative_bytes
+        < cost_table(MODEL, replace(setup, frozen_bits=None))[1].relative_bytes
+    )
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "adamw8bit", "sgd"])
+@pytest.mark.parametrize("precision", ["float32", "bf16-autocast", "bf16"])
+@pytest.mark.parametrize("checkpointing", ["none", "non-reentrant", "reentrant", "transformers-5"])
+def test_cost_table_never_rises_with_the_depth(optimizer, precision, checkpointing):
+    setup = replace(SETUP, optimizer=optimizer, precision=precision, checkpointing=checkpointing, frozen_bits=4)
+    table = cost_table(MODEL, setup)
+    for shallow, deep in pairwise(table):
+        assert deep.flop < shallow.flop
+        assert deep.bytes.total < shallow.bytes.total
