@@ -162,7 +162,8 @@ def _way_to_head(model: Any, probe: Probe, prefix: str) -> list[Call]:
     if others:
         raise ModelError(
             f"{type(model).__name__}: expected one final norm between the last layer and the head, found "
-            f"{_called(way)} and {', '.join(others)}. Heads with layers of their own are not supported."
+            f"{_called(way)} and {', '.join(others)}. Heads with layers of their own, as encoders have"
+            " them, are not supported: semfreeze reads decoder-only models."
         )
     if state.shape != probe.head_input.shape:
         raise ModelError(

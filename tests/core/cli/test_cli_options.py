@@ -345,6 +345,15 @@ def _(world):
     assert json.loads(Path("plan.json").read_text()) == printed
 
 
+@exercise("report --metric", "report --out", "report -o", "report --overwrite")
+def _(world):
+    assert ask("report", "untied", "--out", "page.html").out == "Report: page.html\n"
+    semantic = Path("page.html").read_text()
+    assert "already exists" in ask("report", "untied", "-o", "page.html").refusal
+    assert ask("report", "untied", "-o", "page.html", "--metric", "logit_z", "--overwrite").code == 0
+    assert ("logit_z deviation" in semantic, "logit_z deviation" in Path("page.html").read_text()) == (False, True)
+
+
 @exercise("plan --schema")
 def _(world):
     assert "freeze_depth" in ask("plan", "--schema").json["properties"]

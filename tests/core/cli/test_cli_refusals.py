@@ -233,7 +233,7 @@ MODELS = {
     "no config": (without_config, "expected a config.json, found"),
     "no tokenizer": (without_tokenizer, "its tokenizer could not be loaded"),
     "cut weights": (cut_weights, "the model could not be loaded"),
-    "an encoder": (encoder, "looks ahead: changing later tokens changed earlier logits"),
+    "an encoder": (encoder, "as encoders have them, are not supported: semfreeze reads decoder-only models"),
     "an encoder-decoder": (encoder_decoder, "is an encoder-decoder (t5): semfreeze reads decoder-only models"),
     "one layer": (one_layer, "has 1 layer; choosing a freeze depth needs at least 2"),
     "NaN": (spoiled, "the output of layer 2 holds NaN or infinity"),
