@@ -44,7 +44,7 @@ def check(
 
     from semfreeze_core.cli.console import print_json, progress_on_stderr
     from semfreeze_core.errors import InputError
-    from semfreeze_core.plan.document import trainable_names
+    from semfreeze_core.plan.document import require_model, trainable_names
     from semfreeze_core.runs.plans import read_plan
 
     if dtype not in ("auto", "float32", "bfloat16"):
@@ -79,7 +79,10 @@ def check(
         "unsupported": list(unsupported),
         "trains": None,
     }
-    if document is not None:
+    adapters = document.cost.setup.lora if document is not None else None
+    if document is not None and adapters is not None:
+        require_model(document, loaded.identity)
+    elif document is not None:
         names = trainable_names(document, loaded.identity, [n for n, _ in decoder.model.named_parameters()])
         found["trains"] = names
     if as_json:
@@ -101,5 +104,7 @@ def check(
         typer.echo(f"  limit       {limit}")
     for told in loaded.notes:
         typer.echo(f"  note        {told}")
+    if adapters is not None:
+        typer.echo(f"  plan        fits; it trains adapters of rank {adapters.rank}, which are not on the model yet")
     if found["trains"] is not None:
         typer.echo(f"  plan        fits; it trains {len(names)} of this model's parameter tensors")

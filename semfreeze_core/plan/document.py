@@ -95,16 +95,24 @@ class FreezePlan(Document):
     provenance: Provenance
 
 
-def trainable_regex(names: ParameterNames, parts: TrainableParts) -> str:
-    """A regular expression that matches, from the start, exactly the names of the parameters to be trained."""
+# What PEFT puts before a model's own names when it wraps the model.
+_PEFT_PREFIX = r"(?:base_model\.model\.)?"
+
+
+def trainable_regex(names: ParameterNames, parts: TrainableParts, *, lora: bool = False) -> str:
+    """A regular expression that matches, from the start, exactly the names of the parameters to be trained.
+
+    With `lora` they are the adapters' own on the trained layers, as PEFT names them, wrapped or injected.
+    """
     alternatives = []
+    before, behind = (_PEFT_PREFIX, r".*\.lora_[AB]\.") if lora else ("", "")
     trained = [str(i) for i, flag in enumerate(parts.layers) if flag]
     if trained:
-        alternatives.append(rf"{re.escape(names.layer_prefix)}(?:{'|'.join(trained)})\.")
+        alternatives.append(rf"{before}{re.escape(names.layer_prefix)}(?:{'|'.join(trained)})\.{behind}")
     chosen = ((parts.embeddings, names.embeddings), (parts.final_norm, names.final_norm), (parts.head, names.head))
     for wanted, full_names in chosen:
         if wanted:
-            alternatives += [f"{re.escape(name)}$" for name in full_names]
+            alternatives += [f"{before}{re.escape(name)}$" for name in full_names]
     return "|".join(alternatives) or r"(?!)"
 
 
@@ -142,6 +150,11 @@ def trainable_names(plan: FreezePlan, identity: ModelIdentity, parameters: Itera
     if plan.trainable_regex is None:
         raise PlanError("The plan abstains, so there is nothing to apply: " + " ".join(plan.reasons))
     found = [name for name in parameters if re.match(plan.trainable_regex, name)]
+    if not found and (lora := plan.cost.setup.lora):
+        raise PlanError(
+            f"The plan trains adapters (LoRA, rank {lora.rank}, targets {', '.join(lora.targets)}) on layers "
+            f"{plan.freeze_depth} and above, and this model has none: put them there first, for example with PEFT."
+        )
     if not found:
         raise PlanError("The plan trains none of this model's parameters.")
     return found

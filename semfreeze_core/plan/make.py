@@ -123,7 +123,9 @@ def make_plan(
         warnings=list(manifest.warnings),
         gain_coverage=IntervalEntry.of(coverage),
         trainable=parts,
-        trainable_regex=None if parts is None else trainable_regex(manifest.model.names, parts),
+        trainable_regex=None
+        if parts is None
+        else trainable_regex(manifest.model.names, parts, lora=setup.lora is not None),
         cost=PlanCost(
             setup=setup,
             flop_status=flop_status(run.shape, setup),

@@ -7,6 +7,7 @@ from typing import Any
 
 import jsonschema
 import pytest
+from peft import LoraConfig, get_peft_model, inject_adapter_in_model
 
 from semfreeze_core.cost import parts_at_depth
 from semfreeze_core.errors import PlanError
@@ -20,8 +21,10 @@ from semfreeze_core.plan.document import (
 )
 from semfreeze_core.plan.make import make_plan
 from semfreeze_core.records.run import Run
-from semfreeze_core.records.training import TrainableParts
+from semfreeze_core.records.training import LoraSetup, TrainableParts, TrainingSetup
+from semfreeze_core.sources.decoder import find_decoder
 from tests.core.plan.conftest import N_LAYERS, Measured
+from tests.core.tiny_models import build_tiny
 
 KINDS = [("llama", False), ("llama", True), ("qwen2", False), ("gpt2", True), ("gpt2", False), ("gpt_neox", False)]
 
@@ -86,6 +89,29 @@ def test_trainable_regex_of_full_finetuning_matches_every_parameter(family: str,
     assert all(re.match(pattern, name) for name in model.parameters)
     nothing = TrainableParts((False,) * N_LAYERS, False, False, False)
     assert not any(re.match(trainable_regex(model.names, nothing), name) for name in model.parameters)
+
+
+@pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")  # PEFT asks by the old name
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_trainable_regex_of_a_lora_plan_matches_exactly_the_adapters_peft_makes(wrapped: bool) -> None:
+    model = build_tiny("llama", n_layers=N_LAYERS, tied=False)
+    names = find_decoder(model).names
+    config = LoraConfig(r=2, target_modules=["q_proj", "down_proj"])
+    model = get_peft_model(model, config) if wrapped else inject_adapter_in_model(config, model)
+    parts = TrainableParts((False,) * 10 + (True,) * 2, False, True, False)
+    pattern = trainable_regex(names, parts, lora=True)
+    matched = {name for name, _ in model.named_parameters() if re.match(pattern, name)}
+    assert len(matched) == 2 * 2 * 2 + 1, "A and B of two matrices on two layers, and the final norm"
+    assert all("lora_" in name or name.endswith("model.norm.weight") for name in matched)
+    assert {name.split("layers.")[1].split(".")[0] for name in matched if "lora_" in name} == {"10", "11"}
+
+
+def test_trainable_names_of_a_lora_plan_on_a_model_without_adapters_says_so(make_run: Runs, measured: Models) -> None:
+    model = measured()
+    setup = TrainingSetup(sequence_length=32, lora=LoraSetup(4, ("q_proj",)))
+    plan = make_plan(make_run(model), rule="manual", depth=10, setup=setup)
+    with pytest.raises(PlanError, match=r"rank 4, targets q_proj\) on layers 10 and above, and this model has none"):
+        trainable_names(plan, model.identity, model.parameters)
 
 
 def test_trainable_regex_equals_a_hand_written_case(measured: Models) -> None:
