@@ -82,7 +82,9 @@ def cost(
 
         assert model is not None
         checkpoint = open_checkpoint(model, revision=revision, trust_remote_code=trust_remote_code, config_only=True)
-        calibrated = calibrate_empty(checkpoint, setup.precision, padding_mask=padding_mask)
+        calibrated = calibrate_empty(
+            checkpoint, setup.precision, padding_mask=padding_mask, sequence_length=setup.sequence_length
+        )
     told = (train_embeddings, train_norm, train_head)
     table = compare_costs(shape, setup, *told, lora=lora_reference(flags), calibrated=calibrated)
     if as_json:

@@ -142,8 +142,9 @@ def quantised_parameters(shape: ModelShape, setup: TrainingSetup, parts: Trainab
 def autocast_copy_bytes(shape: ModelShape, setup: TrainingSetup, parts: TrainableParts) -> int:
     """Bytes of the bfloat16 copies that autocast casts of each float32 matrix and that the graph then holds.
 
-    Those of layers that carry a gradient (quantised matrices are not cast), of adapters, of the head and what stands
-    before and behind the layers. Checkpointing does not lower the peak: the cast weights stay until autocast ends.
+    Those of layers that carry a gradient (quantised matrices are not cast, nor stacks of experts, whose grouped
+    products autocast leaves alone), of adapters, of the head and what stands before and behind the layers.
+    Checkpointing does not lower the peak: the cast weights stay until autocast ends.
     """
     if setup.precision != "bf16-autocast":
         return 0
@@ -152,7 +153,8 @@ def autocast_copy_bytes(shape: ModelShape, setup: TrainingSetup, parts: Trainabl
     weights += shape.embedding_linear_weights * any(carries[:1])
     for layer, trained, carried in zip(shape.layers, parts.layers, carries, strict=True):
         quantised = setup.frozen_bits is not None and (not trained or setup.lora is not None)
-        weights += matrix_parameters(layer) * (carried and not quantised)
+        cast = sum(matrix.parameters for matrix in layer.matrices if matrix.copies == 1)
+        weights += cast * (carried and not quantised)
     return AUTOCAST_COPY_BYTES * weights
 
 

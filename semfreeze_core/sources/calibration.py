@@ -2,9 +2,13 @@
 
 A forward pass of a few tokens runs with torch's saved-tensor hooks on; each live storage that autograd keeps goes to
 the layer that was running, once and whole. Three lengths tell what does not grow with the sequence (copies of
-weights) from what grows with it and with its square (eager attention's scores). Without weights the pass runs on fake
-tensors, so any config will do. Counted is what this torch keeps on this device's kernels; another device's may
-differ.
+weights) from what grows with it and with its square (eager attention's scores, masks). Without weights the pass runs
+on fake tensors, so any config will do. Counted is what this torch keeps on this device's kernels; another device's may
+differ. Left out is what does not grow: under autocast that is copies of weights, counted elsewhere, and in some
+families copies of a norm's or a router's weights as well, which are small.
+
+Experts are counted as transformers runs them unless told otherwise, all in one grouped product. That keeps a row for
+each token and each expert it meets, wherever the router sends it, so the count holds for any routing.
 """
 
 import weakref
@@ -15,7 +19,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._pytree import tree_leaves
 
 from semfreeze_core.errors import ModelError
@@ -23,6 +26,7 @@ from semfreeze_core.records.calibration import CalibratedBytes, LayerRole, Token
 from semfreeze_core.records.training import Precision
 from semfreeze_core.sources.checkpoint import Checkpoint, empty_model, load_config
 from semfreeze_core.sources.probe import find_layers, hidden_state, layer_input
+from semfreeze_core.sources.weightless import fake_tensors
 
 _BATCH = 2  # 1 would hide which dimension is the batch's
 _LENGTHS = (16, 32, 64)
@@ -34,7 +38,12 @@ _DTYPES: dict[Precision, torch.dtype] = {
 
 
 def calibrate_empty(
-    checkpoint: Checkpoint, precision: Precision, *, padding_mask: bool = False, attention: str | None = None
+    checkpoint: Checkpoint,
+    precision: Precision,
+    *,
+    padding_mask: bool = False,
+    attention: str | None = None,
+    sequence_length: int = _LENGTHS[-1],
 ) -> CalibratedBytes:
     """Calibrate a model from its config alone: no weights are read.
 
@@ -43,20 +52,30 @@ def calibrate_empty(
         precision: what the passes are computed in.
         padding_mask: as in calibrate_model.
         attention: transformers' name of the implementation; None is the family's own, sdpa for nearly all.
+        sequence_length: tokens of the sequences to be priced. Sequences not shorter than a sliding window need a mask,
+            and with one more is kept.
 
     Raises:
-        ModelError: the config is not that of a supported decoder, it has experts, or it cannot run without weights.
+        ModelError: the config is not that of a supported decoder, or it cannot run without weights.
     """
     config = load_config(checkpoint)
     config.dtype = _DTYPES[precision]
-    with FakeTensorMode():  # sizes of storages are all that is needed
+    _set_window(config.get_text_config(decoder=True), sequence_length)
+    with fake_tensors():  # sizes of storages are all that is needed
         model = empty_model(checkpoint, config, attention=attention)
         if any(p.ndim > 2 and p.shape[0] > 1 for p in find_layers(model)[0].parameters()):
-            raise ModelError(
-                f"{checkpoint.source} has experts, and what they keep depends on the kernel that runs them: it "
-                "cannot be calibrated from its config alone."
-            )
+            model.set_experts_implementation(model.get_correct_experts_implementation(None))
         return calibrate_model(model, precision, padding_mask=padding_mask)
+
+
+def _set_window(config: Any, sequence_length: int) -> None:
+    """Make a config's sliding window narrower or wider than every counted sequence, as it is to the priced one.
+
+    What is kept does not depend on how wide a window is, only on whether there must be a mask for it.
+    """
+    window = getattr(config, "sliding_window", None)
+    if window:
+        config.sliding_window = _LENGTHS[0] // 2 if window <= sequence_length else _LENGTHS[-1] + 1
 
 
 def calibrate_model(model: Any, precision: Precision, *, padding_mask: bool = False) -> CalibratedBytes:
@@ -137,7 +156,6 @@ def _saved_bytes(model: Any, layers: nn.ModuleList, precision: Precision, length
     kept: weakref.WeakSet[_Saved] = weakref.WeakSet()
     running: int | None = None
     known = {_storage(parameter) for parameter in model.parameters()}
-    causal = not padded and model.config._attn_implementation == "sdpa"
 
     def keep(tensor: Tensor) -> _Saved:
         saved = _Saved(tensor, running)
@@ -145,18 +163,14 @@ def _saved_bytes(model: Any, layers: nn.ModuleList, precision: Precision, length
         return saved
 
     def enter(layer: int) -> Callable[..., Any]:
-        def hook(_: nn.Module, args: Any, kwargs: Any) -> Any:
+        def hook(_: nn.Module, args: Any, kwargs: Any) -> None:
             nonlocal running
             running = layer
-            if causal and _attends_to_all(model, layers[layer], length):
-                args = tuple(None if _is_mask(value, length) else value for value in args)
-                kwargs = {name: None if _is_mask(value, length) else value for name, value in kwargs.items()}
             hidden = layer_input(args, kwargs)
             beside = [
                 value for value in tree_leaves((args, kwargs)) if isinstance(value, Tensor) and value is not hidden
             ]
             known.update(_storage(value) for value in beside)
-            return args, kwargs
 
         return hook
 
@@ -192,20 +206,6 @@ def _saved_bytes(model: Any, layers: nn.ModuleList, precision: Precision, length
             first[key] = min(first.get(key, (saved.layer, size)), (saved.layer, size))
     del output
     return [sum(size for layer, size in first.values() if layer == i) for i in range(len(layers))]
-
-
-def _attends_to_all(model: Any, layer: nn.Module, length: int) -> bool:
-    """Whether a layer's window is not shorter than the sequence, so that sdpa is causal by itself and gets no mask.
-
-    On fake tensors transformers cannot look whether examples are packed, and makes a mask to be safe.
-    """
-    own = [module.sliding_window for module in layer.modules() if hasattr(module, "sliding_window")]
-    window = own[0] if own else getattr(model.config.get_text_config(decoder=True), "sliding_window", None)
-    return not isinstance(window, int) or window > length
-
-
-def _is_mask(value: Any, length: int) -> bool:
-    return isinstance(value, Tensor) and value.ndim == 4 and value.shape[-2:] == (length, length)
 
 
 def _storage(tensor: Tensor) -> int:
