@@ -1,0 +1,125 @@
+"""A plan put to work on a tiny model: what is written loads elsewhere, and a training cut off goes on."""
+
+import json
+import shutil
+from dataclasses import replace
+
+import pytest
+import torch
+from peft import AutoPeftModelForCausalLM
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from semfreeze_core.errors import InputError, PlanError, RunError
+from semfreeze_core.finetune import train as train_module
+from semfreeze_core.finetune.plan_trainer import last_whole_checkpoint
+from semfreeze_core.finetune.train import TrainRequest, train_plan
+from semfreeze_core.plan.document import parse_plan
+from semfreeze_core.records.training import LoraSetup
+from tests.core.finetune.tiny_plan import make_tiny_plan, write_task
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path, monkeypatch):
+    monkeypatch.setenv("SEMFREEZE_HOME", str(tmp_path / "home"))
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("train")
+    write_task(folder / "train.jsonl", 16)
+    write_task(folder / "eval.jsonl", 12, seed=9)
+    return folder
+
+
+def asked(place, *, lora=None, **changes):
+    plan, _ = make_tiny_plan(place / "model", lora=lora)
+    base = TrainRequest(plan, str(place / "train.jsonl"), steps=6, batch_size=4, learning_rate=3e-3, save_steps=2)
+    return replace(base, **changes)
+
+
+@pytest.mark.parametrize("prefix_cache", [True, False])
+def test_train_plan_writes_a_model_that_plain_transformers_loads(place, tmp_path, prefix_cache):
+    request = asked(place, evaluation=str(place / "eval.jsonl"), n_accuracy=3, prefix_cache=prefix_cache)
+    trained = train_plan(request, tmp_path / "out")
+    assert trained.steps == 6
+    assert trained.after.loss < trained.before.loss
+    original = AutoModelForCausalLM.from_pretrained(place / "model").state_dict()
+    model = AutoModelForCausalLM.from_pretrained(tmp_path / "out")
+    moved = {name for name, value in model.state_dict().items() if not torch.equal(value, original[name])}
+    assert {int(n.split("layers.")[1].split(".")[0]) for n in moved if "layers." in n} == {2, 3}
+    assert {n for n in moved if "layers." not in n} == {"model.norm.weight"}
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "out")
+    out = model.generate(**tokenizer("my card?", return_tensors="pt"), max_new_tokens=3, do_sample=False)
+    assert out.shape[1] > 3
+    assert parse_plan((tmp_path / "out" / "plan.json").read_text()) == request.plan
+    assert json.loads((tmp_path / "out" / "training.json").read_text())["steps"] == 6
+    assert not (tmp_path / "out" / "checkpoints").exists()
+
+
+def test_train_plan_of_a_lora_plan_writes_an_adapter(place, tmp_path):
+    train_plan(asked(place, lora=LoraSetup(2)), tmp_path / "out")
+    assert (tmp_path / "out" / "adapter_config.json").exists()
+    model = AutoPeftModelForCausalLM.from_pretrained(tmp_path / "out")
+    adapted = {int(n.split("layers.")[1].split(".")[0]) for n, _ in model.named_parameters() if "lora_" in n}
+    assert adapted == {2, 3}
+
+
+@pytest.mark.parametrize("lora", [None, LoraSetup(2)])
+def test_train_plan_goes_on_after_an_interruption_to_the_same_model(place, tmp_path, monkeypatch, lora):
+    whole = train_plan(asked(place, lora=lora), tmp_path / "whole")
+
+    class Killed(BaseException):
+        pass
+
+    class Dies(train_module.Recorder):
+        def on_step_end(self, args, state, control, **rest):
+            super().on_step_end(args, state, control, **rest)
+            if state.global_step == 5:
+                raise Killed
+
+    with monkeypatch.context() as patched:
+        patched.setattr(train_module, "Recorder", Dies)
+        with pytest.raises(Killed):
+            train_plan(asked(place, lora=lora), tmp_path / "cut")
+    assert not (tmp_path / "cut" / "config.json").exists()
+    resumed = train_plan(asked(place, lora=lora), tmp_path / "cut")
+    assert resumed.losses == pytest.approx(whole.losses[4:], abs=1e-6)
+    name = "adapter_model.safetensors" if lora else "model.safetensors"
+    assert (tmp_path / "cut" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
+def test_last_whole_checkpoint_passes_over_one_cut_off(place, tmp_path, monkeypatch):
+    monkeypatch.setattr(train_module, "save_finetuned", lambda *_: None)
+    monkeypatch.setattr(train_module.shutil, "rmtree", lambda *_, **__: None)
+    train_plan(asked(place), tmp_path / "out")
+    checkpoints = tmp_path / "out" / "checkpoints"
+    assert last_whole_checkpoint(checkpoints).name == "checkpoint-6"
+    (checkpoints / "checkpoint-6" / "trainer_state.json").write_text('{"epoch": 1')
+    assert last_whole_checkpoint(checkpoints).name == "checkpoint-4"
+    (checkpoints / "checkpoint-4" / "trained.safetensors").write_bytes(b"cut")
+    assert last_whole_checkpoint(checkpoints) is None
+
+
+def test_train_plan_refuses_what_cannot_be(place, tmp_path):
+    abstaining, _ = make_tiny_plan(place / "model", None)
+    with pytest.raises(PlanError, match="abstains"):
+        train_plan(asked(place, plan=abstaining), tmp_path / "out")
+    other = replace(abstaining.model, weights_digest="0" * 64)
+    plan, _ = make_tiny_plan(place / "model")
+    with pytest.raises(PlanError, match="its weights differ"):
+        train_plan(asked(place, plan=plan.model_copy(update={"model": other})), tmp_path / "out")
+    with pytest.raises(InputError, match="does not divide"):
+        asked(place, micro_batch_size=3)
+
+
+def test_train_plan_refuses_a_folder_of_something_else(place, tmp_path):
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "mine.txt").write_text("x")
+    with pytest.raises(RunError, match="is not empty"):
+        train_plan(asked(place), out)
+    shutil.rmtree(out)
+    train_plan(asked(place), out)
+    with pytest.raises(RunError, match="holds a finished training"):
+        train_plan(asked(place), out)
