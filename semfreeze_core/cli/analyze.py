@@ -40,7 +40,7 @@ def analyze(
     eos: Annotated[bool, typer.Option("--eos/--no-eos", help="End completions with a supervised EOS token.")] = True,
     positions: Annotated[int, typer.Option(help="Supervised positions read of each example at most.")] = 64,
     max_length: Annotated[
-        int | None, typer.Option(help="Longest example in tokens [default: the model's limit, at most 2048].")
+        int | None, typer.Option(help="Longest example in tokens (default: the model's limit, at most 2048).")
     ] = None,
     metrics: Annotated[
         str, typer.Option(help="semantic,logit_z are always read; add lens_loss for the whole head's loss (slower).")
@@ -57,7 +57,7 @@ def analyze(
     dtype: DtypeOption = "auto",
     seed: Annotated[int, typer.Option(help="Seed of every draw.")] = 0,
     batch_tokens: Annotated[
-        int | None, typer.Option(help="Tokens a forward pass [default: 1024 on a CPU, 16384 on a GPU].")
+        int | None, typer.Option(help="Tokens a forward pass (default: 1024 on a CPU, 16384 on a GPU).")
     ] = None,
     revision: RevisionOption = None,
     trust_remote_code: TrustOption = False,

@@ -30,11 +30,11 @@ PickleOption = Annotated[
 ]
 
 TrainHeadOption = Annotated[
-    bool | None, typer.Option("--train-head/--no-train-head", help="[default: trained at depth 0 only]")
+    bool | None, typer.Option("--train-head/--no-train-head", help="(default: trained at depth 0 only)")
 ]
 TrainEmbeddingsOption = Annotated[
-    bool | None, typer.Option("--train-embeddings/--no-train-embeddings", help="[default: trained at depth 0 only]")
+    bool | None, typer.Option("--train-embeddings/--no-train-embeddings", help="(default: trained at depth 0 only)")
 ]
 TrainNormOption = Annotated[
-    bool | None, typer.Option("--train-norm/--no-train-norm", help="The final norm [default: trained]")
+    bool | None, typer.Option("--train-norm/--no-train-norm", help="The final norm (default: trained)")
 ]

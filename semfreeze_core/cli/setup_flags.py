@@ -16,16 +16,16 @@ class SetupFlags:
     batch_size: Annotated[int, typer.Option(help="Examples a training step.")] = 8
     sequence_length: Annotated[
         int | None,
-        typer.Option(help="Tokens an example, padding included [default: 512, or the model's limit if less]."),
+        typer.Option(help="Tokens an example, padding included (default: 512, or the model's limit if less)."),
     ] = None
     supervised_fraction: Annotated[
         float | None,
-        typer.Option(help="Share of tokens with a loss [default: the run's own, else 1]; for --loss supervised-only."),
+        typer.Option(help="Share of tokens with a loss (default: the run's own, else 1); for --loss supervised-only."),
     ] = None
     train_examples: Annotated[
-        int | None, typer.Option(help="Training examples [default: the run's usable rows, else 1000].")
+        int | None, typer.Option(help="Training examples (default: the run's usable rows, else 1000).")
     ] = None
-    epochs: Annotated[int | None, typer.Option(help="Epochs of the run [default: 3].")] = None
+    epochs: Annotated[int | None, typer.Option(help="Epochs of the run (default: 3).")] = None
     steps: Annotated[int | None, typer.Option(help="Optimiser steps of the run, instead of --epochs.")] = None
     optimizer: Annotated[str, typer.Option(help="adamw, adamw8bit (states in 8 bit) or sgd (without momentum).")] = (
         "adamw"
@@ -48,7 +48,7 @@ class SetupFlags:
     ] = None
     lora_targets: Annotated[
         str | None,
-        typer.Option(help="Ends of the names of the matrices that get adapters, with commas [default: all-linear]."),
+        typer.Option(help="Ends of the names of the matrices that get adapters, with commas (default: all-linear)."),
     ] = None
     checkpointing: Annotated[
         str,
@@ -71,7 +71,7 @@ class SetupFlags:
         bool | None,
         typer.Option(
             "--offload-prefix/--keep-prefix",
-            help="Whether what a prefix cache replaces leaves the device [default: it does].",
+            help="Whether what a prefix cache replaces leaves the device (default: it does).",
         ),
     ] = None
 

@@ -166,7 +166,15 @@ def require_model(plan: FreezePlan, identity: ModelIdentity) -> None:
     Raises:
         PlanError: structure or weights differ, naming both models.
     """
-    ours, theirs = plan.model, identity
+    require_identity(plan.model, identity)
+
+
+def require_identity(ours: ModelIdentity, theirs: ModelIdentity) -> None:
+    """Refuse a model that is not the one a plan was made for.
+
+    Raises:
+        PlanError: structure or weights differ, naming both models.
+    """
     if ours.structure_digest != theirs.structure_digest:
         difference = "its layers or parameters differ"
     elif ours.weights_digest != theirs.weights_digest:

@@ -1,0 +1,73 @@
+"""What a process that trains one arm is told, and the examples it finds."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from safetensors.numpy import load_file, save
+
+from semfreeze_core.records.examples import TokenisedExample
+from semfreeze_core.records.model import ModelIdentity
+from semfreeze_core.records.provenance import Document
+from semfreeze_core.records.training import Checkpointing, LoraSetup, Precision, TrainableParts
+from semfreeze_core.storage import write_atomically
+
+Split = tuple[TokenisedExample, ...]
+
+
+class ModelSource(Document):
+    """Where a model comes from and how it is loaded, as load_causal_lm takes it."""
+
+    source: str
+    revision: str | None = None
+    device: str = "auto"
+    trust_remote_code: bool = False
+    allow_pickle: bool = False
+
+
+class ArmJob(Document):
+    """One arm with one seed, or with `arm` null the model as it is, for a process of its own.
+
+    `result` is written when it is done; `data` holds the examples; the other fields are those of Arm and ArmSettings.
+    """
+
+    model: ModelSource
+    identity: ModelIdentity
+    arm: str | None
+    parts: TrainableParts | None
+    lora: LoraSetup | None
+    learning_rate: float
+    seed: int
+    batch_size: int
+    accumulation: int
+    steps: int
+    compute_steps: int | None
+    warmup_steps: int
+    precision: Precision
+    checkpointing: Checkpointing
+    prefix_cache: bool
+    all_logits: bool
+    n_accuracy: int
+    n_between: int
+    data: Path
+    result: Path
+
+
+def write_examples(path: Path, train: Sequence[TokenisedExample], evaluation: Sequence[TokenisedExample]) -> None:
+    """Write both sets as one file, atomically."""
+    arrays = {}
+    for name, examples in (("train", train), ("eval", evaluation)):
+        arrays[f"{name}.ids"] = np.concatenate([e.input_ids for e in examples])
+        arrays[f"{name}.supervised"] = np.concatenate([e.supervised for e in examples])
+        arrays[f"{name}.lengths"] = np.array([len(e.input_ids) for e in examples], dtype=np.int64)
+        arrays[f"{name}.rows"] = np.array([e.row for e in examples], dtype=np.int64)
+    write_atomically(path, save(arrays))
+
+
+def read_split(path: Path, name: str) -> Split:
+    """The training examples ("train") or the eval items ("eval") that write_examples wrote; labels are not kept."""
+    arrays = load_file(path)
+    ends = np.cumsum(arrays[f"{name}.lengths"])[:-1]
+    ids, supervised = np.split(arrays[f"{name}.ids"], ends), np.split(arrays[f"{name}.supervised"], ends)
+    rows = arrays[f"{name}.rows"].tolist()
+    return tuple(TokenisedExample(i, s, None, row) for i, s, row in zip(ids, supervised, rows, strict=True))

@@ -1,0 +1,142 @@
+"""The arms of a validation: what each trains, at which rate, for how long."""
+
+import re
+from dataclasses import dataclass, replace
+from typing import Literal, get_args
+
+from semfreeze_core.cost import check_targets, parts_at_depth, run_flop
+from semfreeze_core.errors import PlanError
+from semfreeze_core.records.model import ModelShape
+from semfreeze_core.records.training import LoraSetup, TrainableParts, TrainingSetup
+
+ArmKind = Literal["full", "frozen", "lora"]
+
+# Chosen on sample:sentence_to_json_train with the embedded model (tests/benchmarks/learning_rates.md), on no task that
+# a claim is made on.
+DEFAULT_RATES: dict[ArmKind, float] = {"full": 1e-4, "frozen": 2e-4, "lora": 1e-3}
+DEFAULT_LORA = LoraSetup(16)
+DEFAULT_ARMS = ("full", "planned", "half", "lora", "planned+lora")
+_DEPTH = re.compile(r"depth:(\d+)")
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One way of finetuning.
+
+    Attributes:
+        name: "full", "planned", "half", "lora", "planned+lora" or "depth:K".
+        parts: what is trained; with adapters, the layers that have them.
+        lora: the adapters, or None.
+        learning_rate: constant after warm-up.
+    """
+
+    name: str
+    parts: TrainableParts
+    lora: LoraSetup | None
+    learning_rate: float
+
+    @property
+    def kind(self) -> ArmKind:
+        """What its default learning rate depends on."""
+        if self.lora is not None:
+            return "lora"
+        return "frozen" if self.freeze_depth else "full"
+
+    @property
+    def freeze_depth(self) -> int:
+        return self.parts.freeze_depth
+
+
+def make_arms(
+    names: tuple[str, ...],
+    shape: ModelShape,
+    planned: TrainableParts | None,
+    *,
+    lora: LoraSetup = DEFAULT_LORA,
+    planned_lora: LoraSetup | None = None,
+    rates: dict[str, float] | None = None,
+) -> tuple[Arm, ...]:
+    """The arms of these names, in their order.
+
+    Args:
+        names: as in Arm.
+        shape: the counted model.
+        planned: what the plan trains; None when it abstains.
+        lora: adapters of the arms `lora` and `planned+lora`.
+        planned_lora: the plan's own adapters, when it is a LoRA plan.
+        rates: learning rates by arm name or kind (full, frozen, lora); the name goes first.
+
+    Raises:
+        PlanError: all at once: unknown or doubled names, a planned arm without a plan, a depth out of range, rates of
+            no arm or out of range, targets that match nothing.
+    """
+    rates = rates or {}
+    problems = [f"arm {name}: given twice" for name in dict.fromkeys(names) if names.count(name) > 1]
+    problems += [p for name in names if (p := _name_problem(name, shape, planned)) is not None]
+    known = {*names, *get_args(ArmKind)}
+    problems += [
+        f"--lr {name}: no such arm or kind ({', '.join(sorted(known))})" for name in rates if name not in known
+    ]
+    problems += [
+        f"--lr {name}={rate:g}: expected more than 0, at most 1" for name, rate in rates.items() if not 0 < rate <= 1
+    ]
+    if not names:
+        problems.append("no arm is named")
+    if any("lora" in name for name in names):
+        try:
+            check_targets(shape, lora)
+        except PlanError as error:
+            problems.append(str(error))
+    if problems:
+        raise PlanError("; ".join(problems) + ".")
+
+    def made(name: str) -> Arm:
+        adapters = lora if "lora" in name else planned_lora if name == "planned" else None
+        arm = Arm(name, _parts(name, shape, planned, adapters), adapters, 0.0)
+        return replace(arm, learning_rate=rates.get(name, rates.get(arm.kind, DEFAULT_RATES[arm.kind])))
+
+    return tuple(made(name) for name in names)
+
+
+def _name_problem(name: str, shape: ModelShape, planned: TrainableParts | None) -> str | None:
+    if depth := _DEPTH.fullmatch(name):
+        found = int(depth[1])
+        return None if found <= shape.n_layers else f"arm {name}: outside 0..{shape.n_layers}"
+    if name not in DEFAULT_ARMS:
+        return f"arm {name}: expected {', '.join(DEFAULT_ARMS)} or depth:K"
+    if name.startswith("planned") and planned is None:
+        return f"arm {name}: the plan abstains, so there is none; name a depth, as in depth:{shape.n_layers // 2}"
+    return None
+
+
+def _parts(name: str, shape: ModelShape, planned: TrainableParts | None, lora: LoraSetup | None) -> TrainableParts:
+    adapted = lora is not None
+    if depth := _DEPTH.fullmatch(name):
+        return parts_at_depth(shape, int(depth[1]))
+    if name.startswith("planned") and planned is not None:
+        if name == "planned" or planned.freeze_depth == 0:
+            return planned if name == "planned" else parts_at_depth(shape, 0, lora=True)
+        return parts_at_depth(shape, planned.freeze_depth, lora=True)
+    return parts_at_depth(shape, shape.n_layers // 2 if name == "half" else 0, lora=adapted)
+
+
+def steps_at_equal_compute(shape: ModelShape, arm: Arm, setup: TrainingSetup, full_flop: int) -> int:
+    """Steps that the arm makes for the FLOP of `full_flop`, cache pass included; at least 1.
+
+    Args:
+        shape: the counted model.
+        arm: its parts and adapters.
+        setup: as the arm trains: with its prefix cache and adapters; its steps do not matter.
+        full_flop: FLOP of full finetuning at equal steps.
+    """
+
+    def cost(steps: int) -> int:
+        return run_flop(shape, replace(setup, steps=steps), arm.parts)
+
+    low, high = 1, 2
+    while cost(high) <= full_flop:
+        low, high = high, 2 * high
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if cost(middle) <= full_flop else (low, middle)
+    return low

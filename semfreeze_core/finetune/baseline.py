@@ -1,0 +1,38 @@
+"""The model before any training, on the eval items."""
+
+from collections.abc import Sequence
+
+from semfreeze_core.finetune.accuracy import exact_matches, generation_items
+from semfreeze_core.finetune.arm_reader import computing_in, read_items
+from semfreeze_core.finetune.batches import Collator
+from semfreeze_core.finetune.supervised_model import SupervisedModel
+from semfreeze_core.records.examples import TokenisedExample
+from semfreeze_core.records.training import Precision
+from semfreeze_core.records.validation import Baseline
+from semfreeze_core.sources.causal_lm import LoadedModel
+
+
+def read_baseline(
+    loaded: LoadedModel, evaluation: Sequence[TokenisedExample], *, n_accuracy: int, precision: Precision
+) -> Baseline:
+    """Losses by item, and accuracy on the first `n_accuracy` items that have one prompt to answer.
+
+    Args:
+        loaded: the model.
+        evaluation: eval items.
+        n_accuracy: items answered by generation; 0 for none.
+        precision: what training will compute in.
+    """
+    decoder = loaded.decoder
+    supervised = SupervisedModel(decoder.model, decoder)
+    losses = read_items(supervised, Collator(evaluation), len(evaluation), precision, decoder.device)
+    places = generation_items(evaluation, n_accuracy)
+    with computing_in(precision, decoder.device):
+        accuracy = exact_matches(decoder, loaded.tokenizer, evaluation, places) if places else None
+    return Baseline(
+        loss=sum(losses) / len(losses),
+        item_losses=losses,
+        accuracy=accuracy,
+        n_items=len(losses),
+        n_accuracy_items=len(places),
+    )

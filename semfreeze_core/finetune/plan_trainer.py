@@ -1,0 +1,72 @@
+"""transformers' Trainer with checkpoints of the trained parameters alone: frozen ones are where they came from."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+from torch import nn
+from transformers import Trainer
+
+from semfreeze_core.errors import RunError
+
+TRAINED = "trained.safetensors"
+_STATE = "trainer_state.json"
+
+
+class PlanTrainer(Trainer):
+    """Saves and loads what is trained, by name; everything else about checkpoints is the Trainer's."""
+
+    def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
+        folder = Path(str(output_dir or self.args.output_dir))
+        folder.mkdir(parents=True, exist_ok=True)
+        save_file(trained_tensors(self._network()), folder / TRAINED)
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
+        load_trained(self._network(), Path(resume_from_checkpoint))
+
+    def _network(self) -> nn.Module:
+        if not isinstance(self.model, nn.Module):
+            raise TypeError("the trainer has no model")
+        return self.model
+
+
+def trained_tensors(model: nn.Module) -> dict[str, Any]:
+    """The trained parameters by name; a shared one once."""
+    return {name: p.data.contiguous() for name, p in model.named_parameters() if p.requires_grad}
+
+
+def load_trained(model: nn.Module, checkpoint: Path) -> None:
+    """Put a checkpoint's parameters into the model.
+
+    Raises:
+        RunError: it holds other parameters than the model trains.
+    """
+    saved = load_file(checkpoint / TRAINED)
+    wanted = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    if saved.keys() != wanted.keys() or any(saved[n].shape != p.shape for n, p in wanted.items()):
+        raise RunError(
+            f"{checkpoint} is of another training: it holds {len(saved)} tensors, {len(wanted)} are trained."
+        )
+    for name, parameter in wanted.items():
+        parameter.data.copy_(saved[name])
+
+
+def last_whole_checkpoint(folder: Path) -> Path | None:
+    """The last checkpoint that was written to its end; one cut off in the middle is passed over."""
+    found = [
+        (int(m[1]), path) for path in folder.glob("checkpoint-*") if (m := re.fullmatch(r"checkpoint-(\d+)", path.name))
+    ]
+    return next((path for _, path in sorted(found, reverse=True) if _is_whole(path)), None)
+
+
+def _is_whole(path: Path) -> bool:
+    """The Trainer writes its state last of all."""
+    try:
+        json.loads((path / _STATE).read_text())
+        with safe_open(path / TRAINED, framework="pt"):
+            return True
+    except (OSError, ValueError, SafetensorError):
+        return False

@@ -1,0 +1,312 @@
+"""A plan put to work: a finetune of full length, with the prefix cached, checkpoints and resume."""
+
+import json
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from filelock import FileLock, Timeout
+from transformers import PrinterCallback
+
+from semfreeze_core.errors import InputError, PlanError, ResourceError, RunError
+from semfreeze_core.finetune.arm_job import ModelSource
+from semfreeze_core.finetune.arm_reader import ArmReader
+from semfreeze_core.finetune.arm_settings import ArmSettings, trainer_arguments, training_setup
+from semfreeze_core.finetune.arms import DEFAULT_RATES, Arm
+from semfreeze_core.finetune.batches import Collator, ExamplePlaces
+from semfreeze_core.finetune.network import CacheWishes, Network, build_network
+from semfreeze_core.finetune.plan_trainer import PlanTrainer, last_whole_checkpoint
+from semfreeze_core.finetune.recorder import Recorder
+from semfreeze_core.finetune.save_model import save_finetuned
+from semfreeze_core.finetune.task_data import read_task_data
+from semfreeze_core.plan.document import FreezePlan, require_model
+from semfreeze_core.progress import Progress, silent
+from semfreeze_core.records.training import Checkpointing, Precision
+from semfreeze_core.records.validation import EvalPoint
+from semfreeze_core.sources.causal_lm import LoadedModel, load_causal_lm
+from semfreeze_core.sources.fields import FieldMapping
+from semfreeze_core.storage import cache_folder, digest, disk_errors, write_atomically
+
+CHECKPOINTS, SETTINGS, RESULT = "checkpoints", "training_settings.json", "training.json"
+
+
+@dataclass(frozen=True)
+class TrainRequest:
+    """What to train, and how.
+
+    Attributes:
+        plan: what is trained.
+        data: training examples: a task file, "hf:owner/name", or "sample:NAME".
+        evaluation: eval items, or None.
+        mapping: which fields hold what.
+        max_length: longest example in tokens.
+        add_eos: end completions with the tokenizer's EOS.
+        epochs: passes over the data, unless `steps` is given.
+        steps: optimiser steps.
+        batch_size: examples a step.
+        micro_batch_size: examples at a time; None is all of a step.
+        learning_rate: None takes the default of the plan's kind.
+        precision, checkpointing: as in TrainingSetup.
+        prefix_cache: compute frozen layers once.
+        save_steps: steps between checkpoints; None makes ten in all.
+        seed: of the order of examples and of new adapters.
+        n_accuracy: eval items answered by generation.
+        model: where the model comes from; None is where the plan has it from.
+    """
+
+    plan: FreezePlan
+    data: str
+    evaluation: str | None = None
+    mapping: FieldMapping = field(default_factory=FieldMapping)
+    max_length: int = 2048
+    add_eos: bool = True
+    epochs: int = 3
+    steps: int | None = None
+    batch_size: int = 8
+    micro_batch_size: int | None = None
+    learning_rate: float | None = None
+    precision: Precision = "float32"
+    checkpointing: Checkpointing = "none"
+    prefix_cache: bool = True
+    save_steps: int | None = None
+    seed: int = 0
+    n_accuracy: int = 100
+    model: ModelSource | None = None
+
+    def __post_init__(self) -> None:
+        numbers = ("max_length", "epochs", "steps", "batch_size", "micro_batch_size", "save_steps")
+        problems = [
+            f"{name} must be at least 1, found {value}"
+            for name in numbers
+            if (value := getattr(self, name)) is not None and value < 1
+        ]
+        if self.micro_batch_size and self.batch_size % self.micro_batch_size:
+            problems.append(f"micro_batch_size {self.micro_batch_size} does not divide batch_size {self.batch_size}")
+        if self.learning_rate is not None and not 0 < self.learning_rate <= 1:
+            problems.append(f"learning_rate must be in (0, 1], found {self.learning_rate}")
+        if problems:
+            raise InputError("; ".join(problems) + ".")
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a training gave.
+
+    Attributes:
+        folder: an ordinary Hugging Face folder, or a PEFT adapter's; with plan.json and training.json.
+        steps: made in all.
+        losses: train loss of each step since it began or was resumed, nats a token.
+        before, after: readings on the eval items; None without any.
+        notes: what was decided on the way.
+    """
+
+    folder: Path
+    steps: int
+    losses: list[float]
+    before: EvalPoint | None
+    after: EvalPoint | None
+    notes: tuple[str, ...]
+
+
+def train_plan(request: TrainRequest, folder: Path, progress: Progress = silent) -> Trained:
+    """Finetune the plan's model as the plan says, and write it as others load it.
+
+    Called again with the same request it goes on from the last checkpoint.
+
+    Args:
+        request: what to train, and how.
+        folder: gets the model; its checkpoints while it is being trained.
+        progress: told what is being done.
+
+    Raises:
+        InputError: the plan abstains or is another model's, the data cannot be used, the folder holds something else,
+            or the loss became no number.
+        ResourceError: memory or disk ran out; checkpoints stay.
+    """
+    plan = request.plan
+    if plan.trainable is None:
+        raise PlanError("The plan abstains, so there is nothing to train: " + " ".join(plan.reasons))
+    source = request.model or ModelSource(source=plan.model.source, revision=plan.model.revision)
+    with _claimed(folder, request):
+        loaded = load_causal_lm(
+            source.source,
+            revision=source.revision,
+            dtype="bfloat16" if request.precision == "bf16" else "float32",
+            device=source.device,
+            trust_remote_code=source.trust_remote_code,
+            allow_pickle=source.allow_pickle,
+            progress=progress,
+        )
+        require_model(plan, loaded.identity)
+        try:
+            return _train(request, loaded, folder, progress)
+        except (torch.OutOfMemoryError, MemoryError) as error:
+            micro = request.micro_batch_size or request.batch_size
+            raise ResourceError(
+                f"Memory ran out with {micro} examples at a time: give a smaller --micro-batch-size; the same command "
+                "goes on from the last checkpoint."
+            ) from error
+
+
+def _train(request: TrainRequest, loaded: LoadedModel, folder: Path, progress: Progress) -> Trained:
+    plan = request.plan
+    data = read_task_data(
+        request.data,
+        request.evaluation or request.data,
+        loaded.tokenizer,
+        mapping=request.mapping,
+        n_train=None,
+        n_eval=None if request.evaluation else 1,
+        max_length=min(request.max_length, loaded.shape.max_positions or request.max_length),
+        add_eos=request.add_eos,
+        progress=progress,
+    )
+    train, evaluation = data.train.tokenised, data.evaluation.tokenised if request.evaluation else ()
+    steps = request.steps or request.epochs * -(-len(train) // request.batch_size)
+    assert plan.trainable is not None  # checked by train_plan
+    arm = Arm("planned", plan.trainable, plan.cost.setup.lora, 0.0)
+    arm = Arm(arm.name, arm.parts, arm.lora, request.learning_rate or DEFAULT_RATES[arm.kind])
+    settings = ArmSettings(
+        seed=request.seed,
+        batch_size=request.batch_size,
+        accumulation=request.batch_size // (request.micro_batch_size or request.batch_size),
+        steps=steps,
+        compute_steps=None,
+        warmup_steps=max(1, steps // 20),
+        precision=request.precision,
+        checkpointing=request.checkpointing,
+        prefix_cache=request.prefix_cache,
+        n_accuracy=request.n_accuracy,
+    )
+    network = build_network(
+        loaded,
+        arm,
+        train,
+        evaluation,
+        seed=request.seed,
+        precision=request.precision,
+        checkpointing=request.checkpointing,
+        prefix_cache=request.prefix_cache,
+        cache=CacheWishes(folder=cache_folder() / "prefix"),
+        progress=progress,
+    )
+    warnings = data.warnings if request.evaluation else ()
+    trained = _fit(request, loaded, network, arm, settings, (train, evaluation), folder, progress)
+    network.release()
+    save_finetuned(network.tuned, loaded.tokenizer, plan, folder)
+    trained = Trained(folder, steps, trained.losses, trained.before, trained.after, (*warnings, *network.notes))
+    write_atomically(folder / RESULT, json.dumps(_result(trained, request, arm), indent=1) + "\n")
+    shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
+    return trained
+
+
+def _fit(
+    request: TrainRequest,
+    loaded: LoadedModel,
+    network: Network,
+    arm: Arm,
+    settings: ArmSettings,
+    data: tuple[Any, Any],
+    folder: Path,
+    progress: Progress,
+) -> Trained:
+    train, evaluation = data
+    setup = training_setup(arm, settings, train, cached=network.train_cache is not None)
+    reader = ArmReader(
+        network, loaded.tokenizer, loaded.shape, arm.parts, setup, train, evaluation, n_accuracy=settings.n_accuracy
+    )
+    checkpoints = folder / CHECKPOINTS
+    resumed = last_whole_checkpoint(checkpoints)
+    if evaluation and resumed is None:
+        reader.read(0, ["start"], 0.0)
+    arguments = trainer_arguments(str(checkpoints), arm, settings, network.decoder.device)
+    arguments.save_strategy = "steps"
+    arguments.save_steps = request.save_steps or max(1, settings.steps // 10)
+    arguments.save_total_limit = 2
+    recorder = Recorder(
+        network.supervised,
+        lambda step: reader.read(step, ["steps"], 0.0),
+        frozenset({settings.steps} if evaluation else ()),
+        begin=network.spare,
+        device=network.decoder.device,
+        baseline_bytes=0,
+        total=settings.steps,
+        stage="Training",
+        progress=progress,
+    )
+    trainer = PlanTrainer(
+        model=network.supervised,
+        args=arguments,
+        train_dataset=ExamplePlaces(len(train)),
+        data_collator=Collator(train, network.train_cache),
+        callbacks=[recorder],
+    )
+    trainer.remove_callback(PrinterCallback)
+    with disk_errors(checkpoints):
+        trainer.train(resume_from_checkpoint=None if resumed is None else str(resumed))
+    if recorder.record.failure:
+        raise InputError(f"Training ended: {recorder.record.failure}. Checkpoints are in {checkpoints}.")
+    points = {mark: point for point in reader.points for mark in point.marks}
+    return Trained(folder, settings.steps, recorder.record.losses, points.get("start"), points.get("steps"), ())
+
+
+@contextmanager
+def _claimed(folder: Path, request: TrainRequest) -> Iterator[None]:
+    """The folder, for this request and this process alone.
+
+    Raises:
+        RunError: it holds something else, is finished, or is in use.
+    """
+    asked = digest(_settings(request))
+    with disk_errors(folder):
+        if folder.exists() and not folder.is_dir():
+            raise RunError(f"{folder} is no folder. Choose another --out.")
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / SETTINGS
+        try:
+            with FileLock(folder / ".lock", timeout=0):
+                if (folder / RESULT).exists():
+                    raise RunError(f"{folder} holds a finished training. Choose another --out.")
+                if path.exists():
+                    if json.loads(path.read_text()).get("digest") != asked:
+                        raise RunError(f"{folder} holds another training. Choose another --out, or remove it.")
+                elif any(p.name != ".lock" for p in folder.iterdir()):
+                    raise RunError(f"{folder} is not empty. Choose another --out.")
+                write_atomically(path, json.dumps({"digest": asked, **_settings(request)}, indent=1) + "\n")
+                yield
+        except Timeout as error:
+            raise RunError(f"A training is running in {folder} already.") from error
+    (folder / ".lock").unlink(missing_ok=True)
+
+
+def _settings(request: TrainRequest) -> dict[str, Any]:
+    """What must be equal for a training to go on; the micro-batch may change when memory ran out."""
+    return {
+        "plan": digest(request.plan.model_dump(mode="json")),
+        "data": request.data,
+        "mapping": vars(request.mapping),
+        "max_length": request.max_length,
+        "add_eos": request.add_eos,
+        "epochs": request.epochs,
+        "steps": request.steps,
+        "batch_size": request.batch_size,
+        "learning_rate": request.learning_rate,
+        "precision": request.precision,
+        "seed": request.seed,
+    }
+
+
+def _result(trained: Trained, request: TrainRequest, arm: Arm) -> dict[str, Any]:
+    return {
+        **_settings(request),
+        "learning_rate": arm.learning_rate,
+        "steps": trained.steps,
+        "train_losses": trained.losses,
+        "before": None if trained.before is None else trained.before.model_dump(exclude={"item_losses"}),
+        "after": None if trained.after is None else trained.after.model_dump(exclude={"item_losses"}),
+        "notes": list(trained.notes),
+    }

@@ -1,0 +1,182 @@
+"""A validation: what short real finetunes of several arms gave, and the verdict on the planned one."""
+
+from typing import Literal
+
+from semfreeze_core.records.model import ModelIdentity
+from semfreeze_core.records.provenance import Document, Provenance
+from semfreeze_core.records.training import LoraSetup, TrainableParts
+
+VALIDATION_SCHEMA_VERSION = 1
+
+Budget = Literal["steps", "compute"]
+Mark = Literal["start", "between", "steps", "compute"]
+PeakKind = Literal["cuda allocator", "process resident, less its baseline after import"]
+
+
+class EvalPoint(Document):
+    """One reading of an arm on the eval items.
+
+    `seconds` is training time up to here, cache pass included, evaluation left out. Losses are means over items of
+    their mean supervised loss, nats: `curve_loss` over the first items, at every reading; `loss` over all, and
+    `item_losses` by item, at the marks alone.
+    """
+
+    step: int
+    seconds: float
+    flop: int
+    curve_loss: float
+    loss: float | None
+    marks: list[Mark]
+    item_losses: list[float] | None
+    accuracy: float | None
+
+
+class PeakEntry(Document):
+    """Peak memory of training, in bytes; `predicted` is the cost model's sum of parts, null where it is unknown."""
+
+    measured: int
+    predicted: int | None
+    kind: PeakKind
+    saved_tensors: int
+    saved_tensors_predicted: int | None
+
+
+class FlopEntry(Document):
+    """FLOP of the whole run: `counted` on the batches as they were (torch's counter on the first, then by its shapes),
+    `predicted` from mean lengths before the start."""
+
+    counted: int
+    predicted: int
+
+
+class ArmRun(Document):
+    """One arm with one seed."""
+
+    arm: str
+    seed: int
+    status: Literal["done", "failed"]
+    reason: str
+    trained: TrainableParts
+    lora: LoraSetup | None
+    learning_rate: float
+    trainable_parameters: int
+    steps: int
+    micro_batch_size: int
+    accumulation: int
+    prefix_cache: bool
+    notes: list[str]
+    train_losses: list[float]
+    step_seconds: list[float]
+    cache_seconds: float
+    cache_bytes: int
+    points: list[EvalPoint]
+    flop: FlopEntry
+    peak_bytes: PeakEntry
+
+
+class Baseline(Document):
+    """The model before any training, on the eval items."""
+
+    loss: float
+    item_losses: list[float]
+    accuracy: float | None
+    n_items: int
+    n_accuracy_items: int
+
+
+class MeasuredInterval(Document):
+    """An estimate with its two-sided 95 % interval; null where it is not defined."""
+
+    estimate: float | None
+    low: float | None
+    high: float | None
+
+
+class ArmSummary(Document):
+    """One arm over its seeds: means, read at equal steps, and at equal compute where the arm went so far.
+
+    `failed_seeds` are those that gave no result; `reason` says why.
+    """
+
+    freeze_depth: int
+    learning_rate: float
+    trainable_parameters: int
+    seeds: list[int]
+    failed_seeds: list[int]
+    reason: str
+    eval_loss_before: float
+    eval_loss_after: float | None
+    eval_loss_after_compute: float | None
+    eval_accuracy_before: float | None
+    eval_accuracy_after: float | None
+    eval_accuracy_after_compute: float | None
+    improvement: MeasuredInterval
+    improvement_compute: MeasuredInterval
+    improvement_kept: MeasuredInterval
+    improvement_kept_compute: MeasuredInterval
+    steps: int
+    steps_compute: int | None
+    train_seconds: float
+    cache_seconds: float
+    median_step_seconds: float
+    relative_flop: float
+    flop: FlopEntry
+    peak_bytes: PeakEntry
+    notes: list[str]
+
+
+class ValidationSettings(Document):
+    """What was asked for; two validations of equal settings are the same one."""
+
+    plan_digest: str
+    freeze_depth: int | None
+    model: str
+    train: str
+    eval: str
+    train_digest: str
+    eval_digest: str
+    n_train: int
+    n_eval: int
+    n_accuracy: int
+    max_length: int
+    arms: list[str]
+    learning_rates: dict[str, float]
+    lora: LoraSetup
+    steps: int
+    seeds: list[int]
+    batch_size: int
+    warmup_steps: int
+    budget: Budget
+    precision: str
+    checkpointing: str
+    margin: float
+    device: str
+    all_logits: bool
+    prefix_cache: bool
+    n_between: int
+
+
+class ValidationReport(Document):
+    """The verdict on a plan, and everything it rests on.
+
+    `verdict` is read at equal steps or at equal compute, as `settings.budget` says; both are in `verdicts`.
+    """
+
+    schema_version: int = VALIDATION_SCHEMA_VERSION
+    kind: Literal["semfreeze validation"] = "semfreeze validation"
+    model: ModelIdentity
+    freeze_depth: int | None
+    n_layers: int
+    predicted_gain_coverage: float | None
+    settings: ValidationSettings
+    baseline: Baseline
+    arms: dict[str, ArmSummary]
+    improvement_kept: MeasuredInterval
+    verdict: Literal["holds", "fails", "undecided"]
+    reason: str
+    verdicts: dict[Budget, str]
+    reasons: dict[Budget, str]
+    warnings: list[str]
+    finished: bool
+    runs: list[ArmRun]
+    provenance: Provenance
