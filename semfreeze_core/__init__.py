@@ -18,69 +18,99 @@ from semfreeze_core.version import __version__
 if TYPE_CHECKING:
     from semfreeze_core.cost import cost_table, parts_at_depth
     from semfreeze_core.errors import InputError, SemfreezeError
+    from semfreeze_core.finetune.audit import audit
+    from semfreeze_core.finetune.callbacks import AuditCallback, FreezePlanCallback
+    from semfreeze_core.finetune.freezing import apply_freeze_plan
+    from semfreeze_core.finetune.train import TrainRequest, train_plan
+    from semfreeze_core.finetune.validation import validate
+    from semfreeze_core.finetune.validation_request import ValidationRequest
     from semfreeze_core.gains import gain_curve
     from semfreeze_core.plan import FreezePlan, TrainFlags, curve_of, make_plan, require_model, trainable_names
     from semfreeze_core.records.run import Run
     from semfreeze_core.records.training import TrainableParts, TrainingSetup
+    from semfreeze_core.records.validation import ValidationReport
     from semfreeze_core.runs.folder import read_run, write_run
     from semfreeze_core.runs.plans import read_plan
     from semfreeze_core.runs.store import example_run
+    from semfreeze_core.runs.validations import list_validations, read_validation
     from semfreeze_core.sources.causal_lm import LoadedModel, load_causal_lm
     from semfreeze_core.sources.fields import FieldMapping
     from semfreeze_core.workflow import AnalysisRequest, analyze, analyze_loaded
 
 _HOMES = {
     "AnalysisRequest": "workflow",
+    "AuditCallback": "finetune.callbacks",
     "FieldMapping": "sources.fields",
     "FreezePlan": "plan",
+    "FreezePlanCallback": "finetune.callbacks",
     "InputError": "errors",
     "LoadedModel": "sources.causal_lm",
     "Run": "records.run",
     "SemfreezeError": "errors",
     "TrainFlags": "plan",
+    "TrainRequest": "finetune.train",
     "TrainableParts": "records.training",
     "TrainingSetup": "records.training",
+    "ValidationReport": "records.validation",
+    "ValidationRequest": "finetune.validation_request",
     "analyze": "workflow",
     "analyze_loaded": "workflow",
+    "apply_freeze_plan": "finetune.freezing",
+    "audit": "finetune.audit",
     "cost_table": "cost",
     "curve_of": "plan",
     "example_run": "runs.store",
     "gain_curve": "gains",
+    "list_validations": "runs.validations",
     "load_causal_lm": "sources.causal_lm",
     "make_plan": "plan",
     "parts_at_depth": "cost",
     "read_plan": "runs.plans",
     "read_run": "runs.folder",
+    "read_validation": "runs.validations",
     "require_model": "plan",
+    "train_plan": "finetune.train",
     "trainable_names": "plan",
+    "validate": "finetune.validation",
     "write_run": "runs.folder",
 }
 
 __all__ = [
     "AnalysisRequest",
+    "AuditCallback",
     "FieldMapping",
     "FreezePlan",
+    "FreezePlanCallback",
     "InputError",
     "LoadedModel",
     "Run",
     "SemfreezeError",
     "TrainFlags",
+    "TrainRequest",
     "TrainableParts",
     "TrainingSetup",
+    "ValidationReport",
+    "ValidationRequest",
     "__version__",
     "analyze",
     "analyze_loaded",
+    "apply_freeze_plan",
+    "audit",
     "cost_table",
     "curve_of",
     "example_run",
     "gain_curve",
+    "list_validations",
     "load_causal_lm",
     "make_plan",
     "parts_at_depth",
     "read_plan",
     "read_run",
+    "read_validation",
     "require_model",
+    "train_plan",
     "trainable_names",
+    "validate",
     "write_run",
 ]
 

@@ -10,13 +10,18 @@ def show(run: RunArgument, metric: MetricOption = "semantic", as_json: JsonOptio
     from semfreeze_core.cli.console import print_json
     from semfreeze_core.cli.documents import show_document
     from semfreeze_core.cli.report import console, print_run
+    from semfreeze_core.cli.validation_report import print_verdict
     from semfreeze_core.plan.make import curve_of
     from semfreeze_core.runs.folder import read_run
     from semfreeze_core.runs.store import find_run
+    from semfreeze_core.runs.validations import list_validations
 
     folder = find_run(run)
-    reading = read_run(folder)
+    reading, validations = read_run(folder), list_validations(folder)
     if as_json:
-        print_json(show_document(reading, folder, metric))
-    else:
-        print_run(reading, curve_of(reading, metric), folder, console())
+        verdicts = {name: report.model_dump(mode="json", exclude={"runs"}) for name, report in validations.items()}
+        print_json({**show_document(reading, folder, metric), "validations": verdicts})
+        return
+    print_run(reading, curve_of(reading, metric), folder, console())
+    for name, report in validations.items():
+        print_verdict(name, report, console())

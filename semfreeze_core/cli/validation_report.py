@@ -10,6 +10,16 @@ from semfreeze_core.records.validation import ArmSummary, MeasuredInterval, Vali
 _STYLES = {"holds": "green", "fails": "red", "undecided": "yellow"}
 
 
+def print_verdict(name: str, report: ValidationReport, out: Console) -> None:
+    """A validation in one sentence."""
+    depth = "abstained" if report.freeze_depth is None else f"freeze {report.freeze_depth}"
+    done = "" if report.finished else ", not finished"
+    out.print(
+        f"Validation [bold]{escape(name)}[/] ({depth}{done}): [bold {_STYLES[report.verdict]}]"
+        f"{report.verdict}[/] at equal {report.settings.budget}: {escape(report.reason)}."
+    )
+
+
 def print_validation(report: ValidationReport, out: Console) -> None:
     """The verdict with its reason, both readings of every arm, and memory and FLOP beside their predictions."""
     settings = report.settings

@@ -23,7 +23,7 @@ class SupervisedModel(nn.Module):
         model: the causal language model, with adapters where there are any.
         decoder: its parts.
         suffix: runs it from cached boundary states; without one it runs from token ids.
-        all_logits: compute the logits of every token as stock trainers do, for comparison.
+        all_logits: train on the model's own loss, with the logits of every token, as stock trainers do.
         sizes: examples, padded length and supervised tokens of every batch answered in training.
     """
 
@@ -39,7 +39,7 @@ class SupervisedModel(nn.Module):
         self.__dict__["suffix"] = suffix
         self.all_logits = all_logits
         self.sizes: list[tuple[int, int, int]] = []
-        self._since_step: list[Tensor] = []
+        self._since_step: list[tuple[Tensor, int]] = []
 
     def forward(
         self,
@@ -50,12 +50,24 @@ class SupervisedModel(nn.Module):
         num_items_in_batch: Tensor | int | None = None,
     ) -> dict[str, Tensor]:
         """The batch's loss: the sum over supervised tokens over `num_items_in_batch`, or over their own number."""
-        losses, _ = self.token_losses(labels, attention_mask, input_ids, states)
-        count = losses.numel() if num_items_in_batch is None else num_items_in_batch
+        if self.all_logits and input_ids is not None:
+            count = int((labels[:, 1:] != IGNORED).sum())
+            total = self._stock_loss(labels, attention_mask, input_ids) * count
+        else:
+            losses, _ = self.token_losses(labels, attention_mask, input_ids, states)
+            count, total = losses.numel(), losses.sum()
         if self.training:
-            self.sizes.append((*labels.shape, losses.numel()))
-            self._since_step.append(losses.detach())
-        return {"loss": losses.sum() / count}
+            self.sizes.append((*labels.shape, count))
+            self._since_step.append((total.detach(), count))
+        return {"loss": total / (count if num_items_in_batch is None else num_items_in_batch)}
+
+    def _stock_loss(self, labels: Tensor, attention_mask: Tensor, input_ids: Tensor) -> Tensor:
+        """The model's own loss, as stock trainers call it."""
+        decoder: Decoder = self.__dict__["decoder"]
+        loss: Tensor = decoder.model(
+            input_ids=input_ids, attention_mask=attention_mask, labels=labels, use_cache=False
+        ).loss
+        return loss
 
     def forget(self) -> None:
         """Drop what was noted of batches so far, as after batches that only were to be counted."""
@@ -64,9 +76,9 @@ class SupervisedModel(nn.Module):
 
     def take_loss(self) -> float:
         """Mean loss of the supervised tokens of all batches since the last call, nats."""
-        losses = torch.cat(self._since_step)
+        total, count = sum(float(loss) for loss, _ in self._since_step), sum(n for _, n in self._since_step)
         self._since_step.clear()
-        return float(losses.mean())
+        return total / count
 
     def token_losses(
         self, labels: Tensor, attention_mask: Tensor, input_ids: Tensor | None, states: Tensor | None
@@ -76,8 +88,7 @@ class SupervisedModel(nn.Module):
         wanted = labels[:, 1:] != IGNORED
         targets = labels[:, 1:][wanted]
         rows = wanted.nonzero()[:, 0]
-        logits = self._logits(hidden)[wanted] if self.all_logits else self._logits(hidden[wanted])
-        return cross_entropy(logits, targets, reduction="none"), rows
+        return cross_entropy(self._logits(hidden[wanted]), targets, reduction="none"), rows
 
     def _head_input(self, attention_mask: Tensor, input_ids: Tensor | None, states: Tensor | None) -> Tensor:
         decoder: Decoder = self.__dict__["decoder"]

@@ -286,7 +286,7 @@ def _claimed(folder: Path, request: TrainRequest) -> Iterator[None]:
 def _settings(request: TrainRequest) -> dict[str, Any]:
     """What must be equal for a training to go on; the micro-batch may change when memory ran out."""
     return {
-        "plan": digest(request.plan.model_dump(mode="json")),
+        "plan": digest(request.plan.model_dump(mode="json", exclude={"provenance"})),
         "data": request.data,
         "mapping": vars(request.mapping),
         "max_length": request.max_length,

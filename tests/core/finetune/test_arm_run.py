@@ -109,7 +109,7 @@ def test_run_arm_ends_when_the_loss_is_no_number(folder):
     loaded = load_tiny(folder / "llama")
     (arm,) = make_arms(("full",), loaded.shape, None, rates={"full": 1.0})
     with torch.no_grad():
-        loaded.decoder.layers[1].mlp.down_proj.weight.fill_(1e38)
+        loaded.decoder.layers[1].mlp.down_proj.weight.fill_(float("nan"))
     run = run_arm(loaded, arm, SETTINGS, TRAIN, EVAL, baseline_bytes=0)
     assert (run.status, run.steps) == ("failed", 1)
     assert "at step 1" in run.reason

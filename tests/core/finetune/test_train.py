@@ -57,6 +57,7 @@ def test_train_plan_writes_a_model_that_plain_transformers_loads(place, tmp_path
     assert not (tmp_path / "out" / "checkpoints").exists()
 
 
+@pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")  # PEFT asks by the old name
 def test_train_plan_of_a_lora_plan_writes_an_adapter(place, tmp_path):
     train_plan(asked(place, lora=LoraSetup(2)), tmp_path / "out")
     assert (tmp_path / "out" / "adapter_config.json").exists()
@@ -98,6 +99,8 @@ def test_last_whole_checkpoint_passes_over_one_cut_off(place, tmp_path, monkeypa
     (checkpoints / "checkpoint-6" / "trainer_state.json").write_text('{"epoch": 1')
     assert last_whole_checkpoint(checkpoints).name == "checkpoint-4"
     (checkpoints / "checkpoint-4" / "trained.safetensors").write_bytes(b"cut")
+    assert last_whole_checkpoint(checkpoints).name == "checkpoint-2"
+    (checkpoints / "checkpoint-2" / "trained.safetensors").unlink()
     assert last_whole_checkpoint(checkpoints) is None
 
 

@@ -1,0 +1,126 @@
+"""`semfreeze validate` and `train`: what is asked for is what is trained, and every refusal comes before training."""
+
+import json
+
+import pytest
+
+from semfreeze_core.cli.validation_setup import default_folder, parse_rates
+from semfreeze_core.finetune import validation as validation_module
+from semfreeze_core.runs.store import example_run
+from semfreeze_core.storage import runs_folder
+from tests.core.cli.terminal import ask
+from tests.core.finetune.tiny_plan import make_tiny_plan, write_task
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("place")
+    plan, _ = make_tiny_plan(folder / "model")
+    (folder / "plan.json").write_text(plan.model_dump_json())
+    write_task(folder / "train.jsonl", 24)
+    write_task(folder / "eval.jsonl", 12, seed=9)
+    return folder
+
+
+@pytest.fixture
+def validate(place):
+    def call(*args, plan="plan.json", evaluation="eval.jsonl"):
+        data = ("--train", place / "train.jsonl", "--eval", place / evaluation)
+        return ask("validate", place / plan, *data, "--device", "cpu", "-q", *args)
+
+    return call
+
+
+@pytest.fixture
+def no_training(monkeypatch):
+    monkeypatch.setattr(validation_module, "run_child", lambda *_: pytest.fail("it began to train"))
+
+
+def test_validate_prints_the_verdict_and_the_documents_keys(validate, tmp_path):
+    options = (
+        "--arms", "full,planned+lora", "--lora-rank", 2, "--steps", 2, "--batch-size", 4, "--train-examples", 8,
+        "--eval-examples", 8, "--accuracy-examples", 2, "--budget", "steps", "--lr", "full=1e-3,lora=1e-2",
+        "--out", tmp_path / "out",
+    )  # fmt: skip
+    shown = validate(*options)
+    assert shown.code == 0, shown.err
+    assert "Undecided at equal steps: there is no finished run of planned" in shown.out.replace("\n", " ")
+    document = validate(*options, "--json").json
+    assert set(document["arms"]) == {"full", "planned+lora"}
+    arm = document["arms"]["planned+lora"]
+    for key in (
+        "freeze_depth", "trainable_parameters", "eval_loss_before", "eval_loss_after", "eval_accuracy_before",
+        "eval_accuracy_after", "steps", "train_seconds", "cache_seconds", "median_step_seconds",
+    ):  # fmt: skip
+        assert arm[key] is not None, key
+    assert set(arm["flop"]) == {"counted", "predicted"}
+    assert {"measured", "predicted"} <= set(arm["peak_bytes"])
+    assert (arm["learning_rate"], arm["freeze_depth"], arm["steps"]) == (1e-2, 2, 2)
+    assert set(document["improvement_kept"]) == {"estimate", "low", "high"}
+    assert document["verdict"] == "undecided"
+    assert document["reason"]
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (("--arms", "best"), "arm best: expected full"),
+        (("--budget", "time"), "--budget time: expected steps or compute"),
+        (("--precision", "fp8", "--checkpointing", "all"), "--checkpointing all: expected none"),
+        (("--lr", "full"), "--lr full: expected NAME=NUMBER"),
+        (("--lr", "depth:1=1e-3"), "--lr depth:1: no such arm"),
+        (("--steps", 0), "steps must be at least 1, found 0"),
+        (("--lora-rank", 0), "--lora-rank must be at least 1"),
+        (("--lora-targets", "nothing"), "nothing match no matrix"),
+        (("--prompt-field", "nowhere"), "no column 'nowhere'"),
+        (("--model", "/nowhere/at/all"), "/nowhere/at/all"),
+    ],
+)
+def test_validate_refuses_before_training(validate, no_training, args, words):
+    assert words in validate(*args).refusal
+
+
+def test_validate_refuses_an_eval_set_that_is_not_there(validate, no_training):
+    assert "none.jsonl" in validate(evaluation="none.jsonl").refusal
+
+
+def test_train_writes_a_model_and_says_so(place, tmp_path):
+    options = ("--data", place / "train.jsonl", "--eval", place / "eval.jsonl", "--steps", 3, "--lr", 1e-3)
+    answer = ask(
+        "train",
+        place / "plan.json",
+        *options,
+        "--accuracy-examples",
+        0,
+        "--out",
+        tmp_path / "m",
+        "--device",
+        "cpu",
+        "-q",
+    )
+    assert answer.code == 0, answer.err
+    assert "3 steps; train loss" in answer.out
+    assert "eval loss" in answer.out
+    assert (tmp_path / "m" / "model.safetensors").exists()
+    again = ask("train", place / "plan.json", *options, "--out", tmp_path / "m", "--device", "cpu", "-q")
+    assert "holds a finished training" in again.refusal
+
+
+def test_parse_rates_reads_names_with_colons():
+    assert parse_rates("full=1e-4, depth:3=2e-4,") == {"full": 1e-4, "depth:3": 2e-4}
+    assert parse_rates("") == {}
+
+
+def test_default_folder_is_in_the_run_or_in_the_store(tmp_path):
+    assert default_folder("mine", tmp_path, "sample:x_train") == tmp_path / "validations" / "x_train"
+    expected = runs_folder().parent / "validations" / "example-rows"
+    assert default_folder("example", example_run(), "/data/rows.jsonl") == expected
+
+
+def test_show_tells_of_validations(stored):
+    stored("tied")
+    assert ask("show", "tied", "--json").json["validations"] == {}
+    folder = runs_folder() / "tied" / "validations" / "broken"
+    folder.mkdir(parents=True)
+    (folder / "report.json").write_text(json.dumps({"verdict": "holds"}))
+    assert "damaged" in ask("show", "tied").refusal
