@@ -1,6 +1,7 @@
 """Accuracy by generation: greedy until the end of sequence, the stripped text compared with the reference."""
 
 from collections.abc import Sequence
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -18,14 +19,9 @@ def generation_items(examples: Sequence[TokenisedExample], limit: int) -> list[i
 
     Others (chats with several answers, plain text) have no one prompt to answer.
     """
-    places = []
-    for place, example in enumerate(examples):
-        start = int(np.argmax(example.supervised))
-        if start > 0 and example.supervised[start:].all():
-            places.append(place)
-        if len(places) == limit:
-            break
-    return places
+    starts = [int(np.argmax(example.supervised)) for example in examples]
+    fitting = (p for p, start in enumerate(starts) if start > 0 and examples[p].supervised[start:].all())
+    return list(islice(fitting, limit))
 
 
 @torch.no_grad()

@@ -12,6 +12,7 @@ from semfreeze_core.finetune.arm_process import OUT_OF_MEMORY, REFUSED
 from semfreeze_core.progress import Progress, ProgressEvent
 
 _LOG_LINES = 15
+_start = subprocess.Popen
 
 
 class OutOfMemory(SemfreezeError):  # noqa: N818 - what happened, not whose mistake
@@ -34,7 +35,7 @@ def run_child(job: Path, log: Path, progress: Progress) -> None:
     log.parent.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-m", "semfreeze_core.finetune.arm_process", str(job)]
     with log.open("ab") as errors:
-        process = subprocess.Popen(
+        process = _start(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True, start_new_session=True
         )
         reason = ""

@@ -39,7 +39,19 @@ def test_console_output_is_what_the_command_prints(block):
 def test_every_flag_and_command_named_exists():
     commands = {
         name: CliRunner().invoke(app(), [*name.split(), "--help"], env={"COLUMNS": "200"}).stdout
-        for name in ("analyze", "show", "plan", "cost", "runs list", "cache list", "models check", "demo", "report")
+        for name in (
+            "analyze",
+            "show",
+            "plan",
+            "cost",
+            "runs list",
+            "cache list",
+            "models check",
+            "demo",
+            "report",
+            "validate",
+            "train",
+        )
     }
     for flag in set(re.findall(r"--[a-z][a-z-]+", README)):
         assert any(flag in text for text in commands.values()), f"{flag} is in the README but in no help text"

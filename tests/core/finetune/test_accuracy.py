@@ -1,0 +1,73 @@
+"""Accuracy by generation: a model that was taught by heart answers right, in batches as alone."""
+
+import numpy as np
+import pytest
+import torch
+
+from semfreeze_core.finetune.accuracy import exact_matches, generation_items
+from semfreeze_core.records.examples import TokenisedExample
+from semfreeze_core.sources.decoder import find_decoder
+from tests.core.tiny_models import build_tiny
+from tests.core.tiny_tokenizer import build_tiny_tokenizer
+
+
+def example(tokenizer, prompt, completion):
+    left, right = tokenizer([prompt, completion], add_special_tokens=False).input_ids
+    right = [*right, tokenizer.eos_token_id]
+    supervised = np.array([False] * len(left) + [True] * len(right))
+    return TokenisedExample(np.array(left + right), supervised, None, 0)
+
+
+@pytest.fixture(scope="module", params=["llama", "gpt2"])
+def taught(request):
+    """A tiny model that knows three answers by heart, its tokenizer and the examples."""
+    torch.set_num_threads(1)
+    tokenizer = build_tiny_tokenizer()
+    texts = {"top up": " card", "my blue robe is": " fiber", "?": " white and blue"}
+    examples = [example(tokenizer, *pair) for pair in texts.items()]
+    model = build_tiny(request.param, vocab=len(tokenizer))
+    optimizer = torch.optim.Adam(model.parameters(), lr=5e-3)
+    for _ in range(150):
+        for item in examples:
+            ids = torch.from_numpy(item.input_ids)[None]
+            loss = model(input_ids=ids, labels=torch.where(torch.from_numpy(item.supervised), ids, -100)).loss
+            loss.backward()
+            optimizer.step()
+            optimizer.zero_grad()
+    return find_decoder(model), tokenizer, examples
+
+
+def test_exact_matches_of_what_was_learned_by_heart(taught):
+    decoder, tokenizer, examples = taught
+    assert exact_matches(decoder, tokenizer, examples, [0, 1, 2]) == 1.0
+
+
+def test_exact_matches_counts_wrong_answers(taught):
+    decoder, tokenizer, examples = taught
+    wrong = example(tokenizer, "top up", " fiber")
+    assert exact_matches(decoder, tokenizer, [*examples, wrong], [0, 3]) == 0.5
+    longer = example(tokenizer, "top up", " card card")
+    assert exact_matches(decoder, tokenizer, [longer], [0]) == 0.0
+
+
+def test_exact_matches_of_nothing_is_no_number(taught):
+    decoder, tokenizer, examples = taught
+    assert np.isnan(exact_matches(decoder, tokenizer, examples, []))
+
+
+def test_exact_matches_leaves_the_mode_as_it_was(taught):
+    decoder, tokenizer, examples = taught
+    decoder.model.train()
+    exact_matches(decoder, tokenizer, examples, [0])
+    assert decoder.model.training
+    decoder.model.eval()
+
+
+def test_generation_items_have_one_stretch_to_answer():
+    def marked(flags):
+        return TokenisedExample(np.arange(len(flags)), np.array(flags, dtype=bool), None, 0)
+
+    examples = [marked([0, 0, 1]), marked([0, 1, 0, 1]), marked([0, 1, 1]), marked([0, 1])]
+    assert generation_items(examples, 2) == [0, 2]
+    assert generation_items(examples, 9) == [0, 2, 3]
+    assert generation_items(examples, 0) == []
