@@ -66,12 +66,14 @@ def plan(
     from semfreeze_core.cli.documents import compare_document
     from semfreeze_core.cli.report import console, print_plan
     from semfreeze_core.cli.setup import setup_from_flags
+    from semfreeze_core.cli.validation_report import print_verdict
     from semfreeze_core.plan.compare import compare as compare_run
     from semfreeze_core.plan.make import TrainFlags, make_plan
     from semfreeze_core.plan.rules_by_price import Budget
     from semfreeze_core.runs.folder import read_run
     from semfreeze_core.runs.plans import require_plan_place
     from semfreeze_core.runs.store import find_run
+    from semfreeze_core.runs.validations import list_validations
     from semfreeze_core.storage import user_path, write_atomically
 
     if out is not None:
@@ -118,6 +120,9 @@ def plan(
         print_json(document.model_dump(mode="json"))
         return
     print_plan(document, console())
+    for name, report in list_validations(folder).items():
+        if report.freeze_depth == document.freeze_depth:
+            print_verdict(name, report, console())
     if out is not None:
         typer.echo(f"Plan: {out}")
     else:
