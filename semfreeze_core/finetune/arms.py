@@ -12,8 +12,8 @@ from semfreeze_core.records.training import LoraSetup, TrainableParts, TrainingS
 ArmKind = Literal["full", "frozen", "lora"]
 
 # Chosen on sample:support_intents_train with the embedded model (tests/benchmarks/learning_rates.md), a task that no
-# claim is made on. A frozen depth hardly minds between 1e-4 and 1e-3; it takes full finetuning's rate, as cheaper arms go
-# over the data more often.
+# claim is made on. A frozen depth hardly minds between 1e-4 and 1e-3; it takes full finetuning's rate, as cheaper arms
+# go over the data more often.
 DEFAULT_RATES: dict[ArmKind, float] = {"full": 3e-4, "frozen": 3e-4, "lora": 1e-3}
 DEFAULT_LORA = LoraSetup(16)
 DEFAULT_ARMS = ("full", "planned", "half", "lora", "planned+lora")
