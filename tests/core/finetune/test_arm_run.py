@@ -15,7 +15,7 @@ from tests.core.finetune.loaded import load_tiny, task_examples
 
 TRAIN, EVAL = task_examples(24), task_examples(20, seed=1)
 SETTINGS = ArmSettings(
-    seed=0, batch_size=4, accumulation=1, steps=8, compute_steps=None, warmup_steps=1, n_accuracy=4, n_between=1
+    seed=0, batch_size=4, accumulation=1, steps=4, compute_steps=None, warmup_steps=1, n_accuracy=0, n_between=0
 )
 RATES = {"full": 3e-3, "frozen": 3e-3, "lora": 1e-2}
 
@@ -42,7 +42,7 @@ def trained(folder, name, settings=SETTINGS, family="llama", depth=2, train=TRAI
 def test_run_arm_trains_what_it_says_at_the_price_it_says(folder, family, name):
     run, loaded, before = trained(folder, name, family=family)
     assert run.status == "done"
-    assert run.steps == len(run.train_losses) == len(run.step_seconds) == 8
+    assert run.steps == len(run.train_losses) == len(run.step_seconds) == 4
     assert run.notes == [], "torch counts the FLOP that the cost model prices"
     assert run.prefix_cache is (name not in ("full", "lora"))
     after = {n.replace("base_layer.", ""): p for n, p in loaded.decoder.model.named_parameters() if "lora_" not in n}
@@ -57,12 +57,12 @@ def test_run_arm_trains_what_it_says_at_the_price_it_says(folder, family, name):
 
 
 def test_run_arm_learns_and_reads_at_its_marks(folder):
-    settings = replace(SETTINGS, steps=20, compute_steps=60, n_between=2)
+    settings = replace(SETTINGS, steps=10, compute_steps=30, n_between=2, n_accuracy=4)
     run, _, _ = trained(folder, "planned", settings)
     assert [(p.step, p.marks) for p in run.points] == [
-        (20, ["steps"]),
-        (40, ["between"]),
-        (60, ["compute"]),
+        (10, ["steps"]),
+        (20, ["between"]),
+        (30, ["compute"]),
     ]
     assert run.points[-1].loss < run.points[0].loss < 5.7
     assert all(len(p.item_losses) == len(EVAL) for p in run.points if p.marks != ["between"])
@@ -75,8 +75,8 @@ def test_run_arm_learns_and_reads_at_its_marks(folder):
 
 @pytest.mark.parametrize("name", ["planned", "planned+lora"])
 def test_run_arm_from_the_cache_is_the_same_training(folder, name):
-    cached, _, _ = trained(folder, name)
-    plain, _, _ = trained(folder, name, replace(SETTINGS, prefix_cache=False))
+    cached, _, _ = trained(folder, name, train=TRAIN[:8])
+    plain, _, _ = trained(folder, name, replace(SETTINGS, prefix_cache=False), train=TRAIN[:8])
     assert (cached.prefix_cache, plain.prefix_cache) == (True, False)
     assert np.allclose(cached.train_losses, plain.train_losses, atol=1e-5)
     assert np.allclose(cached.points[-1].item_losses, plain.points[-1].item_losses, atol=1e-4)
