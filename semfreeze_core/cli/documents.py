@@ -13,6 +13,7 @@ from semfreeze_core.plan.make import curve_of
 from semfreeze_core.records.gain import Band, GainCurve, Interval
 from semfreeze_core.records.run import Run
 from semfreeze_core.records.scores import LayerScore
+from semfreeze_core.runs.validations import list_validations
 
 _TIED_REASON = "tied head: space 0 predicts its own input token, so layer 0's gain is not measured"
 
@@ -62,6 +63,9 @@ def show_document(run: Run, folder: Path, metric: str) -> dict[str, Any]:
         "notes": manifest.notes,
         "warnings": manifest.warnings,
         "provenance": manifest.provenance.model_dump(),
+        "validations": {
+            name: report.model_dump(mode="json", exclude={"runs"}) for name, report in list_validations(folder).items()
+        },
     }
 
 

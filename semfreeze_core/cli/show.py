@@ -19,8 +19,7 @@ def show(run: RunArgument, metric: MetricOption = "semantic", as_json: JsonOptio
     folder = find_run(run)
     reading, validations = read_run(folder), list_validations(folder)
     if as_json:
-        verdicts = {name: report.model_dump(mode="json", exclude={"runs"}) for name, report in validations.items()}
-        print_json({**show_document(reading, folder, metric), "validations": verdicts})
+        print_json(show_document(reading, folder, metric))
         return
     print_run(reading, curve_of(reading, metric), folder, console())
     for name, report in validations.items():
