@@ -30,3 +30,26 @@ def report(
     folder = find_run(run)
     write_atomically(place, report_html(read_run(folder), metric=metric, name=folder.absolute().name))
     typer.echo(f"Report: {place}")
+
+
+@app.command()
+def dashboard(
+    runs: Annotated[
+        Path | None, typer.Option(help="Folder whose sub-folders are runs (default: the named runs).")
+    ] = None,
+    port: Annotated[int | None, typer.Option(help="Port to listen on (default: the first free one from 8501).")] = None,
+    host: Annotated[str, typer.Option(help="Address to listen on; the default is this machine alone.")] = "127.0.0.1",
+    demo: Annotated[bool, typer.Option("--demo", help="Show the shipped example and nothing of yours.")] = False,
+    no_browser: Annotated[bool, typer.Option("--no-browser", help="Start the server and open no browser.")] = False,
+) -> None:
+    """Explore runs and decide in a browser: traces, gains, plan. Ends with Ctrl-C."""
+    from semfreeze_core.storage import user_path
+
+    from .server import opening_words, require_startable, serve, server_command, server_environment
+
+    folder = None if runs is None else user_path(str(runs))
+    require_startable(folder, host, port, demo=demo)
+    if words := opening_words(host, demo=demo):
+        typer.echo(words, err=True)
+    command = server_command(port=port, host=host, browser=not no_browser)
+    serve(command, server_environment(runs=folder, demo=demo))

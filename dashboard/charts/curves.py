@@ -5,9 +5,11 @@ from collections.abc import Mapping
 import numpy as np
 import plotly.graph_objects as go
 
+from semfreeze_core.gains import ScalingLaw
 from semfreeze_core.records.gain import Band, GainCurve
 
-from .theme import FROZEN, GREY, INK, OTHERS, TRAINED, faded, mark_depth, new_figure
+from .bands import add_band, error_bars
+from .theme import FROZEN, GREY, INK, OTHERS, TRAINED, mark_depth, new_figure
 
 SPACE = "latent space (0: input of layer 0)"
 LAYER = "layer (input side to output side)"
@@ -15,18 +17,18 @@ LAYER = "layer (input side to output side)"
 
 def draw_deviation(curve: GainCurve, depth: int | None) -> go.Figure:
     """The deviation by space with the label null, and below it the advantage, which is the distance of the two."""
-    figure = new_figure("", f"{curve.metric} deviation", height=480)
+    figure = new_figure("", f"{curve.metric} deviation", height=440)
     figure.set_subplots(rows=2, cols=1, shared_xaxes=True, vertical_spacing=0.06)
-    _add_band(figure, "label null (labels at random)", curve.null, GREY)
-    _add_band(figure, "deviation from the own label", curve.deviation, INK)
-    _add_band(figure, "advantage (null - deviation)", curve.advantage, OTHERS[1], row=2)
+    add_band(figure, "label null", curve.null, GREY)
+    add_band(figure, "deviation", curve.deviation, INK)
+    add_band(figure, "advantage (null - deviation)", curve.advantage, OTHERS[1], row=2)
     figure.add_scatter(
         x=np.arange(curve.n_layers + 1),
         y=curve.isotonic,
         mode="lines",
         row=2,
         col=1,
-        name="its rising fit, which R(k) is made of",
+        name="its rising fit",
         line={"color": OTHERS[1], "dash": "dot"},
     )
     figure.update_yaxes(title_text="advantage", row=2, col=1)
@@ -39,8 +41,33 @@ def draw_task_null(own: Band, swapped: Band, metric: str, depth: int | None) -> 
     """Deviations of the same prompts with their own completions and with those of other examples."""
     figure = new_figure(SPACE, f"{metric} deviation (1 - cosine)")
     mark_depth(figure, depth, len(own.mean) - 1)
-    _add_band(figure, "completions swapped (task null)", swapped, GREY)
-    _add_band(figure, "own completions", own, INK)
+    add_band(figure, "completions swapped (task null)", swapped, GREY)
+    add_band(figure, "own completions", own, INK)
+    return figure
+
+
+def draw_first_and_later(first: Band, later: Band, metric: str, depth: int | None) -> go.Figure:
+    """Advantage at the first supervised token, which only the prompt tells, and at the later ones."""
+    figure = new_figure(SPACE, f"{metric} advantage", height=300)
+    mark_depth(figure, depth, len(first.mean) - 1)
+    add_band(figure, "first token of the completion", first, OTHERS[0])
+    if np.isfinite(later.mean).any():
+        add_band(figure, "later tokens", later, OTHERS[1], dash="dash")
+    return figure
+
+
+def draw_law(curve: GainCurve, law: ScalingLaw, depth: int | None) -> go.Figure:
+    """The fitted law on the deviations, and what it leaves unexplained below."""
+    figure = new_figure("", f"{curve.metric} deviation", height=420)
+    figure.set_subplots(rows=2, cols=1, shared_xaxes=True, vertical_spacing=0.08, row_heights=[0.65, 0.35])
+    spaces = np.arange(1, curve.n_layers + 1)
+    add_band(figure, "deviation", curve.deviation, INK)
+    dotted = {"color": OTHERS[2], "dash": "dash"}
+    figure.add_scatter(x=spaces, y=law.fitted, mode="lines", name="fitted law A s^-alpha + E", line=dotted)
+    figure.add_bar(x=spaces, y=law.residuals, name="measured - fitted", marker_color=OTHERS[2], row=2, col=1)
+    figure.update_yaxes(title_text="residual", row=2, col=1)
+    figure.update_xaxes(title_text=SPACE, row=2, col=1)
+    mark_depth(figure, depth, curve.n_layers, row="all", col=1)
     return figure
 
 
@@ -59,7 +86,7 @@ def draw_gains(curve: GainCurve, depth: int | None) -> go.Figure:
                 y=curve.gain.mean[chosen],
                 name=name,
                 marker_color=colour,
-                error_y=_error_bars(curve.gain, chosen),
+                error_y=error_bars(curve.gain, chosen),
             )
     if not known.all():
         figure.add_scatter(
@@ -85,53 +112,9 @@ def draw_coverage(curve: GainCurve, scores: Mapping[str, Band], depth: int | Non
     mark_depth(figure, depth, curve.n_layers)
     for i, (name, band) in enumerate(scores.items()):
         if name == "depth_prior":
-            _add_band(figure, "depth prior (L - k)/L", band, GREY, dash="dot")
+            add_band(figure, "depth prior (L - k)/L", band, GREY, dash="dot")
         elif np.isfinite(band.mean).any():
-            _add_band(figure, name.replace("_", " "), band, OTHERS[i % len(OTHERS)], dash="dash")
-    _add_band(figure, f"gain coverage ({curve.metric})", curve.coverage, INK, width=3)
+            add_band(figure, name.replace("_", " "), band, OTHERS[i % len(OTHERS)], dash="dash")
+    add_band(figure, f"gain coverage ({curve.metric})", curve.coverage, INK, width=3)
     figure.update_yaxes(range=[-0.02, 1.04])
     return figure
-
-
-def _add_band(
-    figure: go.Figure, name: str, band: Band, colour: str, dash: str = "solid", width: float = 2, row: int = 1
-) -> None:
-    """A line with its 95 % interval shaded; without an interval, the line alone."""
-    x = np.arange(len(band.mean))
-    place = {"row": row, "col": 1} if row > 1 else {}
-    known = np.isfinite(band.low)
-    if known.any():
-        around = np.concatenate([band.high[known], band.low[known][::-1]])
-        figure.add_scatter(
-            x=np.concatenate([x[known], x[known][::-1]]),
-            y=around,
-            fill="toself",
-            hoverinfo="skip",
-            fillcolor=faded(colour, 0.18),
-            line={"width": 0},
-            legendgroup=name,
-            showlegend=False,
-            **place,
-        )
-    figure.add_scatter(
-        x=x,
-        y=band.mean,
-        name=name,
-        legendgroup=name,
-        mode="lines",
-        line={"color": colour, "dash": dash, "width": width},
-        hovertemplate="%{y:.3f}",
-        **place,
-    )
-
-
-def _error_bars(band: Band, chosen: np.ndarray[tuple[int], np.dtype[np.bool_]]) -> dict[str, object]:
-    return {
-        "type": "data",
-        "symmetric": False,
-        "array": (band.high - band.mean)[chosen],
-        "arrayminus": (band.mean - band.low)[chosen],
-        "color": INK,
-        "thickness": 1,
-        "width": 2,
-    }

@@ -1,5 +1,6 @@
 """One look for all charts: two colours for frozen and trained, grey for controls and what is not measured."""
 
+import json
 from typing import Any
 
 import plotly.graph_objects as go
@@ -7,8 +8,18 @@ import plotly.graph_objects as go
 FROZEN, TRAINED, GREY, INK = "#8ec4e8", "#e1812c", "#9aa0a6", "#1f2933"
 # For everything else; told apart in the common kinds of colour blindness.
 OTHERS = ("#6a4c93", "#00856f", "#b5179e", "#7d5a00", "#37474f")
+# The same on a dark page, as light there as they are dark here.
+_ON_DARK = {
+    INK: "#e6eaee",
+    OTHERS[0]: "#b79ce0",
+    OTHERS[1]: "#3ecfb2",
+    OTHERS[2]: "#f17fdd",
+    OTHERS[3]: "#dcb650",
+    OTHERS[4]: "#b0bec5",
+}
+_CLEAR = "rgba(0,0,0,0)"
 
-_FONT = "system-ui, -apple-system, 'Segoe UI', sans-serif"
+_FONT = "'Source Sans', system-ui, -apple-system, 'Segoe UI', sans-serif"
 
 
 def new_figure(x_title: str, y_title: str, height: int = 340) -> go.Figure:
@@ -19,18 +30,35 @@ def new_figure(x_title: str, y_title: str, height: int = 340) -> go.Figure:
         height=height,
         margin={"l": 64, "r": 16, "t": 16, "b": 48},
         font={"family": _FONT, "size": 13, "color": INK},
-        legend={"orientation": "h", "yanchor": "bottom", "y": 1.0, "x": 0},
+        legend={"orientation": "h", "yanchor": "bottom", "y": 1.0, "x": 0, "font": {"size": 12}},
         hovermode="x unified",
-        xaxis={"title": x_title, "zeroline": False},
-        yaxis={"title": y_title, "zeroline": False},
+        xaxis={"title": {"text": x_title, "font": {"size": 13}}, "zeroline": False},
+        yaxis={"title": {"text": y_title, "font": {"size": 13}}, "zeroline": False},
     )
     return figure
 
 
 def faded(colour: str, opacity: float) -> str:
     """A hex colour as rgba with the given opacity."""
-    red, green, blue = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
-    return f"rgba({red},{green},{blue},{opacity})"
+    return f"rgba({_channels(colour)},{opacity})"
+
+
+def on_page(figure: go.Figure, dark: bool) -> dict[str, Any]:
+    """A figure as Plotly's JSON for a page of a theme: clear of a ground of its own, its inks light on a dark one."""
+    text = figure.to_json()
+    if dark:
+        for colour, lighter in _ON_DARK.items():
+            text = text.replace(colour, lighter).replace(f"rgba({_channels(colour)},", f"rgba({_channels(lighter)},")
+    drawn: dict[str, Any] = json.loads(text)
+    line = "rgba(255,255,255,0.12)" if dark else "rgba(31,41,51,0.10)"
+    for name, axis in drawn["layout"].items():
+        if name.startswith(("xaxis", "yaxis")):
+            axis.update(gridcolor=line, linecolor=line)
+    drawn["layout"].pop("template", None)  # the page's own ground shows through, and 8 kB less travel
+    drawn["layout"].update(paper_bgcolor=_CLEAR, plot_bgcolor=_CLEAR)
+    drawn["layout"]["modebar"] = {"bgcolor": _CLEAR, "color": GREY, "activecolor": _ON_DARK[INK] if dark else INK}
+    drawn["layout"].setdefault("hoverlabel", {}).update(bgcolor="#1e242b" if dark else "#ffffff")
+    return drawn
 
 
 def mark_depth(figure: go.Figure, depth: int | None, n_layers: int, **place: Any) -> None:
@@ -50,3 +78,7 @@ def mark_depth(figure: go.Figure, depth: int | None, n_layers: int, **place: Any
             figure.add_vrect(x0=start, x1=end, fillcolor=tint, line_width=0, layer="below", **place)
     if depth > 0:
         figure.add_vline(x=depth, line={"color": INK, "width": 1.5, "dash": "dot"}, **place)
+
+
+def _channels(colour: str) -> str:
+    return ",".join(str(int(colour[i : i + 2], 16)) for i in (1, 3, 5))

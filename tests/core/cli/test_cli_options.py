@@ -604,12 +604,12 @@ def every_option(command, path=""):
         yield from every_option(inner, f"{path}{name} ")
 
 
-# What these train with is exercised in test_cli_validate.py and tests/core/finetune.
-TRAINING = ("validate ", "train ")
+# Exercised elsewhere: in test_cli_validate.py and tests/core/finetune, and in tests/dashboard/test_server.py.
+ELSEWHERE = ("validate ", "train ", "dashboard ")
 
 
 def test_every_option_is_exercised():
-    options = {o for o in every_option(typer.main.get_command(app())) if not o.startswith(TRAINING)}
+    options = {o for o in every_option(typer.main.get_command(app())) if not o.startswith(ELSEWHERE)}
     assert set(EXERCISES) == options
 
 

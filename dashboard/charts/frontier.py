@@ -1,0 +1,103 @@
+"""What each freeze depth saves against what share of the gain it is predicted to keep."""
+
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+import numpy as np
+import plotly.graph_objects as go
+
+from semfreeze_core.plan.compare import Opinion
+from semfreeze_core.records.cost import DepthCost
+from semfreeze_core.records.gain import Band
+
+from .bands import add_band
+from .theme import GREY, INK, OTHERS, mark_depth, new_figure
+
+Saving = Literal["FLOP", "memory"]
+
+_SYMBOLS = {"coverage": "diamond", "paper": "square", "compute": "triangle-up", "budget": "star"}
+
+
+def draw_frontier(
+    depths: Sequence[DepthCost], coverage: Band, opinions: Mapping[str, Opinion], depth: int, saving: Saving
+) -> go.Figure | None:
+    """A point a freeze depth, which can be clicked; rules as marks. None where the saving is not known."""
+    share = [row.relative_flop if saving == "FLOP" else row.relative_bytes for row in depths]
+    saved = np.array([np.nan if value is None else 100 * (1 - value) for value in share])
+    kept = coverage.mean[: len(depths)]
+    if not np.isfinite(saved).any() or not np.isfinite(kept).any():
+        return None
+    figure = new_figure(f"{saving} saved against full finetuning, %", "predicted gain coverage R(k)", height=400)
+    low, high = coverage.low[: len(depths)], coverage.high[: len(depths)]
+    figure.add_scatter(
+        x=saved,
+        y=kept,
+        customdata=[[k, low[k], high[k]] for k in range(len(depths))],
+        mode="lines+markers",
+        name="freeze depth k, with its 95 % interval",
+        marker={"size": 9, "color": INK},
+        line={"color": INK, "width": 1},
+        error_y={
+            "type": "data",
+            "symmetric": False,
+            "array": high - kept,
+            "arrayminus": kept - low,
+            "color": GREY,
+            "width": 0,
+        },
+        hovertemplate="k = %{customdata[0]}: saves %{x:.0f} %, keeps %{y:.2f} "
+        "[%{customdata[1]:.2f}, %{customdata[2]:.2f}]<extra></extra>",
+    )
+    for i, (name, opinion) in enumerate(opinions.items()):
+        k = opinion.candidate_depth
+        if k is None or k >= len(depths):
+            continue
+        abstains = opinion.freeze_depth is None
+        figure.add_scatter(
+            x=[saved[k]],
+            y=[kept[k]],
+            customdata=[[k]],
+            mode="markers",
+            name=f"rule {name}: {k}{' (abstains)' if abstains else ''}",
+            marker={
+                "symbol": _SYMBOLS.get(name, "cross") + ("-open" if abstains else ""),
+                "size": 16,
+                "color": OTHERS[i % len(OTHERS)],
+            },
+            hovertemplate=f"rule {name} says {k}<extra></extra>",
+        )
+    figure.add_scatter(
+        x=[saved[depth]],
+        y=[kept[depth]],
+        customdata=[[depth]],
+        mode="markers",
+        name=f"the current depth: {depth}",
+        marker={"symbol": "circle-open", "size": 22, "color": INK, "line": {"width": 2}},
+        hoverinfo="skip",
+    )
+    figure.add_vline(x=saved[depth], line={"color": INK, "width": 1.5, "dash": "dot"})
+    figure.update_layout(hovermode="closest", clickmode="event+select")
+    figure.update_yaxes(range=[-0.03, 1.06])
+    return figure
+
+
+def draw_slices(curves: Mapping[str, Band], depth: int) -> go.Figure:
+    """Gain coverage of each group of examples; no intervals, which the table has."""
+    figure = new_figure("freeze depth k", "gain coverage R(k) of the group", height=380)
+    mark_depth(figure, depth, len(next(iter(curves.values())).mean) - 1)
+    dashes = ("solid", "dash", "dot", "dashdot")
+    for i, (name, band) in enumerate(curves.items()):
+        bare = Band(band.mean, np.full_like(band.mean, np.nan), np.full_like(band.mean, np.nan))
+        add_band(figure, name, bare, OTHERS[i % len(OTHERS)], dash=dashes[i // len(OTHERS) % len(dashes)])
+    figure.update_yaxes(range=[-0.02, 1.04])
+    return figure
+
+
+def draw_selection(selected: Band, rest: Band | None, metric: str, depth: int) -> go.Figure:
+    """Deviation of the selected positions against all others shown."""
+    figure = new_figure("latent space (0: input of layer 0)", f"{metric} deviation", height=320)
+    mark_depth(figure, depth, len(selected.mean) - 1)
+    if rest is not None:
+        add_band(figure, "all others shown", rest, INK)
+    add_band(figure, "selected", selected, OTHERS[2])
+    return figure

@@ -1,0 +1,272 @@
+"""The latent spaces in one joint projection, played over the layers in the browser."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import plotly.graph_objects as go
+
+from semfreeze_core.records.display import DisplaySample
+
+from .theme import GREY, INK, OTHERS, faded, new_figure
+
+Colouring = Literal["label", "outcome", "deviation"]
+
+MOST_LABELS = 9
+_SYMBOLS = ("circle", "square", "diamond", "cross", "x")
+_MARGIN, _FAINT = 0.06, 0.12
+
+
+@dataclass(frozen=True)
+class _Group:
+    """Points that look the same; `shaded` are those whose colour is their deviation, `faint` those not selected."""
+
+    name: str
+    positions: npt.NDArray[np.int64]
+    marker: dict[str, Any]
+    shaded: bool = False
+    faint: bool = False
+
+
+def draw_projection(
+    display: DisplaySample,
+    labels: pd.Series,
+    positions: npt.NDArray[np.int64],
+    colouring: Colouring,
+    metric: str,
+    dimensions: int,
+    paths: Sequence[int],
+    selected: Sequence[int],
+    space: int,
+) -> go.Figure:
+    """Positions as points, one frame a latent space, and the bases of their labels as stars that stay.
+
+    Args:
+        display: the display sample.
+        labels: label of each example of the run, by its row.
+        positions: which of the sample's positions are drawn.
+        colouring: what colours tell.
+        metric: deviation that colours tell, when they do.
+        dimensions: 2 or 3 principal components.
+        paths: positions whose way through all spaces is drawn as a line.
+        selected: positions that stand out, the others being faint; none when it is empty. Plotly's own selection would
+            hold on to a region instead, and fails while frames play.
+        space: the latent space shown first.
+    """
+    xyz = display.coordinates[:, :, :dimensions].astype(np.float32)
+    deviation = display.deviation[display.metrics.index(metric)].astype(np.float32)
+    groups = _groups(display, labels, positions, colouring, deviation)
+    if selected:
+        groups = [part for group in groups for part in _apart(group, np.asarray(selected))]
+    figure = new_figure("", "", height=640)
+    for group in groups:
+        figure.add_trace(_points(group, xyz[space], deviation[:, space], display, labels))
+    n_moving = len(groups)
+    for path in paths:
+        way = xyz[:, path]
+        line = {"color": faded(INK, 0.3), "width": 1.2 if dimensions == 2 else 3}
+        told = f"way of {_quoted(display, int(display.label_ids[path]))}"
+        figure.add_trace(_trace(way, mode="lines", line=line, showlegend=False, hoverinfo="text", text=told))
+    stars = display.basis_coordinates[:, :dimensions].astype(np.float32)
+    figure.add_trace(
+        _trace(
+            stars,
+            mode="markers",
+            name="basis of a ground truth token",
+            marker={"symbol": "star" if dimensions == 2 else "diamond-open", "size": 11 if dimensions == 2 else 5,
+                    "color": INK, "line": {"width": 0}},
+            text=[f"basis of {_quoted(display, int(token))}" for token in display.basis_ids],
+            hoverinfo="text",
+        )
+    )  # fmt: skip
+    figure.frames = [
+        go.Frame(
+            name=str(s),
+            traces=list(range(n_moving)),
+            data=[_moved(group, xyz[s], deviation[:, s]) for group in groups],
+        )
+        for s in range(len(xyz))
+    ]
+    _place(figure, np.concatenate([xyz[:, positions].reshape(-1, dimensions), stars]), display, dimensions)
+    _add_player(figure, len(xyz), space)
+    return figure
+
+
+def _groups(
+    display: DisplaySample,
+    labels: pd.Series,
+    positions: npt.NDArray[np.int64],
+    colouring: Colouring,
+    deviation: npt.NDArray[np.float32],
+) -> list[_Group]:
+    if colouring == "deviation":
+        low, high = float(deviation.min()), float(deviation.max())
+        bar = {"title": {"text": "deviation", "side": "right"}, "thickness": 12, "len": 0.8}
+        marker = {"size": 6, "colorscale": "Cividis", "cmin": low, "cmax": high, "colorbar": bar, "reversescale": True}
+        marker["line"] = {"color": GREY, "width": 0.5}  # the scale's dark end would vanish on a dark page
+        return [_Group("positions", positions, marker, shaded=True)]
+    if colouring == "outcome":
+        right = display.right[positions]
+        return [
+            _Group("the model says the token", positions[right], _marker(OTHERS[1], "circle")),
+            _Group("the model says another", positions[~right], _marker(OTHERS[2], "x")),
+        ]
+    own = _label_words(labels, display, positions)
+    names = pd.Series(own).value_counts().index.tolist()
+    shown = names if len(names) <= MOST_LABELS + 1 else names[:MOST_LABELS]
+    groups = [
+        _Group(str(name), positions[own == name], _marker(OTHERS[i % len(OTHERS)], _SYMBOLS[i % len(_SYMBOLS)]))
+        for i, name in enumerate(shown)
+    ]
+    if len(shown) < len(names):
+        others = ~np.isin(own, shown)
+        groups.append(_Group(f"{len(names) - len(shown)} other labels", positions[others], _marker(GREY, "circle")))
+    return groups
+
+
+def _apart(group: _Group, selected: npt.NDArray[np.int64]) -> tuple[_Group, _Group]:
+    """The selected part of a group, and the others, faint."""
+    inside = np.isin(group.positions, selected)
+    others = {**group.marker, "opacity": _FAINT}
+    return (
+        replace(group, positions=group.positions[inside]),
+        replace(group, positions=group.positions[~inside], marker=others, faint=True),
+    )
+
+
+def _label_words(
+    labels: pd.Series, display: DisplaySample, positions: npt.NDArray[np.int64]
+) -> npt.NDArray[np.object_]:
+    """The label of each position's example, in words."""
+    words: npt.NDArray[np.object_] = (
+        labels.iloc[display.example[positions]].astype("string").fillna("no label").to_numpy(dtype=object)
+    )
+    return words
+
+
+def _marker(colour: str, symbol: str) -> dict[str, Any]:
+    return {"color": colour, "symbol": symbol, "size": 6, "opacity": 0.8}
+
+
+def _points(
+    group: _Group,
+    xyz: npt.NDArray[np.float32],
+    deviation: npt.NDArray[np.float32],
+    display: DisplaySample,
+    labels: pd.Series,
+) -> Any:
+    p = group.positions
+    own = _label_words(labels, display, p)
+    told = [
+        f"example {display.example[i]} ({own[j]}), token {display.order[i] + 1}<br>"
+        f"truth {_quoted(display, int(display.label_ids[i]))}, "
+        f"model says {_quoted(display, int(display.predicted_ids[i]))}"
+        for j, i in enumerate(p)
+    ]
+    marker = dict(group.marker)
+    if group.shaded:
+        marker["color"] = deviation[p]
+    if xyz.shape[1] == 3:
+        marker |= {"size": 3, "symbol": "circle"}
+    return _trace(
+        xyz[p],
+        mode="markers",
+        name=group.name,
+        legendgroup=group.name,
+        showlegend=not group.faint,
+        marker=marker,
+        text=told,
+        hoverinfo="text",
+        customdata=p[:, None].tolist(),
+    )
+
+
+def _moved(group: _Group, xyz: npt.NDArray[np.float32], deviation: npt.NDArray[np.float32]) -> Any:
+    """The same points at another space: only what changes."""
+    p = group.positions
+    return _trace(xyz[p], **({"marker": {"color": deviation[p]}} if group.shaded else {}))
+
+
+def _trace(xyz: npt.NDArray[np.float32], **look: Any) -> Any:
+    if xyz.shape[1] == 2:
+        return go.Scatter(x=xyz[:, 0], y=xyz[:, 1], **look)
+    return go.Scatter3d(x=xyz[:, 0], y=xyz[:, 1], z=xyz[:, 2], **look)
+
+
+def _place(figure: go.Figure, everything: npt.NDArray[np.float32], display: DisplaySample, dimensions: int) -> None:
+    """Axes that hold still while the points move, each with its share of the variance."""
+    low, high = everything.min(axis=0), everything.max(axis=0)
+    pad = _MARGIN * (high - low)
+    axes = [
+        {
+            "title": {
+                "text": f"component {i + 1}, {100 * display.variance_fraction[i]:.0f} % of variance",
+                "font": {"size": 13},
+            },
+            "range": [float(low[i] - pad[i]), float(high[i] + pad[i])],
+            "zeroline": False,
+        }
+        for i in range(dimensions)
+    ]
+    figure.update_layout(
+        hovermode="closest", dragmode="lasso" if dimensions == 2 else "orbit", margin={"t": 8, "b": 8, "l": 64, "r": 8}
+    )
+    if dimensions == 2:
+        figure.update_layout(xaxis=axes[0], yaxis=axes[1])
+    else:
+        quiet = {"showbackground": False, "gridcolor": GREY, "gridwidth": 1}
+        scene = {name: axis | quiet for name, axis in zip(("xaxis", "yaxis", "zaxis"), axes, strict=True)}
+        camera = {"eye": {"x": 1.7, "y": 1.7, "z": 1.0}}
+        figure.update_layout(scene=scene | {"aspectmode": "cube", "camera": camera})
+
+
+def _add_player(figure: go.Figure, n_spaces: int, space: int) -> None:
+    """A play button, and a slider to drag through the spaces; drawn anew for each, else no lasso works afterwards."""
+    play = {"frame": {"duration": 160, "redraw": True}, "transition": {"duration": 0}, "fromcurrent": True}
+    still = {"frame": {"duration": 0, "redraw": True}, "mode": "immediate", "transition": {"duration": 0}}
+    figure.update_layout(
+        updatemenus=[
+            {
+                "type": "buttons",
+                "direction": "right",
+                "showactive": False,
+                "x": 0,
+                "y": -0.16,
+                "xanchor": "left",
+                "yanchor": "top",
+                "pad": {"t": 8, "r": 12},
+                "bgcolor": faded(GREY, 0.25),
+                "bordercolor": faded(GREY, 0.6),
+                "buttons": [
+                    {"label": "▶ play", "method": "animate", "args": [None, play]},
+                    {"label": "❚❚ stop", "method": "animate", "args": [[None], still]},
+                ],
+            }
+        ],
+        sliders=[
+            {
+                "active": space,
+                "x": 0.2,
+                "y": -0.16,
+                "len": 0.8,
+                "yanchor": "top",
+                "currentvalue": {"prefix": "latent space ", "xanchor": "right"},
+                "pad": {"t": 4},
+                "steps": [{"label": str(s), "method": "animate", "args": [[str(s)], still]} for s in range(n_spaces)],
+            }
+        ],
+        margin={"b": 150},
+    )
+
+
+def _quoted(display: DisplaySample, token: int) -> str:
+    return token_words(display.token_text[token])
+
+
+def token_words(text: str) -> str:
+    """A token's text with its white space made visible, safe inside a chart's label."""
+    shown = text.replace("\n", "⏎").replace("\t", "⇥").replace(" ", "␣") or "(empty)"
+    return shown.replace("<", "&lt;")

@@ -1,0 +1,68 @@
+"""One example's tokens through the latent spaces: how far each is, and what the head reads there."""
+
+import altair as alt
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from semfreeze_core.records.display import DisplaySample
+
+from .projection import token_words
+from .theme import FROZEN, TRAINED
+
+CELL = "cell"
+
+
+def token_table(display: DisplaySample, positions: npt.NDArray[np.int64], metric: str) -> pd.DataFrame:
+    """One row a token and space: deviation and the tokens the head reads, likeliest first."""
+    deviation = display.deviation[display.metrics.index(metric)]
+    words = {token: token_words(text) for token, text in display.token_text.items()}
+    rows = []
+    for p in positions:
+        truth = words[int(display.label_ids[p])]
+        for space in range(len(display.coordinates)):
+            read = [words[int(token)] for token in display.read_top[p, space]]
+            rows.append(
+                {
+                    "token": f"{display.order[p] + 1}: {truth}",
+                    "space": space,
+                    "deviation": float(deviation[p, space]),
+                    "truth": truth,
+                    "first read": read[0],
+                    "read": "  ".join(read),
+                    "truth among them": truth in read,
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def draw_tokens(table: pd.DataFrame, depth: int, metric: str) -> alt.Chart:
+    """A cell a token and space, coloured by deviation, which can be clicked; spaces below the depth in ice blue."""
+    cell = alt.selection_point(name=CELL, fields=["token", "space"], on="click", empty=False)
+    numbers = alt.Axis(
+        labelAngle=0,
+        labelFontWeight="bold",
+        labelColor=alt.condition(f"datum.value < {depth}", alt.value(FROZEN), alt.value(TRAINED)),
+    )
+    tokens = table["token"].drop_duplicates().tolist()
+    chart: alt.Chart = (
+        alt.Chart(table, height=34 * len(tokens) + 60)
+        .mark_rect(cursor="pointer")
+        .encode(
+            x=alt.X("space:O", title="latent space (blue: below the freeze depth)", axis=numbers),
+            y=alt.Y("token:N", sort=tokens, title="token of the completion"),
+            color=alt.Color(
+                "deviation:Q", title=f"{metric} deviation", scale=alt.Scale(scheme="cividis", reverse=True)
+            ),
+            stroke=alt.condition(cell, alt.value(TRAINED), alt.value(None)),
+            strokeWidth=alt.condition(cell, alt.value(3), alt.value(0)),
+            tooltip=[
+                "token",
+                "space",
+                alt.Tooltip("deviation:Q", format=".3f"),
+                alt.Tooltip("read", title="head reads"),
+            ],
+        )
+        .add_params(cell)
+    )
+    return chart

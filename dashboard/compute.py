@@ -1,0 +1,129 @@
+"""Everything the pages compute, kept between reruns: the only place with caches; thin calls into semfreeze_core."""
+
+from typing import Any
+
+import numpy as np
+import plotly.graph_objects as go
+import streamlit as st
+
+from semfreeze_core.cost import compare_costs
+from semfreeze_core.gains import ScalingLaw, fit_scaling_law, score_coverage
+from semfreeze_core.plan import curve_of
+from semfreeze_core.plan.compare import Comparison
+from semfreeze_core.plan.compare import compare as compare_run
+from semfreeze_core.plan.rules_by_price import Budget
+from semfreeze_core.records.cost import CostTable
+from semfreeze_core.records.gain import Band, GainCurve
+from semfreeze_core.records.training import LoraSetup, TrainingSetup
+from semfreeze_core.records.validation import ValidationReport
+from semfreeze_core.runs.validations import list_validations
+
+from . import readings
+from .charts.projection import Colouring, draw_projection
+from .shelf import OpenRun, Shelf, open_run
+
+MOST_DRAWN = 4000  # more points than that, and playing them stutters
+
+_BY_KEY: dict[str | type, Any] = {OpenRun: lambda opened: opened.key}
+
+
+@st.cache_resource(max_entries=4, show_spinner=False)
+def _read(shelf: Shelf, name: str, stamp: int) -> OpenRun:
+    return open_run(shelf, name, stamp)
+
+
+def read(shelf: Shelf, name: str) -> OpenRun:
+    """A run, read again only when it was written again.
+
+    Raises:
+        RunError: missing, damaged, newer than this version, or gone since.
+    """
+    return _read(shelf, name, shelf.stamp(name))
+
+
+@st.cache_resource(max_entries=8, show_spinner=False, hash_funcs=_BY_KEY)
+def curve(opened: OpenRun, metric: str) -> GainCurve:
+    """The gain curve everything is decided from."""
+    return curve_of(opened.run, metric)
+
+
+@st.cache_resource(max_entries=8, show_spinner=False, hash_funcs=_BY_KEY)
+def law(opened: OpenRun, metric: str) -> ScalingLaw:
+    """The scaling law through the deviations."""
+    return fit_scaling_law(curve(opened, metric).deviation)
+
+
+@st.cache_resource(max_entries=4, show_spinner=False, hash_funcs=_BY_KEY)
+def scores(opened: OpenRun) -> dict[str, Band]:
+    """R(k) of every other layer score."""
+    return {name: score_coverage(score) for name, score in opened.run.scores.items()}
+
+
+@st.cache_resource(max_entries=8, show_spinner=False, hash_funcs=_BY_KEY)
+def task_null(opened: OpenRun, metric: str) -> tuple[Band, Band] | None:
+    """Deviations with own and with swapped completions."""
+    return readings.task_null(opened.run, metric)
+
+
+@st.cache_resource(max_entries=8, show_spinner=False, hash_funcs=_BY_KEY)
+def first_and_later(opened: OpenRun, metric: str) -> tuple[Band, Band]:
+    """Advantage at first and at later tokens."""
+    return readings.first_and_later(opened.run, metric)
+
+
+@st.cache_resource(max_entries=8, show_spinner=False, hash_funcs=_BY_KEY)
+def slices(opened: OpenRun, metric: str) -> tuple[list[readings.Slice], int]:
+    """The run's groups of examples, and how many are too small to read."""
+    return readings.slices(opened.run, metric)
+
+
+@st.cache_resource(max_entries=32, show_spinner=False, hash_funcs=_BY_KEY)
+def selection_bands(opened: OpenRun, metric: str, chosen: tuple[int, ...]) -> tuple[Band, Band | None]:
+    """Deviation of the chosen positions and of the rest."""
+    return readings.selection_bands(opened.run.display, metric, np.array(chosen, dtype=np.int64))
+
+
+@st.cache_resource(max_entries=64, show_spinner=False, hash_funcs=_BY_KEY)
+def prices(opened: OpenRun, setup: TrainingSetup, lora: LoraSetup) -> CostTable:
+    """The price of every freeze depth, of full finetuning, and of LoRA on all layers."""
+    return compare_costs(opened.run.shape, setup, lora=setup.lora or lora)
+
+
+@st.cache_resource(max_entries=64, show_spinner=False, hash_funcs=_BY_KEY)
+def comparison(opened: OpenRun, metric: str, setup: TrainingSetup | None, budget: Budget | None) -> Comparison:
+    """What every rule and every score says."""
+    return compare_run(opened.run, metric=metric, setup=setup, budget=budget)
+
+
+@st.cache_resource(max_entries=16, show_spinner=False, hash_funcs=_BY_KEY)
+def projection(
+    opened: OpenRun,
+    colouring: Colouring,
+    metric: str,
+    dimensions: int,
+    n_paths: int,
+    selected: tuple[int, ...],
+    space: int,
+) -> go.Figure:
+    """The animated projection; built once for each way of looking at it."""
+    display = opened.run.display
+    return draw_projection(
+        display,
+        opened.run.examples["label"],
+        readings.drawn_positions(display, MOST_DRAWN),
+        colouring,
+        metric,
+        dimensions,
+        readings.drawn_positions(display, n_paths).tolist() if n_paths else (),
+        selected,
+        space,
+    )
+
+
+def validations(opened: OpenRun) -> dict[str, ValidationReport]:
+    """The validations in the run's folder; read each time, as they come without the run changing.
+
+    Raises:
+        RunError: a report is damaged or newer.
+    """
+    return list_validations(opened.folder)

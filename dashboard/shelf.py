@@ -1,0 +1,126 @@
+"""The runs that this dashboard may show: those of one folder, and the shipped example. Nothing else is reachable."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from semfreeze_core.errors import RunError
+from semfreeze_core.records.manifest import RunManifest
+from semfreeze_core.records.run import Run
+from semfreeze_core.runs.folder import MANIFEST, read_manifest, read_run
+from semfreeze_core.runs.store import example_run
+from semfreeze_core.storage import runs_folder
+
+EXAMPLE = "example"
+RUNS_VARIABLE, DEMO_VARIABLE = "SEMFREEZE_DASHBOARD_RUNS", "SEMFREEZE_DASHBOARD_DEMO"
+
+
+@dataclass(frozen=True)
+class OpenRun:
+    """A run that was read, with the stamp of its manifest, so that one written anew is read anew."""
+
+    name: str
+    folder: Path
+    stamp: int
+    run: Run
+
+    @property
+    def key(self) -> tuple[str, int]:
+        """What tells it from every other reading."""
+        return str(self.folder), self.stamp
+
+
+@dataclass(frozen=True)
+class ShelfEntry:
+    """One run on the shelf: its manifest, or why it cannot be read."""
+
+    name: str
+    manifest: RunManifest | None
+    problem: str
+
+
+@dataclass(frozen=True)
+class Shelf:
+    """A folder of runs.
+
+    Attributes:
+        folder: whose sub-folders are runs; None in a demo, which shows the example alone.
+    """
+
+    folder: Path | None
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the runs, the example first. Links that lead out of the folder are left out.
+
+        Raises:
+            RunError: the folder cannot be read.
+        """
+        return [EXAMPLE, *sorted(name for name in self._folders() if name != EXAMPLE)]
+
+    def place(self, name: str) -> Path:
+        """The folder of a run; a name is only compared with those that are there, so none is ever part of a path.
+
+        Raises:
+            RunError: no such run.
+        """
+        if name == EXAMPLE:
+            return example_run()
+        try:
+            return self._folders()[name]
+        except KeyError:
+            raise RunError(f"There is no run called {name!a} here.") from None
+
+    def entries(self) -> list[ShelfEntry]:
+        """Every run, readable or not."""
+        entries = []
+        for name in self.names:
+            try:
+                entries.append(ShelfEntry(name, read_manifest(self.place(name)), ""))
+            except RunError as error:
+                entries.append(ShelfEntry(name, None, str(error)))
+        return entries
+
+    def stamp(self, name: str) -> int:
+        """When a run's manifest was written.
+
+        Raises:
+            RunError: no such run, or no manifest in it.
+        """
+        place = self.place(name)
+        try:
+            return (place / MANIFEST).stat().st_mtime_ns
+        except OSError as error:
+            raise RunError(f"The run {name} cannot be read any more: {error.strerror}.") from error
+
+    def _folders(self) -> dict[str, Path]:
+        if self.folder is None:
+            return {}
+        try:
+            inside = self.folder.resolve()
+            found = list(inside.iterdir()) if inside.is_dir() else []
+            return {
+                path.name: path
+                for path in found
+                if not path.name.startswith(".") and path.is_dir() and path.resolve().is_relative_to(inside)
+            }
+        except OSError as error:
+            raise RunError(f"{self.folder} cannot be read: {error.strerror}.") from error
+
+
+def shelf_of_this_server() -> Shelf:
+    """The shelf that `semfreeze dashboard` was started with; the store of named runs when it was not told."""
+    if os.environ.get(DEMO_VARIABLE):
+        return Shelf(None)
+    told = os.environ.get(RUNS_VARIABLE)
+    return Shelf(Path(told) if told else runs_folder())
+
+
+def open_run(shelf: Shelf, name: str, stamp: int) -> OpenRun:
+    """Read a run whole.
+
+    Raises:
+        RunError: missing, damaged, or of a newer semfreeze.
+    """
+    folder = shelf.place(name)
+    return OpenRun(name, folder, stamp, read_run(folder))

@@ -1,0 +1,161 @@
+"""What a page remembers: the only place that names session state and the query string.
+
+Everything that decides what is seen is in the link, so that a pasted one shows the same view. Streamlit binds a keyed
+widget to the query parameter of its key, and drops values there that the widget would not take.
+"""
+
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import streamlit as st
+from streamlit.errors import StreamlitAPIException
+
+LinkName = Literal[
+    "depth",
+    "metric",
+    "rule",
+    "gpu",
+    "memory",
+    "compute",
+    "batch",
+    "length",
+    "precision",
+    "optimizer",
+    "loss",
+    "cache",
+    "checkpointing",
+    "adapters",
+    "rank",
+    "epochs",
+    "saving",
+    "colour",
+    "space",
+    "paths",
+]
+_RUN = "run"
+_DEPTH: LinkName = "depth"
+_SELECTION, _DRAWN = "selection", "selections made"
+_SHARED: tuple[LinkName, ...] = (_DEPTH, "metric")
+_OPENED, _START = "opened page", "start depth"
+_FOLLOWED = "followed"  # the pick the depth was last set to; not in the link, as it follows from what is
+
+
+def in_link(name: LinkName) -> dict[str, Any]:
+    """Arguments that keep a widget's value in the link under a name; one at its default is left out of the link."""
+    return {"key": name, "bind": "query-params"}
+
+
+def arrive(page: str) -> None:
+    """Take what all pages share along, the first time that the page changes.
+
+    Streamlit drops the parameters as the page changes and puts back those it knows, which a link's own are not until
+    then: without this, the first page after a link was opened would forget what the link said. Later ones, and going
+    back, it does right by itself.
+    """
+    opened: tuple[str, bool] = st.session_state.setdefault(_OPENED, (page, False))
+    first, moved = opened
+    if moved or page == first:
+        return
+    st.session_state[_OPENED] = (first, True)
+    for name in _SHARED:
+        if name in st.session_state and name not in st.query_params:
+            st.session_state[name] = st.session_state[name]
+            with suppress(StreamlitAPIException):  # still bound: then Streamlit writes it itself
+                st.query_params[name] = str(st.session_state[name])
+
+
+def pick_run(names: list[str]) -> tuple[str, str | None]:
+    """The run picker; returns the run chosen, and the one that the link asks for when there is none by that name."""
+    asked = st.query_params.get(_RUN)
+    unknown = None if asked is None or asked in names else asked
+    if st.session_state.get(_RUN) not in names:
+        st.session_state.pop(_RUN, None)  # removed while it was open
+    chosen = st.selectbox("Run", names, key=_RUN, bind="query-params", help="A finished reading of a model on data.")
+    return chosen or names[0], unknown
+
+
+def choose_run(name: str) -> None:
+    """Open another run, from a callback."""
+    st.session_state[_RUN] = name
+
+
+def open_run_name() -> str:
+    """The run that the picker chose."""
+    return str(st.session_state[_RUN])
+
+
+def depth_slider(last: int, start: int, help: str) -> int:
+    """The one freeze depth of all pages, 0..last.
+
+    A link without a depth means `start`, the recommended one. Until somebody chooses another, the depth follows it: to
+    another run's, or another metric's.
+    """
+    before, st.session_state[_START] = st.session_state.get(_START), start
+    known = st.session_state.get(_DEPTH)
+    if known is not None and (known > last or (before != start and known == before)):
+        st.session_state[_DEPTH] = start
+    return int(st.slider("Freeze depth k", 0, last, start, help=help, **in_link(_DEPTH)))
+
+
+def set_depth(depth: int) -> None:
+    """Move the freeze depth, from a callback or before its slider is drawn."""
+    st.session_state[_DEPTH] = depth
+
+
+def follow(run: str, pick: tuple[Any, ...], depth: int | None) -> None:
+    """Move the depth to a rule's pick when another rule, run or budget is asked; a depth from the link stays.
+
+    Args:
+        run: name of the run.
+        pick: what was asked of which rule.
+        depth: what it picks, or None.
+    """
+    before, st.session_state[_FOLLOWED] = st.session_state.get(_FOLLOWED), (run, *pick)
+    first = before is None and _DEPTH not in st.query_params and _DEPTH not in st.session_state
+    if depth is not None and (first or (before is not None and before != (run, *pick))):
+        st.session_state[_DEPTH] = depth
+
+
+def clicked(key: str, field: str = "points") -> list[Any]:
+    """What is selected in the chart of a key, from a callback."""
+    return list(st.session_state.get(key, {}).get("selection", {}).get(field, []))
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Positions selected in the projection, and where the reader was looking.
+
+    Attributes:
+        run: whose positions they are.
+        positions: indices into its display sample.
+        space: the latent space they were selected in.
+        depth: the freeze depth then.
+    """
+
+    run: str
+    positions: tuple[int, ...]
+    space: int
+    depth: int
+
+
+def selection(run: str) -> Selection | None:
+    """What is selected in a run's projection."""
+    kept: Selection | None = st.session_state.get(_SELECTION)
+    return kept if kept is not None and kept.run == run else None
+
+
+def keep_selection(kept: Selection | None) -> None:
+    """Remember a selection, or with None forget it; the chart it was made in is drawn anew, without its outline."""
+    st.session_state[_SELECTION] = kept
+    st.session_state[_DRAWN] = selections_made() + 1
+
+
+def selections_made() -> int:
+    """How many selections there were in this session."""
+    return int(st.session_state.get(_DRAWN, 0))
+
+
+def in_the_dark() -> bool:
+    """Whether the reader's theme is dark."""
+    return st.context.theme.type == "dark"

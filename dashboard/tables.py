@@ -1,0 +1,64 @@
+"""Records as rows of words for tables on a page."""
+
+from collections.abc import Mapping, Sequence
+
+from semfreeze_core.cli.words import gib, interval
+from semfreeze_core.cost.hardware import GPUS, Gpu, least_fitting_depth
+from semfreeze_core.records.cost import DepthCost
+
+from .readings import Slice
+from .shelf import ShelfEntry
+
+
+def card_rows(named: Mapping[str, DepthCost], depths: Sequence[DepthCost]) -> list[dict[str, str]]:
+    """A line a card: its memory, the least freeze depth that fits, and the headroom of each alternative."""
+    return [
+        {"card": gpu.name, "memory": gib(gpu.memory_bytes), "fits from depth": _least(depths, gpu)}
+        | {name: _headroom(cost, gpu) for name, cost in named.items()}
+        for gpu in GPUS
+    ]
+
+
+def _least(depths: Sequence[DepthCost], gpu: Gpu) -> str:
+    depth = least_fitting_depth(depths, gpu)
+    return "none" if depth is None else str(depth)
+
+
+def _headroom(cost: DepthCost, gpu: Gpu) -> str:
+    if cost.bytes.total is None:
+        return "unknown"
+    left = gpu.memory_bytes - cost.bytes.total
+    return f"fits, {gib(left)} left" if left >= 0 else f"{gib(-left)} too much"
+
+
+def slice_rows(slices: Sequence[Slice], depth: int) -> list[dict[str, object]]:
+    """A line a group of examples: what the coverage rule's formula says of it alone."""
+    return [
+        {
+            "group": s.name,
+            "examples": s.curve.n_examples,
+            "formula's depth": s.decision.candidate_depth,
+            "over replicates": f"{s.pick[0]} to {s.pick[1]}",
+            f"R({depth})": interval(s.coverage_at(depth), 2),
+            "does this depth fit": "freezes more than the rule would" if s.contradicts(depth) else "yes",
+        }
+        for s in slices
+    ]
+
+
+def run_rows(entries: Sequence[ShelfEntry]) -> list[dict[str, object]]:
+    """A line a run; one that cannot be read says why."""
+    rows: list[dict[str, object]] = []
+    broken = any(entry.problem for entry in entries)
+    for entry in entries:
+        m = entry.manifest
+        row: dict[str, object] = {
+            "run": entry.name,
+            "model": m.model.identity.source if m else "",
+            "layers": m.model.shape.n_layers if m else None,
+            "data": m.data.source if m else "",
+            "examples": m.data.n_examples if m else None,
+            "read": m.provenance.created[:16].replace("T", " ") if m else "",
+        }
+        rows.append(row | ({"problem": entry.problem} if broken else {}))
+    return rows

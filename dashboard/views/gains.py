@@ -1,0 +1,65 @@
+"""Gains: what each layer adds, against both controls, and how much of it stays trained at a depth."""
+
+import streamlit as st
+
+from semfreeze_dashboard import compute, page, tables, wording
+from semfreeze_dashboard.charts import curves, frontier
+
+
+def body() -> None:
+    """Deviation, controls, gains, coverage, law, groups; one line for the depth through all."""
+    seen = page.reading()
+    depth = page.depth_slider(seen)
+    opened, metric, curve = seen.opened, seen.metric, seen.curve
+    page.head(seen, depth, wording.gains_sentence(curve, depth))
+    told = f"Means over {curve.n_examples} examples with 95 % bootstrap intervals over examples."
+
+    figure = curves.draw_coverage(curve, compute.scores(opened), depth)
+    caption = f"{told} The other scores contradict each other: only a finetune decides."
+    page.chart("coverage", "Share of the gain that stays trained at each depth", caption, figure, "gain coverage")
+
+    left, right = st.columns(2)
+    with left:
+        figure = curves.draw_deviation(curve, depth)
+        caption = f"{told} Below, the distance between the two lines, which gains come from."
+        page.chart("deviation", "Deviation from the ground truth, and the label null", caption, figure, "deviation")
+    with right:
+        figure = curves.draw_gains(curve, depth)
+        caption = f"{told} Circles: the raw fall of the deviation, the paper's gain."
+        page.chart("gains", "What each layer adds", caption, figure, "gain")
+
+    left, right = st.columns(2)
+    with left:
+        bands = compute.task_null(opened, metric)
+        if bands is None:
+            st.info(f"The task null is not measured: {opened.run.pairs[metric].reason}.")
+        else:
+            n = curve.evidence.n_pairs
+            caption = f"{n} prompts, each with its own and another completion; 95 % bootstrap intervals over prompts."
+            figure = curves.draw_task_null(*bands, metric, depth)
+            page.chart("task-null", "Does the prompt matter? Completions swapped", caption, figure, "task null")
+    with right:
+        figure = curves.draw_first_and_later(*compute.first_and_later(opened, metric), metric, depth)
+        caption = f"{told} Later tokens can be told from earlier ones, whatever the prompt."
+        page.chart("first-later", "Advantage at first and at later tokens", caption, figure, "advantage")
+
+    law = compute.law(opened, metric)
+    caption = (
+        f"A = {law.amplitude:.3g}, alpha = {law.exponent:.2f}, E = {law.floor:.3f}; R^2 = "
+        f"{wording.two_digits(law.r_squared)} over {curve.n_layers} spaces. Drawn, never extrapolated."
+    )
+    page.chart("law", "A scaling law through the deviations", caption, curves.draw_law(curve, law, depth), "law")
+
+    groups, left_out = compute.slices(opened, metric)
+    st.markdown(f"**{wording.slices_sentence(groups, depth, left_out)}**", help=wording.HELP["slices"])
+    if groups:
+        figure = frontier.draw_slices({g.name: g.curve.coverage for g in groups}, depth)
+        caption = "Each group read by itself, without a task null of its own. Bootstrap intervals are in the table."
+        page.chart("slices", "Share of the gain that stays trained, by label", caption, figure, "slices")
+        st.dataframe(tables.slice_rows(groups, depth), hide_index=True, alt="Groups of examples at this depth")
+    for name, score in opened.run.scores.items():
+        if score.reason:
+            st.caption(f"{name.replace('_', ' ')} is not measured: {score.reason}.")
+
+
+page.run_page(body)

@@ -1,0 +1,103 @@
+"""Plan: what a freeze depth saves and keeps under a training setup, and the plan to take away."""
+
+import streamlit as st
+
+from semfreeze_core.cli.setup import setup_from_flags
+from semfreeze_core.cli.speed import speed_from_flags
+from semfreeze_core.cli.words import duration, flop, gib, percent, setup_words
+from semfreeze_core.cost import run_seconds
+from semfreeze_core.records.training import LoraSetup
+from semfreeze_dashboard import compute, exports, page, state, tables, wording
+from semfreeze_dashboard.charts import costs, frontier
+from semfreeze_dashboard.setup_form import budget_asked, setup_flags
+
+FRONTIER = "frontier"
+RULES = ("coverage", "paper", "compute", "budget")
+
+
+def go_to_clicked_depth() -> None:
+    """Move the depth to the point that was clicked."""
+    for point in state.clicked(page.chart_key(FRONTIER)):
+        state.set_depth(int(point["customdata"][0]))
+
+
+def body() -> None:
+    """Rule, setup, depth; then the conclusion and the charts it is drawn from."""
+    seen = page.reading()
+    opened, run = seen.opened, seen.opened.run
+    with st.expander("Training setup", expanded=True):
+        flags = setup_flags(run)
+    setup = setup_from_flags(run.shape, run, flags, with_reference=True)
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        rule = st.segmented_control(
+            "Ask a rule", RULES, default="coverage", required=True, help=wording.HELP["rule"], **state.in_link("rule")
+        )
+        budget = budget_asked() if rule == "budget" else None
+    table = compute.prices(opened, setup, LoraSetup(flags.lora_rank))
+    comparison = compute.comparison(seen.opened, seen.metric, setup, budget)
+    asked = comparison.rules.get(rule)
+    state.follow(opened.name, (rule, budget), asked.freeze_depth if asked else None)
+    depth = page.depth_slider(seen, len(table.depths) - 1)
+    coverage = seen.curve.coverage.at(depth)
+    price, half = table.depths[depth], seen.n_layers // 2
+    page.head(seen, depth, wording.plan_sentence(depth, seen.n_layers, price, seen.curve, rule, asked))
+    if asked is None:
+        st.info("Say what the finetune may take: a card, memory, or a share of the FLOP.")
+    elif asked.freeze_depth is None:
+        st.warning(wording.advice(comparison, rule, depth))
+    else:
+        st.markdown(wording.advice(comparison, rule, depth))
+
+    speed = speed_from_flags(None, None, run, setup)
+    full = table.full
+    told_time = duration(run_seconds(price.flop, speed.flop_per_second))
+    for column, (title, value, delta, term) in zip(
+        st.columns(4),
+        (
+            ("FLOP of full", percent(price.relative_flop), flop(price.flop, full.flop), "flop"),
+            ("Memory of full", percent(price.relative_bytes), gib(price.bytes.total), "memory"),
+            ("Gain coverage", wording.two_digits(coverage.estimate), wording.bounds(coverage), "gain coverage"),
+            ("Time of the run", told_time, wording.speed_words(speed), "time"),
+        ),
+        strict=True,
+    ):
+        column.metric(title, value, delta, "off", help=wording.HELP[term], delta_arrow="off")
+
+    named = {f"freeze {depth}": price, "full finetuning": table.full, f"freeze half, {half}": table.depths[half]}
+    named[f"LoRA, rank {flags.lora_rank}"] = table.lora
+    left, right = st.columns(2)
+    told = f"{table.bytes_status.capitalize()}: {setup_words(setup)}."
+    with left:
+        page.chart("memory", "Device memory by part", told, costs.draw_memory_beside(named), "memory")
+    with right:
+        known = "Exact" if table.flop_status == "exact" else "An upper bound"
+        page.chart("flop", "FLOP of a step, by what for", f"{known}: {setup_words(setup)}.",
+                   costs.draw_flop_beside(named), "flop")  # fmt: skip
+
+    saving = st.segmented_control(
+        "Saving", ("FLOP", "memory"), default="FLOP", required=True, **state.in_link("saving")
+    )
+    marks = {name: opinion for name, opinion in comparison.rules.items() if name != "manual"}
+    figure = frontier.draw_frontier(table.depths, seen.curve.coverage, marks, depth, saving)
+    if figure is None:
+        st.info(f"The saving of {saving}, or the gain coverage, is not known for this run, so it cannot be drawn.")
+    else:
+        page.chart(FRONTIER, "Savings against gain coverage: click a depth",
+                   f"{len(table.depths)} freeze depths; {seen.curve.n_examples} examples. {comparison.agreement.words}",
+                   figure, "frontier", on_select=go_to_clicked_depth, selection_mode="points")  # fmt: skip
+
+    st.markdown("**What each rule says, and why**", help=wording.HELP["rule"])
+    st.table(wording.opinion_rows(comparison.rules | comparison.scores))
+    st.markdown("**Cards it fits on**", help=wording.HELP["cards"])
+    st.dataframe(tables.card_rows(named, table.depths), hide_index=True, alt="Headroom on each card")
+
+    st.markdown("**Take the plan with you**")
+    choice = exports.chosen(seen, asked, rule, depth, budget, flags, setup)
+    st.download_button("Download plan JSON", choice.document, "plan.json", "application/json", type="primary",
+                       on_click="ignore")  # fmt: skip
+    st.caption("The same on the command line, and in Python:")
+    st.code(exports.as_command(choice), language="bash", wrap_lines=True)
+    st.code(exports.as_python(choice), language="python", wrap_lines=True)
+
+
+page.run_page(body)

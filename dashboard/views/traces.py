@@ -1,0 +1,109 @@
+"""Traces: the hidden states of shown positions on their way through the latent spaces."""
+
+import pandas as pd
+import streamlit as st
+
+from semfreeze_dashboard import compute, page, readings, state, wording
+from semfreeze_dashboard.charts import frontier, tokens
+
+CLOUD, ROWS, CELLS = "cloud", "rows", "cells"
+FEW, MOST_PATHS = 12, 40
+
+
+def body() -> None:
+    """The cloud of states, the selection in it, and one example's tokens."""
+    seen = page.reading()
+    depth = page.depth_slider(seen)
+    page.head(seen, depth, wording.traces_sentence(seen.opened.run.display, seen.curve, depth))
+    kept = state.selection(seen.opened.name)
+    cloud(seen, depth, kept)
+    selection(seen, depth, kept.positions if kept else ())
+
+
+def cloud(seen: page.Reading, depth: int, kept: state.Selection | None) -> None:
+    """The projection, opened where the reader was when the selection was made."""
+    display = seen.opened.run.display
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        colour = st.segmented_control("Colour", ("label", "outcome", "deviation"), default="label", required=True,
+                                      help=wording.HELP["colour"], **state.in_link("colour"))  # fmt: skip
+        axes = st.segmented_control("Axes", ("2-D", "3-D"), default="2-D", required=True, **state.in_link("space"))
+        paths = st.number_input("Trajectories", 0, MOST_PATHS, FEW, width=150, help=wording.HELP["paths"],
+                                **state.in_link("paths"))  # fmt: skip
+        if kept:
+            st.button("Clear selection", on_click=state.keep_selection, args=(None,))
+    flat = axes == "2-D"
+    space = kept.space if kept and kept.depth == depth else depth
+    figure = compute.projection(
+        seen.opened, colour, seen.metric, 2 if flat else 3, paths, kept.positions if kept else (), space
+    )
+    name = f"{CLOUD}-{state.selections_made()}"
+
+    def keep() -> None:
+        points = [point for point in state.clicked(page.chart_key(name)) if point.get("customdata")]
+        if points:
+            chosen = sorted({int(point["customdata"][0]) for point in points})
+            first = points[0]
+            at = readings.space_of(display, int(first["customdata"][0]), first["x"], first["y"])
+            state.keep_selection(state.Selection(seen.opened.name, tuple(chosen), at, depth))
+
+    select = {"on_select": keep, "selection_mode": ("lasso", "box")} if flat else {}
+    drawn = readings.drawn_positions(display, compute.MOST_DRAWN)
+    caption = wording.projection_caption(display, len(drawn), space, flat)
+    page.chart(name, "Hidden states in one projection, layer by layer", caption, figure, "projection", **select)
+
+
+def selection(seen: page.Reading, depth: int, chosen: tuple[int, ...]) -> None:
+    """The selected positions' own curve and rows; all that were read out when nothing is selected."""
+    run, display = seen.opened.run, seen.opened.run.display
+    if chosen:
+        bands = compute.selection_bands(seen.opened, seen.metric, chosen)
+        caption = (
+            f"{len(chosen):,} selected of {len(display.example):,} shown positions; 95 % bootstrap intervals over the "
+            "examples they are of."
+        )
+        figure = frontier.draw_selection(*bands, seen.metric, depth)
+        page.chart("selection", "Deviation of the selection", caption, figure, "deviation")
+        st.markdown("**Selected positions: click a row for its example**")
+    else:
+        st.markdown("**Positions read out at every space: click a row for its example**")
+    shown = chosen or list(range(len(display.read_top)))
+    rows = readings.position_rows(run, seen.metric, shown)
+    picked = st.dataframe(rows, key=ROWS, hide_index=True, height=260, on_select="rerun", selection_mode="single-row",
+                          alt="Positions with their example, truth and what the model says")  # fmt: skip
+    st.download_button("CSV", rows.to_csv(index=False), "semfreeze-positions.csv", "text/csv", on_click="ignore")
+    row = picked.selection.rows[0] if picked.selection.rows else 0
+    example = int(display.example[shown[min(row, len(shown) - 1)]])
+    drill_down(seen, depth, example)
+
+
+def drill_down(seen: page.Reading, depth: int, example: int) -> None:
+    """One example: prompt and reference, and its tokens through all spaces."""
+    run, display = seen.opened.run, seen.opened.run.display
+    positions = readings.read_positions(display, example)
+    one = run.examples.iloc[example]
+    st.markdown(f"**Example {example} (row {one['row']} of the data), token by token**", help=wording.HELP["space"])
+    left, right = st.columns(2)
+    left.caption("Prompt")
+    left.code(one["prompt"], language=None, wrap_lines=True)
+    right.caption("Reference completion")
+    right.code(one["completion"], language=None, wrap_lines=True)
+    if not len(positions):
+        read = len(pd.unique(display.example[: len(display.read_top)]))
+        st.info(f"This example's tokens were not read out; those of {read} examples were. Click another row.")
+        return
+    table = tokens.token_table(display, positions, seen.metric)
+    st.altair_chart(
+        tokens.draw_tokens(table, depth, seen.metric),
+        key=CELLS,
+        on_select="rerun",
+        selection_mode=tokens.CELL,
+        alt="Deviation of each token at each latent space",
+    )
+    st.caption(f"The first {len(positions)} supervised tokens. Brighter is nearer the ground truth. Click a cell.")
+    for cell in state.clicked(CELLS, tokens.CELL):
+        found = table[(table["token"] == cell["token"]) & (table["space"] == cell["space"])]
+        for _, hit in found.iterrows():
+            st.markdown(wording.cell_words(hit))
+
+
+page.run_page(body)

@@ -1,0 +1,252 @@
+"""Words and number formats of the pages: every term's help, and the sentence each page opens with."""
+
+from collections.abc import Hashable, Mapping, Sequence
+from pathlib import Path
+
+from semfreeze_core.cli.speed import Speed
+from semfreeze_core.cli.words import flop, interval, percent
+from semfreeze_core.plan.compare import Comparison, Opinion
+from semfreeze_core.records.cost import DepthCost
+from semfreeze_core.records.display import DisplaySample
+from semfreeze_core.records.gain import GainCurve, Interval
+from semfreeze_core.records.run import Run
+from semfreeze_core.records.validation import ValidationReport
+
+from .readings import Slice
+
+UNVALIDATED = "Predicted, unvalidated: no finetune of this run has measured it yet."
+
+HELP = {
+    "depth": "How many layers, counted from the input side, stay as they are. 0 trains everything; the line through "
+    "all charts stands at this depth.",
+    "metric": "How the distance to the truth is measured. semantic: 1 - cosine with the direction the head reads "
+    "as the token (the paper's). logit_z: our variant that does not change when a norm is folded into the head.",
+    "space": "A model of L layers has L + 1 latent spaces: space 0 is the input of layer 0, space L the output of the "
+    "last layer. A token's hidden state moves through them.",
+    "deviation": "How far the hidden states of a space are from the ground truth token; 0 would be on it.",
+    "label null": "The deviation from tokens drawn at random among your labels: what any label would give.",
+    "task null": "The same prompts with other examples' completions: what does not get worse is language, not your "
+    "task.",
+    "advantage": "Label null less deviation: how much nearer the states are to their own token than to a random one.",
+    "gain": "How much a layer raises the advantage. It can be negative. Grey: not measured (with a tied head space 0 "
+    "predicts its own input).",
+    "gain coverage": "R(k), the share of the advantage's rise that lies in layers k and above, those that stay trained "
+    "when k are frozen. A prediction about finetuning, not a measurement of it.",
+    "scores": "What other papers read off each layer, told as the same share. They contradict each other; only a "
+    "finetune decides.",
+    "law": "A power law of depth drawn through the deviations, as scaling laws have it. It is looked at, never "
+    "extrapolated; a low R^2 says the curve is none.",
+    "slices": "The same reading for each group of examples by itself. A group that the rule freezes less deep than the "
+    "current depth may lose by it.",
+    "projection": "A joint principal component analysis of the unit-length states of all spaces and of the truths' "
+    "bases, so that every space is seen in the same axes. Display only; no plan is made from it.",
+    "colour": "label: of the example. outcome: whether the model, given the true text, says the token. deviation: "
+    "how far the state is from it.",
+    "paths": "Positions, spread over the sample, whose way through all spaces is drawn as a line.",
+    "basis": "The direction in the last space that the head reads as a token. States that come to mean it move there.",
+    "memory": "Device memory by part, from formulas: an upper projection, as the parts do not all peak together.",
+    "flop": "Floating point operations of the first training step; a multiply-add is two.",
+    "time": "The run's FLOP at the rate the reading was made at; without one the time is unknown.",
+    "frontier": "Each point is a freeze depth: right saves more, up keeps more of the predicted gain. Click one to go "
+    "there.",
+    "rule": "coverage: as deep as half gain coverage, half plain depth allows (ours). paper: where the largest single "
+    "gain is. compute: best for equal compute. budget: no deeper than it takes to fit.",
+    "cards": "Memory of common cards by their data sheets; headroom is that less the projected sum of parts.",
+    "prefix cache": "Compute the frozen layers once an example, keep their output, and train from it.",
+    "checkpointing": "Keep less and compute layers again on the way back. transformers-5 is as that library turns it "
+    "on by itself, which recomputes frozen layers too.",
+    "adapters": "Train low-rank adapters (LoRA) in place of the trained layers' own weights.",
+    "rank": "Rank of the LoRA adapters, in the plan and in the comparison.",
+    "loss": "materialised keeps the logits of every token, supervised-only those with a loss, fused none.",
+    "precision": "float32; bf16-autocast: float32 weights, products in bfloat16; bf16: everything in bfloat16.",
+    "optimizer": "adamw keeps two numbers a trained parameter, adamw8bit two bytes, sgd none.",
+}
+
+
+def run_words(run: Run) -> str:
+    """What was read on what, in one line."""
+    model, data = run.manifest.model.identity, run.manifest.data
+    return (
+        f"{model.source} ({model.architecture}, {run.shape.n_layers} layers, {run.shape.total_parameters / 1e6:,.0f} M "
+        f"parameters) read on {data.n_examples} of {data.n_usable} examples of {data.source}"
+    )
+
+
+def validation_words(reports: Mapping[str, ValidationReport], depth: int | None) -> str:
+    """What finetunes of the run have shown of a depth, or that none has."""
+    done = {name: report for name, report in reports.items() if report.finished}
+    here = [
+        f"Validated ({name}): {report.verdict} at equal {report.settings.budget}: {report.reason}."
+        for name, report in done.items()
+        if report.freeze_depth == depth
+    ]
+    if here:
+        return " ".join(here)
+    if not done:
+        return UNVALIDATED
+    elsewhere = ", ".join(f"{report.freeze_depth} ({report.verdict})" for report in done.values())
+    return f"Predicted, unvalidated at this depth; finetunes have measured depth {elsewhere}."
+
+
+def layers_words(first: int, behind: int) -> str:
+    """Layers first..behind-1 in words."""
+    return f"layer {first}" if behind - first == 1 else f"layers {first}-{behind - 1}"
+
+
+def stack_words(n_layers: int, depth: int | None) -> str:
+    """The layer stack for those who do not see it."""
+    if depth is None:
+        return f"{n_layers} layers, no depth recommended"
+    return f"{depth} of {n_layers} layers frozen, {n_layers - depth} trained"
+
+
+def gains_sentence(curve: GainCurve, depth: int) -> str:
+    """What the gains say at a depth."""
+    L, evidence = curve.n_layers, curve.evidence
+    if evidence.verdict == "no evidence":
+        return f"No evidence that these layers do the task, so no depth is recommended. {' '.join(evidence.reasons)}"
+    if depth == 0:
+        return (
+            f"Nothing is frozen: all {L} layers train. The advantage over random labels rises by "
+            f"{interval(evidence.advantage)} through them."
+        )
+    if depth == L:
+        return f"All {L} layers are frozen: no share of the gain is left to train."
+    kept = curve.coverage.at(depth)
+    return (
+        f"{layers_words(depth, L).capitalize()}, the trained ones, hold {interval(kept, 2)} of the gain; "
+        f"{layers_words(0, depth)}, the frozen ones, the rest."
+    )
+
+
+def traces_sentence(display: DisplaySample, curve: GainCurve, depth: int) -> str:
+    """Where the positions move, in numbers."""
+    L, deviation = curve.n_layers, curve.deviation
+    n = len(display.right)
+    return (
+        f"From space {curve.start} to {L} the deviation from the ground truth goes from "
+        f"{deviation.mean[curve.start]:.2f} to {deviation.mean[L]:.2f}; at freeze depth {depth} it is "
+        f"{deviation.mean[depth]:.2f}. The model says {display.right.sum():,} of {n:,} shown tokens right."
+    )
+
+
+def plan_sentence(
+    depth: int, n_layers: int, price: DepthCost, curve: GainCurve, rule: str, asked: Opinion | None
+) -> str:
+    """What freezing so many layers costs and is predicted to keep; first of all, that the rule asked abstains."""
+    abstains = asked is not None and asked.freeze_depth is None
+    first = f"No recommendation from the {rule} rule. " if abstains else ""
+    memory = "" if price.relative_bytes is None else f" and {percent(price.relative_bytes)} of the memory"
+    cost = f"{percent(price.relative_flop)} of the FLOP{memory} of full finetuning"
+    if depth == 0:
+        return f"{first}Freezing nothing trains all {n_layers} layers: {cost}."
+    kept = interval(curve.coverage.at(depth), 2)
+    kept = "no known share" if kept == "not measured" else kept
+    return (
+        f"{first}Freezing {depth} of {n_layers} layers takes {cost}; the {n_layers - depth} trained layers are "
+        f"predicted to hold {kept} of the gain."
+    )
+
+
+def advice(comparison: Comparison, rule: str, depth: int) -> str:
+    """How the current depth stands to what the rule says."""
+    opinion = comparison.rules[rule]
+    if opinion.freeze_depth is None:
+        seen = "" if opinion.candidate_depth is None else f" Its formula alone would give {opinion.candidate_depth}."
+        return f"The {rule} rule makes no recommendation. {' '.join(opinion.reasons)}{seen}"
+    stand = f"The {rule} rule recommends this depth"
+    if opinion.freeze_depth != depth:
+        stand = f"Chosen by hand; the {rule} rule recommends {opinion.freeze_depth}"
+    return f"{stand}: {' '.join(opinion.reasons)}"
+
+
+def opinion_rows(opinions: Mapping[str, Opinion]) -> list[dict[str, str]]:
+    """A line a rule or score, for a table."""
+    return [
+        {
+            "says": name.replace("_", " "),
+            "candidate": "none" if o.candidate_depth is None else str(o.candidate_depth),
+            "recommends": "abstains" if o.freeze_depth is None else f"freeze {o.freeze_depth}",
+            "R(k)": interval(o.gain_coverage, 2),
+            "FLOP of full": percent(o.price.relative_flop if o.price else None),
+            "memory of full": percent(o.price.relative_bytes if o.price else None),
+            "why": " ".join(o.reasons),
+        }
+        for name, o in opinions.items()
+    ]
+
+
+def missing_words(unknown: str, names: Sequence[str]) -> str:
+    """What to say of a link to a run that is not here."""
+    return f"The link asks for the run {unknown!a}, which is not here. Shown is {names[0]}."
+
+
+def start_sentence(name: str, comparison: Comparison) -> str:
+    """What the open run says, in one line."""
+    opinion = comparison.rules["coverage"]
+    if opinion.freeze_depth is None:
+        return f"Run {name}: no recommendation. {' '.join(opinion.reasons)}"
+    price = opinion.price
+    cost = "" if price is None else f" at {percent(price.relative_flop)} of the FLOP of full finetuning"
+    return (
+        f"Run {name}: freeze {opinion.freeze_depth} of {comparison.n_layers} layers; the others are predicted to hold "
+        f"{interval(opinion.gain_coverage, 2)} of the gain{cost}."
+    )
+
+
+def shelf_words(folder: Path | None, n: int) -> str:
+    """Where the runs are, and how to make one."""
+    if folder is None:
+        return "A demonstration: the shipped example alone. It was read once; no model is needed to look at it."
+    found = f"{n - 1} in {folder}, and the shipped example" if n > 1 else f"None in {folder} yet but the shipped one"
+    return (
+        f"{found}. Click one to open it. `semfreeze analyze --model MODEL --data FILE --out NAME` on the command line "
+        "makes a new one."
+    )
+
+
+def slices_sentence(groups: Sequence[Slice], depth: int, left_out: int) -> str:
+    """Whether one depth fits all groups."""
+    if not groups:
+        return "No label has enough examples to be read by itself."
+    small = f" {left_out} more are too small or too many to read." if left_out else ""
+    against = [group.name for group in groups if group.contradicts(depth)]
+    if not against:
+        return f"Depth {depth} freezes no more than the coverage rule would for any of {len(groups)} labels.{small}"
+    return f"Depth {depth} does not fit all: the rule would freeze less for {', '.join(against)}.{small}"
+
+
+def cell_words(cell: Mapping[Hashable, object]) -> str:
+    """What the head reads of one token at one space."""
+    read = ", ".join(f"`{word}`" for word in str(cell["read"]).split("  "))
+    found = "among them" if cell["truth among them"] else "not among them"
+    return (
+        f"Space {cell['space']}, token {cell['token']}: the head reads {read}; the truth `{cell['truth']}` is {found} "
+        f"(deviation {cell['deviation']:.3f})."
+    )
+
+
+def two_digits(value: float) -> str:
+    """A number with two digits, without a minus before zero."""
+    return f"{round(value, 2) + 0.0:.2f}"
+
+
+def bounds(value: Interval) -> str:
+    """The 95 % interval of a number."""
+    return f"95 %: {two_digits(value.low)} to {two_digits(value.high)}"
+
+
+def speed_words(speed: Speed) -> str:
+    """At which rate a time is told, or why none is."""
+    if speed.flop_per_second is None:
+        return "no rate is known for this precision"
+    return f"at {flop(round(speed.flop_per_second))}/s, as read"
+
+
+def projection_caption(display: DisplaySample, n_drawn: int, space: int, flat: bool) -> str:
+    """How many points of how many are drawn, and what can be done with them."""
+    return (
+        f"{n_drawn:,} of {display.n_positions_total:,} read positions, drawn with seed {display.seed}; opens at space "
+        f"{space}. Stars: bases of the {len(display.basis_ids)} ground truth tokens. "
+        f"{'Draw around points to select them.' if flat else 'Points are selected in 2-D.'}"
+    )

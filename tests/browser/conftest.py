@@ -1,0 +1,116 @@
+"""A server of the dashboard and a Chromium that looks at it, one of each for all tests."""
+
+import shutil
+import socket
+import subprocess
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from semfreeze_dashboard.server import server_command, server_environment
+
+sync_api = pytest.importorskip("playwright.sync_api", reason="needs playwright, of the extra `dev`")
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+FLAGS = ["--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
+# Streamlit looks for its own end points below the page's path first, and finds them at the root.
+EXPECTED = "Failed to load resource: the server responded with a status of 404"
+
+
+@pytest.fixture(scope="session")
+def address(tmp_path_factory) -> Iterator[str]:
+    """Where the dashboard listens, on an empty folder of runs."""
+    folder = tmp_path_factory.mktemp("dashboard")
+    (folder / "runs").mkdir()
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    environment = server_environment(runs=folder / "runs", demo=False)
+    environment |= {"SEMFREEZE_HOME": str(folder), "OMP_NUM_THREADS": "1"}
+    command = server_command(port=port, host="127.0.0.1", browser=False)
+    with (folder / "log").open("w") as log:
+        server = subprocess.Popen(command, env=environment, stdout=log, stderr=log, cwd=folder)
+        try:
+            _wait_for(f"http://127.0.0.1:{port}/_stcore/health", server, folder / "log")
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            server.terminate()
+            server.wait(20)
+
+
+def _wait_for(url: str, server: subprocess.Popen, log: Path) -> None:
+    for _ in range(300):
+        try:
+            with urllib.request.urlopen(url, timeout=5):
+                return
+        except OSError:
+            assert server.poll() is None, log.read_text()
+            time.sleep(0.1)
+    raise AssertionError(f"no answer from {url}")
+
+
+@pytest.fixture(scope="session")
+def browser():
+    """The Chromium that is installed, headless."""
+    found = next((path for name in BROWSERS if (path := shutil.which(name))), None)
+    if found is None:
+        pytest.skip(f"needs one of {', '.join(BROWSERS)} on the path")
+    with sync_api.sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=found, args=FLAGS)
+        yield chromium
+        chromium.close()
+
+
+class Reader:
+    """A person at the dashboard: one window, and everything it complained of."""
+
+    def __init__(self, window, address: str) -> None:
+        self.window, self.address = window, address
+        self.complaints: list[str] = []
+        window.on("console", self._hear)
+        window.on("pageerror", lambda error: self.complaints.append(str(error)))
+
+    def _hear(self, message) -> None:
+        if message.type == "error" and not message.text.startswith(EXPECTED):
+            self.complaints.append(message.text)
+
+    def open(self, link: str) -> None:
+        self.window.goto(f"{self.address}/{link}")
+        self.window.wait_for_selector(".js-plotly-plot .main-svg")
+        self.settle()
+
+    def settle(self) -> None:
+        """Wait until the server has answered and charts are drawn."""
+        self.window.wait_for_timeout(150)
+        self.window.wait_for_selector("[data-testid=stApp][data-test-script-state=notRunning]")
+        self.window.wait_for_timeout(300)
+
+    @property
+    def sentence(self) -> str:
+        return self.window.locator("h4").first.inner_text()
+
+    def chart(self, title: str):
+        """The figure whose alt text begins with a title."""
+        return self.window.get_by_role("figure", name=title)
+
+
+@pytest.fixture(scope="session")
+def context(browser):
+    """One profile for all windows, so that the dashboard's scripts are fetched once."""
+    profile = browser.new_context(accept_downloads=True)
+    profile.set_default_timeout(20_000)
+    yield profile
+    profile.close()
+
+
+@pytest.fixture
+def reader(context, address, request):
+    """A new window, light and wide unless a test says otherwise."""
+    look = {"theme": "light", "width": 1400} | getattr(request, "param", {})
+    window = context.new_page()
+    window.emulate_media(color_scheme=look["theme"])
+    window.set_viewport_size({"width": look["width"], "height": 900})
+    yield Reader(window, address)
+    window.close()

@@ -1,0 +1,176 @@
+"""The dashboard in a real browser, on the shipped run."""
+
+import json
+
+import pytest
+
+from semfreeze_core.cost import cost_table
+from semfreeze_core.plan import make_plan
+from semfreeze_core.plan.make import default_setup
+from semfreeze_core.runs.folder import read_run
+from semfreeze_core.runs.plans import read_plan
+from semfreeze_core.runs.store import example_run
+from tests.browser.conftest import Reader
+
+NARROW = {"width": 700}
+DARK = {"theme": "dark"}
+CLOUD = "Hidden states in one projection"
+
+
+@pytest.fixture(scope="module")
+def run():
+    return read_run(example_run())
+
+
+def test_every_page_opens_without_an_error(reader):
+    reader.open("")
+    for name, chart in (("Traces", CLOUD), ("Gains", "What each layer adds"), ("Plan", "Device memory by part")):
+        reader.window.get_by_role("link", name=name).first.click()
+        reader.chart(chart).locator(".main-svg").first.wait_for()
+        reader.settle()
+        assert reader.window.locator("[data-testid=stAlert], [data-testid=stException]").count() == 0
+        assert reader.complaints == []
+
+
+def test_a_moved_slider_shows_the_memory_the_core_computes(reader, run):
+    reader.open("plan?depth=13")
+    reader.window.get_by_role("slider").first.press("ArrowLeft")
+    reader.window.get_by_text("Freezing 12 of 30 layers").first.wait_for()
+    reader.settle()
+    total = cost_table(run.shape, default_setup(run))[12].bytes.total / 2**30
+    assert f"{total:.2f} GiB" in reader.window.locator("[data-testid=stMetric]").nth(1).inner_text()
+    assert f"{total:.2f} GiB" in reader.chart("Device memory by part").inner_text()
+    assert "depth=12" in reader.window.url
+
+
+def test_the_downloaded_plan_is_the_cores(reader, run, tmp_path):
+    reader.open("plan")
+    with reader.window.expect_download() as download:
+        reader.window.get_by_role("button", name="Download plan JSON").click()
+    download.value.save_as(tmp_path / "plan.json")
+    plan = read_plan(tmp_path / "plan.json")
+    expected = make_plan(run, run_name="example_run")
+    created = {"provenance": expected.provenance}
+    assert plan.model_copy(update=created) == expected
+    assert json.loads((tmp_path / "plan.json").read_text())["freeze_depth"] == expected.freeze_depth
+
+
+@pytest.mark.slow
+def test_a_pasted_link_opens_the_same_view(reader, context, address):
+    reader.open("plan")
+    reader.window.get_by_text("paper", exact=True).first.click()
+    reader.window.get_by_text("Freezing 21 of 30 layers").first.wait_for()
+    reader.window.get_by_role("spinbutton", name="Batch").fill("4")
+    reader.window.get_by_role("spinbutton", name="Batch").press("Enter")
+    reader.settle()
+    there, link = reader.sentence, reader.window.url.removeprefix(f"{address}/")
+    assert "batch=4" in link
+    colleague = Reader(context.new_page(), address)
+    colleague.open(link)
+    assert colleague.sentence == there
+    assert colleague.window.get_by_role("spinbutton", name="Batch").input_value() == "4"
+    colleague.window.get_by_role("link", name="Gains").click()
+    colleague.window.get_by_role("figure", name="Share of the gain").wait_for()
+    colleague.window.wait_for_url("**/gains?*depth=21*")
+    colleague.window.close()
+
+
+@pytest.mark.slow
+def test_the_trajectory_plays(reader):
+    reader.open("traces")
+    cloud = reader.chart(CLOUD)
+    point = cloud.locator(".scatterlayer .trace .point").first
+    before = point.get_attribute("transform")
+    cloud.locator(".updatemenu-button").first.click()
+    reader.window.wait_for_timeout(1200)
+    assert point.get_attribute("transform") != before
+    assert "latent space 19" not in cloud.locator(".slider-label").first.text_content()
+    assert reader.complaints == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("reader", [DARK, NARROW, DARK | NARROW], indirect=True, ids=["dark", "narrow", "both"])
+def test_every_page_opens_in_the_other_theme_and_a_narrow_window(reader):
+    for link in ("", "traces", "gains", "plan"):
+        reader.open(link)
+        width = reader.window.evaluate("[document.documentElement.scrollWidth, window.innerWidth]")
+        assert width[0] <= width[1], f"{link} scrolls sideways"
+    assert reader.complaints == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("reader", [DARK], indirect=True, ids=["dark"])
+def test_the_ink_of_charts_follows_the_theme(reader):
+    reader.open("gains")
+    fill = reader.window.locator(".js-plotly-plot .xtick text").first.evaluate("e => getComputedStyle(e).fill")
+    assert fill == "rgb(230, 234, 238)"
+    assert reader.complaints == []
+
+
+@pytest.mark.slow
+def test_a_lasso_shows_the_selections_curve_and_rows(reader):
+    reader.open("traces")
+    cloud = reader.chart(CLOUD)
+    cloud.scroll_into_view_if_needed()
+    box = cloud.bounding_box()
+    corners = [(0.7, 0.1), (0.95, 0.1), (0.95, 0.4), (0.7, 0.4), (0.7, 0.1)]
+    places = [(box["x"] + x * box["width"], box["y"] + y * box["height"]) for x, y in corners]
+    reader.window.mouse.move(*places[0])
+    reader.window.mouse.down()
+    for place in places[1:]:
+        reader.window.mouse.move(*place, steps=5)
+    reader.window.mouse.up()
+    reader.window.get_by_text("Deviation of the selection").first.wait_for()
+    reader.settle()
+    assert reader.window.get_by_text("selected of 1,000 shown positions").count() == 1
+    cloud = reader.chart(CLOUD)
+    cloud.locator(".updatemenu-button").first.click()
+    reader.window.wait_for_timeout(1000)
+    assert reader.complaints == []
+    reader.window.get_by_role("button", name="Clear selection").click()
+    reader.settle()
+    assert reader.window.get_by_text("Deviation of the selection").count() == 0
+
+
+@pytest.mark.slow
+def test_a_clicked_cell_shows_what_the_head_reads(reader):
+    reader.open("traces")
+    heat = reader.window.locator("[data-testid=stVegaLiteChart] canvas, [data-testid=stVegaLiteChart] svg").first
+    heat.scroll_into_view_if_needed()
+    box = heat.bounding_box()
+    reader.window.mouse.click(box["x"] + 0.5 * box["width"], box["y"] + 0.3 * box["height"])
+    reader.window.get_by_text("the head reads").first.wait_for()
+    assert reader.complaints == []
+
+
+@pytest.mark.slow
+def test_a_clicked_point_of_the_frontier_moves_the_depth(reader):
+    reader.open("plan")
+    frontier = reader.chart("Savings against gain coverage")
+    frontier.scroll_into_view_if_needed()
+    frontier.locator(".scatterlayer .trace").first.locator(".point").nth(25).click(force=True)
+    reader.window.get_by_text("Freezing 25 of 30 layers").first.wait_for()
+    reader.settle()
+    assert "depth=25" in reader.window.url
+
+
+@pytest.mark.slow
+def test_three_dimensions_play(reader):
+    reader.open("traces?space=3-D&colour=deviation")
+    cloud = reader.chart(CLOUD)
+    cloud.locator(".updatemenu-button").first.click()
+    reader.window.wait_for_timeout(2000)
+    assert "latent space 19" not in cloud.locator(".slider-label").first.text_content()
+    assert reader.complaints == []
+
+
+@pytest.mark.slow
+def test_numbers_and_files_of_a_chart(reader, tmp_path):
+    reader.open("gains")
+    reader.window.get_by_text("Numbers and files").first.click()
+    reader.settle()
+    for name, start in (("CSV", "series,"), ("HTML", "<!doctype html>")):
+        with reader.window.expect_download() as download:
+            reader.window.get_by_role("button", name=name, exact=True).first.click()
+        download.value.save_as(tmp_path / name)
+        assert (tmp_path / name).read_text().startswith(start)

@@ -1,0 +1,66 @@
+"""The table beside a chart is what the chart draws."""
+
+import numpy as np
+
+from semfreeze_core.cost import cost_table, full_cost
+from semfreeze_core.plan import curve_of
+from semfreeze_core.plan.make import default_setup
+from semfreeze_dashboard.charts.costs import draw_flop_beside, draw_memory_beside
+from semfreeze_dashboard.charts.curves import draw_first_and_later, draw_gains, draw_law
+from semfreeze_dashboard.charts.numbers import numbers_of
+from semfreeze_dashboard.charts.stack import draw_stack
+from semfreeze_dashboard.charts.theme import FROZEN, GREY, INK, TRAINED, on_page
+
+
+def test_numbers_of_a_curve_have_its_interval(example):
+    curve = curve_of(example.run, "semantic")
+    table = numbers_of(draw_first_and_later(curve.advantage, curve.deviation, "semantic", 4))
+    later = table[table["series"] == "later tokens"]
+    np.testing.assert_allclose(later["semantic advantage"], curve.deviation.mean)
+    np.testing.assert_allclose(later["low"], curve.deviation.low)
+    np.testing.assert_allclose(later["high"], curve.deviation.high)
+
+
+def test_numbers_of_bars_have_their_whiskers(example):
+    curve = curve_of(example.run, "semantic")
+    table = numbers_of(draw_gains(curve, 4))
+    trained = table[table["series"] == "gain, layer trained"]
+    np.testing.assert_allclose(trained["low"], curve.gain.low[4:])
+    np.testing.assert_allclose(trained["high"], curve.gain.high[4:])
+
+
+def test_numbers_of_alternatives_add_up_to_their_totals(example):
+    setup = default_setup(example.run)
+    named = {"freeze 3": cost_table(example.run.shape, setup)[3], "full": full_cost(example.run.shape, setup)}
+    memory = numbers_of(draw_memory_beside(named)).groupby("y")["projected memory, GiB"].sum()
+    flop = numbers_of(draw_flop_beside(named)).groupby("y")["first step, TFLOP"].sum()
+    for name, cost in named.items():
+        np.testing.assert_allclose(memory[name], cost.bytes.total / 2**30)
+        np.testing.assert_allclose(flop[name], cost.step_flop.total / 1e12)
+
+
+def test_draw_law_shows_what_the_law_leaves_over(example):
+    from semfreeze_core.gains import fit_scaling_law
+
+    curve = curve_of(example.run, "semantic")
+    law = fit_scaling_law(curve.deviation)
+    drawn = {trace.name: trace.y for trace in draw_law(curve, law, 4).data if trace.name}
+    np.testing.assert_allclose(
+        drawn["fitted law A s^-alpha + E"] + drawn["measured - fitted"], curve.deviation.mean[1:]
+    )
+
+
+def test_draw_stack_has_a_cell_a_layer_and_the_boundary():
+    figure = draw_stack(4, 1)
+    assert list(figure.data[0].marker.color) == [FROZEN, TRAINED, TRAINED, TRAINED]
+    assert figure.layout.shapes[0].x0 == 0.5
+    assert set(draw_stack(4, None).data[0].marker.color) == {GREY}
+    assert not draw_stack(4, 0).layout.shapes
+
+
+def test_on_page_turns_the_ink_light_on_a_dark_page_and_keeps_frozen_and_trained():
+    figure = draw_stack(4, 1)
+    light, dark = on_page(figure, False), on_page(figure, True)
+    assert light["layout"]["font"]["color"] == INK
+    assert dark["layout"]["font"]["color"] != INK
+    assert light["data"] == dark["data"]

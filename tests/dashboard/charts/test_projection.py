@@ -1,0 +1,65 @@
+"""The projection's frames are the sample's own coordinates, and everything selected or drawn is told apart."""
+
+import numpy as np
+import pytest
+
+from semfreeze_dashboard.charts.projection import MOST_LABELS, draw_projection, token_words
+
+
+def draw(example, colouring="label", dimensions=2, paths=(), selected=(), space=5, labels=None):
+    run = example.run
+    labels = run.examples["label"] if labels is None else labels
+    positions = np.arange(200)
+    return draw_projection(run.display, labels, positions, colouring, "semantic", dimensions, paths, selected, space)
+
+
+@pytest.mark.parametrize("colouring", ["label", "outcome", "deviation"])
+@pytest.mark.parametrize("dimensions", [2, 3])
+def test_draw_projection_has_a_frame_for_every_space_with_its_coordinates(example, colouring, dimensions):
+    figure = draw(example, colouring, dimensions, paths=[3], selected=[1, 2])
+    coordinates = example.run.display.coordinates
+    assert [frame.name for frame in figure.frames] == [str(s) for s in range(len(coordinates))]
+    shown = [trace for trace in figure.data if trace.customdata is not None]
+    assert sorted(p for trace in shown for (p,) in trace.customdata) == list(range(200))
+    for s in (0, 30):
+        frame = figure.frames[s]
+        assert list(frame.traces) == list(range(len(shown)))
+        for trace, moved in zip(shown, frame.data, strict=True):
+            own = [p for (p,) in trace.customdata]
+            np.testing.assert_allclose(moved.x, coordinates[s, own, 0].astype(np.float32))
+            np.testing.assert_allclose(moved.y, coordinates[s, own, 1].astype(np.float32))
+
+
+def test_draw_projection_opens_at_the_space_asked_for(example):
+    figure = draw(example, space=17)
+    first = figure.data[0]
+    own = [p for (p,) in first.customdata]
+    np.testing.assert_allclose(first.x, example.run.display.coordinates[17, own, 0].astype(np.float32))
+    assert figure.layout.sliders[0].active == 17
+
+
+def test_draw_projection_colours_by_what_the_model_says(example):
+    right, wrong = draw(example, "outcome").data[:2]
+    for trace, expected in ((right, True), (wrong, False)):
+        assert set(example.run.display.right[[p for (p,) in trace.customdata]]) == {expected}
+
+
+def test_draw_projection_makes_what_is_not_selected_faint(example):
+    selected = [4, 9, 100]
+    traces = [trace for trace in draw(example, selected=selected).data if trace.customdata is not None]
+    bright = [p for trace in traces if trace.marker.opacity > 0.5 for (p,) in trace.customdata]
+    assert sorted(bright) == selected
+    assert not any(trace.showlegend for trace in traces if trace.marker.opacity < 0.5)
+
+
+def test_draw_projection_puts_rare_labels_together(example):
+    labels = example.run.examples["row"].astype(str)
+    names = [trace.name for trace in draw(example, labels=labels).data if trace.customdata is not None]
+    assert len(names) == MOST_LABELS + 1
+    assert names[-1].endswith("other labels")
+
+
+def test_token_words_show_white_space_and_hide_markup():
+    assert token_words(" a\n") == "␣a⏎"
+    assert "<" not in token_words("<b>")
+    assert token_words("") == "(empty)"

@@ -1,0 +1,38 @@
+from dataclasses import replace
+
+import pytest
+
+from semfreeze_core.runs.folder import read_run, write_run
+from semfreeze_core.runs.store import example_run
+from semfreeze_dashboard.shelf import DEMO_VARIABLE, RUNS_VARIABLE, OpenRun
+
+
+@pytest.fixture(scope="session")
+def example():
+    """The shipped run, as a page opens it."""
+    return OpenRun("example", example_run(), 0, read_run(example_run()))
+
+
+@pytest.fixture(autouse=True)
+def runs(monkeypatch, tmp_path):
+    """An empty folder of runs, which the dashboard shows; its home is the test's own."""
+    folder = tmp_path / "runs"
+    folder.mkdir()
+    monkeypatch.setenv("SEMFREEZE_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv(RUNS_VARIABLE, str(folder))
+    monkeypatch.delenv(DEMO_VARIABLE, raising=False)
+    return folder
+
+
+@pytest.fixture
+def doubtful(example, runs):
+    """A run named `doubtful` without task null, so without evidence and without labels."""
+    run = example.run
+    pairs = {
+        metric: replace(found, own=found.own[:0], swapped=found.swapped[:0], reason="too few prompts")
+        for metric, found in run.pairs.items()
+    }
+    examples = run.examples.assign(label=None)
+    manifest = run.manifest.model_copy(update={"task_null_reason": "too few prompts"})
+    write_run(replace(run, manifest=manifest, pairs=pairs, examples=examples), runs / "doubtful")
+    return runs / "doubtful"

@@ -1,0 +1,203 @@
+"""Every page as a person meets it: on the shipped run, on a doubtful one, and on what goes wrong."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from semfreeze_core.cost import cost_table
+from semfreeze_core.plan import curve_of, make_plan
+from semfreeze_core.plan.make import default_setup
+from semfreeze_core.plan.rules_by_price import Budget
+from semfreeze_dashboard import wording
+from semfreeze_dashboard.shelf import DEMO_VARIABLE
+
+APP = Path(__file__).parents[2] / "dashboard" / "app.py"
+PAGES = ("traces", "gains", "plan")
+
+
+def opened(page=None, **query):
+    app = AppTest.from_file(str(APP), default_timeout=60)
+    for name, value in query.items():
+        app.query_params[name] = value
+    app.run()
+    if page is not None:
+        app.switch_page(f"views/{page}.py")
+        for name, value in query.items():
+            app.query_params[name] = value
+        app.run()
+    return app
+
+
+def sentence(app):
+    """The conclusion the page opens with, after checking that nothing failed."""
+    assert not app.exception
+    assert not app.error, [error.value for error in app.error]
+    (found,) = [m.value for m in app.markdown if m.value.startswith("#### ")]
+    return found.removeprefix("#### ")
+
+
+def test_start_opens_with_the_plan_of_the_shipped_run(example):
+    told = sentence(opened())
+    plan = make_plan(example.run)
+    assert told.startswith(f"Run example: freeze {plan.freeze_depth} of 30 layers")
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_page_opens_at_the_recommended_depth(page, example):
+    app = opened(page)
+    assert sentence(app)
+    assert app.slider(key="depth").value == make_plan(example.run).freeze_depth
+    assert any("Validated (sentence_to_json_train): holds" in caption.value for caption in app.caption)
+    app.slider(key="depth").set_value(3).run()
+    assert any("unvalidated at this depth" in caption.value for caption in app.caption)
+
+
+@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize("depth", [0, 30])
+def test_every_page_stands_the_ends_of_the_depth(page, depth):
+    app = opened(page)
+    assert sentence(app.slider(key="depth").set_value(depth).run())
+
+
+def test_gains_sentence_is_the_curves_own_number(example):
+    app = opened("gains").slider(key="depth").set_value(22).run()
+    kept = curve_of(example.run, "semantic").coverage.mean[22]
+    assert f"{kept:.2f}" in sentence(app)
+
+
+def test_plan_shows_the_price_the_core_computes(example):
+    app = opened("plan").slider(key="depth").set_value(12).run()
+    price = cost_table(example.run.shape, default_setup(example.run))[12]
+    shown = {metric.label: metric.delta for metric in app.metric}
+    assert shown["Memory of full"] == f"{price.bytes.total / 2**30:.2f} GiB"
+    assert shown["FLOP of full"] == f"{price.flop / 1e12:.2f} TFLOP"
+
+
+def test_plan_prices_the_setup_beside_it(example):
+    app = opened("plan")
+    app.number_input(key="batch").set_value(2)
+    app.selectbox(key="precision").select("bf16")
+    app.toggle(key="cache").set_value(True)
+    app.run()
+    assert sentence(app)
+    command = app.code[0].value
+    assert "--batch-size 2" in command
+    assert "--precision bf16" in command
+    assert "--prefix-cache" in command
+
+
+def test_plan_with_adapters_has_no_depth_at_which_nothing_is_trained():
+    app = opened("plan").slider(key="depth").set_value(30).run()
+    app.toggle(key="adapters").set_value(True).run()
+    assert sentence(app)
+    assert app.slider(key="depth").max == 29
+
+
+def test_plan_follows_the_rule_that_is_asked(example):
+    app = opened("plan", rule="paper")
+    assert app.slider(key="depth").value == make_plan(example.run, rule="paper").freeze_depth
+    assert "--rule paper" in app.code[0].value
+    app.button_group(key="rule").set_value("compute").run()
+    depth = make_plan(example.run, rule="compute").freeze_depth
+    assert app.slider(key="depth").value == depth
+    assert "--rule compute" in app.code[0].value
+
+
+def test_plan_asks_for_a_budget_and_says_when_none_fits(example):
+    app = opened("plan").button_group(key="rule").set_value("budget").run()
+    assert any("may take" in info.value for info in app.info)
+    app.number_input(key="compute").set_value(70).run()
+    plan = make_plan(example.run, rule="budget", budget=Budget(max_cost_fraction=0.7))
+    assert app.slider(key="depth").value == plan.freeze_depth
+    app.number_input(key="memory").set_value(0.5).run()
+    assert any("No freeze depth" in warning.value for warning in app.warning)
+
+
+def test_contradicting_setup_is_said_in_a_sentence():
+    app = opened("plan")
+    app.selectbox(key="checkpointing").select("transformers-5")
+    app.toggle(key="cache").set_value(True).run()
+    (error,) = app.error
+    assert "exclude each other" in error.value
+
+
+@pytest.mark.parametrize("page", [None, *PAGES])
+def test_abstention_is_as_plain_as_a_recommendation(page, doubtful):
+    app = opened(page, run="doubtful")
+    told = sentence(app)
+    assert app.selectbox(key="run").value == "doubtful"
+    assert any(wording.UNVALIDATED in caption.value for caption in app.caption)
+    if page != "traces":
+        assert "no recommendation" in told.lower() or "No evidence" in told
+    if page == "plan":
+        assert "makes no recommendation" in app.warning[0].value
+        assert app.slider(key="depth").value == 0
+
+
+@pytest.mark.parametrize("page", [None, *PAGES])
+def test_nonsense_in_the_query_shows_the_example_and_says_so(page):
+    nonsense = {"run": "../../etc", "depth": "-7", "metric": "x", "rule": "guess", "batch": "many", "space": "9-D"}
+    app = opened(page, **nonsense)
+    assert sentence(app)
+    assert "is not here" in app.warning[0].value
+    assert app.selectbox(key="run").value == "example"
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_damaged_run_is_refused_in_a_sentence(page, doubtful):
+    (doubtful / "arrays.safetensors").write_bytes(b"damage")
+    app = opened(page, run="doubtful")
+    assert not app.exception
+    assert "Choose another run" in app.error[0].value
+
+
+def test_a_run_deleted_while_open_leaves_the_example(doubtful):
+    app = opened("gains", run="doubtful")
+    shutil.rmtree(doubtful)
+    app.run()
+    assert sentence(app)
+    assert app.selectbox(key="run").value == "example"
+
+
+def test_start_lists_what_cannot_be_read_with_its_reason(runs):
+    (runs / "broken").mkdir()
+    (runs / "broken" / "manifest.json").write_text("not a manifest")
+    app = opened()
+    assert sentence(app)
+    table = app.dataframe[0].value
+    assert set(table["run"]) == {"example", "broken"}
+    assert "broken" in table.set_index("run")["problem"]["broken"]
+
+
+def test_start_says_how_to_make_a_run_where_there_is_none():
+    assert any("semfreeze analyze" in caption.value for caption in opened().caption)
+
+
+def test_demo_shows_the_example_alone(monkeypatch, doubtful):
+    monkeypatch.setenv(DEMO_VARIABLE, "1")
+    assert opened().selectbox(key="run").options == ["example"]
+
+
+def test_traces_show_an_examples_tokens():
+    app = opened("traces")
+    assert sentence(app)
+    texts = [code.value for code in app.code]
+    assert any("Sentence:" in text for text in texts)
+
+
+def test_no_page_imports_torch():
+    script = (
+        "import sys\n"
+        "from streamlit.testing.v1 import AppTest\n"
+        f"app = AppTest.from_file({str(APP)!r}, default_timeout=60).run()\n"
+        f"for page in {PAGES!r}:\n"
+        "    app.switch_page(f'views/{page}.py').run()\n"
+        "assert not app.exception and not app.error\n"
+        "print('torch' in sys.modules, 'transformers' in sys.modules)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120)
+    assert done.stdout.split() == ["False", "False"], done.stderr

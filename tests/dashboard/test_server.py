@@ -1,0 +1,79 @@
+"""What `semfreeze dashboard` starts, and what it refuses before it does."""
+
+import socket
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+import semfreeze_dashboard.server
+from semfreeze_dashboard.server import opening_words, server_command, server_environment
+from semfreeze_dashboard.shelf import DEMO_VARIABLE, RUNS_VARIABLE
+from tests.core.cli.terminal import ask
+
+
+@pytest.fixture
+def started(monkeypatch):
+    """Commands and environments that would have become the server."""
+    calls = []
+    monkeypatch.setattr(semfreeze_dashboard.server, "serve", lambda *call: calls.append(call))
+    return calls
+
+
+def test_dashboard_listens_on_this_machine_alone_by_default(started):
+    answer = ask("dashboard", "--no-browser")
+    assert (answer.code, answer.err) == (0, "")
+    ((command, environment),) = started
+    assert command[:3] == [sys.executable, "-m", "semfreeze_dashboard.server"]
+    assert command[3:] == ["--server.address", "127.0.0.1", "--server.headless", "true"]
+    assert RUNS_VARIABLE not in environment
+
+
+def test_dashboard_passes_folder_port_and_address_on(started, runs):
+    answer = ask("dashboard", "--runs", runs, "--port", "0", "--host", "0.0.0.0")
+    assert "no password" in answer.err
+    ((command, environment),) = started
+    assert command[-6:] == ["--server.address", "0.0.0.0", "--server.headless", "false", "--server.port", "0"]
+    assert environment[RUNS_VARIABLE] == str(runs)
+
+
+def test_server_environment_of_a_demo_shows_nothing_of_yours(runs):
+    environment = server_environment(runs=None, demo=True)
+    assert environment[DEMO_VARIABLE] == "1"
+    assert RUNS_VARIABLE not in environment
+
+
+def test_dashboard_refuses_a_port_in_use_a_missing_folder_and_a_demo_of_a_folder(started, runs):
+    with socket.socket() as busy:
+        busy.bind(("127.0.0.1", 0))
+        busy.listen()
+        assert "cannot be listened on" in ask("dashboard", "--port", busy.getsockname()[1]).refusal
+    assert "no folder of runs" in ask("dashboard", "--runs", runs / "absent").refusal
+    assert "--demo" in ask("dashboard", "--runs", runs, "--demo").refusal
+    assert "cannot be listened on" in ask("dashboard", "--port", "99999").refusal
+    assert started == []
+
+
+@pytest.mark.parametrize(
+    ("host", "demo", "word"), [("127.0.0.1", False, ""), ("::", False, "prompts"), ("::", True, "example")]
+)
+def test_opening_words_say_who_sees_what(host, demo, word):
+    assert word in opening_words(host, demo=demo)
+    assert bool(opening_words(host, demo=demo)) == bool(word)
+
+
+def test_server_command_leaves_the_port_to_streamlit_unless_told():
+    assert "--server.port" not in server_command(port=None, host="127.0.0.1", browser=True)
+
+
+def test_configuration_is_one_file_and_keeps_to_itself():
+    root = Path(__file__).parents[2]
+    config = root / ".streamlit" / "config.toml"
+    assert (root / "dashboard" / ".streamlit" / "config.toml").samefile(config)
+    settings = tomllib.loads(config.read_text())
+    assert settings["server"]["address"] == "127.0.0.1"
+    assert settings["server"]["enableXsrfProtection"]
+    assert settings["server"]["enableCORS"]
+    assert settings["browser"]["gatherUsageStats"] is False
+    assert settings["client"]["showErrorDetails"] == "none"
