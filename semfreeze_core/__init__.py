@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from semfreeze_core.finetune.audit import audit
     from semfreeze_core.finetune.callbacks import AuditCallback, FreezePlanCallback
     from semfreeze_core.finetune.freezing import apply_freeze_plan
-    from semfreeze_core.finetune.train import TrainRequest, train_plan
+    from semfreeze_core.finetune.train import train_plan
+    from semfreeze_core.finetune.train_request import TrainRequest
     from semfreeze_core.finetune.validation import validate
     from semfreeze_core.finetune.validation_request import ValidationRequest
     from semfreeze_core.gains import gain_curve
@@ -48,7 +49,7 @@ _HOMES = {
     "Run": "records.run",
     "SemfreezeError": "errors",
     "TrainFlags": "plan",
-    "TrainRequest": "finetune.train",
+    "TrainRequest": "finetune.train_request",
     "TrainableParts": "records.training",
     "TrainingSetup": "records.training",
     "ValidationReport": "records.validation",

@@ -7,6 +7,8 @@ from typing import Annotated
 import typer
 
 from semfreeze_core.cli import app
+from semfreeze_core.cli.data_flags import DataFlags
+from semfreeze_core.cli.flags import with_flags
 from semfreeze_core.cli.options import (
     DeviceOption,
     DtypeOption,
@@ -22,6 +24,7 @@ _LARGEST_SEED = 2**32 - 1  # what scikit-learn takes
 
 
 @app.command()
+@with_flags(fields=DataFlags)
 def analyze(
     model: ModelOption,
     data: Annotated[
@@ -29,14 +32,6 @@ def analyze(
     ],
     examples: Annotated[int, typer.Option(help="Examples to draw, by label where there is one; 0 reads all.")] = 256,
     split: Annotated[str | None, typer.Option(help="Split of a hub dataset.")] = None,
-    prompt_field: Annotated[str | None, typer.Option(help="Field with the prompt.")] = None,
-    completion_field: Annotated[str | None, typer.Option(help="Field with the completion.")] = None,
-    label_field: Annotated[str | None, typer.Option(help="Field with the class name.")] = None,
-    template: Annotated[str | None, typer.Option(help="Prompt made of fields, like '{instruction}\\n{input}'.")] = None,
-    messages_field: Annotated[
-        str | None, typer.Option(help="Field with chat messages; assistant turns are supervised.")
-    ] = None,
-    text_field: Annotated[str | None, typer.Option(help="Field with plain text, supervised throughout.")] = None,
     eos: Annotated[bool, typer.Option("--eos/--no-eos", help="End completions with a supervised EOS token.")] = True,
     positions: Annotated[int, typer.Option(help="Supervised positions read of each example at most.")] = 64,
     max_length: Annotated[
@@ -66,6 +61,8 @@ def analyze(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace an existing run once this one is done.")
     ] = False,
+    *,
+    fields: DataFlags,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
@@ -107,14 +104,13 @@ def analyze(
     place = run_place(free_name(wanted_name) if out is None else out)
     require_free(place, overwrite=overwrite)
 
-    from semfreeze_core.sources.fields import FieldMapping
     from semfreeze_core.workflow import AnalysisRequest
     from semfreeze_core.workflow import analyze as run_analysis
 
     request = AnalysisRequest(
         model=model,
         data=data,
-        mapping=FieldMapping(prompt_field, completion_field, label_field, template, messages_field, text_field),
+        mapping=fields.mapping(),
         split=split,
         examples=examples,
         positions=positions,

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from semfreeze_core.cli import app
+from semfreeze_core.cli.flags import with_flags
 from semfreeze_core.cli.options import (
     JsonOption,
     RevisionOption,
@@ -13,14 +14,14 @@ from semfreeze_core.cli.options import (
     TrainNormOption,
     TrustOption,
 )
-from semfreeze_core.cli.setup_flags import SetupFlags, with_setup_flags
+from semfreeze_core.cli.setup_flags import SetupFlags
 
 if TYPE_CHECKING:
     from semfreeze_core.records.model import ModelShape
 
 
 @app.command()
-@with_setup_flags
+@with_flags(flags=SetupFlags)
 def cost(
     run: Annotated[str | None, typer.Argument(help="A run: its folder, its name, or 'example'.")] = None,
     model: Annotated[str | None, typer.Option(help="Instead of a run: a model or its config.json.")] = None,

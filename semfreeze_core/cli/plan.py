@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from semfreeze_core.cli import app
+from semfreeze_core.cli.flags import with_flags
 from semfreeze_core.cli.options import (
     JsonOption,
     MetricOption,
@@ -13,11 +14,11 @@ from semfreeze_core.cli.options import (
     TrainHeadOption,
     TrainNormOption,
 )
-from semfreeze_core.cli.setup_flags import SetupFlags, with_setup_flags
+from semfreeze_core.cli.setup_flags import SetupFlags
 
 
 @app.command()
-@with_setup_flags
+@with_flags(flags=SetupFlags)
 def plan(
     run: Annotated[str | None, typer.Argument(help="A run: its folder, its name, or 'example'.")] = None,
     rule: Annotated[str | None, typer.Option(help="coverage (default), paper, compute, budget or manual.")] = None,

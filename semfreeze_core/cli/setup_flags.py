@@ -1,10 +1,7 @@
 """The flags that describe a finetune, defined once for every command that prices one."""
 
-import inspect
-from collections.abc import Callable
-from dataclasses import dataclass, fields
-from functools import wraps
-from typing import Annotated, Any, get_type_hints
+from dataclasses import dataclass
+from typing import Annotated
 
 import typer
 
@@ -74,27 +71,3 @@ class SetupFlags:
             help="Whether what a prefix cache replaces leaves the device (default: it does).",
         ),
     ] = None
-
-
-def with_setup_flags(command: Callable[..., None]) -> Callable[..., None]:
-    """The command with one option for each field of SetupFlags in place of its parameter `flags`.
-
-    Typer reads options from a function's signature, so the signature is rewritten; the function itself gets one value.
-    """
-    own = inspect.signature(command)
-    hints = get_type_hints(SetupFlags, include_extras=True)
-    options = [
-        inspect.Parameter(f.name, inspect.Parameter.KEYWORD_ONLY, default=f.default, annotation=hints[f.name])
-        for f in fields(SetupFlags)
-    ]
-    parameters: list[inspect.Parameter] = []
-    for parameter in own.parameters.values():
-        parameters += options if parameter.name == "flags" else [parameter]
-
-    @wraps(command)
-    def merged(**given: Any) -> None:
-        flags = SetupFlags(**{f.name: given.pop(f.name) for f in fields(SetupFlags)})
-        command(**given, flags=flags)
-
-    merged.__signature__ = own.replace(parameters=parameters)  # type: ignore[attr-defined]  # what inspect looks for
-    return merged

@@ -2,13 +2,10 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import get_args
 
 from semfreeze_core.errors import InputError
 from semfreeze_core.plan.document import FreezePlan
 from semfreeze_core.plan.make import make_plan
-from semfreeze_core.records.training import Checkpointing, Precision
-from semfreeze_core.records.validation import Budget
 from semfreeze_core.runs.folder import VALIDATIONS, read_manifest, read_run
 from semfreeze_core.runs.plans import read_plan
 from semfreeze_core.runs.store import example_run, find_run
@@ -16,28 +13,6 @@ from semfreeze_core.sources.fields import FieldMapping
 from semfreeze_core.storage import runs_folder, user_path
 
 _LENGTH = 2048
-
-
-def require_words(
-    *, budget: str | None = None, precision: str, checkpointing: str, lora_rank: int | None = None
-) -> None:
-    """Refuse words that mean nothing, all at once.
-
-    Raises:
-        InputError: naming each flag and what it takes.
-    """
-    words = (
-        ("budget", budget, get_args(Budget)),
-        ("precision", precision, get_args(Precision)),
-        ("checkpointing", checkpointing, tuple(w for w in get_args(Checkpointing) if w != "transformers-5")),
-    )
-    problems = [
-        f"--{n} {v}: expected {' or '.join(known)}" for n, v, known in words if v is not None and v not in known
-    ]
-    if lora_rank is not None and lora_rank < 1:
-        problems.append(f"--lora-rank must be at least 1, found {lora_rank}")
-    if problems:
-        raise InputError("; ".join(problems) + ".")
 
 
 def parse_rates(text: str) -> dict[str, float]:

@@ -40,11 +40,12 @@ def _do(path: Path) -> None:
     from semfreeze_core.finetune.arm_settings import ArmSettings
     from semfreeze_core.finetune.arms import Arm
     from semfreeze_core.finetune.baseline import read_baseline
+    from semfreeze_core.finetune.network import CacheWishes
     from semfreeze_core.finetune.peak_memory import resident_bytes
     from semfreeze_core.plan.document import require_identity
     from semfreeze_core.records.validation import ArmRun, Baseline
     from semfreeze_core.sources.causal_lm import load_causal_lm
-    from semfreeze_core.storage import write_atomically
+    from semfreeze_core.storage import cache_folder, write_atomically
 
     job = ArmJob.model_validate_json(path.read_text())
     train, evaluation = read_split(job.data, "train"), read_split(job.data, "eval")
@@ -71,6 +72,7 @@ def _do(path: Path) -> None:
             train,
             evaluation,
             baseline_bytes=baseline_bytes,
+            cache=CacheWishes(folder=cache_folder() / "prefix"),
             progress=_tell,
         )
     write_atomically(job.result, result.model_dump_json(indent=1) + "\n")

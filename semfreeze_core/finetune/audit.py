@@ -11,8 +11,10 @@ from typing import Any
 from torch import nn
 
 from semfreeze_core.errors import ModelError, PlanError
-from semfreeze_core.finetune.audit_count import CountedStep, as_found, count_step
+from semfreeze_core.finetune.as_found import as_found
+from semfreeze_core.finetune.audit_count import count_step
 from semfreeze_core.finetune.audit_findings import Finding, Problem, find_problems
+from semfreeze_core.finetune.count_step import CountedStep
 from semfreeze_core.finetune.freezing import place_boundary, planned, remove_boundary
 from semfreeze_core.finetune.live_model import base_model, require_supported, untested
 from semfreeze_core.plan.document import FreezePlan

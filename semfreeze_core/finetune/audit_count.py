@@ -1,8 +1,6 @@
 """One small training step of a live model, counted: its FLOP, what it keeps, and where its gradient goes."""
 
-import weakref
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,21 +9,9 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from semfreeze_core.errors import ModelError
+from semfreeze_core.finetune.count_step import CountedStep
 from semfreeze_core.sources.probe import layer_input, probe_ids
-
-
-@dataclass(frozen=True)
-class CountedStep:
-    """What one step on 2 x 12 tokens takes.
-
-    Attributes:
-        flop: FLOP of forward and backward pass as torch counts them. It sees matrix products alone; a CPU's fused
-            attention it does not see, which at 12 tokens is little beside the matrices.
-        saved_bytes: bytes of all storages that the forward pass keeps for the backward pass, parameters left out.
-    """
-
-    flop: int
-    saved_bytes: int
+from semfreeze_core.sources.saved_tensors import saving_observed
 
 
 @dataclass(frozen=True)
@@ -43,32 +29,6 @@ class GradientPath:
     carrying: tuple[bool, ...]
     front: frozenset[int]
     reached: frozenset[int]
-
-
-@contextmanager
-def as_found(model: nn.Module, layers: Sequence[nn.Module]) -> Iterator[None]:
-    """Training mode on and no gradients; whatever is changed inside, the model is given back as it was.
-
-    Put back are gradients, requires_grad flags, training modes, the layers' classes and torch's random state.
-    """
-    parameters = [(p, p.requires_grad, p.grad) for p in model.parameters()]
-    modes = [(module, module.training) for module in model.modules()]
-    classes = [(layer, type(layer)) for layer in layers]
-    device = parameters[0][0].device
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        try:
-            model.train()
-            for parameter, _, _ in parameters:
-                parameter.grad = None
-            yield
-        finally:
-            for layer, kind in classes:
-                layer.__class__ = kind
-            for module, training in modes:
-                module.training = training
-            for parameter, flag, gradient in parameters:
-                parameter.requires_grad_(flag)
-                parameter.grad = gradient
 
 
 def count_step(model: Any, base: Any, layers: Sequence[nn.Module]) -> tuple[CountedStep, GradientPath]:
@@ -89,20 +49,13 @@ def count_step(model: Any, base: Any, layers: Sequence[nn.Module]) -> tuple[Coun
     handles = observed.hook(base)
     handles += [p.register_post_accumulate_grad_hook(observed.reach) for p in model.parameters() if p.requires_grad]
     ids = probe_ids(base).to(next(base.parameters()).device)
-    kept: weakref.WeakSet[_Saved] = weakref.WeakSet()
-
-    def keep(tensor: Tensor) -> _Saved:
-        saved = _Saved(tensor)
-        kept.add(saved)
-        return saved
-
     counter = FlopCounterMode(display=False)
     torch.manual_seed(0)  # dropout may decide which experts run: the same in every count
     try:
         with torch.enable_grad(), counter:
-            with torch.autograd.graph.saved_tensors_hooks(keep, lambda saved: saved.tensor):
+            with saving_observed() as saved:
                 loss = model(input_ids=ids, labels=ids, use_cache=False).loss
-            saved_bytes = _storage_bytes(kept, model)
+            saved_bytes = saved.bytes(leaving_out=model.parameters())
             if loss.requires_grad:
                 loss.backward()
     except Exception as error:  # a model's own code can fail in any way; the cause stays readable in the message
@@ -115,20 +68,6 @@ def count_step(model: Any, base: Any, layers: Sequence[nn.Module]) -> tuple[Coun
         for handle in handles:
             handle.remove()
     return CountedStep(counter.get_total_flops(), saved_bytes), observed.path()
-
-
-class _Saved:
-    """A tensor the graph keeps; the graph alone holds it, so it dies when not needed."""
-
-    def __init__(self, tensor: Tensor) -> None:
-        self.tensor = tensor
-
-
-def _storage_bytes(kept: "weakref.WeakSet[_Saved]", model: nn.Module) -> int:
-    """Bytes of the storages kept, each once and whole."""
-    parameters = {p.untyped_storage().data_ptr() for p in model.parameters()}
-    storages = [saved.tensor.untyped_storage() for saved in kept]
-    return sum({s.data_ptr(): s.nbytes() for s in storages if s.data_ptr() not in parameters}.values())
 
 
 class _Observation:

@@ -1,14 +1,15 @@
 """One real training step, counted: FLOP by torch's counter, and the bytes autograd keeps for the backward pass."""
 
-import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
+
+from semfreeze_core.finetune.as_found import as_found
+from semfreeze_core.sources.saved_tensors import saving_observed
 
 
 @dataclass(frozen=True)
@@ -16,50 +17,30 @@ class CountedStep:
     """What one forward and backward pass took.
 
     Attributes:
-        flop: as torch.utils.flop_counter counts them, attention computed eagerly so that none of it is hidden.
-        saved_bytes: live storages that autograd kept between the two passes, parameters and inputs left out, with the
-            attention the model trains with.
+        flop: as torch.utils.flop_counter counts them: matrix products alone, and none of a CPU's fused attention.
+        saved_bytes: live storages that autograd kept between the two passes, parameters left out.
     """
 
     flop: int
     saved_bytes: int
 
 
-class _Saved:
-    """A tensor the graph keeps; the graph alone holds it, so it dies when not needed."""
-
-    def __init__(self, tensor: Tensor) -> None:
-        self.tensor = tensor
-
-
 def count_step(network: nn.Module, model: Any, batch: dict[str, Any]) -> CountedStep:
-    """Count a step without changing anything: no parameter moves, gradients and random state are put back.
+    """Count a step without changing anything: FLOP with eager attention, saved bytes, inputs left out, with its own.
 
     Args:
         network: called with the batch, gives {"loss"}.
         model: the transformers model inside it, whose attention is made eager for the count of FLOP.
         batch: tensors on the model's device.
     """
-    kept: weakref.WeakSet[_Saved] = weakref.WeakSet()
-    known = {_storage(p) for p in network.parameters()} | {_storage(t) for t in batch.values()}
-
-    def keep(tensor: Tensor) -> _Saved:
-        saved = _Saved(tensor)
-        kept.add(saved)
-        return saved
-
-    with _untouched(network):
-        with torch.autograd.graph.saved_tensors_hooks(keep, lambda saved: saved.tensor):
+    with as_found(network, ()):
+        with saving_observed() as saved:
             loss = network(**batch)["loss"]
-        sizes = {
-            _storage(saved.tensor): saved.tensor.untyped_storage().nbytes()
-            for saved in kept
-            if _storage(saved.tensor) not in known
-        }
+        saved_bytes = saved.bytes(leaving_out=[*network.parameters(), *batch.values()])
         del loss
         with eager_attention(model), FlopCounterMode(display=False) as counter:
             network(**batch)["loss"].backward()
-    return CountedStep(counter.get_total_flops(), sum(sizes.values()))
+    return CountedStep(counter.get_total_flops(), saved_bytes)
 
 
 @contextmanager
@@ -71,20 +52,3 @@ def eager_attention(model: Any) -> Iterator[None]:
         yield
     finally:
         model.set_attn_implementation(own)
-
-
-@contextmanager
-def _untouched(network: nn.Module) -> Iterator[None]:
-    gradients = [(p, p.grad) for p in network.parameters()]
-    for parameter, _ in gradients:
-        parameter.grad = None
-    with torch.random.fork_rng():
-        try:
-            yield
-        finally:
-            for parameter, gradient in gradients:
-                parameter.grad = gradient
-
-
-def _storage(tensor: Tensor) -> int:
-    return int(tensor.untyped_storage()._cdata)

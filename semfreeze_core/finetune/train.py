@@ -4,7 +4,7 @@ import json
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,73 +23,14 @@ from semfreeze_core.finetune.plan_trainer import PlanTrainer, last_whole_checkpo
 from semfreeze_core.finetune.recorder import Recorder
 from semfreeze_core.finetune.save_model import save_finetuned
 from semfreeze_core.finetune.task_data import read_task_data
-from semfreeze_core.plan.document import FreezePlan, require_model
+from semfreeze_core.finetune.train_request import TrainRequest, request_settings
+from semfreeze_core.plan.document import require_model
 from semfreeze_core.progress import Progress, silent
-from semfreeze_core.records.training import Checkpointing, Precision
 from semfreeze_core.records.validation import EvalPoint
 from semfreeze_core.sources.causal_lm import LoadedModel, load_causal_lm
-from semfreeze_core.sources.fields import FieldMapping
 from semfreeze_core.storage import cache_folder, digest, disk_errors, write_atomically
 
 CHECKPOINTS, SETTINGS, RESULT = "checkpoints", "training_settings.json", "training.json"
-
-
-@dataclass(frozen=True)
-class TrainRequest:
-    """What to train, and how.
-
-    Attributes:
-        plan: what is trained.
-        data: training examples: a task file, "hf:owner/name", or "sample:NAME".
-        evaluation: eval items, or None.
-        mapping: which fields hold what.
-        max_length: longest example in tokens.
-        add_eos: end completions with the tokenizer's EOS.
-        epochs: passes over the data, unless `steps` is given.
-        steps: optimiser steps.
-        batch_size: examples a step.
-        micro_batch_size: examples at a time; None is all of a step.
-        learning_rate: None takes the default of the plan's kind.
-        precision, checkpointing: as in TrainingSetup.
-        prefix_cache: compute frozen layers once.
-        save_steps: steps between checkpoints; None makes ten in all.
-        seed: of the order of examples and of new adapters.
-        n_accuracy: eval items answered by generation.
-        model: where the model comes from; None is where the plan has it from.
-    """
-
-    plan: FreezePlan
-    data: str
-    evaluation: str | None = None
-    mapping: FieldMapping = field(default_factory=FieldMapping)
-    max_length: int = 2048
-    add_eos: bool = True
-    epochs: int = 3
-    steps: int | None = None
-    batch_size: int = 8
-    micro_batch_size: int | None = None
-    learning_rate: float | None = None
-    precision: Precision = "float32"
-    checkpointing: Checkpointing = "none"
-    prefix_cache: bool = True
-    save_steps: int | None = None
-    seed: int = 0
-    n_accuracy: int = 100
-    model: ModelSource | None = None
-
-    def __post_init__(self) -> None:
-        numbers = ("max_length", "epochs", "steps", "batch_size", "micro_batch_size", "save_steps")
-        problems = [
-            f"{name} must be at least 1, found {value}"
-            for name in numbers
-            if (value := getattr(self, name)) is not None and value < 1
-        ]
-        if self.micro_batch_size and self.batch_size % self.micro_batch_size:
-            problems.append(f"micro_batch_size {self.micro_batch_size} does not divide batch_size {self.batch_size}")
-        if self.learning_rate is not None and not 0 < self.learning_rate <= 1:
-            problems.append(f"learning_rate must be in (0, 1], found {self.learning_rate}")
-        if problems:
-            raise InputError("; ".join(problems) + ".")
 
 
 @dataclass(frozen=True)
@@ -110,6 +51,14 @@ class Trained:
     before: EvalPoint | None
     after: EvalPoint | None
     notes: tuple[str, ...]
+
+    def readings(self) -> dict[str, dict[str, Any] | None]:
+        """Both readings as documents, without time and FLOP: a resumed training has only its last stretch."""
+        kept = {"step", "loss", "accuracy"}
+        return {
+            name: None if point is None else point.model_dump(mode="json", include=kept)
+            for name, point in (("before", self.before), ("after", self.after))
+        }
 
 
 def train_plan(request: TrainRequest, folder: Path, progress: Progress = silent) -> Trained:
@@ -229,7 +178,7 @@ def _fit(
     arguments.save_total_limit = 2
     recorder = Recorder(
         network.supervised,
-        lambda step: reader.read(step, ["steps"], 0.0),
+        lambda step: reader.read(step, ["steps"], sum(recorder.record.step_seconds)),
         frozenset({settings.steps} if evaluation else ()),
         begin=network.spare,
         device=network.decoder.device,
@@ -261,7 +210,7 @@ def _claimed(folder: Path, request: TrainRequest) -> Iterator[None]:
     Raises:
         RunError: it holds something else, is finished, or is in use.
     """
-    asked = digest(_settings(request))
+    asked = digest(request_settings(request))
     with disk_errors(folder):
         if folder.exists() and not folder.is_dir():
             raise RunError(f"{folder} is no folder. Choose another --out.")
@@ -276,37 +225,19 @@ def _claimed(folder: Path, request: TrainRequest) -> Iterator[None]:
                         raise RunError(f"{folder} holds another training. Choose another --out, or remove it.")
                 elif any(p.name != ".lock" for p in folder.iterdir()):
                     raise RunError(f"{folder} is not empty. Choose another --out.")
-                write_atomically(path, json.dumps({"digest": asked, **_settings(request)}, indent=1) + "\n")
+                write_atomically(path, json.dumps({"digest": asked, **request_settings(request)}, indent=1) + "\n")
                 yield
         except Timeout as error:
             raise RunError(f"A training is running in {folder} already.") from error
     (folder / ".lock").unlink(missing_ok=True)
 
 
-def _settings(request: TrainRequest) -> dict[str, Any]:
-    """What must be equal for a training to go on; the micro-batch may change when memory ran out."""
-    return {
-        "plan": digest(request.plan.model_dump(mode="json", exclude={"provenance"})),
-        "data": request.data,
-        "mapping": vars(request.mapping),
-        "max_length": request.max_length,
-        "add_eos": request.add_eos,
-        "epochs": request.epochs,
-        "steps": request.steps,
-        "batch_size": request.batch_size,
-        "learning_rate": request.learning_rate,
-        "precision": request.precision,
-        "seed": request.seed,
-    }
-
-
 def _result(trained: Trained, request: TrainRequest, arm: Arm) -> dict[str, Any]:
     return {
-        **_settings(request),
+        **request_settings(request),
         "learning_rate": arm.learning_rate,
         "steps": trained.steps,
         "train_losses": trained.losses,
-        "before": None if trained.before is None else trained.before.model_dump(exclude={"item_losses"}),
-        "after": None if trained.after is None else trained.after.model_dump(exclude={"item_losses"}),
+        **trained.readings(),
         "notes": list(trained.notes),
     }

@@ -11,7 +11,6 @@ Experts are counted as transformers runs them unless told otherwise, all in one 
 each token and each expert it meets, wherever the router sends it, so the count holds for any routing.
 """
 
-import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Any
@@ -26,6 +25,7 @@ from semfreeze_core.records.calibration import CalibratedBytes, LayerRole, Token
 from semfreeze_core.records.training import Precision
 from semfreeze_core.sources.checkpoint import Checkpoint, empty_model, load_config
 from semfreeze_core.sources.probe import find_layers, hidden_state, layer_input
+from semfreeze_core.sources.saved_tensors import saving_observed
 from semfreeze_core.sources.weightless import fake_tensors
 
 _BATCH = 2  # 1 would hide which dimension is the batch's
@@ -140,37 +140,22 @@ def _restored(model: Any) -> Iterator[None]:
             parameter.requires_grad_(flag)
 
 
-class _Saved:
-    """A tensor the graph keeps, and the layer that kept it; the graph alone holds it, so it dies when not needed."""
-
-    def __init__(self, tensor: Tensor, layer: int | None) -> None:
-        self.tensor, self.layer = tensor, layer
-
-
 def _saved_bytes(model: Any, layers: nn.ModuleList, precision: Precision, length: int, padded: bool) -> list[int]:
     """Bytes of the storages each layer keeps in one pass, each storage with the first layer that keeps it.
 
     Parameters are left out, and so is what is handed to a layer beside the hidden state (rotary tables, masks): it is
     there once for the whole model.
     """
-    kept: weakref.WeakSet[_Saved] = weakref.WeakSet()
     running: int | None = None
-    known = {_storage(parameter) for parameter in model.parameters()}
-
-    def keep(tensor: Tensor) -> _Saved:
-        saved = _Saved(tensor, running)
-        kept.add(saved)
-        return saved
+    beside: list[Tensor] = list(model.parameters())
 
     def enter(layer: int) -> Callable[..., Any]:
         def hook(_: nn.Module, args: Any, kwargs: Any) -> None:
             nonlocal running
             running = layer
             hidden = layer_input(args, kwargs)
-            beside = [
-                value for value in tree_leaves((args, kwargs)) if isinstance(value, Tensor) and value is not hidden
-            ]
-            known.update(_storage(value) for value in beside)
+            given = [value for value in tree_leaves((args, kwargs)) if isinstance(value, Tensor)]
+            beside.extend(value for value in given if value is not hidden)
 
         return hook
 
@@ -187,7 +172,7 @@ def _saved_bytes(model: Any, layers: nn.ModuleList, precision: Precision, length
         handles.append(layer.register_forward_hook(leave))
     autocast = torch.autocast(model.device.type, torch.bfloat16) if precision == "bf16-autocast" else nullcontext()
     try:
-        with torch.autograd.graph.saved_tensors_hooks(keep, lambda saved: saved.tensor), autocast:
+        with saving_observed(lambda: running) as saved, autocast:
             output = model(**_inputs(model, length, padded), use_cache=False)  # held to the end: it holds the graph
     except Exception as error:  # a model's own code can fail in any way; the cause stays readable in the message
         text = " ".join(str(error).split())[:400]
@@ -198,19 +183,9 @@ def _saved_bytes(model: Any, layers: nn.ModuleList, precision: Precision, length
     finally:
         for handle in handles:
             handle.remove()
-    first: dict[int, tuple[int, int]] = {}
-    for saved in kept:
-        key = _storage(saved.tensor)
-        if saved.layer is not None and key not in known:
-            size = saved.tensor.untyped_storage().nbytes()
-            first[key] = min(first.get(key, (saved.layer, size)), (saved.layer, size))
+    storages = saved.storages(leaving_out=beside).values()
     del output
-    return [sum(size for layer, size in first.values() if layer == i) for i in range(len(layers))]
-
-
-def _storage(tensor: Tensor) -> int:
-    """What is the same for all views of one storage; fake tensors have no address."""
-    return int(tensor.untyped_storage()._cdata)
+    return [sum(size for layer, size in storages if layer == i) for i in range(len(layers))]
 
 
 def _inputs(model: Any, length: int, padded: bool) -> dict[str, Tensor]:

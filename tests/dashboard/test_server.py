@@ -12,6 +12,9 @@ from semfreeze_dashboard.server import opening_words, server_command, server_env
 from semfreeze_dashboard.shelf import DEMO_VARIABLE, RUNS_VARIABLE
 from tests.core.cli.terminal import ask
 
+# What the tests below give the command.
+OPTIONS = ("--no-browser", "--runs", "--port", "--host", "--demo")
+
 
 @pytest.fixture
 def started(monkeypatch):

@@ -143,6 +143,8 @@ def test_analyze_stops_at_ctrl_c_and_keeps_nothing(models, rows_file, home, stor
         stderr=subprocess.PIPE,
         text=True,
         env=os.environ | ONE_CORE,
+        # A suite that runs in the background of a shell is deaf to it, and what it starts inherits that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     told = []
     for line in process.stderr:

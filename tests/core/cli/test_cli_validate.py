@@ -1,14 +1,20 @@
 """`semfreeze validate` and `train`: what is asked for is what is trained, and every refusal comes before training."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 
 from semfreeze_core.cli.validation_setup import default_folder, parse_rates
 from semfreeze_core.finetune import validation as validation_module
+from semfreeze_core.finetune.train import Trained
+from semfreeze_core.progress import silent
+from semfreeze_core.records.validation import EvalPoint
 from semfreeze_core.runs.store import example_run
+from semfreeze_core.runs.validations import list_validations
 from semfreeze_core.storage import runs_folder
 from tests.core.cli.terminal import ask
+from tests.core.cli.training_options import TRAIN, VALIDATE
 from tests.core.finetune.tiny_plan import make_tiny_plan, write_task
 
 
@@ -124,3 +130,57 @@ def test_show_tells_of_validations(stored):
     folder.mkdir(parents=True)
     (folder / "report.json").write_text(json.dumps({"verdict": "holds"}))
     assert "damaged" in ask("show", "tied").refusal
+
+
+@pytest.fixture
+def asked(stored, monkeypatch, tmp_path):
+    """What a command that trains would have asked for, by the options given."""
+    seen = SimpleNamespace(printed="", told=True)
+    base = {"validate": ("--train", "t.jsonl", "--eval", "e.jsonl"), "train": ("--data", "t.jsonl", "--out", "out")}
+    point = EvalPoint(
+        step=1, seconds=1.0, flop=1, curve_loss=1.0, loss=1.0, marks=["steps"], item_losses=None, accuracy=None
+    )
+
+    def answer(request, folder, *, overwrite=False, progress=silent):
+        seen.request, seen.folder, seen.overwrite, seen.told = request, folder, overwrite, progress is not silent
+        return report
+
+    report = list_validations(example_run())["sentence_to_json_train"]
+    monkeypatch.setattr("semfreeze_core.finetune.validation.validate", answer)
+
+    def train(request, folder, progress):
+        answer(request, folder, progress=progress)
+        return Trained(folder, 1, [1.0], None, point, ())
+
+    monkeypatch.setattr("semfreeze_core.finetune.train.train_plan", train)
+    stored("tied")
+
+    def call(command, *options):
+        given = base[command]
+        kept = [word for i in range(0, len(given), 2) if given[i] not in options for word in given[i : i + 2]]
+        said = ask(command, "tied" if command == "validate" else tmp_path / "plan.json", *kept, *options)
+        assert said.code == 0, said.err
+        seen.printed = said.out[:1]
+        return seen
+
+    document, _ = make_tiny_plan(tmp_path / "model")
+    (tmp_path / "plan.json").write_text(document.model_dump_json())
+    return call
+
+
+OPTIONS = [("validate", option) for option in VALIDATE] + [("train", option) for option in TRAIN]
+
+
+@pytest.mark.parametrize(("command", "option"), OPTIONS)
+def test_an_option_is_in_what_is_asked_for(asked, command, option):
+    words, place, expected = (VALIDATE if command == "validate" else TRAIN)[option]
+
+    def found(seen):
+        value = seen
+        for name in place.split(".") if hasattr(seen, place.split(".")[0]) else ("request", *place.split(".")):
+            value = getattr(value, name)
+        return value
+
+    assert found(asked(command, option, *words)) == expected
+    if option != "--prefix-cache":  # what is so by default
+        assert found(asked(command)) != expected

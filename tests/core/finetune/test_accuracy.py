@@ -21,7 +21,6 @@ def example(tokenizer, prompt, completion):
 @pytest.fixture(scope="module", params=["llama", "gpt2"])
 def taught(request):
     """A tiny model that knows three answers by heart, its tokenizer and the examples."""
-    torch.set_num_threads(1)
     tokenizer = build_tiny_tokenizer()
     texts = {"top up": " card", "my blue robe is": " fiber", "?": " white and blue"}
     examples = [example(tokenizer, *pair) for pair in texts.items()]

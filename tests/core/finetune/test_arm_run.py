@@ -20,11 +20,6 @@ SETTINGS = ArmSettings(
 RATES = {"full": 3e-3, "frozen": 3e-3, "lora": 1e-2}
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    torch.set_num_threads(1)
-
-
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     return tmp_path_factory.mktemp("models")

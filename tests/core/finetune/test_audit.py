@@ -27,11 +27,6 @@ TOP = TrainableParts((False, False, True, True), embeddings=False, final_norm=Tr
 FULL = TrainableParts((True,) * 4, embeddings=True, final_norm=True, head=True)
 
 
-@pytest.fixture(autouse=True)
-def _one_thread():
-    torch.set_num_threads(1)
-
-
 def tiny(family="llama", tied=False, **options):
     return build_tiny(family, n_layers=N_LAYERS, tied=tied, **{"attention": "eager", **options})
 

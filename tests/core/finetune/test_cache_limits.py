@@ -7,7 +7,6 @@ import shutil
 from collections import namedtuple
 
 import pytest
-import torch
 from filelock import FileLock
 
 from semfreeze_core.finetune.cache_store import CacheUnavailable
@@ -18,21 +17,10 @@ from tests.core.finetune.boundary import (
     STATES_BYTES,
     assert_same_states,
     filed,
-    frozen_decoder,
     shards,
     tiny_cache,
 )
 from tests.core.semantics.tiny_examples import random_examples
-
-
-@pytest.fixture(autouse=True)
-def _one_thread():
-    torch.set_num_threads(1)
-
-
-@pytest.fixture
-def decoder():
-    return frozen_decoder()
 
 
 @pytest.fixture

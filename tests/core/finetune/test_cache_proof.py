@@ -18,11 +18,6 @@ from tests.core.semantics.tiny_examples import make_example, random_examples
 OTHERS = "does not answer as from tokens: largest difference"
 
 
-@pytest.fixture(autouse=True)
-def _one_thread():
-    torch.set_num_threads(1)
-
-
 def prove(decoder, cache, examples=EXAMPLES):
     return prove_cache(decoder, Suffix(decoder, cache.k), cache, examples)
 

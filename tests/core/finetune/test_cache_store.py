@@ -30,16 +30,6 @@ from tests.core.semantics.tiny_examples import random_examples
 ROOT = Path(__file__).parents[3]
 
 
-@pytest.fixture(autouse=True)
-def _one_thread():
-    torch.set_num_threads(1)
-
-
-@pytest.fixture
-def decoder():
-    return frozen_decoder()
-
-
 # Found again
 
 

@@ -32,11 +32,6 @@ STOCK = replace(SETUP, checkpointing="transformers-5")
 OURS = replace(SETUP, checkpointing="non-reentrant")
 
 
-@pytest.fixture(autouse=True)
-def _one_thread():
-    torch.set_num_threads(1)
-
-
 def tiny(seed=0):
     return build_tiny("llama", n_layers=N_LAYERS, tied=True, attention="eager", seed=seed)
 

@@ -24,11 +24,6 @@ LORA = LoraSetup(3)
 LORA_FAMILIES = (*FAMILIES, "opt-projected", "qwen2_moe")
 
 
-@pytest.fixture(autouse=True)
-def _one_thread():
-    torch.set_num_threads(1)
-
-
 def tiny(family="llama", tied=False, n_layers=N_LAYERS):
     return build_tiny(family, n_layers=n_layers, tied=tied, attention="eager")
 

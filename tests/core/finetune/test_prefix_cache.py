@@ -35,11 +35,6 @@ from tests.core.tiny_models import VARIANTS, build_tiny
 FLOAT32_LOSS, BFLOAT16_LOSS = 1e-6, 5e-3
 
 
-@pytest.fixture(autouse=True)
-def _one_thread():
-    torch.set_num_threads(1)
-
-
 # Training
 
 

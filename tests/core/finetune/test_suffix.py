@@ -35,11 +35,6 @@ DEPTHS = range(1, N_LAYERS + 1)
 SETUP = TrainingSetup(batch_size=2, sequence_length=11)
 
 
-@pytest.fixture(autouse=True)
-def _one_thread():
-    torch.set_num_threads(1)
-
-
 def boundary(decoder, k, ids, mask=None):
     return boundary_states(decoder, k, lambda: decoder.base(input_ids=ids, attention_mask=mask, use_cache=False))
 

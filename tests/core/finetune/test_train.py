@@ -12,7 +12,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from semfreeze_core.errors import InputError, PlanError, RunError
 from semfreeze_core.finetune import train as train_module
 from semfreeze_core.finetune.plan_trainer import last_whole_checkpoint
-from semfreeze_core.finetune.train import TrainRequest, train_plan
+from semfreeze_core.finetune.train import train_plan
+from semfreeze_core.finetune.train_request import TrainRequest
 from semfreeze_core.plan.document import parse_plan
 from semfreeze_core.records.training import LoraSetup
 from tests.core.finetune.tiny_plan import make_tiny_plan, write_task
@@ -21,7 +22,6 @@ from tests.core.finetune.tiny_plan import make_tiny_plan, write_task
 @pytest.fixture(autouse=True)
 def home(tmp_path, monkeypatch):
     monkeypatch.setenv("SEMFREEZE_HOME", str(tmp_path / "home"))
-    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="module")

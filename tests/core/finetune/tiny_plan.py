@@ -5,15 +5,11 @@ from pathlib import Path
 
 import numpy as np
 
-from semfreeze_core.cost import cost_table, full_cost, parts_at_depth
-from semfreeze_core.cost.document import CostEntry
-from semfreeze_core.plan.document import EvidenceEntry, FreezePlan, IntervalEntry, PlanCost, trainable_regex
-from semfreeze_core.records.provenance import provenance_now
+from semfreeze_core.plan.document import FreezePlan
 from semfreeze_core.records.training import LoraSetup, TrainingSetup
 from semfreeze_core.sources.causal_lm import LoadedModel
 from tests.core.finetune.loaded import load_tiny
-
-_UNKNOWN = IntervalEntry(estimate=None, low=None, high=None)
+from tests.core.finetune.plans import plan_of
 
 
 def write_task(path: Path, n: int, *, seed: int = 0) -> Path:
@@ -34,39 +30,5 @@ def make_tiny_plan(
 ) -> tuple[FreezePlan, LoadedModel]:
     """A plan for the tiny Llama in `folder` (made when it is not there); one that abstains without a depth."""
     loaded = load_tiny(folder)
-    setup = TrainingSetup(sequence_length=16, lora=lora)
-    parts = None if depth is None else parts_at_depth(loaded.shape, depth, lora=lora is not None)
-    names = loaded.decoder.names
-    full = CostEntry.of(full_cost(loaded.shape, setup))
-    planned = None if depth is None else CostEntry.of(cost_table(loaded.shape, setup)[depth])
-    evidence = EvidenceEntry(
-        verdict="evidence" if parts else "no evidence",
-        reasons=["by hand"],
-        advantage=_UNKNOWN,
-        task_null=_UNKNOWN,
-        n_examples=64,
-        n_pairs=64,
-        isotonic_r_squared=None,
-        pick_interval=None,
-    )
-    plan = FreezePlan(
-        model=loaded.identity,
-        n_layers=loaded.shape.n_layers,
-        freeze_depth=depth,
-        candidate_depth=2,
-        recommendation="freeze" if parts else "abstain",
-        rule="manual",
-        rule_parameters={},
-        metric="semantic",
-        reasons=["by hand"],
-        warnings=[],
-        gain_coverage=_UNKNOWN,
-        trainable=parts,
-        trainable_regex=None if parts is None else trainable_regex(names, parts, lora=lora is not None),
-        cost=PlanCost(setup=setup, reason=None, planned=planned, full=full),
-        evidence=evidence,
-        run=None,
-        data_digest="",
-        provenance=provenance_now(0),
-    )
-    return plan, loaded
+    plan = plan_of(loaded.decoder.model, depth, setup=TrainingSetup(sequence_length=16, lora=lora))
+    return plan.model_copy(update={"model": loaded.identity}), loaded

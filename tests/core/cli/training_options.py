@@ -1,0 +1,63 @@
+"""Options of the commands that train: what to say, and which field of the request it is then found in."""
+
+from pathlib import Path
+
+from semfreeze_core.records.training import LoraSetup
+
+# By option: the words given, the field of the request (dots go deeper), and what must stand there.
+Options = dict[str, tuple[tuple[object, ...], str, object]]
+
+_SHARED: Options = {
+    "--batch-size": ((3,), "batch_size", 3),
+    "--precision": (("bf16",), "precision", "bf16"),
+    "--checkpointing": (("reentrant",), "checkpointing", "reentrant"),
+    "--prefix-cache": ((), "prefix_cache", True),
+    "--no-prefix-cache": ((), "prefix_cache", False),
+    "--accuracy-examples": ((7,), "n_accuracy", 7),
+    "--max-length": ((33,), "max_length", 33),
+    "--model": (("elsewhere",), "model.source", "elsewhere"),
+    "--revision": (("v2",), "model.revision", "v2"),
+    "--device": (("cpu",), "model.device", "cpu"),
+    "--trust-remote-code": ((), "model.trust_remote_code", True),
+    "--allow-pickle": ((), "model.allow_pickle", True),
+    "--prompt-field": (("ask",), "mapping.prompt_field", "ask"),
+    "--completion-field": (("say",), "mapping.completion_field", "say"),
+    "--label-field": (("kind",), "mapping.label_field", "kind"),
+    "--template": (("{ask}",), "mapping.template", "{ask}"),
+    "--messages-field": (("chat",), "mapping.messages_field", "chat"),
+    "--text-field": (("all",), "mapping.text_field", "all"),
+}
+VALIDATE: Options = _SHARED | {
+    "--train": (("mine.jsonl",), "train", "mine.jsonl"),
+    "--eval": (("held.jsonl",), "evaluation", "held.jsonl"),
+    "--arms": (("full, depth:1",), "arms", ("full", "depth:1")),
+    "--steps": ((9,), "steps", 9),
+    "--seeds": ((4,), "seeds", 4),
+    "--budget": (("steps",), "budget", "steps"),
+    "--lr": (("full=0.5,lora=0.25",), "rates", {"full": 0.5, "lora": 0.25}),
+    "--lora-rank": ((5,), "lora", LoraSetup(5)),
+    "--lora-targets": (("q_proj, v_proj",), "lora", LoraSetup(16, ("q_proj", "v_proj"))),
+    "--rule": (("paper",), "plan.rule", "paper"),
+    "--depth": ((3,), "plan.freeze_depth", 3),
+    "--train-examples": ((11,), "n_train", 11),
+    "--eval-examples": ((12,), "n_eval", 12),
+    "--out": (("/tmp/somewhere",), "folder", Path("/tmp/somewhere")),
+    "--overwrite": ((), "overwrite", True),
+    "--json": ((), "printed", "{"),
+    "--quiet": ((), "told", False),
+    "-q": ((), "told", False),
+}
+TRAIN: Options = _SHARED | {
+    "--data": (("mine.jsonl",), "data", "mine.jsonl"),
+    "--eval": (("held.jsonl",), "evaluation", "held.jsonl"),
+    "--epochs": ((2,), "epochs", 2),
+    "--steps": ((9,), "steps", 9),
+    "--micro-batch-size": ((4,), "micro_batch_size", 4),
+    "--lr": ((0.5,), "learning_rate", 0.5),
+    "--save-steps": ((6,), "save_steps", 6),
+    "--seed": ((8,), "seed", 8),
+    "--out": (("/tmp/somewhere",), "folder", Path("/tmp/somewhere")),
+    "--json": ((), "printed", "{"),
+    "--quiet": ((), "told", False),
+    "-q": ((), "told", False),
+}
