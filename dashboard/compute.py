@@ -1,5 +1,6 @@
 """Everything the pages compute, kept between reruns: the only place with caches; thin calls into semfreeze_core."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,16 +16,17 @@ from semfreeze_core.plan.rules_by_price import Budget
 from semfreeze_core.records.cost import CostTable
 from semfreeze_core.records.gain import Band, GainCurve
 from semfreeze_core.records.training import LoraSetup, TrainingSetup
+from semfreeze_core.records.umap_projection import UmapProjection
 from semfreeze_core.records.validation import ValidationReport
+from semfreeze_core.runs.umaps import read_umap, umap_file
 from semfreeze_core.runs.validations import list_validations
 
 from . import readings
 from .charts.projection import Colouring, draw_projection
+from .clouds import Cloud
 from .shelf import OpenRun, Shelf, open_run
 
-MOST_DRAWN = 4000  # more points than that, and playing them stutters
-
-_BY_KEY: dict[str | type, Any] = {OpenRun: lambda opened: opened.key}
+_BY_KEY: dict[str | type, Any] = {OpenRun: lambda opened: opened.key, Cloud: lambda cloud: cloud.key}
 
 
 @st.cache_resource(max_entries=4, show_spinner=False)
@@ -98,26 +100,35 @@ def comparison(opened: OpenRun, metric: str, setup: TrainingSetup | None, budget
 @st.cache_resource(max_entries=16, show_spinner=False, hash_funcs=_BY_KEY)
 def projection(
     opened: OpenRun,
+    cloud: Cloud,
     colouring: Colouring,
     metric: str,
-    dimensions: int,
     n_paths: int,
     selected: tuple[int, ...],
     space: int,
 ) -> go.Figure:
     """The animated projection; built once for each way of looking at it."""
-    display = opened.run.display
-    return draw_projection(
-        display,
-        opened.run.examples["label"],
-        readings.drawn_positions(display, MOST_DRAWN),
-        colouring,
-        metric,
-        dimensions,
-        readings.drawn_positions(display, n_paths).tolist() if n_paths else (),
-        selected,
-        space,
-    )
+    run = opened.run
+    labels, paths = run.examples["label"], cloud.some(n_paths)
+    return draw_projection(run.display, cloud, labels, colouring, metric, paths, selected, space)
+
+
+@st.cache_resource(max_entries=4, show_spinner=False)
+def _umap(file: Path, stamp: int) -> UmapProjection | None:
+    return read_umap(file)
+
+
+def umap(opened: OpenRun, seed: int, n_neighbors: int) -> UmapProjection | None:
+    """The kept UMAP of a run, read again only when it was written again; None when there is none.
+
+    Raises:
+        RunError: the kept one is damaged.
+    """
+    file = umap_file(opened.run.manifest, seed=seed, n_neighbors=n_neighbors)
+    try:
+        return _umap(file, file.stat().st_mtime_ns)
+    except OSError:
+        return None
 
 
 def validations(opened: OpenRun) -> dict[str, ValidationReport]:

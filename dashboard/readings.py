@@ -101,18 +101,6 @@ def _position_band(display: DisplaySample, metric: str, positions: Positions) ->
     return mean_band(display.deviation[display.metrics.index(metric)][positions], weights)
 
 
-def drawn_positions(display: DisplaySample, most: int) -> Positions:
-    """Which positions are drawn: all, or `most` of them spread evenly over the sample, never its first ones."""
-    n = len(display.example)
-    return np.arange(n) if n <= most else np.unique(np.linspace(0, n - 1, most).astype(np.int64))
-
-
-def space_of(display: DisplaySample, position: int, x: float, y: float) -> int:
-    """The latent space in which a position is drawn at (x, y)."""
-    away = display.coordinates[:, position, :2].astype(np.float64) - (x, y)
-    return int(np.argmin((away**2).sum(axis=1)))
-
-
 def read_positions(display: DisplaySample, example: int) -> Positions:
     """The shown positions of an example whose tokens were read out at every space, in the order of its text."""
     found = np.flatnonzero(display.example[: len(display.read_top)] == example)

@@ -9,12 +9,19 @@ from semfreeze_core.plan.compare import Comparison, Opinion
 from semfreeze_core.records.cost import DepthCost
 from semfreeze_core.records.display import DisplaySample
 from semfreeze_core.records.gain import GainCurve, Interval
+from semfreeze_core.records.job import Job, JobProgress
 from semfreeze_core.records.run import Run
+from semfreeze_core.records.umap_projection import UmapProjection
 from semfreeze_core.records.validation import ValidationReport
+from semfreeze_core.semantics.umap_projection import expected_seconds, umap_points, umap_positions
 
 from .readings import Slice
 
 UNVALIDATED = "Predicted, unvalidated: no finetune of this run has measured it yet."
+UMAP_IN_DEMO = (
+    "This UMAP is not there, and a demonstration computes nothing. With semfreeze installed, `semfreeze "
+    "umap RUN` makes one, or this page in your own dashboard."
+)
 
 HELP = {
     "depth": "How many layers, counted from the input side, stay as they are. 0 trains everything; the line through "
@@ -40,6 +47,14 @@ HELP = {
     "current depth may lose by it.",
     "projection": "A joint principal component analysis of the unit-length states of all spaces and of the truths' "
     "bases, so that every space is seen in the same axes. Display only; no plan is made from it.",
+    "umap": "UMAP: states that are near each other in all components are laid out near each other, those of all spaces "
+    "and the truths' bases together. Who is near whom means something; axes, sizes of groups and distances between "
+    "far-apart ones mean little. Display only; no plan is made from it.",
+    "projection kind": "PCA: the two or three directions in which states differ most. UMAP: who is near whom in all "
+    "directions; computed when asked for.",
+    "umap seed": "Another seed lays the same points out anew. What is not there under another seed was chance.",
+    "umap neighbours": "How many nearest points each is held together with. More make layers flow into each other and "
+    "show larger patterns, at the cost of small ones.",
     "colour": "label: of the example. outcome: whether the model, given the true text, says the token. deviation: "
     "how far the state is from it.",
     "paths": "Positions, spread over the sample, whose way through all spaces is drawn as a line.",
@@ -243,10 +258,40 @@ def speed_words(speed: Speed) -> str:
     return f"at {flop(round(speed.flop_per_second))}/s, as read"
 
 
-def projection_caption(display: DisplaySample, n_drawn: int, space: int, flat: bool) -> str:
+def pca_caption(display: DisplaySample, n_drawn: int, space: int, flat: bool) -> str:
     """How many points of how many are drawn, and what can be done with them."""
     return (
         f"{n_drawn:,} of {display.n_positions_total:,} read positions, drawn with seed {display.seed}; opens at space "
         f"{space}. Stars: bases of the {len(display.basis_ids)} ground truth tokens. "
         f"{'Draw around points to select them.' if flat else 'Points are selected in 2-D.'}"
     )
+
+
+def umap_caption(display: DisplaySample, projection: UmapProjection, space: int) -> str:
+    """How many points of how many are drawn, how they were laid out, and what not to read into them."""
+    return (
+        f"{len(projection.positions):,} of {display.n_positions_total:,} read positions, spread over the "
+        f"{len(display.example):,} shown; laid out with seed {projection.seed}, {projection.n_neighbors} neighbours; "
+        f"opens at space {space}. Stars: bases of the {len(display.basis_ids)} ground truth tokens. Distances between "
+        "far-apart groups mean little. Draw around points to select them."
+    )
+
+
+def umap_offer(display: DisplaySample, n_neighbors: int) -> str:
+    """What a UMAP is and what it costs."""
+    points = umap_points(display)
+    return (
+        "UMAP lays states out by who is near whom in all components, which shows groups that two components cannot. It "
+        f"takes {len(umap_positions(display)):,} of the {len(display.example):,} shown positions at all "
+        f"{len(display.coordinates)} spaces and {len(display.basis_ids):,} bases, {points:,} points: about "
+        f"{expected_seconds(points, n_neighbors):.0f} seconds on two cores, in the background and without the model."
+    )
+
+
+def umap_job_words(job: Job, progress: JobProgress | None, expected: float, now: float) -> str:
+    """Where the job that lays out a UMAP stands; `expected` seconds in all."""
+    if job.state == "queued" or job.started is None:
+        before = f"{job.place} job{'' if job.place == 1 else 's'} before it" if job.place else "its turn"
+        return f"UMAP is waiting for {before}."
+    doing = progress.stage if progress else "Starting"
+    return f"{doing}: {now - job.started:.0f} of about {expected:.0f} seconds."

@@ -123,7 +123,7 @@ def analyze_loaded(loaded: LoadedModel, request: AnalysisRequest, progress: Prog
         tokenizer=loaded.tokenizer,
         progress=progress,
     )
-    max_length = _length_limit(loaded, request)
+    max_length = length_limit(loaded.shape.max_positions, request.max_length)
     encoded = encode_all(
         loaded.tokenizer,
         examples.examples,
@@ -197,9 +197,9 @@ def _check_data(request: AnalysisRequest) -> None:
         resolve_fields(request.mapping, open_rows(source, request.split).columns())
 
 
-def _length_limit(loaded: LoadedModel, request: AnalysisRequest) -> int:
-    limits = [loaded.shape.max_positions or _LONGEST_BY_DEFAULT, request.max_length or _LONGEST_BY_DEFAULT]
-    return min(limits)
+def length_limit(max_positions: int | None, asked: int | None) -> int:
+    """Longest example in tokens: the model's limit and the one asked for, 2,048 where one is not told."""
+    return min(max_positions or _LONGEST_BY_DEFAULT, asked or _LONGEST_BY_DEFAULT)
 
 
 def _new_tokens_used(loaded: LoadedModel, tokenised: Sequence[TokenisedExample]) -> int:

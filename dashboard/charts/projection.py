@@ -11,6 +11,7 @@ import plotly.graph_objects as go
 
 from semfreeze_core.records.display import DisplaySample
 
+from ..clouds import Cloud
 from .theme import GREY, INK, OTHERS, faded, new_figure
 
 Colouring = Literal["label", "outcome", "deviation"]
@@ -33,11 +34,10 @@ class _Group:
 
 def draw_projection(
     display: DisplaySample,
+    cloud: Cloud,
     labels: pd.Series,
-    positions: npt.NDArray[np.int64],
     colouring: Colouring,
     metric: str,
-    dimensions: int,
     paths: Sequence[int],
     selected: Sequence[int],
     space: int,
@@ -46,34 +46,32 @@ def draw_projection(
 
     Args:
         display: the display sample.
+        cloud: which of its positions are drawn, and where.
         labels: label of each example of the run, by its row.
-        positions: which of the sample's positions are drawn.
         colouring: what colours tell.
         metric: deviation that colours tell, when they do.
-        dimensions: 2 or 3 principal components.
-        paths: positions whose way through all spaces is drawn as a line.
+        paths: positions of the cloud whose way through all spaces is drawn as a line.
         selected: positions that stand out, the others being faint; none when it is empty. Plotly's own selection would
             hold on to a region instead, and fails while frames play.
         space: the latent space shown first.
     """
-    xyz = display.coordinates[:, :, :dimensions].astype(np.float32)
+    dimensions = cloud.dimensions
     deviation = display.deviation[display.metrics.index(metric)].astype(np.float32)
-    groups = _groups(display, labels, positions, colouring, deviation)
+    groups = _groups(display, labels, cloud.positions, colouring, deviation)
     if selected:
         groups = [part for group in groups for part in _apart(group, np.asarray(selected))]
     figure = new_figure("", "", height=640)
     for group in groups:
-        figure.add_trace(_points(group, xyz[space], deviation[:, space], display, labels))
+        figure.add_trace(_points(group, cloud.way(group.positions)[space], deviation[:, space], display, labels))
     n_moving = len(groups)
     for path in paths:
-        way = xyz[:, path]
-        line = {"color": faded(INK, 0.3), "width": 1.2 if dimensions == 2 else 3}
+        way = cloud.way(np.array([path]))[:, 0]
+        line = {"color": faded(INK, cloud.way_opacity), "width": 1.2 if dimensions == 2 else 3}
         told = f"way of {_quoted(display, int(display.label_ids[path]))}"
         figure.add_trace(_trace(way, mode="lines", line=line, showlegend=False, hoverinfo="text", text=told))
-    stars = display.basis_coordinates[:, :dimensions].astype(np.float32)
     figure.add_trace(
         _trace(
-            stars,
+            cloud.stars,
             mode="markers",
             name="basis of a ground truth token",
             marker={"symbol": "star" if dimensions == 2 else "diamond-open", "size": 11 if dimensions == 2 else 5,
@@ -82,16 +80,17 @@ def draw_projection(
             hoverinfo="text",
         )
     )  # fmt: skip
+    ways = [cloud.way(group.positions) for group in groups]
     figure.frames = [
         go.Frame(
             name=str(s),
             traces=list(range(n_moving)),
-            data=[_moved(group, xyz[s], deviation[:, s]) for group in groups],
+            data=[_moved(group, way[s], deviation[:, s]) for group, way in zip(groups, ways, strict=True)],
         )
-        for s in range(len(xyz))
+        for s in range(len(cloud.coordinates))
     ]
-    _place(figure, np.concatenate([xyz[:, positions].reshape(-1, dimensions), stars]), display, dimensions)
-    _add_player(figure, len(xyz), space)
+    _place(figure, cloud)
+    _add_player(figure, len(cloud.coordinates), space)
     return figure
 
 
@@ -114,8 +113,9 @@ def _groups(
             _Group("the model says the token", positions[right], _marker(OTHERS[1], "circle")),
             _Group("the model says another", positions[~right], _marker(OTHERS[2], "x")),
         ]
+    everybody = np.arange(len(display.example))  # so that a label looks the same in every cloud
+    names = pd.Series(_label_words(labels, display, everybody)).value_counts().index.tolist()
     own = _label_words(labels, display, positions)
-    names = pd.Series(own).value_counts().index.tolist()
     shown = names if len(names) <= MOST_LABELS + 1 else names[:MOST_LABELS]
     groups = [
         _Group(str(name), positions[own == name], _marker(OTHERS[i % len(OTHERS)], _SYMBOLS[i % len(_SYMBOLS)]))
@@ -172,7 +172,7 @@ def _points(
     if xyz.shape[1] == 3:
         marker |= {"size": 3, "symbol": "circle"}
     return _trace(
-        xyz[p],
+        xyz,
         mode="markers",
         name=group.name,
         legendgroup=group.name,
@@ -186,8 +186,7 @@ def _points(
 
 def _moved(group: _Group, xyz: npt.NDArray[np.float32], deviation: npt.NDArray[np.float32]) -> Any:
     """The same points at another space: only what changes."""
-    p = group.positions
-    return _trace(xyz[p], **({"marker": {"color": deviation[p]}} if group.shaded else {}))
+    return _trace(xyz, **({"marker": {"color": deviation[group.positions]}} if group.shaded else {}))
 
 
 def _trace(xyz: npt.NDArray[np.float32], **look: Any) -> Any:
@@ -196,20 +195,19 @@ def _trace(xyz: npt.NDArray[np.float32], **look: Any) -> Any:
     return go.Scatter3d(x=xyz[:, 0], y=xyz[:, 1], z=xyz[:, 2], **look)
 
 
-def _place(figure: go.Figure, everything: npt.NDArray[np.float32], display: DisplaySample, dimensions: int) -> None:
-    """Axes that hold still while the points move, each with its share of the variance."""
+def _place(figure: go.Figure, cloud: Cloud) -> None:
+    """Axes that hold still while the points move."""
+    dimensions = cloud.dimensions
+    everything = np.concatenate([cloud.coordinates.reshape(-1, dimensions), cloud.stars])
     low, high = everything.min(axis=0), everything.max(axis=0)
     pad = _MARGIN * (high - low)
     axes = [
         {
-            "title": {
-                "text": f"component {i + 1}, {100 * display.variance_fraction[i]:.0f} % of variance",
-                "font": {"size": 13},
-            },
+            "title": {"text": title, "font": {"size": 13}},
             "range": [float(low[i] - pad[i]), float(high[i] + pad[i])],
             "zeroline": False,
         }
-        for i in range(dimensions)
+        for i, title in enumerate(cloud.axes)
     ]
     figure.update_layout(
         hovermode="closest", dragmode="lasso" if dimensions == 2 else "orbit", margin={"t": 8, "b": 8, "l": 64, "r": 8}

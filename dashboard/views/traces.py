@@ -3,7 +3,7 @@
 import pandas as pd
 import streamlit as st
 
-from semfreeze_dashboard import compute, page, readings, state, wording
+from semfreeze_dashboard import clouds, compute, page, readings, state, umap_panel, wording
 from semfreeze_dashboard.charts import frontier, tokens
 
 CLOUD, ROWS, CELLS = "cloud", "rows", "cells"
@@ -24,32 +24,45 @@ def cloud(seen: page.Reading, depth: int, kept: state.Selection | None) -> None:
     """The projection, opened where the reader was when the selection was made."""
     display = seen.opened.run.display
     with st.container(horizontal=True, vertical_alignment="bottom"):
+        kind = st.segmented_control("Projection", ("PCA", "UMAP"), default="PCA", required=True,
+                                    help=wording.HELP["projection kind"], **state.in_link("projection"))  # fmt: skip
+        wish, axes = None, "2-D"
+        if kind == "UMAP":
+            wish = umap_panel.settings()
+        else:
+            axes = st.segmented_control("Axes", ("2-D", "3-D"), default="2-D", required=True, **state.in_link("space"))
         colour = st.segmented_control("Colour", ("label", "outcome", "deviation"), default="label", required=True,
                                       help=wording.HELP["colour"], **state.in_link("colour"))  # fmt: skip
-        axes = st.segmented_control("Axes", ("2-D", "3-D"), default="2-D", required=True, **state.in_link("space"))
         paths = st.number_input("Trajectories", 0, MOST_PATHS, FEW, width=150, help=wording.HELP["paths"],
                                 **state.in_link("paths"))  # fmt: skip
         if kept:
             st.button("Clear selection", on_click=state.keep_selection, args=(None,))
-    flat = axes == "2-D"
     space = kept.space if kept and kept.depth == depth else depth
-    figure = compute.projection(
-        seen.opened, colour, seen.metric, 2 if flat else 3, paths, kept.positions if kept else (), space
-    )
-    name = f"{CLOUD}-{state.selections_made()}"
+    flat = axes == "2-D"
+    if wish is not None:
+        projection = umap_panel.umap_or_offer(seen.opened, wish)
+        if projection is None:
+            return
+        points, caption = clouds.umap_cloud(projection), wording.umap_caption(display, projection, space)
+        title, term = "Hidden states laid out by UMAP, layer by layer", "umap"
+    else:
+        points = clouds.pca_cloud(display, 2 if flat else 3)
+        caption = wording.pca_caption(display, len(points.positions), space, flat)
+        title, term = "Hidden states in one projection, layer by layer", "projection"
+    chosen = kept.positions if kept else ()
+    figure = compute.projection(seen.opened, points, colour, seen.metric, paths, chosen, space)
+    name = f"{CLOUD}-{kind}-{state.selections_made()}"
 
     def keep() -> None:
-        points = [point for point in state.clicked(page.chart_key(name)) if point.get("customdata")]
-        if points:
-            chosen = sorted({int(point["customdata"][0]) for point in points})
-            first = points[0]
-            at = readings.space_of(display, int(first["customdata"][0]), first["x"], first["y"])
+        picked = [point for point in state.clicked(page.chart_key(name)) if point.get("customdata")]
+        if picked:
+            chosen = sorted({int(point["customdata"][0]) for point in picked})
+            first = picked[0]
+            at = points.space_of(int(first["customdata"][0]), first["x"], first["y"])
             state.keep_selection(state.Selection(seen.opened.name, tuple(chosen), at, depth))
 
     select = {"on_select": keep, "selection_mode": ("lasso", "box")} if flat else {}
-    drawn = readings.drawn_positions(display, compute.MOST_DRAWN)
-    caption = wording.projection_caption(display, len(drawn), space, flat)
-    page.chart(name, "Hidden states in one projection, layer by layer", caption, figure, "projection", **select)
+    page.chart(name, title, caption, figure, term, **select)
 
 
 def selection(seen: page.Reading, depth: int, chosen: tuple[int, ...]) -> None:

@@ -67,7 +67,22 @@ def _root(
 
 def load_commands() -> None:
     """Register every command on `app`; what they compute with is imported when a command runs."""
-    from semfreeze_core.cli import analyze, cache, cost, demo, models, plan, runs, show, train, validate  # noqa: F401
+    from semfreeze_core.cli import (  # noqa: F401
+        analyze,
+        cache,
+        cost,
+        demo,
+        job,
+        jobs,
+        models,
+        plan,
+        preview,
+        runs,
+        show,
+        train,
+        umap,
+        validate,
+    )
 
     # Packages above the core bring commands of their own; the core does not know them.
     for found in entry_points(group="semfreeze.commands"):

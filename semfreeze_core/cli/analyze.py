@@ -10,13 +10,18 @@ from semfreeze_core.cli import app
 from semfreeze_core.cli.data_flags import DataFlags
 from semfreeze_core.cli.flags import with_flags
 from semfreeze_core.cli.options import (
+    DataOption,
     DeviceOption,
     DtypeOption,
+    EosOption,
     JsonOption,
+    MaxLengthOption,
     ModelOption,
     PickleOption,
     QuietOption,
     RevisionOption,
+    SeedOption,
+    SplitOption,
     TrustOption,
 )
 
@@ -27,16 +32,12 @@ _LARGEST_SEED = 2**32 - 1  # what scikit-learn takes
 @with_flags(fields=DataFlags)
 def analyze(
     model: ModelOption,
-    data: Annotated[
-        str, typer.Option(help="JSONL, CSV, TSV or Parquet file, hf:owner/name, or sample:NAME.", metavar="DATA")
-    ],
+    data: DataOption,
     examples: Annotated[int, typer.Option(help="Examples to draw, by label where there is one; 0 reads all.")] = 256,
-    split: Annotated[str | None, typer.Option(help="Split of a hub dataset.")] = None,
-    eos: Annotated[bool, typer.Option("--eos/--no-eos", help="End completions with a supervised EOS token.")] = True,
+    split: SplitOption = None,
+    eos: EosOption = True,
     positions: Annotated[int, typer.Option(help="Supervised positions read of each example at most.")] = 64,
-    max_length: Annotated[
-        int | None, typer.Option(help="Longest example in tokens (default: the model's limit, at most 2048).")
-    ] = None,
+    max_length: MaxLengthOption = None,
     metrics: Annotated[
         str, typer.Option(help="semantic,logit_z are always read; add lens_loss for the whole head's loss (slower).")
     ] = "semantic,logit_z",
@@ -50,7 +51,7 @@ def analyze(
     allow_few: Annotated[bool, typer.Option("--allow-few", help="Go on with fewer than 32 examples.")] = False,
     device: DeviceOption = "auto",
     dtype: DtypeOption = "auto",
-    seed: Annotated[int, typer.Option(help="Seed of every draw.")] = 0,
+    seed: SeedOption = 0,
     batch_tokens: Annotated[
         int | None, typer.Option(help="Tokens a forward pass (default: 1024 on a CPU, 16384 on a GPU).")
     ] = None,

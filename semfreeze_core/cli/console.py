@@ -4,6 +4,7 @@ import json
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import typer
@@ -12,6 +13,8 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 
 from semfreeze_core.progress import Progress as ProgressListener
 from semfreeze_core.progress import ProgressEvent, silent
+
+_heard: ContextVar[ProgressListener | None] = ContextVar("heard", default=None)
 
 
 class _Bars:
@@ -43,8 +46,21 @@ class _Bars:
 
 
 @contextmanager
+def listening(listener: ProgressListener) -> Iterator[None]:
+    """While the block runs, commands tell their progress to `listener` and draw none."""
+    before = _heard.set(listener)
+    try:
+        yield
+    finally:
+        _heard.reset(before)
+
+
+@contextmanager
 def progress_on_stderr(quiet: bool) -> Iterator[ProgressListener]:
     """A progress listener that draws on stderr while the block runs; silent when `quiet`."""
+    if (listener := _heard.get()) is not None:
+        yield listener
+        return
     if quiet:
         yield silent
         return

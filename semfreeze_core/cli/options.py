@@ -12,6 +12,15 @@ MetricOption = Annotated[str, typer.Option(help="Deviation the gains come from: 
 ModelOption = Annotated[
     str, typer.Option(help="'embedded', a local folder, a hub id, or a GGUF file.", metavar="MODEL")
 ]
+DataOption = Annotated[
+    str, typer.Option(help="JSONL, CSV, TSV or Parquet file, hf:owner/name, or sample:NAME.", metavar="DATA")
+]
+SplitOption = Annotated[str | None, typer.Option(help="Split of a hub dataset.")]
+EosOption = Annotated[bool, typer.Option("--eos/--no-eos", help="End completions with a supervised EOS token.")]
+MaxLengthOption = Annotated[
+    int | None, typer.Option(help="Longest example in tokens (default: the model's limit, at most 2048).")
+]
+SeedOption = Annotated[int, typer.Option(help="Seed of every draw.")]
 RevisionOption = Annotated[str | None, typer.Option(help="Branch, tag or commit of a hub model.")]
 DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
 DtypeOption = Annotated[

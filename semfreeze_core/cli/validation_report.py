@@ -47,7 +47,9 @@ def print_validation(report: ValidationReport, out: Console) -> None:
             "Equal compute: an arm goes on until it has cost the FLOP of full finetuning's steps, cache included."
         )
     out.print(_price(report))
-    out.print("Memory predicted is the sum of its parts, an upper projection; measured: " + _peak_kind(report) + ".")
+    out.print(f"Memory predicted is the sum of its parts; measured: {_peak_kind(report)}.")
+    if any(arm.peak_bytes.kind.startswith("process") for arm in report.arms.values()):
+        out.print("A process holds more than its parts: what its allocator keeps, and the checkpoint's pages.")
     for name, arm in report.arms.items():
         for seed in arm.failed_seeds:
             out.print(f"  [red]failed:[/] {name}, seed {seed}: {escape(arm.reason)}")

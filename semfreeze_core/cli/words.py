@@ -3,6 +3,7 @@
 import math
 
 from semfreeze_core.records.gain import Interval
+from semfreeze_core.records.preview import MemoryForecast
 from semfreeze_core.records.training import TrainingSetup
 
 
@@ -67,3 +68,17 @@ def setup_words(setup: TrainingSetup) -> str:
     if setup.checkpointing != "none":
         words.append(f"{setup.checkpointing} checkpointing")
     return ", ".join(words)
+
+
+def memory_words(memory: MemoryForecast) -> str:
+    """What a reading needs beside what is free, and the way out when it does not fit."""
+    parts = f"{gib(memory.model_bytes)} for {memory.parameters / 1e6:,.0f} M parameters in {memory.dtype}"
+    parts += f", {gib(memory.states_bytes)} for states that are shown"
+    if memory.process_bytes:
+        parts += f", {gib(memory.process_bytes)} for the process"
+    needed, free = gib(memory.needed_bytes), gib(memory.free_bytes)
+    told = f"A reading needs about {needed} ({parts}); {free} are free on {memory.device}."
+    if memory.fits:
+        return told
+    other = "a smaller model" if memory.dtype == "bfloat16" else "bfloat16, which needs half, or a smaller model"
+    return f"It does not fit. {told} Use {other}, or another device."

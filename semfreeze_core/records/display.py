@@ -57,3 +57,12 @@ class DisplaySample:
         """Whether the model, forced along the true text, says the label at each position, (n,)."""
         right: npt.NDArray[np.bool_] = self.predicted_ids == self.label_ids
         return right
+
+
+def spread(n: int, most: int) -> npt.NDArray[np.int64]:
+    """Which of n things are taken: all, or `most` of them spread evenly over all, never the first ones.
+
+    Returns:
+        rising indices, int64.
+    """
+    return np.arange(n) if n <= most else np.unique(np.linspace(0, n - 1, most).astype(np.int64))

@@ -19,6 +19,7 @@ from semfreeze_core.sources.checkpoint import (
     open_checkpoint,
 )
 from semfreeze_core.sources.decoder import Decoder, find_decoder, find_parts
+from semfreeze_core.sources.memory_forecast import model_bytes
 from semfreeze_core.sources.model_shape import check_price, identify, measure_shape
 from semfreeze_core.sources.probe import find_layers, hidden_state, probe_ids
 from semfreeze_core.sources.quantised import describe_quantisation, quantisation
@@ -156,9 +157,23 @@ def load_causal_lm(
     return LoadedModel(decoder, tokenizer, shape, identity, vocabulary, tuple(notes))
 
 
+def first_dtype(dtype: DtypeName, parameters: int, device: torch.device, free: int) -> torch.dtype:
+    """The dtype a model is loaded in first, which is when it takes the most memory.
+
+    "auto" on a CPU that computes bfloat16 compares both, and begins with float32 where that has room.
+    """
+    if dtype != "auto":
+        return torch.float32 if dtype == "float32" else torch.bfloat16
+    if device.type == "cuda":
+        return torch.bfloat16
+    if not (device.type == "cpu" and _native_bfloat16()):
+        return torch.float32
+    return torch.float32 if model_bytes(parameters, torch.float32) <= free else torch.bfloat16
+
+
 def _require_memory(source: str, parameters: int, dtype: torch.dtype, device: torch.device) -> None:
-    """Refuse a model whose weights, and a tenth on top for reading, cannot fit on the device."""
-    needed = int(parameters * dtype.itemsize * 1.1)
+    """Refuse a model that cannot fit on the device."""
+    needed = model_bytes(parameters, dtype)
     free = free_bytes(device)
     if needed > free:
         other = "" if dtype == torch.bfloat16 else " --dtype bfloat16 needs half."
@@ -169,16 +184,16 @@ def _require_memory(source: str, parameters: int, dtype: torch.dtype, device: to
 
 
 def _load_auto(checkpoint: Checkpoint, parameters: int, device: torch.device) -> tuple[Any, str]:
-    if device.type == "cuda":
-        _require_memory(checkpoint.source, parameters, torch.bfloat16, device)
-        return load_model(checkpoint, torch.bfloat16), "Computed in bfloat16 (the default on CUDA)."
-    if not (device.type == "cpu" and _native_bfloat16()):
-        _require_memory(checkpoint.source, parameters, torch.float32, device)
-        return load_model(checkpoint, torch.float32), "Computed in float32 (this processor has no native bfloat16)."
-    if parameters * 4.4 > free_bytes(device):
-        _require_memory(checkpoint.source, parameters, torch.bfloat16, device)
-        note = "Computed in bfloat16, unchecked: there is no room for the float32 copy to compare it with."
-        return load_model(checkpoint, torch.bfloat16), note
+    chosen = first_dtype("auto", parameters, device, free_bytes(device))
+    native = device.type == "cpu" and _native_bfloat16()
+    if device.type == "cuda" or not native or chosen == torch.bfloat16:
+        _require_memory(checkpoint.source, parameters, chosen, device)
+        model = load_model(checkpoint, chosen)
+        if device.type == "cuda":
+            return model, "Computed in bfloat16 (the default on CUDA)."
+        if not native:
+            return model, "Computed in float32 (this processor has no native bfloat16)."
+        return model, "Computed in bfloat16, unchecked: there is no room for the float32 copy to compare it with."
     precise = _probe_spaces(load_model(checkpoint, torch.float32))
     # Loaded anew, not cast: casting would also round what belongs in float32, such as the rotary frequencies.
     model = load_model(checkpoint, torch.bfloat16)

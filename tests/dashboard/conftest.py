@@ -1,9 +1,12 @@
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
+from semfreeze_core.records.umap_projection import UmapProjection
 from semfreeze_core.runs.folder import read_run, write_run
 from semfreeze_core.runs.store import example_run
+from semfreeze_core.semantics.umap_projection import umap_positions
 from semfreeze_dashboard.shelf import DEMO_VARIABLE, RUNS_VARIABLE, OpenRun
 
 
@@ -11,6 +14,23 @@ from semfreeze_dashboard.shelf import DEMO_VARIABLE, RUNS_VARIABLE, OpenRun
 def example():
     """The shipped run, as a page opens it."""
     return OpenRun("example", example_run(), 0, read_run(example_run()))
+
+
+@pytest.fixture(scope="session")
+def laid_out(example):
+    """What stands for a UMAP of the shipped run: 322 positions spread over its sample, at random places."""
+    display = example.run.display
+    rng = np.random.default_rng(0)
+    positions = umap_positions(display)
+    return UmapProjection(
+        coordinates=rng.normal(size=(len(display.coordinates), len(positions), 2)).astype(np.float32),
+        positions=positions,
+        basis_coordinates=rng.normal(size=(len(display.basis_ids), 2)).astype(np.float32),
+        seed=0,
+        n_neighbors=15,
+        n_components=50,
+        seconds=1.0,
+    )
 
 
 @pytest.fixture(autouse=True)

@@ -31,21 +31,6 @@ def test_selection_bands_of_everything_have_no_rest(example):
     assert readings.selection_bands(display, "logit_z", np.arange(len(display.example)))[1] is None
 
 
-def test_drawn_positions_are_spread_over_the_sample(example):
-    display = example.run.display
-    assert len(readings.drawn_positions(display, 5000)) == len(display.example) == 1000
-    few = readings.drawn_positions(display, 10)
-    assert (few[0], few[-1], len(few)) == (0, 999, 10)
-    assert np.diff(few).min() > 100
-
-
-def test_space_of_finds_where_a_position_is_drawn(example):
-    coordinates = example.run.display.coordinates
-    for space in (0, 7, 30):
-        x, y = coordinates[space, 12, :2].astype(float)
-        assert readings.space_of(example.run.display, 12, x, y) == space
-
-
 def test_slices_are_the_runs_labels_each_with_the_rules_own_answer(example):
     found, left_out = readings.slices(example.run, "semantic")
     counts = example.run.examples["label"].value_counts()

@@ -579,6 +579,22 @@ def _(world):
     assert "Already analysed" in ask("demo", "--data", world.task, "--examples", 48).err
 
 
+@exercise("umap --seed", "umap --neighbors", "umap --json")
+def _(world):
+    flags = ([], ["--seed", "3"], ["--neighbors", "4"])
+    documents = [ask("umap", "untied", *more, "--json", "-q").json for more in flags]
+    assert [(d["seed"], d["neighbors"]) for d in documents] == [(0, 15), (3, 15), (0, 4)]
+    assert len({Path(d["file"]).read_bytes() for d in documents}) == 3
+    assert not any(d["from_cache"] for d in documents)
+
+
+@exercise("umap --quiet", "umap -q")
+def _(world):
+    assert ask("umap", "untied").err.startswith("Loading UMAP\n")
+    for seed, flag in ((1, "--quiet"), (2, "-q")):
+        assert ask("umap", "untied", "--seed", seed, flag).err == ""
+
+
 @exercise("--version")
 def _(world):
     from semfreeze_core import __version__

@@ -1,26 +1,37 @@
 """The projection's frames are the sample's own coordinates, and everything selected or drawn is told apart."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from semfreeze_dashboard.charts.projection import MOST_LABELS, draw_projection, token_words
+from semfreeze_dashboard.clouds import pca_cloud, umap_cloud
+
+EVERY_THIRD = np.arange(0, 600, 3)
 
 
-def draw(example, colouring="label", dimensions=2, paths=(), selected=(), space=5, labels=None):
+def cloud_of(example, dimensions):
+    """200 positions, so that the row of one in the cloud is not its index in the sample."""
+    whole = pca_cloud(example.run.display, dimensions)
+    return replace(whole, positions=EVERY_THIRD, coordinates=whole.coordinates[:, EVERY_THIRD])
+
+
+def draw(example, colouring="label", dimensions=2, paths=(), selected=(), space=5, labels=None, cloud=None):
     run = example.run
     labels = run.examples["label"] if labels is None else labels
-    positions = np.arange(200)
-    return draw_projection(run.display, labels, positions, colouring, "semantic", dimensions, paths, selected, space)
+    cloud = cloud_of(example, dimensions) if cloud is None else cloud
+    return draw_projection(run.display, cloud, labels, colouring, "semantic", paths, selected, space)
 
 
 @pytest.mark.parametrize("colouring", ["label", "outcome", "deviation"])
 @pytest.mark.parametrize("dimensions", [2, 3])
 def test_draw_projection_has_a_frame_for_every_space_with_its_coordinates(example, colouring, dimensions):
-    figure = draw(example, colouring, dimensions, paths=[3], selected=[1, 2])
+    figure = draw(example, colouring, dimensions, paths=[3], selected=[6, 12])
     coordinates = example.run.display.coordinates
     assert [frame.name for frame in figure.frames] == [str(s) for s in range(len(coordinates))]
     shown = [trace for trace in figure.data if trace.customdata is not None]
-    assert sorted(p for trace in shown for (p,) in trace.customdata) == list(range(200))
+    assert sorted(p for trace in shown for (p,) in trace.customdata) == EVERY_THIRD.tolist()
     for s in (0, 30):
         frame = figure.frames[s]
         assert list(frame.traces) == list(range(len(shown)))
@@ -45,7 +56,7 @@ def test_draw_projection_colours_by_what_the_model_says(example):
 
 
 def test_draw_projection_makes_what_is_not_selected_faint(example):
-    selected = [4, 9, 100]
+    selected = [6, 9, 300]
     traces = [trace for trace in draw(example, selected=selected).data if trace.customdata is not None]
     bright = [p for trace in traces if trace.marker.opacity > 0.5 for (p,) in trace.customdata]
     assert sorted(bright) == selected
@@ -57,6 +68,32 @@ def test_draw_projection_puts_rare_labels_together(example):
     names = [trace.name for trace in draw(example, labels=labels).data if trace.customdata is not None]
     assert len(names) == MOST_LABELS + 1
     assert names[-1].endswith("other labels")
+
+
+@pytest.mark.parametrize("dimensions", [2, 3])
+def test_draw_projection_draws_the_way_of_a_position(example, dimensions):
+    way = next(trace for trace in draw(example, dimensions=dimensions, paths=[33]).data if trace.mode == "lines")
+    coordinates = example.run.display.coordinates[:, 33].astype(np.float32)
+    np.testing.assert_allclose(np.stack([way.x, way.y], axis=1), coordinates[:, :2])
+
+
+def test_draw_projection_of_a_umap_is_flat_and_says_that_axes_have_no_unit(example, laid_out):
+    figure = draw(example, cloud=umap_cloud(laid_out), paths=[0])
+    assert [axis.title.text for axis in (figure.layout.xaxis, figure.layout.yaxis)] == [
+        "UMAP 1, no unit",
+        "UMAP 2, no unit",
+    ]
+    (stars,) = [trace for trace in figure.data if trace.name == "basis of a ground truth token"]
+    np.testing.assert_array_equal(stars.x, laid_out.basis_coordinates[:, 0])
+    for trace in (trace for trace in figure.frames[30].data if len(trace.x)):
+        assert np.isin(trace.x, laid_out.coordinates[30, :, 0]).all()
+
+
+def test_draw_projection_colours_a_label_alike_in_every_cloud(example, laid_out):
+    def colours(figure):
+        return {trace.name: (trace.marker.color, trace.marker.symbol) for trace in figure.data if trace.customdata}
+
+    assert colours(draw(example, cloud=umap_cloud(laid_out))) == colours(draw(example))
 
 
 def test_token_words_show_white_space_and_hide_markup():

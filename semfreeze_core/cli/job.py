@@ -1,0 +1,47 @@
+"""`semfreeze _job`: the process of a background job; its command's progress goes into the job's events."""
+
+import signal
+import traceback
+from pathlib import Path
+from types import FrameType
+from typing import Annotated
+
+import typer
+
+from semfreeze_core.cli import app
+
+
+@app.command("_job", hidden=True)
+def job(folder: Annotated[Path, typer.Argument(help="The job's folder.")]) -> None:
+    """Do a background job; started by semfreeze itself."""
+    from semfreeze_core.runs.job_folder import read_spec
+    from semfreeze_core.runs.job_process import hold_job
+
+    signal.signal(signal.SIGTERM, _interrupt)
+    spec = read_spec(folder)
+    if spec is None:
+        raise typer.BadParameter(f"{folder} is no job's folder.")
+    words = [*spec.command, *(() if spec.out is None else ("--out", spec.out))]
+    hold_job(folder, lambda: _run(words, folder))
+
+
+def _run(words: list[str], folder: Path) -> int:
+    """The exit code of a semfreeze command, run here."""
+    from semfreeze_core.cli.console import listening
+    from semfreeze_core.runs.job_events import EventWriter
+
+    with listening(EventWriter(folder)):
+        try:
+            app(words, prog_name="semfreeze")
+        except SystemExit as end:
+            return end.code if isinstance(end.code, int) else int(end.code is not None)
+        except Exception:
+            traceback.print_exc()
+            return 1
+    return 0
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    """Being told to end is Ctrl-C to a command, which then keeps what is finished."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    raise KeyboardInterrupt

@@ -1,0 +1,103 @@
+"""`semfreeze preview`: how data would be read, and whether the model fits, before anything is analysed."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from semfreeze_core.cli import app
+from semfreeze_core.cli.data_flags import DataFlags
+from semfreeze_core.cli.flags import with_flags
+from semfreeze_core.cli.options import (
+    DataOption,
+    DeviceOption,
+    DtypeOption,
+    EosOption,
+    JsonOption,
+    MaxLengthOption,
+    ModelOption,
+    PickleOption,
+    QuietOption,
+    RevisionOption,
+    SeedOption,
+    SplitOption,
+    TrustOption,
+)
+
+if TYPE_CHECKING:
+    from semfreeze_core.records.preview import DataPreview, MemoryForecast
+
+
+@app.command()
+@with_flags(fields=DataFlags)
+def preview(
+    model: ModelOption,
+    data: DataOption,
+    examples: Annotated[int, typer.Option(min=1, max=100, help="Examples to show.")] = 3,
+    split: SplitOption = None,
+    eos: EosOption = True,
+    max_length: MaxLengthOption = None,
+    device: DeviceOption = "auto",
+    dtype: DtypeOption = "auto",
+    seed: SeedOption = 0,
+    revision: RevisionOption = None,
+    trust_remote_code: TrustOption = False,
+    allow_pickle: PickleOption = False,
+    *,
+    fields: DataFlags,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Show some examples as the model would get them, supervised tokens marked, and the memory a reading needs."""
+    from dataclasses import asdict
+
+    from semfreeze_core.cli.console import print_json, progress_on_stderr
+    from semfreeze_core.errors import InputError
+
+    if dtype not in ("auto", "float32", "bfloat16"):
+        raise InputError(f"--dtype {dtype}: expected auto, float32 or bfloat16.")
+
+    from semfreeze_core.preview import forecast_reading, look_at_model, preview_data
+    from semfreeze_core.workflow import AnalysisRequest
+
+    request = AnalysisRequest(
+        model=model,
+        data=data,
+        mapping=fields.mapping(),
+        split=split,
+        max_length=max_length,
+        add_eos=eos,
+        seed=seed,
+        revision=revision,
+        dtype=dtype,  # type: ignore[arg-type]  # checked above
+        device=device,
+        trust_remote_code=trust_remote_code,
+        allow_pickle=allow_pickle,
+    )
+    with progress_on_stderr(quiet) as progress:
+        look = look_at_model(request, progress)
+        found = preview_data(request, look, examples, progress)
+        memory = forecast_reading(request, look.shape)
+    if as_json:
+        told = {"needed_bytes": memory.needed_bytes, "fits": memory.fits}
+        print_json({"data": asdict(found), "memory": asdict(memory) | told})
+        return
+    _print(found, memory)
+
+
+def _print(found: "DataPreview", memory: "MemoryForecast") -> None:
+    from rich.text import Text
+
+    from semfreeze_core.cli.report import console
+    from semfreeze_core.cli.words import memory_words
+
+    out = console()
+    for note in found.notes:
+        out.print(f"  {note}", markup=False, highlight=False)
+    out.print(f"{found.n_usable:,} of {found.n_rows:,} rows can be used. Supervised tokens are underlined.")
+    for example in found.examples:
+        label = "" if example.label is None else f", {example.label}"
+        supervised = sum(piece.n_tokens for piece in example.pieces if piece.supervised)
+        out.print(f"\nRow {example.row}{label}: {supervised} supervised tokens", style="bold", markup=False)
+        parts = [(piece.text, "underline" if piece.supervised else "dim") for piece in example.pieces]
+        out.print(Text.assemble(*parts))
+    out.print(f"\n{memory_words(memory)}", markup=False, highlight=False)

@@ -1,0 +1,82 @@
+"""`semfreeze umap`: lay the display sample of a run out by UMAP, for the dashboard to draw."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from semfreeze_core.cli import app
+from semfreeze_core.cli.options import JsonOption, QuietOption, RunArgument
+
+if TYPE_CHECKING:
+    from semfreeze_core.records.display import DisplaySample
+    from semfreeze_core.records.umap_projection import UmapProjection
+
+
+@app.command()
+def umap(
+    run: RunArgument,
+    seed: Annotated[int, typer.Option(help="Seed of the layout.")] = 0,
+    neighbors: Annotated[
+        int, typer.Option(help="Nearest points each is held together with, 2 to 200; more show larger patterns.")
+    ] = 15,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Lay a run's hidden states and semantic bases out by UMAP and keep it for the dashboard. Needs no model."""
+    from semfreeze_core.cli.console import print_json, progress_on_stderr
+    from semfreeze_core.errors import RunError
+    from semfreeze_core.runs.folder import read_run
+    from semfreeze_core.runs.store import find_run
+    from semfreeze_core.runs.umaps import read_umap, umap_file, write_umap
+    from semfreeze_core.semantics.umap_projection import project_umap, require_umap
+
+    folder = find_run(run)
+    reading = read_run(folder)
+    display = reading.display
+    require_umap(display, seed=seed, n_neighbors=neighbors)
+    file = umap_file(reading.manifest, seed=seed, n_neighbors=neighbors)
+    try:
+        kept = read_umap(file)
+    except RunError as error:
+        kept = None
+        typer.echo(f"semfreeze: {error} It is being computed again.", err=True)
+    if kept is None:
+        with progress_on_stderr(quiet) as progress:
+            projection = project_umap(display, seed=seed, n_neighbors=neighbors, progress=progress)
+            write_umap(projection, file)
+    else:
+        projection = kept
+    if as_json:
+        print_json(
+            {
+                "run": str(folder),
+                "file": str(file),
+                "from_cache": kept is not None,
+                "seed": projection.seed,
+                "neighbors": projection.n_neighbors,
+                "components": projection.n_components,
+                "points": projection.n_points,
+                "spaces": len(projection.coordinates),
+                "positions": len(projection.positions),
+                "shown_positions": len(display.example),
+                "read_positions": display.n_positions_total,
+                "bases": len(projection.basis_coordinates),
+                "seconds": projection.seconds,
+            }
+        )
+        return
+    typer.echo(_told(projection, display))
+    verb = "Read from" if kept is not None else "Kept in"
+    typer.echo(f"{verb} {file}\nSee it with: semfreeze dashboard (Traces, projection UMAP)")
+
+
+def _told(projection: "UmapProjection", display: "DisplaySample") -> str:
+    """What was laid out, and how."""
+    from semfreeze_core.cli.words import duration
+
+    return (
+        f"UMAP of {projection.n_points:,} points: {len(projection.positions):,} of {len(display.example):,} shown "
+        f"positions at {len(projection.coordinates)} spaces, and {len(projection.basis_coordinates):,} bases.\n"
+        f"Seed {projection.seed}, {projection.n_neighbors} neighbours, first {projection.n_components} principal "
+        f"components; it took {duration(projection.seconds)}."
+    )

@@ -1,0 +1,113 @@
+"""What is written down of a background job, and what a reader of its folder sees."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+JOB_SCHEMA_VERSION = 1
+JobState = Literal["queued", "running", "done", "failed", "cancelled", "dead"]
+FINISHED: tuple[JobState, ...] = ("done", "failed", "cancelled", "dead")
+
+
+class _Document(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class JobSpec(_Document):
+    """What a job does: one semfreeze command.
+
+    Attributes:
+        schema_version: of this document.
+        command: the command's words, without the place its result goes to; equal words are the same job.
+        title: what it does, in words.
+        out: folder of the run it makes; None when it makes none.
+        created: when it was asked for, seconds since 1970.
+    """
+
+    schema_version: int = JOB_SCHEMA_VERSION
+    command: tuple[str, ...]
+    title: str
+    out: str | None = None
+    created: float
+
+
+class JobProcess(_Document):
+    """The process that holds a job.
+
+    Attributes:
+        pid: also of its process group.
+        born: when the process was started as the system tells it, so that another of the same number is not taken for
+            it.
+        host: name of its machine.
+        turn: when its turn came, seconds since 1970; None while it waits.
+    """
+
+    pid: int
+    born: float
+    host: str
+    turn: float | None = None
+
+
+class JobEnd(_Document):
+    """How a job ended by itself.
+
+    Attributes:
+        state: done, failed or cancelled.
+        ended: when, seconds since 1970.
+    """
+
+    state: Literal["done", "failed", "cancelled"]
+    ended: float
+
+
+@dataclass(frozen=True)
+class JobProgress:
+    """How far a job is.
+
+    Attributes:
+        stage: what is being done, in words.
+        done: units of the stage finished.
+        total: units of the stage in all; None while unknown.
+        unit: what is counted.
+        seconds_left: of this stage at its mean rate so far; None while unknown.
+        stages: every stage begun, in order.
+    """
+
+    stage: str
+    done: int
+    total: int | None
+    unit: str
+    seconds_left: float | None
+    stages: tuple[str, ...]
+
+    @property
+    def fraction(self) -> float | None:
+        """Share of the stage that is done, 0..1."""
+        return min(1.0, self.done / self.total) if self.total else None
+
+
+@dataclass(frozen=True)
+class Job:
+    """A job as its folder says it stands.
+
+    Attributes:
+        name: of its folder; names sort by when the jobs were asked for.
+        spec: what it does.
+        state: derived from what the folder holds and which processes live.
+        place: how many come before it while it is queued, else 0.
+        started: when its turn came; None before.
+        ended: when it ended; None before, and for a dead one.
+    """
+
+    name: str
+    spec: JobSpec
+    state: JobState
+    place: int
+    started: float | None
+    ended: float | None
+
+    @property
+    def finished(self) -> bool:
+        """Whether nothing more will come of it."""
+        return self.state in FINISHED

@@ -1,0 +1,86 @@
+"""What a look at data and model shows before anything is read."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class RenderedPiece:
+    """A stretch of an example's text as the model gets it, special tokens written out.
+
+    Attributes:
+        text: decoded from the tokens.
+        supervised: whether its tokens are to be predicted.
+        n_tokens: how many.
+    """
+
+    text: str
+    supervised: bool
+    n_tokens: int
+
+
+@dataclass(frozen=True)
+class RenderedExample:
+    """One example, tokenised and written out again.
+
+    Attributes:
+        row: 0-based row of the source.
+        label: its class, where there are any.
+        pieces: in reading order, context and supervised text by turns.
+        truncated: context tokens cut from the left.
+    """
+
+    row: int
+    label: str | None
+    pieces: tuple[RenderedPiece, ...]
+    truncated: int
+
+
+@dataclass(frozen=True)
+class DataPreview:
+    """How data would be read.
+
+    Attributes:
+        mapping: every field by what it is read as, guesses included.
+        n_rows: rows of the source.
+        n_usable: rows with something supervised.
+        notes: guessed fields, rows left out, what the tokenizer does.
+        examples: some of those that would be drawn.
+    """
+
+    mapping: Mapping[str, str | None]
+    n_rows: int
+    n_usable: int
+    notes: tuple[str, ...]
+    examples: tuple[RenderedExample, ...]
+
+
+@dataclass(frozen=True)
+class MemoryForecast:
+    """Memory that a reading needs, before it is begun.
+
+    Attributes:
+        parameters: of the model.
+        dtype: that it would be loaded in first.
+        device: where.
+        model_bytes: the weights and a tenth on top for one forward pass.
+        states_bytes: the display sample's states and their projection, an upper bound.
+        process_bytes: what the process takes before it loads a model; 0 on a GPU, whose memory is counted apart.
+        free_bytes: free on the device.
+    """
+
+    parameters: int
+    dtype: str
+    device: str
+    model_bytes: int
+    states_bytes: int
+    process_bytes: int
+    free_bytes: int
+
+    @property
+    def needed_bytes(self) -> int:
+        return self.model_bytes + self.states_bytes + self.process_bytes
+
+    @property
+    def fits(self) -> bool:
+        return self.needed_bytes <= self.free_bytes

@@ -1,0 +1,32 @@
+"""How much memory a model takes to be read, from its size alone."""
+
+import torch
+
+from semfreeze_core.records.model import ModelShape
+from semfreeze_core.records.preview import MemoryForecast
+
+_ON_TOP = 1.1  # a tenth of the weights for one forward pass
+_STATES_LIMIT = 256 * 2**20  # the display sample's states, float16; see semantics.display
+# Resident after importing torch, transformers, pandas and scikit-learn, measured on Linux with torch 2.13.
+_PROCESS_BYTES = 600 * 2**20
+
+
+def model_bytes(parameters: int, dtype: torch.dtype) -> int:
+    """Memory to hold a model and run it forward without keeping its activations, in bytes."""
+    return int(parameters * dtype.itemsize * _ON_TOP)
+
+
+def forecast_memory(
+    shape: ModelShape, dtype: torch.dtype, device: torch.device, free_bytes: int, display_positions: int
+) -> MemoryForecast:
+    """The memory one reading needs; the parts that grow with the data are streamed and stay small beside these."""
+    states = min(_STATES_LIMIT, display_positions * (shape.n_layers + 1) * shape.d_model * 2)
+    return MemoryForecast(
+        parameters=shape.total_parameters,
+        dtype=str(dtype).removeprefix("torch."),
+        device=str(device),
+        model_bytes=model_bytes(shape.total_parameters, dtype),
+        states_bytes=3 * states,  # themselves, and a float32 copy for the projection
+        process_bytes=0 if device.type == "cuda" else _PROCESS_BYTES,
+        free_bytes=free_bytes,
+    )
