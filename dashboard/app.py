@@ -6,7 +6,7 @@ import streamlit as st
 
 from semfreeze_dashboard import state, wording
 from semfreeze_dashboard.failures import guarded
-from semfreeze_dashboard.shelf import shelf_of_this_server
+from semfreeze_dashboard.shelf import first_run, shelf_of_this_server
 
 VIEWS = Path(__file__).parent / "views"
 
@@ -22,9 +22,10 @@ def main() -> None:
             st.Page(VIEWS / "plan.py", title="Plan"),
         ]
     )
+    state.keep_form()
     names = shelf_of_this_server().names
     with st.sidebar:
-        _, unknown = state.pick_run(names)
+        _, unknown = state.pick_run(names, first_run(names))
     if unknown is not None:
         st.warning(wording.missing_words(unknown, names))
     state.arrive(page.url_path)

@@ -34,22 +34,28 @@ def report(
 
 @app.command()
 def dashboard(
+    run: Annotated[str | None, typer.Argument(metavar="[RUN]", help="Run that opens first, by name.")] = None,
     runs: Annotated[
         Path | None, typer.Option(help="Folder whose sub-folders are runs (default: the named runs).")
     ] = None,
     port: Annotated[int | None, typer.Option(help="Port to listen on (default: the first free one from 8501).")] = None,
     host: Annotated[str, typer.Option(help="Address to listen on; the default is this machine alone.")] = "127.0.0.1",
     demo: Annotated[bool, typer.Option("--demo", help="Show the shipped example and nothing of yours.")] = False,
+    jobs: Annotated[
+        int | None, typer.Option(min=1, max=64, help="Background jobs that run at once (default: 1).")
+    ] = None,
     no_browser: Annotated[bool, typer.Option("--no-browser", help="Start the server and open no browser.")] = False,
 ) -> None:
     """Explore runs and decide in a browser: traces, gains, plan. Ends with Ctrl-C."""
     from semfreeze_core.storage import user_path
 
-    from .server import opening_words, require_startable, serve, server_command, server_environment
+    from .server import opening_words, require_run, require_startable, serve, server_command, server_environment
 
     folder = None if runs is None else user_path(str(runs))
     require_startable(folder, host, port, demo=demo)
+    if run is not None:
+        require_run(folder, run, demo=demo)
     if words := opening_words(host, demo=demo):
         typer.echo(words, err=True)
     command = server_command(port=port, host=host, browser=not no_browser)
-    serve(command, server_environment(runs=folder, demo=demo))
+    serve(command, server_environment(runs=folder, demo=demo, host=host, opened=run, jobs=jobs))

@@ -15,13 +15,17 @@ from semfreeze_core.plan.compare import compare as compare_run
 from semfreeze_core.plan.rules_by_price import Budget
 from semfreeze_core.records.cost import CostTable
 from semfreeze_core.records.gain import Band, GainCurve
+from semfreeze_core.records.preview import DataPreview, MemoryForecast
 from semfreeze_core.records.training import LoraSetup, TrainingSetup
 from semfreeze_core.records.umap_projection import UmapProjection
 from semfreeze_core.records.validation import ValidationReport
 from semfreeze_core.runs.umaps import read_umap, umap_file
 from semfreeze_core.runs.validations import list_validations
+from semfreeze_core.sources.rows import open_rows
+from semfreeze_core.sources.samples import resolve_data, sample_names
 
 from . import readings
+from .analysis import Wish
 from .charts.projection import Colouring, draw_projection
 from .clouds import Cloud
 from .shelf import OpenRun, Shelf, open_run
@@ -138,3 +142,71 @@ def validations(opened: OpenRun) -> dict[str, ValidationReport]:
         RunError: a report is damaged or newer.
     """
     return list_validations(opened.folder)
+
+
+def samples() -> list[str]:
+    """Names of the sample tasks."""
+    return sample_names()
+
+
+def stamp_of(data: str) -> int:
+    """When a file of data was last written, so that one written anew is read anew; 0 for what is no file."""
+    try:
+        return Path(data).stat().st_mtime_ns
+    except OSError:
+        return 0
+
+
+@st.cache_data(max_entries=16, show_spinner=False)
+def columns(data: str, split: str | None, stamp: int) -> list[str]:
+    """Columns of the data, in order of appearance.
+
+    Raises:
+        DataError: it cannot be read.
+    """
+    return open_rows(resolve_data(data), split).columns()
+
+
+@st.cache_resource(max_entries=4, show_spinner=False)
+def _look(model: str) -> Any:
+    from semfreeze_core.preview import look_at_model
+    from semfreeze_core.workflow import AnalysisRequest
+
+    return look_at_model(AnalysisRequest(model, ""))
+
+
+def _request(wish: Wish) -> Any:
+    from semfreeze_core.workflow import AnalysisRequest
+
+    return AnalysisRequest(
+        wish.model,
+        wish.data,
+        mapping=wish.fields.mapping(),
+        split=wish.split,
+        examples=wish.examples,
+        device=wish.device,
+        dtype=wish.dtype,  # type: ignore[arg-type]  # one of the form's choices
+    )
+
+
+@st.cache_resource(max_entries=16, show_spinner=False)
+def data_preview(wish: Wish, stamp: int) -> DataPreview:
+    """How the data would be read, with a few examples written out.
+
+    Raises:
+        InputError: there is no such model, or the data cannot be read in this way.
+    """
+    from semfreeze_core.preview import preview_data
+
+    return preview_data(_request(wish), _look(wish.model))
+
+
+def memory_forecast(wish: Wish) -> MemoryForecast:
+    """The memory a reading needs beside what is free now.
+
+    Raises:
+        InputError: there is no such model or device.
+    """
+    from semfreeze_core.preview import forecast_reading
+
+    return forecast_reading(_request(wish), _look(wish.model).shape)

@@ -7,14 +7,19 @@ import os
 import socket
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn
 
 from semfreeze_core.errors import InputError, RunError
+from semfreeze_core.runs.job_process import AT_ONCE_VARIABLE
+from semfreeze_core.runs.jobs import revive
+from semfreeze_core.storage import runs_folder
 
-from .shelf import DEMO_VARIABLE, RUNS_VARIABLE
+from .shelf import DEMO_VARIABLE, OPEN_VARIABLE, PATHS_VARIABLE, RUNS_VARIABLE, Shelf, shelf_of_this_server
 
 APP = Path(__file__).with_name("app.py")
+_OWN = (RUNS_VARIABLE, DEMO_VARIABLE, PATHS_VARIABLE, OPEN_VARIABLE)
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
@@ -26,13 +31,29 @@ def server_command(*, port: int | None, host: str, browser: bool) -> list[str]:
     return [sys.executable, "-m", "semfreeze_dashboard.server", *flags]
 
 
-def server_environment(*, runs: Path | None, demo: bool) -> dict[str, str]:
-    """The server's environment: ours, and what the shelf holds."""
-    told = {name: value for name, value in os.environ.items() if name not in (RUNS_VARIABLE, DEMO_VARIABLE)}
+def server_environment(
+    *, runs: Path | None, demo: bool, host: str = "127.0.0.1", opened: str | None = None, jobs: int | None = None
+) -> dict[str, str]:
+    """The server's environment: ours, what the shelf holds, and whether visitors may name files of this machine.
+
+    Args:
+        runs: folder of the runs; None is the store.
+        demo: whether the example alone is shown.
+        host: address that is listened on.
+        opened: run that opens first.
+        jobs: how many background jobs run at once; None leaves it at what it is.
+    """
+    told = {name: value for name, value in os.environ.items() if name not in _OWN}
     if runs is not None:
         told[RUNS_VARIABLE] = str(runs.absolute())
     if demo:
         told[DEMO_VARIABLE] = "1"
+    if host in LOOPBACK:
+        told[PATHS_VARIABLE] = "1"
+    if opened is not None:
+        told[OPEN_VARIABLE] = opened
+    if jobs is not None:
+        told[AT_ONCE_VARIABLE] = str(jobs)
     return told
 
 
@@ -40,8 +61,12 @@ def opening_words(host: str, *, demo: bool) -> str:
     """What listening on an address means, in a sentence; "" when only this machine can reach it."""
     if host in LOOPBACK:
         return ""
-    shown = "the shipped example" if demo else "every run in the runs folder, prompts included"
-    return f"Listening on {host}: everybody who reaches this machine can see {shown}. There is no password."
+    shown = (
+        "can see the shipped example"
+        if demo
+        else ("can see every run in the runs folder, prompts included, upload files and start analyses")
+    )
+    return f"Listening on {host}: everybody who reaches this machine {shown}. There is no password."
 
 
 def require_startable(runs: Path | None, host: str, port: int | None, *, demo: bool) -> None:
@@ -65,6 +90,17 @@ def require_startable(runs: Path | None, host: str, port: int | None, *, demo: b
         raise InputError(f"{where} cannot be listened on: {error}. Choose another --port or --host.") from error
 
 
+def require_run(runs: Path | None, name: str, *, demo: bool) -> None:
+    """Refuse to open first what is not on the shelf.
+
+    Raises:
+        RunError: naming what there is.
+    """
+    names = Shelf(None if demo else runs or runs_folder()).names
+    if name not in names:
+        raise RunError(f"There is no run called {name!a} to open. There are: {', '.join(names)}.")
+
+
 def serve(command: Sequence[str], environment: dict[str, str]) -> NoReturn:
     """Become the server, so that a signal meant for the one ends the other."""
     os.execve(command[0], list(command), environment)
@@ -76,6 +112,10 @@ def main() -> None:
 
     from . import compute, exports, setup_form, tables  # noqa: F401
 
+    folder = shelf_of_this_server().folder
+    if folder is not None:
+        with suppress(RunError):  # a folder that may only be read has no queue to go on with
+            revive(folder)
     sys.argv = ["streamlit", "run", str(APP), *sys.argv[1:]]
     cli.main()
 

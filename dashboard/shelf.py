@@ -1,6 +1,7 @@
 """The runs that this dashboard may show: those of one folder, and the shipped example. Nothing else is reachable."""
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from semfreeze_core.storage import runs_folder
 
 EXAMPLE = "example"
 RUNS_VARIABLE, DEMO_VARIABLE = "SEMFREEZE_DASHBOARD_RUNS", "SEMFREEZE_DASHBOARD_DEMO"
+PATHS_VARIABLE, OPEN_VARIABLE = "SEMFREEZE_DASHBOARD_PATHS", "SEMFREEZE_DASHBOARD_OPEN"
 
 
 @dataclass(frozen=True)
@@ -114,6 +116,17 @@ def shelf_of_this_server() -> Shelf:
         return Shelf(None)
     told = os.environ.get(RUNS_VARIABLE)
     return Shelf(Path(told) if told else runs_folder())
+
+
+def paths_allowed() -> bool:
+    """Whether visitors may name files of this machine: only where nobody but its user can reach the server."""
+    return bool(os.environ.get(PATHS_VARIABLE))
+
+
+def first_run(names: Sequence[str]) -> str:
+    """The run that opens when a link names none: the one `semfreeze dashboard RUN` was told, else the example."""
+    told = os.environ.get(OPEN_VARIABLE, EXAMPLE)
+    return told if told in names else names[0]
 
 
 def open_run(shelf: Shelf, name: str, stamp: int) -> OpenRun:

@@ -12,6 +12,7 @@ import streamlit as st
 from streamlit.errors import StreamlitAPIException
 
 LinkName = Literal[
+    "do",
     "depth",
     "metric",
     "rule",
@@ -36,7 +37,7 @@ LinkName = Literal[
     "space",
     "paths",
 ]
-_RUN = "run"
+_RUN, _FORM = "run", "form "
 _DEPTH: LinkName = "depth"
 _SELECTION, _DRAWN = "selection", "selections made"
 _SHARED: tuple[LinkName, ...] = (_DEPTH, "metric")
@@ -47,6 +48,25 @@ _FOLLOWED = "followed"  # the pick the depth was last set to; not in the link, a
 def in_link(name: LinkName) -> dict[str, Any]:
     """Arguments that keep a widget's value in the link under a name; one at its default is left out of the link."""
     return {"key": name, "bind": "query-params"}
+
+
+def in_form(name: str, start: Any = None) -> str:
+    """The key of a form's widget, which begins at `start`; its value outlives the pages one looks at meanwhile."""
+    key = f"{_FORM}{name}"
+    if start is not None:  # not the widget's own default, which Streamlit holds against a kept value
+        st.session_state.setdefault(key, start)
+    return key
+
+
+def keep_form() -> None:
+    """Hold on to what forms hold: Streamlit forgets the widgets that a page does not draw."""
+    for key in [key for key in st.session_state if isinstance(key, str) and key.startswith(_FORM)]:
+        st.session_state[key] = st.session_state[key]
+
+
+def forget_form(name: str) -> None:
+    """Let a form's widget begin anew."""
+    st.session_state.pop(in_form(name), None)
 
 
 def arrive(page: str) -> None:
@@ -68,18 +88,24 @@ def arrive(page: str) -> None:
                 st.query_params[name] = str(st.session_state[name])
 
 
-def pick_run(names: list[str]) -> tuple[str, str | None]:
-    """The run picker; returns the run chosen, and the one that the link asks for when there is none by that name."""
+def pick_run(names: list[str], first: str) -> tuple[str, str | None]:
+    """The run picker; returns the run chosen, and the one that the link asks for when there is none by that name.
+
+    Args:
+        names: of the runs there are.
+        first: the one that opens when nobody asks for another.
+    """
     asked = st.query_params.get(_RUN)
     unknown = None if asked is None or asked in names else asked
     if st.session_state.get(_RUN) not in names:
         st.session_state.pop(_RUN, None)  # removed while it was open
-    chosen = st.selectbox("Run", names, key=_RUN, bind="query-params", help="A finished reading of a model on data.")
-    return chosen or names[0], unknown
+    chosen = st.selectbox("Run", names, names.index(first), key=_RUN, bind="query-params",
+                          help="A finished reading of a model on data.")  # fmt: skip
+    return chosen or first, unknown
 
 
 def choose_run(name: str) -> None:
-    """Open another run, from a callback."""
+    """Open another run, from a callback; in a fragment the whole page has to be drawn again after it."""
     st.session_state[_RUN] = name
 
 

@@ -74,6 +74,19 @@ HELP = {
     "rank": "Rank of the LoRA adapters, in the plan and in the comparison.",
     "loss": "materialised keeps the logits of every token, supervised-only those with a loss, fused none.",
     "precision": "float32; bf16-autocast: float32 weights, products in bfloat16; bf16: everything in bfloat16.",
+    "jobs": "Each goes on by itself, whoever closes this page; one at a time, in the order they were asked for.",
+    "model kind": "embedded: SmolLM2, 135 million parameters, comes with semfreeze. Others are read from this machine "
+    "or fetched from the Hugging Face hub; safetensors only, and no code that comes with a model is run.",
+    "data kind": "One example a row: JSON Lines, CSV, TSV or Parquet. An upload is kept beside the runs, under a name "
+    "made of its content.",
+    "upload": "Kept beside the runs on the machine of this server. Larger files: give their path.",
+    "fields": "Which columns are prompt and completion, chat messages, or plain text. Nothing is guessed that could be "
+    "read another way.",
+    "template": "The prompt made of columns, their names in braces; \\n is a line break.",
+    "examples": "Drawn with seed 0, by label where there are labels; 0 reads all. 256 are enough for most intervals.",
+    "device": "auto takes a GPU when there is one.",
+    "dtype": "auto: bfloat16 on a GPU, and on processors that compute it when it agrees with float32 on a probe.",
+    "supervised": "Only these tokens are predicted in finetuning, so only their states are read.",
     "optimizer": "adamw keeps two numbers a trained parameter, adamw8bit two bytes, sgd none.",
 }
 
@@ -215,8 +228,8 @@ def shelf_words(folder: Path | None, n: int) -> str:
         return "A demonstration: the shipped example alone. It was read once; no model is needed to look at it."
     found = f"{n - 1} in {folder}, and the shipped example" if n > 1 else f"None in {folder} yet but the shipped one"
     return (
-        f"{found}. Click one to open it. `semfreeze analyze --model MODEL --data FILE --out NAME` on the command line "
-        "makes a new one."
+        f"{found}. Click one to open it. Above, or `semfreeze analyze --model MODEL --data FILE --out NAME` on the "
+        "command line, makes a new one."
     )
 
 

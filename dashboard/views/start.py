@@ -1,12 +1,21 @@
-"""Start: which runs there are, and what the open one says."""
+"""Start: which runs there are and what the open one says, or a new one."""
+
+from pathlib import Path
 
 import streamlit as st
 
-from semfreeze_dashboard import compute, page, state, tables, wording
+from semfreeze_core.cli.words import memory_words
+from semfreeze_core.errors import InputError
+from semfreeze_core.runs.jobs import submit
+from semfreeze_dashboard import compute, jobs_panel, page, state, tables, wording
+from semfreeze_dashboard.analysis import Wish, place_for, proposed_name
+from semfreeze_dashboard.analysis_form import wish_asked
+from semfreeze_dashboard.analysis_wording import INTRODUCTION, as_command, escaped, preview_sentence, rendered_example
 from semfreeze_dashboard.failures import guarded
 from semfreeze_dashboard.shelf import shelf_of_this_server
 
 ROWS = "runs"
+OPEN, ANALYSE = "Open a run", "Analyse a model"
 
 
 def open_clicked() -> None:
@@ -17,7 +26,7 @@ def open_clicked() -> None:
             state.choose_run(entries[row].name)
 
 
-def body() -> None:
+def open_runs() -> None:
     """The open run's conclusion, then all runs."""
     seen = page.reading()
     comparison = compute.comparison(seen.opened, seen.metric, None, None)
@@ -42,6 +51,64 @@ def body() -> None:
         alt="All runs that can be opened",
     )
     st.caption(wording.shelf_words(shelf_of_this_server().folder, len(entries)))
+
+
+def analyse(runs: Path) -> None:
+    """The form, what it would read, the memory that takes, and the button."""
+    st.markdown("#### Read a model on your data, layer by layer")
+    st.caption(INTRODUCTION)
+    wish = wish_asked(runs)
+    if wish is None:
+        st.info("Say which model and which data: then examples are shown as the model would get them.")
+        return
+    with st.spinner("Looking at the tokenizer, the config and the data", show_time=True):
+        data = compute.data_preview(wish, compute.stamp_of(wish.data))
+        memory = compute.memory_forecast(wish)
+    st.markdown(preview_sentence(data), help=wording.HELP["supervised"])
+    for note in data.notes:
+        st.caption(escaped(note))
+    for tab, example in zip(st.tabs([f"Row {e.row}" for e in data.examples]), data.examples, strict=True):
+        with tab:
+            st.markdown(rendered_example(example))
+    if memory.fits:
+        st.caption(memory_words(memory))
+    else:
+        st.error(memory_words(memory))
+    run_button(runs, wish, fits=memory.fits)
+
+
+def run_button(runs: Path, wish: Wish, *, fits: bool) -> None:
+    """The run's name, and the button that starts the job or joins the one that does the same."""
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        proposed = proposed_name(runs, wish)
+        name = st.text_input("Name of the run", key=state.in_form(f"name-{proposed}", proposed), width=320)
+        pressed = st.button("Analyse", type="primary", disabled=not fits)
+    place = place_for(runs, name or proposed)
+    st.caption("The same on the command line:")
+    st.code(as_command((*wish.command(), f"--out={place}")), language="bash", wrap_lines=True)
+    if pressed:
+        if place.exists():
+            raise InputError(f"A run named {place.name} is there already. Give this one another name.")
+        job = submit(runs, wish.command(), wish.title(), place)
+        joined = job.spec.out != str(place)
+        st.toast(f"Somebody has started the same: it becomes {job.spec.out}." if joined else "Started.")
+        state.forget_form(f"name-{proposed}")
+        st.rerun()
+
+
+def body() -> None:
+    """Open or analyse, then the jobs."""
+    folder = shelf_of_this_server().folder
+    if folder is None:
+        open_runs()
+        return
+    choice = st.segmented_control("Do", (OPEN, ANALYSE), default=OPEN, required=True, label_visibility="collapsed",
+                                  **state.in_link("do"))  # fmt: skip
+    jobs_panel.jobs_panel()
+    if choice == ANALYSE:
+        analyse(folder)
+    else:
+        open_runs()
 
 
 guarded(body)()

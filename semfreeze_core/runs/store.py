@@ -70,11 +70,12 @@ def run_place(out: str) -> Path:
     return runs_folder() / out
 
 
-def free_name(wanted: str) -> str:
-    """`wanted`, made a valid name, with a number behind it when it is taken."""
+def free_name(wanted: str, folder: Path | None = None) -> str:
+    """`wanted`, made a valid name, with a number behind it when it is taken in `folder` (default: the store)."""
+    folder = runs_folder() if folder is None else folder
     name = re.sub(r"[^A-Za-z0-9._-]+", "-", wanted).strip("-._")[:80] or "run"
     candidates = [name, *(f"{name}-{i}" for i in range(2, 10_000))]
-    return next(c for c in candidates if not (runs_folder() / c).exists())
+    return next(c for c in candidates if not (folder / c).exists())
 
 
 def require_name(name: str) -> None:

@@ -16,9 +16,17 @@ def resolve_data(source: str) -> str:
     """
     if not source.startswith(_PREFIX):
         return source
-    folder = Path(str(files("semfreeze_core.sample_data")))
-    path = folder / f"{source.removeprefix(_PREFIX)}.jsonl"
+    path = _folder() / f"{source.removeprefix(_PREFIX)}.jsonl"
     if not path.is_file():
-        known = ", ".join(f"{_PREFIX}{p.stem}" for p in sorted(folder.glob("*.jsonl")))
+        known = ", ".join(f"{_PREFIX}{name}" for name in sample_names())
         raise DataError(f"{source}: no such sample. There are: {known}.")
     return str(path)
+
+
+def sample_names() -> list[str]:
+    """Names of the task files, without the prefix."""
+    return sorted(path.stem for path in _folder().glob("*.jsonl"))
+
+
+def _folder() -> Path:
+    return Path(str(files("semfreeze_core.sample_data")))

@@ -1,0 +1,72 @@
+"""Background jobs on a page: what waits, runs and ended, followed live."""
+
+import time
+from pathlib import Path
+
+import streamlit as st
+
+from semfreeze_core.records.job import Job
+from semfreeze_core.runs.job_events import read_progress
+from semfreeze_core.runs.job_folder import read_log
+from semfreeze_core.runs.jobs import cancel, failure, job_folder, list_jobs
+
+from . import state, wording
+from .analysis_wording import escaped, job_words, stage_words
+from .failures import guarded
+from .shelf import shelf_of_this_server
+
+_SHOWN = 3  # of those that ended, the newest
+_LOG_LINES = 30
+
+
+def jobs_panel() -> None:
+    """Every job that has not ended, in the queue's order, and the last few that have; drawn again each second."""
+    folder = shelf_of_this_server().folder
+    if folder is None or not (found := list_jobs(folder)):
+        return
+    waiting = {job.name for job in found if not job.finished}
+    st.markdown("**Jobs**", help=wording.HELP["jobs"])
+
+    def draw() -> None:
+        now = list_jobs(folder)
+        if waiting - {job.name for job in now if not job.finished}:
+            st.rerun()  # one has ended: the page has a run more
+        ended = [job for job in now if job.finished][-_SHOWN:]
+        for job in [*(job for job in now if not job.finished), *reversed(ended)]:
+            _job(job)
+
+    st.fragment(guarded(draw), run_every=1 if waiting else None)()
+
+
+def _job(job: Job) -> None:
+    """One job: its state in words, and what can be done about it."""
+    folder = shelf_of_this_server().folder
+    assert folder is not None
+    progress = read_progress(job_folder(folder, job.name))
+    with st.container(border=not job.finished):
+        with st.container(horizontal=True, vertical_alignment="center"):
+            st.markdown(job_words(job, time.time()))
+            if not job.finished:
+                st.button("Cancel", key=f"cancel-{job.name}", on_click=_cancel, args=(folder, job.name))
+            elif (name := _run_of(job)) is not None and st.button(
+                f"Open {name}", key=f"open-{job.name}", on_click=state.choose_run, args=(name,)
+            ):
+                st.rerun()
+        if job.state == "running":
+            fraction = progress.fraction if progress else None
+            st.progress(fraction or 0.0, text=stage_words(progress))
+        if job.state in ("failed", "dead"):
+            st.caption(escaped(failure(folder, job)))
+        if job.state in ("running", "failed", "dead"):
+            with st.expander("Log"):
+                st.code(read_log(job_folder(folder, job.name), _LOG_LINES) or "Nothing was printed yet.", language=None)
+
+
+def _cancel(folder: Path, name: str) -> None:
+    cancel(folder, name)
+
+
+def _run_of(job: Job) -> str | None:
+    """Name of the run that a job has made; None when it has made none or it is gone."""
+    name = job.spec.out.rsplit("/", 1)[-1] if job.spec.out and job.state == "done" else None
+    return name if name in shelf_of_this_server().names else None
