@@ -1,4 +1,4 @@
-# make demo   install, analyse the embedded model on a sample task, print the plan
+# make demo   install, analyse the embedded model on a sample task, print the plan, open the dashboard on it
 # make test   install what tests need, run the default suite
 PYTHON ?= python3
 VENV ?= .venv
@@ -9,6 +9,8 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 demo: setup
 	$(BIN)/semfreeze demo
+	@echo "Opening the dashboard on it; Ctrl-C ends it. (semfreeze dashboard opens it again.)"
+	@$(BIN)/semfreeze dashboard demo
 
 setup: $(VENV)/.installed
 

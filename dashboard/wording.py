@@ -22,6 +22,9 @@ UMAP_IN_DEMO = (
     "This UMAP is not there, and a demonstration computes nothing. With semfreeze installed, `semfreeze "
     "umap RUN` makes one, or this page in your own dashboard."
 )
+LOOKING = (
+    "Looking at tokenizer, config and data; the embedded model is converted first, once, which takes some 20 seconds"
+)
 
 HELP = {
     "depth": "How many layers, counted from the input side, stay as they are. 0 trains everything; the line through "

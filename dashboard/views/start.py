@@ -61,7 +61,7 @@ def analyse(runs: Path) -> None:
     if wish is None:
         st.info("Say which model and which data: then examples are shown as the model would get them.")
         return
-    with st.spinner("Looking at the tokenizer, the config and the data", show_time=True):
+    with st.spinner(wording.LOOKING, show_time=True):
         data = compute.data_preview(wish, compute.stamp_of(wish.data))
         memory = compute.memory_forecast(wish)
     st.markdown(preview_sentence(data), help=wording.HELP["supervised"])

@@ -1,5 +1,6 @@
 """A server of the dashboard and a Chromium that looks at it, one of each for all tests."""
 
+import importlib.metadata
 import shutil
 import socket
 import subprocess
@@ -10,7 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from semfreeze_core.sources.embedded import PACKAGE
 from semfreeze_dashboard.server import server_command, server_environment
+from tests.core.saved_models import save_tiny
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="needs playwright, of the extra `dev`")
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
@@ -24,6 +27,8 @@ def address(tmp_path_factory) -> Iterator[str]:
     """Where the dashboard listens, on an empty folder of runs."""
     folder = tmp_path_factory.mktemp("dashboard")
     (folder / "runs").mkdir()
+    # A form that is opened looks at the embedded model, whose conversion would take the first test half a minute.
+    save_tiny(folder / "cache" / "embedded" / f"{PACKAGE}-{importlib.metadata.version(PACKAGE)}")
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]

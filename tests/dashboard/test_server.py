@@ -8,12 +8,13 @@ from pathlib import Path
 import pytest
 
 import semfreeze_dashboard.server
+from semfreeze_core.runs.job_process import AT_ONCE_VARIABLE
 from semfreeze_dashboard.server import opening_words, server_command, server_environment
-from semfreeze_dashboard.shelf import DEMO_VARIABLE, RUNS_VARIABLE
+from semfreeze_dashboard.shelf import DEMO_VARIABLE, OPEN_VARIABLE, PATHS_VARIABLE, RUNS_VARIABLE
 from tests.core.cli.terminal import ask
 
 # What the tests below give the command.
-OPTIONS = ("--no-browser", "--runs", "--port", "--host", "--demo")
+OPTIONS = ("--no-browser", "--runs", "--port", "--host", "--demo", "--jobs")
 
 
 @pytest.fixture
@@ -39,6 +40,21 @@ def test_dashboard_passes_folder_port_and_address_on(started, runs):
     ((command, environment),) = started
     assert command[-6:] == ["--server.address", "0.0.0.0", "--server.headless", "false", "--server.port", "0"]
     assert environment[RUNS_VARIABLE] == str(runs)
+
+
+def test_dashboard_opens_the_run_it_is_told(started, runs, doubtful):
+    assert ask("dashboard", "doubtful", "--runs", runs, "--jobs", "2").code == 0
+    ((_, environment),) = started
+    assert environment[OPEN_VARIABLE] == "doubtful"
+    assert environment[AT_ONCE_VARIABLE] == "2"
+    assert "There are: example, doubtful." in ask("dashboard", "absent", "--runs", runs).refusal
+    assert ask("dashboard", "--jobs", "0").code == 2
+    assert len(started) == 1
+
+
+def test_files_of_this_machine_can_be_named_only_from_it():
+    assert PATHS_VARIABLE in server_environment(runs=None, demo=False)
+    assert PATHS_VARIABLE not in server_environment(runs=None, demo=False, host="0.0.0.0")
 
 
 def test_server_environment_of_a_demo_shows_nothing_of_yours(runs):

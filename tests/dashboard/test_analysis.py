@@ -1,0 +1,103 @@
+"""What the form of a new analysis becomes: a command, a name, a place for an upload, words."""
+
+import pytest
+
+from semfreeze_core.cli.data_flags import DataFlags
+from semfreeze_core.errors import DataError, RunError
+from semfreeze_core.records.job import Job, JobProgress, JobSpec
+from semfreeze_core.records.preview import DataPreview, RenderedExample, RenderedPiece
+from semfreeze_dashboard.analysis import UPLOADS, Wish, keep_upload, place_for, proposed_name
+from semfreeze_dashboard.analysis_wording import (
+    escaped,
+    job_words,
+    preview_sentence,
+    rendered_example,
+    stage_words,
+)
+from tests.core.cli.terminal import ask
+
+
+def test_command_says_only_what_is_not_as_usual():
+    assert Wish("embedded", "sample:a").command() == ("analyze", "--model=embedded", "--data=sample:a")
+    wish = Wish("embedded", "a.jsonl", fields=DataFlags(prompt_field="q", completion_field="a"), examples=0)
+    assert wish.command()[3:] == ("--prompt-field=q", "--completion-field=a", "--examples=0")
+
+
+def test_command_keeps_a_value_that_looks_like_a_flag_a_value():
+    answer = ask(*Wish("--trust-remote-code", "x.jsonl").command())
+    assert "x.jsonl" in answer.refusal  # the data is looked at first
+
+
+def test_what_people_call_the_data_does_not_make_another_job():
+    assert Wish("embedded", "/x/upload-1.jsonl", called="mine.jsonl") == Wish("embedded", "/x/upload-1.jsonl")
+    assert Wish("embedded", "/x/upload-1.jsonl", called="mine.jsonl").title() == "embedded on mine.jsonl"
+
+
+def test_proposed_name_is_one_and_is_free(runs):
+    wish = Wish("/models/My Model/", "/x/upload-1.jsonl", called="../../task one.jsonl")
+    assert proposed_name(runs, wish) == "My-Model-task-one"
+    place_for(runs, "My-Model-task-one").mkdir()
+    assert proposed_name(runs, wish) == "My-Model-task-one-2"
+
+
+@pytest.mark.parametrize("name", ["../out", "a/b", ".hidden", "example", ""])
+def test_place_for_a_run_is_inside_the_folder(runs, name):
+    with pytest.raises(RunError, match="cannot name a run"):
+        place_for(runs, name)
+
+
+def test_upload_is_kept_under_a_name_made_of_its_content(runs):
+    first = keep_upload(runs, "../../../etc/a.jsonl", b"{}")
+    assert first.parent == runs / UPLOADS
+    assert first.suffix == ".jsonl"
+    assert keep_upload(runs, "b.jsonl", b"{}") == first
+    assert keep_upload(runs, "b.jsonl", b"{ }") != first
+    with pytest.raises(DataError, match="expected jsonl"):
+        keep_upload(runs, "a.exe", b"")
+    with pytest.raises(DataError):
+        keep_upload(runs, "jsonl/../../x", b"")
+
+
+def test_rendered_example_marks_supervised_text_line_by_line():
+    pieces = (RenderedPiece("Ask *x*\n", False, 3), RenderedPiece("a\nb", True, 2))
+    told = rendered_example(RenderedExample(0, "l_1", pieces, 4))
+    assert "Ask \\*x\\*⏎" in told
+    assert ":orange-background[a⏎]  \n:orange-background[b]" in told
+    assert "2 of 5 tokens supervised, label l\\_1, 4 cut on the left" in told
+
+
+def test_rendered_example_leaves_out_the_middle_of_long_text():
+    told = rendered_example(RenderedExample(0, None, (RenderedPiece("x" * 5000, True, 900),), 0))
+    assert "4,300 characters left out" in told.replace("\\", "")
+    assert told.count("x") == 700
+
+
+def test_escaped_text_is_shown_as_it_stands():
+    assert escaped("a_b $x$ [y](z) :smile: `c`") == r"a\_b \$x\$ \[y\]\(z\) \:smile\: \`c\`"
+
+
+def test_preview_sentence_names_what_was_taken_for_what():
+    data = DataPreview({"prompt_field": "q", "completion_field": "a", "template": None}, 10, 9, (), ())
+    assert preview_sentence(data).replace("\\", "").startswith("**9 of 10 rows can be used**: prompt from 'q', comp")
+
+
+@pytest.mark.parametrize(
+    ("state", "place", "started", "ended", "words"),
+    [
+        ("queued", 2, None, None, "queued, behind 2 others"),
+        ("queued", 0, None, None, "queued, starting"),
+        ("running", 0, 10.0, None, "running for 30 s"),
+        ("done", 0, 10.0, 175.0, "done in 2 min 45 s"),
+        ("dead", 0, 10.0, None, "ended without a word"),
+        ("cancelled", 0, 10.0, 11.0, "cancelled"),
+    ],
+)
+def test_job_words(state, place, started, ended, words):
+    job = Job("j", JobSpec(command=("analyze",), title="m on d", created=0.0), state, place, started, ended)
+    assert job_words(job, 40.0) == f"**m on d**: {words}"
+
+
+def test_stage_words_say_how_much_and_how_long():
+    assert stage_words(None) == "Starting"
+    told = stage_words(JobProgress("Reading hidden states", 1500, 3000, "tokens", 12.4, ("a",)))
+    assert told == "Reading hidden states: 1,500 of 3,000 tokens, about 12 s left of this step"

@@ -1,0 +1,176 @@
+"""Start: a new analysis from the form to the job, and how jobs are told."""
+
+import time
+
+import pytest
+
+import semfreeze_core.sources.memory_forecast
+from semfreeze_core.errors import InputError
+from semfreeze_core.records.job import JobEnd, JobProcess, JobSpec
+from semfreeze_core.runs.job_folder import END, LOG, PROCESS, SPEC, this_process
+from semfreeze_core.runs.jobs import JOBS
+from semfreeze_core.storage import write_atomically
+from semfreeze_dashboard import compute
+from semfreeze_dashboard.shelf import DEMO_VARIABLE, PATHS_VARIABLE
+from tests.core.runs.tiny_run import task_rows, write_jsonl
+from tests.core.saved_models import save_tiny
+from tests.dashboard.test_pages import opened, sentence
+
+ANALYSE = "Analyse a model"
+
+
+@pytest.fixture(scope="session")
+def model(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("models") / "tiny"
+    save_tiny(folder)
+    return folder
+
+
+@pytest.fixture
+def task(tmp_path):
+    return write_jsonl(tmp_path / "task.jsonl", task_rows())
+
+
+@pytest.fixture
+def form(monkeypatch, model, task):
+    """The form with a tiny model and task, on a server that only its own machine reaches."""
+    monkeypatch.setenv(PATHS_VARIABLE, "1")
+    app = opened(do=ANALYSE)
+    app.button_group(key="form model-kind").set_value("folder")
+    app.button_group(key="form data-kind").set_value("path").run()
+    app.text_input(key="form data-path").set_value(str(task))
+    app.text_input(key="form model-folder").set_value(str(model)).run()
+    assert not app.exception
+    return app
+
+
+def words(app):
+    return " ".join(element.value for element in (*app.markdown, *app.caption)).replace("\\", "")
+
+
+def job(runs, name, process=None, end=None, log=""):
+    """A job's folder as a process would have left it."""
+    place = runs / JOBS / name
+    spec = JobSpec(command=("analyze", name), title=name, out=str(runs / name), created=1.0)
+    write_atomically(place / SPEC, spec.model_dump_json())
+    write_atomically(place / LOG, log)
+    if process is not None:
+        write_atomically(place / PROCESS, process.model_dump_json())
+    if end is not None:
+        write_atomically(place / END, end.model_dump_json())
+
+
+def test_form_shows_how_the_data_would_be_read_and_what_that_takes(form, task):
+    assert not form.error, [error.value for error in form.error]
+    assert "48 of 48 rows can be used: prompt from 'prompt'" in words(form).replace("**", "")
+    assert ":orange-background[" in words(form)
+    assert "A reading needs about" in words(form)
+    assert f"--data={task}" in form.code[-1].value
+
+
+def test_form_starts_the_command_it_shows(form, runs, monkeypatch, model, task):
+    asked = []
+
+    def submit(*what):
+        asked.append(what)
+        raise RuntimeError("enough")
+
+    monkeypatch.setattr("semfreeze_core.runs.jobs.submit", submit)
+    form.button[-1].click().run()
+    ((folder, command, title, place),) = asked
+    assert (folder, title, place) == (runs, "tiny on task.jsonl", runs / "tiny-task")
+    assert command == ("analyze", f"--model={model}", f"--data={task}")
+
+
+def test_form_refuses_what_cannot_fit_with_the_reason(form, monkeypatch):
+    monkeypatch.setattr(semfreeze_core.sources.memory_forecast, "_PROCESS_BYTES", 2**60)
+    form.run()
+    assert "It does not fit" in form.error[0].value
+    assert form.button[-1].disabled
+
+
+@pytest.mark.parametrize("name", ["../up", "example", "a b"])
+def test_form_refuses_a_name_that_is_none(form, name):
+    form.text_input(key="form name-tiny-task").set_value(name).run()
+    assert "cannot name a run" in form.error[0].value
+
+
+def test_form_does_not_write_over_a_run(form, runs):
+    (runs / "mine").mkdir()
+    form.text_input(key="form name-tiny-task").set_value("mine").run()
+    form.button[-1].click().run()
+    assert "is there already" in form.error[0].value
+    assert not (runs / JOBS).exists()
+
+
+def test_form_says_what_is_wrong_with_model_and_data(form, tmp_path):
+    (tmp_path / "empty").mkdir()
+    form.text_input(key="form model-folder").set_value(str(tmp_path / "empty")).run()
+    assert "expected a config.json" in form.error[0].value
+    form.text_input(key="form data-path").set_value(str(tmp_path / "absent.jsonl")).run()
+    assert "does not exist" in form.error[0].value
+
+
+def test_form_maps_columns_that_have_other_names(form, tmp_path):
+    rows = [{"q": row["prompt"], "a": row["completion"]} for row in task_rows()]
+    form.text_input(key="form data-path").set_value(str(write_jsonl(tmp_path / "qa.jsonl", rows))).run()
+    assert "fields are not clear" in form.error[0].value
+    form.selectbox(key="form read-as").select("pair").run()
+    assert not form.error
+    assert "prompt from 'q', completion from 'a'" in words(form)
+    assert "--prompt-field=q --completion-field=a" in form.code[-1].value
+
+
+def test_form_keeps_what_was_typed_while_another_page_is_looked_at(form):
+    form.switch_page("views/gains.py").run()
+    form.switch_page("views/start.py").run()
+    form.button_group(key="do").set_value(ANALYSE).run()
+    assert form.text_input(key="form model-folder").value
+
+
+def test_visitors_from_elsewhere_cannot_name_files_of_this_machine(monkeypatch):
+    def refuse(*what):
+        raise InputError("not looked at")
+
+    monkeypatch.setattr(compute, "data_preview", refuse)
+    app = opened(do=ANALYSE)
+    assert not app.exception
+    assert set(app.button_group(key="form model-kind").options) == {"embedded", "hub id"}
+    assert set(app.button_group(key="form data-kind").options) == {"sample", "upload", "hub dataset"}
+
+
+def test_a_demonstration_starts_nothing(monkeypatch):
+    monkeypatch.setenv(DEMO_VARIABLE, "1")
+    app = opened(do=ANALYSE)
+    assert sentence(app).startswith("Run example")
+    assert not app.button
+
+
+def test_jobs_are_told_by_their_state(runs):
+    gone = JobProcess(pid=2**22, born=1.0, host=this_process().host, turn=5.0)
+    job(runs, "1-done", gone, JobEnd(state="done", ended=9.0))
+    job(runs, "2-failed", gone, JobEnd(state="failed", ended=9.0), "semfreeze: x.jsonl is empty.\n")
+    job(runs, "3-dead", gone, log="Killed\n")
+    job(runs, "4-running", this_process(time.time()))
+    job(runs, "5-queued", this_process())
+    app = opened()
+    assert sentence(app)
+    told = words(app)
+    for part in (
+        "1-done**: done in 4 s",
+        "x.jsonl is empty.",
+        "3-dead**: ended without a word",
+        "4-running**: running for",
+        "5-queued**: queued, behind 1 other",
+    ):
+        assert part in told
+    assert [button.label for button in app.button] == ["Cancel", "Cancel"]
+    assert any("Killed" in code.value for code in app.code)
+
+
+def test_a_finished_job_opens_its_run(runs, doubtful):
+    gone = JobProcess(pid=2**22, born=1.0, host=this_process().host, turn=5.0)
+    job(runs, "doubtful", gone, JobEnd(state="done", ended=9.0))
+    app = opened()
+    app.button[0].click().run()
+    assert app.selectbox(key="run").value == "doubtful"
