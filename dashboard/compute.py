@@ -8,11 +8,13 @@ import plotly.graph_objects as go
 import streamlit as st
 
 from semfreeze_core.cost import compare_costs
-from semfreeze_core.gains import ScalingLaw, fit_scaling_law, score_coverage
+from semfreeze_core.gains import ScalingLaw, bands, fit_scaling_law, score_coverage
 from semfreeze_core.plan import curve_of
 from semfreeze_core.plan.compare import Comparison
 from semfreeze_core.plan.compare import compare as compare_run
 from semfreeze_core.plan.rules_by_price import Budget
+from semfreeze_core.plan.slices import Slice
+from semfreeze_core.plan.slices import slices as slices_of
 from semfreeze_core.records.cost import CostTable
 from semfreeze_core.records.gain import Band, GainCurve
 from semfreeze_core.records.preview import DataPreview, MemoryForecast
@@ -24,7 +26,6 @@ from semfreeze_core.runs.validations import list_validations
 from semfreeze_core.sources.rows import open_rows
 from semfreeze_core.sources.samples import resolve_data, sample_names
 
-from . import readings
 from .analysis import Wish
 from .charts.projection import Colouring, draw_projection
 from .clouds import Cloud
@@ -68,25 +69,25 @@ def scores(opened: OpenRun) -> dict[str, Band]:
 @st.cache_resource(max_entries=8, show_spinner=False, hash_funcs=_BY_KEY)
 def task_null(opened: OpenRun, metric: str) -> tuple[Band, Band] | None:
     """Deviations with own and with swapped completions."""
-    return readings.task_null(opened.run, metric)
+    return bands.task_null(opened.run, metric)
 
 
 @st.cache_resource(max_entries=8, show_spinner=False, hash_funcs=_BY_KEY)
 def first_and_later(opened: OpenRun, metric: str) -> tuple[Band, Band]:
     """Advantage at first and at later tokens."""
-    return readings.first_and_later(opened.run, metric)
+    return bands.first_and_later(opened.run, metric)
 
 
 @st.cache_resource(max_entries=8, show_spinner=False, hash_funcs=_BY_KEY)
-def slices(opened: OpenRun, metric: str) -> tuple[list[readings.Slice], int]:
+def slices(opened: OpenRun, metric: str) -> tuple[list[Slice], int]:
     """The run's groups of examples, and how many are too small to read."""
-    return readings.slices(opened.run, metric)
+    return slices_of(opened.run, metric)
 
 
 @st.cache_resource(max_entries=32, show_spinner=False, hash_funcs=_BY_KEY)
 def selection_bands(opened: OpenRun, metric: str, chosen: tuple[int, ...]) -> tuple[Band, Band | None]:
     """Deviation of the chosen positions and of the rest."""
-    return readings.selection_bands(opened.run.display, metric, np.array(chosen, dtype=np.int64))
+    return bands.selection_bands(opened.run.display, metric, np.array(chosen, dtype=np.int64))
 
 
 @st.cache_resource(max_entries=64, show_spinner=False, hash_funcs=_BY_KEY)

@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 
 from semfreeze_core.cli.words import gib, interval
 from semfreeze_core.cost.hardware import GPUS, Gpu, least_fitting_depth
+from semfreeze_core.plan.slices import Slice
 from semfreeze_core.records.cost import DepthCost
 
-from .readings import Slice
 from .shelf import ShelfEntry
 
 

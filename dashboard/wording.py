@@ -6,6 +6,7 @@ from pathlib import Path
 from semfreeze_core.cli.speed import Speed
 from semfreeze_core.cli.words import flop, interval, percent
 from semfreeze_core.plan.compare import Comparison, Opinion
+from semfreeze_core.plan.slices import Slice
 from semfreeze_core.records.cost import DepthCost
 from semfreeze_core.records.display import DisplaySample
 from semfreeze_core.records.gain import GainCurve, Interval
@@ -14,8 +15,6 @@ from semfreeze_core.records.run import Run
 from semfreeze_core.records.umap_projection import UmapProjection
 from semfreeze_core.records.validation import ValidationReport
 from semfreeze_core.semantics.umap_projection import expected_seconds, umap_points, umap_positions
-
-from .readings import Slice
 
 UNVALIDATED = "Predicted, unvalidated: no finetune of this run has measured it yet."
 UMAP_IN_DEMO = (

@@ -1,5 +1,6 @@
 """The JSON documents that commands print: a run's curves, a comparison. Keys are a promise to scripts."""
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from semfreeze_core.gains import fit_scaling_law, score_coverage
 from semfreeze_core.gains.bootstrap import mean_band, resampling_weights
 from semfreeze_core.plan.compare import Comparison, Opinion
 from semfreeze_core.plan.make import curve_of
+from semfreeze_core.plan.slices import Slice
 from semfreeze_core.records.gain import Band, GainCurve, Interval
 from semfreeze_core.records.run import Run
 from semfreeze_core.records.scores import LayerScore
@@ -109,6 +111,23 @@ def _score(score: LayerScore) -> dict[str, Any]:
 
 def _band(band: Band) -> dict[str, Any]:
     return {"mean": band.mean.tolist(), "low": band.low.tolist(), "high": band.high.tolist()}
+
+
+def slices_document(groups: Sequence[Slice], left_out: int) -> dict[str, Any]:
+    """What the coverage rule's formula says of each group by itself."""
+    return {
+        "left_out": left_out,
+        "groups": [
+            {
+                "name": group.name,
+                "n_examples": group.curve.n_examples,
+                "candidate_depth": group.decision.candidate_depth,
+                "pick_interval": list(group.pick),
+                "gain_coverage": _band(group.curve.coverage),
+            }
+            for group in groups
+        ],
+    }
 
 
 def _apart(deviation: Any, null: Any, weights: Any) -> dict[str, Any]:

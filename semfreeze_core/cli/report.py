@@ -1,6 +1,7 @@
 """A run and its plan as a report for the terminal: the conclusion first, then what it rests on, then the price."""
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -11,6 +12,7 @@ from semfreeze_core.cli.words import flop, gib, interval, percent, setup_words
 from semfreeze_core.gains import fit_scaling_law
 from semfreeze_core.gains.bootstrap import mean_interval, resampling_weights
 from semfreeze_core.plan.document import FreezePlan
+from semfreeze_core.plan.slices import Slice
 from semfreeze_core.records.gain import GainCurve, Interval
 from semfreeze_core.records.run import Run
 from semfreeze_core.records.trace import TransitionTrace
@@ -168,3 +170,20 @@ def _price_table(plan: FreezePlan) -> Table:
     for part in ("weights", "gradients", "optimizer", "activations", "logits"):
         table.add_row(f"  {part}", *[gib(getattr(e.bytes, part)) for e in columns])
     return table
+
+
+def print_slices(groups: Sequence[Slice], left_out: int, out: Console) -> None:
+    """Each group of examples by itself: the depth of the coverage rule's formula, and where it lies over replicates."""
+    if not groups:
+        out.print("No label has enough examples to be read by itself.")
+        return
+    table = Table(box=None, padding=(0, 1), header_style="dim")
+    for heading in ("label", "examples", "formula's depth", "over replicates"):
+        table.add_column(heading, justify="left" if heading == "label" else "right")
+    for group in groups:
+        low, high = group.pick
+        depth = "none" if group.decision.candidate_depth is None else str(group.decision.candidate_depth)
+        table.add_row(escape(group.name), str(group.curve.n_examples), depth, f"{low} to {high}")
+    out.print(table)
+    if left_out:
+        out.print(f"{left_out} more labels are too small or too many to read.")

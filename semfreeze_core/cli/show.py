@@ -1,17 +1,29 @@
 """`semfreeze show`: what a run says."""
 
+from typing import Annotated
+
+import typer
+
 from semfreeze_core.cli import app
 from semfreeze_core.cli.options import JsonOption, MetricOption, RunArgument
 
 
 @app.command()
-def show(run: RunArgument, metric: MetricOption = "semantic", as_json: JsonOption = False) -> None:
+def show(
+    run: RunArgument,
+    metric: MetricOption = "semantic",
+    groups: Annotated[
+        bool, typer.Option("--slices", help="Also each label's examples by themselves: does one depth fit all?")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
     """Show a run: evidence, deviations, gains and gain coverage by layer."""
     from semfreeze_core.cli.console import print_json
-    from semfreeze_core.cli.documents import show_document
-    from semfreeze_core.cli.report import console, print_run
+    from semfreeze_core.cli.documents import show_document, slices_document
+    from semfreeze_core.cli.report import console, print_run, print_slices
     from semfreeze_core.cli.validation_report import print_verdict
     from semfreeze_core.plan.make import curve_of
+    from semfreeze_core.plan.slices import slices
     from semfreeze_core.runs.folder import read_run
     from semfreeze_core.runs.store import find_run
     from semfreeze_core.runs.validations import list_validations
@@ -19,8 +31,11 @@ def show(run: RunArgument, metric: MetricOption = "semantic", as_json: JsonOptio
     folder = find_run(run)
     reading, validations = read_run(folder), list_validations(folder)
     if as_json:
-        print_json(show_document(reading, folder, metric))
+        document = show_document(reading, folder, metric)
+        print_json(document | ({"slices": slices_document(*slices(reading, metric))} if groups else {}))
         return
     print_run(reading, curve_of(reading, metric), folder, console())
+    if groups:
+        print_slices(*slices(reading, metric), console())
     for name, report in validations.items():
         print_verdict(name, report, console())
