@@ -76,13 +76,15 @@ def arrive(page: str) -> None:
     then: without this, the first page after a link was opened would forget what the link said. Later ones, and going
     back, it does right by itself.
     """
-    opened: tuple[str, bool] = st.session_state.setdefault(_OPENED, (page, False))
-    first, moved = opened
+    opened: tuple[str, bool, tuple[str, ...]] = st.session_state.setdefault(
+        _OPENED, (page, False, tuple(st.query_params))
+    )
+    first, moved, linked = opened
     if moved or page == first:
         return
-    st.session_state[_OPENED] = (first, True)
+    st.session_state[_OPENED] = (first, True, linked)
     for name in _SHARED:
-        if name in st.session_state and name not in st.query_params:
+        if name in linked and name in st.session_state and name not in st.query_params:
             st.session_state[name] = st.session_state[name]
             with suppress(StreamlitAPIException):  # still bound: then Streamlit writes it itself
                 st.query_params[name] = str(st.session_state[name])

@@ -292,6 +292,15 @@ def _(world):
     assert "logit_z deviation" in ask("show", "untied", "--metric", "logit_z").out
 
 
+@exercise("show --slices")
+def _(world):
+    document = ask("show", "example", "--slices", "--json").json
+    labels = [group["name"] for group in document["slices"]["groups"]]
+    assert sum(group["n_examples"] for group in document["slices"]["groups"]) == document["n_examples"]
+    assert all(label in ask("show", "example", "--slices").out for label in labels)
+    assert "slices" not in ask("show", "example", "--json").json
+
+
 @exercise("plan --rule")
 def _(world):
     rules = ["coverage", "paper", "compute"]
