@@ -79,6 +79,7 @@ def load_commands() -> None:
         preview,
         runs,
         show,
+        sweep,
         train,
         umap,
         validate,

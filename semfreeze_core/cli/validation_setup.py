@@ -69,12 +69,12 @@ def plan_and_data(
     return plan, mapping, max_length or manifest.data.max_length, manifest.settings.add_eos, folder
 
 
-def default_folder(named: str, run_folder: Path | None, train: str) -> Path:
-    """Where a validation is kept when nothing is said: in its run; of the shipped run or a plan, in the store.
+def default_folder(named: str, run_folder: Path | None, train: str, kind: str = VALIDATIONS) -> Path:
+    """Where a validation or sweep is kept when nothing is said: in its run; of the shipped run or a plan, in the store.
 
     The training set is part of the name, so that several can stand beside each other.
     """
     task = Path(train.removeprefix("sample:").replace(":", "-")).stem
     if run_folder is not None and run_folder != example_run():
-        return run_folder / VALIDATIONS / task
-    return runs_folder().parent / "validations" / f"{Path(named).stem}-{task}"
+        return run_folder / kind / task
+    return runs_folder().parent / kind / f"{Path(named).stem}-{task}"

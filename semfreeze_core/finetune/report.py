@@ -85,7 +85,7 @@ def point_at(run: ArmRun, budget: Budget) -> EvalPoint | None:
     return next((point for point in run.points if budget in point.marks), None)
 
 
-def _losses(runs: Sequence[ArmRun], budget: Budget) -> dict[int, list[float]]:
+def losses_at(runs: Sequence[ArmRun], budget: Budget) -> dict[int, list[float]]:
     """Losses by item of each seed that got to the mark."""
     points = {run.seed: point_at(run, budget) for run in runs if run.status == "done"}
     return {s: p.item_losses for s, p in points.items() if p is not None and p.item_losses is not None}
@@ -95,7 +95,7 @@ def _judge(
     by_arm: dict[str, list[ArmRun]], baseline: Baseline, settings: ValidationSettings, budget: Budget
 ) -> Judgement:
     """Planned against full; full is read at equal steps in both cases, as its equal compute is its own."""
-    full, planned = _losses(by_arm.get("full", []), "steps"), _losses(by_arm.get("planned", []), budget)
+    full, planned = losses_at(by_arm.get("full", []), "steps"), losses_at(by_arm.get("planned", []), budget)
     seeds = sorted(full.keys() & planned.keys())
     if not seeds:
         missing = [name for name, found in (("full", full), ("planned", planned)) if not found]
@@ -166,7 +166,7 @@ def _mean_accuracy(runs: Sequence[ArmRun], budget: Budget) -> float | None:
 
 
 def _improvement(runs: Sequence[ArmRun], baseline: Baseline, budget: Budget) -> MeasuredInterval:
-    losses = _losses(runs, budget)
+    losses = losses_at(runs, budget)
     if not losses:
         return _entry(_UNKNOWN)
     after = np.array(list(losses.values()))
@@ -175,7 +175,7 @@ def _improvement(runs: Sequence[ArmRun], baseline: Baseline, budget: Budget) -> 
 
 def _kept(runs: Sequence[ArmRun], full: Sequence[ArmRun], baseline: Baseline, budget: Budget) -> MeasuredInterval:
     """Share of full finetuning's improvement at equal steps, on the seeds both have."""
-    ours, theirs = _losses(runs, budget), _losses(full, "steps")
+    ours, theirs = losses_at(runs, budget), losses_at(full, "steps")
     seeds = sorted(ours.keys() & theirs.keys())
     if not seeds:
         return _entry(_UNKNOWN)

@@ -26,7 +26,7 @@ from semfreeze_core.records.scores import LayerScore
 from semfreeze_core.records.trace import SwappedPairs, TransitionTrace
 from semfreeze_core.storage import new_folder
 
-MANIFEST, NOTE, VALIDATIONS = "manifest.json", "note.txt", "validations"
+MANIFEST, NOTE, VALIDATIONS, SWEEPS = "manifest.json", "note.txt", "validations", "sweeps"
 _TRACE_ARRAYS = ("deviation", "null", "first_deviation", "first_null", "later_deviation", "later_null")
 _DISPLAY_ARRAYS = (
     "coordinates",
@@ -64,8 +64,9 @@ def write_run(run: Run, folder: Path, *, overwrite: bool = False) -> None:
         (partial / MANIFEST).write_bytes(manifest.model_dump_json(indent=1).encode())
         if (folder / NOTE).is_file():  # the user's own words outlive the reading they stand beside
             shutil.copy(folder / NOTE, partial / NOTE)
-        if (folder / VALIDATIONS).is_dir():  # they cost hours, and each names the plan it is of
-            shutil.copytree(folder / VALIDATIONS, partial / VALIDATIONS)
+        for kept in (VALIDATIONS, SWEEPS):  # they cost hours, and each names the plan it is of
+            if (folder / kept).is_dir():
+                shutil.copytree(folder / kept, partial / kept)
 
 
 def read_manifest(folder: Path) -> RunManifest:

@@ -7,14 +7,17 @@ import pytest
 
 from semfreeze_core.cli.validation_setup import default_folder, parse_rates
 from semfreeze_core.finetune import validation as validation_module
+from semfreeze_core.finetune.sweep import build_sweep
 from semfreeze_core.finetune.train import Trained
+from semfreeze_core.plan.make import curve_of
 from semfreeze_core.progress import silent
 from semfreeze_core.records.validation import EvalPoint
+from semfreeze_core.runs.folder import read_run
 from semfreeze_core.runs.store import example_run
 from semfreeze_core.runs.validations import list_validations
 from semfreeze_core.storage import runs_folder
 from tests.core.cli.terminal import ask
-from tests.core.cli.training_options import TRAIN, VALIDATE
+from tests.core.cli.training_options import SWEEP, TRAIN, VALIDATE
 from tests.core.finetune.tiny_plan import make_tiny_plan, write_task
 
 
@@ -136,7 +139,8 @@ def test_show_tells_of_validations(stored):
 def asked(stored, monkeypatch, tmp_path):
     """What a command that trains would have asked for, by the options given."""
     seen = SimpleNamespace(printed="", told=True)
-    base = {"validate": ("--train", "t.jsonl", "--eval", "e.jsonl"), "train": ("--data", "t.jsonl", "--out", "out")}
+    sets = ("--train", "t.jsonl", "--eval", "e.jsonl")
+    base = {"validate": sets, "sweep": sets, "train": ("--data", "t.jsonl", "--out", "out")}
     point = EvalPoint(
         step=1, seconds=1.0, flop=1, curve_loss=1.0, loss=1.0, marks=["steps"], item_losses=None, accuracy=None
     )
@@ -148,6 +152,13 @@ def asked(stored, monkeypatch, tmp_path):
     report = list_validations(example_run())["sentence_to_json_train"]
     monkeypatch.setattr("semfreeze_core.finetune.validation.validate", answer)
 
+    def sweep(request, curve, picks, folder, *, overwrite, progress):
+        seen.metric = curve.metric
+        return build_sweep(answer(request, folder, overwrite=overwrite, progress=progress), example_curve, picks)
+
+    example_curve = curve_of(read_run(example_run()), "semantic")
+    monkeypatch.setattr("semfreeze_core.finetune.sweep.sweep", sweep)
+
     def train(request, folder, progress):
         answer(request, folder, progress=progress)
         return Trained(folder, 1, [1.0], None, point, ())
@@ -158,7 +169,7 @@ def asked(stored, monkeypatch, tmp_path):
     def call(command, *options):
         given = base[command]
         kept = [word for i in range(0, len(given), 2) if given[i] not in options for word in given[i : i + 2]]
-        said = ask(command, "tied" if command == "validate" else tmp_path / "plan.json", *kept, *options)
+        said = ask(command, tmp_path / "plan.json" if command == "train" else "tied", *kept, *options)
         assert said.code == 0, said.err
         seen.printed = said.out[:1]
         return seen
@@ -168,12 +179,13 @@ def asked(stored, monkeypatch, tmp_path):
     return call
 
 
-OPTIONS = [("validate", option) for option in VALIDATE] + [("train", option) for option in TRAIN]
+BY_COMMAND = {"validate": VALIDATE, "sweep": SWEEP, "train": TRAIN}
+OPTIONS = [(command, option) for command, options in BY_COMMAND.items() for option in options]
 
 
 @pytest.mark.parametrize(("command", "option"), OPTIONS)
 def test_an_option_is_in_what_is_asked_for(asked, command, option):
-    words, place, expected = (VALIDATE if command == "validate" else TRAIN)[option]
+    words, place, expected = BY_COMMAND[command][option]
 
     def found(seen):
         value = seen

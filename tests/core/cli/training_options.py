@@ -47,6 +47,12 @@ VALIDATE: Options = _SHARED | {
     "--quiet": ((), "told", False),
     "-q": ((), "told", False),
 }
+_NOT_SWEPT = ("--arms", "--budget", "--lora-rank", "--lora-targets", "--rule", "--depth")
+SWEEP: Options = {name: option for name, option in VALIDATE.items() if name not in _NOT_SWEPT} | {
+    "--depths": (("2,1",), "arms", ("full", "depth:1", "depth:2")),
+    "--metric": (("logit_z",), "metric", "logit_z"),
+    "--lr": (("full=0.5,depth:1=0.25",), "rates", {"full": 0.5, "depth:1": 0.25}),
+}
 TRAIN: Options = _SHARED | {
     "--data": (("mine.jsonl",), "data", "mine.jsonl"),
     "--eval": (("held.jsonl",), "evaluation", "held.jsonl"),

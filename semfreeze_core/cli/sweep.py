@@ -1,0 +1,102 @@
+"""`semfreeze sweep`: finetune at several depths for real, and see what each rule would have cost."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from semfreeze_core.cli import app
+from semfreeze_core.cli.data_flags import DataFlags
+from semfreeze_core.cli.finetune_flags import FinetuneFlags, require
+from semfreeze_core.cli.flags import with_flags
+from semfreeze_core.cli.options import JsonOption, MetricOption, QuietOption, RunArgument
+
+if TYPE_CHECKING:
+    pass
+
+
+@app.command()
+@with_flags(fields=DataFlags, flags=FinetuneFlags)
+def sweep(
+    run: RunArgument,
+    train: Annotated[str, typer.Option(help="Training examples: a task file, hf:owner/name, or sample:NAME.")],
+    evaluation: Annotated[str, typer.Option("--eval", help="Eval items, likewise; none of them trained on.")],
+    depths: Annotated[
+        str, typer.Option(help="Freeze depths with commas; auto: 0, L/4, L/2, 2L/3, the cap, and every rule's pick.")
+    ] = "auto",
+    metric: MetricOption = "semantic",
+    steps: Annotated[int, typer.Option(help="Optimiser steps at which all depths are read.")] = 60,
+    seeds: Annotated[int, typer.Option(help="Seeds of the order.")] = 3,
+    lr: Annotated[
+        str, typer.Option(help="Learning rates by arm or kind, like full=1e-4,frozen=3e-4,depth:8=1e-3.")
+    ] = "",
+    train_examples: Annotated[int, typer.Option(help="Training examples drawn, by label where there is one.")] = 480,
+    eval_examples: Annotated[int, typer.Option(help="Eval items drawn.")] = 200,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder to keep it in; the same command again goes on there.")
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Begin anew where another sweep stands.")] = False,
+    *,
+    fields: DataFlags,
+    flags: FinetuneFlags,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Finetune at several freeze depths on equal data: what each gains, and each rule's regret."""
+    from semfreeze_core.cli.console import print_json, progress_on_stderr
+    from semfreeze_core.cli.report import console
+    from semfreeze_core.cli.sweep_report import print_sweep
+    from semfreeze_core.cli.validation_setup import default_folder, parse_rates, plan_and_data
+    from semfreeze_core.errors import InputError
+    from semfreeze_core.finetune.sweep import auto_depths, depth_arms, picks_of
+    from semfreeze_core.finetune.sweep import sweep as run_sweep
+    from semfreeze_core.finetune.validation_request import ValidationRequest
+    from semfreeze_core.plan.compare import compare
+    from semfreeze_core.plan.make import curve_of
+    from semfreeze_core.runs.folder import SWEEPS, read_run
+    from semfreeze_core.runs.store import find_run
+    from semfreeze_core.storage import user_path
+
+    require(flags.problems())
+    reading = read_run(find_run(run))
+    picks = picks_of(compare(reading, metric=metric))
+    half = reading.shape.n_layers // 2
+    document, mapping, length, add_eos, run_folder = plan_and_data(
+        run, fields.mapping(), flags.max_length, "manual", half
+    )
+    if depths == "auto":
+        chosen = auto_depths(reading.shape.n_layers, picks.values())
+    else:
+        try:
+            chosen = [int(part) for part in depths.split(",") if part.strip()]
+        except ValueError as error:
+            raise InputError(f"--depths {depths}: expected auto, or whole numbers with commas.") from error
+    request = ValidationRequest(
+        plan=document,
+        train=train,
+        evaluation=evaluation,
+        mapping=mapping,
+        max_length=length,
+        add_eos=add_eos,
+        arms=depth_arms(chosen, reading.shape.n_layers),
+        steps=steps,
+        seeds=seeds,
+        batch_size=flags.batch_size,
+        budget="compute",
+        rates=parse_rates(lr),
+        n_train=train_examples,
+        n_eval=eval_examples,
+        n_accuracy=flags.accuracy_examples,
+        precision=flags.precision,  # type: ignore[arg-type]
+        checkpointing=flags.checkpointing,  # type: ignore[arg-type]
+        prefix_cache=flags.prefix_cache,
+        model=flags.source(document.model),
+    )
+    folder = default_folder(run, run_folder, train, SWEEPS) if out is None else user_path(str(out))
+    with progress_on_stderr(quiet) as progress:
+        report = run_sweep(request, curve_of(reading, metric), picks, folder, overwrite=overwrite, progress=progress)
+    if as_json:
+        print_json(report.model_dump(mode="json"))
+        return
+    print_sweep(report, console())
+    typer.echo(f"Kept in {folder}")

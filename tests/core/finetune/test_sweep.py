@@ -1,0 +1,111 @@
+"""A sweep says which depth was best and what each rule would have lost, from the runs of its arms."""
+
+import pytest
+
+from semfreeze_core.errors import InputError
+from semfreeze_core.finetune.arms import make_arms
+from semfreeze_core.finetune.report import build_report
+from semfreeze_core.finetune.sweep import SWEEP, Pick, auto_depths, build_sweep, depth_arms, picks_of, sweep
+from semfreeze_core.finetune.validation_request import ValidationRequest
+from semfreeze_core.plan.compare import compare
+from semfreeze_core.plan.make import curve_of
+from semfreeze_core.records.sweep import SweepReport
+from semfreeze_core.records.validation import Baseline
+from semfreeze_core.runs.folder import read_run
+from semfreeze_core.runs.store import example_run
+from tests.core.finetune.test_report import BEFORE, ITEMS, run, settings
+from tests.core.finetune.tiny_plan import make_tiny_plan, write_task
+
+NAMES = ("full", "depth:1", "depth:2", "depth:3")
+
+
+@pytest.fixture(scope="module")
+def curve():
+    return curve_of(read_run(example_run()), "semantic")
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory):
+    return make_tiny_plan(tmp_path_factory.mktemp("sweep") / "model")
+
+
+def report(tiny, gains):
+    """A validation whose arms gained so much at each mark."""
+    plan, loaded = tiny
+    arms = {arm.name: arm for arm in make_arms(NAMES, loaded.shape, None)}
+    asked = settings().model_copy(update={"arms": list(gains)})
+    runs = [run(arms[name], seed, marks) for name, marks in gains.items() for seed in range(3)]
+    base = Baseline(
+        loss=float(BEFORE.mean()), item_losses=BEFORE.tolist(), accuracy=None, n_items=ITEMS, n_accuracy_items=0
+    )
+    return build_report(plan, asked, base, runs, dict.fromkeys(gains, 0.5), [])
+
+
+def test_sweep_finds_the_best_depth_at_either_budget_and_each_rules_regret(tiny, curve):
+    gains = {
+        "full": {"steps+compute": 1.0},
+        "depth:1": {"steps": 0.9, "compute": 1.2},
+        "depth:2": {"steps": 0.6, "compute": 1.0},
+    }
+    validation = report(tiny, gains)
+    half = validation.n_layers // 2
+    picks = {"coverage": Pick(1, True), "paper": Pick(7, False), "compute": Pick(None, False), "half": Pick(half, True)}
+    found = build_sweep(validation, curve, picks)
+    assert found.best_depth == {"steps": 0, "compute": 1}
+    shares = {depth.freeze_depth: depth.share for depth in found.depths}
+    assert shares[0] == {"steps": pytest.approx(1.0), "compute": pytest.approx(1.0)}
+    assert shares[1]["compute"] == pytest.approx(1.2, abs=0.02)
+    coverage = found.rules["coverage"]
+    assert coverage.regret == {"steps": pytest.approx(0.1, abs=0.01), "compute": 0.0}
+    assert found.rules["half"].beyond_half["compute"] == 0.0
+    assert coverage.beyond_half["compute"] == pytest.approx(-found.rules["half"].regret["compute"])
+    assert found.rules["paper"].regret == {"steps": None, "compute": None}
+    assert found.rules["paper"].reason == "its depth was not swept"
+    assert found.rules["paper"].recommendation == "abstain"
+    assert "no depth" in found.rules["compute"].reason
+    assert found.reason == ""
+
+
+def test_sweep_compares_nothing_where_full_finetuning_gains_nothing(tiny, curve):
+    gains = {"full": {"steps+compute": 0.0}, "depth:1": {"steps": 0.0, "compute": -0.1}}
+    found = build_sweep(report(tiny, gains), curve, {"a": Pick(1, True)})
+    assert "nothing to compare" in found.reason
+    assert found.rules["a"].regret["compute"] is None
+
+
+def test_auto_depths_hold_every_pick_and_spread_to_the_cap():
+    assert auto_depths(30, [Pick(19, True), Pick(5, False), Pick(None, False)]) == [0, 5, 7, 15, 19, 20, 22]
+
+
+@pytest.mark.parametrize("depths", [[], [0], [1, 1], [-1, 2], [30]])
+def test_depths_out_of_range_or_twice_are_refused(depths):
+    with pytest.raises(InputError, match=r"expected different depths in 0\.\.29"):
+        depth_arms(depths, 30)
+
+
+def test_picks_are_those_of_every_rule_and_score():
+    picks = picks_of(compare(read_run(example_run()), metric="semantic"))
+    assert {"coverage", "paper", "compute", "half", "block_influence", "depth_prior"} <= set(picks)
+    assert picks["half"] == Pick(15, True)
+
+
+@pytest.mark.slow
+def test_sweep_trains_every_depth_and_goes_on_where_it_ended(tiny, curve, tmp_path):
+    plan, _ = tiny
+    request = ValidationRequest(
+        plan=plan,
+        train=str(write_task(tmp_path / "train.jsonl", 24)),
+        evaluation=str(write_task(tmp_path / "eval.jsonl", 12, seed=9)),
+        arms=depth_arms([0, 1, 2], plan.n_layers),
+        steps=2,
+        seeds=2,
+        batch_size=4,
+        n_accuracy=0,
+    )
+    found = sweep(request, curve, {"half": Pick(2, True)}, tmp_path / "out")
+    assert found.finished
+    assert [depth.freeze_depth for depth in found.depths] == [0, 1, 2]
+    assert SweepReport.model_validate_json((tmp_path / "out" / SWEEP).read_text()) == found
+    (tmp_path / "out" / "runs" / "depth-2-seed1.json").unlink()
+    again = sweep(request, curve, {"half": Pick(2, True)}, tmp_path / "out")
+    assert again.depths == found.depths
