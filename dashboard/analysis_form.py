@@ -38,23 +38,30 @@ def model_asked() -> str | None:
     return text if kind == "hub" else str(user_path(text).absolute())
 
 
-def data_asked(runs: Path) -> tuple[str | None, str | None, str]:
-    """The data, its split, and what to call it; None while they are not said."""
-    kind = _choice("Data", DATA, "data-kind", "data kind", local=("path",))
+def data_asked(runs: Path, title: str = "Data", place: str = "data") -> tuple[str | None, str | None, str]:
+    """The data, its split, and what to call it; None while they are not said.
+
+    Args:
+        runs: where uploads are kept.
+        title: of the choice.
+        place: of these widgets among others of the kind.
+    """
+    kind = _choice(title, DATA, f"{place}-kind", "data kind", local=("path",))
     if kind == "sample":
-        names = sorted(compute.samples(), key=lambda name: (not name.endswith("_train"), name))
-        sample = str(st.selectbox("Sample task", names, key=in_form("sample")))
+        wanted = "_eval" if place == "eval" else "_train"
+        names = sorted(compute.samples(), key=lambda name: (not name.endswith(wanted), name))
+        sample = str(st.selectbox("Sample task", names, key=in_form(f"{place}-sample")))
         return f"sample:{sample}", None, sample
     if kind == "upload":
-        file = st.file_uploader("One file", type=list(UPLOAD_TYPES), key="upload", help=wording.HELP["upload"])
+        file = st.file_uploader("One file", type=list(UPLOAD_TYPES), key=f"upload {place}", help=wording.HELP["upload"])
         if file is None:
             return None, None, ""
         return str(keep_upload(runs, file.name, file.getvalue())), None, file.name
     if kind == "path":
-        text = str(st.text_input("Path of the file", key=in_form("data-path"))).strip()
+        text = str(st.text_input("Path of the file", key=in_form(f"{place}-path"))).strip()
         return (str(user_path(text).absolute()) if text else None), None, text
-    text = str(st.text_input("owner/name", key=in_form("data-hub"))).strip()
-    split = str(st.text_input("Split", key=in_form("split", "train"))).strip()
+    text = str(st.text_input("owner/name", key=in_form(f"{place}-hub"))).strip()
+    split = str(st.text_input("Split", key=in_form(f"{place}-split", "train"))).strip()
     return (f"hf:{text}" if text else None), split or None, text
 
 

@@ -20,6 +20,7 @@ def main() -> None:
             st.Page(VIEWS / "traces.py", title="Traces"),
             st.Page(VIEWS / "gains.py", title="Gains"),
             st.Page(VIEWS / "plan.py", title="Plan"),
+            st.Page(VIEWS / "validate.py", title="Validate"),
         ]
     )
     state.keep_form()

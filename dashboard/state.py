@@ -13,6 +13,8 @@ from streamlit.errors import StreamlitAPIException
 
 LinkName = Literal[
     "do",
+    "validation",
+    "along",
     "depth",
     "metric",
     "rule",

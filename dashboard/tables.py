@@ -2,10 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 
-from semfreeze_core.cli.words import gib, interval
+from semfreeze_core.cli.words import flop, gib, interval, percent
 from semfreeze_core.cost.hardware import GPUS, Gpu, least_fitting_depth
 from semfreeze_core.plan.slices import Slice
 from semfreeze_core.records.cost import DepthCost
+from semfreeze_core.records.validation import ValidationReport
 
 from .shelf import ShelfEntry
 
@@ -62,3 +63,23 @@ def run_rows(entries: Sequence[ShelfEntry]) -> list[dict[str, object]]:
         }
         rows.append(row | ({"problem": entry.problem} if broken else {}))
     return rows
+
+
+def arm_rows(report: ValidationReport) -> list[dict[str, str]]:
+    """A line an arm: its cost as predicted and as measured, and what it gave."""
+    return [
+        {
+            "arm": name,
+            "frozen": str(arm.freeze_depth),
+            "step": f"{arm.median_step_seconds:.2f} s",
+            "cache": f"{arm.cache_seconds:.1f} s",
+            "FLOP predicted": flop(arm.flop.predicted),
+            "FLOP counted": flop(arm.flop.counted),
+            "memory predicted": gib(arm.peak_bytes.predicted),
+            "memory measured": gib(arm.peak_bytes.measured),
+            "accuracy before": percent(arm.eval_accuracy_before),
+            "accuracy, equal steps": percent(arm.eval_accuracy_after),
+            "accuracy, equal compute": percent(arm.eval_accuracy_after_compute),
+        }
+        for name, arm in report.arms.items()
+    ]

@@ -16,6 +16,8 @@ from semfreeze_core.records.umap_projection import UmapProjection
 from semfreeze_core.records.validation import ValidationReport
 from semfreeze_core.semantics.umap_projection import expected_seconds, umap_points, umap_positions
 
+from .terms import HELP as HELP
+
 UNVALIDATED = "Predicted, unvalidated: no finetune of this run has measured it yet."
 UMAP_IN_DEMO = (
     "This UMAP is not there, and a demonstration computes nothing. With semfreeze installed, `semfreeze "
@@ -25,72 +27,10 @@ LOOKING = (
     "Looking at tokenizer, config and data; the embedded model is converted first, once, which takes some 20 seconds"
 )
 
-HELP = {
-    "depth": "How many layers, counted from the input side, stay as they are. 0 trains everything; the line through "
-    "all charts stands at this depth.",
-    "metric": "How the distance to the truth is measured. semantic: 1 - cosine with the direction the head reads "
-    "as the token (the paper's). logit_z: our variant that does not change when a norm is folded into the head.",
-    "space": "A model of L layers has L + 1 latent spaces: space 0 is the input of layer 0, space L the output of the "
-    "last layer. A token's hidden state moves through them.",
-    "deviation": "How far the hidden states of a space are from the ground truth token; 0 would be on it.",
-    "label null": "The deviation from tokens drawn at random among your labels: what any label would give.",
-    "task null": "The same prompts with other examples' completions: what does not get worse is language, not your "
-    "task.",
-    "advantage": "Label null less deviation: how much nearer the states are to their own token than to a random one.",
-    "gain": "How much a layer raises the advantage. It can be negative. Grey: not measured (with a tied head space 0 "
-    "predicts its own input).",
-    "gain coverage": "R(k), the share of the advantage's rise that lies in layers k and above, those that stay trained "
-    "when k are frozen. A prediction about finetuning, not a measurement of it.",
-    "scores": "What other papers read off each layer, told as the same share. They contradict each other; only a "
-    "finetune decides.",
-    "law": "A power law of depth drawn through the deviations, as scaling laws have it. It is looked at, never "
-    "extrapolated; a low R^2 says the curve is none.",
-    "slices": "The same reading for each group of examples by itself. A group that the rule freezes less deep than the "
-    "current depth may lose by it.",
-    "projection": "A joint principal component analysis of the unit-length states of all spaces and of the truths' "
-    "bases, so that every space is seen in the same axes. Display only; no plan is made from it.",
-    "umap": "UMAP: states that are near each other in all components are laid out near each other, those of all spaces "
-    "and the truths' bases together. Who is near whom means something; axes, sizes of groups and distances between "
-    "far-apart ones mean little. Display only; no plan is made from it.",
-    "projection kind": "PCA: the two or three directions in which states differ most. UMAP: who is near whom in all "
-    "directions; computed when asked for.",
-    "umap seed": "Another seed lays the same points out anew. What is not there under another seed was chance.",
-    "umap neighbours": "How many nearest points each is held together with. More make layers flow into each other and "
-    "show larger patterns, at the cost of small ones.",
-    "colour": "label: of the example. outcome: whether the model, given the true text, says the token. deviation: "
-    "how far the state is from it.",
-    "paths": "Positions, spread over the sample, whose way through all spaces is drawn as a line.",
-    "basis": "The direction in the last space that the head reads as a token. States that come to mean it move there.",
-    "memory": "Device memory by part, from formulas: an upper projection, as the parts do not all peak together.",
-    "flop": "Floating point operations of the first training step; a multiply-add is two.",
-    "time": "The run's FLOP at the rate the reading was made at; without one the time is unknown.",
-    "frontier": "Each point is a freeze depth: right saves more, up keeps more of the predicted gain. Click one to go "
-    "there.",
-    "rule": "coverage: as deep as half gain coverage, half plain depth allows (ours). paper: where the largest single "
-    "gain is. compute: best for equal compute. budget: no deeper than it takes to fit.",
-    "cards": "Memory of common cards by their data sheets; headroom is that less the projected sum of parts.",
-    "prefix cache": "Compute the frozen layers once an example, keep their output, and train from it.",
-    "checkpointing": "Keep less and compute layers again on the way back. transformers-5 is as that library turns it "
-    "on by itself, which recomputes frozen layers too.",
-    "adapters": "Train low-rank adapters (LoRA) in place of the trained layers' own weights.",
-    "rank": "Rank of the LoRA adapters, in the plan and in the comparison.",
-    "loss": "materialised keeps the logits of every token, supervised-only those with a loss, fused none.",
-    "precision": "float32; bf16-autocast: float32 weights, products in bfloat16; bf16: everything in bfloat16.",
-    "jobs": "Each goes on by itself, whoever closes this page; one at a time, in the order they were asked for.",
-    "model kind": "embedded: SmolLM2, 135 million parameters, comes with semfreeze. Others are read from this machine "
-    "or fetched from the Hugging Face hub; safetensors only, and no code that comes with a model is run.",
-    "data kind": "One example a row: JSON Lines, CSV, TSV or Parquet. An upload is kept beside the runs, under a name "
-    "made of its content.",
-    "upload": "Kept beside the runs on the machine of this server. Larger files: give their path.",
-    "fields": "Which columns are prompt and completion, chat messages, or plain text. Nothing is guessed that could be "
-    "read another way.",
-    "template": "The prompt made of columns, their names in braces; \\n is a line break.",
-    "examples": "Drawn with seed 0, by label where there are labels; 0 reads all. 256 are enough for most intervals.",
-    "device": "auto takes a GPU when there is one.",
-    "dtype": "auto: bfloat16 on a GPU, and on processors that compute it when it agrees with float32 on a probe.",
-    "supervised": "Only these tokens are predicted in finetuning, so only their states are read.",
-    "optimizer": "adamw keeps two numbers a trained parameter, adamw8bit two bytes, sgd none.",
-}
+PROOF = (
+    "Trains the planned depth, full finetuning, half the layers, LoRA, and LoRA on the planned layers, for real and on "
+    "equal data, each in a process of its own. A verdict needs three seeds."
+)
 
 
 def run_words(run: Run) -> str:
@@ -310,3 +250,12 @@ def umap_job_words(job: Job, progress: JobProgress | None, expected: float, now:
         return f"UMAP is waiting for {before}."
     doing = progress.stage if progress else "Starting"
     return f"{doing}: {now - job.started:.0f} of about {expected:.0f} seconds."
+
+
+def proof_sentence(report: ValidationReport | None) -> str:
+    """What finetunes have shown of the plan, or that none has."""
+    if report is None:
+        return "No finetune has tested this run's plan yet: what it keeps is predicted, not measured."
+    depth = "The plan" if report.freeze_depth is None else f"Freezing {report.freeze_depth} of {report.n_layers} layers"
+    done = "" if report.finished else " Not finished yet."
+    return f"{depth} {report.verdict} at equal {report.settings.budget}: {report.reason}.{done}"

@@ -36,6 +36,7 @@ def open_runs() -> None:
         ("traces", "Traces", "see the hidden states move towards the ground truth, layer by layer"),
         ("gains", "Gains", "see what each layer adds, with its controls, and what other papers' scores say"),
         ("plan", "Plan", "choose a freeze depth by what it saves and keeps, and take the plan with you"),
+        ("validate", "Validate", "see what short real finetunes made of the plan, or start one"),
     ):
         with st.container(horizontal=True, vertical_alignment="center"):
             st.page_link(f"views/{name}.py", label=f"**{title}**", width=90)

@@ -1,0 +1,71 @@
+"""The form of a new validation: what to train on, what to judge by, and for how long."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import streamlit as st
+
+from semfreeze_core.storage import digest
+
+from . import wording
+from .analysis_form import data_asked
+from .shelf import OpenRun
+from .state import in_form
+
+_NARROW = 135
+
+
+@dataclass(frozen=True)
+class ProofWish:
+    """A validation somebody wants; `called` is what people call its training data."""
+
+    train: str
+    evaluation: str
+    called: str
+    steps: int
+    seeds: int
+    batch_size: int
+    n_train: int
+    n_eval: int
+
+    def command(self, run: str) -> tuple[str, ...]:
+        """Words of the semfreeze command that does it."""
+        told = {
+            "train": self.train,
+            "eval": self.evaluation,
+            "steps": self.steps,
+            "seeds": self.seeds,
+            "batch-size": self.batch_size,
+            "train-examples": self.n_train,
+            "eval-examples": self.n_eval,
+            "accuracy-examples": min(32, self.n_eval),
+        }
+        return ("validate", run, *(f"--{name}={value}" for name, value in told.items()))
+
+    @property
+    def folder_name(self) -> str:
+        """Tells validations of other data or settings apart."""
+        words = "".join(c if c.isalnum() or c in "-_" else "-" for c in Path(self.called).stem)[:60]
+        return f"{words or 'task'}-{digest(self.command(''))[:6]}"
+
+
+def proof_asked(opened: OpenRun, runs: Path) -> ProofWish | None:
+    """The validation as the form has it; None while data are missing."""
+    left, right = st.columns(2)
+    with left:
+        train, _, called = data_asked(runs, "Train on", "train")
+    with right:
+        evaluation, _, _ = data_asked(runs, "Judge by", "eval")
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        steps = _number("Steps", 1, 100_000, "proof-steps", 24)
+        seeds = _number("Seeds", 1, 20, "proof-seeds", 3)
+        batch = _number("Batch", 1, 4096, "proof-batch", 8)
+        n_train = _number("Train examples", 1, 1_000_000, "proof-train", 192)
+        n_eval = _number("Eval items", 2, 100_000, "proof-eval", 64)
+    if train is None or evaluation is None:
+        return None
+    return ProofWish(train, evaluation, called, steps, seeds, batch, n_train, n_eval)
+
+
+def _number(title: str, low: int, high: int, name: str, start: int) -> int:
+    return int(st.number_input(title, low, high, key=in_form(name, start), width=_NARROW, help=wording.HELP.get(name)))

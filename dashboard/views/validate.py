@@ -1,0 +1,77 @@
+"""Validate: what short real finetunes have shown of this run's plan, and a new one as a background job."""
+
+from pathlib import Path
+
+import streamlit as st
+
+from semfreeze_core.records.validation import ValidationReport
+from semfreeze_core.runs.folder import VALIDATIONS
+from semfreeze_core.runs.jobs import submit
+from semfreeze_dashboard import compute, jobs_panel, page, proof_form, state, tables, wording
+from semfreeze_dashboard.analysis_wording import as_command, escaped
+from semfreeze_dashboard.charts import finetunes
+from semfreeze_dashboard.shelf import EXAMPLE, shelf_of_this_server
+
+
+def body() -> None:
+    """The verdict, the curves it rests on, predicted beside measured; then the form of a new one."""
+    seen = page.reading()
+    reports = compute.validations(seen.opened)
+    name = None
+    if reports:
+        names = list(reports)
+        name = st.selectbox("Validation", names, len(names) - 1, **state.in_link("validation"))
+    report = reports[name] if name else None
+    depth = report.freeze_depth if report else page.start_depth(seen)
+    page.head(seen, depth, wording.proof_sentence(report))
+    if report is not None:
+        proof(report)
+    folder = shelf_of_this_server().folder
+    if folder is None:
+        st.info("A demonstration trains nothing.")
+        return
+    jobs_panel.jobs_panel()
+    new_one(seen, folder)
+
+
+def proof(report: ValidationReport) -> None:
+    """Curves, shares kept, and what was predicted beside what was measured."""
+    settings = report.settings
+    told = (
+        f"{settings.n_train} training examples of {settings.train}, {report.baseline.n_items} eval items of "
+        f"{settings.eval}; {settings.steps} steps of {settings.batch_size}, {len(settings.seeds)} seeds."
+    )
+    for warning in report.warnings:
+        st.warning(escaped(warning))
+    along = st.segmented_control("Along", ("seconds", "steps"), default="seconds", required=True,
+                                 help=wording.HELP["along"], **state.in_link("along"))  # fmt: skip
+    page.chart("losses", "Eval loss of every arm", f"{told} Means over seeds, on the first items.",
+               finetunes.draw_losses(report, "steps" if along == "steps" else "seconds"), "arms")  # fmt: skip
+    intervals = f"{told} 95 % bootstrap intervals over items and seeds."
+    page.chart("kept", "Share of full finetuning's improvement kept", intervals, finetunes.draw_kept(report), "kept")
+    st.markdown("**Predicted beside measured**", help=wording.HELP["measured"])
+    st.dataframe(tables.arm_rows(report), hide_index=True, alt="Predicted and measured cost of every arm")
+
+
+def new_one(seen: page.Reading, runs: Path) -> None:
+    """The form of a new validation, and its button."""
+    with st.expander("Put the plan to the test", expanded=False):
+        st.caption(wording.PROOF)
+        wish = proof_form.proof_asked(seen.opened, runs)
+        if wish is None:
+            st.info("Say which examples to train on, and which to judge by.")
+            return
+        name = EXAMPLE if seen.opened.name == EXAMPLE else str(seen.opened.folder.absolute())
+        place = runs / "validations" if name == EXAMPLE else seen.opened.folder / VALIDATIONS
+        out = place / wish.folder_name
+        command = wish.command(name)
+        st.caption("The same on the command line:")
+        st.code(as_command((*command, f"--out={out}")), language="bash", wrap_lines=True)
+        if st.button("Validate", type="primary", disabled=name == EXAMPLE):
+            submit(runs, command, f"validation of {seen.opened.name}", out)  # goes on where one was interrupted
+            st.rerun(scope="app")
+        if name == EXAMPLE:
+            st.caption("The shipped run comes with its validation; analyse a model to validate a plan of your own.")
+
+
+page.run_page(body)
