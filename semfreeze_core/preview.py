@@ -12,7 +12,7 @@ from semfreeze_core.sources.causal_lm import choose_device, first_dtype, free_by
 from semfreeze_core.sources.checkpoint import load_tokenizer, open_checkpoint
 from semfreeze_core.sources.encode import encode_all
 from semfreeze_core.sources.examples import read_examples
-from semfreeze_core.sources.memory_forecast import forecast_memory
+from semfreeze_core.sources.memory_forecast import forecast_memory, process_bytes
 from semfreeze_core.sources.samples import resolve_data
 from semfreeze_core.workflow import AnalysisRequest, length_limit
 
@@ -47,7 +47,7 @@ def look_at_model(request: AnalysisRequest, progress: Progress = silent) -> Mode
 
 
 def preview_data(request: AnalysisRequest, look: ModelLook, n: int = 3, progress: Progress = silent) -> DataPreview:
-    """How a request's data would be read, with the first `n` examples of its draw written out.
+    """How a request's data would be read, with `n` examples, drawn as it draws, written out.
 
     Args:
         request: what would be analysed.
@@ -86,7 +86,7 @@ def forecast_reading(request: AnalysisRequest, shape: ModelShape) -> MemoryForec
     """
     device = choose_device(request.device)
     free = free_bytes(device)
-    dtype = first_dtype(request.dtype, shape.total_parameters, device, free)
+    dtype = first_dtype(request.dtype, shape.total_parameters, device, free - process_bytes(device))
     return forecast_memory(shape, dtype, device, free, request.display_positions)
 
 

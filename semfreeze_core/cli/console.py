@@ -14,7 +14,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 from semfreeze_core.progress import Progress as ProgressListener
 from semfreeze_core.progress import ProgressEvent, silent
 
-_heard: ContextVar[ProgressListener | None] = ContextVar("heard", default=None)
+_heard: ContextVar[ProgressListener] = ContextVar("heard", default=silent)
 
 
 class _Bars:
@@ -47,7 +47,7 @@ class _Bars:
 
 @contextmanager
 def listening(listener: ProgressListener) -> Iterator[None]:
-    """While the block runs, commands tell their progress to `listener` and draw none."""
+    """While the block runs, commands tell their progress to `listener` too."""
     before = _heard.set(listener)
     try:
         yield
@@ -57,12 +57,10 @@ def listening(listener: ProgressListener) -> Iterator[None]:
 
 @contextmanager
 def progress_on_stderr(quiet: bool) -> Iterator[ProgressListener]:
-    """A progress listener that draws on stderr while the block runs; silent when `quiet`."""
-    if (listener := _heard.get()) is not None:
-        yield listener
-        return
+    """A progress listener that draws on stderr while the block runs; draws nothing when `quiet`."""
+    heard = _heard.get()
     if quiet:
-        yield silent
+        yield heard
         return
     console = Console(stderr=True)
     columns = (
@@ -74,9 +72,14 @@ def progress_on_stderr(quiet: bool) -> Iterator[ProgressListener]:
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=console, disable=not console.is_terminal) as bars:
-        listener = _Bars(console, bars)
-        yield listener
-        listener.finish()
+        drawn = _Bars(console, bars)
+
+        def tell(event: ProgressEvent) -> None:
+            drawn(event)
+            heard(event)
+
+        yield tell
+        drawn.finish()
 
 
 def print_json(document: Any) -> None:

@@ -32,13 +32,17 @@ def _run(words: list[str], folder: Path) -> int:
 
     with listening(EventWriter(folder)):
         try:
-            app(words, prog_name="semfreeze")
-        except SystemExit as end:
-            return end.code if isinstance(end.code, int) else int(end.code is not None)
-        except Exception:
-            traceback.print_exc()
+            code = app(words, prog_name="semfreeze", standalone_mode=False)
+        except typer.Abort:  # what is left of an interruption
             return 1
-    return 0
+        except Exception as error:
+            # Words that were not understood; Typer's class for that has moved between versions.
+            if (tell := getattr(error, "format_message", None)) is None:
+                traceback.print_exc()
+            else:
+                typer.echo(f"semfreeze: {tell()}", err=True)
+            return 1
+    return code if isinstance(code, int) else 0
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:

@@ -55,6 +55,8 @@ def preview(
 
     if dtype not in ("auto", "float32", "bfloat16"):
         raise InputError(f"--dtype {dtype}: expected auto, float32 or bfloat16.")
+    if max_length is not None and max_length < 2:
+        raise InputError(f"--max-length must be at least 2, found {max_length}.")
 
     from semfreeze_core.preview import forecast_reading, look_at_model, preview_data
     from semfreeze_core.workflow import AnalysisRequest

@@ -37,8 +37,8 @@ class JobProcess(_Document):
 
     Attributes:
         pid: also of its process group.
-        born: when the process was started as the system tells it, so that another of the same number is not taken for
-            it.
+        born: when the process was started, seconds after its machine, so that another of the same number is not taken
+            for it, whatever becomes of the clock.
         host: name of its machine.
         turn: when its turn came, seconds since 1970; None while it waits.
     """
@@ -50,7 +50,7 @@ class JobProcess(_Document):
 
 
 class JobEnd(_Document):
-    """How a job ended by itself.
+    """How a job ended.
 
     Attributes:
         state: done, failed or cancelled.

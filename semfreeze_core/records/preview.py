@@ -45,7 +45,7 @@ class DataPreview:
         n_rows: rows of the source.
         n_usable: rows with something supervised.
         notes: guessed fields, rows left out, what the tokenizer does.
-        examples: some of those that would be drawn.
+        examples: a few, drawn as an analysis draws them.
     """
 
     mapping: Mapping[str, str | None]

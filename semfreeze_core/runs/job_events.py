@@ -2,7 +2,6 @@
 
 import json
 import time
-from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -11,52 +10,74 @@ from semfreeze_core.progress import ProgressEvent
 from semfreeze_core.records.job import JobProgress
 
 EVENTS = "events.jsonl"
-_SECONDS_BETWEEN = 0.2  # more often than a page draws, and the file stays small
+_SECONDS_BETWEEN = 0.5  # about as often as a page draws, and the file stays small
+_TAIL_BYTES = 64 * 1024
 
 
 class EventWriter:
-    """A progress listener that appends to a job's events; steps of one stage at most five times a second."""
+    """A progress listener that appends to a job's events; steps of one stage at most twice a second.
+
+    Each line holds all that its reader needs, so that of a long file only the end is read.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / EVENTS
-        self.stage, self.written = "", 0.0
+        self.stages: list[str] = []
+        self.stage: str | None = None
+        self.begun = self.written = 0.0  # by a clock that nobody sets
+        self.done_before = 0
 
     def __call__(self, event: ProgressEvent) -> None:
-        now = time.time()
-        last = event.total is not None and event.done >= event.total
-        if event.stage == self.stage and not event.message and not last and now - self.written < _SECONDS_BETWEEN:
-            return
-        self.stage, self.written = event.stage, now
+        now = time.monotonic()
+        if event.stage != self.stage:
+            self.stage, self.begun, self.done_before = event.stage, now, event.done
+            self.stages += [] if event.stage in self.stages else [event.stage]
+        else:
+            last = event.total is not None and event.done >= event.total
+            if not event.message and not last and now - self.written < _SECONDS_BETWEEN:
+                return
+        self.written = now
+        line = {
+            "time": time.time(),
+            **asdict(event),
+            "done_before": self.done_before,
+            "seconds": now - self.begun,
+            "stages": self.stages,
+        }
         with self.path.open("a", encoding="utf-8") as file:  # one write a line, so a reader sees whole lines or none
-            file.write(json.dumps({"time": now, **asdict(event)}, ensure_ascii=False) + "\n")
+            file.write(json.dumps(line, ensure_ascii=False) + "\n")
 
 
 def read_progress(folder: Path) -> JobProgress | None:
     """How far the job in a folder is; None before its first event.
 
-    The time left is the stage's own: total less done, at the mean rate since the stage's first event.
+    The time left is the stage's own: total less done, at the mean rate since the stage began.
     """
-    events = list(_events(folder))
-    if not events:
+    last = _last_event(folder / EVENTS)
+    if last is None:
         return None
-    last = events[-1]
-    stages = tuple(dict.fromkeys(str(event["stage"]) for event in events))
-    first = next(event for event in events if event["stage"] == last["stage"])
-    advanced, took = last["done"] - first["done"], last["time"] - first["time"]
-    left = (last["total"] - last["done"]) * took / advanced if last["total"] and advanced > 0 else None
-    return JobProgress(last["stage"], last["done"], last["total"], last["unit"], left, stages)
+    advanced, total = last["done"] - last["done_before"], last["total"]
+    left = (total - last["done"]) * last["seconds"] / advanced if total and advanced > 0 else None
+    stages = tuple(last["stages"])
+    return JobProgress(
+        last["stage"], last["done"], total, last["unit"], None if left is None else max(0.0, left), stages
+    )
 
 
-def _events(folder: Path) -> Iterator[dict[str, Any]]:
-    """The events, oldest first; a line that is not whole yet is left for the next reader."""
-    path = folder / EVENTS
+def _last_event(path: Path) -> dict[str, Any] | None:
+    """The newest whole event; a line that is not whole yet is left for the next reader."""
     if not path.is_file():
-        return
-    with path.open(encoding="utf-8", errors="replace") as file:
-        for line in file:
-            try:
-                event = json.loads(line)
-            except ValueError:
-                continue
-            if isinstance(event, dict) and {"time", "stage", "done", "total", "unit"} <= event.keys():
-                yield event
+        return None
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - _TAIL_BYTES))
+        lines = file.read().split(b"\n")
+    for line in reversed(lines):
+        try:
+            event = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(event, dict) and {"stage", "done", "total", "unit", "done_before", "seconds", "stages"} <= {
+            *event
+        }:
+            return event
+    return None

@@ -3,17 +3,21 @@
 import os
 import platform
 import signal
+import time
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
 import psutil
+from filelock import FileLock, Timeout
 from pydantic import BaseModel, ValidationError
 
 from semfreeze_core.errors import RunError
-from semfreeze_core.records.job import JobEnd, JobProcess, JobSpec, JobState
+from semfreeze_core.records.job import JOB_SCHEMA_VERSION, JobEnd, JobProcess, JobSpec, JobState
 
 SPEC, PROCESS, END, CANCEL, LOG = "job.json", "process.json", "end.json", "cancel", "log"
+LOCK = ".lock"  # held by the job's process as long as it lives
 _GRACE_SECONDS = 1.5  # to end in order; a cancelled job is gone within three
 _TAIL_BYTES = 64 * 1024
 
@@ -22,7 +26,8 @@ _Document = TypeVar("_Document", bound=BaseModel)
 
 def read_spec(folder: Path) -> JobSpec | None:
     """What the job does; None for a folder that is none of ours, or of a newer semfreeze."""
-    return _read(JobSpec, folder / SPEC)
+    spec = _read(JobSpec, folder / SPEC)
+    return spec if spec is not None and spec.schema_version == JOB_SCHEMA_VERSION else None
 
 
 def read_process(folder: Path) -> JobProcess | None:
@@ -58,6 +63,8 @@ def job_state(folder: Path) -> JobState:
     if (end := read_end(folder)) is not None:
         return end.state
     process, alive = read_process(folder), is_alive(folder)
+    if not alive and (end := read_end(folder)) is not None:
+        return end.state  # it ended between the two looks
     if (folder / CANCEL).exists() and not alive:
         return "cancelled"
     if process is None or process.turn is None:
@@ -66,40 +73,54 @@ def job_state(folder: Path) -> JobState:
 
 
 def is_alive(folder: Path) -> bool:
-    """Whether the job's process lives. That of another machine, whose processes are not seen, is taken to."""
+    """Whether the job's process lives.
+
+    Another machine's processes are not seen, but its lock is: a container that was made anew, with another name, must
+    not wait for ever for the jobs of the old one.
+    """
     process = read_process(folder)
     if process is None:
         return False
-    return process.host != platform.node() or _same(process) is not None
+    return _same(process) is not None if process.host == platform.node() else _is_held(folder / LOCK)
 
 
 def this_process(turn: float | None = None) -> JobProcess:
     """The process that asks, as the holder of a job."""
-    own = psutil.Process()
-    return JobProcess(pid=own.pid, born=own.create_time(), host=platform.node(), turn=turn)
+    pid = os.getpid()
+    return JobProcess(pid=pid, born=_born(pid), host=platform.node(), turn=turn)
 
 
 def end_group(process: JobProcess) -> None:
     """End a job's process and all that it started: asked first, then by force. Returns when they are gone.
 
     Raises:
-        RunError: it runs on another machine.
+        RunError: it runs on another machine, or for another user.
     """
     if process.host != platform.node():
         raise RunError(f"This job runs on {process.host}, and can be cancelled only there.")
     leader = _same(process)
     if leader is None:
         return
-    with suppress(psutil.NoSuchProcess):
-        started = leader.children(recursive=True)  # some are leaders of groups of their own
+    started = _descendants(leader)  # some are leaders of groups of their own
+    try:
         _signal_group(leader.pid, signal.SIGTERM)
-        _, living = psutil.wait_procs([leader], timeout=_GRACE_SECONDS)
-        if living:
-            _signal_group(leader.pid, signal.SIGKILL)
-        for child in started:
-            with suppress(psutil.NoSuchProcess):
-                child.kill()
-        psutil.wait_procs([leader, *started], timeout=_GRACE_SECONDS)
+    except PermissionError as error:
+        raise RunError("This job is another user's, who alone can cancel it.") from error
+    _wait_until_gone([leader])
+    started += _descendants(leader)
+    with suppress(PermissionError):
+        _signal_group(leader.pid, signal.SIGKILL)  # those of its group that outlived it, too
+    for child in started:
+        with suppress(psutil.Error):
+            child.kill()
+    _wait_until_gone([leader, *started])
+
+
+def _descendants(leader: psutil.Process) -> list[psutil.Process]:
+    try:
+        return leader.children(recursive=True)
+    except psutil.NoSuchProcess:
+        return []
 
 
 def _signal_group(pid: int, number: int) -> None:
@@ -107,12 +128,42 @@ def _signal_group(pid: int, number: int) -> None:
         os.killpg(pid, number)
 
 
+def _wait_until_gone(processes: Sequence[psutil.Process]) -> None:
+    until = time.monotonic() + _GRACE_SECONDS
+    while any(map(_lives, processes)) and time.monotonic() < until:
+        time.sleep(0.02)
+
+
+def _lives(process: psutil.Process) -> bool:
+    """Whether a process does anything still; a zombie waits for its parent to notice, perhaps in vain."""
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
 def _same(process: JobProcess) -> psutil.Process | None:
     """The living process that is meant; None when it is gone, even if another has its number."""
     try:
         found = psutil.Process(process.pid)
-        if abs(found.create_time() - process.born) < 1 and found.status() != psutil.STATUS_ZOMBIE:
+        if abs(_born(process.pid) - process.born) < 0.5 and _lives(found):
             return found
     except psutil.NoSuchProcess:
         pass
     return None
+
+
+def _born(pid: int) -> float:
+    """When a process was started, seconds after the machine: setting the clock moves both times alike."""
+    booted = psutil.boot_time()  # first: older psutil keep it for the next line
+    return psutil.Process(pid).create_time() - booted
+
+
+def _is_held(lock: Path) -> bool:
+    if not lock.exists():
+        return False
+    try:
+        with FileLock(lock).acquire(timeout=0):
+            return False
+    except (Timeout, OSError):  # OSError: it may not be looked at
+        return True

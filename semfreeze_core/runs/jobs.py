@@ -8,16 +8,17 @@ its folder and the living processes, never kept in a second place that could con
 import shutil
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Sequence
-from contextlib import suppress
-from datetime import datetime
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 
 from filelock import FileLock
 
 from semfreeze_core.errors import RunError
-from semfreeze_core.records.job import Job, JobSpec
+from semfreeze_core.records.job import Job, JobEnd, JobSpec
 from semfreeze_core.runs.job_folder import (
     CANCEL,
     END,
@@ -38,8 +39,6 @@ JOBS = ".jobs"  # hidden, so that no listing of runs takes it for one
 _KEPT = 50  # finished jobs whose folders stay
 _SECONDS_TO_START = 20.0
 
-_children: list[subprocess.Popen[bytes]] = []  # kept to be reaped, else each would stay a zombie
-
 
 def submit(runs: Path, command: Sequence[str], title: str, out: Path | None = None) -> Job:
     """Start a job, or join the one that does the same and has not ended.
@@ -53,96 +52,30 @@ def submit(runs: Path, command: Sequence[str], title: str, out: Path | None = No
     Raises:
         RunError: the folder cannot be written, or the job's process does not come up.
     """
-    folder = runs / JOBS
-    with disk_errors(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder / ".lock")
-        lock.acquire()
-    try:
-        for job in _jobs(runs):
-            if not job.finished and job.spec.command == tuple(command):
+    with _queue_held(runs):
+        known = list_jobs(runs)
+        for job in known:
+            ending = (runs / JOBS / job.name / CANCEL).exists()
+            if job.spec.command == tuple(command) and not job.finished and not ending:
+                _start_again(runs, job)
                 return job
-        spec = JobSpec(command=tuple(command), title=title, out=None if out is None else str(out), created=time.time())
-        place = folder / _name(spec)
-        write_atomically(place / SPEC, spec.model_dump_json(indent=1) + "\n")
-        _start(place)
+        # Later than all others even after the clock was set back: the queue's order follows from it.
+        created = max([time.time(), *(job.spec.created + 0.001 for job in known)])
+        place_of_run = None if out is None else str(out.absolute())
+        spec = JobSpec(command=tuple(command), title=title, out=place_of_run, created=created)
+        folder = runs / JOBS / _name(spec)
+        write_atomically(folder / SPEC, spec.model_dump_json(indent=1) + "\n")
+        try:
+            _start(folder)
+        except RunError:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
         _forget_old(runs)
-    finally:
-        lock.release()
-    return find_job(runs, place.name)
+    return find_job(runs, folder.name)
 
 
 def list_jobs(runs: Path) -> list[Job]:
     """Every job of a folder of runs, oldest first."""
-    with suppress(ChildProcessError):
-        _children[:] = [child for child in _children if child.poll() is None]
-    return _jobs(runs)
-
-
-def find_job(runs: Path, name: str) -> Job:
-    """One job by name.
-
-    Raises:
-        RunError: there is none.
-    """
-    for job in list_jobs(runs):
-        if job.name == name:
-            return job
-    raise RunError(f"There is no job called {name!a} here.")
-
-
-def job_folder(runs: Path, name: str) -> Path:
-    """The folder of a job that is there."""
-    return runs / JOBS / find_job(runs, name).name
-
-
-def revive(runs: Path) -> None:
-    """Start the processes of queued jobs that have none, as after the machine was started anew.
-
-    Raises:
-        RunError: the folder cannot be written.
-    """
-    waiting = [job for job in list_jobs(runs) if job.state == "queued" and not is_alive(runs / JOBS / job.name)]
-    if not waiting:
-        return
-    with FileLock(runs / JOBS / ".lock"):
-        for job in waiting:
-            if not is_alive(runs / JOBS / job.name):
-                _start(runs / JOBS / job.name)
-
-
-def cancel(runs: Path, name: str) -> Job:
-    """End a job with everything it started; what it had finished stays readable.
-
-    Raises:
-        RunError: no such job, or it runs on another machine.
-    """
-    job, folder = find_job(runs, name), runs / JOBS / name
-    if job.finished:
-        return job
-    write_atomically(folder / CANCEL, "")
-    if is_alive(folder) and (process := read_process(folder)) is not None:
-        end_group(process)
-    return find_job(runs, name)
-
-
-def failure(runs: Path, job: Job) -> str:
-    """Why a job did not end well, in its own last words.
-
-    Args:
-        runs: the folder of runs.
-        job: failed or dead.
-    """
-    tail = read_log(runs / JOBS / job.name, 20)
-    told = [line.removeprefix("semfreeze: ") for line in tail.splitlines() if line.startswith("semfreeze: ")]
-    if job.state == "failed" and told:
-        return told[-1]
-    if job.state == "dead":
-        return "Its process is gone without a word: killed, out of memory, or the machine was stopped."
-    return tail.splitlines()[-1] if tail else "It said nothing."
-
-
-def _jobs(runs: Path) -> list[Job]:
     found: list[Job] = []
     ahead = 0
     folder = runs / JOBS
@@ -159,29 +92,123 @@ def _jobs(runs: Path) -> list[Job]:
     return found
 
 
+def find_job(runs: Path, name: str) -> Job:
+    """One job by name.
+
+    Raises:
+        RunError: there is none.
+    """
+    for job in list_jobs(runs):
+        if job.name == name:
+            return job
+    raise RunError(f"There is no job called {name!a} here.")
+
+
+def job_folder(runs: Path, name: str) -> Path:
+    """The folder of a job that is there.
+
+    Raises:
+        RunError: there is none.
+    """
+    folder = runs / JOBS / name
+    if name != folder.name or read_spec(folder) is None:
+        raise RunError(f"There is no job called {name!a} here.")
+    return folder
+
+
+def revive(runs: Path) -> None:
+    """Start the processes of queued jobs that have none, as after the machine was started anew.
+
+    Raises:
+        RunError: the folder cannot be written, or a process does not come up.
+    """
+    if not (runs / JOBS).is_dir():
+        return
+    with _queue_held(runs):
+        for job in list_jobs(runs):
+            _start_again(runs, job)
+
+
+def cancel(runs: Path, name: str) -> Job:
+    """End a job with everything it started; what it had finished stays readable.
+
+    Raises:
+        RunError: no such job, or it is another machine's or another user's.
+    """
+    job, folder = find_job(runs, name), runs / JOBS / name
+    if job.finished:
+        return job
+    write_atomically(folder / CANCEL, "")
+    if is_alive(folder) and (process := read_process(folder)) is not None:
+        try:
+            end_group(process)
+        except RunError:
+            (folder / CANCEL).unlink(missing_ok=True)
+            raise
+    if not is_alive(folder) and read_end(folder) is None:  # killed, or it never had a process
+        end = JobEnd(state="cancelled", ended=time.time())
+        write_atomically(folder / END, end.model_dump_json() + "\n")
+    return find_job(runs, name)
+
+
+def failure(runs: Path, job: Job) -> str:
+    """Why a job did not end well, in its own last words.
+
+    Args:
+        runs: the folder of runs.
+        job: failed or dead.
+    """
+    lines = read_log(runs / JOBS / job.name, 20).splitlines()
+    last = lines[-1].strip() if lines else ""
+    if job.state == "dead":
+        reason = "Its process is gone without a word: killed, out of memory, or the machine was stopped."
+        return f"{reason} Last it said: {last}" if last else reason
+    told = [line.removeprefix("semfreeze: ") for line in lines if line.startswith("semfreeze: ")]
+    crashed = any(line.startswith("Traceback") for line in lines)
+    return told[-1] if told and not crashed else last or "It said nothing."
+
+
+@contextmanager
+def _queue_held(runs: Path) -> Iterator[None]:
+    """While the block runs, nobody else asks for a job or starts one."""
+    folder = runs / JOBS
+    with disk_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        held = FileLock(folder / ".lock").acquire()
+    with held:
+        yield
+
+
 def _name(spec: JobSpec) -> str:
-    """Sorts by time; the digest tells apart what was asked in one microsecond."""
-    when = datetime.fromtimestamp(spec.created).strftime("%Y%m%d-%H%M%S-%f")
+    """Sorts by time, in UTC, where no hour comes twice."""
+    when = datetime.fromtimestamp(spec.created, UTC).strftime("%Y%m%d-%H%M%S-%f")
     return f"{when}-{digest(spec.command)[:8]}"
+
+
+def _start_again(runs: Path, job: Job) -> None:
+    """Start a queued job's process if it has none."""
+    folder = runs / JOBS / job.name
+    if job.state == "queued" and not is_alive(folder):
+        _start(folder)
 
 
 def _start(folder: Path) -> None:
     """Start a job's process and wait until it has said that it is there."""
-    (folder / PROCESS).unlink(missing_ok=True)
-    command = [sys.executable, "-m", "semfreeze_core", "_job", str(folder)]
+    # Where the asker stands, so that relative paths mean the same; -P: no module is taken from there.
+    command = [sys.executable, "-P", "-m", "semfreeze_core", "_job", str(folder.absolute())]
     with disk_errors(folder), (folder / LOG).open("ab") as log:
-        child = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, cwd=folder
-        )
-    _children.append(child)
+        (folder / PROCESS).unlink(missing_ok=True)
+        child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
+    threading.Thread(target=child.wait, name="waits for a job", daemon=True).start()  # else it would stay a zombie
     until = time.monotonic() + _SECONDS_TO_START
     while not (folder / PROCESS).exists() and not (folder / END).exists():
         if child.poll() is not None or time.monotonic() > until:
-            raise RunError(f"The job's process did not come up. The end of {folder / LOG}:\n{read_log(folder, 20)}")
+            child.kill()
+            raise RunError(f"The job's process did not come up. It said: {read_log(folder, 20) or 'nothing'}")
         time.sleep(0.02)
 
 
 def _forget_old(runs: Path) -> None:
-    finished = [job for job in _jobs(runs) if job.finished]
+    finished = [job for job in list_jobs(runs) if job.finished]
     for job in finished[:-_KEPT]:
         shutil.rmtree(runs / JOBS / job.name, ignore_errors=True)

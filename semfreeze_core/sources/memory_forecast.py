@@ -16,6 +16,11 @@ def model_bytes(parameters: int, dtype: torch.dtype) -> int:
     return int(parameters * dtype.itemsize * _ON_TOP)
 
 
+def process_bytes(device: torch.device) -> int:
+    """Memory that the reading process takes of a device's before it loads a model; a GPU's is counted apart."""
+    return 0 if device.type == "cuda" else _PROCESS_BYTES
+
+
 def forecast_memory(
     shape: ModelShape, dtype: torch.dtype, device: torch.device, free_bytes: int, display_positions: int
 ) -> MemoryForecast:
@@ -27,6 +32,6 @@ def forecast_memory(
         device=str(device),
         model_bytes=model_bytes(shape.total_parameters, dtype),
         states_bytes=3 * states,  # themselves, and a float32 copy for the projection
-        process_bytes=0 if device.type == "cuda" else _PROCESS_BYTES,
+        process_bytes=process_bytes(device),
         free_bytes=free_bytes,
     )

@@ -12,8 +12,9 @@ from semfreeze_core.errors import ModelError
 from semfreeze_core.runs.store import run_names
 from semfreeze_core.storage import cache_folder, runs_folder
 from tests.core.cli.terminal import ask
-from tests.core.cli.training_options import TRAIN, VALIDATE
+from tests.core.cli.training_options import SWEEP, TRAIN, VALIDATE
 from tests.core.cli_app import app
+from tests.core.runs.left_job import DEAD, put
 from tests.core.runs.tiny_run import task_rows, write_jsonl
 from tests.core.saved_models import save_tiny
 from tests.core.tiny_tokenizer import CHATML, build_tiny_tokenizer
@@ -561,6 +562,113 @@ def _(world):
         assert name not in run_names()
 
 
+def look(world, *args, data=None):
+    """What `preview` says of the untied model and the task."""
+    return ask("preview", "--model", world.models / "untied", "--data", data or world.task, "--quiet", *args)
+
+
+@exercise("preview --model", "preview --data", "preview --json")
+def _(world):
+    models = [
+        ask("preview", "--model", world.models / m, "--data", world.task, "--json", "-q") for m in ("tied", "gpt2")
+    ]
+    assert [m.json["memory"]["parameters"] for m in models] == [41_248, 42_368]
+    other = write_jsonl(world.tmp / "other.jsonl", task_rows(40))
+    assert look(world, "--json", data=other).json["data"]["n_rows"] == 40
+
+
+@exercise("preview --examples", "preview --seed")
+def _(world):
+    draws = [
+        [e["row"] for e in look(world, "--json", "--examples", "5", "--seed", seed).json["data"]["examples"]]
+        for seed in (0, 0, 1)
+    ]
+    assert len(draws[0]) == 5
+    assert draws[0] == draws[1] != draws[2]
+
+
+@exercise("preview --split")
+def _(world):
+    (world.tmp / "set").mkdir()
+    for name, n in (("train", 48), ("test", 40)):
+        pd.DataFrame(task_rows(n)).to_parquet(world.tmp / "set" / f"{name}.parquet")
+    found = look(world, "--json", "--split", "test", data=f"hf:{world.tmp / 'set'}").json
+    assert found["data"]["n_rows"] == 40
+
+
+@exercise("preview --eos", "preview --no-eos")
+def _(world):
+    ends = [
+        [example["pieces"][-1]["text"][-4:] for example in look(world, "--json", flag).json["data"]["examples"]]
+        for flag in ("--eos", "--no-eos")
+    ]
+    assert ends == [["</s>"] * 3, [" now"] * 3]
+
+
+@exercise("preview --max-length")
+def _(world):
+    for example in look(world, "--json", "--max-length", "20").json["data"]["examples"]:
+        assert sum(piece["n_tokens"] for piece in example["pieces"]) <= 20
+        assert example["truncated"] > 0
+
+
+@exercise("preview --device", "preview --dtype")
+def _(world):
+    memory = look(world, "--json", "--device", "cpu", "--dtype", "bfloat16").json["memory"]
+    assert (memory["device"], memory["dtype"]) == ("cpu", "bfloat16")
+    assert "expected auto, cpu, cuda, cuda:N or mps" in look(world, "--device", "tpu").refusal
+
+
+@exercise("preview --prompt-field", "preview --completion-field", "preview --label-field", "preview --template")
+def _(world):
+    data = world.columns(prompt="ask", completion="say", label="kind")
+    assert "The fields are not clear" in look(world, data=data).refusal
+    named = ["--completion-field", "say", "--label-field", "kind", "--json"]
+    asked = look(world, *named, "--prompt-field", "ask", data=data).json["data"]
+    written = look(world, *named, "--template", "{kind}? {ask}", data=data).json["data"]
+    for plain, templated in zip(asked["examples"], written["examples"], strict=True):
+        assert templated["pieces"][0]["text"] == f"{plain['label']}? {plain['pieces'][0]['text']}"
+
+
+@exercise("preview --messages-field", "preview --text-field")
+def _(world):
+    assert look(world, "--text-field", "prompt", "--json").json["data"]["mapping"]["text_field"] == "prompt"
+    talk = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
+    data = write_jsonl(world.tmp / "chat.jsonl", [{"talk": talk}])
+    assert "The model has no chat template" in look(world, "--messages-field", "talk", data=data).refusal
+
+
+@exercise("preview --revision", "preview --trust-remote-code", "preview --allow-pickle")
+def _(world):
+    seen = world.stop_at("semfreeze_core.preview", "open_checkpoint")
+    names = ("revision", "trust_remote_code", "allow_pickle")
+    assert look(world).refusal == "stopped"
+    assert [seen[name] for name in names] == [None, False, False]
+    assert look(world, "--revision", "v2", "--trust-remote-code", "--allow-pickle").refusal == "stopped"
+    assert [seen[name] for name in names] == ["v2", True, True]
+
+
+@exercise("preview --quiet", "preview -q")
+def _(world):
+    command = ["preview", "--model", world.models / "untied", "--data", world.task]
+    assert "Checking rows\n" in ask(*command).err
+    for flag in ("--quiet", "-q"):
+        assert ask(*command, flag).err == ""
+
+
+@exercise("jobs list --runs", "jobs list --json", "jobs log --runs", "jobs log --lines", "jobs cancel --runs")
+def _(world):
+    put(world.tmp / "runs", "one", DEAD, "done", log="first\nsecond\nthird\n")
+    here = ("--runs", world.tmp / "runs")
+    assert [job["name"] for job in ask("jobs", "list", *here, "--json").json["jobs"]] == ["one"]
+    assert ask("jobs", "list", "--json").json == {"folder": str(runs_folder()), "jobs": []}
+    assert ask("jobs", "log", "one", *here).out == "first\nsecond\nthird\n"
+    assert ask("jobs", "log", "one", *here, "--lines", "2").out == "second\nthird\n"
+    assert ask("jobs", "cancel", "one", *here).out == "one: done\n"
+    for command in ("log", "cancel"):
+        assert "There is no job called 'one'" in ask("jobs", command, "one").refusal
+
+
 @exercise("cache list --json")
 def _(world):
     assert ask("cache", "list", "--json").json == {"folder": str(cache_folder()), "entries": []}
@@ -632,7 +740,7 @@ def every_option(command, path=""):
 
 
 # Commands whose options have a file of exercises beside their own tests: what they ask for would train, or serve.
-ELSEWHERE = {"validate ": VALIDATE, "train ": TRAIN, "dashboard ": DASHBOARD}
+ELSEWHERE = {"validate ": VALIDATE, "sweep ": SWEEP, "train ": TRAIN, "dashboard ": DASHBOARD}
 
 
 def test_every_option_is_exercised():

@@ -115,6 +115,13 @@ def test_free_name_is_always_a_name(wanted, name):
     require_name(free_name(wanted))
 
 
+def test_free_name_is_free_in_the_folder_asked_for(tmp_path, home):
+    for name in ("task", "task-2"):
+        (tmp_path / "elsewhere" / name).mkdir(parents=True)
+    assert free_name("task", tmp_path / "elsewhere") == "task-3"
+    assert free_name("task") == "task"
+
+
 def test_free_name_counts_on(home):
     for expected in ("task", "task-2", "task-3"):
         assert free_name("task") == expected

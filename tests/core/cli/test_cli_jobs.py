@@ -1,0 +1,127 @@
+"""`semfreeze jobs`, and a real analysis as a job: to its end, and cancelled in the middle."""
+
+import json
+import time
+
+import psutil
+import pytest
+
+from semfreeze_core.runs.folder import read_run
+from semfreeze_core.runs.job_events import EVENTS, read_progress
+from semfreeze_core.runs.job_folder import PROCESS, SPEC, end_group, read_log, read_process
+from semfreeze_core.runs.jobs import JOBS, cancel, find_job, list_jobs, submit
+from semfreeze_core.runs.store import run_names
+from semfreeze_core.storage import runs_folder, write_atomically
+from tests.core.cli.terminal import ask
+from tests.core.runs.held_job import wait_for, wait_for_state
+from tests.core.runs.left_job import DEAD, put
+from tests.core.runs.tiny_run import task_rows
+
+PLAIN = ("--dtype=float32", "--device=cpu")
+
+
+@pytest.fixture
+def runs(home, monkeypatch):
+    """The store; whatever still runs there is ended."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    yield runs_folder()
+    for job in list_jobs(runs_folder()):
+        if (process := read_process(runs_folder() / JOBS / job.name)) is not None and process.pid != DEAD.pid:
+            end_group(process)
+
+
+def test_an_analysis_as_a_job_makes_the_run_and_tells_its_stages(runs, models, task):
+    command = ("analyze", f"--model={models / 'untied'}", f"--data={task}", *PLAIN)
+    job = submit(runs, command, "untied on task", runs / "mine")
+    ended = wait_for_state(runs, job.name, "done", "failed", "dead")
+    log = read_log(runs / JOBS / job.name, 100)
+    assert ended.state == "done", log
+    assert job.spec.created <= ended.started <= ended.ended <= time.time()
+    assert read_run(runs / "mine").n_examples == 48
+    assert run_names() == ["mine"]  # a listing of runs shows no jobs
+    stages = read_progress(runs / JOBS / job.name).stages
+    assert {"Loading the model", "Reading hidden states", "Projecting the display sample"} <= set(stages)
+    assert set(stages) <= set(log.splitlines())  # the log says them too, should the job die
+    (row,) = ask("jobs", "list", "--json").json["jobs"]
+    assert (row["state"], row["out"], row["command"]) == ("done", str(runs / "mine"), ["semfreeze", *command])
+
+
+def test_an_analysis_is_cancelled_in_its_middle(runs, models, rows_file):
+    data = rows_file(task_rows(4000))
+    command = ("analyze", f"--model={models / 'untied'}", f"--data={data}", "--examples=0", "--batch-tokens=1", *PLAIN)
+    job = submit(runs, command, "long", runs / "mine")
+    folder = runs / JOBS / job.name
+    wait_for(lambda: (found := read_progress(folder)) and found.stage == "Reading hidden states" and found.done)
+    row = ask("jobs", "list", "--json").json["jobs"][0]
+    assert (row["state"], row["stage"], row["total"] > row["done"]) == ("running", "Reading hidden states", True)
+    assert "Reading hidden states" in ask("jobs", "list").out
+    leader = psutil.Process(read_process(folder).pid)
+    begun = time.monotonic()
+    assert ask("jobs", "cancel", job.name).out == f"{job.name}: cancelled\n"
+    assert time.monotonic() - begun < 3
+    assert not leader.is_running() or leader.status() == psutil.STATUS_ZOMBIE
+    assert [path.name for path in runs.iterdir()] == [JOBS]
+    assert "semfreeze: interrupted; what was not finished was not kept." in read_log(folder, 5)
+    assert cancel(runs, job.name) == find_job(runs, job.name)
+
+
+def test_list_says_how_each_job_stands(runs):
+    assert ask("jobs", "list").out == f"No jobs in {runs}.\n"
+    put(runs, "1-done", DEAD, "done", out="/r/x")
+    put(runs, "2-failed", DEAD, "failed", log="semfreeze: [no] such file.\n")
+    place = put(runs, "3-dead", DEAD)
+    put(runs, "4-waits")
+    event = {"stage": "S", "done": 3, "total": 4, "unit": "rows", "done_before": 0, "seconds": 6.0, "stages": ["S"]}
+    (place / EVENTS).write_text(json.dumps(event) + "\n")
+    answer = ask("jobs", "list", "--json").json
+    assert answer["folder"] == str(runs)
+    rows = {row.pop("name"): row for row in answer["jobs"]}
+    assert list(rows) == ["1-done", "2-failed", "3-dead", "4-waits"]
+    assert rows["1-done"] == {
+        "state": "done",
+        "title": "1-done",
+        "command": ["semfreeze", "show", "1-done"],
+        "out": "/r/x",
+        "ahead": 0,
+        "stage": None,
+        "done": None,
+        "total": None,
+        "seconds_left": None,
+        "reason": None,
+    }
+    assert rows["2-failed"]["reason"] == "[no] such file."
+    dead = rows["3-dead"]
+    assert (dead["stage"], dead["done"], dead["total"], dead["seconds_left"]) == ("S", 3, 4, None)
+    assert dead["reason"].startswith("Its process is gone without a word")
+    shown = " ".join(ask("jobs", "list").out.split())
+    for words in ("1-done done", "2-failed failed [no] such file.", "3-dead dead Its process", "4-waits queued"):
+        assert words in shown
+
+
+@pytest.mark.parametrize("args", [["log"], ["cancel"]])
+def test_a_job_that_is_not_there_is_refused(runs, args):
+    assert ask("jobs", *args, "absent").refusal == "There is no job called 'absent' here."
+
+
+def test_cancel_of_an_ended_job_says_how_it_ended(runs):
+    put(runs, "one", DEAD, "done")
+    assert ask("jobs", "cancel", "one").out == "one: done\n"
+
+
+def test_the_jobs_process_refuses_what_is_no_job(tmp_path):
+    assert "is no job's folder" in ask("_job", tmp_path).usage_error
+    write_atomically(tmp_path / SPEC, "{}")
+    assert "is no job's folder" in ask("_job", tmp_path).usage_error
+    assert not (tmp_path / PROCESS).exists()
+
+
+def test_the_jobs_process_is_no_command_of_the_users():
+    assert "_job" not in ask("--help").out
+
+
+def test_fifty_ended_jobs_are_listed_at_once(runs):
+    for number in range(50):
+        put(runs, f"{number:02}", DEAD, "done")
+    begun = time.perf_counter()
+    assert len(list_jobs(runs)) == 50
+    assert time.perf_counter() - begun < 1  # about 0.02 s where nothing else runs

@@ -1,0 +1,99 @@
+"""`semfreeze preview`: what it prints, what it refuses, and the words for memory."""
+
+import pytest
+
+from semfreeze_core.cli.words import memory_words
+from semfreeze_core.records.preview import MemoryForecast
+from semfreeze_core.storage import runs_folder
+from tests.core.cli.terminal import ask
+from tests.core.tiny_tokenizer import EOS
+
+
+@pytest.fixture
+def look(models, task):
+    def call(*args, model=models / "untied", data=task):
+        return ask("preview", "--model", model, "--data", data, "--device", "cpu", "-q", *args)
+
+    return call
+
+
+def test_json_says_all_that_the_core_knows(look, home):
+    document = look("--json", "--dtype", "float32").json
+    assert set(document) == {"data", "memory"}
+    assert set(document["data"]) == {"mapping", "n_rows", "n_usable", "notes", "examples"}
+    assert (document["data"]["n_rows"], len(document["data"]["examples"])) == (48, 3)
+    for example in document["data"]["examples"]:
+        assert set(example) == {"row", "label", "pieces", "truncated"}
+        context, supervised = example["pieces"]
+        assert (context["supervised"], supervised["supervised"]) == (False, True)
+        assert context["text"].startswith("Message ")
+        assert supervised["text"] == f"{example['label']} now{EOS}"
+    memory = document["memory"]
+    assert memory["needed_bytes"] == memory["model_bytes"] + memory["states_bytes"] + memory["process_bytes"]
+    assert memory["fits"] == (memory["needed_bytes"] <= memory["free_bytes"])
+    assert (memory["dtype"], memory["device"], memory["model_bytes"]) == ("float32", "cpu", 51_488 * 44 // 10)
+    assert not runs_folder().exists()
+
+
+def test_text_shows_examples_and_memory(look):
+    out = look().out
+    assert "48 of 48 rows can be used. Supervised tokens are underlined." in out
+    assert out.count("supervised tokens\n") == 3
+    assert out.count(f"now{EOS}") == 3
+    assert "A reading needs about 0." in out
+
+
+def test_brackets_in_the_data_are_no_markup(look, rows_file):
+    data = rows_file([{"prompt": "[bold]x[/nothing] :smile: ", "completion": "[red]y", "label": "[z]"}] * 3)
+    out = look(data=data).out
+    assert "[bold]x[/nothing] :smile: [red]y" in out
+    assert ", [z]: " in out
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (["--dtype", "float16"], "--dtype float16: expected auto, float32 or bfloat16."),
+        (["--max-length", "1"], "--max-length must be at least 2, found 1."),
+        (["--max-length", "0"], "--max-length must be at least 2, found 0."),
+        (["--seed", "-1"], "seed must be in 0..2^32 - 1, found -1."),
+        (["--prompt-field", "absent"], "absent"),
+    ],
+)
+def test_wishes_that_make_no_sense_are_refused(look, args, words):
+    assert words in look(*args).refusal
+
+
+@pytest.mark.parametrize("number", ["0", "101"])
+def test_examples_shown_are_few(look, number):
+    assert "--examples" in look("--examples", number).usage_error
+
+
+def test_model_and_data_that_are_not_there_are_refused(look, tmp_path):
+    assert "no such folder or file" in look(model="./absent").refusal
+    assert "does not exist" in look(data=tmp_path / "absent.jsonl").refusal
+
+
+GIB = 2**30
+BIG = MemoryForecast(7_241_732_096, "float32", "cpu", 32 * GIB, 768 * 2**20, 600 * 2**20, 64 * GIB)
+
+
+def test_memory_words_say_what_is_needed_and_what_is_free():
+    assert memory_words(BIG) == (
+        "A reading needs about 33.34 GiB (32.00 GiB for 7,242 M parameters in float32, 0.75 GiB for states that are "
+        "shown, 0.59 GiB for the process); 64.00 GiB are free on cpu."
+    )
+
+
+@pytest.mark.parametrize(
+    ("dtype", "device", "process", "way_out"),
+    [
+        ("float32", "cpu", 600 * 2**20, "Use bfloat16, which needs half, or a smaller model, or another device."),
+        ("bfloat16", "cuda", 0, "Use a smaller model, or another device."),
+    ],
+)
+def test_memory_words_name_the_way_out_of_what_does_not_fit(dtype, device, process, way_out):
+    words = memory_words(MemoryForecast(7_241_732_096, dtype, device, 32 * GIB, 0, process, 16 * GIB))
+    assert words.startswith("It does not fit. A reading needs about 32")
+    assert words.endswith(f"16.00 GiB are free on {device}. {way_out}")
+    assert ("for the process" in words) == (process > 0)

@@ -1,0 +1,69 @@
+"""A job whose command stands still until the test lets it go: it shows a run whose manifest is a pipe."""
+
+import errno
+import os
+import shutil
+import time
+
+from semfreeze_core.runs.folder import MANIFEST
+from semfreeze_core.runs.jobs import find_job, submit
+from semfreeze_core.runs.store import example_run
+
+PATIENCE = 60.0  # seconds; far beyond what anything here takes
+
+
+def wait_for(condition):
+    """Wait until `condition` holds, and return what it said."""
+    until = time.monotonic() + PATIENCE
+    while not (found := condition()):
+        assert time.monotonic() < until, "waited in vain"
+        time.sleep(0.02)
+    return found
+
+
+def wait_for_state(runs, name, *states):
+    """Wait until a job is in one of these states, and return it."""
+    return wait_for(lambda: job if (job := find_job(runs, name)).state in states else None)
+
+
+class HeldCommand:
+    """A command that waits in the middle of its work.
+
+    Attributes:
+        words: of the command.
+    """
+
+    def __init__(self, folder):
+        self.pipe = folder / MANIFEST
+        shutil.copytree(example_run(), folder, ignore=shutil.ignore_patterns(MANIFEST))
+        os.mkfifo(self.pipe)
+        self.writer = None
+        self.words = ("show", str(folder))
+
+    def submit(self, runs):
+        return submit(runs, self.words, f"Show {self.pipe.parent.name}")
+
+    def wait_until_it_works(self):
+        """Wait until the command has come to where it stands still."""
+
+        def try_it():
+            try:
+                self.writer = os.open(self.pipe, os.O_WRONLY | os.O_NONBLOCK)
+            except OSError as error:
+                if error.errno != errno.ENXIO:  # nobody reads yet
+                    raise
+            return self.writer is not None
+
+        if self.writer is None:
+            wait_for(try_it)
+
+    def let_go(self, manifest=None):
+        """Let the command read its manifest, the right one unless told otherwise, and so come to its end."""
+        self.wait_until_it_works()
+        os.write(self.writer, (example_run() / MANIFEST).read_bytes() if manifest is None else manifest)
+        self.close()
+
+    def close(self):
+        if self.writer is not None:
+            os.close(self.writer)
+            self.writer = None

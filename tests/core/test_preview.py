@@ -1,0 +1,168 @@
+"""The look before an analysis: examples as the model would get them, token by token, and no weights read."""
+
+import pytest
+import torch
+
+from semfreeze_core import preview
+from semfreeze_core.errors import DataError, InputError, ModelError
+from semfreeze_core.preview import forecast_reading, look_at_model, preview_data
+from semfreeze_core.records.preview import RenderedPiece
+from semfreeze_core.sources import causal_lm
+from semfreeze_core.sources.fields import FieldMapping
+from semfreeze_core.workflow import AnalysisRequest, length_limit
+from tests.core.runs.tiny_run import write_jsonl
+from tests.core.saved_models import save_tiny
+from tests.core.tiny_tokenizer import BOS, CHATML, EOS, build_tiny_tokenizer
+
+TOKENIZER = build_tiny_tokenizer(bos=True, chat_template=CHATML)
+PAIRS = [
+    {"prompt": "How do I top up?", "completion": " card", "label": "a"},
+    {"prompt": "Why? ", "completion": "the card", "label": "b"},
+    {"prompt": "Because ", "completion": "", "label": "b"},
+]
+
+
+def n_tokens(text):
+    return len(TOKENIZER(text, add_special_tokens=False).input_ids)
+
+
+def piece(text, supervised, special=0):
+    """A stretch of text and how many tokens it has, `special` ones among them."""
+    bare = text.removeprefix(BOS).removesuffix(EOS) if special else text
+    return RenderedPiece(text, supervised, n_tokens(bare) + special)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    """A tiny model whose weights nobody can read."""
+    folder = tmp_path_factory.mktemp("model")
+    save_tiny(folder, "llama", tied=False, tokenizer=TOKENIZER)
+    (folder / "model.safetensors").write_bytes(b"no weights")
+    return folder
+
+
+@pytest.fixture
+def look(model, tmp_path):
+    """Looks at rows: the preview by row number, and the whole of it."""
+
+    def call(rows, n=10, **wishes):
+        request = AnalysisRequest(str(model), str(write_jsonl(tmp_path / "rows.jsonl", rows)), **wishes)
+        found = preview_data(request, look_at_model(request), n)
+        return {example.row: example for example in found.examples}, found
+
+    return call
+
+
+def test_prompt_is_context_and_completion_with_its_end_is_supervised(look):
+    examples, found = look(PAIRS)
+    assert examples[0].pieces == (piece(f"{BOS}How do I top up?", False, 1), piece(f" card{EOS}", True, 1))
+    assert examples[1].pieces == (piece(f"{BOS}Why? ", False, 1), piece(f"the card{EOS}", True, 1))
+    assert [(row, examples[row].label, examples[row].truncated) for row in sorted(examples)] == [
+        (0, "a", 0),
+        (1, "b", 0),
+    ]
+    assert (found.n_rows, found.n_usable) == (3, 2)
+    assert found.mapping == {
+        "prompt_field": "prompt",
+        "completion_field": "completion",
+        "label_field": "label",
+        "template": None,
+        "messages_field": None,
+        "text_field": None,
+    }
+    assert any("1 of 3 rows are left out" in note for note in found.notes)
+    assert not any("fewer than 32" in note for note in found.notes)  # true of any look
+
+
+def test_without_eos_no_end_is_supervised(look):
+    examples, _ = look(PAIRS, add_eos=False)
+    assert examples[0].pieces[1] == piece(" card", True)
+
+
+def test_chat_supervises_the_assistants_turns_alone(look):
+    talk = [("user", "Hi"), ("assistant", "Yes?"), ("user", "Why"), ("assistant", "So")]
+    rows = [{"messages": [{"role": role, "content": content} for role, content in talk]}]
+    examples, _ = look(rows)
+    pieces = examples[0].pieces
+    assert [piece.supervised for piece in pieces] == [False, True, False, True]
+    assert [piece.text for piece in pieces if piece.supervised] == [f"Yes?{EOS}", f"So{EOS}"]
+    assert pieces[0].text == "<|im_start|>user\nHi" + EOS + "\n<|im_start|>assistant\n"
+    assert "user\nWhy" in pieces[2].text
+
+
+def test_text_is_supervised_whole(look):
+    examples, _ = look([{"body": "A robe takes 2 bolts"}], mapping=FieldMapping(text_field="body"))
+    assert examples[0].pieces == (RenderedPiece(BOS, False, 1), piece(f"A robe takes 2 bolts{EOS}", True, 1))
+
+
+def test_context_is_cut_from_the_left_to_the_length_asked_for(look):
+    examples, _ = look(PAIRS[:1], max_length=8)
+    context, supervised = examples[0].pieces
+    assert supervised == piece(f" card{EOS}", True, 1)
+    assert context.n_tokens + supervised.n_tokens == 8
+    assert examples[0].truncated == 1 + n_tokens(PAIRS[0]["prompt"]) - context.n_tokens
+    assert context.text.startswith(BOS)
+    assert context.text.endswith("up?")
+
+
+def test_n_examples_are_shown_and_the_seed_says_which(look):
+    rows = [{"prompt": f"{i}: ", "completion": "x"} for i in range(50)]
+    draws = [tuple(look(rows, 3, seed=seed)[0]) for seed in (0, 0, 1)]
+    assert [len(draw) for draw in draws] == [3, 3, 3]
+    assert draws[0] == draws[1] != draws[2]
+
+
+@pytest.mark.parametrize(
+    ("rows", "wishes", "words"),
+    [
+        ([{"x": "a", "y": "b"}], {}, "The fields are not clear"),
+        ([{"prompt": "a", "completion": ""}], {}, "nothing supervised"),
+        ([{"prompt": "a", "completion": "b" * 500}], {}, "1 dropped because their supervised tokens exceed 64"),
+    ],
+)
+def test_data_that_cannot_be_read_is_refused_as_by_the_analysis(look, rows, wishes, words):
+    with pytest.raises(DataError, match=words):
+        look(rows, **wishes)
+
+
+def test_look_at_model_refuses_a_folder_without_weights(tmp_path):
+    save_tiny(tmp_path)
+    (tmp_path / "model.safetensors").unlink()
+    with pytest.raises(ModelError, match="but no weights"):
+        look_at_model(AnalysisRequest(str(tmp_path), ""))
+
+
+@pytest.mark.parametrize(
+    ("own", "asked", "limit"),
+    [(None, None, 2048), (64, None, 64), (64, 100, 64), (64, 20, 20), (10**6, None, 2048), (10**6, 5000, 5000)],
+)
+def test_length_limit(own, asked, limit):
+    assert length_limit(own, asked) == limit
+
+
+def test_forecast_counts_the_model_from_its_config(model, monkeypatch):
+    monkeypatch.setattr(preview, "free_bytes", lambda device: 10**10)
+    request = AnalysisRequest(str(model), "", dtype="bfloat16", device="cpu", display_positions=100)
+    shape = look_at_model(request).shape
+    found = forecast_reading(request, shape)
+    parameters = 51_488  # 37,216 with 97 tokens; 2 x 32 more for each of the other 223
+    assert found.parameters == parameters
+    assert (found.dtype, found.device, found.free_bytes) == ("bfloat16", "cpu", 10**10)
+    assert found.model_bytes == parameters * 22 // 10
+    assert found.states_bytes == 100 * (shape.n_layers + 1) * shape.d_model * 6
+
+
+def test_forecast_leaves_room_for_the_process_when_it_chooses_the_dtype(model, monkeypatch):
+    monkeypatch.setattr(causal_lm, "_native_bfloat16", lambda: True)
+    request = AnalysisRequest(str(model), "", device="cpu")
+    shape = look_at_model(request).shape
+    room = causal_lm.model_bytes(shape.total_parameters, torch.float32)
+    for free, dtype in ((600 * 2**20 + room, "float32"), (600 * 2**20 + room - 1, "bfloat16")):
+        monkeypatch.setattr(preview, "free_bytes", lambda device, free=free: free)
+        assert forecast_reading(request, shape).dtype == dtype
+
+
+def test_forecast_refuses_a_device_that_is_not_there(model):
+    request = AnalysisRequest(str(model), "", device="tpu")
+    with pytest.raises(InputError, match="expected auto, cpu, cuda"):
+        forecast_reading(request, look_at_model(request).shape)
