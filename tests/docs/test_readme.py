@@ -49,6 +49,11 @@ def test_every_flag_and_command_named_exists():
             "models check",
             "demo",
             "report",
+            "dashboard",
+            "preview",
+            "sweep",
+            "umap",
+            "jobs list",
             "validate",
             "train",
         )
