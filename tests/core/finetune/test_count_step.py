@@ -89,8 +89,8 @@ def test_training_peak_sees_what_was_used_since_it_began():
     torch.zeros(40_000_000).add_(1)
     peak = TrainingPeak(torch.device("cpu"), baseline=resident_bytes())
     quiet = peak.read()
-    held = torch.ones(25_000_000)
-    assert peak.read() >= quiet + 0.9 * held.nbytes
+    held = torch.ones(100_000_000)  # large beside what a busy system takes back meanwhile
+    assert peak.read() >= quiet + 0.8 * held.nbytes
     del held
     assert peak.read() >= 90_000_000, "a peak stays one"
     assert peak.kind.startswith("process resident")
