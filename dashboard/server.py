@@ -1,6 +1,7 @@
 """Starting the dashboard's server, with what it may show and to whom.
 
-Run as a module it is the server: what pages need is imported before it listens, so that the first page does not wait.
+Run as a module it is the server: what pages need is imported and what the first one says is computed before it
+listens, so that the first page does not wait.
 """
 
 import os
@@ -16,7 +17,7 @@ from semfreeze_core.runs.job_process import AT_ONCE_VARIABLE
 from semfreeze_core.runs.jobs import revive
 from semfreeze_core.storage import runs_folder
 
-from .shelf import DEMO_VARIABLE, OPEN_VARIABLE, PATHS_VARIABLE, RUNS_VARIABLE, Shelf, shelf_of_this_server
+from .shelf import DEMO_VARIABLE, OPEN_VARIABLE, PATHS_VARIABLE, RUNS_VARIABLE, Shelf, first_run, shelf_of_this_server
 
 APP = Path(__file__).with_name("app.py")
 _OWN = (RUNS_VARIABLE, DEMO_VARIABLE, PATHS_VARIABLE, OPEN_VARIABLE)
@@ -106,11 +107,32 @@ def serve(command: Sequence[str], environment: dict[str, str]) -> NoReturn:
     os.execve(command[0], list(command), environment)
 
 
+def prepare_first_page() -> None:
+    """Fill the caches that all visitors share with what the first page says of the run that opens first.
+
+    A figure is drawn as well, because Plotly imports most of itself only then. Whatever fails here fails again on
+    the page, which says so; it must not keep the server from starting.
+    """
+    from . import compute, page
+    from .charts.stack import draw_stack
+    from .charts.theme import on_page
+
+    shelf = shelf_of_this_server()
+    with suppress(Exception):
+        opened = compute.read(shelf, first_run(shelf.names))
+        metric = next(metric for metric in page.METRICS if metric in opened.run.traces)
+        curve = compute.curve(opened, metric)
+        compute.comparison(opened, metric, None, None)
+        on_page(draw_stack(curve.n_layers, None), dark=False)
+
+
 def main() -> None:
     """Streamlit's own command, with everything imported and its flags passed on."""
     from streamlit.web import cli
 
-    from . import compute, exports, setup_form, tables  # noqa: F401
+    from . import exports, setup_form, tables  # noqa: F401
+
+    prepare_first_page()
 
     folder = shelf_of_this_server().folder
     if folder is not None:

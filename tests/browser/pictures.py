@@ -1,0 +1,88 @@
+"""The README's pictures, of every page on the example: `python -m tests.browser.pictures [--out FOLDER]`."""
+
+import argparse
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Literal
+
+from playwright.sync_api import Page
+
+from semfreeze_core.storage import write_atomically
+from tests.browser.served import chromium, served
+
+OUT = Path(__file__).parents[2] / ".github" / "pictures"
+WIDTH, HEIGHT = 1400, 900
+MOST_BYTES, MARGIN = 250_000, 12
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One page, and which part of it.
+
+    Attributes:
+        name: of its file.
+        link: what is opened.
+        figure: beginning of the title of a chart that has to be drawn.
+        top: words that the picture begins at; "" begins where the page does.
+        last: selector of what the picture ends below; "" ends where the window does.
+        theme: of the reader.
+    """
+
+    name: str
+    link: str
+    figure: str
+    top: str = ""
+    last: str = ""
+    theme: Literal["light", "dark"] = "light"
+
+
+PICTURES = (
+    Picture("start", "", "Layer stack", last="[data-testid=stDataFrame]"),  # below it a folder of this machine is named
+    Picture("traces", "traces", "Hidden states in one projection", top="Projection", last="[data-testid=stPopover]"),
+    Picture("gains", "gains", "What each layer adds"),
+    Picture("plan", "plan", "Device memory by part", top="Ask a rule", last="[data-testid=stPopover]"),
+    Picture(
+        "plan-dark", "plan", "Device memory by part", top="Ask a rule", last="[data-testid=stPopover]", theme="dark"
+    ),
+)
+
+
+def taken(page: Page, picture: Picture) -> bytes:
+    """The picture as PNG, once its figure, the server's last word and the fonts are there and nothing changes more."""
+    page.get_by_role("figure", name=picture.figure).locator(".main-svg").first.wait_for()
+    page.wait_for_selector("[data-testid=stApp][data-test-script-state=notRunning]")
+    page.evaluate("document.fonts.ready.then(() => null)")
+    if picture.top:
+        place = page.get_by_text(picture.top, exact=True).first.bounding_box()
+        assert place is not None
+        page.locator("[data-testid=stMain]").evaluate("(main, y) => main.scrollBy(0, y)", place["y"] - MARGIN)
+    before, now = b"", page.screenshot()
+    while now != before:
+        page.wait_for_timeout(700)
+        before, now = now, page.screenshot()
+    if not picture.last:
+        return now
+    end = page.locator(picture.last).first.bounding_box()
+    assert end is not None
+    return page.screenshot(clip={"x": 0, "y": 0, "width": WIDTH, "height": end["y"] + end["height"] + MARGIN})
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--out", type=Path, default=OUT)
+    chosen = parser.parse_args()
+    with TemporaryDirectory() as folder, served(Path(folder)) as address, chromium() as browser:
+        for picture in PICTURES:
+            page = browser.new_page(viewport={"width": WIDTH, "height": HEIGHT}, color_scheme=picture.theme)
+            page.goto(f"{address}/{picture.link}")
+            png = taken(page, picture)
+            page.close()
+            if len(png) > MOST_BYTES:
+                raise SystemExit(f"{picture.name}.png has {len(png):,} bytes, more than {MOST_BYTES:,}")
+            write_atomically(chosen.out / f"{picture.name}.png", png)
+            print(f"{picture.name}.png {len(png):,} bytes")
+
+
+if __name__ == "__main__":
+    main()
