@@ -34,6 +34,7 @@ def fill(reader, model, upload):
     reader.settle()
 
 
+@pytest.mark.slow
 def test_an_upload_becomes_a_run_and_a_plan(reader, context, address, model, tmp_path):
     fill(reader, model, write_jsonl(tmp_path / "my task.jsonl", task_rows(64)))
     window = reader.window
