@@ -1,14 +1,16 @@
 """Background jobs on a page: what waits, runs and ended, followed live."""
 
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import streamlit as st
 
+from semfreeze_core.errors import RunError
 from semfreeze_core.records.job import Job
 from semfreeze_core.runs.job_events import read_progress
 from semfreeze_core.runs.job_folder import read_log
-from semfreeze_core.runs.jobs import cancel, failure, job_folder, list_jobs
+from semfreeze_core.runs.jobs import cancel, failure, job_folder, list_jobs, revive
 
 from . import state, wording
 from .analysis_wording import escaped, job_words, stage_words
@@ -24,6 +26,8 @@ def jobs_panel() -> None:
     folder = shelf_of_this_server().folder
     if folder is None or not (found := list_jobs(folder)):
         return
+    with suppress(RunError):  # a folder that may only be read has no queue to go on with
+        revive(folder)
     waiting = {job.name for job in found if not job.finished}
     st.markdown("**Jobs**", help=wording.HELP["jobs"])
 

@@ -1,6 +1,7 @@
 """The flags of a real finetune, defined once for the commands that train."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, get_args
 
 import typer
@@ -15,6 +16,17 @@ if TYPE_CHECKING:
 
 # As transformers 5 turns it on, checkpointing loses the saving; nobody asks for that.
 _CHECKPOINTING = tuple(word for word in get_args(Checkpointing) if word != "transformers-5")
+
+
+TrainDataOption = Annotated[
+    str, typer.Option(help="Training examples: a task file, hf:owner/name, or sample:NAME.", metavar="DATA")
+]
+EvalDataOption = Annotated[
+    str, typer.Option("--eval", help="Eval items, likewise; none of them trained on.", metavar="DATA")
+]
+TrainExamplesOption = Annotated[int, typer.Option(help="Training examples drawn, by label where there is one.")]
+EvalExamplesOption = Annotated[int, typer.Option(help="Eval items drawn.")]
+KeptInOption = Annotated[Path | None, typer.Option(help="Folder to keep it in; the same command again goes on there.")]
 
 
 @dataclass(frozen=True)

@@ -1,13 +1,20 @@
 """`semfreeze sweep`: finetune at several depths for real, and see what each rule would have cost."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from semfreeze_core.cli import app
 from semfreeze_core.cli.data_flags import DataFlags
-from semfreeze_core.cli.finetune_flags import FinetuneFlags, require
+from semfreeze_core.cli.finetune_flags import (
+    EvalDataOption,
+    EvalExamplesOption,
+    FinetuneFlags,
+    KeptInOption,
+    TrainDataOption,
+    TrainExamplesOption,
+    require,
+)
 from semfreeze_core.cli.flags import with_flags
 from semfreeze_core.cli.options import JsonOption, MetricOption, QuietOption, RunArgument
 
@@ -19,8 +26,8 @@ if TYPE_CHECKING:
 @with_flags(fields=DataFlags, flags=FinetuneFlags)
 def sweep(
     run: RunArgument,
-    train: Annotated[str, typer.Option(help="Training examples: a task file, hf:owner/name, or sample:NAME.")],
-    evaluation: Annotated[str, typer.Option("--eval", help="Eval items, likewise; none of them trained on.")],
+    train: TrainDataOption,
+    evaluation: EvalDataOption,
     depths: Annotated[
         str, typer.Option(help="Freeze depths with commas; auto: 0, L/4, L/2, 2L/3, the cap, and every rule's pick.")
     ] = "auto",
@@ -30,11 +37,9 @@ def sweep(
     lr: Annotated[
         str, typer.Option(help="Learning rates by arm or kind, like full=1e-4,frozen=3e-4,depth:8=1e-3.")
     ] = "",
-    train_examples: Annotated[int, typer.Option(help="Training examples drawn, by label where there is one.")] = 480,
-    eval_examples: Annotated[int, typer.Option(help="Eval items drawn.")] = 200,
-    out: Annotated[
-        Path | None, typer.Option(help="Folder to keep it in; the same command again goes on there.")
-    ] = None,
+    train_examples: TrainExamplesOption = 480,
+    eval_examples: EvalExamplesOption = 200,
+    out: KeptInOption = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Begin anew where another sweep stands.")] = False,
     *,
     fields: DataFlags,

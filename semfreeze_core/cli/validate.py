@@ -1,13 +1,20 @@
 """`semfreeze validate`: put a plan to the test by short real finetunes."""
 
-from pathlib import Path
 from typing import Annotated, get_args
 
 import typer
 
 from semfreeze_core.cli import app
 from semfreeze_core.cli.data_flags import DataFlags
-from semfreeze_core.cli.finetune_flags import FinetuneFlags, require
+from semfreeze_core.cli.finetune_flags import (
+    EvalDataOption,
+    EvalExamplesOption,
+    FinetuneFlags,
+    KeptInOption,
+    TrainDataOption,
+    TrainExamplesOption,
+    require,
+)
 from semfreeze_core.cli.flags import with_flags
 from semfreeze_core.cli.options import JsonOption, QuietOption
 
@@ -18,8 +25,8 @@ def validate(
     plan: Annotated[
         str, typer.Argument(metavar="RUN|PLAN", help="A run (its plan is made by --rule), or a plan.json.")
     ],
-    train: Annotated[str, typer.Option(help="Training examples: a task file, hf:owner/name, or sample:NAME.")],
-    evaluation: Annotated[str, typer.Option("--eval", help="Eval items, likewise; none of them trained on.")],
+    train: TrainDataOption,
+    evaluation: EvalDataOption,
     arms: Annotated[
         str, typer.Option(help="What is trained, with commas: full, planned, half, lora, planned+lora, depth:K.")
     ] = "full,planned,half,lora,planned+lora",
@@ -41,11 +48,9 @@ def validate(
     ] = "all-linear",
     rule: Annotated[str, typer.Option(help="Rule that makes a run's plan.")] = "coverage",
     depth: Annotated[int | None, typer.Option(help="Your own freeze depth, in place of the rule's.")] = None,
-    train_examples: Annotated[int, typer.Option(help="Training examples drawn, by label where there is one.")] = 480,
-    eval_examples: Annotated[int, typer.Option(help="Eval items drawn.")] = 200,
-    out: Annotated[
-        Path | None, typer.Option(help="Folder to keep it in; the same command again goes on there.")
-    ] = None,
+    train_examples: TrainExamplesOption = 480,
+    eval_examples: EvalExamplesOption = 200,
+    out: KeptInOption = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Begin anew where another validation stands.")] = False,
     *,
     fields: DataFlags,

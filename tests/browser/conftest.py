@@ -2,22 +2,16 @@
 
 import importlib.metadata
 import shutil
-import socket
-import subprocess
-import time
-import urllib.request
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from semfreeze_core.sources.embedded import PACKAGE
-from semfreeze_dashboard.server import server_command, server_environment
 from tests.core.saved_models import save_tiny
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="needs playwright, of the extra `dev`")
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-FLAGS = ["--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
+from tests.browser.served import BROWSERS, FLAGS, served  # noqa: E402 - needs playwright
+
 # Streamlit looks for its own end points below the page's path first, and finds them at the root.
 EXPECTED = "Failed to load resource: the server responded with a status of 404"
 
@@ -26,34 +20,10 @@ EXPECTED = "Failed to load resource: the server responded with a status of 404"
 def address(tmp_path_factory) -> Iterator[str]:
     """Where the dashboard listens, on an empty folder of runs."""
     folder = tmp_path_factory.mktemp("dashboard")
-    (folder / "runs").mkdir()
     # A form that is opened looks at the embedded model, whose conversion would take the first test half a minute.
     save_tiny(folder / "cache" / "embedded" / f"{PACKAGE}-{importlib.metadata.version(PACKAGE)}")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    environment = server_environment(runs=folder / "runs", demo=False)
-    environment |= {"SEMFREEZE_HOME": str(folder), "OMP_NUM_THREADS": "1"}
-    command = server_command(port=port, host="127.0.0.1", browser=False)
-    with (folder / "log").open("w") as log:
-        server = subprocess.Popen(command, env=environment, stdout=log, stderr=log, cwd=folder)
-        try:
-            _wait_for(f"http://127.0.0.1:{port}/_stcore/health", server, folder / "log")
-            yield f"http://127.0.0.1:{port}"
-        finally:
-            server.terminate()
-            server.wait(20)
-
-
-def _wait_for(url: str, server: subprocess.Popen, log: Path) -> None:
-    for _ in range(300):
-        try:
-            with urllib.request.urlopen(url, timeout=5):
-                return
-        except OSError:
-            assert server.poll() is None, log.read_text()
-            time.sleep(0.1)
-    raise AssertionError(f"no answer from {url}")
+    with served(folder) as listening:
+        yield listening
 
 
 @pytest.fixture(scope="session")

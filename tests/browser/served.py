@@ -1,4 +1,4 @@
-"""A dashboard that listens and the Chromium that is installed: for pictures and benchmarks, which are no tests."""
+"""A dashboard that listens and the Chromium that is installed: for tests, pictures and benchmarks."""
 
 import shutil
 import socket
