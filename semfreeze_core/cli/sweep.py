@@ -95,6 +95,7 @@ def sweep(
         precision=flags.precision,  # type: ignore[arg-type]
         checkpointing=flags.checkpointing,  # type: ignore[arg-type]
         prefix_cache=flags.prefix_cache,
+        share_caches=flags.prefix_cache,
         model=flags.source(document.model),
     )
     folder = default_folder(run, run_folder, train, SWEEPS) if out is None else user_path(str(out))

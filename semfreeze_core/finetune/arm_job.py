@@ -28,7 +28,8 @@ class ModelSource(Document):
 class ArmJob(Document):
     """One arm with one seed, or with `arm` null the model as it is, for a process of its own.
 
-    `result` is written when it is done; `data` holds the examples; the other fields are those of Arm and ArmSettings.
+    `result` is written when it is done; `data` holds the examples; `cache_shared_from` is as in CacheWishes; the other
+    fields are those of Arm and ArmSettings.
     """
 
     model: ModelSource
@@ -49,6 +50,7 @@ class ArmJob(Document):
     all_logits: bool
     n_accuracy: int
     n_between: int
+    cache_shared_from: int | None
     data: Path
     result: Path
 

@@ -72,7 +72,7 @@ def _do(path: Path) -> None:
             train,
             evaluation,
             baseline_bytes=baseline_bytes,
-            cache=CacheWishes(folder=cache_folder() / "prefix"),
+            cache=CacheWishes(folder=cache_folder() / "prefix", shared_from=job.cache_shared_from),
             progress=_tell,
         )
     write_atomically(job.result, result.model_dump_json(indent=1) + "\n")

@@ -28,7 +28,7 @@ class ArmSettings:
         prefix_cache: whether frozen layers' states are computed once and kept.
         all_logits: compute the logits of every token, as stock trainers do.
         n_accuracy: eval items answered by generation at the marks; 0 for none.
-        n_between: readings between the marks.
+        n_between: readings before the end: at half of the steps, a quarter, and so on, as the loss falls fastest early.
     """
 
     seed: int
@@ -54,9 +54,9 @@ class ArmSettings:
         found: dict[int, list[Mark]] = {self.steps: ["steps"]}
         if self.compute_steps is not None:
             found.setdefault(self.compute_steps, []).append("compute")
-        for place in np.linspace(0, self.total_steps, self.n_between + 2)[1:-1]:
-            if round(place) >= 1:
-                found.setdefault(round(place), ["between"])
+        for halvings in range(1, self.n_between + 1):
+            if (place := round(self.total_steps / 2**halvings)) >= 1:
+                found.setdefault(place, ["between"])
         return found
 
 

@@ -34,11 +34,14 @@ class CacheWishes:
         memory_limit_bytes: above it they go to files; None takes a quarter of the free memory.
         folder: of the files; None for none.
         disk_limit_bytes: of all caches in the folder; None for what the disk has.
+        shared_from: states are left in the folder for other arms, and computed from those of this lower depth on, or
+            with 0 from the embedding on; None keeps them to this arm where memory holds them.
     """
 
     memory_limit_bytes: int | None = None
     folder: Path | None = None
     disk_limit_bytes: int | None = None
+    shared_from: int | None = None
 
 
 @dataclass(frozen=True)
@@ -165,20 +168,26 @@ def _with_cache(
     identity = loaded.identity
     key = f"{identity.structure_digest} {identity.weights_digest} {identity.revision}"
 
-    def build(examples: Sequence[TokenisedExample]) -> PrefixCache:
+    def build(examples: Sequence[TokenisedExample], depth: int, start: PrefixCache | None = None) -> PrefixCache:
         return build_prefix_cache(
             decoder,
-            k,
+            depth,
             examples,
             key_base=key,
             memory_limit_bytes=limit,
             folder=wishes.folder,
             disk_limit_bytes=wishes.disk_limit_bytes,
             compute_dtype=torch.bfloat16 if precision == "bf16-autocast" else None,
+            start=start,
+            keep=wishes.shared_from is not None,
             progress=progress,
         )
 
-    caches = build(train), build(evaluation) if evaluation else None
+    def build_on(examples: Sequence[TokenisedExample]) -> PrefixCache:
+        # A lower depth's states that were evicted are computed again: that costs what skipping them would.
+        return build(examples, k, build(examples, wishes.shared_from) if wishes.shared_from else None)
+
+    caches = build_on(train), build_on(evaluation) if evaluation else None
     suffix = Suffix(decoder, k)
     prove_cache(decoder, suffix, caches[0], train)
     if caches[1] is not None:

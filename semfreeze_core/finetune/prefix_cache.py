@@ -20,9 +20,9 @@ from torch import Tensor
 
 from semfreeze_core.finetune.cache_fill import agreed_dtype, compute_states, fill_shards
 from semfreeze_core.finetune.cache_key import cache_key, sample_digest
-from semfreeze_core.finetune.cache_store import CacheUnavailable, make_room, open_cache
+from semfreeze_core.finetune.cache_store import STAGE, CacheUnavailable, make_room, open_cache
 from semfreeze_core.finetune.prefix_pass import check_depth
-from semfreeze_core.progress import Progress, silent
+from semfreeze_core.progress import Progress, ProgressEvent, silent
 from semfreeze_core.records.examples import TokenisedExample
 from semfreeze_core.sources.decoder import Decoder
 
@@ -89,6 +89,7 @@ def build_prefix_cache(
     compute_dtype: torch.dtype | None = None,
     batch_tokens: int = 4096,
     start: PrefixCache | None = None,
+    keep: bool = False,
     progress: Progress = silent,
 ) -> PrefixCache:
     """Compute the boundary states of all examples, or find them where an earlier run left them.
@@ -106,6 +107,7 @@ def build_prefix_cache(
             else, and by default, it runs in the model's own dtype. States are stored in the model's dtype.
         batch_tokens: tokens of one forward pass, padding included.
         start: a cache of the same model and tokens at a lower depth, to go on from instead of from the embedding.
+        keep: write states to the folder for others, even those that memory holds.
         progress: told tokens done, and in messages what was decided.
 
     Raises:
@@ -146,16 +148,21 @@ def build_prefix_cache(
         raise CacheUnavailable(f"The boundary states take {size / 2**20:.1f} MiB, {limit}.")
     states: dict[str, Tensor] = {}
     hits = 0
-    if folder is not None and (not in_memory or (folder / key).exists()):
-        with open_cache(folder, key, progress) as shards:
-            unused = shards.read(samples)
-            hits = len(samples.keys() & shards.states.keys())
-            missing_bytes = bytes_without(shards.states)
-            if missing_bytes and not in_memory:
-                make_room(shards.folder, unused, missing_bytes, disk_limit_bytes, progress)
-                with compute_without(shards.states) as computed:
-                    fill_shards(shards, computed)
-            states = {sample: rows for sample, rows in shards.states.items() if sample in samples}
+    if folder is not None and (keep or not in_memory or (folder / key).exists()):
+        try:
+            with open_cache(folder, key, progress) as shards:
+                unused = shards.read(samples)
+                hits = len(samples.keys() & shards.states.keys())
+                missing_bytes = bytes_without(shards.states)
+                if missing_bytes and (keep or not in_memory):
+                    make_room(shards.folder, unused, missing_bytes, disk_limit_bytes, progress)
+                    with compute_without(shards.states) as computed:
+                        fill_shards(shards, computed)
+                states = {sample: rows for sample, rows in shards.states.items() if sample in samples}
+        except CacheUnavailable as reason:
+            if not in_memory:
+                raise
+            progress(ProgressEvent(STAGE, message=f"{reason} The states stay in memory, for this run alone."))
     if in_memory:
         with compute_without(states) as computed:
             states = {sample: rows.clone() for sample, rows in chain(states.items(), computed)}

@@ -143,10 +143,18 @@ def _job(prepared: Prepared, folder: Path, arm: Arm | None, seed: int, accumulat
         parts=None if arm is None else arm.parts,
         lora=None if arm is None else arm.lora,
         learning_rate=0.0 if arm is None else arm.learning_rate,
+        cache_shared_from=_shared_from(prepared, arm),
         data=folder / "examples.safetensors",
         result=result,
         **asdict(replace(settings, seed=seed, accumulation=accumulation)),
     )
+
+
+def _shared_from(prepared: Prepared, arm: Arm | None) -> int | None:
+    """The nearest lower depth whose boundary states this arm's can be computed from, where arms share them."""
+    if not prepared.request.share_caches or arm is None or arm.lora is not None:
+        return None
+    return max((a.freeze_depth for a in prepared.arms if a.freeze_depth < arm.freeze_depth), default=0)
 
 
 def _write_job(folder: Path, name: str, job: ArmJob) -> Path:

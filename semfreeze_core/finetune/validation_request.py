@@ -45,7 +45,9 @@ class ValidationRequest:
         precision, checkpointing: as in TrainingSetup.
         prefix_cache: compute frozen layers once where that is possible.
         all_logits: compute the logits of every token, as stock trainers do.
-        n_between: readings between the marks.
+        share_caches: leave boundary states on disk, where a deeper arm goes on from a nearer one's and other seeds find
+            them. An arm's seconds then no longer hold all of its own cache pass; its FLOP always do.
+        n_between: readings before the end, as in ArmSettings.
         model: where the model comes from; None is where the plan has it from.
     """
 
@@ -69,6 +71,7 @@ class ValidationRequest:
     checkpointing: Checkpointing = "none"
     prefix_cache: bool = True
     all_logits: bool = False
+    share_caches: bool = False
     n_between: int = 4
     model: ModelSource | None = None
 

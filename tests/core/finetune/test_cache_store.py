@@ -51,6 +51,24 @@ def test_states_within_the_memory_limit_leave_no_file(decoder, tmp_path):
     assert not (tmp_path / "none").exists()
 
 
+def test_states_in_memory_are_left_for_others_when_asked(decoder, tmp_path):
+    kept = tiny_cache(decoder, 2, folder=tmp_path, keep=True)
+    assert kept.where == "memory"
+    assert shards(tmp_path)
+    found = tiny_cache(decoder, 2, folder=tmp_path, keep=True)
+    assert (found.where, found.hits) == ("memory", 12)
+    assert_same_states(found, tiny_cache(decoder, 2))
+
+
+def test_states_that_cannot_be_left_for_others_stay_in_memory(decoder, tmp_path):
+    (tmp_path / "file").touch()
+    told = []
+    found = tiny_cache(decoder, 2, folder=tmp_path / "file" / "caches", keep=True, progress=told.append)
+    assert found.where == "memory"
+    assert any("Not a directory" in event.message and "stay in memory" in event.message for event in told)
+    assert_same_states(found, tiny_cache(decoder, 2))
+
+
 def test_states_in_memory_are_taken_from_files_where_there_are_some(decoder, tmp_path):
     build_prefix_cache(decoder, 2, EXAMPLES[:7], key_base="tiny", memory_limit_bytes=0, folder=tmp_path)
     cache = filed(decoder, tmp_path, memory_limit_bytes=2**30)

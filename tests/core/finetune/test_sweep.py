@@ -1,11 +1,15 @@
 """A sweep says which depth was best and what each rule would have lost, from the runs of its arms."""
 
+from dataclasses import replace
+
 import pytest
 
 from semfreeze_core.errors import InputError
+from semfreeze_core.finetune.arm_job import ArmJob
 from semfreeze_core.finetune.arms import make_arms
 from semfreeze_core.finetune.report import build_report
 from semfreeze_core.finetune.sweep import SWEEP, Pick, auto_depths, build_sweep, depth_arms, picks_of, sweep
+from semfreeze_core.finetune.validation import validate
 from semfreeze_core.finetune.validation_request import ValidationRequest
 from semfreeze_core.plan.compare import compare
 from semfreeze_core.plan.make import curve_of
@@ -87,6 +91,31 @@ def test_picks_are_those_of_every_rule_and_score():
     picks = picks_of(compare(read_run(example_run()), metric="semantic"))
     assert {"coverage", "paper", "compute", "half", "block_influence", "depth_prior"} <= set(picks)
     assert picks["half"] == Pick(15, True)
+
+
+@pytest.mark.slow
+def test_depths_that_share_caches_go_on_from_each_other_and_train_alike(tiny, curve, tmp_path, monkeypatch):
+    plan, _ = tiny
+    request = ValidationRequest(
+        plan=plan,
+        train=str(write_task(tmp_path / "train.jsonl", 24)),
+        evaluation=str(write_task(tmp_path / "eval.jsonl", 12, seed=9)),
+        arms=depth_arms([0, 1, 3], plan.n_layers),
+        steps=2,
+        batch_size=4,
+        n_accuracy=0,
+    )
+    losses = {}
+    for shared in (False, True):
+        monkeypatch.setenv("SEMFREEZE_HOME", str(tmp_path / f"home-{shared}"))
+        report = validate(replace(request, share_caches=shared), tmp_path / f"out-{shared}")
+        losses[shared] = [run.points[-1].item_losses for run in report.runs]
+    for one, other in zip(losses[False], losses[True], strict=True):
+        assert one == pytest.approx(other, abs=1e-4)
+    jobs = {p.stem: ArmJob.model_validate_json(p.read_text()) for p in (tmp_path / "out-True" / "jobs").glob("d*.json")}
+    assert {name: job.cache_shared_from for name, job in jobs.items()} == {"depth-1-seed0": 0, "depth-3-seed0": 1}
+    assert not list(tmp_path.glob("home-False/cache/prefix/*/*.safetensors"))
+    assert len(list(tmp_path.glob("home-True/cache/prefix/[0-9a-f]*"))) == 2
 
 
 @pytest.mark.slow

@@ -1,0 +1,145 @@
+"""Real finetunes of several tasks at several freeze depths: what every recommendation is held against.
+
+`python -m tests.benchmarks.evidence --data DIR --out DIR` trains one cell a task, depth and seed, and keeps each task's
+cells in tests/benchmarks/results/evidence/TASK.json as soon as it has some. Interrupted, it goes on. Learning rates are
+the defaults, chosen once a kind of arm on a task of its own (learning_rates.md). `evidence_report` reads the cells.
+"""
+
+import argparse
+from dataclasses import dataclass
+from pathlib import Path
+
+from semfreeze_core.finetune.report import losses_at
+from semfreeze_core.finetune.sweep import auto_depths, depth_arms, picks_of
+from semfreeze_core.finetune.validation import validate
+from semfreeze_core.finetune.validation_request import ValidationRequest
+from semfreeze_core.plan.compare import compare
+from semfreeze_core.plan.make import curve_of, make_plan
+from semfreeze_core.progress import ProgressEvent
+from semfreeze_core.records.run import Run
+from semfreeze_core.records.validation import ValidationReport
+from semfreeze_core.runs.folder import read_run, write_run
+from semfreeze_core.storage import write_atomically
+from semfreeze_core.workflow import AnalysisRequest, analyze
+from tests.benchmarks.evidence_cells import Cell, Pick, TaskCells
+from tests.benchmarks.evidence_tasks import TASKS, Task
+
+RESULTS = Path(__file__).parent / "results" / "evidence"
+METRICS = ("semantic", "logit_z")
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What the command line says."""
+
+    model: str
+    data: Path
+    out: Path
+    steps: int
+    seeds: int
+    device: str
+
+
+def main() -> None:
+    """Train what is missing, task by task."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True, help="folder of banking77_*.jsonl and gsm8k_*.jsonl")
+    parser.add_argument("--out", type=Path, required=True, help="working folder; what it holds is used")
+    parser.add_argument("--tasks", default=",".join(TASKS))
+    parser.add_argument("--model", default="embedded")
+    parser.add_argument("--steps", type=int, default=60)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--device", default="auto")
+    parsed = vars(parser.parse_args())
+    names = parsed.pop("tasks").split(",")
+    asked = Asked(**parsed)
+    for name in names:
+        run_task(TASKS[name], asked)
+
+
+def run_task(task: Task, asked: Asked) -> None:
+    """Read the model on the task, then train every depth with every seed."""
+    train, evaluation = task.files(asked.data, asked.out / "data")
+    reading = _reading(task, train, asked)
+    plan = make_plan(reading, rule="manual", depth=reading.shape.n_layers // 2)
+    depths = auto_depths(reading.shape.n_layers, ())
+    request = ValidationRequest(
+        plan,
+        train,
+        evaluation,
+        arms=depth_arms(depths, reading.shape.n_layers),
+        steps=asked.steps,
+        seeds=asked.seeds,
+        batch_size=task.batch_size,
+        n_train=task.n_train,
+        n_eval=task.n_eval,
+        n_accuracy=0,
+        n_between=5,
+        max_length=512,
+    )
+    report = validate(request, asked.out / "sweeps" / task.name, progress=_tell)
+    keep(task, reading, report)
+
+
+def keep(task: Task, reading: Run, report: ValidationReport) -> None:
+    """Write the cells there are, and what every rule says of the task."""
+    cells = []
+    for name, arm in report.arms.items():
+        runs = [run for run in report.runs if run.arm == name]
+        at_steps = losses_at(runs, "steps")
+        at_compute = losses_at(runs, "compute") if arm.freeze_depth else at_steps
+        for run in runs:
+            if run.seed in at_steps:
+                cells.append(
+                    Cell(
+                        freeze_depth=arm.freeze_depth,
+                        seed=run.seed,
+                        losses={
+                            "steps": [round(x, 5) for x in at_steps[run.seed]],
+                            "compute": [round(x, 5) for x in at_compute[run.seed]],
+                        },
+                        curve=[(point.step, point.flop, round(point.curve_loss, 5)) for point in run.points],
+                        flop=run.flop.counted,
+                        relative_flop=arm.relative_flop,
+                        seconds=run.points[-1].seconds,
+                        steps=run.steps,
+                    )
+                )
+    picks, coverage, verdicts = {}, {}, dict[str, str]()
+    for metric in METRICS:
+        found = picks_of(compare(reading, metric=metric))
+        picks[metric] = {name: Pick(depth=pick.depth, recommended=pick.recommended) for name, pick in found.items()}
+        curve = curve_of(reading, metric)
+        coverage[metric] = [None if x != x else round(float(x), 5) for x in curve.coverage.mean]
+        verdicts[metric] = curve.evidence.verdict
+    document = TaskCells(
+        task=task.name,
+        about=task.about,
+        settings=report.settings.model_copy(update={"train": task.name, "eval": task.name}),
+        n_layers=report.n_layers,
+        before=[round(x, 5) for x in report.baseline.item_losses],
+        cells=cells,
+        n_cells_asked=len(report.settings.arms) * len(report.settings.seeds),
+        picks=picks,
+        coverage=coverage,
+        verdicts=verdicts,
+        provenance=report.provenance,
+    )
+    write_atomically(RESULTS / f"{task.name}.json", document.model_dump_json(indent=None) + "\n")
+
+
+def _reading(task: Task, train: str, asked: Asked) -> Run:
+    folder = asked.out / "runs" / task.name
+    if not folder.exists():
+        request = AnalysisRequest(asked.model, train, device=asked.device, max_length=512, examples=task.n_read)
+        write_run(analyze(request, _tell), folder)
+    return read_run(folder)
+
+
+def _tell(event: ProgressEvent) -> None:
+    if event.message:
+        print(event.message, flush=True)
+
+
+if __name__ == "__main__":
+    main()

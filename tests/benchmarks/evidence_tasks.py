@@ -1,0 +1,74 @@
+"""The tasks that evidence rests on: three that the tool is for, and one where the input side matters."""
+
+import json
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from sample_data.dice import Dice
+from semfreeze_core.sources.samples import resolve_data
+from semfreeze_core.storage import write_atomically
+
+_WORD = re.compile(r"[A-Za-z']+")
+
+
+@dataclass(frozen=True)
+class Task:
+    """A training and an eval file, and how much of them is used.
+
+    Attributes:
+        name: of its result.
+        about: one sentence.
+        files: paths or sample names of both, from the data folder and a folder for files made here.
+        batch_size: examples a step.
+        n_train, n_eval: examples drawn.
+        n_read: examples of the reading.
+    """
+
+    name: str
+    about: str
+    files: Callable[[Path, Path], tuple[str, str]]
+    batch_size: int = 4
+    n_train: int = 480
+    n_eval: int = 96
+    n_read: int = 256
+
+
+def _from_folder(name: str) -> Callable[[Path, Path], tuple[str, str]]:
+    return lambda data, _: (str(data / f"{name}_train.jsonl"), str(data / f"{name}_test.jsonl"))
+
+
+def _sample(name: str) -> Callable[[Path, Path], tuple[str, str]]:
+    return lambda _, __: (f"sample:{name}_train", f"sample:{name}_eval")
+
+
+def remapped_words(_: Path, made: Path) -> tuple[str, str]:
+    """Files of support_intents in which every word of a message stands for another one, the same in both files."""
+    names = ("support_intents_train", "support_intents_eval")
+    files = {n: [json.loads(row) for row in Path(resolve_data(f"sample:{n}")).read_text().splitlines()] for n in names}
+    messages = [row["prompt"].removesuffix("\nIntent:").removeprefix("Message: ") for f in files.values() for row in f]
+    words = sorted({word.lower() for message in messages for word in _WORD.findall(message)})
+    meaning = dict(zip(words, Dice(0).shuffled(words), strict=True))
+    made.mkdir(parents=True, exist_ok=True)
+    for name, rows in files.items():
+        for row in rows:
+            message = row["prompt"].removesuffix("\nIntent:").removeprefix("Message: ")
+            swapped = _WORD.sub(lambda found: meaning[found[0].lower()], message)
+            row["prompt"] = f"Message: {swapped}\nIntent:"
+        text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+        write_atomically(made / f"remapped_{name}.jsonl", text)
+    train, evaluation = (str(made / f"remapped_{name}.jsonl") for name in names)
+    return train, evaluation
+
+
+TASKS = {
+    task.name: task
+    for task in (
+        Task("banking77", "customers' messages to one of 77 intents", _from_folder("banking77")),
+        Task("sentence_to_json", "sentences to JSON records, written by us", _sample("sentence_to_json")),
+        Task("gsm8k", "grade-school maths with worked answers", _from_folder("gsm8k"), n_eval=64),
+        Task("remapped_words", "contrary case: intents of messages whose words' meanings are swapped", remapped_words),
+        Task("quantity_problems", "word problems with worked answers, written by us", _sample("quantity_problems")),
+    )
+}
