@@ -10,18 +10,22 @@ from semfreeze_core.cli.flags import with_flags
 from semfreeze_core.cli.options import (
     JsonOption,
     MetricOption,
+    QuietOption,
     TrainEmbeddingsOption,
     TrainHeadOption,
     TrainNormOption,
 )
+from semfreeze_core.cli.pilot_flags import PilotFlags, refuse_pilot_flags
 from semfreeze_core.cli.setup_flags import SetupFlags
 
 
 @app.command()
-@with_flags(flags=SetupFlags)
+@with_flags(flags=SetupFlags, pilots=PilotFlags)
 def plan(
     run: Annotated[str | None, typer.Argument(help="A run: its folder, its name, or 'example'.")] = None,
-    rule: Annotated[str | None, typer.Option(help="coverage (default), paper, compute, budget or manual.")] = None,
+    rule: Annotated[
+        str | None, typer.Option(help="coverage (default), paper, compute, measured, budget or manual.")
+    ] = None,
     metric: MetricOption = "semantic",
     depth: Annotated[int | None, typer.Option(help="Your own freeze depth; means --rule manual.")] = None,
     tau: Annotated[float, typer.Option(help="What the coverage rule's score must reach.")] = 0.65,
@@ -45,10 +49,12 @@ def plan(
     ] = False,
     *,
     flags: SetupFlags,
+    pilots: PilotFlags,
     train_head: TrainHeadOption = None,
     train_embeddings: TrainEmbeddingsOption = None,
     train_norm: TrainNormOption = None,
     as_json: JsonOption = False,
+    quiet: QuietOption = False,
 ) -> None:
     """Decide on a freeze depth and say what it trains, why, and what it costs."""
     from semfreeze_core.cli.console import print_json
@@ -63,13 +69,18 @@ def plan(
     if compare and (rule is not None or out is not None):
         given = " and ".join(flag for flag, value in (("--rule", rule), ("--out", out)) if value is not None)
         raise PlanError(f"--compare asks every rule and writes no plan: leave {given} out.")
+    refuse_pilot_flags(pilots, rule)
     from semfreeze_core.cli.compare_report import print_comparison
+    from semfreeze_core.cli.console import progress_on_stderr
     from semfreeze_core.cli.documents import compare_document
+    from semfreeze_core.cli.pilot_flags import run_pilots
     from semfreeze_core.cli.report import console, print_plan
     from semfreeze_core.cli.setup import setup_from_flags
     from semfreeze_core.cli.validation_report import print_verdict
     from semfreeze_core.plan.compare import compare as compare_run
+    from semfreeze_core.plan.decide import refuse_contradictions
     from semfreeze_core.plan.make import TrainFlags, make_plan
+    from semfreeze_core.plan.rules import DEFAULT_WEIGHT
     from semfreeze_core.plan.rules_by_price import Budget
     from semfreeze_core.runs.folder import read_run
     from semfreeze_core.runs.plans import require_plan_place
@@ -102,6 +113,15 @@ def plan(
         else:
             print_comparison(comparison, console())
         return
+    measurement = None
+    if rule == "measured":
+        refuse_contradictions(
+            reading.shape.n_layers, rule, depth=depth, tau=tau, weight=DEFAULT_WEIGHT, budget=budget, measured=True
+        )
+        if train != TrainFlags():
+            raise PlanError("Pilots train what each depth trains by default: leave the --train-… flags out.")
+        with progress_on_stderr(quiet) as progress:
+            measurement = run_pilots(run, reading, setup, metric, pilots, progress)
     meant = "manual" if depth is not None else "budget" if budget is not None else "coverage"
     document = make_plan(
         reading,
@@ -110,6 +130,7 @@ def plan(
         depth=depth,
         tau=tau,
         budget=budget,
+        measurement=measurement,
         setup=setup,
         train=train,
         allow_new_tokens=allow_new_tokens,

@@ -35,6 +35,7 @@ class ValidationRequest:
         add_eos: end completions with the tokenizer's EOS.
         arms: their names, as in Arm.
         steps: where all arms are read.
+        arm_steps: steps of each arm by name, read at their ends alone; None leaves that to `steps` and `budget`.
         seeds: how many; a verdict needs 3.
         batch_size: examples a step.
         budget: what the verdict compares at; "steps" ends every arm there, "compute" goes on to full finetuning's FLOP.
@@ -59,6 +60,7 @@ class ValidationRequest:
     add_eos: bool = True
     arms: tuple[str, ...] = DEFAULT_ARMS
     steps: int = DEFAULT_STEPS
+    arm_steps: dict[str, int] | None = None
     seeds: int = 1
     batch_size: int = 8
     budget: Budget = "compute"
@@ -182,7 +184,13 @@ def prepare(request: ValidationRequest, progress: Progress = silent) -> Prepared
         for arm in arms
     }
     prepared = Prepared(request, source, shape, data, arms, {}, setups, _document(request, source, data, arms, limit))
-    settings = {arm.name: replace(common, compute_steps=_compute_steps(prepared, arm)) for arm in arms}
+    own = request.arm_steps or {}
+    settings = {
+        arm.name: replace(common, steps=own[arm.name])
+        if arm.name in own
+        else replace(common, compute_steps=_compute_steps(prepared, arm))
+        for arm in arms
+    }
     return replace(prepared, settings=settings)
 
 
@@ -212,6 +220,7 @@ def _document(
         learning_rates={arm.name: arm.learning_rate for arm in arms},
         lora=request.lora,
         steps=request.steps,
+        arm_steps=request.arm_steps,
         seeds=list(range(request.seeds)),
         batch_size=request.batch_size,
         warmup_steps=max(1, round(WARMUP_FRACTION * request.steps)),

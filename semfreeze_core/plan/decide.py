@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import get_args
 
 from semfreeze_core.errors import PlanError
+from semfreeze_core.plan.rule_by_pilots import decide_by_pilots
 from semfreeze_core.plan.rules import (
     DEFAULT_TAU,
     DEFAULT_WEIGHT,
@@ -16,11 +17,10 @@ from semfreeze_core.plan.rules import (
 from semfreeze_core.plan.rules_by_price import Budget, decide_by_budget, decide_by_compute
 from semfreeze_core.records.cost import DepthCost
 from semfreeze_core.records.gain import GainCurve
+from semfreeze_core.records.measurement import Measurement
 
 RULES: tuple[RuleName, ...] = get_args(RuleName)
-MEASURED_IS_NOT_HERE = (
-    "--rule measured needs short finetunes of your model, which this version does not run; it can only predict"
-)
+MEASURED_NEEDS_DATA = "--rule measured runs short finetunes of your model: give --train and --eval"
 
 
 def decide(
@@ -32,6 +32,7 @@ def decide(
     tau: float,
     weight: float,
     budget: Budget | None,
+    measurement: Measurement | None = None,
 ) -> Decision:
     """What the rule says of the curve.
 
@@ -42,11 +43,16 @@ def decide(
         depth: the user's own depth, of the rule manual alone.
         tau, weight: of the rule coverage alone.
         budget: of the rule budget alone.
+        measurement: what pilots gave, of the rule measured alone.
 
     Raises:
         PlanError: all contradictions in one message; or no depth fits the budget.
     """
-    refuse_contradictions(curve.n_layers, rule, depth=depth, tau=tau, weight=weight, budget=budget)
+    refuse_contradictions(
+        curve.n_layers, rule, depth=depth, tau=tau, weight=weight, budget=budget, measured=measurement is not None
+    )
+    if measurement is not None:
+        return decide_by_pilots(measurement)
     if depth is not None:
         return decide_by_hand(curve, depth)
     if budget is not None:
@@ -57,9 +63,18 @@ def decide(
 
 
 def refuse_contradictions(
-    n_layers: int, rule: str | None, *, depth: int | None, tau: float, weight: float, budget: Budget | None
+    n_layers: int,
+    rule: str | None,
+    *,
+    depth: int | None,
+    tau: float,
+    weight: float,
+    budget: Budget | None,
+    measured: bool = False,
 ) -> None:
     """Refuse numbers out of range, and wishes that belong to another rule; None stands for all rules at once.
+
+    `measured` says whether pilots decide.
 
     Raises:
         PlanError: all of them in one message.
@@ -70,7 +85,7 @@ def refuse_contradictions(
     if not 0 <= weight < 1:
         problems.append(f"weight must be in [0, 1), found {weight:g}")
     if rule is not None:
-        problems += _rule_problems(rule, depth, (tau, weight) != (DEFAULT_TAU, DEFAULT_WEIGHT), budget)
+        problems += _rule_problems(rule, depth, (tau, weight) != (DEFAULT_TAU, DEFAULT_WEIGHT), budget, measured)
     if depth is not None and not 0 <= depth <= n_layers:
         problems.append(f"--depth must be in 0..{n_layers} for this model, found {depth}")
     if budget is not None:
@@ -79,11 +94,13 @@ def refuse_contradictions(
         raise PlanError("; ".join(problems) + ".")
 
 
-def _rule_problems(rule: str, depth: int | None, weighed: bool, budget: Budget | None) -> list[str]:
+def _rule_problems(rule: str, depth: int | None, weighed: bool, budget: Budget | None, measured: bool) -> list[str]:
     problems = []
-    if rule == "measured":
-        problems.append(MEASURED_IS_NOT_HERE)
-    elif rule not in RULES:
+    if rule == "measured" and not measured:
+        problems.append(MEASURED_NEEDS_DATA)
+    if measured and rule != "measured":
+        problems.append(f"pilots decide the rule measured, not {rule}")
+    if rule not in RULES:
         problems.append(f"--rule {rule}: expected {', '.join(RULES[:-1])} or {RULES[-1]}")
     if weighed and rule != "coverage":
         problems.append(f"--tau and the weight belong to the rule coverage, not to {rule}")

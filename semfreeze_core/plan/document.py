@@ -10,11 +10,12 @@ from semfreeze_core.cost.document import CostEntry
 from semfreeze_core.errors import PlanError
 from semfreeze_core.records.cost import BytesStatus, FlopStatus
 from semfreeze_core.records.gain import Interval
+from semfreeze_core.records.measurement import Measurement
 from semfreeze_core.records.model import ModelIdentity, ParameterNames
 from semfreeze_core.records.provenance import Document, Provenance
 from semfreeze_core.records.training import TrainableParts, TrainingSetup
 
-PLAN_SCHEMA_VERSION = 2
+PLAN_SCHEMA_VERSION = 3
 
 
 class IntervalEntry(Document):
@@ -53,7 +54,7 @@ class PlanCost(Document):
 
 
 class EvidenceEntry(Document):
-    """What the plan rests on."""
+    """What the plan rests on: the reading, and with the rule "measured" the pilots that decided."""
 
     verdict: Literal["evidence", "no evidence"]
     reasons: list[str]
@@ -63,6 +64,7 @@ class EvidenceEntry(Document):
     n_pairs: int
     isotonic_r_squared: float | None
     pick_interval: tuple[int, int] | None
+    measurement: Measurement | None = None
 
 
 class FreezePlan(Document):
@@ -79,7 +81,7 @@ class FreezePlan(Document):
     freeze_depth: int | None
     candidate_depth: int | None
     recommendation: Literal["freeze", "abstain"]
-    rule: Literal["coverage", "paper", "compute", "budget", "manual"]
+    rule: Literal["coverage", "paper", "compute", "measured", "budget", "manual"]
     rule_parameters: dict[str, Any]
     metric: str
     reasons: list[str]

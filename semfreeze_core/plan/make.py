@@ -19,6 +19,7 @@ from semfreeze_core.plan.rules import DEFAULT_TAU, DEFAULT_WEIGHT, Decision, Rul
 from semfreeze_core.plan.rules_by_price import Budget
 from semfreeze_core.records.cost import DepthCost
 from semfreeze_core.records.gain import GainCurve, Interval
+from semfreeze_core.records.measurement import Measurement
 from semfreeze_core.records.provenance import provenance_now
 from semfreeze_core.records.run import Run
 from semfreeze_core.records.training import TrainingSetup
@@ -66,6 +67,7 @@ def make_plan(
     tau: float = DEFAULT_TAU,
     weight: float = DEFAULT_WEIGHT,
     budget: Budget | None = None,
+    measurement: Measurement | None = None,
     setup: TrainingSetup | None = None,
     train: TrainFlags | None = None,
     allow_new_tokens: bool = False,
@@ -75,12 +77,14 @@ def make_plan(
 
     Args:
         run: a finished reading.
-        rule: "coverage" (default), "paper", "compute", "budget" with `budget`, or "manual" with `depth`.
+        rule: "coverage" (default), "paper", "compute", "measured" with `measurement`, "budget" with `budget`, or
+            "manual" with `depth`.
         metric: deviation the gains come from, "semantic" or "logit_z".
         depth: the user's own freeze depth, 0..L; only with the rule "manual".
         tau: what the coverage score must reach, in (0, 1].
         weight: weight of the coverage against exchangeable layers, in [0, 1).
         budget: what the finetune may cost; only with the rule "budget".
+        measurement: what pilots of this model gave; only with the rule "measured".
         setup: finetune the price is for; default `default_setup(run)`.
         train: wishes about embeddings, final norm and head.
         allow_new_tokens: freeze although the data uses tokens whose embeddings look untrained.
@@ -97,7 +101,7 @@ def make_plan(
     def prices() -> tuple[DepthCost, ...]:
         return cost_table(run.shape, setup, *wished)
 
-    decision = decide(curve, rule, prices, depth=depth, tau=tau, weight=weight, budget=budget)
+    decision = decide(curve, rule, prices, depth=depth, tau=tau, weight=weight, budget=budget, measurement=measurement)
     decision = _respect_new_tokens(run, decision, allow_new_tokens)
     parts = None
     if decision.freeze_depth is not None:
@@ -143,6 +147,7 @@ def make_plan(
             n_pairs=evidence.n_pairs,
             isotonic_r_squared=null_if_nan(curve.isotonic_r_squared),
             pick_interval=decision.pick_interval,
+            measurement=measurement,
         ),
         run=run_name,
         data_digest=manifest.data.tokens_digest,

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from semfreeze_core.records.gain import GainCurve
 
-RuleName = Literal["coverage", "paper", "compute", "budget", "manual"]
+RuleName = Literal["coverage", "paper", "compute", "measured", "budget", "manual"]
 
 DEFAULT_TAU, DEFAULT_WEIGHT = 0.65, 0.5
 MIN_R_SQUARED = 0.85

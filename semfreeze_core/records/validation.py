@@ -143,6 +143,7 @@ class ValidationSettings(Document):
     learning_rates: dict[str, float]
     lora: LoraSetup
     steps: int
+    arm_steps: dict[str, int] | None = None
     seeds: list[int]
     batch_size: int
     warmup_steps: int

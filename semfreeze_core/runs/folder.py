@@ -26,7 +26,7 @@ from semfreeze_core.records.scores import LayerScore
 from semfreeze_core.records.trace import SwappedPairs, TransitionTrace
 from semfreeze_core.storage import new_folder
 
-MANIFEST, NOTE, VALIDATIONS, SWEEPS = "manifest.json", "note.txt", "validations", "sweeps"
+MANIFEST, NOTE, VALIDATIONS, SWEEPS, PILOTS = "manifest.json", "note.txt", "validations", "sweeps", "pilots"
 _TRACE_ARRAYS = ("deviation", "null", "first_deviation", "first_null", "later_deviation", "later_null")
 _DISPLAY_ARRAYS = (
     "coordinates",
@@ -64,7 +64,7 @@ def write_run(run: Run, folder: Path, *, overwrite: bool = False) -> None:
         (partial / MANIFEST).write_bytes(manifest.model_dump_json(indent=1).encode())
         if (folder / NOTE).is_file():  # the user's own words outlive the reading they stand beside
             shutil.copy(folder / NOTE, partial / NOTE)
-        for kept in (VALIDATIONS, SWEEPS):  # they cost hours, and each names the plan it is of
+        for kept in (VALIDATIONS, SWEEPS, PILOTS):  # they cost hours, and each names the plan it is of
             if (folder / kept).is_dir():
                 shutil.copytree(folder / kept, partial / kept)
 

@@ -74,7 +74,8 @@ def run_task(task: Task, asked: Asked) -> None:
         n_train=task.n_train,
         n_eval=task.n_eval,
         n_accuracy=0,
-        n_between=5,
+        n_between=4,
+        share_caches=True,
         max_length=512,
     )
     report = validate(request, asked.out / "sweeps" / task.name, progress=_tell)

@@ -31,7 +31,7 @@ class Task:
     files: Callable[[Path, Path], tuple[str, str]]
     batch_size: int = 4
     n_train: int = 480
-    n_eval: int = 96
+    n_eval: int = 64
     n_read: int = 256
 
 
@@ -67,7 +67,7 @@ TASKS = {
     for task in (
         Task("banking77", "customers' messages to one of 77 intents", _from_folder("banking77")),
         Task("sentence_to_json", "sentences to JSON records, written by us", _sample("sentence_to_json")),
-        Task("gsm8k", "grade-school maths with worked answers", _from_folder("gsm8k"), n_eval=64),
+        Task("gsm8k", "grade-school maths with worked answers", _from_folder("gsm8k")),
         Task("remapped_words", "contrary case: intents of messages whose words' meanings are swapped", remapped_words),
         Task("quantity_problems", "word problems with worked answers, written by us", _sample("quantity_problems")),
     )

@@ -12,7 +12,7 @@ from semfreeze_core.errors import ModelError
 from semfreeze_core.runs.store import run_names
 from semfreeze_core.storage import cache_folder, runs_folder
 from tests.core.cli.terminal import ask
-from tests.core.cli.training_options import SWEEP, TRAIN, VALIDATE
+from tests.core.cli.training_options import PILOTS, SWEEP, TRAIN, VALIDATE
 from tests.core.cli_app import app
 from tests.core.runs.left_job import DEAD, put
 from tests.core.runs.tiny_run import task_rows, write_jsonl
@@ -740,7 +740,7 @@ def every_option(command, path=""):
 
 
 # Commands whose options have a file of exercises beside their own tests: what they ask for would train, or serve.
-ELSEWHERE = {"validate ": VALIDATE, "sweep ": SWEEP, "train ": TRAIN, "dashboard ": DASHBOARD}
+ELSEWHERE = {"plan ": PILOTS, "validate ": VALIDATE, "sweep ": SWEEP, "train ": TRAIN, "dashboard ": DASHBOARD}
 
 
 def test_every_option_is_exercised():

@@ -17,8 +17,9 @@ from semfreeze_core.runs.store import example_run
 from semfreeze_core.runs.validations import list_validations
 from semfreeze_core.storage import runs_folder
 from tests.core.cli.terminal import ask
-from tests.core.cli.training_options import SWEEP, TRAIN, VALIDATE
+from tests.core.cli.training_options import PILOTS, SWEEP, TRAIN, VALIDATE
 from tests.core.finetune.tiny_plan import make_tiny_plan, write_task
+from tests.core.plan.pilots import MEASURED
 
 
 @pytest.fixture(scope="module")
@@ -115,6 +116,19 @@ def test_train_writes_a_model_and_says_so(place, tmp_path):
     assert "holds a finished training" in again.refusal
 
 
+def test_a_measured_plan_says_what_the_pilots_took(asked, tmp_path):
+    out = tmp_path / "measured.json"
+    asked("plan", "--out", out)
+    document = json.loads(out.read_text())
+    assert (document["rule"], document["freeze_depth"]) == ("measured", 3)
+    assert document["evidence"]["measurement"] == json.loads(MEASURED.model_dump_json())
+    assert document["rule_parameters"] == {"aim": "compute", "pilot_budget": 0.15}
+    assert document["reasons"] == [
+        "3 won.",
+        "Pilots of 2, 3 took 12.0 % of one full finetune of 90 steps of 8; 15 % was allowed.",
+    ]
+
+
 def test_parse_rates_reads_names_with_colons():
     assert parse_rates("full=1e-4, depth:3=2e-4,") == {"full": 1e-4, "depth:3": 2e-4}
     assert parse_rates("") == {}
@@ -140,7 +154,12 @@ def asked(stored, monkeypatch, tmp_path):
     """What a command that trains would have asked for, by the options given."""
     seen = SimpleNamespace(printed="", told=True)
     sets = ("--train", "t.jsonl", "--eval", "e.jsonl")
-    base = {"validate": sets, "sweep": sets, "train": ("--data", "t.jsonl", "--out", "out")}
+    base = {
+        "validate": sets,
+        "sweep": sets,
+        "plan": ("--rule", "measured", *sets),
+        "train": ("--data", "t.jsonl", "--out", "out"),
+    }
     point = EvalPoint(
         step=1, seconds=1.0, flop=1, curve_loss=1.0, loss=1.0, marks=["steps"], item_losses=None, accuracy=None
     )
@@ -158,6 +177,12 @@ def asked(stored, monkeypatch, tmp_path):
 
     example_curve = curve_of(read_run(example_run()), "semantic")
     monkeypatch.setattr("semfreeze_core.finetune.sweep.sweep", sweep)
+
+    def measure(request, folder, progress):
+        answer(request, folder, progress=progress)
+        return MEASURED
+
+    monkeypatch.setattr("semfreeze_core.finetune.pilots.measure", measure)
 
     def train(request, folder, progress):
         answer(request, folder, progress=progress)
@@ -179,7 +204,7 @@ def asked(stored, monkeypatch, tmp_path):
     return call
 
 
-BY_COMMAND = {"validate": VALIDATE, "sweep": SWEEP, "train": TRAIN}
+BY_COMMAND = {"plan": PILOTS, "validate": VALIDATE, "sweep": SWEEP, "train": TRAIN}
 OPTIONS = [(command, option) for command, options in BY_COMMAND.items() for option in options]
 
 

@@ -53,6 +53,22 @@ SWEEP: Options = {name: option for name, option in VALIDATE.items() if name not 
     "--metric": (("logit_z",), "metric", "logit_z"),
     "--lr": (("full=0.5,depth:1=0.25",), "rates", {"full": 0.5, "depth:1": 0.25}),
 }
+# Of `plan` those that only the rule measured takes.
+PILOTS: Options = {
+    "--train": (("mine.jsonl",), "train", "mine.jsonl"),
+    "--eval": (("held.jsonl",), "evaluation", "held.jsonl"),
+    "--aim": (("steps",), "aim", "steps"),
+    "--pilot-budget": ((0.3,), "budget", 0.3),
+    "--depths": (("2,1",), "depths", (1, 2)),
+    "--eval-examples": ((12,), "n_eval", 12),
+    "--pilots-in": (("/tmp/somewhere",), "folder", Path("/tmp/somewhere")),
+    "--model": (("elsewhere",), "model.source", "elsewhere"),
+    "--device": (("cpu",), "model.device", "cpu"),
+    "--trust-remote-code": ((), "model.trust_remote_code", True),
+    "--allow-pickle": ((), "model.allow_pickle", True),
+    "--quiet": ((), "told", False),
+    "-q": ((), "told", False),
+}
 TRAIN: Options = _SHARED | {
     "--data": (("mine.jsonl",), "data", "mine.jsonl"),
     "--eval": (("held.jsonl",), "evaluation", "held.jsonl"),

@@ -226,7 +226,7 @@ def test_parse_plan_refuses_what_is_no_plan_at_all(text: str) -> None:
 @pytest.mark.parametrize("change", [{}, {"new_field": 1}, {"kind": "semfreeze plan 2"}])
 def test_parse_plan_says_when_a_plan_is_of_a_newer_version(plan: FreezePlan, change: dict[str, Any]) -> None:
     newer = {**_strict(plan.model_dump_json()), "schema_version": PLAN_SCHEMA_VERSION + 1, **change}
-    with pytest.raises(PlanError, match=r"^mine\.json has schema version 3, this semfreeze reads up to 2: update it"):
+    with pytest.raises(PlanError, match=r"^mine\.json has schema version 4, this semfreeze reads up to 3: update it"):
         parse_plan(json.dumps(newer, indent=1), where="mine.json")
 
 

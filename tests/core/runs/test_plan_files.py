@@ -26,7 +26,7 @@ def test_read_plan_gives_back_what_was_written(plan, tmp_path):
         (b"{}", "is not a semfreeze plan: model"),
         (b"[1]", "is not a semfreeze plan"),
         (b"\xff\xfe", "is not UTF-8 text"),
-        (b'{"schema_version": 3}', "has schema version 3, this semfreeze reads up to 2: update it"),
+        (b'{"schema_version": 4}', "has schema version 4, this semfreeze reads up to 3: update it"),
     ],
 )
 def test_read_plan_refuses_what_is_no_plan(tmp_path, content, words):

@@ -1,0 +1,96 @@
+"""Which depths stay in the race, and which one wins, by the pilots' losses on the same eval items."""
+
+import math
+from collections.abc import Mapping
+
+import numpy as np
+from scipy import stats
+
+from semfreeze_core.gains.verdict import Floats
+from semfreeze_core.records.gain import Interval
+from semfreeze_core.records.measurement import Aim
+
+
+def differ(one: Floats, other: Floats) -> Interval:
+    """Mean of one less the other over items, with its two-sided 95 % t interval; both (n_items,), paired."""
+    apart = one - other
+    error = stats.sem(apart)
+    if not error > 0:  # the same losses, or one item
+        return Interval(float(apart.mean()), float(apart.mean()), float(apart.mean()))
+    low, high = stats.t.interval(0.95, len(apart) - 1, apart.mean(), error)
+    return Interval(float(apart.mean()), float(low), float(high))
+
+
+def stay(before: Floats, losses: Mapping[int, Floats], aim: Aim, margin: float, n: int) -> list[int]:
+    """The n depths that go on, in order of depth.
+
+    By their losses, the lowest; for "cheapest" full finetuning, then the deepest of those within the margin of it,
+    then the others by their losses.
+
+    Args:
+        before: each item's loss before training, (n_items,).
+        losses: after each depth's pilot, (n_items,).
+        aim: what is looked for.
+        margin: share of full finetuning's improvement that may be lost.
+        n: how many.
+    """
+    ranked = sorted(losses, key=lambda depth: float(losses[depth].mean()))
+    if aim == "cheapest":
+        within = sorted((d for d in _within(before, losses, margin) if d), reverse=True)
+        ranked = [0, *within, *(d for d in ranked if d and d not in within)]
+        if n == 1:
+            ranked = [*within, 0]
+    return sorted(ranked[:n])
+
+
+def choose(before: Floats, losses: Mapping[int, Floats], aim: Aim, margin: float) -> int:
+    """The depth that wins."""
+    return stay(before, losses, aim, margin, 1)[0]
+
+
+def items_to_tell(one: Floats, other: Floats) -> int | None:
+    """Eval items at which the 95 % interval of a difference like this would leave 0; None where they are the same."""
+    apart = one - other
+    spread, mean = float(apart.std(ddof=1)), float(apart.mean())
+    if not spread > 0 or mean == 0:
+        return None
+    return math.ceil((1.96 * spread / mean) ** 2)
+
+
+def words(before: Floats, losses: Mapping[int, Floats], aim: Aim, margin: float, chosen: int) -> list[str]:
+    """Why this depth, with the numbers, and how sure that is."""
+    sample = f"{len(before)} items, one seed"
+    where = "at equal compute" if aim == "compute" else "at equal steps"
+    own = losses[chosen]
+    gained = differ(before, own)
+    if gained.low <= 0:
+        return [
+            f"No pilot improved for sure: the best, {chosen}, changed the loss by {-gained.estimate:.3f} "
+            f"[{-gained.high:.3f}, {-gained.low:.3f}] nats ({sample}). There is nothing to decide by."
+        ]
+    if aim == "cheapest":
+        kept = float((before - own).mean() / (before - losses[0]).mean())
+        return [
+            f"In the last round {chosen} is the deepest that keeps {100 * (1 - margin):.0f} % of full finetuning's "
+            f"improvement {where}: {100 * kept:.0f} % of it ({sample})."
+        ]
+    others = {depth: loss for depth, loss in losses.items() if depth != chosen}
+    if not others:
+        return [f"{chosen} alone was left, at {own.mean():.3f} nats ({sample})."]
+    second = min(others, key=lambda depth: float(others[depth].mean()))
+    ahead = differ(others[second], own)
+    told = (
+        f"{chosen} had the lowest loss {where} in the last round, {own.mean():.3f} nats, {ahead.estimate:.3f} "
+        f"[{ahead.low:.3f}, {ahead.high:.3f}] below {second}'s ({sample})."
+    )
+    if ahead.low > 0:
+        return [told]
+    needed = items_to_tell(others[second], own)
+    more = "" if needed is None else f" About {needed} items would tell them apart."
+    return [told, f"That interval includes 0: {chosen} and {second} may be as good as each other.{more}"]
+
+
+def _within(before: Floats, losses: Mapping[int, Floats], margin: float) -> list[int]:
+    """Depths whose improvement is at least 1 - margin of full finetuning's."""
+    least = (1 - margin) * float((before - losses[0]).mean()) if 0 in losses else np.inf
+    return [depth for depth, loss in losses.items() if float((before - loss).mean()) >= least]

@@ -1,0 +1,66 @@
+"""What short pilot finetunes of a few freeze depths gave, and the depth they decided for."""
+
+from typing import Literal
+
+from semfreeze_core.records.provenance import Document, Provenance
+from semfreeze_core.records.validation import MeasuredInterval
+
+MEASUREMENT_SCHEMA_VERSION = 1
+
+Aim = Literal["compute", "steps", "cheapest"]
+
+
+class Pilot(Document):
+    """One depth's pilot in one round.
+
+    `loss` is the mean supervised loss of the eval items in nats; `ahead` is how much lower it is than the round's
+    shallowest depth's, paired by item, with its two-sided 95 % interval. `reason` says why there is no loss.
+    """
+
+    freeze_depth: int
+    steps: int
+    loss: float | None
+    ahead: MeasuredInterval
+    flop: int
+    seconds: float
+    reason: str
+
+
+class PilotRound(Document):
+    """One round: every depth still in the race trained for `share` of its own steps in the whole finetune."""
+
+    share: float
+    pilots: list[Pilot]
+    kept: list[int]
+
+
+class Measurement(Document):
+    """A depth decided by pilots, and everything it rests on.
+
+    `steps` and `batch_size` are of the finetune that is planned; `full_flop` is what it would cost with all layers
+    trained. `budget_flop` was allowed to the pilots, readings and caches included, `promised_flop` predicted for them,
+    and `spent_flop` is what they took. `freeze_depth` is null when the pilots decide nothing.
+    """
+
+    schema_version: int = MEASUREMENT_SCHEMA_VERSION
+    kind: Literal["semfreeze measurement"] = "semfreeze measurement"
+    aim: Aim
+    margin: float
+    train: str
+    eval: str
+    n_train: int
+    n_eval: int
+    steps: int
+    batch_size: int
+    n_layers: int
+    loss_before: float
+    improvement: MeasuredInterval
+    full_flop: int
+    budget_flop: int
+    promised_flop: int
+    spent_flop: int
+    rounds: list[PilotRound]
+    freeze_depth: int | None
+    candidate_depth: int
+    reasons: list[str]
+    provenance: Provenance

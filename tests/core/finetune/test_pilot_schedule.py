@@ -1,0 +1,122 @@
+"""Pilots stay inside their budget: their price by the cost model, the longest that fit, the least that is told."""
+
+from dataclasses import replace
+
+import pytest
+
+from semfreeze_core.cost import parts_at_depth, run_flop
+from semfreeze_core.errors import InputError
+from semfreeze_core.finetune.pilot_schedule import (
+    MIN_STEPS,
+    PilotCosts,
+    candidate_depths,
+    plan_pilots,
+    round_sizes,
+)
+from semfreeze_core.records.training import TrainingSetup
+from semfreeze_core.runs.folder import read_run
+from semfreeze_core.runs.store import example_run
+
+SETUP = TrainingSetup(
+    batch_size=8, sequence_length=100, supervised_fraction=0.3, train_examples=4000, steps=1500, loss="supervised-only"
+)
+
+
+@pytest.fixture(scope="module")
+def shape():
+    return read_run(example_run()).shape
+
+
+def costs(shape, **changed):
+    how = {"setup": SETUP, "aim": "compute", "n_eval": 64, "eval_length": 100} | changed
+    return PilotCosts(shape, **how)
+
+
+def test_steps_of_equal_compute_cost_what_full_finetuning_costs(shape):
+    made = costs(shape)
+    for depth in (7, 15, 22):
+        steps = made.whole_steps(depth)
+        setup = replace(SETUP, steps=steps, prefix_cache=True)
+        flop = run_flop(shape, setup, parts_at_depth(shape, depth))
+        assert flop <= made.full_flop < run_flop(shape, replace(setup, steps=steps + 1), parts_at_depth(shape, depth))
+    assert made.whole_steps(0) == SETUP.steps
+    assert costs(shape, aim="steps").whole_steps(22) == SETUP.steps
+
+
+def test_a_pilots_steps_and_states_are_the_run_it_begins(shape):
+    """A pass over n examples with a cache costs its cached steps and its boundary states, as the cost model says."""
+    made, steps = costs(shape), 100
+    setup = replace(SETUP, steps=steps, prefix_cache=True)
+    for depth in (7, 22):
+        states = made.states_flop(depth, steps * SETUP.batch_size) - made.states_flop(depth, 0)
+        assert states + made.training_flop(depth, steps) == run_flop(shape, setup, parts_at_depth(shape, depth))
+
+
+def test_without_a_cache_every_step_is_whole_and_nothing_is_kept(shape):
+    made = costs(shape, prefix_cache=False)
+    setup = replace(SETUP, steps=10)
+    assert made.training_flop(15, 10) == run_flop(shape, setup, parts_at_depth(shape, 15))
+    assert made.states_flop(15, 80) == 0
+    assert made.reading_flop(15) == made.reading_flop(0)
+
+
+def test_a_reading_from_a_boundary_and_its_states_make_a_whole_reading(shape):
+    made = costs(shape)
+    assert made.reading_flop(15) + made.states_flop(15, 0) == made.reading_flop(0)
+
+
+@pytest.mark.parametrize("budget", [0.1, 0.15, 0.5])
+def test_pilots_fill_their_budget_and_stay_inside(shape, budget):
+    made = costs(shape)
+    pilots = plan_pilots(made, (7, 15, 19, 22), budget)
+    assert 0.97 * budget * made.full_flop < pilots.flop <= budget * made.full_flop
+    assert pilots.sizes == (4, 2)
+    assert pilots.shares[1] == pytest.approx(2 * pilots.shares[0])
+    # whoever stays, it is within what was promised
+    for stayed in ((7, 15), (7, 22), (19, 22)):
+        spent = made.reading_flop(0) + made.states_flop(22, pilots.n_train)
+        for depths, share in zip(((7, 15, 19, 22), stayed), pilots.shares, strict=True):
+            spent += sum(made.pilot_flop(depth, share) for depth in depths)
+        assert spent <= pilots.flop
+
+
+def test_a_pilot_is_never_longer_than_its_finetune(shape):
+    assert plan_pilots(costs(shape), (15, 22), 1.0).shares <= (1.0,)
+
+
+def test_a_budget_too_small_says_the_least_that_is_enough(shape):
+    made = costs(shape)
+    with pytest.raises(InputError, match=rf"at least {MIN_STEPS} steps, with their readings, take (\d+) % of") as told:
+        plan_pilots(made, (7, 15, 19, 22), 0.001)
+    least = int(str(told.value).split(" % of")[0].split()[-1]) / 100
+    assert plan_pilots(made, (7, 15, 19, 22), least).shares[0] >= MIN_STEPS / SETUP.steps
+    with pytest.raises(InputError):
+        plan_pilots(made, (7, 15, 19, 22), least - 0.01)
+
+
+def test_a_finetune_shorter_than_a_pilot_is_refused(shape):
+    with pytest.raises(InputError, match="take more than this finetune of 5 steps of 8"):
+        plan_pilots(costs(shape, setup=replace(SETUP, steps=5)), (15, 22), 0.15)
+
+
+@pytest.mark.parametrize(("budget", "depths", "words"), [(0, (1, 2), "in \\(0, 1\\]"), (0.1, (3, 3), "at least two")])
+def test_nonsense_is_refused(shape, budget, depths, words):
+    with pytest.raises(InputError, match=words):
+        plan_pilots(costs(shape), depths, budget)
+
+
+def test_the_worse_half_is_dropped_each_round():
+    assert [round_sizes(n) for n in (2, 3, 4, 5, 8)] == [(2,), (3, 2), (4, 2), (5, 3, 2), (8, 4, 2)]
+
+
+@pytest.mark.parametrize(
+    ("picks", "aim", "found"),
+    [
+        ([19, 20], "compute", (7, 15, 19, 22)),
+        ([None, None], "compute", (7, 15, 22)),
+        ([22, 15], "steps", (0, 7, 15, 22)),
+        ([5, 9], "cheapest", (0, 5, 15, 22)),
+    ],
+)
+def test_candidates_hold_half_the_cap_and_picks_apart_from_each_other(picks, aim, found):
+    assert candidate_depths(30, picks, aim) == found
