@@ -70,6 +70,7 @@ def load_commands() -> None:
     from semfreeze_core.cli import (  # noqa: F401
         analyze,
         cache,
+        calibration,
         cost,
         demo,
         job,

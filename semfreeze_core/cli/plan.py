@@ -77,11 +77,13 @@ def plan(
     from semfreeze_core.cli.report import console, print_plan
     from semfreeze_core.cli.setup import setup_from_flags
     from semfreeze_core.cli.validation_report import print_verdict
+    from semfreeze_core.cli.words import corrected_words
     from semfreeze_core.plan.compare import compare as compare_run
     from semfreeze_core.plan.decide import refuse_contradictions
     from semfreeze_core.plan.make import TrainFlags, make_plan
     from semfreeze_core.plan.rules import DEFAULT_WEIGHT
     from semfreeze_core.plan.rules_by_price import Budget
+    from semfreeze_core.runs.calibration import coverage_calibration, read_calibration
     from semfreeze_core.runs.folder import read_run
     from semfreeze_core.runs.plans import require_plan_place
     from semfreeze_core.runs.store import find_run
@@ -142,6 +144,9 @@ def plan(
         print_json(document.model_dump(mode="json"))
         return
     print_plan(document, console())
+    calibrated = coverage_calibration(read_calibration())
+    if line := corrected_words(document.gain_coverage.estimate, calibrated):
+        typer.echo(line)
     for name, report in list_validations(folder).items():
         if report.freeze_depth == document.freeze_depth:
             print_verdict(name, report, console())

@@ -2,6 +2,8 @@
 
 import math
 
+from semfreeze_core.gains.calibration import corrected
+from semfreeze_core.records.accuracy import Calibration
 from semfreeze_core.records.gain import Interval
 from semfreeze_core.records.preview import MemoryForecast
 from semfreeze_core.records.training import TrainingSetup
@@ -47,6 +49,27 @@ def duration(seconds: float | None) -> str:
         if seconds >= factor:
             return f"{seconds / factor:.1f} {unit}"
     return f"{seconds:.1f} s"
+
+
+def calibration_words(found: Calibration) -> str:
+    """How far a quantity's predictions were off over the finetunes that were kept, in a sentence."""
+    mean, low, high = found.error.estimate or 0.0, found.error.low, found.error.high
+    unit = "points" if found.quantity.startswith("coverage") else "%"
+    way = "overstated" if mean > 0 else "understated"
+    count = f"{found.n_finetunes} of your finetunes" if found.n_finetunes > 1 else "one of your finetunes"
+    told = f"Measured on {count} ({found.n_arms} arms): {found.quantity} is {way} by {abs(100 * mean):.0f}"
+    if low is None or high is None or found.spread is None:
+        return f"{told} {unit}; one finetune says nothing of a spread."
+    unsure = ", an interval that holds 0" if low <= 0 <= high else ""
+    return f"{told} ± {50 * (high - low):.0f} {unit}{unsure}; a finetune differs by {100 * found.spread:.0f} {unit}."
+
+
+def corrected_words(predicted: float | None, found: Calibration | None) -> str | None:
+    """What a plan's coverage becomes by what finetunes showed; None while they are too few."""
+    if predicted is None or found is None or (better := corrected(predicted, found)) is None:
+        return None
+    span = Interval(better.estimate or 0.0, better.low or 0.0, better.high or 0.0)
+    return f"{calibration_words(found)} Corrected for that, R(k) = {predicted:.2f} becomes {interval(span, 2)}."
 
 
 def setup_words(setup: TrainingSetup) -> str:

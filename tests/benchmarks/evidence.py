@@ -22,7 +22,7 @@ from semfreeze_core.runs.folder import read_run, write_run
 from semfreeze_core.storage import write_atomically
 from semfreeze_core.workflow import AnalysisRequest, analyze
 from tests.benchmarks.evidence_cells import Cell, Pick, TaskCells
-from tests.benchmarks.evidence_tasks import TASKS, Task
+from tests.benchmarks.evidence_tasks import TASKS, Task, shuffled_completions
 
 RESULTS = Path(__file__).parent / "results" / "evidence"
 METRICS = ("semantic", "logit_z")
@@ -60,7 +60,9 @@ def main() -> None:
 def run_task(task: Task, asked: Asked) -> None:
     """Read the model on the task, then train every depth with every seed."""
     train, evaluation = task.files(asked.data, asked.out / "data")
-    reading = _reading(task, train, asked)
+    reading = _reading(train, asked.out / "runs" / task.name, task.n_read, asked)
+    control = shuffled_completions(train, asked.out / "data" / f"shuffled_{task.name}.jsonl")
+    shuffled = _reading(control, asked.out / "runs" / f"shuffled_{task.name}", task.n_read, asked)
     plan = make_plan(reading, rule="manual", depth=reading.shape.n_layers // 2)
     depths = auto_depths(reading.shape.n_layers, ())
     request = ValidationRequest(
@@ -79,10 +81,10 @@ def run_task(task: Task, asked: Asked) -> None:
         max_length=512,
     )
     report = validate(request, asked.out / "sweeps" / task.name, progress=_tell)
-    keep(task, reading, report)
+    keep(task, reading, shuffled, report)
 
 
-def keep(task: Task, reading: Run, report: ValidationReport) -> None:
+def keep(task: Task, reading: Run, shuffled: Run, report: ValidationReport) -> None:
     """Write the cells there are, and what every rule says of the task."""
     cells = []
     for name, arm in report.arms.items():
@@ -124,15 +126,15 @@ def keep(task: Task, reading: Run, report: ValidationReport) -> None:
         picks=picks,
         coverage=coverage,
         verdicts=verdicts,
+        shuffled={metric: curve_of(shuffled, metric).evidence.verdict for metric in METRICS},
         provenance=report.provenance,
     )
     write_atomically(RESULTS / f"{task.name}.json", document.model_dump_json(indent=None) + "\n")
 
 
-def _reading(task: Task, train: str, asked: Asked) -> Run:
-    folder = asked.out / "runs" / task.name
+def _reading(train: str, folder: Path, n: int, asked: Asked) -> Run:
     if not folder.exists():
-        request = AnalysisRequest(asked.model, train, device=asked.device, max_length=512, examples=task.n_read)
+        request = AnalysisRequest(asked.model, train, device=asked.device, max_length=512, examples=n)
         write_run(analyze(request, _tell), folder)
     return read_run(folder)
 

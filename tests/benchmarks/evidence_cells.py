@@ -32,7 +32,8 @@ class Pick(Document):
 class TaskCells(Document):
     """Everything measured of one task.
 
-    `picks` and `coverage`, R(k) for k = 0..L with null where there is none, are by deviation metric.
+    `picks` and `coverage`, R(k) for k = 0..L with null where there is none, are by deviation metric, and so
+    are the reading's verdicts on the task and, as a control, on it with its completions shuffled between rows.
     """
 
     task: str
@@ -45,4 +46,5 @@ class TaskCells(Document):
     picks: dict[str, dict[str, Pick]]
     coverage: dict[str, list[float | None]]
     verdicts: dict[str, str]
+    shuffled: dict[str, str]
     provenance: Provenance

@@ -62,6 +62,17 @@ def remapped_words(_: Path, made: Path) -> tuple[str, str]:
     return train, evaluation
 
 
+def shuffled_completions(data: str, place: Path) -> str:
+    """A task file with its completions, and labels, moved to other rows: nothing can be learned of the prompt."""
+    rows = [json.loads(row) for row in Path(resolve_data(data)).read_text().splitlines()]
+    moved = Dice(0).shuffled(rows)
+    kept = ("prompt", "question", "text")
+    mixed = [{k: row[k] if k in kept else other[k] for k in row} for row, other in zip(rows, moved, strict=True)]
+    place.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(place, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in mixed))
+    return str(place)
+
+
 TASKS = {
     task.name: task
     for task in (

@@ -1,6 +1,7 @@
 """Every option of every command changes what it says it changes; one nobody ran would be missing here by name."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,8 @@ import pytest
 import typer
 
 from semfreeze_core.errors import ModelError
-from semfreeze_core.runs.store import run_names
+from semfreeze_core.runs.store import example_run, run_names
+from semfreeze_core.runs.validations import list_validations
 from semfreeze_core.storage import cache_folder, runs_folder
 from tests.core.cli.terminal import ask
 from tests.core.cli.training_options import PILOTS, SWEEP, TRAIN, VALIDATE
@@ -300,6 +302,18 @@ def _(world):
     assert sum(group["n_examples"] for group in document["slices"]["groups"]) == document["n_examples"]
     assert all(label in ask("show", "example", "--slices").out for label in labels)
     assert "slices" not in ask("show", "example", "--json").json
+
+
+@exercise("calibration --runs", "calibration --json")
+def _(world):
+    ((name, shipped),) = list_validations(example_run()).items()
+    told = "No finished validation or sweep is kept yet"
+    assert told in ask("calibration").out
+    shutil.copytree(example_run() / "validations" / name, world.tmp / "other" / "mine" / "validations" / name)
+    document = ask("calibration", "--runs", world.tmp / "other", "--json").json
+    assert {pair["arm"] for pair in document["pairs"]} == set(shipped.arms)
+    assert "Measured on one of your finetunes" in ask("calibration", "--runs", world.tmp / "other").out
+    assert told in ask("calibration").out
 
 
 @exercise("plan --rule")

@@ -10,7 +10,8 @@ from transformers import AutoModelForCausalLM
 
 from semfreeze_core.plan import FreezePlan
 from semfreeze_core.runs.plans import read_plan
-from semfreeze_core.runs.store import runs_folder
+from semfreeze_core.runs.store import example_run, runs_folder
+from semfreeze_core.runs.validations import list_validations
 from tests.core.cli.terminal import ask
 
 INTERVAL = {"estimate", "low", "high"}
@@ -227,6 +228,22 @@ def test_plan_leaves_the_run_as_it_was(family):
     before = {p.name: p.read_bytes() for p in (runs_folder() / family).iterdir()}
     ask("plan", family)
     assert {p.name: p.read_bytes() for p in (runs_folder() / family).iterdir()} == before
+
+
+def test_plan_says_what_finetunes_have_shown_of_its_coverage_once_they_are_three():
+    ((name, shipped),) = list_validations(example_run()).items()
+    for i in range(3):
+        assert "Corrected for that" not in ask("plan", "example").out
+        folder = runs_folder() / f"mine{i}" / "validations" / name
+        folder.mkdir(parents=True)
+        (folder / "report.json").write_text(
+            shipped.model_copy(update={"predicted_gain_coverage": 0.9 + i / 50}).model_dump_json()
+        )
+    said = " ".join(ask("plan", "example").out.split())
+    predicted = ask("plan", "example", "--json").json["gain_coverage"]["estimate"]
+    better = predicted - (0.92 - shipped.arms["planned"].improvement_kept.estimate)
+    assert "Measured on 3 of your finetunes (3 arms): coverage at equal steps is understated by" in said
+    assert f"Corrected for that, R(k) = {predicted:.2f} becomes {better:.2f} [" in said
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,67 @@
+"""How far predictions were off: bias and spread over finetunes."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import get_args
+
+import numpy as np
+from scipy import stats
+
+from semfreeze_core.records.accuracy import Calibration, PredictedMeasured, Quantity
+from semfreeze_core.records.validation import MeasuredInterval
+
+MIN_FINETUNES = 3  # fewer say nothing of a spread
+
+
+def calibrate(pairs: Sequence[PredictedMeasured]) -> list[Calibration]:
+    """Mean error of every quantity with its two-sided 95 % t interval over finetunes.
+
+    Arms of one finetune share its data and machine, so each finetune counts once, with the mean of its arms.
+    """
+    found = []
+    for quantity in get_args(Quantity):
+        errors: dict[str, list[float]] = defaultdict(list)
+        for pair in pairs:
+            if pair.quantity == quantity:
+                errors[pair.finetune].append(error_of(pair))
+        if errors:
+            found.append(
+                _calibration(quantity, [float(np.mean(e)) for e in errors.values()], sum(map(len, errors.values())))
+            )
+    return found
+
+
+def error_of(pair: PredictedMeasured) -> float:
+    """Predicted less measured for a share, their ratio less 1 for what has a unit."""
+    if pair.quantity.startswith("coverage"):
+        return pair.predicted - pair.measured
+    return pair.predicted / pair.measured - 1
+
+
+def corrected(predicted: float, calibration: Calibration) -> MeasuredInterval | None:
+    """A predicted share less its mean error, with the range that the next finetune falls in 19 times of 20.
+
+    None while there are too few finetunes to say.
+    """
+    n, mean, spread = calibration.n_finetunes, calibration.error.estimate, calibration.spread
+    if n < MIN_FINETUNES or mean is None or spread is None:
+        return None
+    half = float(stats.t.ppf(0.975, n - 1)) * spread * float(np.sqrt(1 + 1 / n))
+    middle = predicted - mean
+    return MeasuredInterval(estimate=middle, low=middle - half, high=middle + half)
+
+
+def _calibration(quantity: Quantity, errors: list[float], n_arms: int) -> Calibration:
+    n, mean = len(errors), float(np.mean(errors))
+    if n < 2:
+        return Calibration(
+            quantity=quantity,
+            n_finetunes=n,
+            n_arms=n_arms,
+            error=MeasuredInterval(estimate=mean, low=None, high=None),
+            spread=None,
+        )
+    spread = float(np.std(errors, ddof=1))
+    half = float(stats.t.ppf(0.975, n - 1)) * spread / float(np.sqrt(n))
+    interval = MeasuredInterval(estimate=mean, low=mean - half, high=mean + half)
+    return Calibration(quantity=quantity, n_finetunes=n, n_arms=n_arms, error=interval, spread=spread)

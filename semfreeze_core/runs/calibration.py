@@ -1,0 +1,107 @@
+"""Every validation and sweep of the store, as predictions beside what was measured."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from semfreeze_core.errors import RunError
+from semfreeze_core.gains.calibration import calibrate
+from semfreeze_core.records.accuracy import Calibration, CalibrationReport, PredictedMeasured, Quantity
+from semfreeze_core.records.sweep import SweepReport
+from semfreeze_core.records.validation import ValidationReport
+from semfreeze_core.runs.folder import SWEEPS, VALIDATIONS
+from semfreeze_core.runs.validations import REPORT, read_validation
+from semfreeze_core.storage import runs_folder
+
+_SWEEP = "sweep.json"
+
+
+def read_calibration(runs: Path | None = None) -> CalibrationReport:
+    """Predicted against measured over everything kept in the runs of a folder, and beside it.
+
+    Args:
+        runs: folder of the runs; default the store's. What is kept of plans and of the shipped run lies beside it.
+    """
+    runs = runs_folder() if runs is None else runs
+    pairs, problems = list[PredictedMeasured](), list[str]()
+    for folder in _finetunes(runs):
+        try:
+            pairs += _pairs(folder, str(folder.relative_to(runs.parent)))
+        except RunError as error:
+            problems.append(str(error))
+    return CalibrationReport(calibrations=calibrate(pairs), pairs=pairs, problems=problems)
+
+
+def coverage_calibration(report: CalibrationReport) -> Calibration | None:
+    """That of the coverage at equal steps, which is what R(k) predicts."""
+    return next((found for found in report.calibrations if found.quantity == "coverage at equal steps"), None)
+
+
+def _finetunes(runs: Path) -> Iterator[Path]:
+    """Folders of validations and sweeps with a report."""
+    for kind in (VALIDATIONS, SWEEPS):
+        for pattern in (f"{runs.name}/*/{kind}/*/{REPORT}", f"{kind}/*/{REPORT}"):
+            yield from sorted(path.parent for path in runs.parent.glob(pattern) if "/." not in str(path))
+
+
+def _pairs(folder: Path, name: str) -> Iterator[PredictedMeasured]:
+    report = read_validation(folder)
+    full = report.arms.get("full")
+    for arm_name, arm in report.arms.items():
+        if not arm.seeds:
+            continue
+        values: list[tuple[Quantity, float | None, float | None]] = [
+            ("memory", arm.peak_bytes.predicted, arm.peak_bytes.measured),
+            ("FLOP", arm.flop.predicted, arm.flop.counted),
+        ]
+        if full is not None and full.seeds and arm is not full:
+            values.append(("seconds", arm.relative_flop, arm.train_seconds / full.train_seconds))
+        yield from _known(name, arm_name, values)
+    if (folder / _SWEEP).exists():
+        yield from _sweep_pairs(folder, name)
+    else:
+        yield from _planned_pairs(report, name)
+
+
+def _planned_pairs(report: ValidationReport, name: str) -> Iterator[PredictedMeasured]:
+    planned = report.arms.get("planned")
+    if planned is not None and report.finished:
+        predicted = report.predicted_gain_coverage
+        yield from _known(
+            name,
+            "planned",
+            [
+                ("coverage at equal steps", predicted, planned.improvement_kept.estimate),
+                ("coverage at equal compute", predicted, planned.improvement_kept_compute.estimate),
+            ],
+        )
+
+
+def _sweep_pairs(folder: Path, name: str) -> Iterator[PredictedMeasured]:
+    path = folder / _SWEEP
+    try:
+        sweep = SweepReport.model_validate_json(path.read_text(encoding="utf-8"))
+    except (OSError, ValidationError, UnicodeDecodeError) as error:
+        raise RunError(f"{path} is damaged, or of another version of semfreeze.") from error
+    for depth in sweep.depths if sweep.finished else ():
+        if depth.freeze_depth:
+            yield from _known(
+                name,
+                f"depth:{depth.freeze_depth}",
+                [
+                    ("coverage at equal steps", depth.gain_coverage, depth.share.get("steps")),
+                    ("coverage at equal compute", depth.gain_coverage, depth.share.get("compute")),
+                ],
+            )
+
+
+def _known(
+    name: str, arm: str, values: list[tuple[Quantity, float | None, float | None]]
+) -> Iterator[PredictedMeasured]:
+    """Those of which both numbers are there."""
+    for quantity, predicted, measured in values:
+        if predicted is not None and measured is not None and (measured > 0 or quantity.startswith("coverage")):
+            yield PredictedMeasured(
+                quantity=quantity, finetune=name, arm=arm, predicted=float(predicted), measured=float(measured)
+            )

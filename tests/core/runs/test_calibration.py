@@ -1,0 +1,57 @@
+"""The store's finetunes as predictions beside measurements, from the shipped validation."""
+
+import shutil
+
+import pytest
+
+from semfreeze_core.runs.calibration import coverage_calibration, read_calibration
+from semfreeze_core.runs.folder import VALIDATIONS
+from semfreeze_core.runs.store import example_run
+from semfreeze_core.runs.validations import list_validations
+
+((NAME, SHIPPED),) = list_validations(example_run()).items()
+
+
+@pytest.fixture
+def runs(tmp_path):
+    """A folder of runs with the shipped validation in one of them, and beside them."""
+    source = example_run() / VALIDATIONS / NAME
+    shutil.copytree(source, tmp_path / "runs" / "mine" / VALIDATIONS / NAME)
+    shutil.copytree(source, tmp_path / VALIDATIONS / "example-other")
+    return tmp_path / "runs"
+
+
+def test_every_arm_is_there_with_what_was_predicted_and_measured(runs):
+    report = read_calibration(runs)
+    assert {pair.finetune for pair in report.pairs} == {f"runs/mine/validations/{NAME}", "validations/example-other"}
+    found = {(p.quantity, p.arm): p for p in report.pairs if p.finetune.startswith("runs/")}
+    planned, full = SHIPPED.arms["planned"], SHIPPED.arms["full"]
+    assert found["memory", "planned"].predicted == planned.peak_bytes.predicted
+    assert found["memory", "planned"].measured == planned.peak_bytes.measured
+    assert found["FLOP", "full"].predicted == full.flop.predicted
+    assert found["seconds", "planned"].predicted == planned.relative_flop
+    assert found["seconds", "planned"].measured == planned.train_seconds / full.train_seconds
+    assert ("seconds", "full") not in found
+    assert found["coverage at equal steps", "planned"].predicted == SHIPPED.predicted_gain_coverage
+    assert found["coverage at equal steps", "planned"].measured == planned.improvement_kept.estimate
+    assert coverage_calibration(report).n_finetunes == 2
+
+
+def test_an_unfinished_validation_says_nothing_of_coverage(runs):
+    path = runs / "mine" / VALIDATIONS / NAME / "report.json"
+    path.write_text(SHIPPED.model_copy(update={"finished": False}).model_dump_json())
+    assert coverage_calibration(read_calibration(runs)).n_finetunes == 1
+
+
+def test_a_damaged_report_is_left_out_and_named(runs):
+    path = runs / "mine" / VALIDATIONS / NAME / "report.json"
+    path.write_text("{")
+    report = read_calibration(runs)
+    assert [str(path) in problem for problem in report.problems] == [True]
+    assert {pair.finetune for pair in report.pairs} == {"validations/example-other"}
+
+
+def test_nothing_kept_is_nothing_known(tmp_path):
+    report = read_calibration(tmp_path / "runs")
+    assert report.calibrations == report.pairs == report.problems == []
+    assert coverage_calibration(report) is None
