@@ -40,6 +40,7 @@ def _do(path: Path) -> None:
     from semfreeze_core.finetune.arm_settings import ArmSettings
     from semfreeze_core.finetune.arms import Arm
     from semfreeze_core.finetune.baseline import read_baseline
+    from semfreeze_core.finetune.live_arm import LiveFile, live_path
     from semfreeze_core.finetune.network import CacheWishes
     from semfreeze_core.finetune.peak_memory import resident_bytes
     from semfreeze_core.plan.document import require_identity
@@ -72,10 +73,12 @@ def _do(path: Path) -> None:
             train,
             evaluation,
             baseline_bytes=baseline_bytes,
+            follow=LiveFile(live_path(job.result)),
             cache=CacheWishes(folder=cache_folder() / "prefix", shared_from=job.cache_shared_from),
             progress=_tell,
         )
     write_atomically(job.result, result.model_dump_json(indent=1) + "\n")
+    live_path(job.result).unlink(missing_ok=True)
 
 
 def _tell(event: ProgressEvent) -> None:

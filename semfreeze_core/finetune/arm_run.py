@@ -1,7 +1,7 @@
 """One arm with one seed: a real finetune on transformers' Trainer, read at its marks."""
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from transformers import PrinterCallback, Trainer
@@ -14,12 +14,12 @@ from semfreeze_core.finetune.arms import Arm
 from semfreeze_core.finetune.batches import Collator, ExamplePlaces
 from semfreeze_core.finetune.count_step import CountedStep, count_step
 from semfreeze_core.finetune.network import CacheWishes, Network, build_network
-from semfreeze_core.finetune.recorder import Recorder
+from semfreeze_core.finetune.recorder import Record, Recorder
 from semfreeze_core.progress import Progress, ProgressEvent, silent
 from semfreeze_core.records.examples import TokenisedExample
 from semfreeze_core.records.model import ModelShape
 from semfreeze_core.records.training import TrainingSetup
-from semfreeze_core.records.validation import ArmRun, FlopEntry, PeakEntry
+from semfreeze_core.records.validation import ArmRun, FlopEntry, LiveArm, PeakEntry
 from semfreeze_core.sources.causal_lm import LoadedModel
 
 
@@ -32,6 +32,7 @@ def run_arm(
     *,
     baseline_bytes: int,
     cache: CacheWishes | None = None,
+    follow: Callable[[LiveArm], None] | None = None,
     progress: Progress = silent,
 ) -> ArmRun:
     """Finetune a model as the arm says, in place, and write down what was seen.
@@ -44,6 +45,7 @@ def run_arm(
         evaluation: eval items.
         baseline_bytes: resident size of the process after import, before the model was loaded.
         cache: where boundary states may be kept.
+        follow: given the arm as it is after each step.
         progress: told steps and what is being done.
 
     Raises:
@@ -80,6 +82,7 @@ def run_arm(
         total=settings.total_steps,
         stage=f"{arm.name} (seed {settings.seed})",
         progress=progress,
+        follow=lambda: follow(_live(arm, settings, recorder.record, reader)) if follow else None,
     )
     with tempfile.TemporaryDirectory(prefix="semfreeze-") as scratch:
         trainer = Trainer(
@@ -124,6 +127,20 @@ def run_arm(
             saved_tensors=counted.saved_bytes,
             saved_tensors_predicted=saved,
         ),
+    )
+
+
+def _live(arm: Arm, settings: ArmSettings, record: Record, reader: ArmReader) -> LiveArm:
+    return LiveArm(
+        arm=arm.name,
+        seed=settings.seed,
+        step=len(record.losses),
+        total_steps=settings.total_steps,
+        seconds=sum(record.step_seconds) + reader.cache_seconds,
+        cache_seconds=reader.cache_seconds,
+        train_loss=record.losses[-1] if record.losses else None,
+        peak_bytes=record.peak_bytes,
+        points=reader.points,
     )
 
 

@@ -35,7 +35,8 @@ class Record:
 class Recorder(TrainerCallback):
     """Records each step, and calls `evaluate(step)` after the steps in `at`; time and memory stop meanwhile.
 
-    `begin` is called once the trainer has put the model on its device, before the first step.
+    `begin` is called once the trainer has put the model on its device, before the first step; `follow` after every
+    step, with the clock standing.
     """
 
     def __init__(
@@ -50,10 +51,12 @@ class Recorder(TrainerCallback):
         total: int,
         stage: str,
         progress: Progress,
+        follow: Callable[[], None] = lambda: None,
     ) -> None:
         self.network, self.evaluate, self.at, self.begin = network, evaluate, at, begin
         self.device, self.baseline_bytes = device, baseline_bytes
         self.total, self.stage, self.progress = total, stage, progress
+        self.follow = follow
         self.record = Record()
         self._clock = 0.0
         self._peak = TrainingPeak(device, baseline_bytes)
@@ -81,6 +84,7 @@ class Recorder(TrainerCallback):
             control.should_training_stop = True
         elif state.global_step in self.at:
             self.evaluate(state.global_step)
+        self.follow()
         self._resume()
 
     def _resume(self) -> None:

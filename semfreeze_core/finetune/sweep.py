@@ -24,7 +24,7 @@ from semfreeze_core.records.sweep import Bounds, RuleRegret, SweepDepth, SweepRe
 from semfreeze_core.records.validation import ArmSummary, Budget, MeasuredInterval, ValidationReport
 from semfreeze_core.storage import write_atomically
 
-SWEEP = "sweep.json"
+SWEEP = "sweep.json"  # runs.sweeps reads it
 _BUDGETS: tuple[Budget, ...] = ("steps", "compute")
 
 

@@ -16,6 +16,7 @@ from semfreeze_core.errors import InputError, RunError
 from semfreeze_core.finetune.arm_job import ArmJob, write_examples
 from semfreeze_core.finetune.arms import Arm
 from semfreeze_core.finetune.child import OutOfMemory, halve, run_child
+from semfreeze_core.finetune.live_arm import live_path
 from semfreeze_core.finetune.report import build_report, failed_run
 from semfreeze_core.finetune.validation_request import Prepared, ValidationRequest, prepare
 from semfreeze_core.progress import Progress, ProgressEvent, silent
@@ -47,9 +48,10 @@ def validate(
             write_examples(data, prepared.data.train.tokenised, prepared.data.evaluation.tokenised)
         _run_baseline(prepared, folder, progress)
         report = _write_report(prepared, folder)
-        # Seed by seed, so that an interrupted validation has whole comparisons.
+        # Seed by seed, so that an interrupted validation has whole comparisons; in each the planned arm first, so that
+        # who follows it has the answer to compare with while the dearer arms still train.
         for seed in prepared.document.seeds:
-            for arm in prepared.arms:
+            for arm in sorted(prepared.arms, key=lambda arm: arm.name != "planned"):
                 _run_arm(prepared, folder, arm, seed, progress)
                 report = _write_report(prepared, folder)
         return report
@@ -80,7 +82,7 @@ def _claimed(folder: Path, settings: ValidationSettings, overwrite: bool) -> Ite
 
 
 def _clear(folder: Path) -> None:
-    for pattern in ("*.json", "*.safetensors", "runs/*.json", "jobs/*.json", "logs/*.log"):
+    for pattern in ("*.json", "*.safetensors", "runs/*.json", "runs/*.live", "jobs/*.json", "logs/*.log"):
         for path in folder.glob(pattern):
             path.unlink()
 
@@ -127,6 +129,7 @@ def _run_arm(prepared: Prepared, folder: Path, arm: Arm, seed: int, progress: Pr
         run = run.model_copy(update={"notes": [*notes, *run.notes]})
         break
     write_atomically(path, run.model_dump_json(indent=1) + "\n")
+    live_path(path).unlink(missing_ok=True)
 
 
 def run_name(arm: str, seed: int) -> str:

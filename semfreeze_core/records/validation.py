@@ -74,6 +74,24 @@ class ArmRun(Document):
     peak_bytes: PeakEntry
 
 
+class LiveArm(Document):
+    """An arm while it trains: its readings so far, and how far it is.
+
+    `seconds` is training time so far, cache pass included, evaluation left out; `train_loss` the last step's;
+    `peak_bytes` the most memory so far.
+    """
+
+    arm: str
+    seed: int
+    step: int
+    total_steps: int
+    seconds: float
+    cache_seconds: float
+    train_loss: float | None
+    peak_bytes: int
+    points: list[EvalPoint]
+
+
 class Baseline(Document):
     """The model before any training, on the eval items."""
 

@@ -3,18 +3,14 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from pydantic import ValidationError
-
 from semfreeze_core.errors import RunError
 from semfreeze_core.gains.calibration import calibrate
 from semfreeze_core.records.accuracy import Calibration, CalibrationReport, PredictedMeasured, Quantity
-from semfreeze_core.records.sweep import SweepReport
 from semfreeze_core.records.validation import ValidationReport
 from semfreeze_core.runs.folder import SWEEPS, VALIDATIONS
+from semfreeze_core.runs.sweeps import SWEEP, read_sweep
 from semfreeze_core.runs.validations import REPORT, read_validation
 from semfreeze_core.storage import runs_folder
-
-_SWEEP = "sweep.json"
 
 
 def read_calibration(runs: Path | None = None) -> CalibrationReport:
@@ -58,7 +54,7 @@ def _pairs(folder: Path, name: str) -> Iterator[PredictedMeasured]:
         if full is not None and full.seeds and arm is not full:
             values.append(("seconds", arm.relative_flop, arm.train_seconds / full.train_seconds))
         yield from _known(name, arm_name, values)
-    if (folder / _SWEEP).exists():
+    if (folder / SWEEP).exists():
         yield from _sweep_pairs(folder, name)
     else:
         yield from _planned_pairs(report, name)
@@ -79,11 +75,7 @@ def _planned_pairs(report: ValidationReport, name: str) -> Iterator[PredictedMea
 
 
 def _sweep_pairs(folder: Path, name: str) -> Iterator[PredictedMeasured]:
-    path = folder / _SWEEP
-    try:
-        sweep = SweepReport.model_validate_json(path.read_text(encoding="utf-8"))
-    except (OSError, ValidationError, UnicodeDecodeError) as error:
-        raise RunError(f"{path} is damaged, or of another version of semfreeze.") from error
+    sweep = read_sweep(folder)
     for depth in sweep.depths if sweep.finished else ():
         if depth.freeze_depth:
             yield from _known(

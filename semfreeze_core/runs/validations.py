@@ -1,11 +1,12 @@
 """The validations kept in a run's folder, one folder each."""
 
+from contextlib import suppress
 from pathlib import Path
 
 from pydantic import ValidationError
 
 from semfreeze_core.errors import RunError
-from semfreeze_core.records.validation import VALIDATION_SCHEMA_VERSION, ValidationReport
+from semfreeze_core.records.validation import VALIDATION_SCHEMA_VERSION, LiveArm, ValidationReport
 from semfreeze_core.runs.folder import VALIDATIONS
 
 REPORT = "report.json"
@@ -19,6 +20,18 @@ def list_validations(run_folder: Path) -> dict[str, ValidationReport]:
     """
     folders = sorted((run_folder / VALIDATIONS).glob(f"*/{REPORT}"))
     return {path.parent.name: read_validation(path.parent) for path in folders}
+
+
+def read_live(folder: Path) -> list[LiveArm]:
+    """Arms of a validation that are training, or were when its process was ended, as they last were.
+
+    A file that is no arm is left out: it is drawn and decides nothing.
+    """
+    found = []
+    for path in sorted((folder / "runs").glob("*.live")):
+        with suppress(OSError, ValidationError):  # finished and gone since, or of another version
+            found.append(LiveArm.model_validate_json(path.read_text(encoding="utf-8")))
+    return found
 
 
 def read_validation(folder: Path) -> ValidationReport:

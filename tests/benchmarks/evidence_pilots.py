@@ -20,8 +20,8 @@ def pilot_rows(tasks: list[TaskCells], losses_of: Losses, at_depth: At) -> list[
     """Regret at equal compute of what pilots pick, by how far the first round goes, as Markdown."""
     lines = [
         "The rule `measured` replayed at equal compute: the swept depths but 0 race, the first round ends at a share "
-        "of the run, the last at twice that or more; each seed's pilots are judged on the other seeds. Cost is in whole "
-        "finetunes, readings left out.",
+        "of the run, the last at twice that or more; each seed's pilots are judged on the other seeds. Cost is in "
+        "whole finetunes, readings left out.",
         "",
         f"| first round | cost | {' | '.join(task.task for task in tasks)} | mean regret | half's |",
         "|---:|---:|" + "---|" * len(tasks) + "---:|---:|",

@@ -10,7 +10,10 @@ from semfreeze_core.cost import parts_at_depth
 from semfreeze_core.finetune.arm_run import run_arm
 from semfreeze_core.finetune.arm_settings import ArmSettings
 from semfreeze_core.finetune.arms import make_arms
+from semfreeze_core.finetune.live_arm import LiveFile, live_path
 from semfreeze_core.records.training import LoraSetup
+from semfreeze_core.records.validation import LiveArm
+from semfreeze_core.runs.validations import read_live
 from tests.core.finetune.loaded import load_tiny, task_examples
 
 TRAIN, EVAL = task_examples(24), task_examples(20, seed=1)
@@ -55,17 +58,58 @@ def test_run_arm_learns_and_reads_at_its_marks(folder):
     settings = replace(SETTINGS, steps=10, compute_steps=30, n_between=2, n_accuracy=4)
     run, _, _ = trained(folder, "planned", settings)
     assert [(p.step, p.marks) for p in run.points] == [
+        (8, ["between"]),  # a quarter of all steps
         (10, ["steps"]),
-        (20, ["between"]),
+        (15, ["between"]),
         (30, ["compute"]),
     ]
-    assert run.points[-1].loss < run.points[0].loss < 5.7
+    assert run.points[-1].loss < run.points[1].loss < 5.7
     assert all(len(p.item_losses) == len(EVAL) for p in run.points if p.marks != ["between"])
-    assert run.points[0].loss == pytest.approx(np.mean(run.points[0].item_losses))
-    assert run.points[1].item_losses is None
+    assert run.points[1].loss == pytest.approx(np.mean(run.points[1].item_losses))
+    assert run.points[0].item_losses is None
     assert run.points[0].seconds < run.points[1].seconds < run.points[2].seconds
     assert run.points[-1].flop == run.flop.counted
     assert 0 <= run.points[-1].accuracy <= 1
+
+
+def test_run_arm_is_followed_step_by_step(folder):
+    loaded = load_tiny(folder / "llama")
+    (arm,) = make_arms(("planned",), loaded.shape, parts_at_depth(loaded.shape, 2), rates=RATES)
+    seen = []
+    run = run_arm(
+        loaded, arm, replace(SETTINGS, n_between=1), TRAIN, EVAL, baseline_bytes=0,
+        follow=lambda live: seen.append(live.model_copy(update={"points": list(live.points)})),
+    )  # fmt: skip
+    assert [(live.step, live.total_steps, len(live.points)) for live in seen] == [
+        (1, 4, 0),
+        (2, 4, 1),
+        (3, 4, 1),
+        (4, 4, 2),
+    ]
+    assert [live.train_loss for live in seen] == run.train_losses
+    assert seen[-1].points == run.points
+    assert seen[-1].seconds == pytest.approx(sum(run.step_seconds) + run.cache_seconds)
+    assert seen[-1].peak_bytes == run.peak_bytes.measured
+
+
+def test_a_live_file_is_written_at_readings_and_else_once_a_second(folder, tmp_path, monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr("semfreeze_core.finetune.live_arm.time.monotonic", lambda: now[0])
+    path = live_path(tmp_path / "runs" / "planned-seed0.json")
+    path.parent.mkdir()
+    write, (point, *_) = LiveFile(path), trained(folder, "planned")[0].points
+    live = LiveArm(
+        arm="planned", seed=0, step=1, total_steps=9, seconds=1.0, cache_seconds=0.5, train_loss=2.0, peak_bytes=7,
+        points=[],
+    )  # fmt: skip
+    kept = []
+    for step, at, points in ((1, 0.0, []), (2, 0.5, []), (3, 0.6, [point]), (4, 0.7, [point]), (5, 1.7, [point])):
+        now[0] = at
+        write(live.model_copy(update={"step": step, "points": points}))
+        kept += [found.step for found in read_live(tmp_path)]
+    assert kept == [1, 1, 3, 3, 5]
+    path.write_text("{")
+    assert read_live(tmp_path) == []
 
 
 @pytest.mark.parametrize("name", ["planned", "planned+lora"])

@@ -16,6 +16,7 @@ from semfreeze_core.finetune.child import OutOfMemory, halve
 from semfreeze_core.finetune.validation import validate
 from semfreeze_core.finetune.validation_request import ValidationRequest, prepare
 from semfreeze_core.records.validation import ArmRun, ValidationReport
+from semfreeze_core.runs.validations import read_live
 from tests.core.finetune.tiny_plan import make_tiny_plan, write_task
 
 LR = {"full": 3e-3, "frozen": 3e-3, "lora": 1e-2}
@@ -51,6 +52,7 @@ def finished(request_for, place):
 def test_validate_reports_each_arm_beside_its_prediction(finished):
     report, _, folder = finished
     assert report.finished
+    assert read_live(folder) == []
     assert set(report.arms) == {"full", "planned"}
     planned, full = report.arms["planned"], report.arms["full"]
     assert (planned.freeze_depth, full.freeze_depth) == (2, 0)

@@ -1,0 +1,31 @@
+"""An arm's file while it trains, beside where its result will be: what a page draws before there is a result."""
+
+import math
+import time
+from pathlib import Path
+
+from semfreeze_core.records.validation import LiveArm
+from semfreeze_core.storage import write_atomically
+
+SUFFIX = ".live"  # runs.validations reads them
+_SECONDS_BETWEEN = 1.0  # about as often as a page draws
+
+
+def live_path(result: Path) -> Path:
+    """Where the arm is followed whose result will be `result`."""
+    return result.with_suffix(SUFFIX)
+
+
+class LiveFile:
+    """Writes an arm down as it is, at most once a second, and at each reading and the first step."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.written, self.n_points = -math.inf, 0
+
+    def __call__(self, arm: LiveArm) -> None:
+        now = time.monotonic()
+        if now - self.written < _SECONDS_BETWEEN and len(arm.points) == self.n_points:
+            return
+        self.written, self.n_points = now, len(arm.points)
+        write_atomically(self.path, arm.model_dump_json() + "\n")
