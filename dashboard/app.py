@@ -7,30 +7,33 @@ import streamlit as st
 from semfreeze_dashboard import state, wording
 from semfreeze_dashboard.failures import guarded
 from semfreeze_dashboard.shelf import first_run, shelf_of_this_server
+from semfreeze_dashboard.views import gains, plan, start, traces, validate
 
-VIEWS = Path(__file__).parent / "views"
+FOLDER = Path(__file__).parent / "views"
+# Streamlit draws these lower than the fields beside them, which would put the labels of one row at two heights.
+STYLE = "<style>[data-testid=stButtonGroup] button[role=radio] { min-height: 2.5rem; }</style>"
+VIEWS = {"Start": start, "Traces": traces, "Gains": gains, "Plan": plan, "Validate": validate}
 
 
 def main() -> None:
-    """Choose the run, then draw the page."""
+    """Choose the run, then draw the page.
+
+    The page is drawn here and not by Streamlit's page.run(): what a page of its own binds to the link, Streamlit takes
+    out when the page changes, and the next page puts it back, which leaves two more stops in the browser's history, one
+    of them without the depth. What this script binds goes along.
+    """
     st.set_page_config(page_title="semfreeze", layout="wide", initial_sidebar_state="auto")
     page = st.navigation(
-        [
-            st.Page(VIEWS / "start.py", title="Start", default=True),
-            st.Page(VIEWS / "traces.py", title="Traces"),
-            st.Page(VIEWS / "gains.py", title="Gains"),
-            st.Page(VIEWS / "plan.py", title="Plan"),
-            st.Page(VIEWS / "validate.py", title="Validate"),
-        ]
+        [st.Page(FOLDER / f"{title.lower()}.py", title=title, default=title == "Start") for title in VIEWS]
     )
+    st.html(STYLE)
     state.keep_form()
     names = shelf_of_this_server().names
     with st.sidebar:
         _, unknown = state.pick_run(names, first_run(names))
     if unknown is not None:
         st.warning(wording.missing_words(unknown, names))
-    state.arrive(page.url_path)
-    page.run()
+    VIEWS[page.title].draw()
 
 
 guarded(main)()

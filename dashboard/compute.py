@@ -18,11 +18,14 @@ from semfreeze_core.plan.slices import slices as slices_of
 from semfreeze_core.records.cost import CostTable
 from semfreeze_core.records.gain import Band, GainCurve
 from semfreeze_core.records.preview import DataPreview, MemoryForecast
+from semfreeze_core.records.sweep import SweepReport
 from semfreeze_core.records.training import LoraSetup, TrainingSetup
 from semfreeze_core.records.umap_projection import UmapProjection
-from semfreeze_core.records.validation import ValidationReport
+from semfreeze_core.records.validation import LiveArm, ValidationReport
+from semfreeze_core.runs.folder import VALIDATIONS
+from semfreeze_core.runs.sweeps import list_sweeps
 from semfreeze_core.runs.umaps import read_umap, umap_file
-from semfreeze_core.runs.validations import list_validations
+from semfreeze_core.runs.validations import list_validations, read_live
 from semfreeze_core.sources.rows import open_rows
 from semfreeze_core.sources.samples import resolve_data, sample_names
 
@@ -79,9 +82,9 @@ def first_and_later(opened: OpenRun, metric: str) -> tuple[Band, Band]:
 
 
 @st.cache_resource(max_entries=8, show_spinner=False, hash_funcs=_BY_KEY)
-def slices(opened: OpenRun, metric: str) -> tuple[list[Slice], int]:
+def slices(opened: OpenRun, metric: str, by: str) -> tuple[list[Slice], int]:
     """The run's groups of examples, and how many are too small to read."""
-    return slices_of(opened.run, metric)
+    return slices_of(opened.run, metric, by)
 
 
 @st.cache_resource(max_entries=32, show_spinner=False, hash_funcs=_BY_KEY)
@@ -143,6 +146,20 @@ def validations(opened: OpenRun) -> dict[str, ValidationReport]:
         RunError: a report is damaged or newer.
     """
     return list_validations(opened.folder)
+
+
+def live(opened: OpenRun, validation: str) -> list[LiveArm]:
+    """Arms of a validation that are training, as they are this moment."""
+    return read_live(opened.folder / VALIDATIONS / validation)
+
+
+def sweeps(opened: OpenRun) -> dict[str, SweepReport]:
+    """The sweeps in the run's folder; read each time, likewise.
+
+    Raises:
+        RunError: a report is damaged or newer.
+    """
+    return list_sweeps(opened.folder)
 
 
 def samples() -> list[str]:

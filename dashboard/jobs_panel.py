@@ -10,7 +10,7 @@ from semfreeze_core.errors import RunError
 from semfreeze_core.records.job import Job
 from semfreeze_core.runs.job_events import read_progress
 from semfreeze_core.runs.job_folder import read_log
-from semfreeze_core.runs.jobs import cancel, failure, job_folder, list_jobs, revive
+from semfreeze_core.runs.jobs import cancel, failure, find_job, job_folder, list_jobs, revive
 
 from . import state, wording
 from .analysis_wording import escaped, job_words, stage_words
@@ -37,15 +37,25 @@ def jobs_panel() -> None:
             st.rerun()  # one has ended: the page has a run more
         ended = [job for job in now if job.finished][-_SHOWN:]
         for job in [*(job for job in now if not job.finished), *reversed(ended)]:
-            _job(job)
+            show_job(folder, job)
 
     st.fragment(guarded(draw), run_every=1 if waiting else None)()
 
 
-def _job(job: Job) -> None:
-    """One job: its state in words, and what can be done about it."""
-    folder = shelf_of_this_server().folder
-    assert folder is not None
+def follow_job(folder: Path, name: str) -> None:
+    """One job, drawn again each second; once it has ended, the page is."""
+
+    def draw() -> None:
+        job = find_job(folder, name)
+        if job.finished:
+            st.rerun()
+        show_job(folder, job)
+
+    st.fragment(guarded(draw), run_every=1)()
+
+
+def show_job(folder: Path, job: Job) -> None:
+    """One job of a folder of runs: its state in words, and what can be done about it."""
     progress = read_progress(job_folder(folder, job.name))
     with st.container(border=not job.finished):
         with st.container(horizontal=True, vertical_alignment="center"):

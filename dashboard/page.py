@@ -13,7 +13,7 @@ from semfreeze_core.records.gain import GainCurve
 
 from . import compute, state, wording
 from .charts.numbers import numbers_of
-from .charts.stack import draw_stack
+from .charts.stack import stack_html
 from .charts.theme import on_page
 from .failures import guarded
 from .shelf import OpenRun, shelf_of_this_server
@@ -31,6 +31,7 @@ class Reading:
         curve: its gain curve.
         top: where the conclusion goes, which is known last and read first.
         ruler: where the depth's slider goes, below the layer stack.
+        choices: the row of what is chosen beside the metric.
     """
 
     opened: OpenRun
@@ -38,15 +39,16 @@ class Reading:
     curve: GainCurve
     top: DeltaGenerator
     ruler: DeltaGenerator
+    choices: DeltaGenerator
 
     @property
     def n_layers(self) -> int:
         return self.curve.n_layers
 
 
-def run_page(body: Callable[[], None]) -> None:
-    """Draw a page as one fragment: moving the depth draws the page again, and nothing around it."""
-    st.fragment(guarded(body))()
+def as_fragment(body: Callable[[], None]) -> Callable[[], None]:
+    """The page as one fragment: moving the depth draws the page again, and nothing around it."""
+    return st.fragment(guarded(body))
 
 
 def reading() -> Reading:
@@ -58,11 +60,12 @@ def reading() -> Reading:
         st.error(f"{error} Choose another run on the left.")
         st.stop()
     metrics = [metric for metric in METRICS if metric in opened.run.traces]
-    metric = st.segmented_control(
+    choices = st.container(horizontal=True, vertical_alignment="bottom", gap="medium")
+    metric = choices.segmented_control(
         "Deviation", metrics, default=metrics[0], required=True, help=wording.HELP["metric"], **state.in_link("metric")
     )
     chosen = metric or metrics[0]
-    return Reading(opened, chosen, compute.curve(opened, chosen), top, ruler)
+    return Reading(opened, chosen, compute.curve(opened, chosen), top, ruler, choices)
 
 
 def start_depth(seen: Reading) -> int:
@@ -78,20 +81,22 @@ def depth_slider(seen: Reading, last: int | None = None) -> int:
         return state.depth_slider(end, min(start_depth(seen), end), wording.HELP["depth"])
 
 
-def head(seen: Reading, depth: int | None, sentence: str) -> None:
-    """The page's conclusion, the layer stack at the depth, and what was read."""
+def head(seen: Reading, depth: int | None, sentence: str, *, validated: bool = True) -> None:
+    """The page's conclusion, the layer stack at the depth, and what was read.
+
+    Args:
+        seen: what the page shows.
+        depth: k, or None where none is recommended.
+        sentence: the conclusion.
+        validated: whether to say what finetunes have shown of the depth; not where the conclusion does.
+    """
+    told = [wording.run_words(seen.opened.run)]
+    if validated:
+        told.insert(0, wording.validation_words(compute.validations(seen.opened), depth))
     with seen.top:
         st.markdown(f"#### {sentence}")
-        st.caption(
-            f"{wording.validation_words(compute.validations(seen.opened), depth)} {wording.run_words(seen.opened.run)}."
-        )
-        st.plotly_chart(
-            go.Figure(on_page(draw_stack(seen.n_layers, depth), state.in_the_dark()), _validate=False),
-            theme=None,
-            key="stack",
-            config={"displayModeBar": False},
-            alt=f"Layer stack: {wording.stack_words(seen.n_layers, depth)}.",
-        )
+        st.caption(" ".join(told))
+        st.html(stack_html(seen.n_layers, depth, wording.stack_words(seen.n_layers, depth)))
 
 
 def chart_key(name: str) -> str:

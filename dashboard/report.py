@@ -23,6 +23,8 @@ from semfreeze_core.records.run import Run
 
 from .charts.costs import draw_flop, draw_memory
 from .charts.curves import draw_coverage, draw_deviation, draw_gains, draw_task_null
+from .charts.stack import stack_html
+from .wording import stack_words
 
 _BUTTONS = {"displaylogo": False, "responsive": True, "modeBarButtonsToRemove": ["lasso2d", "select2d", "autoScale2d"]}
 
@@ -61,6 +63,7 @@ def report_html(run: Run, *, metric: str = "semantic", name: str = "") -> str:
         plan=plan,
         plan_json=plan.model_dump_json(indent=1),
         conclusion=conclusion(plan),
+        stack=Markup(stack_html(plan.n_layers, plan.freeze_depth, stack_words(plan.n_layers, plan.freeze_depth))),
         setup=setup_words(setup),
         agreement=comparison.agreement.words,
         opinions=_opinion_rows(comparison),

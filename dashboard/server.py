@@ -4,6 +4,7 @@ Run as a module it is the server: what pages need is imported and what the first
 listens, so that the first page does not wait.
 """
 
+import logging
 import os
 import socket
 import sys
@@ -110,27 +111,28 @@ def serve(command: Sequence[str], environment: dict[str, str]) -> NoReturn:
 def prepare_first_page() -> None:
     """Fill the caches that all visitors share with what the first page says of the run that opens first.
 
-    A figure is drawn as well, because Plotly imports most of itself only then. Whatever fails here fails again on
-    the page, which says so; it must not keep the server from starting.
+    Whatever fails here fails again on the page, which says so; it must not keep the server from starting. A run that
+    cannot be read is the reader's to mend. Anything else is a fault of ours, whose traceback the server's log gets.
     """
     from . import compute, page
-    from .charts.stack import draw_stack
-    from .charts.theme import on_page
 
-    shelf = shelf_of_this_server()
-    with suppress(Exception):
+    try:
+        shelf = shelf_of_this_server()
         opened = compute.read(shelf, first_run(shelf.names))
         metric = next(metric for metric in page.METRICS if metric in opened.run.traces)
-        curve = compute.curve(opened, metric)
+        compute.curve(opened, metric)
         compute.comparison(opened, metric, None, None)
-        on_page(draw_stack(curve.n_layers, None), dark=False)
+    except RunError:
+        pass
+    except Exception:
+        logging.getLogger("semfreeze.dashboard").exception("the first page could not be prepared")
 
 
 def main() -> None:
     """Streamlit's own command, with everything imported and its flags passed on."""
     from streamlit.web import cli
 
-    from . import exports, setup_form, tables  # noqa: F401
+    from .views import gains, plan, start, traces, validate  # noqa: F401
 
     prepare_first_page()
 

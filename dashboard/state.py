@@ -4,17 +4,17 @@ Everything that decides what is seen is in the link, so that a pasted one shows 
 widget to the query parameter of its key, and drops values there that the widget would not take.
 """
 
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import streamlit as st
-from streamlit.errors import StreamlitAPIException
 
 LinkName = Literal[
     "do",
     "validation",
     "along",
+    "sweep",
+    "by",
     "depth",
     "metric",
     "rule",
@@ -42,8 +42,7 @@ LinkName = Literal[
 _RUN, _FORM = "run", "form "
 _DEPTH: LinkName = "depth"
 _SELECTION, _DRAWN = "selection", "selections made"
-_SHARED: tuple[LinkName, ...] = (_DEPTH, "metric")
-_OPENED, _START = "opened page", "start depth"
+_START = "start depth"
 _FOLLOWED = "followed"  # the pick the depth was last set to; not in the link, as it follows from what is
 
 
@@ -69,27 +68,6 @@ def keep_form() -> None:
 def forget_form(name: str) -> None:
     """Let a form's widget begin anew."""
     st.session_state.pop(in_form(name), None)
-
-
-def arrive(page: str) -> None:
-    """Take what all pages share along, the first time that the page changes.
-
-    Streamlit drops the parameters as the page changes and puts back those it knows, which a link's own are not until
-    then: without this, the first page after a link was opened would forget what the link said. Later ones, and going
-    back, it does right by itself.
-    """
-    opened: tuple[str, bool, tuple[str, ...]] = st.session_state.setdefault(
-        _OPENED, (page, False, tuple(st.query_params))
-    )
-    first, moved, linked = opened
-    if moved or page == first:
-        return
-    st.session_state[_OPENED] = (first, True, linked)
-    for name in _SHARED:
-        if name in linked and name in st.session_state and name not in st.query_params:
-            st.session_state[name] = st.session_state[name]
-            with suppress(StreamlitAPIException):  # still bound: then Streamlit writes it itself
-                st.query_params[name] = str(st.session_state[name])
 
 
 def pick_run(names: list[str], first: str) -> tuple[str, str | None]:

@@ -6,6 +6,7 @@ from semfreeze_core.cli.words import flop, gib, interval, percent
 from semfreeze_core.cost.hardware import GPUS, Gpu, least_fitting_depth
 from semfreeze_core.plan.slices import Slice
 from semfreeze_core.records.cost import DepthCost
+from semfreeze_core.records.sweep import SweepReport
 from semfreeze_core.records.validation import ValidationReport
 
 from .shelf import ShelfEntry
@@ -63,6 +64,54 @@ def run_rows(entries: Sequence[ShelfEntry]) -> list[dict[str, object]]:
         }
         rows.append(row | ({"problem": entry.problem} if broken else {}))
     return rows
+
+
+def regret_rows(report: SweepReport) -> list[dict[str, str]]:
+    """A line a rule or score, the best at equal compute first; the reason where there is no regret."""
+
+    def share(value: float | None, ends: tuple[float, float] | None) -> str:
+        if value is None:
+            return ""
+        return f"{100 * value:.1f} %" + ("" if ends is None else f" [{100 * ends[0]:.1f}, {100 * ends[1]:.1f}]")
+
+    def cost(name: str) -> float:
+        found = report.rules[name].regret["compute"]
+        return float("inf") if found is None else found
+
+    rows = []
+    for name in sorted(report.rules, key=cost):
+        rule = report.rules[name]
+        pick = "none" if rule.freeze_depth is None else str(rule.freeze_depth)
+        rows.append(
+            {
+                "rule or score": name.replace("_", " "),
+                "freezes": pick + (" (abstains)" if rule.recommendation == "abstain" else ""),
+                "regret, equal compute": share(rule.regret["compute"], rule.regret_interval["compute"]) or rule.reason,
+                "less half's": share(rule.beyond_half["compute"], rule.beyond_half_interval["compute"]),
+                "regret, equal steps": share(rule.regret["steps"], rule.regret_interval["steps"]) or rule.reason,
+            }
+        )
+    return rows
+
+
+def answer_rows(report: ValidationReport) -> list[dict[str, str]]:
+    """A line an eval item that was answered: before, and by the first seed of every arm at its last mark.
+
+    Items whose answer became right or wrong stand first, then those whose words changed.
+    """
+    said: dict[str, list[str]] = {}
+    for run in report.runs:
+        found = [point.answers for point in run.points if point.answers]
+        if found and run.arm not in said:
+            said[run.arm] = found[-1]
+    ordered = []
+    for i, item in enumerate(report.baseline.shown):
+        answers = {arm: given[i] for arm, given in said.items() if i < len(given)}
+        right = [answer.strip() == item.reference.strip() for answer in (item.answer, *answers.values())]
+        changed = any(answer != item.answer for answer in answers.values())
+        row = {"prompt": item.prompt, "reference": item.reference, "before": item.answer} | answers
+        ordered.append((len(set(right)) == 1, not changed, i, row))
+    return [row for *_, row in sorted(ordered, key=lambda found: found[:3])]
 
 
 def arm_rows(report: ValidationReport) -> list[dict[str, str]]:

@@ -20,7 +20,8 @@ HELP = {
     "finetune decides.",
     "law": "A power law of depth drawn through the deviations, as scaling laws have it. It is looked at, never "
     "extrapolated; a low R^2 says the curve is none.",
-    "slices": "The same reading for each group of examples by itself. A group that the rule freezes less deep than the "
+    "slices": "The same reading for each group of examples by itself: those of one label, of one value in another "
+    "column of the task file, or of similar length. A group that the rule freezes less deep than the "
     "current depth may lose by it.",
     "projection": "A joint principal component analysis of the unit-length states of all spaces and of the truths' "
     "bases, so that every space is seen in the same axes. Display only; no plan is made from it.",
@@ -56,6 +57,12 @@ HELP = {
     "trains adapters.",
     "kept": "Improvement is the fall of the eval loss. At equal compute a cheaper arm goes on until it has cost as "
     "much as full finetuning.",
+    "sweep": "Each point is real finetunes at one freeze depth on equal data; the dashed line is what the reading "
+    "predicted of them. Dotted lines: where rules and scores would freeze.",
+    "regret": "What the best swept depth gained more than the rule's, over the best's gain; 0 is best. Less half's: "
+    "that less the regret of freezing half the layers, so below 0 the rule is better than half.",
+    "answers": "Eval items answered by generation: greedy, until the end of sequence. An answer is right when it is "
+    "the reference but for white space. Of every arm the first seed, at its last mark.",
     "measured": "Measured in the arm's own process. A process holds more than its parts: what its allocator keeps, and "
     "the checkpoint's pages.",
     "jobs": "Each goes on by itself, whoever closes this page; one at a time, in the order they were asked for.",

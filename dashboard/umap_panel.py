@@ -1,6 +1,5 @@
 """The UMAP of a run on a page: the kept one, or what it takes to get it, or how far its job is."""
 
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,20 +8,17 @@ import streamlit as st
 from semfreeze_core.errors import InputError, RunError
 from semfreeze_core.records.job import Job
 from semfreeze_core.records.umap_projection import UmapProjection
-from semfreeze_core.runs.job_events import read_progress
-from semfreeze_core.runs.jobs import cancel, failure, find_job, job_folder, list_jobs, submit
+from semfreeze_core.runs.jobs import list_jobs, submit
 from semfreeze_core.semantics.umap_projection import (
     DEFAULT_NEIGHBORS,
     LARGEST_SEED,
     LEAST_NEIGHBORS,
     MOST_NEIGHBORS,
-    expected_seconds,
     require_umap,
-    umap_points,
 )
 
 from . import compute, state, wording
-from .failures import guarded
+from .jobs_panel import follow_job, show_job
 from .shelf import OpenRun, shelf_of_this_server
 
 
@@ -73,11 +69,11 @@ def umap_or_offer(opened: OpenRun, wish: UmapWish) -> UmapProjection | None:
     command = ("umap", str(opened.folder.absolute()), "--seed", str(seed), "--neighbors", str(n_neighbors))
     job = _newest(folder, command)
     if job is not None and not job.finished:
-        _follow(folder, job.name, expected_seconds(umap_points(display), n_neighbors))
+        follow_job(folder, job.name)
         return None
     st.markdown(wording.umap_offer(display, n_neighbors))
     if job is not None and job.state in ("failed", "dead"):
-        st.warning(f"The last try failed. {failure(folder, job)}")
+        show_job(folder, job)
     if st.button("Compute UMAP", type="primary"):
         submit(folder, command, f"UMAP of {opened.name}, seed {seed}, {n_neighbors} neighbours")
         st.rerun()
@@ -87,19 +83,3 @@ def umap_or_offer(opened: OpenRun, wish: UmapWish) -> UmapProjection | None:
 def _newest(folder: Path, command: tuple[str, ...]) -> Job | None:
     """The last job that does this, whatever became of it."""
     return next((job for job in reversed(list_jobs(folder)) if job.spec.command == command), None)
-
-
-def _follow(folder: Path, name: str, expected: float) -> None:
-    """How far a job is, each second, with a way to end it; the page is drawn again once it has ended."""
-
-    def look() -> None:
-        job = find_job(folder, name)
-        if job.finished:
-            st.rerun()
-        with st.container(horizontal=True, vertical_alignment="center"):
-            if st.button("Cancel"):
-                cancel(folder, name)
-                st.rerun()
-            st.markdown(wording.umap_job_words(job, read_progress(job_folder(folder, name)), expected, time.time()))
-
-    st.fragment(guarded(look), run_every=1)()

@@ -4,16 +4,16 @@ from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 
 from semfreeze_core.cli.speed import Speed
-from semfreeze_core.cli.words import flop, interval, percent
+from semfreeze_core.cli.words import flop, gib, interval, percent
 from semfreeze_core.plan.compare import Comparison, Opinion
 from semfreeze_core.plan.slices import Slice
 from semfreeze_core.records.cost import DepthCost
 from semfreeze_core.records.display import DisplaySample
 from semfreeze_core.records.gain import GainCurve, Interval
-from semfreeze_core.records.job import Job, JobProgress
 from semfreeze_core.records.run import Run
+from semfreeze_core.records.sweep import SweepReport
 from semfreeze_core.records.umap_projection import UmapProjection
-from semfreeze_core.records.validation import ValidationReport
+from semfreeze_core.records.validation import LiveArm, ValidationReport
 from semfreeze_core.semantics.umap_projection import expected_seconds, umap_points, umap_positions
 
 from .terms import HELP as HELP
@@ -26,7 +26,10 @@ UMAP_IN_DEMO = (
 LOOKING = (
     "Looking at tokenizer, config and data; the embedded model is converted first, once, which takes some 20 seconds"
 )
-
+NO_COLUMNS = (
+    "This run kept no other column of its task file: it was read before runs kept any, or the file has none that makes "
+    "groups."
+)
 PROOF = (
     "Trains the planned depth, full finetuning, half the layers, LoRA, and LoRA on the planned layers, for real and on "
     "equal data, each in a process of its own. A verdict needs three seeds."
@@ -34,11 +37,12 @@ PROOF = (
 
 
 def run_words(run: Run) -> str:
-    """What was read on what, in one line."""
+    """What was read on what, in one sentence."""
     model, data = run.manifest.model.identity, run.manifest.data
     return (
-        f"{model.source} ({model.architecture}, {run.shape.n_layers} layers, {run.shape.total_parameters / 1e6:,.0f} M "
-        f"parameters) read on {data.n_examples} of {data.n_usable} examples of {data.source}"
+        f"Read: {model.source} ({model.architecture}, {run.shape.n_layers} layers, "
+        f"{run.shape.total_parameters / 1e6:,.0f} M parameters) on {data.n_examples} of {data.n_usable} examples of "
+        f"{data.source}."
     )
 
 
@@ -66,8 +70,8 @@ def layers_words(first: int, behind: int) -> str:
 def stack_words(n_layers: int, depth: int | None) -> str:
     """The layer stack for those who do not see it."""
     if depth is None:
-        return f"{n_layers} layers, no depth recommended"
-    return f"{depth} of {n_layers} layers frozen, {n_layers - depth} trained"
+        return f"Layer stack: {n_layers} layers, no depth recommended."
+    return f"Layer stack: {depth} of {n_layers} layers frozen, {n_layers - depth} trained."
 
 
 def gains_sentence(curve: GainCurve, depth: int) -> str:
@@ -170,20 +174,45 @@ def shelf_words(folder: Path | None, n: int) -> str:
         return "A demonstration: the shipped example alone. It was read once; no model is needed to look at it."
     found = f"{n - 1} in {folder}, and the shipped example" if n > 1 else f"None in {folder} yet but the shipped one"
     return (
-        f"{found}. Click one to open it. Above, or `semfreeze analyze --model MODEL --data FILE --out NAME` on the "
-        "command line, makes a new one."
+        f"{found}. Click one to open it. Analyse a model above, or with `semfreeze analyze --model MODEL --data FILE "
+        "--out NAME` on the command line, to make another."
     )
 
 
 def slices_sentence(groups: Sequence[Slice], depth: int, left_out: int) -> str:
     """Whether one depth fits all groups."""
     if not groups:
-        return "No label has enough examples to be read by itself."
+        return "No group has enough examples to be read by itself."
     small = f" {left_out} more are too small or too many to read." if left_out else ""
     against = [group.name for group in groups if group.contradicts(depth)]
     if not against:
-        return f"Depth {depth} freezes no more than the coverage rule would for any of {len(groups)} labels.{small}"
+        return f"Depth {depth} freezes no more than the coverage rule would for any of {len(groups)} groups.{small}"
     return f"Depth {depth} does not fit all: the rule would freeze less for {', '.join(against)}.{small}"
+
+
+def live_words(arm: LiveArm) -> str:
+    """How far an arm in training is, how fast, and what it takes."""
+    trained = arm.seconds - arm.cache_seconds
+    pace = f", {trained / arm.step:.2f} s a step" if arm.step else ""
+    loss = "" if arm.train_loss is None else f", train loss {arm.train_loss:.3f}"
+    far = f"{arm.arm} (seed {arm.seed}): step {arm.step} of {arm.total_steps}"
+    return f"{far}{pace}{loss}, peak {gib(arm.peak_bytes)} so far."
+
+
+def sweep_sentence(report: SweepReport) -> str:
+    """Which swept depth gained most at either budget."""
+    if report.reason:
+        return report.reason
+    best = [
+        f"freezing {depth} of {report.n_layers} layers gained most at equal {budget}"
+        for budget, depth in report.best_depth.items()
+        if depth is not None
+    ]
+    if not best:
+        return "This sweep has no depth with a result yet."
+    told = " and ".join(best)
+    done = "" if report.finished else " Not finished yet."
+    return f"Of {len(report.depths)} depths finetuned for real, {told}.{done}"
 
 
 def cell_words(cell: Mapping[Hashable, object]) -> str:
@@ -241,15 +270,6 @@ def umap_offer(display: DisplaySample, n_neighbors: int) -> str:
         f"{len(display.coordinates)} spaces and {len(display.basis_ids):,} bases, {points:,} points: about "
         f"{expected_seconds(points, n_neighbors):.0f} seconds on two cores, in the background and without the model."
     )
-
-
-def umap_job_words(job: Job, progress: JobProgress | None, expected: float, now: float) -> str:
-    """Where the job that lays out a UMAP stands; `expected` seconds in all."""
-    if job.state == "queued" or job.started is None:
-        before = f"{job.place} job{'' if job.place == 1 else 's'} before it" if job.place else "its turn"
-        return f"UMAP is waiting for {before}."
-    doing = progress.stage if progress else "Starting"
-    return f"{doing}: {now - job.started:.0f} of about {expected:.0f} seconds."
 
 
 def proof_sentence(report: ValidationReport | None) -> str:

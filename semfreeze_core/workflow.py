@@ -8,10 +8,10 @@ import pandas as pd
 
 from semfreeze_core.errors import InputError
 from semfreeze_core.progress import Progress, ProgressEvent, silent
-from semfreeze_core.records.examples import Example, TokenisedExample
+from semfreeze_core.records.examples import TokenisedExample
 from semfreeze_core.records.manifest import DataEntry, ModelEntry, ReadingSettings, RunManifest, ScoreEntry
 from semfreeze_core.records.provenance import provenance_now
-from semfreeze_core.records.run import Run
+from semfreeze_core.records.run import GROUP_PREFIX, Run
 from semfreeze_core.records.scores import SCORE_NAMES, ScoreName
 from semfreeze_core.semantics.display import choose_display, project_display
 from semfreeze_core.semantics.extraction import PeakMemory, extraction_entry
@@ -187,7 +187,7 @@ def analyze_loaded(loaded: LoadedModel, request: AnalysisRequest, progress: Prog
         provenance=provenance_now(request.seed),
         files={},
     )
-    return Run(manifest, traces, pairs, _example_table(examples.examples, tokenised, positions), display, scores)
+    return Run(manifest, traces, pairs, _example_table(examples, tokenised, positions), display, scores)
 
 
 def _check_data(request: AnalysisRequest) -> None:
@@ -279,15 +279,19 @@ def _warnings(request: AnalysisRequest, new_tokens: int) -> list[str]:
 
 
 def _example_table(
-    examples: Sequence[Example], tokenised: Sequence[TokenisedExample], positions: Sequence[Positions]
+    examples: ExampleSet, tokenised: Sequence[TokenisedExample], positions: Sequence[Positions]
 ) -> pd.DataFrame:
-    by_row = {e.row: e for e in examples}
+    places = {e.row: i for i, e in enumerate(examples.examples)}
+    kept = [places[t.row] for t in tokenised]
+    words = {
+        "label": [t.label for t in tokenised],
+        "prompt": [examples.examples[i].prompt for i in kept],
+        "completion": [examples.examples[i].completion for i in kept],
+    } | {GROUP_PREFIX + name: [values[i] for i in kept] for name, values in examples.groups.items()}
     return pd.DataFrame(
-        {
-            "row": [t.row for t in tokenised],
-            "label": pd.Series([t.label for t in tokenised], dtype="string"),
-            "prompt": pd.Series([by_row[t.row].prompt for t in tokenised], dtype="string"),
-            "completion": pd.Series([by_row[t.row].completion for t in tokenised], dtype="string"),
+        {"row": [t.row for t in tokenised]}
+        | {name: pd.Series(values, dtype="string") for name, values in words.items()}
+        | {
             "n_tokens": [len(t.input_ids) for t in tokenised],
             "n_supervised": [int(t.supervised.sum()) for t in tokenised],
             "n_read": [len(p) for p in positions],

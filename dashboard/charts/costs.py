@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import plotly.graph_objects as go
 
+from semfreeze_core.cli.words import gib
 from semfreeze_core.records.cost import DepthCost
 
 from .theme import INK, OTHERS, faded, new_figure
@@ -49,27 +50,25 @@ def draw_flop(rows: Sequence[DepthCost], depth: int | None) -> go.Figure:
 
 def draw_memory_beside(named: Mapping[str, DepthCost]) -> go.Figure:
     """Projected device memory of a few alternatives, by part; parts that are not known are left out."""
-    figure = _stacked_beside("projected memory, GiB", len(named))
+    totals = [gib(cost.bytes.total) for cost in named.values()]
+    figure = _stacked_beside("projected memory, GiB", list(named), totals)
     for part, colour in _BYTES:
         values = [getattr(cost.bytes, part) for cost in named.values()]
         if None not in values:
             _add_row_part(figure, list(named), part, [v / _GIB for v in values], colour, "%{x:.2f} GiB")
-    totals = [cost.bytes.total for cost in named.values()]
-    if None not in totals:
-        _add_totals(figure, list(named), [total / _GIB for total in totals if total is not None], "GiB")
     return figure
 
 
 def draw_flop_beside(named: Mapping[str, DepthCost]) -> go.Figure:
     """FLOP of the first training step of a few alternatives, by what they are spent on."""
     unit, name = _flop_unit(list(named.values()))
-    figure = _stacked_beside(f"first step, {name}", len(named))
+    totals = [f"{cost.step_flop.total / unit:.2f} {name}" for cost in named.values()]
+    figure = _stacked_beside(f"first step, {name}", list(named), totals)
     for part, colour in _FLOP:
         values = [getattr(cost.step_flop, part) / unit for cost in named.values()]
         if any(values):
             shown = f"%{{x:.2f}} {name}"
             _add_row_part(figure, list(named), part.replace("_", " "), values, colour, shown)
-    _add_totals(figure, list(named), [cost.step_flop.total / unit for cost in named.values()], name)
     return figure
 
 
@@ -77,11 +76,16 @@ def _flop_unit(rows: Sequence[DepthCost]) -> tuple[float, str]:
     return (1e12, "TFLOP") if max(row.step_flop.total for row in rows) >= 1e12 else (1e9, "GFLOP")
 
 
-def _stacked_beside(x_title: str, n: int) -> go.Figure:
-    figure = new_figure(x_title, "", height=120 + 44 * n)
-    figure.update_layout(barmode="stack", bargap=0.3, hovermode="closest", margin={"l": 8, "r": 64})
-    figure.update_yaxes(autorange="reversed", automargin=True, ticks="", ticklabelstandoff=6)
-    figure.update_layout(legend={"traceorder": "normal"})
+def _stacked_beside(x_title: str, names: Sequence[str], totals: Sequence[str]) -> go.Figure:
+    """Bars below each other; names and totals stand above them, where neither a bar nor the edge is in their way."""
+    figure = new_figure(x_title, "", height=88 + 38 * len(names))
+    figure.update_layout(barmode="stack", bargap=0.6, hovermode="closest", margin={"l": 4, "r": 8})
+    figure.update_layout(legend={"traceorder": "normal", "y": 1.04})
+    figure.update_xaxes(showgrid=False)
+    figure.update_yaxes(showgrid=False, autorange="reversed", showticklabels=False)
+    place = {"x": 0, "xref": "paper", "xanchor": "left", "yanchor": "bottom", "yshift": 7, "showarrow": False}
+    for name, total in zip(names, totals, strict=True):
+        figure.add_annotation(text=f"{name}: {total}", y=name, yref="y", **place)
     return figure
 
 
@@ -97,13 +101,6 @@ def _add_row_part(
         marker={"color": faded(colour, 0.35), "line": {"color": colour, "width": 1.2}},
         hovertemplate=f"%{{y}}<br>{part}: {shown}<extra></extra>",
     )
-
-
-def _add_totals(figure: go.Figure, names: Sequence[str], totals: Sequence[float], unit: str) -> None:
-    for name, total in zip(names, totals, strict=True):
-        figure.add_annotation(
-            x=total, y=name, text=f"{total:.2f} {unit}", showarrow=False, xanchor="left", xshift=6, font={"size": 12}
-        )
 
 
 def _stacked(unit: str, y_title: str) -> go.Figure:

@@ -9,15 +9,16 @@ from semfreeze_core.gains import ScalingLaw
 from semfreeze_core.records.gain import Band, GainCurve
 
 from .bands import add_band, error_bars
-from .theme import FROZEN, GREY, INK, OTHERS, TRAINED, mark_depth, new_figure
+from .theme import AXIS_TITLE, FROZEN, GREY, INK, OTHERS, TRAINED, mark_depth, new_figure
 
 SPACE = "latent space (0: input of layer 0)"
 LAYER = "layer (input side to output side)"
+_BESIDE = 440  # height of the deviations and of the gains, which stand side by side
 
 
 def draw_deviation(curve: GainCurve, depth: int | None) -> go.Figure:
     """The deviation by space with the label null, and below it the advantage, which is the distance of the two."""
-    figure = new_figure("", f"{curve.metric} deviation", height=440)
+    figure = new_figure("", f"{curve.metric} deviation", height=_BESIDE)
     figure.set_subplots(rows=2, cols=1, shared_xaxes=True, vertical_spacing=0.06)
     add_band(figure, "label null", curve.null, GREY)
     add_band(figure, "deviation", curve.deviation, INK)
@@ -31,8 +32,8 @@ def draw_deviation(curve: GainCurve, depth: int | None) -> go.Figure:
         name="its rising fit",
         line={"color": OTHERS[1], "dash": "dot"},
     )
-    figure.update_yaxes(title_text="advantage", row=2, col=1)
-    figure.update_xaxes(title_text=SPACE, row=2, col=1)
+    figure.update_yaxes(title=_title("advantage"), row=2, col=1)
+    figure.update_xaxes(title=_title(SPACE), row=2, col=1)
     mark_depth(figure, depth, curve.n_layers, row="all", col=1)
     return figure
 
@@ -48,7 +49,7 @@ def draw_task_null(own: Band, swapped: Band, metric: str, depth: int | None) -> 
 
 def draw_first_and_later(first: Band, later: Band, metric: str, depth: int | None) -> go.Figure:
     """Advantage at the first supervised token, which only the prompt tells, and at the later ones."""
-    figure = new_figure(SPACE, f"{metric} advantage", height=300)
+    figure = new_figure(SPACE, f"{metric} advantage")
     mark_depth(figure, depth, len(first.mean) - 1)
     add_band(figure, "first token of the completion", first, OTHERS[0])
     if np.isfinite(later.mean).any():
@@ -65,15 +66,15 @@ def draw_law(curve: GainCurve, law: ScalingLaw, depth: int | None) -> go.Figure:
     dotted = {"color": OTHERS[2], "dash": "dash"}
     figure.add_scatter(x=spaces, y=law.fitted, mode="lines", name="fitted law A s^-alpha + E", line=dotted)
     figure.add_bar(x=spaces, y=law.residuals, name="measured - fitted", marker_color=OTHERS[2], row=2, col=1)
-    figure.update_yaxes(title_text="residual", row=2, col=1)
-    figure.update_xaxes(title_text=SPACE, row=2, col=1)
+    figure.update_yaxes(title=_title("residual"), row=2, col=1)
+    figure.update_xaxes(title=_title(SPACE), row=2, col=1)
     mark_depth(figure, depth, curve.n_layers, row="all", col=1)
     return figure
 
 
 def draw_gains(curve: GainCurve, depth: int | None) -> go.Figure:
     """Signed gains of every layer from the advantage, the paper's raw gains beside them."""
-    figure = new_figure(LAYER, "gain (fall of deviation over a layer)")
+    figure = new_figure(LAYER, "gain (fall of deviation over a layer)", height=_BESIDE)
     layers = np.arange(curve.n_layers)
     known = np.isfinite(curve.gain.mean)
     for name, colour, chosen in (
@@ -118,3 +119,8 @@ def draw_coverage(curve: GainCurve, scores: Mapping[str, Band], depth: int | Non
     add_band(figure, f"gain coverage ({curve.metric})", curve.coverage, INK, width=3)
     figure.update_yaxes(range=[-0.02, 1.04])
     return figure
+
+
+def _title(text: str) -> dict[str, object]:
+    """The title of a second row's axis, which does not take its size from the first's."""
+    return {"text": text, "font": {"size": AXIS_TITLE}}

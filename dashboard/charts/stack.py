@@ -1,30 +1,47 @@
 """The layer stack: one cell a layer, input side left, frozen ones in ice blue, trained ones warm, a line between."""
 
-import plotly.graph_objects as go
+from html import escape
 
-from .theme import FROZEN, GREY, INK, TRAINED, new_figure
+from .theme import FROZEN, GREY, TRAINED
+
+_MOST_NUMBERS = 12
+_COLOURS = {"undecided": GREY, "frozen": FROZEN, "trained": TRAINED}
+_ROW, _CELL = "display:flex;gap:2px", "flex:1 1 0;min-width:0"
+_SMALL = "font-size:12px;line-height:16px;opacity:0.75"
+_LINE = "box-shadow:-3px 0 currentColor"  # in the gap before a cell, in the page's own ink
 
 
-def draw_stack(n_layers: int, depth: int | None) -> go.Figure:
-    """The stack at a freeze depth; all grey when there is none."""
-    figure = new_figure("", "", height=58)
-    states = ["undecided" if depth is None else "frozen" if i < depth else "trained" for i in range(n_layers)]
-    colours = {"undecided": GREY, "frozen": FROZEN, "trained": TRAINED}
-    figure.add_bar(
-        x=list(range(n_layers)),
-        y=[1] * n_layers,
-        marker_color=[colours[state] for state in states],
-        customdata=states,
-        hovertemplate="layer %{x}: %{customdata}<extra></extra>",
-        showlegend=False,
-    )
-    figure.update_layout(bargap=0.12, hovermode="closest", margin={"l": 0, "r": 0, "t": 2, "b": 24})
-    figure.update_yaxes(visible=False, fixedrange=True)
-    figure.update_xaxes(visible=False, range=[-0.5, n_layers - 0.5], fixedrange=True)
+def stack_html(n_layers: int, depth: int | None, words: str) -> str:
+    """The stack at a freeze depth as HTML; all grey when there is none.
+
+    Plain boxes and not a figure, as every page begins with it: a browser takes longer to load Plotly than all the rest
+    of the first page. No SVG, which Streamlit strips.
+
+    Args:
+        n_layers: L, one cell each.
+        depth: k, 0..L, or None.
+        words: what those are told who do not see it.
+    """
+    step = next(step for step in (1, 2, 5, 10, 20, 50, 100, n_layers) if n_layers <= step * _MOST_NUMBERS)
+    cells = "".join(_cell(layer, depth) for layer in range(n_layers))
+    numbers = "".join(_number("" if layer % step else str(layer)) for layer in range(n_layers))
     frozen, trained = ("", "") if depth is None else (f": {depth} frozen", f"{n_layers - depth} trained, ")
-    for x, anchor, text in ((0, "left", f"input side{frozen}"), (1, "right", f"{trained}output side")):
-        place = {"x": x, "xref": "paper", "xanchor": anchor, "y": 0, "yref": "paper", "yanchor": "top"}
-        figure.add_annotation(text=text, showarrow=False, font={"size": 12}, **place)
-    if depth:
-        figure.add_vline(x=depth - 0.5, line={"color": INK, "width": 3})
-    return figure
+    return (
+        f'<div role="img" aria-label="{escape(words)}">'
+        f'<div style="{_ROW};height:24px">{cells}</div>'
+        f'<div style="{_ROW};{_SMALL}">{numbers}</div>'
+        f'<div style="{_ROW};{_SMALL};justify-content:space-between">'
+        f"<span>input side{frozen}</span><span>{trained}output side</span></div></div>"
+    )
+
+
+def _cell(layer: int, depth: int | None) -> str:
+    """One layer's cell; the first trained one behind frozen ones begins with the line."""
+    state = "undecided" if depth is None else "frozen" if layer < depth else "trained"
+    line = _LINE if depth and layer == depth else ""
+    return f'<div title="layer {layer}: {state}" style="{_CELL};background:{_COLOURS[state]};{line}"></div>'
+
+
+def _number(text: str) -> str:
+    """A place below a cell; what is wider than the cell stands out on both sides alike."""
+    return f'<div style="{_CELL};display:flex;justify-content:center">{text}</div>'

@@ -17,6 +17,7 @@ _ON_DARK = {
     OTHERS[3]: "#dcb650",
     OTHERS[4]: "#b0bec5",
 }
+AXIS_TITLE = 13  # pixels
 _CLEAR = "rgba(0,0,0,0)"
 
 _FONT = "'Source Sans', system-ui, -apple-system, 'Segoe UI', sans-serif"
@@ -32,8 +33,8 @@ def new_figure(x_title: str, y_title: str, height: int = 340) -> go.Figure:
         font={"family": _FONT, "size": 13, "color": INK},
         legend={"orientation": "h", "yanchor": "bottom", "y": 1.0, "x": 0, "font": {"size": 12}},
         hovermode="x unified",
-        xaxis={"title": {"text": x_title, "font": {"size": 13}}, "zeroline": False},
-        yaxis={"title": {"text": y_title, "font": {"size": 13}}, "zeroline": False},
+        xaxis={"title": {"text": x_title, "font": {"size": AXIS_TITLE}}, "zeroline": False},
+        yaxis={"title": {"text": y_title, "font": {"size": AXIS_TITLE}}, "zeroline": False},
     )
     return figure
 
@@ -41,6 +42,11 @@ def new_figure(x_title: str, y_title: str, height: int = 340) -> go.Figure:
 def faded(colour: str, opacity: float) -> str:
     """A hex colour as rgba with the given opacity."""
     return f"rgba({_channels(colour)},{opacity})"
+
+
+def ink(dark: bool) -> str:
+    """The colour of lines and words on a page."""
+    return _ON_DARK[INK] if dark else INK
 
 
 def on_page(figure: go.Figure, dark: bool) -> dict[str, Any]:
@@ -56,7 +62,7 @@ def on_page(figure: go.Figure, dark: bool) -> dict[str, Any]:
             axis.update(gridcolor=line, linecolor=line)
     drawn["layout"].pop("template", None)  # the page's own ground shows through, and 8 kB less travel
     drawn["layout"].update(paper_bgcolor=_CLEAR, plot_bgcolor=_CLEAR)
-    drawn["layout"]["modebar"] = {"bgcolor": _CLEAR, "color": GREY, "activecolor": _ON_DARK[INK] if dark else INK}
+    drawn["layout"]["modebar"] = {"bgcolor": _CLEAR, "color": GREY, "activecolor": ink(dark)}
     drawn["layout"].setdefault("hoverlabel", {}).update(bgcolor="#1e242b" if dark else "#ffffff")
     return drawn
 

@@ -8,7 +8,7 @@ import pandas as pd
 from semfreeze_core.records.display import DisplaySample
 
 from .projection import token_words
-from .theme import FROZEN, TRAINED
+from .theme import FROZEN, TRAINED, ink
 
 CELL = "cell"
 
@@ -36,8 +36,12 @@ def token_table(display: DisplaySample, positions: npt.NDArray[np.int64], metric
     return pd.DataFrame(rows)
 
 
-def draw_tokens(table: pd.DataFrame, depth: int, metric: str) -> alt.Chart:
-    """A cell a token and space, coloured by deviation, which can be clicked; spaces below the depth in ice blue."""
+def draw_tokens(table: pd.DataFrame, depth: int, metric: str, dark: bool) -> alt.LayerChart:
+    """A cell a token and space, coloured by deviation, which can be clicked; a line where freezing ends.
+
+    Spaces below the depth have their numbers in ice blue, the others in the trained colour. The line is in the ink of
+    the page, between edges in the other theme's, as cells are both dark and bright.
+    """
     cell = alt.selection_point(name=CELL, fields=["token", "space"], on="click", empty=False)
     numbers = alt.Axis(
         labelAngle=0,
@@ -45,7 +49,7 @@ def draw_tokens(table: pd.DataFrame, depth: int, metric: str) -> alt.Chart:
         labelColor=alt.condition(f"datum.value < {depth}", alt.value(FROZEN), alt.value(TRAINED)),
     )
     tokens = table["token"].drop_duplicates().tolist()
-    chart: alt.Chart = (
+    cells = (
         alt.Chart(table, height=34 * len(tokens) + 60)
         .mark_rect(cursor="pointer")
         .encode(
@@ -65,4 +69,11 @@ def draw_tokens(table: pd.DataFrame, depth: int, metric: str) -> alt.Chart:
         )
         .add_params(cell)
     )
+    shown = [depth] if depth else []
+    place = alt.Chart(pd.DataFrame({"space": pd.Series(shown, dtype="int64")})).encode(
+        x=alt.X("space:O", bandPosition=0)
+    )
+    edges = place.mark_rule(color=ink(not dark), strokeWidth=7)
+    line = place.mark_rule(color=ink(dark), strokeWidth=3)
+    chart: alt.LayerChart = cells + edges + line
     return chart

@@ -2,7 +2,8 @@
 
 import streamlit as st
 
-from semfreeze_dashboard import compute, page, tables, wording
+from semfreeze_core.plan.slices import groupings, kept_columns
+from semfreeze_dashboard import compute, page, state, tables, wording
 from semfreeze_dashboard.charts import curves, frontier
 
 
@@ -50,16 +51,19 @@ def body() -> None:
     )
     page.chart("law", "A scaling law through the deviations", caption, curves.draw_law(curve, law, depth), "law")
 
-    groups, left_out = compute.slices(opened, metric)
+    by = st.selectbox("Groups by", groupings(opened.run), width=320, **state.in_link("by"))
+    if not kept_columns(opened.run):
+        st.caption(wording.NO_COLUMNS)
+    groups, left_out = compute.slices(opened, metric, by)
     st.markdown(f"**{wording.slices_sentence(groups, depth, left_out)}**", help=wording.HELP["slices"])
     if groups:
         figure = frontier.draw_slices({g.name: g.curve.coverage for g in groups}, depth)
         caption = "Each group read by itself, without a task null of its own. Bootstrap intervals are in the table."
-        page.chart("slices", "Share of the gain that stays trained, by label", caption, figure, "slices")
+        page.chart("slices", f"Share of the gain that stays trained, by {by}", caption, figure, "slices")
         st.dataframe(tables.slice_rows(groups, depth), hide_index=True, alt="Groups of examples at this depth")
     for name, score in opened.run.scores.items():
         if score.reason:
             st.caption(f"{name.replace('_', ' ')} is not measured: {score.reason}.")
 
 
-page.run_page(body)
+draw = page.as_fragment(body)

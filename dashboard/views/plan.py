@@ -25,14 +25,14 @@ def body() -> None:
     """Rule, setup, depth; then the conclusion and the charts it is drawn from."""
     seen = page.reading()
     opened, run = seen.opened, seen.opened.run
-    with st.expander("Training setup", expanded=True):
-        flags = setup_flags(run)
-    setup = setup_from_flags(run.shape, run, flags, with_reference=True)
-    with st.container(horizontal=True, vertical_alignment="bottom"):
+    with seen.choices:
         rule = st.segmented_control(
             "Ask a rule", RULES, default="coverage", required=True, help=wording.HELP["rule"], **state.in_link("rule")
         )
-        budget = budget_asked() if rule == "budget" else None
+        with st.popover("Training setup"):
+            flags = setup_flags(run)
+    budget = budget_asked() if rule == "budget" else None
+    setup = setup_from_flags(run.shape, run, flags, with_reference=True)
     table = compute.prices(opened, setup, LoraSetup(flags.lora_rank))
     comparison = compute.comparison(seen.opened, seen.metric, setup, budget)
     asked = comparison.rules.get(rule)
@@ -100,4 +100,4 @@ def body() -> None:
     st.code(exports.as_python(choice), language="python", wrap_lines=True)
 
 
-page.run_page(body)
+draw = page.as_fragment(body)

@@ -112,4 +112,4 @@ def body() -> None:
         open_runs()
 
 
-guarded(body)()
+draw = guarded(body)

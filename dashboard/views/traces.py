@@ -23,7 +23,7 @@ def body() -> None:
 def cloud(seen: page.Reading, depth: int, kept: state.Selection | None) -> None:
     """The projection, opened where the reader was when the selection was made."""
     display = seen.opened.run.display
-    with st.container(horizontal=True, vertical_alignment="bottom"):
+    with seen.choices:
         kind = st.segmented_control("Projection", ("PCA", "UMAP"), default="PCA", required=True,
                                     help=wording.HELP["projection kind"], **state.in_link("projection"))  # fmt: skip
         wish, axes = None, "2-D"
@@ -106,17 +106,20 @@ def drill_down(seen: page.Reading, depth: int, example: int) -> None:
         return
     table = tokens.token_table(display, positions, seen.metric)
     st.altair_chart(
-        tokens.draw_tokens(table, depth, seen.metric),
+        tokens.draw_tokens(table, depth, seen.metric, state.in_the_dark()),
         key=CELLS,
         on_select="rerun",
         selection_mode=tokens.CELL,
         alt="Deviation of each token at each latent space",
     )
-    st.caption(f"The first {len(positions)} supervised tokens. Brighter is nearer the ground truth. Click a cell.")
+    st.caption(
+        f"The first {len(positions)} supervised tokens. Brighter is nearer the ground truth; freezing ends at the "
+        "line. Click a cell."
+    )
     for cell in state.clicked(CELLS, tokens.CELL):
         found = table[(table["token"] == cell["token"]) & (table["space"] == cell["space"])]
         for _, hit in found.iterrows():
             st.markdown(wording.cell_words(hit))
 
 
-page.run_page(body)
+draw = page.as_fragment(body)

@@ -6,10 +6,12 @@ import streamlit as st
 
 from semfreeze_core.records.validation import ValidationReport
 from semfreeze_core.runs.folder import VALIDATIONS
-from semfreeze_core.runs.jobs import submit
-from semfreeze_dashboard import compute, jobs_panel, page, proof_form, state, tables, wording
+from semfreeze_core.runs.jobs import list_jobs, submit
+from semfreeze_dashboard import compute, jobs_panel, page, proof_form, state, sweep_panel, tables, wording
 from semfreeze_dashboard.analysis_wording import as_command, escaped
 from semfreeze_dashboard.charts import finetunes
+from semfreeze_dashboard.charts.losses import Along, draw_losses
+from semfreeze_dashboard.failures import guarded
 from semfreeze_dashboard.shelf import EXAMPLE, shelf_of_this_server
 
 
@@ -20,12 +22,13 @@ def body() -> None:
     name = None
     if reports:
         names = list(reports)
-        name = st.selectbox("Validation", names, len(names) - 1, **state.in_link("validation"))
+        name = seen.choices.selectbox("Validation", names, len(names) - 1, width=320, **state.in_link("validation"))
     report = reports[name] if name else None
     depth = report.freeze_depth if report else page.start_depth(seen)
-    page.head(seen, depth, wording.proof_sentence(report))
-    if report is not None:
-        proof(report)
+    page.head(seen, depth, wording.proof_sentence(report), validated=False)
+    if name and report is not None:
+        proof(seen, name, report)
+    sweep_panel.sweep_panel(seen)
     folder = shelf_of_this_server().folder
     if folder is None:
         st.info("A demonstration trains nothing.")
@@ -34,23 +37,45 @@ def body() -> None:
     new_one(seen, folder)
 
 
-def proof(report: ValidationReport) -> None:
+def proof(seen: page.Reading, name: str, report: ValidationReport) -> None:
     """Curves, shares kept, and what was predicted beside what was measured."""
     settings = report.settings
     told = (
         f"{settings.n_train} training examples of {settings.train}, {report.baseline.n_items} eval items of "
         f"{settings.eval}; {settings.steps} steps of {settings.batch_size}, {len(settings.seeds)} seeds."
     )
+    along = seen.choices.segmented_control(
+        "Along", ("seconds", "steps"), default="seconds", required=True, help=wording.HELP["along"],
+        **state.in_link("along"),
+    )  # fmt: skip
     for warning in report.warnings:
         st.warning(escaped(warning))
-    along = st.segmented_control("Along", ("seconds", "steps"), default="seconds", required=True,
-                                 help=wording.HELP["along"], **state.in_link("along"))  # fmt: skip
-    page.chart("losses", "Eval loss of every arm", f"{told} Means over seeds, on the first items.",
-               finetunes.draw_losses(report, "steps" if along == "steps" else "seconds"), "arms")  # fmt: skip
+    losses(seen, name, "steps" if along == "steps" else "seconds", f"{told} Means over seeds, on the first items.")
     intervals = f"{told} 95 % bootstrap intervals over items and seeds."
     page.chart("kept", "Share of full finetuning's improvement kept", intervals, finetunes.draw_kept(report), "kept")
     st.markdown("**Predicted beside measured**", help=wording.HELP["measured"])
     st.dataframe(tables.arm_rows(report), hide_index=True, alt="Predicted and measured cost of every arm")
+    if rows := tables.answer_rows(report):
+        st.markdown("**Answers before and after, changed ones first**", help=wording.HELP["answers"])
+        st.dataframe(rows, hide_index=True, height=320, alt="Answers to eval items before and after finetuning")
+
+
+def losses(seen: page.Reading, name: str, along: Along, caption: str) -> None:
+    """Every arm's curve; while the finetunes run, drawn again every other second."""
+    out = seen.opened.folder / VALIDATIONS / name
+    runs = shelf_of_this_server().folder
+    running = runs is not None and any(not j.finished and j.spec.out == str(out.absolute()) for j in list_jobs(runs))
+
+    def draw() -> None:
+        report, live = compute.validations(seen.opened)[name], compute.live(seen.opened, name)
+        page.chart("losses", "Eval loss of every arm", caption, draw_losses(report, along, live), "arms")
+        for arm in live:
+            st.caption(wording.live_words(arm))
+
+    if running:
+        st.fragment(guarded(draw), run_every=2)()
+    else:
+        draw()
 
 
 def new_one(seen: page.Reading, runs: Path) -> None:
@@ -74,4 +99,4 @@ def new_one(seen: page.Reading, runs: Path) -> None:
             st.caption("The shipped run comes with its validation; analyse a model to validate a plan of your own.")
 
 
-page.run_page(body)
+draw = page.as_fragment(body)

@@ -113,9 +113,10 @@ def _band(band: Band) -> dict[str, Any]:
     return {"mean": band.mean.tolist(), "low": band.low.tolist(), "high": band.high.tolist()}
 
 
-def slices_document(groups: Sequence[Slice], left_out: int) -> dict[str, Any]:
+def slices_document(groups: Sequence[Slice], left_out: int, by: str) -> dict[str, Any]:
     """What the coverage rule's formula says of each group by itself."""
     return {
+        "by": by,
         "left_out": left_out,
         "groups": [
             {

@@ -172,18 +172,18 @@ def _price_table(plan: FreezePlan) -> Table:
     return table
 
 
-def print_slices(groups: Sequence[Slice], left_out: int, out: Console) -> None:
+def print_slices(groups: Sequence[Slice], left_out: int, by: str, out: Console) -> None:
     """Each group of examples by itself: the depth of the coverage rule's formula, and where it lies over replicates."""
     if not groups:
-        out.print("No label has enough examples to be read by itself.")
+        out.print(f"No group by {escape(by)} has enough examples to be read by itself.")
         return
     table = Table(box=None, padding=(0, 1), header_style="dim")
-    for heading in ("label", "examples", "formula's depth", "over replicates"):
-        table.add_column(heading, justify="left" if heading == "label" else "right")
+    for heading in (by, "examples", "formula's depth", "over replicates"):
+        table.add_column(escape(heading), justify="left" if heading == by else "right")
     for group in groups:
         low, high = group.pick
         depth = "none" if group.decision.candidate_depth is None else str(group.decision.candidate_depth)
         table.add_row(escape(group.name), str(group.curve.n_examples), depth, f"{low} to {high}")
     out.print(table)
     if left_out:
-        out.print(f"{left_out} more labels are too small or too many to read.")
+        out.print(f"{left_out} more groups are too small or too many to read.")

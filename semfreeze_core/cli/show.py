@@ -15,6 +15,10 @@ def show(
     groups: Annotated[
         bool, typer.Option("--slices", help="Also each label's examples by themselves: does one depth fit all?")
     ] = False,
+    by: Annotated[
+        str | None,
+        typer.Option(help="Group by this instead, as --slices does by label: a column, prompt or completion length."),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Show a run: evidence, deviations, gains and gain coverage by layer."""
@@ -23,19 +27,20 @@ def show(
     from semfreeze_core.cli.report import console, print_run, print_slices
     from semfreeze_core.cli.validation_report import print_verdict
     from semfreeze_core.plan.make import curve_of
-    from semfreeze_core.plan.slices import slices
+    from semfreeze_core.plan.slices import LABEL, slices
     from semfreeze_core.runs.folder import read_run
     from semfreeze_core.runs.store import find_run
     from semfreeze_core.runs.validations import list_validations
 
     folder = find_run(run)
     reading, validations = read_run(folder), list_validations(folder)
+    found = slices(reading, metric, by or LABEL) if groups or by else None
     if as_json:
         document = show_document(reading, folder, metric)
-        print_json(document | ({"slices": slices_document(*slices(reading, metric))} if groups else {}))
+        print_json(document | ({"slices": slices_document(*found, by or LABEL)} if found else {}))
         return
     print_run(reading, curve_of(reading, metric), folder, console())
-    if groups:
-        print_slices(*slices(reading, metric), console())
+    if found:
+        print_slices(*found, by or LABEL, console())
     for name, report in validations.items():
         print_verdict(name, report, console())

@@ -12,6 +12,7 @@ from semfreeze_core.sources.decoder import Decoder
 
 _EXTRA_TOKENS = 8  # a wrong answer may be longer than the reference; one that runs on past this is wrong anyway
 _BATCH = 16
+SHOWN = 24  # answers that are kept as text
 
 
 def generation_items(examples: Sequence[TokenisedExample], limit: int) -> list[int]:
@@ -24,31 +25,42 @@ def generation_items(examples: Sequence[TokenisedExample], limit: int) -> list[i
     return list(islice(fitting, limit))
 
 
+def references(tokenizer: Any, examples: Sequence[TokenisedExample], places: Sequence[int]) -> list[tuple[str, str]]:
+    """Prompt and reference of the examples at `places`, as text."""
+    found = []
+    for place in places:
+        ids, start = examples[place].input_ids, int(np.argmax(examples[place].supervised))
+        prompt = tokenizer.decode(ids[:start], skip_special_tokens=True)
+        found.append((prompt, tokenizer.decode(ids[start:], skip_special_tokens=True)))
+    return found
+
+
 @torch.no_grad()
-def exact_matches(
-    decoder: Decoder, tokenizer: Any, examples: Sequence[TokenisedExample], places: Sequence[int]
-) -> float:
-    """Share of the examples at `places` that the model answers exactly, in 0..1; NaN without any.
+def answers(decoder: Decoder, tokenizer: Any, examples: Sequence[TokenisedExample], places: Sequence[int]) -> list[str]:
+    """What the model answers to the prompts of the examples at `places`, in their order.
 
     Prompts are padded on the left, so that every row's next token is its own; equal lengths are batched together.
     """
-    if not places:
-        return float("nan")
     prompts = {place: int(np.argmax(examples[place].supervised)) for place in places}
     order = sorted(places, key=lambda place: prompts[place])
-    right = 0
+    found: dict[int, str] = {}
     for start in range(0, len(order), _BATCH):
         batch = order[start : start + _BATCH]
-        answers = _generate(
+        said = _generate(
             decoder,
             tokenizer,
             [examples[p].input_ids[: prompts[p]] for p in batch],
             max(len(examples[p].input_ids) - prompts[p] for p in batch),
         )
-        for place, answer in zip(batch, answers, strict=True):
-            reference = tokenizer.decode(examples[place].input_ids[prompts[place] :], skip_special_tokens=True)
-            right += answer.strip() == reference.strip()
-    return right / len(places)
+        found |= dict(zip(batch, said, strict=True))
+    return [found[place] for place in places]
+
+
+def share_right(said: Sequence[str], expected: Sequence[str]) -> float:
+    """Share of answers that are the reference, white space around them left out, in 0..1; NaN without any."""
+    if not said:
+        return float("nan")
+    return sum(one.strip() == other.strip() for one, other in zip(said, expected, strict=True)) / len(said)
 
 
 def _generate(decoder: Decoder, tokenizer: Any, prompts: list[Any], longest: int) -> list[str]:

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from semfreeze_core.cost import run_flop
-from semfreeze_core.finetune.accuracy import exact_matches, generation_items
+from semfreeze_core.finetune.accuracy import SHOWN, answers, generation_items, references, share_right
 from semfreeze_core.finetune.arm_flop import batch_flop, cache_flop
 from semfreeze_core.finetune.batches import Collator
 from semfreeze_core.finetune.network import Network
@@ -68,6 +68,7 @@ class ArmReader:
         self.evaluation = evaluation
         self.collator = Collator(evaluation, network.eval_cache)
         self.accuracy_items = generation_items(evaluation, n_accuracy)
+        self.expected = [reference for _, reference in references(tokenizer, evaluation, self.accuracy_items)]
         self.cache_flop = cache_flop(shape, setup, parts, train) if network.train_cache is not None else 0
         self.cache_seconds = 0.0 if network.train_cache is None else network.train_cache.seconds
         self.points: list[EvalPoint] = []
@@ -89,11 +90,12 @@ class ArmReader:
         n_items = len(self.evaluation) if decisive else min(CURVE_ITEMS, len(self.evaluation))
         device = self.network.decoder.device
         losses = read_items(self.network.supervised, self.collator, n_items, self.setup.precision, device)
-        accuracy = None
+        accuracy = said = None
         if decisive and self.accuracy_items:
             self.network.complete()
             with computing_in(self.setup.precision, device):
-                accuracy = exact_matches(self.network.decoder, self.tokenizer, self.evaluation, self.accuracy_items)
+                said = answers(self.network.decoder, self.tokenizer, self.evaluation, self.accuracy_items)
+            accuracy = share_right(said, self.expected)
             self.network.spare()
         self.points.append(
             EvalPoint(
@@ -105,6 +107,7 @@ class ArmReader:
                 marks=marks,
                 item_losses=losses if decisive else None,
                 accuracy=accuracy,
+                answers=None if said is None else said[:SHOWN],
             )
         )
 

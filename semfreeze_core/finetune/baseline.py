@@ -2,13 +2,13 @@
 
 from collections.abc import Sequence
 
-from semfreeze_core.finetune.accuracy import exact_matches, generation_items
+from semfreeze_core.finetune.accuracy import SHOWN, answers, generation_items, references, share_right
 from semfreeze_core.finetune.arm_reader import computing_in, read_items
 from semfreeze_core.finetune.batches import Collator
 from semfreeze_core.finetune.supervised_model import SupervisedModel
 from semfreeze_core.records.examples import TokenisedExample
 from semfreeze_core.records.training import Precision
-from semfreeze_core.records.validation import Baseline
+from semfreeze_core.records.validation import Baseline, ShownItem
 from semfreeze_core.sources.causal_lm import LoadedModel
 
 
@@ -27,12 +27,17 @@ def read_baseline(
     supervised = SupervisedModel(decoder.model, decoder)
     losses = read_items(supervised, Collator(evaluation), len(evaluation), precision, decoder.device)
     places = generation_items(evaluation, n_accuracy)
+    expected = references(loaded.tokenizer, evaluation, places)
     with computing_in(precision, decoder.device):
-        accuracy = exact_matches(decoder, loaded.tokenizer, evaluation, places) if places else None
+        said = answers(decoder, loaded.tokenizer, evaluation, places)
     return Baseline(
         loss=sum(losses) / len(losses),
         item_losses=losses,
-        accuracy=accuracy,
+        accuracy=share_right(said, [reference for _, reference in expected]) if places else None,
         n_items=len(losses),
         n_accuracy_items=len(places),
+        shown=tuple(
+            ShownItem(prompt=prompt, reference=reference, answer=answer)
+            for (prompt, reference), answer in zip(expected[:SHOWN], said[:SHOWN], strict=True)
+        ),
     )

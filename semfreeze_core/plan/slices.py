@@ -1,17 +1,24 @@
-"""Groups of a run's examples, each read by itself: where one freeze depth does not fit all."""
+"""Groups of a run's examples, each read by itself: where one freeze depth does not fit all.
+
+Examples are grouped by their label, by another column of the task file that the run has kept, or by length.
+"""
 
 from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 
+from semfreeze_core.errors import PlanError
 from semfreeze_core.gains import gain_curve
 from semfreeze_core.plan.rules import Decision, decide_by_coverage
 from semfreeze_core.records.gain import GainCurve, Interval
-from semfreeze_core.records.run import Run
+from semfreeze_core.records.run import GROUP_PREFIX, Run
 from semfreeze_core.records.trace import SwappedPairs, TransitionTrace
 
 SMALLEST_SLICE, MOST_SLICES = 16, 12
+LABEL = "label"
+_LENGTHS = ("prompt length", "completion length")
 
 
 @dataclass(frozen=True)
@@ -19,7 +26,7 @@ class Slice:
     """One group of a run's examples, read by itself.
 
     Attributes:
-        name: the label its examples share.
+        name: what its examples share.
         curve: from its rows alone.
         decision: what the coverage rule's formula says of it.
     """
@@ -41,13 +48,34 @@ class Slice:
         return self.curve.coverage.at(depth)
 
 
-def slices(run: Run, metric: str) -> tuple[list[Slice], int]:
-    """The groups of examples that share a label, largest first, and how many groups are too small to read."""
-    counts = run.examples["label"].value_counts()
+def kept_columns(run: Run) -> list[str]:
+    """Columns of the task file beside its fields that the run's examples can be grouped by; none in older runs."""
+    columns = [name.removeprefix(GROUP_PREFIX) for name in run.examples.columns if name.startswith(GROUP_PREFIX)]
+    return [name for name in columns if name not in (LABEL, *_LENGTHS)]
+
+
+def groupings(run: Run) -> list[str]:
+    """What the run's examples can be grouped by: their label first, where there is one."""
+    return [*([LABEL] if run.examples[LABEL].notna().any() else []), *kept_columns(run), *_LENGTHS]
+
+
+def slices(run: Run, metric: str, by: str = LABEL) -> tuple[list[Slice], int]:
+    """The groups of examples, largest first but lengths from the shortest, and how many are too small to read.
+
+    Args:
+        run: a finished reading.
+        metric: deviation the gains come from.
+        by: one of `groupings`; LABEL of a run without labels gives no group.
+
+    Raises:
+        PlanError: the run cannot be grouped by that; names what it can be grouped by.
+    """
+    groups = _groups(run, by)
+    counts = groups.value_counts(sort=by not in _LENGTHS)
     large = [str(name) for name, count in counts.items() if count >= SMALLEST_SLICE]
     found = []
     for name in large[:MOST_SLICES]:
-        rows = np.flatnonzero((run.examples["label"] == name).to_numpy(dtype=bool, na_value=False))
+        rows = np.flatnonzero((groups == name).to_numpy(dtype=bool, na_value=False))
         # Which prompts the task null swapped is not kept by example, so a group is read without it.
         nothing = SwappedPairs(metric, run.pairs[metric].own[:0], run.pairs[metric].own[:0], "not split by group")
         curve = gain_curve(
@@ -55,6 +83,29 @@ def slices(run: Run, metric: str) -> tuple[list[Slice], int]:
         )
         found.append(Slice(name, curve, decide_by_coverage(curve)))
     return found, len(counts) - len(found)
+
+
+def _groups(run: Run, by: str) -> "pd.Series[str]":
+    """Each example's group; missing where it has none."""
+    if by == LABEL:
+        return run.examples[LABEL]
+    if by not in groupings(run):
+        raise PlanError(f"The run cannot be grouped by {by!r}; it can by {', '.join(groupings(run))}.")
+    if by not in _LENGTHS:
+        return run.examples[GROUP_PREFIX + by]
+    supervised = run.examples["n_supervised"]
+    return _thirds(supervised if by == "completion length" else run.examples["n_tokens"] - supervised)
+
+
+def _thirds(lengths: "pd.Series[int]") -> "pd.Series[str]":
+    """Examples of the shortest, middle and longest third, named by their range; equal lengths stay together."""
+    edges = np.unique(np.quantile(lengths, [1 / 3, 2 / 3], method="lower"))
+    third = pd.Series(np.searchsorted(edges, lengths, side="left"), index=lengths.index)
+    names = {
+        i: f"{part.min()} to {part.max()} tokens" if part.min() < part.max() else f"{part.min()} tokens"
+        for i, part in lengths.groupby(third)
+    }
+    return third.map(names).astype(pd.CategoricalDtype([names[i] for i in sorted(names)], ordered=True))
 
 
 def _rows_of(trace: TransitionTrace, rows: npt.NDArray[np.int64]) -> TransitionTrace:

@@ -11,6 +11,8 @@ from semfreeze_core.records.model import ModelShape
 from semfreeze_core.records.scores import LayerScore
 from semfreeze_core.records.trace import SwappedPairs, TransitionTrace
 
+GROUP_PREFIX = "group: "
+
 
 @dataclass(frozen=True)
 class Run:
@@ -21,7 +23,8 @@ class Run:
         traces: one for each metric.
         pairs: the task null's pairs, one for each metric.
         examples: a row for each example, in the order of the traces' rows: row, label, prompt, completion, tokens,
-            supervised, read, truncated.
+            supervised, read, truncated; and columns of the task file that group examples, GROUP_PREFIX before
+            their names.
         display: the display sample.
         scores: other layer scores by name; one that could not be measured is there with its reason.
     """

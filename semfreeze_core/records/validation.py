@@ -18,7 +18,7 @@ class EvalPoint(Document):
 
     `seconds` is training time up to here, cache pass included, evaluation left out. Losses are means over items of
     their mean supervised loss, nats: `curve_loss` over the first items, at every reading; `loss` over all, and
-    `item_losses` by item, at the marks alone.
+    `item_losses` by item, at the marks alone; there too `answers`, what was generated for the baseline's `shown` items.
     """
 
     step: int
@@ -29,6 +29,7 @@ class EvalPoint(Document):
     marks: list[Mark]
     item_losses: list[float] | None
     accuracy: float | None
+    answers: list[str] | None = None
 
 
 class PeakEntry(Document):
@@ -92,14 +93,23 @@ class LiveArm(Document):
     points: list[EvalPoint]
 
 
+class ShownItem(Document):
+    """An eval item as text, with the answer before training."""
+
+    prompt: str
+    reference: str
+    answer: str
+
+
 class Baseline(Document):
-    """The model before any training, on the eval items."""
+    """The model before any training, on the eval items; `shown` are the first of those answered by generation."""
 
     loss: float
     item_losses: list[float]
     accuracy: float | None
     n_items: int
     n_accuracy_items: int
+    shown: tuple[ShownItem, ...] = ()
 
 
 class MeasuredInterval(Document):

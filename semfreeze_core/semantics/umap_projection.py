@@ -122,7 +122,8 @@ def _layout(
     graph, _, _ = umap.fuzzy_simplicial_set(
         points, n_neighbors, rng, "euclidean", knn_indices=nearest, knn_dists=distances
     )
-    progress(ProgressEvent(f"Laying out {len(points):,} points"))
+    seconds = expected_seconds(len(points), n_neighbors)
+    progress(ProgressEvent(f"Laying out {len(points):,} points, usually about {seconds:.0f} s in all"))
     a, b = umap.find_ab_params(_SPREAD, _MIN_DISTANCE)
     layout, _ = umap.simplicial_set_embedding(
         points,

@@ -13,11 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from semfreeze_core.errors import DataError
+from semfreeze_core.plan.slices import SMALLEST_SLICE
 from semfreeze_core.progress import Progress, ProgressEvent, silent
 from semfreeze_core.records.examples import Example
 from semfreeze_core.sources.chat import render_chat, require_chat_template
 from semfreeze_core.sources.fields import FieldMapping, RenderChat, example_from_row, resolve_fields
-from semfreeze_core.sources.rows import RowSource, open_rows
+from semfreeze_core.sources.groups import group_columns
+from semfreeze_core.sources.rows import Row, RowSource, open_rows
 from semfreeze_core.sources.sampling import sample_rows
 
 _ROWS_PER_EVENT = 1000
@@ -35,6 +37,7 @@ class ExampleSet:
         mapping: the fields as they were read, guesses included.
         source: as the user wrote it.
         file_digest: sha256 of the file's bytes in hexadecimal; None for a hub dataset.
+        groups: other columns of the file that sort the examples into groups, each as its value by example.
     """
 
     examples: tuple[Example, ...]
@@ -44,6 +47,7 @@ class ExampleSet:
     mapping: FieldMapping
     source: str
     file_digest: str | None
+    groups: dict[str, tuple[str | None, ...]]
 
 
 def read_examples(
@@ -95,14 +99,15 @@ def read_examples(
 
     indices, sampling_notes = sample_rows(labels, n, seed)
     order = [usable[i] for i in indices]
-    examples = _keep(rows, mapping, render, order)
+    examples, kept = _keep(rows, mapping, render, order)
     if digest != _file_digest(rows.path):
         raise DataError(f"{source} changed while it was read. Run again once nothing writes to it.")
     notes += sampling_notes + _joint_note(examples)
     if digest is None:
         notes.append("A hub dataset has no single file, so no digest of the data's bytes is recorded.")
     progress(ProgressEvent("Checking rows", n_rows, n_rows, "rows"))
-    return ExampleSet(examples, n_rows, len(usable), tuple(notes), mapping, source, digest)
+    groups = group_columns(kept, mapping.columns, SMALLEST_SLICE)
+    return ExampleSet(examples, n_rows, len(usable), tuple(notes), mapping, source, digest, groups)
 
 
 def _chat_renderer(tokenizer: Any) -> RenderChat:
@@ -124,19 +129,23 @@ def _examples(
         yield number, example
 
 
-def _keep(rows: RowSource, mapping: FieldMapping, render: RenderChat | None, order: list[int]) -> tuple[Example, ...]:
-    """The examples of the rows in `order`, in that order."""
+def _keep(
+    rows: RowSource, mapping: FieldMapping, render: RenderChat | None, order: list[int]
+) -> tuple[tuple[Example, ...], list[Row]]:
+    """The examples of the rows in `order`, in that order, and the rows."""
     kept: dict[int, Example | None] = dict.fromkeys(order)
+    raw: dict[int, Row] = {}
     last = max(order)
     for number, row in rows:
         if number in kept:
             kept[number] = example_from_row(row, number, mapping, render)
+            raw[number] = row
         if number == last:
             break
     examples = tuple(example for number in order if (example := kept[number]) is not None)
     if len(examples) != len(order):
         raise DataError(f"{rows.name} changed while it was read. Run again once nothing writes to it.")
-    return examples
+    return examples, [raw[number] for number in order]
 
 
 def _file_digest(path: Path | None) -> str | None:

@@ -53,6 +53,11 @@ class FieldMapping:
     messages_field: str | None = None
     text_field: str | None = None
 
+    @property
+    def columns(self) -> set[str]:
+        """Columns that are one of these fields; those that a template only shows are not among them."""
+        return {name for field, name in asdict(self).items() if field != "template" and name is not None}
+
 
 def resolve_fields(mapping: FieldMapping, columns: Sequence[str]) -> tuple[FieldMapping, list[str]]:
     """The mapping with every needed field named, and a note for each name that was guessed.

@@ -9,7 +9,7 @@ runs and times, on the page's own clock:
     first paint, again    the same in the profile of the second, which has the scripts
     slider, answered      Plan: from the browser's message to the last of the server's answer
     slider, sentence      Plan: from the key to the changed conclusion
-    slider, redrawn       Plan: from the key to the last of the four charts
+    slider, redrawn       Plan: from the key to the last of the three charts
     play                  Traces: from the click until all latent spaces were shown
     play, drawn           Traces: pictures a second while playing in which a point had moved
     lasso                 Traces: from letting go of about 800 points, counted below it, to their curve
@@ -40,7 +40,9 @@ PACKAGES = ("streamlit", "plotly", "playwright")
 FLAGS = ["--no-sandbox"]
 SPACES, LASSOED, MOVES = 31, 800, 9
 UNITS = {"play, drawn": "pictures per second", "lasso, points": "points"}
-PAINTED = "document.querySelector('h4')?.textContent && document.querySelector('[role=figure] .main-svg .trace')"
+PAINTED = (
+    "document.querySelector('h4')?.textContent && document.querySelector('[role=img][aria-label^=\"Layer stack\"]')"
+)
 
 # On every page, before its own scripts: when a condition came true, and when messages went and came.
 WATCH = """
@@ -132,7 +134,7 @@ LET_GO = """
 
 
 def opened(context: BrowserContext, address: str, link: str) -> Page:
-    """A page that has come to rest."""
+    """A page with charts that has come to rest."""
     page = context.new_page()
     page.goto(f"{address}/{link}")
     page.wait_for_selector("[role=figure] .main-svg .trace")

@@ -19,6 +19,7 @@ from semfreeze_core.progress import ProgressEvent
 from semfreeze_core.records.run import Run
 from semfreeze_core.records.validation import ValidationReport
 from semfreeze_core.runs.folder import read_run, write_run
+from semfreeze_core.runs.validations import read_validation
 from semfreeze_core.storage import write_atomically
 from semfreeze_core.workflow import AnalysisRequest, analyze
 from tests.benchmarks.evidence_cells import Cell, Pick, TaskCells
@@ -38,6 +39,7 @@ class Asked:
     steps: int
     seeds: int
     device: str
+    collect: bool
 
 
 def main() -> None:
@@ -50,6 +52,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=60)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--device", default="auto")
+    parser.add_argument("--collect", action="store_true", help="train nothing: keep the cells that are there")
     parsed = vars(parser.parse_args())
     names = parsed.pop("tasks").split(",")
     asked = Asked(**parsed)
@@ -80,7 +83,8 @@ def run_task(task: Task, asked: Asked) -> None:
         share_caches=True,
         max_length=512,
     )
-    report = validate(request, asked.out / "sweeps" / task.name, progress=_tell)
+    folder = asked.out / "sweeps" / task.name
+    report = read_validation(folder) if asked.collect else validate(request, folder, progress=_tell)
     keep(task, reading, shuffled, report)
 
 

@@ -12,6 +12,11 @@ from tests.core.saved_models import save_tiny
 sync_api = pytest.importorskip("playwright.sync_api", reason="needs playwright, of the extra `dev`")
 from tests.browser.served import BROWSERS, FLAGS, served  # noqa: E402 - needs playwright
 
+# Streamlit shows a bone while the script that draws an element is fetched, and Plotly an empty box before it draws.
+DRAWN = """
+!document.querySelector('[data-testid=stSkeleton]')
+    && [...document.querySelectorAll('[data-testid=stPlotlyChart]')].every(chart => chart.querySelector('.main-svg'))
+"""
 # Streamlit looks for its own end points below the page's path first, and finds them at the root.
 EXPECTED = "Failed to load resource: the server responded with a status of 404"
 
@@ -53,13 +58,14 @@ class Reader:
 
     def open(self, link: str) -> None:
         self.window.goto(f"{self.address}/{link}")
-        self.window.wait_for_selector(".js-plotly-plot .main-svg")
+        self.window.get_by_role("img", name="Layer stack").wait_for()
         self.settle()
 
     def settle(self) -> None:
         """Wait until the server has answered and charts are drawn."""
         self.window.wait_for_timeout(150)
         self.window.wait_for_selector("[data-testid=stApp][data-test-script-state=notRunning]")
+        self.window.wait_for_function(DRAWN)
         self.window.wait_for_timeout(300)
 
     @property

@@ -23,7 +23,7 @@ class Picture:
     Attributes:
         name: of its file.
         link: what is opened.
-        figure: beginning of the title of a chart that has to be drawn.
+        figure: beginning of the title of a chart that has to be drawn; "" where there is none.
         top: words that the picture begins at; "" begins where the page does.
         last: selector of what the picture ends below; "" ends where the window does.
         theme: of the reader.
@@ -31,26 +31,26 @@ class Picture:
 
     name: str
     link: str
-    figure: str
+    figure: str = ""
     top: str = ""
     last: str = ""
     theme: Literal["light", "dark"] = "light"
 
 
 PICTURES = (
-    Picture("start", "", "Layer stack", last="[data-testid=stDataFrame]"),  # below it a folder of this machine is named
+    Picture("start", "", last="[data-testid=stDataFrame]"),  # below it a folder of this machine is named
     Picture("traces", "traces", "Hidden states in one projection", top="Projection", last="[data-testid=stPopover]"),
     Picture("gains", "gains", "What each layer adds"),
-    Picture("plan", "plan", "Device memory by part", top="Ask a rule", last="[data-testid=stPopover]"),
-    Picture(
-        "plan-dark", "plan", "Device memory by part", top="Ask a rule", last="[data-testid=stPopover]", theme="dark"
-    ),
+    Picture("plan", "plan", "Device memory by part"),
+    Picture("plan-dark", "plan", "Device memory by part", theme="dark"),
 )
 
 
 def taken(page: Page, picture: Picture) -> bytes:
     """The picture as PNG, once its figure, the server's last word and the fonts are there and nothing changes more."""
-    page.get_by_role("figure", name=picture.figure).locator(".main-svg").first.wait_for()
+    page.get_by_role("img", name="Layer stack").wait_for()
+    if picture.figure:
+        page.get_by_role("figure", name=picture.figure).locator(".main-svg").first.wait_for()
     page.wait_for_selector("[data-testid=stApp][data-test-script-state=notRunning]")
     page.evaluate("document.fonts.ready.then(() => null)")
     if picture.top:

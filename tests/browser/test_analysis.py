@@ -5,7 +5,7 @@ import json
 import pytest
 
 from semfreeze_core.runs.plans import read_plan
-from tests.browser.conftest import Reader
+from tests.browser.conftest import Reader, sync_api
 from tests.core.runs.tiny_run import task_rows, write_jsonl
 from tests.core.saved_models import save_tiny
 
@@ -20,17 +20,20 @@ def model(tmp_path_factory):
 
 
 def fill(reader, model, upload):
-    """The form with a local folder and an upload, until the preview stands."""
+    """The form with a local folder and an upload, until the preview of both stands."""
     window = reader.window
     window.goto(f"{reader.address}/{FORM}")
     reader.settle()
     window.get_by_text("local folder", exact=True).click()
-    window.get_by_text("upload", exact=True).click()
     window.get_by_label("Folder with config.json").fill(str(model))
     window.get_by_label("Folder with config.json").press("Enter")
     reader.settle()
-    window.locator("input[type=file]").set_input_files(upload)
-    window.get_by_text("rows can be used").wait_for(timeout=60_000)
+    window.get_by_text("upload", exact=True).click()
+    window.locator("input[type=file]").set_input_files(upload, timeout=60_000)
+    # Until then the sample's preview stands there, which says as much.
+    name = window.get_by_role("textbox", name="Name of the run")
+    sync_api.expect(name).to_have_value(f"tiny-{upload.stem.replace(' ', '-')}", timeout=60_000)
+    window.get_by_text("rows can be used").wait_for()
     reader.settle()
 
 
@@ -38,7 +41,6 @@ def fill(reader, model, upload):
 def test_an_upload_becomes_a_run_and_a_plan(reader, context, address, model, tmp_path):
     fill(reader, model, write_jsonl(tmp_path / "my task.jsonl", task_rows(64)))
     window = reader.window
-    assert window.get_by_role("textbox", name="Name of the run").input_value() == "tiny-my-task"
     window.get_by_role("button", name="Analyse", exact=True).click()
     window.get_by_text("tiny on my task.jsonl").first.wait_for()
     window.reload()  # the job is found again, here and in a second tab

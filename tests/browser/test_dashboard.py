@@ -22,6 +22,17 @@ def run():
     return read_run(example_run())
 
 
+def go(reader, page):
+    reader.window.get_by_role("link", name=page).first.click()
+    reader.window.wait_for_url(f"**/{page.lower()}**")
+    reader.settle()
+
+
+def open_setup(reader):
+    reader.window.get_by_role("button", name="Training setup").click()
+    reader.window.get_by_role("spinbutton", name="Batch").wait_for()
+
+
 def test_every_page_opens_without_an_error(reader):
     reader.open("")
     for name, chart in (("Traces", CLOUD), ("Gains", "What each layer adds"), ("Plan", "Device memory by part")):
@@ -43,6 +54,32 @@ def test_a_moved_slider_shows_the_memory_the_core_computes(reader, run):
     assert "depth=12" in reader.window.url
 
 
+def test_back_goes_to_the_page_before_at_the_depth_it_had(reader):
+    reader.open("plan?depth=12")
+    stops = reader.window.evaluate("history.length")
+    visited = [reader.sentence]
+    for page in ("Gains", "Traces", "Plan"):
+        go(reader, page)
+        reader.window.get_by_role("slider").first.press("ArrowLeft")
+        reader.window.wait_for_url(f"**/{page.lower()}?depth={12 - len(visited)}")
+        reader.settle()
+        visited.append(reader.sentence)
+    assert reader.window.evaluate("history.length") == stops + 3
+    for sentence in reversed(visited[:-1]):
+        reader.window.go_back()
+        reader.settle()
+        assert reader.sentence == sentence
+    assert reader.complaints == []
+
+
+def test_plan_has_conclusion_slider_and_memory_in_the_first_window(reader):
+    reader.window.set_viewport_size({"width": 1440, "height": 900})
+    reader.open("plan")
+    memory = reader.chart("Device memory by part").bounding_box()
+    assert reader.window.get_by_role("slider").first.bounding_box()["y"] < memory["y"]
+    assert memory["y"] + memory["height"] <= 900
+
+
 def test_the_downloaded_plan_is_the_cores(reader, run, tmp_path):
     reader.open("plan")
     with reader.window.expect_download() as download:
@@ -60,6 +97,7 @@ def test_a_pasted_link_opens_the_same_view(reader, context, address):
     reader.open("plan")
     reader.window.get_by_text("paper", exact=True).first.click()
     reader.window.get_by_text("Freezing 21 of 30 layers").first.wait_for()
+    open_setup(reader)
     reader.window.get_by_role("spinbutton", name="Batch").fill("4")
     reader.window.get_by_role("spinbutton", name="Batch").press("Enter")
     reader.settle()
@@ -68,7 +106,9 @@ def test_a_pasted_link_opens_the_same_view(reader, context, address):
     colleague = Reader(context.new_page(), address)
     colleague.open(link)
     assert colleague.sentence == there
+    open_setup(colleague)
     assert colleague.window.get_by_role("spinbutton", name="Batch").input_value() == "4"
+    colleague.window.keyboard.press("Escape")
     colleague.window.get_by_role("link", name="Gains").click()
     colleague.window.get_by_role("figure", name="Share of the gain").wait_for()
     colleague.window.wait_for_url("**/gains?*depth=21*")
@@ -100,8 +140,17 @@ def test_every_page_opens_in_the_other_theme_and_a_narrow_window(reader):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("reader", [DARK], indirect=True, ids=["dark"])
-def test_the_ink_of_charts_follows_the_theme(reader):
-    reader.open("gains")
+def test_the_ink_of_charts_and_stack_follows_the_theme(reader):
+    reader.open("gains?depth=1")
+    frozen, trained = (
+        reader.window.get_by_title(f"layer {layer}:").evaluate(
+            "e => [getComputedStyle(e).backgroundColor, getComputedStyle(e).boxShadow]"
+        )
+        for layer in (0, 1)
+    )
+    assert frozen == ["rgb(142, 196, 232)", "none"]
+    assert trained[0] == "rgb(225, 129, 44)"
+    assert trained[1].startswith("rgb(230, 234, 238)")
     fill = reader.window.locator(".js-plotly-plot .xtick text").first.evaluate("e => getComputedStyle(e).fill")
     assert fill == "rgb(230, 234, 238)"
     assert reader.complaints == []
@@ -130,6 +179,20 @@ def test_a_lasso_shows_the_selections_curve_and_rows(reader):
     reader.window.get_by_role("button", name="Clear selection").click()
     reader.settle()
     assert reader.window.get_by_text("Deviation of the selection").count() == 0
+
+
+def test_labels_stand_equally_high_above_fields_of_every_kind(reader):
+    reader.open("traces?projection=UMAP")
+    reader.window.get_by_role("spinbutton", name="Trajectories").wait_for()
+    reader.settle()
+    heights = reader.window.locator("[data-testid=stButtonGroup], [data-testid=stNumberInput]").evaluate_all(
+        """fields => fields.map(field => {
+            const drawn = field.querySelector("[role=radio], [data-testid=stNumberInputContainer]")
+            return drawn.getBoundingClientRect().bottom - field.querySelector("label").getBoundingClientRect().top
+        })"""
+    )
+    assert len(heights) == 6
+    assert max(heights) - min(heights) < 1, heights
 
 
 @pytest.mark.slow

@@ -8,6 +8,9 @@ import pytest
 
 from semfreeze_core import workflow
 from semfreeze_core.errors import DataError, ModelError, ResourceError
+from semfreeze_core.plan.slices import kept_columns, slices
+from semfreeze_core.records.run import GROUP_PREFIX
+from semfreeze_core.runs.folder import read_run, write_run
 from semfreeze_core.sources.fields import FieldMapping
 from semfreeze_core.workflow import AnalysisRequest, analyze, analyze_loaded
 from tests.core.runs.tiny_run import read_tiny, task_rows, write_jsonl
@@ -119,6 +122,17 @@ def test_analyze_gives_one_row_an_example_and_one_column_a_space(run):
         assert trace.deviation.shape == (60, run.shape.n_layers + 1)
     assert run.display.coordinates.shape[:2] == (run.shape.n_layers + 1, 100)
     assert run.manifest.display_note == f"100 of {run.manifest.data.n_positions_read} positions, seed 0"
+
+
+def test_analyze_keeps_the_columns_that_make_groups(model, tmp_path):
+    rows = [row | {"source": "mail" if i % 3 else "chat", "id": str(i)} for i, row in enumerate(task_rows(60))]
+    found = read_tiny(model, write_jsonl(tmp_path / "task.jsonl", rows))
+    write_run(found, tmp_path / "run")
+    for run in (found, read_run(tmp_path / "run")):
+        assert kept_columns(run) == ["source"]
+        assert run.examples[GROUP_PREFIX + "source"].tolist() == [rows[i]["source"] for i in run.examples["row"]]
+        groups, left_out = slices(run, "semantic", "source")
+        assert ({group.name: group.curve.n_examples for group in groups}, left_out) == ({"mail": 40, "chat": 20}, 0)
 
 
 def test_analyze_reads_at_most_the_positions_asked_for(model, task):

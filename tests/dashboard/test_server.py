@@ -9,7 +9,8 @@ import pytest
 
 import semfreeze_dashboard.server
 from semfreeze_core.runs.job_process import AT_ONCE_VARIABLE
-from semfreeze_dashboard.server import opening_words, server_command, server_environment
+from semfreeze_dashboard import compute
+from semfreeze_dashboard.server import opening_words, prepare_first_page, server_command, server_environment
 from semfreeze_dashboard.shelf import DEMO_VARIABLE, OPEN_VARIABLE, PATHS_VARIABLE, RUNS_VARIABLE
 from tests.core.cli.terminal import ask
 
@@ -96,3 +97,37 @@ def test_configuration_is_one_file_and_keeps_to_itself():
     assert settings["server"]["enableCORS"]
     assert settings["browser"]["gatherUsageStats"] is False
     assert settings["client"]["showErrorDetails"] == "none"
+
+
+def broken(*what, **how):
+    raise ZeroDivisionError("ours")
+
+
+@pytest.fixture
+def log(caplog):
+    """The server's log, from when nothing is computed yet."""
+    compute.comparison.clear()
+    return caplog
+
+
+def test_prepare_first_page_computes_what_the_page_says_once(log, monkeypatch):
+    prepare_first_page()
+    monkeypatch.setattr(compute, "compare_run", broken)
+    prepare_first_page()
+    assert log.records == []
+
+
+def test_prepare_first_page_leaves_a_run_that_cannot_be_read_to_the_page(log, monkeypatch, doubtful):
+    monkeypatch.setenv(OPEN_VARIABLE, "doubtful")
+    (doubtful / "arrays.safetensors").write_bytes(b"damage")
+    prepare_first_page()
+    assert log.records == []
+
+
+def test_prepare_first_page_logs_a_fault_of_ours_and_goes_on(log, monkeypatch):
+    monkeypatch.setattr(compute, "compare_run", broken)
+    prepare_first_page()
+    (record,) = log.records
+    assert record.name == "semfreeze.dashboard"
+    assert record.levelname == "ERROR"
+    assert isinstance(record.exc_info[1], ZeroDivisionError)

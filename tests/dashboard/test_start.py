@@ -12,6 +12,7 @@ from semfreeze_core.runs.jobs import JOBS
 from semfreeze_core.storage import write_atomically
 from semfreeze_dashboard import compute
 from semfreeze_dashboard.shelf import DEMO_VARIABLE, PATHS_VARIABLE
+from semfreeze_dashboard.views import start
 from tests.core.runs.tiny_run import task_rows, write_jsonl
 from tests.core.saved_models import save_tiny
 from tests.dashboard.test_pages import opened, sentence
@@ -75,7 +76,7 @@ def test_form_starts_the_command_it_shows(form, runs, monkeypatch, model, task):
         asked.append(what)
         raise RuntimeError("enough")
 
-    monkeypatch.setattr("semfreeze_core.runs.jobs.submit", submit)
+    monkeypatch.setattr(start, "submit", submit)
     form.button[-1].click().run()
     ((folder, command, title, place),) = asked
     assert (folder, title, place) == (runs, "tiny on task.jsonl", runs / "tiny-task")

@@ -8,10 +8,10 @@ from dataclasses import replace
 
 import pytest
 
-from semfreeze_core.records.job import Job, JobProgress, JobSpec
+from semfreeze_core.records.job import Job, JobSpec
 from semfreeze_core.runs.jobs import JOBS
 from semfreeze_core.runs.umaps import umap_file, write_umap
-from semfreeze_dashboard import umap_panel, wording
+from semfreeze_dashboard import jobs_panel, umap_panel, wording
 from semfreeze_dashboard.shelf import DEMO_VARIABLE
 from tests.dashboard.test_pages import APP, opened, sentence
 
@@ -54,8 +54,8 @@ def jobs(monkeypatch):
         return found[-1]
 
     monkeypatch.setattr(umap_panel, "list_jobs", lambda runs: list(found))
-    monkeypatch.setattr(umap_panel, "find_job", lambda runs, name: next(job for job in found if job.name == name))
-    monkeypatch.setattr(umap_panel, "job_folder", lambda runs, name: runs / JOBS / name)
+    monkeypatch.setattr(jobs_panel, "find_job", lambda runs, name: next(job for job in found if job.name == name))
+    monkeypatch.setattr(jobs_panel, "job_folder", lambda runs, name: runs / JOBS / name)
     monkeypatch.setattr(umap_panel, "submit", submit)
     return found
 
@@ -76,7 +76,7 @@ def test_traces_draw_a_kept_umap_with_what_it_is_made_of(kept):
     for words in ("322 of 9,293 read positions", "1,000 shown", "seed 0, 15 neighbours", "mean little", "106 ground"):
         assert words in captions(app)
     assert NOT_THERE not in told(app)
-    figure = json.loads(app.get("plotly_chart")[1].proto.spec)
+    figure = json.loads(app.get("plotly_chart")[0].proto.spec)
     assert figure["layout"]["xaxis"]["title"]["text"] == "UMAP 1, no unit"
     assert len(figure["frames"]) == 31
     assert not [group for group in app.button_group if group.key == "space"]  # it is flat
@@ -121,7 +121,7 @@ def test_compute_submits_the_command_and_follows_it(jobs, example):
     (job,) = jobs
     assert job.spec.command == ("umap", str(example.folder), "--seed", "7", "--neighbors", "15")
     assert job.spec.title == "UMAP of example, seed 7, 15 neighbours"
-    assert "UMAP is waiting for its turn." in told(app)
+    assert "**: queued, starting" in told(app)
     assert offer(app) is None
 
 
@@ -139,13 +139,14 @@ def test_a_job_that_ended_well_is_drawn(jobs, kept):
 
 @pytest.mark.parametrize("state", ["failed", "dead"])
 def test_a_job_that_failed_says_why_and_is_offered_again(jobs, state, monkeypatch):
-    monkeypatch.setattr(umap_panel, "failure", lambda runs, job: "No memory was left.")
+    monkeypatch.setattr(jobs_panel, "failure", lambda runs, job: "No memory was left.")
     app = traces()
     offer(app).click().run()
     jobs[0] = replace(jobs[0], state=state)
     app.run()
     assert sentence(app)
-    assert app.warning[0].value == "The last try failed. No memory was left."
+    assert "No memory was left\\." in captions(app)
+    assert [button.label for button in app.button if button.label == "Cancel"] == []
     assert offer(app) is not None
 
 
@@ -153,7 +154,7 @@ def test_a_cancelled_job_is_offered_again(jobs, monkeypatch):
     def cancel(runs, name):
         jobs[0] = replace(jobs[0], state="cancelled")
 
-    monkeypatch.setattr(umap_panel, "cancel", cancel)
+    monkeypatch.setattr(jobs_panel, "cancel", cancel)
     app = traces()
     offer(app).click().run()
     next(button for button in app.button if button.label == "Cancel").click().run()
@@ -191,16 +192,6 @@ def test_a_sample_with_too_few_points_says_so(kept, monkeypatch):
 @pytest.mark.parametrize("query", [{"seed": "-4"}, {"neighbours": "1"}, {"seed": "x", "projection": "tsne"}])
 def test_nonsense_in_the_link_is_left_out(query, kept):
     assert sentence(traces(**query))
-
-
-def test_umap_job_words_tell_what_it_waits_for_and_how_far_it_is():
-    job = Job("j", JobSpec(command=("umap",), title="t", created=1.0), "queued", 2, None, None)
-    assert wording.umap_job_words(job, None, 16.2, 100.0) == "UMAP is waiting for 2 jobs before it."
-    assert wording.umap_job_words(replace(job, place=1), None, 16.2, 100.0) == "UMAP is waiting for 1 job before it."
-    running = replace(job, state="running", place=0, started=96.0)
-    assert wording.umap_job_words(running, None, 16.2, 100.0) == "Starting: 4 of about 16 seconds."
-    progress = JobProgress("Laying out 9 points", 0, None, "", None, ("Laying out 9 points",))
-    assert wording.umap_job_words(running, progress, 16.2, 100.0).startswith("Laying out 9 points: 4 of")
 
 
 def test_the_page_with_a_umap_imports_neither_torch_nor_umap(kept):

@@ -4,12 +4,15 @@ import json
 
 import pytest
 
+from semfreeze_core.records.validation import LiveArm, ShownItem
 from semfreeze_core.runs.jobs import JOBS
 from semfreeze_core.runs.validations import list_validations
+from semfreeze_dashboard import tables
 from semfreeze_dashboard.charts import finetunes
 from semfreeze_dashboard.charts.numbers import numbers_of
 from semfreeze_dashboard.proof_form import ProofWish
 from semfreeze_dashboard.shelf import DEMO_VARIABLE
+from semfreeze_dashboard.views import validate
 from tests.dashboard.test_pages import opened, sentence
 
 
@@ -21,6 +24,7 @@ def report(example):
 def test_page_tells_the_shipped_verdict_and_its_numbers(report):
     app = opened("validate")
     assert sentence(app) == f"Freezing 19 of 30 layers holds at equal compute: {report.reason}."
+    assert not any("alidated" in caption.value for caption in app.caption), "the sentence says it already"
     table = app.dataframe[0].value.set_index("arm")
     assert table["memory measured"]["planned"] == f"{report.arms['planned'].peak_bytes.measured / 2**30:.2f} GiB"
     assert list(table.index) == list(report.arms)
@@ -40,7 +44,7 @@ def test_page_of_a_demonstration_trains_nothing(monkeypatch):
 
 def test_form_starts_the_command_it_shows(doubtful, runs, monkeypatch):
     asked = []
-    monkeypatch.setattr("semfreeze_core.runs.jobs.submit", lambda *what: asked.append(what))
+    monkeypatch.setattr(validate, "submit", lambda *what: asked.append(what))
     app = opened("validate", run="doubtful")
     app.number_input(key="form proof-steps").set_value(3).run()
     shown = app.code[-1].value
@@ -63,17 +67,6 @@ def test_folder_of_a_validation_is_a_name_of_its_own():
     assert wish.folder_name != ProofWish("y", "e.jsonl", "../../my task.jsonl", 1, 1, 1, 1, 2).folder_name
 
 
-def test_loss_curves_are_means_over_seeds(report):
-    figure = finetunes.draw_losses(report, "steps")
-    runs = [run for run in report.runs if run.arm == "planned"]
-    expected = [sum(run.points[i].curve_loss for run in runs) / len(runs) for i in range(len(runs[0].points))]
-    (planned,) = [trace for trace in figure.data if trace.name == "planned (freeze 19)"]
-    assert list(planned.y) == pytest.approx(expected)
-    assert list(planned.x) == [point.step for point in runs[0].points]
-    seconds = finetunes.draw_losses(report, "seconds").data[0].x
-    assert list(seconds) == sorted(seconds)
-
-
 def test_kept_shares_are_the_reports_with_their_intervals(report):
     figure = finetunes.draw_kept(report)
     compute = figure.data[1]
@@ -82,3 +75,45 @@ def test_kept_shares_are_the_reports_with_their_intervals(report):
     assert compute.x[0] - compute.error_x.arrayminus[0] == pytest.approx(low)
     assert len(numbers_of(figure)) == 2 * (len(report.arms) - 1)
     json.loads(figure.to_json())
+
+
+def live_arm(report, **changed):
+    points = report.runs[0].points[:2]
+    base = LiveArm(
+        arm="lora", seed=0, step=7, total_steps=24, seconds=9.0, cache_seconds=2.0, train_loss=0.5,
+        peak_bytes=2**30, points=points,
+    )  # fmt: skip
+    return base.model_copy(update=changed)
+
+
+def test_page_draws_an_arm_that_trains(doubtful, report):
+    folder = doubtful / "validations" / "task"
+    (folder / "runs").mkdir(parents=True)
+    unfinished = report.model_copy(
+        update={"arms": {}, "runs": [], "finished": False, "verdict": "undecided", "reason": "nothing yet"}
+    )
+    (folder / "report.json").write_text(unfinished.model_dump_json())
+    (folder / "runs" / "lora-seed0.live").write_text(live_arm(report).model_dump_json())
+    app = opened("validate", run="doubtful")
+    assert "Not finished yet" in sentence(app)
+    told = [caption.value for caption in app.caption]
+    assert "lora (seed 0): step 7 of 24, 1.00 s a step, train loss 0.500, peak 1.00 GiB so far." in told
+    assert any("lora, training" in chart.proto.spec for chart in app.get("plotly_chart"))
+
+
+def test_answers_that_changed_from_right_to_wrong_or_back_stand_first(report):
+    shown = tuple(
+        ShownItem(prompt=f"p{i}", reference=" yes", answer=answer)
+        for i, answer in enumerate(("yes", "no", "no", "yes"))
+    )
+    given = {"planned": ["yes", "perhaps", "yes ", "yes"], "full": ["yes", "no", "no", "yes"]}
+    runs = []
+    for arm, said in given.items():
+        run = next(run for run in report.runs if run.arm == arm)
+        points = [*run.points[:-1], run.points[-1].model_copy(update={"answers": said})]
+        runs.append(run.model_copy(update={"points": points}))
+    grown = report.model_copy(update={"runs": runs, "baseline": report.baseline.model_copy(update={"shown": shown})})
+    rows = tables.answer_rows(grown)
+    assert [row["prompt"] for row in rows] == ["p2", "p1", "p0", "p3"]
+    assert rows[0] == {"prompt": "p2", "reference": " yes", "before": "no", "planned": "yes ", "full": "no"}
+    assert tables.answer_rows(report) == []

@@ -304,6 +304,15 @@ def _(world):
     assert "slices" not in ask("show", "example", "--json").json
 
 
+@exercise("show --by")
+def _(world):
+    document = ask("show", "example", "--by", "completion length", "--json").json
+    assert document["slices"]["by"] == "completion length"
+    assert sum(group["n_examples"] for group in document["slices"]["groups"]) == document["n_examples"]
+    assert "tokens" in ask("show", "example", "--by", "prompt length").out
+    assert "it can by label, prompt length, completion length" in ask("show", "example", "--by", "mood").refusal
+
+
 @exercise("calibration --runs", "calibration --json")
 def _(world):
     ((name, shipped),) = list_validations(example_run()).items()

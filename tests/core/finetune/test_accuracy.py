@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from semfreeze_core.finetune.accuracy import exact_matches, generation_items
+from semfreeze_core.finetune.accuracy import answers, generation_items, references, share_right
 from semfreeze_core.records.examples import TokenisedExample
 from semfreeze_core.sources.decoder import find_decoder
 from tests.core.tiny_models import build_tiny
@@ -36,28 +36,29 @@ def taught(request):
     return find_decoder(model), tokenizer, examples
 
 
-def test_exact_matches_of_what_was_learned_by_heart(taught):
+def test_answers_are_what_was_learned_by_heart_in_the_order_asked(taught):
     decoder, tokenizer, examples = taught
-    assert exact_matches(decoder, tokenizer, examples, [0, 1, 2]) == 1.0
+    assert [a.strip() for a in answers(decoder, tokenizer, examples, [2, 0, 1])] == ["white and blue", "card", "fiber"]
+    assert answers(decoder, tokenizer, examples, []) == []
 
 
-def test_exact_matches_counts_wrong_answers(taught):
-    decoder, tokenizer, examples = taught
-    wrong = example(tokenizer, "top up", " fiber")
-    assert exact_matches(decoder, tokenizer, [*examples, wrong], [0, 3]) == 0.5
-    longer = example(tokenizer, "top up", " card card")
-    assert exact_matches(decoder, tokenizer, [longer], [0]) == 0.0
+def test_references_are_the_examples_as_text(taught):
+    _, tokenizer, examples = taught
+    assert [(p.strip(), r.strip()) for p, r in references(tokenizer, examples, [0, 2])] == [
+        ("top up", "card"),
+        ("?", "white and blue"),
+    ]
 
 
-def test_exact_matches_of_nothing_is_no_number(taught):
-    decoder, tokenizer, examples = taught
-    assert np.isnan(exact_matches(decoder, tokenizer, examples, []))
+def test_share_right_counts_exact_matches_but_for_white_space():
+    assert share_right([" card", "fiber\n", "Card", "card card"], ["card", "fiber", "card", "card"]) == 0.5
+    assert np.isnan(share_right([], []))
 
 
-def test_exact_matches_leaves_the_mode_as_it_was(taught):
+def test_answers_leave_the_mode_as_it_was(taught):
     decoder, tokenizer, examples = taught
     decoder.model.train()
-    exact_matches(decoder, tokenizer, examples, [0])
+    answers(decoder, tokenizer, examples, [0])
     assert decoder.model.training
     decoder.model.eval()
 

@@ -2,10 +2,13 @@
 
 from dataclasses import replace
 
+import pandas as pd
 import pytest
 
+from semfreeze_core.errors import PlanError
 from semfreeze_core.plan.rules import decide_by_coverage
-from semfreeze_core.plan.slices import SMALLEST_SLICE, slices
+from semfreeze_core.plan.slices import SMALLEST_SLICE, groupings, kept_columns, slices
+from semfreeze_core.records.run import GROUP_PREFIX
 from semfreeze_core.runs.folder import read_run
 from semfreeze_core.runs.store import example_run
 
@@ -30,6 +33,40 @@ def test_slices_are_the_runs_labels_each_with_the_rules_own_answer(run):
 def test_slices_of_a_run_without_labels_are_none(run):
     unlabelled = replace(run, examples=run.examples.assign(label=None))
     assert slices(unlabelled, "semantic") == ([], 0)
+    assert groupings(unlabelled) == ["prompt length", "completion length"]
+
+
+def test_slices_group_by_another_column_that_the_run_kept(run):
+    half = run.n_examples // 2
+    sources = ["mail"] * half + ["chat"] * (run.n_examples - half - 1) + [None]
+    grown = replace(run, examples=run.examples.assign(**{GROUP_PREFIX + "source": pd.Series(sources, dtype="string")}))
+    assert groupings(grown) == ["label", "source", "prompt length", "completion length"]
+    assert (kept_columns(grown), kept_columns(run)) == (["source"], [])
+    found, left_out = slices(grown, "semantic", "source")
+    assert {s.name: s.curve.n_examples for s in found} == {"mail": half, "chat": run.n_examples - half - 1}
+    assert left_out == 0
+    with pytest.raises(PlanError, match="cannot be grouped by 'sauce'; it can by label, source, prompt length"):
+        slices(grown, "semantic", "sauce")
+
+
+@pytest.mark.parametrize("by", ["prompt length", "completion length"])
+def test_slices_by_length_are_thirds_named_by_their_range(run, by):
+    supervised = run.examples["n_supervised"]
+    lengths = supervised if by == "completion length" else run.examples["n_tokens"] - supervised
+    found, _ = slices(run, "semantic", by)
+    ranges = [tuple(map(int, s.name.removesuffix(" tokens").split(" to "))) for s in found]
+    assert len(ranges) == 3
+    assert ranges == sorted(ranges)
+    assert sum(s.curve.n_examples for s in found) == run.n_examples
+    assert (ranges[0][0], ranges[-1][-1]) == (lengths.min(), lengths.max())
+    for s in found:
+        low, *_, high = (*map(int, s.name.removesuffix(" tokens").split(" to ")),) * 2
+        assert s.curve.n_examples == lengths.between(low, high).sum()
+
+
+def test_slices_of_examples_of_one_length_are_one_group(run):
+    alike = replace(run, examples=run.examples.assign(n_supervised=3))
+    assert [s.name for s in slices(alike, "semantic", "completion length")[0]] == ["3 tokens"]
 
 
 def test_slices_leave_out_groups_too_small_to_read(run):

@@ -6,7 +6,7 @@ import pytest
 
 from semfreeze_core.cost import cost_table
 from semfreeze_core.records.training import TrainingSetup
-from semfreeze_dashboard.charts.costs import draw_flop, draw_memory
+from semfreeze_dashboard.charts.costs import draw_flop, draw_flop_beside, draw_memory, draw_memory_beside
 from tests.core.shapes import shape_of_layers
 
 SHAPE = shape_of_layers(
@@ -62,3 +62,22 @@ def test_draw_flop_and_memory_point_at_the_plans_bar():
         (line,) = draw(ROWS, 2).layout.shapes
         assert (line.x0, line.x1) == (2, 2)
         assert not draw(ROWS, None).layout.shapes
+
+
+def test_totals_of_alternatives_stand_above_their_bars_with_no_grid_behind_them():
+    named = {"freeze 2": ROWS[2], "full": ROWS[0]}
+    for figure, totals in (
+        (draw_memory_beside(named), [f"{row.bytes.total / 2**30:.2f} GiB" for row in named.values()]),
+        (draw_flop_beside(named), [f"{row.step_flop.total / 1e9:.2f} GFLOP" for row in named.values()]),
+    ):
+        words = figure.layout.annotations
+        assert [word.text for word in words] == [f"{name}: {total}" for name, total in zip(named, totals, strict=True)]
+        assert [word.y for word in words] == list(named)
+        assert {word.yanchor for word in words} == {"bottom"}
+        assert figure.layout.xaxis.showgrid is figure.layout.yaxis.showgrid is False
+
+
+def test_memory_of_alternatives_says_where_it_is_not_known():
+    unknown = replace(ROWS[2], bytes=replace(ROWS[2].bytes, activations=None))
+    (word,) = draw_memory_beside({"freeze 2": unknown}).layout.annotations
+    assert word.text == "freeze 2: unknown"

@@ -5,9 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from semfreeze_core.gains import fit_scaling_law
 from semfreeze_core.records.gain import Band
-from semfreeze_dashboard.charts.curves import draw_coverage, draw_deviation, draw_gains, draw_task_null
-from semfreeze_dashboard.charts.theme import FROZEN, GREY, TRAINED
+from semfreeze_dashboard.charts.curves import draw_coverage, draw_deviation, draw_gains, draw_law, draw_task_null
+from semfreeze_dashboard.charts.theme import AXIS_TITLE, FROZEN, GREY, TRAINED
 from tests.core.plan.curves import make_curve, straight
 
 
@@ -49,6 +50,14 @@ def test_draw_deviation_shades_the_interval_around_each_line():
 def test_draw_coverage_and_draw_deviation_tint_what_is_frozen_and_what_is_trained(depth, expected):
     assert tints(draw_coverage(make_curve(straight(4)), {}, depth)) == expected
     assert tints(draw_deviation(make_curve(straight(4)), depth)) == [t for t in expected for _ in range(2)], "two rows"
+
+
+def test_axis_titles_of_both_rows_are_of_one_size():
+    curve = make_curve(straight(4))
+    for figure in (draw_deviation(curve, 2), draw_law(curve, fit_scaling_law(curve.deviation), 2)):
+        titles = [axis.title for axis in figure.select_yaxes()] + [figure.layout.xaxis2.title]
+        assert {title.font.size for title in titles} == {AXIS_TITLE}
+        assert all(title.text for title in titles)
 
 
 def test_draw_task_null_shows_own_and_swapped_completions():

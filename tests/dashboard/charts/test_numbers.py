@@ -8,8 +8,7 @@ from semfreeze_core.plan.make import default_setup
 from semfreeze_dashboard.charts.costs import draw_flop_beside, draw_memory_beside
 from semfreeze_dashboard.charts.curves import draw_first_and_later, draw_gains, draw_law
 from semfreeze_dashboard.charts.numbers import numbers_of
-from semfreeze_dashboard.charts.stack import draw_stack
-from semfreeze_dashboard.charts.theme import FROZEN, GREY, INK, TRAINED, on_page
+from semfreeze_dashboard.charts.theme import FROZEN, INK, TRAINED, new_figure, on_page
 
 
 def test_numbers_of_a_curve_have_its_interval(example):
@@ -50,16 +49,8 @@ def test_draw_law_shows_what_the_law_leaves_over(example):
     )
 
 
-def test_draw_stack_has_a_cell_a_layer_and_the_boundary():
-    figure = draw_stack(4, 1)
-    assert list(figure.data[0].marker.color) == [FROZEN, TRAINED, TRAINED, TRAINED]
-    assert figure.layout.shapes[0].x0 == 0.5
-    assert set(draw_stack(4, None).data[0].marker.color) == {GREY}
-    assert not draw_stack(4, 0).layout.shapes
-
-
 def test_on_page_turns_the_ink_light_on_a_dark_page_and_keeps_frozen_and_trained():
-    figure = draw_stack(4, 1)
+    figure = new_figure("", "").add_bar(y=[1, 1], marker_color=[FROZEN, TRAINED])
     light, dark = on_page(figure, False), on_page(figure, True)
     assert light["layout"]["font"]["color"] == INK
     assert dark["layout"]["font"]["color"] != INK

@@ -1,0 +1,58 @@
+"""A sweep: the share of full finetuning's improvement that every depth kept, over the share that was predicted."""
+
+import plotly.graph_objects as go
+
+from semfreeze_core.records.sweep import Bounds, SweepReport
+from semfreeze_core.records.validation import Budget
+
+from .theme import GREY, INK, OTHERS, TRAINED, new_figure
+
+_READ: tuple[tuple[Budget, str, str], ...] = (("compute", TRAINED, "diamond"), ("steps", OTHERS[0], "circle"))
+
+
+def draw_sweep(report: SweepReport, rules: dict[str, int]) -> go.Figure:
+    """Measured shares with their intervals over the predicted one, and a mark where each rule freezes."""
+    figure = new_figure("freeze depth k", "share of full finetuning's improvement, %", height=420)
+    depths = sorted(report.depths, key=lambda found: found.freeze_depth)
+    predicted = [(d.freeze_depth, 100 * d.gain_coverage) for d in depths if d.gain_coverage is not None]
+    figure.add_scatter(
+        x=[k for k, _ in predicted],
+        y=[share for _, share in predicted],
+        mode="lines",
+        name="predicted, R(k)",
+        line={"color": INK, "dash": "dash", "width": 2},
+    )
+    for budget, colour, symbol in _READ:
+        rows = [(d.freeze_depth, d.share[budget], d.share_interval[budget]) for d in depths]
+        known = [(k, share, ends) for k, share, ends in rows if share is not None]
+        figure.add_scatter(
+            x=[k for k, _, _ in known],
+            y=[100 * share for _, share, _ in known],
+            error_y={
+                "array": [_above(share, ends) for _, share, ends in known],
+                "arrayminus": [_below(share, ends) for _, share, ends in known],
+            },
+            mode="lines+markers",
+            name=f"measured at equal {budget}",
+            line={"color": colour},
+            marker={"symbol": symbol, "size": 9},
+        )
+    by_depth: dict[int, list[str]] = {}
+    for name, depth in rules.items():
+        by_depth.setdefault(depth, []).append(name.replace("_", " "))
+    for place, (depth, names) in enumerate(sorted(by_depth.items())):
+        figure.add_vline(x=depth, line={"color": GREY, "dash": "dot", "width": 1})
+        figure.add_annotation(
+            x=depth, y=0.02 + 0.06 * (place % 4), yref="paper", text=", ".join(names), showarrow=False,
+            xanchor="left", xshift=3, font={"size": 11},
+        )  # fmt: skip
+    figure.update_xaxes(range=[-0.5, report.n_layers + 0.5])
+    return figure
+
+
+def _above(share: float, ends: Bounds | None) -> float:
+    return 0.0 if ends is None else 100 * (ends[1] - share)
+
+
+def _below(share: float, ends: Bounds | None) -> float:
+    return 0.0 if ends is None else 100 * (share - ends[0])

@@ -1,0 +1,78 @@
+"""Groups on the Gains page: what they can be made of, and what is said of each."""
+
+from dataclasses import replace
+
+import pandas as pd
+import pytest
+
+from semfreeze_core.plan.slices import slices
+from semfreeze_core.records.run import GROUP_PREFIX
+from semfreeze_core.runs.folder import write_run
+from semfreeze_dashboard import wording
+from tests.dashboard.test_pages import opened, sentence
+
+LENGTHS = ["prompt length", "completion length"]
+
+
+@pytest.fixture
+def grouped(example, runs):
+    """A run named `grouped` that has kept where its examples are from; returns it."""
+    n = example.run.n_examples
+    sources = pd.Series(["mail", "chat", "chat", None] * (n // 4), dtype="string")
+    run = replace(example.run, examples=example.run.examples.assign(**{GROUP_PREFIX + "source": sources}))
+    write_run(run, runs / "grouped")
+    return run
+
+
+def told(app):
+    return " ".join(m.value for m in app.markdown)
+
+
+def captions(app):
+    return [caption.value for caption in app.caption]
+
+
+def test_a_run_without_columns_says_so_and_offers_label_and_lengths():
+    app = opened("gains")
+    assert sentence(app)
+    assert app.selectbox(key="by").options == ["label", *LENGTHS]
+    assert wording.NO_COLUMNS in captions(app)
+
+
+def test_a_run_without_labels_offers_lengths_alone(doubtful):
+    app = opened("gains", run="doubtful")
+    assert sentence(app)
+    assert app.selectbox(key="by").options == LENGTHS
+    assert "by prompt length" in told(app)
+
+
+def test_a_kept_column_makes_the_groups_that_the_core_reads(grouped):
+    app = opened("gains", run="grouped")
+    assert app.selectbox(key="by").options == ["label", "source", *LENGTHS]
+    assert wording.NO_COLUMNS not in captions(app)
+    app.selectbox(key="by").select("source").run()
+    assert sentence(app)
+    assert "Share of the gain that stays trained, by source" in told(app)
+    found, _ = slices(grouped, "semantic", "source")
+    table = app.dataframe[-1].value
+    assert table["group"].tolist() == [group.name for group in found] == ["chat", "mail"]
+    assert table["examples"].tolist() == [group.curve.n_examples for group in found]
+
+
+@pytest.mark.parametrize("by", ["source", "prompt length"])
+def test_groups_that_a_depth_does_not_fit_are_named(grouped, by):
+    app = opened("gains", run="grouped", by=by, depth="30")
+    assert sentence(app)
+    names = ", ".join(group.name for group in slices(grouped, "semantic", by)[0])
+    assert f"Depth 30 does not fit all: the rule would freeze less for {names}." in told(app)
+    assert f"Depth 0 freezes no more than the coverage rule would for any of {names.count(',') + 1} groups" in told(
+        app.slider(key="depth").set_value(0).run()
+    )
+
+
+def test_another_run_without_the_column_is_grouped_by_its_label(grouped):
+    app = opened("gains", run="grouped", by="source")
+    app.selectbox(key="run").select("example").run()
+    assert sentence(app)
+    assert app.selectbox(key="by").value == "label"
+    assert "by label" in told(app)

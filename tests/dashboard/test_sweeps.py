@@ -1,0 +1,98 @@
+"""A run's sweep on the Validate page: measured over predicted, every rule's mark and its regret."""
+
+import json
+
+import pytest
+
+from semfreeze_core.records.provenance import provenance_now
+from semfreeze_core.records.sweep import RuleRegret, SweepDepth, SweepReport
+from semfreeze_core.runs.validations import list_validations
+from semfreeze_dashboard.charts.sweeps import draw_sweep
+from semfreeze_dashboard.tables import regret_rows
+from semfreeze_dashboard.wording import sweep_sentence
+from tests.dashboard.test_pages import opened, sentence
+
+ENDS = {"steps": (0.9, 1.1), "compute": (0.8, 1.2)}
+
+
+def at(depth, share, coverage):
+    shares = {"steps": share, "compute": share + 0.05}
+    return SweepDepth(
+        freeze_depth=depth, seeds=[0, 1, 2], improvement=shares, interval=ENDS, share=shares, share_interval=ENDS,
+        gain_coverage=coverage, relative_flop=1 - depth / 40,
+    )  # fmt: skip
+
+
+def picked(depth, regret, reason=""):
+    found = {"steps": regret, "compute": regret}
+    ends = {"steps": None, "compute": None if regret is None else (regret - 0.01, regret + 0.01)}
+    return RuleRegret(
+        freeze_depth=depth, recommendation="freeze" if depth else "abstain", regret=found, regret_interval=ends,
+        beyond_half=found, beyond_half_interval=ends, reason=reason,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def report(example):
+    return SweepReport(
+        settings=list_validations(example.folder)["sentence_to_json_train"].settings,
+        n_layers=30,
+        n_items=64,
+        loss_before=2.0,
+        best_depth={"steps": 0, "compute": 19},
+        depths=[at(0, 1.0, 1.0), at(15, 0.98, 0.97), at(19, 0.97, None)],
+        rules={
+            "half": picked(15, 0.02),
+            "coverage": picked(19, 0.0),
+            "paper": picked(None, None, "its formula gives no depth"),
+        },
+        reason="",
+        finished=True,
+        provenance=provenance_now(0),
+    )
+
+
+def test_sentence_says_which_depth_gained_most(report):
+    assert sweep_sentence(report) == (
+        "Of 3 depths finetuned for real, freezing 0 of 30 layers gained most at equal steps and freezing 19 of 30 "
+        "layers gained most at equal compute."
+    )
+    assert sweep_sentence(report.model_copy(update={"finished": False})).endswith("Not finished yet.")
+    assert sweep_sentence(report.model_copy(update={"reason": "Nothing to compare."})) == "Nothing to compare."
+
+
+def test_chart_draws_what_was_measured_over_what_was_predicted(report):
+    figure = draw_sweep(report, {"half": 15, "coverage": 19})
+    predicted, compute, steps = figure.data
+    assert (list(predicted.x), list(predicted.y)) == ([0, 15], [100.0, 97.0])
+    assert list(compute.x) == list(steps.x) == [0, 15, 19]
+    assert compute.y[2] == pytest.approx(102)
+    assert compute.error_y.array[2] == pytest.approx(18)
+    assert [note.text for note in figure.layout.annotations] == ["half", "coverage"]
+
+
+def test_table_has_the_least_regret_first_and_reasons_last(report):
+    rows = regret_rows(report)
+    assert [row["rule or score"] for row in rows] == ["coverage", "half", "paper"]
+    assert rows[1]["regret, equal compute"] == "2.0 % [1.0, 3.0]"
+    assert rows[2]["regret, equal compute"] == "its formula gives no depth"
+    assert rows[2]["freezes"] == "none (abstains)"
+
+
+def test_page_shows_the_runs_sweep(report, doubtful):
+    folder = doubtful / "sweeps" / "task"
+    folder.mkdir(parents=True)
+    (folder / "sweep.json").write_text(report.model_dump_json())
+    app = opened("validate", run="doubtful")
+    assert sentence(app)
+    assert any(sweep_sentence(report) in m.value for m in app.markdown)
+    assert list(app.dataframe[-1].value["rule or score"]) == ["coverage", "half", "paper"]
+    assert any("measured at equal compute" in chart.proto.spec for chart in app.get("plotly_chart"))
+
+
+def test_page_says_that_a_sweep_is_damaged(doubtful):
+    folder = doubtful / "sweeps" / "task"
+    folder.mkdir(parents=True)
+    (folder / "sweep.json").write_text(json.dumps({"kind": "semfreeze sweep"}))
+    app = opened("validate", run="doubtful")
+    assert any("sweep.json is damaged" in error.value for error in app.error)
