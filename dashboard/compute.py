@@ -7,22 +7,25 @@ import numpy as np
 import plotly.graph_objects as go
 import streamlit as st
 
-from semfreeze_core.cost import compare_costs
+from semfreeze_core.cost import compare_costs, forward_rate
 from semfreeze_core.gains import ScalingLaw, bands, fit_scaling_law, score_coverage
 from semfreeze_core.plan import curve_of
 from semfreeze_core.plan.compare import Comparison
 from semfreeze_core.plan.compare import compare as compare_run
+from semfreeze_core.plan.forecast import FinetuneForecast, forecast_finetunes
 from semfreeze_core.plan.rules_by_price import Budget
 from semfreeze_core.plan.slices import Slice
 from semfreeze_core.plan.slices import slices as slices_of
 from semfreeze_core.records.cost import CostTable
 from semfreeze_core.records.gain import Band, GainCurve
+from semfreeze_core.records.measurement import Measurement
 from semfreeze_core.records.preview import DataPreview, MemoryForecast
 from semfreeze_core.records.sweep import SweepReport
 from semfreeze_core.records.training import LoraSetup, TrainingSetup
 from semfreeze_core.records.umap_projection import UmapProjection
 from semfreeze_core.records.validation import LiveArm, ValidationReport
 from semfreeze_core.runs.folder import VALIDATIONS
+from semfreeze_core.runs.pilots import list_measurements
 from semfreeze_core.runs.sweeps import list_sweeps
 from semfreeze_core.runs.umaps import read_umap, umap_file
 from semfreeze_core.runs.validations import list_validations, read_live
@@ -160,6 +163,23 @@ def sweeps(opened: OpenRun) -> dict[str, SweepReport]:
         RunError: a report is damaged or newer.
     """
     return list_sweeps(opened.folder)
+
+
+def measurements(opened: OpenRun) -> dict[str, Measurement]:
+    """What pilots of the run decided; read each time, likewise.
+
+    Raises:
+        RunError: one is damaged or newer.
+    """
+    return list_measurements(opened.folder)
+
+
+def forecast(opened: OpenRun, *, batch_size: int, steps: int, n_runs: float) -> FinetuneForecast:
+    """What finetunes of a run will take."""
+    run = opened.run
+    took = run.manifest.extraction
+    rate = forward_rate(run.shape, took.tokens, took.seconds)
+    return forecast_finetunes(run, batch_size=batch_size, steps=steps, n_runs=n_runs, flop_per_second=rate)
 
 
 def samples() -> list[str]:

@@ -1,10 +1,12 @@
-"""The form of a new validation: what to train on, what to judge by, and for how long."""
+"""The form of new finetunes: what they shall tell, what to train on, what to judge by, and for how long."""
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import streamlit as st
 
+from semfreeze_core.records.measurement import PILOT_BUDGET
 from semfreeze_core.storage import digest
 
 from . import wording
@@ -13,12 +15,15 @@ from .shelf import OpenRun
 from .state import in_form
 
 _NARROW = 135
+Kind = Literal["validation", "sweep", "pilots"]
+KINDS: dict[Kind, str] = {"validation": "the plan", "sweep": "many depths", "pilots": "decide by pilots"}
 
 
 @dataclass(frozen=True)
 class ProofWish:
-    """A validation somebody wants; `called` is what people call its training data."""
+    """Finetunes somebody wants; `called` is what people call their training data."""
 
+    kind: Kind
     train: str
     evaluation: str
     called: str
@@ -30,17 +35,18 @@ class ProofWish:
 
     def command(self, run: str) -> tuple[str, ...]:
         """Words of the semfreeze command that does it."""
-        told = {
-            "train": self.train,
-            "eval": self.evaluation,
-            "steps": self.steps,
-            "seeds": self.seeds,
-            "batch-size": self.batch_size,
-            "train-examples": self.n_train,
-            "eval-examples": self.n_eval,
-            "accuracy-examples": min(32, self.n_eval),
-        }
-        return ("validate", run, *(f"--{name}={value}" for name, value in told.items()))
+        told: dict[str, object] = {"train": self.train, "eval": self.evaluation, "steps": self.steps}
+        told |= {"batch-size": self.batch_size, "train-examples": self.n_train, "eval-examples": self.n_eval}
+        if self.kind == "pilots":
+            return ("plan", run, "--rule=measured", *(f"--{name}={value}" for name, value in told.items()))
+        told |= {"seeds": self.seeds, "accuracy-examples": 0 if self.kind == "sweep" else min(32, self.n_eval)}
+        command = "validate" if self.kind == "validation" else "sweep"
+        return (command, run, *(f"--{name}={value}" for name, value in told.items()))
+
+    @property
+    def n_runs(self) -> float:
+        """How many full finetunes they cost, roughly: a sweep has about eight depths, pilots keep within a share."""
+        return {"validation": 5.0 * self.seeds, "sweep": 8.0 * self.seeds, "pilots": PILOT_BUDGET}[self.kind]
 
     @property
     def folder_name(self) -> str:
@@ -50,7 +56,11 @@ class ProofWish:
 
 
 def proof_asked(opened: OpenRun, runs: Path) -> ProofWish | None:
-    """The validation as the form has it; None while data are missing."""
+    """The finetunes as the form has them; None while data are missing."""
+    kind = st.segmented_control(
+        "What shall they tell", list(KINDS), format_func=KINDS.__getitem__, key=in_form("proof-kind", "validation"),
+        required=True, help=wording.HELP["proof kind"],
+    )  # fmt: skip
     left, right = st.columns(2)
     with left:
         train, _, called = data_asked(runs, "Train on", "train")
@@ -64,7 +74,7 @@ def proof_asked(opened: OpenRun, runs: Path) -> ProofWish | None:
         n_eval = _number("Eval items", 2, 100_000, "proof-eval", 64)
     if train is None or evaluation is None:
         return None
-    return ProofWish(train, evaluation, called, steps, seeds, batch, n_train, n_eval)
+    return ProofWish(kind or "validation", train, evaluation, called, steps, seeds, batch, n_train, n_eval)
 
 
 def _number(title: str, low: int, high: int, name: str, start: int) -> int:

@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from . import compute, page, state, wording
+from . import compute, page, proof_wording, state, wording
 from .charts.sweeps import draw_sweep
 from .tables import regret_rows
 
@@ -17,7 +17,7 @@ def sweep_panel(seen: page.Reading) -> None:
     if len(names) > 1:
         name = st.selectbox("Sweep", names, len(names) - 1, width=320, **state.in_link("sweep"))
     report, settings = reports[name], reports[name].settings
-    st.markdown(f"##### {wording.sweep_sentence(report)}")
+    st.markdown(f"##### {proof_wording.sweep_sentence(report)}")
     told = (
         f"{settings.n_train} training examples of {settings.train}, {report.n_items} eval items; {settings.steps} "
         f"steps of {settings.batch_size}, {len(settings.seeds)} seeds. 95 % bootstrap intervals over items and seeds."

@@ -6,6 +6,7 @@ from semfreeze_core.cli.words import flop, gib, interval, percent
 from semfreeze_core.cost.hardware import GPUS, Gpu, least_fitting_depth
 from semfreeze_core.plan.slices import Slice
 from semfreeze_core.records.cost import DepthCost
+from semfreeze_core.records.measurement import Measurement
 from semfreeze_core.records.sweep import SweepReport
 from semfreeze_core.records.validation import ValidationReport
 
@@ -91,6 +92,28 @@ def regret_rows(report: SweepReport) -> list[dict[str, str]]:
                 "regret, equal steps": share(rule.regret["steps"], rule.regret_interval["steps"]) or rule.reason,
             }
         )
+    return rows
+
+
+def pilot_rows(measured: Measurement) -> list[dict[str, object]]:
+    """A line a pilot, round by round."""
+    rows: list[dict[str, object]] = []
+    for number, one in enumerate(measured.rounds, 1):
+        for pilot in one.pilots:
+            ahead = pilot.ahead
+            known = ahead.estimate is not None and ahead.low is not None and ahead.high is not None
+            told = f"{ahead.estimate:.3f} [{ahead.low:.3f}, {ahead.high:.3f}]" if known else pilot.reason
+            rows.append(
+                {
+                    "round": number,
+                    "freezes": pilot.freeze_depth,
+                    "steps": pilot.steps,
+                    "eval loss": None if pilot.loss is None else round(pilot.loss, 3),
+                    "below the shallowest's": told,
+                    "FLOP": flop(pilot.flop),
+                    "stays": "yes" if pilot.freeze_depth in one.kept else "",
+                }
+            )
     return rows
 
 

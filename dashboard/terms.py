@@ -61,6 +61,11 @@ HELP = {
     "predicted of them. Dotted lines: where rules and scores would freeze.",
     "regret": "What the best swept depth gained more than the rule's, over the best's gain; 0 is best. Less half's: "
     "that less the regret of freezing half the layers, so below 0 the rule is better than half.",
+    "proof kind": "the plan: the planned depth against full finetuning, half and LoRA, with a verdict. many depths: a "
+    "sweep, which shows what every rule would have cost. decide by pilots: short finetunes of a few depths choose one "
+    "(the rule measured), for the number of steps given here.",
+    "pilots": "Short finetunes of a few depths, the worse half dropped after each round, all within a share of one "
+    "full finetune's compute.",
     "answers": "Eval items answered by generation: greedy, until the end of sequence. An answer is right when it is "
     "the reference but for white space. Of every arm the first seed, at its last mark.",
     "measured": "Measured in the arm's own process. A process holds more than its parts: what its allocator keeps, and "

@@ -4,16 +4,15 @@ from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 
 from semfreeze_core.cli.speed import Speed
-from semfreeze_core.cli.words import flop, gib, interval, percent
+from semfreeze_core.cli.words import flop, interval, percent
 from semfreeze_core.plan.compare import Comparison, Opinion
 from semfreeze_core.plan.slices import Slice
 from semfreeze_core.records.cost import DepthCost
 from semfreeze_core.records.display import DisplaySample
 from semfreeze_core.records.gain import GainCurve, Interval
 from semfreeze_core.records.run import Run
-from semfreeze_core.records.sweep import SweepReport
 from semfreeze_core.records.umap_projection import UmapProjection
-from semfreeze_core.records.validation import LiveArm, ValidationReport
+from semfreeze_core.records.validation import ValidationReport
 from semfreeze_core.semantics.umap_projection import expected_seconds, umap_points, umap_positions
 
 from .terms import HELP as HELP
@@ -29,10 +28,6 @@ LOOKING = (
 NO_COLUMNS = (
     "This run kept no other column of its task file: it was read before runs kept any, or the file has none that makes "
     "groups."
-)
-PROOF = (
-    "Trains the planned depth, full finetuning, half the layers, LoRA, and LoRA on the planned layers, for real and on "
-    "equal data, each in a process of its own. A verdict needs three seeds."
 )
 
 
@@ -190,31 +185,6 @@ def slices_sentence(groups: Sequence[Slice], depth: int, left_out: int) -> str:
     return f"Depth {depth} does not fit all: the rule would freeze less for {', '.join(against)}.{small}"
 
 
-def live_words(arm: LiveArm) -> str:
-    """How far an arm in training is, how fast, and what it takes."""
-    trained = arm.seconds - arm.cache_seconds
-    pace = f", {trained / arm.step:.2f} s a step" if arm.step else ""
-    loss = "" if arm.train_loss is None else f", train loss {arm.train_loss:.3f}"
-    far = f"{arm.arm} (seed {arm.seed}): step {arm.step} of {arm.total_steps}"
-    return f"{far}{pace}{loss}, peak {gib(arm.peak_bytes)} so far."
-
-
-def sweep_sentence(report: SweepReport) -> str:
-    """Which swept depth gained most at either budget."""
-    if report.reason:
-        return report.reason
-    best = [
-        f"freezing {depth} of {report.n_layers} layers gained most at equal {budget}"
-        for budget, depth in report.best_depth.items()
-        if depth is not None
-    ]
-    if not best:
-        return "This sweep has no depth with a result yet."
-    told = " and ".join(best)
-    done = "" if report.finished else " Not finished yet."
-    return f"Of {len(report.depths)} depths finetuned for real, {told}.{done}"
-
-
 def cell_words(cell: Mapping[Hashable, object]) -> str:
     """What the head reads of one token at one space."""
     read = ", ".join(f"`{word}`" for word in str(cell["read"]).split("  "))
@@ -270,12 +240,3 @@ def umap_offer(display: DisplaySample, n_neighbors: int) -> str:
         f"{len(display.coordinates)} spaces and {len(display.basis_ids):,} bases, {points:,} points: about "
         f"{expected_seconds(points, n_neighbors):.0f} seconds on two cores, in the background and without the model."
     )
-
-
-def proof_sentence(report: ValidationReport | None) -> str:
-    """What finetunes have shown of the plan, or that none has."""
-    if report is None:
-        return "No finetune has tested this run's plan yet: what it keeps is predicted, not measured."
-    depth = "The plan" if report.freeze_depth is None else f"Freezing {report.freeze_depth} of {report.n_layers} layers"
-    done = "" if report.finished else " Not finished yet."
-    return f"{depth} {report.verdict} at equal {report.settings.budget}: {report.reason}.{done}"

@@ -5,14 +5,28 @@ from pathlib import Path
 import streamlit as st
 
 from semfreeze_core.records.validation import ValidationReport
-from semfreeze_core.runs.folder import VALIDATIONS
+from semfreeze_core.runs.folder import PILOTS, SWEEPS, VALIDATIONS
 from semfreeze_core.runs.jobs import list_jobs, submit
-from semfreeze_dashboard import compute, jobs_panel, page, proof_form, state, sweep_panel, tables, wording
+from semfreeze_dashboard import (
+    compute,
+    jobs_panel,
+    page,
+    pilots_panel,
+    proof_form,
+    proof_wording,
+    state,
+    sweep_panel,
+    tables,
+    wording,
+)
 from semfreeze_dashboard.analysis_wording import as_command, escaped
 from semfreeze_dashboard.charts import finetunes
 from semfreeze_dashboard.charts.losses import Along, draw_losses
 from semfreeze_dashboard.failures import guarded
 from semfreeze_dashboard.shelf import EXAMPLE, shelf_of_this_server
+
+PLAN = "plan.json"
+_PLACES = {"validation": VALIDATIONS, "sweep": SWEEPS, "pilots": PILOTS}
 
 
 def body() -> None:
@@ -25,10 +39,11 @@ def body() -> None:
         name = seen.choices.selectbox("Validation", names, len(names) - 1, width=320, **state.in_link("validation"))
     report = reports[name] if name else None
     depth = report.freeze_depth if report else page.start_depth(seen)
-    page.head(seen, depth, wording.proof_sentence(report), validated=False)
+    page.head(seen, depth, proof_wording.proof_sentence(report), validated=False)
     if name and report is not None:
         proof(seen, name, report)
     sweep_panel.sweep_panel(seen)
+    pilots_panel.pilots_panel(seen)
     folder = shelf_of_this_server().folder
     if folder is None:
         st.info("A demonstration trains nothing.")
@@ -70,7 +85,7 @@ def losses(seen: page.Reading, name: str, along: Along, caption: str) -> None:
         report, live = compute.validations(seen.opened)[name], compute.live(seen.opened, name)
         page.chart("losses", "Eval loss of every arm", caption, draw_losses(report, along, live), "arms")
         for arm in live:
-            st.caption(wording.live_words(arm))
+            st.caption(proof_wording.live_words(arm))
 
     if running:
         st.fragment(guarded(draw), run_every=2)()
@@ -79,21 +94,27 @@ def losses(seen: page.Reading, name: str, along: Along, caption: str) -> None:
 
 
 def new_one(seen: page.Reading, runs: Path) -> None:
-    """The form of a new validation, and its button."""
-    with st.expander("Put the plan to the test", expanded=False):
-        st.caption(wording.PROOF)
+    """The form of new finetunes, what they take, and the button."""
+    with st.expander("Finetune for real", expanded=False):
+        st.caption(proof_wording.PROOF)
         wish = proof_form.proof_asked(seen.opened, runs)
         if wish is None:
             st.info("Say which examples to train on, and which to judge by.")
             return
         name = EXAMPLE if seen.opened.name == EXAMPLE else str(seen.opened.folder.absolute())
-        place = runs / "validations" if name == EXAMPLE else seen.opened.folder / VALIDATIONS
-        out = place / wish.folder_name
+        out = seen.opened.folder / _PLACES[wish.kind] / wish.folder_name
         command = wish.command(name)
+        if wish.kind == "pilots":
+            command, out = (*command, f"--pilots-in={out}"), out / PLAN
+        st.markdown(
+            proof_wording.forecast_words(
+                compute.forecast(seen.opened, batch_size=wish.batch_size, steps=wish.steps, n_runs=wish.n_runs)
+            )
+        )
         st.caption("The same on the command line:")
         st.code(as_command((*command, f"--out={out}")), language="bash", wrap_lines=True)
-        if st.button("Validate", type="primary", disabled=name == EXAMPLE):
-            submit(runs, command, f"validation of {seen.opened.name}", out)  # goes on where one was interrupted
+        if st.button("Start", type="primary", disabled=name == EXAMPLE):
+            submit(runs, command, f"{wish.kind} of {seen.opened.name}", out)  # goes on where one was interrupted
             st.rerun(scope="app")
         if name == EXAMPLE:
             st.caption("The shipped run comes with its validation; analyse a model to validate a plan of your own.")

@@ -8,7 +8,7 @@ import typer
 
 from semfreeze_core.cli.options import DeviceOption, PickleOption, TrustOption
 from semfreeze_core.errors import PlanError
-from semfreeze_core.records.measurement import Aim
+from semfreeze_core.records.measurement import PILOT_BUDGET, Aim
 
 if TYPE_CHECKING:
     from semfreeze_core.progress import Progress
@@ -74,7 +74,7 @@ def run_pilots(
     from semfreeze_core.cli.validation_setup import default_folder, plan_and_data
     from semfreeze_core.finetune.arm_job import ModelSource
     from semfreeze_core.finetune.pilot_schedule import candidate_depths
-    from semfreeze_core.finetune.pilots import DEFAULT_BUDGET, DEFAULT_PILOT_EVAL, MeasureRequest, measure
+    from semfreeze_core.finetune.pilots import DEFAULT_PILOT_EVAL, MeasureRequest, measure
     from semfreeze_core.plan.compare import compare
     from semfreeze_core.runs.folder import PILOTS
     from semfreeze_core.sources.fields import FieldMapping
@@ -105,7 +105,7 @@ def run_pilots(
         max_length=length,
         add_eos=add_eos,
         aim=aim,  # type: ignore[arg-type]
-        budget=DEFAULT_BUDGET if flags.pilot_budget is None else flags.pilot_budget,
+        budget=PILOT_BUDGET if flags.pilot_budget is None else flags.pilot_budget,
         n_eval=DEFAULT_PILOT_EVAL if flags.eval_examples is None else flags.eval_examples,
         model=ModelSource(
             source=flags.pilot_model or read_from.source,

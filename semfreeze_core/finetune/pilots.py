@@ -18,7 +18,7 @@ from semfreeze_core.gains.verdict import MARGIN, Floats, draw, improvement
 from semfreeze_core.plan.document import FreezePlan
 from semfreeze_core.progress import Progress, ProgressEvent, silent
 from semfreeze_core.records.gain import Interval
-from semfreeze_core.records.measurement import Aim, Measurement, Pilot, PilotRound
+from semfreeze_core.records.measurement import PILOT_BUDGET, Aim, Measurement, Pilot, PilotRound
 from semfreeze_core.records.provenance import provenance_now
 from semfreeze_core.records.training import TrainingSetup
 from semfreeze_core.records.validation import ArmRun, MeasuredInterval, ValidationReport
@@ -26,7 +26,7 @@ from semfreeze_core.sources.fields import FieldMapping
 from semfreeze_core.storage import write_atomically
 
 MEASUREMENT = "measurement.json"
-DEFAULT_BUDGET, DEFAULT_PILOT_EVAL = 0.15, 64
+DEFAULT_PILOT_EVAL = 64
 _LENGTHS_FROM = 1024  # examples whose lengths stand for the training set's
 _UNKNOWN = MeasuredInterval(estimate=None, low=None, high=None)
 
@@ -56,7 +56,7 @@ class MeasureRequest:
     max_length: int = 2048
     add_eos: bool = True
     aim: Aim = "compute"
-    budget: float = DEFAULT_BUDGET
+    budget: float = PILOT_BUDGET
     n_eval: int = DEFAULT_PILOT_EVAL
     margin: float = MARGIN
     rates: dict[str, float] | None = None

@@ -4,6 +4,7 @@ Examples are grouped by their label, by another column of the task file that the
 """
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -85,7 +86,7 @@ def slices(run: Run, metric: str, by: str = LABEL) -> tuple[list[Slice], int]:
     return found, len(counts) - len(found)
 
 
-def _groups(run: Run, by: str) -> "pd.Series[str]":
+def _groups(run: Run, by: str) -> "pd.Series[Any]":
     """Each example's group; missing where it has none."""
     if by == LABEL:
         return run.examples[LABEL]
@@ -97,7 +98,7 @@ def _groups(run: Run, by: str) -> "pd.Series[str]":
     return _thirds(supervised if by == "completion length" else run.examples["n_tokens"] - supervised)
 
 
-def _thirds(lengths: "pd.Series[int]") -> "pd.Series[str]":
+def _thirds(lengths: "pd.Series[int]") -> "pd.Series[Any]":
     """Examples of the shortest, middle and longest third, named by their range; equal lengths stay together."""
     edges = np.unique(np.quantile(lengths, [1 / 3, 2 / 3], method="lower"))
     third = pd.Series(np.searchsorted(edges, lengths, side="left"), index=lengths.index)

@@ -8,8 +8,9 @@ from semfreeze_core.records.provenance import provenance_now
 from semfreeze_core.records.sweep import RuleRegret, SweepDepth, SweepReport
 from semfreeze_core.runs.validations import list_validations
 from semfreeze_dashboard.charts.sweeps import draw_sweep
+from semfreeze_dashboard.proof_wording import pilots_sentence, sweep_sentence
 from semfreeze_dashboard.tables import regret_rows
-from semfreeze_dashboard.wording import sweep_sentence
+from tests.core.plan.pilots import MEASURED
 from tests.dashboard.test_pages import opened, sentence
 
 ENDS = {"steps": (0.9, 1.1), "compute": (0.8, 1.2)}
@@ -88,6 +89,21 @@ def test_page_shows_the_runs_sweep(report, doubtful):
     assert any(sweep_sentence(report) in m.value for m in app.markdown)
     assert list(app.dataframe[-1].value["rule or score"]) == ["coverage", "half", "paper"]
     assert any("measured at equal compute" in chart.proto.spec for chart in app.get("plotly_chart"))
+
+
+def test_page_shows_what_pilots_decided(doubtful):
+    folder = doubtful / "pilots" / "task"
+    folder.mkdir(parents=True)
+    (folder / "measurement.json").write_text(MEASURED.model_dump_json())
+    app = opened("validate", run="doubtful")
+    assert sentence(app)
+    told = "Pilots, which took 12 % of one full finetune of 90 steps, decide for freezing 3 of 4 layers."
+    assert any(told in m.value for m in app.markdown)
+    table = app.dataframe[-1].value
+    assert list(table["freezes"]) == [2, 3]
+    assert list(table["stays"]) == ["", "yes"]
+    nothing = MEASURED.model_copy(update={"freeze_depth": None})
+    assert pilots_sentence(nothing).endswith("decide nothing.")
 
 
 def test_page_says_that_a_sweep_is_damaged(doubtful):

@@ -61,10 +61,10 @@ def test_form_starts_the_command_it_shows(doubtful, runs, monkeypatch):
 
 
 def test_folder_of_a_validation_is_a_name_of_its_own():
-    wish = ProofWish("../../x.jsonl", "e.jsonl", "../../my task.jsonl", 1, 1, 1, 1, 2)
+    wish = ProofWish("validation", "../../x.jsonl", "e.jsonl", "../../my task.jsonl", 1, 1, 1, 1, 2)
     assert wish.folder_name.startswith("my-task-")
     assert "/" not in wish.folder_name
-    assert wish.folder_name != ProofWish("y", "e.jsonl", "../../my task.jsonl", 1, 1, 1, 1, 2).folder_name
+    assert wish.folder_name != ProofWish("validation", "y", "e.jsonl", "../../my task.jsonl", 1, 1, 1, 1, 2).folder_name
 
 
 def test_kept_shares_are_the_reports_with_their_intervals(report):
@@ -117,3 +117,21 @@ def test_answers_that_changed_from_right_to_wrong_or_back_stand_first(report):
     assert [row["prompt"] for row in rows] == ["p2", "p1", "p0", "p3"]
     assert rows[0] == {"prompt": "p2", "reference": " yes", "before": "no", "planned": "yes ", "full": "no"}
     assert tables.answer_rows(report) == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "first", "place"),
+    [("sweep", ("sweep",), "sweeps"), ("pilots", ("plan",), "pilots")],
+)
+def test_form_starts_sweeps_and_pilots_and_says_what_they_take(doubtful, monkeypatch, kind, first, place):
+    asked = []
+    monkeypatch.setattr(validate, "submit", lambda *what: asked.append(what))
+    app = opened("validate", run="doubtful")
+    assert any("Predicted:" in m.value and "at the rate of the reading" in m.value for m in app.markdown)
+    app.button_group(key="form proof-kind").set_value(kind).run()
+    app.button[-1].click().run()
+    ((_, command, title, out),) = asked
+    assert command[:1] == first
+    assert ("--rule=measured" in command) is (kind == "pilots")
+    assert title == f"{kind} of doubtful"
+    assert place in out.parts

@@ -1,0 +1,48 @@
+"""What short finetunes will take, before they start: FLOP, time at a rate, and the memory of the dearest arm."""
+
+from dataclasses import dataclass
+
+from semfreeze_core.cost import full_cost, run_seconds
+from semfreeze_core.records.run import Run
+from semfreeze_core.records.training import TrainingSetup
+
+
+@dataclass(frozen=True)
+class FinetuneForecast:
+    """What a validation, a sweep or pilots take.
+
+    Attributes:
+        flop: of all arms and seeds, readings left out.
+        seconds: at the given rate; None without one.
+        peak_bytes: projected for full finetuning, the dearest arm; None where activations are not known.
+    """
+
+    flop: int
+    seconds: float | None
+    peak_bytes: int | None
+
+
+def forecast_finetunes(
+    run: Run, *, batch_size: int, steps: int, n_runs: float, flop_per_second: float | None
+) -> FinetuneForecast:
+    """Predict from the run's own example lengths.
+
+    Args:
+        run: a finished reading.
+        batch_size: examples a step.
+        steps: of full finetuning.
+        n_runs: finetunes that each cost what full finetuning does: arms at equal compute times seeds.
+        flop_per_second: of the machine, or None.
+    """
+    data = run.manifest.data
+    setup = TrainingSetup(
+        batch_size=batch_size,
+        sequence_length=max(2, round(data.n_tokens / data.n_examples)),
+        supervised_fraction=data.n_supervised_tokens / data.n_tokens,
+        train_examples=batch_size * steps,
+        steps=steps,
+        loss="supervised-only",
+    )
+    full = full_cost(run.shape, setup)
+    flop = round(n_runs * full.flop)
+    return FinetuneForecast(flop, run_seconds(flop, flop_per_second), full.bytes.total)

@@ -1,0 +1,28 @@
+"""What short finetunes will take, against the cost model on the run's own lengths."""
+
+import pytest
+
+from semfreeze_core.cost import full_cost
+from semfreeze_core.plan.forecast import forecast_finetunes
+from semfreeze_core.records.training import TrainingSetup
+from semfreeze_core.runs.folder import read_run
+from semfreeze_core.runs.store import example_run
+
+
+def test_forecast_is_full_finetunings_price_at_the_runs_own_lengths_times_the_runs():
+    run = read_run(example_run())
+    data = run.manifest.data
+    setup = TrainingSetup(
+        batch_size=4,
+        sequence_length=round(data.n_tokens / data.n_examples),
+        supervised_fraction=data.n_supervised_tokens / data.n_tokens,
+        train_examples=96,
+        steps=24,
+        loss="supervised-only",
+    )
+    full = full_cost(run.shape, setup)
+    found = forecast_finetunes(run, batch_size=4, steps=24, n_runs=15, flop_per_second=1e9)
+    assert found.flop == 15 * full.flop
+    assert found.seconds == pytest.approx(found.flop / 1e9)
+    assert found.peak_bytes == full.bytes.total
+    assert forecast_finetunes(run, batch_size=4, steps=24, n_runs=0.15, flop_per_second=None).seconds is None
