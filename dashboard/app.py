@@ -6,6 +6,7 @@ import streamlit as st
 
 from semfreeze_dashboard import state, wording
 from semfreeze_dashboard.failures import guarded
+from semfreeze_dashboard.gate import let_in
 from semfreeze_dashboard.shelf import first_run, shelf_of_this_server
 from semfreeze_dashboard.views import gains, plan, start, traces, validate
 
@@ -27,6 +28,8 @@ def main() -> None:
         [st.Page(FOLDER / f"{title.lower()}.py", title=title, default=title == "Start") for title in VIEWS]
     )
     st.html(STYLE)
+    if not let_in():
+        return
     state.keep_form()
     names = shelf_of_this_server().names
     with st.sidebar:

@@ -44,18 +44,31 @@ def dashboard(
     jobs: Annotated[
         int | None, typer.Option(min=1, max=64, help="Background jobs that run at once (default: 1).")
     ] = None,
+    no_password: Annotated[
+        bool, typer.Option("--no-password", help="Ask visitors for no password, although others reach the server.")
+    ] = False,
     no_browser: Annotated[bool, typer.Option("--no-browser", help="Start the server and open no browser.")] = False,
 ) -> None:
     """Explore runs and decide in a browser: traces, gains, plan. Ends with Ctrl-C."""
     from semfreeze_core.storage import user_path
 
-    from .server import opening_words, require_run, require_startable, serve, server_command, server_environment
+    from .server import (
+        opening_words,
+        password_for,
+        require_run,
+        require_startable,
+        serve,
+        server_command,
+        server_environment,
+    )
 
     folder = None if runs is None else user_path(str(runs))
     require_startable(folder, host, port, demo=demo)
     if run is not None:
         require_run(folder, run, demo=demo)
-    if words := opening_words(host, demo=demo):
+    password = password_for(host, demo=demo, wanted=not no_password)
+    if words := opening_words(host, demo=demo, password=password):
         typer.echo(words, err=True)
     command = server_command(port=port, host=host, browser=not no_browser)
-    serve(command, server_environment(runs=folder, demo=demo, host=host, opened=run, jobs=jobs))
+    told = server_environment(runs=folder, demo=demo, host=host, opened=run, jobs=jobs, password=password)
+    serve(command, told)

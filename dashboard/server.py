@@ -6,6 +6,7 @@ listens, so that the first page does not wait.
 
 import logging
 import os
+import secrets
 import socket
 import sys
 from collections.abc import Sequence
@@ -18,10 +19,13 @@ from semfreeze_core.runs.job_process import AT_ONCE_VARIABLE
 from semfreeze_core.runs.jobs import revive
 from semfreeze_core.storage import runs_folder
 
+from .gate import PASSWORD_VARIABLE
 from .shelf import DEMO_VARIABLE, OPEN_VARIABLE, PATHS_VARIABLE, RUNS_VARIABLE, Shelf, first_run, shelf_of_this_server
 
 APP = Path(__file__).with_name("app.py")
-_OWN = (RUNS_VARIABLE, DEMO_VARIABLE, PATHS_VARIABLE, OPEN_VARIABLE)
+_OWN = (RUNS_VARIABLE, DEMO_VARIABLE, PATHS_VARIABLE, OPEN_VARIABLE, PASSWORD_VARIABLE)
+# The user's own choice of password; not a flag, as those are seen in lists of processes and kept in histories.
+CHOSEN_PASSWORD = "SEMFREEZE_PASSWORD"
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
@@ -34,7 +38,13 @@ def server_command(*, port: int | None, host: str, browser: bool) -> list[str]:
 
 
 def server_environment(
-    *, runs: Path | None, demo: bool, host: str = "127.0.0.1", opened: str | None = None, jobs: int | None = None
+    *,
+    runs: Path | None,
+    demo: bool,
+    host: str = "127.0.0.1",
+    opened: str | None = None,
+    jobs: int | None = None,
+    password: str | None = None,
 ) -> dict[str, str]:
     """The server's environment: ours, what the shelf holds, and whether visitors may name files of this machine.
 
@@ -44,6 +54,7 @@ def server_environment(
         host: address that is listened on.
         opened: run that opens first.
         jobs: how many background jobs run at once; None leaves it at what it is.
+        password: what visitors are asked for; None asks for nothing.
     """
     told = {name: value for name, value in os.environ.items() if name not in _OWN}
     if runs is not None:
@@ -54,12 +65,28 @@ def server_environment(
         told[PATHS_VARIABLE] = "1"
     if opened is not None:
         told[OPEN_VARIABLE] = opened
+    if password is not None:
+        told[PASSWORD_VARIABLE] = password
     if jobs is not None:
         told[AT_ONCE_VARIABLE] = str(jobs)
     return told
 
 
-def opening_words(host: str, *, demo: bool) -> str:
+def password_for(host: str, *, demo: bool, wanted: bool) -> str | None:
+    """What visitors are asked for: SEMFREEZE_PASSWORD where it is set, else a new one where others can come.
+
+    Args:
+        host: address that is listened on.
+        demo: a demonstration shows nothing of yours and asks only for a password that was chosen.
+        wanted: False asks for nothing.
+    """
+    if not wanted:
+        return None
+    chosen = os.environ.get(CHOSEN_PASSWORD)
+    return chosen or (None if host in LOOPBACK or demo else secrets.token_urlsafe(9))
+
+
+def opening_words(host: str, *, demo: bool, password: str | None) -> str:
     """What listening on an address means, in a sentence; "" when only this machine can reach it."""
     if host in LOOPBACK:
         return ""
@@ -68,7 +95,11 @@ def opening_words(host: str, *, demo: bool) -> str:
         if demo
         else ("can see every run in the runs folder, prompts included, upload files and start analyses")
     )
-    return f"Listening on {host}: everybody who reaches this machine {shown}. There is no password."
+    who = "everybody who reaches this machine"
+    if password is None:
+        return f"Listening on {host}: {who} {shown}. There is no password."
+    told = f"that of {CHOSEN_PASSWORD}" if password == os.environ.get(CHOSEN_PASSWORD) else password
+    return f"Listening on {host}: {who} and has the password {shown}. The password: {told}"
 
 
 def require_startable(runs: Path | None, host: str, port: int | None, *, demo: bool) -> None:

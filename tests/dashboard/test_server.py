@@ -10,12 +10,19 @@ import pytest
 import semfreeze_dashboard.server
 from semfreeze_core.runs.job_process import AT_ONCE_VARIABLE
 from semfreeze_dashboard import compute
-from semfreeze_dashboard.server import opening_words, prepare_first_page, server_command, server_environment
+from semfreeze_dashboard.gate import PASSWORD_VARIABLE
+from semfreeze_dashboard.server import (
+    opening_words,
+    password_for,
+    prepare_first_page,
+    server_command,
+    server_environment,
+)
 from semfreeze_dashboard.shelf import DEMO_VARIABLE, OPEN_VARIABLE, PATHS_VARIABLE, RUNS_VARIABLE
 from tests.core.cli.terminal import ask
 
 # What the tests below give the command.
-OPTIONS = ("--no-browser", "--runs", "--port", "--host", "--demo", "--jobs")
+OPTIONS = ("--no-browser", "--runs", "--port", "--host", "--demo", "--jobs", "--no-password")
 
 
 @pytest.fixture
@@ -37,8 +44,8 @@ def test_dashboard_listens_on_this_machine_alone_by_default(started):
 
 def test_dashboard_passes_folder_port_and_address_on(started, runs):
     answer = ask("dashboard", "--runs", runs, "--port", "0", "--host", "0.0.0.0")
-    assert "no password" in answer.err
     ((command, environment),) = started
+    assert f"The password: {environment[PASSWORD_VARIABLE]}\n" in answer.err
     assert command[-6:] == ["--server.address", "0.0.0.0", "--server.headless", "false", "--server.port", "0"]
     assert environment[RUNS_VARIABLE] == str(runs)
 
@@ -79,8 +86,27 @@ def test_dashboard_refuses_a_port_in_use_a_missing_folder_and_a_demo_of_a_folder
     ("host", "demo", "word"), [("127.0.0.1", False, ""), ("::", False, "prompts"), ("::", True, "example")]
 )
 def test_opening_words_say_who_sees_what(host, demo, word):
-    assert word in opening_words(host, demo=demo)
-    assert bool(opening_words(host, demo=demo)) == bool(word)
+    assert word in opening_words(host, demo=demo, password=None)
+    assert bool(opening_words(host, demo=demo, password=None)) == bool(word)
+    assert ("There is no password" in opening_words(host, demo=demo, password=None)) == bool(word)
+
+
+def test_others_are_asked_for_a_password_new_or_chosen(monkeypatch, started):
+    assert password_for("127.0.0.1", demo=False, wanted=True) is None
+    assert password_for("0.0.0.0", demo=True, wanted=True) is None
+    one, other = (password_for("0.0.0.0", demo=False, wanted=True) for _ in range(2))
+    assert len(one) >= 12
+    assert one != other
+    monkeypatch.setenv("SEMFREEZE_PASSWORD", "ours, and long")
+    assert {password_for(host, demo=demo, wanted=True) for host in ("::", "localhost") for demo in (0, 1)} == {
+        "ours, and long"
+    }
+    words = opening_words("::", demo=False, password="ours, and long")
+    assert "that of SEMFREEZE_PASSWORD" in words
+    assert "ours" not in words, "a password that was chosen stays out of logs"
+    answer = ask("dashboard", "--host", "0.0.0.0", "--no-password")
+    assert "There is no password" in answer.err
+    assert PASSWORD_VARIABLE not in started[0][1]
 
 
 def test_server_command_leaves_the_port_to_streamlit_unless_told():
