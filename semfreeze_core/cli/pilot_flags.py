@@ -87,8 +87,9 @@ def run_pilots(
         raise PlanError(f"--aim {aim}: expected {', '.join(get_args(Aim))}.")
     n_layers = reading.shape.n_layers
     document, mapping, length, add_eos, folder = plan_and_data(named, FieldMapping(), None, "manual", n_layers // 2)
+    rules = compare(reading, metric=metric, setup=setup).rules
+    proposed = rules["coverage"].freeze_depth
     if flags.depths is None:
-        rules = compare(reading, metric=metric, setup=setup).rules
         picks = [rules[name].candidate_depth for name in ("coverage", "compute")]
         depths = candidate_depths(n_layers, picks, aim)  # type: ignore[arg-type]
     else:
@@ -101,6 +102,7 @@ def run_pilots(
         train=flags.train,
         evaluation=flags.evaluation,
         depths=depths,
+        proposed=proposed if proposed in depths else None,
         mapping=mapping,
         max_length=length,
         add_eos=add_eos,

@@ -110,14 +110,14 @@ class PilotPlan:
 
 
 def candidate_depths(n_layers: int, picks: Sequence[int | None], aim: Aim) -> tuple[int, ...]:
-    """What pilots try when nothing is said: half, the cap, and the rules' picks at least a tenth of the layers apart.
+    """What pilots try when nothing is said: the rules' picks, half and the cap, at least a tenth of the layers apart.
 
     Args:
         n_layers: L.
         picks: depths that rules propose; the first are kept when they crowd.
         aim: but for "compute", where freezing has always paid, full finetuning too.
     """
-    wanted = [*([] if aim == "compute" else [0]), n_layers // 2, depth_cap(n_layers), *picks, n_layers // 4]
+    wanted = [*([] if aim == "compute" else [0]), *picks, n_layers // 2, depth_cap(n_layers), n_layers // 4]
     apart = max(1, n_layers // 10)
     found: list[int] = []
     for depth in wanted:

@@ -40,6 +40,7 @@ class MeasureRequest:
         setup: the finetune that is planned: steps, batch, examples, precision, checkpointing; the data says lengths.
         train, evaluation, mapping, max_length, add_eos, model, rates: as in ValidationRequest.
         depths: candidates.
+        proposed: the one among them that the reading recommends, or None.
         aim: best loss at equal compute or at equal steps, or the deepest depth within `margin` of full finetuning.
         budget: share of one full finetune's FLOP that all pilots may take.
         n_eval: eval items.
@@ -52,6 +53,7 @@ class MeasureRequest:
     train: str
     evaluation: str
     depths: tuple[int, ...]
+    proposed: int | None = None
     mapping: FieldMapping = field(default_factory=FieldMapping)
     max_length: int = 2048
     add_eos: bool = True
@@ -95,13 +97,14 @@ def measure(
         losses, found = _read(report, prepared, costs)
         spent += sum(pilot.flop for pilot in found)
         following = pilots.sizes[number] if number < len(pilots.sizes) else 1
-        depths = stay(before, losses, request.aim, request.margin, following)
+        depths = stay(before, losses, request.aim, request.margin, following, request.proposed)
         rounds.append(PilotRound(share=share, pilots=found, kept=depths))
     assert before is not None
-    chosen = choose(before, losses, request.aim, request.margin)
+    chosen = choose(before, losses, request.aim, request.margin, request.proposed)
     gained = improvement(before, losses[chosen][None], draw(1, len(before)))
     measurement = Measurement(
         aim=request.aim,
+        proposed=request.proposed,
         margin=request.margin,
         train=request.train,
         eval=request.evaluation,
@@ -119,7 +122,7 @@ def measure(
         rounds=rounds,
         freeze_depth=chosen if gained.low > 0 else None,
         candidate_depth=chosen,
-        reasons=words(before, losses, request.aim, request.margin, chosen),
+        reasons=words(before, losses, request.aim, request.margin, chosen, request.proposed),
         provenance=provenance_now(0),
     )
     write_atomically(folder / MEASUREMENT, measurement.model_dump_json(indent=1) + "\n")

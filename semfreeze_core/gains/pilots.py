@@ -1,4 +1,8 @@
-"""Which depths stay in the race, and which one wins, by the pilots' losses on the same eval items."""
+"""Which depths stay in the race, and which one wins, by the pilots' losses on the same eval items.
+
+A short pilot often cannot tell depths apart, and then its order is mostly chance: so where the reading proposed a
+depth, it stays until another one is better for sure. Replayed finetunes bear that out (tests/benchmarks/evidence.md).
+"""
 
 import math
 from collections.abc import Mapping
@@ -21,11 +25,13 @@ def differ(one: Floats, other: Floats) -> Interval:
     return Interval(float(apart.mean()), float(low), float(high))
 
 
-def stay(before: Floats, losses: Mapping[int, Floats], aim: Aim, margin: float, n: int) -> list[int]:
+def stay(
+    before: Floats, losses: Mapping[int, Floats], aim: Aim, margin: float, n: int, proposed: int | None = None
+) -> list[int]:
     """The n depths that go on, in order of depth.
 
     By their losses, the lowest; for "cheapest" full finetuning, then the deepest of those within the margin of it,
-    then the others by their losses.
+    then the others by their losses. The proposed one goes first unless the best is better for sure.
 
     Args:
         before: each item's loss before training, (n_items,).
@@ -33,6 +39,7 @@ def stay(before: Floats, losses: Mapping[int, Floats], aim: Aim, margin: float, 
         aim: what is looked for.
         margin: share of full finetuning's improvement that may be lost.
         n: how many.
+        proposed: depth that the reading proposes; None where it proposes none. It says nothing of "cheapest".
     """
     ranked = sorted(losses, key=lambda depth: float(losses[depth].mean()))
     if aim == "cheapest":
@@ -40,12 +47,14 @@ def stay(before: Floats, losses: Mapping[int, Floats], aim: Aim, margin: float, 
         ranked = [0, *within, *(d for d in ranked if d and d not in within)]
         if n == 1:
             ranked = [*within, 0]
+    elif proposed is not None and proposed in losses and differ(losses[proposed], losses[ranked[0]]).low <= 0:
+        ranked = [proposed, *(depth for depth in ranked if depth != proposed)]
     return sorted(ranked[:n])
 
 
-def choose(before: Floats, losses: Mapping[int, Floats], aim: Aim, margin: float) -> int:
+def choose(before: Floats, losses: Mapping[int, Floats], aim: Aim, margin: float, proposed: int | None = None) -> int:
     """The depth that wins."""
-    return stay(before, losses, aim, margin, 1)[0]
+    return stay(before, losses, aim, margin, 1, proposed)[0]
 
 
 def items_to_tell(one: Floats, other: Floats) -> int | None:
@@ -57,7 +66,9 @@ def items_to_tell(one: Floats, other: Floats) -> int | None:
     return math.ceil((1.96 * spread / mean) ** 2)
 
 
-def words(before: Floats, losses: Mapping[int, Floats], aim: Aim, margin: float, chosen: int) -> list[str]:
+def words(
+    before: Floats, losses: Mapping[int, Floats], aim: Aim, margin: float, chosen: int, proposed: int | None = None
+) -> list[str]:
     """Why this depth, with the numbers, and how sure that is."""
     sample = f"{len(before)} items, one seed"
     where = "at equal compute" if aim == "compute" else "at equal steps"
@@ -80,9 +91,11 @@ def words(before: Floats, losses: Mapping[int, Floats], aim: Aim, margin: float,
     second = min(others, key=lambda depth: float(others[depth].mean()))
     ahead = differ(others[second], own)
     told = (
-        f"{chosen} had the lowest loss {where} in the last round, {own.mean():.3f} nats, {ahead.estimate:.3f} "
-        f"[{ahead.low:.3f}, {ahead.high:.3f}] below {second}'s ({sample})."
+        f"{chosen} ended the last round at {own.mean():.3f} nats {where}, {ahead.estimate:.3f} "
+        f"[{ahead.low:.3f}, {ahead.high:.3f}] below {second} ({sample})."
     )
+    if chosen == proposed:
+        told += " It is what the reading proposed" + ("." if ahead.low > 0 else ", and no pilot was better for sure.")
     if ahead.low > 0:
         return [told]
     needed = items_to_tell(others[second], own)

@@ -39,13 +39,15 @@ class Measurement(Document):
     """A depth decided by pilots, and everything it rests on.
 
     `steps` and `batch_size` are of the finetune that is planned; `full_flop` is what it would cost with all layers
-    trained. `budget_flop` was allowed to the pilots, readings and caches included, `promised_flop` predicted for them,
+    trained. `proposed` is the depth that the reading recommended, which stays until another is better for sure.
+    `budget_flop` was allowed to the pilots, readings and caches included, `promised_flop` predicted for them,
     and `spent_flop` is what they took. `freeze_depth` is null when the pilots decide nothing.
     """
 
     schema_version: int = MEASUREMENT_SCHEMA_VERSION
     kind: Literal["semfreeze measurement"] = "semfreeze measurement"
     aim: Aim
+    proposed: int | None
     margin: float
     train: str
     eval: str

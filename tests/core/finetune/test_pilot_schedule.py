@@ -113,9 +113,11 @@ def test_the_worse_half_is_dropped_each_round():
     ("picks", "aim", "found"),
     [
         ([19, 20], "compute", (7, 15, 19, 22)),
+        ([17, None], "compute", (7, 17, 22)),
         ([None, None], "compute", (7, 15, 22)),
         ([22, 15], "steps", (0, 7, 15, 22)),
-        ([5, 9], "cheapest", (0, 5, 15, 22)),
+        ([16], "steps", (0, 7, 16, 22)),
+        ([5, 9], "cheapest", (0, 5, 9, 15)),
     ],
 )
 def test_candidates_hold_half_the_cap_and_picks_apart_from_each_other(picks, aim, found):

@@ -41,6 +41,17 @@ def test_the_cheapest_within_the_margin_stays_beside_full(margin, n, left):
     assert stay(BEFORE, LOSSES, "cheapest", margin, n) == left
 
 
+def test_the_proposed_depth_stays_until_another_is_better_for_sure():
+    close = {7: after(2.0, 1), 15: after(2.01), 22: after(1.5)}  # 15 is ahead of 7 by less than the noise
+    assert choose(BEFORE, close, "compute", 0.05) == 15
+    assert choose(BEFORE, close, "compute", 0.05, proposed=7) == 7
+    assert choose(BEFORE, close, "compute", 0.05, proposed=22) == 15
+    assert choose(BEFORE, close, "compute", 0.05, proposed=19) == 15
+    assert stay(BEFORE, close, "steps", 0.05, 2, proposed=7) == [7, 15]
+    told = words(BEFORE, close, "compute", 0.05, 7, proposed=7)[0]
+    assert "what the reading proposed, and no pilot was better for sure" in told
+
+
 def test_full_finetuning_wins_where_nothing_is_within_the_margin():
     assert choose(BEFORE, {0: after(2.0), 15: after(1.0)}, "cheapest", 0.05) == 0
 
@@ -56,8 +67,9 @@ def test_items_needed_make_the_interval_leave_zero():
 
 def test_words_say_how_far_ahead_the_winner_is():
     told = words(BEFORE, LOSSES, "compute", 0.05, 7)
-    assert told == ["7 had the lowest loss at equal compute in the last round, 1.900 nats, 0.100 [0.100, 0.100] below "
-                    "0's (40 items, one seed)."]  # fmt: skip
+    assert told == [
+        "7 ended the last round at 1.900 nats at equal compute, 0.100 [0.100, 0.100] below 0 (40 items, one seed)."
+    ]
     close = {15: after(2.0, 1), 22: after(2.01)}
     first, second = words(BEFORE, close, "steps", 0.05, 22)
     assert "at equal steps" in first

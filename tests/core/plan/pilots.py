@@ -7,6 +7,7 @@ from semfreeze_core.records.validation import MeasuredInterval
 INTERVAL = MeasuredInterval(estimate=1.0, low=0.5, high=1.5)
 MEASURED = Measurement(
     aim="compute",
+    proposed=None,
     margin=0.05,
     train="t.jsonl",
     eval="e.jsonl",
