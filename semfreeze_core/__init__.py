@@ -18,6 +18,7 @@ from semfreeze_core.version import __version__
 if TYPE_CHECKING:
     from semfreeze_core.cost import cost_table, parts_at_depth
     from semfreeze_core.errors import InputError, SemfreezeError
+    from semfreeze_core.export import export_plan
     from semfreeze_core.finetune.audit import audit
     from semfreeze_core.finetune.callbacks import AuditCallback, FreezePlanCallback
     from semfreeze_core.finetune.freezing import apply_freeze_plan
@@ -61,6 +62,7 @@ _HOMES = {
     "cost_table": "cost",
     "curve_of": "plan",
     "example_run": "runs.store",
+    "export_plan": "export",
     "gain_curve": "gains",
     "list_validations": "runs.validations",
     "load_causal_lm": "sources.causal_lm",
@@ -100,6 +102,7 @@ __all__ = [
     "cost_table",
     "curve_of",
     "example_run",
+    "export_plan",
     "gain_curve",
     "list_validations",
     "load_causal_lm",

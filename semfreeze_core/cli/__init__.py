@@ -73,6 +73,7 @@ def load_commands() -> None:
         calibration,
         cost,
         demo,
+        export,
         job,
         jobs,
         models,

@@ -56,6 +56,7 @@ def test_every_flag_and_command_named_exists():
             "jobs list",
             "validate",
             "train",
+            "export",
         )
     }
     for flag in set(re.findall(r"--[a-z][a-z-]+", README)):

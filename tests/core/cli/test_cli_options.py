@@ -498,6 +498,58 @@ for _command in ("cost", "plan"):
         exercise_parts(_command, _part)
 
 
+@exercise("export --to", "export --data", "export --model")
+def _(world):
+    ask("plan", "untied", "--depth", "2", "--out", "plan.json")
+    told = ask("export", "plan.json", "--to", "mlx-lm").out
+    assert "num_layers: 2\n" in told
+    assert f'data: "{world.task.parent}"\n' in told  # what the plan's run read
+    other = world.columns(prompt="question", completion="answer")
+    told = ask("export", "plan.json", "--to", "axolotl", "--data", other, "--model", "a/b").out
+    assert f'path: "{other}"\n' in told
+    assert 'field_instruction: "question"\n' in told
+    assert 'base_model: "a/b"\n' in told
+
+
+@exercise("export --prompt-field", "export --completion-field", "export --label-field", "export --template")
+def _(world):
+    ask("plan", "untied", "--depth", "2", "--out", "plan.json")
+    data = world.columns(prompt="ask", completion="say")
+    command = ["export", "plan.json", "--to", "hf-trainer", "--data", data]
+    assert "The fields are not clear" in ask(*command).refusal
+    told = ask(*command, "--prompt-field", "ask", "--completion-field", "say").out
+    assert 'FieldMapping(prompt_field="ask", completion_field="say")' in told
+    told = ask(*command, "--template", "{label}? {ask}\\n", "--completion-field", "say").out
+    assert r'template="{label}? {ask}\\n"' in told
+    named = ["--prompt-field", "ask", "--completion-field", "say", "--label-field", "mood"]
+    assert "--label-field: no column 'mood'" in ask(*command, *named).refusal
+
+
+@exercise("export --messages-field", "export --text-field")
+def _(world):
+    ask("plan", "untied", "--depth", "2", "--out", "plan.json")
+    rows = [{"talk": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}], "words": "c"}]
+    data = write_jsonl(world.tmp / "chat.jsonl", rows)
+    for flag, field, told in (
+        ("--messages-field", "talk", 'field_messages: "talk"\n'),
+        ("--text-field", "words", 'field: "words"\n'),
+    ):
+        assert told in ask("export", "plan.json", "--to", "axolotl", "--data", data, flag, field).out
+
+
+@exercise("export --out", "export --overwrite", "export --json")
+def _(world):
+    ask("plan", "untied", "--depth", "2", "--out", "plan.json")
+    document = ask("export", "plan.json", "--to", "trl", "--json").json
+    assert (document["target"], document["file"], document["filename"]) == ("trl", None, "finetune_trl.py")
+    written = ask("export", "plan.json", "--to", "trl", "--out", "mine.py", "--json").json
+    assert written == document | {"file": "mine.py"}
+    assert Path("mine.py").read_text() == document["text"]
+    assert "already exists" in ask("export", "plan.json", "--to", "axolotl", "--out", "mine.py").refusal
+    assert ask("export", "plan.json", "--to", "axolotl", "--out", "mine.py", "--overwrite").code == 0
+    assert Path("mine.py").read_text() == ask("export", "plan.json", "--to", "axolotl").out
+
+
 @exercise("cost --model", "cost --json")
 def _(world):
     table = ask("cost", "--model", world.models / "untied", "--json").json

@@ -1,0 +1,98 @@
+"""`semfreeze export`: a plan in the words of somebody else's trainer."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from semfreeze_core.cli import app
+from semfreeze_core.cli.data_flags import DataFlags
+from semfreeze_core.cli.flags import with_flags
+from semfreeze_core.cli.options import JsonOption
+
+if TYPE_CHECKING:
+    from semfreeze_core.plan.document import FreezePlan
+    from semfreeze_core.sources.fields import FieldMapping
+
+
+@app.command()
+@with_flags(fields=DataFlags)
+def export(
+    plan: Annotated[Path, typer.Argument(metavar="PLAN", help="A plan.json.")],
+    to: Annotated[
+        str,
+        typer.Option(help="hf-trainer, trl, peft, axolotl, llama-factory, ms-swift, unsloth or mlx-lm."),
+    ],
+    data: Annotated[
+        str | None, typer.Option(help="Training file, or sample:NAME (default: what the plan's run read, if known).")
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option(help="Folder or hub id the trainer loads (default: where the plan has it from).")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Write it here instead of printing it.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a file that is there.")] = False,
+    *,
+    fields: DataFlags,
+    as_json: JsonOption = False,
+) -> None:
+    """Write a plan as a complete configuration or script for another trainer."""
+    from semfreeze_core.cli.console import print_json
+    from semfreeze_core.errors import PlanError
+    from semfreeze_core.export import export_plan
+    from semfreeze_core.runs.plans import read_plan
+    from semfreeze_core.sources.embedded import convert_embedded
+    from semfreeze_core.sources.fields import FieldMapping
+    from semfreeze_core.storage import user_path, write_atomically
+
+    path, mapping = user_path(str(plan)), fields.mapping()
+    document = read_plan(path)
+    if data is None:
+        if mapping != FieldMapping():
+            raise PlanError("Fields are those of a file: give it with --data.")
+        data, mapping = _data_of_run(document)
+    if model is None and document.model.source == "embedded" and document.trainable is not None:
+        model = str(convert_embedded())
+    exported = export_plan(document, to, plan_path=str(path), model=model, data=data, mapping=mapping)
+    place = None if out is None else user_path(str(out))
+    if place is not None:
+        if place.exists() and not overwrite:
+            raise PlanError(f"{place} already exists. Choose another --out, or replace it with --overwrite.")
+        write_atomically(place, exported.text)
+    if as_json:
+        print_json(
+            {
+                "target": exported.target,
+                "file": None if place is None else str(place),
+                "filename": exported.filename,
+                "notes": list(exported.notes),
+                "text": exported.text,
+            }
+        )
+    elif place is None:
+        typer.echo(exported.text, nl=False)
+    else:
+        for note in exported.notes:
+            typer.echo(f"note: {note}")
+        typer.echo(f"Export: {place}")
+
+
+def _data_of_run(plan: "FreezePlan") -> "tuple[str | None, FieldMapping]":
+    """The file that the plan's run read and its fields, where the run is here and the file still is."""
+    from semfreeze_core.errors import RunError
+    from semfreeze_core.runs.folder import read_manifest
+    from semfreeze_core.runs.store import example_run, find_run
+    from semfreeze_core.sources.fields import FieldMapping
+    from semfreeze_core.sources.samples import resolve_data
+    from semfreeze_core.storage import user_path
+
+    nothing = (None, FieldMapping())
+    if plan.run is None:
+        return nothing
+    try:
+        folder = example_run() if plan.run == example_run().name else find_run(plan.run)
+        read = read_manifest(folder).data
+    except RunError:
+        return nothing
+    if read.tokens_digest != plan.data_digest or not user_path(resolve_data(read.source)).is_file():
+        return nothing
+    return read.source, FieldMapping(**read.mapping)

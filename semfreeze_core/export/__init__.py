@@ -1,0 +1,6 @@
+"""A freeze plan as a configuration or script of somebody else's trainer: text alone, no torch."""
+
+from semfreeze_core.export.request import Exported
+from semfreeze_core.export.targets import TARGETS, export_plan
+
+__all__ = ["TARGETS", "Exported", "export_plan"]

@@ -1,0 +1,94 @@
+"""The training data as a trainer is told of it: a file, and which of its fields hold what."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from semfreeze_core.errors import DataError
+from semfreeze_core.sources.fields import FieldMapping, resolve_fields
+from semfreeze_core.sources.rows import open_rows
+from semfreeze_core.sources.samples import resolve_data
+
+FileKind = Literal["json lines", "json", "csv", "tsv", "parquet"]
+
+_KINDS: dict[str, FileKind] = {
+    ".jsonl": "json lines",
+    ".ndjson": "json lines",
+    ".json-lines": "json lines",
+    ".json": "json",
+    ".csv": "csv",
+    ".tsv": "tsv",
+    ".parquet": "parquet",
+}
+
+
+@dataclass(frozen=True)
+class TaskFile:
+    """Training data.
+
+    Attributes:
+        path: as the trainer gets it.
+        kind: what the file's extension says.
+        fields: every needed field named; prompt and completion, chat messages, or plain text.
+        message_keys: the keys of a chat message for its role and its text; None without chats.
+        is_known: False when nobody said which file it is, so that path and fields are only an example.
+        notes: which fields were guessed.
+    """
+
+    path: str
+    kind: FileKind
+    fields: FieldMapping
+    message_keys: tuple[str, str] | None = None
+    is_known: bool = True
+    notes: tuple[str, ...] = ()
+
+
+UNKNOWN_FILE = TaskFile(
+    "train.jsonl",
+    "json lines",
+    FieldMapping(prompt_field="prompt", completion_field="completion"),
+    is_known=False,
+)
+
+
+def task_file(source: str, mapping: FieldMapping) -> TaskFile:
+    """Look into a file and name its fields; those not said are guessed where only one can be meant.
+
+    Args:
+        source: JSONL, JSON, CSV, TSV or Parquet, or "sample:NAME".
+        mapping: fields the user named.
+
+    Raises:
+        DataError: a hub dataset, an unreadable file, or fields that are not clear.
+    """
+    if source.startswith("hf:"):
+        raise DataError(f"{source} is a hub dataset; an export names a file. Save it as JSONL and give that as --data.")
+    rows = open_rows(resolve_data(source))
+    fields, notes = resolve_fields(mapping, rows.columns())
+    keys = None
+    if fields.messages_field is not None:
+        keys = _message_keys(next(iter(rows))[1].get(fields.messages_field))  # open_rows has seen a row
+    path = str(rows.path)
+    return TaskFile(path, _KINDS[Path(path).suffix.lower()], fields, keys, notes=tuple(notes))
+
+
+def _message_keys(messages: object) -> tuple[str, str]:
+    """The keys of the first chat's messages, in ShareGPT's words or in OpenAI's."""
+    first = messages[0] if isinstance(messages, list) and messages else {}
+    return ("from", "value") if "from" in first else ("role", "content")
+
+
+def require_readable(data: TaskFile, trainer: str, kinds: Collection[FileKind]) -> None:
+    """Refuse what a trainer that reads the file by itself cannot be told of.
+
+    Raises:
+        DataError: a prompt made by a template, or a file of another kind.
+    """
+    if data.kind not in kinds:
+        raise DataError(f"{trainer} reads no {data.kind} file: save {data.path} as {Path(data.path).stem}.jsonl.")
+    if data.fields.template is not None:
+        raise DataError(
+            f"{trainer} cannot be told of a prompt made by --template: write the prompts into a field of their own, or "
+            "export to hf-trainer, trl or peft."
+        )

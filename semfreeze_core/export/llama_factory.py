@@ -1,0 +1,149 @@
+"""LLaMA-Factory: `finetuning_type: freeze` trains the last layers, and modules outside the layers by their last name.
+
+A parameter is trained when its name holds ".NUMBER." of a trained layer or an extra module's name, anywhere. So "norm"
+would train every norm of the frozen layers as well, and with transformers 4, experts with a trained layer's number.
+Read in LLaMA-Factory 0.9.5 (model/adapter.py, model/model_utils/checkpointing.py, data/parser.py).
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from semfreeze_core.errors import PlanError
+from semfreeze_core.export.data import require_readable
+from semfreeze_core.export.request import OPTIMIZERS, SCHEDULE, ExportRequest
+from semfreeze_core.export.words import comments, header, price_notes
+from semfreeze_core.export.yaml_text import yaml_lines
+
+# Last names of modules outside the layers that no family puts into a parameter's name inside a layer.
+_OWN_NAMES = frozenset({"ln_f", "final_layernorm", "lm_head", "embed_tokens", "embed_in", "wte", "wpe"})
+
+
+def write_llama_factory(request: ExportRequest) -> tuple[str, list[str]]:
+    """A configuration, with what belongs into dataset_info.json as a comment.
+
+    Raises:
+        PlanError: the trained layers are not the last ones, or there are none.
+        DataError: prompts made by a template, or a file of a kind it does not read.
+    """
+    setup = request.setup
+    how, dataset = _data(request)
+    trained, notes = _trained(request)
+    notes += _notes(request)
+    training: dict[str, Any] = {
+        "cutoff_len": setup.sequence_length,
+        "per_device_train_batch_size": setup.batch_size,
+        "gradient_accumulation_steps": 1,
+        "max_steps": setup.steps,
+        "learning_rate": request.learning_rate,
+        "lr_scheduler_type": SCHEDULE,
+        "warmup_steps": request.warmup_steps,
+        "optim": OPTIMIZERS[setup.optimizer],
+        "bf16": setup.precision != "float32",
+        "pure_bf16": setup.precision == "bf16",
+        "output_dir": "finetuned",
+        "report_to": "none",
+    }
+    if setup.checkpointing == "none":
+        training["disable_gradient_checkpointing"] = True
+    else:
+        training["use_reentrant_gc"] = request.reentrant
+    revision = request.revision
+    lines = [
+        header(request, "Run it with: llamafactory-cli train THIS_FILE", notes),
+        *yaml_lines({"model_name_or_path": request.model, **({"model_revision": revision} if revision else {})}),
+        "",
+        comments(
+            [f"{Path(request.data.path).parent / 'dataset_info.json'} must hold this:", json.dumps(dataset, indent=1)]
+        ),
+        *yaml_lines(how),
+        "",
+        *yaml_lines(trained),
+        "",
+        *yaml_lines(training),
+    ]
+    return "\n".join(lines), notes
+
+
+def _notes(request: ExportRequest) -> list[str]:
+    notes = price_notes(request)
+    if request.setup.checkpointing != "none":
+        notes.append("LLaMA-Factory checkpoints trained layers alone and starts the gradient there: the saving stays.")
+    if request.setup.precision == "bf16-autocast":
+        notes.append("LLaMA-Factory keeps frozen weights in bfloat16, so they take less memory than the price says.")
+    if request.data.fields.completion_field is not None:
+        notes.append(
+            "The template is empty, so that prompts stay as they are; it ends no completion with an end-of-sequence "
+            "token. Write one into your completions, or name your model's template."
+        )
+    if request.data.fields.messages_field is not None:
+        notes.append("LLaMA-Factory writes chats by a template of its own: put your model's name for it in place.")
+    return notes
+
+
+def _trained(request: ExportRequest) -> tuple[dict[str, Any], list[str]]:
+    parts = request.parts
+    if parts.everything:
+        return {"finetuning_type": "full"}, []
+    if not parts.layers or not parts.is_suffix:
+        raise PlanError(
+            f"LLaMA-Factory trains the last layers and no other choice, and this plan trains {parts.words}. Export it "
+            "to hf-trainer, trl, axolotl or ms-swift."
+        )
+    modules = {name: name.split(".")[-2] for name in parts.others}
+    extra = list(dict.fromkeys(module for module in modules.values() if module in _OWN_NAMES))
+    left = [name for name, module in modules.items() if module not in _OWN_NAMES]
+    notes = []
+    if left:
+        notes.append(
+            f"{', '.join(left)} stays frozen: LLaMA-Factory takes every parameter whose name holds the module's, and "
+            "that would unfreeze parameters of frozen layers too."
+        )
+    if len(parts.layers) < parts.n_layers:
+        notes.append(
+            "With transformers 4, where experts are modules of their own, an expert of a frozen layer whose number is "
+            "a trained layer's would be trained too; with transformers 5 none is."
+        )
+    freeze: dict[str, Any] = {
+        "finetuning_type": "freeze",
+        "freeze_trainable_layers": len(parts.layers),
+        "freeze_trainable_modules": "all",
+    }
+    if extra:
+        freeze["freeze_extra_modules"] = ",".join(extra)
+    return freeze, notes
+
+
+def _data(request: ExportRequest) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What the configuration says of the data, and the entry in dataset_info.json."""
+    data, fields = request.data, request.data.fields
+    path = Path(data.path)
+    require_readable(data, "LLaMA-Factory", ("json lines", "json", "csv", "parquet"))
+    entry: dict[str, Any] = {"file_name": path.name}
+    stage, template = "sft", "empty"
+    if fields.messages_field is not None:
+        template = "default"
+        role, content = data.message_keys or ("role", "content")
+        entry["formatting"] = "sharegpt"
+        entry["columns"] = {"messages": fields.messages_field}
+        spoken = ("human", "gpt") if role == "from" else ("user", "assistant")
+        entry["tags"] = {
+            "role_tag": role,
+            "content_tag": content,
+            "user_tag": spoken[0],
+            "assistant_tag": spoken[1],
+            "system_tag": "system",
+        }
+    elif fields.text_field is not None:
+        stage = "pt"
+        entry["columns"] = {"prompt": fields.text_field}
+    else:
+        entry["columns"] = {"prompt": fields.prompt_field, "response": fields.completion_field}
+    how = {
+        "stage": stage,
+        "do_train": True,
+        "dataset": "task",
+        "dataset_dir": str(path.parent),
+        **({} if stage == "pt" else {"template": template}),
+    }
+    return how, {"task": entry}

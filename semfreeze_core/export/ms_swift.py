@@ -1,0 +1,122 @@
+"""ms-swift: everything frozen, then what a regular expression finds anywhere in a name trained again.
+
+Adapters go where `--target_regex` matches a module's whole name. Read in ms-swift 4.6.0 (utils/transformers_utils.py,
+arguments/tuner_args.py, pipelines/train/tuner.py, trainers/mixin.py); before 4.0 `--tuner_type` was `--train_type`.
+"""
+
+import json
+import re
+import shlex
+from pathlib import Path
+
+from semfreeze_core.errors import PlanError
+from semfreeze_core.export.data import require_readable
+from semfreeze_core.export.request import ADAPTER_SCALE, OPTIMIZERS, SCHEDULE, ExportRequest
+from semfreeze_core.export.words import checkpointing_notes, header, price_notes
+from semfreeze_core.records.training import ALL_LINEAR
+
+Flags = dict[str, str]
+
+
+def write_ms_swift(request: ExportRequest) -> tuple[str, list[str]]:
+    """A shell script.
+
+    Raises:
+        PlanError: adapters on every matrix, which cannot be said of chosen layers alone.
+        DataError: prompts made by a template, or a file of a kind it does not read.
+    """
+    setup = request.setup
+    trained = _adapters(request) if setup.lora else _weights(request)
+    notes = [] if request.parts.everything else checkpointing_notes(request, "ms-swift")
+    notes += price_notes(request, quantises=setup.lora is not None)
+    if request.data.fields.messages_field is not None:
+        notes.append("ms-swift writes chats by the template it knows for your model; --template chooses another.")
+    flags: Flags = {
+        "model": request.model,
+        **_hub(request),
+        **trained,
+        **_data(request),
+        "max_length": str(setup.sequence_length),
+        "truncation_strategy": "left",
+        "torch_dtype": "bfloat16" if setup.precision == "bf16" else "float32",
+        "bf16": _said(setup.precision == "bf16-autocast"),
+        "fp16": "false",
+        "per_device_train_batch_size": str(setup.batch_size),
+        "gradient_accumulation_steps": "1",
+        "max_steps": str(setup.steps),
+        "learning_rate": str(request.learning_rate),
+        "lr_scheduler_type": SCHEDULE,
+        "warmup_steps": str(request.warmup_steps),
+        "optim": OPTIMIZERS[setup.optimizer],
+        "gradient_checkpointing": _said(setup.checkpointing != "none"),
+        "output_dir": "finetuned",
+        "report_to": "none",
+    }
+    if setup.checkpointing != "none":
+        flags["gradient_checkpointing_kwargs"] = json.dumps({"use_reentrant": request.reentrant})
+    lines = [
+        "#!/bin/sh",
+        header(request, "Run it with: sh THIS_FILE", notes),
+        "swift sft \\",
+        " \\\n".join(f"    --{name} {shlex.quote(value)}" for name, value in flags.items()),
+    ]
+    return "\n".join(lines), notes
+
+
+def _said(flag: bool) -> str:
+    return "true" if flag else "false"
+
+
+def _hub(request: ExportRequest) -> Flags:
+    """Where a model that is no folder comes from: the hub the plan had it from, not ms-swift's own."""
+    if Path(request.model).is_dir():
+        return {}
+    return {"use_hf": "true", **({"model_revision": request.revision} if request.revision else {})}
+
+
+def _weights(request: ExportRequest) -> Flags:
+    if request.parts.everything:
+        return {"tuner_type": "full"}
+    return {
+        "tuner_type": "full",
+        "freeze_parameters_ratio": "1",
+        "trainable_parameters_regex": f"^(?:{request.plan.trainable_regex})",
+    }
+
+
+def _adapters(request: ExportRequest) -> Flags:
+    setup, parts = request.setup, request.parts
+    lora = setup.lora
+    assert lora is not None  # asked for by write_ms_swift
+    if ALL_LINEAR in lora.targets:
+        raise PlanError(
+            "ms-swift puts adapters on every linear matrix of all layers or on those a pattern names: make the plan "
+            "with --lora-targets, like q_proj,v_proj, or export it to trl, peft, axolotl or unsloth."
+        )
+    ends = "|".join(re.escape(target) for target in lora.targets)
+    layers = "|".join(map(str, parts.layers))
+    flags = {
+        "tuner_type": "lora",
+        "lora_rank": str(lora.rank),
+        "lora_alpha": str(ADAPTER_SCALE * lora.rank),
+        "lora_dropout": "0",
+        "target_regex": rf"{re.escape(parts.layer_prefix)}(?:{layers})\.(?:.*\.)?(?:{ends})",
+    }
+    if setup.frozen_bits is not None:
+        flags |= {"quant_method": "bnb", "quant_bits": str(setup.frozen_bits)}
+    return flags
+
+
+def _data(request: ExportRequest) -> Flags:
+    data, fields = request.data, request.data.fields
+    require_readable(data, "ms-swift", ("json lines", "json", "csv"))
+    columns: dict[str, str] = {}
+    if fields.messages_field is not None:
+        columns[fields.messages_field] = "messages"
+    elif fields.text_field is not None:
+        columns[fields.text_field] = "response"  # an answer without a question is trained on whole
+    elif fields.prompt_field is not None and fields.completion_field is not None:
+        columns |= {fields.prompt_field: "query", fields.completion_field: "response"}
+    flags = {"dataset": data.path, "columns": json.dumps(columns, ensure_ascii=False), "split_dataset_ratio": "0"}
+    # "dummy" puts nothing around a prompt, and an end-of-sequence token behind the answer
+    return flags if fields.messages_field is not None else {**flags, "template": "dummy"}

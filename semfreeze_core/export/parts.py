@@ -1,0 +1,90 @@
+"""What a plan trains, by the names that its own regular expression holds."""
+
+import re
+from dataclasses import dataclass
+
+from semfreeze_core.errors import PlanError
+from semfreeze_core.plan.document import FreezePlan, trainable_regex
+from semfreeze_core.records.model import ParameterNames
+from semfreeze_core.records.training import TrainableParts
+
+# As trainable_regex writes them: what PEFT puts in front, the layers' prefix, their numbers, the adapters' own names.
+_LAYERS = re.compile(
+    r"(?:\(\?:base_model\\\.model\\\.\)\?)?(?P<prefix>(?:\w|\\.)*)\(\?:[\d|]+\)\\\.(?:\.\*\\\.lora_\[AB\]\\\.)?(?:\||$)"
+)
+
+
+@dataclass(frozen=True)
+class NamedParts:
+    """The trained parameters of a plan, in the model's own names.
+
+    Attributes:
+        n_layers: L.
+        layers: numbers of the trained layers, ascending.
+        layer_prefix: what stands before a layer's number ("model.layers."); empty when no layer is trained.
+        others: full names of the trained parameters outside the layers.
+        everything: whether nothing at all is frozen.
+    """
+
+    n_layers: int
+    layers: tuple[int, ...]
+    layer_prefix: str
+    others: tuple[str, ...]
+    everything: bool
+
+    @property
+    def is_suffix(self) -> bool:
+        """Whether the trained layers are the last ones, without a gap."""
+        return self.layers == tuple(range(self.n_layers - len(self.layers), self.n_layers))
+
+    @property
+    def layer_list(self) -> str:
+        """Name of the list the layers are in ("layers", "h")."""
+        return self.layer_prefix.rstrip(".").rpartition(".")[2]
+
+    @property
+    def words(self) -> str:
+        """The trained part in words."""
+        runs: list[list[int]] = []
+        for i in self.layers:
+            if runs and runs[-1][-1] == i - 1:
+                runs[-1].append(i)
+            else:
+                runs.append([i])
+        spoken = ", ".join(f"{run[0]} to {run[-1]}" if len(run) > 1 else str(run[0]) for run in runs)
+        layers = [f"layers {spoken} of {self.n_layers} (0-based)"] if runs else []
+        return " and ".join([*layers, *([", ".join(self.others)] if self.others else [])])
+
+
+def named_parts(plan: FreezePlan) -> NamedParts:
+    """Read the names back from the plan's regular expression, and prove that they are all of it.
+
+    Raises:
+        PlanError: the plan abstains, its parts contradict its expression, or adapters are not all it trains.
+    """
+    parts, regex = plan.trainable, plan.trainable_regex
+    if parts is None or regex is None:
+        raise PlanError(
+            "The plan abstains, so there is nothing to export. Choose a depth of your own: "
+            f"semfreeze plan {plan.run or 'RUN'} --depth K --out plan.json"
+        )
+    lora = plan.cost.setup.lora is not None
+    layers = tuple(i for i, trained in enumerate(parts.layers) if trained)
+    if lora and (not layers or parts.embeddings or parts.final_norm or parts.head):
+        raise PlanError(
+            "An adapter's file holds the adapters of layers and nothing else, so this LoRA plan cannot be exported: "
+            "make it at a lower depth and without --train-norm, --train-head and --train-embeddings."
+        )
+    found = _LAYERS.match(regex)
+    prefix = re.sub(r"\\(.)", r"\1", found["prefix"]) if found else ""
+    rest = regex[found.end() :] if found else regex
+    others = tuple(re.sub(r"\\(.)", r"\1", name).removesuffix("$") for name in rest.split("|") if name)
+    again = trainable_regex(
+        ParameterNames(prefix, (), others, ()), TrainableParts(parts.layers, False, bool(others), False), lora=lora
+    )
+    if again != regex or bool(others) != (parts.embeddings or parts.final_norm or parts.head):
+        raise PlanError("The plan's trainable_regex is not what its trainable parts say. Make the plan again.")
+    if len(parts.layers) != plan.n_layers:
+        raise PlanError(f"The plan names {len(parts.layers)} layers of a model with {plan.n_layers}. Make it again.")
+    everything = all(parts.layers) and parts.embeddings and parts.final_norm and parts.head and not lora
+    return NamedParts(plan.n_layers, layers, prefix, others, everything)

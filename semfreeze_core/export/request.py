@@ -1,0 +1,81 @@
+"""What every exporter is given and gives back."""
+
+from dataclasses import dataclass
+
+from semfreeze_core.export.data import TaskFile
+from semfreeze_core.export.parts import NamedParts
+from semfreeze_core.plan.document import FreezePlan
+from semfreeze_core.records.training import Optimizer, TrainingSetup
+
+# What `semfreeze train` takes; a plan has none. Adapters begin at zero and need more.
+LEARNING_RATE, ADAPTER_LEARNING_RATE = 3e-4, 1e-3
+ADAPTER_SCALE = 2  # alpha / rank, as `semfreeze train` scales them
+SCHEDULE = "constant_with_warmup"
+OPTIMIZERS: dict[Optimizer, str] = {"adamw": "adamw_torch", "adamw8bit": "adamw_bnb_8bit", "sgd": "sgd"}
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A plan in a trainer's own words.
+
+    Attributes:
+        target: the trainer.
+        text: the whole file.
+        filename: a name that suits it.
+        notes: what the trainer cannot be told, and how to keep the saving; the file has them as comments.
+    """
+
+    target: str
+    text: str
+    filename: str
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class ExportRequest:
+    """What is to be written.
+
+    Attributes:
+        plan: does not abstain.
+        plan_path: where the plan's file is, for scripts that read it.
+        parts: what it trains, by name.
+        model: the folder or hub id that the trainer loads.
+        data: the training data.
+        target: the trainer's name.
+    """
+
+    plan: FreezePlan
+    plan_path: str
+    parts: NamedParts
+    model: str
+    data: TaskFile
+    target: str
+
+    @property
+    def setup(self) -> TrainingSetup:
+        """The finetune that the plan was priced for."""
+        return self.plan.cost.setup
+
+    @property
+    def revision(self) -> str | None:
+        """The analysed commit of the plan's model; another folder or id has its own."""
+        return self.plan.model.revision if self.model == self.plan.model.source else None
+
+    @property
+    def learning_rate(self) -> float:
+        return LEARNING_RATE if self.setup.lora is None else ADAPTER_LEARNING_RATE
+
+    @property
+    def warmup_steps(self) -> int:
+        """Steps of the linear warm-up, a twentieth of all, as `semfreeze train` makes them."""
+        return max(1, self.setup.steps // 20)
+
+    @property
+    def epochs(self) -> int:
+        """Passes over the data that the steps take, rounded up."""
+        return -(-self.setup.steps // self.setup.steps_per_epoch)
+
+    @property
+    def reentrant(self) -> bool:
+        """Whether layers are checkpointed in torch's reentrant way."""
+        return self.setup.checkpointing == "reentrant"

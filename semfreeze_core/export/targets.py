@@ -1,0 +1,117 @@
+"""The trainers a plan can be exported to."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from semfreeze_core.errors import PlanError
+from semfreeze_core.export.axolotl import write_axolotl
+from semfreeze_core.export.data import UNKNOWN_FILE, task_file
+from semfreeze_core.export.llama_factory import write_llama_factory
+from semfreeze_core.export.mlx_lm import write_mlx_lm
+from semfreeze_core.export.ms_swift import write_ms_swift
+from semfreeze_core.export.parts import named_parts
+from semfreeze_core.export.request import Exported, ExportRequest
+from semfreeze_core.export.scripts import write_hf_trainer, write_peft, write_trl
+from semfreeze_core.export.unsloth import write_unsloth
+from semfreeze_core.plan.document import FreezePlan
+from semfreeze_core.sources.fields import FieldMapping
+
+
+@dataclass(frozen=True)
+class Target:
+    """One trainer.
+
+    Attributes:
+        write: makes the text and its notes.
+        filename: suggested.
+        trains: what it can be told to train of chosen layers: their own "weights", "adapters", or both.
+    """
+
+    write: Callable[[ExportRequest], tuple[str, list[str]]]
+    filename: str
+    trains: tuple[str, ...] = ("weights", "adapters")
+
+
+_TARGETS = {
+    "hf-trainer": Target(write_hf_trainer, "finetune_hf_trainer.py", ("weights",)),
+    "trl": Target(write_trl, "finetune_trl.py"),
+    "peft": Target(write_peft, "finetune_peft.py", ("adapters",)),
+    "axolotl": Target(write_axolotl, "axolotl.yaml"),
+    "llama-factory": Target(write_llama_factory, "llama_factory.yaml", ("weights",)),
+    "ms-swift": Target(write_ms_swift, "ms_swift.sh"),
+    "unsloth": Target(write_unsloth, "finetune_unsloth.py", ("adapters",)),
+    "mlx-lm": Target(write_mlx_lm, "mlx_lm.yaml"),
+}
+TARGETS = tuple(_TARGETS)
+
+
+def export_plan(
+    plan: FreezePlan,
+    target: str,
+    *,
+    plan_path: str = "plan.json",
+    model: str | None = None,
+    data: str | None = None,
+    mapping: FieldMapping | None = None,
+) -> Exported:
+    """A complete configuration or script that trains the plan's part of the plan's model in somebody else's trainer.
+
+    Args:
+        plan: what to train.
+        target: one of TARGETS.
+        plan_path: the plan's file, which the scripts of hf-trainer, trl and peft read when they run.
+        model: folder or hub id the trainer loads; None is where the plan has it from.
+        data: the training file; None writes an example that is to be replaced.
+        mapping: fields of the data; those not said are guessed where only one can be meant.
+
+    Raises:
+        PlanError: no such target, or one that cannot be told this plan; the plan abstains or contradicts itself; the
+            model is in a form that trainers do not load.
+        DataError: the file cannot be used, or not by this target.
+    """
+    found = _TARGETS.get(target)
+    if found is None:
+        raise PlanError(f"There is no export to {target!r}. There are: {', '.join(TARGETS)}.")
+    parts = named_parts(plan)
+    kind = "weights" if plan.cost.setup.lora is None else "adapters"
+    if kind not in found.trains:
+        raise PlanError(_wrong_kind(target, kind))
+    file = UNKNOWN_FILE if data is None else task_file(data, mapping or FieldMapping())
+    request = ExportRequest(plan, plan_path, parts, _loadable(plan, model), file, target)
+    text, notes = found.write(request)
+    return Exported(target, text.rstrip("\n") + "\n", found.filename, tuple(notes))
+
+
+def _wrong_kind(target: str, kind: str) -> str:
+    able = ", ".join(name for name, other in _TARGETS.items() if kind in other.trains)
+    if kind == "weights":
+        return (
+            f"{target} chooses layers for adapters only, and this plan trains the layers' own weights. Make the plan "
+            f"with --lora, or export it to one of {able}."
+        )
+    return (
+        f"{target} cannot put adapters (LoRA) on chosen layers alone. Make the plan without --lora, or export it to "
+        f"one of {able}."
+    )
+
+
+def _loadable(plan: FreezePlan, model: str | None) -> str:
+    """The model as a trainer loads it.
+
+    Raises:
+        PlanError: what the plan was made from is no folder of a model.
+    """
+    source = model or plan.model.source
+    if source.lower().endswith(".gguf"):
+        what = "a GGUF file"
+    elif source == "embedded":
+        what = "semfreeze's own model, kept in its cache"
+    elif (Path(source) / "adapter_config.json").is_file():
+        what = "a folder of adapters, which semfreeze merged"
+    else:
+        return source
+    raise PlanError(
+        f"The plan's model is {what}, which other trainers do not load. Say with --model which folder or hub id holds "
+        "it, or train it with semfreeze train."
+    )

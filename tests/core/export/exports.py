@@ -1,0 +1,57 @@
+"""Plans of tiny models, exported, and what the exports say."""
+
+import ast
+import re
+import shlex
+from dataclasses import replace
+
+import yaml
+
+from semfreeze_core.export import export_plan
+from semfreeze_core.records.training import LoraSetup
+from tests.core.finetune.plans import SETUP, plan_of
+from tests.core.tiny_models import TIED_BY_DEFAULT, VARIANTS
+
+# Every variant as its family ties head and embedding, and of each style one the other way too.
+OTHER_WAY = ("llama", "gpt2", "gpt_neox", "mixtral")
+MODELS = [(family, TIED_BY_DEFAULT[family]) for family in VARIANTS]
+MODELS += [(family, not TIED_BY_DEFAULT[family]) for family in OTHER_WAY]
+LORA = LoraSetup(4)
+
+
+def tiny_plan(model, k, *, lora=None, parts=None, **setup):
+    """A plan for a tiny model."""
+    return plan_of(model, k, setup=replace(SETUP, lora=lora, **setup), parts=parts)
+
+
+def planned_names(plan, model):
+    """Names that the plan itself trains."""
+    return {name for name, _ in model.named_parameters() if re.match(plan.trainable_regex, name)}
+
+
+def names_of(model):
+    return [name for name, _ in model.named_parameters()]
+
+
+def exported_yaml(plan, target, **data):
+    return yaml.safe_load(export_plan(plan, target, **data).text)
+
+
+def exported_flags(plan, **data):
+    """The flags of the ms-swift script, as a shell reads them."""
+    text = export_plan(plan, "ms-swift", **data).text.replace("\\\n", "")
+    words = shlex.split(text, comments=True)
+    assert words[:2] == ["swift", "sft"]
+    flags = dict(zip(words[2::2], words[3::2], strict=True))
+    return {name.removeprefix("--"): value for name, value in flags.items()}
+
+
+def call_arguments(text, function):
+    """The literal keyword arguments of a script's one call of a function."""
+    calls = [
+        node
+        for node in ast.walk(ast.parse(text))
+        if isinstance(node, ast.Call) and ast.unparse(node.func).endswith(function)
+    ]
+    (call,) = calls
+    return {k.arg: ast.literal_eval(k.value) for k in call.keywords if isinstance(k.value, ast.Constant | ast.List)}

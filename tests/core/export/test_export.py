@@ -1,0 +1,406 @@
+"""What an export holds, what it says it does not carry over, and what is refused."""
+
+import ast
+import json
+import shlex
+from dataclasses import replace
+
+import pandas as pd
+import pytest
+import yaml
+
+from semfreeze_core.errors import DataError, PlanError
+from semfreeze_core.export import TARGETS, export_plan
+from semfreeze_core.export.parts import named_parts
+from semfreeze_core.export.request import ADAPTER_LEARNING_RATE, LEARNING_RATE
+from semfreeze_core.finetune.arms import DEFAULT_RATES
+from semfreeze_core.records.training import LoraSetup, TrainableParts
+from semfreeze_core.sources.fields import FieldMapping
+from tests.core.export.exports import LORA, call_arguments, exported_flags, exported_yaml, tiny_plan
+from tests.core.tiny_models import build_tiny
+
+TEXT_READERS = {"yaml": ("axolotl", "llama-factory", "mlx-lm"), "py": ("hf-trainer", "trl", "peft", "unsloth")}
+ADAPTERS_ONLY = ("peft", "unsloth")
+
+
+@pytest.fixture(scope="module")
+def tiny():
+    return build_tiny("llama")
+
+
+def plan_for(tiny, target, **setup):
+    """A plan that the target takes."""
+    return tiny_plan(tiny, 2, **{"lora": LORA if target in ADAPTERS_ONLY else None, **setup})
+
+
+@pytest.fixture
+def rows_in(tmp_path, monkeypatch):
+    """Write rows as a file in a folder one is in, and return its name."""
+    monkeypatch.chdir(tmp_path)
+
+    def write(name, rows):
+        frame = pd.DataFrame(rows)
+        match name.rpartition(".")[2]:
+            case "jsonl":
+                (tmp_path / name).write_text("".join(json.dumps(row) + "\n" for row in rows))
+            case "json":
+                (tmp_path / name).write_text(json.dumps(rows))
+            case "csv":
+                frame.to_csv(name, index=False)
+            case "tsv":
+                frame.to_csv(name, index=False, sep="\t")
+            case "parquet":
+                frame.to_parquet(name)
+        return name
+
+    return write
+
+
+PAIRS = [{"ask": "What?", "say": "That.", "input": "none"}]
+NAMED = FieldMapping(prompt_field="ask", completion_field="say")
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_export_is_a_whole_file_in_its_language_with_its_notes_on_top(tiny, target):
+    exported = export_plan(plan_for(tiny, target), target)
+    assert exported.target == target
+    assert exported.text.endswith("\n")
+    suffix = exported.filename.rpartition(".")[2]
+    match suffix:
+        case "yaml":
+            assert isinstance(yaml.safe_load(exported.text), dict)
+        case "py":
+            ast.parse(exported.text)
+        case "sh":
+            assert shlex.split(exported.text, comments=True)[0] == "swift"
+    lines = exported.text.splitlines()
+    comment = [line.removeprefix("#").strip() for line in lines[: next(i for i, x in enumerate(lines) if x[0] != "#")]]
+    for note in exported.notes:
+        assert note in " ".join(comment)
+    assert exported.notes
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_no_text_of_a_plan_gets_out_of_its_place(tiny, target):
+    """A model's name with quotes, line breaks and comment signs stays a name."""
+    plan = plan_for(tiny, target)
+    name = "a\"b'c\n# d: {e}\\ $(f) `g` é \u2028 h"
+    plan = plan.model_copy(update={"model": replace(plan.model, source=name)})
+    exported = export_plan(plan, target)
+    match exported.filename.rpartition(".")[2]:
+        case "yaml":
+            assert name in yaml.safe_load(exported.text).values()
+        case "py":
+            assert name in [n.value for n in ast.walk(ast.parse(exported.text)) if isinstance(n, ast.Constant)]
+        case "sh":
+            assert exported_flags(plan)["model"] == name
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_finetune_is_told_in_the_trainers_words(tiny, target):
+    plan = plan_for(tiny, target, steps=100, batch_size=4, sequence_length=48, optimizer="sgd")
+    exported = export_plan(plan, target)
+    steps, batch, length, optimizer = {
+        "axolotl": ("max_steps", "micro_batch_size", "sequence_len", "optimizer"),
+        "llama-factory": ("max_steps", "per_device_train_batch_size", "cutoff_len", "optim"),
+        "mlx-lm": ("iters", "batch_size", "max_seq_length", "optimizer"),
+        "ms-swift": ("max_steps", "per_device_train_batch_size", "max_length", "optim"),
+    }.get(target, ("max_steps", "per_device_train_batch_size", "max_length", "optim"))
+    if exported.filename.endswith(".yaml"):
+        said = yaml.safe_load(exported.text)
+    elif target == "ms-swift":
+        said = exported_flags(plan)
+    else:
+        made_by = "SFTConfig" if target in ("trl", "unsloth") else "TrainingArguments"
+        said = call_arguments(exported.text, made_by)
+        if made_by == "TrainingArguments":  # rows come at their length
+            said[length] = call_arguments(exported.text, "encode_all")["max_length"]
+    assert [str(said[key]) for key in (steps, batch, length, optimizer)] == ["100", "4", "48", "sgd"]
+    rate = ADAPTER_LEARNING_RATE if target in ADAPTERS_ONLY else LEARNING_RATE
+    schedule = said.get("lr_schedule", {"arguments": [said.get("learning_rate")], "warmup": said.get("warmup_steps")})
+    assert (float(schedule["arguments"][0]), int(schedule["warmup"])) == (rate, 5)
+
+
+def test_learning_rates_are_those_of_semfreeze_train():
+    assert DEFAULT_RATES["frozen"] == LEARNING_RATE
+    assert DEFAULT_RATES["lora"] == ADAPTER_LEARNING_RATE
+
+
+def test_what_a_price_counts_on_and_a_trainer_lacks_is_said(tiny):
+    plan = tiny_plan(tiny, 2, prefix_cache=True, loss="fused", frozen_bits=8)
+    for target in set(TARGETS) - {*ADAPTERS_ONLY}:
+        notes = " ".join(export_plan(plan, target).notes)
+        assert "counts on a prefix cache" in notes
+        assert "counts on a fused loss" in notes
+        assert "counts on frozen layers in 8 bits" in notes
+
+
+def test_quantised_bases_are_told_where_adapters_can_stand_on_one(tiny):
+    plan = tiny_plan(tiny, 2, lora=LORA, frozen_bits=4)
+    config = exported_yaml(plan, "axolotl")
+    assert (config["adapter"], config["load_in_4bit"]) == ("qlora", True)
+    assert call_arguments(export_plan(plan, "unsloth").text, "from_pretrained")["load_in_4bit"] is True
+    named = tiny_plan(tiny, 2, lora=LoraSetup(4, ("q_proj",)), frozen_bits=4)
+    assert exported_flags(named)["quant_bits"] == "4"
+    assert any("in 4 bits; here they keep their precision" in note for note in export_plan(plan, "peft").notes)
+
+
+@pytest.mark.parametrize("target", ["axolotl", "ms-swift"])
+def test_checkpointing_stays_off_or_its_loss_is_told_in_percent(tiny, target):
+    def said(plan):
+        return exported_flags(plan) if target == "ms-swift" else exported_yaml(plan, target)
+
+    off = tiny_plan(tiny, 2)
+    assert said(off)["gradient_checkpointing"] in (False, "false")
+    assert any("Gradient checkpointing stays off" in note for note in export_plan(off, target).notes)
+    on = tiny_plan(tiny, 2, checkpointing="non-reentrant")
+    priced = on.cost.planned.model_copy(update={"relative_flop": 0.44})
+    lost = on.cost.planned.model_copy(update={"relative_flop": 0.77})
+    on = on.model_copy(update={"cost": on.cost.model_copy(update={"planned": priced, "transformers_5": lost})})
+    assert said(on)["gradient_checkpointing"] in (True, "true")
+    (note,) = [note for note in export_plan(on, target).notes if note.startswith("Gradient checkpointing is on")]
+    assert "takes 77 % of full finetuning's FLOP instead of 44 %" in note
+
+
+def test_axolotl_gets_no_reentrant_checkpointing_with_frozen_parameters(tiny):
+    plan = tiny_plan(tiny, 2, checkpointing="reentrant")
+    assert exported_yaml(plan, "axolotl")["gradient_checkpointing_kwargs"] == {"use_reentrant": False}
+    assert any("refuses reentrant" in note for note in export_plan(plan, "axolotl").notes)
+    adapters = tiny_plan(tiny, 2, lora=LORA, checkpointing="reentrant")
+    assert exported_yaml(adapters, "axolotl")["gradient_checkpointing_kwargs"] == {"use_reentrant": True}
+
+
+def test_adapters_that_lose_the_saving_are_told(tiny):
+    plan = tiny_plan(tiny, 2, lora=LORA)
+    assert any("With any adapter axolotl" in note for note in export_plan(plan, "axolotl").notes)
+    script = export_plan(plan, "unsloth")
+    assert "model.disable_input_require_grads()" in script.text
+    assert any("takes that back" in note for note in script.notes)
+    checkpointed = export_plan(tiny_plan(tiny, 2, lora=LORA, checkpointing="reentrant"), "unsloth")
+    assert "disable_input_require_grads" not in checkpointed.text  # reentrant layers would then learn nothing
+    assert any("Unsloth's gradient checkpointing needs" in note for note in checkpointed.notes)
+
+
+@pytest.mark.parametrize(
+    ("target", "precision", "said"),
+    [
+        ("axolotl", "float32", {"float32": True}),
+        ("axolotl", "bf16", {"bf16": True}),
+        ("llama-factory", "float32", {"bf16": False, "pure_bf16": False}),
+        ("llama-factory", "bf16-autocast", {"bf16": True, "pure_bf16": False}),
+        ("llama-factory", "bf16", {"bf16": True, "pure_bf16": True}),
+        ("ms-swift", "float32", {"torch_dtype": "float32", "bf16": "false"}),
+        ("ms-swift", "bf16-autocast", {"torch_dtype": "float32", "bf16": "true"}),
+        ("ms-swift", "bf16", {"torch_dtype": "bfloat16", "bf16": "false"}),
+    ],
+)
+def test_precision_is_told_in_the_trainers_words(tiny, target, precision, said):
+    plan = tiny_plan(tiny, 2, precision=precision)
+    config = exported_flags(plan) if target == "ms-swift" else exported_yaml(plan, target)
+    assert said.items() <= config.items()
+
+
+# Data
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_prompt_and_completion_are_told(tiny, rows_in, target):
+    file = rows_in("train.jsonl", PAIRS)
+    exported = export_plan(plan_for(tiny, target), target, data=file, mapping=NAMED)
+    for told in ('"ask"', '"say"', "train.jsonl"):
+        assert told in exported.text
+    assert not any("No data was named" in note for note in exported.notes)
+    unnamed = export_plan(plan_for(tiny, target), target)
+    assert any("No data was named" in note for note in unnamed.notes)
+
+
+def test_axolotl_puts_nothing_around_a_prompt_and_takes_no_other_field(tiny, rows_in):
+    config = exported_yaml(tiny_plan(tiny, 2), "axolotl", data=rows_in("train.jsonl", PAIRS), mapping=NAMED)
+    ((entry),) = config["datasets"]
+    assert (entry["path"], entry["ds_type"]) == ("train.jsonl", "json")
+    assert entry["type"]["format"] == "{instruction}"
+    assert entry["type"]["field_input"] == entry["type"]["field_system"] == ""
+
+
+def test_llama_factory_is_told_the_entry_of_dataset_info(tiny, rows_in):
+    text = export_plan(tiny_plan(tiny, 2), "llama-factory", data=rows_in("train.jsonl", PAIRS), mapping=NAMED).text
+    comment = text[text.index("dataset_info.json must hold this:") :].partition("\nstage")[0]
+    entry = json.loads("".join(line.removeprefix("#") for line in comment.splitlines()[1:]))
+    assert entry == {"task": {"file_name": "train.jsonl", "columns": {"prompt": "ask", "response": "say"}}}
+
+
+CHATS = {
+    ("role", "content"): [{"talk": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}],
+    ("from", "value"): [{"talk": [{"from": "human", "value": "a"}, {"from": "gpt", "value": "b"}]}],
+}
+
+
+@pytest.mark.parametrize("keys", CHATS)
+def test_chats_are_told(tiny, rows_in, keys):
+    told = {"data": rows_in("train.jsonl", CHATS[keys]), "mapping": FieldMapping(messages_field="talk")}
+    plan = tiny_plan(tiny, 2)
+    entry = exported_yaml(plan, "axolotl", **told)["datasets"][0]
+    assert (entry["type"], entry["field_messages"]) == ("chat_template", "talk")
+    assert tuple(entry["message_property_mappings"].values()) == keys
+    assert json.loads(exported_flags(plan, **told)["columns"]) == {"talk": "messages"}
+    assert exported_yaml(plan, "mlx-lm", **told)["chat_feature"] == "talk"
+    assert f'"role_tag": "{keys[0]}"' in export_plan(plan, "llama-factory", **told).text
+    script = export_plan(tiny_plan(tiny, 2, lora=LORA), "unsloth", **told).text
+    assert 'rename_columns({"talk": "messages"})' in script
+    assert call_arguments(script, "SFTConfig")["assistant_only_loss"] is True
+
+
+def test_plain_text_is_told(tiny, rows_in):
+    told = {"data": rows_in("train.jsonl", [{"words": "Once."}]), "mapping": FieldMapping(text_field="words")}
+    plan = tiny_plan(tiny, 2)
+    assert exported_yaml(plan, "axolotl", **told)["datasets"][0]["field"] == "words"
+    assert exported_yaml(plan, "llama-factory", **told)["stage"] == "pt"
+    assert exported_yaml(plan, "mlx-lm", **told)["text_feature"] == "words"
+    assert json.loads(exported_flags(plan, **told)["columns"]) == {"words": "response"}
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_kinds_of_files_are_read_or_refused(tiny, rows_in, target):
+    kinds = ("jsonl", "json", "csv", "tsv", "parquet")
+    able = {"ms-swift": kinds[:3], "mlx-lm": kinds[:1], "axolotl": {*kinds} - {"tsv"}}
+    able |= {"llama-factory": able["axolotl"], "unsloth": able["axolotl"]}
+    for kind in kinds:
+        file = rows_in(f"rows.{kind}", PAIRS)
+        if kind in able.get(target, kinds):
+            assert (
+                file in export_plan(plan_for(tiny, target), target, data=file, mapping=NAMED).text or target == "mlx-lm"
+            )
+        else:
+            with pytest.raises(DataError, match=r"reads no .* file: save rows\.\w+ as rows\.jsonl"):
+                export_plan(plan_for(tiny, target), target, data=file, mapping=NAMED)
+
+
+def test_prompts_by_a_template_are_read_by_our_own_scripts_alone(tiny, rows_in):
+    told = {
+        "data": rows_in("train.jsonl", PAIRS),
+        "mapping": FieldMapping(template="{ask}\\n", completion_field="say"),
+    }
+    for target in TARGETS:
+        if target in ("hf-trainer", "trl", "peft"):
+            assert r'template="{ask}\\n"' in export_plan(plan_for(tiny, target), target, **told).text
+        else:
+            with pytest.raises(DataError, match="cannot be told of a prompt made by --template"):
+                export_plan(plan_for(tiny, target), target, **told)
+
+
+def test_fields_are_guessed_as_an_analysis_guesses_them(tiny, rows_in):
+    file = rows_in("train.jsonl", [{"question": "?", "answer": "!"}])
+    exported = export_plan(tiny_plan(tiny, 2), "mlx-lm", data=file)
+    assert exported_yaml(tiny_plan(tiny, 2), "mlx-lm", data=file)["prompt_feature"] == "question"
+    assert any("Guessed from column names" in note for note in exported.notes)
+    with pytest.raises(DataError, match="The fields are not clear"):
+        export_plan(tiny_plan(tiny, 2), "mlx-lm", data=rows_in("train.jsonl", [{"a": "?", "b": "!"}]))
+
+
+def test_hub_datasets_and_missing_files_are_refused(tiny, rows_in):
+    with pytest.raises(DataError, match="an export names a file"):
+        export_plan(tiny_plan(tiny, 2), "trl", data="hf:a/b")
+    with pytest.raises(DataError, match=r"nowhere.jsonl does not exist"):
+        export_plan(tiny_plan(tiny, 2), "trl", data="nowhere.jsonl")
+
+
+# Plans and models
+
+
+def test_unknown_target_is_refused_with_those_there_are(tiny):
+    with pytest.raises(PlanError, match=r"no export to 'keras'. There are: hf-trainer, trl, peft, .*, mlx-lm\."):
+        export_plan(tiny_plan(tiny, 2), "keras")
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_abstention_is_refused_with_the_way_out(tiny, target):
+    plan = tiny_plan(tiny, None).model_copy(update={"run": "mine"})
+    with pytest.raises(PlanError, match=r"abstains.*semfreeze plan mine --depth K --out plan\.json"):
+        export_plan(plan, target)
+
+
+@pytest.mark.parametrize(
+    ("target", "lora", "told"),
+    [
+        ("hf-trainer", LORA, "one of trl, peft, axolotl, ms-swift, unsloth, mlx-lm"),
+        ("llama-factory", LORA, "one of trl, peft, axolotl, ms-swift, unsloth, mlx-lm"),
+        ("peft", None, "one of hf-trainer, trl, axolotl, llama-factory, ms-swift, mlx-lm"),
+        ("unsloth", None, "with --lora, or export it to one of"),
+    ],
+)
+def test_targets_that_cannot_train_the_plans_kind_refuse_and_name_those_that_can(tiny, target, lora, told):
+    with pytest.raises(PlanError, match=told):
+        export_plan(tiny_plan(tiny, 2, lora=lora), target)
+
+
+def test_ms_swift_refuses_adapters_on_every_matrix(tiny):
+    with pytest.raises(PlanError, match="make the plan with --lora-targets, like q_proj,v_proj"):
+        export_plan(tiny_plan(tiny, 2, lora=LORA), "ms-swift")
+
+
+@pytest.mark.parametrize("target", ["trl", "peft", "axolotl", "ms-swift", "unsloth", "mlx-lm"])
+def test_adapters_beside_other_trained_parts_are_refused(tiny, target):
+    parts = TrainableParts((False, False, True, True), False, True, False)
+    with pytest.raises(PlanError, match=r"this LoRA plan cannot be exported: make it .* without --train-norm"):
+        export_plan(tiny_plan(tiny, 2, lora=LORA, parts=parts), target)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"trainable_regex": r"model\.layers\.(?:1|3)\.|model\.norm\.weight$"},
+        {"trainable_regex": r"model\.layers\.(?:2|3)\."},
+        {"trainable_regex": r".*"},
+        {"trainable_regex": r"model\.layers\.(?:2|3)\.|model\.norm\.weight$|"},
+        {"n_layers": 6},
+    ],
+)
+def test_plans_that_contradict_themselves_are_refused(tiny, change):
+    plan = tiny_plan(tiny, 2)
+    assert plan.trainable_regex == r"model\.layers\.(?:2|3)\.|model\.norm\.weight$"
+    with pytest.raises(PlanError, match=r"Make (the plan|it) again"):
+        export_plan(plan.model_copy(update=change), "axolotl")
+
+
+@pytest.mark.parametrize(
+    ("source", "what"),
+    [("tiny.GGUF", "a GGUF file"), ("embedded", "semfreeze's own model"), ("adapters", "a folder of adapters")],
+)
+def test_models_that_trainers_do_not_load_are_refused_unless_told_where_they_are(
+    tiny, tmp_path, monkeypatch, source, what
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "adapters").mkdir()
+    (tmp_path / "adapters" / "adapter_config.json").write_text("{}")
+    plan = tiny_plan(tiny, 2)
+    plan = plan.model_copy(update={"model": replace(plan.model, source=source)})
+    with pytest.raises(PlanError, match=f"The plan's model is {what}"):
+        export_plan(plan, "axolotl")
+    assert exported_yaml(plan, "axolotl", model="folder")["base_model"] == "folder"
+
+
+def test_revision_is_told_of_the_plans_own_model_alone(tiny):
+    plan = tiny_plan(tiny, 2)
+    plan = plan.model_copy(update={"model": replace(plan.model, source="a/b", revision="c0ffee")})
+    for target, told in (("axolotl", "revision_of_model: "), ("llama-factory", "model_revision: ")):
+        assert f'{told}"c0ffee"' in export_plan(plan, target).text
+        assert "c0ffee" not in export_plan(plan, target, model="elsewhere").text
+    assert exported_flags(plan)["model_revision"] == "c0ffee"
+    assert 'MODEL, REVISION = "a/b", "c0ffee"' in export_plan(plan, "hf-trainer").text
+    assert any("c0ffee" in note for note in export_plan(plan, "mlx-lm").notes)
+
+
+@pytest.mark.parametrize(
+    ("parts", "words"),
+    [
+        (
+            TrainableParts((False, False, True, True), False, True, False),
+            "layers 2 to 3 of 4 (0-based) and model.norm.weight",
+        ),
+        (TrainableParts((True, False, True, True), False, False, False), "layers 0, 2 to 3 of 4 (0-based)"),
+        (TrainableParts((False,) * 4, False, True, True), "model.norm.weight, lm_head.weight"),
+    ],
+)
+def test_named_parts_words_say_what_is_trained(parts, words):
+    untied = build_tiny("llama", tied=False)
+    assert named_parts(tiny_plan(untied, parts.freeze_depth, parts=parts)).words == words
