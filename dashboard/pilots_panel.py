@@ -18,5 +18,5 @@ def pilots_panel(seen: page.Reading) -> None:
     st.dataframe(pilot_rows(measured), hide_index=True, alt="Every pilot of every round")
     if measured.freeze_depth is not None:
         st.button(
-            f"Look at depth {measured.freeze_depth} on Plan", on_click=state.set_depth, args=(measured.freeze_depth,)
+            f"Take depth {measured.freeze_depth} to Plan", on_click=state.set_depth, args=(measured.freeze_depth,)
         )
