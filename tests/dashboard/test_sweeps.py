@@ -6,6 +6,7 @@ import pytest
 
 from semfreeze_core.records.provenance import provenance_now
 from semfreeze_core.records.sweep import RuleRegret, SweepDepth, SweepReport
+from semfreeze_core.runs.sweeps import list_sweeps
 from semfreeze_core.runs.validations import list_validations
 from semfreeze_dashboard.charts.sweeps import draw_sweep
 from semfreeze_dashboard.proof_wording import pilots_sentence, sweep_sentence
@@ -112,3 +113,13 @@ def test_page_says_that_a_sweep_is_damaged(doubtful):
     (folder / "sweep.json").write_text(json.dumps({"kind": "semfreeze sweep"}))
     app = opened("validate", run="doubtful")
     assert any("sweep.json is damaged" in error.value for error in app.error)
+
+
+def test_page_of_the_example_shows_its_shipped_sweep(example):
+    ((name, shipped),) = list_sweeps(example.folder).items()
+    assert shipped.finished
+    assert len(shipped.depths) == 5
+    app = opened("validate")
+    assert sentence(app)
+    assert any(sweep_sentence(shipped) in m.value for m in app.markdown)
+    assert name == "sentence_to_json_train"
