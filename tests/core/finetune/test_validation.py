@@ -167,7 +167,7 @@ def test_out_of_memory_halves_the_micro_batch_and_says_so(request_for, tmp_path,
 
     monkeypatch.setattr(validation_module, "run_child", run_child)
     report = validate(request_for(), tmp_path / "out")
-    assert asked == [("full", 1), ("full", 2), ("full", 4), ("planned", 1)]
+    assert asked == [("planned", 1), ("full", 1), ("full", 2), ("full", 4)]  # the planned arm goes first
     assert "1 examples at a time, 4 times a step. (allocator says no)" in report.arms["full"].notes[1]
 
 
