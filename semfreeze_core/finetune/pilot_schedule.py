@@ -20,6 +20,7 @@ from semfreeze_core.records.training import TrainingSetup
 # With fewer a pilot shows little but its warm-up.
 MIN_STEPS = 8
 MAX_DEPTHS = 4
+_SLACK = 0.97  # of the budget is planned with: real batches are padded a little more or less than their mean
 
 
 @dataclass(frozen=True)
@@ -162,7 +163,9 @@ def plan_pilots(costs: PilotCosts, depths: Sequence[int], budget: float) -> Pilo
     low, high = least, 1.0
     for _ in range(30):
         middle = (low + high) / 2
-        low, high = (middle, high) if _plan(costs, depths, middle).flop <= budget * costs.full_flop else (low, middle)
+        low, high = (
+            (middle, high) if _plan(costs, depths, middle).flop <= _SLACK * budget * costs.full_flop else (low, middle)
+        )
     return _plan(costs, depths, low)
 
 

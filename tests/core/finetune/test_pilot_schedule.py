@@ -69,7 +69,7 @@ def test_a_reading_from_a_boundary_and_its_states_make_a_whole_reading(shape):
 def test_pilots_fill_their_budget_and_stay_inside(shape, budget):
     made = costs(shape)
     pilots = plan_pilots(made, (7, 15, 19, 22), budget)
-    assert 0.97 * budget * made.full_flop < pilots.flop <= budget * made.full_flop
+    assert 0.93 * budget * made.full_flop < pilots.flop <= 0.97 * budget * made.full_flop
     assert pilots.sizes == (4, 2)
     assert pilots.shares[1] == pytest.approx(2 * pilots.shares[0])
     # whoever stays, it is within what was promised
