@@ -101,13 +101,13 @@ def end_group(process: JobProcess) -> None:
     leader = _same(process)
     if leader is None:
         return
-    started = _descendants(leader)  # some are leaders of groups of their own
+    started = _started(leader)  # some are leaders of groups of their own
     try:
         _signal_group(leader.pid, signal.SIGTERM)
     except PermissionError as error:
         raise RunError("This job is another user's, who alone can cancel it.") from error
     _wait_until_gone([leader])
-    started += _descendants(leader)
+    started += _started(leader)
     with suppress(PermissionError):
         _signal_group(leader.pid, signal.SIGKILL)  # those of its group that outlived it, too
     for child in started:
@@ -116,11 +116,18 @@ def end_group(process: JobProcess) -> None:
     _wait_until_gone([leader, *started])
 
 
-def _descendants(leader: psutil.Process) -> list[psutil.Process]:
-    try:
-        return leader.children(recursive=True)
-    except psutil.NoSuchProcess:
-        return []
+def _started(leader: psutil.Process) -> list[psutil.Process]:
+    """Children, and those of the leader's group whose own parent is gone: they have to be waited for, too."""
+    found = [process for process in psutil.process_iter() if _group(process) == leader.pid]
+    with suppress(psutil.NoSuchProcess):
+        found += leader.children(recursive=True)
+    return [process for process in found if process != leader]
+
+
+def _group(process: psutil.Process) -> int | None:
+    with suppress(ProcessLookupError, PermissionError):
+        return os.getpgid(process.pid)
+    return None
 
 
 def _signal_group(pid: int, number: int) -> None:
