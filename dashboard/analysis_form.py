@@ -15,7 +15,7 @@ from .shelf import paths_allowed
 from .state import in_form
 
 MODELS = {"embedded": "embedded", "hub": "hub id", "folder": "local folder", "gguf": "GGUF file"}
-DATA = {"sample": "sample", "upload": "upload", "hub": "hub dataset", "path": "path"}
+DATA = {"read": "what was read", "sample": "sample", "upload": "upload", "hub": "hub dataset", "path": "path"}
 READ_AS = {
     "guess": "as the column names say",
     "pair": "prompt and completion",
@@ -38,20 +38,34 @@ def model_asked() -> str | None:
     return text if kind == "hub" else str(user_path(text).absolute())
 
 
-def data_asked(runs: Path, title: str = "Data", place: str = "data") -> tuple[str | None, str | None, str]:
+def data_asked(
+    runs: Path,
+    title: str = "Data",
+    place: str = "data",
+    *,
+    read: str | None = None,
+    first: str = "sample",
+    sample: str = "_train",
+) -> tuple[str | None, str | None, str]:
     """The data, its split, and what to call it; None while they are not said.
 
     Args:
         runs: where uploads are kept.
         title: of the choice.
         place: of these widgets among others of the kind.
+        read: the data of the run that is looked at, where they can be chosen again.
+        first: kind that is chosen at first.
+        sample: how the samples that are named first end.
     """
-    kind = _choice(title, DATA, f"{place}-kind", "data kind", local=("path",))
+    kinds = DATA if read is not None else {name: told for name, told in DATA.items() if name != "read"}
+    kind = _choice(title, kinds, f"{place}-kind", "data kind", local=("path",), first=first)
+    if kind == "read" and read is not None:
+        st.caption(f"`{read}`")
+        return read, None, read
     if kind == "sample":
-        wanted = "_eval" if place == "eval" else "_train"
-        names = sorted(compute.samples(), key=lambda name: (not name.endswith(wanted), name))
-        sample = str(st.selectbox("Sample task", names, key=in_form(f"{place}-sample")))
-        return f"sample:{sample}", None, sample
+        names = sorted(compute.samples(), key=lambda name: (not name.endswith(sample), name))
+        chosen = str(st.selectbox("Sample task", names, key=in_form(f"{place}-sample")))
+        return f"sample:{chosen}", None, chosen
     if kind == "upload":
         file = st.file_uploader("One file", type=list(UPLOAD_TYPES), key=f"upload {place}", help=wording.HELP["upload"])
         if file is None:
@@ -116,12 +130,15 @@ def wish_asked(runs: Path) -> Wish | None:
     return Wish(model, data, split, fields, int(examples), str(device), str(dtype), called)
 
 
-def _choice(title: str, options: dict[str, str], name: str, term: str, *, local: tuple[str, ...]) -> str:
+def _choice(
+    title: str, options: dict[str, str], name: str, term: str, *, local: tuple[str, ...], first: str | None = None
+) -> str:
     """One of the options; those that read this machine's files only where that is allowed."""
     shown = [option for option in options if paths_allowed() or option not in local]
+    start = first if first in shown else shown[0]
     chosen = st.segmented_control(title, shown, format_func=options.__getitem__, required=True,
-                                  key=in_form(name, shown[0]), help=wording.HELP[term])  # fmt: skip
-    return str(chosen or shown[0])
+                                  key=in_form(name, start), help=wording.HELP[term])  # fmt: skip
+    return str(chosen or start)
 
 
 def _column(title: str, columns: list[str], name: str, at: int = 0) -> str | None:

@@ -25,10 +25,8 @@ from semfreeze_core.records.training import LoraSetup, TrainingSetup
 from semfreeze_core.records.umap_projection import UmapProjection
 from semfreeze_core.records.validation import LiveArm, ValidationReport
 from semfreeze_core.runs.folder import VALIDATIONS
-from semfreeze_core.runs.pilots import list_measurements
-from semfreeze_core.runs.sweeps import list_sweeps
+from semfreeze_core.runs.reports import list_measurements, list_sweeps, list_validations, read_live
 from semfreeze_core.runs.umaps import read_umap, umap_file
-from semfreeze_core.runs.validations import list_validations, read_live
 from semfreeze_core.sources.rows import open_rows
 from semfreeze_core.sources.samples import resolve_data, sample_names
 

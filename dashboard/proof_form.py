@@ -6,11 +6,14 @@ from typing import Literal
 
 import streamlit as st
 
+from semfreeze_core.finetune.arms import DEFAULT_ARMS
+from semfreeze_core.plan.picks import auto_depths, depth_arms, picks_of
 from semfreeze_core.records.measurement import PILOT_BUDGET
 from semfreeze_core.storage import digest
 
-from . import wording
+from . import compute, proof_wording, wording
 from .analysis_form import data_asked
+from .analysis_wording import escaped
 from .shelf import OpenRun
 from .state import in_form
 
@@ -43,10 +46,14 @@ class ProofWish:
         command = "validate" if self.kind == "validation" else "sweep"
         return (command, run, *(f"--{name}={value}" for name, value in told.items()))
 
-    @property
-    def n_runs(self) -> float:
-        """How many full finetunes they cost, roughly: a sweep has about eight depths, pilots keep within a share."""
-        return {"validation": 5.0 * self.seeds, "sweep": 8.0 * self.seeds, "pilots": PILOT_BUDGET}[self.kind]
+    def n_runs(self, opened: OpenRun) -> float:
+        """How many full finetunes they cost: each arm at equal compute with each seed; pilots keep within a share."""
+        if self.kind == "pilots":
+            return PILOT_BUDGET
+        if self.kind == "validation":
+            return len(DEFAULT_ARMS) * self.seeds
+        picks = picks_of(compute.comparison(opened, "semantic", None, None)).values()
+        return len(depth_arms(auto_depths(opened.run.shape.n_layers, picks))) * self.seeds
 
     @property
     def folder_name(self) -> str:
@@ -61,11 +68,17 @@ def proof_asked(opened: OpenRun, runs: Path) -> ProofWish | None:
         "What shall they tell", list(KINDS), format_func=KINDS.__getitem__, key=in_form("proof-kind", "validation"),
         required=True, help=wording.HELP["proof kind"],
     )  # fmt: skip
+    read = data_read(opened)
+    sampled = "sample" if read.startswith("sample:") else "upload"
+    sibling = read.removeprefix("sample:").removesuffix("_train") + "_eval" if sampled == "sample" else "_eval"
     left, right = st.columns(2)
     with left:
-        train, _, called = data_asked(runs, "Train on", "train")
+        train, split, called = data_asked(runs, "Train on", f"train of {opened.name}", read=read, first="read")
     with right:
-        evaluation, _, _ = data_asked(runs, "Judge by", "eval")
+        evaluation, judged, _ = data_asked(runs, "Judge by", f"eval of {opened.name}", first=sampled, sample=sibling)
+    train, evaluation = with_split(train, split), with_split(evaluation, judged)
+    if train is not None and train != read:
+        st.warning(escaped(proof_wording.OTHER_DATA.format(read=read)))
     with st.container(horizontal=True, vertical_alignment="bottom"):
         steps = _number("Steps", 1, 100_000, "proof-steps", 24)
         seeds = _number("Seeds", 1, 20, "proof-seeds", 3)
@@ -75,6 +88,17 @@ def proof_asked(opened: OpenRun, runs: Path) -> ProofWish | None:
     if train is None or evaluation is None:
         return None
     return ProofWish(kind or "validation", train, evaluation, called, steps, seeds, batch, n_train, n_eval)
+
+
+def data_read(opened: OpenRun) -> str:
+    """What the run was read on, as one word."""
+    data = opened.run.manifest.data
+    return with_split(data.source, data.split) or data.source
+
+
+def with_split(source: str | None, split: str | None) -> str | None:
+    """A hub dataset's split as part of its name."""
+    return source if source is None or split is None else f"{source}#{split}"
 
 
 def _number(title: str, low: int, high: int, name: str, start: int) -> int:

@@ -10,6 +10,7 @@ PROOF = (
     "Every arm is trained for real, on equal data in equal order, each in a process of its own, and goes on where it "
     "was interrupted. A verdict needs three seeds."
 )
+OTHER_DATA = "The plan was read on {read}. What it says of layers is said of those examples, not of these."
 
 
 def proof_sentence(report: ValidationReport | None) -> str:

@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     from semfreeze_core.records.validation import ValidationReport
     from semfreeze_core.runs.folder import read_run, write_run
     from semfreeze_core.runs.plans import read_plan
+    from semfreeze_core.runs.reports import list_validations, read_validation
     from semfreeze_core.runs.store import example_run
-    from semfreeze_core.runs.validations import list_validations, read_validation
     from semfreeze_core.sources.causal_lm import LoadedModel, load_causal_lm
     from semfreeze_core.sources.fields import FieldMapping
     from semfreeze_core.workflow import AnalysisRequest, analyze, analyze_loaded
@@ -64,13 +64,13 @@ _HOMES = {
     "example_run": "runs.store",
     "export_plan": "export",
     "gain_curve": "gains",
-    "list_validations": "runs.validations",
+    "list_validations": "runs.reports",
     "load_causal_lm": "sources.causal_lm",
     "make_plan": "plan",
     "parts_at_depth": "cost",
     "read_plan": "runs.plans",
     "read_run": "runs.folder",
-    "read_validation": "runs.validations",
+    "read_validation": "runs.reports",
     "require_model": "plan",
     "train_plan": "finetune.train",
     "trainable_names": "plan",

@@ -106,11 +106,9 @@ def new_one(seen: page.Reading, runs: Path) -> None:
         command = wish.command(name)
         if wish.kind == "pilots":
             command, out = (*command, f"--pilots-in={out}"), out / PLAN
-        st.markdown(
-            proof_wording.forecast_words(
-                compute.forecast(seen.opened, batch_size=wish.batch_size, steps=wish.steps, n_runs=wish.n_runs)
-            )
-        )
+        n_runs = wish.n_runs(seen.opened)
+        will_take = compute.forecast(seen.opened, batch_size=wish.batch_size, steps=wish.steps, n_runs=n_runs)
+        st.markdown(proof_wording.forecast_words(will_take))
         st.caption("The same on the command line:")
         st.code(as_command((*command, f"--out={out}")), language="bash", wrap_lines=True)
         if st.button("Start", type="primary", disabled=name == EXAMPLE):

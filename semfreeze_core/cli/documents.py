@@ -15,7 +15,7 @@ from semfreeze_core.plan.slices import Slice
 from semfreeze_core.records.gain import Band, GainCurve, Interval
 from semfreeze_core.records.run import Run
 from semfreeze_core.records.scores import LayerScore
-from semfreeze_core.runs.validations import list_validations
+from semfreeze_core.runs.reports import list_validations
 
 _TIED_REASON = "tied head: space 0 predicts its own input token, so layer 0's gain is not measured"
 

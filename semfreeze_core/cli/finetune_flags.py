@@ -19,7 +19,7 @@ _CHECKPOINTING = tuple(word for word in get_args(Checkpointing) if word != "tran
 
 
 TrainDataOption = Annotated[
-    str, typer.Option(help="Training examples: a task file, hf:owner/name, or sample:NAME.", metavar="DATA")
+    str, typer.Option(help="Training examples: a task file, hf:owner/name#split, or sample:NAME.", metavar="DATA")
 ]
 EvalDataOption = Annotated[
     str, typer.Option("--eval", help="Eval items, likewise; none of them trained on.", metavar="DATA")

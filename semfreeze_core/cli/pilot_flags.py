@@ -23,7 +23,7 @@ class PilotFlags:
 
     train: Annotated[
         str | None,
-        typer.Option(help="Pilots train on this: a task file, hf:owner/name, or sample:NAME.", metavar="DATA"),
+        typer.Option(help="Pilots train on this: a task file, hf:owner/name#split, or sample:NAME.", metavar="DATA"),
     ] = None
     evaluation: Annotated[
         str | None, typer.Option("--eval", help="Pilots are read on this, likewise.", metavar="DATA")
@@ -76,6 +76,7 @@ def run_pilots(
     from semfreeze_core.finetune.pilot_schedule import candidate_depths
     from semfreeze_core.finetune.pilots import DEFAULT_PILOT_EVAL, MeasureRequest, measure
     from semfreeze_core.plan.compare import compare
+    from semfreeze_core.plan.picks import parse_depths
     from semfreeze_core.runs.folder import PILOTS
     from semfreeze_core.sources.fields import FieldMapping
     from semfreeze_core.storage import user_path
@@ -93,7 +94,7 @@ def run_pilots(
         picks = [rules[name].candidate_depth for name in ("coverage", "compute")]
         depths = candidate_depths(n_layers, picks, aim)  # type: ignore[arg-type]
     else:
-        depths = _parsed(flags.depths, n_layers)
+        depths = parse_depths(flags.depths, n_layers)
     read_from = document.model
     place = default_folder(named, folder, flags.train, PILOTS) if flags.pilots_in is None else flags.pilots_in
     request = MeasureRequest(
@@ -128,13 +129,3 @@ def refuse_pilot_flags(flags: PilotFlags, rule: str | None) -> None:
     """
     if flags.given and rule != "measured":
         raise PlanError(f"{', '.join(flags.given)}: these belong to --rule measured.")
-
-
-def _parsed(text: str, n_layers: int) -> tuple[int, ...]:
-    try:
-        found = sorted({int(part) for part in text.split(",") if part.strip()})
-    except ValueError as error:
-        raise PlanError(f"--depths {text}: expected whole numbers with commas.") from error
-    if any(not 0 <= depth < n_layers for depth in found):
-        raise PlanError(f"--depths {text}: expected depths in 0..{n_layers - 1}.")
-    return tuple(found)

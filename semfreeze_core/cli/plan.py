@@ -86,8 +86,8 @@ def plan(
     from semfreeze_core.runs.calibration import coverage_calibration, read_calibration
     from semfreeze_core.runs.folder import read_run
     from semfreeze_core.runs.plans import require_plan_place
+    from semfreeze_core.runs.reports import list_validations
     from semfreeze_core.runs.store import find_run
-    from semfreeze_core.runs.validations import list_validations
     from semfreeze_core.storage import user_path, write_atomically
 
     if out is not None:

@@ -29,8 +29,8 @@ def show(
     from semfreeze_core.plan.make import curve_of
     from semfreeze_core.plan.slices import LABEL, slices
     from semfreeze_core.runs.folder import read_run
+    from semfreeze_core.runs.reports import list_validations
     from semfreeze_core.runs.store import find_run
-    from semfreeze_core.runs.validations import list_validations
 
     folder = find_run(run)
     reading, validations = read_run(folder), list_validations(folder)

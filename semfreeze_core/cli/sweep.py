@@ -1,6 +1,6 @@
 """`semfreeze sweep`: finetune at several depths for real, and see what each rule would have cost."""
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -17,9 +17,6 @@ from semfreeze_core.cli.finetune_flags import (
 )
 from semfreeze_core.cli.flags import with_flags
 from semfreeze_core.cli.options import JsonOption, MetricOption, QuietOption, RunArgument
-
-if TYPE_CHECKING:
-    pass
 
 
 @app.command()
@@ -52,12 +49,11 @@ def sweep(
     from semfreeze_core.cli.report import console
     from semfreeze_core.cli.sweep_report import print_sweep
     from semfreeze_core.cli.validation_setup import default_folder, parse_rates, plan_and_data
-    from semfreeze_core.errors import InputError
-    from semfreeze_core.finetune.sweep import auto_depths, depth_arms, picks_of
     from semfreeze_core.finetune.sweep import sweep as run_sweep
     from semfreeze_core.finetune.validation_request import ValidationRequest
     from semfreeze_core.plan.compare import compare
     from semfreeze_core.plan.make import curve_of
+    from semfreeze_core.plan.picks import auto_depths, depth_arms, parse_depths, picks_of
     from semfreeze_core.runs.folder import SWEEPS, read_run
     from semfreeze_core.runs.store import find_run
     from semfreeze_core.storage import user_path
@@ -65,17 +61,11 @@ def sweep(
     require(flags.problems())
     reading = read_run(find_run(run))
     picks = picks_of(compare(reading, metric=metric))
-    half = reading.shape.n_layers // 2
+    n_layers = reading.shape.n_layers
     document, mapping, length, add_eos, run_folder = plan_and_data(
-        run, fields.mapping(), flags.max_length, "manual", half
+        run, fields.mapping(), flags.max_length, "manual", n_layers // 2
     )
-    if depths == "auto":
-        chosen = auto_depths(reading.shape.n_layers, picks.values())
-    else:
-        try:
-            chosen = [int(part) for part in depths.split(",") if part.strip()]
-        except ValueError as error:
-            raise InputError(f"--depths {depths}: expected auto, or whole numbers with commas.") from error
+    chosen = auto_depths(n_layers, picks.values()) if depths == "auto" else parse_depths(depths, n_layers)
     request = ValidationRequest(
         plan=document,
         train=train,
@@ -83,7 +73,7 @@ def sweep(
         mapping=mapping,
         max_length=length,
         add_eos=add_eos,
-        arms=depth_arms(chosen, reading.shape.n_layers),
+        arms=depth_arms(chosen),
         steps=steps,
         seeds=seeds,
         batch_size=flags.batch_size,

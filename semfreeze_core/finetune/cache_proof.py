@@ -20,7 +20,7 @@ from semfreeze_core.sources.decoder import Decoder
 # bits, and each layer rounds anew.
 FLOAT32_TOLERANCE, BFLOAT16_TOLERANCE = 1e-4, 0.1
 
-_EXAMPLES, _POSITIONS = 4, 64  # compared: examples, and supervised positions of each
+PROOF_EXAMPLES, _POSITIONS = 4, 64  # compared: examples, and supervised positions of each
 
 
 @torch.no_grad()
@@ -75,7 +75,7 @@ def prove_cache(decoder: Decoder, suffix: Suffix, cache: PrefixCache, examples: 
 def _long_and_short(examples: Sequence[TokenisedExample]) -> list[int]:
     """Indices of a few examples of different length, so that padding is in the batch."""
     order = np.argsort([len(example.input_ids) for example in examples], kind="stable")
-    places = np.linspace(0, len(order) - 1, min(_EXAMPLES, len(order))).round().astype(int)
+    places = np.linspace(0, len(order) - 1, min(PROOF_EXAMPLES, len(order))).round().astype(int)
     return [int(order[place]) for place in places]
 
 

@@ -4,16 +4,15 @@ import math
 import time
 from pathlib import Path
 
-from semfreeze_core.records.validation import LiveArm
+from semfreeze_core.records.validation import LIVE, LiveArm
 from semfreeze_core.storage import write_atomically
 
-SUFFIX = ".live"  # runs.validations reads them
 _SECONDS_BETWEEN = 1.0  # about as often as a page draws
 
 
 def live_path(result: Path) -> Path:
     """Where the arm is followed whose result will be `result`."""
-    return result.with_suffix(SUFFIX)
+    return result.with_suffix(LIVE)
 
 
 class LiveFile:

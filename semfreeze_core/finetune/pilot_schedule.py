@@ -12,6 +12,7 @@ from semfreeze_core.cost import parts_at_depth, run_flop, step_flop
 from semfreeze_core.cost.flops import cached_layers
 from semfreeze_core.errors import InputError
 from semfreeze_core.finetune.arms import Arm, steps_at_equal_compute
+from semfreeze_core.finetune.cache_proof import PROOF_EXAMPLES
 from semfreeze_core.plan.rules import depth_cap
 from semfreeze_core.records.measurement import Aim
 from semfreeze_core.records.model import ModelShape
@@ -66,8 +67,17 @@ class PilotCosts:
         return min(self.setup.train_examples, steps * self.setup.batch_size)
 
     def pilot_flop(self, depth: int, share: float) -> int:
-        """Of one pilot and its reading, without boundary states."""
-        return self.training_flop(depth, self.pilot_steps(depth, share)) + self.reading_flop(depth)
+        """Of one pilot, its checks and its reading, without boundary states."""
+        steps = self.pilot_steps(depth, share)
+        return self.training_flop(depth, steps) + self.checks_flop(depth) + self.reading_flop(depth)
+
+    def checks_flop(self, depth: int) -> int:
+        """Of what a pilot does before its first step: a step counted twice, and its boundary states' proof."""
+        proof = 0
+        if self.prefix_cache and depth > 0:
+            length = self.setup.sequence_length
+            proof = self._forward(PROOF_EXAMPLES, length, 0) + self._forward(PROOF_EXAMPLES, length, depth)
+        return self.training_flop(depth, 2) + proof
 
     def training_flop(self, depth: int, steps: int) -> int:
         """Of steps from the boundary on, or of whole steps where there is no cache."""
@@ -101,7 +111,7 @@ class PilotPlan:
         sizes: depths trained in each round.
         shares: how far each goes in it, as a share of its whole finetune.
         n_train: training examples of all rounds.
-        flop: of everything, the reading before training included; the most it can be, whoever stays.
+        flop: of everything, each round's reading before training included; the most it can be, whoever stays.
     """
 
     sizes: tuple[int, ...]
@@ -174,7 +184,7 @@ def _plan(costs: PilotCosts, depths: Sequence[int], share: float) -> PilotPlan:
     sizes = round_sizes(len(depths))
     shares = tuple(min(1.0, share * len(depths) / size) for size in sizes)
     n_train = costs.n_train(depths, shares[-1])
-    flop = costs.reading_flop(0) + costs.states_flop(max(depths), n_train)
+    flop = len(sizes) * costs.reading_flop(0) + costs.states_flop(max(depths), n_train)
     for size, reach in zip(sizes, shares, strict=True):
         flop += sum(sorted(costs.pilot_flop(depth, reach) for depth in depths)[-size:])
     return PilotPlan(sizes, shares, n_train, flop)

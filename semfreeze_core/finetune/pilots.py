@@ -17,15 +17,13 @@ from semfreeze_core.gains.pilots import choose, differ, stay, words
 from semfreeze_core.gains.verdict import MARGIN, Floats, draw, improvement
 from semfreeze_core.plan.document import FreezePlan
 from semfreeze_core.progress import Progress, ProgressEvent, silent
-from semfreeze_core.records.gain import Interval
-from semfreeze_core.records.measurement import PILOT_BUDGET, Aim, Measurement, Pilot, PilotRound
+from semfreeze_core.records.measurement import MEASUREMENT, PILOT_BUDGET, Aim, Measurement, Pilot, PilotRound
 from semfreeze_core.records.provenance import provenance_now
 from semfreeze_core.records.training import TrainingSetup
 from semfreeze_core.records.validation import ArmRun, MeasuredInterval, ValidationReport
 from semfreeze_core.sources.fields import FieldMapping
 from semfreeze_core.storage import write_atomically
 
-MEASUREMENT = "measurement.json"
 DEFAULT_PILOT_EVAL = 64
 _LENGTHS_FROM = 1024  # examples whose lengths stand for the training set's
 _UNKNOWN = MeasuredInterval(estimate=None, low=None, high=None)
@@ -86,13 +84,14 @@ def measure(
     costs = _costs(request, looked)
     pilots = plan_pilots(costs, depths, request.budget)
     progress(ProgressEvent("Pilots", message=price_words(costs, pilots, depths, request.budget)))
-    before, losses, rounds, spent = None, dict[int, Floats](), list[PilotRound](), costs.reading_flop(0)
+    before, losses, rounds, spent = None, dict[int, Floats](), list[PilotRound](), 0
     for number, share in enumerate(pilots.shares, 1):
         steps = {depth: costs.pilot_steps(depth, share) for depth in depths}
         asked = _validation(request, depths, steps, pilots.n_train)
         prepared = prepare(asked, progress)
         report = validate(asked, folder / f"round-{number}", overwrite=overwrite, progress=progress)
         before = np.array(report.baseline.item_losses)
+        spent += costs.reading_flop(0)
         spent += costs.states_flop(max(depths), len(prepared.data.train.tokenised)) if number == 1 else 0
         losses, found = _read(report, prepared, costs)
         spent += sum(pilot.flop for pilot in found)
@@ -114,7 +113,7 @@ def measure(
         batch_size=request.setup.batch_size,
         n_layers=request.plan.n_layers,
         loss_before=float(before.mean()),
-        improvement=_entry(gained),
+        improvement=MeasuredInterval.of(gained),
         full_flop=costs.full_flop,
         budget_flop=int(request.budget * costs.full_flop),
         promised_flop=pilots.flop,
@@ -221,7 +220,7 @@ def _read(report: ValidationReport, prepared: Prepared, costs: PilotCosts) -> tu
                 freeze_depth=depth,
                 steps=run.steps,
                 loss=None if own is None else float(own.mean()),
-                ahead=_UNKNOWN if own is None else _entry(differ(reference, own)),
+                ahead=_UNKNOWN if own is None else MeasuredInterval.of(differ(reference, own)),
                 flop=_spent(run, prepared, costs, depth),
                 seconds=run.points[-1].seconds if run.points else 0.0,
                 reason=run.reason,
@@ -231,13 +230,11 @@ def _read(report: ValidationReport, prepared: Prepared, costs: PilotCosts) -> tu
 
 
 def _spent(run: ArmRun, prepared: Prepared, costs: PilotCosts, depth: int) -> int:
-    """FLOP of a pilot's steps and reading; boundary states are counted once for all."""
+    """FLOP of a pilot's checks, steps and reading; boundary states are counted once for all."""
     if not run.points:
         return 0
     own = prepared.data.train.tokenised
     states = cache_flop(prepared.shape, prepared.setups[run.arm], parts_at_depth(prepared.shape, depth), own)
-    return run.points[-1].flop - (states if run.prefix_cache else 0) + costs.reading_flop(depth)
-
-
-def _entry(interval: Interval) -> MeasuredInterval:
-    return MeasuredInterval(estimate=interval.estimate, low=interval.low, high=interval.high)
+    return (
+        run.points[-1].flop - (states if run.prefix_cache else 0) + costs.checks_flop(depth) + costs.reading_flop(depth)
+    )

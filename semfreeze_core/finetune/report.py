@@ -64,7 +64,7 @@ def build_report(
         settings=settings,
         baseline=baseline,
         arms=arms,
-        improvement_kept=_entry(decisive.kept),
+        improvement_kept=MeasuredInterval.of(decisive.kept),
         verdict=decisive.verdict,
         reason=decisive.reason,
         verdicts={budget: judgement.verdict for budget, judgement in judgements.items()},
@@ -168,9 +168,9 @@ def _mean_accuracy(runs: Sequence[ArmRun], budget: Budget) -> float | None:
 def _improvement(runs: Sequence[ArmRun], baseline: Baseline, budget: Budget) -> MeasuredInterval:
     losses = losses_at(runs, budget)
     if not losses:
-        return _entry(_UNKNOWN)
+        return MeasuredInterval.of(_UNKNOWN)
     after = np.array(list(losses.values()))
-    return _entry(improvement(np.array(baseline.item_losses), after, draw(*after.shape)))
+    return MeasuredInterval.of(improvement(np.array(baseline.item_losses), after, draw(*after.shape)))
 
 
 def _kept(runs: Sequence[ArmRun], full: Sequence[ArmRun], baseline: Baseline, budget: Budget) -> MeasuredInterval:
@@ -178,14 +178,9 @@ def _kept(runs: Sequence[ArmRun], full: Sequence[ArmRun], baseline: Baseline, bu
     ours, theirs = losses_at(runs, budget), losses_at(full, "steps")
     seeds = sorted(ours.keys() & theirs.keys())
     if not seeds:
-        return _entry(_UNKNOWN)
+        return MeasuredInterval.of(_UNKNOWN)
     whole, part = (np.array([arm[seed] for seed in seeds]) for arm in (theirs, ours))
-    return _entry(improvement_kept(np.array(baseline.item_losses), whole, part, draw(*whole.shape)))
-
-
-def _entry(interval: Interval) -> MeasuredInterval:
-    known = {name: value if value == value else None for name, value in vars(interval).items()}
-    return MeasuredInterval(**known)
+    return MeasuredInterval.of(improvement_kept(np.array(baseline.item_losses), whole, part, draw(*whole.shape)))
 
 
 def failed_run(arm: Arm, settings: ArmSettings, seed: int, reason: str) -> ArmRun:

@@ -3,63 +3,24 @@
 A sweep is a validation whose arms are depths; it is kept, resumed and read like one.
 """
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from semfreeze_core.errors import InputError
 from semfreeze_core.finetune.report import losses_at
 from semfreeze_core.finetune.validation import validate
 from semfreeze_core.finetune.validation_request import ValidationRequest
 from semfreeze_core.gains.regret import regret, regret_beyond
 from semfreeze_core.gains.verdict import Floats, draw, improvement
-from semfreeze_core.plan.compare import Comparison
-from semfreeze_core.plan.rules import depth_cap
+from semfreeze_core.plan.picks import Pick
 from semfreeze_core.progress import Progress, silent
 from semfreeze_core.records.gain import GainCurve, Interval
 from semfreeze_core.records.provenance import provenance_now
-from semfreeze_core.records.sweep import Bounds, RuleRegret, SweepDepth, SweepReport
+from semfreeze_core.records.sweep import SWEEP, Bounds, RuleRegret, SweepDepth, SweepReport
 from semfreeze_core.records.validation import ArmSummary, Budget, MeasuredInterval, ValidationReport
 from semfreeze_core.storage import write_atomically
 
-SWEEP = "sweep.json"  # runs.sweeps reads it
 _BUDGETS: tuple[Budget, ...] = ("steps", "compute")
-
-
-@dataclass(frozen=True)
-class Pick:
-    """What a rule or score says: its depth, or None when its formula gives none, and whether it recommends it."""
-
-    depth: int | None
-    recommended: bool
-
-
-def picks_of(comparison: Comparison) -> dict[str, Pick]:
-    """Every rule's and score's pick, and `half`."""
-    opinions = {n: o for n, o in (comparison.rules | comparison.scores).items() if n not in ("manual", "budget")}
-    picks = {name: Pick(o.candidate_depth, o.freeze_depth is not None) for name, o in opinions.items()}
-    return picks | {"half": Pick(comparison.n_layers // 2, True)}
-
-
-def auto_depths(n_layers: int, picks: Iterable[Pick]) -> list[int]:
-    """None, a quarter, half, two thirds and the most that rules freeze, and every pick."""
-    spread = {0, n_layers // 4, n_layers // 2, 2 * n_layers // 3, depth_cap(n_layers)}
-    return sorted(spread | {pick.depth for pick in picks if pick.depth is not None})
-
-
-def depth_arms(depths: Sequence[int], n_layers: int) -> tuple[str, ...]:
-    """Names of the arms of a sweep; full finetuning, which shares are of, is always among them.
-
-    Raises:
-        InputError: no depth to freeze, one given twice, or one out of range.
-    """
-    outside = [k for k in depths if not 0 <= k < n_layers]
-    if outside or len(set(depths)) < len(depths) or not any(depths):
-        told = ",".join(map(str, depths))
-        raise InputError(f"--depths {told}: expected different depths in 0..{n_layers - 1}, one at least above 0.")
-    return ("full", *(f"depth:{k}" for k in sorted(depths) if k))
 
 
 def sweep(

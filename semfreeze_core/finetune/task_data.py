@@ -44,7 +44,7 @@ def read_task_data(
     """Read and tokenise both sets.
 
     Args:
-        train, evaluation: task files, "hf:owner/name", or "sample:NAME".
+        train, evaluation: task files, "hf:owner/name#split", or "sample:NAME".
         tokenizer: the model's.
         mapping: which fields hold what; unset ones are guessed when unambiguous.
         n_train, n_eval: how many to draw, by label where there is one; None takes all.

@@ -20,7 +20,7 @@ from semfreeze_core.finetune.live_arm import live_path
 from semfreeze_core.finetune.report import build_report, failed_run
 from semfreeze_core.finetune.validation_request import Prepared, ValidationRequest, prepare
 from semfreeze_core.progress import Progress, ProgressEvent, silent
-from semfreeze_core.records.validation import ArmRun, Baseline, ValidationReport, ValidationSettings
+from semfreeze_core.records.validation import LIVE, REPORT, ArmRun, Baseline, ValidationReport, ValidationSettings
 from semfreeze_core.storage import disk_errors, write_atomically
 
 
@@ -82,7 +82,7 @@ def _claimed(folder: Path, settings: ValidationSettings, overwrite: bool) -> Ite
 
 
 def _clear(folder: Path) -> None:
-    for pattern in ("*.json", "*.safetensors", "runs/*.json", "runs/*.live", "jobs/*.json", "logs/*.log"):
+    for pattern in ("*.json", "*.safetensors", "runs/*.json", f"runs/*{LIVE}", "jobs/*.json", "logs/*.log"):
         for path in folder.glob(pattern):
             path.unlink()
 
@@ -183,5 +183,5 @@ def _write_report(prepared: Prepared, folder: Path) -> ValidationReport:
         {arm.name: prepared.relative_flop(arm) for arm in prepared.arms},
         prepared.data.warnings,
     )
-    write_atomically(folder / "report.json", report.model_dump_json(indent=1) + "\n")
+    write_atomically(folder / REPORT, report.model_dump_json(indent=1) + "\n")
     return report

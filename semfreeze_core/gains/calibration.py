@@ -8,6 +8,7 @@ import numpy as np
 from scipy import stats
 
 from semfreeze_core.records.accuracy import Calibration, PredictedMeasured, Quantity
+from semfreeze_core.records.gain import Interval
 from semfreeze_core.records.validation import MeasuredInterval
 
 MIN_FINETUNES = 3  # fewer say nothing of a spread
@@ -48,7 +49,7 @@ def corrected(predicted: float, calibration: Calibration) -> MeasuredInterval | 
         return None
     half = float(stats.t.ppf(0.975, n - 1)) * spread * float(np.sqrt(1 + 1 / n))
     middle = predicted - mean
-    return MeasuredInterval(estimate=middle, low=middle - half, high=middle + half)
+    return MeasuredInterval.of(Interval(middle, middle - half, middle + half))
 
 
 def _calibration(quantity: Quantity, errors: list[float], n_arms: int) -> Calibration:
@@ -63,5 +64,5 @@ def _calibration(quantity: Quantity, errors: list[float], n_arms: int) -> Calibr
         )
     spread = float(np.std(errors, ddof=1))
     half = float(stats.t.ppf(0.975, n - 1)) * spread / float(np.sqrt(n))
-    interval = MeasuredInterval(estimate=mean, low=mean - half, high=mean + half)
+    interval = MeasuredInterval.of(Interval(mean, mean - half, mean + half))
     return Calibration(quantity=quantity, n_finetunes=n, n_arms=n_arms, error=interval, spread=spread)

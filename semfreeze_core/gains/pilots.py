@@ -90,9 +90,11 @@ def words(
         return [f"{chosen} alone was left, at {own.mean():.3f} nats ({sample})."]
     second = min(others, key=lambda depth: float(others[depth].mean()))
     ahead = differ(others[second], own)
+    side, sign = ("below", 1) if ahead.estimate >= 0 else ("above", -1)
+    low, high = sorted((sign * ahead.low, sign * ahead.high))
     told = (
-        f"{chosen} ended the last round at {own.mean():.3f} nats {where}, {ahead.estimate:.3f} "
-        f"[{ahead.low:.3f}, {ahead.high:.3f}] below {second} ({sample})."
+        f"{chosen} ended the last round at {own.mean():.3f} nats {where}, {sign * ahead.estimate:.3f} "
+        f"[{low:.3f}, {high:.3f}] {side} {second} ({sample})."
     )
     if chosen == proposed:
         told += " It is what the reading proposed" + ("." if ahead.low > 0 else ", and no pilot was better for sure.")

@@ -6,6 +6,7 @@ from semfreeze_core.records.provenance import Document, Provenance
 from semfreeze_core.records.validation import MeasuredInterval
 
 MEASUREMENT_SCHEMA_VERSION = 1
+MEASUREMENT = "measurement.json"
 PILOT_BUDGET = 0.15  # share of one full finetune's FLOP that pilots take when nothing is said
 
 Aim = Literal["compute", "steps", "cheapest"]

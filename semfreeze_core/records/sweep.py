@@ -6,6 +6,7 @@ from semfreeze_core.records.provenance import Document, Provenance
 from semfreeze_core.records.validation import Budget, ValidationSettings
 
 SWEEP_SCHEMA_VERSION = 1
+SWEEP = "sweep.json"
 Bounds = tuple[float, float]
 
 

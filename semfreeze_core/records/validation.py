@@ -2,11 +2,13 @@
 
 from typing import Literal
 
+from semfreeze_core.records.gain import Interval
 from semfreeze_core.records.model import ModelIdentity
 from semfreeze_core.records.provenance import Document, Provenance
 from semfreeze_core.records.training import LoraSetup, TrainableParts
 
 VALIDATION_SCHEMA_VERSION = 1
+REPORT, LIVE = "report.json", ".live"
 
 Budget = Literal["steps", "compute"]
 Mark = Literal["start", "between", "steps", "compute"]
@@ -118,6 +120,12 @@ class MeasuredInterval(Document):
     estimate: float | None
     low: float | None
     high: float | None
+
+    @classmethod
+    def of(cls, interval: Interval) -> "MeasuredInterval":
+        """The same, with null for NaN."""
+        known = {name: value if value == value else None for name, value in vars(interval).items()}
+        return cls(**known)
 
 
 class ArmSummary(Document):

@@ -6,10 +6,10 @@ from pathlib import Path
 from semfreeze_core.errors import RunError
 from semfreeze_core.gains.calibration import calibrate
 from semfreeze_core.records.accuracy import Calibration, CalibrationReport, PredictedMeasured, Quantity
-from semfreeze_core.records.validation import ValidationReport
+from semfreeze_core.records.sweep import SWEEP
+from semfreeze_core.records.validation import REPORT, ValidationReport
 from semfreeze_core.runs.folder import SWEEPS, VALIDATIONS
-from semfreeze_core.runs.sweeps import SWEEP, read_sweep
-from semfreeze_core.runs.validations import REPORT, read_validation
+from semfreeze_core.runs.reports import read_sweep, read_validation
 from semfreeze_core.storage import runs_folder
 
 

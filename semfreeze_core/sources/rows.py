@@ -62,8 +62,9 @@ def open_rows(source: str, split: str | None = None) -> RowSource:
 
     Args:
         source: a path whose extension says the format, `hf:owner/name`, `hf:owner/name:configuration` or
-            `hf:/local/dataset/folder`.
-        split: the split of a hub dataset; may be left out where there is only one. Files have none.
+            `hf:/local/dataset/folder`; each of the latter may end in `#split`.
+        split: the split of a hub dataset, where the source does not say it; may be left out where there is only one.
+            Files have none.
 
     Raises:
         DataError: the source is missing, a directory, empty, binary, unreadable or of an unknown kind; its first row is
@@ -224,7 +225,10 @@ def _hub_reader(source: str, split: str | None) -> Callable[[], NumberedRows]:
     except ImportError:
         raise DataError(f"{source} needs the package datasets: pip install 'semfreeze[hub]'") from None
     datasets.disable_progress_bars()  # whoever shows progress is not the core
-    name = source.removeprefix("hf:")
+    name, _, told = source.removeprefix("hf:").partition("#")
+    if told and split is not None and told != split:
+        raise DataError(f"{source} and --split {split} name two splits: leave one out.")
+    split = told or split
     folder = user_path(name)
     try:
         if not folder.is_dir():
@@ -244,7 +248,9 @@ def _hub_reader(source: str, split: str | None) -> Callable[[], NumberedRows]:
         split = next(iter(splits))
     if split not in splits:
         asked = "--split is missing" if split is None else f"there is no split {split!r}"
-        raise DataError(f"{source}: {asked}. Choose one with --split: {', '.join(splits)}.")
+        raise DataError(
+            f"{source}: {asked}. Choose one with --split, or as {source.partition('#')[0]}#SPLIT: " + ", ".join(splits)
+        )
     rows = splits[split]
     return lambda: ((None, row) for row in rows)
 

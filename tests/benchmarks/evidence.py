@@ -10,16 +10,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from semfreeze_core.finetune.report import losses_at
-from semfreeze_core.finetune.sweep import auto_depths, depth_arms, picks_of
 from semfreeze_core.finetune.validation import validate
 from semfreeze_core.finetune.validation_request import ValidationRequest
 from semfreeze_core.plan.compare import compare
 from semfreeze_core.plan.make import curve_of, make_plan
+from semfreeze_core.plan.picks import auto_depths, depth_arms, picks_of
 from semfreeze_core.progress import ProgressEvent
 from semfreeze_core.records.run import Run
 from semfreeze_core.records.validation import ValidationReport
 from semfreeze_core.runs.folder import read_run, write_run
-from semfreeze_core.runs.validations import read_validation
+from semfreeze_core.runs.reports import read_validation
 from semfreeze_core.storage import write_atomically
 from semfreeze_core.workflow import AnalysisRequest, analyze
 from tests.benchmarks.evidence_cells import Cell, Pick, TaskCells
@@ -72,7 +72,7 @@ def run_task(task: Task, asked: Asked) -> None:
         plan,
         train,
         evaluation,
-        arms=depth_arms(depths, reading.shape.n_layers),
+        arms=depth_arms(depths),
         steps=asked.steps,
         seeds=asked.seeds,
         batch_size=task.batch_size,

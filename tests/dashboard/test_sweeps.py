@@ -6,8 +6,7 @@ import pytest
 
 from semfreeze_core.records.provenance import provenance_now
 from semfreeze_core.records.sweep import RuleRegret, SweepDepth, SweepReport
-from semfreeze_core.runs.sweeps import list_sweeps
-from semfreeze_core.runs.validations import list_validations
+from semfreeze_core.runs.reports import list_sweeps, list_validations
 from semfreeze_dashboard.charts.sweeps import draw_sweep
 from semfreeze_dashboard.proof_wording import pilots_sentence, sweep_sentence
 from semfreeze_dashboard.tables import regret_rows

@@ -4,13 +4,15 @@ import json
 
 import pytest
 
+from semfreeze_core.plan.compare import compare
+from semfreeze_core.plan.picks import picks_of
 from semfreeze_core.records.validation import LiveArm, ShownItem
 from semfreeze_core.runs.jobs import JOBS
-from semfreeze_core.runs.validations import list_validations
+from semfreeze_core.runs.reports import list_validations
 from semfreeze_dashboard import tables
 from semfreeze_dashboard.charts import finetunes
 from semfreeze_dashboard.charts.numbers import numbers_of
-from semfreeze_dashboard.proof_form import ProofWish
+from semfreeze_dashboard.proof_form import ProofWish, with_split
 from semfreeze_dashboard.shelf import DEMO_VARIABLE
 from semfreeze_dashboard.views import validate
 from tests.dashboard.test_pages import opened, sentence
@@ -53,7 +55,7 @@ def test_form_starts_the_command_it_shows(doubtful, runs, monkeypatch):
     assert folder == runs
     assert command[:2] == ("validate", str(doubtful))
     assert "--steps=3" in command
-    assert "--eval=sample:quantity_problems_eval" in command
+    assert "--eval=sample:sentence_to_json_eval" in command
     assert title == "validation of doubtful"
     assert out.parent == doubtful / "validations"
     assert f"--out={out}" in shown
@@ -135,3 +137,29 @@ def test_form_starts_sweeps_and_pilots_and_says_what_they_take(doubtful, monkeyp
     assert ("--rule=measured" in command) is (kind == "pilots")
     assert title == f"{kind} of doubtful"
     assert place in out.parts
+
+
+def test_form_begins_with_what_was_read_and_warns_of_other_data(doubtful, monkeypatch):
+    asked = []
+    monkeypatch.setattr(validate, "submit", lambda *what: asked.append(what))
+    app = opened("validate", run="doubtful")
+    app.button[-1].click().run()
+    assert {"--train=sample:sentence_to_json_train", "--eval=sample:sentence_to_json_eval"} <= set(asked[0][1])
+    app.button_group(key="form train of doubtful-kind").set_value("sample").run()
+    app.selectbox(key="form train of doubtful-sample").set_value("quantity_problems_train").run()
+    assert any("was read on sample:sentence" in warning.value.replace("\\", "") for warning in app.warning)
+
+
+def test_forecast_counts_the_arms_that_will_be_trained(example):
+    def wished(kind):
+        return ProofWish(kind, "a", "b", "a", 24, 3, 8, 192, 64).n_runs(example)
+
+    assert wished("validation") == 15
+    depths = {0, 7, 15, 20, 22} | {p.depth for p in picks_of(compare(example.run, metric="semantic")).values()}
+    assert wished("sweep") == 3 * len(depths - {None})
+    assert wished("pilots") == 0.15
+
+
+def test_a_hub_datasets_split_goes_into_its_name():
+    assert with_split("hf:a/b", "test") == "hf:a/b#test"
+    assert (with_split("c.jsonl", None), with_split(None, "test")) == ("c.jsonl", None)

@@ -10,8 +10,8 @@ import pytest
 import typer
 
 from semfreeze_core.errors import ModelError
+from semfreeze_core.runs.reports import list_validations
 from semfreeze_core.runs.store import example_run, run_names
-from semfreeze_core.runs.validations import list_validations
 from semfreeze_core.storage import cache_folder, runs_folder
 from tests.core.cli.terminal import ask
 from tests.core.cli.training_options import PILOTS, SWEEP, TRAIN, VALIDATE

@@ -10,8 +10,8 @@ from transformers import AutoModelForCausalLM
 
 from semfreeze_core.plan import FreezePlan
 from semfreeze_core.runs.plans import read_plan
+from semfreeze_core.runs.reports import list_validations
 from semfreeze_core.runs.store import example_run, runs_folder
-from semfreeze_core.runs.validations import list_validations
 from tests.core.cli.terminal import ask
 
 INTERVAL = {"estimate", "low", "high"}

@@ -13,8 +13,8 @@ from semfreeze_core.plan.make import curve_of
 from semfreeze_core.progress import silent
 from semfreeze_core.records.validation import EvalPoint
 from semfreeze_core.runs.folder import read_run
+from semfreeze_core.runs.reports import list_validations
 from semfreeze_core.runs.store import example_run
-from semfreeze_core.runs.validations import list_validations
 from semfreeze_core.storage import runs_folder
 from tests.core.cli.terminal import ask
 from tests.core.cli.training_options import PILOTS, SWEEP, TRAIN, VALIDATE

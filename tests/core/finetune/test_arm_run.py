@@ -13,7 +13,7 @@ from semfreeze_core.finetune.arms import make_arms
 from semfreeze_core.finetune.live_arm import LiveFile, live_path
 from semfreeze_core.records.training import LoraSetup
 from semfreeze_core.records.validation import LiveArm
-from semfreeze_core.runs.validations import read_live
+from semfreeze_core.runs.reports import read_live
 from tests.core.finetune.loaded import load_tiny, task_examples
 
 TRAIN, EVAL = task_examples(24), task_examples(20, seed=1)

@@ -4,16 +4,15 @@ from dataclasses import replace
 
 import pytest
 
-from semfreeze_core.errors import InputError
 from semfreeze_core.finetune.arm_job import ArmJob
 from semfreeze_core.finetune.arms import make_arms
 from semfreeze_core.finetune.report import build_report
-from semfreeze_core.finetune.sweep import SWEEP, Pick, auto_depths, build_sweep, depth_arms, picks_of, sweep
+from semfreeze_core.finetune.sweep import build_sweep, sweep
 from semfreeze_core.finetune.validation import validate
 from semfreeze_core.finetune.validation_request import ValidationRequest
-from semfreeze_core.plan.compare import compare
 from semfreeze_core.plan.make import curve_of
-from semfreeze_core.records.sweep import SweepReport
+from semfreeze_core.plan.picks import Pick, depth_arms
+from semfreeze_core.records.sweep import SWEEP, SweepReport
 from semfreeze_core.records.validation import Baseline
 from semfreeze_core.runs.folder import read_run
 from semfreeze_core.runs.store import example_run
@@ -77,22 +76,6 @@ def test_sweep_compares_nothing_where_full_finetuning_gains_nothing(tiny, curve)
     assert found.rules["a"].regret["compute"] is None
 
 
-def test_auto_depths_hold_every_pick_and_spread_to_the_cap():
-    assert auto_depths(30, [Pick(19, True), Pick(5, False), Pick(None, False)]) == [0, 5, 7, 15, 19, 20, 22]
-
-
-@pytest.mark.parametrize("depths", [[], [0], [1, 1], [-1, 2], [30]])
-def test_depths_out_of_range_or_twice_are_refused(depths):
-    with pytest.raises(InputError, match=r"expected different depths in 0\.\.29"):
-        depth_arms(depths, 30)
-
-
-def test_picks_are_those_of_every_rule_and_score():
-    picks = picks_of(compare(read_run(example_run()), metric="semantic"))
-    assert {"coverage", "paper", "compute", "half", "block_influence", "depth_prior"} <= set(picks)
-    assert picks["half"] == Pick(15, True)
-
-
 @pytest.mark.slow
 def test_depths_that_share_caches_go_on_from_each_other_and_train_alike(tiny, curve, tmp_path, monkeypatch):
     plan, _ = tiny
@@ -100,7 +83,7 @@ def test_depths_that_share_caches_go_on_from_each_other_and_train_alike(tiny, cu
         plan=plan,
         train=str(write_task(tmp_path / "train.jsonl", 24)),
         evaluation=str(write_task(tmp_path / "eval.jsonl", 12, seed=9)),
-        arms=depth_arms([0, 1, 3], plan.n_layers),
+        arms=depth_arms([0, 1, 3]),
         steps=2,
         batch_size=4,
         n_accuracy=0,
@@ -125,7 +108,7 @@ def test_sweep_trains_every_depth_and_goes_on_where_it_ended(tiny, curve, tmp_pa
         plan=plan,
         train=str(write_task(tmp_path / "train.jsonl", 24)),
         evaluation=str(write_task(tmp_path / "eval.jsonl", 12, seed=9)),
-        arms=depth_arms([0, 1, 2], plan.n_layers),
+        arms=depth_arms([0, 1, 2]),
         steps=2,
         seeds=2,
         batch_size=4,

@@ -16,7 +16,7 @@ from semfreeze_core.finetune.child import OutOfMemory, halve
 from semfreeze_core.finetune.validation import validate
 from semfreeze_core.finetune.validation_request import ValidationRequest, prepare
 from semfreeze_core.records.validation import ArmRun, ValidationReport
-from semfreeze_core.runs.validations import read_live
+from semfreeze_core.runs.reports import read_live
 from tests.core.finetune.tiny_plan import make_tiny_plan, write_task
 
 LR = {"full": 3e-3, "frozen": 3e-3, "lora": 1e-2}

@@ -6,8 +6,8 @@ import pytest
 
 from semfreeze_core.runs.calibration import coverage_calibration, read_calibration
 from semfreeze_core.runs.folder import VALIDATIONS
+from semfreeze_core.runs.reports import list_validations
 from semfreeze_core.runs.store import example_run
-from semfreeze_core.runs.validations import list_validations
 
 ((NAME, SHIPPED),) = list_validations(example_run()).items()
 

@@ -3,8 +3,7 @@
 import pytest
 
 from semfreeze_core.errors import RunError
-from semfreeze_core.runs.pilots import list_measurements, read_measurement
-from semfreeze_core.runs.sweeps import list_sweeps, read_sweep
+from semfreeze_core.runs.reports import list_measurements, list_sweeps, read_measurement, read_sweep
 from tests.core.plan.pilots import MEASURED
 
 

@@ -229,8 +229,12 @@ class TestHub:
         self.datasets.DatasetDict(splits).save_to_disk(tmp_path / "saved")
         source = f"hf:{tmp_path / 'saved'}"
         assert list(open_rows(source, "test")) == [(0, ROWS[0])]
-        assert "--split is missing. Choose one with --split: train, test." in refusal(source)
-        assert "there is no split 'dev'. Choose one with --split: train, test." in refusal(source, "dev")
+        choose = f"Choose one with --split, or as {source}#SPLIT: train, test"
+        assert f"--split is missing. {choose}" in refusal(source)
+        assert f"there is no split 'dev'. {choose}" in refusal(source, "dev")
+        assert list(open_rows(f"{source}#test")) == list(open_rows(f"{source}#test", "test")) == [(0, ROWS[0])]
+        assert f"there is no split 'dev'. {choose}" in refusal(f"{source}#dev")
+        assert "#test and --split train name two splits" in refusal(f"{source}#test", "train")
 
     def test_open_rows_reads_a_folder_of_data_files(self, tmp_path):
         (tmp_path / "folder").mkdir()

@@ -3,7 +3,7 @@
 import pytest
 
 from semfreeze_core.records.validation import LiveArm
-from semfreeze_core.runs.validations import list_validations
+from semfreeze_core.runs.reports import list_validations
 from semfreeze_dashboard.charts.losses import Line, draw_losses, lines, until
 
 
