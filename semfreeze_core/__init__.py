@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from semfreeze_core.finetune.validation_request import ValidationRequest
     from semfreeze_core.gains import gain_curve
     from semfreeze_core.plan import FreezePlan, TrainFlags, curve_of, make_plan, require_model, trainable_names
+    from semfreeze_core.plan.side_by_side import side_by_side
     from semfreeze_core.records.run import Run
     from semfreeze_core.records.training import TrainableParts, TrainingSetup
     from semfreeze_core.records.validation import ValidationReport
@@ -72,6 +73,7 @@ _HOMES = {
     "read_run": "runs.folder",
     "read_validation": "runs.reports",
     "require_model": "plan",
+    "side_by_side": "plan.side_by_side",
     "train_plan": "finetune.train",
     "trainable_names": "plan",
     "validate": "finetune.validation",
@@ -112,6 +114,7 @@ __all__ = [
     "read_run",
     "read_validation",
     "require_model",
+    "side_by_side",
     "train_plan",
     "trainable_names",
     "validate",

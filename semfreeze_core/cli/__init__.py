@@ -71,6 +71,7 @@ def load_commands() -> None:
         analyze,
         cache,
         calibration,
+        compare,
         cost,
         demo,
         export,

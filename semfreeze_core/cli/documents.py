@@ -1,6 +1,6 @@
 """The JSON documents that commands print: a run's curves, a comparison. Keys are a promise to scripts."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -11,10 +11,12 @@ from semfreeze_core.gains import fit_scaling_law, score_coverage
 from semfreeze_core.gains.bootstrap import mean_band, resampling_weights
 from semfreeze_core.plan.compare import Comparison, Opinion
 from semfreeze_core.plan.make import curve_of
+from semfreeze_core.plan.side_by_side import SideBySide
 from semfreeze_core.plan.slices import Slice
 from semfreeze_core.records.gain import Band, GainCurve, Interval
 from semfreeze_core.records.run import Run
 from semfreeze_core.records.scores import LayerScore
+from semfreeze_core.records.validation import ValidationReport
 from semfreeze_core.runs.reports import list_validations
 
 _TIED_REASON = "tied head: space 0 predicts its own input token, so layer 0's gain is not measured"
@@ -83,6 +85,46 @@ def compare_document(comparison: Comparison, folder: Path) -> dict[str, Any]:
             name: {**_opinion(opinion), "sample": opinion.sample} for name, opinion in comparison.scores.items()
         },
         "agreement": {"low": agreement.low, "high": agreement.high, "words": agreement.words},
+    }
+
+
+def side_by_side_document(
+    found: SideBySide, folders: Mapping[str, Path], proofs: Mapping[str, Mapping[str, ValidationReport]]
+) -> dict[str, Any]:
+    """Everything `compare` says: each run's curves and plan, and the later runs' curves less the first's."""
+    return {
+        "metric": found.metric,
+        "warnings": list(found.warnings),
+        "runs": {
+            column.name: {
+                "run": str(folders[column.name]),
+                "model": column.run.manifest.model.identity.source,
+                "data": column.run.manifest.data.source,
+                "n_examples": column.curve.n_examples,
+                "n_layers": column.curve.n_layers,
+                "evidence": column.curve.evidence.verdict,
+                "advantage": _band(column.curve.advantage),
+                "gain_coverage": _band(column.curve.coverage),
+                "plan": {**_opinion(column.opinion), "relative_depth": column.relative_depth},
+                "validations": {
+                    name: {"freeze_depth": report.freeze_depth, "verdict": report.verdict, "reason": report.reason}
+                    for name, report in proofs[column.name].items()
+                },
+            }
+            for column in found.columns
+        },
+        "differences": {
+            name: {
+                quantity: {
+                    "relative_depth": held.depth.tolist(),
+                    **_band(held.band),
+                    "paired": held.paired,
+                    "differs_for_sure": held.surely,
+                }
+                for quantity, held in quantities.items()
+            }
+            for name, quantities in found.differences.items()
+        },
     }
 
 

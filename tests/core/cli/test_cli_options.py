@@ -325,6 +325,18 @@ def _(world):
     assert told in ask("calibration").out
 
 
+@exercise("compare --metric", "compare --json")
+def _(world):
+    for metric in ("semantic", "logit_z"):
+        document = ask("compare", "example", "untied", "--metric", metric, "--json").json
+        assert document["metric"] == metric
+        shown = ask("show", "untied", "--metric", metric, "--json").json
+        assert document["runs"]["untied"]["gain_coverage"] == {
+            key: shown["gain_coverage"][key] for key in ("mean", "low", "high")
+        }
+    assert "untied: --metric lens_loss: expected" in ask("compare", "untied", "tied", "--metric", "lens_loss").refusal
+
+
 @exercise("plan --rule")
 def _(world):
     rules = ["coverage", "paper", "compute"]

@@ -1,0 +1,125 @@
+"""Several runs side by side: of other models, checkpoints, or data; what each plan says, and where curves differ."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from semfreeze_core.errors import PlanError
+from semfreeze_core.gains.bootstrap import replicate_means, resampling_weights
+from semfreeze_core.gains.difference import Difference, difference
+from semfreeze_core.plan.compare import Opinion, compare
+from semfreeze_core.plan.make import curve_of
+from semfreeze_core.records.gain import GainCurve
+from semfreeze_core.records.run import Run
+
+MOST_RUNS = 6
+Quantity = Literal["gain coverage", "advantage"]
+
+
+@dataclass(frozen=True)
+class RunColumn:
+    """One of the runs.
+
+    Attributes:
+        name: of the run.
+        run: the reading.
+        curve: its gain curve.
+        opinion: what the coverage rule says of it, priced for three epochs over its own data.
+    """
+
+    name: str
+    run: Run
+    curve: GainCurve
+    opinion: Opinion
+
+    @property
+    def relative_depth(self) -> float | None:
+        """Share of the layers that the plan freezes; None when it abstains."""
+        return None if self.opinion.freeze_depth is None else self.opinion.freeze_depth / self.curve.n_layers
+
+
+@dataclass(frozen=True)
+class SideBySide:
+    """Runs compared.
+
+    Attributes:
+        metric: deviation that everything comes from.
+        columns: the runs in the order they were given.
+        differences: each later run's curves less the first's, by its name and quantity.
+        warnings: what keeps these runs from being compared in full.
+    """
+
+    metric: str
+    columns: tuple[RunColumn, ...]
+    differences: dict[str, dict[Quantity, Difference]]
+    warnings: tuple[str, ...]
+
+
+def side_by_side(runs: Mapping[str, Run], metric: str = "semantic") -> SideBySide:
+    """Compare runs.
+
+    Args:
+        runs: two to six readings by name.
+        metric: "semantic" or "logit_z"; every run must hold it.
+
+    Raises:
+        PlanError: too few or too many runs, or one without the metric, which is named.
+    """
+    if not 2 <= len(runs) <= MOST_RUNS:
+        raise PlanError(f"Expected 2 to {MOST_RUNS} different runs to compare, found {len(runs)}.")
+    columns = []
+    for name, run in runs.items():
+        try:
+            columns.append(RunColumn(name, run, curve_of(run, metric), compare(run, metric=metric).rules["coverage"]))
+        except PlanError as error:
+            raise PlanError(f"{name}: {error}") from error
+    first, *others = columns
+    differences = {other.name: _differences(other, first) for other in others}
+    return SideBySide(metric, tuple(columns), differences, tuple(_warnings(columns)))
+
+
+def _differences(one: RunColumn, other: RunColumn) -> dict[Quantity, Difference]:
+    paired = _sample(one.run) == _sample(other.run)
+
+    def held(mine: tuple[np.ndarray, np.ndarray], theirs: tuple[np.ndarray, np.ndarray]) -> Difference:
+        # Draws of other examples have nothing to do with each other, but both may come from the same seed.
+        drawn = theirs[1] if paired else np.roll(theirs[1], 1, axis=0)
+        return difference(mine[0], theirs[0], mine[1], drawn, paired=paired)
+
+    coverages = [(c.curve.coverage.mean, c.curve.coverage_replicates) for c in (one, other)]
+    return {"gain coverage": held(*coverages), "advantage": held(_advantage(one), _advantage(other))}
+
+
+def _advantage(column: RunColumn) -> tuple[np.ndarray, np.ndarray]:
+    """The advantage and its replicates; NaN below the space that is measured first, where a tied head reads itself."""
+    values = column.run.traces[column.curve.metric].advantage
+    weights = resampling_weights(len(values), column.run.manifest.settings.seed)
+    means, replicates = column.curve.advantage.mean.copy(), replicate_means(values, weights)
+    means[: column.curve.start] = replicates[:, : column.curve.start] = np.nan
+    return means, replicates
+
+
+def _sample(run: Run) -> tuple[str, int, int]:
+    """What two runs share when they read the same tokens in the same order and draw replicates alike."""
+    return run.manifest.data.tokens_digest, run.manifest.data.n_examples, run.manifest.settings.seed
+
+
+def _warnings(columns: list[RunColumn]) -> list[str]:
+    found = []
+    vocabularies = {c.run.manifest.model.identity.source: c.run.manifest.model.real_vocab_rows for c in columns}
+    if len(set(vocabularies.values())) > 1:
+        told = ", ".join(f"{source} {size:,}" for source, size in vocabularies.items())
+        found.append(
+            f"Vocabularies differ ({told} tokens), so deviations are measured in different spaces and on different "
+            "tokens: compare shares and shapes, not heights."
+        )
+    depths = {c.curve.n_layers for c in columns}
+    if len(depths) > 1:
+        told = ", ".join(map(str, sorted(depths)))
+        found.append(f"Models have {told} layers: depths are held against each other as shares of the layers.")
+    doubtful = [c.name for c in columns if c.curve.evidence.verdict == "no evidence"]
+    if doubtful:
+        found.append(f"No evidence that the layers do the task in {', '.join(doubtful)}: its curves may be chance.")
+    return found
