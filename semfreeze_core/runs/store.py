@@ -1,4 +1,7 @@
-"""The named runs: finding, listing, renaming, removing, and a note beside each."""
+"""The named runs: finding, listing, renaming, removing, and a note beside each.
+
+Functions that take a `store` use that folder of runs; without one, the user's own.
+"""
 
 import os
 import re
@@ -9,6 +12,7 @@ from pathlib import Path
 from semfreeze_core.errors import RunError
 from semfreeze_core.records.manifest import RunManifest
 from semfreeze_core.runs.folder import MANIFEST, NOTE, read_manifest
+from semfreeze_core.runs.jobs import list_jobs
 from semfreeze_core.storage import disk_errors, folder_bytes, remove_folder, runs_folder, user_path, write_atomically
 from semfreeze_core.version import __version__
 
@@ -88,9 +92,9 @@ def require_name(name: str) -> None:
         raise RunError(f"{name!r} cannot name a run: use letters, digits, '.', '_' and '-' (and not 'example').")
 
 
-def run_names() -> list[str]:
+def run_names(store: Path | None = None) -> list[str]:
     """Names of the runs in the store, in order."""
-    folder = runs_folder()
+    folder = store or runs_folder()
     try:
         if not folder.is_dir():
             return []
@@ -99,11 +103,11 @@ def run_names() -> list[str]:
         raise RunError(f"{folder} cannot be read: {error.strerror}.") from error
 
 
-def list_runs() -> list[RunEntry]:
+def list_runs(store: Path | None = None) -> list[RunEntry]:
     """Every run in the store, readable or not."""
     entries = []
-    for name in run_names():
-        folder = runs_folder() / name
+    for name in run_names(store):
+        folder = (store or runs_folder()) / name
         try:
             manifest, problem = read_manifest(folder), ""
         except RunError as error:
@@ -118,9 +122,9 @@ def read_note(folder: Path) -> str:
     return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
 
 
-def write_note(name: str, text: str) -> None:
+def write_note(name: str, text: str, store: Path | None = None) -> None:
     """Write, replace or (with "") take away the note beside a run."""
-    folder = stored_run(name)
+    folder = stored_run(name, store)
     if text:
         write_atomically(folder / NOTE, text)
     else:
@@ -128,43 +132,59 @@ def write_note(name: str, text: str) -> None:
             (folder / NOTE).unlink(missing_ok=True)
 
 
-def rename_run(name: str, new_name: str) -> None:
+def rename_run(name: str, new_name: str, store: Path | None = None) -> None:
     """Give a stored run another name.
 
     Raises:
-        RunError: no such run, or the new name is taken or not a name.
+        RunError: no such run, a job works in it, or the new name is taken or not a name.
     """
-    folder = stored_run(name)
+    folder = stored_run(name, store)
     require_name(new_name)
-    target = runs_folder() / new_name
+    _refuse_busy(folder)
+    target = folder.parent / new_name
     if target.exists():
         raise RunError(f"A run named {new_name} already exists.")
     with disk_errors(target):
         os.rename(folder, target)
 
 
-def remove_run(name: str) -> int:
+def remove_run(name: str, store: Path | None = None) -> int:
     """Delete a stored run; returns the bytes freed.
 
     Raises:
-        RunError: no such run in the store (a path elsewhere, even one linked from the store, is never deleted).
+        RunError: no such run in the store (a path elsewhere, even one linked from the store, is never deleted), or a
+            job works in it.
     """
-    folder = stored_run(name)
+    folder = stored_run(name, store)
+    _refuse_busy(folder)
     size = folder_bytes(folder)
     remove_folder(folder)
     return size
 
 
-def stored_run(name: str) -> Path:
+def stored_run(name: str, store: Path | None = None) -> Path:
     """The folder of a run that is in the store.
 
     Raises:
         RunError: there is none by that name.
     """
-    folder = runs_folder() / name
+    store = store or runs_folder()
+    folder = store / name
     if not _NAME.fullmatch(name) or not folder.is_dir():
-        raise RunError(f"{name}: no run by this name in {runs_folder()}.")
+        raise RunError(f"{name}: no run by this name in {store}.")
     return folder
+
+
+def _refuse_busy(folder: Path) -> None:
+    """Refuse to take a run away from under a job."""
+    inside = folder.resolve()
+    for job in list_jobs(folder.parent):
+        named = [Path(word).resolve() for word in (*job.spec.command, job.spec.out or "") if os.sep in word]
+        if not job.finished and any(place.is_relative_to(inside) for place in named):
+            raise RunError(
+                f"{folder.name} is being worked on: {job.spec.title} is {job.state}. Wait for it, or cancel it: "
+                f"semfreeze jobs cancel {job.name}"
+            )
 
 
 def is_done(folder: Path, *, model: str, data: str, examples: int) -> bool:

@@ -25,6 +25,7 @@ from semfreeze_core.runs.store import (
     write_note,
 )
 from semfreeze_core.storage import folder_bytes, runs_folder
+from tests.core.runs.left_job import GONE, put
 
 OUTSIDE = ["..", ".", "", "../one", "one/..", "a/b", "/", "~", ".hidden", "one\n", "é", "x" * 101, "a\\b"]
 
@@ -288,3 +289,30 @@ def test_write_run_keeps_the_note_of_the_run_it_replaces(run, one):
     write_run(run, one, overwrite=True)
     assert read_note(one) == "my own words"
     assert read_run(one).n_examples == run.n_examples
+
+
+@pytest.mark.parametrize("named", ["command", "out"])
+def test_a_run_that_a_job_works_in_is_neither_deleted_nor_renamed(one, named):
+    words = {"command": ("umap", str(one))} if named == "command" else {"out": str(one / "validations" / "x")}
+    put(one.parent, "7", **words)  # queued
+    for act in (lambda: remove_run("one"), lambda: rename_run("one", "two")):
+        with pytest.raises(RunError, match=r"one is being worked on: 7 is queued\. .* semfreeze jobs cancel 7"):
+            act()
+    put(one.parent, "7", GONE, "done", **words)
+    put(one.parent, "8", out=str(one.parent / "one-more"))
+    rename_run("one", "two")
+    assert remove_run("two") > 0
+
+
+def test_another_folder_of_runs_has_its_own_runs(one, run, tmp_path):
+    write_run(run, tmp_path / "elsewhere" / "far")
+    store = tmp_path / "elsewhere"
+    assert run_names(store) == ["far"]
+    write_note("far", "seen", store)
+    rename_run("far", "near", store)
+    assert [(entry.name, entry.note) for entry in list_runs(store)] == [("near", "seen")]
+    with pytest.raises(RunError, match=f"one: no run by this name in {store}"):
+        remove_run("one", store)
+    remove_run("near", store)
+    assert list_runs(store) == []
+    assert run_names() == ["one"]
