@@ -8,14 +8,18 @@ import plotly.graph_objects as go
 import streamlit as st
 
 from semfreeze_core.cost import compare_costs, forward_rate
+from semfreeze_core.errors import RunError
 from semfreeze_core.gains import ScalingLaw, bands, fit_scaling_law, score_coverage
 from semfreeze_core.plan import curve_of
 from semfreeze_core.plan.compare import Comparison
 from semfreeze_core.plan.compare import compare as compare_run
 from semfreeze_core.plan.forecast import FinetuneForecast, forecast_finetunes
 from semfreeze_core.plan.rules_by_price import Budget
+from semfreeze_core.plan.side_by_side import SideBySide
+from semfreeze_core.plan.side_by_side import side_by_side as compare_runs
 from semfreeze_core.plan.slices import Slice
 from semfreeze_core.plan.slices import slices as slices_of
+from semfreeze_core.records.accuracy import CalibrationReport
 from semfreeze_core.records.cost import CostTable
 from semfreeze_core.records.gain import Band, GainCurve
 from semfreeze_core.records.measurement import Measurement
@@ -24,6 +28,7 @@ from semfreeze_core.records.sweep import SweepReport
 from semfreeze_core.records.training import LoraSetup, TrainingSetup
 from semfreeze_core.records.umap_projection import UmapProjection
 from semfreeze_core.records.validation import LiveArm, ValidationReport
+from semfreeze_core.runs.calibration import read_calibration
 from semfreeze_core.runs.folder import VALIDATIONS
 from semfreeze_core.runs.reports import list_measurements, list_sweeps, list_validations, read_live
 from semfreeze_core.runs.umaps import read_umap, umap_file
@@ -138,6 +143,33 @@ def umap(opened: OpenRun, seed: int, n_neighbors: int) -> UmapProjection | None:
         return _umap(file, file.stat().st_mtime_ns)
     except OSError:
         return None
+
+
+@st.cache_resource(max_entries=16, show_spinner=False)
+def _side_by_side(shelf: Shelf, stamped: tuple[tuple[str, int], ...], metric: str) -> SideBySide:
+    return compare_runs({name: _read(shelf, name, stamp).run for name, stamp in stamped}, metric)
+
+
+def side_by_side(shelf: Shelf, names: tuple[str, ...], metric: str) -> SideBySide:
+    """Several runs compared, the first with each other.
+
+    Raises:
+        InputError: one is damaged or gone, or lacks the metric.
+    """
+    return _side_by_side(shelf, tuple((name, shelf.stamp(name)) for name in names), metric)
+
+
+def proofs(shelf: Shelf, name: str) -> dict[str, ValidationReport]:
+    """The validations of a run by its name; none where they cannot be read, which the run's own page tells."""
+    try:
+        return list_validations(shelf.place(name))
+    except RunError:
+        return {}
+
+
+def calibration(folder: Path) -> CalibrationReport:
+    """Predicted against measured over all runs of a folder; read each time, as finetunes come at any time."""
+    return read_calibration(folder)
 
 
 def validations(opened: OpenRun) -> dict[str, ValidationReport]:

@@ -11,6 +11,8 @@ import streamlit as st
 
 LinkName = Literal[
     "do",
+    "with",
+    "difference",
     "validation",
     "along",
     "sweep",

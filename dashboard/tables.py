@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
+from semfreeze_core.cli.side_by_side_report import proof_words
 from semfreeze_core.cli.words import flop, gib, interval, percent
 from semfreeze_core.cost.hardware import GPUS, Gpu, least_fitting_depth
 from semfreeze_core.plan.slices import Slice
@@ -9,6 +10,7 @@ from semfreeze_core.records.cost import DepthCost
 from semfreeze_core.records.measurement import Measurement
 from semfreeze_core.records.sweep import SweepReport
 from semfreeze_core.records.validation import ValidationReport
+from semfreeze_core.runs.store import RunEntry
 
 from .shelf import ShelfEntry
 
@@ -65,6 +67,34 @@ def run_rows(entries: Sequence[ShelfEntry]) -> list[dict[str, object]]:
         }
         rows.append(row | ({"problem": entry.problem} if broken else {}))
     return rows
+
+
+def kept_rows(
+    entries: Sequence[RunEntry], proofs: Mapping[str, Mapping[str, ValidationReport]]
+) -> list[dict[str, object]]:
+    """A line a run of the folder: what was read, what finetunes showed, how large it is, and its note."""
+    rows: list[dict[str, object]] = []
+    for entry in entries:
+        m = entry.manifest
+        rows.append(
+            {
+                "run": entry.name,
+                "note": entry.note if m else f"unreadable: {entry.problem}",
+                "model": _last(m.model.identity.source) if m else "",
+                "data": _last(m.data.source) if m else "",
+                "examples": m.data.n_examples if m else None,
+                "validated": "; ".join(map(proof_words, proofs.get(entry.name, {}).values())),
+                "layers": m.model.shape.n_layers if m else None,
+                "MiB": round(entry.bytes / 2**20, 1),
+                "read": m.provenance.created[:16].replace("T", " ") if m else "",
+            }
+        )
+    return rows
+
+
+def _last(source: str) -> str:
+    """The end of a path, which tells more in a narrow column than its beginning; hub ids as they are."""
+    return source.rsplit("/", 1)[-1] if source.startswith(("/", "~", ".")) else source
 
 
 def regret_rows(report: SweepReport) -> list[dict[str, str]]:

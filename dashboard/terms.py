@@ -53,6 +53,10 @@ HELP = {
     "loss": "materialised keeps the logits of every token, supervised-only those with a loss, fused none.",
     "precision": "float32; bf16-autocast: float32 weights, products in bfloat16; bf16: everything in bfloat16.",
     "along": "Seconds say what one waits for; steps compare what the same number of updates gives.",
+    "compare": "Up to five more runs. The open one, on the left, comes first: differences are the others less it.",
+    "difference": "The other run's curve less the open run's at the same share of the layers. Paired when both read "
+    "the same examples, so that what these have in common cancels.",
+    "delete run": "With all its validations, sweeps and pilots. You are asked first; a run that a job works in stays.",
     "arms": "Each arm is a real finetune on equal data, in equal order. planned freezes what the plan says; LoRA "
     "trains adapters.",
     "kept": "Improvement is the fall of the eval loss. At equal compute a cheaper arm goes on until it has cost as "

@@ -25,6 +25,16 @@ UMAP_IN_DEMO = (
 LOOKING = (
     "Looking at tokenizer, config and data; the embedded model is converted first, once, which takes some 20 seconds"
 )
+COMPARE_WITH = (
+    "Choose runs above: another model on the same data, the same model on other data, or checkpoints of one training. "
+    "Depths are held against each other as shares of the layers."
+)
+NOTHING_TO_COMPARE = "There is no other run here yet. Analyse another model or other data on the page Start."
+NO_FINETUNES = (
+    "No finetune is kept here yet, so nothing is known of how right predictions are. The page Validate starts one."
+)
+NO_RUNS = "This folder has no run yet. The page Start makes one; so does `semfreeze analyze`."
+PRICES_COMPARED = "FLOP and memory at the plan's depth, of full finetuning's; three epochs over each run's own data."
 NO_COLUMNS = (
     "This run kept no other column of its task file: it was read before runs kept any, or the file has none that makes "
     "groups."

@@ -10,10 +10,17 @@ from .theme import INK, faded
 
 
 def add_band(
-    figure: go.Figure, name: str, band: Band, colour: str, dash: str = "solid", width: float = 2, row: int = 1
+    figure: go.Figure,
+    name: str,
+    band: Band,
+    colour: str,
+    dash: str = "solid",
+    width: float = 2,
+    row: int = 1,
+    at: npt.NDArray[np.float64] | None = None,
 ) -> None:
-    """A line with its 95 % interval shaded; without an interval, the line alone."""
-    x = np.arange(len(band.mean))
+    """A line with its 95 % interval shaded; without an interval, the line alone. Over 0, 1, 2... unless told."""
+    x = np.arange(len(band.mean), dtype=np.float64) if at is None else at
     place = {"row": row, "col": 1} if row > 1 else {}
     known = np.isfinite(band.low)
     if known.any():

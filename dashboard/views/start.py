@@ -37,6 +37,7 @@ def open_runs() -> None:
         ("gains", "Gains", "see what each layer adds, with its controls, and what other papers' scores say"),
         ("plan", "Plan", "choose a freeze depth by what it saves and keeps, and take the plan with you"),
         ("validate", "Validate", "see what short real finetunes made of the plan, or start one"),
+        ("compare", "Compare", "hold it against other runs, and keep the runs in order"),
     ):
         with st.container(horizontal=True, vertical_alignment="center"):
             st.page_link(f"views/{name}.py", label=f"**{title}**", width=90)

@@ -1,0 +1,95 @@
+"""Compare: the open run held against others, predicted against measured over all of them, and the runs in order."""
+
+import streamlit as st
+
+from semfreeze_core.cli.side_by_side_report import run_words
+from semfreeze_core.cli.side_by_side_words import depths_words, difference_words
+from semfreeze_core.cli.words import calibration_words
+from semfreeze_core.plan.side_by_side import MOST_RUNS
+from semfreeze_dashboard import compute, page, state, wording
+from semfreeze_dashboard.analysis_wording import escaped
+from semfreeze_dashboard.charts import compared
+from semfreeze_dashboard.charts.stack import stack_html
+from semfreeze_dashboard.runs_panel import runs_panel
+from semfreeze_dashboard.shelf import shelf_of_this_server
+
+ORDER = ("run", "freeze", "R(k)", "FLOP", "memory", "validated", "evidence", "layers", "examples", "model", "data")
+PLACES = "95 % bootstrap intervals over examples; diamonds: where each plan freezes."
+ALL_AT_ONCE = "95 % bands that hold at all depths at once: where one leaves 0, the runs differ for sure."
+
+
+def body() -> None:
+    """Who is compared, what they say, their curves, then calibration and the runs."""
+    seen = page.reading()
+    others = [name for name in shelf_of_this_server().names if name != seen.opened.name]
+    chosen = seen.choices.multiselect(
+        "Compare with", others, max_selections=MOST_RUNS - 1, width=520, help=wording.HELP["compare"],
+        placeholder="other runs", **state.in_link("with"),
+    )  # fmt: skip
+    if chosen:
+        side_by_side(seen, chosen)
+    else:
+        with seen.top:
+            st.markdown(f"#### {escaped(seen.opened.name)}, beside which run?")
+        st.info(wording.COMPARE_WITH if others else wording.NOTHING_TO_COMPARE)
+    calibration()
+    runs_panel()
+
+
+def side_by_side(seen: page.Reading, chosen: list[str]) -> None:
+    """Depths as layer stacks, the table, the curves, and where they differ."""
+    names = [seen.opened.name, *chosen]
+    found = compute.side_by_side(shelf_of_this_server(), tuple(names), seen.metric)
+    with seen.top:
+        st.markdown(f"#### {escaped(depths_words(found))}")
+        for column in found.columns:
+            depth = column.opinion.freeze_depth
+            st.caption(f"**{escaped(column.name)}**: {wording.run_words(column.run)}")
+            st.html(stack_html(column.curve.n_layers, depth, wording.stack_words(column.curve.n_layers, depth)))
+    for warning in found.warnings:
+        st.warning(escaped(warning))
+    proofs = {column.name: compute.proofs(shelf_of_this_server(), column.name) for column in found.columns}
+    rows = [{"run": c.name} | run_words(c, proofs[c.name]) for c in found.columns]
+    st.dataframe(rows, hide_index=True, column_order=ORDER, alt="What was planned, measured and read of every run")
+    st.caption(wording.PRICES_COMPARED)
+
+    left, right = st.columns(2)
+    with left:
+        figure = compared.draw_coverages(found.columns)
+        page.chart("coverages", "Share of the gain that stays trained", PLACES, figure, "gain coverage")
+    with right:
+        figure = compared.draw_advantages(found.columns)
+        page.chart("advantages", "How far each run's states are from chance", PLACES, figure, "advantage")
+    quantity = st.segmented_control(
+        "Difference of", ("gain coverage", "advantage"), default="gain coverage", required=True,
+        help=wording.HELP["difference"], **state.in_link("difference"),
+    )  # fmt: skip
+    held = {name: pair[quantity or "gain coverage"] for name, pair in found.differences.items()}
+    first = found.columns[0].name
+    figure = compared.draw_differences(held, str(quantity))
+    page.chart("differences", f"Less {first}'s", ALL_AT_ONCE, figure, "difference")
+    for name, difference in held.items():
+        st.markdown(escaped(difference_words(name, first, quantity or "gain coverage", difference)))
+
+
+def calibration() -> None:
+    """Predicted against measured over every finetune that is kept."""
+    folder = shelf_of_this_server().folder
+    if folder is None:
+        return
+    report = compute.calibration(folder)
+    st.markdown("##### Were predictions right?")
+    shares = [pair for pair in report.pairs if pair.quantity.startswith("coverage")]
+    if not shares:
+        st.info(wording.NO_FINETUNES)
+        return
+    for problem in report.problems:
+        st.warning(escaped(problem))
+    n = len({pair.finetune for pair in shares})
+    caption = f"{len(shares)} arms of {n} finetunes kept in {folder}. Each finetune is one look, not many."
+    page.chart("calibration", "Predicted share against measured", caption, compared.draw_calibration(shares), "kept")
+    for found in report.calibrations:
+        st.markdown(escaped(calibration_words(found)))
+
+
+draw = page.as_fragment(body)
