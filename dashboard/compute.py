@@ -173,12 +173,13 @@ def calibration(folder: Path) -> CalibrationReport:
 
 
 def validations(opened: OpenRun) -> dict[str, ValidationReport]:
-    """The validations in the run's folder; read each time, as they come without the run changing.
+    """The validations in the run's folder, the newest last; read each time, as they come without the run changing.
 
     Raises:
         RunError: a report is damaged or newer.
     """
-    return list_validations(opened.folder)
+    found = list_validations(opened.folder).items()
+    return dict(sorted(found, key=lambda named: named[1].provenance.created))
 
 
 def live(opened: OpenRun, validation: str) -> list[LiveArm]:

@@ -11,7 +11,7 @@ from semfreeze_core.plan.picks import auto_depths, depth_arms, picks_of
 from semfreeze_core.records.measurement import PILOT_BUDGET
 from semfreeze_core.storage import digest
 
-from . import compute, proof_wording, wording
+from . import compute, proof_wording, state, wording
 from .analysis_form import data_asked
 from .analysis_wording import escaped
 from .shelf import OpenRun
@@ -24,7 +24,16 @@ KINDS: dict[Kind, str] = {"validation": "the plan", "sweep": "many depths", "pil
 
 @dataclass(frozen=True)
 class ProofWish:
-    """Finetunes somebody wants; `called` is what people call their training data."""
+    """Finetunes somebody wants.
+
+    Attributes:
+        kind: what they shall tell.
+        train, evaluation: data, as the command line takes them.
+        called: what people call the training data.
+        steps, seeds, batch_size, n_train, n_eval: as the command line has them.
+        arms: of a validation.
+        depth: of a validation, where it is not the one that the coverage rule recommends.
+    """
 
     kind: Kind
     train: str
@@ -35,6 +44,8 @@ class ProofWish:
     batch_size: int
     n_train: int
     n_eval: int
+    arms: tuple[str, ...] = DEFAULT_ARMS
+    depth: int | None = None
 
     def command(self, run: str) -> tuple[str, ...]:
         """Words of the semfreeze command that does it."""
@@ -43,6 +54,10 @@ class ProofWish:
         if self.kind == "pilots":
             return ("plan", run, "--rule=measured", *(f"--{name}={value}" for name, value in told.items()))
         told |= {"seeds": self.seeds, "accuracy-examples": 0 if self.kind == "sweep" else min(32, self.n_eval)}
+        if self.kind == "validation" and self.arms != DEFAULT_ARMS:
+            told["arms"] = ",".join(self.arms)
+        if self.kind == "validation" and self.depth is not None:
+            told["depth"] = self.depth
         command = "validate" if self.kind == "validation" else "sweep"
         return (command, run, *(f"--{name}={value}" for name, value in told.items()))
 
@@ -51,7 +66,7 @@ class ProofWish:
         if self.kind == "pilots":
             return PILOT_BUDGET
         if self.kind == "validation":
-            return len(DEFAULT_ARMS) * self.seeds
+            return len(self.arms) * self.seeds
         picks = picks_of(compute.comparison(opened, "semantic", None, None)).values()
         return len(depth_arms(auto_depths(opened.run.shape.n_layers, picks))) * self.seeds
 
@@ -85,9 +100,30 @@ def proof_asked(opened: OpenRun, runs: Path) -> ProofWish | None:
         batch = _number("Batch", 1, 4096, "proof-batch", 8)
         n_train = _number("Train examples", 1, 1_000_000, "proof-train", 192)
         n_eval = _number("Eval items", 2, 100_000, "proof-eval", 64)
+    arms, depth = arms_asked(opened) if kind == "validation" else (DEFAULT_ARMS, None)
     if train is None or evaluation is None:
         return None
-    return ProofWish(kind or "validation", train, evaluation, called, steps, seeds, batch, n_train, n_eval)
+    return ProofWish(
+        kind or "validation", train, evaluation, called, steps, seeds, batch, n_train, n_eval, arms, depth
+    )  # fmt: skip
+
+
+def arms_asked(opened: OpenRun) -> tuple[tuple[str, ...], int | None]:
+    """What a validation trains, and its depth where that is not the recommended one."""
+    recommended = compute.comparison(opened, "semantic", None, None).rules["coverage"].freeze_depth
+    last = opened.run.shape.n_layers
+    start = opened.run.shape.n_layers // 2 if recommended is None else recommended
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        depth = int(st.number_input(
+            "Freeze depth", 0, last, start, width=_NARROW, help=wording.HELP["proof depth"], **state.in_link("tested")
+        ))  # fmt: skip
+        chosen = st.multiselect(
+            "Arms", DEFAULT_ARMS, key=in_form("proof-arms", list(DEFAULT_ARMS)), width=520, help=wording.HELP["arms"]
+        )
+    if "planned" not in chosen or "full" not in chosen:
+        st.info(proof_wording.NO_VERDICT)
+    arms = tuple(arm for arm in DEFAULT_ARMS if arm in chosen) or DEFAULT_ARMS
+    return arms, None if depth == recommended else depth
 
 
 def data_read(opened: OpenRun) -> str:

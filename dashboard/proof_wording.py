@@ -10,6 +10,8 @@ PROOF = (
     "Every arm is trained for real, on equal data in equal order, each in a process of its own, and goes on where it "
     "was interrupted. A verdict needs three seeds."
 )
+BEGUN = "A validation has begun: the data is prepared, and the model read before training. Its curves will stand here."
+NO_VERDICT = "A verdict needs both arms, full and planned: without them shares are not told."
 OTHER_DATA = "The plan was read on {read}. What it says of layers is said of those examples, not of these."
 
 

@@ -34,7 +34,7 @@ def server_command(*, port: int | None, host: str, browser: bool) -> list[str]:
     flags = ["--server.address", host, "--server.headless", str(not browser).lower()]
     if port is not None:
         flags += ["--server.port", str(port)]
-    return [sys.executable, "-m", "semfreeze_dashboard.server", *flags]
+    return [sys.executable, "-P", "-m", "semfreeze_dashboard.server", *flags]
 
 
 def server_environment(

@@ -12,6 +12,8 @@ import streamlit as st
 LinkName = Literal[
     "do",
     "with",
+    "prove",
+    "tested",
     "difference",
     "validation",
     "along",
@@ -65,6 +67,11 @@ def keep_form() -> None:
     """Hold on to what forms hold: Streamlit forgets the widgets that a page does not draw."""
     for key in [key for key in st.session_state if isinstance(key, str) and key.startswith(_FORM)]:
         st.session_state[key] = st.session_state[key]
+
+
+def link_to_proof(depth: int) -> dict[str, str]:
+    """What a link to the form of new finetunes says beyond run and metric, which go along: open, at this depth."""
+    return {"tested": str(depth), "prove": "true"}
 
 
 def forget_form(name: str) -> None:

@@ -53,6 +53,9 @@ HELP = {
     "loss": "materialised keeps the logits of every token, supervised-only those with a loss, fused none.",
     "precision": "float32; bf16-autocast: float32 weights, products in bfloat16; bf16: everything in bfloat16.",
     "along": "Seconds say what one waits for; steps compare what the same number of updates gives.",
+    "proof depth": "What the arms planned and planned+lora freeze; at first what the coverage rule recommends.",
+    "test depth": "Opens the form of a validation at this depth: data, arms, steps and seeds, with the memory and time "
+    "they will take. Nothing starts before you say so.",
     "compare": "Up to five more runs. The open one, on the left, comes first: differences are the others less it.",
     "difference": "The other run's curve less the open run's at the same share of the layers. Paired when both read "
     "the same examples, so that what these have in common cancels.",

@@ -91,6 +91,10 @@ def body() -> None:
     st.markdown("**Cards it fits on**", help=wording.HELP["cards"])
     st.dataframe(tables.card_rows(named, table.depths), hide_index=True, alt="Headroom on each card")
 
+    st.page_link(
+        "views/validate.py", label="Test this depth by a real finetune", help=wording.HELP["test depth"],
+        query_params=state.link_to_proof(depth),
+    )  # fmt: skip
     st.markdown("**Take the plan with you**")
     choice = exports.chosen(seen, asked, rule, depth, budget, flags, setup)
     st.download_button("Download plan JSON", choice.document, "plan.json", "application/json", type="primary",

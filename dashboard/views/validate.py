@@ -4,7 +4,7 @@ from pathlib import Path
 
 import streamlit as st
 
-from semfreeze_core.records.validation import ValidationReport
+from semfreeze_core.records.validation import REPORT, ValidationReport
 from semfreeze_core.runs.folder import PILOTS, SWEEPS, VALIDATIONS
 from semfreeze_core.runs.jobs import list_jobs, submit
 from semfreeze_dashboard import (
@@ -49,6 +49,7 @@ def body() -> None:
         st.info("A demonstration trains nothing.")
         return
     jobs_panel.jobs_panel()
+    first_report(seen, folder, set(reports))
     new_one(seen, folder)
 
 
@@ -75,6 +76,22 @@ def proof(seen: page.Reading, name: str, report: ValidationReport) -> None:
         st.dataframe(rows, hide_index=True, height=320, alt="Answers to eval items before and after finetuning")
 
 
+def first_report(seen: page.Reading, runs: Path, known: set[str]) -> None:
+    """Draw the page again once a validation that runs has told something: it is not among the known ones yet."""
+    place = (seen.opened.folder / VALIDATIONS).absolute()
+    begun = [Path(job.spec.out) for job in list_jobs(runs) if not job.finished and job.spec.out is not None]
+    awaited = [out for out in begun if out.parent == place and out.name not in known]
+    if not awaited:
+        return
+
+    def look() -> None:
+        if any((out / REPORT).exists() for out in awaited):
+            st.rerun(scope="app")
+        st.caption(proof_wording.BEGUN)
+
+    st.fragment(guarded(look), run_every=2)()
+
+
 def losses(seen: page.Reading, name: str, along: Along, caption: str) -> None:
     """Every arm's curve; while the finetunes run, drawn again every other second."""
     out = seen.opened.folder / VALIDATIONS / name
@@ -95,7 +112,7 @@ def losses(seen: page.Reading, name: str, along: Along, caption: str) -> None:
 
 def new_one(seen: page.Reading, runs: Path) -> None:
     """The form of new finetunes, what they take, and the button."""
-    with st.expander("Finetune for real", expanded=False):
+    with st.expander("Finetune for real", expanded=False, on_change="rerun", **state.in_link("prove")):
         st.caption(proof_wording.PROOF)
         wish = proof_form.proof_asked(seen.opened, runs)
         if wish is None:

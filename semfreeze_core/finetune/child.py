@@ -33,7 +33,7 @@ def run_child(job: Path, log: Path, progress: Progress) -> None:
         SemfreezeError: it failed otherwise; with the end of its log.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-m", "semfreeze_core.finetune.arm_process", str(job)]
+    command = [sys.executable, "-P", "-m", "semfreeze_core.finetune.arm_process", str(job)]
     with log.open("ab") as errors:
         process = _start(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True, start_new_session=True

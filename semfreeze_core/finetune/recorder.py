@@ -69,6 +69,7 @@ class Recorder(TrainerCallback):
     def on_train_begin(self, *_: Any, **__: Any) -> None:
         """Start the clock."""
         self.begin()
+        self._forget_peak()
         self._resume()
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
@@ -84,11 +85,15 @@ class Recorder(TrainerCallback):
             control.should_training_stop = True
         elif state.global_step in self.at:
             self.evaluate(state.global_step)
+            self._forget_peak()
         self.follow()
         self._resume()
 
-    def _resume(self) -> None:
+    def _forget_peak(self) -> None:
+        """Leave out what a reading used; not after every step, as collecting garbage takes longer than a small one."""
         self._peak = TrainingPeak(self.device, self.baseline_bytes)
+
+    def _resume(self) -> None:
         self._synchronize()
         self._clock = time.perf_counter()
 

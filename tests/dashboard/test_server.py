@@ -37,8 +37,8 @@ def test_dashboard_listens_on_this_machine_alone_by_default(started):
     answer = ask("dashboard", "--no-browser")
     assert (answer.code, answer.err) == (0, "")
     ((command, environment),) = started
-    assert command[:3] == [sys.executable, "-m", "semfreeze_dashboard.server"]
-    assert command[3:] == ["--server.address", "127.0.0.1", "--server.headless", "true"]
+    assert command[:4] == [sys.executable, "-P", "-m", "semfreeze_dashboard.server"]
+    assert command[4:] == ["--server.address", "127.0.0.1", "--server.headless", "true"]
     assert RUNS_VARIABLE not in environment
 
 

@@ -163,3 +163,20 @@ def test_forecast_counts_the_arms_that_will_be_trained(example):
 def test_a_hub_datasets_split_goes_into_its_name():
     assert with_split("hf:a/b", "test") == "hf:a/b#test"
     assert (with_split("c.jsonl", None), with_split(None, "test")) == ("c.jsonl", None)
+
+
+def test_plan_leads_to_the_form_at_its_own_depth(doubtful, monkeypatch):
+    asked = []
+    monkeypatch.setattr(validate, "submit", lambda *what: asked.append(what))
+    app = opened("plan", run="doubtful")
+    app.slider(key="depth").set_value(11).run()
+    next(button for button in app.button if button.label.startswith("Test this depth")).click().run()
+    app.switch_page("views/validate.py").run()
+    assert app.expander[0].proto.expanded
+    assert app.number_input(key="form proof-depth of doubtful").value == 11
+    app.multiselect(key="form proof-arms").set_value(["planned", "full"]).run()
+    assert "--arms=full,planned --depth=11" in app.code[-1].value
+    app.button[-1].click().run()
+    assert {"--depth=11", "--arms=full,planned"} <= set(asked[0][1])
+    app.multiselect(key="form proof-arms").set_value(["half"]).run()
+    assert any("A verdict needs both arms" in info.value for info in app.info)

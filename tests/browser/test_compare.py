@@ -1,0 +1,73 @@
+"""Runs beside each other in a real browser, and one of them renamed and deleted."""
+
+import shutil
+
+import pytest
+
+from semfreeze_core.runs.store import example_run
+from tests.browser.conftest import Reader, sync_api
+from tests.browser.served import served
+
+
+@pytest.fixture(scope="module")
+def stocked(tmp_path_factory):
+    """A server on a folder of three runs, and that folder."""
+    folder = tmp_path_factory.mktemp("stocked")
+    for name in ("first", "second", "third"):
+        shutil.copytree(example_run(), folder / "runs" / name)
+    with served(folder) as address:
+        yield address, folder / "runs"
+
+
+@pytest.fixture
+def reader(context, stocked):
+    window = context.new_page()
+    window.set_viewport_size({"width": 1400, "height": 900})
+    yield Reader(window, stocked[0])
+    window.close()
+
+
+def test_three_runs_are_compared_by_a_link(reader):
+    reader.window.goto(f"{reader.address}/compare?run=example&with=first&with=second")
+    reader.window.get_by_role("img", name="Layer stack").nth(2).wait_for()
+    reader.settle()
+    assert "19 of 30 (example), 19 of 30 (first), 19 of 30 (second)" in reader.sentence
+    for title in ("Share of the gain that stays trained", "How far each run's states", "Less example's"):
+        assert reader.chart(title).locator(".main-svg").first.is_visible()
+    assert reader.window.get_by_text("no difference is shown").count() == 2
+    reader.window.get_by_role("radio", name="advantage").click()
+    reader.window.get_by_text("Advantage of first and example").wait_for()
+    assert "difference=advantage" in reader.window.url
+    assert reader.complaints == []
+
+
+def test_a_run_is_renamed_and_deleted(reader, stocked):
+    window, runs = reader.window, stocked[1]
+    window.goto(f"{reader.address}/compare")
+    table = window.get_by_test_id("stDataFrame").last
+    table.wait_for()
+    reader.settle()
+
+    def pick(row):
+        table.scroll_into_view_if_needed()
+        reader.settle()
+        box = table.bounding_box()
+        window.mouse.click(box["x"] + 16, box["y"] + 35 * (row + 1) + 18)
+        window.get_by_role("button", name="Rename").wait_for()
+
+    pick(2)
+    name = window.get_by_role("textbox", name="Name", exact=True)
+    assert name.input_value() == "third"
+    name.fill("thrice")
+    name.press("Enter")
+    window.get_by_role("button", name="Rename").click()
+    reader.settle()
+    assert sorted(path.name for path in runs.iterdir() if path.is_dir()) == ["first", "second", "thrice"]
+    pick(2)
+    window.get_by_role("button", name="Delete", exact=True).click()
+    window.get_by_text("with all its validations").wait_for()
+    assert (runs / "thrice").exists()
+    window.get_by_role("button", name="Delete for good").click()
+    sync_api.expect(window.get_by_text("2 of 2 runs")).to_be_visible()
+    assert sorted(path.name for path in runs.iterdir() if path.is_dir()) == ["first", "second"]
+    assert reader.complaints == []

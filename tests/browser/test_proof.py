@@ -1,0 +1,84 @@
+"""From a plan to its proof in a real browser, with a tiny model: launch, follow, reload, cancel, again, verdict."""
+
+import pytest
+
+from semfreeze_core.runs.folder import write_run
+from semfreeze_core.runs.reports import list_validations
+from tests.browser.conftest import Reader, sync_api
+from tests.browser.served import served
+from tests.core.runs.tiny_run import read_tiny, task_rows, write_jsonl
+from tests.core.saved_models import save_tiny
+
+
+@pytest.fixture(scope="module")
+def stocked(tmp_path_factory):
+    """A server on a folder with one run of a tiny model, and that folder."""
+    folder = tmp_path_factory.mktemp("stocked")
+    save_tiny(folder / "model")
+    data = write_jsonl(folder / "train.jsonl", task_rows(64))
+    write_run(read_tiny(folder / "model", data), folder / "runs" / "tiny")
+    with served(folder) as address:
+        yield address, folder / "runs"
+
+
+@pytest.fixture
+def reader(context, stocked):
+    window = context.new_page()
+    window.set_viewport_size({"width": 1400, "height": 900})
+    yield Reader(window, stocked[0])
+    window.close()
+
+
+def set_number(reader, label, value):
+    field = reader.window.get_by_role("spinbutton", name=label)
+    field.fill(str(value))
+    field.press("Enter")
+    reader.settle()
+
+
+def ask_for_proof(reader, evaluation):
+    """From the plan to the form, filled for two arms and one seed, and started."""
+    window = reader.window
+    reader.open("plan?run=tiny&depth=2")
+    window.get_by_role("link", name="Test this depth by a real finetune").click()
+    window.wait_for_url("**/validate**")
+    reader.settle()
+    assert window.get_by_role("spinbutton", name="Freeze depth").input_value() == "2"
+    window.locator("input[type=file]").set_input_files(evaluation)
+    window.get_by_text("Predicted:").wait_for(timeout=60_000)
+    reader.settle()
+    for arm in ("half", "lora", "planned+lora"):
+        window.get_by_role("button", name=f"Remove {arm}", exact=True).click()
+        reader.settle()
+    set_number(reader, "Steps", 300)
+    set_number(reader, "Seeds", 1)
+    set_number(reader, "Eval items", 16)
+    window.get_by_role("button", name="Start", exact=True).click()
+
+
+@pytest.mark.slow
+def test_a_plan_is_put_to_the_test(reader, context, stocked, tmp_path):
+    window, runs = reader.window, stocked[1]
+    evaluation = write_jsonl(tmp_path / "eval.jsonl", task_rows(24, seed=9))
+    ask_for_proof(reader, evaluation)
+    assert reader.sentence.startswith("No finetune has tested this run's plan yet")
+    window.get_by_text("planned (seed 0): step").wait_for(timeout=120_000)  # an arm trains, and is followed
+    window.reload()
+    window.get_by_text("full (seed 0): step").wait_for(timeout=120_000)  # and the next one
+    second = Reader(context.new_page(), reader.address)
+    second.window.goto(window.url)
+    second.window.get_by_role("button", name="Cancel").first.click()
+    window.get_by_text("cancelled").first.wait_for(timeout=20_000)
+    second.window.close()
+    ((name, begun),) = list_validations(runs / "tiny").items()
+    assert not begun.finished
+    assert [run.arm for run in begun.runs] == ["planned"]
+
+    ask_for_proof(reader, evaluation)
+    window.get_by_text("done in").first.wait_for(timeout=180_000)
+    ((again, report),) = list_validations(runs / "tiny").items()
+    assert (again, report.finished, report.freeze_depth) == (name, True, 2)
+    assert begun.runs[0] in report.runs, "what was done is not done again"
+    told = f"Freezing 2 of 4 layers {report.verdict} at equal compute"
+    sync_api.expect(window.locator("h4").first).to_contain_text(told)
+    assert reader.complaints == []
