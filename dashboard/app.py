@@ -8,12 +8,20 @@ from semfreeze_dashboard import state, wording
 from semfreeze_dashboard.failures import guarded
 from semfreeze_dashboard.gate import let_in
 from semfreeze_dashboard.shelf import first_run, shelf_of_this_server
-from semfreeze_dashboard.views import compare, gains, plan, start, traces, validate
+from semfreeze_dashboard.views import compare, gains, plan, present, start, traces, validate
 
 FOLDER = Path(__file__).parent / "views"
 # Streamlit draws these lower than the fields beside them, which would put the labels of one row at two heights.
 STYLE = "<style>[data-testid=stButtonGroup] button[role=radio] { min-height: 2.5rem; }</style>"
-VIEWS = {"Start": start, "Traces": traces, "Gains": gains, "Plan": plan, "Validate": validate, "Compare": compare}
+VIEWS = {
+    "Start": start,
+    "Traces": traces,
+    "Gains": gains,
+    "Plan": plan,
+    "Validate": validate,
+    "Compare": compare,
+    "Present": present,
+}
 
 
 def main() -> None:

@@ -45,6 +45,7 @@ LinkName = Literal[
 ]
 _RUN, _FORM = "run", "form "
 _DEPTH: LinkName = "depth"
+_SLIDE = "slide"
 _SELECTION, _DRAWN = "selection", "selections made"
 _START = "start depth"
 _FOLLOWED = "followed"  # the pick the depth was last set to; not in the link, as it follows from what is
@@ -135,6 +136,17 @@ def follow(run: str, pick: tuple[Any, ...], depth: int | None) -> None:
     first = before is None and _DEPTH not in st.query_params and _DEPTH not in st.session_state
     if depth is not None and (first or (before is not None and before != (run, *pick))):
         st.session_state[_DEPTH] = depth
+
+
+def slide(names: list[str]) -> str:
+    """The slide of a presentation that the link names, or the first."""
+    asked = st.query_params.get(_SLIDE, names[0])
+    return asked if asked in names else names[0]
+
+
+def turn_to(name: str) -> None:
+    """Put a slide into the link, from a callback."""
+    st.query_params[_SLIDE] = name
 
 
 def clicked(key: str, field: str = "points") -> list[Any]:

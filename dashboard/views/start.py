@@ -38,6 +38,7 @@ def open_runs() -> None:
         ("plan", "Plan", "choose a freeze depth by what it saves and keeps, and take the plan with you"),
         ("validate", "Validate", "see what short real finetunes made of the plan, or start one"),
         ("compare", "Compare", "hold it against other runs, and keep the runs in order"),
+        ("present", "Present", "tell its story to a meeting: large type, and arrow keys to turn the pages"),
     ):
         with st.container(horizontal=True, vertical_alignment="center"):
             st.page_link(f"views/{name}.py", label=f"**{title}**", width=90)

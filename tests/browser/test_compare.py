@@ -63,11 +63,28 @@ def test_a_run_is_renamed_and_deleted(reader, stocked):
     window.get_by_role("button", name="Rename").click()
     reader.settle()
     assert sorted(path.name for path in runs.iterdir() if path.is_dir()) == ["first", "second", "thrice"]
-    pick(2)
+    sync_api.expect(name).to_have_value("thrice")  # it stays the one that is picked
     window.get_by_role("button", name="Delete", exact=True).click()
     window.get_by_text("with all its validations").wait_for()
     assert (runs / "thrice").exists()
     window.get_by_role("button", name="Delete for good").click()
     sync_api.expect(window.get_by_text("2 of 2 runs")).to_be_visible()
     assert sorted(path.name for path in runs.iterdir() if path.is_dir()) == ["first", "second"]
+    assert reader.complaints == []
+
+
+def test_a_run_is_presented_by_keyboard(reader):
+    window = reader.window
+    window.goto(f"{reader.address}/present?run=first")
+    window.get_by_role("heading", name="Where to finetune").wait_for()
+    reader.settle()
+    assert not window.get_by_test_id("stSidebar").is_visible()
+    for slide in ("traces", "gains", "price", "proof", "plan"):
+        window.keyboard.press("ArrowRight")
+        window.wait_for_url(f"**slide={slide}**")
+        reader.settle()
+    window.get_by_role("heading", name="Run first: freeze 19 of 30 layers").wait_for()
+    window.keyboard.press("ArrowLeft")
+    window.wait_for_url("**slide=proof**")
+    reader.settle()
     assert reader.complaints == []

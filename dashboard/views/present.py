@@ -1,0 +1,161 @@
+"""Present: one run's story for a meeting, a sentence and a picture at a time in large type, turned by arrow keys."""
+
+from collections.abc import Callable
+
+import plotly.graph_objects as go
+import streamlit as st
+
+from semfreeze_core.errors import RunError
+from semfreeze_core.plan.make import default_setup
+from semfreeze_core.records.gain import GainCurve
+from semfreeze_core.records.training import LoraSetup
+from semfreeze_dashboard import clouds, compute, proof_wording, state, wording
+from semfreeze_dashboard.analysis_wording import escaped
+from semfreeze_dashboard.charts import costs, curves, finetunes
+from semfreeze_dashboard.charts.stack import stack_html
+from semfreeze_dashboard.charts.theme import on_page
+from semfreeze_dashboard.failures import guarded
+from semfreeze_dashboard.shelf import OpenRun, shelf_of_this_server
+
+METRIC, PATHS, FONT = "semantic", 12, 18
+# Nothing but the story: Streamlit has no setting for it. Its sizes follow the root's.
+STYLE = """<style>
+html { font-size: 21px }
+[data-testid=stSidebar], [data-testid=stSidebarCollapsedControl], [data-testid=stExpandSidebarButton],
+header[data-testid=stHeader] { display: none }
+[data-testid=stMainBlockContainer] { padding-top: 1.5rem; padding-bottom: 1rem }
+</style>"""
+Draw = Callable[[OpenRun, GainCurve, int], None]
+
+
+def body() -> None:
+    """The slide that the link names, and the keys to the next."""
+    st.html(STYLE)
+    try:
+        opened = compute.read(shelf_of_this_server(), state.open_run_name())
+    except RunError as error:
+        st.error(str(error))
+        return
+    curve = compute.curve(opened, METRIC)
+    recommended = compute.comparison(opened, METRIC, None, None).rules["coverage"].freeze_depth
+    names = list(SLIDES)
+    slide = state.slide(names)
+    SLIDES[slide](opened, curve, recommended or 0)
+    at = names.index(slide)
+    with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="right"):
+        st.caption(f"{escaped(opened.name)}, {at + 1} of {len(names)}: {slide}")
+        turn = {"on_click": state.turn_to, "type": "tertiary"}
+        st.button("Back", shortcut="Left", disabled=at == 0, args=(names[max(at - 1, 0)],), **turn)
+        st.button("Next", shortcut="Right", disabled=slide == names[-1], args=(names[(at + 1) % len(names)],), **turn)
+        st.page_link("views/start.py", label="Leave")
+
+
+def what_was_read(opened: OpenRun, curve: GainCurve, depth: int) -> None:
+    """Model, data, and one example as it is."""
+    manifest = opened.run.manifest
+    model, data = manifest.model.identity, manifest.data
+    st.markdown(f"## Where to finetune {escaped(model.source)} on {escaped(data.source)}?")
+    stack(curve.n_layers, None)
+    for column, (title, value) in zip(
+        st.columns(4),
+        (
+            ("Layers", str(curve.n_layers)),
+            ("Parameters", f"{opened.run.shape.total_parameters / 1e6:,.0f} M"),
+            ("Examples read", f"{data.n_examples} of {data.n_usable:,}"),
+            ("Supervised tokens", f"{data.n_supervised_tokens:,}"),
+        ),
+        strict=True,
+    ):
+        column.metric(title, value)
+    first = opened.run.examples.iloc[0]
+    left, right = st.columns(2)
+    left.caption("A prompt")
+    left.code(str(first["prompt"])[-600:], language=None, wrap_lines=True)
+    right.caption("What it is to say")
+    right.code(str(first["completion"])[:600], language=None, wrap_lines=True)
+
+
+def traces(opened: OpenRun, curve: GainCurve, depth: int) -> None:
+    """The states on their way, played by its own button."""
+    display = opened.run.display
+    st.markdown(f"## {wording.traces_sentence(display, curve, depth)}")
+    points = clouds.pca_cloud(display, 2)
+    figure = compute.projection(opened, points, "label", METRIC, PATHS, (), depth)
+    picture("projection", figure, wording.pca_caption(display, len(points.positions), depth, True))
+
+
+def gains(opened: OpenRun, curve: GainCurve, depth: int) -> None:
+    """How much of the gain stays trained."""
+    st.markdown(f"## {wording.gains_sentence(curve, depth)}")
+    figure = curves.draw_coverage(curve, compute.scores(opened), depth)
+    picture("coverage", figure, f"{curve.n_examples} examples; 95 % bootstrap intervals over examples.")
+
+
+def price(opened: OpenRun, curve: GainCurve, depth: int) -> None:
+    """What the depth saves."""
+    setup = default_setup(opened.run)
+    table = compute.prices(opened, setup, LoraSetup(16))
+    chosen, half = table.depths[depth], curve.n_layers // 2
+    st.markdown(f"## {wording.plan_sentence(depth, curve.n_layers, chosen, curve, 'coverage', None)}")
+    named = {f"freeze {depth}": chosen, "full finetuning": table.full, f"freeze half, {half}": table.depths[half]}
+    named["LoRA, rank 16"] = table.lora
+    left, right = st.columns(2)
+    with left:
+        picture("memory", costs.draw_memory_beside(named), f"Device memory, {table.bytes_status}.")
+    with right:
+        known = "exact" if table.flop_status == "exact" else "an upper bound"
+        picture("flop", costs.draw_flop_beside(named), f"FLOP of a step, {known}.")
+
+
+def proof(opened: OpenRun, curve: GainCurve, depth: int) -> None:
+    """What finetunes showed, the newest validation; or that none has."""
+    reports = list(compute.validations(opened).values())
+    st.markdown(f"## {proof_wording.proof_sentence(reports[-1] if reports else None)}")
+    if not reports:
+        return
+    settings, items = reports[-1].settings, reports[-1].baseline.n_items
+    told = f"{settings.steps} steps of {settings.batch_size}, {len(settings.seeds)} seeds, {items} eval items; 95 %."
+    picture("kept", finetunes.draw_kept(reports[-1]), told)
+
+
+def plan(opened: OpenRun, curve: GainCurve, depth: int) -> None:
+    """What to do on Monday."""
+    comparison = compute.comparison(opened, METRIC, None, None)
+    opinion = comparison.rules["coverage"]
+    st.markdown(f"## {escaped(wording.start_sentence(opened.name, comparison))}")
+    stack(curve.n_layers, opinion.freeze_depth)
+    st.markdown(wording.validation_words(compute.validations(opened), opinion.freeze_depth))
+    st.code(
+        f"semfreeze plan {opened.name} --out plan.json\nsemfreeze export plan.json --to hf-trainer", language="bash"
+    )
+
+
+SLIDES: dict[str, Draw] = {
+    "model and data": what_was_read,
+    "traces": traces,
+    "gains": gains,
+    "price": price,
+    "proof": proof,
+    "plan": plan,
+}
+
+
+def stack(n_layers: int, depth: int | None) -> None:
+    """The layer stack."""
+    st.html(stack_html(n_layers, depth, wording.stack_words(n_layers, depth)))
+
+
+def picture(name: str, figure: go.Figure, caption: str) -> None:
+    """A figure in large type, without tools."""
+    large = go.Figure(figure)
+    height = large.layout.height or 340
+    large.update_layout(font={"size": FONT}, legend={"font": {"size": FONT}}, height=max(520, round(1.25 * height)))
+    large.for_each_annotation(lambda words: words.update(yshift=2.2 * (words.yshift or 0)))  # clear of thicker bars
+    large.update_xaxes(title={"font": {"size": FONT}})
+    large.update_yaxes(title={"font": {"size": FONT}})
+    drawn = go.Figure(on_page(large, state.in_the_dark()), _validate=False)
+    st.plotly_chart(drawn, theme=None, key=f"slide-{name}", alt=caption, config={"displayModeBar": False})
+    st.caption(caption)
+
+
+draw = guarded(body)

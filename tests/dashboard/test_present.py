@@ -1,0 +1,46 @@
+"""The presentation: every slide of a run, turned by its buttons, without a control besides."""
+
+import pytest
+
+from semfreeze_core.runs.reports import list_validations
+from semfreeze_dashboard.views.present import SLIDES
+from tests.dashboard.test_pages import opened
+
+
+def heading(app):
+    assert not app.exception
+    assert not app.error, [error.value for error in app.error]
+    (found,) = [m.value for m in app.markdown if m.value.startswith("## ")]
+    return found.removeprefix("## ")
+
+
+def press(app, label):
+    return next(button for button in app.button if button.label == label).click().run()
+
+
+def test_the_story_is_told_slide_by_slide_and_back(example):
+    app = opened("present")
+    seen = [heading(app)]
+    for _ in range(len(SLIDES) - 1):
+        seen.append(heading(press(app, "Next")))
+    assert len(set(seen)) == len(SLIDES)
+    assert "sentence\\_to\\_json" in seen[0]
+    (report,) = list_validations(example.folder).values()
+    assert report.reason in seen[4]
+    assert next(button for button in app.button if button.label == "Next").disabled
+    assert heading(press(app, "Back")) == seen[4]
+    assert not app.slider
+    assert not app.segmented_control
+
+
+@pytest.mark.parametrize("slide", SLIDES)
+def test_a_link_opens_a_slide_of_any_run(slide, doubtful):
+    app = opened("present", run="doubtful", slide=slide)
+    assert heading(app)
+    assert any(slide in caption.value and "doubtful" in caption.value for caption in app.caption)
+    if slide == "proof":
+        assert heading(app).startswith("No finetune has tested")
+
+
+def test_nonsense_in_the_link_opens_the_first_slide():
+    assert heading(opened("present", slide="nowhere")).startswith("Where to finetune")
