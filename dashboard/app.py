@@ -11,8 +11,16 @@ from semfreeze_dashboard.shelf import first_run, shelf_of_this_server
 from semfreeze_dashboard.views import compare, gains, plan, present, start, traces, validate
 
 FOLDER = Path(__file__).parent / "views"
-# Streamlit draws these lower than the fields beside them, which would put the labels of one row at two heights.
-STYLE = "<style>[data-testid=stButtonGroup] button[role=radio] { min-height: 2.5rem; }</style>"
+# Streamlit draws these lower than the fields beside them, which would put the labels of one row at two heights. And it
+# draws code in captions too faintly to be read.
+STYLE = """<style>
+[data-testid=stButtonGroup] button[role=radio] { min-height: 2.5rem }
+[data-testid=stCaptionContainer] code { color: inherit }
+</style>"""
+# Streamlit writes white on the primary colour, which has to be light on a dark page to be read as text itself.
+DARK_STYLE = """<style>
+[data-testid=stBaseButton-primary] p, [data-testid=stMultiSelect] span[title] { color: #14181d }
+</style>"""
 VIEWS = {
     "Start": start,
     "Traces": traces,
@@ -35,7 +43,7 @@ def main() -> None:
     page = st.navigation(
         [st.Page(FOLDER / f"{title.lower()}.py", title=title, default=title == "Start") for title in VIEWS]
     )
-    st.html(STYLE)
+    st.html(STYLE + (DARK_STYLE if state.in_the_dark() else ""))
     if not let_in():
         return
     state.keep_form()

@@ -60,6 +60,7 @@ def dashboard(
         serve,
         server_command,
         server_environment,
+        twice_words,
     )
 
     folder = None if runs is None else user_path(str(runs))
@@ -68,6 +69,8 @@ def dashboard(
         require_run(folder, run, demo=demo)
     password = password_for(host, demo=demo, wanted=not no_password)
     if words := opening_words(host, demo=demo, password=password):
+        typer.echo(words, err=True)
+    if words := twice_words(host, port):
         typer.echo(words, err=True)
     command = server_command(port=port, host=host, browser=not no_browser)
     told = server_environment(runs=folder, demo=demo, host=host, opened=run, jobs=jobs, password=password)

@@ -26,6 +26,7 @@ APP = Path(__file__).with_name("app.py")
 _OWN = (RUNS_VARIABLE, DEMO_VARIABLE, PATHS_VARIABLE, OPEN_VARIABLE, PASSWORD_VARIABLE)
 # The user's own choice of password; not a flag, as those are seen in lists of processes and kept in histories.
 CHOSEN_PASSWORD = "SEMFREEZE_PASSWORD"
+_USUAL_PORT = 8501  # Streamlit's
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
@@ -121,6 +122,18 @@ def require_startable(runs: Path | None, host: str, port: int | None, *, demo: b
     except (OSError, OverflowError) as error:
         where = host if port is None else f"{host}:{port}"
         raise InputError(f"{where} cannot be listened on: {error}. Choose another --port or --host.") from error
+
+
+def twice_words(host: str, port: int | None) -> str:
+    """What to say when something answers at the usual port already; "" when nothing does, or another was chosen."""
+    if port is not None:
+        return ""
+    with suppress(OSError), socket.create_connection((host if host in LOOPBACK else "127.0.0.1", _USUAL_PORT), 0.5):
+        return (
+            f"Something answers on port {_USUAL_PORT} already, perhaps a dashboard of yours: http://localhost:"
+            f"{_USUAL_PORT}. This one takes the next free port."
+        )
+    return ""
 
 
 def require_run(runs: Path | None, name: str, *, demo: bool) -> None:

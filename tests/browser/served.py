@@ -19,13 +19,13 @@ PATIENCE_SECONDS = 60
 
 
 @contextmanager
-def served(folder: Path) -> Iterator[str]:
-    """A fresh server on an empty folder of runs inside `folder`, from when it listens; its address."""
+def served(folder: Path, password: str | None = None) -> Iterator[str]:
+    """A fresh server on the folder of runs inside `folder`, from when it listens; its address."""
     (folder / "runs").mkdir(exist_ok=True)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    environment = server_environment(runs=folder / "runs", demo=False)
+    environment = server_environment(runs=folder / "runs", demo=False, password=password)
     environment |= {"SEMFREEZE_HOME": str(folder), "OMP_NUM_THREADS": "1"}
     command = server_command(port=port, host="127.0.0.1", browser=False)
     with (folder / "log").open("w") as log:

@@ -30,6 +30,7 @@ def started(monkeypatch):
     """Commands and environments that would have become the server."""
     calls = []
     monkeypatch.setattr(semfreeze_dashboard.server, "serve", lambda *call: calls.append(call))
+    monkeypatch.setattr(semfreeze_dashboard.server, "_USUAL_PORT", 1)  # whatever listens on this machine
     return calls
 
 
@@ -157,3 +158,13 @@ def test_prepare_first_page_logs_a_fault_of_ours_and_goes_on(log, monkeypatch):
     assert record.name == "semfreeze.dashboard"
     assert record.levelname == "ERROR"
     assert isinstance(record.exc_info[1], ZeroDivisionError)
+
+
+def test_a_second_server_says_that_something_answers_already(monkeypatch, started):
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        monkeypatch.setattr(semfreeze_dashboard.server, "_USUAL_PORT", other.getsockname()[1])
+        told = f"Something answers on port {other.getsockname()[1]} already"
+        assert told in ask("dashboard", "--no-browser").err
+        assert told not in ask("dashboard", "--no-browser", "--port", "0").err
+    assert told not in ask("dashboard", "--no-browser").err
+    assert len(started) == 3
