@@ -2,15 +2,20 @@
 
 import shlex
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import Any, cast
 
 from semfreeze_core.cli.setup_flags import SetupFlags
+from semfreeze_core.errors import InputError
 from semfreeze_core.plan import FreezePlan, make_plan
 from semfreeze_core.plan.compare import Opinion
 from semfreeze_core.plan.make import default_setup
 from semfreeze_core.plan.rules import RuleName
 from semfreeze_core.plan.rules_by_price import Budget
+from semfreeze_core.records.manifest import DataEntry
 from semfreeze_core.records.training import LoraSetup, TrainingSetup
+from semfreeze_core.sources.fields import FieldMapping
+from semfreeze_core.sources.samples import resolve_data
 
 from .page import Reading
 from .shelf import EXAMPLE, OpenRun
@@ -124,6 +129,15 @@ def as_python(choice: Choice) -> str:
             'Path("plan.json").write_text(plan.model_dump_json(indent=1) + "\\n")',
         ]
     )
+
+
+def readable_data(read: DataEntry) -> tuple[str | None, FieldMapping | None]:
+    """The file a run read and its fields, while it is there; None for both when it is not, or none of a file."""
+    try:
+        known = Path(resolve_data(read.source)).is_file()
+    except InputError:
+        known = False
+    return (read.source, FieldMapping(**read.mapping)) if known else (None, None)
 
 
 def _told(flags: SetupFlags) -> dict[str, Any]:

@@ -12,6 +12,7 @@ import streamlit as st
 LinkName = Literal[
     "do",
     "with",
+    "trainer",
     "prove",
     "tested",
     "difference",

@@ -56,6 +56,8 @@ HELP = {
     "proof depth": "What the arms planned and planned+lora freeze; at first what the coverage rule recommends.",
     "test depth": "Opens the form of a validation at this depth: data, arms, steps and seeds, with the memory and time "
     "they will take. Nothing starts before you say so.",
+    "trainer": "A complete configuration or script of another trainer, with what it cannot be told as comments.",
+    "report": "Curves, nulls, scores, prices and plan in one HTML file that opens without network.",
     "compare": "Up to five more runs. The open one, on the left, comes first: differences are the others less it.",
     "difference": "The other run's curve less the open run's at the same share of the layers. Paired when both read "
     "the same examples, so that what these have in common cancels.",

@@ -10,6 +10,7 @@ from semfreeze_core.records.training import LoraSetup
 from semfreeze_dashboard import compute, exports, page, state, tables, wording
 from semfreeze_dashboard.charts import costs, frontier
 from semfreeze_dashboard.setup_form import budget_asked, setup_flags
+from semfreeze_dashboard.take_panel import take_panel
 
 FRONTIER = "frontier"
 RULES = ("coverage", "paper", "compute", "budget")
@@ -95,13 +96,7 @@ def body() -> None:
         "views/validate.py", label="Test this depth by a real finetune", help=wording.HELP["test depth"],
         query_params=state.link_to_proof(depth),
     )  # fmt: skip
-    st.markdown("**Take the plan with you**")
-    choice = exports.chosen(seen, asked, rule, depth, budget, flags, setup)
-    st.download_button("Download plan JSON", choice.document, "plan.json", "application/json", type="primary",
-                       on_click="ignore")  # fmt: skip
-    st.caption("The same on the command line, and in Python:")
-    st.code(exports.as_command(choice), language="bash", wrap_lines=True)
-    st.code(exports.as_python(choice), language="python", wrap_lines=True)
+    take_panel(seen, exports.chosen(seen, asked, rule, depth, budget, flags, setup))
 
 
 draw = page.as_fragment(body)

@@ -237,3 +237,18 @@ def test_numbers_and_files_of_a_chart(reader, tmp_path):
             reader.window.get_by_role("button", name=name, exact=True).first.click()
         download.value.save_as(tmp_path / name)
         assert (tmp_path / name).read_text().startswith(start)
+
+
+@pytest.mark.slow
+def test_the_report_is_downloaded_and_opens_by_itself(reader, context, tmp_path):
+    reader.open("plan?depth=12")
+    with reader.window.expect_download() as download:
+        reader.window.get_by_role("button", name="Report of the run").click()
+    download.value.save_as(tmp_path / "report.html")
+    window, complaints = context.new_page(), []
+    window.on("pageerror", lambda error: complaints.append(str(error)))
+    window.goto(f"file://{tmp_path / 'report.html'}")
+    window.locator(".main-svg").first.wait_for()
+    assert "example" in window.title()
+    assert complaints == []
+    window.close()

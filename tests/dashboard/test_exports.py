@@ -11,6 +11,7 @@ from semfreeze_core.plan.rules_by_price import Budget
 from semfreeze_core.runs.plans import read_plan
 from semfreeze_dashboard.exports import Choice, as_command, as_python
 from tests.core.cli.terminal import ask
+from tests.dashboard.test_pages import opened
 
 CHOICES = {
     "as it comes": ("coverage", None, None, SetupFlags(lora_rank=16), "semantic"),
@@ -76,3 +77,16 @@ def test_as_command_and_as_python_name_another_run_by_its_folder(example, doubtf
         make()
         assert undated((tmp_path / "plan.json").read_text()) == undated(choice.document())
         (tmp_path / "plan.json").unlink()
+
+
+def test_page_writes_another_trainers_configuration_and_says_what_it_cannot_be_told(doubtful):
+    app = opened("plan", run="doubtful", trainer="axolotl")
+    app.slider(key="depth").set_value(11).run()
+    assert not app.error
+    written = next(code.value for code in app.code if "base_model" in code.value)
+    assert "the-folder-of-the-model" in written
+    assert "11" in written
+    app.selectbox(key="trainer").set_value("unsloth").run()
+    assert any("chooses layers for adapters only" in info.value.replace("\\", "") for info in app.info)
+    app.selectbox(key="trainer").set_value("semfreeze").run()
+    assert not any("base_model" in code.value for code in app.code)

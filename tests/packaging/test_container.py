@@ -1,0 +1,35 @@
+"""The container file asks only for what is there: what it copies exists, and its command starts a read-only server."""
+
+import json
+import re
+from pathlib import Path
+
+import semfreeze_dashboard.server
+from semfreeze_dashboard.gate import PASSWORD_VARIABLE
+from semfreeze_dashboard.shelf import DEMO_VARIABLE
+from tests.core.cli.terminal import ask
+
+ROOT = Path(__file__).parents[2]
+TEXT = (ROOT / "dashboard" / "Containerfile").read_text()
+
+
+def test_everything_it_copies_is_here():
+    copied = re.findall(r"^COPY (.*) \S+$", TEXT, flags=re.MULTILINE)
+    names = [name for line in copied for name in line.split()]
+    assert names
+    assert [name for name in names if not (ROOT / name).exists()] == []
+
+
+def test_its_command_shows_the_example_and_nothing_else(monkeypatch):
+    started = []
+    monkeypatch.setattr(semfreeze_dashboard.server, "serve", lambda *call: started.append(call))
+    (words,) = re.findall(r"^CMD (\[.*\])$", TEXT, flags=re.MULTILINE)
+    program, *arguments = json.loads(words)
+    assert program == "semfreeze"
+    answer = ask(*arguments)
+    assert answer.code == 0
+    ((command, environment),) = started
+    assert command[-2:] == ["--server.port", "8501"]
+    assert environment[DEMO_VARIABLE] == "1"
+    assert PASSWORD_VARIABLE not in environment
+    assert "can see the shipped example" in answer.err
