@@ -44,6 +44,8 @@ def for_trainer(choice: exports.Choice, target: str) -> None:
     except InputError as error:
         st.info(escaped(str(error)))
         return
+    if model is not None:
+        st.caption(wording.EMBEDDED_EXPORT.format(model=model))
     for note in exported.notes:
         st.caption(escaped(note))
     st.download_button(f"Download {exported.filename}", exported.text, exported.filename, on_click="ignore")

@@ -30,6 +30,10 @@ COMPARE_WITH = (
     "Depths are held against each other as shares of the layers."
 )
 NOTHING_TO_COMPARE = "There is no other run here yet. Analyse another model or other data on the page Start."
+EMBEDDED_EXPORT = (
+    "{model} stands for the embedded model, which other trainers do not know: `semfreeze export` converts it to a "
+    "folder and writes that."
+)
 NO_FINETUNES = (
     "No finetune is kept here yet, so nothing is known of how right predictions are. The page Validate starts one."
 )

@@ -93,7 +93,7 @@ def body() -> None:
     st.dataframe(tables.card_rows(named, table.depths), hide_index=True, alt="Headroom on each card")
 
     st.page_link(
-        "views/validate.py", label="Test this depth by a real finetune", help=wording.HELP["test depth"],
+        "views/validate.py", label="**Test this depth by a real finetune**", help=wording.HELP["test depth"],
         query_params=state.link_to_proof(depth),
     )  # fmt: skip
     take_panel(seen, exports.chosen(seen, asked, rule, depth, budget, flags, setup))

@@ -57,7 +57,8 @@ def calibration_words(found: Calibration) -> str:
     unit = "points" if found.quantity.startswith("coverage") else "%"
     way = "overstated" if mean > 0 else "understated"
     count = f"{found.n_finetunes} of your finetunes" if found.n_finetunes > 1 else "one of your finetunes"
-    told = f"Measured on {count} ({found.n_arms} arms): {found.quantity} is {way} by {abs(100 * mean):.0f}"
+    arms = "1 arm" if found.n_arms == 1 else f"{found.n_arms} arms"
+    told = f"Measured on {count} ({arms}): {found.quantity} is {way} by {abs(100 * mean):.0f}"
     if low is None or high is None or found.spread is None:
         return f"{told} {unit}; one finetune says nothing of a spread."
     unsure = ", an interval that holds 0" if low <= 0 <= high else ""

@@ -145,10 +145,10 @@ def report(tasks: list[TaskCells]) -> str:
         "# Evidence: is the recommendation any good?",
         "",
         f"Made by `python -m tests.benchmarks.evidence_report` from {ran} of {asked} cells (task x depth x seed) that "
-        f"`python -m tests.benchmarks.evidence` trained: model {one.model}, {one.steps} steps of {one.batch_size} "
-        f"examples at equal steps, and as many as full finetuning's FLOP buy, cache pass included, at equal compute; "
-        f"{one.n_eval} eval items; learning rates by kind of arm from learning_rates.md. Intervals are 95 %, paired "
-        "over items and seeds; those of a mean over tasks take the tasks as given.",
+        f"`python -m tests.benchmarks.evidence` trained: model {one.model}, {one.steps} steps at equal steps, and as "
+        f"many as full finetuning's FLOP buy, cache pass included, at equal compute; {one.n_eval} eval items; learning "
+        "rates by kind of arm from learning_rates.md. Intervals are 95 %, paired over items and seeds; those of a mean "
+        "over tasks take the tasks as given.",
         "",
     ]
     for task in tasks:
@@ -158,8 +158,9 @@ def report(tasks: list[TaskCells]) -> str:
         lines += [
             f"## {task.task}: {task.about}",
             "",
-            f"{len(task.cells)} of {task.n_cells_asked} cells, {seeds} whole seeds; loss before "
-            f"{np.mean(task.before):.2f} nats. The reading says {said}; with completions shuffled between rows, "
+            f"{len(task.cells)} of {task.n_cells_asked} cells, {seeds} whole {'seed' if seeds == 1 else 'seeds'}; "
+            f"{task.settings.batch_size} examples a step; loss before {np.mean(task.before):.2f} nats. Read: "
+            f"{said}; with completions shuffled between rows, "
             f"{control}.",
             "",
             *depth_table(task),
