@@ -69,6 +69,7 @@ def load_commands() -> None:
     """Register every command on `app`; what they compute with is imported when a command runs."""
     from semfreeze_core.cli import (  # noqa: F401
         analyze,
+        audit,
         cache,
         calibration,
         compare,

@@ -14,6 +14,7 @@ from semfreeze_core.runs.reports import list_validations
 from semfreeze_core.runs.store import example_run, run_names
 from semfreeze_core.storage import cache_folder, runs_folder
 from tests.core.cli.terminal import ask
+from tests.core.cli.test_cli_audit import OPTIONS as AUDIT
 from tests.core.cli.training_options import PILOTS, SWEEP, TRAIN, VALIDATE
 from tests.core.cli_app import app
 from tests.core.runs.left_job import DEAD, put
@@ -827,7 +828,14 @@ def every_option(command, path=""):
 
 
 # Commands whose options have a file of exercises beside their own tests: what they ask for would train, or serve.
-ELSEWHERE = {"plan ": PILOTS, "validate ": VALIDATE, "sweep ": SWEEP, "train ": TRAIN, "dashboard ": DASHBOARD}
+ELSEWHERE = {
+    "audit ": AUDIT,
+    "plan ": PILOTS,
+    "validate ": VALIDATE,
+    "sweep ": SWEEP,
+    "train ": TRAIN,
+    "dashboard ": DASHBOARD,
+}
 
 
 def test_every_option_is_exercised():

@@ -1,0 +1,99 @@
+"""`semfreeze audit --script`: somebody's script for two steps, what trains in it, and scripts that never do."""
+
+import json
+import sys
+
+import pytest
+from transformers import Trainer
+
+from semfreeze_core.finetune.audit_script import audit_script
+from tests.core.cli.terminal import ask
+from tests.core.finetune.plans import plan_of
+from tests.core.tiny_models import build_tiny
+
+OPTIONS = ("--script", "--plan", "--after-steps", "--json")
+TRAINS = """
+import sys
+from pathlib import Path
+import torch
+from transformers import Trainer, TrainingArguments
+from helper import model
+
+for layer in model.model.layers[:int(sys.argv[1])]:
+    layer.requires_grad_(False)
+model.model.embed_tokens.requires_grad_(int(sys.argv[1]) == 0)
+ids = torch.arange(12)
+told = TrainingArguments("{place}", max_steps=9, per_device_train_batch_size=2, report_to=[], use_cpu=True,
+                         disable_tqdm=True, save_strategy="no", logging_strategy="no")
+trainer = Trainer(model=model, args=told, train_dataset=[{{"input_ids": ids, "labels": ids}}] * 20)
+print("about to train")
+try:
+    trainer.train()
+except Exception:
+    pass
+Path("{place}/end").write_text(str(trainer.state.global_step))
+"""
+HELPER = """
+from tests.core.tiny_models import build_tiny
+model = build_tiny("llama", n_layers=4, tied=True)
+"""
+
+
+@pytest.fixture
+def script(tmp_path):
+    """A script that trains a tiny model, with a module of its own beside it, and catches what it can."""
+    (tmp_path / "helper.py").write_text(HELPER)
+    path = tmp_path / "train.py"
+    path.write_text(TRAINS.format(place=tmp_path))
+    yield path
+    sys.modules.pop("helper", None)
+
+
+def test_script_is_seen_after_two_steps_and_ends_there(script, tmp_path):
+    own = (Trainer.__init__, sys.argv, list(sys.path))
+    answer = ask("audit", "--script", script, "--json", "--", "2")
+    assert (answer.code, "about to train" in answer.err) == (0, True)
+    found = json.loads(answer.out)
+    assert (found["freeze_depth"], found["gradient_depth"], found["n_layers"]) == (2, 2, 4)
+    assert found["problems"] == []
+    assert not (tmp_path / "end").exists(), "it goes no further, whatever it catches"
+    assert (Trainer.__init__, sys.argv, list(sys.path)) == own
+
+
+def test_later_steps_and_a_plan_are_held_against_it(script, tmp_path):
+    plan = plan_of(build_tiny("llama", n_layers=4, tied=True), 3)
+    (tmp_path / "plan.json").write_text(plan.model_dump_json())
+    told = ask("audit", "--script", script, "--plan", tmp_path / "plan.json", "--after-steps", "5", "--", "0").out
+    assert "Audit of LlamaForCausalLM: layers 0 to 3 of 4 trained" in told
+    assert "problem 1" in told
+
+
+def test_a_script_that_never_trains_says_so(tmp_path):
+    (tmp_path / "idle.py").write_text("found = 1\n")
+    assert "no transformers Trainer has trained in it" in ask("audit", "--script", tmp_path / "idle.py").refusal
+
+
+@pytest.mark.parametrize(
+    ("code", "told"),
+    [
+        ("raise KeyError('data')", "KeyError: 'data'"),
+        ("import sys; sys.exit(3)", "exit code 3"),
+        ("def f(:", "SyntaxError"),
+        ("import nowhere_to_be_found", "No module named 'nowhere_to_be_found'"),
+    ],
+)
+def test_a_script_that_fails_first_says_with_what(tmp_path, code, told):
+    (tmp_path / "bad.py").write_text(code)
+    refusal = ask("audit", "--script", tmp_path / "bad.py").refusal
+    assert "ended before its training could be seen" in refusal
+    assert told in refusal
+
+
+def test_no_script_and_no_steps_are_refused(tmp_path, script):
+    assert "no such script" in ask("audit", "--script", tmp_path / "none.py").refusal
+    assert "after_steps must be at least 1" in ask("audit", "--script", script, "--after-steps", "0").refusal
+
+
+def test_from_python_the_report_is_the_same(script):
+    report = audit_script(script, ["2"], after_steps=1)
+    assert (report.freeze_depth, report.problems) == (2, ())
