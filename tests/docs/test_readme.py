@@ -5,6 +5,7 @@ import shlex
 from pathlib import Path
 
 import pytest
+import typer
 from typer.testing import CliRunner
 
 from tests.core.cli_app import app
@@ -37,27 +38,13 @@ def test_console_output_is_what_the_command_prints(block):
 
 
 def test_every_flag_and_command_named_exists():
+    def named(command, path=()):
+        inner = getattr(command, "commands", {})
+        return [found for name, one in inner.items() for found in named(one, (*path, name))] or [" ".join(path)]
+
     commands = {
         name: CliRunner().invoke(app(), [*name.split(), "--help"], env={"COLUMNS": "200"}).stdout
-        for name in (
-            "analyze",
-            "show",
-            "plan",
-            "cost",
-            "runs list",
-            "cache list",
-            "models check",
-            "demo",
-            "report",
-            "dashboard",
-            "preview",
-            "sweep",
-            "umap",
-            "jobs list",
-            "validate",
-            "train",
-            "export",
-        )
+        for name in named(typer.main.get_command(app()))
     }
     for flag in set(re.findall(r"--[a-z][a-z-]+", README)):
         assert any(flag in text for text in commands.values()), f"{flag} is in the README but in no help text"
