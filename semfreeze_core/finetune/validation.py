@@ -12,6 +12,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 from pydantic import ValidationError
 
+from semfreeze_core.cost import training_bytes
 from semfreeze_core.errors import InputError, RunError
 from semfreeze_core.finetune.arm_job import ArmJob, write_examples
 from semfreeze_core.finetune.arms import Arm
@@ -21,7 +22,10 @@ from semfreeze_core.finetune.report import build_report, failed_run
 from semfreeze_core.finetune.validation_request import Prepared, ValidationRequest, prepare
 from semfreeze_core.progress import Progress, ProgressEvent, silent
 from semfreeze_core.records.validation import LIVE, REPORT, ArmRun, Baseline, ValidationReport, ValidationSettings
+from semfreeze_core.sources.causal_lm import choose_device, free_bytes
 from semfreeze_core.storage import disk_errors, write_atomically
+
+NOT_BEGUN = "Not begun"
 
 
 def validate(
@@ -46,6 +50,7 @@ def validate(
         data = folder / "examples.safetensors"
         if not data.exists():
             write_examples(data, prepared.data.train.tokenised, prepared.data.evaluation.tokenised)
+        _forget_refused(folder)
         _run_baseline(prepared, folder, progress)
         report = _write_report(prepared, folder)
         # Seed by seed, so that an interrupted validation has whole comparisons; in each the planned arm first, so that
@@ -107,6 +112,11 @@ def _run_arm(prepared: Prepared, folder: Path, arm: Arm, seed: int, progress: Pr
     path = folder / "runs" / f"{name}.json"
     if path.exists():
         return
+    if (reason := _no_room(prepared, arm)) is not None:
+        progress(ProgressEvent(f"{arm.name} (seed {seed})", message=f"{arm.name}: {reason}"))
+        run = failed_run(arm, prepared.settings[arm.name], seed, reason)
+        write_atomically(path, run.model_dump_json(indent=1) + "\n")
+        return
     accumulation, notes = 1, list[str]()
     while True:
         job = _job(prepared, folder, arm, seed, accumulation, path)
@@ -130,6 +140,27 @@ def _run_arm(prepared: Prepared, folder: Path, arm: Arm, seed: int, progress: Pr
         break
     write_atomically(path, run.model_dump_json(indent=1) + "\n")
     live_path(path).unlink(missing_ok=True)
+
+
+def _no_room(prepared: Prepared, arm: Arm) -> str | None:
+    """Why an arm is not begun: what it holds whatever the batch is more than is free; None where there is room."""
+    parts = training_bytes(prepared.shape, prepared.setups[arm.name], arm.parts)
+    needed = parts.weights + parts.gradients + parts.optimizer
+    device = choose_device(prepared.source.device)
+    free = free_bytes(device)
+    if needed <= free:
+        return None
+    return (
+        f"{NOT_BEGUN}: its weights, gradients and optimiser alone take {needed / 2**30:.2f} GiB, and "
+        f"{free / 2**30:.2f} GiB are free on {device.type}. Once more is free, the same command tries again."
+    )
+
+
+def _forget_refused(folder: Path) -> None:
+    """Arms that were not begun for want of memory are tried again: there may be more by now."""
+    for path in (folder / "runs").glob("*-seed*.json"):
+        if ArmRun.model_validate_json(path.read_text()).reason.startswith(NOT_BEGUN):
+            path.unlink()
 
 
 def run_name(arm: str, seed: int) -> str:

@@ -10,6 +10,7 @@ from dataclasses import replace
 
 import pytest
 
+from semfreeze_core.cost import training_bytes
 from semfreeze_core.errors import InputError, PlanError, ResourceError, RunError
 from semfreeze_core.finetune import validation as validation_module
 from semfreeze_core.finetune.child import OutOfMemory, halve
@@ -169,6 +170,38 @@ def test_out_of_memory_halves_the_micro_batch_and_says_so(request_for, tmp_path,
     report = validate(request_for(), tmp_path / "out")
     assert asked == [("planned", 1), ("full", 1), ("full", 2), ("full", 4)]  # the planned arm goes first
     assert "1 examples at a time, 4 times a step. (allocator says no)" in report.arms["full"].notes[1]
+
+
+def test_an_arm_without_memory_is_not_begun_the_others_are_and_it_is_tried_again(
+    request_for, tmp_path, monkeypatch, finished
+):
+    _, _, done = finished
+    begun, free = [], [0]
+
+    def run_child(job, log, progress):
+        arm = json.loads(job.read_text())["arm"]
+        begun.append(arm)
+        source = done / "runs" / ("baseline.json" if arm is None else f"{arm}-seed0.json")
+        target = tmp_path / "out" / "runs" / source.name
+        target.parent.mkdir(exist_ok=True)
+        target.write_text(source.read_text())
+
+    monkeypatch.setattr(validation_module, "run_child", run_child)
+    monkeypatch.setattr(validation_module, "free_bytes", lambda device: free[0])
+    prepared = prepare(request_for())
+    held = {}
+    for arm in prepared.arms:
+        parts = training_bytes(prepared.shape, prepared.setups[arm.name], arm.parts)
+        held[arm.name] = parts.weights + parts.gradients + parts.optimizer
+    assert held["planned"] < held["full"]
+    free[0] = held["full"] - 1
+    report = validate(request_for(), tmp_path / "out")
+    assert begun == [None, "planned"]
+    assert "Not begun: its weights, gradients and optimiser alone take" in report.arms["full"].reason
+    assert report.arms["planned"].seeds == [0]
+    free[0] = held["full"]
+    assert validate(request_for(), tmp_path / "out").arms["full"].seeds == [0]
+    assert begun == [None, "planned", "full"]
 
 
 @pytest.mark.parametrize(("batch", "accumulation", "expected"), [(8, 1, 2), (8, 4, 8), (6, 1, 2), (7, 1, 7), (5, 1, 5)])
