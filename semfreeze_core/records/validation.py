@@ -1,11 +1,13 @@
 """A validation: what short real finetunes of several arms gave, and the verdict on the planned one."""
 
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from semfreeze_core.records.gain import Interval
 from semfreeze_core.records.model import ModelIdentity
 from semfreeze_core.records.provenance import Document, Provenance
 from semfreeze_core.records.training import LoraSetup, TrainableParts
+
+if TYPE_CHECKING:  # it needs numpy, which the command line does not load to explain itself
+    from semfreeze_core.records.gain import Interval
 
 VALIDATION_SCHEMA_VERSION = 1
 REPORT, LIVE = "report.json", ".live"
@@ -122,7 +124,7 @@ class MeasuredInterval(Document):
     high: float | None
 
     @classmethod
-    def of(cls, interval: Interval) -> "MeasuredInterval":
+    def of(cls, interval: "Interval") -> "MeasuredInterval":
         """The same, with null for NaN."""
         known = {name: value if value == value else None for name, value in vars(interval).items()}
         return cls(**known)

@@ -1,6 +1,7 @@
 """The Validate page: the shipped validation as it is, none as plainly, and a new one as a command."""
 
 import json
+from urllib.parse import parse_qs
 
 import pytest
 
@@ -170,10 +171,10 @@ def test_plan_leads_to_the_form_at_its_own_depth(doubtful, monkeypatch):
     monkeypatch.setattr(validate, "submit", lambda *what: asked.append(what))
     app = opened("plan", run="doubtful")
     app.slider(key="depth").set_value(11).run()
-    next(button for button in app.button if button.label.startswith("Test this depth")).click().run()
-    app.switch_page("views/validate.py").run()
+    (link,) = [link.proto for link in app.get("page_link") if "Test this depth" in link.proto.label]
+    app = opened("validate", run="doubtful", **{name: value for name, (value,) in parse_qs(link.query_string).items()})
     assert app.expander[0].proto.expanded
-    assert app.number_input(key="form proof-depth of doubtful").value == 11
+    assert app.number_input(key="tested").value == 11
     app.multiselect(key="form proof-arms").set_value(["planned", "full"]).run()
     assert "--arms=full,planned --depth=11" in app.code[-1].value
     app.button[-1].click().run()

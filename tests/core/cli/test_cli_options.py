@@ -111,7 +111,7 @@ def _(world):
     documents = [world.read("--split", name, data=source) for name in ("train", "test")]
     assert [d["data"]["split"] for d in documents] == ["train", "test"]
     assert [d["n_examples"] for d in documents] == [48, 40]
-    assert "--split is missing. Choose one with --split: " in world.analyze(data=source).refusal
+    assert "--split is missing. Choose one with --split, or as " in world.analyze(data=source).refusal
 
 
 @exercise("analyze --prompt-field", "analyze --completion-field", "analyze --label-field")

@@ -263,7 +263,10 @@ def test_plan_says_what_finetunes_have_shown_of_its_coverage_once_they_are_three
         (["--rule", "measured", "--depth", "2"], "--depth means the rule manual, but --rule measured was given"),
         (["--rule", "measured", "--train", "a", "--eval", "b", "--aim", "best"], "--aim best: expected compute, steps"),
         (["--rule", "measured", "--train", "a", "--eval", "b", "--depths", "1,x"], "--depths 1,x: expected whole"),
-        (["--rule", "measured", "--train", "a", "--eval", "b", "--depths", "1,4"], "--depths 1,4: expected depths in"),
+        (
+            ["--rule", "measured", "--train", "a", "--eval", "b", "--depths", "1,4"],
+            "--depths 1,4: expected different depths in",
+        ),
         (["--rule", "measured", "--train", "a", "--eval", "b", "--train-head"], "leave the --train-… flags out"),
         (["--rule", "budget"], "--rule budget needs --max-memory-gib, --gpu or --max-cost-fraction"),
         (["--gpu", "T4", "--rule", "coverage"], "mean the rule budget, but --rule coverage was given"),
