@@ -13,7 +13,7 @@ from semfreeze_core.gains import ScalingLaw, bands, fit_scaling_law, score_cover
 from semfreeze_core.plan import curve_of
 from semfreeze_core.plan.compare import Comparison
 from semfreeze_core.plan.compare import compare as compare_run
-from semfreeze_core.plan.forecast import FinetuneForecast, forecast_finetunes
+from semfreeze_core.plan.forecast import FinetuneForecast, forecast_finetunes, trained_rate
 from semfreeze_core.plan.rules_by_price import Budget
 from semfreeze_core.plan.side_by_side import SideBySide
 from semfreeze_core.plan.side_by_side import side_by_side as compare_runs
@@ -208,9 +208,19 @@ def measurements(opened: OpenRun) -> dict[str, Measurement]:
 def forecast(opened: OpenRun, *, batch_size: int, steps: int, n_runs: float) -> FinetuneForecast:
     """What finetunes of a run will take."""
     run = opened.run
-    took = run.manifest.extraction
-    rate = forward_rate(run.shape, took.tokens, took.seconds)
-    return forecast_finetunes(run, batch_size=batch_size, steps=steps, n_runs=n_runs, flop_per_second=rate)
+    return forecast_finetunes(
+        run, batch_size=batch_size, steps=steps, n_runs=n_runs, flop_per_second=finetune_rate(opened)[0]
+    )
+
+
+def finetune_rate(opened: OpenRun) -> tuple[float | None, str]:
+    """FLOP a second to tell a finetune's time by, and whose rate that is: the newest finetune's, else the reading's."""
+    for report in reversed(validations(opened).values()):
+        if (rate := trained_rate(report)) is not None:
+            return rate, "of this run's last finetune"
+    took = opened.run.manifest.extraction
+    rate = forward_rate(opened.run.shape, took.tokens, took.seconds)
+    return rate, "of the reading, of which finetunes often reach a third"
 
 
 def samples() -> list[str]:

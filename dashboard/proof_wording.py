@@ -48,11 +48,11 @@ def pilots_sentence(measured: Measurement) -> str:
     return f"Pilots, which took {share}, decide for freezing {measured.freeze_depth} of {measured.n_layers} layers."
 
 
-def forecast_words(forecast: FinetuneForecast) -> str:
+def forecast_words(forecast: FinetuneForecast, whose_rate: str) -> str:
     """What finetunes will take, before they start."""
     time = "no rate is known to tell the time by"
     if forecast.seconds is not None:
-        time = f"about {duration(forecast.seconds)} at the rate of the reading, eval readings left out"
+        time = f"about {duration(forecast.seconds)} at the rate {whose_rate}, eval readings left out"
     return (
         f"Predicted: {flop(forecast.flop)}, {time}; at most {gib(forecast.peak_bytes)} at once, which full finetuning "
         "takes (projected; when memory runs out, fewer examples at a time)."

@@ -47,6 +47,7 @@ LinkName = Literal[
 _RUN, _FORM = "run", "form "
 _DEPTH: LinkName = "depth"
 _SLIDE = "slide"
+_BEGUN = "begun"  # what was started in this session and has not been shown yet
 _SELECTION, _DRAWN = "selection", "selections made"
 _START = "start depth"
 _FOLLOWED = "followed"  # the pick the depth was last set to; not in the link, as it follows from what is
@@ -74,6 +75,17 @@ def keep_form() -> None:
 def link_to_proof(depth: int) -> dict[str, str]:
     """What a link to the form of new finetunes says beyond run and metric, which go along: open, at this depth."""
     return {"tested": str(depth), "prove": "true"}
+
+
+def await_begun(name: str) -> None:
+    """Have what was started chosen as soon as it is there to be chosen."""
+    st.session_state[_BEGUN] = name
+
+
+def show_begun(widget: LinkName, names: list[str]) -> None:
+    """Choose what was started last, once it is among the names; before the widget is drawn."""
+    if st.session_state.get(_BEGUN) in names:
+        st.session_state[widget] = st.session_state.pop(_BEGUN)
 
 
 def forget_form(name: str) -> None:

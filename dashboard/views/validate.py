@@ -36,6 +36,7 @@ def body() -> None:
     name = None
     if reports:
         names = list(reports)
+        state.show_begun("validation", names)
         name = seen.choices.selectbox("Validation", names, len(names) - 1, width=320, **state.in_link("validation"))
     report = reports[name] if name else None
     depth = report.freeze_depth if report else page.start_depth(seen)
@@ -125,11 +126,12 @@ def new_one(seen: page.Reading, runs: Path) -> None:
             command, out = (*command, f"--pilots-in={out}"), out / PLAN
         n_runs = wish.n_runs(seen.opened)
         will_take = compute.forecast(seen.opened, batch_size=wish.batch_size, steps=wish.steps, n_runs=n_runs)
-        st.markdown(proof_wording.forecast_words(will_take))
+        st.markdown(proof_wording.forecast_words(will_take, compute.finetune_rate(seen.opened)[1]))
         st.caption("The same on the command line:")
         st.code(as_command((*command, f"--out={out}")), language="bash", wrap_lines=True)
         if st.button("Start", type="primary", disabled=name == EXAMPLE):
             submit(runs, command, f"{wish.kind} of {seen.opened.name}", out)  # goes on where one was interrupted
+            state.await_begun(out.name)
             st.rerun(scope="app")
         if name == EXAMPLE:
             st.caption("The shipped run comes with its validation; analyse a model to validate a plan of your own.")

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from semfreeze_core.cost import full_cost, run_seconds
 from semfreeze_core.records.run import Run
 from semfreeze_core.records.training import TrainingSetup
+from semfreeze_core.records.validation import ValidationReport
 
 
 @dataclass(frozen=True)
@@ -20,6 +21,13 @@ class FinetuneForecast:
     flop: int
     seconds: float | None
     peak_bytes: int | None
+
+
+def trained_rate(report: ValidationReport) -> float | None:
+    """FLOP a second that a validation's arms made while they trained, readings left out; None where none has ended."""
+    done = [run for run in report.runs if run.status == "done" and run.points]
+    seconds = sum(run.points[-1].seconds for run in done)
+    return sum(run.flop.counted for run in done) / seconds if seconds else None
 
 
 def forecast_finetunes(

@@ -181,3 +181,20 @@ def test_plan_leads_to_the_form_at_its_own_depth(doubtful, monkeypatch):
     assert {"--depth=11", "--arms=full,planned"} <= set(asked[0][1])
     app.multiselect(key="form proof-arms").set_value(["half"]).run()
     assert any("A verdict needs both arms" in info.value for info in app.info)
+
+
+def test_what_was_started_is_shown_once_it_has_told_something(doubtful, report, monkeypatch):
+    monkeypatch.setattr(validate, "submit", lambda *what: None)
+    older = doubtful / "validations" / "older"
+    older.mkdir(parents=True)
+    (older / "report.json").write_text(report.model_dump_json())
+    app = opened("validate", run="doubtful", prove="true")
+    assert app.selectbox(key="validation").value == "older"
+    assert any("at the rate of this run's last finetune" in words.value for words in app.markdown)
+    app.button[-1].click().run()
+    (name,) = [name.split("/")[-1] for name in app.code[-1].value.split("--out=")[1:]]
+    begun = doubtful / "validations" / name.strip("'")
+    begun.mkdir()
+    (begun / "report.json").write_text(report.model_copy(update={"finished": False}).model_dump_json())
+    app.run()
+    assert app.selectbox(key="validation").value == begun.name
