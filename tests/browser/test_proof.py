@@ -50,7 +50,7 @@ def ask_for_proof(reader, evaluation):
     for arm in ("half", "lora", "planned+lora"):
         window.get_by_role("button", name=f"Remove {arm}", exact=True).click()
         reader.settle()
-    set_number(reader, "Steps", 300)
+    set_number(reader, "Steps", 1000)
     set_number(reader, "Seeds", 1)
     set_number(reader, "Eval items", 16)
     window.get_by_role("button", name="Start", exact=True).click()
@@ -64,9 +64,10 @@ def test_a_plan_is_put_to_the_test(reader, context, stocked, tmp_path):
     assert reader.sentence.startswith("No finetune has tested this run's plan yet")
     window.get_by_text("planned (seed 0): step").wait_for(timeout=120_000)  # an arm trains, and is followed
     window.reload()
-    window.get_by_text("full (seed 0): step").wait_for(timeout=120_000)  # and the next one
     second = Reader(context.new_page(), reader.address)
     second.window.goto(window.url)
+    for tab in (window, second.window):
+        tab.get_by_text("full (seed 0): step").wait_for(timeout=120_000)  # and the next one, in both tabs
     second.window.get_by_role("button", name="Cancel").first.click()
     window.get_by_text("cancelled").first.wait_for(timeout=20_000)
     second.window.close()
