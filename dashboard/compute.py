@@ -220,7 +220,7 @@ def finetune_rate(opened: OpenRun) -> tuple[float | None, str]:
             return rate, "of this run's last finetune"
     took = opened.run.manifest.extraction
     rate = forward_rate(opened.run.shape, took.tokens, took.seconds)
-    return rate, "of the reading, of which finetunes often reach a third"
+    return rate, "of the reading, which training does not reach"
 
 
 def samples() -> list[str]:

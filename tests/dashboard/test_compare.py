@@ -64,7 +64,7 @@ def test_a_run_that_is_damaged_is_told_and_the_page_stays(three):
     manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"schema_version": 99}))
     app = together(["one"])
     assert len(app.error) == 1
-    assert "newer" in app.error[0].value or "99" in app.error[0].value
+    assert "newer" in app.error[0].value
     assert not app.exception
 
 
