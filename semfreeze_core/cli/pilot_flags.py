@@ -39,9 +39,13 @@ class PilotFlags:
         float | None, typer.Option(help="Share of one full finetune's FLOP that pilots may take (default: 0.15).")
     ] = None
     depths: Annotated[
-        str | None, typer.Option(help="Depths the pilots try, with commas (default: those of rules, half and the cap).")
+        str | None,
+        typer.Option(help="Depths the pilots try, with commas (default: those of rules, two thirds, half, the cap)."),
     ] = None
-    eval_examples: Annotated[int | None, typer.Option(help="Eval items of the pilots (default: 64).")] = None
+    eval_examples: Annotated[
+        int | None,
+        typer.Option(help="Eval items of the pilots (default: 64 to 1024, a quarter of what pilots may take)."),
+    ] = None
     pilots_in: Annotated[
         Path | None, typer.Option(help="Folder that keeps the pilots; the same command again goes on there.")
     ] = None
@@ -74,7 +78,7 @@ def run_pilots(
     from semfreeze_core.cli.validation_setup import default_folder, plan_and_data
     from semfreeze_core.finetune.arm_job import ModelSource
     from semfreeze_core.finetune.pilot_schedule import candidate_depths
-    from semfreeze_core.finetune.pilots import DEFAULT_PILOT_EVAL, MeasureRequest, measure
+    from semfreeze_core.finetune.pilots import MeasureRequest, measure
     from semfreeze_core.plan.compare import compare
     from semfreeze_core.plan.picks import parse_depths
     from semfreeze_core.runs.folder import PILOTS
@@ -109,7 +113,7 @@ def run_pilots(
         add_eos=add_eos,
         aim=aim,  # type: ignore[arg-type]
         budget=PILOT_BUDGET if flags.pilot_budget is None else flags.pilot_budget,
-        n_eval=DEFAULT_PILOT_EVAL if flags.eval_examples is None else flags.eval_examples,
+        n_eval=flags.eval_examples,
         model=ModelSource(
             source=flags.pilot_model or read_from.source,
             revision=read_from.revision,

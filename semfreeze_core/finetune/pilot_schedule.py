@@ -21,6 +21,10 @@ from semfreeze_core.records.training import TrainingSetup
 # With fewer a pilot shows little but its warm-up.
 MIN_STEPS = 8
 MAX_DEPTHS = 4
+# Depths worth telling apart differ by a hundredth of the improvement or two, which 64 items seldom show: a finetune
+# long enough to pay for more of them gets more, until readings take a quarter of what pilots may.
+MIN_EVAL, MAX_EVAL = 64, 1024
+_READING_SHARE = 0.25
 _SLACK = 0.97  # of the budget is planned with: real batches are padded a little more or less than their mean
 
 
@@ -121,14 +125,18 @@ class PilotPlan:
 
 
 def candidate_depths(n_layers: int, picks: Sequence[int | None], aim: Aim) -> tuple[int, ...]:
-    """What pilots try when nothing is said: the rules' picks, half and the cap, at least a tenth of the layers apart.
+    """What pilots try when nothing is said: the rules' picks and a spread, at least a tenth of the layers apart.
+
+    Two thirds stands first after the picks: in every sweep so far the best swept depth at equal compute was it
+    or the next deeper one.
 
     Args:
         n_layers: L.
         picks: depths that rules propose; the first are kept when they crowd.
         aim: but for "compute", where freezing has always paid, full finetuning too.
     """
-    wanted = [*([] if aim == "compute" else [0]), *picks, n_layers // 2, depth_cap(n_layers), n_layers // 4]
+    spread = [2 * n_layers // 3, n_layers // 2, depth_cap(n_layers), n_layers // 4]
+    wanted = [*([] if aim == "compute" else [0]), *picks, *spread]
     apart = max(1, n_layers // 10)
     found: list[int] = []
     for depth in wanted:
@@ -143,6 +151,23 @@ def round_sizes(n: int) -> tuple[int, ...]:
     while sizes[-1] > 2:
         sizes.append(math.ceil(sizes[-1] / 2))
     return tuple(sizes)
+
+
+def eval_items(costs: PilotCosts, depths: Sequence[int], budget: float, available: int) -> int:
+    """How many eval items all readings of the pilots may have: a quarter of the budget's worth, 64 to 1024.
+
+    Args:
+        costs: of the pilots; their own number of items does not matter.
+        depths: candidates.
+        budget: share of one full finetune's FLOP.
+        available: items there are.
+    """
+    one, sizes = replace(costs, n_eval=1), round_sizes(len(depths))
+    each = (
+        len(sizes) * one.reading_flop(0) + one.states_flop(max(depths), 0) + sum(sizes) * one.reading_flop(min(depths))
+    )
+    affordable = int(_READING_SHARE * budget * costs.full_flop / each)
+    return min(available, MAX_EVAL, max(MIN_EVAL, affordable))
 
 
 def plan_pilots(costs: PilotCosts, depths: Sequence[int], budget: float) -> PilotPlan:

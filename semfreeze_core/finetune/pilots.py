@@ -10,7 +10,7 @@ from semfreeze_core.cost import parts_at_depth
 from semfreeze_core.errors import InputError
 from semfreeze_core.finetune.arm_flop import cache_flop
 from semfreeze_core.finetune.arm_job import ModelSource
-from semfreeze_core.finetune.pilot_schedule import PilotCosts, PilotPlan, plan_pilots
+from semfreeze_core.finetune.pilot_schedule import MAX_EVAL, PilotCosts, PilotPlan, eval_items, plan_pilots
 from semfreeze_core.finetune.validation import validate
 from semfreeze_core.finetune.validation_request import Prepared, ValidationRequest, prepare
 from semfreeze_core.gains.pilots import choose, differ, stay, words
@@ -24,7 +24,6 @@ from semfreeze_core.records.validation import ArmRun, MeasuredInterval, Validati
 from semfreeze_core.sources.fields import FieldMapping
 from semfreeze_core.storage import write_atomically
 
-DEFAULT_PILOT_EVAL = 64
 _LENGTHS_FROM = 1024  # examples whose lengths stand for the training set's
 _UNKNOWN = MeasuredInterval(estimate=None, low=None, high=None)
 
@@ -41,7 +40,7 @@ class MeasureRequest:
         proposed: the one among them that the reading recommends, or None.
         aim: best loss at equal compute or at equal steps, or the deepest depth within `margin` of full finetuning.
         budget: share of one full finetune's FLOP that all pilots may take.
-        n_eval: eval items.
+        n_eval: eval items; None takes as many as `eval_items` says.
         margin: share of full finetuning's improvement that "cheapest" may lose.
         prefix_cache: compute frozen layers once, shared by all pilots.
     """
@@ -57,7 +56,7 @@ class MeasureRequest:
     add_eos: bool = True
     aim: Aim = "compute"
     budget: float = PILOT_BUDGET
-    n_eval: int = DEFAULT_PILOT_EVAL
+    n_eval: int | None = None
     margin: float = MARGIN
     rates: dict[str, float] | None = None
     prefix_cache: bool = True
@@ -82,6 +81,10 @@ def measure(
     depths = sorted(set(request.depths))
     looked = prepare(_validation(request, depths, {}, _LENGTHS_FROM), progress)
     costs = _costs(request, looked)
+    if request.n_eval is None:
+        n_eval = eval_items(costs, depths, request.budget, costs.n_eval)
+        request = replace(request, n_eval=n_eval)
+        costs = _costs(request, prepare(_validation(request, depths, {}, _LENGTHS_FROM), progress))
     pilots = plan_pilots(costs, depths, request.budget)
     progress(ProgressEvent("Pilots", message=price_words(costs, pilots, depths, request.budget)))
     before, losses, rounds, spent = None, dict[int, Floats](), list[PilotRound](), 0
@@ -133,9 +136,9 @@ def price_words(costs: PilotCosts, pilots: PilotPlan, depths: Sequence[int], bud
     rounds = " then ".join(str(size) for size in pilots.sizes)
     share = 100 * pilots.flop / costs.full_flop
     return (
-        f"Pilots of depths {', '.join(map(str, depths))} ({rounds}) on {pilots.n_train} examples take at most "
-        f"{share:.1f} % of one full finetune ({costs.setup.steps} steps of {costs.setup.batch_size}, "
-        f"{costs.full_flop / 1e12:.1f} TFLOP); {100 * budget:g} % is allowed."
+        f"Pilots of depths {', '.join(map(str, depths))} ({rounds}) on {pilots.n_train} examples, read on "
+        f"{costs.n_eval} eval items, take at most {share:.1f} % of one full finetune ({costs.setup.steps} steps of "
+        f"{costs.setup.batch_size}, {costs.full_flop / 1e12:.1f} TFLOP); {100 * budget:g} % is allowed."
     )
 
 
@@ -174,7 +177,7 @@ def _validation(
         budget="steps",
         rates=request.rates,
         n_train=min(n_train, setup.train_examples),
-        n_eval=request.n_eval,
+        n_eval=MAX_EVAL if request.n_eval is None else request.n_eval,
         n_accuracy=0,
         precision=setup.precision,
         checkpointing=setup.checkpointing,

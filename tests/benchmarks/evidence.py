@@ -9,9 +9,12 @@ import argparse
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from semfreeze_core.finetune.report import losses_at
 from semfreeze_core.finetune.validation import validate
 from semfreeze_core.finetune.validation_request import ValidationRequest
+from semfreeze_core.gains.verdict import Floats
 from semfreeze_core.plan.compare import compare
 from semfreeze_core.plan.make import curve_of, make_plan
 from semfreeze_core.plan.picks import auto_depths, depth_arms, picks_of
@@ -23,6 +26,7 @@ from semfreeze_core.runs.reports import read_validation
 from semfreeze_core.storage import write_atomically
 from semfreeze_core.workflow import AnalysisRequest, analyze
 from tests.benchmarks.evidence_cells import Cell, Pick, TaskCells
+from tests.benchmarks.evidence_settings import lower_coverage
 from tests.benchmarks.evidence_tasks import TASKS, Task, shuffled_completions
 
 RESULTS = Path(__file__).parent / "results" / "evidence"
@@ -34,6 +38,7 @@ class Asked:
     """What the command line says."""
 
     model: str
+    model_name: str
     data: Path
     out: Path
     steps: int
@@ -49,6 +54,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="working folder; what it holds is used")
     parser.add_argument("--tasks", default=",".join(TASKS))
     parser.add_argument("--model", default="embedded")
+    parser.add_argument("--model-name", default="", help="of another model, in words; its cells are kept apart")
     parser.add_argument("--steps", type=int, default=60)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--device", default="auto")
@@ -56,6 +62,8 @@ def main() -> None:
     parsed = vars(parser.parse_args())
     names = parsed.pop("tasks").split(",")
     asked = Asked(**parsed)
+    if (asked.model != "embedded") != bool(asked.model_name):
+        parser.error("--model-name belongs to a --model other than the embedded one")
     for name in names:
         run_task(TASKS[name], asked)
 
@@ -85,10 +93,10 @@ def run_task(task: Task, asked: Asked) -> None:
     )
     folder = asked.out / "sweeps" / task.name
     report = read_validation(folder) if asked.collect else validate(request, folder, progress=_tell)
-    keep(task, reading, shuffled, report)
+    keep(task, asked.model_name, reading, shuffled, report)
 
 
-def keep(task: Task, reading: Run, shuffled: Run, report: ValidationReport) -> None:
+def keep(task: Task, model_name: str, reading: Run, shuffled: Run, report: ValidationReport) -> None:
     """Write the cells there are, and what every rule says of the task."""
     cells = []
     for name, arm in report.arms.items():
@@ -112,28 +120,39 @@ def keep(task: Task, reading: Run, shuffled: Run, report: ValidationReport) -> N
                         steps=run.steps,
                     )
                 )
-    picks, coverage, verdicts = {}, {}, dict[str, str]()
+    picks, coverage, low, verdicts = {}, {}, {}, dict[str, str]()
     for metric in METRICS:
         found = picks_of(compare(reading, metric=metric))
         picks[metric] = {name: Pick(depth=pick.depth, recommended=pick.recommended) for name, pick in found.items()}
         curve = curve_of(reading, metric)
-        coverage[metric] = [None if x != x else round(float(x), 5) for x in curve.coverage.mean]
+        coverage[metric] = _or_none(curve.coverage.mean)
+        low[metric] = _or_none(lower_coverage(curve.coverage_replicates))
         verdicts[metric] = curve.evidence.verdict
     document = TaskCells(
         task=task.name,
         about=task.about,
-        settings=report.settings.model_copy(update={"train": task.name, "eval": task.name}),
+        model=model_name,
+        contrary=task.contrary,
+        settings=report.settings.model_copy(
+            update={"train": task.name, "eval": task.name, "model": model_name or "embedded"}
+        ),
         n_layers=report.n_layers,
         before=[round(x, 5) for x in report.baseline.item_losses],
         cells=cells,
         n_cells_asked=len(report.settings.arms) * len(report.settings.seeds),
         picks=picks,
         coverage=coverage,
+        coverage_low=low,
         verdicts=verdicts,
         shuffled={metric: curve_of(shuffled, metric).evidence.verdict for metric in METRICS},
         provenance=report.provenance,
     )
-    write_atomically(RESULTS / f"{task.name}.json", document.model_dump_json(indent=None) + "\n")
+    name = "-".join([task.name, *model_name.split()])
+    write_atomically(RESULTS / f"{name}.json", document.model_dump_json(indent=None) + "\n")
+
+
+def _or_none(values: Floats) -> list[float | None]:
+    return [float(round(x, 5)) if np.isfinite(x) else None for x in values]
 
 
 def _reading(train: str, folder: Path, n: int, asked: Asked) -> Run:

@@ -34,10 +34,15 @@ class TaskCells(Document):
 
     `picks` and `coverage`, R(k) for k = 0..L with null where there is none, are by deviation metric, and so
     are the reading's verdicts on the task and, as a control, on it with its completions shuffled between rows.
+    `coverage_low` is R(k)'s 10th percentile over bootstrap replicates, all that the coverage rule needs at any weight
+    and threshold. `model` says in words which model it is when it is not the embedded one as released. `contrary` is a
+    task whose input side matters: it is told apart, and counts in no mean.
     """
 
     task: str
     about: str
+    model: str
+    contrary: bool
     settings: ValidationSettings
     n_layers: int
     before: list[float]
@@ -45,6 +50,7 @@ class TaskCells(Document):
     n_cells_asked: int
     picks: dict[str, dict[str, Pick]]
     coverage: dict[str, list[float | None]]
+    coverage_low: dict[str, list[float | None]]
     verdicts: dict[str, str]
     shuffled: dict[str, str]
     provenance: Provenance

@@ -9,7 +9,8 @@ from plotly.subplots import make_subplots
 from semfreeze_core.gains.verdict import draw, improvement_kept
 from semfreeze_dashboard.charts.theme import INK, OTHERS, TRAINED
 from tests.benchmarks.evidence_cells import TaskCells
-from tests.benchmarks.evidence_report import BUDGETS, losses_by_depth, read_all
+from tests.benchmarks.evidence_regret import losses_by_depth
+from tests.benchmarks.evidence_report import BUDGETS, read_all
 from tests.browser.served import chromium
 
 PLACE = Path(__file__).parents[2] / ".github" / "pictures" / "evidence.png"

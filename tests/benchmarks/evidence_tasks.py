@@ -24,6 +24,7 @@ class Task:
         batch_size: examples a step.
         n_train, n_eval: examples drawn.
         n_read: examples of the reading.
+        contrary: whether the input side matters in it.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Task:
     n_train: int = 480
     n_eval: int = 64
     n_read: int = 256
+    contrary: bool = False
 
 
 def _from_folder(name: str) -> Callable[[Path, Path], tuple[str, str]]:
@@ -94,7 +96,12 @@ TASKS = {
             short_problems,
             batch_size=2,
         ),
-        Task("remapped_words", "contrary case: intents of messages whose words' meanings are swapped", remapped_words),
+        Task(
+            "remapped_words",
+            "contrary case: intents of messages whose words' meanings are swapped",
+            remapped_words,
+            contrary=True,
+        ),
         Task("quantity_problems", "word problems with worked answers, written by us", _sample("quantity_problems")),
     )
 }

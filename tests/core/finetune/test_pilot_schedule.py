@@ -10,6 +10,7 @@ from semfreeze_core.finetune.pilot_schedule import (
     MIN_STEPS,
     PilotCosts,
     candidate_depths,
+    eval_items,
     plan_pilots,
     round_sizes,
 )
@@ -80,6 +81,23 @@ def test_pilots_fill_their_budget_and_stay_inside(shape, budget):
         assert spent <= pilots.flop
 
 
+@pytest.mark.parametrize(("steps", "least", "most"), [(60, 64, 64), (1500, 65, 500), (200_000, 1024, 1024)])
+def test_a_longer_finetune_is_decided_on_more_items(shape, steps, least, most):
+    made = costs(shape, setup=replace(SETUP, steps=steps))
+    found = eval_items(made, (7, 15, 19, 22), 0.15, 5000)
+    assert least <= found <= most
+    assert eval_items(made, (7, 15, 19, 22), 0.15, 40) == 40
+
+
+def test_readings_take_a_quarter_of_the_budget(shape):
+    made, depths = costs(shape), (7, 15, 19, 22)
+    made = replace(made, n_eval=eval_items(made, depths, 0.15, 5000))
+    with_readings = plan_pilots(made, depths, 0.15)
+    readings = 2 * made.reading_flop(0) + made.states_flop(22, 0) + 6 * made.reading_flop(7)
+    assert 0.24 < readings / (0.15 * made.full_flop) <= 0.25
+    assert with_readings.flop <= 0.97 * 0.15 * made.full_flop
+
+
 def test_a_pilot_is_never_longer_than_its_finetune(shape):
     assert plan_pilots(costs(shape), (15, 22), 1.0).shares <= (1.0,)
 
@@ -113,12 +131,13 @@ def test_the_worse_half_is_dropped_each_round():
     ("picks", "aim", "found"),
     [
         ([19, 20], "compute", (7, 15, 19, 22)),
-        ([17, None], "compute", (7, 17, 22)),
-        ([None, None], "compute", (7, 15, 22)),
+        ([17, None], "compute", (7, 17, 20)),
+        ([16, 22], "compute", (7, 16, 22)),
+        ([None, None], "compute", (7, 15, 20)),
         ([22, 15], "steps", (0, 7, 15, 22)),
-        ([16], "steps", (0, 7, 16, 22)),
-        ([5, 9], "cheapest", (0, 5, 9, 15)),
+        ([16], "steps", (0, 7, 16, 20)),
+        ([5, 9], "cheapest", (0, 5, 9, 20)),
     ],
 )
-def test_candidates_hold_half_the_cap_and_picks_apart_from_each_other(picks, aim, found):
+def test_candidates_hold_the_picks_and_a_spread_apart_from_each_other(picks, aim, found):
     assert candidate_depths(30, picks, aim) == found
