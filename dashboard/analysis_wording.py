@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from semfreeze_core.records.job import Job, JobProgress
 from semfreeze_core.records.preview import DataPreview, RenderedExample
+from semfreeze_core.sources.fields import FIELD_FLAGS
 
 INTRODUCTION = (
     "The model runs once over a sample of your examples; what each layer means for them is kept as a run. It goes on "
@@ -36,6 +37,13 @@ def rendered_example(example: RenderedExample) -> str:
     label = "" if example.label is None else f", label {escaped(example.label)}"
     cut = f", {example.truncated} cut on the left" if example.truncated else ""
     return f"{''.join(pieces)}\n\n:small[:gray[{supervised} of {total} tokens supervised{label}{cut}]]"
+
+
+def in_the_form(text: str) -> str:
+    """A message of the command line's, naming the form's fields where it names flags of the data's fields."""
+    told = text.replace(f"with {FIELD_FLAGS}", "under Read it")
+    told = re.sub(r" \(--(?:\w+-field|template)\)", "", told)
+    return re.sub(r"--(\w+)-field\b|--(template)\b", lambda found: (found[1] or found[2]).capitalize(), told)
 
 
 def escaped(text: str) -> str:

@@ -11,6 +11,8 @@ import streamlit as st
 from semfreeze_core.errors import InputError
 from semfreeze_core.storage import home
 
+from .analysis_wording import in_the_form
+
 
 def guarded(body: Callable[[], None]) -> Callable[[], None]:
     """The function with its errors turned into sentences on the page; Streamlit's own interruptions pass."""
@@ -20,7 +22,7 @@ def guarded(body: Callable[[], None]) -> Callable[[], None]:
         try:
             body()
         except InputError as error:
-            st.error(str(error))
+            st.error(in_the_form(str(error)))
         except Exception as error:
             st.error(told(error))
 

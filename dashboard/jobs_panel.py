@@ -13,7 +13,7 @@ from semfreeze_core.runs.job_folder import read_log
 from semfreeze_core.runs.jobs import cancel, failure, find_job, job_folder, list_jobs, revive
 
 from . import state, wording
-from .analysis_wording import escaped, job_words, stage_words
+from .analysis_wording import escaped, in_the_form, job_words, stage_words
 from .failures import guarded
 from .shelf import shelf_of_this_server
 
@@ -70,7 +70,7 @@ def show_job(folder: Path, job: Job) -> None:
             fraction = progress.fraction if progress else None
             st.progress(fraction or 0.0, text=stage_words(progress))
         if job.state in ("failed", "dead"):
-            st.caption(escaped(failure(folder, job)))
+            st.caption(escaped(in_the_form(failure(folder, job))))
         if job.state in ("running", "failed", "dead"):
             with st.expander("Log"):
                 st.code(read_log(job_folder(folder, job.name), _LOG_LINES) or "Nothing was printed yet.", language=None)

@@ -10,7 +10,14 @@ from semfreeze_core.runs.jobs import submit
 from semfreeze_dashboard import compute, jobs_panel, page, state, tables, wording
 from semfreeze_dashboard.analysis import Wish, place_for, proposed_name
 from semfreeze_dashboard.analysis_form import wish_asked
-from semfreeze_dashboard.analysis_wording import INTRODUCTION, as_command, escaped, preview_sentence, rendered_example
+from semfreeze_dashboard.analysis_wording import (
+    INTRODUCTION,
+    as_command,
+    escaped,
+    in_the_form,
+    preview_sentence,
+    rendered_example,
+)
 from semfreeze_dashboard.failures import guarded
 from semfreeze_dashboard.shelf import shelf_of_this_server
 
@@ -69,7 +76,7 @@ def analyse(runs: Path) -> None:
         memory = compute.memory_forecast(wish)
     st.markdown(preview_sentence(data), help=wording.HELP["supervised"])
     for note in data.notes:
-        st.caption(escaped(note))
+        st.caption(escaped(in_the_form(note)))
     for tab, example in zip(st.tabs([f"Row {e.row}" for e in data.examples]), data.examples, strict=True):
         with tab:
             st.markdown(rendered_example(example))

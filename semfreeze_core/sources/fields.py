@@ -27,7 +27,7 @@ _MODES = {
     "chat messages": ("messages_field",),
     "plain text": ("text_field",),
 }
-_FLAGS = "--prompt-field, --completion-field, --label-field, --template, --messages-field, --text-field"
+FIELD_FLAGS = "--prompt-field, --completion-field, --label-field, --template, --messages-field, --text-field"
 _ROLES = {role: role for role in ("system", "developer", "user", "assistant", "tool")}
 _ROLES |= {"human": "user", "gpt": "assistant"}  # ShareGPT's words
 
@@ -135,7 +135,7 @@ def _why_not_guessed(field: str, candidates: list[str]) -> str:
 def _mapping_error(problems: list[str], columns: Sequence[str]) -> DataError:
     return DataError(
         f"The fields are not clear: {'; '.join(problems)}. Columns found: {', '.join(columns)}. "
-        f"Say what to read with {_FLAGS}."
+        f"Say what to read with {FIELD_FLAGS}."
     )
 
 

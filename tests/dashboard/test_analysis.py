@@ -6,9 +6,11 @@ from semfreeze_core.cli.data_flags import DataFlags
 from semfreeze_core.errors import DataError, RunError
 from semfreeze_core.records.job import Job, JobProgress, JobSpec
 from semfreeze_core.records.preview import DataPreview, RenderedExample, RenderedPiece
+from semfreeze_core.sources.fields import FIELD_FLAGS
 from semfreeze_dashboard.analysis import UPLOADS, Wish, keep_upload, place_for, proposed_name
 from semfreeze_dashboard.analysis_wording import (
     escaped,
+    in_the_form,
     job_words,
     preview_sentence,
     rendered_example,
@@ -26,6 +28,28 @@ def test_command_says_only_what_is_not_as_usual():
 def test_command_keeps_a_value_that_looks_like_a_flag_a_value():
     answer = ask(*Wish("--trust-remote-code", "x.jsonl").command())
     assert "x.jsonl" in answer.refusal  # the data is looked at first
+
+
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        (
+            f"Columns found: a. Say what to read with {FIELD_FLAGS}.",
+            "Columns found: a. Say what to read under Read it.",
+        ),
+        (
+            "Guessed from column names: the prompt from 'q' (--prompt-field).",
+            "Guessed from column names: the prompt from 'q'.",
+        ),
+        (
+            "--template: no column 'x'; --messages-field excludes --text-field",
+            "Template: no column 'x'; Messages excludes Text",
+        ),
+        ("Allow --trust-remote-code.", "Allow --trust-remote-code."),
+    ],
+)
+def test_a_message_names_the_forms_fields(said, shown):
+    assert in_the_form(said) == shown
 
 
 def test_what_people_call_the_data_does_not_make_another_job():

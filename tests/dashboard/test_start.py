@@ -116,6 +116,8 @@ def test_form_maps_columns_that_have_other_names(form, tmp_path):
     rows = [{"q": row["prompt"], "a": row["completion"]} for row in task_rows()]
     form.text_input(key="form data-path").set_value(str(write_jsonl(tmp_path / "qa.jsonl", rows))).run()
     assert "fields are not clear" in form.error[0].value
+    assert "under Read it" in form.error[0].value
+    assert "--" not in form.error[0].value
     form.selectbox(key="form read-as").select("pair").run()
     assert not form.error
     assert "prompt from 'q', completion from 'a'" in words(form)
