@@ -4,6 +4,7 @@ Run as a module it is the server: what pages need is imported and what the first
 listens, so that the first page does not wait.
 """
 
+import gc
 import logging
 import os
 import secrets
@@ -176,9 +177,13 @@ def main() -> None:
     """Streamlit's own command, with everything imported and its flags passed on."""
     from streamlit.web import cli
 
-    from .views import gains, plan, start, traces, validate  # noqa: F401
+    from .views import compare, gains, plan, present, start, traces, validate  # noqa: F401
 
     prepare_first_page()
+    # Streamlit collects all garbage after every run of a page, and jobs are drawn again each second: going through all
+    # imported modules each time takes a fifth of a second, for which everybody waits when ten people watch a job.
+    gc.collect()
+    gc.freeze()
 
     folder = shelf_of_this_server().folder
     if folder is not None:
