@@ -5,7 +5,7 @@ import shutil
 import pytest
 
 from semfreeze_core.runs.store import example_run
-from tests.browser.conftest import Reader, sync_api
+from tests.browser.conftest import sync_api
 from tests.browser.served import served
 
 
@@ -19,12 +19,9 @@ def stocked(tmp_path_factory):
         yield address, folder / "runs"
 
 
-@pytest.fixture
-def reader(context, stocked):
-    window = context.new_page()
-    window.set_viewport_size({"width": 1400, "height": 900})
-    yield Reader(window, stocked[0])
-    window.close()
+@pytest.fixture(scope="module")
+def address(stocked):
+    return stocked[0]
 
 
 def test_three_runs_are_compared_by_a_link(reader):

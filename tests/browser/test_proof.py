@@ -21,12 +21,9 @@ def stocked(tmp_path_factory):
         yield address, folder / "runs"
 
 
-@pytest.fixture
-def reader(context, stocked):
-    window = context.new_page()
-    window.set_viewport_size({"width": 1400, "height": 900})
-    yield Reader(window, stocked[0])
-    window.close()
+@pytest.fixture(scope="module")
+def address(stocked):
+    return stocked[0]
 
 
 def set_number(reader, label, value):
