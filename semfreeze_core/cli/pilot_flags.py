@@ -80,7 +80,7 @@ def run_pilots(
     from semfreeze_core.finetune.pilot_schedule import candidate_depths
     from semfreeze_core.finetune.pilots import MeasureRequest, measure
     from semfreeze_core.plan.compare import compare
-    from semfreeze_core.plan.picks import parse_depths
+    from semfreeze_core.plan.picks import parse_depths, proposal
     from semfreeze_core.runs.folder import PILOTS
     from semfreeze_core.sources.fields import FieldMapping
     from semfreeze_core.storage import user_path
@@ -93,9 +93,9 @@ def run_pilots(
     n_layers = reading.shape.n_layers
     document, mapping, length, add_eos, folder = plan_and_data(named, FieldMapping(), None, "manual", n_layers // 2)
     rules = compare(reading, metric=metric, setup=setup).rules
-    proposed = rules["coverage"].freeze_depth
+    proposed, proposed_by = proposal(n_layers, rules["coverage"].freeze_depth, aim)  # type: ignore[arg-type]
     if flags.depths is None:
-        picks = [rules[name].candidate_depth for name in ("coverage", "compute")]
+        picks = [proposed, *(rules[name].candidate_depth for name in ("coverage", "compute"))]
         depths = candidate_depths(n_layers, picks, aim)  # type: ignore[arg-type]
     else:
         depths = parse_depths(flags.depths, n_layers)
@@ -108,6 +108,7 @@ def run_pilots(
         evaluation=flags.evaluation,
         depths=depths,
         proposed=proposed if proposed in depths else None,
+        proposed_by=proposed_by if proposed in depths else None,
         mapping=mapping,
         max_length=length,
         add_eos=add_eos,

@@ -17,7 +17,15 @@ from semfreeze_core.gains.pilots import choose, differ, stay, words
 from semfreeze_core.gains.verdict import MARGIN, Floats, draw, improvement
 from semfreeze_core.plan.document import FreezePlan
 from semfreeze_core.progress import Progress, ProgressEvent, silent
-from semfreeze_core.records.measurement import MEASUREMENT, PILOT_BUDGET, Aim, Measurement, Pilot, PilotRound
+from semfreeze_core.records.measurement import (
+    MEASUREMENT,
+    PILOT_BUDGET,
+    Aim,
+    Measurement,
+    Pilot,
+    PilotRound,
+    ProposedBy,
+)
 from semfreeze_core.records.provenance import provenance_now
 from semfreeze_core.records.training import TrainingSetup
 from semfreeze_core.records.validation import ArmRun, MeasuredInterval, ValidationReport
@@ -37,7 +45,7 @@ class MeasureRequest:
         setup: the finetune that is planned: steps, batch, examples, precision, checkpointing; the data says lengths.
         train, evaluation, mapping, max_length, add_eos, model, rates: as in ValidationRequest.
         depths: candidates.
-        proposed: the one among them that the reading recommends, or None.
+        proposed, proposed_by: the one among them that stays until another is better for sure, and who says so, or None.
         aim: best loss at equal compute or at equal steps, or the deepest depth within `margin` of full finetuning.
         budget: share of one full finetune's FLOP that all pilots may take.
         n_eval: eval items; None takes as many as `eval_items` says.
@@ -51,6 +59,7 @@ class MeasureRequest:
     evaluation: str
     depths: tuple[int, ...]
     proposed: int | None = None
+    proposed_by: ProposedBy | None = None
     mapping: FieldMapping = field(default_factory=FieldMapping)
     max_length: int = 2048
     add_eos: bool = True
@@ -107,6 +116,7 @@ def measure(
     measurement = Measurement(
         aim=request.aim,
         proposed=request.proposed,
+        proposed_by=request.proposed_by,
         margin=request.margin,
         train=request.train,
         eval=request.evaluation,
@@ -124,7 +134,7 @@ def measure(
         rounds=rounds,
         freeze_depth=chosen if gained.low > 0 else None,
         candidate_depth=chosen,
-        reasons=words(before, losses, request.aim, request.margin, chosen, request.proposed),
+        reasons=words(before, losses, request.aim, request.margin, chosen, request.proposed, request.proposed_by),
         provenance=provenance_now(0),
     )
     write_atomically(folder / MEASUREMENT, measurement.model_dump_json(indent=1) + "\n")

@@ -1,7 +1,7 @@
 """Which depths stay in the race, and which one wins, by the pilots' losses on the same eval items.
 
-A short pilot often cannot tell depths apart, and then its order is mostly chance: so where the reading proposed a
-depth, it stays until another one is better for sure. Replayed finetunes bear that out (tests/benchmarks/evidence.md).
+A short pilot often cannot tell depths apart, and then its order is mostly chance: so where a depth was proposed, it
+stays until another one is better for sure. Replayed finetunes bear that out (tests/benchmarks/evidence.md).
 """
 
 import math
@@ -12,7 +12,12 @@ from scipy import stats
 
 from semfreeze_core.gains.verdict import Floats
 from semfreeze_core.records.gain import Interval
-from semfreeze_core.records.measurement import Aim
+from semfreeze_core.records.measurement import Aim, ProposedBy
+
+_PROPOSALS = {
+    "reading": "what the reading proposed",
+    "sweeps": "two thirds of the layers, close to what the reading proposed and the best in most sweeps",
+}
 
 
 def differ(one: Floats, other: Floats) -> Interval:
@@ -39,7 +44,7 @@ def stay(
         aim: what is looked for.
         margin: share of full finetuning's improvement that may be lost.
         n: how many.
-        proposed: depth that the reading proposes; None where it proposes none. It says nothing of "cheapest".
+        proposed: depth that is proposed; None where none is. It says nothing of "cheapest".
     """
     ranked = sorted(losses, key=lambda depth: float(losses[depth].mean()))
     if aim == "cheapest":
@@ -67,7 +72,13 @@ def items_to_tell(one: Floats, other: Floats) -> int | None:
 
 
 def words(
-    before: Floats, losses: Mapping[int, Floats], aim: Aim, margin: float, chosen: int, proposed: int | None = None
+    before: Floats,
+    losses: Mapping[int, Floats],
+    aim: Aim,
+    margin: float,
+    chosen: int,
+    proposed: int | None = None,
+    proposed_by: ProposedBy | None = None,
 ) -> list[str]:
     """Why this depth, with the numbers, and how sure that is."""
     sample = f"{len(before)} items, one seed"
@@ -96,8 +107,8 @@ def words(
         f"{chosen} ended the last round at {own.mean():.3f} nats {where}, {sign * ahead.estimate:.3f} "
         f"[{low:.3f}, {high:.3f}] {side} {second} ({sample})."
     )
-    if chosen == proposed:
-        told += " It is what the reading proposed" + ("." if ahead.low > 0 else ", and no pilot was better for sure.")
+    if chosen == proposed and proposed_by is not None:
+        told += f" It is {_PROPOSALS[proposed_by]}" + ("." if ahead.low > 0 else ", and no pilot was better for sure.")
     if ahead.low > 0:
         return [told]
     needed = items_to_tell(others[second], own)

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 from semfreeze_core.errors import InputError
 from semfreeze_core.plan.compare import Comparison
-from semfreeze_core.plan.rules import depth_cap
+from semfreeze_core.plan.rules import depth_cap, widest_range
+from semfreeze_core.records.measurement import Aim, ProposedBy
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,25 @@ def auto_depths(n_layers: int, picks: Iterable[Pick]) -> list[int]:
     """None, a quarter, half, two thirds and the most that rules freeze, and every pick."""
     spread = {0, n_layers // 4, n_layers // 2, 2 * n_layers // 3, depth_cap(n_layers)}
     return sorted(spread | {pick.depth for pick in picks if pick.depth is not None})
+
+
+def proposal(n_layers: int, pick: int | None, aim: Aim) -> tuple[int | None, ProposedBy | None]:
+    """The depth that stays in a race of pilots until another is better for sure, and who proposes it.
+
+    At equal compute two thirds of the layers, where it says the same as the reading's pick, within max(1, L/4): in
+    sweeps it lost less than the pick (tests/benchmarks/evidence.md). Elsewhere the pick.
+
+    Args:
+        n_layers: L.
+        pick: depth that the coverage rule recommends; None where it abstains.
+        aim: of the pilots.
+    """
+    if pick is None:
+        return None, None
+    usual = 2 * n_layers // 3
+    if aim == "compute" and abs(pick - usual) <= widest_range(n_layers):
+        return usual, "sweeps"
+    return pick, "reading"
 
 
 def parse_depths(text: str, n_layers: int) -> tuple[int, ...]:

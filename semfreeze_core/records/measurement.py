@@ -10,6 +10,7 @@ MEASUREMENT = "measurement.json"
 PILOT_BUDGET = 0.15  # share of one full finetune's FLOP that pilots take when nothing is said
 
 Aim = Literal["compute", "steps", "cheapest"]
+ProposedBy = Literal["reading", "sweeps"]
 
 
 class Pilot(Document):
@@ -40,7 +41,8 @@ class Measurement(Document):
     """A depth decided by pilots, and everything it rests on.
 
     `steps` and `batch_size` are of the finetune that is planned; `full_flop` is what it would cost with all layers
-    trained. `proposed` is the depth that the reading recommended, which stays until another is better for sure.
+    trained. `proposed` is the depth that stays until another is better for sure: the reading's recommendation, or two
+    thirds of the layers where sweeps of other tasks speak for it and the reading does not against it.
     `budget_flop` was allowed to the pilots, readings and caches included, `promised_flop` predicted for them,
     and `spent_flop` is what they took. `freeze_depth` is null when the pilots decide nothing.
     """
@@ -49,6 +51,7 @@ class Measurement(Document):
     kind: Literal["semfreeze measurement"] = "semfreeze measurement"
     aim: Aim
     proposed: int | None
+    proposed_by: ProposedBy | None
     margin: float
     train: str
     eval: str

@@ -48,8 +48,10 @@ def test_the_proposed_depth_stays_until_another_is_better_for_sure():
     assert choose(BEFORE, close, "compute", 0.05, proposed=22) == 15
     assert choose(BEFORE, close, "compute", 0.05, proposed=19) == 15
     assert stay(BEFORE, close, "steps", 0.05, 2, proposed=7) == [7, 15]
-    told = words(BEFORE, close, "compute", 0.05, 7, proposed=7)[0]
+    told = words(BEFORE, close, "compute", 0.05, 7, proposed=7, proposed_by="reading")[0]
     assert "what the reading proposed, and no pilot was better for sure" in told
+    told = words(BEFORE, close, "compute", 0.05, 7, proposed=7, proposed_by="sweeps")[0]
+    assert "It is two thirds of the layers, close to what the reading proposed" in told
 
 
 def test_full_finetuning_wins_where_nothing_is_within_the_margin():

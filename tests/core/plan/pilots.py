@@ -8,6 +8,7 @@ INTERVAL = MeasuredInterval(estimate=1.0, low=0.5, high=1.5)
 MEASURED = Measurement(
     aim="compute",
     proposed=None,
+    proposed_by=None,
     margin=0.05,
     train="t.jsonl",
     eval="e.jsonl",

@@ -4,7 +4,7 @@ import pytest
 
 from semfreeze_core.errors import InputError
 from semfreeze_core.plan.compare import compare
-from semfreeze_core.plan.picks import Pick, auto_depths, depth_arms, parse_depths, picks_of
+from semfreeze_core.plan.picks import Pick, auto_depths, depth_arms, parse_depths, picks_of, proposal
 from semfreeze_core.runs.folder import read_run
 from semfreeze_core.runs.store import example_run
 
@@ -16,6 +16,22 @@ def test_auto_depths_hold_every_pick_and_spread_to_the_cap():
 def test_depths_are_read_in_order_and_full_finetuning_is_always_an_arm():
     assert parse_depths("22, 0,7,", 30) == (0, 7, 22)
     assert depth_arms((22, 7)) == ("full", "depth:7", "depth:22")
+
+
+@pytest.mark.parametrize(
+    ("pick", "aim", "found"),
+    [
+        (17, "compute", (20, "sweeps")),
+        (22, "compute", (20, "sweeps")),
+        (13, "compute", (20, "sweeps")),
+        (12, "compute", (12, "reading")),  # more than a quarter of the layers from two thirds
+        (17, "steps", (17, "reading")),
+        (17, "cheapest", (17, "reading")),
+        (None, "compute", (None, None)),
+    ],
+)
+def test_two_thirds_is_proposed_at_equal_compute_where_the_reading_says_about_the_same(pick, aim, found):
+    assert proposal(30, pick, aim) == found
 
 
 @pytest.mark.parametrize("depths", ["", "0", "1,1", "-1,2", "30"])
