@@ -50,7 +50,12 @@ class Asked:
 def main() -> None:
     """Train what is missing, task by task."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True, help="folder of banking77_*.jsonl and gsm8k_*.jsonl")
+    parser.add_argument(
+        "--data",
+        type=Path,
+        required=True,
+        help="folder of the tasks' JSONL files",
+    )
     parser.add_argument("--out", type=Path, required=True, help="working folder; what it holds is used")
     parser.add_argument("--tasks", default=",".join(TASKS))
     parser.add_argument("--model", default="embedded")

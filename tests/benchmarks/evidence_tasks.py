@@ -74,6 +74,22 @@ def remapped_words(_: Path, made: Path) -> tuple[str, str]:
     return train, evaluation
 
 
+def instructions(data: Path, made: Path) -> tuple[str, str]:
+    """Files of the self-instruct seeds of at most 500 characters, every third one for evaluation."""
+    made.mkdir(parents=True, exist_ok=True)
+    rows = [json.loads(row) for row in (data / "self_instruct_seeds.jsonl").read_text(encoding="utf-8").splitlines()]
+    asked = [
+        {"prompt": f"{row['instruction']}\n{row['input']}\n", "completion": row["output"]}
+        for row in rows
+        if sum(map(len, row.values())) <= 500
+    ]
+    paths = made / "instructions_train.jsonl", made / "instructions_test.jsonl"
+    parts = [row for i, row in enumerate(asked) if i % 3], asked[::3]
+    for path, part in zip(paths, parts, strict=True):
+        write_atomically(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in part))
+    return str(paths[0]), str(paths[1])
+
+
 def shuffled_completions(data: str, place: Path) -> str:
     """A task file with its completions, and labels, moved to other rows: nothing can be learned of the prompt."""
     rows = [json.loads(row) for row in Path(resolve_data(data)).read_text().splitlines()]
@@ -102,6 +118,7 @@ TASKS = {
             remapped_words,
             contrary=True,
         ),
+        Task("instructions", "instructions of many kinds, at most 500 characters, 82 to train on", instructions),
         Task("quantity_problems", "word problems with worked answers, written by us", _sample("quantity_problems")),
     )
 }
