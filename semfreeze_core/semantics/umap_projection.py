@@ -150,5 +150,8 @@ def _umap() -> Any:
     """The library's functions. Seconds to import, and it warns of a part of its own that needs another library."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Tensorflow not installed", ImportWarning)
-        from umap import umap_
+        try:
+            from umap import umap_
+        except ModuleNotFoundError as error:
+            raise InputError("This needs umap-learn: pip install 'semfreeze[dashboard]'.") from error
     return umap_

@@ -99,7 +99,7 @@ def merge_adapter(model: Any, adapter: Adapter) -> Any:
         from peft import PeftModel
     except ImportError as error:
         raise ModelError(
-            f"{adapter.folder} is an adapter, and opening it needs peft: pip install 'semfreeze[adapters]'."
+            f"{adapter.folder} is an adapter, and opening it needs peft: pip install 'semfreeze[finetune]'."
         ) from error
     ids = probe_ids(model).to(model.device)
     adapted = PeftModel.from_pretrained(model, str(adapter.folder), torch_device="cpu").eval()

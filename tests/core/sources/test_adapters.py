@@ -206,7 +206,7 @@ def test_load_refuses_an_adapter_whose_merge_changes_the_answers(tmp_path):
 
 def test_load_refuses_an_adapter_without_peft(folders, monkeypatch):
     monkeypatch.setitem(sys.modules, "peft", None)
-    assert refusal(folders[0]).endswith("opening it needs peft: pip install 'semfreeze[adapters]'.")
+    assert refusal(folders[0]).endswith("opening it needs peft: pip install 'semfreeze[finetune]'.")
     measure_empty(open_checkpoint(str(folders[0]), config_only=True))
 
 
