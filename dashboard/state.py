@@ -53,6 +53,9 @@ _START = "start depth"
 _FOLLOWED = "followed"  # the pick the depth was last set to; not in the link, as it follows from what is
 
 
+OPEN = "Open a run"  # what the page Start does at first
+
+
 def in_link(name: LinkName) -> dict[str, Any]:
     """Arguments that keep a widget's value in the link under a name; one at its default is left out of the link."""
     return {"key": name, "bind": "query-params"}
@@ -110,8 +113,12 @@ def pick_run(names: list[str], first: str) -> tuple[str, str | None]:
 
 
 def choose_run(name: str) -> None:
-    """Open another run, from a callback; in a fragment the whole page has to be drawn again after it."""
+    """Open another run, from a callback; in a fragment the whole page has to be drawn again after it.
+
+    The page Start shows it then, rather than the form of a new analysis.
+    """
     st.session_state[_RUN] = name
+    st.session_state["do"] = OPEN
 
 
 def open_run_name() -> str:

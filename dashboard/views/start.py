@@ -22,7 +22,7 @@ from semfreeze_dashboard.failures import guarded
 from semfreeze_dashboard.shelf import shelf_of_this_server
 
 ROWS = "runs"
-OPEN, ANALYSE = "Open a run", "Analyse a model"
+ANALYSE = "Analyse a model"
 
 
 def open_clicked() -> None:
@@ -112,8 +112,10 @@ def body() -> None:
     if folder is None:
         open_runs()
         return
-    choice = st.segmented_control("Do", (OPEN, ANALYSE), default=OPEN, required=True, label_visibility="collapsed",
-                                  **state.in_link("do"))  # fmt: skip
+    choice = st.segmented_control(
+        "Do", (state.OPEN, ANALYSE), default=state.OPEN, required=True, label_visibility="collapsed",
+        **state.in_link("do"),
+    )  # fmt: skip
     jobs_panel.jobs_panel()
     if choice == ANALYSE:
         analyse(folder)

@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 @app.command()
 @with_flags(fields=DataFlags)
 def export(
-    plan: Annotated[Path, typer.Argument(metavar="PLAN", help="A plan.json.")],
+    plan: Annotated[
+        Path, typer.Argument(metavar="PLAN", help="A plan.json, or a model's folder or hub id that carries one.")
+    ],
     to: Annotated[
         str,
         typer.Option(help="hf-trainer, trl, peft, axolotl, llama-factory, ms-swift, unsloth or mlx-lm."),

@@ -15,7 +15,13 @@ from semfreeze_core.cli.options import JsonOption, QuietOption
 @app.command()
 @with_flags(fields=DataFlags, flags=FinetuneFlags)
 def train(
-    plan: Annotated[str, typer.Argument(metavar="RUN|PLAN", help="A plan.json, or a run, whose default plan it is.")],
+    plan: Annotated[
+        str,
+        typer.Argument(
+            metavar="RUN|PLAN",
+            help="A plan.json, a model's folder or hub id that carries one, or a run, whose default plan it is.",
+        ),
+    ],
     data: Annotated[str, typer.Option(help="Training examples: a task file, hf:owner/name#split, or sample:NAME.")],
     out: Annotated[Path, typer.Option(help="Folder for the model; the same command again goes on there.")],
     evaluation: Annotated[str | None, typer.Option("--eval", help="Eval items, read before and after.")] = None,

@@ -4,12 +4,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from semfreeze_core.errors import InputError
-from semfreeze_core.plan.document import FreezePlan
+from semfreeze_core.plan.document import PLAN, FreezePlan
 from semfreeze_core.plan.make import make_plan
-from semfreeze_core.runs.folder import VALIDATIONS, read_manifest, read_run
+from semfreeze_core.runs.folder import MANIFEST, VALIDATIONS, read_manifest, read_run
 from semfreeze_core.runs.plans import read_plan
 from semfreeze_core.runs.store import example_run, find_run
 from semfreeze_core.sources.fields import FieldMapping
+from semfreeze_core.sources.hub import is_repo_id
 from semfreeze_core.storage import runs_folder, user_path
 
 _LENGTH = 2048
@@ -41,7 +42,7 @@ def plan_and_data(
     """The plan, and how its data is read: as its run read it, where there is one and nothing else is said.
 
     Args:
-        named: a plan's file, or a run.
+        named: a plan's file, a model's folder or hub repository that carries one, or a run.
         mapping: fields said on the command line; they go first.
         max_length: likewise.
         rule: of a run's plan.
@@ -54,7 +55,7 @@ def plan_and_data(
         InputError: neither a plan nor a run.
     """
     path = user_path(named)
-    if path.is_file():
+    if path.is_file() or _carries_plan(path) or is_repo_id(named):
         return read_plan(path), mapping, max_length or _LENGTH, True, None
     folder = find_run(named)
     manifest = read_manifest(folder)
@@ -67,6 +68,11 @@ def plan_and_data(
     if mapping == FieldMapping():
         mapping = replace(mapping, **manifest.data.mapping)
     return plan, mapping, max_length or manifest.data.max_length, manifest.settings.add_eos, folder
+
+
+def _carries_plan(folder: Path) -> bool:
+    """Whether this is a model's folder with a plan beside its weights; a run's may hold one too."""
+    return (folder / PLAN).is_file() and not (folder / MANIFEST).exists()
 
 
 def default_folder(named: str, run_folder: Path | None, train: str, kind: str = VALIDATIONS) -> Path:

@@ -1,4 +1,4 @@
-"""Writing a finetuned model as others load it: a Hugging Face folder, or an adapter's, with the plan beside it."""
+"""Writing a finetuned model as others load it: a Hugging Face folder, or an adapter's, with its plan and a card."""
 
 import os
 import shutil
@@ -6,15 +6,14 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from semfreeze_core.plan.document import FreezePlan
+from semfreeze_core.finetune.model_card import CARD, model_card
+from semfreeze_core.plan.document import PLAN, FreezePlan
 from semfreeze_core.sources.loading_errors import hushed
 from semfreeze_core.storage import disk_errors
 
-PLAN = "plan.json"
 
-
-def save_finetuned(tuned: Any, tokenizer: Any, plan: FreezePlan, folder: Path) -> None:
-    """Write the model (only its adapters, when it has some), its tokenizer and the plan into `folder`.
+def save_finetuned(tuned: Any, tokenizer: Any, plan: FreezePlan, trained: str, folder: Path) -> None:
+    """Write the model (only its adapters, when it has some), its tokenizer, the plan and a card into `folder`.
 
     Everything is written beside and then moved in, the config last: a folder that has one is whole.
 
@@ -22,6 +21,7 @@ def save_finetuned(tuned: Any, tokenizer: Any, plan: FreezePlan, folder: Path) -
         tuned: a transformers model, or PEFT's wrapper of one.
         tokenizer: the model's.
         plan: what was trained.
+        trained: one sentence on the finetune, for the card.
         folder: exists.
 
     Raises:
@@ -34,6 +34,7 @@ def save_finetuned(tuned: Any, tokenizer: Any, plan: FreezePlan, folder: Path) -
                 tuned.save_pretrained(partial)
                 tokenizer.save_pretrained(partial)
             (partial / PLAN).write_text(plan.model_dump_json(indent=1) + "\n", encoding="utf-8")
+            (partial / CARD).write_text(model_card(plan, trained), encoding="utf-8")
             for path in sorted(partial.iterdir(), key=lambda p: p.name in ("config.json", "adapter_config.json")):
                 os.replace(path, folder / path.name)
         finally:

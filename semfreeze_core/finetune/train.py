@@ -52,6 +52,14 @@ class Trained:
     after: EvalPoint | None
     notes: tuple[str, ...]
 
+    def sentence(self, batch_size: int, n_eval: int) -> str:
+        """How long it trained and what that did to the eval items' loss, for the model card."""
+        told = f"Trained for {self.steps} steps of {batch_size} examples"
+        if self.before is None or self.after is None:
+            return f"{told}; no eval items were read."
+        before, after = self.before.loss, self.after.loss
+        return f"{told}; the loss of {n_eval} eval items went from {before:.3f} to {after:.3f} nats a token."
+
     def readings(self) -> dict[str, dict[str, Any] | None]:
         """Both readings as documents, without time and FLOP: a resumed training has only its last stretch."""
         kept = {"step", "loss", "accuracy"}
@@ -146,8 +154,8 @@ def _train(request: TrainRequest, loaded: LoadedModel, folder: Path, progress: P
     warnings = data.warnings if request.evaluation else ()
     trained = _fit(request, loaded, network, arm, settings, (train, evaluation), folder, progress)
     network.release()
-    save_finetuned(network.tuned, loaded.tokenizer, plan, folder)
     trained = Trained(folder, steps, trained.losses, trained.before, trained.after, (*warnings, *network.notes))
+    save_finetuned(network.tuned, loaded.tokenizer, plan, trained.sentence(request.batch_size, len(evaluation)), folder)
     write_atomically(folder / RESULT, json.dumps(_result(trained, request, arm), indent=1) + "\n")
     shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
     return trained

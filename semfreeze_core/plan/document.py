@@ -16,6 +16,7 @@ from semfreeze_core.records.provenance import Document, Provenance
 from semfreeze_core.records.training import TrainableParts, TrainingSetup
 
 PLAN_SCHEMA_VERSION = 3
+PLAN = "plan.json"  # its name beside a model's weights
 
 
 class IntervalEntry(Document):

@@ -3,15 +3,25 @@
 from pathlib import Path
 
 from semfreeze_core.errors import PlanError
-from semfreeze_core.plan.document import FreezePlan, parse_plan
+from semfreeze_core.plan.document import PLAN, FreezePlan, parse_plan
+from semfreeze_core.sources.hub import hub_file, is_repo_id
 
 
-def read_plan(path: Path) -> FreezePlan:
-    """A plan from its JSON file.
+def read_plan(place: Path | str) -> FreezePlan:
+    """A plan from its JSON file, from the folder of a model that carries one, or from such a hub repository.
+
+    Args:
+        place: a file, a folder, or owner/name.
 
     Raises:
         PlanError: no such file, not text, or not a plan.
+        InputError: the hub does not have it.
     """
+    path = Path(place)
+    if path.suffix != ".json" and is_repo_id(str(place)):
+        path = hub_file(str(place), PLAN)
+    elif path.is_dir():
+        path = path / PLAN
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as error:

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from huggingface_hub import ModelCard
 from peft import AutoPeftModelForCausalLM
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -16,6 +17,7 @@ from semfreeze_core.finetune.train import train_plan
 from semfreeze_core.finetune.train_request import TrainRequest
 from semfreeze_core.plan.document import parse_plan
 from semfreeze_core.records.training import LoraSetup
+from semfreeze_core.runs.plans import read_plan
 from tests.core.finetune.tiny_plan import make_tiny_plan, write_task
 
 
@@ -55,6 +57,13 @@ def test_train_plan_writes_a_model_that_plain_transformers_loads(place, tmp_path
     assert parse_plan((tmp_path / "out" / "plan.json").read_text()) == request.plan
     assert json.loads((tmp_path / "out" / "training.json").read_text())["steps"] == 6
     assert not (tmp_path / "out" / "checkpoints").exists()
+    card = ModelCard.load(tmp_path / "out" / "README.md")
+    assert card.data.library_name == "transformers"
+    assert card.data.tags == ["semfreeze"]
+    assert str(place) not in card.content  # no place of this machine
+    assert "The first 2 of 4 layers were frozen." in card.text
+    assert f"went from {trained.before.loss:.3f} to {trained.after.loss:.3f} nats" in card.text
+    assert read_plan(tmp_path / "out") == request.plan
 
 
 @pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")  # PEFT asks by the old name
@@ -64,6 +73,9 @@ def test_train_plan_of_a_lora_plan_writes_an_adapter(place, tmp_path):
     model = AutoPeftModelForCausalLM.from_pretrained(tmp_path / "out")
     adapted = {int(n.split("layers.")[1].split(".")[0]) for n, _ in model.named_parameters() if "lora_" in n}
     assert adapted == {2, 3}
+    card = ModelCard.load(tmp_path / "out" / "README.md")
+    assert card.data.library_name == "peft"
+    assert "adapters (LoRA) were trained on the others" in card.text
 
 
 @pytest.mark.parametrize("lora", [None, LoraSetup(2)])

@@ -2,9 +2,11 @@
 
 import os
 
+import huggingface_hub
 import pytest
+from huggingface_hub.errors import OfflineModeIsEnabled
 
-from semfreeze_core.errors import PlanError
+from semfreeze_core.errors import InputError, PlanError
 from semfreeze_core.plan import make_plan
 from semfreeze_core.runs.plans import read_plan, require_plan_place
 
@@ -36,9 +38,39 @@ def test_read_plan_refuses_what_is_no_plan(tmp_path, content, words):
 
 
 def test_read_plan_refuses_what_is_no_file(tmp_path):
-    for path, words in ((tmp_path, "Is a directory"), (tmp_path / "absent", "No such file")):
-        with pytest.raises(PlanError, match=words):
+    for path in (tmp_path, tmp_path / "absent", tmp_path / "absent.json"):
+        with pytest.raises(PlanError, match="No such file"):
             read_plan(path)
+
+
+def test_read_plan_takes_a_models_folder_that_carries_one(plan, tmp_path):
+    (tmp_path / "plan.json").write_text(plan.model_dump_json())
+    assert read_plan(tmp_path) == plan
+    assert read_plan(str(tmp_path)) == plan
+
+
+def test_read_plan_takes_a_hub_repository_that_carries_one(plan, tmp_path, monkeypatch):
+    (tmp_path / "kept.json").write_text(plan.model_dump_json())
+    asked = []
+
+    def download(repo, name):
+        asked.append((repo, name))
+        return str(tmp_path / "kept.json")
+
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", download)
+    assert read_plan("owner/name") == plan
+    assert asked == [("owner/name", "plan.json")]
+
+
+def test_read_plan_says_what_is_neither_here_nor_on_the_hub(monkeypatch):
+    def download(*_):
+        raise OfflineModeIsEnabled("Cannot reach the hub: offline mode is enabled.")
+
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", download)
+    with pytest.raises(
+        InputError, match=r"owner/name is no file or folder here, and its plan\.json cannot be had from"
+    ):
+        read_plan("owner/name")
 
 
 def test_require_plan_place_allows_a_new_an_empty_and_a_plans_file(plan, tmp_path):
