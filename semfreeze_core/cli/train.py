@@ -30,6 +30,9 @@ def train(
     micro_batch_size: Annotated[int | None, typer.Option(help="Examples at a time (default: all of a step).")] = None,
     lr: Annotated[float | None, typer.Option(help="Learning rate (default: by what is trained).")] = None,
     save_steps: Annotated[int | None, typer.Option(help="Steps between checkpoints (default: ten in all).")] = None,
+    report_to: Annotated[
+        str | None, typer.Option(help="Trackers with commas, by transformers' names: tensorboard, wandb, mlflow, ...")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the order of examples and of adapters.")] = 0,
     *,
     fields: DataFlags,
@@ -58,6 +61,7 @@ def train(
         batch_size=flags.batch_size,
         micro_batch_size=micro_batch_size,
         learning_rate=lr,
+        report_to=tuple(name.strip() for name in (report_to or "").split(",") if name.strip()),
         precision=flags.precision,  # type: ignore[arg-type]  # checked above, like the word below
         checkpointing=flags.checkpointing,  # type: ignore[arg-type]
         prefix_cache=flags.prefix_cache,

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 from filelock import FileLock, Timeout
-from transformers import PrinterCallback
+from transformers import PrinterCallback, TrainerCallback
 
 from semfreeze_core.errors import InputError, PlanError, ResourceError, RunError
 from semfreeze_core.finetune.arm_job import ModelSource
@@ -21,6 +21,7 @@ from semfreeze_core.finetune.batches import Collator, ExamplePlaces
 from semfreeze_core.finetune.network import CacheWishes, Network, build_network
 from semfreeze_core.finetune.plan_trainer import PlanTrainer, last_whole_checkpoint
 from semfreeze_core.finetune.recorder import Recorder
+from semfreeze_core.finetune.reporters import reporters
 from semfreeze_core.finetune.save_model import save_finetuned
 from semfreeze_core.finetune.task_data import read_task_data
 from semfreeze_core.finetune.train_request import TrainRequest, request_settings
@@ -88,6 +89,7 @@ def train_plan(request: TrainRequest, folder: Path, progress: Progress = silent)
     if plan.trainable is None:
         raise PlanError("The plan abstains, so there is nothing to train: " + " ".join(plan.reasons))
     source = request.model or ModelSource(source=plan.model.source, revision=plan.model.revision)
+    trackers = reporters(request.report_to, folder)
     with _claimed(folder, request):
         loaded = load_causal_lm(
             source.source,
@@ -100,7 +102,7 @@ def train_plan(request: TrainRequest, folder: Path, progress: Progress = silent)
         )
         require_model(plan, loaded.identity)
         try:
-            return _train(request, loaded, folder, progress)
+            return _train(request, loaded, trackers, folder, progress)
         except (torch.OutOfMemoryError, MemoryError) as error:
             micro = request.micro_batch_size or request.batch_size
             raise ResourceError(
@@ -109,7 +111,9 @@ def train_plan(request: TrainRequest, folder: Path, progress: Progress = silent)
             ) from error
 
 
-def _train(request: TrainRequest, loaded: LoadedModel, folder: Path, progress: Progress) -> Trained:
+def _train(
+    request: TrainRequest, loaded: LoadedModel, trackers: list[TrainerCallback], folder: Path, progress: Progress
+) -> Trained:
     plan = request.plan
     data = read_task_data(
         request.data,
@@ -152,7 +156,7 @@ def _train(request: TrainRequest, loaded: LoadedModel, folder: Path, progress: P
         progress=progress,
     )
     warnings = data.warnings if request.evaluation else ()
-    trained = _fit(request, loaded, network, arm, settings, (train, evaluation), folder, progress)
+    trained = _fit(request, loaded, network, arm, settings, (train, evaluation), trackers, folder, progress)
     network.release()
     trained = Trained(folder, steps, trained.losses, trained.before, trained.after, (*warnings, *network.notes))
     save_finetuned(network.tuned, loaded.tokenizer, plan, trained.sentence(request.batch_size, len(evaluation)), folder)
@@ -168,6 +172,7 @@ def _fit(
     arm: Arm,
     settings: ArmSettings,
     data: tuple[Any, Any],
+    trackers: list[TrainerCallback],
     folder: Path,
     progress: Progress,
 ) -> Trained:
@@ -184,6 +189,8 @@ def _fit(
     arguments.save_strategy = "steps"
     arguments.save_steps = request.save_steps or max(1, settings.steps // 10)
     arguments.save_total_limit = 2
+    if trackers:
+        arguments.logging_strategy, arguments.logging_steps = "steps", max(1, settings.steps // 500)
     recorder = Recorder(
         network.supervised,
         lambda step: reader.read(step, ["steps"], sum(recorder.record.step_seconds)),
@@ -200,7 +207,7 @@ def _fit(
         args=arguments,
         train_dataset=ExamplePlaces(len(train)),
         data_collator=Collator(train, network.train_cache),
-        callbacks=[recorder],
+        callbacks=[recorder, *trackers],
     )
     trainer.remove_callback(PrinterCallback)
     with disk_errors(checkpoints):

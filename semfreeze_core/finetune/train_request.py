@@ -33,6 +33,7 @@ class TrainRequest:
         seed: of the order of examples and of new adapters.
         n_accuracy: eval items answered by generation.
         model: where the model comes from; None is where the plan has it from.
+        report_to: trackers, as Trainer's `report_to` names them.
     """
 
     plan: FreezePlan
@@ -53,6 +54,7 @@ class TrainRequest:
     seed: int = 0
     n_accuracy: int = 100
     model: ModelSource | None = None
+    report_to: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         numbers = ("max_length", "epochs", "steps", "batch_size", "micro_batch_size", "save_steps")

@@ -77,6 +77,7 @@ TRAIN: Options = _SHARED | {
     "--micro-batch-size": ((4,), "micro_batch_size", 4),
     "--lr": ((0.5,), "learning_rate", 0.5),
     "--save-steps": ((6,), "save_steps", 6),
+    "--report-to": (("tensorboard, wandb",), "report_to", ("tensorboard", "wandb")),
     "--seed": ((8,), "seed", 8),
     "--out": (("/tmp/somewhere",), "folder", Path("/tmp/somewhere")),
     "--json": ((), "printed", "{"),

@@ -8,7 +8,8 @@ import pytest
 import torch
 from huggingface_hub import ModelCard
 from peft import AutoPeftModelForCausalLM
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
+from transformers.integrations import integration_utils
 
 from semfreeze_core.errors import InputError, PlanError, RunError
 from semfreeze_core.finetune import train as train_module
@@ -114,6 +115,28 @@ def test_last_whole_checkpoint_passes_over_one_cut_off(place, tmp_path, monkeypa
     assert last_whole_checkpoint(checkpoints).name == "checkpoint-2"
     (checkpoints / "checkpoint-2" / "trained.safetensors").unlink()
     assert last_whole_checkpoint(checkpoints) is None
+
+
+def test_trackers_are_told_every_step(place, tmp_path, monkeypatch):
+    told = []
+
+    class Tracker(TrainerCallback):
+        def on_log(self, args, state, control, logs=None, **rest):
+            told.append(logs)
+
+    monkeypatch.setitem(integration_utils.INTEGRATION_TO_CALLBACK, "mine", Tracker)
+    trained = train_plan(asked(place, report_to=("mine",)), tmp_path / "out")
+    losses = [logs["loss"] for logs in told if "loss" in logs]
+    assert len(losses) == 6
+    assert losses == pytest.approx(trained.losses, rel=0.05)
+
+
+def test_an_unknown_or_missing_tracker_is_refused_before_anything_is_loaded(place, tmp_path, monkeypatch):
+    monkeypatch.setattr(integration_utils, "is_tensorboard_available", lambda: False)
+    for name, words in (("carrier-pigeon", "is not supported"), ("tensorboard", "requires tensorboard")):
+        with pytest.raises(InputError, match=f"--report-to {name}: .*{words}"):
+            train_plan(asked(place, report_to=(name,)), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def test_train_plan_refuses_what_cannot_be(place, tmp_path):
