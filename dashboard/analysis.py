@@ -1,6 +1,7 @@
 """What is asked of a new analysis, as the page's form has it and as the command line takes it."""
 
 import hashlib
+import re
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -66,7 +67,10 @@ def proposed_name(runs: Path, wish: Wish) -> str:
 
 
 def keep_upload(runs: Path, name: str, content: bytes) -> Path:
-    """Write an upload beside the runs; returns where. The place follows from its bytes; its name gives the type alone.
+    """Write an upload beside the runs; returns where.
+
+    The place follows from its bytes and what it was first called: the same bytes again are the same place, so that two
+    people's equal analyses are one.
 
     Raises:
         DataError: its type is none that can be read.
@@ -75,9 +79,13 @@ def keep_upload(runs: Path, name: str, content: bytes) -> Path:
     kind = name.rsplit(".", 1)[-1].lower()
     if kind not in UPLOAD_TYPES:
         raise DataError(f"{name!a} is of a type that cannot be read: expected {', '.join(UPLOAD_TYPES)}.")
-    place = runs / UPLOADS / f"upload-{hashlib.sha256(content).hexdigest()[:12]}.{kind}"
-    if not place.exists():
-        write_atomically(place, content)
+    ending = f"-{hashlib.sha256(content).hexdigest()[:12]}.{kind}"
+    kept = sorted((runs / UPLOADS).glob(f"*{ending}"))
+    if kept:
+        return kept[0]
+    stem = re.sub(r"[^\w-]", "_", _stem(name))[:40]
+    place = runs / UPLOADS / f"{stem}{ending}"
+    write_atomically(place, content)
     return place
 
 

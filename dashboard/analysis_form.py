@@ -60,7 +60,7 @@ def data_asked(
     kinds = DATA if read is not None else {name: told for name, told in DATA.items() if name != "read"}
     kind = _choice(title, kinds, f"{place}-kind", "data kind", local=("path",), first=first)
     if kind == "read" and read is not None:
-        st.caption(f"`{read}`")
+        st.caption(f"`{wording.data_name(read)}`")
         return read, None, read
     if kind == "sample":
         names = sorted(compute.samples(), key=lambda name: (not name.endswith(sample), name))

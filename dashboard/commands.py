@@ -73,6 +73,8 @@ def dashboard(
 
     with dashboard_extra():
         from .server import (
+            address_words,
+            chosen_port,
             opening_words,
             password_for,
             require_run,
@@ -92,6 +94,8 @@ def dashboard(
         typer.echo(words, err=True)
     if words := twice_words(host, port):
         typer.echo(words, err=True)
-    command = server_command(port=port, host=host, browser=not no_browser)
+    listening = chosen_port(host, port)
+    typer.echo(address_words(host, listening))
+    command = server_command(port=listening, host=host, browser=not no_browser)
     told = server_environment(runs=folder, demo=demo, host=host, opened=run, jobs=jobs, password=password)
     serve(command, told)

@@ -10,8 +10,8 @@ import os
 import secrets
 import socket
 import sys
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NoReturn
 
@@ -31,11 +31,13 @@ _USUAL_PORT = 8501  # Streamlit's
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
-def server_command(*, port: int | None, host: str, browser: bool) -> list[str]:
-    """The command line of the server; without a port Streamlit takes the first free one from 8501 on."""
-    flags = ["--server.address", host, "--server.headless", str(not browser).lower()]
-    if port is not None:
-        flags += ["--server.port", str(port)]
+def server_command(*, port: int, host: str, browser: bool) -> list[str]:
+    """The command line of the server.
+
+    Streamlit's own greeting is left out, and with it an advertisement that it lays over the pages.
+    """
+    flags = ["--server.address", host, "--server.port", str(port), "--server.headless", str(not browser).lower()]
+    flags += ["--logger.hideWelcomeMessage", "true"]
     return [sys.executable, "-P", "-m", "semfreeze_dashboard.server", *flags]
 
 
@@ -104,6 +106,21 @@ def opening_words(host: str, *, demo: bool, password: str | None) -> str:
     return f"Listening on {host}: {who} and has the password {shown}. The password: {told}"
 
 
+def chosen_port(host: str, port: int | None) -> int:
+    """The port to listen on: the one that was asked for, any for 0, and for None the first free one from 8501 on."""
+    if port:
+        return port
+    for candidate in range(_USUAL_PORT, _USUAL_PORT + 100) if port is None else (0,):
+        with suppress(OSError), _bound(host, candidate) as probe:
+            return int(probe.getsockname()[1])
+    return 0
+
+
+def address_words(host: str, port: int) -> str:
+    """Where the pages are, for the person who started the server."""
+    return f"Dashboard: http://{'localhost' if host in ('0.0.0.0', '::') else host}:{port}  (Ctrl-C ends it)"
+
+
 def require_startable(runs: Path | None, host: str, port: int | None, *, demo: bool) -> None:
     """Refuse, before a server starts, what it could not serve.
 
@@ -116,13 +133,21 @@ def require_startable(runs: Path | None, host: str, port: int | None, *, demo: b
     if runs is not None and not runs.is_dir():
         raise RunError(f"{runs} is no folder of runs. Leave --runs out for the runs that have names.")
     try:
-        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-        with socket.socket(family, socket.SOCK_STREAM) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind((host, port or 0))
+        with _bound(host, port or 0):
+            pass
     except (OSError, OverflowError) as error:
         where = host if port is None else f"{host}:{port}"
         raise InputError(f"{where} cannot be listened on: {error}. Choose another --port or --host.") from error
+
+
+@contextmanager
+def _bound(host: str, port: int) -> Iterator[socket.socket]:
+    """A socket bound as a server's would be."""
+    family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        probe.bind((host, port))
+        yield probe
 
 
 def twice_words(host: str, port: int | None) -> str:

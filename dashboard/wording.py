@@ -15,6 +15,7 @@ from semfreeze_core.records.umap_projection import UmapProjection
 from semfreeze_core.records.validation import ValidationReport
 from semfreeze_core.semantics.umap_projection import expected_seconds, umap_points, umap_positions
 
+from .analysis import UPLOADS
 from .terms import HELP as HELP
 
 UNVALIDATED = "Predicted, unvalidated: no finetune of this run has measured it yet."
@@ -51,8 +52,14 @@ def run_words(run: Run) -> str:
     return (
         f"Read: {model.source} ({model.architecture}, {run.shape.n_layers} layers, "
         f"{run.shape.total_parameters / 1e6:,.0f} M parameters) on {data.n_examples} of {data.n_usable} examples of "
-        f"{data.source}."
+        f"{data_name(data.source)}."
     )
+
+
+def data_name(source: str) -> str:
+    """What to call a run's data: of an upload, which lies beside the runs, its file's name."""
+    path = Path(source)
+    return path.name if path.parent.name == UPLOADS else source
 
 
 def validation_words(reports: Mapping[str, ValidationReport], depth: int | None) -> str:

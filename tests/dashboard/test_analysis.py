@@ -70,10 +70,11 @@ def test_place_for_a_run_is_inside_the_folder(runs, name):
         place_for(runs, name)
 
 
-def test_upload_is_kept_under_a_name_made_of_its_content(runs):
+def test_upload_is_kept_under_a_name_made_of_its_own_and_its_content(runs):
     first = keep_upload(runs, "../../../etc/a.jsonl", b"{}")
     assert first.parent == runs / UPLOADS
     assert first.suffix == ".jsonl"
+    assert first.name.startswith("a-")
     assert keep_upload(runs, "b.jsonl", b"{}") == first
     assert keep_upload(runs, "b.jsonl", b"{ }") != first
     with pytest.raises(DataError, match="expected jsonl"):

@@ -12,10 +12,10 @@ from semfreeze_core.runs.job_process import AT_ONCE_VARIABLE
 from semfreeze_dashboard import compute
 from semfreeze_dashboard.gate import PASSWORD_VARIABLE
 from semfreeze_dashboard.server import (
+    chosen_port,
     opening_words,
     password_for,
     prepare_first_page,
-    server_command,
     server_environment,
 )
 from semfreeze_dashboard.shelf import DEMO_VARIABLE, OPEN_VARIABLE, PATHS_VARIABLE, RUNS_VARIABLE
@@ -39,7 +39,9 @@ def test_dashboard_listens_on_this_machine_alone_by_default(started):
     assert (answer.code, answer.err) == (0, "")
     ((command, environment),) = started
     assert command[:4] == [sys.executable, "-P", "-m", "semfreeze_dashboard.server"]
-    assert command[4:] == ["--server.address", "127.0.0.1", "--server.headless", "true"]
+    assert command[4:6] == ["--server.address", "127.0.0.1"]
+    assert command[8:] == ["--server.headless", "true", "--logger.hideWelcomeMessage", "true"]
+    assert answer.out == f"Dashboard: http://127.0.0.1:{command[7]}  (Ctrl-C ends it)\n"
     assert RUNS_VARIABLE not in environment
 
 
@@ -47,7 +49,9 @@ def test_dashboard_passes_folder_port_and_address_on(started, runs):
     answer = ask("dashboard", "--runs", runs, "--port", "0", "--host", "0.0.0.0")
     ((command, environment),) = started
     assert f"The password: {environment[PASSWORD_VARIABLE]}\n" in answer.err
-    assert command[-6:] == ["--server.address", "0.0.0.0", "--server.headless", "false", "--server.port", "0"]
+    assert command[4:6] == ["--server.address", "0.0.0.0"]
+    assert int(command[7]) > 0
+    assert f"http://localhost:{command[7]} " in answer.out
     assert environment[RUNS_VARIABLE] == str(runs)
 
 
@@ -110,8 +114,12 @@ def test_others_are_asked_for_a_password_new_or_chosen(monkeypatch, started):
     assert PASSWORD_VARIABLE not in started[0][1]
 
 
-def test_server_command_leaves_the_port_to_streamlit_unless_told():
-    assert "--server.port" not in server_command(port=None, host="127.0.0.1", browser=True)
+def test_first_free_port_from_the_usual_one_on_is_taken(monkeypatch):
+    with socket.create_server(("127.0.0.1", 0)) as busy:
+        usual = busy.getsockname()[1]
+        monkeypatch.setattr(semfreeze_dashboard.server, "_USUAL_PORT", usual)
+        assert usual < chosen_port("127.0.0.1", None) <= usual + 99
+        assert chosen_port("127.0.0.1", 1234) == 1234
 
 
 def test_configuration_is_one_file_and_keeps_to_itself():

@@ -35,7 +35,9 @@ def test_core_reads_prices_plans_and_exports(tmp_path):
         ("plan", "example", "--out", str(tmp_path / "plan.json")),
     ):
         assert without_extras(*command).returncode == 0
-    done = without_extras("export", str(tmp_path / "plan.json"), "--to", "hf-trainer", "--out", str(tmp_path / "script.py"))
+    done = without_extras(
+        "export", str(tmp_path / "plan.json"), "--to", "hf-trainer", "--out", str(tmp_path / "script.py")
+    )
     assert done.returncode == 0, done.stderr
 
 
