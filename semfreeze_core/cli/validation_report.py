@@ -61,32 +61,34 @@ def _quality(report: ValidationReport) -> Table:
     table = Table(box=None, header_style="dim", padding=(0, 1))
     both = len(report.verdicts) > 1
     table.add_column("arm")
-    columns = ["frozen", "rate", "loss", "kept", "accuracy"]
-    columns += ["steps", "loss", "kept", "accuracy"] if both else []
+    base = report.baseline
+    answered = ["accuracy"] if base.n_accuracy_items else []
+    columns = ["frozen", "rate", "loss", "kept", *answered]
+    columns += ["steps", "loss", "kept", *answered] if both else []
     for column in columns:
         table.add_column(column, justify="right")
-    base = report.baseline
-    accuracy = _percent(base.accuracy)
-    table.add_row("before", "", "", f"{base.loss:.3f}", "", accuracy, *([""] * 4 if both else []), style="dim")
+    before = ["before", "", "", f"{base.loss:.3f}", "", *([_percent(base.accuracy)] if answered else [])]
+    table.add_row(*before, *[""] * (len(columns) + 1 - len(before)), style="dim")
     for name, arm in report.arms.items():
         row = [
             f"{arm.freeze_depth}",
             f"{arm.learning_rate:g}",
             _number(arm.eval_loss_after),
             _share(arm.improvement_kept),
-            _percent(arm.eval_accuracy_after),
+            *([_percent(arm.eval_accuracy_after)] if answered else []),
         ]
         if both:
             row += [
                 f"{arm.steps_compute or '—'}",
                 _number(arm.eval_loss_after_compute),
                 _share(arm.improvement_kept_compute),
-                _percent(arm.eval_accuracy_after_compute),
+                *([_percent(arm.eval_accuracy_after_compute)] if answered else []),
             ]
         table.add_row(name, *row)
     table.title = (
-        f"Eval loss (nats a token, mean over {base.n_items} items), share of full's improvement kept [95 %], "
-        f"accuracy on {base.n_accuracy_items} items; at {report.settings.steps} steps"
+        f"Eval loss (nats a token, mean over {base.n_items} items), share of full's improvement kept [95 %]"
+        + (f", accuracy on {base.n_accuracy_items} items" if answered else "")
+        + f"; at {report.settings.steps} steps"
         + (", then at equal compute" if both else "")
     )
     table.title_justify, table.title_style = "left", "bold"

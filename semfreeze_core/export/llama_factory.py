@@ -99,6 +99,11 @@ def _trained(request: ExportRequest) -> tuple[dict[str, Any], list[str]]:
             f"{', '.join(left)} stays frozen: LLaMA-Factory takes every parameter whose name holds the module's, and "
             "that would unfreeze parameters of frozen layers too."
         )
+    if request.plan.model.family == "gpt_neox" and "lm_head" in extra:
+        notes.append(
+            "LLaMA-Factory 0.9.5 takes transformers up to 5.6, where GPT-NeoX's head is called embed_out: write that "
+            "for lm_head in freeze_extra_modules, or it refuses to start."
+        )
     if len(parts.layers) < parts.n_layers:
         notes.append(
             "With transformers 4, where experts are modules of their own, an expert of a frozen layer whose number is "

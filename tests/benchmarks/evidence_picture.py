@@ -52,7 +52,8 @@ def draw_evidence(tasks: list[TaskCells]) -> go.Figure:
 
 def main() -> None:
     """Draw it in the browser that the tests use."""
-    page = draw_evidence(read_all()).to_html(include_plotlyjs=True, config={"displayModeBar": False})
+    shown = [task for task in read_all() if not task.model and not task.contrary]
+    page = draw_evidence(shown).to_html(include_plotlyjs=True, config={"displayModeBar": False})
     with chromium() as browser:
         window = browser.new_page(device_scale_factor=2, viewport={"width": 1600, "height": 460})
         window.set_content(page)

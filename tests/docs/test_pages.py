@@ -1,0 +1,123 @@
+"""The README and docs say what is true: commands, flags, paths and links exist, output is the program's."""
+
+import re
+from dataclasses import replace
+
+import pytest
+
+from semfreeze_core import TrainingSetup, example_run, make_plan, read_run
+from semfreeze_core.errors import PlanError
+from semfreeze_core.export import TARGETS, export_plan
+from semfreeze_core.records.training import LoraSetup
+from tests.docs.pages import (
+    DOCS,
+    PAGES,
+    ROOT,
+    TUTORIAL,
+    blocks,
+    command_lines,
+    commands,
+    links,
+    options,
+    printed,
+    prose,
+)
+
+CONSOLE = [(page, text) for page in PAGES for _, text in blocks(page, "console")]
+every_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+docs_page = pytest.mark.parametrize("page", DOCS, ids=lambda page: page.stem)
+
+
+@pytest.mark.parametrize(("page", "block"), CONSOLE, ids=lambda value: getattr(value, "stem", None))
+def test_console_output_is_what_the_command_prints(page, block):
+    """A line of three dots stands for lines left out."""
+    command, _, expected = block.partition("\n")
+    assert command.startswith("$ semfreeze ")
+    lines = printed(command.removeprefix("$ "))
+    parts = [part.strip("\n").splitlines() for part in re.split(r"^\.\.\.$", expected, flags=re.MULTILINE)]
+    if len(parts) == 1:
+        assert lines == parts[0]
+    at = 0
+    for part in filter(None, parts):
+        starts = [i for i in range(at, len(lines)) if lines[i : i + len(part)] == part]
+        assert starts, f"{page.name}: not printed by {command}:\n" + "\n".join(part)
+        at = starts[0] + len(part)
+
+
+@every_page
+def test_commands_shown_take_their_flags(page):
+    shown = command_lines(page)
+    assert shown
+    for words in shown:
+        name = next((n for n in commands() if words[: len(n.split())] == n.split()), None)
+        if name is None:
+            assert any(known.startswith(f"{' '.join(words)} ") for known in commands()), (
+                f"semfreeze {words} is no command"
+            )
+            continue
+        unknown = {w.partition("=")[0] for w in words if re.match("--?[a-z]", w)} - options(name)
+        assert not unknown, f"semfreeze {name} takes no {unknown}"
+
+
+@every_page
+def test_every_flag_named_exists(page):
+    known = {flag for name in commands() for flag in options(name)}
+    assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", page.read_text())) - known == set()
+
+
+@every_page
+def test_every_link_and_picture_exists(page):
+    assert [target for target in links(page) if not (page.parent / target).exists()] == []
+
+
+@every_page
+def test_every_path_named_exists(page):
+    named = re.findall(r"`((?:semfreeze_core|dashboard|tests|sample_data|docs)/[\w./-]*)`", page.read_text())
+    assert [name for name in named if not (ROOT / name).exists()] == []
+
+
+@docs_page
+def test_functions_are_where_the_page_says(page):
+    told = re.findall(r"`(\w+)` in\s`((?:semfreeze_core|dashboard)/[\w/]+\.py)`", page.read_text())
+    assert [f"{name} in {path}" for name, path in told if not defines(path, name)] == []
+
+
+def defines(path, name):
+    return re.search(rf"^(?:    )?(?:def |class )?{name}\b", (ROOT / path).read_text(), flags=re.MULTILINE) is not None
+
+
+@docs_page
+def test_page_is_short_and_of_no_one_machine(page):
+    lines = page.read_text().splitlines()
+    assert 50 <= len(lines) <= 140
+    assert [line for line in lines if len(line) > 120] == []
+    assert str(ROOT) not in page.read_text()
+
+
+@pytest.mark.parametrize("page", [page for page in DOCS if page != TUTORIAL], ids=lambda page: page.stem)
+def test_python_runs(page, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    names = {}
+    for _, code in blocks(page, "python"):
+        exec(compile(code, page.name, "exec"), names)
+
+
+def test_exporters_train_what_the_table_says():
+    rows = re.findall(r"^\| `(\w[\w-]*)` \| (.*?) \|", prose(ROOT / "docs" / "exporters.md"), flags=re.MULTILINE)
+    assert [name for name, _ in rows] == list(TARGETS)
+    run = read_run(example_run())
+    plain = TrainingSetup()
+    weights = make_plan(run, setup=plain)
+    adapters = [
+        make_plan(run, setup=replace(plain, lora=LoraSetup(8, targets))) for targets in (("all-linear",), ("q_proj",))
+    ]
+    for name, trains in rows:
+        assert ("weights" in trains) == exports(weights, name), name
+        assert ("LoRA" in trains) == any(exports(plan, name) for plan in adapters), name
+
+
+def exports(plan, target):
+    try:
+        return bool(export_plan(plan, target, model="a-folder").text)
+    except PlanError:
+        return False
