@@ -19,7 +19,7 @@ def sweep_panel(seen: page.Reading) -> None:
     report, settings = reports[name], reports[name].settings
     st.markdown(f"##### {proof_wording.sweep_sentence(report)}")
     told = (
-        f"{settings.n_train} training examples of {settings.train}, {report.n_items} eval items; {settings.steps} "
+        f"{settings.n_train} training examples of {wording.data_name(settings.train)}, {report.n_items} eval items; {settings.steps} "
         f"steps of {settings.batch_size}, {len(settings.seeds)} seeds. 95 % bootstrap intervals over items and seeds."
     )
     picks = {rule: found.freeze_depth for rule, found in report.rules.items() if found.freeze_depth is not None}

@@ -54,7 +54,7 @@ def what_was_read(opened: OpenRun, curve: GainCurve, depth: int) -> None:
     """Model, data, and one example as it is."""
     manifest = opened.run.manifest
     model, data = manifest.model.identity, manifest.data
-    st.markdown(f"## Where to finetune {escaped(model.source)} on {escaped(data.source)}?")
+    st.markdown(f"## Where to finetune {escaped(model.source)} on {escaped(wording.data_name(data.source))}?")
     stack(curve.n_layers, None)
     for column, (title, value) in zip(
         st.columns(4),
@@ -150,7 +150,7 @@ def picture(name: str, figure: go.Figure, caption: str) -> None:
     large = go.Figure(figure)
     height = large.layout.height or 340
     large.update_layout(font={"size": FONT}, legend={"font": {"size": FONT}}, height=max(520, round(1.25 * height)))
-    large.for_each_annotation(lambda words: words.update(yshift=2.2 * (words.yshift or 0)))  # clear of thicker bars
+    large.for_each_annotation(lambda words: words.update(yshift=2.7 * (words.yshift or 0)))  # clear of thicker bars
     large.update_xaxes(title={"font": {"size": FONT}})
     large.update_yaxes(title={"font": {"size": FONT}})
     drawn = go.Figure(on_page(large, state.in_the_dark()), _validate=False)

@@ -58,8 +58,8 @@ def proof(seen: page.Reading, name: str, report: ValidationReport) -> None:
     """Curves, shares kept, and what was predicted beside what was measured."""
     settings = report.settings
     told = (
-        f"{settings.n_train} training examples of {settings.train}, {report.baseline.n_items} eval items of "
-        f"{settings.eval}; {settings.steps} steps of {settings.batch_size}, {len(settings.seeds)} seeds."
+        f"{settings.n_train} training examples of {wording.data_name(settings.train)}, {report.baseline.n_items} eval "
+        f"items of {wording.data_name(settings.eval)}; {settings.steps} steps of {settings.batch_size}, {len(settings.seeds)} seeds."
     )
     along = seen.choices.segmented_control(
         "Along", ("seconds", "steps"), default="seconds", required=True, help=wording.HELP["along"],
