@@ -19,8 +19,9 @@ def sweep_panel(seen: page.Reading) -> None:
     report, settings = reports[name], reports[name].settings
     st.markdown(f"##### {proof_wording.sweep_sentence(report)}")
     told = (
-        f"{settings.n_train} training examples of {wording.data_name(settings.train)}, {report.n_items} eval items; {settings.steps} "
-        f"steps of {settings.batch_size}, {len(settings.seeds)} seeds. 95 % bootstrap intervals over items and seeds."
+        f"{settings.n_train} training examples of {wording.data_name(settings.train)}, {report.n_items} eval items; "
+        f"{settings.steps} steps of {settings.batch_size}, {len(settings.seeds)} seeds. "
+        "95 % bootstrap intervals over items and seeds."
     )
     picks = {rule: found.freeze_depth for rule, found in report.rules.items() if found.freeze_depth is not None}
     page.chart("sweep", "What every depth kept, over what was predicted", told, draw_sweep(report, picks), "sweep")

@@ -59,7 +59,8 @@ def proof(seen: page.Reading, name: str, report: ValidationReport) -> None:
     settings = report.settings
     told = (
         f"{settings.n_train} training examples of {wording.data_name(settings.train)}, {report.baseline.n_items} eval "
-        f"items of {wording.data_name(settings.eval)}; {settings.steps} steps of {settings.batch_size}, {len(settings.seeds)} seeds."
+        f"items of {wording.data_name(settings.eval)}; {settings.steps} steps of {settings.batch_size}, "
+        f"{len(settings.seeds)} seeds."
     )
     along = seen.choices.segmented_control(
         "Along", ("seconds", "steps"), default="seconds", required=True, help=wording.HELP["along"],
