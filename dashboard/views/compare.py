@@ -86,7 +86,8 @@ def calibration() -> None:
     for problem in report.problems:
         st.warning(escaped(problem))
     n = len({pair.finetune for pair in shares})
-    caption = f"{len(shares)} arms of {n} finetunes kept in {folder}. Each finetune is one look, not many."
+    finetunes = "1 finetune" if n == 1 else f"{n} finetunes"
+    caption = f"{len(shares)} shares of {finetunes} kept in {folder}. Each finetune is one look, not many."
     page.chart("calibration", "Predicted share against measured", caption, compared.draw_calibration(shares), "kept")
     for found in report.calibrations:
         st.markdown(escaped(calibration_words(found)))
