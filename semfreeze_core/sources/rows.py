@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from semfreeze_core.errors import DataError
+from semfreeze_core.sources.hub_rows import hub_reader
 from semfreeze_core.storage import user_path
 
 Row = dict[str, Any]
@@ -62,7 +63,8 @@ def open_rows(source: str, split: str | None = None) -> RowSource:
 
     Args:
         source: a path whose extension says the format, `hf:owner/name`, `hf:owner/name:configuration` or
-            `hf:/local/dataset/folder`; each of the latter may end in `#split`.
+            `hf:/local/dataset/folder`; each of the latter may end in `#split`, or in `#split:N` for its first N rows,
+            streamed, so that the rest is not downloaded.
         split: the split of a hub dataset, where the source does not say it; may be left out where there is only one.
             Files have none.
 
@@ -71,7 +73,7 @@ def open_rows(source: str, split: str | None = None) -> RowSource:
             malformed (a later one raises while iterating); the split is missing or does not exist.
     """
     if source.startswith("hf:"):
-        rows = RowSource(source, None, _hub_reader(source, split))
+        rows = RowSource(source, None, hub_reader(source, split))
     elif split is not None:
         raise DataError(f"--split {split} is for hub datasets (hf:owner/name); {source} is a file and has no splits.")
     else:
@@ -216,43 +218,6 @@ def _read_parquet(path: Path) -> NumberedRows:
                     yield None, row
     except (pyarrow.ArrowException, OSError) as error:
         raise DataError(f"{path} is not a readable Parquet file ({error}). Was it written to its end?") from error
-
-
-def _hub_reader(source: str, split: str | None) -> Callable[[], NumberedRows]:
-    """A reader over one split, which the library keeps in memory-mapped files: a second pass downloads nothing."""
-    try:
-        import datasets
-    except ImportError:
-        raise DataError(f"{source} needs the package datasets: pip install 'semfreeze[hub]'") from None
-    datasets.disable_progress_bars()  # whoever shows progress is not the core
-    name, _, told = source.removeprefix("hf:").partition("#")
-    if told and split is not None and told != split:
-        raise DataError(f"{source} and --split {split} name two splits: leave one out.")
-    split = told or split
-    folder = user_path(name)
-    try:
-        if not folder.is_dir():
-            repository, _, configuration = name.partition(":")
-            found = datasets.load_dataset(repository, configuration or None)
-        elif (folder / "dataset_dict.json").exists() or (folder / "state.json").exists():
-            found = datasets.load_from_disk(str(folder))
-        else:
-            found = datasets.load_dataset(str(folder))
-    except (OSError, ValueError, RuntimeError, datasets.exceptions.DatasetsError) as error:
-        raise DataError(
-            f"{source} cannot be opened ({error}). Expected hf:owner/name, hf:owner/name:configuration or hf: with a "
-            "local dataset folder; a hub dataset needs a connection the first time."
-        ) from error
-    splits = {str(found.split or "train"): found} if isinstance(found, datasets.Dataset) else dict(found)
-    if split is None and len(splits) == 1:
-        split = next(iter(splits))
-    if split not in splits:
-        asked = "--split is missing" if split is None else f"there is no split {split!r}"
-        raise DataError(
-            f"{source}: {asked}. Choose one with --split, or as {source.partition('#')[0]}#SPLIT: " + ", ".join(splits)
-        )
-    rows = splits[split]
-    return lambda: ((None, row) for row in rows)
 
 
 _READERS: dict[str, Callable[[Path], NumberedRows]] = {

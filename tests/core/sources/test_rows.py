@@ -241,6 +241,28 @@ class TestHub:
         write(tmp_path / "folder" / "train.jsonl", ROWS)
         assert list(open_rows(f"hf:{tmp_path / 'folder'}")) == list(enumerate(ROWS))
 
+    def test_open_rows_streams_the_first_rows_and_reads_no_more(self, tmp_path):
+        (tmp_path / "folder").mkdir()
+        write(tmp_path / "folder" / "train.jsonl", ROWS)
+        source = f"hf:{tmp_path / 'folder'}"
+        rows = open_rows(f"{source}#train:2")
+        assert list(rows) == list(rows) == [(0, ROWS[0]), (1, ROWS[1])]
+        assert list(open_rows(f"{source}#:1", "train")) == [(0, ROWS[0])]
+        assert len(list(open_rows(f"{source}#train:99"))) == len(ROWS)
+        for wrong in ("0", "-1", "many"):
+            assert f"a whole number N of rows to stream, found '{wrong}'" in refusal(f"{source}#train:{wrong}")
+
+    def test_open_rows_streams_from_the_hub_without_downloading_all(self, monkeypatch):
+        asked = []
+
+        def load_dataset(*arguments, **how):
+            asked.append((arguments, how))
+            return {"train": self.datasets.Dataset.from_list(ROWS).to_iterable_dataset()}
+
+        monkeypatch.setattr(self.datasets, "load_dataset", load_dataset)
+        assert list(open_rows("hf:owner/name:main#train:2")) == list(enumerate(ROWS[:2]))
+        assert asked == [(("owner/name", "main"), {"streaming": True})]
+
     def test_open_rows_says_when_a_dataset_cannot_be_opened(self, tmp_path):
         (tmp_path / "folder").mkdir()
         assert "cannot be opened" in refusal(f"hf:{tmp_path / 'folder'}")

@@ -1,0 +1,64 @@
+"""Rows of a hub dataset, or of a local folder of the datasets library: whole, or the first few as a stream."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from semfreeze_core.errors import DataError
+from semfreeze_core.storage import user_path
+
+NumberedRows = Iterator[tuple[int | None, Any]]
+
+
+def hub_reader(source: str, split: str | None) -> Callable[[], NumberedRows]:
+    """A reader over one split.
+
+    Whole, the library keeps it in memory-mapped files: a second pass downloads nothing. Streamed rows stay in memory.
+
+    Args:
+        source: as in `open_rows`.
+        split: said beside it.
+
+    Raises:
+        DataError: the library is missing, the dataset cannot be opened, or the split is missing, said twice or unknown.
+    """
+    try:
+        import datasets
+    except ImportError:
+        raise DataError(f"{source} needs the package datasets: pip install 'semfreeze[hub]'") from None
+    datasets.disable_progress_bars()  # whoever shows progress is not the core
+    name, _, told = source.removeprefix("hf:").partition("#")
+    told, _, first = told.partition(":")
+    if first and (not first.isdecimal() or int(first) < 1):
+        raise DataError(f"{source}: expected #SPLIT:N with a whole number N of rows to stream, found {first!r}.")
+    if told and split is not None and told != split:
+        raise DataError(f"{source} and --split {split} name two splits: leave one out.")
+    split = told or split
+    folder = user_path(name)
+    saved = (folder / "dataset_dict.json").exists() or (folder / "state.json").exists()
+    repository, _, configuration = (str(folder), "", "") if folder.is_dir() else name.partition(":")
+    try:
+        if saved:
+            found = datasets.load_from_disk(str(folder))
+        elif first:
+            found = datasets.load_dataset(repository, configuration or None, streaming=True)
+        else:
+            found = datasets.load_dataset(repository, configuration or None)
+    except (OSError, ValueError, RuntimeError, datasets.exceptions.DatasetsError) as error:
+        raise DataError(
+            f"{source} cannot be opened ({error}). Expected hf:owner/name, hf:owner/name:configuration or hf: with a "
+            "local dataset folder; a hub dataset needs a connection the first time."
+        ) from error
+    single = isinstance(found, (datasets.Dataset, datasets.IterableDataset))
+    splits = {str(found.split or "train"): found} if single else dict(found)
+    if split is None and len(splits) == 1:
+        split = next(iter(splits))
+    if split not in splits:
+        asked = "--split is missing" if split is None else f"there is no split {split!r}"
+        raise DataError(
+            f"{source}: {asked}. Choose one with --split, or as {source.partition('#')[0]}#SPLIT: " + ", ".join(splits)
+        )
+    try:
+        rows = list(splits[split].take(int(first))) if first else splits[split]
+    except (OSError, ValueError, RuntimeError, datasets.exceptions.DatasetsError) as error:
+        raise DataError(f"{source}: the stream of rows broke off ({error}). Try again, or without :{first}.") from error
+    return lambda: ((None, row) for row in rows)
