@@ -133,7 +133,8 @@ def candidate_depths(n_layers: int, picks: Sequence[int | None], aim: Aim) -> tu
     Args:
         n_layers: L.
         picks: depths that rules propose; the first are kept when they crowd.
-        aim: but for "compute", where freezing has always paid, full finetuning too.
+        aim: but for "compute", full finetuning too; there it would take a quarter of the budget, and what it can win by
+            (deep arms that pass over few examples many times) no short pilot shows.
     """
     spread = [2 * n_layers // 3, n_layers // 2, depth_cap(n_layers), n_layers // 4]
     wanted = [*([] if aim == "compute" else [0]), *picks, *spread]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from semfreeze_core.gains.verdict import Floats, draw, improvement, improvement_kept
+from semfreeze_core.gains.verdict import MIN_SEEDS, Floats, draw, improvement, improvement_kept
 from semfreeze_core.records.gain import Interval
 from semfreeze_core.records.validation import Budget
 from semfreeze_core.storage import write_atomically
@@ -52,7 +52,7 @@ def depth_table(task: TaskCells) -> list[str]:
 
 def task_lines(task: TaskCells) -> list[str]:
     """One task: how much of it ran, what the reading said, and the depths."""
-    seeds = len(next(iter(losses_by_depth(task, "steps").values())))
+    seeds = _seeds(task)
     said = ", ".join(f"{metric}: {verdict}" for metric, verdict in task.verdicts.items())
     control = ", ".join(f"{metric}: {verdict}" for metric, verdict in task.shuffled.items()) or "not read"
     whose = f" ({task.model})" if task.model else ""
@@ -95,7 +95,7 @@ def calibration_lines(tasks: list[TaskCells]) -> list[str]:
 
 def report(found: list[TaskCells]) -> str:
     """The whole document."""
-    tasks = [task for task in found if not task.contrary and not task.model]
+    tasks = [task for task in found if not task.contrary and not task.model and _seeds(task) >= MIN_SEEDS]
     ran, asked = sum(len(t.cells) for t in found), sum(t.n_cells_asked for t in found)
     one = tasks[0].settings
     lines = [
@@ -105,8 +105,8 @@ def report(found: list[TaskCells]) -> str:
         f"`python -m tests.benchmarks.evidence` trained: model {one.model}, {one.steps} steps at equal steps, and as "
         f"many as full finetuning's FLOP buy, cache pass included, at equal compute; {one.n_eval} eval items; learning "
         "rates by kind of arm from learning_rates.md. Intervals are 95 %, paired over items and seeds; those of a mean "
-        f"over tasks take the tasks as given. Means are over {', '.join(task.task for task in tasks)}; a contrary case "
-        "and another model stand beside them and count in none.",
+        f"over tasks take the tasks as given. Means are over {', '.join(task.task for task in tasks)}; a contrary "
+        f"case, another model, and a task of fewer than {MIN_SEEDS} seeds stand beside them and count in none.",
         "",
     ]
     for task in (*tasks, *(task for task in found if task not in tasks)):
@@ -115,8 +115,9 @@ def report(found: list[TaskCells]) -> str:
         lines += [f"## Regret at equal {budget}", "", "What the best swept depth gained more, over its gain.", ""]
         lines += [*regret_table(tasks, budget), ""]
         for task in found:
-            if task.model:
-                lines += [f"{task.task}, {task.model}:", "", *regret_table([task], budget), ""]
+            if task not in tasks and not task.contrary:
+                named = ", ".join(word for word in (task.task, task.model) if word)
+                lines += [f"{named}:", "", *regret_table([task], budget), ""]
     lines += [
         "## Other settings",
         "",
@@ -129,6 +130,10 @@ def report(found: list[TaskCells]) -> str:
     lines += ["## Pilots", "", *pilot_rows(tasks, losses_by_depth, at_depth), ""]
     lines += ["## Calibration of the predicted share", "", *calibration_lines(tasks), ""]
     return "\n".join(lines)
+
+
+def _seeds(task: TaskCells) -> int:
+    return len(next(iter(losses_by_depth(task, "steps").values())))
 
 
 def _shares(before: Floats, losses: dict[int, Floats]) -> dict[int, Interval]:
