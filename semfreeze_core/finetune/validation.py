@@ -212,7 +212,7 @@ def _write_report(prepared: Prepared, folder: Path) -> ValidationReport:
         baseline,
         runs,
         {arm.name: prepared.relative_flop(arm) for arm in prepared.arms},
-        prepared.data.warnings,
+        prepared.warnings,
     )
     write_atomically(folder / REPORT, report.model_dump_json(indent=1) + "\n")
     return report

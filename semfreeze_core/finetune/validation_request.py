@@ -21,6 +21,7 @@ from semfreeze_core.storage import digest
 
 DEFAULT_STEPS, DEFAULT_TRAIN, DEFAULT_EVAL, DEFAULT_ACCURACY = 60, 480, 200, 100
 WARMUP_FRACTION = 0.1
+MANY_PASSES = 4  # over the training examples; in a sweep on 82 of them losses rose again well before
 
 
 @dataclass(frozen=True)
@@ -115,6 +116,21 @@ class Prepared:
     def relative_flop(self, arm: Arm) -> float:
         """FLOP of the arm at equal steps, cache pass included, over full finetuning's."""
         return run_flop(self.shape, self.setups[arm.name], arm.parts) / self.full_flop()
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """The data's, and which arms meet every example so often that they may learn them by heart."""
+        n = len(self.data.train.tokenised)
+        passes = {name: how.total_steps * how.batch_size / n for name, how in self.settings.items()}
+        told = ", ".join(f"{name} {times:.1f}" for name, times in passes.items() if times > MANY_PASSES)
+        if not told:
+            return self.data.warnings
+        return (
+            *self.data.warnings,
+            f"Arms that pass over the {n} training examples often: {told} times. They may learn them by heart, and at "
+            "equal compute the cheaper an arm is, the more: look at the loss on its way, give more examples, or "
+            "compare at equal steps (--budget steps).",
+        )
 
     def full_flop(self) -> int:
         """FLOP of full finetuning at equal steps, with the same head."""

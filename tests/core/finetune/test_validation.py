@@ -124,6 +124,14 @@ def test_prepare_warns_of_eval_items_trained_on(request_for, place):
     )
 
 
+def test_prepare_warns_of_many_passes_over_few_examples(request_for):
+    few = prepare(request_for(steps=20, batch_size=4, n_train=16))
+    told = few.warnings[-1]
+    assert "pass over the 16 training examples often: full 5.0, planned" in told
+    assert few.settings["planned"].total_steps * 4 / 16 > 5
+    assert prepare(request_for(steps=4, batch_size=4, n_train=16)).warnings == few.data.warnings
+
+
 @pytest.mark.parametrize("text", ["", "\n\n"])
 def test_prepare_refuses_an_empty_eval_set(request_for, tmp_path, text):
     (tmp_path / "empty.jsonl").write_text(text)
