@@ -22,7 +22,9 @@ CUT = {
     "semfreeze analyze": "--examples 64 --dtype float32",
     "semfreeze validate": f"{SHORT} --arms full,planned --budget steps",
     "semfreeze sweep": f"{SHORT} --depths 20",
-    "semfreeze plan my-run --rule measured": "--steps 24 --batch-size 2 --pilot-budget 1 --depths 15,20",
+    "semfreeze plan my-run --rule measured": (
+        "--steps 40 --batch-size 2 --pilot-budget 0.9 --depths 15,20 --eval-examples 4"
+    ),
     "semfreeze train": "--steps 2 --batch-size 2 --no-prefix-cache --accuracy-examples 0",
 }
 
