@@ -6,10 +6,8 @@ from typing import Any
 from semfreeze_core.errors import DataError
 from semfreeze_core.storage import user_path
 
-NumberedRows = Iterator[tuple[int | None, Any]]
 
-
-def hub_reader(source: str, split: str | None) -> Callable[[], NumberedRows]:
+def hub_reader(source: str, split: str | None) -> Callable[[], Iterator[tuple[None, Any]]]:
     """A reader over one split.
 
     Whole, the library keeps it in memory-mapped files: a second pass downloads nothing. Streamed rows stay in memory.

@@ -10,7 +10,7 @@ from semfreeze_core.gains.verdict import draw, improvement_kept
 from semfreeze_dashboard.charts.theme import INK, OTHERS, TRAINED
 from tests.benchmarks.evidence_cells import TaskCells
 from tests.benchmarks.evidence_regret import losses_by_depth
-from tests.benchmarks.evidence_report import BUDGETS, read_all
+from tests.benchmarks.evidence_report import BUDGETS, counted, read_all
 from tests.browser.served import chromium
 
 PLACE = Path(__file__).parents[2] / ".github" / "pictures" / "evidence.png"
@@ -52,8 +52,7 @@ def draw_evidence(tasks: list[TaskCells]) -> go.Figure:
 
 def main() -> None:
     """Draw it in the browser that the tests use."""
-    shown = [task for task in read_all() if not task.model and not task.contrary and task.task != "instructions"]
-    page = draw_evidence(shown).to_html(include_plotlyjs=True, config={"displayModeBar": False})
+    page = draw_evidence(counted(read_all())).to_html(include_plotlyjs=True, config={"displayModeBar": False})
     with chromium() as browser:
         window = browser.new_page(device_scale_factor=2, viewport={"width": 1600, "height": 460})
         window.set_content(page)

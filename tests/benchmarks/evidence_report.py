@@ -29,6 +29,11 @@ def read_all(folder: Path = RESULTS) -> list[TaskCells]:
     return [task for task in found if losses_by_depth(task, "steps")]
 
 
+def counted(found: list[TaskCells]) -> list[TaskCells]:
+    """Tasks that means are over: of the embedded model, with seeds enough for a verdict, and no contrary case."""
+    return [task for task in found if not task.contrary and not task.model and _seeds(task) >= MIN_SEEDS]
+
+
 def depth_table(task: TaskCells) -> list[str]:
     """Improvement and share of full finetuning's at every swept depth."""
     before = np.array(task.before)
@@ -95,7 +100,7 @@ def calibration_lines(tasks: list[TaskCells]) -> list[str]:
 
 def report(found: list[TaskCells]) -> str:
     """The whole document."""
-    tasks = [task for task in found if not task.contrary and not task.model and _seeds(task) >= MIN_SEEDS]
+    tasks = counted(found)
     ran, asked = sum(len(t.cells) for t in found), sum(t.n_cells_asked for t in found)
     one = tasks[0].settings
     lines = [
