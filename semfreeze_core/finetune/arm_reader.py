@@ -105,7 +105,7 @@ class ArmReader:
                 curve_loss=_mean(losses[:CURVE_ITEMS]),
                 loss=_mean(losses) if decisive else None,
                 marks=marks,
-                item_losses=losses if decisive else None,
+                item_losses=losses,
                 accuracy=accuracy,
                 answers=None if said is None else said[:SHOWN],
             )

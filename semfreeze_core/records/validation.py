@@ -21,8 +21,9 @@ class EvalPoint(Document):
     """One reading of an arm on the eval items.
 
     `seconds` is training time up to here, cache pass included, evaluation left out. Losses are means over items of
-    their mean supervised loss, nats: `curve_loss` over the first items, at every reading; `loss` over all, and
-    `item_losses` by item, at the marks alone; there too `answers`, what was generated for the baseline's `shown` items.
+    their mean supervised loss, nats: `item_losses` by item and `curve_loss` over the first of them at every reading;
+    `loss` over all of them at the marks alone, and there too `answers`, what was generated for the baseline's `shown`
+    items. Between the marks only the first items are read; null in reports from before they were kept.
     """
 
     step: int

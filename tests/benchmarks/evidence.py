@@ -119,6 +119,7 @@ def keep(task: Task, model_name: str, reading: Run, shuffled: Run, report: Valid
                             "compute": [round(x, 5) for x in at_compute[run.seed]],
                         },
                         curve=[(point.step, point.flop, round(point.curve_loss, 5)) for point in run.points],
+                        readings=[[round(x, 5) for x in point.item_losses or ()] for point in run.points],
                         flop=run.flop.counted,
                         relative_flop=arm.relative_flop,
                         seconds=run.points[-1].seconds,

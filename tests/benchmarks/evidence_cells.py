@@ -1,5 +1,7 @@
 """The raw cells of one task, as they are kept in the repository."""
 
+from pydantic import Field
+
 from semfreeze_core.records.provenance import Document, Provenance
 from semfreeze_core.records.validation import Budget, ValidationSettings
 
@@ -7,7 +9,8 @@ from semfreeze_core.records.validation import Budget, ValidationSettings
 class Cell(Document):
     """One depth with one seed: each eval item's loss in nats after training, at equal steps and at equal compute.
 
-    `curve` has step, FLOP so far and the mean loss of the first 64 items.
+    `curve` has step, FLOP so far and the mean loss of the first 64 items; `readings` those items' losses at each of its
+    points, empty in cells from before they were kept.
     `relative_flop` is FLOP at equal steps over full finetuning's, `flop` and `seconds` of the whole run, cache pass
     included.
     """
@@ -16,6 +19,7 @@ class Cell(Document):
     seed: int
     losses: dict[Budget, list[float]]
     curve: list[tuple[int, int, float]]
+    readings: list[list[float]] = Field(default_factory=list)
     flop: int
     relative_flop: float
     seconds: float

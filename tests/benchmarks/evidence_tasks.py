@@ -90,6 +90,21 @@ def instructions(data: Path, made: Path) -> tuple[str, str]:
     return str(paths[0]), str(paths[1])
 
 
+def few(files: Callable[[Path, Path], tuple[str, str]], n: int) -> Callable[[Path, Path], tuple[str, str]]:
+    """The same files, with n training rows of all of them."""
+
+    def made(data: Path, folder: Path) -> tuple[str, str]:
+        train, evaluation = files(data, folder)
+        source = Path(resolve_data(train))
+        rows = source.read_text(encoding="utf-8").splitlines(keepends=True)
+        folder.mkdir(parents=True, exist_ok=True)
+        place = folder / f"{n}_{source.name}"
+        write_atomically(place, "".join(Dice(0).shuffled(rows)[:n]))
+        return str(place), evaluation
+
+    return made
+
+
 def shuffled_completions(data: str, place: Path) -> str:
     """A task file with its completions, and labels, moved to other rows: nothing can be learned of the prompt."""
     rows = [json.loads(row) for row in Path(resolve_data(data)).read_text().splitlines()]
@@ -120,5 +135,15 @@ TASKS = {
         ),
         Task("instructions", "instructions of many kinds, at most 500 characters, 82 to train on", instructions),
         Task("quantity_problems", "word problems with worked answers, written by us", _sample("quantity_problems")),
+        Task(
+            "banking77_80",
+            "customers' messages to one of 77 intents, 80 to train on",
+            few(_from_folder("banking77"), 80),
+        ),
+        Task(
+            "quantity_problems_80",
+            "word problems with worked answers, 80 to train on",
+            few(_sample("quantity_problems"), 80),
+        ),
     )
 }

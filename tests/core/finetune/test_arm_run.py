@@ -66,7 +66,8 @@ def test_run_arm_learns_and_reads_at_its_marks(folder):
     assert run.points[-1].loss < run.points[1].loss < 5.7
     assert all(len(p.item_losses) == len(EVAL) for p in run.points if p.marks != ["between"])
     assert run.points[1].loss == pytest.approx(np.mean(run.points[1].item_losses))
-    assert run.points[0].item_losses is None
+    assert run.points[0].loss is None
+    assert run.points[0].curve_loss == pytest.approx(np.mean(run.points[0].item_losses))
     assert run.points[0].seconds < run.points[1].seconds < run.points[2].seconds
     assert run.points[-1].flop == run.flop.counted
     assert 0 <= run.points[-1].accuracy <= 1
