@@ -22,6 +22,8 @@ def print_sweep(report: SweepReport, out: Console) -> None:
             out.print(f"At equal {budget} freezing [bold]{best}[/] of {report.n_layers} layers gained most.")
     if not report.finished:
         out.print("[yellow]Not finished:[/] the same command goes on where it ended.")
+    for warning in report.warnings:
+        out.print(f"  [yellow]warning:[/] {escape(warning)}")
     out.print(
         f"{settings.n_train} training examples of {escape(settings.train)}, {report.n_items} eval items; "
         f"{settings.steps} steps of {settings.batch_size}, {len(settings.seeds)} seeds; loss before "

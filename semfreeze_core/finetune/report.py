@@ -8,6 +8,7 @@ import numpy.typing as npt
 
 from semfreeze_core.finetune.arm_settings import ArmSettings
 from semfreeze_core.finetune.arms import Arm
+from semfreeze_core.finetune.rises import rise_warnings
 from semfreeze_core.gains.verdict import Judgement, draw, improvement, improvement_kept, judge
 from semfreeze_core.plan.document import FreezePlan
 from semfreeze_core.records.gain import Interval
@@ -45,7 +46,7 @@ def build_report(
         baseline: the model before.
         runs: finished and failed ones, of any arms and seeds.
         relative_flop: predicted FLOP of each arm at equal steps over full finetuning's.
-        warnings: about the data.
+        warnings: about the data; those of the arms' readings are added.
     """
     by_arm = {name: [run for run in runs if run.arm == name] for name in settings.arms}
     by_arm = {name: found for name, found in by_arm.items() if found}
@@ -69,7 +70,7 @@ def build_report(
         reason=decisive.reason,
         verdicts={budget: judgement.verdict for budget, judgement in judgements.items()},
         reasons={budget: judgement.reason for budget, judgement in judgements.items()},
-        warnings=list(warnings),
+        warnings=[*warnings, *rise_warnings(by_arm)],
         finished=len(runs) == len(settings.arms) * len(settings.seeds),
         runs=list(runs),
         provenance=provenance_now(0),

@@ -68,6 +68,7 @@ def build_sweep(report: ValidationReport, curve: GainCurve, picks: dict[str, Pic
         depths=depths,
         rules={name: _rule(pick, before, measured, best, report.n_layers // 2) for name, pick in picks.items()},
         reason="Full finetuning's own improvement includes 0: there is nothing to compare." if hopeless else "",
+        warnings=report.warnings,
         finished=report.finished,
         provenance=provenance_now(0),
     )

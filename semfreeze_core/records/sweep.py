@@ -2,6 +2,8 @@
 
 from typing import Literal
 
+from pydantic import Field
+
 from semfreeze_core.records.provenance import Document, Provenance
 from semfreeze_core.records.validation import Budget, ValidationSettings
 
@@ -45,7 +47,10 @@ class RuleRegret(Document):
 
 
 class SweepReport(Document):
-    """Everything a sweep says; the arms' own numbers lie beside it as a validation's report."""
+    """Everything a sweep says; the arms' own numbers lie beside it as a validation's report.
+
+    `warnings` are of the data and of the arms' readings, none in sweeps from before they were kept.
+    """
 
     schema_version: int = SWEEP_SCHEMA_VERSION
     kind: Literal["semfreeze sweep"] = "semfreeze sweep"
@@ -57,5 +62,6 @@ class SweepReport(Document):
     depths: list[SweepDepth]
     rules: dict[str, RuleRegret]
     reason: str
+    warnings: list[str] = Field(default_factory=list)
     finished: bool
     provenance: Provenance
