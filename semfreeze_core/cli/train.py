@@ -33,6 +33,9 @@ def train(
     report_to: Annotated[
         str | None, typer.Option(help="Trackers with commas, by transformers' names: tensorboard, wandb, mlflow, ...")
     ] = None,
+    keep_best: Annotated[
+        bool, typer.Option("--keep-best", help="Read --eval at every checkpoint and end with the lowest loss's.")
+    ] = False,
     seed: Annotated[int, typer.Option(help="Seed of the order of examples and of adapters.")] = 0,
     *,
     fields: DataFlags,
@@ -61,6 +64,7 @@ def train(
         batch_size=flags.batch_size,
         micro_batch_size=micro_batch_size,
         learning_rate=lr,
+        keep_best=keep_best,
         report_to=tuple(name.strip() for name in (report_to or "").split(",") if name.strip()),
         precision=flags.precision,  # type: ignore[arg-type]  # checked above, like the word below
         checkpointing=flags.checkpointing,  # type: ignore[arg-type]

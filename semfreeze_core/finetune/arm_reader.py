@@ -79,7 +79,9 @@ class ArmReader:
         return self.cache_flop + sum(batch_flop(self.shape, self.setup, self.parts, size) for size in sizes)
 
     def read(self, step: int, marks: list[Mark], seconds: float) -> None:
-        """Read the eval items after a step: the first of them between the marks, all of them and accuracy at one.
+        """Read the eval items after a step: the first of them between the marks, all at one, and accuracy too.
+
+        A checkpoint is read on all items, without accuracy.
 
         Args:
             step: steps done.
@@ -91,7 +93,7 @@ class ArmReader:
         device = self.network.decoder.device
         losses = read_items(self.network.supervised, self.collator, n_items, self.setup.precision, device)
         accuracy = said = None
-        if decisive and self.accuracy_items:
+        if decisive and marks != ["checkpoint"] and self.accuracy_items:
             self.network.complete()
             with computing_in(self.setup.precision, device):
                 said = answers(self.network.decoder, self.tokenizer, self.evaluation, self.accuracy_items)

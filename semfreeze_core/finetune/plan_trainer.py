@@ -2,13 +2,14 @@
 
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
-from transformers import Trainer
+from transformers import Trainer, TrainerCallback, TrainingArguments
 
 from semfreeze_core.errors import RunError
 
@@ -27,10 +28,41 @@ class PlanTrainer(Trainer):
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
         load_trained(self._network(), Path(resume_from_checkpoint))
 
+    def _load_best_model(self) -> None:
+        load_trained(self._network(), Path(str(self.state.best_model_checkpoint)))
+
     def _network(self) -> nn.Module:
         if not isinstance(self.model, nn.Module):
             raise TypeError("the trainer has no model")
         return self.model
+
+
+class BestTrainer(PlanTrainer):
+    """Ends with the checkpoint whose reading was lowest; which that is, and keeping it, is the Trainer's.
+
+    Args:
+        args: of the Trainer; saving decides when there is a reading.
+        reading: the loss just read after this step.
+        how: as for the Trainer.
+    """
+
+    def __init__(self, *, args: TrainingArguments, reading: Callable[[], float], **how: Any) -> None:
+        args.load_best_model_at_end, args.metric_for_best_model, args.greater_is_better = True, "eval_loss", False
+        super().__init__(args=args, **how)
+        self._reading = reading
+        self.add_callback(_ReadCheckpoints())
+
+    def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
+        """What was read, in place of a pass of the Trainer's own."""
+        metrics = {"eval_loss": self._reading()}
+        self.log(metrics)
+        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+        return metrics
+
+
+class _ReadCheckpoints(TrainerCallback):
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        control.should_evaluate |= control.should_save
 
 
 def trained_tensors(model: nn.Module) -> dict[str, Any]:

@@ -4,7 +4,7 @@ import json
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from semfreeze_core.finetune.arm_settings import ArmSettings, trainer_arguments,
 from semfreeze_core.finetune.arms import DEFAULT_RATES, Arm
 from semfreeze_core.finetune.batches import Collator, ExamplePlaces
 from semfreeze_core.finetune.network import CacheWishes, Network, build_network
-from semfreeze_core.finetune.plan_trainer import PlanTrainer, last_whole_checkpoint
+from semfreeze_core.finetune.plan_trainer import BestTrainer, PlanTrainer, last_whole_checkpoint
 from semfreeze_core.finetune.recorder import Recorder
 from semfreeze_core.finetune.reporters import reporters
 from semfreeze_core.finetune.save_model import save_finetuned
@@ -27,7 +27,7 @@ from semfreeze_core.finetune.task_data import read_task_data
 from semfreeze_core.finetune.train_request import TrainRequest, request_settings
 from semfreeze_core.plan.document import require_model
 from semfreeze_core.progress import Progress, silent
-from semfreeze_core.records.validation import EvalPoint
+from semfreeze_core.records.validation import EvalPoint, Mark
 from semfreeze_core.sources.causal_lm import LoadedModel, load_causal_lm
 from semfreeze_core.storage import cache_folder, digest, disk_errors, write_atomically
 
@@ -56,8 +56,12 @@ class Trained:
     def sentence(self, batch_size: int, n_eval: int) -> str:
         """How long it trained and what that did to the eval items' loss, for the model card."""
         told = f"Trained for {self.steps} steps of {batch_size} examples"
-        if self.before is None or self.after is None:
+        if self.after is None:
             return f"{told}; no eval items were read."
+        if self.after.step < self.steps:
+            told += f", kept as it was after {self.after.step}, its lowest on the eval items"
+        if self.before is None:  # a resumed training's lies too far back
+            return f"{told}; the loss of {n_eval} eval items is {self.after.loss:.3f} nats a token."
         before, after = self.before.loss, self.after.loss
         return f"{told}; the loss of {n_eval} eval items went from {before:.3f} to {after:.3f} nats a token."
 
@@ -158,7 +162,8 @@ def _train(
     warnings = data.warnings if request.evaluation else ()
     trained = _fit(request, loaded, network, arm, settings, (train, evaluation), trackers, folder, progress)
     network.release()
-    trained = Trained(folder, steps, trained.losses, trained.before, trained.after, (*warnings, *network.notes))
+    notes = (*warnings, *network.notes, *trained.notes)
+    trained = replace(trained, notes=notes)
     save_finetuned(network.tuned, loaded.tokenizer, plan, trained.sentence(request.batch_size, len(evaluation)), folder)
     write_atomically(folder / RESULT, json.dumps(_result(trained, request, arm), indent=1) + "\n")
     shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
@@ -191,10 +196,12 @@ def _fit(
     arguments.save_total_limit = 2
     if trackers:
         arguments.logging_strategy, arguments.logging_steps = "steps", max(1, settings.steps // 500)
+    saved = frozenset({*range(0, settings.steps, int(arguments.save_steps)), settings.steps})
+    mark: Mark = "checkpoint" if request.keep_best else "steps"
     recorder = Recorder(
         network.supervised,
-        lambda step: reader.read(step, ["steps"], sum(recorder.record.step_seconds)),
-        frozenset({settings.steps} if evaluation else ()),
+        lambda step: reader.read(step, [mark], sum(recorder.record.step_seconds)),
+        saved if request.keep_best else frozenset({settings.steps} if evaluation else ()),
         begin=network.spare,
         device=network.decoder.device,
         baseline_bytes=0,
@@ -202,20 +209,37 @@ def _fit(
         stage="Training",
         progress=progress,
     )
-    trainer = PlanTrainer(
-        model=network.supervised,
-        args=arguments,
-        train_dataset=ExamplePlaces(len(train)),
-        data_collator=Collator(train, network.train_cache),
-        callbacks=[recorder, *trackers],
+    how: dict[str, Any] = {
+        "model": network.supervised,
+        "args": arguments,
+        "train_dataset": ExamplePlaces(len(train)),
+        "data_collator": Collator(train, network.train_cache),
+        "callbacks": [recorder, *trackers],
+    }
+    trainer = (
+        BestTrainer(reading=lambda: float(reader.points[-1].loss), **how)  # type: ignore[arg-type]  # a checkpoint's is whole
+        if request.keep_best
+        else PlanTrainer(**how)
     )
     trainer.remove_callback(PrinterCallback)
     with disk_errors(checkpoints):
         trainer.train(resume_from_checkpoint=None if resumed is None else str(resumed))
     if recorder.record.failure:
         raise InputError(f"Training ended: {recorder.record.failure}. Checkpoints are in {checkpoints}.")
+    notes: tuple[str, ...] = ()
+    if request.keep_best:
+        best = int(trainer.state.best_global_step or settings.steps)
+        reader.read(best, ["steps"], sum(recorder.record.step_seconds))
+        notes = (_kept_words(best, settings.steps, len(saved) - 1),)
     points = {mark: point for point in reader.points for mark in point.marks}
-    return Trained(folder, settings.steps, recorder.record.losses, points.get("start"), points.get("steps"), ())
+    return Trained(folder, settings.steps, recorder.record.losses, points.get("start"), points.get("steps"), notes)
+
+
+def _kept_words(best: int, steps: int, readings: int) -> str:
+    return (
+        f"Kept what step {best} of {steps} gave, the lowest eval loss of {readings} readings: it was chosen on these "
+        "items, so on new ones it is rather higher."
+    )
 
 
 @contextmanager

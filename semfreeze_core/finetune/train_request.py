@@ -34,6 +34,7 @@ class TrainRequest:
         n_accuracy: eval items answered by generation.
         model: where the model comes from; None is where the plan has it from.
         report_to: trackers, as Trainer's `report_to` names them.
+        keep_best: read the eval items at every checkpoint, and end with the one whose loss was lowest.
     """
 
     plan: FreezePlan
@@ -55,6 +56,7 @@ class TrainRequest:
     n_accuracy: int = 100
     model: ModelSource | None = None
     report_to: tuple[str, ...] = ()
+    keep_best: bool = False
 
     def __post_init__(self) -> None:
         numbers = ("max_length", "epochs", "steps", "batch_size", "micro_batch_size", "save_steps")
@@ -67,6 +69,8 @@ class TrainRequest:
             problems.append(f"micro_batch_size {self.micro_batch_size} does not divide batch_size {self.batch_size}")
         if self.learning_rate is not None and not 0 < self.learning_rate <= 1:
             problems.append(f"learning_rate must be in (0, 1], found {self.learning_rate}")
+        if self.keep_best and self.evaluation is None:
+            problems.append("keep_best chooses by the eval items: give some (--eval)")
         if problems:
             raise InputError("; ".join(problems) + ".")
 
@@ -85,4 +89,5 @@ def request_settings(request: TrainRequest) -> dict[str, Any]:
         "learning_rate": request.learning_rate,
         "precision": request.precision,
         "seed": request.seed,
+        **({"keep_best": True, "evaluation": request.evaluation} if request.keep_best else {}),
     }

@@ -13,7 +13,7 @@ VALIDATION_SCHEMA_VERSION = 1
 REPORT, LIVE = "report.json", ".live"
 
 Budget = Literal["steps", "compute"]
-Mark = Literal["start", "between", "steps", "compute"]
+Mark = Literal["start", "between", "checkpoint", "steps", "compute"]
 PeakKind = Literal["cuda allocator", "process resident, less its baseline after import"]
 
 

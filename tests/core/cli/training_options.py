@@ -78,6 +78,7 @@ TRAIN: Options = _SHARED | {
     "--lr": ((0.5,), "learning_rate", 0.5),
     "--save-steps": ((6,), "save_steps", 6),
     "--report-to": (("tensorboard, wandb",), "report_to", ("tensorboard", "wandb")),
+    "--keep-best": (("--eval", "held.jsonl"), "keep_best", True),
     "--seed": ((8,), "seed", 8),
     "--out": (("/tmp/somewhere",), "folder", Path("/tmp/somewhere")),
     "--json": ((), "printed", "{"),

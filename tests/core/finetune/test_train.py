@@ -3,6 +3,7 @@
 import json
 import shutil
 from dataclasses import replace
+from types import MappingProxyType
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ from transformers.integrations import integration_utils
 
 from semfreeze_core.errors import InputError, PlanError, RunError
 from semfreeze_core.finetune import train as train_module
+from semfreeze_core.finetune.arm_reader import ArmReader
 from semfreeze_core.finetune.plan_trainer import last_whole_checkpoint
 from semfreeze_core.finetune.train import train_plan
 from semfreeze_core.finetune.train_request import TrainRequest
@@ -33,6 +35,19 @@ def place(tmp_path_factory):
     write_task(folder / "train.jsonl", 16)
     write_task(folder / "eval.jsonl", 12, seed=9)
     return folder
+
+
+class Killed(BaseException):
+    pass
+
+
+class Dies(train_module.Recorder):
+    """Is killed after its fifth step."""
+
+    def on_step_end(self, args, state, control, **rest):
+        super().on_step_end(args, state, control, **rest)
+        if state.global_step == 5:
+            raise Killed
 
 
 def asked(place, *, lora=None, **changes):
@@ -82,16 +97,6 @@ def test_train_plan_of_a_lora_plan_writes_an_adapter(place, tmp_path):
 @pytest.mark.parametrize("lora", [None, LoraSetup(2)])
 def test_train_plan_goes_on_after_an_interruption_to_the_same_model(place, tmp_path, monkeypatch, lora):
     whole = train_plan(asked(place, lora=lora), tmp_path / "whole")
-
-    class Killed(BaseException):
-        pass
-
-    class Dies(train_module.Recorder):
-        def on_step_end(self, args, state, control, **rest):
-            super().on_step_end(args, state, control, **rest)
-            if state.global_step == 5:
-                raise Killed
-
     with monkeypatch.context() as patched:
         patched.setattr(train_module, "Recorder", Dies)
         with pytest.raises(Killed):
@@ -115,6 +120,44 @@ def test_last_whole_checkpoint_passes_over_one_cut_off(place, tmp_path, monkeypa
     assert last_whole_checkpoint(checkpoints).name == "checkpoint-2"
     (checkpoints / "checkpoint-2" / "trained.safetensors").unlink()
     assert last_whole_checkpoint(checkpoints) is None
+
+
+class Moods(ArmReader):
+    """Reads as it should, and then tells losses of its own at checkpoints: lowest in the middle."""
+
+    told = MappingProxyType({2: 3.0, 4: 1.0, 6: 2.0})
+
+    def read(self, step, marks, seconds):
+        super().read(step, marks, seconds)
+        if marks == ["checkpoint"]:
+            self.points[-1] = self.points[-1].model_copy(update={"loss": self.told[step]})
+
+
+@pytest.mark.parametrize("interrupted", [False, True])
+def test_keep_best_ends_with_the_checkpoint_read_lowest(place, tmp_path, monkeypatch, interrupted):
+    short = train_plan(asked(place, steps=4, evaluation=str(place / "eval.jsonl")), tmp_path / "short")
+    monkeypatch.setattr(train_module, "ArmReader", Moods)
+    request = asked(place, evaluation=str(place / "eval.jsonl"), keep_best=True, n_accuracy=3)
+    if interrupted:
+        with monkeypatch.context() as patched:
+            patched.setattr(train_module, "Recorder", Dies)
+            with pytest.raises(Killed):
+                train_plan(request, tmp_path / "out")
+    trained = train_plan(request, tmp_path / "out")
+    # Warm-up is one step of either, and the order of examples the seed's, so step 4 of 6 is the 4 steps' end.
+    kept = AutoModelForCausalLM.from_pretrained(tmp_path / "out").state_dict()
+    alone = AutoModelForCausalLM.from_pretrained(tmp_path / "short").state_dict()
+    assert all(torch.allclose(kept[name], value, atol=1e-6) for name, value in alone.items())
+    assert trained.after.step == 4
+    assert trained.after.loss == pytest.approx(short.after.loss, abs=1e-5), "the kept model is read itself"
+    assert trained.after.accuracy is not None
+    assert any("Kept what step 4 of 6 gave, the lowest eval loss of 3 readings" in note for note in trained.notes)
+    assert "kept as it was after 4" in (tmp_path / "out" / "README.md").read_text()
+
+
+def test_keep_best_needs_eval_items(place):
+    with pytest.raises(InputError, match="give some"):
+        asked(place, keep_best=True)
 
 
 def test_trackers_are_told_every_step(place, tmp_path, monkeypatch):
