@@ -61,6 +61,10 @@ class PilotCosts:
         setup = replace(self.setup, prefix_cache=self.prefix_cache)
         return steps_at_equal_compute(self.shape, arm, setup, self.full_flop)
 
+    def passes(self, depth: int) -> float:
+        """How often this depth's whole finetune meets each training example."""
+        return self.whole_steps(depth) * self.setup.batch_size / self.setup.train_examples
+
     def pilot_steps(self, depth: int, share: float) -> int:
         """Steps of a pilot of this depth; at least one."""
         return max(1, round(share * self.whole_steps(depth)))

@@ -12,7 +12,7 @@ from semfreeze_core.finetune.arm_flop import cache_flop
 from semfreeze_core.finetune.arm_job import ModelSource
 from semfreeze_core.finetune.pilot_schedule import MAX_EVAL, PilotCosts, PilotPlan, eval_items, plan_pilots
 from semfreeze_core.finetune.validation import validate
-from semfreeze_core.finetune.validation_request import Prepared, ValidationRequest, prepare
+from semfreeze_core.finetune.validation_request import MANY_PASSES, Prepared, ValidationRequest, prepare
 from semfreeze_core.gains.pilots import choose, differ, stay, words
 from semfreeze_core.gains.verdict import MARGIN, Floats, draw, improvement
 from semfreeze_core.plan.document import FreezePlan
@@ -134,7 +134,10 @@ def measure(
         rounds=rounds,
         freeze_depth=chosen if gained.low > 0 else None,
         candidate_depth=chosen,
-        reasons=words(before, losses, request.aim, request.margin, chosen, request.proposed, request.proposed_by),
+        reasons=[
+            *words(before, losses, request.aim, request.margin, chosen, request.proposed, request.proposed_by),
+            *passes_words(costs, chosen),
+        ],
         provenance=provenance_now(0),
     )
     write_atomically(folder / MEASUREMENT, measurement.model_dump_json(indent=1) + "\n")
@@ -150,6 +153,18 @@ def price_words(costs: PilotCosts, pilots: PilotPlan, depths: Sequence[int], bud
         f"{costs.n_eval} eval items, take at most {share:.1f} % of one full finetune ({costs.setup.steps} steps of "
         f"{costs.setup.batch_size}, {costs.full_flop / 1e12:.1f} TFLOP); {100 * budget:g} % is allowed."
     )
+
+
+def passes_words(costs: PilotCosts, depth: int) -> list[str]:
+    """That the rest of this depth's finetune repeats its examples more than pilots can stand for; none elsewhere."""
+    if costs.aim != "compute" or costs.passes(depth) <= MANY_PASSES:
+        return []
+    return [
+        f"For full finetuning's compute {depth} passes {costs.passes(depth):.1f} times over the "
+        f"{costs.setup.train_examples:,} training examples, full finetuning {costs.passes(0):.1f} times. Pilots show "
+        "nothing of so many passes, in which a model may learn examples by heart: validate it, ask for --aim steps, or "
+        "train with --keep-best."
+    ]
 
 
 def _refuse_setup(setup: TrainingSetup, aim: Aim, depths: Sequence[int]) -> None:

@@ -14,6 +14,7 @@ from semfreeze_core.finetune.pilot_schedule import (
     plan_pilots,
     round_sizes,
 )
+from semfreeze_core.finetune.pilots import passes_words
 from semfreeze_core.records.training import TrainingSetup
 from semfreeze_core.runs.folder import read_run
 from semfreeze_core.runs.store import example_run
@@ -42,6 +43,21 @@ def test_steps_of_equal_compute_cost_what_full_finetuning_costs(shape):
         assert flop <= made.full_flop < run_flop(shape, replace(setup, steps=steps + 1), parts_at_depth(shape, depth))
     assert made.whole_steps(0) == SETUP.steps
     assert costs(shape, aim="steps").whole_steps(22) == SETUP.steps
+
+
+def test_passes_over_the_examples_by_hand(shape):
+    made = costs(shape)
+    assert made.passes(0) == 1500 * 8 / 4000
+    assert made.passes(22) == made.whole_steps(22) * 8 / 4000 > 4
+    assert costs(shape, aim="steps").passes(22) == 3
+
+
+def test_many_passes_at_equal_compute_are_said_where_pilots_cannot_show_them(shape):
+    (told,) = passes_words(costs(shape), 22)
+    assert f"22 passes {costs(shape).passes(22):.1f} times over the 4,000 training examples" in told
+    assert "full finetuning 3.0 times" in told
+    assert passes_words(costs(shape, aim="steps"), 22) == []
+    assert passes_words(costs(shape, setup=replace(SETUP, steps=500)), 22) == []
 
 
 def test_a_pilots_steps_and_states_are_the_run_it_begins(shape):
