@@ -1,26 +1,35 @@
 """Regret of every recommendation on one task's cells, paired over seeds and items."""
 
 from collections.abc import Iterator
+from typing import Literal
 
 import numpy as np
 
 from semfreeze_core.gains.regret import regret, regret_beyond
+from semfreeze_core.gains.stopping import stopped
 from semfreeze_core.gains.verdict import Draws, Floats, draw
 from semfreeze_core.records.gain import Interval
-from semfreeze_core.records.validation import Budget
-from tests.benchmarks.evidence_cells import TaskCells
+from tests.benchmarks.evidence_cells import Cell, TaskCells
 
+# Where runs are read: the two budgets, and each run where its own loss is lowest on the way to equal compute.
+Place = Literal["compute", "steps", "stopped"]
 OWN = ("coverage", "paper", "compute")
 
 
-def losses_by_depth(task: TaskCells, budget: Budget) -> dict[int, Floats]:
-    """Losses (n_seeds, n_items) by depth, on the seeds that all depths have."""
+def losses_by_depth(task: TaskCells, place: Place) -> dict[int, Floats]:
+    """Losses (n_seeds, n_items) by depth, on the seeds that all depths have; none where readings were not kept."""
+    if place == "stopped" and not all(cell.readings for cell in task.cells):
+        return {}
     depths = {cell.freeze_depth for cell in task.cells}
     whole = [s for s in task.settings.seeds if {c.freeze_depth for c in task.cells if c.seed == s} == depths]
     if not whole or len(depths) < len(task.settings.arms):
         return {}
-    by_cell = {(cell.freeze_depth, cell.seed): cell.losses[budget] for cell in task.cells}
+    by_cell = {(cell.freeze_depth, cell.seed): _losses(cell, place) for cell in task.cells}
     return {depth: np.array([by_cell[depth, seed] for seed in whole]) for depth in sorted(depths)}
+
+
+def _losses(cell: Cell, place: Place) -> Floats:
+    return stopped(np.array(cell.readings)) if place == "stopped" else np.array(cell.losses[place])
 
 
 def at_depth(losses: dict[int, Floats], depth: int) -> tuple[Floats, bool]:
@@ -54,15 +63,15 @@ def picks(task: TaskCells) -> Iterator[tuple[str, int, bool]]:
 
 
 class TaskRegret:
-    """What depths of one task cost against its best swept depth, at one budget.
+    """What depths of one task cost against its best swept depth, read at one place.
 
     Args:
         task: with a whole seed at least.
-        budget: "steps" or "compute".
+        place: where.
     """
 
-    def __init__(self, task: TaskCells, budget: Budget) -> None:
-        self._before, self._losses = np.array(task.before), losses_by_depth(task, budget)
+    def __init__(self, task: TaskCells, place: Place) -> None:
+        self._before, self._losses = np.array(task.before), losses_by_depth(task, place)
         gained = {depth: float((self._before - after).mean()) for depth, after in self._losses.items()}
         self._best = self._losses[max(gained, key=gained.__getitem__)]
         self._draws: Draws = draw(*self._best.shape)
@@ -83,7 +92,7 @@ class TaskRegret:
         return at_depth(self._losses, depth)[0]
 
 
-def regret_table(tasks: list[TaskCells], budget: Budget) -> list[str]:
+def regret_table(tasks: list[TaskCells], place: Place) -> list[str]:
     """Each rule's mean regret over tasks, its difference to half's, and every task's, as Markdown."""
     names = [task.task for task in tasks]
     lines = [
@@ -92,7 +101,7 @@ def regret_table(tasks: list[TaskCells], budget: Budget) -> list[str]:
     ]
     rows: dict[str, list[tuple[Interval, Interval, str]]] = {}
     for task in tasks:
-        found, half = TaskRegret(task, budget), task.n_layers // 2
+        found, half = TaskRegret(task, place), task.n_layers // 2
         for name, depth, recommended in picks(task):
             told = f"{'' if found.measured(depth) else '~'}{depth}{'' if recommended else ' (abstains)'}"
             rows.setdefault(name, []).append((found.of(depth), found.beyond(depth, half), told))

@@ -15,7 +15,7 @@ from semfreeze_core.records.validation import Budget
 from semfreeze_core.storage import write_atomically
 from tests.benchmarks.evidence_cells import TaskCells
 from tests.benchmarks.evidence_pilots import pilot_rows
-from tests.benchmarks.evidence_regret import at_depth, losses_by_depth, percents, regret_table
+from tests.benchmarks.evidence_regret import Place, at_depth, losses_by_depth, percents, regret_table
 from tests.benchmarks.evidence_settings import settings_lines
 
 RESULTS = Path(__file__).parent / "results" / "evidence"
@@ -29,17 +29,37 @@ def read_all(folder: Path = RESULTS) -> list[TaskCells]:
     return [task for task in found if losses_by_depth(task, "steps")]
 
 
-def counted(found: list[TaskCells]) -> list[TaskCells]:
-    """Tasks that means are over: of the embedded model, with seeds enough for a verdict, and no contrary case."""
+def whole(found: list[TaskCells]) -> list[TaskCells]:
+    """Tasks of the embedded model with seeds enough for a verdict, and no contrary case."""
     return [task for task in found if not task.contrary and not task.model and _seeds(task) >= MIN_SEEDS]
+
+
+def counted(found: list[TaskCells]) -> list[TaskCells]:
+    """Those that the main means are over: every example is met once at most in full finetuning's steps."""
+    return [task for task in whole(found) if passes(task) <= 1]
+
+
+def repeated(found: list[TaskCells]) -> list[TaskCells]:
+    """Those of few examples, which finetunes pass over again and again; means over them stand apart."""
+    return [task for task in whole(found) if passes(task) > 1]
+
+
+def passes(task: TaskCells) -> float:
+    """How often full finetuning meets each training example."""
+    one = task.settings
+    return one.steps * one.batch_size / one.n_train
 
 
 def depth_table(task: TaskCells) -> list[str]:
     """Improvement and share of full finetuning's at every swept depth."""
     before = np.array(task.before)
     head = "freeze|FLOP at equal steps|predicted R(k)|nats gained at equal compute|share of full's|share at equal steps"
-    lines = [f"| {' | '.join(head.split('|'))} |", "|---:|---:|---:|---:|---:|---:|"]
-    shares = {budget: _shares(before, losses_by_depth(task, budget)) for budget in BUDGETS}
+    places: list[Place] = [*BUDGETS]
+    if losses_by_depth(task, "stopped"):
+        head += "|share, each stopped at its lowest"
+        places.append("stopped")
+    lines = [f"| {' | '.join(head.split('|'))} |", "|---:" * (len(head.split("|"))) + "|"]
+    shares = {place: _shares(before, losses_by_depth(task, place)) for place in places}
     price = {cell.freeze_depth: cell.relative_flop for cell in task.cells}
     for depth, after in losses_by_depth(task, "compute").items():
         coverage = task.coverage["semantic"][depth]
@@ -49,7 +69,7 @@ def depth_table(task: TaskCells) -> list[str]:
             f"{100 * price[depth]:.0f} %",
             "—" if coverage is None else f"{100 * coverage:.0f} %",
             f"{gained.estimate:.3f} [{gained.low:.3f}, {gained.high:.3f}]",
-            *(percents(shares[budget][depth]) for budget in BUDGETS),
+            *(percents(shares[place][depth]) for place in places),
         ]
         lines.append(f"| {' | '.join(told)} |")
     return lines
@@ -98,6 +118,29 @@ def calibration_lines(tasks: list[TaskCells]) -> list[str]:
     return lines
 
 
+def few_examples_lines(tasks: list[TaskCells]) -> list[str]:
+    """Regrets where finetunes pass over few examples many times, at all three places."""
+    if not tasks:
+        return []
+    deepest = max(max(cell.steps for cell in task.cells) * task.settings.batch_size / task.settings.n_train
+                  for task in tasks)  # fmt: skip
+    lines = [
+        "## Few examples",
+        "",
+        f"{', '.join(f'{task.task} ({task.settings.n_train})' for task in tasks)}: full finetuning meets them about "
+        f"{np.mean([passes(task) for task in tasks]):.0f} times each, the deepest arm at equal compute up to "
+        f"{deepest:.0f} times. Stopped: every run is read where its loss is lowest, by the other half of the items.",
+        "",
+    ]
+    places: list[Place] = [*BUDGETS, "stopped"]
+    for place in places:
+        shown = [task for task in tasks if losses_by_depth(task, place)]
+        if shown:
+            told = "stopped at the lowest reading" if place == "stopped" else f"at equal {place}"
+            lines += [f"Regret {told}:", "", *regret_table(shown, place), ""]
+    return lines
+
+
 def report(found: list[TaskCells]) -> str:
     """The whole document."""
     tasks = counted(found)
@@ -110,8 +153,9 @@ def report(found: list[TaskCells]) -> str:
         f"`python -m tests.benchmarks.evidence` trained: model {one.model}, {one.steps} steps at equal steps, and as "
         f"many as full finetuning's FLOP buy, cache pass included, at equal compute; {one.n_eval} eval items; learning "
         "rates by kind of arm from learning_rates.md. Intervals are 95 %, paired over items and seeds; those of a mean "
-        f"over tasks take the tasks as given. Means are over {', '.join(task.task for task in tasks)}; a contrary "
-        f"case, another model, and a task of fewer than {MIN_SEEDS} seeds stand beside them and count in none.",
+        f"over tasks take the tasks as given. Means are over {', '.join(task.task for task in tasks)}, whose examples "
+        "full finetuning meets once at most; tasks of few examples have means of their own. A contrary case, another "
+        f"model, and a task of fewer than {MIN_SEEDS} seeds stand beside them and count in none.",
         "",
     ]
     for task in (*tasks, *(task for task in found if task not in tasks)):
@@ -120,9 +164,10 @@ def report(found: list[TaskCells]) -> str:
         lines += [f"## Regret at equal {budget}", "", "What the best swept depth gained more, over its gain.", ""]
         lines += [*regret_table(tasks, budget), ""]
         for task in found:
-            if task not in tasks and not task.contrary:
+            if task not in whole(found) and not task.contrary:
                 named = ", ".join(word for word in (task.task, task.model) if word)
                 lines += [f"{named}:", "", *regret_table([task], budget), ""]
+    lines += few_examples_lines(repeated(found))
     lines += [
         "## Other settings",
         "",
