@@ -1,5 +1,13 @@
+import os
+
 import pytest
 
+from semfreeze_core.runs import job_folder as folders
+from semfreeze_core.runs.job_folder import end_group
+from semfreeze_core.runs.job_process import AT_ONCE_VARIABLE
+from semfreeze_core.runs.jobs import JOBS, list_jobs
+from tests.core.runs.held_job import HeldCommand
+from tests.core.runs.left_job import GONE
 from tests.core.runs.tiny_run import read_tiny, task_rows, write_jsonl
 from tests.core.saved_models import save_tiny
 
@@ -19,3 +27,29 @@ def run(tmp_path_factory):
     save_tiny(folder / "model", "llama", tied=True)
     data = write_jsonl(folder / "task.jsonl", task_rows())
     return read_tiny(folder / "model", data, lens_loss=True, scores=("gradient_norm",))
+
+
+@pytest.fixture
+def runs(tmp_path, monkeypatch):
+    """A folder of runs; whatever still runs there is ended."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.delenv(AT_ONCE_VARIABLE, raising=False)
+    folder = tmp_path / "runs"
+    yield folder
+    for job in list_jobs(folder):
+        if (process := folders.read_process(folder / JOBS / job.name)) and process.pid not in (os.getpid(), GONE.pid):
+            end_group(process)
+
+
+@pytest.fixture
+def held(tmp_path):
+    """Makes commands that stand still until they are let go."""
+    made = []
+
+    def make():
+        made.append(HeldCommand(tmp_path / f"held-{len(made)}"))
+        return made[-1]
+
+    yield make
+    for command in made:
+        command.close()

@@ -1,0 +1,130 @@
+"""What shows that the options of preview and models check do what they say."""
+
+import pandas as pd
+
+from tests.core.cli.exercises.registry import exercise
+from tests.core.cli.terminal import ask
+from tests.core.runs.tiny_run import task_rows, write_jsonl
+
+
+@exercise("models check --plan", "models check --json")
+def _(world):
+    ask("plan", "untied", "--depth", "3", "--out", "plan.json")
+    found = ask("models", "check", world.models / "untied", "--plan", "plan.json", "--json", "-q").json
+    assert found["trains"]
+    assert all(name.startswith(("model.layers.3.", "model.norm.")) for name in found["trains"])
+    assert ask("models", "check", world.models / "untied", "--json", "-q").json["trains"] is None
+
+
+@exercise("models check --revision", "models check --trust-remote-code", "models check --allow-pickle")
+def _(world):
+    seen = world.stop_at("semfreeze_core.sources.causal_lm", "load_causal_lm")
+    names = ("revision", "trust_remote_code", "allow_pickle")
+    assert ask("models", "check", "x/y").refusal == "stopped"
+    assert [seen[name] for name in names] == [None, False, False]
+    flags = ["--revision", "v2", "--trust-remote-code", "--allow-pickle"]
+    assert ask("models", "check", "x/y", *flags).refusal == "stopped"
+    assert [seen[name] for name in names] == ["v2", True, True]
+
+
+@exercise("models check --device", "models check --dtype")
+def _(world):
+    flags = ["--device", "cpu", "--dtype", "bfloat16", "--json", "-q"]
+    found = ask("models", "check", world.models / "untied", *flags).json
+    assert (found["device"], found["dtype"]) == ("cpu", "bfloat16")
+    for flag, words in (("--dtype", "expected auto, float32 or bfloat16"), ("--device", "expected auto, cpu, cuda")):
+        assert words in ask("models", "check", world.models / "untied", flag, "x", "-q").refusal
+
+
+def look(world, *args, data=None):
+    """What `preview` says of the untied model and the task."""
+    return ask("preview", "--model", world.models / "untied", "--data", data or world.task, "--quiet", *args)
+
+
+@exercise("preview --model", "preview --data", "preview --json")
+def _(world):
+    models = [
+        ask("preview", "--model", world.models / m, "--data", world.task, "--json", "-q") for m in ("tied", "gpt2")
+    ]
+    assert [m.json["memory"]["parameters"] for m in models] == [41_248, 42_368]
+    other = write_jsonl(world.tmp / "other.jsonl", task_rows(40))
+    assert look(world, "--json", data=other).json["data"]["n_rows"] == 40
+
+
+@exercise("preview --examples", "preview --seed")
+def _(world):
+    draws = [
+        [e["row"] for e in look(world, "--json", "--examples", "5", "--seed", seed).json["data"]["examples"]]
+        for seed in (0, 0, 1)
+    ]
+    assert len(draws[0]) == 5
+    assert draws[0] == draws[1] != draws[2]
+
+
+@exercise("preview --split")
+def _(world):
+    (world.tmp / "set").mkdir()
+    for name, n in (("train", 48), ("test", 40)):
+        pd.DataFrame(task_rows(n)).to_parquet(world.tmp / "set" / f"{name}.parquet")
+    found = look(world, "--json", "--split", "test", data=f"hf:{world.tmp / 'set'}").json
+    assert found["data"]["n_rows"] == 40
+
+
+@exercise("preview --eos", "preview --no-eos")
+def _(world):
+    ends = [
+        [example["pieces"][-1]["text"][-4:] for example in look(world, "--json", flag).json["data"]["examples"]]
+        for flag in ("--eos", "--no-eos")
+    ]
+    assert ends == [["</s>"] * 3, [" now"] * 3]
+
+
+@exercise("preview --max-length")
+def _(world):
+    for example in look(world, "--json", "--max-length", "20").json["data"]["examples"]:
+        assert sum(piece["n_tokens"] for piece in example["pieces"]) <= 20
+        assert example["truncated"] > 0
+
+
+@exercise("preview --device", "preview --dtype")
+def _(world):
+    memory = look(world, "--json", "--device", "cpu", "--dtype", "bfloat16").json["memory"]
+    assert (memory["device"], memory["dtype"]) == ("cpu", "bfloat16")
+    assert "expected auto, cpu, cuda, cuda:N or mps" in look(world, "--device", "tpu").refusal
+
+
+@exercise("preview --prompt-field", "preview --completion-field", "preview --label-field", "preview --template")
+def _(world):
+    data = world.columns(prompt="ask", completion="say", label="kind")
+    assert "The fields are not clear" in look(world, data=data).refusal
+    named = ["--completion-field", "say", "--label-field", "kind", "--json"]
+    asked = look(world, *named, "--prompt-field", "ask", data=data).json["data"]
+    written = look(world, *named, "--template", "{kind}? {ask}", data=data).json["data"]
+    for plain, templated in zip(asked["examples"], written["examples"], strict=True):
+        assert templated["pieces"][0]["text"] == f"{plain['label']}? {plain['pieces'][0]['text']}"
+
+
+@exercise("preview --messages-field", "preview --text-field")
+def _(world):
+    assert look(world, "--text-field", "prompt", "--json").json["data"]["mapping"]["text_field"] == "prompt"
+    talk = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
+    data = write_jsonl(world.tmp / "chat.jsonl", [{"talk": talk}])
+    assert "The model has no chat template" in look(world, "--messages-field", "talk", data=data).refusal
+
+
+@exercise("preview --revision", "preview --trust-remote-code", "preview --allow-pickle")
+def _(world):
+    seen = world.stop_at("semfreeze_core.preview", "open_checkpoint")
+    names = ("revision", "trust_remote_code", "allow_pickle")
+    assert look(world).refusal == "stopped"
+    assert [seen[name] for name in names] == [None, False, False]
+    assert look(world, "--revision", "v2", "--trust-remote-code", "--allow-pickle").refusal == "stopped"
+    assert [seen[name] for name in names] == ["v2", True, True]
+
+
+@exercise("preview --quiet", "preview -q")
+def _(world):
+    command = ["preview", "--model", world.models / "untied", "--data", world.task]
+    assert "Checking rows\n" in ask(*command).err
+    for flag in ("--quiet", "-q"):
+        assert ask(*command, flag).err == ""

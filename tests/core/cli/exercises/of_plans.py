@@ -1,0 +1,276 @@
+"""What shows that the options of plan, cost and export do what they say."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.core.cli.exercises.registry import exercise
+from tests.core.cli.terminal import ask
+from tests.core.runs.tiny_run import task_rows, write_jsonl
+from tests.core.saved_models import save_tiny
+from tests.core.tiny_tokenizer import build_tiny_tokenizer
+
+
+@exercise("plan --rule")
+def _(world):
+    rules = ["coverage", "paper", "compute"]
+    assert [ask("plan", "untied", "--rule", rule, "--json").json["rule"] for rule in rules] == rules
+    assert ask("plan", "untied", "--rule", "manual", "--depth", "1", "--json").json["freeze_depth"] == 1
+
+
+@exercise("plan --metric")
+def _(world):
+    plans = [ask("plan", "untied", "--metric", metric, "--json").json for metric in ("semantic", "logit_z")]
+    assert [p["metric"] for p in plans] == ["semantic", "logit_z"]
+    assert plans[0]["evidence"]["advantage"] != plans[1]["evidence"]["advantage"]
+
+
+@exercise("plan --depth")
+def _(world):
+    plan = ask("plan", "untied", "--depth", "3", "--json").json
+    assert (plan["rule"], plan["freeze_depth"], plan["rule_parameters"]) == ("manual", 3, {"depth": 3})
+
+
+@exercise("plan --max-memory-gib", "plan --gpu", "plan --max-cost-fraction")
+def _(world):
+    limits = {"--max-memory-gib": "1", "--gpu": "T4", "--max-cost-fraction": "0.9"}
+    plans = [ask("plan", "untied", flag, value, "--json").json for flag, value in limits.items()]
+    assert [p["rule"] for p in plans] == ["budget"] * 3
+    assert [p["rule_parameters"]["max_memory_bytes"] for p in plans] == [2**30, 16 * 10**9, None]
+    assert [p["freeze_depth"] > 0 for p in plans] == [False, False, True]
+    assert plans[2]["cost"]["planned"]["relative_flop"] <= 0.9
+    all_of_them = [x for flag in limits.items() for x in flag]
+    assert ask("plan", "untied", *all_of_them, "--json").json["freeze_depth"] == plans[2]["freeze_depth"]
+
+
+@exercise("plan --compare")
+def _(world):
+    assert set(ask("plan", "untied", "--compare", "--json").json["rules"]) == {"coverage", "paper", "compute"}
+
+
+@exercise("plan --tau")
+def _(world):
+    plans = [ask("plan", "example", "--tau", tau, "--json").json for tau in (0.9, 0.65)]
+    assert [p["rule_parameters"]["tau"] for p in plans] == [0.9, 0.65]
+    assert plans[0]["candidate_depth"] < plans[1]["candidate_depth"]
+    assert without_date(plans[1]) == without_date(ask("plan", "example", "--json").json)
+
+
+def without_date(plan):
+    return plan | {"provenance": plan["provenance"] | {"created": None}}
+
+
+@exercise("plan --out", "plan --json")
+def _(world):
+    printed = ask("plan", "untied", "--out", "plan.json", "--json").json
+    assert json.loads(Path("plan.json").read_text()) == printed
+
+
+@exercise("plan --schema")
+def _(world):
+    assert "freeze_depth" in ask("plan", "--schema").json["properties"]
+
+
+@exercise("plan --allow-new-tokens")
+def _(world):
+    tokenizer = build_tiny_tokenizer()
+    tokenizer.add_tokens(["@@new@@"])
+    save_tiny(world.tmp / "grown", tokenizer=tokenizer)
+    rows = [row | {"prompt": f"@@new@@ {row['prompt']}"} for row in task_rows()]
+    data = write_jsonl(world.tmp / "new.jsonl", rows)
+    assert "look new or untrained" in world.read("--out", "grown", model=world.tmp / "grown", data=data)["warnings"][0]
+    assert "or go on with --allow-new-tokens" in ask("plan", "grown", "--depth", "2").refusal
+    assert ask("plan", "grown", "--depth", "0", "--json").json["freeze_depth"] == 0
+    plan = ask("plan", "grown", "--depth", "2", "--allow-new-tokens", "--json").json
+    assert plan["freeze_depth"] == 2
+    assert "look new or untrained" in plan["warnings"][0]
+
+
+SETUP = {
+    "--batch-size": (["4"], {"batch_size": 4, "steps": 36}),
+    "--sequence-length": (["32"], {"sequence_length": 32}),
+    "--supervised-fraction": (
+        ["0.1", "--loss", "supervised-only"],
+        {"supervised_fraction": 0.1, "loss": "supervised-only"},
+    ),
+    "--train-examples": (["80"], {"train_examples": 80, "steps": 30}),
+    "--epochs": (["5"], {"steps": 30}),
+    "--steps": (["11"], {"steps": 11}),
+    "--optimizer": (["sgd"], {"optimizer": "sgd"}),
+    "--precision": (["bfloat16"], {"precision": "bf16"}),
+    "--frozen-bits": (["4"], {"frozen_bits": 4}),
+    "--lora": (["--lora-rank", "2"], {"lora": {"rank": 2, "targets": ["all-linear"]}}),
+    "--lora-rank": (["3", "--lora"], {"lora": {"rank": 3, "targets": ["all-linear"]}}),
+    "--lora-targets": (
+        ["q_proj, mlp.up_proj", "--lora-rank", "2", "--lora"],
+        {"lora": {"rank": 2, "targets": ["q_proj", "mlp.up_proj"]}},
+    ),
+    "--checkpointing": (["reentrant"], {"checkpointing": "reentrant"}),
+    "--loss": (["supervised-only"], {"loss": "supervised-only"}),
+    "--prefix-cache": ([], {"prefix_cache": True}),
+    "--no-prefix-cache": ([], {}),
+    "--offload-prefix": (["--prefix-cache"], {"prefix_cache": True}),
+    "--keep-prefix": (["--prefix-cache"], {"prefix_cache": True, "prefix_off_device": False}),
+}
+
+
+# fewer FLOP at depth 2
+CHEAPER = {
+    "--sequence-length",
+    "--supervised-fraction",
+    "--steps",
+    "--lora",
+    "--lora-targets",
+    "--loss",
+    "--prefix-cache",
+    "--keep-prefix",
+}
+
+
+SMALLER = {"--optimizer", "--precision", "--frozen-bits", "--lora", "--checkpointing", "--loss", "--offload-prefix"}
+
+
+def setup_and_price(command, *flags):
+    """The setup a command took from its flags, and the price of depth 2."""
+    if command == "cost":
+        table = ask("cost", "untied", *flags, "--json").json
+        return table["setup"], table["depths"][2]
+    plan = ask("plan", "untied", "--depth", "2", *flags, "--json").json
+    return plan["cost"]["setup"], plan["cost"]["planned"]
+
+
+def exercise_setup(command, flag):
+    values, changes = SETUP[flag]
+
+    @exercise(f"{command} {flag}")
+    def _(world):
+        (plain, price), (changed, other) = setup_and_price(command), setup_and_price(command, flag, *values)
+        assert changed == plain | changes
+        if flag in CHEAPER:
+            assert other["flop"] < price["flop"]
+        if flag == "--batch-size":
+            assert other["flop"] == price["flop"]  # twice as many steps of half the size
+            assert other["step_flop"]["total"] * 2 == price["step_flop"]["total"]
+        if flag in SMALLER:
+            assert other["bytes"]["total"] < price["bytes"]["total"]
+        if flag == "--checkpointing":
+            assert other["step_flop"]["recompute"] > price["step_flop"]["recompute"] == 0
+        if flag == "--precision":
+            assert other["bytes"]["weights"] * 2 == price["bytes"]["weights"]
+
+
+def exercise_parts(command, part):
+    @exercise(f"{command} --train-{part}", f"{command} --no-train-{part}")
+    def _(world):
+        trained, frozen = (setup_and_price(command, flag)[1] for flag in (f"--train-{part}", f"--no-train-{part}"))
+        plain = setup_and_price(command)[1]
+        assert plain == (trained if part == "norm" else frozen)
+        assert trained["bytes"]["gradients"] > frozen["bytes"]["gradients"]
+        if command == "plan":
+            key = {"norm": "final_norm"}.get(part, part)
+            for flag, expected in ((f"--train-{part}", True), (f"--no-train-{part}", False)):
+                assert ask("plan", "untied", "--depth", "2", flag, "--json").json["trainable"][key] is expected
+
+
+for _command in ("cost", "plan"):
+    for _flag in SETUP:
+        exercise_setup(_command, _flag)
+    for _part in ("head", "embeddings", "norm"):
+        exercise_parts(_command, _part)
+
+
+@exercise("export --to", "export --data", "export --model")
+def _(world):
+    ask("plan", "untied", "--depth", "2", "--out", "plan.json")
+    told = ask("export", "plan.json", "--to", "mlx-lm").out
+    assert "num_layers: 2\n" in told
+    assert f'data: "{world.task.parent}"\n' in told  # what the plan's run read
+    other = world.columns(prompt="question", completion="answer")
+    told = ask("export", "plan.json", "--to", "axolotl", "--data", other, "--model", "a/b").out
+    assert f'path: "{other}"\n' in told
+    assert 'field_instruction: "question"\n' in told
+    assert 'base_model: "a/b"\n' in told
+
+
+@exercise("export --prompt-field", "export --completion-field", "export --label-field", "export --template")
+def _(world):
+    ask("plan", "untied", "--depth", "2", "--out", "plan.json")
+    data = world.columns(prompt="ask", completion="say")
+    command = ["export", "plan.json", "--to", "hf-trainer", "--data", data]
+    assert "The fields are not clear" in ask(*command).refusal
+    told = ask(*command, "--prompt-field", "ask", "--completion-field", "say").out
+    assert 'FieldMapping(prompt_field="ask", completion_field="say")' in told
+    told = ask(*command, "--template", "{label}? {ask}\\n", "--completion-field", "say").out
+    assert r'template="{label}? {ask}\\n"' in told
+    named = ["--prompt-field", "ask", "--completion-field", "say", "--label-field", "mood"]
+    assert "--label-field: no column 'mood'" in ask(*command, *named).refusal
+
+
+@exercise("export --messages-field", "export --text-field")
+def _(world):
+    ask("plan", "untied", "--depth", "2", "--out", "plan.json")
+    rows = [{"talk": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}], "words": "c"}]
+    data = write_jsonl(world.tmp / "chat.jsonl", rows)
+    for flag, field, told in (
+        ("--messages-field", "talk", 'field_messages: "talk"\n'),
+        ("--text-field", "words", 'field: "words"\n'),
+    ):
+        assert told in ask("export", "plan.json", "--to", "axolotl", "--data", data, flag, field).out
+
+
+@exercise("export --out", "export --overwrite", "export --json")
+def _(world):
+    ask("plan", "untied", "--depth", "2", "--out", "plan.json")
+    document = ask("export", "plan.json", "--to", "trl", "--json").json
+    assert (document["target"], document["file"], document["filename"]) == ("trl", None, "finetune_trl.py")
+    written = ask("export", "plan.json", "--to", "trl", "--out", "mine.py", "--json").json
+    assert written == document | {"file": "mine.py"}
+    assert Path("mine.py").read_text() == document["text"]
+    assert "already exists" in ask("export", "plan.json", "--to", "axolotl", "--out", "mine.py").refusal
+    assert ask("export", "plan.json", "--to", "axolotl", "--out", "mine.py", "--overwrite").code == 0
+    assert Path("mine.py").read_text() == ask("export", "plan.json", "--to", "axolotl").out
+
+
+@exercise("cost --model", "cost --json")
+def _(world):
+    table = ask("cost", "--model", world.models / "untied", "--json").json
+    assert len(table["depths"]) == 5
+
+
+@exercise("cost --calibrate", "cost --padding-mask")
+def _(world):
+    plain, calibrated, padded = (
+        ask("cost", "--model", world.models / "untied", *flags, "--json").json
+        for flags in ([], ["--calibrate"], ["--calibrate", "--padding-mask"])
+    )
+    assert [table["status"] for table in (plain, calibrated, padded)] == ["projected", "calibrated", "calibrated"]
+    assert plain["depths"] == calibrated["depths"]  # the formulas hold to the byte
+    assert padded["full"]["bytes"]["activations"] > plain["full"]["bytes"]["activations"]
+    assert padded["calibration"]["padding_mask"] is True
+
+
+@exercise("cost --tflops", "cost --flop-per-second")
+def _(world):
+    for flags in (["--tflops", "0.002"], ["--flop-per-second", "2e9"]):
+        table = ask("cost", "untied", *flags, "--json").json
+        assert table["speed"] == {"flop_per_second": 2e9, "source": f"given with {flags[0]}", "reason": None}
+        for entry in [*table["depths"], table["full"]]:
+            assert entry["seconds"] == pytest.approx(entry["flop"] / 2e9)
+
+
+@exercise("cost --gpu")
+def _(world):
+    card = ask("cost", "untied", "--gpu", "tesla t4", "--json").json["gpu"]
+    assert (card["name"], card["memory_bytes"], card["least_fitting_depth"]) == ("T4", 16 * 10**9, 0)
+    assert "T4, 14.90 GiB: fits from freeze depth 0 on." in ask("cost", "untied", "--gpu", "T4").out
+    assert "GPU TPU is not known; known are T4" in ask("cost", "untied", "--gpu", "TPU").refusal
+
+
+@exercise("cost --revision", "cost --trust-remote-code")
+def _(world):
+    seen = world.stop_at("semfreeze_core.sources.checkpoint", "open_checkpoint")
+    assert ask("cost", "--model", "x/y").refusal == "stopped"
+    assert (seen["revision"], seen["trust_remote_code"], seen["config_only"]) == (None, False, True)
+    assert ask("cost", "--model", "x/y", "--revision", "v2", "--trust-remote-code").refusal == "stopped"
+    assert (seen["revision"], seen["trust_remote_code"], seen["config_only"]) == ("v2", True, True)

@@ -1,0 +1,55 @@
+"""What shows that options do what they say: a place to register it, and the world it works in."""
+
+from semfreeze_core.errors import ModelError
+from tests.core.cli.terminal import ask
+from tests.core.runs.tiny_run import task_rows, write_jsonl
+
+EXERCISES = {}
+
+
+def exercise(*names):
+    """Register a function of the world as what shows that these options ("command --flag") do what they say."""
+
+    def register(function):
+        for name in names:
+            assert name not in EXERCISES, name
+            EXERCISES[name] = function
+        return function
+
+    return register
+
+
+class World:
+    """What the exercises work with.
+
+    Attributes:
+        models: folder of tiny models.
+        task: the task file.
+        tmp: the test's own folder.
+        patch: monkeypatch.
+    """
+
+    def __init__(self, models, task, tmp, patch):
+        self.models, self.task, self.tmp, self.patch = models, task, tmp, patch
+
+    def analyze(self, *args, model=None, data=None, plain=("--dtype", "float32", "--device", "cpu", "--quiet")):
+        return ask("analyze", "--model", model or self.models / "untied", "--data", data or self.task, *plain, *args)
+
+    def read(self, *args, **where):
+        return self.analyze("--json", *args, **where).json
+
+    def columns(self, **names):
+        """The task with its columns renamed, as a file."""
+        rows = [{names.get(key, key): value for key, value in row.items()} for row in task_rows()]
+        return write_jsonl(self.tmp / "renamed.jsonl", rows)
+
+    def stop_at(self, place, name):
+        """Stop the command where it calls `name`; returns the arguments it was called with once it was."""
+        seen = {}
+
+        def stop(*args, **kwargs):
+            seen.update(kwargs, arguments=args)
+            raise ModelError("stopped")
+
+        self.patch.setattr(f"{place}.{name}", stop)
+        return seen

@@ -1,0 +1,154 @@
+"""What a job's folder says of it: its state, its place in the queue, and how it failed."""
+
+import os
+import subprocess
+import sys
+
+import psutil
+import pytest
+
+from semfreeze_core.errors import RunError
+from semfreeze_core.records.job import JobProcess
+from semfreeze_core.runs import job_folder as folders
+from semfreeze_core.runs.job_folder import CANCEL, LOCK, LOG, PROCESS, SPEC, read_log, this_process
+from semfreeze_core.runs.jobs import JOBS, cancel, failure, find_job, job_folder, list_jobs
+from tests.core.runs.held_job import wait_for
+from tests.core.runs.left_job import DEAD, GONE, put
+
+
+def states(runs):
+    return {job.name: job.state for job in list_jobs(runs)}
+
+
+@pytest.mark.parametrize(
+    ("left", "state"),
+    [
+        ({}, "queued"),
+        ({"process": GONE}, "queued"),
+        ({"process": this_process()}, "queued"),
+        ({"process": this_process(2.0)}, "running"),
+        ({"process": DEAD}, "dead"),
+        ({"process": DEAD, "end": "done"}, "done"),
+        ({"process": DEAD, "end": "failed", "cancelled": True}, "failed"),
+        ({"process": DEAD, "cancelled": True}, "cancelled"),
+        ({"cancelled": True}, "cancelled"),
+        ({"process": this_process(2.0), "cancelled": True}, "running"),  # it is ending
+        ({"process": DEAD.model_copy(update={"pid": os.getpid()})}, "dead"),  # the number is another's now
+        ({"process": DEAD.model_copy(update={"host": "elsewhere"})}, "dead"),  # a container that is no more
+    ],
+)
+def test_state_follows_from_what_the_folder_holds(runs, left, state):
+    put(runs, "one", **left)
+    (job,) = list_jobs(runs)
+    assert job.state == state
+    assert job.finished == (state not in ("queued", "running"))
+    assert job.started == (2.0 if left.get("process") and left["process"].turn else None)
+    assert job.ended == (3.0 if "end" in left else None)
+
+
+def test_a_job_that_ends_between_two_looks_is_not_dead(runs, monkeypatch):
+    place = put(runs, "one", DEAD)
+
+    def gone(folder):
+        put(runs, "one", DEAD, "done")
+        return False
+
+    monkeypatch.setattr(folders, "is_alive", gone)
+    assert folders.job_state(place) == "done"
+
+
+def test_job_of_another_machine_lives_while_its_lock_is_held(runs):
+    place = put(runs, "one", DEAD.model_copy(update={"host": "elsewhere"}))
+    with folders.FileLock(place / LOCK):
+        assert states(runs) == {"one": "running"}
+        with pytest.raises(RunError, match="runs on elsewhere, and can be cancelled only there"):
+            cancel(runs, "one")
+        assert not (place / CANCEL).exists()  # else it would call itself cancelled in the end
+    assert states(runs) == {"one": "dead"}
+
+
+def test_a_clock_that_is_set_makes_no_living_job_dead(runs, monkeypatch):
+    put(runs, "one", this_process(2.0))
+    boot = psutil.boot_time()
+    monkeypatch.setattr("psutil.boot_time", lambda: boot + 3600)
+    monkeypatch.setattr("psutil.Process.create_time", lambda self, real=psutil.Process.create_time: real(self) + 3600)
+    assert states(runs) == {"one": "running"}
+
+
+def test_zombie_is_no_living_process(runs):
+    child = subprocess.Popen([sys.executable, "-S", "-c", ""])
+    try:
+        wait_for(lambda: psutil.Process(child.pid).status() == psutil.STATUS_ZOMBIE)
+        zombie = JobProcess(pid=child.pid, born=folders._born(child.pid), host=GONE.host, turn=2.0)
+        put(runs, "one", zombie)
+        assert states(runs) == {"one": "dead"}
+    finally:
+        child.wait()
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"command": [1]}', "\xff"])
+def test_what_is_no_job_is_left_alone(runs, content):
+    put(runs, "good")
+    (runs / JOBS / "strange").mkdir()
+    (runs / JOBS / "strange" / SPEC).write_bytes(content.encode("latin-1"))
+    (runs / JOBS / "a file").write_text("")
+    assert states(runs) == {"good": "queued"}
+
+
+def test_job_of_a_newer_semfreeze_is_left_alone(runs):
+    put(runs, "newer", schema_version=2)
+    assert list_jobs(runs) == []
+    with pytest.raises(RunError, match="no job called 'newer'"):
+        cancel(runs, "newer")
+
+
+@pytest.mark.parametrize("name", ["absent", "..", "../.jobs/one", "", "."])
+def test_no_name_leads_out_of_the_folder(runs, name):
+    put(runs, "one")
+    for ask in (find_job, job_folder, cancel):
+        with pytest.raises(RunError, match="There is no job called"):
+            ask(runs, name)
+    assert job_folder(runs, "one") == runs / JOBS / "one"
+
+
+def test_damaged_process_file_reads_as_none(runs):
+    place = put(runs, "one")
+    (place / PROCESS).write_text('{"pid": 1,')
+    assert states(runs) == {"one": "queued"}
+
+
+def test_places_count_who_comes_before(runs):
+    put(runs, "1", DEAD, "done")
+    put(runs, "2", this_process(2.0))
+    put(runs, "3", this_process())
+    put(runs, "4", DEAD)
+    put(runs, "5", this_process())
+    assert [(job.name, job.place) for job in list_jobs(runs)] == [("1", 0), ("2", 0), ("3", 1), ("4", 0), ("5", 2)]
+
+
+@pytest.mark.parametrize(
+    ("state", "log", "words"),
+    [
+        ("failed", "Loading\nsemfreeze: x: no such file.\n", "x: no such file."),
+        ("failed", "semfreeze: It is being computed again.\nTraceback (most recent call last):\nE: x\n", "E: x"),
+        ("failed", "", "It said nothing."),
+        ("dead", "", "Its process is gone without a word: killed, out of memory, or the machine was stopped."),
+        (
+            "dead",
+            "Loading the model\nReading hidden states\n",
+            "Its process is gone without a word: killed, out of memory, or the machine was stopped. "
+            "Last it said: Reading hidden states",
+        ),
+    ],
+)
+def test_failure_is_told_in_the_jobs_own_words(runs, state, log, words):
+    put(runs, "one", DEAD, "failed" if state == "failed" else None, log=log)
+    assert failure(runs, find_job(runs, "one")) == words
+
+
+def test_log_gives_its_last_lines_of_any_bytes(runs):
+    place = put(runs, "one")
+    (place / LOG).write_bytes(b"old\n" * 100_000 + b"caf\xc3\xa9 \xff\nlast")
+    assert read_log(place, 2) == "café \ufffd\nlast"
+    (place / LOG).unlink()
+    assert read_log(place, 2) == ""
