@@ -107,10 +107,11 @@ def opening_words(host: str, *, demo: bool, password: str | None) -> str:
 
 
 def chosen_port(host: str, port: int | None) -> int:
-    """The port to listen on: the one that was asked for, any for 0, and for None the first free one from 8501 on."""
+    """The port to listen on: the one that was asked for, any for 0, and for None the first free of 100 from 8501 on,
+    or any."""
     if port:
         return port
-    for candidate in range(_USUAL_PORT, _USUAL_PORT + 100) if port is None else (0,):
+    for candidate in (*range(_USUAL_PORT, _USUAL_PORT + 100), 0) if port is None else (0,):
         with suppress(OSError), _bound(host, candidate) as probe:
             return int(probe.getsockname()[1])
     return 0

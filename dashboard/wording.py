@@ -51,8 +51,8 @@ def run_words(run: Run) -> str:
     model, data = run.manifest.model.identity, run.manifest.data
     return (
         f"Read: {model.source} ({model.architecture}, {run.shape.n_layers} layers, "
-        f"{run.shape.total_parameters / 1e6:,.0f} M parameters) on {data.n_examples} of {data.n_usable} examples of "
-        f"{data_name(data.source)}."
+        f"{run.shape.total_parameters / 1e6:,.0f} M parameters) on {data.n_examples:,} of {data.n_usable:,} examples "
+        f"of {data_name(data.source)}."
     )
 
 

@@ -61,7 +61,7 @@ def what_was_read(opened: OpenRun, curve: GainCurve, depth: int) -> None:
         (
             ("Layers", str(curve.n_layers)),
             ("Parameters", f"{opened.run.shape.total_parameters / 1e6:,.0f} M"),
-            ("Examples read", f"{data.n_examples} of {data.n_usable:,}"),
+            ("Examples read", f"{data.n_examples:,} of {data.n_usable:,}"),
             ("Supervised tokens", f"{data.n_supervised_tokens:,}"),
         ),
         strict=True,

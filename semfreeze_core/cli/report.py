@@ -33,7 +33,7 @@ def print_run(run: Run, curve: GainCurve, folder: Path, out: Console) -> None:
     out.print(f"[bold]{escape(model.identity.source)}[/] ({model.identity.architecture}, {run.shape.n_layers} layers, "
               f"{run.shape.total_parameters / 1e6:.0f} M parameters) on [bold]{escape(data.source)}[/]")  # fmt: skip
     out.print(
-        f"{data.n_examples} of {data.n_usable} examples (seed {manifest.settings.seed}), {data.n_tokens:,} tokens, "
+        f"{data.n_examples:,} of {data.n_usable:,} examples (seed {manifest.settings.seed}), {data.n_tokens:,} tokens, "
         f"{data.n_positions_read:,} of {data.n_supervised_tokens:,} supervised positions read, {model.dtype} on "
         f"{model.device}"
     )

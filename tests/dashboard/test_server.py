@@ -122,6 +122,18 @@ def test_first_free_port_from_the_usual_one_on_is_taken(monkeypatch):
         assert chosen_port("127.0.0.1", 1234) == 1234
 
 
+def test_any_port_is_taken_where_the_usual_ones_are_all_busy(monkeypatch):
+    real = semfreeze_dashboard.server._bound
+
+    def busy(host, port):
+        if port:
+            raise OSError
+        return real(host, 0)
+
+    monkeypatch.setattr(semfreeze_dashboard.server, "_bound", busy)
+    assert chosen_port("127.0.0.1", None) > 0
+
+
 def test_configuration_is_one_file_and_keeps_to_itself():
     root = Path(__file__).parents[2]
     config = root / ".streamlit" / "config.toml"
