@@ -1,9 +1,12 @@
 """A sweep says which depth was best and what each rule would have lost, from the runs of its arms."""
 
+import io
 from dataclasses import replace
 
 import pytest
+from rich.console import Console
 
+from semfreeze_core.cli.sweep_report import print_sweep
 from semfreeze_core.finetune.arm_job import ArmJob
 from semfreeze_core.finetune.arms import make_arms
 from semfreeze_core.finetune.report import build_report
@@ -121,3 +124,14 @@ def test_sweep_trains_every_depth_and_goes_on_where_it_ended(tiny, curve, tmp_pa
     (tmp_path / "out" / "runs" / "depth-2-seed1.json").unlink()
     again = sweep(request, curve, {"half": Pick(2, True)}, tmp_path / "out")
     assert again.depths == found.depths
+
+
+def test_sweep_names_arms_whose_loss_rose_again_and_prints_it(tiny, curve):
+    gains = {"full": {"steps+compute": 1.0}, "depth:1": {"steps": 0.9, "compute": 0.5}}
+    found = build_sweep(report(tiny, gains), curve, {"a": Pick(1, True)})
+    (told,) = found.warnings
+    assert "depth:1 after 10 of 11 steps, then up by 0.400" in told
+    out = Console(file=io.StringIO(), width=400)
+    print_sweep(found, out)
+    assert told in out.file.getvalue()
+    assert SweepReport.model_validate_json(found.model_dump_json()) == found
