@@ -1,6 +1,7 @@
 """The `semfreeze` command: arguments and printing, no computation."""
 
 import errno
+import logging
 import sys
 from importlib.metadata import entry_points
 from typing import Annotated, Any
@@ -96,6 +97,8 @@ def load_commands() -> None:
 
 def main() -> None:
     """Entry point of the `semfreeze` script."""
+    # Where it is installed transformers imports it, and on some CPUs it then warns of a package that it could do with.
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     try:
         load_commands()
     except KeyboardInterrupt:

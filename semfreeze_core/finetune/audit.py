@@ -17,6 +17,7 @@ from semfreeze_core.finetune.audit_findings import Finding, Problem, find_proble
 from semfreeze_core.finetune.count_step import CountedStep
 from semfreeze_core.finetune.freezing import place_boundary, planned, remove_boundary
 from semfreeze_core.finetune.live_model import base_model, require_supported, untested
+from semfreeze_core.finetune.quantised_weights import quantised_names
 from semfreeze_core.plan.document import FreezePlan
 from semfreeze_core.sources.probe import find_layers
 
@@ -115,11 +116,12 @@ def audit(model_or_trainer: Any, plan: FreezePlan | None = None, *, optimizer: A
 
     Raises:
         PlanError: the plan abstains or is another model's; the trainer has not turned its checkpointing on yet.
-        ModelError: the model cannot run or is in a form not supported (require_supported).
+        ModelError: the model cannot run, is in a form not supported (require_supported), or has weights in 8 or 4 bits.
     """
     model, optimizer = _model_and_optimizer(model_or_trainer, optimizer)
     require_supported(model)
     base = base_model(model)
+    _require_countable(base)
     layers = list(find_layers(base)[0])
     # Weights differ from the analysed ones as soon as training has begun.
     wanted = None if plan is None else planned(base, plan, check_weights=False)
@@ -160,6 +162,17 @@ def audit(model_or_trainer: Any, plan: FreezePlan | None = None, *, optimizer: A
         full=full,
         problems=find_problems(finding),
     )
+
+
+def _require_countable(base: Any) -> None:
+    rounded = quantised_names(base)
+    if rounded:
+        raise ModelError(
+            f"{type(base).__name__} cannot be audited: {len(rounded)} of its weights are in 8 or 4 bits "
+            f"({rounded[0]}). torch's counter does not see the products that bitsandbytes computes, so its FLOP would "
+            "be wrong, and such weights cannot be trained for comparison. Audit the same training with the base in its "
+            "own precision: what carries the gradient does not depend on bits."
+        )
 
 
 def _model_and_optimizer(model_or_trainer: Any, optimizer: Any) -> tuple[Any, Any]:

@@ -7,6 +7,7 @@ import torch
 import transformers
 
 from semfreeze_core.finetune.prefix_pass import prefix_parameters
+from semfreeze_core.finetune.quantised_weights import quantised_modules, scale_place
 from semfreeze_core.records.examples import TokenisedExample
 from semfreeze_core.sources.decoder import Decoder
 from semfreeze_core.storage import digest
@@ -45,5 +46,14 @@ def _weights_digest(decoder: Decoder, k: int) -> str:
     sha = hashlib.sha256()
     for name, parameter in sorted(prefix_parameters(decoder, k).items()):
         sha.update(f"{name} {parameter.dtype} {tuple(parameter.shape)}\n".encode())
-        sha.update(parameter.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
+        sha.update(_bytes(parameter))
+    for i, layer in enumerate(decoder.layers[:k]):
+        for name, module in quantised_modules(layer):
+            # codes alone do not tell weights: their scales are no parameters, nor is what they are multiplied in
+            sha.update(f"{i} {name} {getattr(module, 'compute_dtype', None)}\n".encode())
+            sha.update(_bytes(scale_place(module).tensor))
     return sha.hexdigest()
+
+
+def _bytes(tensor: torch.Tensor) -> Any:
+    return tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data

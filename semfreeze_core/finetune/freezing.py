@@ -24,6 +24,7 @@ from semfreeze_core.finetune.live_model import (
     plain_name,
     require_supported,
 )
+from semfreeze_core.finetune.quantised_weights import is_quantised, let_pack, quantised_names, stop_packing
 from semfreeze_core.plan.document import FreezePlan, trainable_names, trainable_regex
 from semfreeze_core.records.model import ParameterNames
 from semfreeze_core.records.training import TrainableParts
@@ -56,6 +57,7 @@ class Freezing:
             else:
                 parameter.grad = None  # an optimiser would still step along a gradient left from before
         self.trainable_names = tuple(names)
+        self._packing = stop_packing(model)  # else a reading on a CPU would end what 4-bit layers learn, untold
         if self.has_boundary:
             place_boundary(layers, self.parts.freeze_depth)
 
@@ -68,6 +70,8 @@ class Freezing:
         flags, self._flags = self._flags, []
         for parameter, flag in flags:
             parameter.requires_grad_(flag)
+        let_pack(self._packing)
+        self._packing = []
         if flags and self.has_boundary:
             remove_boundary(self._layers)
 
@@ -85,13 +89,15 @@ def apply_freeze_plan(model: Any, plan: FreezePlan, *, check_weights: bool = Tru
     gradient. Gradients that frozen parameters hold are dropped.
 
     Args:
-        model: the plan's model, wrapped by PEFT or not; a LoRA plan needs its adapters in place.
+        model: the plan's model, wrapped by PEFT or not; a LoRA plan needs its adapters in place, and its base may be in
+            8 or 4 bits by bitsandbytes.
         plan: what to train.
         check_weights: whether the weights must be those that were analysed; the structure must be in any case. A model
-            that has been trained since needs False.
+            that has been trained since needs False, and so does one in 8 or 4 bits.
 
     Raises:
-        PlanError: the plan abstains, is another model's, or names adapters that are missing or not wanted.
+        PlanError: the plan abstains, is another model's, or names adapters that are missing or not wanted; it would
+            train quantised weights, or compare them with the analysed ones.
         ModelError: the model is frozen already, or in a form not supported (require_supported).
     """
     require_supported(model)
@@ -144,7 +150,16 @@ def planned(base: Any, plan: FreezePlan, *, check_weights: bool) -> Wanted:
     identity = identify_base(base)
     if not check_weights:
         identity = replace(identity, weights_digest=plan.model.weights_digest)
+    rounded = quantised_names(base)
+    if check_weights and rounded:
+        identity = replace(identity, weights_digest=plan.model.weights_digest)
     trainable_names(plan, identity, [name for name, _ in base.named_parameters()])
+    if check_weights and rounded:
+        raise PlanError(
+            f"{type(base).__name__}: its weights are in 8 or 4 bits ({rounded[0]}), which cannot be compared with "
+            "those that were analysed: if it is the plan's model, pass check_weights=False. Its layers and "
+            "parameters are the plan's."
+        )
     if plan.trainable is None or plan.trainable_regex is None:
         raise PlanError("The plan names no parts to train.")
     return _wanted(base, plan.trainable_regex, plan.trainable, lora=plan.cost.setup.lora is not None)
@@ -160,6 +175,12 @@ def _wanted(base: Any, regex: str, parts: TrainableParts, *, lora: bool) -> Want
         problems.append(
             f"the layers' own weights are to be trained, but the model carries adapters ({added[0]}): merge them, or "
             "make a plan with LoRA"
+        )
+    rounded = [name for name, p in found.items() if is_quantised(p)]
+    if rounded:
+        problems.append(
+            f"{len(rounded)} weights to be trained are in 8 or 4 bits ({rounded[0]}), which take no gradient: load the "
+            "model in its own precision, or make a plan with LoRA"
         )
     bare = [
         i for i, trained in enumerate(parts.layers) if trained and not any(n.startswith(f"{prefix}{i}.") for n in found)
@@ -191,9 +212,11 @@ def _freeze(model: Any, base: Any, wanted: Wanted) -> Freezing:
 
 def _find_names(base: Any) -> ParameterNames:
     modes = [(module, module.training) for module in base.modules()]
+    packing = stop_packing(base)
     try:
         return find_parts(base).names
     finally:
+        let_pack(packing)
         for module, training in modes:
             module.training = training
 

@@ -3,9 +3,11 @@
 from dataclasses import replace
 from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from semfreeze_core.errors import ModelError
+from semfreeze_core.finetune.quantised_weights import is_quantised, plain_shape, quantised_modules
 from semfreeze_core.records.model import ModelIdentity
 from semfreeze_core.sources.model_shape import identify
 
@@ -28,7 +30,7 @@ def require_supported(model: nn.Module) -> None:
 
     Raises:
         ModelError: FSDP, DeepSpeed, torch.compile, DataParallel, DistributedDataParallel, parameters spread over
-            devices as DTensor, or quantised weights; named.
+            devices as DTensor, or quantised weights other than bitsandbytes'; named. 4-bit weights packed for reading.
     """
     for module in model.modules():
         for kind in type(module).__mro__:
@@ -36,15 +38,31 @@ def require_supported(model: nn.Module) -> None:
                 raise ModelError(untested(_UNTESTED[kind.__name__]))
         if getattr(module, "_compiled_call_impl", None) is not None:
             raise ModelError(untested("torch.compile"))
-        if getattr(module, "is_quantized", False) is True:
+        if getattr(module, "is_quantized", False) is True and not _by_bitsandbytes(module):
             raise ModelError(untested("quantised weights"))
     for parameter in model.parameters():
         if hasattr(parameter, "ds_id"):
             raise ModelError(untested("DeepSpeed"))
         if type(parameter).__name__ == "DTensor":
             raise ModelError(untested("DTensor parameters (FSDP or tensor parallelism)"))
-        if not parameter.is_floating_point():
+        if not (parameter.is_floating_point() or is_quantised(parameter)):
             raise ModelError(untested("quantised weights"))
+    _require_unpacked(model)
+
+
+def _require_unpacked(model: nn.Module) -> None:
+    """Refuse what a call in eval mode on some CPUs makes of 4-bit weights, where no gradient passes."""
+    for name, module in quantised_modules(model):
+        if getattr(getattr(module.weight, "quant_state", None), "packing_format_for_cpu", False):
+            raise ModelError(
+                f"{name}.weight was packed for reading by a call in eval mode on the CPU (bitsandbytes), and gives no "
+                "gradient: load the model again, and keep it in train mode until it is trained."
+            )
+
+
+def _by_bitsandbytes(model: Any) -> bool:
+    """Whether transformers says that bitsandbytes has quantised a model."""
+    return str(getattr(getattr(model, "quantization_method", None), "value", "")) == "bitsandbytes"
 
 
 def untested(what: str) -> str:
@@ -76,17 +94,28 @@ def _is_added(name: str) -> bool:
 
 
 class _Plain:
-    """A model's config and parameters as they were before PEFT; all that `identify` reads."""
+    """A model's config and parameters as they were before PEFT and bitsandbytes; all that `identify` reads.
+
+    A quantised weight has its shape back, but not its values.
+    """
 
     def __init__(self, base: Any) -> None:
         self.config = base.config
-        self._parameters = [(plain_name(n), p) for n, p in base.named_parameters() if not _is_added(n)]
+        shapes = {id(module.weight): plain_shape(module) for _, module in quantised_modules(base)}
+        self._parameters: list[tuple[str, Tensor]] = [
+            (plain_name(n), torch.zeros(()).expand(shapes[id(p)]) if id(p) in shapes else p)
+            for n, p in base.named_parameters()
+            if not _is_added(n)
+        ]
 
-    def named_parameters(self) -> list[tuple[str, nn.Parameter]]:
+    def named_parameters(self) -> list[tuple[str, Tensor]]:
         return self._parameters
 
 
 def identify_base(base: Any) -> ModelIdentity:
-    """Digests of the model as it was before PEFT put adapters into it."""
+    """Digests of the model as it was before PEFT put adapters into it.
+
+    Of a quantised model the structure's is that of the model in its own precision; the weights' says nothing.
+    """
     found = identify(_Plain(base), source=base.config.name_or_path or "this model", revision=None)
     return replace(found, architecture=type(base).__name__)

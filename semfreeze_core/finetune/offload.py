@@ -10,6 +10,7 @@ from safetensors.torch import save_file
 
 from semfreeze_core.errors import RunError
 from semfreeze_core.finetune.prefix_pass import movable_parameters
+from semfreeze_core.finetune.quantised_weights import Place, point_to_codes, quantised_modules, scale_place
 from semfreeze_core.sources.decoder import Decoder
 from semfreeze_core.storage import disk_errors
 
@@ -28,10 +29,12 @@ class OffloadedTo:
 
 
 class PrefixWeights:
-    """The parameters that only a prefix uses; tied and otherwise shared ones are not among them."""
+    """The parameters that only a prefix uses, and quantised ones' scales; tied and shared ones are not among them."""
 
     def __init__(self, decoder: Decoder, k: int) -> None:
-        self._parameters = movable_parameters(decoder, k)
+        self._quantised = [m for layer in decoder.layers[:k] for _, m in quantised_modules(layer)]
+        self._places = [Place(parameter, "data") for parameter in movable_parameters(decoder, k)]
+        self._places += [scale_place(module) for module in self._quantised]
         self._device = decoder.device
         self._gone = OffloadedTo("stayed", 0)
 
@@ -44,10 +47,11 @@ class PrefixWeights:
         """Move them, once; see Suffix.offload."""
         if self._gone.where != "stayed":
             return self._gone
-        size = sum(p.nbytes for p in self._parameters)
+        size = sum(place.tensor.nbytes for place in self._places)
         if self._device.type != "cpu":
-            for parameter in self._parameters:
-                parameter.data = parameter.data.to("cpu")
+            for place in self._places:
+                place.put(place.tensor.to("cpu"))
+            point_to_codes(self._quantised)
             self._gone = OffloadedTo("cpu", size)
         elif folder is not None:
             self._map(folder)
@@ -58,9 +62,10 @@ class PrefixWeights:
         """Bring them back to where they were."""
         if self._gone.where == "stayed":
             return
-        for parameter in self._parameters:
+        for place in self._places:
             # off a mapped file as well: a clone lies in memory of its own
-            parameter.data = parameter.data.to(self._device, copy=True)
+            place.put(place.tensor.to(self._device, copy=True))
+        point_to_codes(self._quantised)
         self._gone = OffloadedTo("stayed", 0)
 
     def _map(self, folder: Path) -> None:
@@ -69,11 +74,12 @@ class PrefixWeights:
             folder.mkdir(parents=True, exist_ok=True)
             with tempfile.NamedTemporaryFile(dir=folder, prefix=".prefix-weights-") as file:
                 try:
-                    save_file({str(i): p.data.contiguous() for i, p in enumerate(self._parameters)}, file.name)
+                    save_file({str(i): p.tensor.contiguous() for i, p in enumerate(self._places)}, file.name)
                 except SafetensorError as error:
                     if "(os error 28)" in str(error):
                         raise  # said by disk_errors
                     raise RunError(f"The prefix's weights cannot be written to {folder}: {error}") from error
                 with safe_open(file.name, framework="pt") as mapped:
-                    for i, parameter in enumerate(self._parameters):
-                        parameter.data = mapped.get_tensor(str(i))
+                    for i, place in enumerate(self._places):
+                        place.put(mapped.get_tensor(str(i)))
+        point_to_codes(self._quantised)

@@ -20,6 +20,7 @@ from semfreeze_core.finetune.arms import DEFAULT_RATES, Arm
 from semfreeze_core.finetune.batches import Collator, ExamplePlaces
 from semfreeze_core.finetune.network import CacheWishes, Network, build_network
 from semfreeze_core.finetune.plan_trainer import BestTrainer, PlanTrainer, last_whole_checkpoint
+from semfreeze_core.finetune.quantise import NAMES, quantise_layers, require_bitsandbytes, trained_bits
 from semfreeze_core.finetune.recorder import Recorder
 from semfreeze_core.finetune.reporters import reporters
 from semfreeze_core.finetune.save_model import save_finetuned
@@ -27,11 +28,16 @@ from semfreeze_core.finetune.task_data import read_task_data
 from semfreeze_core.finetune.train_request import TrainRequest, request_settings
 from semfreeze_core.plan.document import require_model
 from semfreeze_core.progress import Progress, silent
+from semfreeze_core.records.training import FrozenBits
 from semfreeze_core.records.validation import EvalPoint, Mark
-from semfreeze_core.sources.causal_lm import LoadedModel, load_causal_lm
+from semfreeze_core.sources.causal_lm import LoadedModel, choose_device, load_causal_lm
 from semfreeze_core.storage import cache_folder, digest, disk_errors, write_atomically
 
 CHECKPOINTS, SETTINGS, RESULT = "checkpoints", "training_settings.json", "training.json"
+KEPT = (
+    "The plan's price counts on frozen layers in {bits} bits; this finetune of whole layers keeps their precision. "
+    "With the prefix cache they leave the device all the same; without it the price is not met."
+)
 
 
 @dataclass(frozen=True)
@@ -53,9 +59,10 @@ class Trained:
     after: EvalPoint | None
     notes: tuple[str, ...]
 
-    def sentence(self, batch_size: int, n_eval: int) -> str:
-        """How long it trained and what that did to the eval items' loss, for the model card."""
+    def sentence(self, batch_size: int, n_eval: int, bits: FrozenBits | None = None) -> str:
+        """How long it trained, on a base of how many bits, and what that did to the eval items' loss; for the card."""
         told = f"Trained for {self.steps} steps of {batch_size} examples"
+        told += f" on the base in {NAMES[bits]}" if bits else ""
         if self.after is None:
             return f"{told}; no eval items were read."
         if self.after.step < self.steps:
@@ -77,7 +84,8 @@ class Trained:
 def train_plan(request: TrainRequest, folder: Path, progress: Progress = silent) -> Trained:
     """Finetune the plan's model as the plan says, and write it as others load it.
 
-    Called again with the same request it goes on from the last checkpoint.
+    Called again with the same request it goes on from the last checkpoint. A LoRA plan with frozen bits trains on
+    layers in 8 or 4 bits: the model is loaded on the CPU and rounded on its way to the device.
 
     Args:
         request: what to train, and how.
@@ -86,7 +94,7 @@ def train_plan(request: TrainRequest, folder: Path, progress: Progress = silent)
 
     Raises:
         InputError: the plan abstains or is another model's, the data cannot be used, the folder holds something else,
-            or the loss became no number.
+            bitsandbytes is wanted and missing, or the loss became no number.
         ResourceError: memory or disk ran out; checkpoints stay.
     """
     plan = request.plan
@@ -94,19 +102,30 @@ def train_plan(request: TrainRequest, folder: Path, progress: Progress = silent)
         raise PlanError("The plan abstains, so there is nothing to train: " + " ".join(plan.reasons))
     source = request.model or ModelSource(source=plan.model.source, revision=plan.model.revision)
     trackers = reporters(request.report_to, folder)
+    bits = trained_bits(plan)
+    if bits is not None:
+        require_bitsandbytes()
+    device = choose_device(source.device)
     with _claimed(folder, request):
         loaded = load_causal_lm(
             source.source,
             revision=source.revision,
             dtype="bfloat16" if request.precision == "bf16" else "float32",
-            device=source.device,
+            device=source.device if bits is None else "cpu",
             trust_remote_code=source.trust_remote_code,
             allow_pickle=source.allow_pickle,
             progress=progress,
         )
         require_model(plan, loaded.identity)
         try:
-            return _train(request, loaded, trackers, folder, progress)
+            told: tuple[str, ...] = ()
+            if bits is not None:
+                told = quantise_layers(
+                    loaded.decoder, bits, precision=request.precision, device=device, progress=progress
+                )
+            elif plan.cost.setup.frozen_bits is not None:
+                told = (KEPT.format(bits=plan.cost.setup.frozen_bits),)
+            return _train(request, loaded, trackers, told, folder, progress)
         except (torch.OutOfMemoryError, MemoryError) as error:
             micro = request.micro_batch_size or request.batch_size
             raise ResourceError(
@@ -116,7 +135,12 @@ def train_plan(request: TrainRequest, folder: Path, progress: Progress = silent)
 
 
 def _train(
-    request: TrainRequest, loaded: LoadedModel, trackers: list[TrainerCallback], folder: Path, progress: Progress
+    request: TrainRequest,
+    loaded: LoadedModel,
+    trackers: list[TrainerCallback],
+    told: tuple[str, ...],
+    folder: Path,
+    progress: Progress,
 ) -> Trained:
     plan = request.plan
     data = read_task_data(
@@ -162,9 +186,9 @@ def _train(
     warnings = data.warnings if request.evaluation else ()
     trained = _fit(request, loaded, network, arm, settings, (train, evaluation), trackers, folder, progress)
     network.release()
-    notes = (*warnings, *network.notes, *trained.notes)
-    trained = replace(trained, notes=notes)
-    save_finetuned(network.tuned, loaded.tokenizer, plan, trained.sentence(request.batch_size, len(evaluation)), folder)
+    trained = replace(trained, notes=(*warnings, *told, *network.notes, *trained.notes))
+    sentence = trained.sentence(request.batch_size, len(evaluation), trained_bits(plan))
+    save_finetuned(network.tuned, loaded.tokenizer, plan, sentence, folder)
     write_atomically(folder / RESULT, json.dumps(_result(trained, request, arm), indent=1) + "\n")
     shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
     return trained

@@ -21,6 +21,10 @@ from semfreeze_core.storage import digest
 
 DEFAULT_STEPS, DEFAULT_TRAIN, DEFAULT_EVAL, DEFAULT_ACCURACY = 60, 480, 200, 100
 WARMUP_FRACTION = 0.1
+KEPT_PRECISION = (
+    "The plan counts on frozen layers in {bits} bits; the arms here keep their precision. The finetune itself "
+    "(semfreeze train) quantises them when the plan has LoRA."
+)
 MANY_PASSES = 4  # over the training examples; in a sweep on 82 of them losses rose again well before
 
 
@@ -119,14 +123,16 @@ class Prepared:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """The data's, and which arms meet every example so often that they may learn them by heart."""
+        """The data's, that arms are not quantised, and which meet examples so often as to learn them by heart."""
         n = len(self.data.train.tokenised)
         passes = {name: how.total_steps * how.batch_size / n for name, how in self.settings.items()}
         told = ", ".join(f"{name} {times:.1f}" for name, times in passes.items() if times > MANY_PASSES)
+        bits = self.request.plan.cost.setup.frozen_bits
+        warnings = (*self.data.warnings, *([KEPT_PRECISION.format(bits=bits)] if bits else []))
         if not told:
-            return self.data.warnings
+            return warnings
         return (
-            *self.data.warnings,
+            *warnings,
             f"Arms that pass over the {n} training examples often: {told} times. They may learn them by heart, and at "
             "equal compute the cheaper an arm is, the more: look at the loss on its way, give more examples, or "
             "compare at equal steps (--budget steps).",

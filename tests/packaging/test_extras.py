@@ -9,14 +9,11 @@ from pathlib import Path
 import pytest
 
 EXTRAS = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]["optional-dependencies"]
-MISSING = ("streamlit", "plotly", "altair", "umap", "peft", "datasets")
+MISSING = ("streamlit", "plotly", "altair", "umap", "peft", "bitsandbytes", "datasets")
 START = f"""
-import sys
-class Missing:
-    def find_spec(name, path=None, target=None):
-        if name in {MISSING}:
-            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
-sys.meta_path.insert(0, Missing)
+from importlib.machinery import PathFinder
+find_spec = PathFinder.find_spec
+PathFinder.find_spec = lambda name, *how, **more: None if name in {MISSING} else find_spec(name, *how, **more)
 from semfreeze_core.cli import main
 main()
 """
@@ -48,10 +45,14 @@ def test_core_reads_prices_plans_and_exports(tmp_path):
         (("report", "example"), "plotly", "dashboard"),
         (("umap", "example"), "umap-learn", "dashboard"),
         (("preview", "--model", "embedded", "--data", "hf:owner/name#train"), "datasets", "hub"),
+        (("train", "plan.json", "--data", "sample:clinc_train", "--out", "model"), "bitsandbytes", "bitsandbytes"),
     ],
 )
 def test_what_needs_an_extra_names_it(command, package, extra, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    quantised = ("--lora", "--lora-rank", "4", "--frozen-bits", "4")
+    if "plan.json" in command:
+        assert without_extras("plan", "example", *quantised, "--out", "plan.json").returncode == 0
     done = without_extras(*command)
     assert done.returncode != 0
     assert "Traceback" not in done.stderr
@@ -61,5 +62,5 @@ def test_what_needs_an_extra_names_it(command, package, extra, tmp_path, monkeyp
 
 
 def test_extras_hold_what_is_missing_here():
-    named = " ".join(line for extra in ("dashboard", "finetune", "hub") for line in EXTRAS[extra])
+    named = " ".join(line for extra in ("dashboard", "finetune", "bitsandbytes", "hub") for line in EXTRAS[extra])
     assert [package for package in MISSING if package not in named] == []

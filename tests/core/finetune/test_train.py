@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sys
 from dataclasses import replace
 from types import MappingProxyType
 
@@ -50,8 +51,10 @@ class Dies(train_module.Recorder):
             raise Killed
 
 
-def asked(place, *, lora=None, **changes):
-    plan, _ = make_tiny_plan(place / "model", lora=lora)
+def asked(place, *, lora=None, frozen_bits=None, **changes):
+    # rows of whole blocks, which a CPU reads rightly in 4 bits
+    sizes = {"d_model": 64, "head_dim": 16, "mlp_width": 64} if frozen_bits else {}
+    plan, _ = make_tiny_plan(place / ("wide" if sizes else "model"), lora=lora, frozen_bits=frozen_bits, **sizes)
     base = TrainRequest(plan, str(place / "train.jsonl"), steps=6, batch_size=4, learning_rate=3e-3, save_steps=2)
     return replace(base, **changes)
 
@@ -94,15 +97,56 @@ def test_train_plan_of_a_lora_plan_writes_an_adapter(place, tmp_path):
     assert "adapters (LoRA) were trained on the others" in card.text
 
 
-@pytest.mark.parametrize("lora", [None, LoraSetup(2)])
-def test_train_plan_goes_on_after_an_interruption_to_the_same_model(place, tmp_path, monkeypatch, lora):
-    whole = train_plan(asked(place, lora=lora), tmp_path / "whole")
+@pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")
+def test_train_plan_of_a_lora_plan_with_frozen_bits_trains_on_rounded_layers(place, tmp_path):
+    how = {"lora": LoraSetup(2), "frozen_bits": 4, "steps": 4}
+    cached = train_plan(asked(place, **how), tmp_path / "cached")
+    assert cached.losses[-1] < cached.losses[0]
+    assert cached.notes == ("The layers' matrices are in 4 bits (NF4).",)  # and no word of a cache that failed
+    uncached = train_plan(asked(place, **how, prefix_cache=False), tmp_path / "uncached")
+    assert uncached.losses == pytest.approx(cached.losses, abs=1e-5)
+    whole = own_precision(asked(place, **how).plan)
+    own = train_plan(asked(place, **how | {"plan": whole, "steps": 1}), tmp_path / "own")
+    assert own.losses[0] != pytest.approx(cached.losses[0], abs=1e-5)  # of the base alone: adapters begin at zero
+    AutoPeftModelForCausalLM.from_pretrained(tmp_path / "cached")
+    assert (
+        "of 4 examples on the base in 4 bits (NF4); no eval items"
+        in ModelCard.load(tmp_path / "cached" / "README.md").text
+    )
+
+
+def own_precision(plan):
+    setup = replace(plan.cost.setup, frozen_bits=None)
+    return plan.model_copy(update={"cost": plan.cost.model_copy(update={"setup": setup})})
+
+
+def test_train_plan_of_whole_layers_keeps_their_precision_and_says_so(place, tmp_path):
+    trained = train_plan(asked(place, frozen_bits=4), tmp_path / "out")
+    assert "frozen layers in 4 bits; this finetune of whole layers keeps their precision" in trained.notes[-1]
+    assert json.loads((tmp_path / "out" / "training.json").read_text())["notes"] == list(trained.notes)
+    original = AutoModelForCausalLM.from_pretrained(place / "wide").state_dict()
+    model = AutoModelForCausalLM.from_pretrained(tmp_path / "out").state_dict()
+    assert all(torch.equal(model[name], original[name]) for name in model if "layers.0" in name or "layers.1" in name)
+
+
+def test_train_plan_misses_bitsandbytes_before_anything_is_loaded(place, tmp_path, monkeypatch):
+    request = asked(place, lora=LoraSetup(2), frozen_bits=8)
+    monkeypatch.setitem(sys.modules, "bitsandbytes", None)
+    monkeypatch.setattr(train_module, "load_causal_lm", lambda *_, **__: pytest.fail("loaded"))
+    with pytest.raises(InputError, match=r"pip install 'semfreeze\[bitsandbytes\]'"):
+        train_plan(request, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(("lora", "bits"), [(None, None), (LoraSetup(2), None), (LoraSetup(2), 8)])
+def test_train_plan_goes_on_after_an_interruption_to_the_same_model(place, tmp_path, monkeypatch, lora, bits):
+    whole = train_plan(asked(place, lora=lora, frozen_bits=bits), tmp_path / "whole")
     with monkeypatch.context() as patched:
         patched.setattr(train_module, "Recorder", Dies)
         with pytest.raises(Killed):
-            train_plan(asked(place, lora=lora), tmp_path / "cut")
+            train_plan(asked(place, lora=lora, frozen_bits=bits), tmp_path / "cut")
     assert not (tmp_path / "cut" / "config.json").exists()
-    resumed = train_plan(asked(place, lora=lora), tmp_path / "cut")
+    resumed = train_plan(asked(place, lora=lora, frozen_bits=bits), tmp_path / "cut")
     assert resumed.losses == pytest.approx(whole.losses[4:], abs=1e-6)
     name = "adapter_model.safetensors" if lora else "model.safetensors"
     assert (tmp_path / "cut" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()

@@ -132,6 +132,13 @@ def test_prepare_warns_of_many_passes_over_few_examples(request_for):
     assert prepare(request_for(steps=4, batch_size=4, n_train=16)).warnings == few.data.warnings
 
 
+def test_prepare_says_that_arms_keep_their_precision(request_for, place):
+    plan, _ = make_tiny_plan(place / "model", frozen_bits=4)
+    *others, told = prepare(request_for(plan=plan, steps=4, batch_size=4, n_train=16)).warnings
+    assert told.startswith("The plan counts on frozen layers in 4 bits; the arms here keep their precision.")
+    assert others == list(prepare(request_for(steps=4, batch_size=4, n_train=16)).warnings)
+
+
 @pytest.mark.parametrize("text", ["", "\n\n"])
 def test_prepare_refuses_an_empty_eval_set(request_for, tmp_path, text):
     (tmp_path / "empty.jsonl").write_text(text)

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from semfreeze_core.plan.document import FreezePlan
-from semfreeze_core.records.training import LoraSetup, TrainingSetup
+from semfreeze_core.records.training import FrozenBits, LoraSetup, TrainingSetup
 from semfreeze_core.sources.causal_lm import LoadedModel
 from tests.core.finetune.loaded import load_tiny
 from tests.core.finetune.plans import plan_of
@@ -26,9 +26,15 @@ def write_task(path: Path, n: int, *, seed: int = 0) -> Path:
 
 
 def make_tiny_plan(
-    folder: Path, depth: int | None = 2, *, lora: LoraSetup | None = None
+    folder: Path,
+    depth: int | None = 2,
+    *,
+    lora: LoraSetup | None = None,
+    frozen_bits: FrozenBits | None = None,
+    **sizes: object,
 ) -> tuple[FreezePlan, LoadedModel]:
     """A plan for the tiny Llama in `folder` (made when it is not there); one that abstains without a depth."""
-    loaded = load_tiny(folder)
-    plan = plan_of(loaded.decoder.model, depth, setup=TrainingSetup(sequence_length=16, lora=lora))
+    loaded = load_tiny(folder, **sizes)
+    setup = TrainingSetup(sequence_length=16, lora=lora, frozen_bits=frozen_bits)
+    plan = plan_of(loaded.decoder.model, depth, setup=setup)
     return plan.model_copy(update={"model": loaded.identity}), loaded
