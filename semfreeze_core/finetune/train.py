@@ -4,7 +4,7 @@ import json
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,16 +20,16 @@ from semfreeze_core.finetune.arms import DEFAULT_RATES, Arm
 from semfreeze_core.finetune.batches import Collator, ExamplePlaces
 from semfreeze_core.finetune.network import CacheWishes, Network, build_network
 from semfreeze_core.finetune.plan_trainer import BestTrainer, PlanTrainer, last_whole_checkpoint
-from semfreeze_core.finetune.quantise import NAMES, quantise_layers, require_bitsandbytes, trained_bits
+from semfreeze_core.finetune.quantise import quantise_layers, require_bitsandbytes, trained_bits
 from semfreeze_core.finetune.recorder import Recorder
 from semfreeze_core.finetune.reporters import reporters
 from semfreeze_core.finetune.save_model import save_finetuned
 from semfreeze_core.finetune.task_data import read_task_data
 from semfreeze_core.finetune.train_request import TrainRequest, request_settings
+from semfreeze_core.finetune.trained import Trained, kept_words, training_result
 from semfreeze_core.plan.document import require_model
 from semfreeze_core.progress import Progress, silent
-from semfreeze_core.records.training import FrozenBits
-from semfreeze_core.records.validation import EvalPoint, Mark
+from semfreeze_core.records.validation import Mark
 from semfreeze_core.sources.causal_lm import LoadedModel, choose_device, load_causal_lm
 from semfreeze_core.storage import cache_folder, digest, disk_errors, write_atomically
 
@@ -38,47 +38,6 @@ KEPT = (
     "The plan's price counts on frozen layers in {bits} bits; this finetune of whole layers keeps their precision. "
     "With the prefix cache they leave the device all the same; without it the price is not met."
 )
-
-
-@dataclass(frozen=True)
-class Trained:
-    """What a training gave.
-
-    Attributes:
-        folder: an ordinary Hugging Face folder, or a PEFT adapter's; with plan.json and training.json.
-        steps: made in all.
-        losses: train loss of each step since it began or was resumed, nats a token.
-        before, after: readings on the eval items; None without any.
-        notes: what was decided on the way.
-    """
-
-    folder: Path
-    steps: int
-    losses: list[float]
-    before: EvalPoint | None
-    after: EvalPoint | None
-    notes: tuple[str, ...]
-
-    def sentence(self, batch_size: int, n_eval: int, bits: FrozenBits | None = None) -> str:
-        """How long it trained, on a base of how many bits, and what that did to the eval items' loss; for the card."""
-        told = f"Trained for {self.steps} steps of {batch_size} examples"
-        told += f" on the base in {NAMES[bits]}" if bits else ""
-        if self.after is None:
-            return f"{told}; no eval items were read."
-        if self.after.step < self.steps:
-            told += f", kept as it was after {self.after.step}, its lowest on the eval items"
-        if self.before is None:  # a resumed training's lies too far back
-            return f"{told}; the loss of {n_eval} eval items is {self.after.loss:.3f} nats a token."
-        before, after = self.before.loss, self.after.loss
-        return f"{told}; the loss of {n_eval} eval items went from {before:.3f} to {after:.3f} nats a token."
-
-    def readings(self) -> dict[str, dict[str, Any] | None]:
-        """Both readings as documents, without time and FLOP: a resumed training has only its last stretch."""
-        kept = {"step", "loss", "accuracy"}
-        return {
-            name: None if point is None else point.model_dump(mode="json", include=kept)
-            for name, point in (("before", self.before), ("after", self.after))
-        }
 
 
 def train_plan(request: TrainRequest, folder: Path, progress: Progress = silent) -> Trained:
@@ -189,7 +148,7 @@ def _train(
     trained = replace(trained, notes=(*warnings, *told, *network.notes, *trained.notes))
     sentence = trained.sentence(request.batch_size, len(evaluation), trained_bits(plan))
     save_finetuned(network.tuned, loaded.tokenizer, plan, sentence, folder)
-    write_atomically(folder / RESULT, json.dumps(_result(trained, request, arm), indent=1) + "\n")
+    write_atomically(folder / RESULT, json.dumps(training_result(trained, request, arm), indent=1) + "\n")
     shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
     return trained
 
@@ -254,16 +213,9 @@ def _fit(
     if request.keep_best:
         best = int(trainer.state.best_global_step or settings.steps)
         reader.read(best, ["steps"], sum(recorder.record.step_seconds))
-        notes = (_kept_words(best, settings.steps, len(saved) - 1),)
+        notes = (kept_words(best, settings.steps, len(saved) - 1),)
     points = {mark: point for point in reader.points for mark in point.marks}
     return Trained(folder, settings.steps, recorder.record.losses, points.get("start"), points.get("steps"), notes)
-
-
-def _kept_words(best: int, steps: int, readings: int) -> str:
-    return (
-        f"Kept what step {best} of {steps} gave, the lowest eval loss of {readings} readings: it was chosen on these "
-        "items, so on new ones it is rather higher."
-    )
 
 
 @contextmanager
@@ -293,14 +245,3 @@ def _claimed(folder: Path, request: TrainRequest) -> Iterator[None]:
         except Timeout as error:
             raise RunError(f"A training is running in {folder} already.") from error
     (folder / ".lock").unlink(missing_ok=True)
-
-
-def _result(trained: Trained, request: TrainRequest, arm: Arm) -> dict[str, Any]:
-    return {
-        **request_settings(request),
-        "learning_rate": arm.learning_rate,
-        "steps": trained.steps,
-        "train_losses": trained.losses,
-        **trained.readings(),
-        "notes": list(trained.notes),
-    }

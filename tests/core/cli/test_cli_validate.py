@@ -8,7 +8,7 @@ import pytest
 from semfreeze_core.cli.validation_setup import default_folder, parse_rates
 from semfreeze_core.finetune import validation as validation_module
 from semfreeze_core.finetune.sweep import build_sweep
-from semfreeze_core.finetune.train import Trained
+from semfreeze_core.finetune.trained import Trained
 from semfreeze_core.plan.make import curve_of
 from semfreeze_core.progress import silent
 from semfreeze_core.records.validation import EvalPoint
