@@ -107,10 +107,12 @@ def _train(
         request.evaluation or request.data,
         loaded.tokenizer,
         mapping=request.mapping,
-        n_train=None,
+        # no more than its steps meet: the others' boundary states would be computed for nothing
+        n_train=request.steps and request.steps * request.batch_size,
         n_eval=None if request.evaluation else 1,
         max_length=min(request.max_length, loaded.shape.max_positions or request.max_length),
         add_eos=request.add_eos,
+        seed=request.seed,
         progress=progress,
     )
     train, evaluation = data.train.tokenised, data.evaluation.tokenised if request.evaluation else ()

@@ -23,7 +23,7 @@ class TrainRequest:
         max_length: longest example in tokens.
         add_eos: end completions with the tokenizer's EOS.
         epochs: passes over the data, unless `steps` is given.
-        steps: optimiser steps.
+        steps: optimiser steps; no more examples are drawn than they meet, by label where there is one.
         batch_size: examples a step.
         micro_batch_size: examples at a time; None is all of a step.
         learning_rate: None takes the default of the plan's kind.

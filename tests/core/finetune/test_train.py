@@ -199,6 +199,17 @@ def test_keep_best_ends_with_the_checkpoint_read_lowest(place, tmp_path, monkeyp
     assert "kept as it was after 4" in (tmp_path / "out" / "README.md").read_text()
 
 
+def test_a_training_of_few_steps_draws_no_more_examples_than_it_meets(place, tmp_path, monkeypatch):
+    met = []
+    build = train_module.build_network
+    monkeypatch.setattr(train_module, "build_network", lambda *a, **k: met.append(a[2]) or build(*a, **k))
+    for seed, steps in ((0, 2), (1, 2), (0, 5)):
+        train_plan(asked(place, steps=steps, seed=seed), tmp_path / f"out-{seed}-{steps}")
+    rows = [{example.row for example in train} for train in met]
+    assert [len(r) for r in rows] == [8, 8, 16]
+    assert rows[0] != rows[1]
+
+
 def test_keep_best_needs_eval_items(place):
     with pytest.raises(InputError, match="give some"):
         asked(place, keep_best=True)
