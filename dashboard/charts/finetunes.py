@@ -6,18 +6,25 @@ from semfreeze_core.records.validation import ValidationReport
 
 from .theme import GREY, OTHERS, TRAINED, new_figure
 
+_PLACES = (
+    ("at equal steps", "improvement_kept", OTHERS[0], "circle"),
+    ("at equal compute", "improvement_kept_compute", TRAINED, "diamond"),
+    ("each stopped at its lowest", "improvement_kept_stopped", OTHERS[1], "triangle-up"),
+)
+
 
 def draw_kept(report: ValidationReport) -> go.Figure:
-    """Share of full finetuning's improvement that each arm kept, with its interval, at either budget."""
+    """Share of full finetuning's improvement that each arm kept, with its interval, wherever it was read."""
     figure = new_figure("share of full finetuning's improvement kept, %", "", height=110 + 52 * len(report.arms))
     names = [name for name in report.arms if name != "full"]
-    for budget, colour, symbol in (("steps", OTHERS[0], "circle"), ("compute", TRAINED, "diamond")):
+    for told, field, colour, symbol in _PLACES:
         rows = []
         for name in names:
-            arm = report.arms[name]
-            kept = arm.improvement_kept if budget == "steps" else arm.improvement_kept_compute
+            kept = getattr(report.arms[name], field)
             if kept.estimate is not None and kept.low is not None and kept.high is not None:
                 rows.append((arm_words(report, name), kept.estimate, kept.low, kept.high))
+        if not rows:
+            continue
         figure.add_scatter(
             x=[100 * row[1] for row in rows],
             y=[row[0] for row in rows],
@@ -26,7 +33,7 @@ def draw_kept(report: ValidationReport) -> go.Figure:
                 "arrayminus": [100 * (row[1] - row[2]) for row in rows],
             },
             mode="markers",
-            name=f"at equal {budget}",
+            name=told,
             marker={"color": colour, "symbol": symbol, "size": 11},
         )
     least = 100 * (1 - report.settings.margin)

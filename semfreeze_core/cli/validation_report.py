@@ -46,6 +46,8 @@ def print_validation(report: ValidationReport, out: Console) -> None:
         out.print(
             "Equal compute: an arm goes on until it has cost the FLOP of full finetuning's steps, cache included."
         )
+    if stopped := _stopped(report):
+        out.print(f"Each stopped where its loss was lowest, by other items than are read: {stopped}.")
     out.print(_price(report))
     out.print(f"Memory predicted is the sum of its parts; measured: {_peak_kind(report)}.")
     if any(arm.peak_bytes.kind.startswith("process") for arm in report.arms.values()):
@@ -93,6 +95,12 @@ def _quality(report: ValidationReport) -> Table:
     )
     table.title_justify, table.title_style = "left", "bold"
     return table
+
+
+def _stopped(report: ValidationReport) -> str:
+    """Shares kept where every run, full finetuning's too, is stopped at its lowest reading; "" where there are none."""
+    shares = {n: arm.improvement_kept_stopped for n, arm in report.arms.items() if n != "full"}
+    return ", ".join(f"{name} kept {_share(kept)}" for name, kept in shares.items() if kept.estimate is not None)
 
 
 def _price(report: ValidationReport) -> Table:

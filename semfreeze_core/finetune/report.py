@@ -1,6 +1,6 @@
 """From what the arms gave to one report with its verdict."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from statistics import mean, median
 
 import numpy as np
@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from semfreeze_core.finetune.arm_settings import ArmSettings
 from semfreeze_core.finetune.arms import Arm
-from semfreeze_core.finetune.rises import rise_warnings
+from semfreeze_core.finetune.rises import rise_warnings, stopped_losses
 from semfreeze_core.gains.verdict import Judgement, draw, improvement, improvement_kept, judge
 from semfreeze_core.plan.document import FreezePlan
 from semfreeze_core.records.gain import Interval
@@ -128,8 +128,9 @@ def _summary(
         eval_accuracy_after_compute=_mean_accuracy(done, "compute"),
         improvement=_improvement(done, baseline, "steps"),
         improvement_compute=_improvement(done, baseline, "compute"),
-        improvement_kept=_kept(done, full, baseline, "steps"),
-        improvement_kept_compute=_kept(done, full, baseline, "compute"),
+        improvement_kept=_kept(losses_at(done, "steps"), losses_at(full, "steps"), baseline),
+        improvement_kept_compute=_kept(losses_at(done, "compute"), losses_at(full, "steps"), baseline),
+        improvement_kept_stopped=_kept(stopped_losses(done), stopped_losses(full), baseline),
         steps=settings.steps,
         steps_compute=next((p.step for run in done if (p := point_at(run, "compute")) is not None), None),
         train_seconds=mean(_seconds_to(run, settings.steps) for run in shown),
@@ -174,14 +175,16 @@ def _improvement(runs: Sequence[ArmRun], baseline: Baseline, budget: Budget) -> 
     return MeasuredInterval.of(improvement(np.array(baseline.item_losses), after, draw(*after.shape)))
 
 
-def _kept(runs: Sequence[ArmRun], full: Sequence[ArmRun], baseline: Baseline, budget: Budget) -> MeasuredInterval:
-    """Share of full finetuning's improvement at equal steps, on the seeds both have."""
-    ours, theirs = losses_at(runs, budget), losses_at(full, "steps")
+def _kept(
+    ours: Mapping[int, Sequence[float] | Floats], theirs: Mapping[int, Sequence[float] | Floats], baseline: Baseline
+) -> MeasuredInterval:
+    """Share of full finetuning's improvement, on the seeds both have; losses of the same first items by seed."""
     seeds = sorted(ours.keys() & theirs.keys())
     if not seeds:
         return MeasuredInterval.of(_UNKNOWN)
     whole, part = (np.array([arm[seed] for seed in seeds]) for arm in (theirs, ours))
-    return MeasuredInterval.of(improvement_kept(np.array(baseline.item_losses), whole, part, draw(*whole.shape)))
+    before = np.array(baseline.item_losses)[: whole.shape[1]]
+    return MeasuredInterval.of(improvement_kept(before, whole, part, draw(*whole.shape)))
 
 
 def failed_run(arm: Arm, settings: ArmSettings, seed: int, reason: str) -> ArmRun:

@@ -1,12 +1,14 @@
-"""Arms whose eval loss rose again on its way: said in words, as a comparison at their ends says little of them."""
+"""Arms read on their way: which rose again, and what each would have given where it was lowest."""
 
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from semfreeze_core.gains.stopping import rise
+from semfreeze_core.gains.stopping import rise, stopped
 from semfreeze_core.gains.verdict import Floats
 from semfreeze_core.records.validation import ArmRun
+
+LEAST_READINGS = 3  # with fewer there is nothing between the marks to stop at
 
 
 def rise_warnings(runs: Mapping[str, Sequence[ArmRun]]) -> list[str]:
@@ -33,6 +35,16 @@ def rise_warnings(runs: Mapping[str, Sequence[ArmRun]]) -> list[str]:
         "readings). From there on an arm learns its training examples by heart, so what it gives at its end says "
         "little of it: train for fewer steps, or give more examples."
     ]
+
+
+def stopped_losses(runs: Sequence[ArmRun]) -> dict[int, Floats]:
+    """Each seed's losses where its own run was lowest, (n_items,); none where nothing was read between the marks."""
+    found = {}
+    for run in runs:
+        steps, readings = readings_of([run])
+        if len(steps) >= LEAST_READINGS and readings.shape[1] >= 2:
+            found[run.seed] = stopped(readings)
+    return found
 
 
 def readings_of(runs: Sequence[ArmRun]) -> tuple[list[int], Floats]:

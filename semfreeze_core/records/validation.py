@@ -134,7 +134,9 @@ class MeasuredInterval(Document):
 class ArmSummary(Document):
     """One arm over its seeds: means, read at equal steps, and at equal compute where the arm went so far.
 
-    `failed_seeds` are those that gave no result; `reason` says why.
+    `improvement_kept_stopped` has each of its runs, and full finetuning's, where its own loss was lowest on the way, by
+    other items than are read; null where readings between the marks were not kept. `failed_seeds` are those that gave
+    no result; `reason` says why.
     """
 
     freeze_depth: int
@@ -153,6 +155,7 @@ class ArmSummary(Document):
     improvement_compute: MeasuredInterval
     improvement_kept: MeasuredInterval
     improvement_kept_compute: MeasuredInterval
+    improvement_kept_stopped: MeasuredInterval = MeasuredInterval(estimate=None, low=None, high=None)
     steps: int
     steps_compute: int | None
     train_seconds: float

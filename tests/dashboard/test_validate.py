@@ -7,7 +7,7 @@ import pytest
 
 from semfreeze_core.plan.compare import compare
 from semfreeze_core.plan.picks import picks_of
-from semfreeze_core.records.validation import LiveArm, ShownItem
+from semfreeze_core.records.validation import LiveArm, MeasuredInterval, ShownItem
 from semfreeze_core.runs.jobs import JOBS
 from semfreeze_core.runs.reports import list_validations
 from semfreeze_dashboard import tables
@@ -78,6 +78,15 @@ def test_kept_shares_are_the_reports_with_their_intervals(report):
     assert compute.x[0] - compute.error_x.arrayminus[0] == pytest.approx(low)
     assert len(numbers_of(figure)) == 2 * (len(report.arms) - 1)
     json.loads(figure.to_json())
+
+
+def test_shares_of_runs_stopped_at_their_lowest_are_drawn_where_they_are_known(report):
+    kept = MeasuredInterval(estimate=0.9, low=0.8, high=1.1)
+    planned = report.arms["planned"].model_copy(update={"improvement_kept_stopped": kept})
+    figure = finetunes.draw_kept(report.model_copy(update={"arms": report.arms | {"planned": planned}}))
+    assert [trace.name for trace in figure.data] == ["at equal steps", "at equal compute", "each stopped at its lowest"]
+    assert (list(figure.data[2].x), list(figure.data[2].y)) == ([90], ["planned (freeze 19)"])
+    assert len(finetunes.draw_kept(report).data) == 2, "the example's readings were not kept"
 
 
 def live_arm(report, **changed):

@@ -1,8 +1,12 @@
 """From runs to one report: which seeds count, what is compared with what, and what a missing run means."""
 
+import io
+
 import numpy as np
 import pytest
+from rich.console import Console
 
+from semfreeze_core.cli.validation_report import print_validation
 from semfreeze_core.cost import parts_at_depth
 from semfreeze_core.finetune.arm_settings import ArmSettings
 from semfreeze_core.finetune.arms import make_arms
@@ -152,3 +156,26 @@ def test_point_at_finds_the_mark(plan_and_arms):
     assert point_at(made, "steps").step == 10
     assert point_at(made, "compute").step == 11
     assert point_at(run(arms["full"], 0, {"steps": 0.5}), "compute") is None
+
+
+def test_report_says_what_arms_keep_where_each_was_lowest(plan_and_arms):
+    _, arms = plan_and_arms
+    full = {"between": 0.5, "between+between": 1.0, "steps+compute": 0.8}
+    planned = {"between": 0.5, "between+between": 0.9, "steps": 0.7, "compute": 0.2}
+    runs = [run(arms[name], seed, how) for name, how in (("full", full), ("planned", planned)) for seed in range(3)]
+    found = report_of(plan_and_arms, runs)
+    assert found.arms["planned"].improvement_kept_stopped.estimate == pytest.approx(0.9, abs=0.01)
+    assert found.arms["planned"].improvement_kept_compute.estimate == pytest.approx(0.2 / 0.8, abs=0.01)
+    assert found.arms["full"].improvement_kept_stopped.estimate == pytest.approx(1.0)
+    assert "planned after 11 of 13 steps" in found.warnings[-1]
+    out = Console(file=io.StringIO(), width=300)
+    print_validation(found, out)
+    assert "Each stopped where its loss was lowest, by other items than are read: planned kept 90 %" in (
+        out.file.getvalue()
+    )
+
+
+def test_report_without_readings_on_the_way_stops_nothing(plan_and_arms):
+    _, arms = plan_and_arms
+    runs = [run(arms[name], 0, {"steps": 1.0, "compute": 1.1}) for name in ("full", "planned")]
+    assert report_of(plan_and_arms, runs).arms["planned"].improvement_kept_stopped.estimate is None

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from semfreeze_core.finetune.rises import readings_of, rise_warnings
+from semfreeze_core.finetune.rises import readings_of, rise_warnings, stopped_losses
 from semfreeze_core.records.validation import ArmRun, EvalPoint
 
 NOISE = np.random.default_rng(0).normal(0, 0.05, 32)
@@ -59,3 +59,14 @@ def test_reports_from_before_items_were_kept_say_nothing():
     steps, losses = readings_of([old])
     assert (steps, losses.shape) == ([8, 16], (2, 32))
     assert readings_of([arm(0, (3, 2, 1)), arm(1, (3, 2, 1), steps=(4, 8, 15))])[0] == []
+
+
+def test_each_seed_is_stopped_where_its_own_run_was_lowest():
+    found = stopped_losses([arm(0, (3, 1, 2)), arm(1, (3, 2, 1)), arm(2, (3, 1, 2), status="failed")])
+    assert {seed: losses.mean() for seed, losses in found.items()} == pytest.approx({0: 1, 1: 1}, abs=1e-9)
+    assert found[0].shape == (32,)
+
+
+def test_nothing_is_stopped_where_nothing_was_read_between_the_marks():
+    assert stopped_losses([arm(0, (1, 2), steps=(8, 16), marks=("steps", "compute"))]) == {}
+    assert stopped_losses([]) == {}
