@@ -17,6 +17,8 @@ def draw_kept(report: ValidationReport) -> go.Figure:
     """Share of full finetuning's improvement that each arm kept, with its interval, wherever it was read."""
     figure = new_figure("share of full finetuning's improvement kept, %", "", height=110 + 52 * len(report.arms))
     names = [name for name in report.arms if name != "full"]
+    least = 100 * (1 - report.settings.margin)
+    ends = [least]
     for told, field, colour, symbol in _PLACES:
         rows = []
         for name in names:
@@ -25,6 +27,7 @@ def draw_kept(report: ValidationReport) -> go.Figure:
                 rows.append((arm_words(report, name), kept.estimate, kept.low, kept.high))
         if not rows:
             continue
+        ends += [100 * end for row in rows for end in row[2:]]
         figure.add_scatter(
             x=[100 * row[1] for row in rows],
             y=[row[0] for row in rows],
@@ -33,12 +36,15 @@ def draw_kept(report: ValidationReport) -> go.Figure:
                 "arrayminus": [100 * (row[1] - row[2]) for row in rows],
             },
             mode="markers",
+            orientation="h",
+            offsetgroup=told,
             name=told,
             marker={"color": colour, "symbol": symbol, "size": 11},
         )
-    least = 100 * (1 - report.settings.margin)
+    beside = 0.05 * (max(ends) - min(ends))
+    figure.update_xaxes(range=[min(ends) - beside, max(ends) + beside])  # places side by side would stretch it to 0
     figure.add_vline(x=least, line={"color": GREY, "dash": "dot"}, annotation_text=f"{least:.0f} %: holds above")
-    figure.update_layout(hovermode="closest", margin={"l": 150})
+    figure.update_layout(hovermode="closest", margin={"l": 150}, scattermode="group", scattergap=0.5)
     figure.update_yaxes(autorange="reversed")
     return figure
 

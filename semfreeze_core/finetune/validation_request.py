@@ -135,7 +135,7 @@ class Prepared:
             *warnings,
             f"Arms that pass over the {n} training examples often: {told} times. They may learn them by heart, and at "
             "equal compute the cheaper an arm is, the more: look at the loss on its way, give more examples, or "
-            "compare at equal steps (--budget steps).",
+            "compare at equal steps.",
         )
 
     def full_flop(self) -> int:
