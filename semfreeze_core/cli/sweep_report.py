@@ -31,7 +31,10 @@ def print_sweep(report: SweepReport, out: Console) -> None:
     )
     out.print()
     out.print(_depths(report.depths))
-    out.print("Share: of full finetuning's improvement, with 95 % intervals over items and seeds.")
+    out.print(
+        "Share: of full finetuning's improvement, with 95 % intervals over items and seeds. Stopped: both where "
+        "their own loss is lowest."
+    )
     out.print()
     out.print(_rules(report.rules))
     out.print(
@@ -42,6 +45,7 @@ def print_sweep(report: SweepReport, out: Console) -> None:
 
 def _depths(depths: list[SweepDepth]) -> Table:
     table = Table(box=None, header_style="dim", padding=(0, 1))
+    stopped = any(depth.share_stopped is not None for depth in depths)
     for heading in (
         "freeze",
         "FLOP of full",
@@ -50,6 +54,7 @@ def _depths(depths: list[SweepDepth]) -> Table:
         "share",
         "at equal steps",
         "share",
+        *(["share stopped"] if stopped else []),
     ):
         table.add_column(heading, justify="right")
     for depth in sorted(depths, key=lambda found: found.freeze_depth):
@@ -57,6 +62,7 @@ def _depths(depths: list[SweepDepth]) -> Table:
         for budget in _BUDGETS:
             cells.append(_with(depth.improvement[budget], depth.interval[budget], 3))
             cells.append(_share(depth.share[budget], depth.share_interval[budget]))
+        cells += [_share(depth.share_stopped, depth.share_stopped_interval)] if stopped else []
         table.add_row(*cells)
     return table
 

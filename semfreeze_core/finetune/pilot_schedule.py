@@ -198,7 +198,7 @@ def plan_pilots(costs: PilotCosts, depths: Sequence[int], budget: float) -> Pilo
             f"--pilot-budget {budget:g} is too small: pilots of {len(depths)} depths that make at least {MIN_STEPS} "
             f"steps, with their readings, take {told} this finetune of {costs.setup.steps} steps of "
             f"{costs.setup.batch_size}. Allow more, name fewer --depths, take fewer --eval-examples, or decide for a "
-            "longer finetune (--steps, --epochs)."
+            "longer finetune (--steps, --epochs). So short a finetune can be put to the test whole: semfreeze sweep."
         )
     low, high = least, 1.0
     for _ in range(30):

@@ -89,6 +89,8 @@ def _depth(arm: ArmSummary, report: ValidationReport, curve: GainCurve) -> Sweep
         interval={budget: _bounds(pair[0]) for budget, pair in at.items()},
         share={budget: pair[1].estimate for budget, pair in at.items()},
         share_interval={budget: _bounds(pair[1]) for budget, pair in at.items()},
+        share_stopped=arm.improvement_kept_stopped.estimate,
+        share_stopped_interval=_bounds(arm.improvement_kept_stopped),
         gain_coverage=coverage if np.isfinite(coverage) else None,
         relative_flop=arm.relative_flop,
     )

@@ -16,7 +16,8 @@ class SweepDepth(Document):
     """One depth over its seeds, at equal steps and at equal compute; null where it was not read.
 
     `improvement` is the fall of an item's supervised loss in nats, with its two-sided 95 % interval; `share` is it over
-    full finetuning's. `gain_coverage` is what the reading predicted of that share.
+    full finetuning's, and `share_stopped` where both are stopped at their lowest reading, null where readings on the
+    way were not kept. `gain_coverage` is what the reading predicted of that share.
     """
 
     freeze_depth: int
@@ -25,6 +26,8 @@ class SweepDepth(Document):
     interval: dict[Budget, Bounds | None]
     share: dict[Budget, float | None]
     share_interval: dict[Budget, Bounds | None]
+    share_stopped: float | None = None
+    share_stopped_interval: Bounds | None = None
     gain_coverage: float | None
     relative_flop: float
 

@@ -126,6 +126,19 @@ def test_sweep_trains_every_depth_and_goes_on_where_it_ended(tiny, curve, tmp_pa
     assert again.depths == found.depths
 
 
+def test_sweep_tells_shares_where_every_run_is_stopped_at_its_lowest(tiny, curve):
+    gains = {
+        "full": {"between": 1.0, "between+between": 0.9, "steps+compute": 0.8},
+        "depth:1": {"between": 0.5, "steps": 0.7, "compute": 0.2},
+    }
+    found = build_sweep(report(tiny, gains), curve, {"a": Pick(1, True)})
+    stopped = {depth.freeze_depth: depth.share_stopped for depth in found.depths}
+    assert stopped == {0: pytest.approx(1.0), 1: pytest.approx(0.7, abs=0.01)}
+    out = Console(file=io.StringIO(), width=400)
+    print_sweep(found, out)
+    assert "share stopped" in out.file.getvalue()
+
+
 def test_sweep_names_arms_whose_loss_rose_again_and_prints_it(tiny, curve):
     gains = {"full": {"steps+compute": 1.0}, "depth:1": {"steps": 0.9, "compute": 0.5}}
     found = build_sweep(report(tiny, gains), curve, {"a": Pick(1, True)})
@@ -134,4 +147,5 @@ def test_sweep_names_arms_whose_loss_rose_again_and_prints_it(tiny, curve):
     out = Console(file=io.StringIO(), width=400)
     print_sweep(found, out)
     assert told in out.file.getvalue()
+    assert "share stopped" not in out.file.getvalue(), "nothing was read between the marks"
     assert SweepReport.model_validate_json(found.model_dump_json()) == found
