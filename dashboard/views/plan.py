@@ -6,8 +6,10 @@ from semfreeze_core.cli.setup import setup_from_flags
 from semfreeze_core.cli.speed import speed_from_flags
 from semfreeze_core.cli.words import duration, flop, gib, percent, setup_words
 from semfreeze_core.cost import run_seconds
+from semfreeze_core.plan.make import warnings_of
 from semfreeze_core.records.training import LoraSetup
 from semfreeze_dashboard import compute, exports, page, state, tables, wording
+from semfreeze_dashboard.analysis_wording import escaped
 from semfreeze_dashboard.charts import costs, frontier
 from semfreeze_dashboard.setup_form import budget_asked, setup_flags
 from semfreeze_dashboard.take_panel import take_panel
@@ -48,6 +50,8 @@ def body() -> None:
         st.warning(wording.advice(comparison, rule, depth))
     else:
         st.markdown(wording.advice(comparison, rule, depth))
+    for warning in warnings_of(run, depth):
+        st.warning(escaped(warning))
 
     speed = speed_from_flags(None, None, run, setup)
     full = table.full

@@ -24,6 +24,10 @@ from semfreeze_core.records.provenance import provenance_now
 from semfreeze_core.records.run import Run
 from semfreeze_core.records.training import TrainingSetup
 
+# Between the 80 of sweeps where a recommendation failed and the 480 of those where none did
+# (tests/benchmarks/evidence.md).
+FEW_EXAMPLES = 200
+
 
 @dataclass(frozen=True)
 class TrainFlags:
@@ -124,7 +128,7 @@ def make_plan(
         rule_parameters=decision.parameters,
         metric=metric,
         reasons=list(decision.reasons),
-        warnings=list(manifest.warnings),
+        warnings=warnings_of(run, decision.freeze_depth),
         gain_coverage=IntervalEntry.of(coverage),
         trainable=parts,
         trainable_regex=None
@@ -153,6 +157,24 @@ def make_plan(
         data_digest=manifest.data.tokens_digest,
         provenance=provenance_now(manifest.settings.seed),
     )
+
+
+def warnings_of(run: Run, depth: int | None) -> list[str]:
+    """What should be known before layers are frozen: the reading's own warnings, and that examples are few.
+
+    Args:
+        run: the reading.
+        depth: to be frozen; None or 0 freezes nothing.
+    """
+    n = run.manifest.data.n_usable
+    if not depth or n >= FEW_EXAMPLES:
+        return list(run.manifest.warnings)
+    return [
+        *run.manifest.warnings,
+        f"The data has {n} examples, which a finetune passes over again and again. On one task of so few the "
+        "recommended depth lost a third of what the best one gained, and the reading did not tell: sweep depths before "
+        "you freeze, and end the finetune where its eval loss is lowest.",
+    ]
 
 
 def new_tokens_reason(run: Run) -> str | None:

@@ -3,6 +3,7 @@
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from semfreeze_core.cost import cost_table
 from semfreeze_core.plan import curve_of, make_plan
 from semfreeze_core.plan.make import default_setup
 from semfreeze_core.plan.rules_by_price import Budget
+from semfreeze_core.runs.folder import write_run
 from semfreeze_dashboard import wording
 from semfreeze_dashboard.shelf import DEMO_VARIABLE
 
@@ -115,6 +117,19 @@ def test_plan_asks_for_a_budget_and_says_when_none_fits(example):
     assert app.slider(key="depth").value == plan.freeze_depth
     app.number_input(key="memory").set_value(0.5).run()
     assert any("No freeze depth" in warning.value for warning in app.warning)
+
+
+def test_plan_warns_of_what_the_reading_and_few_examples_mean(example, runs):
+    run = example.run
+    data = run.manifest.data.model_copy(update={"n_usable": 80})
+    manifest = run.manifest.model_copy(update={"data": data, "warnings": ["New languages enter here."]})
+    write_run(replace(run, manifest=manifest), runs / "few")
+    app = opened("plan", run="few")
+    assert sentence(app)
+    first, second = app.warning
+    assert "New languages enter here" in first.value
+    assert second.value.startswith("The data has 80 examples")
+    assert not opened("plan").warning
 
 
 def test_contradicting_setup_is_said_in_a_sentence():

@@ -10,7 +10,7 @@ from semfreeze_core.cost import depth_cost, full_cost, parts_at_depth
 from semfreeze_core.errors import PlanError
 from semfreeze_core.gains import gain_curve
 from semfreeze_core.plan.document import CostEntry
-from semfreeze_core.plan.make import TrainFlags, curve_of, default_setup, make_plan
+from semfreeze_core.plan.make import FEW_EXAMPLES, TrainFlags, curve_of, default_setup, make_plan
 from semfreeze_core.plan.rules import decide_by_coverage, decide_by_paper
 from semfreeze_core.records.run import Run
 from semfreeze_core.records.training import TrainingSetup
@@ -187,6 +187,16 @@ def test_default_setup_is_three_epochs_over_the_runs_own_data(make_run: Runs) ->
 
 def test_make_plan_carries_the_runs_warnings(make_run: Runs) -> None:
     assert make_plan(make_run(warnings=["New languages enter here."])).warnings == ["New languages enter here."]
+
+
+def test_make_plan_warns_of_few_examples_where_layers_are_frozen(make_run: Runs) -> None:
+    run = make_run()
+    data = run.manifest.data.model_copy(update={"n_usable": FEW_EXAMPLES - 1})
+    few = replace(run, manifest=run.manifest.model_copy(update={"data": data}))
+    (told,) = make_plan(few, rule="manual", depth=1).warnings
+    assert told.startswith("The data has 199 examples")
+    assert make_plan(few, rule="manual", depth=0).warnings == []
+    assert make_plan(run, rule="manual", depth=1).warnings == []
 
 
 def test_make_plan_abstains_when_untrained_tokens_would_be_frozen(make_run: Runs) -> None:
