@@ -110,7 +110,7 @@ def test_a_pasted_link_opens_the_same_view(reader, context, address):
     assert colleague.window.get_by_role("spinbutton", name="Batch").input_value() == "4"
     colleague.window.keyboard.press("Escape")
     colleague.window.get_by_role("link", name="Gains").click()
-    colleague.window.get_by_role("figure", name="Share of the gain").wait_for()
+    colleague.window.get_by_role("figure", name="Share of the gain that stays trained at each depth").wait_for()
     colleague.window.wait_for_url("**/gains?*depth=21*")
     colleague.window.close()
 
