@@ -172,8 +172,8 @@ def warnings_of(run: Run, depth: int | None) -> list[str]:
     return [
         *run.manifest.warnings,
         f"The data has {n} examples, which a finetune passes over again and again. On one task of so few the "
-        "recommended depth lost a third of what the best one gained, and the reading did not tell: sweep depths before "
-        "you freeze, and end the finetune where its eval loss is lowest.",
+        "recommended depth lost a third or more of what the best one gained, and the reading did not tell: sweep "
+        "depths before you freeze, and end the finetune where its eval loss is lowest.",
     ]
 
 

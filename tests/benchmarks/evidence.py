@@ -1,8 +1,9 @@
 """Real finetunes of several tasks at several freeze depths: what every recommendation is held against.
 
 `python -m tests.benchmarks.evidence --data DIR --out DIR` trains one cell a task, depth and seed, and keeps each task's
-cells in tests/benchmarks/results/evidence/TASK.json as soon as it has some. Interrupted, it goes on. Learning rates are
-the defaults, chosen once a kind of arm on a task of its own (learning_rates.md). `evidence_report` reads the cells.
+cells in tests/benchmarks/results/evidence/TASK.json as soon as it has some. Interrupted, it goes on. The learning
+rate is the default of all depths, full finetuning's best on a task of its own (learning_rates.md). `evidence_report`
+reads the cells.
 """
 
 import argparse

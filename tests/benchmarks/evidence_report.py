@@ -151,8 +151,9 @@ def report(found: list[TaskCells]) -> str:
         "",
         f"Made by `python -m tests.benchmarks.evidence_report` from {ran} of {asked} cells (task x depth x seed) that "
         f"`python -m tests.benchmarks.evidence` trained: model {one.model}, {one.steps} steps at equal steps, and as "
-        f"many as full finetuning's FLOP buy, cache pass included, at equal compute; {one.n_eval} eval items; learning "
-        "rates by kind of arm from learning_rates.md. Intervals are 95 %, paired over items and seeds; those of a mean "
+        f"many as full finetuning's FLOP buy, cache pass included, at equal compute; {one.n_eval} eval items "
+        f"or all there are; the learning rate {one.learning_rates['full']:g} for every depth, full finetuning's best "
+        "in learning_rates.md. Intervals are 95 %, paired over items and seeds; those of a mean "
         f"over tasks take the tasks as given. Means are over {', '.join(task.task for task in tasks)}, whose examples "
         "full finetuning meets once at most; tasks of few examples have means of their own. A contrary case, another "
         f"model, and a task of fewer than {MIN_SEEDS} seeds stand beside them and count in none.",
