@@ -147,11 +147,8 @@ def planned(base: Any, plan: FreezePlan, *, check_weights: bool) -> Wanted:
     Raises:
         PlanError: as apply_freeze_plan.
     """
-    identity = identify_base(base)
-    if not check_weights:
-        identity = replace(identity, weights_digest=plan.model.weights_digest)
-    rounded = quantised_names(base)
-    if check_weights and rounded:
+    identity, rounded = identify_base(base), quantised_names(base)
+    if rounded or not check_weights:
         identity = replace(identity, weights_digest=plan.model.weights_digest)
     trainable_names(plan, identity, [name for name, _ in base.named_parameters()])
     if check_weights and rounded:

@@ -34,6 +34,7 @@ from semfreeze_core.sources.causal_lm import LoadedModel, choose_device, load_ca
 from semfreeze_core.storage import cache_folder, digest, disk_errors, write_atomically
 
 CHECKPOINTS, SETTINGS, RESULT = "checkpoints", "training_settings.json", "training.json"
+LOST = "The checkpoint that was read lowest is gone, so this is what the last step gave, not the best."
 KEPT = (
     "The plan's price counts on frozen layers in {bits} bits; this finetune of whole layers keeps their precision. "
     "With the prefix cache they leave the device all the same; without it the price is not met."
@@ -213,9 +214,11 @@ def _fit(
         raise InputError(f"Training ended: {recorder.record.failure}. Checkpoints are in {checkpoints}.")
     notes: tuple[str, ...] = ()
     if request.keep_best:
-        best = int(trainer.state.best_global_step or settings.steps)
+        # none where the checkpoint was taken away between two starts: then what is left is the last step's
+        found = trainer.state.best_model_checkpoint is not None
+        best = int(trainer.state.best_global_step or settings.steps) if found else settings.steps
         reader.read(best, ["steps"], sum(recorder.record.step_seconds))
-        notes = (kept_words(best, settings.steps, len(saved) - 1),)
+        notes = (kept_words(best, settings.steps, len(saved) - 1) if found else LOST,)
     points = {mark: point for point in reader.points for mark in point.marks}
     return Trained(folder, settings.steps, recorder.record.losses, points.get("start"), points.get("steps"), notes)
 

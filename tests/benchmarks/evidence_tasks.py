@@ -1,4 +1,4 @@
-"""The tasks that evidence rests on: three that the tool is for, and one where the input side matters."""
+"""The tasks that evidence rests on: those that the tool is for, of many examples and of few, and a contrary case."""
 
 import json
 import re

@@ -199,6 +199,21 @@ def test_keep_best_ends_with_the_checkpoint_read_lowest(place, tmp_path, monkeyp
     assert "kept as it was after 4" in (tmp_path / "out" / "README.md").read_text()
 
 
+@pytest.mark.filterwarnings("ignore:The best checkpoint")
+def test_a_best_checkpoint_that_was_taken_away_is_not_said_to_be_kept(place, tmp_path, monkeypatch):
+    monkeypatch.setattr(train_module, "ArmReader", Moods)
+    monkeypatch.setattr(Moods, "told", MappingProxyType({2: 1.0, 4: 3.0, 6: 2.0}))
+    request = asked(place, evaluation=str(place / "eval.jsonl"), keep_best=True, n_accuracy=0)
+    with monkeypatch.context() as patched:
+        patched.setattr(train_module, "Recorder", Dies)
+        with pytest.raises(Killed):
+            train_plan(request, tmp_path / "out")
+    shutil.rmtree(tmp_path / "out" / "checkpoints" / "checkpoint-2")
+    trained = train_plan(request, tmp_path / "out")
+    assert trained.after.step == 6
+    assert train_module.LOST in trained.notes
+
+
 def test_a_training_of_few_steps_draws_no_more_examples_than_it_meets(place, tmp_path, monkeypatch):
     met = []
     build = train_module.build_network
