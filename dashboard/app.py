@@ -4,10 +4,11 @@ from pathlib import Path
 
 import streamlit as st
 
-from semfreeze_dashboard import state, wording
-from semfreeze_dashboard.failures import guarded
-from semfreeze_dashboard.gate import let_in
-from semfreeze_dashboard.shelf import first_run, shelf_of_this_server
+from semfreeze_dashboard.data import state
+from semfreeze_dashboard.data.run_folder import first_run, shelf_of_this_server
+from semfreeze_dashboard.server.auth import let_in
+from semfreeze_dashboard.server.failures import guarded
+from semfreeze_dashboard.text import page_text
 from semfreeze_dashboard.views import compare, gains, plan, present, start, traces, validate
 
 FOLDER = Path(__file__).parent / "views"
@@ -51,7 +52,7 @@ def main() -> None:
     with st.sidebar:
         _, unknown = state.pick_run(names, first_run(names))
     if unknown is not None:
-        st.warning(wording.missing_words(unknown, names))
+        st.warning(page_text.missing_words(unknown, names))
     VIEWS[page.title].draw()
 
 

@@ -19,16 +19,16 @@ if TYPE_CHECKING:
     from semfreeze_core.cost import cost_table, parts_at_depth
     from semfreeze_core.errors import InputError, SemfreezeError
     from semfreeze_core.export import export_plan
-    from semfreeze_core.finetune.audit import audit
-    from semfreeze_core.finetune.callbacks import AuditCallback, FreezePlanCallback
-    from semfreeze_core.finetune.freezing import apply_freeze_plan
-    from semfreeze_core.finetune.train import train_plan
-    from semfreeze_core.finetune.train_request import TrainRequest
-    from semfreeze_core.finetune.validation import validate
-    from semfreeze_core.finetune.validation_request import ValidationRequest
+    from semfreeze_core.finetune.audit.audit import audit
+    from semfreeze_core.finetune.audit.callbacks import AuditCallback, FreezePlanCallback
+    from semfreeze_core.finetune.freezing.freeze import apply_freeze_plan
+    from semfreeze_core.finetune.train.request import TrainRequest
+    from semfreeze_core.finetune.train.train import train_plan
+    from semfreeze_core.finetune.validation.request import ValidationRequest
+    from semfreeze_core.finetune.validation.validate import validate
     from semfreeze_core.gains import gain_curve
     from semfreeze_core.plan import FreezePlan, TrainFlags, curve_of, make_plan, require_model, trainable_names
-    from semfreeze_core.plan.side_by_side import side_by_side
+    from semfreeze_core.plan.compare import side_by_side
     from semfreeze_core.records.run import Run
     from semfreeze_core.records.training import TrainableParts, TrainingSetup
     from semfreeze_core.records.validation import ValidationReport
@@ -36,47 +36,47 @@ if TYPE_CHECKING:
     from semfreeze_core.runs.plans import read_plan
     from semfreeze_core.runs.reports import list_validations, read_validation
     from semfreeze_core.runs.store import example_run
-    from semfreeze_core.sources.causal_lm import LoadedModel, load_causal_lm
-    from semfreeze_core.sources.fields import FieldMapping
+    from semfreeze_core.sources.data.fields import FieldMapping
+    from semfreeze_core.sources.models.causal_lm import LoadedModel, load_causal_lm
     from semfreeze_core.workflow import AnalysisRequest, analyze, analyze_loaded
 
 _HOMES = {
     "AnalysisRequest": "workflow",
-    "AuditCallback": "finetune.callbacks",
-    "FieldMapping": "sources.fields",
+    "AuditCallback": "finetune.audit.callbacks",
+    "FieldMapping": "sources.data.fields",
     "FreezePlan": "plan",
-    "FreezePlanCallback": "finetune.callbacks",
+    "FreezePlanCallback": "finetune.audit.callbacks",
     "InputError": "errors",
-    "LoadedModel": "sources.causal_lm",
+    "LoadedModel": "sources.models.causal_lm",
     "Run": "records.run",
     "SemfreezeError": "errors",
     "TrainFlags": "plan",
-    "TrainRequest": "finetune.train_request",
+    "TrainRequest": "finetune.train.request",
     "TrainableParts": "records.training",
     "TrainingSetup": "records.training",
     "ValidationReport": "records.validation",
-    "ValidationRequest": "finetune.validation_request",
+    "ValidationRequest": "finetune.validation.request",
     "analyze": "workflow",
     "analyze_loaded": "workflow",
-    "apply_freeze_plan": "finetune.freezing",
-    "audit": "finetune.audit",
+    "apply_freeze_plan": "finetune.freezing.freeze",
+    "audit": "finetune.audit.audit",
     "cost_table": "cost",
     "curve_of": "plan",
     "example_run": "runs.store",
     "export_plan": "export",
     "gain_curve": "gains",
     "list_validations": "runs.reports",
-    "load_causal_lm": "sources.causal_lm",
+    "load_causal_lm": "sources.models.causal_lm",
     "make_plan": "plan",
     "parts_at_depth": "cost",
     "read_plan": "runs.plans",
     "read_run": "runs.folder",
     "read_validation": "runs.reports",
     "require_model": "plan",
-    "side_by_side": "plan.side_by_side",
-    "train_plan": "finetune.train",
+    "side_by_side": "plan.compare",
+    "train_plan": "finetune.train.train",
     "trainable_names": "plan",
-    "validate": "finetune.validation",
+    "validate": "finetune.validation.validate",
     "write_run": "runs.folder",
 }
 

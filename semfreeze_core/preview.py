@@ -8,12 +8,12 @@ from semfreeze_core.progress import Progress, silent
 from semfreeze_core.records.examples import TokenisedExample
 from semfreeze_core.records.model import ModelShape
 from semfreeze_core.records.preview import DataPreview, MemoryForecast, RenderedExample, RenderedPiece
-from semfreeze_core.sources.causal_lm import choose_device, first_dtype, free_bytes, measure_empty
-from semfreeze_core.sources.checkpoint import load_tokenizer, open_checkpoint
-from semfreeze_core.sources.encode import encode_all
-from semfreeze_core.sources.examples import read_examples
-from semfreeze_core.sources.memory_forecast import forecast_memory, process_bytes
-from semfreeze_core.sources.samples import resolve_data
+from semfreeze_core.sources.data.encode import encode_all
+from semfreeze_core.sources.data.examples import read_examples
+from semfreeze_core.sources.data.samples import resolve_data
+from semfreeze_core.sources.models.causal_lm import choose_device, first_dtype, free_bytes, measure_empty
+from semfreeze_core.sources.models.checkpoint import load_tokenizer, open_checkpoint
+from semfreeze_core.sources.models.memory_forecast import forecast_memory, process_bytes
 from semfreeze_core.workflow import AnalysisRequest, length_limit
 
 

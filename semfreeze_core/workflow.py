@@ -19,12 +19,12 @@ from semfreeze_core.semantics.positions import Positions, choose_positions
 from semfreeze_core.semantics.reading import prepare_labels, read_traces
 from semfreeze_core.semantics.scores import read_scores, states_to_keep
 from semfreeze_core.semantics.task_null import read_task_null
-from semfreeze_core.sources.causal_lm import DtypeName, LoadedModel, load_causal_lm
-from semfreeze_core.sources.encode import EncodedSet, encode_all
-from semfreeze_core.sources.examples import ExampleSet, read_examples
-from semfreeze_core.sources.fields import FieldMapping, resolve_fields
-from semfreeze_core.sources.rows import open_rows
-from semfreeze_core.sources.samples import resolve_data
+from semfreeze_core.sources.data.encode import EncodedSet, encode_all
+from semfreeze_core.sources.data.examples import ExampleSet, read_examples
+from semfreeze_core.sources.data.fields import FieldMapping, resolve_fields
+from semfreeze_core.sources.data.rows import open_rows
+from semfreeze_core.sources.data.samples import resolve_data
+from semfreeze_core.sources.models.causal_lm import DtypeName, LoadedModel, load_causal_lm
 
 DEFAULT_EXAMPLES, DEFAULT_POSITIONS, DEFAULT_DISPLAY = 256, 64, 1000
 MAX_DISPLAY = 2000

@@ -5,9 +5,9 @@ from collections.abc import Mapping, Sequence
 import plotly.graph_objects as go
 
 from semfreeze_core.gains.difference import Difference, relative_depths
-from semfreeze_core.plan.side_by_side import RunColumn
-from semfreeze_core.records.accuracy import PredictedMeasured
+from semfreeze_core.plan.compare import RunColumn
 from semfreeze_core.records.gain import Band
+from semfreeze_core.records.prediction_error import PredictedMeasured
 
 from .bands import add_band
 from .theme import GREY, INK, OTHERS, new_figure

@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 
 import plotly.graph_objects as go
 
-from semfreeze_core.cli.words import gib
 from semfreeze_core.records.cost import DepthCost
+from semfreeze_core.wording.numbers import gib
 
 from .theme import INK, OTHERS, faded, new_figure
 

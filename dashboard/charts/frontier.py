@@ -6,7 +6,7 @@ from typing import Literal
 import numpy as np
 import plotly.graph_objects as go
 
-from semfreeze_core.plan.compare import Opinion
+from semfreeze_core.plan.opinions import Opinion
 from semfreeze_core.records.cost import DepthCost
 from semfreeze_core.records.gain import Band
 

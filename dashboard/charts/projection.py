@@ -11,7 +11,7 @@ import plotly.graph_objects as go
 
 from semfreeze_core.records.display import DisplaySample
 
-from ..clouds import Cloud
+from ..data.projections import Cloud
 from .theme import GREY, INK, OTHERS, faded, new_figure
 
 Colouring = Literal["label", "outcome", "deviation"]

@@ -2,16 +2,18 @@
 
 import streamlit as st
 
-from semfreeze_core.cli.side_by_side_report import run_words
-from semfreeze_core.cli.side_by_side_words import depths_words, difference_words
-from semfreeze_core.cli.words import calibration_words
-from semfreeze_core.plan.side_by_side import MOST_RUNS
-from semfreeze_dashboard import compute, page, state, wording
-from semfreeze_dashboard.analysis_wording import escaped
+from semfreeze_core.cli.printing.compare import run_words
+from semfreeze_core.cli.printing.compare_sentences import depths_words, difference_words
+from semfreeze_core.plan.compare import MOST_RUNS
+from semfreeze_core.wording.numbers import calibration_words
 from semfreeze_dashboard.charts import compared
 from semfreeze_dashboard.charts.stack import stack_html
-from semfreeze_dashboard.runs_panel import runs_panel
-from semfreeze_dashboard.shelf import shelf_of_this_server
+from semfreeze_dashboard.data import compute, state
+from semfreeze_dashboard.data.run_folder import shelf_of_this_server
+from semfreeze_dashboard.panels import page
+from semfreeze_dashboard.panels.runs_panel import runs_panel
+from semfreeze_dashboard.text import page_text
+from semfreeze_dashboard.text.analysis_text import escaped
 
 ORDER = ("run", "freeze", "R(k)", "FLOP", "memory", "validated", "evidence", "layers", "examples", "model", "data")
 PLACES = "95 % bootstrap intervals over examples; diamonds: where each plan freezes."
@@ -23,7 +25,7 @@ def body() -> None:
     seen = page.reading()
     others = [name for name in shelf_of_this_server().names if name != seen.opened.name]
     chosen = seen.choices.multiselect(
-        "Compare with", others, max_selections=MOST_RUNS - 1, width=520, help=wording.HELP["compare"],
+        "Compare with", others, max_selections=MOST_RUNS - 1, width=520, help=page_text.HELP["compare"],
         placeholder="other runs", **state.in_link("with"),
     )  # fmt: skip
     if chosen:
@@ -31,7 +33,7 @@ def body() -> None:
     else:
         with seen.top:
             st.markdown(f"#### {escaped(seen.opened.name)}, beside which run?")
-        st.info(wording.COMPARE_WITH if others else wording.NOTHING_TO_COMPARE)
+        st.info(page_text.COMPARE_WITH if others else page_text.NOTHING_TO_COMPARE)
     calibration()
     runs_panel()
 
@@ -44,14 +46,14 @@ def side_by_side(seen: page.Reading, chosen: list[str]) -> None:
         st.markdown(f"#### {escaped(depths_words(found))}")
         for column in found.columns:
             depth = column.opinion.freeze_depth
-            st.caption(f"**{escaped(column.name)}**: {wording.run_words(column.run)}")
-            st.html(stack_html(column.curve.n_layers, depth, wording.stack_words(column.curve.n_layers, depth)))
+            st.caption(f"**{escaped(column.name)}**: {page_text.run_words(column.run)}")
+            st.html(stack_html(column.curve.n_layers, depth, page_text.stack_words(column.curve.n_layers, depth)))
     for warning in found.warnings:
         st.warning(escaped(warning))
     proofs = {column.name: compute.proofs(shelf_of_this_server(), column.name) for column in found.columns}
     rows = [{"run": c.name} | run_words(c, proofs[c.name]) for c in found.columns]
     st.dataframe(rows, hide_index=True, column_order=ORDER, alt="What was planned, measured and read of every run")
-    st.caption(wording.PRICES_COMPARED)
+    st.caption(page_text.PRICES_COMPARED)
 
     left, right = st.columns(2)
     with left:
@@ -62,7 +64,7 @@ def side_by_side(seen: page.Reading, chosen: list[str]) -> None:
         page.chart("advantages", "How far each run's states are from chance", PLACES, figure, "advantage")
     quantity = st.segmented_control(
         "Difference of", ("gain coverage", "advantage"), default="gain coverage", required=True,
-        help=wording.HELP["difference"], **state.in_link("difference"),
+        help=page_text.HELP["difference"], **state.in_link("difference"),
     )  # fmt: skip
     held = {name: pair[quantity or "gain coverage"] for name, pair in found.differences.items()}
     first = found.columns[0].name
@@ -81,7 +83,7 @@ def calibration() -> None:
     st.markdown("##### Were predictions right?")
     shares = [pair for pair in report.pairs if pair.quantity.startswith("coverage")]
     if not shares:
-        st.info(wording.NO_FINETUNES)
+        st.info(page_text.NO_FINETUNES)
         return
     for problem in report.problems:
         st.warning(escaped(problem))

@@ -3,8 +3,10 @@
 import streamlit as st
 
 from semfreeze_core.plan.slices import groupings, kept_columns
-from semfreeze_dashboard import compute, page, state, tables, wording
 from semfreeze_dashboard.charts import curves, frontier
+from semfreeze_dashboard.data import compute, state
+from semfreeze_dashboard.panels import page, tables
+from semfreeze_dashboard.text import page_text
 
 
 def body() -> None:
@@ -12,7 +14,7 @@ def body() -> None:
     seen = page.reading()
     depth = page.depth_slider(seen)
     opened, metric, curve = seen.opened, seen.metric, seen.curve
-    page.head(seen, depth, wording.gains_sentence(curve, depth))
+    page.head(seen, depth, page_text.gains_sentence(curve, depth))
     told = f"Means over {curve.n_examples} examples with 95 % bootstrap intervals over examples."
 
     figure = curves.draw_coverage(curve, compute.scores(opened), depth)
@@ -47,15 +49,15 @@ def body() -> None:
     law = compute.law(opened, metric)
     caption = (
         f"A = {law.amplitude:.3g}, alpha = {law.exponent:.2f}, E = {law.floor:.3f}; R^2 = "
-        f"{wording.two_digits(law.r_squared)} over {curve.n_layers} spaces. Drawn, never extrapolated."
+        f"{page_text.two_digits(law.r_squared)} over {curve.n_layers} spaces. Drawn, never extrapolated."
     )
     page.chart("law", "A scaling law through the deviations", caption, curves.draw_law(curve, law, depth), "law")
 
     by = st.selectbox("Groups by", groupings(opened.run), width=320, **state.in_link("by"))
     if not kept_columns(opened.run):
-        st.caption(wording.NO_COLUMNS)
+        st.caption(page_text.NO_COLUMNS)
     groups, left_out = compute.slices(opened, metric, by)
-    st.markdown(f"**{wording.slices_sentence(groups, depth, left_out)}**", help=wording.HELP["slices"])
+    st.markdown(f"**{page_text.slices_sentence(groups, depth, left_out)}**", help=page_text.HELP["slices"])
     if groups:
         figure = frontier.draw_slices({g.name: g.curve.coverage for g in groups}, depth)
         caption = "Each group read by itself, without a task null of its own. Bootstrap intervals are in the table."

@@ -2,17 +2,19 @@
 
 import streamlit as st
 
-from semfreeze_core.cli.setup import setup_from_flags
-from semfreeze_core.cli.speed import speed_from_flags
-from semfreeze_core.cli.words import duration, flop, gib, percent, setup_words
+from semfreeze_core.cli.options.speed import speed_from_flags
+from semfreeze_core.cli.options.training_setup import setup_from_flags
 from semfreeze_core.cost import run_seconds
 from semfreeze_core.plan.make import warnings_of
 from semfreeze_core.records.training import LoraSetup
-from semfreeze_dashboard import compute, exports, page, state, tables, wording
-from semfreeze_dashboard.analysis_wording import escaped
+from semfreeze_core.wording.numbers import duration, flop, gib, percent, setup_words
 from semfreeze_dashboard.charts import costs, frontier
-from semfreeze_dashboard.setup_form import budget_asked, setup_flags
-from semfreeze_dashboard.take_panel import take_panel
+from semfreeze_dashboard.data import compute, exports, state
+from semfreeze_dashboard.forms.setup_form import budget_asked, setup_flags
+from semfreeze_dashboard.panels import page, tables
+from semfreeze_dashboard.panels.export_panel import take_panel
+from semfreeze_dashboard.text import page_text
+from semfreeze_dashboard.text.analysis_text import escaped
 
 FRONTIER = "frontier"
 RULES = ("coverage", "paper", "compute", "budget")
@@ -30,7 +32,7 @@ def body() -> None:
     opened, run = seen.opened, seen.opened.run
     with seen.choices:
         rule = st.segmented_control(
-            "Ask a rule", RULES, default="coverage", required=True, help=wording.HELP["rule"], **state.in_link("rule")
+            "Ask a rule", RULES, default="coverage", required=True, help=page_text.HELP["rule"], **state.in_link("rule")
         )
         with st.popover("Training setup"):
             flags = setup_flags(run)
@@ -43,13 +45,13 @@ def body() -> None:
     depth = page.depth_slider(seen, len(table.depths) - 1)
     coverage = seen.curve.coverage.at(depth)
     price, half = table.depths[depth], seen.n_layers // 2
-    page.head(seen, depth, wording.plan_sentence(depth, seen.n_layers, price, seen.curve, rule, asked))
+    page.head(seen, depth, page_text.plan_sentence(depth, seen.n_layers, price, seen.curve, rule, asked))
     if asked is None:
         st.info("Say what the finetune may take: a card, memory, or a share of the FLOP.")
     elif asked.freeze_depth is None:
-        st.warning(wording.advice(comparison, rule, depth))
+        st.warning(page_text.advice(comparison, rule, depth))
     else:
-        st.markdown(wording.advice(comparison, rule, depth))
+        st.markdown(page_text.advice(comparison, rule, depth))
     for warning in warnings_of(run, depth):
         st.warning(escaped(warning))
 
@@ -61,12 +63,12 @@ def body() -> None:
         (
             ("FLOP of full", percent(price.relative_flop), flop(price.flop, full.flop), "flop"),
             ("Memory of full", percent(price.relative_bytes), gib(price.bytes.total), "memory"),
-            ("Gain coverage", wording.two_digits(coverage.estimate), wording.bounds(coverage), "gain coverage"),
-            ("Time of the run", told_time, wording.speed_words(speed), "time"),
+            ("Gain coverage", page_text.two_digits(coverage.estimate), page_text.bounds(coverage), "gain coverage"),
+            ("Time of the run", told_time, page_text.speed_words(speed), "time"),
         ),
         strict=True,
     ):
-        column.metric(title, value, delta, "off", help=wording.HELP[term], delta_arrow="off")
+        column.metric(title, value, delta, "off", help=page_text.HELP[term], delta_arrow="off")
 
     named = {f"freeze {depth}": price, "full finetuning": table.full, f"freeze half, {half}": table.depths[half]}
     named[f"LoRA, rank {flags.lora_rank}"] = table.lora
@@ -91,13 +93,13 @@ def body() -> None:
                    f"{len(table.depths)} freeze depths; {seen.curve.n_examples} examples. {comparison.agreement.words}",
                    figure, "frontier", on_select=go_to_clicked_depth, selection_mode="points")  # fmt: skip
 
-    st.markdown("**What each rule says, and why**", help=wording.HELP["rule"])
-    st.table(wording.opinion_rows(comparison.rules | comparison.scores))
-    st.markdown("**Cards it fits on**", help=wording.HELP["cards"])
+    st.markdown("**What each rule says, and why**", help=page_text.HELP["rule"])
+    st.table(page_text.opinion_rows(comparison.rules | comparison.scores))
+    st.markdown("**Cards it fits on**", help=page_text.HELP["cards"])
     st.dataframe(tables.card_rows(named, table.depths), hide_index=True, alt="Headroom on each card")
 
     st.page_link(
-        "views/validate.py", label="**Test this depth by a real finetune**", help=wording.HELP["test depth"],
+        "views/validate.py", label="**Test this depth by a real finetune**", help=page_text.HELP["test depth"],
         query_params=state.link_to_proof(depth),
     )  # fmt: skip
     take_panel(seen, exports.chosen(seen, asked, rule, depth, budget, flags, setup))

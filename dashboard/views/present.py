@@ -9,13 +9,14 @@ from semfreeze_core.errors import RunError
 from semfreeze_core.plan.make import default_setup
 from semfreeze_core.records.gain import GainCurve
 from semfreeze_core.records.training import LoraSetup
-from semfreeze_dashboard import clouds, compute, proof_wording, state, wording
-from semfreeze_dashboard.analysis_wording import escaped
 from semfreeze_dashboard.charts import costs, curves, finetunes
 from semfreeze_dashboard.charts.stack import stack_html
 from semfreeze_dashboard.charts.theme import on_page
-from semfreeze_dashboard.failures import guarded
-from semfreeze_dashboard.shelf import OpenRun, shelf_of_this_server
+from semfreeze_dashboard.data import compute, projections, state
+from semfreeze_dashboard.data.run_folder import OpenRun, shelf_of_this_server
+from semfreeze_dashboard.server.failures import guarded
+from semfreeze_dashboard.text import page_text, validation_text
+from semfreeze_dashboard.text.analysis_text import escaped
 
 METRIC, PATHS, FONT = "semantic", 12, 18
 # Nothing but the story: Streamlit has no setting for it. Its sizes follow the root's.
@@ -54,7 +55,7 @@ def what_was_read(opened: OpenRun, curve: GainCurve, depth: int) -> None:
     """Model, data, and one example as it is."""
     manifest = opened.run.manifest
     model, data = manifest.model.identity, manifest.data
-    st.markdown(f"## Where to finetune {escaped(model.source)} on {escaped(wording.data_name(data.source))}?")
+    st.markdown(f"## Where to finetune {escaped(model.source)} on {escaped(page_text.data_name(data.source))}?")
     stack(curve.n_layers, None)
     for column, (title, value) in zip(
         st.columns(4),
@@ -78,15 +79,15 @@ def what_was_read(opened: OpenRun, curve: GainCurve, depth: int) -> None:
 def traces(opened: OpenRun, curve: GainCurve, depth: int) -> None:
     """The states on their way, played by its own button."""
     display = opened.run.display
-    st.markdown(f"## {wording.traces_sentence(display, curve, depth)}")
-    points = clouds.pca_cloud(display, 2)
+    st.markdown(f"## {page_text.traces_sentence(display, curve, depth)}")
+    points = projections.pca_cloud(display, 2)
     figure = compute.projection(opened, points, "label", METRIC, PATHS, (), depth)
-    picture("projection", figure, wording.pca_caption(display, len(points.positions), depth, True))
+    picture("projection", figure, page_text.pca_caption(display, len(points.positions), depth, True))
 
 
 def gains(opened: OpenRun, curve: GainCurve, depth: int) -> None:
     """How much of the gain stays trained."""
-    st.markdown(f"## {wording.gains_sentence(curve, depth)}")
+    st.markdown(f"## {page_text.gains_sentence(curve, depth)}")
     figure = curves.draw_coverage(curve, compute.scores(opened), depth)
     picture("coverage", figure, f"{curve.n_examples} examples; 95 % bootstrap intervals over examples.")
 
@@ -96,7 +97,7 @@ def price(opened: OpenRun, curve: GainCurve, depth: int) -> None:
     setup = default_setup(opened.run)
     table = compute.prices(opened, setup, LoraSetup(16))
     chosen, half = table.depths[depth], curve.n_layers // 2
-    st.markdown(f"## {wording.plan_sentence(depth, curve.n_layers, chosen, curve, 'coverage', None)}")
+    st.markdown(f"## {page_text.plan_sentence(depth, curve.n_layers, chosen, curve, 'coverage', None)}")
     named = {f"freeze {depth}": chosen, "full finetuning": table.full, f"freeze half, {half}": table.depths[half]}
     named["LoRA, rank 16"] = table.lora
     left, right = st.columns(2)
@@ -110,7 +111,7 @@ def price(opened: OpenRun, curve: GainCurve, depth: int) -> None:
 def proof(opened: OpenRun, curve: GainCurve, depth: int) -> None:
     """What finetunes showed, the newest validation; or that none has."""
     reports = list(compute.validations(opened).values())
-    st.markdown(f"## {proof_wording.proof_sentence(reports[-1] if reports else None)}")
+    st.markdown(f"## {validation_text.proof_sentence(reports[-1] if reports else None)}")
     if not reports:
         return
     settings, items = reports[-1].settings, reports[-1].baseline.n_items
@@ -122,9 +123,9 @@ def plan(opened: OpenRun, curve: GainCurve, depth: int) -> None:
     """What to do on Monday."""
     comparison = compute.comparison(opened, METRIC, None, None)
     opinion = comparison.rules["coverage"]
-    st.markdown(f"## {escaped(wording.start_sentence(opened.name, comparison))}")
+    st.markdown(f"## {escaped(page_text.start_sentence(opened.name, comparison))}")
     stack(curve.n_layers, opinion.freeze_depth)
-    st.markdown(wording.validation_words(compute.validations(opened), opinion.freeze_depth))
+    st.markdown(page_text.validation_words(compute.validations(opened), opinion.freeze_depth))
     st.code(
         f"semfreeze plan {opened.name} --out plan.json\nsemfreeze export plan.json --to hf-trainer", language="bash"
     )
@@ -142,7 +143,7 @@ SLIDES: dict[str, Draw] = {
 
 def stack(n_layers: int, depth: int | None) -> None:
     """The layer stack."""
-    st.html(stack_html(n_layers, depth, wording.stack_words(n_layers, depth)))
+    st.html(stack_html(n_layers, depth, page_text.stack_words(n_layers, depth)))
 
 
 def picture(name: str, figure: go.Figure, caption: str) -> None:

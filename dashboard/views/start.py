@@ -4,13 +4,17 @@ from pathlib import Path
 
 import streamlit as st
 
-from semfreeze_core.cli.words import memory_words
 from semfreeze_core.errors import InputError
 from semfreeze_core.runs.jobs import submit
-from semfreeze_dashboard import compute, jobs_panel, page, state, tables, wording
-from semfreeze_dashboard.analysis import Wish, place_for, proposed_name
-from semfreeze_dashboard.analysis_form import wish_asked
-from semfreeze_dashboard.analysis_wording import (
+from semfreeze_core.wording.numbers import memory_words
+from semfreeze_dashboard.data import compute, state
+from semfreeze_dashboard.data.analysis_request import Wish, place_for, proposed_name
+from semfreeze_dashboard.data.run_folder import shelf_of_this_server
+from semfreeze_dashboard.forms.analysis_form import wish_asked
+from semfreeze_dashboard.panels import jobs_panel, page, tables
+from semfreeze_dashboard.server.failures import guarded
+from semfreeze_dashboard.text import page_text
+from semfreeze_dashboard.text.analysis_text import (
     INTRODUCTION,
     as_command,
     escaped,
@@ -18,8 +22,6 @@ from semfreeze_dashboard.analysis_wording import (
     preview_sentence,
     rendered_example,
 )
-from semfreeze_dashboard.failures import guarded
-from semfreeze_dashboard.shelf import shelf_of_this_server
 
 ROWS = "runs"
 ANALYSE = "Analyse a model"
@@ -38,7 +40,7 @@ def open_runs() -> None:
     seen = page.reading()
     comparison = compute.comparison(seen.opened, seen.metric, None, None)
     opinion = comparison.rules["coverage"]
-    page.head(seen, opinion.freeze_depth, wording.start_sentence(seen.opened.name, comparison))
+    page.head(seen, opinion.freeze_depth, page_text.start_sentence(seen.opened.name, comparison))
     for name, title, why in (
         ("traces", "Traces", "see the hidden states move towards the ground truth, layer by layer"),
         ("gains", "Gains", "see what each layer adds, with its controls, and what other papers' scores say"),
@@ -60,7 +62,7 @@ def open_runs() -> None:
         selection_mode="single-row",
         alt="All runs that can be opened",
     )
-    st.caption(wording.shelf_words(shelf_of_this_server().folder, len(entries)))
+    st.caption(page_text.shelf_words(shelf_of_this_server().folder, len(entries)))
 
 
 def analyse(runs: Path) -> None:
@@ -71,10 +73,10 @@ def analyse(runs: Path) -> None:
     if wish is None:
         st.info("Say which model and which data: then examples are shown as the model would get them.")
         return
-    with st.spinner(wording.LOOKING, show_time=True):
+    with st.spinner(page_text.LOOKING, show_time=True):
         data = compute.data_preview(wish, compute.stamp_of(wish.data))
         memory = compute.memory_forecast(wish)
-    st.markdown(preview_sentence(data), help=wording.HELP["supervised"])
+    st.markdown(preview_sentence(data), help=page_text.HELP["supervised"])
     for note in data.notes:
         st.caption(escaped(in_the_form(note)))
     for tab, example in zip(st.tabs([f"Row {e.row}" for e in data.examples]), data.examples, strict=True):

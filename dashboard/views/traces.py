@@ -3,8 +3,10 @@
 import pandas as pd
 import streamlit as st
 
-from semfreeze_dashboard import clouds, compute, page, readings, state, umap_panel, wording
 from semfreeze_dashboard.charts import frontier, tokens
+from semfreeze_dashboard.data import compute, position_table, projections, state
+from semfreeze_dashboard.panels import page, umap_panel
+from semfreeze_dashboard.text import page_text
 
 CLOUD, ROWS, CELLS = "cloud", "rows", "cells"
 FEW, MOST_PATHS = 12, 40
@@ -14,7 +16,7 @@ def body() -> None:
     """The cloud of states, the selection in it, and one example's tokens."""
     seen = page.reading()
     depth = page.depth_slider(seen)
-    page.head(seen, depth, wording.traces_sentence(seen.opened.run.display, seen.curve, depth))
+    page.head(seen, depth, page_text.traces_sentence(seen.opened.run.display, seen.curve, depth))
     kept = state.selection(seen.opened.name)
     cloud(seen, depth, kept)
     selection(seen, depth, kept.positions if kept else ())
@@ -25,15 +27,15 @@ def cloud(seen: page.Reading, depth: int, kept: state.Selection | None) -> None:
     display = seen.opened.run.display
     with seen.choices:
         kind = st.segmented_control("Projection", ("PCA", "UMAP"), default="PCA", required=True,
-                                    help=wording.HELP["projection kind"], **state.in_link("projection"))  # fmt: skip
+                                    help=page_text.HELP["projection kind"], **state.in_link("projection"))  # fmt: skip
         wish, axes = None, "2-D"
         if kind == "UMAP":
             wish = umap_panel.settings()
         else:
             axes = st.segmented_control("Axes", ("2-D", "3-D"), default="2-D", required=True, **state.in_link("space"))
         colour = st.segmented_control("Colour", ("label", "outcome", "deviation"), default="label", required=True,
-                                      help=wording.HELP["colour"], **state.in_link("colour"))  # fmt: skip
-        paths = st.number_input("Trajectories", 0, MOST_PATHS, FEW, width=150, help=wording.HELP["paths"],
+                                      help=page_text.HELP["colour"], **state.in_link("colour"))  # fmt: skip
+        paths = st.number_input("Trajectories", 0, MOST_PATHS, FEW, width=150, help=page_text.HELP["paths"],
                                 **state.in_link("paths"))  # fmt: skip
         if kept:
             st.button("Clear selection", on_click=state.keep_selection, args=(None,))
@@ -43,11 +45,11 @@ def cloud(seen: page.Reading, depth: int, kept: state.Selection | None) -> None:
         projection = umap_panel.umap_or_offer(seen.opened, wish)
         if projection is None:
             return
-        points, caption = clouds.umap_cloud(projection), wording.umap_caption(display, projection, space)
+        points, caption = projections.umap_cloud(projection), page_text.umap_caption(display, projection, space)
         title, term = "Hidden states laid out by UMAP, layer by layer", "umap"
     else:
-        points = clouds.pca_cloud(display, 2 if flat else 3)
-        caption = wording.pca_caption(display, len(points.positions), space, flat)
+        points = projections.pca_cloud(display, 2 if flat else 3)
+        caption = page_text.pca_caption(display, len(points.positions), space, flat)
         title, term = "Hidden states in one projection, layer by layer", "projection"
     chosen = kept.positions if kept else ()
     figure = compute.projection(seen.opened, points, colour, seen.metric, paths, chosen, space)
@@ -80,7 +82,7 @@ def selection(seen: page.Reading, depth: int, chosen: tuple[int, ...]) -> None:
     else:
         st.markdown("**Positions read out at every space: click a row for its example**")
     shown = chosen or list(range(len(display.read_top)))
-    rows = readings.position_rows(run, seen.metric, shown)
+    rows = position_table.position_rows(run, seen.metric, shown)
     picked = st.dataframe(rows, key=ROWS, hide_index=True, height=260, on_select="rerun", selection_mode="single-row",
                           alt="Positions with their example, truth and what the model says")  # fmt: skip
     st.download_button("CSV", rows.to_csv(index=False), "semfreeze-positions.csv", "text/csv", on_click="ignore")
@@ -92,9 +94,9 @@ def selection(seen: page.Reading, depth: int, chosen: tuple[int, ...]) -> None:
 def drill_down(seen: page.Reading, depth: int, example: int) -> None:
     """One example: prompt and reference, and its tokens through all spaces."""
     run, display = seen.opened.run, seen.opened.run.display
-    positions = readings.read_positions(display, example)
+    positions = position_table.read_positions(display, example)
     one = run.examples.iloc[example]
-    st.markdown(f"**Example {example} (row {one['row']} of the data), token by token**", help=wording.HELP["space"])
+    st.markdown(f"**Example {example} (row {one['row']} of the data), token by token**", help=page_text.HELP["space"])
     left, right = st.columns(2)
     left.caption("Prompt")
     left.code(one["prompt"], language=None, wrap_lines=True)
@@ -119,7 +121,7 @@ def drill_down(seen: page.Reading, depth: int, example: int) -> None:
     for cell in state.clicked(CELLS, tokens.CELL):
         found = table[(table["token"] == cell["token"]) & (table["space"] == cell["space"])]
         for _, hit in found.iterrows():
-            st.markdown(wording.cell_words(hit))
+            st.markdown(page_text.cell_words(hit))
 
 
 draw = page.as_fragment(body)

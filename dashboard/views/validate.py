@@ -7,23 +7,15 @@ import streamlit as st
 from semfreeze_core.records.validation import REPORT, ValidationReport
 from semfreeze_core.runs.folder import PILOTS, SWEEPS, VALIDATIONS
 from semfreeze_core.runs.jobs import list_jobs, submit
-from semfreeze_dashboard import (
-    compute,
-    jobs_panel,
-    page,
-    pilots_panel,
-    proof_form,
-    proof_wording,
-    state,
-    sweep_panel,
-    tables,
-    wording,
-)
-from semfreeze_dashboard.analysis_wording import as_command, escaped
 from semfreeze_dashboard.charts import finetunes
 from semfreeze_dashboard.charts.losses import Along, draw_losses
-from semfreeze_dashboard.failures import guarded
-from semfreeze_dashboard.shelf import EXAMPLE, shelf_of_this_server
+from semfreeze_dashboard.data import compute, state
+from semfreeze_dashboard.data.run_folder import EXAMPLE, shelf_of_this_server
+from semfreeze_dashboard.forms import validation_form
+from semfreeze_dashboard.panels import jobs_panel, page, pilots_panel, sweep_panel, tables
+from semfreeze_dashboard.server.failures import guarded
+from semfreeze_dashboard.text import page_text, validation_text
+from semfreeze_dashboard.text.analysis_text import as_command, escaped
 
 PLAN = "plan.json"
 _PLACES = {"validation": VALIDATIONS, "sweep": SWEEPS, "pilots": PILOTS}
@@ -40,7 +32,7 @@ def body() -> None:
         name = seen.choices.selectbox("Validation", names, len(names) - 1, width=320, **state.in_link("validation"))
     report = reports[name] if name else None
     depth = report.freeze_depth if report else page.start_depth(seen)
-    page.head(seen, depth, proof_wording.proof_sentence(report), validated=False)
+    page.head(seen, depth, validation_text.proof_sentence(report), validated=False)
     if name and report is not None:
         proof(seen, name, report)
     sweep_panel.sweep_panel(seen)
@@ -58,12 +50,12 @@ def proof(seen: page.Reading, name: str, report: ValidationReport) -> None:
     """Curves, shares kept, and what was predicted beside what was measured."""
     settings = report.settings
     told = (
-        f"{settings.n_train} training examples of {wording.data_name(settings.train)}, {report.baseline.n_items} eval "
-        f"items of {wording.data_name(settings.eval)}; {settings.steps} steps of {settings.batch_size}, "
-        f"{len(settings.seeds)} seeds."
+        f"{settings.n_train} training examples of {page_text.data_name(settings.train)}, "
+        f"{report.baseline.n_items} eval items of {page_text.data_name(settings.eval)}; "
+        f"{settings.steps} steps of {settings.batch_size}, {len(settings.seeds)} seeds."
     )
     along = seen.choices.segmented_control(
-        "Along", ("seconds", "steps"), default="seconds", required=True, help=wording.HELP["along"],
+        "Along", ("seconds", "steps"), default="seconds", required=True, help=page_text.HELP["along"],
         **state.in_link("along"),
     )  # fmt: skip
     for warning in report.warnings:
@@ -71,10 +63,10 @@ def proof(seen: page.Reading, name: str, report: ValidationReport) -> None:
     losses(seen, name, "steps" if along == "steps" else "seconds", f"{told} Means over seeds, on the first items.")
     intervals = f"{told} 95 % bootstrap intervals over items and seeds."
     page.chart("kept", "Share of full finetuning's improvement kept", intervals, finetunes.draw_kept(report), "kept")
-    st.markdown("**Predicted beside measured**", help=wording.HELP["measured"])
+    st.markdown("**Predicted beside measured**", help=page_text.HELP["measured"])
     st.dataframe(tables.arm_rows(report), hide_index=True, alt="Predicted and measured cost of every arm")
     if rows := tables.answer_rows(report):
-        st.markdown("**Answers before and after, changed ones first**", help=wording.HELP["answers"])
+        st.markdown("**Answers before and after, changed ones first**", help=page_text.HELP["answers"])
         st.dataframe(rows, hide_index=True, height=320, alt="Answers to eval items before and after finetuning")
 
 
@@ -89,7 +81,7 @@ def first_report(seen: page.Reading, runs: Path, known: set[str]) -> None:
     def look() -> None:
         if any((out / REPORT).exists() for out in awaited):
             st.rerun(scope="app")
-        st.caption(proof_wording.BEGUN)
+        st.caption(validation_text.BEGUN)
 
     st.fragment(guarded(look), run_every=2)()
 
@@ -104,7 +96,7 @@ def losses(seen: page.Reading, name: str, along: Along, caption: str) -> None:
         report, live = compute.validations(seen.opened)[name], compute.live(seen.opened, name)
         page.chart("losses", "Eval loss of every arm", caption, draw_losses(report, along, live), "arms")
         for arm in live:
-            st.caption(proof_wording.live_words(arm))
+            st.caption(validation_text.live_words(arm))
 
     if running:
         st.fragment(guarded(draw), run_every=2)()
@@ -115,8 +107,8 @@ def losses(seen: page.Reading, name: str, along: Along, caption: str) -> None:
 def new_one(seen: page.Reading, runs: Path) -> None:
     """The form of new finetunes, what they take, and the button."""
     with st.expander("Finetune for real", expanded=False, on_change="rerun", **state.in_link("prove")):
-        st.caption(proof_wording.PROOF)
-        wish = proof_form.proof_asked(seen.opened, runs)
+        st.caption(validation_text.PROOF)
+        wish = validation_form.proof_asked(seen.opened, runs)
         if wish is None:
             st.info("Say which examples to train on, and which to judge by.")
             return
@@ -127,7 +119,7 @@ def new_one(seen: page.Reading, runs: Path) -> None:
             command, out = (*command, f"--pilots-in={out}"), out / PLAN
         n_runs = wish.n_runs(seen.opened)
         will_take = compute.forecast(seen.opened, batch_size=wish.batch_size, steps=wish.steps, n_runs=n_runs)
-        st.markdown(proof_wording.forecast_words(will_take, compute.finetune_rate(seen.opened)[1]))
+        st.markdown(validation_text.forecast_words(will_take, compute.finetune_rate(seen.opened)[1]))
         st.caption("The same on the command line:")
         st.code(as_command((*command, f"--out={out}")), language="bash", wrap_lines=True)
         if st.button("Start", type="primary", disabled=name == EXAMPLE):

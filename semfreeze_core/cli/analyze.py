@@ -7,9 +7,7 @@ from typing import Annotated
 import typer
 
 from semfreeze_core.cli import app
-from semfreeze_core.cli.data_flags import DataFlags
-from semfreeze_core.cli.flags import with_flags
-from semfreeze_core.cli.options import (
+from semfreeze_core.cli.options.common import (
     DataOption,
     DeviceOption,
     DtypeOption,
@@ -24,6 +22,8 @@ from semfreeze_core.cli.options import (
     SplitOption,
     TrustOption,
 )
+from semfreeze_core.cli.options.data import DataFlags
+from semfreeze_core.cli.options.groups import with_flags
 
 _LARGEST_SEED = 2**32 - 1  # what scikit-learn takes
 
@@ -68,9 +68,9 @@ def analyze(
     quiet: QuietOption = False,
 ) -> None:
     """Read a model on examples, layer by layer, and keep the reading as a run."""
-    from semfreeze_core.cli.console import print_json, progress_on_stderr
-    from semfreeze_core.cli.documents import show_document
-    from semfreeze_core.cli.report import console, print_run
+    from semfreeze_core.cli.printing.console import print_json, progress_on_stderr
+    from semfreeze_core.cli.printing.documents import show_document
+    from semfreeze_core.cli.printing.run import console, print_run
     from semfreeze_core.errors import InputError
     from semfreeze_core.plan.make import curve_of
     from semfreeze_core.records.scores import SCORE_NAMES

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from semfreeze_core.cli import app
-from semfreeze_core.cli.options import JsonOption
+from semfreeze_core.cli.options.common import JsonOption
 
 
 @app.command()
@@ -20,8 +20,8 @@ def audit(
     as_json: JsonOption = False,
 ) -> None:
     """Run a training script for a few steps and say what trains, where the gradient ends, and what is saved."""
-    from semfreeze_core.cli.console import print_json
-    from semfreeze_core.finetune.audit_script import audit_script
+    from semfreeze_core.cli.printing.console import print_json
+    from semfreeze_core.finetune.audit.script import audit_script
     from semfreeze_core.runs.plans import read_plan
     from semfreeze_core.storage import user_path
 

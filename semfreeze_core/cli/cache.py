@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from semfreeze_core.cli import app
-from semfreeze_core.cli.options import JsonOption
+from semfreeze_core.cli.options.common import JsonOption
 
 cache_app = typer.Typer(no_args_is_help=True, help="List and clear what semfreeze can make again (converted models).")
 app.add_typer(cache_app, name="cache")
@@ -14,9 +14,9 @@ app.add_typer(cache_app, name="cache")
 @cache_app.command("list")
 def list_command(as_json: JsonOption = False) -> None:
     """List the cache's entries with their disk use."""
-    from semfreeze_core.cli.console import print_json
-    from semfreeze_core.cli.words import size
+    from semfreeze_core.cli.printing.console import print_json
     from semfreeze_core.storage import cache_entries, cache_folder, folder_bytes
+    from semfreeze_core.wording.numbers import size
 
     entries = [(str(e.relative_to(cache_folder())), folder_bytes(e)) for e in cache_entries()]
     if as_json:
@@ -30,9 +30,9 @@ def list_command(as_json: JsonOption = False) -> None:
 @cache_app.command()
 def clear(yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False) -> None:
     """Delete the cache; what is needed again is made again."""
-    from semfreeze_core.cli.words import size
     from semfreeze_core.errors import InputError
     from semfreeze_core.storage import cache_folder, clear_cache
+    from semfreeze_core.wording.numbers import size
 
     if not yes:
         try:

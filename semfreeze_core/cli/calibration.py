@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from semfreeze_core.cli import app
-from semfreeze_core.cli.options import JsonOption
+from semfreeze_core.cli.options.common import JsonOption
 
 
 @app.command()
@@ -18,11 +18,11 @@ def calibration(
     from rich.markup import escape
     from rich.table import Table
 
-    from semfreeze_core.cli.console import print_json
-    from semfreeze_core.cli.report import console
-    from semfreeze_core.cli.words import calibration_words
+    from semfreeze_core.cli.printing.console import print_json
+    from semfreeze_core.cli.printing.run import console
     from semfreeze_core.runs.calibration import read_calibration
     from semfreeze_core.storage import user_path
+    from semfreeze_core.wording.numbers import calibration_words
 
     report = read_calibration(None if runs is None else user_path(str(runs)))
     if as_json:

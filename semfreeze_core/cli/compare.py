@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from semfreeze_core.cli import app
-from semfreeze_core.cli.options import JsonOption, MetricOption
+from semfreeze_core.cli.options.common import JsonOption, MetricOption
 
 
 @app.command()
@@ -18,12 +18,12 @@ def compare(
     """Show runs side by side: of other models, checkpoints of one training, or data; the first is compared with."""
     from rich.markup import escape
 
-    from semfreeze_core.cli.console import print_json
-    from semfreeze_core.cli.documents import side_by_side_document
-    from semfreeze_core.cli.report import console
-    from semfreeze_core.cli.side_by_side_words import depths_words, difference_words
+    from semfreeze_core.cli.printing.compare_sentences import depths_words, difference_words
+    from semfreeze_core.cli.printing.console import print_json
+    from semfreeze_core.cli.printing.documents import side_by_side_document
+    from semfreeze_core.cli.printing.run import console
     from semfreeze_core.errors import PlanError
-    from semfreeze_core.plan.side_by_side import side_by_side
+    from semfreeze_core.plan.compare import side_by_side
     from semfreeze_core.runs.folder import read_run
     from semfreeze_core.runs.reports import list_validations
     from semfreeze_core.runs.store import find_run
@@ -39,7 +39,7 @@ def compare(
     if as_json:
         print_json(side_by_side_document(found, folders, proofs))
         return
-    from semfreeze_core.cli.side_by_side_report import runs_table
+    from semfreeze_core.cli.printing.compare import runs_table
 
     out = console()
     out.print(f"[bold]{escape(depths_words(found))}[/]")

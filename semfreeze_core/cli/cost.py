@@ -5,8 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from semfreeze_core.cli import app
-from semfreeze_core.cli.flags import with_flags
-from semfreeze_core.cli.options import (
+from semfreeze_core.cli.options.common import (
     JsonOption,
     RevisionOption,
     TrainEmbeddingsOption,
@@ -14,7 +13,8 @@ from semfreeze_core.cli.options import (
     TrainNormOption,
     TrustOption,
 )
-from semfreeze_core.cli.setup_flags import SetupFlags
+from semfreeze_core.cli.options.groups import with_flags
+from semfreeze_core.cli.options.setup import SetupFlags
 
 if TYPE_CHECKING:
     from semfreeze_core.records.model import ModelShape
@@ -47,10 +47,10 @@ def cost(
     as_json: JsonOption = False,
 ) -> None:
     """Show what every freeze depth costs in FLOP and memory, projected or calibrated."""
-    from semfreeze_core.cli.console import print_json
-    from semfreeze_core.cli.cost_document import cost_document
-    from semfreeze_core.cli.setup import lora_reference, setup_from_flags
-    from semfreeze_core.cli.speed import speed_from_flags
+    from semfreeze_core.cli.options.speed import speed_from_flags
+    from semfreeze_core.cli.options.training_setup import lora_reference, setup_from_flags
+    from semfreeze_core.cli.printing.console import print_json
+    from semfreeze_core.cli.printing.cost_document import cost_document
     from semfreeze_core.cost import compare_costs, find_gpu
     from semfreeze_core.errors import InputError
     from semfreeze_core.storage import user_path
@@ -78,8 +78,8 @@ def cost(
     speed = speed_from_flags(flop_per_second, tflops, reading, setup)
     calibrated = None
     if calibrate:
-        from semfreeze_core.sources.calibration import calibrate_empty
-        from semfreeze_core.sources.checkpoint import open_checkpoint
+        from semfreeze_core.sources.models.activation_count import calibrate_empty
+        from semfreeze_core.sources.models.checkpoint import open_checkpoint
 
         assert model is not None
         checkpoint = open_checkpoint(model, revision=revision, trust_remote_code=trust_remote_code, config_only=True)
@@ -91,21 +91,21 @@ def cost(
     if as_json:
         print_json(cost_document(table, setup, shape.n_layers, speed=speed, gpu=card, calibrated=calibrated))
         return
-    from semfreeze_core.cli.cost_report import print_costs
+    from semfreeze_core.cli.printing.cost import print_costs
 
     print_costs(table, setup, speed, card)
 
 
 def _shape_of(model: str, revision: str | None, trust_remote_code: bool) -> "ModelShape":
     """The shape of a model, from its config.json alone where that says all, else from its real modules."""
-    from semfreeze_core.sources.config_shape import shape_from_config
+    from semfreeze_core.sources.models.config_shape import shape_from_config
     from semfreeze_core.storage import user_path
 
     shape = None if trust_remote_code or revision else shape_from_config(user_path(model))
     if shape is not None:
         return shape
-    from semfreeze_core.sources.causal_lm import measure_empty
-    from semfreeze_core.sources.checkpoint import open_checkpoint
+    from semfreeze_core.sources.models.causal_lm import measure_empty
+    from semfreeze_core.sources.models.checkpoint import open_checkpoint
 
     return measure_empty(
         open_checkpoint(model, revision=revision, trust_remote_code=trust_remote_code, config_only=True)

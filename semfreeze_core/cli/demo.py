@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from semfreeze_core.cli import app
-from semfreeze_core.cli.options import QuietOption
+from semfreeze_core.cli.options.common import QuietOption
 
 DEMO_RUN = "demo"
 
@@ -18,8 +18,8 @@ def demo(
     quiet: QuietOption = False,
 ) -> None:
     """Analyse the embedded model on a sample task and print the plan; what is already done is not done again."""
-    from semfreeze_core.cli.console import progress_on_stderr
-    from semfreeze_core.cli.report import console, print_plan, print_run
+    from semfreeze_core.cli.printing.console import progress_on_stderr
+    from semfreeze_core.cli.printing.run import console, print_plan, print_run
     from semfreeze_core.plan.make import curve_of, make_plan
     from semfreeze_core.runs.folder import read_run, write_run
     from semfreeze_core.runs.store import is_done, run_place

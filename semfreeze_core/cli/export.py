@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from semfreeze_core.cli import app
-from semfreeze_core.cli.data_flags import DataFlags
-from semfreeze_core.cli.flags import with_flags
-from semfreeze_core.cli.options import JsonOption
+from semfreeze_core.cli.options.common import JsonOption
+from semfreeze_core.cli.options.data import DataFlags
+from semfreeze_core.cli.options.groups import with_flags
 
 if TYPE_CHECKING:
     from semfreeze_core.plan.document import FreezePlan
-    from semfreeze_core.sources.fields import FieldMapping
+    from semfreeze_core.sources.data.fields import FieldMapping
 
 
 @app.command()
@@ -38,12 +38,12 @@ def export(
     as_json: JsonOption = False,
 ) -> None:
     """Write a plan as a complete configuration or script for another trainer."""
-    from semfreeze_core.cli.console import print_json
+    from semfreeze_core.cli.printing.console import print_json
     from semfreeze_core.errors import PlanError
     from semfreeze_core.export import export_plan
     from semfreeze_core.runs.plans import read_plan
-    from semfreeze_core.sources.embedded import convert_embedded
-    from semfreeze_core.sources.fields import FieldMapping
+    from semfreeze_core.sources.data.fields import FieldMapping
+    from semfreeze_core.sources.models.embedded import convert_embedded
     from semfreeze_core.storage import user_path, write_atomically
 
     path, mapping = user_path(str(plan)), fields.mapping()
@@ -83,8 +83,8 @@ def _data_of_run(plan: "FreezePlan") -> "tuple[str | None, FieldMapping]":
     from semfreeze_core.errors import RunError
     from semfreeze_core.runs.folder import read_manifest
     from semfreeze_core.runs.store import example_run, find_run
-    from semfreeze_core.sources.fields import FieldMapping
-    from semfreeze_core.sources.samples import resolve_data
+    from semfreeze_core.sources.data.fields import FieldMapping
+    from semfreeze_core.sources.data.samples import resolve_data
     from semfreeze_core.storage import user_path
 
     nothing = (None, FieldMapping())

@@ -27,7 +27,7 @@ def job(folder: Annotated[Path, typer.Argument(help="The job's folder.")]) -> No
 
 def _run(words: list[str], folder: Path) -> int:
     """The exit code of a semfreeze command, run here."""
-    from semfreeze_core.cli.console import listening
+    from semfreeze_core.cli.printing.console import listening
     from semfreeze_core.runs.job_events import EventWriter
 
     with listening(EventWriter(folder)):

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from semfreeze_core.cli import app
-from semfreeze_core.cli.options import JsonOption
+from semfreeze_core.cli.options.common import JsonOption
 
 if TYPE_CHECKING:
     from semfreeze_core.records.job import Job
@@ -24,8 +24,8 @@ def list_command(runs: RunsOption = None, as_json: JsonOption = False) -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    from semfreeze_core.cli.console import print_json
-    from semfreeze_core.cli.report import console
+    from semfreeze_core.cli.printing.console import print_json
+    from semfreeze_core.cli.printing.run import console
     from semfreeze_core.runs.jobs import list_jobs
 
     folder = _folder(runs)

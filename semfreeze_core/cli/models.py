@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from semfreeze_core.cli import app
-from semfreeze_core.cli.options import (
+from semfreeze_core.cli.options.common import (
     DeviceOption,
     DtypeOption,
     JsonOption,
@@ -42,7 +42,7 @@ def check(
     """Load a model, find its parts, prove them, and say what was found."""
     from dataclasses import asdict
 
-    from semfreeze_core.cli.console import print_json, progress_on_stderr
+    from semfreeze_core.cli.printing.console import print_json, progress_on_stderr
     from semfreeze_core.errors import InputError
     from semfreeze_core.plan.document import require_model, trainable_names
     from semfreeze_core.runs.plans import read_plan
@@ -51,8 +51,8 @@ def check(
         raise InputError(f"--dtype {dtype}: expected auto, float32 or bfloat16.")
     document = None if plan is None else read_plan(plan)
 
-    from semfreeze_core.sources.causal_lm import load_causal_lm
-    from semfreeze_core.sources.limits import limits_of
+    from semfreeze_core.sources.models.causal_lm import load_causal_lm
+    from semfreeze_core.sources.models.limits import limits_of
 
     with progress_on_stderr(quiet) as progress:
         loaded = load_causal_lm(

@@ -6,8 +6,7 @@ from typing import Annotated
 import typer
 
 from semfreeze_core.cli import app
-from semfreeze_core.cli.flags import with_flags
-from semfreeze_core.cli.options import (
+from semfreeze_core.cli.options.common import (
     JsonOption,
     MetricOption,
     QuietOption,
@@ -15,8 +14,9 @@ from semfreeze_core.cli.options import (
     TrainHeadOption,
     TrainNormOption,
 )
-from semfreeze_core.cli.pilot_flags import PilotFlags, refuse_pilot_flags
-from semfreeze_core.cli.setup_flags import SetupFlags
+from semfreeze_core.cli.options.groups import with_flags
+from semfreeze_core.cli.options.pilots import PilotFlags, refuse_pilot_flags
+from semfreeze_core.cli.options.setup import SetupFlags
 
 
 @app.command()
@@ -57,7 +57,7 @@ def plan(
     quiet: QuietOption = False,
 ) -> None:
     """Decide on a freeze depth and say what it trains, why, and what it costs."""
-    from semfreeze_core.cli.console import print_json
+    from semfreeze_core.cli.printing.console import print_json
     from semfreeze_core.errors import PlanError
     from semfreeze_core.plan.document import FreezePlan
 
@@ -70,25 +70,25 @@ def plan(
         given = " and ".join(flag for flag, value in (("--rule", rule), ("--out", out)) if value is not None)
         raise PlanError(f"--compare asks every rule and writes no plan: leave {given} out.")
     refuse_pilot_flags(pilots, rule)
-    from semfreeze_core.cli.compare_report import print_comparison
-    from semfreeze_core.cli.console import progress_on_stderr
-    from semfreeze_core.cli.documents import compare_document
-    from semfreeze_core.cli.pilot_flags import run_pilots
-    from semfreeze_core.cli.report import console, print_plan
-    from semfreeze_core.cli.setup import setup_from_flags
-    from semfreeze_core.cli.validation_report import print_verdict
-    from semfreeze_core.cli.words import corrected_words
-    from semfreeze_core.plan.compare import compare as compare_run
+    from semfreeze_core.cli.options.pilots import run_pilots
+    from semfreeze_core.cli.options.training_setup import setup_from_flags
+    from semfreeze_core.cli.printing.console import progress_on_stderr
+    from semfreeze_core.cli.printing.documents import compare_document
+    from semfreeze_core.cli.printing.opinions import print_comparison
+    from semfreeze_core.cli.printing.run import console, print_plan
+    from semfreeze_core.cli.printing.validation import print_verdict
     from semfreeze_core.plan.decide import refuse_contradictions
     from semfreeze_core.plan.make import TrainFlags, make_plan
+    from semfreeze_core.plan.opinions import compare as compare_run
     from semfreeze_core.plan.rules import DEFAULT_WEIGHT
-    from semfreeze_core.plan.rules_by_price import Budget
+    from semfreeze_core.plan.rules_by_cost import Budget
     from semfreeze_core.runs.calibration import coverage_calibration, read_calibration
     from semfreeze_core.runs.folder import read_run
     from semfreeze_core.runs.plans import require_plan_place
     from semfreeze_core.runs.reports import list_validations
     from semfreeze_core.runs.store import find_run
     from semfreeze_core.storage import user_path, write_atomically
+    from semfreeze_core.wording.numbers import corrected_words
 
     if out is not None:
         out = user_path(str(out))

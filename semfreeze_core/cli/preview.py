@@ -5,9 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from semfreeze_core.cli import app
-from semfreeze_core.cli.data_flags import DataFlags
-from semfreeze_core.cli.flags import with_flags
-from semfreeze_core.cli.options import (
+from semfreeze_core.cli.options.common import (
     DataOption,
     DeviceOption,
     DtypeOption,
@@ -22,6 +20,8 @@ from semfreeze_core.cli.options import (
     SplitOption,
     TrustOption,
 )
+from semfreeze_core.cli.options.data import DataFlags
+from semfreeze_core.cli.options.groups import with_flags
 
 if TYPE_CHECKING:
     from semfreeze_core.records.preview import DataPreview, MemoryForecast
@@ -50,7 +50,7 @@ def preview(
     """Show some examples as the model would get them, supervised tokens marked, and the memory a reading needs."""
     from dataclasses import asdict
 
-    from semfreeze_core.cli.console import print_json, progress_on_stderr
+    from semfreeze_core.cli.printing.console import print_json, progress_on_stderr
     from semfreeze_core.errors import InputError
 
     if dtype not in ("auto", "float32", "bfloat16"):
@@ -89,8 +89,8 @@ def preview(
 def _print(found: "DataPreview", memory: "MemoryForecast") -> None:
     from rich.text import Text
 
-    from semfreeze_core.cli.report import console
-    from semfreeze_core.cli.words import memory_words
+    from semfreeze_core.cli.printing.run import console
+    from semfreeze_core.wording.numbers import memory_words
 
     out = console()
     for note in found.notes:

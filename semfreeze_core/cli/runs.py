@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from semfreeze_core.cli import app
-from semfreeze_core.cli.options import JsonOption
+from semfreeze_core.cli.options.common import JsonOption
 
 runs_app = typer.Typer(no_args_is_help=True, help="List, remove, rename and annotate runs.")
 app.add_typer(runs_app, name="runs")
@@ -19,11 +19,11 @@ def list_command(as_json: JsonOption = False) -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    from semfreeze_core.cli.console import print_json
-    from semfreeze_core.cli.report import console
-    from semfreeze_core.cli.words import size
+    from semfreeze_core.cli.printing.console import print_json
+    from semfreeze_core.cli.printing.run import console
     from semfreeze_core.runs.store import list_runs
     from semfreeze_core.storage import runs_folder
+    from semfreeze_core.wording.numbers import size
 
     entries = list_runs()
     if as_json:
@@ -59,9 +59,9 @@ def list_command(as_json: JsonOption = False) -> None:
 @runs_app.command("rm")
 def remove(name: NameArgument, yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False) -> None:
     """Delete a run from the store."""
-    from semfreeze_core.cli.words import size
     from semfreeze_core.errors import InputError
     from semfreeze_core.runs.store import remove_run, stored_run
+    from semfreeze_core.wording.numbers import size
 
     folder = stored_run(name)
     if not yes:

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from semfreeze_core.cli import app
-from semfreeze_core.cli.options import JsonOption, MetricOption, RunArgument
+from semfreeze_core.cli.options.common import JsonOption, MetricOption, RunArgument
 
 
 @app.command()
@@ -22,10 +22,10 @@ def show(
     as_json: JsonOption = False,
 ) -> None:
     """Show a run: evidence, deviations, gains and gain coverage by layer."""
-    from semfreeze_core.cli.console import print_json
-    from semfreeze_core.cli.documents import show_document, slices_document
-    from semfreeze_core.cli.report import console, print_run, print_slices
-    from semfreeze_core.cli.validation_report import print_verdict
+    from semfreeze_core.cli.printing.console import print_json
+    from semfreeze_core.cli.printing.documents import show_document, slices_document
+    from semfreeze_core.cli.printing.run import console, print_run, print_slices
+    from semfreeze_core.cli.printing.validation import print_verdict
     from semfreeze_core.plan.make import curve_of
     from semfreeze_core.plan.slices import LABEL, slices
     from semfreeze_core.runs.folder import read_run

@@ -5,8 +5,9 @@ from typing import Annotated
 import typer
 
 from semfreeze_core.cli import app
-from semfreeze_core.cli.data_flags import DataFlags
-from semfreeze_core.cli.finetune_flags import (
+from semfreeze_core.cli.options.common import JsonOption, MetricOption, QuietOption, RunArgument
+from semfreeze_core.cli.options.data import DataFlags
+from semfreeze_core.cli.options.finetune import (
     EvalDataOption,
     EvalExamplesOption,
     FinetuneFlags,
@@ -15,8 +16,7 @@ from semfreeze_core.cli.finetune_flags import (
     TrainExamplesOption,
     require,
 )
-from semfreeze_core.cli.flags import with_flags
-from semfreeze_core.cli.options import JsonOption, MetricOption, QuietOption, RunArgument
+from semfreeze_core.cli.options.groups import with_flags
 
 
 @app.command()
@@ -45,15 +45,15 @@ def sweep(
     quiet: QuietOption = False,
 ) -> None:
     """Finetune at several freeze depths on equal data: what each gains, and each rule's regret."""
-    from semfreeze_core.cli.console import print_json, progress_on_stderr
-    from semfreeze_core.cli.report import console
-    from semfreeze_core.cli.sweep_report import print_sweep
-    from semfreeze_core.cli.validation_setup import default_folder, parse_rates, plan_and_data
-    from semfreeze_core.finetune.sweep import sweep as run_sweep
-    from semfreeze_core.finetune.validation_request import ValidationRequest
-    from semfreeze_core.plan.compare import compare
+    from semfreeze_core.cli.options.plan_and_data import default_folder, parse_rates, plan_and_data
+    from semfreeze_core.cli.printing.console import print_json, progress_on_stderr
+    from semfreeze_core.cli.printing.run import console
+    from semfreeze_core.cli.printing.sweep import print_sweep
+    from semfreeze_core.finetune.validation.request import ValidationRequest
+    from semfreeze_core.finetune.validation.sweep import sweep as run_sweep
+    from semfreeze_core.plan.candidate_depths import auto_depths, depth_arms, parse_depths, picks_of
     from semfreeze_core.plan.make import curve_of
-    from semfreeze_core.plan.picks import auto_depths, depth_arms, parse_depths, picks_of
+    from semfreeze_core.plan.opinions import compare
     from semfreeze_core.runs.folder import SWEEPS, read_run
     from semfreeze_core.runs.store import find_run
     from semfreeze_core.storage import user_path

@@ -6,10 +6,10 @@ from typing import Annotated
 import typer
 
 from semfreeze_core.cli import app
-from semfreeze_core.cli.data_flags import DataFlags
-from semfreeze_core.cli.finetune_flags import FinetuneFlags, require
-from semfreeze_core.cli.flags import with_flags
-from semfreeze_core.cli.options import JsonOption, QuietOption
+from semfreeze_core.cli.options.common import JsonOption, QuietOption
+from semfreeze_core.cli.options.data import DataFlags
+from semfreeze_core.cli.options.finetune import FinetuneFlags, require
+from semfreeze_core.cli.options.groups import with_flags
 
 
 @app.command()
@@ -44,10 +44,10 @@ def train(
     quiet: QuietOption = False,
 ) -> None:
     """Finetune as a plan says, frozen layers computed once, and write a model that loads anywhere."""
-    from semfreeze_core.cli.console import print_json, progress_on_stderr
-    from semfreeze_core.cli.validation_setup import plan_and_data
-    from semfreeze_core.finetune.train import train_plan
-    from semfreeze_core.finetune.train_request import TrainRequest
+    from semfreeze_core.cli.options.plan_and_data import plan_and_data
+    from semfreeze_core.cli.printing.console import print_json, progress_on_stderr
+    from semfreeze_core.finetune.train.request import TrainRequest
+    from semfreeze_core.finetune.train.train import train_plan
     from semfreeze_core.storage import user_path
 
     require(flags.problems())

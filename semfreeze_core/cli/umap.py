@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from semfreeze_core.cli import app
-from semfreeze_core.cli.options import JsonOption, QuietOption, RunArgument
+from semfreeze_core.cli.options.common import JsonOption, QuietOption, RunArgument
 
 if TYPE_CHECKING:
     from semfreeze_core.records.display import DisplaySample
@@ -23,7 +23,7 @@ def umap(
     quiet: QuietOption = False,
 ) -> None:
     """Lay a run's hidden states and semantic bases out by UMAP and keep it for the dashboard. Needs no model."""
-    from semfreeze_core.cli.console import print_json, progress_on_stderr
+    from semfreeze_core.cli.printing.console import print_json, progress_on_stderr
     from semfreeze_core.errors import RunError
     from semfreeze_core.runs.folder import read_run
     from semfreeze_core.runs.store import find_run
@@ -72,7 +72,7 @@ def umap(
 
 def _told(projection: "UmapProjection", display: "DisplaySample") -> str:
     """What was laid out, and how."""
-    from semfreeze_core.cli.words import duration
+    from semfreeze_core.wording.numbers import duration
 
     return (
         f"UMAP of {projection.n_points:,} points: {len(projection.positions):,} of {len(display.example):,} shown "

@@ -5,8 +5,9 @@ from typing import Annotated, get_args
 import typer
 
 from semfreeze_core.cli import app
-from semfreeze_core.cli.data_flags import DataFlags
-from semfreeze_core.cli.finetune_flags import (
+from semfreeze_core.cli.options.common import JsonOption, QuietOption
+from semfreeze_core.cli.options.data import DataFlags
+from semfreeze_core.cli.options.finetune import (
     EvalDataOption,
     EvalExamplesOption,
     FinetuneFlags,
@@ -15,8 +16,7 @@ from semfreeze_core.cli.finetune_flags import (
     TrainExamplesOption,
     require,
 )
-from semfreeze_core.cli.flags import with_flags
-from semfreeze_core.cli.options import JsonOption, QuietOption
+from semfreeze_core.cli.options.groups import with_flags
 
 
 @app.command()
@@ -59,12 +59,12 @@ def validate(
     quiet: QuietOption = False,
 ) -> None:
     """Put a plan to the test: train it and what it competes with for real, on equal data, and judge it."""
-    from semfreeze_core.cli.console import print_json, progress_on_stderr
-    from semfreeze_core.cli.report import console
-    from semfreeze_core.cli.validation_report import print_validation
-    from semfreeze_core.cli.validation_setup import default_folder, parse_rates, plan_and_data
-    from semfreeze_core.finetune.validation import validate as run_validation
-    from semfreeze_core.finetune.validation_request import ValidationRequest
+    from semfreeze_core.cli.options.plan_and_data import default_folder, parse_rates, plan_and_data
+    from semfreeze_core.cli.printing.console import print_json, progress_on_stderr
+    from semfreeze_core.cli.printing.run import console
+    from semfreeze_core.cli.printing.validation import print_validation
+    from semfreeze_core.finetune.validation.request import ValidationRequest
+    from semfreeze_core.finetune.validation.validate import validate as run_validation
     from semfreeze_core.records.training import LoraSetup
     from semfreeze_core.records.validation import Budget
     from semfreeze_core.storage import user_path

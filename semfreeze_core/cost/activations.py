@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from semfreeze_core.cost.flops import layers_with_gradient
 from semfreeze_core.cost.lora import adapted_matrices
-from semfreeze_core.records.calibration import CalibratedBytes, LayerRole
+from semfreeze_core.records.activation_count import CalibratedBytes, LayerRole
 from semfreeze_core.records.model import LayerKind, LayerShape, ModelShape
 from semfreeze_core.records.training import LoraSetup, Precision, TrainableParts, TrainingSetup
 

@@ -5,7 +5,7 @@ from semfreeze_core.cost.flops import cached_layers, layers_with_gradient, tied_
 from semfreeze_core.cost.lora import adapter_parameters
 from semfreeze_core.cost.loss import logits_bytes
 from semfreeze_core.errors import PlanError
-from semfreeze_core.records.calibration import CalibratedBytes
+from semfreeze_core.records.activation_count import CalibratedBytes
 from semfreeze_core.records.cost import TrainingBytes
 from semfreeze_core.records.model import LayerShape, ModelShape
 from semfreeze_core.records.training import Optimizer, Precision, TrainableParts, TrainingSetup

@@ -6,7 +6,7 @@ from semfreeze_core.cost.flops import CACHE_NEEDS_FROZEN_EMBEDDINGS, flop_status
 from semfreeze_core.cost.lora import check_targets
 from semfreeze_core.cost.memory import training_bytes
 from semfreeze_core.errors import PlanError
-from semfreeze_core.records.calibration import CalibratedBytes
+from semfreeze_core.records.activation_count import CalibratedBytes
 from semfreeze_core.records.cost import CostTable, DepthCost
 from semfreeze_core.records.model import ModelShape
 from semfreeze_core.records.training import LoraSetup, TrainableParts, TrainingSetup

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Literal
 
 from semfreeze_core.errors import DataError
-from semfreeze_core.sources.fields import FieldMapping, resolve_fields
-from semfreeze_core.sources.rows import open_rows
-from semfreeze_core.sources.samples import resolve_data
+from semfreeze_core.sources.data.fields import FieldMapping, resolve_fields
+from semfreeze_core.sources.data.rows import open_rows
+from semfreeze_core.sources.data.samples import resolve_data
 
 FileKind = Literal["json lines", "json", "csv", "tsv", "parquet"]
 

@@ -7,8 +7,8 @@ from typing import get_args
 import numpy as np
 from scipy import stats
 
-from semfreeze_core.records.accuracy import Calibration, PredictedMeasured, Quantity
 from semfreeze_core.records.gain import Interval
+from semfreeze_core.records.prediction_error import Calibration, PredictedMeasured, Quantity
 from semfreeze_core.records.validation import MeasuredInterval
 
 MIN_FINETUNES = 3  # fewer say nothing of a spread

@@ -10,9 +10,9 @@ from collections.abc import Mapping
 import numpy as np
 from scipy import stats
 
-from semfreeze_core.gains.verdict import Floats
+from semfreeze_core.gains.noninferiority import Floats
 from semfreeze_core.records.gain import Interval
-from semfreeze_core.records.measurement import Aim, ProposedBy
+from semfreeze_core.records.pilots import Aim, ProposedBy
 
 _PROPOSALS = {
     "reading": "what the reading proposed",

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from semfreeze_core.gains.verdict import Draws, Floats, improvement_replicates
+from semfreeze_core.gains.noninferiority import Draws, Floats, improvement_replicates
 from semfreeze_core.records.gain import Interval
 
 

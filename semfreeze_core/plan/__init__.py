@@ -1,10 +1,10 @@
 """Decision rules and the freeze plan document."""
 
-from semfreeze_core.plan.compare import compare
 from semfreeze_core.plan.document import FreezePlan, parse_plan, require_model, trainable_names
 from semfreeze_core.plan.make import TrainFlags, curve_of, default_setup, make_plan
+from semfreeze_core.plan.opinions import compare
 from semfreeze_core.plan.rules import RuleName, depth_cap, reachable_depth
-from semfreeze_core.plan.rules_by_price import Budget
+from semfreeze_core.plan.rules_by_cost import Budget
 
 __all__ = [
     "Budget",

@@ -14,10 +14,10 @@ from semfreeze_core.plan.rules import (
     decide_by_hand,
     decide_by_paper,
 )
-from semfreeze_core.plan.rules_by_price import Budget, decide_by_budget, decide_by_compute
+from semfreeze_core.plan.rules_by_cost import Budget, decide_by_budget, decide_by_compute
 from semfreeze_core.records.cost import DepthCost
 from semfreeze_core.records.gain import GainCurve
-from semfreeze_core.records.measurement import Measurement
+from semfreeze_core.records.pilots import Measurement
 
 RULES: tuple[RuleName, ...] = get_args(RuleName)
 MEASURED_NEEDS_DATA = "--rule measured runs short finetunes of your model: give --train and --eval"

@@ -10,8 +10,8 @@ from semfreeze_core.cost.document import CostEntry
 from semfreeze_core.errors import PlanError
 from semfreeze_core.records.cost import BytesStatus, FlopStatus
 from semfreeze_core.records.gain import Interval
-from semfreeze_core.records.measurement import Measurement
 from semfreeze_core.records.model import ModelIdentity, ParameterNames
+from semfreeze_core.records.pilots import Measurement
 from semfreeze_core.records.provenance import Document, Provenance
 from semfreeze_core.records.training import TrainableParts, TrainingSetup
 

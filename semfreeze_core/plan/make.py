@@ -16,10 +16,10 @@ from semfreeze_core.plan.document import (
     trainable_regex,
 )
 from semfreeze_core.plan.rules import DEFAULT_TAU, DEFAULT_WEIGHT, Decision, RuleName
-from semfreeze_core.plan.rules_by_price import Budget
+from semfreeze_core.plan.rules_by_cost import Budget
 from semfreeze_core.records.cost import DepthCost
 from semfreeze_core.records.gain import GainCurve, Interval
-from semfreeze_core.records.measurement import Measurement
+from semfreeze_core.records.pilots import Measurement
 from semfreeze_core.records.provenance import provenance_now
 from semfreeze_core.records.run import Run
 from semfreeze_core.records.training import TrainingSetup

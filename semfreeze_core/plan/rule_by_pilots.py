@@ -1,7 +1,7 @@
 """The depth that short real finetunes decided for."""
 
 from semfreeze_core.plan.rules import Decision
-from semfreeze_core.records.measurement import Measurement
+from semfreeze_core.records.pilots import Measurement
 
 
 def decide_by_pilots(measurement: Measurement) -> Decision:

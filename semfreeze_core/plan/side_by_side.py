@@ -9,8 +9,8 @@ import numpy as np
 from semfreeze_core.errors import PlanError
 from semfreeze_core.gains.bootstrap import replicate_means, resampling_weights
 from semfreeze_core.gains.difference import Difference, difference
-from semfreeze_core.plan.compare import Opinion, compare
 from semfreeze_core.plan.make import curve_of
+from semfreeze_core.plan.opinions import Opinion, compare
 from semfreeze_core.records.gain import GainCurve
 from semfreeze_core.records.run import Run
 

@@ -5,7 +5,12 @@ from pathlib import Path
 
 from semfreeze_core.errors import RunError
 from semfreeze_core.gains.calibration import calibrate
-from semfreeze_core.records.accuracy import Calibration, CalibrationReport, PredictedMeasured, Quantity
+from semfreeze_core.records.prediction_error import (
+    Calibration,
+    CalibrationReport,
+    PredictedMeasured,
+    Quantity,
+)
 from semfreeze_core.records.sweep import SWEEP
 from semfreeze_core.records.validation import REPORT, ValidationReport
 from semfreeze_core.runs.folder import SWEEPS, VALIDATIONS

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from semfreeze_core.errors import PlanError
 from semfreeze_core.plan.document import PLAN, FreezePlan, parse_plan
-from semfreeze_core.sources.hub import hub_file, is_repo_id
+from semfreeze_core.sources.models.hub import hub_file, is_repo_id
 
 
 def read_plan(place: Path | str) -> FreezePlan:

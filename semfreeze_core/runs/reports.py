@@ -7,7 +7,7 @@ from typing import TypeVar
 from pydantic import ValidationError
 
 from semfreeze_core.errors import RunError
-from semfreeze_core.records.measurement import MEASUREMENT, MEASUREMENT_SCHEMA_VERSION, Measurement
+from semfreeze_core.records.pilots import MEASUREMENT, MEASUREMENT_SCHEMA_VERSION, Measurement
 from semfreeze_core.records.sweep import SWEEP, SWEEP_SCHEMA_VERSION, SweepReport
 from semfreeze_core.records.validation import LIVE, REPORT, VALIDATION_SCHEMA_VERSION, LiveArm, ValidationReport
 from semfreeze_core.runs.folder import PILOTS, SWEEPS, VALIDATIONS

@@ -13,7 +13,7 @@ from semfreeze_core.records.examples import TokenisedExample
 from semfreeze_core.semantics.deviation import deviation, measured_length
 from semfreeze_core.semantics.positions import Positions
 from semfreeze_core.semantics.reading import KeptStates, Labels
-from semfreeze_core.sources.decoder import Decoder
+from semfreeze_core.sources.models.decoder import Decoder
 
 COMPONENTS = 64
 READ_EXAMPLES, READ_POSITIONS, TOP = 32, 8, 5

@@ -16,8 +16,8 @@ from semfreeze_core.progress import Progress, ProgressEvent, silent
 from semfreeze_core.records.examples import TokenisedExample
 from semfreeze_core.records.manifest import ExtractionEntry
 from semfreeze_core.semantics.positions import Batch, Positions, length_buckets, make_batch
-from semfreeze_core.sources.decoder import Decoder
-from semfreeze_core.sources.probe import hidden_state, layer_input
+from semfreeze_core.sources.models.decoder import Decoder
+from semfreeze_core.sources.models.probe import hidden_state, layer_input
 
 # Tokens of one forward pass, padding included. On a CPU larger batches only leave the caches; on a GPU smaller ones
 # leave it idle.

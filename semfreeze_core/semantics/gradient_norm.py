@@ -12,8 +12,8 @@ from semfreeze_core.records.examples import TokenisedExample
 from semfreeze_core.records.scores import LayerScore, unmeasured
 from semfreeze_core.semantics.extraction import default_batch_tokens, is_out_of_memory
 from semfreeze_core.semantics.positions import Batch, Positions, length_buckets, make_batch
-from semfreeze_core.sources.decoder import Decoder
-from semfreeze_core.sources.probe import hidden_state
+from semfreeze_core.sources.models.decoder import Decoder
+from semfreeze_core.sources.models.probe import hidden_state
 
 _HEAD_CHUNK = 256  # positions whose whole logits are held at once
 

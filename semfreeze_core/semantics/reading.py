@@ -17,8 +17,8 @@ from semfreeze_core.semantics.deviation import deviation, lens_loss_and_null, me
 from semfreeze_core.semantics.extraction import ExtractionTally, SpaceReader, stream_batches
 from semfreeze_core.semantics.positions import Batch, Positions
 from semfreeze_core.semantics.score_states import ScoreReader, ScoreStates
-from semfreeze_core.sources.decoder import Decoder
-from semfreeze_core.sources.probe import describe_space
+from semfreeze_core.sources.models.decoder import Decoder
+from semfreeze_core.sources.models.probe import describe_space
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from semfreeze_core.semantics.positions import Positions
 from semfreeze_core.semantics.score_states import ScoreStates
 from semfreeze_core.semantics.spectrum import spectrum_score
 from semfreeze_core.semantics.variability import choose_classed, variability_score
-from semfreeze_core.sources.decoder import Decoder
+from semfreeze_core.sources.models.decoder import Decoder
 
 
 def states_to_keep(decoder: Decoder, examples: Sequence[TokenisedExample], seed: int) -> ScoreStates:

@@ -16,7 +16,7 @@ from semfreeze_core.records.trace import SwappedPairs, TransitionTrace
 from semfreeze_core.semantics.extraction import ExtractionTally
 from semfreeze_core.semantics.positions import Positions, choose_positions
 from semfreeze_core.semantics.reading import Labels, read_traces
-from semfreeze_core.sources.decoder import Decoder
+from semfreeze_core.sources.models.decoder import Decoder
 
 MAX_PAIRS, MIN_PAIRS = 64, 8
 

@@ -61,7 +61,7 @@ def measure(address: str, place: Path, n_sessions: int, n_reruns: int) -> dict[s
     server = next(
         process
         for process in psutil.Process().children(recursive=True)
-        if "semfreeze_dashboard.server" in " ".join(process.cmdline())
+        if "semfreeze_dashboard.server.start" in " ".join(process.cmdline())
     )
     with chromium() as browser:
         profile = browser.new_context()  # one, so that scripts are fetched once: the server's work is what is asked

@@ -12,13 +12,13 @@ from pathlib import Path
 
 import numpy as np
 
-from semfreeze_core.finetune.report import losses_at
-from semfreeze_core.finetune.validation import validate
-from semfreeze_core.finetune.validation_request import ValidationRequest
-from semfreeze_core.gains.verdict import Floats
-from semfreeze_core.plan.compare import compare
+from semfreeze_core.finetune.validation.report import losses_at
+from semfreeze_core.finetune.validation.request import ValidationRequest
+from semfreeze_core.finetune.validation.validate import validate
+from semfreeze_core.gains.noninferiority import Floats
+from semfreeze_core.plan.candidate_depths import auto_depths, depth_arms, picks_of
 from semfreeze_core.plan.make import curve_of, make_plan
-from semfreeze_core.plan.picks import auto_depths, depth_arms, picks_of
+from semfreeze_core.plan.opinions import compare
 from semfreeze_core.progress import ProgressEvent
 from semfreeze_core.records.run import Run
 from semfreeze_core.records.validation import ValidationReport

@@ -6,7 +6,7 @@ import numpy as np
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from semfreeze_core.gains.verdict import draw, improvement_kept
+from semfreeze_core.gains.noninferiority import draw, improvement_kept
 from semfreeze_dashboard.charts.theme import INK, OTHERS, TRAINED
 from tests.benchmarks.evidence_cells import TaskCells
 from tests.benchmarks.evidence_regret import losses_by_depth

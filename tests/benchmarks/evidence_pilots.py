@@ -6,8 +6,8 @@ from itertools import pairwise
 
 import numpy as np
 
-from semfreeze_core.finetune.pilot_schedule import round_sizes
-from semfreeze_core.gains.verdict import Floats
+from semfreeze_core.finetune.validation.pilot_schedule import round_sizes
+from semfreeze_core.gains.noninferiority import Floats
 from semfreeze_core.records.validation import Budget
 from tests.benchmarks.evidence_cells import Cell, TaskCells
 

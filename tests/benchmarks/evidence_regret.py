@@ -5,9 +5,9 @@ from typing import Literal
 
 import numpy as np
 
+from semfreeze_core.gains.best_checkpoint import stopped
+from semfreeze_core.gains.noninferiority import Draws, Floats, draw
 from semfreeze_core.gains.regret import regret, regret_beyond
-from semfreeze_core.gains.stopping import stopped
-from semfreeze_core.gains.verdict import Draws, Floats, draw
 from semfreeze_core.records.gain import Interval
 from tests.benchmarks.evidence_cells import Cell, TaskCells
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from semfreeze_core.gains.verdict import Floats
+from semfreeze_core.gains.noninferiority import Floats
 from semfreeze_core.plan.rules import DEFAULT_TAU, DEFAULT_WEIGHT, coverage_picks
 from semfreeze_core.records.gain import Interval
 from semfreeze_core.records.validation import Budget

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sample_data.dice import Dice
-from semfreeze_core.sources.samples import resolve_data
+from semfreeze_core.sources.data.samples import resolve_data
 from semfreeze_core.storage import write_atomically
 
 _WORD = re.compile(r"[A-Za-z']+")

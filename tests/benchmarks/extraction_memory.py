@@ -17,7 +17,7 @@ from pathlib import Path
 
 
 def measure(model: str, data: str, count: int, device: str) -> dict[str, float]:
-    from semfreeze_core.sources.causal_lm import load_causal_lm
+    from semfreeze_core.sources.models.causal_lm import load_causal_lm
     from semfreeze_core.workflow import AnalysisRequest, analyze_loaded
 
     loaded = load_causal_lm(model, device=device, dtype="float32" if device == "cpu" else "auto")

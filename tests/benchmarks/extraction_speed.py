@@ -26,11 +26,11 @@ from semfreeze_core.semantics.positions import Batch, choose_positions, length_b
 from semfreeze_core.semantics.reading import prepare_labels, read_traces
 from semfreeze_core.semantics.scores import states_to_keep
 from semfreeze_core.semantics.task_null import read_task_null
-from semfreeze_core.sources.causal_lm import load_causal_lm
-from semfreeze_core.sources.encode import encode_all
-from semfreeze_core.sources.examples import read_examples
-from semfreeze_core.sources.fields import FieldMapping
-from semfreeze_core.sources.samples import resolve_data
+from semfreeze_core.sources.data.encode import encode_all
+from semfreeze_core.sources.data.examples import read_examples
+from semfreeze_core.sources.data.fields import FieldMapping
+from semfreeze_core.sources.data.samples import resolve_data
+from semfreeze_core.sources.models.causal_lm import load_causal_lm
 
 
 def seconds(work: Callable[[], object], device: torch.device) -> float:

@@ -18,8 +18,8 @@ from torch import nn
 from transformers import BertConfig, JambaConfig, MambaConfig, Qwen3NextConfig, T5Config
 
 from semfreeze_core.errors import ModelError
-from semfreeze_core.sources.causal_lm import measure_empty
-from semfreeze_core.sources.decoder import Decoder, find_decoder
+from semfreeze_core.sources.models.causal_lm import measure_empty
+from semfreeze_core.sources.models.decoder import Decoder, find_decoder
 from semfreeze_core.storage import write_atomically
 from tests.benchmarks.family_errors import (
     CHECKPOINTING,
@@ -31,7 +31,7 @@ from tests.benchmarks.family_errors import (
     flop_errors,
     saved_config,
 )
-from tests.core.sources.random_models import LLAMA_LIKE, SIZES, unsettled
+from tests.core.sources.models.random_models import LLAMA_LIKE, SIZES, unsettled
 from tests.core.tiny_models import TIED_BY_DEFAULT, VARIANTS, build_tiny
 
 TABLE = Path(__file__).with_name("families.md")

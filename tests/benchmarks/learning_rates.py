@@ -8,8 +8,8 @@ goes on.
 import argparse
 from pathlib import Path
 
-from semfreeze_core.finetune.validation import validate
-from semfreeze_core.finetune.validation_request import ValidationRequest
+from semfreeze_core.finetune.validation.request import ValidationRequest
+from semfreeze_core.finetune.validation.validate import validate
 from semfreeze_core.plan.make import make_plan
 from semfreeze_core.progress import ProgressEvent
 from semfreeze_core.records.validation import ValidationReport

@@ -16,10 +16,10 @@ from pathlib import Path
 from statistics import median
 
 from semfreeze_core.cost import run_flop
-from semfreeze_core.finetune.arm_job import ModelSource
-from semfreeze_core.finetune.arms import make_arms
-from semfreeze_core.finetune.validation import validate
-from semfreeze_core.finetune.validation_request import ValidationRequest, prepare
+from semfreeze_core.finetune.arm.arms import make_arms
+from semfreeze_core.finetune.arm.job import ModelSource
+from semfreeze_core.finetune.validation.request import ValidationRequest, prepare
+from semfreeze_core.finetune.validation.validate import validate
 from semfreeze_core.plan.make import make_plan
 from semfreeze_core.progress import ProgressEvent
 from semfreeze_core.records.validation import ArmRun, ValidationReport

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from semfreeze_core.sources.embedded import PACKAGE
+from semfreeze_core.sources.models.embedded import PACKAGE
 from tests.core.saved_models import save_tiny
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="needs playwright, of the extra `dev`")

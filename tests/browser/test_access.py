@@ -2,7 +2,7 @@
 
 import pytest
 
-from semfreeze_dashboard.gate import MOST_WRONG, PASSWORD_VARIABLE
+from semfreeze_dashboard.server.auth import MOST_WRONG, PASSWORD_VARIABLE
 from tests.browser.conftest import Reader
 from tests.browser.served import served
 

@@ -10,9 +10,9 @@ from typer.testing import CliRunner
 from semfreeze_core.plan import curve_of, make_plan
 from semfreeze_core.runs.folder import read_run
 from semfreeze_core.runs.store import example_run
-from semfreeze_core.sources.causal_lm import load_causal_lm
-from semfreeze_core.sources.embedded import convert_embedded, embedded_folder
-from semfreeze_core.sources.samples import resolve_data
+from semfreeze_core.sources.data.samples import resolve_data
+from semfreeze_core.sources.models.causal_lm import load_causal_lm
+from semfreeze_core.sources.models.embedded import convert_embedded, embedded_folder
 from semfreeze_core.workflow import AnalysisRequest, analyze_loaded
 from tests.core.cli_app import app
 

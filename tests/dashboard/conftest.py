@@ -7,7 +7,7 @@ from semfreeze_core.records.umap_projection import UmapProjection
 from semfreeze_core.runs.folder import read_run, write_run
 from semfreeze_core.runs.store import example_run
 from semfreeze_core.semantics.umap_projection import umap_positions
-from semfreeze_dashboard.shelf import DEMO_VARIABLE, RUNS_VARIABLE, OpenRun
+from semfreeze_dashboard.data.run_folder import DEMO_VARIABLE, RUNS_VARIABLE, OpenRun
 
 
 @pytest.fixture(scope="session")

@@ -2,13 +2,13 @@
 
 import pytest
 
-from semfreeze_core.cli.data_flags import DataFlags
+from semfreeze_core.cli.options.data import DataFlags
 from semfreeze_core.errors import DataError, RunError
 from semfreeze_core.records.job import Job, JobProgress, JobSpec
 from semfreeze_core.records.preview import DataPreview, RenderedExample, RenderedPiece
-from semfreeze_core.sources.fields import FIELD_FLAGS
-from semfreeze_dashboard.analysis import UPLOADS, Wish, keep_upload, place_for, proposed_name
-from semfreeze_dashboard.analysis_wording import (
+from semfreeze_core.sources.data.fields import FIELD_FLAGS
+from semfreeze_dashboard.data.analysis_request import UPLOADS, Wish, keep_upload, place_for, proposed_name
+from semfreeze_dashboard.text.analysis_text import (
     escaped,
     in_the_form,
     job_words,

@@ -6,14 +6,14 @@ import shutil
 import numpy as np
 import pytest
 
-from semfreeze_core.plan.side_by_side import side_by_side
-from semfreeze_core.records.accuracy import PredictedMeasured
+from semfreeze_core.plan.compare import side_by_side
+from semfreeze_core.records.prediction_error import PredictedMeasured
 from semfreeze_core.runs.folder import MANIFEST
 from semfreeze_core.runs.job_folder import this_process
 from semfreeze_core.runs.store import example_run, read_note
-from semfreeze_dashboard import wording
 from semfreeze_dashboard.charts import compared
-from semfreeze_dashboard.shelf import DEMO_VARIABLE
+from semfreeze_dashboard.data.run_folder import DEMO_VARIABLE
+from semfreeze_dashboard.text import page_text
 from tests.core.runs.left_job import put
 from tests.dashboard.test_pages import opened, sentence
 
@@ -34,13 +34,15 @@ def together(names, **query):
 def test_alone_the_page_says_how_to_go_on(three):
     app = opened("compare")
     assert sentence(app) == "example, beside which run?"
-    assert [info.value for info in app.info] == [wording.COMPARE_WITH]
+    assert [info.value for info in app.info] == [page_text.COMPARE_WITH]
     assert app.multiselect(key="with").options == ["doubtful", "one", "two"]
 
 
 def test_without_another_run_it_says_how_to_make_one(runs):
     app = opened("compare")
-    assert {wording.NOTHING_TO_COMPARE, wording.NO_RUNS, wording.NO_FINETUNES} <= {info.value for info in app.info}
+    assert {page_text.NOTHING_TO_COMPARE, page_text.NO_RUNS, page_text.NO_FINETUNES} <= {
+        info.value for info in app.info
+    }
 
 
 def test_runs_side_by_side_are_told_and_drawn(three, example):
@@ -71,7 +73,7 @@ def test_a_run_that_is_damaged_is_told_and_the_page_stays(three):
 def test_a_demonstration_compares_nothing_and_touches_nothing(three, monkeypatch):
     monkeypatch.setenv(DEMO_VARIABLE, "1")
     app = opened("compare")
-    assert [info.value for info in app.info] == [wording.NOTHING_TO_COMPARE]
+    assert [info.value for info in app.info] == [page_text.NOTHING_TO_COMPARE]
     assert not app.button
     assert not app.text_input
 

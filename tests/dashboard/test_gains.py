@@ -8,7 +8,7 @@ import pytest
 from semfreeze_core.plan.slices import slices
 from semfreeze_core.records.run import GROUP_PREFIX
 from semfreeze_core.runs.folder import write_run
-from semfreeze_dashboard import wording
+from semfreeze_dashboard.text import page_text
 from tests.dashboard.test_pages import opened, sentence
 
 LENGTHS = ["prompt length", "completion length"]
@@ -36,7 +36,7 @@ def test_a_run_without_columns_says_so_and_offers_label_and_lengths():
     app = opened("gains")
     assert sentence(app)
     assert app.selectbox(key="by").options == ["label", *LENGTHS]
-    assert wording.NO_COLUMNS in captions(app)
+    assert page_text.NO_COLUMNS in captions(app)
 
 
 def test_a_run_without_labels_offers_lengths_alone(doubtful):
@@ -49,7 +49,7 @@ def test_a_run_without_labels_offers_lengths_alone(doubtful):
 def test_a_kept_column_makes_the_groups_that_the_core_reads(grouped):
     app = opened("gains", run="grouped")
     assert app.selectbox(key="by").options == ["label", "source", *LENGTHS]
-    assert wording.NO_COLUMNS not in captions(app)
+    assert page_text.NO_COLUMNS not in captions(app)
     app.selectbox(key="by").select("source").run()
     assert sentence(app)
     assert "Share of the gain that stays trained, by source" in told(app)

@@ -12,10 +12,10 @@ from streamlit.testing.v1 import AppTest
 from semfreeze_core.cost import cost_table
 from semfreeze_core.plan import curve_of, make_plan
 from semfreeze_core.plan.make import default_setup
-from semfreeze_core.plan.rules_by_price import Budget
+from semfreeze_core.plan.rules_by_cost import Budget
 from semfreeze_core.runs.folder import write_run
-from semfreeze_dashboard import wording
-from semfreeze_dashboard.shelf import DEMO_VARIABLE
+from semfreeze_dashboard.data.run_folder import DEMO_VARIABLE
+from semfreeze_dashboard.text import page_text
 
 APP = Path(__file__).parents[2] / "dashboard" / "app.py"
 PAGES = ("traces", "gains", "plan")
@@ -145,7 +145,7 @@ def test_abstention_is_as_plain_as_a_recommendation(page, doubtful):
     app = opened(page, run="doubtful")
     told = sentence(app)
     assert app.selectbox(key="run").value == "doubtful"
-    assert any(wording.UNVALIDATED in caption.value for caption in app.caption)
+    assert any(page_text.UNVALIDATED in caption.value for caption in app.caption)
     if page != "traces":
         assert "no recommendation" in told.lower() or "No evidence" in told
     if page == "plan":

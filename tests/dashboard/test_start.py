@@ -4,14 +4,14 @@ import time
 
 import pytest
 
-import semfreeze_core.sources.memory_forecast
+import semfreeze_core.sources.models.memory_forecast
 from semfreeze_core.errors import InputError
 from semfreeze_core.records.job import JobEnd, JobProcess, JobSpec
 from semfreeze_core.runs.job_folder import END, LOG, PROCESS, SPEC, this_process
 from semfreeze_core.runs.jobs import JOBS
 from semfreeze_core.storage import write_atomically
-from semfreeze_dashboard import compute
-from semfreeze_dashboard.shelf import DEMO_VARIABLE, PATHS_VARIABLE
+from semfreeze_dashboard.data import compute
+from semfreeze_dashboard.data.run_folder import DEMO_VARIABLE, PATHS_VARIABLE
 from semfreeze_dashboard.views import start
 from tests.core.runs.tiny_run import task_rows, write_jsonl
 from tests.core.saved_models import save_tiny
@@ -84,7 +84,7 @@ def test_form_starts_the_command_it_shows(form, runs, monkeypatch, model, task):
 
 
 def test_form_refuses_what_cannot_fit_with_the_reason(form, monkeypatch):
-    monkeypatch.setattr(semfreeze_core.sources.memory_forecast, "_PROCESS_BYTES", 2**60)
+    monkeypatch.setattr(semfreeze_core.sources.models.memory_forecast, "_PROCESS_BYTES", 2**60)
     form.run()
     assert "It does not fit" in form.error[0].value
     assert form.button[-1].disabled

@@ -8,8 +8,8 @@ from semfreeze_core.records.provenance import provenance_now
 from semfreeze_core.records.sweep import RuleRegret, SweepDepth, SweepReport
 from semfreeze_core.runs.reports import list_sweeps, list_validations
 from semfreeze_dashboard.charts.sweeps import draw_sweep
-from semfreeze_dashboard.proof_wording import pilots_sentence, sweep_sentence
-from semfreeze_dashboard.tables import regret_rows
+from semfreeze_dashboard.panels.tables import regret_rows
+from semfreeze_dashboard.text.validation_text import pilots_sentence, sweep_sentence
 from tests.core.plan.pilots import MEASURED
 from tests.dashboard.test_pages import opened, sentence
 

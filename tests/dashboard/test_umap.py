@@ -11,8 +11,9 @@ import pytest
 from semfreeze_core.records.job import Job, JobSpec
 from semfreeze_core.runs.jobs import JOBS
 from semfreeze_core.runs.umaps import umap_file, write_umap
-from semfreeze_dashboard import jobs_panel, umap_panel, wording
-from semfreeze_dashboard.shelf import DEMO_VARIABLE
+from semfreeze_dashboard.data.run_folder import DEMO_VARIABLE
+from semfreeze_dashboard.panels import jobs_panel, umap_panel
+from semfreeze_dashboard.text import page_text
 from tests.dashboard.test_pages import APP, opened, sentence
 
 NOT_THERE = "UMAP lays states out"
@@ -178,7 +179,7 @@ def test_a_demonstration_draws_what_is_kept_and_computes_nothing(kept, monkeypat
     assert not app.info
     app = traces(seed="1")
     assert sentence(app)
-    assert app.info[0].value == wording.UMAP_IN_DEMO
+    assert app.info[0].value == page_text.UMAP_IN_DEMO
     assert offer(app) is None
 
 

@@ -5,16 +5,16 @@ from urllib.parse import parse_qs
 
 import pytest
 
-from semfreeze_core.plan.compare import compare
-from semfreeze_core.plan.picks import picks_of
+from semfreeze_core.plan.candidate_depths import picks_of
+from semfreeze_core.plan.opinions import compare
 from semfreeze_core.records.validation import LiveArm, MeasuredInterval, ShownItem
 from semfreeze_core.runs.jobs import JOBS
 from semfreeze_core.runs.reports import list_validations
-from semfreeze_dashboard import tables
 from semfreeze_dashboard.charts import finetunes
 from semfreeze_dashboard.charts.numbers import numbers_of
-from semfreeze_dashboard.proof_form import ProofWish, with_split
-from semfreeze_dashboard.shelf import DEMO_VARIABLE
+from semfreeze_dashboard.data.run_folder import DEMO_VARIABLE
+from semfreeze_dashboard.forms.validation_form import ProofWish, with_split
+from semfreeze_dashboard.panels import tables
 from semfreeze_dashboard.views import validate
 from tests.dashboard.test_pages import opened, sentence
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from semfreeze_core.sources.embedded import convert_embedded
-from semfreeze_core.sources.samples import resolve_data
+from semfreeze_core.sources.data.samples import resolve_data
+from semfreeze_core.sources.models.embedded import convert_embedded
 from tests.docs.pages import README, blocks
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]

@@ -5,9 +5,9 @@ import re
 import socket
 from pathlib import Path
 
-import semfreeze_dashboard.server
-from semfreeze_dashboard.gate import PASSWORD_VARIABLE
-from semfreeze_dashboard.shelf import DEMO_VARIABLE
+import semfreeze_dashboard.server.start
+from semfreeze_dashboard.data.run_folder import DEMO_VARIABLE
+from semfreeze_dashboard.server.auth import PASSWORD_VARIABLE
 from tests.core.cli.terminal import ask
 
 ROOT = Path(__file__).parents[2]
@@ -23,7 +23,7 @@ def test_everything_it_copies_is_here():
 
 def test_its_command_shows_the_example_and_nothing_else(monkeypatch):
     started = []
-    monkeypatch.setattr(semfreeze_dashboard.server, "serve", lambda *call: started.append(call))
+    monkeypatch.setattr(semfreeze_dashboard.server.start, "serve", lambda *call: started.append(call))
     (words,) = re.findall(r"^CMD (\[.*\])$", TEXT, flags=re.MULTILINE)
     program, *arguments = json.loads(words)
     assert program == "semfreeze"

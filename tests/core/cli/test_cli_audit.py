@@ -6,7 +6,7 @@ import sys
 import pytest
 from transformers import Trainer
 
-from semfreeze_core.finetune.audit_script import audit_script
+from semfreeze_core.finetune.audit.script import audit_script
 from tests.core.cli.terminal import ask
 from tests.core.finetune.plans import plan_of
 from tests.core.tiny_models import build_tiny

@@ -8,7 +8,7 @@ from tests.core.cli.exercises.registry import EXERCISES, World
 from tests.core.cli.test_cli_audit import OPTIONS as AUDIT
 from tests.core.cli.training_options import PILOTS, SWEEP, TRAIN, VALIDATE
 from tests.core.cli_app import app
-from tests.dashboard.test_server import OPTIONS as DASHBOARD
+from tests.dashboard.server.test_start import OPTIONS as DASHBOARD
 
 TYPERS_OWN = {"--help", "-h", "--install-completion", "--show-completion"}
 

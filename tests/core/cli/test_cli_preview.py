@@ -2,9 +2,9 @@
 
 import pytest
 
-from semfreeze_core.cli.words import memory_words
 from semfreeze_core.records.preview import MemoryForecast
 from semfreeze_core.storage import runs_folder
+from semfreeze_core.wording.numbers import memory_words
 from tests.core.cli.terminal import ask
 from tests.core.tiny_tokenizer import EOS
 

@@ -301,7 +301,7 @@ def test_analyze_names_the_layer_when_states_spoil_while_reading(analyze, tmp_pa
 
 
 def test_analyze_refuses_what_cannot_fit_with_the_numbers(analyze, monkeypatch):
-    from semfreeze_core.sources import causal_lm
+    from semfreeze_core.sources.models import causal_lm
 
     monkeypatch.setattr(causal_lm, "free_bytes", lambda device: 1000)
     assert "GiB are free on cpu" in analyze().refusal

@@ -5,10 +5,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from semfreeze_core.cli.validation_setup import default_folder, parse_rates
-from semfreeze_core.finetune import validation as validation_module
-from semfreeze_core.finetune.sweep import build_sweep
-from semfreeze_core.finetune.trained import Trained
+from semfreeze_core.cli.options.plan_and_data import default_folder, parse_rates
+from semfreeze_core.finetune.train.result import Trained
+from semfreeze_core.finetune.validation import validate as validation_module
+from semfreeze_core.finetune.validation.sweep import build_sweep
 from semfreeze_core.plan.make import curve_of
 from semfreeze_core.progress import silent
 from semfreeze_core.records.validation import EvalPoint
@@ -169,26 +169,26 @@ def asked(stored, monkeypatch, tmp_path):
         return report
 
     report = list_validations(example_run())["sentence_to_json_train"]
-    monkeypatch.setattr("semfreeze_core.finetune.validation.validate", answer)
+    monkeypatch.setattr("semfreeze_core.finetune.validation.validate.validate", answer)
 
     def sweep(request, curve, picks, folder, *, overwrite, progress):
         seen.metric = curve.metric
         return build_sweep(answer(request, folder, overwrite=overwrite, progress=progress), example_curve, picks)
 
     example_curve = curve_of(read_run(example_run()), "semantic")
-    monkeypatch.setattr("semfreeze_core.finetune.sweep.sweep", sweep)
+    monkeypatch.setattr("semfreeze_core.finetune.validation.sweep.sweep", sweep)
 
     def measure(request, folder, progress):
         answer(request, folder, progress=progress)
         return MEASURED
 
-    monkeypatch.setattr("semfreeze_core.finetune.pilots.measure", measure)
+    monkeypatch.setattr("semfreeze_core.finetune.validation.pilots.measure", measure)
 
     def train(request, folder, progress):
         answer(request, folder, progress=progress)
         return Trained(folder, 1, [1.0], None, point, ())
 
-    monkeypatch.setattr("semfreeze_core.finetune.train.train_plan", train)
+    monkeypatch.setattr("semfreeze_core.finetune.train.train.train_plan", train)
     stored("tied")
 
     def call(command, *options):

@@ -111,7 +111,7 @@ def test_export_of_the_embedded_model_names_its_folder(plan, tiny, monkeypatch):
     made = tiny_plan(tiny, 2)
     made = made.model_copy(update={"model": replace(made.model, source="embedded")})
     Path("plan.json").write_text(made.model_dump_json())
-    monkeypatch.setattr("semfreeze_core.sources.embedded.convert_embedded", lambda: Path("converted"))
+    monkeypatch.setattr("semfreeze_core.sources.models.embedded.convert_embedded", lambda: Path("converted"))
     assert 'base_model: "converted"' in ask("export", "plan.json", "--to", "axolotl").out
     assert 'base_model: "other"' in ask("export", "plan.json", "--to", "axolotl", "--model", "other").out
 

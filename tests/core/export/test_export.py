@@ -13,9 +13,9 @@ from semfreeze_core.errors import DataError, PlanError
 from semfreeze_core.export import TARGETS, export_plan
 from semfreeze_core.export.parts import named_parts
 from semfreeze_core.export.request import ADAPTER_LEARNING_RATE, LEARNING_RATE
-from semfreeze_core.finetune.arms import DEFAULT_RATES
+from semfreeze_core.finetune.arm.arms import DEFAULT_RATES
 from semfreeze_core.records.training import LoraSetup, TrainableParts
-from semfreeze_core.sources.fields import FieldMapping
+from semfreeze_core.sources.data.fields import FieldMapping
 from tests.core.export.exports import LORA, call_arguments, exported_flags, exported_yaml, tiny_plan
 from tests.core.tiny_models import build_tiny
 

@@ -7,10 +7,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from semfreeze_core.finetune.prefix_cache import PrefixCache, build_prefix_cache
+from semfreeze_core.finetune.prefix.cache import PrefixCache, build_prefix_cache
 from semfreeze_core.records.examples import TokenisedExample
 from semfreeze_core.records.training import TrainableParts
-from semfreeze_core.sources.decoder import Decoder, find_decoder
+from semfreeze_core.sources.models.decoder import Decoder, find_decoder
 from tests.core.semantics.tiny_examples import random_examples
 from tests.core.tiny_models import build_tiny, set_trainable
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 
-from semfreeze_core.finetune import cache_fill
+from semfreeze_core.finetune.prefix import fill
 from tests.core.finetune.boundary import frozen_decoder, tiny_cache
 
 FILES_ONLY = {"memory_limit_bytes": 0}
@@ -61,7 +61,7 @@ def main() -> None:
     torch.set_num_threads(1)
     folder = Path(sys.argv[1])
     decoder = frozen_decoder()
-    cache_fill.SHARD_BYTES = 1  # a shard a sample
+    fill.SHARD_BYTES = 1  # a shard a sample
     for moment, (name, n, act) in MOMENTS.items():
         child = os.fork()
         if child == 0:

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from semfreeze_core.records.examples import TokenisedExample
-from semfreeze_core.sources.causal_lm import LoadedModel, load_causal_lm
+from semfreeze_core.sources.models.causal_lm import LoadedModel, load_causal_lm
 from tests.core.saved_models import save_tiny
 
 

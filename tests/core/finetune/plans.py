@@ -5,8 +5,8 @@ from semfreeze_core.cost.document import CostEntry
 from semfreeze_core.plan.document import EvidenceEntry, FreezePlan, IntervalEntry, PlanCost, trainable_regex
 from semfreeze_core.records.provenance import provenance_now
 from semfreeze_core.records.training import TrainingSetup
-from semfreeze_core.sources.decoder import find_parts
-from semfreeze_core.sources.model_shape import identify, measure_shape
+from semfreeze_core.sources.models.decoder import find_parts
+from semfreeze_core.sources.models.model_shape import identify, measure_shape
 
 SETUP = TrainingSetup(batch_size=2, sequence_length=8)
 NOTHING = IntervalEntry(estimate=None, low=None, high=None)

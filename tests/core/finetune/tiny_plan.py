@@ -7,7 +7,7 @@ import numpy as np
 
 from semfreeze_core.plan.document import FreezePlan
 from semfreeze_core.records.training import FrozenBits, LoraSetup, TrainingSetup
-from semfreeze_core.sources.causal_lm import LoadedModel
+from semfreeze_core.sources.models.causal_lm import LoadedModel
 from tests.core.finetune.loaded import load_tiny
 from tests.core.finetune.plans import plan_of
 

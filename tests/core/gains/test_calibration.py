@@ -5,7 +5,7 @@ import pytest
 from scipy import stats
 
 from semfreeze_core.gains.calibration import MIN_FINETUNES, calibrate, corrected, error_of
-from semfreeze_core.records.accuracy import PredictedMeasured
+from semfreeze_core.records.prediction_error import PredictedMeasured
 
 STEPS = "coverage at equal steps"
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from semfreeze_core.gains.noninferiority import draw
 from semfreeze_core.gains.regret import regret, regret_beyond
-from semfreeze_core.gains.verdict import draw
 
 BEFORE = np.linspace(2.0, 4.0, 30)
 NOISE = np.random.default_rng(0).normal(0, 0.3, (3, 30))

@@ -15,8 +15,8 @@ from semfreeze_core.records.model import ModelIdentity, ModelShape, ParameterNam
 from semfreeze_core.records.provenance import Provenance
 from semfreeze_core.records.run import Run
 from semfreeze_core.records.scores import LayerScore
-from semfreeze_core.sources.decoder import find_decoder
-from semfreeze_core.sources.model_shape import identify, measure_shape
+from semfreeze_core.sources.models.decoder import find_decoder
+from semfreeze_core.sources.models.model_shape import identify, measure_shape
 from tests.core.gains.traces import make_pairs, make_trace, no_pairs
 from tests.core.tiny_models import Family, build_tiny
 

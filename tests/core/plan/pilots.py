@@ -1,6 +1,6 @@
 """A measurement made by hand: pilots of depths 2 and 3, of which 3 won."""
 
-from semfreeze_core.records.measurement import Measurement, Pilot, PilotRound
+from semfreeze_core.records.pilots import Measurement, Pilot, PilotRound
 from semfreeze_core.records.provenance import provenance_now
 from semfreeze_core.records.validation import MeasuredInterval
 

@@ -13,7 +13,7 @@ from semfreeze_core.records.gain import GainCurve
 from semfreeze_core.semantics.positions import choose_positions
 from semfreeze_core.semantics.reading import prepare_labels, read_traces
 from semfreeze_core.semantics.task_null import read_task_null
-from semfreeze_core.sources.decoder import Decoder, find_decoder
+from semfreeze_core.sources.models.decoder import Decoder, find_decoder
 from tests.core.semantics.tiny_examples import make_example, random_examples
 from tests.core.tiny_models import build_tiny
 

@@ -22,7 +22,7 @@ from semfreeze_core.plan.document import (
 from semfreeze_core.plan.make import make_plan
 from semfreeze_core.records.run import Run
 from semfreeze_core.records.training import LoraSetup, TrainableParts, TrainingSetup
-from semfreeze_core.sources.decoder import find_decoder
+from semfreeze_core.sources.models.decoder import find_decoder
 from tests.core.plan.conftest import N_LAYERS, Measured
 from tests.core.tiny_models import build_tiny
 

@@ -7,7 +7,7 @@ import pytest
 
 from semfreeze_core.errors import PlanError
 from semfreeze_core.plan import compare, curve_of
-from semfreeze_core.plan.side_by_side import side_by_side
+from semfreeze_core.plan.compare import side_by_side
 from tests.core.plan.conftest import STEADY
 
 LATE = [0.0] * 9 + [0.1, 0.4, 0.9, 1.6]

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from semfreeze_core.sources.decoder import Decoder, find_decoder
+from semfreeze_core.sources.models.decoder import Decoder, find_decoder
 from tests.core.tiny_models import build_tiny
 
 

@@ -12,7 +12,7 @@ from semfreeze_core.progress import ProgressEvent
 from semfreeze_core.records.examples import TokenisedExample
 from semfreeze_core.semantics.extraction import ExtractionTally, read_batch, stream_batches
 from semfreeze_core.semantics.positions import Positions, choose_positions, make_batch
-from semfreeze_core.sources.decoder import Decoder
+from semfreeze_core.sources.models.decoder import Decoder
 from tests.core.semantics.tiny_examples import make_example, random_examples
 
 Examples = list[TokenisedExample]

@@ -9,7 +9,7 @@ from semfreeze_core.records.examples import TokenisedExample
 from semfreeze_core.semantics import gradient_norm
 from semfreeze_core.semantics.gradient_norm import gradient_score, relative_norm
 from semfreeze_core.semantics.positions import choose_positions
-from semfreeze_core.sources.decoder import Decoder
+from semfreeze_core.sources.models.decoder import Decoder
 from tests.core.semantics.tiny_examples import make_example, random_examples
 
 

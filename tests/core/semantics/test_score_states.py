@@ -11,8 +11,8 @@ from semfreeze_core.semantics import reading
 from semfreeze_core.semantics.positions import choose_positions
 from semfreeze_core.semantics.reading import prepare_labels, read_traces
 from semfreeze_core.semantics.score_states import ScoreStates, block_influence
-from semfreeze_core.sources.decoder import Decoder
-from semfreeze_core.sources.probe import hidden_state
+from semfreeze_core.sources.models.decoder import Decoder
+from semfreeze_core.sources.models.probe import hidden_state
 from tests.core.semantics.tiny_examples import random_examples
 
 VOCAB = 97

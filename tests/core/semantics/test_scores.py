@@ -10,7 +10,7 @@ from semfreeze_core.records.scores import SCORE_NAMES, LayerScore
 from semfreeze_core.semantics.positions import choose_positions
 from semfreeze_core.semantics.reading import prepare_labels, read_traces
 from semfreeze_core.semantics.scores import depth_prior, influence_score, read_scores, states_to_keep
-from semfreeze_core.sources.decoder import Decoder
+from semfreeze_core.sources.models.decoder import Decoder
 from tests.core.semantics.tiny_examples import make_example
 
 

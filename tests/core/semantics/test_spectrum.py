@@ -16,7 +16,7 @@ from semfreeze_core.semantics.spectrum import (
     spectrum_score,
     spectrum_work,
 )
-from semfreeze_core.sources.decoder import Decoder
+from semfreeze_core.sources.models.decoder import Decoder
 
 SHAPES = [(200, 200), (200, 400), (100, 400), (50, 800)]
 

@@ -20,7 +20,7 @@ from semfreeze_core.semantics.task_null import (
     swap_partners,
     with_completion,
 )
-from semfreeze_core.sources.decoder import Decoder
+from semfreeze_core.sources.models.decoder import Decoder
 from tests.core.semantics.tiny_examples import make_example, random_examples, semantic_by_definition
 
 completions = st.lists(st.sampled_from([b"a", b"b", b"c", b"dd", b"e"]), min_size=1, max_size=40)

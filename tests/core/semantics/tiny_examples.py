@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from semfreeze_core.records.examples import TokenisedExample
-from semfreeze_core.sources.decoder import Decoder
+from semfreeze_core.sources.models.decoder import Decoder
 
 
 def make_example(*stretches: Sequence[int], row: int = 0, label: str | None = None) -> TokenisedExample:

@@ -7,8 +7,8 @@ import pytest
 
 from semfreeze_core.cost import cost_table
 from semfreeze_core.plan import curve_of
-from semfreeze_core.plan.compare import compare
 from semfreeze_core.plan.make import default_setup
+from semfreeze_core.plan.opinions import compare
 from semfreeze_dashboard.charts.frontier import draw_frontier, draw_selection, draw_slices
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from semfreeze_dashboard.charts.projection import MOST_LABELS, draw_projection, token_words
-from semfreeze_dashboard.clouds import pca_cloud, umap_cloud
+from semfreeze_dashboard.data.projections import pca_cloud, umap_cloud
 
 EVERY_THIRD = np.arange(0, 600, 3)
 

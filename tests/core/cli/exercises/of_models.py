@@ -18,7 +18,7 @@ def _(world):
 
 @exercise("models check --revision", "models check --trust-remote-code", "models check --allow-pickle")
 def _(world):
-    seen = world.stop_at("semfreeze_core.sources.causal_lm", "load_causal_lm")
+    seen = world.stop_at("semfreeze_core.sources.models.causal_lm", "load_causal_lm")
     names = ("revision", "trust_remote_code", "allow_pickle")
     assert ask("models", "check", "x/y").refusal == "stopped"
     assert [seen[name] for name in names] == [None, False, False]

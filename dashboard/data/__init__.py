@@ -1,0 +1,1 @@
+"""What pages read: run folders, cached results, and the state that links carry."""

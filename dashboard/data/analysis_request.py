@@ -1,0 +1,97 @@
+"""What is asked of a new analysis, as the page's form has it and as the command line takes it."""
+
+import hashlib
+import re
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from semfreeze_core.cli.options.data import DataFlags
+from semfreeze_core.errors import DataError
+from semfreeze_core.runs.store import free_name, require_name
+from semfreeze_core.storage import write_atomically
+
+UPLOADS = ".uploads"  # hidden, so that no listing of runs takes it for one
+UPLOAD_TYPES = ("jsonl", "json", "csv", "tsv", "parquet")
+
+
+@dataclass(frozen=True)
+class Wish:
+    """An analysis somebody wants.
+
+    Attributes:
+        model: "embedded", a folder, a hub id or a GGUF file.
+        data: a file, "sample:NAME" or "hf:owner/name".
+        split: of a hub dataset.
+        fields: which columns hold what.
+        examples: how many to draw; 0 reads all.
+        device: auto, cpu, cuda or mps.
+        dtype: auto, float32 or bfloat16.
+        called: what people call the data; an upload's own name.
+    """
+
+    model: str
+    data: str
+    split: str | None = None
+    fields: DataFlags = field(default_factory=DataFlags)
+    examples: int = 256
+    device: str = "auto"
+    dtype: str = "auto"
+    called: str = field(default="", compare=False)
+
+    def command(self) -> tuple[str, ...]:
+        """The words of the semfreeze command that does it; with "=", so that no value is taken for a flag."""
+        told = {"model": self.model, "data": self.data, "split": self.split, **asdict(self.fields)}
+        usual = Wish(self.model, self.data)
+        told |= {n: v for n in ("examples", "device", "dtype") if (v := getattr(self, n)) != getattr(usual, n)}
+        words = (f"--{name.replace('_', '-')}={value}" for name, value in told.items() if value is not None)
+        return ("analyze", *words)
+
+    def title(self) -> str:
+        """The analysis in words."""
+        return f"{_last_part(self.model)} on {_last_part(self.called or self.data)}"
+
+
+def place_for(runs: Path, name: str) -> Path:
+    """The folder of a run of this name.
+
+    Raises:
+        RunError: it cannot name a run.
+    """
+    require_name(name)
+    return runs / name
+
+
+def proposed_name(runs: Path, wish: Wish) -> str:
+    """A name for the run that nothing has yet."""
+    return free_name(f"{_stem(wish.model)}-{_stem(wish.called or wish.data)}", runs)
+
+
+def keep_upload(runs: Path, name: str, content: bytes) -> Path:
+    """Write an upload beside the runs; returns where.
+
+    The place follows from its bytes and what it was first called: the same bytes again are the same place, so that two
+    people's equal analyses are one.
+
+    Raises:
+        DataError: its type is none that can be read.
+        RunError: the folder cannot be written.
+    """
+    kind = name.rsplit(".", 1)[-1].lower()
+    if kind not in UPLOAD_TYPES:
+        raise DataError(f"{name!a} is of a type that cannot be read: expected {', '.join(UPLOAD_TYPES)}.")
+    ending = f"-{hashlib.sha256(content).hexdigest()[:12]}.{kind}"
+    kept = sorted((runs / UPLOADS).glob(f"*{ending}"))
+    if kept:
+        return kept[0]
+    stem = re.sub(r"[^\w-]", "_", _stem(name))[:40]
+    place = runs / UPLOADS / f"{stem}{ending}"
+    write_atomically(place, content)
+    return place
+
+
+def _last_part(source: str) -> str:
+    return source.rstrip("/").rsplit("/", 1)[-1]
+
+
+def _stem(source: str) -> str:
+    return Path(_last_part(source).removeprefix("sample:").removeprefix("hf:")).stem or source

@@ -1,0 +1,291 @@
+"""Everything the pages compute, kept between reruns: the only place with caches; thin calls into semfreeze_core."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import plotly.graph_objects as go
+import streamlit as st
+
+from semfreeze_core.cost import compare_costs, forward_rate
+from semfreeze_core.errors import RunError
+from semfreeze_core.gains import ScalingLaw, bands, fit_scaling_law, score_coverage
+from semfreeze_core.plan import curve_of
+from semfreeze_core.plan.compare import SideBySide
+from semfreeze_core.plan.compare import side_by_side as compare_runs
+from semfreeze_core.plan.forecast import FinetuneForecast, forecast_finetunes, trained_rate
+from semfreeze_core.plan.opinions import Comparison
+from semfreeze_core.plan.opinions import compare as compare_run
+from semfreeze_core.plan.rules_by_cost import Budget
+from semfreeze_core.plan.slices import Slice
+from semfreeze_core.plan.slices import slices as slices_of
+from semfreeze_core.records.cost import CostTable
+from semfreeze_core.records.gain import Band, GainCurve
+from semfreeze_core.records.pilots import Measurement
+from semfreeze_core.records.prediction_error import CalibrationReport
+from semfreeze_core.records.preview import DataPreview, MemoryForecast
+from semfreeze_core.records.sweep import SweepReport
+from semfreeze_core.records.training import LoraSetup, TrainingSetup
+from semfreeze_core.records.umap_projection import UmapProjection
+from semfreeze_core.records.validation import LiveArm, ValidationReport
+from semfreeze_core.runs.calibration import read_calibration
+from semfreeze_core.runs.folder import VALIDATIONS
+from semfreeze_core.runs.reports import list_measurements, list_sweeps, list_validations, read_live
+from semfreeze_core.runs.umaps import read_umap, umap_file
+from semfreeze_core.sources.data.rows import open_rows
+from semfreeze_core.sources.data.samples import resolve_data, sample_names
+
+from ..charts.projection import Colouring, draw_projection
+from .analysis_request import Wish
+from .projections import Cloud
+from .run_folder import OpenRun, Shelf, open_run
+
+_BY_KEY: dict[str | type, Any] = {OpenRun: lambda opened: opened.key, Cloud: lambda cloud: cloud.key}
+
+
+@st.cache_resource(max_entries=4, show_spinner=False)
+def _read(shelf: Shelf, name: str, stamp: int) -> OpenRun:
+    return open_run(shelf, name, stamp)
+
+
+def read(shelf: Shelf, name: str) -> OpenRun:
+    """A run, read again only when it was written again.
+
+    Raises:
+        RunError: missing, damaged, newer than this version, or gone since.
+    """
+    return _read(shelf, name, shelf.stamp(name))
+
+
+@st.cache_resource(max_entries=8, show_spinner=False, hash_funcs=_BY_KEY)
+def curve(opened: OpenRun, metric: str) -> GainCurve:
+    """The gain curve everything is decided from."""
+    return curve_of(opened.run, metric)
+
+
+@st.cache_resource(max_entries=8, show_spinner=False, hash_funcs=_BY_KEY)
+def law(opened: OpenRun, metric: str) -> ScalingLaw:
+    """The scaling law through the deviations."""
+    return fit_scaling_law(curve(opened, metric).deviation)
+
+
+@st.cache_resource(max_entries=4, show_spinner=False, hash_funcs=_BY_KEY)
+def scores(opened: OpenRun) -> dict[str, Band]:
+    """R(k) of every other layer score."""
+    return {name: score_coverage(score) for name, score in opened.run.scores.items()}
+
+
+@st.cache_resource(max_entries=8, show_spinner=False, hash_funcs=_BY_KEY)
+def task_null(opened: OpenRun, metric: str) -> tuple[Band, Band] | None:
+    """Deviations with own and with swapped completions."""
+    return bands.task_null(opened.run, metric)
+
+
+@st.cache_resource(max_entries=8, show_spinner=False, hash_funcs=_BY_KEY)
+def first_and_later(opened: OpenRun, metric: str) -> tuple[Band, Band]:
+    """Advantage at first and at later tokens."""
+    return bands.first_and_later(opened.run, metric)
+
+
+@st.cache_resource(max_entries=8, show_spinner=False, hash_funcs=_BY_KEY)
+def slices(opened: OpenRun, metric: str, by: str) -> tuple[list[Slice], int]:
+    """The run's groups of examples, and how many are too small to read."""
+    return slices_of(opened.run, metric, by)
+
+
+@st.cache_resource(max_entries=32, show_spinner=False, hash_funcs=_BY_KEY)
+def selection_bands(opened: OpenRun, metric: str, chosen: tuple[int, ...]) -> tuple[Band, Band | None]:
+    """Deviation of the chosen positions and of the rest."""
+    return bands.selection_bands(opened.run.display, metric, np.array(chosen, dtype=np.int64))
+
+
+@st.cache_resource(max_entries=64, show_spinner=False, hash_funcs=_BY_KEY)
+def prices(opened: OpenRun, setup: TrainingSetup, lora: LoraSetup) -> CostTable:
+    """The price of every freeze depth, of full finetuning, and of LoRA on all layers."""
+    return compare_costs(opened.run.shape, setup, lora=setup.lora or lora)
+
+
+@st.cache_resource(max_entries=64, show_spinner=False, hash_funcs=_BY_KEY)
+def comparison(opened: OpenRun, metric: str, setup: TrainingSetup | None, budget: Budget | None) -> Comparison:
+    """What every rule and every score says."""
+    return compare_run(opened.run, metric=metric, setup=setup, budget=budget)
+
+
+@st.cache_resource(max_entries=16, show_spinner=False, hash_funcs=_BY_KEY)
+def projection(
+    opened: OpenRun,
+    cloud: Cloud,
+    colouring: Colouring,
+    metric: str,
+    n_paths: int,
+    selected: tuple[int, ...],
+    space: int,
+) -> go.Figure:
+    """The animated projection; built once for each way of looking at it."""
+    run = opened.run
+    labels, paths = run.examples["label"], cloud.some(n_paths)
+    return draw_projection(run.display, cloud, labels, colouring, metric, paths, selected, space)
+
+
+@st.cache_resource(max_entries=4, show_spinner=False)
+def _umap(file: Path, stamp: int) -> UmapProjection | None:
+    return read_umap(file)
+
+
+def umap(opened: OpenRun, seed: int, n_neighbors: int) -> UmapProjection | None:
+    """The kept UMAP of a run, read again only when it was written again; None when there is none.
+
+    Raises:
+        RunError: the kept one is damaged.
+    """
+    file = umap_file(opened.run.manifest, seed=seed, n_neighbors=n_neighbors)
+    try:
+        return _umap(file, file.stat().st_mtime_ns)
+    except OSError:
+        return None
+
+
+@st.cache_resource(max_entries=16, show_spinner=False)
+def _side_by_side(shelf: Shelf, stamped: tuple[tuple[str, int], ...], metric: str) -> SideBySide:
+    return compare_runs({name: _read(shelf, name, stamp).run for name, stamp in stamped}, metric)
+
+
+def side_by_side(shelf: Shelf, names: tuple[str, ...], metric: str) -> SideBySide:
+    """Several runs compared, the first with each other.
+
+    Raises:
+        InputError: one is damaged or gone, or lacks the metric.
+    """
+    return _side_by_side(shelf, tuple((name, shelf.stamp(name)) for name in names), metric)
+
+
+def proofs(shelf: Shelf, name: str) -> dict[str, ValidationReport]:
+    """The validations of a run by its name; none where they cannot be read, which the run's own page tells."""
+    try:
+        return list_validations(shelf.place(name))
+    except RunError:
+        return {}
+
+
+def calibration(folder: Path) -> CalibrationReport:
+    """Predicted against measured over all runs of a folder; read each time, as finetunes come at any time."""
+    return read_calibration(folder)
+
+
+def validations(opened: OpenRun) -> dict[str, ValidationReport]:
+    """The validations in the run's folder, the newest last; read each time, as they come without the run changing.
+
+    Raises:
+        RunError: a report is damaged or newer.
+    """
+    found = list_validations(opened.folder).items()
+    return dict(sorted(found, key=lambda named: named[1].provenance.created))
+
+
+def live(opened: OpenRun, validation: str) -> list[LiveArm]:
+    """Arms of a validation that are training, as they are this moment."""
+    return read_live(opened.folder / VALIDATIONS / validation)
+
+
+def sweeps(opened: OpenRun) -> dict[str, SweepReport]:
+    """The sweeps in the run's folder; read each time, likewise.
+
+    Raises:
+        RunError: a report is damaged or newer.
+    """
+    return list_sweeps(opened.folder)
+
+
+def measurements(opened: OpenRun) -> dict[str, Measurement]:
+    """What pilots of the run decided; read each time, likewise.
+
+    Raises:
+        RunError: one is damaged or newer.
+    """
+    return list_measurements(opened.folder)
+
+
+def forecast(opened: OpenRun, *, batch_size: int, steps: int, n_runs: float) -> FinetuneForecast:
+    """What finetunes of a run will take."""
+    run = opened.run
+    return forecast_finetunes(
+        run, batch_size=batch_size, steps=steps, n_runs=n_runs, flop_per_second=finetune_rate(opened)[0]
+    )
+
+
+def finetune_rate(opened: OpenRun) -> tuple[float | None, str]:
+    """FLOP a second to tell a finetune's time by, and whose rate that is: the newest finetune's, else the reading's."""
+    for report in reversed(validations(opened).values()):
+        if (rate := trained_rate(report)) is not None:
+            return rate, "of this run's last finetune"
+    took = opened.run.manifest.extraction
+    rate = forward_rate(opened.run.shape, took.tokens, took.seconds)
+    return rate, "of the reading, which training does not reach"
+
+
+def samples() -> list[str]:
+    """Names of the sample tasks."""
+    return sample_names()
+
+
+def stamp_of(data: str) -> int:
+    """When a file of data was last written, so that one written anew is read anew; 0 for what is no file."""
+    try:
+        return Path(data).stat().st_mtime_ns
+    except OSError:
+        return 0
+
+
+@st.cache_data(max_entries=16, show_spinner=False)
+def columns(data: str, split: str | None, stamp: int) -> list[str]:
+    """Columns of the data, in order of appearance.
+
+    Raises:
+        DataError: it cannot be read.
+    """
+    return open_rows(resolve_data(data), split).columns()
+
+
+@st.cache_resource(max_entries=4, show_spinner=False)
+def _look(model: str) -> Any:
+    from semfreeze_core.preview import look_at_model
+    from semfreeze_core.workflow import AnalysisRequest
+
+    return look_at_model(AnalysisRequest(model, ""))
+
+
+def _request(wish: Wish) -> Any:
+    from semfreeze_core.workflow import AnalysisRequest
+
+    return AnalysisRequest(
+        wish.model,
+        wish.data,
+        mapping=wish.fields.mapping(),
+        split=wish.split,
+        examples=wish.examples,
+        device=wish.device,
+        dtype=wish.dtype,  # type: ignore[arg-type]  # one of the form's choices
+    )
+
+
+@st.cache_resource(max_entries=16, show_spinner=False)
+def data_preview(wish: Wish, stamp: int) -> DataPreview:
+    """How the data would be read, with a few examples written out.
+
+    Raises:
+        InputError: there is no such model, or the data cannot be read in this way.
+    """
+    from semfreeze_core.preview import preview_data
+
+    return preview_data(_request(wish), _look(wish.model))
+
+
+def memory_forecast(wish: Wish) -> MemoryForecast:
+    """The memory a reading needs beside what is free now.
+
+    Raises:
+        InputError: there is no such model or device.
+    """
+    from semfreeze_core.preview import forecast_reading
+
+    return forecast_reading(_request(wish), _look(wish.model).shape)

@@ -1,0 +1,1 @@
+"""Forms: widgets in, a request out."""

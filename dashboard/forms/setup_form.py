@@ -1,0 +1,84 @@
+"""The training setup beside the depth: widgets to the same flags the command line takes, and from there one way on."""
+
+from typing import get_args
+
+import streamlit as st
+
+from semfreeze_core.cli.options.setup import SetupFlags
+from semfreeze_core.cost.hardware import GPUS
+from semfreeze_core.plan.rules_by_cost import Budget
+from semfreeze_core.records.run import Run
+from semfreeze_core.records.training import Checkpointing, LossKind, Optimizer, Precision
+
+from ..data.state import in_link
+from ..text.page_text import HELP
+
+_LARGEST_BATCH, _LARGEST_LENGTH, _LARGEST_RANK, _MOST_EPOCHS = 4096, 131072, 1024, 1000
+_USUAL_EPOCHS = 3  # what the command line takes when it is told nothing
+NARROW = 150
+
+
+def setup_flags(run: Run) -> SetupFlags:
+    """What the widgets say of the finetune; each is in the link. What is as usual stays unset, as in a command."""
+    longest = run.shape.max_positions or _LARGEST_LENGTH
+    usual = min(512, longest)
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        batch = st.number_input(
+            "Batch", 1, _LARGEST_BATCH, 8, width=NARROW, help="Examples a step.", **in_link("batch")
+        )
+        length = st.number_input(
+            "Length",
+            1,
+            longest,
+            usual,
+            width=NARROW,
+            help=f"Tokens an example, padding included; this model takes {longest:,}.",
+            **in_link("length"),
+        )
+        epochs = st.number_input(
+            "Epochs",
+            1,
+            _MOST_EPOCHS,
+            _USUAL_EPOCHS,
+            width=NARROW,
+            help="Over the run's usable rows.",
+            **in_link("epochs"),
+        )
+        precision = _choice("Precision", get_args(Precision), "precision")
+        optimizer = _choice("Optimiser", get_args(Optimizer), "optimizer")
+        loss = _choice("Loss", get_args(LossKind), "loss")
+        checkpointing = _choice("Checkpointing", get_args(Checkpointing), "checkpointing")
+        rank = st.number_input("LoRA rank", 1, _LARGEST_RANK, 16, width=NARROW, help=HELP["rank"], **in_link("rank"))
+        lora = st.toggle("Train adapters", help=HELP["adapters"], **in_link("adapters"))
+        cache = st.toggle("Prefix cache", help=HELP["prefix cache"], **in_link("cache"))
+    return SetupFlags(
+        batch_size=batch,
+        sequence_length=None if length == usual else length,
+        epochs=None if epochs == _USUAL_EPOCHS else epochs,
+        precision=precision,
+        optimizer=optimizer,
+        loss=loss,
+        checkpointing=checkpointing,
+        lora=lora,
+        lora_rank=rank,
+        prefix_cache=cache,
+    )
+
+
+def budget_asked() -> Budget | None:
+    """What the finetune may take at most; None while nothing is limited."""
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        names = ["any", *(gpu.name for gpu in GPUS)]
+        gpu = st.selectbox("Card", names, width=200, help="Its whole memory is the limit.", **in_link("gpu"))
+        memory = st.number_input(
+            "Memory, GiB", 0.0, 10_000.0, 0.0, width=NARROW, help="0: no limit.", **in_link("memory")
+        )
+        share = st.number_input(
+            "FLOP of full, %", 1, 100, 100, width=NARROW, help="100: no limit.", **in_link("compute")
+        )
+    limits = (memory or None, None if gpu in (None, "any") else gpu, share / 100 if share < 100 else None)
+    return None if limits == (None, None, None) else Budget(*limits)
+
+
+def _choice(title: str, options: tuple[str, ...], name: str) -> str:
+    return str(st.selectbox(title, options, width=NARROW + 20, help=HELP[name], **in_link(name)))  # type: ignore[arg-type]

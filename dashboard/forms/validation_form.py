@@ -1,0 +1,144 @@
+"""The form of new finetunes: what they shall tell, what to train on, what to judge by, and for how long."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import streamlit as st
+
+from semfreeze_core.finetune.arm.arms import DEFAULT_ARMS
+from semfreeze_core.plan.candidate_depths import auto_depths, depth_arms, picks_of
+from semfreeze_core.records.pilots import PILOT_BUDGET
+from semfreeze_core.storage import digest
+
+from ..data import compute, state
+from ..data.run_folder import OpenRun
+from ..data.state import in_form
+from ..text import page_text, validation_text
+from ..text.analysis_text import escaped
+from .analysis_form import data_asked
+
+_NARROW = 135
+Kind = Literal["validation", "sweep", "pilots"]
+KINDS: dict[Kind, str] = {"validation": "the plan", "sweep": "many depths", "pilots": "decide by pilots"}
+
+
+@dataclass(frozen=True)
+class ProofWish:
+    """Finetunes somebody wants.
+
+    Attributes:
+        kind: what they shall tell.
+        train, evaluation: data, as the command line takes them.
+        called: what people call the training data.
+        steps, seeds, batch_size, n_train, n_eval: as the command line has them.
+        arms: of a validation.
+        depth: of a validation, where it is not the one that the coverage rule recommends.
+    """
+
+    kind: Kind
+    train: str
+    evaluation: str
+    called: str
+    steps: int
+    seeds: int
+    batch_size: int
+    n_train: int
+    n_eval: int
+    arms: tuple[str, ...] = DEFAULT_ARMS
+    depth: int | None = None
+
+    def command(self, run: str) -> tuple[str, ...]:
+        """Words of the semfreeze command that does it."""
+        told: dict[str, object] = {"train": self.train, "eval": self.evaluation, "steps": self.steps}
+        told |= {"batch-size": self.batch_size, "train-examples": self.n_train, "eval-examples": self.n_eval}
+        if self.kind == "pilots":
+            return ("plan", run, "--rule=measured", *(f"--{name}={value}" for name, value in told.items()))
+        told |= {"seeds": self.seeds, "accuracy-examples": 0 if self.kind == "sweep" else min(32, self.n_eval)}
+        if self.kind == "validation" and self.arms != DEFAULT_ARMS:
+            told["arms"] = ",".join(self.arms)
+        if self.kind == "validation" and self.depth is not None:
+            told["depth"] = self.depth
+        command = "validate" if self.kind == "validation" else "sweep"
+        return (command, run, *(f"--{name}={value}" for name, value in told.items()))
+
+    def n_runs(self, opened: OpenRun) -> float:
+        """How many full finetunes they cost: each arm at equal compute with each seed; pilots keep within a share."""
+        if self.kind == "pilots":
+            return PILOT_BUDGET
+        if self.kind == "validation":
+            return len(self.arms) * self.seeds
+        picks = picks_of(compute.comparison(opened, "semantic", None, None)).values()
+        return len(depth_arms(auto_depths(opened.run.shape.n_layers, picks))) * self.seeds
+
+    @property
+    def folder_name(self) -> str:
+        """Tells validations of other data or settings apart."""
+        words = "".join(c if c.isalnum() or c in "-_" else "-" for c in Path(self.called).stem)[:60]
+        return f"{words or 'task'}-{digest(self.command(''))[:6]}"
+
+
+def proof_asked(opened: OpenRun, runs: Path) -> ProofWish | None:
+    """The finetunes as the form has them; None while data are missing."""
+    kind = st.segmented_control(
+        "What shall they tell", list(KINDS), format_func=KINDS.__getitem__, key=in_form("proof-kind", "validation"),
+        required=True, help=page_text.HELP["proof kind"],
+    )  # fmt: skip
+    read = data_read(opened)
+    sampled = "sample" if read.startswith("sample:") else "upload"
+    sibling = read.removeprefix("sample:").removesuffix("_train") + "_eval" if sampled == "sample" else "_eval"
+    left, right = st.columns(2)
+    with left:
+        train, split, called = data_asked(runs, "Train on", f"train of {opened.name}", read=read, first="read")
+    with right:
+        evaluation, judged, _ = data_asked(runs, "Judge by", f"eval of {opened.name}", first=sampled, sample=sibling)
+    train, evaluation = with_split(train, split), with_split(evaluation, judged)
+    if train is not None and train != read:
+        st.warning(escaped(validation_text.OTHER_DATA.format(read=read)))
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        steps = _number("Steps", 1, 100_000, "proof-steps", 24)
+        seeds = _number("Seeds", 1, 20, "proof-seeds", 3)
+        batch = _number("Batch", 1, 4096, "proof-batch", 8)
+        n_train = _number("Train examples", 1, 1_000_000, "proof-train", 192)
+        n_eval = _number("Eval items", 2, 100_000, "proof-eval", 64)
+    arms, depth = arms_asked(opened) if kind == "validation" else (DEFAULT_ARMS, None)
+    if train is None or evaluation is None:
+        return None
+    return ProofWish(
+        kind or "validation", train, evaluation, called, steps, seeds, batch, n_train, n_eval, arms, depth
+    )  # fmt: skip
+
+
+def arms_asked(opened: OpenRun) -> tuple[tuple[str, ...], int | None]:
+    """What a validation trains, and its depth where that is not the recommended one."""
+    recommended = compute.comparison(opened, "semantic", None, None).rules["coverage"].freeze_depth
+    last = opened.run.shape.n_layers
+    start = opened.run.shape.n_layers // 2 if recommended is None else recommended
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        depth = int(st.number_input(
+            "Freeze depth", 0, last, start, width=_NARROW, help=page_text.HELP["proof depth"], **state.in_link("tested")
+        ))  # fmt: skip
+        chosen = st.multiselect(
+            "Arms", DEFAULT_ARMS, key=in_form("proof-arms", list(DEFAULT_ARMS)), width=520, help=page_text.HELP["arms"]
+        )
+    if "planned" not in chosen or "full" not in chosen:
+        st.info(validation_text.NO_VERDICT)
+    arms = tuple(arm for arm in DEFAULT_ARMS if arm in chosen) or DEFAULT_ARMS
+    return arms, None if depth == recommended else depth
+
+
+def data_read(opened: OpenRun) -> str:
+    """What the run was read on, as one word."""
+    data = opened.run.manifest.data
+    return with_split(data.source, data.split) or data.source
+
+
+def with_split(source: str | None, split: str | None) -> str | None:
+    """A hub dataset's split as part of its name."""
+    return source if source is None or split is None else f"{source}#{split}"
+
+
+def _number(title: str, low: int, high: int, name: str, start: int) -> int:
+    return int(
+        st.number_input(title, low, high, key=in_form(name, start), width=_NARROW, help=page_text.HELP.get(name))
+    )

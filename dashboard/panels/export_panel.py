@@ -1,0 +1,54 @@
+"""Taking a plan away: its document, another trainer's configuration, the run's report, and the same as code."""
+
+import streamlit as st
+
+from semfreeze_core.errors import InputError
+from semfreeze_core.export import TARGETS, export_plan
+from semfreeze_core.sources.data.fields import FieldMapping
+
+from ..data import exports, state
+from ..text import page_text
+from ..text.analysis_text import escaped
+from . import page
+from .html_report import report_html
+
+OURS = "semfreeze"
+
+
+def take_panel(seen: page.Reading, choice: exports.Choice) -> None:
+    """Downloads, then the command and the Python that give the same plan."""
+    st.markdown("**Take the plan with you**")
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        st.download_button("Download plan JSON", choice.document, "plan.json", "application/json", type="primary",
+                           on_click="ignore")  # fmt: skip
+        st.download_button(
+            "Report of the run",
+            lambda: report_html(seen.opened.run, metric=seen.metric, name=seen.opened.name),
+            f"{seen.opened.name}.html", "text/html", on_click="ignore", help=page_text.HELP["report"],
+        )  # fmt: skip
+        target = st.selectbox("For another trainer", (OURS, *TARGETS), width=180, help=page_text.HELP["trainer"],
+                              **state.in_link("trainer"))  # fmt: skip
+    if target != OURS:
+        for_trainer(choice, str(target))
+    st.caption("The same on the command line, and in Python:")
+    st.code(exports.as_command(choice), language="bash", wrap_lines=True)
+    st.code(exports.as_python(choice), language="python", wrap_lines=True)
+
+
+def for_trainer(choice: exports.Choice, target: str) -> None:
+    """The plan in another trainer's words, with what it cannot be told; or why that trainer cannot have it."""
+    plan, read = choice.plan(), choice.opened.run.manifest
+    # The command converts the embedded model to a folder first, which a page does not.
+    model = "the-folder-of-the-model" if plan.model.source == "embedded" else None
+    data, mapping = exports.readable_data(read.data)
+    try:
+        exported = export_plan(plan, target, model=model, data=data, mapping=mapping or FieldMapping())
+    except InputError as error:
+        st.info(escaped(str(error)))
+        return
+    if model is not None:
+        st.caption(page_text.EMBEDDED_EXPORT.format(model=model))
+    for note in exported.notes:
+        st.caption(escaped(note))
+    st.download_button(f"Download {exported.filename}", exported.text, exported.filename, on_click="ignore")
+    st.code(exported.text, language=None, height=260)

@@ -1,0 +1,87 @@
+"""Background jobs on a page: what waits, runs and ended, followed live."""
+
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import streamlit as st
+
+from semfreeze_core.errors import RunError
+from semfreeze_core.records.job import Job
+from semfreeze_core.runs.job_events import read_progress
+from semfreeze_core.runs.job_folder import read_log
+from semfreeze_core.runs.jobs import cancel, failure, find_job, job_folder, list_jobs, revive
+
+from ..data import state
+from ..data.run_folder import shelf_of_this_server
+from ..server.failures import guarded
+from ..text import page_text
+from ..text.analysis_text import escaped, in_the_form, job_words, stage_words
+
+_SHOWN = 3  # of those that ended, the newest
+_LOG_LINES = 30
+
+
+def jobs_panel() -> None:
+    """Every job that has not ended, in the queue's order, and the last few that have; drawn again each second."""
+    folder = shelf_of_this_server().folder
+    if folder is None or not (found := list_jobs(folder)):
+        return
+    with suppress(RunError):  # a folder that may only be read has no queue to go on with
+        revive(folder)
+    waiting = {job.name for job in found if not job.finished}
+    st.markdown("**Jobs**", help=page_text.HELP["jobs"])
+
+    def draw() -> None:
+        now = list_jobs(folder)
+        if waiting - {job.name for job in now if not job.finished}:
+            st.rerun()  # one has ended: the page has a run more
+        ended = [job for job in now if job.finished][-_SHOWN:]
+        for job in [*(job for job in now if not job.finished), *reversed(ended)]:
+            show_job(folder, job)
+
+    st.fragment(guarded(draw), run_every=1 if waiting else None)()
+
+
+def follow_job(folder: Path, name: str) -> None:
+    """One job, drawn again each second; once it has ended, the page is."""
+
+    def draw() -> None:
+        job = find_job(folder, name)
+        if job.finished:
+            st.rerun()
+        show_job(folder, job)
+
+    st.fragment(guarded(draw), run_every=1)()
+
+
+def show_job(folder: Path, job: Job) -> None:
+    """One job of a folder of runs: its state in words, and what can be done about it."""
+    progress = read_progress(job_folder(folder, job.name))
+    with st.container(border=not job.finished):
+        with st.container(horizontal=True, vertical_alignment="center"):
+            st.markdown(job_words(job, time.time()))
+            if not job.finished:
+                st.button("Cancel", key=f"cancel-{job.name}", on_click=_cancel, args=(folder, job.name))
+            elif (name := _run_of(job)) is not None and st.button(
+                f"Open {name}", key=f"open-{job.name}", on_click=state.choose_run, args=(name,)
+            ):
+                st.rerun()
+        if job.state == "running":
+            fraction = progress.fraction if progress else None
+            st.progress(fraction or 0.0, text=stage_words(progress))
+        if job.state in ("failed", "dead"):
+            st.caption(escaped(in_the_form(failure(folder, job))))
+        if job.state in ("running", "failed", "dead"):
+            with st.expander("Log"):
+                st.code(read_log(job_folder(folder, job.name), _LOG_LINES) or "Nothing was printed yet.", language=None)
+
+
+def _cancel(folder: Path, name: str) -> None:
+    cancel(folder, name)
+
+
+def _run_of(job: Job) -> str | None:
+    """Name of the run that a job has made; None when it has made none or it is gone."""
+    name = job.spec.out.rsplit("/", 1)[-1] if job.spec.out and job.state == "done" else None
+    return name if name in shelf_of_this_server().names else None

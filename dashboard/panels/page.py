@@ -1,0 +1,159 @@
+"""What all pages are made of: the run and depth on top, and charts with their words, numbers and files."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import plotly.graph_objects as go
+import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
+
+from semfreeze_core.errors import RunError
+from semfreeze_core.records.gain import GainCurve
+
+from ..charts.numbers import numbers_of
+from ..charts.stack import stack_html
+from ..charts.theme import on_page
+from ..data import compute, state
+from ..data.run_folder import OpenRun, shelf_of_this_server
+from ..server.failures import guarded
+from ..text import page_text
+
+METRICS = ("semantic", "logit_z")
+
+
+@dataclass(frozen=True)
+class Reading:
+    """The open run seen in one metric.
+
+    Attributes:
+        opened: the run.
+        metric: deviation the gains come from.
+        curve: its gain curve.
+        top: where the conclusion goes, which is known last and read first.
+        ruler: where the depth's slider goes, below the layer stack.
+        choices: the row of what is chosen beside the metric.
+    """
+
+    opened: OpenRun
+    metric: str
+    curve: GainCurve
+    top: DeltaGenerator
+    ruler: DeltaGenerator
+    choices: DeltaGenerator
+
+    @property
+    def n_layers(self) -> int:
+        return self.curve.n_layers
+
+
+def as_fragment(body: Callable[[], None]) -> Callable[[], None]:
+    """The page as one fragment: moving the depth draws the page again, and nothing around it."""
+    return st.fragment(guarded(body))
+
+
+def reading() -> Reading:
+    """The open run in the chosen metric; a page that has none says so and stops."""
+    top, ruler = st.container(), st.container()
+    try:
+        opened = compute.read(shelf_of_this_server(), state.open_run_name())
+    except RunError as error:
+        st.error(f"{error} Choose another run on the left.")
+        st.stop()
+    metrics = [metric for metric in METRICS if metric in opened.run.traces]
+    choices = st.container(horizontal=True, vertical_alignment="bottom", gap="medium")
+    metric = choices.segmented_control(
+        "Deviation",
+        metrics,
+        default=metrics[0],
+        required=True,
+        help=page_text.HELP["metric"],
+        **state.in_link("metric"),
+    )
+    chosen = metric or metrics[0]
+    return Reading(opened, chosen, compute.curve(opened, chosen), top, ruler, choices)
+
+
+def start_depth(seen: Reading) -> int:
+    """Where the depth starts: the coverage rule's recommendation, else full finetuning."""
+    opinion = compute.comparison(seen.opened, seen.metric, None, None).rules["coverage"]
+    return opinion.freeze_depth or 0
+
+
+def depth_slider(seen: Reading, last: int | None = None) -> int:
+    """The one depth all pages share, up to `last`."""
+    end = seen.n_layers if last is None else last
+    with seen.ruler:
+        return state.depth_slider(end, min(start_depth(seen), end), page_text.HELP["depth"])
+
+
+def head(seen: Reading, depth: int | None, sentence: str, *, validated: bool = True) -> None:
+    """The page's conclusion, the layer stack at the depth, and what was read.
+
+    Args:
+        seen: what the page shows.
+        depth: k, or None where none is recommended.
+        sentence: the conclusion.
+        validated: whether to say what finetunes have shown of the depth; not where the conclusion does.
+    """
+    told = [page_text.run_words(seen.opened.run)]
+    if validated:
+        told.insert(0, page_text.validation_words(compute.validations(seen.opened), depth))
+    with seen.top:
+        st.markdown(f"#### {sentence}")
+        st.caption(" ".join(told))
+        st.html(stack_html(seen.n_layers, depth, page_text.stack_words(seen.n_layers, depth)))
+
+
+def chart_key(name: str) -> str:
+    """The key of a chart's selection; apart from those of widgets, some of which share its name."""
+    return f"{name}-chart"
+
+
+def chart(name: str, title: str, caption: str, figure: go.Figure, term: str, **select: Any) -> None:
+    """A figure with its title, what it shows, its numbers as a table, and its files.
+
+    Args:
+        name: of the chart on its page, and of its files.
+        title: what it shows.
+        caption: sample size, how it is made, what to see.
+        figure: as drawn; its colours are fitted to the theme here.
+        term: whose help stands beside the title.
+        select: what a selection in it does, as st.plotly_chart takes it.
+    """
+    st.markdown(f"**{title}**", help=page_text.HELP[term])
+    drawn = go.Figure(on_page(figure, state.in_the_dark()), _validate=False)
+    st.plotly_chart(
+        drawn,
+        theme=None,
+        key=chart_key(name),
+        alt=f"{title}. {caption}",
+        config={
+            "displaylogo": False,
+            "toImageButtonOptions": {"format": "png", "filename": f"semfreeze-{name}", "scale": 2},
+            "modeBarButtonsToRemove": ["autoScale2d", "zoomIn2d", "zoomOut2d"],
+        },
+        **select,
+    )
+    st.caption(caption)
+    _numbers(name, title, figure)
+
+
+def _numbers(name: str, title: str, figure: go.Figure) -> None:
+    """The table twin and the files; made when asked for, so that they cost nothing until then."""
+    shelf = st.popover("Numbers and files", type="tertiary", key=f"{name}-numbers", on_change="rerun")
+    if not shelf.open:
+        return
+    with shelf:
+        table = numbers_of(figure)
+        st.dataframe(table, hide_index=True, height=280, alt=f"{title}, as a table")
+        left, right = st.columns(2)
+        left.download_button("CSV", table.to_csv(index=False), f"semfreeze-{name}.csv", "text/csv", on_click="ignore")
+        right.download_button(
+            "HTML",
+            lambda: figure.update_layout(title=title, margin={"t": 64}).to_html(include_plotlyjs=True),
+            f"semfreeze-{name}.html",
+            "text/html",
+            on_click="ignore",
+        )
+        st.caption("PNG: the camera above the chart.")

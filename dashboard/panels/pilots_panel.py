@@ -1,0 +1,24 @@
+"""What pilots of a run decided, on a page: the depth in a sentence, every round, and the way to its plan."""
+
+import streamlit as st
+
+from ..data import compute, state
+from ..text import page_text, validation_text
+from . import page
+from .tables import pilot_rows
+
+
+def pilots_panel(seen: page.Reading) -> None:
+    """The newest measurement; nothing when the run has none."""
+    reports = compute.measurements(seen.opened)
+    if not reports:
+        return
+    measured = list(reports.values())[-1]
+    st.markdown(f"##### {validation_text.pilots_sentence(measured)}", help=page_text.HELP["pilots"])
+    for reason in measured.reasons:
+        st.markdown(reason)
+    st.dataframe(pilot_rows(measured), hide_index=True, alt="Every pilot of every round")
+    if measured.freeze_depth is not None:
+        st.button(
+            f"Take depth {measured.freeze_depth} to Plan", on_click=state.set_depth, args=(measured.freeze_depth,)
+        )

@@ -1,0 +1,70 @@
+"""All runs as a table, and for the one that is clicked a note, another name, or its end."""
+
+from pathlib import Path
+
+import streamlit as st
+
+from semfreeze_core.runs.store import RunEntry, list_runs, remove_run, rename_run, write_note
+from semfreeze_core.wording.numbers import size
+
+from ..data import compute, state
+from ..data.run_folder import shelf_of_this_server
+from ..text import page_text
+from ..text.analysis_text import escaped
+from .tables import kept_rows
+
+ROWS = "kept runs"
+
+
+def runs_panel() -> None:
+    """The runs of the folder; nothing in a demonstration, which has none of its own."""
+    folder = shelf_of_this_server().folder
+    if folder is None:
+        return
+    st.markdown("##### All runs")
+    entries = list_runs(folder)
+    if not entries:
+        st.info(page_text.NO_RUNS)
+        return
+    sought = str(st.text_input("Only those with", key=state.in_form("runs sought"), width=320,
+                               placeholder="a word of name, model, data or note"))  # fmt: skip
+    shown = [entry for entry in entries if matches(entry, sought)]
+    proofs = {entry.name: compute.proofs(shelf_of_this_server(), entry.name) for entry in shown}
+    picked = st.dataframe(
+        kept_rows(shown, proofs), hide_index=True, key=ROWS, on_select="rerun", selection_mode="single-row",
+        alt="All runs of this folder, their sizes, proofs and notes",
+    )  # fmt: skip
+    used = size(sum(entry.bytes for entry in entries))
+    st.caption(f"{len(shown)} of {len(entries)} runs, {used} in {folder}. Click a row to annotate, rename or delete.")
+    rows = picked["selection"]["rows"]
+    if rows and rows[0] < len(shown):
+        keep(folder, shown[rows[0]])
+
+
+def matches(entry: RunEntry, sought: str) -> bool:
+    """Whether every word that is sought stands in the run's name, model, data or note."""
+    manifest = entry.manifest
+    told = [entry.name, entry.note, entry.problem]
+    told += [manifest.model.identity.source, manifest.data.source] if manifest else []
+    return all(word in " ".join(told).casefold() for word in sought.casefold().split())
+
+
+def keep(folder: Path, entry: RunEntry) -> None:
+    """What can be done with one run."""
+    with st.container(border=True):
+        st.markdown(f"**{escaped(entry.name)}**")
+        with st.container(horizontal=True, vertical_alignment="bottom"):
+            note = st.text_input("Note", entry.note, key=f"note of {entry.name}", width=420)
+            if st.button("Keep the note", disabled=note == entry.note):
+                write_note(entry.name, note, folder)
+                st.rerun()
+        with st.container(horizontal=True, vertical_alignment="bottom"):
+            name = st.text_input("Name", entry.name, key=f"name of {entry.name}", width=420)
+            if st.button("Rename", disabled=name == entry.name):
+                rename_run(entry.name, name, folder)
+                st.rerun()
+            with st.popover("Delete", help=page_text.HELP["delete run"]):
+                st.markdown(f"{escaped(entry.name)} ({size(entry.bytes)}) with all its validations, sweeps and pilots.")
+                if st.button("Delete for good", type="primary"):
+                    remove_run(entry.name, folder)
+                    st.rerun()

@@ -1,0 +1,31 @@
+"""A run's sweeps on a page: measured over predicted at every depth, and what each rule's depth would have cost."""
+
+import streamlit as st
+
+from ..charts.sweeps import draw_sweep
+from ..data import compute, state
+from ..text import page_text, validation_text
+from . import page
+from .tables import regret_rows
+
+
+def sweep_panel(seen: page.Reading) -> None:
+    """The chosen sweep; nothing when the run has none."""
+    reports = compute.sweeps(seen.opened)
+    if not reports:
+        return
+    names = list(reports)
+    name = names[-1]
+    if len(names) > 1:
+        name = st.selectbox("Sweep", names, len(names) - 1, width=320, **state.in_link("sweep"))
+    report, settings = reports[name], reports[name].settings
+    st.markdown(f"##### {validation_text.sweep_sentence(report)}")
+    told = (
+        f"{settings.n_train} training examples of {page_text.data_name(settings.train)}, {report.n_items} eval items; "
+        f"{settings.steps} steps of {settings.batch_size}, {len(settings.seeds)} seeds. "
+        "95 % bootstrap intervals over items and seeds."
+    )
+    picks = {rule: found.freeze_depth for rule, found in report.rules.items() if found.freeze_depth is not None}
+    page.chart("sweep", "What every depth kept, over what was predicted", told, draw_sweep(report, picks), "sweep")
+    st.markdown("**What each rule's depth would have cost**", help=page_text.HELP["regret"])
+    st.dataframe(regret_rows(report), hide_index=True, alt="Regret of every rule and score")

@@ -1,0 +1,86 @@
+"""The UMAP of a run on a page: the kept one, or what it takes to get it, or how far its job is."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import streamlit as st
+
+from semfreeze_core.errors import InputError, RunError
+from semfreeze_core.records.job import Job
+from semfreeze_core.records.umap_projection import UmapProjection
+from semfreeze_core.runs.jobs import list_jobs, submit
+from semfreeze_core.semantics.umap_projection import (
+    DEFAULT_NEIGHBORS,
+    LARGEST_SEED,
+    LEAST_NEIGHBORS,
+    MOST_NEIGHBORS,
+    require_umap,
+)
+
+from ..data import compute, state
+from ..data.run_folder import OpenRun, shelf_of_this_server
+from ..text import page_text
+from .jobs_panel import follow_job, show_job
+
+
+@dataclass(frozen=True)
+class UmapWish:
+    """Which UMAP of a run is looked at."""
+
+    seed: int
+    n_neighbors: int
+
+
+def settings() -> UmapWish:
+    """The widgets that choose a UMAP."""
+    neighbours = st.number_input(
+        "Neighbours",
+        LEAST_NEIGHBORS,
+        MOST_NEIGHBORS,
+        DEFAULT_NEIGHBORS,
+        width=150,
+        help=page_text.HELP["umap neighbours"],
+        **state.in_link("neighbours"),
+    )
+    seed = st.number_input(
+        "Seed", 0, LARGEST_SEED, 0, width=150, help=page_text.HELP["umap seed"], **state.in_link("seed")
+    )
+    return UmapWish(int(seed), int(neighbours))
+
+
+def umap_or_offer(opened: OpenRun, wish: UmapWish) -> UmapProjection | None:
+    """The run's UMAP when it is kept; else None, after drawing the offer to compute it, or its job.
+
+    A damaged one is said to be, and offered anew. A demonstration computes nothing.
+    """
+    display, seed, n_neighbors = opened.run.display, wish.seed, wish.n_neighbors
+    try:
+        require_umap(display, seed=seed, n_neighbors=n_neighbors)
+        if (kept := compute.umap(opened, seed, n_neighbors)) is not None:
+            return kept
+    except RunError as error:
+        st.warning(str(error))
+    except InputError as error:  # too few points
+        st.info(f"No UMAP of this run: {error}")
+        return None
+    folder = shelf_of_this_server().folder
+    if folder is None:
+        st.info(page_text.UMAP_IN_DEMO)
+        return None
+    command = ("umap", str(opened.folder.absolute()), "--seed", str(seed), "--neighbors", str(n_neighbors))
+    job = _newest(folder, command)
+    if job is not None and not job.finished:
+        follow_job(folder, job.name)
+        return None
+    st.markdown(page_text.umap_offer(display, n_neighbors))
+    if job is not None and job.state in ("failed", "dead"):
+        show_job(folder, job)
+    if st.button("Compute UMAP", type="primary"):
+        submit(folder, command, f"UMAP of {opened.name}, seed {seed}, {n_neighbors} neighbours")
+        st.rerun()
+    return None
+
+
+def _newest(folder: Path, command: tuple[str, ...]) -> Job | None:
+    """The last job that does this, whatever became of it."""
+    return next((job for job in reversed(list_jobs(folder)) if job.spec.command == command), None)

@@ -1,0 +1,1 @@
+"""Starting the server, letting people in, and failures."""

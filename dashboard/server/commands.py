@@ -1,0 +1,101 @@
+"""The dashboard's own commands; found by the command line through the entry point group `semfreeze.commands`."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from semfreeze_core.cli import app
+from semfreeze_core.cli.options.common import MetricOption, RunArgument
+from semfreeze_core.errors import InputError
+
+
+@contextmanager
+def dashboard_extra() -> Iterator[None]:
+    """Imports of the dashboard's; without its libraries a sentence says which extra brings them.
+
+    Raises:
+        InputError: one of them is missing.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if error.name not in ("streamlit", "plotly", "altair"):
+            raise
+        raise InputError(f"This needs {error.name}: pip install 'semfreeze[dashboard]'.") from error
+
+
+@app.command()
+def report(
+    run: RunArgument,
+    out: Annotated[Path, typer.Option("--out", "-o", help="HTML file to write.")] = Path("report.html"),
+    metric: MetricOption = "semantic",
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file when it is there.")] = False,
+) -> None:
+    """Write a run as one HTML file: curves, nulls, scores, prices, plan. It opens without network."""
+    from semfreeze_core.errors import RunError
+    from semfreeze_core.runs.folder import read_run
+    from semfreeze_core.runs.store import find_run
+    from semfreeze_core.storage import user_path, write_atomically
+
+    with dashboard_extra():
+        from ..panels.html_report import report_html
+
+    place = user_path(str(out))
+    if place.exists() and not overwrite:
+        raise RunError(f"{place} already exists. Choose another --out, or replace it with --overwrite.")
+    folder = find_run(run)
+    write_atomically(place, report_html(read_run(folder), metric=metric, name=folder.absolute().name))
+    typer.echo(f"Report: {place}")
+
+
+@app.command()
+def dashboard(
+    run: Annotated[str | None, typer.Argument(metavar="[RUN]", help="Run that opens first, by name.")] = None,
+    runs: Annotated[
+        Path | None, typer.Option(help="Folder whose sub-folders are runs (default: the named runs).")
+    ] = None,
+    port: Annotated[int | None, typer.Option(help="Port to listen on (default: the first free one from 8501).")] = None,
+    host: Annotated[str, typer.Option(help="Address to listen on; the default is this machine alone.")] = "127.0.0.1",
+    demo: Annotated[bool, typer.Option("--demo", help="Show the shipped example and nothing of yours.")] = False,
+    jobs: Annotated[
+        int | None, typer.Option(min=1, max=64, help="Background jobs that run at once (default: 1).")
+    ] = None,
+    no_password: Annotated[
+        bool, typer.Option("--no-password", help="Ask visitors for no password, although others reach the server.")
+    ] = False,
+    no_browser: Annotated[bool, typer.Option("--no-browser", help="Start the server and open no browser.")] = False,
+) -> None:
+    """Explore runs and decide in a browser: traces, gains, plan. Ends with Ctrl-C."""
+    from semfreeze_core.storage import user_path
+
+    with dashboard_extra():
+        from .start import (
+            address_words,
+            chosen_port,
+            opening_words,
+            password_for,
+            require_run,
+            require_startable,
+            serve,
+            server_command,
+            server_environment,
+            twice_words,
+        )
+
+    folder = None if runs is None else user_path(str(runs))
+    require_startable(folder, host, port, demo=demo)
+    if run is not None:
+        require_run(folder, run, demo=demo)
+    password = password_for(host, demo=demo, wanted=not no_password)
+    if words := opening_words(host, demo=demo, password=password):
+        typer.echo(words, err=True)
+    if words := twice_words(host, port):
+        typer.echo(words, err=True)
+    listening = chosen_port(host, port)
+    typer.echo(address_words(host, listening))
+    command = server_command(port=listening, host=host, browser=not no_browser)
+    told = server_environment(runs=folder, demo=demo, host=host, opened=run, jobs=jobs, password=password)
+    serve(command, told)

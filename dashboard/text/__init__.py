@@ -1,0 +1,1 @@
+"""Labels, tooltips and sentences of the pages."""

@@ -1,0 +1,97 @@
+"""Words of a new analysis: the examples it would read, the jobs, and how far they are."""
+
+import re
+import shlex
+from collections.abc import Sequence
+
+from semfreeze_core.records.job import Job, JobProgress
+from semfreeze_core.records.preview import DataPreview, RenderedExample
+from semfreeze_core.sources.data.fields import FIELD_FLAGS
+
+INTRODUCTION = (
+    "The model runs once over a sample of your examples; what each layer means for them is kept as a run. It goes on "
+    "in the background: close the page, come back, and find it here."
+)
+_LONGEST_PIECE = 700  # characters of one piece that are shown
+_PUNCTUATION = re.compile(r"([!-/:-@\[-`{-~])")
+
+
+def preview_sentence(data: DataPreview) -> str:
+    """How the data would be read, above the examples."""
+    told = {name.removesuffix("_field"): column for name, column in data.mapping.items() if column is not None}
+    fields = ", ".join(f"{name} from {escaped(repr(column))}" for name, column in told.items())
+    return f"**{data.n_usable:,} of {data.n_rows:,} rows can be used**: {fields}. Supervised tokens are marked."
+
+
+def rendered_example(example: RenderedExample) -> str:
+    """One example as Markdown, as the model gets it, its supervised text marked."""
+    pieces = []
+    for piece in example.pieces:
+        text = escaped(_shortened(piece.text)).replace("\n", "⏎  \n")
+        if piece.supervised:
+            lines = text.split("  \n")
+            text = "  \n".join(f":orange-background[{line}]" if line else "" for line in lines)
+        pieces.append(text)
+    supervised = sum(piece.n_tokens for piece in example.pieces if piece.supervised)
+    total = sum(piece.n_tokens for piece in example.pieces)
+    label = "" if example.label is None else f", label {escaped(example.label)}"
+    cut = f", {example.truncated} cut on the left" if example.truncated else ""
+    return f"{''.join(pieces)}\n\n:small[:gray[{supervised} of {total} tokens supervised{label}{cut}]]"
+
+
+def in_the_form(text: str) -> str:
+    """A message of the command line's, naming the form's fields where it names flags of the data's fields."""
+    told = text.replace(f"with {FIELD_FLAGS}", "under Read it")
+    told = re.sub(r" \(--(?:\w+-field|template)\)", "", told)
+    return re.sub(r"--(\w+)-field\b|--(template)\b", lambda found: (found[1] or found[2]).capitalize(), told)
+
+
+def escaped(text: str) -> str:
+    """Text that Markdown shows as it stands."""
+    return _PUNCTUATION.sub(r"\\\1", text)
+
+
+def _shortened(text: str) -> str:
+    if len(text) <= _LONGEST_PIECE:
+        return text
+    half = _LONGEST_PIECE // 2
+    return f"{text[:half]} … ({len(text) - 2 * half:,} characters left out) … {text[-half:]}"
+
+
+def as_command(words: Sequence[str]) -> str:
+    """A semfreeze command as it is typed."""
+    return shlex.join(["semfreeze", *words])
+
+
+def job_words(job: Job, now: float) -> str:
+    """What a job does and how it stands."""
+    title = f"**{escaped(job.spec.title)}**"
+    match job.state:
+        case "queued":
+            before = f"behind {job.place} other{'' if job.place == 1 else 's'}" if job.place else "starting"
+            return f"{title}: queued, {before}"
+        case "running":
+            return f"{title}: running for {_seconds(now - (job.started or now))}"
+        case "done":
+            took = (job.ended or now) - (job.started or now)
+            return f"{title}: done in {_seconds(took)}"
+        case "dead":
+            return f"{title}: ended without a word"
+    return f"{title}: {job.state}"
+
+
+def stage_words(progress: JobProgress | None) -> str:
+    """The stage a job is in, how much of it is done, and how long that takes yet."""
+    if progress is None:
+        return "Starting"
+    told = escaped(progress.stage)
+    if progress.total:
+        told += f": {progress.done:,} of {progress.total:,} {progress.unit}"
+    if progress.seconds_left is not None:
+        told += f", about {_seconds(progress.seconds_left)} left of this step"
+    return told
+
+
+def _seconds(seconds: float) -> str:
+    whole = max(0, round(seconds))
+    return f"{whole} s" if whole < 100 else f"{whole // 60} min {whole % 60} s"

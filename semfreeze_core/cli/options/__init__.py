@@ -1,0 +1,1 @@
+"""Groups of flags that commands share, and what they mean."""

@@ -1,0 +1,29 @@
+"""The flags that say which fields of the data hold what, defined once for every command that reads examples."""
+
+from dataclasses import astuple, dataclass
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from semfreeze_core.sources.data.fields import FieldMapping  # brings tokenizers, which --help has no use for
+
+
+@dataclass(frozen=True)
+class DataFlags:
+    """What the user said of the fields, unchecked; in the order of FieldMapping's fields."""
+
+    prompt_field: Annotated[str | None, typer.Option(help="Field with the prompt.")] = None
+    completion_field: Annotated[str | None, typer.Option(help="Field with the completion.")] = None
+    label_field: Annotated[str | None, typer.Option(help="Field with the class name.")] = None
+    template: Annotated[str | None, typer.Option(help="Prompt made of fields, like '{instruction}\\n{input}'.")] = None
+    messages_field: Annotated[
+        str | None, typer.Option(help="Field with chat messages; assistant turns are supervised.")
+    ] = None
+    text_field: Annotated[str | None, typer.Option(help="Field with plain text, supervised throughout.")] = None
+
+    def mapping(self) -> "FieldMapping":
+        """The fields as the core takes them."""
+        from semfreeze_core.sources.data.fields import FieldMapping
+
+        return FieldMapping(*astuple(self))

@@ -1,0 +1,136 @@
+"""The flags of `plan --rule measured`, and from them to what the pilots gave."""
+
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, get_args
+
+import typer
+
+from semfreeze_core.cli.options.common import DeviceOption, PickleOption, TrustOption
+from semfreeze_core.errors import PlanError
+from semfreeze_core.records.pilots import PILOT_BUDGET, Aim
+
+if TYPE_CHECKING:
+    from semfreeze_core.progress import Progress
+    from semfreeze_core.records.pilots import Measurement
+    from semfreeze_core.records.run import Run
+    from semfreeze_core.records.training import TrainingSetup
+
+
+@dataclass(frozen=True)
+class PilotFlags:
+    """What the user said of the pilots, unchecked."""
+
+    train: Annotated[
+        str | None,
+        typer.Option(help="Pilots train on this: a task file, hf:owner/name#split, or sample:NAME.", metavar="DATA"),
+    ] = None
+    evaluation: Annotated[
+        str | None, typer.Option("--eval", help="Pilots are read on this, likewise.", metavar="DATA")
+    ] = None
+    aim: Annotated[
+        str | None,
+        typer.Option(
+            help="compute: best loss for the same FLOP (default); steps: in as many steps; cheapest: the deepest "
+            "within 5 % of full finetuning's improvement."
+        ),
+    ] = None
+    pilot_budget: Annotated[
+        float | None, typer.Option(help="Share of one full finetune's FLOP that pilots may take (default: 0.15).")
+    ] = None
+    depths: Annotated[
+        str | None,
+        typer.Option(help="Depths the pilots try, with commas (default: those of rules, two thirds, half, the cap)."),
+    ] = None
+    eval_examples: Annotated[
+        int | None,
+        typer.Option(help="Eval items of the pilots (default: 64 to 1024, a quarter of what pilots may take)."),
+    ] = None
+    pilots_in: Annotated[
+        Path | None, typer.Option(help="Folder that keeps the pilots; the same command again goes on there.")
+    ] = None
+    pilot_model: Annotated[
+        str | None, typer.Option("--model", help="Where the model is now (default: where it was read from).")
+    ] = None
+    device: DeviceOption = "auto"
+    trust_remote_code: TrustOption = False
+    allow_pickle: PickleOption = False
+
+    @property
+    def given(self) -> list[str]:
+        """The options that were given, by name."""
+        names = {"evaluation": "eval", "pilot_model": "model"}
+        return [
+            f"--{names.get(f.name, f.name).replace('_', '-')}"
+            for f in fields(self)
+            if getattr(self, f.name) != f.default
+        ]
+
+
+def run_pilots(
+    named: str, reading: "Run", setup: "TrainingSetup", metric: str, flags: PilotFlags, progress: "Progress"
+) -> "Measurement":
+    """Let short finetunes of the run's model decide.
+
+    Raises:
+        InputError: flags that are missing or wrong, or as `measure`.
+    """
+    from semfreeze_core.cli.options.plan_and_data import default_folder, plan_and_data
+    from semfreeze_core.finetune.arm.job import ModelSource
+    from semfreeze_core.finetune.validation.pilot_schedule import candidate_depths
+    from semfreeze_core.finetune.validation.pilots import MeasureRequest, measure
+    from semfreeze_core.plan.candidate_depths import parse_depths, proposal
+    from semfreeze_core.plan.opinions import compare
+    from semfreeze_core.runs.folder import PILOTS
+    from semfreeze_core.sources.data.fields import FieldMapping
+    from semfreeze_core.storage import user_path
+
+    aim = flags.aim or "compute"
+    if flags.train is None or flags.evaluation is None:
+        raise PlanError("--rule measured runs short finetunes of your model: give --train and --eval.")
+    if aim not in get_args(Aim):
+        raise PlanError(f"--aim {aim}: expected {', '.join(get_args(Aim))}.")
+    n_layers = reading.shape.n_layers
+    document, mapping, length, add_eos, folder = plan_and_data(named, FieldMapping(), None, "manual", n_layers // 2)
+    rules = compare(reading, metric=metric, setup=setup).rules
+    proposed, proposed_by = proposal(n_layers, rules["coverage"].freeze_depth, aim)  # type: ignore[arg-type]
+    if flags.depths is None:
+        picks = [proposed, *(rules[name].candidate_depth for name in ("coverage", "compute"))]
+        depths = candidate_depths(n_layers, picks, aim)  # type: ignore[arg-type]
+    else:
+        depths = parse_depths(flags.depths, n_layers)
+    read_from = document.model
+    place = default_folder(named, folder, flags.train, PILOTS) if flags.pilots_in is None else flags.pilots_in
+    request = MeasureRequest(
+        plan=document,
+        setup=setup,
+        train=flags.train,
+        evaluation=flags.evaluation,
+        depths=depths,
+        proposed=proposed if proposed in depths else None,
+        proposed_by=proposed_by if proposed in depths else None,
+        mapping=mapping,
+        max_length=length,
+        add_eos=add_eos,
+        aim=aim,  # type: ignore[arg-type]
+        budget=PILOT_BUDGET if flags.pilot_budget is None else flags.pilot_budget,
+        n_eval=flags.eval_examples,
+        model=ModelSource(
+            source=flags.pilot_model or read_from.source,
+            revision=read_from.revision,
+            device=flags.device,
+            trust_remote_code=flags.trust_remote_code,
+            allow_pickle=flags.allow_pickle,
+        ),
+    )
+    return measure(request, user_path(str(place)), progress=progress)
+
+
+def refuse_pilot_flags(flags: PilotFlags, rule: str | None) -> None:
+    """Refuse flags of pilots where no pilot runs.
+
+    Raises:
+        PlanError: with all of them.
+    """
+    if flags.given and rule != "measured":
+        raise PlanError(f"{', '.join(flags.given)}: these belong to --rule measured.")

@@ -1,0 +1,1 @@
+"""What commands print: tables and sentences for a terminal, documents for --json."""

@@ -1,0 +1,1 @@
+"""One seeded finetune of a comparison: its settings, its process, its evaluations, its record."""

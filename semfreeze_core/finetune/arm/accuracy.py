@@ -1,0 +1,90 @@
+"""Accuracy by generation: greedy until the end of sequence, the stripped text compared with the reference."""
+
+from collections.abc import Sequence
+from itertools import islice
+from typing import Any
+
+import numpy as np
+import torch
+
+from semfreeze_core.records.examples import TokenisedExample
+from semfreeze_core.sources.models.decoder import Decoder
+
+_EXTRA_TOKENS = 8  # a wrong answer may be longer than the reference; one that runs on past this is wrong anyway
+_BATCH = 16
+SHOWN = 24  # answers that are kept as text
+
+
+def generation_items(examples: Sequence[TokenisedExample], limit: int) -> list[int]:
+    """Places of the first `limit` examples whose supervised tokens are one stretch at the end.
+
+    Others (chats with several answers, plain text) have no one prompt to answer.
+    """
+    starts = [int(np.argmax(example.supervised)) for example in examples]
+    fitting = (p for p, start in enumerate(starts) if start > 0 and examples[p].supervised[start:].all())
+    return list(islice(fitting, limit))
+
+
+def references(tokenizer: Any, examples: Sequence[TokenisedExample], places: Sequence[int]) -> list[tuple[str, str]]:
+    """Prompt and reference of the examples at `places`, as text."""
+    found = []
+    for place in places:
+        ids, start = examples[place].input_ids, int(np.argmax(examples[place].supervised))
+        prompt = tokenizer.decode(ids[:start], skip_special_tokens=True)
+        found.append((prompt, tokenizer.decode(ids[start:], skip_special_tokens=True)))
+    return found
+
+
+@torch.no_grad()
+def answers(decoder: Decoder, tokenizer: Any, examples: Sequence[TokenisedExample], places: Sequence[int]) -> list[str]:
+    """What the model answers to the prompts of the examples at `places`, in their order.
+
+    Prompts are padded on the left, so that every row's next token is its own; equal lengths are batched together.
+    """
+    prompts = {place: int(np.argmax(examples[place].supervised)) for place in places}
+    order = sorted(places, key=lambda place: prompts[place])
+    found: dict[int, str] = {}
+    for start in range(0, len(order), _BATCH):
+        batch = order[start : start + _BATCH]
+        said = _generate(
+            decoder,
+            tokenizer,
+            [examples[p].input_ids[: prompts[p]] for p in batch],
+            max(len(examples[p].input_ids) - prompts[p] for p in batch),
+        )
+        found |= dict(zip(batch, said, strict=True))
+    return [found[place] for place in places]
+
+
+def share_right(said: Sequence[str], expected: Sequence[str]) -> float:
+    """Share of answers that are the reference, white space around them left out, in 0..1; NaN without any."""
+    if not said:
+        return float("nan")
+    return sum(one.strip() == other.strip() for one, other in zip(said, expected, strict=True)) / len(said)
+
+
+def _generate(decoder: Decoder, tokenizer: Any, prompts: list[Any], longest: int) -> list[str]:
+    length = max(len(p) for p in prompts)
+    ids = torch.zeros((len(prompts), length), dtype=torch.long)
+    mask = torch.zeros_like(ids)
+    for row, prompt in enumerate(prompts):
+        ids[row, length - len(prompt) :] = torch.from_numpy(prompt)
+        mask[row, length - len(prompt) :] = 1
+    model = decoder.model
+    was_training = model.training
+    model.eval()
+    out = model.generate(
+        input_ids=ids.to(decoder.device),
+        attention_mask=mask.to(decoder.device),
+        max_new_tokens=longest + _EXTRA_TOKENS,
+        do_sample=False,
+        num_beams=1,
+        temperature=None,
+        top_p=None,
+        top_k=None,
+        pad_token_id=tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+    )
+    model.train(was_training)
+    found: list[str] = tokenizer.batch_decode(out[:, length:], skip_special_tokens=True)
+    return found

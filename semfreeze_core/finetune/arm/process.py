@@ -1,0 +1,111 @@
+"""A process that trains one arm: `python -m semfreeze_core.finetune.arm.process JOB`.
+
+Of its own, so that its memory is the arm's alone, a crash ends no other arm, and every arm begins alike. It prints its
+progress as one JSON object a line, and ends when the process that started it is gone.
+"""
+
+import json
+import os
+import sys
+import threading
+from dataclasses import asdict
+from pathlib import Path
+
+from semfreeze_core.errors import InputError
+from semfreeze_core.progress import ProgressEvent
+
+OUT_OF_MEMORY, REFUSED = 3, 4  # exit codes; the reason is the last line printed
+
+
+def main(path: str) -> int:
+    """Do the job in the file `path`; returns the exit code."""
+    _end_with_parent()
+    try:
+        _do(Path(path))
+    except InputError as error:
+        return _say(REFUSED, str(error))
+    except Exception as error:
+        if not _is_out_of_memory(error):
+            raise
+        return _say(OUT_OF_MEMORY, " ".join(str(error).split())[:300])
+    return 0
+
+
+def _do(path: Path) -> None:
+    # Imported first of all, so that the baseline holds everything but the model.
+    from transformers import Trainer  # noqa: F401
+
+    from semfreeze_core.finetune.arm.arms import Arm
+    from semfreeze_core.finetune.arm.baseline import read_baseline
+    from semfreeze_core.finetune.arm.job import ArmJob, read_split
+    from semfreeze_core.finetune.arm.progress_file import LiveFile, live_path
+    from semfreeze_core.finetune.arm.run import run_arm
+    from semfreeze_core.finetune.arm.settings import ArmSettings
+    from semfreeze_core.finetune.model.network import CacheWishes
+    from semfreeze_core.finetune.peak_memory import resident_bytes
+    from semfreeze_core.plan.document import require_identity
+    from semfreeze_core.records.validation import ArmRun, Baseline
+    from semfreeze_core.sources.models.causal_lm import load_causal_lm
+    from semfreeze_core.storage import cache_folder, write_atomically
+
+    job = ArmJob.model_validate_json(path.read_text())
+    train, evaluation = read_split(job.data, "train"), read_split(job.data, "eval")
+    baseline_bytes = resident_bytes()
+    loaded = load_causal_lm(
+        job.model.source,
+        revision=job.model.revision,
+        dtype="bfloat16" if job.precision == "bf16" else "float32",
+        device=job.model.device,
+        trust_remote_code=job.model.trust_remote_code,
+        allow_pickle=job.model.allow_pickle,
+        progress=_tell,
+    )
+    require_identity(job.identity, loaded.identity)
+    result: ArmRun | Baseline
+    if job.arm is None or job.parts is None:
+        result = read_baseline(loaded, evaluation, n_accuracy=job.n_accuracy, precision=job.precision)
+    else:
+        shared = ArmSettings.__dataclass_fields__.keys() & ArmJob.model_fields.keys()
+        result = run_arm(
+            loaded,
+            Arm(job.arm, job.parts, job.lora, job.learning_rate),
+            ArmSettings(**{name: getattr(job, name) for name in shared}),
+            train,
+            evaluation,
+            baseline_bytes=baseline_bytes,
+            follow=LiveFile(live_path(job.result)),
+            cache=CacheWishes(folder=cache_folder() / "prefix", shared_from=job.cache_shared_from),
+            progress=_tell,
+        )
+    write_atomically(job.result, result.model_dump_json(indent=1) + "\n")
+    live_path(job.result).unlink(missing_ok=True)
+
+
+def _tell(event: ProgressEvent) -> None:
+    print(json.dumps(asdict(event)), flush=True)
+
+
+def _say(code: int, reason: str) -> int:
+    print(json.dumps({"reason": reason}), flush=True)
+    return code
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    import torch
+
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "not enough memory" in str(error)
+
+
+def _end_with_parent() -> None:
+    """End when standard input closes, which it does when the parent dies, however it dies."""
+
+    def wait() -> None:
+        while os.read(0, 1024):  # not through sys.stdin, whose lock the interpreter wants when it ends
+            pass
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))

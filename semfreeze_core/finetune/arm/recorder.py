@@ -1,0 +1,102 @@
+"""What is written down while an arm trains: losses, seconds, memory, and readings on the eval items at its marks."""
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from transformers import TrainerCallback
+
+from semfreeze_core.finetune.model.supervised_head import SupervisedModel
+from semfreeze_core.finetune.peak_memory import TrainingPeak
+from semfreeze_core.progress import Progress, ProgressEvent
+from semfreeze_core.records.validation import PeakKind
+
+
+@dataclass
+class Record:
+    """What has been seen so far.
+
+    Attributes:
+        losses: train loss of each step, nats a supervised token.
+        step_seconds: wall time of each step, evaluation left out.
+        peak_bytes: most memory used by training, evaluation left out.
+        failure: why the arm had to end, or "".
+    """
+
+    losses: list[float] = field(default_factory=list)
+    step_seconds: list[float] = field(default_factory=list)
+    peak_bytes: int = 0
+    failure: str = ""
+
+
+class Recorder(TrainerCallback):
+    """Records each step, and calls `evaluate(step)` after the steps in `at`; time and memory stop meanwhile.
+
+    `begin` is called once the trainer has put the model on its device, before the first step; `follow` after every
+    step, with the clock standing.
+    """
+
+    def __init__(
+        self,
+        network: SupervisedModel,
+        evaluate: Callable[[int], None],
+        at: frozenset[int],
+        *,
+        begin: Callable[[], None],
+        device: torch.device,
+        baseline_bytes: int,
+        total: int,
+        stage: str,
+        progress: Progress,
+        follow: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.network, self.evaluate, self.at, self.begin = network, evaluate, at, begin
+        self.device, self.baseline_bytes = device, baseline_bytes
+        self.total, self.stage, self.progress = total, stage, progress
+        self.follow = follow
+        self.record = Record()
+        self._clock = 0.0
+        self._peak = TrainingPeak(device, baseline_bytes)
+
+    @property
+    def peak_kind(self) -> PeakKind:
+        """What the record's peak is of."""
+        return self._peak.kind
+
+    def on_train_begin(self, *_: Any, **__: Any) -> None:
+        """Start the clock."""
+        self.begin()
+        self._forget_peak()
+        self._resume()
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Record the step; end the training when its loss is no number."""
+        self._synchronize()
+        self.record.step_seconds.append(time.perf_counter() - self._clock)
+        self.record.peak_bytes = max(self.record.peak_bytes, self._peak.read())
+        loss = self.network.take_loss()
+        self.record.losses.append(loss)
+        self.progress(ProgressEvent(self.stage, state.global_step, self.total, "steps"))
+        if not math.isfinite(loss):
+            self.record.failure = f"the loss was {loss} at step {state.global_step}: a lower --lr may help"
+            control.should_training_stop = True
+        elif state.global_step in self.at:
+            self.evaluate(state.global_step)
+            self._forget_peak()
+        self.follow()
+        self._resume()
+
+    def _forget_peak(self) -> None:
+        """Leave out what a reading used; not after every step, as collecting garbage takes longer than a small one."""
+        self._peak = TrainingPeak(self.device, self.baseline_bytes)
+
+    def _resume(self) -> None:
+        self._synchronize()
+        self._clock = time.perf_counter()
+
+    def _synchronize(self) -> None:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)

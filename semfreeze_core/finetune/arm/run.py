@@ -1,0 +1,170 @@
+"""One arm with one seed: a real finetune on transformers' Trainer, read at its marks."""
+
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from transformers import PrinterCallback, Trainer
+
+from semfreeze_core.cost import training_bytes
+from semfreeze_core.finetune.arm.arms import Arm
+from semfreeze_core.finetune.arm.evaluate import ArmReader, computing_in
+from semfreeze_core.finetune.arm.flop import batch_flop
+from semfreeze_core.finetune.arm.recorder import Record, Recorder
+from semfreeze_core.finetune.arm.settings import ArmSettings, trainer_arguments, training_setup
+from semfreeze_core.finetune.audit.step_count import CountedStep, count_step
+from semfreeze_core.finetune.model.batches import Collator, ExamplePlaces
+from semfreeze_core.finetune.model.network import CacheWishes, Network, build_network
+from semfreeze_core.progress import Progress, ProgressEvent, silent
+from semfreeze_core.records.examples import TokenisedExample
+from semfreeze_core.records.model import ModelShape
+from semfreeze_core.records.training import TrainingSetup
+from semfreeze_core.records.validation import ArmRun, FlopEntry, LiveArm, PeakEntry
+from semfreeze_core.sources.models.causal_lm import LoadedModel
+
+
+def run_arm(
+    loaded: LoadedModel,
+    arm: Arm,
+    settings: ArmSettings,
+    train: Sequence[TokenisedExample],
+    evaluation: Sequence[TokenisedExample],
+    *,
+    baseline_bytes: int,
+    cache: CacheWishes | None = None,
+    follow: Callable[[LiveArm], None] | None = None,
+    progress: Progress = silent,
+) -> ArmRun:
+    """Finetune a model as the arm says, in place, and write down what was seen.
+
+    Args:
+        loaded: a model just loaded; it is finetuned when this returns.
+        arm: what is trained, and at which rate.
+        settings: how.
+        train: training examples.
+        evaluation: eval items.
+        baseline_bytes: resident size of the process after import, before the model was loaded.
+        cache: where boundary states may be kept.
+        follow: given the arm as it is after each step.
+        progress: told steps and what is being done.
+
+    Raises:
+        InputError: the model cannot be trained in this way.
+    """
+    network = build_network(
+        loaded,
+        arm,
+        train,
+        evaluation,
+        seed=settings.seed,
+        precision=settings.precision,
+        checkpointing=settings.checkpointing,
+        prefix_cache=settings.prefix_cache,
+        all_logits=settings.all_logits,
+        cache=cache,
+        progress=progress,
+    )
+    setup = training_setup(arm, settings, train, cached=network.train_cache is not None)
+    reader = ArmReader(
+        network, loaded.tokenizer, loaded.shape, arm.parts, setup, train, evaluation, n_accuracy=settings.n_accuracy
+    )
+    collator = Collator(train, network.train_cache)
+    progress(ProgressEvent(f"{arm.name}: counting a step"))
+    counted, promised = _count(network, collator, loaded.shape, arm, setup, settings)
+    marks = settings.marks()
+    recorder = Recorder(
+        network.supervised,
+        lambda step: reader.read(step, marks[step], sum(recorder.record.step_seconds)),
+        frozenset(marks),
+        begin=network.spare,
+        device=network.decoder.device,
+        baseline_bytes=baseline_bytes,
+        total=settings.total_steps,
+        stage=f"{arm.name} (seed {settings.seed})",
+        progress=progress,
+        follow=lambda: follow(_live(arm, settings, recorder.record, reader)) if follow else None,
+    )
+    with tempfile.TemporaryDirectory(prefix="semfreeze-") as scratch:
+        trainer = Trainer(
+            model=network.supervised,
+            args=trainer_arguments(scratch, arm, settings, network.decoder.device),
+            train_dataset=ExamplePlaces(len(train)),
+            data_collator=collator,
+            callbacks=[recorder],
+        )
+        trainer.remove_callback(PrinterCallback)
+        trainer.train()
+    network.release()
+    record, micro = recorder.record, settings.batch_size // settings.accumulation
+    predicted = training_bytes(loaded.shape, replace(setup, batch_size=micro), arm.parts)
+    saved = None if predicted.activations is None else predicted.activations + predicted.logits
+    return ArmRun(
+        arm=arm.name,
+        seed=settings.seed,
+        status="failed" if record.failure else "done",
+        reason=record.failure,
+        trained=arm.parts,
+        lora=arm.lora,
+        learning_rate=arm.learning_rate,
+        trainable_parameters=network.trainable_parameters,
+        steps=len(record.losses),
+        micro_batch_size=micro,
+        accumulation=settings.accumulation,
+        prefix_cache=network.train_cache is not None,
+        notes=[*network.notes, *_flop_notes(counted, promised)],
+        train_losses=record.losses,
+        step_seconds=record.step_seconds,
+        cache_seconds=0.0 if network.train_cache is None else network.train_cache.seconds,
+        cache_bytes=0 if network.train_cache is None else network.train_cache.bytes,
+        points=reader.points,
+        flop=FlopEntry(
+            counted=reader.flop() * counted.flop // promised, predicted=reader.predicted_flop(len(record.losses))
+        ),
+        peak_bytes=PeakEntry(
+            measured=record.peak_bytes,
+            predicted=predicted.total,
+            kind=recorder.peak_kind,
+            saved_tensors=counted.saved_bytes,
+            saved_tensors_predicted=saved,
+        ),
+    )
+
+
+def _live(arm: Arm, settings: ArmSettings, record: Record, reader: ArmReader) -> LiveArm:
+    return LiveArm(
+        arm=arm.name,
+        seed=settings.seed,
+        step=len(record.losses),
+        total_steps=settings.total_steps,
+        seconds=sum(record.step_seconds) + reader.cache_seconds,
+        cache_seconds=reader.cache_seconds,
+        train_loss=record.losses[-1] if record.losses else None,
+        peak_bytes=record.peak_bytes,
+        points=reader.points,
+    )
+
+
+def _count(
+    network: Network, collator: Collator, shape: ModelShape, arm: Arm, setup: TrainingSetup, settings: ArmSettings
+) -> tuple[CountedStep, int]:
+    """A step on the first examples as torch counts it, and its FLOP by the cost model."""
+    device = network.decoder.device
+    micro = settings.batch_size // settings.accumulation
+    batch = collator(range(min(micro, len(collator.examples))))
+    network.supervised.train()
+    with computing_in(settings.precision, device):
+        counted = count_step(
+            network.supervised, network.decoder.model, {name: tensor.to(device) for name, tensor in batch.items()}
+        )
+    size = network.supervised.sizes[0]
+    network.supervised.forget()
+    return counted, batch_flop(shape, setup, arm.parts, size)
+
+
+def _flop_notes(counted: CountedStep, promised: int) -> list[str]:
+    if counted.flop == promised:
+        return []
+    return [
+        f"torch counted {counted.flop:,} FLOP in a step that the cost model prices at {promised:,}: the run's FLOP are "
+        "scaled to what was counted."
+    ]

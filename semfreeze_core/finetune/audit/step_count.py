@@ -1,0 +1,54 @@
+"""One real training step, counted: FLOP by torch's counter, and the bytes autograd keeps for the backward pass."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from semfreeze_core.finetune.audit.model_state import as_found
+from semfreeze_core.sources.models.saved_tensors import saving_observed
+
+
+@dataclass(frozen=True)
+class CountedStep:
+    """What one forward and backward pass took.
+
+    Attributes:
+        flop: as torch.utils.flop_counter counts them: matrix products alone, and none of a CPU's fused attention.
+        saved_bytes: live storages that autograd kept between the two passes, parameters left out.
+    """
+
+    flop: int
+    saved_bytes: int
+
+
+def count_step(network: nn.Module, model: Any, batch: dict[str, Any]) -> CountedStep:
+    """Count a step without changing anything: FLOP with eager attention, saved bytes, inputs left out, with its own.
+
+    Args:
+        network: called with the batch, gives {"loss"}.
+        model: the transformers model inside it, whose attention is made eager for the count of FLOP.
+        batch: tensors on the model's device.
+    """
+    with as_found(network, ()):
+        with saving_observed() as saved:
+            loss = network(**batch)["loss"]
+        saved_bytes = saved.bytes(leaving_out=[*network.parameters(), *batch.values()])
+        del loss
+        with eager_attention(model), FlopCounterMode(display=False) as counter:
+            network(**batch)["loss"].backward()
+    return CountedStep(counter.get_total_flops(), saved_bytes)
+
+
+@contextmanager
+def eager_attention(model: Any) -> Iterator[None]:
+    """Attention as plain matrix products, which torch's counter sees all of; fused kernels it may count as nothing."""
+    own = model.config._attn_implementation
+    model.set_attn_implementation("eager")
+    try:
+        yield
+    finally:
+        model.set_attn_implementation(own)

@@ -1,0 +1,1 @@
+"""Which parameters of a live model train, and where its backward pass ends."""

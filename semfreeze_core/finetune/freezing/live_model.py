@@ -1,0 +1,121 @@
+"""A model as somebody trains it: wrapped by PEFT, perhaps with adapters inside, perhaps in a form never tested."""
+
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from semfreeze_core.errors import ModelError
+from semfreeze_core.finetune.quantize.weights import is_quantised, plain_shape, quantised_modules
+from semfreeze_core.records.model import ModelIdentity
+from semfreeze_core.sources.models.model_shape import identify
+
+# Class names, so that nothing is imported for the check; each with what people call it.
+_UNTESTED = {
+    "FullyShardedDataParallel": "FSDP",
+    "FSDPModule": "FSDP",
+    "DeepSpeedEngine": "DeepSpeed",
+    "OptimizedModule": "torch.compile",
+    "DistributedDataParallel": "DistributedDataParallel",
+    "DataParallel": "DataParallel",
+}
+# What PEFT puts into the path of a parameter that it wraps, and how paths of its own begin.
+_WRAPPERS = ("base_layer", "original_module")
+_ADDED = ("lora_", "modules_to_save")
+
+
+def require_supported(model: nn.Module) -> None:
+    """Refuse models in a form in which freezing has not been tested.
+
+    Raises:
+        ModelError: FSDP, DeepSpeed, torch.compile, DataParallel, DistributedDataParallel, parameters spread over
+            devices as DTensor, or quantised weights other than bitsandbytes'; named. 4-bit weights packed for reading.
+    """
+    for module in model.modules():
+        for kind in type(module).__mro__:
+            if kind.__name__ in _UNTESTED:
+                raise ModelError(untested(_UNTESTED[kind.__name__]))
+        if getattr(module, "_compiled_call_impl", None) is not None:
+            raise ModelError(untested("torch.compile"))
+        if getattr(module, "is_quantized", False) is True and not _by_bitsandbytes(module):
+            raise ModelError(untested("quantised weights"))
+    for parameter in model.parameters():
+        if hasattr(parameter, "ds_id"):
+            raise ModelError(untested("DeepSpeed"))
+        if type(parameter).__name__ == "DTensor":
+            raise ModelError(untested("DTensor parameters (FSDP or tensor parallelism)"))
+        if not (parameter.is_floating_point() or is_quantised(parameter)):
+            raise ModelError(untested("quantised weights"))
+    _require_unpacked(model)
+
+
+def _require_unpacked(model: nn.Module) -> None:
+    """Refuse what a call in eval mode on some CPUs makes of 4-bit weights, where no gradient passes."""
+    for name, module in quantised_modules(model):
+        if getattr(getattr(module.weight, "quant_state", None), "packing_format_for_cpu", False):
+            raise ModelError(
+                f"{name}.weight was packed for reading by a call in eval mode on the CPU (bitsandbytes), and gives no "
+                "gradient: load the model again, and keep it in train mode until it is trained."
+            )
+
+
+def _by_bitsandbytes(model: Any) -> bool:
+    """Whether transformers says that bitsandbytes has quantised a model."""
+    return str(getattr(getattr(model, "quantization_method", None), "value", "")) == "bitsandbytes"
+
+
+def untested(what: str) -> str:
+    """The refusal of something by its name."""
+    return (
+        f"Freezing under {what} has not been tested, and a boundary that does not hold loses the saving in silence: "
+        f"train without {what}, on one device."
+    )
+
+
+def base_model(model: Any) -> Any:
+    """The transformers model under PEFT's wrapper, or the model itself; adapters stay inside."""
+    unwrap = getattr(model, "get_base_model", None)
+    return model if unwrap is None else unwrap()
+
+
+def adapters_in(base: nn.Module) -> list[str]:
+    """Names of parameters that PEFT has added."""
+    return [name for name, _ in base.named_parameters() if _is_added(name)]
+
+
+def plain_name(name: str) -> str:
+    """A parameter's name without what PEFT puts into it."""
+    return ".".join(part for part in name.split(".") if part not in _WRAPPERS)
+
+
+def _is_added(name: str) -> bool:
+    return any(part.startswith(_ADDED) for part in name.split("."))
+
+
+class _Plain:
+    """A model's config and parameters as they were before PEFT and bitsandbytes; all that `identify` reads.
+
+    A quantised weight has its shape back, but not its values.
+    """
+
+    def __init__(self, base: Any) -> None:
+        self.config = base.config
+        shapes = {id(module.weight): plain_shape(module) for _, module in quantised_modules(base)}
+        self._parameters: list[tuple[str, Tensor]] = [
+            (plain_name(n), torch.zeros(()).expand(shapes[id(p)]) if id(p) in shapes else p)
+            for n, p in base.named_parameters()
+            if not _is_added(n)
+        ]
+
+    def named_parameters(self) -> list[tuple[str, Tensor]]:
+        return self._parameters
+
+
+def identify_base(base: Any) -> ModelIdentity:
+    """Digests of the model as it was before PEFT put adapters into it.
+
+    Of a quantised model the structure's is that of the model in its own precision; the weights' says nothing.
+    """
+    found = identify(_Plain(base), source=base.config.name_or_path or "this model", revision=None)
+    return replace(found, architecture=type(base).__name__)

@@ -1,0 +1,1 @@
+"""A loaded model made ready to train: adapters, boundary, target-token head, batches."""

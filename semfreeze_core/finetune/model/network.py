@@ -1,0 +1,197 @@
+"""A model made ready to be trained as an arm says: adapters, the boundary, the prefix cache, the head's loss."""
+
+import tempfile
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from semfreeze_core.finetune.arm.arms import Arm
+from semfreeze_core.finetune.freezing.freeze import freeze
+from semfreeze_core.finetune.model.adapters import add_adapters
+from semfreeze_core.finetune.model.supervised_head import SupervisedModel
+from semfreeze_core.finetune.prefix.cache import PrefixCache, build_prefix_cache
+from semfreeze_core.finetune.prefix.proof import prove_cache
+from semfreeze_core.finetune.prefix.store import CacheUnavailable
+from semfreeze_core.finetune.prefix.suffix import Suffix
+from semfreeze_core.progress import Progress, ProgressEvent, silent
+from semfreeze_core.records.examples import TokenisedExample
+from semfreeze_core.records.training import Checkpointing, Precision
+from semfreeze_core.sources.models.causal_lm import LoadedModel, free_bytes
+from semfreeze_core.sources.models.decoder import Decoder
+
+_MEMORY_SHARE = 0.25  # of what is free, for boundary states
+
+
+@dataclass(frozen=True)
+class CacheWishes:
+    """Where a prefix cache may keep its states.
+
+    Attributes:
+        memory_limit_bytes: above it they go to files; None takes a quarter of the free memory.
+        folder: of the files; None for none.
+        disk_limit_bytes: of all caches in the folder; None for what the disk has.
+        shared_from: states are left in the folder for other arms, and computed from those of this lower depth on, or
+            with 0 from the embedding on; None keeps them to this arm where memory holds them.
+    """
+
+    memory_limit_bytes: int | None = None
+    folder: Path | None = None
+    disk_limit_bytes: int | None = None
+    shared_from: int | None = None
+
+
+@dataclass(frozen=True)
+class Network:
+    """A model in training.
+
+    Attributes:
+        supervised: what the trainer trains.
+        tuned: the model with its adapters (PEFT's wrapper), or the model itself.
+        decoder: its parts.
+        suffix: runs it from boundary states; None without a cache.
+        train_cache: boundary states of the training examples; None when training runs uncached.
+        eval_cache: of the eval items, likewise.
+        trainable_parameters: number of trained elements.
+        notes: what was decided on the way, in words.
+    """
+
+    supervised: SupervisedModel
+    tuned: Any
+    decoder: Decoder
+    suffix: Suffix | None
+    train_cache: PrefixCache | None
+    eval_cache: PrefixCache | None
+    trainable_parameters: int
+    notes: tuple[str, ...]
+
+    def complete(self) -> None:
+        """Bring the frozen weights back to where the whole model can run."""
+        if self.suffix is not None:
+            self.suffix.onload()
+
+    def spare(self) -> None:
+        """Take the frozen weights off the device, where a cache stands in for them."""
+        if self.suffix is not None:
+            self.suffix.offload(Path(tempfile.gettempdir()))
+
+    def release(self) -> None:
+        """Make the model an ordinary one again, finetuned as it is."""
+        if self.suffix is not None:
+            self.suffix.remove()
+
+
+def build_network(
+    loaded: LoadedModel,
+    arm: Arm,
+    train: Sequence[TokenisedExample],
+    evaluation: Sequence[TokenisedExample] = (),
+    *,
+    seed: int,
+    precision: Precision = "float32",
+    checkpointing: Checkpointing = "none",
+    prefix_cache: bool = True,
+    all_logits: bool = False,
+    cache: CacheWishes | None = None,
+    progress: Progress = silent,
+) -> Network:
+    """Make a loaded model ready to be trained as an arm says, in place.
+
+    Args:
+        loaded: the model, not yet frozen or adapted.
+        arm: what is trained.
+        train, evaluation: examples whose boundary states are wanted.
+        seed: of new adapters.
+        precision: "bf16-autocast" lets the cache be computed in bfloat16 too.
+        checkpointing: as in TrainingSetup.
+        prefix_cache: whether to compute frozen layers once; where that is not possible training runs uncached, with a
+            note.
+        all_logits: compute the logits of every token, for comparison with stock trainers.
+        cache: where boundary states may be kept.
+        progress: told what is being done.
+
+    Raises:
+        InputError: as freeze and add_adapters.
+    """
+    decoder, model = loaded.decoder, loaded.decoder.model
+    torch.manual_seed(seed)
+    tuned = model
+    if arm.lora is not None:
+        tuned = add_adapters(model, loaded.shape, decoder.names, arm.parts, arm.lora)
+    if checkpointing != "none":
+        _checkpoint(model, checkpointing)
+    freezing = freeze(tuned, arm.parts, names=decoder.names, lora=arm.lora is not None)
+    trainable = sum(p.numel() for p in freezing.trainable_parameters())
+    network = Network(
+        SupervisedModel(tuned, decoder, all_logits=all_logits), tuned, decoder, None, None, None, trainable, ()
+    )
+    if not prefix_cache or arm.freeze_depth == 0:
+        return network
+    try:
+        return _with_cache(
+            network, loaded, arm.freeze_depth, train, evaluation, precision, cache or CacheWishes(), progress
+        )
+    except CacheUnavailable as reason:
+        note = f"No prefix cache: {reason} Training runs uncached."
+        progress(ProgressEvent("Computing boundary states", message=note))
+        return replace(network, notes=(note,))
+
+
+def _checkpoint(model: Any, checkpointing: Checkpointing) -> None:
+    """Turn checkpointing on as trainers do; the hook on the embedding stays with "transformers-5" alone."""
+    with warnings.catch_warnings():
+        # transformers has a new name for it, which its older releases of the same major version lack
+        warnings.filterwarnings("ignore", message="`gradient_checkpointing_enable`", category=FutureWarning)
+        reentrant = {"use_reentrant": checkpointing == "reentrant"}
+        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs=reentrant)
+    if checkpointing != "transformers-5":
+        model.disable_input_require_grads()
+
+
+def _with_cache(
+    network: Network,
+    loaded: LoadedModel,
+    k: int,
+    train: Sequence[TokenisedExample],
+    evaluation: Sequence[TokenisedExample],
+    precision: Precision,
+    wishes: CacheWishes,
+    progress: Progress,
+) -> Network:
+    decoder = network.decoder
+    limit = wishes.memory_limit_bytes
+    if limit is None:
+        limit = int(_MEMORY_SHARE * free_bytes(torch.device("cpu")))
+    identity = loaded.identity
+    key = f"{identity.structure_digest} {identity.weights_digest} {identity.revision}"
+
+    def build(examples: Sequence[TokenisedExample], depth: int, start: PrefixCache | None = None) -> PrefixCache:
+        return build_prefix_cache(
+            decoder,
+            depth,
+            examples,
+            key_base=key,
+            memory_limit_bytes=limit,
+            folder=wishes.folder,
+            disk_limit_bytes=wishes.disk_limit_bytes,
+            compute_dtype=torch.bfloat16 if precision == "bf16-autocast" else None,
+            start=start,
+            keep=wishes.shared_from is not None,
+            progress=progress,
+        )
+
+    def build_on(examples: Sequence[TokenisedExample]) -> PrefixCache:
+        # A lower depth's states that were evicted are computed again: that costs what skipping them would.
+        return build(examples, k, build(examples, wishes.shared_from) if wishes.shared_from else None)
+
+    caches = build_on(train), build_on(evaluation) if evaluation else None
+    suffix = Suffix(decoder, k)
+    prove_cache(decoder, suffix, caches[0], train)
+    if caches[1] is not None:
+        prove_cache(decoder, suffix, caches[1], evaluation)
+    suffix.install()
+    supervised = SupervisedModel(network.tuned, decoder, suffix, all_logits=network.supervised.all_logits)
+    return replace(network, supervised=supervised, suffix=suffix, train_cache=caches[0], eval_cache=caches[1])

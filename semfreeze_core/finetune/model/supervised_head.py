@@ -1,0 +1,130 @@
+"""A model that answers a batch with its loss, the head computed at supervised positions alone."""
+
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from semfreeze_core.finetune.model.batches import IGNORED
+from semfreeze_core.sources.models.decoder import Decoder
+
+
+class RunsSuffix(Protocol):
+    """Runs the layers above a boundary on states at it."""
+
+    def __call__(self, states: Tensor, attention_mask: Tensor | None) -> Tensor: ...
+
+
+class SupervisedModel(nn.Module):
+    """What the trainer trains: it takes a batch of a Collator and gives the loss.
+
+    Attributes:
+        model: the causal language model, with adapters where there are any.
+        decoder: its parts.
+        suffix: runs it from cached boundary states; without one it runs from token ids.
+        all_logits: train on the model's own loss, with the logits of every token, as stock trainers do.
+        sizes: examples, padded length and supervised tokens of every batch answered in training.
+    """
+
+    accepts_loss_kwargs = True  # tells the trainer that accumulated batches share one mean over their tokens
+
+    def __init__(
+        self, model: nn.Module, decoder: Decoder, suffix: RunsSuffix | None = None, *, all_logits: bool = False
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.config = decoder.model.config  # the trainer asks for it
+        self.__dict__["decoder"] = decoder  # not a module of ours: its parts are the model's
+        self.__dict__["suffix"] = suffix
+        self.all_logits = all_logits
+        self.sizes: list[tuple[int, int, int]] = []
+        self._since_step: list[tuple[Tensor, int]] = []
+
+    def forward(
+        self,
+        labels: Tensor,
+        attention_mask: Tensor,
+        input_ids: Tensor | None = None,
+        states: Tensor | None = None,
+        num_items_in_batch: Tensor | int | None = None,
+    ) -> dict[str, Tensor]:
+        """The batch's loss: the sum over supervised tokens over `num_items_in_batch`, or over their own number."""
+        if self.all_logits and input_ids is not None:
+            count = int((labels[:, 1:] != IGNORED).sum())
+            total = self._stock_loss(labels, attention_mask, input_ids) * count
+        else:
+            losses, _ = self.token_losses(labels, attention_mask, input_ids, states)
+            count, total = losses.numel(), losses.sum()
+        if self.training:
+            self.sizes.append((*labels.shape, count))
+            self._since_step.append((total.detach(), count))
+        return {"loss": total / (count if num_items_in_batch is None else num_items_in_batch)}
+
+    def _stock_loss(self, labels: Tensor, attention_mask: Tensor, input_ids: Tensor) -> Tensor:
+        """The model's own loss, as stock trainers call it."""
+        decoder: Decoder = self.__dict__["decoder"]
+        loss: Tensor = decoder.model(
+            input_ids=input_ids, attention_mask=attention_mask, labels=labels, use_cache=False
+        ).loss
+        return loss
+
+    def forget(self) -> None:
+        """Drop what was noted of batches so far, as after batches that only were to be counted."""
+        self.sizes.clear()
+        self._since_step.clear()
+
+    def take_loss(self) -> float:
+        """Mean loss of the supervised tokens of all batches since the last call, nats."""
+        total, count = sum(float(loss) for loss, _ in self._since_step), sum(n for _, n in self._since_step)
+        self._since_step.clear()
+        return total / count
+
+    def token_losses(
+        self, labels: Tensor, attention_mask: Tensor, input_ids: Tensor | None, states: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """Losses of the supervised tokens (n,), nats, float32, and the row of the batch each belongs to (n,)."""
+        hidden = self._head_input(attention_mask, input_ids, states)[:, :-1]  # the state before a token predicts it
+        wanted = labels[:, 1:] != IGNORED
+        targets = labels[:, 1:][wanted]
+        rows = wanted.nonzero()[:, 0]
+        return cross_entropy(self._logits(hidden[wanted]), targets, reduction="none"), rows
+
+    def _head_input(self, attention_mask: Tensor, input_ids: Tensor | None, states: Tensor | None) -> Tensor:
+        decoder: Decoder = self.__dict__["decoder"]
+        suffix: RunsSuffix | None = self.__dict__["suffix"]
+        if states is not None:
+            if suffix is None:
+                raise ValueError("the batch holds boundary states, but the model runs from token ids")
+            return suffix(states, attention_mask)
+        out: Any = decoder.base(input_ids=input_ids, attention_mask=attention_mask, use_cache=False)
+        hidden: Tensor = out[0]
+        return hidden
+
+    def _logits(self, hidden: Tensor) -> Tensor:
+        # Under autocast the states may be of another type than the head's weights; autocast casts both.
+        decoder: Decoder = self.__dict__["decoder"]
+        if not torch.is_autocast_enabled(hidden.device.type):
+            hidden = hidden.to(decoder.dtype)
+        return decoder.transform(decoder.head(hidden).float())
+
+
+@torch.no_grad()
+def item_losses(model: SupervisedModel, batches: Any, n_items: int) -> Tensor:
+    """Mean supervised loss of each eval item, nats, float64 (n_items,), from batches in the items' order."""
+    was_training = model.training
+    model.eval()
+    found: list[Tensor] = []
+    device = next(model.parameters()).device
+    for batch in batches:
+        moved = {name: tensor.to(device) for name, tensor in batch.items()}
+        labels = moved["labels"]
+        losses, rows = model.token_losses(labels, moved["attention_mask"], moved.get("input_ids"), moved.get("states"))
+        sums = torch.zeros(len(labels), dtype=torch.float64, device=device).index_add_(0, rows, losses.double())
+        counts = torch.bincount(rows, minlength=len(labels))
+        found.append((sums / counts).cpu())
+    model.train(was_training)
+    together = torch.cat(found)
+    if len(together) != n_items:
+        raise ValueError(f"expected losses of {n_items} items, found {len(together)}")
+    return together

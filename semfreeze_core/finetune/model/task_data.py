@@ -1,0 +1,93 @@
+"""The examples of a finetune: tokenised as the analysis tokenised them, with warnings about what would mislead."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from semfreeze_core.errors import DataError
+from semfreeze_core.progress import Progress, silent
+from semfreeze_core.records.examples import TokenisedExample
+from semfreeze_core.sources.data.encode import EncodedSet, encode_all
+from semfreeze_core.sources.data.examples import read_examples
+from semfreeze_core.sources.data.fields import FieldMapping
+from semfreeze_core.sources.data.samples import resolve_data
+
+
+@dataclass(frozen=True)
+class TaskData:
+    """Training examples and eval items.
+
+    Attributes:
+        train: as encoded.
+        evaluation: likewise.
+        warnings: what would make a comparison worth less, in words.
+    """
+
+    train: EncodedSet
+    evaluation: EncodedSet
+    warnings: tuple[str, ...]
+
+
+def read_task_data(
+    train: str,
+    evaluation: str,
+    tokenizer: Any,
+    *,
+    mapping: FieldMapping,
+    n_train: int | None,
+    n_eval: int | None,
+    max_length: int,
+    add_eos: bool = True,
+    seed: int = 0,
+    progress: Progress = silent,
+) -> TaskData:
+    """Read and tokenise both sets.
+
+    Args:
+        train, evaluation: task files, "hf:owner/name#split", or "sample:NAME".
+        tokenizer: the model's.
+        mapping: which fields hold what; unset ones are guessed when unambiguous.
+        n_train, n_eval: how many to draw, by label where there is one; None takes all.
+        max_length, add_eos: as for encode_all.
+        seed: of the draws.
+        progress: told the examples read.
+
+    Raises:
+        DataError: a file cannot be used, or has no usable example.
+    """
+    sets = []
+    for name, source, n in (("training set", train, n_train), ("eval set", evaluation, n_eval)):
+        try:
+            examples = read_examples(
+                resolve_data(source),
+                mapping=mapping,
+                split=None,
+                n=n,
+                seed=seed,
+                tokenizer=tokenizer,
+                progress=progress,
+            )
+            sets.append(
+                encode_all(
+                    tokenizer,
+                    examples.examples,
+                    max_length=max_length,
+                    add_eos=add_eos,
+                    minimum=1,
+                    progress=progress,
+                )
+            )
+        except DataError as error:
+            raise DataError(f"The {name}: {error}") from error
+    return TaskData(sets[0], sets[1], tuple(overlap_warnings(sets[0].tokenised, sets[1].tokenised)))
+
+
+def overlap_warnings(train: Sequence[TokenisedExample], evaluation: Sequence[TokenisedExample]) -> list[str]:
+    """Words about eval items that are training examples too: what they show is memory."""
+    seen = {example.input_ids.tobytes() for example in train}
+    shared = sum(example.input_ids.tobytes() in seen for example in evaluation)
+    if not shared:
+        return []
+    if shared == len(evaluation):
+        return ["Every eval item is a training example too: the losses show memory, and a verdict means nothing."]
+    return [f"{shared} of {len(evaluation)} eval items are training examples too: their losses show memory."]

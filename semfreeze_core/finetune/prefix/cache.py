@@ -1,0 +1,171 @@
+"""Boundary states computed once an example and kept, so that training starts at the freeze depth.
+
+With the embedding and layers 0..k-1 frozen and in eval mode, the raw input of layer k depends on the example's tokens
+alone. An example's states are kept by the digest of its tokens, below a key that tells everything else they depend on.
+
+Source: AutoFreeze (Liu et al. 2021, https://arxiv.org/abs/2102.01386) caches the activations of BERT's frozen layers.
+Here they are kept by sample, not by batch, so that every epoch may draw its batches anew.
+"""
+
+import time
+from collections.abc import Container, Generator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from semfreeze_core.finetune.prefix.fill import agreed_dtype, compute_states, fill_shards
+from semfreeze_core.finetune.prefix.forward import check_depth
+from semfreeze_core.finetune.prefix.key import cache_key, sample_digest
+from semfreeze_core.finetune.prefix.store import STAGE, CacheUnavailable, make_room, open_cache
+from semfreeze_core.progress import Progress, ProgressEvent, silent
+from semfreeze_core.records.examples import TokenisedExample
+from semfreeze_core.sources.models.decoder import Decoder
+
+Where = Literal["memory", "file"]
+
+
+@dataclass(frozen=True, eq=False)
+class PrefixCache:
+    """The boundary states of a sequence of examples.
+
+    Attributes:
+        k: freeze depth; the states are the raw input of layer k.
+        key: digest of all that the states depend on beside the tokens.
+        samples: digest of each example's tokens, in order; equal examples share their states.
+        computed_in: what the prefix computed in; the states have the model's dtype.
+        where: in memory, or in memory-mapped files.
+        bytes: of the states kept for these examples.
+        seconds: wall time of building it.
+        hits: different samples whose states were found on disk.
+        device: where batches go.
+        states: (T, d) of each sample, by its digest, on the CPU.
+    """
+
+    k: int
+    key: str
+    samples: tuple[str, ...]
+    computed_in: torch.dtype
+    where: Where
+    bytes: int
+    seconds: float
+    hits: int
+    device: torch.device
+    states: dict[str, Tensor]
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def batch(self, indices: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """States (B, T, d) of these examples, zeros to the right of shorter ones, and their mask, int64 (B, T)."""
+        return self.padded([self.samples[i] for i in indices])
+
+    def padded(self, samples: Sequence[str]) -> tuple[Tensor, Tensor]:
+        """What `batch` gives, of samples by their digest."""
+        rows = [self.states[sample] for sample in samples]
+        longest, width = max(map(len, rows)), rows[0].shape[1]
+        pinned = self.device.type == "cuda"
+        states = torch.zeros(len(rows), longest, width, dtype=rows[0].dtype, pin_memory=pinned)
+        mask = torch.zeros(len(rows), longest, dtype=torch.int64, pin_memory=pinned)
+        for i, row in enumerate(rows):
+            states[i, : len(row)] = row
+            mask[i, : len(row)] = 1
+        return states.to(self.device, non_blocking=True), mask.to(self.device, non_blocking=True)
+
+
+def build_prefix_cache(
+    decoder: Decoder,
+    k: int,
+    examples: Sequence[TokenisedExample],
+    *,
+    key_base: dict[str, Any] | str,
+    memory_limit_bytes: int,
+    disk_limit_bytes: int | None = None,
+    folder: Path | None = None,
+    compute_dtype: torch.dtype | None = None,
+    batch_tokens: int = 4096,
+    start: PrefixCache | None = None,
+    keep: bool = False,
+    progress: Progress = silent,
+) -> PrefixCache:
+    """Compute the boundary states of all examples, or find them where an earlier run left them.
+
+    Args:
+        decoder: the model; its prefix runs in eval mode whatever its mode, and keeps its mode.
+        k: freeze depth, 1..L.
+        examples: one or more; token ids alone matter.
+        key_base: identity and revision of the model and of what made the tokens; part of the key, beside digests of
+            the prefix's weights and of the config.
+        memory_limit_bytes: states up to this size are kept in memory, larger ones in files.
+        disk_limit_bytes: of all caches in `folder` together; older ones make room. None for what the disk has.
+        folder: of all caches; None to keep nothing on disk.
+        compute_dtype: bfloat16 lets a float32 model's prefix run under autocast if it agrees with float32 on a probe;
+            else, and by default, it runs in the model's own dtype. States are stored in the model's dtype.
+        batch_tokens: tokens of one forward pass, padding included.
+        start: a cache of the same model and tokens at a lower depth, to go on from instead of from the embedding.
+        keep: write states to the folder for others, even those that memory holds.
+        progress: told tokens done, and in messages what was decided.
+
+    Raises:
+        CacheUnavailable: no room in memory or on disk, a `start` that does not fit, or a pass that does not fit into
+            the device's memory; training can go on uncached.
+        ValueError: k is not in 1..L, there are no examples, or a dtype the model cannot compute in.
+    """
+    begun = time.perf_counter()
+    check_depth(decoder, k)
+    if not examples:
+        raise ValueError("a prefix cache needs examples")
+    computed_in = agreed_dtype(decoder, k, compute_dtype, progress)
+    key = cache_key(decoder, k, key_base, computed_in)
+    order = tuple(sample_digest(example) for example in examples)
+    samples = dict(zip(order, examples, strict=True))
+    if start is not None:
+        fits = start.k < k and start.key == cache_key(decoder, start.k, key_base, computed_in)
+        if not (fits and samples.keys() <= start.states.keys()):
+            raise CacheUnavailable(f"Depth {k} cannot be reached from a cache of something else at depth {start.k}.")
+    token_bytes: int = decoder.model.config.get_text_config(decoder=True).hidden_size * decoder.dtype.itemsize
+
+    def bytes_without(found: Container[str]) -> int:
+        return token_bytes * sum(len(e.input_ids) for sample, e in samples.items() if sample not in found)
+
+    def compute_without(found: Container[str]) -> closing[Generator[tuple[str, Tensor], None, None]]:
+        missing = {sample: example for sample, example in samples.items() if sample not in found}
+        lower = None if start is None else (start.k, lambda batch: start.padded(batch)[0])
+        return closing(
+            compute_states(
+                decoder, k, missing, dtype=computed_in, batch_tokens=batch_tokens, start=lower, progress=progress
+            )
+        )
+
+    size = bytes_without(())
+    in_memory = size <= memory_limit_bytes
+    if folder is None and not in_memory:
+        limit = f"the memory limit is {memory_limit_bytes / 2**20:.1f} MiB, and there is no folder to keep them in"
+        raise CacheUnavailable(f"The boundary states take {size / 2**20:.1f} MiB, {limit}.")
+    states: dict[str, Tensor] = {}
+    hits = 0
+    if folder is not None and (keep or not in_memory or (folder / key).exists()):
+        try:
+            with open_cache(folder, key, progress) as shards:
+                unused = shards.read(samples)
+                hits = len(samples.keys() & shards.states.keys())
+                missing_bytes = bytes_without(shards.states)
+                if missing_bytes and (keep or not in_memory):
+                    make_room(shards.folder, unused, missing_bytes, disk_limit_bytes, progress)
+                    with compute_without(shards.states) as computed:
+                        fill_shards(shards, computed)
+                states = {sample: rows for sample, rows in shards.states.items() if sample in samples}
+        except CacheUnavailable as reason:
+            if not in_memory:
+                raise
+            progress(ProgressEvent(STAGE, message=f"{reason} The states stay in memory, for this run alone."))
+    if in_memory:
+        with compute_without(states) as computed:
+            states = {sample: rows.clone() for sample, rows in chain(states.items(), computed)}
+    where: Where = "memory" if in_memory else "file"
+    seconds = time.perf_counter() - begun
+    return PrefixCache(k, key, order, computed_in, where, size, seconds, hits, decoder.device, states)

@@ -1,0 +1,153 @@
+"""Computing boundary states: which examples share a pass, in what precision, and from where the pass starts."""
+
+import time
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from semfreeze_core.finetune.prefix.forward import boundary_states, evaluating
+from semfreeze_core.finetune.prefix.store import STAGE, CacheUnavailable, ShardFolder
+from semfreeze_core.finetune.prefix.suffix import Suffix
+from semfreeze_core.progress import Progress, ProgressEvent
+from semfreeze_core.records.examples import TokenisedExample
+from semfreeze_core.sources.models.decoder import Decoder
+from semfreeze_core.sources.models.probe import probe_ids
+
+# States of one file: small enough that a killed run loses little, large enough that files are few. A slow model's are
+# written after some seconds already.
+SHARD_BYTES, SHARD_SECONDS = 64 * 2**20, 20.0
+
+# Mean cosine between boundary states in the model's own and in a lower precision on the probe, as for loading a model.
+_AGREEMENT = 0.999
+
+
+def agreed_dtype(decoder: Decoder, k: int, wanted: torch.dtype | None, progress: Progress) -> torch.dtype:
+    """What the prefix computes in: the lower precision asked for where it agrees with the model's own on a probe.
+
+    Raises:
+        ValueError: a dtype that neither is the model's own nor can stand in for float32.
+    """
+    own = decoder.dtype
+    if wanted is None or wanted == own:
+        return own
+    if own != torch.float32 or wanted not in (torch.bfloat16, torch.float16):
+        raise ValueError(f"the prefix of a model in {own} cannot be computed in {wanted}")
+    ids = probe_ids(decoder.model)
+    precise, rough = (_run(decoder, k, ids, dtype).double() for dtype in (own, wanted))
+    agreement = float(torch.cosine_similarity(precise, rough, dim=-1).mean())
+    agrees = agreement >= _AGREEMENT
+    chosen = wanted if agrees else own
+    told = (
+        f"Boundary states computed in {_name(chosen)}: mean cosine of {_name(wanted)} and {_name(own)} on a probe is "
+    )
+    progress(ProgressEvent(STAGE, message=f"{told}{agreement:.4f}, {'' if agrees else 'not '}at least {_AGREEMENT}."))
+    return chosen
+
+
+def compute_states(
+    decoder: Decoder,
+    k: int,
+    samples: Mapping[str, TokenisedExample],
+    *,
+    dtype: torch.dtype,
+    batch_tokens: int,
+    start: tuple[int, Callable[[Sequence[str]], Tensor]] | None,
+    progress: Progress,
+) -> Generator[tuple[str, Tensor], None, None]:
+    """Yield each sample's digest and boundary states (T, d), in the model's dtype on the CPU; longest samples first.
+
+    To be closed by who does not take them all: with a start, the model's calls are replaced meanwhile.
+
+    Args:
+        decoder: the model.
+        k: freeze depth of the states.
+        samples: by digest.
+        dtype: to compute in; lower than the model's own under autocast.
+        batch_tokens: tokens of a pass, padding included.
+        start: a lower depth and what gives padded states (B, T, d) there; None to start from the embedding.
+        progress: told tokens done.
+
+    Raises:
+        CacheUnavailable: a pass does not fit into the device's memory.
+    """
+    lengths = {sample: len(example.input_ids) for sample, example in samples.items()}
+    done, total = 0, sum(lengths.values())
+    with ExitStack() as stack:
+        suffix = stack.enter_context(Suffix(decoder, start[0])) if start else None
+        for batch in _batches(lengths, batch_tokens):
+            if start and suffix:
+                given = start[1](batch)
+            else:
+                given = torch.from_numpy(_padded([samples[sample].input_ids for sample in batch]))
+            try:
+                states = _run(decoder, k, given, dtype, suffix)
+            except (torch.OutOfMemoryError, MemoryError) as error:
+                size = f"{len(batch)} x {lengths[batch[0]]} tokens"
+                raise CacheUnavailable(
+                    f"Boundary states of {size} do not fit into {decoder.device}'s memory."
+                ) from error
+            states = states.to("cpu", decoder.dtype)
+            done += sum(lengths[sample] for sample in batch)
+            for row, sample in zip(states, batch, strict=True):
+                yield sample, row[: lengths[sample]]
+            progress(ProgressEvent(STAGE, done, total, "tokens"))
+
+
+def fill_shards(shards: ShardFolder, states: Iterable[tuple[str, Tensor]]) -> None:
+    """Write states as they come, many to a file.
+
+    Raises:
+        CacheUnavailable: as writing and computing do.
+    """
+    waiting: dict[str, Tensor] = {}
+    since = time.monotonic()
+    for sample, rows in states:
+        waiting[sample] = rows
+        if sum(r.nbytes for r in waiting.values()) >= SHARD_BYTES or time.monotonic() - since >= SHARD_SECONDS:
+            shards.write(waiting)
+            waiting, since = {}, time.monotonic()
+    if waiting:
+        shards.write(waiting)
+
+
+def _run(decoder: Decoder, k: int, given: Tensor, dtype: torch.dtype, suffix: Suffix | None = None) -> Tensor:
+    """Boundary states (B, T, d) at depth k of padded token ids (B, T), or with a suffix of padded states below k.
+
+    Attention is causal, so padding to the right shows in no token's state and needs no mask.
+    """
+    given = given.to(decoder.device)
+    lower = torch.autocast(decoder.device.type, dtype, enabled=dtype != decoder.dtype)
+    with evaluating(decoder.model), lower:
+        if suffix is not None:
+            return boundary_states(decoder, k, lambda: suffix(given))
+        return boundary_states(decoder, k, lambda: decoder.base(input_ids=given, use_cache=False))
+
+
+def _batches(lengths: Mapping[str, int], most_tokens: int) -> Iterator[list[str]]:
+    """Samples of similar length in batches whose padded size stays within the limit; a longer one goes alone.
+
+    Longest first, so that running out of memory shows at once.
+    """
+    batch: list[str] = []
+    for sample in sorted(lengths, key=lambda s: lengths[s], reverse=True):
+        if batch and (len(batch) + 1) * lengths[batch[0]] > most_tokens:
+            yield batch
+            batch = []
+        batch.append(sample)
+    if batch:
+        yield batch
+
+
+def _padded(rows: Sequence[npt.NDArray[np.int64]]) -> npt.NDArray[np.int64]:
+    ids = np.full((len(rows), max(map(len, rows))), rows[0][0])  # any valid id will do
+    for i, row in enumerate(rows):
+        ids[i, : len(row)] = row
+    return ids
+
+
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")

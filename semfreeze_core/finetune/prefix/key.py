@@ -1,0 +1,59 @@
+"""What boundary states depend on, as digests: a cache is used for exactly this, or not at all."""
+
+import hashlib
+from typing import Any
+
+import torch
+import transformers
+
+from semfreeze_core.finetune.prefix.forward import prefix_parameters
+from semfreeze_core.finetune.quantize.weights import quantised_modules, scale_place
+from semfreeze_core.records.examples import TokenisedExample
+from semfreeze_core.sources.models.decoder import Decoder
+from semfreeze_core.storage import digest
+
+# In a config, but of no influence on what the model computes.
+_NOT_COMPUTED = ("_name_or_path", "transformers_version", "dtype", "use_cache")
+
+
+def sample_digest(example: TokenisedExample) -> str:
+    """Sha256 of an example's token ids: another tokenisation makes another sample, other supervision does not."""
+    return hashlib.sha256(example.input_ids.astype("<i8").tobytes()).hexdigest()
+
+
+def cache_key(decoder: Decoder, k: int, key_base: dict[str, Any] | str, computed_in: torch.dtype) -> str:
+    """Sha256 of all that the states depend on beside the tokens.
+
+    Every bit of the prefix's weights is in it, so that a finetuned or repaired model never meets another one's states;
+    what lies above the boundary is not, so that training there keeps the cache valid.
+    """
+    config = {name: value for name, value in decoder.model.config.to_dict().items() if name not in _NOT_COMPUTED}
+    return digest(
+        {
+            "base": key_base,
+            "architecture": type(decoder.model).__name__,
+            "config": repr(sorted(config.items())),
+            "transformers": transformers.__version__,
+            "weights": _weights_digest(decoder, k),
+            "depth": k,
+            "dtype": str(decoder.dtype),
+            "computed_in": str(computed_in),
+        }
+    )
+
+
+def _weights_digest(decoder: Decoder, k: int) -> str:
+    sha = hashlib.sha256()
+    for name, parameter in sorted(prefix_parameters(decoder, k).items()):
+        sha.update(f"{name} {parameter.dtype} {tuple(parameter.shape)}\n".encode())
+        sha.update(_bytes(parameter))
+    for i, layer in enumerate(decoder.layers[:k]):
+        for name, module in quantised_modules(layer):
+            # codes alone do not tell weights: their scales are no parameters, nor is what they are multiplied in
+            sha.update(f"{i} {name} {getattr(module, 'compute_dtype', None)}\n".encode())
+            sha.update(_bytes(scale_place(module).tensor))
+    return sha.hexdigest()
+
+
+def _bytes(tensor: torch.Tensor) -> Any:
+    return tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data

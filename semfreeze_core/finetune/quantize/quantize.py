@@ -1,0 +1,155 @@
+"""A model's layers in 8 or 4 bits: the base that a LoRA plan with frozen bits trains its adapters on.
+
+bitsandbytes does it, as QLoRA has it: every matrix of the layers, frozen or adapted; embeddings, norms, biases and head
+keep their precision. Source: Dettmers et al. 2023 (https://arxiv.org/abs/2305.14314).
+
+Not run on a GPU yet.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import nn
+from transformers.pytorch_utils import Conv1D
+
+from semfreeze_core.errors import InputError, ModelError
+from semfreeze_core.finetune.quantize.weights import hush_bitsandbytes
+from semfreeze_core.plan.document import FreezePlan
+from semfreeze_core.progress import Progress, ProgressEvent, silent
+from semfreeze_core.records.training import FrozenBits, Precision
+from semfreeze_core.sources.models.decoder import Decoder
+from semfreeze_core.sources.models.probe import probe_ids
+
+BLOCK = 64  # weights that share a scale in 4 bits
+NAMES: dict[FrozenBits, str] = {4: "4 bits (NF4)", 8: "8 bits (LLM.int8)"}
+
+
+def trained_bits(plan: FreezePlan) -> FrozenBits | None:
+    """Bits of the base that a plan's finetune trains on; None where weights keep their precision."""
+    return None if plan.cost.setup.lora is None else plan.cost.setup.frozen_bits
+
+
+def require_bitsandbytes() -> None:
+    """Refuse to go on without bitsandbytes.
+
+    Raises:
+        InputError: it is not installed.
+    """
+    hush_bitsandbytes()
+    try:
+        import bitsandbytes  # noqa: F401
+    except ImportError as error:
+        raise InputError("8- and 4-bit bases need bitsandbytes: pip install 'semfreeze[bitsandbytes]'.") from error
+
+
+def quantise_layers(
+    decoder: Decoder,
+    bits: FrozenBits,
+    *,
+    precision: Precision = "float32",
+    device: torch.device | None = None,
+    progress: Progress = silent,
+) -> tuple[str, ...]:
+    """Round the layers' matrices to 8 or 4 bits, in place, and move the model to a device.
+
+    Matrices are those of nn.Linear and of GPT-2's Conv1D. They go one at a time from the CPU, so that the device never
+    holds the model in its own precision.
+
+    Args:
+        decoder: the model and its parts, on the CPU, not yet adapted.
+        bits: 8 or 4.
+        precision: of the training; 4-bit products are computed in bfloat16 unless it is float32.
+        device: where the model is to train; None where it is.
+        progress: told what is being done.
+
+    Returns:
+        What was decided, in words; which matrices keep their precision, and why.
+
+    Raises:
+        InputError: bitsandbytes is not installed.
+        ModelError: the layers have no such matrices, or the model does not compute with quantised ones.
+    """
+    require_bitsandbytes()
+    from semfreeze_core.finetune.quantize.layers import quantised
+
+    target = device or decoder.device
+    compute_dtype = torch.float32 if precision == "float32" else torch.bfloat16
+    progress(ProgressEvent(f"Quantising the layers to {NAMES[bits]}"))
+    kept, uneven = Kept(), Kept()
+    rounded = 0
+    for layer in decoder.layers:
+        for name, module in list(layer.named_modules()):
+            if _is_matrix(module) and not (bits == 4 and _misread(module, target)):
+                layer.set_submodule(name, quantised(module, bits, compute_dtype, target))
+                rounded += 1
+            else:
+                (uneven if _is_matrix(module) else kept).note(name, module)
+    model: Any = decoder.model
+    if not rounded:
+        raise ModelError(
+            f"{type(model).__name__}: its layers hold no plain matrices that could be in {bits} bits. Plan it without "
+            "--frozen-bits."
+        )
+    model.to(target)
+    setattr(model, f"is_loaded_in_{bits}bit", True)  # tells PEFT to put adapters in that fit
+    _require_running(decoder, bits)
+    notes = []
+    if kept.sizes:
+        notes.append(f"{kept.words()} their precision: bitsandbytes rounds plain matrices alone.")
+    if uneven.sizes:
+        notes.append(
+            f"{uneven.words()} their precision: their rows are no whole blocks of {BLOCK}, which bitsandbytes reads "
+            "wrongly on a CPU."
+        )
+    price = f"The price counts on them in {bits} bits as well."
+    return (f"The layers' matrices are in {NAMES[bits]}.", *(f"{note} {price}" for note in notes))
+
+
+@dataclass
+class Kept:
+    """Matrices that are not rounded: their elements in all layers, by name in the layer."""
+
+    sizes: dict[str, int] = field(default_factory=dict)
+
+    def note(self, name: str, module: nn.Module) -> None:
+        """Take up a module's own matrices."""
+        for own, parameter in module.named_parameters(recurse=False):
+            if parameter.ndim > 1:
+                path = f"{name}.{own}"
+                self.sizes[path] = self.sizes.get(path, 0) + parameter.numel()
+
+    def words(self) -> str:
+        """Which they are, and how many weights, before "their precision"."""
+        return f"{', '.join(self.sizes)} ({sum(self.sizes.values()):,} weights) keep"
+
+
+def _misread(module: Any, device: torch.device) -> bool:
+    """Whether a matrix in 4 bits would be read wrongly: a CPU's kernel (0.49 to 0.50) begins a block with each row."""
+    inputs = module.nx if isinstance(module, Conv1D) else module.in_features
+    return device.type == "cpu" and inputs % BLOCK != 0
+
+
+def _is_matrix(module: nn.Module) -> bool:
+    # Not what is derived from nn.Linear: its call may be another one. transformers draws the same line.
+    return type(module) is nn.Linear or isinstance(module, Conv1D)
+
+
+@torch.no_grad()
+def _require_running(decoder: Decoder, bits: FrozenBits) -> None:
+    """Run a few tokens: code that reads a matrix without calling it would meet codes in place of weights."""
+    model, name = decoder.model, type(decoder.model).__name__
+    try:
+        logits = model(input_ids=probe_ids(model).to(decoder.device), use_cache=False).logits
+    except (torch.OutOfMemoryError, MemoryError):
+        raise  # no fault of the model's code
+    except Exception as error:  # a model's own code can fail in any way on weights it was not written for
+        text = " ".join(str(error).split())[:300]
+        raise ModelError(
+            f"{name} does not run with its layers in {bits} bits: {type(error).__name__}: {text}. Plan it without "
+            "--frozen-bits."
+        ) from error
+    if not torch.isfinite(logits).all():
+        raise ModelError(
+            f"{name} gives logits that are no numbers with its layers in {bits} bits. Plan it without --frozen-bits."
+        )

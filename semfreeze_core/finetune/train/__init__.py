@@ -1,0 +1,1 @@
+"""From a freeze plan to a finetuned model on disk."""

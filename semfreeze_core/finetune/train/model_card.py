@@ -1,0 +1,62 @@
+"""The model card of a finetuned model: what was trained, why, on whose word, and how to read the plan beside it."""
+
+from huggingface_hub import ModelCardData
+
+from semfreeze_core.plan.document import PLAN, FreezePlan
+from semfreeze_core.sources.models.hub import is_repo_id
+
+CARD = "README.md"
+
+_TEXT = """\
+# A model finetuned by a freeze plan
+
+## Freeze plan
+
+The first {depth} of {layers} layers were frozen{adapters}. The plan is in [{plan}]({plan}); `sf.read_plan` reads it
+from this folder or by this repository's name, and `semfreeze train` runs it again.
+
+- Rule `{rule}`: {reasons}
+- {coverage}
+- It rests on a reading of {n_examples} examples ({metric} deviation); semfreeze {version}.
+- {trained}
+"""
+
+
+def model_card(plan: FreezePlan, trained: str) -> str:
+    """A card as Markdown with its metadata.
+
+    The base model is named only where it is a hub's: a folder of the machine that trained tells others nothing.
+
+    Args:
+        plan: what was trained; no abstention.
+        trained: one sentence on the finetune.
+    """
+    source, lora = plan.model.source, plan.cost.setup.lora is not None
+    data = ModelCardData(
+        base_model=source if is_repo_id(source) else None,
+        library_name="peft" if lora else "transformers",
+        tags=["semfreeze"],
+    )
+    return f"---\n{data.to_yaml()}\n---\n\n" + _TEXT.format(
+        depth=plan.freeze_depth,
+        layers=plan.n_layers,
+        adapters="; adapters (LoRA) were trained on the others" if lora else "",
+        plan=PLAN,
+        rule=plan.rule,
+        reasons=" ".join(plan.reasons),
+        coverage=_coverage_words(plan),
+        n_examples=plan.evidence.n_examples,
+        metric=plan.metric,
+        version=plan.provenance.semfreeze,
+        trained=trained,
+    )
+
+
+def _coverage_words(plan: FreezePlan) -> str:
+    held = plan.gain_coverage
+    if held.estimate is None or held.low is None or held.high is None:
+        return "What share of the gain the trained layers hold is not known."
+    return (
+        f"The trained layers were predicted, not measured, to hold {held.estimate:.2f} [{held.low:.2f}, "
+        f"{held.high:.2f}] of the gain (95 % bootstrap interval over examples)."
+    )

@@ -1,0 +1,41 @@
+"""Writing a finetuned model as others load it: a Hugging Face folder, or an adapter's, with its plan and a card."""
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from semfreeze_core.finetune.train.model_card import CARD, model_card
+from semfreeze_core.plan.document import PLAN, FreezePlan
+from semfreeze_core.sources.models.loading_errors import hushed
+from semfreeze_core.storage import disk_errors
+
+
+def save_finetuned(tuned: Any, tokenizer: Any, plan: FreezePlan, trained: str, folder: Path) -> None:
+    """Write the model (only its adapters, when it has some), its tokenizer, the plan and a card into `folder`.
+
+    Everything is written beside and then moved in, the config last: a folder that has one is whole.
+
+    Args:
+        tuned: a transformers model, or PEFT's wrapper of one.
+        tokenizer: the model's.
+        plan: what was trained.
+        trained: one sentence on the finetune, for the card.
+        folder: exists.
+
+    Raises:
+        ResourceError: the disk is full.
+    """
+    with disk_errors(folder):
+        partial = Path(tempfile.mkdtemp(dir=folder, prefix=".model-"))
+        try:
+            with hushed():
+                tuned.save_pretrained(partial)
+                tokenizer.save_pretrained(partial)
+            (partial / PLAN).write_text(plan.model_dump_json(indent=1) + "\n", encoding="utf-8")
+            (partial / CARD).write_text(model_card(plan, trained), encoding="utf-8")
+            for path in sorted(partial.iterdir(), key=lambda p: p.name in ("config.json", "adapter_config.json")):
+                os.replace(path, folder / path.name)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)

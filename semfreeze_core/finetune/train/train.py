@@ -1,0 +1,252 @@
+"""A plan put to work: a finetune of full length, with the prefix cached, checkpoints and resume."""
+
+import json
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from filelock import FileLock, Timeout
+from transformers import PrinterCallback, TrainerCallback
+
+from semfreeze_core.errors import InputError, PlanError, ResourceError, RunError
+from semfreeze_core.finetune.arm.arms import DEFAULT_RATES, Arm
+from semfreeze_core.finetune.arm.evaluate import ArmReader
+from semfreeze_core.finetune.arm.job import ModelSource
+from semfreeze_core.finetune.arm.recorder import Recorder
+from semfreeze_core.finetune.arm.settings import ArmSettings, trainer_arguments, training_setup
+from semfreeze_core.finetune.model.batches import Collator, ExamplePlaces
+from semfreeze_core.finetune.model.network import CacheWishes, Network, build_network
+from semfreeze_core.finetune.model.task_data import read_task_data
+from semfreeze_core.finetune.quantize.quantize import quantise_layers, require_bitsandbytes, trained_bits
+from semfreeze_core.finetune.train.request import TrainRequest, request_settings
+from semfreeze_core.finetune.train.result import Trained, kept_words, training_result
+from semfreeze_core.finetune.train.save import save_finetuned
+from semfreeze_core.finetune.train.trackers import reporters
+from semfreeze_core.finetune.train.trainer import BestTrainer, PlanTrainer, last_whole_checkpoint
+from semfreeze_core.plan.document import require_model
+from semfreeze_core.progress import Progress, silent
+from semfreeze_core.records.validation import Mark
+from semfreeze_core.sources.models.causal_lm import LoadedModel, choose_device, load_causal_lm
+from semfreeze_core.storage import cache_folder, digest, disk_errors, write_atomically
+
+CHECKPOINTS, SETTINGS, RESULT = "checkpoints", "training_settings.json", "training.json"
+LOST = "The checkpoint that was read lowest is gone, so this is what the last step gave, not the best."
+KEPT = (
+    "The plan's price counts on frozen layers in {bits} bits; this finetune of whole layers keeps their precision. "
+    "With the prefix cache they leave the device all the same; without it the price is not met."
+)
+
+
+def train_plan(request: TrainRequest, folder: Path, progress: Progress = silent) -> Trained:
+    """Finetune the plan's model as the plan says, and write it as others load it.
+
+    Called again with the same request it goes on from the last checkpoint. A LoRA plan with frozen bits trains on
+    layers in 8 or 4 bits: the model is loaded on the CPU and rounded on its way to the device.
+
+    Args:
+        request: what to train, and how.
+        folder: gets the model; its checkpoints while it is being trained.
+        progress: told what is being done.
+
+    Raises:
+        InputError: the plan abstains or is another model's, the data cannot be used, the folder holds something else,
+            bitsandbytes is wanted and missing, or the loss became no number.
+        ResourceError: memory or disk ran out; checkpoints stay.
+    """
+    plan = request.plan
+    if plan.trainable is None:
+        raise PlanError("The plan abstains, so there is nothing to train: " + " ".join(plan.reasons))
+    source = request.model or ModelSource(source=plan.model.source, revision=plan.model.revision)
+    trackers = reporters(request.report_to, folder)
+    bits = trained_bits(plan)
+    if bits is not None:
+        require_bitsandbytes()
+    device = choose_device(source.device)
+    with _claimed(folder, request):
+        loaded = load_causal_lm(
+            source.source,
+            revision=source.revision,
+            dtype="bfloat16" if request.precision == "bf16" else "float32",
+            device=source.device if bits is None else "cpu",
+            trust_remote_code=source.trust_remote_code,
+            allow_pickle=source.allow_pickle,
+            progress=progress,
+        )
+        require_model(plan, loaded.identity)
+        try:
+            told: tuple[str, ...] = ()
+            if bits is not None:
+                told = quantise_layers(
+                    loaded.decoder, bits, precision=request.precision, device=device, progress=progress
+                )
+            elif plan.cost.setup.frozen_bits is not None:
+                told = (KEPT.format(bits=plan.cost.setup.frozen_bits),)
+            return _train(request, loaded, trackers, told, folder, progress)
+        except (torch.OutOfMemoryError, MemoryError) as error:
+            micro = request.micro_batch_size or request.batch_size
+            raise ResourceError(
+                f"Memory ran out with {micro} examples at a time: give a smaller --micro-batch-size; the same command "
+                "goes on from the last checkpoint."
+            ) from error
+
+
+def _train(
+    request: TrainRequest,
+    loaded: LoadedModel,
+    trackers: list[TrainerCallback],
+    told: tuple[str, ...],
+    folder: Path,
+    progress: Progress,
+) -> Trained:
+    plan = request.plan
+    data = read_task_data(
+        request.data,
+        request.evaluation or request.data,
+        loaded.tokenizer,
+        mapping=request.mapping,
+        # no more than its steps meet: the others' boundary states would be computed for nothing
+        n_train=request.steps and request.steps * request.batch_size,
+        n_eval=None if request.evaluation else 1,
+        max_length=min(request.max_length, loaded.shape.max_positions or request.max_length),
+        add_eos=request.add_eos,
+        seed=request.seed,
+        progress=progress,
+    )
+    train, evaluation = data.train.tokenised, data.evaluation.tokenised if request.evaluation else ()
+    steps = request.steps or request.epochs * -(-len(train) // request.batch_size)
+    assert plan.trainable is not None  # checked by train_plan
+    arm = Arm("planned", plan.trainable, plan.cost.setup.lora, 0.0)
+    arm = Arm(arm.name, arm.parts, arm.lora, request.learning_rate or DEFAULT_RATES[arm.kind])
+    settings = ArmSettings(
+        seed=request.seed,
+        batch_size=request.batch_size,
+        accumulation=request.batch_size // (request.micro_batch_size or request.batch_size),
+        steps=steps,
+        compute_steps=None,
+        warmup_steps=max(1, steps // 20),
+        precision=request.precision,
+        checkpointing=request.checkpointing,
+        prefix_cache=request.prefix_cache,
+        n_accuracy=request.n_accuracy,
+    )
+    network = build_network(
+        loaded,
+        arm,
+        train,
+        evaluation,
+        seed=request.seed,
+        precision=request.precision,
+        checkpointing=request.checkpointing,
+        prefix_cache=request.prefix_cache,
+        cache=CacheWishes(folder=cache_folder() / "prefix"),
+        progress=progress,
+    )
+    warnings = data.warnings if request.evaluation else ()
+    trained = _fit(request, loaded, network, arm, settings, (train, evaluation), trackers, folder, progress)
+    network.release()
+    trained = replace(trained, notes=(*warnings, *told, *network.notes, *trained.notes))
+    sentence = trained.sentence(request.batch_size, len(evaluation), trained_bits(plan))
+    save_finetuned(network.tuned, loaded.tokenizer, plan, sentence, folder)
+    write_atomically(folder / RESULT, json.dumps(training_result(trained, request, arm), indent=1) + "\n")
+    shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
+    return trained
+
+
+def _fit(
+    request: TrainRequest,
+    loaded: LoadedModel,
+    network: Network,
+    arm: Arm,
+    settings: ArmSettings,
+    data: tuple[Any, Any],
+    trackers: list[TrainerCallback],
+    folder: Path,
+    progress: Progress,
+) -> Trained:
+    train, evaluation = data
+    setup = training_setup(arm, settings, train, cached=network.train_cache is not None)
+    reader = ArmReader(
+        network, loaded.tokenizer, loaded.shape, arm.parts, setup, train, evaluation, n_accuracy=settings.n_accuracy
+    )
+    checkpoints = folder / CHECKPOINTS
+    resumed = last_whole_checkpoint(checkpoints)
+    if evaluation and resumed is None:
+        reader.read(0, ["start"], 0.0)
+    arguments = trainer_arguments(str(checkpoints), arm, settings, network.decoder.device)
+    arguments.save_strategy = "steps"
+    arguments.save_steps = request.save_steps or max(1, settings.steps // 10)
+    arguments.save_total_limit = 2
+    if trackers:
+        arguments.logging_strategy, arguments.logging_steps = "steps", max(1, settings.steps // 500)
+    saved = frozenset({*range(0, settings.steps, int(arguments.save_steps)), settings.steps})
+    mark: Mark = "checkpoint" if request.keep_best else "steps"
+    recorder = Recorder(
+        network.supervised,
+        lambda step: reader.read(step, [mark], sum(recorder.record.step_seconds)),
+        saved if request.keep_best else frozenset({settings.steps} if evaluation else ()),
+        begin=network.spare,
+        device=network.decoder.device,
+        baseline_bytes=0,
+        total=settings.steps,
+        stage="Training",
+        progress=progress,
+    )
+    how: dict[str, Any] = {
+        "model": network.supervised,
+        "args": arguments,
+        "train_dataset": ExamplePlaces(len(train)),
+        "data_collator": Collator(train, network.train_cache),
+        "callbacks": [recorder, *trackers],
+    }
+    trainer = (
+        BestTrainer(reading=lambda: float(reader.points[-1].loss), **how)  # type: ignore[arg-type]  # a checkpoint's is whole
+        if request.keep_best
+        else PlanTrainer(**how)
+    )
+    trainer.remove_callback(PrinterCallback)
+    with disk_errors(checkpoints):
+        trainer.train(resume_from_checkpoint=None if resumed is None else str(resumed))
+    if recorder.record.failure:
+        raise InputError(f"Training ended: {recorder.record.failure}. Checkpoints are in {checkpoints}.")
+    notes: tuple[str, ...] = ()
+    if request.keep_best:
+        # none where the checkpoint was taken away between two starts: then what is left is the last step's
+        found = trainer.state.best_model_checkpoint is not None
+        best = int(trainer.state.best_global_step or settings.steps) if found else settings.steps
+        reader.read(best, ["steps"], sum(recorder.record.step_seconds))
+        notes = (kept_words(best, settings.steps, len(saved) - 1) if found else LOST,)
+    points = {mark: point for point in reader.points for mark in point.marks}
+    return Trained(folder, settings.steps, recorder.record.losses, points.get("start"), points.get("steps"), notes)
+
+
+@contextmanager
+def _claimed(folder: Path, request: TrainRequest) -> Iterator[None]:
+    """The folder, for this request and this process alone.
+
+    Raises:
+        RunError: it holds something else, is finished, or is in use.
+    """
+    asked = digest(request_settings(request))
+    with disk_errors(folder):
+        if folder.exists() and not folder.is_dir():
+            raise RunError(f"{folder} is no folder. Choose another --out.")
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / SETTINGS
+        try:
+            with FileLock(folder / ".lock", timeout=0):
+                if (folder / RESULT).exists():
+                    raise RunError(f"{folder} holds a finished training. Choose another --out.")
+                if path.exists():
+                    if json.loads(path.read_text()).get("digest") != asked:
+                        raise RunError(f"{folder} holds another training. Choose another --out, or remove it.")
+                elif any(p.name != ".lock" for p in folder.iterdir()):
+                    raise RunError(f"{folder} is not empty. Choose another --out.")
+                write_atomically(path, json.dumps({"digest": asked, **request_settings(request)}, indent=1) + "\n")
+                yield
+        except Timeout as error:
+            raise RunError(f"A training is running in {folder} already.") from error
+    (folder / ".lock").unlink(missing_ok=True)

@@ -1,0 +1,220 @@
+"""How far each pilot may go so that all of them together stay inside a share of one full finetune's compute.
+
+Successive halving (Jamieson and Talwalkar 2016, https://arxiv.org/abs/1502.07943): every round trains the depths that
+are left for the same share of their own finetune, drops the worse half, and has the same budget as every other round.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from semfreeze_core.cost import parts_at_depth, run_flop, step_flop
+from semfreeze_core.cost.flops import cached_layers
+from semfreeze_core.errors import InputError
+from semfreeze_core.finetune.arm.arms import Arm, steps_at_equal_compute
+from semfreeze_core.finetune.prefix.proof import PROOF_EXAMPLES
+from semfreeze_core.plan.rules import depth_cap
+from semfreeze_core.records.model import ModelShape
+from semfreeze_core.records.pilots import Aim
+from semfreeze_core.records.training import TrainingSetup
+
+# With fewer a pilot shows little but its warm-up.
+MIN_STEPS = 8
+MAX_DEPTHS = 4
+# Depths worth telling apart differ by a hundredth of the improvement or two, which 64 items seldom show: a finetune
+# long enough to pay for more of them gets more, until readings take a quarter of what pilots may.
+MIN_EVAL, MAX_EVAL = 64, 1024
+_READING_SHARE = 0.25
+_SLACK = 0.97  # of the budget is planned with: real batches are padded a little more or less than their mean
+
+
+@dataclass(frozen=True)
+class PilotCosts:
+    """What pilots of one finetune cost, in FLOP by the cost model's formulas.
+
+    Attributes:
+        shape: the counted model.
+        setup: the planned finetune: its steps, batch and examples, at the data's own lengths.
+        aim: decides how many steps each depth's finetune has.
+        n_eval: eval items.
+        eval_length: their mean length in tokens.
+        prefix_cache: whether boundary states are computed once and shared by all pilots.
+    """
+
+    shape: ModelShape
+    setup: TrainingSetup
+    aim: Aim
+    n_eval: int
+    eval_length: int
+    prefix_cache: bool = True
+
+    @property
+    def full_flop(self) -> int:
+        """Of the whole finetune with all layers trained."""
+        return run_flop(self.shape, replace(self.setup, prefix_cache=False), parts_at_depth(self.shape, 0))
+
+    def whole_steps(self, depth: int) -> int:
+        """Steps of this depth's whole finetune: for the same FLOP as full finetuning's, or as many."""
+        if self.aim != "compute" or depth == 0:
+            return self.setup.steps
+        arm = Arm(f"depth:{depth}", parts_at_depth(self.shape, depth), None, 0.0)
+        setup = replace(self.setup, prefix_cache=self.prefix_cache)
+        return steps_at_equal_compute(self.shape, arm, setup, self.full_flop)
+
+    def passes(self, depth: int) -> float:
+        """How often this depth's whole finetune meets each training example."""
+        return self.whole_steps(depth) * self.setup.batch_size / self.setup.train_examples
+
+    def pilot_steps(self, depth: int, share: float) -> int:
+        """Steps of a pilot of this depth; at least one."""
+        return max(1, round(share * self.whole_steps(depth)))
+
+    def n_train(self, depths: Sequence[int], share: float) -> int:
+        """Training examples that pilots of these depths meet."""
+        steps = max(self.pilot_steps(depth, share) for depth in depths)
+        return min(self.setup.train_examples, steps * self.setup.batch_size)
+
+    def pilot_flop(self, depth: int, share: float) -> int:
+        """Of one pilot, its checks and its reading, without boundary states."""
+        steps = self.pilot_steps(depth, share)
+        return self.training_flop(depth, steps) + self.checks_flop(depth) + self.reading_flop(depth)
+
+    def checks_flop(self, depth: int) -> int:
+        """Of what a pilot does before its first step: a step counted twice, and its boundary states' proof."""
+        proof = 0
+        if self.prefix_cache and depth > 0:
+            length = self.setup.sequence_length
+            proof = self._forward(PROOF_EXAMPLES, length, 0) + self._forward(PROOF_EXAMPLES, length, depth)
+        return self.training_flop(depth, 2) + proof
+
+    def training_flop(self, depth: int, steps: int) -> int:
+        """Of steps from the boundary on, or of whole steps where there is no cache."""
+        cached = self.prefix_cache and depth > 0
+        setup = replace(self.setup, prefix_cache=cached)
+        return steps * step_flop(self.shape, setup, parts_at_depth(self.shape, depth), cached=cached).total
+
+    def reading_flop(self, depth: int) -> int:
+        """Of one reading of the eval items from the boundary on."""
+        return self._forward(self.n_eval, self.eval_length, depth if self.prefix_cache else 0)
+
+    def states_flop(self, depth: int, n_train: int) -> int:
+        """Of the boundary states of the training examples and the eval items, up to the deepest boundary."""
+        if not self.prefix_cache or depth == 0:
+            return 0
+        examples = ((n_train, self.setup.sequence_length), (self.n_eval, self.eval_length))
+        return sum(self._forward(n, length, 0) - self._forward(n, length, depth) for n, length in examples)
+
+    def _forward(self, n: int, length: int, depth: int) -> int:
+        """Of a forward pass of n examples of a length, from a boundary on."""
+        parts = parts_at_depth(self.shape, depth)
+        one = replace(self.setup, batch_size=1, sequence_length=length, prefix_cache=depth > 0, checkpointing="none")
+        return n * step_flop(self.shape, one, parts, cached=cached_layers(parts) > 0 and depth > 0).forward
+
+
+@dataclass(frozen=True)
+class PilotPlan:
+    """What pilots will do before it is known who stays.
+
+    Attributes:
+        sizes: depths trained in each round.
+        shares: how far each goes in it, as a share of its whole finetune.
+        n_train: training examples of all rounds.
+        flop: of everything, each round's reading before training included; the most it can be, whoever stays.
+    """
+
+    sizes: tuple[int, ...]
+    shares: tuple[float, ...]
+    n_train: int
+    flop: int
+
+
+def candidate_depths(n_layers: int, picks: Sequence[int | None], aim: Aim) -> tuple[int, ...]:
+    """What pilots try when nothing is said: the rules' picks and a spread, at least a tenth of the layers apart.
+
+    Two thirds stands first after the picks: in every sweep so far the best swept depth at equal compute was it
+    or the next deeper one.
+
+    Args:
+        n_layers: L.
+        picks: depths that rules propose; the first are kept when they crowd.
+        aim: but for "compute", full finetuning too; there it would take a quarter of the budget, and what it can win by
+            (deep arms that pass over few examples many times) no short pilot shows.
+    """
+    spread = [2 * n_layers // 3, n_layers // 2, depth_cap(n_layers), n_layers // 4]
+    wanted = [*([] if aim == "compute" else [0]), *picks, *spread]
+    apart = max(1, n_layers // 10)
+    found: list[int] = []
+    for depth in wanted:
+        if depth is not None and len(found) < MAX_DEPTHS and all(abs(depth - other) >= apart for other in found):
+            found.append(depth)
+    return tuple(sorted(found))
+
+
+def round_sizes(n: int) -> tuple[int, ...]:
+    """Depths in each round, the worse half dropped each time, down to two: 5 gives 5, 3, 2."""
+    sizes = [n]
+    while sizes[-1] > 2:
+        sizes.append(math.ceil(sizes[-1] / 2))
+    return tuple(sizes)
+
+
+def eval_items(costs: PilotCosts, depths: Sequence[int], budget: float, available: int) -> int:
+    """How many eval items all readings of the pilots may have: a quarter of the budget's worth, 64 to 1024.
+
+    Args:
+        costs: of the pilots; their own number of items does not matter.
+        depths: candidates.
+        budget: share of one full finetune's FLOP.
+        available: items there are.
+    """
+    one, sizes = replace(costs, n_eval=1), round_sizes(len(depths))
+    each = (
+        len(sizes) * one.reading_flop(0) + one.states_flop(max(depths), 0) + sum(sizes) * one.reading_flop(min(depths))
+    )
+    affordable = int(_READING_SHARE * budget * costs.full_flop / each)
+    return min(available, MAX_EVAL, max(MIN_EVAL, affordable))
+
+
+def plan_pilots(costs: PilotCosts, depths: Sequence[int], budget: float) -> PilotPlan:
+    """The longest pilots inside a budget.
+
+    Args:
+        costs: of the pilots.
+        depths: candidates, two or more.
+        budget: share of one full finetune's FLOP, in (0, 1].
+
+    Raises:
+        InputError: the budget is too small for pilots that show anything, and the least is told; or one depth alone.
+    """
+    if not 0 < budget <= 1:
+        raise InputError(f"--pilot-budget must be in (0, 1], found {budget:g}.")
+    if len(set(depths)) < 2:
+        raise InputError("Pilots need at least two different depths to decide between.")
+    least = MIN_STEPS / costs.setup.steps
+    need = _plan(costs, depths, least).flop / costs.full_flop if least <= 1 else math.inf
+    if need > budget:
+        told = f"{math.ceil(100 * need)} % of" if need <= 1 else "more than"
+        raise InputError(
+            f"--pilot-budget {budget:g} is too small: pilots of {len(depths)} depths that make at least {MIN_STEPS} "
+            f"steps, with their readings, take {told} this finetune of {costs.setup.steps} steps of "
+            f"{costs.setup.batch_size}. Allow more, name fewer --depths, take fewer --eval-examples, or decide for a "
+            "longer finetune (--steps, --epochs). So short a finetune can be put to the test whole: semfreeze sweep."
+        )
+    low, high = least, 1.0
+    for _ in range(30):
+        middle = (low + high) / 2
+        low, high = (
+            (middle, high) if _plan(costs, depths, middle).flop <= _SLACK * budget * costs.full_flop else (low, middle)
+        )
+    return _plan(costs, depths, low)
+
+
+def _plan(costs: PilotCosts, depths: Sequence[int], share: float) -> PilotPlan:
+    """Pilots whose first round goes so far, and later ones farther as fewer depths are left; whole at most."""
+    sizes = round_sizes(len(depths))
+    shares = tuple(min(1.0, share * len(depths) / size) for size in sizes)
+    n_train = costs.n_train(depths, shares[-1])
+    flop = len(sizes) * costs.reading_flop(0) + costs.states_flop(max(depths), n_train)
+    for size, reach in zip(sizes, shares, strict=True):
+        flop += sum(sorted(costs.pilot_flop(depth, reach) for depth in depths)[-size:])
+    return PilotPlan(sizes, shares, n_train, flop)

@@ -1,0 +1,219 @@
+"""From what the arms gave to one report with its verdict."""
+
+from collections.abc import Mapping, Sequence
+from statistics import mean, median
+
+import numpy as np
+import numpy.typing as npt
+
+from semfreeze_core.finetune.arm.arms import Arm
+from semfreeze_core.finetune.arm.settings import ArmSettings
+from semfreeze_core.finetune.validation.overfitting import rise_warnings, stopped_losses
+from semfreeze_core.gains.noninferiority import Judgement, draw, improvement, improvement_kept, judge
+from semfreeze_core.plan.document import FreezePlan
+from semfreeze_core.records.gain import Interval
+from semfreeze_core.records.provenance import provenance_now
+from semfreeze_core.records.validation import (
+    ArmRun,
+    ArmSummary,
+    Baseline,
+    Budget,
+    EvalPoint,
+    FlopEntry,
+    MeasuredInterval,
+    PeakEntry,
+    ValidationReport,
+    ValidationSettings,
+)
+
+Floats = npt.NDArray[np.float64]
+_UNKNOWN = Interval(float("nan"), float("nan"), float("nan"))
+
+
+def build_report(
+    plan: FreezePlan,
+    settings: ValidationSettings,
+    baseline: Baseline,
+    runs: Sequence[ArmRun],
+    relative_flop: dict[str, float],
+    warnings: Sequence[str],
+) -> ValidationReport:
+    """Put the arms' runs together; arms without any run yet are left out, and then the report is not finished.
+
+    Args:
+        plan: what was put to the test.
+        settings: how.
+        baseline: the model before.
+        runs: finished and failed ones, of any arms and seeds.
+        relative_flop: predicted FLOP of each arm at equal steps over full finetuning's.
+        warnings: about the data; those of the arms' readings are added.
+    """
+    by_arm = {name: [run for run in runs if run.arm == name] for name in settings.arms}
+    by_arm = {name: found for name, found in by_arm.items() if found}
+    judgements = {budget: _judge(by_arm, baseline, settings, budget) for budget in _budgets(settings)}
+    decisive = judgements[settings.budget]
+    arms = {
+        name: _summary(found, by_arm.get("full", []), baseline, settings, relative_flop[name])
+        for name, found in by_arm.items()
+    }
+    coverage = plan.gain_coverage.estimate
+    return ValidationReport(
+        model=plan.model,
+        freeze_depth=plan.freeze_depth,
+        n_layers=plan.n_layers,
+        predicted_gain_coverage=coverage,
+        settings=settings,
+        baseline=baseline,
+        arms=arms,
+        improvement_kept=MeasuredInterval.of(decisive.kept),
+        verdict=decisive.verdict,
+        reason=decisive.reason,
+        verdicts={budget: judgement.verdict for budget, judgement in judgements.items()},
+        reasons={budget: judgement.reason for budget, judgement in judgements.items()},
+        warnings=[*warnings, *rise_warnings(by_arm)],
+        finished=len(runs) == len(settings.arms) * len(settings.seeds),
+        runs=list(runs),
+        provenance=provenance_now(0),
+    )
+
+
+def _budgets(settings: ValidationSettings) -> tuple[Budget, ...]:
+    return ("steps",) if settings.budget == "steps" else ("steps", "compute")
+
+
+def point_at(run: ArmRun, budget: Budget) -> EvalPoint | None:
+    """The run's reading at equal steps or equal compute; None when it did not get there."""
+    return next((point for point in run.points if budget in point.marks), None)
+
+
+def losses_at(runs: Sequence[ArmRun], budget: Budget) -> dict[int, list[float]]:
+    """Losses by item of each seed that got to the mark."""
+    points = {run.seed: point_at(run, budget) for run in runs if run.status == "done"}
+    return {s: p.item_losses for s, p in points.items() if p is not None and p.item_losses is not None}
+
+
+def _judge(
+    by_arm: dict[str, list[ArmRun]], baseline: Baseline, settings: ValidationSettings, budget: Budget
+) -> Judgement:
+    """Planned against full; full is read at equal steps in both cases, as its equal compute is its own."""
+    full, planned = losses_at(by_arm.get("full", []), "steps"), losses_at(by_arm.get("planned", []), budget)
+    seeds = sorted(full.keys() & planned.keys())
+    if not seeds:
+        missing = [name for name, found in (("full", full), ("planned", planned)) if not found]
+        reason = f"there is no finished run of {' and '.join(missing)}" if missing else "no seed is done in both arms"
+        return Judgement("undecided", reason, _UNKNOWN, _UNKNOWN, _UNKNOWN)
+    stacked = [np.array([arm[seed] for seed in seeds]) for arm in (full, planned)]
+    return judge(np.array(baseline.item_losses), *stacked, margin=settings.margin)
+
+
+def _summary(
+    runs: list[ArmRun], full: list[ArmRun], baseline: Baseline, settings: ValidationSettings, relative_flop: float
+) -> ArmSummary:
+    done = [run for run in runs if run.status == "done"]
+    failed = [run for run in runs if run.status == "failed"]
+    shown = done or runs
+    first = shown[0]
+    return ArmSummary(
+        freeze_depth=first.trained.freeze_depth,
+        learning_rate=first.learning_rate,
+        trainable_parameters=first.trainable_parameters,
+        seeds=[run.seed for run in done],
+        failed_seeds=[run.seed for run in failed],
+        reason="; ".join(dict.fromkeys(run.reason for run in failed)),
+        eval_loss_before=baseline.loss,
+        eval_loss_after=_mean_loss(done, "steps"),
+        eval_loss_after_compute=_mean_loss(done, "compute"),
+        eval_accuracy_before=baseline.accuracy,
+        eval_accuracy_after=_mean_accuracy(done, "steps"),
+        eval_accuracy_after_compute=_mean_accuracy(done, "compute"),
+        improvement=_improvement(done, baseline, "steps"),
+        improvement_compute=_improvement(done, baseline, "compute"),
+        improvement_kept=_kept(losses_at(done, "steps"), losses_at(full, "steps"), baseline),
+        improvement_kept_compute=_kept(losses_at(done, "compute"), losses_at(full, "steps"), baseline),
+        improvement_kept_stopped=_kept(stopped_losses(done), stopped_losses(full), baseline),
+        steps=settings.steps,
+        steps_compute=next((p.step for run in done if (p := point_at(run, "compute")) is not None), None),
+        train_seconds=mean(_seconds_to(run, settings.steps) for run in shown),
+        cache_seconds=mean(run.cache_seconds for run in shown),
+        median_step_seconds=median([s for run in shown for s in run.step_seconds] or [float("nan")]),
+        relative_flop=relative_flop,
+        flop=FlopEntry(
+            counted=round(mean(run.flop.counted for run in shown)),
+            predicted=round(mean(run.flop.predicted for run in shown)),
+        ),
+        peak_bytes=PeakEntry(
+            measured=max(run.peak_bytes.measured for run in shown),
+            predicted=first.peak_bytes.predicted,
+            kind=first.peak_bytes.kind,
+            saved_tensors=first.peak_bytes.saved_tensors,
+            saved_tensors_predicted=first.peak_bytes.saved_tensors_predicted,
+        ),
+        notes=list(dict.fromkeys(note for run in shown for note in run.notes)),
+    )
+
+
+def _seconds_to(run: ArmRun, step: int) -> float:
+    """Training time of the first steps, cache pass left out."""
+    return sum(run.step_seconds[:step])
+
+
+def _mean_loss(runs: Sequence[ArmRun], budget: Budget) -> float | None:
+    found = [p.loss for run in runs if (p := point_at(run, budget)) is not None and p.loss is not None]
+    return mean(found) if found else None
+
+
+def _mean_accuracy(runs: Sequence[ArmRun], budget: Budget) -> float | None:
+    found = [p.accuracy for run in runs if (p := point_at(run, budget)) is not None and p.accuracy is not None]
+    return mean(found) if found else None
+
+
+def _improvement(runs: Sequence[ArmRun], baseline: Baseline, budget: Budget) -> MeasuredInterval:
+    losses = losses_at(runs, budget)
+    if not losses:
+        return MeasuredInterval.of(_UNKNOWN)
+    after = np.array(list(losses.values()))
+    return MeasuredInterval.of(improvement(np.array(baseline.item_losses), after, draw(*after.shape)))
+
+
+def _kept(
+    ours: Mapping[int, Sequence[float] | Floats], theirs: Mapping[int, Sequence[float] | Floats], baseline: Baseline
+) -> MeasuredInterval:
+    """Share of full finetuning's improvement, on the seeds both have; losses of the same first items by seed."""
+    seeds = sorted(ours.keys() & theirs.keys())
+    if not seeds:
+        return MeasuredInterval.of(_UNKNOWN)
+    whole, part = (np.array([arm[seed] for seed in seeds]) for arm in (theirs, ours))
+    before = np.array(baseline.item_losses)[: whole.shape[1]]
+    return MeasuredInterval.of(improvement_kept(before, whole, part, draw(*whole.shape)))
+
+
+def failed_run(arm: Arm, settings: ArmSettings, seed: int, reason: str) -> ArmRun:
+    """A run that gave nothing, with its reason."""
+    return ArmRun(
+        arm=arm.name,
+        seed=seed,
+        status="failed",
+        reason=reason,
+        trained=arm.parts,
+        lora=arm.lora,
+        learning_rate=arm.learning_rate,
+        trainable_parameters=0,
+        steps=0,
+        micro_batch_size=settings.batch_size,
+        accumulation=1,
+        prefix_cache=False,
+        notes=[],
+        train_losses=[],
+        step_seconds=[],
+        cache_seconds=0.0,
+        cache_bytes=0,
+        points=[],
+        flop=FlopEntry(counted=0, predicted=0),
+        peak_bytes=PeakEntry(
+            measured=0,
+            predicted=None,
+            kind="process resident, less its baseline after import",
+            saved_tensors=0,
+            saved_tensors_predicted=None,
+        ),
+    )

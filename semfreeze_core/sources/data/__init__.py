@@ -1,0 +1,1 @@
+"""Data files, and the examples and token ids in them."""

@@ -1,0 +1,1 @@
+"""Checkpoints, and the models in them with their parts found and verified."""

@@ -1,0 +1,224 @@
+"""Loading a causal language model: memory asked first, dtype chosen with proof, parts proved, size counted."""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import psutil
+import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+from semfreeze_core.errors import InputError, ResourceError
+from semfreeze_core.progress import Progress, ProgressEvent, silent
+from semfreeze_core.records.model import ModelIdentity, ModelShape
+from semfreeze_core.sources.models.checkpoint import (
+    Checkpoint,
+    empty_model,
+    load_config,
+    load_model,
+    load_tokenizer,
+    open_checkpoint,
+)
+from semfreeze_core.sources.models.decoder import Decoder, find_decoder, find_parts
+from semfreeze_core.sources.models.memory_forecast import model_bytes
+from semfreeze_core.sources.models.model_shape import check_price, identify, measure_shape
+from semfreeze_core.sources.models.probe import find_layers, hidden_state, probe_ids
+from semfreeze_core.sources.models.quantization import describe_quantisation, quantisation
+from semfreeze_core.sources.models.vocabulary import Vocabulary, read_vocabulary
+
+DtypeName = Literal["auto", "float32", "bfloat16"]
+
+# Mean cosine between float32 and bfloat16 latent spaces on the probe. The embedded model reaches 0.9998; a model that
+# overflows or loses its small differences in bfloat16 falls far below.
+_AGREEMENT = 0.999
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A model ready to be read.
+
+    Attributes:
+        decoder: the model and its proved parts.
+        tokenizer: the checkpoint's own.
+        shape: counted sizes.
+        identity: digests that tell it from another model.
+        vocabulary: which head rows are real, and which look untrained.
+        notes: what was decided on the way, in words (the dtype, warnings).
+    """
+
+    decoder: Decoder
+    tokenizer: Any
+    shape: ModelShape
+    identity: ModelIdentity
+    vocabulary: Vocabulary
+    notes: tuple[str, ...]
+
+
+def choose_device(name: str) -> torch.device:
+    """The torch device for `auto`, `cpu`, `cuda`, `cuda:N` or `mps`.
+
+    Raises:
+        InputError: the name is unknown or the device is not there.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise InputError(f"--device {name}: expected auto, cpu, cuda, cuda:N or mps.") from error
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise InputError(f"--device {name}: torch sees {torch.cuda.device_count()} CUDA devices.")
+    if device.type == "mps" and not torch.backends.mps.is_available():
+        raise InputError("--device mps: torch sees no MPS device.")
+    if device.type not in ("cpu", "cuda", "mps"):
+        raise InputError(f"--device {name}: expected auto, cpu, cuda, cuda:N or mps.")
+    return device
+
+
+def free_bytes(device: torch.device) -> int:
+    """Memory free on a device, in bytes (system memory for cpu and mps)."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    return int(psutil.virtual_memory().available)
+
+
+def measure_empty(checkpoint: Checkpoint) -> ModelShape:
+    """Count a model from its config alone: no weights are read.
+
+    Raises:
+        ModelError: the config is not that of a supported decoder.
+    """
+    return _measure(checkpoint, load_config(checkpoint))
+
+
+def _measure(checkpoint: Checkpoint, config: Any) -> ModelShape:
+    with FakeTensorMode():  # runs the probe with shapes alone
+        model = empty_model(checkpoint, config)
+        parts = find_parts(model)
+    shape = measure_shape(model, parts)
+    check_price(model, shape, parts.forward_flop)
+    return shape
+
+
+def load_causal_lm(
+    source: str,
+    *,
+    revision: str | None = None,
+    dtype: DtypeName = "auto",
+    device: str = "auto",
+    trust_remote_code: bool = False,
+    allow_pickle: bool = False,
+    progress: Progress = silent,
+) -> LoadedModel:
+    """Load `source`, find and prove its parts, and count it.
+
+    Args:
+        source: "embedded", a local folder, a hub id, or a GGUF file.
+        revision: branch, tag or commit of a hub model.
+        dtype: "auto" is bfloat16 on CUDA, and on CPUs that compute it natively when it agrees with float32 on a probe.
+        device: auto, cpu, cuda, cuda:N or mps.
+        trust_remote_code: run Python code that comes with the checkpoint.
+        allow_pickle: accept weights stored as pickle, which can run code while loading.
+        progress: told what is being done.
+
+    Raises:
+        ModelError: it cannot be loaded or its parts cannot be proved.
+        ResourceError: it cannot fit into memory, with the numbers.
+    """
+    target = choose_device(device)
+    checkpoint = open_checkpoint(
+        source, revision=revision, trust_remote_code=trust_remote_code, allow_pickle=allow_pickle, progress=progress
+    )
+    config = load_config(checkpoint)
+    parameters = _measure(checkpoint, config).total_parameters  # refused before its weights are fetched, if it must be
+    progress(ProgressEvent("Loading the model"))
+    tokenizer = load_tokenizer(checkpoint)
+    notes: list[str] = []
+    if dtype == "auto":
+        model, note = _load_auto(checkpoint, parameters, target)
+        notes.append(note)
+    else:
+        chosen = torch.float32 if dtype == "float32" else torch.bfloat16
+        _require_memory(source, parameters, chosen, target)
+        model = load_model(checkpoint, chosen)
+    if checkpoint.adapter is not None:
+        notes.append(f"{checkpoint.adapter.words} merged into {checkpoint.adapter.base}.")
+    packed = quantisation(config)
+    if packed is not None:
+        notes.append(f"Its quantised weights ({describe_quantisation(packed)}) were unpacked.")
+    model.to(target)
+    progress(ProgressEvent("Proving the model's parts"))
+    decoder = find_decoder(model)
+    vocabulary = read_vocabulary(tokenizer, decoder)
+    if vocabulary.padded_rows:
+        notes.append(f"{vocabulary.padded_rows} padded rows of the head have no token and are left out.")
+    resolved = getattr(config, "_commit_hash", None) or revision
+    identity = identify(model, source=source, revision=resolved if checkpoint.kind == "hub" else None)
+    shape = measure_shape(model, decoder)
+    return LoadedModel(decoder, tokenizer, shape, identity, vocabulary, tuple(notes))
+
+
+def first_dtype(dtype: DtypeName, parameters: int, device: torch.device, free: int) -> torch.dtype:
+    """The dtype a model is loaded in first, which is when it takes the most memory.
+
+    "auto" on a CPU that computes bfloat16 compares both, and begins with float32 where that has room.
+    """
+    if dtype != "auto":
+        return torch.float32 if dtype == "float32" else torch.bfloat16
+    if device.type == "cuda":
+        return torch.bfloat16
+    if not (device.type == "cpu" and _native_bfloat16()):
+        return torch.float32
+    return torch.float32 if model_bytes(parameters, torch.float32) <= free else torch.bfloat16
+
+
+def _require_memory(source: str, parameters: int, dtype: torch.dtype, device: torch.device) -> None:
+    """Refuse a model that cannot fit on the device."""
+    needed = model_bytes(parameters, dtype)
+    free = free_bytes(device)
+    if needed > free:
+        other = "" if dtype == torch.bfloat16 else " --dtype bfloat16 needs half."
+        raise ResourceError(
+            f"{source}: {parameters / 1e9:.2f} billion parameters in {str(dtype).removeprefix('torch.')} need about "
+            f"{needed / 2**30:.1f} GiB, and {free / 2**30:.1f} GiB are free on {device}.{other}"
+        )
+
+
+def _load_auto(checkpoint: Checkpoint, parameters: int, device: torch.device) -> tuple[Any, str]:
+    chosen = first_dtype("auto", parameters, device, free_bytes(device))
+    native = device.type == "cpu" and _native_bfloat16()
+    if device.type == "cuda" or not native or chosen == torch.bfloat16:
+        _require_memory(checkpoint.source, parameters, chosen, device)
+        model = load_model(checkpoint, chosen)
+        if device.type == "cuda":
+            return model, "Computed in bfloat16 (the default on CUDA)."
+        if not native:
+            return model, "Computed in float32 (this processor has no native bfloat16)."
+        return model, "Computed in bfloat16, unchecked: there is no room for the float32 copy to compare it with."
+    precise = _probe_spaces(load_model(checkpoint, torch.float32))
+    # Loaded anew, not cast: casting would also round what belongs in float32, such as the rotary frequencies.
+    model = load_model(checkpoint, torch.bfloat16)
+    agreement = float(torch.cosine_similarity(precise, _probe_spaces(model), dim=-1).mean())
+    if agreement >= _AGREEMENT:
+        return model, f"Computed in bfloat16: mean cosine with float32 is {agreement:.4f} on a probe."
+    note = f"Computed in float32: bfloat16 agrees too little on a probe (mean cosine {agreement:.4f} < {_AGREEMENT})."
+    return load_model(checkpoint, torch.float32), note
+
+
+def _native_bfloat16() -> bool:
+    """Whether this CPU multiplies bfloat16 matrices in hardware (AVX-512 BF16, AMX, or ARM's own)."""
+    capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()  # older torch cannot say: then no
+    return any(capabilities.get(name, False) for name in ("avx512_bf16", "amx_bf16", "arm_bf16"))
+
+
+@torch.no_grad()
+def _probe_spaces(model: Any) -> torch.Tensor:
+    """The outputs of every layer on the probe, float32 (L, 2, T, d)."""
+    layers, _ = find_layers(model)
+    outputs: list[torch.Tensor] = []
+    handles = [layer.register_forward_hook(lambda _, __, out: outputs.append(hidden_state(out))) for layer in layers]
+    try:
+        model(input_ids=probe_ids(model), use_cache=False)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return torch.stack(outputs).float()

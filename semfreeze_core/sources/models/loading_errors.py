@@ -1,0 +1,95 @@
+"""Making the library's many exceptions clear: one message each, with what to do, and nothing else on the terminal."""
+
+import io
+import logging
+import re
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext, redirect_stderr
+from typing import TYPE_CHECKING, Any
+
+import transformers
+from transformers.utils import logging as transformers_logging
+
+from semfreeze_core.errors import ModelError, SemfreezeError
+
+if TYPE_CHECKING:
+    from semfreeze_core.sources.models.checkpoint import Checkpoint
+
+_VERSION = transformers.__version__
+
+
+@contextmanager
+def hushed() -> Iterator[None]:
+    """Keep transformers' own log lines, warnings and progress bars off the terminal."""
+    control: Any = transformers_logging
+    before, bars = control.get_verbosity(), control.is_progress_bar_enabled()
+    control.set_verbosity(logging.ERROR)
+    control.disable_progress_bar()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        control.set_verbosity(before)
+        if bars:
+            control.enable_progress_bar()
+
+
+@contextmanager
+def clear_errors(checkpoint: "Checkpoint", what: str) -> Iterator[None]:
+    """Turn the library's many exceptions into one message, and hush it."""
+    # The bar over a GGUF file's tensors can be switched off in no other way.
+    unseen = redirect_stderr(io.StringIO()) if checkpoint.kind == "gguf" else nullcontext()
+    try:
+        with hushed(), unseen:
+            yield
+    except SemfreezeError:
+        raise  # clear already
+    except Exception as error:
+        # transformers and the libraries below it report unusable checkpoints with nearly any exception.
+        text, hint = _reason(error), _hint(checkpoint, what, error)
+        raise ModelError(f"{checkpoint.source}: {what} could not be loaded: {text}.{hint}") from error
+
+
+def _reason(error: Exception) -> str:
+    """The exception's own words, without what helps nobody here, cut to whole sentences."""
+    text = " ".join(str(error).split())
+    if "weights_only" in text:
+        return "the pickle is damaged, or holds other things than tensors"
+    if "does not recognize this architecture" in text:
+        named = re.search(r"model type `(.*?)`", text)
+        return f"its model_type {named[1] if named else ''!r} is no architecture that transformers {_VERSION} knows"
+    if "Should have a `model_type` key" in text:
+        return "it names no architecture (model_type)"
+    if "Unrecognized configuration class" in text:
+        made = re.search(r"\.(\w+)'>", text)
+        return f"transformers makes no causal language model of a {made[1] if made else 'config like this'}"
+    if len(text) > 400:
+        text = f"{text[:400].rsplit('. ', 1)[0]} [...]"
+    name = type(error).__name__
+    return (f"{name} {text}" if isinstance(error, LookupError) else text or name).rstrip(".")
+
+
+def _hint(checkpoint: "Checkpoint", what: str, error: Exception) -> str:
+    text = str(error)
+    if "does not recognize this architecture" in text:
+        return " Is the name right? A new model may need a newer transformers."
+    if "Unrecognized configuration class" in text:
+        return " semfreeze reads decoder-only language models."
+    if "trust_remote_code" in text and not checkpoint.trust_remote_code:
+        return " This checkpoint brings its own code; if you trust it, add --trust-remote-code, which runs it."
+    if checkpoint.kind == "gguf":
+        return " Is the file whole, and does transformers read its architecture?"
+    if checkpoint.kind == "hub":
+        if "use_safetensors" in text:
+            return " Its weights are pickle, which can run code while loading; if you trust them, add --allow-pickle."
+        return (
+            " There is no such folder, so it was looked for on the Hugging Face hub: is the name right, and the hub "
+            "within reach? A local folder or a GGUF file works offline."
+        )
+    if "deserializing header" in text:
+        return " A safetensors file is damaged or cut short."
+    if what == "its tokenizer":
+        return " Expected a whole tokenizer.json beside the weights; a finetuned model can take its base model's."
+    return ""

@@ -1,0 +1,81 @@
+"""An arm's process: its end is told apart, its progress passed on, and nothing outlives who started it."""
+
+import json
+import subprocess
+import sys
+
+import psutil
+import pytest
+
+from semfreeze_core.errors import InputError, SemfreezeError
+from semfreeze_core.finetune.arm import launch
+from semfreeze_core.finetune.arm.launch import OutOfMemory, run_child
+
+
+@pytest.fixture
+def process_that(tmp_path, monkeypatch):
+    """Runs a script in the place of an arm's process; returns the events told."""
+
+    def run(script, **kwargs):
+        (tmp_path / "arm.py").write_text(script)
+
+        def popen(command, **options):
+            return subprocess.Popen([sys.executable, str(tmp_path / "arm.py"), command[-1]], **options)
+
+        monkeypatch.setattr(launch, "_start", popen)
+        events = []
+        run_child(tmp_path / "job.json", tmp_path / "logs" / "arm.log", kwargs.get("progress", events.append))
+        return events
+
+    return run
+
+
+def test_run_child_passes_progress_on(process_that):
+    event = json.dumps({"stage": "full", "done": 3, "total": 9, "unit": "steps", "message": ""})
+    (told,) = process_that(f"print('noise'); print('[1]'); print({event!r})")
+    assert (told.stage, told.done, told.total, told.unit) == ("full", 3, 9, "steps")
+
+
+@pytest.mark.parametrize(
+    ("script", "error", "words"),
+    [
+        ('print(\'{"reason": "none left"}\'); raise SystemExit(3)', OutOfMemory, "none left"),
+        ("import os; os.kill(os.getpid(), 9)", OutOfMemory, "the system killed its process"),
+        ('print(\'{"reason": "wrong model"}\'); raise SystemExit(4)', InputError, "wrong model"),
+        ("raise RuntimeError('deep inside')", SemfreezeError, "deep inside"),
+    ],
+)
+def test_run_child_tells_ends_apart(process_that, script, error, words):
+    with pytest.raises(error, match=words):
+        process_that(script)
+
+
+def test_run_child_ends_what_it_started_when_interrupted(process_that, tmp_path):
+    def interrupt(_):
+        raise KeyboardInterrupt
+
+    script = f"""
+import os, time
+open({str(tmp_path / "pid")!r}, "w").write(str(os.getpid()))
+print('{{"stage": "x"}}', flush=True)
+time.sleep(60)
+"""
+    with pytest.raises(KeyboardInterrupt):
+        process_that(script, progress=interrupt)
+    pid = int((tmp_path / "pid").read_text())
+    assert not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+
+
+def test_an_arms_process_ends_when_its_parent_is_gone():
+    code = """
+import time
+from semfreeze_core.finetune.arm.process import _end_with_parent
+_end_with_parent()
+print("ready", flush=True)
+time.sleep(60)
+"""
+    with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout.readline() == b"ready\n"
+        assert process.poll() is None
+        process.stdin.close()
+        assert process.wait(timeout=20) == 1

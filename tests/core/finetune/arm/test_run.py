@@ -1,0 +1,172 @@
+"""Real finetunes of tiny models: what is counted equals what was priced, what is frozen stays, what is read is read."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from semfreeze_core.cost import parts_at_depth
+from semfreeze_core.finetune.arm.arms import make_arms
+from semfreeze_core.finetune.arm.progress_file import LiveFile, live_path
+from semfreeze_core.finetune.arm.run import run_arm
+from semfreeze_core.finetune.arm.settings import ArmSettings
+from semfreeze_core.records.training import LoraSetup
+from semfreeze_core.records.validation import LiveArm
+from semfreeze_core.runs.reports import read_live
+from tests.core.finetune.loaded import load_tiny, task_examples
+
+TRAIN, EVAL = task_examples(24), task_examples(20, seed=1)
+SETTINGS = ArmSettings(
+    seed=0, batch_size=4, accumulation=1, steps=4, compute_steps=None, warmup_steps=1, n_accuracy=0, n_between=0
+)
+RATES = {"full": 3e-3, "frozen": 3e-3, "lora": 1e-2}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("models")
+
+
+def trained(folder, name, settings=SETTINGS, family="llama", depth=2, train=TRAIN):
+    loaded = load_tiny(folder / family, family)
+    (arm,) = make_arms((name,), loaded.shape, parts_at_depth(loaded.shape, depth), lora=LoraSetup(2), rates=RATES)
+    before = {n: p.detach().clone() for n, p in loaded.decoder.model.named_parameters()}
+    return run_arm(loaded, arm, settings, train, EVAL, baseline_bytes=0), loaded, before
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2"])
+@pytest.mark.parametrize("name", ["full", "planned", "half", "lora", "planned+lora", "depth:4"])
+def test_run_arm_trains_what_it_says_at_the_price_it_says(folder, family, name):
+    run, loaded, before = trained(folder, name, family=family)
+    assert run.status == "done"
+    assert run.steps == len(run.train_losses) == len(run.step_seconds) == 4
+    assert run.notes == [], "torch counts the FLOP that the cost model prices"
+    assert run.prefix_cache is (name not in ("full", "lora"))
+    after = {n.replace("base_layer.", ""): p for n, p in loaded.decoder.model.named_parameters() if "lora_" not in n}
+    moved = {n for n, p in after.items() if not torch.equal(p, before[n])}
+    prefix = loaded.decoder.names.layer_prefix
+    layers = {int(n.removeprefix(prefix).split(".")[0]) for n in moved if n.startswith(prefix)}
+    expected = set() if run.lora else {i for i, t in enumerate(run.trained.layers) if t}
+    assert layers == expected
+    assert (set(loaded.decoder.names.embeddings) <= moved) is (name == "full")
+    if run.lora is None:
+        assert run.trainable_parameters == sum(before[n].numel() for n in moved)
+
+
+def test_run_arm_learns_and_reads_at_its_marks(folder):
+    settings = replace(SETTINGS, steps=10, compute_steps=30, n_between=2, n_accuracy=4)
+    run, _, _ = trained(folder, "planned", settings)
+    assert [(p.step, p.marks) for p in run.points] == [
+        (8, ["between"]),  # a quarter of all steps
+        (10, ["steps"]),
+        (15, ["between"]),
+        (30, ["compute"]),
+    ]
+    assert run.points[-1].loss < run.points[1].loss < 5.7
+    assert all(len(p.item_losses) == len(EVAL) for p in run.points if p.marks != ["between"])
+    assert run.points[1].loss == pytest.approx(np.mean(run.points[1].item_losses))
+    assert run.points[0].loss is None
+    assert run.points[0].curve_loss == pytest.approx(np.mean(run.points[0].item_losses))
+    assert run.points[0].seconds < run.points[1].seconds < run.points[2].seconds
+    assert run.points[-1].flop == run.flop.counted
+    assert 0 <= run.points[-1].accuracy <= 1
+
+
+def test_run_arm_is_followed_step_by_step(folder):
+    loaded = load_tiny(folder / "llama")
+    (arm,) = make_arms(("planned",), loaded.shape, parts_at_depth(loaded.shape, 2), rates=RATES)
+    seen = []
+    run = run_arm(
+        loaded, arm, replace(SETTINGS, n_between=1), TRAIN, EVAL, baseline_bytes=0,
+        follow=lambda live: seen.append(live.model_copy(update={"points": list(live.points)})),
+    )  # fmt: skip
+    assert [(live.step, live.total_steps, len(live.points)) for live in seen] == [
+        (1, 4, 0),
+        (2, 4, 1),
+        (3, 4, 1),
+        (4, 4, 2),
+    ]
+    assert [live.train_loss for live in seen] == run.train_losses
+    assert seen[-1].points == run.points
+    assert seen[-1].seconds == pytest.approx(sum(run.step_seconds) + run.cache_seconds)
+    assert seen[-1].peak_bytes == run.peak_bytes.measured
+
+
+def test_a_live_file_is_written_at_readings_and_else_once_a_second(folder, tmp_path, monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr("semfreeze_core.finetune.arm.progress_file.time.monotonic", lambda: now[0])
+    path = live_path(tmp_path / "runs" / "planned-seed0.json")
+    path.parent.mkdir()
+    write, (point, *_) = LiveFile(path), trained(folder, "planned")[0].points
+    live = LiveArm(
+        arm="planned", seed=0, step=1, total_steps=9, seconds=1.0, cache_seconds=0.5, train_loss=2.0, peak_bytes=7,
+        points=[],
+    )  # fmt: skip
+    kept = []
+    for step, at, points in ((1, 0.0, []), (2, 0.5, []), (3, 0.6, [point]), (4, 0.7, [point]), (5, 1.7, [point])):
+        now[0] = at
+        write(live.model_copy(update={"step": step, "points": points}))
+        kept += [found.step for found in read_live(tmp_path)]
+    assert kept == [1, 1, 3, 3, 5]
+    path.write_text("{")
+    assert read_live(tmp_path) == []
+
+
+@pytest.mark.parametrize("name", ["planned", "planned+lora"])
+def test_run_arm_from_the_cache_is_the_same_training(folder, name):
+    cached, _, _ = trained(folder, name, train=TRAIN[:8])
+    plain, _, _ = trained(folder, name, replace(SETTINGS, prefix_cache=False), train=TRAIN[:8])
+    assert (cached.prefix_cache, plain.prefix_cache) == (True, False)
+    assert np.allclose(cached.train_losses, plain.train_losses, atol=1e-5)
+    assert np.allclose(cached.points[-1].item_losses, plain.points[-1].item_losses, atol=1e-4)
+    assert cached.flop.counted < plain.flop.counted
+
+
+def test_run_arm_in_smaller_pieces_is_the_same_training(folder):
+    whole, _, _ = trained(folder, "planned")
+    pieces, _, _ = trained(folder, "planned", replace(SETTINGS, accumulation=2))
+    assert pieces.micro_batch_size == 2
+    assert np.allclose(whole.train_losses, pieces.train_losses, atol=1e-5)
+
+
+def test_run_arm_repeats_with_its_seed(folder):
+    first, _, _ = trained(folder, "planned+lora")
+    again, _, _ = trained(folder, "planned+lora")
+    other, _, _ = trained(folder, "planned+lora", replace(SETTINGS, seed=1))
+    assert first.train_losses == again.train_losses
+    assert first.points[-1].item_losses == again.points[-1].item_losses
+    assert first.train_losses != other.train_losses
+
+
+def test_run_arm_sees_the_same_examples_in_every_arm(folder):
+    full, _, _ = trained(folder, "full")
+    planned, _, _ = trained(folder, "planned")
+    assert full.train_losses[0] == pytest.approx(planned.train_losses[0], abs=1e-5)
+
+
+def test_run_arm_ends_when_the_loss_is_no_number(folder):
+    loaded = load_tiny(folder / "llama")
+    (arm,) = make_arms(("full",), loaded.shape, None, rates={"full": 1.0})
+    with torch.no_grad():
+        loaded.decoder.layers[1].mlp.down_proj.weight.fill_(float("nan"))
+    run = run_arm(loaded, arm, SETTINGS, TRAIN, EVAL, baseline_bytes=0)
+    assert (run.status, run.steps) == ("failed", 1)
+    assert "at step 1" in run.reason
+    assert run.points == []
+
+
+@pytest.mark.parametrize("checkpointing", ["non-reentrant", "reentrant"])
+def test_run_arm_under_checkpointing_is_the_same_training(folder, checkpointing):
+    plain, _, _ = trained(folder, "planned")
+    checkpointed, _, _ = trained(folder, "planned", replace(SETTINGS, checkpointing=checkpointing))
+    assert checkpointed.notes == []
+    assert np.allclose(plain.train_losses, checkpointed.train_losses, atol=1e-5)
+
+
+def test_run_arm_with_all_logits_gives_the_same_losses_for_more(folder):
+    lean, _, _ = trained(folder, "full")
+    stock, _, _ = trained(folder, "full", replace(SETTINGS, all_logits=True))
+    assert np.allclose(lean.train_losses, stock.train_losses, atol=1e-5)
+    assert stock.flop.counted > lean.flop.counted
+    assert stock.peak_bytes.saved_tensors > lean.peak_bytes.saved_tensors

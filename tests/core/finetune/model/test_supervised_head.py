@@ -1,0 +1,98 @@
+"""Batches and their loss: padding, supervision and the head's share, against the model's own loss."""
+
+import numpy as np
+import pytest
+import torch
+from torch.nn.functional import cross_entropy
+
+from semfreeze_core.finetune.arm.evaluate import eval_batches, read_items
+from semfreeze_core.finetune.model.batches import IGNORED, Collator, ExamplePlaces
+from semfreeze_core.finetune.model.supervised_head import SupervisedModel
+from semfreeze_core.records.examples import TokenisedExample
+from semfreeze_core.sources.models.decoder import find_decoder
+from tests.core.finetune.loaded import task_examples
+from tests.core.tiny_models import build_tiny
+
+FAMILIES = ("llama", "gpt2", "gemma2", "opt-projected", "falcon", "bloom", "qwen3_moe")
+EXAMPLES = task_examples(10, vocab=90)
+
+
+def example(ids, supervised):
+    return TokenisedExample(np.array(ids), np.array(supervised, dtype=bool), None, 0)
+
+
+def test_collator_pads_on_the_right_and_supervises_what_is_marked():
+    examples = (example([5, 6, 7], [0, 0, 1]), example([8, 9, 9, 9], [0, 1, 0, 1]))
+    batch = Collator(examples)([1, 0])
+    assert batch["input_ids"].tolist() == [[8, 9, 9, 9], [5, 6, 7, 0]]
+    assert batch["attention_mask"].tolist() == [[1, 1, 1, 1], [1, 1, 1, 0]]
+    assert batch["labels"].tolist() == [[IGNORED, 9, IGNORED, 9], [IGNORED, IGNORED, 7, IGNORED]]
+
+
+def test_collator_takes_states_and_mask_from_a_cache():
+    class Cache:
+        def batch(self, indices):
+            return torch.full((len(indices), 2, 3), 7.0), torch.ones(len(indices), 2)
+
+    batch = Collator((example([1, 2], [0, 1]),), Cache())([0])
+    assert set(batch) == {"states", "attention_mask", "labels"}
+    assert batch["states"].shape == (1, 2, 3)
+
+
+def test_example_places_are_their_own_numbers():
+    places = ExamplePlaces(3)
+    assert [places[i] for i in range(len(places))] == [0, 1, 2]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_loss_equals_the_models_own(family):
+    decoder = find_decoder(build_tiny(family))
+    batch = Collator(EXAMPLES)(range(6))
+    with torch.no_grad():
+        ours = SupervisedModel(decoder.model, decoder).eval()(**batch)["loss"]
+        stock = SupervisedModel(decoder.model, decoder, all_logits=True).eval()(**batch)["loss"]
+        own = decoder.model(**batch).loss
+    assert torch.allclose(ours, own, atol=1e-5)
+    assert torch.allclose(stock, own, atol=1e-6)
+
+
+def test_loss_over_pieces_of_a_batch_adds_up_to_that_of_the_whole():
+    decoder = find_decoder(build_tiny("llama"))
+    model = SupervisedModel(decoder.model, decoder).train()
+    collate = Collator(EXAMPLES)
+    total = sum(int(e.supervised.sum()) for e in EXAMPLES)
+    whole = model(**collate(range(10)))["loss"].detach()
+    pieces = sum(model(**collate(part), num_items_in_batch=total)["loss"] for part in (range(3), range(3, 10)))
+    assert torch.allclose(whole, pieces, atol=1e-6)
+    model.forget()
+    for part in (range(3), range(3, 10)):
+        model(**collate(part), num_items_in_batch=total)
+    assert model.sizes == [(3, max(len(e.input_ids) for e in EXAMPLES[:3]), 6), (7, 10, 14)]
+    assert model.take_loss() == pytest.approx(float(whole), abs=1e-6)
+
+
+def test_item_losses_are_each_items_own_mean():
+    decoder = find_decoder(build_tiny("llama"))
+    found = read_items(SupervisedModel(decoder.model, decoder), Collator(EXAMPLES), 10, "float32", torch.device("cpu"))
+    for item, loss in zip(EXAMPLES, found, strict=True):
+        with torch.no_grad():
+            logits = decoder.model(input_ids=torch.from_numpy(item.input_ids)[None]).logits[0, :-1]
+        wanted = torch.from_numpy(item.supervised[1:])
+        expected = cross_entropy(logits[wanted], torch.from_numpy(item.input_ids[1:])[wanted])
+        assert loss == pytest.approx(float(expected), abs=1e-5)
+
+
+def test_eval_batches_cover_the_first_items_in_order():
+    labels = [row for batch in eval_batches(Collator(EXAMPLES), 7) for row in batch["labels"]]
+    assert len(labels) == 7
+    assert [int(row[row != IGNORED][0]) for row in labels] == [int(e.input_ids[e.supervised][0]) for e in EXAMPLES[:7]]
+
+
+def test_states_without_a_suffix_are_refused():
+    decoder = find_decoder(build_tiny("llama"))
+    batch = Collator(EXAMPLES)([0])
+    states = torch.zeros(1, batch["labels"].shape[1], 32)
+    with pytest.raises(ValueError, match="runs from token ids"):
+        SupervisedModel(decoder.model, decoder)(
+            labels=batch["labels"], attention_mask=batch["attention_mask"], states=states
+        )

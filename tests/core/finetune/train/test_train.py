@@ -1,0 +1,276 @@
+"""A plan put to work on a tiny model: what is written loads elsewhere, and a training cut off goes on."""
+
+import json
+import shutil
+import sys
+from dataclasses import replace
+from types import MappingProxyType
+
+import pytest
+import torch
+from huggingface_hub import ModelCard
+from peft import AutoPeftModelForCausalLM
+from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
+from transformers.integrations import integration_utils
+
+from semfreeze_core.errors import InputError, PlanError, RunError
+from semfreeze_core.finetune.arm.evaluate import ArmReader
+from semfreeze_core.finetune.train import train as train_module
+from semfreeze_core.finetune.train.request import TrainRequest
+from semfreeze_core.finetune.train.train import train_plan
+from semfreeze_core.finetune.train.trainer import last_whole_checkpoint
+from semfreeze_core.plan.document import parse_plan
+from semfreeze_core.records.training import LoraSetup
+from semfreeze_core.runs.plans import read_plan
+from tests.core.finetune.tiny_plan import make_tiny_plan, write_task
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path, monkeypatch):
+    monkeypatch.setenv("SEMFREEZE_HOME", str(tmp_path / "home"))
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("train")
+    write_task(folder / "train.jsonl", 16)
+    write_task(folder / "eval.jsonl", 12, seed=9)
+    return folder
+
+
+class Killed(BaseException):
+    pass
+
+
+class Dies(train_module.Recorder):
+    """Is killed after its fifth step."""
+
+    def on_step_end(self, args, state, control, **rest):
+        super().on_step_end(args, state, control, **rest)
+        if state.global_step == 5:
+            raise Killed
+
+
+def asked(place, *, lora=None, frozen_bits=None, **changes):
+    # rows of whole blocks, which a CPU reads rightly in 4 bits
+    sizes = {"d_model": 64, "head_dim": 16, "mlp_width": 64} if frozen_bits else {}
+    plan, _ = make_tiny_plan(place / ("wide" if sizes else "model"), lora=lora, frozen_bits=frozen_bits, **sizes)
+    base = TrainRequest(plan, str(place / "train.jsonl"), steps=6, batch_size=4, learning_rate=3e-3, save_steps=2)
+    return replace(base, **changes)
+
+
+@pytest.mark.parametrize("prefix_cache", [True, False])
+def test_train_plan_writes_a_model_that_plain_transformers_loads(place, tmp_path, prefix_cache):
+    request = asked(place, evaluation=str(place / "eval.jsonl"), n_accuracy=3, prefix_cache=prefix_cache)
+    trained = train_plan(request, tmp_path / "out")
+    assert trained.steps == 6
+    assert trained.after.loss < trained.before.loss
+    original = AutoModelForCausalLM.from_pretrained(place / "model").state_dict()
+    model = AutoModelForCausalLM.from_pretrained(tmp_path / "out")
+    moved = {name for name, value in model.state_dict().items() if not torch.equal(value, original[name])}
+    assert {int(n.split("layers.")[1].split(".")[0]) for n in moved if "layers." in n} == {2, 3}
+    assert {n for n in moved if "layers." not in n} == {"model.norm.weight"}
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "out")
+    out = model.generate(**tokenizer("my card?", return_tensors="pt"), max_new_tokens=3, do_sample=False)
+    assert out.shape[1] > 3
+    assert parse_plan((tmp_path / "out" / "plan.json").read_text()) == request.plan
+    assert json.loads((tmp_path / "out" / "training.json").read_text())["steps"] == 6
+    assert not (tmp_path / "out" / "checkpoints").exists()
+    card = ModelCard.load(tmp_path / "out" / "README.md")
+    assert card.data.library_name == "transformers"
+    assert card.data.tags == ["semfreeze"]
+    assert str(place) not in card.content  # no place of this machine
+    assert "The first 2 of 4 layers were frozen." in card.text
+    assert f"went from {trained.before.loss:.3f} to {trained.after.loss:.3f} nats" in card.text
+    assert read_plan(tmp_path / "out") == request.plan
+
+
+@pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")  # PEFT asks by the old name
+def test_train_plan_of_a_lora_plan_writes_an_adapter(place, tmp_path):
+    train_plan(asked(place, lora=LoraSetup(2)), tmp_path / "out")
+    assert (tmp_path / "out" / "adapter_config.json").exists()
+    model = AutoPeftModelForCausalLM.from_pretrained(tmp_path / "out")
+    adapted = {int(n.split("layers.")[1].split(".")[0]) for n, _ in model.named_parameters() if "lora_" in n}
+    assert adapted == {2, 3}
+    card = ModelCard.load(tmp_path / "out" / "README.md")
+    assert card.data.library_name == "peft"
+    assert "adapters (LoRA) were trained on the others" in card.text
+
+
+@pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")
+def test_train_plan_of_a_lora_plan_with_frozen_bits_trains_on_rounded_layers(place, tmp_path):
+    how = {"lora": LoraSetup(2), "frozen_bits": 4, "steps": 4}
+    cached = train_plan(asked(place, **how), tmp_path / "cached")
+    assert cached.losses[-1] < cached.losses[0]
+    assert cached.notes == ("The layers' matrices are in 4 bits (NF4).",)  # and no word of a cache that failed
+    uncached = train_plan(asked(place, **how, prefix_cache=False), tmp_path / "uncached")
+    assert uncached.losses == pytest.approx(cached.losses, abs=1e-5)
+    whole = own_precision(asked(place, **how).plan)
+    own = train_plan(asked(place, **how | {"plan": whole, "steps": 1}), tmp_path / "own")
+    assert own.losses[0] != pytest.approx(cached.losses[0], abs=1e-5)  # of the base alone: adapters begin at zero
+    AutoPeftModelForCausalLM.from_pretrained(tmp_path / "cached")
+    assert (
+        "of 4 examples on the base in 4 bits (NF4); no eval items"
+        in ModelCard.load(tmp_path / "cached" / "README.md").text
+    )
+
+
+def own_precision(plan):
+    setup = replace(plan.cost.setup, frozen_bits=None)
+    return plan.model_copy(update={"cost": plan.cost.model_copy(update={"setup": setup})})
+
+
+def test_train_plan_of_whole_layers_keeps_their_precision_and_says_so(place, tmp_path):
+    trained = train_plan(asked(place, frozen_bits=4), tmp_path / "out")
+    assert "frozen layers in 4 bits; this finetune of whole layers keeps their precision" in trained.notes[-1]
+    assert json.loads((tmp_path / "out" / "training.json").read_text())["notes"] == list(trained.notes)
+    original = AutoModelForCausalLM.from_pretrained(place / "wide").state_dict()
+    model = AutoModelForCausalLM.from_pretrained(tmp_path / "out").state_dict()
+    assert all(torch.equal(model[name], original[name]) for name in model if "layers.0" in name or "layers.1" in name)
+
+
+def test_train_plan_misses_bitsandbytes_before_anything_is_loaded(place, tmp_path, monkeypatch):
+    request = asked(place, lora=LoraSetup(2), frozen_bits=8)
+    monkeypatch.setitem(sys.modules, "bitsandbytes", None)
+    monkeypatch.setattr(train_module, "load_causal_lm", lambda *_, **__: pytest.fail("loaded"))
+    with pytest.raises(InputError, match=r"pip install 'semfreeze\[bitsandbytes\]'"):
+        train_plan(request, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(("lora", "bits"), [(None, None), (LoraSetup(2), None), (LoraSetup(2), 8)])
+def test_train_plan_goes_on_after_an_interruption_to_the_same_model(place, tmp_path, monkeypatch, lora, bits):
+    whole = train_plan(asked(place, lora=lora, frozen_bits=bits), tmp_path / "whole")
+    with monkeypatch.context() as patched:
+        patched.setattr(train_module, "Recorder", Dies)
+        with pytest.raises(Killed):
+            train_plan(asked(place, lora=lora, frozen_bits=bits), tmp_path / "cut")
+    assert not (tmp_path / "cut" / "config.json").exists()
+    resumed = train_plan(asked(place, lora=lora, frozen_bits=bits), tmp_path / "cut")
+    assert resumed.losses == pytest.approx(whole.losses[4:], abs=1e-6)
+    name = "adapter_model.safetensors" if lora else "model.safetensors"
+    assert (tmp_path / "cut" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
+def test_last_whole_checkpoint_passes_over_one_cut_off(place, tmp_path, monkeypatch):
+    monkeypatch.setattr(train_module, "save_finetuned", lambda *_: None)
+    monkeypatch.setattr(train_module.shutil, "rmtree", lambda *_, **__: None)
+    train_plan(asked(place), tmp_path / "out")
+    checkpoints = tmp_path / "out" / "checkpoints"
+    assert last_whole_checkpoint(checkpoints).name == "checkpoint-6"
+    (checkpoints / "checkpoint-6" / "trainer_state.json").write_text('{"epoch": 1')
+    assert last_whole_checkpoint(checkpoints).name == "checkpoint-4"
+    (checkpoints / "checkpoint-4" / "trained.safetensors").write_bytes(b"cut")
+    assert last_whole_checkpoint(checkpoints).name == "checkpoint-2"
+    (checkpoints / "checkpoint-2" / "trained.safetensors").unlink()
+    assert last_whole_checkpoint(checkpoints) is None
+
+
+class Moods(ArmReader):
+    """Reads as it should, and then tells losses of its own at checkpoints: lowest in the middle."""
+
+    told = MappingProxyType({2: 3.0, 4: 1.0, 6: 2.0})
+
+    def read(self, step, marks, seconds):
+        super().read(step, marks, seconds)
+        if marks == ["checkpoint"]:
+            self.points[-1] = self.points[-1].model_copy(update={"loss": self.told[step]})
+
+
+@pytest.mark.parametrize("interrupted", [False, True])
+def test_keep_best_ends_with_the_checkpoint_read_lowest(place, tmp_path, monkeypatch, interrupted):
+    short = train_plan(asked(place, steps=4, evaluation=str(place / "eval.jsonl")), tmp_path / "short")
+    monkeypatch.setattr(train_module, "ArmReader", Moods)
+    request = asked(place, evaluation=str(place / "eval.jsonl"), keep_best=True, n_accuracy=3)
+    if interrupted:
+        with monkeypatch.context() as patched:
+            patched.setattr(train_module, "Recorder", Dies)
+            with pytest.raises(Killed):
+                train_plan(request, tmp_path / "out")
+    trained = train_plan(request, tmp_path / "out")
+    # Warm-up is one step of either, and the order of examples the seed's, so step 4 of 6 is the 4 steps' end.
+    kept = AutoModelForCausalLM.from_pretrained(tmp_path / "out").state_dict()
+    alone = AutoModelForCausalLM.from_pretrained(tmp_path / "short").state_dict()
+    assert all(torch.allclose(kept[name], value, atol=1e-6) for name, value in alone.items())
+    assert trained.after.step == 4
+    assert trained.after.loss == pytest.approx(short.after.loss, abs=1e-5), "the kept model is read itself"
+    assert trained.after.accuracy is not None
+    assert any("Kept what step 4 of 6 gave, the lowest eval loss of 3 readings" in note for note in trained.notes)
+    assert "kept as it was after 4" in (tmp_path / "out" / "README.md").read_text()
+
+
+@pytest.mark.filterwarnings("ignore:The best checkpoint")
+def test_a_best_checkpoint_that_was_taken_away_is_not_said_to_be_kept(place, tmp_path, monkeypatch):
+    monkeypatch.setattr(train_module, "ArmReader", Moods)
+    monkeypatch.setattr(Moods, "told", MappingProxyType({2: 1.0, 4: 3.0, 6: 2.0}))
+    request = asked(place, evaluation=str(place / "eval.jsonl"), keep_best=True, n_accuracy=0)
+    with monkeypatch.context() as patched:
+        patched.setattr(train_module, "Recorder", Dies)
+        with pytest.raises(Killed):
+            train_plan(request, tmp_path / "out")
+    shutil.rmtree(tmp_path / "out" / "checkpoints" / "checkpoint-2")
+    trained = train_plan(request, tmp_path / "out")
+    assert trained.after.step == 6
+    assert train_module.LOST in trained.notes
+
+
+def test_a_training_of_few_steps_draws_no_more_examples_than_it_meets(place, tmp_path, monkeypatch):
+    met = []
+    build = train_module.build_network
+    monkeypatch.setattr(train_module, "build_network", lambda *a, **k: met.append(a[2]) or build(*a, **k))
+    for seed, steps in ((0, 2), (1, 2), (0, 5)):
+        train_plan(asked(place, steps=steps, seed=seed), tmp_path / f"out-{seed}-{steps}")
+    rows = [{example.row for example in train} for train in met]
+    assert [len(r) for r in rows] == [8, 8, 16]
+    assert rows[0] != rows[1]
+
+
+def test_keep_best_needs_eval_items(place):
+    with pytest.raises(InputError, match="give some"):
+        asked(place, keep_best=True)
+
+
+def test_trackers_are_told_every_step(place, tmp_path, monkeypatch):
+    told = []
+
+    class Tracker(TrainerCallback):
+        def on_log(self, args, state, control, logs=None, **rest):
+            told.append(logs)
+
+    monkeypatch.setitem(integration_utils.INTEGRATION_TO_CALLBACK, "mine", Tracker)
+    trained = train_plan(asked(place, report_to=("mine",)), tmp_path / "out")
+    losses = [logs["loss"] for logs in told if "loss" in logs]
+    assert len(losses) == 6
+    assert losses == pytest.approx(trained.losses, rel=0.05)
+
+
+def test_an_unknown_or_missing_tracker_is_refused_before_anything_is_loaded(place, tmp_path, monkeypatch):
+    monkeypatch.setattr(integration_utils, "is_tensorboard_available", lambda: False)
+    for name, words in (("carrier-pigeon", "is not supported"), ("tensorboard", "requires tensorboard")):
+        with pytest.raises(InputError, match=f"--report-to {name}: .*{words}"):
+            train_plan(asked(place, report_to=(name,)), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_train_plan_refuses_what_cannot_be(place, tmp_path):
+    abstaining, _ = make_tiny_plan(place / "model", None)
+    with pytest.raises(PlanError, match="abstains"):
+        train_plan(asked(place, plan=abstaining), tmp_path / "out")
+    other = replace(abstaining.model, weights_digest="0" * 64)
+    plan, _ = make_tiny_plan(place / "model")
+    with pytest.raises(PlanError, match="its weights differ"):
+        train_plan(asked(place, plan=plan.model_copy(update={"model": other})), tmp_path / "out")
+    with pytest.raises(InputError, match="does not divide"):
+        asked(place, micro_batch_size=3)
+
+
+def test_train_plan_refuses_a_folder_of_something_else(place, tmp_path):
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "mine.txt").write_text("x")
+    with pytest.raises(RunError, match="is not empty"):
+        train_plan(asked(place), out)
+    shutil.rmtree(out)
+    train_plan(asked(place), out)
+    with pytest.raises(RunError, match="holds a finished training"):
+        train_plan(asked(place), out)

@@ -1,0 +1,151 @@
+"""A sweep says which depth was best and what each rule would have lost, from the runs of its arms."""
+
+import io
+from dataclasses import replace
+
+import pytest
+from rich.console import Console
+
+from semfreeze_core.cli.printing.sweep import print_sweep
+from semfreeze_core.finetune.arm.arms import make_arms
+from semfreeze_core.finetune.arm.job import ArmJob
+from semfreeze_core.finetune.validation.report import build_report
+from semfreeze_core.finetune.validation.request import ValidationRequest
+from semfreeze_core.finetune.validation.sweep import build_sweep, sweep
+from semfreeze_core.finetune.validation.validate import validate
+from semfreeze_core.plan.candidate_depths import Pick, depth_arms
+from semfreeze_core.plan.make import curve_of
+from semfreeze_core.records.sweep import SWEEP, SweepReport
+from semfreeze_core.records.validation import Baseline
+from semfreeze_core.runs.folder import read_run
+from semfreeze_core.runs.store import example_run
+from tests.core.finetune.tiny_plan import make_tiny_plan, write_task
+from tests.core.finetune.validation.test_report import BEFORE, ITEMS, run, settings
+
+NAMES = ("full", "depth:1", "depth:2", "depth:3")
+
+
+@pytest.fixture(scope="module")
+def curve():
+    return curve_of(read_run(example_run()), "semantic")
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory):
+    return make_tiny_plan(tmp_path_factory.mktemp("sweep") / "model")
+
+
+def report(tiny, gains):
+    """A validation whose arms gained so much at each mark."""
+    plan, loaded = tiny
+    arms = {arm.name: arm for arm in make_arms(NAMES, loaded.shape, None)}
+    asked = settings().model_copy(update={"arms": list(gains)})
+    runs = [run(arms[name], seed, marks) for name, marks in gains.items() for seed in range(3)]
+    base = Baseline(
+        loss=float(BEFORE.mean()), item_losses=BEFORE.tolist(), accuracy=None, n_items=ITEMS, n_accuracy_items=0
+    )
+    return build_report(plan, asked, base, runs, dict.fromkeys(gains, 0.5), [])
+
+
+def test_sweep_finds_the_best_depth_at_either_budget_and_each_rules_regret(tiny, curve):
+    gains = {
+        "full": {"steps+compute": 1.0},
+        "depth:1": {"steps": 0.9, "compute": 1.2},
+        "depth:2": {"steps": 0.6, "compute": 1.0},
+    }
+    validation = report(tiny, gains)
+    half = validation.n_layers // 2
+    picks = {"coverage": Pick(1, True), "paper": Pick(7, False), "compute": Pick(None, False), "half": Pick(half, True)}
+    found = build_sweep(validation, curve, picks)
+    assert found.best_depth == {"steps": 0, "compute": 1}
+    shares = {depth.freeze_depth: depth.share for depth in found.depths}
+    assert shares[0] == {"steps": pytest.approx(1.0), "compute": pytest.approx(1.0)}
+    assert shares[1]["compute"] == pytest.approx(1.2, abs=0.02)
+    coverage = found.rules["coverage"]
+    assert coverage.regret == {"steps": pytest.approx(0.1, abs=0.01), "compute": 0.0}
+    assert found.rules["half"].beyond_half["compute"] == 0.0
+    assert coverage.beyond_half["compute"] == pytest.approx(-found.rules["half"].regret["compute"])
+    assert found.rules["paper"].regret == {"steps": None, "compute": None}
+    assert found.rules["paper"].reason == "its depth was not swept"
+    assert found.rules["paper"].recommendation == "abstain"
+    assert "no depth" in found.rules["compute"].reason
+    assert found.reason == ""
+
+
+def test_sweep_compares_nothing_where_full_finetuning_gains_nothing(tiny, curve):
+    gains = {"full": {"steps+compute": 0.0}, "depth:1": {"steps": 0.0, "compute": -0.1}}
+    found = build_sweep(report(tiny, gains), curve, {"a": Pick(1, True)})
+    assert "nothing to compare" in found.reason
+    assert found.rules["a"].regret["compute"] is None
+
+
+@pytest.mark.slow
+def test_depths_that_share_caches_go_on_from_each_other_and_train_alike(tiny, curve, tmp_path, monkeypatch):
+    plan, _ = tiny
+    request = ValidationRequest(
+        plan=plan,
+        train=str(write_task(tmp_path / "train.jsonl", 24)),
+        evaluation=str(write_task(tmp_path / "eval.jsonl", 12, seed=9)),
+        arms=depth_arms([0, 1, 3]),
+        steps=2,
+        batch_size=4,
+        n_accuracy=0,
+    )
+    losses = {}
+    for shared in (False, True):
+        monkeypatch.setenv("SEMFREEZE_HOME", str(tmp_path / f"home-{shared}"))
+        report = validate(replace(request, share_caches=shared), tmp_path / f"out-{shared}")
+        losses[shared] = [run.points[-1].item_losses for run in report.runs]
+    for one, other in zip(losses[False], losses[True], strict=True):
+        assert one == pytest.approx(other, abs=1e-4)
+    jobs = {p.stem: ArmJob.model_validate_json(p.read_text()) for p in (tmp_path / "out-True" / "jobs").glob("d*.json")}
+    assert {name: job.cache_shared_from for name, job in jobs.items()} == {"depth-1-seed0": 0, "depth-3-seed0": 1}
+    assert not list(tmp_path.glob("home-False/cache/prefix/*/*.safetensors"))
+    assert len(list(tmp_path.glob("home-True/cache/prefix/[0-9a-f]*"))) == 2
+
+
+@pytest.mark.slow
+def test_sweep_trains_every_depth_and_goes_on_where_it_ended(tiny, curve, tmp_path):
+    plan, _ = tiny
+    request = ValidationRequest(
+        plan=plan,
+        train=str(write_task(tmp_path / "train.jsonl", 24)),
+        evaluation=str(write_task(tmp_path / "eval.jsonl", 12, seed=9)),
+        arms=depth_arms([0, 1, 2]),
+        steps=2,
+        seeds=2,
+        batch_size=4,
+        n_accuracy=0,
+    )
+    found = sweep(request, curve, {"half": Pick(2, True)}, tmp_path / "out")
+    assert found.finished
+    assert [depth.freeze_depth for depth in found.depths] == [0, 1, 2]
+    assert SweepReport.model_validate_json((tmp_path / "out" / SWEEP).read_text()) == found
+    (tmp_path / "out" / "runs" / "depth-2-seed1.json").unlink()
+    again = sweep(request, curve, {"half": Pick(2, True)}, tmp_path / "out")
+    assert again.depths == found.depths
+
+
+def test_sweep_tells_shares_where_every_run_is_stopped_at_its_lowest(tiny, curve):
+    gains = {
+        "full": {"between": 1.0, "between+between": 0.9, "steps+compute": 0.8},
+        "depth:1": {"between": 0.5, "steps": 0.7, "compute": 0.2},
+    }
+    found = build_sweep(report(tiny, gains), curve, {"a": Pick(1, True)})
+    stopped = {depth.freeze_depth: depth.share_stopped for depth in found.depths}
+    assert stopped == {0: pytest.approx(1.0), 1: pytest.approx(0.7, abs=0.01)}
+    out = Console(file=io.StringIO(), width=400)
+    print_sweep(found, out)
+    assert "share stopped" in out.file.getvalue()
+
+
+def test_sweep_names_arms_whose_loss_rose_again_and_prints_it(tiny, curve):
+    gains = {"full": {"steps+compute": 1.0}, "depth:1": {"steps": 0.9, "compute": 0.5}}
+    found = build_sweep(report(tiny, gains), curve, {"a": Pick(1, True)})
+    (told,) = found.warnings
+    assert "depth:1 after 10 of 11 steps, then up by 0.400" in told
+    out = Console(file=io.StringIO(), width=400)
+    print_sweep(found, out)
+    assert told in out.file.getvalue()
+    assert "share stopped" not in out.file.getvalue(), "nothing was read between the marks"
+    assert SweepReport.model_validate_json(found.model_dump_json()) == found

@@ -1,0 +1,262 @@
+"""Validations of a tiny model, each arm in its own process: finished, failed, killed and taken up again."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+
+import pytest
+
+from semfreeze_core.cost import training_bytes
+from semfreeze_core.errors import InputError, PlanError, ResourceError, RunError
+from semfreeze_core.finetune.arm.launch import OutOfMemory, halve
+from semfreeze_core.finetune.validation import validate as validation_module
+from semfreeze_core.finetune.validation.request import ValidationRequest, prepare
+from semfreeze_core.finetune.validation.validate import validate
+from semfreeze_core.records.validation import ArmRun, ValidationReport
+from semfreeze_core.runs.reports import read_live
+from tests.core.finetune.tiny_plan import make_tiny_plan, write_task
+
+LR = {"full": 3e-3, "frozen": 3e-3, "lora": 1e-2}
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    return tmp_path_factory.mktemp("validation")
+
+
+@pytest.fixture(scope="module")
+def request_for(place):
+    plan, _ = make_tiny_plan(place / "model")
+    train, evaluation = write_task(place / "train.jsonl", 40), write_task(place / "eval.jsonl", 24, seed=9)
+
+    def build(**changes):
+        base = ValidationRequest(
+            plan, str(train), str(evaluation), arms=("full", "planned"), steps=4, batch_size=4, rates=LR, n_between=1,
+            n_accuracy=4, n_train=16, n_eval=24,
+        )  # fmt: skip
+        return replace(base, **changes)
+
+    return build
+
+
+@pytest.fixture(scope="module")
+def finished(request_for, place):
+    """A finished validation of two arms with one seed, and its folder."""
+    request, folder = request_for(), place / "finished"
+    return validate(request, folder), request, folder
+
+
+def test_validate_reports_each_arm_beside_its_prediction(finished):
+    report, _, folder = finished
+    assert report.finished
+    assert read_live(folder) == []
+    assert set(report.arms) == {"full", "planned"}
+    planned, full = report.arms["planned"], report.arms["full"]
+    assert (planned.freeze_depth, full.freeze_depth) == (2, 0)
+    assert planned.eval_loss_before == full.eval_loss_before == report.baseline.loss
+    assert full.eval_loss_after < full.eval_loss_before
+    assert planned.relative_flop < full.relative_flop == 1.0
+    assert planned.steps_compute > planned.steps == 4
+    assert planned.cache_seconds > 0 == full.cache_seconds
+    assert 0.5 < planned.flop.counted / planned.flop.predicted < 2
+    assert planned.peak_bytes.measured > 0
+    assert full.improvement_kept.estimate == 1.0
+    assert report.verdict == "undecided"
+    assert "needs 3 seeds" in report.reason
+    assert set(report.verdicts) == {"steps", "compute"}
+    assert ValidationReport.model_validate_json((folder / "report.json").read_text()) == report
+
+
+def test_validate_again_does_nothing_twice(finished, monkeypatch):
+    report, request, folder = finished
+    monkeypatch.setattr(validation_module, "run_child", lambda *_: pytest.fail("it trained again"))
+    again = validate(request, folder)
+    assert again.model_dump(exclude={"provenance"}) == report.model_dump(exclude={"provenance"})
+
+
+def test_validate_goes_on_after_a_damaged_end(finished, place, request_for):
+    """What a kill leaves is a missing file; the arm is trained again and gives the same numbers."""
+    report, request, folder = finished
+    path = folder / "runs" / "planned-seed0.json"
+    old = ArmRun.model_validate_json(path.read_text())
+    path.unlink()
+    again = validate(request, folder)
+    new = ArmRun.model_validate_json(path.read_text())
+    assert new.train_losses == old.train_losses
+    assert [p.item_losses for p in new.points] == [p.item_losses for p in old.points]
+    assert again.verdict == report.verdict
+
+
+def test_validate_refuses_a_folder_of_another_validation(finished, request_for):
+    _, _, folder = finished
+    with pytest.raises(RunError, match="holds another validation"):
+        validate(request_for(steps=5), folder)
+
+
+def test_validate_refuses_a_folder_that_is_none(request_for, tmp_path):
+    (tmp_path / "mine.txt").write_text("x")
+    with pytest.raises(RunError, match="no validation"):
+        validate(request_for(), tmp_path)
+    assert (tmp_path / "mine.txt").read_text() == "x"
+
+
+@pytest.fixture
+def stopped_before_training(monkeypatch):
+    monkeypatch.setattr(validation_module, "run_child", lambda *_: pytest.fail("it began to train"))
+
+
+def test_prepare_refuses_an_abstaining_plan_unless_a_depth_is_named(request_for, place):
+    plan, _ = make_tiny_plan(place / "model", None)
+    with pytest.raises(PlanError, match="the plan abstains"):
+        prepare(request_for(plan=plan))
+    prepared = prepare(request_for(plan=plan, arms=("full", "depth:1")))
+    assert [arm.freeze_depth for arm in prepared.arms] == [0, 1]
+
+
+def test_prepare_warns_of_eval_items_trained_on(request_for, place):
+    train = str(place / "train.jsonl")
+    assert (
+        "Every eval item is a training example" in prepare(request_for(evaluation=train, n_train=40)).data.warnings[0]
+    )
+
+
+def test_prepare_warns_of_many_passes_over_few_examples(request_for):
+    few = prepare(request_for(steps=20, batch_size=4, n_train=16))
+    told = few.warnings[-1]
+    assert "pass over the 16 training examples often: full 5.0, planned" in told
+    assert few.settings["planned"].total_steps * 4 / 16 > 5
+    assert prepare(request_for(steps=4, batch_size=4, n_train=16)).warnings == few.data.warnings
+
+
+def test_prepare_says_that_arms_keep_their_precision(request_for, place):
+    plan, _ = make_tiny_plan(place / "model", frozen_bits=4)
+    *others, told = prepare(request_for(plan=plan, steps=4, batch_size=4, n_train=16)).warnings
+    assert told.startswith("The plan counts on frozen layers in 4 bits; the arms here keep their precision.")
+    assert others == list(prepare(request_for(steps=4, batch_size=4, n_train=16)).warnings)
+
+
+@pytest.mark.parametrize("text", ["", "\n\n"])
+def test_prepare_refuses_an_empty_eval_set(request_for, tmp_path, text):
+    (tmp_path / "empty.jsonl").write_text(text)
+    with pytest.raises(InputError, match="The eval set"):
+        prepare(request_for(evaluation=str(tmp_path / "empty.jsonl")))
+
+
+def test_prepare_refuses_a_plan_of_another_number_of_layers(request_for, place):
+    other, _ = make_tiny_plan(place / "model")
+    with pytest.raises(PlanError, match="The plan is for 9 layers"):
+        prepare(request_for(plan=other.model_copy(update={"n_layers": 9})))
+
+
+def test_validation_request_tells_all_that_is_out_of_range(request_for):
+    with pytest.raises(InputError, match=r"steps must be at least 1, found 0; seeds must be at least 1, found -1"):
+        request_for(steps=0, seeds=-1)
+
+
+def test_an_arm_of_another_model_fails_with_its_reason(request_for, place, tmp_path):
+    plan, _ = make_tiny_plan(place / "model")
+    other = replace(plan.model, weights_digest="0" * 64)
+    with pytest.raises(InputError, match="its weights differ"):
+        validate(request_for(plan=plan.model_copy(update={"model": other})), tmp_path / "out")
+
+
+def test_out_of_memory_halves_the_micro_batch_and_says_so(request_for, tmp_path, monkeypatch, finished):
+    _, _, done = finished
+    asked = []
+
+    def run_child(job, log, progress):
+        document = json.loads(job.read_text())
+        if document["arm"] is None:
+            source = done / "runs" / "baseline.json"
+        else:
+            asked.append((document["arm"], document["accumulation"]))
+            if document["arm"] == "full" and document["accumulation"] < 4:
+                raise OutOfMemory("allocator says no")
+            source = done / "runs" / f"{document['arm']}-seed0.json"
+        target = tmp_path / "out" / "runs" / source.name
+        target.parent.mkdir(exist_ok=True)
+        target.write_text(source.read_text())
+
+    monkeypatch.setattr(validation_module, "run_child", run_child)
+    report = validate(request_for(), tmp_path / "out")
+    assert asked == [("planned", 1), ("full", 1), ("full", 2), ("full", 4)]  # the planned arm goes first
+    assert "1 examples at a time, 4 times a step. (allocator says no)" in report.arms["full"].notes[1]
+
+
+def test_an_arm_without_memory_is_not_begun_the_others_are_and_it_is_tried_again(
+    request_for, tmp_path, monkeypatch, finished
+):
+    _, _, done = finished
+    begun, free = [], [0]
+
+    def run_child(job, log, progress):
+        arm = json.loads(job.read_text())["arm"]
+        begun.append(arm)
+        source = done / "runs" / ("baseline.json" if arm is None else f"{arm}-seed0.json")
+        target = tmp_path / "out" / "runs" / source.name
+        target.parent.mkdir(exist_ok=True)
+        target.write_text(source.read_text())
+
+    monkeypatch.setattr(validation_module, "run_child", run_child)
+    monkeypatch.setattr(validation_module, "free_bytes", lambda device: free[0])
+    prepared = prepare(request_for())
+    held = {}
+    for arm in prepared.arms:
+        parts = training_bytes(prepared.shape, prepared.setups[arm.name], arm.parts)
+        held[arm.name] = parts.weights + parts.gradients + parts.optimizer
+    assert held["planned"] < held["full"]
+    free[0] = held["full"] - 1
+    report = validate(request_for(), tmp_path / "out")
+    assert begun == [None, "planned"]
+    assert "Not begun: its weights, gradients and optimiser alone take" in report.arms["full"].reason
+    assert report.arms["planned"].seeds == [0]
+    free[0] = held["full"]
+    assert validate(request_for(), tmp_path / "out").arms["full"].seeds == [0]
+    assert begun == [None, "planned", "full"]
+
+
+@pytest.mark.parametrize(("batch", "accumulation", "expected"), [(8, 1, 2), (8, 4, 8), (6, 1, 2), (7, 1, 7), (5, 1, 5)])
+def test_halve_finds_a_divisor(batch, accumulation, expected):
+    assert halve(batch, accumulation) == expected
+
+
+def test_halve_ends_at_one_example():
+    with pytest.raises(ResourceError, match="one example at a time"):
+        halve(8, 8)
+
+
+_KILLED = """
+import sys
+from pathlib import Path
+from semfreeze_core.finetune.validation.validate import validate
+from semfreeze_core.finetune.validation.request import ValidationRequest
+from semfreeze_core.plan.document import parse_plan
+place, out = Path(sys.argv[1]), Path(sys.argv[2])
+plan = parse_plan((place / "plan.json").read_text())
+request = ValidationRequest(
+    plan, str(place / "train.jsonl"), str(place / "eval.jsonl"), arms=("full", "planned"), steps=4, batch_size=4,
+    rates={"full": 3e-3, "frozen": 3e-3, "lora": 1e-2}, n_between=1, n_accuracy=4, n_train=16, n_eval=24,
+)
+validate(request, out)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seconds", [8, 14, 20])
+def test_a_validation_killed_at_any_moment_goes_on_to_the_same_numbers(finished, place, tmp_path, seconds):
+    report, request, _ = finished
+    (place / "plan.json").write_text(request.plan.model_dump_json())
+    process = subprocess.Popen(
+        [sys.executable, "-c", _KILLED, str(place), str(tmp_path / "out")], start_new_session=True
+    )
+    time.sleep(seconds)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    again = validate(request, tmp_path / "out")
+    for name, arm in report.arms.items():
+        assert again.arms[name].eval_loss_after == arm.eval_loss_after
+    assert again.verdicts == report.verdicts

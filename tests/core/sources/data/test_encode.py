@@ -1,0 +1,198 @@
+"""Tokens and supervised masks: by length, within the limit, and the same one by one and all at once."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from semfreeze_core.errors import DataError
+from semfreeze_core.records.examples import Example, Segment, TokenisedExample
+from semfreeze_core.sources.data.encode import NothingSupervised, TooLong, encode, encode_all
+from tests.core.tiny_tokenizer import EOS, build_tiny_tokenizer
+
+PLAIN = build_tiny_tokenizer()
+WITH_BOS = build_tiny_tokenizer(bos=True)
+PAD_IS_EOS = build_tiny_tokenizer(bos=True, pad_is_eos=True)
+TOKENIZERS = st.sampled_from([PLAIN, WITH_BOS, PAD_IS_EOS])
+TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
+
+
+@st.composite
+def examples(draw):
+    segments = draw(st.lists(st.builds(Segment, TEXTS, st.booleans()), min_size=1, max_size=5))
+    answer = Segment(draw(TEXTS.filter(bool)), supervised=True)
+    label = draw(st.sampled_from(["a", None]))
+    return Example((*segments, answer), label, draw(st.integers(0, 9)), complete=draw(st.booleans()))
+
+
+def pair(prompt, completion, **more):
+    return Example((Segment(prompt, False), Segment(completion, True)), None, 0, **more)
+
+
+def ids_of(tokenizer, text):
+    return tokenizer(text, add_special_tokens=False).input_ids
+
+
+@settings(deadline=None)
+@given(TOKENIZERS, examples(), st.booleans())
+def test_encode_joins_the_segments_and_masks_by_their_lengths(tokenizer, example, add_eos):
+    encoded = encode(tokenizer, example, max_length=10_000, add_eos=add_eos)
+    ids, mask = [], []
+    if tokenizer is not PLAIN and not example.complete:
+        ids, mask = [tokenizer.bos_token_id], [False]
+    for segment in example.segments:
+        own = ids_of(tokenizer, segment.text)
+        ids += own
+        mask += [segment.supervised] * len(own)
+    if add_eos and not example.complete:
+        ids.append(tokenizer.eos_token_id)
+        mask.append(True)
+    mask[0] = False
+    if not any(mask):
+        assert encoded == NothingSupervised()
+        return
+    assert encoded.input_ids.tolist() == ids
+    assert encoded.supervised.tolist() == mask
+    assert encoded.input_ids.dtype == np.int64
+    assert (encoded.label, encoded.row, encoded.truncated) == (example.label, example.row, 0)
+
+
+@settings(deadline=None)
+@given(TOKENIZERS, examples(), st.integers(2, 40))
+def test_encode_cuts_context_on_the_left_and_never_what_is_supervised(tokenizer, example, max_length):
+    whole = encode(tokenizer, example, max_length=10_000)
+    cut = encode(tokenizer, example, max_length=max_length)
+    if isinstance(whole, NothingSupervised):
+        assert cut == whole
+        return
+    needed = int(whole.supervised.sum()) + 1
+    if needed > max_length:
+        assert cut == TooLong(needed)
+        return
+    assert len(cut.input_ids) == min(len(whole.input_ids), max_length)
+    assert cut.truncated == len(whole.input_ids) - len(cut.input_ids)
+    assert cut.input_ids[cut.supervised].tolist() == whole.input_ids[whole.supervised].tolist()
+    if tokenizer is not PLAIN and not example.complete:
+        assert cut.input_ids[0] == tokenizer.bos_token_id
+    # every context token after the first one kept by the cut is kept too
+    context = [int(i) for i in whole.input_ids[~whole.supervised]]
+    kept = [int(i) for i in cut.input_ids[~cut.supervised]]
+    assert kept[1:] == context[len(context) - len(kept) + 1 :]
+
+
+def test_encode_gives_the_tokens_worked_out_by_hand():
+    prompt, answer = ids_of(WITH_BOS, "ab:"), ids_of(WITH_BOS, " no")
+    encoded = encode(WITH_BOS, pair("ab:", " no"), max_length=99)
+    assert encoded.input_ids.tolist() == [WITH_BOS.bos_token_id, *prompt, *answer, WITH_BOS.eos_token_id]
+    assert encoded.supervised.tolist() == [False] * (1 + len(prompt)) + [True] * (len(answer) + 1)
+
+
+def test_encode_keeps_the_token_that_predicts_a_first_turn():
+    # context x x, answer y, context z z, answer w: of the context only what predicts y, and the last tokens, may stay
+    segments = (Segment("xX", False), Segment("yY", True), Segment("zZ", False), Segment("wW", True))
+    example = Example(segments, None, 0, complete=True)
+    whole = encode(PLAIN, example, max_length=99)
+    assert len(whole.input_ids) == 8
+    cut = encode(PLAIN, example, max_length=6)
+    assert PLAIN.decode(cut.input_ids) == "XyYZwW"
+    assert cut.supervised.tolist() == [False, True, True, False, True, True]
+    assert PLAIN.decode(encode(PLAIN, example, max_length=5).input_ids) == "XyYwW"
+    assert encode(PLAIN, example, max_length=4) == TooLong(5)
+
+
+def test_encode_masks_by_position_where_pad_is_eos():
+    assert PAD_IS_EOS.pad_token_id == PAD_IS_EOS.eos_token_id
+    encoded = encode(PAD_IS_EOS, pair(f"a{EOS}b", "c"), max_length=99)
+    at_eos = encoded.supervised[encoded.input_ids == PAD_IS_EOS.eos_token_id]
+    assert at_eos.tolist() == [False, True]
+
+
+def test_encode_adds_no_second_end():
+    encoded = encode(PLAIN, pair("a", f"b{EOS}"), max_length=99)
+    assert (encoded.input_ids == PLAIN.eos_token_id).sum() == 1
+    assert encoded.supervised[-1]
+
+
+def test_encode_adds_nothing_to_a_complete_example():
+    encoded = encode(WITH_BOS, pair("a", "b", complete=True), max_length=99)
+    assert encoded.input_ids.tolist() == [*ids_of(WITH_BOS, "a"), *ids_of(WITH_BOS, "b")]
+
+
+def test_encode_says_when_no_token_is_left_to_predict():
+    text = Example((Segment("a", True),), None, 0)
+    assert encode(PLAIN, text, max_length=9, add_eos=False) == NothingSupervised()
+    assert isinstance(encode(PLAIN, text, max_length=9), TokenisedExample)
+
+
+@settings(deadline=None)
+@given(TOKENIZERS, st.lists(examples(), min_size=1, max_size=6), st.integers(4, 40))
+def test_encode_all_equals_encode_one_by_one(tokenizer, several, max_length):
+    single = [encode(tokenizer, example, max_length=max_length) for example in several]
+    usable = [one for one in single if isinstance(one, TokenisedExample)]
+    if not usable:
+        with pytest.raises(DataError):
+            encode_all(tokenizer, several, max_length=max_length, allow_few=True)
+        return
+    together = encode_all(tokenizer, several, max_length=max_length, allow_few=True)
+    for one, other in zip(usable, together.tokenised, strict=True):
+        assert one.input_ids.tolist() == other.input_ids.tolist()
+        assert one.supervised.tolist() == other.supervised.tolist()
+        assert (one.label, one.row, one.truncated) == (other.label, other.row, other.truncated)
+    assert together.n_too_long == sum(isinstance(one, TooLong) for one in single)
+    assert together.n_unsupervised == sum(isinstance(one, NothingSupervised) for one in single)
+    assert together.n_truncated == sum(one.truncated > 0 for one in usable)
+    assert together.n_truncated_tokens == sum(one.truncated for one in usable)
+    assert together.digest == encode_all(tokenizer, several, max_length=max_length, allow_few=True).digest
+
+
+def test_encode_all_is_the_same_across_its_batches():
+    many = [pair(f"question {i}", f"answer {i}") for i in range(600)]
+    events = []
+    encoded = encode_all(PLAIN, many, max_length=99, progress=events.append)
+    assert len(encoded.tokenised) == 600
+    assert [event.done for event in events] == [256, 512, 600]
+    for i in (0, 255, 256, 599):
+        assert encoded.tokenised[i].input_ids.tolist() == encode(PLAIN, many[i], max_length=99).input_ids.tolist()
+
+
+def test_encode_all_digest_tells_ids_masks_and_borders_apart():
+    base = [pair("ab", "cd"), pair("ef", "gh")]
+    other_mask = [pair("a", "bcd"), pair("ef", "gh")]
+    other_border = [pair("ab", "cdef"), pair("g", "h")]
+    sets = [base, base[::-1], base[:1], other_mask, other_border]
+    digests = [encode_all(PLAIN, one, max_length=99, add_eos=False, allow_few=True).digest for one in sets]
+    assert len(set(digests)) == len(sets)
+
+
+def test_encode_all_refuses_too_few_with_counts_and_causes():
+    several = [pair("a", "b")] * 20 + [pair("a", "b" * 50)] * 3 + [Example((Segment("a", True),), None, 0)] * 2
+    with pytest.raises(DataError) as caught:
+        encode_all(PLAIN, several, max_length=9, add_eos=False)
+    message = str(caught.value)
+    assert message.startswith("20 of 25 examples are usable; 3 dropped because their supervised tokens exceed 9 tokens")
+    assert "2 dropped because no token is left to predict" in message
+    assert "At least 32 are needed. Add examples, or go on with --allow-few" in message
+
+    allowed = encode_all(PLAIN, several, max_length=9, add_eos=False, allow_few=True)
+    assert (len(allowed.tokenised), allowed.n_too_long, allowed.n_unsupervised) == (20, 3, 2)
+    assert "Only 20 examples, fewer than 32: intervals are wide." in allowed.notes
+
+    with pytest.raises(
+        DataError, match=r"0 of 3 examples are usable; 3 dropped.* At least 1 are needed\. Add examples\.$"
+    ):
+        encode_all(PLAIN, several[20:23], max_length=9, allow_few=True)
+
+
+def test_encode_all_notes_what_it_cut():
+    encoded = encode_all(PLAIN, [pair("xyz", "b")] * 40, max_length=4)
+    assert (encoded.n_truncated, encoded.n_truncated_tokens) == (40, 40)
+    assert encoded.notes == ("40 examples lost 40 context tokens on the left to fit 4 tokens.",)
+
+
+def test_encode_all_notes_the_habits_of_the_tokenizer():
+    several = [pair("a", "b")] * 40
+    (note,) = encode_all(build_tiny_tokenizer(eos=False), several, max_length=9).notes
+    assert note == "The tokenizer has no end-of-sequence token: completions end without one."
+    (note,) = encode_all(build_tiny_tokenizer(prefix_space=True), several, max_length=9).notes
+    assert note.startswith("The tokenizer puts a space before each separately tokenised text")
+    assert encode_all(PLAIN, several, max_length=9).notes == ()

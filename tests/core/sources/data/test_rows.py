@@ -1,0 +1,279 @@
+"""Reading rows: every format gives the same rows, and every broken file says what is wrong with it."""
+
+import csv
+import json
+import sys
+import tracemalloc
+
+import pyarrow
+import pyarrow.parquet
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from semfreeze_core.errors import DataError
+from semfreeze_core.sources.data.rows import open_rows
+
+ROWS = [
+    {"prompt": "a, b", "completion": "NA", "label": ""},
+    {"prompt": 'says "hi"\nthere', "completion": " é", "label": "001"},
+    {"prompt": "", "completion": "null", "label": "x"},
+]
+
+
+def write(path, rows):
+    """Write rows in the format the extension names."""
+    if path.suffix == ".parquet":
+        pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), path)
+    elif path.suffix == ".json":
+        path.write_text(json.dumps(rows, indent=1), encoding="utf-8")
+    elif path.suffix in (".csv", ".tsv"):
+        with path.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, rows[0], delimiter="," if path.suffix == ".csv" else "\t")
+            writer.writeheader()
+            writer.writerows(rows)
+    else:
+        path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+    return str(path)
+
+
+def refusal(source, split=None):
+    """The message with which a source is refused, at opening or while reading."""
+    with pytest.raises(DataError) as caught:
+        list(open_rows(str(source), split))
+    return str(caught.value)
+
+
+def file(tmp_path, name, content):
+    path = tmp_path / name
+    path.write_bytes(content)
+    return path
+
+
+@pytest.mark.parametrize("extension", ["jsonl", "ndjson", "json-lines", "json", "csv", "tsv", "parquet", "JSONL"])
+def test_open_rows_gives_the_same_rows_in_every_format(tmp_path, extension):
+    rows = open_rows(write(tmp_path / f"tasks.{extension}", ROWS))
+    assert list(rows) == list(enumerate(ROWS))
+    assert list(rows) == list(enumerate(ROWS)), "a second pass gives the same rows"
+    assert rows.columns() == ["prompt", "completion", "label"]
+
+
+@settings(deadline=None)
+@given(
+    st.lists(
+        st.fixed_dictionaries({k: st.text(st.characters(exclude_categories=["Cs"])) for k in ("a", "b")}), min_size=1
+    )
+)
+def test_open_rows_reads_back_any_text_in_json_lines(tmp_path_factory, rows):
+    path = tmp_path_factory.mktemp("any") / "t.jsonl"
+    assert [row for _, row in open_rows(write(path, rows))] == rows
+
+
+def test_open_rows_skips_blank_lines_and_a_byte_order_mark(tmp_path):
+    path = file(tmp_path, "t.jsonl", b'\xef\xbb\xbf\n{"a": 1}\n\n  \n{"a": 2}')
+    rows = open_rows(str(path))
+    assert list(rows) == [(0, {"a": 1}), (1, {"a": 2})]
+    assert rows.place(1) == f"{path}, line 5"
+    assert list(open_rows(str(file(tmp_path, "t.csv", b"\xef\xbb\xbfa,b\r\n\r\n1,2\r\n")))) == [
+        (0, {"a": "1", "b": "2"})
+    ]
+
+
+def test_place_counts_the_lines_of_quoted_fields(tmp_path):
+    path = file(tmp_path, "t.csv", b'a,b\n"1\n1",2\n3,4\n')
+    rows = open_rows(str(path))
+    assert [rows.place(i) for i in (0, 1)] == [f"{path}, line 2", f"{path}, line 4"]
+
+
+def test_place_is_the_name_alone_where_a_format_has_no_lines(tmp_path):
+    source = write(tmp_path / "t.parquet", ROWS)
+    assert open_rows(source).place(1) == source
+
+
+def test_columns_joins_the_keys_of_uneven_rows(tmp_path):
+    assert open_rows(write(tmp_path / "t.jsonl", [{"a": 1}, {"b": 2, "a": 1}])).columns() == ["a", "b"]
+
+
+def test_open_rows_reads_a_field_longer_than_the_csv_default(tmp_path):
+    rows = open_rows(write(tmp_path / "t.csv", [{"a": "x" * 200_000, "b": "y"}]))
+    assert next(iter(rows))[1]["a"] == "x" * 200_000
+
+
+def test_open_rows_keeps_memory_flat_on_a_large_csv(tmp_path):
+    path = tmp_path / "large.csv"
+    path.write_text("prompt,completion\n" + f"{'question ' * 8},answer\n" * 200_000)
+    rows = open_rows(str(path))
+    tracemalloc.start()
+    try:
+        assert sum(1 for _ in rows) == 200_000
+        peak_bytes = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak_bytes < 2**20 < path.stat().st_size / 10
+
+
+def test_open_rows_says_what_is_wrong_with_a_path(tmp_path):
+    assert "does not exist" in refusal(tmp_path / "none.jsonl")
+    assert "hf:owner/name" in refusal(tmp_path / "none.jsonl")
+    assert f"is a directory: expected one file. For a folder of the datasets library: hf:{tmp_path}" in refusal(
+        tmp_path
+    )
+    assert "is empty (0 bytes)" in refusal(file(tmp_path, "empty.jsonl", b""))
+    assert "the extension .txt: expected one of .jsonl, .ndjson" in refusal(file(tmp_path, "t.txt", b"x"))
+    assert "has no extension" in refusal(file(tmp_path, "t", b"x"))
+    assert "--split train is for hub datasets" in refusal(file(tmp_path, "t.jsonl", b'{"a": 1}'), "train")
+
+
+def test_open_rows_says_when_a_file_cannot_be_read(tmp_path, monkeypatch):
+    path = file(tmp_path, "t.jsonl", b'{"a": 1}')
+
+    def refuse(self, *arguments, **options):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(type(path), "open", refuse)
+    assert refusal(path).endswith("cannot be read: Permission denied.")
+
+
+@pytest.mark.parametrize("name", ["t.jsonl", "t.json", "t.csv", "t.tsv"])
+def test_open_rows_refuses_bytes_that_are_not_utf8_text(tmp_path, name):
+    assert "is binary (a zero byte at offset 2)" in refusal(file(tmp_path, name, b"PK\0\1"))
+    assert "is UTF-16 text: expected UTF-8" in refusal(file(tmp_path, name, '{"a": 1}\n'.encode("utf-16")))
+    assert "holds no rows" in refusal(file(tmp_path, name, b" \n\n" if "json" in name else b"\n\n"))
+    assert "is not UTF-8: byte 0xe9 at offset 0 (line 1)" in refusal(file(tmp_path, name, b"\xe9"))
+
+
+def test_open_rows_gives_the_address_of_a_bad_byte_after_a_byte_order_mark(tmp_path):
+    content = b'\xef\xbb\xbf{"a": 1}\n{"a": "\xe9"}\n'
+    path = file(tmp_path, "t.jsonl", content)
+    assert f"byte 0xe9 at offset {content.index(0xE9)} (line 2). Save the file as UTF-8" in refusal(path)
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (b'{"a": 1}\n{"a": \n', "line 2 is not JSON (Expecting value"),
+        (b'[\n{"a": 1}\n]\n', "one list of objects needs the extension .json"),
+        (b'{"a": 1}\n\n[1, 2]\n', "line 3 is a list: expected an object such as"),
+        (b'{"a": 1}\n"x"\n', "line 2 is text: expected an object"),
+        (b"null\n", "line 1 is null: expected an object"),
+        (b"[" * 100_000, "line 1 is not JSON (maximum recursion depth"),
+    ],
+)
+def test_open_rows_names_the_bad_line_of_json_lines(tmp_path, content, expected):
+    assert expected in refusal(file(tmp_path, "t.jsonl", content))
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (b'{"data": [{"a": 1}]}', "holds an object: expected a list of objects. Take the list out of it"),
+        (b'{"a": 1}\n{"a": 2}\n', "is not JSON (Extra data on line 2): expected a list of objects"),
+        (b'[{"a": 1}, 3]', "entry 1 of the list is a number: expected an object"),
+        (b"[]", "holds no rows"),
+        (b"[" * 100_000, "is not JSON that can be read (maximum recursion depth"),
+    ],
+)
+def test_open_rows_says_what_is_wrong_with_a_json_list(tmp_path, content, expected):
+    assert expected in refusal(file(tmp_path, "t.json", content))
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (b"a,b\n1,2\n3\n", "line 3: expected 2 fields as in the header (a, b), found 1"),
+        (b"a,b\n1,2\n\n3,4,5\n", "line 4: expected 2 fields as in the header (a, b), found 3"),
+        (b"a,b\n1,2,3\n4,5,6\n", "line 2: expected 2 fields as in the header (a, b), found 3"),
+        (b'a,b\n1,2\n"3,4\n5,6\n', "line 3: the row that begins here cannot be read (unexpected end of data)"),
+        (b'a,b\n"x" y,2\n', "line 2: the row that begins here cannot be read"),
+        (b"a,b,a\n1,2,3\n", "the header names 'a' more than once"),
+        (b"a,b\n", "holds no rows"),
+    ],
+)
+def test_open_rows_names_the_bad_line_of_a_table(tmp_path, content, expected):
+    assert expected in refusal(file(tmp_path, "t.csv", content))
+    assert expected in refusal(file(tmp_path, "t.tsv", content.replace(b",", b"\t")))
+
+
+def test_open_rows_says_when_parquet_is_broken(tmp_path):
+    whole = tmp_path / "t.parquet"
+    write(whole, ROWS)
+    assert "is not a readable Parquet file" in refusal(file(tmp_path, "cut.parquet", whole.read_bytes()[:-20]))
+    pyarrow.parquet.write_table(pyarrow.Table.from_arrays([pyarrow.array([1])] * 2, names=["a", "a"]), whole)
+    assert "several columns called 'a'" in refusal(whole)
+    pyarrow.parquet.write_table(pyarrow.table({"a": pyarrow.array([], pyarrow.string())}), whole)
+    assert "holds no rows" in refusal(whole)
+
+
+def test_open_rows_names_the_extra_a_hub_dataset_needs(monkeypatch):
+    monkeypatch.setitem(sys.modules, "datasets", None)
+    message = refusal("hf:owner/name")
+    assert message == "hf:owner/name needs the package datasets: pip install 'semfreeze[hub]'"
+
+
+class TestHub:
+    """Local dataset folders take the same way as the hub, without a network."""
+
+    @pytest.fixture(autouse=True)
+    def local_cache(self, tmp_path, monkeypatch):
+        self.datasets = pytest.importorskip("datasets")
+        monkeypatch.setattr(self.datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+
+    def test_open_rows_reads_a_saved_dataset(self, tmp_path):
+        self.datasets.Dataset.from_list(ROWS).save_to_disk(tmp_path / "saved")
+        rows = open_rows(f"hf:{tmp_path / 'saved'}")
+        assert list(rows) == list(rows) == list(enumerate(ROWS))
+        assert rows.path is None
+
+    def test_open_rows_reads_the_split_that_is_asked_for(self, tmp_path):
+        splits = {"train": self.datasets.Dataset.from_list(ROWS), "test": self.datasets.Dataset.from_list(ROWS[:1])}
+        self.datasets.DatasetDict(splits).save_to_disk(tmp_path / "saved")
+        source = f"hf:{tmp_path / 'saved'}"
+        assert list(open_rows(source, "test")) == [(0, ROWS[0])]
+        choose = f"Choose one with --split, or as {source}#SPLIT: train, test"
+        assert f"--split is missing. {choose}" in refusal(source)
+        assert f"there is no split 'dev'. {choose}" in refusal(source, "dev")
+        assert list(open_rows(f"{source}#test")) == list(open_rows(f"{source}#test", "test")) == [(0, ROWS[0])]
+        assert f"there is no split 'dev'. {choose}" in refusal(f"{source}#dev")
+        assert "#test and --split train name two splits" in refusal(f"{source}#test", "train")
+
+    def test_open_rows_reads_a_folder_of_data_files(self, tmp_path):
+        (tmp_path / "folder").mkdir()
+        write(tmp_path / "folder" / "train.jsonl", ROWS)
+        assert list(open_rows(f"hf:{tmp_path / 'folder'}")) == list(enumerate(ROWS))
+
+    def test_open_rows_streams_the_first_rows_and_reads_no_more(self, tmp_path):
+        (tmp_path / "folder").mkdir()
+        write(tmp_path / "folder" / "train.jsonl", ROWS)
+        source = f"hf:{tmp_path / 'folder'}"
+        rows = open_rows(f"{source}#train:2")
+        assert list(rows) == list(rows) == [(0, ROWS[0]), (1, ROWS[1])]
+        assert list(open_rows(f"{source}#:1", "train")) == [(0, ROWS[0])]
+        assert len(list(open_rows(f"{source}#train:99"))) == len(ROWS)
+        for wrong in ("0", "-1", "many"):
+            assert f"a whole number N of rows to stream, found '{wrong}'" in refusal(f"{source}#train:{wrong}")
+
+    def test_open_rows_streams_from_the_hub_without_downloading_all(self, monkeypatch):
+        asked = []
+
+        def load_dataset(*arguments, **how):
+            asked.append((arguments, how))
+            return {"train": self.datasets.Dataset.from_list(ROWS).to_iterable_dataset()}
+
+        monkeypatch.setattr(self.datasets, "load_dataset", load_dataset)
+        assert list(open_rows("hf:owner/name:main#train:2")) == list(enumerate(ROWS[:2]))
+        assert asked == [(("owner/name", "main"), {"streaming": True})]
+
+    def test_open_rows_says_when_a_dataset_cannot_be_opened(self, tmp_path):
+        (tmp_path / "folder").mkdir()
+        assert "cannot be opened" in refusal(f"hf:{tmp_path / 'folder'}")
+
+    def test_open_rows_passes_repository_and_configuration_on(self, monkeypatch):
+        asked = []
+
+        def load_dataset(*arguments):
+            asked.append(arguments)
+            return self.datasets.DatasetDict({"train": self.datasets.Dataset.from_list(ROWS)})
+
+        monkeypatch.setattr(self.datasets, "load_dataset", load_dataset)
+        assert len(list(open_rows("hf:owner/name"))) == len(list(open_rows("hf:owner/name:main"))) == 3
+        assert asked == [("owner/name", None), ("owner/name", "main")]

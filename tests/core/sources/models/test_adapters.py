@@ -1,0 +1,216 @@
+"""Folders with a PEFT adapter: merged as by hand, proved, and refused in clear words where they cannot be."""
+
+import json
+import shutil
+import sys
+
+import pytest
+import torch
+from peft import LoraConfig, PeftModel, PromptTuningConfig, get_peft_model
+from transformers import AutoModelForCausalLM
+
+from semfreeze_core.errors import ModelError
+from semfreeze_core.sources.models.causal_lm import load_causal_lm, measure_empty
+from semfreeze_core.sources.models.checkpoint import open_checkpoint
+from tests.core.saved_models import save_tiny
+from tests.core.tiny_tokenizer import CHATML, build_tiny_tokenizer
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated"),  # peft's own, on making an adapter
+    pytest.mark.filterwarnings("ignore:(Model has `tie_word_embeddings=True`|Setting `save_embedding_layers`|fan_in)"),
+]
+IDS = torch.arange(5, 25)[None]
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    torch.set_num_threads(1)
+
+
+def save_adapter(folder, base, family="llama", *, targets=("q_proj", "v_proj"), tied=False):
+    """A base in `base` and a random adapter for it in `folder`; returns the adapted model, not merged."""
+    save_tiny(base, family, tied=tied)
+    model = AutoModelForCausalLM.from_pretrained(base)
+    adapted = get_peft_model(model, LoraConfig(r=3, lora_alpha=6, target_modules=list(targets))).eval()
+    generator = torch.Generator().manual_seed(1)
+    for name, parameter in adapted.named_parameters():
+        if "lora_" in name:
+            parameter.data = 0.2 * torch.randn(parameter.shape, generator=generator)
+    adapted.save_pretrained(folder)
+    return adapted
+
+
+@pytest.fixture
+def folders(tmp_path):
+    """An adapter's folder and its base's."""
+    save_adapter(tmp_path / "adapter", tmp_path / "base")
+    return tmp_path / "adapter", tmp_path / "base"
+
+
+def edit_adapter(folder, **changes):
+    path = folder / "adapter_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+def load(source, **options):
+    return load_causal_lm(str(source), dtype="float32", device="cpu", **options)
+
+
+def refusal(source, **options):
+    with pytest.raises(ModelError) as caught:
+        load(source, **options)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("family", "targets"),
+    [("llama", ("q_proj", "down_proj")), ("gpt2", ("c_attn",)), ("phi3", ("qkv_proj",)), ("mixtral", ("o_proj",))],
+)
+@torch.no_grad()
+def test_load_merges_an_adapter_as_by_hand(tmp_path, family, targets):
+    adapted = save_adapter(tmp_path / "adapter", tmp_path / "base", family, targets=targets)
+    beside = adapted(IDS).logits
+    loaded = load(tmp_path / "adapter")
+    merged, plain = loaded.decoder.model(IDS).logits, load(tmp_path / "base").decoder.model(IDS).logits
+    assert torch.allclose(merged, beside, atol=1e-5)
+    assert not torch.allclose(plain, beside, atol=1e-2), "the adapter must change something"
+    for name, parameter in adapted.merge_and_unload().named_parameters():
+        assert torch.equal(loaded.decoder.model.get_parameter(name), parameter), name
+
+
+def test_load_says_what_was_merged_into_what(folders):
+    adapter, base = folders
+    loaded, plain = load(adapter), load(base)
+    assert f"Adapter (LoRA, rank 3) merged into {base}." in loaded.notes
+    assert loaded.identity.source == str(adapter)
+    assert loaded.identity.structure_digest == plain.identity.structure_digest
+    assert loaded.identity.weights_digest != plain.identity.weights_digest
+    assert loaded.shape == plain.shape
+    assert loaded.decoder.names == plain.decoder.names
+
+
+def test_load_merges_in_bfloat16(folders):
+    loaded = load_causal_lm(str(folders[0]), dtype="bfloat16", device="cpu")
+    assert {p.dtype for p in loaded.decoder.model.parameters()} == {torch.bfloat16}
+
+
+def test_measure_empty_prices_the_base(folders):
+    adapter, base = folders
+    (adapter / "adapter_model.safetensors").unlink()
+    assert measure_empty(open_checkpoint(str(adapter), config_only=True)) == load(base).shape
+
+
+def test_load_takes_the_adapters_tokenizer_before_the_bases(folders):
+    adapter, _ = folders
+    assert load(adapter).tokenizer.chat_template is None
+    build_tiny_tokenizer(chat_template=CHATML).save_pretrained(adapter)
+    assert load(adapter).tokenizer.chat_template == CHATML
+
+
+def test_load_finds_a_base_named_from_the_adapters_folder(folders, monkeypatch, tmp_path):
+    adapter, _ = folders
+    edit_adapter(adapter, base_model_name_or_path="../base")
+    assert "Adapter (LoRA, rank 3) merged into ../base." in load(adapter).notes
+    edit_adapter(adapter, base_model_name_or_path="base")
+    monkeypatch.chdir(tmp_path)
+    assert "Adapter (LoRA, rank 3) merged into base." in load(adapter).notes
+
+
+def test_open_checkpoint_takes_a_base_from_the_hub(folders):
+    adapter, _ = folders
+    edit_adapter(adapter, base_model_name_or_path="owner/name", revision="v1")
+    found = open_checkpoint(str(adapter))
+    assert (found.source, found.kind, found.location, found.revision) == (str(adapter), "hub", "owner/name", "v1")
+    assert open_checkpoint(str(adapter), revision="v2").revision == "v2"
+
+
+def test_load_refuses_an_adapter_whose_base_is_not_there(folders):
+    adapter, base = folders
+    shutil.rmtree(base)
+    assert (
+        refusal(adapter) == f"{adapter} is an adapter, and its base cannot be opened: {base}: no such folder or file."
+    )
+
+
+@pytest.mark.parametrize("config", ["[1]", "{}", '{"base_model_name_or_path": null}', '{"base_model_name_or_path": 3}'])
+def test_load_refuses_an_adapter_that_names_no_base(folders, config):
+    (folders[0] / "adapter_config.json").write_text(config)
+    assert "expected base_model_name_or_path, the model this adapter belongs to, found none." in refusal(folders[0])
+
+
+def test_load_refuses_an_adapter_config_that_is_not_json(folders):
+    (folders[0] / "adapter_config.json").write_text("{")
+    assert "adapter_config.json is not valid JSON" in refusal(folders[0])
+
+
+def test_load_refuses_an_adapter_of_an_adapter(folders, tmp_path):
+    adapter, _ = folders
+    shutil.copytree(adapter, tmp_path / "second")
+    edit_adapter(tmp_path / "second", base_model_name_or_path=str(adapter))
+    assert f"is an adapter of an adapter ({adapter}): merge that one" in refusal(tmp_path / "second")
+
+
+def store_as_pickle(adapter):
+    from safetensors.torch import load_file
+
+    torch.save(load_file(adapter / "adapter_model.safetensors"), adapter / "adapter_model.bin")
+    (adapter / "adapter_model.safetensors").unlink()
+
+
+def test_load_reads_a_pickled_adapter_only_with_the_flag(folders):
+    adapter, _ = folders
+    before = load(adapter).identity
+    store_as_pickle(adapter)
+    message = refusal(adapter)
+    assert "holds its adapter only as pickle (adapter_model.bin)" in message
+    assert "--allow-pickle" in message
+    assert load(adapter, allow_pickle=True).identity == before
+
+
+def test_load_refuses_an_adapter_without_weights(folders):
+    adapter, _ = folders
+    (adapter / "adapter_model.safetensors").unlink()
+    assert "has an adapter_config.json but no weights: expected adapter_model.safetensors." in refusal(adapter)
+
+
+def test_load_refuses_another_models_adapter(folders, tmp_path):
+    adapter, _ = folders
+    save_tiny(tmp_path / "wider", d_model=48)
+    edit_adapter(adapter, base_model_name_or_path=str(tmp_path / "wider"))
+    assert "its adapter could not be loaded: Error(s) in loading state_dict" in refusal(adapter)
+    save_tiny(tmp_path / "shallower", n_layers=3)
+    edit_adapter(adapter, base_model_name_or_path=str(tmp_path / "shallower"))
+    message = refusal(adapter)
+    assert "4 weights of the adapter are missing or find no place in" in message
+    assert "Is this the base it was trained on?" in message
+    save_tiny(tmp_path / "deeper", n_layers=5)
+    edit_adapter(adapter, base_model_name_or_path=str(tmp_path / "deeper"))
+    assert "4 weights of the adapter are missing or find no place in" in refusal(adapter)
+
+
+def test_load_refuses_an_adapter_that_cannot_be_merged(tmp_path):
+    save_tiny(tmp_path / "base")
+    model = AutoModelForCausalLM.from_pretrained(tmp_path / "base")
+    prompts = get_peft_model(model, PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=3))
+    prompts.save_pretrained(tmp_path / "adapter")
+    message = refusal(tmp_path / "adapter")
+    assert "a PROMPT_TUNING adapter cannot be written into the model's weights" in message
+
+
+def test_load_refuses_an_adapter_whose_merge_changes_the_answers(tmp_path):
+    """Written into a tied embedding it would change the head as well."""
+    save_adapter(tmp_path / "adapter", tmp_path / "base", targets=("embed_tokens",), tied=True)
+    assert "merged into" in (message := refusal(tmp_path / "adapter"))
+    assert "the adapter does not answer as it did beside it" in message
+
+
+def test_load_refuses_an_adapter_without_peft(folders, monkeypatch):
+    monkeypatch.setitem(sys.modules, "peft", None)
+    assert refusal(folders[0]).endswith("opening it needs peft: pip install 'semfreeze[finetune]'.")
+    measure_empty(open_checkpoint(str(folders[0]), config_only=True))
+
+
+def test_merge_leaves_no_adapter_behind(folders):
+    model = load(folders[0]).decoder.model
+    assert not isinstance(model, PeftModel)
+    assert not any("lora" in name for name, _ in model.named_parameters())

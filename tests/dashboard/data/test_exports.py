@@ -1,0 +1,92 @@
+"""The command and the Python that a page hands out make the plan that it hands out."""
+
+import json
+import shlex
+
+import pytest
+
+from semfreeze_core.cli.options.setup import SetupFlags
+from semfreeze_core.cli.options.training_setup import setup_from_flags
+from semfreeze_core.plan.rules_by_cost import Budget
+from semfreeze_core.runs.plans import read_plan
+from semfreeze_dashboard.data.exports import Choice, as_command, as_python
+from tests.core.cli.terminal import ask
+from tests.dashboard.test_pages import opened
+
+CHOICES = {
+    "as it comes": ("coverage", None, None, SetupFlags(lora_rank=16), "semantic"),
+    "by hand, another metric": ("manual", 12, None, SetupFlags(lora_rank=16), "logit_z"),
+    "paper's rule, another setup": (
+        "paper",
+        None,
+        None,
+        SetupFlags(batch_size=4, sequence_length=256, epochs=2, precision="bf16", optimizer="adamw8bit", lora_rank=8),
+        "semantic",
+    ),
+    "budget of a card and a share": (
+        "budget",
+        None,
+        Budget(max_memory_gib=9.5, gpu="RTX 4090", max_cost_fraction=0.7),
+        SetupFlags(loss="supervised-only", prefix_cache=True, lora_rank=16),
+        "semantic",
+    ),
+    "adapters, checkpointing": (
+        "manual",
+        20,
+        None,
+        SetupFlags(lora=True, lora_rank=8, checkpointing="transformers-5", precision="bf16-autocast", loss="fused"),
+        "semantic",
+    ),
+}
+
+
+@pytest.fixture(params=CHOICES.values(), ids=CHOICES)
+def choice(request, example):
+    rule, depth, budget, flags, metric = request.param
+    setup = setup_from_flags(example.run.shape, example.run, flags, with_reference=True)
+    return Choice(example, metric, rule, depth, budget, flags, setup)
+
+
+def undated(text):
+    document = json.loads(text)
+    document["provenance"].pop("created")
+    return document
+
+
+def test_as_command_and_as_python_make_the_plan_of_the_page(choice, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    expected = undated(choice.document())
+    program, *arguments = shlex.split(as_command(choice))
+    assert program == "semfreeze"
+    assert ask(*arguments).code == 0
+    assert undated((tmp_path / "plan.json").read_text()) == expected
+    (tmp_path / "plan.json").unlink()
+    exec(compile(as_python(choice), "copied.py", "exec"), {})
+    assert undated((tmp_path / "plan.json").read_text()) == expected
+    assert read_plan(tmp_path / "plan.json").rule == choice.rule
+
+
+def test_as_command_and_as_python_name_another_run_by_its_folder(example, doubtful, tmp_path, monkeypatch):
+    from semfreeze_core.plan.make import default_setup
+    from semfreeze_dashboard.data.run_folder import Shelf, open_run
+
+    monkeypatch.chdir(tmp_path)
+    opened = open_run(Shelf(doubtful.parent), "doubtful", 0)
+    choice = Choice(opened, "semantic", "manual", 5, None, SetupFlags(), default_setup(opened.run))
+    for make in (lambda: ask(*shlex.split(as_command(choice))[1:]), lambda: exec(as_python(choice), {})):
+        make()
+        assert undated((tmp_path / "plan.json").read_text()) == undated(choice.document())
+        (tmp_path / "plan.json").unlink()
+
+
+def test_page_writes_another_trainers_configuration_and_says_what_it_cannot_be_told(doubtful):
+    app = opened("plan", run="doubtful", trainer="axolotl")
+    app.slider(key="depth").set_value(11).run()
+    assert not app.error
+    written = next(code.value for code in app.code if "base_model" in code.value)
+    assert "the-folder-of-the-model" in written
+    assert "11" in written
+    app.selectbox(key="trainer").set_value("unsloth").run()
+    assert any("chooses layers for adapters only" in info.value.replace("\\", "") for info in app.info)
+    app.selectbox(key="trainer").set_value("semfreeze").run()
+    assert not any("base_model" in code.value for code in app.code)

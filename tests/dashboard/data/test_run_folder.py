@@ -1,0 +1,62 @@
+"""Only runs inside the folder can be reached, by names that are there."""
+
+import os
+
+import pytest
+
+from semfreeze_core.errors import RunError
+from semfreeze_core.runs.store import example_run
+from semfreeze_core.storage import runs_folder
+from semfreeze_dashboard.data.run_folder import (
+    DEMO_VARIABLE,
+    RUNS_VARIABLE,
+    Shelf,
+    open_run,
+    shelf_of_this_server,
+)
+
+
+@pytest.mark.parametrize("name", ["..", "../doubtful", "/etc", "doubtful/", "", ".", "absent", "a\x00b"])
+def test_place_refuses_what_is_no_name_of_a_run(runs, name):
+    (runs / "doubtful").mkdir()
+    with pytest.raises(RunError, match="no run called"):
+        Shelf(runs).place(name)
+
+
+def test_names_leave_out_links_that_lead_out_of_the_folder(runs, tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    os.symlink(tmp_path / "elsewhere", runs / "out")
+    (runs / "in").mkdir()
+    (runs / ".partial").mkdir()
+    (runs / "note.txt").touch()
+    assert Shelf(runs).names == ["example", "in"]
+
+
+def test_entries_say_why_a_run_cannot_be_read(doubtful, runs):
+    (runs / "broken").mkdir()
+    (runs / "broken" / "manifest.json").write_text("{}")
+    found = {entry.name: entry for entry in Shelf(runs).entries()}
+    assert found["doubtful"].manifest is not None
+    assert found["example"].problem == ""
+    assert found["broken"].manifest is None
+    assert "broken" in found["broken"].problem
+
+
+def test_stamp_of_a_run_that_is_gone_is_an_error(runs):
+    (runs / "gone").mkdir()
+    with pytest.raises(RunError, match="any more"):
+        Shelf(runs).stamp("gone")
+
+
+def test_open_run_reads_the_shipped_one_from_any_shelf(runs):
+    assert open_run(Shelf(runs), "example", 0).folder == example_run()
+    assert Shelf(None).names == ["example"]
+    assert Shelf(runs / "absent").names == ["example"]
+
+
+def test_shelf_of_this_server_goes_by_what_it_was_started_with(monkeypatch, runs):
+    assert shelf_of_this_server().folder == runs
+    monkeypatch.delenv(RUNS_VARIABLE)
+    assert shelf_of_this_server().folder == runs_folder()
+    monkeypatch.setenv(DEMO_VARIABLE, "1")
+    assert shelf_of_this_server().folder is None

@@ -1,0 +1,117 @@
+"""The report is one file that says what the run says, and needs nothing from outside."""
+
+import json
+import re
+from dataclasses import replace
+from html import unescape
+from html.parser import HTMLParser
+
+import pytest
+
+from semfreeze_core.cli.printing.run import conclusion
+from semfreeze_core.errors import PlanError
+from semfreeze_core.plan import make_plan
+from semfreeze_core.runs.folder import read_run
+from semfreeze_core.runs.store import example_run
+from semfreeze_dashboard.panels.html_report import report_html
+from tests.core.cli.terminal import ask
+
+
+@pytest.fixture(scope="module")
+def run():
+    return read_run(example_run())
+
+
+@pytest.fixture(scope="module")
+def page(run):
+    return report_html(run, name="example")
+
+
+def without_script(page):
+    return re.sub(r"<script.*?</script>", "", page, flags=re.DOTALL)
+
+
+def test_report_html_opens_with_the_plans_conclusion(run, page):
+    told = conclusion(make_plan(run))
+    (heading,) = re.findall(r"<h1>(.*?)</h1>", page, flags=re.DOTALL)
+    assert unescape(heading) == told
+
+
+def test_report_html_shows_a_cell_for_every_layer(run, page):
+    plan = make_plan(run)
+    states = re.findall(r'title="layer \d+: (\w+)"', page)
+    assert states == ["frozen"] * plan.freeze_depth + ["trained"] * (run.shape.n_layers - plan.freeze_depth)
+
+
+def test_report_html_holds_every_chart_both_nulls_and_every_score(run, page):
+    titles = re.findall(r"<h2>(.*?)</h2>", without_script(page))
+    assert {"Deviation and label null", "Task null", "Gain of each layer", "FLOP by freeze depth"} <= set(titles)
+    assert page.count("Plotly.newPlot(") == 6
+    for score in run.scores:
+        assert f"score {score.replace('_', ' ')} (" in page
+    assert {"rule coverage", "rule paper", "rule compute"} <= set(re.findall(r"rule \w+", page))
+
+
+def test_report_html_carries_the_plan_and_the_provenance(run, page):
+    plan, provenance = (json.loads(unescape(text)) for text in re.findall(r"<pre>(.*?)</pre>", page, flags=re.DOTALL))
+    assert plan["freeze_depth"] == make_plan(run).freeze_depth
+    assert provenance == run.manifest.provenance.model_dump()
+
+
+class Outside(HTMLParser):
+    """Everything a browser would fetch to show a page."""
+
+    def __init__(self):
+        super().__init__()
+        self.found = []
+
+    def handle_starttag(self, tag, attrs):
+        self.found += [(tag, name, value) for name, value in attrs if name in ("src", "href", "srcset", "data")]
+
+
+def test_report_html_asks_for_nothing_from_outside(page):
+    parser = Outside()
+    parser.feed(page)
+    assert parser.found == []
+    assert not re.search(r"@import|url\(", without_script(page))
+
+
+def test_report_html_escapes_what_the_user_named(run):
+    data = run.manifest.data.model_copy(update={"source": "<script>alert(1)</script>.jsonl"})
+    spoiled = replace(run, manifest=run.manifest.model_copy(update={"data": data}))
+    page = report_html(spoiled, name='"><b>x')
+    assert "<script>alert(1)" not in page
+    assert '"><b>x' not in page
+
+
+def test_report_html_of_an_abstention_recommends_nothing(run):
+    nothing = {
+        metric: replace(pairs, own=pairs.own[:0], swapped=pairs.swapped[:0], reason="too few prompts")
+        for metric, pairs in run.pairs.items()
+    }
+    page = without_script(report_html(replace(run, pairs=nothing)))
+    assert "No recommendation from the coverage rule" in page
+    assert page.count(": undecided") == run.shape.n_layers
+    assert "Task null</h2>" not in page, "there are no pairs to draw"
+    assert "too few prompts" in page
+
+
+def test_report_html_refuses_a_metric_that_may_not_decide(run):
+    with pytest.raises(PlanError, match="lens_loss"):
+        report_html(run, metric="lens_loss")
+
+
+def test_report_writes_a_file_and_replaces_none_unasked(tmp_path):
+    place = tmp_path / "report.html"
+    assert ask("report", "example", "-o", place).out == f"Report: {place}\n"
+    assert place.read_text().startswith("<!doctype html>")
+    place.write_text("mine")
+    assert "already exists" in ask("report", "example", "-o", place).refusal
+    assert place.read_text() == "mine"
+    assert ask("report", "example", "-o", place, "--overwrite").code == 0
+    assert place.read_text().startswith("<!doctype html>")
+
+
+@pytest.mark.parametrize(("name", "words"), [("absent", "no run by this name"), ("example", "cannot be written")])
+def test_report_refuses_a_missing_run_and_a_place_that_is_a_folder(tmp_path, name, words):
+    assert words in ask("report", name, "-o", tmp_path, "--overwrite").refusal
