@@ -1,0 +1,52 @@
+"""Every default and threshold that a person can meet, each named once; imports nothing heavy.
+
+Flags, forms, the Python API, help texts and documents take their values from here. A bound that protects only an
+algorithm (a tolerance, a chunk size) stays beside that algorithm.
+"""
+
+# Intervals and verdicts
+CONFIDENCE = 0.95  # of every two-sided interval that is shown, and of the one-sided test of a verdict
+BOOTSTRAP_REPLICATES = 1000
+MARGIN = 0.05  # share of full finetuning's loss reduction that a plan may lose and still pass
+MIN_SEEDS = 3  # with fewer a verdict is inconclusive
+
+# Choosing a depth
+TAU = 0.65  # least score of the coverage rule
+COVERAGE_WEIGHT = 0.5  # of R(k) in that score; the rest goes to the share of trained layers
+SCORE_PERCENTILE = 10  # of the score over bootstrap replicates that has to reach tau
+PICK_PERCENTILES = (5, 95)  # of a rule's depth over bootstrap replicates: the range that is shown and judged
+MIN_R_SQUARED = 0.85  # of the isotonic fit; below it the curve does not measure progress
+FEW_EXAMPLES = 200  # a plan of fewer warns
+DATA_MULTIPLES = (1, 10, 100)  # M of the compute rule: the data of the finetune over that of pretraining's transfer
+DATA_MULTIPLE = 10  # the one that decides
+MIN_SLICE, MAX_SLICES = 16, 12  # examples of a group that is shown, and groups
+
+# Analysis
+EXAMPLES, POSITIONS, DISPLAY_POSITIONS = 256, 64, 1000
+MAX_DISPLAY_POSITIONS = 2000
+MAX_LENGTH = 2048  # tokens per example, where neither the model nor a flag says less
+NULL_PAIRS = 64  # prompts whose completions are swapped
+LARGEST_SEED = 2**32 - 1  # what numpy, scikit-learn and torch all take
+
+# Training
+BATCH_SIZE, SEQUENCE_LENGTH, EPOCHS = 8, 512, 3
+TRAIN_EXAMPLES = 1000  # assumed by an estimate without data
+# Chosen on sample:support_intents_train with the bundled model (tests/benchmarks/learning_rates.md), a task that no
+# claim is made on. A frozen depth hardly minds between 1e-4 and 1e-3; it takes full finetuning's rate, as cheaper
+# variants go over the data more often.
+LEARNING_RATES = {"full": 3e-4, "frozen": 3e-4, "lora": 1e-3}
+WARMUP_FRACTION = 0.1  # of the steps; the rate is constant after it
+LORA_RANK = 16
+LORA_SCALE = 2  # alpha / rank
+
+# Validation, sweeps and pilots
+VARIANTS = ("full", "planned", "half", "lora", "planned+lora")
+STEPS, TRAIN_ROWS, EVAL_ROWS, ACCURACY_ROWS = 60, 480, 200, 100
+SEEDS = 1
+CURVE_EXAMPLES = 64  # of the evaluations between the marks, which draw the curve and decide nothing
+SHOWN_ANSWERS = 24  # kept as text
+MANY_EPOCHS = 4  # over the training examples; in a sweep on 82 of them losses rose again well before
+PILOT_BUDGET = 0.15  # share of one full finetune's FLOPs that pilots may take
+PILOT_STEPS, PILOT_DEPTHS = 8, 4  # least steps of a pilot, most depths
+PILOT_EVAL_ROWS = (64, 1024)
+MIN_FINETUNES = 3  # fewer do not calibrate predictions
