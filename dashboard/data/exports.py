@@ -5,7 +5,6 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, cast
 
-from semfreeze_core.cli.options.setup import SetupFlags
 from semfreeze_core.errors import InputError
 from semfreeze_core.plan import FreezePlan, make_plan
 from semfreeze_core.plan.make import default_setup
@@ -13,6 +12,7 @@ from semfreeze_core.plan.opinions import Opinion
 from semfreeze_core.plan.rules import RuleName
 from semfreeze_core.plan.rules_by_cost import Budget
 from semfreeze_core.records.manifest import DataEntry
+from semfreeze_core.records.options import EstimateOptions
 from semfreeze_core.records.training import LoraSetup, TrainingSetup
 from semfreeze_core.sources.data.fields import FieldMapping
 from semfreeze_core.sources.data.samples import resolve_data
@@ -40,7 +40,7 @@ class Choice:
     rule: RuleName
     depth: int | None
     budget: Budget | None
-    flags: SetupFlags
+    flags: EstimateOptions
     setup: TrainingSetup
 
     def plan(self) -> FreezePlan:
@@ -66,7 +66,7 @@ def chosen(
     rule: str,
     depth: int,
     budget: Budget | None,
-    flags: SetupFlags,
+    flags: EstimateOptions,
     setup: TrainingSetup,
 ) -> Choice:
     """The plan of the depth on the page: the asked rule's own where the depth is what it recommends, else by hand."""
@@ -97,7 +97,7 @@ def as_command(choice: Choice) -> str:
     elif choice.rule != "coverage":
         words += ["--rule", choice.rule]
     for name, value in _told(choice.flags).items():
-        words += [_flag(name)] if value is True else [_flag(name), str(value)]
+        words += [_flag(name if value else f"no_{name}")] if isinstance(value, bool) else [_flag(name), str(value)]
     return shlex.join([*words, "--out", "plan.json"])
 
 
@@ -140,9 +140,9 @@ def readable_data(read: DataEntry) -> tuple[str | None, FieldMapping | None]:
     return (read.source, FieldMapping(**read.mapping)) if known else (None, None)
 
 
-def _told(flags: SetupFlags) -> dict[str, Any]:
+def _told(flags: EstimateOptions) -> dict[str, Any]:
     """Flags that differ from the command's own defaults, in its order."""
-    told = {f.name: getattr(flags, f.name) for f in fields(SetupFlags) if getattr(flags, f.name) != f.default}
+    told = {f.name: getattr(flags, f.name) for f in fields(EstimateOptions) if getattr(flags, f.name) != f.default}
     if not flags.lora:  # a rank alone is a comparison, which a plan has none of
         told.pop("lora_rank", None)
     return told

@@ -1,30 +1,30 @@
 """The training setup beside the depth: widgets to the same flags the command line takes, and from there one way on."""
 
-from typing import get_args
+from typing import Any, get_args
 
 import streamlit as st
 
-from semfreeze_core.cli.options.setup import SetupFlags
 from semfreeze_core.cost.hardware import GPUS
 from semfreeze_core.plan.rules_by_cost import Budget
+from semfreeze_core.records.defaults import BATCH_SIZE, EPOCHS, LORA_RANK, SEQUENCE_LENGTH
+from semfreeze_core.records.options import EstimateOptions
 from semfreeze_core.records.run import Run
-from semfreeze_core.records.training import Checkpointing, LossKind, Optimizer, Precision
+from semfreeze_core.records.training import Checkpointing, LossKind, Optimizer, Precision, TrainingSetup
 
 from ..data.state import in_link
 from ..text.page_text import HELP
 
 _LARGEST_BATCH, _LARGEST_LENGTH, _LARGEST_RANK, _MOST_EPOCHS = 4096, 131072, 1024, 1000
-_USUAL_EPOCHS = 3  # what the command line takes when it is told nothing
 NARROW = 150
 
 
-def setup_flags(run: Run) -> SetupFlags:
-    """What the widgets say of the finetune; each is in the link. What is as usual stays unset, as in a command."""
+def setup_options(run: Run) -> EstimateOptions:
+    """What the widgets say of the finetune, each in the link. What is at its default stays unset, as in a command."""
     longest = run.shape.max_positions or _LARGEST_LENGTH
-    usual = min(512, longest)
+    usual = min(SEQUENCE_LENGTH, longest)
     with st.container(horizontal=True, vertical_alignment="bottom"):
         batch = st.number_input(
-            "Batch", 1, _LARGEST_BATCH, 8, width=NARROW, help="Examples a step.", **in_link("batch")
+            "Batch", 1, _LARGEST_BATCH, BATCH_SIZE, width=NARROW, help="Examples a step.", **in_link("batch")
         )
         length = st.number_input(
             "Length",
@@ -39,7 +39,7 @@ def setup_flags(run: Run) -> SetupFlags:
             "Epochs",
             1,
             _MOST_EPOCHS,
-            _USUAL_EPOCHS,
+            EPOCHS,
             width=NARROW,
             help="Over the run's usable rows.",
             **in_link("epochs"),
@@ -48,21 +48,28 @@ def setup_flags(run: Run) -> SetupFlags:
         optimizer = _choice("Optimiser", get_args(Optimizer), "optimizer")
         loss = _choice("Loss", get_args(LossKind), "loss")
         checkpointing = _choice("Checkpointing", get_args(Checkpointing), "checkpointing")
-        rank = st.number_input("LoRA rank", 1, _LARGEST_RANK, 16, width=NARROW, help=HELP["rank"], **in_link("rank"))
+        rank = st.number_input(
+            "LoRA rank", 1, _LARGEST_RANK, LORA_RANK, width=NARROW, help=HELP["rank"], **in_link("rank")
+        )
         lora = st.toggle("Train adapters", help=HELP["adapters"], **in_link("adapters"))
-        cache = st.toggle("Prefix cache", help=HELP["prefix cache"], **in_link("cache"))
-    return SetupFlags(
-        batch_size=batch,
+        cache = st.toggle("Prefix cache", TrainingSetup.prefix_cache, help=HELP["prefix cache"], **in_link("cache"))
+    return EstimateOptions(
+        batch_size=_unless_default("batch_size", batch),
+        precision=_unless_default("precision", precision),
+        optimizer=_unless_default("optimizer", optimizer),
+        loss=_unless_default("loss", loss),
+        checkpointing=_unless_default("checkpointing", checkpointing),
+        prefix_cache=_unless_default("prefix_cache", cache),
         sequence_length=None if length == usual else length,
-        epochs=None if epochs == _USUAL_EPOCHS else epochs,
-        precision=precision,
-        optimizer=optimizer,
-        loss=loss,
-        checkpointing=checkpointing,
+        epochs=None if epochs == EPOCHS else epochs,
         lora=lora,
         lora_rank=rank,
-        prefix_cache=cache,
     )
+
+
+def _unless_default(name: str, value: Any) -> Any:
+    """None for the value that a setup has anyway."""
+    return None if value == getattr(TrainingSetup, name) else value
 
 
 def budget_asked() -> Budget | None:
@@ -81,4 +88,5 @@ def budget_asked() -> Budget | None:
 
 
 def _choice(title: str, options: tuple[str, ...], name: str) -> str:
-    return str(st.selectbox(title, options, width=NARROW + 20, help=HELP[name], **in_link(name)))  # type: ignore[arg-type]
+    first = options.index(getattr(TrainingSetup, name))
+    return str(st.selectbox(title, options, first, width=NARROW + 20, help=HELP[name], **in_link(name)))  # type: ignore[arg-type]

@@ -6,8 +6,8 @@ from typing import Literal
 
 import streamlit as st
 
-from semfreeze_core.finetune.arm.arms import DEFAULT_ARMS
 from semfreeze_core.plan.candidate_depths import auto_depths, depth_arms, picks_of
+from semfreeze_core.records.defaults import VARIANTS
 from semfreeze_core.records.pilots import PILOT_BUDGET
 from semfreeze_core.storage import digest
 
@@ -45,7 +45,7 @@ class ProofWish:
     batch_size: int
     n_train: int
     n_eval: int
-    arms: tuple[str, ...] = DEFAULT_ARMS
+    arms: tuple[str, ...] = VARIANTS
     depth: int | None = None
 
     def command(self, run: str) -> tuple[str, ...]:
@@ -55,7 +55,7 @@ class ProofWish:
         if self.kind == "pilots":
             return ("plan", run, "--rule=measured", *(f"--{name}={value}" for name, value in told.items()))
         told |= {"seeds": self.seeds, "accuracy-examples": 0 if self.kind == "sweep" else min(32, self.n_eval)}
-        if self.kind == "validation" and self.arms != DEFAULT_ARMS:
+        if self.kind == "validation" and self.arms != VARIANTS:
             told["arms"] = ",".join(self.arms)
         if self.kind == "validation" and self.depth is not None:
             told["depth"] = self.depth
@@ -101,7 +101,7 @@ def proof_asked(opened: OpenRun, runs: Path) -> ProofWish | None:
         batch = _number("Batch", 1, 4096, "proof-batch", 8)
         n_train = _number("Train examples", 1, 1_000_000, "proof-train", 192)
         n_eval = _number("Eval items", 2, 100_000, "proof-eval", 64)
-    arms, depth = arms_asked(opened) if kind == "validation" else (DEFAULT_ARMS, None)
+    arms, depth = arms_asked(opened) if kind == "validation" else (VARIANTS, None)
     if train is None or evaluation is None:
         return None
     return ProofWish(
@@ -119,11 +119,11 @@ def arms_asked(opened: OpenRun) -> tuple[tuple[str, ...], int | None]:
             "Freeze depth", 0, last, start, width=_NARROW, help=page_text.HELP["proof depth"], **state.in_link("tested")
         ))  # fmt: skip
         chosen = st.multiselect(
-            "Arms", DEFAULT_ARMS, key=in_form("proof-arms", list(DEFAULT_ARMS)), width=520, help=page_text.HELP["arms"]
+            "Arms", VARIANTS, key=in_form("proof-arms", list(VARIANTS)), width=520, help=page_text.HELP["arms"]
         )
     if "planned" not in chosen or "full" not in chosen:
         st.info(validation_text.NO_VERDICT)
-    arms = tuple(arm for arm in DEFAULT_ARMS if arm in chosen) or DEFAULT_ARMS
+    arms = tuple(arm for arm in VARIANTS if arm in chosen) or VARIANTS
     return arms, None if depth == recommended else depth
 
 

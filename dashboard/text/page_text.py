@@ -3,9 +3,9 @@
 from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 
-from semfreeze_core.cli.options.speed import Speed
 from semfreeze_core.plan.opinions import Comparison, Opinion
 from semfreeze_core.plan.slices import Slice
+from semfreeze_core.plan.speed import Speed
 from semfreeze_core.records.cost import DepthCost
 from semfreeze_core.records.display import DisplaySample
 from semfreeze_core.records.gain import GainCurve, Interval

@@ -2,15 +2,15 @@
 
 import streamlit as st
 
-from semfreeze_core.cli.options.speed import speed_from_flags
-from semfreeze_core.cli.options.training_setup import setup_from_flags
 from semfreeze_core.cost import run_seconds
+from semfreeze_core.cost.setup import setup_from_options
 from semfreeze_core.plan.make import warnings_of
+from semfreeze_core.plan.speed import training_speed
 from semfreeze_core.records.training import LoraSetup
 from semfreeze_core.wording.numbers import duration, flop, gib, percent, setup_words
 from semfreeze_dashboard.charts import costs, frontier
 from semfreeze_dashboard.data import compute, exports, state
-from semfreeze_dashboard.forms.setup_form import budget_asked, setup_flags
+from semfreeze_dashboard.forms.setup_form import budget_asked, setup_options
 from semfreeze_dashboard.panels import page, tables
 from semfreeze_dashboard.panels.export_panel import take_panel
 from semfreeze_dashboard.text import page_text
@@ -35,9 +35,9 @@ def body() -> None:
             "Ask a rule", RULES, default="coverage", required=True, help=page_text.HELP["rule"], **state.in_link("rule")
         )
         with st.popover("Training setup"):
-            flags = setup_flags(run)
+            flags = setup_options(run)
     budget = budget_asked() if rule == "budget" else None
-    setup = setup_from_flags(run.shape, run, flags, with_reference=True)
+    setup = setup_from_options(run.shape, run, flags, with_reference=True)
     table = compute.prices(opened, setup, LoraSetup(flags.lora_rank))
     comparison = compute.comparison(seen.opened, seen.metric, setup, budget)
     asked = comparison.rules.get(rule)
@@ -55,7 +55,7 @@ def body() -> None:
     for warning in warnings_of(run, depth):
         st.warning(escaped(warning))
 
-    speed = speed_from_flags(None, None, run, setup)
+    speed = training_speed(None, None, run, setup)
     full = table.full
     told_time = duration(run_seconds(price.flop, speed.flop_per_second))
     for column, (title, value, delta, term) in zip(

@@ -14,19 +14,19 @@ from semfreeze_core.cli.options.common import (
     TrustOption,
 )
 from semfreeze_core.cli.options.groups import with_flags
-from semfreeze_core.cli.options.setup import SetupFlags
+from semfreeze_core.records.options import EstimateOptions
 
 if TYPE_CHECKING:
     from semfreeze_core.records.model import ModelShape
 
 
 @app.command()
-@with_flags(flags=SetupFlags)
+@with_flags(flags=EstimateOptions)
 def cost(
     run: Annotated[str | None, typer.Argument(help="A run: its folder, its name, or 'example'.")] = None,
     model: Annotated[str | None, typer.Option(help="Instead of a run: a model or its config.json.")] = None,
     *,
-    flags: SetupFlags,
+    flags: EstimateOptions,
     train_head: TrainHeadOption = None,
     train_embeddings: TrainEmbeddingsOption = None,
     train_norm: TrainNormOption = None,
@@ -47,12 +47,12 @@ def cost(
     as_json: JsonOption = False,
 ) -> None:
     """Show what every freeze depth costs in FLOP and memory, projected or calibrated."""
-    from semfreeze_core.cli.options.speed import speed_from_flags
-    from semfreeze_core.cli.options.training_setup import lora_reference, setup_from_flags
     from semfreeze_core.cli.printing.console import print_json
     from semfreeze_core.cli.printing.cost_document import cost_document
     from semfreeze_core.cost import compare_costs, find_gpu
+    from semfreeze_core.cost.setup import lora_reference, setup_from_options
     from semfreeze_core.errors import InputError
+    from semfreeze_core.plan.speed import training_speed
     from semfreeze_core.storage import user_path
 
     if (run is None) == (model is None):
@@ -74,8 +74,8 @@ def cost(
         if model.endswith("config.json"):  # only that is read, so its folder does
             model = str(user_path(model).parent)
         shape = _shape_of(model, revision, trust_remote_code)
-    setup = setup_from_flags(shape, reading, flags, with_reference=True)
-    speed = speed_from_flags(flop_per_second, tflops, reading, setup)
+    setup = setup_from_options(shape, reading, flags, with_reference=True, trains_embeddings=bool(train_embeddings))
+    speed = training_speed(flop_per_second, tflops, reading, setup)
     calibrated = None
     if calibrate:
         from semfreeze_core.sources.models.activation_count import calibrate_empty

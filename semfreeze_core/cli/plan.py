@@ -16,11 +16,12 @@ from semfreeze_core.cli.options.common import (
 )
 from semfreeze_core.cli.options.groups import with_flags
 from semfreeze_core.cli.options.pilots import PilotFlags, refuse_pilot_flags
-from semfreeze_core.cli.options.setup import SetupFlags
+from semfreeze_core.records.defaults import COVERAGE_WEIGHT, TAU
+from semfreeze_core.records.options import EstimateOptions
 
 
 @app.command()
-@with_flags(flags=SetupFlags, pilots=PilotFlags)
+@with_flags(flags=EstimateOptions, pilots=PilotFlags)
 def plan(
     run: Annotated[str | None, typer.Argument(help="A run: its folder, its name, or 'example'.")] = None,
     rule: Annotated[
@@ -28,7 +29,7 @@ def plan(
     ] = None,
     metric: MetricOption = "semantic",
     depth: Annotated[int | None, typer.Option(help="Your own freeze depth; means --rule manual.")] = None,
-    tau: Annotated[float, typer.Option(help="What the coverage rule's score must reach.")] = 0.65,
+    tau: Annotated[float, typer.Option(help="What the coverage rule's score must reach.")] = TAU,
     max_memory_gib: Annotated[
         float | None, typer.Option(help="Device memory the finetune may take, in GiB; means --rule budget.")
     ] = None,
@@ -48,7 +49,7 @@ def plan(
         bool, typer.Option("--allow-new-tokens", help="Freeze although the data uses tokens that look untrained.")
     ] = False,
     *,
-    flags: SetupFlags,
+    flags: EstimateOptions,
     pilots: PilotFlags,
     train_head: TrainHeadOption = None,
     train_embeddings: TrainEmbeddingsOption = None,
@@ -71,16 +72,15 @@ def plan(
         raise PlanError(f"--compare asks every rule and writes no plan: leave {given} out.")
     refuse_pilot_flags(pilots, rule)
     from semfreeze_core.cli.options.pilots import run_pilots
-    from semfreeze_core.cli.options.training_setup import setup_from_flags
     from semfreeze_core.cli.printing.console import progress_on_stderr
     from semfreeze_core.cli.printing.documents import compare_document
     from semfreeze_core.cli.printing.opinions import print_comparison
     from semfreeze_core.cli.printing.run import console, print_plan
     from semfreeze_core.cli.printing.validation import print_verdict
+    from semfreeze_core.cost.setup import setup_from_options
     from semfreeze_core.plan.decide import refuse_contradictions
     from semfreeze_core.plan.make import TrainFlags, make_plan
     from semfreeze_core.plan.opinions import compare as compare_run
-    from semfreeze_core.plan.rules import DEFAULT_WEIGHT
     from semfreeze_core.plan.rules_by_cost import Budget
     from semfreeze_core.runs.calibration import coverage_calibration, read_calibration
     from semfreeze_core.runs.folder import read_run
@@ -95,7 +95,7 @@ def plan(
         require_plan_place(out)
     folder = find_run(run)
     reading = read_run(folder)
-    setup = setup_from_flags(reading.shape, reading, flags)
+    setup = setup_from_options(reading.shape, reading, flags, trains_embeddings=bool(train_embeddings))
     limited = max_memory_gib is not None or gpu is not None or max_cost_fraction is not None
     budget = Budget(max_memory_gib, gpu, max_cost_fraction) if limited else None
     train = TrainFlags(train_embeddings, train_norm, train_head)
@@ -118,7 +118,7 @@ def plan(
     measurement = None
     if rule == "measured":
         refuse_contradictions(
-            reading.shape.n_layers, rule, depth=depth, tau=tau, weight=DEFAULT_WEIGHT, budget=budget, measured=True
+            reading.shape.n_layers, rule, depth=depth, tau=tau, weight=COVERAGE_WEIGHT, budget=budget, measured=True
         )
         if train != TrainFlags():
             raise PlanError("Pilots train what each depth trains by default: leave the --train-… flags out.")

@@ -17,6 +17,7 @@ from semfreeze_core.cli.options.finetune import (
     require,
 )
 from semfreeze_core.cli.options.groups import with_flags
+from semfreeze_core.records.defaults import EVAL_ROWS, MIN_SEEDS, STEPS, TRAIN_ROWS
 
 
 @app.command()
@@ -29,13 +30,13 @@ def sweep(
         str, typer.Option(help="Freeze depths with commas; auto: 0, L/4, L/2, 2L/3, the cap, and every rule's pick.")
     ] = "auto",
     metric: MetricOption = "semantic",
-    steps: Annotated[int, typer.Option(help="Optimiser steps at which all depths are read.")] = 60,
-    seeds: Annotated[int, typer.Option(help="Seeds of the order.")] = 3,
+    steps: Annotated[int, typer.Option(help="Optimizer steps after which all depths are evaluated.")] = STEPS,
+    seeds: Annotated[int, typer.Option(help="Seeds of the order.")] = MIN_SEEDS,
     lr: Annotated[
         str, typer.Option(help="Learning rates by arm or kind, like full=1e-4,frozen=3e-4,depth:8=1e-3.")
     ] = "",
-    train_examples: TrainExamplesOption = 480,
-    eval_examples: EvalExamplesOption = 200,
+    train_examples: TrainExamplesOption = TRAIN_ROWS,
+    eval_examples: EvalExamplesOption = EVAL_ROWS,
     out: KeptInOption = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Begin anew where another sweep stands.")] = False,
     *,
@@ -45,7 +46,7 @@ def sweep(
     quiet: QuietOption = False,
 ) -> None:
     """Finetune at several freeze depths on equal data: what each gains, and each rule's regret."""
-    from semfreeze_core.cli.options.plan_and_data import default_folder, parse_rates, plan_and_data
+    from semfreeze_core.cli.options.plan_and_data import default_folder, finetune_setup, parse_rates, plan_and_data
     from semfreeze_core.cli.printing.console import print_json, progress_on_stderr
     from semfreeze_core.cli.printing.run import console
     from semfreeze_core.cli.printing.sweep import print_sweep
@@ -62,33 +63,26 @@ def sweep(
     reading = read_run(find_run(run))
     picks = picks_of(compare(reading, metric=metric))
     n_layers = reading.shape.n_layers
-    document, mapping, length, add_eos, run_folder = plan_and_data(
-        run, fields.mapping(), flags.max_length, "manual", n_layers // 2
-    )
+    made = plan_and_data(run, fields.mapping(), "manual", n_layers // 2)
     chosen = auto_depths(n_layers, picks.values()) if depths == "auto" else parse_depths(depths, n_layers)
+    setup = finetune_setup(flags, made.longest, steps=steps, train_examples=train_examples)
     request = ValidationRequest(
-        plan=document,
+        plan=made.plan,
         train=train,
         evaluation=evaluation,
-        mapping=mapping,
-        max_length=length,
-        add_eos=add_eos,
+        setup=setup,
+        mapping=made.mapping,
+        add_eos=made.add_eos,
         arms=depth_arms(chosen),
-        steps=steps,
         seeds=seeds,
-        batch_size=flags.batch_size,
-        budget="compute",
+        match="compute",
         rates=parse_rates(lr),
-        n_train=train_examples,
         n_eval=eval_examples,
         n_accuracy=flags.accuracy_examples,
-        precision=flags.precision,  # type: ignore[arg-type]
-        checkpointing=flags.checkpointing,  # type: ignore[arg-type]
-        prefix_cache=flags.prefix_cache,
-        share_caches=flags.prefix_cache,
-        model=flags.source(document.model),
+        share_caches=setup.prefix_cache,
+        model=flags.source(made.plan.model),
     )
-    folder = default_folder(run, run_folder, train, SWEEPS) if out is None else user_path(str(out))
+    folder = default_folder(run, made.run_folder, train, SWEEPS) if out is None else user_path(str(out))
     with progress_on_stderr(quiet) as progress:
         report = run_sweep(request, curve_of(reading, metric), picks, folder, overwrite=overwrite, progress=progress)
     if as_json:

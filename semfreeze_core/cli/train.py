@@ -1,5 +1,6 @@
 """`semfreeze train`: put a plan to work."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -43,36 +44,40 @@ def train(
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Finetune as a plan says, frozen layers computed once, and write a model that loads anywhere."""
+    """Finetune as a plan says, in the setup it was estimated for, and write a model that loads anywhere.
+
+    Precision, batch size, longest example, checkpointing, prefix cache and loss are the plan's unless a flag says
+    otherwise; what was taken is printed.
+    """
     from semfreeze_core.cli.options.plan_and_data import plan_and_data
     from semfreeze_core.cli.printing.console import print_json, progress_on_stderr
+    from semfreeze_core.cost.setup import options_applied
     from semfreeze_core.finetune.train.request import TrainRequest
     from semfreeze_core.finetune.train.train import train_plan
     from semfreeze_core.storage import user_path
 
     require(flags.problems())
-    document, mapping, length, add_eos, _ = plan_and_data(plan, fields.mapping(), flags.max_length, "coverage", None)
+    made = plan_and_data(plan, fields.mapping())
+    setup = options_applied(made.plan.cost.setup, flags)
+    if flags.max_length is not None:
+        setup = replace(setup, sequence_length=flags.max_length)
     request = TrainRequest(
-        plan=document,
+        plan=made.plan,
         data=data,
+        setup=setup,
         evaluation=evaluation,
-        mapping=mapping,
-        max_length=length,
-        add_eos=add_eos,
+        mapping=made.mapping,
+        add_eos=made.add_eos,
         epochs=epochs,
         steps=steps,
-        batch_size=flags.batch_size,
         micro_batch_size=micro_batch_size,
         learning_rate=lr,
         keep_best=keep_best,
         report_to=tuple(name.strip() for name in (report_to or "").split(",") if name.strip()),
-        precision=flags.precision,  # type: ignore[arg-type]  # checked above, like the word below
-        checkpointing=flags.checkpointing,  # type: ignore[arg-type]
-        prefix_cache=flags.prefix_cache,
         save_steps=save_steps,
         seed=seed,
         n_accuracy=flags.accuracy_examples,
-        model=flags.source(document.model),
+        model=flags.source(made.plan.model),
     )
     with progress_on_stderr(quiet) as progress:
         trained = train_plan(request, user_path(str(out)), progress)

@@ -17,6 +17,8 @@ from semfreeze_core.cli.options.finetune import (
     require,
 )
 from semfreeze_core.cli.options.groups import with_flags
+from semfreeze_core.records.defaults import EVAL_ROWS, LORA_RANK, MIN_SEEDS, SEEDS, STEPS, TRAIN_ROWS, VARIANTS
+from semfreeze_core.records.training import ALL_LINEAR
 
 
 @app.command()
@@ -29,27 +31,26 @@ def validate(
     evaluation: EvalDataOption,
     arms: Annotated[
         str, typer.Option(help="What is trained, with commas: full, planned, half, lora, planned+lora, depth:K.")
-    ] = "full,planned,half,lora,planned+lora",
-    steps: Annotated[int, typer.Option(help="Optimiser steps at which all arms are read.")] = 60,
-    seeds: Annotated[int, typer.Option(help="Seeds of order and adapters; a verdict needs 3.")] = 1,
-    budget: Annotated[
-        str,
+    ] = ",".join(VARIANTS),
+    steps: Annotated[int, typer.Option(help="Optimizer steps after which all variants are evaluated.")] = STEPS,
+    seeds: Annotated[int, typer.Option(help=f"Seeds of order and adapters; a verdict needs {MIN_SEEDS}.")] = SEEDS,
+    match: Annotated[
+        str | None,
         typer.Option(
-            help="What the verdict compares at: steps, or compute (cheaper arms go on until they have cost as much as "
-            "full finetuning)."
+            help="What the verdict compares at: the same steps, or the same compute (default), for which cheaper "
+            "variants train on."
         ),
-    ] = "compute",
+    ] = None,
+    budget: Annotated[str | None, typer.Option(help="Old name of --match.", hidden=True)] = None,
     lr: Annotated[
         str, typer.Option(help="Learning rates by arm or kind, like full=1e-4,lora=1e-3 (kinds: full, frozen, lora).")
     ] = "",
-    lora_rank: Annotated[int, typer.Option(help="Rank of the LoRA arms.")] = 16,
-    lora_targets: Annotated[
-        str, typer.Option(help="Ends of the names of adapted matrices, with commas.")
-    ] = "all-linear",
+    lora_rank: Annotated[int, typer.Option(help="Rank of the LoRA variants.")] = LORA_RANK,
+    lora_targets: Annotated[str, typer.Option(help="Ends of the names of adapted matrices, with commas.")] = ALL_LINEAR,
     rule: Annotated[str, typer.Option(help="Rule that makes a run's plan.")] = "coverage",
     depth: Annotated[int | None, typer.Option(help="Your own freeze depth, in place of the rule's.")] = None,
-    train_examples: TrainExamplesOption = 480,
-    eval_examples: EvalExamplesOption = 200,
+    train_examples: TrainExamplesOption = TRAIN_ROWS,
+    eval_examples: EvalExamplesOption = EVAL_ROWS,
     out: KeptInOption = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Begin anew where another validation stands.")] = False,
     *,
@@ -59,48 +60,39 @@ def validate(
     quiet: QuietOption = False,
 ) -> None:
     """Put a plan to the test: train it and what it competes with for real, on equal data, and judge it."""
-    from semfreeze_core.cli.options.plan_and_data import default_folder, parse_rates, plan_and_data
+    from semfreeze_core.cli.options.plan_and_data import default_folder, finetune_setup, parse_rates, plan_and_data
     from semfreeze_core.cli.printing.console import print_json, progress_on_stderr
     from semfreeze_core.cli.printing.run import console
     from semfreeze_core.cli.printing.validation import print_validation
+    from semfreeze_core.cost.setup import lora_targets as lora_target_names
     from semfreeze_core.finetune.validation.request import ValidationRequest
     from semfreeze_core.finetune.validation.validate import validate as run_validation
     from semfreeze_core.records.training import LoraSetup
-    from semfreeze_core.records.validation import Budget
     from semfreeze_core.storage import user_path
 
     problems = flags.problems()
-    if budget not in get_args(Budget):
-        problems.append(f"--budget {budget}: expected {' or '.join(get_args(Budget))}")
+    match = _one_match(match, budget, problems)
     if lora_rank < 1:
         problems.append(f"--lora-rank must be at least 1, found {lora_rank}")
     require(problems)
-    document, mapping, length, add_eos, run_folder = plan_and_data(
-        plan, fields.mapping(), flags.max_length, rule, depth
-    )
+    made = plan_and_data(plan, fields.mapping(), rule, depth)
     request = ValidationRequest(
-        plan=document,
+        plan=made.plan,
         train=train,
         evaluation=evaluation,
-        mapping=mapping,
-        max_length=length,
-        add_eos=add_eos,
+        setup=finetune_setup(flags, made.longest, steps=steps, train_examples=train_examples),
+        mapping=made.mapping,
+        add_eos=made.add_eos,
         arms=tuple(name.strip() for name in arms.split(",") if name.strip()),
-        steps=steps,
         seeds=seeds,
-        batch_size=flags.batch_size,
-        budget=budget,  # type: ignore[arg-type]  # checked above, like the words below
+        match=match,  # type: ignore[arg-type]  # checked above
         rates=parse_rates(lr),
-        lora=LoraSetup(lora_rank, tuple(t.strip() for t in lora_targets.split(",") if t.strip())),
-        n_train=train_examples,
+        lora=LoraSetup(lora_rank, lora_target_names(lora_targets)),
         n_eval=eval_examples,
         n_accuracy=flags.accuracy_examples,
-        precision=flags.precision,  # type: ignore[arg-type]
-        checkpointing=flags.checkpointing,  # type: ignore[arg-type]
-        prefix_cache=flags.prefix_cache,
-        model=flags.source(document.model),
+        model=flags.source(made.plan.model),
     )
-    folder = default_folder(plan, run_folder, train) if out is None else user_path(str(out))
+    folder = default_folder(plan, made.run_folder, train) if out is None else user_path(str(out))
     with progress_on_stderr(quiet) as progress:
         report = run_validation(request, folder, overwrite=overwrite, progress=progress)
     if as_json:
@@ -108,3 +100,18 @@ def validate(
         return
     print_validation(report, console())
     typer.echo(f"Kept in {folder}")
+
+
+def _one_match(match: str | None, budget: str | None, problems: list[str]) -> str:
+    """What to compare at, by its present or its old name."""
+    from semfreeze_core.records.validation import Budget
+
+    if budget is not None:
+        typer.echo("--budget is now called --match; the old name still works and will go.", err=True)
+        if match is not None and match != budget:
+            problems.append(f"--match {match} and --budget {budget} contradict each other: give --match alone")
+    chosen = match or budget or "compute"
+    if chosen not in get_args(Budget):
+        flag = "--match" if match else "--budget"
+        problems.append(f"{flag} {chosen}: expected {' or '.join(get_args(Budget))}")
+    return chosen

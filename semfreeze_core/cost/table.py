@@ -5,9 +5,10 @@ from dataclasses import replace
 from semfreeze_core.cost.flops import CACHE_NEEDS_FROZEN_EMBEDDINGS, flop_status, run_flop, step_flop, tied_parts
 from semfreeze_core.cost.lora import check_targets
 from semfreeze_core.cost.memory import training_bytes
+from semfreeze_core.cost.setup import alternative_setup
 from semfreeze_core.errors import PlanError
 from semfreeze_core.records.activation_count import CalibratedBytes
-from semfreeze_core.records.cost import CostTable, DepthCost
+from semfreeze_core.records.cost import AlternativeCosts, CostTable, DepthCost
 from semfreeze_core.records.model import ModelShape
 from semfreeze_core.records.training import LoraSetup, TrainableParts, TrainingSetup
 
@@ -175,17 +176,21 @@ def compare_costs(
     Raises:
         PlanError: as cost_table.
     """
-    told = (embeddings, final_norm, head)
+    trained = (embeddings, final_norm, head)
     stock = None
     if setup.checkpointing != "none":
-        stock = cost_table(shape, stock_setup(setup), *told, calibrated=calibrated)
+        stock = cost_table(shape, stock_setup(setup), *trained, calibrated=calibrated)
+    trainer, other = alternative_setup(setup, parts_at_depth(shape, 1, *trained, lora=setup.lora is not None))
     return CostTable(
-        depths=cost_table(shape, setup, *told, calibrated=calibrated),
+        depths=cost_table(shape, setup, *trained, calibrated=calibrated),
         full=full_cost(shape, setup, calibrated),
         lora=None if lora is None else lora_cost(shape, setup, lora, calibrated),
         transformers_5=stock,
         flop_status=flop_status(shape, setup),
         bytes_status="projected" if calibrated is None else "calibrated",
+        alternative=AlternativeCosts(
+            trainer, cost_table(shape, other, *trained, calibrated=calibrated), full_cost(shape, other, calibrated)
+        ),
     )
 
 

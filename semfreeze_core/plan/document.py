@@ -8,7 +8,7 @@ from pydantic import Field, ValidationError
 
 from semfreeze_core.cost.document import CostEntry
 from semfreeze_core.errors import PlanError
-from semfreeze_core.records.cost import BytesStatus, FlopStatus
+from semfreeze_core.records.cost import BytesStatus, FlopStatus, Trainer
 from semfreeze_core.records.gain import Interval
 from semfreeze_core.records.model import ModelIdentity, ParameterNames
 from semfreeze_core.records.pilots import Measurement
@@ -37,12 +37,22 @@ def null_if_nan(value: float) -> float | None:
     return value if value == value else None  # NaN is null in a document
 
 
+class AlternativeCost(Document):
+    """Cost of the same plan in the other kind of trainer, and of full finetuning there."""
+
+    trainer: Trainer
+    setup: TrainingSetup
+    planned: CostEntry
+    full: CostEntry
+
+
 class PlanCost(Document):
-    """Cost of the plan and of full finetuning; `planned` is null on abstention.
+    """Cost of the plan and of full finetuning; `planned` is null without a recommendation.
 
     `status` says where the bytes come from, `flop_status` whether the FLOP are exact, `reason` why activation bytes,
     and so totals, are null. `transformers_5` is the plan under checkpointing as transformers 5 turns it on by itself;
-    null without checkpointing.
+    null without checkpointing. `alternative` is the plan in a stock trainer, or in `semfreeze train` where `setup` is a
+    stock trainer's; null without a recommendation and in plans of 0.1.0.
     """
 
     setup: TrainingSetup
@@ -52,6 +62,7 @@ class PlanCost(Document):
     planned: CostEntry | None
     full: CostEntry
     transformers_5: CostEntry | None = None
+    alternative: AlternativeCost | None = None
 
 
 class EvidenceEntry(Document):

@@ -4,10 +4,12 @@ from dataclasses import dataclass, replace
 
 from semfreeze_core.cost import cost_table, depth_cost, flop_status, full_cost, parts_at_depth, stock_setup
 from semfreeze_core.cost.document import UNKNOWN_ACTIVATIONS, CostEntry
+from semfreeze_core.cost.setup import alternative_setup, setup_from_options
 from semfreeze_core.errors import PlanError
 from semfreeze_core.gains import gain_curve
 from semfreeze_core.plan.decide import decide
 from semfreeze_core.plan.document import (
+    AlternativeCost,
     EvidenceEntry,
     FreezePlan,
     IntervalEntry,
@@ -19,10 +21,12 @@ from semfreeze_core.plan.rules import DEFAULT_TAU, DEFAULT_WEIGHT, Decision, Rul
 from semfreeze_core.plan.rules_by_cost import Budget
 from semfreeze_core.records.cost import DepthCost
 from semfreeze_core.records.gain import GainCurve, Interval
+from semfreeze_core.records.model import ModelShape
+from semfreeze_core.records.options import EstimateOptions
 from semfreeze_core.records.pilots import Measurement
 from semfreeze_core.records.provenance import provenance_now
 from semfreeze_core.records.run import Run
-from semfreeze_core.records.training import TrainingSetup
+from semfreeze_core.records.training import TrainableParts, TrainingSetup
 
 # Between the 80 of sweeps where a recommendation failed and the 480 of those where none did
 # (tests/benchmarks/evidence.md).
@@ -51,15 +55,13 @@ def curve_of(run: Run, metric: str) -> GainCurve:
     return gain_curve(run.traces[metric], run.pairs[metric], tied=run.shape.tied, seed=run.manifest.settings.seed)
 
 
-def default_setup(run: Run) -> TrainingSetup:
-    """Three epochs over the run's own data, batches of 8 examples of 512 tokens (or the model's limit)."""
-    data = run.manifest.data
-    setup = TrainingSetup(
-        sequence_length=min(512, run.shape.max_positions or 512),
-        supervised_fraction=data.n_supervised_tokens / data.n_tokens,
-        train_examples=data.n_usable,
-    )
-    return replace(setup, steps=3 * setup.steps_per_epoch)
+def default_setup(run: Run, train: TrainFlags | None = None) -> TrainingSetup:
+    """What `semfreeze train` does with a run's data: EPOCHS over its usable rows, at most SEQUENCE_LENGTH tokens each.
+
+    Embeddings trained below a frozen prefix leave nothing to cache.
+    """
+    options = EstimateOptions()
+    return setup_from_options(run.shape, run, options, trains_embeddings=bool(train and train.embeddings))
 
 
 def make_plan(
@@ -99,7 +101,7 @@ def make_plan(
     """
     flags = train or TrainFlags()
     curve = curve_of(run, metric)
-    setup = setup or default_setup(run)
+    setup = setup or default_setup(run, flags)
     wished = (flags.embeddings, flags.final_norm, flags.head)
 
     def prices() -> tuple[DepthCost, ...]:
@@ -114,6 +116,7 @@ def make_plan(
     stock = None
     if parts is not None and setup.checkpointing != "none":
         stock = CostEntry.of(depth_cost(run.shape, stock_setup(setup), parts))
+    alternative = None if parts is None else _alternative(run.shape, setup, parts)
     full = full_cost(run.shape, setup)
     candidate = decision.candidate_depth
     coverage = Interval(*[float("nan")] * 3) if candidate is None else curve.coverage.at(candidate)
@@ -141,6 +144,7 @@ def make_plan(
             planned=planned,
             full=CostEntry.of(full),
             transformers_5=stock,
+            alternative=alternative,
         ),
         evidence=EvidenceEntry(
             verdict=evidence.verdict,
@@ -157,6 +161,12 @@ def make_plan(
         data_digest=manifest.data.tokens_digest,
         provenance=provenance_now(manifest.settings.seed),
     )
+
+
+def _alternative(shape: ModelShape, setup: TrainingSetup, parts: TrainableParts) -> AlternativeCost:
+    trainer, other = alternative_setup(setup, parts)
+    planned, full = depth_cost(shape, other, parts), full_cost(shape, other)
+    return AlternativeCost(trainer=trainer, setup=other, planned=CostEntry.of(planned), full=CostEntry.of(full))
 
 
 def warnings_of(run: Run, depth: int | None) -> list[str]:

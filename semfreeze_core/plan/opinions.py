@@ -138,7 +138,8 @@ def compare(
     """
     curve = curve_of(run, metric)
     refuse_contradictions(curve.n_layers, None, depth=depth, tau=tau, weight=weight, budget=budget)
-    setup, flags = setup or default_setup(run), train or TrainFlags()
+    flags = train or TrainFlags()
+    setup = setup or default_setup(run, flags)
     prices = cost_table(run.shape, setup, flags.embeddings, flags.final_norm, flags.head)
     decisions = [
         decide_by_coverage(curve, tau=tau, weight=weight),

@@ -62,6 +62,24 @@ class DepthCost:
     relative_bytes: float | None
 
 
+Trainer = Literal["semfreeze train", "stock trainer"]
+
+
+@dataclass(frozen=True)
+class AlternativeCosts:
+    """What the same finetune costs at every freeze depth in another trainer.
+
+    Attributes:
+        trainer: which.
+        depths: entry k for freeze depth k.
+        full: full finetuning there, which `depths` are relative to.
+    """
+
+    trainer: Trainer
+    depths: tuple[DepthCost, ...]
+    full: DepthCost
+
+
 @dataclass(frozen=True)
 class CostTable:
     """The prices of all freeze depths, beside what they are compared with.
@@ -74,6 +92,7 @@ class CostTable:
             checkpointing.
         flop_status: whether the FLOP are exact.
         bytes_status: where the activation bytes come from.
+        alternative: the same depths in the other kind of trainer.
     """
 
     depths: tuple[DepthCost, ...]
@@ -82,3 +101,4 @@ class CostTable:
     transformers_5: tuple[DepthCost, ...] | None
     flop_status: FlopStatus
     bytes_status: BytesStatus
+    alternative: AlternativeCosts | None = None

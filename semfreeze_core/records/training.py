@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from semfreeze_core.records.defaults import BATCH_SIZE, EPOCHS, SEQUENCE_LENGTH, TRAIN_EXAMPLES
+
 Precision = Literal["float32", "bf16-autocast", "bf16"]
 Optimizer = Literal["adamw", "adamw8bit", "sgd"]
 LossKind = Literal["materialised", "supervised-only", "fused"]
@@ -10,6 +12,7 @@ Checkpointing = Literal["none", "non-reentrant", "reentrant", "transformers-5"]
 FrozenBits = Literal[8, 4]
 
 ALL_LINEAR = "all-linear"
+TRANSFORMERS_OPTIMIZERS: dict[Optimizer, str] = {"adamw": "adamw_torch", "adamw8bit": "adamw_bnb_8bit", "sgd": "sgd"}
 
 
 @dataclass(frozen=True)
@@ -60,36 +63,40 @@ class LoraSetup:
 
 @dataclass(frozen=True)
 class TrainingSetup:
-    """The finetune whose price is asked for.
+    """How to train: the one shape that forms, flags, job files, arms and the cost model share.
+
+    Its defaults are what `semfreeze train` does: the frozen prefix is computed once per example, and logits are
+    computed for target tokens alone.
 
     Attributes:
-        batch_size: examples a step.
-        sequence_length: tokens an example, padding included.
+        batch_size: examples per step.
+        sequence_length: tokens of the longest example; an estimate takes every example to be that long, padding
+            included, a finetune truncates longer ones.
         supervised_fraction: share of tokens with a loss, in (0, 1]; matters only to a supervised-only loss.
         train_examples: examples in the training set; one epoch is ceil(train_examples / batch_size) steps.
-        steps: optimiser steps of the whole run.
-        optimizer: "adamw", "adamw8bit" (its two states in 8 bit) or "sgd" (without momentum, so without states).
+        steps: optimizer steps of the whole run.
+        optimizer: "adamw", "adamw8bit" (its two states in 8 bits) or "sgd" (without momentum, so without states).
         precision: "float32"; "bf16-autocast" (float32 weights, matrices multiplied in bfloat16); or "bf16" (weights,
             gradients, states and activations in bfloat16).
         loss: "materialised" keeps the logits of every token, "supervised-only" those of tokens with a loss, "fused"
             computes them in chunks and keeps none.
-        prefix_cache: whether boundary states are computed once an example and kept.
+        prefix_cache: whether boundary states are computed once per example and kept.
         prefix_off_device: whether what the cache replaces leaves the device; matters only with a cache.
-        frozen_bits: 8 or 4 when the frozen layers' matrices are quantised, None when they keep the precision.
+        frozen_bits: 8 or 4 when the frozen layers' matrices are quantized, None when they keep the precision.
         lora: adapters that are trained in place of the trained layers' own weights, or None.
         checkpointing: "none"; "non-reentrant" or "reentrant" (torch's two ways of computing a layer again on the way
             back); or "transformers-5", non-reentrant with the embedding's output made to require a gradient.
     """
 
-    batch_size: int = 8
-    sequence_length: int = 512
+    batch_size: int = BATCH_SIZE
+    sequence_length: int = SEQUENCE_LENGTH
     supervised_fraction: float = 1.0
-    train_examples: int = 1000
-    steps: int = 375
+    train_examples: int = TRAIN_EXAMPLES
+    steps: int = EPOCHS * -(-TRAIN_EXAMPLES // BATCH_SIZE)
     optimizer: Optimizer = "adamw"
     precision: Precision = "float32"
-    loss: LossKind = "materialised"
-    prefix_cache: bool = False
+    loss: LossKind = "supervised-only"
+    prefix_cache: bool = True
     prefix_off_device: bool = True
     frozen_bits: FrozenBits | None = None
     lora: LoraSetup | None = None

@@ -1,16 +1,21 @@
 """A validation: what short real finetunes of several arms gave, and the verdict on the planned one."""
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import computed_field, model_validator
 
 from semfreeze_core.records.model import ModelIdentity
 from semfreeze_core.records.provenance import Document, Provenance
-from semfreeze_core.records.training import LoraSetup, TrainableParts
+from semfreeze_core.records.training import LoraSetup, TrainableParts, TrainingSetup
 
 if TYPE_CHECKING:  # it needs numpy, which the command line does not load to explain itself
     from semfreeze_core.records.gain import Interval
 
 VALIDATION_SCHEMA_VERSION = 1
 REPORT, LIVE = "report.json", ".live"
+
+# Fields of ValidationSettings.setup that documents have beside it too.
+_BESIDE_SETUP = ("steps", "batch_size", "max_length", "precision", "checkpointing", "prefix_cache", "all_logits")
 
 Budget = Literal["steps", "compute"]
 Mark = Literal["start", "between", "checkpoint", "steps", "compute"]
@@ -168,7 +173,11 @@ class ArmSummary(Document):
 
 
 class ValidationSettings(Document):
-    """What was asked for; two validations of equal settings are the same one."""
+    """What was asked for; two validations of equal settings are the same one.
+
+    `setup` is how every variant trains, its own adapters aside. Documents of 0.1.0 have no `setup` but some of its
+    fields beside the others; they are read into it, and written beside it for whoever reads them there.
+    """
 
     plan_digest: str
     freeze_depth: int | None
@@ -180,23 +189,72 @@ class ValidationSettings(Document):
     n_train: int
     n_eval: int
     n_accuracy: int
-    max_length: int
+    setup: TrainingSetup
     arms: list[str]
     learning_rates: dict[str, float]
     lora: LoraSetup
-    steps: int
     arm_steps: dict[str, int] | None = None
     seeds: list[int]
-    batch_size: int
     warmup_steps: int
     budget: Budget
-    precision: str
-    checkpointing: str
     margin: float
     device: str
-    all_logits: bool
-    prefix_cache: bool
     n_between: int
+
+    @model_validator(mode="before")
+    @classmethod
+    def _gather_setup(cls, document: Any) -> Any:
+        if not isinstance(document, dict):
+            return document
+        beside = {name: document[name] for name in _BESIDE_SETUP if name in document}
+        rest = {name: value for name, value in document.items() if name not in _BESIDE_SETUP}
+        if "setup" in rest or not beside:
+            return rest
+        taken = {name: beside[name] for name in ("steps", "batch_size", "precision", "checkpointing", "prefix_cache")}
+        taken |= {"sequence_length": beside["max_length"], "train_examples": rest["n_train"]}
+        return {**rest, "setup": {**taken, "loss": "materialised" if beside["all_logits"] else "supervised-only"}}
+
+    @computed_field  # type: ignore[prop-decorator]  # as pydantic's documentation has it
+    @property
+    def steps(self) -> int:
+        """Where all variants are evaluated."""
+        return self.setup.steps
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def batch_size(self) -> int:
+        """Examples per step."""
+        return self.setup.batch_size
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def max_length(self) -> int:
+        """Longest example in tokens."""
+        return self.setup.sequence_length
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def precision(self) -> str:
+        """As in TrainingSetup."""
+        return self.setup.precision
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def checkpointing(self) -> str:
+        """As in TrainingSetup."""
+        return self.setup.checkpointing
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def prefix_cache(self) -> bool:
+        """As in TrainingSetup."""
+        return self.setup.prefix_cache
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def all_logits(self) -> bool:
+        """Whether logits of every token are computed, as stock trainers do."""
+        return self.setup.loss == "materialised"
 
 
 class ValidationReport(Document):

@@ -2,21 +2,18 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, get_args
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from semfreeze_core.cli.options.common import DeviceOption, PickleOption, RevisionOption, TrustOption
 from semfreeze_core.errors import InputError
-from semfreeze_core.records.training import Checkpointing, Precision
+from semfreeze_core.records.defaults import ACCURACY_ROWS
+from semfreeze_core.records.options import TrainingOptions
 
 if TYPE_CHECKING:
     from semfreeze_core.finetune.arm.job import ModelSource
     from semfreeze_core.records.model import ModelIdentity
-
-# As transformers 5 turns it on, checkpointing loses the saving; nobody asks for that.
-_CHECKPOINTING = tuple(word for word in get_args(Checkpointing) if word != "transformers-5")
-
 
 TrainDataOption = Annotated[
     str, typer.Option(help="Training examples: a task file, hf:owner/name#split, or sample:NAME.", metavar="DATA")
@@ -30,17 +27,15 @@ KeptInOption = Annotated[Path | None, typer.Option(help="Folder to keep it in; t
 
 
 @dataclass(frozen=True)
-class FinetuneFlags:
-    """What the user said of the finetune and the model it starts from, unchecked."""
+class FinetuneFlags(TrainingOptions):
+    """What the user says of the finetune and the model it starts from, unchecked."""
 
-    batch_size: Annotated[int, typer.Option(help="Examples a step.")] = 8
-    precision: Annotated[str, typer.Option(help="float32, bf16-autocast or bf16.")] = "float32"
-    checkpointing: Annotated[str, typer.Option(help="none, non-reentrant or reentrant.")] = "none"
-    prefix_cache: Annotated[
-        bool, typer.Option("--prefix-cache/--no-prefix-cache", help="Compute frozen layers once an example.")
-    ] = True
-    accuracy_examples: Annotated[int, typer.Option(help="Eval items answered by generation; 0 for none.")] = 100
-    max_length: Annotated[int | None, typer.Option(help="Longest example in tokens (default: the run's).")] = None
+    accuracy_examples: Annotated[int, typer.Option(help="Eval examples answered by generation; 0 for none.")] = (
+        ACCURACY_ROWS
+    )
+    max_length: Annotated[
+        int | None, typer.Option(help="Longest example in tokens (default: the plan's or the run's).")
+    ] = None
     model: Annotated[str | None, typer.Option(help="Where the model is now (default: where it was read from).")] = None
     revision: RevisionOption = None
     device: DeviceOption = "auto"
@@ -48,12 +43,13 @@ class FinetuneFlags:
     allow_pickle: PickleOption = False
 
     def problems(self) -> list[str]:
-        """What is wrong with the words, in words."""
-        words = (
-            ("precision", self.precision, get_args(Precision)),
-            ("checkpointing", self.checkpointing, _CHECKPOINTING),
-        )
-        return [f"--{name} {word}: expected {' or '.join(known)}" for name, word, known in words if word not in known]
+        """What is wrong with them by themselves."""
+        from semfreeze_core.cost.setup import option_problems
+
+        problems = option_problems(self)
+        if self.max_length is not None and self.max_length < 1:
+            problems.append(f"--max-length must be at least 1, found {self.max_length}")
+        return problems
 
     def source(self, read_from: "ModelIdentity") -> "ModelSource":
         """Where the model comes from: as said, else as it was when it was read."""

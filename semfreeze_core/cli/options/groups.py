@@ -4,7 +4,11 @@ import inspect
 from collections.abc import Callable
 from dataclasses import fields
 from functools import wraps
-from typing import Any, get_type_hints
+from typing import Annotated, Any, get_args, get_type_hints
+
+import typer
+
+from semfreeze_core.records.options import Option
 
 Command = Callable[..., None]
 
@@ -19,18 +23,20 @@ def with_flags(**groups: type[Any]) -> Callable[[Command], Command]:
     """
 
     def decorate(command: Command) -> Command:
-        own = inspect.signature(command)
+        signature = inspect.signature(command)
         parameters: list[inspect.Parameter] = []
-        for parameter in own.parameters.values():
+        for parameter in signature.parameters.values():
             group = groups.get(parameter.name)
             parameters += [parameter] if group is None else _options(group)
 
         @wraps(command)
         def merged(**given: Any) -> None:
-            told = {name: group(**{f.name: given.pop(f.name) for f in fields(group)}) for name, group in groups.items()}
-            command(**given, **told)
+            values = {
+                name: group(**{f.name: given.pop(f.name) for f in fields(group)}) for name, group in groups.items()
+            }
+            command(**given, **values)
 
-        merged.__signature__ = own.replace(parameters=parameters)  # type: ignore[attr-defined]  # what inspect looks for
+        merged.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]  # what inspect looks for
         return merged
 
     return decorate
@@ -39,6 +45,16 @@ def with_flags(**groups: type[Any]) -> Callable[[Command], Command]:
 def _options(group: type[Any]) -> list[inspect.Parameter]:
     hints = get_type_hints(group, include_extras=True)
     return [
-        inspect.Parameter(f.name, inspect.Parameter.KEYWORD_ONLY, default=f.default, annotation=hints[f.name])
+        inspect.Parameter(
+            f.name, inspect.Parameter.KEYWORD_ONLY, default=f.default, annotation=_annotation(hints[f.name])
+        )
         for f in fields(group)
     ]
+
+
+def _annotation(hint: Any) -> Any:
+    """The hint with what the core says of an option in Typer's own words."""
+    option = next((part for part in get_args(hint) if isinstance(part, Option)), None)
+    if option is None:
+        return hint
+    return Annotated[get_args(hint)[0], typer.Option(*option.flags, help=option.help, metavar=option.metavar)]

@@ -8,7 +8,8 @@ import typer
 
 from semfreeze_core.cli.options.common import DeviceOption, PickleOption, TrustOption
 from semfreeze_core.errors import PlanError
-from semfreeze_core.records.pilots import PILOT_BUDGET, Aim
+from semfreeze_core.records.defaults import MAX_LENGTH, PILOT_BUDGET
+from semfreeze_core.records.pilots import Aim
 
 if TYPE_CHECKING:
     from semfreeze_core.progress import Progress
@@ -36,7 +37,8 @@ class PilotFlags:
         ),
     ] = None
     pilot_budget: Annotated[
-        float | None, typer.Option(help="Share of one full finetune's FLOP that pilots may take (default: 0.15).")
+        float | None,
+        typer.Option(help=f"Share of one full finetune's FLOP that pilots may take (default: {PILOT_BUDGET:g})."),
     ] = None
     depths: Annotated[
         str | None,
@@ -91,7 +93,7 @@ def run_pilots(
     if aim not in get_args(Aim):
         raise PlanError(f"--aim {aim}: expected {', '.join(get_args(Aim))}.")
     n_layers = reading.shape.n_layers
-    document, mapping, length, add_eos, folder = plan_and_data(named, FieldMapping(), None, "manual", n_layers // 2)
+    made = plan_and_data(named, FieldMapping(), "manual", n_layers // 2)
     rules = compare(reading, metric=metric, setup=setup).rules
     proposed, proposed_by = proposal(n_layers, rules["coverage"].freeze_depth, aim)  # type: ignore[arg-type]
     if flags.depths is None:
@@ -99,19 +101,19 @@ def run_pilots(
         depths = candidate_depths(n_layers, picks, aim)  # type: ignore[arg-type]
     else:
         depths = parse_depths(flags.depths, n_layers)
-    read_from = document.model
-    place = default_folder(named, folder, flags.train, PILOTS) if flags.pilots_in is None else flags.pilots_in
+    read_from = made.plan.model
+    place = default_folder(named, made.run_folder, flags.train, PILOTS) if flags.pilots_in is None else flags.pilots_in
     request = MeasureRequest(
-        plan=document,
+        plan=made.plan,
         setup=setup,
         train=flags.train,
         evaluation=flags.evaluation,
         depths=depths,
         proposed=proposed if proposed in depths else None,
         proposed_by=proposed_by if proposed in depths else None,
-        mapping=mapping,
-        max_length=length,
-        add_eos=add_eos,
+        mapping=made.mapping,
+        max_length=made.longest or MAX_LENGTH,
+        add_eos=made.add_eos,
         aim=aim,  # type: ignore[arg-type]
         budget=PILOT_BUDGET if flags.pilot_budget is None else flags.pilot_budget,
         n_eval=flags.eval_examples,

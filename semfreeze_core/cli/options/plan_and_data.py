@@ -1,19 +1,21 @@
 """From the flags of `semfreeze validate` and `train` to what the finetune is asked for."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from semfreeze_core.cli.options.finetune import FinetuneFlags
+from semfreeze_core.cost.setup import options_applied
 from semfreeze_core.errors import InputError
+from semfreeze_core.finetune.validation.request import VALIDATION_SETUP
 from semfreeze_core.plan.document import PLAN, FreezePlan
 from semfreeze_core.plan.make import make_plan
+from semfreeze_core.records.training import TrainingSetup
 from semfreeze_core.runs.folder import MANIFEST, VALIDATIONS, read_manifest, read_run
 from semfreeze_core.runs.plans import read_plan
 from semfreeze_core.runs.store import example_run, find_run
 from semfreeze_core.sources.data.fields import FieldMapping
 from semfreeze_core.sources.models.hub import is_repo_id
 from semfreeze_core.storage import runs_folder, user_path
-
-_LENGTH = 2048
 
 
 def parse_rates(text: str) -> dict[str, float]:
@@ -36,28 +38,41 @@ def parse_rates(text: str) -> dict[str, float]:
     return rates
 
 
-def plan_and_data(
-    named: str, mapping: FieldMapping, max_length: int | None, rule: str, depth: int | None
-) -> tuple[FreezePlan, FieldMapping, int, bool, Path | None]:
-    """The plan, and how its data is read: as its run read it, where there is one and nothing else is said.
+@dataclass(frozen=True)
+class PlanAndData:
+    """A plan, and how its data is read.
+
+    Attributes:
+        plan: the plan.
+        mapping: which fields hold what.
+        longest: the analysis's longest example in tokens; None of a plan's file, which does not say.
+        add_eos: whether completions end with the tokenizer's EOS.
+        run_folder: of the run the plan was made from, or None.
+    """
+
+    plan: FreezePlan
+    mapping: FieldMapping
+    longest: int | None = None
+    add_eos: bool = True
+    run_folder: Path | None = None
+
+
+def plan_and_data(source: str, mapping: FieldMapping, rule: str = "coverage", depth: int | None = None) -> PlanAndData:
+    """The plan, and how its data is read: as in its run's analysis, where there is one and no field is given.
 
     Args:
-        named: a plan's file, a model's folder or hub repository that carries one, or a run.
-        mapping: fields said on the command line; they go first.
-        max_length: likewise.
+        source: a plan's file, a model's folder or hub repository that carries one, or a run.
+        mapping: fields given on the command line; they go first.
         rule: of a run's plan.
         depth: the user's own depth of a run's plan.
-
-    Returns:
-        Plan, mapping, longest example, whether to add EOS, and the run's folder or None.
 
     Raises:
         InputError: neither a plan nor a run.
     """
-    path = user_path(named)
-    if path.is_file() or _carries_plan(path) or is_repo_id(named):
-        return read_plan(path), mapping, max_length or _LENGTH, True, None
-    folder = find_run(named)
+    path = user_path(source)
+    if path.is_file() or _carries_plan(path) or is_repo_id(source):
+        return PlanAndData(read_plan(path), mapping)
+    folder = find_run(source)
     manifest = read_manifest(folder)
     plan = make_plan(
         read_run(folder),
@@ -67,7 +82,27 @@ def plan_and_data(
     )
     if mapping == FieldMapping():
         mapping = replace(mapping, **manifest.data.mapping)
-    return plan, mapping, max_length or manifest.data.max_length, manifest.settings.add_eos, folder
+    return PlanAndData(plan, mapping, manifest.data.max_length, manifest.settings.add_eos, folder)
+
+
+def finetune_setup(flags: FinetuneFlags, longest: int | None, *, steps: int, train_examples: int) -> TrainingSetup:
+    """How the variants of a validation or sweep train: as the flags say, else its defaults.
+
+    Args:
+        flags: already checked.
+        longest: longest example in tokens where no flag says, or None for the default.
+        steps: where all are evaluated.
+        train_examples: drawn.
+
+    Raises:
+        InputError: a number out of range.
+    """
+    length = flags.max_length or longest or VALIDATION_SETUP.sequence_length
+    try:
+        setup = replace(VALIDATION_SETUP, sequence_length=length, steps=steps, train_examples=train_examples)
+    except ValueError as error:
+        raise InputError(f"{error}.") from error
+    return options_applied(setup, flags)
 
 
 def _carries_plan(folder: Path) -> bool:

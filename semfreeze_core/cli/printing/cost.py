@@ -3,9 +3,9 @@
 from rich.console import Console
 from rich.table import Table
 
-from semfreeze_core.cli.options.speed import Speed
 from semfreeze_core.cost import run_seconds
 from semfreeze_core.cost.hardware import Gpu, least_fitting_depth
+from semfreeze_core.plan.speed import Speed
 from semfreeze_core.records.cost import CostTable, DepthCost
 from semfreeze_core.records.training import TrainingSetup
 from semfreeze_core.wording.numbers import duration, flop, gib, percent, setup_words

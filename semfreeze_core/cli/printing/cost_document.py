@@ -3,9 +3,9 @@
 from dataclasses import asdict
 from typing import Any
 
-from semfreeze_core.cli.options.speed import Speed
 from semfreeze_core.cost.document import UNKNOWN_ACTIVATIONS, CostEntry
 from semfreeze_core.cost.hardware import Gpu, least_fitting_depth
+from semfreeze_core.plan.speed import Speed
 from semfreeze_core.records.activation_count import CalibratedBytes
 from semfreeze_core.records.cost import CostTable, DepthCost
 from semfreeze_core.records.training import TrainingSetup
@@ -38,6 +38,13 @@ def cost_document(
         "depths": [entry(row) for row in table.depths],
         "full": entry(table.full),
         "lora": None if table.lora is None else entry(table.lora),
+        "alternative": None
+        if table.alternative is None
+        else {
+            "trainer": table.alternative.trainer,
+            "depths": [entry(row) for row in table.alternative.depths],
+            "full": entry(table.alternative.full),
+        },
         "transformers_5": None if stock is None else [entry(row) for row in stock],
     }
 

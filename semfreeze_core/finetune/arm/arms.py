@@ -6,17 +6,14 @@ from typing import Literal, get_args
 
 from semfreeze_core.cost import check_targets, parts_at_depth, run_flop
 from semfreeze_core.errors import PlanError
+from semfreeze_core.records.defaults import LEARNING_RATES, LORA_RANK, VARIANTS
 from semfreeze_core.records.model import ModelShape
 from semfreeze_core.records.training import LoraSetup, TrainableParts, TrainingSetup
 
 ArmKind = Literal["full", "frozen", "lora"]
 
-# Chosen on sample:support_intents_train with the embedded model (tests/benchmarks/learning_rates.md), a task that no
-# claim is made on. A frozen depth hardly minds between 1e-4 and 1e-3; it takes full finetuning's rate, as cheaper arms
-# go over the data more often.
-DEFAULT_RATES: dict[ArmKind, float] = {"full": 3e-4, "frozen": 3e-4, "lora": 1e-3}
-DEFAULT_LORA = LoraSetup(16)
-DEFAULT_ARMS = ("full", "planned", "half", "lora", "planned+lora")
+DEFAULT_RATES: dict[ArmKind, float] = {kind: LEARNING_RATES[kind] for kind in get_args(ArmKind)}
+DEFAULT_LORA = LoraSetup(LORA_RANK)
 _DEPTH = re.compile(r"depth:(\d+)")
 
 
@@ -103,8 +100,8 @@ def _name_problem(name: str, shape: ModelShape, planned: TrainableParts | None) 
     if depth := _DEPTH.fullmatch(name):
         found = int(depth[1])
         return None if found <= shape.n_layers else f"arm {name}: outside 0..{shape.n_layers}"
-    if name not in DEFAULT_ARMS:
-        return f"arm {name}: expected {', '.join(DEFAULT_ARMS)} or depth:K"
+    if name not in VARIANTS:
+        return f"arm {name}: expected {', '.join(VARIANTS)} or depth:K"
     if name.startswith("planned") and planned is None:
         return f"arm {name}: the plan abstains, so there is none; name a depth, as in depth:{shape.n_layers // 2}"
     return None

@@ -94,11 +94,11 @@ class ArmReader:
         losses = read_items(self.network.supervised, self.collator, n_items, self.setup.precision, device)
         accuracy = said = None
         if decisive and marks != ["checkpoint"] and self.accuracy_items:
-            self.network.complete()
+            self.network.onload()
             with computing_in(self.setup.precision, device):
                 said = answers(self.network.decoder, self.tokenizer, self.evaluation, self.accuracy_items)
             accuracy = share_right(said, self.expected)
-            self.network.spare()
+            self.network.offload()
         self.points.append(
             EvalPoint(
                 step=step,

@@ -1,4 +1,4 @@
-"""What a process that trains one arm is told, and the examples it finds."""
+"""What a process that trains one arm is given: the job, and the examples."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -6,10 +6,11 @@ from pathlib import Path
 import numpy as np
 from safetensors.numpy import load_file, save
 
+from semfreeze_core.finetune.arm.arms import Arm
+from semfreeze_core.finetune.arm.settings import ArmSettings
 from semfreeze_core.records.examples import TokenisedExample
 from semfreeze_core.records.model import ModelIdentity
 from semfreeze_core.records.provenance import Document
-from semfreeze_core.records.training import Checkpointing, LoraSetup, Precision, TrainableParts
 from semfreeze_core.storage import write_atomically
 
 Split = tuple[TokenisedExample, ...]
@@ -28,28 +29,13 @@ class ModelSource(Document):
 class ArmJob(Document):
     """One arm with one seed, or with `arm` null the model as it is, for a process of its own.
 
-    `result` is written when it is done; `data` holds the examples; `cache_shared_from` is as in CacheWishes; the other
-    fields are those of Arm and ArmSettings.
+    `result` is written when it is done; `data` holds the examples; `cache_shared_from` is as in CacheSettings.
     """
 
     model: ModelSource
     identity: ModelIdentity
-    arm: str | None
-    parts: TrainableParts | None
-    lora: LoraSetup | None
-    learning_rate: float
-    seed: int
-    batch_size: int
-    accumulation: int
-    steps: int
-    compute_steps: int | None
-    warmup_steps: int
-    precision: Precision
-    checkpointing: Checkpointing
-    prefix_cache: bool
-    all_logits: bool
-    n_accuracy: int
-    n_between: int
+    arm: Arm | None
+    settings: ArmSettings
     cache_shared_from: int | None
     data: Path
     result: Path

@@ -35,13 +35,11 @@ def _do(path: Path) -> None:
     # Imported first of all, so that the baseline holds everything but the model.
     from transformers import Trainer  # noqa: F401
 
-    from semfreeze_core.finetune.arm.arms import Arm
     from semfreeze_core.finetune.arm.baseline import read_baseline
     from semfreeze_core.finetune.arm.job import ArmJob, read_split
     from semfreeze_core.finetune.arm.progress_file import LiveFile, live_path
     from semfreeze_core.finetune.arm.run import run_arm
-    from semfreeze_core.finetune.arm.settings import ArmSettings
-    from semfreeze_core.finetune.model.network import CacheWishes
+    from semfreeze_core.finetune.model.network import CacheSettings
     from semfreeze_core.finetune.peak_memory import resident_bytes
     from semfreeze_core.plan.document import require_identity
     from semfreeze_core.records.validation import ArmRun, Baseline
@@ -49,12 +47,13 @@ def _do(path: Path) -> None:
     from semfreeze_core.storage import cache_folder, write_atomically
 
     job = ArmJob.model_validate_json(path.read_text())
+    setup = job.settings.setup
     train, evaluation = read_split(job.data, "train"), read_split(job.data, "eval")
     baseline_bytes = resident_bytes()
     loaded = load_causal_lm(
         job.model.source,
         revision=job.model.revision,
-        dtype="bfloat16" if job.precision == "bf16" else "float32",
+        dtype="bfloat16" if setup.precision == "bf16" else "float32",
         device=job.model.device,
         trust_remote_code=job.model.trust_remote_code,
         allow_pickle=job.model.allow_pickle,
@@ -62,19 +61,18 @@ def _do(path: Path) -> None:
     )
     require_identity(job.identity, loaded.identity)
     result: ArmRun | Baseline
-    if job.arm is None or job.parts is None:
-        result = read_baseline(loaded, evaluation, n_accuracy=job.n_accuracy, precision=job.precision)
+    if job.arm is None:
+        result = read_baseline(loaded, evaluation, n_accuracy=job.settings.n_accuracy, precision=setup.precision)
     else:
-        shared = ArmSettings.__dataclass_fields__.keys() & ArmJob.model_fields.keys()
         result = run_arm(
             loaded,
-            Arm(job.arm, job.parts, job.lora, job.learning_rate),
-            ArmSettings(**{name: getattr(job, name) for name in shared}),
+            job.arm,
+            job.settings,
             train,
             evaluation,
             baseline_bytes=baseline_bytes,
             follow=LiveFile(live_path(job.result)),
-            cache=CacheWishes(folder=cache_folder() / "prefix", shared_from=job.cache_shared_from),
+            cache=CacheSettings(folder=cache_folder() / "prefix", shared_from=job.cache_shared_from),
             progress=_tell,
         )
     write_atomically(job.result, result.model_dump_json(indent=1) + "\n")

@@ -7,14 +7,15 @@ from dataclasses import replace
 from transformers import PrinterCallback, Trainer
 
 from semfreeze_core.cost import training_bytes
+from semfreeze_core.finetune.arm.arguments import setup_at_lengths, trainer_arguments
 from semfreeze_core.finetune.arm.arms import Arm
 from semfreeze_core.finetune.arm.evaluate import ArmReader, computing_in
 from semfreeze_core.finetune.arm.flop import batch_flop
 from semfreeze_core.finetune.arm.recorder import Record, Recorder
-from semfreeze_core.finetune.arm.settings import ArmSettings, trainer_arguments, training_setup
+from semfreeze_core.finetune.arm.settings import ArmSettings
 from semfreeze_core.finetune.audit.step_count import CountedStep, count_step
 from semfreeze_core.finetune.model.batches import Collator, ExamplePlaces
-from semfreeze_core.finetune.model.network import CacheWishes, Network, build_network
+from semfreeze_core.finetune.model.network import CacheSettings, Network, build_network
 from semfreeze_core.progress import Progress, ProgressEvent, silent
 from semfreeze_core.records.examples import TokenisedExample
 from semfreeze_core.records.model import ModelShape
@@ -31,7 +32,7 @@ def run_arm(
     evaluation: Sequence[TokenisedExample],
     *,
     baseline_bytes: int,
-    cache: CacheWishes | None = None,
+    cache: CacheSettings | None = None,
     follow: Callable[[LiveArm], None] | None = None,
     progress: Progress = silent,
 ) -> ArmRun:
@@ -51,20 +52,11 @@ def run_arm(
     Raises:
         InputError: the model cannot be trained in this way.
     """
+    settings = replace(settings, setup=replace(settings.setup, lora=arm.lora))  # the one thing arms do not share
     network = build_network(
-        loaded,
-        arm,
-        train,
-        evaluation,
-        seed=settings.seed,
-        precision=settings.precision,
-        checkpointing=settings.checkpointing,
-        prefix_cache=settings.prefix_cache,
-        all_logits=settings.all_logits,
-        cache=cache,
-        progress=progress,
+        loaded, arm.parts, settings.setup, train, evaluation, seed=settings.seed, cache=cache, progress=progress
     )
-    setup = training_setup(arm, settings, train, cached=network.train_cache is not None)
+    setup = setup_at_lengths(settings, train, cached=network.train_cache is not None)
     reader = ArmReader(
         network, loaded.tokenizer, loaded.shape, arm.parts, setup, train, evaluation, n_accuracy=settings.n_accuracy
     )
@@ -76,7 +68,7 @@ def run_arm(
         network.supervised,
         lambda step: reader.read(step, marks[step], sum(recorder.record.step_seconds)),
         frozenset(marks),
-        begin=network.spare,
+        begin=network.offload,
         device=network.decoder.device,
         baseline_bytes=baseline_bytes,
         total=settings.total_steps,
@@ -95,7 +87,7 @@ def run_arm(
         trainer.remove_callback(PrinterCallback)
         trainer.train()
     network.release()
-    record, micro = recorder.record, settings.batch_size // settings.accumulation
+    record, micro = recorder.record, settings.micro_batch_size
     predicted = training_bytes(loaded.shape, replace(setup, batch_size=micro), arm.parts)
     saved = None if predicted.activations is None else predicted.activations + predicted.logits
     return ArmRun(
@@ -149,10 +141,9 @@ def _count(
 ) -> tuple[CountedStep, int]:
     """A step on the first examples as torch counts it, and its FLOP by the cost model."""
     device = network.decoder.device
-    micro = settings.batch_size // settings.accumulation
-    batch = collator(range(min(micro, len(collator.examples))))
+    batch = collator(range(min(settings.micro_batch_size, len(collator.examples))))
     network.supervised.train()
-    with computing_in(settings.precision, device):
+    with computing_in(setup.precision, device):
         counted = count_step(
             network.supervised, network.decoder.model, {name: tensor.to(device) for name, tensor in batch.items()}
         )

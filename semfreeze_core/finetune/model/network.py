@@ -1,4 +1,4 @@
-"""A model made ready to be trained as an arm says: adapters, the boundary, the prefix cache, the head's loss."""
+"""A model made ready to train: adapters, the boundary, the prefix cache, the head's loss."""
 
 import tempfile
 import warnings
@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 
-from semfreeze_core.finetune.arm.arms import Arm
 from semfreeze_core.finetune.freezing.freeze import freeze
 from semfreeze_core.finetune.model.adapters import add_adapters
 from semfreeze_core.finetune.model.supervised_head import SupervisedModel
@@ -19,7 +18,7 @@ from semfreeze_core.finetune.prefix.store import CacheUnavailable
 from semfreeze_core.finetune.prefix.suffix import Suffix
 from semfreeze_core.progress import Progress, ProgressEvent, silent
 from semfreeze_core.records.examples import TokenisedExample
-from semfreeze_core.records.training import Checkpointing, Precision
+from semfreeze_core.records.training import Checkpointing, Precision, TrainableParts, TrainingSetup
 from semfreeze_core.sources.models.causal_lm import LoadedModel, free_bytes
 from semfreeze_core.sources.models.decoder import Decoder
 
@@ -27,7 +26,7 @@ _MEMORY_SHARE = 0.25  # of what is free, for boundary states
 
 
 @dataclass(frozen=True)
-class CacheWishes:
+class CacheSettings:
     """Where a prefix cache may keep its states.
 
     Attributes:
@@ -56,7 +55,8 @@ class Network:
         train_cache: boundary states of the training examples; None when training runs uncached.
         eval_cache: of the eval items, likewise.
         trainable_parameters: number of trained elements.
-        notes: what was decided on the way, in words.
+        notes: what was decided on the way.
+        offloads: whether frozen weights leave the device where a cache stands in for them.
     """
 
     supervised: SupervisedModel
@@ -67,15 +67,16 @@ class Network:
     eval_cache: PrefixCache | None
     trainable_parameters: int
     notes: tuple[str, ...]
+    offloads: bool = True
 
-    def complete(self) -> None:
+    def onload(self) -> None:
         """Bring the frozen weights back to where the whole model can run."""
         if self.suffix is not None:
             self.suffix.onload()
 
-    def spare(self) -> None:
+    def offload(self) -> None:
         """Take the frozen weights off the device, where a cache stands in for them."""
-        if self.suffix is not None:
+        if self.suffix is not None and self.offloads:
             self.suffix.offload(Path(tempfile.gettempdir()))
 
     def release(self) -> None:
@@ -86,32 +87,26 @@ class Network:
 
 def build_network(
     loaded: LoadedModel,
-    arm: Arm,
+    parts: TrainableParts,
+    setup: TrainingSetup,
     train: Sequence[TokenisedExample],
     evaluation: Sequence[TokenisedExample] = (),
     *,
     seed: int,
-    precision: Precision = "float32",
-    checkpointing: Checkpointing = "none",
-    prefix_cache: bool = True,
-    all_logits: bool = False,
-    cache: CacheWishes | None = None,
+    cache: CacheSettings | None = None,
     progress: Progress = silent,
 ) -> Network:
-    """Make a loaded model ready to be trained as an arm says, in place.
+    """Make a loaded model ready to train, in place.
 
     Args:
         loaded: the model, not yet frozen or adapted.
-        arm: what is trained.
-        train, evaluation: examples whose boundary states are wanted.
+        parts: what is trained.
+        setup: how: its adapters, precision ("bf16-autocast" lets the cache be computed in bfloat16 too), checkpointing,
+            loss and prefix cache; where a cache is not possible training runs uncached, with a note.
+        train, evaluation: examples whose boundary states are needed.
         seed: of new adapters.
-        precision: "bf16-autocast" lets the cache be computed in bfloat16 too.
-        checkpointing: as in TrainingSetup.
-        prefix_cache: whether to compute frozen layers once; where that is not possible training runs uncached, with a
-            note.
-        all_logits: compute the logits of every token, for comparison with stock trainers.
-        cache: where boundary states may be kept.
-        progress: told what is being done.
+        cache: where boundary states may be stored.
+        progress: gets what is being done.
 
     Raises:
         InputError: as freeze and add_adapters.
@@ -119,20 +114,26 @@ def build_network(
     decoder, model = loaded.decoder, loaded.decoder.model
     torch.manual_seed(seed)
     tuned = model
-    if arm.lora is not None:
-        tuned = add_adapters(model, loaded.shape, decoder.names, arm.parts, arm.lora)
-    if checkpointing != "none":
-        _checkpoint(model, checkpointing)
-    freezing = freeze(tuned, arm.parts, names=decoder.names, lora=arm.lora is not None)
+    if setup.lora is not None:
+        tuned = add_adapters(model, loaded.shape, decoder.names, parts, setup.lora)
+    if setup.checkpointing != "none":
+        _checkpoint(model, setup.checkpointing)
+    freezing = freeze(tuned, parts, names=decoder.names, lora=setup.lora is not None)
     trainable = sum(p.numel() for p in freezing.trainable_parameters())
-    network = Network(
-        SupervisedModel(tuned, decoder, all_logits=all_logits), tuned, decoder, None, None, None, trainable, ()
-    )
-    if not prefix_cache or arm.freeze_depth == 0:
+    head = SupervisedModel(tuned, decoder, all_logits=setup.loss == "materialised")
+    network = Network(head, tuned, decoder, None, None, None, trainable, (), offloads=setup.prefix_off_device)
+    if not setup.prefix_cache or parts.freeze_depth == 0:
         return network
     try:
         return _with_cache(
-            network, loaded, arm.freeze_depth, train, evaluation, precision, cache or CacheWishes(), progress
+            network,
+            loaded,
+            parts.freeze_depth,
+            train,
+            evaluation,
+            setup.precision,
+            cache or CacheSettings(),
+            progress,
         )
     except CacheUnavailable as reason:
         note = f"No prefix cache: {reason} Training runs uncached."
@@ -158,11 +159,11 @@ def _with_cache(
     train: Sequence[TokenisedExample],
     evaluation: Sequence[TokenisedExample],
     precision: Precision,
-    wishes: CacheWishes,
+    cache_settings: CacheSettings,
     progress: Progress,
 ) -> Network:
     decoder = network.decoder
-    limit = wishes.memory_limit_bytes
+    limit = cache_settings.memory_limit_bytes
     if limit is None:
         limit = int(_MEMORY_SHARE * free_bytes(torch.device("cpu")))
     identity = loaded.identity
@@ -175,17 +176,17 @@ def _with_cache(
             examples,
             key_base=key,
             memory_limit_bytes=limit,
-            folder=wishes.folder,
-            disk_limit_bytes=wishes.disk_limit_bytes,
+            folder=cache_settings.folder,
+            disk_limit_bytes=cache_settings.disk_limit_bytes,
             compute_dtype=torch.bfloat16 if precision == "bf16-autocast" else None,
             start=start,
-            keep=wishes.shared_from is not None,
+            keep=cache_settings.shared_from is not None,
             progress=progress,
         )
 
     def build_on(examples: Sequence[TokenisedExample]) -> PrefixCache:
         # A lower depth's states that were evicted are computed again: that costs what skipping them would.
-        return build(examples, k, build(examples, wishes.shared_from) if wishes.shared_from else None)
+        return build(examples, k, build(examples, cache_settings.shared_from) if cache_settings.shared_from else None)
 
     caches = build_on(train), build_on(evaluation) if evaluation else None
     suffix = Suffix(decoder, k)

@@ -1,14 +1,17 @@
 """What a training of full length is asked for."""
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from semfreeze_core.errors import InputError
 from semfreeze_core.finetune.arm.job import ModelSource
+from semfreeze_core.finetune.arm.settings import refuse_untrainable
 from semfreeze_core.plan.document import FreezePlan
-from semfreeze_core.records.training import Checkpointing, Precision
+from semfreeze_core.records.defaults import ACCURACY_ROWS, EPOCHS
+from semfreeze_core.records.training import TrainingSetup
 from semfreeze_core.sources.data.fields import FieldMapping
 from semfreeze_core.storage import digest
+from semfreeze_core.wording.numbers import setup_words
 
 
 @dataclass(frozen=True)
@@ -18,76 +21,91 @@ class TrainRequest:
     Attributes:
         plan: what is trained.
         data: training examples: a task file, "hf:owner/name", or "sample:NAME".
-        evaluation: eval items, or None.
+        setup: how; None is the setup the plan was estimated for. Its number of examples and steps do not matter.
+        evaluation: eval examples, or None.
         mapping: which fields hold what.
-        max_length: longest example in tokens.
         add_eos: end completions with the tokenizer's EOS.
         epochs: passes over the data, unless `steps` is given.
-        steps: optimiser steps; no more examples are drawn than they meet, by label where there is one.
-        batch_size: examples a step.
+        steps: optimizer steps; no more examples are drawn than they meet, by label where there is one.
         micro_batch_size: examples at a time; None is all of a step.
         learning_rate: None takes the default of the plan's kind.
-        precision, checkpointing: as in TrainingSetup.
-        prefix_cache: compute frozen layers once.
         save_steps: steps between checkpoints; None makes ten in all.
         seed: of the order of examples and of new adapters.
-        n_accuracy: eval items answered by generation.
+        n_accuracy: eval examples answered by generation.
         model: where the model comes from; None is where the plan has it from.
         report_to: trackers, as Trainer's `report_to` names them.
-        keep_best: read the eval items at every checkpoint, and end with the one whose loss was lowest.
+        keep_best: evaluate at every checkpoint, and end with the one whose loss was lowest.
     """
 
     plan: FreezePlan
     data: str
+    setup: TrainingSetup | None = None
     evaluation: str | None = None
     mapping: FieldMapping = field(default_factory=FieldMapping)
-    max_length: int = 2048
     add_eos: bool = True
-    epochs: int = 3
+    epochs: int = EPOCHS
     steps: int | None = None
-    batch_size: int = 8
     micro_batch_size: int | None = None
     learning_rate: float | None = None
-    precision: Precision = "float32"
-    checkpointing: Checkpointing = "none"
-    prefix_cache: bool = True
     save_steps: int | None = None
     seed: int = 0
-    n_accuracy: int = 100
+    n_accuracy: int = ACCURACY_ROWS
     model: ModelSource | None = None
     report_to: tuple[str, ...] = ()
     keep_best: bool = False
 
+    @property
+    def how(self) -> TrainingSetup:
+        """The setup asked for, else the plan's."""
+        return self.plan.cost.setup if self.setup is None else self.setup
+
     def __post_init__(self) -> None:
-        numbers = ("max_length", "epochs", "steps", "batch_size", "micro_batch_size", "save_steps")
         problems = [
             f"{name} must be at least 1, found {value}"
-            for name in numbers
+            for name in ("epochs", "steps", "micro_batch_size", "save_steps")
             if (value := getattr(self, name)) is not None and value < 1
         ]
-        if self.micro_batch_size and self.batch_size % self.micro_batch_size:
-            problems.append(f"micro_batch_size {self.micro_batch_size} does not divide batch_size {self.batch_size}")
+        batch_size = self.how.batch_size
+        if self.micro_batch_size and batch_size % self.micro_batch_size:
+            problems.append(f"micro_batch_size {self.micro_batch_size} does not divide batch_size {batch_size}")
         if self.learning_rate is not None and not 0 < self.learning_rate <= 1:
             problems.append(f"learning_rate must be in (0, 1], found {self.learning_rate}")
         if self.keep_best and self.evaluation is None:
-            problems.append("keep_best chooses by the eval items: give some (--eval)")
+            problems.append("keep_best chooses by the eval examples: give some (--eval)")
         if problems:
             raise InputError("; ".join(problems) + ".")
+        refuse_untrainable(self.how)
+
+
+def setup_note(request: TrainRequest, setup: TrainingSetup) -> str:
+    """How it trains, and where that differs from what the plan was estimated for.
+
+    Args:
+        request: of the training.
+        setup: with the steps it makes.
+    """
+    planned, how = request.plan.cost.setup, request.how
+    compared = ("batch_size", "sequence_length", "precision", "optimizer", "loss", "checkpointing", "prefix_cache")
+    changes = [
+        f"{name.replace('_', ' ')} {getattr(planned, name)}"
+        for name in compared
+        if getattr(planned, name) != getattr(how, name)
+    ]
+    origin = f"The plan was estimated for {', '.join(changes)}." if changes else "All as the plan was estimated."
+    return f"Training setup: {setup_words(setup)}. {origin}"
 
 
 def request_settings(request: TrainRequest) -> dict[str, Any]:
-    """What must be equal for a training to go on; the micro-batch may change when memory ran out."""
+    """What must be equal for a training to resume; the micro-batch may change when memory ran out."""
     return {
         "plan": digest(request.plan.model_dump(mode="json", exclude={"provenance"})),
         "data": request.data,
         "mapping": vars(request.mapping),
-        "max_length": request.max_length,
+        "setup": asdict(request.how),
         "add_eos": request.add_eos,
         "epochs": request.epochs,
         "steps": request.steps,
-        "batch_size": request.batch_size,
         "learning_rate": request.learning_rate,
-        "precision": request.precision,
         "seed": request.seed,
         **({"keep_best": True, "evaluation": request.evaluation} if request.keep_best else {}),
     }

@@ -13,22 +13,23 @@ from filelock import FileLock, Timeout
 from transformers import PrinterCallback, TrainerCallback
 
 from semfreeze_core.errors import InputError, PlanError, ResourceError, RunError
+from semfreeze_core.finetune.arm.arguments import setup_at_lengths, trainer_arguments
 from semfreeze_core.finetune.arm.arms import DEFAULT_RATES, Arm
 from semfreeze_core.finetune.arm.evaluate import ArmReader
 from semfreeze_core.finetune.arm.job import ModelSource
 from semfreeze_core.finetune.arm.recorder import Recorder
-from semfreeze_core.finetune.arm.settings import ArmSettings, trainer_arguments, training_setup
+from semfreeze_core.finetune.arm.settings import ArmSettings
 from semfreeze_core.finetune.model.batches import Collator, ExamplePlaces
-from semfreeze_core.finetune.model.network import CacheWishes, Network, build_network
+from semfreeze_core.finetune.model.network import CacheSettings, Network, build_network
 from semfreeze_core.finetune.model.task_data import read_task_data
 from semfreeze_core.finetune.quantize.quantize import quantise_layers, require_bitsandbytes, trained_bits
-from semfreeze_core.finetune.train.request import TrainRequest, request_settings
+from semfreeze_core.finetune.train.request import TrainRequest, request_settings, setup_note
 from semfreeze_core.finetune.train.result import Trained, kept_words, training_result
 from semfreeze_core.finetune.train.save import save_finetuned
 from semfreeze_core.finetune.train.trackers import reporters
 from semfreeze_core.finetune.train.trainer import BestTrainer, PlanTrainer, last_whole_checkpoint
 from semfreeze_core.plan.document import require_model
-from semfreeze_core.progress import Progress, silent
+from semfreeze_core.progress import Progress, ProgressEvent, silent
 from semfreeze_core.records.validation import Mark
 from semfreeze_core.sources.models.causal_lm import LoadedModel, choose_device, load_causal_lm
 from semfreeze_core.storage import cache_folder, digest, disk_errors, write_atomically
@@ -70,7 +71,7 @@ def train_plan(request: TrainRequest, folder: Path, progress: Progress = silent)
         loaded = load_causal_lm(
             source.source,
             revision=source.revision,
-            dtype="bfloat16" if request.precision == "bf16" else "float32",
+            dtype="bfloat16" if request.how.precision == "bf16" else "float32",
             device=source.device if bits is None else "cpu",
             trust_remote_code=source.trust_remote_code,
             allow_pickle=source.allow_pickle,
@@ -78,16 +79,16 @@ def train_plan(request: TrainRequest, folder: Path, progress: Progress = silent)
         )
         require_model(plan, loaded.identity)
         try:
-            told: tuple[str, ...] = ()
+            quantized: tuple[str, ...] = ()
             if bits is not None:
-                told = quantise_layers(
-                    loaded.decoder, bits, precision=request.precision, device=device, progress=progress
+                quantized = quantise_layers(
+                    loaded.decoder, bits, precision=request.how.precision, device=device, progress=progress
                 )
             elif plan.cost.setup.frozen_bits is not None:
-                told = (KEPT.format(bits=plan.cost.setup.frozen_bits),)
-            return _train(request, loaded, trackers, told, folder, progress)
+                quantized = (KEPT.format(bits=plan.cost.setup.frozen_bits),)
+            return _train(request, loaded, trackers, quantized, folder, progress)
         except (torch.OutOfMemoryError, MemoryError) as error:
-            micro = request.micro_batch_size or request.batch_size
+            micro = request.micro_batch_size or request.how.batch_size
             raise ResourceError(
                 f"Memory ran out with {micro} examples at a time: give a smaller --micro-batch-size; the same command "
                 "goes on from the last checkpoint."
@@ -98,58 +99,53 @@ def _train(
     request: TrainRequest,
     loaded: LoadedModel,
     trackers: list[TrainerCallback],
-    told: tuple[str, ...],
+    quantized: tuple[str, ...],
     folder: Path,
     progress: Progress,
 ) -> Trained:
-    plan = request.plan
+    plan, setup = request.plan, request.how
     data = read_task_data(
         request.data,
         request.evaluation or request.data,
         loaded.tokenizer,
         mapping=request.mapping,
         # no more than its steps meet: the others' boundary states would be computed for nothing
-        n_train=request.steps and request.steps * request.batch_size,
+        n_train=request.steps and request.steps * setup.batch_size,
         n_eval=None if request.evaluation else 1,
-        max_length=min(request.max_length, loaded.shape.max_positions or request.max_length),
+        max_length=min(setup.sequence_length, loaded.shape.max_positions or setup.sequence_length),
         add_eos=request.add_eos,
         seed=request.seed,
         progress=progress,
     )
     train, evaluation = data.train.tokenised, data.evaluation.tokenised if request.evaluation else ()
-    steps = request.steps or request.epochs * -(-len(train) // request.batch_size)
+    steps = request.steps or request.epochs * -(-len(train) // setup.batch_size)
     assert plan.trainable is not None  # checked by train_plan
     arm = Arm("planned", plan.trainable, plan.cost.setup.lora, 0.0)
-    arm = Arm(arm.name, arm.parts, arm.lora, request.learning_rate or DEFAULT_RATES[arm.kind])
+    arm = replace(arm, learning_rate=request.learning_rate or DEFAULT_RATES[arm.kind])
     settings = ArmSettings(
+        setup=replace(setup, steps=steps, lora=arm.lora),
         seed=request.seed,
-        batch_size=request.batch_size,
-        accumulation=request.batch_size // (request.micro_batch_size or request.batch_size),
-        steps=steps,
-        compute_steps=None,
         warmup_steps=max(1, steps // 20),
-        precision=request.precision,
-        checkpointing=request.checkpointing,
-        prefix_cache=request.prefix_cache,
+        accumulation=setup.batch_size // (request.micro_batch_size or setup.batch_size),
         n_accuracy=request.n_accuracy,
     )
+    note = setup_note(request, settings.setup)
+    progress(ProgressEvent("Training", message=note))
     network = build_network(
         loaded,
-        arm,
+        arm.parts,
+        settings.setup,
         train,
         evaluation,
         seed=request.seed,
-        precision=request.precision,
-        checkpointing=request.checkpointing,
-        prefix_cache=request.prefix_cache,
-        cache=CacheWishes(folder=cache_folder() / "prefix"),
+        cache=CacheSettings(folder=cache_folder() / "prefix"),
         progress=progress,
     )
     warnings = data.warnings if request.evaluation else ()
     trained = _fit(request, loaded, network, arm, settings, (train, evaluation), trackers, folder, progress)
     network.release()
-    trained = replace(trained, notes=(*warnings, *told, *network.notes, *trained.notes))
-    sentence = trained.sentence(request.batch_size, len(evaluation), trained_bits(plan))
+    trained = replace(trained, notes=(note, *data.train.notes, *warnings, *quantized, *network.notes, *trained.notes))
+    sentence = trained.sentence(setup.batch_size, len(evaluation), trained_bits(plan))
     save_finetuned(network.tuned, loaded.tokenizer, plan, sentence, folder)
     write_atomically(folder / RESULT, json.dumps(training_result(trained, request, arm), indent=1) + "\n")
     shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
@@ -168,30 +164,30 @@ def _fit(
     progress: Progress,
 ) -> Trained:
     train, evaluation = data
-    setup = training_setup(arm, settings, train, cached=network.train_cache is not None)
+    setup = setup_at_lengths(settings, train, cached=network.train_cache is not None)
     reader = ArmReader(
         network, loaded.tokenizer, loaded.shape, arm.parts, setup, train, evaluation, n_accuracy=settings.n_accuracy
     )
-    checkpoints = folder / CHECKPOINTS
+    checkpoints, steps = folder / CHECKPOINTS, settings.setup.steps
     resumed = last_whole_checkpoint(checkpoints)
     if evaluation and resumed is None:
         reader.read(0, ["start"], 0.0)
     arguments = trainer_arguments(str(checkpoints), arm, settings, network.decoder.device)
     arguments.save_strategy = "steps"
-    arguments.save_steps = request.save_steps or max(1, settings.steps // 10)
+    arguments.save_steps = request.save_steps or max(1, steps // 10)
     arguments.save_total_limit = 2
     if trackers:
-        arguments.logging_strategy, arguments.logging_steps = "steps", max(1, settings.steps // 500)
-    saved = frozenset({*range(0, settings.steps, int(arguments.save_steps)), settings.steps})
+        arguments.logging_strategy, arguments.logging_steps = "steps", max(1, steps // 500)
+    saved = frozenset({*range(0, steps, int(arguments.save_steps)), steps})
     mark: Mark = "checkpoint" if request.keep_best else "steps"
     recorder = Recorder(
         network.supervised,
         lambda step: reader.read(step, [mark], sum(recorder.record.step_seconds)),
-        saved if request.keep_best else frozenset({settings.steps} if evaluation else ()),
-        begin=network.spare,
+        saved if request.keep_best else frozenset({steps} if evaluation else ()),
+        begin=network.offload,
         device=network.decoder.device,
         baseline_bytes=0,
-        total=settings.steps,
+        total=steps,
         stage="Training",
         progress=progress,
     )
@@ -216,11 +212,11 @@ def _fit(
     if request.keep_best:
         # none where the checkpoint was taken away between two starts: then what is left is the last step's
         found = trainer.state.best_model_checkpoint is not None
-        best = int(trainer.state.best_global_step or settings.steps) if found else settings.steps
+        best = int(trainer.state.best_global_step or steps) if found else steps
         reader.read(best, ["steps"], sum(recorder.record.step_seconds))
-        notes = (kept_words(best, settings.steps, len(saved) - 1) if found else LOST,)
+        notes = (kept_words(best, steps, len(saved) - 1) if found else LOST,)
     points = {mark: point for point in reader.points for mark in point.marks}
-    return Trained(folder, settings.steps, recorder.record.losses, points.get("start"), points.get("steps"), notes)
+    return Trained(folder, steps, recorder.record.losses, points.get("start"), points.get("steps"), notes)
 
 
 @contextmanager

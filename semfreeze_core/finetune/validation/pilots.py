@@ -17,12 +17,13 @@ from semfreeze_core.finetune.validation.pilot_schedule import (
     eval_items,
     plan_pilots,
 )
-from semfreeze_core.finetune.validation.request import MANY_PASSES, Prepared, ValidationRequest, prepare
+from semfreeze_core.finetune.validation.request import Prepared, ValidationRequest, prepare
 from semfreeze_core.finetune.validation.validate import validate
 from semfreeze_core.gains.noninferiority import MARGIN, Floats, draw, improvement
 from semfreeze_core.gains.pilots import choose, differ, stay, words
 from semfreeze_core.plan.document import FreezePlan
 from semfreeze_core.progress import Progress, ProgressEvent, silent
+from semfreeze_core.records.defaults import MANY_EPOCHS
 from semfreeze_core.records.pilots import (
     MEASUREMENT,
     PILOT_BUDGET,
@@ -163,7 +164,7 @@ def price_words(costs: PilotCosts, pilots: PilotPlan, depths: Sequence[int], bud
 
 def passes_words(costs: PilotCosts, depth: int) -> list[str]:
     """That the rest of this depth's finetune repeats its examples more than pilots can stand for; none elsewhere."""
-    if costs.aim != "compute" or costs.passes(depth) <= MANY_PASSES:
+    if costs.aim != "compute" or costs.passes(depth) <= MANY_EPOCHS:
         return []
     return [
         f"For full finetuning's compute {depth} passes {costs.passes(depth):.1f} times over the "
@@ -198,21 +199,21 @@ def _validation(
         plan=request.plan,
         train=request.train,
         evaluation=request.evaluation,
+        setup=replace(
+            setup,
+            sequence_length=request.max_length,
+            train_examples=min(n_train, setup.train_examples),
+            steps=min((steps[depth] for depth in depths if depth in steps), default=1),
+            prefix_cache=request.prefix_cache,
+        ),
         mapping=request.mapping,
-        max_length=request.max_length,
         add_eos=request.add_eos,
         arms=tuple(names.values()),
-        steps=min((steps[depth] for depth in depths if depth in steps), default=1),
         arm_steps={names[depth]: steps[depth] for depth in depths if depth in steps},
-        batch_size=setup.batch_size,
-        budget="steps",
+        match="steps",
         rates=request.rates,
-        n_train=min(n_train, setup.train_examples),
         n_eval=MAX_EVAL if request.n_eval is None else request.n_eval,
         n_accuracy=0,
-        precision=setup.precision,
-        checkpointing=setup.checkpointing,
-        prefix_cache=request.prefix_cache,
         share_caches=request.prefix_cache,
         n_between=0,
         model=request.model,

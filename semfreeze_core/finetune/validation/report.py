@@ -199,7 +199,7 @@ def failed_run(arm: Arm, settings: ArmSettings, seed: int, reason: str) -> ArmRu
         learning_rate=arm.learning_rate,
         trainable_parameters=0,
         steps=0,
-        micro_batch_size=settings.batch_size,
+        micro_batch_size=settings.setup.batch_size,
         accumulation=1,
         prefix_cache=False,
         notes=[],

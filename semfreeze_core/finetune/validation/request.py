@@ -4,92 +4,86 @@ from dataclasses import dataclass, field, replace
 
 from semfreeze_core.cost import run_flop
 from semfreeze_core.errors import InputError, PlanError
-from semfreeze_core.finetune.arm.arms import (
-    DEFAULT_ARMS,
-    DEFAULT_LORA,
-    Arm,
-    make_arms,
-    steps_at_equal_compute,
-)
+from semfreeze_core.finetune.arm.arguments import setup_at_lengths
+from semfreeze_core.finetune.arm.arms import DEFAULT_LORA, Arm, make_arms, steps_at_equal_compute
 from semfreeze_core.finetune.arm.job import ModelSource
-from semfreeze_core.finetune.arm.settings import ArmSettings, training_setup
+from semfreeze_core.finetune.arm.settings import ArmSettings, refuse_untrainable
 from semfreeze_core.finetune.model.task_data import TaskData, read_task_data
-from semfreeze_core.gains.noninferiority import MARGIN
 from semfreeze_core.plan.document import FreezePlan
 from semfreeze_core.progress import Progress, silent
+from semfreeze_core.records.defaults import (
+    ACCURACY_ROWS,
+    EVAL_ROWS,
+    MANY_EPOCHS,
+    MARGIN,
+    MAX_LENGTH,
+    SEEDS,
+    STEPS,
+    TRAIN_ROWS,
+    VARIANTS,
+    WARMUP_FRACTION,
+)
 from semfreeze_core.records.model import ModelShape
-from semfreeze_core.records.training import Checkpointing, LoraSetup, Precision, TrainingSetup
+from semfreeze_core.records.training import LoraSetup, TrainingSetup
 from semfreeze_core.records.validation import Budget, ValidationSettings
 from semfreeze_core.sources.data.fields import FieldMapping
 from semfreeze_core.sources.models.causal_lm import measure_empty
 from semfreeze_core.sources.models.checkpoint import load_tokenizer, open_checkpoint
 from semfreeze_core.storage import digest
 
-DEFAULT_STEPS, DEFAULT_TRAIN, DEFAULT_EVAL, DEFAULT_ACCURACY = 60, 480, 200, 100
-WARMUP_FRACTION = 0.1
 KEPT_PRECISION = (
-    "The plan counts on frozen layers in {bits} bits; the arms here keep their precision. The finetune itself "
-    "(semfreeze train) quantises them when the plan has LoRA."
+    "The plan's estimate has frozen layers in {bits} bits; the variants here keep their precision. `semfreeze train` "
+    "quantizes them when the plan has LoRA."
 )
-MANY_PASSES = 4  # over the training examples; in a sweep on 82 of them losses rose again well before
+VALIDATION_SETUP = TrainingSetup(sequence_length=MAX_LENGTH, train_examples=TRAIN_ROWS, steps=STEPS)
 
 
 @dataclass(frozen=True)
 class ValidationRequest:
-    """What to put to the test, and how.
+    """What to validate, and how.
 
     Attributes:
         plan: the plan.
         train, evaluation: task files, "hf:owner/name", or "sample:NAME".
+        setup: how every variant trains: `steps` is where all are evaluated, `train_examples` are drawn, longer examples
+            than `sequence_length` are truncated; its adapters do not matter.
         mapping: which fields hold what.
-        max_length: longest example in tokens.
         add_eos: end completions with the tokenizer's EOS.
-        arms: their names, as in Arm.
-        steps: where all arms are read.
-        arm_steps: steps of each arm by name, read at their ends alone; None leaves that to `steps` and `budget`.
-        seeds: how many; a verdict needs 3.
-        batch_size: examples a step.
-        budget: what the verdict compares at; "steps" ends every arm there, "compute" goes on to full finetuning's FLOP.
-        rates: learning rates by arm name or kind.
-        lora: adapters of the LoRA arms.
-        n_train, n_eval: examples drawn of each set.
-        n_accuracy: eval items answered by generation.
-        precision, checkpointing: as in TrainingSetup.
-        prefix_cache: compute frozen layers once where that is possible.
-        all_logits: compute the logits of every token, as stock trainers do.
-        share_caches: leave boundary states on disk, where a deeper arm goes on from a nearer one's and other seeds find
-            them. An arm's seconds then no longer hold all of its own cache pass; its FLOP always do.
-        n_between: readings before the end, as in ArmSettings.
+        arms: names of the variants, as in Arm.
+        arm_steps: steps of each variant by name, evaluated at its end alone; None leaves that to `setup` and `match`.
+        seeds: how many; a verdict needs MIN_SEEDS.
+        match: what the verdict compares at: "steps" ends every variant there, "compute" trains on until a variant has
+            taken full finetuning's FLOPs.
+        rates: learning rates by variant or kind.
+        lora: adapters of the LoRA variants.
+        n_eval: eval examples drawn.
+        n_accuracy: eval examples answered by generation.
+        share_caches: leave boundary states on disk, where a deeper variant continues from a nearer one's and other
+            seeds find them. A variant's seconds then no longer hold all of its own cache pass; its FLOPs always do.
+        n_between: evaluations before the end, as in ArmSettings.
         model: where the model comes from; None is where the plan has it from.
     """
 
     plan: FreezePlan
     train: str
     evaluation: str
+    setup: TrainingSetup = VALIDATION_SETUP
     mapping: FieldMapping = field(default_factory=FieldMapping)
-    max_length: int = 2048
     add_eos: bool = True
-    arms: tuple[str, ...] = DEFAULT_ARMS
-    steps: int = DEFAULT_STEPS
+    arms: tuple[str, ...] = VARIANTS
     arm_steps: dict[str, int] | None = None
-    seeds: int = 1
-    batch_size: int = 8
-    budget: Budget = "compute"
+    seeds: int = SEEDS
+    match: Budget = "compute"
     rates: dict[str, float] | None = None
     lora: LoraSetup = DEFAULT_LORA
-    n_train: int = DEFAULT_TRAIN
-    n_eval: int = DEFAULT_EVAL
-    n_accuracy: int = DEFAULT_ACCURACY
-    precision: Precision = "float32"
-    checkpointing: Checkpointing = "none"
-    prefix_cache: bool = True
-    all_logits: bool = False
+    n_eval: int = EVAL_ROWS
+    n_accuracy: int = ACCURACY_ROWS
     share_caches: bool = False
     n_between: int = 4
     model: ModelSource | None = None
 
     def __post_init__(self) -> None:
-        least = {"steps": 1, "seeds": 1, "batch_size": 1, "n_train": 1, "n_eval": 2, "n_accuracy": 0, "n_between": 0}
+        least = {"seeds": 1, "n_eval": 2, "n_accuracy": 0, "n_between": 0}
         problems = [
             f"{name} must be at least {lowest}, found {getattr(self, name)}"
             for name, lowest in least.items()
@@ -97,6 +91,7 @@ class ValidationRequest:
         ]
         if problems:
             raise InputError("; ".join(problems) + ".")
+        refuse_untrainable(self.setup)
 
 
 @dataclass(frozen=True)
@@ -129,19 +124,18 @@ class Prepared:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """The data's, that arms are not quantised, and which meet examples so often as to learn them by heart."""
+        """The data's; that variants are not quantized; and which repeat the examples so often that they may overfit."""
         n = len(self.data.train.tokenised)
-        passes = {name: how.total_steps * how.batch_size / n for name, how in self.settings.items()}
-        told = ", ".join(f"{name} {times:.1f}" for name, times in passes.items() if times > MANY_PASSES)
+        passes = {name: how.total_steps * how.setup.batch_size / n for name, how in self.settings.items()}
+        many = ", ".join(f"{name} {times:.1f}" for name, times in passes.items() if times > MANY_EPOCHS)
         bits = self.request.plan.cost.setup.frozen_bits
         warnings = (*self.data.warnings, *([KEPT_PRECISION.format(bits=bits)] if bits else []))
-        if not told:
+        if not many:
             return warnings
         return (
             *warnings,
-            f"Arms that pass over the {n} training examples often: {told} times. They may learn them by heart, and at "
-            "equal compute the cheaper an arm is, the more: look at the loss on its way, give more examples, or "
-            "compare at equal steps.",
+            f"Some variants repeat the {n} training examples many times (epochs: {many}) and may overfit, cheap "
+            "variants most at the same compute. Check the loss curves, add examples, or compare at the same steps.",
         )
 
     def full_flop(self) -> int:
@@ -179,58 +173,61 @@ def prepare(request: ValidationRequest, progress: Progress = silent) -> Prepared
         planned_lora=plan.cost.setup.lora,
         rates=request.rates,
     )
-    limit = min(request.max_length, shape.max_positions or request.max_length)
+    longest = min(request.setup.sequence_length, shape.max_positions or request.setup.sequence_length)
+    setup = replace(request.setup, sequence_length=longest, lora=None, frozen_bits=None)
     data = read_task_data(
         request.train,
         request.evaluation,
         load_tokenizer(checkpoint),
         mapping=request.mapping,
-        n_train=request.n_train,
+        n_train=setup.train_examples,
         n_eval=request.n_eval,
-        max_length=limit,
+        max_length=longest,
         add_eos=request.add_eos,
         progress=progress,
     )
-    common = ArmSettings(
-        seed=0,
-        batch_size=request.batch_size,
-        accumulation=1,
-        steps=request.steps,
-        compute_steps=None,
-        warmup_steps=max(1, round(WARMUP_FRACTION * request.steps)),
-        precision=request.precision,
-        checkpointing=request.checkpointing,
-        prefix_cache=request.prefix_cache,
-        all_logits=request.all_logits,
-        n_accuracy=request.n_accuracy,
-        n_between=request.n_between,
-    )
-    setups = {
-        arm.name: training_setup(
-            arm, common, data.train.tokenised, cached=request.prefix_cache and arm.freeze_depth > 0
+    settings = {
+        arm.name: ArmSettings(
+            setup=replace(setup, lora=arm.lora),
+            seed=0,
+            warmup_steps=_warmup_steps(setup),
+            n_accuracy=request.n_accuracy,
+            n_between=request.n_between,
         )
         for arm in arms
     }
-    prepared = Prepared(request, source, shape, data, arms, {}, setups, _document(request, source, data, arms, limit))
-    own = request.arm_steps or {}
-    settings = {
-        arm.name: replace(common, steps=own[arm.name])
-        if arm.name in own
-        else replace(common, compute_steps=_compute_steps(prepared, arm))
+    setups = {
+        arm.name: setup_at_lengths(
+            settings[arm.name], data.train.tokenised, cached=setup.prefix_cache and arm.freeze_depth > 0
+        )
         for arm in arms
     }
-    return replace(prepared, settings=settings)
+    document = _document(request, setup, source, data, arms)
+    prepared = Prepared(request, source, shape, data, arms, settings, setups, document)
+    return replace(prepared, settings={arm.name: _to_its_end(prepared, arm) for arm in arms})
+
+
+def _warmup_steps(setup: TrainingSetup) -> int:
+    return max(1, round(WARMUP_FRACTION * setup.steps))
+
+
+def _to_its_end(prepared: Prepared, arm: Arm) -> ArmSettings:
+    """The arm's settings with the steps it makes: its own, or those for the same compute where that is compared."""
+    settings, own_steps = prepared.settings[arm.name], prepared.request.arm_steps or {}
+    if arm.name in own_steps:
+        return replace(settings, setup=replace(settings.setup, steps=own_steps[arm.name]))
+    return replace(settings, compute_steps=_compute_steps(prepared, arm))
 
 
 def _compute_steps(prepared: Prepared, arm: Arm) -> int | None:
-    if prepared.request.budget == "steps":
+    if prepared.request.match == "steps":
         return None
     steps = steps_at_equal_compute(prepared.shape, arm, prepared.setups[arm.name], prepared.full_flop())
     return max(1, steps)
 
 
 def _document(
-    request: ValidationRequest, source: ModelSource, data: TaskData, arms: tuple[Arm, ...], limit: int
+    request: ValidationRequest, setup: TrainingSetup, source: ModelSource, data: TaskData, arms: tuple[Arm, ...]
 ) -> ValidationSettings:
     return ValidationSettings(
         plan_digest=digest(request.plan.model_dump(mode="json", exclude={"provenance"})),
@@ -243,21 +240,15 @@ def _document(
         n_train=len(data.train.tokenised),
         n_eval=len(data.evaluation.tokenised),
         n_accuracy=request.n_accuracy,
-        max_length=limit,
+        setup=setup,
         arms=[arm.name for arm in arms],
         learning_rates={arm.name: arm.learning_rate for arm in arms},
         lora=request.lora,
-        steps=request.steps,
         arm_steps=request.arm_steps,
         seeds=list(range(request.seeds)),
-        batch_size=request.batch_size,
-        warmup_steps=max(1, round(WARMUP_FRACTION * request.steps)),
-        budget=request.budget,
-        precision=request.precision,
-        checkpointing=request.checkpointing,
+        warmup_steps=_warmup_steps(setup),
+        budget=request.match,
         margin=MARGIN,
         device=source.device,
-        all_logits=request.all_logits,
-        prefix_cache=request.prefix_cache,
         n_between=request.n_between,
     )

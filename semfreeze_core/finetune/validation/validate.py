@@ -6,7 +6,7 @@ Everything lies in one folder: `settings.json`, the examples, one file for each 
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -124,11 +124,11 @@ def _run_arm(prepared: Prepared, folder: Path, arm: Arm, seed: int, progress: Pr
             run_child(_write_job(folder, name, job), folder / "logs" / f"{name}.log", progress)
         except OutOfMemory as reason:
             try:
-                accumulation = halve(prepared.request.batch_size, accumulation)
+                accumulation = halve(prepared.request.setup.batch_size, accumulation)
             except InputError as error:
                 run = failed_run(arm, prepared.settings[arm.name], seed, f"{reason}. {error}")
                 break
-            micro = prepared.request.batch_size // accumulation
+            micro = prepared.request.setup.batch_size // accumulation
             notes.append(f"Memory ran out: {micro} examples at a time, {accumulation} times a step. ({reason})")
             progress(ProgressEvent(f"{arm.name} (seed {seed})", message=notes[-1]))
             continue
@@ -173,14 +173,11 @@ def _job(prepared: Prepared, folder: Path, arm: Arm | None, seed: int, accumulat
     return ArmJob(
         model=prepared.source,
         identity=prepared.request.plan.model,
-        arm=None if arm is None else arm.name,
-        parts=None if arm is None else arm.parts,
-        lora=None if arm is None else arm.lora,
-        learning_rate=0.0 if arm is None else arm.learning_rate,
+        arm=arm,
+        settings=replace(settings, seed=seed, accumulation=accumulation),
         cache_shared_from=_shared_from(prepared, arm),
         data=folder / "examples.safetensors",
         result=result,
-        **asdict(replace(settings, seed=seed, accumulation=accumulation)),
     )
 
 

@@ -6,7 +6,8 @@ import pytest
 
 from semfreeze_core.cost import parts_at_depth, run_flop
 from semfreeze_core.errors import PlanError
-from semfreeze_core.finetune.arm.arms import DEFAULT_ARMS, DEFAULT_RATES, make_arms, steps_at_equal_compute
+from semfreeze_core.finetune.arm.arms import DEFAULT_RATES, make_arms, steps_at_equal_compute
+from semfreeze_core.records.defaults import VARIANTS
 from semfreeze_core.records.model import LayerShape, Matrix, ModelShape
 from semfreeze_core.records.training import LoraSetup, TrainingSetup
 
@@ -17,7 +18,7 @@ PLANNED = parts_at_depth(SHAPE, 5)
 
 
 def test_make_arms_trains_what_the_names_say():
-    arms = {arm.name: arm for arm in make_arms((*DEFAULT_ARMS, "depth:3"), SHAPE, PLANNED)}
+    arms = {arm.name: arm for arm in make_arms((*VARIANTS, "depth:3"), SHAPE, PLANNED)}
     assert {name: arm.freeze_depth for name, arm in arms.items()} == {
         "full": 0,
         "planned": 5,

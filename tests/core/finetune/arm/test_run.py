@@ -11,16 +11,20 @@ from semfreeze_core.finetune.arm.arms import make_arms
 from semfreeze_core.finetune.arm.progress_file import LiveFile, live_path
 from semfreeze_core.finetune.arm.run import run_arm
 from semfreeze_core.finetune.arm.settings import ArmSettings
-from semfreeze_core.records.training import LoraSetup
+from semfreeze_core.records.training import LoraSetup, TrainingSetup
 from semfreeze_core.records.validation import LiveArm
 from semfreeze_core.runs.reports import read_live
 from tests.core.finetune.loaded import load_tiny, task_examples
 
 TRAIN, EVAL = task_examples(24), task_examples(20, seed=1)
-SETTINGS = ArmSettings(
-    seed=0, batch_size=4, accumulation=1, steps=4, compute_steps=None, warmup_steps=1, n_accuracy=0, n_between=0
-)
+SETTINGS = ArmSettings(TrainingSetup(batch_size=4, steps=4), seed=0, warmup_steps=1, n_accuracy=0, n_between=0)
 RATES = {"full": 3e-3, "frozen": 3e-3, "lora": 1e-2}
+
+
+def changed(*, steps=4, prefix_cache=True, checkpointing="none", loss="supervised-only", **changes):
+    """The settings with another setup, and other changes."""
+    setup = replace(SETTINGS.setup, steps=steps, prefix_cache=prefix_cache, checkpointing=checkpointing, loss=loss)
+    return replace(SETTINGS, setup=setup, **changes)
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +59,7 @@ def test_run_arm_trains_what_it_says_at_the_price_it_says(folder, family, name):
 
 
 def test_run_arm_learns_and_reads_at_its_marks(folder):
-    settings = replace(SETTINGS, steps=10, compute_steps=30, n_between=2, n_accuracy=4)
+    settings = changed(steps=10, compute_steps=30, n_between=2, n_accuracy=4)
     run, _, _ = trained(folder, "planned", settings)
     assert [(p.step, p.marks) for p in run.points] == [
         (8, ["between"]),  # a quarter of all steps
@@ -116,7 +120,7 @@ def test_a_live_file_is_written_at_readings_and_else_once_a_second(folder, tmp_p
 @pytest.mark.parametrize("name", ["planned", "planned+lora"])
 def test_run_arm_from_the_cache_is_the_same_training(folder, name):
     cached, _, _ = trained(folder, name, train=TRAIN[:8])
-    plain, _, _ = trained(folder, name, replace(SETTINGS, prefix_cache=False), train=TRAIN[:8])
+    plain, _, _ = trained(folder, name, changed(prefix_cache=False), train=TRAIN[:8])
     assert (cached.prefix_cache, plain.prefix_cache) == (True, False)
     assert np.allclose(cached.train_losses, plain.train_losses, atol=1e-5)
     assert np.allclose(cached.points[-1].item_losses, plain.points[-1].item_losses, atol=1e-4)
@@ -159,14 +163,14 @@ def test_run_arm_ends_when_the_loss_is_no_number(folder):
 @pytest.mark.parametrize("checkpointing", ["non-reentrant", "reentrant"])
 def test_run_arm_under_checkpointing_is_the_same_training(folder, checkpointing):
     plain, _, _ = trained(folder, "planned")
-    checkpointed, _, _ = trained(folder, "planned", replace(SETTINGS, checkpointing=checkpointing))
+    checkpointed, _, _ = trained(folder, "planned", changed(checkpointing=checkpointing))
     assert checkpointed.notes == []
     assert np.allclose(plain.train_losses, checkpointed.train_losses, atol=1e-5)
 
 
 def test_run_arm_with_all_logits_gives_the_same_losses_for_more(folder):
     lean, _, _ = trained(folder, "full")
-    stock, _, _ = trained(folder, "full", replace(SETTINGS, all_logits=True))
+    stock, _, _ = trained(folder, "full", changed(loss="materialised"))
     assert np.allclose(lean.train_losses, stock.train_losses, atol=1e-5)
     assert stock.flop.counted > lean.flop.counted
     assert stock.peak_bytes.saved_tensors > lean.peak_bytes.saved_tensors

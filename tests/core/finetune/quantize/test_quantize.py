@@ -11,7 +11,6 @@ from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
 from semfreeze_core.cost.memory import ADAPTER_BYTES, trained_adapter_parameters, weight_bytes
 from semfreeze_core.errors import InputError, ModelError
-from semfreeze_core.finetune.arm.arms import Arm
 from semfreeze_core.finetune.arm.evaluate import computing_in
 from semfreeze_core.finetune.model.batches import Collator
 from semfreeze_core.finetune.model.network import build_network
@@ -151,7 +150,7 @@ def adapted(folder, family, bits, **how):
     loaded = load_tiny(folder, family, **WIDE)
     if bits is not None:
         quantise_layers(loaded.decoder, bits)
-    return build_network(loaded, Arm("planned", TOP, LORA, 1e-3), TRAIN, seed=0, **how)
+    return build_network(loaded, TOP, TrainingSetup(lora=LORA, **how), TRAIN, seed=0)
 
 
 def steps(network, n=6, precision="float32"):

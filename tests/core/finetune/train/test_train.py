@@ -55,7 +55,9 @@ def asked(place, *, lora=None, frozen_bits=None, **changes):
     # rows of whole blocks, which a CPU reads rightly in 4 bits
     sizes = {"d_model": 64, "head_dim": 16, "mlp_width": 64} if frozen_bits else {}
     plan, _ = make_tiny_plan(place / ("wide" if sizes else "model"), lora=lora, frozen_bits=frozen_bits, **sizes)
-    base = TrainRequest(plan, str(place / "train.jsonl"), steps=6, batch_size=4, learning_rate=3e-3, save_steps=2)
+    named = {name: changes.pop(name) for name in ("batch_size", "precision", "prefix_cache") if name in changes}
+    setup = replace(plan.cost.setup, sequence_length=2048, **{"batch_size": 4, **named})
+    base = TrainRequest(plan, str(place / "train.jsonl"), setup, steps=6, learning_rate=3e-3, save_steps=2)
     return replace(base, **changes)
 
 

@@ -11,11 +11,12 @@ from semfreeze_core.cost import parts_at_depth
 from semfreeze_core.finetune.arm.arms import make_arms
 from semfreeze_core.finetune.arm.settings import ArmSettings
 from semfreeze_core.finetune.validation.report import build_report, failed_run, point_at
-from semfreeze_core.records.training import LoraSetup
+from semfreeze_core.records.training import LoraSetup, TrainingSetup
 from semfreeze_core.records.validation import Baseline, EvalPoint, FlopEntry, ValidationSettings
 from tests.core.finetune.tiny_plan import make_tiny_plan
 
 ITEMS = 40
+SETUP = TrainingSetup(batch_size=4, sequence_length=64, train_examples=8, steps=10)
 BEFORE = np.linspace(1.5, 2.5, ITEMS)
 
 
@@ -39,28 +40,22 @@ def settings(seeds=3, budget="compute"):
         n_train=8,
         n_eval=ITEMS,
         n_accuracy=0,
-        max_length=64,
+        setup=SETUP,
         arms=["full", "planned"],
         learning_rates={},
         lora=LoraSetup(2),
-        steps=10,
         seeds=list(range(seeds)),
-        batch_size=4,
         warmup_steps=1,
         budget=budget,
-        precision="float32",
-        checkpointing="none",
         margin=0.05,
         device="cpu",
-        all_logits=False,
-        prefix_cache=True,
         n_between=0,
     )
 
 
 def run(arm, seed, gains):
     """A finished run that gains so much at each mark."""
-    base = failed_run(arm, ArmSettings(seed, 4, 1, 10, None, 1), seed, "")
+    base = failed_run(arm, ArmSettings(SETUP, seed=seed, warmup_steps=1), seed, "")
     noise = np.random.default_rng(seed).normal(0, 0.01, ITEMS)
     points = []
     for step, (mark, gain) in enumerate(gains.items(), start=10):
@@ -121,7 +116,9 @@ def test_report_compares_only_seeds_that_both_arms_finished(plan_and_arms):
     _, arms = plan_and_arms
     runs = [run(arms["full"], seed, {"steps+compute": 1.0}) for seed in range(3)]
     runs += [run(arms["planned"], seed, {"steps": 1.0, "compute": 1.0}) for seed in (0, 1)]
-    runs.append(failed_run(arms["planned"], ArmSettings(2, 4, 1, 10, None, 1), 2, "the loss was nan at step 3"))
+    runs.append(
+        failed_run(arms["planned"], ArmSettings(SETUP, seed=2, warmup_steps=1), 2, "the loss was nan at step 3")
+    )
     report = report_of(plan_and_arms, runs)
     assert report.verdict == "undecided"
     assert "2 seeds" in report.reason
@@ -143,7 +140,7 @@ def test_report_of_what_there_is_so_far(plan_and_arms):
 
 def test_report_of_arms_that_all_failed_has_no_numbers(plan_and_arms):
     _, arms = plan_and_arms
-    runs = [failed_run(arm, ArmSettings(0, 4, 1, 10, None, 1), 0, "no memory") for arm in arms.values()]
+    runs = [failed_run(arm, ArmSettings(SETUP, seed=0, warmup_steps=1), 0, "no memory") for arm in arms.values()]
     report = report_of(plan_and_arms, runs, seeds=1)
     assert report.verdict == "undecided"
     assert report.arms["full"].eval_loss_after is None

@@ -10,7 +10,7 @@ from semfreeze_core.cli.printing.sweep import print_sweep
 from semfreeze_core.finetune.arm.arms import make_arms
 from semfreeze_core.finetune.arm.job import ArmJob
 from semfreeze_core.finetune.validation.report import build_report
-from semfreeze_core.finetune.validation.request import ValidationRequest
+from semfreeze_core.finetune.validation.request import VALIDATION_SETUP, ValidationRequest
 from semfreeze_core.finetune.validation.sweep import build_sweep, sweep
 from semfreeze_core.finetune.validation.validate import validate
 from semfreeze_core.plan.candidate_depths import Pick, depth_arms
@@ -87,8 +87,7 @@ def test_depths_that_share_caches_go_on_from_each_other_and_train_alike(tiny, cu
         train=str(write_task(tmp_path / "train.jsonl", 24)),
         evaluation=str(write_task(tmp_path / "eval.jsonl", 12, seed=9)),
         arms=depth_arms([0, 1, 3]),
-        steps=2,
-        batch_size=4,
+        setup=replace(VALIDATION_SETUP, steps=2, batch_size=4),
         n_accuracy=0,
     )
     losses = {}
@@ -112,9 +111,8 @@ def test_sweep_trains_every_depth_and_goes_on_where_it_ended(tiny, curve, tmp_pa
         train=str(write_task(tmp_path / "train.jsonl", 24)),
         evaluation=str(write_task(tmp_path / "eval.jsonl", 12, seed=9)),
         arms=depth_arms([0, 1, 2]),
-        steps=2,
+        setup=replace(VALIDATION_SETUP, steps=2, batch_size=4),
         seeds=2,
-        batch_size=4,
         n_accuracy=0,
     )
     found = sweep(request, curve, {"half": Pick(2, True)}, tmp_path / "out")

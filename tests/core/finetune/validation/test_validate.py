@@ -16,10 +16,12 @@ from semfreeze_core.finetune.arm.launch import OutOfMemory, halve
 from semfreeze_core.finetune.validation import validate as validation_module
 from semfreeze_core.finetune.validation.request import ValidationRequest, prepare
 from semfreeze_core.finetune.validation.validate import validate
+from semfreeze_core.records.training import TrainingSetup
 from semfreeze_core.records.validation import ArmRun, ValidationReport
 from semfreeze_core.runs.reports import read_live
 from tests.core.finetune.tiny_plan import make_tiny_plan, write_task
 
+SETUP = TrainingSetup(batch_size=4, sequence_length=2048, train_examples=16, steps=4)
 LR = {"full": 3e-3, "frozen": 3e-3, "lora": 1e-2}
 
 
@@ -34,9 +36,10 @@ def request_for(place):
     train, evaluation = write_task(place / "train.jsonl", 40), write_task(place / "eval.jsonl", 24, seed=9)
 
     def build(**changes):
+        setup = {name: changes.pop(name) for name in [*changes] if name in TrainingSetup.__dataclass_fields__}
         base = ValidationRequest(
-            plan, str(train), str(evaluation), arms=("full", "planned"), steps=4, batch_size=4, rates=LR, n_between=1,
-            n_accuracy=4, n_train=16, n_eval=24,
+            plan, str(train), str(evaluation), replace(SETUP, **setup), arms=("full", "planned"), rates=LR, n_between=1,
+            n_accuracy=4, n_eval=24,
         )  # fmt: skip
         return replace(base, **changes)
 
@@ -120,23 +123,24 @@ def test_prepare_refuses_an_abstaining_plan_unless_a_depth_is_named(request_for,
 def test_prepare_warns_of_eval_items_trained_on(request_for, place):
     train = str(place / "train.jsonl")
     assert (
-        "Every eval item is a training example" in prepare(request_for(evaluation=train, n_train=40)).data.warnings[0]
+        "Every eval item is a training example"
+        in prepare(request_for(evaluation=train, train_examples=40)).data.warnings[0]
     )
 
 
 def test_prepare_warns_of_many_passes_over_few_examples(request_for):
-    few = prepare(request_for(steps=20, batch_size=4, n_train=16))
+    few = prepare(request_for(steps=20, batch_size=4, train_examples=16))
     told = few.warnings[-1]
     assert "pass over the 16 training examples often: full 5.0, planned" in told
     assert few.settings["planned"].total_steps * 4 / 16 > 5
-    assert prepare(request_for(steps=4, batch_size=4, n_train=16)).warnings == few.data.warnings
+    assert prepare(request_for(steps=4, batch_size=4, train_examples=16)).warnings == few.data.warnings
 
 
 def test_prepare_says_that_arms_keep_their_precision(request_for, place):
     plan, _ = make_tiny_plan(place / "model", frozen_bits=4)
-    *others, told = prepare(request_for(plan=plan, steps=4, batch_size=4, n_train=16)).warnings
+    *others, told = prepare(request_for(plan=plan, steps=4, batch_size=4, train_examples=16)).warnings
     assert told.startswith("The plan counts on frozen layers in 4 bits; the arms here keep their precision.")
-    assert others == list(prepare(request_for(steps=4, batch_size=4, n_train=16)).warnings)
+    assert others == list(prepare(request_for(steps=4, batch_size=4, train_examples=16)).warnings)
 
 
 @pytest.mark.parametrize("text", ["", "\n\n"])
@@ -235,11 +239,13 @@ from pathlib import Path
 from semfreeze_core.finetune.validation.validate import validate
 from semfreeze_core.finetune.validation.request import ValidationRequest
 from semfreeze_core.plan.document import parse_plan
+from semfreeze_core.records.training import TrainingSetup
 place, out = Path(sys.argv[1]), Path(sys.argv[2])
 plan = parse_plan((place / "plan.json").read_text())
 request = ValidationRequest(
-    plan, str(place / "train.jsonl"), str(place / "eval.jsonl"), arms=("full", "planned"), steps=4, batch_size=4,
-    rates={"full": 3e-3, "frozen": 3e-3, "lora": 1e-2}, n_between=1, n_accuracy=4, n_train=16, n_eval=24,
+    plan, str(place / "train.jsonl"), str(place / "eval.jsonl"),
+    TrainingSetup(batch_size=4, sequence_length=2048, train_examples=16, steps=4), arms=("full", "planned"),
+    rates={"full": 3e-3, "frozen": 3e-3, "lora": 1e-2}, n_between=1, n_accuracy=4, n_eval=24,
 )
 validate(request, out)
 """

@@ -29,7 +29,7 @@ class Speed:
     reason: str | None
 
 
-def speed_from_flags(
+def training_speed(
     flop_per_second: float | None, tflops: float | None, reading: "Run | None", setup: TrainingSetup
 ) -> Speed:
     """The rate the user gave, else the one at which the run itself was read, if in the setup's precision.

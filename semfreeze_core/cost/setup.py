@@ -1,0 +1,205 @@
+"""From what somebody says of a finetune to its training setup; the same for flags, forms and scripts."""
+
+from dataclasses import fields, replace
+from typing import TYPE_CHECKING, Any, get_args
+
+from semfreeze_core.cost.lora import check_targets
+from semfreeze_core.errors import PlanError
+from semfreeze_core.records.cost import Trainer
+from semfreeze_core.records.defaults import EPOCHS, SEQUENCE_LENGTH
+from semfreeze_core.records.model import ModelShape
+from semfreeze_core.records.options import EstimateOptions, TrainingOptions
+from semfreeze_core.records.training import (
+    ALL_LINEAR,
+    Checkpointing,
+    FrozenBits,
+    LoraSetup,
+    LossKind,
+    Optimizer,
+    Precision,
+    TrainableParts,
+    TrainingSetup,
+)
+
+if TYPE_CHECKING:
+    from semfreeze_core.records.run import Run  # brings pandas, which an estimate does not need
+
+_LARGEST = 10**12  # larger numbers are typing errors, and their products overflow floating point
+_SPELLINGS = {"bfloat16": "bf16", "fp32": "float32"}
+_CHOICES = {"optimizer": Optimizer, "precision": Precision, "checkpointing": Checkpointing, "loss": LossKind}
+
+
+def options_applied(setup: TrainingSetup, options: TrainingOptions) -> TrainingSetup:
+    """The setup with every training option that is set.
+
+    Raises:
+        PlanError: a word or number that is out of range, all in one message.
+    """
+    problems = option_problems(options)
+    if problems:
+        raise PlanError("; ".join(problems) + ".")
+    values = {f.name: getattr(options, f.name) for f in fields(TrainingOptions)}
+    changes = {name: value for name, value in values.items() if value is not None}
+    if "precision" in changes:
+        changes["precision"] = _SPELLINGS.get(changes["precision"], changes["precision"])
+    return replace(setup, **changes)
+
+
+def option_problems(options: TrainingOptions) -> list[str]:
+    """What is wrong with training options by themselves, each with its flag."""
+    problems = []
+    for name, allowed in _CHOICES.items():
+        value = getattr(options, name)
+        if value is not None and _SPELLINGS.get(value, value) not in get_args(allowed):
+            problems.append(f"--{name} {value}: expected {' or '.join(get_args(allowed))}")
+    return problems + _out_of_range((("batch-size", options.batch_size),))
+
+
+def setup_from_options(
+    shape: ModelShape,
+    run: "Run | None",
+    options: EstimateOptions,
+    *,
+    with_reference: bool = False,
+    trains_embeddings: bool = False,
+) -> TrainingSetup:
+    """The setup these options mean; a run fills in its share of target tokens and its number of examples.
+
+    What is unset is as `semfreeze train` does it, or with `stock` as other trainers do.
+
+    Args:
+        shape: the model the finetune is of.
+        run: its analysis, or None.
+        options: as given.
+        with_reference: whether a rank without --lora means the reference that lora_reference returns, not an error.
+        trains_embeddings: below a frozen prefix, which leaves nothing to cache.
+
+    Raises:
+        PlanError: all problems in one message.
+    """
+    length = min(SEQUENCE_LENGTH, shape.max_positions or SEQUENCE_LENGTH)
+    length = length if options.sequence_length is None else options.sequence_length
+    problems = [
+        *option_problems(options),
+        *_wrong_numbers(options, length, shape.max_positions),
+        *_contradictions(options, with_reference),
+        *_wrong_targets(options, shape),
+    ]
+    if problems:
+        raise PlanError("; ".join(problems) + ".")
+    data = run.manifest.data if run else None
+    setup = TrainingSetup() if data is None else TrainingSetup(train_examples=data.n_usable)
+    if options.stock:
+        setup = stock_trainer(setup)
+    elif trains_embeddings or options.checkpointing == "transformers-5":
+        setup = replace(setup, prefix_cache=False)
+    fraction = options.supervised_fraction
+    if fraction is None:
+        fraction = data.n_supervised_tokens / data.n_tokens if data else 1.0
+    setup = options_applied(
+        replace(
+            setup,
+            sequence_length=length,
+            supervised_fraction=fraction,
+            train_examples=options.train_examples or setup.train_examples,
+            prefix_off_device=options.offload_prefix is not False,
+            frozen_bits=options.frozen_bits,  # type: ignore[arg-type]  # checked above
+            lora=_adapters(options) if options.lora else None,
+        ),
+        options,
+    )
+    steps = (options.epochs or EPOCHS) * setup.steps_per_epoch if options.steps is None else options.steps
+    return replace(setup, steps=steps)
+
+
+def stock_trainer(setup: TrainingSetup) -> TrainingSetup:
+    """The same finetune in a trainer that computes the logits of every token and caches no prefix.
+
+    Fused logits stay: that kernel is the other trainer's own.
+    """
+    return replace(setup, loss="fused" if setup.loss == "fused" else "materialised", prefix_cache=False)
+
+
+def alternative_setup(setup: TrainingSetup, parts: TrainableParts) -> tuple[Trainer, TrainingSetup]:
+    """The other kind of trainer, and the same finetune there: a stock one, or for a stock setup `semfreeze train`.
+
+    Args:
+        setup: the finetune.
+        parts: what it trains; trained embeddings leave nothing to cache.
+    """
+    stock = stock_trainer(setup)
+    if setup != stock:
+        return "stock trainer", stock
+    cacheable = parts.freeze_depth > 0 and not parts.embeddings and setup.checkpointing != "transformers-5"
+    loss = "supervised-only" if setup.loss == "materialised" else setup.loss
+    return "semfreeze train", replace(setup, loss=loss, prefix_cache=cacheable)
+
+
+def lora_reference(options: EstimateOptions) -> LoraSetup | None:
+    """The adapters to compare with: those of a rank given without --lora; the options are already checked."""
+    return None if options.lora else _adapters(options)
+
+
+def _adapters(options: EstimateOptions) -> LoraSetup | None:
+    return None if options.lora_rank is None else LoraSetup(options.lora_rank, lora_targets(options.lora_targets))
+
+
+def lora_targets(text: str | None) -> tuple[str, ...]:
+    """Names separated by commas; None is all linear matrices."""
+    return tuple(name.strip() for name in (ALL_LINEAR if text is None else text).split(",") if name.strip())
+
+
+def _wrong_numbers(options: EstimateOptions, length: int, limit: int | None) -> list[str]:
+    numbers = ("epochs", "steps", "train_examples", "lora_rank")
+    problems = _out_of_range(
+        (("sequence-length", length), *((name.replace("_", "-"), getattr(options, name)) for name in numbers))
+    )
+    fraction = options.supervised_fraction
+    if fraction is not None and not 0 < fraction <= 1:
+        problems.append(f"--supervised-fraction must be in (0, 1], found {fraction:g}")
+    if limit is not None and limit < length <= _LARGEST:
+        problems.append(f"--sequence-length {length} is over the model's limit of {limit}")
+    if options.frozen_bits is not None and options.frozen_bits not in get_args(FrozenBits):
+        problems.append(f"--frozen-bits must be 8 or 4, found {options.frozen_bits}")
+    return problems
+
+
+def _out_of_range(numbers: tuple[tuple[str, Any], ...]) -> list[str]:
+    return [
+        f"--{flag} must be in 1..{_LARGEST}, found {number}"
+        for flag, number in numbers
+        if number is not None and not 1 <= number <= _LARGEST
+    ]
+
+
+def _contradictions(options: EstimateOptions, with_reference: bool) -> list[str]:
+    problems = []
+    if options.epochs is not None and options.steps is not None:
+        problems.append("--epochs and --steps set the same thing: give one")
+    if options.lora_rank is None:
+        needing = (("--lora", options.lora), ("--lora-targets", options.lora_targets))
+        problems += [f"{flag} needs --lora-rank" for flag, given in needing if given]
+    elif not options.lora and not with_reference:
+        problems.append("--lora-rank without --lora is a comparison that `semfreeze cost` shows: add --lora")
+    if options.offload_prefix is not None and (options.prefix_cache is False or options.stock):
+        flag = "--offload-prefix" if options.offload_prefix else "--keep-prefix"
+        problems.append(f"{flag} needs --prefix-cache")
+    if options.stock and options.prefix_cache:
+        problems.append("--stock and --prefix-cache exclude each other: stock trainers cache no prefix")
+    if options.prefix_cache and options.checkpointing == "transformers-5":
+        problems.append(
+            "--prefix-cache and --checkpointing transformers-5 exclude each other: the one starts each step above the "
+            "frozen layers, the other sends the gradient down to the embeddings"
+        )
+    return problems
+
+
+def _wrong_targets(options: EstimateOptions, shape: ModelShape) -> list[str]:
+    targets = lora_targets(options.lora_targets)
+    if not targets:
+        return ["--lora-targets must name at least one matrix"]
+    try:
+        check_targets(shape, LoraSetup(1, targets))
+    except PlanError as error:
+        return [str(error)]
+    return []

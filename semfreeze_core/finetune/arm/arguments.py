@@ -1,0 +1,61 @@
+"""What the trainer and the cost model get of an arm's settings."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import torch
+from transformers import TrainingArguments
+
+from semfreeze_core.finetune.arm.arms import Arm
+from semfreeze_core.finetune.arm.settings import ArmSettings
+from semfreeze_core.records.examples import TokenisedExample
+from semfreeze_core.records.training import TRANSFORMERS_OPTIMIZERS, TrainingSetup
+
+
+def setup_at_lengths(settings: ArmSettings, train: Sequence[TokenisedExample], *, cached: bool) -> TrainingSetup:
+    """The arm's setup with the data's own numbers, for the cost model.
+
+    Its length is the mean padded length of batches drawn at random from the examples; its steps are all the arm makes.
+    """
+    lengths = np.array([len(example.input_ids) for example in train])
+    batches = np.random.default_rng(0).choice(lengths, size=(1000, settings.micro_batch_size))
+    length = max(2, round(float(batches.max(1).mean())))
+    target_tokens = sum(int(e.supervised.sum()) for e in train) / len(train)
+    return replace(
+        settings.setup,
+        sequence_length=length,
+        supervised_fraction=min(1.0, target_tokens / length),
+        train_examples=len(train),
+        steps=settings.total_steps,
+        prefix_cache=cached,
+    )
+
+
+def trainer_arguments(folder: str, arm: Arm, settings: ArmSettings, device: torch.device) -> TrainingArguments:
+    """Arguments of transformers' Trainer: a constant rate after warm-up, gradients clipped at 1, no evaluation.
+
+    One seed gives every arm the same examples in the same order.
+    """
+    return TrainingArguments(
+        output_dir=folder,
+        max_steps=settings.total_steps,
+        per_device_train_batch_size=settings.micro_batch_size,
+        gradient_accumulation_steps=settings.accumulation,
+        learning_rate=arm.learning_rate,
+        lr_scheduler_type="constant_with_warmup",
+        warmup_steps=settings.warmup_steps,
+        optim=TRANSFORMERS_OPTIMIZERS[settings.setup.optimizer],
+        max_grad_norm=1.0,
+        seed=settings.seed,
+        data_seed=settings.seed,
+        bf16=settings.setup.precision == "bf16-autocast",
+        use_cpu=device.type == "cpu",
+        save_strategy="no",
+        logging_strategy="no",
+        report_to=[],
+        disable_tqdm=True,
+        remove_unused_columns=False,
+        dataloader_pin_memory=False,
+        average_tokens_across_devices=False,
+    )
