@@ -4,6 +4,7 @@ from dataclasses import asdict, dataclass
 from itertools import groupby
 from typing import Any
 
+from semfreeze_core.device import choose_device, free_bytes
 from semfreeze_core.progress import Progress, silent
 from semfreeze_core.records.examples import TokenisedExample
 from semfreeze_core.records.model import ModelShape
@@ -11,7 +12,7 @@ from semfreeze_core.records.preview import DataPreview, MemoryForecast, Rendered
 from semfreeze_core.sources.data.encode import encode_all
 from semfreeze_core.sources.data.examples import read_examples
 from semfreeze_core.sources.data.samples import resolve_data
-from semfreeze_core.sources.models.causal_lm import choose_device, first_dtype, free_bytes, measure_empty
+from semfreeze_core.sources.models.causal_lm import first_dtype, measure_empty
 from semfreeze_core.sources.models.checkpoint import load_tokenizer, open_checkpoint
 from semfreeze_core.sources.models.memory_forecast import forecast_memory, process_bytes
 from semfreeze_core.workflow import AnalysisRequest, length_limit

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field
 import numpy as np
 import pandas as pd
 
+from semfreeze_core.device import PeakMemory, dtype_name
 from semfreeze_core.errors import InputError
 from semfreeze_core.progress import Progress, ProgressEvent, silent
 from semfreeze_core.records.examples import TokenisedExample
@@ -14,7 +15,7 @@ from semfreeze_core.records.provenance import provenance_now
 from semfreeze_core.records.run import GROUP_PREFIX, Run
 from semfreeze_core.records.scores import SCORE_NAMES, ScoreName
 from semfreeze_core.semantics.display import choose_display, project_display
-from semfreeze_core.semantics.extraction import PeakMemory, extraction_entry
+from semfreeze_core.semantics.extraction import extraction_entry
 from semfreeze_core.semantics.positions import Positions, choose_positions
 from semfreeze_core.semantics.reading import prepare_labels, read_traces
 from semfreeze_core.semantics.scores import read_scores, states_to_keep
@@ -213,7 +214,7 @@ def _model_entry(loaded: LoadedModel, new_tokens: int) -> ModelEntry:
         identity=loaded.identity,
         shape=loaded.shape,
         names=decoder.names,
-        dtype=str(decoder.dtype).removeprefix("torch."),
+        dtype=dtype_name(decoder.dtype),
         device=str(decoder.device),
         logits_error=decoder.logits_error,
         real_vocab_rows=loaded.vocabulary.real_rows,

@@ -10,6 +10,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from semfreeze_core.device import has_float64
+
 MetricName = Literal["semantic", "logit_z"]
 
 
@@ -40,7 +42,7 @@ def gram_and_mean(weight: Tensor, chunk: int = 4096) -> tuple[Tensor, Tensor]:
     Multiplied in float64: float32 would round directions the head cannot see to about 1e-7 of the largest, as large as
     the ridge that is to keep them quiet.
     """
-    device = "cpu" if weight.device.type == "mps" else weight.device  # MPS has no float64
+    device = weight.device if has_float64(weight.device) else torch.device("cpu")
     gram = torch.zeros(weight.shape[1], weight.shape[1], dtype=torch.float64, device=device)
     total = torch.zeros(weight.shape[1], dtype=torch.float64, device=device)
     for rows in torch.split(weight, chunk):

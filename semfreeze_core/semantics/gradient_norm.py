@@ -7,10 +7,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from semfreeze_core.device import is_out_of_memory
 from semfreeze_core.progress import Progress, ProgressEvent, silent
 from semfreeze_core.records.examples import TokenisedExample
 from semfreeze_core.records.scores import LayerScore, unmeasured
-from semfreeze_core.semantics.extraction import default_batch_tokens, is_out_of_memory
+from semfreeze_core.semantics.extraction import default_batch_tokens
 from semfreeze_core.semantics.positions import Batch, Positions, length_buckets, make_batch
 from semfreeze_core.sources.models.decoder import Decoder
 from semfreeze_core.sources.models.probe import hidden_state

@@ -12,7 +12,7 @@ each token and each expert it meets, wherever the router sends it, so the count 
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
+from semfreeze_core.device import autocast, weight_dtype
 from semfreeze_core.errors import ModelError
 from semfreeze_core.records.activation_count import CalibratedBytes, LayerRole, TokenBytes
 from semfreeze_core.records.training import Precision
@@ -30,11 +31,6 @@ from semfreeze_core.sources.models.weightless import fake_tensors
 
 _BATCH = 2  # 1 would hide which dimension is the batch's
 _LENGTHS = (16, 32, 64)
-_DTYPES: dict[Precision, torch.dtype] = {
-    "float32": torch.float32,
-    "bf16-autocast": torch.float32,
-    "bf16": torch.bfloat16,
-}
 
 
 def calibrate_empty(
@@ -59,7 +55,7 @@ def calibrate_empty(
         ModelError: the config is not that of a supported decoder, or it cannot run without weights.
     """
     config = load_config(checkpoint)
-    config.dtype = _DTYPES[precision]
+    config.dtype = weight_dtype(precision)
     _set_window(config.get_text_config(decoder=True), sequence_length)
     with fake_tensors():  # sizes of storages are all that is needed
         model = empty_model(checkpoint, config, attention=attention)
@@ -92,9 +88,9 @@ def calibrate_model(model: Any, precision: Precision, *, padding_mask: bool = Fa
     Raises:
         ModelError: the model is in another dtype, or it cannot run.
     """
-    if model.dtype != _DTYPES[precision]:
+    if model.dtype != weight_dtype(precision):
         raise ModelError(
-            f"{precision} is calibrated on a model in {_DTYPES[precision]}, but this one is in {model.dtype}"
+            f"{precision} is calibrated on a model in {weight_dtype(precision)}, but this one is in {model.dtype}"
         )
     layers, _ = find_layers(model)
     lengths = [length for length in _LENGTHS if length <= _longest(model)]
@@ -170,9 +166,8 @@ def _saved_bytes(model: Any, layers: nn.ModuleList, precision: Precision, length
     for i, layer in enumerate(layers):
         handles.append(layer.register_forward_pre_hook(enter(i), with_kwargs=True))
         handles.append(layer.register_forward_hook(leave))
-    autocast = torch.autocast(model.device.type, torch.bfloat16) if precision == "bf16-autocast" else nullcontext()
     try:
-        with saving_observed(lambda: running) as saved, autocast:
+        with saving_observed(lambda: running) as saved, autocast(precision, model.device):
             output = model(**_inputs(model, length, padded), use_cache=False)  # held to the end: it holds the graph
     except Exception as error:  # a model's own code can fail in any way; the cause stays readable in the message
         text = " ".join(str(error).split())[:400]

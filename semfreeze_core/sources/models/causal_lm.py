@@ -3,13 +3,14 @@
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import psutil
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from semfreeze_core.errors import InputError, ResourceError
+from semfreeze_core.device import choose_device, dtype_name, free_bytes, weight_dtype
+from semfreeze_core.errors import ResourceError
 from semfreeze_core.progress import Progress, ProgressEvent, silent
 from semfreeze_core.records.model import ModelIdentity, ModelShape
+from semfreeze_core.records.training import Precision
 from semfreeze_core.sources.models.checkpoint import (
     Checkpoint,
     empty_model,
@@ -53,34 +54,6 @@ class LoadedModel:
     notes: tuple[str, ...]
 
 
-def choose_device(name: str) -> torch.device:
-    """The torch device for `auto`, `cpu`, `cuda`, `cuda:N` or `mps`.
-
-    Raises:
-        InputError: the name is unknown or the device is not there.
-    """
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise InputError(f"--device {name}: expected auto, cpu, cuda, cuda:N or mps.") from error
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise InputError(f"--device {name}: torch sees {torch.cuda.device_count()} CUDA devices.")
-    if device.type == "mps" and not torch.backends.mps.is_available():
-        raise InputError("--device mps: torch sees no MPS device.")
-    if device.type not in ("cpu", "cuda", "mps"):
-        raise InputError(f"--device {name}: expected auto, cpu, cuda, cuda:N or mps.")
-    return device
-
-
-def free_bytes(device: torch.device) -> int:
-    """Memory free on a device, in bytes (system memory for cpu and mps)."""
-    if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0]
-    return int(psutil.virtual_memory().available)
-
-
 def measure_empty(checkpoint: Checkpoint) -> ModelShape:
     """Count a model from its config alone: no weights are read.
 
@@ -103,7 +76,7 @@ def load_causal_lm(
     source: str,
     *,
     revision: str | None = None,
-    dtype: DtypeName = "auto",
+    dtype: DtypeName | Precision = "auto",
     device: str = "auto",
     trust_remote_code: bool = False,
     allow_pickle: bool = False,
@@ -114,7 +87,8 @@ def load_causal_lm(
     Args:
         source: "embedded", a local folder, a hub id, or a GGUF file.
         revision: branch, tag or commit of a hub model.
-        dtype: "auto" is bfloat16 on CUDA, and on CPUs that compute it natively when it agrees with float32 on a probe.
+        dtype: "auto" is bfloat16 on CUDA, and on CPUs that compute it natively when it agrees with float32 on a probe;
+            a precision of training is the dtype of its weights.
         device: auto, cpu, cuda, cuda:N or mps.
         trust_remote_code: run Python code that comes with the checkpoint.
         allow_pickle: accept weights stored as pickle, which can run code while loading.
@@ -137,7 +111,7 @@ def load_causal_lm(
         model, note = _load_auto(checkpoint, parameters, target)
         notes.append(note)
     else:
-        chosen = torch.float32 if dtype == "float32" else torch.bfloat16
+        chosen = weight_dtype(dtype)
         _require_memory(source, parameters, chosen, target)
         model = load_model(checkpoint, chosen)
     if checkpoint.adapter is not None:
@@ -157,13 +131,13 @@ def load_causal_lm(
     return LoadedModel(decoder, tokenizer, shape, identity, vocabulary, tuple(notes))
 
 
-def first_dtype(dtype: DtypeName, parameters: int, device: torch.device, free: int) -> torch.dtype:
+def first_dtype(dtype: DtypeName | Precision, parameters: int, device: torch.device, free: int) -> torch.dtype:
     """The dtype a model is loaded in first, which is when it takes the most memory.
 
     "auto" on a CPU that computes bfloat16 compares both, and begins with float32 where that has room.
     """
     if dtype != "auto":
-        return torch.float32 if dtype == "float32" else torch.bfloat16
+        return weight_dtype(dtype)
     if device.type == "cuda":
         return torch.bfloat16
     if not (device.type == "cpu" and _native_bfloat16()):
@@ -178,7 +152,7 @@ def _require_memory(source: str, parameters: int, dtype: torch.dtype, device: to
     if needed > free:
         other = "" if dtype == torch.bfloat16 else " --dtype bfloat16 needs half."
         raise ResourceError(
-            f"{source}: {parameters / 1e9:.2f} billion parameters in {str(dtype).removeprefix('torch.')} need about "
+            f"{source}: {parameters / 1e9:.2f} billion parameters in {dtype_name(dtype)} need about "
             f"{needed / 2**30:.1f} GiB, and {free / 2**30:.1f} GiB are free on {device}.{other}"
         )
 

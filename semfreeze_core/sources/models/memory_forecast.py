@@ -2,6 +2,7 @@
 
 import torch
 
+from semfreeze_core.device import dtype_name, has_own_memory
 from semfreeze_core.records.model import ModelShape
 from semfreeze_core.records.preview import MemoryForecast
 
@@ -18,7 +19,7 @@ def model_bytes(parameters: int, dtype: torch.dtype) -> int:
 
 def process_bytes(device: torch.device) -> int:
     """Memory that the reading process takes of a device's before it loads a model; a GPU's is counted apart."""
-    return 0 if device.type == "cuda" else _PROCESS_BYTES
+    return 0 if has_own_memory(device) else _PROCESS_BYTES
 
 
 def forecast_memory(
@@ -28,7 +29,7 @@ def forecast_memory(
     states = min(_STATES_LIMIT, display_positions * (shape.n_layers + 1) * shape.d_model * 2)
     return MemoryForecast(
         parameters=shape.total_parameters,
-        dtype=str(dtype).removeprefix("torch."),
+        dtype=dtype_name(dtype),
         device=str(device),
         model_bytes=model_bytes(shape.total_parameters, dtype),
         states_bytes=3 * states,  # themselves, and a float32 copy for the projection
