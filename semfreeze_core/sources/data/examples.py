@@ -6,23 +6,25 @@ only row numbers and labels; the second keeps the rows that were drawn.
 
 import hashlib
 from array import array
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from semfreeze_core.errors import DataError
-from semfreeze_core.plan.slices import SMALLEST_SLICE
 from semfreeze_core.progress import Progress, ProgressEvent, silent
+from semfreeze_core.records.defaults import MIN_SLICE
 from semfreeze_core.records.examples import Example
 from semfreeze_core.sources.data.chat import render_chat, require_chat_template
 from semfreeze_core.sources.data.fields import FieldMapping, RenderChat, example_from_row, resolve_fields
-from semfreeze_core.sources.data.groups import group_columns
-from semfreeze_core.sources.data.rows import Row, RowSource, open_rows
+from semfreeze_core.sources.data.readers import Row
+from semfreeze_core.sources.data.rows import RowSource, open_rows
 from semfreeze_core.sources.data.sampling import sample_rows
 
 _ROWS_PER_EVENT = 1000
+MAX_GROUP_COLUMNS, MAX_GROUP_VALUES, LONGEST_GROUP_VALUE = 8, 40, 80
 
 
 @dataclass(frozen=True)
@@ -106,7 +108,7 @@ def read_examples(
     if digest is None:
         notes.append("A hub dataset has no single file, so no digest of the data's bytes is recorded.")
     progress(ProgressEvent("Checking rows", n_rows, n_rows, "rows"))
-    groups = group_columns(kept, mapping.columns, SMALLEST_SLICE)
+    groups = group_columns(kept, mapping.columns, MIN_SLICE)
     return ExampleSet(examples, n_rows, len(usable), tuple(notes), mapping, source, digest, groups)
 
 
@@ -159,6 +161,35 @@ def _what_is_missing(mapping: FieldMapping) -> str:
     if mapping.messages_field is not None:
         return f"no answer of an assistant in {mapping.messages_field!r}"
     return f"no text in {mapping.text_field or mapping.completion_field!r}"
+
+
+def group_columns(
+    rows: Sequence[Mapping[str, Any]], taken: Collection[str], smallest: int
+) -> dict[str, tuple[str | None, ...]]:
+    """The columns that make groups, each as its value by row; at most MAX_GROUP_COLUMNS, in the file's order.
+
+    A column makes groups when its values are words, whole numbers or truth values, between 2 and MAX_GROUP_VALUES of
+    them, none longer than LONGEST_GROUP_VALUE characters, and at least two of them are shared by `smallest` rows.
+
+    Args:
+        rows: as they stand in the file.
+        taken: columns that are something else already, such as the prompt.
+        smallest: rows of a group that can be analyzed.
+    """
+    groups: dict[str, tuple[str | None, ...]] = {}
+    for name in dict.fromkeys(name for row in rows for name in row):
+        if name in taken or len(groups) == MAX_GROUP_COLUMNS:
+            continue
+        values = [row.get(name) for row in rows]
+        if not all(value is None or isinstance(value, str | int) for value in values):
+            continue
+        # An empty field of a CSV file is "", and a row without a value is in no group.
+        texts = tuple(None if value is None else str(value).strip() or None for value in values)
+        counts = Counter(text for text in texts if text is not None)
+        large = sum(count >= smallest for count in counts.values())
+        if large >= 2 and len(counts) <= MAX_GROUP_VALUES and max(map(len, counts)) <= LONGEST_GROUP_VALUE:
+            groups[name] = texts
+    return groups
 
 
 def _joint_note(examples: tuple[Example, ...]) -> list[str]:
