@@ -13,8 +13,9 @@ from semfreeze_core.sources.data.encode import encode_all
 from semfreeze_core.sources.data.examples import read_examples
 from semfreeze_core.sources.data.samples import resolve_data
 from semfreeze_core.sources.models.causal_lm import first_dtype, measure_empty
-from semfreeze_core.sources.models.checkpoint import load_tokenizer, open_checkpoint
+from semfreeze_core.sources.models.loading import load_tokenizer
 from semfreeze_core.sources.models.memory_forecast import forecast_memory, process_bytes
+from semfreeze_core.sources.models.opening import open_checkpoint
 from semfreeze_core.workflow import AnalysisRequest, length_limit
 
 

@@ -11,10 +11,10 @@ from semfreeze_core.cost import cost_table, parts_at_depth, step_flop
 from semfreeze_core.plan import make_plan, trainable_names
 from semfreeze_core.records.training import TrainableParts, TrainingSetup
 from semfreeze_core.sources.models.causal_lm import load_causal_lm, measure_empty
-from semfreeze_core.sources.models.checkpoint import open_checkpoint
 from semfreeze_core.sources.models.decoder import find_decoder
 from semfreeze_core.sources.models.limits import limits_of
 from semfreeze_core.sources.models.model_shape import measure_shape
+from semfreeze_core.sources.models.opening import open_checkpoint
 from tests.core.cost.counted_step import prepare
 from tests.core.runs.tiny_run import read_tiny, task_rows, write_jsonl
 from tests.core.saved_models import save_tiny

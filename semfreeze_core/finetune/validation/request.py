@@ -22,7 +22,8 @@ from semfreeze_core.records.training import Checkpointing, LoraSetup, Precision,
 from semfreeze_core.records.validation import Budget, ValidationSettings
 from semfreeze_core.sources.data.fields import FieldMapping
 from semfreeze_core.sources.models.causal_lm import measure_empty
-from semfreeze_core.sources.models.checkpoint import load_tokenizer, open_checkpoint
+from semfreeze_core.sources.models.loading import load_tokenizer
+from semfreeze_core.sources.models.opening import open_checkpoint
 from semfreeze_core.storage import digest
 
 DEFAULT_STEPS, DEFAULT_TRAIN, DEFAULT_EVAL, DEFAULT_ACCURACY = 60, 480, 200, 100

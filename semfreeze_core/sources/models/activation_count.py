@@ -24,7 +24,8 @@ from semfreeze_core.device import autocast, weight_dtype
 from semfreeze_core.errors import ModelError
 from semfreeze_core.records.activation_count import CalibratedBytes, LayerRole, TokenBytes
 from semfreeze_core.records.training import Precision
-from semfreeze_core.sources.models.checkpoint import Checkpoint, empty_model, load_config
+from semfreeze_core.sources.models.checkpoint import Checkpoint
+from semfreeze_core.sources.models.loading import empty_model, load_config
 from semfreeze_core.sources.models.probe import find_layers, hidden_state, layer_input
 from semfreeze_core.sources.models.saved_tensors import saving_observed
 from semfreeze_core.sources.models.weightless import fake_tensors

@@ -11,19 +11,14 @@ from semfreeze_core.errors import ResourceError
 from semfreeze_core.progress import Progress, ProgressEvent, silent
 from semfreeze_core.records.model import ModelIdentity, ModelShape
 from semfreeze_core.records.training import Precision
-from semfreeze_core.sources.models.checkpoint import (
-    Checkpoint,
-    empty_model,
-    load_config,
-    load_model,
-    load_tokenizer,
-    open_checkpoint,
-)
+from semfreeze_core.sources.models.checkpoint import Checkpoint
 from semfreeze_core.sources.models.decoder import Decoder, find_decoder, find_parts
+from semfreeze_core.sources.models.loading import empty_model, load_config, load_model, load_tokenizer
 from semfreeze_core.sources.models.memory_forecast import model_bytes
 from semfreeze_core.sources.models.model_shape import check_price, identify, measure_shape
+from semfreeze_core.sources.models.opening import open_checkpoint
 from semfreeze_core.sources.models.probe import find_layers, hidden_state, probe_ids
-from semfreeze_core.sources.models.quantization import describe_quantisation, quantisation
+from semfreeze_core.sources.models.quantization import describe_quantization, quantization_entry
 from semfreeze_core.sources.models.vocabulary import Vocabulary, read_vocabulary
 
 DtypeName = Literal["auto", "float32", "bfloat16"]
@@ -116,9 +111,9 @@ def load_causal_lm(
         model = load_model(checkpoint, chosen)
     if checkpoint.adapter is not None:
         notes.append(f"{checkpoint.adapter.words} merged into {checkpoint.adapter.base}.")
-    packed = quantisation(config)
+    packed = quantization_entry(config)
     if packed is not None:
-        notes.append(f"Its quantised weights ({describe_quantisation(packed)}) were unpacked.")
+        notes.append(f"Its quantised weights ({describe_quantization(packed)}) were unpacked.")
     model.to(target)
     progress(ProgressEvent("Proving the model's parts"))
     decoder = find_decoder(model)

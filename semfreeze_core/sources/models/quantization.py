@@ -8,7 +8,7 @@ import transformers
 _UNPACKED = {"fp8": "FineGrainedFP8Config", "mxfp4": "Mxfp4Config"}
 
 
-def quantisation(config: Any) -> dict[str, Any] | None:
+def quantization_entry(config: Any) -> dict[str, Any] | None:
     """What a model's config says about packed weights, or None when it says nothing."""
     text_config = config.get_text_config(decoder=True)
     entry = getattr(config, "quantization_config", None) or getattr(text_config, "quantization_config", None)
@@ -18,7 +18,7 @@ def quantisation(config: Any) -> dict[str, Any] | None:
     return found
 
 
-def describe_quantisation(entry: dict[str, Any]) -> str:
+def describe_quantization(entry: dict[str, Any]) -> str:
     """Method and bits, in words."""
     method = _method(entry) or ("bitsandbytes" if _bitsandbytes_bits(entry) else "an unnamed method")
     bits = _bitsandbytes_bits(entry) or entry.get("bits") or entry.get("w_bit") or entry.get("nbits")

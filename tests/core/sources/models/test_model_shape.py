@@ -23,9 +23,9 @@ from transformers import (
 from semfreeze_core.errors import ModelError
 from semfreeze_core.records.model import LayerShape, Matrix, ModelShape
 from semfreeze_core.sources.models.causal_lm import load_causal_lm, measure_empty
-from semfreeze_core.sources.models.checkpoint import open_checkpoint
 from semfreeze_core.sources.models.decoder import find_decoder, find_parts
 from semfreeze_core.sources.models.model_shape import check_price, layer_matrices, measure_shape
+from semfreeze_core.sources.models.opening import open_checkpoint
 from tests.core.cost.conftest import _tiny_shape as shape_by_hand
 from tests.core.saved_models import save_tiny
 from tests.core.sources.models.random_models import LLAMA_LIKE
