@@ -52,7 +52,7 @@ def preview_data(request: AnalysisRequest, look: ModelLook, n: int = 3, progress
     """How a request's data would be read, with `n` examples, drawn as it draws, written out.
 
     Args:
-        request: what would be analysed.
+        request: what would be analyzed.
         look: at its model.
         n: examples shown.
         progress: told the rows read.

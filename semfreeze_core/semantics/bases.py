@@ -83,11 +83,12 @@ def semantic_targets(rows: Tensor, counts: Tensor, gram: Tensor) -> Targets:
 
 @torch.no_grad()
 def logit_z_targets(rows: Tensor, counts: Tensor, gram: Tensor, mean: Tensor, n_rows: int) -> Targets:
-    """Targets of our standardised-logit deviation, 1 - cos of centred logits with the centred logits of basis_y.
+    """Targets of our standardized-logit deviation, 1 - cos of centered logits with the centered logits of basis_y.
 
-    With Gc = W'W - n m m' the centred head's Gram matrix, |centred logits of u| = sqrt(u'Gc u), and the label's target
-    is (w_y - m) / sqrt(leverage_y), leverage_y = (w_y - m)' Gc^-1 (w_y - m). Unchanged when a norm gain is folded into
-    the head, which the plain cosine is not. Our derivation, not the paper's. Uses the linear part of the head only.
+    With Gc = W'W - n m m' the centered head's Gram matrix, |centered logits of u| = sqrt(u'Gc u), and the label's
+    target is (w_y - m) / sqrt(leverage_y), leverage_y = (w_y - m)' Gc^-1 (w_y - m). Unchanged when a norm gain is
+    folded into the head, which the plain cosine is not. Our derivation, not the paper's. Uses the linear part of the
+    head only.
 
     Args:
         rows: head rows of the labels that occur, (n_labels, d).
@@ -97,9 +98,9 @@ def logit_z_targets(rows: Tensor, counts: Tensor, gram: Tensor, mean: Tensor, n_
         n_rows: number of real rows n.
     """
     factor, _ = cholesky_or_ridge(gram - n_rows * torch.outer(mean, mean))
-    centred = rows.double().cpu() - mean
-    leverage = torch.linalg.solve_triangular(factor, centred.T, upper=False).square().sum(0)
-    vectors = centred / leverage.sqrt()[:, None]
+    centered = rows.double().cpu() - mean
+    leverage = torch.linalg.solve_triangular(factor, centered.T, upper=False).square().sum(0)
+    vectors = centered / leverage.sqrt()[:, None]
     return Targets("logit_z", vectors.float(), _weighted_mean(vectors, counts), factor.float())
 
 

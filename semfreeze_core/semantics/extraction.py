@@ -41,7 +41,7 @@ class ExtractionTally:
 
 
 def extraction_entry(tally: ExtractionTally, null_tally: ExtractionTally, peak: PeakMemory) -> ExtractionEntry:
-    """What the reading and the task null took so far, to be written down."""
+    """What the analysis and the task null took so far, for the run's manifest."""
     return ExtractionEntry(
         seconds=tally.seconds,
         tokens=tally.tokens,
@@ -98,14 +98,14 @@ def stream_batches(
 
     Args:
         decoder: the model.
-        examples: tokenised examples.
+        examples: tokenized examples.
         positions: positions to read of each example.
         start: called before each pass; returns the reader for its spaces. After a batch is yielded, what the reader
             gathered is complete.
         tally: added to.
         stage: name for progress.
         max_tokens: tokens a pass, padding included; None takes the device's default.
-        progress: told tokens done.
+        progress: receives the tokens done.
 
     Raises:
         ResourceError: a single example does not fit into memory.
@@ -129,8 +129,8 @@ def stream_batches(
         if out_of_memory:
             queue[:0] = _halved(indices, batch.tokens, decoder.device)
             tally.halvings += 1
-            told = f"Out of memory: a batch of {len(indices)} examples was halved."
-            progress(ProgressEvent(stage, done, total, "tokens", told))
+            message = f"Out of memory: a batch of {len(indices)} examples was halved."
+            progress(ProgressEvent(stage, done, total, "tokens", message))
             continue
         synchronize(decoder.device)
         tally.seconds += time.perf_counter() - begun

@@ -53,9 +53,9 @@ def gradient_score(
         decoder.model.requires_grad_(False)
         decoder.layers.requires_grad_(True)
         for i, indices in enumerate(buckets):
-            progress(ProgressEvent("Reading gradients", i, len(buckets), "batches"))
+            progress(ProgressEvent("Computing gradients", i, len(buckets), "batches"))
             _add_gradient(decoder, make_batch(indices, examples, positions, int(examples[0].input_ids[0])), n)
-        progress(ProgressEvent("Reading gradients", len(buckets), len(buckets), "batches"))
+        progress(ProgressEvent("Computing gradients", len(buckets), len(buckets), "batches"))
         values = np.array([relative_norm(layer) for layer in decoder.layers])
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):

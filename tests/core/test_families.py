@@ -104,7 +104,7 @@ def test_a_familys_limits_are_told(family, tmp_path):
     loaded = load_causal_lm(str(tmp_path), dtype="float32", device="cpu")
     told = " ".join(limits_of(loaded.decoder.model, loaded.shape))
     unknown = any(layer.kind == "other" for layer in loaded.shape.layer_shapes)
-    assert ("Activation bytes of its layers are in no formula" in told) == unknown
+    assert ("No formula covers the activation bytes of its layers" in told) == unknown
     assert LIMITS.get(family, "") in told
     assert ("window" in told) == ("window" in LIMITS.get(family, ""))
     assert ("experts" in told) == (family in ("mixtral", "qwen2_moe", "qwen3_moe", "gpt_oss", "deepseek_v3"))

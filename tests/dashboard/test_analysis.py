@@ -38,8 +38,8 @@ def test_command_keeps_a_value_that_looks_like_a_flag_a_value():
     ("said", "shown"),
     [
         (
-            f"Columns found: a. Say what to read with {FIELD_FLAGS}.",
-            "Columns found: a. Say what to read under Read it.",
+            f"Columns found: a. Name the fields with {FIELD_FLAGS}.",
+            "Columns found: a. Name the fields under Read it.",
         ),
         (
             "Guessed from column names: the prompt from 'q' (--prompt-field).",
@@ -143,5 +143,5 @@ def test_job_words(state, place, started, ended, words):
 
 def test_stage_words_say_how_much_and_how_long():
     assert stage_words(None) == "Starting"
-    told = stage_words(JobProgress("Reading hidden states", 1500, 3000, "tokens", 12.4, ("a",)))
-    assert told == "Reading hidden states: 1,500 of 3,000 tokens, about 12 s left of this step"
+    told = stage_words(JobProgress("Extracting hidden states", 1500, 3000, "tokens", 12.4, ("a",)))
+    assert told == "Extracting hidden states: 1,500 of 3,000 tokens, about 12 s left of this step"

@@ -71,7 +71,7 @@ def read_examples(
         n: examples wanted, at least 1; None means all.
         seed: of the sample and its order; the same source, mapping, n and seed give the same examples.
         tokenizer: a transformers tokenizer; needed for chat messages only, whose text its template writes.
-        progress: told the rows read.
+        progress: receives the rows read.
 
     Raises:
         DataError: from the source, the fields or any row (the message says where it stands); no row has anything
@@ -85,13 +85,13 @@ def read_examples(
     render = _chat_renderer(tokenizer) if mapping.messages_field is not None else None
 
     usable, labels = array("q"), list[str | None]()
-    known: dict[str | None, str | None] = {}  # one string a class instead of one a row
+    label_objects: dict[str | None, str | None] = {}  # one string a class instead of one a row
     n_rows = 0
     for number, example in _examples(rows, mapping, render):
         n_rows = number + 1
         if example is not None:
             usable.append(number)
-            labels.append(known.setdefault(example.label, example.label))
+            labels.append(label_objects.setdefault(example.label, example.label))
         if n_rows % _ROWS_PER_EVENT == 0:
             progress(ProgressEvent("Checking rows", n_rows, unit="rows"))
     if not usable:
@@ -101,14 +101,14 @@ def read_examples(
 
     indices, sampling_notes = sample_rows(labels, n, seed)
     order = [usable[i] for i in indices]
-    examples, kept = _keep(rows, mapping, render, order)
+    examples, drawn_rows = _drawn_examples(rows, mapping, render, order)
     if digest != _file_digest(rows.path):
         raise DataError(f"{source} changed while it was read. Run again once nothing writes to it.")
     notes += sampling_notes + _joint_note(examples)
     if digest is None:
         notes.append("A hub dataset has no single file, so no digest of the data's bytes is recorded.")
     progress(ProgressEvent("Checking rows", n_rows, n_rows, "rows"))
-    groups = group_columns(kept, mapping.columns, MIN_SLICE)
+    groups = group_columns(drawn_rows, mapping.columns, MIN_SLICE)
     return ExampleSet(examples, n_rows, len(usable), tuple(notes), mapping, source, digest, groups)
 
 
@@ -131,23 +131,23 @@ def _examples(
         yield number, example
 
 
-def _keep(
+def _drawn_examples(
     rows: RowSource, mapping: FieldMapping, render: RenderChat | None, order: list[int]
 ) -> tuple[tuple[Example, ...], list[Row]]:
     """The examples of the rows in `order`, in that order, and the rows."""
-    kept: dict[int, Example | None] = dict.fromkeys(order)
-    raw: dict[int, Row] = {}
+    drawn: dict[int, Example | None] = dict.fromkeys(order)
+    drawn_rows: dict[int, Row] = {}
     last = max(order)
     for number, row in rows:
-        if number in kept:
-            kept[number] = example_from_row(row, number, mapping, render)
-            raw[number] = row
+        if number in drawn:
+            drawn[number] = example_from_row(row, number, mapping, render)
+            drawn_rows[number] = row
         if number == last:
             break
-    examples = tuple(example for number in order if (example := kept[number]) is not None)
+    examples = tuple(example for number in order if (example := drawn[number]) is not None)
     if len(examples) != len(order):
         raise DataError(f"{rows.name} changed while it was read. Run again once nothing writes to it.")
-    return examples, [raw[number] for number in order]
+    return examples, [drawn_rows[number] for number in order]
 
 
 def _file_digest(path: Path | None) -> str | None:

@@ -92,9 +92,9 @@ def _file_reader(path: Path) -> Callable[[Path], NumberedRows]:
         raise DataError(f"{path} is empty (0 bytes): expected at least one example.")
     file_format = formats.format_of(path.name)
     if file_format is None:
-        found = f"the extension {path.suffix}" if path.suffix else "no extension"
+        extension_text = f"the extension {path.suffix}" if path.suffix else "no extension"
         expected = ", ".join(formats.suffixes())
-        raise DataError(f"{path} has {found}: expected one of {expected}. Convert or rename the file.")
+        raise DataError(f"{path} has {extension_text}: expected one of {expected}. Convert or rename the file.")
     if file_format.is_text:
         if head.startswith((b"\xff\xfe", b"\xfe\xff")):
             raise DataError(f"{path} is UTF-16 text: expected UTF-8. Save it as UTF-8.")

@@ -1,4 +1,4 @@
-"""Loading a causal language model: memory asked first, dtype chosen with proof, parts proved, size counted."""
+"""Loading a causal language model: memory checked first, dtype chosen on a probe, parts verified, size counted."""
 
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -30,10 +30,10 @@ _AGREEMENT = 0.999
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A model ready to be read.
+    """A model ready to be analyzed or trained.
 
     Attributes:
-        decoder: the model and its proved parts.
+        decoder: the model and its verified parts.
         tokenizer: the checkpoint's own.
         shape: counted sizes.
         identity: digests that tell it from another model.
@@ -77,7 +77,7 @@ def load_causal_lm(
     allow_pickle: bool = False,
     progress: Progress = silent,
 ) -> LoadedModel:
-    """Load `source`, find and prove its parts, and count it.
+    """Load `source`, find and verify its parts, and count it.
 
     Args:
         source: "embedded", a local folder, a hub id, or a GGUF file.
@@ -87,10 +87,10 @@ def load_causal_lm(
         device: auto, cpu, cuda, cuda:N or mps.
         trust_remote_code: run Python code that comes with the checkpoint.
         allow_pickle: accept weights stored as pickle, which can run code while loading.
-        progress: told what is being done.
+        progress: receives what is being done.
 
     Raises:
-        ModelError: it cannot be loaded or its parts cannot be proved.
+        ModelError: it cannot be loaded or its parts cannot be verified.
         ResourceError: it cannot fit into memory, with the numbers.
     """
     target = choose_device(device)
@@ -110,12 +110,12 @@ def load_causal_lm(
         _require_memory(source, parameters, chosen, target)
         model = load_model(checkpoint, chosen)
     if checkpoint.adapter is not None:
-        notes.append(f"{checkpoint.adapter.words} merged into {checkpoint.adapter.base}.")
+        notes.append(f"{checkpoint.adapter.description} merged into {checkpoint.adapter.base}.")
     packed = quantization_entry(config)
     if packed is not None:
-        notes.append(f"Its quantised weights ({describe_quantization(packed)}) were unpacked.")
+        notes.append(f"Its quantized weights ({describe_quantization(packed)}) were unpacked.")
     model.to(target)
-    progress(ProgressEvent("Proving the model's parts"))
+    progress(ProgressEvent("Verifying the model's parts"))
     decoder = find_decoder(model)
     vocabulary = read_vocabulary(tokenizer, decoder)
     if vocabulary.padded_rows:

@@ -32,12 +32,12 @@ class Checkpoint:
     adapter: Adapter | None = None
 
     @property
-    def place(self) -> str:
-        """The folder or hub id that transformers is asked for; a GGUF file's own folder."""
+    def folder_or_id(self) -> str:
+        """The folder or hub id that transformers loads from; a GGUF file's own folder."""
         return str(Path(self.location).parent) if self.kind == "gguf" else self.location
 
     @property
     def arguments(self) -> dict[str, Any]:
-        """What every loader of transformers is told besides the place."""
-        own = {"gguf_file": Path(self.location).name} if self.kind == "gguf" else {"revision": self.revision}
-        return {"trust_remote_code": self.trust_remote_code, **own}
+        """What every loader of transformers takes besides the folder or id."""
+        by_kind = {"gguf_file": Path(self.location).name} if self.kind == "gguf" else {"revision": self.revision}
+        return {"trust_remote_code": self.trust_remote_code, **by_kind}

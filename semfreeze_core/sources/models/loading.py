@@ -28,16 +28,16 @@ def load_config(checkpoint: Checkpoint) -> Any:
     with clear_errors(checkpoint, "its config"):
         if checkpoint.kind == "hub":
             _ask_hub(checkpoint)
-        config = AutoConfig.from_pretrained(checkpoint.place, **checkpoint.arguments)
+        config = AutoConfig.from_pretrained(checkpoint.folder_or_id, **checkpoint.arguments)
     if getattr(config, "is_encoder_decoder", False):
         raise ModelError(
-            f"{checkpoint.source} is an encoder-decoder ({config.model_type}): semfreeze reads decoder-only models."
+            f"{checkpoint.source} is an encoder-decoder ({config.model_type}): semfreeze supports decoder-only models."
         )
     packed = None if checkpoint.kind == "gguf" else quantization_entry(config)
     if packed is not None and unpacking(packed) is None:
         raise ModelError(
-            f"{checkpoint.source} holds quantised weights ({describe_quantization(packed)}), which cannot be read as "
-            "numbers here. Give the unquantised checkpoint it was made from"
+            f"{checkpoint.source} holds quantized weights ({describe_quantization(packed)}), which semfreeze cannot "
+            "unpack. Give the unquantized checkpoint it was made from"
             + (", and the adapter with it." if checkpoint.adapter else ".")
         )
     return config
@@ -45,10 +45,10 @@ def load_config(checkpoint: Checkpoint) -> Any:
 
 def _ask_hub(checkpoint: Checkpoint) -> None:
     """Fail at once when the hub is out of reach: transformers would ask again and again for half a minute."""
-    place, revision = checkpoint.location, checkpoint.revision
+    location, revision = checkpoint.location, checkpoint.revision
     try:
-        if not isinstance(try_to_load_from_cache(place, "config.json", revision=revision), str):
-            file_exists(place, "config.json", revision=revision)
+        if not isinstance(try_to_load_from_cache(location, "config.json", revision=revision), str):
+            file_exists(location, "config.json", revision=revision)
     except Exception as error:
         if type(error).__module__.startswith("httpx"):  # the connection; all else transformers explains better
             raise
@@ -57,17 +57,17 @@ def _ask_hub(checkpoint: Checkpoint) -> None:
 def empty_model(checkpoint: Checkpoint, config: Any, *, attention: str | None = "eager") -> Any:
     """The model's modules without any weights, for counting; made under a FakeTensorMode it can also be run.
 
-    By default attention and experts compute in the open, where torch counts their FLOP, and look at no data.
+    By default attention and experts compute in the open, where torch counts their FLOPs, and look at no data.
 
     Args:
         checkpoint: where the config is from.
         config: loaded from it.
         attention: transformers' name of its implementation; None is the family's own.
     """
-    how = {"attn_implementation": attention, "experts_implementation": "batched_mm"}
+    options = {"attn_implementation": attention, "experts_implementation": "batched_mm"}
     auto: Any = AutoModelForCausalLM
     with clear_errors(checkpoint, "its architecture"):
-        return auto.from_config(config, trust_remote_code=checkpoint.trust_remote_code, **how)
+        return auto.from_config(config, trust_remote_code=checkpoint.trust_remote_code, **options)
 
 
 def load_model(checkpoint: Checkpoint, dtype: torch.dtype) -> Any:
@@ -76,17 +76,17 @@ def load_model(checkpoint: Checkpoint, dtype: torch.dtype) -> Any:
     Raises:
         ModelError: transformers cannot load it, or it does not hold the weights its config asks for.
     """
-    how: dict[str, Any] = {"dtype": dtype, "output_loading_info": True, "ignore_mismatched_sizes": True}
+    options: dict[str, Any] = {"dtype": dtype, "output_loading_info": True, "ignore_mismatched_sizes": True}
     packed = None if checkpoint.kind == "gguf" else quantization_entry(load_config(checkpoint))
     if checkpoint.kind == "gguf":
-        how |= _dequantised()
+        options |= _dequantized()
     else:  # None takes safetensors when there are any
-        how["use_safetensors"] = None if checkpoint.allow_pickle else True
+        options["use_safetensors"] = None if checkpoint.allow_pickle else True
     if packed is not None:
-        how["quantization_config"] = unpacking(packed)
+        options["quantization_config"] = unpacking(packed)
     auto: Any = AutoModelForCausalLM
     with clear_errors(checkpoint, "the model"):
-        model, report = auto.from_pretrained(checkpoint.place, **checkpoint.arguments, **how)
+        model, report = auto.from_pretrained(checkpoint.folder_or_id, **checkpoint.arguments, **options)
     if packed is not None:
         # Unpacked to bfloat16 whatever was asked; buffers such as rotary frequencies stay as they are.
         for parameter in model.parameters():
@@ -122,7 +122,7 @@ def _check_complete(source: str, model: Any, report: dict[str, Any]) -> None:
         )
 
 
-def _dequantised() -> dict[str, Any]:
+def _dequantized() -> dict[str, Any]:
     """What makes transformers unpack a GGUF file's weights; older versions always do and know no such option."""
     config = getattr(transformers, "GgufConfig", None)
     return {} if config is None else {"quantization_config": config(dequantize=True)}
@@ -134,11 +134,13 @@ def load_tokenizer(checkpoint: Checkpoint) -> Any:
     Raises:
         ModelError: there is none, or it cannot be built.
     """
-    own = checkpoint.adapter if checkpoint.adapter is not None and checkpoint.adapter.has_tokenizer else None
-    place, how = (checkpoint.place, checkpoint.arguments) if own is None else (str(own.folder), {})
+    adapter = checkpoint.adapter if checkpoint.adapter is not None and checkpoint.adapter.has_tokenizer else None
+    location, options = (
+        (checkpoint.folder_or_id, checkpoint.arguments) if adapter is None else (str(adapter.folder), {})
+    )
     with clear_errors(checkpoint, "its tokenizer"):
-        tokenizer = AutoTokenizer.from_pretrained(place, **how)
-    if checkpoint.kind == "gguf" and own is None:
+        tokenizer = AutoTokenizer.from_pretrained(location, **options)
+    if checkpoint.kind == "gguf" and adapter is None:
         _drop_invented_tokens(tokenizer, load_config(checkpoint).vocab_size)
     return tokenizer
 
@@ -152,6 +154,6 @@ def _drop_invented_tokens(tokenizer: Any, n_tokens: int) -> None:
 
 
 def load_gguf(path: Path, dtype: torch.dtype = torch.float32) -> tuple[Any, Any]:
-    """Model and tokenizer of a GGUF file, its weights dequantised (else they could be neither trained nor saved)."""
+    """Model and tokenizer of a GGUF file, its weights dequantized (else they could be neither trained nor saved)."""
     checkpoint = Checkpoint(str(path), "gguf", str(path))
     return load_model(checkpoint, dtype), load_tokenizer(checkpoint)

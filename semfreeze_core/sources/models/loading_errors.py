@@ -85,7 +85,7 @@ def _hint(checkpoint: Checkpoint, what: str, error: Exception) -> str:
     if "does not recognize this architecture" in text:
         return " Is the name right? A new model may need a newer transformers."
     if "Unrecognized configuration class" in text:
-        return " semfreeze reads decoder-only language models."
+        return " semfreeze supports decoder-only language models."
     if "trust_remote_code" in text and not checkpoint.trust_remote_code:
         return " This checkpoint brings its own code; if you trust it, add --trust-remote-code, which runs it."
     if checkpoint.kind == "gguf":

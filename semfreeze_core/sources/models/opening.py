@@ -55,23 +55,27 @@ def open_checkpoint(
     return Checkpoint(source, "hub", source, revision, **flags)
 
 
-def _open_base(adapter: Adapter, source: str, *, revision: str | None, allow_pickle: bool, **how: Any) -> Checkpoint:
-    if not how["config_only"]:
+def _open_base(
+    adapter: Adapter, source: str, *, revision: str | None, allow_pickle: bool, **options: Any
+) -> Checkpoint:
+    if not options["config_only"]:
         check_adapter_weights(adapter, allow_pickle=allow_pickle)
     base = locate_base(adapter)
     try:
-        found = open_checkpoint(base, revision=revision or adapter.revision, allow_pickle=allow_pickle, **how)
+        base_checkpoint = open_checkpoint(
+            base, revision=revision or adapter.revision, allow_pickle=allow_pickle, **options
+        )
     except ModelError as error:
         raise ModelError(f"{source} is an adapter, and its base cannot be opened: {error}") from error
-    if found.adapter is not None:
+    if base_checkpoint.adapter is not None:
         raise ModelError(f"{source} is an adapter of an adapter ({base}): merge that one into its base first.")
-    return replace(found, source=source, adapter=adapter)
+    return replace(base_checkpoint, source=source, adapter=adapter)
 
 
 def _check_folder(folder: Path, *, allow_pickle: bool, config_only: bool) -> None:
     if not (folder / "config.json").exists():
-        found = ", ".join(sorted(p.name for p in folder.iterdir())[:8]) or "nothing"
-        raise ModelError(f"{folder}: expected a config.json, found {found}. Is this a Hugging Face model folder?")
+        file_names = ", ".join(sorted(p.name for p in folder.iterdir())[:8]) or "nothing"
+        raise ModelError(f"{folder}: expected a config.json, found {file_names}. Is this a Hugging Face model folder?")
     try:
         json.loads((folder / "config.json").read_text())
     except ValueError as error:

@@ -14,8 +14,8 @@ def quantization_entry(config: Any) -> dict[str, Any] | None:
     entry = getattr(config, "quantization_config", None) or getattr(text_config, "quantization_config", None)
     if not entry:
         return None
-    found: dict[str, Any] = entry if isinstance(entry, dict) else entry.to_dict()
-    return found
+    settings: dict[str, Any] = entry if isinstance(entry, dict) else entry.to_dict()
+    return settings
 
 
 def describe_quantization(entry: dict[str, Any]) -> str:
@@ -26,8 +26,8 @@ def describe_quantization(entry: dict[str, Any]) -> str:
 
 
 def _method(entry: dict[str, Any]) -> str:
-    named = entry.get("quant_method") or ""
-    return str(getattr(named, "value", named))  # transformers' own settings hold an Enum
+    method = entry.get("quant_method") or ""
+    return str(getattr(method, "value", method))  # transformers' own settings hold an Enum
 
 
 def _bitsandbytes_bits(entry: dict[str, Any]) -> int | None:
@@ -40,5 +40,5 @@ def unpacking(entry: dict[str, Any]) -> Any | None:
     kind = getattr(transformers, name, None) if name else None
     if kind is None:
         return None
-    known = {key: value for key, value in entry.items() if key not in ("quant_method", "dequantize")}
-    return kind(**known, dequantize=True)
+    options = {key: value for key, value in entry.items() if key not in ("quant_method", "dequantize")}
+    return kind(**options, dequantize=True)

@@ -14,7 +14,7 @@ import torch
 from transformers import BartConfig, LlamaConfig
 from transformers.utils import logging as transformers_logging
 
-from semfreeze_core.errors import ModelError
+from semfreeze_core.errors import ModelError, ResourceError
 from semfreeze_core.sources.models import loading, opening
 from semfreeze_core.sources.models.causal_lm import load_causal_lm, measure_empty
 from semfreeze_core.sources.models.checkpoint import Checkpoint
@@ -95,7 +95,7 @@ def test_load_reads_sharded_weights(tmp_path):
 def test_load_says_what_it_does(folder):
     events = []
     load(folder, progress=events.append)
-    assert [event.stage for event in events] == ["Loading the model", "Proving the model's parts"]
+    assert [event.stage for event in events] == ["Loading the model", "Verifying the model's parts"]
 
 
 def test_load_hushes_transformers_and_leaves_its_settings(folder, capfd):
@@ -292,7 +292,7 @@ def test_load_refuses_a_config_that_is_a_list(folder):
 @pytest.mark.parametrize("read", [load, lambda source: measure_empty(open_checkpoint(str(source), config_only=True))])
 def test_load_refuses_an_encoder_decoder(folder, read):
     BartConfig(vocab_size=97, d_model=32).save_pretrained(folder)
-    with pytest.raises(ModelError, match=r"is an encoder-decoder \(bart\): semfreeze reads decoder-only models\."):
+    with pytest.raises(ModelError, match=r"is an encoder-decoder \(bart\): semfreeze supports decoder-only models\."):
         read(folder)
 
 
@@ -438,6 +438,16 @@ def test_load_model_says_when_a_hub_checkpoint_is_pickle_only(monkeypatch):
     monkeypatch.setattr(loading.AutoModelForCausalLM, "from_pretrained", refuse)
     with pytest.raises(ModelError, match="Its weights are pickle"):
         load_model(Checkpoint("owner/name", "hub", "owner/name"), torch.float32)
+
+
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("DefaultCPUAllocator: not enough memory: you tried")])
+def test_load_tokenizer_says_when_memory_runs_out(monkeypatch, folder, error):
+    def exhaust(*_, **__):
+        raise error
+
+    monkeypatch.setattr(loading.AutoTokenizer, "from_pretrained", exhaust)
+    with pytest.raises(ResourceError, match="memory ran out while its tokenizer was loaded"):
+        load_tokenizer(open_checkpoint(str(folder)))
 
 
 def test_load_model_never_hides_an_interrupt(monkeypatch, folder):

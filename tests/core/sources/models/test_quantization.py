@@ -48,7 +48,7 @@ def test_load_unpacks_fp8(tmp_path, dtype):
     model = save_tiny(tmp_path)
     pack_as_fp8(tmp_path)
     loaded = load_causal_lm(str(tmp_path), dtype=str(dtype).removeprefix("torch."), device="cpu")
-    assert "Its quantised weights (fp8) were unpacked." in loaded.notes
+    assert "Its quantized weights (fp8) were unpacked." in loaded.notes
     for name, parameter in loaded.decoder.model.named_parameters():
         assert parameter.dtype == dtype
         own = model.get_parameter(name)
@@ -85,7 +85,7 @@ def test_load_refuses_other_quantizations_by_name(tmp_path, entry, words, read):
     with pytest.raises(ModelError) as caught:
         read(tmp_path)
     assert str(caught.value) == (
-        f"{tmp_path} holds quantised weights ({words}), which cannot be read as numbers here. Give the unquantised "
+        f"{tmp_path} holds quantized weights ({words}), which semfreeze cannot unpack. Give the unquantized "
         "checkpoint it was made from."
     )
 
