@@ -4,6 +4,7 @@ from dataclasses import asdict, dataclass
 from itertools import groupby
 from typing import Any
 
+from semfreeze_core.device import choose_device, free_bytes
 from semfreeze_core.progress import Progress, silent
 from semfreeze_core.records.examples import TokenisedExample
 from semfreeze_core.records.model import ModelShape
@@ -11,9 +12,10 @@ from semfreeze_core.records.preview import DataPreview, MemoryForecast, Rendered
 from semfreeze_core.sources.data.encode import encode_all
 from semfreeze_core.sources.data.examples import read_examples
 from semfreeze_core.sources.data.samples import resolve_data
-from semfreeze_core.sources.models.causal_lm import choose_device, first_dtype, free_bytes, measure_empty
-from semfreeze_core.sources.models.checkpoint import load_tokenizer, open_checkpoint
+from semfreeze_core.sources.models.causal_lm import first_dtype, measure_empty
+from semfreeze_core.sources.models.loading import load_tokenizer
 from semfreeze_core.sources.models.memory_forecast import forecast_memory, process_bytes
+from semfreeze_core.sources.models.opening import open_checkpoint
 from semfreeze_core.workflow import AnalysisRequest, length_limit
 
 
@@ -50,7 +52,7 @@ def preview_data(request: AnalysisRequest, look: ModelLook, n: int = 3, progress
     """How a request's data would be read, with `n` examples, drawn as it draws, written out.
 
     Args:
-        request: what would be analysed.
+        request: what would be analyzed.
         look: at its model.
         n: examples shown.
         progress: told the rows read.

@@ -6,17 +6,18 @@ from dataclasses import asdict, dataclass, field
 import numpy as np
 import pandas as pd
 
+from semfreeze_core.device import PeakMemory, dtype_name
 from semfreeze_core.errors import InputError
 from semfreeze_core.progress import Progress, ProgressEvent, silent
 from semfreeze_core.records.examples import TokenisedExample
-from semfreeze_core.records.manifest import DataEntry, ModelEntry, ReadingSettings, RunManifest, ScoreEntry
+from semfreeze_core.records.manifest import AnalysisSettings, DataEntry, ModelEntry, RunManifest, ScoreEntry
 from semfreeze_core.records.provenance import provenance_now
 from semfreeze_core.records.run import GROUP_PREFIX, Run
 from semfreeze_core.records.scores import SCORE_NAMES, ScoreName
+from semfreeze_core.semantics.analysis import prepare_labels, read_traces
 from semfreeze_core.semantics.display import choose_display, project_display
-from semfreeze_core.semantics.extraction import PeakMemory, extraction_entry
+from semfreeze_core.semantics.extraction import extraction_entry
 from semfreeze_core.semantics.positions import Positions, choose_positions
-from semfreeze_core.semantics.reading import prepare_labels, read_traces
 from semfreeze_core.semantics.scores import read_scores, states_to_keep
 from semfreeze_core.semantics.task_null import read_task_null
 from semfreeze_core.sources.data.encode import EncodedSet, encode_all
@@ -213,7 +214,7 @@ def _model_entry(loaded: LoadedModel, new_tokens: int) -> ModelEntry:
         identity=loaded.identity,
         shape=loaded.shape,
         names=decoder.names,
-        dtype=str(decoder.dtype).removeprefix("torch."),
+        dtype=dtype_name(decoder.dtype),
         device=str(decoder.device),
         logits_error=decoder.logits_error,
         real_vocab_rows=loaded.vocabulary.real_rows,
@@ -250,8 +251,8 @@ def _data_entry(
     )
 
 
-def _settings(request: AnalysisRequest, metrics: Sequence[str]) -> ReadingSettings:
-    return ReadingSettings(
+def _settings(request: AnalysisRequest, metrics: Sequence[str]) -> AnalysisSettings:
+    return AnalysisSettings(
         examples=request.examples,
         positions=request.positions,
         add_eos=request.add_eos,

@@ -8,10 +8,10 @@ from pathlib import Path
 from semfreeze_core.cli.options.data import DataFlags
 from semfreeze_core.errors import DataError
 from semfreeze_core.runs.store import free_name, require_name
+from semfreeze_core.sources.data import formats
 from semfreeze_core.storage import write_atomically
 
 UPLOADS = ".uploads"  # hidden, so that no listing of runs takes it for one
-UPLOAD_TYPES = ("jsonl", "json", "csv", "tsv", "parquet")
 
 
 @dataclass(frozen=True)
@@ -51,6 +51,11 @@ class Wish:
         return f"{_last_part(self.model)} on {_last_part(self.called or self.data)}"
 
 
+def upload_types() -> list[str]:
+    """The endings of files that may be uploaded, without their dots."""
+    return [suffix.removeprefix(".") for suffix in formats.suffixes()]
+
+
 def place_for(runs: Path, name: str) -> Path:
     """The folder of a run of this name.
 
@@ -76,14 +81,14 @@ def keep_upload(runs: Path, name: str, content: bytes) -> Path:
         DataError: its type is none that can be read.
         RunError: the folder cannot be written.
     """
-    kind = name.rsplit(".", 1)[-1].lower()
-    if kind not in UPLOAD_TYPES:
-        raise DataError(f"{name!a} is of a type that cannot be read: expected {', '.join(UPLOAD_TYPES)}.")
-    ending = f"-{hashlib.sha256(content).hexdigest()[:12]}.{kind}"
+    suffix = formats.suffix_of(name)
+    if suffix is None:
+        raise DataError(f"{name!a} is of a type that cannot be read: expected {', '.join(upload_types())}.")
+    ending = f"-{hashlib.sha256(content).hexdigest()[:12]}{suffix}"
     kept = sorted((runs / UPLOADS).glob(f"*{ending}"))
     if kept:
         return kept[0]
-    stem = re.sub(r"[^\w-]", "_", _stem(name))[:40]
+    stem = re.sub(r"[^\w-]", "_", formats.stem_of(name))[:40]
     place = runs / UPLOADS / f"{stem}{ending}"
     write_atomically(place, content)
     return place

@@ -10,7 +10,7 @@ from semfreeze_core.errors import DataError, InputError
 from semfreeze_core.storage import user_path
 
 from ..data import compute
-from ..data.analysis_request import UPLOAD_TYPES, Wish, keep_upload
+from ..data.analysis_request import Wish, keep_upload, upload_types
 from ..data.run_folder import paths_allowed
 from ..data.state import in_form
 from ..text import page_text
@@ -68,9 +68,7 @@ def data_asked(
         chosen = str(st.selectbox("Sample task", names, key=in_form(f"{place}-sample")))
         return f"sample:{chosen}", None, chosen
     if kind == "upload":
-        file = st.file_uploader(
-            "One file", type=list(UPLOAD_TYPES), key=f"upload {place}", help=page_text.HELP["upload"]
-        )
+        file = st.file_uploader("One file", type=upload_types(), key=f"upload {place}", help=page_text.HELP["upload"])
         if file is None:
             return None, None, ""
         return str(keep_upload(runs, file.name, file.getvalue())), None, file.name

@@ -6,12 +6,12 @@ from pathlib import Path
 import streamlit as st
 
 from semfreeze_core.errors import InputError, RunError
+from semfreeze_core.records.defaults import LARGEST_SEED
 from semfreeze_core.records.job import Job
 from semfreeze_core.records.umap_projection import UmapProjection
 from semfreeze_core.runs.jobs import list_jobs, submit
 from semfreeze_core.semantics.umap_projection import (
     DEFAULT_NEIGHBORS,
-    LARGEST_SEED,
     LEAST_NEIGHBORS,
     MOST_NEIGHBORS,
     require_umap,

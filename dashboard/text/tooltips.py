@@ -1,5 +1,7 @@
 """Every term of the pages in a sentence or two, for those who have not read the paper."""
 
+from semfreeze_core.sources.data.formats import formats_text
+
 HELP = {
     "depth": "How many layers, counted from the input side, stay as they are. 0 trains everything; the line through "
     "all charts stands at this depth.",
@@ -82,7 +84,7 @@ HELP = {
     "jobs": "Each goes on by itself, whoever closes this page; one at a time, in the order they were asked for.",
     "model kind": "embedded: SmolLM2, 135 million parameters, comes with semfreeze. Others are read from this machine "
     "or fetched from the Hugging Face hub; safetensors only, and no code that comes with a model is run.",
-    "data kind": "One example a row: JSON Lines, CSV, TSV or Parquet. An upload is kept beside the runs, under a name "
+    "data kind": f"One example per row, as {formats_text()}. An upload is kept beside the runs, under a name "
     "made of its content.",
     "upload": "Kept beside the runs on the machine of this server. Larger files: give their path.",
     "fields": "Which columns are prompt and completion, chat messages, or plain text. Nothing is guessed that could be "

@@ -79,7 +79,7 @@ def cost(
     calibrated = None
     if calibrate:
         from semfreeze_core.sources.models.activation_count import calibrate_empty
-        from semfreeze_core.sources.models.checkpoint import open_checkpoint
+        from semfreeze_core.sources.models.opening import open_checkpoint
 
         assert model is not None
         checkpoint = open_checkpoint(model, revision=revision, trust_remote_code=trust_remote_code, config_only=True)
@@ -105,7 +105,7 @@ def _shape_of(model: str, revision: str | None, trust_remote_code: bool) -> "Mod
     if shape is not None:
         return shape
     from semfreeze_core.sources.models.causal_lm import measure_empty
-    from semfreeze_core.sources.models.checkpoint import open_checkpoint
+    from semfreeze_core.sources.models.opening import open_checkpoint
 
     return measure_empty(
         open_checkpoint(model, revision=revision, trust_remote_code=trust_remote_code, config_only=True)

@@ -2,25 +2,14 @@
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Literal
 
 from semfreeze_core.errors import DataError
+from semfreeze_core.sources.data import formats
 from semfreeze_core.sources.data.fields import FieldMapping, resolve_fields
 from semfreeze_core.sources.data.rows import open_rows
 from semfreeze_core.sources.data.samples import resolve_data
 
-FileKind = Literal["json lines", "json", "csv", "tsv", "parquet"]
-
-_KINDS: dict[str, FileKind] = {
-    ".jsonl": "json lines",
-    ".ndjson": "json lines",
-    ".json-lines": "json lines",
-    ".json": "json",
-    ".csv": "csv",
-    ".tsv": "tsv",
-    ".parquet": "parquet",
-}
+FileKind = str  # a format's kind in sources.data.formats, where new ones are added
 
 
 @dataclass(frozen=True)
@@ -56,7 +45,7 @@ def task_file(source: str, mapping: FieldMapping) -> TaskFile:
     """Look into a file and name its fields; those not said are guessed where only one can be meant.
 
     Args:
-        source: JSONL, JSON, CSV, TSV or Parquet, or "sample:NAME".
+        source: a file in one of `formats.FORMATS`, or "sample:NAME".
         mapping: fields the user named.
 
     Raises:
@@ -70,7 +59,10 @@ def task_file(source: str, mapping: FieldMapping) -> TaskFile:
     if fields.messages_field is not None:
         keys = _message_keys(next(iter(rows))[1].get(fields.messages_field))  # open_rows has seen a row
     path = str(rows.path)
-    return TaskFile(path, _KINDS[Path(path).suffix.lower()], fields, keys, notes=tuple(notes))
+    file_format = formats.format_of(path)
+    if file_format is None:
+        raise DataError(f"{path}: expected a file that ends in one of {', '.join(formats.suffixes())}.")
+    return TaskFile(path, file_format.kind, fields, keys, notes=tuple(notes))
 
 
 def _message_keys(messages: object) -> tuple[str, str]:
@@ -86,7 +78,7 @@ def require_readable(data: TaskFile, trainer: str, kinds: Collection[FileKind]) 
         DataError: a prompt made by a template, or a file of another kind.
     """
     if data.kind not in kinds:
-        raise DataError(f"{trainer} reads no {data.kind} file: save {data.path} as {Path(data.path).stem}.jsonl.")
+        raise DataError(f"{trainer} reads no {data.kind} file: save {data.path} as {formats.stem_of(data.path)}.jsonl.")
     if data.fields.template is not None:
         raise DataError(
             f"{trainer} cannot be told of a prompt made by --template: write the prompts into a field of their own, or "

@@ -46,7 +46,7 @@ class DataEntry(Document):
     tokens_digest: str
 
 
-class ReadingSettings(Document):
+class AnalysisSettings(Document):
     """What the user chose."""
 
     examples: int
@@ -96,7 +96,7 @@ class RunManifest(Document):
     kind: Literal["semfreeze run"] = "semfreeze run"
     model: ModelEntry
     data: DataEntry
-    settings: ReadingSettings
+    settings: AnalysisSettings
     extraction: ExtractionEntry
     task_null_reason: str
     scores: list[ScoreEntry]

@@ -1,1 +1,4 @@
-"""What the layers mean: bases, extraction, deviations."""
+"""What each layer does to the hidden states: bases, deviations, layer scores, and the projections that draw them."""
+
+# The modules that other rooms may import.
+__all__ = ["analysis", "display", "extraction", "positions", "scores", "task_null", "umap_projection"]

@@ -10,6 +10,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from semfreeze_core.device import has_float64
+
 MetricName = Literal["semantic", "logit_z"]
 
 
@@ -40,7 +42,7 @@ def gram_and_mean(weight: Tensor, chunk: int = 4096) -> tuple[Tensor, Tensor]:
     Multiplied in float64: float32 would round directions the head cannot see to about 1e-7 of the largest, as large as
     the ridge that is to keep them quiet.
     """
-    device = "cpu" if weight.device.type == "mps" else weight.device  # MPS has no float64
+    device = weight.device if has_float64(weight.device) else torch.device("cpu")
     gram = torch.zeros(weight.shape[1], weight.shape[1], dtype=torch.float64, device=device)
     total = torch.zeros(weight.shape[1], dtype=torch.float64, device=device)
     for rows in torch.split(weight, chunk):
@@ -81,11 +83,12 @@ def semantic_targets(rows: Tensor, counts: Tensor, gram: Tensor) -> Targets:
 
 @torch.no_grad()
 def logit_z_targets(rows: Tensor, counts: Tensor, gram: Tensor, mean: Tensor, n_rows: int) -> Targets:
-    """Targets of our standardised-logit deviation, 1 - cos of centred logits with the centred logits of basis_y.
+    """Targets of our standardized-logit deviation, 1 - cos of centered logits with the centered logits of basis_y.
 
-    With Gc = W'W - n m m' the centred head's Gram matrix, |centred logits of u| = sqrt(u'Gc u), and the label's target
-    is (w_y - m) / sqrt(leverage_y), leverage_y = (w_y - m)' Gc^-1 (w_y - m). Unchanged when a norm gain is folded into
-    the head, which the plain cosine is not. Our derivation, not the paper's. Uses the linear part of the head only.
+    With Gc = W'W - n m m' the centered head's Gram matrix, |centered logits of u| = sqrt(u'Gc u), and the label's
+    target is (w_y - m) / sqrt(leverage_y), leverage_y = (w_y - m)' Gc^-1 (w_y - m). Unchanged when a norm gain is
+    folded into the head, which the plain cosine is not. Our derivation, not the paper's. Uses the linear part of the
+    head only.
 
     Args:
         rows: head rows of the labels that occur, (n_labels, d).
@@ -95,9 +98,9 @@ def logit_z_targets(rows: Tensor, counts: Tensor, gram: Tensor, mean: Tensor, n_
         n_rows: number of real rows n.
     """
     factor, _ = cholesky_or_ridge(gram - n_rows * torch.outer(mean, mean))
-    centred = rows.double().cpu() - mean
-    leverage = torch.linalg.solve_triangular(factor, centred.T, upper=False).square().sum(0)
-    vectors = centred / leverage.sqrt()[:, None]
+    centered = rows.double().cpu() - mean
+    leverage = torch.linalg.solve_triangular(factor, centered.T, upper=False).square().sum(0)
+    vectors = centered / leverage.sqrt()[:, None]
     return Targets("logit_z", vectors.float(), _weighted_mean(vectors, counts), factor.float())
 
 

@@ -11,7 +11,7 @@ def measured_length(states: Tensor, factor: Tensor | None) -> Tensor:
     a state is zero: it then points nowhere.
 
     Args:
-        states: normalised states u, (..., n, d).
+        states: normalized states u, (..., n, d).
         factor: F in the states' dtype, (d, d), or None.
     """
     length = torch.linalg.vector_norm(states if factor is None else states @ factor, dim=-1, dtype=torch.float32)
@@ -25,7 +25,7 @@ def deviation(states: Tensor, target: Tensor, length: Tensor) -> Tensor:
     the label null: the deviation is linear in the target, so this is its exact expectation when labels are permuted.
 
     Args:
-        states: normalised states u, float32 (..., n, d).
+        states: normalized states u, float32 (..., n, d).
         target: float32 (n, d), one a state, or (d,), one for all.
         length: |u|_M from `measured_length`, float32 (..., n).
 
@@ -45,6 +45,6 @@ def lens_loss_and_null(logits: Tensor, label_ids: Tensor, label_share: Tensor) -
         label_ids: token id to be read, int64 (n,).
         label_share: share of supervised positions with each token, float32 (V,), summing to 1.
     """
-    normaliser = torch.logsumexp(logits, dim=-1)
-    own = logits.gather(-1, label_ids[:, None]).squeeze(-1)
-    return normaliser - own, normaliser - logits @ label_share
+    normalizer = torch.logsumexp(logits, dim=-1)
+    label_logits = logits.gather(-1, label_ids[:, None]).squeeze(-1)
+    return normalizer - label_logits, normalizer - logits @ label_share

@@ -1,4 +1,4 @@
-"""The display sample: which positions are kept while reading, and their joint projection afterwards."""
+"""The display sample: which positions are kept during the passes, and their joint projection afterwards."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -10,9 +10,9 @@ from sklearn.decomposition import PCA
 
 from semfreeze_core.records.display import DisplaySample
 from semfreeze_core.records.examples import TokenisedExample
+from semfreeze_core.semantics.analysis import KeptStates, Labels
 from semfreeze_core.semantics.deviation import deviation, measured_length
 from semfreeze_core.semantics.positions import Positions
-from semfreeze_core.semantics.reading import KeptStates, Labels
 from semfreeze_core.sources.models.decoder import Decoder
 
 COMPONENTS = 64
@@ -117,8 +117,8 @@ def _deviations(
     index = labels.index[torch.from_numpy(label_ids).to(decoder.device)]
     values = np.empty((len(labels.targets), states.shape[1], len(states)), dtype=np.float16)
     for space, block in enumerate(states):
-        normalised = torch.from_numpy(block).to(decoder.device, decoder.dtype)
+        normalized = torch.from_numpy(block).to(decoder.device, decoder.dtype)
         for m, targets in enumerate(labels.targets):
-            length = measured_length(normalised, targets.factor)
-            values[m, :, space] = deviation(normalised.float(), targets.vectors[index], length).cpu().numpy()
+            length = measured_length(normalized, targets.factor)
+            values[m, :, space] = deviation(normalized.float(), targets.vectors[index], length).cpu().numpy()
     return values

@@ -1,16 +1,14 @@
 """Forward passes that stream the latent spaces of supervised positions to a reader; no statistics, no logits."""
 
-import gc
-import resource
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from semfreeze_core.device import PeakMemory, has_own_memory, is_out_of_memory, release_unused_memory, synchronize
 from semfreeze_core.errors import ResourceError
 from semfreeze_core.progress import Progress, ProgressEvent, silent
 from semfreeze_core.records.examples import TokenisedExample
@@ -42,26 +40,8 @@ class ExtractionTally:
     halvings: int = 0
 
 
-class PeakMemory:
-    """The most memory used since it was made: CUDA's allocator on a GPU, else the process's resident peak."""
-
-    def __init__(self, device: torch.device) -> None:
-        self.device = device
-        self.kind: Literal["cuda allocator", "process resident"] = (
-            "cuda allocator" if device.type == "cuda" else "process resident"
-        )
-        if device.type == "cuda":
-            torch.cuda.reset_peak_memory_stats(device)
-
-    def read(self) -> int:
-        if self.device.type == "cuda":
-            return int(torch.cuda.max_memory_allocated(self.device))
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        return peak if sys.platform == "darwin" else peak * 1024  # macOS counts bytes, Linux KiB
-
-
 def extraction_entry(tally: ExtractionTally, null_tally: ExtractionTally, peak: PeakMemory) -> ExtractionEntry:
-    """What the reading and the task null took so far, to be written down."""
+    """What the analysis and the task null took so far, for the run's manifest."""
     return ExtractionEntry(
         seconds=tally.seconds,
         tokens=tally.tokens,
@@ -69,7 +49,7 @@ def extraction_entry(tally: ExtractionTally, null_tally: ExtractionTally, peak: 
         task_null_seconds=null_tally.seconds,
         task_null_tokens=null_tally.tokens,
         peak_bytes=peak.read(),
-        peak_kind=peak.kind,
+        peak_kind="cuda allocator" if peak.is_allocator else "process resident",
         batch_halvings=tally.halvings + null_tally.halvings,
     )
 
@@ -118,14 +98,14 @@ def stream_batches(
 
     Args:
         decoder: the model.
-        examples: tokenised examples.
+        examples: tokenized examples.
         positions: positions to read of each example.
         start: called before each pass; returns the reader for its spaces. After a batch is yielded, what the reader
             gathered is complete.
         tally: added to.
         stage: name for progress.
         max_tokens: tokens a pass, padding included; None takes the device's default.
-        progress: told tokens done.
+        progress: receives the tokens done.
 
     Raises:
         ResourceError: a single example does not fit into memory.
@@ -149,11 +129,10 @@ def stream_batches(
         if out_of_memory:
             queue[:0] = _halved(indices, batch.tokens, decoder.device)
             tally.halvings += 1
-            told = f"Out of memory: a batch of {len(indices)} examples was halved."
-            progress(ProgressEvent(stage, done, total, "tokens", told))
+            message = f"Out of memory: a batch of {len(indices)} examples was halved."
+            progress(ProgressEvent(stage, done, total, "tokens", message))
             continue
-        if decoder.device.type == "cuda":
-            torch.cuda.synchronize(decoder.device)
+        synchronize(decoder.device)
         tally.seconds += time.perf_counter() - begun
         tally.tokens += batch.tokens
         done += batch.tokens
@@ -167,20 +146,11 @@ def _halved(indices: list[int], tokens: int, device: torch.device) -> list[list[
             f"One example of {tokens} tokens does not fit into the memory of {device}. Shorten examples with "
             "--max-length, or use a smaller dtype or another device."
         )
-    gc.collect()
-    if device.type == "cuda":
-        torch.cuda.empty_cache()
+    release_unused_memory(device)
     half = len(indices) // 2
     return [indices[:half], indices[half:]]
 
 
 def default_batch_tokens(device: torch.device) -> int:
     """Tokens of one forward pass that suit the device."""
-    return GPU_BATCH_TOKENS if device.type == "cuda" else CPU_BATCH_TOKENS
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether a device or the machine ran out of memory; torch says so in several ways."""
-    if isinstance(error, torch.OutOfMemoryError | MemoryError):
-        return True
-    return "can't allocate memory" in str(error) or "out of memory" in str(error).lower()
+    return GPU_BATCH_TOKENS if has_own_memory(device) else CPU_BATCH_TOKENS

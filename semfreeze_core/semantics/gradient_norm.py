@@ -7,10 +7,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from semfreeze_core.device import is_out_of_memory
 from semfreeze_core.progress import Progress, ProgressEvent, silent
 from semfreeze_core.records.examples import TokenisedExample
 from semfreeze_core.records.scores import LayerScore, unmeasured
-from semfreeze_core.semantics.extraction import default_batch_tokens, is_out_of_memory
+from semfreeze_core.semantics.extraction import default_batch_tokens
 from semfreeze_core.semantics.positions import Batch, Positions, length_buckets, make_batch
 from semfreeze_core.sources.models.decoder import Decoder
 from semfreeze_core.sources.models.probe import hidden_state
@@ -52,9 +53,9 @@ def gradient_score(
         decoder.model.requires_grad_(False)
         decoder.layers.requires_grad_(True)
         for i, indices in enumerate(buckets):
-            progress(ProgressEvent("Reading gradients", i, len(buckets), "batches"))
+            progress(ProgressEvent("Computing gradients", i, len(buckets), "batches"))
             _add_gradient(decoder, make_batch(indices, examples, positions, int(examples[0].input_ids[0])), n)
-        progress(ProgressEvent("Reading gradients", len(buckets), len(buckets), "batches"))
+        progress(ProgressEvent("Computing gradients", len(buckets), len(buckets), "batches"))
         values = np.array([relative_norm(layer) for layer in decoder.layers])
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):

@@ -12,7 +12,7 @@ from semfreeze_core.semantics.positions import Batch
 
 @dataclass
 class ScoreStates:
-    """Filled while reading.
+    """Filled during the passes.
 
     Attributes:
         influence: float32 (n_examples, L), block influence, averaged over each example's positions.
@@ -29,7 +29,7 @@ class ScoreStates:
 def block_influence(raw: Tensor) -> Tensor:
     """1 - cos(h_i, h_{i+1}) of every layer between the spaces given, float32 (S - 1, n), in [0, 2].
 
-    A layer that hands its input on unchanged has influence 0, and so has one that only makes it longer.
+    A layer that passes its input on unchanged has influence 0, and so has one that only makes it longer.
 
     Args:
         raw: raw states of S successive spaces, (S, n, d), none of them zero.

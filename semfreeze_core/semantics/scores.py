@@ -18,7 +18,7 @@ from semfreeze_core.sources.models.decoder import Decoder
 
 
 def states_to_keep(decoder: Decoder, examples: Sequence[TokenisedExample], seed: int) -> ScoreStates:
-    """What the reading is to gather for the scores."""
+    """What the passes are to gather for the scores."""
     n_layers = len(decoder.layers)
     influence = np.empty((len(examples), n_layers), dtype=np.float32)
     return ScoreStates(influence, choose_classed(examples, n_layers, decoder.head.in_features, seed))
@@ -39,19 +39,19 @@ def read_scores(
 
     Args:
         decoder: the model.
-        examples: tokenised examples.
+        examples: tokenized examples.
         positions: positions read of each example.
-        states: filled by the reading.
+        states: filled by the passes.
         wanted: scores to measure although they take long.
         seed: of the bootstraps.
         max_tokens: tokens a pass, padding included.
-        progress: told what is being done.
+        progress: receives what is being done.
     """
     n_layers = len(decoder.layers)
     scores = [
         influence_score(states.influence, seed),
         variability_score(states.first, examples, n_layers, seed),
-        spectrum_score(decoder.layers, asked="spectrum" in wanted, progress=progress),
+        spectrum_score(decoder.layers, requested="spectrum" in wanted, progress=progress),
         depth_prior(n_layers),
     ]
     if "gradient_norm" in wanted:

@@ -91,7 +91,7 @@ def spectrum_work(layers: nn.ModuleList) -> int:
     return sum(p * p * (p + q) for p, q in sides)
 
 
-def spectrum_score(layers: nn.ModuleList, *, asked: bool, progress: Progress = silent) -> LayerScore:
+def spectrum_score(layers: nn.ModuleList, *, requested: bool, progress: Progress = silent) -> LayerScore:
     """Mean signal-to-noise ratio of each layer's matrices; weights alone, the data has no part in it.
 
     The paper ranks the matrices of one kind against each other over the layers, and trains the best of each; one mean
@@ -99,21 +99,21 @@ def spectrum_score(layers: nn.ModuleList, *, asked: bool, progress: Progress = s
 
     Args:
         layers: the transformer blocks.
-        asked: measure it however long it takes; else only where that is short.
-        progress: told layers done.
+        requested: measure it however long it takes; else only where that is short.
+        progress: receives the layers done.
     """
-    if not asked and spectrum_work(layers) > _MOST_WORK:
+    if not requested and spectrum_work(layers) > _MOST_WORK:
         return unmeasured("spectrum", len(layers), "the weights", "left out, as it takes long: add --scores spectrum")
     values = []
     for i, layer in enumerate(layers):
-        progress(ProgressEvent("Reading the weights' spectrum", i, len(layers), "layers"))
+        progress(ProgressEvent("Computing the weights' spectrum", i, len(layers), "layers"))
         ratios = [
             signal_to_noise(singular_values(matrix), min(matrix.shape) / max(matrix.shape))
             for matrix in layer_matrices(layer)
         ]
-        known = [ratio for ratio in ratios if math.isfinite(ratio)]
-        if not known:
+        finite_ratios = [ratio for ratio in ratios if math.isfinite(ratio)]
+        if not finite_ratios:
             return unmeasured("spectrum", len(layers), "the weights", f"no matrix of layer {i} has noise and signal")
-        values.append(sum(known) / len(known))
-    progress(ProgressEvent("Reading the weights' spectrum", len(layers), len(layers), "layers"))
+        values.append(sum(finite_ratios) / len(finite_ratios))
+    progress(ProgressEvent("Computing the weights' spectrum", len(layers), len(layers), "layers"))
     return LayerScore("spectrum", np.array(values), None, "the weights")

@@ -11,14 +11,15 @@ from dataclasses import replace
 import numpy as np
 
 from semfreeze_core.progress import Progress, silent
+from semfreeze_core.records.defaults import NULL_PAIRS
 from semfreeze_core.records.examples import TokenisedExample
 from semfreeze_core.records.trace import SwappedPairs, TransitionTrace
+from semfreeze_core.semantics.analysis import Labels, read_traces
 from semfreeze_core.semantics.extraction import ExtractionTally
 from semfreeze_core.semantics.positions import Positions, choose_positions
-from semfreeze_core.semantics.reading import Labels, read_traces
 from semfreeze_core.sources.models.decoder import Decoder
 
-MAX_PAIRS, MIN_PAIRS = 64, 8
+MIN_PAIRS = 8
 
 
 def swap_partners(completions: Sequence[bytes], seed: int) -> list[tuple[int, int]]:
@@ -42,11 +43,11 @@ def swap_partners(completions: Sequence[bytes], seed: int) -> list[tuple[int, in
 def with_completion(prompt: TokenisedExample, donor: TokenisedExample, row: int) -> TokenisedExample:
     """`prompt` up to its last supervised stretch, followed by that of `donor`."""
     cut, donor_cut = last_stretch(prompt), last_stretch(donor)
-    kept = prompt.supervised[:cut].copy()
-    kept[:] = False  # earlier turns stay as context; only the swapped stretch is compared
+    not_supervised = prompt.supervised[:cut].copy()
+    not_supervised[:] = False  # earlier turns stay as context; only the swapped stretch is compared
     return TokenisedExample(
         input_ids=np.concatenate([prompt.input_ids[:cut], donor.input_ids[donor_cut:]]),
-        supervised=np.concatenate([kept, donor.supervised[donor_cut:]]),
+        supervised=np.concatenate([not_supervised, donor.supervised[donor_cut:]]),
         label=donor.label,
         row=row,
     )
@@ -74,7 +75,7 @@ def read_task_null(
     The swapped completions' labels must be among `labels`, which they are when donors come from the same examples and
     positions are drawn by the donor's row.
     """
-    drawn = np.random.default_rng(seed).permutation(len(examples))[:MAX_PAIRS].tolist()
+    drawn = np.random.default_rng(seed).permutation(len(examples))[:NULL_PAIRS].tolist()
     # A lone first token is a BOS or the start of a plain text: no prompt that could be paired with another completion.
     chosen = [_alone(examples[i]) for i in drawn if last_stretch(examples[i]) > 1]
     partners = swap_partners([e.input_ids[last_stretch(e) :].tobytes() for e in chosen], seed) if chosen else []
@@ -86,14 +87,22 @@ def read_task_null(
         empty = np.empty((0, len(decoder.layers) + 1), dtype=np.float32)
         return {m: SwappedPairs(m, empty, empty, reason) for m in labels.metrics}, ExtractionTally()
     longest = max(len(e.input_ids) for e in examples)
-    own = [_cut_to_fit(chosen[i], chosen[j], longest) for i, j in partners]
-    swapped = [with_completion(prompt, chosen[j], chosen[j].row) for prompt, (_, j) in zip(own, partners, strict=True)]
-    both = [*own, *swapped]
+    originals = [_cut_to_fit(chosen[i], chosen[j], longest) for i, j in partners]
+    swapped = [
+        with_completion(prompt, chosen[j], chosen[j].row) for prompt, (_, j) in zip(originals, partners, strict=True)
+    ]
+    both = [*originals, *swapped]
     positions: list[Positions] = choose_positions(both, position_limit, seed)
     traces, tally = read_traces(
-        decoder, both, positions, labels, stage="Reading swapped completions", max_tokens=max_tokens, progress=progress
+        decoder,
+        both,
+        positions,
+        labels,
+        stage="Analyzing swapped completions",
+        max_tokens=max_tokens,
+        progress=progress,
     )
-    return {name: _paired(trace, len(own)) for name, trace in traces.items()}, tally
+    return {name: _paired(trace, len(originals)) for name, trace in traces.items()}, tally
 
 
 def _alone(example: TokenisedExample) -> TokenisedExample:
@@ -104,7 +113,7 @@ def _alone(example: TokenisedExample) -> TokenisedExample:
 def _cut_to_fit(prompt: TokenisedExample, donor: TokenisedExample, longest: int) -> TokenisedExample:
     """The prompt's example, its context cut from the left so far that the donor's completion fits as well.
 
-    No model is asked to read more tokens than in the ordinary reading, and both sides of a pair have one prompt. The
+    No model gets more tokens than in the main analysis, and both sides of a pair have one prompt. The
     first token stays, as it may be a BOS.
     """
     excess = last_stretch(prompt) + len(donor.input_ids) - last_stretch(donor) - longest

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from semfreeze_core.errors import InputError
 from semfreeze_core.progress import Progress, ProgressEvent, silent
+from semfreeze_core.records.defaults import LARGEST_SEED
 from semfreeze_core.records.display import DisplaySample, spread
 from semfreeze_core.records.umap_projection import UmapProjection
 
@@ -17,7 +18,6 @@ DEFAULT_NEIGHBORS = 15
 LEAST_NEIGHBORS, MOST_NEIGHBORS = 2, 200
 MOST_POINTS = 10_000
 COMPONENTS = 50
-LARGEST_SEED = 2**32 - 1  # what numpy's RandomState takes
 # UMAP's own defaults, which its class would fill in.
 _EPOCHS, _RATE, _REPULSION, _NEGATIVES, _SPREAD = 500, 1.0, 1.0, 5, 1.0
 # Its default of 0.1 piles a token's many states up in one spot; on the example run this one also kept more of each
@@ -42,7 +42,7 @@ def umap_points(display: DisplaySample) -> int:
 def expected_seconds(n_points: int, n_neighbors: int) -> float:
     """Wall seconds that so many points take, importing and compiling included.
 
-    6 + n / 1,000 (k / 15)^0.3, drawn through what 10,088 points took with 15 to 200 neighbours on two cores of a server
+    6 + n / 1,000 (k / 15)^0.3, drawn through what 10,088 points took with 15 to 200 neighbors on two cores of a server
     (14 to 26 s; one core is used). Other machines differ, and the first time after an installation takes 15 s longer.
     """
     return 6 + n_points / 1000 * math.pow(n_neighbors / 15, 0.3)
@@ -52,7 +52,7 @@ def require_umap(display: DisplaySample, *, seed: int, n_neighbors: int) -> None
     """Refuse what a UMAP of a display sample cannot be asked.
 
     Raises:
-        InputError: one message for all that is wrong with seed and neighbours.
+        InputError: one message for all that is wrong with seed and neighbors.
     """
     problems, points = [], umap_points(display)
     if not LEAST_NEIGHBORS <= n_neighbors <= MOST_NEIGHBORS:
@@ -70,7 +70,7 @@ def project_umap(
 ) -> UmapProjection:
     """One flat layout of a display sample's spaces and bases together, by UMAP.
 
-    Distances are Euclidean in the first 50 principal components of unit-length states. Nearest neighbours are exact,
+    Distances are Euclidean in the first 50 principal components of unit-length states. Nearest neighbors are exact,
     which at this size is faster than UMAP's own search and leaves nothing to chance. The layout begins at the first two
     components, so that far-apart groups start where the principal components have them. On one machine equal arguments
     give equal coordinates, whatever the number of threads; another processor may round otherwise and end elsewhere.
@@ -80,10 +80,10 @@ def project_umap(
         seed: of the layout, 0..2^32 - 1.
         n_neighbors: nearest points that each is held together with, itself counted; 2..200. More show larger patterns
             at the cost of small ones, and take longer.
-        progress: told what is being done.
+        progress: receives what is being done.
 
     Raises:
-        InputError: seed or neighbours out of range.
+        InputError: seed or neighbors out of range.
 
     Source: McInnes, Healy & Melville 2018, https://arxiv.org/abs/1802.03426; starting at principal components is from
     Kobak & Linderman 2021, https://doi.org/10.1038/s41587-020-00809-z.

@@ -48,16 +48,17 @@ def variability_ratio(products: Floats, classes: Classes, weights: Floats) -> fl
     shares = one_hot * weights
     shares /= shares.sum(1, keepdims=True)
     n_classes = len(shares)
-    centred = shares - shares.mean(0)
-    eigenvalues, vectors = np.linalg.eigh(centred @ products @ centred.T / n_classes)
-    kept = eigenvalues > max(_RANK_TOLERANCE * eigenvalues[-1], 0.0)
-    if not kept.any():
+    centered = shares - shares.mean(0)
+    eigenvalues, vectors = np.linalg.eigh(centered @ products @ centered.T / n_classes)
+    nonzero = eigenvalues > max(_RANK_TOLERANCE * eigenvalues[-1], 0.0)
+    if not nonzero.any():
         return float("nan")
-    axes = centred.T @ vectors[:, kept] / np.sqrt(n_classes * eigenvalues[kept])  # unit axes, as weights of states
+    # Unit axes, as weights of states.
+    axes = centered.T @ vectors[:, nonzero] / np.sqrt(n_classes * eigenvalues[nonzero])
     along = products @ axes
     means = shares @ along
     spread = sum(share @ (along - mean) ** 2 for share, mean in zip(shares, means, strict=True)) / n_classes
-    return float((spread / eigenvalues[kept]).sum() / n_classes)
+    return float((spread / eigenvalues[nonzero]).sum() / n_classes)
 
 
 def variability_score(
@@ -65,9 +66,9 @@ def variability_score(
 ) -> LayerScore:
     """The variability of each layer's output states, as that layer's score.
 
-    Xie et al. call a layer well-specialised to a task when its variability is low, and choose by it which layers to
+    Xie et al. call a layer well-specialized to a task when its variability is low, and choose by it which layers to
     adapt and where to put a classifier. That the variability itself says how much a layer still has to be trained is
-    our reading of it. They average the states of all tokens, which steadies the pseudo-inverse; here it is the state
+    our interpretation. They average the states of all tokens, which steadies the pseudo-inverse; here it is the state
     that predicts the first supervised token, as that is where a decoder has to know the class.
 
     Args:

@@ -1,1 +1,4 @@
-"""Where models and examples come from."""
+"""Where models and data come from."""
+
+# The modules that other rooms may import.
+__all__ = ["data", "models"]

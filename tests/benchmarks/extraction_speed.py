@@ -20,10 +20,10 @@ from collections.abc import Callable
 
 import torch
 
+from semfreeze_core.semantics.analysis import prepare_labels, read_traces
 from semfreeze_core.semantics.display import choose_display
 from semfreeze_core.semantics.extraction import CPU_BATCH_TOKENS, GPU_BATCH_TOKENS
 from semfreeze_core.semantics.positions import Batch, choose_positions, length_buckets, make_batch
-from semfreeze_core.semantics.reading import prepare_labels, read_traces
 from semfreeze_core.semantics.scores import states_to_keep
 from semfreeze_core.semantics.task_null import read_task_null
 from semfreeze_core.sources.data.encode import encode_all

@@ -18,7 +18,8 @@ from semfreeze_core.records.model import ModelShape
 from semfreeze_core.records.training import Checkpointing, LoraSetup, Precision, TrainableParts, TrainingSetup
 from semfreeze_core.sources.models.activation_count import calibrate_empty
 from semfreeze_core.sources.models.causal_lm import measure_empty
-from semfreeze_core.sources.models.checkpoint import Checkpoint, open_checkpoint
+from semfreeze_core.sources.models.checkpoint import Checkpoint
+from semfreeze_core.sources.models.opening import open_checkpoint
 from tests.core.cost.counted_step import count_step, expected_step, prepare
 from tests.core.cost.saved_bytes import count_saved_bytes
 from tests.core.tiny_models import build_tiny

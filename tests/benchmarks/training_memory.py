@@ -62,7 +62,7 @@ def measure(folder: Path, index: int, base: TrainingSetup) -> dict[str, Any]:
     from semfreeze_core.cost import parts_at_depth, training_bytes
     from semfreeze_core.sources.models.activation_count import calibrate_model
     from semfreeze_core.sources.models.causal_lm import measure_empty
-    from semfreeze_core.sources.models.checkpoint import open_checkpoint
+    from semfreeze_core.sources.models.opening import open_checkpoint
 
     name, share, changes = SETUPS[index]
     setup = replace(base, **changes)

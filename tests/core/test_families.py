@@ -11,10 +11,10 @@ from semfreeze_core.cost import cost_table, parts_at_depth, step_flop
 from semfreeze_core.plan import make_plan, trainable_names
 from semfreeze_core.records.training import TrainableParts, TrainingSetup
 from semfreeze_core.sources.models.causal_lm import load_causal_lm, measure_empty
-from semfreeze_core.sources.models.checkpoint import open_checkpoint
 from semfreeze_core.sources.models.decoder import find_decoder
 from semfreeze_core.sources.models.limits import limits_of
 from semfreeze_core.sources.models.model_shape import measure_shape
+from semfreeze_core.sources.models.opening import open_checkpoint
 from tests.core.cost.counted_step import prepare
 from tests.core.runs.tiny_run import read_tiny, task_rows, write_jsonl
 from tests.core.saved_models import save_tiny
@@ -104,7 +104,7 @@ def test_a_familys_limits_are_told(family, tmp_path):
     loaded = load_causal_lm(str(tmp_path), dtype="float32", device="cpu")
     told = " ".join(limits_of(loaded.decoder.model, loaded.shape))
     unknown = any(layer.kind == "other" for layer in loaded.shape.layer_shapes)
-    assert ("Activation bytes of its layers are in no formula" in told) == unknown
+    assert ("No formula covers the activation bytes of its layers" in told) == unknown
     assert LIMITS.get(family, "") in told
     assert ("window" in told) == ("window" in LIMITS.get(family, ""))
     assert ("experts" in told) == (family in ("mixtral", "qwen2_moe", "qwen3_moe", "gpt_oss", "deepseek_v3"))

@@ -209,16 +209,16 @@ def test_analyze_tells_its_progress(model, task):
     stages = list(dict.fromkeys(event.stage for event in events))
     assert stages == [
         "Loading the model",
-        "Proving the model's parts",
+        "Verifying the model's parts",
         "Checking rows",
         "Encoding examples",
         "Solving for the semantic bases",
-        "Reading hidden states",
-        "Reading swapped completions",
-        "Reading the weights' spectrum",
+        "Extracting hidden states",
+        "Analyzing swapped completions",
+        "Computing the weights' spectrum",
         "Projecting the display sample",
     ]
-    reading = [event for event in events if event.stage == "Reading hidden states"]
+    reading = [event for event in events if event.stage == "Extracting hidden states"]
     assert [e.done for e in reading] == sorted(e.done for e in reading)
     assert reading[-1].done == reading[-1].total > 0
     assert reading[-1].unit == "tokens"
@@ -254,7 +254,7 @@ def test_analyze_refuses_data_before_it_loads_the_model(monkeypatch, model, task
 def test_analyze_halves_a_batch_that_does_not_fit_and_says_so(monkeypatch, run, model, task):
     from semfreeze_core.semantics import extraction
 
-    monkeypatch.setattr(extraction.gc, "collect", lambda: 0)  # slow among a test run's many objects
+    monkeypatch.setattr("semfreeze_core.device.gc.collect", lambda: 0)  # slow among a test run's many objects
     real, sizes = extraction.read_batch, []
 
     def scarce(decoder, batch, read):
@@ -279,7 +279,7 @@ def test_analyze_refuses_an_example_that_does_not_fit_alone(monkeypatch, model, 
     def none_left(*_):
         raise MemoryError
 
-    monkeypatch.setattr(extraction.gc, "collect", lambda: 0)
+    monkeypatch.setattr("semfreeze_core.device.gc.collect", lambda: 0)
     monkeypatch.setattr(extraction, "read_batch", none_left)
     with pytest.raises(ResourceError, match=r"One example of \d+ tokens does not fit"):
         read_tiny(model, task)

@@ -1,13 +1,16 @@
 """What the form of a new analysis becomes: a command, a name, a place for an upload, words."""
 
+from dataclasses import replace
+
 import pytest
 
 from semfreeze_core.cli.options.data import DataFlags
 from semfreeze_core.errors import DataError, RunError
 from semfreeze_core.records.job import Job, JobProgress, JobSpec
 from semfreeze_core.records.preview import DataPreview, RenderedExample, RenderedPiece
+from semfreeze_core.sources.data import formats
 from semfreeze_core.sources.data.fields import FIELD_FLAGS
-from semfreeze_dashboard.data.analysis_request import UPLOADS, Wish, keep_upload, place_for, proposed_name
+from semfreeze_dashboard.data.analysis_request import UPLOADS, Wish, keep_upload, place_for, proposed_name, upload_types
 from semfreeze_dashboard.text.analysis_text import (
     escaped,
     in_the_form,
@@ -16,6 +19,7 @@ from semfreeze_dashboard.text.analysis_text import (
     rendered_example,
     stage_words,
 )
+from semfreeze_dashboard.text.tooltips import HELP
 from tests.core.cli.terminal import ask
 
 
@@ -34,8 +38,8 @@ def test_command_keeps_a_value_that_looks_like_a_flag_a_value():
     ("said", "shown"),
     [
         (
-            f"Columns found: a. Say what to read with {FIELD_FLAGS}.",
-            "Columns found: a. Say what to read under Read it.",
+            f"Columns found: a. Name the fields with {FIELD_FLAGS}.",
+            "Columns found: a. Name the fields under Read it.",
         ),
         (
             "Guessed from column names: the prompt from 'q' (--prompt-field).",
@@ -83,6 +87,21 @@ def test_upload_is_kept_under_a_name_made_of_its_own_and_its_content(runs):
         keep_upload(runs, "jsonl/../../x", b"")
 
 
+def test_uploads_are_what_can_be_read(runs, monkeypatch):
+    added = replace(formats.FORMATS[0], kind="packed", label="JSONL.GZ", suffixes=(".jsonl.gz",))
+    assert upload_types() == [suffix[1:] for suffix in formats.suffixes()]
+    with pytest.raises(DataError, match="expected jsonl"):
+        keep_upload(runs, "a.jsonl.gz", b"x")
+    monkeypatch.setattr(formats, "FORMATS", (*formats.FORMATS, added))
+    assert upload_types()[-1] == "jsonl.gz"
+    kept = keep_upload(runs, "a.jsonl.gz", b"x")
+    assert (kept.name[:2], kept.suffixes) == ("a-", [".jsonl", ".gz"])
+
+
+def test_help_of_data_names_every_format():
+    assert formats.formats_text() in HELP["data kind"]
+
+
 def test_rendered_example_marks_supervised_text_line_by_line():
     pieces = (RenderedPiece("Ask *x*\n", False, 3), RenderedPiece("a\nb", True, 2))
     told = rendered_example(RenderedExample(0, "l_1", pieces, 4))
@@ -124,5 +143,5 @@ def test_job_words(state, place, started, ended, words):
 
 def test_stage_words_say_how_much_and_how_long():
     assert stage_words(None) == "Starting"
-    told = stage_words(JobProgress("Reading hidden states", 1500, 3000, "tokens", 12.4, ("a",)))
-    assert told == "Reading hidden states: 1,500 of 3,000 tokens, about 12 s left of this step"
+    told = stage_words(JobProgress("Extracting hidden states", 1500, 3000, "tokens", 12.4, ("a",)))
+    assert told == "Extracting hidden states: 1,500 of 3,000 tokens, about 12 s left of this step"

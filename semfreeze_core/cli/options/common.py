@@ -4,6 +4,8 @@ from typing import Annotated
 
 import typer
 
+from semfreeze_core.sources.data.formats import formats_text
+
 RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="A run: its folder, its name, or 'example'.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print exactly one JSON document on stdout.")]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress on stderr.")]
@@ -12,9 +14,7 @@ MetricOption = Annotated[str, typer.Option(help="Deviation the gains come from: 
 ModelOption = Annotated[
     str, typer.Option(help="'embedded', a local folder, a hub id, or a GGUF file.", metavar="MODEL")
 ]
-DataOption = Annotated[
-    str, typer.Option(help="JSONL, CSV, TSV or Parquet file, hf:owner/name, or sample:NAME.", metavar="DATA")
-]
+DataOption = Annotated[str, typer.Option(help=f"{formats_text()} file, hf:owner/name, or sample:NAME.", metavar="DATA")]
 SplitOption = Annotated[str | None, typer.Option(help="Split of a hub dataset.")]
 EosOption = Annotated[bool, typer.Option("--eos/--no-eos", help="End completions with a supervised EOS token.")]
 MaxLengthOption = Annotated[

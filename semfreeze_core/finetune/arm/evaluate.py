@@ -1,13 +1,14 @@
 """Reading an arm on the eval items while it trains."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Any
 
 import torch
 
 from semfreeze_core.cost import run_flop
+from semfreeze_core.device import autocast
 from semfreeze_core.finetune.arm.accuracy import SHOWN, answers, generation_items, references, share_right
 from semfreeze_core.finetune.arm.flop import batch_flop, cache_flop
 from semfreeze_core.finetune.model.batches import Collator
@@ -30,9 +31,7 @@ def eval_batches(collator: Collator, n_items: int) -> Iterator[dict[str, Any]]:
 
 def computing_in(precision: Precision, device: torch.device) -> AbstractContextManager[Any]:
     """The autocast that training in this precision runs under, or none."""
-    if precision == "bf16-autocast":
-        return torch.autocast(device.type, torch.bfloat16)
-    return nullcontext()
+    return autocast(precision, device)
 
 
 def read_items(

@@ -25,7 +25,9 @@ def main(path: str) -> int:
     except InputError as error:
         return _say(REFUSED, str(error))
     except Exception as error:
-        if not _is_out_of_memory(error):
+        from semfreeze_core.device import is_out_of_memory
+
+        if not is_out_of_memory(error):
             raise
         return _say(OUT_OF_MEMORY, " ".join(str(error).split())[:300])
     return 0
@@ -35,12 +37,12 @@ def _do(path: Path) -> None:
     # Imported first of all, so that the baseline holds everything but the model.
     from transformers import Trainer  # noqa: F401
 
+    from semfreeze_core.device import resident_bytes
     from semfreeze_core.finetune.arm.baseline import read_baseline
     from semfreeze_core.finetune.arm.job import ArmJob, read_split
     from semfreeze_core.finetune.arm.progress_file import LiveFile, live_path
     from semfreeze_core.finetune.arm.run import run_arm
     from semfreeze_core.finetune.model.network import CacheSettings
-    from semfreeze_core.finetune.peak_memory import resident_bytes
     from semfreeze_core.plan.document import require_identity
     from semfreeze_core.records.validation import ArmRun, Baseline
     from semfreeze_core.sources.models.causal_lm import load_causal_lm
@@ -53,7 +55,7 @@ def _do(path: Path) -> None:
     loaded = load_causal_lm(
         job.model.source,
         revision=job.model.revision,
-        dtype="bfloat16" if setup.precision == "bf16" else "float32",
+        dtype=setup.precision,
         device=job.model.device,
         trust_remote_code=job.model.trust_remote_code,
         allow_pickle=job.model.allow_pickle,
@@ -86,12 +88,6 @@ def _tell(event: ProgressEvent) -> None:
 def _say(code: int, reason: str) -> int:
     print(json.dumps({"reason": reason}), flush=True)
     return code
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    import torch
-
-    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "not enough memory" in str(error)
 
 
 def _end_with_parent() -> None:

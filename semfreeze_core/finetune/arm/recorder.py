@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from transformers import TrainerCallback
 
+from semfreeze_core.device import PeakMemory, synchronize
 from semfreeze_core.finetune.model.supervised_head import SupervisedModel
-from semfreeze_core.finetune.peak_memory import TrainingPeak
 from semfreeze_core.progress import Progress, ProgressEvent
 from semfreeze_core.records.validation import PeakKind
 
@@ -59,12 +59,12 @@ class Recorder(TrainerCallback):
         self.follow = follow
         self.record = Record()
         self._clock = 0.0
-        self._peak = TrainingPeak(device, baseline_bytes)
+        self._peak = PeakMemory(device, baseline_bytes)
 
     @property
     def peak_kind(self) -> PeakKind:
         """What the record's peak is of."""
-        return self._peak.kind
+        return "cuda allocator" if self._peak.is_allocator else "process resident, less its baseline after import"
 
     def on_train_begin(self, *_: Any, **__: Any) -> None:
         """Start the clock."""
@@ -74,7 +74,7 @@ class Recorder(TrainerCallback):
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Record the step; end the training when its loss is no number."""
-        self._synchronize()
+        synchronize(self.device)
         self.record.step_seconds.append(time.perf_counter() - self._clock)
         self.record.peak_bytes = max(self.record.peak_bytes, self._peak.read())
         loss = self.network.take_loss()
@@ -91,12 +91,8 @@ class Recorder(TrainerCallback):
 
     def _forget_peak(self) -> None:
         """Leave out what a reading used; not after every step, as collecting garbage takes longer than a small one."""
-        self._peak = TrainingPeak(self.device, self.baseline_bytes)
+        self._peak = PeakMemory(self.device, self.baseline_bytes)
 
     def _resume(self) -> None:
-        self._synchronize()
+        synchronize(self.device)
         self._clock = time.perf_counter()
-
-    def _synchronize(self) -> None:
-        if self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from semfreeze_core.device import free_bytes
 from semfreeze_core.finetune.freezing.freeze import freeze
 from semfreeze_core.finetune.model.adapters import add_adapters
 from semfreeze_core.finetune.model.supervised_head import SupervisedModel
@@ -19,7 +20,7 @@ from semfreeze_core.finetune.prefix.suffix import Suffix
 from semfreeze_core.progress import Progress, ProgressEvent, silent
 from semfreeze_core.records.examples import TokenisedExample
 from semfreeze_core.records.training import Checkpointing, Precision, TrainableParts, TrainingSetup
-from semfreeze_core.sources.models.causal_lm import LoadedModel, free_bytes
+from semfreeze_core.sources.models.causal_lm import LoadedModel
 from semfreeze_core.sources.models.decoder import Decoder
 
 _MEMORY_SHARE = 0.25  # of what is free, for boundary states

@@ -9,6 +9,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from semfreeze_core.device import is_out_of_memory
 from semfreeze_core.finetune.prefix.forward import boundary_states, evaluating
 from semfreeze_core.finetune.prefix.store import STAGE, CacheUnavailable, ShardFolder
 from semfreeze_core.finetune.prefix.suffix import Suffix
@@ -85,7 +86,9 @@ def compute_states(
                 given = torch.from_numpy(_padded([samples[sample].input_ids for sample in batch]))
             try:
                 states = _run(decoder, k, given, dtype, suffix)
-            except (torch.OutOfMemoryError, MemoryError) as error:
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
                 size = f"{len(batch)} x {lengths[batch[0]]} tokens"
                 raise CacheUnavailable(
                     f"Boundary states of {size} do not fit into {decoder.device}'s memory."

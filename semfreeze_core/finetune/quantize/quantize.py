@@ -13,6 +13,7 @@ import torch
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
+from semfreeze_core.device import is_out_of_memory, product_dtype
 from semfreeze_core.errors import InputError, ModelError
 from semfreeze_core.finetune.quantize.weights import hush_bitsandbytes
 from semfreeze_core.plan.document import FreezePlan
@@ -74,7 +75,7 @@ def quantise_layers(
     from semfreeze_core.finetune.quantize.layers import quantised
 
     target = device or decoder.device
-    compute_dtype = torch.float32 if precision == "float32" else torch.bfloat16
+    compute_dtype = product_dtype(precision)
     progress(ProgressEvent(f"Quantising the layers to {NAMES[bits]}"))
     kept, uneven = Kept(), Kept()
     rounded = 0
@@ -141,9 +142,9 @@ def _require_running(decoder: Decoder, bits: FrozenBits) -> None:
     model, name = decoder.model, type(decoder.model).__name__
     try:
         logits = model(input_ids=probe_ids(model).to(decoder.device), use_cache=False).logits
-    except (torch.OutOfMemoryError, MemoryError):
-        raise  # no fault of the model's code
     except Exception as error:  # a model's own code can fail in any way on weights it was not written for
+        if is_out_of_memory(error):
+            raise  # no fault of the model's code
         text = " ".join(str(error).split())[:300]
         raise ModelError(
             f"{name} does not run with its layers in {bits} bits: {type(error).__name__}: {text}. Plan it without "

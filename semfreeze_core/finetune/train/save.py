@@ -8,7 +8,7 @@ from typing import Any
 
 from semfreeze_core.finetune.train.model_card import CARD, model_card
 from semfreeze_core.plan.document import PLAN, FreezePlan
-from semfreeze_core.sources.models.loading_errors import hushed
+from semfreeze_core.sources.models.loading_errors import quiet_transformers
 from semfreeze_core.storage import disk_errors
 
 
@@ -30,7 +30,7 @@ def save_finetuned(tuned: Any, tokenizer: Any, plan: FreezePlan, trained: str, f
     with disk_errors(folder):
         partial = Path(tempfile.mkdtemp(dir=folder, prefix=".model-"))
         try:
-            with hushed():
+            with quiet_transformers():
                 tuned.save_pretrained(partial)
                 tokenizer.save_pretrained(partial)
             (partial / PLAN).write_text(plan.model_dump_json(indent=1) + "\n", encoding="utf-8")

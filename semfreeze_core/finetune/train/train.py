@@ -8,10 +8,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from filelock import FileLock, Timeout
 from transformers import PrinterCallback, TrainerCallback
 
+from semfreeze_core.device import choose_device, is_out_of_memory
 from semfreeze_core.errors import InputError, PlanError, ResourceError, RunError
 from semfreeze_core.finetune.arm.arguments import setup_at_lengths, trainer_arguments
 from semfreeze_core.finetune.arm.arms import DEFAULT_RATES, Arm
@@ -31,7 +31,7 @@ from semfreeze_core.finetune.train.trainer import BestTrainer, PlanTrainer, last
 from semfreeze_core.plan.document import require_model
 from semfreeze_core.progress import Progress, ProgressEvent, silent
 from semfreeze_core.records.validation import Mark
-from semfreeze_core.sources.models.causal_lm import LoadedModel, choose_device, load_causal_lm
+from semfreeze_core.sources.models.causal_lm import LoadedModel, load_causal_lm
 from semfreeze_core.storage import cache_folder, digest, disk_errors, write_atomically
 
 CHECKPOINTS, SETTINGS, RESULT = "checkpoints", "training_settings.json", "training.json"
@@ -71,7 +71,7 @@ def train_plan(request: TrainRequest, folder: Path, progress: Progress = silent)
         loaded = load_causal_lm(
             source.source,
             revision=source.revision,
-            dtype="bfloat16" if request.how.precision == "bf16" else "float32",
+            dtype=request.how.precision,
             device=source.device if bits is None else "cpu",
             trust_remote_code=source.trust_remote_code,
             allow_pickle=source.allow_pickle,
@@ -87,7 +87,9 @@ def train_plan(request: TrainRequest, folder: Path, progress: Progress = silent)
             elif plan.cost.setup.frozen_bits is not None:
                 quantized = (KEPT.format(bits=plan.cost.setup.frozen_bits),)
             return _train(request, loaded, trackers, quantized, folder, progress)
-        except (torch.OutOfMemoryError, MemoryError) as error:
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
             micro = request.micro_batch_size or request.how.batch_size
             raise ResourceError(
                 f"Memory ran out with {micro} examples at a time: give a smaller --micro-batch-size; the same command "

@@ -28,7 +28,8 @@ from semfreeze_core.records.training import LoraSetup, TrainingSetup
 from semfreeze_core.records.validation import Budget, ValidationSettings
 from semfreeze_core.sources.data.fields import FieldMapping
 from semfreeze_core.sources.models.causal_lm import measure_empty
-from semfreeze_core.sources.models.checkpoint import load_tokenizer, open_checkpoint
+from semfreeze_core.sources.models.loading import load_tokenizer
+from semfreeze_core.sources.models.opening import open_checkpoint
 from semfreeze_core.storage import digest
 
 KEPT_PRECISION = (

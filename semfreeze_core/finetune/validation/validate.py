@@ -13,6 +13,7 @@ from filelock import FileLock, Timeout
 from pydantic import ValidationError
 
 from semfreeze_core.cost import training_bytes
+from semfreeze_core.device import choose_device, free_bytes
 from semfreeze_core.errors import InputError, RunError
 from semfreeze_core.finetune.arm.arms import Arm
 from semfreeze_core.finetune.arm.job import ArmJob, write_examples
@@ -22,7 +23,6 @@ from semfreeze_core.finetune.validation.report import build_report, failed_run
 from semfreeze_core.finetune.validation.request import Prepared, ValidationRequest, prepare
 from semfreeze_core.progress import Progress, ProgressEvent, silent
 from semfreeze_core.records.validation import LIVE, REPORT, ArmRun, Baseline, ValidationReport, ValidationSettings
-from semfreeze_core.sources.models.causal_lm import choose_device, free_bytes
 from semfreeze_core.storage import disk_errors, write_atomically
 
 NOT_BEGUN = "Not begun"

@@ -1,1 +1,4 @@
-"""Data files, and the examples and token ids in them."""
+"""Task data: a file or hub dataset as rows, rows as examples, examples as token ids."""
+
+# The modules that other rooms may import.
+__all__ = ["encode", "examples", "fields", "formats", "rows", "samples"]

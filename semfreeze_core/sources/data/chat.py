@@ -34,7 +34,7 @@ def render_chat(tokenizer: Any, messages: list[dict[str, str]]) -> tuple[Segment
     require_chat_template(tokenizer)
     segments: list[Segment] = []
     before = ""  # the text with all turns up to the last supervised one
-    told = 0  # characters of it that are already in a segment
+    n_written = 0  # characters of it that are already in a segment
     for i, message in enumerate(messages):
         if i == 0 or message["role"] != "assistant" or not message["content"].strip():
             continue
@@ -47,8 +47,8 @@ def render_chat(tokenizer: Any, messages: list[dict[str, str]]) -> tuple[Segment
                 "--prompt-field and --completion-field"
             )
         end = len(prefix) + _supervised_length(full[len(prefix) :], tokenizer.eos_token)
-        segments += [Segment(full[told : len(prefix)], supervised=False), Segment(full[len(prefix) : end], True)]
-        before, told = full, end
+        segments += [Segment(full[n_written : len(prefix)], supervised=False), Segment(full[len(prefix) : end], True)]
+        before, n_written = full, end
     return tuple(segments)
 
 

@@ -1,6 +1,6 @@
 """Examples as token ids and a supervised mask: the one encoding that analysis and training share.
 
-Segments are tokenised apart and joined, so which tokens are supervised follows from lengths alone. It never follows
+Segments are tokenized apart and joined, so which tokens are supervised follows from lengths alone. It never follows
 from token ids: a padding token may be the end-of-sequence token, and a prompt may hold the completion's words.
 """
 
@@ -76,7 +76,7 @@ def encode(
 
     Args:
         tokenizer: a transformers tokenizer.
-        example: its segments are tokenised apart.
+        example: its segments are tokenized apart.
         max_length: tokens of the result at most.
         add_eos: False leaves the end-of-sequence token out.
     """
@@ -101,7 +101,7 @@ def encode_all(
         examples: in the order to keep.
         minimum: usable examples needed; below, intervals over examples say little.
         allow_few: go on with fewer, but never with none.
-        progress: told the examples encoded.
+        progress: receives the examples encoded.
 
     Raises:
         DataError: fewer usable examples than needed; the message counts the causes.
@@ -121,7 +121,7 @@ def encode_all(
 
     causes = _causes(dropped, max_length)
     if len(tokenised) < (1 if allow_few else minimum):
-        advice = "Add examples" if allow_few else "Add examples, or go on with --allow-few (intervals will be wide)"
+        advice = "Add examples" if allow_few else "Add examples, or continue with --allow-few (intervals will be wide)"
         raise DataError(
             f"{len(tokenised)} of {len(examples)} examples are usable{''.join(f'; {cause}' for cause in causes)}. "
             f"At least {1 if allow_few else minimum} are needed. {advice}."
@@ -153,9 +153,11 @@ def _segment_ids(tokenizer: Any, examples: Sequence[Example]) -> list[list[list[
 
 
 def _ends(tokenizer: Any, add_eos: bool) -> _Ends:
-    own = tokenizer("a").input_ids
+    ids_of_a = tokenizer("a").input_ids
     bos = tokenizer.bos_token_id
-    return _Ends(bos if bos is not None and own[:1] == [bos] else None, tokenizer.eos_token_id if add_eos else None)
+    return _Ends(
+        bos if bos is not None and ids_of_a[:1] == [bos] else None, tokenizer.eos_token_id if add_eos else None
+    )
 
 
 def _assemble(
@@ -178,9 +180,9 @@ def _assemble(
     excess = max(0, len(input_ids) - max_length)
     cuttable = ~supervised
     cuttable[0 if bos is not None else np.argmax(supervised) - 1] = False  # what predicts the first supervised token
-    kept = np.ones(len(input_ids), dtype=bool)
-    kept[np.flatnonzero(cuttable)[:excess]] = False
-    return TokenisedExample(input_ids[kept], supervised[kept], example.label, example.row, truncated=excess)
+    keep = np.ones(len(input_ids), dtype=bool)
+    keep[np.flatnonzero(cuttable)[:excess]] = False
+    return TokenisedExample(input_ids[keep], supervised[keep], example.label, example.row, truncated=excess)
 
 
 def _causes(dropped: Counter[type], max_length: int) -> list[str]:
@@ -201,7 +203,7 @@ def _tokenizer_notes(tokenizer: Any, examples: Sequence[Example], add_eos: bool)
         notes.append("The tokenizer has no end-of-sequence token: completions end without one.")
     left, right = tokenizer(["a", "b"], add_special_tokens=False).input_ids
     if tokenizer.decode([*left, *right]).strip() == "a b":
-        notes.append("The tokenizer puts a space before each separately tokenised text, so before each completion.")
+        notes.append("The tokenizer puts a space before each separately tokenized text, so before each completion.")
     return notes
 
 

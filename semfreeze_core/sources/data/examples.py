@@ -6,23 +6,25 @@ only row numbers and labels; the second keeps the rows that were drawn.
 
 import hashlib
 from array import array
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from semfreeze_core.errors import DataError
-from semfreeze_core.plan.slices import SMALLEST_SLICE
 from semfreeze_core.progress import Progress, ProgressEvent, silent
+from semfreeze_core.records.defaults import MIN_SLICE
 from semfreeze_core.records.examples import Example
 from semfreeze_core.sources.data.chat import render_chat, require_chat_template
 from semfreeze_core.sources.data.fields import FieldMapping, RenderChat, example_from_row, resolve_fields
-from semfreeze_core.sources.data.groups import group_columns
-from semfreeze_core.sources.data.rows import Row, RowSource, open_rows
+from semfreeze_core.sources.data.readers import Row
+from semfreeze_core.sources.data.rows import RowSource, open_rows
 from semfreeze_core.sources.data.sampling import sample_rows
 
 _ROWS_PER_EVENT = 1000
+MAX_GROUP_COLUMNS, MAX_GROUP_VALUES, LONGEST_GROUP_VALUE = 8, 40, 80
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,7 @@ def read_examples(
         n: examples wanted, at least 1; None means all.
         seed: of the sample and its order; the same source, mapping, n and seed give the same examples.
         tokenizer: a transformers tokenizer; needed for chat messages only, whose text its template writes.
-        progress: told the rows read.
+        progress: receives the rows read.
 
     Raises:
         DataError: from the source, the fields or any row (the message says where it stands); no row has anything
@@ -83,13 +85,13 @@ def read_examples(
     render = _chat_renderer(tokenizer) if mapping.messages_field is not None else None
 
     usable, labels = array("q"), list[str | None]()
-    known: dict[str | None, str | None] = {}  # one string a class instead of one a row
+    label_objects: dict[str | None, str | None] = {}  # one string a class instead of one a row
     n_rows = 0
     for number, example in _examples(rows, mapping, render):
         n_rows = number + 1
         if example is not None:
             usable.append(number)
-            labels.append(known.setdefault(example.label, example.label))
+            labels.append(label_objects.setdefault(example.label, example.label))
         if n_rows % _ROWS_PER_EVENT == 0:
             progress(ProgressEvent("Checking rows", n_rows, unit="rows"))
     if not usable:
@@ -99,14 +101,14 @@ def read_examples(
 
     indices, sampling_notes = sample_rows(labels, n, seed)
     order = [usable[i] for i in indices]
-    examples, kept = _keep(rows, mapping, render, order)
+    examples, drawn_rows = _drawn_examples(rows, mapping, render, order)
     if digest != _file_digest(rows.path):
         raise DataError(f"{source} changed while it was read. Run again once nothing writes to it.")
     notes += sampling_notes + _joint_note(examples)
     if digest is None:
         notes.append("A hub dataset has no single file, so no digest of the data's bytes is recorded.")
     progress(ProgressEvent("Checking rows", n_rows, n_rows, "rows"))
-    groups = group_columns(kept, mapping.columns, SMALLEST_SLICE)
+    groups = group_columns(drawn_rows, mapping.columns, MIN_SLICE)
     return ExampleSet(examples, n_rows, len(usable), tuple(notes), mapping, source, digest, groups)
 
 
@@ -129,23 +131,23 @@ def _examples(
         yield number, example
 
 
-def _keep(
+def _drawn_examples(
     rows: RowSource, mapping: FieldMapping, render: RenderChat | None, order: list[int]
 ) -> tuple[tuple[Example, ...], list[Row]]:
     """The examples of the rows in `order`, in that order, and the rows."""
-    kept: dict[int, Example | None] = dict.fromkeys(order)
-    raw: dict[int, Row] = {}
+    drawn: dict[int, Example | None] = dict.fromkeys(order)
+    drawn_rows: dict[int, Row] = {}
     last = max(order)
     for number, row in rows:
-        if number in kept:
-            kept[number] = example_from_row(row, number, mapping, render)
-            raw[number] = row
+        if number in drawn:
+            drawn[number] = example_from_row(row, number, mapping, render)
+            drawn_rows[number] = row
         if number == last:
             break
-    examples = tuple(example for number in order if (example := kept[number]) is not None)
+    examples = tuple(example for number in order if (example := drawn[number]) is not None)
     if len(examples) != len(order):
         raise DataError(f"{rows.name} changed while it was read. Run again once nothing writes to it.")
-    return examples, [raw[number] for number in order]
+    return examples, [drawn_rows[number] for number in order]
 
 
 def _file_digest(path: Path | None) -> str | None:
@@ -159,6 +161,35 @@ def _what_is_missing(mapping: FieldMapping) -> str:
     if mapping.messages_field is not None:
         return f"no answer of an assistant in {mapping.messages_field!r}"
     return f"no text in {mapping.text_field or mapping.completion_field!r}"
+
+
+def group_columns(
+    rows: Sequence[Mapping[str, Any]], taken: Collection[str], smallest: int
+) -> dict[str, tuple[str | None, ...]]:
+    """The columns that make groups, each as its value by row; at most MAX_GROUP_COLUMNS, in the file's order.
+
+    A column makes groups when its values are words, whole numbers or truth values, between 2 and MAX_GROUP_VALUES of
+    them, none longer than LONGEST_GROUP_VALUE characters, and at least two of them are shared by `smallest` rows.
+
+    Args:
+        rows: as they stand in the file.
+        taken: columns that are something else already, such as the prompt.
+        smallest: rows of a group that can be analyzed.
+    """
+    groups: dict[str, tuple[str | None, ...]] = {}
+    for name in dict.fromkeys(name for row in rows for name in row):
+        if name in taken or len(groups) == MAX_GROUP_COLUMNS:
+            continue
+        values = [row.get(name) for row in rows]
+        if not all(value is None or isinstance(value, str | int) for value in values):
+            continue
+        # An empty field of a CSV file is "", and a row without a value is in no group.
+        texts = tuple(None if value is None else str(value).strip() or None for value in values)
+        counts = Counter(text for text in texts if text is not None)
+        large = sum(count >= smallest for count in counts.values())
+        if large >= 2 and len(counts) <= MAX_GROUP_VALUES and max(map(len, counts)) <= LONGEST_GROUP_VALUE:
+            groups[name] = texts
+    return groups
 
 
 def _joint_note(examples: tuple[Example, ...]) -> list[str]:

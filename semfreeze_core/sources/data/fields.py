@@ -71,17 +71,17 @@ def resolve_fields(mapping: FieldMapping, columns: Sequence[str]) -> tuple[Field
     if problems := _problems(mapping, columns):
         raise _mapping_error(problems, columns)
     free = [column for column in columns if column not in _used_columns(mapping)]
-    found = {field: [c for c in free if c.casefold() in names] for field, names in _CANDIDATES.items()}
-    needed = _needed_fields(mapping, found, columns)
-    if problems := [_why_not_guessed(field, found[field]) for field in needed if len(found[field]) != 1]:
+    candidates = {field: [c for c in free if c.casefold() in names] for field, names in _CANDIDATES.items()}
+    needed = _needed_fields(mapping, candidates, columns)
+    if problems := [_why_not_guessed(field, candidates[field]) for field in needed if len(candidates[field]) != 1]:
         raise _mapping_error(problems, columns)
-    if mapping.label_field is None and len(found["label_field"]) == 1:
+    if mapping.label_field is None and len(candidates["label_field"]) == 1:
         needed = (*needed, "label_field")
-    guessed = {field: found[field][0] for field in needed}
+    guessed = {field: candidates[field][0] for field in needed}
     if not guessed:
         return mapping, []
-    told = ", ".join(f"{_spoken(field)} from {column!r} ({_flag(field)})" for field, column in guessed.items())
-    return replace(mapping, **guessed), [f"Guessed from column names: {told}."]
+    guesses_text = ", ".join(f"{_spoken(field)} from {column!r} ({_flag(field)})" for field, column in guessed.items())
+    return replace(mapping, **guessed), [f"Guessed from column names: {guesses_text}."]
 
 
 def _problems(mapping: FieldMapping, columns: Sequence[str]) -> list[str]:
@@ -110,7 +110,7 @@ def _problems(mapping: FieldMapping, columns: Sequence[str]) -> list[str]:
     return problems
 
 
-def _needed_fields(mapping: FieldMapping, found: dict[str, list[str]], columns: Sequence[str]) -> tuple[str, ...]:
+def _needed_fields(mapping: FieldMapping, candidates: dict[str, list[str]], columns: Sequence[str]) -> tuple[str, ...]:
     """Fields still to be guessed."""
     if mapping.messages_field is not None or mapping.text_field is not None:
         return ()
@@ -118,7 +118,7 @@ def _needed_fields(mapping: FieldMapping, found: dict[str, list[str]], columns: 
     if prompt_given or mapping.completion_field is not None:
         missing = (("prompt_field", prompt_given), ("completion_field", mapping.completion_field is not None))
         return tuple(field for field, given in missing if not given)
-    fitting = [mode for mode, fields in _MODES.items() if any(found[field] for field in fields)]
+    fitting = [mode for mode, fields in _MODES.items() if any(candidates[field] for field in fields)]
     if not fitting:
         raise _mapping_error(["no column has a name that says what it is"], columns)
     if len(fitting) > 1:
@@ -135,7 +135,7 @@ def _why_not_guessed(field: str, candidates: list[str]) -> str:
 def _mapping_error(problems: list[str], columns: Sequence[str]) -> DataError:
     return DataError(
         f"The fields are not clear: {'; '.join(problems)}. Columns found: {', '.join(columns)}. "
-        f"Say what to read with {FIELD_FLAGS}."
+        f"Name the fields with {FIELD_FLAGS}."
     )
 
 
@@ -270,8 +270,8 @@ def _kind(value: Any) -> str:
 def _messages(value: Any, field: str) -> list[Message]:
     """The conversation with its roles in the words of chat templates."""
     if not isinstance(value, list):
-        found = "text" if isinstance(value, str) else _kind(value)
-        raise DataError(f"field {field!r} is {found}, expected a list of messages")
+        type_text = "text" if isinstance(value, str) else _kind(value)
+        raise DataError(f"field {field!r} is {type_text}, expected a list of messages")
     return [_message(entry, f"message {i} of field {field!r}") for i, entry in enumerate(value)]
 
 
@@ -289,5 +289,5 @@ def _message(entry: Any, what: str) -> Message:
     if not isinstance(role, str) or role not in _ROLES:
         raise DataError(f"{what} has the {role_key} {role!r}, expected one of {', '.join(_ROLES)}")
     if entry.get("tool_calls"):
-        raise DataError(f"{what} calls tools, which cannot be read; leave such conversations out")
+        raise DataError(f"{what} calls tools, which semfreeze does not support; leave such conversations out")
     return {"role": _ROLES[role], "content": _checked_text(entry[content_key], f"the {content_key} of {what}")}

@@ -24,36 +24,37 @@ def hub_reader(source: str, split: str | None) -> Callable[[], Iterator[tuple[No
     except ImportError:
         raise DataError(f"{source} needs the package datasets: pip install 'semfreeze[hub]'") from None
     datasets.disable_progress_bars()  # whoever shows progress is not the core
-    name, _, told = source.removeprefix("hf:").partition("#")
-    told, _, first = told.partition(":")
+    name, _, named_split = source.removeprefix("hf:").partition("#")
+    named_split, _, first = named_split.partition(":")
     if first and (not first.isdecimal() or int(first) < 1):
         raise DataError(f"{source}: expected #SPLIT:N with a whole number N of rows to stream, found {first!r}.")
-    if told and split is not None and told != split:
+    if named_split and split is not None and named_split != split:
         raise DataError(f"{source} and --split {split} name two splits: leave one out.")
-    split = told or split
+    split = named_split or split
     folder = user_path(name)
     saved = (folder / "dataset_dict.json").exists() or (folder / "state.json").exists()
     repository, _, configuration = (str(folder), "", "") if folder.is_dir() else name.partition(":")
     try:
         if saved:
-            found = datasets.load_from_disk(str(folder))
+            dataset = datasets.load_from_disk(str(folder))
         elif first:
-            found = datasets.load_dataset(repository, configuration or None, streaming=True)
+            dataset = datasets.load_dataset(repository, configuration or None, streaming=True)
         else:
-            found = datasets.load_dataset(repository, configuration or None)
+            dataset = datasets.load_dataset(repository, configuration or None)
     except (OSError, ValueError, RuntimeError, datasets.exceptions.DatasetsError) as error:
         raise DataError(
             f"{source} cannot be opened ({error}). Expected hf:owner/name, hf:owner/name:configuration or hf: with a "
             "local dataset folder; a hub dataset needs a connection the first time."
         ) from error
-    single = isinstance(found, (datasets.Dataset, datasets.IterableDataset))
-    splits = {str(found.split or "train"): found} if single else dict(found)
+    single = isinstance(dataset, (datasets.Dataset, datasets.IterableDataset))
+    splits = {str(dataset.split or "train"): dataset} if single else dict(dataset)
     if split is None and len(splits) == 1:
         split = next(iter(splits))
     if split not in splits:
-        asked = "--split is missing" if split is None else f"there is no split {split!r}"
+        problem = "--split is missing" if split is None else f"there is no split {split!r}"
         raise DataError(
-            f"{source}: {asked}. Choose one with --split, or as {source.partition('#')[0]}#SPLIT: " + ", ".join(splits)
+            f"{source}: {problem}. Choose one with --split, or as {source.partition('#')[0]}#SPLIT: "
+            + ", ".join(splits)
         )
     try:
         rows = list(splits[split].take(int(first))) if first else splits[split]

@@ -18,8 +18,8 @@ def resolve_data(source: str) -> str:
         return source
     path = _folder() / f"{source.removeprefix(_PREFIX)}.jsonl"
     if not path.is_file():
-        known = ", ".join(f"{_PREFIX}{name}" for name in sample_names())
-        raise DataError(f"{source}: no such sample. There are: {known}.")
+        names = ", ".join(f"{_PREFIX}{name}" for name in sample_names())
+        raise DataError(f"{source}: no such sample. There are: {names}.")
     return str(path)
 
 

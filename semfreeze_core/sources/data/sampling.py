@@ -28,7 +28,7 @@ def sample_rows(labels: Sequence[str | None], n: int | None, seed: int) -> tuple
         return _plain_sample(rows, wanted, seed), notes
     if 2 * kinds >= rows:
         notes.append(
-            f"The labels are read as free text, not as classes: {kinds} different ones in {rows} rows. "
+            f"The labels are treated as free text, not as classes: {kinds} different ones in {rows} rows. "
             "Rows are drawn without regard to them."
         )
         return _plain_sample(rows, wanted, seed), notes

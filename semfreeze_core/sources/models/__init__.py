@@ -1,1 +1,19 @@
-"""Checkpoints, and the models in them with their parts found and verified."""
+"""Language models: a checkpoint opened and loaded, its parts found and verified, its size counted."""
+
+# The modules that other rooms may import.
+__all__ = [
+    "activation_count",
+    "causal_lm",
+    "config_shape",
+    "decoder",
+    "embedded",
+    "hub",
+    "limits",
+    "loading",
+    "loading_errors",
+    "memory_forecast",
+    "model_shape",
+    "opening",
+    "probe",
+    "saved_tensors",
+]

@@ -7,12 +7,12 @@ on fake tensors, so any config will do. Counted is what this torch keeps on this
 differ. Left out is what does not grow: under autocast that is copies of weights, counted elsewhere, and in some
 families copies of a norm's or a router's weights as well, which are small.
 
-Experts are counted as transformers runs them unless told otherwise, all in one grouped product. That keeps a row for
+Experts are counted as transformers runs them unless set otherwise, all in one grouped product. That keeps a row for
 each token and each expert it meets, wherever the router sends it, so the count holds for any routing.
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -20,21 +20,18 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
+from semfreeze_core.device import autocast, weight_dtype
 from semfreeze_core.errors import ModelError
 from semfreeze_core.records.activation_count import CalibratedBytes, LayerRole, TokenBytes
 from semfreeze_core.records.training import Precision
-from semfreeze_core.sources.models.checkpoint import Checkpoint, empty_model, load_config
+from semfreeze_core.sources.models.checkpoint import Checkpoint
+from semfreeze_core.sources.models.loading import empty_model, load_config
 from semfreeze_core.sources.models.probe import find_layers, hidden_state, layer_input
 from semfreeze_core.sources.models.saved_tensors import saving_observed
 from semfreeze_core.sources.models.weightless import fake_tensors
 
 _BATCH = 2  # 1 would hide which dimension is the batch's
 _LENGTHS = (16, 32, 64)
-_DTYPES: dict[Precision, torch.dtype] = {
-    "float32": torch.float32,
-    "bf16-autocast": torch.float32,
-    "bf16": torch.bfloat16,
-}
 
 
 def calibrate_empty(
@@ -52,14 +49,14 @@ def calibrate_empty(
         precision: what the passes are computed in.
         padding_mask: as in calibrate_model.
         attention: transformers' name of the implementation; None is the family's own, sdpa for nearly all.
-        sequence_length: tokens of the sequences to be priced. Sequences not shorter than a sliding window need a mask,
+        sequence_length: tokens per sequence in training. Sequences not shorter than a sliding window need a mask,
             and with one more is kept.
 
     Raises:
         ModelError: the config is not that of a supported decoder, or it cannot run without weights.
     """
     config = load_config(checkpoint)
-    config.dtype = _DTYPES[precision]
+    config.dtype = weight_dtype(precision)
     _set_window(config.get_text_config(decoder=True), sequence_length)
     with fake_tensors():  # sizes of storages are all that is needed
         model = empty_model(checkpoint, config, attention=attention)
@@ -69,7 +66,7 @@ def calibrate_empty(
 
 
 def _set_window(config: Any, sequence_length: int) -> None:
-    """Make a config's sliding window narrower or wider than every counted sequence, as it is to the priced one.
+    """Make a config's sliding window narrower or wider than every counted sequence, as it is in training.
 
     What is kept does not depend on how wide a window is, only on whether there must be a mask for it.
     """
@@ -92,9 +89,9 @@ def calibrate_model(model: Any, precision: Precision, *, padding_mask: bool = Fa
     Raises:
         ModelError: the model is in another dtype, or it cannot run.
     """
-    if model.dtype != _DTYPES[precision]:
+    if model.dtype != weight_dtype(precision):
         raise ModelError(
-            f"{precision} is calibrated on a model in {_DTYPES[precision]}, but this one is in {model.dtype}"
+            f"{precision} is calibrated on a model in {weight_dtype(precision)}, but this one is in {model.dtype}"
         )
     layers, _ = find_layers(model)
     lengths = [length for length in _LENGTHS if length <= _longest(model)]
@@ -105,8 +102,8 @@ def calibrate_model(model: Any, precision: Precision, *, padding_mask: bool = Fa
         for role in ("trained", "traversed"):
             model.requires_grad_(False)
             layers.requires_grad_(role == "trained")
-            kept = np.array([_saved_bytes(model, layers, precision, length, padding_mask) for length in lengths])
-            counted[role] = tuple(_fit(lengths, of_layer) for of_layer in kept.T)
+            saved_bytes = np.array([_saved_bytes(model, layers, precision, length, padding_mask) for length in lengths])
+            counted[role] = tuple(_fit(lengths, of_layer) for of_layer in saved_bytes.T)
     return CalibratedBytes(
         precision=precision,
         padding_mask=padding_mask,
@@ -121,9 +118,9 @@ def _longest(model: Any) -> int:
     return getattr(model.config.get_text_config(decoder=True), "max_position_embeddings", None) or _LENGTHS[-1]
 
 
-def _fit(lengths: list[int], kept: Any) -> TokenBytes:
+def _fit(lengths: list[int], saved_bytes: Any) -> TokenBytes:
     """The coefficients of c + a s + b s^2 through three counts for one example of s tokens; c is left out."""
-    _, linear, quadratic = np.linalg.solve(np.vander(lengths, increasing=True).astype(float), kept / _BATCH)
+    _, linear, quadratic = np.linalg.solve(np.vander(lengths, increasing=True).astype(float), saved_bytes / _BATCH)
     return TokenBytes(round(float(linear), 6) + 0.0, round(float(quadratic), 6) + 0.0)  # + 0.0 turns -0.0 into 0.0
 
 
@@ -147,15 +144,15 @@ def _saved_bytes(model: Any, layers: nn.ModuleList, precision: Precision, length
     there once for the whole model.
     """
     running: int | None = None
-    beside: list[Tensor] = list(model.parameters())
+    excluded: list[Tensor] = list(model.parameters())
 
     def enter(layer: int) -> Callable[..., Any]:
         def hook(_: nn.Module, args: Any, kwargs: Any) -> None:
             nonlocal running
             running = layer
             hidden = layer_input(args, kwargs)
-            given = [value for value in tree_leaves((args, kwargs)) if isinstance(value, Tensor)]
-            beside.extend(value for value in given if value is not hidden)
+            tensors = [value for value in tree_leaves((args, kwargs)) if isinstance(value, Tensor)]
+            excluded.extend(value for value in tensors if value is not hidden)
 
         return hook
 
@@ -170,9 +167,8 @@ def _saved_bytes(model: Any, layers: nn.ModuleList, precision: Precision, length
     for i, layer in enumerate(layers):
         handles.append(layer.register_forward_pre_hook(enter(i), with_kwargs=True))
         handles.append(layer.register_forward_hook(leave))
-    autocast = torch.autocast(model.device.type, torch.bfloat16) if precision == "bf16-autocast" else nullcontext()
     try:
-        with saving_observed(lambda: running) as saved, autocast:
+        with saving_observed(lambda: running) as saved, autocast(precision, model.device):
             output = model(**_inputs(model, length, padded), use_cache=False)  # held to the end: it holds the graph
     except Exception as error:  # a model's own code can fail in any way; the cause stays readable in the message
         text = " ".join(str(error).split())[:400]
@@ -183,7 +179,7 @@ def _saved_bytes(model: Any, layers: nn.ModuleList, precision: Precision, length
     finally:
         for handle in handles:
             handle.remove()
-    storages = saved.storages(leaving_out=beside).values()
+    storages = saved.storages(leaving_out=excluded).values()
     del output
     return [sum(size for layer, size in storages if layer == i) for i in range(len(layers))]
 

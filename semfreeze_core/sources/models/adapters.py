@@ -1,4 +1,4 @@
-"""Folders that hold a finetune's adapter (PEFT): which base they need, and merging them into it with proof."""
+"""Folders that hold a finetune's adapter (PEFT): which base they need, and a verified merge into it."""
 
 import json
 from dataclasses import dataclass
@@ -33,7 +33,7 @@ class Adapter:
     rank: int | None
 
     @property
-    def words(self) -> str:
+    def description(self) -> str:
         """What it is, in words."""
         kind = "LoRA" if self.kind == "LORA" else self.kind
         return f"Adapter ({kind})" if self.rank is None else f"Adapter ({kind}, rank {self.rank})"
@@ -65,8 +65,8 @@ def read_adapter(folder: Path) -> Adapter | None:
 
 def locate_base(adapter: Adapter) -> str:
     """The adapter's base, looked for as named and then beside the adapter; a hub id when neither is there."""
-    beside = adapter.folder / adapter.base
-    return str(beside) if not Path(adapter.base).exists() and beside.exists() else adapter.base
+    sibling = adapter.folder / adapter.base
+    return str(sibling) if not Path(adapter.base).exists() and sibling.exists() else adapter.base
 
 
 def check_adapter_weights(adapter: Adapter, *, allow_pickle: bool) -> None:
@@ -109,11 +109,11 @@ def merge_adapter(model: Any, adapter: Adapter) -> Any:
             "latent spaces of its own. Adapters like LoRA can."
         )
     report = adapted.load_adapter(str(adapter.folder), "default", torch_device="cpu")
-    strange = [*report.missing_keys, *report.unexpected_keys]
-    if strange:
+    mismatched_keys = [*report.missing_keys, *report.unexpected_keys]
+    if mismatched_keys:
         raise ModelError(
-            f"{adapter.folder}: {len(strange)} weights of the adapter are missing or find no place in {adapter.base} "
-            f"({strange[0]}). Is this the base it was trained on?"
+            f"{adapter.folder}: {len(mismatched_keys)} weights of the adapter are missing or find no place in "
+            f"{adapter.base} ({mismatched_keys[0]}). Is this the base it was trained on?"
         )
     before = adapted(input_ids=ids, use_cache=False).logits.float()
     merged = adapted.merge_and_unload(safe_merge=True)

@@ -1,28 +1,24 @@
-"""Loading a causal language model: memory asked first, dtype chosen with proof, parts proved, size counted."""
+"""Loading a causal language model: memory checked first, dtype chosen on a probe, parts verified, size counted."""
 
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import psutil
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from semfreeze_core.errors import InputError, ResourceError
+from semfreeze_core.device import choose_device, dtype_name, free_bytes, weight_dtype
+from semfreeze_core.errors import ResourceError
 from semfreeze_core.progress import Progress, ProgressEvent, silent
 from semfreeze_core.records.model import ModelIdentity, ModelShape
-from semfreeze_core.sources.models.checkpoint import (
-    Checkpoint,
-    empty_model,
-    load_config,
-    load_model,
-    load_tokenizer,
-    open_checkpoint,
-)
+from semfreeze_core.records.training import Precision
+from semfreeze_core.sources.models.checkpoint import Checkpoint
 from semfreeze_core.sources.models.decoder import Decoder, find_decoder, find_parts
+from semfreeze_core.sources.models.loading import empty_model, load_config, load_model, load_tokenizer
 from semfreeze_core.sources.models.memory_forecast import model_bytes
 from semfreeze_core.sources.models.model_shape import check_price, identify, measure_shape
+from semfreeze_core.sources.models.opening import open_checkpoint
 from semfreeze_core.sources.models.probe import find_layers, hidden_state, probe_ids
-from semfreeze_core.sources.models.quantization import describe_quantisation, quantisation
+from semfreeze_core.sources.models.quantization import describe_quantization, quantization_entry
 from semfreeze_core.sources.models.vocabulary import Vocabulary, read_vocabulary
 
 DtypeName = Literal["auto", "float32", "bfloat16"]
@@ -34,10 +30,10 @@ _AGREEMENT = 0.999
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A model ready to be read.
+    """A model ready to be analyzed or trained.
 
     Attributes:
-        decoder: the model and its proved parts.
+        decoder: the model and its verified parts.
         tokenizer: the checkpoint's own.
         shape: counted sizes.
         identity: digests that tell it from another model.
@@ -51,34 +47,6 @@ class LoadedModel:
     identity: ModelIdentity
     vocabulary: Vocabulary
     notes: tuple[str, ...]
-
-
-def choose_device(name: str) -> torch.device:
-    """The torch device for `auto`, `cpu`, `cuda`, `cuda:N` or `mps`.
-
-    Raises:
-        InputError: the name is unknown or the device is not there.
-    """
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise InputError(f"--device {name}: expected auto, cpu, cuda, cuda:N or mps.") from error
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise InputError(f"--device {name}: torch sees {torch.cuda.device_count()} CUDA devices.")
-    if device.type == "mps" and not torch.backends.mps.is_available():
-        raise InputError("--device mps: torch sees no MPS device.")
-    if device.type not in ("cpu", "cuda", "mps"):
-        raise InputError(f"--device {name}: expected auto, cpu, cuda, cuda:N or mps.")
-    return device
-
-
-def free_bytes(device: torch.device) -> int:
-    """Memory free on a device, in bytes (system memory for cpu and mps)."""
-    if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0]
-    return int(psutil.virtual_memory().available)
 
 
 def measure_empty(checkpoint: Checkpoint) -> ModelShape:
@@ -103,25 +71,26 @@ def load_causal_lm(
     source: str,
     *,
     revision: str | None = None,
-    dtype: DtypeName = "auto",
+    dtype: DtypeName | Precision = "auto",
     device: str = "auto",
     trust_remote_code: bool = False,
     allow_pickle: bool = False,
     progress: Progress = silent,
 ) -> LoadedModel:
-    """Load `source`, find and prove its parts, and count it.
+    """Load `source`, find and verify its parts, and count it.
 
     Args:
         source: "embedded", a local folder, a hub id, or a GGUF file.
         revision: branch, tag or commit of a hub model.
-        dtype: "auto" is bfloat16 on CUDA, and on CPUs that compute it natively when it agrees with float32 on a probe.
+        dtype: "auto" is bfloat16 on CUDA, and on CPUs that compute it natively when it agrees with float32 on a probe;
+            a precision of training is the dtype of its weights.
         device: auto, cpu, cuda, cuda:N or mps.
         trust_remote_code: run Python code that comes with the checkpoint.
         allow_pickle: accept weights stored as pickle, which can run code while loading.
-        progress: told what is being done.
+        progress: receives what is being done.
 
     Raises:
-        ModelError: it cannot be loaded or its parts cannot be proved.
+        ModelError: it cannot be loaded or its parts cannot be verified.
         ResourceError: it cannot fit into memory, with the numbers.
     """
     target = choose_device(device)
@@ -137,16 +106,16 @@ def load_causal_lm(
         model, note = _load_auto(checkpoint, parameters, target)
         notes.append(note)
     else:
-        chosen = torch.float32 if dtype == "float32" else torch.bfloat16
+        chosen = weight_dtype(dtype)
         _require_memory(source, parameters, chosen, target)
         model = load_model(checkpoint, chosen)
     if checkpoint.adapter is not None:
-        notes.append(f"{checkpoint.adapter.words} merged into {checkpoint.adapter.base}.")
-    packed = quantisation(config)
+        notes.append(f"{checkpoint.adapter.description} merged into {checkpoint.adapter.base}.")
+    packed = quantization_entry(config)
     if packed is not None:
-        notes.append(f"Its quantised weights ({describe_quantisation(packed)}) were unpacked.")
+        notes.append(f"Its quantized weights ({describe_quantization(packed)}) were unpacked.")
     model.to(target)
-    progress(ProgressEvent("Proving the model's parts"))
+    progress(ProgressEvent("Verifying the model's parts"))
     decoder = find_decoder(model)
     vocabulary = read_vocabulary(tokenizer, decoder)
     if vocabulary.padded_rows:
@@ -157,13 +126,13 @@ def load_causal_lm(
     return LoadedModel(decoder, tokenizer, shape, identity, vocabulary, tuple(notes))
 
 
-def first_dtype(dtype: DtypeName, parameters: int, device: torch.device, free: int) -> torch.dtype:
+def first_dtype(dtype: DtypeName | Precision, parameters: int, device: torch.device, free: int) -> torch.dtype:
     """The dtype a model is loaded in first, which is when it takes the most memory.
 
     "auto" on a CPU that computes bfloat16 compares both, and begins with float32 where that has room.
     """
     if dtype != "auto":
-        return torch.float32 if dtype == "float32" else torch.bfloat16
+        return weight_dtype(dtype)
     if device.type == "cuda":
         return torch.bfloat16
     if not (device.type == "cpu" and _native_bfloat16()):
@@ -178,7 +147,7 @@ def _require_memory(source: str, parameters: int, dtype: torch.dtype, device: to
     if needed > free:
         other = "" if dtype == torch.bfloat16 else " --dtype bfloat16 needs half."
         raise ResourceError(
-            f"{source}: {parameters / 1e9:.2f} billion parameters in {str(dtype).removeprefix('torch.')} need about "
+            f"{source}: {parameters / 1e9:.2f} billion parameters in {dtype_name(dtype)} need about "
             f"{needed / 2**30:.1f} GiB, and {free / 2**30:.1f} GiB are free on {device}.{other}"
         )
 

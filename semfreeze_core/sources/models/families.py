@@ -1,7 +1,7 @@
 """The one file that knows model families by name: what their configs mean, and whose saved activations were counted.
 
-Finding a model's parts needs no names (see decoder.py). A family that is not listed here is read, planned and priced in
-FLOP all the same; only its activation bytes are said to be unknown.
+Finding a model's parts needs no names (see decoder.py). A family that is not listed here is analyzed and planned all
+the same, with its FLOPs; only its activation bytes are reported as unknown.
 """
 
 from typing import Any
@@ -38,7 +38,7 @@ def key_value_heads(config: Any, n_heads: int) -> int:
         case "gpt_bigcode" if config.multi_query:
             return 1
     for name in ("num_key_value_heads", "num_kv_heads"):
-        found = getattr(config, name, None)
-        if found:
-            return int(found)
+        heads = getattr(config, name, None)
+        if heads:
+            return int(heads)
     return n_heads

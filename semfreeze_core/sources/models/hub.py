@@ -27,5 +27,5 @@ def hub_file(repo: str, name: str) -> Path:
     except (OSError, EntryNotFoundError, HfHubHTTPError, HFValidationError) as error:
         why = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise InputError(
-            f"{repo} is no file or folder here, and its {name} cannot be had from the hub: {why}"
+            f"{repo} is not a local file or folder, and its {name} could not be downloaded: {why}"
         ) from error

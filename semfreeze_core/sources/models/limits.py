@@ -1,4 +1,4 @@
-"""What semfreeze does not know, or counts otherwise than one might think, of a model that it can read."""
+"""What semfreeze does not know about a supported model, or counts in a way that one might not expect."""
 
 from typing import Any
 
@@ -10,26 +10,29 @@ _WINDOWED = ("sliding_attention", "chunked_attention")
 def limits_of(model: Any, shape: ModelShape) -> tuple[str, ...]:
     """Sentences, one a limit; empty for a model without any."""
     config = model.config.get_text_config(decoder=True)
-    told = []
+    limits = []
     if any(layer.kind == "other" for layer in shape.layer_shapes):
-        told.append(
-            "Activation bytes of its layers are in no formula: semfreeze cost --model M --calibrate counts them."
+        limits.append(
+            "No formula covers the activation bytes of its layers. Count them with: "
+            "semfreeze cost --model M --calibrate."
         )
     stacks = [matrix for layer in shape.layer_shapes for matrix in layer.matrices if matrix.copies > 1]
     if stacks:
-        told.append(
-            f"Its experts are priced by how many meet a token, {stacks[0].active} of {stacks[0].copies}; how evenly "
-            "they are met is not known."
+        limits.append(
+            f"The cost of its experts counts the {stacks[0].active} of {stacks[0].copies} that each token meets. How "
+            "evenly tokens meet them is not known."
         )
     windowed = _windowed_layers(config, shape.n_layers)
     if windowed:
-        told.append(
-            f"{windowed} of {shape.n_layers} layers attend to a window only; they are priced as if to all, as eager "
-            "attention computes all."
+        limits.append(
+            f"{windowed} of {shape.n_layers} layers attend to a window only. Their cost is estimated as if they "
+            "attended to all tokens, which eager attention computes."
         )
     if shape.max_positions is None:
-        told.append("Its config states no longest sequence: check --max-length against what it was trained on.")
-    return tuple(told)
+        limits.append(
+            "Its config states no maximum sequence length. Check --max-length against what it was trained on."
+        )
+    return tuple(limits)
 
 
 def _windowed_layers(config: Any, n_layers: int) -> int:

@@ -6,21 +6,20 @@ import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, redirect_stderr
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import transformers
 from transformers.utils import logging as transformers_logging
 
-from semfreeze_core.errors import ModelError, SemfreezeError
-
-if TYPE_CHECKING:
-    from semfreeze_core.sources.models.checkpoint import Checkpoint
+from semfreeze_core.device import is_out_of_memory
+from semfreeze_core.errors import ModelError, ResourceError, SemfreezeError
+from semfreeze_core.sources.models.checkpoint import Checkpoint
 
 _VERSION = transformers.__version__
 
 
 @contextmanager
-def hushed() -> Iterator[None]:
+def quiet_transformers() -> Iterator[None]:
     """Keep transformers' own log lines, warnings and progress bars off the terminal."""
     control: Any = transformers_logging
     before, bars = control.get_verbosity(), control.is_progress_bar_enabled()
@@ -37,16 +36,26 @@ def hushed() -> Iterator[None]:
 
 
 @contextmanager
-def clear_errors(checkpoint: "Checkpoint", what: str) -> Iterator[None]:
-    """Turn the library's many exceptions into one message, and hush it."""
+def clear_errors(checkpoint: Checkpoint, what: str) -> Iterator[None]:
+    """Turn the library's many exceptions into one message, and keep it quiet.
+
+    Raises:
+        ResourceError: memory ran out.
+        ModelError: it failed in any other way.
+    """
     # The bar over a GGUF file's tensors can be switched off in no other way.
-    unseen = redirect_stderr(io.StringIO()) if checkpoint.kind == "gguf" else nullcontext()
+    hidden_bar = redirect_stderr(io.StringIO()) if checkpoint.kind == "gguf" else nullcontext()
     try:
-        with hushed(), unseen:
+        with quiet_transformers(), hidden_bar:
             yield
     except SemfreezeError:
         raise  # clear already
     except Exception as error:
+        if is_out_of_memory(error):
+            raise ResourceError(
+                f"{checkpoint.source}: memory ran out while {what} was loaded. Close other programs, or use a smaller "
+                "dtype, a smaller model or a machine with more memory."
+            ) from error
         # transformers and the libraries below it report unusable checkpoints with nearly any exception.
         text, hint = _reason(error), _hint(checkpoint, what, error)
         raise ModelError(f"{checkpoint.source}: {what} could not be loaded: {text}.{hint}") from error
@@ -71,12 +80,12 @@ def _reason(error: Exception) -> str:
     return (f"{name} {text}" if isinstance(error, LookupError) else text or name).rstrip(".")
 
 
-def _hint(checkpoint: "Checkpoint", what: str, error: Exception) -> str:
+def _hint(checkpoint: Checkpoint, what: str, error: Exception) -> str:
     text = str(error)
     if "does not recognize this architecture" in text:
         return " Is the name right? A new model may need a newer transformers."
     if "Unrecognized configuration class" in text:
-        return " semfreeze reads decoder-only language models."
+        return " semfreeze supports decoder-only language models."
     if "trust_remote_code" in text and not checkpoint.trust_remote_code:
         return " This checkpoint brings its own code; if you trust it, add --trust-remote-code, which runs it."
     if checkpoint.kind == "gguf":

@@ -1,7 +1,8 @@
-"""How much memory a model takes to be read, from its size alone."""
+"""How much memory analyzing a model takes, from its size alone."""
 
 import torch
 
+from semfreeze_core.device import dtype_name, has_own_memory
 from semfreeze_core.records.model import ModelShape
 from semfreeze_core.records.preview import MemoryForecast
 
@@ -17,18 +18,18 @@ def model_bytes(parameters: int, dtype: torch.dtype) -> int:
 
 
 def process_bytes(device: torch.device) -> int:
-    """Memory that the reading process takes of a device's before it loads a model; a GPU's is counted apart."""
-    return 0 if device.type == "cuda" else _PROCESS_BYTES
+    """Memory that the process takes of a device's before it loads a model; a GPU's is counted apart."""
+    return 0 if has_own_memory(device) else _PROCESS_BYTES
 
 
 def forecast_memory(
     shape: ModelShape, dtype: torch.dtype, device: torch.device, free_bytes: int, display_positions: int
 ) -> MemoryForecast:
-    """The memory one reading needs; the parts that grow with the data are streamed and stay small beside these."""
+    """The memory one analysis needs; the parts that grow with the data are streamed and stay small beside these."""
     states = min(_STATES_LIMIT, display_positions * (shape.n_layers + 1) * shape.d_model * 2)
     return MemoryForecast(
         parameters=shape.total_parameters,
-        dtype=str(dtype).removeprefix("torch."),
+        dtype=dtype_name(dtype),
         device=str(device),
         model_bytes=model_bytes(shape.total_parameters, dtype),
         states_bytes=3 * states,  # themselves, and a float32 copy for the projection

@@ -24,7 +24,7 @@ def measure_shape(model: Any, parts: Parts) -> ModelShape:
 
     Raises:
         ModelError: a layer multiplies by something other than plain matrices and experts, has no attention heads, or
-            its experts are not counted by the config, so FLOP cannot be counted.
+            its experts are not counted by the config, so FLOPs cannot be counted.
     """
     config = model.config.get_text_config(decoder=True)
     parameters = dict(model.named_parameters())
@@ -54,7 +54,7 @@ def measure_shape(model: Any, parts: Parts) -> ModelShape:
 
 
 def check_price(model: Any, shape: ModelShape, forward_flop: int) -> None:
-    """Prove that a shape says all that a forward pass computes: its FLOP must be those torch counts on the probe.
+    """Verify that a shape covers all that a forward pass computes: its FLOPs must be those torch counts on the probe.
 
     Args:
         model: named in the message.
@@ -65,13 +65,13 @@ def check_price(model: Any, shape: ModelShape, forward_flop: int) -> None:
         ModelError: they differ, as when layers do more than multiply by matrices and attend with heads of one width.
     """
     setup = TrainingSetup(batch_size=PROBE_SEQUENCES, sequence_length=PROBE_TOKENS)
-    nothing = TrainableParts((False,) * shape.n_layers, embeddings=False, final_norm=False, head=False)
-    counted = step_flop(shape, setup, nothing).forward
+    all_frozen = TrainableParts((False,) * shape.n_layers, embeddings=False, final_norm=False, head=False)
+    counted = step_flop(shape, setup, all_frozen).forward
     if counted != forward_flop:
         raise ModelError(
             f"{type(model).__name__}: a forward pass of {PROBE_SEQUENCES} x {PROBE_TOKENS} tokens takes "
-            f"{forward_flop:,} FLOP by torch's counter, but {counted:,} by its matrices and attention heads: it "
-            "computes something else besides. Such models cannot be priced yet."
+            f"{forward_flop:,} FLOPs by torch's counter, but {counted:,} by its matrices and attention heads: it "
+            "computes something else besides. semfreeze cannot estimate the cost of such models yet."
         )
 
 
@@ -86,8 +86,8 @@ def _measure_layer(layer: nn.Module, config: Any, i: int, name: str) -> LayerSha
     n_heads = _number(config, "num_attention_heads", i)
     if n_heads is None:
         raise ModelError(
-            f"{name}: expected attention heads, but its config ({config.model_type}) names none. Layers without "
-            "attention cannot be priced yet."
+            f"{name}: expected attention heads, but its config ({config.model_type}) names none. Layers "
+            "without attention are not supported yet."
         )
     return LayerShape(
         parameters=sum(p.numel() for p in layer.parameters()),
@@ -107,7 +107,7 @@ def _number(config: Any, name: str, layer: int) -> int | None:
 
 
 def _head_width(config: Any, n_heads: int, layer: int) -> int:
-    """Width of one head; the mean of a key's and a value's where they differ, which is what attention FLOP follow."""
+    """Width of one head; the mean of a key's and a value's where they differ, which is what attention FLOPs follow."""
     value = _number(config, "v_head_dim", layer)
     rotated, plain = _number(config, "qk_rope_head_dim", layer), _number(config, "qk_nope_head_dim", layer)
     width = _number(config, "head_dim", layer) or config.hidden_size // n_heads
@@ -137,28 +137,28 @@ def layer_matrices(layer: nn.Module, config: Any, name: str) -> tuple[Matrix, ..
     Raises:
         ModelError: it multiplies by something other than plain matrices and counted experts.
     """
-    found: list[Matrix] = []
+    matrices: list[Matrix] = []
     for path, module in layer.named_modules():
         weights = {n: p for n, p in module.named_parameters(recurse=False) if p.ndim > 1}
         if not weights or isinstance(module, nn.Embedding):  # looked up, not multiplied
             continue
         stacks = {n: p for n, p in weights.items() if p.ndim == 3 and p.shape[0] > 1}
         if isinstance(module, nn.Linear):
-            found.append(Matrix(path, module.in_features, module.out_features))
+            matrices.append(Matrix(path, module.in_features, module.out_features))
         elif isinstance(module, Conv1D):
-            found.append(Matrix(path, module.nx, module.nf))
+            matrices.append(Matrix(path, module.nx, module.nf))
         elif stacks and len({p.shape[0] for p in weights.values()}) == 1 and not _convolves(module):
-            found += _experts(path, module, stacks, config, name)
+            matrices += _experts(path, module, stacks, config, name)
         elif _is_router(module, weights, config):
             (router,) = weights.values()
-            found.append(Matrix(path, router.shape[1], router.shape[0]))
+            matrices.append(Matrix(path, router.shape[1], router.shape[0]))
         else:
             raise ModelError(
                 f"{name}.{path} ({type(module).__name__}) holds weights of shape "
                 f"{[tuple(p.shape) for p in weights.values()]}: expected attention, plain linear layers and experts. "
-                "Convolutions, state-space and recurrent layers (Mamba, RWKV and their like) cannot be priced yet."
+                "Convolutions, state-space and recurrent layers (such as Mamba and RWKV) are not supported yet."
             )
-    return tuple(found)
+    return tuple(matrices)
 
 
 def _experts(path: str, module: nn.Module, stacks: dict[str, nn.Parameter], config: Any, name: str) -> list[Matrix]:
@@ -167,8 +167,8 @@ def _experts(path: str, module: nn.Module, stacks: dict[str, nn.Parameter], conf
     if active is None:
         raise ModelError(
             f"{name}.{path} ({type(module).__name__}) holds stacks of {experts} matrices, as mixtures of experts do, "
-            f"but its config does not say how many meet a token (looked for {', '.join(_ACTIVE_EXPERTS)}). Experts "
-            "without counts cannot be priced."
+            f"but its config does not say how many meet a token (looked for {', '.join(_ACTIVE_EXPERTS)}). The cost "
+            "of experts without counts cannot be estimated."
         )
     turned = getattr(module, "is_transposed", False)
     sizes = {n: (p.shape[1], p.shape[2]) if turned else (p.shape[2], p.shape[1]) for n, p in stacks.items()}

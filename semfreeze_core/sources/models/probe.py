@@ -1,4 +1,4 @@
-"""One pass of a few tokens through a model with hooks on every module: what runs when, and what it hands on."""
+"""One pass of a few tokens through a model with hooks on every module: what runs when, and what it passes on."""
 
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -19,8 +19,8 @@ def hidden_state(output: Any) -> Tensor:
 
 def layer_input(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
     """The hidden state among a layer's arguments."""
-    found: Tensor = args[0] if args else kwargs["hidden_states"]
-    return found
+    state: Tensor = args[0] if args else kwargs["hidden_states"]
+    return state
 
 
 def find_layers(model: Any) -> tuple[nn.ModuleList, str]:
@@ -32,10 +32,10 @@ def find_layers(model: Any) -> tuple[nn.ModuleList, str]:
     if expected < 2:
         raise ModelError(f"{type(model).__name__} has {expected} layer; choosing a freeze depth needs at least 2.")
     if len(fitting) != 1:
-        found = ", ".join(f"{n} ({len(m)})" for n, m in outermost) or "none"
+        lists_text = ", ".join(f"{n} ({len(m)})" for n, m in outermost) or "none"
         raise ModelError(
             f"{type(model).__name__}: expected one list of {expected} layers, found {len(fitting)}. "
-            f"Module lists in the model: {found}."
+            f"Module lists in the model: {lists_text}."
         )
     name, layers = fitting[0]
     return layers, f"{name}."
@@ -74,7 +74,7 @@ class Probe:
         logits: the model's own, (2, T, V).
         before: calls begun before the first layer, in order.
         after: calls begun after the last layer, in order, the head's left out.
-        forward_flop: FLOP of the pass as torch counts them, 0 when they were not to be counted.
+        forward_flop: FLOPs of the pass as torch counts them, 0 when they were not to be counted.
     """
 
     inputs: list[Tensor]
@@ -111,7 +111,7 @@ def run_probe(model: Any, layers: nn.ModuleList, head: nn.Linear, *, count: bool
         model: the whole model.
         layers: its layers.
         head: its head.
-        count: also count FLOP; torch's counter sees all of them under eager attention alone.
+        count: also count FLOPs; torch's counter sees all of them under eager attention alone.
 
     Raises:
         ModelError: the model cannot run, or a layer or the head does not run exactly once.
@@ -164,7 +164,8 @@ def _why_not(model: Any, error: Exception, dtype: torch.dtype) -> str:
     if isinstance(error, DynamicOutputShapeException | DataDependentOutputException):
         return (
             f"{type(model).__name__} looks at its data to decide what to compute, so it cannot be counted without "
-            "weights: its experts are not among those that transformers can run in one piece. It cannot be priced yet."
+            "weights: its experts are not among those that transformers can run in one piece. Its cost "
+            "cannot be estimated yet."
         )
     text = " ".join(str(error).split())[:400]
     return (
@@ -197,7 +198,7 @@ def check_chain(model: Any, probe: Probe) -> None:
     for i, (given, received) in enumerate(zip(probe.outputs, probe.inputs[1:], strict=False)):
         if not torch.equal(given, received):
             raise ModelError(
-                f"{type(model).__name__}: layer {i} does not hand its output on to layer {i + 1} unchanged, so there "
+                f"{type(model).__name__}: layer {i} does not pass its output on to layer {i + 1} unchanged, so there "
                 "is no single trace through the layers. Such models are not supported."
             )
 
@@ -207,6 +208,6 @@ def check_causal(model: Any, probe: Probe) -> None:
     allowed = 1e-3 if model.dtype == torch.float32 else 5e-2
     if float((before[0] - before[1]).abs().max()) > allowed * float(before.std()):
         raise ModelError(
-            f"{type(model).__name__} looks ahead: changing later tokens changed earlier logits. semfreeze reads "
-            "decoder-only (causal) models; an encoder cannot be read this way."
+            f"{type(model).__name__} looks ahead: changing later tokens changed earlier logits. semfreeze "
+            "supports decoder-only (causal) models, which an encoder is not."
         )

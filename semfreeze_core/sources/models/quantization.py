@@ -8,17 +8,17 @@ import transformers
 _UNPACKED = {"fp8": "FineGrainedFP8Config", "mxfp4": "Mxfp4Config"}
 
 
-def quantisation(config: Any) -> dict[str, Any] | None:
+def quantization_entry(config: Any) -> dict[str, Any] | None:
     """What a model's config says about packed weights, or None when it says nothing."""
     text_config = config.get_text_config(decoder=True)
     entry = getattr(config, "quantization_config", None) or getattr(text_config, "quantization_config", None)
     if not entry:
         return None
-    found: dict[str, Any] = entry if isinstance(entry, dict) else entry.to_dict()
-    return found
+    settings: dict[str, Any] = entry if isinstance(entry, dict) else entry.to_dict()
+    return settings
 
 
-def describe_quantisation(entry: dict[str, Any]) -> str:
+def describe_quantization(entry: dict[str, Any]) -> str:
     """Method and bits, in words."""
     method = _method(entry) or ("bitsandbytes" if _bitsandbytes_bits(entry) else "an unnamed method")
     bits = _bitsandbytes_bits(entry) or entry.get("bits") or entry.get("w_bit") or entry.get("nbits")
@@ -26,8 +26,8 @@ def describe_quantisation(entry: dict[str, Any]) -> str:
 
 
 def _method(entry: dict[str, Any]) -> str:
-    named = entry.get("quant_method") or ""
-    return str(getattr(named, "value", named))  # transformers' own settings hold an Enum
+    method = entry.get("quant_method") or ""
+    return str(getattr(method, "value", method))  # transformers' own settings hold an Enum
 
 
 def _bitsandbytes_bits(entry: dict[str, Any]) -> int | None:
@@ -40,5 +40,5 @@ def unpacking(entry: dict[str, Any]) -> Any | None:
     kind = getattr(transformers, name, None) if name else None
     if kind is None:
         return None
-    known = {key: value for key, value in entry.items() if key not in ("quant_method", "dequantize")}
-    return kind(**known, dequantize=True)
+    options = {key: value for key, value in entry.items() if key not in ("quant_method", "dequantize")}
+    return kind(**options, dequantize=True)

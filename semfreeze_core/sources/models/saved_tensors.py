@@ -26,16 +26,16 @@ class SavedTensors:
         Args:
             leaving_out: tensors whose storages do not count: parameters, inputs.
         """
-        known = {storage_key(tensor) for tensor in leaving_out}
-        found: dict[int, tuple[int | None, int]] = {}
+        excluded = {storage_key(tensor) for tensor in leaving_out}
+        by_key: dict[int, tuple[int | None, int]] = {}
         for saved in self._kept:
             key = storage_key(saved.tensor)
-            if key in known:
+            if key in excluded:
                 continue
             size = saved.tensor.untyped_storage().nbytes()
-            marks = [saved.mark, *([found[key][0]] if key in found else [])]
-            found[key] = (min((m for m in marks if m is not None), default=None), size)
-        return found
+            marks = [saved.mark, *([by_key[key][0]] if key in by_key else [])]
+            by_key[key] = (min((m for m in marks if m is not None), default=None), size)
+        return by_key
 
     def bytes(self, leaving_out: Iterable[Tensor]) -> int:
         """Bytes of all live storages, each once and whole."""

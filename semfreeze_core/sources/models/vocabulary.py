@@ -54,21 +54,21 @@ _ROWS_AT_ONCE = 8192  # a float32 copy of the whole embedding can be larger than
 @torch.no_grad()
 def _untrained_rows(weight: torch.Tensor) -> frozenset[int]:
     mean = weight.mean(0, dtype=torch.float32)
-    found = _repeated_rows(weight)
+    untrained = _repeated_rows(weight)
     for start in range(0, len(weight), _ROWS_AT_ONCE):
         rows = weight[start : start + _ROWS_AT_ONCE].float()
         resized = torch.cosine_similarity(rows, mean, dim=-1) > 0.999
-        found[start : start + _ROWS_AT_ONCE] |= resized | (rows == 0).all(-1)
-    return frozenset(found.nonzero().flatten().tolist())
+        untrained[start : start + _ROWS_AT_ONCE] |= resized | (rows == 0).all(-1)
+    return frozenset(untrained.nonzero().flatten().tolist())
 
 
 def _repeated_rows(weight: torch.Tensor) -> torch.Tensor:
     """Whether each row (V,) equals another; eight columns tell nearly all apart, so few are compared whole."""
     columns = torch.linspace(0, weight.shape[1] - 1, min(8, weight.shape[1]), device=weight.device).long()
     alike = _repeated(weight[:, columns]).nonzero().flatten()
-    found = torch.zeros(len(weight), dtype=torch.bool, device=weight.device)
-    found[alike] = _repeated(weight[alike])
-    return found
+    repeated = torch.zeros(len(weight), dtype=torch.bool, device=weight.device)
+    repeated[alike] = _repeated(weight[alike])
+    return repeated
 
 
 def _repeated(rows: torch.Tensor) -> torch.Tensor:

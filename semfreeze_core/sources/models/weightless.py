@@ -38,9 +38,9 @@ class _GroupedProducts(TorchDispatchMode):  # type: ignore[no-untyped-call]
 def _nothing_packed() -> Iterator[None]:
     """Tell transformers that no row holds several examples. Which layers get a mask is else the model's own code."""
     name = "find_packed_sequence_indices"
-    own = getattr(masking_utils, name)
+    original = getattr(masking_utils, name)
     setattr(masking_utils, name, lambda position_ids: None)
     try:
         yield
     finally:
-        setattr(masking_utils, name, own)
+        setattr(masking_utils, name, original)

@@ -254,13 +254,13 @@ def test_analyze_tells_its_progress_on_stderr_only(models, task):
     answer = ask("analyze", "--model", models / "untied", "--data", task, "--json")
     assert answer.err.splitlines() == [
         "Loading the model",
-        "Proving the model's parts",
+        "Verifying the model's parts",
         "Checking rows",
         "Encoding examples",
         "Solving for the semantic bases",
-        "Reading hidden states",
-        "Reading swapped completions",
-        "Reading the weights' spectrum",
+        "Extracting hidden states",
+        "Analyzing swapped completions",
+        "Computing the weights' spectrum",
         "Projecting the display sample",
     ]
     assert answer.json["n_examples"] == 48

@@ -40,7 +40,7 @@ def test_an_analysis_as_a_job_makes_the_run_and_tells_its_stages(runs, models, t
     assert read_run(runs / "mine").n_examples == 48
     assert run_names() == ["mine"]  # a listing of runs shows no jobs
     stages = read_progress(runs / JOBS / job.name).stages
-    assert {"Loading the model", "Reading hidden states", "Projecting the display sample"} <= set(stages)
+    assert {"Loading the model", "Extracting hidden states", "Projecting the display sample"} <= set(stages)
     assert set(stages) <= set(log.splitlines())  # the log says them too, should the job die
     (row,) = ask("jobs", "list", "--json").json["jobs"]
     assert (row["state"], row["out"], row["command"]) == ("done", str(runs / "mine"), ["semfreeze", *command])
@@ -51,10 +51,10 @@ def test_an_analysis_is_cancelled_in_its_middle(runs, models, rows_file):
     command = ("analyze", f"--model={models / 'untied'}", f"--data={data}", "--examples=0", "--batch-tokens=1", *PLAIN)
     job = submit(runs, command, "long", runs / "mine")
     folder = runs / JOBS / job.name
-    wait_for(lambda: (found := read_progress(folder)) and found.stage == "Reading hidden states" and found.done)
+    wait_for(lambda: (found := read_progress(folder)) and found.stage == "Extracting hidden states" and found.done)
     row = ask("jobs", "list", "--json").json["jobs"][0]
-    assert (row["state"], row["stage"], row["total"] > row["done"]) == ("running", "Reading hidden states", True)
-    assert "Reading hidden states" in ask("jobs", "list").out
+    assert (row["state"], row["stage"], row["total"] > row["done"]) == ("running", "Extracting hidden states", True)
+    assert "Extracting hidden states" in ask("jobs", "list").out
     leader = psutil.Process(read_process(folder).pid)
     begun = time.monotonic()
     assert ask("jobs", "cancel", job.name).out == f"{job.name}: cancelled\n"

@@ -149,7 +149,7 @@ def test_analyze_stops_at_ctrl_c_and_keeps_nothing(models, rows_file, home, stor
     told = []
     for line in process.stderr:
         told.append(line)
-        if line == "Reading hidden states\n":
+        if line == "Extracting hidden states\n":
             process.send_signal(signal.SIGINT)
             break
     out, err = process.communicate(timeout=60)

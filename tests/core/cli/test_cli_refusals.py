@@ -70,7 +70,7 @@ DATA = {
     "unknown columns": (
         "t.jsonl",
         ['{"a": "x", "b": "y"}'],
-        "Columns found: a, b. Say what to read with --prompt-field",
+        "Columns found: a, b. Name the fields with --prompt-field",
     ),
     "two columns that fit": (
         "t.jsonl",
@@ -244,8 +244,8 @@ MODELS = {
     "no config": (without_config, "expected a config.json, found"),
     "no tokenizer": (without_tokenizer, "its tokenizer could not be loaded"),
     "cut weights": (cut_weights, "the model could not be loaded"),
-    "an encoder": (encoder, "as encoders have them, are not supported: semfreeze reads decoder-only models"),
-    "an encoder-decoder": (encoder_decoder, "is an encoder-decoder (t5): semfreeze reads decoder-only models"),
+    "an encoder": (encoder, "as encoders have them, are not supported: semfreeze supports decoder-only models"),
+    "an encoder-decoder": (encoder_decoder, "is an encoder-decoder (t5): semfreeze supports decoder-only models"),
     "one layer": (one_layer, "has 1 layer; choosing a freeze depth needs at least 2"),
     "NaN": (spoiled, "the output of layer 2 holds NaN or infinity"),
     "another tokenizer": (small_vocabulary, "The tokenizer and the model disagree"),

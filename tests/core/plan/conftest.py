@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from semfreeze_core.records.display import DisplaySample
-from semfreeze_core.records.manifest import DataEntry, ExtractionEntry, ModelEntry, ReadingSettings, RunManifest
+from semfreeze_core.records.manifest import AnalysisSettings, DataEntry, ExtractionEntry, ModelEntry, RunManifest
 from semfreeze_core.records.model import ModelIdentity, ModelShape, ParameterNames
 from semfreeze_core.records.provenance import Provenance
 from semfreeze_core.records.run import Run
@@ -116,7 +116,7 @@ def _manifest(
             max_length=64,
             tokens_digest="d" * 64,
         ),
-        settings=ReadingSettings(
+        settings=AnalysisSettings(
             examples=n,
             positions=64,
             add_eos=True,

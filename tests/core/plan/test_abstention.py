@@ -10,8 +10,8 @@ from semfreeze_core.gains import gain_curve
 from semfreeze_core.plan.rules import Decision, decide_by_coverage, decide_by_paper
 from semfreeze_core.records.examples import TokenisedExample
 from semfreeze_core.records.gain import GainCurve
+from semfreeze_core.semantics.analysis import prepare_labels, read_traces
 from semfreeze_core.semantics.positions import choose_positions
-from semfreeze_core.semantics.reading import prepare_labels, read_traces
 from semfreeze_core.semantics.task_null import read_task_null
 from semfreeze_core.sources.models.decoder import Decoder, find_decoder
 from tests.core.semantics.tiny_examples import make_example, random_examples

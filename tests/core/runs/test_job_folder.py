@@ -135,9 +135,9 @@ def test_places_count_who_comes_before(runs):
         ("dead", "", "Its process is gone without a word: killed, out of memory, or the machine was stopped."),
         (
             "dead",
-            "Loading the model\nReading hidden states\n",
+            "Loading the model\nExtracting hidden states\n",
             "Its process is gone without a word: killed, out of memory, or the machine was stopped. "
-            "Last it said: Reading hidden states",
+            "Last it said: Extracting hidden states",
         ),
     ],
 )

@@ -68,7 +68,7 @@ def test_read_plan_says_what_is_neither_here_nor_on_the_hub(monkeypatch):
 
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", download)
     with pytest.raises(
-        InputError, match=r"owner/name is no file or folder here, and its plan\.json cannot be had from"
+        InputError, match=r"owner/name is not a local file or folder, and its plan\.json could not be downloaded"
     ):
         read_plan("owner/name")
 

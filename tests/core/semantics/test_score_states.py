@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from semfreeze_core.records.examples import TokenisedExample
-from semfreeze_core.semantics import reading
+from semfreeze_core.semantics import analysis
+from semfreeze_core.semantics.analysis import prepare_labels, read_traces
 from semfreeze_core.semantics.positions import choose_positions
-from semfreeze_core.semantics.reading import prepare_labels, read_traces
 from semfreeze_core.semantics.score_states import ScoreStates, block_influence
 from semfreeze_core.sources.models.decoder import Decoder
 from semfreeze_core.sources.models.probe import hidden_state
@@ -76,7 +76,7 @@ def test_read_traces_carry_the_last_state_over_between_reductions(
 ) -> None:
     decoder, examples = tiny_decoder(), random_examples(12, seed=1)
     whole = _read(decoder, examples, {2, 5})
-    monkeypatch.setattr(reading, "_WAITING_NUMBERS", waiting)
+    monkeypatch.setattr(analysis, "_WAITING_NUMBERS", waiting)
     for max_tokens in (16, 10_000):
         found = _read(decoder, examples, {2, 5}, max_tokens=max_tokens)
         np.testing.assert_allclose(found.influence, whole.influence, atol=1e-5)

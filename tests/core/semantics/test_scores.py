@@ -7,8 +7,8 @@ import torch
 from semfreeze_core.gains import score_coverage
 from semfreeze_core.records.examples import TokenisedExample
 from semfreeze_core.records.scores import SCORE_NAMES, LayerScore
+from semfreeze_core.semantics.analysis import prepare_labels, read_traces
 from semfreeze_core.semantics.positions import choose_positions
-from semfreeze_core.semantics.reading import prepare_labels, read_traces
 from semfreeze_core.semantics.scores import depth_prior, influence_score, read_scores, states_to_keep
 from semfreeze_core.sources.models.decoder import Decoder
 from tests.core.semantics.tiny_examples import make_example

@@ -119,7 +119,7 @@ def _layers(*ranks: int) -> nn.ModuleList:
 
 
 def test_spectrum_score_ranks_layers_by_what_stands_out() -> None:
-    score = spectrum_score(_layers(1, 4, 12), asked=False)
+    score = spectrum_score(_layers(1, 4, 12), requested=False)
     assert score.values[0] < score.values[1] < score.values[2]
     assert (score.sample, score.reason, score.replicates) == ("the weights", "", None)
 
@@ -127,27 +127,27 @@ def test_spectrum_score_ranks_layers_by_what_stands_out() -> None:
 def test_spectrum_score_is_the_mean_over_matrices() -> None:
     one, other = _layers(2, 5)
     both = nn.ModuleList([nn.Sequential(one, other)])
-    expected = spectrum_score(nn.ModuleList([one, other]), asked=False).values.mean()
-    assert spectrum_score(both, asked=False).values[0] == pytest.approx(expected)
+    expected = spectrum_score(nn.ModuleList([one, other]), requested=False).values.mean()
+    assert spectrum_score(both, requested=False).values[0] == pytest.approx(expected)
 
 
 def test_spectrum_score_is_left_out_where_it_takes_long_unless_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(spectrum, "_MOST_WORK", 1000)
-    left_out = spectrum_score(_layers(0, 3), asked=False)
+    left_out = spectrum_score(_layers(0, 3), requested=False)
     assert np.isnan(left_out.values).all()
     assert left_out.reason == "left out, as it takes long: add --scores spectrum"
-    assert np.isfinite(spectrum_score(_layers(0, 3), asked=True).values).all()
+    assert np.isfinite(spectrum_score(_layers(0, 3), requested=True).values).all()
 
 
 def test_spectrum_score_names_a_layer_it_cannot_read() -> None:
     layers = _layers(0, 3)
     nn.init.zeros_(layers[1].weight)
-    score = spectrum_score(layers, asked=False)
+    score = spectrum_score(layers, requested=False)
     assert np.isnan(score.values).all()
     assert score.reason == "no matrix of layer 1 has noise and signal"
 
 
 def test_spectrum_score_tells_its_progress() -> None:
     events = []
-    spectrum_score(_layers(0, 3), asked=False, progress=events.append)
+    spectrum_score(_layers(0, 3), requested=False, progress=events.append)
     assert [(e.done, e.total) for e in events] == [(0, 2), (1, 2), (2, 2)]

@@ -7,13 +7,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from semfreeze_core.records.defaults import NULL_PAIRS
 from semfreeze_core.records.examples import TokenisedExample
 from semfreeze_core.records.trace import SwappedPairs
+from semfreeze_core.semantics.analysis import Labels, prepare_labels, read_traces
 from semfreeze_core.semantics.extraction import ExtractionTally
 from semfreeze_core.semantics.positions import choose_positions
-from semfreeze_core.semantics.reading import Labels, prepare_labels, read_traces
 from semfreeze_core.semantics.task_null import (
-    MAX_PAIRS,
     MIN_PAIRS,
     last_stretch,
     read_task_null,
@@ -141,8 +141,8 @@ def test_read_task_null_reads_only_the_last_turn_of_a_conversation(tiny_decoder:
 
 
 def test_read_task_null_takes_at_most_its_number_of_pairs(tiny_decoder: Callable[..., Decoder]) -> None:
-    pairs, _, _ = _read(tiny_decoder(), random_examples(MAX_PAIRS + 9, seed=0))
-    assert pairs["semantic"].own.shape == (MAX_PAIRS, 5)
+    pairs, _, _ = _read(tiny_decoder(), random_examples(NULL_PAIRS + 9, seed=0))
+    assert pairs["semantic"].own.shape == (NULL_PAIRS, 5)
 
 
 @pytest.mark.parametrize("limit", [1, 2, 5])

@@ -269,7 +269,7 @@ def _(world):
 
 @exercise("cost --revision", "cost --trust-remote-code")
 def _(world):
-    seen = world.stop_at("semfreeze_core.sources.models.checkpoint", "open_checkpoint")
+    seen = world.stop_at("semfreeze_core.sources.models.opening", "open_checkpoint")
     assert ask("cost", "--model", "x/y").refusal == "stopped"
     assert (seen["revision"], seen["trust_remote_code"], seen["config_only"]) == (None, False, True)
     assert ask("cost", "--model", "x/y", "--revision", "v2", "--trust-remote-code").refusal == "stopped"

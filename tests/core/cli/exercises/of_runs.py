@@ -113,7 +113,7 @@ def _(world):
 @exercise("demo --data", "demo --examples", "demo --quiet", "demo -q")
 def _(world):
     world.patch.setattr(
-        "semfreeze_core.sources.models.checkpoint.convert_embedded", lambda progress: world.models / "untied"
+        "semfreeze_core.sources.models.opening.convert_embedded", lambda progress: world.models / "untied"
     )
     for data, examples, flag in ((world.task, 40, "--quiet"), (world.task, 48, "-q")):
         answer = ask("demo", "--data", data, "--examples", examples, flag)

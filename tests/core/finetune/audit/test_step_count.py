@@ -9,7 +9,6 @@ from semfreeze_core.finetune.audit.step_count import count_step, eager_attention
 from semfreeze_core.finetune.freezing.freeze import freeze
 from semfreeze_core.finetune.model.batches import Collator
 from semfreeze_core.finetune.model.supervised_head import SupervisedModel
-from semfreeze_core.finetune.peak_memory import TrainingPeak, resident_bytes
 from semfreeze_core.records.training import TrainingSetup
 from semfreeze_core.sources.models.decoder import find_decoder
 from semfreeze_core.sources.models.model_shape import measure_shape
@@ -83,14 +82,3 @@ def test_cache_flop_is_the_prefix_of_each_example_at_its_own_length():
     total = cache_flop(shape, setup, parts, EXAMPLES)
     assert total == sum(cache_flop(shape, setup, parts, [e]) for e in EXAMPLES)
     assert total == 3 * cache_flop(shape, setup, parts_at_depth(shape, 1), EXAMPLES)
-
-
-def test_training_peak_sees_what_was_used_since_it_began():
-    torch.zeros(40_000_000).add_(1)
-    peak = TrainingPeak(torch.device("cpu"), baseline=resident_bytes())
-    quiet = peak.read()
-    held = torch.ones(100_000_000)  # large beside what a busy system takes back meanwhile
-    assert peak.read() >= quiet + 0.8 * held.nbytes
-    del held
-    assert peak.read() >= 90_000_000, "a peak stays one"
-    assert peak.kind.startswith("process resident")

@@ -12,7 +12,7 @@ from semfreeze_core.finetune.freezing.freeze import apply_freeze_plan, freeze
 from semfreeze_core.finetune.freezing.live_model import identify_base
 from semfreeze_core.finetune.quantize.weights import hush_bitsandbytes, quantised_names
 from semfreeze_core.records.training import LoraSetup
-from semfreeze_core.sources.models.loading_errors import hushed
+from semfreeze_core.sources.models.loading_errors import quiet_transformers
 from semfreeze_core.sources.models.model_shape import identify
 from tests.core.finetune.live_steps import MODES, adapt, checkpoint, step, tokens_of
 from tests.core.finetune.plans import SETUP, plan_of, shape_and_names
@@ -48,10 +48,10 @@ def load(tmp_path_factory):
 
     def load(family, config):
         if not (folder / family).exists():
-            with hushed():
+            with quiet_transformers():
                 tiny(family).save_pretrained(folder / family)
         how = BitsAndBytesConfig(**CONFIGS[config])
-        with hushed():
+        with quiet_transformers():
             model = AutoModelForCausalLM.from_pretrained(
                 folder / family, quantization_config=how, device_map="cpu", dtype=torch.float32
             )

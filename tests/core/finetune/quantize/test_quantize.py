@@ -25,7 +25,7 @@ from semfreeze_core.finetune.quantize.weights import (
 )
 from semfreeze_core.records.training import LoraSetup, TrainableParts, TrainingSetup
 from semfreeze_core.sources.models.decoder import find_decoder
-from semfreeze_core.sources.models.loading_errors import hushed
+from semfreeze_core.sources.models.loading_errors import quiet_transformers
 from semfreeze_core.sources.models.model_shape import measure_shape
 from tests.core.finetune.boundary import assert_same_states, from_tokens, frozen_decoder, tiny_cache
 from tests.core.finetune.loaded import load_tiny, task_examples
@@ -173,7 +173,7 @@ def by_transformers(folder, bits):
     """The model as others load it in so many bits."""
     four = {"load_in_4bit": True, "bnb_4bit_quant_type": "nf4", "bnb_4bit_compute_dtype": torch.float32}
     how = BitsAndBytesConfig(**four) if bits == 4 else BitsAndBytesConfig(load_in_8bit=True)
-    with hushed():
+    with quiet_transformers():
         return AutoModelForCausalLM.from_pretrained(
             folder, quantization_config=how, device_map="cpu", dtype=torch.float32
         )

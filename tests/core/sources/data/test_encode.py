@@ -171,7 +171,7 @@ def test_encode_all_refuses_too_few_with_counts_and_causes():
     message = str(caught.value)
     assert message.startswith("20 of 25 examples are usable; 3 dropped because their supervised tokens exceed 9 tokens")
     assert "2 dropped because no token is left to predict" in message
-    assert "At least 32 are needed. Add examples, or go on with --allow-few" in message
+    assert "At least 32 are needed. Add examples, or continue with --allow-few" in message
 
     allowed = encode_all(PLAIN, several, max_length=9, add_eos=False, allow_few=True)
     assert (len(allowed.tokenised), allowed.n_too_long, allowed.n_unsupervised) == (20, 3, 2)
@@ -194,5 +194,5 @@ def test_encode_all_notes_the_habits_of_the_tokenizer():
     (note,) = encode_all(build_tiny_tokenizer(eos=False), several, max_length=9).notes
     assert note == "The tokenizer has no end-of-sequence token: completions end without one."
     (note,) = encode_all(build_tiny_tokenizer(prefix_space=True), several, max_length=9).notes
-    assert note.startswith("The tokenizer puts a space before each separately tokenised text")
+    assert note.startswith("The tokenizer puts a space before each separately tokenized text")
     assert encode_all(PLAIN, several, max_length=9).notes == ()

@@ -87,7 +87,7 @@ def test_sample_rows_says_how_it_drew():
         "4 of 10 usable rows are drawn, each of 2 labels by its share."
     ]
     (note,) = sample_rows(["a", "b", "c", "d", "e", *"aaaaa"], 4, seed=0)[1]
-    assert note.startswith("The labels are read as free text, not as classes: 5 different ones in 10 rows.")
+    assert note.startswith("The labels are treated as free text, not as classes: 5 different ones in 10 rows.")
 
 
 def test_sample_rows_counts_classes_without_the_missing_label():

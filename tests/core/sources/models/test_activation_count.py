@@ -12,9 +12,9 @@ from semfreeze_core.records.activation_count import CalibratedBytes, TokenBytes
 from semfreeze_core.records.training import TrainableParts, TrainingSetup
 from semfreeze_core.sources.models.activation_count import calibrate_empty, calibrate_model
 from semfreeze_core.sources.models.causal_lm import measure_empty
-from semfreeze_core.sources.models.checkpoint import open_checkpoint
 from semfreeze_core.sources.models.decoder import find_decoder
 from semfreeze_core.sources.models.model_shape import measure_shape
+from semfreeze_core.sources.models.opening import open_checkpoint
 from tests.core.cost.counted_step import prepare
 from tests.core.cost.saved_bytes import DTYPES, count_saved_bytes
 from tests.core.tiny_models import VARIANTS, build_tiny

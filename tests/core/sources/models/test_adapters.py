@@ -11,7 +11,7 @@ from transformers import AutoModelForCausalLM
 
 from semfreeze_core.errors import ModelError
 from semfreeze_core.sources.models.causal_lm import load_causal_lm, measure_empty
-from semfreeze_core.sources.models.checkpoint import open_checkpoint
+from semfreeze_core.sources.models.opening import open_checkpoint
 from tests.core.saved_models import save_tiny
 from tests.core.tiny_tokenizer import CHATML, build_tiny_tokenizer
 

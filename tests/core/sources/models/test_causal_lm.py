@@ -6,9 +6,9 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from semfreeze_core.errors import InputError, ModelError, ResourceError
+from semfreeze_core.errors import ModelError, ResourceError
 from semfreeze_core.sources.models import causal_lm
-from semfreeze_core.sources.models.causal_lm import choose_device, free_bytes, load_causal_lm
+from semfreeze_core.sources.models.causal_lm import load_causal_lm
 from tests.core.saved_models import save_tiny, save_tiny_gguf
 from tests.core.tiny_models import FAMILIES
 
@@ -46,49 +46,6 @@ def allow_native_bfloat16(monkeypatch, native=True):
 
 def leave_free(monkeypatch, n_bytes):
     monkeypatch.setattr(causal_lm, "free_bytes", lambda device: n_bytes)
-
-
-def test_choose_device_takes_what_is_there():
-    assert choose_device("cpu") == CPU
-    best = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-    assert choose_device("auto").type == best
-
-
-@pytest.mark.parametrize(
-    ("cuda", "mps", "expected"),
-    [(True, False, "cuda"), (True, True, "cuda"), (False, True, "mps"), (False, False, "cpu")],
-)
-def test_choose_device_prefers_an_accelerator(monkeypatch, cuda, mps, expected):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: int(cuda))
-    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
-    assert choose_device("auto").type == expected
-
-
-@pytest.mark.parametrize("name", ["gpu", "", "cuda:x", "meta", "xpu", "cpu cuda", "CUDA"])
-def test_choose_device_refuses_unknown_names(name):
-    with pytest.raises(InputError) as caught:
-        choose_device(name)
-    assert str(caught.value) == f"--device {name}: expected auto, cpu, cuda, cuda:N or mps."
-
-
-def test_choose_device_refuses_a_device_that_is_not_there(monkeypatch):
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    assert choose_device("cuda:1") == torch.device("cuda:1")
-    with pytest.raises(InputError, match=r"^--device cuda:2: torch sees 2 CUDA devices\.$"):
-        choose_device("cuda:2")
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
-    with pytest.raises(InputError, match=r"^--device cuda: torch sees 0 CUDA devices\.$"):
-        choose_device("cuda")
-    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
-    with pytest.raises(InputError, match=r"^--device mps: torch sees no MPS device\.$"):
-        choose_device("mps")
-
-
-def test_free_bytes_asks_the_device(monkeypatch):
-    assert 2**20 < free_bytes(CPU) < 2**50
-    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (123, 456))
-    assert free_bytes(torch.device("cuda:0")) == 123
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])

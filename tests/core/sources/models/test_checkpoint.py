@@ -14,16 +14,12 @@ import torch
 from transformers import BartConfig, LlamaConfig
 from transformers.utils import logging as transformers_logging
 
-from semfreeze_core.errors import ModelError
-from semfreeze_core.sources.models import checkpoint as checkpoint_module
+from semfreeze_core.errors import ModelError, ResourceError
+from semfreeze_core.sources.models import loading, opening
 from semfreeze_core.sources.models.causal_lm import load_causal_lm, measure_empty
-from semfreeze_core.sources.models.checkpoint import (
-    Checkpoint,
-    load_config,
-    load_model,
-    load_tokenizer,
-    open_checkpoint,
-)
+from semfreeze_core.sources.models.checkpoint import Checkpoint
+from semfreeze_core.sources.models.loading import load_config, load_model, load_tokenizer
+from semfreeze_core.sources.models.opening import open_checkpoint
 from tests.core.saved_models import save_tiny, save_tiny_gguf
 from tests.core.tiny_models import FAMILIES
 from tests.core.tiny_tokenizer import CHATML, build_tiny_tokenizer
@@ -99,7 +95,7 @@ def test_load_reads_sharded_weights(tmp_path):
 def test_load_says_what_it_does(folder):
     events = []
     load(folder, progress=events.append)
-    assert [event.stage for event in events] == ["Loading the model", "Proving the model's parts"]
+    assert [event.stage for event in events] == ["Loading the model", "Verifying the model's parts"]
 
 
 def test_load_hushes_transformers_and_leaves_its_settings(folder, capfd):
@@ -127,7 +123,7 @@ def test_open_checkpoint_tells_the_kinds_apart(folder, tmp_path):
 
 
 def test_open_checkpoint_takes_the_embedded_model_from_the_cache(folder, monkeypatch):
-    monkeypatch.setattr(checkpoint_module, "convert_embedded", lambda progress: folder)
+    monkeypatch.setattr(opening, "convert_embedded", lambda progress: folder)
     assert open_checkpoint("embedded") == Checkpoint("embedded", "folder", str(folder))
     assert load("embedded").identity.source == "embedded"
 
@@ -296,7 +292,7 @@ def test_load_refuses_a_config_that_is_a_list(folder):
 @pytest.mark.parametrize("read", [load, lambda source: measure_empty(open_checkpoint(str(source), config_only=True))])
 def test_load_refuses_an_encoder_decoder(folder, read):
     BartConfig(vocab_size=97, d_model=32).save_pretrained(folder)
-    with pytest.raises(ModelError, match=r"is an encoder-decoder \(bart\): semfreeze reads decoder-only models\."):
+    with pytest.raises(ModelError, match=r"is an encoder-decoder \(bart\): semfreeze supports decoder-only models\."):
         read(folder)
 
 
@@ -410,7 +406,7 @@ def test_load_config_fails_at_once_when_the_hub_is_out_of_reach(monkeypatch):
     def unreachable(*_, **__):
         raise TransportError("Name or service not known")
 
-    monkeypatch.setattr(checkpoint_module, "file_exists", unreachable)
+    monkeypatch.setattr(loading, "file_exists", unreachable)
     started = time.monotonic()
     with pytest.raises(ModelError) as caught:
         load_config(open_checkpoint("semfreeze-tests/nowhere"))
@@ -438,16 +434,26 @@ def test_load_model_says_when_a_hub_checkpoint_is_pickle_only(monkeypatch):
     def refuse(*_, **__):
         raise OSError("cannot be loaded with `safetensors`. Please do not set `use_safetensors=True`.")
 
-    monkeypatch.setattr(checkpoint_module, "load_config", lambda _: LlamaConfig())
-    monkeypatch.setattr(checkpoint_module.AutoModelForCausalLM, "from_pretrained", refuse)
+    monkeypatch.setattr(loading, "load_config", lambda _: LlamaConfig())
+    monkeypatch.setattr(loading.AutoModelForCausalLM, "from_pretrained", refuse)
     with pytest.raises(ModelError, match="Its weights are pickle"):
         load_model(Checkpoint("owner/name", "hub", "owner/name"), torch.float32)
+
+
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("DefaultCPUAllocator: not enough memory: you tried")])
+def test_load_tokenizer_says_when_memory_runs_out(monkeypatch, folder, error):
+    def exhaust(*_, **__):
+        raise error
+
+    monkeypatch.setattr(loading.AutoTokenizer, "from_pretrained", exhaust)
+    with pytest.raises(ResourceError, match="memory ran out while its tokenizer was loaded"):
+        load_tokenizer(open_checkpoint(str(folder)))
 
 
 def test_load_model_never_hides_an_interrupt(monkeypatch, folder):
     def interrupt(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(checkpoint_module.AutoTokenizer, "from_pretrained", interrupt)
+    monkeypatch.setattr(loading.AutoTokenizer, "from_pretrained", interrupt)
     with pytest.raises(KeyboardInterrupt):
         load_tokenizer(open_checkpoint(str(folder)))

@@ -6,8 +6,8 @@ import pytest
 from transformers import AutoConfig
 
 from semfreeze_core.sources.models.causal_lm import measure_empty
-from semfreeze_core.sources.models.checkpoint import open_checkpoint
 from semfreeze_core.sources.models.config_shape import shape_from_config
+from semfreeze_core.sources.models.opening import open_checkpoint
 
 SIZES = {
     "hidden_size": 32,

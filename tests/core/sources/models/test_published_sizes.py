@@ -17,7 +17,7 @@ from transformers import (
 )
 
 from semfreeze_core.sources.models.causal_lm import measure_empty
-from semfreeze_core.sources.models.checkpoint import open_checkpoint
+from semfreeze_core.sources.models.opening import open_checkpoint
 
 
 @pytest.fixture(autouse=True)

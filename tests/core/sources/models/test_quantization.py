@@ -9,8 +9,9 @@ from transformers import LlamaConfig
 
 from semfreeze_core.errors import ModelError
 from semfreeze_core.sources.models.causal_lm import load_causal_lm, measure_empty
-from semfreeze_core.sources.models.checkpoint import load_config, open_checkpoint
-from semfreeze_core.sources.models.quantization import describe_quantisation, quantisation, unpacking
+from semfreeze_core.sources.models.loading import load_config
+from semfreeze_core.sources.models.opening import open_checkpoint
+from semfreeze_core.sources.models.quantization import describe_quantization, quantization_entry, unpacking
 from tests.core.saved_models import save_tiny
 
 BLOCK = 16
@@ -47,7 +48,7 @@ def test_load_unpacks_fp8(tmp_path, dtype):
     model = save_tiny(tmp_path)
     pack_as_fp8(tmp_path)
     loaded = load_causal_lm(str(tmp_path), dtype=str(dtype).removeprefix("torch."), device="cpu")
-    assert "Its quantised weights (fp8) were unpacked." in loaded.notes
+    assert "Its quantized weights (fp8) were unpacked." in loaded.notes
     for name, parameter in loaded.decoder.model.named_parameters():
         assert parameter.dtype == dtype
         own = model.get_parameter(name)
@@ -77,14 +78,14 @@ REFUSED = [
     ],
     ids=["load", "measure"],
 )
-def test_load_refuses_other_quantisations_by_name(tmp_path, entry, words, read):
+def test_load_refuses_other_quantizations_by_name(tmp_path, entry, words, read):
     save_tiny(tmp_path)
     add_to_config(tmp_path, entry)
     (tmp_path / "model.safetensors").write_bytes(b"never read")
     with pytest.raises(ModelError) as caught:
         read(tmp_path)
     assert str(caught.value) == (
-        f"{tmp_path} holds quantised weights ({words}), which cannot be read as numbers here. Give the unquantised "
+        f"{tmp_path} holds quantized weights ({words}), which semfreeze cannot unpack. Give the unquantized "
         "checkpoint it was made from."
     )
 
@@ -93,7 +94,7 @@ def test_load_refuses_other_quantisations_by_name(tmp_path, entry, words, read):
 def test_load_config_takes_a_config_that_says_nothing(tmp_path, entry):
     save_tiny(tmp_path)
     add_to_config(tmp_path, entry)
-    assert quantisation(load_config(open_checkpoint(str(tmp_path)))) is None
+    assert quantization_entry(load_config(open_checkpoint(str(tmp_path)))) is None
 
 
 def test_load_refuses_an_entry_that_is_no_object(tmp_path):
@@ -111,7 +112,7 @@ def test_unpacking_keeps_what_the_checkpoint_says():
     assert unpacking({"quant_method": "gptq"}) is None
 
 
-def test_quantisation_reads_settings_that_are_objects():
+def test_quantization_entry_reads_settings_that_are_objects():
     config = LlamaConfig()
     config.quantization_config = unpacking({"quant_method": "fp8"})
-    assert describe_quantisation(quantisation(config)) == "fp8"
+    assert describe_quantization(quantization_entry(config)) == "fp8"

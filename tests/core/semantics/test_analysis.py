@@ -11,8 +11,8 @@ from semfreeze_core.errors import ModelError, ResourceError
 from semfreeze_core.progress import ProgressEvent
 from semfreeze_core.records.examples import TokenisedExample
 from semfreeze_core.records.trace import TransitionTrace
+from semfreeze_core.semantics.analysis import KeptStates, Labels, prepare_labels, read_traces
 from semfreeze_core.semantics.positions import choose_positions
-from semfreeze_core.semantics.reading import KeptStates, Labels, prepare_labels, read_traces
 from semfreeze_core.sources.models.decoder import Decoder, HeadTransform
 from tests.core.semantics.tiny_examples import make_example, own_spaces, random_examples, semantic_by_definition
 

@@ -1,4 +1,4 @@
-"""Reading examples: states come in space by space, deviations of each example come out."""
+"""Analyzing examples: states come in space by space, deviations of each example come out."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -23,12 +23,12 @@ from semfreeze_core.sources.models.probe import describe_space
 
 @dataclass(frozen=True)
 class Labels:
-    """The ground truth of a reading: what is compared with, fixed before the first pass.
+    """The ground truth of an analysis: what states are compared with, fixed before the first pass.
 
     Attributes:
         targets: one for each cosine-like deviation.
         index: int64 (V,), row of a token in the targets, -1 where it never is a label.
-        share: float32 (V,), share of supervised positions with each token; None unless lens_loss is read.
+        share: float32 (V,), share of supervised positions with each token; None unless lens_loss is measured.
     """
 
     targets: tuple[Targets, ...]
@@ -53,10 +53,10 @@ def prepare_labels(
 
     Args:
         decoder: the model.
-        examples: tokenised examples.
+        examples: tokenized examples.
         positions: positions to read of each example.
         real_rows: head rows that are tokens; padded rows beyond take no part.
-        lens_loss: also read the whole head's cross-entropy.
+        lens_loss: also measure the whole head's cross-entropy.
 
     Raises:
         ModelError: the head's row of a supervised token is all zeros; names the tokens.
@@ -98,7 +98,7 @@ def _placed(targets: Targets, decoder: Decoder) -> Targets:
 
 @dataclass
 class KeptStates:
-    """Normalised states of the positions of a display sample, float16, filled while reading.
+    """Normalized states of the positions of a display sample, float16, filled during the passes.
 
     Attributes:
         keep: for each example, which of its read positions to keep.
@@ -145,21 +145,21 @@ class _BatchReader:
         self.waiting.clear()
         if self.scores is not None:
             self.scores.reduce(raw)
-        normalised = self.decoder.final_norm(raw)
-        states = normalised.float()
+        normalized = self.decoder.final_norm(raw)
+        states = normalized.float()
         for m, targets in enumerate(self.labels.targets):
-            length = measured_length(normalised, targets.factor)
+            length = measured_length(normalized, targets.factor)
             self.values[0, m, spaces] = deviation(states, self.own_targets[m], length)
             self.values[1, m, spaces] = deviation(states, targets.null, length)
         if self.labels.share is not None:
-            for space, block in enumerate(normalised, start=spaces.start):
+            for space, block in enumerate(normalized, start=spaces.start):
                 self._read_lens(space, block, self.labels.share)
         if self.flagged:
             self.states.append(states[:, self.flagged_rows].half())
 
-    def _read_lens(self, space: int, normalised: Tensor, share: Tensor) -> None:
-        for part in torch.split(torch.arange(len(normalised), device=normalised.device), _LENS_CHUNK):
-            pair = lens_loss_and_null(self.decoder.logits(normalised[part]), self.label_ids[part], share)
+    def _read_lens(self, space: int, normalized: Tensor, share: Tensor) -> None:
+        for part in torch.split(torch.arange(len(normalized), device=normalized.device), _LENS_CHUNK):
+            pair = lens_loss_and_null(self.decoder.logits(normalized[part]), self.label_ids[part], share)
             self.values[0, -1, space, part], self.values[1, -1, space, part] = pair
 
     def hand_over(self, kept: KeptStates | None) -> npt.NDArray[np.float32]:
@@ -189,7 +189,7 @@ def read_traces(
     positions: Sequence[Positions],
     labels: Labels,
     *,
-    stage: str = "Reading hidden states",
+    stage: str = "Extracting hidden states",
     max_tokens: int | None = None,
     kept: KeptStates | None = None,
     scores: ScoreStates | None = None,

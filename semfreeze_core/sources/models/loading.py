@@ -1,0 +1,159 @@
+"""Loading a checkpoint's config, model and tokenizer: transformers' own loaders with their errors made clear."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from huggingface_hub import file_exists, try_to_load_from_cache
+from tokenizers import Tokenizer
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+
+from semfreeze_core.errors import ModelError
+from semfreeze_core.sources.models.adapters import merge_adapter
+from semfreeze_core.sources.models.checkpoint import Checkpoint
+from semfreeze_core.sources.models.loading_errors import clear_errors
+from semfreeze_core.sources.models.probe import find_layers
+from semfreeze_core.sources.models.quantization import describe_quantization, quantization_entry, unpacking
+
+
+def load_config(checkpoint: Checkpoint) -> Any:
+    """The checkpoint's config, refused early when it is not a language model's.
+
+    Raises:
+        ModelError: it cannot be read, or names an encoder-decoder or packed weights that cannot be unpacked.
+    """
+    with clear_errors(checkpoint, "its config"):
+        if checkpoint.kind == "hub":
+            _ask_hub(checkpoint)
+        config = AutoConfig.from_pretrained(checkpoint.folder_or_id, **checkpoint.arguments)
+    if getattr(config, "is_encoder_decoder", False):
+        raise ModelError(
+            f"{checkpoint.source} is an encoder-decoder ({config.model_type}): semfreeze supports decoder-only models."
+        )
+    packed = None if checkpoint.kind == "gguf" else quantization_entry(config)
+    if packed is not None and unpacking(packed) is None:
+        raise ModelError(
+            f"{checkpoint.source} holds quantized weights ({describe_quantization(packed)}), which semfreeze cannot "
+            "unpack. Give the unquantized checkpoint it was made from"
+            + (", and the adapter with it." if checkpoint.adapter else ".")
+        )
+    return config
+
+
+def _ask_hub(checkpoint: Checkpoint) -> None:
+    """Fail at once when the hub is out of reach: transformers would ask again and again for half a minute."""
+    location, revision = checkpoint.location, checkpoint.revision
+    try:
+        if not isinstance(try_to_load_from_cache(location, "config.json", revision=revision), str):
+            file_exists(location, "config.json", revision=revision)
+    except Exception as error:
+        if type(error).__module__.startswith("httpx"):  # the connection; all else transformers explains better
+            raise
+
+
+def empty_model(checkpoint: Checkpoint, config: Any, *, attention: str | None = "eager") -> Any:
+    """The model's modules without any weights, for counting; made under a FakeTensorMode it can also be run.
+
+    By default attention and experts compute in the open, where torch counts their FLOPs, and look at no data.
+
+    Args:
+        checkpoint: where the config is from.
+        config: loaded from it.
+        attention: transformers' name of its implementation; None is the family's own.
+    """
+    options = {"attn_implementation": attention, "experts_implementation": "batched_mm"}
+    auto: Any = AutoModelForCausalLM
+    with clear_errors(checkpoint, "its architecture"):
+        return auto.from_config(config, trust_remote_code=checkpoint.trust_remote_code, **options)
+
+
+def load_model(checkpoint: Checkpoint, dtype: torch.dtype) -> Any:
+    """The model with its weights, on the CPU.
+
+    Raises:
+        ModelError: transformers cannot load it, or it does not hold the weights its config asks for.
+    """
+    options: dict[str, Any] = {"dtype": dtype, "output_loading_info": True, "ignore_mismatched_sizes": True}
+    packed = None if checkpoint.kind == "gguf" else quantization_entry(load_config(checkpoint))
+    if checkpoint.kind == "gguf":
+        options |= _dequantized()
+    else:  # None takes safetensors when there are any
+        options["use_safetensors"] = None if checkpoint.allow_pickle else True
+    if packed is not None:
+        options["quantization_config"] = unpacking(packed)
+    auto: Any = AutoModelForCausalLM
+    with clear_errors(checkpoint, "the model"):
+        model, report = auto.from_pretrained(checkpoint.folder_or_id, **checkpoint.arguments, **options)
+    if packed is not None:
+        # Unpacked to bfloat16 whatever was asked; buffers such as rotary frequencies stay as they are.
+        for parameter in model.parameters():
+            parameter.data = parameter.data.to(dtype)
+    _check_complete(checkpoint.source, model, report)
+    if checkpoint.adapter is None:
+        return model
+    with clear_errors(checkpoint, "its adapter"):
+        return merge_adapter(model, checkpoint.adapter)
+
+
+def _check_complete(source: str, model: Any, report: dict[str, Any]) -> None:
+    """Refuse a checkpoint that does not hold just the model its config describes."""
+    missing, mismatched = sorted(report["missing_keys"]), sorted(report["mismatched_keys"])
+    if missing:
+        raise ModelError(
+            f"{source}: {len(missing)} weights are not in the checkpoint and would be random "
+            f"({', '.join(missing[:3])}, ...). Is it a {type(model).__name__} checkpoint?"
+        )
+    if mismatched:
+        name, found, expected = mismatched[0]
+        raise ModelError(
+            f"{source}: {len(mismatched)} weights have other shapes than the config says: {name} is {tuple(found)}, "
+            f"expected {tuple(expected)}. Does this config.json belong to these weights?"
+        )
+    layers, prefix = find_layers(model)
+    numbers = [re.match(rf"{re.escape(prefix)}(\d+)\.", name) for name in report["unexpected_keys"]]
+    last = max((int(number[1]) for number in numbers if number), default=0)
+    if last >= len(layers):
+        raise ModelError(
+            f"{source}: the checkpoint holds layers up to number {last}, but its config says {len(layers)} layers. "
+            "Does this config.json belong to these weights?"
+        )
+
+
+def _dequantized() -> dict[str, Any]:
+    """What makes transformers unpack a GGUF file's weights; older versions always do and know no such option."""
+    config = getattr(transformers, "GgufConfig", None)
+    return {} if config is None else {"quantization_config": config(dequantize=True)}
+
+
+def load_tokenizer(checkpoint: Checkpoint) -> Any:
+    """The checkpoint's own tokenizer; an adapter's, where it brings one.
+
+    Raises:
+        ModelError: there is none, or it cannot be built.
+    """
+    adapter = checkpoint.adapter if checkpoint.adapter is not None and checkpoint.adapter.has_tokenizer else None
+    location, options = (
+        (checkpoint.folder_or_id, checkpoint.arguments) if adapter is None else (str(adapter.folder), {})
+    )
+    with clear_errors(checkpoint, "its tokenizer"):
+        tokenizer = AutoTokenizer.from_pretrained(location, **options)
+    if checkpoint.kind == "gguf" and adapter is None:
+        _drop_invented_tokens(tokenizer, load_config(checkpoint).vocab_size)
+    return tokenizer
+
+
+def _drop_invented_tokens(tokenizer: Any, n_tokens: int) -> None:
+    """Take out what transformers adds to byte-level GGUF tokenizers: an <|endoftext|> that Llama 3 has no row for."""
+    if len(tokenizer) > n_tokens:
+        backend = json.loads(tokenizer.backend_tokenizer.to_str())
+        backend["added_tokens"] = [token for token in backend["added_tokens"] if token["id"] < n_tokens]
+        tokenizer._tokenizer = Tokenizer.from_str(json.dumps(backend))
+
+
+def load_gguf(path: Path, dtype: torch.dtype = torch.float32) -> tuple[Any, Any]:
+    """Model and tokenizer of a GGUF file, its weights dequantized (else they could be neither trained nor saved)."""
+    checkpoint = Checkpoint(str(path), "gguf", str(path))
+    return load_model(checkpoint, dtype), load_tokenizer(checkpoint)

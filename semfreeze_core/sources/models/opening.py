@@ -1,0 +1,92 @@
+"""Opening a checkpoint: which of the four kinds a name means, and whether the place holds one. No weights are read."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from semfreeze_core.errors import ModelError
+from semfreeze_core.progress import Progress, silent
+from semfreeze_core.sources.models.adapters import Adapter, check_adapter_weights, locate_base, read_adapter
+from semfreeze_core.sources.models.checkpoint import Checkpoint
+from semfreeze_core.sources.models.embedded import convert_embedded
+from semfreeze_core.storage import user_path
+
+_SAFETENSORS = ("model.safetensors", "model.safetensors.index.json")
+_PICKLES = ("pytorch_model.bin", "pytorch_model.bin.index.json")
+
+
+def open_checkpoint(
+    source: str,
+    *,
+    revision: str | None = None,
+    trust_remote_code: bool = False,
+    allow_pickle: bool = False,
+    config_only: bool = False,
+    progress: Progress = silent,
+) -> Checkpoint:
+    """Say what `source` is: "embedded", a local folder, a GGUF file, or else a hub id.
+
+    A folder that holds an adapter is opened as its base, with the adapter to be merged.
+
+    Raises:
+        ModelError: the folder holds no config or no weights that may be loaded, or nothing fits the name.
+    """
+    path = user_path(source)
+    flags: dict[str, Any] = {"trust_remote_code": trust_remote_code, "allow_pickle": allow_pickle}
+    if source == "embedded":
+        return Checkpoint(source, "folder", str(convert_embedded(progress)), None, **flags)
+    try:
+        is_file, is_folder = path.is_file(), path.is_dir()
+    except OSError as error:
+        raise ModelError(f"{source[:80]}...: {error.strerror}.") from error
+    if is_file:
+        if path.suffix.lower() != ".gguf":
+            raise ModelError(f"{source}: a model file must be .gguf; for safetensors give the folder that holds it.")
+        return Checkpoint(source, "gguf", str(path), None, **flags)
+    adapter = read_adapter(path) if is_folder else None
+    if adapter is not None:
+        return _open_base(adapter, source, revision=revision, config_only=config_only, progress=progress, **flags)
+    if is_folder:
+        _check_folder(path, allow_pickle=allow_pickle, config_only=config_only)
+        return Checkpoint(source, "folder", str(path), None, **flags)
+    if source.count("/") > 1 or source.startswith((".", "~", "/")) or source.endswith(".gguf"):
+        raise ModelError(f"{source}: no such folder or file.")
+    return Checkpoint(source, "hub", source, revision, **flags)
+
+
+def _open_base(
+    adapter: Adapter, source: str, *, revision: str | None, allow_pickle: bool, **options: Any
+) -> Checkpoint:
+    if not options["config_only"]:
+        check_adapter_weights(adapter, allow_pickle=allow_pickle)
+    base = locate_base(adapter)
+    try:
+        base_checkpoint = open_checkpoint(
+            base, revision=revision or adapter.revision, allow_pickle=allow_pickle, **options
+        )
+    except ModelError as error:
+        raise ModelError(f"{source} is an adapter, and its base cannot be opened: {error}") from error
+    if base_checkpoint.adapter is not None:
+        raise ModelError(f"{source} is an adapter of an adapter ({base}): merge that one into its base first.")
+    return replace(base_checkpoint, source=source, adapter=adapter)
+
+
+def _check_folder(folder: Path, *, allow_pickle: bool, config_only: bool) -> None:
+    if not (folder / "config.json").exists():
+        file_names = ", ".join(sorted(p.name for p in folder.iterdir())[:8]) or "nothing"
+        raise ModelError(f"{folder}: expected a config.json, found {file_names}. Is this a Hugging Face model folder?")
+    try:
+        json.loads((folder / "config.json").read_text())
+    except ValueError as error:
+        raise ModelError(f"{folder}/config.json is not valid JSON: {error}") from error
+    if config_only or any((folder / name).exists() for name in _SAFETENSORS):
+        return
+    if any((folder / name).exists() for name in _PICKLES):
+        if not allow_pickle:
+            raise ModelError(
+                f"{folder} holds its weights only as pickle (.bin), which can run code while loading. If you trust "
+                "where it comes from, add --allow-pickle; better, convert it to safetensors once."
+            )
+        return
+    raise ModelError(f"{folder} has a config.json but no weights: expected {_SAFETENSORS[0]} or its index.")
