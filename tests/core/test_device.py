@@ -1,6 +1,8 @@
 """The device: chosen by name, its memory by what a container allows, one test for running out of it."""
 
 import errno
+import re
+from pathlib import Path
 from types import SimpleNamespace
 
 import psutil
@@ -234,3 +236,10 @@ def test_precisions_are_what_torch_computes_in(precision, weights, products):
 
 def test_dtype_name_is_how_files_spell_it():
     assert [dtype_name(dtype) for dtype in (torch.float32, torch.bfloat16)] == ["float32", "bfloat16"]
+
+
+def test_no_other_module_of_the_core_asks_torch_or_psutil_about_a_device():
+    asking = re.compile(r"torch\.(cuda|mps|backends\.mps)\b|virtual_memory|memory_info")
+    core = Path(device_module.__file__).parent
+    found = {path.name for path in core.rglob("*.py") if asking.search(path.read_text())}
+    assert found == {"device.py"}

@@ -90,11 +90,11 @@ LIMITS = {
     "gemma3_text": "3 of 4 layers attend to a window only",
     "gpt_oss": "2 of 4 layers attend to a window only",
     "mistral-sliding": "4 of 4 layers attend to a window only",
-    "mixtral": "by how many meet a token, 2 of 4;",
-    "qwen2_moe": "by how many meet a token, 2 of 4;",
-    "qwen3_moe": "by how many meet a token, 2 of 4;",
-    "deepseek_v3": "by how many meet a token, 2 of 4;",
-    "bloom": "Its config states no longest sequence",
+    "mixtral": "counts the 2 of 4 that each token meets.",
+    "qwen2_moe": "counts the 2 of 4 that each token meets.",
+    "qwen3_moe": "counts the 2 of 4 that each token meets.",
+    "deepseek_v3": "counts the 2 of 4 that each token meets.",
+    "bloom": "Its config states no maximum sequence length",
 }
 
 

@@ -271,7 +271,7 @@ def test_load_refuses_a_missing_tokenizer(folder, damage):
         ({"hidden_act": "bogus"}, "its architecture could not be loaded: KeyError 'bogus'."),
         (
             {"model_type": "vit"},
-            "transformers makes no causal language model of a ViTConfig. semfreeze reads",
+            "transformers makes no causal language model of a ViTConfig. semfreeze supports",
         ),
         ({"num_hidden_layers": 1}, "has 1 layer; choosing a freeze depth needs at least 2."),
     ],
