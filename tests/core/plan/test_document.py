@@ -3,6 +3,7 @@ import json
 import re
 from collections.abc import Callable
 from itertools import product
+from pathlib import Path
 from typing import Any
 
 import jsonschema
@@ -276,3 +277,12 @@ def test_require_model_refuses_another_model_and_names_both(
 
 def test_require_model_accepts_the_same_weights_from_another_place(plan: FreezePlan, measured: Models) -> None:
     require_model(plan, dataclasses.replace(measured().identity, source="/elsewhere", revision="abc"))
+
+
+def test_parse_plan_reads_a_plan_that_version_0_1_0_wrote() -> None:
+    text = (Path(__file__).parent / "plan_0_1_0.json").read_text(encoding="utf-8")
+    plan = parse_plan(text)
+    assert (plan.freeze_depth, plan.n_layers, plan.rule) == (19, 30, "coverage")
+    assert plan.gain_coverage.estimate == 0.9486023763268842
+    assert plan.evidence.pick_interval == (19, 19)
+    assert json.loads(plan.model_dump_json()) == json.loads(text)  # no key came or went
