@@ -1,6 +1,6 @@
 """Prices as they are written down, in a plan and in a cost table."""
 
-from semfreeze_core.cost.speed import run_seconds
+from semfreeze_core.cost.flops import run_seconds
 from semfreeze_core.records.cost import DepthCost
 from semfreeze_core.records.provenance import Document
 

@@ -9,9 +9,9 @@ from typing import Any
 
 from semfreeze_core.errors import PlanError
 from semfreeze_core.export.data import FileKind, require_readable
+from semfreeze_core.export.literals import yaml_lines, yaml_value
+from semfreeze_core.export.notes import checkpointing_notes, comments, cost_notes, header, lost_saving
 from semfreeze_core.export.request import ADAPTER_SCALE, OPTIMIZERS, SCHEDULE, ExportRequest
-from semfreeze_core.export.words import checkpointing_notes, comments, header, lost_saving, price_notes
-from semfreeze_core.export.yaml_text import yaml_lines, yaml_value
 from semfreeze_core.records.training import ALL_LINEAR
 
 _FILES: dict[FileKind, str] = {"json lines": "json", "json": "json", "csv": "csv", "parquet": "parquet"}
@@ -26,7 +26,7 @@ def write_axolotl(request: ExportRequest) -> tuple[str, list[str]]:
         DataError: prompts made by a template, or a file of a kind it does not read.
     """
     trained, notes = _adapters(request) if request.setup.lora else _weights(request)
-    notes += price_notes(request, quantises=request.setup.lora is not None)
+    notes += cost_notes(request, quantizes=request.setup.lora is not None)
     setup = request.setup
     if setup.precision == "bf16-autocast":
         notes.append("With bf16 axolotl loads the weights in bfloat16; the price counts on float32 ones.")

@@ -11,9 +11,9 @@ from typing import Any
 
 from semfreeze_core.errors import PlanError
 from semfreeze_core.export.data import require_readable
+from semfreeze_core.export.literals import yaml_lines
+from semfreeze_core.export.notes import comments, cost_notes, header
 from semfreeze_core.export.request import OPTIMIZERS, SCHEDULE, ExportRequest
-from semfreeze_core.export.words import comments, header, price_notes
-from semfreeze_core.export.yaml_text import yaml_lines
 
 # Last names of modules outside the layers that no family puts into a parameter's name inside a layer.
 _OWN_NAMES = frozenset({"ln_f", "final_layernorm", "lm_head", "embed_tokens", "embed_in", "wte", "wpe"})
@@ -66,7 +66,7 @@ def write_llama_factory(request: ExportRequest) -> tuple[str, list[str]]:
 
 
 def _notes(request: ExportRequest) -> list[str]:
-    notes = price_notes(request)
+    notes = cost_notes(request)
     if request.setup.checkpointing != "none":
         notes.append("LLaMA-Factory checkpoints trained layers alone and starts the gradient there: the saving stays.")
     if request.setup.precision == "bf16-autocast":
@@ -87,7 +87,7 @@ def _trained(request: ExportRequest) -> tuple[dict[str, Any], list[str]]:
         return {"finetuning_type": "full"}, []
     if not parts.layers or not parts.is_suffix:
         raise PlanError(
-            f"LLaMA-Factory trains the last layers and no other choice, and this plan trains {parts.words}. Export it "
+            f"LLaMA-Factory trains the last layers and no other choice, and this plan trains {parts.summary}. Export it "
             "to hf-trainer, trl, axolotl or ms-swift."
         )
     modules = {name: name.split(".")[-2] for name in parts.others}

@@ -9,9 +9,9 @@ from typing import Any
 
 from semfreeze_core.errors import PlanError
 from semfreeze_core.export.data import FileKind, require_readable
+from semfreeze_core.export.literals import yaml_lines
+from semfreeze_core.export.notes import comments, cost_notes, header
 from semfreeze_core.export.request import ADAPTER_SCALE, ExportRequest
-from semfreeze_core.export.words import comments, header, price_notes
-from semfreeze_core.export.yaml_text import yaml_lines
 from semfreeze_core.records.training import ALL_LINEAR
 
 _FILES: tuple[FileKind, ...] = ("json lines",)
@@ -27,7 +27,7 @@ def write_mlx_lm(request: ExportRequest) -> tuple[str, list[str]]:
     setup, parts = request.setup, request.parts
     if not parts.layers or not parts.is_suffix:
         raise PlanError(
-            f"mlx-lm trains the last layers and no other choice, and this plan trains {parts.words}. Export it to "
+            f"mlx-lm trains the last layers and no other choice, and this plan trains {parts.summary}. Export it to "
             "hf-trainer, trl, axolotl or ms-swift."
         )
     data = _data(request)
@@ -91,7 +91,7 @@ def _notes(request: ExportRequest) -> list[str]:
         notes.append("mlx-lm writes prompt and completion as a chat, by the model's own chat template; it needs one.")
     if request.data.is_known and Path(request.data.path).name != "train.jsonl":
         notes.append(f"mlx-lm reads train.jsonl in the folder it is given: name {request.data.path} so.")
-    return notes + price_notes(request)
+    return notes + cost_notes(request)
 
 
 def _data(request: ExportRequest) -> dict[str, Any]:

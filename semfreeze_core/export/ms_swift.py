@@ -11,8 +11,8 @@ from pathlib import Path
 
 from semfreeze_core.errors import PlanError
 from semfreeze_core.export.data import require_readable
+from semfreeze_core.export.notes import checkpointing_notes, cost_notes, header
 from semfreeze_core.export.request import ADAPTER_SCALE, OPTIMIZERS, SCHEDULE, ExportRequest
-from semfreeze_core.export.words import checkpointing_notes, header, price_notes
 from semfreeze_core.records.training import ALL_LINEAR
 
 Flags = dict[str, str]
@@ -28,7 +28,7 @@ def write_ms_swift(request: ExportRequest) -> tuple[str, list[str]]:
     setup = request.setup
     trained = _adapters(request) if setup.lora else _weights(request)
     notes = [] if request.parts.everything else checkpointing_notes(request, "ms-swift")
-    notes += price_notes(request, quantises=setup.lora is not None)
+    notes += cost_notes(request, quantizes=setup.lora is not None)
     if request.data.fields.messages_field is not None:
         notes.append("ms-swift writes chats by the template it knows for your model; --template chooses another.")
     flags: Flags = {

@@ -43,7 +43,7 @@ class NamedParts:
         return self.layer_prefix.rstrip(".").rpartition(".")[2]
 
     @property
-    def words(self) -> str:
+    def summary(self) -> str:
         """The trained part in words."""
         runs: list[list[int]] = []
         for i in self.layers:

@@ -3,9 +3,9 @@
 import re
 from dataclasses import asdict
 
-from semfreeze_core.export.python_text import python_value
+from semfreeze_core.export.literals import python_value
+from semfreeze_core.export.notes import comments, cost_notes, header
 from semfreeze_core.export.request import ADAPTER_SCALE, OPTIMIZERS, SCHEDULE, ExportRequest
-from semfreeze_core.export.words import comments, header, price_notes
 from semfreeze_core.records.training import ALL_LINEAR
 
 _KEPT = (
@@ -65,7 +65,7 @@ _CONV1D = "from transformers.pytorch_utils import Conv1D"
 
 
 def _notes(request: ExportRequest) -> list[str]:
-    notes = [_KEPT, *price_notes(request)]
+    notes = [_KEPT, *cost_notes(request)]
     if request.setup.optimizer == "adamw8bit":
         notes.append("8-bit AdamW needs the package bitsandbytes and a GPU.")
     if request.setup.checkpointing == "transformers-5":

@@ -4,9 +4,9 @@ Read in unsloth 2026.10.9 (models/llama.py, models/vision.py) and unsloth_zoo 20
 """
 
 from semfreeze_core.export.data import FileKind, require_readable
-from semfreeze_core.export.python_text import python_value
+from semfreeze_core.export.literals import python_value
+from semfreeze_core.export.notes import comments, cost_notes, header, lost_saving
 from semfreeze_core.export.request import ADAPTER_SCALE, OPTIMIZERS, SCHEDULE, ExportRequest
-from semfreeze_core.export.words import comments, header, lost_saving, price_notes
 from semfreeze_core.records.training import ALL_LINEAR
 
 _FILES: dict[FileKind, str] = {"json lines": "json", "json": "json", "csv": "csv", "parquet": "parquet"}
@@ -20,7 +20,7 @@ def write_unsloth(request: ExportRequest) -> tuple[str, list[str]]:
     """
     setup = request.setup
     dataset = _dataset(request)
-    notes = [*_notes(request), *price_notes(request, quantises=True)]
+    notes = [*_notes(request), *cost_notes(request, quantizes=True)]
     bits = setup.frozen_bits
     checkpointing = '"unsloth"' if setup.checkpointing != "none" else "False"
     dtype = "torch.float32" if setup.precision == "float32" else "torch.bfloat16"

@@ -8,8 +8,8 @@ import numpy as np
 from scipy import stats
 
 from semfreeze_core.records.gain import Interval
+from semfreeze_core.records.interval import IntervalEntry
 from semfreeze_core.records.prediction_error import Calibration, PredictedMeasured, Quantity
-from semfreeze_core.records.validation import MeasuredInterval
 
 MIN_FINETUNES = 3  # fewer say nothing of a spread
 
@@ -39,7 +39,7 @@ def error_of(pair: PredictedMeasured) -> float:
     return pair.predicted / pair.measured - 1
 
 
-def corrected(predicted: float, calibration: Calibration) -> MeasuredInterval | None:
+def corrected(predicted: float, calibration: Calibration) -> IntervalEntry | None:
     """A predicted share less its mean error, with the range that the next finetune falls in 19 times of 20.
 
     None while there are too few finetunes to say.
@@ -49,7 +49,7 @@ def corrected(predicted: float, calibration: Calibration) -> MeasuredInterval | 
         return None
     half = float(stats.t.ppf(0.975, n - 1)) * spread * float(np.sqrt(1 + 1 / n))
     middle = predicted - mean
-    return MeasuredInterval.of(Interval(middle, middle - half, middle + half))
+    return IntervalEntry.of(Interval(middle, middle - half, middle + half))
 
 
 def _calibration(quantity: Quantity, errors: list[float], n_arms: int) -> Calibration:
@@ -59,10 +59,10 @@ def _calibration(quantity: Quantity, errors: list[float], n_arms: int) -> Calibr
             quantity=quantity,
             n_finetunes=n,
             n_arms=n_arms,
-            error=MeasuredInterval(estimate=mean, low=None, high=None),
+            error=IntervalEntry(estimate=mean, low=None, high=None),
             spread=None,
         )
     spread = float(np.std(errors, ddof=1))
     half = float(stats.t.ppf(0.975, n - 1)) * spread / float(np.sqrt(n))
-    interval = MeasuredInterval.of(Interval(mean, mean - half, mean + half))
+    interval = IntervalEntry.of(Interval(mean, mean - half, mean + half))
     return Calibration(quantity=quantity, n_finetunes=n, n_arms=n_arms, error=interval, spread=spread)

@@ -20,7 +20,7 @@ _PROPOSALS = {
 }
 
 
-def differ(one: Floats, other: Floats) -> Interval:
+def paired_difference(one: Floats, other: Floats) -> Interval:
     """Mean of one less the other over items, with its two-sided 95 % t interval; both (n_items,), paired."""
     apart = one - other
     error = stats.sem(apart)
@@ -30,7 +30,7 @@ def differ(one: Floats, other: Floats) -> Interval:
     return Interval(float(apart.mean()), float(low), float(high))
 
 
-def stay(
+def remaining_depths(
     before: Floats, losses: Mapping[int, Floats], aim: Aim, margin: float, n: int, proposed: int | None = None
 ) -> list[int]:
     """The n depths that go on, in order of depth.
@@ -52,17 +52,19 @@ def stay(
         ranked = [0, *within, *(d for d in ranked if d and d not in within)]
         if n == 1:
             ranked = [*within, 0]
-    elif proposed is not None and proposed in losses and differ(losses[proposed], losses[ranked[0]]).low <= 0:
+    elif (
+        proposed is not None and proposed in losses and paired_difference(losses[proposed], losses[ranked[0]]).low <= 0
+    ):
         ranked = [proposed, *(depth for depth in ranked if depth != proposed)]
     return sorted(ranked[:n])
 
 
 def choose(before: Floats, losses: Mapping[int, Floats], aim: Aim, margin: float, proposed: int | None = None) -> int:
     """The depth that wins."""
-    return stay(before, losses, aim, margin, 1, proposed)[0]
+    return remaining_depths(before, losses, aim, margin, 1, proposed)[0]
 
 
-def items_to_tell(one: Floats, other: Floats) -> int | None:
+def examples_needed(one: Floats, other: Floats) -> int | None:
     """Eval items at which the 95 % interval of a difference like this would leave 0; None where they are the same."""
     apart = one - other
     spread, mean = float(apart.std(ddof=1)), float(apart.mean())
@@ -71,7 +73,7 @@ def items_to_tell(one: Floats, other: Floats) -> int | None:
     return math.ceil((1.96 * spread / mean) ** 2)
 
 
-def words(
+def decision_reasons(
     before: Floats,
     losses: Mapping[int, Floats],
     aim: Aim,
@@ -84,7 +86,7 @@ def words(
     sample = f"{len(before)} items, one seed"
     where = "at equal compute" if aim == "compute" else "at equal steps"
     own = losses[chosen]
-    gained = differ(before, own)
+    gained = paired_difference(before, own)
     if gained.low <= 0:
         return [
             f"No pilot improved for sure: the best, {chosen}, changed the loss by {-gained.estimate:.3f} "
@@ -100,7 +102,7 @@ def words(
     if not others:
         return [f"{chosen} alone was left, at {own.mean():.3f} nats ({sample})."]
     second = min(others, key=lambda depth: float(others[depth].mean()))
-    ahead = differ(others[second], own)
+    ahead = paired_difference(others[second], own)
     side, sign = ("below", 1) if ahead.estimate >= 0 else ("above", -1)
     low, high = sorted((sign * ahead.low, sign * ahead.high))
     told = (
@@ -111,7 +113,7 @@ def words(
         told += f" It is {_PROPOSALS[proposed_by]}" + ("." if ahead.low > 0 else ", and no pilot was better for sure.")
     if ahead.low > 0:
         return [told]
-    needed = items_to_tell(others[second], own)
+    needed = examples_needed(others[second], own)
     more = "" if needed is None else f" About {needed} items would tell them apart."
     return [told, f"That interval includes 0: {chosen} and {second} may be as good as each other.{more}"]
 

@@ -10,21 +10,21 @@ from semfreeze_core.records.pilots import Aim, ProposedBy
 
 
 @dataclass(frozen=True)
-class Pick:
+class Candidate:
     """What a rule or score says: its depth, or None when its formula gives none, and whether it recommends it."""
 
     depth: int | None
     recommended: bool
 
 
-def picks_of(comparison: Comparison) -> dict[str, Pick]:
+def candidates_of(comparison: Comparison) -> dict[str, Candidate]:
     """Every rule's and score's pick, and `half`."""
     opinions = {n: o for n, o in (comparison.rules | comparison.scores).items() if n not in ("manual", "budget")}
-    picks = {name: Pick(o.candidate_depth, o.freeze_depth is not None) for name, o in opinions.items()}
-    return picks | {"half": Pick(comparison.n_layers // 2, True)}
+    picks = {name: Candidate(o.candidate_depth, o.freeze_depth is not None) for name, o in opinions.items()}
+    return picks | {"half": Candidate(comparison.n_layers // 2, True)}
 
 
-def auto_depths(n_layers: int, picks: Iterable[Pick]) -> list[int]:
+def auto_depths(n_layers: int, picks: Iterable[Candidate]) -> list[int]:
     """None, a quarter, half, two thirds and the most that rules freeze, and every pick."""
     spread = {0, n_layers // 4, n_layers // 2, 2 * n_layers // 3, depth_cap(n_layers)}
     return sorted(spread | {pick.depth for pick in picks if pick.depth is not None})

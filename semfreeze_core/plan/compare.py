@@ -10,7 +10,7 @@ from semfreeze_core.errors import PlanError
 from semfreeze_core.gains.bootstrap import replicate_means, resampling_weights
 from semfreeze_core.gains.difference import Difference, difference
 from semfreeze_core.plan.make import curve_of
-from semfreeze_core.plan.opinions import Opinion, compare
+from semfreeze_core.plan.opinions import Opinion, gather_opinions
 from semfreeze_core.records.gain import GainCurve
 from semfreeze_core.records.run import Run
 
@@ -72,7 +72,8 @@ def side_by_side(runs: Mapping[str, Run], metric: str = "semantic") -> SideBySid
     columns = []
     for name, run in runs.items():
         try:
-            columns.append(RunColumn(name, run, curve_of(run, metric), compare(run, metric=metric).rules["coverage"]))
+            opinion = gather_opinions(run, metric=metric).rules["coverage"]
+            columns.append(RunColumn(name, run, curve_of(run, metric), opinion))
         except PlanError as error:
             raise PlanError(f"{name}: {error}") from error
     first, *others = columns

@@ -4,15 +4,15 @@ from collections.abc import Callable, Sequence
 from typing import get_args
 
 from semfreeze_core.errors import PlanError
-from semfreeze_core.plan.rule_by_pilots import decide_by_pilots
 from semfreeze_core.plan.rules import (
     DEFAULT_TAU,
     DEFAULT_WEIGHT,
     Decision,
     RuleName,
     decide_by_coverage,
-    decide_by_hand,
     decide_by_paper,
+    decide_by_pilots,
+    manual_decision,
 )
 from semfreeze_core.plan.rules_by_cost import Budget, decide_by_budget, decide_by_compute
 from semfreeze_core.records.cost import DepthCost
@@ -26,7 +26,7 @@ MEASURED_NEEDS_DATA = "--rule measured runs short finetunes of your model: give 
 def decide(
     curve: GainCurve,
     rule: RuleName,
-    prices: Callable[[], Sequence[DepthCost]],
+    costs: Callable[[], Sequence[DepthCost]],
     *,
     depth: int | None,
     tau: float,
@@ -39,7 +39,7 @@ def decide(
     Args:
         curve: the gain curve.
         rule: which rule.
-        prices: of every freeze depth; asked for only by the rules that go by them.
+        costs: of every freeze depth; asked for only by the rules that go by them.
         depth: the user's own depth, of the rule manual alone.
         tau, weight: of the rule coverage alone.
         budget: of the rule budget alone.
@@ -54,11 +54,11 @@ def decide(
     if measurement is not None:
         return decide_by_pilots(measurement)
     if depth is not None:
-        return decide_by_hand(curve, depth)
+        return manual_decision(curve, depth)
     if budget is not None:
-        return decide_by_budget(curve, prices(), budget)
+        return decide_by_budget(curve, costs(), budget)
     if rule == "compute":
-        return decide_by_compute(curve, prices())
+        return decide_by_compute(curve, costs())
     return decide_by_paper(curve) if rule == "paper" else decide_by_coverage(curve, tau=tau, weight=weight)
 
 

@@ -9,7 +9,7 @@ from pydantic import Field, ValidationError
 from semfreeze_core.cost.document import CostEntry
 from semfreeze_core.errors import PlanError
 from semfreeze_core.records.cost import BytesStatus, FlopStatus
-from semfreeze_core.records.gain import Interval
+from semfreeze_core.records.interval import IntervalEntry
 from semfreeze_core.records.model import ModelIdentity, ParameterNames
 from semfreeze_core.records.pilots import Measurement
 from semfreeze_core.records.provenance import Document, Provenance
@@ -17,24 +17,6 @@ from semfreeze_core.records.training import TrainableParts, TrainingSetup
 
 PLAN_SCHEMA_VERSION = 3
 PLAN = "plan.json"  # its name beside a model's weights
-
-
-class IntervalEntry(Document):
-    """An estimate with its two-sided 95 % interval; null where it is not defined."""
-
-    estimate: float | None
-    low: float | None
-    high: float | None
-
-    @classmethod
-    def of(cls, interval: Interval) -> "IntervalEntry":
-        return cls(
-            estimate=null_if_nan(interval.estimate), low=null_if_nan(interval.low), high=null_if_nan(interval.high)
-        )
-
-
-def null_if_nan(value: float) -> float | None:
-    return value if value == value else None  # NaN is null in a document
 
 
 class PlanCost(Document):

@@ -10,15 +10,14 @@ from semfreeze_core.plan.decide import decide
 from semfreeze_core.plan.document import (
     EvidenceEntry,
     FreezePlan,
-    IntervalEntry,
     PlanCost,
-    null_if_nan,
     trainable_regex,
 )
 from semfreeze_core.plan.rules import DEFAULT_TAU, DEFAULT_WEIGHT, Decision, RuleName
 from semfreeze_core.plan.rules_by_cost import Budget
 from semfreeze_core.records.cost import DepthCost
-from semfreeze_core.records.gain import GainCurve, Interval
+from semfreeze_core.records.gain import GainCurve
+from semfreeze_core.records.interval import Interval, IntervalEntry, null_if_nan
 from semfreeze_core.records.pilots import Measurement
 from semfreeze_core.records.provenance import provenance_now
 from semfreeze_core.records.run import Run
@@ -102,10 +101,10 @@ def make_plan(
     setup = setup or default_setup(run)
     wished = (flags.embeddings, flags.final_norm, flags.head)
 
-    def prices() -> tuple[DepthCost, ...]:
+    def costs() -> tuple[DepthCost, ...]:
         return cost_table(run.shape, setup, *wished)
 
-    decision = decide(curve, rule, prices, depth=depth, tau=tau, weight=weight, budget=budget, measurement=measurement)
+    decision = decide(curve, rule, costs, depth=depth, tau=tau, weight=weight, budget=budget, measurement=measurement)
     decision = _respect_new_tokens(run, decision, allow_new_tokens)
     parts = None
     if decision.freeze_depth is not None:

@@ -17,12 +17,12 @@ from semfreeze_core.plan.rules import (
     DEFAULT_TAU,
     DEFAULT_WEIGHT,
     Decision,
-    coverage_picks,
     decide_by_coverage,
-    decide_by_hand,
     decide_by_paper,
     instability,
+    manual_decision,
     pick_range,
+    selected_depths,
     widest_range,
 )
 from semfreeze_core.plan.rules_by_cost import Budget, decide_by_budget, decide_by_compute
@@ -43,7 +43,7 @@ class Opinion:
         candidate_depth: the depth its formula gives, or None when it has none.
         freeze_depth: the depth it recommends; None when it abstains.
         gain_coverage: R(k) of the candidate, of the rule's metric or the score's own; NaN where it is not measured.
-        price: of the candidate, or None.
+        cost: estimated for the candidate, or None.
         reasons: why, in words.
         sample: what a score was measured on; "" for a rule.
     """
@@ -51,7 +51,7 @@ class Opinion:
     candidate_depth: int | None
     freeze_depth: int | None
     gain_coverage: Interval
-    price: DepthCost | None
+    cost: DepthCost | None
     reasons: tuple[str, ...]
     sample: str = ""
 
@@ -70,7 +70,7 @@ class Agreement:
 
     low: int | None
     high: int | None
-    words: str
+    summary: str
 
 
 @dataclass(frozen=True)
@@ -100,16 +100,16 @@ def judge_agreement(depths: dict[str, int], n_layers: int) -> Agreement:
     ends = [", ".join(name for name, depth in depths.items() if depth == end) for end in (low, high)]
     told = f"Candidate depths lie between {low} ({ends[0]}) and {high} ({ends[1]}) of {n_layers}"
     if high - low <= widest:
-        words = f"{told}: they agree within {widest:g} layers. Whether they are right, only a finetune shows."
+        summary = f"{told}: they agree within {widest:g} layers. Whether they are right, only a finetune shows."
     else:
-        words = (
+        summary = (
             f"{told}, more than {widest:g} layers apart: they contradict each other. Each reads another sign of what a "
             "layer is worth; only a finetune decides."
         )
-    return Agreement(low, high, words)
+    return Agreement(low, high, summary)
 
 
-def compare(
+def gather_opinions(
     run: Run,
     *,
     metric: str = "semantic",
@@ -129,7 +129,7 @@ def compare(
         depth: the user's own depth, to be shown beside.
         tau, weight: of the coverage rule, and of its formula on the scores.
         budget: to be shown beside, when there is one.
-        setup: finetune the prices are for; default `default_setup(run)`.
+        setup: finetune the costs are for; default `default_setup(run)`.
         train: wishes about embeddings, final norm and head.
         allow_new_tokens: freeze although the data uses tokens whose embeddings look untrained.
 
@@ -139,28 +139,26 @@ def compare(
     curve = curve_of(run, metric)
     refuse_contradictions(curve.n_layers, None, depth=depth, tau=tau, weight=weight, budget=budget)
     setup, flags = setup or default_setup(run), train or TrainFlags()
-    prices = cost_table(run.shape, setup, flags.embeddings, flags.final_norm, flags.head)
+    costs = cost_table(run.shape, setup, flags.embeddings, flags.final_norm, flags.head)
     decisions = [
         decide_by_coverage(curve, tau=tau, weight=weight),
         decide_by_paper(curve),
-        decide_by_compute(curve, prices),
+        decide_by_compute(curve, costs),
     ]
     if budget is not None:
-        decisions.append(_budget_or_why_not(curve, prices, budget))
+        decisions.append(_budget_or_why_not(curve, costs, budget))
     if depth is not None:
-        decisions.append(decide_by_hand(curve, depth))
-    opinions: dict[str, Opinion] = {d.rule: _opinion_of_rule(d, curve, prices) for d in decisions}
-    scores = {
-        name: opinion_of_score(score, curve, prices, tau=tau, weight=weight) for name, score in run.scores.items()
-    }
+        decisions.append(manual_decision(curve, depth))
+    opinions: dict[str, Opinion] = {d.rule: _opinion_of_rule(d, curve, costs) for d in decisions}
+    scores = {name: score_opinion(score, curve, costs, tau=tau, weight=weight) for name, score in run.scores.items()}
     if reason := None if allow_new_tokens else new_tokens_reason(run):
         opinions = {name: o.without_freezing(reason) for name, o in opinions.items()}
         scores = {name: o.without_freezing(reason) for name, o in scores.items()}
     return Comparison(curve.n_layers, setup, opinions, scores)
 
 
-def opinion_of_score(
-    score: LayerScore, curve: GainCurve, prices: Sequence[DepthCost], *, tau: float, weight: float
+def score_opinion(
+    score: LayerScore, curve: GainCurve, costs: Sequence[DepthCost], *, tau: float, weight: float
 ) -> Opinion:
     """The coverage rule's formula on a score's R(k); our derivation.
 
@@ -172,7 +170,7 @@ def opinion_of_score(
         why = score.reason or "it is 0 in every layer"
         return Opinion(None, None, _UNKNOWN, None, (f"Not measured: {why}.",), score.sample)
     replicates = coverage.mean[None] if score.replicates is None else replicate_coverage(score.replicates)
-    candidate, picks = coverage_picks(replicates, tau, weight)
+    candidate, picks = selected_depths(replicates, tau, weight)
     against = instability(*pick_range(picks), curve.n_layers)
     if curve.evidence.verdict == "no evidence":
         against = ("The reading gives no evidence that the layers do this task, so no score recommends.", *against)
@@ -185,31 +183,31 @@ def opinion_of_score(
         candidate,
         None if against else candidate,
         coverage.at(candidate),
-        _price_at(prices, candidate),
+        _cost_at(costs, candidate),
         against or (reason,),
         score.sample,
     )
 
 
-def _opinion_of_rule(decision: Decision, curve: GainCurve, prices: Sequence[DepthCost]) -> Opinion:
+def _opinion_of_rule(decision: Decision, curve: GainCurve, costs: Sequence[DepthCost]) -> Opinion:
     candidate = decision.candidate_depth
     return Opinion(
         candidate,
         decision.freeze_depth,
         _UNKNOWN if candidate is None else curve.coverage.at(candidate),
-        None if candidate is None else _price_at(prices, candidate),
+        None if candidate is None else _cost_at(costs, candidate),
         decision.reasons,
     )
 
 
-def _budget_or_why_not(curve: GainCurve, prices: Sequence[DepthCost], budget: Budget) -> Decision:
+def _budget_or_why_not(curve: GainCurve, costs: Sequence[DepthCost], budget: Budget) -> Decision:
     """A budget that no depth fits is an answer here, beside the others'."""
     try:
-        return decide_by_budget(curve, prices, budget)
+        return decide_by_budget(curve, costs, budget)
     except PlanError as error:
         return Decision("budget", {}, None, None, (str(error),))
 
 
-def _price_at(prices: Sequence[DepthCost], depth: int) -> DepthCost | None:
+def _cost_at(costs: Sequence[DepthCost], depth: int) -> DepthCost | None:
     """None at depth L when nothing is left to train there."""
-    return prices[depth] if depth < len(prices) else None
+    return costs[depth] if depth < len(costs) else None

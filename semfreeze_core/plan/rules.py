@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from semfreeze_core.records.gain import GainCurve
+from semfreeze_core.records.pilots import Measurement
 
 RuleName = Literal["coverage", "paper", "compute", "measured", "budget", "manual"]
 
@@ -71,7 +72,7 @@ def _deepest(reached: npt.NDArray[np.bool_], cap: int) -> Depths:
     return np.where(allowed.any(axis=-1), deepest, 0)
 
 
-def coverage_picks(replicates: npt.NDArray[np.float64], tau: float, weight: float) -> tuple[int, Depths]:
+def selected_depths(replicates: npt.NDArray[np.float64], tau: float, weight: float) -> tuple[int, Depths]:
     """The deepest k up to the cap at which the score's 10th percentile is at least tau, and each replicate's own k.
 
     Args:
@@ -88,17 +89,17 @@ def coverage_picks(replicates: npt.NDArray[np.float64], tau: float, weight: floa
 def decide_by_coverage(curve: GainCurve, *, tau: float = DEFAULT_TAU, weight: float = DEFAULT_WEIGHT) -> Decision:
     """The deepest k up to the cap whose score's 10th percentile is at least tau; our rule, the default.
 
-    score(k) = w R(k) + (1 - w)(L - k)/L. Abstains as `doubts` says.
+    score(k) = w R(k) + (1 - w)(L - k)/L. Abstains as `abstention_reasons` says.
     """
     n_layers, cap = curve.n_layers, depth_cap(curve.n_layers)
-    candidate, picks = coverage_picks(curve.coverage_replicates, tau, weight)
+    candidate, picks = selected_depths(curve.coverage_replicates, tau, weight)
     parameters = {"tau": tau, "weight": weight, "cap": cap, "reachable_depth": reachable_depth(n_layers, tau, weight)}
     reason = (
         f"{candidate} of {n_layers} is the deepest depth up to the cap of {cap} whose score {weight:g} R(k) + "
         f"{1 - weight:g} (L-k)/L is at least {tau:g} in 9 of 10 bootstrap replicates; R({candidate}) = "
         f"{curve.coverage.mean[candidate]:.2f}."
     )
-    return concluded("coverage", parameters, candidate, reason, curve, picks)
+    return decision_or_abstain("coverage", parameters, candidate, reason, curve, picks)
 
 
 def decide_by_paper(curve: GainCurve) -> Decision:
@@ -120,10 +121,10 @@ def decide_by_paper(curve: GainCurve) -> Decision:
         f"Layer {best} lowers the deviation most among layers {curve.start} to {cap - 1}: by {gain.estimate:.4f} "
         f"[{gain.low:.4f}, {gain.high:.4f}]; freezing ends with it."
     )
-    return concluded("paper", parameters, best + 1, reason, curve, picks)
+    return decision_or_abstain("paper", parameters, best + 1, reason, curve, picks)
 
 
-def decide_by_hand(curve: GainCurve, depth: int) -> Decision:
+def manual_decision(curve: GainCurve, depth: int) -> Decision:
     """The user's own depth, with what the reading says about it.
 
     Raises:
@@ -139,12 +140,32 @@ def decide_by_hand(curve: GainCurve, depth: int) -> Decision:
     return Decision("manual", {"depth": depth}, depth, depth, (said,))
 
 
-def concluded(
+def decide_by_pilots(measurement: Measurement) -> Decision:
+    """The pilots' winner, or an abstention where no pilot improved for sure."""
+    full, allowed = measurement.full_flop, measurement.budget_flop / measurement.full_flop
+    tried = ", ".join(str(pilot.freeze_depth) for pilot in measurement.rounds[0].pilots)
+    price = (
+        f"Pilots of {tried} took {100 * measurement.spent_flop / full:.1f} % of one full finetune of "
+        f"{measurement.steps} steps of {measurement.batch_size}; {100 * allowed:.3g} % was allowed."
+    )
+    parameters = {"aim": measurement.aim, "pilot_budget": allowed}
+    if measurement.aim == "cheapest":
+        parameters["margin"] = measurement.margin
+    return Decision(
+        "measured",
+        parameters,
+        measurement.candidate_depth,
+        measurement.freeze_depth,
+        (*measurement.reasons, price),
+    )
+
+
+def decision_or_abstain(
     rule: RuleName, parameters: dict[str, Any], candidate: int, reason: str, curve: GainCurve, picks: Depths
 ) -> Decision:
     """The candidate as a recommendation, or an abstention when there are doubts; `picks` are those of replicates."""
     low, high = pick_range(picks)
-    against = doubts(curve, low, high)
+    against = abstention_reasons(curve, low, high)
     return Decision(
         rule=rule,
         parameters=parameters,
@@ -155,7 +176,7 @@ def concluded(
     )
 
 
-def doubts(curve: GainCurve, low: int, high: int) -> tuple[str, ...]:
+def abstention_reasons(curve: GainCurve, low: int, high: int) -> tuple[str, ...]:
     """Reasons to abstain when the pick ranges from `low` to `high` over replicates; empty when there are none."""
     found = list(curve.evidence.reasons) if curve.evidence.verdict == "no evidence" else []
     if not math.isfinite(curve.coverage.mean[0]):

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from semfreeze_core.cost.hardware import find_gpu
 from semfreeze_core.errors import PlanError
-from semfreeze_core.plan.rules import Decision, concluded, depth_cap
+from semfreeze_core.plan.rules import Decision, decision_or_abstain, depth_cap
 from semfreeze_core.records.cost import DepthCost
 from semfreeze_core.records.gain import GainCurve
 
@@ -61,7 +61,7 @@ class Budget:
         return min(limits, default=None)
 
     @property
-    def words(self) -> str:
+    def summary(self) -> str:
         parts = []
         if self.memory_bytes is not None:
             parts.append(f"{_gib(self.memory_bytes)}{f' ({find_gpu(self.gpu).name})' if self.gpu else ''}")
@@ -69,21 +69,21 @@ class Budget:
             parts.append(f"{100 * self.max_cost_fraction:.3g} % of the FLOP of full finetuning")
         return " and ".join(parts)
 
-    def holds(self, price: DepthCost) -> bool:
+    def holds(self, cost: DepthCost) -> bool:
         """Whether a price is within the budget.
 
         Raises:
             PlanError: there is a memory budget, but the price's memory is not known.
         """
         if self.memory_bytes is not None:
-            if price.bytes.total is None:
+            if cost.bytes.total is None:
                 raise PlanError(UNKNOWN_MEMORY)
-            if price.bytes.total > self.memory_bytes:
+            if cost.bytes.total > self.memory_bytes:
                 return False
-        return self.max_cost_fraction is None or price.relative_flop <= self.max_cost_fraction
+        return self.max_cost_fraction is None or cost.relative_flop <= self.max_cost_fraction
 
 
-def decide_by_budget(curve: GainCurve, prices: Sequence[DepthCost], budget: Budget) -> Decision:
+def decide_by_budget(curve: GainCurve, costs: Sequence[DepthCost], budget: Budget) -> Decision:
     """The smallest k up to the cap whose price is within the budget, with its R(k).
 
     Arithmetic: it needs no evidence and never abstains for the lack of it, but says so. The smallest, because every
@@ -91,19 +91,19 @@ def decide_by_budget(curve: GainCurve, prices: Sequence[DepthCost], budget: Budg
 
     Args:
         curve: the gain curve.
-        prices: of every freeze depth, entry k for depth k.
+        costs: of every freeze depth, entry k for depth k.
         budget: what the finetune may cost.
 
     Raises:
         PlanError: no depth up to the cap fits (the message has the cheapest and its price), or memory is not known.
     """
     n_layers, cap = curve.n_layers, depth_cap(curve.n_layers)
-    depth = next((k for k in range(cap + 1) if budget.holds(prices[k])), None)
+    depth = next((k for k in range(cap + 1) if budget.holds(costs[k])), None)
     if depth is None:
-        nearest = min(prices[: cap + 1], key=lambda p: ((p.bytes.total or 0) if budget.memory_bytes else 0, p.flop))
+        nearest = min(costs[: cap + 1], key=lambda p: ((p.bytes.total or 0) if budget.memory_bytes else 0, p.flop))
         raise PlanError(
-            f"No freeze depth up to the cap of {cap} fits {budget.words}. The nearest is {nearest.freeze_depth}, which "
-            f"takes {price_words(nearest)}. A smaller batch or sequence, another precision or optimiser takes less."
+            f"No freeze depth up to the cap of {cap} fits {budget.summary}. The nearest is {nearest.freeze_depth}, which "
+            f"takes {format_cost(nearest)}. A smaller batch or sequence, another precision or optimiser takes less."
         )
     parameters: dict[str, Any] = {
         "cap": cap,
@@ -111,7 +111,7 @@ def decide_by_budget(curve: GainCurve, prices: Sequence[DepthCost], budget: Budg
         "max_cost_fraction": budget.max_cost_fraction,
     }
     reasons = [
-        f"{depth} of {n_layers} is the smallest depth that fits {budget.words}: it takes {price_words(prices[depth])}."
+        f"{depth} of {n_layers} is the smallest depth that fits {budget.summary}: it takes {format_cost(costs[depth])}."
     ]
     if curve.evidence.verdict == "no evidence":
         reasons.append("A budget is arithmetic: the reading gives no evidence for any depth.")
@@ -136,17 +136,17 @@ def compute_scores(coverage: Floats, relative_flop: Floats, multiple: float) -> 
     return np.where(np.isfinite(coverage), coverage * np.log1p(multiple / relative_flop), -np.inf)
 
 
-def decide_by_compute(curve: GainCurve, prices: Sequence[DepthCost]) -> Decision:
+def decide_by_compute(curve: GainCurve, costs: Sequence[DepthCost]) -> Decision:
     """The k up to the cap with the largest R(k) ln(1 + M / c(k)), for M = 10; what M = 1 and 100 pick is told beside.
 
-    Abstains as `doubts` says.
+    Abstains as `abstention_reasons` says.
 
     Args:
         curve: the gain curve.
-        prices: of every freeze depth, entry k for depth k.
+        costs: of every freeze depth, entry k for depth k.
     """
     n_layers, cap = curve.n_layers, depth_cap(curve.n_layers)
-    relative_flop = np.array([price.relative_flop for price in prices[: cap + 1]])
+    relative_flop = np.array([cost.relative_flop for cost in costs[: cap + 1]])
     allowed = slice(0, cap + 1)
     picks = {
         multiple: int(np.argmax(compute_scores(curve.coverage.mean[allowed], relative_flop, multiple)))
@@ -165,13 +165,13 @@ def decide_by_compute(curve: GainCurve, prices: Sequence[DepthCost]) -> Decision
         f"M = {_CHOSEN_MULTIPLE}, with R({candidate}) = {curve.coverage.mean[candidate]:.2f} and c({candidate}) = "
         f"{relative_flop[candidate]:.2f} of full finetuning's FLOP (picks: {others})."
     )
-    return concluded("compute", parameters, candidate, reason, curve, np.argmax(replicates, axis=1))
+    return decision_or_abstain("compute", parameters, candidate, reason, curve, np.argmax(replicates, axis=1))
 
 
-def price_words(price: DepthCost) -> str:
+def format_cost(cost: DepthCost) -> str:
     """A price in words: memory where it is known, and FLOP."""
-    flop = f"{100 * price.relative_flop:.3g} % of the FLOP of full finetuning"
-    return flop if price.bytes.total is None else f"{_gib(price.bytes.total)} and {flop}"
+    flop = f"{100 * cost.relative_flop:.3g} % of the FLOP of full finetuning"
+    return flop if cost.bytes.total is None else f"{_gib(cost.bytes.total)} and {flop}"
 
 
 def _gib(n_bytes: int) -> str:

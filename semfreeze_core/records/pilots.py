@@ -2,8 +2,8 @@
 
 from typing import Literal
 
+from semfreeze_core.records.interval import IntervalEntry
 from semfreeze_core.records.provenance import Document, Provenance
-from semfreeze_core.records.validation import MeasuredInterval
 
 MEASUREMENT_SCHEMA_VERSION = 1
 MEASUREMENT = "measurement.json"
@@ -23,7 +23,7 @@ class Pilot(Document):
     freeze_depth: int
     steps: int
     loss: float | None
-    ahead: MeasuredInterval
+    ahead: IntervalEntry
     flop: int
     seconds: float
     reason: str
@@ -61,7 +61,7 @@ class Measurement(Document):
     batch_size: int
     n_layers: int
     loss_before: float
-    improvement: MeasuredInterval
+    improvement: IntervalEntry
     full_flop: int
     budget_flop: int
     promised_flop: int

@@ -31,7 +31,7 @@ def read_plan(place: Path | str) -> FreezePlan:
     return parse_plan(text, where=str(path))
 
 
-def require_plan_place(path: Path) -> None:
+def require_plan_path(path: Path) -> None:
     """Refuse to write a plan over anything but a plan or an empty file.
 
     Raises:

@@ -66,7 +66,7 @@ def find_run(name_or_path: str) -> Path:
     raise RunError(f"{name_or_path}: no run by this name or path. Named runs: {known}; the shipped one is: example.")
 
 
-def run_place(out: str) -> Path:
+def run_path(out: str) -> Path:
     """Where a new run goes: `out` is a name in the store, or a path when it holds a slash."""
     if "/" in out or "\\" in out or out.startswith(("~", ".")):
         return user_path(out)

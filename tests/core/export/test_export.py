@@ -403,4 +403,4 @@ def test_revision_is_told_of_the_plans_own_model_alone(tiny):
 )
 def test_named_parts_words_say_what_is_trained(parts, words):
     untied = build_tiny("llama", tied=False)
-    assert named_parts(tiny_plan(untied, parts.freeze_depth, parts=parts)).words == words
+    assert named_parts(tiny_plan(untied, parts.freeze_depth, parts=parts)).summary == words

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from semfreeze_core.errors import PlanError
-from semfreeze_core.plan import compare, curve_of
+from semfreeze_core.plan import curve_of, gather_opinions
 from semfreeze_core.plan.compare import side_by_side
 from tests.core.plan.conftest import STEADY
 
@@ -22,7 +22,7 @@ def test_each_run_is_as_it_is_by_itself(make_run):
     runs = {"a": make_run(), "b": make_run(advantage=LATE)}
     found = side_by_side(runs)
     for column in found.columns:
-        alone = compare(runs[column.name]).rules["coverage"]
+        alone = gather_opinions(runs[column.name]).rules["coverage"]
         assert column.opinion.freeze_depth == alone.freeze_depth
         assert np.array_equal(column.curve.coverage.mean, curve_of(runs[column.name], "semantic").coverage.mean)
     assert found.columns[1].relative_depth == found.columns[1].opinion.freeze_depth / 12

@@ -9,9 +9,9 @@ from semfreeze_core.plan.rules import (
     Decision,
     coverage_scores,
     decide_by_coverage,
-    decide_by_hand,
     decide_by_paper,
     depth_cap,
+    manual_decision,
     reachable_depth,
 )
 from tests.core.plan.curves import NO_EVIDENCE, last_layer_alone, make_curve, straight
@@ -255,7 +255,7 @@ def test_decide_by_paper_never_goes_beyond_the_cap(gains: list[float], start: in
 
 @pytest.mark.parametrize("depth", [0, 4, 9, 10])
 def test_decide_by_hand_takes_any_depth_of_the_model(depth: int) -> None:
-    decision = decide_by_hand(make_curve(straight(10)), depth)
+    decision = manual_decision(make_curve(straight(10)), depth)
     assert decision.freeze_depth == decision.candidate_depth == depth
     assert decision.recommendation == "freeze"
     assert decision.rule == "manual"
@@ -265,7 +265,7 @@ def test_decide_by_hand_takes_any_depth_of_the_model(depth: int) -> None:
 
 
 def test_decide_by_hand_says_when_there_is_no_evidence() -> None:
-    decision = decide_by_hand(make_curve(straight(10), verdict="no evidence"), 4)
+    decision = manual_decision(make_curve(straight(10), verdict="no evidence"), 4)
     assert decision.freeze_depth == 4
     assert decision.reasons[-1] == "The reading gives no evidence for any depth."
 
@@ -273,4 +273,4 @@ def test_decide_by_hand_says_when_there_is_no_evidence() -> None:
 @pytest.mark.parametrize("depth", [-1, 11])
 def test_decide_by_hand_refuses_a_depth_the_model_does_not_have(depth: int) -> None:
     with pytest.raises(ValueError, match=rf"depth {depth} is outside 0\.\.10"):
-        decide_by_hand(make_curve(straight(10)), depth)
+        manual_decision(make_curve(straight(10)), depth)

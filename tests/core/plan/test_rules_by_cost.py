@@ -45,7 +45,7 @@ def test_budget_takes_the_smaller_memory_of_a_card_and_a_number() -> None:
     assert Budget(max_memory_gib=4, gpu="T4").memory_bytes == 4 * 2**30
     assert Budget(max_memory_gib=40, gpu="T4").memory_bytes == 16 * 10**9
     assert Budget(max_cost_fraction=0.5).memory_bytes is None
-    assert card.words == "14.90 GiB (T4)"
+    assert card.summary == "14.90 GiB (T4)"
 
 
 def test_decide_by_budget_says_what_the_depth_takes_and_holds() -> None:

@@ -20,7 +20,7 @@ from semfreeze_core.runs.store import (
     rename_run,
     require_name,
     run_names,
-    run_place,
+    run_path,
     stored_run,
     write_note,
 )
@@ -32,7 +32,7 @@ OUTSIDE = ["..", ".", "", "../one", "one/..", "a/b", "/", "~", ".hidden", "one\n
 
 @pytest.fixture
 def one(run):
-    write_run(run, run_place("one"))
+    write_run(run, run_path("one"))
     return runs_folder() / "one"
 
 
@@ -76,17 +76,17 @@ def test_find_run_refuses_a_folder_that_is_no_run(tmp_path):
 
 @pytest.mark.parametrize("out", ["./one", "a/b", "/somewhere/one", ".hidden", "..", "a\\b"])
 def test_run_place_takes_a_path(out):
-    assert run_place(out) == Path(out)
+    assert run_path(out) == Path(out)
 
 
 def test_run_place_takes_a_name(home):
-    assert run_place("one") == home / "runs" / "one"
+    assert run_path("one") == home / "runs" / "one"
 
 
 def test_run_place_knows_the_home_folder(monkeypatch, tmp_path):
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert run_place("~/one") == tmp_path / "one"
-    assert run_place("~nobody-of-this-name/one") == Path("~nobody-of-this-name/one")
+    assert run_path("~/one") == tmp_path / "one"
+    assert run_path("~nobody-of-this-name/one") == Path("~nobody-of-this-name/one")
 
 
 @pytest.mark.parametrize("name", ["", "two words", "ü", "-first", "example", "x" * 101, "a:b", "one\n"])

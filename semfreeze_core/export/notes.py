@@ -25,7 +25,7 @@ def header(request: ExportRequest, how_to_run: str, notes: list[str]) -> str:
         price = f" ({100 * plan.cost.planned.relative_flop:.0f} % of full finetuning's FLOP, as the plan is priced)"
     return comments(
         [
-            f"{plan.model.source}: trains {adapters}{request.parts.words}{price}.",
+            f"{plan.model.source}: trains {adapters}{request.parts.summary}{price}.",
             f"Written by semfreeze {__version__} from a freeze plan (rule {plan.rule}).",
             how_to_run,
             *(["Not carried over, or to know:", *(f"- {note}" for note in notes)] if notes else []),
@@ -33,12 +33,12 @@ def header(request: ExportRequest, how_to_run: str, notes: list[str]) -> str:
     )
 
 
-def price_notes(request: ExportRequest, *, quantises: bool = False) -> list[str]:
+def cost_notes(request: ExportRequest, *, quantizes: bool = False) -> list[str]:
     """What the plan's price counts on and this trainer does not do.
 
     Args:
         request: what is exported.
-        quantises: whether the target is told to quantise frozen layers.
+        quantizes: whether the target is told to quantise frozen layers.
     """
     setup, target = request.setup, request.target
     notes = ["The learning rate and its warm-up are those of semfreeze train; a plan has none."]
@@ -46,7 +46,7 @@ def price_notes(request: ExportRequest, *, quantises: bool = False) -> list[str]
         notes.append(f"The price counts on a prefix cache; {target} has none. semfreeze train has.")
     if setup.loss != "materialised":
         notes.append(f"The price counts on a {setup.loss} loss; {target} is not told to compute one.")
-    if setup.frozen_bits is not None and not quantises:
+    if setup.frozen_bits is not None and not quantizes:
         notes.append(f"The price counts on frozen layers in {setup.frozen_bits} bits; here they keep their precision.")
     return notes + data_notes(request)
 
