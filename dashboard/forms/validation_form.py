@@ -8,7 +8,7 @@ import streamlit as st
 
 from semfreeze_core.finetune.arm.arms import DEFAULT_ARMS
 from semfreeze_core.plan.candidate_depths import auto_depths, candidates_of, depth_arms
-from semfreeze_core.records.pilots import PILOT_BUDGET
+from semfreeze_core.records.defaults import PILOT_BUDGET
 from semfreeze_core.storage import digest
 
 from ..data import compute, state

@@ -80,8 +80,8 @@ def plan(
     from semfreeze_core.plan.decide import refuse_contradictions
     from semfreeze_core.plan.make import TrainFlags, make_plan
     from semfreeze_core.plan.opinions import gather_opinions
-    from semfreeze_core.plan.rules import DEFAULT_WEIGHT
     from semfreeze_core.plan.rules_by_cost import Budget
+    from semfreeze_core.records.defaults import COVERAGE_WEIGHT
     from semfreeze_core.runs.calibration import coverage_calibration, read_calibration
     from semfreeze_core.runs.folder import read_run
     from semfreeze_core.runs.plans import require_plan_path
@@ -118,7 +118,7 @@ def plan(
     measurement = None
     if rule == "measured":
         refuse_contradictions(
-            reading.shape.n_layers, rule, depth=depth, tau=tau, weight=DEFAULT_WEIGHT, budget=budget, measured=True
+            reading.shape.n_layers, rule, depth=depth, tau=tau, weight=COVERAGE_WEIGHT, budget=budget, measured=True
         )
         if train != TrainFlags():
             raise PlanError("Pilots train what each depth trains by default: leave the --train-… flags out.")

@@ -11,7 +11,8 @@ from semfreeze_core.errors import PlanError
 from semfreeze_core.export.data import FileKind, require_readable
 from semfreeze_core.export.literals import yaml_lines, yaml_value
 from semfreeze_core.export.notes import checkpointing_notes, comments, cost_notes, header, lost_saving
-from semfreeze_core.export.request import ADAPTER_SCALE, OPTIMIZERS, SCHEDULE, ExportRequest
+from semfreeze_core.export.request import OPTIMIZERS, SCHEDULE, ExportRequest
+from semfreeze_core.records.defaults import LORA_SCALE
 from semfreeze_core.records.training import ALL_LINEAR
 
 _FILES: dict[FileKind, str] = {"json lines": "json", "json": "json", "csv": "csv", "parquet": "parquet"}
@@ -105,7 +106,7 @@ def _adapters(request: ExportRequest) -> tuple[list[str], list[str]]:
         entries[f"load_in_{setup.frozen_bits}bit"] = True
     entries |= {
         "lora_r": lora.rank,
-        "lora_alpha": ADAPTER_SCALE * lora.rank,
+        "lora_alpha": LORA_SCALE * lora.rank,
         "lora_dropout": 0.0,
         **({"lora_target_linear": True} if everywhere else {"lora_target_modules": list(lora.targets)}),
         "peft_layers_to_transform": list(parts.layers),

@@ -11,7 +11,8 @@ from semfreeze_core.errors import PlanError
 from semfreeze_core.export.data import FileKind, require_readable
 from semfreeze_core.export.literals import yaml_lines
 from semfreeze_core.export.notes import comments, cost_notes, header
-from semfreeze_core.export.request import ADAPTER_SCALE, ExportRequest
+from semfreeze_core.export.request import ExportRequest
+from semfreeze_core.records.defaults import LORA_SCALE
 from semfreeze_core.records.training import ALL_LINEAR
 
 _FILES: tuple[FileKind, ...] = ("json lines",)
@@ -74,7 +75,7 @@ def _trained(request: ExportRequest) -> tuple[dict[str, Any], list[str]]:
             "--lora-targets, or export it to trl, peft, axolotl, ms-swift or unsloth."
         )
     # its scale is what others call alpha / rank
-    own = {"rank": lora.rank, "scale": float(ADAPTER_SCALE), "dropout": 0.0}
+    own = {"rank": lora.rank, "scale": float(LORA_SCALE), "dropout": 0.0}
     notes = ["In a mixture of experts mlx-lm gives the trained layers' experts adapters too."]
     return {"fine_tune_type": "lora", "num_layers": n, "lora_parameters": own}, notes
 

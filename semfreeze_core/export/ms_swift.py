@@ -12,7 +12,8 @@ from pathlib import Path
 from semfreeze_core.errors import PlanError
 from semfreeze_core.export.data import require_readable
 from semfreeze_core.export.notes import checkpointing_notes, cost_notes, header
-from semfreeze_core.export.request import ADAPTER_SCALE, OPTIMIZERS, SCHEDULE, ExportRequest
+from semfreeze_core.export.request import OPTIMIZERS, SCHEDULE, ExportRequest
+from semfreeze_core.records.defaults import LORA_SCALE
 from semfreeze_core.records.training import ALL_LINEAR
 
 Flags = dict[str, str]
@@ -98,7 +99,7 @@ def _adapters(request: ExportRequest) -> Flags:
     flags = {
         "tuner_type": "lora",
         "lora_rank": str(lora.rank),
-        "lora_alpha": str(ADAPTER_SCALE * lora.rank),
+        "lora_alpha": str(LORA_SCALE * lora.rank),
         "lora_dropout": "0",
         "target_regex": rf"{re.escape(parts.layer_prefix)}(?:{layers})\.(?:.*\.)?(?:{ends})",
     }

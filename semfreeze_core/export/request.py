@@ -5,11 +5,9 @@ from dataclasses import dataclass
 from semfreeze_core.export.data import TaskFile
 from semfreeze_core.export.parts import NamedParts
 from semfreeze_core.plan.document import FreezePlan
+from semfreeze_core.records.defaults import LEARNING_RATES
 from semfreeze_core.records.training import Optimizer, TrainingSetup
 
-# What `semfreeze train` takes; a plan has none. Adapters begin at zero and need more.
-LEARNING_RATE, ADAPTER_LEARNING_RATE = 3e-4, 1e-3
-ADAPTER_SCALE = 2  # alpha / rank, as `semfreeze train` scales them
 SCHEDULE = "constant_with_warmup"
 OPTIMIZERS: dict[Optimizer, str] = {"adamw": "adamw_torch", "adamw8bit": "adamw_bnb_8bit", "sgd": "sgd"}
 
@@ -63,7 +61,8 @@ class ExportRequest:
 
     @property
     def learning_rate(self) -> float:
-        return LEARNING_RATE if self.setup.lora is None else ADAPTER_LEARNING_RATE
+        """What `semfreeze train` uses; a plan has none."""
+        return LEARNING_RATES["frozen" if self.setup.lora is None else "lora"]
 
     @property
     def warmup_steps(self) -> int:

@@ -5,7 +5,8 @@ from dataclasses import asdict
 
 from semfreeze_core.export.literals import python_value
 from semfreeze_core.export.notes import comments, cost_notes, header
-from semfreeze_core.export.request import ADAPTER_SCALE, OPTIMIZERS, SCHEDULE, ExportRequest
+from semfreeze_core.export.request import OPTIMIZERS, SCHEDULE, ExportRequest
+from semfreeze_core.records.defaults import LORA_SCALE
 from semfreeze_core.records.training import ALL_LINEAR
 
 _KEPT = (
@@ -150,7 +151,7 @@ def _adapters(request: ExportRequest) -> list[str]:
         "]",
         "adapters = LoraConfig(",
         f"    r={lora.rank},",
-        f"    lora_alpha={ADAPTER_SCALE * lora.rank},",
+        f"    lora_alpha={LORA_SCALE * lora.rank},",
         "    lora_dropout=0.0,",
         "    target_modules=targets,",
         "    fan_in_fan_out=any(isinstance(model.get_submodule(name), Conv1D) for name in targets),",

@@ -6,7 +6,8 @@ Read in unsloth 2026.10.9 (models/llama.py, models/vision.py) and unsloth_zoo 20
 from semfreeze_core.export.data import FileKind, require_readable
 from semfreeze_core.export.literals import python_value
 from semfreeze_core.export.notes import comments, cost_notes, header, lost_saving
-from semfreeze_core.export.request import ADAPTER_SCALE, OPTIMIZERS, SCHEDULE, ExportRequest
+from semfreeze_core.export.request import OPTIMIZERS, SCHEDULE, ExportRequest
+from semfreeze_core.records.defaults import LORA_SCALE
 from semfreeze_core.records.training import ALL_LINEAR
 
 _FILES: dict[FileKind, str] = {"json lines": "json", "json": "json", "csv": "csv", "parquet": "parquet"}
@@ -86,7 +87,7 @@ def _adapters(request: ExportRequest, checkpointing: str) -> list[str]:
         "model = FastLanguageModel.get_peft_model(",
         "    model,",
         f"    r={lora.rank},",
-        f"    lora_alpha={ADAPTER_SCALE * lora.rank},",
+        f"    lora_alpha={LORA_SCALE * lora.rank},",
         "    lora_dropout=0.0,",
         '    bias="none",',
         f"    target_modules={targets},",

@@ -3,6 +3,7 @@
 import numpy as np
 from scipy import stats
 
+from semfreeze_core.gains.bootstrap import tail_fraction
 from semfreeze_core.gains.noninferiority import Floats
 from semfreeze_core.records.gain import Interval
 
@@ -11,7 +12,7 @@ def rise(readings: Floats) -> tuple[int, Interval]:
     """The lowest reading, and by how much the last one lies above it, paired over items.
 
     The lowest was looked for among n - 1 readings that might have been it by chance: the t interval's level is
-    1 - 0.05 / (n - 1) (Bonferroni), so that a loss that only goes up and down is seldom said to rise.
+    1 - (1 - CONFIDENCE) / (n - 1) (Bonferroni), so that a loss that only goes up and down is seldom said to rise.
 
     Args:
         readings: losses in the order they were read, (n_readings, n_items), nats; two items or more.
@@ -24,7 +25,7 @@ def rise(readings: Floats) -> tuple[int, Interval]:
     middle, error = float(apart.mean()), float(stats.sem(apart))
     if lowest == len(readings) - 1 or not error > 0:
         return lowest, Interval(middle, middle, middle)
-    low, high = stats.t.interval(1 - 0.05 / (len(readings) - 1), len(apart) - 1, middle, error)
+    low, high = stats.t.interval(1 - tail_fraction(sides=1) / (len(readings) - 1), len(apart) - 1, middle, error)
     return lowest, Interval(middle, float(low), float(high))
 
 

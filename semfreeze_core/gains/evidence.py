@@ -13,7 +13,7 @@ _ROUNDING = 1e-6
 
 
 def judge_evidence(trace: TransitionTrace, pairs: SwappedPairs, seed: int) -> Evidence:
-    """Evidence holds when two 95 % intervals lie above 0; our criterion, not the paper's.
+    """Evidence holds when two intervals at `CONFIDENCE` lie above 0; our criterion, not the paper's.
 
     1. The advantage rises from space 1 to space L: layers move states towards their own labels more than towards
        labels drawn at random.

@@ -10,8 +10,10 @@ from collections.abc import Mapping
 import numpy as np
 from scipy import stats
 
+from semfreeze_core.gains.bootstrap import normal_quantile
 from semfreeze_core.gains.noninferiority import Floats
-from semfreeze_core.records.gain import Interval
+from semfreeze_core.records import defaults
+from semfreeze_core.records.interval import Interval
 from semfreeze_core.records.pilots import Aim, ProposedBy
 
 _PROPOSALS = {
@@ -21,12 +23,12 @@ _PROPOSALS = {
 
 
 def paired_difference(one: Floats, other: Floats) -> Interval:
-    """Mean of one less the other over items, with its two-sided 95 % t interval; both (n_items,), paired."""
+    """Mean of one less the other over items, with its two-sided t interval at `CONFIDENCE`; both (n_items,), paired."""
     apart = one - other
     error = stats.sem(apart)
     if not error > 0:  # the same losses, or one item
         return Interval(float(apart.mean()), float(apart.mean()), float(apart.mean()))
-    low, high = stats.t.interval(0.95, len(apart) - 1, apart.mean(), error)
+    low, high = stats.t.interval(defaults.CONFIDENCE, len(apart) - 1, apart.mean(), error)
     return Interval(float(apart.mean()), float(low), float(high))
 
 
@@ -65,12 +67,12 @@ def choose(before: Floats, losses: Mapping[int, Floats], aim: Aim, margin: float
 
 
 def examples_needed(one: Floats, other: Floats) -> int | None:
-    """Eval items at which the 95 % interval of a difference like this would leave 0; None where they are the same."""
+    """Eval items at which the interval of a difference like this would exclude 0; None where they are the same."""
     apart = one - other
     spread, mean = float(apart.std(ddof=1)), float(apart.mean())
     if not spread > 0 or mean == 0:
         return None
-    return math.ceil((1.96 * spread / mean) ** 2)
+    return math.ceil((normal_quantile() * spread / mean) ** 2)
 
 
 def decision_reasons(

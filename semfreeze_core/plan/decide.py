@@ -5,8 +5,6 @@ from typing import get_args
 
 from semfreeze_core.errors import PlanError
 from semfreeze_core.plan.rules import (
-    DEFAULT_TAU,
-    DEFAULT_WEIGHT,
     Decision,
     RuleName,
     decide_by_coverage,
@@ -16,6 +14,7 @@ from semfreeze_core.plan.rules import (
 )
 from semfreeze_core.plan.rules_by_cost import Budget, decide_by_budget, decide_by_compute
 from semfreeze_core.records.cost import DepthCost
+from semfreeze_core.records.defaults import COVERAGE_WEIGHT, TAU
 from semfreeze_core.records.gain import GainCurve
 from semfreeze_core.records.pilots import Measurement
 
@@ -85,7 +84,7 @@ def refuse_contradictions(
     if not 0 <= weight < 1:
         problems.append(f"weight must be in [0, 1), found {weight:g}")
     if rule is not None:
-        problems += _rule_problems(rule, depth, (tau, weight) != (DEFAULT_TAU, DEFAULT_WEIGHT), budget, measured)
+        problems += _rule_problems(rule, depth, (tau, weight) != (TAU, COVERAGE_WEIGHT), budget, measured)
     if depth is not None and not 0 <= depth <= n_layers:
         problems.append(f"--depth must be in 0..{n_layers} for this model, found {depth}")
     if budget is not None:

@@ -13,19 +13,16 @@ from semfreeze_core.plan.document import (
     PlanCost,
     trainable_regex,
 )
-from semfreeze_core.plan.rules import DEFAULT_TAU, DEFAULT_WEIGHT, Decision, RuleName
+from semfreeze_core.plan.rules import Decision, RuleName
 from semfreeze_core.plan.rules_by_cost import Budget
 from semfreeze_core.records.cost import DepthCost
+from semfreeze_core.records.defaults import COVERAGE_WEIGHT, EPOCHS, FEW_EXAMPLES, SEQUENCE_LENGTH, TAU
 from semfreeze_core.records.gain import GainCurve
 from semfreeze_core.records.interval import Interval, IntervalEntry, null_if_nan
 from semfreeze_core.records.pilots import Measurement
 from semfreeze_core.records.provenance import provenance_now
 from semfreeze_core.records.run import Run
 from semfreeze_core.records.training import TrainingSetup
-
-# Between the 80 of sweeps where a recommendation failed and the 480 of those where none did
-# (tests/benchmarks/evidence.md).
-FEW_EXAMPLES = 200
 
 
 @dataclass(frozen=True)
@@ -51,14 +48,14 @@ def curve_of(run: Run, metric: str) -> GainCurve:
 
 
 def default_setup(run: Run) -> TrainingSetup:
-    """Three epochs over the run's own data, batches of 8 examples of 512 tokens (or the model's limit)."""
+    """EPOCHS over the run's own data; BATCH_SIZE examples per step, SEQUENCE_LENGTH tokens (or the model's limit)."""
     data = run.manifest.data
     setup = TrainingSetup(
-        sequence_length=min(512, run.shape.max_positions or 512),
+        sequence_length=min(SEQUENCE_LENGTH, run.shape.max_positions or SEQUENCE_LENGTH),
         supervised_fraction=data.n_supervised_tokens / data.n_tokens,
         train_examples=data.n_usable,
     )
-    return replace(setup, steps=3 * setup.steps_per_epoch)
+    return replace(setup, steps=EPOCHS * setup.steps_per_epoch)
 
 
 def make_plan(
@@ -67,8 +64,8 @@ def make_plan(
     rule: RuleName = "coverage",
     metric: str = "semantic",
     depth: int | None = None,
-    tau: float = DEFAULT_TAU,
-    weight: float = DEFAULT_WEIGHT,
+    tau: float = TAU,
+    weight: float = COVERAGE_WEIGHT,
     budget: Budget | None = None,
     measurement: Measurement | None = None,
     setup: TrainingSetup | None = None,

@@ -14,8 +14,6 @@ from semfreeze_core.gains.score_coverage import replicate_coverage
 from semfreeze_core.plan.decide import refuse_contradictions
 from semfreeze_core.plan.make import TrainFlags, curve_of, default_setup, new_tokens_reason
 from semfreeze_core.plan.rules import (
-    DEFAULT_TAU,
-    DEFAULT_WEIGHT,
     Decision,
     decide_by_coverage,
     decide_by_paper,
@@ -27,6 +25,7 @@ from semfreeze_core.plan.rules import (
 )
 from semfreeze_core.plan.rules_by_cost import Budget, decide_by_budget, decide_by_compute
 from semfreeze_core.records.cost import DepthCost
+from semfreeze_core.records.defaults import COVERAGE_WEIGHT, TAU
 from semfreeze_core.records.gain import GainCurve, Interval
 from semfreeze_core.records.run import Run
 from semfreeze_core.records.scores import LayerScore
@@ -114,8 +113,8 @@ def gather_opinions(
     *,
     metric: str = "semantic",
     depth: int | None = None,
-    tau: float = DEFAULT_TAU,
-    weight: float = DEFAULT_WEIGHT,
+    tau: float = TAU,
+    weight: float = COVERAGE_WEIGHT,
     budget: Budget | None = None,
     setup: TrainingSetup | None = None,
     train: TrainFlags | None = None,
@@ -162,7 +161,7 @@ def score_opinion(
 ) -> Opinion:
     """The coverage rule's formula on a score's R(k); our derivation.
 
-    With replicates it goes by their 10th percentile and abstains when their picks range too far, as the rule does. A
+    With replicates it goes by their SCORE_PERCENTILE and abstains when their picks range too far, as the rule does. A
     score has no control of its own, so it recommends nothing where the run gives no evidence.
     """
     coverage = score_coverage(score)

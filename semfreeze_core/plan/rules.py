@@ -7,14 +7,11 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from semfreeze_core.records.defaults import COVERAGE_WEIGHT, MIN_R_SQUARED, PICK_PERCENTILES, SCORE_PERCENTILE, TAU
 from semfreeze_core.records.gain import GainCurve
 from semfreeze_core.records.pilots import Measurement
 
 RuleName = Literal["coverage", "paper", "compute", "measured", "budget", "manual"]
-
-DEFAULT_TAU, DEFAULT_WEIGHT = 0.65, 0.5
-MIN_R_SQUARED = 0.85
-_LOWER_PERCENTILE = 10
 
 Depths = npt.NDArray[np.int64]
 
@@ -29,7 +26,7 @@ class Decision:
         candidate_depth: the depth its formula gives, or None when the formula has none.
         freeze_depth: the depth recommended; None on abstention.
         reasons: why, in words; never empty.
-        pick_interval: 5th and 95th percentile of the pick over bootstrap replicates, or None where the rule has none.
+        pick_interval: PICK_PERCENTILES of the selected depth over bootstrap replicates; None where a rule has none.
     """
 
     rule: RuleName
@@ -73,7 +70,7 @@ def _deepest(reached: npt.NDArray[np.bool_], cap: int) -> Depths:
 
 
 def selected_depths(replicates: npt.NDArray[np.float64], tau: float, weight: float) -> tuple[int, Depths]:
-    """The deepest k up to the cap at which the score's 10th percentile is at least tau, and each replicate's own k.
+    """The deepest k up to the cap at which the score's SCORE_PERCENTILE is at least tau, and each replicate's own k.
 
     Args:
         replicates: R(k) of bootstrap replicates, (B, L + 1); a single one when there are none.
@@ -82,12 +79,12 @@ def selected_depths(replicates: npt.NDArray[np.float64], tau: float, weight: flo
     """
     cap = depth_cap(replicates.shape[1] - 1)
     scores = coverage_scores(replicates, weight)
-    lower = np.percentile(scores, _LOWER_PERCENTILE, axis=0, method="lower")
+    lower = np.percentile(scores, SCORE_PERCENTILE, axis=0, method="lower")
     return int(_deepest(lower >= tau, cap)), _deepest(scores >= tau, cap)
 
 
-def decide_by_coverage(curve: GainCurve, *, tau: float = DEFAULT_TAU, weight: float = DEFAULT_WEIGHT) -> Decision:
-    """The deepest k up to the cap whose score's 10th percentile is at least tau; our rule, the default.
+def decide_by_coverage(curve: GainCurve, *, tau: float = TAU, weight: float = COVERAGE_WEIGHT) -> Decision:
+    """The deepest k up to the cap whose score's SCORE_PERCENTILE is at least tau; our rule, the default.
 
     score(k) = w R(k) + (1 - w)(L - k)/L. Abstains as `abstention_reasons` says.
     """
@@ -200,8 +197,8 @@ def instability(low: int, high: int, n_layers: int) -> tuple[str, ...]:
 
 
 def pick_range(picks: Depths) -> tuple[int, int]:
-    """5th and 95th percentile of the picks of bootstrap replicates."""
-    low, high = (int(p) for p in np.percentile(picks, [5, 95], method="nearest"))
+    """PICK_PERCENTILES of the selected depths of bootstrap replicates."""
+    low, high = (int(p) for p in np.percentile(picks, PICK_PERCENTILES, method="nearest"))
     return low, high
 
 

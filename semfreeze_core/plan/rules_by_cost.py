@@ -12,10 +12,9 @@ from semfreeze_core.cost.hardware import find_gpu
 from semfreeze_core.errors import PlanError
 from semfreeze_core.plan.rules import Decision, decision_or_abstain, depth_cap
 from semfreeze_core.records.cost import DepthCost
+from semfreeze_core.records.defaults import DATA_MULTIPLE, DATA_MULTIPLES
 from semfreeze_core.records.gain import GainCurve
 
-DATA_MULTIPLES = (1, 10, 100)
-_CHOSEN_MULTIPLE = 10
 UNKNOWN_MEMORY = (
     "The activation bytes of this family are not known, so no memory budget can be checked. Give --max-cost-fraction."
 )
@@ -152,17 +151,17 @@ def decide_by_compute(curve: GainCurve, costs: Sequence[DepthCost]) -> Decision:
         multiple: int(np.argmax(compute_scores(curve.coverage.mean[allowed], relative_flop, multiple)))
         for multiple in DATA_MULTIPLES
     }
-    replicates = compute_scores(curve.coverage_replicates[:, allowed], relative_flop, _CHOSEN_MULTIPLE)
-    candidate = picks[_CHOSEN_MULTIPLE]
+    replicates = compute_scores(curve.coverage_replicates[:, allowed], relative_flop, DATA_MULTIPLE)
+    candidate = picks[DATA_MULTIPLE]
     parameters = {
         "cap": cap,
-        "data_multiple": _CHOSEN_MULTIPLE,
+        "data_multiple": DATA_MULTIPLE,
         "picks": {str(multiple): pick for multiple, pick in picks.items()},
     }
     others = ", ".join(f"{pick} with M = {multiple}" for multiple, pick in picks.items())
     reason = (
         f"{candidate} of {n_layers} gains most when equal compute is spent: R(k) ln(1 + M / c(k)) is largest there for "
-        f"M = {_CHOSEN_MULTIPLE}, with R({candidate}) = {curve.coverage.mean[candidate]:.2f} and c({candidate}) = "
+        f"M = {DATA_MULTIPLE}, with R({candidate}) = {curve.coverage.mean[candidate]:.2f} and c({candidate}) = "
         f"{relative_flop[candidate]:.2f} of full finetuning's FLOP (picks: {others})."
     )
     return decision_or_abstain("compute", parameters, candidate, reason, curve, np.argmax(replicates, axis=1))

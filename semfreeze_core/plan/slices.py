@@ -13,11 +13,11 @@ import pandas as pd
 from semfreeze_core.errors import PlanError
 from semfreeze_core.gains import gain_curve
 from semfreeze_core.plan.rules import Decision, decide_by_coverage
+from semfreeze_core.records.defaults import MAX_SLICES, MIN_SLICE
 from semfreeze_core.records.gain import GainCurve, Interval
 from semfreeze_core.records.run import GROUP_PREFIX, Run
 from semfreeze_core.records.trace import SwappedPairs, TransitionTrace
 
-SMALLEST_SLICE, MOST_SLICES = 16, 12
 LABEL = "label"
 _LENGTHS = ("prompt length", "completion length")
 
@@ -38,7 +38,7 @@ class Slice:
 
     @property
     def pick(self) -> tuple[int, int]:
-        """5th and 95th percentile of the rule's depth over replicates."""
+        """PICK_PERCENTILES of the rule's depth over replicates."""
         return self.decision.pick_interval or (0, 0)
 
     def contradicts(self, depth: int) -> bool:
@@ -73,9 +73,9 @@ def slices(run: Run, metric: str, by: str = LABEL) -> tuple[list[Slice], int]:
     """
     groups = _groups(run, by)
     counts = groups.value_counts(sort=by not in _LENGTHS)
-    large = [str(name) for name, count in counts.items() if count >= SMALLEST_SLICE]
+    large = [str(name) for name, count in counts.items() if count >= MIN_SLICE]
     found = []
-    for name in large[:MOST_SLICES]:
+    for name in large[:MAX_SLICES]:
         rows = np.flatnonzero((groups == name).to_numpy(dtype=bool, na_value=False))
         # Which prompts the task null swapped is not kept by example, so a group is read without it.
         nothing = SwappedPairs(metric, run.pairs[metric].own[:0], run.pairs[metric].own[:0], "not split by group")

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from semfreeze_core.records import defaults
 from semfreeze_core.records.provenance import Document
 
 
@@ -32,3 +33,8 @@ class IntervalEntry(Document):
 def null_if_nan(value: float) -> float | None:
     """The value as a document holds it: null for NaN."""
     return value if value == value else None
+
+
+def ci_label() -> str:
+    """What stands before the two ends of an interval in a sentence, such as "95% CI"."""
+    return f"{100 * defaults.CONFIDENCE:.3g}% CI"

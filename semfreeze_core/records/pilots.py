@@ -7,7 +7,6 @@ from semfreeze_core.records.provenance import Document, Provenance
 
 MEASUREMENT_SCHEMA_VERSION = 1
 MEASUREMENT = "measurement.json"
-PILOT_BUDGET = 0.15  # share of one full finetune's FLOP that pilots take when nothing is said
 
 Aim = Literal["compute", "steps", "cheapest"]
 ProposedBy = Literal["reading", "sweeps"]
@@ -17,7 +16,7 @@ class Pilot(Document):
     """One depth's pilot in one round.
 
     `loss` is the mean supervised loss of the eval items in nats; `ahead` is how much lower it is than the round's
-    shallowest depth's, paired by item, with its two-sided 95 % interval. `reason` says why there is no loss.
+    shallowest depth's, paired by item, with its two-sided interval. `reason` says why there is no loss.
     """
 
     freeze_depth: int

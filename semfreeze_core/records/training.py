@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from semfreeze_core.records.defaults import BATCH_SIZE, EPOCHS, SEQUENCE_LENGTH, TRAIN_EXAMPLES
+
 Precision = Literal["float32", "bf16-autocast", "bf16"]
 Optimizer = Literal["adamw", "adamw8bit", "sgd"]
 LossKind = Literal["materialised", "supervised-only", "fused"]
@@ -81,11 +83,11 @@ class TrainingSetup:
             back); or "transformers-5", non-reentrant with the embedding's output made to require a gradient.
     """
 
-    batch_size: int = 8
-    sequence_length: int = 512
+    batch_size: int = BATCH_SIZE
+    sequence_length: int = SEQUENCE_LENGTH
     supervised_fraction: float = 1.0
-    train_examples: int = 1000
-    steps: int = 375
+    train_examples: int = TRAIN_EXAMPLES
+    steps: int = EPOCHS * -(-TRAIN_EXAMPLES // BATCH_SIZE)
     optimizer: Optimizer = "adamw"
     precision: Precision = "float32"
     loss: LossKind = "materialised"

@@ -10,7 +10,8 @@ from typing import NamedTuple
 import numpy as np
 
 from semfreeze_core.gains.noninferiority import Floats
-from semfreeze_core.plan.rules import DEFAULT_TAU, DEFAULT_WEIGHT, selected_depths
+from semfreeze_core.plan.rules import selected_depths
+from semfreeze_core.records.defaults import COVERAGE_WEIGHT, TAU
 from semfreeze_core.records.gain import Interval
 from semfreeze_core.records.validation import Budget
 from tests.benchmarks.evidence_cells import TaskCells
@@ -29,7 +30,7 @@ class Setting(NamedTuple):
     tau: float
 
 
-SHIPPED = Setting("semantic", DEFAULT_WEIGHT, DEFAULT_TAU)
+SHIPPED = Setting("semantic", COVERAGE_WEIGHT, TAU)
 GRID = tuple(Setting(*values) for values in product(METRICS, WEIGHTS, TAUS))
 
 

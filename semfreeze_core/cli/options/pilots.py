@@ -8,7 +8,8 @@ import typer
 
 from semfreeze_core.cli.options.common import DeviceOption, PickleOption, TrustOption
 from semfreeze_core.errors import PlanError
-from semfreeze_core.records.pilots import PILOT_BUDGET, Aim
+from semfreeze_core.records.defaults import PILOT_BUDGET
+from semfreeze_core.records.pilots import Aim
 
 if TYPE_CHECKING:
     from semfreeze_core.progress import Progress

@@ -19,14 +19,14 @@ from semfreeze_core.finetune.validation.pilot_schedule import (
 )
 from semfreeze_core.finetune.validation.request import MANY_PASSES, Prepared, ValidationRequest, prepare
 from semfreeze_core.finetune.validation.validate import validate
-from semfreeze_core.gains.noninferiority import MARGIN, Floats, draw, improvement
+from semfreeze_core.gains.noninferiority import Floats, draw, improvement
 from semfreeze_core.gains.pilots import choose, decision_reasons, paired_difference, remaining_depths
 from semfreeze_core.plan.document import FreezePlan
 from semfreeze_core.progress import Progress, ProgressEvent, silent
+from semfreeze_core.records.defaults import MARGIN, PILOT_BUDGET
 from semfreeze_core.records.interval import IntervalEntry
 from semfreeze_core.records.pilots import (
     MEASUREMENT,
-    PILOT_BUDGET,
     Aim,
     Measurement,
     Pilot,

@@ -14,9 +14,9 @@ from semfreeze_core.finetune.arm.arms import (
 from semfreeze_core.finetune.arm.job import ModelSource
 from semfreeze_core.finetune.arm.settings import ArmSettings, training_setup
 from semfreeze_core.finetune.model.task_data import TaskData, read_task_data
-from semfreeze_core.gains.noninferiority import MARGIN
 from semfreeze_core.plan.document import FreezePlan
 from semfreeze_core.progress import Progress, silent
+from semfreeze_core.records.defaults import MARGIN
 from semfreeze_core.records.model import ModelShape
 from semfreeze_core.records.training import Checkpointing, LoraSetup, Precision, TrainingSetup
 from semfreeze_core.records.validation import Budget, ValidationSettings

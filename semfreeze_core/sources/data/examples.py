@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from semfreeze_core.errors import DataError
-from semfreeze_core.plan.slices import SMALLEST_SLICE
 from semfreeze_core.progress import Progress, ProgressEvent, silent
+from semfreeze_core.records.defaults import MIN_SLICE
 from semfreeze_core.records.examples import Example
 from semfreeze_core.sources.data.chat import render_chat, require_chat_template
 from semfreeze_core.sources.data.fields import FieldMapping, RenderChat, example_from_row, resolve_fields
@@ -106,7 +106,7 @@ def read_examples(
     if digest is None:
         notes.append("A hub dataset has no single file, so no digest of the data's bytes is recorded.")
     progress(ProgressEvent("Checking rows", n_rows, n_rows, "rows"))
-    groups = group_columns(kept, mapping.columns, SMALLEST_SLICE)
+    groups = group_columns(kept, mapping.columns, MIN_SLICE)
     return ExampleSet(examples, n_rows, len(usable), tuple(notes), mapping, source, digest, groups)
 
 

@@ -12,8 +12,8 @@ import yaml
 from semfreeze_core.errors import DataError, PlanError
 from semfreeze_core.export import TARGETS, export_plan
 from semfreeze_core.export.parts import named_parts
-from semfreeze_core.export.request import ADAPTER_LEARNING_RATE, LEARNING_RATE
 from semfreeze_core.finetune.arm.arms import DEFAULT_RATES
+from semfreeze_core.records.defaults import LEARNING_RATES
 from semfreeze_core.records.training import LoraSetup, TrainableParts
 from semfreeze_core.sources.data.fields import FieldMapping
 from tests.core.export.exports import LORA, call_arguments, exported_flags, exported_yaml, tiny_plan
@@ -116,14 +116,14 @@ def test_finetune_is_told_in_the_trainers_words(tiny, target):
         if made_by == "TrainingArguments":  # rows come at their length
             said[length] = call_arguments(exported.text, "encode_all")["max_length"]
     assert [str(said[key]) for key in (steps, batch, length, optimizer)] == ["100", "4", "48", "sgd"]
-    rate = ADAPTER_LEARNING_RATE if target in ADAPTERS_ONLY else LEARNING_RATE
+    rate = LEARNING_RATES["lora" if target in ADAPTERS_ONLY else "frozen"]
     schedule = said.get("lr_schedule", {"arguments": [said.get("learning_rate")], "warmup": said.get("warmup_steps")})
     assert (float(schedule["arguments"][0]), int(schedule["warmup"])) == (rate, 5)
 
 
 def test_learning_rates_are_those_of_semfreeze_train():
-    assert DEFAULT_RATES["frozen"] == LEARNING_RATE
-    assert DEFAULT_RATES["lora"] == ADAPTER_LEARNING_RATE
+    assert DEFAULT_RATES["frozen"] == LEARNING_RATES["frozen"]
+    assert DEFAULT_RATES["lora"] == LEARNING_RATES["lora"]
 
 
 def test_what_a_price_counts_on_and_a_trainer_lacks_is_said(tiny):

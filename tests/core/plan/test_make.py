@@ -10,8 +10,9 @@ from semfreeze_core.cost import depth_cost, full_cost, parts_at_depth
 from semfreeze_core.errors import PlanError
 from semfreeze_core.gains import gain_curve
 from semfreeze_core.plan.document import CostEntry
-from semfreeze_core.plan.make import FEW_EXAMPLES, TrainFlags, curve_of, default_setup, make_plan
+from semfreeze_core.plan.make import TrainFlags, curve_of, default_setup, make_plan
 from semfreeze_core.plan.rules import decide_by_coverage, decide_by_paper
+from semfreeze_core.records.defaults import FEW_EXAMPLES
 from semfreeze_core.records.run import Run
 from semfreeze_core.records.training import TrainingSetup
 from tests.core.plan.conftest import N_LAYERS, Measured

@@ -2,7 +2,7 @@
 
 import pytest
 
-from semfreeze_core.plan.slices import SMALLEST_SLICE
+from semfreeze_core.records.defaults import MIN_SLICE
 from semfreeze_core.sources.data.examples import read_examples
 from semfreeze_core.sources.data.fields import FieldMapping
 from semfreeze_core.sources.data.groups import LONGEST_VALUE, MOST_COLUMNS, MOST_VALUES, group_columns
@@ -53,7 +53,7 @@ def test_examples_bring_their_groups_in_their_own_order(tmp_path):
             "source": "mail" if i % 2 else "chat",
             "id": f"{i}",
         }
-        for i in range(3 * SMALLEST_SLICE)
+        for i in range(3 * MIN_SLICE)
     ]
     found = read_examples(str(write_jsonl(tmp_path / "t.jsonl", rows)), mapping=FieldMapping(), n=40, seed=1)
     assert list(found.groups) == ["source"]  # "completion" is the completion, "id" differs in every row
