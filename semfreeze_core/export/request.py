@@ -1,4 +1,4 @@
-"""What every exporter is given and gives back."""
+"""Input and output of every exporter."""
 
 from dataclasses import dataclass
 
@@ -14,13 +14,13 @@ OPTIMIZERS: dict[Optimizer, str] = {"adamw": "adamw_torch", "adamw8bit": "adamw_
 
 @dataclass(frozen=True)
 class Exported:
-    """A plan in a trainer's own words.
+    """A plan as a trainer's own file.
 
     Attributes:
         target: the trainer.
         text: the whole file.
-        filename: a name that suits it.
-        notes: what the trainer cannot be told, and how to keep the saving; the file has them as comments.
+        filename: suggested.
+        notes: what differs from the plan, and how to keep the saving; the file has them as comments.
     """
 
     target: str
@@ -31,7 +31,7 @@ class Exported:
 
 @dataclass(frozen=True)
 class ExportRequest:
-    """What is to be written.
+    """One export.
 
     Attributes:
         plan: does not abstain.
@@ -51,12 +51,12 @@ class ExportRequest:
 
     @property
     def setup(self) -> TrainingSetup:
-        """The finetune that the plan was priced for."""
+        """The finetune whose cost the plan estimates."""
         return self.plan.cost.setup
 
     @property
     def revision(self) -> str | None:
-        """The analysed commit of the plan's model; another folder or id has its own."""
+        """The analyzed commit of the plan's model; another folder or id has its own."""
         return self.plan.model.revision if self.model == self.plan.model.source else None
 
     @property
@@ -66,7 +66,7 @@ class ExportRequest:
 
     @property
     def warmup_steps(self) -> int:
-        """Steps of the linear warm-up, a twentieth of all, as `semfreeze train` makes them."""
+        """Steps of the linear warm-up, a twentieth of all, as in `semfreeze train`."""
         return max(1, self.setup.steps // 20)
 
     @property

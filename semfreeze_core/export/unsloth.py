@@ -17,7 +17,7 @@ def write_unsloth(request: ExportRequest) -> tuple[str, list[str]]:
     """A script.
 
     Raises:
-        DataError: prompts made by a template, or a file of a kind it does not read.
+        DataError: prompts made by a template, or a file format it does not read.
     """
     setup = request.setup
     dataset = _dataset(request)
@@ -26,7 +26,11 @@ def write_unsloth(request: ExportRequest) -> tuple[str, list[str]]:
     checkpointing = '"unsloth"' if setup.checkpointing != "none" else "False"
     dtype = "torch.float32" if setup.precision == "float32" else "torch.bfloat16"
     lines = [
-        header(request, "Needs: pip install unsloth. Run it with python where the paths below hold.", notes),
+        header(
+            request,
+            "Needs: pip install unsloth. Run it with python where the paths below are valid.",
+            notes,
+        ),
         "from unsloth import FastLanguageModel  # first: it patches what follows",
         "",
         "import torch",
@@ -66,24 +70,24 @@ def write_unsloth(request: ExportRequest) -> tuple[str, list[str]]:
 def _notes(request: ExportRequest) -> list[str]:
     if request.setup.checkpointing == "none":
         saving = (
-            "Unsloth makes the embedding's output require a gradient for every adapter; the script takes that back, "
-            "which is safe while gradient checkpointing is off. Whether Unsloth's kernels then skip the frozen layers "
-            "has not been measured."
+            "Unsloth makes the embedding's output require a gradient for every adapter. The script reverts that, which "
+            "is safe while gradient checkpointing is off. Whether Unsloth's kernels then skip the frozen layers is "
+            "unmeasured."
         )
     else:
         saving = (
             "Unsloth's gradient checkpointing needs the embedding's output to require a gradient, "
-            f"{lost_saving(request)}. Exports to trl and peft keep it."
+            f"{lost_saving(request)}. Exports to trl and peft keep the saving."
         )
-    return [saving, "In a mixture of experts Unsloth gives the trained layers' experts adapters too."]
+    return [saving, "In a mixture of experts, Unsloth adds adapters to the trained layers' experts too."]
 
 
 def _adapters(request: ExportRequest, checkpointing: str) -> list[str]:
     lora, parts = request.setup.lora, request.parts
-    assert lora is not None  # the only plans this target is given
+    assert lora is not None  # export_plan checks it
     targets = python_value(ALL_LINEAR if ALL_LINEAR in lora.targets else list(lora.targets))
     lines = [
-        comments(["Adapters on the trained layers alone."]),
+        comments(["Adapters on the trained layers only."]),
         "model = FastLanguageModel.get_peft_model(",
         "    model,",
         f"    r={lora.rank},",

@@ -27,12 +27,12 @@ class Difference:
     def surely(self) -> list[tuple[float, float]]:
         """Stretches of relative depth in which the interval leaves 0, as (from, to)."""
         beyond = (self.band.low > 0) | (self.band.high < 0)
-        found: list[tuple[float, float]] = []
+        stretches: list[tuple[float, float]] = []
         for at, (here, before) in enumerate(zip(beyond, np.append(False, beyond[:-1]), strict=True)):
             if here:
-                start = found.pop()[0] if before else float(self.depth[at])
-                found.append((start, float(self.depth[at])))
-        return found
+                start = stretches.pop()[0] if before else float(self.depth[at])
+                stretches.append((start, float(self.depth[at])))
+        return stretches
 
     @property
     def largest(self) -> int | None:

@@ -1,4 +1,4 @@
-"""Did the planned finetune keep what full finetuning improves? Measured, with a margin it can miss.
+"""Did the planned finetune keep full finetuning's loss reduction? A non-inferiority test with a margin.
 
 Improvement is the fall of an item's supervised loss. Items and seeds are drawn together and once for all arms, so every
 comparison is paired; a share of two improvements is unstable when the lower one is near 0, so the test is on their
@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from semfreeze_core.gains.bootstrap import end_percentiles
 from semfreeze_core.records.defaults import BOOTSTRAP_REPLICATES, MARGIN, MIN_SEEDS
-from semfreeze_core.records.gain import Interval
+from semfreeze_core.records.interval import Interval, ci_label
 
 Floats = npt.NDArray[np.float64]
 ValidationVerdict = Literal["holds", "fails", "undecided"]
@@ -21,11 +21,11 @@ ValidationVerdict = Literal["holds", "fails", "undecided"]
 
 @dataclass(frozen=True)
 class Judgement:
-    """What a comparison of the planned arm with full finetuning says.
+    """The result of comparing the planned arm with full finetuning.
 
     Attributes:
         verdict: "holds", "fails" or "undecided".
-        reason: in words, with the numbers.
+        reason: the numbers behind the verdict, to follow it after a colon; no period at its end.
         kept: planned improvement over full's, two-sided at `CONFIDENCE`; NaN when full's includes 0.
         full: full finetuning's improvement, nats per item, two-sided at `CONFIDENCE`.
         planned: the planned arm's, likewise.
@@ -110,28 +110,28 @@ def judge(before: Floats, full: Floats, planned: Floats, *, margin: float = MARG
     kept = improvement_kept(before, full, planned, draws)
     ahead = improvement_replicates(before, planned, draws) - (1 - margin) * improvement_replicates(before, full, draws)
     low, high = np.percentile(ahead, end_percentiles(sides=1))
-    sample = f"{n_items} items, {n_seeds} seed{'s' if n_seeds > 1 else ''}"
+    sample = f"{n_items} eval examples, {n_seeds} seed{'s' if n_seeds > 1 else ''}"
+    required = f"required: {100 * (1 - margin):.0f}%"
     share = (
-        f"{100 * kept.estimate:.0f} % [{100 * kept.low:.0f}, {100 * kept.high:.0f}] of full finetuning's improvement"
+        f"{100 * kept.estimate:.0f}% of full finetuning's loss reduction "
+        f"({ci_label()} {100 * kept.low:.0f}–{100 * kept.high:.0f}%"
     )
     verdict: ValidationVerdict
     if whole.low <= 0:
         verdict = "undecided"
         reason = (
-            f"full finetuning's own improvement, {whole.estimate:.3f} [{whole.low:.3f}, {whole.high:.3f}] nats an "
-            f"item, includes 0 ({sample}): there is nothing to keep"
+            f"full finetuning itself does not reduce the loss significantly: {whole.estimate:.3f} nats per token "
+            f"({ci_label()} {whole.low:.3f} to {whole.high:.3f}; {sample}), so there is nothing to compare with"
         )
     elif n_seeds < MIN_SEEDS:
-        verdict, reason = "undecided", f"it kept {share} ({sample}), and a verdict needs {MIN_SEEDS} seeds"
+        verdict, reason = "undecided", f"{share}; {sample}). A verdict needs at least {MIN_SEEDS} seeds"
     elif low >= 0:
-        verdict, reason = "holds", f"it kept {share}, within {100 * margin:.0f} % of it ({sample})"
+        verdict, reason = "holds", f"{share}; {required}; {sample})"
     elif high < 0:
-        verdict, reason = "fails", f"it kept {share}, less than {100 * (1 - margin):.0f} % of it ({sample})"
+        verdict, reason = "fails", f"{share}; {required}; {sample})"
     else:
         verdict = "undecided"
-        reason = (
-            f"it kept {share}, an interval across {100 * (1 - margin):.0f} % ({sample}): more seeds or items decide"
-        )
+        reason = f"{share}; {required}; {sample}). The interval includes the limit: add seeds or eval examples"
     return Judgement(verdict, reason, kept, whole, part)
 
 

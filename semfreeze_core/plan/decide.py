@@ -1,4 +1,4 @@
-"""From the rule and the wishes that were given to its decision; wishes that contradict each other are refused."""
+"""From a rule and its options to its decision; options that contradict each other are refused."""
 
 from collections.abc import Callable, Sequence
 from typing import get_args
@@ -33,16 +33,16 @@ def decide(
     budget: Budget | None,
     measurement: Measurement | None = None,
 ) -> Decision:
-    """What the rule says of the curve.
+    """The rule's decision on a curve.
 
     Args:
         curve: the gain curve.
         rule: which rule.
-        costs: of every freeze depth; asked for only by the rules that go by them.
+        costs: estimated for every freeze depth; computed only for the rules that use them.
         depth: the user's own depth, of the rule manual alone.
         tau, weight: of the rule coverage alone.
         budget: of the rule budget alone.
-        measurement: what pilots gave, of the rule measured alone.
+        measurement: result of the pilots, of the rule measured alone.
 
     Raises:
         PlanError: all contradictions in one message; or no depth fits the budget.
@@ -71,9 +71,9 @@ def refuse_contradictions(
     budget: Budget | None,
     measured: bool = False,
 ) -> None:
-    """Refuse numbers out of range, and wishes that belong to another rule; None stands for all rules at once.
+    """Refuse numbers out of range, and options of another rule; None stands for all rules at once.
 
-    `measured` says whether pilots decide.
+    `measured` is whether pilots decide.
 
     Raises:
         PlanError: all of them in one message.
@@ -102,14 +102,14 @@ def _rule_problems(rule: str, depth: int | None, weighed: bool, budget: Budget |
     if rule not in RULES:
         problems.append(f"--rule {rule}: expected {', '.join(RULES[:-1])} or {RULES[-1]}")
     if weighed and rule != "coverage":
-        problems.append(f"--tau and the weight belong to the rule coverage, not to {rule}")
+        problems.append(f"--tau and the weight apply only to the rule coverage, not to {rule}")
     if depth is not None and rule != "manual":
-        problems.append(f"--depth means the rule manual, but --rule {rule} was given")
+        problems.append(f"--depth selects the rule manual, but --rule {rule} was given")
     if depth is None and rule == "manual":
         problems.append("--rule manual needs --depth")
     if budget is not None and rule != "budget":
         other = f"--rule {rule} was given" if depth is None else "--depth was given too"
-        problems.append(f"--max-memory-gib, --gpu and --max-cost-fraction mean the rule budget, but {other}")
+        problems.append(f"--max-memory-gib, --gpu and --max-cost-fraction select the rule budget, but {other}")
     if budget is None and rule == "budget":
         problems.append("--rule budget needs --max-memory-gib, --gpu or --max-cost-fraction")
     return problems

@@ -1,4 +1,4 @@
-"""What every rule and every score says of one run, side by side, and whether they agree."""
+"""What every rule and every layer score selects for one run, and whether they agree."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -20,12 +20,13 @@ from semfreeze_core.plan.rules import (
     instability,
     manual_decision,
     pick_range,
+    score_formula,
     selected_depths,
     widest_range,
 )
 from semfreeze_core.plan.rules_by_cost import Budget, decide_by_budget, decide_by_compute
 from semfreeze_core.records.cost import DepthCost
-from semfreeze_core.records.defaults import COVERAGE_WEIGHT, TAU
+from semfreeze_core.records.defaults import COVERAGE_WEIGHT, SCORE_PERCENTILE, TAU
 from semfreeze_core.records.gain import GainCurve, Interval
 from semfreeze_core.records.run import Run
 from semfreeze_core.records.scores import LayerScore
@@ -36,14 +37,14 @@ _UNKNOWN = Interval(float("nan"), float("nan"), float("nan"))
 
 @dataclass(frozen=True)
 class Opinion:
-    """What one rule or score says.
+    """The result of one rule or score.
 
     Attributes:
         candidate_depth: the depth its formula gives, or None when it has none.
         freeze_depth: the depth it recommends; None when it abstains.
         gain_coverage: R(k) of the candidate, of the rule's metric or the score's own; NaN where it is not measured.
         cost: estimated for the candidate, or None.
-        reasons: why, in words.
+        reasons: sentences that explain it.
         sample: what a score was measured on; "" for a rule.
     """
 
@@ -59,13 +60,13 @@ class Opinion:
         return "abstain" if self.freeze_depth is None else "freeze"
 
     def without_freezing(self, reason: str) -> "Opinion":
-        """The same, but that it abstains if it would freeze anything."""
+        """The same result, but with an abstention if it would freeze anything."""
         return replace(self, freeze_depth=None, reasons=(reason, *self.reasons)) if self.freeze_depth else self
 
 
 @dataclass(frozen=True)
 class Agreement:
-    """How far apart the candidate depths lie, and what that means; None when there is none at all."""
+    """How far apart the candidate depths lie, and what that means; None when there are none."""
 
     low: int | None
     high: int | None
@@ -83,7 +84,7 @@ class Comparison:
 
     @cached_property
     def agreement(self) -> Agreement:
-        """Over the rules and scores that read something: budget, manual and the depth prior do not."""
+        """Over the rules and scores that measure something: budget, manual and the depth prior do not."""
         opinions = {name: o for name, o in self.rules.items() if name not in ("budget", "manual")}
         opinions |= {name: o for name, o in self.scores.items() if name != "depth_prior"}
         depths = {name: o.candidate_depth for name, o in opinions.items() if o.candidate_depth is not None}
@@ -91,19 +92,21 @@ class Comparison:
 
 
 def judge_agreement(depths: dict[str, int], n_layers: int) -> Agreement:
-    """Whether candidate depths lie within max(1, L/4) layers, the range a pick may have and still be called stable."""
+    """Whether candidate depths lie within max(1, L/4) layers, the range of a stable depth."""
     if len(depths) < 2:
         known = next(iter(depths.values()), None)
-        return Agreement(known, known, "Fewer than two rules and scores give a depth, so nothing can be compared.")
+        return Agreement(known, known, "Fewer than two methods select a depth, so nothing can be compared.")
     low, high, widest = min(depths.values()), max(depths.values()), widest_range(n_layers)
     ends = [", ".join(name for name, depth in depths.items() if depth == end) for end in (low, high)]
-    told = f"Candidate depths lie between {low} ({ends[0]}) and {high} ({ends[1]}) of {n_layers}"
+    depth_range = f"Selected depths range from {low} ({ends[0]}) to {high} ({ends[1]}) of {n_layers} layers"
     if high - low <= widest:
-        summary = f"{told}: they agree within {widest:g} layers. Whether they are right, only a finetune shows."
+        summary = (
+            f"{depth_range}. The methods agree within {widest:g} layers; only finetuning shows whether they are right."
+        )
     else:
         summary = (
-            f"{told}, more than {widest:g} layers apart: they contradict each other. Each reads another sign of what a "
-            "layer is worth; only a finetune decides."
+            f"{depth_range}, more than {widest:g} layers apart. The methods measure different things and disagree; "
+            "only finetuning shows which depth is best."
         )
     return Agreement(low, high, summary)
 
@@ -120,20 +123,20 @@ def gather_opinions(
     train: TrainFlags | None = None,
     allow_new_tokens: bool = False,
 ) -> Comparison:
-    """Ask every rule and every score of a run.
+    """Every rule's and every score's result for a run.
 
     Args:
-        run: a finished reading.
+        run: a finished analysis.
         metric: deviation the rules' gains come from.
-        depth: the user's own depth, to be shown beside.
+        depth: the user's own depth, to be shown too.
         tau, weight: of the coverage rule, and of its formula on the scores.
-        budget: to be shown beside, when there is one.
-        setup: finetune the costs are for; default `default_setup(run)`.
-        train: wishes about embeddings, final norm and head.
+        budget: to be shown too, when there is one.
+        setup: the finetune whose cost is estimated; default `default_setup(run)`.
+        train: whether embeddings, final norm and head are trained.
         allow_new_tokens: freeze although the data uses tokens whose embeddings look untrained.
 
     Raises:
-        PlanError: wishes out of range, or flags that contradict the model.
+        PlanError: options out of range, or flags that contradict the model.
     """
     curve = curve_of(run, metric)
     refuse_contradictions(curve.n_layers, None, depth=depth, tau=tau, weight=weight, budget=budget)
@@ -172,11 +175,14 @@ def score_opinion(
     candidate, picks = selected_depths(replicates, tau, weight)
     against = instability(*pick_range(picks), curve.n_layers)
     if curve.evidence.verdict == "no evidence":
-        against = ("The reading gives no evidence that the layers do this task, so no score recommends.", *against)
-    certain = "" if score.replicates is None else " in 9 of 10 bootstrap replicates"
+        against = (
+            "The analysis gives no evidence that the layers do this task, so scores recommend nothing.",
+            *against,
+        )
+    samples = "" if score.replicates is None else f" in {100 - SCORE_PERCENTILE}% of bootstrap samples"
     reason = (
-        f"{candidate} is the deepest depth up to the cap whose {weight:g} R(k) + {1 - weight:g} (L-k)/L is at least "
-        f"{tau:g}{certain}."
+        f"{candidate} is the deepest allowed depth at which {score_formula(weight)} is at least {tau:g}{samples}. "
+        "Coverage is computed from this score."
     )
     return Opinion(
         candidate,
@@ -200,7 +206,7 @@ def _opinion_of_rule(decision: Decision, curve: GainCurve, costs: Sequence[Depth
 
 
 def _budget_or_why_not(curve: GainCurve, costs: Sequence[DepthCost], budget: Budget) -> Decision:
-    """A budget that no depth fits is an answer here, beside the others'."""
+    """A budget that no depth fits is a result here, next to the others."""
     try:
         return decide_by_budget(curve, costs, budget)
     except PlanError as error:

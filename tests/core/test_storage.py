@@ -148,10 +148,10 @@ def test_disk_errors_lets_other_errors_through(tmp_path, error):
 
 def test_write_atomically_refuses_a_file_or_folder_in_the_way(tmp_path):
     (tmp_path / "file").write_text("kept")
-    with pytest.raises(RunError, match="something stands in its path"):
+    with pytest.raises(RunError, match="Something else is at this path"):
         write_atomically(tmp_path / "file" / "below", "new")
     (tmp_path / "folder" / "full").mkdir(parents=True)
-    with pytest.raises(RunError, match="something stands in its path"):
+    with pytest.raises(RunError, match="Something else is at this path"):
         write_atomically(tmp_path / "folder", "new")
     assert (tmp_path / "file").read_text() == "kept"
     assert names(tmp_path) == ["file", "folder"]
@@ -262,7 +262,7 @@ def test_new_folder_refuses_an_existing_run_before_any_work(tmp_path):
 def test_new_folder_refuses_a_file(tmp_path, overwrite):
     target = tmp_path / "one"
     target.write_text("kept")
-    with pytest.raises(RunError, match=r"one is no folder, and a run is one\. Choose another --out\."):
+    with pytest.raises(RunError, match=r"one is not a folder, but a run is one\. Choose another --out\."):
         enter(target, overwrite=overwrite)
     assert target.read_text() == "kept"
 
@@ -323,7 +323,7 @@ def test_new_folder_says_when_its_parent_cannot_be_written(monkeypatch, tmp_path
 
 def test_new_folder_refuses_a_parent_that_is_a_file(tmp_path):
     (tmp_path / "file").write_text("kept")
-    with pytest.raises(RunError, match="something stands in its path"):
+    with pytest.raises(RunError, match="Something else is at this path"):
         enter(tmp_path / "file" / "one")
 
 

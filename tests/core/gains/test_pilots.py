@@ -49,9 +49,9 @@ def test_the_proposed_depth_stays_until_another_is_better_for_sure():
     assert choose(BEFORE, close, "compute", 0.05, proposed=19) == 15
     assert remaining_depths(BEFORE, close, "steps", 0.05, 2, proposed=7) == [7, 15]
     told = decision_reasons(BEFORE, close, "compute", 0.05, 7, proposed=7, proposed_by="reading")[0]
-    assert "what the reading proposed, and no pilot was better for sure" in told
+    assert "the depth that the analysis recommends, and no pilot was significantly better" in told
     told = decision_reasons(BEFORE, close, "compute", 0.05, 7, proposed=7, proposed_by="sweeps")[0]
-    assert "It is two thirds of the layers, close to what the reading proposed" in told
+    assert "It is two thirds of the layers, close to the recommended depth" in told
 
 
 def test_full_finetuning_wins_where_nothing_is_within_the_margin():
@@ -70,21 +70,22 @@ def test_items_needed_make_the_interval_leave_zero():
 def test_words_say_how_far_ahead_the_winner_is():
     told = decision_reasons(BEFORE, LOSSES, "compute", 0.05, 7)
     assert told == [
-        "7 ended the last round at 1.900 nats at equal compute, 0.100 [0.100, 0.100] below 0 (40 items, one seed)."
+        "Depth 7 ended the last round at 1.900 nats per token at the same compute. That is 0.100 (95% CI 0.100 to "
+        "0.100) below depth 0 (40 eval examples, 1 seed)."
     ]
     close = {15: after(2.0, 1), 22: after(2.01)}
     first, second = decision_reasons(BEFORE, close, "steps", 0.05, 22)
-    assert "at equal steps" in first
-    assert "may be as good as each other" in second
-    assert f"About {examples_needed(close[15], close[22])} items" in second
+    assert "after the same steps" in first
+    assert "may be equally good" in second
+    assert f"About {examples_needed(close[15], close[22])} eval examples" in second
 
 
 def test_words_say_what_the_cheapest_keeps():
     (told,) = decision_reasons(BEFORE, LOSSES, "cheapest", 0.05, 15)
-    assert "15 is the deepest that keeps 95 % of full finetuning's improvement" in told
-    assert "98 % of it" in told
+    assert "depth 15 is the deepest that keeps at least 95% of full finetuning's loss reduction" in told
+    assert "It keeps 98%" in told
 
 
 def test_words_say_that_nothing_improved():
     (told,) = decision_reasons(BEFORE, {7: after(0.0, 1), 15: after(0.001, 1)}, "compute", 0.05, 15)
-    assert "No pilot improved for sure" in told
+    assert "No pilot reduced the loss significantly" in told

@@ -57,7 +57,7 @@ def test_depths_out_of_range_or_twice_are_refused(depths):
 
 @pytest.mark.parametrize("depths", ["a", "1,b", "1.5", "1;2"])
 def test_depths_that_are_no_numbers_are_refused(depths):
-    with pytest.raises(InputError, match="expected whole numbers with commas, or auto"):
+    with pytest.raises(InputError, match="expected comma-separated whole numbers, or auto"):
         parse_depths(depths, 30)
 
 

@@ -75,7 +75,9 @@ def test_compare_recommends_nothing_without_evidence(make_run: Runs) -> None:
     assert found.rules["manual"].freeze_depth == 2
     score = found.scores["block_influence"]
     assert (score.freeze_depth, score.candidate_depth) == (None, 8)
-    assert score.reasons == ("The reading gives no evidence that the layers do this task, so no score recommends.",)
+    assert score.reasons == (
+        "The analysis gives no evidence that the layers do this task, so scores recommend nothing.",
+    )
 
 
 def test_compare_recommends_nothing_that_freezes_new_tokens(make_run: Runs) -> None:
@@ -93,7 +95,7 @@ def test_compare_shows_a_budget_that_nothing_fits(make_run: Runs) -> None:
     opinion = gather_opinions(make_run(), budget=Budget(max_cost_fraction=0.01)).rules["budget"]
     assert (opinion.candidate_depth, opinion.freeze_depth, opinion.cost) == (None, None, None)
     assert math.isnan(opinion.gain_coverage.estimate)
-    assert opinion.reasons[0].startswith("No freeze depth up to the cap of 9 fits 1 %")
+    assert opinion.reasons[0].startswith("No freeze depth up to 9 fits within 1%")
 
 
 def test_compare_has_no_price_where_nothing_is_trained(make_run: Runs) -> None:
@@ -105,7 +107,7 @@ def test_compare_has_no_price_where_nothing_is_trained(make_run: Runs) -> None:
 def test_compare_gives_all_that_is_wrong_at_once(make_run: Runs) -> None:
     with pytest.raises(PlanError, match=r"tau must .*; --depth must .*; --max-memory-gib must .*; --gpu: GPU x is"):
         gather_opinions(make_run(), tau=0, depth=99, budget=Budget(max_memory_gib=0, gpu="x"))
-    with pytest.raises(PlanError, match="The run holds no logit_z"):
+    with pytest.raises(PlanError, match="The run has no logit_z"):
         gather_opinions(make_run(), metric="logit_z")
 
 
@@ -135,8 +137,8 @@ def test_opinion_of_score_goes_by_the_tenth_percentile_of_its_replicates() -> No
     even = [1 / N_LAYERS] * N_LAYERS
     assert _opinion(None).candidate_depth == 8
     assert _opinion([LAST] * 100).candidate_depth == 8
-    assert "in 9 of 10 bootstrap replicates" in _opinion([LAST] * 100).reasons[0]
-    assert "replicates" not in _opinion(None).reasons[0]
+    assert "in 90% of bootstrap samples" in _opinion([LAST] * 100).reasons[0]
+    assert "samples" not in _opinion(None).reasons[0]
     assert _opinion([even] * 9 + [LAST] * 91).candidate_depth == 8
     assert _opinion([even] * 20 + [LAST] * 80).candidate_depth == 4
 
@@ -145,7 +147,7 @@ def test_opinion_of_score_abstains_when_its_picks_range_far() -> None:
     opinion = _opinion([FIRST] * 20 + [LAST] * 80)
     assert opinion.freeze_depth is None
     assert opinion.candidate_depth is not None
-    assert opinion.reasons[0].startswith("The pick is unstable")
+    assert opinion.reasons[0].startswith("The selected depth is unstable")
 
 
 def test_opinion_of_score_follows_tau_and_weight() -> None:
@@ -171,17 +173,17 @@ def test_judge_agreement_says_who_lies_where() -> None:
     found = judge_agreement({"coverage": 19, "paper": 21, "spectrum": 11, "block_influence": 11}, 30)
     assert (found.low, found.high) == (11, 21)
     assert found.summary.startswith(
-        "Candidate depths lie between 11 (spectrum, block_influence) and 21 (paper) of 30, more than 7.5 layers apart: "
-        "they contradict each other."
+        "Selected depths range from 11 (spectrum, block_influence) to 21 (paper) of 30 layers, more than 7.5 layers "
+        "apart. The methods measure different things and disagree"
     )
-    assert found.summary.endswith("only a finetune decides.")
+    assert found.summary.endswith("only finetuning shows which depth is best.")
 
 
 @pytest.mark.parametrize(("n_layers", "apart", "agree"), [(4, 1, True), (4, 2, False), (12, 3, True), (12, 4, False)])
 def test_judge_agreement_allows_a_quarter_of_the_layers(n_layers: int, apart: int, agree: bool) -> None:
     words = judge_agreement({"coverage": 1, "paper": 1 + apart}, n_layers).summary
-    assert ("they agree" in words) == agree
-    assert ("contradict" in words) != agree
+    assert ("The methods agree" in words) == agree
+    assert ("disagree" in words) != agree
 
 
 def test_judge_agreement_needs_two() -> None:

@@ -28,7 +28,7 @@ def test_read_plan_gives_back_what_was_written(plan, tmp_path):
         (b"{}", "is not a semfreeze plan: model"),
         (b"[1]", "is not a semfreeze plan"),
         (b"\xff\xfe", "is not UTF-8 text"),
-        (b'{"schema_version": 4}', "has schema version 4, this semfreeze reads up to 3: update it"),
+        (b'{"schema_version": 4}', "has schema version 4, but this semfreeze reads up to 3"),
     ],
 )
 def test_read_plan_refuses_what_is_no_plan(tmp_path, content, words):
@@ -91,7 +91,7 @@ def test_require_plan_place_refuses_somebodys_file(tmp_path, content):
 def test_require_plan_place_refuses_folders_and_pipes_without_reading_them(tmp_path):
     os.mkfifo(tmp_path / "pipe")  # opening it would wait for a writer
     for path in (tmp_path, tmp_path / "pipe"):
-        with pytest.raises(PlanError, match="is there already and is no plan"):
+        with pytest.raises(PlanError, match="already exists and is not a plan"):
             require_plan_path(path)
     with pytest.raises(PlanError, match="cannot be written: File name too long"):
         require_plan_path(tmp_path / ("x" * 300))
