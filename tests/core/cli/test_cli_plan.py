@@ -207,7 +207,7 @@ def test_plan_out_never_replaces_anything_else(family, task, tmp_path):
     assert message == f"{mine} already exists and is not a plan, so it is not replaced. Choose another --out."
     assert mine.read_bytes() == task.read_bytes()
     assert "already exists and is not a plan" in ask("plan", family, "--out", tmp_path).refusal
-    assert "is no plan" in ask("plan", family, "--out", "/dev/null").refusal
+    assert "is not a plan" in ask("plan", family, "--out", "/dev/null").refusal
     assert "Something else is at this path" in ask("plan", family, "--out", mine / "plan.json").refusal
 
 

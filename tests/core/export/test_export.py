@@ -130,9 +130,9 @@ def test_what_a_price_counts_on_and_a_trainer_lacks_is_said(tiny):
     plan = tiny_plan(tiny, 2, prefix_cache=True, loss="fused", frozen_bits=8)
     for target in set(TARGETS) - {*ADAPTERS_ONLY}:
         notes = " ".join(export_plan(plan, target).notes)
-        assert "counts on a prefix cache" in notes
-        assert "counts on a fused loss" in notes
-        assert "counts on frozen layers in 8 bits" in notes
+        assert "assumes a prefix cache" in notes
+        assert "assumes a fused loss" in notes
+        assert "assumes 8-bit frozen layers" in notes
 
 
 def test_quantised_bases_are_told_where_adapters_can_stand_on_one(tiny):
@@ -142,7 +142,9 @@ def test_quantised_bases_are_told_where_adapters_can_stand_on_one(tiny):
     assert call_arguments(export_plan(plan, "unsloth").text, "from_pretrained")["load_in_4bit"] is True
     named = tiny_plan(tiny, 2, lora=LoraSetup(4, ("q_proj",)), frozen_bits=4)
     assert exported_flags(named)["quant_bits"] == "4"
-    assert any("in 4 bits; here they keep their precision" in note for note in export_plan(plan, "peft").notes)
+    assert any(
+        "4-bit frozen layers; here they keep their precision" in note for note in export_plan(plan, "peft").notes
+    )
 
 
 @pytest.mark.parametrize("target", ["axolotl", "ms-swift"])
@@ -172,10 +174,10 @@ def test_axolotl_gets_no_reentrant_checkpointing_with_frozen_parameters(tiny):
 
 def test_adapters_that_lose_the_saving_are_told(tiny):
     plan = tiny_plan(tiny, 2, lora=LORA)
-    assert any("With any adapter axolotl" in note for note in export_plan(plan, "axolotl").notes)
+    assert any("With any adapter, axolotl" in note for note in export_plan(plan, "axolotl").notes)
     script = export_plan(plan, "unsloth")
     assert "model.disable_input_require_grads()" in script.text
-    assert any("takes that back" in note for note in script.notes)
+    assert any("reverts that" in note for note in script.notes)
     checkpointed = export_plan(tiny_plan(tiny, 2, lora=LORA, checkpointing="reentrant"), "unsloth")
     assert "disable_input_require_grads" not in checkpointed.text  # reentrant layers would then learn nothing
     assert any("Unsloth's gradient checkpointing needs" in note for note in checkpointed.notes)
@@ -209,9 +211,9 @@ def test_prompt_and_completion_are_told(tiny, rows_in, target):
     exported = export_plan(plan_for(tiny, target), target, data=file, mapping=NAMED)
     for told in ('"ask"', '"say"', "train.jsonl"):
         assert told in exported.text
-    assert not any("No data was named" in note for note in exported.notes)
+    assert not any("No data was given" in note for note in exported.notes)
     unnamed = export_plan(plan_for(tiny, target), target)
-    assert any("No data was named" in note for note in unnamed.notes)
+    assert any("No data was given" in note for note in unnamed.notes)
 
 
 def test_axolotl_puts_nothing_around_a_prompt_and_takes_no_other_field(tiny, rows_in):
@@ -224,7 +226,7 @@ def test_axolotl_puts_nothing_around_a_prompt_and_takes_no_other_field(tiny, row
 
 def test_llama_factory_is_told_the_entry_of_dataset_info(tiny, rows_in):
     text = export_plan(tiny_plan(tiny, 2), "llama-factory", data=rows_in("train.jsonl", PAIRS), mapping=NAMED).text
-    comment = text[text.index("dataset_info.json must hold this:") :].partition("\nstage")[0]
+    comment = text[text.index("dataset_info.json must contain:") :].partition("\nstage")[0]
     entry = json.loads("".join(line.removeprefix("#") for line in comment.splitlines()[1:]))
     assert entry == {"task": {"file_name": "train.jsonl", "columns": {"prompt": "ask", "response": "say"}}}
 

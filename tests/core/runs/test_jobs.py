@@ -38,7 +38,7 @@ def test_jobs_run_one_at_a_time_in_order_and_say_how_they_ended(runs, held):
     first.let_go()
     ended = wait_for_state(runs, one.name, "done", "failed")
     assert ended.state == "done", read_log(runs / JOBS / one.name, 20)
-    assert "layers" in read_log(runs / JOBS / one.name, 50)
+    assert "layer" in read_log(runs / JOBS / one.name, 50)
     second.let_go(b"{")
     assert wait_for_state(runs, two.name, "done", "failed").state == "failed"
     assert "manifest.json is damaged" in failure(runs, find_job(runs, two.name))

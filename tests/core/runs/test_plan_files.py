@@ -84,7 +84,7 @@ def test_require_plan_place_allows_a_new_an_empty_and_a_plans_file(plan, tmp_pat
 @pytest.mark.parametrize("content", ["my notes", "{}", '{"prompt": "a", "completion": "b"}\n'])
 def test_require_plan_place_refuses_somebodys_file(tmp_path, content):
     (tmp_path / "mine").write_text(content)
-    with pytest.raises(PlanError, match=r"is no plan, so it is not replaced\. Choose another --out"):
+    with pytest.raises(PlanError, match=r"is not a plan, so it is not replaced\. Choose another --out"):
         require_plan_path(tmp_path / "mine")
 
 
