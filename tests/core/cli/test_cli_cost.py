@@ -147,7 +147,7 @@ def test_cost_refuses_a_tied_head_above_frozen_layers(stored, name, flag):
         (["--lora", "--lora-rank", "2", "--lora-targets", ","], "--lora-targets must name at least one matrix"),
         (
             ["--lora", "--lora-rank", "2", "--lora-targets", "q_proj,w1,w2"],
-            "LoRA targets w1, w2 match no matrix of the layers; there are self_attn.q_proj, self_attn.k_proj",
+            "LoRA targets w1, w2 match no matrix of the layers. Available: self_attn.q_proj, self_attn.k_proj",
         ),
         (["--keep-prefix"], "--keep-prefix needs --prefix-cache"),
         (["--offload-prefix"], "--offload-prefix needs --prefix-cache"),

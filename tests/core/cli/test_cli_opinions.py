@@ -100,7 +100,7 @@ def test_compare_prints_a_line_for_each():
             ["--tau", "2", "--depth", "9"],
             "tau must be in (0, 1], found 2; --depth must be in 0..4 for this model, found 9",
         ),
-        (["--metric", "lens_loss"], "never decides"),
+        (["--metric", "lens_loss"], "chooses no depth"),
     ],
 )
 def test_compare_refuses_what_contradicts_it(stored, flags, words):

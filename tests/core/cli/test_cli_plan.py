@@ -262,7 +262,10 @@ def test_plan_says_what_finetunes_have_shown_of_its_coverage_once_they_are_three
         (["--train", "a.jsonl", "--aim", "steps"], "--train, --aim: these belong to --rule measured"),
         (["--rule", "measured", "--depth", "2"], "--depth selects the rule manual, but --rule measured was given"),
         (["--rule", "measured", "--train", "a", "--eval", "b", "--aim", "best"], "--aim best: expected compute, steps"),
-        (["--rule", "measured", "--train", "a", "--eval", "b", "--depths", "1,x"], "--depths 1,x: expected whole"),
+        (
+            ["--rule", "measured", "--train", "a", "--eval", "b", "--depths", "1,x"],
+            "--depths 1,x: expected comma-separated",
+        ),
         (
             ["--rule", "measured", "--train", "a", "--eval", "b", "--depths", "1,4"],
             "--depths 1,4: expected different depths in",
@@ -284,7 +287,7 @@ def test_plan_says_what_finetunes_have_shown_of_its_coverage_once_they_are_three
             "--depth was given too; --depth must be in 0..4 for this model, found 9; --max-cost-fraction must be in "
             "(0, 1]",
         ),
-        (["--metric", "lens_loss"], "lens_loss is shown, but never decides"),
+        (["--metric", "lens_loss"], "lens_loss is shown but chooses no depth"),
         (["--metric", ""], "expected semantic or logit_z"),
         (["--tau", "0"], "tau must be in (0, 1], found 0"),
         (["--tau", "2"], "tau must be in (0, 1], found 2"),
