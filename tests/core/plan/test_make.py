@@ -123,7 +123,7 @@ def test_make_plan_by_hand_freezes_without_evidence_and_says_so(make_run: Runs) 
         ({"tau": math.nan}, r"tau must be in \(0, 1\], found nan"),
         ({"weight": 1}, r"weight must be in \[0, 1\), found 1"),
         ({"weight": -0.1}, r"weight must be in \[0, 1\)"),
-        ({"metric": "lens_loss"}, "never decides"),
+        ({"metric": "lens_loss"}, "chooses no depth"),
         ({"metric": "cosine"}, "expected semantic or logit_z"),
         ({"metric": "logit_z"}, "The run has no logit_z, only semantic"),
     ],
