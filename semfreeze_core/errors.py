@@ -1,4 +1,4 @@
-"""The errors a caller can meet, told apart by who can mend them."""
+"""Errors of the public API, separated by who can fix them: the user (InputError) or semfreeze itself."""
 
 
 class SemfreezeError(Exception):
@@ -6,7 +6,7 @@ class SemfreezeError(Exception):
 
 
 class InputError(SemfreezeError):
-    """The user's input cannot be used; the message says what was expected, found and what to do (exit 2)."""
+    """The user's input cannot be used; the message states what was expected, what was found and what to do (exit 2)."""
 
 
 class DataError(InputError):
@@ -14,15 +14,15 @@ class DataError(InputError):
 
 
 class ModelError(InputError):
-    """A model cannot be loaded, or its parts cannot be found and proved."""
+    """A model cannot be loaded, or its parts cannot be found and verified."""
 
 
 class ResourceError(InputError):
-    """Memory or disk is not enough for what was asked."""
+    """Memory or disk space is not sufficient for the request."""
 
 
 class RunError(InputError):
-    """A run folder is missing, damaged, newer than this version, or in the way."""
+    """A run folder is missing, damaged, newer than this version, or at a path that is taken."""
 
 
 class PlanError(InputError):

@@ -9,7 +9,7 @@ class ProgressEvent:
     """One step forward in a named stage.
 
     Attributes:
-        stage: what is being done, in words a user reads.
+        stage: what is being done, as shown to the user.
         done: units finished so far.
         total: units in all, or None while unknown.
         unit: what is counted ("tokens", "examples", "bytes").

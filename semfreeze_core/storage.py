@@ -1,4 +1,4 @@
-"""Where semfreeze keeps things on disk, and how it writes them: whole or not at all."""
+"""Where semfreeze keeps files, and how it writes them: completely or not at all."""
 
 import errno
 import hashlib
@@ -45,18 +45,18 @@ def disk_errors(target: Path) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        # safetensors says it in words
+        # safetensors reports it as text only
         if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or "(os error 28)" in str(error):
             free = shutil.disk_usage(_existing_parent(target)).free
             raise ResourceError(
                 f"The disk is full: {target} could not be written ({free / 2**20:.0f} MiB free). "
-                "Nothing was kept; make room, or choose another place with --out or SEMFREEZE_HOME."
+                "Nothing was saved. Free some space, or choose another location with --out or SEMFREEZE_HOME."
             ) from error
         if isinstance(error, NotADirectoryError | IsADirectoryError | FileExistsError):
-            raise RunError(f"{target} cannot be written: {error.strerror}; something stands in its path.") from error
+            raise RunError(f"{target} cannot be written: {error.strerror}. Something else is at this path.") from error
         if isinstance(error, OSError):
             what = error.strerror or str(error)
-            raise RunError(f"{target} cannot be written: {what}. Choose another place with --out.") from error
+            raise RunError(f"{target} cannot be written: {what}. Choose another location with --out.") from error
         raise
 
 
@@ -72,7 +72,7 @@ def write_atomically(path: Path, content: bytes | str) -> None:
     data = content.encode() if isinstance(content, str) else content
     with disk_errors(path):
         if path.exists() and not path.is_file():
-            raise FileExistsError(errno.EEXIST, "It is there and is no file")
+            raise FileExistsError(errno.EEXIST, "It exists and is not a file")
         path = Path(os.path.realpath(path))
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
@@ -107,12 +107,12 @@ def new_folder(target: Path, *, overwrite: bool = False) -> Iterator[Path]:
             yield partial
             partial.chmod(0o777 & ~_umask())
             if target.exists():
-                require_free(target, overwrite=overwrite)  # somebody else may have been faster
+                require_free(target, overwrite=overwrite)  # another process may have been faster
                 old = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}.old-"))
                 try:
                     os.replace(target, old / target.name)
                     os.replace(partial, target)
-                finally:  # wherever it stopped, one of the two stands in the end
+                finally:  # wherever it stopped, one of the two remains
                     if not target.exists():
                         os.replace(old / target.name, target)
                     shutil.rmtree(old, ignore_errors=True)
@@ -125,21 +125,21 @@ def new_folder(target: Path, *, overwrite: bool = False) -> Iterator[Path]:
 def require_free(target: Path, *, overwrite: bool) -> None:
     """Refuse to go on when `target` is there or cannot be made; only a run may be overwritten.
 
-    Asked before the work begins, so that none is done in vain.
+    Checked before the work begins, so that none is done in vain.
 
     Raises:
-        RunError: naming what stands there and the way out.
+        RunError: naming what exists there and what to do.
     """
     with disk_errors(target):
         parent = _existing_parent(target.parent)
         if not parent.is_dir():
-            raise NotADirectoryError(errno.ENOTDIR, f"{parent} is no folder")
+            raise NotADirectoryError(errno.ENOTDIR, f"{parent} is not a folder")
         if not os.access(parent, os.W_OK | os.X_OK):
             raise PermissionError(errno.EACCES, f"{parent} is read-only")
         if not target.exists() and not target.is_symlink():
             return
         if not target.is_dir():
-            raise RunError(f"{target} is no folder, and a run is one. Choose another --out.")
+            raise RunError(f"{target} is not a folder, but a run is one. Choose another --out.")
         if not overwrite:
             raise RunError(f"{target} already exists. Choose another --out, or replace it with --overwrite.")
         if any(target.iterdir()) and not _was_a_run(target):

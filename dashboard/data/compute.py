@@ -14,8 +14,7 @@ from semfreeze_core.plan import curve_of
 from semfreeze_core.plan.compare import SideBySide
 from semfreeze_core.plan.compare import side_by_side as compare_runs
 from semfreeze_core.plan.forecast import FinetuneForecast, forecast_finetunes, trained_rate
-from semfreeze_core.plan.opinions import Comparison
-from semfreeze_core.plan.opinions import compare as compare_run
+from semfreeze_core.plan.opinions import Comparison, gather_opinions
 from semfreeze_core.plan.rules_by_cost import Budget
 from semfreeze_core.plan.slices import Slice
 from semfreeze_core.plan.slices import slices as slices_of
@@ -108,7 +107,7 @@ def prices(opened: OpenRun, setup: TrainingSetup, lora: LoraSetup) -> CostTable:
 @st.cache_resource(max_entries=64, show_spinner=False, hash_funcs=_BY_KEY)
 def comparison(opened: OpenRun, metric: str, setup: TrainingSetup | None, budget: Budget | None) -> Comparison:
     """What every rule and every score says."""
-    return compare_run(opened.run, metric=metric, setup=setup, budget=budget)
+    return gather_opinions(opened.run, metric=metric, setup=setup, budget=budget)
 
 
 @st.cache_resource(max_entries=16, show_spinner=False, hash_funcs=_BY_KEY)

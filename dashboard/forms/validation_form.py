@@ -6,9 +6,8 @@ from typing import Literal
 
 import streamlit as st
 
-from semfreeze_core.plan.candidate_depths import auto_depths, depth_arms, picks_of
-from semfreeze_core.records.defaults import VARIANTS
-from semfreeze_core.records.pilots import PILOT_BUDGET
+from semfreeze_core.plan.candidate_depths import auto_depths, candidates_of, depth_arms
+from semfreeze_core.records.defaults import PILOT_BUDGET, VARIANTS
 from semfreeze_core.storage import digest
 
 from ..data import compute, state
@@ -68,7 +67,7 @@ class ProofWish:
             return PILOT_BUDGET
         if self.kind == "validation":
             return len(self.arms) * self.seeds
-        picks = picks_of(compute.comparison(opened, "semantic", None, None)).values()
+        picks = candidates_of(compute.comparison(opened, "semantic", None, None)).values()
         return len(depth_arms(auto_depths(opened.run.shape.n_layers, picks))) * self.seeds
 
     @property

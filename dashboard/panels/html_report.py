@@ -15,7 +15,7 @@ from semfreeze_core.cost import cost_table, full_cost
 from semfreeze_core.gains import score_coverage
 from semfreeze_core.gains.bootstrap import mean_band, resampling_weights
 from semfreeze_core.plan import FreezePlan, curve_of, make_plan
-from semfreeze_core.plan.opinions import Comparison, Opinion, compare
+from semfreeze_core.plan.opinions import Comparison, Opinion, gather_opinions
 from semfreeze_core.records.cost import DepthCost
 from semfreeze_core.records.gain import Band, GainCurve
 from semfreeze_core.records.run import Run
@@ -53,7 +53,7 @@ def report_html(run: Run, *, metric: str = "semantic", name: str = "") -> str:
     plan = make_plan(run, metric=metric, run_name=name or None)
     setup = plan.cost.setup
     rows, full = cost_table(run.shape, setup), full_cost(run.shape, setup)
-    comparison = compare(run, metric=metric)
+    comparison = gather_opinions(run, metric=metric)
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     template = environment.from_string(files("semfreeze_dashboard").joinpath("report.html.jinja").read_text("utf-8"))
     return template.render(
@@ -65,7 +65,7 @@ def report_html(run: Run, *, metric: str = "semantic", name: str = "") -> str:
         conclusion=conclusion(plan),
         stack=Markup(stack_html(plan.n_layers, plan.freeze_depth, stack_words(plan.n_layers, plan.freeze_depth))),
         setup=setup_words(setup),
-        agreement=comparison.agreement.words,
+        agreement=comparison.agreement.summary,
         opinions=_opinion_rows(comparison),
         charts=_charts(run, curve, plan, rows),
         layers=_layer_rows(curve),
@@ -132,7 +132,7 @@ def _opinion_rows(comparison: Comparison) -> list[tuple[str, ...]]:
     """One row a rule and a score: name, candidate, recommendation, R(k), FLOP, memory, why."""
 
     def row(title: str, opinion: Opinion) -> tuple[str, ...]:
-        price = opinion.price
+        price = opinion.cost
         return (
             title,
             "none" if opinion.candidate_depth is None else str(opinion.candidate_depth),

@@ -158,8 +158,8 @@ def opinion_rows(opinions: Mapping[str, Opinion]) -> list[dict[str, str]]:
             "candidate": "none" if o.candidate_depth is None else str(o.candidate_depth),
             "recommends": "abstains" if o.freeze_depth is None else f"freeze {o.freeze_depth}",
             "R(k)": interval(o.gain_coverage, 2),
-            "FLOP of full": percent(o.price.relative_flop if o.price else None),
-            "memory of full": percent(o.price.relative_bytes if o.price else None),
+            "FLOP of full": percent(o.cost.relative_flop if o.cost else None),
+            "memory of full": percent(o.cost.relative_bytes if o.cost else None),
             "why": " ".join(o.reasons),
         }
         for name, o in opinions.items()
@@ -176,7 +176,7 @@ def start_sentence(name: str, comparison: Comparison) -> str:
     opinion = comparison.rules["coverage"]
     if opinion.freeze_depth is None:
         return f"Run {name}: no recommendation. {' '.join(opinion.reasons)}"
-    price = opinion.price
+    price = opinion.cost
     cost = "" if price is None else f" at {percent(price.relative_flop)} of the FLOP of full finetuning"
     return (
         f"Run {name}: freeze {opinion.freeze_depth} of {comparison.n_layers} layers; the others are predicted to hold "

@@ -90,7 +90,8 @@ def body() -> None:
         st.info(f"The saving of {saving}, or the gain coverage, is not known for this run, so it cannot be drawn.")
     else:
         page.chart(FRONTIER, "Savings against gain coverage: click a depth",
-                   f"{len(table.depths)} freeze depths; {seen.curve.n_examples} examples. {comparison.agreement.words}",
+                   f"{len(table.depths)} freeze depths; {seen.curve.n_examples} examples. "
+                   f"{comparison.agreement.summary}",
                    figure, "frontier", on_select=go_to_clicked_depth, selection_mode="points")  # fmt: skip
 
     st.markdown("**What each rule says, and why**", help=page_text.HELP["rule"])

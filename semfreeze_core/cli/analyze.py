@@ -75,7 +75,7 @@ def analyze(
     from semfreeze_core.plan.make import curve_of
     from semfreeze_core.records.scores import SCORE_NAMES
     from semfreeze_core.runs.folder import write_run
-    from semfreeze_core.runs.store import free_name, run_place
+    from semfreeze_core.runs.store import free_name, run_path
     from semfreeze_core.storage import require_free
 
     wanted = {m.strip() for m in metrics.split(",") if m.strip()}
@@ -102,7 +102,7 @@ def analyze(
     if problems:
         raise InputError("; ".join(problems) + ".")
     wanted_name = f"{Path(model).stem or model}-{Path(data).stem or data}"
-    place = run_place(free_name(wanted_name) if out is None else out)
+    place = run_path(free_name(wanted_name) if out is None else out)
     require_free(place, overwrite=overwrite)
 
     from semfreeze_core.workflow import AnalysisRequest
@@ -131,7 +131,7 @@ def analyze(
     with progress_on_stderr(quiet) as progress:
         run = run_analysis(request, progress)
         if out is None:  # another analysis may have taken the name meanwhile
-            place = run_place(free_name(wanted_name))
+            place = run_path(free_name(wanted_name))
         write_run(run, place, overwrite=overwrite)
     if as_json:
         print_json(show_document(run, place, "semantic"))

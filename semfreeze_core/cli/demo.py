@@ -22,10 +22,10 @@ def demo(
     from semfreeze_core.cli.printing.run import console, print_plan, print_run
     from semfreeze_core.plan.make import curve_of, make_plan
     from semfreeze_core.runs.folder import read_run, write_run
-    from semfreeze_core.runs.store import is_done, run_place
+    from semfreeze_core.runs.store import is_done, run_path
     from semfreeze_core.storage import write_atomically
 
-    place = run_place(DEMO_RUN)
+    place = run_path(DEMO_RUN)
     if is_done(place, model="embedded", data=data, examples=examples):
         if not quiet:
             typer.echo("Already analysed; reading the run. (semfreeze runs rm demo starts afresh.)", err=True)

@@ -80,11 +80,11 @@ def plan(
     from semfreeze_core.cost.setup import setup_from_options
     from semfreeze_core.plan.decide import refuse_contradictions
     from semfreeze_core.plan.make import TrainFlags, make_plan
-    from semfreeze_core.plan.opinions import compare as compare_run
+    from semfreeze_core.plan.opinions import gather_opinions
     from semfreeze_core.plan.rules_by_cost import Budget
     from semfreeze_core.runs.calibration import coverage_calibration, read_calibration
     from semfreeze_core.runs.folder import read_run
-    from semfreeze_core.runs.plans import require_plan_place
+    from semfreeze_core.runs.plans import require_plan_path
     from semfreeze_core.runs.reports import list_validations
     from semfreeze_core.runs.store import find_run
     from semfreeze_core.storage import user_path, write_atomically
@@ -92,7 +92,7 @@ def plan(
 
     if out is not None:
         out = user_path(str(out))
-        require_plan_place(out)
+        require_plan_path(out)
     folder = find_run(run)
     reading = read_run(folder)
     setup = setup_from_options(reading.shape, reading, flags, trains_embeddings=bool(train_embeddings))
@@ -100,7 +100,7 @@ def plan(
     budget = Budget(max_memory_gib, gpu, max_cost_fraction) if limited else None
     train = TrainFlags(train_embeddings, train_norm, train_head)
     if compare:
-        comparison = compare_run(
+        comparison = gather_opinions(
             reading,
             metric=metric,
             depth=depth,

@@ -52,16 +52,16 @@ def sweep(
     from semfreeze_core.cli.printing.sweep import print_sweep
     from semfreeze_core.finetune.validation.request import ValidationRequest
     from semfreeze_core.finetune.validation.sweep import sweep as run_sweep
-    from semfreeze_core.plan.candidate_depths import auto_depths, depth_arms, parse_depths, picks_of
+    from semfreeze_core.plan.candidate_depths import auto_depths, candidates_of, depth_arms, parse_depths
     from semfreeze_core.plan.make import curve_of
-    from semfreeze_core.plan.opinions import compare
+    from semfreeze_core.plan.opinions import gather_opinions
     from semfreeze_core.runs.folder import SWEEPS, read_run
     from semfreeze_core.runs.store import find_run
     from semfreeze_core.storage import user_path
 
     require(flags.problems())
     reading = read_run(find_run(run))
-    picks = picks_of(compare(reading, metric=metric))
+    picks = candidates_of(gather_opinions(reading, metric=metric))
     n_layers = reading.shape.n_layers
     made = plan_and_data(run, fields.mapping(), "manual", n_layers // 2)
     chosen = auto_depths(n_layers, picks.values()) if depths == "auto" else parse_depths(depths, n_layers)

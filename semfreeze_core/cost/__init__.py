@@ -1,10 +1,9 @@
 """What a freeze depth costs in FLOP and bytes: pure arithmetic, no torch."""
 
-from semfreeze_core.cost.flops import flop_status, run_flop, step_flop
+from semfreeze_core.cost.flops import flop_status, forward_rate, run_flop, run_seconds, step_flop
 from semfreeze_core.cost.hardware import Gpu, find_gpu
 from semfreeze_core.cost.lora import adapter_parameters, check_targets
 from semfreeze_core.cost.memory import training_bytes
-from semfreeze_core.cost.speed import forward_rate, run_seconds
 from semfreeze_core.cost.table import (
     check_setup,
     compare_costs,

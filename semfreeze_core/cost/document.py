@@ -1,14 +1,14 @@
-"""Prices as they are written down, in a plan and in a cost table."""
+"""Costs as they are written down, in a plan and in a cost table."""
 
-from semfreeze_core.cost.speed import run_seconds
+from semfreeze_core.cost.flops import run_seconds
 from semfreeze_core.records.cost import DepthCost
 from semfreeze_core.records.provenance import Document
 
-UNKNOWN_ACTIVATIONS = "activation bytes of this family are not known, so memory totals are null"
+UNKNOWN_ACTIVATIONS = "activation memory is unknown for this model family, so memory totals are null"
 
 
 class StepFlopEntry(Document):
-    """FLOP of the first, uncached training step (a multiply-add is two)."""
+    """FLOPs of the first, uncached training step (a multiply-add is two)."""
 
     forward: int
     activation_gradient: int
@@ -29,7 +29,7 @@ class BytesEntry(Document):
 
 
 class CostEntry(Document):
-    """The price of one freeze depth under the plan's setup; `flop` and `seconds` are the whole run's."""
+    """The cost of one freeze depth under the plan's setup; `flop` and `seconds` are the whole run's."""
 
     freeze_depth: int
     flop: int

@@ -1,4 +1,4 @@
-"""FLOP of one training step and of a whole run, equal to torch's own counter under eager attention.
+"""FLOPs of one training step and of a whole run, equal to torch's own counter under eager attention.
 
 Symbols: T tokens a step, s sequence length, q = heads x head width, W linear weights of a layer, k frozen layers.
 A layer multiplies every token by its weights (C = 2 T W) and by the other tokens (A = 4 T s q); the head multiplies the
@@ -40,7 +40,7 @@ CACHE_NEEDS_FROZEN_EMBEDDINGS = (
 
 
 def step_flop(shape: ModelShape, setup: TrainingSetup, parts: TrainableParts, cached: bool = False) -> StepFlop:
-    """FLOP of one training step, for any selection of parts; flop_status says whether exact or an upper bound.
+    """FLOPs of one training step, for any selection of parts; flop_status says whether exact or an upper bound.
 
     The activation gradient of the lowest trained layer is whole, down to its input: semfreeze hands that layer a
     detached input that requires a gradient. Where nothing does, it costs the same if a trained norm reads the input,
@@ -98,7 +98,7 @@ def step_flop(shape: ModelShape, setup: TrainingSetup, parts: TrainableParts, ca
 
 
 def run_flop(shape: ModelShape, setup: TrainingSetup, parts: TrainableParts) -> int:
-    """FLOP of the whole run: every step's, plus filling the prefix cache when there is one.
+    """FLOPs of the whole run: every step's, plus filling the prefix cache when there is one.
 
     Without a cache: steps x step. With one, the frozen prefix runs once over the distinct examples met, which are those
     of min(steps, steps per epoch) steps (a last, smaller batch is counted as a full one), and every step runs the rest.
@@ -115,7 +115,7 @@ def run_flop(shape: ModelShape, setup: TrainingSetup, parts: TrainableParts) -> 
 
 
 def recompute_flop(layer: LayerShape, setup: TrainingSetup, trained: bool) -> int:
-    """FLOP of computing one checkpointed layer again on the way back: C + A and its adapters', or less.
+    """FLOPs of computing one checkpointed layer again on the way back: C + A and its adapters', or less.
 
     The reentrant way computes all of it. The non-reentrant way stops at the last tensor the backward pass needs, an
     input of the layer's last matrix product where nothing after that product keeps anything: that product is spared.
@@ -141,7 +141,7 @@ def flop_status(shape: ModelShape, setup: TrainingSetup) -> FlopStatus:
 
 
 def linear_flop(layer: LayerShape, setup: TrainingSetup) -> int:
-    """Forward FLOP of one layer's weight matrices: C = 2 T W.
+    """Forward FLOPs of one layer's weight matrices: C = 2 T W.
 
     Each token meets each weight once, in one multiplication and one addition.
     """
@@ -149,7 +149,7 @@ def linear_flop(layer: LayerShape, setup: TrainingSetup) -> int:
 
 
 def attention_flop(layer: LayerShape, setup: TrainingSetup) -> int:
-    """Forward FLOP of one layer's attention products: A = 4 T s q.
+    """Forward FLOPs of one layer's attention products: A = 4 T s q.
 
     Scores and weighted sum are two products of T x s x q multiply-adds. Grouped heads do not lower it, as keys and
     values are repeated for every query head; nor does the causal mask, as the masked half is computed and dropped.
@@ -159,7 +159,7 @@ def attention_flop(layer: LayerShape, setup: TrainingSetup) -> int:
 
 
 def adapter_flop(layer: LayerShape, setup: TrainingSetup) -> int:
-    """Forward FLOP of one layer's adapters, 2 T r (inputs + outputs) a matrix; 0 without LoRA.
+    """Forward FLOPs of one layer's adapters, 2 T r (inputs + outputs) a matrix; 0 without LoRA.
 
     On the way back they cost this once for the activation gradient and once for the weight gradient.
     """
@@ -169,17 +169,17 @@ def adapter_flop(layer: LayerShape, setup: TrainingSetup) -> int:
 
 
 def embedding_flop(shape: ModelShape, setup: TrainingSetup) -> int:
-    """Forward FLOP of matrices between the embedding and layer 0 (OPT's project_in); the look-up itself is none."""
+    """Forward FLOPs of matrices between the embedding and layer 0 (OPT's project_in); the look-up itself is none."""
     return FLOP_PER_WEIGHT * setup.tokens_per_step * shape.embedding_linear_weights
 
 
 def final_flop(shape: ModelShape, setup: TrainingSetup) -> int:
-    """Forward FLOP of matrices between the last layer and the head (OPT's project_out), for every token."""
+    """Forward FLOPs of matrices between the last layer and the head (OPT's project_out), for every token."""
     return FLOP_PER_WEIGHT * setup.tokens_per_step * shape.final_linear_weights
 
 
 def head_flop(shape: ModelShape, setup: TrainingSetup) -> int:
-    """Forward FLOP of the head: U = 2 V d for every token that gets logits.
+    """Forward FLOPs of the head: U = 2 V d for every token that gets logits.
 
     A supervised-only loss computes the logits of supervised tokens alone.
     """
@@ -226,3 +226,16 @@ def tied_parts(shape: ModelShape, parts: TrainableParts) -> TrainableParts:
         return parts
     trained = parts.embeddings or parts.head
     return replace(parts, embeddings=trained, head=trained)
+
+
+def forward_rate(shape: ModelShape, tokens: int, seconds: float) -> float:
+    """FLOP a second of a forward pass that was timed: 2 W tokens / seconds over all layers' matrices.
+
+    Attention, the head and the rest of the analysis are left out, so the device's own rate is somewhat higher.
+    """
+    return FLOP_PER_WEIGHT * tokens * sum(layer.linear_weights for layer in shape.layers) / seconds
+
+
+def run_seconds(flop: int, flop_per_second: float | None) -> float | None:
+    """Seconds of a run at a rate, or None without one. Assumes that forward and backward pass reach the same rate."""
+    return None if flop_per_second is None else flop / flop_per_second

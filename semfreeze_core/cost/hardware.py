@@ -1,4 +1,4 @@
-"""What common GPUs hold and reach at most, from their makers' data sheets; an unknown card is refused, not guessed."""
+"""What common GPUs hold and reach at most, from their makers' data sheets; an unknown GPU is refused, not guessed."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,11 +13,11 @@ class Gpu:
 
     Attributes:
         name: maker's name, short.
-        memory_bytes: the sheet's gigabytes as 10^9 bytes. Cards have up to 7 % more, of which the driver, the context
-            and error correction take a part: a setup that just fits here fits on the card.
+        memory_bytes: the sheet's gigabytes as 10^9 bytes. GPUs have up to 7% more, of which the driver, the context
+            and error correction take a part: a setup that just fits here fits on the GPU.
         bandwidth_bytes_per_second: of the device memory.
         bf16_flop_per_second: peak of dense bfloat16 matrix products with float32 sums, without sparsity; None when the
-            card has no such units or we are not sure of the number.
+            GPU has no such units or we are not sure of the number.
         fp32_flop_per_second: peak of float32 outside the matrix units (no TF32); None when we are not sure.
         source: where the numbers stand.
     """
@@ -31,7 +31,7 @@ class Gpu:
 
 
 def _gpu(name: str, gb: int, gb_per_second: int, bf16: float | None, fp32: float | None, source: str) -> Gpu:
-    """A card in the units of data sheets: GB, GB/s, TFLOP/s."""
+    """A GPU in the units of data sheets: GB, GB/s, TFLOP/s."""
     flop = [None if tera is None else round(tera * 10**12) for tera in (bf16, fp32)]
     return Gpu(name, gb * 10**9, gb_per_second * 10**9, flop[0], flop[1], source)
 
@@ -64,7 +64,7 @@ GPUS = (
     _gpu("B200", 180, 8000, 2250, None, f"{_NVIDIA}/dgx-b200/"),
     _gpu("MI300X", 192, 5300, 1307.4, 163.4, "https://www.amd.com/en/products/accelerators/instinct/mi300/mi300x.html"),
 )
-# Names that mean one card all the same, the driver's own among them; where memory or board differ, the fuller name must
+# Other names of the same GPU, the driver's own among them; where memory or board differ, the fuller name must
 # be given.
 _ALIASES = {
     "a6000": "RTX A6000",
@@ -83,16 +83,16 @@ _VENDORS = ("nvidia", "amd", "geforce", "instinct", "tesla")
 
 
 def least_fitting_depth(depths: Sequence[DepthCost], gpu: Gpu) -> int | None:
-    """The smallest freeze depth whose memory fits the card, or None when none does or memory is not known."""
+    """The smallest freeze depth whose memory fits the GPU, or None when none does or memory is unknown."""
     totals = ((row.freeze_depth, row.bytes.total) for row in depths)
     return next((depth for depth, total in totals if total is not None and total <= gpu.memory_bytes), None)
 
 
 def find_gpu(name: str) -> Gpu:
-    """The card of a name, whatever its case, spaces and dashes; a maker's name in front is passed over.
+    """The GPU of a name, ignoring case, spaces, dashes and a maker's name in front.
 
     Raises:
-        PlanError: there is no such card here, or several; the message lists them.
+        PlanError: no GPU has this name, or several do; the message lists them.
     """
     wanted = _squeezed(name)
     known = {_squeezed(gpu.name): gpu for gpu in GPUS}
@@ -101,8 +101,8 @@ def find_gpu(name: str) -> Gpu:
         return known[wanted]
     close = [gpu.name for key, gpu in known.items() if wanted and key.startswith(wanted)]
     if close:
-        raise PlanError(f"GPU {name} could be {', '.join(close)}: say which")
-    raise PlanError(f"GPU {name} is not known; known are {', '.join(gpu.name for gpu in GPUS)}")
+        raise PlanError(f"GPU {name} is ambiguous. Use one of: {', '.join(close)}")
+    raise PlanError(f"GPU {name} is unknown. Known GPUs: {', '.join(gpu.name for gpu in GPUS)}")
 
 
 def _squeezed(name: str) -> str:

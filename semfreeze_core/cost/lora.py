@@ -1,4 +1,4 @@
-"""Low-rank adapters: which matrices get one, and what they add to parameters and FLOP.
+"""Low-rank adapters: which matrices get one, and what they add to parameters and FLOPs.
 
 Adapted is W + B A, with A (rank, inputs) and B (outputs, rank); both are trained, W is not. Only matrices inside
 trained layers get adapters: what stands in front of layer 0 or behind the last layer does not.
@@ -20,7 +20,7 @@ def adaptable_matrices(layer: LayerShape) -> tuple[Matrix, ...]:
     """The layer's matrices that can have an adapter, as in PEFT, which wraps linear modules alone.
 
     A stack of experts is none, and neither is the router that chooses among them (as many outputs as experts). PEFT can
-    be made to adapt experts too; that is not priced.
+    be made to adapt experts too; that is not estimated.
     """
     n_experts = {matrix.copies for matrix in layer.matrices if matrix.copies > 1}
     return tuple(m for m in layer.matrices if m.copies == 1 and m.outputs not in n_experts)
@@ -32,7 +32,7 @@ def fits(matrix: Matrix, target: str) -> bool:
 
 
 def adapter_parameters(layer: LayerShape, lora: LoraSetup) -> int:
-    """Trained parameters of one layer's adapters: r (inputs + outputs) a matrix."""
+    """Trained parameters of one layer's adapters: r (inputs + outputs) per matrix."""
     return sum(lora.rank * (matrix.inputs + matrix.outputs) for matrix in adapted_matrices(layer, lora))
 
 
@@ -40,11 +40,11 @@ def check_targets(shape: ModelShape, lora: LoraSetup) -> None:
     """Refuse targets that name no matrix of the model.
 
     Raises:
-        PlanError: one or more match nothing; the message names them and what there is.
+        PlanError: one or more match nothing; the message names them and what is available.
     """
     plain = list(dict.fromkeys(m.name for layer in shape.layer_shapes for m in adaptable_matrices(layer)))
     missing = [t for t in lora.targets if not any(fits(Matrix(name, 1, 1), t) for name in plain)]
     if missing:
         raise PlanError(
-            f"LoRA targets {', '.join(missing)} match no matrix of the layers; there are {', '.join(plain) or 'none'}"
+            f"LoRA targets {', '.join(missing)} match no matrix of the layers. Available: {', '.join(plain) or 'none'}"
         )

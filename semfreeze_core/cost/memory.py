@@ -20,10 +20,10 @@ AUTOCAST_COPY_BYTES = 2
 # for tensors below 4096 elements, are left out).
 OPTIMIZER_STATES: dict[Optimizer, int] = {"adamw": 2, "adamw8bit": 2, "sgd": 0}
 
-# Sixteenths of a byte a quantised weight takes: 8 bit 1 byte (LLM.int8's one scale a row is left out); 4 bit half a
-# byte and a float32 absmax for each block of 64 (NF4 without double quantisation; with it about 0.52 in place of
+# Sixteenths of a byte a quantized weight takes: 8 bit 1 byte (LLM.int8's one scale a row is left out); 4 bit half a
+# byte and a float32 absmax for each block of 64 (NF4 without double quantization; with it about 0.52 in place of
 # 0.5625). Source: Dettmers et al. 2023, section 3 (https://arxiv.org/abs/2305.14314).
-QUANTISED_SIXTEENTHS = {8: 16, 4: 9}
+QUANTIZED_SIXTEENTHS = {8: 16, 4: 9}
 
 
 def training_bytes(
@@ -31,12 +31,12 @@ def training_bytes(
 ) -> TrainingBytes:
     """Device memory of a training step in bytes, by part.
 
-    An upper projection: the parts do not all peak together; the allocator's own waste is not in it. With a prefix cache
-    it is the memory of the steps, not of the pass that fills the cache.
+    The sum of tensor sizes: the parts do not all peak together, and allocator and runtime overhead are not included.
+    With a prefix cache it is the memory of the steps, not of the pass that fills the cache.
 
     Args:
         shape: the counted model.
-        setup: batch, sequence length, precision, optimiser, loss, adapters, checkpointing and prefix cache.
+        setup: batch, sequence length, precision, optimizer, loss, adapters, checkpointing and prefix cache.
         parts: what is trained; with adapters, the layers that have them.
         calibrated: what this model's layers were counted to keep, in place of the formulas.
 
@@ -47,7 +47,7 @@ def training_bytes(
     parts = tied_parts(shape, parts)
     if calibrated is not None and (calibrated.precision, len(calibrated.trained)) != (setup.precision, shape.n_layers):
         raise PlanError(
-            f"the calibration is of {len(calibrated.trained)} layers in {calibrated.precision}, but the setup is of "
+            f"the calibration covers {len(calibrated.trained)} layers in {calibrated.precision}, but the setup has "
             f"{shape.n_layers} layers in {setup.precision}: calibrate again"
         )
     return TrainingBytes(
@@ -62,15 +62,15 @@ def training_bytes(
 def weight_bytes(shape: ModelShape, setup: TrainingSetup, parts: TrainableParts) -> int:
     """Bytes of all weights on the device during the steps.
 
-    b a number, 4 in float32 and under autocast, 2 in bf16; frozen layers' matrices as quantised; adapters in float32;
+    b a number, 4 in float32 and under autocast, 2 in bf16; frozen layers' matrices as quantized; adapters in float32;
     and under autocast a bfloat16 copy of each matrix in the graph.
     """
-    quantised = quantised_parameters(shape, setup, parts)
-    plain = device_parameters(shape, setup, parts) - quantised
-    bits = QUANTISED_SIXTEENTHS[setup.frozen_bits] if setup.frozen_bits else 0
+    quantized = quantized_parameters(shape, setup, parts)
+    plain = device_parameters(shape, setup, parts) - quantized
+    bits = QUANTIZED_SIXTEENTHS[setup.frozen_bits] if setup.frozen_bits else 0
     return (
         BYTES_PER_NUMBER[setup.precision] * plain
-        + -(-quantised * bits // 16)
+        + -(-quantized * bits // 16)
         + ADAPTER_BYTES * trained_adapter_parameters(shape, setup, parts)
         + autocast_copy_bytes(shape, setup, parts)
     )
@@ -83,7 +83,7 @@ def gradient_bytes(shape: ModelShape, setup: TrainingSetup, parts: TrainablePart
 
 
 def optimizer_bytes(shape: ModelShape, setup: TrainingSetup, parts: TrainableParts) -> int:
-    """Bytes of optimiser states: as many as the gradients for each state, or one byte a number in 8 bit."""
+    """Bytes of optimizer states: as many as the gradients for each state, or one byte a number in 8 bit."""
     states = OPTIMIZER_STATES[setup.optimizer]
     if setup.optimizer == "adamw8bit":
         return states * (trained_parameters(shape, setup, parts) + trained_adapter_parameters(shape, setup, parts))
@@ -127,8 +127,8 @@ def layers_off_device(setup: TrainingSetup, parts: TrainableParts) -> int:
     return cached_layers(parts) if setup.prefix_cache and setup.prefix_off_device else 0
 
 
-def quantised_parameters(shape: ModelShape, setup: TrainingSetup, parts: TrainableParts) -> int:
-    """Number of quantised weights on the device: matrices of frozen layers, and below adapters of the trained ones.
+def quantized_parameters(shape: ModelShape, setup: TrainingSetup, parts: TrainableParts) -> int:
+    """Number of quantized weights on the device: matrices of frozen layers, and below adapters of the trained ones.
 
     Norms, biases, embeddings and the head keep their precision.
     """
@@ -142,7 +142,7 @@ def quantised_parameters(shape: ModelShape, setup: TrainingSetup, parts: Trainab
 def autocast_copy_bytes(shape: ModelShape, setup: TrainingSetup, parts: TrainableParts) -> int:
     """Bytes of the bfloat16 copies that autocast casts of each float32 matrix and that the graph then holds.
 
-    Those of layers that carry a gradient (quantised matrices are not cast, nor stacks of experts, whose grouped
+    Those of layers that carry a gradient (quantized matrices are not cast, nor stacks of experts, whose grouped
     products autocast leaves alone), of adapters, of the head and what stands before and behind the layers.
     Checkpointing does not lower the peak: the cast weights stay until autocast ends.
     """
@@ -152,9 +152,9 @@ def autocast_copy_bytes(shape: ModelShape, setup: TrainingSetup, parts: Trainabl
     weights = trained_adapter_parameters(shape, setup, parts) + shape.final_linear_weights + shape.head_linear_weights
     weights += shape.embedding_linear_weights * any(carries[:1])
     for layer, trained, carried in zip(shape.layers, parts.layers, carries, strict=True):
-        quantised = setup.frozen_bits is not None and (not trained or setup.lora is not None)
+        quantized = setup.frozen_bits is not None and (not trained or setup.lora is not None)
         cast = sum(matrix.parameters for matrix in layer.matrices if matrix.copies == 1)
-        weights += cast * (carried and not quantised)
+        weights += cast * (carried and not quantized)
     return AUTOCAST_COPY_BYTES * weights
 
 

@@ -1,4 +1,4 @@
-"""The price of every freeze depth, relative to full finetuning."""
+"""The cost of every freeze depth, relative to full finetuning."""
 
 from dataclasses import replace
 
@@ -14,7 +14,7 @@ from semfreeze_core.records.training import LoraSetup, TrainableParts, TrainingS
 
 CACHE_HAS_NO_EMBEDDINGS = (
     "prefix_cache starts each step at the boundary, but checkpointing transformers-5 sends the gradient down to the "
-    "embeddings below it: choose non-reentrant, or turn the prefix cache off"
+    "embeddings below it: choose non-reentrant checkpointing, or turn the prefix cache off"
 )
 
 
@@ -41,7 +41,7 @@ def parts_at_depth(
         lora: whether the trained layers get adapters in place of their own weights.
 
     Raises:
-        PlanError: k is outside 0..L; or head and embeddings are tied and told apart, or trained above a frozen prefix.
+        PlanError: k is outside 0..L; or head and embeddings are tied and differ, or are trained above a frozen prefix.
     """
     if not 0 <= k <= shape.n_layers:
         raise PlanError(f"freeze depth {k} is outside 0..{shape.n_layers}, the number of the model's layers")
@@ -89,28 +89,28 @@ def check_setup(setup: TrainingSetup, parts: TrainableParts) -> None:
 def depth_cost(
     shape: ModelShape, setup: TrainingSetup, parts: TrainableParts, calibrated: CalibratedBytes | None = None
 ) -> DepthCost:
-    """The price of training these parts, in FLOP and bytes and relative to full finetuning (full_cost).
+    """The cost of training these parts, in FLOPs and bytes and relative to full finetuning (full_cost).
 
     Raises:
         PlanError: parts do not fit the model, or contradict the setup (check_setup); targets match nothing.
     """
-    return _checked_price(shape, setup, parts, full_cost(shape, setup, calibrated), calibrated)
+    return _checked_cost(shape, setup, parts, full_cost(shape, setup, calibrated), calibrated)
 
 
 def full_cost(shape: ModelShape, setup: TrainingSetup, calibrated: CalibratedBytes | None = None) -> DepthCost:
-    """The price of full finetuning, which all relative figures are measured against.
+    """The cost of full finetuning, which all relative figures are measured against.
 
-    Everything is trained, with the same head, loss, precision, optimiser and checkpointing, and no adapters, quantised
+    Everything is trained, with the same head, loss, precision, optimizer and checkpointing, and no adapters, quantized
     weights or prefix cache.
     """
     setup = replace(setup, prefix_cache=False, lora=None, frozen_bits=None)
-    return _price(shape, setup, parts_at_depth(shape, 0), None, calibrated)
+    return _cost(shape, setup, parts_at_depth(shape, 0), None, calibrated)
 
 
 def lora_cost(
     shape: ModelShape, setup: TrainingSetup, lora: LoraSetup, calibrated: CalibratedBytes | None = None
 ) -> DepthCost:
-    """The price of LoRA on all layers and nothing else, the other thing people do to save; without a prefix cache.
+    """The cost of LoRA on all layers and nothing else, the other thing people do to save; without a prefix cache.
 
     Raises:
         PlanError: targets match nothing.
@@ -136,7 +136,7 @@ def cost_table(
     head: bool | None = None,
     calibrated: CalibratedBytes | None = None,
 ) -> tuple[DepthCost, ...]:
-    """The price of every freeze depth 0..L, entry k for depth k.
+    """The cost of every freeze depth 0..L, entry k for depth k.
 
     Depth L is left out when neither norm nor head is trained there: nothing would be trained at all.
 
@@ -152,7 +152,7 @@ def cost_table(
     lora = setup.lora is not None
     rows = [parts_at_depth(shape, k, embeddings, final_norm, head, lora) for k in range(shape.n_layers + 1)]
     full = full_cost(shape, setup, calibrated)
-    return tuple(_checked_price(shape, setup, parts, full, calibrated) for parts in rows if parts.any)
+    return tuple(_checked_cost(shape, setup, parts, full, calibrated) for parts in rows if parts.any)
 
 
 def compare_costs(
@@ -164,7 +164,7 @@ def compare_costs(
     lora: LoraSetup | None = None,
     calibrated: CalibratedBytes | None = None,
 ) -> CostTable:
-    """The price of every freeze depth, beside full finetuning, LoRA everywhere and transformers 5's checkpointing.
+    """The cost of every freeze depth, beside full finetuning, LoRA everywhere and transformers 5's checkpointing.
 
     Args:
         shape: the counted model.
@@ -176,25 +176,25 @@ def compare_costs(
     Raises:
         PlanError: as cost_table.
     """
-    trained = (embeddings, final_norm, head)
+    around = (embeddings, final_norm, head)
     stock = None
     if setup.checkpointing != "none":
-        stock = cost_table(shape, stock_setup(setup), *trained, calibrated=calibrated)
-    trainer, other = alternative_setup(setup, parts_at_depth(shape, 1, *trained, lora=setup.lora is not None))
+        stock = cost_table(shape, stock_setup(setup), *around, calibrated=calibrated)
+    trainer, other = alternative_setup(setup, parts_at_depth(shape, 1, *around, lora=setup.lora is not None))
     return CostTable(
-        depths=cost_table(shape, setup, *trained, calibrated=calibrated),
+        depths=cost_table(shape, setup, *around, calibrated=calibrated),
         full=full_cost(shape, setup, calibrated),
         lora=None if lora is None else lora_cost(shape, setup, lora, calibrated),
         transformers_5=stock,
         flop_status=flop_status(shape, setup),
         bytes_status="projected" if calibrated is None else "calibrated",
         alternative=AlternativeCosts(
-            trainer, cost_table(shape, other, *trained, calibrated=calibrated), full_cost(shape, other, calibrated)
+            trainer, cost_table(shape, other, *around, calibrated=calibrated), full_cost(shape, other, calibrated)
         ),
     )
 
 
-def _checked_price(
+def _checked_cost(
     shape: ModelShape,
     setup: TrainingSetup,
     parts: TrainableParts,
@@ -205,10 +205,10 @@ def _checked_price(
     check_setup(setup, parts)
     if setup.lora is not None:
         check_targets(shape, setup.lora)
-    return _price(shape, setup, parts, full, calibrated)
+    return _cost(shape, setup, parts, full, calibrated)
 
 
-def _price(
+def _cost(
     shape: ModelShape,
     setup: TrainingSetup,
     parts: TrainableParts,

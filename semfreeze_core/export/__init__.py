@@ -1,4 +1,4 @@
-"""A freeze plan as a configuration or script of somebody else's trainer: text alone, no torch."""
+"""A freeze plan as a configuration or script for another trainer: text only, no torch."""
 
 from semfreeze_core.export.request import Exported
 from semfreeze_core.export.targets import TARGETS, export_plan

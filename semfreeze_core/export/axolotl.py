@@ -9,9 +9,10 @@ from typing import Any
 
 from semfreeze_core.errors import PlanError
 from semfreeze_core.export.data import FileKind, require_readable
-from semfreeze_core.export.request import ADAPTER_SCALE, OPTIMIZERS, SCHEDULE, ExportRequest
-from semfreeze_core.export.words import checkpointing_notes, comments, header, lost_saving, price_notes
-from semfreeze_core.export.yaml_text import yaml_lines, yaml_value
+from semfreeze_core.export.literals import yaml_lines, yaml_value
+from semfreeze_core.export.notes import checkpointing_notes, comments, cost_notes, header, lost_saving
+from semfreeze_core.export.request import OPTIMIZERS, SCHEDULE, ExportRequest
+from semfreeze_core.records.defaults import LORA_SCALE
 from semfreeze_core.records.training import ALL_LINEAR
 
 _FILES: dict[FileKind, str] = {"json lines": "json", "json": "json", "csv": "csv", "parquet": "parquet"}
@@ -22,14 +23,14 @@ def write_axolotl(request: ExportRequest) -> tuple[str, list[str]]:
     """A configuration.
 
     Raises:
-        PlanError: adapters on every matrix of a model whose matrices axolotl does not take for linear ones.
-        DataError: prompts made by a template, or a file of a kind it does not read.
+        PlanError: adapters on every matrix of a model whose matrices axolotl does not recognize as linear.
+        DataError: prompts made by a template, or a file format it does not read.
     """
     trained, notes = _adapters(request) if request.setup.lora else _weights(request)
-    notes += price_notes(request, quantises=request.setup.lora is not None)
+    notes += cost_notes(request, quantizes=request.setup.lora is not None)
     setup = request.setup
     if setup.precision == "bf16-autocast":
-        notes.append("With bf16 axolotl loads the weights in bfloat16; the price counts on float32 ones.")
+        notes.append("With bf16, axolotl loads the weights in bfloat16; the cost estimate assumes float32.")
     training: dict[str, Any] = {
         "sequence_len": setup.sequence_length,
         "sample_packing": False,
@@ -76,14 +77,16 @@ def _weights(request: ExportRequest) -> tuple[list[str], list[str]]:
         patterns.insert(0, f"^{parts.layer_prefix}(?:{'|'.join(map(str, parts.layers))}).")
     notes = checkpointing_notes(request, "axolotl (on transformers 5)")
     if request.reentrant:
-        notes.append("axolotl refuses reentrant checkpointing with frozen parameters, so it is the other kind.")
+        notes.append(
+            "axolotl refuses reentrant checkpointing with frozen parameters, so this uses the non-reentrant kind."
+        )
     if any(side in name for name in parts.others for side in _INPUT_SIDE):
         notes.append(
             "A trained head or embedding makes axolotl require a gradient of the embedding's output, "
-            f"{lost_saving(request)}. Exports to hf-trainer and trl keep it for a trained head."
+            f"{lost_saving(request)}. Exports to hf-trainer and trl keep the saving for a trained head."
         )
     lines = [
-        comments(["Patterns as axolotl takes them: matched from the start, dots as they are."]),
+        comments(["Patterns in axolotl's form: matched from the start of a name, dots unescaped."]),
         "unfrozen_parameters:",
         *(f"  - {yaml_value(pattern)}" for pattern in patterns),
     ]
@@ -93,11 +96,11 @@ def _weights(request: ExportRequest) -> tuple[list[str], list[str]]:
 def _adapters(request: ExportRequest) -> tuple[list[str], list[str]]:
     setup, parts = request.setup, request.parts
     lora = setup.lora
-    assert lora is not None  # asked for by write_axolotl
+    assert lora is not None  # write_axolotl calls it for adapters only
     everywhere = ALL_LINEAR in lora.targets
     if everywhere and request.plan.model.family == "gpt2":
         raise PlanError(
-            "axolotl finds no linear matrices in GPT-2, which stores them as Conv1D: make the plan with "
+            "axolotl finds no linear matrices in GPT-2, which stores them as Conv1D. Make the plan with "
             "--lora-targets c_attn,c_proj,c_fc."
         )
     entries: dict[str, Any] = {"adapter": "qlora" if setup.frozen_bits == 4 else "lora"}
@@ -105,17 +108,17 @@ def _adapters(request: ExportRequest) -> tuple[list[str], list[str]]:
         entries[f"load_in_{setup.frozen_bits}bit"] = True
     entries |= {
         "lora_r": lora.rank,
-        "lora_alpha": ADAPTER_SCALE * lora.rank,
+        "lora_alpha": LORA_SCALE * lora.rank,
         "lora_dropout": 0.0,
         **({"lora_target_linear": True} if everywhere else {"lora_target_modules": list(lora.targets)}),
         "peft_layers_to_transform": list(parts.layers),
         "peft_layers_pattern": [parts.layer_list],
     }
     notes = [
-        f"With any adapter axolotl makes the embedding's output require a gradient, {lost_saving(request)}. Exports to "
-        "trl and peft keep it."
+        f"With any adapter, axolotl makes the embedding's output require a gradient, {lost_saving(request)}. Exports "
+        "to trl and peft keep the saving."
     ]
-    return [comments(["Adapters on the trained layers alone."]), *yaml_lines(entries)], notes
+    return [comments(["Adapters on the trained layers only."]), *yaml_lines(entries)], notes
 
 
 def _data(request: ExportRequest) -> list[str]:

@@ -1,4 +1,4 @@
-"""The training data as a trainer is told of it: a file, and which of its fields hold what."""
+"""The training data as a trainer gets it: a file, and what its fields contain."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -52,7 +52,7 @@ def task_file(source: str, mapping: FieldMapping) -> TaskFile:
         DataError: a hub dataset, an unreadable file, or fields that are not clear.
     """
     if source.startswith("hf:"):
-        raise DataError(f"{source} is a hub dataset; an export names a file. Save it as JSONL and give that as --data.")
+        raise DataError(f"{source} is a Hub dataset, but an export needs a file. Save it as JSONL for --data.")
     rows = open_rows(resolve_data(source))
     fields, notes = resolve_fields(mapping, rows.columns())
     keys = None
@@ -72,15 +72,17 @@ def _message_keys(messages: object) -> tuple[str, str]:
 
 
 def require_readable(data: TaskFile, trainer: str, kinds: Collection[FileKind]) -> None:
-    """Refuse what a trainer that reads the file by itself cannot be told of.
+    """Refuse what a trainer that reads the file itself cannot use.
 
     Raises:
         DataError: a prompt made by a template, or a file of another kind.
     """
     if data.kind not in kinds:
-        raise DataError(f"{trainer} reads no {data.kind} file: save {data.path} as {formats.stem_of(data.path)}.jsonl.")
+        raise DataError(
+            f"{trainer} does not read {data.kind} files. Save {data.path} as {formats.stem_of(data.path)}.jsonl."
+        )
     if data.fields.template is not None:
         raise DataError(
-            f"{trainer} cannot be told of a prompt made by --template: write the prompts into a field of their own, or "
-            "export to hf-trainer, trl or peft."
+            f"{trainer} cannot use prompts made by --template. Write the prompts into their own field, or export to "
+            "hf-trainer, trl or peft."
         )

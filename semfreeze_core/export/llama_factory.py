@@ -11,9 +11,9 @@ from typing import Any
 
 from semfreeze_core.errors import PlanError
 from semfreeze_core.export.data import require_readable
+from semfreeze_core.export.literals import yaml_lines
+from semfreeze_core.export.notes import comments, cost_notes, header
 from semfreeze_core.export.request import OPTIMIZERS, SCHEDULE, ExportRequest
-from semfreeze_core.export.words import comments, header, price_notes
-from semfreeze_core.export.yaml_text import yaml_lines
 
 # Last names of modules outside the layers that no family puts into a parameter's name inside a layer.
 _OWN_NAMES = frozenset({"ln_f", "final_layernorm", "lm_head", "embed_tokens", "embed_in", "wte", "wpe"})
@@ -24,7 +24,7 @@ def write_llama_factory(request: ExportRequest) -> tuple[str, list[str]]:
 
     Raises:
         PlanError: the trained layers are not the last ones, or there are none.
-        DataError: prompts made by a template, or a file of a kind it does not read.
+        DataError: prompts made by a template, or a file format it does not read.
     """
     setup = request.setup
     how, dataset = _data(request)
@@ -54,7 +54,10 @@ def write_llama_factory(request: ExportRequest) -> tuple[str, list[str]]:
         *yaml_lines({"model_name_or_path": request.model, **({"model_revision": revision} if revision else {})}),
         "",
         comments(
-            [f"{Path(request.data.path).parent / 'dataset_info.json'} must hold this:", json.dumps(dataset, indent=1)]
+            [
+                f"{Path(request.data.path).parent / 'dataset_info.json'} must contain:",
+                json.dumps(dataset, indent=1),
+            ]
         ),
         *yaml_lines(how),
         "",
@@ -66,18 +69,18 @@ def write_llama_factory(request: ExportRequest) -> tuple[str, list[str]]:
 
 
 def _notes(request: ExportRequest) -> list[str]:
-    notes = price_notes(request)
+    notes = cost_notes(request)
     if request.setup.checkpointing != "none":
-        notes.append("LLaMA-Factory checkpoints trained layers alone and starts the gradient there: the saving stays.")
+        notes.append("LLaMA-Factory checkpoints only trained layers and starts the gradient there: the saving is kept.")
     if request.setup.precision == "bf16-autocast":
-        notes.append("LLaMA-Factory keeps frozen weights in bfloat16, so they take less memory than the price says.")
+        notes.append("LLaMA-Factory keeps frozen weights in bfloat16, so they take less memory than estimated.")
     if request.data.fields.completion_field is not None:
         notes.append(
-            "The template is empty, so that prompts stay as they are; it ends no completion with an end-of-sequence "
-            "token. Write one into your completions, or name your model's template."
+            "The template is empty, so prompts are unchanged and completions get no end-of-sequence token. Add one to "
+            "your completions, or set your model's template."
         )
     if request.data.fields.messages_field is not None:
-        notes.append("LLaMA-Factory writes chats by a template of its own: put your model's name for it in place.")
+        notes.append("LLaMA-Factory formats chats with its own template: set the name of your model's template.")
     return notes
 
 
@@ -87,8 +90,8 @@ def _trained(request: ExportRequest) -> tuple[dict[str, Any], list[str]]:
         return {"finetuning_type": "full"}, []
     if not parts.layers or not parts.is_suffix:
         raise PlanError(
-            f"LLaMA-Factory trains the last layers and no other choice, and this plan trains {parts.words}. Export it "
-            "to hf-trainer, trl, axolotl or ms-swift."
+            f"LLaMA-Factory can train only the last layers, and this plan trains {parts.summary}. Export it to "
+            "hf-trainer, trl, axolotl or ms-swift."
         )
     modules = {name: name.split(".")[-2] for name in parts.others}
     extra = list(dict.fromkeys(module for module in modules.values() if module in _OWN_NAMES))
@@ -120,7 +123,7 @@ def _trained(request: ExportRequest) -> tuple[dict[str, Any], list[str]]:
 
 
 def _data(request: ExportRequest) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What the configuration says of the data, and the entry in dataset_info.json."""
+    """The configuration's data entries, and the entry in dataset_info.json."""
     data, fields = request.data, request.data.fields
     path = Path(data.path)
     require_readable(data, "LLaMA-Factory", ("json lines", "json", "csv", "parquet"))

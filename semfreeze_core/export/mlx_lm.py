@@ -1,6 +1,6 @@
 """mlx-lm: `num_layers` trains the last layers, their own weights or adapters, and nothing outside them.
 
-0 and -1 both mean all layers, so a plan that trains none cannot be told. Read in mlx-lm 0.32.2 (lora.py,
+0 and -1 both mean all layers, so a plan that trains none cannot be expressed. Read in mlx-lm 0.32.2 (lora.py,
 tuner/utils.py, tuner/datasets.py).
 """
 
@@ -9,9 +9,10 @@ from typing import Any
 
 from semfreeze_core.errors import PlanError
 from semfreeze_core.export.data import FileKind, require_readable
-from semfreeze_core.export.request import ADAPTER_SCALE, ExportRequest
-from semfreeze_core.export.words import comments, header, price_notes
-from semfreeze_core.export.yaml_text import yaml_lines
+from semfreeze_core.export.literals import yaml_lines
+from semfreeze_core.export.notes import comments, cost_notes, header
+from semfreeze_core.export.request import ExportRequest
+from semfreeze_core.records.defaults import LORA_SCALE
 from semfreeze_core.records.training import ALL_LINEAR
 
 _FILES: tuple[FileKind, ...] = ("json lines",)
@@ -21,13 +22,13 @@ def write_mlx_lm(request: ExportRequest) -> tuple[str, list[str]]:
     """A configuration.
 
     Raises:
-        PlanError: the trained layers are not the last ones, or there are none; adapters on chosen matrices alone.
-        DataError: prompts made by a template, or a file that is no JSONL.
+        PlanError: the trained layers are not the last ones, or there are none; adapters on chosen matrices only.
+        DataError: prompts made by a template, or a file other than JSONL.
     """
     setup, parts = request.setup, request.parts
     if not parts.layers or not parts.is_suffix:
         raise PlanError(
-            f"mlx-lm trains the last layers and no other choice, and this plan trains {parts.words}. Export it to "
+            f"mlx-lm can train only the last layers, and this plan trains {parts.summary}. Export it to "
             "hf-trainer, trl, axolotl or ms-swift."
         )
     data = _data(request)
@@ -52,7 +53,7 @@ def write_mlx_lm(request: ExportRequest) -> tuple[str, list[str]]:
         header(request, "Run it with: mlx_lm.lora --config THIS_FILE", notes),
         *yaml_lines({"model": request.model, "train": True}),
         "",
-        comments(["The folder that holds train.jsonl, and valid.jsonl if there is one."]),
+        comments(["The folder that contains train.jsonl, and valid.jsonl if there is one."]),
         *yaml_lines(data),
         "",
         *yaml_lines(trained),
@@ -66,44 +67,44 @@ def _trained(request: ExportRequest) -> tuple[dict[str, Any], list[str]]:
     parts, lora = request.parts, request.setup.lora
     n = len(parts.layers)
     if lora is None:
-        notes = [f"{', '.join(parts.others)} stays frozen: mlx-lm trains layers alone."] if parts.others else []
+        notes = [f"{', '.join(parts.others)} stays frozen: mlx-lm trains only layers."] if parts.others else []
         return {"fine_tune_type": "full", "num_layers": n}, notes
     if ALL_LINEAR not in lora.targets:
         raise PlanError(
-            "mlx-lm names the matrices that get adapters by other paths than a plan does: make the plan without "
-            "--lora-targets, or export it to trl, peft, axolotl, ms-swift or unsloth."
+            "mlx-lm uses other names for the matrices that get adapters. Make the plan without --lora-targets, or "
+            "export it to trl, peft, axolotl, ms-swift or unsloth."
         )
-    # its scale is what others call alpha / rank
-    own = {"rank": lora.rank, "scale": float(ADAPTER_SCALE), "dropout": 0.0}
-    notes = ["In a mixture of experts mlx-lm gives the trained layers' experts adapters too."]
-    return {"fine_tune_type": "lora", "num_layers": n, "lora_parameters": own}, notes
+    # its scale is alpha / rank elsewhere
+    adapters = {"rank": lora.rank, "scale": float(LORA_SCALE), "dropout": 0.0}
+    notes = ["In a mixture of experts, mlx-lm adds adapters to the trained layers' experts too."]
+    return {"fine_tune_type": "lora", "num_layers": n, "lora_parameters": adapters}, notes
 
 
 def _notes(request: ExportRequest) -> list[str]:
     setup = request.setup
-    notes = ["mlx-lm differentiates trained parameters alone, so freezing saves there too; how much is not measured."]
+    notes = ["mlx-lm differentiates only trained parameters, so freezing saves compute; how much is unmeasured."]
     if request.revision:
-        notes.append(f"mlx-lm takes no revision; the plan is for {request.revision}.")
+        notes.append(f"mlx-lm has no revision option; the plan is for {request.revision}.")
     if setup.optimizer == "adamw8bit":
-        notes.append("mlx-lm has no 8-bit AdamW; its states take the weights' precision.")
-    notes.append("Weights keep the precision they are stored in; the price counts on " + setup.precision + ".")
+        notes.append("mlx-lm has no 8-bit AdamW; optimizer states use the weights' precision.")
+    notes.append(f"Weights keep their stored precision; the cost estimate assumes {setup.precision}.")
     if request.data.fields.text_field is None:
-        notes.append("mlx-lm writes prompt and completion as a chat, by the model's own chat template; it needs one.")
+        notes.append("mlx-lm formats prompt and completion with the model's chat template; the model needs one.")
     if request.data.is_known and Path(request.data.path).name != "train.jsonl":
-        notes.append(f"mlx-lm reads train.jsonl in the folder it is given: name {request.data.path} so.")
-    return notes + price_notes(request)
+        notes.append(f"mlx-lm reads train.jsonl in its data folder: rename {request.data.path} to train.jsonl.")
+    return notes + cost_notes(request)
 
 
 def _data(request: ExportRequest) -> dict[str, Any]:
     data, fields = request.data, request.data.fields
     require_readable(data, "mlx-lm", _FILES)
-    said: dict[str, Any] = {"data": str(Path(data.path).parent)}
+    entries: dict[str, Any] = {"data": str(Path(data.path).parent)}
     if fields.messages_field is not None:
-        return {**said, "chat_feature": fields.messages_field, "mask_prompt": True}
+        return {**entries, "chat_feature": fields.messages_field, "mask_prompt": True}
     if fields.text_field is not None:
-        return {**said, "text_feature": fields.text_field, "mask_prompt": False}
+        return {**entries, "text_feature": fields.text_field, "mask_prompt": False}
     return {
-        **said,
+        **entries,
         "prompt_feature": fields.prompt_field,
         "completion_feature": fields.completion_field,
         "mask_prompt": True,

@@ -11,8 +11,9 @@ from pathlib import Path
 
 from semfreeze_core.errors import PlanError
 from semfreeze_core.export.data import require_readable
-from semfreeze_core.export.request import ADAPTER_SCALE, OPTIMIZERS, SCHEDULE, ExportRequest
-from semfreeze_core.export.words import checkpointing_notes, header, price_notes
+from semfreeze_core.export.notes import checkpointing_notes, cost_notes, header
+from semfreeze_core.export.request import OPTIMIZERS, SCHEDULE, ExportRequest
+from semfreeze_core.records.defaults import LORA_SCALE
 from semfreeze_core.records.training import ALL_LINEAR
 
 Flags = dict[str, str]
@@ -22,15 +23,15 @@ def write_ms_swift(request: ExportRequest) -> tuple[str, list[str]]:
     """A shell script.
 
     Raises:
-        PlanError: adapters on every matrix, which cannot be said of chosen layers alone.
-        DataError: prompts made by a template, or a file of a kind it does not read.
+        PlanError: adapters on every matrix, which it cannot restrict to chosen layers.
+        DataError: prompts made by a template, or a file format it does not read.
     """
     setup = request.setup
     trained = _adapters(request) if setup.lora else _weights(request)
     notes = [] if request.parts.everything else checkpointing_notes(request, "ms-swift")
-    notes += price_notes(request, quantises=setup.lora is not None)
+    notes += cost_notes(request, quantizes=setup.lora is not None)
     if request.data.fields.messages_field is not None:
-        notes.append("ms-swift writes chats by the template it knows for your model; --template chooses another.")
+        notes.append("ms-swift formats chats with its template for your model; --template selects another.")
     flags: Flags = {
         "model": request.model,
         **_hub(request),
@@ -39,7 +40,7 @@ def write_ms_swift(request: ExportRequest) -> tuple[str, list[str]]:
         "max_length": str(setup.sequence_length),
         "truncation_strategy": "left",
         "torch_dtype": "bfloat16" if setup.precision == "bf16" else "float32",
-        "bf16": _said(setup.precision == "bf16-autocast"),
+        "bf16": _flag(setup.precision == "bf16-autocast"),
         "fp16": "false",
         "per_device_train_batch_size": str(setup.batch_size),
         "gradient_accumulation_steps": "1",
@@ -48,7 +49,7 @@ def write_ms_swift(request: ExportRequest) -> tuple[str, list[str]]:
         "lr_scheduler_type": SCHEDULE,
         "warmup_steps": str(request.warmup_steps),
         "optim": OPTIMIZERS[setup.optimizer],
-        "gradient_checkpointing": _said(setup.checkpointing != "none"),
+        "gradient_checkpointing": _flag(setup.checkpointing != "none"),
         "output_dir": "finetuned",
         "report_to": "none",
     }
@@ -63,12 +64,12 @@ def write_ms_swift(request: ExportRequest) -> tuple[str, list[str]]:
     return "\n".join(lines), notes
 
 
-def _said(flag: bool) -> str:
+def _flag(flag: bool) -> str:
     return "true" if flag else "false"
 
 
 def _hub(request: ExportRequest) -> Flags:
-    """Where a model that is no folder comes from: the hub the plan had it from, not ms-swift's own."""
+    """Where a model other than a folder comes from: the Hub that the plan used, not ms-swift's own."""
     if Path(request.model).is_dir():
         return {}
     return {"use_hf": "true", **({"model_revision": request.revision} if request.revision else {})}
@@ -87,18 +88,18 @@ def _weights(request: ExportRequest) -> Flags:
 def _adapters(request: ExportRequest) -> Flags:
     setup, parts = request.setup, request.parts
     lora = setup.lora
-    assert lora is not None  # asked for by write_ms_swift
+    assert lora is not None  # write_ms_swift calls it for adapters only
     if ALL_LINEAR in lora.targets:
         raise PlanError(
-            "ms-swift puts adapters on every linear matrix of all layers or on those a pattern names: make the plan "
-            "with --lora-targets, like q_proj,v_proj, or export it to trl, peft, axolotl or unsloth."
+            "ms-swift puts adapters on every linear matrix of all layers or on those that a pattern names. Make the "
+            "plan with --lora-targets, such as q_proj,v_proj, or export it to trl, peft, axolotl or unsloth."
         )
     ends = "|".join(re.escape(target) for target in lora.targets)
     layers = "|".join(map(str, parts.layers))
     flags = {
         "tuner_type": "lora",
         "lora_rank": str(lora.rank),
-        "lora_alpha": str(ADAPTER_SCALE * lora.rank),
+        "lora_alpha": str(LORA_SCALE * lora.rank),
         "lora_dropout": "0",
         "target_regex": rf"{re.escape(parts.layer_prefix)}(?:{layers})\.(?:.*\.)?(?:{ends})",
     }

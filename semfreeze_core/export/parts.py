@@ -1,4 +1,4 @@
-"""What a plan trains, by the names that its own regular expression holds."""
+"""What a plan trains, by the names in its own regular expression."""
 
 import re
 from dataclasses import dataclass
@@ -43,7 +43,7 @@ class NamedParts:
         return self.layer_prefix.rstrip(".").rpartition(".")[2]
 
     @property
-    def words(self) -> str:
+    def summary(self) -> str:
         """The trained part in words."""
         runs: list[list[int]] = []
         for i in self.layers:
@@ -51,13 +51,13 @@ class NamedParts:
                 runs[-1].append(i)
             else:
                 runs.append([i])
-        spoken = ", ".join(f"{run[0]} to {run[-1]}" if len(run) > 1 else str(run[0]) for run in runs)
-        layers = [f"layers {spoken} of {self.n_layers} (0-based)"] if runs else []
+        ranges = ", ".join(f"{run[0]} to {run[-1]}" if len(run) > 1 else str(run[0]) for run in runs)
+        layers = [f"layers {ranges} of {self.n_layers} (0-based)"] if runs else []
         return " and ".join([*layers, *([", ".join(self.others)] if self.others else [])])
 
 
 def named_parts(plan: FreezePlan) -> NamedParts:
-    """Read the names back from the plan's regular expression, and prove that they are all of it.
+    """Read the names back from the plan's regular expression, and verify that they are all of it.
 
     Raises:
         PlanError: the plan abstains, its parts contradict its expression, or adapters are not all it trains.
@@ -65,26 +65,26 @@ def named_parts(plan: FreezePlan) -> NamedParts:
     parts, regex = plan.trainable, plan.trainable_regex
     if parts is None or regex is None:
         raise PlanError(
-            "The plan abstains, so there is nothing to export. Choose a depth of your own: "
+            "The plan makes no recommendation, so there is nothing to export. Choose a depth yourself: "
             f"semfreeze plan {plan.run or 'RUN'} --depth K --out plan.json"
         )
     lora = plan.cost.setup.lora is not None
     layers = tuple(i for i, trained in enumerate(parts.layers) if trained)
     if lora and (not layers or parts.embeddings or parts.final_norm or parts.head):
         raise PlanError(
-            "An adapter's file holds the adapters of layers and nothing else, so this LoRA plan cannot be exported: "
-            "make it at a lower depth and without --train-norm, --train-head and --train-embeddings."
+            "An adapter file contains only the adapters of layers, so this LoRA plan cannot be exported. Make it at a "
+            "lower depth and without --train-norm, --train-head and --train-embeddings."
         )
-    found = _LAYERS.match(regex)
-    prefix = re.sub(r"\\(.)", r"\1", found["prefix"]) if found else ""
-    rest = regex[found.end() :] if found else regex
+    layers_match = _LAYERS.match(regex)
+    prefix = re.sub(r"\\(.)", r"\1", layers_match["prefix"]) if layers_match else ""
+    rest = regex[layers_match.end() :] if layers_match else regex
     others = tuple(re.sub(r"\\(.)", r"\1", name).removesuffix("$") for name in rest.split("|") if name)
-    again = trainable_regex(
+    expected = trainable_regex(
         ParameterNames(prefix, (), others, ()), TrainableParts(parts.layers, False, bool(others), False), lora=lora
     )
-    if again != regex or bool(others) != (parts.embeddings or parts.final_norm or parts.head):
-        raise PlanError("The plan's trainable_regex is not what its trainable parts say. Make the plan again.")
+    if expected != regex or bool(others) != (parts.embeddings or parts.final_norm or parts.head):
+        raise PlanError("The plan's trainable_regex contradicts its trainable parts. Make the plan again.")
     if len(parts.layers) != plan.n_layers:
-        raise PlanError(f"The plan names {len(parts.layers)} layers of a model with {plan.n_layers}. Make it again.")
+        raise PlanError(f"The plan lists {len(parts.layers)} layers for a model with {plan.n_layers}. Make it again.")
     everything = all(parts.layers) and parts.embeddings and parts.final_norm and parts.head and not lora
     return NamedParts(plan.n_layers, layers, prefix, others, everything)

@@ -1,28 +1,26 @@
-"""What every exporter is given and gives back."""
+"""Input and output of every exporter."""
 
 from dataclasses import dataclass
 
 from semfreeze_core.export.data import TaskFile
 from semfreeze_core.export.parts import NamedParts
 from semfreeze_core.plan.document import FreezePlan
+from semfreeze_core.records.defaults import LEARNING_RATES
 from semfreeze_core.records.training import Optimizer, TrainingSetup
 
-# What `semfreeze train` takes; a plan has none. Adapters begin at zero and need more.
-LEARNING_RATE, ADAPTER_LEARNING_RATE = 3e-4, 1e-3
-ADAPTER_SCALE = 2  # alpha / rank, as `semfreeze train` scales them
 SCHEDULE = "constant_with_warmup"
 OPTIMIZERS: dict[Optimizer, str] = {"adamw": "adamw_torch", "adamw8bit": "adamw_bnb_8bit", "sgd": "sgd"}
 
 
 @dataclass(frozen=True)
 class Exported:
-    """A plan in a trainer's own words.
+    """A plan as a trainer's own file.
 
     Attributes:
         target: the trainer.
         text: the whole file.
-        filename: a name that suits it.
-        notes: what the trainer cannot be told, and how to keep the saving; the file has them as comments.
+        filename: suggested.
+        notes: what differs from the plan, and how to keep the saving; the file has them as comments.
     """
 
     target: str
@@ -33,7 +31,7 @@ class Exported:
 
 @dataclass(frozen=True)
 class ExportRequest:
-    """What is to be written.
+    """One export.
 
     Attributes:
         plan: does not abstain.
@@ -53,21 +51,22 @@ class ExportRequest:
 
     @property
     def setup(self) -> TrainingSetup:
-        """The finetune that the plan was priced for."""
+        """The finetune whose cost the plan estimates."""
         return self.plan.cost.setup
 
     @property
     def revision(self) -> str | None:
-        """The analysed commit of the plan's model; another folder or id has its own."""
+        """The analyzed commit of the plan's model; another folder or id has its own."""
         return self.plan.model.revision if self.model == self.plan.model.source else None
 
     @property
     def learning_rate(self) -> float:
-        return LEARNING_RATE if self.setup.lora is None else ADAPTER_LEARNING_RATE
+        """What `semfreeze train` uses; a plan has none."""
+        return LEARNING_RATES["frozen" if self.setup.lora is None else "lora"]
 
     @property
     def warmup_steps(self) -> int:
-        """Steps of the linear warm-up, a twentieth of all, as `semfreeze train` makes them."""
+        """Steps of the linear warm-up, a twentieth of all, as in `semfreeze train`."""
         return max(1, self.setup.steps // 20)
 
     @property

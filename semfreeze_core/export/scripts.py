@@ -1,16 +1,17 @@
-"""Scripts for transformers' Trainer, PEFT and TRL: the targets on which semfreeze itself keeps the saving."""
+"""Scripts for transformers' Trainer, PEFT and TRL: the targets on which FreezePlanCallback keeps the saving."""
 
 import re
 from dataclasses import asdict
 
-from semfreeze_core.export.python_text import python_value
-from semfreeze_core.export.request import ADAPTER_SCALE, OPTIMIZERS, SCHEDULE, ExportRequest
-from semfreeze_core.export.words import comments, header, price_notes
+from semfreeze_core.export.literals import python_value
+from semfreeze_core.export.notes import comments, cost_notes, header
+from semfreeze_core.export.request import OPTIMIZERS, SCHEDULE, ExportRequest
+from semfreeze_core.records.defaults import LORA_SCALE
 from semfreeze_core.records.training import ALL_LINEAR
 
-_KEPT = (
-    "FreezePlanCallback runs the frozen layers without a graph, so that no hook and no kind of checkpointing loses the "
-    "saving. It needs one process on one device. AuditCallback(plan) beside it counts what is saved."
+_CALLBACK_NOTE = (
+    "FreezePlanCallback runs the frozen layers without a graph, so that no hook or checkpointing loses the saving. It "
+    "needs one process on one device. Add AuditCallback(plan) to count the saving."
 )
 
 
@@ -38,14 +39,14 @@ def write_trl(request: ExportRequest) -> tuple[str, list[str]]:
     imports = [dataset, _AUTO, trl]
     if lora:
         imports = [dataset, "from peft import LoraConfig", _MODULES, _AUTO, _CONV1D, trl]
-    own = {"max_length": str(request.setup.sequence_length)}
+    extra = {"max_length": str(request.setup.sequence_length)}
     if request.setup.checkpointing == "none":
-        own["gradient_checkpointing"] = "False"  # TRL's own default is True
+        extra["gradient_checkpointing"] = "False"  # TRL's own default is True
     body = [
         *_load(request),
         *_rows(request),
         *(_adapters(request) if lora else []),
-        *_arguments(request, "SFTConfig", own),
+        *_arguments(request, "SFTConfig", extra),
         "trainer = SFTTrainer(",
         "    model=model,",
         "    args=arguments,",
@@ -65,11 +66,11 @@ _CONV1D = "from transformers.pytorch_utils import Conv1D"
 
 
 def _notes(request: ExportRequest) -> list[str]:
-    notes = [_KEPT, *price_notes(request)]
+    notes = [_CALLBACK_NOTE, *cost_notes(request)]
     if request.setup.optimizer == "adamw8bit":
         notes.append("8-bit AdamW needs the package bitsandbytes and a GPU.")
     if request.setup.checkpointing == "transformers-5":
-        notes.append("The plan is priced as transformers 5 checkpoints; with the callback it costs less than that.")
+        notes.append("The cost estimate assumes transformers 5 checkpointing; with the callback, training costs less.")
     return notes
 
 
@@ -77,7 +78,7 @@ def _script(request: ExportRequest, notes: list[str], imports: list[str], body: 
     needs = {"hf-trainer": "", "trl": " trl datasets", "peft": " peft"}[request.target]
     if request.target == "trl" and request.setup.lora is not None:
         needs += " peft"
-    how = f"Needs: pip install semfreeze{needs}. Run it with python where the paths below hold."
+    how = f"Needs: pip install semfreeze{needs}. Run it with python where the paths below are valid."
     lines = [
         header(request, how, notes),
         *(["import re"] if request.setup.lora else []),
@@ -119,7 +120,7 @@ def _rows(request: ExportRequest) -> list[str]:
     fields = {name: value for name, value in asdict(request.data.fields).items() if value is not None}
     named = ", ".join(f"{name}={python_value(value)}" for name, value in fields.items() if name != "label_field")
     return [
-        comments(["The examples as the analysis reads them; nothing is learned from tokens labelled -100."]),
+        comments(["The examples as in the analysis; tokens labeled -100 have no loss."]),
         f"fields = FieldMapping({named})",
         "examples = read_examples(DATA, mapping=fields, n=None, seed=0, tokenizer=tokenizer).examples",
         f"encoded = encode_all(tokenizer, examples, max_length={request.setup.sequence_length}, minimum=1).tokenised",
@@ -134,14 +135,14 @@ def _rows(request: ExportRequest) -> list[str]:
 
 def _adapters(request: ExportRequest) -> list[str]:
     lora, parts = request.setup.lora, request.parts
-    assert lora is not None  # what targets with adapters are asked for
+    assert lora is not None  # callers check it
     layers = rf"{re.escape(parts.layer_prefix)}(?:{'|'.join(map(str, parts.layers))})\."
     which = "isinstance(module, nn.Linear | Conv1D)"
     if ALL_LINEAR not in lora.targets:
         ends = ", ".join(python_value(f".{target}") for target in lora.targets)
         which += f" and name.endswith(({ends},))"
     return [
-        comments(["Adapters on matrices of the trained layers alone, named in full so that no other layer gets one."]),
+        comments(["Adapters on matrices of the trained layers only, named in full so that no other layer gets one."]),
         f'LAYERS = r"{layers}"',
         "targets = [",
         "    name",
@@ -150,7 +151,7 @@ def _adapters(request: ExportRequest) -> list[str]:
         "]",
         "adapters = LoraConfig(",
         f"    r={lora.rank},",
-        f"    lora_alpha={ADAPTER_SCALE * lora.rank},",
+        f"    lora_alpha={LORA_SCALE * lora.rank},",
         "    lora_dropout=0.0,",
         "    target_modules=targets,",
         "    fan_in_fan_out=any(isinstance(model.get_submodule(name), Conv1D) for name in targets),",
@@ -160,7 +161,7 @@ def _adapters(request: ExportRequest) -> list[str]:
     ]
 
 
-def _arguments(request: ExportRequest, made_by: str, own: dict[str, str]) -> list[str]:
+def _arguments(request: ExportRequest, made_by: str, extra: dict[str, str]) -> list[str]:
     setup = request.setup
     given = {
         "output_dir": "OUT",
@@ -172,7 +173,7 @@ def _arguments(request: ExportRequest, made_by: str, own: dict[str, str]) -> lis
         "optim": f'"{OPTIMIZERS[setup.optimizer]}"',
         "bf16": str(setup.precision == "bf16-autocast"),
         "report_to": '"none"',
-        **own,
+        **extra,
     }
     if setup.precision == "bf16-autocast":
         given["use_cpu"] = "not torch.accelerator.is_available()"  # else bf16 without a GPU is refused

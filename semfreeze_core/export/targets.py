@@ -25,7 +25,7 @@ class Target:
     Attributes:
         write: makes the text and its notes.
         filename: suggested.
-        trains: what it can be told to train of chosen layers: their own "weights", "adapters", or both.
+        trains: what it can train in chosen layers: their own "weights", "adapters", or both.
     """
 
     write: Callable[[ExportRequest], tuple[str, list[str]]]
@@ -55,43 +55,43 @@ def export_plan(
     data: str | None = None,
     mapping: FieldMapping | None = None,
 ) -> Exported:
-    """A complete configuration or script that trains the plan's part of the plan's model in somebody else's trainer.
+    """A complete configuration or script that trains the plan's part of its model in another trainer.
 
     Args:
         plan: what to train.
         target: one of TARGETS.
         plan_path: the plan's file, which the scripts of hf-trainer, trl and peft read when they run.
         model: folder or hub id the trainer loads; None is where the plan has it from.
-        data: the training file; None writes an example that is to be replaced.
-        mapping: fields of the data; those not said are guessed where only one can be meant.
+        data: the training file; None writes an example to replace.
+        mapping: fields of the data; missing ones are inferred where the choice is unambiguous.
 
     Raises:
-        PlanError: no such target, or one that cannot be told this plan; the plan abstains or contradicts itself; the
+        PlanError: no such target, or one that cannot train this plan; the plan abstains or contradicts itself; the
             model is in a form that trainers do not load.
         DataError: the file cannot be used, or not by this target.
     """
-    found = _TARGETS.get(target)
-    if found is None:
-        raise PlanError(f"There is no export to {target!r}. There are: {', '.join(TARGETS)}.")
+    writer = _TARGETS.get(target)
+    if writer is None:
+        raise PlanError(f"There is no export to {target!r}. Available: {', '.join(TARGETS)}.")
     parts = named_parts(plan)
     kind = "weights" if plan.cost.setup.lora is None else "adapters"
-    if kind not in found.trains:
+    if kind not in writer.trains:
         raise PlanError(_wrong_kind(target, kind))
     file = UNKNOWN_FILE if data is None else task_file(data, mapping or FieldMapping())
     request = ExportRequest(plan, plan_path, parts, _loadable(plan, model), file, target)
-    text, notes = found.write(request)
-    return Exported(target, text.rstrip("\n") + "\n", found.filename, tuple(notes))
+    text, notes = writer.write(request)
+    return Exported(target, text.rstrip("\n") + "\n", writer.filename, tuple(notes))
 
 
 def _wrong_kind(target: str, kind: str) -> str:
     able = ", ".join(name for name, other in _TARGETS.items() if kind in other.trains)
     if kind == "weights":
         return (
-            f"{target} chooses layers for adapters only, and this plan trains the layers' own weights. Make the plan "
-            f"with --lora, or export it to one of {able}."
+            f"{target} can select layers for adapters only, and this plan trains the layers' own weights. Make the "
+            f"plan with --lora, or export it to one of {able}."
         )
     return (
-        f"{target} cannot put adapters (LoRA) on chosen layers alone. Make the plan without --lora, or export it to "
+        f"{target} cannot put adapters (LoRA) on chosen layers only. Make the plan without --lora, or export it to "
         f"one of {able}."
     )
 
@@ -106,12 +106,12 @@ def _loadable(plan: FreezePlan, model: str | None) -> str:
     if source.lower().endswith(".gguf"):
         what = "a GGUF file"
     elif source == "embedded":
-        what = "semfreeze's own model, kept in its cache"
+        what = "semfreeze's bundled model, stored in its cache"
     elif (Path(source) / "adapter_config.json").is_file():
-        what = "a folder of adapters, which semfreeze merged"
+        what = "a folder of adapters that semfreeze merged"
     else:
         return source
     raise PlanError(
-        f"The plan's model is {what}, which other trainers do not load. Say with --model which folder or hub id holds "
-        "it, or train it with semfreeze train."
+        f"The plan's model is {what}, which other trainers do not load. Set --model to a folder or Hub ID that "
+        "contains it, or train with semfreeze train."
     )

@@ -4,9 +4,10 @@ Read in unsloth 2026.10.9 (models/llama.py, models/vision.py) and unsloth_zoo 20
 """
 
 from semfreeze_core.export.data import FileKind, require_readable
-from semfreeze_core.export.python_text import python_value
-from semfreeze_core.export.request import ADAPTER_SCALE, OPTIMIZERS, SCHEDULE, ExportRequest
-from semfreeze_core.export.words import comments, header, lost_saving, price_notes
+from semfreeze_core.export.literals import python_value
+from semfreeze_core.export.notes import comments, cost_notes, header, lost_saving
+from semfreeze_core.export.request import OPTIMIZERS, SCHEDULE, ExportRequest
+from semfreeze_core.records.defaults import LORA_SCALE
 from semfreeze_core.records.training import ALL_LINEAR
 
 _FILES: dict[FileKind, str] = {"json lines": "json", "json": "json", "csv": "csv", "parquet": "parquet"}
@@ -16,16 +17,20 @@ def write_unsloth(request: ExportRequest) -> tuple[str, list[str]]:
     """A script.
 
     Raises:
-        DataError: prompts made by a template, or a file of a kind it does not read.
+        DataError: prompts made by a template, or a file format it does not read.
     """
     setup = request.setup
     dataset = _dataset(request)
-    notes = [*_notes(request), *price_notes(request, quantises=True)]
+    notes = [*_notes(request), *cost_notes(request, quantizes=True)]
     bits = setup.frozen_bits
     checkpointing = '"unsloth"' if setup.checkpointing != "none" else "False"
     dtype = "torch.float32" if setup.precision == "float32" else "torch.bfloat16"
     lines = [
-        header(request, "Needs: pip install unsloth. Run it with python where the paths below hold.", notes),
+        header(
+            request,
+            "Needs: pip install unsloth. Run it with python where the paths below are valid.",
+            notes,
+        ),
         "from unsloth import FastLanguageModel  # first: it patches what follows",
         "",
         "import torch",
@@ -65,28 +70,28 @@ def write_unsloth(request: ExportRequest) -> tuple[str, list[str]]:
 def _notes(request: ExportRequest) -> list[str]:
     if request.setup.checkpointing == "none":
         saving = (
-            "Unsloth makes the embedding's output require a gradient for every adapter; the script takes that back, "
-            "which is safe while gradient checkpointing is off. Whether Unsloth's kernels then skip the frozen layers "
-            "has not been measured."
+            "Unsloth makes the embedding's output require a gradient for every adapter. The script reverts that, which "
+            "is safe while gradient checkpointing is off. Whether Unsloth's kernels then skip the frozen layers is "
+            "unmeasured."
         )
     else:
         saving = (
             "Unsloth's gradient checkpointing needs the embedding's output to require a gradient, "
-            f"{lost_saving(request)}. Exports to trl and peft keep it."
+            f"{lost_saving(request)}. Exports to trl and peft keep the saving."
         )
-    return [saving, "In a mixture of experts Unsloth gives the trained layers' experts adapters too."]
+    return [saving, "In a mixture of experts, Unsloth adds adapters to the trained layers' experts too."]
 
 
 def _adapters(request: ExportRequest, checkpointing: str) -> list[str]:
     lora, parts = request.setup.lora, request.parts
-    assert lora is not None  # the only plans this target is given
+    assert lora is not None  # export_plan checks it
     targets = python_value(ALL_LINEAR if ALL_LINEAR in lora.targets else list(lora.targets))
     lines = [
-        comments(["Adapters on the trained layers alone."]),
+        comments(["Adapters on the trained layers only."]),
         "model = FastLanguageModel.get_peft_model(",
         "    model,",
         f"    r={lora.rank},",
-        f"    lora_alpha={ADAPTER_SCALE * lora.rank},",
+        f"    lora_alpha={LORA_SCALE * lora.rank},",
         "    lora_dropout=0.0,",
         '    bias="none",',
         f"    target_modules={targets},",

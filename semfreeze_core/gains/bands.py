@@ -1,4 +1,4 @@
-"""Means with bootstrap bands of parts of a reading: its controls, its first tokens, positions somebody chose."""
+"""Means with bootstrap bands of parts of an analysis: its controls, its first tokens, selected positions."""
 
 import numpy as np
 import numpy.typing as npt

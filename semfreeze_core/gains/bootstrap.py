@@ -1,15 +1,39 @@
 """Bootstrap over examples, never over tokens: tokens of one example are not independent."""
 
+from statistics import NormalDist
+
 import numpy as np
 import numpy.typing as npt
 
+from semfreeze_core.records import defaults
 from semfreeze_core.records.gain import Band, Interval
 
-REPLICATES = 1000
 Floats = npt.NDArray[np.float64]
 
 
-def resampling_weights(n: int, seed: int, replicates: int = REPLICATES) -> Floats:
+def tail_fraction(sides: int = 2) -> float:
+    """Probability beyond each end of an interval at `CONFIDENCE`, (1 - CONFIDENCE) / sides, in (0, 1).
+
+    Rounded to 12 digits: 1 - 0.95 is 0.050000000000000044, and a percentile of that would not be the 2.5th.
+
+    Args:
+        sides: 2 for an interval, 1 for a one-sided test.
+    """
+    return round((1 - defaults.CONFIDENCE) / sides, 12)
+
+
+def end_percentiles(sides: int = 2) -> tuple[float, float]:
+    """Percentiles of bootstrap replicates at which such an interval ends; 2.5 and 97.5 at a confidence of 0.95."""
+    tail = round(100 * tail_fraction(sides), 10)
+    return tail, 100 - tail
+
+
+def normal_quantile() -> float:
+    """Half width of a two-sided interval at `CONFIDENCE` in standard errors, to two digits; 1.96 at 0.95."""
+    return round(NormalDist().inv_cdf(1 - tail_fraction()), 2)
+
+
+def resampling_weights(n: int, seed: int, replicates: int = defaults.BOOTSTRAP_REPLICATES) -> Floats:
     """Share of each example in each bootstrap replicate, float64 (replicates, n), rows summing to 1.
 
     Drawing n of n with replacement is a multinomial draw of counts; as weights it turns every replicate's mean into
@@ -27,18 +51,17 @@ def replicate_means(matrix: npt.NDArray[np.floating], weights: Floats) -> Floats
     return means
 
 
-def percentile_band(mean: Floats, replicates: Floats, level: float = 0.95) -> Band:
-    """Two-sided percentile interval of `replicates` (B, m) around `mean` (m,); NaN where the mean is NaN."""
-    tail = 100 * (1 - level) / 2
+def percentile_band(mean: Floats, replicates: Floats) -> Band:
+    """Two-sided percentile interval at `CONFIDENCE` of `replicates` (B, m) around `mean` (m,); NaN where that is."""
     low, high = np.full(mean.shape, np.nan), np.full(mean.shape, np.nan)
     known = np.isfinite(mean)
     if known.any():
-        low[known], high[known] = np.nanpercentile(replicates[:, known], [tail, 100 - tail], axis=0)
+        low[known], high[known] = np.nanpercentile(replicates[:, known], end_percentiles(), axis=0)
     return Band(mean, low, high)
 
 
 def mean_band(matrix: npt.NDArray[np.floating], weights: Floats) -> Band:
-    """Column means of `matrix` (n, m) with their 95 % interval; NaN where a column has no value at all."""
+    """Column means of `matrix` (n, m) with their interval; NaN where a column has no value at all."""
     with np.errstate(invalid="ignore", divide="ignore"):
         known = np.isfinite(matrix)
         mean = np.where(known, matrix, 0).sum(0, dtype=np.float64) / known.sum(0)
@@ -46,5 +69,5 @@ def mean_band(matrix: npt.NDArray[np.floating], weights: Floats) -> Band:
 
 
 def mean_interval(values: npt.NDArray[np.floating], weights: Floats) -> Interval:
-    """Mean of `values` (n,) with its 95 % interval."""
+    """Mean of `values` (n,) with its interval."""
     return mean_band(values[:, None], weights).at(0)

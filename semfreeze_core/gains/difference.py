@@ -1,22 +1,21 @@
-"""Two runs' curves held against each other on relative depth, and where they differ for sure."""
+"""Two runs' curves compared on relative depth, and where they differ significantly."""
 
 from dataclasses import dataclass
 
 import numpy as np
 
 from semfreeze_core.gains.bootstrap import Floats
+from semfreeze_core.records import defaults
 from semfreeze_core.records.gain import Band, Vector
-
-LEVEL = 0.95
 
 
 @dataclass(frozen=True)
 class Difference:
-    """One curve less another.
+    """One curve minus another.
 
     Attributes:
         depth: relative depths, 0 the input side and 1 the output side, (m,).
-        band: the difference with a 95 % interval that holds at all depths at once, (m,).
+        band: the difference with an interval at `CONFIDENCE` that holds at all depths at once, (m,).
         paired: whether both read the same examples, so that what these have in common cancels.
     """
 
@@ -28,12 +27,12 @@ class Difference:
     def surely(self) -> list[tuple[float, float]]:
         """Stretches of relative depth in which the interval leaves 0, as (from, to)."""
         beyond = (self.band.low > 0) | (self.band.high < 0)
-        found: list[tuple[float, float]] = []
+        stretches: list[tuple[float, float]] = []
         for at, (here, before) in enumerate(zip(beyond, np.append(False, beyond[:-1]), strict=True)):
             if here:
-                start = found.pop()[0] if before else float(self.depth[at])
-                found.append((start, float(self.depth[at])))
-        return found
+                start = stretches.pop()[0] if before else float(self.depth[at])
+                stretches.append((start, float(self.depth[at])))
+        return stretches
 
     @property
     def largest(self) -> int | None:
@@ -49,11 +48,11 @@ def relative_depths(n_spaces: int) -> Vector:
 def difference(
     one: Vector, other: Vector, one_replicates: Floats, other_replicates: Floats, *, paired: bool
 ) -> Difference:
-    """One less other at the relative depths of the one with more layers, the other interpolated between its own.
+    """One minus other at the relative depths of the one with more layers, the other interpolated between its own.
 
     The interval is simultaneous: the largest standardised deviation of a bootstrap replicate over all depths gives its
-    width (max-t), so that it leaves 0 anywhere by chance in one of twenty pairs of equal curves, not at one of twenty
-    depths.
+    width (max-t), so that for equal curves it contains 0 at all depths together with a probability of
+    `CONFIDENCE`, not at each depth.
 
     Args:
         one: estimates, (S1,); NaN where not measured.
@@ -74,7 +73,7 @@ def difference(
         half = np.zeros(spread.shape)
         if varies.any():
             apart = np.abs(drawn[:, known] - mean[known])[:, varies] / spread[varies]
-            half[varies] = np.quantile(apart.max(axis=1), LEVEL) * spread[varies]
+            half[varies] = np.quantile(apart.max(axis=1), defaults.CONFIDENCE) * spread[varies]
         low[known], high[known] = mean[known] - half, mean[known] + half
     return Difference(depth, Band(np.where(known, mean, np.nan), low, high), paired)
 

@@ -1,4 +1,4 @@
-"""Did the planned finetune keep what full finetuning improves? Measured, with a margin it can miss.
+"""Did the planned finetune keep full finetuning's loss reduction? A non-inferiority test with a margin.
 
 Improvement is the fall of an item's supervised loss. Items and seeds are drawn together and once for all arms, so every
 comparison is paired; a share of two improvements is unstable when the lower one is near 0, so the test is on their
@@ -11,25 +11,23 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from semfreeze_core.gains.bootstrap import REPLICATES
-from semfreeze_core.records.gain import Interval
+from semfreeze_core.gains.bootstrap import end_percentiles
+from semfreeze_core.records.defaults import BOOTSTRAP_REPLICATES, MARGIN, MIN_SEEDS
+from semfreeze_core.records.interval import Interval, ci_label
 
 Floats = npt.NDArray[np.float64]
 ValidationVerdict = Literal["holds", "fails", "undecided"]
 
-MARGIN = 0.05
-MIN_SEEDS = 3
-
 
 @dataclass(frozen=True)
 class Judgement:
-    """What a comparison of the planned arm with full finetuning says.
+    """The result of comparing the planned arm with full finetuning.
 
     Attributes:
         verdict: "holds", "fails" or "undecided".
-        reason: in words, with the numbers.
-        kept: planned improvement over full's, two-sided 95 %; NaN when full's includes 0.
-        full: full finetuning's improvement, nats an item, two-sided 95 %.
+        reason: the numbers behind the verdict, to follow it after a colon; no period at its end.
+        kept: planned improvement over full's, two-sided at `CONFIDENCE`; NaN when full's includes 0.
+        full: full finetuning's improvement, nats per item, two-sided at `CONFIDENCE`.
         planned: the planned arm's, likewise.
     """
 
@@ -53,7 +51,7 @@ class Draws:
     items: Floats
 
 
-def draw(n_seeds: int, n_items: int, *, seed: int = 0, replicates: int = REPLICATES) -> Draws:
+def draw(n_seeds: int, n_items: int, *, seed: int = 0, replicates: int = BOOTSTRAP_REPLICATES) -> Draws:
     """Bootstrap shares of seeds and of items, drawn apart from each other."""
     rng = np.random.default_rng(seed)
     return Draws(
@@ -76,21 +74,21 @@ def improvement_replicates(before: Floats, after: Floats, draws: Draws) -> Float
 
 
 def improvement(before: Floats, after: Floats, draws: Draws) -> Interval:
-    """Mean improvement with its two-sided 95 % interval, nats an item."""
+    """Mean improvement with its two-sided interval, nats per item."""
     return _interval(float((before[None, :] - after).mean()), improvement_replicates(before, after, draws))
 
 
 def improvement_kept(before: Floats, full: Floats, planned: Floats, draws: Draws) -> Interval:
-    """Planned improvement over full's with its two-sided 95 % interval; NaN when full's interval includes 0."""
+    """Planned improvement over full's with its two-sided interval; NaN when full's interval includes 0."""
     whole = improvement_replicates(before, full, draws)
-    if np.percentile(whole, 2.5) <= 0:
+    if np.percentile(whole, end_percentiles()[0]) <= 0:
         return Interval(float("nan"), float("nan"), float("nan"))
     share = improvement_replicates(before, planned, draws) / whole
     return _interval(float((before - planned).mean() / (before - full).mean()), share)
 
 
 def judge(before: Floats, full: Floats, planned: Floats, *, margin: float = MARGIN, seed: int = 0) -> Judgement:
-    """Whether the planned arm keeps full finetuning's improvement within `margin`, one-sided 95 %.
+    """Whether the planned arm keeps full finetuning's improvement within `margin`, one-sided at `CONFIDENCE`.
 
     Args:
         before: each item's loss before training, (n_items,), nats.
@@ -111,32 +109,32 @@ def judge(before: Floats, full: Floats, planned: Floats, *, margin: float = MARG
     whole, part = improvement(before, full, draws), improvement(before, planned, draws)
     kept = improvement_kept(before, full, planned, draws)
     ahead = improvement_replicates(before, planned, draws) - (1 - margin) * improvement_replicates(before, full, draws)
-    low, high = np.percentile(ahead, [5, 95])
-    sample = f"{n_items} items, {n_seeds} seed{'s' if n_seeds > 1 else ''}"
+    low, high = np.percentile(ahead, end_percentiles(sides=1))
+    sample = f"{n_items} eval examples, {n_seeds} seed{'s' if n_seeds > 1 else ''}"
+    required = f"required: {100 * (1 - margin):.0f}%"
     share = (
-        f"{100 * kept.estimate:.0f} % [{100 * kept.low:.0f}, {100 * kept.high:.0f}] of full finetuning's improvement"
+        f"{100 * kept.estimate:.0f}% of full finetuning's loss reduction "
+        f"({ci_label()} {100 * kept.low:.0f}–{100 * kept.high:.0f}%"
     )
     verdict: ValidationVerdict
     if whole.low <= 0:
         verdict = "undecided"
         reason = (
-            f"full finetuning's own improvement, {whole.estimate:.3f} [{whole.low:.3f}, {whole.high:.3f}] nats an "
-            f"item, includes 0 ({sample}): there is nothing to keep"
+            f"full finetuning itself does not reduce the loss significantly: {whole.estimate:.3f} nats per token "
+            f"({ci_label()} {whole.low:.3f} to {whole.high:.3f}; {sample}), so there is nothing to compare with"
         )
     elif n_seeds < MIN_SEEDS:
-        verdict, reason = "undecided", f"it kept {share} ({sample}), and a verdict needs {MIN_SEEDS} seeds"
+        verdict, reason = "undecided", f"{share}; {sample}). A verdict needs at least {MIN_SEEDS} seeds"
     elif low >= 0:
-        verdict, reason = "holds", f"it kept {share}, within {100 * margin:.0f} % of it ({sample})"
+        verdict, reason = "holds", f"{share}; {required}; {sample})"
     elif high < 0:
-        verdict, reason = "fails", f"it kept {share}, less than {100 * (1 - margin):.0f} % of it ({sample})"
+        verdict, reason = "fails", f"{share}; {required}; {sample})"
     else:
         verdict = "undecided"
-        reason = (
-            f"it kept {share}, an interval across {100 * (1 - margin):.0f} % ({sample}): more seeds or items decide"
-        )
+        reason = f"{share}; {required}; {sample}). The interval includes the limit: add seeds or eval examples"
     return Judgement(verdict, reason, kept, whole, part)
 
 
 def _interval(estimate: float, replicates: Floats) -> Interval:
-    low, high = np.percentile(replicates, [2.5, 97.5])
+    low, high = np.percentile(replicates, end_percentiles())
     return Interval(estimate, float(low), float(high))

@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.optimize import least_squares
 
+from semfreeze_core.gains.bootstrap import normal_quantile
 from semfreeze_core.gains.coverage import VARIANCE_FLOOR
 from semfreeze_core.records.gain import Band
 
@@ -41,11 +42,11 @@ def fit_scaling_law(band: Band) -> ScalingLaw:
     no value. Real curves are flat and then fall, which no such law follows: its R^2 says so.
 
     Args:
-        band: mean deviation of every space with its 95 % interval, (L + 1,).
+        band: mean deviation of every space with its interval at `CONFIDENCE`, (L + 1,).
     """
     observed = band.mean[1:]
     depth = np.arange(1, len(band.mean), dtype=np.float64)
-    standard_errors = (band.high - band.low)[1:] / (2 * 1.96)
+    standard_errors = (band.high - band.low)[1:] / (2 * normal_quantile())
     scale = np.sqrt(np.maximum(standard_errors**2, VARIANCE_FLOOR))
     highest_floor = max(float(observed.min()), 1e-9)
 

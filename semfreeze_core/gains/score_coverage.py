@@ -1,4 +1,4 @@
-"""From any layer score to gain coverage, so that scores and gains are told in one measure."""
+"""From any layer score to coverage, so that scores and gains have one measure."""
 
 import numpy as np
 

@@ -2,7 +2,7 @@
 
 from semfreeze_core.plan.document import FreezePlan, parse_plan, require_model, trainable_names
 from semfreeze_core.plan.make import TrainFlags, curve_of, default_setup, make_plan
-from semfreeze_core.plan.opinions import compare
+from semfreeze_core.plan.opinions import gather_opinions
 from semfreeze_core.plan.rules import RuleName, depth_cap, reachable_depth
 from semfreeze_core.plan.rules_by_cost import Budget
 
@@ -11,10 +11,10 @@ __all__ = [
     "FreezePlan",
     "RuleName",
     "TrainFlags",
-    "compare",
     "curve_of",
     "default_setup",
     "depth_cap",
+    "gather_opinions",
     "make_plan",
     "parse_plan",
     "reachable_depth",

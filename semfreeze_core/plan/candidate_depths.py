@@ -1,4 +1,4 @@
-"""Depths to try for real: what rules and scores say, and depths that spread over the layers."""
+"""Depths to finetune: those that rules and scores select, and depths spread over the layers."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -10,31 +10,31 @@ from semfreeze_core.records.pilots import Aim, ProposedBy
 
 
 @dataclass(frozen=True)
-class Pick:
-    """What a rule or score says: its depth, or None when its formula gives none, and whether it recommends it."""
+class Candidate:
+    """The depth of a rule or score, or None when its formula gives none, and whether it recommends it."""
 
     depth: int | None
     recommended: bool
 
 
-def picks_of(comparison: Comparison) -> dict[str, Pick]:
-    """Every rule's and score's pick, and `half`."""
+def candidates_of(comparison: Comparison) -> dict[str, Candidate]:
+    """Every rule's and score's candidate, and `half`."""
     opinions = {n: o for n, o in (comparison.rules | comparison.scores).items() if n not in ("manual", "budget")}
-    picks = {name: Pick(o.candidate_depth, o.freeze_depth is not None) for name, o in opinions.items()}
-    return picks | {"half": Pick(comparison.n_layers // 2, True)}
+    candidates = {name: Candidate(o.candidate_depth, o.freeze_depth is not None) for name, o in opinions.items()}
+    return candidates | {"half": Candidate(comparison.n_layers // 2, True)}
 
 
-def auto_depths(n_layers: int, picks: Iterable[Pick]) -> list[int]:
-    """None, a quarter, half, two thirds and the most that rules freeze, and every pick."""
+def auto_depths(n_layers: int, candidates: Iterable[Candidate]) -> list[int]:
+    """None, a quarter, half, two thirds and the most that rules freeze, and every candidate."""
     spread = {0, n_layers // 4, n_layers // 2, 2 * n_layers // 3, depth_cap(n_layers)}
-    return sorted(spread | {pick.depth for pick in picks if pick.depth is not None})
+    return sorted(spread | {candidate.depth for candidate in candidates if candidate.depth is not None})
 
 
 def proposal(n_layers: int, pick: int | None, aim: Aim) -> tuple[int | None, ProposedBy | None]:
-    """The depth that stays in a race of pilots until another is better for sure, and who proposes it.
+    """The depth that stays in the pilots until another is significantly better, and who proposes it.
 
-    At equal compute two thirds of the layers, where it says the same as the reading's pick, within max(1, L/4): in
-    sweeps it lost less than the pick (tests/benchmarks/evidence.md). Elsewhere the pick.
+    At equal compute two thirds of the layers, where it agrees with the recommended depth within max(1, L/4): in
+    sweeps it lost less than that depth (tests/benchmarks/evidence.md). Elsewhere the recommended depth.
 
     Args:
         n_layers: L.
@@ -50,15 +50,15 @@ def proposal(n_layers: int, pick: int | None, aim: Aim) -> tuple[int | None, Pro
 
 
 def parse_depths(text: str, n_layers: int) -> tuple[int, ...]:
-    """Depths said as "8,16,20", in order.
+    """Depths written as "8,16,20", in order.
 
     Raises:
-        InputError: something else, none to freeze, one given twice, or one out of range.
+        InputError: another form, none to freeze, one given twice, or one out of range.
     """
     try:
         depths = [int(part) for part in text.split(",") if part.strip()]
     except ValueError as error:
-        raise InputError(f"--depths {text}: expected whole numbers with commas, or auto.") from error
+        raise InputError(f"--depths {text}: expected comma-separated whole numbers, or auto.") from error
     if any(not 0 <= k < n_layers for k in depths) or len(set(depths)) < len(depths) or not any(depths):
         raise InputError(f"--depths {text}: expected different depths in 0..{n_layers - 1}, one at least above 0.")
     return tuple(sorted(depths))

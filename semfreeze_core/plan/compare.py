@@ -1,4 +1,4 @@
-"""Several runs side by side: of other models, checkpoints, or data; what each plan says, and where curves differ."""
+"""Several runs side by side: of other models, checkpoints, or data; what each recommends, and where curves differ."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from semfreeze_core.errors import PlanError
 from semfreeze_core.gains.bootstrap import replicate_means, resampling_weights
 from semfreeze_core.gains.difference import Difference, difference
 from semfreeze_core.plan.make import curve_of
-from semfreeze_core.plan.opinions import Opinion, compare
+from semfreeze_core.plan.opinions import Opinion, gather_opinions
 from semfreeze_core.records.gain import GainCurve
 from semfreeze_core.records.run import Run
 
@@ -24,9 +24,9 @@ class RunColumn:
 
     Attributes:
         name: of the run.
-        run: the reading.
+        run: the analysis.
         curve: its gain curve.
-        opinion: what the coverage rule says of it, priced for three epochs over its own data.
+        opinion: the coverage rule's result, with the cost of the default finetune on its own data.
     """
 
     name: str
@@ -47,7 +47,7 @@ class SideBySide:
     Attributes:
         metric: deviation that everything comes from.
         columns: the runs in the order they were given.
-        differences: each later run's curves less the first's, by its name and quantity.
+        differences: each later run's curves minus the first's, by its name and quantity.
         warnings: what keeps these runs from being compared in full.
     """
 
@@ -61,8 +61,8 @@ def side_by_side(runs: Mapping[str, Run], metric: str = "semantic") -> SideBySid
     """Compare runs.
 
     Args:
-        runs: two to six readings by name.
-        metric: "semantic" or "logit_z"; every run must hold it.
+        runs: two to MOST_RUNS analyses by name.
+        metric: "semantic" or "logit_z"; every run must have it.
 
     Raises:
         PlanError: too few or too many runs, or one without the metric, which is named.
@@ -72,7 +72,8 @@ def side_by_side(runs: Mapping[str, Run], metric: str = "semantic") -> SideBySid
     columns = []
     for name, run in runs.items():
         try:
-            columns.append(RunColumn(name, run, curve_of(run, metric), compare(run, metric=metric).rules["coverage"]))
+            opinion = gather_opinions(run, metric=metric).rules["coverage"]
+            columns.append(RunColumn(name, run, curve_of(run, metric), opinion))
         except PlanError as error:
             raise PlanError(f"{name}: {error}") from error
     first, *others = columns
@@ -83,13 +84,13 @@ def side_by_side(runs: Mapping[str, Run], metric: str = "semantic") -> SideBySid
 def _differences(one: RunColumn, other: RunColumn) -> dict[Quantity, Difference]:
     paired = _sample(one.run) == _sample(other.run)
 
-    def held(mine: tuple[np.ndarray, np.ndarray], theirs: tuple[np.ndarray, np.ndarray]) -> Difference:
+    def compared(mine: tuple[np.ndarray, np.ndarray], theirs: tuple[np.ndarray, np.ndarray]) -> Difference:
         # Draws of other examples have nothing to do with each other, but both may come from the same seed.
         drawn = theirs[1] if paired else np.roll(theirs[1], 1, axis=0)
         return difference(mine[0], theirs[0], mine[1], drawn, paired=paired)
 
     coverages = [(c.curve.coverage.mean, c.curve.coverage_replicates) for c in (one, other)]
-    return {"gain coverage": held(*coverages), "advantage": held(_advantage(one), _advantage(other))}
+    return {"gain coverage": compared(*coverages), "advantage": compared(_advantage(one), _advantage(other))}
 
 
 def _advantage(column: RunColumn) -> tuple[np.ndarray, np.ndarray]:
@@ -102,24 +103,26 @@ def _advantage(column: RunColumn) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _sample(run: Run) -> tuple[str, int, int]:
-    """What two runs share when they read the same tokens in the same order and draw replicates alike."""
+    """What two runs share when they analyzed the same tokens in the same order and draw replicates alike."""
     return run.manifest.data.tokens_digest, run.manifest.data.n_examples, run.manifest.settings.seed
 
 
 def _warnings(columns: list[RunColumn]) -> list[str]:
-    found = []
+    warnings = []
     vocabularies = {c.run.manifest.model.identity.source: c.run.manifest.model.real_vocab_rows for c in columns}
     if len(set(vocabularies.values())) > 1:
-        told = ", ".join(f"{source} {size:,}" for source, size in vocabularies.items())
-        found.append(
-            f"Vocabularies differ ({told} tokens), so deviations are measured in different spaces and on different "
-            "tokens: compare shares and shapes, not heights."
+        sizes = ", ".join(f"{source} {size:,}" for source, size in vocabularies.items())
+        warnings.append(
+            f"Vocabularies differ ({sizes} tokens), so distances are measured in different spaces and on different "
+            "tokens. Compare shares and shapes, not heights."
         )
     depths = {c.curve.n_layers for c in columns}
     if len(depths) > 1:
-        told = ", ".join(map(str, sorted(depths)))
-        found.append(f"Models have {told} layers: depths are held against each other as shares of the layers.")
+        counts = ", ".join(map(str, sorted(depths)))
+        warnings.append(f"Models have {counts} layers: depths are compared as shares of the layers.")
     doubtful = [c.name for c in columns if c.curve.evidence.verdict == "no evidence"]
     if doubtful:
-        found.append(f"No evidence that the layers do the task in {', '.join(doubtful)}: its curves may be chance.")
-    return found
+        warnings.append(
+            f"No evidence that the layers do the task in {', '.join(doubtful)}: these curves may be due to chance."
+        )
+    return warnings

@@ -1,21 +1,20 @@
-"""From the rule and the wishes that were given to its decision; wishes that contradict each other are refused."""
+"""From a rule and its options to its decision; options that contradict each other are refused."""
 
 from collections.abc import Callable, Sequence
 from typing import get_args
 
 from semfreeze_core.errors import PlanError
-from semfreeze_core.plan.rule_by_pilots import decide_by_pilots
 from semfreeze_core.plan.rules import (
-    DEFAULT_TAU,
-    DEFAULT_WEIGHT,
     Decision,
     RuleName,
     decide_by_coverage,
-    decide_by_hand,
     decide_by_paper,
+    decide_by_pilots,
+    manual_decision,
 )
 from semfreeze_core.plan.rules_by_cost import Budget, decide_by_budget, decide_by_compute
 from semfreeze_core.records.cost import DepthCost
+from semfreeze_core.records.defaults import COVERAGE_WEIGHT, TAU
 from semfreeze_core.records.gain import GainCurve
 from semfreeze_core.records.pilots import Measurement
 
@@ -26,7 +25,7 @@ MEASURED_NEEDS_DATA = "--rule measured runs short finetunes of your model: give 
 def decide(
     curve: GainCurve,
     rule: RuleName,
-    prices: Callable[[], Sequence[DepthCost]],
+    costs: Callable[[], Sequence[DepthCost]],
     *,
     depth: int | None,
     tau: float,
@@ -34,16 +33,16 @@ def decide(
     budget: Budget | None,
     measurement: Measurement | None = None,
 ) -> Decision:
-    """What the rule says of the curve.
+    """The rule's decision on a curve.
 
     Args:
         curve: the gain curve.
         rule: which rule.
-        prices: of every freeze depth; asked for only by the rules that go by them.
+        costs: estimated for every freeze depth; computed only for the rules that use them.
         depth: the user's own depth, of the rule manual alone.
         tau, weight: of the rule coverage alone.
         budget: of the rule budget alone.
-        measurement: what pilots gave, of the rule measured alone.
+        measurement: result of the pilots, of the rule measured alone.
 
     Raises:
         PlanError: all contradictions in one message; or no depth fits the budget.
@@ -54,11 +53,11 @@ def decide(
     if measurement is not None:
         return decide_by_pilots(measurement)
     if depth is not None:
-        return decide_by_hand(curve, depth)
+        return manual_decision(curve, depth)
     if budget is not None:
-        return decide_by_budget(curve, prices(), budget)
+        return decide_by_budget(curve, costs(), budget)
     if rule == "compute":
-        return decide_by_compute(curve, prices())
+        return decide_by_compute(curve, costs())
     return decide_by_paper(curve) if rule == "paper" else decide_by_coverage(curve, tau=tau, weight=weight)
 
 
@@ -72,9 +71,9 @@ def refuse_contradictions(
     budget: Budget | None,
     measured: bool = False,
 ) -> None:
-    """Refuse numbers out of range, and wishes that belong to another rule; None stands for all rules at once.
+    """Refuse numbers out of range, and options of another rule; None stands for all rules at once.
 
-    `measured` says whether pilots decide.
+    `measured` is whether pilots decide.
 
     Raises:
         PlanError: all of them in one message.
@@ -85,7 +84,7 @@ def refuse_contradictions(
     if not 0 <= weight < 1:
         problems.append(f"weight must be in [0, 1), found {weight:g}")
     if rule is not None:
-        problems += _rule_problems(rule, depth, (tau, weight) != (DEFAULT_TAU, DEFAULT_WEIGHT), budget, measured)
+        problems += _rule_problems(rule, depth, (tau, weight) != (TAU, COVERAGE_WEIGHT), budget, measured)
     if depth is not None and not 0 <= depth <= n_layers:
         problems.append(f"--depth must be in 0..{n_layers} for this model, found {depth}")
     if budget is not None:
@@ -103,14 +102,14 @@ def _rule_problems(rule: str, depth: int | None, weighed: bool, budget: Budget |
     if rule not in RULES:
         problems.append(f"--rule {rule}: expected {', '.join(RULES[:-1])} or {RULES[-1]}")
     if weighed and rule != "coverage":
-        problems.append(f"--tau and the weight belong to the rule coverage, not to {rule}")
+        problems.append(f"--tau and the weight apply only to the rule coverage, not to {rule}")
     if depth is not None and rule != "manual":
-        problems.append(f"--depth means the rule manual, but --rule {rule} was given")
+        problems.append(f"--depth selects the rule manual, but --rule {rule} was given")
     if depth is None and rule == "manual":
         problems.append("--rule manual needs --depth")
     if budget is not None and rule != "budget":
         other = f"--rule {rule} was given" if depth is None else "--depth was given too"
-        problems.append(f"--max-memory-gib, --gpu and --max-cost-fraction mean the rule budget, but {other}")
+        problems.append(f"--max-memory-gib, --gpu and --max-cost-fraction select the rule budget, but {other}")
     if budget is None and rule == "budget":
         problems.append("--rule budget needs --max-memory-gib, --gpu or --max-cost-fraction")
     return problems

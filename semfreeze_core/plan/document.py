@@ -1,4 +1,4 @@
-"""The freeze plan: a document that says what to train, why, and what it costs; checked against its model when used."""
+"""The freeze plan: a document of what to train, why, and at what cost; checked against its model when used."""
 
 import re
 from collections.abc import Iterable
@@ -9,7 +9,7 @@ from pydantic import Field, ValidationError
 from semfreeze_core.cost.document import CostEntry
 from semfreeze_core.errors import PlanError
 from semfreeze_core.records.cost import BytesStatus, FlopStatus, Trainer
-from semfreeze_core.records.gain import Interval
+from semfreeze_core.records.interval import IntervalEntry
 from semfreeze_core.records.model import ModelIdentity, ParameterNames
 from semfreeze_core.records.pilots import Measurement
 from semfreeze_core.records.provenance import Document, Provenance
@@ -17,24 +17,6 @@ from semfreeze_core.records.training import TrainableParts, TrainingSetup
 
 PLAN_SCHEMA_VERSION = 3
 PLAN = "plan.json"  # its name beside a model's weights
-
-
-class IntervalEntry(Document):
-    """An estimate with its two-sided 95 % interval; null where it is not defined."""
-
-    estimate: float | None
-    low: float | None
-    high: float | None
-
-    @classmethod
-    def of(cls, interval: Interval) -> "IntervalEntry":
-        return cls(
-            estimate=null_if_nan(interval.estimate), low=null_if_nan(interval.low), high=null_if_nan(interval.high)
-        )
-
-
-def null_if_nan(value: float) -> float | None:
-    return value if value == value else None  # NaN is null in a document
 
 
 class AlternativeCost(Document):
@@ -49,7 +31,7 @@ class AlternativeCost(Document):
 class PlanCost(Document):
     """Cost of the plan and of full finetuning; `planned` is null without a recommendation.
 
-    `status` says where the bytes come from, `flop_status` whether the FLOP are exact, `reason` why activation bytes,
+    `status` is where the bytes come from, `flop_status` whether the FLOPs are exact, `reason` why activation bytes,
     and so totals, are null. `transformers_5` is the plan under checkpointing as transformers 5 turns it on by itself;
     null without checkpointing. `alternative` is the plan in a stock trainer, or in `semfreeze train` where `setup` is a
     stock trainer's; null without a recommendation and in plans of 0.1.0.
@@ -66,7 +48,7 @@ class PlanCost(Document):
 
 
 class EvidenceEntry(Document):
-    """What the plan rests on: the reading, and with the rule "measured" the pilots that decided."""
+    """What the plan rests on: the analysis, and with the rule "measured" the pilots that decided."""
 
     verdict: Literal["evidence", "no evidence"]
     reasons: list[str]
@@ -144,12 +126,13 @@ def parse_plan(text: str, *, where: str = "the plan") -> FreezePlan:
         version = int(newer[1]) if newer else PLAN_SCHEMA_VERSION
         if version <= PLAN_SCHEMA_VERSION:
             first = error.errors()[0]
-            place = ".".join(str(p) for p in first["loc"]) or "its JSON"
-            raise PlanError(f"{where} is not a semfreeze plan: {place}: {first['msg']}.") from error
+            field = ".".join(str(part) for part in first["loc"]) or "its JSON"
+            raise PlanError(f"{where} is not a semfreeze plan: {field}: {first['msg']}.") from error
     if version > PLAN_SCHEMA_VERSION:
         # Even one that happens to fit: what its fields mean may have changed.
         raise PlanError(
-            f"{where} has schema version {version}, this semfreeze reads up to {PLAN_SCHEMA_VERSION}: update it."
+            f"{where} has schema version {version}, but this semfreeze reads up to {PLAN_SCHEMA_VERSION}. "
+            "Update semfreeze."
         )
     return plan
 
@@ -162,16 +145,16 @@ def trainable_names(plan: FreezePlan, identity: ModelIdentity, parameters: Itera
     """
     require_model(plan, identity)
     if plan.trainable_regex is None:
-        raise PlanError("The plan abstains, so there is nothing to apply: " + " ".join(plan.reasons))
-    found = [name for name in parameters if re.match(plan.trainable_regex, name)]
-    if not found and (lora := plan.cost.setup.lora):
+        raise PlanError("The plan makes no recommendation, so there is nothing to apply: " + " ".join(plan.reasons))
+    trained = [name for name in parameters if re.match(plan.trainable_regex, name)]
+    if not trained and (lora := plan.cost.setup.lora):
         raise PlanError(
             f"The plan trains adapters (LoRA, rank {lora.rank}, targets {', '.join(lora.targets)}) on layers "
-            f"{plan.freeze_depth} and above, and this model has none: put them there first, for example with PEFT."
+            f"{plan.freeze_depth} and above, and this model has none. Add them first, for example with PEFT."
         )
-    if not found:
+    if not trained:
         raise PlanError("The plan trains none of this model's parameters.")
-    return found
+    return trained
 
 
 def require_model(plan: FreezePlan, identity: ModelIdentity) -> None:
@@ -192,11 +175,11 @@ def require_identity(ours: ModelIdentity, theirs: ModelIdentity) -> None:
     if ours.structure_digest != theirs.structure_digest:
         difference = "its layers or parameters differ"
     elif ours.weights_digest != theirs.weights_digest:
-        difference = "its weights differ, so its layers mean something else"
+        difference = "its weights differ, so its layers need their own analysis"
     else:
         return
     raise PlanError(
         f"The plan was made for {ours.source} ({ours.architecture}, weights {ours.weights_digest[:12]}), not for "
-        f"{theirs.source} ({theirs.architecture}, weights {theirs.weights_digest[:12]}): {difference}. Analyse this "
-        "model and make a plan of its own."
+        f"{theirs.source} ({theirs.architecture}, weights {theirs.weights_digest[:12]}): {difference}. Analyze this "
+        "model and make its own plan."
     )

@@ -1,4 +1,4 @@
-"""What short finetunes will take, before they start: FLOP, time at a rate, and the memory of the dearest arm."""
+"""Estimated cost of short finetunes: FLOPs, time at a rate, and the memory of the most expensive arm."""
 
 from dataclasses import dataclass
 
@@ -10,12 +10,12 @@ from semfreeze_core.records.validation import ValidationReport
 
 @dataclass(frozen=True)
 class FinetuneForecast:
-    """What a validation, a sweep or pilots take.
+    """Estimated cost of a validation, a sweep or pilots.
 
     Attributes:
-        flop: of all arms and seeds, readings left out.
+        flop: of all arms and seeds, without evaluations.
         seconds: at the given rate; None without one.
-        peak_bytes: projected for full finetuning, the dearest arm; None where activations are not known.
+        peak_bytes: estimated for full finetuning, the most expensive arm; None where activations are unknown.
     """
 
     flop: int
@@ -24,7 +24,7 @@ class FinetuneForecast:
 
 
 def trained_rate(report: ValidationReport) -> float | None:
-    """FLOP a second that a validation's arms made while they trained, readings left out; None where none has ended."""
+    """FLOP/s of a validation's arms in training, without evaluations; None where none has ended."""
     done = [run for run in report.runs if run.status == "done" and run.points]
     seconds = sum(run.points[-1].seconds for run in done)
     return sum(run.flop.counted for run in done) / seconds if seconds else None
@@ -33,11 +33,11 @@ def trained_rate(report: ValidationReport) -> float | None:
 def forecast_finetunes(
     run: Run, *, batch_size: int, steps: int, n_runs: float, flop_per_second: float | None
 ) -> FinetuneForecast:
-    """Predict from the run's own example lengths.
+    """Estimate from the run's own example lengths.
 
     Args:
-        run: a finished reading.
-        batch_size: examples a step.
+        run: a finished analysis.
+        batch_size: examples per step.
         steps: of full finetuning.
         n_runs: finetunes that each cost what full finetuning does: arms at equal compute times seeds.
         flop_per_second: of the machine, or None.

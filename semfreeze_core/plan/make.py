@@ -1,4 +1,4 @@
-"""Making a plan from a run: curve, rule, price, document."""
+"""Making a plan from a run: curve, rule, cost, document."""
 
 from dataclasses import dataclass, replace
 
@@ -12,15 +12,15 @@ from semfreeze_core.plan.document import (
     AlternativeCost,
     EvidenceEntry,
     FreezePlan,
-    IntervalEntry,
     PlanCost,
-    null_if_nan,
     trainable_regex,
 )
-from semfreeze_core.plan.rules import DEFAULT_TAU, DEFAULT_WEIGHT, Decision, RuleName
+from semfreeze_core.plan.rules import Decision, RuleName
 from semfreeze_core.plan.rules_by_cost import Budget
 from semfreeze_core.records.cost import DepthCost
-from semfreeze_core.records.gain import GainCurve, Interval
+from semfreeze_core.records.defaults import COVERAGE_WEIGHT, FEW_EXAMPLES, TAU
+from semfreeze_core.records.gain import GainCurve
+from semfreeze_core.records.interval import Interval, IntervalEntry, null_if_nan
 from semfreeze_core.records.model import ModelShape
 from semfreeze_core.records.options import EstimateOptions
 from semfreeze_core.records.pilots import Measurement
@@ -28,14 +28,10 @@ from semfreeze_core.records.provenance import provenance_now
 from semfreeze_core.records.run import Run
 from semfreeze_core.records.training import TrainableParts, TrainingSetup
 
-# Between the 80 of sweeps where a recommendation failed and the 480 of those where none did
-# (tests/benchmarks/evidence.md).
-FEW_EXAMPLES = 200
-
 
 @dataclass(frozen=True)
 class TrainFlags:
-    """The user's wishes about the parts around the layers; None leaves the default of each depth."""
+    """Whether the parts around the layers are trained; None leaves the default of each depth."""
 
     embeddings: bool | None = None
     final_norm: bool | None = None
@@ -49,9 +45,9 @@ def curve_of(run: Run, metric: str) -> GainCurve:
         PlanError: the run has no such metric, or it may not decide alone.
     """
     if metric not in ("semantic", "logit_z"):
-        raise PlanError(f"--metric {metric}: expected semantic or logit_z (lens_loss is shown, but never decides).")
+        raise PlanError(f"--metric {metric}: expected semantic or logit_z (lens_loss is shown but chooses no depth).")
     if metric not in run.traces:
-        raise PlanError(f"The run holds no {metric}, only {', '.join(run.traces)}. Analyse again.")
+        raise PlanError(f"The run has no {metric}, only {', '.join(run.traces)}. Run semfreeze analyze again.")
     return gain_curve(run.traces[metric], run.pairs[metric], tied=run.shape.tied, seed=run.manifest.settings.seed)
 
 
@@ -70,8 +66,8 @@ def make_plan(
     rule: RuleName = "coverage",
     metric: str = "semantic",
     depth: int | None = None,
-    tau: float = DEFAULT_TAU,
-    weight: float = DEFAULT_WEIGHT,
+    tau: float = TAU,
+    weight: float = COVERAGE_WEIGHT,
     budget: Budget | None = None,
     measurement: Measurement | None = None,
     setup: TrainingSetup | None = None,
@@ -82,7 +78,7 @@ def make_plan(
     """Decide on a freeze depth and write down what it trains, why, and what it costs.
 
     Args:
-        run: a finished reading.
+        run: a finished analysis.
         rule: "coverage" (default), "paper", "compute", "measured" with `measurement`, "budget" with `budget`, or
             "manual" with `depth`.
         metric: deviation the gains come from, "semantic" or "logit_z".
@@ -90,28 +86,28 @@ def make_plan(
         tau: what the coverage score must reach, in (0, 1].
         weight: weight of the coverage against exchangeable layers, in [0, 1).
         budget: what the finetune may cost; only with the rule "budget".
-        measurement: what pilots of this model gave; only with the rule "measured".
-        setup: finetune the price is for; default `default_setup(run)`.
-        train: wishes about embeddings, final norm and head.
+        measurement: result of pilots of this model; only with the rule "measured".
+        setup: the finetune whose cost is estimated; default `default_setup(run)`.
+        train: whether embeddings, final norm and head are trained.
         allow_new_tokens: freeze although the data uses tokens whose embeddings look untrained.
         run_name: written into the plan.
 
     Raises:
-        PlanError: wishes out of range or of another rule, flags that contradict the model, or no depth in the budget.
+        PlanError: options out of range or of another rule, flags that contradict the model, or no depth in the budget.
     """
     flags = train or TrainFlags()
     curve = curve_of(run, metric)
     setup = setup or default_setup(run, flags)
-    wished = (flags.embeddings, flags.final_norm, flags.head)
+    around = (flags.embeddings, flags.final_norm, flags.head)
 
-    def prices() -> tuple[DepthCost, ...]:
-        return cost_table(run.shape, setup, *wished)
+    def costs() -> tuple[DepthCost, ...]:
+        return cost_table(run.shape, setup, *around)
 
-    decision = decide(curve, rule, prices, depth=depth, tau=tau, weight=weight, budget=budget, measurement=measurement)
+    decision = decide(curve, rule, costs, depth=depth, tau=tau, weight=weight, budget=budget, measurement=measurement)
     decision = _respect_new_tokens(run, decision, allow_new_tokens)
     parts = None
     if decision.freeze_depth is not None:
-        parts = parts_at_depth(run.shape, decision.freeze_depth, *wished, lora=setup.lora is not None)
+        parts = parts_at_depth(run.shape, decision.freeze_depth, *around, lora=setup.lora is not None)
     planned = None if parts is None else CostEntry.of(depth_cost(run.shape, setup, parts))
     stock = None
     if parts is not None and setup.checkpointing != "none":
@@ -170,10 +166,10 @@ def _alternative(shape: ModelShape, setup: TrainingSetup, parts: TrainableParts)
 
 
 def warnings_of(run: Run, depth: int | None) -> list[str]:
-    """What should be known before layers are frozen: the reading's own warnings, and that examples are few.
+    """What to know before layers are frozen: the analysis's own warnings, and that examples are few.
 
     Args:
-        run: the reading.
+        run: the analysis.
         depth: to be frozen; None or 0 freezes nothing.
     """
     n = run.manifest.data.n_usable
@@ -181,9 +177,9 @@ def warnings_of(run: Run, depth: int | None) -> list[str]:
         return list(run.manifest.warnings)
     return [
         *run.manifest.warnings,
-        f"The data has {n} examples, which a finetune passes over again and again. On one task of so few the "
-        "recommended depth lost a third or more of what the best one gained, and the reading did not tell: sweep "
-        "depths before you freeze, and end the finetune where its eval loss is lowest.",
+        f"Only {n} examples: finetuning repeats each one many times. On one dataset this small, the recommended depth "
+        "lost a third or more of the best depth's loss reduction. Run `semfreeze sweep` first, and train with "
+        "`--keep-best`.",
     ]
 
 
@@ -196,8 +192,8 @@ def new_tokens_reason(run: Run) -> str | None:
     if not used:
         return None
     return (
-        f"The data uses {used} tokens whose embeddings look new or untrained; any freeze depth above 0 freezes them as "
-        "they are. Train them first, or go on with --allow-new-tokens."
+        f"The data uses {used} tokens whose embeddings look new or untrained, and any freeze depth above 0 freezes "
+        "the embeddings. Train these tokens first, or continue with --allow-new-tokens."
     )
 
 

@@ -1,4 +1,4 @@
-"""Decision rules: from a gain curve to a freeze depth, or to the words why there is none."""
+"""Decision rules: from a gain curve to a freeze depth, or to the reasons why there is none."""
 
 import math
 from dataclasses import dataclass
@@ -7,28 +7,27 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from semfreeze_core.records.defaults import COVERAGE_WEIGHT, MIN_R_SQUARED, PICK_PERCENTILES, SCORE_PERCENTILE, TAU
 from semfreeze_core.records.gain import GainCurve
+from semfreeze_core.records.interval import ci_label
+from semfreeze_core.records.pilots import Measurement
 
 RuleName = Literal["coverage", "paper", "compute", "measured", "budget", "manual"]
-
-DEFAULT_TAU, DEFAULT_WEIGHT = 0.65, 0.5
-MIN_R_SQUARED = 0.85
-_LOWER_PERCENTILE = 10
 
 Depths = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
 class Decision:
-    """What a rule says.
+    """The result of one rule.
 
     Attributes:
         rule: its name.
         parameters: what it was run with.
         candidate_depth: the depth its formula gives, or None when the formula has none.
         freeze_depth: the depth recommended; None on abstention.
-        reasons: why, in words; never empty.
-        pick_interval: 5th and 95th percentile of the pick over bootstrap replicates, or None where the rule has none.
+        reasons: sentences that explain it; never empty.
+        pick_interval: PICK_PERCENTILES of the selected depth over bootstrap replicates; None where a rule has none.
     """
 
     rule: RuleName
@@ -64,6 +63,13 @@ def coverage_scores(coverage: npt.NDArray[np.float64], weight: float) -> npt.NDA
     return np.where(np.isfinite(coverage), weight * coverage + (1 - weight) * exchangeable, -np.inf)
 
 
+def score_formula(weight: float) -> str:
+    """The score of `coverage_scores` in words."""
+    if weight == 0.5:
+        return "the average of coverage and the share of trained layers"
+    return f"{weight:g} x coverage + {1 - weight:g} x the share of trained layers"
+
+
 def _deepest(reached: npt.NDArray[np.bool_], cap: int) -> Depths:
     """Largest k <= cap where `reached` (..., L + 1) holds; 0 where it never does, as full finetuning always may."""
     allowed = reached[..., : cap + 1]
@@ -71,8 +77,8 @@ def _deepest(reached: npt.NDArray[np.bool_], cap: int) -> Depths:
     return np.where(allowed.any(axis=-1), deepest, 0)
 
 
-def coverage_picks(replicates: npt.NDArray[np.float64], tau: float, weight: float) -> tuple[int, Depths]:
-    """The deepest k up to the cap at which the score's 10th percentile is at least tau, and each replicate's own k.
+def selected_depths(replicates: npt.NDArray[np.float64], tau: float, weight: float) -> tuple[int, Depths]:
+    """The deepest k up to the cap at which the score's SCORE_PERCENTILE is at least tau, and each replicate's own k.
 
     Args:
         replicates: R(k) of bootstrap replicates, (B, L + 1); a single one when there are none.
@@ -81,24 +87,24 @@ def coverage_picks(replicates: npt.NDArray[np.float64], tau: float, weight: floa
     """
     cap = depth_cap(replicates.shape[1] - 1)
     scores = coverage_scores(replicates, weight)
-    lower = np.percentile(scores, _LOWER_PERCENTILE, axis=0, method="lower")
+    lower = np.percentile(scores, SCORE_PERCENTILE, axis=0, method="lower")
     return int(_deepest(lower >= tau, cap)), _deepest(scores >= tau, cap)
 
 
-def decide_by_coverage(curve: GainCurve, *, tau: float = DEFAULT_TAU, weight: float = DEFAULT_WEIGHT) -> Decision:
-    """The deepest k up to the cap whose score's 10th percentile is at least tau; our rule, the default.
+def decide_by_coverage(curve: GainCurve, *, tau: float = TAU, weight: float = COVERAGE_WEIGHT) -> Decision:
+    """The deepest k up to the cap whose score's SCORE_PERCENTILE is at least tau; our rule, the default.
 
-    score(k) = w R(k) + (1 - w)(L - k)/L. Abstains as `doubts` says.
+    score(k) = w R(k) + (1 - w)(L - k)/L. Abstains for `abstention_reasons`.
     """
     n_layers, cap = curve.n_layers, depth_cap(curve.n_layers)
-    candidate, picks = coverage_picks(curve.coverage_replicates, tau, weight)
+    candidate, picks = selected_depths(curve.coverage_replicates, tau, weight)
     parameters = {"tau": tau, "weight": weight, "cap": cap, "reachable_depth": reachable_depth(n_layers, tau, weight)}
     reason = (
-        f"{candidate} of {n_layers} is the deepest depth up to the cap of {cap} whose score {weight:g} R(k) + "
-        f"{1 - weight:g} (L-k)/L is at least {tau:g} in 9 of 10 bootstrap replicates; R({candidate}) = "
-        f"{curve.coverage.mean[candidate]:.2f}."
+        f"{candidate} of {n_layers} is the deepest allowed depth (maximum {cap}) whose score is at least {tau:g} in "
+        f"{100 - SCORE_PERCENTILE}% of bootstrap samples. The score is {score_formula(weight)}. "
+        f"Coverage R({candidate}) is {curve.coverage.mean[candidate]:.2f}."
     )
-    return concluded("coverage", parameters, candidate, reason, curve, picks)
+    return decision_or_abstain("coverage", parameters, candidate, reason, curve, picks)
 
 
 def decide_by_paper(curve: GainCurve) -> Decision:
@@ -111,40 +117,59 @@ def decide_by_paper(curve: GainCurve) -> Decision:
     parameters = {"cap": cap}
     searched = slice(curve.start, cap)
     if curve.start >= cap:
-        reason = f"With {n_layers} layers and a cap of {cap} no layer is left to search for the largest gain."
+        reason = f"With {n_layers} layers and a maximum depth of {cap}, no layer is left to search."
         return Decision("paper", parameters, None, None, (reason,))
     best = curve.start + int(np.argmax(curve.raw_gain.mean[searched]))
     picks = 1 + curve.start + np.argmax(curve.raw_gain_replicates[:, searched], axis=1)
     gain = curve.raw_gain.at(best)
     reason = (
-        f"Layer {best} lowers the deviation most among layers {curve.start} to {cap - 1}: by {gain.estimate:.4f} "
-        f"[{gain.low:.4f}, {gain.high:.4f}]; freezing ends with it."
+        f"Among layers {curve.start}–{cap - 1}, layer {best} reduces the distance to the target most: by "
+        f"{gain.estimate:.4f} ({ci_label()} {gain.low:.4f} to {gain.high:.4f}). Freezing ends with that layer."
     )
-    return concluded("paper", parameters, best + 1, reason, curve, picks)
+    return decision_or_abstain("paper", parameters, best + 1, reason, curve, picks)
 
 
-def decide_by_hand(curve: GainCurve, depth: int) -> Decision:
-    """The user's own depth, with what the reading says about it.
+def manual_decision(curve: GainCurve, depth: int) -> Decision:
+    """The user's own depth, with what the analysis shows about it.
 
     Raises:
         ValueError: the depth is outside 0..L.
     """
     if not 0 <= depth <= curve.n_layers:
         raise ValueError(f"depth {depth} is outside 0..{curve.n_layers}")
-    said = f"Depth {depth} of {curve.n_layers} was chosen by hand."
+    reasons = [f"You chose depth {depth} of {curve.n_layers}."]
     if curve.evidence.verdict == "no evidence":
-        return Decision(
-            "manual", {"depth": depth}, depth, depth, (said, "The reading gives no evidence for any depth.")
-        )
-    return Decision("manual", {"depth": depth}, depth, depth, (said,))
+        reasons.append("The analysis gives no evidence for any depth.")
+    return Decision("manual", {"depth": depth}, depth, depth, tuple(reasons))
 
 
-def concluded(
+def decide_by_pilots(measurement: Measurement) -> Decision:
+    """The pilots' winner, or an abstention where no pilot reduced the loss significantly."""
+    full, allowed = measurement.full_flop, measurement.budget_flop / measurement.full_flop
+    tried = ", ".join(str(pilot.freeze_depth) for pilot in measurement.rounds[0].pilots)
+    spent = (
+        f"The pilots at depths {tried} took {100 * measurement.spent_flop / full:.1f}% of the compute of full "
+        f"finetuning ({measurement.steps:,} steps of {measurement.batch_size} examples); the limit was "
+        f"{100 * allowed:.3g}%."
+    )
+    parameters = {"aim": measurement.aim, "pilot_budget": allowed}
+    if measurement.aim == "cheapest":
+        parameters["margin"] = measurement.margin
+    return Decision(
+        "measured",
+        parameters,
+        measurement.candidate_depth,
+        measurement.freeze_depth,
+        (*measurement.reasons, spent),
+    )
+
+
+def decision_or_abstain(
     rule: RuleName, parameters: dict[str, Any], candidate: int, reason: str, curve: GainCurve, picks: Depths
 ) -> Decision:
-    """The candidate as a recommendation, or an abstention when there are doubts; `picks` are those of replicates."""
+    """The candidate as a recommendation, or an abstention for its reasons; `picks` are the replicates' depths."""
     low, high = pick_range(picks)
-    against = doubts(curve, low, high)
+    against = abstention_reasons(curve, low, high)
     return Decision(
         rule=rule,
         parameters=parameters,
@@ -155,35 +180,36 @@ def concluded(
     )
 
 
-def doubts(curve: GainCurve, low: int, high: int) -> tuple[str, ...]:
+def abstention_reasons(curve: GainCurve, low: int, high: int) -> tuple[str, ...]:
     """Reasons to abstain when the pick ranges from `low` to `high` over replicates; empty when there are none."""
-    found = list(curve.evidence.reasons) if curve.evidence.verdict == "no evidence" else []
+    reasons = list(curve.evidence.reasons) if curve.evidence.verdict == "no evidence" else []
     if not math.isfinite(curve.coverage.mean[0]):
-        found.append("The advantage does not rise anywhere, so no share of it lies in any layer.")
+        reasons.append("Lift over random labels does not rise at any layer, so no layer contributes.")
     elif not curve.isotonic_r_squared >= MIN_R_SQUARED:
-        found.append(
-            f"The advantage is no steady progress through the layers: a rising curve explains "
-            f"R^2 = {curve.isotonic_r_squared:.2f} of it, {MIN_R_SQUARED:g} is asked."
+        reasons.append(
+            "Lift over random labels does not rise steadily through the layers: a rising curve fits it with "
+            f"R² = {curve.isotonic_r_squared:.2f} (required: {MIN_R_SQUARED:g})."
         )
-    return (*found, *instability(low, high, curve.n_layers))
+    return (*reasons, *instability(low, high, curve.n_layers))
 
 
 def instability(low: int, high: int, n_layers: int) -> tuple[str, ...]:
     """The reason to abstain when picks from `low` to `high` are more than max(1, L/4) apart; empty when not."""
     if high - low <= widest_range(n_layers):
         return ()
+    first, last = PICK_PERCENTILES
     return (
-        f"The pick is unstable: over bootstrap replicates it ranges from {low} to {high} (5th to 95th percentile), "
-        f"more than {widest_range(n_layers):g} layers. More examples would narrow it.",
+        f"The selected depth is unstable: over bootstrap samples it ranges from {low} to {high} ({first}th to "
+        f"{last}th percentile), more than {widest_range(n_layers):g} layers. Analyze more examples to narrow it.",
     )
 
 
 def pick_range(picks: Depths) -> tuple[int, int]:
-    """5th and 95th percentile of the picks of bootstrap replicates."""
-    low, high = (int(p) for p in np.percentile(picks, [5, 95], method="nearest"))
+    """PICK_PERCENTILES of the selected depths of bootstrap replicates."""
+    low, high = (int(p) for p in np.percentile(picks, PICK_PERCENTILES, method="nearest"))
     return low, high
 
 
 def widest_range(n_layers: int) -> float:
-    """Layers that picks may lie apart and still say the same, max(1, L/4)."""
+    """Layers that selected depths may lie apart and still agree, max(1, L/4)."""
     return max(1.0, n_layers / 4)

@@ -1,4 +1,4 @@
-"""Rules that weigh gain coverage against the price of each freeze depth; both are our derivation."""
+"""Rules that weigh coverage against the estimated cost of each freeze depth; both are our derivation."""
 
 import math
 from collections.abc import Sequence
@@ -10,14 +10,15 @@ import numpy.typing as npt
 
 from semfreeze_core.cost.hardware import find_gpu
 from semfreeze_core.errors import PlanError
-from semfreeze_core.plan.rules import Decision, concluded, depth_cap
+from semfreeze_core.plan.rules import Decision, decision_or_abstain, depth_cap
 from semfreeze_core.records.cost import DepthCost
+from semfreeze_core.records.defaults import DATA_MULTIPLE, DATA_MULTIPLES
 from semfreeze_core.records.gain import GainCurve
+from semfreeze_core.wording.numbers import gib
 
-DATA_MULTIPLES = (1, 10, 100)
-_CHOSEN_MULTIPLE = 10
 UNKNOWN_MEMORY = (
-    "The activation bytes of this family are not known, so no memory budget can be checked. Give --max-cost-fraction."
+    "Activation memory is unknown for this model family, so a memory limit cannot be checked. "
+    "Use --max-cost-fraction instead."
 )
 
 Floats = npt.NDArray[np.float64]
@@ -25,12 +26,12 @@ Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Budget:
-    """What a finetune may cost at most; None where that does not matter.
+    """Limits of a finetune; None where there is no limit.
 
     Attributes:
         max_memory_gib: device memory in GiB.
-        gpu: name of a card whose memory must do; the smaller of the two counts.
-        max_cost_fraction: training FLOP over those of full finetuning, in (0, 1].
+        gpu: name of a GPU whose memory must suffice; the smaller of the two limits counts.
+        max_cost_fraction: training FLOPs over those of full finetuning, in (0, 1].
     """
 
     max_memory_gib: float | None = None
@@ -39,18 +40,18 @@ class Budget:
 
     @property
     def problems(self) -> list[str]:
-        """What is wrong with it, in words; empty when nothing is."""
-        found = []
+        """Messages about values out of range; empty when there are none."""
+        messages = []
         if self.max_memory_gib is not None and not 0 < self.max_memory_gib < math.inf:
-            found.append(f"--max-memory-gib must be above 0, found {self.max_memory_gib:g}")
+            messages.append(f"--max-memory-gib must be above 0, found {self.max_memory_gib:g}")
         if self.max_cost_fraction is not None and not 0 < self.max_cost_fraction <= 1:
-            found.append(f"--max-cost-fraction must be in (0, 1], found {self.max_cost_fraction:g}")
+            messages.append(f"--max-cost-fraction must be in (0, 1], found {self.max_cost_fraction:g}")
         if self.gpu is not None:
             try:
                 find_gpu(self.gpu)
             except PlanError as error:
-                found.append(f"--gpu: {str(error).removesuffix('.')}")
-        return found
+                messages.append(f"--gpu: {str(error).removesuffix('.')}")
+        return messages
 
     @property
     def memory_bytes(self) -> int | None:
@@ -61,49 +62,51 @@ class Budget:
         return min(limits, default=None)
 
     @property
-    def words(self) -> str:
+    def summary(self) -> str:
+        """The limits in words."""
         parts = []
         if self.memory_bytes is not None:
-            parts.append(f"{_gib(self.memory_bytes)}{f' ({find_gpu(self.gpu).name})' if self.gpu else ''}")
+            parts.append(f"{gib(self.memory_bytes)}{f' ({find_gpu(self.gpu).name})' if self.gpu else ''}")
         if self.max_cost_fraction is not None:
-            parts.append(f"{100 * self.max_cost_fraction:.3g} % of the FLOP of full finetuning")
+            parts.append(f"{100 * self.max_cost_fraction:.3g}% of full finetuning's compute")
         return " and ".join(parts)
 
-    def holds(self, price: DepthCost) -> bool:
-        """Whether a price is within the budget.
+    def holds(self, cost: DepthCost) -> bool:
+        """Whether a cost is within the budget.
 
         Raises:
-            PlanError: there is a memory budget, but the price's memory is not known.
+            PlanError: there is a memory budget, but the cost's memory is unknown.
         """
         if self.memory_bytes is not None:
-            if price.bytes.total is None:
+            if cost.bytes.total is None:
                 raise PlanError(UNKNOWN_MEMORY)
-            if price.bytes.total > self.memory_bytes:
+            if cost.bytes.total > self.memory_bytes:
                 return False
-        return self.max_cost_fraction is None or price.relative_flop <= self.max_cost_fraction
+        return self.max_cost_fraction is None or cost.relative_flop <= self.max_cost_fraction
 
 
-def decide_by_budget(curve: GainCurve, prices: Sequence[DepthCost], budget: Budget) -> Decision:
-    """The smallest k up to the cap whose price is within the budget, with its R(k).
+def decide_by_budget(curve: GainCurve, costs: Sequence[DepthCost], budget: Budget) -> Decision:
+    """The smallest k up to the cap whose estimated cost is within the budget, with its R(k).
 
-    Arithmetic: it needs no evidence and never abstains for the lack of it, but says so. The smallest, because every
+    Arithmetic: it needs no evidence and never abstains for the lack of it, but reports it. The smallest, because every
     layer that is affordable to train may help.
 
     Args:
         curve: the gain curve.
-        prices: of every freeze depth, entry k for depth k.
+        costs: of every freeze depth, entry k for depth k.
         budget: what the finetune may cost.
 
     Raises:
-        PlanError: no depth up to the cap fits (the message has the cheapest and its price), or memory is not known.
+        PlanError: no depth up to the cap fits (the message has the cheapest and its cost), or memory is unknown.
     """
     n_layers, cap = curve.n_layers, depth_cap(curve.n_layers)
-    depth = next((k for k in range(cap + 1) if budget.holds(prices[k])), None)
+    depth = next((k for k in range(cap + 1) if budget.holds(costs[k])), None)
     if depth is None:
-        nearest = min(prices[: cap + 1], key=lambda p: ((p.bytes.total or 0) if budget.memory_bytes else 0, p.flop))
+        nearest = min(costs[: cap + 1], key=lambda p: ((p.bytes.total or 0) if budget.memory_bytes else 0, p.flop))
         raise PlanError(
-            f"No freeze depth up to the cap of {cap} fits {budget.words}. The nearest is {nearest.freeze_depth}, which "
-            f"takes {price_words(nearest)}. A smaller batch or sequence, another precision or optimiser takes less."
+            f"No freeze depth up to {cap} fits within {budget.summary}. Depth {nearest.freeze_depth} comes closest and "
+            f"needs {format_cost(nearest)}. Reduce batch size or sequence length, or use lower precision or a lighter "
+            "optimizer."
         )
     parameters: dict[str, Any] = {
         "cap": cap,
@@ -111,12 +114,13 @@ def decide_by_budget(curve: GainCurve, prices: Sequence[DepthCost], budget: Budg
         "max_cost_fraction": budget.max_cost_fraction,
     }
     reasons = [
-        f"{depth} of {n_layers} is the smallest depth that fits {budget.words}: it takes {price_words(prices[depth])}."
+        f"{depth} of {n_layers} is the smallest freeze depth within {budget.summary}. "
+        f"Estimated cost: {format_cost(costs[depth])}."
     ]
     if curve.evidence.verdict == "no evidence":
-        reasons.append("A budget is arithmetic: the reading gives no evidence for any depth.")
+        reasons.append("The analysis gives no evidence for any depth; only the budget chose this one.")
     elif np.isfinite(curve.coverage.mean[depth]):
-        reasons.append(f"R({depth}) = {curve.coverage.mean[depth]:.2f} is predicted, not what the depth was chosen by.")
+        reasons.append(f"Coverage R({depth}) is {curve.coverage.mean[depth]:.2f}; it did not influence this choice.")
     return Decision("budget", parameters, depth, depth, tuple(reasons))
 
 
@@ -136,43 +140,39 @@ def compute_scores(coverage: Floats, relative_flop: Floats, multiple: float) -> 
     return np.where(np.isfinite(coverage), coverage * np.log1p(multiple / relative_flop), -np.inf)
 
 
-def decide_by_compute(curve: GainCurve, prices: Sequence[DepthCost]) -> Decision:
-    """The k up to the cap with the largest R(k) ln(1 + M / c(k)), for M = 10; what M = 1 and 100 pick is told beside.
+def decide_by_compute(curve: GainCurve, costs: Sequence[DepthCost]) -> Decision:
+    """The k up to the cap with the largest R(k) ln(1 + M / c(k)) for M = DATA_MULTIPLE; reports DATA_MULTIPLES too.
 
-    Abstains as `doubts` says.
+    Abstains for `abstention_reasons`.
 
     Args:
         curve: the gain curve.
-        prices: of every freeze depth, entry k for depth k.
+        costs: of every freeze depth, entry k for depth k.
     """
     n_layers, cap = curve.n_layers, depth_cap(curve.n_layers)
-    relative_flop = np.array([price.relative_flop for price in prices[: cap + 1]])
+    relative_flop = np.array([cost.relative_flop for cost in costs[: cap + 1]])
     allowed = slice(0, cap + 1)
     picks = {
         multiple: int(np.argmax(compute_scores(curve.coverage.mean[allowed], relative_flop, multiple)))
         for multiple in DATA_MULTIPLES
     }
-    replicates = compute_scores(curve.coverage_replicates[:, allowed], relative_flop, _CHOSEN_MULTIPLE)
-    candidate = picks[_CHOSEN_MULTIPLE]
+    replicates = compute_scores(curve.coverage_replicates[:, allowed], relative_flop, DATA_MULTIPLE)
+    candidate = picks[DATA_MULTIPLE]
     parameters = {
         "cap": cap,
-        "data_multiple": _CHOSEN_MULTIPLE,
+        "data_multiple": DATA_MULTIPLE,
         "picks": {str(multiple): pick for multiple, pick in picks.items()},
     }
-    others = ", ".join(f"{pick} with M = {multiple}" for multiple, pick in picks.items())
+    others = ", ".join(f"{pick} for M = {multiple}" for multiple, pick in picks.items())
     reason = (
-        f"{candidate} of {n_layers} gains most when equal compute is spent: R(k) ln(1 + M / c(k)) is largest there for "
-        f"M = {_CHOSEN_MULTIPLE}, with R({candidate}) = {curve.coverage.mean[candidate]:.2f} and c({candidate}) = "
-        f"{relative_flop[candidate]:.2f} of full finetuning's FLOP (picks: {others})."
+        f"{candidate} of {n_layers} gives the best expected result for the same compute, with a data multiple of "
+        f"M = {DATA_MULTIPLE}. Coverage R({candidate}) is {curve.coverage.mean[candidate]:.2f}, and training takes "
+        f"{100 * relative_flop[candidate]:.0f}% of full finetuning's compute. Depths by data multiple: {others}."
     )
-    return concluded("compute", parameters, candidate, reason, curve, np.argmax(replicates, axis=1))
+    return decision_or_abstain("compute", parameters, candidate, reason, curve, np.argmax(replicates, axis=1))
 
 
-def price_words(price: DepthCost) -> str:
-    """A price in words: memory where it is known, and FLOP."""
-    flop = f"{100 * price.relative_flop:.3g} % of the FLOP of full finetuning"
-    return flop if price.bytes.total is None else f"{_gib(price.bytes.total)} and {flop}"
-
-
-def _gib(n_bytes: int) -> str:
-    return f"{n_bytes / 2**30:.2f} GiB"
+def format_cost(cost: DepthCost) -> str:
+    """A cost in words: memory where it is known, and compute."""
+    compute = f"{100 * cost.relative_flop:.3g}% of full finetuning's compute"
+    return compute if cost.bytes.total is None else f"{gib(cost.bytes.total)} and {compute}"

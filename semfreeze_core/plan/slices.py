@@ -1,4 +1,4 @@
-"""Groups of a run's examples, each read by itself: where one freeze depth does not fit all.
+"""Groups of a run's examples, each analyzed separately: where one freeze depth does not fit all.
 
 Examples are grouped by their label, by another column of the task file that the run has kept, or by length.
 """
@@ -13,23 +13,23 @@ import pandas as pd
 from semfreeze_core.errors import PlanError
 from semfreeze_core.gains import gain_curve
 from semfreeze_core.plan.rules import Decision, decide_by_coverage
+from semfreeze_core.records.defaults import MAX_SLICES, MIN_SLICE
 from semfreeze_core.records.gain import GainCurve, Interval
 from semfreeze_core.records.run import GROUP_PREFIX, Run
 from semfreeze_core.records.trace import SwappedPairs, TransitionTrace
 
-SMALLEST_SLICE, MOST_SLICES = 16, 12
 LABEL = "label"
 _LENGTHS = ("prompt length", "completion length")
 
 
 @dataclass(frozen=True)
 class Slice:
-    """One group of a run's examples, read by itself.
+    """One group of a run's examples, analyzed separately.
 
     Attributes:
         name: what its examples share.
         curve: from its rows alone.
-        decision: what the coverage rule's formula says of it.
+        decision: the coverage rule's result for it.
     """
 
     name: str
@@ -38,7 +38,7 @@ class Slice:
 
     @property
     def pick(self) -> tuple[int, int]:
-        """5th and 95th percentile of the rule's depth over replicates."""
+        """PICK_PERCENTILES of the rule's depth over replicates."""
         return self.decision.pick_interval or (0, 0)
 
     def contradicts(self, depth: int) -> bool:
@@ -61,10 +61,10 @@ def groupings(run: Run) -> list[str]:
 
 
 def slices(run: Run, metric: str, by: str = LABEL) -> tuple[list[Slice], int]:
-    """The groups of examples, largest first but lengths from the shortest, and how many are too small to read.
+    """The groups of examples, largest first but lengths from the shortest, and how many are too small.
 
     Args:
-        run: a finished reading.
+        run: a finished analysis.
         metric: deviation the gains come from.
         by: one of `groupings`; LABEL of a run without labels gives no group.
 
@@ -73,17 +73,17 @@ def slices(run: Run, metric: str, by: str = LABEL) -> tuple[list[Slice], int]:
     """
     groups = _groups(run, by)
     counts = groups.value_counts(sort=by not in _LENGTHS)
-    large = [str(name) for name, count in counts.items() if count >= SMALLEST_SLICE]
-    found = []
-    for name in large[:MOST_SLICES]:
+    large = [str(name) for name, count in counts.items() if count >= MIN_SLICE]
+    groups_shown = []
+    for name in large[:MAX_SLICES]:
         rows = np.flatnonzero((groups == name).to_numpy(dtype=bool, na_value=False))
-        # Which prompts the task null swapped is not kept by example, so a group is read without it.
+        # Which prompts the task null swapped is not kept by example, so a group is analyzed without it.
         nothing = SwappedPairs(metric, run.pairs[metric].own[:0], run.pairs[metric].own[:0], "not split by group")
         curve = gain_curve(
             _rows_of(run.traces[metric], rows), nothing, tied=run.shape.tied, seed=run.manifest.settings.seed
         )
-        found.append(Slice(name, curve, decide_by_coverage(curve)))
-    return found, len(counts) - len(found)
+        groups_shown.append(Slice(name, curve, decide_by_coverage(curve)))
+    return groups_shown, len(counts) - len(groups_shown)
 
 
 def _groups(run: Run, by: str) -> "pd.Series[Any]":
@@ -91,7 +91,7 @@ def _groups(run: Run, by: str) -> "pd.Series[Any]":
     if by == LABEL:
         return run.examples[LABEL]
     if by not in groupings(run):
-        raise PlanError(f"The run cannot be grouped by {by!r}; it can by {', '.join(groupings(run))}.")
+        raise PlanError(f"The run cannot be grouped by {by!r}. Available groups: {', '.join(groupings(run))}.")
     if by not in _LENGTHS:
         return run.examples[GROUP_PREFIX + by]
     supervised = run.examples["n_supervised"]

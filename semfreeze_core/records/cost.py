@@ -11,7 +11,7 @@ BytesStatus = Literal[
 
 @dataclass(frozen=True)
 class StepFlop:
-    """FLOP of one training step (a multiply-add is two), by what they are spent on."""
+    """FLOPs of one training step (a multiply-add is two), by what they are spent on."""
 
     forward: int
     activation_gradient: int
@@ -35,7 +35,7 @@ class TrainingBytes:
 
     @property
     def total(self) -> int | None:
-        """Sum of the parts (None when one is unknown): an upper projection, as not all live at one moment."""
+        """Sum of the tensors, not all alive at one moment, without overhead; None when a part is unknown."""
         if self.activations is None:
             return None
         return self.weights + self.gradients + self.optimizer + self.activations + self.logits
@@ -43,7 +43,7 @@ class TrainingBytes:
 
 @dataclass(frozen=True)
 class DepthCost:
-    """The price of one freeze depth.
+    """The cost of one freeze depth.
 
     Attributes:
         freeze_depth: k.
@@ -82,7 +82,7 @@ class AlternativeCosts:
 
 @dataclass(frozen=True)
 class CostTable:
-    """The prices of all freeze depths, beside what they are compared with.
+    """The costs of all freeze depths, and those they are compared with.
 
     Attributes:
         depths: entry k for freeze depth k.
@@ -90,7 +90,7 @@ class CostTable:
         lora: adapters on all layers and nothing else, or None when not asked for.
         transformers_5: the same depths under checkpointing as transformers 5 turns it on by itself, or None without
             checkpointing.
-        flop_status: whether the FLOP are exact.
+        flop_status: whether the FLOPs are exact.
         bytes_status: where the activation bytes come from.
         alternative: the same depths in the other kind of trainer.
     """

@@ -6,6 +6,8 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from semfreeze_core.records.interval import Interval as Interval
+
 Vector = npt.NDArray[np.float64]
 Verdict = Literal["evidence", "no evidence"]
 
@@ -28,17 +30,8 @@ class Band:
         if not self.mean.shape == self.low.shape == self.high.shape:
             raise ValueError(f"shapes differ: {self.mean.shape}, {self.low.shape}, {self.high.shape}")
 
-    def at(self, index: int) -> "Interval":
+    def at(self, index: int) -> Interval:
         return Interval(float(self.mean[index]), float(self.low[index]), float(self.high[index]))
-
-
-@dataclass(frozen=True)
-class Interval:
-    """One estimate with a two-sided interval."""
-
-    estimate: float
-    low: float
-    high: float
 
 
 @dataclass(frozen=True)

@@ -2,12 +2,11 @@
 
 from typing import Literal
 
+from semfreeze_core.records.interval import IntervalEntry
 from semfreeze_core.records.provenance import Document, Provenance
-from semfreeze_core.records.validation import MeasuredInterval
 
 MEASUREMENT_SCHEMA_VERSION = 1
 MEASUREMENT = "measurement.json"
-PILOT_BUDGET = 0.15  # share of one full finetune's FLOP that pilots take when nothing is said
 
 Aim = Literal["compute", "steps", "cheapest"]
 ProposedBy = Literal["reading", "sweeps"]
@@ -17,13 +16,13 @@ class Pilot(Document):
     """One depth's pilot in one round.
 
     `loss` is the mean supervised loss of the eval items in nats; `ahead` is how much lower it is than the round's
-    shallowest depth's, paired by item, with its two-sided 95 % interval. `reason` says why there is no loss.
+    shallowest depth's, paired by item, with its two-sided interval. `reason` says why there is no loss.
     """
 
     freeze_depth: int
     steps: int
     loss: float | None
-    ahead: MeasuredInterval
+    ahead: IntervalEntry
     flop: int
     seconds: float
     reason: str
@@ -61,7 +60,7 @@ class Measurement(Document):
     batch_size: int
     n_layers: int
     loss_before: float
-    improvement: MeasuredInterval
+    improvement: IntervalEntry
     full_flop: int
     budget_flop: int
     promised_flop: int

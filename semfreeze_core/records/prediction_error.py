@@ -2,8 +2,8 @@
 
 from typing import Literal
 
+from semfreeze_core.records.interval import IntervalEntry
 from semfreeze_core.records.provenance import Document
-from semfreeze_core.records.validation import MeasuredInterval
 
 Quantity = Literal["coverage at equal steps", "coverage at equal compute", "memory", "FLOP", "seconds"]
 
@@ -32,7 +32,7 @@ class Calibration(Document):
     quantity: Quantity
     n_finetunes: int
     n_arms: int
-    error: MeasuredInterval
+    error: IntervalEntry
     spread: float | None
 
 

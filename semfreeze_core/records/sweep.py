@@ -15,7 +15,7 @@ Bounds = tuple[float, float]
 class SweepDepth(Document):
     """One depth over its seeds, at equal steps and at equal compute; null where it was not read.
 
-    `improvement` is the fall of an item's supervised loss in nats, with its two-sided 95 % interval; `share` is it over
+    `improvement` is the fall of an item's supervised loss in nats, with its two-sided interval; `share` is it over
     full finetuning's, and `share_stopped` where both are stopped at their lowest reading, null where readings on the
     way were not kept. `gain_coverage` is what the reading predicted of that share.
     """

@@ -1,15 +1,13 @@
 """A validation: what short real finetunes of several arms gave, and the verdict on the planned one."""
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from pydantic import computed_field, model_validator
 
+from semfreeze_core.records.interval import IntervalEntry
 from semfreeze_core.records.model import ModelIdentity
 from semfreeze_core.records.provenance import Document, Provenance
 from semfreeze_core.records.training import LoraSetup, TrainableParts, TrainingSetup
-
-if TYPE_CHECKING:  # it needs numpy, which the command line does not load to explain itself
-    from semfreeze_core.records.gain import Interval
 
 VALIDATION_SCHEMA_VERSION = 1
 REPORT, LIVE = "report.json", ".live"
@@ -122,20 +120,6 @@ class Baseline(Document):
     shown: tuple[ShownItem, ...] = ()
 
 
-class MeasuredInterval(Document):
-    """An estimate with its two-sided 95 % interval; null where it is not defined."""
-
-    estimate: float | None
-    low: float | None
-    high: float | None
-
-    @classmethod
-    def of(cls, interval: "Interval") -> "MeasuredInterval":
-        """The same, with null for NaN."""
-        known = {name: value if value == value else None for name, value in vars(interval).items()}
-        return cls(**known)
-
-
 class ArmSummary(Document):
     """One arm over its seeds: means, read at equal steps, and at equal compute where the arm went so far.
 
@@ -156,11 +140,11 @@ class ArmSummary(Document):
     eval_accuracy_before: float | None
     eval_accuracy_after: float | None
     eval_accuracy_after_compute: float | None
-    improvement: MeasuredInterval
-    improvement_compute: MeasuredInterval
-    improvement_kept: MeasuredInterval
-    improvement_kept_compute: MeasuredInterval
-    improvement_kept_stopped: MeasuredInterval = MeasuredInterval(estimate=None, low=None, high=None)
+    improvement: IntervalEntry
+    improvement_compute: IntervalEntry
+    improvement_kept: IntervalEntry
+    improvement_kept_compute: IntervalEntry
+    improvement_kept_stopped: IntervalEntry = IntervalEntry(estimate=None, low=None, high=None)
     steps: int
     steps_compute: int | None
     train_seconds: float
@@ -272,7 +256,7 @@ class ValidationReport(Document):
     settings: ValidationSettings
     baseline: Baseline
     arms: dict[str, ArmSummary]
-    improvement_kept: MeasuredInterval
+    improvement_kept: IntervalEntry
     verdict: Literal["holds", "fails", "undecided"]
     reason: str
     verdicts: dict[Budget, str]

@@ -1,4 +1,4 @@
-"""Every validation and sweep of the store, as predictions beside what was measured."""
+"""Every validation and sweep of the store, as predictions next to measurements."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,7 +22,7 @@ def read_calibration(runs: Path | None = None) -> CalibrationReport:
     """Predicted against measured over everything kept in the runs of a folder, and beside it.
 
     Args:
-        runs: folder of the runs; default the store's. What is kept of plans and of the shipped run lies beside it.
+        runs: folder of the runs; default the store's. Results of plans and of the bundled run lie next to it.
     """
     runs = runs_folder() if runs is None else runs
     pairs, problems = list[PredictedMeasured](), list[str]()
@@ -36,7 +36,7 @@ def read_calibration(runs: Path | None = None) -> CalibrationReport:
 
 def coverage_calibration(report: CalibrationReport) -> Calibration | None:
     """That of the coverage at equal steps, which is what R(k) predicts."""
-    return next((found for found in report.calibrations if found.quantity == "coverage at equal steps"), None)
+    return next((entry for entry in report.calibrations if entry.quantity == "coverage at equal steps"), None)
 
 
 def _finetunes(runs: Path) -> Iterator[Path]:

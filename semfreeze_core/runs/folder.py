@@ -1,7 +1,7 @@
 """A run as a folder: manifest.json, arrays.safetensors, examples.parquet, display.safetensors, display.json.
 
-Written into a hidden folder beside its place and renamed when whole. Reading checks the sha256 of every file against
-the manifest, so a damaged run is refused and never half shown.
+Written into a hidden folder next to its path and renamed when complete. Reading checks the sha256 of every file against
+the manifest, so a damaged run is refused and never shown in part.
 """
 
 import hashlib
@@ -27,6 +27,7 @@ from semfreeze_core.records.trace import SwappedPairs, TransitionTrace
 from semfreeze_core.storage import new_folder
 
 MANIFEST, NOTE, VALIDATIONS, SWEEPS, PILOTS = "manifest.json", "note.txt", "validations", "sweeps", "pilots"
+_AGAIN = "Run semfreeze analyze again with --overwrite."
 _TRACE_ARRAYS = ("deviation", "null", "first_deviation", "first_null", "later_deviation", "later_null")
 _DISPLAY_ARRAYS = (
     "coordinates",
@@ -43,7 +44,7 @@ _DISPLAY_ARRAYS = (
 
 
 def write_run(run: Run, folder: Path, *, overwrite: bool = False) -> None:
-    """Write a run into `folder`, whole or not at all.
+    """Write a run into `folder`, completely or not at all.
 
     Raises:
         RunError: the folder is in the way or cannot be written.
@@ -53,7 +54,7 @@ def write_run(run: Run, folder: Path, *, overwrite: bool = False) -> None:
         "arrays.safetensors": save(_arrays(run)),
         "examples.parquet": _parquet(run.examples),
         "display.safetensors": save({n: np.ascontiguousarray(getattr(run.display, n)) for n in _DISPLAY_ARRAYS}),
-        "display.json": json.dumps(_display_words(run.display), ensure_ascii=False).encode(),
+        "display.json": json.dumps(_display_metadata(run.display), ensure_ascii=False).encode(),
     }
     files = {name: hashlib.sha256(data).hexdigest() for name, data in contents.items()}
     scores = [ScoreEntry.of(score) for score in run.scores.values()]
@@ -62,11 +63,11 @@ def write_run(run: Run, folder: Path, *, overwrite: bool = False) -> None:
         for name, data in contents.items():
             (partial / name).write_bytes(data)
         (partial / MANIFEST).write_bytes(manifest.model_dump_json(indent=1).encode())
-        if (folder / NOTE).is_file():  # the user's own words outlive the reading they stand beside
+        if (folder / NOTE).is_file():  # the user's note outlives the analysis it belongs to
             shutil.copy(folder / NOTE, partial / NOTE)
-        for kept in (VALIDATIONS, SWEEPS, PILOTS):  # they cost hours, and each names the plan it is of
-            if (folder / kept).is_dir():
-                shutil.copytree(folder / kept, partial / kept)
+        for results in (VALIDATIONS, SWEEPS, PILOTS):  # they cost hours, and each names its plan
+            if (folder / results).is_dir():
+                shutil.copytree(folder / results, partial / results)
 
 
 def read_manifest(folder: Path) -> RunManifest:
@@ -85,28 +86,28 @@ def read_manifest(folder: Path) -> RunManifest:
     except OSError as error:
         raise RunError(f"{path} cannot be read: {error.strerror}.") from error
     except (ValueError, RecursionError) as error:
-        raise RunError(f"{path} is damaged ({error}). Analyse again with --overwrite.") from error
+        raise RunError(f"{path} is damaged ({error}). {_AGAIN}") from error
     if not isinstance(document, dict) or document.get("kind") != "semfreeze run":
         raise RunError(f"{folder} is not a run folder: its {MANIFEST} does not describe a semfreeze run.")
     version = document.get("schema_version")
     if not isinstance(version, int) or version < 1:
-        raise RunError(f"{path} is damaged (schema_version: {version!r}). Analyse again with --overwrite.")
+        raise RunError(f"{path} is damaged (schema_version: {version!r}). {_AGAIN}")
     if version > SCHEMA_VERSION:
         raise RunError(
-            f"{folder} was written by a newer semfreeze (run schema {version}, this one reads {SCHEMA_VERSION}): "
-            "update semfreeze."
+            f"{folder} was written by a newer semfreeze (run schema {version}, this one reads {SCHEMA_VERSION}). "
+            "Update semfreeze."
         )
     if version < SCHEMA_VERSION:
         raise RunError(
-            f"{folder} was written by an older semfreeze (run schema {version}, this one reads {SCHEMA_VERSION}): "
-            "analyse again with --overwrite."
+            f"{folder} was written by an older semfreeze (run schema {version}, this one reads {SCHEMA_VERSION}). "
+            f"{_AGAIN}"
         )
     try:
         return RunManifest.model_validate(document)
     except ValidationError as error:
         first = error.errors()[0]
-        place = ".".join(str(p) for p in first["loc"])
-        raise RunError(f"{path} is damaged ({place}: {first['msg']}). Analyse again with --overwrite.") from error
+        field = ".".join(str(part) for part in first["loc"])
+        raise RunError(f"{path} is damaged ({field}: {first['msg']}). {_AGAIN}") from error
 
 
 def read_run(folder: Path) -> Run:
@@ -120,13 +121,13 @@ def read_run(folder: Path) -> Run:
     try:
         arrays = load(contents["arrays.safetensors"])
         display_arrays = load(contents["display.safetensors"])
-        words = json.loads(contents["display.json"])
+        metadata = json.loads(contents["display.json"])
         examples = pd.read_parquet(io.BytesIO(contents["examples.parquet"]))
         traces, pairs = _traces(arrays, manifest)
         scores = _scores(arrays, manifest)
-        display = _display(display_arrays, words)
-    except (KeyError, TypeError, ValueError, OSError, SafetensorError) as error:  # OSError: what Arrow says of Parquet
-        raise RunError(f"{folder} is damaged ({error}). Analyse again with --overwrite.") from error
+        display = _display(display_arrays, metadata)
+    except (KeyError, TypeError, ValueError, OSError, SafetensorError) as error:  # OSError: Arrow on Parquet
+        raise RunError(f"{folder} is damaged ({error}). {_AGAIN}") from error
     return Run(manifest, traces, pairs, examples, display, scores)
 
 
@@ -136,9 +137,7 @@ def _checked(path: Path, digest: str) -> bytes:
     except OSError as error:
         raise RunError(f"{path.parent} is damaged: {path.name} cannot be read ({error.strerror}).") from error
     if hashlib.sha256(data).hexdigest() != digest:
-        raise RunError(
-            f"{path.parent} is damaged: {path.name} is not what was written. Analyse again with --overwrite."
-        )
+        raise RunError(f"{path.parent} is damaged: {path.name} has changed since it was written. {_AGAIN}")
     return data
 
 
@@ -176,7 +175,7 @@ def _scores(arrays: dict[str, npt.NDArray[Any]], manifest: RunManifest) -> dict[
     }
 
 
-def _display_words(display: DisplaySample) -> dict[str, Any]:
+def _display_metadata(display: DisplaySample) -> dict[str, Any]:
     return {
         "metrics": list(display.metrics),
         "token_text": {str(i): text for i, text in display.token_text.items()},
@@ -185,13 +184,13 @@ def _display_words(display: DisplaySample) -> dict[str, Any]:
     }
 
 
-def _display(arrays: dict[str, npt.NDArray[Any]], words: dict[str, Any]) -> DisplaySample:
+def _display(arrays: dict[str, npt.NDArray[Any]], metadata: dict[str, Any]) -> DisplaySample:
     return DisplaySample(
         **{name: arrays[name] for name in _DISPLAY_ARRAYS},
-        metrics=tuple(words["metrics"]),
-        token_text={int(i): text for i, text in words["token_text"].items()},
-        n_positions_total=words["n_positions_total"],
-        seed=words["seed"],
+        metrics=tuple(metadata["metrics"]),
+        token_text={int(i): text for i, text in metadata["token_text"].items()},
+        n_positions_total=metadata["n_positions_total"],
+        seed=metadata["seed"],
     )
 
 

@@ -97,7 +97,7 @@ def end_group(process: JobProcess) -> None:
         RunError: it runs on another machine, or for another user.
     """
     if process.host != platform.node():
-        raise RunError(f"This job runs on {process.host}, and can be cancelled only there.")
+        raise RunError(f"This job runs on {process.host} and can be canceled only there.")
     leader = _same(process)
     if leader is None:
         return
@@ -105,7 +105,7 @@ def end_group(process: JobProcess) -> None:
     try:
         _signal_group(leader.pid, signal.SIGTERM)
     except PermissionError as error:
-        raise RunError("This job is another user's, who alone can cancel it.") from error
+        raise RunError("This job belongs to another user, and only that user can cancel it.") from error
     _wait_until_gone([leader])
     started += _started(leader)
     with suppress(PermissionError):
@@ -118,10 +118,10 @@ def end_group(process: JobProcess) -> None:
 
 def _started(leader: psutil.Process) -> list[psutil.Process]:
     """Children, and those of the leader's group whose own parent is gone: they have to be waited for, too."""
-    found = [process for process in psutil.process_iter() if _group(process) == leader.pid]
+    started = [process for process in psutil.process_iter() if _group(process) == leader.pid]
     with suppress(psutil.NoSuchProcess):
-        found += leader.children(recursive=True)
-    return [process for process in found if process != leader]
+        started += leader.children(recursive=True)
+    return [process for process in started if process != leader]
 
 
 def _group(process: psutil.Process) -> int | None:
@@ -152,9 +152,9 @@ def _lives(process: psutil.Process) -> bool:
 def _same(process: JobProcess) -> psutil.Process | None:
     """The living process that is meant; None when it is gone, even if another has its number."""
     try:
-        found = psutil.Process(process.pid)
-        if abs(_born(process.pid) - process.born) < 0.5 and _lives(found):
-            return found
+        candidate = psutil.Process(process.pid)
+        if abs(_born(process.pid) - process.born) < 0.5 and _lives(candidate):
+            return candidate
     except psutil.NoSuchProcess:
         pass
     return None

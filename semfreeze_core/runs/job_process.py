@@ -50,8 +50,8 @@ def hold_job(folder: Path, work: Callable[[], int]) -> None:
 
 def jobs_at_once() -> int:
     """How many jobs of one folder of runs run at once: `SEMFREEZE_JOBS`, else one."""
-    told = os.environ.get(AT_ONCE_VARIABLE, "")
-    return max(1, int(told)) if told.isdecimal() else 1
+    limit = os.environ.get(AT_ONCE_VARIABLE, "")
+    return max(1, int(limit)) if limit.isdecimal() else 1
 
 
 def _take_turn(folder: Path) -> bool:

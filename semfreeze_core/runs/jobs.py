@@ -61,8 +61,8 @@ def submit(runs: Path, command: Sequence[str], title: str, out: Path | None = No
                 return job
         # Later than all others even after the clock was set back: the queue's order follows from it.
         created = max([time.time(), *(job.spec.created + 0.001 for job in known)])
-        place_of_run = None if out is None else str(out.absolute())
-        spec = JobSpec(command=tuple(command), title=title, out=place_of_run, created=created)
+        run_path = None if out is None else str(out.absolute())
+        spec = JobSpec(command=tuple(command), title=title, out=run_path, created=created)
         folder = runs / JOBS / _name(spec)
         write_atomically(folder / SPEC, spec.model_dump_json(indent=1) + "\n")
         try:
@@ -76,7 +76,7 @@ def submit(runs: Path, command: Sequence[str], title: str, out: Path | None = No
 
 def list_jobs(runs: Path) -> list[Job]:
     """Every job of a folder of runs, oldest first."""
-    found: list[Job] = []
+    jobs: list[Job] = []
     ahead = 0
     folder = runs / JOBS
     names = sorted(path.name for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
@@ -87,9 +87,9 @@ def list_jobs(runs: Path) -> list[Job]:
         state = job_state(folder / name)
         process, end = read_process(folder / name), read_end(folder / name)
         place = ahead if state == "queued" else 0
-        found.append(Job(name, spec, state, place, process.turn if process else None, end.ended if end else None))
+        jobs.append(Job(name, spec, state, place, process.turn if process else None, end.ended if end else None))
         ahead += state in ("queued", "running")
-    return found
+    return jobs
 
 
 def find_job(runs: Path, name: str) -> Job:
@@ -101,7 +101,7 @@ def find_job(runs: Path, name: str) -> Job:
     for job in list_jobs(runs):
         if job.name == name:
             return job
-    raise RunError(f"There is no job called {name!a} here.")
+    raise RunError(f"There is no job named {name!a} here.")
 
 
 def job_folder(runs: Path, name: str) -> Path:
@@ -112,7 +112,7 @@ def job_folder(runs: Path, name: str) -> Path:
     """
     folder = runs / JOBS / name
     if name != folder.name or read_spec(folder) is None:
-        raise RunError(f"There is no job called {name!a} here.")
+        raise RunError(f"There is no job named {name!a} here.")
     return folder
 
 
@@ -152,7 +152,7 @@ def cancel(runs: Path, name: str) -> Job:
 
 
 def failure(runs: Path, job: Job) -> str:
-    """Why a job did not end well, in its own last words.
+    """Why a job failed, from its last output.
 
     Args:
         runs: the folder of runs.
@@ -161,11 +161,11 @@ def failure(runs: Path, job: Job) -> str:
     lines = read_log(runs / JOBS / job.name, 20).splitlines()
     last = lines[-1].strip() if lines else ""
     if job.state == "dead":
-        reason = "Its process is gone without a word: killed, out of memory, or the machine was stopped."
-        return f"{reason} Last it said: {last}" if last else reason
-    told = [line.removeprefix("semfreeze: ") for line in lines if line.startswith("semfreeze: ")]
+        reason = "Its process stopped without an error message: killed, out of memory, or the machine was shut down."
+        return f"{reason} Last output: {last}" if last else reason
+    messages = [line.removeprefix("semfreeze: ") for line in lines if line.startswith("semfreeze: ")]
     crashed = any(line.startswith("Traceback") for line in lines)
-    return told[-1] if told and not crashed else last or "It said nothing."
+    return messages[-1] if messages and not crashed else last or "It printed nothing."
 
 
 @contextmanager
@@ -204,7 +204,7 @@ def _start(folder: Path) -> None:
     while not (folder / PROCESS).exists() and not (folder / END).exists():
         if child.poll() is not None or time.monotonic() > until:
             child.kill()
-            raise RunError(f"The job's process did not come up. It said: {read_log(folder, 20) or 'nothing'}")
+            raise RunError(f"The job's process did not start. Its output: {read_log(folder, 20) or 'nothing'}")
         time.sleep(0.02)
 
 

@@ -7,19 +7,19 @@ from semfreeze_core.plan.document import PLAN, FreezePlan, parse_plan
 from semfreeze_core.sources.models.hub import hub_file, is_repo_id
 
 
-def read_plan(place: Path | str) -> FreezePlan:
+def read_plan(source: Path | str) -> FreezePlan:
     """A plan from its JSON file, from the folder of a model that carries one, or from such a hub repository.
 
     Args:
-        place: a file, a folder, or owner/name.
+        source: a file, a folder, or owner/name.
 
     Raises:
         PlanError: no such file, not text, or not a plan.
         InputError: the hub does not have it.
     """
-    path = Path(place)
-    if path.suffix != ".json" and is_repo_id(str(place)):
-        path = hub_file(str(place), PLAN)
+    path = Path(source)
+    if path.suffix != ".json" and is_repo_id(str(source)):
+        path = hub_file(str(source), PLAN)
     elif path.is_dir():
         path = path / PLAN
     try:
@@ -31,11 +31,11 @@ def read_plan(place: Path | str) -> FreezePlan:
     return parse_plan(text, where=str(path))
 
 
-def require_plan_place(path: Path) -> None:
+def require_plan_path(path: Path) -> None:
     """Refuse to write a plan over anything but a plan or an empty file.
 
     Raises:
-        PlanError: saying what stands there.
+        PlanError: naming what exists there.
     """
     try:
         if not path.exists():
@@ -47,9 +47,9 @@ def require_plan_place(path: Path) -> None:
     except OSError as error:
         raise PlanError(f"{path} cannot be written: {error.strerror}.") from error
     except PlanError as error:
-        raise PlanError(_in_the_way(path)) from error
-    raise PlanError(_in_the_way(path))
+        raise PlanError(_refusal(path)) from error
+    raise PlanError(_refusal(path))
 
 
-def _in_the_way(path: Path) -> str:
-    return f"{path} is there already and is no plan, so it is not replaced. Choose another --out."
+def _refusal(path: Path) -> str:
+    return f"{path} already exists and is not a plan, so it is not replaced. Choose another --out."

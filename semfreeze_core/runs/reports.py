@@ -1,4 +1,4 @@
-"""What real finetunes told, kept in a run's folder: validations, sweeps and pilots, one folder each."""
+"""Results of finetunes, saved in a run's folder: validations, sweeps and pilots, one folder each."""
 
 from contextlib import suppress
 from pathlib import Path
@@ -21,7 +21,7 @@ def list_validations(run_folder: Path) -> dict[str, ValidationReport]:
     Raises:
         RunError: a report is damaged or of a newer semfreeze.
     """
-    return {folder.name: read_validation(folder) for folder in _kept(run_folder / VALIDATIONS, REPORT)}
+    return {folder.name: read_validation(folder) for folder in _folders_with(run_folder / VALIDATIONS, REPORT)}
 
 
 def read_validation(folder: Path) -> ValidationReport:
@@ -30,20 +30,20 @@ def read_validation(folder: Path) -> ValidationReport:
     Raises:
         RunError: there is none, or it is damaged or of a newer semfreeze.
     """
-    again = "The same `semfreeze validate` with --overwrite makes it again."
-    return _read(ValidationReport, folder, REPORT, "validation report", VALIDATION_SCHEMA_VERSION, again)
+    advice = "Rerun the same `semfreeze validate` with --overwrite."
+    return _read(ValidationReport, folder, REPORT, "validation report", VALIDATION_SCHEMA_VERSION, advice)
 
 
 def read_live(folder: Path) -> list[LiveArm]:
     """Arms of a validation that are training, or were when its process was ended, as they last were.
 
-    A file that is no arm is left out: it is drawn and decides nothing.
+    A file that is not an arm is left out: these are only drawn.
     """
-    found = []
+    arms = []
     for path in sorted((folder / "runs").glob(f"*{LIVE}")):
         with suppress(OSError, ValidationError):  # finished and gone since, or of another version
-            found.append(LiveArm.model_validate_json(path.read_text(encoding="utf-8")))
-    return found
+            arms.append(LiveArm.model_validate_json(path.read_text(encoding="utf-8")))
+    return arms
 
 
 def list_sweeps(run_folder: Path) -> dict[str, SweepReport]:
@@ -52,7 +52,7 @@ def list_sweeps(run_folder: Path) -> dict[str, SweepReport]:
     Raises:
         RunError: a report is damaged or of a newer semfreeze.
     """
-    return {folder.name: read_sweep(folder) for folder in _kept(run_folder / SWEEPS, SWEEP)}
+    return {folder.name: read_sweep(folder) for folder in _folders_with(run_folder / SWEEPS, SWEEP)}
 
 
 def read_sweep(folder: Path) -> SweepReport:
@@ -61,17 +61,17 @@ def read_sweep(folder: Path) -> SweepReport:
     Raises:
         RunError: there is none, or it is damaged or of a newer semfreeze.
     """
-    again = "The same `semfreeze sweep` with --overwrite makes it again."
-    return _read(SweepReport, folder, SWEEP, "sweep", SWEEP_SCHEMA_VERSION, again)
+    advice = "Rerun the same `semfreeze sweep` with --overwrite."
+    return _read(SweepReport, folder, SWEEP, "sweep", SWEEP_SCHEMA_VERSION, advice)
 
 
 def list_measurements(run_folder: Path) -> dict[str, Measurement]:
-    """What pilots of a run decided, by folder's name; those that have not decided yet are left out.
+    """Results of a run's pilots, by folder's name; those that have not decided yet are left out.
 
     Raises:
         RunError: one is damaged or of a newer semfreeze.
     """
-    return {folder.name: read_measurement(folder) for folder in _kept(run_folder / PILOTS, MEASUREMENT)}
+    return {folder.name: read_measurement(folder) for folder in _folders_with(run_folder / PILOTS, MEASUREMENT)}
 
 
 def read_measurement(folder: Path) -> Measurement:
@@ -80,22 +80,22 @@ def read_measurement(folder: Path) -> Measurement:
     Raises:
         RunError: there is none, or it is damaged or of a newer semfreeze.
     """
-    again = "The same command makes it again."
-    return _read(Measurement, folder, MEASUREMENT, "measurement", MEASUREMENT_SCHEMA_VERSION, again)
+    advice = "Rerun the same command."
+    return _read(Measurement, folder, MEASUREMENT, "measurement", MEASUREMENT_SCHEMA_VERSION, advice)
 
 
-def _kept(place: Path, file: str) -> list[Path]:
-    return sorted(path.parent for path in place.glob(f"*/{file}"))
+def _folders_with(parent: Path, file: str) -> list[Path]:
+    return sorted(path.parent for path in parent.glob(f"*/{file}"))
 
 
-def _read(kind: type[_Report], folder: Path, file: str, called: str, newest: int, again: str) -> _Report:
+def _read(kind: type[_Report], folder: Path, file: str, title: str, newest: int, advice: str) -> _Report:
     path = folder / file
     try:
         report = kind.model_validate_json(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise RunError(f"{folder} holds no {called}: {error.strerror}.") from error
+        raise RunError(f"{folder} has no {title}: {error.strerror}.") from error
     except (ValidationError, UnicodeDecodeError) as error:
-        raise RunError(f"{path} is damaged, or of another version of semfreeze. {again}") from error
+        raise RunError(f"{path} is damaged or from another version of semfreeze. {advice}") from error
     if report.schema_version > newest:
-        raise RunError(f"{path} was written by a newer semfreeze (schema {report.schema_version}): update semfreeze.")
+        raise RunError(f"{path} was written by a newer semfreeze (schema {report.schema_version}). Update semfreeze.")
     return report

@@ -1,4 +1,4 @@
-"""The named runs: finding, listing, renaming, removing, and a note beside each.
+"""The named runs: finding, listing, renaming, removing, and a note on each.
 
 Functions that take a `store` use that folder of runs; without one, the user's own.
 """
@@ -28,7 +28,7 @@ class RunEntry:
         manifest: None when the run cannot be read.
         problem: why it cannot be read, or "".
         bytes: disk use.
-        note: what the user wrote beside it, or "".
+        note: the user's note on it, or "".
     """
 
     name: str
@@ -39,7 +39,7 @@ class RunEntry:
 
 
 def example_run() -> Path:
-    """The shipped example run: a real reading that opens without model or network."""
+    """The bundled example run: a real analysis that opens without model or network."""
     return Path(str(files("semfreeze_core.sample_data"))) / "example_run"
 
 
@@ -47,7 +47,7 @@ def find_run(name_or_path: str) -> Path:
     """The folder of a run given by path, by name in the store, or as "example".
 
     Raises:
-        RunError: there is none; names those there are.
+        RunError: there is none; lists the existing ones.
     """
     if name_or_path == "example":
         return example_run()
@@ -63,33 +63,33 @@ def find_run(name_or_path: str) -> Path:
     except OSError as error:
         raise RunError(f"{error.filename or path} cannot be read: {error.strerror}.") from error
     known = ", ".join(run_names()) or "none yet"
-    raise RunError(f"{name_or_path}: no run by this name or path. Named runs: {known}; the shipped one is: example.")
+    raise RunError(f"{name_or_path}: no run with this name or path. Named runs: {known}. Bundled run: example.")
 
 
-def run_place(out: str) -> Path:
-    """Where a new run goes: `out` is a name in the store, or a path when it holds a slash."""
+def run_path(out: str) -> Path:
+    """Folder of a new run: `out` is a name in the store, or a path when it contains a slash."""
     if "/" in out or "\\" in out or out.startswith(("~", ".")):
         return user_path(out)
     require_name(out)
     return runs_folder() / out
 
 
-def free_name(wanted: str, folder: Path | None = None) -> str:
-    """`wanted`, made a valid name, with a number behind it when it is taken in `folder` (default: the store)."""
+def free_name(base: str, folder: Path | None = None) -> str:
+    """`base`, made a valid name, with a number appended when it is taken in `folder` (default: the store)."""
     folder = runs_folder() if folder is None else folder
-    name = re.sub(r"[^A-Za-z0-9._-]+", "-", wanted).strip("-._")[:80] or "run"
+    name = re.sub(r"[^A-Za-z0-9._-]+", "-", base).strip("-._")[:80] or "run"
     candidates = [name, *(f"{name}-{i}" for i in range(2, 10_000))]
     return next(c for c in candidates if not (folder / c).exists())
 
 
 def require_name(name: str) -> None:
-    """Refuse what cannot be a run's name.
+    """Refuse an invalid run name.
 
     Raises:
-        RunError: saying what a name may hold.
+        RunError: naming the allowed characters.
     """
     if not _NAME.fullmatch(name) or name == "example":
-        raise RunError(f"{name!r} cannot name a run: use letters, digits, '.', '_' and '-' (and not 'example').")
+        raise RunError(f"{name!r} is not a valid run name. Use letters, digits, '.', '_' and '-', but not 'example'.")
 
 
 def run_names(store: Path | None = None) -> list[str]:
@@ -117,13 +117,13 @@ def list_runs(store: Path | None = None) -> list[RunEntry]:
 
 
 def read_note(folder: Path) -> str:
-    """The note beside a run, or ""."""
+    """The note on a run, or ""."""
     path = folder / NOTE
     return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
 
 
 def write_note(name: str, text: str, store: Path | None = None) -> None:
-    """Write, replace or (with "") take away the note beside a run."""
+    """Write, replace or (with "") remove the note on a run."""
     folder = stored_run(name, store)
     if text:
         write_atomically(folder / NOTE, text)
@@ -171,19 +171,19 @@ def stored_run(name: str, store: Path | None = None) -> Path:
     store = store or runs_folder()
     folder = store / name
     if not _NAME.fullmatch(name) or not folder.is_dir():
-        raise RunError(f"{name}: no run by this name in {store}.")
+        raise RunError(f"{name}: no run with this name in {store}.")
     return folder
 
 
 def _refuse_busy(folder: Path) -> None:
-    """Refuse to take a run away from under a job."""
+    """Refuse to rename or remove a run that a job uses."""
     inside = folder.resolve()
     for job in list_jobs(folder.parent):
-        named = [Path(word).resolve() for word in (*job.spec.command, job.spec.out or "") if os.sep in word]
-        if not job.finished and any(place.is_relative_to(inside) for place in named):
+        paths = [Path(word).resolve() for word in (*job.spec.command, job.spec.out or "") if os.sep in word]
+        if not job.finished and any(path.is_relative_to(inside) for path in paths):
             raise RunError(
-                f"{folder.name} is being worked on: {job.spec.title} is {job.state}. Wait for it, or cancel it: "
-                f"semfreeze jobs cancel {job.name}"
+                f"{folder.name} is in use: {job.spec.title} is {job.state}. Wait for it, or cancel it with "
+                f"`semfreeze jobs cancel {job.name}`."
             )
 
 

@@ -16,9 +16,9 @@ from semfreeze_core.finetune.validation.report import losses_at
 from semfreeze_core.finetune.validation.request import ValidationRequest
 from semfreeze_core.finetune.validation.validate import validate
 from semfreeze_core.gains.noninferiority import Floats
-from semfreeze_core.plan.candidate_depths import auto_depths, depth_arms, picks_of
+from semfreeze_core.plan.candidate_depths import auto_depths, candidates_of, depth_arms
 from semfreeze_core.plan.make import curve_of, make_plan
-from semfreeze_core.plan.opinions import compare
+from semfreeze_core.plan.opinions import gather_opinions
 from semfreeze_core.progress import ProgressEvent
 from semfreeze_core.records.run import Run
 from semfreeze_core.records.validation import ValidationReport
@@ -129,7 +129,7 @@ def keep(task: Task, model_name: str, reading: Run, shuffled: Run, report: Valid
                 )
     picks, coverage, low, verdicts = {}, {}, {}, dict[str, str]()
     for metric in METRICS:
-        found = picks_of(compare(reading, metric=metric))
+        found = candidates_of(gather_opinions(reading, metric=metric))
         picks[metric] = {name: Pick(depth=pick.depth, recommended=pick.recommended) for name, pick in found.items()}
         curve = curve_of(reading, metric)
         coverage[metric] = _or_none(curve.coverage.mean)

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from semfreeze_core.gains.noninferiority import MIN_SEEDS, Floats, draw, improvement, improvement_kept
+from semfreeze_core.gains.noninferiority import Floats, draw, improvement, improvement_kept
+from semfreeze_core.records.defaults import MIN_SEEDS
 from semfreeze_core.records.gain import Interval
 from semfreeze_core.records.validation import Budget
 from semfreeze_core.storage import write_atomically

@@ -10,7 +10,8 @@ from typing import NamedTuple
 import numpy as np
 
 from semfreeze_core.gains.noninferiority import Floats
-from semfreeze_core.plan.rules import DEFAULT_TAU, DEFAULT_WEIGHT, coverage_picks
+from semfreeze_core.plan.rules import selected_depths
+from semfreeze_core.records.defaults import COVERAGE_WEIGHT, TAU
 from semfreeze_core.records.gain import Interval
 from semfreeze_core.records.validation import Budget
 from tests.benchmarks.evidence_cells import TaskCells
@@ -29,7 +30,7 @@ class Setting(NamedTuple):
     tau: float
 
 
-SHIPPED = Setting("semantic", DEFAULT_WEIGHT, DEFAULT_TAU)
+SHIPPED = Setting("semantic", COVERAGE_WEIGHT, TAU)
 GRID = tuple(Setting(*values) for values in product(METRICS, WEIGHTS, TAUS))
 
 
@@ -41,7 +42,7 @@ def lower_coverage(replicates: Floats) -> Floats:
 def pick(task: TaskCells, setting: Setting) -> int:
     """The coverage rule's candidate depth."""
     low = np.array([-np.inf if r is None else r for r in task.coverage_low[setting.metric]])
-    return coverage_picks(low[None], setting.tau, setting.weight)[0]
+    return selected_depths(low[None], setting.tau, setting.weight)[0]
 
 
 def settings_lines(tasks: list[TaskCells], budget: Budget) -> list[str]:

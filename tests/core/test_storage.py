@@ -113,7 +113,7 @@ def test_write_atomically_says_when_the_disk_is_full(monkeypatch, tmp_path, numb
         write_atomically(path, "new")
     assert str(caught.value) == (
         f"The disk is full: {path} could not be written (3 MiB free). "
-        "Nothing was kept; make room, or choose another place with --out or SEMFREEZE_HOME."
+        "Nothing was saved. Free some space, or choose another location with --out or SEMFREEZE_HOME."
     )
     assert names(path.parent) == []
 
@@ -136,7 +136,7 @@ def test_disk_errors_say_when_a_place_cannot_be_written(tmp_path, number):
     with pytest.raises(RunError) as caught, disk_errors(tmp_path / "run"):
         raise OSError(number, os.strerror(number))
     place = tmp_path / "run"
-    assert str(caught.value) == f"{place} cannot be written: {os.strerror(number)}. Choose another place with --out."
+    assert str(caught.value) == f"{place} cannot be written: {os.strerror(number)}. Choose another location with --out."
 
 
 @pytest.mark.parametrize("error", [ValueError("other"), RunError("clear"), KeyboardInterrupt()])
@@ -148,10 +148,10 @@ def test_disk_errors_lets_other_errors_through(tmp_path, error):
 
 def test_write_atomically_refuses_a_file_or_folder_in_the_way(tmp_path):
     (tmp_path / "file").write_text("kept")
-    with pytest.raises(RunError, match="something stands in its path"):
+    with pytest.raises(RunError, match="Something else is at this path"):
         write_atomically(tmp_path / "file" / "below", "new")
     (tmp_path / "folder" / "full").mkdir(parents=True)
-    with pytest.raises(RunError, match="something stands in its path"):
+    with pytest.raises(RunError, match="Something else is at this path"):
         write_atomically(tmp_path / "folder", "new")
     assert (tmp_path / "file").read_text() == "kept"
     assert names(tmp_path) == ["file", "folder"]
@@ -262,7 +262,7 @@ def test_new_folder_refuses_an_existing_run_before_any_work(tmp_path):
 def test_new_folder_refuses_a_file(tmp_path, overwrite):
     target = tmp_path / "one"
     target.write_text("kept")
-    with pytest.raises(RunError, match=r"one is no folder, and a run is one\. Choose another --out\."):
+    with pytest.raises(RunError, match=r"one is not a folder, but a run is one\. Choose another --out\."):
         enter(target, overwrite=overwrite)
     assert target.read_text() == "kept"
 
@@ -314,16 +314,16 @@ def test_new_folder_refuses_a_run_that_appeared_meanwhile(tmp_path):
 def test_new_folder_says_when_its_parent_cannot_be_written(monkeypatch, tmp_path):
     with monkeypatch.context() as patch:
         patch.setattr(os, "access", lambda place, mode: False)  # root may write anywhere
-        with pytest.raises(RunError, match=r"one cannot be written: .* is read-only\. Choose another place with --out"):
+        with pytest.raises(RunError, match=r"one cannot be written: .* is read-only\. Choose another location"):
             enter(tmp_path / "not" / "yet" / "one")
     monkeypatch.setattr(storage.tempfile, "mkdtemp", raises(PermissionError(errno.EACCES, "Permission denied")))
-    with pytest.raises(RunError, match=r"one cannot be written: Permission denied\. Choose another place with --out\."):
+    with pytest.raises(RunError, match=r"one cannot be written: Permission denied\. Choose another location with"):
         enter(tmp_path / "one")
 
 
 def test_new_folder_refuses_a_parent_that_is_a_file(tmp_path):
     (tmp_path / "file").write_text("kept")
-    with pytest.raises(RunError, match="something stands in its path"):
+    with pytest.raises(RunError, match="Something else is at this path"):
         enter(tmp_path / "file" / "one")
 
 

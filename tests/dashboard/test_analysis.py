@@ -70,7 +70,7 @@ def test_proposed_name_is_one_and_is_free(runs):
 
 @pytest.mark.parametrize("name", ["../out", "a/b", ".hidden", "example", ""])
 def test_place_for_a_run_is_inside_the_folder(runs, name):
-    with pytest.raises(RunError, match="cannot name a run"):
+    with pytest.raises(RunError, match="is not a valid run name"):
         place_for(runs, name)
 
 

@@ -117,7 +117,7 @@ def test_a_run_under_a_job_stays(three):
     put(three, "7", this_process(2.0), out=str(three / "one" / "validations" / "x"))
     app = picked(opened("compare"), 1)
     button(app, "Delete for good").click().run()
-    assert any("one is being worked on" in error.value for error in app.error)
+    assert any("one is in use" in error.value for error in app.error)
     assert (three / "one" / MANIFEST).exists()
 
 

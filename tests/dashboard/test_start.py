@@ -93,7 +93,7 @@ def test_form_refuses_what_cannot_fit_with_the_reason(form, monkeypatch):
 @pytest.mark.parametrize("name", ["../up", "example", "a b"])
 def test_form_refuses_a_name_that_is_none(form, name):
     form.text_input(key="form name-tiny-task").set_value(name).run()
-    assert "cannot name a run" in form.error[0].value
+    assert "is not a valid run name" in form.error[0].value
 
 
 def test_form_does_not_write_over_a_run(form, runs):

@@ -168,7 +168,7 @@ def test_a_damaged_umap_is_said_to_be_and_offered_again(kept, jobs):
     kept.write_bytes(b"damage")
     app = traces()
     assert sentence(app)
-    assert f"The UMAP kept in {kept} is damaged" in app.warning[0].value
+    assert f"The cached UMAP {kept} is damaged" in app.warning[0].value
     assert offer(app) is not None
 
 

@@ -5,9 +5,9 @@ from urllib.parse import parse_qs
 
 import pytest
 
-from semfreeze_core.plan.candidate_depths import picks_of
-from semfreeze_core.plan.opinions import compare
-from semfreeze_core.records.validation import LiveArm, MeasuredInterval, ShownItem
+from semfreeze_core.plan.candidate_depths import candidates_of
+from semfreeze_core.plan.opinions import gather_opinions
+from semfreeze_core.records.validation import IntervalEntry, LiveArm, ShownItem
 from semfreeze_core.runs.jobs import JOBS
 from semfreeze_core.runs.reports import list_validations
 from semfreeze_dashboard.charts import finetunes
@@ -81,7 +81,7 @@ def test_kept_shares_are_the_reports_with_their_intervals(report):
 
 
 def test_shares_of_runs_stopped_at_their_lowest_are_drawn_where_they_are_known(report):
-    kept = MeasuredInterval(estimate=0.9, low=0.8, high=1.1)
+    kept = IntervalEntry(estimate=0.9, low=0.8, high=1.1)
     planned = report.arms["planned"].model_copy(update={"improvement_kept_stopped": kept})
     figure = finetunes.draw_kept(report.model_copy(update={"arms": report.arms | {"planned": planned}}))
     assert [trace.name for trace in figure.data] == ["at equal steps", "at equal compute", "each stopped at its lowest"]
@@ -165,7 +165,9 @@ def test_forecast_counts_the_arms_that_will_be_trained(example):
         return ProofWish(kind, "a", "b", "a", 24, 3, 8, 192, 64).n_runs(example)
 
     assert wished("validation") == 15
-    depths = {0, 7, 15, 20, 22} | {p.depth for p in picks_of(compare(example.run, metric="semantic")).values()}
+    depths = {0, 7, 15, 20, 22} | {
+        p.depth for p in candidates_of(gather_opinions(example.run, metric="semantic")).values()
+    }
     assert wished("sweep") == 3 * len(depths - {None})
     assert wished("pilots") == 0.15
 

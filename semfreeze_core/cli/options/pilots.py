@@ -82,7 +82,7 @@ def run_pilots(
     from semfreeze_core.finetune.validation.pilot_schedule import candidate_depths
     from semfreeze_core.finetune.validation.pilots import MeasureRequest, measure
     from semfreeze_core.plan.candidate_depths import parse_depths, proposal
-    from semfreeze_core.plan.opinions import compare
+    from semfreeze_core.plan.opinions import gather_opinions
     from semfreeze_core.runs.folder import PILOTS
     from semfreeze_core.sources.data.fields import FieldMapping
     from semfreeze_core.storage import user_path
@@ -94,7 +94,7 @@ def run_pilots(
         raise PlanError(f"--aim {aim}: expected {', '.join(get_args(Aim))}.")
     n_layers = reading.shape.n_layers
     made = plan_and_data(named, FieldMapping(), "manual", n_layers // 2)
-    rules = compare(reading, metric=metric, setup=setup).rules
+    rules = gather_opinions(reading, metric=metric, setup=setup).rules
     proposed, proposed_by = proposal(n_layers, rules["coverage"].freeze_depth, aim)  # type: ignore[arg-type]
     if flags.depths is None:
         picks = [proposed, *(rules[name].candidate_depth for name in ("coverage", "compute"))]

@@ -25,7 +25,7 @@ def runs_table(found: SideBySide, proofs: Mapping[str, Mapping[str, ValidationRe
 def run_words(column: RunColumn, proofs: Mapping[str, ValidationReport]) -> dict[str, str]:
     """What is told of one run, by heading."""
     manifest, opinion, curve = column.run.manifest, column.opinion, column.curve
-    price = opinion.price
+    price = opinion.cost
     return {
         "model": manifest.model.identity.source,
         "data": manifest.data.source,

@@ -84,7 +84,7 @@ def compare_document(comparison: Comparison, folder: Path) -> dict[str, Any]:
         "scores": {
             name: {**_opinion(opinion), "sample": opinion.sample} for name, opinion in comparison.scores.items()
         },
-        "agreement": {"low": agreement.low, "high": agreement.high, "words": agreement.words},
+        "agreement": {"low": agreement.low, "high": agreement.high, "words": agreement.summary},
     }
 
 
@@ -129,7 +129,7 @@ def side_by_side_document(
 
 
 def _opinion(opinion: Opinion) -> dict[str, Any]:
-    price = opinion.price
+    price = opinion.cost
     return {
         "freeze_depth": opinion.freeze_depth,
         "candidate_depth": opinion.candidate_depth,

@@ -14,7 +14,7 @@ from semfreeze_core.wording.numbers import interval, percent, setup_words
 def print_comparison(comparison: Comparison, out: Console) -> None:
     """A line for each rule and score, whether they agree, and why each says what it says."""
     out.print()
-    out.print(f"[bold]{escape(comparison.agreement.words)}[/]")
+    out.print(f"[bold]{escape(comparison.agreement.summary)}[/]")
     out.print()
     out.print(_table(comparison))
     out.print()
@@ -40,7 +40,7 @@ def _table(comparison: Comparison) -> Table:
 
 
 def _cells(opinion: Opinion) -> tuple[str, ...]:
-    price = opinion.price
+    price = opinion.cost
     said = f"freeze {opinion.freeze_depth}" if opinion.freeze_depth is not None else "abstains"
     return (
         "none" if opinion.candidate_depth is None else str(opinion.candidate_depth),

@@ -4,7 +4,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from semfreeze_core.records.validation import ArmSummary, MeasuredInterval, ValidationReport
+from semfreeze_core.records.interval import IntervalEntry
+from semfreeze_core.records.validation import ArmSummary, ValidationReport
 from semfreeze_core.wording.numbers import flop, gib, percent
 
 _STYLES = {"holds": "green", "fails": "red", "undecided": "yellow"}
@@ -139,7 +140,7 @@ def _percent(value: float | None) -> str:
     return "—" if value is None else percent(value)
 
 
-def _share(entry: MeasuredInterval) -> str:
+def _share(entry: IntervalEntry) -> str:
     if entry.estimate is None or entry.low is None or entry.high is None:
         return "—"
     return f"{100 * entry.estimate:.0f} % [{100 * entry.low:.0f}, {100 * entry.high:.0f}]"

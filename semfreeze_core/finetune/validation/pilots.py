@@ -19,14 +19,14 @@ from semfreeze_core.finetune.validation.pilot_schedule import (
 )
 from semfreeze_core.finetune.validation.request import Prepared, ValidationRequest, prepare
 from semfreeze_core.finetune.validation.validate import validate
-from semfreeze_core.gains.noninferiority import MARGIN, Floats, draw, improvement
-from semfreeze_core.gains.pilots import choose, differ, stay, words
+from semfreeze_core.gains.noninferiority import Floats, draw, improvement
+from semfreeze_core.gains.pilots import choose, decision_reasons, paired_difference, remaining_depths
 from semfreeze_core.plan.document import FreezePlan
 from semfreeze_core.progress import Progress, ProgressEvent, silent
-from semfreeze_core.records.defaults import MANY_EPOCHS
+from semfreeze_core.records.defaults import MANY_EPOCHS, MARGIN, PILOT_BUDGET
+from semfreeze_core.records.interval import IntervalEntry
 from semfreeze_core.records.pilots import (
     MEASUREMENT,
-    PILOT_BUDGET,
     Aim,
     Measurement,
     Pilot,
@@ -35,12 +35,12 @@ from semfreeze_core.records.pilots import (
 )
 from semfreeze_core.records.provenance import provenance_now
 from semfreeze_core.records.training import TrainingSetup
-from semfreeze_core.records.validation import ArmRun, MeasuredInterval, ValidationReport
+from semfreeze_core.records.validation import ArmRun, ValidationReport
 from semfreeze_core.sources.data.fields import FieldMapping
 from semfreeze_core.storage import write_atomically
 
 _LENGTHS_FROM = 1024  # examples whose lengths stand for the training set's
-_UNKNOWN = MeasuredInterval(estimate=None, low=None, high=None)
+_UNKNOWN = IntervalEntry(estimate=None, low=None, high=None)
 
 
 @dataclass(frozen=True)
@@ -115,7 +115,7 @@ def measure(
         losses, found = _read(report, prepared, costs)
         spent += sum(pilot.flop for pilot in found)
         following = pilots.sizes[number] if number < len(pilots.sizes) else 1
-        depths = stay(before, losses, request.aim, request.margin, following, request.proposed)
+        depths = remaining_depths(before, losses, request.aim, request.margin, following, request.proposed)
         rounds.append(PilotRound(share=share, pilots=found, kept=depths))
     assert before is not None
     chosen = choose(before, losses, request.aim, request.margin, request.proposed)
@@ -133,7 +133,7 @@ def measure(
         batch_size=request.setup.batch_size,
         n_layers=request.plan.n_layers,
         loss_before=float(before.mean()),
-        improvement=MeasuredInterval.of(gained),
+        improvement=IntervalEntry.of(gained),
         full_flop=costs.full_flop,
         budget_flop=int(request.budget * costs.full_flop),
         promised_flop=pilots.flop,
@@ -142,7 +142,9 @@ def measure(
         freeze_depth=chosen if gained.low > 0 else None,
         candidate_depth=chosen,
         reasons=[
-            *words(before, losses, request.aim, request.margin, chosen, request.proposed, request.proposed_by),
+            *decision_reasons(
+                before, losses, request.aim, request.margin, chosen, request.proposed, request.proposed_by
+            ),
             *passes_words(costs, chosen),
         ],
         provenance=provenance_now(0),
@@ -255,7 +257,7 @@ def _read(report: ValidationReport, prepared: Prepared, costs: PilotCosts) -> tu
                 freeze_depth=depth,
                 steps=run.steps,
                 loss=None if own is None else float(own.mean()),
-                ahead=_UNKNOWN if own is None else MeasuredInterval.of(differ(reference, own)),
+                ahead=_UNKNOWN if own is None else IntervalEntry.of(paired_difference(reference, own)),
                 flop=_spent(run, prepared, costs, depth),
                 seconds=run.points[-1].seconds if run.points else 0.0,
                 reason=run.reason,

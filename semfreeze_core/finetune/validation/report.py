@@ -11,7 +11,7 @@ from semfreeze_core.finetune.arm.settings import ArmSettings
 from semfreeze_core.finetune.validation.overfitting import rise_warnings, stopped_losses
 from semfreeze_core.gains.noninferiority import Judgement, draw, improvement, improvement_kept, judge
 from semfreeze_core.plan.document import FreezePlan
-from semfreeze_core.records.gain import Interval
+from semfreeze_core.records.interval import Interval, IntervalEntry
 from semfreeze_core.records.provenance import provenance_now
 from semfreeze_core.records.validation import (
     ArmRun,
@@ -20,7 +20,6 @@ from semfreeze_core.records.validation import (
     Budget,
     EvalPoint,
     FlopEntry,
-    MeasuredInterval,
     PeakEntry,
     ValidationReport,
     ValidationSettings,
@@ -65,7 +64,7 @@ def build_report(
         settings=settings,
         baseline=baseline,
         arms=arms,
-        improvement_kept=MeasuredInterval.of(decisive.kept),
+        improvement_kept=IntervalEntry.of(decisive.kept),
         verdict=decisive.verdict,
         reason=decisive.reason,
         verdicts={budget: judgement.verdict for budget, judgement in judgements.items()},
@@ -167,24 +166,24 @@ def _mean_accuracy(runs: Sequence[ArmRun], budget: Budget) -> float | None:
     return mean(found) if found else None
 
 
-def _improvement(runs: Sequence[ArmRun], baseline: Baseline, budget: Budget) -> MeasuredInterval:
+def _improvement(runs: Sequence[ArmRun], baseline: Baseline, budget: Budget) -> IntervalEntry:
     losses = losses_at(runs, budget)
     if not losses:
-        return MeasuredInterval.of(_UNKNOWN)
+        return IntervalEntry.of(_UNKNOWN)
     after = np.array(list(losses.values()))
-    return MeasuredInterval.of(improvement(np.array(baseline.item_losses), after, draw(*after.shape)))
+    return IntervalEntry.of(improvement(np.array(baseline.item_losses), after, draw(*after.shape)))
 
 
 def _kept(
     ours: Mapping[int, Sequence[float] | Floats], theirs: Mapping[int, Sequence[float] | Floats], baseline: Baseline
-) -> MeasuredInterval:
+) -> IntervalEntry:
     """Share of full finetuning's improvement, on the seeds both have; losses of the same first items by seed."""
     seeds = sorted(ours.keys() & theirs.keys())
     if not seeds:
-        return MeasuredInterval.of(_UNKNOWN)
+        return IntervalEntry.of(_UNKNOWN)
     whole, part = (np.array([arm[seed] for seed in seeds]) for arm in (theirs, ours))
     before = np.array(baseline.item_losses)[: whole.shape[1]]
-    return MeasuredInterval.of(improvement_kept(before, whole, part, draw(*whole.shape)))
+    return IntervalEntry.of(improvement_kept(before, whole, part, draw(*whole.shape)))
 
 
 def failed_run(arm: Arm, settings: ArmSettings, seed: int, reason: str) -> ArmRun:

@@ -12,12 +12,13 @@ from semfreeze_core.finetune.validation.request import ValidationRequest
 from semfreeze_core.finetune.validation.validate import validate
 from semfreeze_core.gains.noninferiority import Floats, draw, improvement
 from semfreeze_core.gains.regret import regret, regret_beyond
-from semfreeze_core.plan.candidate_depths import Pick
+from semfreeze_core.plan.candidate_depths import Candidate
 from semfreeze_core.progress import Progress, silent
 from semfreeze_core.records.gain import GainCurve, Interval
+from semfreeze_core.records.interval import IntervalEntry
 from semfreeze_core.records.provenance import provenance_now
 from semfreeze_core.records.sweep import SWEEP, Bounds, RuleRegret, SweepDepth, SweepReport
-from semfreeze_core.records.validation import ArmSummary, Budget, MeasuredInterval, ValidationReport
+from semfreeze_core.records.validation import ArmSummary, Budget, ValidationReport
 from semfreeze_core.storage import write_atomically
 
 _BUDGETS: tuple[Budget, ...] = ("steps", "compute")
@@ -26,7 +27,7 @@ _BUDGETS: tuple[Budget, ...] = ("steps", "compute")
 def sweep(
     request: ValidationRequest,
     curve: GainCurve,
-    picks: dict[str, Pick],
+    picks: dict[str, Candidate],
     folder: Path,
     *,
     overwrite: bool = False,
@@ -51,7 +52,7 @@ def sweep(
     return found
 
 
-def build_sweep(report: ValidationReport, curve: GainCurve, picks: dict[str, Pick]) -> SweepReport:
+def build_sweep(report: ValidationReport, curve: GainCurve, picks: dict[str, Candidate]) -> SweepReport:
     """What a validation whose arms are depths says of them and of the rules."""
     depths = [_depth(arm, report, curve) for arm in report.arms.values()]
     before = np.array(report.baseline.item_losses)
@@ -75,7 +76,7 @@ def build_sweep(report: ValidationReport, curve: GainCurve, picks: dict[str, Pic
 
 
 def _depth(arm: ArmSummary, report: ValidationReport, curve: GainCurve) -> SweepDepth:
-    at: dict[Budget, tuple[MeasuredInterval, MeasuredInterval]] = {
+    at: dict[Budget, tuple[IntervalEntry, IntervalEntry]] = {
         "steps": (arm.improvement, arm.improvement_kept),
         "compute": (arm.improvement_compute, arm.improvement_kept_compute),
     }
@@ -114,7 +115,11 @@ def _best(before: Floats, losses: dict[int, Floats]) -> int | None:
 
 
 def _rule(
-    pick: Pick, before: Floats, measured: dict[Budget, dict[int, Floats]], best: dict[Budget, int | None], half: int
+    pick: Candidate,
+    before: Floats,
+    measured: dict[Budget, dict[int, Floats]],
+    best: dict[Budget, int | None],
+    half: int,
 ) -> RuleRegret:
     own: dict[Budget, Interval | None] = {}
     beyond: dict[Budget, Interval | None] = {}
@@ -139,7 +144,7 @@ def _rule(
     )
 
 
-def _bounds(found: MeasuredInterval) -> Bounds | None:
+def _bounds(found: IntervalEntry) -> Bounds | None:
     return None if found.low is None or found.high is None else (found.low, found.high)
 
 

@@ -162,7 +162,9 @@ def test_analyze_says_that_the_task_null_of_plain_text_is_undefined(analyze, row
     assert [document["task_null"][bound] for bound in INTERVAL] == [None] * 3
     assert "have a prompt that could be given another example's completion" in document["task_null"]["reason"]
     assert document["evidence"]["verdict"] == "no evidence"
-    assert any("task null is undefined" in reason for reason in document["evidence"]["reasons"])
+    assert any(
+        "swapped-completion control could not be computed" in reason for reason in document["evidence"]["reasons"]
+    )
 
 
 def test_analyze_says_that_a_single_label_can_show_nothing(analyze, rows_file):
@@ -174,7 +176,7 @@ def test_analyze_says_that_a_single_label_can_show_nothing(analyze, rows_file):
     assert document["isotonic"]["reason"]
     assert document["later_tokens"]["semantic"]["n_examples"] == 0
     assert document["later_tokens"]["semantic"]["reason"] == "no example has such a token"
-    assert any("All labels are the same" in reason for reason in document["evidence"]["reasons"])
+    assert any("All target labels are identical" in reason for reason in document["evidence"]["reasons"])
 
 
 def test_analyze_and_show_print_the_same_document(analyze):

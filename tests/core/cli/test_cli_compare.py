@@ -50,7 +50,7 @@ def test_runs_by_path_are_called_by_their_folder_unless_two_are_called_alike(tin
     [
         (["example"], "Expected 2 to 6 different runs to compare, found 1."),
         (["example", "example"], "The same run is named twice"),
-        (["example", "nowhere"], "nowhere: no run by this name or path"),
+        (["example", "nowhere"], "nowhere: no run with this name or path"),
     ],
 )
 def test_what_cannot_be_compared_is_refused(tiny, runs, told):

@@ -88,7 +88,7 @@ def test_cost_says_when_activations_are_unknown(tmp_path):
     table = ask("cost", "--model", tmp_path / "stable", "--json").json
     assert table["full"]["bytes"]["activations"] is table["full"]["bytes"]["total"] is None
     assert table["full"]["relative_bytes"] is None
-    assert table["reason"] == "activation bytes of this family are not known, so memory totals are null"
+    assert table["reason"] == "activation memory is unknown for this model family, so memory totals are null"
     assert table["full"]["flop"] > 0
     assert "Activation bytes of this family are not known yet" in ask("cost", "--model", tmp_path / "stable").out
 
@@ -147,7 +147,7 @@ def test_cost_refuses_a_tied_head_above_frozen_layers(stored, name, flag):
         (["--lora", "--lora-rank", "2", "--lora-targets", ","], "--lora-targets must name at least one matrix"),
         (
             ["--lora", "--lora-rank", "2", "--lora-targets", "q_proj,w1,w2"],
-            "LoRA targets w1, w2 match no matrix of the layers; there are self_attn.q_proj, self_attn.k_proj",
+            "LoRA targets w1, w2 match no matrix of the layers. Available: self_attn.q_proj, self_attn.k_proj",
         ),
         (["--keep-prefix"], "--keep-prefix needs --prefix-cache"),
         (["--offload-prefix"], "--offload-prefix needs --prefix-cache"),
@@ -177,7 +177,7 @@ def test_plan_refuses_a_reference_that_it_does_not_show(stored):
         (["--tflops", "1", "--flop-per-second", "1"], "--flop-per-second and --tflops say the same thing twice"),
         (["--tflops", "0"], "--tflops must be a positive number, found 0"),
         (["--flop-per-second", "nan"], "--flop-per-second must be a positive number, found nan"),
-        (["--gpu", "H100"], "GPU H100 could be H100 PCIe, H100 SXM: say which"),
+        (["--gpu", "H100"], "GPU H100 is ambiguous. Use one of: H100 PCIe, H100 SXM"),
     ],
 )
 def test_cost_refuses_flags_of_its_own(stored, flags, words):

@@ -92,7 +92,7 @@ def test_list_says_how_each_job_stands(runs):
     assert rows["2-failed"]["reason"] == "[no] such file."
     dead = rows["3-dead"]
     assert (dead["stage"], dead["done"], dead["total"], dead["seconds_left"]) == ("S", 3, 4, None)
-    assert dead["reason"].startswith("Its process is gone without a word")
+    assert dead["reason"].startswith("Its process stopped without an error message")
     shown = " ".join(ask("jobs", "list").out.split())
     for words in ("1-done done", "2-failed failed [no] such file.", "3-dead dead Its process", "4-waits queued"):
         assert words in shown
@@ -100,7 +100,7 @@ def test_list_says_how_each_job_stands(runs):
 
 @pytest.mark.parametrize("args", [["log"], ["cancel"]])
 def test_a_job_that_is_not_there_is_refused(runs, args):
-    assert ask("jobs", *args, "absent").refusal == "There is no job called 'absent' here."
+    assert ask("jobs", *args, "absent").refusal == "There is no job named 'absent' here."
 
 
 def test_cancel_of_an_ended_job_says_how_it_ended(runs):

@@ -100,7 +100,7 @@ def test_compare_prints_a_line_for_each():
             ["--tau", "2", "--depth", "9"],
             "tau must be in (0, 1], found 2; --depth must be in 0..4 for this model, found 9",
         ),
-        (["--metric", "lens_loss"], "never decides"),
+        (["--metric", "lens_loss"], "chooses no depth"),
     ],
 )
 def test_compare_refuses_what_contradicts_it(stored, flags, words):
@@ -112,4 +112,4 @@ def test_compare_shows_a_budget_that_nothing_fits(stored):
     assert budget["candidate_depth"] is None
     assert budget["relative_flop"] is None
     assert budget["gain_coverage"] == {"estimate": None, "low": None, "high": None}
-    assert budget["reasons"][0].startswith("No freeze depth up to the cap of 3 fits")
+    assert budget["reasons"][0].startswith("No freeze depth up to 3 fits")

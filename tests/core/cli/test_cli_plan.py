@@ -114,7 +114,7 @@ def test_plan_with_a_budget_takes_the_smallest_depth_that_fits(family, depth):
         assert (plan["rule"], plan["recommendation"], plan["freeze_depth"]) == ("budget", "freeze", depth)
         for key in ("freeze_depth", "flop", "relative_flop", "relative_bytes"):
             assert plan["cost"]["planned"][key] == prices[depth][key]
-        assert plan["reasons"][-1] == "A budget is arithmetic: the reading gives no evidence for any depth."
+        assert plan["reasons"][-1] == "The analysis gives no evidence for any depth; only the budget chose this one."
 
 
 def test_plan_with_a_card_takes_its_memory(family):
@@ -204,11 +204,11 @@ def test_plan_out_never_replaces_anything_else(family, task, tmp_path):
     mine = tmp_path / "train.jsonl"
     mine.write_bytes(task.read_bytes())
     message = ask("plan", family, "--out", mine).refusal
-    assert message == f"{mine} is there already and is no plan, so it is not replaced. Choose another --out."
+    assert message == f"{mine} already exists and is not a plan, so it is not replaced. Choose another --out."
     assert mine.read_bytes() == task.read_bytes()
-    assert "is there already and is no plan" in ask("plan", family, "--out", tmp_path).refusal
-    assert "is no plan" in ask("plan", family, "--out", "/dev/null").refusal
-    assert "something stands in its path" in ask("plan", family, "--out", mine / "plan.json").refusal
+    assert "already exists and is not a plan" in ask("plan", family, "--out", tmp_path).refusal
+    assert "is not a plan" in ask("plan", family, "--out", "/dev/null").refusal
+    assert "Something else is at this path" in ask("plan", family, "--out", mine / "plan.json").refusal
 
 
 def test_plan_out_expands_the_home_folder(family, monkeypatch, tmp_path):
@@ -251,8 +251,8 @@ def test_plan_says_what_finetunes_have_shown_of_its_coverage_once_they_are_three
     [
         (["--depth", "5"], "--depth must be in 0..4 for this model, found 5"),
         (["--depth", "-1"], "--depth must be in 0..4 for this model, found -1"),
-        (["--depth", "2", "--rule", "coverage"], "--depth means the rule manual, but --rule coverage was given"),
-        (["--depth", "2", "--rule", "paper"], "--depth means the rule manual, but --rule paper was given"),
+        (["--depth", "2", "--rule", "coverage"], "--depth selects the rule manual, but --rule coverage was given"),
+        (["--depth", "2", "--rule", "paper"], "--depth selects the rule manual, but --rule paper was given"),
         (["--rule", "manual"], "--rule manual needs --depth"),
         (["--rule", "best"], "--rule best: expected coverage, paper, compute, measured, budget or manual"),
         (
@@ -260,31 +260,34 @@ def test_plan_says_what_finetunes_have_shown_of_its_coverage_once_they_are_three
             "--rule measured runs short finetunes of your model: give --train and --eval",
         ),
         (["--train", "a.jsonl", "--aim", "steps"], "--train, --aim: these belong to --rule measured"),
-        (["--rule", "measured", "--depth", "2"], "--depth means the rule manual, but --rule measured was given"),
+        (["--rule", "measured", "--depth", "2"], "--depth selects the rule manual, but --rule measured was given"),
         (["--rule", "measured", "--train", "a", "--eval", "b", "--aim", "best"], "--aim best: expected compute, steps"),
-        (["--rule", "measured", "--train", "a", "--eval", "b", "--depths", "1,x"], "--depths 1,x: expected whole"),
+        (
+            ["--rule", "measured", "--train", "a", "--eval", "b", "--depths", "1,x"],
+            "--depths 1,x: expected comma-separated",
+        ),
         (
             ["--rule", "measured", "--train", "a", "--eval", "b", "--depths", "1,4"],
             "--depths 1,4: expected different depths in",
         ),
         (["--rule", "measured", "--train", "a", "--eval", "b", "--train-head"], "leave the --train-… flags out"),
         (["--rule", "budget"], "--rule budget needs --max-memory-gib, --gpu or --max-cost-fraction"),
-        (["--gpu", "T4", "--rule", "coverage"], "mean the rule budget, but --rule coverage was given"),
-        (["--max-memory-gib", "4", "--depth", "2"], "mean the rule budget, but --depth was given too"),
+        (["--gpu", "T4", "--rule", "coverage"], "select the rule budget, but --rule coverage was given"),
+        (["--max-memory-gib", "4", "--depth", "2"], "select the rule budget, but --depth was given too"),
         (["--max-memory-gib", "0"], "--max-memory-gib must be above 0, found 0"),
         (["--max-memory-gib", "nan"], "--max-memory-gib must be above 0, found nan"),
         (["--max-cost-fraction", "1.1"], "--max-cost-fraction must be in (0, 1], found 1.1"),
-        (["--gpu", "abacus"], "--gpu: GPU abacus is not known"),
-        (["--max-cost-fraction", "0.01"], "No freeze depth up to the cap of 3 fits 1 % of the FLOP of full finetuning"),
-        (["--max-memory-gib", "1e-6"], "No freeze depth up to the cap of 3 fits 0.00 GiB. The nearest is 3"),
+        (["--gpu", "abacus"], "--gpu: GPU abacus is unknown"),
+        (["--max-cost-fraction", "0.01"], "No freeze depth up to 3 fits within 1% of full finetuning's compute"),
+        (["--max-memory-gib", "1e-6"], "No freeze depth up to 3 fits within"),
         (
             ["--tau", "0.5", "--rule", "compute", "--depth", "9", "--gpu", "T4", "--max-cost-fraction", "2"],
-            "--tau and the weight belong to the rule coverage, not to compute; --depth means the rule manual, but "
-            "--rule compute was given; --max-memory-gib, --gpu and --max-cost-fraction mean the rule budget, but "
+            "--tau and the weight apply only to the rule coverage, not to compute; --depth selects the rule manual, "
+            "but --rule compute was given; --max-memory-gib, --gpu and --max-cost-fraction select the rule budget, but "
             "--depth was given too; --depth must be in 0..4 for this model, found 9; --max-cost-fraction must be in "
             "(0, 1]",
         ),
-        (["--metric", "lens_loss"], "lens_loss is shown, but never decides"),
+        (["--metric", "lens_loss"], "lens_loss is shown but chooses no depth"),
         (["--metric", ""], "expected semantic or logit_z"),
         (["--tau", "0"], "tau must be in (0, 1], found 0"),
         (["--tau", "2"], "tau must be in (0, 1], found 2"),
@@ -293,9 +296,9 @@ def test_plan_says_what_finetunes_have_shown_of_its_coverage_once_they_are_three
         (["--tau", "inf"], "tau must be in (0, 1], found inf"),
         (
             ["--tau", "0", "--depth", "9"],
-            "found 0; --tau and the weight belong to the rule coverage, not to manual; --depth must be in 0..4",
+            "found 0; --tau and the weight apply only to the rule coverage, not to manual; --depth must be in 0..4",
         ),
-        (["--tau", "0.5", "--rule", "paper"], "--tau and the weight belong to the rule coverage, not to paper"),
+        (["--tau", "0.5", "--rule", "paper"], "--tau and the weight apply only to the rule coverage, not to paper"),
         (["--depth", "4", "--no-train-norm"], "nothing is trained"),
         (
             ["--depth", "2", "--train-embeddings", "--prefix-cache"],

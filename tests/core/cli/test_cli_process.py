@@ -70,10 +70,10 @@ def test_analyze_prints_one_document_and_keeps_quiet(models, task, home):
 @pytest.mark.parametrize(
     ("args", "words"),
     [
-        (["show", "absent"], "no run by this name or path"),
+        (["show", "absent"], "no run with this name or path"),
         (["analyze", "--model", "./absent", "--data", "sample:sentence_to_json_eval"], "no such folder or file"),
         (["plan", "example", "--depth", "31"], "--depth must be in 0..30 for this model, found 31"),
-        (["runs", "rm", "absent"], "no run by this name in"),
+        (["runs", "rm", "absent"], "no run with this name in"),
     ],
 )
 def test_refusals_exit_with_2_and_one_message(args, words):

@@ -319,7 +319,7 @@ def test_analyze_refuses_a_data_path_the_system_cannot_hold(analyze):
 
 @pytest.mark.parametrize("name", ["example", "two words", "ü", "", "x" * 101])
 def test_analyze_refuses_an_impossible_name_before_any_work(analyze, never_loaded, name):
-    assert "cannot name a run" in analyze("--out", name).refusal
+    assert "is not a valid run name" in analyze("--out", name).refusal
 
 
 @pytest.fixture
@@ -339,8 +339,8 @@ def test_analyze_refuses_a_taken_place_before_any_work(analyze, never_loaded, tm
     (tmp_path / "mine" / MANIFEST).write_text('{"name": "an app"}')
     (tmp_path / "dangling").symlink_to(tmp_path / "nowhere")
     assert "Choose another --out, or replace it with --overwrite" in analyze("--out", "tied").refusal
-    assert "is no folder, and a run is one" in analyze("--out", tmp_path / "file", "--overwrite").refusal
-    assert "something stands in its path" in analyze("--out", tmp_path / "file" / "run").refusal
+    assert "is not a folder, but a run is one" in analyze("--out", tmp_path / "file", "--overwrite").refusal
+    assert "Something else is at this path" in analyze("--out", tmp_path / "file" / "run").refusal
     assert "already exists" in analyze("--out", ".").refusal
     assert "is not a run folder, so --overwrite will not" in analyze("--out", tmp_path / "mine", "--overwrite").refusal
     assert "is no folder" in analyze("--out", tmp_path / "dangling", "--overwrite").refusal
@@ -365,7 +365,7 @@ def test_analyze_refuses_a_folder_without_write_permission(analyze, never_loaded
 def test_analyze_refuses_a_home_that_is_a_file(analyze, never_loaded, monkeypatch, tmp_path):
     (tmp_path / "file").touch()
     monkeypatch.setenv("SEMFREEZE_HOME", str(tmp_path / "file"))
-    assert "something stands in its path" in analyze().refusal
+    assert "Something else is at this path" in analyze().refusal
 
 
 def fail(error):
@@ -480,9 +480,12 @@ def test_analyze_lets_a_fault_of_ours_be_seen(analyze, monkeypatch, home):
 @pytest.mark.parametrize(
     ("damage", "words"),
     [
-        ("missing", "no run by this name or path. Named runs: none yet; the shipped one is: example."),
+        ("missing", "no run with this name or path. Named runs: none yet. Bundled run: example."),
         ("empty", "is not a run folder: it has no manifest.json"),
-        ("arrays", "is damaged: arrays.safetensors is not what was written. Analyse again with --overwrite"),
+        (
+            "arrays",
+            "is damaged: arrays.safetensors has changed since it was written. Run semfreeze analyze again",
+        ),
         ("gone", "is damaged: examples.parquet cannot be read (No such file or directory)"),
         ("cut", "manifest.json is damaged"),
         ("newer", "was written by a newer semfreeze (run schema 3, this one reads 2): update semfreeze"),

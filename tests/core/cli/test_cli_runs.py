@@ -74,7 +74,7 @@ def test_runs_rename_moves_a_run(stored):
     assert ask("runs", "rename", "tied", "first").out == "tied is now called first.\n"
     assert run_names() == ["first"]
     assert ask("show", "first").code == 0
-    assert "no run by this name" in ask("show", "tied").refusal
+    assert "no run with this name" in ask("show", "tied").refusal
 
 
 def test_runs_rename_refuses_a_name_that_is_taken(stored):
@@ -85,7 +85,7 @@ def test_runs_rename_refuses_a_name_that_is_taken(stored):
 
 @pytest.mark.parametrize("name", ["../x", "a/b", "two words", "example", "", "ü"])
 def test_runs_rename_refuses_what_is_no_name(stored, name):
-    assert "cannot name a run" in ask("runs", "rename", stored("tied"), name).refusal
+    assert "is not a valid run name" in ask("runs", "rename", stored("tied"), name).refusal
 
 
 @pytest.mark.parametrize("answer", ["y\n", "yes\n"])
@@ -118,7 +118,7 @@ def test_runs_commands_only_know_the_store(stored, tmp_path, command, name):
     stored("tied")
     before = sorted(tmp_path.rglob("*"))
     rest = ["other"] if command[0] != "rm" else []
-    assert "no run by this name in" in ask("runs", command[0], name, *command[1:], *rest).refusal
+    assert "no run with this name in" in ask("runs", command[0], name, *command[1:], *rest).refusal
     assert sorted(tmp_path.rglob("*")) == before
 
 
@@ -212,7 +212,7 @@ def test_models_check_refuses_the_plan_of_another_model(models, stored, tmp_path
 def test_models_check_refuses_a_plan_that_abstains(models, stored):
     ask("plan", stored("untied"), "--out", "plan.json")
     message = ask("models", "check", models / "untied", "--plan", "plan.json", "-q").refusal
-    assert message.startswith("The plan abstains, so there is nothing to apply:")
+    assert message.startswith("The plan makes no recommendation, so there is nothing to apply:")
 
 
 @pytest.mark.parametrize("content", [None, b"", b"{}", b"\xff"])

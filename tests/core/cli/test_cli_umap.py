@@ -49,7 +49,7 @@ def test_umap_computes_again_what_is_damaged(stored, damage):
     answer = ask("umap", "untied", "--json", "-q")
     assert not answer.json["from_cache"]
     (told,) = answer.err.splitlines()
-    assert told.startswith(f"semfreeze: The UMAP kept in {first['file']} is damaged (")
+    assert told.startswith(f"semfreeze: The cached UMAP {first['file']} is damaged (")
     assert told.endswith("It is being computed again.")
     again = read_umap(Path(first["file"]))
     Path(first["file"]).write_bytes(good)
@@ -59,7 +59,7 @@ def test_umap_computes_again_what_is_damaged(stored, damage):
 def test_umap_refuses_bad_values_in_one_message(stored):
     message = ask("umap", stored("untied"), "--neighbors", "201", "--seed", "-3").refusal
     assert message == "neighbors must be in 2..200, found 201; seed must be in 0..4294967295, found -3."
-    assert "no run by this name" in ask("umap", "absent").refusal
+    assert "no run with this name" in ask("umap", "absent").refusal
 
 
 def test_umap_leaves_the_run_folder_as_it_was(stored):

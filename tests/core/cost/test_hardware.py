@@ -37,12 +37,12 @@ def test_find_gpu_takes_names_as_they_are_written(written, name):
 
 @pytest.mark.parametrize("name", ["", "A101", "RTX 4091", "abacus", "nvidia"])
 def test_find_gpu_refuses_an_unknown_card_and_lists_the_known_ones(name):
-    with pytest.raises(PlanError, match=r"is not known; known are T4, .*MI300X"):
+    with pytest.raises(PlanError, match=r"is unknown\. Known GPUs: T4, .*MI300X"):
         find_gpu(name)
 
 
 def test_find_gpu_asks_which_of_several():
-    with pytest.raises(PlanError, match="GPU H100 could be H100 PCIe, H100 SXM: say which"):
+    with pytest.raises(PlanError, match=r"GPU H100 is ambiguous\. Use one of: H100 PCIe, H100 SXM"):
         find_gpu("H100")
     with pytest.raises(PlanError, match="V100 16GB, V100 32GB"):
         find_gpu("v100")

@@ -103,7 +103,7 @@ def test_adapted_matrices_matches_whole_ends_of_names(target, hit):
 
 def test_check_targets_names_what_misses_and_what_there_is():
     check_targets(ONE_MATRIX, LoraSetup(2, ("only",)))
-    with pytest.raises(PlanError, match=r"LoRA targets x, y match no matrix of the layers; there are only"):
+    with pytest.raises(PlanError, match=r"LoRA targets x, y match no matrix of the layers\. Available: only"):
         check_targets(ONE_MATRIX, LoraSetup(2, ("x", "only", "y")))
 
 

@@ -1,4 +1,4 @@
-"""Bytes under every optimiser, precision, quantisation and loss, by hand."""
+"""Bytes under every optimizer, precision, quantization and loss, by hand."""
 
 from dataclasses import replace
 from itertools import pairwise
@@ -64,7 +64,7 @@ def test_training_bytes_of_qlora_quantises_the_base_of_adapted_layers_too():
     assert training_bytes(MODEL, replace(setup, optimizer="sgd"), ADAPTED).optimizer == 0
 
 
-def test_training_bytes_under_autocast_casts_no_quantised_matrix():
+def test_training_bytes_under_autocast_casts_no_quantized_matrix():
     setup = replace(SETUP, precision="bf16-autocast", frozen_bits=8, lora=LoraSetup(1))
     assert training_bytes(MODEL, setup, ADAPTED).weights == 4 * (264 - 200) + 200 + 4 * 33 + 2 * (20 + 33)
 

@@ -3,7 +3,7 @@
 import pytest
 
 from semfreeze_core.cost import adapter_parameters, step_flop, training_bytes
-from semfreeze_core.cost.memory import quantised_parameters, weight_bytes
+from semfreeze_core.cost.memory import quantized_parameters, weight_bytes
 from semfreeze_core.records.model import LayerShape, Matrix, ModelShape
 from semfreeze_core.records.training import LoraSetup, TrainableParts, TrainingSetup
 
@@ -62,12 +62,12 @@ def test_zero_paper_figure_1_of_16_bytes_a_parameter():
     assert found.weights + found.gradients + found.optimizer == 120 * 10**9
 
 
-def test_qlora_paper_section_3_of_half_a_bit_for_quantisation_constants():
+def test_qlora_paper_section_3_of_half_a_bit_for_quantization_constants():
     # Dettmers et al. 2023, https://arxiv.org/abs/2305.14314: 32-bit constants for blocks of 64, 32/64 bit a number
     shape = model_of(64_000_000, Matrix("only", 8_000, 8_000))
     setup = TrainingSetup(precision="bf16", frozen_bits=4, lora=LoraSetup(1))
     parts = TrainableParts((True,), False, False, False)
-    assert quantised_parameters(shape, setup, parts) == 64_000_000
+    assert quantized_parameters(shape, setup, parts) == 64_000_000
     adapters = 4 * 16_000
     assert (weight_bytes(shape, setup, parts) - adapters) * 8 / 64_000_000 == 4 + 32 / 64
 

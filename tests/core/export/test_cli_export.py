@@ -98,7 +98,7 @@ def test_export_refuses_plans_of_the_future_and_edited_ones(plan):
 def test_export_refuses_abstention_and_unknown_targets(plan):
     assert "semfreeze plan RUN --depth K --out plan.json" in ask("export", plan(None), "--to", "trl").refusal
     refusal = ask("export", plan(), "--to", "keras").refusal
-    assert refusal == f"There is no export to 'keras'. There are: {', '.join(TARGETS)}."
+    assert refusal == f"There is no export to 'keras'. Available: {', '.join(TARGETS)}."
 
 
 def test_export_takes_fields_with_a_file_only(plan):

@@ -12,8 +12,8 @@ import yaml
 from semfreeze_core.errors import DataError, PlanError
 from semfreeze_core.export import TARGETS, export_plan
 from semfreeze_core.export.parts import named_parts
-from semfreeze_core.export.request import ADAPTER_LEARNING_RATE, LEARNING_RATE
 from semfreeze_core.finetune.arm.arms import DEFAULT_RATES
+from semfreeze_core.records.defaults import LEARNING_RATES
 from semfreeze_core.records.training import LoraSetup, TrainableParts
 from semfreeze_core.sources.data.fields import FieldMapping
 from tests.core.export.exports import LORA, call_arguments, exported_flags, exported_yaml, tiny_plan
@@ -116,23 +116,23 @@ def test_finetune_is_told_in_the_trainers_words(tiny, target):
         if made_by == "TrainingArguments":  # rows come at their length
             said[length] = call_arguments(exported.text, "encode_all")["max_length"]
     assert [str(said[key]) for key in (steps, batch, length, optimizer)] == ["100", "4", "48", "sgd"]
-    rate = ADAPTER_LEARNING_RATE if target in ADAPTERS_ONLY else LEARNING_RATE
+    rate = LEARNING_RATES["lora" if target in ADAPTERS_ONLY else "frozen"]
     schedule = said.get("lr_schedule", {"arguments": [said.get("learning_rate")], "warmup": said.get("warmup_steps")})
     assert (float(schedule["arguments"][0]), int(schedule["warmup"])) == (rate, 5)
 
 
 def test_learning_rates_are_those_of_semfreeze_train():
-    assert DEFAULT_RATES["frozen"] == LEARNING_RATE
-    assert DEFAULT_RATES["lora"] == ADAPTER_LEARNING_RATE
+    assert DEFAULT_RATES["frozen"] == LEARNING_RATES["frozen"]
+    assert DEFAULT_RATES["lora"] == LEARNING_RATES["lora"]
 
 
 def test_what_a_price_counts_on_and_a_trainer_lacks_is_said(tiny):
     plan = tiny_plan(tiny, 2, prefix_cache=True, loss="fused", frozen_bits=8)
     for target in set(TARGETS) - {*ADAPTERS_ONLY}:
         notes = " ".join(export_plan(plan, target).notes)
-        assert "counts on a prefix cache" in notes
-        assert "counts on a fused loss" in notes
-        assert "counts on frozen layers in 8 bits" in notes
+        assert "assumes a prefix cache" in notes
+        assert "assumes a fused loss" in notes
+        assert "assumes 8-bit frozen layers" in notes
 
 
 def test_quantised_bases_are_told_where_adapters_can_stand_on_one(tiny):
@@ -142,7 +142,9 @@ def test_quantised_bases_are_told_where_adapters_can_stand_on_one(tiny):
     assert call_arguments(export_plan(plan, "unsloth").text, "from_pretrained")["load_in_4bit"] is True
     named = tiny_plan(tiny, 2, lora=LoraSetup(4, ("q_proj",)), frozen_bits=4)
     assert exported_flags(named)["quant_bits"] == "4"
-    assert any("in 4 bits; here they keep their precision" in note for note in export_plan(plan, "peft").notes)
+    assert any(
+        "4-bit frozen layers; here they keep their precision" in note for note in export_plan(plan, "peft").notes
+    )
 
 
 @pytest.mark.parametrize("target", ["axolotl", "ms-swift"])
@@ -152,14 +154,14 @@ def test_checkpointing_stays_off_or_its_loss_is_told_in_percent(tiny, target):
 
     off = tiny_plan(tiny, 2)
     assert said(off)["gradient_checkpointing"] in (False, "false")
-    assert any("Gradient checkpointing stays off" in note for note in export_plan(off, target).notes)
+    assert any("Gradient checkpointing is off" in note for note in export_plan(off, target).notes)
     on = tiny_plan(tiny, 2, checkpointing="non-reentrant")
     priced = on.cost.planned.model_copy(update={"relative_flop": 0.44})
     lost = on.cost.planned.model_copy(update={"relative_flop": 0.77})
     on = on.model_copy(update={"cost": on.cost.model_copy(update={"planned": priced, "transformers_5": lost})})
     assert said(on)["gradient_checkpointing"] in (True, "true")
     (note,) = [note for note in export_plan(on, target).notes if note.startswith("Gradient checkpointing is on")]
-    assert "takes 77 % of full finetuning's FLOP instead of 44 %" in note
+    assert "takes 77% of full finetuning's compute instead of 44%" in note
 
 
 def test_axolotl_gets_no_reentrant_checkpointing_with_frozen_parameters(tiny):
@@ -172,10 +174,10 @@ def test_axolotl_gets_no_reentrant_checkpointing_with_frozen_parameters(tiny):
 
 def test_adapters_that_lose_the_saving_are_told(tiny):
     plan = tiny_plan(tiny, 2, lora=LORA)
-    assert any("With any adapter axolotl" in note for note in export_plan(plan, "axolotl").notes)
+    assert any("With any adapter, axolotl" in note for note in export_plan(plan, "axolotl").notes)
     script = export_plan(plan, "unsloth")
     assert "model.disable_input_require_grads()" in script.text
-    assert any("takes that back" in note for note in script.notes)
+    assert any("reverts that" in note for note in script.notes)
     checkpointed = export_plan(tiny_plan(tiny, 2, lora=LORA, checkpointing="reentrant"), "unsloth")
     assert "disable_input_require_grads" not in checkpointed.text  # reentrant layers would then learn nothing
     assert any("Unsloth's gradient checkpointing needs" in note for note in checkpointed.notes)
@@ -209,9 +211,9 @@ def test_prompt_and_completion_are_told(tiny, rows_in, target):
     exported = export_plan(plan_for(tiny, target), target, data=file, mapping=NAMED)
     for told in ('"ask"', '"say"', "train.jsonl"):
         assert told in exported.text
-    assert not any("No data was named" in note for note in exported.notes)
+    assert not any("No data was given" in note for note in exported.notes)
     unnamed = export_plan(plan_for(tiny, target), target)
-    assert any("No data was named" in note for note in unnamed.notes)
+    assert any("No data was given" in note for note in unnamed.notes)
 
 
 def test_axolotl_puts_nothing_around_a_prompt_and_takes_no_other_field(tiny, rows_in):
@@ -224,7 +226,7 @@ def test_axolotl_puts_nothing_around_a_prompt_and_takes_no_other_field(tiny, row
 
 def test_llama_factory_is_told_the_entry_of_dataset_info(tiny, rows_in):
     text = export_plan(tiny_plan(tiny, 2), "llama-factory", data=rows_in("train.jsonl", PAIRS), mapping=NAMED).text
-    comment = text[text.index("dataset_info.json must hold this:") :].partition("\nstage")[0]
+    comment = text[text.index("dataset_info.json must contain:") :].partition("\nstage")[0]
     entry = json.loads("".join(line.removeprefix("#") for line in comment.splitlines()[1:]))
     assert entry == {"task": {"file_name": "train.jsonl", "columns": {"prompt": "ask", "response": "say"}}}
 
@@ -271,7 +273,7 @@ def test_kinds_of_files_are_read_or_refused(tiny, rows_in, target):
                 file in export_plan(plan_for(tiny, target), target, data=file, mapping=NAMED).text or target == "mlx-lm"
             )
         else:
-            with pytest.raises(DataError, match=r"reads no .* file: save rows\.\w+ as rows\.jsonl"):
+            with pytest.raises(DataError, match=r"does not read .* files\. Save rows\.\w+ as rows\.jsonl"):
                 export_plan(plan_for(tiny, target), target, data=file, mapping=NAMED)
 
 
@@ -284,7 +286,7 @@ def test_prompts_by_a_template_are_read_by_our_own_scripts_alone(tiny, rows_in):
         if target in ("hf-trainer", "trl", "peft"):
             assert r'template="{ask}\\n"' in export_plan(plan_for(tiny, target), target, **told).text
         else:
-            with pytest.raises(DataError, match="cannot be told of a prompt made by --template"):
+            with pytest.raises(DataError, match="cannot use prompts made by --template"):
                 export_plan(plan_for(tiny, target), target, **told)
 
 
@@ -298,7 +300,7 @@ def test_fields_are_guessed_as_an_analysis_guesses_them(tiny, rows_in):
 
 
 def test_hub_datasets_and_missing_files_are_refused(tiny, rows_in):
-    with pytest.raises(DataError, match="an export names a file"):
+    with pytest.raises(DataError, match="an export needs a file"):
         export_plan(tiny_plan(tiny, 2), "trl", data="hf:a/b")
     with pytest.raises(DataError, match=r"nowhere.jsonl does not exist"):
         export_plan(tiny_plan(tiny, 2), "trl", data="nowhere.jsonl")
@@ -308,14 +310,14 @@ def test_hub_datasets_and_missing_files_are_refused(tiny, rows_in):
 
 
 def test_unknown_target_is_refused_with_those_there_are(tiny):
-    with pytest.raises(PlanError, match=r"no export to 'keras'. There are: hf-trainer, trl, peft, .*, mlx-lm\."):
+    with pytest.raises(PlanError, match=r"no export to 'keras'. Available: hf-trainer, trl, peft, .*, mlx-lm\."):
         export_plan(tiny_plan(tiny, 2), "keras")
 
 
 @pytest.mark.parametrize("target", TARGETS)
 def test_abstention_is_refused_with_the_way_out(tiny, target):
     plan = tiny_plan(tiny, None).model_copy(update={"run": "mine"})
-    with pytest.raises(PlanError, match=r"abstains.*semfreeze plan mine --depth K --out plan\.json"):
+    with pytest.raises(PlanError, match=r"makes no recommendation.*semfreeze plan mine --depth K --out plan\.json"):
         export_plan(plan, target)
 
 
@@ -334,14 +336,14 @@ def test_targets_that_cannot_train_the_plans_kind_refuse_and_name_those_that_can
 
 
 def test_ms_swift_refuses_adapters_on_every_matrix(tiny):
-    with pytest.raises(PlanError, match="make the plan with --lora-targets, like q_proj,v_proj"):
+    with pytest.raises(PlanError, match="Make the plan with --lora-targets, such as q_proj,v_proj"):
         export_plan(tiny_plan(tiny, 2, lora=LORA), "ms-swift")
 
 
 @pytest.mark.parametrize("target", ["trl", "peft", "axolotl", "ms-swift", "unsloth", "mlx-lm"])
 def test_adapters_beside_other_trained_parts_are_refused(tiny, target):
     parts = TrainableParts((False, False, True, True), False, True, False)
-    with pytest.raises(PlanError, match=r"this LoRA plan cannot be exported: make it .* without --train-norm"):
+    with pytest.raises(PlanError, match=r"this LoRA plan cannot be exported\. Make it .* without --train-norm"):
         export_plan(tiny_plan(tiny, 2, lora=LORA, parts=parts), target)
 
 
@@ -364,7 +366,7 @@ def test_plans_that_contradict_themselves_are_refused(tiny, change):
 
 @pytest.mark.parametrize(
     ("source", "what"),
-    [("tiny.GGUF", "a GGUF file"), ("embedded", "semfreeze's own model"), ("adapters", "a folder of adapters")],
+    [("tiny.GGUF", "a GGUF file"), ("embedded", "semfreeze's bundled model"), ("adapters", "a folder of adapters")],
 )
 def test_models_that_trainers_do_not_load_are_refused_unless_told_where_they_are(
     tiny, tmp_path, monkeypatch, source, what
@@ -403,4 +405,4 @@ def test_revision_is_told_of_the_plans_own_model_alone(tiny):
 )
 def test_named_parts_words_say_what_is_trained(parts, words):
     untied = build_tiny("llama", tied=False)
-    assert named_parts(tiny_plan(untied, parts.freeze_depth, parts=parts)).words == words
+    assert named_parts(tiny_plan(untied, parts.freeze_depth, parts=parts)).summary == words

@@ -2,7 +2,8 @@
 
 from semfreeze_core.cost import depth_cost, full_cost, parts_at_depth
 from semfreeze_core.cost.document import CostEntry
-from semfreeze_core.plan.document import EvidenceEntry, FreezePlan, IntervalEntry, PlanCost, trainable_regex
+from semfreeze_core.plan.document import EvidenceEntry, FreezePlan, PlanCost, trainable_regex
+from semfreeze_core.records.interval import IntervalEntry
 from semfreeze_core.records.provenance import provenance_now
 from semfreeze_core.records.training import TrainingSetup
 from semfreeze_core.sources.models.decoder import find_parts

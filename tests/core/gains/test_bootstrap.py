@@ -2,18 +2,19 @@ import numpy as np
 import pytest
 
 from semfreeze_core.gains.bootstrap import (
-    REPLICATES,
     mean_band,
     mean_interval,
     percentile_band,
     replicate_means,
     resampling_weights,
 )
+from semfreeze_core.records import defaults
+from semfreeze_core.records.defaults import BOOTSTRAP_REPLICATES
 
 
 def test_resampling_weights_sum_to_one_and_are_counts_of_n() -> None:
     weights = resampling_weights(37, seed=0)
-    assert weights.shape == (REPLICATES, 37)
+    assert weights.shape == (BOOTSTRAP_REPLICATES, 37)
     np.testing.assert_allclose(weights.sum(1), 1)
     np.testing.assert_allclose(weights * 37, np.round(weights * 37), atol=1e-12)
     assert weights.min() == 0
@@ -54,12 +55,13 @@ def test_replicate_means_of_one_draw_keep_pairs_together() -> None:
     assert apart.std() < 0.05 * unpaired.std()
 
 
-def test_percentile_band_equals_a_hand_computed_case() -> None:
+def test_percentile_band_equals_a_hand_computed_case(monkeypatch: pytest.MonkeyPatch) -> None:
     replicates = np.arange(101.0)[:, None] * np.array([1.0, 2.0])
-    band = percentile_band(np.array([50.0, 100.0]), replicates, level=0.9)
+    np.testing.assert_allclose(percentile_band(np.array([50.0, 100.0]), replicates).low, [2.5, 5])
+    monkeypatch.setattr(defaults, "CONFIDENCE", 0.9)
+    band = percentile_band(np.array([50.0, 100.0]), replicates)
     np.testing.assert_allclose(band.low, [5, 10])
     np.testing.assert_allclose(band.high, [95, 190])
-    np.testing.assert_allclose(percentile_band(np.array([50.0, 100.0]), replicates).low, [2.5, 5])
 
 
 def test_percentile_band_is_unknown_exactly_where_the_mean_is() -> None:

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from semfreeze_core.gains.calibration import MIN_FINETUNES, calibrate, corrected, error_of
+from semfreeze_core.gains.calibration import calibrate, corrected, error_of
+from semfreeze_core.records.defaults import MIN_FINETUNES
 from semfreeze_core.records.prediction_error import PredictedMeasured
 
 STEPS = "coverage at equal steps"

@@ -52,27 +52,27 @@ def test_judge_says_what_the_data_say(kept, verdict):
     assert judgement.verdict == verdict
     assert judgement.kept.estimate == pytest.approx(kept, abs=0.01)
     assert judgement.kept.low <= judgement.kept.estimate <= judgement.kept.high
-    assert "200 items, 3 seeds" in judgement.reason
+    assert "200 eval examples, 3 seeds" in judgement.reason
 
 
 def test_judge_is_undecided_across_the_margin():
     judgement = judge(*losses(0.95, noise=0.3))
     assert judgement.verdict == "undecided"
-    assert "across 95 %" in judgement.reason
+    assert "The interval includes the limit" in judgement.reason
 
 
 @pytest.mark.parametrize("seeds", [1, 2])
 def test_judge_needs_three_seeds(seeds):
     judgement = judge(*losses(1.0, seeds=seeds))
     assert judgement.verdict == "undecided"
-    assert "needs 3 seeds" in judgement.reason
+    assert "A verdict needs at least 3 seeds" in judgement.reason
 
 
 def test_judge_has_nothing_to_keep_when_full_does_not_improve():
     before, full, planned = losses(1.0)
     judgement = judge(before, full + 1, planned + 1)
     assert judgement.verdict == "undecided"
-    assert "includes 0" in judgement.reason
+    assert "full finetuning itself does not reduce the loss significantly" in judgement.reason
     assert np.isnan(judgement.kept.estimate)
 
 

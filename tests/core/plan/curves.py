@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from semfreeze_core.records.gain import Band, Evidence, GainCurve, Interval, Verdict
 
-NO_EVIDENCE = "Swapping completions between prompts makes no clear difference."
+NO_EVIDENCE = "Swapping completions makes no significant difference."
 
 
 def make_curve(

@@ -1,10 +1,10 @@
 """A measurement made by hand: pilots of depths 2 and 3, of which 3 won."""
 
+from semfreeze_core.records.interval import IntervalEntry
 from semfreeze_core.records.pilots import Measurement, Pilot, PilotRound
 from semfreeze_core.records.provenance import provenance_now
-from semfreeze_core.records.validation import MeasuredInterval
 
-INTERVAL = MeasuredInterval(estimate=1.0, low=0.5, high=1.5)
+INTERVAL = IntervalEntry(estimate=1.0, low=0.5, high=1.5)
 MEASURED = Measurement(
     aim="compute",
     proposed=None,

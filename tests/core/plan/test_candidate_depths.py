@@ -4,20 +4,28 @@ import pytest
 
 from semfreeze_core.errors import InputError
 from semfreeze_core.plan.candidate_depths import (
-    Pick,
+    Candidate,
     auto_depths,
+    candidates_of,
     depth_arms,
     parse_depths,
-    picks_of,
     proposal,
 )
-from semfreeze_core.plan.opinions import compare
+from semfreeze_core.plan.opinions import gather_opinions
 from semfreeze_core.runs.folder import read_run
 from semfreeze_core.runs.store import example_run
 
 
 def test_auto_depths_hold_every_pick_and_spread_to_the_cap():
-    assert auto_depths(30, [Pick(19, True), Pick(5, False), Pick(None, False)]) == [0, 5, 7, 15, 19, 20, 22]
+    assert auto_depths(30, [Candidate(19, True), Candidate(5, False), Candidate(None, False)]) == [
+        0,
+        5,
+        7,
+        15,
+        19,
+        20,
+        22,
+    ]
 
 
 def test_depths_are_read_in_order_and_full_finetuning_is_always_an_arm():
@@ -49,11 +57,11 @@ def test_depths_out_of_range_or_twice_are_refused(depths):
 
 @pytest.mark.parametrize("depths", ["a", "1,b", "1.5", "1;2"])
 def test_depths_that_are_no_numbers_are_refused(depths):
-    with pytest.raises(InputError, match="expected whole numbers with commas, or auto"):
+    with pytest.raises(InputError, match="expected comma-separated whole numbers, or auto"):
         parse_depths(depths, 30)
 
 
 def test_picks_are_those_of_every_rule_and_score():
-    picks = picks_of(compare(read_run(example_run()), metric="semantic"))
+    picks = candidates_of(gather_opinions(read_run(example_run()), metric="semantic"))
     assert {"coverage", "paper", "compute", "half", "block_influence", "depth_prior"} <= set(picks)
-    assert picks["half"] == Pick(15, True)
+    assert picks["half"] == Candidate(15, True)

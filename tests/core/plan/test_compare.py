@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from semfreeze_core.errors import PlanError
-from semfreeze_core.plan import compare, curve_of
+from semfreeze_core.plan import curve_of, gather_opinions
 from semfreeze_core.plan.compare import side_by_side
 from tests.core.plan.conftest import STEADY
 
@@ -22,7 +22,7 @@ def test_each_run_is_as_it_is_by_itself(make_run):
     runs = {"a": make_run(), "b": make_run(advantage=LATE)}
     found = side_by_side(runs)
     for column in found.columns:
-        alone = compare(runs[column.name]).rules["coverage"]
+        alone = gather_opinions(runs[column.name]).rules["coverage"]
         assert column.opinion.freeze_depth == alone.freeze_depth
         assert np.array_equal(column.curve.coverage.mean, curve_of(runs[column.name], "semantic").coverage.mean)
     assert found.columns[1].relative_depth == found.columns[1].opinion.freeze_depth / 12
@@ -59,7 +59,7 @@ def test_models_of_other_depth_and_vocabulary_are_held_by_share_and_warned_of(ma
     found = side_by_side(runs)
     assert len(found.differences["b"]["gain coverage"].band.mean) == 13
     told = " ".join(found.warnings)
-    assert "layers: depths are held against each other as shares" in told
+    assert "layers: depths are compared as shares" in told
     assert "compare shares and shapes, not heights" not in told, "the source is the same, and so is its vocabulary"
     identity = replace(model.identity, source="other")
     manifest = runs["b"].manifest.model_copy(update={"model": model.model_copy(update={"identity": identity})})
@@ -80,5 +80,5 @@ def test_too_few_or_too_many_runs_are_refused(make_run, n):
 
 
 def test_a_run_without_the_metric_is_named(make_run):
-    with pytest.raises(PlanError, match="a: The run holds no logit_z, only semantic"):
+    with pytest.raises(PlanError, match="a: The run has no logit_z, only semantic"):
         side_by_side({"a": make_run(), "b": make_run(advantage=STEADY)}, "logit_z")

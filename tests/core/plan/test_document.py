@@ -3,6 +3,7 @@ import json
 import re
 from collections.abc import Callable
 from itertools import product
+from pathlib import Path
 from typing import Any
 
 import jsonschema
@@ -226,7 +227,7 @@ def test_parse_plan_refuses_what_is_no_plan_at_all(text: str) -> None:
 @pytest.mark.parametrize("change", [{}, {"new_field": 1}, {"kind": "semfreeze plan 2"}])
 def test_parse_plan_says_when_a_plan_is_of_a_newer_version(plan: FreezePlan, change: dict[str, Any]) -> None:
     newer = {**_strict(plan.model_dump_json()), "schema_version": PLAN_SCHEMA_VERSION + 1, **change}
-    with pytest.raises(PlanError, match=r"^mine\.json has schema version 4, this semfreeze reads up to 3: update it"):
+    with pytest.raises(PlanError, match=r"^mine\.json has schema version 4, but this semfreeze reads up to 3"):
         parse_plan(json.dumps(newer, indent=1), where="mine.json")
 
 
@@ -240,7 +241,10 @@ def test_trainable_names_are_those_of_the_plans_parts(plan: FreezePlan, measured
 
 def test_trainable_names_refuse_a_plan_that_abstains(abstention: FreezePlan, measured: Models) -> None:
     model = measured()
-    with pytest.raises(PlanError, match=r"The plan abstains, so there is nothing to apply: The task null is undefined"):
+    with pytest.raises(
+        PlanError,
+        match=r"The plan makes no recommendation, so there is nothing to apply: The swapped",
+    ):
         trainable_names(abstention, model.identity, model.parameters)
 
 
@@ -276,3 +280,12 @@ def test_require_model_refuses_another_model_and_names_both(
 
 def test_require_model_accepts_the_same_weights_from_another_place(plan: FreezePlan, measured: Models) -> None:
     require_model(plan, dataclasses.replace(measured().identity, source="/elsewhere", revision="abc"))
+
+
+def test_parse_plan_reads_a_plan_that_version_0_1_0_wrote() -> None:
+    text = (Path(__file__).parent / "plan_0_1_0.json").read_text(encoding="utf-8")
+    plan = parse_plan(text)
+    assert (plan.freeze_depth, plan.n_layers, plan.rule) == (19, 30, "coverage")
+    assert plan.gain_coverage.estimate == 0.9486023763268842
+    assert plan.evidence.pick_interval == (19, 19)
+    assert json.loads(plan.model_dump_json()) == json.loads(text)  # no key came or went

@@ -10,8 +10,9 @@ from semfreeze_core.cost import depth_cost, full_cost, parts_at_depth
 from semfreeze_core.errors import PlanError
 from semfreeze_core.gains import gain_curve
 from semfreeze_core.plan.document import CostEntry
-from semfreeze_core.plan.make import FEW_EXAMPLES, TrainFlags, curve_of, default_setup, make_plan
+from semfreeze_core.plan.make import TrainFlags, curve_of, default_setup, make_plan
 from semfreeze_core.plan.rules import decide_by_coverage, decide_by_paper
+from semfreeze_core.records.defaults import FEW_EXAMPLES
 from semfreeze_core.records.run import Run
 from semfreeze_core.records.training import TrainingSetup
 from tests.core.plan.conftest import N_LAYERS, Measured
@@ -105,7 +106,7 @@ def test_make_plan_by_hand_freezes_without_evidence_and_says_so(make_run: Runs) 
     assert plan.freeze_depth == 3
     assert plan.rule == "manual"
     assert plan.evidence.verdict == "no evidence"
-    assert plan.reasons[-1] == "The reading gives no evidence for any depth."
+    assert plan.reasons[-1] == "The analysis gives no evidence for any depth."
     assert plan.trainable is not None
     assert plan.trainable.freeze_depth == 3
 
@@ -116,15 +117,15 @@ def test_make_plan_by_hand_freezes_without_evidence_and_says_so(make_run: Runs) 
         ({"rule": "manual", "depth": 13}, r"--depth must be in 0\.\.12 for this model, found 13"),
         ({"rule": "manual", "depth": -1}, r"--depth must be in 0\.\.12"),
         ({"rule": "manual"}, "--rule manual needs --depth"),
-        ({"rule": "paper", "depth": 3}, "--depth means the rule manual, but --rule paper was given"),
+        ({"rule": "paper", "depth": 3}, "--depth selects the rule manual, but --rule paper was given"),
         ({"tau": 0}, r"tau must be in \(0, 1\], found 0"),
         ({"tau": 1.01}, r"tau must be in \(0, 1\]"),
         ({"tau": math.nan}, r"tau must be in \(0, 1\], found nan"),
         ({"weight": 1}, r"weight must be in \[0, 1\), found 1"),
         ({"weight": -0.1}, r"weight must be in \[0, 1\)"),
-        ({"metric": "lens_loss"}, "never decides"),
+        ({"metric": "lens_loss"}, "chooses no depth"),
         ({"metric": "cosine"}, "expected semantic or logit_z"),
-        ({"metric": "logit_z"}, "The run holds no logit_z, only semantic"),
+        ({"metric": "logit_z"}, "The run has no logit_z, only semantic"),
     ],
 )
 def test_make_plan_refuses_settings_that_contradict(make_run: Runs, settings: dict[str, Any], problem: str) -> None:
@@ -133,7 +134,7 @@ def test_make_plan_refuses_settings_that_contradict(make_run: Runs, settings: di
 
 
 def test_make_plan_gives_every_contradiction_at_once(make_run: Runs) -> None:
-    with pytest.raises(PlanError, match=r"tau .*; weight .*; --depth means .*; --depth must"):
+    with pytest.raises(PlanError, match=r"tau .*; weight .*; --depth selects .*; --depth must"):
         make_plan(make_run(), rule="paper", depth=99, tau=2, weight=2)
 
 

@@ -7,9 +7,9 @@ import pytest
 
 from semfreeze_core.cost import cost_table
 from semfreeze_core.errors import PlanError
-from semfreeze_core.plan import compare, curve_of, default_setup, make_plan
+from semfreeze_core.plan import curve_of, default_setup, gather_opinions, make_plan
 from semfreeze_core.plan.make import TrainFlags
-from semfreeze_core.plan.opinions import judge_agreement, opinion_of_score
+from semfreeze_core.plan.opinions import judge_agreement, score_opinion
 from semfreeze_core.plan.rules_by_cost import Budget
 from semfreeze_core.records.run import Run
 from semfreeze_core.records.scores import LayerScore, unmeasured
@@ -30,7 +30,7 @@ def _score(values: list[float], name: str = "block_influence", replicates: np.nd
 
 def test_compare_asks_every_rule_and_score(make_run: Runs) -> None:
     scores = [_score(LAST), unmeasured("variability", N_LAYERS, "no examples", "no classes"), _score(FIRST, "spectrum")]
-    found = compare(make_run(scores=scores))
+    found = gather_opinions(make_run(scores=scores))
     assert list(found.rules) == ["coverage", "paper", "compute"]
     assert list(found.scores) == ["block_influence", "variability", "spectrum"]
     # All in the last layer: R(k) = 1, so .5 + .5 (12 - k)/12 reaches .65 up to 8. In the first: R(1) = 0 leaves .46.
@@ -39,7 +39,7 @@ def test_compare_asks_every_rule_and_score(make_run: Runs) -> None:
 
 def test_compare_agrees_with_the_plan_of_each_rule(make_run: Runs) -> None:
     run, budget = make_run(), Budget(max_cost_fraction=0.8)
-    found = compare(run, depth=3, budget=budget)
+    found = gather_opinions(run, depth=3, budget=budget)
     assert list(found.rules) == ["coverage", "paper", "compute", "budget", "manual"]
     for name, opinion in found.rules.items():
         plan = make_plan(
@@ -54,69 +54,71 @@ def test_compare_agrees_with_the_plan_of_each_rule(make_run: Runs) -> None:
         assert list(opinion.reasons) == plan.reasons
         assert opinion.gain_coverage.estimate == plan.gain_coverage.estimate
         assert plan.cost.planned is not None
-        assert opinion.price is not None
-        assert opinion.price.relative_flop == plan.cost.planned.relative_flop
+        assert opinion.cost is not None
+        assert opinion.cost.relative_flop == plan.cost.planned.relative_flop
 
 
 def test_compare_prices_under_the_setup_it_is_given(make_run: Runs) -> None:
     run, setup = make_run(scores=[_score(LAST)]), TrainingSetup(batch_size=2, sequence_length=16, prefix_cache=True)
-    found = compare(run, setup=setup)
+    found = gather_opinions(run, setup=setup)
     prices = cost_table(run.shape, setup)
     assert found.setup == setup
-    assert found.scores["block_influence"].price == prices[8]
-    assert compare(run).setup == default_setup(run)
+    assert found.scores["block_influence"].cost == prices[8]
+    assert gather_opinions(run).setup == default_setup(run)
 
 
 def test_compare_recommends_nothing_without_evidence(make_run: Runs) -> None:
-    found = compare(make_run(scores=[_score(LAST)], difference=None), depth=2)
+    found = gather_opinions(make_run(scores=[_score(LAST)], difference=None), depth=2)
     for name in ("coverage", "paper", "compute"):
         assert found.rules[name].recommendation == "abstain"
         assert found.rules[name].candidate_depth is not None
     assert found.rules["manual"].freeze_depth == 2
     score = found.scores["block_influence"]
     assert (score.freeze_depth, score.candidate_depth) == (None, 8)
-    assert score.reasons == ("The reading gives no evidence that the layers do this task, so no score recommends.",)
+    assert score.reasons == (
+        "The analysis gives no evidence that the layers do this task, so scores recommend nothing.",
+    )
 
 
 def test_compare_recommends_nothing_that_freezes_new_tokens(make_run: Runs) -> None:
     run = make_run(scores=[_score(LAST)], new_tokens=3)
-    found = compare(run, depth=0)
+    found = gather_opinions(run, depth=0)
     for opinion in (*found.rules.values(), *found.scores.values()):
         assert not opinion.freeze_depth
     assert found.rules["manual"].freeze_depth == 0
     assert found.rules["coverage"].candidate_depth == 7
     assert found.rules["coverage"].reasons[0].startswith("The data uses 3 tokens")
-    assert compare(run, allow_new_tokens=True).rules["coverage"].freeze_depth == 7
+    assert gather_opinions(run, allow_new_tokens=True).rules["coverage"].freeze_depth == 7
 
 
 def test_compare_shows_a_budget_that_nothing_fits(make_run: Runs) -> None:
-    opinion = compare(make_run(), budget=Budget(max_cost_fraction=0.01)).rules["budget"]
-    assert (opinion.candidate_depth, opinion.freeze_depth, opinion.price) == (None, None, None)
+    opinion = gather_opinions(make_run(), budget=Budget(max_cost_fraction=0.01)).rules["budget"]
+    assert (opinion.candidate_depth, opinion.freeze_depth, opinion.cost) == (None, None, None)
     assert math.isnan(opinion.gain_coverage.estimate)
-    assert opinion.reasons[0].startswith("No freeze depth up to the cap of 9 fits 1 %")
+    assert opinion.reasons[0].startswith("No freeze depth up to 9 fits within 1%")
 
 
 def test_compare_has_no_price_where_nothing_is_trained(make_run: Runs) -> None:
-    found = compare(make_run(), depth=N_LAYERS, train=TrainFlags(final_norm=False))
-    assert found.rules["manual"].price is None
-    assert found.rules["coverage"].price is not None
+    found = gather_opinions(make_run(), depth=N_LAYERS, train=TrainFlags(final_norm=False))
+    assert found.rules["manual"].cost is None
+    assert found.rules["coverage"].cost is not None
 
 
 def test_compare_gives_all_that_is_wrong_at_once(make_run: Runs) -> None:
     with pytest.raises(PlanError, match=r"tau must .*; --depth must .*; --max-memory-gib must .*; --gpu: GPU x is"):
-        compare(make_run(), tau=0, depth=99, budget=Budget(max_memory_gib=0, gpu="x"))
-    with pytest.raises(PlanError, match="The run holds no logit_z"):
-        compare(make_run(), metric="logit_z")
+        gather_opinions(make_run(), tau=0, depth=99, budget=Budget(max_memory_gib=0, gpu="x"))
+    with pytest.raises(PlanError, match="The run has no logit_z"):
+        gather_opinions(make_run(), metric="logit_z")
 
 
 def test_compare_refuses_flags_that_contradict_the_model(make_run: Runs, measured: Callable[..., Measured]) -> None:
     with pytest.raises(PlanError, match="tied"):
-        compare(make_run(measured("llama", True)), train=TrainFlags(head=True))
+        gather_opinions(make_run(measured("llama", True)), train=TrainFlags(head=True))
 
 
 @pytest.mark.parametrize("n_layers", [2, 5, 12, 30])
 def test_opinion_of_equal_scores_is_that_of_the_rule_on_exchangeable_layers(n_layers: int) -> None:
-    opinion = opinion_of_score(
+    opinion = score_opinion(
         _score([0.2] * n_layers), make_curve(straight(n_layers)), make_prices(falling(n_layers)), tau=0.65, weight=0.5
     )
     assert opinion.candidate_depth == opinion.freeze_depth == 35 * n_layers // 100
@@ -128,15 +130,15 @@ def test_opinion_of_equal_scores_is_that_of_the_rule_on_exchangeable_layers(n_la
 def _opinion(replicates: list[list[float]] | None, tau: float = 0.65, weight: float = 0.5):
     drawn = None if replicates is None else np.array(replicates)
     curve, prices = make_curve(straight(N_LAYERS)), make_prices(falling(N_LAYERS))
-    return opinion_of_score(_score(LAST, replicates=drawn), curve, prices, tau=tau, weight=weight)
+    return score_opinion(_score(LAST, replicates=drawn), curve, prices, tau=tau, weight=weight)
 
 
 def test_opinion_of_score_goes_by_the_tenth_percentile_of_its_replicates() -> None:
     even = [1 / N_LAYERS] * N_LAYERS
     assert _opinion(None).candidate_depth == 8
     assert _opinion([LAST] * 100).candidate_depth == 8
-    assert "in 9 of 10 bootstrap replicates" in _opinion([LAST] * 100).reasons[0]
-    assert "replicates" not in _opinion(None).reasons[0]
+    assert "in 90% of bootstrap samples" in _opinion([LAST] * 100).reasons[0]
+    assert "samples" not in _opinion(None).reasons[0]
     assert _opinion([even] * 9 + [LAST] * 91).candidate_depth == 8
     assert _opinion([even] * 20 + [LAST] * 80).candidate_depth == 4
 
@@ -145,7 +147,7 @@ def test_opinion_of_score_abstains_when_its_picks_range_far() -> None:
     opinion = _opinion([FIRST] * 20 + [LAST] * 80)
     assert opinion.freeze_depth is None
     assert opinion.candidate_depth is not None
-    assert opinion.reasons[0].startswith("The pick is unstable")
+    assert opinion.reasons[0].startswith("The selected depth is unstable")
 
 
 def test_opinion_of_score_follows_tau_and_weight() -> None:
@@ -161,8 +163,8 @@ def test_opinion_of_score_follows_tau_and_weight() -> None:
     ],
 )
 def test_opinion_of_a_score_that_says_nothing_is_no_depth(score: LayerScore, words: str) -> None:
-    opinion = opinion_of_score(score, make_curve(straight(12)), make_prices(falling(12)), tau=0.65, weight=0.5)
-    assert (opinion.candidate_depth, opinion.freeze_depth, opinion.price) == (None, None, None)
+    opinion = score_opinion(score, make_curve(straight(12)), make_prices(falling(12)), tau=0.65, weight=0.5)
+    assert (opinion.candidate_depth, opinion.freeze_depth, opinion.cost) == (None, None, None)
     assert math.isnan(opinion.gain_coverage.estimate)
     assert opinion.reasons == (words,)
 
@@ -170,29 +172,29 @@ def test_opinion_of_a_score_that_says_nothing_is_no_depth(score: LayerScore, wor
 def test_judge_agreement_says_who_lies_where() -> None:
     found = judge_agreement({"coverage": 19, "paper": 21, "spectrum": 11, "block_influence": 11}, 30)
     assert (found.low, found.high) == (11, 21)
-    assert found.words.startswith(
-        "Candidate depths lie between 11 (spectrum, block_influence) and 21 (paper) of 30, more than 7.5 layers apart: "
-        "they contradict each other."
+    assert found.summary.startswith(
+        "Selected depths range from 11 (spectrum, block_influence) to 21 (paper) of 30 layers, more than 7.5 layers "
+        "apart. The methods measure different things and disagree"
     )
-    assert found.words.endswith("only a finetune decides.")
+    assert found.summary.endswith("only finetuning shows which depth is best.")
 
 
 @pytest.mark.parametrize(("n_layers", "apart", "agree"), [(4, 1, True), (4, 2, False), (12, 3, True), (12, 4, False)])
 def test_judge_agreement_allows_a_quarter_of_the_layers(n_layers: int, apart: int, agree: bool) -> None:
-    words = judge_agreement({"coverage": 1, "paper": 1 + apart}, n_layers).words
-    assert ("they agree" in words) == agree
-    assert ("contradict" in words) != agree
+    words = judge_agreement({"coverage": 1, "paper": 1 + apart}, n_layers).summary
+    assert ("The methods agree" in words) == agree
+    assert ("disagree" in words) != agree
 
 
 def test_judge_agreement_needs_two() -> None:
     assert judge_agreement({}, 12).low is None
     assert judge_agreement({"paper": 5}, 12).high == 5
-    assert "nothing can be compared" in judge_agreement({"paper": 5}, 12).words
+    assert "nothing can be compared" in judge_agreement({"paper": 5}, 12).summary
 
 
 def test_compare_leaves_what_reads_nothing_out_of_the_agreement(make_run: Runs) -> None:
     run = make_run(scores=[_score(LAST), _score([1.0] * N_LAYERS, "depth_prior")])
-    found = compare(run, depth=0, budget=Budget(max_cost_fraction=1.0))
+    found = gather_opinions(run, depth=0, budget=Budget(max_cost_fraction=1.0))
     assert (found.rules["budget"].candidate_depth, found.rules["manual"].candidate_depth) == (0, 0)
     assert found.scores["depth_prior"].candidate_depth == 4
     picks = [o.candidate_depth for o in (*list(found.rules.values())[:3], found.scores["block_influence"])]
@@ -204,6 +206,6 @@ def test_compare_asks_the_metric_it_is_given(make_run: Runs) -> None:
     trace, pairs = (replace(x["semantic"], metric="logit_z") for x in (other.traces, other.pairs))
     both = replace(run, traces={**run.traces, "logit_z": trace}, pairs={**run.pairs, "logit_z": pairs})
     for metric in ("semantic", "logit_z"):
-        opinion = compare(both, metric=metric).rules["coverage"]
+        opinion = gather_opinions(both, metric=metric).rules["coverage"]
         assert opinion.candidate_depth is not None
         assert opinion.gain_coverage == curve_of(both, metric).coverage.at(opinion.candidate_depth)

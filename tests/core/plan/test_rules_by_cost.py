@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from semfreeze_core.errors import PlanError
 from semfreeze_core.plan.rules import depth_cap
 from semfreeze_core.plan.rules_by_cost import Budget, compute_scores, decide_by_budget, decide_by_compute
+from semfreeze_core.wording.numbers import gib
 from tests.core.plan.curves import NO_EVIDENCE, last_layer_alone, make_curve, straight
 from tests.core.plan.prices import falling, make_prices
 
@@ -45,17 +46,17 @@ def test_budget_takes_the_smaller_memory_of_a_card_and_a_number() -> None:
     assert Budget(max_memory_gib=4, gpu="T4").memory_bytes == 4 * 2**30
     assert Budget(max_memory_gib=40, gpu="T4").memory_bytes == 16 * 10**9
     assert Budget(max_cost_fraction=0.5).memory_bytes is None
-    assert card.words == "14.90 GiB (T4)"
+    assert card.summary == f"{gib(16 * 10**9)} (T4)"
 
 
 def test_decide_by_budget_says_what_the_depth_takes_and_holds() -> None:
     prices = make_prices([1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2], GIB)
     first, second = decide_by_budget(make_curve(straight(8)), prices, Budget(5.5, None, 0.95)).reasons
     assert first == (
-        "3 of 8 is the smallest depth that fits 5.50 GiB and 95 % of the FLOP of full finetuning: "
-        "it takes 5.00 GiB and 70 % of the FLOP of full finetuning."
+        f"3 of 8 is the smallest freeze depth within {gib(5632 * 2**20)} and 95% of full finetuning's compute. "
+        f"Estimated cost: {gib(5 * 2**30)} and 70% of full finetuning's compute."
     )
-    assert second == "R(3) = 0.62 is predicted, not what the depth was chosen by."
+    assert second == "Coverage R(3) is 0.62; it did not influence this choice."
 
 
 def test_decide_by_budget_needs_no_evidence_and_says_so() -> None:
@@ -65,23 +66,24 @@ def test_decide_by_budget_needs_no_evidence_and_says_so() -> None:
     ):
         decision = decide_by_budget(curve, make_prices(falling(8), GIB), Budget(5.5))
         assert decision.freeze_depth == 3
-        assert decision.reasons[-1] == "A budget is arithmetic: the reading gives no evidence for any depth."
+        assert decision.reasons[-1] == "The analysis gives no evidence for any depth; only the budget chose this one."
 
 
 def test_decide_by_budget_names_the_nearest_depth_when_none_fits() -> None:
     prices = make_prices([1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2], GIB)
     words = (
-        "No freeze depth up to the cap of 6 fits 1.60 GiB. The nearest is 6, which takes 2.00 GiB and 40 % of the FLOP"
+        f"No freeze depth up to 6 fits within {gib(int(1.6 * 2**30))}. Depth 6 comes closest and needs "
+        f"{gib(2 * 2**30)} and 40% of full finetuning's compute"
     )
     with pytest.raises(PlanError, match=re.escape(words)):
         decide_by_budget(make_curve(straight(8)), prices, Budget(1.6))  # depth 7 would fit, but is beyond the cap
-    with pytest.raises(PlanError, match=r"fits 10 % of the FLOP of full finetuning\. The nearest is 6"):
+    with pytest.raises(PlanError, match=r"fits within 10% of full finetuning's compute\. Depth 6 comes closest"):
         decide_by_budget(make_curve(straight(8)), prices, Budget(max_cost_fraction=0.1))
 
 
 def test_decide_by_budget_refuses_memory_it_cannot_know() -> None:
     prices = make_prices(falling(8), [None] * 9)
-    with pytest.raises(PlanError, match="activation bytes of this family are not known"):
+    with pytest.raises(PlanError, match="Activation memory is unknown for this model family"):
         decide_by_budget(make_curve(straight(8)), prices, Budget(max_memory_gib=5))
     assert decide_by_budget(make_curve(straight(8)), prices, Budget(max_cost_fraction=0.9)).freeze_depth == 2
 
@@ -93,11 +95,11 @@ def test_decide_by_budget_refuses_memory_it_cannot_know() -> None:
 )
 @settings(derandomize=True, deadline=None)
 def test_decide_by_budget_takes_a_depth_that_fits_and_none_smaller_does(
-    costs: list[tuple[float, float]], fraction: float, gib: float
+    costs: list[tuple[float, float]], fraction: float, limit: float
 ) -> None:
     prices = make_prices([c for c, _ in costs], [m for _, m in costs])
-    n_layers, budget = len(costs) - 1, Budget(gib, None, fraction)
-    fits = [c <= fraction and round(m * 2**30) <= int(gib * 2**30) for c, m in costs][: depth_cap(n_layers) + 1]
+    n_layers, budget = len(costs) - 1, Budget(limit, None, fraction)
+    fits = [c <= fraction and round(m * 2**30) <= int(limit * 2**30) for c, m in costs][: depth_cap(n_layers) + 1]
     if any(fits):
         assert decide_by_budget(make_curve(straight(n_layers)), prices, budget).freeze_depth == fits.index(True)
     else:
@@ -115,7 +117,7 @@ def test_decide_by_budget_takes_a_depth_that_fits_and_none_smaller_does(
         (Budget(max_cost_fraction=0), r"--max-cost-fraction must be in (0, 1], found 0"),
         (Budget(max_cost_fraction=1.5), r"--max-cost-fraction must be in (0, 1], found 1.5"),
         (Budget(max_cost_fraction=math.nan), r"--max-cost-fraction must be in (0, 1], found nan"),
-        (Budget(gpu="abacus"), "--gpu: GPU abacus is not known"),
+        (Budget(gpu="abacus"), "--gpu: GPU abacus is unknown"),
     ],
 )
 def test_budget_says_what_is_wrong_with_it(budget: Budget, words: str) -> None:
@@ -149,9 +151,9 @@ def test_decide_by_compute_equals_a_hand_computed_case() -> None:
     # M = 1: ln 2 = .693, .99 ln 2.25 = .803, .9 ln 3 = .989; M = 100: 4.615, 4.797, 4.775.
     assert decision.parameters == {"cap": 3, "data_multiple": 10, "picks": {"1": 2, "10": 2, "100": 1}}
     (reason,) = decision.reasons
-    assert reason.startswith("2 of 4 gains most when equal compute is spent")
-    assert "R(2) = 0.90 and c(2) = 0.50" in reason
-    assert "(picks: 2 with M = 1, 2 with M = 10, 1 with M = 100)" in reason
+    assert reason.startswith("2 of 4 gives the best expected result for the same compute")
+    assert "Coverage R(2) is 0.90, and training takes 50% of full finetuning's compute." in reason
+    assert "Depths by data multiple: 2 for M = 1, 2 for M = 10, 1 for M = 100." in reason
 
 
 gains = st.lists(st.floats(0, 1), min_size=2, max_size=30).filter(lambda g: sum(g) > 1e-3)
@@ -198,9 +200,9 @@ def test_decide_by_compute_abstains_as_the_other_rules_do() -> None:
     replicates = [last_layer_alone(12)] * 80 + [np.append(1.0, np.zeros(12))] * 20
     for curve, words in (
         (make_curve(last_layer_alone(12), verdict="no evidence"), NO_EVIDENCE),
-        (make_curve(last_layer_alone(12), r_squared=0.5), "no steady progress"),
-        (make_curve(last_layer_alone(12), replicates=replicates), "The pick is unstable"),
-        (make_curve(np.full(13, np.nan)), "does not rise anywhere"),
+        (make_curve(last_layer_alone(12), r_squared=0.5), "does not rise steadily"),
+        (make_curve(last_layer_alone(12), replicates=replicates), "The selected depth is unstable"),
+        (make_curve(np.full(13, np.nan)), "does not rise at any layer"),
     ):
         decision = decide_by_compute(curve, prices)
         assert decision.recommendation == "abstain"

@@ -7,7 +7,8 @@ import pytest
 
 from semfreeze_core.errors import PlanError
 from semfreeze_core.plan.rules import decide_by_coverage
-from semfreeze_core.plan.slices import SMALLEST_SLICE, groupings, kept_columns, slices
+from semfreeze_core.plan.slices import groupings, kept_columns, slices
+from semfreeze_core.records.defaults import MIN_SLICE
 from semfreeze_core.records.run import GROUP_PREFIX
 from semfreeze_core.runs.folder import read_run
 from semfreeze_core.runs.store import example_run
@@ -45,7 +46,7 @@ def test_slices_group_by_another_column_that_the_run_kept(run):
     found, left_out = slices(grown, "semantic", "source")
     assert {s.name: s.curve.n_examples for s in found} == {"mail": half, "chat": run.n_examples - half - 1}
     assert left_out == 0
-    with pytest.raises(PlanError, match="cannot be grouped by 'sauce'; it can by label, source, prompt length"):
+    with pytest.raises(PlanError, match=r"cannot be grouped by 'sauce'\. Available groups: label, source, prompt"):
         slices(grown, "semantic", "sauce")
 
 
@@ -70,7 +71,7 @@ def test_slices_of_examples_of_one_length_are_one_group(run):
 
 
 def test_slices_leave_out_groups_too_small_to_read(run):
-    labels = ["large"] * (run.n_examples - SMALLEST_SLICE + 1) + ["small"] * (SMALLEST_SLICE - 1)
+    labels = ["large"] * (run.n_examples - MIN_SLICE + 1) + ["small"] * (MIN_SLICE - 1)
     found, left_out = slices(replace(run, examples=run.examples.assign(label=labels)), "semantic")
     assert [s.name for s in found] == ["large"]
     assert left_out == 1

@@ -61,7 +61,7 @@ def test_job_of_another_machine_lives_while_its_lock_is_held(runs):
     place = put(runs, "one", DEAD.model_copy(update={"host": "elsewhere"}))
     with folders.FileLock(place / LOCK):
         assert states(runs) == {"one": "running"}
-        with pytest.raises(RunError, match="runs on elsewhere, and can be cancelled only there"):
+        with pytest.raises(RunError, match="runs on elsewhere and can be canceled only there"):
             cancel(runs, "one")
         assert not (place / CANCEL).exists()  # else it would call itself cancelled in the end
     assert states(runs) == {"one": "dead"}
@@ -98,7 +98,7 @@ def test_what_is_no_job_is_left_alone(runs, content):
 def test_job_of_a_newer_semfreeze_is_left_alone(runs):
     put(runs, "newer", schema_version=2)
     assert list_jobs(runs) == []
-    with pytest.raises(RunError, match="no job called 'newer'"):
+    with pytest.raises(RunError, match="no job named 'newer'"):
         cancel(runs, "newer")
 
 
@@ -106,7 +106,7 @@ def test_job_of_a_newer_semfreeze_is_left_alone(runs):
 def test_no_name_leads_out_of_the_folder(runs, name):
     put(runs, "one")
     for ask in (find_job, job_folder, cancel):
-        with pytest.raises(RunError, match="There is no job called"):
+        with pytest.raises(RunError, match="There is no job named"):
             ask(runs, name)
     assert job_folder(runs, "one") == runs / JOBS / "one"
 
@@ -131,13 +131,17 @@ def test_places_count_who_comes_before(runs):
     [
         ("failed", "Loading\nsemfreeze: x: no such file.\n", "x: no such file."),
         ("failed", "semfreeze: It is being computed again.\nTraceback (most recent call last):\nE: x\n", "E: x"),
-        ("failed", "", "It said nothing."),
-        ("dead", "", "Its process is gone without a word: killed, out of memory, or the machine was stopped."),
+        ("failed", "", "It printed nothing."),
+        (
+            "dead",
+            "",
+            "Its process stopped without an error message: killed, out of memory, or the machine was shut down.",
+        ),
         (
             "dead",
             "Loading the model\nExtracting hidden states\n",
-            "Its process is gone without a word: killed, out of memory, or the machine was stopped. "
-            "Last it said: Extracting hidden states",
+            "Its process stopped without an error message: killed, out of memory, or the machine was shut down. "
+            "Last output: Extracting hidden states",
         ),
     ],
 )

@@ -188,6 +188,6 @@ def test_cancel_of_another_users_job_says_so_and_leaves_no_mark(runs, monkeypatc
         raise PermissionError
 
     monkeypatch.setattr(os, "killpg", refuse)
-    with pytest.raises(RunError, match="another user's"):
+    with pytest.raises(RunError, match="belongs to another user"):
         cancel(runs, "one")
     assert not (place / CANCEL).exists()

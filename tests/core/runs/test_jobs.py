@@ -38,7 +38,7 @@ def test_jobs_run_one_at_a_time_in_order_and_say_how_they_ended(runs, held):
     first.let_go()
     ended = wait_for_state(runs, one.name, "done", "failed")
     assert ended.state == "done", read_log(runs / JOBS / one.name, 20)
-    assert "layers" in read_log(runs / JOBS / one.name, 50)
+    assert "layer" in read_log(runs / JOBS / one.name, 50)
     second.let_go(b"{")
     assert wait_for_state(runs, two.name, "done", "failed").state == "failed"
     assert "manifest.json is damaged" in failure(runs, find_job(runs, two.name))
@@ -68,7 +68,7 @@ def test_killed_jobs_are_dead_or_wait_anew_and_the_queue_goes_on(runs, held):
     assert find_job(runs, two.name).state == "queued"
     os.kill(pid_of(runs, one), signal.SIGKILL)
     assert wait_for_state(runs, one.name, "dead").ended is None
-    assert failure(runs, find_job(runs, one.name)).startswith("Its process is gone without a word")
+    assert failure(runs, find_job(runs, one.name)).startswith("Its process stopped without an error message")
     wait_for_state(runs, three.name, "running")  # the third's turn: the second has no process that could take it
     revive(runs)
     revive(runs)
@@ -155,7 +155,7 @@ def test_submit_does_not_join_what_is_being_cancelled(runs, held):
 @pytest.mark.parametrize(
     ("command", "words"),
     [
-        (("show", "absent"), "absent: no run by this name or path."),
+        (("show", "absent"), "absent: no run with this name or path."),
         (("no-such-command",), "No such command"),
     ],
 )
@@ -167,7 +167,7 @@ def test_failed_job_gives_the_sentence(runs, command, words):
 
 def test_a_process_that_does_not_come_up_leaves_nothing(runs, monkeypatch):
     monkeypatch.setattr(sys, "executable", shutil.which("false"))
-    with pytest.raises(RunError, match=r"did not come up\. It said: nothing"):
+    with pytest.raises(RunError, match=r"did not start\. Its output: nothing"):
         submit(runs, ("show", "example"), "Show")
     assert list_jobs(runs) == []
     assert [p.name for p in (runs / JOBS).iterdir() if p.is_dir()] == []
@@ -218,7 +218,7 @@ def test_folder_without_write_permission_is_refused_and_left_as_it_is(runs, with
 
 def test_runs_below_a_file_are_refused(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(RunError, match="something stands in its path"):
+    with pytest.raises(RunError, match="Something else is at this path"):
         submit(tmp_path / "file" / "runs", ("show", "example"), "Show")
     assert list_jobs(tmp_path / "file" / "runs") == []
 

@@ -21,7 +21,7 @@ def test_measurements_are_found_by_their_folders_name(tmp_path):
     [(read_measurement, "measurement.json", "measurement"), (read_sweep, "sweep.json", "sweep")],
 )
 def test_what_is_not_there_or_damaged_is_said(tmp_path, read, name, what):
-    with pytest.raises(RunError, match=f"holds no {what}"):
+    with pytest.raises(RunError, match=f"has no {what}"):
         read(tmp_path)
     (tmp_path / name).write_text("{")
     with pytest.raises(RunError, match=f"{name} is damaged"):

@@ -8,7 +8,7 @@ from huggingface_hub.errors import OfflineModeIsEnabled
 
 from semfreeze_core.errors import InputError, PlanError
 from semfreeze_core.plan import make_plan
-from semfreeze_core.runs.plans import read_plan, require_plan_place
+from semfreeze_core.runs.plans import read_plan, require_plan_path
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ def test_read_plan_gives_back_what_was_written(plan, tmp_path):
         (b"{}", "is not a semfreeze plan: model"),
         (b"[1]", "is not a semfreeze plan"),
         (b"\xff\xfe", "is not UTF-8 text"),
-        (b'{"schema_version": 4}', "has schema version 4, this semfreeze reads up to 3: update it"),
+        (b'{"schema_version": 4}', "has schema version 4, but this semfreeze reads up to 3"),
     ],
 )
 def test_read_plan_refuses_what_is_no_plan(tmp_path, content, words):
@@ -74,24 +74,24 @@ def test_read_plan_says_what_is_neither_here_nor_on_the_hub(monkeypatch):
 
 
 def test_require_plan_place_allows_a_new_an_empty_and_a_plans_file(plan, tmp_path):
-    require_plan_place(tmp_path / "new" / "plan.json")
+    require_plan_path(tmp_path / "new" / "plan.json")
     (tmp_path / "empty.json").touch()
-    require_plan_place(tmp_path / "empty.json")
+    require_plan_path(tmp_path / "empty.json")
     (tmp_path / "plan.json").write_text(plan.model_dump_json())
-    require_plan_place(tmp_path / "plan.json")
+    require_plan_path(tmp_path / "plan.json")
 
 
 @pytest.mark.parametrize("content", ["my notes", "{}", '{"prompt": "a", "completion": "b"}\n'])
 def test_require_plan_place_refuses_somebodys_file(tmp_path, content):
     (tmp_path / "mine").write_text(content)
-    with pytest.raises(PlanError, match=r"is no plan, so it is not replaced\. Choose another --out"):
-        require_plan_place(tmp_path / "mine")
+    with pytest.raises(PlanError, match=r"is not a plan, so it is not replaced\. Choose another --out"):
+        require_plan_path(tmp_path / "mine")
 
 
 def test_require_plan_place_refuses_folders_and_pipes_without_reading_them(tmp_path):
     os.mkfifo(tmp_path / "pipe")  # opening it would wait for a writer
     for path in (tmp_path, tmp_path / "pipe"):
-        with pytest.raises(PlanError, match="is there already and is no plan"):
-            require_plan_place(path)
+        with pytest.raises(PlanError, match="already exists and is not a plan"):
+            require_plan_path(path)
     with pytest.raises(PlanError, match="cannot be written: File name too long"):
-        require_plan_place(tmp_path / ("x" * 300))
+        require_plan_path(tmp_path / ("x" * 300))

@@ -69,7 +69,7 @@ def test_read_manifest_refuses_a_run_without_scores(folder):
     document = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
     del document["scores"]
     (folder / MANIFEST).write_text(json.dumps(document), encoding="utf-8")
-    with pytest.raises(RunError, match=r"is damaged \(scores: Field required\)\. Analyse again with --overwrite"):
+    with pytest.raises(RunError, match=r"is damaged \(scores: Field required\)\. Run semfreeze analyze again"):
         read_manifest(folder)
 
 
@@ -170,13 +170,13 @@ def test_read_manifest_refuses_a_cut_manifest(folder, share):
 
 def test_read_manifest_refuses_a_newer_schema(folder):
     edit_manifest(folder, schema_version=SCHEMA_VERSION + 1, something="new")
-    with pytest.raises(RunError, match=r"newer semfreeze \(run schema 3, this one reads 2\): update semfreeze"):
+    with pytest.raises(RunError, match=r"newer semfreeze \(run schema 3, this one reads 2\)\. Update semfreeze"):
         read_manifest(folder)
 
 
 def test_read_manifest_refuses_an_older_schema(folder):
     edit_manifest(folder, schema_version=SCHEMA_VERSION - 1)
-    with pytest.raises(RunError, match=r"older semfreeze \(run schema 1, this one reads 2\): analyse again"):
+    with pytest.raises(RunError, match=r"older .* \(run schema 1, this one reads 2\)\. Run semfreeze analyze again"):
         read_manifest(folder)
 
 

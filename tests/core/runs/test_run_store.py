@@ -20,7 +20,7 @@ from semfreeze_core.runs.store import (
     rename_run,
     require_name,
     run_names,
-    run_place,
+    run_path,
     stored_run,
     write_note,
 )
@@ -32,7 +32,7 @@ OUTSIDE = ["..", ".", "", "../one", "one/..", "a/b", "/", "~", ".hidden", "one\n
 
 @pytest.fixture
 def one(run):
-    write_run(run, run_place("one"))
+    write_run(run, run_path("one"))
     return runs_folder() / "one"
 
 
@@ -51,7 +51,7 @@ def test_find_run_takes_a_name_and_a_path(one, monkeypatch, tmp_path):
 
 
 def test_find_run_names_the_runs_there_are(one):
-    with pytest.raises(RunError, match=r"two: no run by this .*\. Named runs: one; the shipped one is: example"):
+    with pytest.raises(RunError, match=r"two: no run with this .*\. Named runs: one\. Bundled run: example"):
         find_run("two")
 
 
@@ -76,22 +76,22 @@ def test_find_run_refuses_a_folder_that_is_no_run(tmp_path):
 
 @pytest.mark.parametrize("out", ["./one", "a/b", "/somewhere/one", ".hidden", "..", "a\\b"])
 def test_run_place_takes_a_path(out):
-    assert run_place(out) == Path(out)
+    assert run_path(out) == Path(out)
 
 
 def test_run_place_takes_a_name(home):
-    assert run_place("one") == home / "runs" / "one"
+    assert run_path("one") == home / "runs" / "one"
 
 
 def test_run_place_knows_the_home_folder(monkeypatch, tmp_path):
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert run_place("~/one") == tmp_path / "one"
-    assert run_place("~nobody-of-this-name/one") == Path("~nobody-of-this-name/one")
+    assert run_path("~/one") == tmp_path / "one"
+    assert run_path("~nobody-of-this-name/one") == Path("~nobody-of-this-name/one")
 
 
 @pytest.mark.parametrize("name", ["", "two words", "ü", "-first", "example", "x" * 101, "a:b", "one\n"])
 def test_require_name_refuses_what_a_shell_or_a_disk_would_mind(name):
-    with pytest.raises(RunError, match="cannot name a run: use letters, digits"):
+    with pytest.raises(RunError, match=r"is not a valid run name\. Use letters, digits"):
         require_name(name)
 
 
@@ -215,7 +215,7 @@ def test_rename_run_never_replaces_a_run(one, home, new):
 
 @pytest.mark.parametrize("new", ["../two", "a/b", "example", "", "two words"])
 def test_rename_run_refuses_what_is_no_name(one, new):
-    with pytest.raises(RunError, match="cannot name a run"):
+    with pytest.raises(RunError, match="is not a valid run name"):
         rename_run("one", new)
     assert run_names() == ["one"]
 
@@ -245,7 +245,7 @@ def test_nothing_outside_the_store_is_touched(one, tmp_path, monkeypatch, act, n
     (tmp_path / "two").mkdir()
     monkeypatch.chdir(tmp_path)
     before = sorted(tmp_path.rglob("*"))
-    with pytest.raises(RunError, match="no run by this name in"):
+    with pytest.raises(RunError, match="no run with this name in"):
         act(name)
     assert sorted(tmp_path.rglob("*")) == before
     assert example_run().is_dir()
@@ -296,7 +296,7 @@ def test_a_run_that_a_job_works_in_is_neither_deleted_nor_renamed(one, named):
     words = {"command": ("umap", str(one))} if named == "command" else {"out": str(one / "validations" / "x")}
     put(one.parent, "7", **words)  # queued
     for act in (lambda: remove_run("one"), lambda: rename_run("one", "two")):
-        with pytest.raises(RunError, match=r"one is being worked on: 7 is queued\. .* semfreeze jobs cancel 7"):
+        with pytest.raises(RunError, match=r"one is in use: 7 is queued\. .*`semfreeze jobs cancel 7`"):
             act()
     put(one.parent, "7", GONE, "done", **words)
     put(one.parent, "8", out=str(one.parent / "one-more"))
@@ -311,7 +311,7 @@ def test_another_folder_of_runs_has_its_own_runs(one, run, tmp_path):
     write_note("far", "seen", store)
     rename_run("far", "near", store)
     assert [(entry.name, entry.note) for entry in list_runs(store)] == [("near", "seen")]
-    with pytest.raises(RunError, match=f"one: no run by this name in {store}"):
+    with pytest.raises(RunError, match=f"one: no run with this name in {store}"):
         remove_run("one", store)
     remove_run("near", store)
     assert list_runs(store) == []

@@ -90,7 +90,7 @@ def without_words(data):
 def test_read_umap_refuses_a_damaged_file(projection, file, damage):
     write_umap(projection, file)
     file.write_bytes(damage(file.read_bytes()))
-    with pytest.raises(RunError, match=r"The UMAP kept in .* is damaged \(.*\)\. Compute it again\."):
+    with pytest.raises(RunError, match=r"The cached UMAP .* is damaged \(.*\)\. Compute it again\."):
         read_umap(file)
 
 

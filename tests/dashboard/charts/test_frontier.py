@@ -8,14 +8,14 @@ import pytest
 from semfreeze_core.cost import cost_table
 from semfreeze_core.plan import curve_of
 from semfreeze_core.plan.make import default_setup
-from semfreeze_core.plan.opinions import compare
+from semfreeze_core.plan.opinions import gather_opinions
 from semfreeze_dashboard.charts.frontier import draw_frontier, draw_selection, draw_slices
 
 
 @pytest.fixture(scope="module")
 def parts(example):
     run = example.run
-    return cost_table(run.shape, default_setup(run)), curve_of(run, "semantic").coverage, compare(run).rules
+    return cost_table(run.shape, default_setup(run)), curve_of(run, "semantic").coverage, gather_opinions(run).rules
 
 
 @pytest.mark.parametrize(("saving", "field"), [("FLOP", "relative_flop"), ("memory", "relative_bytes")])

@@ -112,6 +112,6 @@ def test_report_writes_a_file_and_replaces_none_unasked(tmp_path):
     assert place.read_text().startswith("<!doctype html>")
 
 
-@pytest.mark.parametrize(("name", "words"), [("absent", "no run by this name"), ("example", "cannot be written")])
+@pytest.mark.parametrize(("name", "words"), [("absent", "no run with this name"), ("example", "cannot be written")])
 def test_report_refuses_a_missing_run_and_a_place_that_is_a_folder(tmp_path, name, words):
     assert words in ask("report", name, "-o", tmp_path, "--overwrite").refusal

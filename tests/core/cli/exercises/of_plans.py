@@ -80,7 +80,7 @@ def _(world):
     rows = [row | {"prompt": f"@@new@@ {row['prompt']}"} for row in task_rows()]
     data = write_jsonl(world.tmp / "new.jsonl", rows)
     assert "look new or untrained" in world.read("--out", "grown", model=world.tmp / "grown", data=data)["warnings"][0]
-    assert "or go on with --allow-new-tokens" in ask("plan", "grown", "--depth", "2").refusal
+    assert "or continue with --allow-new-tokens" in ask("plan", "grown", "--depth", "2").refusal
     assert ask("plan", "grown", "--depth", "0", "--json").json["freeze_depth"] == 0
     plan = ask("plan", "grown", "--depth", "2", "--allow-new-tokens", "--json").json
     assert plan["freeze_depth"] == 2
@@ -264,7 +264,7 @@ def _(world):
     card = ask("cost", "untied", "--gpu", "tesla t4", "--json").json["gpu"]
     assert (card["name"], card["memory_bytes"], card["least_fitting_depth"]) == ("T4", 16 * 10**9, 0)
     assert "T4, 14.90 GiB: fits from freeze depth 0 on." in ask("cost", "untied", "--gpu", "T4").out
-    assert "GPU TPU is not known; known are T4" in ask("cost", "untied", "--gpu", "TPU").refusal
+    assert "GPU TPU is unknown. Known GPUs: T4" in ask("cost", "untied", "--gpu", "TPU").refusal
 
 
 @exercise("cost --revision", "cost --trust-remote-code")

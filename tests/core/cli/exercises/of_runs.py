@@ -34,7 +34,7 @@ def _(world):
     assert document["slices"]["by"] == "completion length"
     assert sum(group["n_examples"] for group in document["slices"]["groups"]) == document["n_examples"]
     assert "tokens" in ask("show", "example", "--by", "prompt length").out
-    assert "it can by label, prompt length, completion length" in ask("show", "example", "--by", "mood").refusal
+    assert "Available groups: label, prompt length, completion length" in ask("show", "example", "--by", "mood").refusal
 
 
 @exercise("calibration --runs", "calibration --json")
@@ -94,7 +94,7 @@ def _(world):
     assert ask("jobs", "log", "one", *here, "--lines", "2").out == "second\nthird\n"
     assert ask("jobs", "cancel", "one", *here).out == "one: done\n"
     for command in ("log", "cancel"):
-        assert "There is no job called 'one'" in ask("jobs", command, "one").refusal
+        assert "There is no job named 'one'" in ask("jobs", command, "one").refusal
 
 
 @exercise("cache list --json")

@@ -54,7 +54,10 @@ def test_apply_freeze_plan_takes_the_plans_own_model_alone():
 
 def test_apply_freeze_plan_refuses_an_abstention():
     refuse(
-        tiny(), PlanError, r"abstains, so there is nothing to apply: Nothing is learned here\.", plan_of(tiny(), None)
+        tiny(),
+        PlanError,
+        r"makes no recommendation, so there is nothing to apply: Nothing is learned here\.",
+        plan_of(tiny(), None),
     )
 
 

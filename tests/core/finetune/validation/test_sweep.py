@@ -13,7 +13,7 @@ from semfreeze_core.finetune.validation.report import build_report
 from semfreeze_core.finetune.validation.request import VALIDATION_SETUP, ValidationRequest
 from semfreeze_core.finetune.validation.sweep import build_sweep, sweep
 from semfreeze_core.finetune.validation.validate import validate
-from semfreeze_core.plan.candidate_depths import Pick, depth_arms
+from semfreeze_core.plan.candidate_depths import Candidate, depth_arms
 from semfreeze_core.plan.make import curve_of
 from semfreeze_core.records.sweep import SWEEP, SweepReport
 from semfreeze_core.records.validation import Baseline
@@ -55,7 +55,12 @@ def test_sweep_finds_the_best_depth_at_either_budget_and_each_rules_regret(tiny,
     }
     validation = report(tiny, gains)
     half = validation.n_layers // 2
-    picks = {"coverage": Pick(1, True), "paper": Pick(7, False), "compute": Pick(None, False), "half": Pick(half, True)}
+    picks = {
+        "coverage": Candidate(1, True),
+        "paper": Candidate(7, False),
+        "compute": Candidate(None, False),
+        "half": Candidate(half, True),
+    }
     found = build_sweep(validation, curve, picks)
     assert found.best_depth == {"steps": 0, "compute": 1}
     shares = {depth.freeze_depth: depth.share for depth in found.depths}
@@ -74,7 +79,7 @@ def test_sweep_finds_the_best_depth_at_either_budget_and_each_rules_regret(tiny,
 
 def test_sweep_compares_nothing_where_full_finetuning_gains_nothing(tiny, curve):
     gains = {"full": {"steps+compute": 0.0}, "depth:1": {"steps": 0.0, "compute": -0.1}}
-    found = build_sweep(report(tiny, gains), curve, {"a": Pick(1, True)})
+    found = build_sweep(report(tiny, gains), curve, {"a": Candidate(1, True)})
     assert "nothing to compare" in found.reason
     assert found.rules["a"].regret["compute"] is None
 
@@ -115,12 +120,12 @@ def test_sweep_trains_every_depth_and_goes_on_where_it_ended(tiny, curve, tmp_pa
         seeds=2,
         n_accuracy=0,
     )
-    found = sweep(request, curve, {"half": Pick(2, True)}, tmp_path / "out")
+    found = sweep(request, curve, {"half": Candidate(2, True)}, tmp_path / "out")
     assert found.finished
     assert [depth.freeze_depth for depth in found.depths] == [0, 1, 2]
     assert SweepReport.model_validate_json((tmp_path / "out" / SWEEP).read_text()) == found
     (tmp_path / "out" / "runs" / "depth-2-seed1.json").unlink()
-    again = sweep(request, curve, {"half": Pick(2, True)}, tmp_path / "out")
+    again = sweep(request, curve, {"half": Candidate(2, True)}, tmp_path / "out")
     assert again.depths == found.depths
 
 
@@ -129,7 +134,7 @@ def test_sweep_tells_shares_where_every_run_is_stopped_at_its_lowest(tiny, curve
         "full": {"between": 1.0, "between+between": 0.9, "steps+compute": 0.8},
         "depth:1": {"between": 0.5, "steps": 0.7, "compute": 0.2},
     }
-    found = build_sweep(report(tiny, gains), curve, {"a": Pick(1, True)})
+    found = build_sweep(report(tiny, gains), curve, {"a": Candidate(1, True)})
     stopped = {depth.freeze_depth: depth.share_stopped for depth in found.depths}
     assert stopped == {0: pytest.approx(1.0), 1: pytest.approx(0.7, abs=0.01)}
     out = Console(file=io.StringIO(), width=400)
@@ -139,7 +144,7 @@ def test_sweep_tells_shares_where_every_run_is_stopped_at_its_lowest(tiny, curve
 
 def test_sweep_names_arms_whose_loss_rose_again_and_prints_it(tiny, curve):
     gains = {"full": {"steps+compute": 1.0}, "depth:1": {"steps": 0.9, "compute": 0.5}}
-    found = build_sweep(report(tiny, gains), curve, {"a": Pick(1, True)})
+    found = build_sweep(report(tiny, gains), curve, {"a": Candidate(1, True)})
     (told,) = found.warnings
     assert "depth:1 after 10 of 11 steps, then up by 0.400" in told
     out = Console(file=io.StringIO(), width=400)

@@ -1,0 +1,85 @@
+"""Comments and notes that several targets share."""
+
+import textwrap
+
+from semfreeze_core.export.request import ExportRequest
+from semfreeze_core.version import __version__
+
+
+def comments(lines: list[str], mark: str = "#") -> str:
+    """Lines as comments, long ones wrapped; whatever a line contains stays inside the comment."""
+    wrapper = textwrap.TextWrapper(110, break_long_words=False, break_on_hyphens=False)
+    wrapped: list[str] = []
+    for piece in (piece for line in lines for piece in line.splitlines()):
+        wrapper.subsequent_indent = "  " if piece.startswith("-") else ""
+        wrapped += wrapper.wrap(piece)
+    return "\n".join(f"{mark} {line}" for line in wrapped)
+
+
+def header(request: ExportRequest, how_to_run: str, notes: list[str]) -> str:
+    """The comment at the top: what is trained of which model, how to run it, and what differs from the plan."""
+    plan = request.plan
+    adapters = "adapters on " if request.setup.lora else ""
+    compute = ""
+    if plan.cost.planned is not None:
+        compute = f" (estimated: {100 * plan.cost.planned.relative_flop:.0f}% of full finetuning's compute)"
+    return comments(
+        [
+            f"{plan.model.source}: trains {adapters}{request.parts.summary}{compute}.",
+            f"Written by semfreeze {__version__} from a freeze plan (rule {plan.rule}).",
+            how_to_run,
+            *(["Notes:", *(f"- {note}" for note in notes)] if notes else []),
+        ]
+    )
+
+
+def cost_notes(request: ExportRequest, *, quantizes: bool = False) -> list[str]:
+    """What the plan's cost estimate assumes and this trainer does not do.
+
+    Args:
+        request: the export.
+        quantizes: whether the target's configuration quantizes frozen layers.
+    """
+    setup, target = request.setup, request.target
+    notes = ["The learning rate and warm-up are the defaults of semfreeze train; a plan has none."]
+    if setup.prefix_cache:
+        notes.append(f"The cost estimate assumes a prefix cache, which {target} lacks. semfreeze train has one.")
+    if setup.loss != "materialised":
+        notes.append(f"The cost estimate assumes a {setup.loss} loss, which is not configured for {target}.")
+    if setup.frozen_bits is not None and not quantizes:
+        notes.append(
+            f"The cost estimate assumes {setup.frozen_bits}-bit frozen layers; here they keep their precision."
+        )
+    return notes + data_notes(request)
+
+
+def data_notes(request: ExportRequest) -> list[str]:
+    """What to check about the data."""
+    if not request.data.is_known:
+        return ["No data was given: replace train.jsonl and its fields with your own, or export with --data FILE."]
+    return list(request.data.notes)
+
+
+def lost_saving(request: ExportRequest) -> str:
+    """The effect of an embedding output that requires a gradient, as the end of a sentence."""
+    planned, stock = request.plan.cost.planned, request.plan.cost.transformers_5
+    if planned is None or stock is None:
+        return "so every frozen layer computes the activation gradient and most of the saving is lost"
+    return (
+        "so every frozen layer computes the activation gradient and the plan takes "
+        f"{100 * stock.relative_flop:.0f}% of full finetuning's compute instead of {100 * planned.relative_flop:.0f}%"
+    )
+
+
+def checkpointing_notes(request: ExportRequest, trainer: str) -> list[str]:
+    """For trainers on transformers without FreezePlanCallback: what checkpointing does to the saving."""
+    if request.setup.checkpointing == "none":
+        return [
+            f"Gradient checkpointing is off: with it on, {trainer} makes the embedding's output require a gradient, "
+            f"{lost_saving(request)}."
+        ]
+    return [
+        f"Gradient checkpointing is on, as in the cost estimate, but {trainer} then makes the embedding's output "
+        f"require a gradient, {lost_saving(request)}. Turn it off, or export to "
+        "hf-trainer, trl or peft, which keep the saving."
+    ]
