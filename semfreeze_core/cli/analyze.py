@@ -70,7 +70,8 @@ def analyze(
     """Read a model on examples, layer by layer, and keep the reading as a run."""
     from semfreeze_core.cli.printing.console import print_json, progress_on_stderr
     from semfreeze_core.cli.printing.documents import show_document
-    from semfreeze_core.cli.printing.run import console, print_run
+    from semfreeze_core.cli.printing.run import print_run
+    from semfreeze_core.cli.printing.tables import console
     from semfreeze_core.errors import InputError
     from semfreeze_core.plan.make import curve_of
     from semfreeze_core.records.scores import SCORE_NAMES

@@ -25,7 +25,7 @@ def list_command(runs: RunsOption = None, as_json: JsonOption = False) -> None:
     from rich.table import Table
 
     from semfreeze_core.cli.printing.console import print_json
-    from semfreeze_core.cli.printing.run import console
+    from semfreeze_core.cli.printing.tables import console
     from semfreeze_core.runs.jobs import list_jobs
 
     folder = _folder(runs)

@@ -75,8 +75,8 @@ def plan(
     from semfreeze_core.cli.printing.console import progress_on_stderr
     from semfreeze_core.cli.printing.documents import compare_document
     from semfreeze_core.cli.printing.opinions import print_comparison
-    from semfreeze_core.cli.printing.run import console, print_plan
-    from semfreeze_core.cli.printing.validation import print_verdict
+    from semfreeze_core.cli.printing.run import print_correction, print_plan
+    from semfreeze_core.cli.printing.tables import console
     from semfreeze_core.plan.decide import refuse_contradictions
     from semfreeze_core.plan.make import TrainFlags, make_plan
     from semfreeze_core.plan.opinions import compare as compare_run
@@ -88,7 +88,6 @@ def plan(
     from semfreeze_core.runs.reports import list_validations
     from semfreeze_core.runs.store import find_run
     from semfreeze_core.storage import user_path, write_atomically
-    from semfreeze_core.wording.numbers import corrected_words
 
     if out is not None:
         out = user_path(str(out))
@@ -143,14 +142,10 @@ def plan(
     if as_json:
         print_json(document.model_dump(mode="json"))
         return
-    print_plan(document, console())
+    print_plan(document, list_validations(folder), console())
     calibrated = coverage_calibration(read_calibration())
-    if line := corrected_words(document.gain_coverage.estimate, calibrated):
-        typer.echo(line)
-    for name, report in list_validations(folder).items():
-        if report.freeze_depth == document.freeze_depth:
-            print_verdict(name, report, console())
+    print_correction(document.gain_coverage.estimate, calibrated, console())
     if out is not None:
         typer.echo(f"Plan: {out}")
     else:
-        typer.echo("Keep it with --out plan.json.")
+        typer.echo("To save the plan, add --out plan.json.")

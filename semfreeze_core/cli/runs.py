@@ -20,10 +20,10 @@ def list_command(as_json: JsonOption = False) -> None:
     from rich.table import Table
 
     from semfreeze_core.cli.printing.console import print_json
-    from semfreeze_core.cli.printing.run import console
+    from semfreeze_core.cli.printing.tables import console
     from semfreeze_core.runs.store import list_runs
     from semfreeze_core.storage import runs_folder
-    from semfreeze_core.wording.numbers import size
+    from semfreeze_core.wording.numbers import byte_size
 
     entries = list_runs()
     if as_json:
@@ -51,7 +51,7 @@ def list_command(as_json: JsonOption = False) -> None:
     for e in entries:
         m = e.manifest
         what = (m.model.identity.source, m.data.source, str(m.data.n_examples), m.provenance.created) if m else ()
-        cells = (e.name, *(what or (f"unreadable: {e.problem}", "", "", "")), size(e.bytes), e.note)
+        cells = (e.name, *(what or (f"unreadable: {e.problem}", "", "", "")), byte_size(e.bytes), e.note)
         table.add_row(*map(escape, cells))
     console().print(table)
 
@@ -61,7 +61,7 @@ def remove(name: NameArgument, yes: Annotated[bool, typer.Option("--yes", "-y", 
     """Delete a run from the store."""
     from semfreeze_core.errors import InputError
     from semfreeze_core.runs.store import remove_run, stored_run
-    from semfreeze_core.wording.numbers import size
+    from semfreeze_core.wording.numbers import byte_size
 
     folder = stored_run(name)
     if not yes:
@@ -72,7 +72,7 @@ def remove(name: NameArgument, yes: Annotated[bool, typer.Option("--yes", "-y", 
         if not sure:
             typer.echo("Nothing was deleted.")
             return
-    typer.echo(f"Deleted {name} ({size(remove_run(name))}).")
+    typer.echo(f"Deleted {name} ({byte_size(remove_run(name))}).")
 
 
 @runs_app.command()

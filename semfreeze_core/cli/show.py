@@ -24,8 +24,9 @@ def show(
     """Show a run: evidence, deviations, gains and gain coverage by layer."""
     from semfreeze_core.cli.printing.console import print_json
     from semfreeze_core.cli.printing.documents import show_document, slices_document
-    from semfreeze_core.cli.printing.run import console, print_run, print_slices
-    from semfreeze_core.cli.printing.validation import print_verdict
+    from semfreeze_core.cli.printing.run import print_run, print_slices
+    from semfreeze_core.cli.printing.tables import console
+    from semfreeze_core.cli.printing.validation import print_verdicts
     from semfreeze_core.plan.make import curve_of
     from semfreeze_core.plan.slices import LABEL, slices
     from semfreeze_core.runs.folder import read_run
@@ -43,4 +44,4 @@ def show(
     if found:
         print_slices(*found, by or LABEL, console())
     for name, report in validations.items():
-        print_verdict(name, report, console())
+        print_verdicts(name, report, console())

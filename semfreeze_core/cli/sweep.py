@@ -47,8 +47,8 @@ def sweep(
     """Finetune at several freeze depths on equal data: what each gains, and each rule's regret."""
     from semfreeze_core.cli.options.plan_and_data import default_folder, parse_rates, plan_and_data
     from semfreeze_core.cli.printing.console import print_json, progress_on_stderr
-    from semfreeze_core.cli.printing.run import console
     from semfreeze_core.cli.printing.sweep import print_sweep
+    from semfreeze_core.cli.printing.tables import console
     from semfreeze_core.finetune.validation.request import ValidationRequest
     from semfreeze_core.finetune.validation.sweep import sweep as run_sweep
     from semfreeze_core.plan.candidate_depths import auto_depths, depth_arms, parse_depths, picks_of

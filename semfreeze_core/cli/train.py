@@ -49,6 +49,7 @@ def train(
     from semfreeze_core.finetune.train.request import TrainRequest
     from semfreeze_core.finetune.train.train import train_plan
     from semfreeze_core.storage import user_path
+    from semfreeze_core.wording.finetunes import trained_lines
 
     require(flags.problems())
     document, mapping, length, add_eos, _ = plan_and_data(plan, fields.mapping(), flags.max_length, "coverage", None)
@@ -76,7 +77,6 @@ def train(
     )
     with progress_on_stderr(quiet) as progress:
         trained = train_plan(request, user_path(str(out)), progress)
-    before, after = trained.before, trained.after
     if as_json:
         print_json(
             {"folder": str(trained.folder), "steps": trained.steps, **trained.readings(), "notes": list(trained.notes)}
@@ -84,11 +84,6 @@ def train(
         return
     for note in trained.notes:
         typer.echo(f"note: {note}")
-    typer.echo(f"{trained.steps} steps; train loss {trained.losses[0]:.3f} -> {trained.losses[-1]:.3f} nats a token")
-    if after is not None and after.loss is not None:
-        was = "" if before is None or before.loss is None else f"{before.loss:.3f} -> "
-        typer.echo(f"eval loss {was}{after.loss:.3f} nats a token")
-        if after.accuracy is not None:
-            was = "" if before is None or before.accuracy is None else f"{100 * before.accuracy:.0f} -> "
-            typer.echo(f"accuracy {was}{100 * after.accuracy:.0f} %")
+    for line in trained_lines(trained.steps, trained.losses, trained.before, trained.after):
+        typer.echo(line)
     typer.echo(f"Model: {trained.folder}")

@@ -61,7 +61,7 @@ def validate(
     """Put a plan to the test: train it and what it competes with for real, on equal data, and judge it."""
     from semfreeze_core.cli.options.plan_and_data import default_folder, parse_rates, plan_and_data
     from semfreeze_core.cli.printing.console import print_json, progress_on_stderr
-    from semfreeze_core.cli.printing.run import console
+    from semfreeze_core.cli.printing.tables import console
     from semfreeze_core.cli.printing.validation import print_validation
     from semfreeze_core.finetune.validation.request import ValidationRequest
     from semfreeze_core.finetune.validation.validate import validate as run_validation

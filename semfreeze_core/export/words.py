@@ -4,6 +4,7 @@ import textwrap
 
 from semfreeze_core.export.request import ExportRequest
 from semfreeze_core.version import __version__
+from semfreeze_core.wording.numbers import percent
 
 
 def comments(lines: list[str], mark: str = "#") -> str:
@@ -22,7 +23,7 @@ def header(request: ExportRequest, how_to_run: str, notes: list[str]) -> str:
     adapters = "adapters on " if request.setup.lora else ""
     price = ""
     if plan.cost.planned is not None:
-        price = f" ({100 * plan.cost.planned.relative_flop:.0f} % of full finetuning's FLOP, as the plan is priced)"
+        price = f" ({percent(plan.cost.planned.relative_flop)} of full finetuning's compute, as the plan estimates)"
     return comments(
         [
             f"{plan.model.source}: trains {adapters}{request.parts.words}{price}.",
@@ -64,8 +65,8 @@ def lost_saving(request: ExportRequest) -> str:
     if planned is None or stock is None:
         return "so that each frozen layer carries the activation gradient and most of the saving is lost"
     return (
-        f"so that each frozen layer carries the activation gradient and the plan takes {100 * stock.relative_flop:.0f} "
-        f"% of full finetuning's FLOP instead of {100 * planned.relative_flop:.0f} %"
+        f"so that each frozen layer carries the activation gradient and the plan takes "
+        f"{percent(stock.relative_flop)} of full finetuning's compute instead of {percent(planned.relative_flop)}"
     )
 
 

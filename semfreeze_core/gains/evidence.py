@@ -7,6 +7,7 @@ import numpy as np
 from semfreeze_core.gains.bootstrap import mean_interval, resampling_weights
 from semfreeze_core.records.gain import Evidence, Interval
 from semfreeze_core.records.trace import SwappedPairs, TransitionTrace
+from semfreeze_core.wording.numbers import interval_with_ci
 
 # Float32 rounding of two equal deviations; anything above it is a difference.
 _ROUNDING = 1e-6
@@ -28,18 +29,20 @@ def judge_evidence(trace: TransitionTrace, pairs: SwappedPairs, seed: int) -> Ev
     else:
         task = Interval(math.nan, math.nan, math.nan)
     reasons, missing = [], []
-    told = f"{rise.estimate:.4f} [{rise.low:.4f}, {rise.high:.4f}]"
+    across = f"lift over random labels rises by {interval_with_ci(rise)}"
     if rise.low > _ROUNDING:
-        reasons.append(f"The advantage over random labels rises by {told} through the layers.")
+        reasons.append(f"From the first to the last layer, {across}.")
     elif np.ptp(advantage) <= _ROUNDING:
-        missing.append("All labels are the same, so none can be told from a random one.")
+        missing.append("All labels are the same, so none differs from a random one.")
     else:
-        missing.append(f"The advantage over random labels does not clearly rise through the layers: {told}.")
-    told = f"{task.estimate:.4f} [{task.low:.4f}, {task.high:.4f}] over {len(pairs.own)} prompts"
+        missing.append(f"From the first to the last layer, {across}: no significant rise.")
+    distance = f"{interval_with_ci(task)} larger at the last layer ({len(pairs.own)} prompts)"
     if pairs.reason:
-        missing.append(f"The task null is undefined: {pairs.reason}.")
+        missing.append(f"The swapped-completion control is undefined: {pairs.reason}.")
     elif task.low > _ROUNDING:
-        reasons.append(f"Swapping completions between prompts makes the last space worse by {told}.")
+        reasons.append(
+            f"With swapped completions, the distance to the target is {distance}: the signal depends on the prompt."
+        )
     else:
-        missing.append(f"Swapping completions between prompts makes no clear difference at the last space: {told}.")
+        missing.append(f"With swapped completions, the distance to the target is {distance}: no significant change.")
     return Evidence("no evidence" if missing else "evidence", tuple(missing or reasons), rise, task, len(pairs.own))

@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from semfreeze_core.gains.bootstrap import REPLICATES
 from semfreeze_core.records.gain import Interval
+from semfreeze_core.wording.numbers import counted, interval, percent, percent_interval
 
 Floats = npt.NDArray[np.float64]
 ValidationVerdict = Literal["holds", "fails", "undecided"]
@@ -112,27 +113,24 @@ def judge(before: Floats, full: Floats, planned: Floats, *, margin: float = MARG
     kept = improvement_kept(before, full, planned, draws)
     ahead = improvement_replicates(before, planned, draws) - (1 - margin) * improvement_replicates(before, full, draws)
     low, high = np.percentile(ahead, [5, 95])
-    sample = f"{n_items} items, {n_seeds} seed{'s' if n_seeds > 1 else ''}"
-    share = (
-        f"{100 * kept.estimate:.0f} % [{100 * kept.low:.0f}, {100 * kept.high:.0f}] of full finetuning's improvement"
-    )
+    sample = f"{counted(n_items, 'eval example')}, {counted(n_seeds, 'seed')}"
+    share = f"{percent_interval(kept)} of full finetuning's loss reduction"
     verdict: ValidationVerdict
     if whole.low <= 0:
         verdict = "undecided"
         reason = (
-            f"full finetuning's own improvement, {whole.estimate:.3f} [{whole.low:.3f}, {whole.high:.3f}] nats an "
-            f"item, includes 0 ({sample}): there is nothing to keep"
+            f"full finetuning's own loss reduction, {interval(whole)} nats per example, is not significant ({sample})"
         )
     elif n_seeds < MIN_SEEDS:
-        verdict, reason = "undecided", f"it kept {share} ({sample}), and a verdict needs {MIN_SEEDS} seeds"
+        verdict, reason = "undecided", f"{share} ({sample}); a verdict needs {MIN_SEEDS} seeds"
     elif low >= 0:
-        verdict, reason = "holds", f"it kept {share}, within {100 * margin:.0f} % of it ({sample})"
+        verdict, reason = "holds", f"{share}, at least {percent(1 - margin)} ({sample})"
     elif high < 0:
-        verdict, reason = "fails", f"it kept {share}, less than {100 * (1 - margin):.0f} % of it ({sample})"
+        verdict, reason = "fails", f"{share}, less than {percent(1 - margin)} ({sample})"
     else:
         verdict = "undecided"
         reason = (
-            f"it kept {share}, an interval across {100 * (1 - margin):.0f} % ({sample}): more seeds or items decide"
+            f"{share}, neither clearly above nor below {percent(1 - margin)} ({sample}); add seeds or eval examples"
         )
     return Judgement(verdict, reason, kept, whole, part)
 

@@ -13,6 +13,7 @@ from scipy import stats
 from semfreeze_core.gains.noninferiority import Floats
 from semfreeze_core.records.gain import Interval
 from semfreeze_core.records.pilots import Aim, ProposedBy
+from semfreeze_core.wording.numbers import interval_with_ci, number, percent
 
 _PROPOSALS = {
     "reading": "what the reading proposed",
@@ -81,39 +82,41 @@ def words(
     proposed_by: ProposedBy | None = None,
 ) -> list[str]:
     """Why this depth, with the numbers, and how sure that is."""
-    sample = f"{len(before)} items, one seed"
-    where = "at equal compute" if aim == "compute" else "at equal steps"
+    sample = f"{len(before)} eval examples, one seed"
+    where = "at the same compute" if aim == "compute" else "at the same steps"
     own = losses[chosen]
     gained = differ(before, own)
     if gained.low <= 0:
         return [
-            f"No pilot improved for sure: the best, {chosen}, changed the loss by {-gained.estimate:.3f} "
-            f"[{-gained.high:.3f}, {-gained.low:.3f}] nats ({sample}). There is nothing to decide by."
+            f"No pilot reduced the loss significantly: the best, {chosen}, reduced it by {interval_with_ci(gained)} "
+            f"nats per example ({sample}). The pilots do not decide."
         ]
     if aim == "cheapest":
         kept = float((before - own).mean() / (before - losses[0]).mean())
         return [
-            f"In the last round {chosen} is the deepest that keeps {100 * (1 - margin):.0f} % of full finetuning's "
-            f"improvement {where}: {100 * kept:.0f} % of it ({sample})."
+            f"In the last round {chosen} is the deepest that keeps {percent(1 - margin)} of full finetuning's loss "
+            f"reduction {where}: {percent(kept)} of it ({sample})."
         ]
     others = {depth: loss for depth, loss in losses.items() if depth != chosen}
     if not others:
-        return [f"{chosen} alone was left, at {own.mean():.3f} nats ({sample})."]
+        return [f"Only {chosen} was left, at {number(own.mean())} nats per example ({sample})."]
     second = min(others, key=lambda depth: float(others[depth].mean()))
     ahead = differ(others[second], own)
     side, sign = ("below", 1) if ahead.estimate >= 0 else ("above", -1)
     low, high = sorted((sign * ahead.low, sign * ahead.high))
-    told = (
-        f"{chosen} ended the last round at {own.mean():.3f} nats {where}, {sign * ahead.estimate:.3f} "
-        f"[{low:.3f}, {high:.3f}] {side} {second} ({sample})."
+    apart = Interval(sign * ahead.estimate, low, high)
+    sentence = (
+        f"{chosen} ended the last round at {number(own.mean())} nats per example {where}, {interval_with_ci(apart)} "
+        f"{side} {second} ({sample})."
     )
     if chosen == proposed and proposed_by is not None:
-        told += f" It is {_PROPOSALS[proposed_by]}" + ("." if ahead.low > 0 else ", and no pilot was better for sure.")
+        better = "." if ahead.low > 0 else ", and no pilot was significantly better."
+        sentence += f" It is {_PROPOSALS[proposed_by]}{better}"
     if ahead.low > 0:
-        return [told]
+        return [sentence]
     needed = items_to_tell(others[second], own)
-    more = "" if needed is None else f" About {needed} items would tell them apart."
-    return [told, f"That interval includes 0: {chosen} and {second} may be as good as each other.{more}"]
+    more = "" if needed is None else f" About {needed} eval examples would separate them."
+    return [sentence, f"That interval includes 0: {chosen} and {second} may be as good as each other.{more}"]
 
 
 def _within(before: Floats, losses: Mapping[int, Floats], margin: float) -> list[int]:

@@ -171,9 +171,9 @@ def warnings_of(run: Run, depth: int | None) -> list[str]:
         return list(run.manifest.warnings)
     return [
         *run.manifest.warnings,
-        f"The data has {n} examples, which a finetune passes over again and again. On one task of so few the "
-        "recommended depth lost a third or more of what the best one gained, and the reading did not tell: sweep "
-        "depths before you freeze, and end the finetune where its eval loss is lowest.",
+        f"Only {n} examples: finetuning repeats each one many times. On one dataset this small, the recommended depth "
+        "lost a third or more of the best depth's loss reduction, and the analysis did not show it. Run `semfreeze "
+        "sweep` first, and train with --keep-best.",
     ]
 
 

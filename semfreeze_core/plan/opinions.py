@@ -21,8 +21,10 @@ from semfreeze_core.plan.rules import (
     decide_by_coverage,
     decide_by_hand,
     decide_by_paper,
+    depth_cap,
     instability,
     pick_range,
+    score_words,
     widest_range,
 )
 from semfreeze_core.plan.rules_by_cost import Budget, decide_by_budget, decide_by_compute
@@ -95,18 +97,19 @@ def judge_agreement(depths: dict[str, int], n_layers: int) -> Agreement:
     """Whether candidate depths lie within max(1, L/4) layers, the range a pick may have and still be called stable."""
     if len(depths) < 2:
         known = next(iter(depths.values()), None)
-        return Agreement(known, known, "Fewer than two rules and scores give a depth, so nothing can be compared.")
+        return Agreement(
+            known, known, "Fewer than two rules and scores select a depth, so there is nothing to compare."
+        )
     low, high, widest = min(depths.values()), max(depths.values()), widest_range(n_layers)
     ends = [", ".join(name for name, depth in depths.items() if depth == end) for end in (low, high)]
-    told = f"Candidate depths lie between {low} ({ends[0]}) and {high} ({ends[1]}) of {n_layers}"
+    span = f"Selected depths range from {low} ({ends[0]}) to {high} ({ends[1]}) of {n_layers}."
     if high - low <= widest:
-        words = f"{told}: they agree within {widest:g} layers. Whether they are right, only a finetune shows."
+        summary = f"{span} They agree within {widest:g} layers; only finetuning shows whether they are right."
     else:
-        words = (
-            f"{told}, more than {widest:g} layers apart: they contradict each other. Each reads another sign of what a "
-            "layer is worth; only a finetune decides."
+        summary = (
+            f"{span} The methods measure different things and disagree; only finetuning shows which depth is best."
         )
-    return Agreement(low, high, words)
+    return Agreement(low, high, summary)
 
 
 def compare(
@@ -175,11 +178,14 @@ def opinion_of_score(
     candidate, picks = coverage_picks(replicates, tau, weight)
     against = instability(*pick_range(picks), curve.n_layers)
     if curve.evidence.verdict == "no evidence":
-        against = ("The reading gives no evidence that the layers do this task, so no score recommends.", *against)
-    certain = "" if score.replicates is None else " in 9 of 10 bootstrap replicates"
+        against = (
+            "The analysis gives no evidence that the layers do this task, so no score recommends a depth.",
+            *against,
+        )
+    certain = "" if score.replicates is None else " in 90% of bootstrap samples"
     reason = (
-        f"{candidate} is the deepest depth up to the cap whose {weight:g} R(k) + {1 - weight:g} (L-k)/L is at least "
-        f"{tau:g}{certain}."
+        f"{candidate} is the deepest depth up to {depth_cap(curve.n_layers)} whose score, {score_words(weight)}, is at "
+        f"least {tau:g}{certain}."
     )
     return Opinion(
         candidate,

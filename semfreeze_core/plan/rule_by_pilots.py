@@ -2,15 +2,16 @@
 
 from semfreeze_core.plan.rules import Decision
 from semfreeze_core.records.pilots import Measurement
+from semfreeze_core.wording.numbers import percent
 
 
 def decide_by_pilots(measurement: Measurement) -> Decision:
     """The pilots' winner, or an abstention where no pilot improved for sure."""
     full, allowed = measurement.full_flop, measurement.budget_flop / measurement.full_flop
     tried = ", ".join(str(pilot.freeze_depth) for pilot in measurement.rounds[0].pilots)
-    price = (
-        f"Pilots of {tried} took {100 * measurement.spent_flop / full:.1f} % of one full finetune of "
-        f"{measurement.steps} steps of {measurement.batch_size}; {100 * allowed:.3g} % was allowed."
+    cost = (
+        f"Pilots of depths {tried} took {percent(measurement.spent_flop / full, 1)} of one full finetune's compute "
+        f"({measurement.steps} steps of {measurement.batch_size} examples); {percent(allowed, 1)} was allowed."
     )
     parameters = {"aim": measurement.aim, "pilot_budget": allowed}
     if measurement.aim == "cheapest":
@@ -20,5 +21,5 @@ def decide_by_pilots(measurement: Measurement) -> Decision:
         parameters,
         measurement.candidate_depth,
         measurement.freeze_depth,
-        (*measurement.reasons, price),
+        (*measurement.reasons, cost),
     )

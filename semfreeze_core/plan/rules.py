@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from semfreeze_core.records.gain import GainCurve
+from semfreeze_core.wording.numbers import interval_with_ci, number
 
 RuleName = Literal["coverage", "paper", "compute", "measured", "budget", "manual"]
 
@@ -85,6 +86,13 @@ def coverage_picks(replicates: npt.NDArray[np.float64], tau: float, weight: floa
     return int(_deepest(lower >= tau, cap)), _deepest(scores >= tau, cap)
 
 
+def score_words(weight: float) -> str:
+    """The coverage rule's score in words."""
+    if weight == DEFAULT_WEIGHT:
+        return "the average of coverage and the share of trained layers"
+    return f"{weight:g} x coverage + {1 - weight:g} x the share of trained layers"
+
+
 def decide_by_coverage(curve: GainCurve, *, tau: float = DEFAULT_TAU, weight: float = DEFAULT_WEIGHT) -> Decision:
     """The deepest k up to the cap whose score's 10th percentile is at least tau; our rule, the default.
 
@@ -94,9 +102,8 @@ def decide_by_coverage(curve: GainCurve, *, tau: float = DEFAULT_TAU, weight: fl
     candidate, picks = coverage_picks(curve.coverage_replicates, tau, weight)
     parameters = {"tau": tau, "weight": weight, "cap": cap, "reachable_depth": reachable_depth(n_layers, tau, weight)}
     reason = (
-        f"{candidate} of {n_layers} is the deepest depth up to the cap of {cap} whose score {weight:g} R(k) + "
-        f"{1 - weight:g} (L-k)/L is at least {tau:g} in 9 of 10 bootstrap replicates; R({candidate}) = "
-        f"{curve.coverage.mean[candidate]:.2f}."
+        f"{candidate} is the deepest depth up to {cap} whose score, {score_words(weight)}, is at least {tau:g} in "
+        f"{100 - _LOWER_PERCENTILE}% of bootstrap samples."
     )
     return concluded("coverage", parameters, candidate, reason, curve, picks)
 
@@ -111,14 +118,16 @@ def decide_by_paper(curve: GainCurve) -> Decision:
     parameters = {"cap": cap}
     searched = slice(curve.start, cap)
     if curve.start >= cap:
-        reason = f"With {n_layers} layers and a cap of {cap} no layer is left to search for the largest gain."
+        reason = (
+            f"With {n_layers} layers and a maximum depth of {cap}, no layer is left to search for the largest drop."
+        )
         return Decision("paper", parameters, None, None, (reason,))
     best = curve.start + int(np.argmax(curve.raw_gain.mean[searched]))
     picks = 1 + curve.start + np.argmax(curve.raw_gain_replicates[:, searched], axis=1)
     gain = curve.raw_gain.at(best)
     reason = (
-        f"Layer {best} lowers the deviation most among layers {curve.start} to {cap - 1}: by {gain.estimate:.4f} "
-        f"[{gain.low:.4f}, {gain.high:.4f}]; freezing ends with it."
+        f"Layer {best} lowers the distance to the target most of layers {curve.start} to {cap - 1}, by "
+        f"{interval_with_ci(gain, 4)}; it is the last frozen layer."
     )
     return concluded("paper", parameters, best + 1, reason, curve, picks)
 
@@ -131,10 +140,10 @@ def decide_by_hand(curve: GainCurve, depth: int) -> Decision:
     """
     if not 0 <= depth <= curve.n_layers:
         raise ValueError(f"depth {depth} is outside 0..{curve.n_layers}")
-    said = f"Depth {depth} of {curve.n_layers} was chosen by hand."
+    said = f"You chose depth {depth} of {curve.n_layers}."
     if curve.evidence.verdict == "no evidence":
         return Decision(
-            "manual", {"depth": depth}, depth, depth, (said, "The reading gives no evidence for any depth.")
+            "manual", {"depth": depth}, depth, depth, (said, "The analysis gives no evidence for any depth.")
         )
     return Decision("manual", {"depth": depth}, depth, depth, (said,))
 
@@ -159,11 +168,11 @@ def doubts(curve: GainCurve, low: int, high: int) -> tuple[str, ...]:
     """Reasons to abstain when the pick ranges from `low` to `high` over replicates; empty when there are none."""
     found = list(curve.evidence.reasons) if curve.evidence.verdict == "no evidence" else []
     if not math.isfinite(curve.coverage.mean[0]):
-        found.append("The advantage does not rise anywhere, so no share of it lies in any layer.")
+        found.append("Lift over random labels rises in no layer, so there is no coverage to measure.")
     elif not curve.isotonic_r_squared >= MIN_R_SQUARED:
         found.append(
-            f"The advantage is no steady progress through the layers: a rising curve explains "
-            f"R^2 = {curve.isotonic_r_squared:.2f} of it, {MIN_R_SQUARED:g} is asked."
+            f"Lift over random labels does not rise steadily through the layers: a rising curve explains "
+            f"R^2 = {number(curve.isotonic_r_squared, 2)} of it; {MIN_R_SQUARED:g} is required."
         )
     return (*found, *instability(low, high, curve.n_layers))
 
@@ -173,8 +182,8 @@ def instability(low: int, high: int, n_layers: int) -> tuple[str, ...]:
     if high - low <= widest_range(n_layers):
         return ()
     return (
-        f"The pick is unstable: over bootstrap replicates it ranges from {low} to {high} (5th to 95th percentile), "
-        f"more than {widest_range(n_layers):g} layers. More examples would narrow it.",
+        f"The selected depth is unstable: over bootstrap samples it ranges from {low} to {high} (5th to 95th "
+        f"percentile), more than {widest_range(n_layers):g} layers. More examples would narrow it.",
     )
 
 

@@ -13,11 +13,12 @@ from semfreeze_core.errors import PlanError
 from semfreeze_core.plan.rules import Decision, concluded, depth_cap
 from semfreeze_core.records.cost import DepthCost
 from semfreeze_core.records.gain import GainCurve
+from semfreeze_core.wording.numbers import gib, number, percent
 
 DATA_MULTIPLES = (1, 10, 100)
 _CHOSEN_MULTIPLE = 10
 UNKNOWN_MEMORY = (
-    "The activation bytes of this family are not known, so no memory budget can be checked. Give --max-cost-fraction."
+    "Activation memory of this model family is unknown, so no memory budget can be checked. Use --max-cost-fraction."
 )
 
 Floats = npt.NDArray[np.float64]
@@ -64,9 +65,9 @@ class Budget:
     def words(self) -> str:
         parts = []
         if self.memory_bytes is not None:
-            parts.append(f"{_gib(self.memory_bytes)}{f' ({find_gpu(self.gpu).name})' if self.gpu else ''}")
+            parts.append(f"{gib(self.memory_bytes, 2)}{f' ({find_gpu(self.gpu).name})' if self.gpu else ''}")
         if self.max_cost_fraction is not None:
-            parts.append(f"{100 * self.max_cost_fraction:.3g} % of the FLOP of full finetuning")
+            parts.append(f"{percent(self.max_cost_fraction, 1)} of full finetuning's compute")
         return " and ".join(parts)
 
     def holds(self, price: DepthCost) -> bool:
@@ -102,8 +103,9 @@ def decide_by_budget(curve: GainCurve, prices: Sequence[DepthCost], budget: Budg
     if depth is None:
         nearest = min(prices[: cap + 1], key=lambda p: ((p.bytes.total or 0) if budget.memory_bytes else 0, p.flop))
         raise PlanError(
-            f"No freeze depth up to the cap of {cap} fits {budget.words}. The nearest is {nearest.freeze_depth}, which "
-            f"takes {price_words(nearest)}. A smaller batch or sequence, another precision or optimiser takes less."
+            f"No freeze depth up to {cap} fits in {budget.words}; depth {nearest.freeze_depth} needs "
+            f"{cost_words(nearest)}. Reduce batch size or sequence length, or use lower precision or a lighter "
+            "optimizer."
         )
     parameters: dict[str, Any] = {
         "cap": cap,
@@ -111,12 +113,13 @@ def decide_by_budget(curve: GainCurve, prices: Sequence[DepthCost], budget: Budg
         "max_cost_fraction": budget.max_cost_fraction,
     }
     reasons = [
-        f"{depth} of {n_layers} is the smallest depth that fits {budget.words}: it takes {price_words(prices[depth])}."
+        f"{depth} of {n_layers} is the smallest depth that fits in {budget.words}: it needs "
+        f"{cost_words(prices[depth])}."
     ]
     if curve.evidence.verdict == "no evidence":
-        reasons.append("A budget is arithmetic: the reading gives no evidence for any depth.")
+        reasons.append("The budget alone chose this depth: the analysis gives no evidence for any depth.")
     elif np.isfinite(curve.coverage.mean[depth]):
-        reasons.append(f"R({depth}) = {curve.coverage.mean[depth]:.2f} is predicted, not what the depth was chosen by.")
+        reasons.append(f"Its coverage R({depth}) = {number(curve.coverage.mean[depth], 2)} did not choose the depth.")
     return Decision("budget", parameters, depth, depth, tuple(reasons))
 
 
@@ -161,18 +164,14 @@ def decide_by_compute(curve: GainCurve, prices: Sequence[DepthCost]) -> Decision
     }
     others = ", ".join(f"{pick} with M = {multiple}" for multiple, pick in picks.items())
     reason = (
-        f"{candidate} of {n_layers} gains most when equal compute is spent: R(k) ln(1 + M / c(k)) is largest there for "
-        f"M = {_CHOSEN_MULTIPLE}, with R({candidate}) = {curve.coverage.mean[candidate]:.2f} and c({candidate}) = "
-        f"{relative_flop[candidate]:.2f} of full finetuning's FLOP (picks: {others})."
+        f"{candidate} of {n_layers} has the best expected result for the same compute: R(k) ln(1 + M / c(k)) is "
+        f"largest there for M = {_CHOSEN_MULTIPLE}, with R({candidate}) = {number(curve.coverage.mean[candidate], 2)} "
+        f"at {percent(relative_flop[candidate])} of full finetuning's compute (depths: {others})."
     )
     return concluded("compute", parameters, candidate, reason, curve, np.argmax(replicates, axis=1))
 
 
-def price_words(price: DepthCost) -> str:
-    """A price in words: memory where it is known, and FLOP."""
-    flop = f"{100 * price.relative_flop:.3g} % of the FLOP of full finetuning"
-    return flop if price.bytes.total is None else f"{_gib(price.bytes.total)} and {flop}"
-
-
-def _gib(n_bytes: int) -> str:
-    return f"{n_bytes / 2**30:.2f} GiB"
+def cost_words(cost: DepthCost) -> str:
+    """A cost in words: memory where it is known, and compute."""
+    compute = f"{percent(cost.relative_flop, 1)} of full finetuning's compute"
+    return compute if cost.bytes.total is None else f"{gib(cost.bytes.total, 2)} and {compute}"

@@ -20,6 +20,7 @@ from semfreeze_core.finetune.freezing.live_model import base_model, require_supp
 from semfreeze_core.finetune.quantize.weights import quantised_names
 from semfreeze_core.plan.document import FreezePlan
 from semfreeze_core.sources.models.probe import find_layers
+from semfreeze_core.wording.numbers import percent
 
 
 @dataclass(frozen=True)
@@ -226,7 +227,7 @@ def _share(found: int, ideal: int, full: int) -> float | None:
 
 
 def _percent(share: float | None) -> str:
-    return "nothing to save" if share is None else f"{100 * share:.0f} %"
+    return "nothing to save" if share is None else percent(share)
 
 
 def _where(report: AuditReport) -> str:

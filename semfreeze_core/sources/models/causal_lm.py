@@ -24,6 +24,7 @@ from semfreeze_core.sources.models.model_shape import check_price, identify, mea
 from semfreeze_core.sources.models.probe import find_layers, hidden_state, probe_ids
 from semfreeze_core.sources.models.quantization import describe_quantisation, quantisation
 from semfreeze_core.sources.models.vocabulary import Vocabulary, read_vocabulary
+from semfreeze_core.wording.numbers import gib, parameter_count
 
 DtypeName = Literal["auto", "float32", "bfloat16"]
 
@@ -178,8 +179,8 @@ def _require_memory(source: str, parameters: int, dtype: torch.dtype, device: to
     if needed > free:
         other = "" if dtype == torch.bfloat16 else " --dtype bfloat16 needs half."
         raise ResourceError(
-            f"{source}: {parameters / 1e9:.2f} billion parameters in {str(dtype).removeprefix('torch.')} need about "
-            f"{needed / 2**30:.1f} GiB, and {free / 2**30:.1f} GiB are free on {device}.{other}"
+            f"{source}: {parameter_count(parameters)} in {str(dtype).removeprefix('torch.')} need about "
+            f"{gib(needed)}, and {gib(free)} are free on {device}.{other}"
         )
 
 
