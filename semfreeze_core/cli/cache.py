@@ -7,7 +7,7 @@ import typer
 from semfreeze_core.cli import app
 from semfreeze_core.cli.options.common import JsonOption
 
-cache_app = typer.Typer(no_args_is_help=True, help="List and clear what semfreeze can make again (converted models).")
+cache_app = typer.Typer(no_args_is_help=True, help="List and clear cached files (converted models).")
 app.add_typer(cache_app, name="cache")
 
 
@@ -29,7 +29,7 @@ def list_command(as_json: JsonOption = False) -> None:
 
 @cache_app.command()
 def clear(yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False) -> None:
-    """Delete the cache; what is needed again is made again."""
+    """Delete the cache; semfreeze rebuilds what it needs."""
     from semfreeze_core.errors import InputError
     from semfreeze_core.storage import cache_folder, clear_cache
     from semfreeze_core.wording.numbers import byte_size

@@ -14,7 +14,7 @@ def calibration(
     runs: Annotated[Path | None, typer.Option("--runs", help="Folder of runs (default: the named runs).")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show predicted against measured over every validation and sweep that was kept."""
+    """Compare estimates with measurements over all validations and sweeps."""
     from rich.markup import escape
 
     from semfreeze_core.cli.printing.console import print_json

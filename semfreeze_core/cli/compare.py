@@ -15,7 +15,7 @@ def compare(
     metric: MetricOption = "semantic",
     as_json: JsonOption = False,
 ) -> None:
-    """Show runs side by side: of other models, checkpoints of one training, or data; the first is compared with."""
+    """Compare runs of several models, checkpoints or datasets; differences are from the first run."""
     from semfreeze_core.cli.printing.compare import print_runs_compared
     from semfreeze_core.cli.printing.console import print_json
     from semfreeze_core.cli.printing.documents import side_by_side_document

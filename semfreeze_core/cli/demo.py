@@ -17,7 +17,7 @@ def demo(
     examples: Annotated[int, typer.Option(help="Examples to draw.")] = 256,
     quiet: QuietOption = False,
 ) -> None:
-    """Analyse the embedded model on a sample task and print the plan; what is already done is not done again."""
+    """Analyze the bundled model on a sample task and print the plan; a finished analysis is reused."""
     from semfreeze_core.cli.printing.console import progress_on_stderr
     from semfreeze_core.cli.printing.run import print_plan, print_run
     from semfreeze_core.cli.printing.tables import console
@@ -30,7 +30,7 @@ def demo(
     place = run_place(DEMO_RUN)
     if is_done(place, model="embedded", data=data, examples=examples):
         if not quiet:
-            typer.echo("Already analysed; reading the run. (semfreeze runs rm demo starts afresh.)", err=True)
+            typer.echo("Already analyzed; opening the run. (To start over: semfreeze runs rm demo)", err=True)
         run = read_run(place)
     else:
         _require_own(place)

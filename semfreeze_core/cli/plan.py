@@ -27,25 +27,25 @@ def plan(
         str | None, typer.Option(help="coverage (default), paper, compute, measured, budget or manual.")
     ] = None,
     metric: MetricOption = "semantic",
-    depth: Annotated[int | None, typer.Option(help="Your own freeze depth; means --rule manual.")] = None,
-    tau: Annotated[float, typer.Option(help="What the coverage rule's score must reach.")] = 0.65,
+    depth: Annotated[int | None, typer.Option(help="Your own freeze depth; implies --rule manual.")] = None,
+    tau: Annotated[float, typer.Option(help="Minimum score of the coverage rule.")] = 0.65,
     max_memory_gib: Annotated[
-        float | None, typer.Option(help="Device memory the finetune may take, in GiB; means --rule budget.")
+        float | None, typer.Option(help="Device memory limit in GiB; implies --rule budget.")
     ] = None,
     gpu: Annotated[
-        str | None, typer.Option(help="A card whose memory it may take, like A10; means --rule budget.")
+        str | None, typer.Option(help="GPU whose memory is the limit, such as A10; implies --rule budget.")
     ] = None,
     max_cost_fraction: Annotated[
         float | None,
-        typer.Option(help="Share of full finetuning's FLOP it may take, in (0, 1]; means --rule budget."),
+        typer.Option(help="Maximum share of full finetuning's compute, in (0, 1]; implies --rule budget."),
     ] = None,
     compare: Annotated[
-        bool, typer.Option("--compare", help="Show what every rule and every layer score says, and write no plan.")
+        bool, typer.Option("--compare", help="Compare what every rule and layer score recommends; writes no plan.")
     ] = False,
-    out: Annotated[Path | None, typer.Option(help="Write the plan's JSON here.")] = None,
-    schema: Annotated[bool, typer.Option("--schema", help="Print the plan's JSON Schema and end.")] = False,
+    out: Annotated[Path | None, typer.Option(help="Output file for the plan (JSON).")] = None,
+    schema: Annotated[bool, typer.Option("--schema", help="Print the plan's JSON Schema and exit.")] = False,
     allow_new_tokens: Annotated[
-        bool, typer.Option("--allow-new-tokens", help="Freeze although the data uses tokens that look untrained.")
+        bool, typer.Option("--allow-new-tokens", help="Freeze even if the data uses tokens that look untrained.")
     ] = False,
     *,
     flags: SetupFlags,
@@ -56,7 +56,7 @@ def plan(
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Decide on a freeze depth and say what it trains, why, and what it costs."""
+    """Recommend which layers to freeze: why, and at what estimated cost."""
     from semfreeze_core.cli.printing.console import print_json
     from semfreeze_core.errors import PlanError
     from semfreeze_core.plan.document import FreezePlan

@@ -47,7 +47,7 @@ def preview(
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Show some examples as the model would get them, supervised tokens marked, and the memory a reading needs."""
+    """Show examples as the model gets them, with target tokens marked, and the memory an analysis needs."""
     from dataclasses import asdict
 
     from semfreeze_core.cli.printing.console import print_json, progress_on_stderr

@@ -43,7 +43,7 @@ def list_command(as_json: JsonOption = False) -> None:
         print_json({"folder": str(runs_folder()), "runs": rows})
         return
     if not entries:
-        typer.echo(f"No runs in {runs_folder()} yet. The shipped one is called: example")
+        typer.echo(f"No runs in {runs_folder()} yet. The bundled run is named: example")
         return
     table = Table(box=None, padding=(0, 1))
     for heading in ("name", "model", "data", "examples", "created", "size", "note"):
@@ -87,9 +87,9 @@ def rename(name: NameArgument, new_name: Annotated[str, typer.Argument(help="Its
 @runs_app.command()
 def note(
     name: NameArgument,
-    text: Annotated[str | None, typer.Argument(help='What to remember; "" takes the note away.')] = None,
+    text: Annotated[str | None, typer.Argument(help='Text of the note; "" removes it.')] = None,
 ) -> None:
-    """Write a note beside a run, or read it."""
+    """Write a run's note, or print it."""
     from semfreeze_core.runs.store import read_note, stored_run, write_note
 
     if text is None:

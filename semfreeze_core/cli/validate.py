@@ -22,43 +22,42 @@ from semfreeze_core.cli.options.groups import with_flags
 @app.command()
 @with_flags(fields=DataFlags, flags=FinetuneFlags)
 def validate(
-    plan: Annotated[
-        str, typer.Argument(metavar="RUN|PLAN", help="A run (its plan is made by --rule), or a plan.json.")
-    ],
+    plan: Annotated[str, typer.Argument(metavar="RUN|PLAN", help="A run (--rule makes its plan), or a plan.json.")],
     train: TrainDataOption,
     evaluation: EvalDataOption,
     arms: Annotated[
-        str, typer.Option(help="What is trained, with commas: full, planned, half, lora, planned+lora, depth:K.")
+        str, typer.Option(help="Variants, comma-separated: full, planned, half, lora, planned+lora, depth:K.")
     ] = "full,planned,half,lora,planned+lora",
-    steps: Annotated[int, typer.Option(help="Optimiser steps at which all arms are read.")] = 60,
-    seeds: Annotated[int, typer.Option(help="Seeds of order and adapters; a verdict needs 3.")] = 1,
+    steps: Annotated[int, typer.Option(help="Optimizer steps after which all variants are evaluated.")] = 60,
+    seeds: Annotated[int, typer.Option(help="Number of seeds; a verdict needs 3.")] = 1,
     budget: Annotated[
         str,
         typer.Option(
-            help="What the verdict compares at: steps, or compute (cheaper arms go on until they have cost as much as "
+            help="Basis of the verdict: steps, or compute (cheaper variants train on until they cost the same as "
             "full finetuning)."
         ),
     ] = "compute",
     lr: Annotated[
-        str, typer.Option(help="Learning rates by arm or kind, like full=1e-4,lora=1e-3 (kinds: full, frozen, lora).")
+        str,
+        typer.Option(help="Learning rates by variant or kind, like full=1e-4,lora=1e-3 (kinds: full, frozen, lora)."),
     ] = "",
-    lora_rank: Annotated[int, typer.Option(help="Rank of the LoRA arms.")] = 16,
+    lora_rank: Annotated[int, typer.Option(help="Rank of the LoRA variants.")] = 16,
     lora_targets: Annotated[
-        str, typer.Option(help="Ends of the names of adapted matrices, with commas.")
+        str, typer.Option(help="Name endings of the matrices with adapters, comma-separated.")
     ] = "all-linear",
-    rule: Annotated[str, typer.Option(help="Rule that makes a run's plan.")] = "coverage",
-    depth: Annotated[int | None, typer.Option(help="Your own freeze depth, in place of the rule's.")] = None,
+    rule: Annotated[str, typer.Option(help="Rule for a run's plan.")] = "coverage",
+    depth: Annotated[int | None, typer.Option(help="Your own freeze depth, instead of the rule's.")] = None,
     train_examples: TrainExamplesOption = 480,
     eval_examples: EvalExamplesOption = 200,
     out: KeptInOption = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Begin anew where another validation stands.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing validation.")] = False,
     *,
     fields: DataFlags,
     flags: FinetuneFlags,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Put a plan to the test: train it and what it competes with for real, on equal data, and judge it."""
+    """Validate a plan: finetune it and its alternatives on the same data, and report a verdict."""
     from semfreeze_core.cli.options.plan_and_data import default_folder, parse_rates, plan_and_data
     from semfreeze_core.cli.printing.console import print_json, progress_on_stderr
     from semfreeze_core.cli.printing.tables import console
@@ -107,4 +106,4 @@ def validate(
         print_json(report.model_dump(mode="json", exclude={"runs"}))
         return
     print_validation(report, console())
-    typer.echo(f"Kept in {folder}")
+    typer.echo(f"Saved in {folder}")

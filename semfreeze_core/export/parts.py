@@ -65,7 +65,7 @@ def named_parts(plan: FreezePlan) -> NamedParts:
     parts, regex = plan.trainable, plan.trainable_regex
     if parts is None or regex is None:
         raise PlanError(
-            "The plan abstains, so there is nothing to export. Choose a depth of your own: "
+            "The plan makes no recommendation, so there is nothing to export. Choose a depth of your own: "
             f"semfreeze plan {plan.run or 'RUN'} --depth K --out plan.json"
         )
     lora = plan.cost.setup.lora is not None

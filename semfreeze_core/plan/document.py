@@ -151,7 +151,7 @@ def trainable_names(plan: FreezePlan, identity: ModelIdentity, parameters: Itera
     """
     require_model(plan, identity)
     if plan.trainable_regex is None:
-        raise PlanError("The plan abstains, so there is nothing to apply: " + " ".join(plan.reasons))
+        raise PlanError("The plan makes no recommendation, so there is nothing to apply: " + " ".join(plan.reasons))
     found = [name for name in parameters if re.match(plan.trainable_regex, name)]
     if not found and (lora := plan.cost.setup.lora):
         raise PlanError(
@@ -186,6 +186,6 @@ def require_identity(ours: ModelIdentity, theirs: ModelIdentity) -> None:
         return
     raise PlanError(
         f"The plan was made for {ours.source} ({ours.architecture}, weights {ours.weights_digest[:12]}), not for "
-        f"{theirs.source} ({theirs.architecture}, weights {theirs.weights_digest[:12]}): {difference}. Analyse this "
+        f"{theirs.source} ({theirs.architecture}, weights {theirs.weights_digest[:12]}): {difference}. Analyze this "
         "model and make a plan of its own."
     )

@@ -47,7 +47,7 @@ def curve_of(run: Run, metric: str) -> GainCurve:
     if metric not in ("semantic", "logit_z"):
         raise PlanError(f"--metric {metric}: expected semantic or logit_z (lens_loss is shown, but never decides).")
     if metric not in run.traces:
-        raise PlanError(f"The run holds no {metric}, only {', '.join(run.traces)}. Analyse again.")
+        raise PlanError(f"The run holds no {metric}, only {', '.join(run.traces)}. Analyze again.")
     return gain_curve(run.traces[metric], run.pairs[metric], tied=run.shape.tied, seed=run.manifest.settings.seed)
 
 

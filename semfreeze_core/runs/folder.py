@@ -85,12 +85,12 @@ def read_manifest(folder: Path) -> RunManifest:
     except OSError as error:
         raise RunError(f"{path} cannot be read: {error.strerror}.") from error
     except (ValueError, RecursionError) as error:
-        raise RunError(f"{path} is damaged ({error}). Analyse again with --overwrite.") from error
+        raise RunError(f"{path} is damaged ({error}). Analyze again with --overwrite.") from error
     if not isinstance(document, dict) or document.get("kind") != "semfreeze run":
         raise RunError(f"{folder} is not a run folder: its {MANIFEST} does not describe a semfreeze run.")
     version = document.get("schema_version")
     if not isinstance(version, int) or version < 1:
-        raise RunError(f"{path} is damaged (schema_version: {version!r}). Analyse again with --overwrite.")
+        raise RunError(f"{path} is damaged (schema_version: {version!r}). Analyze again with --overwrite.")
     if version > SCHEMA_VERSION:
         raise RunError(
             f"{folder} was written by a newer semfreeze (run schema {version}, this one reads {SCHEMA_VERSION}): "
@@ -99,14 +99,14 @@ def read_manifest(folder: Path) -> RunManifest:
     if version < SCHEMA_VERSION:
         raise RunError(
             f"{folder} was written by an older semfreeze (run schema {version}, this one reads {SCHEMA_VERSION}): "
-            "analyse again with --overwrite."
+            "analyze again with --overwrite."
         )
     try:
         return RunManifest.model_validate(document)
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(p) for p in first["loc"])
-        raise RunError(f"{path} is damaged ({place}: {first['msg']}). Analyse again with --overwrite.") from error
+        raise RunError(f"{path} is damaged ({place}: {first['msg']}). Analyze again with --overwrite.") from error
 
 
 def read_run(folder: Path) -> Run:
@@ -126,7 +126,7 @@ def read_run(folder: Path) -> Run:
         scores = _scores(arrays, manifest)
         display = _display(display_arrays, words)
     except (KeyError, TypeError, ValueError, OSError, SafetensorError) as error:  # OSError: what Arrow says of Parquet
-        raise RunError(f"{folder} is damaged ({error}). Analyse again with --overwrite.") from error
+        raise RunError(f"{folder} is damaged ({error}). Analyze again with --overwrite.") from error
     return Run(manifest, traces, pairs, examples, display, scores)
 
 
@@ -137,7 +137,7 @@ def _checked(path: Path, digest: str) -> bytes:
         raise RunError(f"{path.parent} is damaged: {path.name} cannot be read ({error.strerror}).") from error
     if hashlib.sha256(data).hexdigest() != digest:
         raise RunError(
-            f"{path.parent} is damaged: {path.name} is not what was written. Analyse again with --overwrite."
+            f"{path.parent} is damaged: {path.name} is not what was written. Analyze again with --overwrite."
         )
     return data
 

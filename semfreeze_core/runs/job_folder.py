@@ -97,7 +97,7 @@ def end_group(process: JobProcess) -> None:
         RunError: it runs on another machine, or for another user.
     """
     if process.host != platform.node():
-        raise RunError(f"This job runs on {process.host}, and can be cancelled only there.")
+        raise RunError(f"This job runs on {process.host}, and can be canceled only there.")
     leader = _same(process)
     if leader is None:
         return

@@ -63,7 +63,7 @@ def find_run(name_or_path: str) -> Path:
     except OSError as error:
         raise RunError(f"{error.filename or path} cannot be read: {error.strerror}.") from error
     known = ", ".join(run_names()) or "none yet"
-    raise RunError(f"{name_or_path}: no run by this name or path. Named runs: {known}; the shipped one is: example.")
+    raise RunError(f"{name_or_path}: no run by this name or path. Named runs: {known}; the bundled one is: example.")
 
 
 def run_place(out: str) -> Path:

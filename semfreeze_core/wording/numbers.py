@@ -145,7 +145,7 @@ def duration(seconds: float | None) -> str:
     for factor, unit in ((86400, "d"), (3600, "h"), (60, "min")):
         if seconds >= factor:
             return f"{seconds / factor:.1f} {unit}"
-    return f"{seconds:.1f} s"
+    return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
 
 
 def parameter_count(n: int) -> str:

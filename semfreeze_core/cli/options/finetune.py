@@ -22,26 +22,27 @@ TrainDataOption = Annotated[
     str, typer.Option(help="Training examples: a task file, hf:owner/name#split, or sample:NAME.", metavar="DATA")
 ]
 EvalDataOption = Annotated[
-    str, typer.Option("--eval", help="Eval items, likewise; none of them trained on.", metavar="DATA")
+    str,
+    typer.Option("--eval", help="Eval examples, same formats; disjoint from the training examples.", metavar="DATA"),
 ]
-TrainExamplesOption = Annotated[int, typer.Option(help="Training examples drawn, by label where there is one.")]
-EvalExamplesOption = Annotated[int, typer.Option(help="Eval items drawn.")]
-KeptInOption = Annotated[Path | None, typer.Option(help="Folder to keep it in; the same command again goes on there.")]
+TrainExamplesOption = Annotated[int, typer.Option(help="Training examples to draw, balanced by label if there is one.")]
+EvalExamplesOption = Annotated[int, typer.Option(help="Eval examples to draw.")]
+KeptInOption = Annotated[Path | None, typer.Option(help="Output folder. Rerun the same command to resume.")]
 
 
 @dataclass(frozen=True)
 class FinetuneFlags:
     """What the user said of the finetune and the model it starts from, unchecked."""
 
-    batch_size: Annotated[int, typer.Option(help="Examples a step.")] = 8
+    batch_size: Annotated[int, typer.Option(help="Examples per step.")] = 8
     precision: Annotated[str, typer.Option(help="float32, bf16-autocast or bf16.")] = "float32"
     checkpointing: Annotated[str, typer.Option(help="none, non-reentrant or reentrant.")] = "none"
     prefix_cache: Annotated[
-        bool, typer.Option("--prefix-cache/--no-prefix-cache", help="Compute frozen layers once an example.")
+        bool, typer.Option("--prefix-cache/--no-prefix-cache", help="Compute frozen layers once per example.")
     ] = True
-    accuracy_examples: Annotated[int, typer.Option(help="Eval items answered by generation; 0 for none.")] = 100
+    accuracy_examples: Annotated[int, typer.Option(help="Eval examples answered by generation; 0: none.")] = 100
     max_length: Annotated[int | None, typer.Option(help="Longest example in tokens (default: the run's).")] = None
-    model: Annotated[str | None, typer.Option(help="Where the model is now (default: where it was read from).")] = None
+    model: Annotated[str | None, typer.Option(help="Where the model is now (default: where it was analyzed).")] = None
     revision: RevisionOption = None
     device: DeviceOption = "auto"
     trust_remote_code: TrustOption = False

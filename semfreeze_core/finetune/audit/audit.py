@@ -170,7 +170,7 @@ def _require_countable(base: Any) -> None:
     if rounded:
         raise ModelError(
             f"{type(base).__name__} cannot be audited: {len(rounded)} of its weights are in 8 or 4 bits "
-            f"({rounded[0]}). torch's counter does not see the products that bitsandbytes computes, so its FLOP would "
+            f"({rounded[0]}). torch's counter does not see the products that bitsandbytes computes, so its FLOPs would "
             "be wrong, and such weights cannot be trained for comparison. Audit the same training with the base in its "
             "own precision: what carries the gradient does not depend on bits."
         )

@@ -155,8 +155,8 @@ def load_config(checkpoint: Checkpoint) -> Any:
     packed = None if checkpoint.kind == "gguf" else quantisation(config)
     if packed is not None and unpacking(packed) is None:
         raise ModelError(
-            f"{checkpoint.source} holds quantised weights ({describe_quantisation(packed)}), which cannot be read as "
-            "numbers here. Give the unquantised checkpoint it was made from"
+            f"{checkpoint.source} holds quantized weights ({describe_quantisation(packed)}), which cannot be read as "
+            "numbers here. Give the unquantized checkpoint it was made from"
             + (", and the adapter with it." if checkpoint.adapter else ".")
         )
     return config

@@ -70,8 +70,8 @@ def check_price(model: Any, shape: ModelShape, forward_flop: int) -> None:
     if counted != forward_flop:
         raise ModelError(
             f"{type(model).__name__}: a forward pass of {PROBE_SEQUENCES} x {PROBE_TOKENS} tokens takes "
-            f"{forward_flop:,} FLOP by torch's counter, but {counted:,} by its matrices and attention heads: it "
-            "computes something else besides. Such models cannot be priced yet."
+            f"{forward_flop:,} FLOPs by torch's counter, but {counted:,} by its matrices and attention heads: it "
+            "computes something else besides. The cost of such models cannot be estimated yet."
         )
 
 
@@ -87,7 +87,7 @@ def _measure_layer(layer: nn.Module, config: Any, i: int, name: str) -> LayerSha
     if n_heads is None:
         raise ModelError(
             f"{name}: expected attention heads, but its config ({config.model_type}) names none. Layers without "
-            "attention cannot be priced yet."
+            "attention have no cost estimate yet."
         )
     return LayerShape(
         parameters=sum(p.numel() for p in layer.parameters()),
@@ -156,7 +156,7 @@ def layer_matrices(layer: nn.Module, config: Any, name: str) -> tuple[Matrix, ..
             raise ModelError(
                 f"{name}.{path} ({type(module).__name__}) holds weights of shape "
                 f"{[tuple(p.shape) for p in weights.values()]}: expected attention, plain linear layers and experts. "
-                "Convolutions, state-space and recurrent layers (Mamba, RWKV and their like) cannot be priced yet."
+                "Convolutions, state-space and recurrent layers (Mamba, RWKV and their like) have no cost estimate yet."
             )
     return tuple(found)
 
@@ -168,7 +168,7 @@ def _experts(path: str, module: nn.Module, stacks: dict[str, nn.Parameter], conf
         raise ModelError(
             f"{name}.{path} ({type(module).__name__}) holds stacks of {experts} matrices, as mixtures of experts do, "
             f"but its config does not say how many meet a token (looked for {', '.join(_ACTIVE_EXPERTS)}). Experts "
-            "without counts cannot be priced."
+            "without counts have no cost estimate."
         )
     turned = getattr(module, "is_transposed", False)
     sizes = {n: (p.shape[1], p.shape[2]) if turned else (p.shape[2], p.shape[1]) for n, p in stacks.items()}
