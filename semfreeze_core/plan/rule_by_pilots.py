@@ -2,7 +2,7 @@
 
 from semfreeze_core.plan.rules import Decision
 from semfreeze_core.records.pilots import Measurement
-from semfreeze_core.wording.numbers import percent
+from semfreeze_core.wording.numbers import percent, percent_as_given
 
 
 def decide_by_pilots(measurement: Measurement) -> Decision:
@@ -11,7 +11,7 @@ def decide_by_pilots(measurement: Measurement) -> Decision:
     tried = ", ".join(str(pilot.freeze_depth) for pilot in measurement.rounds[0].pilots)
     cost = (
         f"Pilots of depths {tried} took {percent(measurement.spent_flop / full, 1)} of one full finetune's compute "
-        f"({measurement.steps} steps of {measurement.batch_size} examples); {percent(allowed, 1)} was allowed."
+        f"({measurement.steps} steps of {measurement.batch_size} examples); {percent_as_given(allowed)} was allowed."
     )
     parameters = {"aim": measurement.aim, "pilot_budget": allowed}
     if measurement.aim == "cheapest":

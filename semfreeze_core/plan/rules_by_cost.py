@@ -13,7 +13,7 @@ from semfreeze_core.errors import PlanError
 from semfreeze_core.plan.rules import Decision, concluded, depth_cap
 from semfreeze_core.records.cost import DepthCost
 from semfreeze_core.records.gain import GainCurve
-from semfreeze_core.wording.numbers import gib, number, percent
+from semfreeze_core.wording.numbers import gib, number, percent, percent_as_given
 
 DATA_MULTIPLES = (1, 10, 100)
 _CHOSEN_MULTIPLE = 10
@@ -67,7 +67,7 @@ class Budget:
         if self.memory_bytes is not None:
             parts.append(f"{gib(self.memory_bytes, 2)}{f' ({find_gpu(self.gpu).name})' if self.gpu else ''}")
         if self.max_cost_fraction is not None:
-            parts.append(f"{percent(self.max_cost_fraction, 1)} of full finetuning's compute")
+            parts.append(f"{percent_as_given(self.max_cost_fraction)} of full finetuning's compute")
         return " and ".join(parts)
 
     def holds(self, price: DepthCost) -> bool:
@@ -173,5 +173,5 @@ def decide_by_compute(curve: GainCurve, prices: Sequence[DepthCost]) -> Decision
 
 def cost_words(cost: DepthCost) -> str:
     """A cost in words: memory where it is known, and compute."""
-    compute = f"{percent(cost.relative_flop, 1)} of full finetuning's compute"
+    compute = f"{percent_as_given(cost.relative_flop)} of full finetuning's compute"
     return compute if cost.bytes.total is None else f"{gib(cost.bytes.total, 2)} and {compute}"

@@ -78,6 +78,11 @@ def percent(fraction: float | None, decimals: int = 0) -> str:
     return f"{number(100 * fraction, decimals)}%"
 
 
+def percent_as_given(fraction: float) -> str:
+    """A limit, or what is compared with one: three digits, and none that are zero."""
+    return f"{100 * fraction:.3g}%"
+
+
 def number(value: float | None, decimals: int = 3) -> str:
     """A plain number with so many decimals, never "-0"; a dash where there is none."""
     return MISSING if not _known(value) else f"{round(value, decimals) + 0.0:.{decimals}f}"

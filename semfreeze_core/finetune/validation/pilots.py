@@ -37,7 +37,7 @@ from semfreeze_core.records.training import TrainingSetup
 from semfreeze_core.records.validation import ArmRun, MeasuredInterval, ValidationReport
 from semfreeze_core.sources.data.fields import FieldMapping
 from semfreeze_core.storage import write_atomically
-from semfreeze_core.wording.numbers import flops, percent
+from semfreeze_core.wording.numbers import flops, percent, percent_as_given
 
 _LENGTHS_FROM = 1024  # examples whose lengths stand for the training set's
 _UNKNOWN = MeasuredInterval(estimate=None, low=None, high=None)
@@ -158,7 +158,7 @@ def price_words(costs: PilotCosts, pilots: PilotPlan, depths: Sequence[int], bud
         f"Pilots of depths {', '.join(map(str, depths))} ({rounds}) on {pilots.n_train} examples, read on "
         f"{costs.n_eval} eval items, take at most {percent(pilots.flop / costs.full_flop, 1)} of one "
         f"full finetune ({costs.setup.steps} steps of "
-        f"{costs.setup.batch_size}, {flops(costs.full_flop)}); {percent(budget, 1)} is allowed."
+        f"{costs.setup.batch_size}, {flops(costs.full_flop)}); {percent_as_given(budget)} is allowed."
     )
 
 

@@ -114,7 +114,7 @@ def test_plan_with_a_budget_takes_the_smallest_depth_that_fits(family, depth):
         assert (plan["rule"], plan["recommendation"], plan["freeze_depth"]) == ("budget", "freeze", depth)
         for key in ("freeze_depth", "flop", "relative_flop", "relative_bytes"):
             assert plan["cost"]["planned"][key] == prices[depth][key]
-        assert plan["reasons"][-1] == "A budget is arithmetic: the reading gives no evidence for any depth."
+        assert plan["reasons"][-1] == "The budget alone chose this depth: the analysis gives no evidence for any depth."
 
 
 def test_plan_with_a_card_takes_its_memory(family):
@@ -242,8 +242,9 @@ def test_plan_says_what_finetunes_have_shown_of_its_coverage_once_they_are_three
     said = " ".join(ask("plan", "example").out.split())
     predicted = ask("plan", "example", "--json").json["gain_coverage"]["estimate"]
     better = predicted - (0.92 - shipped.arms["planned"].improvement_kept.estimate)
-    assert "Measured on 3 of your finetunes (3 arms): coverage at equal steps is understated by" in said
-    assert f"Corrected for that, R(k) = {predicted:.2f} becomes {better:.2f} [" in said
+    assert "On average, coverage at the same steps was underestimated by" in said
+    assert "3 finetunes, 3 variants" in said
+    assert f"Corrected for that, R(k) = {predicted:.2f} becomes {better:.2f} (next finetune, 95%: " in said
 
 
 @pytest.mark.parametrize(
@@ -275,8 +276,8 @@ def test_plan_says_what_finetunes_have_shown_of_its_coverage_once_they_are_three
         (["--max-memory-gib", "nan"], "--max-memory-gib must be above 0, found nan"),
         (["--max-cost-fraction", "1.1"], "--max-cost-fraction must be in (0, 1], found 1.1"),
         (["--gpu", "abacus"], "--gpu: GPU abacus is not known"),
-        (["--max-cost-fraction", "0.01"], "No freeze depth up to the cap of 3 fits 1 % of the FLOP of full finetuning"),
-        (["--max-memory-gib", "1e-6"], "No freeze depth up to the cap of 3 fits 0.00 GiB. The nearest is 3"),
+        (["--max-cost-fraction", "0.01"], "No freeze depth up to 3 fits in 1% of full finetuning's compute"),
+        (["--max-memory-gib", "1e-6"], "No freeze depth up to 3 fits in 0.00 GiB; depth 3 needs"),
         (
             ["--tau", "0.5", "--rule", "compute", "--depth", "9", "--gpu", "T4", "--max-cost-fraction", "2"],
             "--tau and the weight belong to the rule coverage, not to compute; --depth means the rule manual, but "

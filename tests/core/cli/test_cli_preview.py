@@ -80,8 +80,8 @@ BIG = MemoryForecast(7_241_732_096, "float32", "cpu", 32 * GIB, 768 * 2**20, 600
 
 def test_memory_words_say_what_is_needed_and_what_is_free():
     assert memory_sentence(BIG) == (
-        "A reading needs about 33.34 GiB (32.00 GiB for 7,242 M parameters in float32, 0.75 GiB for states that are "
-        "shown, 0.59 GiB for the process); 64.00 GiB are free on cpu."
+        "The analysis needs about 33.3 GiB (32.0 GiB for 7.24 billion parameters in float32, 0.75 GiB for displayed "
+        "hidden states, 0.59 GiB for the process); 64.0 GiB are free on cpu."
     )
 
 
@@ -94,6 +94,6 @@ def test_memory_words_say_what_is_needed_and_what_is_free():
 )
 def test_memory_words_name_the_way_out_of_what_does_not_fit(dtype, device, process, way_out):
     words = memory_sentence(MemoryForecast(7_241_732_096, dtype, device, 32 * GIB, 0, process, 16 * GIB))
-    assert words.startswith("It does not fit. A reading needs about 32")
-    assert words.endswith(f"16.00 GiB are free on {device}. {way_out}")
+    assert words.startswith("Not enough memory. The analysis needs about 32")
+    assert words.endswith(f"16.0 GiB are free on {device}. {way_out}")
     assert ("for the process" in words) == (process > 0)

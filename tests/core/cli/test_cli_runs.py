@@ -12,7 +12,7 @@ from tests.core.saved_models import save_tiny
 
 
 def test_runs_list_says_where_runs_would_be():
-    assert ask("runs", "list").out == f"No runs in {runs_folder()} yet. The shipped one is called: example\n"
+    assert ask("runs", "list").out == f"No runs in {runs_folder()} yet. The bundled run is named: example\n"
     assert ask("runs", "list", "--json").json == {"folder": str(runs_folder()), "runs": []}
 
 
@@ -212,7 +212,7 @@ def test_models_check_refuses_the_plan_of_another_model(models, stored, tmp_path
 def test_models_check_refuses_a_plan_that_abstains(models, stored):
     ask("plan", stored("untied"), "--out", "plan.json")
     message = ask("models", "check", models / "untied", "--plan", "plan.json", "-q").refusal
-    assert message.startswith("The plan abstains, so there is nothing to apply:")
+    assert message.startswith("The plan makes no recommendation, so there is nothing to apply:")
 
 
 @pytest.mark.parametrize("content", [None, b"", b"{}", b"\xff"])

@@ -21,7 +21,7 @@ def test_judge_evidence_says_so_when_both_controls_are_clear() -> None:
     assert evidence.n_pairs == 32
     assert len(evidence.reasons) == 2
     assert "rises by 0.1" in evidence.reasons[0]
-    assert "over 32 prompts" in evidence.reasons[1]
+    assert "(32 prompts)" in evidence.reasons[1]
 
 
 def test_judge_evidence_intervals_equal_a_hand_computed_case() -> None:
@@ -46,8 +46,8 @@ def test_judge_evidence_misses_a_rise_whose_interval_holds_zero() -> None:
     assert evidence.verdict == "no evidence"
     assert evidence.advantage.low < 0 < evidence.advantage.high
     assert evidence.reasons == (
-        f"The advantage over random labels does not clearly rise through the layers: {evidence.advantage.estimate:.4f} "
-        f"[{evidence.advantage.low:.4f}, {evidence.advantage.high:.4f}].",
+        f"From the first to the last layer, lift over random labels rises by {evidence.advantage.estimate:.3f} "
+        f"(95% CI {evidence.advantage.low:.3f} to {evidence.advantage.high:.3f}): no significant rise.",
     )
 
 
@@ -56,7 +56,7 @@ def test_judge_evidence_misses_a_difference_whose_interval_holds_zero() -> None:
     assert evidence.verdict == "no evidence"
     assert evidence.task_null.low < 0 < evidence.task_null.high
     assert len(evidence.reasons) == 1
-    assert "no clear difference at the last space" in evidence.reasons[0]
+    assert "no significant change" in evidence.reasons[0]
 
 
 @pytest.mark.parametrize(("rise", "difference"), [(-0.2, 0.05), (0.2, -0.05)])
@@ -83,7 +83,7 @@ def test_judge_evidence_finds_none_when_all_labels_are_equal() -> None:
     trace = TransitionTrace("semantic", *[deviation] * 6)
     evidence = judge_evidence(trace, make_pairs(0.05, spaces=7), seed=0)
     assert evidence.verdict == "no evidence"
-    assert evidence.reasons == ("All labels are the same, so none can be told from a random one.",)
+    assert evidence.reasons == ("All labels are the same, so none differs from a random one.",)
 
 
 def test_judge_evidence_finds_none_without_pairs() -> None:

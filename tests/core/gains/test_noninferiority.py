@@ -52,13 +52,13 @@ def test_judge_says_what_the_data_say(kept, verdict):
     assert judgement.verdict == verdict
     assert judgement.kept.estimate == pytest.approx(kept, abs=0.01)
     assert judgement.kept.low <= judgement.kept.estimate <= judgement.kept.high
-    assert "200 items, 3 seeds" in judgement.reason
+    assert "200 eval examples, 3 seeds" in judgement.reason
 
 
 def test_judge_is_undecided_across_the_margin():
     judgement = judge(*losses(0.95, noise=0.3))
     assert judgement.verdict == "undecided"
-    assert "across 95 %" in judgement.reason
+    assert "neither clearly above nor below 95%" in judgement.reason
 
 
 @pytest.mark.parametrize("seeds", [1, 2])

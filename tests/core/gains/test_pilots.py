@@ -49,7 +49,7 @@ def test_the_proposed_depth_stays_until_another_is_better_for_sure():
     assert choose(BEFORE, close, "compute", 0.05, proposed=19) == 15
     assert stay(BEFORE, close, "steps", 0.05, 2, proposed=7) == [7, 15]
     told = words(BEFORE, close, "compute", 0.05, 7, proposed=7, proposed_by="reading")[0]
-    assert "what the reading proposed, and no pilot was better for sure" in told
+    assert "what the reading proposed, and no pilot was significantly better" in told
     told = words(BEFORE, close, "compute", 0.05, 7, proposed=7, proposed_by="sweeps")[0]
     assert "It is two thirds of the layers, close to what the reading proposed" in told
 
@@ -70,21 +70,22 @@ def test_items_needed_make_the_interval_leave_zero():
 def test_words_say_how_far_ahead_the_winner_is():
     told = words(BEFORE, LOSSES, "compute", 0.05, 7)
     assert told == [
-        "7 ended the last round at 1.900 nats at equal compute, 0.100 [0.100, 0.100] below 0 (40 items, one seed)."
+        "7 ended the last round at 1.900 nats per example at the same compute, 0.100 (95% CI 0.100–0.100) below "
+        "0 (40 eval examples, one seed)."
     ]
     close = {15: after(2.0, 1), 22: after(2.01)}
     first, second = words(BEFORE, close, "steps", 0.05, 22)
-    assert "at equal steps" in first
+    assert "at the same steps" in first
     assert "may be as good as each other" in second
-    assert f"About {items_to_tell(close[15], close[22])} items" in second
+    assert f"About {items_to_tell(close[15], close[22])} eval examples" in second
 
 
 def test_words_say_what_the_cheapest_keeps():
     (told,) = words(BEFORE, LOSSES, "cheapest", 0.05, 15)
-    assert "15 is the deepest that keeps 95 % of full finetuning's improvement" in told
-    assert "98 % of it" in told
+    assert "15 is the deepest that keeps 95% of full finetuning's loss reduction" in told
+    assert "98% of it" in told
 
 
 def test_words_say_that_nothing_improved():
     (told,) = words(BEFORE, {7: after(0.0, 1), 15: after(0.001, 1)}, "compute", 0.05, 15)
-    assert "No pilot improved for sure" in told
+    assert "No pilot reduced the loss significantly" in told

@@ -105,7 +105,7 @@ def test_make_plan_by_hand_freezes_without_evidence_and_says_so(make_run: Runs) 
     assert plan.freeze_depth == 3
     assert plan.rule == "manual"
     assert plan.evidence.verdict == "no evidence"
-    assert plan.reasons[-1] == "The reading gives no evidence for any depth."
+    assert plan.reasons[-1] == "The analysis gives no evidence for any depth."
     assert plan.trainable is not None
     assert plan.trainable.freeze_depth == 3
 

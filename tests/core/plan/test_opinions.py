@@ -93,7 +93,7 @@ def test_compare_shows_a_budget_that_nothing_fits(make_run: Runs) -> None:
     opinion = compare(make_run(), budget=Budget(max_cost_fraction=0.01)).rules["budget"]
     assert (opinion.candidate_depth, opinion.freeze_depth, opinion.price) == (None, None, None)
     assert math.isnan(opinion.gain_coverage.estimate)
-    assert opinion.reasons[0].startswith("No freeze depth up to the cap of 9 fits 1 %")
+    assert opinion.reasons[0].startswith("No freeze depth up to 9 fits in 1%")
 
 
 def test_compare_has_no_price_where_nothing_is_trained(make_run: Runs) -> None:
@@ -135,7 +135,7 @@ def test_opinion_of_score_goes_by_the_tenth_percentile_of_its_replicates() -> No
     even = [1 / N_LAYERS] * N_LAYERS
     assert _opinion(None).candidate_depth == 8
     assert _opinion([LAST] * 100).candidate_depth == 8
-    assert "in 9 of 10 bootstrap replicates" in _opinion([LAST] * 100).reasons[0]
+    assert "in 90% of bootstrap samples" in _opinion([LAST] * 100).reasons[0]
     assert "replicates" not in _opinion(None).reasons[0]
     assert _opinion([even] * 9 + [LAST] * 91).candidate_depth == 8
     assert _opinion([even] * 20 + [LAST] * 80).candidate_depth == 4
@@ -145,7 +145,7 @@ def test_opinion_of_score_abstains_when_its_picks_range_far() -> None:
     opinion = _opinion([FIRST] * 20 + [LAST] * 80)
     assert opinion.freeze_depth is None
     assert opinion.candidate_depth is not None
-    assert opinion.reasons[0].startswith("The pick is unstable")
+    assert opinion.reasons[0].startswith("The selected depth is unstable")
 
 
 def test_opinion_of_score_follows_tau_and_weight() -> None:
@@ -171,23 +171,23 @@ def test_judge_agreement_says_who_lies_where() -> None:
     found = judge_agreement({"coverage": 19, "paper": 21, "spectrum": 11, "block_influence": 11}, 30)
     assert (found.low, found.high) == (11, 21)
     assert found.words.startswith(
-        "Candidate depths lie between 11 (spectrum, block_influence) and 21 (paper) of 30, more than 7.5 layers apart: "
-        "they contradict each other."
+        "Selected depths range from 11 (spectrum, block_influence) to 21 (paper) of 30. The methods measure different "
+        "things and disagree;"
     )
-    assert found.words.endswith("only a finetune decides.")
+    assert found.words.endswith("only finetuning shows which depth is best.")
 
 
 @pytest.mark.parametrize(("n_layers", "apart", "agree"), [(4, 1, True), (4, 2, False), (12, 3, True), (12, 4, False)])
 def test_judge_agreement_allows_a_quarter_of_the_layers(n_layers: int, apart: int, agree: bool) -> None:
     words = judge_agreement({"coverage": 1, "paper": 1 + apart}, n_layers).words
-    assert ("they agree" in words) == agree
-    assert ("contradict" in words) != agree
+    assert ("They agree" in words) == agree
+    assert ("disagree" in words) != agree
 
 
 def test_judge_agreement_needs_two() -> None:
     assert judge_agreement({}, 12).low is None
     assert judge_agreement({"paper": 5}, 12).high == 5
-    assert "nothing can be compared" in judge_agreement({"paper": 5}, 12).words
+    assert "nothing to compare" in judge_agreement({"paper": 5}, 12).words
 
 
 def test_compare_leaves_what_reads_nothing_out_of_the_agreement(make_run: Runs) -> None:

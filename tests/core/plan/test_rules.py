@@ -80,7 +80,7 @@ def test_decide_by_coverage_equals_a_hand_computed_case() -> None:
     assert decision.pick_interval == (5, 5)
     assert decision.parameters == {"tau": 0.65, "weight": 0.5, "cap": 7, "reachable_depth": pytest.approx(7)}
     (reason,) = decision.reasons
-    assert reason.startswith("5 of 10 is the deepest depth up to the cap of 7")
+    assert reason.startswith("5 is the deepest depth up to 7 whose score")
     assert "R(5) = 0.90" in reason
 
 
@@ -143,7 +143,7 @@ def test_decide_by_coverage_abstains_when_the_pick_is_unstable_and_keeps_the_can
     assert decision.candidate_depth == 3
     assert decision.pick_interval == (3, 7)
     (reason,) = decision.reasons
-    assert reason.startswith("The pick is unstable: over bootstrap replicates it ranges from 3 to 7")
+    assert reason.startswith("The selected depth is unstable: over bootstrap samples it ranges from 3 to 7")
 
 
 @pytest.mark.parametrize(("n_layers", "apart", "stable"), [(4, 1, True), (4, 2, False), (12, 3, True), (12, 4, False)])
@@ -176,7 +176,7 @@ def test_decide_abstains_when_a_rising_curve_explains_too_little(r_squared: floa
         if freezes:
             assert decision.freeze_depth == candidate
         else:
-            _assert_abstains(decision, candidate, "no steady progress")
+            _assert_abstains(decision, candidate, "does not rise steadily")
 
 
 def test_decide_abstains_without_evidence() -> None:
@@ -187,8 +187,8 @@ def test_decide_abstains_without_evidence() -> None:
 
 def test_decide_abstains_when_nothing_rises() -> None:
     unknown = np.full(11, np.nan)
-    _assert_abstains(decide_by_coverage(make_curve(unknown)), 0, "does not rise anywhere")
-    _assert_abstains(decide_by_paper(make_curve(unknown, [1, 0, 0, 0, 0, 0, 0, 0, 0, 0])), 1, "does not rise anywhere")
+    _assert_abstains(decide_by_coverage(make_curve(unknown)), 0, "rises in no layer")
+    _assert_abstains(decide_by_paper(make_curve(unknown, [1, 0, 0, 0, 0, 0, 0, 0, 0, 0])), 1, "rises in no layer")
 
 
 def test_decide_gives_every_reason_to_abstain() -> None:
@@ -203,7 +203,9 @@ def test_decide_by_paper_equals_a_hand_computed_case() -> None:
     assert decision.freeze_depth == decision.candidate_depth == 4
     assert decision.pick_interval == (4, 4)
     assert decision.parameters == {"cap": 6}
-    assert decision.reasons[0].startswith("Layer 3 lowers the deviation most among layers 0 to 5: by 0.4000 [")
+    assert decision.reasons[0].startswith(
+        "Layer 3 lowers the distance to the target most of layers 0 to 5, by 0.4000 (95% CI "
+    )
 
 
 def test_decide_by_paper_restricts_its_search_and_does_not_clip() -> None:
@@ -240,7 +242,7 @@ def test_decide_by_paper_abstains_when_replicates_disagree() -> None:
     mixed = make_curve(straight(8), one, raw_gain_replicates=[one] * 80 + [other] * 20)
     decision = decide_by_paper(mixed)
     assert decision.pick_interval == (1, 5)
-    _assert_abstains(decision, 1, "The pick is unstable")
+    _assert_abstains(decision, 1, "The selected depth is unstable")
     rarely = make_curve(straight(8), one, raw_gain_replicates=[one] * 97 + [other] * 3)
     assert decide_by_paper(rarely).freeze_depth == 1
 
@@ -261,13 +263,13 @@ def test_decide_by_hand_takes_any_depth_of_the_model(depth: int) -> None:
     assert decision.rule == "manual"
     assert decision.parameters == {"depth": depth}
     assert decision.pick_interval is None
-    assert decision.reasons == (f"Depth {depth} of 10 was chosen by hand.",)
+    assert decision.reasons == (f"You chose depth {depth} of 10.",)
 
 
 def test_decide_by_hand_says_when_there_is_no_evidence() -> None:
     decision = decide_by_hand(make_curve(straight(10), verdict="no evidence"), 4)
     assert decision.freeze_depth == 4
-    assert decision.reasons[-1] == "The reading gives no evidence for any depth."
+    assert decision.reasons[-1] == "The analysis gives no evidence for any depth."
 
 
 @pytest.mark.parametrize("depth", [-1, 11])

@@ -52,10 +52,10 @@ def test_decide_by_budget_says_what_the_depth_takes_and_holds() -> None:
     prices = make_prices([1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2], GIB)
     first, second = decide_by_budget(make_curve(straight(8)), prices, Budget(5.5, None, 0.95)).reasons
     assert first == (
-        "3 of 8 is the smallest depth that fits 5.50 GiB and 95 % of the FLOP of full finetuning: "
-        "it takes 5.00 GiB and 70 % of the FLOP of full finetuning."
+        "3 of 8 is the smallest depth that fits in 5.50 GiB and 95% of full finetuning's compute: "
+        "it needs 5.00 GiB and 70% of full finetuning's compute."
     )
-    assert second == "R(3) = 0.62 is predicted, not what the depth was chosen by."
+    assert second == "Its coverage R(3) = 0.62 did not choose the depth."
 
 
 def test_decide_by_budget_needs_no_evidence_and_says_so() -> None:
@@ -65,17 +65,19 @@ def test_decide_by_budget_needs_no_evidence_and_says_so() -> None:
     ):
         decision = decide_by_budget(curve, make_prices(falling(8), GIB), Budget(5.5))
         assert decision.freeze_depth == 3
-        assert decision.reasons[-1] == "A budget is arithmetic: the reading gives no evidence for any depth."
+        assert (
+            decision.reasons[-1] == "The budget alone chose this depth: the analysis gives no evidence for any depth."
+        )
 
 
 def test_decide_by_budget_names_the_nearest_depth_when_none_fits() -> None:
     prices = make_prices([1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2], GIB)
     words = (
-        "No freeze depth up to the cap of 6 fits 1.60 GiB. The nearest is 6, which takes 2.00 GiB and 40 % of the FLOP"
+        "No freeze depth up to 6 fits in 1.60 GiB; depth 6 needs 2.00 GiB and 40% of full finetuning's compute. Reduce"
     )
     with pytest.raises(PlanError, match=re.escape(words)):
         decide_by_budget(make_curve(straight(8)), prices, Budget(1.6))  # depth 7 would fit, but is beyond the cap
-    with pytest.raises(PlanError, match=r"fits 10 % of the FLOP of full finetuning\. The nearest is 6"):
+    with pytest.raises(PlanError, match=r"fits in 10% of full finetuning's compute; depth 6"):
         decide_by_budget(make_curve(straight(8)), prices, Budget(max_cost_fraction=0.1))
 
 
@@ -198,9 +200,9 @@ def test_decide_by_compute_abstains_as_the_other_rules_do() -> None:
     replicates = [last_layer_alone(12)] * 80 + [np.append(1.0, np.zeros(12))] * 20
     for curve, words in (
         (make_curve(last_layer_alone(12), verdict="no evidence"), NO_EVIDENCE),
-        (make_curve(last_layer_alone(12), r_squared=0.5), "no steady progress"),
-        (make_curve(last_layer_alone(12), replicates=replicates), "The pick is unstable"),
-        (make_curve(np.full(13, np.nan)), "does not rise anywhere"),
+        (make_curve(last_layer_alone(12), r_squared=0.5), "does not rise steadily"),
+        (make_curve(last_layer_alone(12), replicates=replicates), "The selected depth is unstable"),
+        (make_curve(np.full(13, np.nan)), "rises in no layer"),
     ):
         decision = decide_by_compute(curve, prices)
         assert decision.recommendation == "abstain"

@@ -69,7 +69,7 @@ def test_read_manifest_refuses_a_run_without_scores(folder):
     document = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
     del document["scores"]
     (folder / MANIFEST).write_text(json.dumps(document), encoding="utf-8")
-    with pytest.raises(RunError, match=r"is damaged \(scores: Field required\)\. Analyse again with --overwrite"):
+    with pytest.raises(RunError, match=r"is damaged \(scores: Field required\)\. Analyze again with --overwrite"):
         read_manifest(folder)
 
 

@@ -51,7 +51,7 @@ def test_find_run_takes_a_name_and_a_path(one, monkeypatch, tmp_path):
 
 
 def test_find_run_names_the_runs_there_are(one):
-    with pytest.raises(RunError, match=r"two: no run by this .*\. Named runs: one; the shipped one is: example"):
+    with pytest.raises(RunError, match=r"two: no run by this .*\. Named runs: one; the bundled one is: example"):
         find_run("two")
 
 

@@ -123,7 +123,7 @@ def _(world):
         assert shown["data"]["source"] == str(data)
         assert shown["n_examples"] == examples
         assert "No recommendation from the coverage rule" in answer.out
-    assert "Already analysed" in ask("demo", "--data", world.task, "--examples", 48).err
+    assert "Already analyzed" in ask("demo", "--data", world.task, "--examples", 48).err
 
 
 @exercise("umap --seed", "umap --neighbors", "umap --json")

@@ -54,7 +54,10 @@ def test_apply_freeze_plan_takes_the_plans_own_model_alone():
 
 def test_apply_freeze_plan_refuses_an_abstention():
     refuse(
-        tiny(), PlanError, r"abstains, so there is nothing to apply: Nothing is learned here\.", plan_of(tiny(), None)
+        tiny(),
+        PlanError,
+        r"makes no recommendation, so there is nothing to apply: Nothing is learned here\.",
+        plan_of(tiny(), None),
     )
 
 
@@ -123,8 +126,8 @@ def test_freeze_refuses_compiled_layers_and_quantised_weights():
     find_pieces(spread).head.weight.ds_id = 7
     for model, named in (
         (compiled, "torch.compile"),
-        (flagged, "quantised weights"),
-        (packed, "quantised weights"),
+        (flagged, "quantized weights"),
+        (packed, "quantized weights"),
         (spread, "DeepSpeed"),
     ):
         with pytest.raises(ModelError, match=f"under {named} has not been tested"):

@@ -214,7 +214,7 @@ def test_check_price_sees_one_matrix_too_few():
 def test_layer_matrices_refuses_experts_without_counts():
     model = build_tiny("mixtral")
     config = SimpleNamespace(hidden_size=32, num_local_experts=4)
-    with pytest.raises(ModelError, match="Experts without counts cannot be priced") as caught:
+    with pytest.raises(ModelError, match="Experts without counts have no cost estimate") as caught:
         layer_matrices(model.model.layers[0], config, "model.layers.0")
     assert str(caught.value).startswith("model.layers.0.mlp.experts (MixtralExperts) holds stacks of 4 matrices")
     assert "(looked for num_experts_per_tok, " in str(caught.value)
@@ -234,5 +234,5 @@ def test_load_refuses_what_cannot_be_priced_before_reading_any_weights(tmp_path)
     save_tiny(tmp_path)
     MambaConfig(**WITHOUT_HEADS, state_size=4, architectures=["MambaForCausalLM"]).save_pretrained(tmp_path)
     (tmp_path / "model.safetensors").write_bytes(b"never read")
-    with pytest.raises(ModelError, match="cannot be priced yet"):
+    with pytest.raises(ModelError, match="have no cost estimate yet"):
         load_causal_lm(str(tmp_path), device="cpu")

@@ -84,7 +84,7 @@ def test_load_refuses_other_quantisations_by_name(tmp_path, entry, words, read):
     with pytest.raises(ModelError) as caught:
         read(tmp_path)
     assert str(caught.value) == (
-        f"{tmp_path} holds quantised weights ({words}), which cannot be read as numbers here. Give the unquantised "
+        f"{tmp_path} holds quantized weights ({words}), which cannot be read as numbers here. Give the unquantized "
         "checkpoint it was made from."
     )
 
