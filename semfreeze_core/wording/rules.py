@@ -99,7 +99,7 @@ def slices_table(groups: Sequence[Slice], by: str, depth: int | None = None) -> 
             row.append(interval(group.coverage_at(depth), 2))
             row.append("deeper than the rule selects" if group.contradicts(depth) else "yes")
         rows.append(row)
-    titles = ["examples", "selected depth", "depth, 90% of bootstrap samples"]
+    titles = ["examples", "selected depth", "90% range"]
     columns = [Column(by, text=True), *map(Column, titles)]
     if depth is not None:
         columns += [Column(f"R({depth}), {CI}"), Column(f"depth {depth} fits", text=True)]

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from semfreeze_core.records.preview import MemoryForecast
     from semfreeze_core.records.scores import LayerScore
 
+BASELINE = "random-label baseline"
 LAYER_SOURCES = (
     "The distance and the paper rule are the paper's; the baselines, the lift, layer contributions and coverage are "
     "ours."
@@ -93,7 +94,7 @@ def layer_table(curve: GainCurve) -> Table:
         )
         for s in range(curve.n_layers + 1)
     ]
-    titles = ("hidden state", "distance to target", "random-label baseline", "lift", "layer contribution", "R(k)")
+    titles = ("hidden state", "distance to target", BASELINE, "lift", "layer contribution", "R(k)")
     return table([Column(title) for title in titles], rows)
 
 

@@ -23,6 +23,7 @@ from semfreeze_core.wording.finetunes import corrected_sentence
 from semfreeze_core.wording.plan import plan_details, plan_summary
 from semfreeze_core.wording.rules import left_out_groups, slices_table
 from semfreeze_core.wording.runs import (
+    BASELINE,
     LAYER_SOURCES,
     coverage_bars,
     evidence_check,
@@ -58,7 +59,7 @@ def print_run(run: Run, curve: GainCurve, folder: Path, out: Console) -> None:
     out.print()
     out.print(escape(layer_table_caption(curve)))
     out.print(LAYER_SOURCES)
-    layers = layer_table(curve)
+    layers = layer_table(curve).without(BASELINE)  # the lift is measured from it; a terminal has no room for both
     bars = [(*row, bar) for row, bar in zip(layers.rows, coverage_bars(curve), strict=True)]
     print_table(text_table([*layers.columns, Column("", text=True)], bars), out)
     out.print(_first_and_later(run.traces[curve.metric], manifest.settings.seed))

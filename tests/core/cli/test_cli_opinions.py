@@ -77,7 +77,8 @@ def test_compare_recommends_nothing_on_a_random_model(stored):
         assert opinion["recommendation"] == "abstain"
         assert opinion["freeze_depth"] is None
     report = ask("plan", "untied", "--compare").out
-    table = [line.split() for line in report.splitlines() if {"rule", "score"} & set(line.split()[1:3])]
+    rows = [line for line in report.splitlines() if line.startswith(" ")]
+    table = [line.split() for line in rows if {"rule", "score"} & set(line.split()[1:3])]
     assert len(table) == len(document["rules"]) + len(document["scores"])
     assert not any("freeze" in cells for cells in table)
 

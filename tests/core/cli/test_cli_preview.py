@@ -37,8 +37,8 @@ def test_json_says_all_that_the_core_knows(look, home):
 
 def test_text_shows_examples_and_memory(look):
     out = look().out
-    assert "48 of 48 rows can be used. Supervised tokens are underlined." in out
-    assert out.count("supervised tokens\n") == 3
+    assert "48 of 48 rows can be used. Target tokens are underlined." in out
+    assert out.count("target tokens\n") == 3
     assert out.count(f"now{EOS}") == 3
     assert "A reading needs about 0." in out
 

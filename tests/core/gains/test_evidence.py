@@ -89,7 +89,7 @@ def test_judge_evidence_finds_none_when_all_labels_are_equal() -> None:
 def test_judge_evidence_finds_none_without_pairs() -> None:
     evidence = judge_evidence(make_trace(RISING), no_pairs(7), seed=0)
     assert evidence.verdict == "no evidence"
-    assert evidence.reasons == ("The task null is undefined: only 0 of 64 examples have a prompt.",)
+    assert evidence.reasons == ("The swapped-completion control is undefined: only 0 of 64 examples have a prompt.",)
     assert math.isnan(evidence.task_null.estimate)
     assert evidence.n_pairs == 0
     assert evidence.advantage.low > 0

@@ -240,7 +240,9 @@ def test_trainable_names_are_those_of_the_plans_parts(plan: FreezePlan, measured
 
 def test_trainable_names_refuse_a_plan_that_abstains(abstention: FreezePlan, measured: Models) -> None:
     model = measured()
-    with pytest.raises(PlanError, match=r"The plan abstains, so there is nothing to apply: The task null is undefined"):
+    with pytest.raises(
+        PlanError, match=r"no recommendation, so there is nothing to apply: The swapped-completion control is undefined"
+    ):
         trainable_names(abstention, model.identity, model.parameters)
 
 

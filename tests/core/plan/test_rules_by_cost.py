@@ -83,7 +83,7 @@ def test_decide_by_budget_names_the_nearest_depth_when_none_fits() -> None:
 
 def test_decide_by_budget_refuses_memory_it_cannot_know() -> None:
     prices = make_prices(falling(8), [None] * 9)
-    with pytest.raises(PlanError, match="activation bytes of this family are not known"):
+    with pytest.raises(PlanError, match="Activation memory of this model family is unknown"):
         decide_by_budget(make_curve(straight(8)), prices, Budget(max_memory_gib=5))
     assert decide_by_budget(make_curve(straight(8)), prices, Budget(max_cost_fraction=0.9)).freeze_depth == 2
 
@@ -151,9 +151,9 @@ def test_decide_by_compute_equals_a_hand_computed_case() -> None:
     # M = 1: ln 2 = .693, .99 ln 2.25 = .803, .9 ln 3 = .989; M = 100: 4.615, 4.797, 4.775.
     assert decision.parameters == {"cap": 3, "data_multiple": 10, "picks": {"1": 2, "10": 2, "100": 1}}
     (reason,) = decision.reasons
-    assert reason.startswith("2 of 4 gains most when equal compute is spent")
-    assert "R(2) = 0.90 and c(2) = 0.50" in reason
-    assert "(picks: 2 with M = 1, 2 with M = 10, 1 with M = 100)" in reason
+    assert reason.startswith("2 of 4 has the best expected result for the same compute")
+    assert "R(2) = 0.90 at 50% of full finetuning's compute" in reason
+    assert "(depths: 2 with M = 1, 2 with M = 10, 1 with M = 100)" in reason
 
 
 gains = st.lists(st.floats(0, 1), min_size=2, max_size=30).filter(lambda g: sum(g) > 1e-3)
