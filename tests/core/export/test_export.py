@@ -159,7 +159,7 @@ def test_checkpointing_stays_off_or_its_loss_is_told_in_percent(tiny, target):
     on = on.model_copy(update={"cost": on.cost.model_copy(update={"planned": priced, "transformers_5": lost})})
     assert said(on)["gradient_checkpointing"] in (True, "true")
     (note,) = [note for note in export_plan(on, target).notes if note.startswith("Gradient checkpointing is on")]
-    assert "takes 77 % of full finetuning's FLOP instead of 44 %" in note
+    assert "takes 77% of full finetuning's compute instead of 44%" in note
 
 
 def test_axolotl_gets_no_reentrant_checkpointing_with_frozen_parameters(tiny):
