@@ -75,7 +75,9 @@ def test_compare_recommends_nothing_without_evidence(make_run: Runs) -> None:
     assert found.rules["manual"].freeze_depth == 2
     score = found.scores["block_influence"]
     assert (score.freeze_depth, score.candidate_depth) == (None, 8)
-    assert score.reasons == ("The reading gives no evidence that the layers do this task, so no score recommends.",)
+    assert score.reasons == (
+        "The analysis gives no evidence that the layers do this task, so no score recommends a depth.",
+    )
 
 
 def test_compare_recommends_nothing_that_freezes_new_tokens(make_run: Runs) -> None:

@@ -80,8 +80,12 @@ def test_decide_by_coverage_equals_a_hand_computed_case() -> None:
     assert decision.pick_interval == (5, 5)
     assert decision.parameters == {"tau": 0.65, "weight": 0.5, "cap": 7, "reachable_depth": pytest.approx(7)}
     (reason,) = decision.reasons
-    assert reason.startswith("5 is the deepest depth up to 7 whose score")
-    assert "R(5) = 0.90" in reason
+    assert reason == (
+        "5 is the deepest depth up to 7 whose score, the average of coverage and the share of trained layers, is at "
+        "least 0.65 in 90% of bootstrap samples."
+    )
+    weighted = decide_by_coverage(curve, tau=0.65, weight=0.25).reasons[0]
+    assert "whose score, 0.25 x coverage + 0.75 x the share of trained layers, is" in weighted
 
 
 @pytest.mark.parametrize("n_layers", CAPS)
