@@ -53,7 +53,7 @@ def test_plan_says_that_it_abstains(family):
     report = ask("plan", family).out
     assert report.lstrip().startswith("No recommendation from the coverage rule")
     assert "full finetuning" in report
-    assert report.splitlines()[-1] == "Keep it with --out plan.json."
+    assert report.splitlines()[-1] == "To save the plan, add --out plan.json."
 
 
 def test_plan_gives_the_coverage_of_its_candidate(family):
@@ -122,7 +122,7 @@ def test_plan_with_a_card_takes_its_memory(family):
     assert plan["freeze_depth"] == 0
     assert plan["rule_parameters"]["max_memory_bytes"] == 16 * 10**9
     assert "(T4)" in plan["reasons"][0]
-    assert "Freeze nothing: finetune all 4 layers (budget rule)" in ask("plan", family, "--gpu", "t4").out
+    assert "Train all 4 layers and freeze none." in ask("plan", family, "--gpu", "t4").out
 
 
 def test_plan_by_compute_recommends_on_the_shipped_example():
@@ -134,10 +134,10 @@ def test_plan_by_compute_recommends_on_the_shipped_example():
 
 def test_plan_says_what_a_depth_by_hand_costs(family):
     report = ask("plan", family, "--depth", 1).out
-    assert "Freeze 1 of 4 layers (manual rule):" in report
+    assert "Freeze the first layer of 4 layers and train the last 3." in report
     assert "░███" in report
     assert "freeze 1" in report
-    assert "Freeze nothing: finetune all 4 layers" in ask("plan", family, "--depth", 0).out
+    assert "Train all 4 layers and freeze none." in ask("plan", family, "--depth", 0).out
 
 
 def test_plan_recommends_on_the_shipped_example():
