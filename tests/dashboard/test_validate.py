@@ -145,7 +145,7 @@ def test_form_starts_sweeps_and_pilots_and_says_what_they_take(doubtful, monkeyp
     asked = []
     monkeypatch.setattr(validate, "submit", lambda *what: asked.append(what))
     app = opened("validate", run="doubtful")
-    assert any("Predicted:" in m.value and "at the rate of the reading" in m.value for m in app.markdown)
+    assert any("Estimated:" in m.value and "at the rate of the reading" in m.value for m in app.markdown)
     app.button_group(key="form proof-kind").set_value(kind).run()
     app.button[-1].click().run()
     ((_, command, title, out),) = asked
