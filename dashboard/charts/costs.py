@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import plotly.graph_objects as go
 
 from semfreeze_core.records.cost import DepthCost
-from semfreeze_core.wording.numbers import gib
+from semfreeze_core.wording.numbers import flops, gib
 
 from .theme import INK, OTHERS, faded, new_figure
 
@@ -62,7 +62,8 @@ def draw_memory_beside(named: Mapping[str, DepthCost]) -> go.Figure:
 def draw_flop_beside(named: Mapping[str, DepthCost]) -> go.Figure:
     """FLOP of the first training step of a few alternatives, by what they are spent on."""
     unit, name = _flop_unit(list(named.values()))
-    totals = [f"{cost.step_flop.total / unit:.2f} {name}" for cost in named.values()]
+    largest = max(cost.step_flop.total for cost in named.values())
+    totals = [flops(cost.step_flop.total, largest) for cost in named.values()]
     figure = _stacked_beside(f"first step, {name}", list(named), totals)
     for part, colour in _FLOP:
         values = [getattr(cost.step_flop, part) / unit for cost in named.values()]
@@ -73,7 +74,7 @@ def draw_flop_beside(named: Mapping[str, DepthCost]) -> go.Figure:
 
 
 def _flop_unit(rows: Sequence[DepthCost]) -> tuple[float, str]:
-    return (1e12, "TFLOP") if max(row.step_flop.total for row in rows) >= 1e12 else (1e9, "GFLOP")
+    return (1e12, "TFLOPs") if max(row.step_flop.total for row in rows) >= 1e12 else (1e9, "GFLOPs")
 
 
 def _stacked_beside(x_title: str, names: Sequence[str], totals: Sequence[str]) -> go.Figure:

@@ -7,6 +7,7 @@ import numpy.typing as npt
 
 from semfreeze_core.records.display import DisplaySample, spread
 from semfreeze_core.records.umap_projection import UmapProjection
+from semfreeze_core.wording.numbers import percent
 
 MOST_DRAWN = 4000  # more points than that, and playing them stutters
 
@@ -57,7 +58,9 @@ def pca_cloud(display: DisplaySample, dimensions: int) -> Cloud:
         positions,
         display.coordinates[:, positions, :dimensions].astype(np.float32),
         display.basis_coordinates[:, :dimensions].astype(np.float32),
-        tuple(f"component {i + 1}, {100 * display.variance_fraction[i]:.0f} % of variance" for i in range(dimensions)),
+        tuple(
+            f"component {i + 1}, {percent(float(display.variance_fraction[i]))} of variance" for i in range(dimensions)
+        ),
         0.3,
         ("pca", dimensions, 0),
     )

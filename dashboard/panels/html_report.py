@@ -10,21 +10,30 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
-from semfreeze_core.cli.printing.run import conclusion
-from semfreeze_core.cost import cost_table, full_cost
+from semfreeze_core.cost import compare_costs
 from semfreeze_core.gains import score_coverage
 from semfreeze_core.gains.bootstrap import mean_band, resampling_weights
 from semfreeze_core.plan import FreezePlan, curve_of, make_plan
-from semfreeze_core.plan.opinions import Comparison, Opinion, gather_opinions
+from semfreeze_core.plan.opinions import gather_opinions
 from semfreeze_core.records.cost import DepthCost
-from semfreeze_core.records.gain import Band, GainCurve
+from semfreeze_core.records.gain import GainCurve
 from semfreeze_core.records.run import Run
-from semfreeze_core.wording.numbers import flop, gib, interval, percent, setup_words
+from semfreeze_core.wording.costs import MEMORY_NOTE, cost_notes, depth_cost_table, setup_line
+from semfreeze_core.wording.numbers import CI
+from semfreeze_core.wording.plan import plan_details, plan_summary, stack_sentence
+from semfreeze_core.wording.rules import opinion_cost_note, opinion_table
+from semfreeze_core.wording.runs import (
+    LAYER_SOURCES,
+    evidence_check,
+    layer_table,
+    layer_table_caption,
+    model_sentence,
+    sample_sentence,
+)
 
 from ..charts.costs import draw_flop, draw_memory
 from ..charts.curves import draw_coverage, draw_deviation, draw_gains, draw_task_null
 from ..charts.stack import stack_html
-from ..text.page_text import stack_words
 
 _BUTTONS = {"displaylogo": False, "responsive": True, "modeBarButtonsToRemove": ["lasso2d", "select2d", "autoScale2d"]}
 
@@ -52,7 +61,7 @@ def report_html(run: Run, *, metric: str = "semantic", name: str = "") -> str:
     curve = curve_of(run, metric)
     plan = make_plan(run, metric=metric, run_name=name or None)
     setup = plan.cost.setup
-    rows, full = cost_table(run.shape, setup), full_cost(run.shape, setup)
+    costs = compare_costs(run.shape, setup)
     comparison = gather_opinions(run, metric=metric)
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     template = environment.from_string(files("semfreeze_dashboard").joinpath("report.html.jinja").read_text("utf-8"))
@@ -62,14 +71,21 @@ def report_html(run: Run, *, metric: str = "semantic", name: str = "") -> str:
         curve=curve,
         plan=plan,
         plan_json=plan.model_dump_json(indent=1),
-        conclusion=conclusion(plan),
-        stack=Markup(stack_html(plan.n_layers, plan.freeze_depth, stack_words(plan.n_layers, plan.freeze_depth))),
-        setup=setup_words(setup),
+        summary=plan_summary(plan),
+        details=plan_details(plan),
+        model=model_sentence(run.manifest),
+        sample=sample_sentence(run.manifest),
+        evidence=evidence_check(curve.evidence.verdict),
+        stack=Markup(stack_html(plan.n_layers, plan.freeze_depth, stack_sentence(plan.n_layers, plan.freeze_depth))),
+        setup=setup_line(setup),
         agreement=comparison.agreement.summary,
-        opinions=_opinion_rows(comparison),
-        charts=_charts(run, curve, plan, rows),
-        layers=_layer_rows(curve),
-        prices=_price_rows(rows, full),
+        opinions=opinion_table(comparison),
+        opinion_note=opinion_cost_note(comparison),
+        charts=_charts(run, curve, plan, costs.depths),
+        layers=layer_table(curve),
+        layer_caption=f"{layer_table_caption(curve)} {LAYER_SOURCES}",
+        costs=depth_cost_table(costs),
+        cost_notes=cost_notes(costs),
         provenance=json.dumps(run.manifest.provenance.model_dump(), indent=1),
         plotly=Markup(get_plotlyjs()),
     )
@@ -77,7 +93,7 @@ def report_html(run: Run, *, metric: str = "semantic", name: str = "") -> str:
 
 def _charts(run: Run, curve: GainCurve, plan: FreezePlan, rows: Sequence[DepthCost]) -> list[Chart]:
     depth, L, n = plan.freeze_depth, curve.n_layers, curve.n_examples
-    told = f"Means over {n} examples with 95 % bootstrap intervals over examples."
+    told = f"Means over {n} examples; {CI}, bootstrap over examples."
     scores = {name: score_coverage(score) for name, score in run.scores.items()}
     charts = [
         _chart(
@@ -103,7 +119,7 @@ def _charts(run: Run, curve: GainCurve, plan: FreezePlan, rows: Sequence[DepthCo
     if rows[0].bytes.activations is None:
         memory = "Activation bytes of this family are not known, so they are not in the bars."
     else:
-        memory = "An upper projection: the parts do not all peak together."
+        memory = MEMORY_NOTE
     charts.append(_chart(f"Memory by freeze depth, 0 to {L}", memory, draw_memory(rows, depth)))
     charts.append(_chart("FLOP by freeze depth", "The first step, by what it is spent on.", draw_flop(rows, depth)))
     return charts
@@ -117,7 +133,7 @@ def _task_null_chart(run: Run, curve: GainCurve, depth: int | None) -> list[Char
     own, swapped = mean_band(pairs.own, weights), mean_band(pairs.swapped, weights)
     caption = (
         f"The same {len(pairs.own)} prompts with their own completions and with other examples' completions: what does "
-        "not get worse by the swap is language, not the task. 95 % bootstrap intervals over prompts."
+        f"not get worse by the swap is language, not the task. {CI}, bootstrap over prompts."
     )
     return [_chart("Task null", caption, draw_task_null(own, swapped, curve.metric, depth))]
 
@@ -126,58 +142,3 @@ def _chart(title: str, caption: str, figure: go.Figure) -> Chart:
     name = "".join(letter if letter.isalnum() else "-" for letter in title.lower())
     html = figure.to_html(full_html=False, include_plotlyjs=False, config=_BUTTONS, div_id=name)
     return Chart(title, caption, Markup(html))
-
-
-def _opinion_rows(comparison: Comparison) -> list[tuple[str, ...]]:
-    """One row a rule and a score: name, candidate, recommendation, R(k), FLOP, memory, why."""
-
-    def row(title: str, opinion: Opinion) -> tuple[str, ...]:
-        price = opinion.cost
-        return (
-            title,
-            "none" if opinion.candidate_depth is None else str(opinion.candidate_depth),
-            "abstains" if opinion.freeze_depth is None else str(opinion.freeze_depth),
-            interval(opinion.gain_coverage, 2),
-            percent(price.relative_flop if price else None),
-            percent(price.relative_bytes if price else None),
-            " ".join(opinion.reasons),
-        )
-
-    rules = [row(f"rule {name}", opinion) for name, opinion in comparison.rules.items()]
-    return rules + [
-        row(f"score {name.replace('_', ' ')} ({opinion.sample})", opinion)
-        for name, opinion in comparison.scores.items()
-    ]
-
-
-def _layer_rows(curve: GainCurve) -> list[tuple[str, ...]]:
-    """The charts' numbers as a table: one row a latent space."""
-
-    def told(band: Band, index: int, digits: int) -> str:
-        return interval(band.at(index), digits) if index < len(band.mean) else ""
-
-    return [
-        (
-            str(s),
-            told(curve.deviation, s, 3),
-            told(curve.null, s, 3),
-            told(curve.advantage, s, 3),
-            told(curve.gain, s, 4),
-            told(curve.coverage, s, 2),
-        )
-        for s in range(curve.n_layers + 1)
-    ]
-
-
-def _price_rows(rows: Sequence[DepthCost], full: DepthCost) -> list[tuple[str, ...]]:
-    return [
-        (
-            str(row.freeze_depth),
-            flop(row.step_flop.total, full.step_flop.total),
-            flop(row.flop, full.flop),
-            percent(row.relative_flop),
-            gib(row.bytes.total),
-            percent(row.relative_bytes),
-        )
-        for row in rows
-    ]

@@ -10,6 +10,8 @@ from streamlit.delta_generator import DeltaGenerator
 
 from semfreeze_core.errors import RunError
 from semfreeze_core.records.gain import GainCurve
+from semfreeze_core.wording.finetunes import measured_lines
+from semfreeze_core.wording.plan import stack_sentence
 
 from ..charts.numbers import numbers_of
 from ..charts.stack import stack_html
@@ -96,13 +98,13 @@ def head(seen: Reading, depth: int | None, sentence: str, *, validated: bool = T
         sentence: the conclusion.
         validated: whether to say what finetunes have shown of the depth; not where the conclusion does.
     """
-    told = [page_text.run_words(seen.opened.run)]
+    lines = [page_text.run_sentence(seen.opened.run)]
     if validated:
-        told.insert(0, page_text.validation_words(compute.validations(seen.opened), depth))
+        lines[:0] = measured_lines(compute.validations(seen.opened), depth, seen.n_layers)
     with seen.top:
         st.markdown(f"#### {sentence}")
-        st.caption(" ".join(told))
-        st.html(stack_html(seen.n_layers, depth, page_text.stack_words(seen.n_layers, depth)))
+        st.caption(" ".join(lines))
+        st.html(stack_html(seen.n_layers, depth, stack_sentence(seen.n_layers, depth)))
 
 
 def chart_key(name: str) -> str:

@@ -2,10 +2,11 @@
 
 import streamlit as st
 
+from semfreeze_core.wording.finetunes import pilots_sentence, pilots_table
+
 from ..data import compute, state
-from ..text import page_text, validation_text
+from ..text import page_text
 from . import page
-from .tables import pilot_rows
 
 
 def pilots_panel(seen: page.Reading) -> None:
@@ -14,10 +15,10 @@ def pilots_panel(seen: page.Reading) -> None:
     if not reports:
         return
     measured = list(reports.values())[-1]
-    st.markdown(f"##### {validation_text.pilots_sentence(measured)}", help=page_text.HELP["pilots"])
+    st.markdown(f"##### {pilots_sentence(measured)}", help=page_text.HELP["pilots"])
     for reason in measured.reasons:
         st.markdown(reason)
-    st.dataframe(pilot_rows(measured), hide_index=True, alt="Every pilot of every round")
+    st.dataframe(pilots_table(measured).dicts(), hide_index=True, alt="Every pilot of every round")
     if measured.freeze_depth is not None:
         st.button(
             f"Take depth {measured.freeze_depth} to Plan", on_click=state.set_depth, args=(measured.freeze_depth,)

@@ -5,7 +5,7 @@ from pathlib import Path
 import streamlit as st
 
 from semfreeze_core.runs.store import RunEntry, list_runs, remove_run, rename_run, write_note
-from semfreeze_core.wording.numbers import size
+from semfreeze_core.wording.numbers import byte_size
 
 from ..data import compute, state
 from ..data.run_folder import shelf_of_this_server
@@ -34,7 +34,7 @@ def runs_panel() -> None:
         kept_rows(shown, proofs), hide_index=True, key=ROWS, on_select="rerun", selection_mode="single-row",
         alt="All runs of this folder, their sizes, proofs and notes",
     )  # fmt: skip
-    used = size(sum(entry.bytes for entry in entries))
+    used = byte_size(sum(entry.bytes for entry in entries))
     st.caption(f"{len(shown)} of {len(entries)} runs, {used} in {folder}. Click a row to annotate, rename or delete.")
     rows = picked["selection"]["rows"]
     if rows and rows[0] < len(shown):
@@ -64,7 +64,9 @@ def keep(folder: Path, entry: RunEntry) -> None:
                 rename_run(entry.name, name, folder)
                 st.rerun()
             with st.popover("Delete", help=page_text.HELP["delete run"]):
-                st.markdown(f"{escaped(entry.name)} ({size(entry.bytes)}) with all its validations, sweeps and pilots.")
+                st.markdown(
+                    f"{escaped(entry.name)} ({byte_size(entry.bytes)}) with all its validations, sweeps and pilots."
+                )
                 if st.button("Delete for good", type="primary"):
                     remove_run(entry.name, folder)
                     st.rerun()

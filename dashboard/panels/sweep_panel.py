@@ -2,11 +2,13 @@
 
 import streamlit as st
 
+from semfreeze_core.wording.finetunes import REGRET_CAPTION, finetune_conditions, regret_table
+from semfreeze_core.wording.numbers import CI
+
 from ..charts.sweeps import draw_sweep
 from ..data import compute, state
 from ..text import page_text, validation_text
 from . import page
-from .tables import regret_rows
 
 
 def sweep_panel(seen: page.Reading) -> None:
@@ -20,12 +22,10 @@ def sweep_panel(seen: page.Reading) -> None:
         name = st.selectbox("Sweep", names, len(names) - 1, width=320, **state.in_link("sweep"))
     report, settings = reports[name], reports[name].settings
     st.markdown(f"##### {validation_text.sweep_sentence(report)}")
-    told = (
-        f"{settings.n_train} training examples of {page_text.data_name(settings.train)}, {report.n_items} eval items; "
-        f"{settings.steps} steps of {settings.batch_size}, {len(settings.seeds)} seeds. "
-        "95 % bootstrap intervals over items and seeds."
-    )
+    conditions = finetune_conditions(settings, report.n_items, page_text.data_name(settings.train), "")
+    caption = f"{conditions} Intervals: {CI}, bootstrap over examples and seeds."
     picks = {rule: found.freeze_depth for rule, found in report.rules.items() if found.freeze_depth is not None}
-    page.chart("sweep", "What every depth kept, over what was predicted", told, draw_sweep(report, picks), "sweep")
+    page.chart("sweep", "What every depth kept, over what was predicted", caption, draw_sweep(report, picks), "sweep")
     st.markdown("**What each rule's depth would have cost**", help=page_text.HELP["regret"])
-    st.dataframe(regret_rows(report), hide_index=True, alt="Regret of every rule and score")
+    st.dataframe(regret_table(report).dicts(), hide_index=True, alt="Regret of every rule and score")
+    st.caption(REGRET_CAPTION)

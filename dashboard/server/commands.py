@@ -32,9 +32,9 @@ def report(
     run: RunArgument,
     out: Annotated[Path, typer.Option("--out", "-o", help="HTML file to write.")] = Path("report.html"),
     metric: MetricOption = "semantic",
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file when it is there.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing file.")] = False,
 ) -> None:
-    """Write a run as one HTML file: curves, nulls, scores, prices, plan. It opens without network."""
+    """Write a run as one HTML file: curves, baselines, scores, costs, plan. It opens offline."""
     from semfreeze_core.errors import RunError
     from semfreeze_core.runs.folder import read_run
     from semfreeze_core.runs.store import find_run
@@ -58,17 +58,17 @@ def dashboard(
         Path | None, typer.Option(help="Folder whose sub-folders are runs (default: the named runs).")
     ] = None,
     port: Annotated[int | None, typer.Option(help="Port to listen on (default: the first free one from 8501).")] = None,
-    host: Annotated[str, typer.Option(help="Address to listen on; the default is this machine alone.")] = "127.0.0.1",
-    demo: Annotated[bool, typer.Option("--demo", help="Show the shipped example and nothing of yours.")] = False,
+    host: Annotated[str, typer.Option(help="Address to listen on (default: only this machine).")] = "127.0.0.1",
+    demo: Annotated[bool, typer.Option("--demo", help="Show only the bundled example.")] = False,
     jobs: Annotated[
         int | None, typer.Option(min=1, max=64, help="Background jobs that run at once (default: 1).")
     ] = None,
     no_password: Annotated[
-        bool, typer.Option("--no-password", help="Ask visitors for no password, although others reach the server.")
+        bool, typer.Option("--no-password", help="Require no password, even if others can reach the server.")
     ] = False,
     no_browser: Annotated[bool, typer.Option("--no-browser", help="Start the server and open no browser.")] = False,
 ) -> None:
-    """Explore runs and decide in a browser: traces, gains, plan. Ends with Ctrl-C."""
+    """Explore runs and plans in a browser. Stop with Ctrl-C."""
     from semfreeze_core.storage import user_path
 
     with dashboard_extra():

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from semfreeze_core.records.job import Job, JobProgress
 from semfreeze_core.records.preview import DataPreview, RenderedExample
 from semfreeze_core.sources.data.fields import FIELD_FLAGS
+from semfreeze_core.wording.numbers import duration
 
 INTRODUCTION = (
     "The model runs once over a sample of your examples; what each layer means for them is kept as a run. It goes on "
@@ -71,10 +72,10 @@ def job_words(job: Job, now: float) -> str:
             before = f"behind {job.place} other{'' if job.place == 1 else 's'}" if job.place else "starting"
             return f"{title}: queued, {before}"
         case "running":
-            return f"{title}: running for {_seconds(now - (job.started or now))}"
+            return f"{title}: running for {duration(now - (job.started or now))}"
         case "done":
             took = (job.ended or now) - (job.started or now)
-            return f"{title}: done in {_seconds(took)}"
+            return f"{title}: done in {duration(took)}"
         case "dead":
             return f"{title}: ended without a word"
     return f"{title}: {job.state}"
@@ -88,10 +89,5 @@ def stage_words(progress: JobProgress | None) -> str:
     if progress.total:
         told += f": {progress.done:,} of {progress.total:,} {progress.unit}"
     if progress.seconds_left is not None:
-        told += f", about {_seconds(progress.seconds_left)} left of this step"
+        told += f", about {duration(progress.seconds_left)} left of this step"
     return told
-
-
-def _seconds(seconds: float) -> str:
-    whole = max(0, round(seconds))
-    return f"{whole} s" if whole < 100 else f"{whole // 60} min {whole % 60} s"

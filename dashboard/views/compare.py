@@ -2,10 +2,17 @@
 
 import streamlit as st
 
-from semfreeze_core.cli.printing.compare import run_words
-from semfreeze_core.cli.printing.compare_sentences import depths_words, difference_words
 from semfreeze_core.plan.compare import MOST_RUNS
-from semfreeze_core.wording.numbers import calibration_words
+from semfreeze_core.wording.comparison import (
+    BAND_NOTE,
+    COST_NOTE,
+    comparison_table,
+    depths_sentence,
+    difference_sentence,
+)
+from semfreeze_core.wording.finetunes import calibration_sentence
+from semfreeze_core.wording.numbers import CI
+from semfreeze_core.wording.plan import stack_sentence
 from semfreeze_dashboard.charts import compared
 from semfreeze_dashboard.charts.stack import stack_html
 from semfreeze_dashboard.data import compute, state
@@ -15,9 +22,8 @@ from semfreeze_dashboard.panels.runs_panel import runs_panel
 from semfreeze_dashboard.text import page_text
 from semfreeze_dashboard.text.analysis_text import escaped
 
-ORDER = ("run", "freeze", "R(k)", "FLOP", "memory", "validated", "evidence", "layers", "examples", "model", "data")
-PLACES = "95 % bootstrap intervals over examples; diamonds: where each plan freezes."
-ALL_AT_ONCE = "95 % bands that hold at all depths at once: where one leaves 0, the runs differ for sure."
+PLACES = f"{CI}, bootstrap over examples; diamonds: the depth of each plan."
+ALL_AT_ONCE = f"{BAND_NOTE} Where a band excludes 0, the runs differ significantly."
 
 
 def body() -> None:
@@ -43,17 +49,17 @@ def side_by_side(seen: page.Reading, chosen: list[str]) -> None:
     names = [seen.opened.name, *chosen]
     found = compute.side_by_side(shelf_of_this_server(), tuple(names), seen.metric)
     with seen.top:
-        st.markdown(f"#### {escaped(depths_words(found))}")
+        st.markdown(f"#### {escaped(depths_sentence(found))}")
         for column in found.columns:
             depth = column.opinion.freeze_depth
-            st.caption(f"**{escaped(column.name)}**: {page_text.run_words(column.run)}")
-            st.html(stack_html(column.curve.n_layers, depth, page_text.stack_words(column.curve.n_layers, depth)))
+            st.caption(f"**{escaped(column.name)}**: {page_text.run_sentence(column.run)}")
+            st.html(stack_html(column.curve.n_layers, depth, stack_sentence(column.curve.n_layers, depth)))
     for warning in found.warnings:
         st.warning(escaped(warning))
     proofs = {column.name: compute.proofs(shelf_of_this_server(), column.name) for column in found.columns}
-    rows = [{"run": c.name} | run_words(c, proofs[c.name]) for c in found.columns]
-    st.dataframe(rows, hide_index=True, column_order=ORDER, alt="What was planned, measured and read of every run")
-    st.caption(page_text.PRICES_COMPARED)
+    rows = comparison_table(found, proofs).dicts()
+    st.dataframe(rows, hide_index=True, alt="The plan of every run, its estimated cost, and what finetunes measured")
+    st.caption(COST_NOTE)
 
     left, right = st.columns(2)
     with left:
@@ -71,7 +77,7 @@ def side_by_side(seen: page.Reading, chosen: list[str]) -> None:
     figure = compared.draw_differences(held, str(quantity))
     page.chart("differences", f"Less {first}'s", ALL_AT_ONCE, figure, "difference")
     for name, difference in held.items():
-        st.markdown(escaped(difference_words(name, first, quantity or "gain coverage", difference)))
+        st.markdown(escaped(difference_sentence(name, first, quantity or "gain coverage", difference)))
 
 
 def calibration() -> None:
@@ -92,7 +98,7 @@ def calibration() -> None:
     caption = f"{len(shares)} shares of {finetunes} kept in {folder}. Each finetune is one look, not many."
     page.chart("calibration", "Predicted share against measured", caption, compared.draw_calibration(shares), "kept")
     for found in report.calibrations:
-        st.markdown(escaped(calibration_words(found)))
+        st.markdown(escaped(calibration_sentence(found)))
 
 
 draw = page.as_fragment(body)

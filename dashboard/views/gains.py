@@ -3,9 +3,11 @@
 import streamlit as st
 
 from semfreeze_core.plan.slices import groupings, kept_columns
+from semfreeze_core.wording.rules import slices_sentence, slices_table
+from semfreeze_core.wording.runs import contribution_sentence, scaling_law_sentence
 from semfreeze_dashboard.charts import curves, frontier
 from semfreeze_dashboard.data import compute, state
-from semfreeze_dashboard.panels import page, tables
+from semfreeze_dashboard.panels import page
 from semfreeze_dashboard.text import page_text
 
 
@@ -14,7 +16,7 @@ def body() -> None:
     seen = page.reading()
     depth = page.depth_slider(seen)
     opened, metric, curve = seen.opened, seen.metric, seen.curve
-    page.head(seen, depth, page_text.gains_sentence(curve, depth))
+    page.head(seen, depth, contribution_sentence(curve, depth))
     told = f"Means over {curve.n_examples} examples with 95 % bootstrap intervals over examples."
 
     figure = curves.draw_coverage(curve, compute.scores(opened), depth)
@@ -47,22 +49,20 @@ def body() -> None:
         page.chart("first-later", "Advantage at first and at later tokens", caption, figure, "advantage")
 
     law = compute.law(opened, metric)
-    caption = (
-        f"A = {law.amplitude:.3g}, alpha = {law.exponent:.2f}, E = {law.floor:.3f}; R^2 = "
-        f"{page_text.two_digits(law.r_squared)} over {curve.n_layers} spaces. Drawn, never extrapolated."
-    )
+    caption = scaling_law_sentence(law)
     page.chart("law", "A scaling law through the deviations", caption, curves.draw_law(curve, law, depth), "law")
 
     by = st.selectbox("Groups by", groupings(opened.run), width=320, **state.in_link("by"))
     if not kept_columns(opened.run):
         st.caption(page_text.NO_COLUMNS)
     groups, left_out = compute.slices(opened, metric, by)
-    st.markdown(f"**{page_text.slices_sentence(groups, depth, left_out)}**", help=page_text.HELP["slices"])
+    st.markdown(f"**{slices_sentence(groups, depth, left_out)}**", help=page_text.HELP["slices"])
     if groups:
         figure = frontier.draw_slices({g.name: g.curve.coverage for g in groups}, depth)
         caption = "Each group read by itself, without a task null of its own. Bootstrap intervals are in the table."
         page.chart("slices", f"Share of the gain that stays trained, by {by}", caption, figure, "slices")
-        st.dataframe(tables.slice_rows(groups, depth), hide_index=True, alt="Groups of examples at this depth")
+        rows = slices_table(groups, "group", depth).dicts()
+        st.dataframe(rows, hide_index=True, alt="Groups of examples at this depth")
     for name, score in opened.run.scores.items():
         if score.reason:
             st.caption(f"{name.replace('_', ' ')} is not measured: {score.reason}.")

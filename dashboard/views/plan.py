@@ -7,7 +7,10 @@ from semfreeze_core.cost.setup import setup_from_options
 from semfreeze_core.plan.make import warnings_of
 from semfreeze_core.plan.speed import training_speed
 from semfreeze_core.records.training import LoraSetup
-from semfreeze_core.wording.numbers import duration, flop, gib, percent, setup_words
+from semfreeze_core.wording.costs import flop_status_word, setup_line
+from semfreeze_core.wording.numbers import CI, duration, flops, flops_per_second, gib, number, percent
+from semfreeze_core.wording.plan import depth_summary, no_recommendation
+from semfreeze_core.wording.rules import opinion_table, recommendation_sentence
 from semfreeze_dashboard.charts import costs, frontier
 from semfreeze_dashboard.data import compute, exports, state
 from semfreeze_dashboard.forms.setup_form import budget_asked, setup_options
@@ -45,26 +48,33 @@ def body() -> None:
     depth = page.depth_slider(seen, len(table.depths) - 1)
     coverage = seen.curve.coverage.at(depth)
     price, half = table.depths[depth], seen.n_layers // 2
-    page.head(seen, depth, page_text.plan_sentence(depth, seen.n_layers, price, seen.curve, rule, asked))
+    sentences = depth_summary(depth, seen.n_layers, price)
+    if asked is not None and asked.freeze_depth is None:
+        sentences.insert(0, no_recommendation(rule, asked.candidate_depth))
+    page.head(seen, depth, " ".join(sentences))
     if asked is None:
-        st.info("Say what the finetune may take: a card, memory, or a share of the FLOP.")
+        st.info("Set a limit: GPU, memory, or compute.")
     elif asked.freeze_depth is None:
-        st.warning(page_text.advice(comparison, rule, depth))
+        st.warning(recommendation_sentence(comparison.rules, rule, depth))
     else:
-        st.markdown(page_text.advice(comparison, rule, depth))
+        st.markdown(recommendation_sentence(comparison.rules, rule, depth))
     for warning in warnings_of(run, depth):
         st.warning(escaped(warning))
 
     speed = training_speed(None, None, run, setup)
     full = table.full
-    told_time = duration(run_seconds(price.flop, speed.flop_per_second))
+    time = duration(run_seconds(price.flop, speed.flop_per_second))
+    rate = "no throughput was measured in this precision"
+    if speed.flop_per_second is not None:
+        rate = f"at the analysis throughput, {flops_per_second(speed.flop_per_second)}"
+    range_of_coverage = f"{CI} {number(coverage.low, 2)} to {number(coverage.high, 2)}"
     for column, (title, value, delta, term) in zip(
         st.columns(4),
         (
-            ("FLOP of full", percent(price.relative_flop), flop(price.flop, full.flop), "flop"),
+            ("FLOP of full", percent(price.relative_flop), flops(price.flop, full.flop), "flop"),
             ("Memory of full", percent(price.relative_bytes), gib(price.bytes.total), "memory"),
-            ("Gain coverage", page_text.two_digits(coverage.estimate), page_text.bounds(coverage), "gain coverage"),
-            ("Time of the run", told_time, page_text.speed_words(speed), "time"),
+            ("Gain coverage", number(coverage.estimate, 2), range_of_coverage, "gain coverage"),
+            ("Time of the run", time, rate, "time"),
         ),
         strict=True,
     ):
@@ -73,13 +83,12 @@ def body() -> None:
     named = {f"freeze {depth}": price, "full finetuning": table.full, f"freeze half, {half}": table.depths[half]}
     named[f"LoRA, rank {flags.lora_rank}"] = table.lora
     left, right = st.columns(2)
-    told = f"{table.bytes_status.capitalize()}: {setup_words(setup)}."
+    caption = f"{table.bytes_status.capitalize()}: {setup_line(setup)}."
     with left:
-        page.chart("memory", "Device memory by part", told, costs.draw_memory_beside(named), "memory")
+        page.chart("memory", "Device memory by part", caption, costs.draw_memory_beside(named), "memory")
     with right:
-        known = "Exact" if table.flop_status == "exact" else "An upper bound"
-        page.chart("flop", "FLOP of a step, by what for", f"{known}: {setup_words(setup)}.",
-                   costs.draw_flop_beside(named), "flop")  # fmt: skip
+        caption = f"{flop_status_word(table.flop_status)}: {setup_line(setup)}."
+        page.chart("flop", "FLOPs of a step, by operation", caption, costs.draw_flop_beside(named), "flop")
 
     saving = st.segmented_control(
         "Saving", ("FLOP", "memory"), default="FLOP", required=True, **state.in_link("saving")
@@ -95,7 +104,7 @@ def body() -> None:
                    figure, "frontier", on_select=go_to_clicked_depth, selection_mode="points")  # fmt: skip
 
     st.markdown("**What each rule says, and why**", help=page_text.HELP["rule"])
-    st.table(page_text.opinion_rows(comparison.rules | comparison.scores))
+    st.table(opinion_table(comparison).dicts())
     st.markdown("**Cards it fits on**", help=page_text.HELP["cards"])
     st.dataframe(tables.card_rows(named, table.depths), hide_index=True, alt="Headroom on each card")
 

@@ -9,6 +9,11 @@ from semfreeze_core.errors import RunError
 from semfreeze_core.plan.make import default_setup
 from semfreeze_core.records.gain import GainCurve
 from semfreeze_core.records.training import LoraSetup
+from semfreeze_core.wording.costs import flop_status_word
+from semfreeze_core.wording.finetunes import finetune_conditions, measured_lines
+from semfreeze_core.wording.numbers import CI, parameter_count
+from semfreeze_core.wording.plan import depth_summary, stack_sentence
+from semfreeze_core.wording.runs import contribution_sentence, distance_sentence
 from semfreeze_dashboard.charts import costs, curves, finetunes
 from semfreeze_dashboard.charts.stack import stack_html
 from semfreeze_dashboard.charts.theme import on_page
@@ -61,7 +66,7 @@ def what_was_read(opened: OpenRun, curve: GainCurve, depth: int) -> None:
         st.columns(4),
         (
             ("Layers", str(curve.n_layers)),
-            ("Parameters", f"{opened.run.shape.total_parameters / 1e6:,.0f} M"),
+            ("Parameters", parameter_count(opened.run.shape.total_parameters).removesuffix(" parameters")),
             ("Examples read", f"{data.n_examples:,} of {data.n_usable:,}"),
             ("Supervised tokens", f"{data.n_supervised_tokens:,}"),
         ),
@@ -79,7 +84,7 @@ def what_was_read(opened: OpenRun, curve: GainCurve, depth: int) -> None:
 def traces(opened: OpenRun, curve: GainCurve, depth: int) -> None:
     """The states on their way, played by its own button."""
     display = opened.run.display
-    st.markdown(f"## {page_text.traces_sentence(display, curve, depth)}")
+    st.markdown(f"## {distance_sentence(display, curve, depth)}")
     points = projections.pca_cloud(display, 2)
     figure = compute.projection(opened, points, "label", METRIC, PATHS, (), depth)
     picture("projection", figure, page_text.pca_caption(display, len(points.positions), depth, True))
@@ -87,9 +92,9 @@ def traces(opened: OpenRun, curve: GainCurve, depth: int) -> None:
 
 def gains(opened: OpenRun, curve: GainCurve, depth: int) -> None:
     """How much of the gain stays trained."""
-    st.markdown(f"## {page_text.gains_sentence(curve, depth)}")
+    st.markdown(f"## {contribution_sentence(curve, depth)}")
     figure = curves.draw_coverage(curve, compute.scores(opened), depth)
-    picture("coverage", figure, f"{curve.n_examples} examples; 95 % bootstrap intervals over examples.")
+    picture("coverage", figure, f"{curve.n_examples} examples; {CI}, bootstrap over examples.")
 
 
 def price(opened: OpenRun, curve: GainCurve, depth: int) -> None:
@@ -97,15 +102,15 @@ def price(opened: OpenRun, curve: GainCurve, depth: int) -> None:
     setup = default_setup(opened.run)
     table = compute.prices(opened, setup, LoraSetup(16))
     chosen, half = table.depths[depth], curve.n_layers // 2
-    st.markdown(f"## {page_text.plan_sentence(depth, curve.n_layers, chosen, curve, 'coverage', None)}")
+    st.markdown(f"## {' '.join(depth_summary(depth, curve.n_layers, chosen))}")
     named = {f"freeze {depth}": chosen, "full finetuning": table.full, f"freeze half, {half}": table.depths[half]}
     named["LoRA, rank 16"] = table.lora
     left, right = st.columns(2)
     with left:
         picture("memory", costs.draw_memory_beside(named), f"Device memory, {table.bytes_status}.")
     with right:
-        known = "exact" if table.flop_status == "exact" else "an upper bound"
-        picture("flop", costs.draw_flop_beside(named), f"FLOP of a step, {known}.")
+        status = flop_status_word(table.flop_status)
+        picture("flop", costs.draw_flop_beside(named), f"FLOPs per step. {status}.")
 
 
 def proof(opened: OpenRun, curve: GainCurve, depth: int) -> None:
@@ -115,8 +120,9 @@ def proof(opened: OpenRun, curve: GainCurve, depth: int) -> None:
     if not reports:
         return
     settings, items = reports[-1].settings, reports[-1].baseline.n_items
-    told = f"{settings.steps} steps of {settings.batch_size}, {len(settings.seeds)} seeds, {items} eval items; 95 %."
-    picture("kept", finetunes.draw_kept(reports[-1]), told)
+    sets = page_text.data_name(settings.train), page_text.data_name(settings.eval)
+    caption = f"{finetune_conditions(settings, items, *sets)} Intervals: {CI}."
+    picture("kept", finetunes.draw_kept(reports[-1]), caption)
 
 
 def plan(opened: OpenRun, curve: GainCurve, depth: int) -> None:
@@ -125,7 +131,7 @@ def plan(opened: OpenRun, curve: GainCurve, depth: int) -> None:
     opinion = comparison.rules["coverage"]
     st.markdown(f"## {escaped(page_text.start_sentence(opened.name, comparison))}")
     stack(curve.n_layers, opinion.freeze_depth)
-    st.markdown(page_text.validation_words(compute.validations(opened), opinion.freeze_depth))
+    st.markdown("  \n".join(measured_lines(compute.validations(opened), opinion.freeze_depth, curve.n_layers)))
     st.code(
         f"semfreeze plan {opened.name} --out plan.json\nsemfreeze export plan.json --to hf-trainer", language="bash"
     )
@@ -143,7 +149,7 @@ SLIDES: dict[str, Draw] = {
 
 def stack(n_layers: int, depth: int | None) -> None:
     """The layer stack."""
-    st.html(stack_html(n_layers, depth, page_text.stack_words(n_layers, depth)))
+    st.html(stack_html(n_layers, depth, stack_sentence(n_layers, depth)))
 
 
 def picture(name: str, figure: go.Figure, caption: str) -> None:

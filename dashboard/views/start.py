@@ -6,7 +6,7 @@ import streamlit as st
 
 from semfreeze_core.errors import InputError
 from semfreeze_core.runs.jobs import submit
-from semfreeze_core.wording.numbers import memory_words
+from semfreeze_core.wording.runs import memory_sentence
 from semfreeze_dashboard.data import compute, state
 from semfreeze_dashboard.data.analysis_request import Wish, place_for, proposed_name
 from semfreeze_dashboard.data.run_folder import shelf_of_this_server
@@ -83,9 +83,9 @@ def analyse(runs: Path) -> None:
         with tab:
             st.markdown(rendered_example(example))
     if memory.fits:
-        st.caption(memory_words(memory))
+        st.caption(memory_sentence(memory))
     else:
-        st.error(memory_words(memory))
+        st.error(memory_sentence(memory))
     run_button(runs, wish, fits=memory.fits)
 
 

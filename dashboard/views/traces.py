@@ -3,6 +3,7 @@
 import pandas as pd
 import streamlit as st
 
+from semfreeze_core.wording.runs import distance_sentence
 from semfreeze_dashboard.charts import frontier, tokens
 from semfreeze_dashboard.data import compute, position_table, projections, state
 from semfreeze_dashboard.panels import page, umap_panel
@@ -16,7 +17,7 @@ def body() -> None:
     """The cloud of states, the selection in it, and one example's tokens."""
     seen = page.reading()
     depth = page.depth_slider(seen)
-    page.head(seen, depth, page_text.traces_sentence(seen.opened.run.display, seen.curve, depth))
+    page.head(seen, depth, distance_sentence(seen.opened.run.display, seen.curve, depth))
     kept = state.selection(seen.opened.name)
     cloud(seen, depth, kept)
     selection(seen, depth, kept.positions if kept else ())

@@ -7,6 +7,16 @@ import streamlit as st
 from semfreeze_core.records.validation import REPORT, ValidationReport
 from semfreeze_core.runs.folder import PILOTS, SWEEPS, VALIDATIONS
 from semfreeze_core.runs.jobs import list_jobs, submit
+from semfreeze_core.wording.finetunes import (
+    arm_cost_caption,
+    arm_cost_table,
+    finetune_conditions,
+    forecast_sentence,
+    live_sentence,
+    quality_caption,
+    quality_table,
+)
+from semfreeze_core.wording.numbers import CI
 from semfreeze_dashboard.charts import finetunes
 from semfreeze_dashboard.charts.losses import Along, draw_losses
 from semfreeze_dashboard.data import compute, state
@@ -49,22 +59,24 @@ def body() -> None:
 def proof(seen: page.Reading, name: str, report: ValidationReport) -> None:
     """Curves, shares kept, and what was predicted beside what was measured."""
     settings = report.settings
-    told = (
-        f"{settings.n_train} training examples of {page_text.data_name(settings.train)}, "
-        f"{report.baseline.n_items} eval items of {page_text.data_name(settings.eval)}; "
-        f"{settings.steps} steps of {settings.batch_size}, {len(settings.seeds)} seeds."
-    )
+    sets = page_text.data_name(settings.train), page_text.data_name(settings.eval)
+    conditions = finetune_conditions(settings, report.baseline.n_items, *sets)
     along = seen.choices.segmented_control(
         "Along", ("seconds", "steps"), default="seconds", required=True, help=page_text.HELP["along"],
         **state.in_link("along"),
     )  # fmt: skip
     for warning in report.warnings:
         st.warning(escaped(warning))
-    losses(seen, name, "steps" if along == "steps" else "seconds", f"{told} Means over seeds, on the first items.")
-    intervals = f"{told} 95 % bootstrap intervals over items and seeds."
+    caption = f"{conditions} Means over seeds, on the first eval examples."
+    losses(seen, name, "steps" if along == "steps" else "seconds", caption)
+    intervals = f"{conditions} Intervals: {CI}, bootstrap over examples and seeds."
     page.chart("kept", "Share of full finetuning's improvement kept", intervals, finetunes.draw_kept(report), "kept")
-    st.markdown("**Predicted beside measured**", help=page_text.HELP["measured"])
-    st.dataframe(tables.arm_rows(report), hide_index=True, alt="Predicted and measured cost of every arm")
+    st.markdown("**Quality of every variant**", help=page_text.HELP["kept"])
+    st.dataframe(quality_table(report).dicts(), hide_index=True, alt="Loss and loss reduction of every variant")
+    st.caption(quality_caption(report))
+    st.markdown("**Estimated and measured cost**", help=page_text.HELP["measured"])
+    st.dataframe(arm_cost_table(report).dicts(), hide_index=True, alt="Estimated and measured cost of every variant")
+    st.caption(arm_cost_caption(report))
     if rows := tables.answer_rows(report):
         st.markdown("**Answers before and after, changed ones first**", help=page_text.HELP["answers"])
         st.dataframe(rows, hide_index=True, height=320, alt="Answers to eval items before and after finetuning")
@@ -96,7 +108,7 @@ def losses(seen: page.Reading, name: str, along: Along, caption: str) -> None:
         report, live = compute.validations(seen.opened)[name], compute.live(seen.opened, name)
         page.chart("losses", "Eval loss of every arm", caption, draw_losses(report, along, live), "arms")
         for arm in live:
-            st.caption(validation_text.live_words(arm))
+            st.caption(live_sentence(arm))
 
     if running:
         st.fragment(guarded(draw), run_every=2)()
@@ -119,7 +131,7 @@ def new_one(seen: page.Reading, runs: Path) -> None:
             command, out = (*command, f"--pilots-in={out}"), out / PLAN
         n_runs = wish.n_runs(seen.opened)
         will_take = compute.forecast(seen.opened, batch_size=wish.batch_size, steps=wish.steps, n_runs=n_runs)
-        st.markdown(validation_text.forecast_words(will_take, compute.finetune_rate(seen.opened)[1]))
+        st.markdown(forecast_sentence(will_take, compute.finetune_rate(seen.opened)[1]))
         st.caption("The same on the command line:")
         st.code(as_command((*command, f"--out={out}")), language="bash", wrap_lines=True)
         if st.button("Start", type="primary", disabled=name == EXAMPLE):

@@ -47,7 +47,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
-    help="Where to finetune: reads each layer of your model on your data and hands out a freeze plan with its price.",
+    help="Where to finetune: analyzes each layer of your model on your data and recommends which layers to freeze.",
 )
 
 

@@ -33,27 +33,27 @@ _LARGEST_SEED = 2**32 - 1  # what scikit-learn takes
 def analyze(
     model: ModelOption,
     data: DataOption,
-    examples: Annotated[int, typer.Option(help="Examples to draw, by label where there is one; 0 reads all.")] = 256,
+    examples: Annotated[int, typer.Option(help="Examples to draw, balanced by label if there is one; 0: all.")] = 256,
     split: SplitOption = None,
     eos: EosOption = True,
-    positions: Annotated[int, typer.Option(help="Supervised positions read of each example at most.")] = 64,
+    positions: Annotated[int, typer.Option(help="Maximum target tokens analyzed per example.")] = 64,
     max_length: MaxLengthOption = None,
     metrics: Annotated[
-        str, typer.Option(help="semantic,logit_z are always read; add lens_loss for the whole head's loss (slower).")
+        str, typer.Option(help="semantic,logit_z are always measured; add lens_loss for the full head's loss (slower).")
     ] = "semantic,logit_z",
     scores: Annotated[
         str,
         typer.Option(
-            help="Layer scores to read beyond those that are cheap, comma-separated: gradient_norm (a backward pass), "
+            help="Layer scores beyond the cheap ones, comma-separated: gradient_norm (a backward pass), "
             "spectrum (of large models)."
         ),
     ] = "",
-    allow_few: Annotated[bool, typer.Option("--allow-few", help="Go on with fewer than 32 examples.")] = False,
+    allow_few: Annotated[bool, typer.Option("--allow-few", help="Accept fewer than 32 examples.")] = False,
     device: DeviceOption = "auto",
     dtype: DtypeOption = "auto",
     seed: SeedOption = 0,
     batch_tokens: Annotated[
-        int | None, typer.Option(help="Tokens a forward pass (default: 1024 on a CPU, 16384 on a GPU).")
+        int | None, typer.Option(help="Tokens per forward pass (default: 1024 on a CPU, 16384 on a GPU).")
     ] = None,
     revision: RevisionOption = None,
     trust_remote_code: TrustOption = False,
@@ -67,10 +67,11 @@ def analyze(
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Read a model on examples, layer by layer, and keep the reading as a run."""
+    """Analyze a model on examples, layer by layer, and save the analysis as a run."""
     from semfreeze_core.cli.printing.console import print_json, progress_on_stderr
     from semfreeze_core.cli.printing.documents import show_document
-    from semfreeze_core.cli.printing.run import console, print_run
+    from semfreeze_core.cli.printing.run import print_run
+    from semfreeze_core.cli.printing.tables import console
     from semfreeze_core.errors import InputError
     from semfreeze_core.plan.make import curve_of
     from semfreeze_core.records.scores import SCORE_NAMES

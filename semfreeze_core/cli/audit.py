@@ -15,11 +15,11 @@ def audit(
     arguments: Annotated[
         list[str] | None, typer.Argument(metavar="[-- ARGUMENTS]", help="The script's own command line.")
     ] = None,
-    plan: Annotated[Path | None, typer.Option(help="A plan.json that it should train.")] = None,
-    after_steps: Annotated[int, typer.Option(help="Optimiser steps before the look.")] = 2,
+    plan: Annotated[Path | None, typer.Option(help="A plan.json that the script should follow.")] = None,
+    after_steps: Annotated[int, typer.Option(help="Optimizer steps before the audit.")] = 2,
     as_json: JsonOption = False,
 ) -> None:
-    """Run a training script for a few steps and say what trains, where the gradient ends, and what is saved."""
+    """Run a training script for a few steps; report what trains, where the gradient ends, and the saving."""
     from semfreeze_core.cli.printing.console import print_json
     from semfreeze_core.finetune.audit.script import audit_script
     from semfreeze_core.runs.plans import read_plan

@@ -7,7 +7,7 @@ import typer
 from semfreeze_core.cli import app
 from semfreeze_core.cli.options.common import JsonOption
 
-cache_app = typer.Typer(no_args_is_help=True, help="List and clear what semfreeze can make again (converted models).")
+cache_app = typer.Typer(no_args_is_help=True, help="List and clear cached files (converted models).")
 app.add_typer(cache_app, name="cache")
 
 
@@ -16,23 +16,23 @@ def list_command(as_json: JsonOption = False) -> None:
     """List the cache's entries with their disk use."""
     from semfreeze_core.cli.printing.console import print_json
     from semfreeze_core.storage import cache_entries, cache_folder, folder_bytes
-    from semfreeze_core.wording.numbers import size
+    from semfreeze_core.wording.numbers import byte_size
 
     entries = [(str(e.relative_to(cache_folder())), folder_bytes(e)) for e in cache_entries()]
     if as_json:
         print_json({"folder": str(cache_folder()), "entries": [{"name": n, "bytes": b} for n, b in entries]})
         return
-    typer.echo(f"{cache_folder()}: {size(sum(b for _, b in entries))}")
+    typer.echo(f"{cache_folder()}: {byte_size(sum(b for _, b in entries))}")
     for name, n_bytes in entries:
-        typer.echo(f"  {name}  {size(n_bytes)}")
+        typer.echo(f"  {name}  {byte_size(n_bytes)}")
 
 
 @cache_app.command()
 def clear(yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False) -> None:
-    """Delete the cache; what is needed again is made again."""
+    """Delete the cache; semfreeze rebuilds what it needs."""
     from semfreeze_core.errors import InputError
     from semfreeze_core.storage import cache_folder, clear_cache
-    from semfreeze_core.wording.numbers import size
+    from semfreeze_core.wording.numbers import byte_size
 
     if not yes:
         try:
@@ -42,4 +42,4 @@ def clear(yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] 
         if not sure:
             typer.echo("Nothing was deleted.")
             return
-    typer.echo(f"Freed {size(clear_cache())}.")
+    typer.echo(f"Freed {byte_size(clear_cache())}.")

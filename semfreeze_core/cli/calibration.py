@@ -14,15 +14,14 @@ def calibration(
     runs: Annotated[Path | None, typer.Option("--runs", help="Folder of runs (default: the named runs).")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show predicted against measured over every validation and sweep that was kept."""
+    """Compare estimates with measurements over all validations and sweeps."""
     from rich.markup import escape
-    from rich.table import Table
 
     from semfreeze_core.cli.printing.console import print_json
-    from semfreeze_core.cli.printing.run import console
+    from semfreeze_core.cli.printing.tables import console, print_table
     from semfreeze_core.runs.calibration import read_calibration
     from semfreeze_core.storage import user_path
-    from semfreeze_core.wording.numbers import calibration_words
+    from semfreeze_core.wording.finetunes import CALIBRATION_CAPTION, calibration_sentence, calibration_table
 
     report = read_calibration(None if runs is None else user_path(str(runs)))
     if as_json:
@@ -32,19 +31,10 @@ def calibration(
     for problem in report.problems:
         out.print(f"[yellow]left out:[/] {escape(problem)}")
     if not report.calibrations:
-        out.print("No finished validation or sweep is kept yet: `semfreeze validate RUN` and `semfreeze sweep RUN` do.")
+        out.print("No finished validations or sweeps. Run `semfreeze validate RUN` or `semfreeze sweep RUN`.")
         return
-    for found in report.calibrations:
-        out.print(escape(calibration_words(found)))
-    table = Table(box=None, header_style="dim", padding=(0, 1))
-    for heading in ("finetune", "arm", "quantity"):
-        table.add_column(heading, overflow="fold")
-    for heading in ("predicted", "measured"):
-        table.add_column(heading, justify="right")
-    for pair in report.pairs:
-        shown = ("{:.3g}".format, "{:.2f}".format)[pair.quantity.startswith(("coverage", "seconds"))]
-        cells = (pair.finetune, pair.arm, pair.quantity, shown(pair.predicted), shown(pair.measured))
-        table.add_row(*map(escape, cells))
+    for quantity in report.calibrations:
+        out.print(escape(calibration_sentence(quantity)))
     out.print()
-    out.print(table)
-    out.print("Coverage is a share; memory bytes; seconds and what is predicted of them are over full finetuning's.")
+    print_table(calibration_table(report.pairs), out)
+    out.print(CALIBRATION_CAPTION)

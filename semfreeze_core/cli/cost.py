@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 @with_flags(flags=EstimateOptions)
 def cost(
     run: Annotated[str | None, typer.Argument(help="A run: its folder, its name, or 'example'.")] = None,
-    model: Annotated[str | None, typer.Option(help="Instead of a run: a model or its config.json.")] = None,
+    model: Annotated[str | None, typer.Option(help="A model or its config.json, instead of a run.")] = None,
     *,
     flags: EstimateOptions,
     train_head: TrainHeadOption = None,
@@ -32,21 +32,25 @@ def cost(
     train_norm: TrainNormOption = None,
     calibrate: Annotated[
         bool,
-        typer.Option("--calibrate", help="With --model: count what its layers keep, instead of using a formula."),
+        typer.Option(
+            "--calibrate", help="With --model: count activation memory on the model instead of using a formula."
+        ),
     ] = False,
     padding_mask: Annotated[
-        bool, typer.Option("--padding-mask", help="With --calibrate: as for examples padded to one length.")
+        bool, typer.Option("--padding-mask", help="With --calibrate: count for examples padded to one length.")
     ] = False,
     tflops: Annotated[
-        float | None, typer.Option(help="TFLOP a second your device reaches in training: predicts seconds.")
+        float | None, typer.Option(help="TFLOP/s that your device reaches in training; estimates the training time.")
     ] = None,
-    flop_per_second: Annotated[float | None, typer.Option(help="The same in FLOP a second.")] = None,
-    gpu: Annotated[str | None, typer.Option(help="A card, like A100-80GB: says from which depth on it fits.")] = None,
+    flop_per_second: Annotated[float | None, typer.Option(help="The same in FLOP/s.")] = None,
+    gpu: Annotated[
+        str | None, typer.Option(help="GPU name, such as 'A100 80GB SXM'. Reports the smallest freeze depth that fits.")
+    ] = None,
     revision: RevisionOption = None,
     trust_remote_code: TrustOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Show what every freeze depth costs in FLOP and memory, projected or calibrated."""
+    """Estimate the compute and memory of every freeze depth."""
     from semfreeze_core.cli.printing.console import print_json
     from semfreeze_core.cli.printing.cost_document import cost_document
     from semfreeze_core.cost import compare_costs, find_gpu

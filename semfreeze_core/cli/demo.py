@@ -17,18 +17,20 @@ def demo(
     examples: Annotated[int, typer.Option(help="Examples to draw.")] = 256,
     quiet: QuietOption = False,
 ) -> None:
-    """Analyse the embedded model on a sample task and print the plan; what is already done is not done again."""
+    """Analyze the bundled model on a sample task and print the plan; a finished analysis is reused."""
     from semfreeze_core.cli.printing.console import progress_on_stderr
-    from semfreeze_core.cli.printing.run import console, print_plan, print_run
+    from semfreeze_core.cli.printing.run import print_plan, print_run
+    from semfreeze_core.cli.printing.tables import console
     from semfreeze_core.plan.make import curve_of, make_plan
     from semfreeze_core.runs.folder import read_run, write_run
+    from semfreeze_core.runs.reports import list_validations
     from semfreeze_core.runs.store import is_done, run_path
     from semfreeze_core.storage import write_atomically
 
     place = run_path(DEMO_RUN)
     if is_done(place, model="embedded", data=data, examples=examples):
         if not quiet:
-            typer.echo("Already analysed; reading the run. (semfreeze runs rm demo starts afresh.)", err=True)
+            typer.echo("Already analyzed; opening the run. (To start over: semfreeze runs rm demo)", err=True)
         run = read_run(place)
     else:
         _require_own(place)
@@ -42,7 +44,7 @@ def demo(
     print_run(run, curve_of(run, "semantic"), place, out)
     plan = make_plan(run, run_name=DEMO_RUN)
     write_atomically(place / "plan.json", plan.model_dump_json(indent=1) + "\n")
-    print_plan(plan, out)
+    print_plan(plan, list_validations(place), out)
     typer.echo(f"Plan: {place / 'plan.json'}")
     typer.echo("Next: semfreeze analyze --model YOUR_MODEL --data YOUR_FILE.jsonl")
 

@@ -19,20 +19,20 @@ if TYPE_CHECKING:
 @with_flags(fields=DataFlags)
 def export(
     plan: Annotated[
-        Path, typer.Argument(metavar="PLAN", help="A plan.json, or a model's folder or hub id that carries one.")
+        Path, typer.Argument(metavar="PLAN", help="A plan.json, or a model folder or Hub ID that contains one.")
     ],
     to: Annotated[
         str,
         typer.Option(help="hf-trainer, trl, peft, axolotl, llama-factory, ms-swift, unsloth or mlx-lm."),
     ],
     data: Annotated[
-        str | None, typer.Option(help="Training file, or sample:NAME (default: what the plan's run read, if known).")
+        str | None, typer.Option(help="Training file, or sample:NAME (default: the data of the plan's run, if known).")
     ] = None,
     model: Annotated[
-        str | None, typer.Option(help="Folder or hub id the trainer loads (default: where the plan has it from).")
+        str | None, typer.Option(help="Folder or Hub ID that the trainer loads (default: the plan's model).")
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="Write it here instead of printing it.")] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a file that is there.")] = False,
+    out: Annotated[Path | None, typer.Option(help="Output file (default: print it).")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing file.")] = False,
     *,
     fields: DataFlags,
     as_json: JsonOption = False,

@@ -20,12 +20,12 @@ RunsOption = Annotated[Path | None, typer.Option("--runs", help="Folder of runs 
 
 @jobs_app.command("list")
 def list_command(runs: RunsOption = None, as_json: JsonOption = False) -> None:
-    """List the jobs of a folder of runs, oldest first: queued, running, and how others ended."""
+    """List the jobs of a folder of runs, oldest first, with their state."""
     from rich.markup import escape
     from rich.table import Table
 
     from semfreeze_core.cli.printing.console import print_json
-    from semfreeze_core.cli.printing.run import console
+    from semfreeze_core.cli.printing.tables import console
     from semfreeze_core.runs.jobs import list_jobs
 
     folder = _folder(runs)
@@ -52,7 +52,7 @@ def log(
     runs: RunsOption = None,
     lines: Annotated[int, typer.Option(min=1, help="How many of the last lines.")] = 50,
 ) -> None:
-    """Print the end of what a job said."""
+    """Print the end of a job's log."""
     from semfreeze_core.runs.job_folder import read_log
     from semfreeze_core.runs.jobs import job_folder
 
@@ -61,7 +61,7 @@ def log(
 
 @jobs_app.command("cancel")
 def cancel_command(name: NameArgument, runs: RunsOption = None) -> None:
-    """End a job with everything it started."""
+    """Cancel a job and everything it started."""
     from semfreeze_core.runs.jobs import cancel
 
     job = cancel(_folder(runs), name)

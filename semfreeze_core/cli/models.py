@@ -16,7 +16,7 @@ from semfreeze_core.cli.options.common import (
     TrustOption,
 )
 
-models_app = typer.Typer(no_args_is_help=True, help="Look at models.")
+models_app = typer.Typer(no_args_is_help=True, help="Check models.")
 app.add_typer(models_app, name="models")
 
 
@@ -27,9 +27,9 @@ def _models() -> None:
 
 @models_app.command()
 def check(
-    model: Annotated[str, typer.Argument(help="'embedded', a local folder, a hub id, or a GGUF file.")],
+    model: Annotated[str, typer.Argument(help="'embedded' (bundled model), a local folder, a Hub ID, or a GGUF file.")],
     plan: Annotated[
-        Path | None, typer.Option(help="Also check that this plan is the model's, and count what it trains.")
+        Path | None, typer.Option(help="Also check that this plan is for the model, and count what it trains.")
     ] = None,
     revision: RevisionOption = None,
     device: DeviceOption = "auto",
@@ -39,7 +39,7 @@ def check(
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Load a model, find its parts, prove them, and say what was found."""
+    """Load a model, find its parts, verify them, and report them."""
     from dataclasses import asdict
 
     from semfreeze_core.cli.printing.console import print_json, progress_on_stderr

@@ -28,25 +28,25 @@ def plan(
         str | None, typer.Option(help="coverage (default), paper, compute, measured, budget or manual.")
     ] = None,
     metric: MetricOption = "semantic",
-    depth: Annotated[int | None, typer.Option(help="Your own freeze depth; means --rule manual.")] = None,
-    tau: Annotated[float, typer.Option(help="What the coverage rule's score must reach.")] = TAU,
+    depth: Annotated[int | None, typer.Option(help="Your own freeze depth; implies --rule manual.")] = None,
+    tau: Annotated[float, typer.Option(help="Minimum score of the coverage rule.")] = TAU,
     max_memory_gib: Annotated[
-        float | None, typer.Option(help="Device memory the finetune may take, in GiB; means --rule budget.")
+        float | None, typer.Option(help="Device memory limit in GiB; implies --rule budget.")
     ] = None,
     gpu: Annotated[
-        str | None, typer.Option(help="A card whose memory it may take, like A10; means --rule budget.")
+        str | None, typer.Option(help="GPU whose memory is the limit, such as A10; implies --rule budget.")
     ] = None,
     max_cost_fraction: Annotated[
         float | None,
-        typer.Option(help="Share of full finetuning's FLOP it may take, in (0, 1]; means --rule budget."),
+        typer.Option(help="Maximum share of full finetuning's compute, in (0, 1]; implies --rule budget."),
     ] = None,
     compare: Annotated[
-        bool, typer.Option("--compare", help="Show what every rule and every layer score says, and write no plan.")
+        bool, typer.Option("--compare", help="Compare what every rule and layer score recommends; writes no plan.")
     ] = False,
-    out: Annotated[Path | None, typer.Option(help="Write the plan's JSON here.")] = None,
-    schema: Annotated[bool, typer.Option("--schema", help="Print the plan's JSON Schema and end.")] = False,
+    out: Annotated[Path | None, typer.Option(help="Output file for the plan (JSON).")] = None,
+    schema: Annotated[bool, typer.Option("--schema", help="Print the plan's JSON Schema and exit.")] = False,
     allow_new_tokens: Annotated[
-        bool, typer.Option("--allow-new-tokens", help="Freeze although the data uses tokens that look untrained.")
+        bool, typer.Option("--allow-new-tokens", help="Freeze even if the data uses tokens that look untrained.")
     ] = False,
     *,
     flags: EstimateOptions,
@@ -57,7 +57,7 @@ def plan(
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Decide on a freeze depth and say what it trains, why, and what it costs."""
+    """Recommend which layers to freeze: why, and at what estimated cost."""
     from semfreeze_core.cli.printing.console import print_json
     from semfreeze_core.errors import PlanError
     from semfreeze_core.plan.document import FreezePlan
@@ -75,8 +75,8 @@ def plan(
     from semfreeze_core.cli.printing.console import progress_on_stderr
     from semfreeze_core.cli.printing.documents import compare_document
     from semfreeze_core.cli.printing.opinions import print_comparison
-    from semfreeze_core.cli.printing.run import console, print_plan
-    from semfreeze_core.cli.printing.validation import print_verdict
+    from semfreeze_core.cli.printing.run import print_correction, print_plan
+    from semfreeze_core.cli.printing.tables import console
     from semfreeze_core.cost.setup import setup_from_options
     from semfreeze_core.plan.decide import refuse_contradictions
     from semfreeze_core.plan.make import TrainFlags, make_plan
@@ -88,7 +88,6 @@ def plan(
     from semfreeze_core.runs.reports import list_validations
     from semfreeze_core.runs.store import find_run
     from semfreeze_core.storage import user_path, write_atomically
-    from semfreeze_core.wording.numbers import corrected_words
 
     if out is not None:
         out = user_path(str(out))
@@ -143,14 +142,10 @@ def plan(
     if as_json:
         print_json(document.model_dump(mode="json"))
         return
-    print_plan(document, console())
+    print_plan(document, list_validations(folder), console())
     calibrated = coverage_calibration(read_calibration())
-    if line := corrected_words(document.gain_coverage.estimate, calibrated):
-        typer.echo(line)
-    for name, report in list_validations(folder).items():
-        if report.freeze_depth == document.freeze_depth:
-            print_verdict(name, report, console())
+    print_correction(document.gain_coverage.estimate, calibrated, console())
     if out is not None:
         typer.echo(f"Plan: {out}")
     else:
-        typer.echo("Keep it with --out plan.json.")
+        typer.echo("To save the plan, add --out plan.json.")

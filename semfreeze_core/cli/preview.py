@@ -47,7 +47,7 @@ def preview(
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Show some examples as the model would get them, supervised tokens marked, and the memory a reading needs."""
+    """Show examples as the model gets them, with target tokens marked, and the memory an analysis needs."""
     from dataclasses import asdict
 
     from semfreeze_core.cli.printing.console import print_json, progress_on_stderr
@@ -89,17 +89,17 @@ def preview(
 def _print(found: "DataPreview", memory: "MemoryForecast") -> None:
     from rich.text import Text
 
-    from semfreeze_core.cli.printing.run import console
-    from semfreeze_core.wording.numbers import memory_words
+    from semfreeze_core.cli.printing.tables import console
+    from semfreeze_core.wording.runs import memory_sentence
 
     out = console()
     for note in found.notes:
         out.print(f"  {note}", markup=False, highlight=False)
-    out.print(f"{found.n_usable:,} of {found.n_rows:,} rows can be used. Supervised tokens are underlined.")
+    out.print(f"{found.n_usable:,} of {found.n_rows:,} rows can be used. Target tokens are underlined.")
     for example in found.examples:
         label = "" if example.label is None else f", {example.label}"
         supervised = sum(piece.n_tokens for piece in example.pieces if piece.supervised)
-        out.print(f"\nRow {example.row}{label}: {supervised} supervised tokens", style="bold", markup=False)
+        out.print(f"\nRow {example.row}{label}: {supervised} target tokens", style="bold", markup=False)
         parts = [(piece.text, "underline" if piece.supervised else "dim") for piece in example.pieces]
         out.print(Text.assemble(*parts))
-    out.print(f"\n{memory_words(memory)}", markup=False, highlight=False)
+    out.print(f"\n{memory_sentence(memory)}", markup=False, highlight=False)

@@ -20,10 +20,10 @@ def list_command(as_json: JsonOption = False) -> None:
     from rich.table import Table
 
     from semfreeze_core.cli.printing.console import print_json
-    from semfreeze_core.cli.printing.run import console
+    from semfreeze_core.cli.printing.tables import console
     from semfreeze_core.runs.store import list_runs
     from semfreeze_core.storage import runs_folder
-    from semfreeze_core.wording.numbers import size
+    from semfreeze_core.wording.numbers import byte_size
 
     entries = list_runs()
     if as_json:
@@ -43,7 +43,7 @@ def list_command(as_json: JsonOption = False) -> None:
         print_json({"folder": str(runs_folder()), "runs": rows})
         return
     if not entries:
-        typer.echo(f"No runs in {runs_folder()} yet. The shipped one is called: example")
+        typer.echo(f"No runs in {runs_folder()} yet. The bundled run is named: example")
         return
     table = Table(box=None, padding=(0, 1))
     for heading in ("name", "model", "data", "examples", "created", "size", "note"):
@@ -51,7 +51,7 @@ def list_command(as_json: JsonOption = False) -> None:
     for e in entries:
         m = e.manifest
         what = (m.model.identity.source, m.data.source, str(m.data.n_examples), m.provenance.created) if m else ()
-        cells = (e.name, *(what or (f"unreadable: {e.problem}", "", "", "")), size(e.bytes), e.note)
+        cells = (e.name, *(what or (f"unreadable: {e.problem}", "", "", "")), byte_size(e.bytes), e.note)
         table.add_row(*map(escape, cells))
     console().print(table)
 
@@ -61,7 +61,7 @@ def remove(name: NameArgument, yes: Annotated[bool, typer.Option("--yes", "-y", 
     """Delete a run from the store."""
     from semfreeze_core.errors import InputError
     from semfreeze_core.runs.store import remove_run, stored_run
-    from semfreeze_core.wording.numbers import size
+    from semfreeze_core.wording.numbers import byte_size
 
     folder = stored_run(name)
     if not yes:
@@ -72,7 +72,7 @@ def remove(name: NameArgument, yes: Annotated[bool, typer.Option("--yes", "-y", 
         if not sure:
             typer.echo("Nothing was deleted.")
             return
-    typer.echo(f"Deleted {name} ({size(remove_run(name))}).")
+    typer.echo(f"Deleted {name} ({byte_size(remove_run(name))}).")
 
 
 @runs_app.command()
@@ -87,9 +87,9 @@ def rename(name: NameArgument, new_name: Annotated[str, typer.Argument(help="Its
 @runs_app.command()
 def note(
     name: NameArgument,
-    text: Annotated[str | None, typer.Argument(help='What to remember; "" takes the note away.')] = None,
+    text: Annotated[str | None, typer.Argument(help='Text of the note; "" removes it.')] = None,
 ) -> None:
-    """Write a note beside a run, or read it."""
+    """Write a run's note, or print it."""
     from semfreeze_core.runs.store import read_note, stored_run, write_note
 
     if text is None:

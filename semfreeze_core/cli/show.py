@@ -12,20 +12,19 @@ from semfreeze_core.cli.options.common import JsonOption, MetricOption, RunArgum
 def show(
     run: RunArgument,
     metric: MetricOption = "semantic",
-    groups: Annotated[
-        bool, typer.Option("--slices", help="Also each label's examples by themselves: does one depth fit all?")
-    ] = False,
+    groups: Annotated[bool, typer.Option("--slices", help="Also analyze each label's examples on their own.")] = False,
     by: Annotated[
         str | None,
-        typer.Option(help="Group by this instead, as --slices does by label: a column, prompt or completion length."),
+        typer.Option(help="Group by this instead of the label: a column, prompt length or completion length."),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show a run: evidence, deviations, gains and gain coverage by layer."""
+    """Show a run: evidence check, distance to target, layer contributions and coverage."""
     from semfreeze_core.cli.printing.console import print_json
     from semfreeze_core.cli.printing.documents import show_document, slices_document
-    from semfreeze_core.cli.printing.run import console, print_run, print_slices
-    from semfreeze_core.cli.printing.validation import print_verdict
+    from semfreeze_core.cli.printing.run import print_run, print_slices
+    from semfreeze_core.cli.printing.tables import console
+    from semfreeze_core.cli.printing.validation import print_verdicts
     from semfreeze_core.plan.make import curve_of
     from semfreeze_core.plan.slices import LABEL, slices
     from semfreeze_core.runs.folder import read_run
@@ -43,4 +42,4 @@ def show(
     if found:
         print_slices(*found, by or LABEL, console())
     for name, report in validations.items():
-        print_verdict(name, report, console())
+        print_verdicts(name, report, console())

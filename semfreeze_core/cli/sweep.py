@@ -27,18 +27,19 @@ def sweep(
     train: TrainDataOption,
     evaluation: EvalDataOption,
     depths: Annotated[
-        str, typer.Option(help="Freeze depths with commas; auto: 0, L/4, L/2, 2L/3, the cap, and every rule's pick.")
+        str,
+        typer.Option(help="Freeze depths, comma-separated; auto: 0, 1/4, 1/2, 2/3, the maximum, every rule's."),
     ] = "auto",
     metric: MetricOption = "semantic",
     steps: Annotated[int, typer.Option(help="Optimizer steps after which all depths are evaluated.")] = STEPS,
     seeds: Annotated[int, typer.Option(help="Seeds of the order.")] = MIN_SEEDS,
     lr: Annotated[
-        str, typer.Option(help="Learning rates by arm or kind, like full=1e-4,frozen=3e-4,depth:8=1e-3.")
+        str, typer.Option(help="Learning rates by variant or kind, like full=1e-4,frozen=3e-4,depth:8=1e-3.")
     ] = "",
     train_examples: TrainExamplesOption = TRAIN_ROWS,
     eval_examples: EvalExamplesOption = EVAL_ROWS,
     out: KeptInOption = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Begin anew where another sweep stands.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing sweep.")] = False,
     *,
     fields: DataFlags,
     flags: FinetuneFlags,
@@ -48,8 +49,8 @@ def sweep(
     """Finetune at several freeze depths on equal data: what each gains, and each rule's regret."""
     from semfreeze_core.cli.options.plan_and_data import default_folder, finetune_setup, parse_rates, plan_and_data
     from semfreeze_core.cli.printing.console import print_json, progress_on_stderr
-    from semfreeze_core.cli.printing.run import console
     from semfreeze_core.cli.printing.sweep import print_sweep
+    from semfreeze_core.cli.printing.tables import console
     from semfreeze_core.finetune.validation.request import ValidationRequest
     from semfreeze_core.finetune.validation.sweep import sweep as run_sweep
     from semfreeze_core.plan.candidate_depths import auto_depths, candidates_of, depth_arms, parse_depths
@@ -89,4 +90,4 @@ def sweep(
         print_json(report.model_dump(mode="json"))
         return
     print_sweep(report, console())
-    typer.echo(f"Kept in {folder}")
+    typer.echo(f"Saved in {folder}")

@@ -20,24 +20,27 @@ def train(
         str,
         typer.Argument(
             metavar="RUN|PLAN",
-            help="A plan.json, a model's folder or hub id that carries one, or a run, whose default plan it is.",
+            help="A plan.json, a model folder or Hub ID that contains one, or a run (uses its default plan).",
         ),
     ],
     data: Annotated[str, typer.Option(help="Training examples: a task file, hf:owner/name#split, or sample:NAME.")],
-    out: Annotated[Path, typer.Option(help="Folder for the model; the same command again goes on there.")],
-    evaluation: Annotated[str | None, typer.Option("--eval", help="Eval items, read before and after.")] = None,
-    epochs: Annotated[int, typer.Option(help="Passes over the data.")] = 3,
-    steps: Annotated[int | None, typer.Option(help="Optimiser steps, instead of --epochs.")] = None,
-    micro_batch_size: Annotated[int | None, typer.Option(help="Examples at a time (default: all of a step).")] = None,
-    lr: Annotated[float | None, typer.Option(help="Learning rate (default: by what is trained).")] = None,
+    out: Annotated[Path, typer.Option(help="Output folder. Rerun the same command to resume.")],
+    evaluation: Annotated[str | None, typer.Option("--eval", help="Eval examples, evaluated before and after.")] = None,
+    epochs: Annotated[int, typer.Option(help="Epochs over the data.")] = 3,
+    steps: Annotated[int | None, typer.Option(help="Optimizer steps, instead of --epochs.")] = None,
+    micro_batch_size: Annotated[
+        int | None, typer.Option(help="Examples per forward pass (default: the whole batch).")
+    ] = None,
+    lr: Annotated[float | None, typer.Option(help="Learning rate (default: depends on what trains).")] = None,
     save_steps: Annotated[int | None, typer.Option(help="Steps between checkpoints (default: ten in all).")] = None,
     report_to: Annotated[
-        str | None, typer.Option(help="Trackers with commas, by transformers' names: tensorboard, wandb, mlflow, ...")
+        str | None,
+        typer.Option(help="Trackers, comma-separated, as transformers names them: tensorboard, wandb, mlflow, ..."),
     ] = None,
     keep_best: Annotated[
-        bool, typer.Option("--keep-best", help="Read --eval at every checkpoint and end with the lowest loss's.")
+        bool, typer.Option("--keep-best", help="Evaluate every checkpoint on --eval and keep the best.")
     ] = False,
-    seed: Annotated[int, typer.Option(help="Seed of the order of examples and of adapters.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed for the order of examples and for adapters.")] = 0,
     *,
     fields: DataFlags,
     flags: FinetuneFlags,
@@ -55,6 +58,7 @@ def train(
     from semfreeze_core.finetune.train.request import TrainRequest
     from semfreeze_core.finetune.train.train import train_plan
     from semfreeze_core.storage import user_path
+    from semfreeze_core.wording.finetunes import trained_lines
 
     require(flags.problems())
     made = plan_and_data(plan, fields.mapping())
@@ -81,7 +85,6 @@ def train(
     )
     with progress_on_stderr(quiet) as progress:
         trained = train_plan(request, user_path(str(out)), progress)
-    before, after = trained.before, trained.after
     if as_json:
         print_json(
             {"folder": str(trained.folder), "steps": trained.steps, **trained.readings(), "notes": list(trained.notes)}
@@ -89,11 +92,6 @@ def train(
         return
     for note in trained.notes:
         typer.echo(f"note: {note}")
-    typer.echo(f"{trained.steps} steps; train loss {trained.losses[0]:.3f} -> {trained.losses[-1]:.3f} nats a token")
-    if after is not None and after.loss is not None:
-        was = "" if before is None or before.loss is None else f"{before.loss:.3f} -> "
-        typer.echo(f"eval loss {was}{after.loss:.3f} nats a token")
-        if after.accuracy is not None:
-            was = "" if before is None or before.accuracy is None else f"{100 * before.accuracy:.0f} -> "
-            typer.echo(f"accuracy {was}{100 * after.accuracy:.0f} %")
+    for line in trained_lines(trained.steps, trained.losses, trained.before, trained.after):
+        typer.echo(line)
     typer.echo(f"Model: {trained.folder}")

@@ -17,12 +17,12 @@ def umap(
     run: RunArgument,
     seed: Annotated[int, typer.Option(help="Seed of the layout.")] = 0,
     neighbors: Annotated[
-        int, typer.Option(help="Nearest points each is held together with, 2 to 200; more show larger patterns.")
+        int, typer.Option(help="Nearest neighbors per point, 2 to 200; more show larger patterns.")
     ] = 15,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Lay a run's hidden states and semantic bases out by UMAP and keep it for the dashboard. Needs no model."""
+    """Compute a UMAP of a run's hidden states and target directions for the dashboard. Needs no model."""
     from semfreeze_core.cli.printing.console import print_json, progress_on_stderr
     from semfreeze_core.errors import RunError
     from semfreeze_core.runs.folder import read_run
@@ -66,7 +66,7 @@ def umap(
         )
         return
     typer.echo(_told(projection, display))
-    verb = "Read from" if kept is not None else "Kept in"
+    verb = "Read from" if kept is not None else "Saved in"
     typer.echo(f"{verb} {file}\nSee it with: semfreeze dashboard (Traces, projection UMAP)")
 
 
@@ -77,6 +77,6 @@ def _told(projection: "UmapProjection", display: "DisplaySample") -> str:
     return (
         f"UMAP of {projection.n_points:,} points: {len(projection.positions):,} of {len(display.example):,} shown "
         f"positions at {len(projection.coordinates)} spaces, and {len(projection.basis_coordinates):,} bases.\n"
-        f"Seed {projection.seed}, {projection.n_neighbors} neighbours, first {projection.n_components} principal "
+        f"Seed {projection.seed}, {projection.n_neighbors} neighbors, first {projection.n_components} principal "
         f"components; it took {duration(projection.seconds)}."
     )

@@ -24,9 +24,7 @@ from semfreeze_core.records.training import ALL_LINEAR
 @app.command()
 @with_flags(fields=DataFlags, flags=FinetuneFlags)
 def validate(
-    plan: Annotated[
-        str, typer.Argument(metavar="RUN|PLAN", help="A run (its plan is made by --rule), or a plan.json.")
-    ],
+    plan: Annotated[str, typer.Argument(metavar="RUN|PLAN", help="A run (--rule makes its plan), or a plan.json.")],
     train: TrainDataOption,
     evaluation: EvalDataOption,
     arms: Annotated[
@@ -43,7 +41,8 @@ def validate(
     ] = None,
     budget: Annotated[str | None, typer.Option(help="Old name of --match.", hidden=True)] = None,
     lr: Annotated[
-        str, typer.Option(help="Learning rates by arm or kind, like full=1e-4,lora=1e-3 (kinds: full, frozen, lora).")
+        str,
+        typer.Option(help="Learning rates by variant or kind, like full=1e-4,lora=1e-3 (kinds: full, frozen, lora)."),
     ] = "",
     lora_rank: Annotated[int, typer.Option(help="Rank of the LoRA variants.")] = LORA_RANK,
     lora_targets: Annotated[str, typer.Option(help="Ends of the names of adapted matrices, with commas.")] = ALL_LINEAR,
@@ -52,7 +51,7 @@ def validate(
     train_examples: TrainExamplesOption = TRAIN_ROWS,
     eval_examples: EvalExamplesOption = EVAL_ROWS,
     out: KeptInOption = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Begin anew where another validation stands.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing validation.")] = False,
     *,
     fields: DataFlags,
     flags: FinetuneFlags,
@@ -62,7 +61,7 @@ def validate(
     """Put a plan to the test: train it and what it competes with for real, on equal data, and judge it."""
     from semfreeze_core.cli.options.plan_and_data import default_folder, finetune_setup, parse_rates, plan_and_data
     from semfreeze_core.cli.printing.console import print_json, progress_on_stderr
-    from semfreeze_core.cli.printing.run import console
+    from semfreeze_core.cli.printing.tables import console
     from semfreeze_core.cli.printing.validation import print_validation
     from semfreeze_core.cost.setup import lora_targets as lora_target_names
     from semfreeze_core.finetune.validation.request import ValidationRequest

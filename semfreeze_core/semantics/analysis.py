@@ -72,7 +72,7 @@ def prepare_labels(
     if len(silent_tokens):
         raise ModelError(
             f"The head's rows are zeros for the tokens {', '.join(map(str, silent_tokens[:10]))}, which the data "
-            "supervises: no direction in latent space stands for them. Train these tokens first, or leave them out."
+            "trains on: no target direction stands for them. Train these tokens first, or leave them out."
         )
     targets = (
         semantic_targets(rows, occurring, gram),
@@ -243,6 +243,6 @@ def _check_finite(values: npt.NDArray[np.float32]) -> None:
     if bad.any():
         space = int(np.argmax(bad))
         raise ModelError(
-            f"{describe_space(space).capitalize()} holds NaN, infinity or a zero state at a supervised position. The "
+            f"{describe_space(space).capitalize()} holds NaN, infinity or a zero state at a target token. The "
             "weights are damaged, or this dtype overflows: try --dtype float32."
         )

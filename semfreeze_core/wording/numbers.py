@@ -1,108 +1,172 @@
-"""Numbers as people read them: GiB, TFLOP, percent, intervals. The only place of the command line that rounds."""
+"""Every number as people read it: amounts, shares, durations, and estimates with their confidence interval.
+
+The only module that rounds for display. GiB and MiB are binary; a FLOPs count is an amount, FLOP/s a rate.
+"""
 
 import math
+from dataclasses import dataclass
+from typing import Protocol, TypeGuard
 
-from semfreeze_core.gains.calibration import corrected
-from semfreeze_core.records.gain import Interval
-from semfreeze_core.records.prediction_error import Calibration
-from semfreeze_core.records.preview import MemoryForecast
-from semfreeze_core.records.training import TrainingSetup
+from semfreeze_core.records.defaults import CONFIDENCE
 
-
-def gib(n_bytes: int | None) -> str:
-    return "unknown" if n_bytes is None else f"{n_bytes / 2**30:.2f} GiB"
+CI = f"{100 * CONFIDENCE:.0f}% CI"  # what an interval beside an estimate is
+UNKNOWN, MISSING, NOT_MEASURED = "unknown", "—", "not measured"
+_FLOP_UNITS = ((1e18, "E"), (1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"))
 
 
-def size(n_bytes: int) -> str:
+class Estimate(Protocol):
+    """An estimate with a two-sided interval; null or NaN where it is not known."""
+
+    @property
+    def estimate(self) -> float | None: ...
+    @property
+    def low(self) -> float | None: ...
+    @property
+    def high(self) -> float | None: ...
+
+
+@dataclass(frozen=True)
+class Bounded:
+    """An estimate whose interval a record keeps apart."""
+
+    estimate: float | None
+    low: float | None = None
+    high: float | None = None
+
+    @classmethod
+    def of(cls, estimate: float | None, ends: tuple[float, float] | None) -> "Bounded":
+        return cls(estimate, *(ends or (None, None)))
+
+
+def gib(n_bytes: int | None, decimals: int | None = None) -> str:
+    """An amount of memory in GiB, with two to three digits unless told how many decimals."""
+    if n_bytes is None:
+        return UNKNOWN
+    amount = n_bytes / 2**30
+    if decimals is None:
+        decimals = 2 if amount < 1 else 1 if amount < 100 else 0
+    return f"{amount:,.{decimals}f} GiB"
+
+
+def byte_size(n_bytes: int) -> str:
+    """An amount of memory or disk in MiB, from one GiB on in GiB."""
     return f"{n_bytes / 2**20:.1f} MiB" if n_bytes < 2**30 else gib(n_bytes)
 
 
-def flop(count: int, of: int | None = None) -> str:
-    """A FLOP count, in the unit that suits `of` (say the largest of a row) or the count itself."""
-    for factor, unit in ((1e18, "EFLOP"), (1e15, "PFLOP"), (1e12, "TFLOP"), (1e9, "GFLOP")):
-        if max(count, of or 0) >= factor:
-            return f"{count / factor:.2f} {unit}"
-    return f"{count / 1e6:.2f} MFLOP"
+def flops(count: float, of: float | None = None) -> str:
+    """A count of operations, like "587 TFLOPs", in the unit that suits `of` (the largest of its column)."""
+    return _flop_amount(count, of, "FLOPs")
 
 
-def percent(fraction: float | None) -> str:
-    return "unknown" if fraction is None or not math.isfinite(fraction) else f"{100 * fraction:.0f} %"
+def flops_per_second(rate: float) -> str:
+    """A rate, like "134 GFLOP/s"."""
+    return _flop_amount(rate, None, "FLOP/s")
 
 
-def interval(value: Interval, digits: int = 3) -> str:
-    if not math.isfinite(value.estimate):
-        return "not measured"
-    if not math.isfinite(value.low):
-        return _rounded(value.estimate, digits)  # nothing it could be drawn again from
-    return f"{_rounded(value.estimate, digits)} [{_rounded(value.low, digits)}, {_rounded(value.high, digits)}]"
+def _flop_amount(count: float, of: float | None, unit: str) -> str:
+    largest = max(count, of or 0)
+    factor, prefix = next(((f, p) for f, p in _FLOP_UNITS if largest >= f), _FLOP_UNITS[-1])
+    amount = count / factor
+    decimals = 2 if amount < 10 else 1 if amount < 100 else 0
+    return f"{amount:,.{decimals}f} {prefix}{unit}"
 
 
-def _rounded(value: float, digits: int) -> str:
-    return f"{round(value, digits) + 0.0:.{digits}f}"  # + 0.0 turns -0.0 into 0.0
+def percent(fraction: float | None, decimals: int = 0) -> str:
+    """A fraction as a percentage."""
+    if not _known(fraction):
+        return UNKNOWN
+    return f"{number(100 * fraction, decimals)}%"
+
+
+def percent_as_given(fraction: float) -> str:
+    """A limit, or what is compared with one: three digits, and none that are zero."""
+    return f"{100 * fraction:.3g}%"
+
+
+def number(value: float | None, decimals: int = 3) -> str:
+    """A plain number with so many decimals, never "-0"; a dash where there is none."""
+    return MISSING if not _known(value) else f"{round(value, decimals) + 0.0:.{decimals}f}"
+
+
+def signed(value: float, decimals: int = 3) -> str:
+    """A difference with its sign."""
+    return f"{round(value, decimals) + 0.0:+.{decimals}f}"
+
+
+def nats(value: float | None) -> str:
+    """A loss."""
+    return MISSING if not _known(value) else f"{number(value)} nats per token"
+
+
+def interval(value: Estimate, decimals: int = 3) -> str:
+    """A table cell, like "0.95 [0.94, 0.95]"; the column's title says what the interval is."""
+    if not _known(value.estimate):
+        return NOT_MEASURED
+    middle = number(value.estimate, decimals)
+    if not (_known(value.low) and _known(value.high)):
+        return middle  # nothing to draw replicates from
+    return f"{middle} [{number(value.low, decimals)}, {number(value.high, decimals)}]"
+
+
+def interval_with_ci(value: Estimate, decimals: int = 3) -> str:
+    """The same in a sentence, like "0.95 (95% CI 0.94–0.95)"."""
+    return _in_sentence(value, decimals, 1, "")
+
+
+def percent_interval(value: Estimate, decimals: int = 0) -> str:
+    """A table cell, like "102% [100, 103]"; a dash where there is no estimate."""
+    if not _known(value.estimate):
+        return MISSING
+    middle = percent(value.estimate, decimals)
+    if not (_known(value.low) and _known(value.high)):
+        return middle
+    return f"{middle} [{number(100 * value.low, decimals)}, {number(100 * value.high, decimals)}]"
+
+
+def percent_with_ci(value: Estimate, decimals: int = 0, *, more: str = "") -> str:
+    """The same in a sentence, like "102% (95% CI 100–103%)"; `more` follows the interval inside the parentheses."""
+    return _in_sentence(value, decimals, 100, "%", more)
+
+
+def _in_sentence(value: Estimate, decimals: int, scale: float, unit: str, more: str = "") -> str:
+    if not _known(value.estimate):
+        return NOT_MEASURED
+    middle = f"{number(scale * value.estimate, decimals)}{unit}"
+    notes = [more] if more else []
+    if _known(value.low) and _known(value.high):
+        notes.insert(0, f"{CI} {_range(scale * value.low, scale * value.high, decimals)}{unit}")
+    return f"{middle} ({'; '.join(notes)})" if notes else middle
+
+
+def _range(low: float, high: float, decimals: int) -> str:
+    ends = number(low, decimals), number(high, decimals)
+    return (" to " if low < 0 else "–").join(ends)  # a dash beside a minus is hard to read
 
 
 def duration(seconds: float | None) -> str:
     """Seconds in the unit that suits them."""
-    if seconds is None:
-        return "unknown"
+    if not _known(seconds):
+        return UNKNOWN
     for factor, unit in ((86400, "d"), (3600, "h"), (60, "min")):
         if seconds >= factor:
             return f"{seconds / factor:.1f} {unit}"
-    return f"{seconds:.1f} s"
+    return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
 
 
-def calibration_words(found: Calibration) -> str:
-    """How far a quantity's predictions were off over the finetunes that were kept, in a sentence."""
-    mean, low, high = found.error.estimate or 0.0, found.error.low, found.error.high
-    unit = "points" if found.quantity.startswith("coverage") else "%"
-    way = "overstated" if mean > 0 else "understated"
-    count = f"{found.n_finetunes} of your finetunes" if found.n_finetunes > 1 else "one of your finetunes"
-    arms = "1 arm" if found.n_arms == 1 else f"{found.n_arms} arms"
-    told = f"Measured on {count} ({arms}): {found.quantity} is {way} by {abs(100 * mean):.0f}"
-    if low is None or high is None or found.spread is None:
-        return f"{told} {unit}; one finetune says nothing of a spread."
-    unsure = ", an interval that holds 0" if low <= 0 <= high else ""
-    return f"{told} ± {50 * (high - low):.0f} {unit}{unsure}; a finetune differs by {100 * found.spread:.0f} {unit}."
+def parameter_count(n: int) -> str:
+    """A number of parameters, like "135 million parameters"."""
+    return f"{n / 1e9:.2f} billion parameters" if n >= 1e9 else f"{n / 1e6:,.0f} million parameters"
 
 
-def corrected_words(predicted: float | None, found: Calibration | None) -> str | None:
-    """What a plan's coverage becomes by what finetunes showed; None while they are too few."""
-    if predicted is None or found is None or (better := corrected(predicted, found)) is None:
-        return None
-    span = Interval(better.estimate or 0.0, better.low or 0.0, better.high or 0.0)
-    return f"{calibration_words(found)} Corrected for that, R(k) = {predicted:.2f} becomes {interval(span, 2)}."
+def counted(n: int, noun: str) -> str:
+    """A count with its noun, like "1 seed" or "3 seeds"."""
+    return f"{n:,} {noun}{'' if n == 1 else 's'}"
 
 
-def setup_words(setup: TrainingSetup) -> str:
-    """A training setup in one line; what is left at its default and off goes unsaid."""
-    words = [
-        f"batch {setup.batch_size} x {setup.sequence_length} tokens",
-        f"{setup.steps:,} steps",
-        setup.optimizer,
-        setup.precision,
-        f"{setup.loss} loss",
-        "prefix cache" if setup.prefix_cache else "no prefix cache",
-    ]
-    if setup.prefix_cache and not setup.prefix_off_device:
-        words[-1] += " with the prefix kept on the device"
-    if setup.frozen_bits is not None:
-        words.append(f"frozen layers in {setup.frozen_bits} bit")
-    if setup.lora is not None:
-        words.append(f"LoRA of rank {setup.lora.rank} on {' '.join(setup.lora.targets)}")
-    if setup.checkpointing != "none":
-        words.append(f"{setup.checkpointing} checkpointing")
-    return ", ".join(words)
+def layer_range(first: int, behind: int) -> str:
+    """Layers first..behind-1, like "layers 19–29"."""
+    return f"layer {first}" if behind - first == 1 else f"layers {first}–{behind - 1}"
 
 
-def memory_words(memory: MemoryForecast) -> str:
-    """What a reading needs beside what is free, and the way out when it does not fit."""
-    parts = f"{gib(memory.model_bytes)} for {memory.parameters / 1e6:,.0f} M parameters in {memory.dtype}"
-    parts += f", {gib(memory.states_bytes)} for states that are shown"
-    if memory.process_bytes:
-        parts += f", {gib(memory.process_bytes)} for the process"
-    needed, free = gib(memory.needed_bytes), gib(memory.free_bytes)
-    told = f"A reading needs about {needed} ({parts}); {free} are free on {memory.device}."
-    if memory.fits:
-        return told
-    other = "a smaller model" if memory.dtype == "bfloat16" else "bfloat16, which needs half, or a smaller model"
-    return f"It does not fit. {told} Use {other}, or another device."
+def _known(value: float | None) -> TypeGuard[float]:
+    return value is not None and math.isfinite(value)

@@ -76,5 +76,5 @@ def test_the_right_password_opens_the_page_that_the_link_names(shut):
     asked = window.get_by_label("Password of this dashboard")
     asked.fill("open sesame")
     asked.press("Enter")
-    window.get_by_text("Freezing 12 of 30 layers").first.wait_for()
+    window.get_by_text("Freeze the first 12 of 30 layers").first.wait_for()
     assert shut.complaints == []

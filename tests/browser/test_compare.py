@@ -31,9 +31,9 @@ def test_three_runs_are_compared_by_a_link(reader):
     assert "19 of 30 (example), 19 of 30 (first), 19 of 30 (second)" in reader.sentence
     for title in ("Share of the gain that stays trained", "How far each run's states", "Less example's"):
         assert reader.chart(title).locator(".main-svg").first.is_visible()
-    assert reader.window.get_by_text("no difference is shown").count() == 2
+    assert reader.window.get_by_text("no significant difference").count() == 2
     reader.window.get_by_role("radio", name="advantage").click()
-    reader.window.get_by_text("Advantage of first and example").wait_for()
+    reader.window.get_by_text("Lift over random labels of first minus that of example").wait_for()
     assert "difference=advantage" in reader.window.url
     assert reader.complaints == []
 
@@ -80,7 +80,7 @@ def test_a_run_is_presented_by_keyboard(reader):
         window.keyboard.press("ArrowRight")
         window.wait_for_url(f"**slide={slide}**")
         reader.settle()
-    window.get_by_role("heading", name="Run first: freeze 19 of 30 layers").wait_for()
+    window.get_by_role("heading", name="Run first: Freeze the first 19 of 30 layers").wait_for()
     window.keyboard.press("ArrowLeft")
     window.wait_for_url("**slide=proof**")
     reader.settle()

@@ -46,11 +46,11 @@ def test_every_page_opens_without_an_error(reader):
 def test_a_moved_slider_shows_the_memory_the_core_computes(reader, run):
     reader.open("plan?depth=13")
     reader.window.get_by_role("slider").first.press("ArrowLeft")
-    reader.window.get_by_text("Freezing 12 of 30 layers").first.wait_for()
+    reader.window.get_by_text("Freeze the first 12 of 30 layers").first.wait_for()
     reader.settle()
     total = cost_table(run.shape, default_setup(run))[12].bytes.total / 2**30
-    assert f"{total:.2f} GiB" in reader.window.locator("[data-testid=stMetric]").nth(1).inner_text()
-    assert f"{total:.2f} GiB" in reader.chart("Device memory by part").inner_text()
+    assert f"{total:.1f} GiB" in reader.window.locator("[data-testid=stMetric]").nth(1).inner_text()
+    assert f"{total:.1f} GiB" in reader.chart("Device memory by part").inner_text()
     assert "depth=12" in reader.window.url
 
 
@@ -96,7 +96,7 @@ def test_the_downloaded_plan_is_the_cores(reader, run, tmp_path):
 def test_a_pasted_link_opens_the_same_view(reader, context, address):
     reader.open("plan")
     reader.window.get_by_text("paper", exact=True).first.click()
-    reader.window.get_by_text("Freezing 21 of 30 layers").first.wait_for()
+    reader.window.get_by_text("Freeze the first 21 of 30 layers").first.wait_for()
     open_setup(reader)
     reader.window.get_by_role("spinbutton", name="Batch").fill("4")
     reader.window.get_by_role("spinbutton", name="Batch").press("Enter")
@@ -212,7 +212,7 @@ def test_a_clicked_point_of_the_frontier_moves_the_depth(reader):
     frontier = reader.chart("Savings against gain coverage")
     frontier.scroll_into_view_if_needed()
     frontier.locator(".scatterlayer .trace").first.locator(".point").nth(25).click(force=True)
-    reader.window.get_by_text("Freezing 25 of 30 layers").first.wait_for()
+    reader.window.get_by_text("Freeze the first 25 of 30 layers").first.wait_for()
     reader.settle()
     assert "depth=25" in reader.window.url
 

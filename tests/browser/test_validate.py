@@ -4,6 +4,7 @@ import pytest
 
 from semfreeze_core.runs.folder import write_run
 from semfreeze_core.runs.reports import list_validations
+from semfreeze_core.wording.finetunes import verdict_sentence
 from tests.browser.conftest import Reader, sync_api
 from tests.browser.served import served
 from tests.core.runs.tiny_run import read_tiny, task_rows, write_jsonl
@@ -42,7 +43,7 @@ def ask_for_proof(reader, evaluation):
     reader.settle()
     assert window.get_by_role("spinbutton", name="Freeze depth").input_value() == "2"
     window.locator("input[type=file]").set_input_files(evaluation)
-    window.get_by_text("Predicted:").wait_for(timeout=60_000)
+    window.get_by_text("Estimated:").wait_for(timeout=60_000)
     reader.settle()
     for arm in ("half", "lora", "planned+lora"):
         window.get_by_role("button", name=f"Remove {arm}", exact=True).click()
@@ -77,6 +78,5 @@ def test_a_plan_is_put_to_the_test(reader, context, stocked, tmp_path):
     ((again, report),) = list_validations(runs / "tiny").items()
     assert (again, report.finished, report.freeze_depth) == (name, True, 2)
     assert begun.runs[0] in report.runs, "what was done is not done again"
-    told = f"Freezing 2 of 4 layers {report.verdict} at equal compute"
-    sync_api.expect(window.locator("h4").first).to_contain_text(told)
+    sync_api.expect(window.locator("h4").first).to_contain_text(verdict_sentence(report, "compute"))
     assert reader.complaints == []

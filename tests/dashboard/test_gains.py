@@ -56,7 +56,7 @@ def test_a_kept_column_makes_the_groups_that_the_core_reads(grouped):
     found, _ = slices(grouped, "semantic", "source")
     table = app.dataframe[-1].value
     assert table["group"].tolist() == [group.name for group in found] == ["chat", "mail"]
-    assert table["examples"].tolist() == [group.curve.n_examples for group in found]
+    assert table["examples"].tolist() == [str(group.curve.n_examples) for group in found]
 
 
 @pytest.mark.parametrize("by", ["source", "prompt length"])
@@ -64,8 +64,8 @@ def test_groups_that_a_depth_does_not_fit_are_named(grouped, by):
     app = opened("gains", run="grouped", by=by, depth="30")
     assert sentence(app)
     names = ", ".join(group.name for group in slices(grouped, "semantic", by)[0])
-    assert f"Depth 30 does not fit all: the rule would freeze less for {names}." in told(app)
-    assert f"Depth 0 freezes no more than the coverage rule would for any of {names.count(',') + 1} groups" in told(
+    assert f"Depth 30 does not fit all groups: the coverage rule freezes fewer layers for {names}." in told(app)
+    assert f"Depth 0 is no deeper than the coverage rule selects for any of {names.count(',') + 1} groups" in told(
         app.slider(key="depth").set_value(0).run()
     )
 

@@ -15,7 +15,6 @@ from semfreeze_core.plan.make import default_setup
 from semfreeze_core.plan.rules_by_cost import Budget
 from semfreeze_core.runs.folder import write_run
 from semfreeze_dashboard.data.run_folder import DEMO_VARIABLE
-from semfreeze_dashboard.text import page_text
 
 APP = Path(__file__).parents[2] / "dashboard" / "app.py"
 PAGES = ("traces", "gains", "plan")
@@ -45,7 +44,7 @@ def sentence(app):
 def test_start_opens_with_the_plan_of_the_shipped_run(example):
     told = sentence(opened())
     plan = make_plan(example.run)
-    assert told.startswith(f"Run example: freeze {plan.freeze_depth} of 30 layers")
+    assert told.startswith(f"Run example: Freeze the first {plan.freeze_depth} of 30 layers and train the last ")
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -53,9 +52,12 @@ def test_every_page_opens_at_the_recommended_depth(page, example):
     app = opened(page)
     assert sentence(app)
     assert app.slider(key="depth").value == make_plan(example.run).freeze_depth
-    assert any("Validated (sentence_to_json_train): holds" in caption.value for caption in app.caption)
+    assert any("Measured in validation sentence_to_json_train" in caption.value for caption in app.caption)
     app.slider(key="depth").set_value(3).run()
-    assert any("unvalidated at this depth" in caption.value for caption in app.caption)
+    assert any(
+        "Not measured yet: no finished validation of this run tested freezing 3 of 30 layers" in caption.value
+        for caption in app.caption
+    )
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -68,15 +70,15 @@ def test_every_page_stands_the_ends_of_the_depth(page, depth):
 def test_gains_sentence_is_the_curves_own_number(example):
     app = opened("gains").slider(key="depth").set_value(22).run()
     kept = curve_of(example.run, "semantic").coverage.mean[22]
-    assert f"{kept:.2f}" in sentence(app)
+    assert f"{100 * kept:.0f}% of the measured layer contributions" in sentence(app)
 
 
 def test_plan_shows_the_price_the_core_computes(example):
     app = opened("plan").slider(key="depth").set_value(12).run()
     price = cost_table(example.run.shape, default_setup(example.run))[12]
     shown = {metric.label: metric.delta for metric in app.metric}
-    assert shown["Memory of full"] == f"{price.bytes.total / 2**30:.2f} GiB"
-    assert shown["FLOP of full"] == f"{price.flop / 1e12:.2f} TFLOP"
+    assert shown["Memory of full"] == f"{price.bytes.total / 2**30:.1f} GiB"
+    assert shown["FLOP of full"] == f"{price.flop / 1e12:.0f} TFLOPs"
 
 
 def test_plan_prices_the_setup_beside_it(example):
@@ -111,7 +113,7 @@ def test_plan_follows_the_rule_that_is_asked(example):
 
 def test_plan_asks_for_a_budget_and_says_when_none_fits(example):
     app = opened("plan").button_group(key="rule").set_value("budget").run()
-    assert any("may take" in info.value for info in app.info)
+    assert any("Set a limit" in info.value for info in app.info)
     app.number_input(key="compute").set_value(70).run()
     plan = make_plan(example.run, rule="budget", budget=Budget(max_cost_fraction=0.7))
     assert app.slider(key="depth").value == plan.freeze_depth
@@ -128,7 +130,7 @@ def test_plan_warns_of_what_the_reading_and_few_examples_mean(example, runs):
     assert sentence(app)
     first, second = app.warning
     assert "New languages enter here" in first.value
-    assert second.value.startswith("The data has 80 examples")
+    assert second.value.startswith("Only 80 examples")
     assert not opened("plan").warning
 
 
@@ -145,11 +147,11 @@ def test_abstention_is_as_plain_as_a_recommendation(page, doubtful):
     app = opened(page, run="doubtful")
     told = sentence(app)
     assert app.selectbox(key="run").value == "doubtful"
-    assert any(page_text.UNVALIDATED in caption.value for caption in app.caption)
+    assert any("Not measured yet" in caption.value for caption in app.caption)
     if page != "traces":
-        assert "no recommendation" in told.lower() or "No evidence" in told
+        assert "no recommendation" in told.lower() or "No depth is recommended" in told
     if page == "plan":
-        assert "makes no recommendation" in app.warning[0].value
+        assert "No recommendation from the" in app.warning[0].value
         assert app.slider(key="depth").value == 0
 
 

@@ -3,6 +3,7 @@
 import pytest
 
 from semfreeze_core.runs.reports import list_validations
+from semfreeze_core.wording.finetunes import verdict_sentence
 from semfreeze_dashboard.views.present import SLIDES
 from tests.dashboard.test_pages import opened
 
@@ -26,7 +27,7 @@ def test_the_story_is_told_slide_by_slide_and_back(example):
     assert len(set(seen)) == len(SLIDES)
     assert "sentence\\_to\\_json" in seen[0]
     (report,) = list_validations(example.folder).values()
-    assert report.reason in seen[4]
+    assert verdict_sentence(report, "compute") in seen[4]
     assert next(button for button in app.button if button.label == "Next").disabled
     assert heading(press(app, "Back")) == seen[4]
     assert not app.slider
@@ -39,7 +40,7 @@ def test_a_link_opens_a_slide_of_any_run(slide, doubtful):
     assert heading(app)
     assert any(slide in caption.value and "doubtful" in caption.value for caption in app.caption)
     if slide == "proof":
-        assert heading(app).startswith("No finetune has tested")
+        assert heading(app).startswith("Not measured yet: no finetune has tested")
 
 
 def test_nonsense_in_the_link_opens_the_first_slide():

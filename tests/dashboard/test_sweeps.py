@@ -7,9 +7,9 @@ import pytest
 from semfreeze_core.records.provenance import provenance_now
 from semfreeze_core.records.sweep import RuleRegret, SweepDepth, SweepReport
 from semfreeze_core.runs.reports import list_sweeps, list_validations
+from semfreeze_core.wording.finetunes import pilots_sentence, regret_table
 from semfreeze_dashboard.charts.sweeps import draw_sweep
-from semfreeze_dashboard.panels.tables import regret_rows
-from semfreeze_dashboard.text.validation_text import pilots_sentence, sweep_sentence
+from semfreeze_dashboard.text.validation_text import sweep_sentence
 from tests.core.plan.pilots import MEASURED
 from tests.dashboard.test_pages import opened, sentence
 
@@ -55,10 +55,10 @@ def report(example):
 
 def test_sentence_says_which_depth_gained_most(report):
     assert sweep_sentence(report) == (
-        "Of 3 depths finetuned for real, freezing 0 of 30 layers gained most at equal steps and freezing 19 of 30 "
-        "layers gained most at equal compute."
+        "Same steps: freezing 0 of 30 layers reduced the loss most. "
+        "Same compute: freezing 19 of 30 layers reduced the loss most."
     )
-    assert sweep_sentence(report.model_copy(update={"finished": False})).endswith("Not finished yet.")
+    assert sweep_sentence(report.model_copy(update={"finished": False})).endswith("Not finished.")
     assert sweep_sentence(report.model_copy(update={"reason": "Nothing to compare."})) == "Nothing to compare."
 
 
@@ -73,11 +73,11 @@ def test_chart_draws_what_was_measured_over_what_was_predicted(report):
 
 
 def test_table_has_the_least_regret_first_and_reasons_last(report):
-    rows = regret_rows(report)
-    assert [row["rule or score"] for row in rows] == ["coverage", "half", "paper"]
-    assert rows[1]["regret, equal compute"] == "2.0 % [1.0, 3.0]"
-    assert rows[2]["regret, equal compute"] == "its formula gives no depth"
-    assert rows[2]["freezes"] == "none (abstains)"
+    rows = regret_table(report).dicts()
+    assert [row["method"] for row in rows] == ["coverage", "half", "paper"]
+    assert rows[1]["regret, same compute"] == "2.0% [1.0, 3.0]"
+    assert rows[2]["regret, same compute"] == "its formula gives no depth"
+    assert rows[2]["selects"] == "none (not recommended)"
 
 
 def test_page_shows_the_runs_sweep(report, doubtful):
@@ -87,7 +87,7 @@ def test_page_shows_the_runs_sweep(report, doubtful):
     app = opened("validate", run="doubtful")
     assert sentence(app)
     assert any(sweep_sentence(report) in m.value for m in app.markdown)
-    assert list(app.dataframe[-1].value["rule or score"]) == ["coverage", "half", "paper"]
+    assert list(app.dataframe[-1].value["method"]) == ["coverage", "half", "paper"]
     assert any("measured at equal compute" in chart.proto.spec for chart in app.get("plotly_chart"))
 
 
@@ -97,13 +97,13 @@ def test_page_shows_what_pilots_decided(doubtful):
     (folder / "measurement.json").write_text(MEASURED.model_dump_json())
     app = opened("validate", run="doubtful")
     assert sentence(app)
-    told = "Pilots, which took 12 % of one full finetune of 90 steps, decide for freezing 3 of 4 layers."
-    assert any(told in m.value for m in app.markdown)
+    decided = "The pilot runs (12% of the compute of one full finetune of 90 steps) selected freezing 3 of 4 layers."
+    assert any(decided in m.value for m in app.markdown)
     table = app.dataframe[-1].value
-    assert list(table["freezes"]) == [2, 3]
-    assert list(table["stays"]) == ["", "yes"]
+    assert list(table["frozen layers"]) == ["2", "3"]
+    assert list(table["kept"]) == ["no", "yes"]
     nothing = MEASURED.model_copy(update={"freeze_depth": None})
-    assert pilots_sentence(nothing).endswith("decide nothing.")
+    assert pilots_sentence(nothing).endswith("found no significant winner.")
 
 
 def test_page_says_that_a_sweep_is_damaged(doubtful):

@@ -26,15 +26,21 @@ def report(example):
 
 def test_page_tells_the_shipped_verdict_and_its_numbers(report):
     app = opened("validate")
-    assert sentence(app) == f"Freezing 19 of 30 layers holds at equal compute: {report.reason}."
-    assert not any("alidated" in caption.value for caption in app.caption), "the sentence says it already"
-    table = app.dataframe[0].value.set_index("arm")
-    assert table["memory measured"]["planned"] == f"{report.arms['planned'].peak_bytes.measured / 2**30:.2f} GiB"
+    assert sentence(app) == (
+        "Measured: freeze 19 of 30 layers (64 eval examples, 3 seeds). Same steps: pass. 99% of full finetuning's loss "
+        "reduction (95% CI 98–100%; required: 95%). Same compute: pass. 102% of full finetuning's loss reduction (95% "
+        "CI 100–103%; required: 95%)."
+    )
+    assert not any(c.value.startswith(("Measured in", "Not measured")) for c in app.caption), "said in the headline"
+    quality = app.dataframe[0].value.set_index("variant")
+    assert quality["loss reduction, same steps"]["planned"] == "99% [98, 100]"
+    table = app.dataframe[1].value.set_index("variant")
+    assert table["memory, measured"]["planned"] == f"{report.arms['planned'].peak_bytes.measured / 2**30:.1f} GiB"
     assert list(table.index) == list(report.arms)
 
 
 def test_page_says_when_no_finetune_has_tested_the_plan(doubtful):
-    assert sentence(opened("validate", run="doubtful")).startswith("No finetune has tested")
+    assert sentence(opened("validate", run="doubtful")).startswith("Not measured yet: no finetune has tested")
 
 
 def test_page_of_a_demonstration_trains_nothing(monkeypatch):
@@ -107,9 +113,9 @@ def test_page_draws_an_arm_that_trains(doubtful, report):
     (folder / "report.json").write_text(unfinished.model_dump_json())
     (folder / "runs" / "lora-seed0.live").write_text(live_arm(report).model_dump_json())
     app = opened("validate", run="doubtful")
-    assert "Not finished yet" in sentence(app)
-    told = [caption.value for caption in app.caption]
-    assert "lora (seed 0): step 7 of 24, 1.00 s a step, train loss 0.500, peak 1.00 GiB so far." in told
+    assert "Not finished." in sentence(app)
+    captions = [caption.value for caption in app.caption]
+    assert "lora (seed 0): step 7 of 24, 1.00 s per step, train loss 0.500, peak memory 1.0 GiB." in captions
     assert any("lora, training" in chart.proto.spec for chart in app.get("plotly_chart"))
 
 
@@ -139,7 +145,7 @@ def test_form_starts_sweeps_and_pilots_and_says_what_they_take(doubtful, monkeyp
     asked = []
     monkeypatch.setattr(validate, "submit", lambda *what: asked.append(what))
     app = opened("validate", run="doubtful")
-    assert any("Predicted:" in m.value and "at the rate of the reading" in m.value for m in app.markdown)
+    assert any("Estimated:" in m.value and "at the rate of the reading" in m.value for m in app.markdown)
     app.button_group(key="form proof-kind").set_value(kind).run()
     app.button[-1].click().run()
     ((_, command, title, out),) = asked

@@ -9,10 +9,10 @@ from semfreeze_core.sources.data.formats import formats_text
 RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="A run: its folder, its name, or 'example'.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print exactly one JSON document on stdout.")]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress on stderr.")]
-MetricOption = Annotated[str, typer.Option(help="Deviation the gains come from: semantic or logit_z.")]
+MetricOption = Annotated[str, typer.Option(help="Distance metric: semantic or logit_z.")]
 
 ModelOption = Annotated[
-    str, typer.Option(help="'embedded', a local folder, a hub id, or a GGUF file.", metavar="MODEL")
+    str, typer.Option(help="'embedded' (bundled model), a local folder, a Hub ID, or a GGUF file.", metavar="MODEL")
 ]
 DataOption = Annotated[str, typer.Option(help=f"{formats_text()} file, hf:owner/name, or sample:NAME.", metavar="DATA")]
 SplitOption = Annotated[str | None, typer.Option(help="Split of a hub dataset.")]
@@ -20,8 +20,8 @@ EosOption = Annotated[bool, typer.Option("--eos/--no-eos", help="End completions
 MaxLengthOption = Annotated[
     int | None, typer.Option(help="Longest example in tokens (default: the model's limit, at most 2048).")
 ]
-SeedOption = Annotated[int, typer.Option(help="Seed of every draw.")]
-RevisionOption = Annotated[str | None, typer.Option(help="Branch, tag or commit of a hub model.")]
+SeedOption = Annotated[int, typer.Option(help="Random seed.")]
+RevisionOption = Annotated[str | None, typer.Option(help="Branch, tag or commit of a Hub model.")]
 DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
 DtypeOption = Annotated[
     str,
@@ -32,7 +32,7 @@ DtypeOption = Annotated[
 ]
 TrustOption = Annotated[
     bool,
-    typer.Option("--trust-remote-code", help="Run Python code that comes with the checkpoint. It can do anything."),
+    typer.Option("--trust-remote-code", help="Run the checkpoint's own Python code. It can do anything."),
 ]
 PickleOption = Annotated[
     bool, typer.Option("--allow-pickle", help="Load weights stored as pickle, which can run code while loading.")

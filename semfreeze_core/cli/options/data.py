@@ -16,11 +16,13 @@ class DataFlags:
     prompt_field: Annotated[str | None, typer.Option(help="Field with the prompt.")] = None
     completion_field: Annotated[str | None, typer.Option(help="Field with the completion.")] = None
     label_field: Annotated[str | None, typer.Option(help="Field with the class name.")] = None
-    template: Annotated[str | None, typer.Option(help="Prompt made of fields, like '{instruction}\\n{input}'.")] = None
-    messages_field: Annotated[
-        str | None, typer.Option(help="Field with chat messages; assistant turns are supervised.")
-    ] = None
-    text_field: Annotated[str | None, typer.Option(help="Field with plain text, supervised throughout.")] = None
+    template: Annotated[str | None, typer.Option(help="Prompt built from fields, like '{instruction}\\n{input}'.")] = (
+        None
+    )
+    messages_field: Annotated[str | None, typer.Option(help="Field with chat messages; trains on assistant turns.")] = (
+        None
+    )
+    text_field: Annotated[str | None, typer.Option(help="Field with plain text; trains on all tokens.")] = None
 
     def mapping(self) -> "FieldMapping":
         """The fields as the core takes them."""

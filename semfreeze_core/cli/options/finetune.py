@@ -19,11 +19,12 @@ TrainDataOption = Annotated[
     str, typer.Option(help="Training examples: a task file, hf:owner/name#split, or sample:NAME.", metavar="DATA")
 ]
 EvalDataOption = Annotated[
-    str, typer.Option("--eval", help="Eval items, likewise; none of them trained on.", metavar="DATA")
+    str,
+    typer.Option("--eval", help="Eval examples, same formats; disjoint from the training examples.", metavar="DATA"),
 ]
-TrainExamplesOption = Annotated[int, typer.Option(help="Training examples drawn, by label where there is one.")]
-EvalExamplesOption = Annotated[int, typer.Option(help="Eval items drawn.")]
-KeptInOption = Annotated[Path | None, typer.Option(help="Folder to keep it in; the same command again goes on there.")]
+TrainExamplesOption = Annotated[int, typer.Option(help="Training examples to draw, balanced by label if there is one.")]
+EvalExamplesOption = Annotated[int, typer.Option(help="Eval examples to draw.")]
+KeptInOption = Annotated[Path | None, typer.Option(help="Output folder. Rerun the same command to resume.")]
 
 
 @dataclass(frozen=True)

@@ -24,16 +24,18 @@ class PilotFlags:
 
     train: Annotated[
         str | None,
-        typer.Option(help="Pilots train on this: a task file, hf:owner/name#split, or sample:NAME.", metavar="DATA"),
+        typer.Option(
+            help="Training examples of the pilots: a file, hf:owner/name#split, or sample:NAME.", metavar="DATA"
+        ),
     ] = None
     evaluation: Annotated[
-        str | None, typer.Option("--eval", help="Pilots are read on this, likewise.", metavar="DATA")
+        str | None, typer.Option("--eval", help="Eval examples of the pilots, same formats.", metavar="DATA")
     ] = None
     aim: Annotated[
         str | None,
         typer.Option(
-            help="compute: best loss for the same FLOP (default); steps: in as many steps; cheapest: the deepest "
-            "within 5 % of full finetuning's improvement."
+            help="compute: best loss at the same compute (default); steps: at the same steps; cheapest: the deepest "
+            "that keeps 95% of full finetuning's loss reduction."
         ),
     ] = None
     pilot_budget: Annotated[
@@ -42,17 +44,17 @@ class PilotFlags:
     ] = None
     depths: Annotated[
         str | None,
-        typer.Option(help="Depths the pilots try, with commas (default: those of rules, two thirds, half, the cap)."),
+        typer.Option(help="Depths to try, comma-separated (default: the rules', two thirds, half, the maximum)."),
     ] = None
     eval_examples: Annotated[
         int | None,
-        typer.Option(help="Eval items of the pilots (default: 64 to 1024, a quarter of what pilots may take)."),
+        typer.Option(help="Eval examples of the pilots (default: 64 to 1024, a quarter of their compute)."),
     ] = None
     pilots_in: Annotated[
-        Path | None, typer.Option(help="Folder that keeps the pilots; the same command again goes on there.")
+        Path | None, typer.Option(help="Output folder for the pilots. Rerun the same command to resume.")
     ] = None
     pilot_model: Annotated[
-        str | None, typer.Option("--model", help="Where the model is now (default: where it was read from).")
+        str | None, typer.Option("--model", help="Where the model is now (default: where it was analyzed).")
     ] = None
     device: DeviceOption = "auto"
     trust_remote_code: TrustOption = False

@@ -19,7 +19,7 @@ from semfreeze_core.storage import runs_folder, user_path
 
 
 def parse_rates(text: str) -> dict[str, float]:
-    """Learning rates by arm or kind, from "full=1e-4,lora=1e-3".
+    """Learning rates by variant or kind, from "full=1e-4,lora=1e-3".
 
     Raises:
         InputError: a part is not NAME=NUMBER.

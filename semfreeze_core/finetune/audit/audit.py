@@ -20,6 +20,7 @@ from semfreeze_core.finetune.freezing.live_model import base_model, require_supp
 from semfreeze_core.finetune.quantize.weights import quantised_names
 from semfreeze_core.plan.document import FreezePlan
 from semfreeze_core.sources.models.probe import find_layers
+from semfreeze_core.wording.numbers import percent
 
 
 @dataclass(frozen=True)
@@ -169,7 +170,7 @@ def _require_countable(base: Any) -> None:
     if rounded:
         raise ModelError(
             f"{type(base).__name__} cannot be audited: {len(rounded)} of its weights are in 8 or 4 bits "
-            f"({rounded[0]}). torch's counter does not see the products that bitsandbytes computes, so its FLOP would "
+            f"({rounded[0]}). torch's counter does not see the products that bitsandbytes computes, so its FLOPs would "
             "be wrong, and such weights cannot be trained for comparison. Audit the same training with the base in its "
             "own precision: what carries the gradient does not depend on bits."
         )
@@ -226,7 +227,7 @@ def _share(found: int, ideal: int, full: int) -> float | None:
 
 
 def _percent(share: float | None) -> str:
-    return "nothing to save" if share is None else f"{100 * share:.0f} %"
+    return "nothing to save" if share is None else percent(share)
 
 
 def _where(report: AuditReport) -> str:

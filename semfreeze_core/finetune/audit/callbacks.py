@@ -121,14 +121,14 @@ def _require_supported_run(args: Any) -> None:
 
 def _require_optimizer(freezing: Freezing | None, optimizer: Any) -> None:
     if freezing is None or optimizer is None:
-        raise PlanError("The trainer has no optimiser when training begins, so what it will train cannot be checked.")
+        raise PlanError("The trainer has no optimizer when training begins, so what it will train cannot be checked.")
     held = {id(p) for group in optimizer.param_groups for p in group["params"]}
     should = {id(p) for p in freezing.trainable_parameters()}
     if held != should:
         raise PlanError(
-            f"The trainer's optimiser holds {len(held)} parameters where the plan trains {len(should)} "
+            f"The trainer's optimizer holds {len(held)} parameters where the plan trains {len(should)} "
             f"({len(should - held)} missing, {len(held - should)} not to be trained): it was made before the plan was "
             "applied. Give FreezePlanCallback to the trainer when you make it (callbacks=[...], with a model, not "
-            "model_init), and let it make the optimiser; or call apply_freeze_plan first and make the optimiser from "
+            "model_init), and let it make the optimizer; or call apply_freeze_plan first and make the optimizer from "
             "trainable_parameters()."
         )

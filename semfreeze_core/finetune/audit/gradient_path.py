@@ -42,8 +42,8 @@ def count_step(model: Any, base: Any, layers: Sequence[nn.Module]) -> tuple[Coun
     """
     if any(getattr(p, "_post_accumulate_grad_hooks", None) for p in model.parameters()):
         raise ModelError(
-            "Something runs whenever a gradient of this model is complete, as optimisers do that step within the "
-            "backward pass: an audit would train it. Audit the model without that optimiser."
+            "Something runs whenever a gradient of this model is complete, as optimizers do that step within the "
+            "backward pass: an audit would train it. Audit the model without that optimizer."
         )
     observed = _Observation(layers, base.get_input_embeddings())
     handles = observed.hook(base)

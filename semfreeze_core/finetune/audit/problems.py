@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from semfreeze_core.finetune.audit.gradient_path import GradientPath
+from semfreeze_core.wording.numbers import percent
 
 ProblemKind = Literal[
     "nothing trained",
@@ -171,6 +172,6 @@ def _saving_lost(finding: Finding) -> list[Problem]:
     problems = []
     for share, what in zip(finding.realised, ("FLOP", "activation"), strict=True):
         if share is not None and share < _WHOLE:
-            cause = f"Only {100 * share:.0f} % of the possible {what} saving is realised, for a reason not known here."
+            cause = f"Only {percent(share)} of the possible {what} saving is realized, for a reason not known here."
             problems.append(Problem("saving lost", cause, f"To realise it, {_OUR_CURE}."))
     return problems

@@ -92,7 +92,7 @@ def apply_freeze_plan(model: Any, plan: FreezePlan, *, check_weights: bool = Tru
         model: the plan's model, wrapped by PEFT or not; a LoRA plan needs its adapters in place, and its base may be in
             8 or 4 bits by bitsandbytes.
         plan: what to train.
-        check_weights: whether the weights must be those that were analysed; the structure must be in any case. A model
+        check_weights: whether the weights must be those that were analyzed; the structure must be in any case. A model
             that has been trained since needs False, and so does one in 8 or 4 bits.
 
     Raises:
@@ -154,7 +154,7 @@ def planned(base: Any, plan: FreezePlan, *, check_weights: bool) -> Wanted:
     if check_weights and rounded:
         raise PlanError(
             f"{type(base).__name__}: its weights are in 8 or 4 bits ({rounded[0]}), which cannot be compared with "
-            "those that were analysed: if it is the plan's model, pass check_weights=False. Its layers and "
+            "those that were analyzed: if it is the plan's model, pass check_weights=False. Its layers and "
             "parameters are the plan's."
         )
     if plan.trainable is None or plan.trainable_regex is None:

@@ -30,7 +30,7 @@ def require_supported(model: nn.Module) -> None:
 
     Raises:
         ModelError: FSDP, DeepSpeed, torch.compile, DataParallel, DistributedDataParallel, parameters spread over
-            devices as DTensor, or quantised weights other than bitsandbytes'; named. 4-bit weights packed for reading.
+            devices as DTensor, or quantized weights other than bitsandbytes'; named. 4-bit weights packed for reading.
     """
     for module in model.modules():
         for kind in type(module).__mro__:
@@ -39,14 +39,14 @@ def require_supported(model: nn.Module) -> None:
         if getattr(module, "_compiled_call_impl", None) is not None:
             raise ModelError(untested("torch.compile"))
         if getattr(module, "is_quantized", False) is True and not _by_bitsandbytes(module):
-            raise ModelError(untested("quantised weights"))
+            raise ModelError(untested("quantized weights"))
     for parameter in model.parameters():
         if hasattr(parameter, "ds_id"):
             raise ModelError(untested("DeepSpeed"))
         if type(parameter).__name__ == "DTensor":
             raise ModelError(untested("DTensor parameters (FSDP or tensor parallelism)"))
         if not (parameter.is_floating_point() or is_quantised(parameter)):
-            raise ModelError(untested("quantised weights"))
+            raise ModelError(untested("quantized weights"))
     _require_unpacked(model)
 
 

@@ -25,6 +25,7 @@ from semfreeze_core.finetune.prefix.store import STAGE, CacheUnavailable, make_r
 from semfreeze_core.progress import Progress, ProgressEvent, silent
 from semfreeze_core.records.examples import TokenisedExample
 from semfreeze_core.sources.models.decoder import Decoder
+from semfreeze_core.wording.numbers import byte_size
 
 Where = Literal["memory", "file"]
 
@@ -144,8 +145,8 @@ def build_prefix_cache(
     size = bytes_without(())
     in_memory = size <= memory_limit_bytes
     if folder is None and not in_memory:
-        limit = f"the memory limit is {memory_limit_bytes / 2**20:.1f} MiB, and there is no folder to keep them in"
-        raise CacheUnavailable(f"The boundary states take {size / 2**20:.1f} MiB, {limit}.")
+        limit = f"the memory limit is {byte_size(memory_limit_bytes)}, and there is no folder to keep them in"
+        raise CacheUnavailable(f"The boundary states take {byte_size(size)}, {limit}.")
     states: dict[str, Tensor] = {}
     hits = 0
     if folder is not None and (keep or not in_memory or (folder / key).exists()):

@@ -46,7 +46,7 @@ def prove_cache(decoder: Decoder, suffix: Suffix, cache: PrefixCache, examples: 
     if suffix.k != cache.k or suffix.decoder.model is not decoder.model:
         raise CacheUnavailable(f"The cache is of depth {cache.k}, the suffix of depth {suffix.k} or another model.")
     if cache.samples != tuple(sample_digest(example) for example in examples):
-        raise CacheUnavailable("The cache was built for other examples, or for another tokenisation of these.")
+        raise CacheUnavailable("The cache was built for other examples, or for another tokenization of these.")
     trained = [name for name, p in prefix_parameters(decoder, cache.k).items() if p.requires_grad]
     if trained:
         raise CacheUnavailable(f"{trained[0]} is to be trained, which would change the cached states at each step.")

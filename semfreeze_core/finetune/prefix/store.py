@@ -24,6 +24,7 @@ from torch import Tensor
 from semfreeze_core.errors import ResourceError, RunError, SemfreezeError
 from semfreeze_core.progress import Progress, ProgressEvent
 from semfreeze_core.storage import folder_bytes, remove_folder, write_atomically
+from semfreeze_core.wording.numbers import byte_size
 
 STAGE = "Filling the prefix cache"
 
@@ -133,18 +134,20 @@ def make_room(folder: Path, unused: Collection[Path], needed: int, limit: int | 
     own = folder_bytes(folder) - sum(sizes[: len(unused)])
     free = shutil.disk_usage(folder).free
     if limit is not None and own + needed > limit:
-        raise CacheUnavailable(f"The prefix cache needs {_mib(own + needed)}, and caches may take {_mib(limit)}.")
+        raise CacheUnavailable(
+            f"The prefix cache needs {byte_size(own + needed)}, and caches may take {byte_size(limit)}."
+        )
     if needed > free + sum(sizes):
-        raise CacheUnavailable(f"The prefix cache needs {_mib(needed)} on disk, and {_mib(free)} are free.")
+        raise CacheUnavailable(f"The prefix cache needs {byte_size(needed)} on disk, and {byte_size(free)} are free.")
     short = max(needed - free, 0 if limit is None else own + needed + sum(sizes) - limit)
     for victim, size in zip(victims, sizes, strict=True):
         if short <= 0:
             return
         if _delete(victim):
-            progress(ProgressEvent(STAGE, message=f"An older prefix cache made room ({_mib(size)})."))
+            progress(ProgressEvent(STAGE, message=f"An older prefix cache made room ({byte_size(size)})."))
             short -= size
     if short > 0:
-        raise CacheUnavailable(f"The prefix cache lacks {_mib(short)}, held by caches that others are filling.")
+        raise CacheUnavailable(f"The prefix cache lacks {byte_size(short)}, held by caches that others are filling.")
 
 
 def _delete(victim: Path) -> bool:
@@ -192,7 +195,3 @@ def _why_unwritten(path: Path, error: Exception) -> str:
 
 def _bytes(path: Path) -> int:
     return path.stat().st_size if path.is_file() else folder_bytes(path)
-
-
-def _mib(size: int) -> str:
-    return f"{size / 2**20:.1f} MiB"

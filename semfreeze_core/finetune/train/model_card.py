@@ -4,6 +4,7 @@ from huggingface_hub import ModelCardData
 
 from semfreeze_core.plan.document import PLAN, FreezePlan
 from semfreeze_core.sources.models.hub import is_repo_id
+from semfreeze_core.wording.plan import coverage_sentence
 
 CARD = "README.md"
 
@@ -55,8 +56,5 @@ def model_card(plan: FreezePlan, trained: str) -> str:
 def _coverage_words(plan: FreezePlan) -> str:
     held = plan.gain_coverage
     if held.estimate is None or held.low is None or held.high is None:
-        return "What share of the gain the trained layers hold is not known."
-    return (
-        f"The trained layers were predicted, not measured, to hold {held.estimate:.2f} [{held.low:.2f}, "
-        f"{held.high:.2f}] of the gain (95 % bootstrap interval over examples)."
-    )
+        return "Coverage of the frozen depth was not measured."
+    return f"{coverage_sentence(plan.freeze_depth or 0, held, plan.rule)} Bootstrap over examples."

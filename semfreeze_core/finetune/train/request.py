@@ -11,7 +11,7 @@ from semfreeze_core.records.defaults import ACCURACY_ROWS, EPOCHS
 from semfreeze_core.records.training import TrainingSetup
 from semfreeze_core.sources.data.fields import FieldMapping
 from semfreeze_core.storage import digest
-from semfreeze_core.wording.numbers import setup_words
+from semfreeze_core.wording.costs import setup_line
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ def setup_note(request: TrainRequest, setup: TrainingSetup) -> str:
         if getattr(planned, name) != getattr(how, name)
     ]
     origin = f"The plan was estimated for {', '.join(changes)}." if changes else "All as the plan was estimated."
-    return f"Training setup: {setup_words(setup)}. {origin}"
+    return f"Training setup: {setup_line(setup)}. {origin}"
 
 
 def request_settings(request: TrainRequest) -> dict[str, Any]:

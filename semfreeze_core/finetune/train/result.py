@@ -9,6 +9,7 @@ from semfreeze_core.finetune.quantize.quantize import NAMES
 from semfreeze_core.finetune.train.request import TrainRequest, request_settings
 from semfreeze_core.records.training import FrozenBits
 from semfreeze_core.records.validation import EvalPoint
+from semfreeze_core.wording.numbers import nats, number
 
 
 @dataclass(frozen=True)
@@ -39,9 +40,9 @@ class Trained:
         if self.after.step < self.steps:
             told += f", kept as it was after {self.after.step}, its lowest on the eval items"
         if self.before is None:  # a resumed training's lies too far back
-            return f"{told}; the loss of {n_eval} eval items is {self.after.loss:.3f} nats a token."
+            return f"{told}; the loss of {n_eval} eval items is {nats(self.after.loss)}."
         before, after = self.before.loss, self.after.loss
-        return f"{told}; the loss of {n_eval} eval items went from {before:.3f} to {after:.3f} nats a token."
+        return f"{told}; the loss of {n_eval} eval items went from {number(before)} to {nats(after)}."
 
     def readings(self) -> dict[str, dict[str, Any] | None]:
         """Both readings as documents, without time and FLOP: a resumed training has only its last stretch."""

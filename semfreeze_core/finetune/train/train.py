@@ -60,7 +60,7 @@ def train_plan(request: TrainRequest, folder: Path, progress: Progress = silent)
     """
     plan = request.plan
     if plan.trainable is None:
-        raise PlanError("The plan abstains, so there is nothing to train: " + " ".join(plan.reasons))
+        raise PlanError("The plan makes no recommendation, so there is nothing to train: " + " ".join(plan.reasons))
     source = request.model or ModelSource(source=plan.model.source, revision=plan.model.revision)
     trackers = reporters(request.report_to, folder)
     bits = trained_bits(plan)
@@ -93,7 +93,7 @@ def train_plan(request: TrainRequest, folder: Path, progress: Progress = silent)
             micro = request.micro_batch_size or request.how.batch_size
             raise ResourceError(
                 f"Memory ran out with {micro} examples at a time: give a smaller --micro-batch-size; the same command "
-                "goes on from the last checkpoint."
+                "resumes from the last checkpoint."
             ) from error
 
 

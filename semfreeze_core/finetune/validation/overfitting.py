@@ -7,6 +7,7 @@ import numpy as np
 from semfreeze_core.gains.best_checkpoint import rise, stopped
 from semfreeze_core.gains.noninferiority import Floats
 from semfreeze_core.records.validation import ArmRun
+from semfreeze_core.wording.numbers import interval_with_ci
 
 LEAST_READINGS = 3  # with fewer there is nothing between the marks to stop at
 
@@ -24,16 +25,13 @@ def rise_warnings(runs: Mapping[str, Sequence[ArmRun]]) -> list[str]:
             continue
         lowest, by = rise(readings)
         if by.low > 0:
-            told.append(
-                f"{name} after {steps[lowest]} of {steps[-1]} steps, then up by {by.estimate:.3f} "
-                f"[{by.low:.3f}, {by.high:.3f}] nats"
-            )
+            told.append(f"{name} after {steps[lowest]} of {steps[-1]} steps, then up by {interval_with_ci(by)} nats")
     if not told:
         return []
     return [
-        f"Eval loss was lowest before the end: {'; '.join(told)} (first eval items, mean over seeds, 95 % over all "
-        "readings). From there on an arm learns its training examples by heart, so what it gives at its end says "
-        "little of it: train for fewer steps, or give more examples."
+        f"Overfitting: eval loss was lowest before the end: {'; '.join(told)} (first eval examples, mean over seeds, "
+        "interval over all evaluations). Results at the last step are not reliable. Train for fewer steps or add "
+        "examples."
     ]
 
 

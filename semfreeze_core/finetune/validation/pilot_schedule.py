@@ -196,9 +196,9 @@ def plan_pilots(costs: PilotCosts, depths: Sequence[int], budget: float) -> Pilo
         told = f"{math.ceil(100 * need)} % of" if need <= 1 else "more than"
         raise InputError(
             f"--pilot-budget {budget:g} is too small: pilots of {len(depths)} depths that make at least {MIN_STEPS} "
-            f"steps, with their readings, take {told} this finetune of {costs.setup.steps} steps of "
+            f"steps, with their evaluations, take {told} this finetune of {costs.setup.steps} steps of "
             f"{costs.setup.batch_size}. Allow more, name fewer --depths, take fewer --eval-examples, or decide for a "
-            "longer finetune (--steps, --epochs). So short a finetune can be put to the test whole: semfreeze sweep."
+            "longer finetune (--steps, --epochs). So short a finetune can be tested whole: semfreeze sweep."
         )
     low, high = least, 1.0
     for _ in range(30):

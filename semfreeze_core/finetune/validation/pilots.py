@@ -38,6 +38,7 @@ from semfreeze_core.records.training import TrainingSetup
 from semfreeze_core.records.validation import ArmRun, ValidationReport
 from semfreeze_core.sources.data.fields import FieldMapping
 from semfreeze_core.storage import write_atomically
+from semfreeze_core.wording.numbers import flops, percent, percent_as_given
 
 _LENGTHS_FROM = 1024  # examples whose lengths stand for the training set's
 _UNKNOWN = IntervalEntry(estimate=None, low=None, high=None)
@@ -156,11 +157,11 @@ def measure(
 def price_words(costs: PilotCosts, pilots: PilotPlan, depths: Sequence[int], budget: float) -> str:
     """What the pilots will take, in words, before they start."""
     rounds = " then ".join(str(size) for size in pilots.sizes)
-    share = 100 * pilots.flop / costs.full_flop
     return (
         f"Pilots of depths {', '.join(map(str, depths))} ({rounds}) on {pilots.n_train} examples, read on "
-        f"{costs.n_eval} eval items, take at most {share:.1f} % of one full finetune ({costs.setup.steps} steps of "
-        f"{costs.setup.batch_size}, {costs.full_flop / 1e12:.1f} TFLOP); {100 * budget:g} % is allowed."
+        f"{costs.n_eval} eval items, take at most {percent(pilots.flop / costs.full_flop, 1)} of one "
+        f"full finetune ({costs.setup.steps} steps of "
+        f"{costs.setup.batch_size}, {flops(costs.full_flop)}); {percent_as_given(budget)} is allowed."
     )
 
 
@@ -171,7 +172,7 @@ def passes_words(costs: PilotCosts, depth: int) -> list[str]:
     return [
         f"For full finetuning's compute {depth} passes {costs.passes(depth):.1f} times over the "
         f"{costs.setup.train_examples:,} training examples, full finetuning {costs.passes(0):.1f} times. Pilots show "
-        "nothing of so many passes, in which a model may learn examples by heart: validate it, ask for --aim steps, or "
+        "nothing of so many passes, in which a model may overfit: validate it, ask for --aim steps, or "
         "train with --keep-best."
     ]
 

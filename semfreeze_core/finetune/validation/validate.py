@@ -24,6 +24,7 @@ from semfreeze_core.finetune.validation.request import Prepared, ValidationReque
 from semfreeze_core.progress import Progress, ProgressEvent, silent
 from semfreeze_core.records.validation import LIVE, REPORT, ArmRun, Baseline, ValidationReport, ValidationSettings
 from semfreeze_core.storage import disk_errors, write_atomically
+from semfreeze_core.wording.numbers import gib
 
 NOT_BEGUN = "Not begun"
 
@@ -151,8 +152,8 @@ def _no_room(prepared: Prepared, arm: Arm) -> str | None:
     if needed <= free:
         return None
     return (
-        f"{NOT_BEGUN}: its weights, gradients and optimiser alone take {needed / 2**30:.2f} GiB, and "
-        f"{free / 2**30:.2f} GiB are free on {device.type}. Once more is free, the same command tries again."
+        f"{NOT_BEGUN}: its weights, gradients and optimizer alone take {gib(needed)}, and "
+        f"{gib(free)} are free on {device.type}. Once more is free, the same command tries again."
     )
 
 

@@ -106,7 +106,7 @@ def merge_adapter(model: Any, adapter: Adapter) -> Any:
     if not hasattr(adapted.base_model, "merge_and_unload"):
         raise ModelError(
             f"{adapter.folder}: a {adapter.kind} adapter cannot be written into the model's weights, so it has no "
-            "latent spaces of its own. Adapters like LoRA can."
+            "hidden states of its own. Adapters like LoRA can."
         )
     report = adapted.load_adapter(str(adapter.folder), "default", torch_device="cpu")
     mismatched_keys = [*report.missing_keys, *report.unexpected_keys]

@@ -103,7 +103,7 @@ def test_show_says_which_scores_are_not_measured_and_why(analyze, rows_file):
     rows = [{"prompt": r["prompt"], "completion": r["completion"]} for r in task_rows()]
     report = analyze(data=rows_file(rows)).out
     assert "Other layer scores: block_influence, spectrum, depth_prior" in report
-    assert "variability is not measured: it needs two classes of at least two examples each" in report
+    assert "variability was not measured: it needs two classes of at least two examples each" in report
 
 
 def test_show_leaves_the_first_gain_of_a_tied_model_out_and_says_why(document, family):
@@ -219,7 +219,8 @@ def test_analyze_writes_to_a_path(analyze, tmp_path, out):
 def test_show_prints_a_line_for_every_space(document, family):
     report = ask("show", family).out
     assert f"{document['model']['identity']['architecture']}, 4 layers" in report
-    assert f"Evidence: {document['evidence']['verdict']}" in report
+    passed = document["evidence"]["verdict"] == "evidence"
+    assert f"Evidence check: {'passed' if passed else 'failed'}" in report
     assert ("not measured" in report) == (family != "untied")
     rows = [line.split() for line in report.splitlines() if line.strip()[:1].isdigit() and "[" in line]
     assert [int(row[0]) for row in rows] == [0, 1, 2, 3, 4]
@@ -228,8 +229,8 @@ def test_show_prints_a_line_for_every_space(document, family):
 
 def test_show_prints_the_metric_asked_for(stored):
     stored("tied")
-    assert "Latent spaces, semantic deviation" in ask("show", "tied").out
-    assert "Latent spaces, logit_z deviation" in ask("show", "tied", "--metric", "logit_z").out
+    assert "semantic distance to the target token" in ask("show", "tied").out
+    assert "logit_z distance to the target token" in ask("show", "tied", "--metric", "logit_z").out
     semantic, logit_z = (ask("show", "tied", "--metric", m, "--json").json for m in ("semantic", "logit_z"))
     assert semantic["deviation"] == logit_z["deviation"]
     assert semantic["gain"] != logit_z["gain"]

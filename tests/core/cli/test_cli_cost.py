@@ -73,10 +73,12 @@ def test_cost_without_a_run_assumes_a_thousand_examples(models):
 
 def test_cost_prints_one_line_a_depth(stored):
     report = ask("cost", stored("untied")).out
-    assert report.startswith("Projected price by freeze depth: batch 8 x 64 tokens, 18 steps, adamw, float32")
+    assert report.startswith(
+        "Estimated cost by freeze depth (memory projected): batch size 8, 64 tokens per example, 18 steps, adamw"
+    )
     rows = [line.split() for line in report.splitlines() if line.strip()[:1].isdigit()]
     assert [row[0] for row in rows] == ["0", "1", "2", "3", "4"]
-    assert rows[0].count("100") == 2
+    assert rows[0].count("100%") == 2
 
 
 def test_cost_says_when_activations_are_unknown(tmp_path):
@@ -90,7 +92,7 @@ def test_cost_says_when_activations_are_unknown(tmp_path):
     assert table["full"]["relative_bytes"] is None
     assert table["reason"] == "activation memory is unknown for this model family, so memory totals are null"
     assert table["full"]["flop"] > 0
-    assert "Activation bytes of this family are not known yet" in ask("cost", "--model", tmp_path / "stable").out
+    assert "Activation memory of this model family is unknown" in ask("cost", "--model", tmp_path / "stable").out
 
 
 def test_cost_leaves_out_a_depth_that_trains_nothing(stored):
@@ -243,7 +245,7 @@ def test_cost_without_a_rate_knows_no_seconds(stored, models):
     alone = ask("cost", "--model", models / "untied", "--json").json
     for table in (other, alone):
         assert {entry["seconds"] for entry in table["depths"]} == {None}
-    assert "Seconds are unknown: no rate is known" in ask("cost", "--model", models / "untied").out
+    assert "Training time is unknown: no rate is known" in ask("cost", "--model", models / "untied").out
 
 
 def test_cost_says_where_flop_are_an_upper_bound(tmp_path):
@@ -252,12 +254,12 @@ def test_cost_says_where_flop_are_an_upper_bound(tmp_path):
     build_tiny("olmo2").config.save_pretrained(tmp_path / "olmo2")
     flags = ["--model", tmp_path / "olmo2", "--checkpointing", "non-reentrant"]
     assert ask("cost", *flags, "--json").json["flop_status"] == "upper bound"
-    assert "FLOP are an upper bound" in ask("cost", *flags).out
+    assert "FLOPs are an upper bound" in ask("cost", *flags).out
     assert ask("cost", *flags[:2], "--json").json["flop_status"] == "exact"
     calibrated = ask("cost", *flags, "--calibrate", "--json").json
     assert (calibrated["status"], calibrated["reason"]) == ("calibrated", None)
     assert calibrated["full"]["bytes"]["total"] > 0
-    assert ask("cost", *flags, "--calibrate").out.startswith("Calibrated price by freeze depth")
+    assert ask("cost", *flags, "--calibrate").out.startswith("Estimated cost by freeze depth (memory calibrated)")
 
 
 def test_cost_of_llama_3_70b_imports_neither_torch_nor_transformers(tmp_path):

@@ -53,7 +53,7 @@ def test_plan_says_that_it_abstains(family):
     report = ask("plan", family).out
     assert report.lstrip().startswith("No recommendation from the coverage rule")
     assert "full finetuning" in report
-    assert report.splitlines()[-1] == "Keep it with --out plan.json."
+    assert report.splitlines()[-1] == "To save the plan, add --out plan.json."
 
 
 def test_plan_gives_the_coverage_of_its_candidate(family):
@@ -114,7 +114,7 @@ def test_plan_with_a_budget_takes_the_smallest_depth_that_fits(family, depth):
         assert (plan["rule"], plan["recommendation"], plan["freeze_depth"]) == ("budget", "freeze", depth)
         for key in ("freeze_depth", "flop", "relative_flop", "relative_bytes"):
             assert plan["cost"]["planned"][key] == prices[depth][key]
-        assert plan["reasons"][-1] == "The analysis gives no evidence for any depth; only the budget chose this one."
+        assert plan["reasons"][-1] == "The budget alone chose this depth: the analysis gives no evidence for any depth."
 
 
 def test_plan_with_a_card_takes_its_memory(family):
@@ -122,7 +122,7 @@ def test_plan_with_a_card_takes_its_memory(family):
     assert plan["freeze_depth"] == 0
     assert plan["rule_parameters"]["max_memory_bytes"] == 16 * 10**9
     assert "(T4)" in plan["reasons"][0]
-    assert "Freeze nothing: finetune all 4 layers (budget rule)" in ask("plan", family, "--gpu", "t4").out
+    assert "Train all 4 layers and freeze none." in ask("plan", family, "--gpu", "t4").out
 
 
 def test_plan_by_compute_recommends_on_the_shipped_example():
@@ -134,10 +134,10 @@ def test_plan_by_compute_recommends_on_the_shipped_example():
 
 def test_plan_says_what_a_depth_by_hand_costs(family):
     report = ask("plan", family, "--depth", 1).out
-    assert "Freeze 1 of 4 layers (manual rule):" in report
+    assert "Freeze the first layer of 4 layers and train the last 3." in report
     assert "░███" in report
     assert "freeze 1" in report
-    assert "Freeze nothing: finetune all 4 layers" in ask("plan", family, "--depth", 0).out
+    assert "Train all 4 layers and freeze none." in ask("plan", family, "--depth", 0).out
 
 
 def test_plan_recommends_on_the_shipped_example():
@@ -242,8 +242,9 @@ def test_plan_says_what_finetunes_have_shown_of_its_coverage_once_they_are_three
     said = " ".join(ask("plan", "example").out.split())
     predicted = ask("plan", "example", "--json").json["gain_coverage"]["estimate"]
     better = predicted - (0.92 - shipped.arms["planned"].improvement_kept.estimate)
-    assert "Measured on 3 of your finetunes (3 arms): coverage at equal steps is understated by" in said
-    assert f"Corrected for that, R(k) = {predicted:.2f} becomes {better:.2f} [" in said
+    assert "On average, coverage at the same steps was underestimated by" in said
+    assert "3 finetunes, 3 variants" in said
+    assert f"Corrected for that, R(k) = {predicted:.2f} becomes {better:.2f} (next finetune, 95%: " in said
 
 
 @pytest.mark.parametrize(
@@ -277,9 +278,9 @@ def test_plan_says_what_finetunes_have_shown_of_its_coverage_once_they_are_three
         (["--max-memory-gib", "0"], "--max-memory-gib must be above 0, found 0"),
         (["--max-memory-gib", "nan"], "--max-memory-gib must be above 0, found nan"),
         (["--max-cost-fraction", "1.1"], "--max-cost-fraction must be in (0, 1], found 1.1"),
-        (["--gpu", "abacus"], "--gpu: GPU abacus is unknown"),
-        (["--max-cost-fraction", "0.01"], "No freeze depth up to 3 fits within 1% of full finetuning's compute"),
-        (["--max-memory-gib", "1e-6"], "No freeze depth up to 3 fits within"),
+        (["--gpu", "abacus"], "--gpu: GPU abacus is not known"),
+        (["--max-cost-fraction", "0.01"], "No freeze depth up to 3 fits in 1% of full finetuning's compute"),
+        (["--max-memory-gib", "1e-6"], "No freeze depth up to 3 fits in 0.00 GiB; depth 3 needs"),
         (
             ["--tau", "0.5", "--rule", "compute", "--depth", "9", "--gpu", "T4", "--max-cost-fraction", "2"],
             "--tau and the weight apply only to the rule coverage, not to compute; --depth selects the rule manual, "

@@ -4,7 +4,7 @@ import pytest
 
 from semfreeze_core.records.preview import MemoryForecast
 from semfreeze_core.storage import runs_folder
-from semfreeze_core.wording.numbers import memory_words
+from semfreeze_core.wording.runs import memory_sentence
 from tests.core.cli.terminal import ask
 from tests.core.tiny_tokenizer import EOS
 
@@ -37,8 +37,8 @@ def test_json_says_all_that_the_core_knows(look, home):
 
 def test_text_shows_examples_and_memory(look):
     out = look().out
-    assert "48 of 48 rows can be used. Supervised tokens are underlined." in out
-    assert out.count("supervised tokens\n") == 3
+    assert "48 of 48 rows can be used. Target tokens are underlined." in out
+    assert out.count("target tokens\n") == 3
     assert out.count(f"now{EOS}") == 3
     assert "A reading needs about 0." in out
 
@@ -79,9 +79,9 @@ BIG = MemoryForecast(7_241_732_096, "float32", "cpu", 32 * GIB, 768 * 2**20, 600
 
 
 def test_memory_words_say_what_is_needed_and_what_is_free():
-    assert memory_words(BIG) == (
-        "A reading needs about 33.34 GiB (32.00 GiB for 7,242 M parameters in float32, 0.75 GiB for states that are "
-        "shown, 0.59 GiB for the process); 64.00 GiB are free on cpu."
+    assert memory_sentence(BIG) == (
+        "The analysis needs about 33.3 GiB (32.0 GiB for 7.24 billion parameters in float32, 0.75 GiB for displayed "
+        "hidden states, 0.59 GiB for the process); 64.0 GiB are free on cpu."
     )
 
 
@@ -93,7 +93,7 @@ def test_memory_words_say_what_is_needed_and_what_is_free():
     ],
 )
 def test_memory_words_name_the_way_out_of_what_does_not_fit(dtype, device, process, way_out):
-    words = memory_words(MemoryForecast(7_241_732_096, dtype, device, 32 * GIB, 0, process, 16 * GIB))
-    assert words.startswith("It does not fit. A reading needs about 32")
-    assert words.endswith(f"16.00 GiB are free on {device}. {way_out}")
+    words = memory_sentence(MemoryForecast(7_241_732_096, dtype, device, 32 * GIB, 0, process, 16 * GIB))
+    assert words.startswith("Not enough memory. The analysis needs about 32")
+    assert words.endswith(f"16.0 GiB are free on {device}. {way_out}")
     assert ("for the process" in words) == (process > 0)

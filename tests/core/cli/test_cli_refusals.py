@@ -297,7 +297,7 @@ def test_analyze_names_the_layer_when_states_spoil_while_reading(analyze, tmp_pa
         model.model.embed_tokens.weight[unseen] = float("inf")
     model.save_pretrained(tmp_path / "model")
     message = analyze(model=tmp_path / "model").refusal
-    assert message.startswith("The output of layer 0 holds NaN, infinity or a zero state at a supervised position.")
+    assert message.startswith("The output of layer 0 holds NaN, infinity or a zero state at a target token.")
 
 
 def test_analyze_refuses_what_cannot_fit_with_the_numbers(analyze, monkeypatch):
@@ -480,12 +480,9 @@ def test_analyze_lets_a_fault_of_ours_be_seen(analyze, monkeypatch, home):
 @pytest.mark.parametrize(
     ("damage", "words"),
     [
-        ("missing", "no run with this name or path. Named runs: none yet. Bundled run: example."),
+        ("missing", "no run by this name or path. Named runs: none yet; the bundled one is: example."),
         ("empty", "is not a run folder: it has no manifest.json"),
-        (
-            "arrays",
-            "is damaged: arrays.safetensors has changed since it was written. Run semfreeze analyze again",
-        ),
+        ("arrays", "is damaged: arrays.safetensors is not what was written. Analyze again with --overwrite"),
         ("gone", "is damaged: examples.parquet cannot be read (No such file or directory)"),
         ("cut", "manifest.json is damaged"),
         ("newer", "was written by a newer semfreeze (run schema 3, this one reads 2): update semfreeze"),

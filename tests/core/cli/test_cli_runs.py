@@ -12,7 +12,7 @@ from tests.core.saved_models import save_tiny
 
 
 def test_runs_list_says_where_runs_would_be():
-    assert ask("runs", "list").out == f"No runs in {runs_folder()} yet. The shipped one is called: example\n"
+    assert ask("runs", "list").out == f"No runs in {runs_folder()} yet. The bundled run is named: example\n"
     assert ask("runs", "list", "--json").json == {"folder": str(runs_folder()), "runs": []}
 
 

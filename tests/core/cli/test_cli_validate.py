@@ -54,7 +54,7 @@ def test_validate_prints_the_verdict_and_the_documents_keys(validate, tmp_path):
     )  # fmt: skip
     shown = validate(*options)
     assert shown.code == 0, shown.err
-    assert "Undecided at equal steps: there is no finished run of planned" in shown.out.replace("\n", " ")
+    assert "Same steps: inconclusive. There is no finished run of planned" in shown.out.replace("\n", " ")
     document = validate(*options, "--json").json
     assert set(document["arms"]) == {"full", "planned+lora"}
     arm = document["arms"]["planned+lora"]
@@ -125,7 +125,7 @@ def test_a_measured_plan_says_what_the_pilots_took(asked, tmp_path):
     assert document["rule_parameters"] == {"aim": "compute", "pilot_budget": 0.15}
     assert document["reasons"] == [
         "3 won.",
-        "Pilots of 2, 3 took 12.0 % of one full finetune of 90 steps of 8; 15 % was allowed.",
+        "Pilots of depths 2, 3 took 12.0% of one full finetune's compute (90 steps of 8 examples); 15% was allowed.",
     ]
 
 

@@ -194,8 +194,8 @@ def test_make_plan_warns_of_few_examples_where_layers_are_frozen(make_run: Runs)
     run = make_run()
     data = run.manifest.data.model_copy(update={"n_usable": FEW_EXAMPLES - 1})
     few = replace(run, manifest=run.manifest.model_copy(update={"data": data}))
-    (told,) = make_plan(few, rule="manual", depth=1).warnings
-    assert told.startswith("The data has 199 examples")
+    (warning,) = make_plan(few, rule="manual", depth=1).warnings
+    assert warning.startswith("Only 199 examples")
     assert make_plan(few, rule="manual", depth=0).warnings == []
     assert make_plan(run, rule="manual", depth=1).warnings == []
 

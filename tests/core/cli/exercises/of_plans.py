@@ -263,8 +263,11 @@ def _(world):
 def _(world):
     card = ask("cost", "untied", "--gpu", "tesla t4", "--json").json["gpu"]
     assert (card["name"], card["memory_bytes"], card["least_fitting_depth"]) == ("T4", 16 * 10**9, 0)
-    assert "T4, 14.90 GiB: fits from freeze depth 0 on." in ask("cost", "untied", "--gpu", "T4").out
-    assert "GPU TPU is unknown. Known GPUs: T4" in ask("cost", "untied", "--gpu", "TPU").refusal
+    assert (
+        "T4, 14.9 GiB: fits at every freeze depth, including full finetuning."
+        in ask("cost", "untied", "--gpu", "T4").out
+    )
+    assert "GPU TPU is not known; known are T4" in ask("cost", "untied", "--gpu", "TPU").refusal
 
 
 @exercise("cost --revision", "cost --trust-remote-code")

@@ -16,7 +16,7 @@ def _(world):
     document = ask("show", "untied", "--metric", "logit_z", "--json").json
     assert document["metric"] == "logit_z"
     assert document["gain"] != ask("show", "untied", "--json").json["gain"]
-    assert "logit_z deviation" in ask("show", "untied", "--metric", "logit_z").out
+    assert "logit_z distance" in ask("show", "untied", "--metric", "logit_z").out
 
 
 @exercise("show --slices")
@@ -40,12 +40,12 @@ def _(world):
 @exercise("calibration --runs", "calibration --json")
 def _(world):
     ((name, shipped),) = list_validations(example_run()).items()
-    told = "No finished validation or sweep is kept yet"
+    told = "No finished validations or sweeps."
     assert told in ask("calibration").out
     shutil.copytree(example_run() / "validations" / name, world.tmp / "other" / "mine" / "validations" / name)
     document = ask("calibration", "--runs", world.tmp / "other", "--json").json
     assert {pair["arm"] for pair in document["pairs"]} == set(shipped.arms)
-    assert "Measured on one of your finetunes" in ask("calibration", "--runs", world.tmp / "other").out
+    assert "one finetune gives no interval" in ask("calibration", "--runs", world.tmp / "other").out
     assert told in ask("calibration").out
 
 
@@ -67,7 +67,7 @@ def _(world):
     semantic = Path("page.html").read_text()
     assert "already exists" in ask("report", "untied", "-o", "page.html").refusal
     assert ask("report", "untied", "-o", "page.html", "--metric", "logit_z", "--overwrite").code == 0
-    assert ("logit_z deviation" in semantic, "logit_z deviation" in Path("page.html").read_text()) == (False, True)
+    assert ("logit_z distance" in semantic, "logit_z distance" in Path("page.html").read_text()) == (False, True)
 
 
 @exercise("runs list --json")
@@ -123,7 +123,7 @@ def _(world):
         assert shown["data"]["source"] == str(data)
         assert shown["n_examples"] == examples
         assert "No recommendation from the coverage rule" in answer.out
-    assert "Already analysed" in ask("demo", "--data", world.task, "--examples", 48).err
+    assert "Already analyzed" in ask("demo", "--data", world.task, "--examples", 48).err
 
 
 @exercise("umap --seed", "umap --neighbors", "umap --json")

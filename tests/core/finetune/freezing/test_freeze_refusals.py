@@ -126,8 +126,8 @@ def test_freeze_refuses_compiled_layers_and_quantised_weights():
     find_pieces(spread).head.weight.ds_id = 7
     for model, named in (
         (compiled, "torch.compile"),
-        (flagged, "quantised weights"),
-        (packed, "quantised weights"),
+        (flagged, "quantized weights"),
+        (packed, "quantized weights"),
         (spread, "DeepSpeed"),
     ):
         with pytest.raises(ModelError, match=f"under {named} has not been tested"):

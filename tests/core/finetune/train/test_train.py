@@ -256,7 +256,7 @@ def test_an_unknown_or_missing_tracker_is_refused_before_anything_is_loaded(plac
 
 def test_train_plan_refuses_what_cannot_be(place, tmp_path):
     abstaining, _ = make_tiny_plan(place / "model", None)
-    with pytest.raises(PlanError, match="abstains"):
+    with pytest.raises(PlanError, match="makes no recommendation"):
         train_plan(asked(place, plan=abstaining), tmp_path / "out")
     other = replace(abstaining.model, weights_digest="0" * 64)
     plan, _ = make_tiny_plan(place / "model")

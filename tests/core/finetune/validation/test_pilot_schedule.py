@@ -120,7 +120,9 @@ def test_a_pilot_is_never_longer_than_its_finetune(shape):
 
 def test_a_budget_too_small_says_the_least_that_is_enough(shape):
     made = costs(shape)
-    with pytest.raises(InputError, match=rf"at least {MIN_STEPS} steps, with their readings, take (\d+) % of") as told:
+    with pytest.raises(
+        InputError, match=rf"at least {MIN_STEPS} steps, with their evaluations, take (\d+) % of"
+    ) as told:
         plan_pilots(made, (7, 15, 19, 22), 0.001)
     least = int(str(told.value).split(" % of")[0].split()[-1]) / 100
     assert plan_pilots(made, (7, 15, 19, 22), least).shares[0] >= MIN_STEPS / SETUP.steps

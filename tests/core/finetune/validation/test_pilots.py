@@ -56,7 +56,7 @@ def test_the_cheapest_is_held_against_full_finetuning(tiny, tmp_path, monkeypatc
     monkeypatch.setenv("SEMFREEZE_HOME", str(tmp_path / "home"))
     found = measure(replace(tiny, aim="cheapest", depths=(0, 1, 3), margin=0.5), tmp_path / "out")
     assert 0 in found.rounds[0].kept
-    assert "full finetuning's improvement at equal steps" in found.reasons[0]
+    assert "full finetuning's loss reduction at the same steps" in found.reasons[0]
 
 
 @pytest.mark.parametrize(

@@ -216,7 +216,7 @@ def test_an_arm_without_memory_is_not_begun_the_others_are_and_it_is_tried_again
     free[0] = held["full"] - 1
     report = validate(request_for(), tmp_path / "out")
     assert begun == [None, "planned"]
-    assert "Not begun: its weights, gradients and optimiser alone take" in report.arms["full"].reason
+    assert "Not begun: its weights, gradients and optimizer alone take" in report.arms["full"].reason
     assert report.arms["planned"].seeds == [0]
     free[0] = held["full"]
     assert validate(request_for(), tmp_path / "out").arms["full"].seeds == [0]

@@ -1,0 +1,179 @@
+"""What training costs: the setup in one line, the cost of every freeze depth, and what the estimates leave out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Protocol
+
+from semfreeze_core.wording.numbers import MISSING, duration, flops, flops_per_second, gib, percent
+from semfreeze_core.wording.tables import Column, Table, table
+
+if TYPE_CHECKING:
+    from semfreeze_core.plan.document import FreezePlan
+    from semfreeze_core.records.cost import CostTable, DepthCost, FlopStatus
+    from semfreeze_core.records.training import LossKind, TrainingSetup
+
+LOGITS: dict[LossKind, str] = {
+    "materialised": "full logits",
+    "supervised-only": "target-token logits",
+    "fused": "chunked cross-entropy",
+}
+MEMORY_NOTE = "Memory is the sum of tensor sizes; allocator and runtime overhead are not included."
+_PARTS = ("weights", "gradients", "optimizer", "activations", "logits")
+
+
+class RelativeCost(Protocol):
+    """A cost beside that of full finetuning; both shares are of the same number of steps."""
+
+    @property
+    def relative_flop(self) -> float: ...
+    @property
+    def relative_bytes(self) -> float | None: ...
+
+
+def setup_line(setup: TrainingSetup) -> str:
+    """A training setup in one line; defaults that are off are left out."""
+    parts = [
+        f"batch size {setup.batch_size}",
+        f"{setup.sequence_length:,} tokens per example",
+        f"{setup.steps:,} steps",
+        setup.optimizer,
+        setup.precision,
+        LOGITS[setup.loss],
+        "prefix cache" if setup.prefix_cache else "no prefix cache",
+    ]
+    if setup.prefix_cache and not setup.prefix_off_device:
+        parts[-1] += " (frozen layers stay on the device)"
+    if setup.frozen_bits is not None:
+        parts.append(f"frozen layers quantized to {setup.frozen_bits} bits")
+    if setup.lora is not None:
+        parts.append(f"LoRA of rank {setup.lora.rank} on {' '.join(setup.lora.targets)}")
+    if setup.checkpointing != "none":
+        parts.append(f"{setup.checkpointing} checkpointing")
+    return ", ".join(parts)
+
+
+def cost_sentence(cost: RelativeCost) -> str:
+    """What a depth is estimated to cost; at the same steps, which the label says."""
+    memory = "its memory is unknown" if cost.relative_bytes is None else f"{percent(cost.relative_bytes)} of its memory"
+    return f"Estimated cost at the same steps: {percent(cost.relative_flop)} of full finetuning's compute, {memory}."
+
+
+def plan_cost_table(plan: FreezePlan) -> Table:
+    """Compute and memory of the plan beside full finetuning's, by component; one cost per column."""
+    planned, full = plan.cost.planned, plan.cost.full
+    costs = {} if planned is None else {f"freeze {planned.freeze_depth}": planned}
+    costs["full finetuning"] = full
+    step, whole = full.step_flop.total, full.flop
+    rows = [("compute, first step", *[flops(cost.step_flop.total, step) for cost in costs.values()])]
+    operations = ["forward", "activation_gradient", "weight_gradient", *["recompute"] * bool(full.step_flop.recompute)]
+    for name in operations:
+        cells = [flops(getattr(cost.step_flop, name), step) for cost in costs.values()]
+        rows.append((f"  {name.replace('_', ' ')}", *cells))
+    rows.append(("compute, all steps", *[flops(cost.flop, whole) for cost in costs.values()]))
+    rows.append(("memory", *[gib(cost.bytes.total) for cost in costs.values()]))
+    for name in _PARTS:
+        rows.append((f"  {name}", *[gib(getattr(cost.bytes, name)) for cost in costs.values()]))
+    return table([Column("estimated cost", text=True), *map(Column, costs)], rows)
+
+
+def depth_cost_table(costs: CostTable, flop_per_second: float | None = None) -> Table:
+    """One row per freeze depth: compute of the first step and of all steps, memory by component.
+
+    With a rate a last column has the training time; with checkpointing one has the cost of the stock trainer's.
+    """
+    stock = costs.transformers_5
+    titles = ["frozen layers", "first step", "all steps", "compute", "memory", "memory, share", *_PARTS]
+    titles += ["transformers 5"] * (stock is not None) + ["time"] * (flop_per_second is not None)
+    largest = max([*costs.depths, costs.full], key=lambda cost: cost.flop)
+    named = [(str(cost.freeze_depth), cost) for cost in costs.depths]
+    named += [("LoRA", costs.lora)] if costs.lora else []
+    rows = []
+    for i, (name, cost) in enumerate(named):
+        cells = [
+            name,
+            flops(cost.step_flop.total, largest.step_flop.total),
+            flops(cost.flop, largest.flop),
+            percent(cost.relative_flop),
+            gib(cost.bytes.total),
+            percent(cost.relative_bytes),
+            *[gib(getattr(cost.bytes, part)) for part in _PARTS],
+        ]
+        if stock is not None:
+            both = (stock[i].relative_flop, stock[i].relative_bytes) if i < len(stock) else ()
+            cells.append(", ".join(map(percent, both)) or MISSING)
+        if flop_per_second is not None:
+            cells.append(duration(cost.flop / flop_per_second))
+        rows.append(cells)
+    return table([Column(title) for title in titles], rows)
+
+
+def cost_notes(costs: CostTable) -> list[str]:
+    """What the cost table's numbers mean and what they leave out."""
+    notes = [f"{MEMORY_NOTE} Compute and memory shares are relative to full finetuning in the same number of steps."]
+    if costs.full.bytes.activations is None:
+        notes.insert(
+            0,
+            f"Activation memory of this model family is unknown, so memory totals are unknown; "
+            f"{_flop_note(costs.flop_status)}. With --model, --calibrate counts it.",
+        )
+    if costs.flop_status == "upper bound":
+        notes.append(
+            "FLOPs are an upper bound: how much of this family's layers is recomputed in the backward pass is unknown."
+        )
+    if costs.lora is not None:
+        notes.append("LoRA: adapters on all layers, nothing frozen; same setup, no prefix cache.")
+    if costs.transformers_5 is not None:
+        notes.append(
+            f"transformers 5: compute and memory shares with its default checkpointing. {_WHY_STOCK_COSTS_MORE}"
+        )
+    return notes
+
+
+def flop_status_word(status: FlopStatus) -> str:
+    """How FLOPs are known, as the beginning of a caption."""
+    return "Exact" if status == "exact" else "Upper bound"
+
+
+def _flop_note(status: FlopStatus) -> str:
+    return "FLOPs are exact" if status == "exact" else "FLOPs are an upper bound"
+
+
+_WHY_STOCK_COSTS_MORE = (
+    "gradient_checkpointing_enable() makes the embedding's output require a gradient, so frozen layers are recomputed "
+    "and carry gradients."
+)
+
+
+def transformers_5_sentence(stock: RelativeCost) -> str:
+    """What the plan's depth costs with the default checkpointing of transformers 5."""
+    return (
+        f"With the default checkpointing of transformers 5, this depth costs {percent(stock.relative_flop)} of full "
+        f"finetuning's compute and {percent(stock.relative_bytes)} of its memory: {_WHY_STOCK_COSTS_MORE}"
+    )
+
+
+def time_note(flop_per_second: float | None, source: str | None, reason: str | None) -> str:
+    """At which rate the training time was estimated, or why there is no estimate."""
+    if flop_per_second is None:
+        return f"Training time is unknown: {reason}."
+    return f"Training time: at {flops_per_second(flop_per_second)}, {source}."
+
+
+def gpu_fit_sentence(name: str, memory_bytes: int, costs: Sequence[DepthCost], least_depth: int | None) -> str:
+    """From which freeze depth on a GPU holds the training.
+
+    Args:
+        name: of the GPU.
+        memory_bytes: of the GPU.
+        costs: by freeze depth, from 0 on.
+        least_depth: the smallest that fits, or None.
+    """
+    gpu = f"{name}, {gib(memory_bytes)}"
+    if costs[0].bytes.total is None:
+        return f"{gpu}: whether it fits is unknown, because memory totals are."
+    if least_depth is None:
+        return f"{gpu}: fits at no freeze depth."
+    if least_depth == 0:
+        return f"{gpu}: fits at every freeze depth, including full finetuning."
+    return f"{gpu}: fits from freeze depth {least_depth} on."

@@ -1,0 +1,94 @@
+"""A freeze plan as text: the headline, its estimated cost, and why the depth was chosen."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from semfreeze_core.wording.costs import RelativeCost, cost_sentence
+from semfreeze_core.wording.numbers import NOT_MEASURED, Estimate, interval_with_ci
+
+if TYPE_CHECKING:
+    from semfreeze_core.plan.document import FreezePlan
+    from semfreeze_core.plan.opinions import Opinion
+
+_CHOSEN_BY_COVERAGE = ("coverage", "compute")
+
+
+def depth_headline(depth: int, n_layers: int) -> str:
+    """What a freeze depth trains, in one sentence.
+
+    Args:
+        depth: layers frozen, counted from the input side.
+        n_layers: of the model.
+    """
+    if depth == 0:
+        return f"Train all {n_layers} layers and freeze none."
+    if depth == n_layers:
+        return f"Freeze all {n_layers} layers."
+    last = "last layer" if n_layers - depth == 1 else f"last {n_layers - depth}"
+    first = "first layer" if depth == 1 else f"first {depth}"
+    return f"Freeze the {first} of {n_layers} layers and train the {last}."
+
+
+def no_recommendation(rule: str, candidate_depth: int | None) -> str:
+    """That a rule makes no recommendation, and which depth its formula selects all the same."""
+    alone = "" if candidate_depth is None else f" Its formula alone selects depth {candidate_depth}."
+    return f"No recommendation from the {rule} rule.{alone}"
+
+
+def headline(plan: FreezePlan) -> str:
+    """What the plan recommends, in one sentence."""
+    if plan.recommendation == "abstain" or plan.freeze_depth is None:
+        return no_recommendation(plan.rule, plan.candidate_depth)
+    return depth_headline(plan.freeze_depth, plan.n_layers)
+
+
+def plan_summary(plan: FreezePlan) -> list[str]:
+    """The headline and, where something is frozen, its estimated cost."""
+    cost = plan.cost.planned
+    return [headline(plan), *([cost_sentence(cost)] if plan.freeze_depth and cost is not None else [])]
+
+
+def opinion_summary(rule: str, opinion: Opinion, n_layers: int) -> list[str]:
+    """What a rule recommends for a run, and what that is estimated to cost or why there is no recommendation."""
+    if opinion.freeze_depth is None:
+        return [no_recommendation(rule, opinion.candidate_depth), *opinion.reasons]
+    return depth_summary(opinion.freeze_depth, n_layers, opinion.cost)
+
+
+def depth_summary(depth: int, n_layers: int, cost: RelativeCost | None) -> list[str]:
+    """What a freeze depth trains, and what that is estimated to cost."""
+    return [depth_headline(depth, n_layers), *([cost_sentence(cost)] if cost is not None else [])]
+
+
+def coverage_sentence(depth: int, coverage: Estimate, rule: str = "") -> str:
+    """The coverage of a depth, and what it may be used for.
+
+    Args:
+        depth: k.
+        coverage: R(k), a fraction.
+        rule: that chose the depth, if one did.
+    """
+    shown = interval_with_ci(coverage, 2)
+    if shown == NOT_MEASURED:
+        return f"Coverage R({depth}) was not measured."
+    use = "Used to choose the depth; it" if rule in _CHOSEN_BY_COVERAGE else "It"
+    return f"Coverage R({depth}): {shown}. {use} does not forecast loss."
+
+
+def plan_details(plan: FreezePlan) -> list[str]:
+    """The coverage of the plan's depth, why this depth, and the largest that a rule may choose; one sentence each."""
+    details = []
+    if plan.freeze_depth:
+        details.append(coverage_sentence(plan.freeze_depth, plan.gain_coverage, plan.rule))
+    details += plan.reasons
+    if (cap := plan.rule_parameters.get("cap")) is not None:
+        details.append(f"Maximum automatic depth: {cap} (the last quarter of the layers always trains).")
+    return details
+
+
+def stack_sentence(n_layers: int, depth: int | None) -> str:
+    """The layer stack for those who do not see it."""
+    if depth is None:
+        return f"Layer stack: {n_layers} layers, no depth recommended."
+    return f"Layer stack: {depth} of {n_layers} layers frozen, {n_layers - depth} trained."

@@ -1,0 +1,178 @@
+"""An analysis run as text: what was analyzed, the evidence check, and the numbers of every hidden state."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from semfreeze_core.wording.numbers import (
+    CI,
+    Estimate,
+    duration,
+    gib,
+    interval,
+    interval_with_ci,
+    layer_range,
+    number,
+    parameter_count,
+    percent_with_ci,
+)
+from semfreeze_core.wording.tables import Column, Table, table
+
+if TYPE_CHECKING:
+    from semfreeze_core.gains.scaling_law import ScalingLaw
+    from semfreeze_core.records.display import DisplaySample
+    from semfreeze_core.records.gain import Band, GainCurve, Verdict
+    from semfreeze_core.records.manifest import RunManifest
+    from semfreeze_core.records.preview import MemoryForecast
+    from semfreeze_core.records.scores import LayerScore
+
+BASELINE = "random-label baseline"
+LAYER_SOURCES = (
+    "The distance and the paper rule are the paper's; the baselines, the lift, layer contributions and coverage are "
+    "ours."
+)
+
+
+def model_sentence(manifest: RunManifest, data_name: str | None = None) -> str:
+    """Which model was analyzed on which data.
+
+    Args:
+        manifest: of the run.
+        data_name: what to call the data, where its source says too much.
+    """
+    model, shape, data = manifest.model.identity, manifest.model.shape, manifest.data
+    return (
+        f"{model.source} ({model.architecture}, {shape.n_layers} layers, {parameter_count(shape.total_parameters)}), "
+        f"analyzed on {data.n_examples:,} of {data.n_usable:,} examples of {data_name or data.source}."
+    )
+
+
+def sample_sentence(manifest: RunManifest) -> str:
+    """How many tokens were analyzed, and in which precision."""
+    data, model = manifest.data, manifest.model
+    return (
+        f"{data.n_positions_read:,} of {data.n_supervised_tokens:,} target tokens analyzed; {data.n_tokens:,} tokens "
+        f"in total; seed {manifest.settings.seed}; {model.dtype} on {model.device}."
+    )
+
+
+def timing_sentence(manifest: RunManifest) -> str:
+    """How long the analysis took, and its peak memory."""
+    took = manifest.extraction
+    return (
+        f"Analysis: {duration(took.seconds)} ({took.tokens_per_second:,.0f} tokens per second), plus "
+        f"{duration(took.task_null_seconds)} for the swapped-completion control. Peak memory {gib(took.peak_bytes)} "
+        f"({took.peak_kind})."
+    )
+
+
+def evidence_check(verdict: Verdict) -> str:
+    """Whether the analysis shows that the layers do the task."""
+    return f"Evidence check: {'passed' if verdict == 'evidence' else 'failed'}"
+
+
+def layer_table(curve: GainCurve) -> Table:
+    """One row per hidden state: distance to the target token, its baseline, the lift, and what the next layer adds.
+
+    The row of hidden state s has the contribution of layer s, which moves it on, and R(s), the coverage when s layers
+    are frozen.
+    """
+
+    def cell(band: Band, index: int, decimals: int) -> str:
+        return interval(band.at(index), decimals) if index < len(band.mean) else ""
+
+    rows = [
+        (
+            str(s),
+            cell(curve.deviation, s, 3),
+            cell(curve.null, s, 3),
+            cell(curve.advantage, s, 3),
+            cell(curve.gain, s, 4),
+            cell(curve.coverage, s, 2),
+        )
+        for s in range(curve.n_layers + 1)
+    ]
+    titles = ("hidden state", "distance to target", BASELINE, "lift", "layer contribution", "R(k)")
+    return table([Column(title) for title in titles], rows)
+
+
+def layer_table_caption(curve: GainCurve) -> str:
+    """What the layer table's numbers are, and on how many examples they rest."""
+    return (
+        f"Hidden states (0 = embeddings), {curve.metric} distance to the target token. Means over {curve.n_examples:,} "
+        f"examples [{CI}, bootstrap over examples]."
+    )
+
+
+def contribution_sentence(curve: GainCurve, depth: int) -> str:
+    """Which share of the measured layer contributions lies in the layers that train at a depth."""
+    n_layers, evidence = curve.n_layers, curve.evidence
+    if evidence.verdict == "no evidence":
+        return f"{evidence_check(evidence.verdict)}. No depth is recommended. {' '.join(evidence.reasons)}"
+    if depth == 0:
+        return (
+            f"All {n_layers} layers train. From the first to the last layer, lift over random labels rises by "
+            f"{interval_with_ci(evidence.advantage)}."
+        )
+    if depth == n_layers:
+        return f"All {n_layers} layers are frozen, so none of the layer contributions is trained."
+    layers = layer_range(depth, n_layers)
+    share = percent_with_ci(curve.coverage.at(depth)).replace(" (", " of the measured layer contributions (", 1)
+    return f"{layers.capitalize()} (trained) account for {share}."
+
+
+def distance_sentence(display: DisplaySample, curve: GainCurve, depth: int) -> str:
+    """How far hidden states get towards the target token, and how many displayed tokens the model predicts."""
+    distance, last = curve.deviation.mean, curve.n_layers
+    return (
+        f"Distance to the target token falls from {number(distance[curve.start], 2)} to {number(distance[last], 2)} "
+        f"across the layers ({number(distance[depth], 2)} at freeze depth {depth}). The model predicts "
+        f"{int(display.right.sum()):,} of {len(display.right):,} displayed tokens correctly."
+    )
+
+
+def coverage_bars(curve: GainCurve) -> list[str]:
+    """R(k) of every freeze depth as a bar of up to ten blocks."""
+    return ["▇" * round(10 * share) if math.isfinite(share) else "" for share in curve.coverage.mean]
+
+
+def first_and_later_sentence(first: Estimate, later: Estimate) -> str:
+    """The lift at the last hidden state, for the first target tokens and for the later ones."""
+    return (
+        f"Lift over random labels at the last hidden state: first target tokens {interval_with_ci(first)}, later ones "
+        f"{interval_with_ci(later)}."
+    )
+
+
+def scaling_law_sentence(law: ScalingLaw) -> str:
+    """The fitted power law of the distances, and how well it fits."""
+    return (
+        f"Power law A s^-alpha + E of the distances: A {law.amplitude:.3g}, alpha {number(law.exponent, 2)}, E "
+        f"{number(law.floor)}; R^2 {number(law.r_squared, 2)}. Shown for reference; not used for recommendations."
+    )
+
+
+def score_lines(scores: Mapping[str, LayerScore]) -> list[str]:
+    """Which other layer scores were measured, and why the others were not."""
+    measured = [name for name, score in scores.items() if not score.reason]
+    lines = [f"Other layer scores: {', '.join(measured)}. `semfreeze plan --compare` shows what they recommend."]
+    return lines + [f"{name} was not measured: {score.reason}." for name, score in scores.items() if score.reason]
+
+
+def memory_sentence(memory: MemoryForecast) -> str:
+    """What an analysis needs beside what is free, and what to do when it does not fit."""
+    parts = [
+        f"{gib(memory.model_bytes)} for {parameter_count(memory.parameters)} in {memory.dtype}",
+        f"{gib(memory.states_bytes)} for displayed hidden states",
+    ]
+    parts += [f"{gib(memory.process_bytes)} for the process"] if memory.process_bytes else []
+    needs = (
+        f"The analysis needs about {gib(memory.needed_bytes)} ({', '.join(parts)}); {gib(memory.free_bytes)} are free "
+        f"on {memory.device}."
+    )
+    if memory.fits:
+        return needs
+    other = "a smaller model" if memory.dtype == "bfloat16" else "bfloat16, which needs half, or a smaller model"
+    return f"Not enough memory. {needs} Use {other}, or another device."

@@ -1,0 +1,125 @@
+"""A validation shows both bases with their labels, and whether a depth was measured comes from the validations."""
+
+import pytest
+
+from semfreeze_core.records.interval import IntervalEntry
+from semfreeze_core.records.prediction_error import Calibration
+from semfreeze_core.wording import finetunes as wording
+from tests.core.plan.pilots import MEASURED
+
+
+def changed(report, name, **update):
+    arm = report.arms[name].model_copy(update=update)
+    return report.model_copy(update={"arms": report.arms | {name: arm}})
+
+
+def test_verdicts_show_both_bases_with_their_labels(validation):
+    heading, steps, compute = wording.verdict_lines("mine", validation)
+    assert heading == "Measured in validation mine (freeze 19 of 30 layers; 64 eval examples, 3 seeds):"
+    assert steps == "Same steps: pass. 99% of full finetuning's loss reduction (95% CI 98–100%; required: 95%)."
+    assert compute.startswith("Same compute: pass. 102% of full finetuning's loss reduction")
+
+
+def test_a_verdict_is_made_from_the_reports_numbers_and_not_from_its_prose(validation):
+    prose = validation.model_copy(update={"reasons": dict.fromkeys(validation.reasons, "old words")})
+    assert wording.verdict_lines("mine", prose) == wording.verdict_lines("mine", validation)
+
+
+def test_an_inconclusive_verdict_says_what_is_missing(validation):
+    open_ = validation.model_copy(update={"verdicts": {"steps": "undecided"}})
+    assert wording.verdict_sentence(open_, "steps").endswith("add seeds or eval examples.")
+    for name in ("full", "planned"):
+        open_ = changed(open_, name, seeds=[0])
+    assert wording.verdict_sentence(open_, "steps").endswith("A verdict needs 3 seeds.")
+    nothing = IntervalEntry(estimate=None, low=None, high=None)
+    flat = changed(open_, "planned", improvement_kept=nothing)
+    assert "is not significant, so there is nothing to compare with" in wording.verdict_sentence(flat, "steps")
+
+
+def test_a_verdict_without_both_variants_gives_the_reports_reason(validation):
+    alone = validation.model_copy(
+        update={"arms": {}, "verdicts": {"steps": "undecided"}, "reasons": {"steps": "no finished run of full"}}
+    )
+    assert wording.verdict_sentence(alone, "steps") == "Same steps: inconclusive. No finished run of full."
+
+
+def test_a_depth_is_measured_only_where_a_finished_validation_tested_it(validation):
+    reports = {"mine": validation}
+    assert wording.measured_lines(reports, 19, 30)[0].startswith("Measured in validation mine")
+    assert wording.measured_lines(reports, 3, 30) == [
+        "Not measured yet: no finished validation of this run tested freezing 3 of 30 layers. Validated depths: 19."
+    ]
+    unfinished = {"mine": validation.model_copy(update={"finished": False})}
+    assert wording.measured_lines(unfinished, 19, 30) == [
+        "Not measured yet: no finished validation of this run tested freezing 19 of 30 layers."
+    ]
+
+
+def test_short_verdicts_label_each_share(validation):
+    assert wording.short_verdicts(validation) == (
+        "depth 19: 99% [98, 100] same steps (pass), 102% [100, 103] same compute (pass)"
+    )
+
+
+def test_tables_of_a_validation_have_a_row_for_every_variant(validation):
+    quality, cost = wording.quality_table(validation), wording.arm_cost_table(validation)
+    assert [row[0] for row in quality.rows] == ["before training", *validation.arms]
+    assert [row[0] for row in cost.rows] == list(validation.arms)
+    planned = quality.dicts()[2]
+    assert planned["loss reduction, same steps"] == "99% [98, 100]"
+    assert planned["loss reduction, same compute"] == "102% [100, 103]"
+    assert "allocator and runtime overhead not included" in wording.arm_cost_caption(validation)
+
+
+def test_sweep_table_is_ordered_by_depth_and_regret_by_regret(sweep):
+    depths = [int(row["frozen layers"]) for row in wording.sweep_table(sweep).dicts()]
+    assert depths == sorted(depths)
+    methods = {row["method"]: row for row in wording.regret_table(sweep).dicts()}
+    assert set(methods) == {name.replace("_", " ") for name in sweep.rules}
+    regrets = [sweep.rules[name.replace(" ", "_")].regret["compute"] for name in methods]
+    known = [regret for regret in regrets if regret is not None]
+    assert known == sorted(known)
+    assert regrets[: len(known)] == known
+
+
+def test_pilots_say_what_they_selected_and_what_they_took():
+    assert wording.pilots_sentence(MEASURED) == (
+        "The pilot runs (12% of the compute of one full finetune of 90 steps) selected freezing 3 of 4 layers."
+    )
+    assert [row["kept"] for row in wording.pilots_table(MEASURED).dicts()] == ["no", "yes"]
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "spread", "sentence"),
+    [
+        (
+            -0.2,
+            -0.1,
+            0.05,
+            "On average, coverage at the same steps was underestimated by 15 percentage points (95% CI -20 to -10 "
+            "percentage points, positive is too high; 3 finetunes, 4 variants; standard deviation 5 percentage "
+            "points).",
+        ),
+        (
+            None,
+            None,
+            None,
+            "On average, coverage at the same steps was underestimated by 15 percentage points (3 finetunes, 4 "
+            "variants); one finetune gives no interval.",
+        ),
+    ],
+)
+def test_calibration_names_direction_and_sample(low, high, spread, sentence):
+    error = IntervalEntry(estimate=-0.15, low=low, high=high)
+    one = Calibration(quantity="coverage at equal steps", n_finetunes=3, n_arms=4, error=error, spread=spread)
+    assert wording.calibration_sentence(one) == sentence
+    better = IntervalEntry(estimate=0.9, low=0.8, high=1.0)
+    assert wording.corrected_sentence(0.75, one, better).endswith(
+        "Corrected for that, R(k) = 0.75 becomes 0.90 (next finetune, 95%: 0.80 to 1.00)."
+    )
+
+
+def test_trained_lines_leave_out_what_was_not_evaluated():
+    assert wording.trained_lines(3, [2.5, 2.0, 1.5], None, None) == [
+        "3 steps; train loss 2.500 -> 1.500 nats per token"
+    ]

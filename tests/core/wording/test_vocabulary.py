@@ -1,0 +1,73 @@
+"""What people read is in the words of the field: help texts, sentences, tables and error messages."""
+
+from collections.abc import Iterator
+
+import click
+import pytest
+import typer
+
+from semfreeze_core.cli import app, load_commands
+from tests.core.wording.vocabulary import CORE, RETIRED, Text, constants_of, error_messages_of, retired_words
+
+# Identifiers and data, not prose: keys of records, flags, and values that scripts read.
+NOT_PROSE = {"undecided", "abstain", "task_null", "FLOP", "coverage at equal steps", "equal", "label null", "--gpu"}
+ROOMS = sorted(path.name for path in CORE.iterdir() if path.is_dir() and (path / "__init__.py").exists())
+
+
+def help_texts() -> Iterator[Text]:
+    """The help of every command, argument and option of the command line."""
+
+    def walk(command: click.Command, name: str) -> Iterator[Text]:
+        yield Text(name, f"{command.help or ''} {command.short_help or ''}")
+        for parameter in command.params:
+            yield Text(f"{name} {'/'.join(parameter.opts)}", getattr(parameter, "help", None) or "")
+        for inner, one in getattr(command, "commands", {}).items():
+            yield from walk(one, f"{name} {inner}")
+
+    load_commands()
+    yield from walk(typer.main.get_command(app), "semfreeze")
+
+
+def problems(texts: Iterator[Text] | list[Text]) -> list[str]:
+    prose = (one for one in texts if one.text not in NOT_PROSE)
+    return [f"{one.where}: {found} in {one.text!r}" for one in prose for found in retired_words(one.text)]
+
+
+def test_help_texts_use_the_words_of_the_field():
+    texts = list(help_texts())
+    assert len(texts) > 200, "the walk has lost commands"
+    assert problems(texts) == []
+
+
+@pytest.mark.parametrize("folder", ["wording", "cli/printing"])
+def test_sentences_and_tables_use_the_words_of_the_field(folder):
+    texts = [text for path in sorted((CORE / folder).glob("*.py")) for text in constants_of(path)]
+    assert len(texts) > 50
+    assert problems(texts) == []
+
+
+@pytest.mark.parametrize("room", [*ROOMS, "."])
+def test_error_messages_use_the_words_of_the_field(room):
+    files = sorted((CORE / room).glob("*.py" if room == "." else "**/*.py"))
+    assert files
+    assert problems([text for path in files for text in error_messages_of(path)]) == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "It is held against half.", "59 % of it", "{} % of it", "for the FLOP of it", "An optimiser step.",
+        "To analyse a model.", "Prices of depths", "differs for sure", "The eval items", "0.95 of the gain",
+    ],
+)  # fmt: skip
+def test_retired_words_are_found(text):
+    assert retired_words(text)
+
+
+@pytest.mark.parametrize("text", ["134 GFLOP/s", "587 TFLOPs", "59% of it", "an analysis", "analyses of runs", "%d"])
+def test_words_in_use_are_not_retired(text):
+    assert retired_words(text) == []
+
+
+def test_every_retired_word_names_its_replacement():
+    assert all(RETIRED.values())
