@@ -2,7 +2,8 @@ import shutil
 
 import pytest
 
-from semfreeze_core.runs.folder import write_run
+from semfreeze_core import workflow
+from semfreeze_core.runs.folder import read_run, write_run
 from semfreeze_core.storage import runs_folder
 from tests.core.cli.terminal import ask
 from tests.core.runs.tiny_run import read_tiny, task_rows, write_jsonl
@@ -53,6 +54,13 @@ def stored(readings, home):
         return name
 
     return put
+
+
+@pytest.fixture
+def read_already(readings, monkeypatch):
+    """`analyze` finds its reading done, that of the untied model on the task: for tests of what comes after it."""
+    run = read_run(readings / "untied")
+    monkeypatch.setattr(workflow, "analyze", lambda request, progress: run)
 
 
 @pytest.fixture

@@ -30,12 +30,14 @@ def ends(shape):
 
 @pytest.mark.parametrize("family", VARIANTS)
 def test_step_flop_with_lora_equals_the_counter(family, tiny_shape, random_tokens, compute_loss):
-    for k, others, all_linear in (
+    cases = [
         (0, (False, False, False), True),
         (1, (False, False, False), False),
         (2, (False, True, False), True),
         (1, (True, True, True), False),
-    ):
+    ]
+    # two in turn, one of each choice of targets; Llama and GPT-2 meet all
+    for k, others, all_linear in cases if family in ("llama", "gpt2") else cases[VARIANTS.index(family) % 3 :][:2]:
         parts = TrainableParts(tuple(i >= k for i in range(3)), *others)
         model = build_tiny(family, n_layers=3, attention="eager")
         shape = tiny_shape(model)
