@@ -50,8 +50,12 @@ def test_a_family_is_read_and_planned(family, tmp_path, task):
     assert costs[0].relative_flop == 1 > costs[3].relative_flop
 
 
-@pytest.mark.parametrize("tied", [False, True])
-@pytest.mark.parametrize("family", VARIANTS)
+# Head and embedding tied or not in turn; of each style one both ways.
+KINDS = [(family, i % 2 == 0) for i, family in enumerate(VARIANTS)]
+KINDS += [(family, VARIANTS.index(family) % 2 == 1) for family in ("llama", "gpt2", "opt-projected", "mixtral")]
+
+
+@pytest.mark.parametrize(("family", "tied"), KINDS)
 def test_a_family_is_priced_as_torch_counts(family, tied, tmp_path):
     """FLOP of a training step at every freeze depth, with and without embeddings and head, by the config alone."""
     model = build_tiny(family, tied=tied, attention="eager")
