@@ -1,8 +1,10 @@
 import shutil
 
+import numpy as np
 import pytest
 
 from semfreeze_core import workflow
+from semfreeze_core.progress import ProgressEvent
 from semfreeze_core.runs.folder import read_run, write_run
 from semfreeze_core.storage import runs_folder
 from tests.core.cli.terminal import ask
@@ -54,6 +56,17 @@ def stored(readings, home):
         return name
 
     return put
+
+
+@pytest.fixture
+def quick_umap(monkeypatch):
+    """Places drawn from the seed and the number of neighbors stand for UMAP's, whose first layout takes long."""
+
+    def lay_out(points, seed, n_neighbors, progress):
+        progress(ProgressEvent("Loading UMAP"))
+        return np.random.default_rng([seed, n_neighbors]).normal(size=(len(points), 2)).astype(np.float32)
+
+    monkeypatch.setattr("semfreeze_core.semantics.umap_projection._layout", lay_out)
 
 
 @pytest.fixture
