@@ -24,6 +24,7 @@ def address(stocked):
     return stocked[0]
 
 
+@pytest.mark.slow
 def test_three_runs_are_compared_by_a_link(reader):
     reader.window.goto(f"{reader.address}/compare?run=example&with=first&with=second")
     reader.window.get_by_role("img", name="Layer stack").nth(2).wait_for()
@@ -38,6 +39,7 @@ def test_three_runs_are_compared_by_a_link(reader):
     assert reader.complaints == []
 
 
+@pytest.mark.slow
 def test_a_run_is_renamed_and_deleted(reader, stocked):
     window, runs = reader.window, stocked[1]
     window.goto(f"{reader.address}/compare")
@@ -70,6 +72,7 @@ def test_a_run_is_renamed_and_deleted(reader, stocked):
     assert reader.complaints == []
 
 
+@pytest.mark.slow
 def test_a_run_is_presented_by_keyboard(reader):
     window = reader.window
     window.goto(f"{reader.address}/present?run=first")

@@ -54,6 +54,7 @@ def test_a_moved_slider_shows_the_memory_the_core_computes(reader, run):
     assert "depth=12" in reader.window.url
 
 
+@pytest.mark.slow
 def test_back_goes_to_the_page_before_at_the_depth_it_had(reader):
     reader.open("plan?depth=12")
     stops = reader.window.evaluate("history.length")
@@ -72,6 +73,7 @@ def test_back_goes_to_the_page_before_at_the_depth_it_had(reader):
     assert reader.complaints == []
 
 
+@pytest.mark.slow
 def test_plan_has_conclusion_slider_and_memory_in_the_first_window(reader):
     reader.window.set_viewport_size({"width": 1440, "height": 900})
     reader.open("plan")
@@ -181,6 +183,7 @@ def test_a_lasso_shows_the_selections_curve_and_rows(reader):
     assert reader.window.get_by_text("Deviation of the selection").count() == 0
 
 
+@pytest.mark.slow
 def test_labels_stand_equally_high_above_fields_of_every_kind(reader):
     reader.open("traces?projection=UMAP")
     reader.window.get_by_role("spinbutton", name="Trajectories").wait_for()

@@ -30,3 +30,26 @@ def shape_of_layers(
 def with_kind(shape: ModelShape, kind: LayerKind) -> ModelShape:
     """The shape with all layers of one kind."""
     return replace(shape, layer_shapes=tuple(replace(layer, kind=kind) for layer in shape.layer_shapes))
+
+
+# d = 4, q = 4, kv = 2, f = 6, 2 heads, 5 vocabulary rows; 108 + 58 + 20 + 4 + 20 = 210 parameters.
+# Of 10 tokens in two rows of 5: C = 2 * 10 * 100 = 2000 FLOP in layer 0 and 2 * 10 * 50 = 1000 in layer 1,
+# A = 4 * 10 * 5 * 4 = 800 in the attention of each, and U = 2 * 10 * 20 = 400 in the head.
+TWO_LAYERS = shape_of_layers(
+    d_model=4,
+    vocab_rows=5,
+    tied=False,
+    n_heads=2,
+    n_kv_heads=1,
+    head_dim=2,
+    mlp_width=6,
+    layer_kind="gated-rmsnorm",
+    layer_linear_weights=(100, 50),
+    layer_parameters=(108, 58),
+    embedding_parameters=20,
+    final_norm_parameters=4,
+    head_parameters=20,
+    head_linear_weights=20,
+    max_positions=None,
+)
+TIED_LAYERS = replace(TWO_LAYERS, tied=True, head_parameters=0)

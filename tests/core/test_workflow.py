@@ -296,11 +296,18 @@ def test_analyze_names_the_layer_whose_states_are_not_finite(monkeypatch, tmp_pa
         read_tiny(tmp_path / "broken", task)
 
 
+FULL = OSError(errno.ENOSPC, "No space left on device")
+
+
 @pytest.mark.parametrize(
-    "step", ["load_causal_lm", "read_examples", "read_traces", "read_task_null", "project_display"]
-)
-@pytest.mark.parametrize(
-    "error", [KeyboardInterrupt(), OSError(errno.ENOSPC, "No space left on device")], ids=["interrupt", "full disk"]
+    ("step", "error"),
+    [
+        ("load_causal_lm", FULL),
+        ("read_examples", KeyboardInterrupt()),
+        ("read_traces", FULL),
+        ("read_task_null", KeyboardInterrupt()),
+        ("project_display", FULL),
+    ],
 )
 def test_analyze_keeps_nothing_when_stopped(monkeypatch, tmp_path, model, task, step, error):
     def stop(*_, **__):

@@ -21,16 +21,13 @@ PAGES = ("traces", "gains", "plan")
 
 
 def opened(page=None, **query):
+    """The dashboard on a page, the first one unless told otherwise, as a link with this query opens it."""
     app = AppTest.from_file(str(APP), default_timeout=60)
-    for name, value in query.items():
-        app.query_params[name] = value
-    app.run()
     if page is not None:
         app.switch_page(f"views/{page}.py")
-        for name, value in query.items():
-            app.query_params[name] = value
-        app.run()
-    return app
+    for name, value in query.items():
+        app.query_params[name] = value
+    return app.run()
 
 
 def sentence(app):

@@ -10,32 +10,41 @@ import pytest
 
 EXTRAS = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]["optional-dependencies"]
 MISSING = ("streamlit", "plotly", "altair", "umap", "peft", "bitsandbytes", "datasets")
-START = f"""
+HIDE = f"""
 from importlib.machinery import PathFinder
 find_spec = PathFinder.find_spec
 PathFinder.find_spec = lambda name, *how, **more: None if name in {MISSING} else find_spec(name, *how, **more)
-from semfreeze_core.cli import main
-main()
+"""
+START = f"{HIDE}from semfreeze_core.cli import main\nmain()\n"
+IN_TURN = f"""{HIDE}
+import json, sys
+from semfreeze_core.cli import app, load_commands
+load_commands()
+for command in json.loads(sys.argv[1]):
+    app(command, standalone_mode=False)
 """
 
 
+def start(code, *arguments):
+    return subprocess.run([sys.executable, "-P", "-c", code, *arguments], capture_output=True, text=True, timeout=300)
+
+
 def without_extras(*arguments):
-    return subprocess.run([sys.executable, "-P", "-c", START, *arguments], capture_output=True, text=True, timeout=120)
+    return start(START, *arguments)
 
 
 def test_core_reads_prices_plans_and_exports(tmp_path):
-    done = without_extras("plan", "example", "--json")
-    assert json.loads(done.stdout)["recommendation"] == "freeze", done.stderr
-    for command in (
+    plan, script = str(tmp_path / "plan.json"), str(tmp_path / "script.py")
+    commands = (
         ("show", "example"),
         ("cost", "example"),
-        ("plan", "example", "--out", str(tmp_path / "plan.json")),
-    ):
-        assert without_extras(*command).returncode == 0
-    done = without_extras(
-        "export", str(tmp_path / "plan.json"), "--to", "hf-trainer", "--out", str(tmp_path / "script.py")
+        ("plan", "example", "--out", plan),
+        ("export", plan, "--to", "hf-trainer", "--out", script),
     )
+    done = start(IN_TURN, json.dumps(commands))
     assert done.returncode == 0, done.stderr
+    assert json.loads((tmp_path / "plan.json").read_text())["recommendation"] == "freeze"
+    assert (tmp_path / "script.py").exists()
 
 
 @pytest.mark.parametrize(

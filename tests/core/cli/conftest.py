@@ -1,8 +1,11 @@
 import shutil
 
+import numpy as np
 import pytest
 
-from semfreeze_core.runs.folder import write_run
+from semfreeze_core import workflow
+from semfreeze_core.progress import ProgressEvent
+from semfreeze_core.runs.folder import read_run, write_run
 from semfreeze_core.storage import runs_folder
 from tests.core.cli.terminal import ask
 from tests.core.runs.tiny_run import read_tiny, task_rows, write_jsonl
@@ -53,6 +56,24 @@ def stored(readings, home):
         return name
 
     return put
+
+
+@pytest.fixture
+def quick_umap(monkeypatch):
+    """Places drawn from the seed and the number of neighbors stand for UMAP's, whose first layout takes long."""
+
+    def lay_out(points, seed, n_neighbors, progress):
+        progress(ProgressEvent("Loading UMAP"))
+        return np.random.default_rng([seed, n_neighbors]).normal(size=(len(points), 2)).astype(np.float32)
+
+    monkeypatch.setattr("semfreeze_core.semantics.umap_projection._layout", lay_out)
+
+
+@pytest.fixture
+def read_already(readings, monkeypatch):
+    """`analyze` finds its reading done, that of the untied model on the task: for tests of what comes after it."""
+    run = read_run(readings / "untied")
+    monkeypatch.setattr(workflow, "analyze", lambda request, progress: run)
 
 
 @pytest.fixture

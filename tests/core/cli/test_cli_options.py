@@ -14,7 +14,7 @@ TYPERS_OWN = {"--help", "-h", "--install-completion", "--show-completion"}
 
 
 @pytest.fixture
-def world(models, task, tmp_path, monkeypatch, stored):
+def world(models, task, tmp_path, monkeypatch, stored, quick_umap):
     for name in ("tied", "untied"):
         stored(name)
     return World(models, task, tmp_path, monkeypatch)

@@ -40,13 +40,11 @@ def test_help_imports_nothing_heavy(args):
     assert not imported & heavy
 
 
-@pytest.mark.parametrize(
-    "args", [["show", "example", "--json"], ["plan", "example"], ["cost", "example"], ["runs", "list"]]
-)
-def test_commands_on_a_finished_run_need_no_torch(args):
+def test_commands_on_a_finished_run_need_no_torch():
+    commands = [["show", "example", "--json"], ["plan", "example"], ["cost", "example"], ["runs", "list"]]
     code = (
         "import sys; from semfreeze_core.cli import load_commands, app; load_commands();"
-        f"app({args!r}, standalone_mode=False);"
+        f"[app(args, standalone_mode=False) for args in {commands!r}];"
         "print(*sorted({'torch', 'transformers', 'datasets'} & set(sys.modules)), file=sys.stderr)"
     )
     done = subprocess.run(
@@ -72,8 +70,6 @@ def test_analyze_prints_one_document_and_keeps_quiet(models, task, home):
     [
         (["show", "absent"], "no run with this name or path"),
         (["analyze", "--model", "./absent", "--data", "sample:sentence_to_json_eval"], "no such folder or file"),
-        (["plan", "example", "--depth", "31"], "--depth must be in 0..30 for this model, found 31"),
-        (["runs", "rm", "absent"], "no run with this name in"),
     ],
 )
 def test_refusals_exit_with_2_and_one_message(args, words):
@@ -126,17 +122,13 @@ def test_report_cut_short_by_a_closed_pipe_shows_no_traceback():
     assert "Traceback" not in error
 
 
-@pytest.mark.parametrize("overwrite", [False, True])
-def test_analyze_stops_at_ctrl_c_and_keeps_nothing(models, rows_file, home, stored, overwrite):
+def test_analyze_stops_at_ctrl_c_and_keeps_nothing(models, rows_file, home, stored):
     """A real signal in the middle of reading: 4,000 passes of one example each leave time for it."""
-    before = []
-    if overwrite:
-        stored("untied")
-        before = sorted((str(p), p.read_bytes()) for p in home.rglob("*") if p.is_file())
+    stored("untied")
+    before = sorted((str(p), p.read_bytes()) for p in home.rglob("*") if p.is_file())
     data = rows_file(task_rows(4000))
     flags = ["--examples", "0", "--batch-tokens", "1", "--device", "cpu", "--dtype", "float32", "--out", "untied"]
-    if overwrite:
-        flags.append("--overwrite")
+    flags.append("--overwrite")
     process = subprocess.Popen(
         command("analyze", "--model", models / "untied", "--data", data, *flags),
         stdout=subprocess.PIPE,

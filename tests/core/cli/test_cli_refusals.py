@@ -252,8 +252,13 @@ MODELS = {
 }
 
 
-@pytest.mark.parametrize("what", MODELS)
-@pytest.mark.parametrize("command", ["analyze", "models check"])
+@pytest.mark.parametrize(
+    ("command", "what"),
+    [
+        *(("analyze", what) for what in MODELS),
+        *(("models check", what) for what in ("no weights", "NaN", "no tokenizer")),
+    ],
+)
 def test_analyze_and_models_check_refuse_bad_models(analyze, models, tmp_path, capfd, command, what):
     make, words = MODELS[what]
     make(tmp_path / "model", models)
@@ -394,6 +399,7 @@ INTERRUPTED = "semfreeze: interrupted; what was not finished was not kept.\n"
 
 @pytest.mark.parametrize("written", range(5))
 @pytest.mark.parametrize("overwrite", [False, True])
+@pytest.mark.usefixtures("read_already")
 def test_analyze_keeps_nothing_when_the_disk_fills_up(analyze, monkeypatch, home, stored, begun, written, overwrite):
     before = kept_before(stored, home) if overwrite else []
     monkeypatch.setattr(Path, "write_bytes", fail_after(written, FULL, Path.write_bytes))
@@ -425,8 +431,8 @@ STEPS = [
 ]
 
 
-@pytest.mark.parametrize("overwrite", [False, True])
-@pytest.mark.parametrize("step", STEPS)
+# With and without a run to replace in turn.
+@pytest.mark.parametrize(("step", "overwrite"), [(step, i % 2 == 0) for i, step in enumerate(STEPS)])
 def test_analyze_keeps_nothing_when_interrupted(analyze, monkeypatch, home, stored, begun, step, overwrite):
     before = kept_before(stored, home) if overwrite else []
     monkeypatch.setattr(workflow, step, fail(KeyboardInterrupt()))
@@ -438,6 +444,7 @@ def test_analyze_keeps_nothing_when_interrupted(analyze, monkeypatch, home, stor
 
 @pytest.mark.parametrize("written", range(5))
 @pytest.mark.parametrize("overwrite", [False, True])
+@pytest.mark.usefixtures("read_already")
 def test_analyze_keeps_nothing_when_interrupted_while_writing(
     analyze, monkeypatch, home, stored, begun, written, overwrite
 ):
@@ -451,6 +458,7 @@ def test_analyze_keeps_nothing_when_interrupted_while_writing(
 
 
 @pytest.mark.parametrize("renamed", [0, 1])
+@pytest.mark.usefixtures("read_already")
 def test_analyze_keeps_the_old_run_when_the_exchange_is_interrupted(analyze, monkeypatch, home, stored, begun, renamed):
     before = kept_before(stored, home)
     real, calls = os.replace, []
@@ -476,7 +484,7 @@ def test_analyze_lets_a_fault_of_ours_be_seen(analyze, monkeypatch, home):
     assert not (home / "runs" / "tied").exists()
 
 
-@pytest.mark.parametrize("command", ["show", "plan", "cost"])
+# Damages of one run, met by three commands in turn.
 @pytest.mark.parametrize(
     ("damage", "words"),
     [
@@ -489,7 +497,8 @@ def test_analyze_lets_a_fault_of_ours_be_seen(analyze, monkeypatch, home):
         ("other", "its manifest.json does not describe a semfreeze run"),
     ],
 )
-def test_commands_refuse_a_run_they_cannot_read(stored, begun, command, damage, words):
+def test_commands_refuse_a_run_they_cannot_read(stored, begun, damage, words):
+    command = ("show", "plan", "cost")[len(damage) % 3]
     folder = runs_folder() / "tied"
     if damage == "empty":
         folder.mkdir(parents=True)
@@ -518,11 +527,16 @@ def spoil(folder, damage):
 @pytest.mark.parametrize(
     "run", ["", ".", "/", "/etc", "~", "~nobody-of-this-name/x", "a/b", "x" * 300, "naïve", "..", "*"]
 )
-@pytest.mark.parametrize("command", ["show", "plan", "cost"])
-def test_commands_refuse_what_is_no_run(command, run):
-    assert ask(command, run).refusal
+def test_commands_refuse_what_is_no_run(run):
+    assert ask("show", run).refusal
 
 
+@pytest.mark.parametrize("command", ["plan", "cost"])
+def test_plan_and_cost_refuse_what_is_no_run(command):
+    assert ask(command, "a/b").refusal
+
+
+@pytest.mark.usefixtures("read_already")
 def test_analyze_may_replace_a_damaged_run(analyze, stored, begun):
     stored("tied")
     spoil(runs_folder() / "tied", "cut")

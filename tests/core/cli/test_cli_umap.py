@@ -31,6 +31,7 @@ def test_umap_says_what_it_laid_out_and_keeps_it(stored):
     ]
 
 
+@pytest.mark.usefixtures("quick_umap")
 def test_umap_reads_what_it_kept(stored, monkeypatch):
     first = ask("umap", stored("untied"), "--json").json
     monkeypatch.setattr("semfreeze_core.semantics.umap_projection._layout", None)
@@ -41,6 +42,7 @@ def test_umap_reads_what_it_kept(stored, monkeypatch):
     assert ask("umap", "untied").out.splitlines()[2] == f"Read from {first['file']}"
 
 
+@pytest.mark.usefixtures("quick_umap")
 @pytest.mark.parametrize("damage", [b"", b"damage"])
 def test_umap_computes_again_what_is_damaged(stored, damage):
     first = ask("umap", stored("untied"), "--json").json
@@ -62,6 +64,7 @@ def test_umap_refuses_bad_values_in_one_message(stored):
     assert "no run with this name" in ask("umap", "absent").refusal
 
 
+@pytest.mark.usefixtures("quick_umap")
 def test_umap_leaves_the_run_folder_as_it_was(stored):
     folder = runs_folder() / stored("untied")
     before = {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}

@@ -17,7 +17,7 @@ from semfreeze_core.errors import PlanError
 from semfreeze_core.records.training import LoraSetup, TrainableParts, TrainingSetup
 from tests.core.cost.counted_step import count_step, expected_step, prepare
 from tests.core.cost.saved_bytes import count_saved_bytes
-from tests.core.shapes import shape_of_layers, with_kind
+from tests.core.shapes import TWO_LAYERS, shape_of_layers, with_kind
 from tests.core.tiny_models import FAMILIES, VARIANTS, build_tiny
 
 # Of the frozen layers below the boundary, which run without a graph.
@@ -35,13 +35,17 @@ REST = [
     TrainableParts((False, False, False), embeddings=False, final_norm=True, head=False),
 ]
 CASES = [
-    *[(family, mode, [(FULL, None), (SUFFIX, None), (ADAPTED, LoraSetup(3))]) for family in FAMILIES for mode in MODES],
+    *[
+        (family, mode, [(FULL, None), (SUFFIX, None), (ADAPTED, LoraSetup(3))])
+        for family in ("llama", "gpt2")
+        for mode in MODES
+    ],
     *[("llama", mode, [(parts, None) for parts in REST]) for mode in MODES],
     # the other families in turn, as they differ only in what comes last in a layer
     *[
-        (family, MODES[i % 3], [(SUFFIX, None), (ADAPTED, LoraSetup(2))])
-        for i, family in enumerate([*VARIANTS, *reversed(VARIANTS)])
-        if family not in FAMILIES
+        (family, MODES[i % 3], [(SUFFIX, None) if i % 2 else (ADAPTED, LoraSetup(2))])
+        for i, family in enumerate(VARIANTS)
+        if family not in ("llama", "gpt2")
     ],
 ]
 
@@ -76,23 +80,6 @@ def test_step_flop_with_checkpointing_of_a_tied_model_equals_the_counter(mode, t
 
 # By hand: T = 10; layers of C = 2000 and 1000 with one matrix each, A = 800, U = 400; d = 4
 
-TWO_LAYERS = shape_of_layers(
-    d_model=4,
-    vocab_rows=5,
-    tied=False,
-    n_heads=2,
-    n_kv_heads=1,
-    head_dim=2,
-    mlp_width=6,
-    layer_kind="gated-rmsnorm",
-    layer_linear_weights=(100, 50),
-    layer_parameters=(108, 58),
-    embedding_parameters=20,
-    final_norm_parameters=4,
-    head_parameters=20,
-    head_linear_weights=20,
-    max_positions=None,
-)
 TOP = TrainableParts((False, True), embeddings=False, final_norm=True, head=False)
 
 
@@ -134,9 +121,15 @@ def test_training_bytes_with_checkpointing_keeps_inputs_and_one_whole_layer():
     assert training_bytes(TWO_LAYERS, half, TOP).activations == 10 * 8 + whole
 
 
-@pytest.mark.parametrize("precision", ["float32", "bf16-autocast", "bf16"])
-@pytest.mark.parametrize("mode", ["non-reentrant", "reentrant"])
-@pytest.mark.parametrize("family", FAMILIES)
+# Precisions in turn: each meets both modes.
+INPUT_CASES = [
+    (family, mode, ("float32", "bf16-autocast", "bf16")[(i + j) % 3])
+    for i, family in enumerate(FAMILIES)
+    for j, mode in enumerate(("non-reentrant", "reentrant"))
+]
+
+
+@pytest.mark.parametrize(("family", "mode", "precision"), INPUT_CASES)
 def test_activation_bytes_of_one_more_checkpointed_layer_are_its_input(
     family, mode, precision, tiny_shape, random_tokens
 ):
@@ -170,14 +163,14 @@ def deep(n_layers=10, weights=1_000_000):
     )
 
 
-@pytest.mark.parametrize("k", range(11))
+@pytest.mark.parametrize("k", [0, 1, 6, 10])
 def test_step_flop_with_checkpointing_approaches_its_limit(k):
     setup = replace(SETUP, checkpointing="reentrant")
     full, frozen = (step_flop(deep(), setup, parts_at_depth(deep(), depth)).total for depth in (0, k))
     assert frozen / full == pytest.approx((4 * 10 - 3 * k) / (4 * 10), abs=1e-4)
 
 
-@pytest.mark.parametrize("k", range(1, 11))
+@pytest.mark.parametrize("k", [1, 6, 10])
 def test_step_flop_under_transformers_5_saves_the_weight_gradient_alone(k):
     setup = replace(SETUP, checkpointing="transformers-5")
     full, frozen = (step_flop(deep(), setup, parts_at_depth(deep(), depth)).total for depth in (0, k))

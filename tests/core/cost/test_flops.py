@@ -14,32 +14,12 @@ from semfreeze_core.cost.flops import tied_parts
 from semfreeze_core.errors import PlanError
 from semfreeze_core.records.training import TrainableParts, TrainingSetup
 from tests.core.cost.counted_step import count_step, expected_step, prepare
-from tests.core.shapes import shape_of_layers
+from tests.core.shapes import TIED_LAYERS, TWO_LAYERS, shape_of_layers
 from tests.core.tiny_models import FAMILIES, VARIANTS, build_tiny, find_pieces, set_trainable
 
 N_LAYERS = 3
 SETUP = TrainingSetup(batch_size=2, sequence_length=5, train_examples=7, steps=10)
 SUPERVISED_ONLY = TrainingSetup(batch_size=2, sequence_length=5, supervised_fraction=0.3, loss="supervised-only")
-
-# T = 10 tokens. Layer 0: C = 2 * 10 * 100 = 2000, layer 1: C = 2 * 10 * 50 = 1000; A = 4 * 10 * 5 * 4 = 800;
-# head: U = 2 * 10 * 20 = 400.
-TWO_LAYERS = shape_of_layers(
-    d_model=4,
-    vocab_rows=5,
-    tied=False,
-    n_heads=2,
-    n_kv_heads=1,
-    head_dim=2,
-    mlp_width=6,
-    layer_kind="other",
-    layer_linear_weights=(100, 50),
-    layer_parameters=(108, 58),
-    embedding_parameters=20,
-    final_norm_parameters=4,
-    head_parameters=20,
-    head_linear_weights=20,
-    max_positions=None,
-)
 
 
 def parts_from(k, n_layers=N_LAYERS, embeddings=False, final_norm=True, head=False):
@@ -52,7 +32,8 @@ def all_parts(n_layers):
         yield TrainableParts(flags[:n_layers], *flags[n_layers:])
 
 
-# Each part trained alone and left out, a gap, a prefix: what tells the terms of every formula apart.
+# Each part trained alone and left out, a gap, a prefix: what tells the terms of every formula apart. A family meets
+# the first and two more in turn.
 TELLING_PARTS = [
     TrainableParts((True, True, True), embeddings=True, final_norm=True, head=True),
     TrainableParts((False, True, True), embeddings=False, final_norm=True, head=False),
@@ -132,10 +113,9 @@ def test_step_flop_of_a_supervised_only_loss_counts_supervised_tokens_in_the_hea
 
 
 def test_step_flop_of_a_tied_model_trains_head_and_embedding_together():
-    tied = replace(TWO_LAYERS, tied=True, head_parameters=0)
     either = [TrainableParts((False, True), *flags) for flags in ((True, True, False), (False, True, True))]
     untied = step_flop(TWO_LAYERS, SETUP, TrainableParts((False, True), True, True, True))
-    assert [step_flop(tied, SETUP, parts) for parts in either] == [untied, untied]
+    assert [step_flop(TIED_LAYERS, SETUP, parts) for parts in either] == [untied, untied]
 
 
 def test_step_flop_refuses_parts_of_another_model():
@@ -172,28 +152,28 @@ def test_run_flop_with_cache_pays_the_prefix_once_for_each_example_met(steps, ex
 
 @pytest.mark.parametrize(("family", "tied"), [("llama", False), ("gpt2", True)])
 def test_step_flop_equals_the_counter_for_every_selection(family, tied, tiny_shape, random_tokens, compute_loss):
-    model = build_tiny(family, n_layers=N_LAYERS, tied=tied, attention="eager")
+    model = build_tiny(family, n_layers=2, tied=tied, attention="eager")
     shape, tokens = tiny_shape(model), random_tokens(model, SETUP)
-    for parts in all_parts(N_LAYERS):
+    for parts in all_parts(2):
         set_trainable(model, parts)
         assert count_step(model, tokens, SETUP, compute_loss) == expected_step(shape, SETUP, parts), parts
 
 
-@pytest.mark.parametrize("tied", [False, True])
 @pytest.mark.parametrize("family", VARIANTS)
-def test_step_flop_equals_the_counter_whatever_the_family(family, tied, tiny_shape, random_tokens, compute_loss):
+def test_step_flop_equals_the_counter_whatever_the_family(family, tiny_shape, random_tokens, compute_loss):
+    tied = VARIANTS.index(family) % 2 == 1  # in turn; tests/core/test_families.py has the other way
     model = build_tiny(family, n_layers=N_LAYERS, tied=tied, attention="eager")
     shape, tokens = tiny_shape(model), random_tokens(model, SETUP)
-    for asked in TELLING_PARTS:
+    turn = VARIANTS.index(family) % 5 + 1
+    for asked in (TELLING_PARTS[0], TELLING_PARTS[turn], TELLING_PARTS[turn % 5 + 1]):
         parts = tied_parts(shape, asked)
         boundary = prepare(model, shape, SETUP, parts)
         assert count_step(model, tokens, SETUP, compute_loss) == expected_step(shape, SETUP, parts), parts
         boundary.remove()
 
 
-@pytest.mark.parametrize("head", [False, True])
-@pytest.mark.parametrize("k", [0, 2, N_LAYERS])
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize(("k", "head"), [(0, True), (2, False), (N_LAYERS, True), (N_LAYERS, False)])
+@pytest.mark.parametrize("family", ["llama", "gpt2"])
 def test_step_flop_equals_the_counter_for_a_supervised_only_loss(
     family, k, head, tiny_shape, random_tokens, compute_loss
 ):
@@ -234,14 +214,14 @@ def test_step_flop_with_cached_states_equals_the_counter_on_the_suffix(family, k
 # Limits and identities
 
 
-@pytest.mark.parametrize("k", range(11))
+@pytest.mark.parametrize("k", [0, 1, 6, 10])
 def test_step_flop_approaches_its_limit_when_layer_weights_dominate(k):
     full = step_flop(large_shape(), SETUP, parts_from(0, 10, embeddings=True, head=True)).total
     frozen = step_flop(large_shape(), SETUP, parts_from(k, 10)).total
     assert frozen / full == pytest.approx((3 * 10 - 2 * k) / (3 * 10), abs=1e-4)
 
 
-@pytest.mark.parametrize("k", range(11))
+@pytest.mark.parametrize("k", [0, 1, 6, 10])
 def test_run_flop_of_many_cached_epochs_approaches_the_unfrozen_share(k):
     setup = TrainingSetup(batch_size=1, sequence_length=1, train_examples=1, steps=100_000, prefix_cache=True)
     full = 100_000 * step_flop(large_shape(), setup, parts_from(0, 10, embeddings=True, head=True)).total

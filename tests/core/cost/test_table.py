@@ -10,31 +10,12 @@ from hypothesis import strategies as st
 from semfreeze_core.cost import check_setup, cost_table, depth_cost, full_cost, parts_at_depth
 from semfreeze_core.errors import PlanError
 from semfreeze_core.records.training import TrainableParts, TrainingSetup
-from tests.core.shapes import shape_of_layers, with_kind
+from tests.core.shapes import TIED_LAYERS, TWO_LAYERS, with_kind
 from tests.core.tiny_models import FAMILIES, build_tiny
 
 SETUP = TrainingSetup(batch_size=2, sequence_length=5, train_examples=7, steps=10)
 CACHED = replace(SETUP, prefix_cache=True)
 
-# As in test_flops.py: C = 2000 and 1000, A = 800, U = 400, and 108 + 58 + 20 + 4 + 20 = 210 parameters
-UNTIED = shape_of_layers(
-    d_model=4,
-    vocab_rows=5,
-    tied=False,
-    n_heads=2,
-    n_kv_heads=1,
-    head_dim=2,
-    mlp_width=6,
-    layer_kind="gated-rmsnorm",
-    layer_linear_weights=(100, 50),
-    layer_parameters=(108, 58),
-    embedding_parameters=20,
-    final_norm_parameters=4,
-    head_parameters=20,
-    head_linear_weights=20,
-    max_positions=None,
-)
-TIED = replace(UNTIED, tied=True, head_parameters=0)
 FULL_FLOP = 10 * (5000 + 6600 + 3400)
 FULL_BYTES = 16 * 210 + 10 * 2 * 256 + 800
 
@@ -44,7 +25,7 @@ flag = st.sampled_from([None, False, True])
 # parts_at_depth
 
 
-@pytest.mark.parametrize("shape", [UNTIED, TIED], ids=["untied", "tied"])
+@pytest.mark.parametrize("shape", [TWO_LAYERS, TIED_LAYERS], ids=["untied", "tied"])
 def test_parts_at_depth_trains_everything_at_0_and_only_the_norm_above(shape):
     assert [parts_at_depth(shape, k) for k in (0, 1, 2)] == [
         TrainableParts((True, True), embeddings=True, final_norm=True, head=True),
@@ -55,7 +36,7 @@ def test_parts_at_depth_trains_everything_at_0_and_only_the_norm_above(shape):
 
 @given(st.integers(0, 2), flag, flag, flag)
 def test_parts_at_depth_does_what_it_is_told(k, embeddings, final_norm, head):
-    parts = parts_at_depth(UNTIED, k, embeddings, final_norm, head)
+    parts = parts_at_depth(TWO_LAYERS, k, embeddings, final_norm, head)
     assert parts.freeze_depth == k
     for told, found in ((embeddings, parts.embeddings), (final_norm, parts.final_norm), (head, parts.head)):
         assert told is None or found is told
@@ -64,24 +45,24 @@ def test_parts_at_depth_does_what_it_is_told(k, embeddings, final_norm, head):
 @pytest.mark.parametrize("k", [-1, 3])
 def test_parts_at_depth_outside_the_layers_names_the_range(k):
     with pytest.raises(PlanError, match=rf"freeze depth {k} is outside 0\.\.2"):
-        parts_at_depth(UNTIED, k)
+        parts_at_depth(TWO_LAYERS, k)
 
 
 @pytest.mark.parametrize("flags", [{"embeddings": True}, {"head": True}, {"embeddings": False, "head": True}])
 def test_parts_at_depth_above_0_refuses_to_train_a_tied_head_or_embedding(flags):
     with pytest.raises(PlanError, match="tied"):
-        parts_at_depth(TIED, 1, **flags)
+        parts_at_depth(TIED_LAYERS, 1, **flags)
 
 
 def test_parts_at_depth_0_refuses_to_tell_a_tied_head_and_embedding_apart():
     with pytest.raises(PlanError, match=r"tied.*embeddings=True and head=False"):
-        parts_at_depth(TIED, 0, embeddings=True, head=False)
+        parts_at_depth(TIED_LAYERS, 0, embeddings=True, head=False)
 
 
 @pytest.mark.parametrize("trained", [False, True])
 @pytest.mark.parametrize("told", ["embeddings", "head"])
 def test_parts_at_depth_0_of_a_tied_model_lets_the_unset_one_follow(told, trained):
-    parts = parts_at_depth(TIED, 0, **{told: trained})
+    parts = parts_at_depth(TIED_LAYERS, 0, **{told: trained})
     assert (parts.embeddings, parts.head) == (trained, trained)
 
 
@@ -89,15 +70,15 @@ def test_parts_at_depth_0_of_a_tied_model_lets_the_unset_one_follow(told, traine
 
 
 def test_check_setup_accepts_what_does_not_contradict_itself():
-    check_setup(SETUP, parts_at_depth(UNTIED, 1, embeddings=True))
-    check_setup(CACHED, parts_at_depth(UNTIED, 1))
-    check_setup(CACHED, parts_at_depth(UNTIED, 2, head=True))
-    check_setup(CACHED, parts_at_depth(UNTIED, 0))  # no prefix, hence no cache
+    check_setup(SETUP, parts_at_depth(TWO_LAYERS, 1, embeddings=True))
+    check_setup(CACHED, parts_at_depth(TWO_LAYERS, 1))
+    check_setup(CACHED, parts_at_depth(TWO_LAYERS, 2, head=True))
+    check_setup(CACHED, parts_at_depth(TWO_LAYERS, 0))  # no prefix, hence no cache
 
 
 def test_check_setup_refuses_a_prefix_cache_below_trained_embeddings():
     with pytest.raises(PlanError, match=r"prefix_cache.*embeddings"):
-        check_setup(CACHED, parts_at_depth(UNTIED, 1, embeddings=True))
+        check_setup(CACHED, parts_at_depth(TWO_LAYERS, 1, embeddings=True))
 
 
 def test_check_setup_refuses_to_train_nothing():
@@ -109,17 +90,17 @@ def test_check_setup_refuses_to_train_nothing():
 
 
 def test_full_cost_is_the_hand_computed_sum_and_relative_to_itself():
-    full = full_cost(UNTIED, SETUP)
+    full = full_cost(TWO_LAYERS, SETUP)
     assert (full.freeze_depth, full.flop, full.relative_flop) == (0, FULL_FLOP, 1.0)
     assert (full.bytes.total, full.relative_bytes) == (FULL_BYTES, 1.0)
 
 
 def test_full_cost_uses_no_cache():
-    assert full_cost(UNTIED, CACHED) == full_cost(UNTIED, SETUP)
+    assert full_cost(TWO_LAYERS, CACHED) == full_cost(TWO_LAYERS, SETUP)
 
 
 def test_depth_cost_is_relative_to_full_finetuning():
-    found = depth_cost(UNTIED, SETUP, parts_at_depth(UNTIED, 1))
+    found = depth_cost(TWO_LAYERS, SETUP, parts_at_depth(TWO_LAYERS, 1))
     assert found.freeze_depth == 1
     assert (found.step_flop.total, found.flop) == (9000, 90000)
     assert found.relative_flop == 90000 / FULL_FLOP
@@ -127,14 +108,14 @@ def test_depth_cost_is_relative_to_full_finetuning():
 
 
 def test_depth_cost_with_a_prefix_cache_keeps_the_first_step_and_lowers_the_run():
-    plain, cached = (depth_cost(UNTIED, setup, parts_at_depth(UNTIED, 1)) for setup in (SETUP, CACHED))
+    plain, cached = (depth_cost(TWO_LAYERS, setup, parts_at_depth(TWO_LAYERS, 1)) for setup in (SETUP, CACHED))
     assert cached.step_flop == plain.step_flop
     assert cached.relative_flop == (4 * 2800 + 10 * 6200) / FULL_FLOP
     assert cached.bytes.total == plain.bytes.total - 4 * (108 + 20)
 
 
 def test_depth_cost_of_an_unknown_layer_kind_knows_flop_but_not_bytes():
-    shape = with_kind(UNTIED, "other")
+    shape = with_kind(TWO_LAYERS, "other")
     found = depth_cost(shape, SETUP, parts_at_depth(shape, 1))
     assert (found.relative_flop, found.relative_bytes) == (90000 / FULL_FLOP, None)
     assert full_cost(shape, SETUP).relative_bytes is None
@@ -142,12 +123,12 @@ def test_depth_cost_of_an_unknown_layer_kind_knows_flop_but_not_bytes():
 
 def test_depth_cost_sees_that_a_trained_tied_head_undoes_a_prefix_cache():
     with pytest.raises(PlanError, match="prefix_cache"):
-        depth_cost(TIED, CACHED, TrainableParts((False, True), False, True, head=True))
+        depth_cost(TIED_LAYERS, CACHED, TrainableParts((False, True), False, True, head=True))
 
 
 def test_depth_cost_refuses_to_train_nothing():
     with pytest.raises(PlanError, match="nothing is trained"):
-        depth_cost(UNTIED, SETUP, TrainableParts((False, False), False, False, False))
+        depth_cost(TWO_LAYERS, SETUP, TrainableParts((False, False), False, False, False))
 
 
 # cost_table
@@ -167,20 +148,20 @@ def test_cost_table_has_a_row_a_depth_and_falls_from_full_finetuning_on(family, 
 
 def test_cost_table_rows_are_depth_costs():
     flags = {"embeddings": False, "final_norm": False, "head": True}
-    rows = tuple(depth_cost(UNTIED, SETUP, parts_at_depth(UNTIED, k, **flags)) for k in (0, 1, 2))
-    assert cost_table(UNTIED, SETUP, **flags) == rows
+    rows = tuple(depth_cost(TWO_LAYERS, SETUP, parts_at_depth(TWO_LAYERS, k, **flags)) for k in (0, 1, 2))
+    assert cost_table(TWO_LAYERS, SETUP, **flags) == rows
 
 
 def test_cost_table_is_relative_to_full_finetuning_whatever_is_trained_at_depth_0():
-    assert cost_table(UNTIED, SETUP, head=False)[0].relative_flop == (FULL_FLOP - 10 * 400) / FULL_FLOP
+    assert cost_table(TWO_LAYERS, SETUP, head=False)[0].relative_flop == (FULL_FLOP - 10 * 400) / FULL_FLOP
 
 
 def test_cost_table_ends_where_nothing_would_be_trained():
-    assert [row.freeze_depth for row in cost_table(UNTIED, SETUP, final_norm=False)] == [0, 1]
+    assert [row.freeze_depth for row in cost_table(TWO_LAYERS, SETUP, final_norm=False)] == [0, 1]
 
 
 def test_cost_table_refuses_flags_that_no_frozen_prefix_allows():
     with pytest.raises(PlanError, match="tied"):
-        cost_table(TIED, SETUP, head=True)
+        cost_table(TIED_LAYERS, SETUP, head=True)
     with pytest.raises(PlanError, match="prefix_cache"):
-        cost_table(UNTIED, CACHED, embeddings=True)
+        cost_table(TWO_LAYERS, CACHED, embeddings=True)

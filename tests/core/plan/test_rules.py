@@ -24,6 +24,7 @@ CAPS = {
 }
 # fmt: on
 
+some_layers = pytest.mark.parametrize("n_layers", [2, 3, 4, 7, 12, 30, 40])
 monotone = st.lists(st.floats(0, 1), min_size=2, max_size=30).filter(lambda g: sum(g) > 1e-3)
 
 
@@ -32,15 +33,14 @@ def _coverage_of(gains: list[float]) -> np.ndarray:
     return tail / tail[0]
 
 
-@pytest.mark.parametrize(("n_layers", "cap"), CAPS.items())
-def test_depth_cap_equals_the_table(n_layers: int, cap: int) -> None:
-    assert depth_cap(n_layers) == cap
+def test_depth_cap_equals_the_table() -> None:
+    assert {n_layers: depth_cap(n_layers) for n_layers in CAPS} == CAPS
 
 
-@pytest.mark.parametrize("n_layers", CAPS)
-def test_depth_cap_leaves_a_quarter_of_the_layers_trainable(n_layers: int) -> None:
-    assert n_layers - depth_cap(n_layers) == math.ceil(n_layers / 4)
-    assert 1 <= depth_cap(n_layers) < n_layers
+def test_depth_cap_leaves_a_quarter_of_the_layers_trainable() -> None:
+    for n_layers in CAPS:
+        assert n_layers - depth_cap(n_layers) == math.ceil(n_layers / 4)
+        assert 1 <= depth_cap(n_layers) < n_layers
 
 
 def test_reachable_depth_equals_a_hand_computed_case() -> None:
@@ -48,7 +48,7 @@ def test_reachable_depth_equals_a_hand_computed_case() -> None:
     assert reachable_depth(40, 0.8, 0.75) == pytest.approx(32)
 
 
-@pytest.mark.parametrize("n_layers", CAPS)
+@some_layers
 def test_reachable_depth_of_the_defaults_is_within_a_quarter_of_the_layers_of_the_cap(n_layers: int) -> None:
     assert abs(reachable_depth(n_layers, 0.65, 0.5) - depth_cap(n_layers)) <= max(0.4, n_layers / 4)
     assert abs(reachable_depth(n_layers, 0.65, 0.5) - depth_cap(n_layers)) <= 0.05 * n_layers + 1
@@ -84,13 +84,13 @@ def test_decide_by_coverage_equals_a_hand_computed_case() -> None:
     assert "Coverage R(5) is 0.90." in reason
 
 
-@pytest.mark.parametrize("n_layers", CAPS)
+@some_layers
 def test_decide_by_coverage_reaches_seven_tenths_when_all_gain_is_in_the_last_layer(n_layers: int) -> None:
     depth = decide_by_coverage(make_curve(last_layer_alone(n_layers))).freeze_depth
     assert depth == min(7 * n_layers // 10, CAPS[n_layers])
 
 
-@pytest.mark.parametrize("n_layers", CAPS)
+@some_layers
 def test_decide_by_coverage_of_exchangeable_layers_freezes_their_share(n_layers: int) -> None:
     # R(k) = (L - k)/L is the score itself: at least 0.65 up to 0.35 L.
     assert decide_by_coverage(make_curve(straight(n_layers))).freeze_depth == 35 * n_layers // 100

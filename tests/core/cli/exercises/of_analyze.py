@@ -53,13 +53,13 @@ def _(world):
     mapping = document["data"]["mapping"]
     assert [mapping[f"{role}_field"] for role in ("prompt", "completion", "label")] == ["ask", "say", "kind"]
     assert document["data"]["n_labels"] == 3
-    assert document["data"]["tokens_digest"] == world.read()["data"]["tokens_digest"]
+    assert document["data"]["tokens_digest"] == world.usual()["data"]["tokens_digest"]
 
 
 @exercise("analyze --template")
 def _(world):
     document = world.read("--template", "{label}? {prompt}\\n")
-    assert document["data"]["n_tokens"] > world.read()["data"]["n_tokens"]
+    assert document["data"]["n_tokens"] > world.usual()["data"]["n_tokens"]
     prompts = pd.read_parquet(Path(document["run"]) / "examples.parquet")["prompt"]
     assert prompts.str.fullmatch(r"(card|bank|top up)\? Message \d+ about \d+: \n").all()
 
@@ -89,7 +89,7 @@ def _(world):
 def _(world):
     with_eos, without = world.read("--eos"), world.read("--no-eos")
     assert with_eos["n_supervised_tokens"] == without["n_supervised_tokens"] + 48
-    assert [d["settings"]["add_eos"] for d in (with_eos, without, world.read())] == [True, False, True]
+    assert [d["settings"]["add_eos"] for d in (with_eos, without, world.usual())] == [True, False, True]
 
 
 @exercise("analyze --positions")
@@ -109,7 +109,7 @@ def _(world):
 
 @exercise("analyze --scores")
 def _(world):
-    usual = world.read()["scores"]
+    usual = world.usual()["scores"]
     assert "gradient_norm" not in usual
     more = world.read("--scores", " gradient_norm, spectrum")["scores"]
     assert list(more) == [*usual, "gradient_norm"]

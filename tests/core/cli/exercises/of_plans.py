@@ -1,6 +1,7 @@
 """What shows that the options of plan, cost and export do what they say."""
 
 import json
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -131,6 +132,7 @@ CHEAPER = {
 SMALLER = {"--optimizer", "--precision", "--frozen-bits", "--lora", "--checkpointing", "--loss", "--offload-prefix"}
 
 
+@cache  # every world holds the same runs
 def setup_and_price(command, *flags):
     """The setup a command took from its flags, and the price of depth 2."""
     if command == "cost":

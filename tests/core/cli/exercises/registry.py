@@ -5,6 +5,7 @@ from tests.core.cli.terminal import ask
 from tests.core.runs.tiny_run import task_rows, write_jsonl
 
 EXERCISES = {}
+_usual = {}  # what analyze says of the untied model and the task without an option, by model; read once a process
 
 
 def exercise(*names):
@@ -37,6 +38,12 @@ class World:
 
     def read(self, *args, **where):
         return self.analyze("--json", *args, **where).json
+
+    def usual(self):
+        """What `read` says without an option, for comparison; the run itself may lie in another test's folder."""
+        if self.models not in _usual:
+            _usual[self.models] = self.read()
+        return _usual[self.models]
 
     def columns(self, **names):
         """The task with its columns renamed, as a file."""

@@ -1,6 +1,7 @@
 """Real finetunes of tiny models: what is counted equals what was priced, what is frozen stays, what is read is read."""
 
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 import pytest
@@ -39,8 +40,19 @@ def trained(folder, name, settings=SETTINGS, family="llama", depth=2, train=TRAI
     return run_arm(loaded, arm, settings, train, EVAL, baseline_bytes=0), loaded, before
 
 
-@pytest.mark.parametrize("family", ["llama", "gpt2"])
-@pytest.mark.parametrize("name", ["full", "planned", "half", "lora", "planned+lora", "depth:4"])
+@pytest.fixture(scope="module")
+def plain(folder):
+    """An arm of the tiny Llama as SETTINGS train it, by name: trained once, to be compared with."""
+    return cache(lambda name: trained(folder, name)[0])
+
+
+@pytest.mark.parametrize(
+    ("family", "name"),
+    [
+        *(("llama", name) for name in ("full", "planned", "half", "lora", "planned+lora", "depth:4")),
+        *(("gpt2", name) for name in ("full", "planned", "planned+lora")),
+    ],
+)
 def test_run_arm_trains_what_it_says_at_the_price_it_says(folder, family, name):
     run, loaded, before = trained(folder, name, family=family)
     assert run.status == "done"
@@ -74,7 +86,7 @@ def test_run_arm_learns_and_reads_at_its_marks(folder):
     assert run.points[0].curve_loss == pytest.approx(np.mean(run.points[0].item_losses))
     assert run.points[0].seconds < run.points[1].seconds < run.points[2].seconds
     assert run.points[-1].flop == run.flop.counted
-    assert 0 <= run.points[-1].accuracy <= 1
+    assert run.points[-1].accuracy is not None
 
 
 def test_run_arm_is_followed_step_by_step(folder):
@@ -97,12 +109,12 @@ def test_run_arm_is_followed_step_by_step(folder):
     assert seen[-1].peak_bytes == run.peak_bytes.measured
 
 
-def test_a_live_file_is_written_at_readings_and_else_once_a_second(folder, tmp_path, monkeypatch):
+def test_a_live_file_is_written_at_readings_and_else_once_a_second(plain, tmp_path, monkeypatch):
     now = [0.0]
     monkeypatch.setattr("semfreeze_core.finetune.arm.progress_file.time.monotonic", lambda: now[0])
     path = live_path(tmp_path / "runs" / "planned-seed0.json")
     path.parent.mkdir()
-    write, (point, *_) = LiveFile(path), trained(folder, "planned")[0].points
+    write, (point, *_) = LiveFile(path), plain("planned").points
     live = LiveArm(
         arm="planned", seed=0, step=1, total_steps=9, seconds=1.0, cache_seconds=0.5, train_loss=2.0, peak_bytes=7,
         points=[],
@@ -120,22 +132,22 @@ def test_a_live_file_is_written_at_readings_and_else_once_a_second(folder, tmp_p
 @pytest.mark.parametrize("name", ["planned", "planned+lora"])
 def test_run_arm_from_the_cache_is_the_same_training(folder, name):
     cached, _, _ = trained(folder, name, train=TRAIN[:8])
-    plain, _, _ = trained(folder, name, changed(prefix_cache=False), train=TRAIN[:8])
-    assert (cached.prefix_cache, plain.prefix_cache) == (True, False)
-    assert np.allclose(cached.train_losses, plain.train_losses, atol=1e-5)
-    assert np.allclose(cached.points[-1].item_losses, plain.points[-1].item_losses, atol=1e-4)
-    assert cached.flop.counted < plain.flop.counted
+    uncached, _, _ = trained(folder, name, changed(prefix_cache=False), train=TRAIN[:8])
+    assert (cached.prefix_cache, uncached.prefix_cache) == (True, False)
+    assert np.allclose(cached.train_losses, uncached.train_losses, atol=1e-5)
+    assert np.allclose(cached.points[-1].item_losses, uncached.points[-1].item_losses, atol=1e-4)
+    assert cached.flop.counted < uncached.flop.counted
 
 
-def test_run_arm_in_smaller_pieces_is_the_same_training(folder):
-    whole, _, _ = trained(folder, "planned")
+def test_run_arm_in_smaller_pieces_is_the_same_training(folder, plain):
+    whole = plain("planned")
     pieces, _, _ = trained(folder, "planned", replace(SETTINGS, accumulation=2))
     assert pieces.micro_batch_size == 2
     assert np.allclose(whole.train_losses, pieces.train_losses, atol=1e-5)
 
 
-def test_run_arm_repeats_with_its_seed(folder):
-    first, _, _ = trained(folder, "planned+lora")
+def test_run_arm_repeats_with_its_seed(folder, plain):
+    first = plain("planned+lora")
     again, _, _ = trained(folder, "planned+lora")
     other, _, _ = trained(folder, "planned+lora", replace(SETTINGS, seed=1))
     assert first.train_losses == again.train_losses
@@ -143,9 +155,8 @@ def test_run_arm_repeats_with_its_seed(folder):
     assert first.train_losses != other.train_losses
 
 
-def test_run_arm_sees_the_same_examples_in_every_arm(folder):
-    full, _, _ = trained(folder, "full")
-    planned, _, _ = trained(folder, "planned")
+def test_run_arm_sees_the_same_examples_in_every_arm(plain):
+    full, planned = plain("full"), plain("planned")
     assert full.train_losses[0] == pytest.approx(planned.train_losses[0], abs=1e-5)
 
 
@@ -161,15 +172,14 @@ def test_run_arm_ends_when_the_loss_is_no_number(folder):
 
 
 @pytest.mark.parametrize("checkpointing", ["non-reentrant", "reentrant"])
-def test_run_arm_under_checkpointing_is_the_same_training(folder, checkpointing):
-    plain, _, _ = trained(folder, "planned")
+def test_run_arm_under_checkpointing_is_the_same_training(folder, plain, checkpointing):
     checkpointed, _, _ = trained(folder, "planned", changed(checkpointing=checkpointing))
     assert checkpointed.notes == []
-    assert np.allclose(plain.train_losses, checkpointed.train_losses, atol=1e-5)
+    assert np.allclose(plain("planned").train_losses, checkpointed.train_losses, atol=1e-5)
 
 
-def test_run_arm_with_all_logits_gives_the_same_losses_for_more(folder):
-    lean, _, _ = trained(folder, "full")
+def test_run_arm_with_all_logits_gives_the_same_losses_for_more(folder, plain):
+    lean = plain("full")
     stock, _, _ = trained(folder, "full", changed(loss="materialised"))
     assert np.allclose(lean.train_losses, stock.train_losses, atol=1e-5)
     assert stock.flop.counted > lean.flop.counted

@@ -105,24 +105,33 @@ def test_a_slow_model_is_filed_before_a_file_is_full(decoder, tmp_path, monkeypa
 # Never mistaken
 
 
-def others():
-    yield "other weights", frozen_decoder(seed=1), {}
-    yield "another depth", frozen_decoder(), {"k": 3}
-    yield "another revision", frozen_decoder(), {"key_base": {"revision": "b"}}
-    yield "another precision", frozen_decoder(), {"compute_dtype": torch.bfloat16}
-    yield "another dtype", frozen_decoder(dtype=torch.bfloat16), {}
-    one_bit = frozen_decoder()
-    one_bit.layers[1].mlp.down_proj.weight.data.view(torch.int32)[3, 4] ^= 1
-    yield "one bit of one weight", one_bit, {}
-    config = frozen_decoder()
-    config.model.config.rms_norm_eps = 1e-5
-    yield "another config", config, {}
+def one_bit_of_one_weight():
+    decoder = frozen_decoder()
+    decoder.layers[1].mlp.down_proj.weight.data.view(torch.int32)[3, 4] ^= 1
+    return decoder
 
 
-@pytest.mark.parametrize(("decoder", "how"), [pytest.param(d, how, id=name) for name, d, how in others()])
-def test_a_cache_of_something_else_is_not_used(decoder, how, tmp_path):
+def another_config():
+    decoder = frozen_decoder()
+    decoder.model.config.rms_norm_eps = 1e-5
+    return decoder
+
+
+@pytest.mark.parametrize(
+    ("build", "how"),
+    [
+        pytest.param(lambda: frozen_decoder(seed=1), {}, id="other weights"),
+        pytest.param(frozen_decoder, {"k": 3}, id="another depth"),
+        pytest.param(frozen_decoder, {"key_base": {"revision": "b"}}, id="another revision"),
+        pytest.param(frozen_decoder, {"compute_dtype": torch.bfloat16}, id="another precision"),
+        pytest.param(lambda: frozen_decoder(dtype=torch.bfloat16), {}, id="another dtype"),
+        pytest.param(one_bit_of_one_weight, {}, id="one bit of one weight"),
+        pytest.param(another_config, {}, id="another config"),
+    ],
+)
+def test_a_cache_of_something_else_is_not_used(build, how, tmp_path):
     filed(frozen_decoder(), tmp_path)
-    assert filed(decoder, tmp_path, **how).hits == 0
+    assert filed(build(), tmp_path, **how).hits == 0
 
 
 def test_another_tokenisation_is_not_used(decoder, tmp_path):
