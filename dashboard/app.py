@@ -18,7 +18,7 @@ STYLE = """<style>
 [data-testid=stButtonGroup] button[role=radio] { min-height: 2.5rem }
 [data-testid=stCaptionContainer] code { color: inherit }
 </style>"""
-# Streamlit writes white on the primary colour, which has to be light on a dark page to be read as text itself.
+# Streamlit writes white on the primary color, which has to be light on a dark page to be read as text itself.
 DARK_STYLE = """<style>
 [data-testid=stBaseButton-primary] p, [data-testid=stMultiSelect] span[title] { color: #14181d }
 </style>"""

@@ -6,7 +6,7 @@ from typing import Any
 
 from semfreeze_core.device import choose_device, free_bytes
 from semfreeze_core.progress import Progress, silent
-from semfreeze_core.records.examples import TokenisedExample
+from semfreeze_core.records.examples import TokenizedExample
 from semfreeze_core.records.model import ModelShape
 from semfreeze_core.records.preview import DataPreview, MemoryForecast, RenderedExample, RenderedPiece
 from semfreeze_core.sources.data.encode import encode_all
@@ -76,7 +76,7 @@ def preview_data(request: AnalysisRequest, look: ModelLook, n: int = 3, progress
         n_rows=found.n_rows,
         n_usable=found.n_usable,
         notes=(*found.notes, *(note for note in encoded.notes if not note.startswith("Only "))),
-        examples=tuple(_rendered(look.tokenizer, example) for example in encoded.tokenised),
+        examples=tuple(_rendered(look.tokenizer, example) for example in encoded.tokenized),
     )
 
 
@@ -92,7 +92,7 @@ def forecast_reading(request: AnalysisRequest, shape: ModelShape) -> MemoryForec
     return forecast_memory(shape, dtype, device, free, request.display_positions)
 
 
-def _rendered(tokenizer: Any, example: TokenisedExample) -> RenderedExample:
+def _rendered(tokenizer: Any, example: TokenizedExample) -> RenderedExample:
     pieces = []
     pairs = zip(example.supervised.tolist(), example.input_ids.tolist(), strict=True)
     for supervised, group in groupby(pairs, key=lambda pair: pair[0]):

@@ -9,7 +9,7 @@ import pandas as pd
 from semfreeze_core.device import PeakMemory, dtype_name
 from semfreeze_core.errors import InputError
 from semfreeze_core.progress import Progress, ProgressEvent, silent
-from semfreeze_core.records.examples import TokenisedExample
+from semfreeze_core.records.examples import TokenizedExample
 from semfreeze_core.records.manifest import AnalysisSettings, DataEntry, ModelEntry, RunManifest, ScoreEntry
 from semfreeze_core.records.provenance import provenance_now
 from semfreeze_core.records.run import GROUP_PREFIX, Run
@@ -133,18 +133,18 @@ def analyze_loaded(loaded: LoadedModel, request: AnalysisRequest, progress: Prog
         allow_few=request.allow_few,
         progress=progress,
     )
-    tokenised, decoder = encoded.tokenised, loaded.decoder
-    positions = choose_positions(tokenised, request.positions, request.seed)
+    tokenized, decoder = encoded.tokenized, loaded.decoder
+    positions = choose_positions(tokenized, request.positions, request.seed)
     progress(ProgressEvent("Solving for the semantic bases"))
     labels = prepare_labels(
-        decoder, tokenised, positions, real_rows=loaded.vocabulary.real_rows, lens_loss=request.lens_loss
+        decoder, tokenized, positions, real_rows=loaded.vocabulary.real_rows, lens_loss=request.lens_loss
     )
     kept = choose_display(decoder, positions, request.display_positions, request.seed)
-    states = states_to_keep(decoder, tokenised, request.seed)
+    states = states_to_keep(decoder, tokenized, request.seed)
     peak = PeakMemory(decoder.device)
     traces, tally = read_traces(
         decoder,
-        tokenised,
+        tokenized,
         positions,
         labels,
         max_tokens=request.batch_tokens,
@@ -154,7 +154,7 @@ def analyze_loaded(loaded: LoadedModel, request: AnalysisRequest, progress: Prog
     )
     pairs, null_tally = read_task_null(
         decoder,
-        tokenised,
+        tokenized,
         labels,
         position_limit=request.positions,
         seed=request.seed,
@@ -164,7 +164,7 @@ def analyze_loaded(loaded: LoadedModel, request: AnalysisRequest, progress: Prog
     extraction = extraction_entry(tally, null_tally, peak)
     scores = read_scores(
         decoder,
-        tokenised,
+        tokenized,
         positions,
         states,
         wanted=request.scores,
@@ -173,8 +173,8 @@ def analyze_loaded(loaded: LoadedModel, request: AnalysisRequest, progress: Prog
         progress=progress,
     )
     progress(ProgressEvent("Projecting the display sample"))
-    display = project_display(decoder, loaded.tokenizer, tokenised, positions, labels, kept, request.seed)
-    new_tokens = _new_tokens_used(loaded, tokenised)
+    display = project_display(decoder, loaded.tokenizer, tokenized, positions, labels, kept, request.seed)
+    new_tokens = _new_tokens_used(loaded, tokenized)
     manifest = RunManifest(
         model=_model_entry(loaded, new_tokens),
         data=_data_entry(request, examples, encoded, positions, max_length),
@@ -188,7 +188,7 @@ def analyze_loaded(loaded: LoadedModel, request: AnalysisRequest, progress: Prog
         provenance=provenance_now(request.seed),
         files={},
     )
-    return Run(manifest, traces, pairs, _example_table(examples, tokenised, positions), display, scores)
+    return Run(manifest, traces, pairs, _example_table(examples, tokenized, positions), display, scores)
 
 
 def _check_data(request: AnalysisRequest) -> None:
@@ -203,8 +203,8 @@ def length_limit(max_positions: int | None, asked: int | None) -> int:
     return min(max_positions or _LONGEST_BY_DEFAULT, asked or _LONGEST_BY_DEFAULT)
 
 
-def _new_tokens_used(loaded: LoadedModel, tokenised: Sequence[TokenisedExample]) -> int:
-    used = set(np.unique(np.concatenate([e.input_ids for e in tokenised])).tolist())
+def _new_tokens_used(loaded: LoadedModel, tokenized: Sequence[TokenizedExample]) -> int:
+    used = set(np.unique(np.concatenate([e.input_ids for e in tokenized])).tolist())
     return len(used & (loaded.vocabulary.untrained | loaded.vocabulary.added))
 
 
@@ -230,8 +230,8 @@ def _data_entry(
     positions: Sequence[Positions],
     max_length: int,
 ) -> DataEntry:
-    tokenised = encoded.tokenised
-    labels = {e.label for e in tokenised if e.label is not None}
+    tokenized = encoded.tokenized
+    labels = {e.label for e in tokenized if e.label is not None}
     return DataEntry(
         source=request.data,
         file_digest=examples.file_digest,
@@ -239,10 +239,10 @@ def _data_entry(
         mapping=asdict(examples.mapping),
         n_rows=examples.n_rows,
         n_usable=examples.n_usable,
-        n_examples=len(tokenised),
+        n_examples=len(tokenized),
         n_labels=len(labels) or None,
-        n_tokens=sum(len(e.input_ids) for e in tokenised),
-        n_supervised_tokens=sum(int(e.supervised.sum()) for e in tokenised),
+        n_tokens=sum(len(e.input_ids) for e in tokenized),
+        n_supervised_tokens=sum(int(e.supervised.sum()) for e in tokenized),
         n_positions_read=sum(len(p) for p in positions),
         n_truncated=encoded.n_truncated,
         n_too_long=encoded.n_too_long,
@@ -280,22 +280,22 @@ def _warnings(request: AnalysisRequest, new_tokens: int) -> list[str]:
 
 
 def _example_table(
-    examples: ExampleSet, tokenised: Sequence[TokenisedExample], positions: Sequence[Positions]
+    examples: ExampleSet, tokenized: Sequence[TokenizedExample], positions: Sequence[Positions]
 ) -> pd.DataFrame:
     places = {e.row: i for i, e in enumerate(examples.examples)}
-    kept = [places[t.row] for t in tokenised]
+    kept = [places[t.row] for t in tokenized]
     words = {
-        "label": [t.label for t in tokenised],
+        "label": [t.label for t in tokenized],
         "prompt": [examples.examples[i].prompt for i in kept],
         "completion": [examples.examples[i].completion for i in kept],
     } | {GROUP_PREFIX + name: [values[i] for i in kept] for name, values in examples.groups.items()}
     return pd.DataFrame(
-        {"row": [t.row for t in tokenised]}
+        {"row": [t.row for t in tokenized]}
         | {name: pd.Series(values, dtype="string") for name, values in words.items()}
         | {
-            "n_tokens": [len(t.input_ids) for t in tokenised],
-            "n_supervised": [int(t.supervised.sum()) for t in tokenised],
+            "n_tokens": [len(t.input_ids) for t in tokenized],
+            "n_supervised": [int(t.supervised.sum()) for t in tokenized],
             "n_read": [len(p) for p in positions],
-            "n_truncated": [t.truncated for t in tokenised],
+            "n_truncated": [t.truncated for t in tokenized],
         }
     )

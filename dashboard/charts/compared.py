@@ -10,24 +10,24 @@ from semfreeze_core.records.gain import Band
 from semfreeze_core.records.prediction_error import PredictedMeasured
 
 from .bands import add_band
-from .theme import GREY, INK, OTHERS, new_figure
+from .theme import GRAY, INK, OTHERS, new_figure
 
 _LAYERS = "share of the layers below, k/L"
-_COLOURS = (INK, *OTHERS)  # the first run's, then the others'
-_DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")  # told apart without colour, too
+_COLORS = (INK, *OTHERS)  # the first run's, then the others'
+_DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")  # told apart without color, too
 
 
 def draw_coverages(columns: Sequence[RunColumn]) -> go.Figure:
     """R(k) of every run, with a mark where its plan freezes."""
     figure = new_figure(_LAYERS, "share in layers k and above, R(k)", height=400)
-    for column, colour, dash in zip(columns, _COLOURS, _DASHES, strict=False):
+    for column, color, dash in zip(columns, _COLORS, _DASHES, strict=False):
         band, x = column.curve.coverage, relative_depths(column.curve.n_layers + 1)
-        add_band(figure, column.name, band, colour, dash, at=x)
+        add_band(figure, column.name, band, color, dash, at=x)
         depth = column.opinion.freeze_depth
         if depth is not None:
             figure.add_scatter(
                 x=[x[depth]], y=[band.mean[depth]], mode="markers", name=f"{column.name}: plan freezes {depth}",
-                marker={"color": colour, "size": 11, "symbol": "diamond", "line": {"color": "white", "width": 1}},
+                marker={"color": color, "size": 11, "symbol": "diamond", "line": {"color": "white", "width": 1}},
                 legendgroup=column.name, showlegend=False,
             )  # fmt: skip
     figure.update_yaxes(range=[-0.02, 1.04])
@@ -37,20 +37,20 @@ def draw_coverages(columns: Sequence[RunColumn]) -> go.Figure:
 def draw_advantages(columns: Sequence[RunColumn]) -> go.Figure:
     """The advantage of every run from the space that is measured first."""
     figure = new_figure(_LAYERS, f"{columns[0].curve.metric} advantage (null - deviation)", height=400)
-    for column, colour, dash in zip(columns, _COLOURS, _DASHES, strict=False):
+    for column, color, dash in zip(columns, _COLORS, _DASHES, strict=False):
         start = column.curve.start
         whole = column.curve.advantage
         band = Band(whole.mean[start:], whole.low[start:], whole.high[start:])
-        add_band(figure, column.name, band, colour, dash, at=relative_depths(column.curve.n_layers + 1)[start:])
+        add_band(figure, column.name, band, color, dash, at=relative_depths(column.curve.n_layers + 1)[start:])
     return figure
 
 
 def draw_differences(found: Mapping[str, Difference], quantity: str) -> go.Figure:
     """Each later run's curve less the first's, with the band that holds at all depths at once."""
     figure = new_figure(_LAYERS, f"{quantity}, less the first run's", height=360)
-    figure.add_hline(y=0, line={"color": GREY, "width": 1})
-    for (name, held), colour, dash in zip(found.items(), _COLOURS[1:], _DASHES[1:], strict=False):
-        add_band(figure, name, held.band, colour, dash, at=held.depth)
+    figure.add_hline(y=0, line={"color": GRAY, "width": 1})
+    for (name, held), color, dash in zip(found.items(), _COLORS[1:], _DASHES[1:], strict=False):
+        add_band(figure, name, held.band, color, dash, at=held.depth)
     return figure
 
 
@@ -58,7 +58,7 @@ def draw_calibration(pairs: Sequence[PredictedMeasured]) -> go.Figure:
     """Predicted share against the measured one, for every arm of every finetune; on the line, they are the same."""
     figure = new_figure("predicted share, R(k)", "measured share of full finetuning's improvement", height=400)
     kinds = sorted({pair.quantity for pair in pairs})
-    for kind, colour, symbol in zip(kinds, OTHERS, ("circle", "diamond"), strict=False):
+    for kind, color, symbol in zip(kinds, OTHERS, ("circle", "diamond"), strict=False):
         chosen = [pair for pair in pairs if pair.quantity == kind]
         figure.add_scatter(
             x=[pair.predicted for pair in chosen],
@@ -66,12 +66,12 @@ def draw_calibration(pairs: Sequence[PredictedMeasured]) -> go.Figure:
             text=[f"{pair.finetune}, {pair.arm}" for pair in chosen],
             mode="markers",
             name=kind.removeprefix("coverage "),
-            marker={"color": colour, "symbol": symbol, "size": 9},
+            marker={"color": color, "symbol": symbol, "size": 9},
             hovertemplate="%{text}<br>predicted %{x:.2f}, measured %{y:.2f}",
         )
     low = min([0.0, *(pair.measured for pair in pairs)])
     high = max([1.0, *(pair.measured for pair in pairs)])
-    line = {"color": GREY, "dash": "dot", "width": 1}
+    line = {"color": GRAY, "dash": "dot", "width": 1}
     figure.add_scatter(x=[low, high], y=[low, high], mode="lines", name="as predicted", line=line, hoverinfo="skip")
     figure.update_layout(hovermode="closest")
     return figure

@@ -28,10 +28,10 @@ _FLOP = (
 def draw_memory(rows: Sequence[DepthCost], depth: int | None) -> go.Figure:
     """Projected device memory by freeze depth; parts that are not known are left out."""
     figure = _stacked("GiB", "projected memory, GiB")
-    for part, colour in _BYTES:
+    for part, color in _BYTES:
         values = [getattr(row.bytes, part) for row in rows]
         if None not in values:
-            _add_part(figure, rows, part, [value / _GIB for value in values], colour, "%{y:.2f} GiB")
+            _add_part(figure, rows, part, [value / _GIB for value in values], color, "%{y:.2f} GiB")
     _point_at(figure, depth)
     return figure
 
@@ -40,10 +40,10 @@ def draw_flop(rows: Sequence[DepthCost], depth: int | None) -> go.Figure:
     """FLOP of the first training step by freeze depth, in TFLOP or GFLOP."""
     unit, name = _flop_unit(rows)
     figure = _stacked(name, f"first step, {name}")
-    for part, colour in _FLOP:
+    for part, color in _FLOP:
         values = [getattr(row.step_flop, part) / unit for row in rows]
         if any(values):
-            _add_part(figure, rows, part.replace("_", " "), values, colour, f"%{{y:.2f}} {name}")
+            _add_part(figure, rows, part.replace("_", " "), values, color, f"%{{y:.2f}} {name}")
     _point_at(figure, depth)
     return figure
 
@@ -52,10 +52,10 @@ def draw_memory_beside(named: Mapping[str, DepthCost]) -> go.Figure:
     """Projected device memory of a few alternatives, by part; parts that are not known are left out."""
     totals = [gib(cost.bytes.total) for cost in named.values()]
     figure = _stacked_beside("projected memory, GiB", list(named), totals)
-    for part, colour in _BYTES:
+    for part, color in _BYTES:
         values = [getattr(cost.bytes, part) for cost in named.values()]
         if None not in values:
-            _add_row_part(figure, list(named), part, [v / _GIB for v in values], colour, "%{x:.2f} GiB")
+            _add_row_part(figure, list(named), part, [v / _GIB for v in values], color, "%{x:.2f} GiB")
     return figure
 
 
@@ -65,11 +65,11 @@ def draw_flop_beside(named: Mapping[str, DepthCost]) -> go.Figure:
     largest = max(cost.step_flop.total for cost in named.values())
     totals = [flops(cost.step_flop.total, largest) for cost in named.values()]
     figure = _stacked_beside(f"first step, {name}", list(named), totals)
-    for part, colour in _FLOP:
+    for part, color in _FLOP:
         values = [getattr(cost.step_flop, part) / unit for cost in named.values()]
         if any(values):
             shown = f"%{{x:.2f}} {name}"
-            _add_row_part(figure, list(named), part.replace("_", " "), values, colour, shown)
+            _add_row_part(figure, list(named), part.replace("_", " "), values, color, shown)
     return figure
 
 
@@ -91,7 +91,7 @@ def _stacked_beside(x_title: str, names: Sequence[str], totals: Sequence[str]) -
 
 
 def _add_row_part(
-    figure: go.Figure, names: Sequence[str], part: str, values: Sequence[float], colour: str, shown: str
+    figure: go.Figure, names: Sequence[str], part: str, values: Sequence[float], color: str, shown: str
 ) -> None:
     """One part of every row; an outline, as all of it is projected."""
     figure.add_bar(
@@ -99,7 +99,7 @@ def _add_row_part(
         x=values,
         name=part,
         orientation="h",
-        marker={"color": faded(colour, 0.35), "line": {"color": colour, "width": 1.2}},
+        marker={"color": faded(color, 0.35), "line": {"color": color, "width": 1.2}},
         hovertemplate=f"%{{y}}<br>{part}: {shown}<extra></extra>",
     )
 
@@ -118,13 +118,13 @@ def _point_at(figure: go.Figure, depth: int | None) -> None:
 
 
 def _add_part(
-    figure: go.Figure, rows: Sequence[DepthCost], name: str, values: Sequence[float], colour: str, shown: str
+    figure: go.Figure, rows: Sequence[DepthCost], name: str, values: Sequence[float], color: str, shown: str
 ) -> None:
     """One part of every bar; an outline, as all of it is projected."""
     figure.add_bar(
         x=[row.freeze_depth for row in rows],
         y=values,
         name=name,
-        marker={"color": faded(colour, 0.35), "line": {"color": colour, "width": 1.2}},
+        marker={"color": faded(color, 0.35), "line": {"color": color, "width": 1.2}},
         hovertemplate=shown,
     )

@@ -9,7 +9,7 @@ from semfreeze_core.gains import ScalingLaw
 from semfreeze_core.records.gain import Band, GainCurve
 
 from .bands import add_band, error_bars
-from .theme import AXIS_TITLE, FROZEN, GREY, INK, OTHERS, TRAINED, mark_depth, new_figure
+from .theme import AXIS_TITLE, FROZEN, GRAY, INK, OTHERS, TRAINED, mark_depth, new_figure
 
 SPACE = "latent space (0: input of layer 0)"
 LAYER = "layer (input side to output side)"
@@ -20,7 +20,7 @@ def draw_deviation(curve: GainCurve, depth: int | None) -> go.Figure:
     """The deviation by space with the label null, and below it the advantage, which is the distance of the two."""
     figure = new_figure("", f"{curve.metric} deviation", height=_BESIDE)
     figure.set_subplots(rows=2, cols=1, shared_xaxes=True, vertical_spacing=0.06)
-    add_band(figure, "label null", curve.null, GREY)
+    add_band(figure, "label null", curve.null, GRAY)
     add_band(figure, "deviation", curve.deviation, INK)
     add_band(figure, "advantage (null - deviation)", curve.advantage, OTHERS[1], row=2)
     figure.add_scatter(
@@ -42,7 +42,7 @@ def draw_task_null(own: Band, swapped: Band, metric: str, depth: int | None) -> 
     """Deviations of the same prompts with their own completions and with those of other examples."""
     figure = new_figure(SPACE, f"{metric} deviation (1 - cosine)")
     mark_depth(figure, depth, len(own.mean) - 1)
-    add_band(figure, "completions swapped (task null)", swapped, GREY)
+    add_band(figure, "completions swapped (task null)", swapped, GRAY)
     add_band(figure, "own completions", own, INK)
     return figure
 
@@ -77,7 +77,7 @@ def draw_gains(curve: GainCurve, depth: int | None) -> go.Figure:
     figure = new_figure(LAYER, "gain (fall of deviation over a layer)", height=_BESIDE)
     layers = np.arange(curve.n_layers)
     known = np.isfinite(curve.gain.mean)
-    for name, colour, chosen in (
+    for name, color, chosen in (
         ("gain, layer frozen", FROZEN, known & (layers < (depth or 0))),
         ("gain, layer trained", TRAINED, known & (layers >= (depth or 0))),
     ):
@@ -86,7 +86,7 @@ def draw_gains(curve: GainCurve, depth: int | None) -> go.Figure:
                 x=layers[chosen],
                 y=curve.gain.mean[chosen],
                 name=name,
-                marker_color=colour,
+                marker_color=color,
                 error_y=error_bars(curve.gain, chosen),
             )
     if not known.all():
@@ -95,7 +95,7 @@ def draw_gains(curve: GainCurve, depth: int | None) -> go.Figure:
             y=np.zeros((~known).sum()),
             mode="markers",
             name="not measured",
-            marker={"color": GREY, "symbol": "x", "size": 9},
+            marker={"color": GRAY, "symbol": "x", "size": 9},
         )
     figure.add_scatter(
         x=layers[curve.start :],
@@ -113,7 +113,7 @@ def draw_coverage(curve: GainCurve, scores: Mapping[str, Band], depth: int | Non
     mark_depth(figure, depth, curve.n_layers)
     for i, (name, band) in enumerate(scores.items()):
         if name == "depth_prior":
-            add_band(figure, "depth prior (L - k)/L", band, GREY, dash="dot")
+            add_band(figure, "depth prior (L - k)/L", band, GRAY, dash="dot")
         elif np.isfinite(band.mean).any():
             add_band(figure, name.replace("_", " "), band, OTHERS[i % len(OTHERS)], dash="dash")
     add_band(figure, f"gain coverage ({curve.metric})", curve.coverage, INK, width=3)

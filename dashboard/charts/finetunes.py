@@ -4,7 +4,7 @@ import plotly.graph_objects as go
 
 from semfreeze_core.records.validation import ValidationReport
 
-from .theme import GREY, OTHERS, TRAINED, new_figure
+from .theme import GRAY, OTHERS, TRAINED, new_figure
 
 _PLACES = (
     ("at equal steps", "improvement_kept", OTHERS[0], "circle"),
@@ -19,7 +19,7 @@ def draw_kept(report: ValidationReport) -> go.Figure:
     names = [name for name in report.arms if name != "full"]
     least = 100 * (1 - report.settings.margin)
     ends = [least]
-    for told, field, colour, symbol in _PLACES:
+    for told, field, color, symbol in _PLACES:
         rows = []
         for name in names:
             kept = getattr(report.arms[name], field)
@@ -39,11 +39,11 @@ def draw_kept(report: ValidationReport) -> go.Figure:
             orientation="h",
             offsetgroup=told,
             name=told,
-            marker={"color": colour, "symbol": symbol, "size": 11},
+            marker={"color": color, "symbol": symbol, "size": 11},
         )
     beside = 0.05 * (max(ends) - min(ends))
     figure.update_xaxes(range=[min(ends) - beside, max(ends) + beside])  # places side by side would stretch it to 0
-    figure.add_vline(x=least, line={"color": GREY, "dash": "dot"}, annotation_text=f"{least:.0f} %: holds above")
+    figure.add_vline(x=least, line={"color": GRAY, "dash": "dot"}, annotation_text=f"{least:.0f} %: holds above")
     figure.update_layout(hovermode="closest", margin={"l": 150}, scattermode="group", scattergap=0.5)
     figure.update_yaxes(autorange="reversed")
     return figure

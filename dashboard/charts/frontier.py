@@ -11,7 +11,7 @@ from semfreeze_core.records.cost import DepthCost
 from semfreeze_core.records.gain import Band
 
 from .bands import add_band
-from .theme import GREY, INK, OTHERS, mark_depth, new_figure
+from .theme import GRAY, INK, OTHERS, mark_depth, new_figure
 
 Saving = Literal["FLOP", "memory"]
 
@@ -42,7 +42,7 @@ def draw_frontier(
             "symmetric": False,
             "array": high - kept,
             "arrayminus": kept - low,
-            "color": GREY,
+            "color": GRAY,
             "width": 0,
         },
         hovertemplate="k = %{customdata[0]}: saves %{x:.0f} %, keeps %{y:.2f} "

@@ -12,7 +12,7 @@ import plotly.graph_objects as go
 from semfreeze_core.records.validation import ArmRun, LiveArm, ValidationReport
 
 from .finetunes import arm_words
-from .theme import GREY, INK, OTHERS, TRAINED, faded, new_figure
+from .theme import GRAY, INK, OTHERS, TRAINED, faded, new_figure
 
 Along = Literal["steps", "seconds"]
 _DASHES = {"full": "solid", "half": "dash", "lora": "dot", "planned+lora": "dashdot"}
@@ -57,8 +57,8 @@ def lines(report: ValidationReport, live: Sequence[LiveArm], along: Along) -> li
 
 
 def draw_losses(report: ValidationReport, along: Along, live: Sequence[LiveArm] = ()) -> go.Figure:
-    """Every arm's loss; the planned arm in the colour of training, arms that still train with an open end."""
-    title = "optimiser steps" if along == "steps" else "seconds of training, cache pass included"
+    """Every arm's loss; the planned arm in the color of training, arms that still train with an open end."""
+    title = "optimizer steps" if along == "steps" else "seconds of training, cache pass included"
     figure = new_figure(title, "eval loss, nats a token", height=400)
     drawn = lines(report, live, along)
     for i, line in enumerate(drawn):
@@ -99,7 +99,7 @@ def _add_race(figure: go.Figure, drawn: Sequence[Line], end: float) -> None:
         {"label": "❚❚ stop", "method": "animate", "args": [[None], stop]},
     ]
     place = {"x": 0, "y": -0.2, "xanchor": "left", "yanchor": "top", "direction": "right", "showactive": False}
-    look = {"bgcolor": faded(GREY, 0.25), "bordercolor": faded(GREY, 0.6)}
+    look = {"bgcolor": faded(GRAY, 0.25), "bordercolor": faded(GRAY, 0.6)}
     figure.update_layout(updatemenus=[{"type": "buttons", "buttons": buttons, **place, **look}], margin={"b": 110})
 
 
@@ -108,7 +108,7 @@ def _losses_axis(figure: go.Figure, before: float) -> None:
     values = [digit * 10.0**power for power in range(-4, 3) for digit in (1, 2, 5)]
     # Plotly's own names would be 5 for 0.5.
     figure.update_yaxes(type="log", tickvals=values, ticktext=[f"{value:g}" for value in values])
-    figure.add_hline(y=before, line={"color": GREY, "dash": "dot"})
+    figure.add_hline(y=before, line={"color": GRAY, "dash": "dot"})
     figure.add_annotation(
         text=f"before: {before:.2f}",
         showarrow=False,

@@ -12,9 +12,9 @@ import plotly.graph_objects as go
 from semfreeze_core.records.display import DisplaySample
 
 from ..data.projections import Cloud
-from .theme import GREY, INK, OTHERS, faded, new_figure
+from .theme import GRAY, INK, OTHERS, faded, new_figure
 
-Colouring = Literal["label", "outcome", "deviation"]
+Coloring = Literal["label", "outcome", "deviation"]
 
 MOST_LABELS = 9
 _SYMBOLS = ("circle", "square", "diamond", "cross", "x")
@@ -23,7 +23,7 @@ _MARGIN, _FAINT = 0.06, 0.12
 
 @dataclass(frozen=True)
 class _Group:
-    """Points that look the same; `shaded` are those whose colour is their deviation, `faint` those not selected."""
+    """Points that look the same; `shaded` are those whose color is their deviation, `faint` those not selected."""
 
     name: str
     positions: npt.NDArray[np.int64]
@@ -36,7 +36,7 @@ def draw_projection(
     display: DisplaySample,
     cloud: Cloud,
     labels: pd.Series,
-    colouring: Colouring,
+    coloring: Coloring,
     metric: str,
     paths: Sequence[int],
     selected: Sequence[int],
@@ -48,8 +48,8 @@ def draw_projection(
         display: the display sample.
         cloud: which of its positions are drawn, and where.
         labels: label of each example of the run, by its row.
-        colouring: what colours tell.
-        metric: deviation that colours tell, when they do.
+        coloring: what colors tell.
+        metric: deviation that colors tell, when they do.
         paths: positions of the cloud whose way through all spaces is drawn as a line.
         selected: positions that stand out, the others being faint; none when it is empty. Plotly's own selection would
             hold on to a region instead, and fails while frames play.
@@ -57,7 +57,7 @@ def draw_projection(
     """
     dimensions = cloud.dimensions
     deviation = display.deviation[display.metrics.index(metric)].astype(np.float32)
-    groups = _groups(display, labels, cloud.positions, colouring, deviation)
+    groups = _groups(display, labels, cloud.positions, coloring, deviation)
     if selected:
         groups = [part for group in groups for part in _apart(group, np.asarray(selected))]
     figure = new_figure("", "", height=640)
@@ -98,16 +98,16 @@ def _groups(
     display: DisplaySample,
     labels: pd.Series,
     positions: npt.NDArray[np.int64],
-    colouring: Colouring,
+    coloring: Coloring,
     deviation: npt.NDArray[np.float32],
 ) -> list[_Group]:
-    if colouring == "deviation":
+    if coloring == "deviation":
         low, high = float(deviation.min()), float(deviation.max())
         bar = {"title": {"text": "deviation", "side": "right"}, "thickness": 12, "len": 0.8}
         marker = {"size": 6, "colorscale": "Cividis", "cmin": low, "cmax": high, "colorbar": bar, "reversescale": True}
-        marker["line"] = {"color": GREY, "width": 0.5}  # the scale's dark end would vanish on a dark page
+        marker["line"] = {"color": GRAY, "width": 0.5}  # the scale's dark end would vanish on a dark page
         return [_Group("positions", positions, marker, shaded=True)]
-    if colouring == "outcome":
+    if coloring == "outcome":
         right = display.right[positions]
         return [
             _Group("the model says the token", positions[right], _marker(OTHERS[1], "circle")),
@@ -123,7 +123,7 @@ def _groups(
     ]
     if len(shown) < len(names):
         others = ~np.isin(own, shown)
-        groups.append(_Group(f"{len(names) - len(shown)} other labels", positions[others], _marker(GREY, "circle")))
+        groups.append(_Group(f"{len(names) - len(shown)} other labels", positions[others], _marker(GRAY, "circle")))
     return groups
 
 
@@ -147,8 +147,8 @@ def _label_words(
     return words
 
 
-def _marker(colour: str, symbol: str) -> dict[str, Any]:
-    return {"color": colour, "symbol": symbol, "size": 6, "opacity": 0.8}
+def _marker(color: str, symbol: str) -> dict[str, Any]:
+    return {"color": color, "symbol": symbol, "size": 6, "opacity": 0.8}
 
 
 def _points(
@@ -215,7 +215,7 @@ def _place(figure: go.Figure, cloud: Cloud) -> None:
     if dimensions == 2:
         figure.update_layout(xaxis=axes[0], yaxis=axes[1])
     else:
-        quiet = {"showbackground": False, "gridcolor": GREY, "gridwidth": 1}
+        quiet = {"showbackground": False, "gridcolor": GRAY, "gridwidth": 1}
         scene = {name: axis | quiet for name, axis in zip(("xaxis", "yaxis", "zaxis"), axes, strict=True)}
         camera = {"eye": {"x": 1.7, "y": 1.7, "z": 1.0}}
         figure.update_layout(scene=scene | {"aspectmode": "cube", "camera": camera})
@@ -236,8 +236,8 @@ def _add_player(figure: go.Figure, n_spaces: int, space: int) -> None:
                 "xanchor": "left",
                 "yanchor": "top",
                 "pad": {"t": 8, "r": 12},
-                "bgcolor": faded(GREY, 0.25),
-                "bordercolor": faded(GREY, 0.6),
+                "bgcolor": faded(GRAY, 0.25),
+                "bordercolor": faded(GRAY, 0.6),
                 "buttons": [
                     {"label": "▶ play", "method": "animate", "args": [None, play]},
                     {"label": "❚❚ stop", "method": "animate", "args": [[None], still]},

@@ -2,17 +2,17 @@
 
 from html import escape
 
-from .theme import FROZEN, GREY, TRAINED
+from .theme import FROZEN, GRAY, TRAINED
 
 _MOST_NUMBERS = 12
-_COLOURS = {"undecided": GREY, "frozen": FROZEN, "trained": TRAINED}
+_COLORS = {"undecided": GRAY, "frozen": FROZEN, "trained": TRAINED}
 _ROW, _CELL = "display:flex;gap:2px", "flex:1 1 0;min-width:0"
 _SMALL = "font-size:12px;line-height:16px;opacity:0.75"
 _LINE = "box-shadow:-3px 0 currentColor"  # in the gap before a cell, in the page's own ink
 
 
 def stack_html(n_layers: int, depth: int | None, words: str) -> str:
-    """The stack at a freeze depth as HTML; all grey when there is none.
+    """The stack at a freeze depth as HTML; all gray when there is none.
 
     Plain boxes and not a figure, as every page begins with it: a browser takes longer to load Plotly than all the rest
     of the first page. No SVG, which Streamlit strips.
@@ -39,7 +39,7 @@ def _cell(layer: int, depth: int | None) -> str:
     """One layer's cell; the first trained one behind frozen ones begins with the line."""
     state = "undecided" if depth is None else "frozen" if layer < depth else "trained"
     line = _LINE if depth and layer == depth else ""
-    return f'<div title="layer {layer}: {state}" style="{_CELL};background:{_COLOURS[state]};{line}"></div>'
+    return f'<div title="layer {layer}: {state}" style="{_CELL};background:{_COLORS[state]};{line}"></div>'
 
 
 def _number(text: str) -> str:

@@ -5,7 +5,7 @@ import plotly.graph_objects as go
 from semfreeze_core.records.sweep import Bounds, SweepReport
 from semfreeze_core.records.validation import Budget
 
-from .theme import GREY, INK, OTHERS, TRAINED, new_figure
+from .theme import GRAY, INK, OTHERS, TRAINED, new_figure
 
 _READ: tuple[tuple[Budget, str, str], ...] = (("compute", TRAINED, "diamond"), ("steps", OTHERS[0], "circle"))
 
@@ -22,7 +22,7 @@ def draw_sweep(report: SweepReport, rules: dict[str, int]) -> go.Figure:
         name="predicted, R(k)",
         line={"color": INK, "dash": "dash", "width": 2},
     )
-    for budget, colour, symbol in _READ:
+    for budget, color, symbol in _READ:
         rows = [(d.freeze_depth, d.share[budget], d.share_interval[budget]) for d in depths]
         known = [(k, share, ends) for k, share, ends in rows if share is not None]
         figure.add_scatter(
@@ -34,14 +34,14 @@ def draw_sweep(report: SweepReport, rules: dict[str, int]) -> go.Figure:
             },
             mode="lines+markers",
             name=f"measured at equal {budget}",
-            line={"color": colour},
+            line={"color": color},
             marker={"symbol": symbol, "size": 9},
         )
     by_depth: dict[int, list[str]] = {}
     for name, depth in rules.items():
         by_depth.setdefault(depth, []).append(name.replace("_", " "))
     for place, (depth, names) in enumerate(sorted(by_depth.items())):
-        figure.add_vline(x=depth, line={"color": GREY, "dash": "dot", "width": 1})
+        figure.add_vline(x=depth, line={"color": GRAY, "dash": "dot", "width": 1})
         figure.add_annotation(
             x=depth, y=0.02 + 0.06 * (place % 4), yref="paper", text=", ".join(names), showarrow=False,
             xanchor="left", xshift=3, font={"size": 11},

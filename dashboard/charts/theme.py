@@ -1,12 +1,12 @@
-"""One look for all charts: two colours for frozen and trained, grey for controls and what is not measured."""
+"""One look for all charts: two colors for frozen and trained, gray for controls and what is not measured."""
 
 import json
 from typing import Any
 
 import plotly.graph_objects as go
 
-FROZEN, TRAINED, GREY, INK = "#8ec4e8", "#e1812c", "#9aa0a6", "#1f2933"
-# For everything else; told apart in the common kinds of colour blindness.
+FROZEN, TRAINED, GRAY, INK = "#8ec4e8", "#e1812c", "#9aa0a6", "#1f2933"
+# For everything else; told apart in the common kinds of color blindness.
 OTHERS = ("#6a4c93", "#00856f", "#b5179e", "#7d5a00", "#37474f")
 # The same on a dark page, as light there as they are dark here.
 _ON_DARK = {
@@ -39,13 +39,13 @@ def new_figure(x_title: str, y_title: str, height: int = 340) -> go.Figure:
     return figure
 
 
-def faded(colour: str, opacity: float) -> str:
-    """A hex colour as rgba with the given opacity."""
-    return f"rgba({_channels(colour)},{opacity})"
+def faded(color: str, opacity: float) -> str:
+    """A hex color as rgba with the given opacity."""
+    return f"rgba({_channels(color)},{opacity})"
 
 
 def ink(dark: bool) -> str:
-    """The colour of lines and words on a page."""
+    """The color of lines and words on a page."""
     return _ON_DARK[INK] if dark else INK
 
 
@@ -53,8 +53,8 @@ def on_page(figure: go.Figure, dark: bool) -> dict[str, Any]:
     """A figure as Plotly's JSON for a page of a theme: clear of a ground of its own, its inks light on a dark one."""
     text = figure.to_json()
     if dark:
-        for colour, lighter in _ON_DARK.items():
-            text = text.replace(colour, lighter).replace(f"rgba({_channels(colour)},", f"rgba({_channels(lighter)},")
+        for color, lighter in _ON_DARK.items():
+            text = text.replace(color, lighter).replace(f"rgba({_channels(color)},", f"rgba({_channels(lighter)},")
     drawn: dict[str, Any] = json.loads(text)
     line = "rgba(255,255,255,0.12)" if dark else "rgba(31,41,51,0.10)"
     for name, axis in drawn["layout"].items():
@@ -62,7 +62,7 @@ def on_page(figure: go.Figure, dark: bool) -> dict[str, Any]:
             axis.update(gridcolor=line, linecolor=line)
     drawn["layout"].pop("template", None)  # the page's own ground shows through, and 8 kB less travel
     drawn["layout"].update(paper_bgcolor=_CLEAR, plot_bgcolor=_CLEAR)
-    drawn["layout"]["modebar"] = {"bgcolor": _CLEAR, "color": GREY, "activecolor": ink(dark)}
+    drawn["layout"]["modebar"] = {"bgcolor": _CLEAR, "color": GRAY, "activecolor": ink(dark)}
     drawn["layout"].setdefault("hoverlabel", {}).update(bgcolor="#1e242b" if dark else "#ffffff")
     return drawn
 
@@ -78,13 +78,13 @@ def mark_depth(figure: go.Figure, depth: int | None, n_layers: int, **place: Any
     """
     if depth is None:
         return
-    for start, end, colour in ((0, depth, FROZEN), (depth, n_layers, TRAINED)):
+    for start, end, color in ((0, depth, FROZEN), (depth, n_layers, TRAINED)):
         if end > start:
-            tint = faded(colour, 0.13)
+            tint = faded(color, 0.13)
             figure.add_vrect(x0=start, x1=end, fillcolor=tint, line_width=0, layer="below", **place)
     if depth > 0:
         figure.add_vline(x=depth, line={"color": INK, "width": 1.5, "dash": "dot"}, **place)
 
 
-def _channels(colour: str) -> str:
-    return ",".join(str(int(colour[i : i + 2], 16)) for i in (1, 3, 5))
+def _channels(color: str) -> str:
+    return ",".join(str(int(color[i : i + 2], 16)) for i in (1, 3, 5))

@@ -37,9 +37,9 @@ def token_table(display: DisplaySample, positions: npt.NDArray[np.int64], metric
 
 
 def draw_tokens(table: pd.DataFrame, depth: int, metric: str, dark: bool) -> alt.LayerChart:
-    """A cell a token and space, coloured by deviation, which can be clicked; a line where freezing ends.
+    """A cell a token and space, colored by deviation, which can be clicked; a line where freezing ends.
 
-    Spaces below the depth have their numbers in ice blue, the others in the trained colour. The line is in the ink of
+    Spaces below the depth have their numbers in ice blue, the others in the trained color. The line is in the ink of
     the page, between edges in the other theme's, as cells are both dark and bright.
     """
     cell = alt.selection_point(name=CELL, fields=["token", "space"], on="click", empty=False)

@@ -34,7 +34,7 @@ from semfreeze_core.runs.umaps import read_umap, umap_file
 from semfreeze_core.sources.data.rows import open_rows
 from semfreeze_core.sources.data.samples import resolve_data, sample_names
 
-from ..charts.projection import Colouring, draw_projection
+from ..charts.projection import Coloring, draw_projection
 from .analysis_request import Wish
 from .projections import Cloud
 from .run_folder import OpenRun, Shelf, open_run
@@ -114,7 +114,7 @@ def comparison(opened: OpenRun, metric: str, setup: TrainingSetup | None, budget
 def projection(
     opened: OpenRun,
     cloud: Cloud,
-    colouring: Colouring,
+    coloring: Coloring,
     metric: str,
     n_paths: int,
     selected: tuple[int, ...],
@@ -123,7 +123,7 @@ def projection(
     """The animated projection; built once for each way of looking at it."""
     run = opened.run
     labels, paths = run.examples["label"], cloud.some(n_paths)
-    return draw_projection(run.display, cloud, labels, colouring, metric, paths, selected, space)
+    return draw_projection(run.display, cloud, labels, coloring, metric, paths, selected, space)
 
 
 @st.cache_resource(max_entries=4, show_spinner=False)

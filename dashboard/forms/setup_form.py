@@ -45,7 +45,7 @@ def setup_options(run: Run) -> EstimateOptions:
             **in_link("epochs"),
         )
         precision = _choice("Precision", get_args(Precision), "precision")
-        optimizer = _choice("Optimiser", get_args(Optimizer), "optimizer")
+        optimizer = _choice("Optimizer", get_args(Optimizer), "optimizer")
         loss = _choice("Loss", get_args(LossKind), "loss")
         checkpointing = _choice("Checkpointing", get_args(Checkpointing), "checkpointing")
         rank = st.number_input(

@@ -119,7 +119,7 @@ def chart(name: str, title: str, caption: str, figure: go.Figure, term: str, **s
         name: of the chart on its page, and of its files.
         title: what it shows.
         caption: sample size, how it is made, what to see.
-        figure: as drawn; its colours are fitted to the theme here.
+        figure: as drawn; its colors are fitted to the theme here.
         term: whose help stands beside the title.
         select: what a selection in it does, as st.plotly_chart takes it.
     """

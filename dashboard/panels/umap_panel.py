@@ -33,19 +33,19 @@ class UmapWish:
 
 def settings() -> UmapWish:
     """The widgets that choose a UMAP."""
-    neighbours = st.number_input(
-        "Neighbours",
+    neighbors = st.number_input(
+        "Neighbors",
         LEAST_NEIGHBORS,
         MOST_NEIGHBORS,
         DEFAULT_NEIGHBORS,
         width=150,
-        help=page_text.HELP["umap neighbours"],
+        help=page_text.HELP["umap neighbors"],
         **state.in_link("neighbours"),
     )
     seed = st.number_input(
         "Seed", 0, LARGEST_SEED, 0, width=150, help=page_text.HELP["umap seed"], **state.in_link("seed")
     )
-    return UmapWish(int(seed), int(neighbours))
+    return UmapWish(int(seed), int(neighbors))
 
 
 def umap_or_offer(opened: OpenRun, wish: UmapWish) -> UmapProjection | None:
@@ -76,7 +76,7 @@ def umap_or_offer(opened: OpenRun, wish: UmapWish) -> UmapProjection | None:
     if job is not None and job.state in ("failed", "dead"):
         show_job(folder, job)
     if st.button("Compute UMAP", type="primary"):
-        submit(folder, command, f"UMAP of {opened.name}, seed {seed}, {n_neighbors} neighbours")
+        submit(folder, command, f"UMAP of {opened.name}, seed {seed}, {n_neighbors} neighbors")
         st.rerun()
     return None
 

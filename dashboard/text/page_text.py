@@ -25,7 +25,7 @@ COMPARE_WITH = (
     "Choose runs above: another model on the same data, the same model on other data, or checkpoints of one training. "
     "Depths are held against each other as shares of the layers."
 )
-NOTHING_TO_COMPARE = "There is no other run here yet. Analyse another model or other data on the page Start."
+NOTHING_TO_COMPARE = "There is no other run here yet. Analyze another model or other data on the page Start."
 EMBEDDED_EXPORT = (
     "{model} stands for the embedded model, which other trainers do not know: `semfreeze export` converts it to a "
     "folder and writes that."
@@ -67,7 +67,7 @@ def shelf_words(folder: Path | None, n: int) -> str:
         return "A demonstration: the shipped example alone. It was read once; no model is needed to look at it."
     found = f"{n - 1} in {folder}, and the shipped example" if n > 1 else f"None in {folder} yet but the shipped one"
     return (
-        f"{found}. Click one to open it. Analyse a model above, or with `semfreeze analyze --model MODEL --data FILE "
+        f"{found}. Click one to open it. Analyze a model above, or with `semfreeze analyze --model MODEL --data FILE "
         "--out NAME` on the command line, to make another."
     )
 
@@ -95,7 +95,7 @@ def umap_caption(display: DisplaySample, projection: UmapProjection, space: int)
     """How many points of how many are drawn, how they were laid out, and what not to read into them."""
     return (
         f"{len(projection.positions):,} of {display.n_positions_total:,} read positions, spread over the "
-        f"{len(display.example):,} shown; laid out with seed {projection.seed}, {projection.n_neighbors} neighbours; "
+        f"{len(display.example):,} shown; laid out with seed {projection.seed}, {projection.n_neighbors} neighbors; "
         f"opens at space {space}. Stars: bases of the {len(display.basis_ids)} ground truth tokens. Distances between "
         "far-apart groups mean little. Draw around points to select them."
     )

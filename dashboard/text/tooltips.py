@@ -33,9 +33,9 @@ HELP = {
     "projection kind": "PCA: the two or three directions in which states differ most. UMAP: who is near whom in all "
     "directions; computed when asked for.",
     "umap seed": "Another seed lays the same points out anew. What is not there under another seed was chance.",
-    "umap neighbours": "How many nearest points each is held together with. More make layers flow into each other and "
+    "umap neighbors": "How many nearest points each is held together with. More make layers flow into each other and "
     "show larger patterns, at the cost of small ones.",
-    "colour": "label: of the example. outcome: whether the model, given the true text, says the token. deviation: "
+    "color": "label: of the example. outcome: whether the model, given the true text, says the token. deviation: "
     "how far the state is from it.",
     "paths": "Positions, spread over the sample, whose way through all spaces is drawn as a line.",
     "basis": "The direction in the last space that the head reads as a token. States that come to mean it move there.",

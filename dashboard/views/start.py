@@ -24,7 +24,7 @@ from semfreeze_dashboard.text.analysis_text import (
 )
 
 ROWS = "runs"
-ANALYSE = "Analyse a model"
+ANALYZE = "Analyze a model"
 
 
 def open_clicked() -> None:
@@ -65,7 +65,7 @@ def open_runs() -> None:
     st.caption(page_text.shelf_words(shelf_of_this_server().folder, len(entries)))
 
 
-def analyse(runs: Path) -> None:
+def analyze(runs: Path) -> None:
     """The form, what it would read, the memory that takes, and the button."""
     st.markdown("#### Read a model on your data, layer by layer")
     st.caption(INTRODUCTION)
@@ -94,7 +94,7 @@ def run_button(runs: Path, wish: Wish, *, fits: bool) -> None:
     with st.container(horizontal=True, vertical_alignment="bottom"):
         proposed = proposed_name(runs, wish)
         name = st.text_input("Name of the run", key=state.in_form(f"name-{proposed}", proposed), width=320)
-        pressed = st.button("Analyse", type="primary", disabled=not fits)
+        pressed = st.button("Analyze", type="primary", disabled=not fits)
     place = place_for(runs, name or proposed)
     st.caption("The same on the command line:")
     st.code(as_command((*wish.command(), f"--out={place}")), language="bash", wrap_lines=True)
@@ -109,18 +109,18 @@ def run_button(runs: Path, wish: Wish, *, fits: bool) -> None:
 
 
 def body() -> None:
-    """Open or analyse, then the jobs."""
+    """Open or analyze, then the jobs."""
     folder = shelf_of_this_server().folder
     if folder is None:
         open_runs()
         return
     choice = st.segmented_control(
-        "Do", (state.OPEN, ANALYSE), default=state.OPEN, required=True, label_visibility="collapsed",
+        "Do", (state.OPEN, ANALYZE), default=state.OPEN, required=True, label_visibility="collapsed",
         **state.in_link("do"),
     )  # fmt: skip
     jobs_panel.jobs_panel()
-    if choice == ANALYSE:
-        analyse(folder)
+    if choice == ANALYZE:
+        analyze(folder)
     else:
         open_runs()
 

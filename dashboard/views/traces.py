@@ -34,8 +34,8 @@ def cloud(seen: page.Reading, depth: int, kept: state.Selection | None) -> None:
             wish = umap_panel.settings()
         else:
             axes = st.segmented_control("Axes", ("2-D", "3-D"), default="2-D", required=True, **state.in_link("space"))
-        colour = st.segmented_control("Colour", ("label", "outcome", "deviation"), default="label", required=True,
-                                      help=page_text.HELP["colour"], **state.in_link("colour"))  # fmt: skip
+        color = st.segmented_control("Color", ("label", "outcome", "deviation"), default="label", required=True,
+                                      help=page_text.HELP["color"], **state.in_link("colour"))  # fmt: skip
         paths = st.number_input("Trajectories", 0, MOST_PATHS, FEW, width=150, help=page_text.HELP["paths"],
                                 **state.in_link("paths"))  # fmt: skip
         if kept:
@@ -53,7 +53,7 @@ def cloud(seen: page.Reading, depth: int, kept: state.Selection | None) -> None:
         caption = page_text.pca_caption(display, len(points.positions), space, flat)
         title, term = "Hidden states in one projection, layer by layer", "projection"
     chosen = kept.positions if kept else ()
-    figure = compute.projection(seen.opened, points, colour, seen.metric, paths, chosen, space)
+    figure = compute.projection(seen.opened, points, color, seen.metric, paths, chosen, space)
     name = f"{CLOUD}-{kind}-{state.selections_made()}"
 
     def keep() -> None:

@@ -139,7 +139,7 @@ def new_one(seen: page.Reading, runs: Path) -> None:
             state.await_begun(out.name)
             st.rerun(scope="app")
         if name == EXAMPLE:
-            st.caption("The shipped run comes with its validation; analyse a model to validate a plan of your own.")
+            st.caption("The shipped run comes with its validation; analyze a model to validate a plan of your own.")
 
 
 draw = page.as_fragment(body)

@@ -1,4 +1,4 @@
-"""`semfreeze preview`: how data would be read, and whether the model fits, before anything is analysed."""
+"""`semfreeze preview`: how data would be read, and whether the model fits, before anything is analyzed."""
 
 from typing import TYPE_CHECKING, Annotated
 

@@ -123,7 +123,7 @@ def _rows(request: ExportRequest) -> list[str]:
         comments(["The examples as in the analysis; tokens labeled -100 have no loss."]),
         f"fields = FieldMapping({named})",
         "examples = read_examples(DATA, mapping=fields, n=None, seed=0, tokenizer=tokenizer).examples",
-        f"encoded = encode_all(tokenizer, examples, max_length={request.setup.sequence_length}, minimum=1).tokenised",
+        f"encoded = encode_all(tokenizer, examples, max_length={request.setup.sequence_length}, minimum=1).tokenized",
         "rows = []",
         "for example in encoded:",
         "    ids = example.input_ids.tolist()",

@@ -22,8 +22,8 @@ def weighted_r_squared(curve: Floats, fitted: Floats, variances: Floats, start: 
     """1 - residual / total weighted squares from `start` on; NaN when the curve is flat."""
     weights = 1 / np.maximum(variances[start:], VARIANCE_FLOOR)
     values = curve[start:]
-    centre = np.average(values, weights=weights)
-    total = float((weights * (values - centre) ** 2).sum())
+    center = np.average(values, weights=weights)
+    total = float((weights * (values - center) ** 2).sum())
     if total <= 0:
         return float("nan")
     return 1 - float((weights * (values - fitted[start:]) ** 2).sum()) / total

@@ -79,7 +79,7 @@ def difference(
 
 
 def _at(depth: Vector, rows: Floats) -> Floats:
-    """Each row's values at relative depths; NaN where a neighbour is not measured."""
+    """Each row's values at relative depths; NaN where a neighbor is not measured."""
     own = relative_depths(rows.shape[1])
     above = np.clip(np.searchsorted(own, depth - 1e-12), 0, len(own) - 1)
     below = np.maximum(above - (own[above] > depth + 1e-12), 0)

@@ -20,7 +20,7 @@ ValidationVerdict = Literal["holds", "fails", "undecided"]
 
 
 @dataclass(frozen=True)
-class Judgement:
+class Judgment:
     """The result of comparing the planned arm with full finetuning.
 
     Attributes:
@@ -87,7 +87,7 @@ def improvement_kept(before: Floats, full: Floats, planned: Floats, draws: Draws
     return _interval(float((before - planned).mean() / (before - full).mean()), share)
 
 
-def judge(before: Floats, full: Floats, planned: Floats, *, margin: float = MARGIN, seed: int = 0) -> Judgement:
+def judge(before: Floats, full: Floats, planned: Floats, *, margin: float = MARGIN, seed: int = 0) -> Judgment:
     """Whether the planned arm keeps full finetuning's improvement within `margin`, one-sided at `CONFIDENCE`.
 
     Args:
@@ -132,7 +132,7 @@ def judge(before: Floats, full: Floats, planned: Floats, *, margin: float = MARG
     else:
         verdict = "undecided"
         reason = f"{share}; {required}; {sample}). The interval includes the limit: add seeds or eval examples"
-    return Judgement(verdict, reason, kept, whole, part)
+    return Judgment(verdict, reason, kept, whole, part)
 
 
 def _interval(estimate: float, replicates: Floats) -> Interval:

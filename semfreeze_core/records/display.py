@@ -13,7 +13,7 @@ class DisplaySample:
     States and bases are scaled to unit length before one joint PCA, because the paper's deviation is a cosine.
 
     Attributes:
-        coordinates: of the normalised states, float16 (S, n, c).
+        coordinates: of the normalized states, float16 (S, n, c).
         variance_fraction: share of all variance on each component, float32 (c,).
         basis_coordinates: of the semantic basis of each label token, float16 (m, c).
         basis_ids: the label tokens, int64 (m,).

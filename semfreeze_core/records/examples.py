@@ -49,7 +49,7 @@ class Example:
 
 
 @dataclass(frozen=True)
-class TokenisedExample:
+class TokenizedExample:
     """Token ids and, by position, whether the token is to be predicted.
 
     Attributes:

@@ -21,7 +21,7 @@ class RenderedPiece:
 
 @dataclass(frozen=True)
 class RenderedExample:
-    """One example, tokenised and written out again.
+    """One example, tokenized and written out again.
 
     Attributes:
         row: 0-based row of the source.

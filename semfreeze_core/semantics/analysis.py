@@ -10,7 +10,7 @@ from torch import Tensor
 
 from semfreeze_core.errors import ModelError
 from semfreeze_core.progress import Progress, silent
-from semfreeze_core.records.examples import TokenisedExample
+from semfreeze_core.records.examples import TokenizedExample
 from semfreeze_core.records.trace import TransitionTrace
 from semfreeze_core.semantics.bases import Targets, gram_and_mean, logit_z_targets, semantic_targets
 from semfreeze_core.semantics.deviation import deviation, lens_loss_and_null, measured_length
@@ -43,7 +43,7 @@ class Labels:
 
 def prepare_labels(
     decoder: Decoder,
-    examples: Sequence[TokenisedExample],
+    examples: Sequence[TokenizedExample],
     positions: Sequence[Positions],
     *,
     real_rows: int,
@@ -185,7 +185,7 @@ def _flagged(batch: Batch, kept: KeptStates | None) -> list[tuple[int, int, int]
 
 def read_traces(
     decoder: Decoder,
-    examples: Sequence[TokenisedExample],
+    examples: Sequence[TokenizedExample],
     positions: Sequence[Positions],
     labels: Labels,
     *,

@@ -9,7 +9,7 @@ import torch
 from sklearn.decomposition import PCA
 
 from semfreeze_core.records.display import DisplaySample
-from semfreeze_core.records.examples import TokenisedExample
+from semfreeze_core.records.examples import TokenizedExample
 from semfreeze_core.semantics.analysis import KeptStates, Labels
 from semfreeze_core.semantics.deviation import deviation, measured_length
 from semfreeze_core.semantics.positions import Positions
@@ -43,7 +43,7 @@ def choose_display(decoder: Decoder, positions: Sequence[Positions], limit: int,
 def project_display(
     decoder: Decoder,
     tokenizer: Any,
-    examples: Sequence[TokenisedExample],
+    examples: Sequence[TokenizedExample],
     positions: Sequence[Positions],
     labels: Labels,
     kept: KeptStates,

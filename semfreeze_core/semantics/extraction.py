@@ -11,7 +11,7 @@ from torch import Tensor
 from semfreeze_core.device import PeakMemory, has_own_memory, is_out_of_memory, release_unused_memory, synchronize
 from semfreeze_core.errors import ResourceError
 from semfreeze_core.progress import Progress, ProgressEvent, silent
-from semfreeze_core.records.examples import TokenisedExample
+from semfreeze_core.records.examples import TokenizedExample
 from semfreeze_core.records.manifest import ExtractionEntry
 from semfreeze_core.semantics.positions import Batch, Positions, length_buckets, make_batch
 from semfreeze_core.sources.models.decoder import Decoder
@@ -85,7 +85,7 @@ def read_batch(decoder: Decoder, batch: Batch, read: SpaceReader) -> None:
 
 def stream_batches(
     decoder: Decoder,
-    examples: Sequence[TokenisedExample],
+    examples: Sequence[TokenizedExample],
     positions: Sequence[Positions],
     start: Callable[[Batch], SpaceReader],
     tally: ExtractionTally,

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from semfreeze_core.device import is_out_of_memory
 from semfreeze_core.progress import Progress, ProgressEvent, silent
-from semfreeze_core.records.examples import TokenisedExample
+from semfreeze_core.records.examples import TokenizedExample
 from semfreeze_core.records.scores import LayerScore, unmeasured
 from semfreeze_core.semantics.extraction import default_batch_tokens
 from semfreeze_core.semantics.positions import Batch, Positions, length_buckets, make_batch
@@ -29,7 +29,7 @@ def relative_norm(layer: nn.Module) -> float:
 
 def gradient_score(
     decoder: Decoder,
-    examples: Sequence[TokenisedExample],
+    examples: Sequence[TokenizedExample],
     positions: Sequence[Positions],
     *,
     max_tokens: int | None = None,

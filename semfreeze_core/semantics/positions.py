@@ -6,12 +6,12 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from semfreeze_core.records.examples import TokenisedExample
+from semfreeze_core.records.examples import TokenizedExample
 
 Positions = npt.NDArray[np.int64]
 
 
-def choose_positions(examples: Sequence[TokenisedExample], limit: int, seed: int) -> list[Positions]:
+def choose_positions(examples: Sequence[TokenizedExample], limit: int, seed: int) -> list[Positions]:
     """Supervised positions to read of each example: all of them, or a seeded draw of `limit` that keeps the first.
 
     Position t names the token to be predicted; the state that predicts it stands at t - 1.
@@ -68,7 +68,7 @@ class Batch:
 
 
 def make_batch(
-    indices: Sequence[int], examples: Sequence[TokenisedExample], positions: Sequence[Positions], pad_id: int
+    indices: Sequence[int], examples: Sequence[TokenizedExample], positions: Sequence[Positions], pad_id: int
 ) -> Batch:
     """Lay out the named examples and their positions as one padded batch."""
     width = max(len(examples[i].input_ids) for i in indices)

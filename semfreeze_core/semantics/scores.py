@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from semfreeze_core.gains.bootstrap import replicate_means, resampling_weights
 from semfreeze_core.progress import Progress, silent
-from semfreeze_core.records.examples import TokenisedExample
+from semfreeze_core.records.examples import TokenizedExample
 from semfreeze_core.records.scores import LayerScore, ScoreName, unmeasured
 from semfreeze_core.semantics.gradient_norm import gradient_score
 from semfreeze_core.semantics.positions import Positions
@@ -17,7 +17,7 @@ from semfreeze_core.semantics.variability import choose_classed, variability_sco
 from semfreeze_core.sources.models.decoder import Decoder
 
 
-def states_to_keep(decoder: Decoder, examples: Sequence[TokenisedExample], seed: int) -> ScoreStates:
+def states_to_keep(decoder: Decoder, examples: Sequence[TokenizedExample], seed: int) -> ScoreStates:
     """What the passes are to gather for the scores."""
     n_layers = len(decoder.layers)
     influence = np.empty((len(examples), n_layers), dtype=np.float32)
@@ -26,7 +26,7 @@ def states_to_keep(decoder: Decoder, examples: Sequence[TokenisedExample], seed:
 
 def read_scores(
     decoder: Decoder,
-    examples: Sequence[TokenisedExample],
+    examples: Sequence[TokenizedExample],
     positions: Sequence[Positions],
     states: ScoreStates,
     *,

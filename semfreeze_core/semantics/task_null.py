@@ -12,7 +12,7 @@ import numpy as np
 
 from semfreeze_core.progress import Progress, silent
 from semfreeze_core.records.defaults import NULL_PAIRS
-from semfreeze_core.records.examples import TokenisedExample
+from semfreeze_core.records.examples import TokenizedExample
 from semfreeze_core.records.trace import SwappedPairs, TransitionTrace
 from semfreeze_core.semantics.analysis import Labels, read_traces
 from semfreeze_core.semantics.extraction import ExtractionTally
@@ -40,12 +40,12 @@ def swap_partners(completions: Sequence[bytes], seed: int) -> list[tuple[int, in
     return [(i, j) for i, j in pairs if completions[i] != completions[j]]
 
 
-def with_completion(prompt: TokenisedExample, donor: TokenisedExample, row: int) -> TokenisedExample:
+def with_completion(prompt: TokenizedExample, donor: TokenizedExample, row: int) -> TokenizedExample:
     """`prompt` up to its last supervised stretch, followed by that of `donor`."""
     cut, donor_cut = last_stretch(prompt), last_stretch(donor)
     not_supervised = prompt.supervised[:cut].copy()
     not_supervised[:] = False  # earlier turns stay as context; only the swapped stretch is compared
-    return TokenisedExample(
+    return TokenizedExample(
         input_ids=np.concatenate([prompt.input_ids[:cut], donor.input_ids[donor_cut:]]),
         supervised=np.concatenate([not_supervised, donor.supervised[donor_cut:]]),
         label=donor.label,
@@ -53,7 +53,7 @@ def with_completion(prompt: TokenisedExample, donor: TokenisedExample, row: int)
     )
 
 
-def last_stretch(example: TokenisedExample) -> int:
+def last_stretch(example: TokenizedExample) -> int:
     """Where the last run of supervised tokens begins."""
     supervised = np.flatnonzero(example.supervised)
     breaks = np.flatnonzero(np.diff(supervised) > 1)
@@ -62,7 +62,7 @@ def last_stretch(example: TokenisedExample) -> int:
 
 def read_task_null(
     decoder: Decoder,
-    examples: Sequence[TokenisedExample],
+    examples: Sequence[TokenizedExample],
     labels: Labels,
     *,
     position_limit: int,
@@ -105,12 +105,12 @@ def read_task_null(
     return {name: _paired(trace, len(originals)) for name, trace in traces.items()}, tally
 
 
-def _alone(example: TokenisedExample) -> TokenisedExample:
+def _alone(example: TokenizedExample) -> TokenizedExample:
     """The example with only its last supervised stretch supervised."""
     return with_completion(example, example, example.row)
 
 
-def _cut_to_fit(prompt: TokenisedExample, donor: TokenisedExample, longest: int) -> TokenisedExample:
+def _cut_to_fit(prompt: TokenizedExample, donor: TokenizedExample, longest: int) -> TokenizedExample:
     """The prompt's example, its context cut from the left so far that the donor's completion fits as well.
 
     No model gets more tokens than in the main analysis, and both sides of a pair have one prompt. The

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from semfreeze_core.gains.bootstrap import resampling_weights
-from semfreeze_core.records.examples import TokenisedExample
+from semfreeze_core.records.examples import TokenizedExample
 from semfreeze_core.records.scores import LayerScore, unmeasured
 
 Floats = npt.NDArray[np.float64]
@@ -22,7 +22,7 @@ _MOST_WORK = 3 * 10**9  # multiplications of all replicates: some seconds
 _RANK_TOLERANCE = 1e-10  # eigenvalues below this share of the largest are rounding of the float32 states
 
 
-def choose_classed(examples: Sequence[TokenisedExample], n_layers: int, width: int, seed: int) -> frozenset[int]:
+def choose_classed(examples: Sequence[TokenizedExample], n_layers: int, width: int, seed: int) -> frozenset[int]:
     """Which examples to keep states of: those in classes of at least two, at most 512 and 256 MiB, a seeded draw."""
     counts = Counter(e.label for e in examples if e.label is not None)
     usable = [i for i, e in enumerate(examples) if e.label is not None and counts[e.label] >= 2]
@@ -62,7 +62,7 @@ def variability_ratio(products: Floats, classes: Classes, weights: Floats) -> fl
 
 
 def variability_score(
-    states: dict[int, npt.NDArray[np.float32]], examples: Sequence[TokenisedExample], n_layers: int, seed: int
+    states: dict[int, npt.NDArray[np.float32]], examples: Sequence[TokenizedExample], n_layers: int, seed: int
 ) -> LayerScore:
     """The variability of each layer's output states, as that layer's score.
 

@@ -21,7 +21,7 @@ def draw_evidence(tasks: list[TaskCells]) -> go.Figure:
     figure = make_subplots(1, len(tasks), subplot_titles=[task.task for task in tasks], shared_yaxes=True)
     for column, task in enumerate(tasks, 1):
         before = np.array(task.before)
-        for budget, colour in zip(BUDGETS, (TRAINED, OTHERS[0]), strict=True):
+        for budget, color in zip(BUDGETS, (TRAINED, OTHERS[0]), strict=True):
             losses = losses_by_depth(task, budget)
             draws = draw(*losses[0].shape)
             kept = {depth: improvement_kept(before, losses[0], after, draws) for depth, after in losses.items()}
@@ -32,7 +32,7 @@ def draw_evidence(tasks: list[TaskCells]) -> go.Figure:
                     "arrayminus": [100 * (k.estimate - k.low) for k in kept.values()],
                 },
                 name=f"at equal {budget}", legendgroup=budget, showlegend=column == 1, mode="lines+markers",
-                line={"color": colour}, row=1, col=column,
+                line={"color": color}, row=1, col=column,
             )  # fmt: skip
         pick = task.picks["semantic"]["coverage"].depth
         for name, depth, side, height in (

@@ -55,7 +55,7 @@ def main() -> None:
     loaded = load_causal_lm(chosen.model, device=chosen.device, dtype=chosen.dtype)
     decoder, device = loaded.decoder, loaded.decoder.device
     drawn = read_examples(resolve_data(chosen.data), mapping=FieldMapping(), n=chosen.examples, seed=0)
-    examples = encode_all(loaded.tokenizer, drawn.examples, max_length=2048).tokenised
+    examples = encode_all(loaded.tokenizer, drawn.examples, max_length=2048).tokenized
     positions = choose_positions(examples, 64, 0)
     limit = chosen.batch_tokens or (GPU_BATCH_TOKENS if device.type == "cuda" else CPU_BATCH_TOKENS)
     pad = int(examples[0].input_ids[0])

@@ -3,7 +3,7 @@
     python tests/benchmarks/training_memory.py [--model CONFIG_FOLDER] [--batch-size 4] [--sequence-length 512]
 
 Runs only where there is a CUDA device; elsewhere it says so and ends with code 1. The model has random weights: memory
-does not depend on them. Each setup runs in a process of its own: two full steps (the first makes the optimiser's
+does not depend on them. Each setup runs in a process of its own: two full steps (the first makes the optimizer's
 states), then the allocator's peak of a third. The frozen prefix runs as semfreeze means it, under no_grad and with a
 detached input for the first trained layer. One JSON document on stdout: for each setup the bytes projected, calibrated
 (on this device) and measured, and both errors as shares of what was measured.

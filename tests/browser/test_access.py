@@ -7,8 +7,8 @@ from tests.browser.conftest import Reader
 from tests.browser.served import served
 
 sync_playwright = pytest.importorskip("axe_playwright_python.sync_playwright", reason="needs axe, of the extra `dev`")
-PAGES = ["", "?do=Analyse+a+model", "traces", "gains", "plan", "validate?prove=true", "compare", "present"]
-# Colours of Streamlit's own highlighting of code, which a theme does not reach.
+PAGES = ["", "?do=Analyze+a+model", "traces", "gains", "plan", "validate?prove=true", "compare", "present"]
+# Colors of Streamlit's own highlighting of code, which a theme does not reach.
 LEFT_OUT = {"exclude": [[".token"]]}
 
 
@@ -18,7 +18,7 @@ def test_no_page_breaks_axes_rules(reader):
     found = []
     for page in PAGES:
         reader.window.goto(f"{reader.address}/{page}")
-        reader.window.get_by_role("heading").or_(reader.window.get_by_role("button", name="Analyse")).first.wait_for()
+        reader.window.get_by_role("heading").or_(reader.window.get_by_role("button", name="Analyze")).first.wait_for()
         reader.settle()
         broken = sync_playwright.Axe().run(reader.window, context=LEFT_OUT).response["violations"]
         found += [(page, rule["id"], rule["nodes"][0]["html"][:120]) for rule in broken]

@@ -9,7 +9,7 @@ from tests.browser.conftest import Reader, sync_api
 from tests.core.runs.tiny_run import task_rows, write_jsonl
 from tests.core.saved_models import save_tiny
 
-FORM = "?do=Analyse+a+model"
+FORM = "?do=Analyze+a+model"
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +41,7 @@ def fill(reader, model, upload):
 def test_an_upload_becomes_a_run_and_a_plan(reader, context, address, model, tmp_path):
     fill(reader, model, write_jsonl(tmp_path / "my task.jsonl", task_rows(64)))
     window = reader.window
-    window.get_by_role("button", name="Analyse", exact=True).click()
+    window.get_by_role("button", name="Analyze", exact=True).click()
     window.get_by_text("tiny on my task.jsonl").first.wait_for()
     window.reload()  # the job is found again, here and in a second tab
     window.get_by_text("tiny on my task.jsonl").first.wait_for()
@@ -66,7 +66,7 @@ def test_an_upload_becomes_a_run_and_a_plan(reader, context, address, model, tmp
 def test_a_cancelled_analysis_says_so_and_makes_way(reader, model, tmp_path):
     fill(reader, model, write_jsonl(tmp_path / "other.jsonl", task_rows(64, seed=1)))
     window = reader.window
-    window.get_by_role("button", name="Analyse", exact=True).click()
+    window.get_by_role("button", name="Analyze", exact=True).click()
     window.get_by_role("button", name="Cancel").first.click()
     window.get_by_text(": cancelled").first.wait_for(timeout=10_000)
     reader.settle()
@@ -91,5 +91,5 @@ def test_a_bad_upload_is_refused_in_a_sentence(reader, tmp_path, name, content, 
     window.get_by_text("upload", exact=True).click()
     window.locator("input[type=file]").set_input_files(tmp_path / name)
     window.locator("[data-testid=stAlert]").get_by_text(words).wait_for()
-    assert window.get_by_role("button", name="Analyse", exact=True).count() == 0
+    assert window.get_by_role("button", name="Analyze", exact=True).count() == 0
     assert reader.complaints == []

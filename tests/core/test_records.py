@@ -10,7 +10,7 @@ import pytest
 
 from semfreeze_core.records.cost import StepFlop, TrainingBytes
 from semfreeze_core.records.display import DisplaySample
-from semfreeze_core.records.examples import Example, Segment, TokenisedExample
+from semfreeze_core.records.examples import Example, Segment, TokenizedExample
 from semfreeze_core.records.gain import Band
 from semfreeze_core.records.model import LayerShape, Matrix, ModelShape
 from semfreeze_core.records.provenance import Document, Provenance, provenance_now
@@ -81,15 +81,15 @@ def test_band_at_is_the_interval_of_one_element() -> None:
     ("ids", "supervised"),
     [([1, 2, 3], [False, True]), ([[1, 2]], [[False, True]]), ([1], [False, True])],
 )
-def test_tokenised_example_refuses_vectors_of_different_length(ids: list[Any], supervised: list[Any]) -> None:
+def test_tokenized_example_refuses_vectors_of_different_length(ids: list[Any], supervised: list[Any]) -> None:
     with pytest.raises(ValueError, match="must be equal vectors"):
-        TokenisedExample(np.array(ids), np.array(supervised), None, 0)
+        TokenizedExample(np.array(ids), np.array(supervised), None, 0)
 
 
 @pytest.mark.parametrize("supervised", [[False, False], [True, False], [True, True]])
-def test_tokenised_example_refuses_to_supervise_nothing_or_the_first_token(supervised: list[bool]) -> None:
+def test_tokenized_example_refuses_to_supervise_nothing_or_the_first_token(supervised: list[bool]) -> None:
     with pytest.raises(ValueError, match="at least one token must be supervised, and never the first"):
-        TokenisedExample(np.array([1, 2]), np.array(supervised), None, 0)
+        TokenizedExample(np.array([1, 2]), np.array(supervised), None, 0)
 
 
 def test_example_prompt_is_all_that_stands_before_the_last_supervised_segment() -> None:

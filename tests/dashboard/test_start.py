@@ -17,7 +17,7 @@ from tests.core.runs.tiny_run import task_rows, write_jsonl
 from tests.core.saved_models import save_tiny
 from tests.dashboard.test_pages import opened, sentence
 
-ANALYSE = "Analyse a model"
+ANALYZE = "Analyze a model"
 
 
 @pytest.fixture(scope="session")
@@ -36,7 +36,7 @@ def task(tmp_path):
 def form(monkeypatch, model, task):
     """The form with a tiny model and task, on a server that only its own machine reaches."""
     monkeypatch.setenv(PATHS_VARIABLE, "1")
-    app = opened(do=ANALYSE)
+    app = opened(do=ANALYZE)
     app.button_group(key="form model-kind").set_value("folder")
     app.button_group(key="form data-kind").set_value("path").run()
     app.text_input(key="form data-path").set_value(str(task))
@@ -127,7 +127,7 @@ def test_form_maps_columns_that_have_other_names(form, tmp_path):
 def test_form_keeps_what_was_typed_while_another_page_is_looked_at(form):
     form.switch_page("views/gains.py").run()
     form.switch_page("views/start.py").run()
-    form.button_group(key="do").set_value(ANALYSE).run()
+    form.button_group(key="do").set_value(ANALYZE).run()
     assert form.text_input(key="form model-folder").value
 
 
@@ -136,7 +136,7 @@ def test_visitors_from_elsewhere_cannot_name_files_of_this_machine(monkeypatch):
         raise InputError("not looked at")
 
     monkeypatch.setattr(compute, "data_preview", refuse)
-    app = opened(do=ANALYSE)
+    app = opened(do=ANALYZE)
     assert not app.exception
     assert set(app.button_group(key="form model-kind").options) == {"embedded", "hub id"}
     assert set(app.button_group(key="form data-kind").options) == {"sample", "upload", "hub dataset"}
@@ -144,7 +144,7 @@ def test_visitors_from_elsewhere_cannot_name_files_of_this_machine(monkeypatch):
 
 def test_a_demonstration_starts_nothing(monkeypatch):
     monkeypatch.setenv(DEMO_VARIABLE, "1")
-    app = opened(do=ANALYSE)
+    app = opened(do=ANALYZE)
     assert sentence(app).startswith("Run example")
     assert not app.button
 

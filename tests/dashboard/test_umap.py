@@ -74,7 +74,7 @@ def test_traces_draw_a_kept_umap_with_what_it_is_made_of(kept):
     app = traces()
     assert sentence(app)
     assert offer(app) is None
-    for words in ("322 of 9,293 read positions", "1,000 shown", "seed 0, 15 neighbours", "mean little", "106 ground"):
+    for words in ("322 of 9,293 read positions", "1,000 shown", "seed 0, 15 neighbors", "mean little", "106 ground"):
         assert words in captions(app)
     assert NOT_THERE not in told(app)
     figure = json.loads(app.get("plotly_chart")[0].proto.spec)
@@ -111,7 +111,7 @@ def test_traces_offer_what_is_not_kept_with_its_price(query, kept):
 
 
 @pytest.mark.parametrize("query", [{"seed": "3"}, {"neighbours": "50"}])
-def test_a_kept_umap_is_not_drawn_for_another_seed_or_number_of_neighbours(query, kept):
+def test_a_kept_umap_is_not_drawn_for_another_seed_or_number_of_neighbors(query, kept):
     assert offer(traces(**query)) is not None
 
 
@@ -121,7 +121,7 @@ def test_compute_submits_the_command_and_follows_it(jobs, example):
     assert sentence(app)
     (job,) = jobs
     assert job.spec.command == ("umap", str(example.folder), "--seed", "7", "--neighbors", "15")
-    assert job.spec.title == "UMAP of example, seed 7, 15 neighbours"
+    assert job.spec.title == "UMAP of example, seed 7, 15 neighbors"
     assert "**: queued, starting" in told(app)
     assert offer(app) is None
 

@@ -59,9 +59,9 @@ def test_core_reads_prices_plans_and_exports(tmp_path):
 )
 def test_what_needs_an_extra_names_it(command, package, extra, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    quantised = ("--lora", "--lora-rank", "4", "--frozen-bits", "4")
+    quantized = ("--lora", "--lora-rank", "4", "--frozen-bits", "4")
     if "plan.json" in command:
-        assert without_extras("plan", "example", *quantised, "--out", "plan.json").returncode == 0
+        assert without_extras("plan", "example", *quantized, "--out", "plan.json").returncode == 0
     done = without_extras(*command)
     assert done.returncode != 0
     assert "Traceback" not in done.stderr

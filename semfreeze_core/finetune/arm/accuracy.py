@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from semfreeze_core.records.examples import TokenisedExample
+from semfreeze_core.records.examples import TokenizedExample
 from semfreeze_core.sources.models.decoder import Decoder
 
 _EXTRA_TOKENS = 8  # a wrong answer may be longer than the reference; one that runs on past this is wrong anyway
@@ -15,7 +15,7 @@ _BATCH = 16
 SHOWN = 24  # answers that are kept as text
 
 
-def generation_items(examples: Sequence[TokenisedExample], limit: int) -> list[int]:
+def generation_items(examples: Sequence[TokenizedExample], limit: int) -> list[int]:
     """Places of the first `limit` examples whose supervised tokens are one stretch at the end.
 
     Others (chats with several answers, plain text) have no one prompt to answer.
@@ -25,7 +25,7 @@ def generation_items(examples: Sequence[TokenisedExample], limit: int) -> list[i
     return list(islice(fitting, limit))
 
 
-def references(tokenizer: Any, examples: Sequence[TokenisedExample], places: Sequence[int]) -> list[tuple[str, str]]:
+def references(tokenizer: Any, examples: Sequence[TokenizedExample], places: Sequence[int]) -> list[tuple[str, str]]:
     """Prompt and reference of the examples at `places`, as text."""
     found = []
     for place in places:
@@ -36,7 +36,7 @@ def references(tokenizer: Any, examples: Sequence[TokenisedExample], places: Seq
 
 
 @torch.no_grad()
-def answers(decoder: Decoder, tokenizer: Any, examples: Sequence[TokenisedExample], places: Sequence[int]) -> list[str]:
+def answers(decoder: Decoder, tokenizer: Any, examples: Sequence[TokenizedExample], places: Sequence[int]) -> list[str]:
     """What the model answers to the prompts of the examples at `places`, in their order.
 
     Prompts are padded on the left, so that every row's next token is its own; equal lengths are batched together.

@@ -9,11 +9,11 @@ from transformers import TrainingArguments
 
 from semfreeze_core.finetune.arm.arms import Arm
 from semfreeze_core.finetune.arm.settings import ArmSettings
-from semfreeze_core.records.examples import TokenisedExample
+from semfreeze_core.records.examples import TokenizedExample
 from semfreeze_core.records.training import TRANSFORMERS_OPTIMIZERS, TrainingSetup
 
 
-def setup_at_lengths(settings: ArmSettings, train: Sequence[TokenisedExample], *, cached: bool) -> TrainingSetup:
+def setup_at_lengths(settings: ArmSettings, train: Sequence[TokenizedExample], *, cached: bool) -> TrainingSetup:
     """The arm's setup with the data's own numbers, for the cost model.
 
     Its length is the mean padded length of batches drawn at random from the examples; its steps are all the arm makes.

@@ -6,14 +6,14 @@ from semfreeze_core.finetune.arm.accuracy import SHOWN, answers, generation_item
 from semfreeze_core.finetune.arm.evaluate import computing_in, read_items
 from semfreeze_core.finetune.model.batches import Collator
 from semfreeze_core.finetune.model.supervised_head import SupervisedModel
-from semfreeze_core.records.examples import TokenisedExample
+from semfreeze_core.records.examples import TokenizedExample
 from semfreeze_core.records.training import Precision
 from semfreeze_core.records.validation import Baseline, ShownItem
 from semfreeze_core.sources.models.causal_lm import LoadedModel
 
 
 def read_baseline(
-    loaded: LoadedModel, evaluation: Sequence[TokenisedExample], *, n_accuracy: int, precision: Precision
+    loaded: LoadedModel, evaluation: Sequence[TokenizedExample], *, n_accuracy: int, precision: Precision
 ) -> Baseline:
     """Losses by item, and accuracy on the first `n_accuracy` items that have one prompt to answer.
 

@@ -14,7 +14,7 @@ from semfreeze_core.finetune.arm.flop import batch_flop, cache_flop
 from semfreeze_core.finetune.model.batches import Collator
 from semfreeze_core.finetune.model.network import Network
 from semfreeze_core.finetune.model.supervised_head import SupervisedModel, item_losses
-from semfreeze_core.records.examples import TokenisedExample
+from semfreeze_core.records.examples import TokenizedExample
 from semfreeze_core.records.model import ModelShape
 from semfreeze_core.records.training import Precision, TrainableParts, TrainingSetup
 from semfreeze_core.records.validation import EvalPoint, Mark
@@ -57,8 +57,8 @@ class ArmReader:
         shape: ModelShape,
         parts: TrainableParts,
         setup: TrainingSetup,
-        train: Sequence[TokenisedExample],
-        evaluation: Sequence[TokenisedExample],
+        train: Sequence[TokenizedExample],
+        evaluation: Sequence[TokenizedExample],
         *,
         n_accuracy: int,
     ) -> None:

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from semfreeze_core.cost import step_flop
 from semfreeze_core.cost.flops import attention_flop, cached_layers, embedding_flop, linear_flop
-from semfreeze_core.records.examples import TokenisedExample
+from semfreeze_core.records.examples import TokenizedExample
 from semfreeze_core.records.model import ModelShape
 from semfreeze_core.records.training import TrainableParts, TrainingSetup
 
@@ -26,7 +26,7 @@ def batch_flop(shape: ModelShape, setup: TrainingSetup, parts: TrainableParts, s
 
 
 def cache_flop(
-    shape: ModelShape, setup: TrainingSetup, parts: TrainableParts, examples: Sequence[TokenisedExample]
+    shape: ModelShape, setup: TrainingSetup, parts: TrainableParts, examples: Sequence[TokenizedExample]
 ) -> int:
     """FLOP of computing the boundary states of examples once, each at its own length, padding left out."""
     depth = cached_layers(parts)

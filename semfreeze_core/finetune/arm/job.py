@@ -8,12 +8,12 @@ from safetensors.numpy import load_file, save
 
 from semfreeze_core.finetune.arm.arms import Arm
 from semfreeze_core.finetune.arm.settings import ArmSettings
-from semfreeze_core.records.examples import TokenisedExample
+from semfreeze_core.records.examples import TokenizedExample
 from semfreeze_core.records.model import ModelIdentity
 from semfreeze_core.records.provenance import Document
 from semfreeze_core.storage import write_atomically
 
-Split = tuple[TokenisedExample, ...]
+Split = tuple[TokenizedExample, ...]
 
 
 class ModelSource(Document):
@@ -41,7 +41,7 @@ class ArmJob(Document):
     result: Path
 
 
-def write_examples(path: Path, train: Sequence[TokenisedExample], evaluation: Sequence[TokenisedExample]) -> None:
+def write_examples(path: Path, train: Sequence[TokenizedExample], evaluation: Sequence[TokenizedExample]) -> None:
     """Write both sets as one file, atomically."""
     arrays = {}
     for name, examples in (("train", train), ("eval", evaluation)):
@@ -58,4 +58,4 @@ def read_split(path: Path, name: str) -> Split:
     ends = np.cumsum(arrays[f"{name}.lengths"])[:-1]
     ids, supervised = np.split(arrays[f"{name}.ids"], ends), np.split(arrays[f"{name}.supervised"], ends)
     rows = arrays[f"{name}.rows"].tolist()
-    return tuple(TokenisedExample(i, s, None, row) for i, s, row in zip(ids, supervised, rows, strict=True))
+    return tuple(TokenizedExample(i, s, None, row) for i, s, row in zip(ids, supervised, rows, strict=True))

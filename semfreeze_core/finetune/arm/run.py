@@ -17,7 +17,7 @@ from semfreeze_core.finetune.audit.step_count import CountedStep, count_step
 from semfreeze_core.finetune.model.batches import Collator, ExamplePlaces
 from semfreeze_core.finetune.model.network import CacheSettings, Network, build_network
 from semfreeze_core.progress import Progress, ProgressEvent, silent
-from semfreeze_core.records.examples import TokenisedExample
+from semfreeze_core.records.examples import TokenizedExample
 from semfreeze_core.records.model import ModelShape
 from semfreeze_core.records.training import TrainingSetup
 from semfreeze_core.records.validation import ArmRun, FlopEntry, LiveArm, PeakEntry
@@ -28,8 +28,8 @@ def run_arm(
     loaded: LoadedModel,
     arm: Arm,
     settings: ArmSettings,
-    train: Sequence[TokenisedExample],
-    evaluation: Sequence[TokenisedExample],
+    train: Sequence[TokenizedExample],
+    evaluation: Sequence[TokenizedExample],
     *,
     baseline_bytes: int,
     cache: CacheSettings | None = None,

@@ -17,7 +17,7 @@ from semfreeze_core.finetune.audit.problems import Finding, Problem, find_proble
 from semfreeze_core.finetune.audit.step_count import CountedStep
 from semfreeze_core.finetune.freezing.freeze import place_boundary, planned, remove_boundary
 from semfreeze_core.finetune.freezing.live_model import base_model, require_supported, untested
-from semfreeze_core.finetune.quantize.weights import quantised_names
+from semfreeze_core.finetune.quantize.weights import quantized_names
 from semfreeze_core.plan.document import FreezePlan
 from semfreeze_core.sources.models.probe import find_layers
 from semfreeze_core.wording.numbers import percent
@@ -36,7 +36,7 @@ class AuditReport:
         embedding_output_requires_grad: whether the token embedding's output requires a gradient.
         layers_without_gradient: trained layers that get none.
         attention: transformers' name of the attention that was counted; a CPU's fused attention counts as 0 FLOP.
-        optimizer_checked: whether an optimiser was there to check.
+        optimizer_checked: whether an optimizer was there to check.
         found: the step as it is.
         ideal: the step with the same (or the plan's) parameters trained and the boundary in place.
         full: the step with everything trained.
@@ -97,7 +97,7 @@ class AuditReport:
             f"  activation saving realised: {_percent(self.realised_bytes_fraction)} "
             f"({self.found.saved_bytes:,} of {self.full.saved_bytes:,} bytes, {self.ideal.saved_bytes:,} possible)",
             f"  counted with {self.attention} attention"
-            + ("" if self.optimizer_checked else "; no optimiser to check"),
+            + ("" if self.optimizer_checked else "; no optimizer to check"),
         ]
         lines += [f"  problem {i}: {problem}" for i, problem in enumerate(self.problems, start=1)]
         return "\n".join(lines if self.problems else [*lines, "  no problems"])
@@ -124,7 +124,7 @@ def audit(model_or_trainer: Any, plan: FreezePlan | None = None, *, optimizer: A
     base = base_model(model)
     _require_countable(base)
     layers = list(find_layers(base)[0])
-    # Weights differ from the analysed ones as soon as training has begun.
+    # Weights differ from the analyzed ones as soon as training has begun.
     wanted = None if plan is None else planned(base, plan, check_weights=False)
     with as_found(model, layers):
         trained = [p for p in model.parameters() if p.requires_grad]
@@ -166,7 +166,7 @@ def audit(model_or_trainer: Any, plan: FreezePlan | None = None, *, optimizer: A
 
 
 def _require_countable(base: Any) -> None:
-    rounded = quantised_names(base)
+    rounded = quantized_names(base)
     if rounded:
         raise ModelError(
             f"{type(base).__name__} cannot be audited: {len(rounded)} of its weights are in 8 or 4 bits "

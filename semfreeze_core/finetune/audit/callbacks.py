@@ -15,7 +15,7 @@ from semfreeze_core.plan.document import FreezePlan
 class FreezePlanCallback(TrainerCallback):
     """Trains a plan in a Trainer: Trainer(..., callbacks=[FreezePlanCallback(plan)]).
 
-    The plan is applied when the trainer has been made, before it makes its optimiser, and undone when training ends.
+    The plan is applied when the trainer has been made, before it makes its optimizer, and undone when training ends.
     Checkpointing may be on or off, of either kind; its hooks may stay.
 
     Attributes:
@@ -41,7 +41,7 @@ class FreezePlanCallback(TrainerCallback):
     def on_train_begin(
         self, args: Any, state: Any, control: Any, model: Any = None, optimizer: Any = None, **kwargs: Any
     ) -> None:
-        """Apply the plan again if training has ended once, and check that the optimiser holds what it trains.
+        """Apply the plan again if training has ended once, and check that the optimizer holds what it trains.
 
         Raises:
             PlanError: it holds something else; or as apply_freeze_plan.
@@ -75,7 +75,7 @@ class AuditCallback(TrainerCallback):
 
         Args:
             plan: what should be trained; without one, what requires a gradient should.
-            after_steps: optimiser steps before the audit, at least 1; fewer when the run is shorter.
+            after_steps: optimizer steps before the audit, at least 1; fewer when the run is shorter.
             stop_on_problems: whether problems end the run with an error; if not, they are in the report alone.
         """
         if after_steps < 1:

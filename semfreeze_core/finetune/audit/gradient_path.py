@@ -38,7 +38,7 @@ def count_step(model: Any, base: Any, layers: Sequence[nn.Module]) -> tuple[Coun
     room for all gradients can be counted as if it were trained as a whole.
 
     Raises:
-        ModelError: the model cannot run, or its optimiser steps while gradients are computed.
+        ModelError: the model cannot run, or its optimizer steps while gradients are computed.
     """
     if any(getattr(p, "_post_accumulate_grad_hooks", None) for p in model.parameters()):
         raise ModelError(

@@ -47,7 +47,7 @@ class Finding:
         layers: each layer's parameters, length L.
         trained: parameters that require a gradient.
         wanted: parameters that the plan trains, or None without a plan.
-        in_optimizer: what the optimiser holds, or None without one.
+        in_optimizer: what the optimizer holds, or None without one.
         path: where the gradient went.
         realised: shares of the possible FLOP and byte savings.
         checkpointing: "reentrant", "non-reentrant" or None.
@@ -128,16 +128,16 @@ def _optimizer(finding: Finding) -> list[Problem]:
     if finding.in_optimizer is None:
         return []
     held, should = frozenset(finding.in_optimizer), finding.wanted or finding.trained
-    cure = "Create the optimiser after freezing, from Freezing.trainable_parameters() or what requires a gradient."
+    cure = "Create the optimizer after freezing, from Freezing.trainable_parameters() or what requires a gradient."
     problems = []
     if missing := should - held:
-        cause = f"The optimiser lacks {finding.first(missing)} of the parameters to be trained, which never change."
+        cause = f"The optimizer lacks {finding.first(missing)} of the parameters to be trained, which never change."
         problems.append(Problem("optimizer", cause, cure))
     if extra := (held & frozenset(finding.names)) - should:
-        cause = f"The optimiser holds {finding.first(extra)} parameters that are not to be trained."
+        cause = f"The optimizer holds {finding.first(extra)} parameters that are not to be trained."
         problems.append(Problem("optimizer", cause, cure))
     if held - frozenset(finding.names):
-        cause = f"The optimiser holds {len(held - frozenset(finding.names))} parameters of another model, or of a copy."
+        cause = f"The optimizer holds {len(held - frozenset(finding.names))} parameters of another model, or of a copy."
         problems.append(Problem("optimizer", cause, cure))
     return problems
 

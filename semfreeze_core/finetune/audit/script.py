@@ -47,7 +47,7 @@ def audit_script(
         script: a Python file.
         arguments: of its command line.
         plan: what it should train; without one, what requires a gradient should.
-        after_steps: optimiser steps before the look.
+        after_steps: optimizer steps before the look.
 
     Raises:
         InputError: there is no such file, it failed, or it ended without training.

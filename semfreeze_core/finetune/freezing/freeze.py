@@ -24,7 +24,7 @@ from semfreeze_core.finetune.freezing.live_model import (
     plain_name,
     require_supported,
 )
-from semfreeze_core.finetune.quantize.weights import is_quantised, let_pack, quantised_names, stop_packing
+from semfreeze_core.finetune.quantize.weights import is_quantized, let_pack, quantized_names, stop_packing
 from semfreeze_core.plan.document import FreezePlan, trainable_names, trainable_regex
 from semfreeze_core.records.model import ParameterNames
 from semfreeze_core.records.training import TrainableParts
@@ -55,14 +55,14 @@ class Freezing:
                 names.append(name)
                 self._trainable.append(parameter)
             else:
-                parameter.grad = None  # an optimiser would still step along a gradient left from before
+                parameter.grad = None  # an optimizer would still step along a gradient left from before
         self.trainable_names = tuple(names)
         self._packing = stop_packing(model)  # else a reading on a CPU would end what 4-bit layers learn, untold
         if self.has_boundary:
             place_boundary(layers, self.parts.freeze_depth)
 
     def trainable_parameters(self) -> list[nn.Parameter]:
-        """What the optimiser should hold."""
+        """What the optimizer should hold."""
         return list(self._trainable)
 
     def undo(self) -> None:
@@ -85,7 +85,7 @@ class Freezing:
 def apply_freeze_plan(model: Any, plan: FreezePlan, *, check_weights: bool = True) -> Freezing:
     """Let a model train exactly what a plan says, at the price the plan says.
 
-    Give the optimiser `trainable_parameters()` of what is returned, or create it afterwards from all that requires a
+    Give the optimizer `trainable_parameters()` of what is returned, or create it afterwards from all that requires a
     gradient. Gradients that frozen parameters hold are dropped.
 
     Args:
@@ -97,7 +97,7 @@ def apply_freeze_plan(model: Any, plan: FreezePlan, *, check_weights: bool = Tru
 
     Raises:
         PlanError: the plan abstains, is another model's, or names adapters that are missing or not wanted; it would
-            train quantised weights, or compare them with the analysed ones.
+            train quantized weights, or compare them with the analyzed ones.
         ModelError: the model is frozen already, or in a form not supported (require_supported).
     """
     require_supported(model)
@@ -147,7 +147,7 @@ def planned(base: Any, plan: FreezePlan, *, check_weights: bool) -> Wanted:
     Raises:
         PlanError: as apply_freeze_plan.
     """
-    identity, rounded = identify_base(base), quantised_names(base)
+    identity, rounded = identify_base(base), quantized_names(base)
     if rounded or not check_weights:
         identity = replace(identity, weights_digest=plan.model.weights_digest)
     trainable_names(plan, identity, [name for name, _ in base.named_parameters()])
@@ -173,7 +173,7 @@ def _wanted(base: Any, regex: str, parts: TrainableParts, *, lora: bool) -> Want
             f"the layers' own weights are to be trained, but the model carries adapters ({added[0]}): merge them, or "
             "make a plan with LoRA"
         )
-    rounded = [name for name, p in found.items() if is_quantised(p)]
+    rounded = [name for name, p in found.items() if is_quantized(p)]
     if rounded:
         problems.append(
             f"{len(rounded)} weights to be trained are in 8 or 4 bits ({rounded[0]}), which take no gradient: load the "

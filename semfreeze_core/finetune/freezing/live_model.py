@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from semfreeze_core.errors import ModelError
-from semfreeze_core.finetune.quantize.weights import is_quantised, plain_shape, quantised_modules
+from semfreeze_core.finetune.quantize.weights import is_quantized, plain_shape, quantized_modules
 from semfreeze_core.records.model import ModelIdentity
 from semfreeze_core.sources.models.model_shape import identify
 
@@ -45,14 +45,14 @@ def require_supported(model: nn.Module) -> None:
             raise ModelError(untested("DeepSpeed"))
         if type(parameter).__name__ == "DTensor":
             raise ModelError(untested("DTensor parameters (FSDP or tensor parallelism)"))
-        if not (parameter.is_floating_point() or is_quantised(parameter)):
+        if not (parameter.is_floating_point() or is_quantized(parameter)):
             raise ModelError(untested("quantized weights"))
     _require_unpacked(model)
 
 
 def _require_unpacked(model: nn.Module) -> None:
     """Refuse what a call in eval mode on some CPUs makes of 4-bit weights, where no gradient passes."""
-    for name, module in quantised_modules(model):
+    for name, module in quantized_modules(model):
         if getattr(getattr(module.weight, "quant_state", None), "packing_format_for_cpu", False):
             raise ModelError(
                 f"{name}.weight was packed for reading by a call in eval mode on the CPU (bitsandbytes), and gives no "
@@ -61,7 +61,7 @@ def _require_unpacked(model: nn.Module) -> None:
 
 
 def _by_bitsandbytes(model: Any) -> bool:
-    """Whether transformers says that bitsandbytes has quantised a model."""
+    """Whether transformers says that bitsandbytes has quantized a model."""
     return str(getattr(getattr(model, "quantization_method", None), "value", "")) == "bitsandbytes"
 
 
@@ -96,12 +96,12 @@ def _is_added(name: str) -> bool:
 class _Plain:
     """A model's config and parameters as they were before PEFT and bitsandbytes; all that `identify` reads.
 
-    A quantised weight has its shape back, but not its values.
+    A quantized weight has its shape back, but not its values.
     """
 
     def __init__(self, base: Any) -> None:
         self.config = base.config
-        shapes = {id(module.weight): plain_shape(module) for _, module in quantised_modules(base)}
+        shapes = {id(module.weight): plain_shape(module) for _, module in quantized_modules(base)}
         self._parameters: list[tuple[str, Tensor]] = [
             (plain_name(n), torch.zeros(()).expand(shapes[id(p)]) if id(p) in shapes else p)
             for n, p in base.named_parameters()
@@ -115,7 +115,7 @@ class _Plain:
 def identify_base(base: Any) -> ModelIdentity:
     """Digests of the model as it was before PEFT put adapters into it.
 
-    Of a quantised model the structure's is that of the model in its own precision; the weights' says nothing.
+    Of a quantized model the structure's is that of the model in its own precision; the weights' says nothing.
     """
     found = identify(_Plain(base), source=base.config.name_or_path or "this model", revision=None)
     return replace(found, architecture=type(base).__name__)

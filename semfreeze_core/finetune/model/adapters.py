@@ -40,7 +40,7 @@ def add_adapters(model: Any, shape: ModelShape, names: ParameterNames, parts: Tr
         lora_alpha=2 * lora.rank,
         lora_dropout=0.0,
         target_modules=targets,
-        # of the base as others load it, also where it is quantised here
+        # of the base as others load it, also where it is quantized here
         fan_in_fan_out=any(isinstance(modules[t], Conv1D) or was_turned(modules[t]) for t in targets),
         task_type="CAUSAL_LM",
     )

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from semfreeze_core.records.examples import TokenisedExample
+from semfreeze_core.records.examples import TokenizedExample
 
 IGNORED = -100  # torch's and transformers' label of a token without a loss
 
@@ -39,7 +39,7 @@ class Collator:
     `input_ids` (B, T), or with a cache `states` (B, T, d) in their stead. T is the longest example's.
     """
 
-    def __init__(self, examples: Sequence[TokenisedExample], cache: BoundaryStates | None = None) -> None:
+    def __init__(self, examples: Sequence[TokenizedExample], cache: BoundaryStates | None = None) -> None:
         self.examples = examples
         self.cache = cache
 
@@ -61,7 +61,7 @@ class Collator:
         return {"states": states, "attention_mask": mask, "labels": labels}
 
 
-def batch_flop_sizes(examples: Sequence[TokenisedExample], places: Sequence[int]) -> tuple[int, int]:
+def batch_flop_sizes(examples: Sequence[TokenizedExample], places: Sequence[int]) -> tuple[int, int]:
     """Padded length of a batch, and its number of supervised tokens."""
     chosen = [examples[place] for place in places]
     return max(len(e.input_ids) for e in chosen), sum(int(e.supervised.sum()) for e in chosen)

@@ -18,7 +18,7 @@ from semfreeze_core.finetune.prefix.proof import prove_cache
 from semfreeze_core.finetune.prefix.store import CacheUnavailable
 from semfreeze_core.finetune.prefix.suffix import Suffix
 from semfreeze_core.progress import Progress, ProgressEvent, silent
-from semfreeze_core.records.examples import TokenisedExample
+from semfreeze_core.records.examples import TokenizedExample
 from semfreeze_core.records.training import Checkpointing, Precision, TrainableParts, TrainingSetup
 from semfreeze_core.sources.models.causal_lm import LoadedModel
 from semfreeze_core.sources.models.decoder import Decoder
@@ -90,8 +90,8 @@ def build_network(
     loaded: LoadedModel,
     parts: TrainableParts,
     setup: TrainingSetup,
-    train: Sequence[TokenisedExample],
-    evaluation: Sequence[TokenisedExample] = (),
+    train: Sequence[TokenizedExample],
+    evaluation: Sequence[TokenizedExample] = (),
     *,
     seed: int,
     cache: CacheSettings | None = None,
@@ -157,8 +157,8 @@ def _with_cache(
     network: Network,
     loaded: LoadedModel,
     k: int,
-    train: Sequence[TokenisedExample],
-    evaluation: Sequence[TokenisedExample],
+    train: Sequence[TokenizedExample],
+    evaluation: Sequence[TokenizedExample],
     precision: Precision,
     cache_settings: CacheSettings,
     progress: Progress,
@@ -170,7 +170,7 @@ def _with_cache(
     identity = loaded.identity
     key = f"{identity.structure_digest} {identity.weights_digest} {identity.revision}"
 
-    def build(examples: Sequence[TokenisedExample], depth: int, start: PrefixCache | None = None) -> PrefixCache:
+    def build(examples: Sequence[TokenizedExample], depth: int, start: PrefixCache | None = None) -> PrefixCache:
         return build_prefix_cache(
             decoder,
             depth,
@@ -185,7 +185,7 @@ def _with_cache(
             progress=progress,
         )
 
-    def build_on(examples: Sequence[TokenisedExample]) -> PrefixCache:
+    def build_on(examples: Sequence[TokenizedExample]) -> PrefixCache:
         # A lower depth's states that were evicted are computed again: that costs what skipping them would.
         return build(examples, k, build(examples, cache_settings.shared_from) if cache_settings.shared_from else None)
 

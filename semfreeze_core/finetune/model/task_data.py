@@ -1,4 +1,4 @@
-"""The examples of a finetune: tokenised as the analysis tokenised them, with warnings about what would mislead."""
+"""The examples of a finetune: tokenized as the analysis tokenized them, with warnings about what would mislead."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from typing import Any
 
 from semfreeze_core.errors import DataError
 from semfreeze_core.progress import Progress, silent
-from semfreeze_core.records.examples import TokenisedExample
+from semfreeze_core.records.examples import TokenizedExample
 from semfreeze_core.sources.data.encode import EncodedSet, encode_all
 from semfreeze_core.sources.data.examples import read_examples
 from semfreeze_core.sources.data.fields import FieldMapping
@@ -41,7 +41,7 @@ def read_task_data(
     seed: int = 0,
     progress: Progress = silent,
 ) -> TaskData:
-    """Read and tokenise both sets.
+    """Read and tokenize both sets.
 
     Args:
         train, evaluation: task files, "hf:owner/name#split", or "sample:NAME".
@@ -79,10 +79,10 @@ def read_task_data(
             )
         except DataError as error:
             raise DataError(f"The {name}: {error}") from error
-    return TaskData(sets[0], sets[1], tuple(overlap_warnings(sets[0].tokenised, sets[1].tokenised)))
+    return TaskData(sets[0], sets[1], tuple(overlap_warnings(sets[0].tokenized, sets[1].tokenized)))
 
 
-def overlap_warnings(train: Sequence[TokenisedExample], evaluation: Sequence[TokenisedExample]) -> list[str]:
+def overlap_warnings(train: Sequence[TokenizedExample], evaluation: Sequence[TokenizedExample]) -> list[str]:
     """Words about eval items that are training examples too: what they show is memory."""
     seen = {example.input_ids.tobytes() for example in train}
     shared = sum(example.input_ids.tobytes() in seen for example in evaluation)

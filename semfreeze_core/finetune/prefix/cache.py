@@ -23,7 +23,7 @@ from semfreeze_core.finetune.prefix.forward import check_depth
 from semfreeze_core.finetune.prefix.key import cache_key, sample_digest
 from semfreeze_core.finetune.prefix.store import STAGE, CacheUnavailable, make_room, open_cache
 from semfreeze_core.progress import Progress, ProgressEvent, silent
-from semfreeze_core.records.examples import TokenisedExample
+from semfreeze_core.records.examples import TokenizedExample
 from semfreeze_core.sources.models.decoder import Decoder
 from semfreeze_core.wording.numbers import byte_size
 
@@ -81,7 +81,7 @@ class PrefixCache:
 def build_prefix_cache(
     decoder: Decoder,
     k: int,
-    examples: Sequence[TokenisedExample],
+    examples: Sequence[TokenizedExample],
     *,
     key_base: dict[str, Any] | str,
     memory_limit_bytes: int,

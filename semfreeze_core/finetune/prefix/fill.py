@@ -14,7 +14,7 @@ from semfreeze_core.finetune.prefix.forward import boundary_states, evaluating
 from semfreeze_core.finetune.prefix.store import STAGE, CacheUnavailable, ShardFolder
 from semfreeze_core.finetune.prefix.suffix import Suffix
 from semfreeze_core.progress import Progress, ProgressEvent
-from semfreeze_core.records.examples import TokenisedExample
+from semfreeze_core.records.examples import TokenizedExample
 from semfreeze_core.sources.models.decoder import Decoder
 from semfreeze_core.sources.models.probe import probe_ids
 
@@ -52,7 +52,7 @@ def agreed_dtype(decoder: Decoder, k: int, wanted: torch.dtype | None, progress:
 def compute_states(
     decoder: Decoder,
     k: int,
-    samples: Mapping[str, TokenisedExample],
+    samples: Mapping[str, TokenizedExample],
     *,
     dtype: torch.dtype,
     batch_tokens: int,

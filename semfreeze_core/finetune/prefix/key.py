@@ -7,8 +7,8 @@ import torch
 import transformers
 
 from semfreeze_core.finetune.prefix.forward import prefix_parameters
-from semfreeze_core.finetune.quantize.weights import quantised_modules, scale_place
-from semfreeze_core.records.examples import TokenisedExample
+from semfreeze_core.finetune.quantize.weights import quantized_modules, scale_place
+from semfreeze_core.records.examples import TokenizedExample
 from semfreeze_core.sources.models.decoder import Decoder
 from semfreeze_core.storage import digest
 
@@ -16,8 +16,8 @@ from semfreeze_core.storage import digest
 _NOT_COMPUTED = ("_name_or_path", "transformers_version", "dtype", "use_cache")
 
 
-def sample_digest(example: TokenisedExample) -> str:
-    """Sha256 of an example's token ids: another tokenisation makes another sample, other supervision does not."""
+def sample_digest(example: TokenizedExample) -> str:
+    """Sha256 of an example's token ids: another tokenization makes another sample, other supervision does not."""
     return hashlib.sha256(example.input_ids.astype("<i8").tobytes()).hexdigest()
 
 
@@ -48,7 +48,7 @@ def _weights_digest(decoder: Decoder, k: int) -> str:
         sha.update(f"{name} {parameter.dtype} {tuple(parameter.shape)}\n".encode())
         sha.update(_bytes(parameter))
     for i, layer in enumerate(decoder.layers[:k]):
-        for name, module in quantised_modules(layer):
+        for name, module in quantized_modules(layer):
             # codes alone do not tell weights: their scales are no parameters, nor is what they are multiplied in
             sha.update(f"{i} {name} {getattr(module, 'compute_dtype', None)}\n".encode())
             sha.update(_bytes(scale_place(module).tensor))

@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 
 from semfreeze_core.errors import RunError
 from semfreeze_core.finetune.prefix.forward import movable_parameters
-from semfreeze_core.finetune.quantize.weights import Place, point_to_codes, quantised_modules, scale_place
+from semfreeze_core.finetune.quantize.weights import Place, point_to_codes, quantized_modules, scale_place
 from semfreeze_core.sources.models.decoder import Decoder
 from semfreeze_core.storage import disk_errors
 
@@ -29,12 +29,12 @@ class OffloadedTo:
 
 
 class PrefixWeights:
-    """The parameters that only a prefix uses, and quantised ones' scales; tied and shared ones are not among them."""
+    """The parameters that only a prefix uses, and quantized ones' scales; tied and shared ones are not among them."""
 
     def __init__(self, decoder: Decoder, k: int) -> None:
-        self._quantised = [m for layer in decoder.layers[:k] for _, m in quantised_modules(layer)]
+        self._quantized = [m for layer in decoder.layers[:k] for _, m in quantized_modules(layer)]
         self._places = [Place(parameter, "data") for parameter in movable_parameters(decoder, k)]
-        self._places += [scale_place(module) for module in self._quantised]
+        self._places += [scale_place(module) for module in self._quantized]
         self._device = decoder.device
         self._gone = OffloadedTo("stayed", 0)
 
@@ -51,7 +51,7 @@ class PrefixWeights:
         if self._device.type != "cpu":
             for place in self._places:
                 place.put(place.tensor.to("cpu"))
-            point_to_codes(self._quantised)
+            point_to_codes(self._quantized)
             self._gone = OffloadedTo("cpu", size)
         elif folder is not None:
             self._map(folder)
@@ -65,7 +65,7 @@ class PrefixWeights:
         for place in self._places:
             # off a mapped file as well: a clone lies in memory of its own
             place.put(place.tensor.to(self._device, copy=True))
-        point_to_codes(self._quantised)
+        point_to_codes(self._quantized)
         self._gone = OffloadedTo("stayed", 0)
 
     def _map(self, folder: Path) -> None:
@@ -82,4 +82,4 @@ class PrefixWeights:
                 with safe_open(file.name, framework="pt") as mapped:
                     for i, place in enumerate(self._places):
                         place.put(mapped.get_tensor(str(i)))
-        point_to_codes(self._quantised)
+        point_to_codes(self._quantized)

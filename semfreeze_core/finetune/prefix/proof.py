@@ -13,7 +13,7 @@ from semfreeze_core.finetune.prefix.forward import evaluating, prefix_parameters
 from semfreeze_core.finetune.prefix.key import sample_digest
 from semfreeze_core.finetune.prefix.store import CacheUnavailable
 from semfreeze_core.finetune.prefix.suffix import Suffix
-from semfreeze_core.records.examples import TokenisedExample
+from semfreeze_core.records.examples import TokenizedExample
 from semfreeze_core.sources.models.decoder import Decoder
 
 # Largest difference over the logits' standard deviation. In float32 only the order of sums differs; bfloat16 keeps 8
@@ -24,7 +24,7 @@ PROOF_EXAMPLES, _POSITIONS = 4, 64  # compared: examples, and supervised positio
 
 
 @torch.no_grad()
-def prove_cache(decoder: Decoder, suffix: Suffix, cache: PrefixCache, examples: Sequence[TokenisedExample]) -> float:
+def prove_cache(decoder: Decoder, suffix: Suffix, cache: PrefixCache, examples: Sequence[TokenizedExample]) -> float:
     """Compare the logits from cached states with the model's own on a batch of long and short examples.
 
     The prefix runs in the mode it is in, so that active dropout shows; what is above the boundary runs in eval mode.
@@ -72,14 +72,14 @@ def prove_cache(decoder: Decoder, suffix: Suffix, cache: PrefixCache, examples: 
     return difference
 
 
-def _long_and_short(examples: Sequence[TokenisedExample]) -> list[int]:
+def _long_and_short(examples: Sequence[TokenizedExample]) -> list[int]:
     """Indices of a few examples of different length, so that padding is in the batch."""
     order = np.argsort([len(example.input_ids) for example in examples], kind="stable")
     places = np.linspace(0, len(order) - 1, min(PROOF_EXAMPLES, len(order))).round().astype(int)
     return [int(order[place]) for place in places]
 
 
-def _positions(examples: Sequence[TokenisedExample]) -> tuple[Tensor, Tensor]:
+def _positions(examples: Sequence[TokenizedExample]) -> tuple[Tensor, Tensor]:
     """Row and column of the states that predict supervised tokens, at most 64 of each example, spread evenly."""
     columns = [np.flatnonzero(example.supervised) - 1 for example in examples]
     columns = [c[:: -(-len(c) // _POSITIONS)] for c in columns]

@@ -1,1 +1,1 @@
-"""Frozen layers in 8 or 4 bits, and how quantised weights are found, moved and fingerprinted."""
+"""Frozen layers in 8 or 4 bits, and how quantized weights are found, moved and fingerprinted."""

@@ -41,10 +41,10 @@ class EightBitLinear(Linear8bitLt):  # type: ignore[misc]
         return product
 
 
-def quantised(
+def quantized(
     linear: nn.Linear | Conv1D, bits: FrozenBits, compute_dtype: torch.dtype, device: torch.device
 ) -> nn.Module:
-    """A linear layer in 8 or 4 bits on a device, quantised from its weights; its bias is the same parameter.
+    """A linear layer in 8 or 4 bits on a device, quantized from its weights; its bias is the same parameter.
 
     Args:
         linear: on the CPU, from where its matrix alone goes to the device to be rounded.

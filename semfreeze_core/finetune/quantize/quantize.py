@@ -44,7 +44,7 @@ def require_bitsandbytes() -> None:
         raise InputError("8- and 4-bit bases need bitsandbytes: pip install 'semfreeze[bitsandbytes]'.") from error
 
 
-def quantise_layers(
+def quantize_layers(
     decoder: Decoder,
     bits: FrozenBits,
     *,
@@ -69,20 +69,20 @@ def quantise_layers(
 
     Raises:
         InputError: bitsandbytes is not installed.
-        ModelError: the layers have no such matrices, or the model does not compute with quantised ones.
+        ModelError: the layers have no such matrices, or the model does not compute with quantized ones.
     """
     require_bitsandbytes()
-    from semfreeze_core.finetune.quantize.layers import quantised
+    from semfreeze_core.finetune.quantize.layers import quantized
 
     target = device or decoder.device
     compute_dtype = product_dtype(precision)
-    progress(ProgressEvent(f"Quantising the layers to {NAMES[bits]}"))
+    progress(ProgressEvent(f"Quantizing the layers to {NAMES[bits]}"))
     kept, uneven = Kept(), Kept()
     rounded = 0
     for layer in decoder.layers:
         for name, module in list(layer.named_modules()):
             if _is_matrix(module) and not (bits == 4 and _misread(module, target)):
-                layer.set_submodule(name, quantised(module, bits, compute_dtype, target))
+                layer.set_submodule(name, quantized(module, bits, compute_dtype, target))
                 rounded += 1
             else:
                 (uneven if _is_matrix(module) else kept).note(name, module)

@@ -1,6 +1,6 @@
 """Matrices in 8 or 4 bits as bitsandbytes keeps them, known by their classes' names: nothing is imported for it.
 
-A quantised matrix is a parameter of codes and, beside it, scales that are no parameters: in 4 bits the largest value of
+A quantized matrix is a parameter of codes and, beside it, scales that are no parameters: in 4 bits the largest value of
 each block (`absmax`), in 8 bits that of each row (`SCB`).
 """
 
@@ -19,7 +19,7 @@ def hush_bitsandbytes() -> None:
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
 
 
-def is_quantised(parameter: Tensor) -> bool:
+def is_quantized(parameter: Tensor) -> bool:
     """Whether bitsandbytes keeps this parameter's values as codes."""
     return any(
         kind.__name__ in _CLASSES and kind.__module__.partition(".")[0] == "bitsandbytes"
@@ -27,21 +27,21 @@ def is_quantised(parameter: Tensor) -> bool:
     )
 
 
-def quantised_modules(root: nn.Module) -> Iterator[tuple[str, Any]]:
-    """The modules below `root` whose own weight is quantised, each with its name."""
+def quantized_modules(root: nn.Module) -> Iterator[tuple[str, Any]]:
+    """The modules below `root` whose own weight is quantized, each with its name."""
     for name, module in root.named_modules():
         weight = module._parameters.get("weight")
-        if weight is not None and is_quantised(weight):
+        if weight is not None and is_quantized(weight):
             yield name, module
 
 
-def quantised_names(root: nn.Module) -> list[str]:
-    """Names of the quantised parameters."""
-    return [f"{name}.weight" for name, _ in quantised_modules(root)]
+def quantized_names(root: nn.Module) -> list[str]:
+    """Names of the quantized parameters."""
+    return [f"{name}.weight" for name, _ in quantized_modules(root)]
 
 
 def plain_shape(module: Any) -> tuple[int, ...]:
-    """Shape that a quantised module's weight had before: codes in 4 bits are packed, and GPT-2's matrices turned."""
+    """Shape that a quantized module's weight had before: codes in 4 bits are packed, and GPT-2's matrices turned."""
     state = getattr(module.weight, "quant_state", None)
     shape = tuple(module.weight.shape if state is None else state.shape)
     return shape[::-1] if was_turned(module) else shape
@@ -58,7 +58,7 @@ def stop_packing(root: nn.Module) -> list[Any]:
     Returns:
         The modules that would have, for `let_pack`.
     """
-    found = [m for _, m in quantised_modules(root) if getattr(m, "support_avx512bf16_for_cpu", False)]
+    found = [m for _, m in quantized_modules(root) if getattr(m, "support_avx512bf16_for_cpu", False)]
     for module in found:
         module.support_avx512bf16_for_cpu = False
     return found
@@ -93,7 +93,7 @@ class Place:
 
 
 def scale_place(module: Any) -> Place:
-    """Where a quantised module that has been called keeps its scales."""
+    """Where a quantized module that has been called keeps its scales."""
     state = getattr(module.weight, "quant_state", None)
     return Place(module.state, "SCB") if state is None else Place(state, "absmax")
 

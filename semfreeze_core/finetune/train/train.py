@@ -22,7 +22,7 @@ from semfreeze_core.finetune.arm.settings import ArmSettings
 from semfreeze_core.finetune.model.batches import Collator, ExamplePlaces
 from semfreeze_core.finetune.model.network import CacheSettings, Network, build_network
 from semfreeze_core.finetune.model.task_data import read_task_data
-from semfreeze_core.finetune.quantize.quantize import quantise_layers, require_bitsandbytes, trained_bits
+from semfreeze_core.finetune.quantize.quantize import quantize_layers, require_bitsandbytes, trained_bits
 from semfreeze_core.finetune.train.request import TrainRequest, request_settings, setup_note
 from semfreeze_core.finetune.train.result import Trained, kept_words, training_result
 from semfreeze_core.finetune.train.save import save_finetuned
@@ -81,7 +81,7 @@ def train_plan(request: TrainRequest, folder: Path, progress: Progress = silent)
         try:
             quantized: tuple[str, ...] = ()
             if bits is not None:
-                quantized = quantise_layers(
+                quantized = quantize_layers(
                     loaded.decoder, bits, precision=request.how.precision, device=device, progress=progress
                 )
             elif plan.cost.setup.frozen_bits is not None:
@@ -119,7 +119,7 @@ def _train(
         seed=request.seed,
         progress=progress,
     )
-    train, evaluation = data.train.tokenised, data.evaluation.tokenised if request.evaluation else ()
+    train, evaluation = data.train.tokenized, data.evaluation.tokenized if request.evaluation else ()
     steps = request.steps or request.epochs * -(-len(train) // setup.batch_size)
     assert plan.trainable is not None  # checked by train_plan
     arm = Arm("planned", plan.trainable, plan.cost.setup.lora, 0.0)

@@ -112,7 +112,7 @@ def measure(
         report = validate(asked, folder / f"round-{number}", overwrite=overwrite, progress=progress)
         before = np.array(report.baseline.item_losses)
         spent += costs.reading_flop(0)
-        spent += costs.states_flop(max(depths), len(prepared.data.train.tokenised)) if number == 1 else 0
+        spent += costs.states_flop(max(depths), len(prepared.data.train.tokenized)) if number == 1 else 0
         losses, found = _read(report, prepared, costs)
         spent += sum(pilot.flop for pilot in found)
         following = pilots.sizes[number] if number < len(pilots.sizes) else 1
@@ -233,7 +233,7 @@ def _costs(request: MeasureRequest, looked: Prepared) -> PilotCosts:
         batch_size=request.setup.batch_size,
         prefix_cache=False,
     )
-    evaluation = looked.data.evaluation.tokenised
+    evaluation = looked.data.evaluation.tokenized
     mean = round(sum(len(e.input_ids) for e in evaluation) / len(evaluation))
     return PilotCosts(looked.shape, setup, request.aim, len(evaluation), max(2, mean), request.prefix_cache)
 
@@ -271,7 +271,7 @@ def _spent(run: ArmRun, prepared: Prepared, costs: PilotCosts, depth: int) -> in
     """FLOP of a pilot's checks, steps and reading; boundary states are counted once for all."""
     if not run.points:
         return 0
-    own = prepared.data.train.tokenised
+    own = prepared.data.train.tokenized
     states = cache_flop(prepared.shape, prepared.setups[run.arm], parts_at_depth(prepared.shape, depth), own)
     return (
         run.points[-1].flop - (states if run.prefix_cache else 0) + costs.checks_flop(depth) + costs.reading_flop(depth)

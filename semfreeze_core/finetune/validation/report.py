@@ -9,7 +9,7 @@ import numpy.typing as npt
 from semfreeze_core.finetune.arm.arms import Arm
 from semfreeze_core.finetune.arm.settings import ArmSettings
 from semfreeze_core.finetune.validation.overfitting import rise_warnings, stopped_losses
-from semfreeze_core.gains.noninferiority import Judgement, draw, improvement, improvement_kept, judge
+from semfreeze_core.gains.noninferiority import Judgment, draw, improvement, improvement_kept, judge
 from semfreeze_core.plan.document import FreezePlan
 from semfreeze_core.records.interval import Interval, IntervalEntry
 from semfreeze_core.records.provenance import provenance_now
@@ -49,8 +49,8 @@ def build_report(
     """
     by_arm = {name: [run for run in runs if run.arm == name] for name in settings.arms}
     by_arm = {name: found for name, found in by_arm.items() if found}
-    judgements = {budget: _judge(by_arm, baseline, settings, budget) for budget in _budgets(settings)}
-    decisive = judgements[settings.budget]
+    judgments = {budget: _judge(by_arm, baseline, settings, budget) for budget in _budgets(settings)}
+    decisive = judgments[settings.budget]
     arms = {
         name: _summary(found, by_arm.get("full", []), baseline, settings, relative_flop[name])
         for name, found in by_arm.items()
@@ -67,8 +67,8 @@ def build_report(
         improvement_kept=IntervalEntry.of(decisive.kept),
         verdict=decisive.verdict,
         reason=decisive.reason,
-        verdicts={budget: judgement.verdict for budget, judgement in judgements.items()},
-        reasons={budget: judgement.reason for budget, judgement in judgements.items()},
+        verdicts={budget: judgment.verdict for budget, judgment in judgments.items()},
+        reasons={budget: judgment.reason for budget, judgment in judgments.items()},
         warnings=[*warnings, *rise_warnings(by_arm)],
         finished=len(runs) == len(settings.arms) * len(settings.seeds),
         runs=list(runs),
@@ -93,14 +93,14 @@ def losses_at(runs: Sequence[ArmRun], budget: Budget) -> dict[int, list[float]]:
 
 def _judge(
     by_arm: dict[str, list[ArmRun]], baseline: Baseline, settings: ValidationSettings, budget: Budget
-) -> Judgement:
+) -> Judgment:
     """Planned against full; full is read at equal steps in both cases, as its equal compute is its own."""
     full, planned = losses_at(by_arm.get("full", []), "steps"), losses_at(by_arm.get("planned", []), budget)
     seeds = sorted(full.keys() & planned.keys())
     if not seeds:
         missing = [name for name, found in (("full", full), ("planned", planned)) if not found]
         reason = f"there is no finished run of {' and '.join(missing)}" if missing else "no seed is done in both arms"
-        return Judgement("undecided", reason, _UNKNOWN, _UNKNOWN, _UNKNOWN)
+        return Judgment("undecided", reason, _UNKNOWN, _UNKNOWN, _UNKNOWN)
     stacked = [np.array([arm[seed] for seed in seeds]) for arm in (full, planned)]
     return judge(np.array(baseline.item_losses), *stacked, margin=settings.margin)
 

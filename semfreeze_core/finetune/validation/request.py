@@ -126,7 +126,7 @@ class Prepared:
     @property
     def warnings(self) -> tuple[str, ...]:
         """The data's; that variants are not quantized; and which repeat the examples so often that they may overfit."""
-        n = len(self.data.train.tokenised)
+        n = len(self.data.train.tokenized)
         passes = {name: how.total_steps * how.setup.batch_size / n for name, how in self.settings.items()}
         many = ", ".join(f"{name} {times:.1f}" for name, times in passes.items() if times > MANY_EPOCHS)
         bits = self.request.plan.cost.setup.frozen_bits
@@ -199,7 +199,7 @@ def prepare(request: ValidationRequest, progress: Progress = silent) -> Prepared
     }
     setups = {
         arm.name: setup_at_lengths(
-            settings[arm.name], data.train.tokenised, cached=setup.prefix_cache and arm.freeze_depth > 0
+            settings[arm.name], data.train.tokenized, cached=setup.prefix_cache and arm.freeze_depth > 0
         )
         for arm in arms
     }
@@ -238,8 +238,8 @@ def _document(
         eval=request.evaluation,
         train_digest=data.train.digest,
         eval_digest=data.evaluation.digest,
-        n_train=len(data.train.tokenised),
-        n_eval=len(data.evaluation.tokenised),
+        n_train=len(data.train.tokenized),
+        n_eval=len(data.evaluation.tokenized),
         n_accuracy=request.n_accuracy,
         setup=setup,
         arms=[arm.name for arm in arms],

@@ -50,7 +50,7 @@ def validate(
     with _claimed(folder, prepared.document, overwrite):
         data = folder / "examples.safetensors"
         if not data.exists():
-            write_examples(data, prepared.data.train.tokenised, prepared.data.evaluation.tokenised)
+            write_examples(data, prepared.data.train.tokenized, prepared.data.evaluation.tokenized)
         _forget_refused(folder)
         _run_baseline(prepared, folder, progress)
         report = _write_report(prepared, folder)

@@ -14,7 +14,7 @@ import numpy as np
 
 from semfreeze_core.errors import DataError
 from semfreeze_core.progress import Progress, ProgressEvent, silent
-from semfreeze_core.records.examples import Example, TokenisedExample
+from semfreeze_core.records.examples import Example, TokenizedExample
 
 _EXAMPLES_PER_CALL = 256  # one tokenizer call for many segments is several times faster than one a segment
 
@@ -33,10 +33,10 @@ class NothingSupervised:
 
 @dataclass(frozen=True)
 class EncodedSet:
-    """Tokenised examples in the order of the examples they come from.
+    """Tokenized examples in the order of the examples they come from.
 
     Attributes:
-        tokenised: the examples that can be used.
+        tokenized: the examples that can be used.
         notes: what was dropped, cut or left out, in words.
         n_truncated: examples that lost context tokens.
         n_truncated_tokens: context tokens lost, over all examples.
@@ -45,7 +45,7 @@ class EncodedSet:
         digest: sha256 over all ids and masks in hexadecimal; equal digests mean equal training data.
     """
 
-    tokenised: tuple[TokenisedExample, ...]
+    tokenized: tuple[TokenizedExample, ...]
     notes: tuple[str, ...]
     n_truncated: int
     n_truncated_tokens: int
@@ -64,7 +64,7 @@ class _Ends:
 
 def encode(
     tokenizer: Any, example: Example, *, max_length: int, add_eos: bool = True
-) -> TokenisedExample | TooLong | NothingSupervised:
+) -> TokenizedExample | TooLong | NothingSupervised:
     """One example as token ids with their supervised mask, or the reason why it cannot be used.
 
     A beginning-of-sequence token comes first exactly when the tokenizer itself puts one; an end-of-sequence token comes
@@ -107,40 +107,40 @@ def encode_all(
         DataError: fewer usable examples than needed; the message counts the causes.
     """
     ends = _ends(tokenizer, add_eos)
-    tokenised: list[TokenisedExample] = []
+    tokenized: list[TokenizedExample] = []
     dropped: Counter[type] = Counter()
     for start in range(0, len(examples), _EXAMPLES_PER_CALL):
         chunk = examples[start : start + _EXAMPLES_PER_CALL]
         for example, ids in zip(chunk, _segment_ids(tokenizer, chunk), strict=True):
             outcome = _assemble(example, ids, ends, max_length)
-            if isinstance(outcome, TokenisedExample):
-                tokenised.append(outcome)
+            if isinstance(outcome, TokenizedExample):
+                tokenized.append(outcome)
             else:
                 dropped[type(outcome)] += 1
         progress(ProgressEvent("Encoding examples", start + len(chunk), len(examples), "examples"))
 
     causes = _causes(dropped, max_length)
-    if len(tokenised) < (1 if allow_few else minimum):
+    if len(tokenized) < (1 if allow_few else minimum):
         advice = "Add examples" if allow_few else "Add examples, or continue with --allow-few (intervals will be wide)"
         raise DataError(
-            f"{len(tokenised)} of {len(examples)} examples are usable{''.join(f'; {cause}' for cause in causes)}. "
+            f"{len(tokenized)} of {len(examples)} examples are usable{''.join(f'; {cause}' for cause in causes)}. "
             f"At least {1 if allow_few else minimum} are needed. {advice}."
         )
-    cut = [example.truncated for example in tokenised if example.truncated]
+    cut = [example.truncated for example in tokenized if example.truncated]
     notes = [f"{cause[0].upper()}{cause[1:]}." for cause in causes]
     if cut:
         notes.append(f"{len(cut)} examples lost {sum(cut)} context tokens on the left to fit {max_length} tokens.")
-    if len(tokenised) < minimum:
-        notes.append(f"Only {len(tokenised)} examples, fewer than {minimum}: intervals are wide.")
+    if len(tokenized) < minimum:
+        notes.append(f"Only {len(tokenized)} examples, fewer than {minimum}: intervals are wide.")
     notes += _tokenizer_notes(tokenizer, examples, add_eos)
     return EncodedSet(
-        tokenised=tuple(tokenised),
+        tokenized=tuple(tokenized),
         notes=tuple(notes),
         n_truncated=len(cut),
         n_truncated_tokens=sum(cut),
         n_too_long=dropped[TooLong],
         n_unsupervised=dropped[NothingSupervised],
-        digest=_digest(tokenised),
+        digest=_digest(tokenized),
     )
 
 
@@ -162,7 +162,7 @@ def _ends(tokenizer: Any, add_eos: bool) -> _Ends:
 
 def _assemble(
     example: Example, segment_ids: list[list[int]], ends: _Ends, max_length: int
-) -> TokenisedExample | TooLong | NothingSupervised:
+) -> TokenizedExample | TooLong | NothingSupervised:
     pieces = [(ids, s.supervised) for ids, s in zip(segment_ids, example.segments, strict=True)]
     bos, eos = (None, None) if example.complete else (ends.bos, ends.eos)
     if eos is not None and segment_ids[-1][-1:] != [eos]:
@@ -182,7 +182,7 @@ def _assemble(
     cuttable[0 if bos is not None else np.argmax(supervised) - 1] = False  # what predicts the first supervised token
     keep = np.ones(len(input_ids), dtype=bool)
     keep[np.flatnonzero(cuttable)[:excess]] = False
-    return TokenisedExample(input_ids[keep], supervised[keep], example.label, example.row, truncated=excess)
+    return TokenizedExample(input_ids[keep], supervised[keep], example.label, example.row, truncated=excess)
 
 
 def _causes(dropped: Counter[type], max_length: int) -> list[str]:
@@ -207,10 +207,10 @@ def _tokenizer_notes(tokenizer: Any, examples: Sequence[Example], add_eos: bool)
     return notes
 
 
-def _digest(tokenised: Sequence[TokenisedExample]) -> str:
+def _digest(tokenized: Sequence[TokenizedExample]) -> str:
     """Sha256 of all ids and masks; each example's length goes first, so that no two sets share their bytes."""
     sha = hashlib.sha256()
-    for example in tokenised:
+    for example in tokenized:
         sha.update(len(example.input_ids).to_bytes(8, "little"))
         sha.update(example.input_ids.astype("<i8").tobytes())
         sha.update(example.supervised.tobytes())

@@ -20,7 +20,7 @@ def test_umap_says_what_it_laid_out_and_keeps_it(stored):
         f"UMAP of {umap_points(display):,} points: {n} of {n} shown positions at {spaces} spaces, and "
         f"{len(display.basis_ids)} bases."
     )
-    assert second.startswith(f"Seed 0, 15 neighbours, first {min(50, components)} principal components; it took ")
+    assert second.startswith(f"Seed 0, 15 neighbors, first {min(50, components)} principal components; it took ")
     assert read_umap(Path(place.removeprefix("Saved in "))).n_points == umap_points(display)
     assert "semfreeze dashboard" in see
     points = umap_points(display)

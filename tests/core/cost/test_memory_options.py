@@ -48,13 +48,13 @@ def test_training_bytes_under_autocast_adds_a_copy_of_each_matrix_in_the_graph()
 
 @pytest.mark.parametrize(("bits", "bytes_of_100"), [(8, 100), (4, 57)])  # 56.25 rounded up
 @pytest.mark.parametrize(("precision", "number"), [("float32", 4), ("bf16", 2)])
-def test_training_bytes_quantises_the_matrices_of_frozen_layers_alone(precision, number, bits, bytes_of_100):
+def test_training_bytes_quantizes_the_matrices_of_frozen_layers_alone(precision, number, bits, bytes_of_100):
     setup = replace(SETUP, precision=precision, frozen_bits=bits)
     assert training_bytes(MODEL, setup, TOP).weights == number * (264 - 100) + bytes_of_100
     assert training_bytes(MODEL, setup, FULL) == training_bytes(MODEL, replace(setup, frozen_bits=None), FULL)
 
 
-def test_training_bytes_of_qlora_quantises_the_base_of_adapted_layers_too():
+def test_training_bytes_of_qlora_quantizes_the_base_of_adapted_layers_too():
     # adapters of rank 1: (4 + 20) + (5 + 4) = 33 parameters of 4 bytes
     setup = replace(SETUP, precision="bf16", frozen_bits=4, lora=LoraSetup(1))
     found = training_bytes(MODEL, setup, ADAPTED)

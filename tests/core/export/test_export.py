@@ -135,7 +135,7 @@ def test_what_a_price_counts_on_and_a_trainer_lacks_is_said(tiny):
         assert "assumes 8-bit frozen layers" in notes
 
 
-def test_quantised_bases_are_told_where_adapters_can_stand_on_one(tiny):
+def test_quantized_bases_are_told_where_adapters_can_stand_on_one(tiny):
     plan = tiny_plan(tiny, 2, lora=LORA, frozen_bits=4)
     config = exported_yaml(plan, "axolotl")
     assert (config["adapter"], config["load_in_4bit"]) == ("qlora", True)

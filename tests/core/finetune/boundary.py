@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from semfreeze_core.finetune.prefix.cache import PrefixCache, build_prefix_cache
-from semfreeze_core.records.examples import TokenisedExample
+from semfreeze_core.records.examples import TokenizedExample
 from semfreeze_core.records.training import TrainableParts
 from semfreeze_core.sources.models.decoder import Decoder, find_decoder
 from tests.core.semantics.tiny_examples import random_examples
@@ -57,7 +57,7 @@ def assert_same_states(found: PrefixCache, expected: PrefixCache) -> None:
         torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-6)
 
 
-def token_batch(indices: Sequence[int], examples: Sequence[TokenisedExample] = EXAMPLES) -> tuple[Tensor, Tensor]:
+def token_batch(indices: Sequence[int], examples: Sequence[TokenizedExample] = EXAMPLES) -> tuple[Tensor, Tensor]:
     """Right-padded ids and attention mask (B, T)."""
     chosen = [torch.from_numpy(examples[i].input_ids) for i in indices]
     ids = torch.nn.utils.rnn.pad_sequence(chosen, batch_first=True)

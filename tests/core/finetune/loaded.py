@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from semfreeze_core.records.examples import TokenisedExample
+from semfreeze_core.records.examples import TokenizedExample
 from semfreeze_core.sources.models.causal_lm import LoadedModel, load_causal_lm
 from tests.core.saved_models import save_tiny
 
@@ -16,7 +16,7 @@ def load_tiny(folder: Path, family: str = "llama", **sizes: object) -> LoadedMod
     return load_causal_lm(str(folder), dtype="float32", device="cpu")
 
 
-def task_examples(n: int, *, seed: int = 0, vocab: int = 97) -> tuple[TokenisedExample, ...]:
+def task_examples(n: int, *, seed: int = 0, vocab: int = 97) -> tuple[TokenizedExample, ...]:
     """Examples of different lengths whose last two tokens, supervised, follow from the first."""
     rng = np.random.default_rng(seed)
     made = []
@@ -26,5 +26,5 @@ def task_examples(n: int, *, seed: int = 0, vocab: int = 97) -> tuple[TokenisedE
         ids = np.concatenate([prompt, answer]).astype(np.int64)
         supervised = np.zeros(len(ids), dtype=bool)
         supervised[-2:] = True
-        made.append(TokenisedExample(ids, supervised, None, row))
+        made.append(TokenizedExample(ids, supervised, None, row))
     return tuple(made)

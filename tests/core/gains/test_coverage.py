@@ -89,7 +89,7 @@ def test_isotonic_fit_floors_the_variances() -> None:
 
 
 def test_weighted_r_squared_equals_a_hand_computed_case() -> None:
-    # Weights 1, 1, 2 on 0, 2, 3: centre 2, total 4 + 0 + 2 = 6; residuals 0, 1, 0.5 give 0 + 1 + 0.5 = 1.5.
+    # Weights 1, 1, 2 on 0, 2, 3: center 2, total 4 + 0 + 2 = 6; residuals 0, 1, 0.5 give 0 + 1 + 0.5 = 1.5.
     curve, fitted = np.array([0.0, 2.0, 3.0]), np.array([0.0, 3.0, 2.5])
     assert weighted_r_squared(curve, fitted, np.array([1, 1, 0.5]), 0) == pytest.approx(1 - 1.5 / 6)
 

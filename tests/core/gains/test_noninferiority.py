@@ -48,32 +48,32 @@ def test_an_arm_compared_with_itself_keeps_all():
     ("kept", "verdict"), [(1.0, "holds"), (0.99, "holds"), (0.85, "fails"), (0.5, "fails"), (1.2, "holds")]
 )
 def test_judge_says_what_the_data_say(kept, verdict):
-    judgement = judge(*losses(kept))
-    assert judgement.verdict == verdict
-    assert judgement.kept.estimate == pytest.approx(kept, abs=0.01)
-    assert judgement.kept.low <= judgement.kept.estimate <= judgement.kept.high
-    assert "200 eval examples, 3 seeds" in judgement.reason
+    judgment = judge(*losses(kept))
+    assert judgment.verdict == verdict
+    assert judgment.kept.estimate == pytest.approx(kept, abs=0.01)
+    assert judgment.kept.low <= judgment.kept.estimate <= judgment.kept.high
+    assert "200 eval examples, 3 seeds" in judgment.reason
 
 
 def test_judge_is_undecided_across_the_margin():
-    judgement = judge(*losses(0.95, noise=0.3))
-    assert judgement.verdict == "undecided"
-    assert "The interval includes the limit" in judgement.reason
+    judgment = judge(*losses(0.95, noise=0.3))
+    assert judgment.verdict == "undecided"
+    assert "The interval includes the limit" in judgment.reason
 
 
 @pytest.mark.parametrize("seeds", [1, 2])
 def test_judge_needs_three_seeds(seeds):
-    judgement = judge(*losses(1.0, seeds=seeds))
-    assert judgement.verdict == "undecided"
-    assert "A verdict needs at least 3 seeds" in judgement.reason
+    judgment = judge(*losses(1.0, seeds=seeds))
+    assert judgment.verdict == "undecided"
+    assert "A verdict needs at least 3 seeds" in judgment.reason
 
 
 def test_judge_has_nothing_to_keep_when_full_does_not_improve():
     before, full, planned = losses(1.0)
-    judgement = judge(before, full + 1, planned + 1)
-    assert judgement.verdict == "undecided"
-    assert "full finetuning itself does not reduce the loss significantly" in judgement.reason
-    assert np.isnan(judgement.kept.estimate)
+    judgment = judge(before, full + 1, planned + 1)
+    assert judgment.verdict == "undecided"
+    assert "full finetuning itself does not reduce the loss significantly" in judgment.reason
+    assert np.isnan(judgment.kept.estimate)
 
 
 def test_judge_a_wider_margin_never_turns_holds_away():

@@ -91,8 +91,8 @@ def test_fit_scaling_law_r_squared_is_weighted() -> None:
     curve, errors = rng.uniform(0.2, 1, 12), rng.uniform(0.01, 0.1, 12)
     law = fit_scaling_law(curve, errors)
     weights = errors[1:] ** -2
-    centre = (weights * curve[1:]).sum() / weights.sum()
-    expected = 1 - (weights * law.residuals**2).sum() / (weights * (curve[1:] - centre) ** 2).sum()
+    center = (weights * curve[1:]).sum() / weights.sum()
+    expected = 1 - (weights * law.residuals**2).sum() / (weights * (curve[1:] - center) ** 2).sum()
     assert law.r_squared == pytest.approx(expected)
 
 

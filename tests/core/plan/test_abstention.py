@@ -8,7 +8,7 @@ import torch
 
 from semfreeze_core.gains import gain_curve
 from semfreeze_core.plan.rules import Decision, decide_by_coverage, decide_by_paper
-from semfreeze_core.records.examples import TokenisedExample
+from semfreeze_core.records.examples import TokenizedExample
 from semfreeze_core.records.gain import GainCurve
 from semfreeze_core.semantics.analysis import prepare_labels, read_traces
 from semfreeze_core.semantics.positions import choose_positions
@@ -25,7 +25,7 @@ def _one_thread() -> None:
     torch.set_num_threads(1)
 
 
-def _curve(decoder: Decoder, examples: list[TokenisedExample], seed: int) -> GainCurve:
+def _curve(decoder: Decoder, examples: list[TokenizedExample], seed: int) -> GainCurve:
     positions = choose_positions(examples, 64, seed)
     labels = prepare_labels(decoder, examples, positions, real_rows=97)
     traces, _ = read_traces(decoder, examples, positions, labels)

@@ -32,9 +32,9 @@ def test_slices_are_the_runs_labels_each_with_the_rules_own_answer(run):
 
 
 def test_slices_of_a_run_without_labels_are_none(run):
-    unlabelled = replace(run, examples=run.examples.assign(label=None))
-    assert slices(unlabelled, "semantic") == ([], 0)
-    assert groupings(unlabelled) == ["prompt length", "completion length"]
+    unlabeled = replace(run, examples=run.examples.assign(label=None))
+    assert slices(unlabeled, "semantic") == ([], 0)
+    assert groupings(unlabeled) == ["prompt length", "completion length"]
 
 
 def test_slices_group_by_another_column_that_the_run_kept(run):

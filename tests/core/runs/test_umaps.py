@@ -45,7 +45,7 @@ def test_read_umap_gives_back_what_was_written(projection, file):
     assert found.positions.dtype == np.int64
 
 
-def test_umap_file_is_apart_for_every_seed_number_of_neighbours_and_reading(manifest, file):
+def test_umap_file_is_apart_for_every_seed_number_of_neighbors_and_reading(manifest, file):
     other = manifest.model_copy(update={"files": manifest.files | {"display.safetensors": "0" * 64}})
     places = {
         file,

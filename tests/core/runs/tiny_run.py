@@ -27,6 +27,6 @@ def write_jsonl(path: Path, rows: list) -> Path:
 
 
 def read_tiny(model: Path, data: Path, **wishes: object) -> Run:
-    """Analyse without the command line, in float32 on the CPU, so that equal requests give equal numbers."""
+    """Analyze without the command line, in float32 on the CPU, so that equal requests give equal numbers."""
     request = {"dtype": "float32", "device": "cpu", "display_positions": 100}
     return analyze(AnalysisRequest(str(model), str(data), **{**request, **wishes}))

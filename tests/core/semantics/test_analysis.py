@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from semfreeze_core.errors import ModelError, ResourceError
 from semfreeze_core.progress import ProgressEvent
-from semfreeze_core.records.examples import TokenisedExample
+from semfreeze_core.records.examples import TokenizedExample
 from semfreeze_core.records.trace import TransitionTrace
 from semfreeze_core.semantics.analysis import KeptStates, Labels, prepare_labels, read_traces
 from semfreeze_core.semantics.positions import choose_positions
@@ -20,12 +20,12 @@ VOCAB = 97
 MATRICES = [f.name for f in dataclasses.fields(TransitionTrace) if f.name != "metric"]
 
 
-def _labels(decoder: Decoder, examples: list[TokenisedExample], limit: int = 64, **settings: Any) -> Labels:
+def _labels(decoder: Decoder, examples: list[TokenizedExample], limit: int = 64, **settings: Any) -> Labels:
     settings = {"real_rows": VOCAB, **settings}
     return prepare_labels(decoder, examples, choose_positions(examples, limit, 0), **settings)
 
 
-def _read(decoder: Decoder, examples: list[TokenisedExample], labels: Labels, **settings: Any) -> dict[str, Any]:
+def _read(decoder: Decoder, examples: list[TokenizedExample], labels: Labels, **settings: Any) -> dict[str, Any]:
     return read_traces(decoder, examples, choose_positions(examples, 64, 0), labels, **settings)[0]
 
 

@@ -99,9 +99,9 @@ def test_logit_z_targets_have_leverages_of_the_pseudoinverse(n_rows: int, width:
     head = _head(n_rows, width)
     gram, mean = gram_and_mean(head)
     targets = logit_z_targets(head, _ones(head), gram, mean, n_rows)
-    centred = head.double() - head.double().mean(0)
-    leverage = torch.einsum("vi,ij,vj->v", centred, torch.linalg.pinv(centred.T @ centred, rcond=1e-10), centred)
-    expected = centred / leverage.sqrt()[:, None]
+    centered = head.double() - head.double().mean(0)
+    leverage = torch.einsum("vi,ij,vj->v", centered, torch.linalg.pinv(centered.T @ centered, rcond=1e-10), centered)
+    expected = centered / leverage.sqrt()[:, None]
     torch.testing.assert_close(targets.vectors.double(), expected, atol=1e-4, rtol=1e-4)
 
 

@@ -83,26 +83,26 @@ def test_deviation_lies_between_zero_and_two_and_reaches_both(kind: str) -> None
     # A state is nearest where it points along the label's own direction: for logit_z, Gc^-1 (w_y - m).
     nearest = semantic.vectors
     if kind == "logit_z":
-        centred = head.double() - head.double().mean(0)
-        nearest = torch.linalg.solve(centred.T @ centred, centred.T).T.float()
+        centered = head.double() - head.double().mean(0)
+        nearest = torch.linalg.solve(centered.T @ centered, centered.T).T.float()
     torch.testing.assert_close(_deviations(nearest, targets, index), torch.zeros(N_ROWS), atol=2e-6, rtol=0)
     torch.testing.assert_close(_deviations(-nearest, targets, index), torch.full((N_ROWS,), 2.0), atol=2e-6, rtol=0)
 
 
-def test_logit_z_is_one_less_the_cosine_of_centred_logits() -> None:
-    head = _random(N_ROWS, WIDTH) + 0.5  # off centre, so that centring matters
+def test_logit_z_is_one_less_the_cosine_of_centered_logits() -> None:
+    head = _random(N_ROWS, WIDTH) + 0.5  # off center, so that centring matters
     labels, states = torch.tensor([7, 7, 21, 49]), _random(4, WIDTH, seed=1)
     _, logit_z, index = _targets(head, labels)
 
     full = head.double()
-    centred = full - full.mean(0)
-    direction = torch.linalg.pinv(centred)[:, labels].T  # where the centred head reads the label most purely
+    centered = full - full.mean(0)
+    direction = torch.linalg.pinv(centered)[:, labels].T  # where the centered head reads the label most purely
 
-    def centred_logits(u: Tensor) -> Tensor:
+    def centered_logits(u: Tensor) -> Tensor:
         logits = u.double() @ full.T
         return logits - logits.mean(1, keepdim=True)
 
-    expected = 1 - torch.cosine_similarity(centred_logits(states), centred_logits(direction), dim=1)
+    expected = 1 - torch.cosine_similarity(centered_logits(states), centered_logits(direction), dim=1)
     torch.testing.assert_close(_deviations(states, logit_z, index).double(), expected, atol=1e-6, rtol=0)
 
 

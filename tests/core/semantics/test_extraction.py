@@ -9,13 +9,13 @@ from torch import Tensor, nn
 
 from semfreeze_core.errors import ResourceError
 from semfreeze_core.progress import ProgressEvent
-from semfreeze_core.records.examples import TokenisedExample
+from semfreeze_core.records.examples import TokenizedExample
 from semfreeze_core.semantics.extraction import ExtractionTally, read_batch, stream_batches
 from semfreeze_core.semantics.positions import Positions, choose_positions, make_batch
 from semfreeze_core.sources.models.decoder import Decoder
 from tests.core.semantics.tiny_examples import make_example, random_examples
 
-Examples = list[TokenisedExample]
+Examples = list[TokenizedExample]
 
 
 class _ScarceMemory(nn.Module):
@@ -87,7 +87,7 @@ def test_read_batch_hands_over_the_states_the_library_itself_reports(decoder: De
     assert len(spaces) == len(reported) == len(decoder.layers) + 1
     for raw, own in zip(spaces[:-1], reported[:-1], strict=True):
         torch.testing.assert_close(raw, own[at], rtol=1e-5, atol=1e-6)
-    # The library normalises its last state; ours is raw until the final norm has seen it.
+    # The library normalizes its last state; ours is raw until the final norm has seen it.
     torch.testing.assert_close(decoder.final_norm(spaces[-1]), reported[-1][at], rtol=1e-5, atol=1e-6)
     assert not torch.allclose(spaces[-1], reported[-1][at], atol=1e-3)
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from semfreeze_core.records.examples import TokenisedExample
+from semfreeze_core.records.examples import TokenizedExample
 from semfreeze_core.semantics import gradient_norm
 from semfreeze_core.semantics.gradient_norm import gradient_score, relative_norm
 from semfreeze_core.semantics.positions import choose_positions
@@ -26,7 +26,7 @@ def test_relative_norm_equals_a_hand_computed_case() -> None:
     assert relative_norm(layer) == pytest.approx(0.5 / 13)
 
 
-def _by_hand(decoder: Decoder, examples: list[TokenisedExample]) -> list[float]:
+def _by_hand(decoder: Decoder, examples: list[TokenizedExample]) -> list[float]:
     """One example after the other through the whole model, and one backward pass of their mean loss."""
     losses = []
     for example in examples:

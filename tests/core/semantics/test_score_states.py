@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from semfreeze_core.records.examples import TokenisedExample
+from semfreeze_core.records.examples import TokenizedExample
 from semfreeze_core.semantics import analysis
 from semfreeze_core.semantics.analysis import prepare_labels, read_traces
 from semfreeze_core.semantics.positions import choose_positions
@@ -42,7 +42,7 @@ def test_block_influence_is_within_0_and_2_and_does_not_depend_on_lengths() -> N
     torch.testing.assert_close(block_influence(states * torch.rand(6, 50, 1).add(0.1)), found)
 
 
-def _read(decoder: Decoder, examples: list[TokenisedExample], keep: set[int] = frozenset(), **how: Any) -> ScoreStates:
+def _read(decoder: Decoder, examples: list[TokenizedExample], keep: set[int] = frozenset(), **how: Any) -> ScoreStates:
     positions = choose_positions(examples, 64, 0)
     labels = prepare_labels(decoder, examples, positions, real_rows=VOCAB)
     states = ScoreStates(np.full((len(examples), len(decoder.layers)), np.nan, np.float32), frozenset(keep))
@@ -51,8 +51,8 @@ def _read(decoder: Decoder, examples: list[TokenisedExample], keep: set[int] = f
 
 
 @torch.no_grad()
-def _raw_spaces(decoder: Decoder, example: TokenisedExample) -> torch.Tensor:
-    """Raw states (L + 1, T, d): what the library reports, and the last layer's output, which it reports normalised."""
+def _raw_spaces(decoder: Decoder, example: TokenizedExample) -> torch.Tensor:
+    """Raw states (L + 1, T, d): what the library reports, and the last layer's output, which it reports normalized."""
     last: list[torch.Tensor] = []
     handle = decoder.layers[-1].register_forward_hook(lambda _, __, output: last.append(hidden_state(output)))
     ids = torch.from_numpy(example.input_ids)[None]

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from semfreeze_core.gains import score_coverage
-from semfreeze_core.records.examples import TokenisedExample
+from semfreeze_core.records.examples import TokenizedExample
 from semfreeze_core.records.scores import SCORE_NAMES, LayerScore
 from semfreeze_core.semantics.analysis import prepare_labels, read_traces
 from semfreeze_core.semantics.positions import choose_positions
@@ -14,7 +14,7 @@ from semfreeze_core.sources.models.decoder import Decoder
 from tests.core.semantics.tiny_examples import make_example
 
 
-def _examples(n: int = 24, *, labels: bool = True) -> list[TokenisedExample]:
+def _examples(n: int = 24, *, labels: bool = True) -> list[TokenizedExample]:
     rng = np.random.default_rng(0)
     classes = [f"class {i % 2}" if labels else None for i in range(n)]
     return [
@@ -24,7 +24,7 @@ def _examples(n: int = 24, *, labels: bool = True) -> list[TokenisedExample]:
 
 
 def _read(
-    decoder: Decoder, examples: list[TokenisedExample], wanted: tuple = (), seed: int = 0
+    decoder: Decoder, examples: list[TokenizedExample], wanted: tuple = (), seed: int = 0
 ) -> dict[str, LayerScore]:
     positions = choose_positions(examples, 64, seed)
     states = states_to_keep(decoder, examples, seed)

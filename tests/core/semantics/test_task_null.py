@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from semfreeze_core.records.defaults import NULL_PAIRS
-from semfreeze_core.records.examples import TokenisedExample
+from semfreeze_core.records.examples import TokenizedExample
 from semfreeze_core.records.trace import SwappedPairs
 from semfreeze_core.semantics.analysis import Labels, prepare_labels, read_traces
 from semfreeze_core.semantics.extraction import ExtractionTally
@@ -62,7 +62,7 @@ def test_swap_partners_repeat_themselves_and_follow_the_seed() -> None:
 
 
 def test_swap_partners_do_not_prefer_completions_that_look_alike() -> None:
-    # A hundred numbers: neighbours in sorted order would be one apart, random partners about 33.
+    # A hundred numbers: neighbors in sorted order would be one apart, random partners about 33.
     pairs = swap_partners([i.to_bytes(8, "big") for i in range(100)], seed=0)
     assert 25 < sum(abs(i - j) for i, j in pairs) / 100 < 42
 
@@ -92,7 +92,7 @@ def test_with_completion_keeps_earlier_turns_as_context_and_the_example_unchange
 
 
 def _read(
-    decoder: Decoder, examples: list[TokenisedExample], *, limit: int = 64, seed: int = 0, **labels_settings: Any
+    decoder: Decoder, examples: list[TokenizedExample], *, limit: int = 64, seed: int = 0, **labels_settings: Any
 ) -> tuple[dict[str, SwappedPairs], ExtractionTally, Labels]:
     positions = choose_positions(examples, limit, seed)
     labels = prepare_labels(decoder, examples, positions, real_rows=97, **labels_settings)

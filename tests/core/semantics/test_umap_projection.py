@@ -37,7 +37,7 @@ def points(projection):
     return np.concatenate([projection.coordinates.reshape(-1, 2), projection.basis_coordinates])
 
 
-def neighbours(places, k=10):
+def neighbors(places, k=10):
     search = NearestNeighbors(n_neighbors=k + 1).fit(places)
     return search.kneighbors(places, return_distance=False)[:, 1:]
 
@@ -67,8 +67,8 @@ def test_project_umap_is_the_same_for_the_same_seed_and_another_for_another(disp
 
 
 def test_project_umap_keeps_near_what_is_near(display, projection):
-    near = neighbours(np.concatenate([display.coordinates.reshape(-1, 6), display.basis_coordinates]).astype(float))
-    laid_out = neighbours(points(projection))
+    near = neighbors(np.concatenate([display.coordinates.reshape(-1, 6), display.basis_coordinates]).astype(float))
+    laid_out = neighbors(points(projection))
     kept = np.mean([len(np.intersect1d(a, b)) / 10 for a, b in zip(near, laid_out, strict=True)])
     chance = 10 / (projection.n_points - 1)
     assert kept > 8 * chance
@@ -76,7 +76,7 @@ def test_project_umap_keeps_near_what_is_near(display, projection):
 
 def test_project_umap_keeps_two_clusters_apart(display, projection):
     side = np.append(np.tile(np.arange(60) % 2, 4), [0, 1])  # the bases are the first two positions' last states
-    assert (side[neighbours(points(projection))] == side[:, None]).mean() > 0.99
+    assert (side[neighbors(points(projection))] == side[:, None]).mean() > 0.99
 
 
 def test_project_umap_puts_a_basis_where_the_state_it_equals_is(projection):
@@ -132,7 +132,7 @@ def test_project_umap_refuses_bad_values_in_one_message(display, asked, words):
     assert all(word in str(refused.value) for word in words)
 
 
-def test_require_umap_refuses_more_neighbours_than_there_are_points():
+def test_require_umap_refuses_more_neighbors_than_there_are_points():
     small = two_clusters(n=2, spaces=2)  # with two bases, six points
     with pytest.raises(InputError, match="less than the 6 points there are, found 6"):
         require_umap(small, seed=0, n_neighbors=6)

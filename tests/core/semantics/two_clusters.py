@@ -14,10 +14,10 @@ def two_clusters(n: int = 60, spaces: int = SPACES, seed: int = 0) -> DisplaySam
     """
     rng = np.random.default_rng(seed)
     side = np.arange(n) % 2
-    centre = np.zeros((spaces, n, COMPONENTS))
-    centre[:, :, 0] = 10 * side
-    centre[:, :, 1] = 2 * np.arange(spaces)[:, None]
-    coordinates = (centre + rng.normal(size=centre.shape)).astype(np.float16)
+    center = np.zeros((spaces, n, COMPONENTS))
+    center[:, :, 0] = 10 * side
+    center[:, :, 1] = 2 * np.arange(spaces)[:, None]
+    coordinates = (center + rng.normal(size=center.shape)).astype(np.float16)
     return DisplaySample(
         coordinates=coordinates,
         variance_fraction=np.full(COMPONENTS, 1 / COMPONENTS, dtype=np.float32),

@@ -1,4 +1,4 @@
-"""Figures of curves hold the record's own numbers, and the two colours mean frozen and trained."""
+"""Figures of curves hold the record's own numbers, and the two colors mean frozen and trained."""
 
 from dataclasses import replace
 
@@ -8,7 +8,7 @@ import pytest
 from semfreeze_core.gains import fit_scaling_law
 from semfreeze_core.records.gain import Band
 from semfreeze_dashboard.charts.curves import draw_coverage, draw_deviation, draw_gains, draw_law, draw_task_null
-from semfreeze_dashboard.charts.theme import AXIS_TITLE, FROZEN, GREY, TRAINED
+from semfreeze_dashboard.charts.theme import AXIS_TITLE, FROZEN, GRAY, TRAINED
 from tests.core.plan.curves import make_curve, straight
 
 
@@ -66,10 +66,10 @@ def test_draw_task_null_shows_own_and_swapped_completions():
         "own completions": [0.9, 0.5],
         "completions swapped (task null)": [0.9, 0.8],
     }
-    assert drawn["completions swapped (task null)"].line.color == GREY
+    assert drawn["completions swapped (task null)"].line.color == GRAY
 
 
-def test_draw_gains_colours_frozen_and_trained_layers_and_greys_the_unmeasured():
+def test_draw_gains_colors_frozen_and_trained_layers_and_greys_the_unmeasured():
     curve = make_curve(straight(4))
     unmeasured = curve.gain.mean.copy()
     unmeasured[0] = np.nan
@@ -78,7 +78,7 @@ def test_draw_gains_colours_frozen_and_trained_layers_and_greys_the_unmeasured()
     frozen, trained = drawn["gain, layer frozen"], drawn["gain, layer trained"]
     assert (list(frozen.x), frozen.marker.color) == ([1], FROZEN)
     assert (list(trained.x), trained.marker.color) == ([2, 3], TRAINED)
-    assert (list(drawn["not measured"].x), drawn["not measured"].marker.color) == ([0], GREY)
+    assert (list(drawn["not measured"].x), drawn["not measured"].marker.color) == ([0], GRAY)
     np.testing.assert_allclose(trained.error_y.array, 0.1)
 
 

@@ -17,17 +17,17 @@ def cloud_of(example, dimensions):
     return replace(whole, positions=EVERY_THIRD, coordinates=whole.coordinates[:, EVERY_THIRD])
 
 
-def draw(example, colouring="label", dimensions=2, paths=(), selected=(), space=5, labels=None, cloud=None):
+def draw(example, coloring="label", dimensions=2, paths=(), selected=(), space=5, labels=None, cloud=None):
     run = example.run
     labels = run.examples["label"] if labels is None else labels
     cloud = cloud_of(example, dimensions) if cloud is None else cloud
-    return draw_projection(run.display, cloud, labels, colouring, "semantic", paths, selected, space)
+    return draw_projection(run.display, cloud, labels, coloring, "semantic", paths, selected, space)
 
 
-@pytest.mark.parametrize("colouring", ["label", "outcome", "deviation"])
+@pytest.mark.parametrize("coloring", ["label", "outcome", "deviation"])
 @pytest.mark.parametrize("dimensions", [2, 3])
-def test_draw_projection_has_a_frame_for_every_space_with_its_coordinates(example, colouring, dimensions):
-    figure = draw(example, colouring, dimensions, paths=[3], selected=[6, 12])
+def test_draw_projection_has_a_frame_for_every_space_with_its_coordinates(example, coloring, dimensions):
+    figure = draw(example, coloring, dimensions, paths=[3], selected=[6, 12])
     coordinates = example.run.display.coordinates
     assert [frame.name for frame in figure.frames] == [str(s) for s in range(len(coordinates))]
     shown = [trace for trace in figure.data if trace.customdata is not None]
@@ -49,7 +49,7 @@ def test_draw_projection_opens_at_the_space_asked_for(example):
     assert figure.layout.sliders[0].active == 17
 
 
-def test_draw_projection_colours_by_what_the_model_says(example):
+def test_draw_projection_colors_by_what_the_model_says(example):
     right, wrong = draw(example, "outcome").data[:2]
     for trace, expected in ((right, True), (wrong, False)):
         assert set(example.run.display.right[[p for (p,) in trace.customdata]]) == {expected}
@@ -89,11 +89,11 @@ def test_draw_projection_of_a_umap_is_flat_and_says_that_axes_have_no_unit(examp
         assert np.isin(trace.x, laid_out.coordinates[30, :, 0]).all()
 
 
-def test_draw_projection_colours_a_label_alike_in_every_cloud(example, laid_out):
-    def colours(figure):
+def test_draw_projection_colors_a_label_alike_in_every_cloud(example, laid_out):
+    def colors(figure):
         return {trace.name: (trace.marker.color, trace.marker.symbol) for trace in figure.data if trace.customdata}
 
-    assert colours(draw(example, cloud=umap_cloud(laid_out))) == colours(draw(example))
+    assert colors(draw(example, cloud=umap_cloud(laid_out))) == colors(draw(example))
 
 
 def test_token_words_show_white_space_and_hide_markup():

@@ -5,7 +5,7 @@ import re
 import pytest
 
 from semfreeze_dashboard.charts.stack import stack_html
-from semfreeze_dashboard.charts.theme import FROZEN, GREY, TRAINED
+from semfreeze_dashboard.charts.theme import FROZEN, GRAY, TRAINED
 
 
 def cells(html):
@@ -17,17 +17,17 @@ def numbers(html):
     return re.findall(r">(\d+)<", html)
 
 
-def test_stack_has_a_cell_a_layer_in_its_colour_and_one_line_between():
+def test_stack_has_a_cell_a_layer_in_its_color_and_one_line_between():
     drawn = cells(stack_html(4, 1, "words"))
     assert [state for state, _ in drawn] == ["frozen", "trained", "trained", "trained"]
-    assert [colour in style for (_, style), colour in zip(drawn, (FROZEN, *[TRAINED] * 3), strict=True)] == [True] * 4
+    assert [color in style for (_, style), color in zip(drawn, (FROZEN, *[TRAINED] * 3), strict=True)] == [True] * 4
     assert ["box-shadow" in style for _, style in drawn] == [False, True, False, False]
 
 
-@pytest.mark.parametrize(("depth", "colour"), [(None, GREY), (0, TRAINED), (4, FROZEN)])
-def test_stack_of_one_kind_of_layers_has_no_line(depth, colour):
+@pytest.mark.parametrize(("depth", "color"), [(None, GRAY), (0, TRAINED), (4, FROZEN)])
+def test_stack_of_one_kind_of_layers_has_no_line(depth, color):
     html = stack_html(4, depth, "words")
-    assert all(colour in style for _, style in cells(html))
+    assert all(color in style for _, style in cells(html))
     assert "box-shadow" not in html
 
 

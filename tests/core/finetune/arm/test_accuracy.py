@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from semfreeze_core.finetune.arm.accuracy import answers, generation_items, references, share_right
-from semfreeze_core.records.examples import TokenisedExample
+from semfreeze_core.records.examples import TokenizedExample
 from semfreeze_core.sources.models.decoder import find_decoder
 from tests.core.tiny_models import build_tiny
 from tests.core.tiny_tokenizer import build_tiny_tokenizer
@@ -15,7 +15,7 @@ def example(tokenizer, prompt, completion):
     left, right = tokenizer([prompt, completion], add_special_tokens=False).input_ids
     right = [*right, tokenizer.eos_token_id]
     supervised = np.array([False] * len(left) + [True] * len(right))
-    return TokenisedExample(np.array(left + right), supervised, None, 0)
+    return TokenizedExample(np.array(left + right), supervised, None, 0)
 
 
 @pytest.fixture(scope="module", params=["llama", "gpt2"])
@@ -65,7 +65,7 @@ def test_answers_leave_the_mode_as_it_was(taught):
 
 def test_generation_items_have_one_stretch_to_answer():
     def marked(flags):
-        return TokenisedExample(np.arange(len(flags)), np.array(flags, dtype=bool), None, 0)
+        return TokenizedExample(np.arange(len(flags)), np.array(flags, dtype=bool), None, 0)
 
     examples = [marked([0, 0, 1]), marked([0, 1, 0, 1]), marked([0, 1, 1]), marked([0, 1])]
     assert generation_items(examples, 2) == [0, 2]

@@ -199,7 +199,7 @@ def test_audit_names_trained_parameters_outside_the_layers_that_get_no_gradient(
     assert "outside the layers get no gradient: 1 (extra)" in problem.cause
 
 
-def test_audit_compares_the_optimiser_with_what_is_trained():
+def test_audit_compares_the_optimizer_with_what_is_trained():
     model = tiny()
     plan = plan_of(model, K)
     freezing = apply_freeze_plan(model, plan)
@@ -258,5 +258,5 @@ def test_report_can_be_written_down():
     text = str(report)
     assert "layers 2 to 3 of 4 trained" in text
     assert "runs down to layer 0, through 2 frozen layers" in text
-    assert "counted with eager attention; no optimiser to check" in text
+    assert "counted with eager attention; no optimizer to check" in text
     assert "problem 1: 2 frozen layers" in text

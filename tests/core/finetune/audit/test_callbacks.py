@@ -145,7 +145,7 @@ def test_freeze_plan_callback_in_bfloat16_autocast_realises_the_saving(make_trai
     assert watch.report.realised_flop_fraction == watch.report.realised_bytes_fraction == 1
 
 
-def test_freeze_plan_callback_refuses_an_optimiser_made_before_it(make_trainer):
+def test_freeze_plan_callback_refuses_an_optimizer_made_before_it(make_trainer):
     model = tiny()
     late = make_trainer(model, [])
     late.add_callback(FreezePlanCallback(plan_of(model, K)))
@@ -157,7 +157,7 @@ def test_freeze_plan_callback_refuses_an_optimiser_made_before_it(make_trainer):
         make_trainer(model, [FreezePlanCallback(plan_of(model, K))], optimizer=few).train()
 
 
-def test_freeze_plan_callback_takes_an_optimiser_made_from_trainable_parameters(make_trainer):
+def test_freeze_plan_callback_takes_an_optimizer_made_from_trainable_parameters(make_trainer):
     model = tiny()
     with apply_freeze_plan(model, plan_of(model, K)) as freezing:
         own = torch.optim.SGD(freezing.trainable_parameters(), lr=0.1)

@@ -171,7 +171,7 @@ def test_freeze_gives_bit_equal_loss_and_gradients(family, mode):
     assert all(torch.equal(found[name], wanted[name]) for name in wanted)
 
 
-def test_frozen_parameters_stay_bit_identical_whatever_the_optimiser_holds():
+def test_frozen_parameters_stay_bit_identical_whatever_the_optimizer_holds():
     model = tiny()
     names = shape_and_names(model)[1]
     ids = tokens_of(model)

@@ -10,7 +10,7 @@ from semfreeze_core.errors import ModelError, PlanError
 from semfreeze_core.finetune.audit.audit import audit
 from semfreeze_core.finetune.freezing.freeze import apply_freeze_plan, freeze
 from semfreeze_core.finetune.freezing.live_model import identify_base
-from semfreeze_core.finetune.quantize.weights import hush_bitsandbytes, quantised_names
+from semfreeze_core.finetune.quantize.weights import hush_bitsandbytes, quantized_names
 from semfreeze_core.records.training import LoraSetup
 from semfreeze_core.sources.models.loading_errors import quiet_transformers
 from semfreeze_core.sources.models.model_shape import identify
@@ -76,7 +76,7 @@ def bytes_of(parameter):
 
 @pytest.mark.parametrize("config", CONFIGS)
 @pytest.mark.parametrize("family", ["llama", "gpt2", "qwen2_moe"])
-def test_a_quantised_model_is_told_by_the_structure_it_had(load, family, config):
+def test_a_quantized_model_is_told_by_the_structure_it_had(load, family, config):
     found = identify_base(load(family, config))
     expected = identify(tiny(family), source="x", revision=None)
     assert (found.structure_digest, found.architecture) == (expected.structure_digest, expected.architecture)
@@ -157,7 +157,7 @@ def test_weights_in_few_bits_are_not_compared_and_not_trained(load):
             freeze(bare, whole.trainable)
 
 
-def test_freeze_finds_the_parts_of_a_quantised_model_and_leaves_it_trainable(load):
+def test_freeze_finds_the_parts_of_a_quantized_model_and_leaves_it_trainable(load):
     plan = lora_plan()
     for config in CONFIGS:
         model = adapted(load, plan, config=config)
@@ -170,6 +170,6 @@ def test_an_audit_of_weights_in_few_bits_is_refused_for_its_count_would_be_wrong
     plan = lora_plan()
     for config in CONFIGS:
         model = adapted(load, plan, config=config)
-        assert len(quantised_names(model)) == 28
+        assert len(quantized_names(model)) == 28
         with pytest.raises(ModelError, match=r"28 of its weights are in 8 or 4 bits .* FLOP would be wrong"):
             audit(model, plan)

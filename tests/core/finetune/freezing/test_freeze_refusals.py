@@ -117,7 +117,7 @@ def test_freeze_refuses_untested_forms_by_name(make, named):
         freeze(make(), INTERLEAVED)
 
 
-def test_freeze_refuses_compiled_layers_and_quantised_weights():
+def test_freeze_refuses_compiled_layers_and_quantized_weights():
     compiled, flagged, packed, spread = tiny(), tiny(), tiny(), tiny()
     find_pieces(compiled).layers[1].compile()
     flagged.is_quantized = True

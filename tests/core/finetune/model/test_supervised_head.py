@@ -8,7 +8,7 @@ from torch.nn.functional import cross_entropy
 from semfreeze_core.finetune.arm.evaluate import eval_batches, read_items
 from semfreeze_core.finetune.model.batches import IGNORED, Collator, ExamplePlaces
 from semfreeze_core.finetune.model.supervised_head import SupervisedModel
-from semfreeze_core.records.examples import TokenisedExample
+from semfreeze_core.records.examples import TokenizedExample
 from semfreeze_core.sources.models.decoder import find_decoder
 from tests.core.finetune.loaded import task_examples
 from tests.core.tiny_models import build_tiny
@@ -18,7 +18,7 @@ EXAMPLES = task_examples(10, vocab=90)
 
 
 def example(ids, supervised):
-    return TokenisedExample(np.array(ids), np.array(supervised, dtype=bool), None, 0)
+    return TokenizedExample(np.array(ids), np.array(supervised, dtype=bool), None, 0)
 
 
 def test_collator_pads_on_the_right_and_supervises_what_is_marked():

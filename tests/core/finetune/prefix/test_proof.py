@@ -69,7 +69,7 @@ def test_damaged_states_are_refused():
         prove(decoder, cache)
 
 
-def test_another_depth_other_examples_and_another_tokenisation_are_refused():
+def test_another_depth_other_examples_and_another_tokenization_are_refused():
     decoder = frozen_decoder()
     cache = tiny_cache(decoder, 2)
     with pytest.raises(CacheUnavailable, match="of depth 2, the suffix of depth 3"):

@@ -134,7 +134,7 @@ def test_a_cache_of_something_else_is_not_used(build, how, tmp_path):
     assert filed(build(), tmp_path, **how).hits == 0
 
 
-def test_another_tokenisation_is_not_used(decoder, tmp_path):
+def test_another_tokenization_is_not_used(decoder, tmp_path):
     filed(decoder, tmp_path)
     cache = build_prefix_cache(
         decoder, 2, random_examples(12, 1), key_base="tiny", memory_limit_bytes=0, folder=tmp_path

@@ -16,11 +16,11 @@ from semfreeze_core.finetune.model.batches import Collator
 from semfreeze_core.finetune.model.network import build_network
 from semfreeze_core.finetune.prefix.key import cache_key
 from semfreeze_core.finetune.prefix.suffix import Suffix
-from semfreeze_core.finetune.quantize.quantize import quantise_layers
+from semfreeze_core.finetune.quantize.quantize import quantize_layers
 from semfreeze_core.finetune.quantize.weights import (
-    is_quantised,
-    quantised_modules,
-    quantised_names,
+    is_quantized,
+    quantized_modules,
+    quantized_names,
     scale_place,
 )
 from semfreeze_core.records.training import LoraSetup, TrainableParts, TrainingSetup
@@ -65,14 +65,14 @@ def matrix_of(module):
 
 @pytest.mark.parametrize("bits", BITS)
 @pytest.mark.parametrize(("family", "tied"), [("llama", False), ("qwen2", True), ("gpt2", True), ("qwen2_moe", False)])
-def test_quantised_weights_lie_within_the_formats_error(family, tied, bits):
+def test_quantized_weights_lie_within_the_formats_error(family, tied, bits):
     decoder = find_decoder(build_tiny(family, tied=tied, **WIDE))
     before = matrices(decoder)
     own = {name: p.clone() for name, p in decoder.model.named_parameters()}
-    quantise_layers(decoder, bits)
+    quantize_layers(decoder, bits)
     after = matrices(decoder)
     uneven = {name for name in before if "shared_expert.down_proj" in name} if bits == 4 else set()
-    assert len(list(quantised_modules(decoder.model))) == len(before) - len(uneven)
+    assert len(list(quantized_modules(decoder.model))) == len(before) - len(uneven)
     assert all(torch.equal(before[name], after[name]) for name in uneven)
     for name in before.keys() - uneven:
         weight = before[name]
@@ -83,30 +83,30 @@ def test_quantised_weights_lie_within_the_formats_error(family, tied, bits):
         moved = (after[name] - weight).abs()
         assert (moved <= 1.1 * limit).all(), name  # 8 bits are rounded from float16
         assert moved.max() > 0.1 * limit.max(), name
-    rounded = quantised_names(decoder.model)
+    rounded = quantized_names(decoder.model)
     assert all(name in rounded or torch.equal(p, own[name]) for name, p in decoder.model.named_parameters())
     assert decoder.model.get_input_embeddings().weight.dtype == torch.float32
     assert (decoder.head.weight is decoder.embedding.weight) is tied
 
 
 @pytest.mark.parametrize("bits", BITS)
-def test_quantised_layers_take_what_the_price_says(bits):
+def test_quantized_layers_take_what_the_price_says(bits):
     decoder = find_decoder(build_tiny("llama", tied=False, **WIDE))
     shape = measure_shape(decoder.model, decoder)
     setup = TrainingSetup(lora=LORA, frozen_bits=bits)
-    quantise_layers(decoder, bits)
+    quantize_layers(decoder, bits)
     held = sum(p.nbytes for p in decoder.model.parameters())
     if bits == 4:  # in 8 bits the price leaves one scale a row out
-        held += sum(scale_place(module).tensor.nbytes for _, module in quantised_modules(decoder.model))
+        held += sum(scale_place(module).tensor.nbytes for _, module in quantized_modules(decoder.model))
     adapters = ADAPTER_BYTES * trained_adapter_parameters(shape, setup, TOP)
     assert held == weight_bytes(shape, setup, TOP) - adapters
     assert held < 0.5 * weight_bytes(shape, replace(setup, frozen_bits=None), TOP)
 
 
 @pytest.mark.parametrize("bits", BITS)
-def test_quantised_layers_compute_alike_in_both_modes(bits):
+def test_quantized_layers_compute_alike_in_both_modes(bits):
     decoder = find_decoder(build_tiny("llama", **WIDE))
-    quantise_layers(decoder, bits)
+    quantize_layers(decoder, bits)
     with torch.no_grad():
         read = from_tokens(decoder)([0, 1, 2])
         decoder.model.train()
@@ -117,18 +117,18 @@ def test_quantised_layers_compute_alike_in_both_modes(bits):
 
 
 def test_what_keeps_its_precision_is_named_with_its_reason():
-    told, experts, uneven = quantise_layers(find_decoder(build_tiny("qwen2_moe", **WIDE)), 4)
+    told, experts, uneven = quantize_layers(find_decoder(build_tiny("qwen2_moe", **WIDE)), 4)
     assert told == "The layers' matrices are in 4 bits (NF4)."
     assert "mlp.experts.gate_up_proj" in experts
     assert "plain matrices alone. The price counts on them in 4 bits as well." in experts
     assert uneven.startswith(
         "mlp.shared_expert.down_proj.weight (7,680 weights) keep their precision: their rows are no"
     )
-    assert len(quantise_layers(find_decoder(build_tiny("qwen2_moe", **WIDE)), 8)) == 2
-    assert len(quantise_layers(find_decoder(build_tiny("llama", **WIDE)), 4)) == 1
+    assert len(quantize_layers(find_decoder(build_tiny("qwen2_moe", **WIDE)), 8)) == 2
+    assert len(quantize_layers(find_decoder(build_tiny("llama", **WIDE)), 4)) == 1
     for family in ("falcon", "llama"):  # no nn.Linear, and rows of 32
         with pytest.raises(ModelError, match="no plain matrices that could be in 4 bits"):
-            quantise_layers(find_decoder(build_tiny(family)), 4)
+            quantize_layers(find_decoder(build_tiny(family)), 4)
 
 
 def test_a_model_that_does_not_compute_with_codes_is_refused(monkeypatch):
@@ -136,20 +136,20 @@ def test_a_model_that_does_not_compute_with_codes_is_refused(monkeypatch):
     attention = decoder.layers[1].self_attn
     monkeypatch.setattr(attention, "forward", lambda *_, **__: attention.q_proj.weight @ torch.zeros(64))
     with pytest.raises(ModelError, match="LlamaForCausalLM does not run with its layers in 4 bits"):
-        quantise_layers(decoder, 4)
+        quantize_layers(decoder, 4)
 
 
 def test_without_bitsandbytes_the_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "bitsandbytes", None)
     with pytest.raises(InputError, match=r"need bitsandbytes: pip install 'semfreeze\[bitsandbytes\]'\."):
-        quantise_layers(find_decoder(build_tiny("llama")), 4)
+        quantize_layers(find_decoder(build_tiny("llama")), 4)
 
 
 def adapted(folder, family, bits, **how):
     """A tiny model with adapters on its upper half, its layers in so many bits."""
     loaded = load_tiny(folder, family, **WIDE)
     if bits is not None:
-        quantise_layers(loaded.decoder, bits)
+        quantize_layers(loaded.decoder, bits)
     return build_network(loaded, TOP, TrainingSetup(lora=LORA, **how), TRAIN, seed=0)
 
 
@@ -181,9 +181,9 @@ def by_transformers(folder, bits):
 
 @pytest.mark.parametrize("bits", BITS)
 @pytest.mark.parametrize("family", ["llama", "gpt2", "qwen2_moe"])
-def test_adapters_train_on_a_quantised_base_and_load_onto_it_again(family, bits, tmp_path):
+def test_adapters_train_on_a_quantized_base_and_load_onto_it_again(family, bits, tmp_path):
     network = adapted(tmp_path / "model", family, bits)
-    kinds = {type(m) for m in network.tuned.modules() if hasattr(m, "lora_A") and is_quantised(m.weight)}
+    kinds = {type(m) for m in network.tuned.modules() if hasattr(m, "lora_A") and is_quantized(m.weight)}
     assert kinds == {peft_bnb.Linear4bit if bits == 4 else peft_bnb.Linear8bitLt}
     before = {name: p.detach().clone() for name, p in network.tuned.named_parameters()}
     assert network.train_cache is not None
@@ -200,7 +200,7 @@ def test_adapters_train_on_a_quantised_base_and_load_onto_it_again(family, bits,
     ids = torch.from_numpy(TRAIN[0].input_ids)[None]
     again = load_tiny(tmp_path / "model")
     own = again.decoder.model(input_ids=ids).logits
-    quantise_layers(again.decoder, bits)
+    quantize_layers(again.decoder, bits)
     loaded = PeftModel.from_pretrained(again.decoder.model, tmp_path / "adapter").eval()
     expected = network.tuned.eval()(input_ids=ids).logits
     torch.testing.assert_close(loaded(input_ids=ids).logits, expected)
@@ -213,7 +213,7 @@ def test_adapters_train_on_a_quantised_base_and_load_onto_it_again(family, bits,
 
 
 @pytest.mark.parametrize("mode", ["non-reentrant", "reentrant"])
-def test_checkpointing_changes_no_gradient_of_a_quantised_base(mode, tmp_path):
+def test_checkpointing_changes_no_gradient_of_a_quantized_base(mode, tmp_path):
     plain = adapted(tmp_path / "model", "llama", 4, prefix_cache=False)
     checkpointed = adapted(tmp_path / "model", "llama", 4, prefix_cache=False, checkpointing=mode)
     assert steps(checkpointed) == pytest.approx(steps(plain), abs=1e-6)
@@ -233,13 +233,13 @@ def test_the_cache_key_tells_bits_scales_and_what_is_multiplied_in():
     decoders = {
         name: find_decoder(build_tiny("llama", **WIDE)) for name in ("own", "four", "four in bfloat16", "eight")
     }
-    quantise_layers(decoders["four"], 4)
-    quantise_layers(decoders["four in bfloat16"], 4, precision="bf16-autocast")
-    quantise_layers(decoders["eight"], 8)
+    quantize_layers(decoders["four"], 4)
+    quantize_layers(decoders["four in bfloat16"], 4, precision="bf16-autocast")
+    quantize_layers(decoders["eight"], 8)
     assert len({key(decoder) for decoder in decoders.values()}) == 4
     for name in ("four", "eight"):
         before = key(decoders[name])
-        _, module = next(quantised_modules(decoders[name].layers[1]))
+        _, module = next(quantized_modules(decoders[name].layers[1]))
         scale_place(module).tensor.mul_(2)  # the codes stay
         assert key(decoders[name]) != before
         scale_place(module).tensor.mul_(0.5)
@@ -247,12 +247,12 @@ def test_the_cache_key_tells_bits_scales_and_what_is_multiplied_in():
 
 
 @pytest.mark.parametrize("bits", BITS)
-def test_a_quantised_prefix_leaves_and_comes_back_bit_by_bit(bits, tmp_path):
+def test_a_quantized_prefix_leaves_and_comes_back_bit_by_bit(bits, tmp_path):
     decoder = frozen_decoder(tied=False, **WIDE)
-    quantise_layers(decoder, bits)
+    quantize_layers(decoder, bits)
     decoder.model.requires_grad_(False)
     before = tiny_cache(decoder, 2)
-    modules = [module for layer in decoder.layers[:2] for _, module in quantised_modules(layer)]
+    modules = [module for layer in decoder.layers[:2] for _, module in quantized_modules(layer)]
     codes = [module.weight.data.clone() for module in modules]
     suffix = Suffix(decoder, 2)
     with suffix:

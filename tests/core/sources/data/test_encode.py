@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from semfreeze_core.errors import DataError
-from semfreeze_core.records.examples import Example, Segment, TokenisedExample
+from semfreeze_core.records.examples import Example, Segment, TokenizedExample
 from semfreeze_core.sources.data.encode import NothingSupervised, TooLong, encode, encode_all
 from tests.core.tiny_tokenizer import EOS, build_tiny_tokenizer
 
@@ -121,20 +121,20 @@ def test_encode_adds_nothing_to_a_complete_example():
 def test_encode_says_when_no_token_is_left_to_predict():
     text = Example((Segment("a", True),), None, 0)
     assert encode(PLAIN, text, max_length=9, add_eos=False) == NothingSupervised()
-    assert isinstance(encode(PLAIN, text, max_length=9), TokenisedExample)
+    assert isinstance(encode(PLAIN, text, max_length=9), TokenizedExample)
 
 
 @settings(deadline=None)
 @given(TOKENIZERS, st.lists(examples(), min_size=1, max_size=6), st.integers(4, 40))
 def test_encode_all_equals_encode_one_by_one(tokenizer, several, max_length):
     single = [encode(tokenizer, example, max_length=max_length) for example in several]
-    usable = [one for one in single if isinstance(one, TokenisedExample)]
+    usable = [one for one in single if isinstance(one, TokenizedExample)]
     if not usable:
         with pytest.raises(DataError):
             encode_all(tokenizer, several, max_length=max_length, allow_few=True)
         return
     together = encode_all(tokenizer, several, max_length=max_length, allow_few=True)
-    for one, other in zip(usable, together.tokenised, strict=True):
+    for one, other in zip(usable, together.tokenized, strict=True):
         assert one.input_ids.tolist() == other.input_ids.tolist()
         assert one.supervised.tolist() == other.supervised.tolist()
         assert (one.label, one.row, one.truncated) == (other.label, other.row, other.truncated)
@@ -149,10 +149,10 @@ def test_encode_all_is_the_same_across_its_batches():
     many = [pair(f"question {i}", f"answer {i}") for i in range(600)]
     events = []
     encoded = encode_all(PLAIN, many, max_length=99, progress=events.append)
-    assert len(encoded.tokenised) == 600
+    assert len(encoded.tokenized) == 600
     assert [event.done for event in events] == [256, 512, 600]
     for i in (0, 255, 256, 599):
-        assert encoded.tokenised[i].input_ids.tolist() == encode(PLAIN, many[i], max_length=99).input_ids.tolist()
+        assert encoded.tokenized[i].input_ids.tolist() == encode(PLAIN, many[i], max_length=99).input_ids.tolist()
 
 
 def test_encode_all_digest_tells_ids_masks_and_borders_apart():
@@ -174,7 +174,7 @@ def test_encode_all_refuses_too_few_with_counts_and_causes():
     assert "At least 32 are needed. Add examples, or continue with --allow-few" in message
 
     allowed = encode_all(PLAIN, several, max_length=9, add_eos=False, allow_few=True)
-    assert (len(allowed.tokenised), allowed.n_too_long, allowed.n_unsupervised) == (20, 3, 2)
+    assert (len(allowed.tokenized), allowed.n_too_long, allowed.n_unsupervised) == (20, 3, 2)
     assert "Only 20 examples, fewer than 32: intervals are wide." in allowed.notes
 
     with pytest.raises(

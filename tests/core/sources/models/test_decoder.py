@@ -116,9 +116,9 @@ def test_logits_are_the_models_own(family):
     decoder = find_decoder(model)
     ids = torch.arange(3, 23)[None]
     with torch.no_grad():
-        normalised = model.base_model(input_ids=ids).last_hidden_state
+        normalized = model.base_model(input_ids=ids).last_hidden_state
         logits = model(input_ids=ids).logits
-    assert torch.allclose(decoder.logits(normalised), logits, atol=1e-5)
+    assert torch.allclose(decoder.logits(normalized), logits, atol=1e-5)
 
 
 def test_find_decoder_takes_a_head_with_bias():

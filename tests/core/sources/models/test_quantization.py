@@ -1,4 +1,4 @@
-"""Quantised checkpoints: unpacked where transformers can, else refused by name."""
+"""Quantized checkpoints: unpacked where transformers can, else refused by name."""
 
 import json
 
