@@ -14,7 +14,7 @@ from semfreeze_core.cli.options.groups import with_flags
 
 
 @app.command()
-@with_flags(fields=DataFlags, flags=FinetuneFlags)
+@with_flags("the plan's", fields=DataFlags, flags=FinetuneFlags)
 def train(
     plan: Annotated[
         str,
