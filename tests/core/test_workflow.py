@@ -19,7 +19,7 @@ from tests.core.tiny_tokenizer import CHATML, build_tiny_tokenizer
 
 
 @pytest.fixture(autouse=True)
-def home(monkeypatch, tmp_path):
+def home(monkeypatch, tmp_path, measured_once):
     monkeypatch.setenv("SEMFREEZE_HOME", str(tmp_path / "home"))
 
 

@@ -123,10 +123,10 @@ def test_report_cut_short_by_a_closed_pipe_shows_no_traceback():
 
 
 def test_analyze_stops_at_ctrl_c_and_keeps_nothing(models, rows_file, home, stored):
-    """A real signal in the middle of reading: 4,000 passes of one example each leave time for it."""
+    """A real signal in the middle of reading: 1,500 passes of one example each leave time for it."""
     stored("untied")
     before = sorted((str(p), p.read_bytes()) for p in home.rglob("*") if p.is_file())
-    data = rows_file(task_rows(4000))
+    data = rows_file(task_rows(1500))
     flags = ["--examples", "0", "--batch-tokens", "1", "--device", "cpu", "--dtype", "float32", "--out", "untied"]
     flags.append("--overwrite")
     process = subprocess.Popen(

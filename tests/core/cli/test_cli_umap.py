@@ -6,11 +6,12 @@ import pytest
 
 from semfreeze_core.runs.folder import read_run
 from semfreeze_core.runs.umaps import read_umap
-from semfreeze_core.semantics.umap_projection import expected_seconds, umap_points
+from semfreeze_core.semantics.umap_projection import umap_points
 from semfreeze_core.storage import runs_folder
 from tests.core.cli.terminal import ask
 
 
+@pytest.mark.usefixtures("quick_umap")
 def test_umap_says_what_it_laid_out_and_keeps_it(stored):
     answer = ask("umap", stored("untied"))
     display = read_run(runs_folder() / "untied").display
@@ -23,12 +24,7 @@ def test_umap_says_what_it_laid_out_and_keeps_it(stored):
     assert second.startswith(f"Seed 0, 15 neighbors, first {min(50, components)} principal components; it took ")
     assert read_umap(Path(place.removeprefix("Saved in "))).n_points == umap_points(display)
     assert "semfreeze dashboard" in see
-    points = umap_points(display)
-    assert answer.err.splitlines() == [
-        "Loading UMAP",
-        f"Finding the 15 nearest of {points:,} points",
-        f"Laying out {points:,} points, usually about {expected_seconds(points, 15):.0f} s in all",
-    ]
+    assert answer.err == "Loading UMAP\n"
 
 
 @pytest.mark.usefixtures("quick_umap")

@@ -1,5 +1,6 @@
 """Decoders of tiny random models, one for each family, and one thread for all."""
 
+import gc
 from collections.abc import Callable
 
 import pytest
@@ -12,6 +13,12 @@ from tests.core.tiny_models import build_tiny
 @pytest.fixture(autouse=True)
 def _one_thread() -> None:
     torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def _no_garbage(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What runs after memory ran out is slow among a test run's many objects."""
+    monkeypatch.setattr(gc, "collect", lambda: 0)
 
 
 @pytest.fixture(

@@ -24,9 +24,9 @@ def taught(request):
     tokenizer = build_tiny_tokenizer()
     texts = {"top up": " card", "my blue robe is": " fiber", "?": " white and blue"}
     examples = [example(tokenizer, *pair) for pair in texts.items()]
-    model = build_tiny(request.param, vocab=len(tokenizer))
+    model = build_tiny(request.param, n_layers=2, vocab=len(tokenizer))
     optimizer = torch.optim.Adam(model.parameters(), lr=5e-3)
-    for _ in range(150):
+    for _ in range(60):
         for item in examples:
             ids = torch.from_numpy(item.input_ids)[None]
             loss = model(input_ids=ids, labels=torch.where(torch.from_numpy(item.supervised), ids, -100)).loss

@@ -53,7 +53,12 @@ def test_calibrate_empty_equals_the_formula_where_there_is_one(empty, family, pr
     assert (found.precision, found.attention, found.padding_mask) == (precision, "sdpa", False)
 
 
-@pytest.mark.parametrize(("family", "padding_mask"), [(family, i % 2 == 1) for i, family in enumerate(VARIANTS)])
+# Those left out keep what a family that is there keeps.
+ALIKE = ("mistral", "qwen3", "gemma2", "opt", "opt-projected", "falcon", "qwen3_moe")
+COUNTED = [family for family in VARIANTS if family not in ALIKE]
+
+
+@pytest.mark.parametrize(("family", "padding_mask"), [(family, i % 2 == 1) for i, family in enumerate(COUNTED)])
 def test_calibrate_empty_equals_the_count_on_real_tensors(empty, family, padding_mask):
     precision = tuple(DTYPES)[VARIANTS.index(family) % 3]
     n_layers = 3 if family == "gemma3_text" else 2  # as many as show every kind of layer
