@@ -5,8 +5,8 @@ import re
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from semfreeze_core.cli.options.data import DataFlags
 from semfreeze_core.errors import DataError
+from semfreeze_core.records.fields import FieldMapping
 from semfreeze_core.runs.store import free_name, require_name
 from semfreeze_core.sources.data import formats
 from semfreeze_core.storage import write_atomically
@@ -32,7 +32,7 @@ class Wish:
     model: str
     data: str
     split: str | None = None
-    fields: DataFlags = field(default_factory=DataFlags)
+    fields: FieldMapping = field(default_factory=FieldMapping)
     examples: int = 256
     device: str = "auto"
     dtype: str = "auto"

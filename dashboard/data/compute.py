@@ -259,7 +259,7 @@ def _request(wish: Wish) -> Any:
     return AnalysisRequest(
         wish.model,
         wish.data,
-        mapping=wish.fields.mapping(),
+        mapping=wish.fields,
         split=wish.split,
         examples=wish.examples,
         device=wish.device,

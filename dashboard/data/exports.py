@@ -11,10 +11,10 @@ from semfreeze_core.plan.make import default_setup
 from semfreeze_core.plan.opinions import Opinion
 from semfreeze_core.plan.rules import RuleName
 from semfreeze_core.plan.rules_by_cost import Budget
+from semfreeze_core.records.fields import FieldMapping
 from semfreeze_core.records.manifest import DataEntry
 from semfreeze_core.records.options import EstimateOptions
 from semfreeze_core.records.training import LoraSetup, TrainingSetup
-from semfreeze_core.sources.data.fields import FieldMapping
 from semfreeze_core.sources.data.samples import resolve_data
 
 from ..panels.page import Reading

@@ -5,8 +5,8 @@ from typing import Any
 
 import streamlit as st
 
-from semfreeze_core.cli.options.data import DataFlags
 from semfreeze_core.errors import DataError, InputError
+from semfreeze_core.records.fields import FieldMapping
 from semfreeze_core.storage import user_path
 
 from ..data import compute
@@ -80,13 +80,13 @@ def data_asked(
     return (f"hf:{text}" if text else None), split or None, text
 
 
-def fields_asked(columns: list[str]) -> DataFlags:
+def fields_asked(columns: list[str]) -> FieldMapping:
     """Which columns hold what."""
     words = {name: told for name, told in READ_AS.items()}
     how = st.selectbox("Read it", list(words), format_func=words.__getitem__, key=in_form("read-as"),
                        help=page_text.HELP["fields"])  # fmt: skip
     if how == "guess":
-        return DataFlags()
+        return FieldMapping()
     told: dict[str, Any] = {}
     with st.container(horizontal=True):
         if how == "pair":
@@ -101,7 +101,7 @@ def fields_asked(columns: list[str]) -> DataFlags:
     if how == "template":
         first = "{" + columns[0] + "}\\n" if columns else ""
         told["template"] = st.text_input("Template", key=in_form("template", first), help=page_text.HELP["template"])
-    return DataFlags(**told, label_field=None if label in (None, "none") else label)
+    return FieldMapping(**told, label_field=None if label in (None, "none") else label)
 
 
 def wish_asked(runs: Path) -> Wish | None:

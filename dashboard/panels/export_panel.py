@@ -4,7 +4,7 @@ import streamlit as st
 
 from semfreeze_core.errors import InputError
 from semfreeze_core.export import TARGETS, export_plan
-from semfreeze_core.sources.data.fields import FieldMapping
+from semfreeze_core.records.fields import FieldMapping
 
 from ..data import exports, state
 from ..text import page_text

@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from semfreeze_core.cli.options.data import DataFlags
 from semfreeze_core.errors import DataError, RunError
+from semfreeze_core.records.fields import FieldMapping
 from semfreeze_core.records.job import Job, JobProgress, JobSpec
 from semfreeze_core.records.preview import DataPreview, RenderedExample, RenderedPiece
 from semfreeze_core.sources.data import formats
@@ -25,7 +25,7 @@ from tests.core.cli.terminal import ask
 
 def test_command_says_only_what_is_not_as_usual():
     assert Wish("embedded", "sample:a").command() == ("analyze", "--model=embedded", "--data=sample:a")
-    wish = Wish("embedded", "a.jsonl", fields=DataFlags(prompt_field="q", completion_field="a"), examples=0)
+    wish = Wish("embedded", "a.jsonl", fields=FieldMapping(prompt_field="q", completion_field="a"), examples=0)
     assert wish.command()[3:] == ("--prompt-field=q", "--completion-field=a", "--examples=0")
 
 
