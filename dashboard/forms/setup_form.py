@@ -12,7 +12,7 @@ from semfreeze_core.records.run import Run
 from semfreeze_core.records.training import Checkpointing, LossKind, Optimizer, Precision, TrainingSetup
 
 from ..data.state import in_link
-from ..text.page_text import HELP
+from ..text.tooltips import TOOLTIPS
 
 _LARGEST_BATCH, _LARGEST_LENGTH, _LARGEST_RANK, _MOST_EPOCHS = 4096, 131072, 1024, 1000
 NARROW = 150
@@ -49,10 +49,10 @@ def setup_options(run: Run) -> EstimateOptions:
         loss = _choice("Loss", get_args(LossKind), "loss")
         checkpointing = _choice("Checkpointing", get_args(Checkpointing), "checkpointing")
         rank = st.number_input(
-            "LoRA rank", 1, _LARGEST_RANK, LORA_RANK, width=NARROW, help=HELP["rank"], **in_link("rank")
+            "LoRA rank", 1, _LARGEST_RANK, LORA_RANK, width=NARROW, help=TOOLTIPS["rank"], **in_link("rank")
         )
-        lora = st.toggle("Train adapters", help=HELP["adapters"], **in_link("adapters"))
-        cache = st.toggle("Prefix cache", TrainingSetup.prefix_cache, help=HELP["prefix cache"], **in_link("cache"))
+        lora = st.toggle("Train adapters", help=TOOLTIPS["adapters"], **in_link("adapters"))
+        cache = st.toggle("Prefix cache", TrainingSetup.prefix_cache, help=TOOLTIPS["prefix cache"], **in_link("cache"))
     return EstimateOptions(
         batch_size=_unless_default("batch_size", batch),
         precision=_unless_default("precision", precision),
@@ -72,7 +72,7 @@ def _unless_default(name: str, value: Any) -> Any:
     return None if value == getattr(TrainingSetup, name) else value
 
 
-def budget_asked() -> Budget | None:
+def budget_input() -> Budget | None:
     """What the finetune may take at most; None while nothing is limited."""
     with st.container(horizontal=True, vertical_alignment="bottom"):
         names = ["any", *(gpu.name for gpu in GPUS)]
@@ -89,4 +89,4 @@ def budget_asked() -> Budget | None:
 
 def _choice(title: str, options: tuple[str, ...], name: str) -> str:
     first = options.index(getattr(TrainingSetup, name))
-    return str(st.selectbox(title, options, first, width=NARROW + 20, help=HELP[name], **in_link(name)))  # type: ignore[arg-type]
+    return str(st.selectbox(title, options, first, width=NARROW + 20, help=TOOLTIPS[name], **in_link(name)))  # type: ignore[arg-type]

@@ -2,7 +2,7 @@
 
 from semfreeze_core.sources.data.formats import formats_text
 
-HELP = {
+TOOLTIPS = {
     "depth": "How many layers, counted from the input side, stay as they are. 0 trains everything; the line through "
     "all charts stands at this depth.",
     "metric": "How the distance to the truth is measured. semantic: 1 - cosine with the direction the head reads "

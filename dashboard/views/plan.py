@@ -13,11 +13,11 @@ from semfreeze_core.wording.plan import depth_summary, no_recommendation
 from semfreeze_core.wording.rules import opinion_table, recommendation_sentence
 from semfreeze_dashboard.charts import costs, frontier
 from semfreeze_dashboard.data import compute, exports, state
-from semfreeze_dashboard.forms.setup_form import budget_asked, setup_options
+from semfreeze_dashboard.forms.setup_form import budget_input, setup_options
 from semfreeze_dashboard.panels import page, tables
-from semfreeze_dashboard.panels.export_panel import take_panel
-from semfreeze_dashboard.text import page_text
+from semfreeze_dashboard.panels.export_panel import export_panel
 from semfreeze_dashboard.text.analysis_text import escaped
+from semfreeze_dashboard.text.tooltips import TOOLTIPS
 
 FRONTIER = "frontier"
 RULES = ("coverage", "paper", "compute", "budget")
@@ -31,30 +31,35 @@ def go_to_clicked_depth() -> None:
 
 def body() -> None:
     """Rule, setup, depth; then the conclusion and the charts it is drawn from."""
-    seen = page.reading()
-    opened, run = seen.opened, seen.opened.run
-    with seen.choices:
+    ctx = page.page_context()
+    opened, run = ctx.opened, ctx.opened.run
+    with ctx.choices:
         rule = st.segmented_control(
-            "Ask a rule", RULES, default="coverage", required=True, help=page_text.HELP["rule"], **state.in_link("rule")
+            "Ask a rule",
+            RULES,
+            default="coverage",
+            required=True,
+            help=TOOLTIPS["rule"],
+            **state.in_link("rule"),
         )
         with st.popover("Training setup"):
-            flags = setup_options(run)
-    budget = budget_asked() if rule == "budget" else None
-    setup = setup_from_options(run.shape, run, flags, with_reference=True)
-    table = compute.prices(opened, setup, LoraSetup(flags.lora_rank))
-    comparison = compute.comparison(seen.opened, seen.metric, setup, budget)
-    asked = comparison.rules.get(rule)
-    state.follow(opened.name, (rule, budget), asked.freeze_depth if asked else None)
-    depth = page.depth_slider(seen, len(table.depths) - 1)
-    coverage = seen.curve.coverage.at(depth)
-    price, half = table.depths[depth], seen.n_layers // 2
-    sentences = depth_summary(depth, seen.n_layers, price)
-    if asked is not None and asked.freeze_depth is None:
-        sentences.insert(0, no_recommendation(rule, asked.candidate_depth))
-    page.head(seen, depth, " ".join(sentences))
-    if asked is None:
+            options = setup_options(run)
+    budget = budget_input() if rule == "budget" else None
+    setup = setup_from_options(run.shape, run, options, with_reference=True)
+    table = compute.depth_costs(opened, setup, LoraSetup(options.lora_rank))
+    comparison = compute.comparison(ctx.opened, ctx.metric, setup, budget)
+    opinion = comparison.rules.get(rule)
+    state.follow(opened.name, (rule, budget), opinion.freeze_depth if opinion else None)
+    depth = page.depth_slider(ctx, len(table.depths) - 1)
+    coverage = ctx.curve.coverage.at(depth)
+    cost, half = table.depths[depth], ctx.n_layers // 2
+    sentences = depth_summary(depth, ctx.n_layers, cost)
+    if opinion is not None and opinion.freeze_depth is None:
+        sentences.insert(0, no_recommendation(rule, opinion.candidate_depth))
+    page.header(ctx, depth, " ".join(sentences))
+    if opinion is None:
         st.info("Set a limit: GPU, memory, or compute.")
-    elif asked.freeze_depth is None:
+    elif opinion.freeze_depth is None:
         st.warning(recommendation_sentence(comparison.rules, rule, depth))
     else:
         st.markdown(recommendation_sentence(comparison.rules, rule, depth))
@@ -63,7 +68,7 @@ def body() -> None:
 
     speed = training_speed(None, None, run, setup)
     full = table.full
-    time = duration(run_seconds(price.flop, speed.flop_per_second))
+    time = duration(run_seconds(cost.flop, speed.flop_per_second))
     rate = "no throughput was measured in this precision"
     if speed.flop_per_second is not None:
         rate = f"at the analysis throughput, {flops_per_second(speed.flop_per_second)}"
@@ -71,48 +76,48 @@ def body() -> None:
     for column, (title, value, delta, term) in zip(
         st.columns(4),
         (
-            ("FLOP of full", percent(price.relative_flop), flops(price.flop, full.flop), "flop"),
-            ("Memory of full", percent(price.relative_bytes), gib(price.bytes.total), "memory"),
+            ("FLOP of full", percent(cost.relative_flop), flops(cost.flop, full.flop), "flop"),
+            ("Memory of full", percent(cost.relative_bytes), gib(cost.bytes.total), "memory"),
             ("Gain coverage", number(coverage.estimate, 2), range_of_coverage, "gain coverage"),
             ("Time of the run", time, rate, "time"),
         ),
         strict=True,
     ):
-        column.metric(title, value, delta, "off", help=page_text.HELP[term], delta_arrow="off")
+        column.metric(title, value, delta, "off", help=TOOLTIPS[term], delta_arrow="off")
 
-    named = {f"freeze {depth}": price, "full finetuning": table.full, f"freeze half, {half}": table.depths[half]}
-    named[f"LoRA, rank {flags.lora_rank}"] = table.lora
+    alternatives = {f"freeze {depth}": cost, "full finetuning": table.full, f"freeze half, {half}": table.depths[half]}
+    alternatives[f"LoRA, rank {options.lora_rank}"] = table.lora
     left, right = st.columns(2)
     caption = f"{table.bytes_status.capitalize()}: {setup_line(setup)}."
     with left:
-        page.chart("memory", "Device memory by part", caption, costs.draw_memory_beside(named), "memory")
+        page.chart("memory", "Device memory by part", caption, costs.draw_memory_beside(alternatives), "memory")
     with right:
         caption = f"{flop_status_word(table.flop_status)}: {setup_line(setup)}."
-        page.chart("flop", "FLOPs of a step, by operation", caption, costs.draw_flop_beside(named), "flop")
+        page.chart("flop", "FLOPs of a step, by operation", caption, costs.draw_flop_beside(alternatives), "flop")
 
     saving = st.segmented_control(
         "Saving", ("FLOP", "memory"), default="FLOP", required=True, **state.in_link("saving")
     )
-    marks = {name: opinion for name, opinion in comparison.rules.items() if name != "manual"}
-    figure = frontier.draw_frontier(table.depths, seen.curve.coverage, marks, depth, saving)
+    marks = {name: other for name, other in comparison.rules.items() if name != "manual"}
+    figure = frontier.draw_frontier(table.depths, ctx.curve.coverage, marks, depth, saving)
     if figure is None:
         st.info(f"The saving of {saving}, or the gain coverage, is not known for this run, so it cannot be drawn.")
     else:
         page.chart(FRONTIER, "Savings against gain coverage: click a depth",
-                   f"{len(table.depths)} freeze depths; {seen.curve.n_examples} examples. "
+                   f"{len(table.depths)} freeze depths; {ctx.curve.n_examples} examples. "
                    f"{comparison.agreement.summary}",
                    figure, "frontier", on_select=go_to_clicked_depth, selection_mode="points")  # fmt: skip
 
-    st.markdown("**What each rule says, and why**", help=page_text.HELP["rule"])
+    st.markdown("**What each rule says, and why**", help=TOOLTIPS["rule"])
     st.table(opinion_table(comparison).dicts())
-    st.markdown("**Cards it fits on**", help=page_text.HELP["cards"])
-    st.dataframe(tables.card_rows(named, table.depths), hide_index=True, alt="Headroom on each card")
+    st.markdown("**Cards it fits on**", help=TOOLTIPS["cards"])
+    st.dataframe(tables.gpu_rows(alternatives, table.depths), hide_index=True, alt="Headroom on each card")
 
     st.page_link(
-        "views/validate.py", label="**Test this depth by a real finetune**", help=page_text.HELP["test depth"],
-        query_params=state.link_to_proof(depth),
+        "views/validate.py", label="**Test this depth by a real finetune**", help=TOOLTIPS["test depth"],
+        query_params=state.link_to_finetune_form(depth),
     )  # fmt: skip
-    take_panel(seen, exports.chosen(seen, asked, rule, depth, budget, flags, setup))
+    export_panel(ctx, exports.plan_selection(ctx, opinion, rule, depth, budget, options, setup))
 
 
 draw = page.as_fragment(body)
