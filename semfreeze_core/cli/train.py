@@ -14,7 +14,7 @@ from semfreeze_core.records.fields import FieldMapping
 
 
 @app.command()
-@with_flags(fields=FieldMapping, flags=FinetuneFlags)
+@with_flags("the plan's", fields=FieldMapping, flags=FinetuneFlags)
 def train(
     plan: Annotated[
         str,

@@ -5,7 +5,7 @@ from dataclasses import replace
 from semfreeze_core.cost.flops import CACHE_NEEDS_FROZEN_EMBEDDINGS, flop_status, run_flop, step_flop, tied_parts
 from semfreeze_core.cost.lora import check_targets
 from semfreeze_core.cost.memory import training_bytes
-from semfreeze_core.cost.setup import alternative_setup
+from semfreeze_core.cost.setup import alternative_setup, stock_trainer
 from semfreeze_core.errors import PlanError
 from semfreeze_core.records.activation_count import CalibratedBytes
 from semfreeze_core.records.cost import AlternativeCosts, CostTable, DepthCost
@@ -179,7 +179,7 @@ def compare_costs(
     around = (embeddings, final_norm, head)
     stock = None
     if setup.checkpointing != "none":
-        stock = cost_table(shape, stock_setup(setup), *around, calibrated=calibrated)
+        stock = cost_table(shape, stock_setup(stock_trainer(setup)), *around, calibrated=calibrated)
     trainer, other = alternative_setup(setup, parts_at_depth(shape, 1, *around, lora=setup.lora is not None))
     return CostTable(
         depths=cost_table(shape, setup, *around, calibrated=calibrated),

@@ -21,8 +21,8 @@ def header(request: ExportRequest, how_to_run: str, notes: list[str]) -> str:
     plan = request.plan
     adapters = "adapters on " if request.setup.lora else ""
     compute = ""
-    if plan.cost.planned is not None:
-        compute = f" (estimated: {100 * plan.cost.planned.relative_flop:.0f}% of full finetuning's compute)"
+    if request.cost is not None:
+        compute = f" (estimated here: {100 * request.cost.relative_flop:.0f}% of full finetuning's compute)"
     return comments(
         [
             f"{plan.model.source}: trains {adapters}{request.parts.summary}{compute}.",
@@ -42,10 +42,15 @@ def cost_notes(request: ExportRequest, *, quantizes: bool = False) -> list[str]:
     """
     setup, target = request.setup, request.target
     notes = ["The learning rate and warm-up are the defaults of semfreeze train; a plan has none."]
-    if setup.prefix_cache:
-        notes.append(f"The cost estimate assumes a prefix cache, which {target} lacks. semfreeze train has one.")
-    if setup.loss != "materialised":
-        notes.append(f"The cost estimate assumes a {setup.loss} loss, which is not configured for {target}.")
+    planned = request.plan.cost.planned
+    if planned is not None and (setup.prefix_cache or setup.loss == "supervised-only"):
+        share = f"{100 * planned.relative_flop:.0f}% of full finetuning's compute"
+        notes.append(
+            f"semfreeze train takes {share}: it computes the frozen layers once per example and logits for target "
+            f"tokens only. {target} does neither."
+        )
+    if setup.loss == "fused":
+        notes.append(f"The plan's estimate has chunked cross-entropy, which is not configured for {target}.")
     if setup.frozen_bits is not None and not quantizes:
         notes.append(
             f"The cost estimate assumes {setup.frozen_bits}-bit frozen layers; here they keep their precision."
@@ -62,7 +67,7 @@ def data_notes(request: ExportRequest) -> list[str]:
 
 def lost_saving(request: ExportRequest) -> str:
     """The effect of an embedding output that requires a gradient, as the end of a sentence."""
-    planned, stock = request.plan.cost.planned, request.plan.cost.transformers_5
+    planned, stock = request.cost, request.plan.cost.transformers_5
     if planned is None or stock is None:
         return "so every frozen layer computes the activation gradient and most of the saving is lost"
     return (

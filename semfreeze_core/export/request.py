@@ -2,14 +2,15 @@
 
 from dataclasses import dataclass
 
+from semfreeze_core.cost.document import CostEntry
 from semfreeze_core.export.data import TaskFile
 from semfreeze_core.export.parts import NamedParts
 from semfreeze_core.plan.document import FreezePlan
 from semfreeze_core.records.defaults import LEARNING_RATES
-from semfreeze_core.records.training import Optimizer, TrainingSetup
+from semfreeze_core.records.training import TRANSFORMERS_OPTIMIZERS, TrainingSetup
 
 SCHEDULE = "constant_with_warmup"
-OPTIMIZERS: dict[Optimizer, str] = {"adamw": "adamw_torch", "adamw8bit": "adamw_bnb_8bit", "sgd": "sgd"}
+OPTIMIZERS = TRANSFORMERS_OPTIMIZERS
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,14 @@ class ExportRequest:
     def setup(self) -> TrainingSetup:
         """The finetune whose cost the plan estimates."""
         return self.plan.cost.setup
+
+    @property
+    def cost(self) -> CostEntry | None:
+        """What the plan costs in a stock trainer, which the targets are; None in plans of 0.1.0 that do not say."""
+        other = self.plan.cost.alternative
+        if other is None:
+            return None if self.setup.prefix_cache or self.setup.loss != "materialised" else self.plan.cost.planned
+        return other.planned if other.trainer == "stock trainer" else self.plan.cost.planned
 
     @property
     def revision(self) -> str | None:

@@ -32,9 +32,10 @@ class PlanCost(Document):
     """Cost of the plan and of full finetuning; `planned` is null without a recommendation.
 
     `status` is where the bytes come from, `flop_status` whether the FLOPs are exact, `reason` why activation bytes,
-    and so totals, are null. `transformers_5` is the plan under checkpointing as transformers 5 turns it on by itself;
-    null without checkpointing. `alternative` is the plan in a stock trainer, or in `semfreeze train` where `setup` is a
-    stock trainer's; null without a recommendation and in plans of 0.1.0.
+    and so totals, are null. `transformers_5` is the plan in a stock trainer (logits of every token, no prefix cache)
+    under checkpointing as transformers 5 turns it on by itself; null without checkpointing. `alternative` is the plan
+    in a stock trainer, or in `semfreeze train` where `setup` is a stock trainer's; null without a recommendation and in
+    plans of 0.1.0.
     """
 
     setup: TrainingSetup

@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 
 from semfreeze_core.cost import cost_table, depth_cost, flop_status, full_cost, parts_at_depth, stock_setup
 from semfreeze_core.cost.document import UNKNOWN_ACTIVATIONS, CostEntry
-from semfreeze_core.cost.setup import alternative_setup, setup_from_options
+from semfreeze_core.cost.setup import alternative_setup, setup_from_options, stock_trainer
 from semfreeze_core.errors import PlanError
 from semfreeze_core.gains import gain_curve
 from semfreeze_core.plan.decide import decide
@@ -111,7 +111,7 @@ def make_plan(
     planned = None if parts is None else CostEntry.of(depth_cost(run.shape, setup, parts))
     stock = None
     if parts is not None and setup.checkpointing != "none":
-        stock = CostEntry.of(depth_cost(run.shape, stock_setup(setup), parts))
+        stock = CostEntry.of(depth_cost(run.shape, stock_setup(stock_trainer(setup)), parts))
     alternative = None if parts is None else _alternative(run.shape, setup, parts)
     full = full_cost(run.shape, setup)
     candidate = decision.candidate_depth

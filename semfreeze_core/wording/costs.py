@@ -10,13 +10,17 @@ from semfreeze_core.wording.tables import Column, Table, table
 
 if TYPE_CHECKING:
     from semfreeze_core.plan.document import FreezePlan
-    from semfreeze_core.records.cost import CostTable, DepthCost, FlopStatus
+    from semfreeze_core.records.cost import CostTable, DepthCost, FlopStatus, Trainer
     from semfreeze_core.records.training import LossKind, TrainingSetup
 
 LOGITS: dict[LossKind, str] = {
     "materialised": "full logits",
     "supervised-only": "target-token logits",
     "fused": "chunked cross-entropy",
+}
+TRAINER_DIFFERENCES: dict[Trainer, str] = {
+    "semfreeze train": "target-token logits, prefix cache",
+    "stock trainer": "full logits, no prefix cache",
 }
 MEMORY_NOTE = "Memory is the sum of tensor sizes; allocator and runtime overhead are not included."
 _PARTS = ("weights", "gradients", "optimizer", "activations", "logits")
@@ -55,8 +59,23 @@ def setup_line(setup: TrainingSetup) -> str:
 
 def cost_sentence(cost: RelativeCost) -> str:
     """What a depth is estimated to cost; at the same steps, which the label says."""
-    memory = "its memory is unknown" if cost.relative_bytes is None else f"{percent(cost.relative_bytes)} of its memory"
-    return f"Estimated cost at the same steps: {percent(cost.relative_flop)} of full finetuning's compute, {memory}."
+    return f"Estimated cost at the same steps: {_shares(cost.relative_flop, cost.relative_bytes)}."
+
+
+def alternative_sentence(trainer: Trainer, relative_flop: float, relative_bytes: float | None) -> str:
+    """What the same depth is estimated to cost in the other kind of trainer, which the sentence describes.
+
+    Args:
+        trainer: "stock trainer" or "semfreeze train".
+        relative_flop, relative_bytes: shares of full finetuning in that trainer; None where memory is unknown.
+    """
+    where = f"In a {trainer}" if trainer == "stock trainer" else f"With `{trainer}`"
+    return f"{where} ({TRAINER_DIFFERENCES[trainer]}): {_shares(relative_flop, relative_bytes)}."
+
+
+def _shares(relative_flop: float, relative_bytes: float | None) -> str:
+    memory = "its memory is unknown" if relative_bytes is None else f"{percent(relative_bytes)} of its memory"
+    return f"{percent(relative_flop)} of full finetuning's compute, {memory}"
 
 
 def plan_cost_table(plan: FreezePlan) -> Table:
@@ -80,11 +99,16 @@ def plan_cost_table(plan: FreezePlan) -> Table:
 def depth_cost_table(costs: CostTable, flop_per_second: float | None = None) -> Table:
     """One row per freeze depth: compute of the first step and of all steps, memory by component.
 
-    With a rate a last column has the training time; with checkpointing one has the cost of the stock trainer's.
+    One column has the shares of compute and memory in the other kind of trainer, one with checkpointing those under
+    the default checkpointing of transformers 5; with a rate a last column has the training time.
     """
-    stock = costs.transformers_5
+    elsewhere: dict[str, Sequence[DepthCost]] = {}
+    if costs.alternative is not None:
+        elsewhere[costs.alternative.trainer] = costs.alternative.depths
+    if costs.transformers_5 is not None:
+        elsewhere["transformers 5"] = costs.transformers_5
     titles = ["frozen layers", "first step", "all steps", "compute", "memory", "memory, share", *_PARTS]
-    titles += ["transformers 5"] * (stock is not None) + ["time"] * (flop_per_second is not None)
+    titles += [*elsewhere, *["time"] * (flop_per_second is not None)]
     largest = max([*costs.depths, costs.full], key=lambda cost: cost.flop)
     named = [(str(cost.freeze_depth), cost) for cost in costs.depths]
     named += [("LoRA", costs.lora)] if costs.lora else []
@@ -99,8 +123,8 @@ def depth_cost_table(costs: CostTable, flop_per_second: float | None = None) -> 
             percent(cost.relative_bytes),
             *[gib(getattr(cost.bytes, part)) for part in _PARTS],
         ]
-        if stock is not None:
-            both = (stock[i].relative_flop, stock[i].relative_bytes) if i < len(stock) else ()
+        for other in elsewhere.values():
+            both = (other[i].relative_flop, other[i].relative_bytes) if i < len(other) else ()
             cells.append(", ".join(map(percent, both)) or MISSING)
         if flop_per_second is not None:
             cells.append(duration(cost.flop / flop_per_second))
@@ -123,6 +147,12 @@ def cost_notes(costs: CostTable) -> list[str]:
         )
     if costs.lora is not None:
         notes.append("LoRA: adapters on all layers, nothing frozen; same setup, no prefix cache.")
+    if costs.alternative is not None:
+        trainer = costs.alternative.trainer
+        notes.append(
+            f"{trainer}: compute and memory shares there ({TRAINER_DIFFERENCES[trainer]}), relative to full "
+            "finetuning there."
+        )
     if costs.transformers_5 is not None:
         notes.append(
             f"transformers 5: compute and memory shares with its default checkpointing. {_WHY_STOCK_COSTS_MORE}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from semfreeze_core.wording.costs import RelativeCost, cost_sentence
+from semfreeze_core.wording.costs import RelativeCost, alternative_sentence, cost_sentence
 from semfreeze_core.wording.numbers import NOT_MEASURED, Estimate, interval_with_ci
 
 if TYPE_CHECKING:
@@ -44,9 +44,14 @@ def headline(plan: FreezePlan) -> str:
 
 
 def plan_summary(plan: FreezePlan) -> list[str]:
-    """The headline and, where something is frozen, its estimated cost."""
-    cost = plan.cost.planned
-    return [headline(plan), *([cost_sentence(cost)] if plan.freeze_depth and cost is not None else [])]
+    """The headline and, where something is frozen, its estimated cost here and in the other kind of trainer."""
+    cost, other = plan.cost.planned, plan.cost.alternative
+    if not plan.freeze_depth or cost is None:
+        return [headline(plan)]
+    lines = [headline(plan), cost_sentence(cost)]
+    if other is not None:
+        lines.append(alternative_sentence(other.trainer, other.planned.relative_flop, other.planned.relative_bytes))
+    return lines
 
 
 def opinion_summary(rule: str, opinion: Opinion, n_layers: int) -> list[str]:

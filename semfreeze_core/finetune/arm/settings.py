@@ -1,6 +1,7 @@
 """How one arm is trained: the setup that all arms of a comparison share, and what belongs to this arm alone."""
 
 from dataclasses import dataclass
+from importlib.util import find_spec
 
 from semfreeze_core.errors import InputError
 from semfreeze_core.records.training import TrainingSetup
@@ -60,6 +61,8 @@ def refuse_untrainable(setup: TrainingSetup) -> None:
     problems = []
     if setup.loss == "fused":
         problems.append("--loss fused: semfreeze trains with supervised-only (target-token logits) or materialised")
+    if setup.optimizer == "adamw8bit" and find_spec("bitsandbytes") is None:
+        problems.append("--optimizer adamw8bit needs bitsandbytes: pip install 'semfreeze[bitsandbytes]'")
     if setup.checkpointing == "transformers-5":
         problems.append(
             "--checkpointing transformers-5 loses the saving of frozen layers: choose none, non-reentrant or reentrant"

@@ -1,0 +1,45 @@
+"""What an arm's settings mean, and which setups semfreeze does not train."""
+
+from dataclasses import replace
+
+import pytest
+
+from semfreeze_core.errors import InputError
+from semfreeze_core.finetune.arm import settings as settings_module
+from semfreeze_core.finetune.arm.settings import ArmSettings, refuse_untrainable
+from semfreeze_core.records.training import TrainingSetup
+
+SETTINGS = ArmSettings(TrainingSetup(batch_size=8, steps=16), seed=0, warmup_steps=1)
+
+
+def test_marks_are_the_ends_and_halvings_of_the_further_one():
+    settings = replace(SETTINGS, compute_steps=40, n_between=3)
+    assert settings.total_steps == 40
+    assert settings.marks() == {16: ["steps"], 40: ["compute"], 20: ["between"], 10: ["between"], 5: ["between"]}
+
+
+def test_both_marks_may_fall_on_one_step():
+    assert replace(SETTINGS, compute_steps=16, n_between=0).marks() == {16: ["steps", "compute"]}
+
+
+def test_micro_batches_make_up_a_batch():
+    assert replace(SETTINGS, accumulation=4).micro_batch_size == 2
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"loss": "fused"}, "--loss fused: semfreeze trains with supervised-only"),
+        ({"checkpointing": "transformers-5"}, "choose none, non-reentrant or reentrant"),
+    ],
+)
+def test_setups_that_only_the_cost_model_knows_are_refused(change, message):
+    with pytest.raises(InputError, match=message):
+        refuse_untrainable(replace(SETTINGS.setup, **change))
+
+
+def test_eight_bit_adamw_needs_its_package(monkeypatch):
+    refuse_untrainable(replace(SETTINGS.setup, optimizer="adamw8bit"))
+    monkeypatch.setattr(settings_module, "find_spec", lambda name: None)
+    with pytest.raises(InputError, match=r"needs bitsandbytes: pip install 'semfreeze\[bitsandbytes\]'"):
+        refuse_untrainable(replace(SETTINGS.setup, optimizer="adamw8bit", loss="fused"))
