@@ -31,6 +31,7 @@ LinkName = Literal[
     "precision",
     "optimizer",
     "loss",
+    "stock",
     "cache",
     "checkpointing",
     "adapters",

@@ -19,12 +19,16 @@ NARROW = 150
 
 
 def setup_options(run: Run) -> EstimateOptions:
-    """What the widgets say of the finetune, each in the link. What is at its default stays unset, as in a command."""
+    """What the widgets say of the finetune, each in the link. What is at its default stays unset, as in a command.
+
+    A stock trainer settles loss and prefix cache, as the checkpointing of transformers 5 settles the latter: widgets
+    without a choice are off, and their values do not count.
+    """
     longest = run.shape.max_positions or _LARGEST_LENGTH
     usual = min(SEQUENCE_LENGTH, longest)
     with st.container(horizontal=True, vertical_alignment="bottom"):
         batch = st.number_input(
-            "Batch", 1, _LARGEST_BATCH, BATCH_SIZE, width=NARROW, help="Examples a step.", **in_link("batch")
+            "Batch", 1, _LARGEST_BATCH, BATCH_SIZE, width=NARROW, help="Examples per step.", **in_link("batch")
         )
         length = st.number_input(
             "Length",
@@ -32,7 +36,7 @@ def setup_options(run: Run) -> EstimateOptions:
             longest,
             usual,
             width=NARROW,
-            help=f"Tokens an example, padding included; this model takes {longest:,}.",
+            help=f"Tokens per example, padding included; this model takes {longest:,}.",
             **in_link("length"),
         )
         epochs = st.number_input(
@@ -46,24 +50,33 @@ def setup_options(run: Run) -> EstimateOptions:
         )
         precision = _choice("Precision", get_args(Precision), "precision")
         optimizer = _choice("Optimizer", get_args(Optimizer), "optimizer")
-        loss = _choice("Loss", get_args(LossKind), "loss")
+        stock = st.toggle("Stock trainer", help=TOOLTIPS["stock"], **in_link("stock"))
+        loss = _choice("Loss", get_args(LossKind), "loss", disabled=stock)
         checkpointing = _choice("Checkpointing", get_args(Checkpointing), "checkpointing")
         rank = st.number_input(
             "LoRA rank", 1, _LARGEST_RANK, LORA_RANK, width=NARROW, help=TOOLTIPS["rank"], **in_link("rank")
         )
         lora = st.toggle("Train adapters", help=TOOLTIPS["adapters"], **in_link("adapters"))
-        cache = st.toggle("Prefix cache", TrainingSetup.prefix_cache, help=TOOLTIPS["prefix cache"], **in_link("cache"))
+        no_cache = stock or checkpointing == "transformers-5"  # which recomputes the frozen layers
+        cache = st.toggle(
+            "Prefix cache",
+            TrainingSetup.prefix_cache,
+            disabled=no_cache,
+            help=TOOLTIPS["prefix cache"],
+            **in_link("cache"),
+        )
     return EstimateOptions(
         batch_size=_unless_default("batch_size", batch),
         precision=_unless_default("precision", precision),
         optimizer=_unless_default("optimizer", optimizer),
-        loss=_unless_default("loss", loss),
+        loss=None if stock else _unless_default("loss", loss),
         checkpointing=_unless_default("checkpointing", checkpointing),
-        prefix_cache=_unless_default("prefix_cache", cache),
+        prefix_cache=None if no_cache else _unless_default("prefix_cache", cache),
         sequence_length=None if length == usual else length,
         epochs=None if epochs == EPOCHS else epochs,
         lora=lora,
         lora_rank=rank,
+        stock=stock,
     )
 
 
@@ -87,6 +100,8 @@ def budget_input() -> Budget | None:
     return None if limits == (None, None, None) else Budget(*limits)
 
 
-def _choice(title: str, options: tuple[str, ...], name: str) -> str:
+def _choice(title: str, options: tuple[str, ...], name: str, *, disabled: bool = False) -> str:
     first = options.index(getattr(TrainingSetup, name))
-    return str(st.selectbox(title, options, first, width=NARROW + 20, help=TOOLTIPS[name], **in_link(name)))  # type: ignore[arg-type]
+    return str(
+        st.selectbox(title, options, first, width=NARROW + 20, disabled=disabled, help=TOOLTIPS[name], **in_link(name))
+    )  # type: ignore[arg-type]

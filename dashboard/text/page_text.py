@@ -4,10 +4,12 @@ from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 
 from semfreeze_core.plan.opinions import Comparison
+from semfreeze_core.records.cost import CostTable
 from semfreeze_core.records.display import DisplaySample
 from semfreeze_core.records.run import Run
 from semfreeze_core.records.umap_projection import UmapProjection
 from semfreeze_core.semantics.umap_projection import expected_seconds, umap_points, umap_positions
+from semfreeze_core.wording.costs import alternative_sentence
 from semfreeze_core.wording.plan import opinion_summary
 from semfreeze_core.wording.runs import model_sentence
 
@@ -58,6 +60,15 @@ def missing_run_message(unknown: str, names: Sequence[str]) -> str:
 def start_sentence(name: str, comparison: Comparison) -> str:
     """What the open run recommends, in one line."""
     return f"Run {name}: {' '.join(opinion_summary('coverage', comparison.rules['coverage'], comparison.n_layers))}"
+
+
+def alternative_line(costs: CostTable, depth: int) -> str:
+    """What a freeze depth costs in the other kind of trainer; "" where nothing is frozen."""
+    other = costs.alternative
+    if other is None or depth == 0:
+        return ""
+    cost = other.depths[depth]
+    return alternative_sentence(other.trainer, cost.relative_flop, cost.relative_bytes)
 
 
 def catalog_caption(folder: Path | None, n: int) -> str:

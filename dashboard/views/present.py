@@ -7,6 +7,7 @@ import streamlit as st
 
 from semfreeze_core.errors import RunError
 from semfreeze_core.plan.make import default_setup
+from semfreeze_core.records.defaults import LORA_RANK
 from semfreeze_core.records.gain import GainCurve
 from semfreeze_core.records.training import LoraSetup
 from semfreeze_core.wording.costs import flop_status_word
@@ -100,17 +101,22 @@ def gains(opened: OpenRun, curve: GainCurve, depth: int) -> None:
 def cost(opened: OpenRun, curve: GainCurve, depth: int) -> None:
     """What the depth saves."""
     setup = default_setup(opened.run)
-    table = compute.depth_costs(opened, setup, LoraSetup(16))
+    table = compute.depth_costs(opened, setup, LoraSetup(LORA_RANK))
     chosen, half = table.depths[depth], curve.n_layers // 2
     st.markdown(f"## {' '.join(depth_summary(depth, curve.n_layers, chosen))}")
-    named = {f"freeze {depth}": chosen, "full finetuning": table.full, f"freeze half, {half}": table.depths[half]}
-    named["LoRA, rank 16"] = table.lora
+    st.markdown(page_text.alternative_line(table, depth))
+    alternatives = {
+        f"freeze {depth}": chosen,
+        "full finetuning": table.full,
+        f"freeze half, {half}": table.depths[half],
+    }
+    alternatives[f"LoRA, rank {LORA_RANK}"] = table.lora
     left, right = st.columns(2)
     with left:
-        picture("memory", costs.draw_memory_beside(named), f"Device memory, {table.bytes_status}.")
+        picture("memory", costs.draw_memory_beside(alternatives), f"Device memory, {table.bytes_status}.")
     with right:
         status = flop_status_word(table.flop_status)
-        picture("flop", costs.draw_flop_beside(named), f"FLOPs per step. {status}.")
+        picture("flop", costs.draw_flop_beside(alternatives), f"FLOPs per step. {status}.")
 
 
 def validation(opened: OpenRun, curve: GainCurve, depth: int) -> None:
