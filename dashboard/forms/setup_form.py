@@ -31,22 +31,11 @@ def setup_options(run: Run) -> EstimateOptions:
             "Batch", 1, _LARGEST_BATCH, BATCH_SIZE, width=NARROW, help="Examples per step.", **in_link("batch")
         )
         length = st.number_input(
-            "Length",
-            1,
-            longest,
-            usual,
-            width=NARROW,
+            "Length", 1, longest, usual, width=NARROW, **in_link("length"),
             help=f"Tokens per example, padding included; this model takes {longest:,}.",
-            **in_link("length"),
-        )
+        )  # fmt: skip
         epochs = st.number_input(
-            "Epochs",
-            1,
-            _MOST_EPOCHS,
-            EPOCHS,
-            width=NARROW,
-            help="Over the run's usable rows.",
-            **in_link("epochs"),
+            "Epochs", 1, _MOST_EPOCHS, EPOCHS, width=NARROW, help="Over the run's usable rows.", **in_link("epochs")
         )
         precision = _choice("Precision", get_args(Precision), "precision")
         optimizer = _choice("Optimizer", get_args(Optimizer), "optimizer")
@@ -59,12 +48,9 @@ def setup_options(run: Run) -> EstimateOptions:
         lora = st.toggle("Train adapters", help=TOOLTIPS["adapters"], **in_link("adapters"))
         no_cache = stock or checkpointing == "transformers-5"  # which recomputes the frozen layers
         cache = st.toggle(
-            "Prefix cache",
-            TrainingSetup.prefix_cache,
-            disabled=no_cache,
-            help=TOOLTIPS["prefix cache"],
+            "Prefix cache", TrainingSetup.prefix_cache, disabled=no_cache, help=TOOLTIPS["prefix cache"],
             **in_link("cache"),
-        )
+        )  # fmt: skip
     return EstimateOptions(
         batch_size=_unless_default("batch_size", batch),
         precision=_unless_default("precision", precision),
@@ -102,6 +88,5 @@ def budget_input() -> Budget | None:
 
 def _choice(title: str, options: tuple[str, ...], name: str, *, disabled: bool = False) -> str:
     first = options.index(getattr(TrainingSetup, name))
-    return str(
-        st.selectbox(title, options, first, width=NARROW + 20, disabled=disabled, help=TOOLTIPS[name], **in_link(name))
-    )  # type: ignore[arg-type]
+    look = {"width": NARROW + 20, "disabled": disabled, "help": TOOLTIPS[name]}
+    return str(st.selectbox(title, options, first, **look, **in_link(name)))  # type: ignore[arg-type]  # a link's name
