@@ -5,8 +5,8 @@ from pathlib import Path
 import streamlit as st
 
 from semfreeze_dashboard.data import state
-from semfreeze_dashboard.data.run_folder import first_run, shelf_of_this_server
-from semfreeze_dashboard.server.auth import let_in
+from semfreeze_dashboard.data.run_folder import first_run, server_catalog
+from semfreeze_dashboard.server.auth import require_login
 from semfreeze_dashboard.server.failures import guarded
 from semfreeze_dashboard.text import page_text
 from semfreeze_dashboard.views import compare, gains, plan, present, start, traces, validate
@@ -44,15 +44,15 @@ def main() -> None:
     page = st.navigation(
         [st.Page(FOLDER / f"{title.lower()}.py", title=title, default=title == "Start") for title in VIEWS]
     )
-    st.html(STYLE + (DARK_STYLE if state.in_the_dark() else ""))
-    if not let_in():
+    st.html(STYLE + (DARK_STYLE if state.dark_theme() else ""))
+    if not require_login():
         return
     state.keep_form()
-    names = shelf_of_this_server().names
+    names = server_catalog().names
     with st.sidebar:
         _, unknown = state.pick_run(names, first_run(names))
     if unknown is not None:
-        st.warning(page_text.missing_words(unknown, names))
+        st.warning(page_text.missing_run_message(unknown, names))
     VIEWS[page.title].draw()
 
 

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from semfreeze_core.gains import gain_curve
     from semfreeze_core.plan import FreezePlan, TrainFlags, curve_of, make_plan, require_model, trainable_names
     from semfreeze_core.plan.compare import side_by_side
+    from semfreeze_core.records.fields import FieldMapping
     from semfreeze_core.records.run import Run
     from semfreeze_core.records.training import TrainableParts, TrainingSetup
     from semfreeze_core.records.validation import ValidationReport
@@ -36,14 +37,13 @@ if TYPE_CHECKING:
     from semfreeze_core.runs.plans import read_plan
     from semfreeze_core.runs.reports import list_validations, read_validation
     from semfreeze_core.runs.store import example_run
-    from semfreeze_core.sources.data.fields import FieldMapping
     from semfreeze_core.sources.models.causal_lm import LoadedModel, load_causal_lm
     from semfreeze_core.workflow import AnalysisRequest, analyze, analyze_loaded
 
 _HOMES = {
     "AnalysisRequest": "workflow",
     "AuditCallback": "finetune.audit.callbacks",
-    "FieldMapping": "sources.data.fields",
+    "FieldMapping": "records.fields",
     "FreezePlan": "plan",
     "FreezePlanCallback": "finetune.audit.callbacks",
     "InputError": "errors",

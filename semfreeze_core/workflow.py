@@ -10,6 +10,7 @@ from semfreeze_core.device import PeakMemory, dtype_name
 from semfreeze_core.errors import InputError
 from semfreeze_core.progress import Progress, ProgressEvent, silent
 from semfreeze_core.records.examples import TokenizedExample
+from semfreeze_core.records.fields import FieldMapping
 from semfreeze_core.records.manifest import AnalysisSettings, DataEntry, ModelEntry, RunManifest, ScoreEntry
 from semfreeze_core.records.provenance import provenance_now
 from semfreeze_core.records.run import GROUP_PREFIX, Run
@@ -22,7 +23,7 @@ from semfreeze_core.semantics.scores import read_scores, states_to_keep
 from semfreeze_core.semantics.task_null import read_task_null
 from semfreeze_core.sources.data.encode import EncodedSet, encode_all
 from semfreeze_core.sources.data.examples import ExampleSet, read_examples
-from semfreeze_core.sources.data.fields import FieldMapping, resolve_fields
+from semfreeze_core.sources.data.fields import resolve_fields
 from semfreeze_core.sources.data.rows import open_rows
 from semfreeze_core.sources.data.samples import resolve_data
 from semfreeze_core.sources.models.causal_lm import DtypeName, LoadedModel, load_causal_lm

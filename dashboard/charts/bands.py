@@ -19,9 +19,9 @@ def add_band(
     row: int = 1,
     at: npt.NDArray[np.float64] | None = None,
 ) -> None:
-    """A line with its 95 % interval shaded; without an interval, the line alone. Over 0, 1, 2... unless told."""
+    """A line with its 95 % interval shaded; without an interval, the line alone. Over 0, 1, 2, ... by default."""
     x = np.arange(len(band.mean), dtype=np.float64) if at is None else at
-    place = {"row": row, "col": 1} if row > 1 else {}
+    subplot = {"row": row, "col": 1} if row > 1 else {}
     known = np.isfinite(band.low)
     if known.any():
         around = np.concatenate([band.high[known], band.low[known][::-1]])
@@ -34,9 +34,9 @@ def add_band(
             line={"width": 0},
             legendgroup=name,
             showlegend=False,
-            **place,
+            **subplot,
         )
-    told = " [%{customdata[0]:.3f}, %{customdata[1]:.3f}]" if known.any() else ""
+    interval = " [%{customdata[0]:.3f}, %{customdata[1]:.3f}]" if known.any() else ""
     figure.add_scatter(
         x=x,
         y=band.mean,
@@ -45,8 +45,8 @@ def add_band(
         legendgroup=name,
         mode="lines",
         line={"color": color, "dash": dash, "width": width},
-        hovertemplate="%{y:.3f}" + told,
-        **place,
+        hovertemplate="%{y:.3f}" + interval,
+        **subplot,
     )
 
 

@@ -45,11 +45,11 @@ def draw_advantages(columns: Sequence[RunColumn]) -> go.Figure:
     return figure
 
 
-def draw_differences(found: Mapping[str, Difference], quantity: str) -> go.Figure:
+def draw_differences(differences: Mapping[str, Difference], quantity: str) -> go.Figure:
     """Each later run's curve less the first's, with the band that holds at all depths at once."""
     figure = new_figure(_LAYERS, f"{quantity}, less the first run's", height=360)
     figure.add_hline(y=0, line={"color": GRAY, "width": 1})
-    for (name, held), color, dash in zip(found.items(), _COLORS[1:], _DASHES[1:], strict=False):
+    for (name, held), color, dash in zip(differences.items(), _COLORS[1:], _DASHES[1:], strict=False):
         add_band(figure, name, held.band, color, dash, at=held.depth)
     return figure
 

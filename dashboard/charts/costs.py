@@ -84,9 +84,9 @@ def _stacked_beside(x_title: str, names: Sequence[str], totals: Sequence[str]) -
     figure.update_layout(legend={"traceorder": "normal", "y": 1.04})
     figure.update_xaxes(showgrid=False)
     figure.update_yaxes(showgrid=False, autorange="reversed", showticklabels=False)
-    place = {"x": 0, "xref": "paper", "xanchor": "left", "yanchor": "bottom", "yshift": 7, "showarrow": False}
+    position = {"x": 0, "xref": "paper", "xanchor": "left", "yanchor": "bottom", "yshift": 7, "showarrow": False}
     for name, total in zip(names, totals, strict=True):
-        figure.add_annotation(text=f"{name}: {total}", y=name, yref="y", **place)
+        figure.add_annotation(text=f"{name}: {total}", y=name, yref="y", **position)
     return figure
 
 

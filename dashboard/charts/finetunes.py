@@ -19,12 +19,12 @@ def draw_kept(report: ValidationReport) -> go.Figure:
     names = [name for name in report.arms if name != "full"]
     least = 100 * (1 - report.settings.margin)
     ends = [least]
-    for told, field, color, symbol in _PLACES:
+    for title, field, color, symbol in _PLACES:
         rows = []
         for name in names:
-            kept = getattr(report.arms[name], field)
-            if kept.estimate is not None and kept.low is not None and kept.high is not None:
-                rows.append((arm_words(report, name), kept.estimate, kept.low, kept.high))
+            share = getattr(report.arms[name], field)
+            if share.estimate is not None and share.low is not None and share.high is not None:
+                rows.append((arm_words(report, name), share.estimate, share.low, share.high))
         if not rows:
             continue
         ends += [100 * end for row in rows for end in row[2:]]
@@ -37,8 +37,8 @@ def draw_kept(report: ValidationReport) -> go.Figure:
             },
             mode="markers",
             orientation="h",
-            offsetgroup=told,
-            name=told,
+            offsetgroup=title,
+            name=title,
             marker={"color": color, "symbol": symbol, "size": 11},
         )
     beside = 0.05 * (max(ends) - min(ends))

@@ -24,14 +24,14 @@ def draw_frontier(
     """A point a freeze depth, which can be clicked; rules as marks. None where the saving is not known."""
     share = [row.relative_flop if saving == "FLOP" else row.relative_bytes for row in depths]
     saved = np.array([np.nan if value is None else 100 * (1 - value) for value in share])
-    kept = coverage.mean[: len(depths)]
-    if not np.isfinite(saved).any() or not np.isfinite(kept).any():
+    coverages = coverage.mean[: len(depths)]
+    if not np.isfinite(saved).any() or not np.isfinite(coverages).any():
         return None
     figure = new_figure(f"{saving} saved against full finetuning, %", "predicted gain coverage R(k)", height=400)
     low, high = coverage.low[: len(depths)], coverage.high[: len(depths)]
     figure.add_scatter(
         x=saved,
-        y=kept,
+        y=coverages,
         customdata=[[k, low[k], high[k]] for k in range(len(depths))],
         mode="lines+markers",
         name="freeze depth k, with its 95 % interval",
@@ -40,8 +40,8 @@ def draw_frontier(
         error_y={
             "type": "data",
             "symmetric": False,
-            "array": high - kept,
-            "arrayminus": kept - low,
+            "array": high - coverages,
+            "arrayminus": coverages - low,
             "color": GRAY,
             "width": 0,
         },
@@ -55,7 +55,7 @@ def draw_frontier(
         abstains = opinion.freeze_depth is None
         figure.add_scatter(
             x=[saved[k]],
-            y=[kept[k]],
+            y=[coverages[k]],
             customdata=[[k]],
             mode="markers",
             name=f"rule {name}: {k}{' (abstains)' if abstains else ''}",
@@ -68,7 +68,7 @@ def draw_frontier(
         )
     figure.add_scatter(
         x=[saved[depth]],
-        y=[kept[depth]],
+        y=[coverages[depth]],
         customdata=[[depth]],
         mode="markers",
         name=f"the current depth: {depth}",

@@ -25,14 +25,14 @@ class Line:
 
     Attributes:
         arm: its name.
-        words: what it is called.
+        title: what it is called.
         x: steps, or seconds of training from the very start, the cache pass flat at the loss before.
         y: loss in nats a token.
         training: whether it has not ended yet.
     """
 
     arm: str
-    words: str
+    title: str
     x: list[float]
     y: list[float]
     training: bool = False
@@ -40,20 +40,20 @@ class Line:
 
 def lines(report: ValidationReport, live: Sequence[LiveArm], along: Along) -> list[Line]:
     """Every arm with a reading: finished seeds as their mean, else the one that is training."""
-    before, found = report.baseline.loss, []
+    before, lines = report.baseline.loss, []
     for name in dict.fromkeys([*report.arms, *(arm.arm for arm in live)]):
         runs = [run for run in report.runs if run.arm == name and run.status == "done"]
         if runs:
             x, y = _means(runs, along)
             cached = mean(run.cache_seconds for run in runs)
-            found.append(Line(name, arm_words(report, name), *_from_start(x, y, before, cached, along)))
+            lines.append(Line(name, arm_words(report, name), *_from_start(x, y, before, cached, along)))
     for arm in live:
-        if not any(line.arm == arm.arm for line in found):
+        if not any(line.arm == arm.arm for line in lines):
             x = [float(p.step) if along == "steps" else p.seconds for p in arm.points]
             y = [p.curve_loss for p in arm.points]
-            told = f"{arm.arm}, training"
-            found.append(Line(arm.arm, told, *_from_start(x, y, before, arm.cache_seconds, along), training=True))
-    return found
+            title = f"{arm.arm}, training"
+            lines.append(Line(arm.arm, title, *_from_start(x, y, before, arm.cache_seconds, along), training=True))
+    return lines
 
 
 def draw_losses(report: ValidationReport, along: Along, live: Sequence[LiveArm] = ()) -> go.Figure:
@@ -63,7 +63,7 @@ def draw_losses(report: ValidationReport, along: Along, live: Sequence[LiveArm] 
     drawn = lines(report, live, along)
     for i, line in enumerate(drawn):
         figure.add_scatter(
-            x=line.x, y=line.y, mode="lines+markers", name=line.words, line=_style(line, i),
+            x=line.x, y=line.y, mode="lines+markers", name=line.title, line=_style(line, i),
             marker={"symbol": "circle-open" if line.training else "circle", "size": 7},
         )  # fmt: skip
     _losses_axis(figure, report.baseline.loss)
@@ -98,9 +98,9 @@ def _add_race(figure: go.Figure, drawn: Sequence[Line], end: float) -> None:
         {"label": "▶ play the race", "method": "animate", "args": [None, play]},
         {"label": "❚❚ stop", "method": "animate", "args": [[None], stop]},
     ]
-    place = {"x": 0, "y": -0.2, "xanchor": "left", "yanchor": "top", "direction": "right", "showactive": False}
+    layout = {"x": 0, "y": -0.2, "xanchor": "left", "yanchor": "top", "direction": "right", "showactive": False}
     look = {"bgcolor": faded(GRAY, 0.25), "bordercolor": faded(GRAY, 0.6)}
-    figure.update_layout(updatemenus=[{"type": "buttons", "buttons": buttons, **place, **look}], margin={"b": 110})
+    figure.update_layout(updatemenus=[{"type": "buttons", "buttons": buttons, **layout, **look}], margin={"b": 110})
 
 
 def _losses_axis(figure: go.Figure, before: float) -> None:
@@ -120,10 +120,10 @@ def _losses_axis(figure: go.Figure, before: float) -> None:
     )
 
 
-def _style(line: Line, place: int) -> dict[str, object]:
+def _style(line: Line, index: int) -> dict[str, object]:
     planned = line.arm == "planned"
     return {
-        "color": TRAINED if planned else INK if line.arm == "full" else OTHERS[place % len(OTHERS)],
+        "color": TRAINED if planned else INK if line.arm == "full" else OTHERS[index % len(OTHERS)],
         "dash": _DASHES.get(line.arm, "solid"),
         "width": 4 if planned else 2,
     }

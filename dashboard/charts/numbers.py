@@ -30,10 +30,10 @@ def numbers_of(figure: go.Figure) -> pd.DataFrame:
 
 def _title(figure: go.Figure, name: str) -> str:
     """The one title that a figure's axes of a direction have; else the direction, as series have their own."""
-    found = {axis.title.text for axis in figure.select_xaxes() if name == "x"}
-    found |= {axis.title.text for axis in figure.select_yaxes() if name == "y"}
-    found -= {None, ""}
-    return str(found.pop()) if len(found) == 1 else name
+    titles = {axis.title.text for axis in figure.select_xaxes() if name == "x"}
+    titles |= {axis.title.text for axis in figure.select_yaxes() if name == "y"}
+    titles -= {None, ""}
+    return str(titles.pop()) if len(titles) == 1 else name
 
 
 def _bounds(trace: Any) -> list[tuple[float, float]] | None:

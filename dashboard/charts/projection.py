@@ -11,7 +11,7 @@ import plotly.graph_objects as go
 
 from semfreeze_core.records.display import DisplaySample
 
-from ..data.projections import Cloud
+from ..data.projections import ProjectedPoints
 from .theme import GRAY, INK, OTHERS, faded, new_figure
 
 Coloring = Literal["label", "outcome", "deviation"]
@@ -34,7 +34,7 @@ class _Group:
 
 def draw_projection(
     display: DisplaySample,
-    cloud: Cloud,
+    points: ProjectedPoints,
     labels: pd.Series,
     coloring: Coloring,
     metric: str,
@@ -46,32 +46,34 @@ def draw_projection(
 
     Args:
         display: the display sample.
-        cloud: which of its positions are drawn, and where.
+        points: which of its positions are drawn, and where.
         labels: label of each example of the run, by its row.
         coloring: what colors tell.
         metric: deviation that colors tell, when they do.
-        paths: positions of the cloud whose way through all spaces is drawn as a line.
+        paths: those of its positions whose trajectory is drawn as a line.
         selected: positions that stand out, the others being faint; none when it is empty. Plotly's own selection would
             hold on to a region instead, and fails while frames play.
         space: the latent space shown first.
     """
-    dimensions = cloud.dimensions
+    dimensions = points.dimensions
     deviation = display.deviation[display.metrics.index(metric)].astype(np.float32)
-    groups = _groups(display, labels, cloud.positions, coloring, deviation)
+    groups = _groups(display, labels, points.positions, coloring, deviation)
     if selected:
         groups = [part for group in groups for part in _apart(group, np.asarray(selected))]
     figure = new_figure("", "", height=640)
     for group in groups:
-        figure.add_trace(_points(group, cloud.way(group.positions)[space], deviation[:, space], display, labels))
+        figure.add_trace(
+            _points(group, points.trajectories(group.positions)[space], deviation[:, space], display, labels)
+        )
     n_moving = len(groups)
     for path in paths:
-        way = cloud.way(np.array([path]))[:, 0]
-        line = {"color": faded(INK, cloud.way_opacity), "width": 1.2 if dimensions == 2 else 3}
-        told = f"way of {_quoted(display, int(display.label_ids[path]))}"
-        figure.add_trace(_trace(way, mode="lines", line=line, showlegend=False, hoverinfo="text", text=told))
+        trajectory = points.trajectories(np.array([path]))[:, 0]
+        line = {"color": faded(INK, points.trajectory_opacity), "width": 1.2 if dimensions == 2 else 3}
+        hover = f"trajectory of {_quoted(display, int(display.label_ids[path]))}"
+        figure.add_trace(_trace(trajectory, mode="lines", line=line, showlegend=False, hoverinfo="text", text=hover))
     figure.add_trace(
         _trace(
-            cloud.stars,
+            points.target_directions,
             mode="markers",
             name="basis of a ground truth token",
             marker={"symbol": "star" if dimensions == 2 else "diamond-open", "size": 11 if dimensions == 2 else 5,
@@ -80,17 +82,20 @@ def draw_projection(
             hoverinfo="text",
         )
     )  # fmt: skip
-    ways = [cloud.way(group.positions) for group in groups]
+    trajectories = [points.trajectories(group.positions) for group in groups]
     figure.frames = [
         go.Frame(
             name=str(s),
             traces=list(range(n_moving)),
-            data=[_moved(group, way[s], deviation[:, s]) for group, way in zip(groups, ways, strict=True)],
+            data=[
+                _moved(group, trajectory[s], deviation[:, s])
+                for group, trajectory in zip(groups, trajectories, strict=True)
+            ],
         )
-        for s in range(len(cloud.coordinates))
+        for s in range(len(points.coordinates))
     ]
-    _place(figure, cloud)
-    _add_player(figure, len(cloud.coordinates), space)
+    _set_axes(figure, points)
+    _add_player(figure, len(points.coordinates), space)
     return figure
 
 
@@ -113,16 +118,16 @@ def _groups(
             _Group("the model says the token", positions[right], _marker(OTHERS[1], "circle")),
             _Group("the model says another", positions[~right], _marker(OTHERS[2], "x")),
         ]
-    everybody = np.arange(len(display.example))  # so that a label looks the same in every cloud
-    names = pd.Series(_label_words(labels, display, everybody)).value_counts().index.tolist()
-    own = _label_words(labels, display, positions)
+    everybody = np.arange(len(display.example))  # so that a label looks the same in every projection
+    names = pd.Series(_label_names(labels, display, everybody)).value_counts().index.tolist()
+    names_here = _label_names(labels, display, positions)
     shown = names if len(names) <= MOST_LABELS + 1 else names[:MOST_LABELS]
     groups = [
-        _Group(str(name), positions[own == name], _marker(OTHERS[i % len(OTHERS)], _SYMBOLS[i % len(_SYMBOLS)]))
+        _Group(str(name), positions[names_here == name], _marker(OTHERS[i % len(OTHERS)], _SYMBOLS[i % len(_SYMBOLS)]))
         for i, name in enumerate(shown)
     ]
     if len(shown) < len(names):
-        others = ~np.isin(own, shown)
+        others = ~np.isin(names_here, shown)
         groups.append(_Group(f"{len(names) - len(shown)} other labels", positions[others], _marker(GRAY, "circle")))
     return groups
 
@@ -137,14 +142,14 @@ def _apart(group: _Group, selected: npt.NDArray[np.int64]) -> tuple[_Group, _Gro
     )
 
 
-def _label_words(
+def _label_names(
     labels: pd.Series, display: DisplaySample, positions: npt.NDArray[np.int64]
 ) -> npt.NDArray[np.object_]:
     """The label of each position's example, in words."""
-    words: npt.NDArray[np.object_] = (
+    names: npt.NDArray[np.object_] = (
         labels.iloc[display.example[positions]].astype("string").fillna("no label").to_numpy(dtype=object)
     )
-    return words
+    return names
 
 
 def _marker(color: str, symbol: str) -> dict[str, Any]:
@@ -159,9 +164,9 @@ def _points(
     labels: pd.Series,
 ) -> Any:
     p = group.positions
-    own = _label_words(labels, display, p)
-    told = [
-        f"example {display.example[i]} ({own[j]}), token {display.order[i] + 1}<br>"
+    label_names = _label_names(labels, display, p)
+    hover = [
+        f"example {display.example[i]} ({label_names[j]}), token {display.order[i] + 1}<br>"
         f"truth {_quoted(display, int(display.label_ids[i]))}, "
         f"model says {_quoted(display, int(display.predicted_ids[i]))}"
         for j, i in enumerate(p)
@@ -178,7 +183,7 @@ def _points(
         legendgroup=group.name,
         showlegend=not group.faint,
         marker=marker,
-        text=told,
+        text=hover,
         hoverinfo="text",
         customdata=p[:, None].tolist(),
     )
@@ -195,10 +200,10 @@ def _trace(xyz: npt.NDArray[np.float32], **look: Any) -> Any:
     return go.Scatter3d(x=xyz[:, 0], y=xyz[:, 1], z=xyz[:, 2], **look)
 
 
-def _place(figure: go.Figure, cloud: Cloud) -> None:
+def _set_axes(figure: go.Figure, points: ProjectedPoints) -> None:
     """Axes that hold still while the points move."""
-    dimensions = cloud.dimensions
-    everything = np.concatenate([cloud.coordinates.reshape(-1, dimensions), cloud.stars])
+    dimensions = points.dimensions
+    everything = np.concatenate([points.coordinates.reshape(-1, dimensions), points.target_directions])
     low, high = everything.min(axis=0), everything.max(axis=0)
     pad = _MARGIN * (high - low)
     axes = [
@@ -207,7 +212,7 @@ def _place(figure: go.Figure, cloud: Cloud) -> None:
             "range": [float(low[i] - pad[i]), float(high[i] + pad[i])],
             "zeroline": False,
         }
-        for i, title in enumerate(cloud.axes)
+        for i, title in enumerate(points.axes)
     ]
     figure.update_layout(
         hovermode="closest", dragmode="lasso" if dimensions == 2 else "orbit", margin={"t": 8, "b": 8, "l": 64, "r": 8}
@@ -261,10 +266,10 @@ def _add_player(figure: go.Figure, n_spaces: int, space: int) -> None:
 
 
 def _quoted(display: DisplaySample, token: int) -> str:
-    return token_words(display.token_text[token])
+    return visible_token(display.token_text[token])
 
 
-def token_words(text: str) -> str:
+def visible_token(text: str) -> str:
     """A token's text with its white space made visible, safe inside a chart's label."""
     shown = text.replace("\n", "⏎").replace("\t", "⇥").replace(" ", "␣") or "(empty)"
     return shown.replace("<", "&lt;")

@@ -11,7 +11,7 @@ _SMALL = "font-size:12px;line-height:16px;opacity:0.75"
 _LINE = "box-shadow:-3px 0 currentColor"  # in the gap before a cell, in the page's own ink
 
 
-def stack_html(n_layers: int, depth: int | None, words: str) -> str:
+def stack_html(n_layers: int, depth: int | None, description: str) -> str:
     """The stack at a freeze depth as HTML; all gray when there is none.
 
     Plain boxes and not a figure, as every page begins with it: a browser takes longer to load Plotly than all the rest
@@ -20,14 +20,14 @@ def stack_html(n_layers: int, depth: int | None, words: str) -> str:
     Args:
         n_layers: L, one cell each.
         depth: k, 0..L, or None.
-        words: what those are told who do not see it.
+        description: the stack in words, for screen readers.
     """
     step = next(step for step in (1, 2, 5, 10, 20, 50, 100, n_layers) if n_layers <= step * _MOST_NUMBERS)
     cells = "".join(_cell(layer, depth) for layer in range(n_layers))
     numbers = "".join(_number("" if layer % step else str(layer)) for layer in range(n_layers))
     frozen, trained = ("", "") if depth is None else (f": {depth} frozen", f"{n_layers - depth} trained, ")
     return (
-        f'<div role="img" aria-label="{escape(words)}">'
+        f'<div role="img" aria-label="{escape(description)}">'
         f'<div style="{_ROW};height:24px">{cells}</div>'
         f'<div style="{_ROW};{_SMALL}">{numbers}</div>'
         f'<div style="{_ROW};{_SMALL};justify-content:space-between">'

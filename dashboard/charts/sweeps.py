@@ -13,7 +13,7 @@ _READ: tuple[tuple[Budget, str, str], ...] = (("compute", TRAINED, "diamond"), (
 def draw_sweep(report: SweepReport, rules: dict[str, int]) -> go.Figure:
     """Measured shares with their intervals over the predicted one, and a mark where each rule freezes."""
     figure = new_figure("freeze depth k", "share of full finetuning's improvement, %", height=420)
-    depths = sorted(report.depths, key=lambda found: found.freeze_depth)
+    depths = sorted(report.depths, key=lambda result: result.freeze_depth)
     predicted = [(d.freeze_depth, 100 * d.gain_coverage) for d in depths if d.gain_coverage is not None]
     figure.add_scatter(
         x=[k for k, _ in predicted],
@@ -40,10 +40,10 @@ def draw_sweep(report: SweepReport, rules: dict[str, int]) -> go.Figure:
     by_depth: dict[int, list[str]] = {}
     for name, depth in rules.items():
         by_depth.setdefault(depth, []).append(name.replace("_", " "))
-    for place, (depth, names) in enumerate(sorted(by_depth.items())):
+    for i, (depth, names) in enumerate(sorted(by_depth.items())):
         figure.add_vline(x=depth, line={"color": GRAY, "dash": "dot", "width": 1})
         figure.add_annotation(
-            x=depth, y=0.02 + 0.06 * (place % 4), yref="paper", text=", ".join(names), showarrow=False,
+            x=depth, y=0.02 + 0.06 * (i % 4), yref="paper", text=", ".join(names), showarrow=False,
             xanchor="left", xshift=3, font={"size": 11},
         )  # fmt: skip
     figure.update_xaxes(range=[-0.5, report.n_layers + 0.5])

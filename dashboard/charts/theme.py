@@ -67,23 +67,23 @@ def on_page(figure: go.Figure, dark: bool) -> dict[str, Any]:
     return drawn
 
 
-def mark_depth(figure: go.Figure, depth: int | None, n_layers: int, **place: Any) -> None:
+def mark_depth(figure: go.Figure, depth: int | None, n_layers: int, **subplot: Any) -> None:
     """Tint what is frozen and what is trained, with a line at the freeze depth; nothing when there is no depth.
 
     Args:
         figure: whose x axis counts latent spaces or freeze depths.
         depth: k, or None.
         n_layers: L.
-        place: row and col of a subplot.
+        subplot: row and col of a subplot.
     """
     if depth is None:
         return
     for start, end, color in ((0, depth, FROZEN), (depth, n_layers, TRAINED)):
         if end > start:
             tint = faded(color, 0.13)
-            figure.add_vrect(x0=start, x1=end, fillcolor=tint, line_width=0, layer="below", **place)
+            figure.add_vrect(x0=start, x1=end, fillcolor=tint, line_width=0, layer="below", **subplot)
     if depth > 0:
-        figure.add_vline(x=depth, line={"color": INK, "width": 1.5, "dash": "dot"}, **place)
+        figure.add_vline(x=depth, line={"color": INK, "width": 1.5, "dash": "dot"}, **subplot)
 
 
 def _channels(color: str) -> str:

@@ -7,7 +7,7 @@ import pandas as pd
 
 from semfreeze_core.records.display import DisplaySample
 
-from .projection import token_words
+from .projection import visible_token
 from .theme import FROZEN, TRAINED, ink
 
 CELL = "cell"
@@ -16,12 +16,12 @@ CELL = "cell"
 def token_table(display: DisplaySample, positions: npt.NDArray[np.int64], metric: str) -> pd.DataFrame:
     """One row a token and space: deviation and the tokens the head reads, likeliest first."""
     deviation = display.deviation[display.metrics.index(metric)]
-    words = {token: token_words(text) for token, text in display.token_text.items()}
+    names = {token: visible_token(text) for token, text in display.token_text.items()}
     rows = []
     for p in positions:
-        truth = words[int(display.label_ids[p])]
+        truth = names[int(display.label_ids[p])]
         for space in range(len(display.coordinates)):
-            read = [words[int(token)] for token in display.read_top[p, space]]
+            read = [names[int(token)] for token in display.read_top[p, space]]
             rows.append(
                 {
                     "token": f"{display.order[p] + 1}: {truth}",
@@ -70,10 +70,10 @@ def draw_tokens(table: pd.DataFrame, depth: int, metric: str, dark: bool) -> alt
         .add_params(cell)
     )
     shown = [depth] if depth else []
-    place = alt.Chart(pd.DataFrame({"space": pd.Series(shown, dtype="int64")})).encode(
+    boundary = alt.Chart(pd.DataFrame({"space": pd.Series(shown, dtype="int64")})).encode(
         x=alt.X("space:O", bandPosition=0)
     )
-    edges = place.mark_rule(color=ink(not dark), strokeWidth=7)
-    line = place.mark_rule(color=ink(dark), strokeWidth=3)
+    edges = boundary.mark_rule(color=ink(not dark), strokeWidth=7)
+    line = boundary.mark_rule(color=ink(dark), strokeWidth=3)
     chart: alt.LayerChart = cells + edges + line
     return chart

@@ -5,8 +5,8 @@ import re
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from semfreeze_core.cli.options.data import DataFlags
 from semfreeze_core.errors import DataError
+from semfreeze_core.records.fields import FieldMapping
 from semfreeze_core.runs.store import free_name, require_name
 from semfreeze_core.sources.data import formats
 from semfreeze_core.storage import write_atomically
@@ -15,8 +15,8 @@ UPLOADS = ".uploads"  # hidden, so that no listing of runs takes it for one
 
 
 @dataclass(frozen=True)
-class Wish:
-    """An analysis somebody wants.
+class AnalysisForm:
+    """What the form of a new analysis holds.
 
     Attributes:
         model: "embedded", a folder, a hub id or a GGUF file.
@@ -26,29 +26,29 @@ class Wish:
         examples: how many to draw; 0 reads all.
         device: auto, cpu, cuda or mps.
         dtype: auto, float32 or bfloat16.
-        called: what people call the data; an upload's own name.
+        data_name: what people call the data; an upload's own name.
     """
 
     model: str
     data: str
     split: str | None = None
-    fields: DataFlags = field(default_factory=DataFlags)
+    fields: FieldMapping = field(default_factory=FieldMapping)
     examples: int = 256
     device: str = "auto"
     dtype: str = "auto"
-    called: str = field(default="", compare=False)
+    data_name: str = field(default="", compare=False)
 
     def command(self) -> tuple[str, ...]:
         """The words of the semfreeze command that does it; with "=", so that no value is taken for a flag."""
-        told = {"model": self.model, "data": self.data, "split": self.split, **asdict(self.fields)}
-        usual = Wish(self.model, self.data)
-        told |= {n: v for n in ("examples", "device", "dtype") if (v := getattr(self, n)) != getattr(usual, n)}
-        words = (f"--{name.replace('_', '-')}={value}" for name, value in told.items() if value is not None)
-        return ("analyze", *words)
+        options = {"model": self.model, "data": self.data, "split": self.split, **asdict(self.fields)}
+        defaults = AnalysisForm(self.model, self.data)
+        options |= {n: v for n in ("examples", "device", "dtype") if (v := getattr(self, n)) != getattr(defaults, n)}
+        arguments = (f"--{name.replace('_', '-')}={value}" for name, value in options.items() if value is not None)
+        return ("analyze", *arguments)
 
     def title(self) -> str:
         """The analysis in words."""
-        return f"{_last_part(self.model)} on {_last_part(self.called or self.data)}"
+        return f"{_last_part(self.model)} on {_last_part(self.data_name or self.data)}"
 
 
 def upload_types() -> list[str]:
@@ -56,7 +56,7 @@ def upload_types() -> list[str]:
     return [suffix.removeprefix(".") for suffix in formats.suffixes()]
 
 
-def place_for(runs: Path, name: str) -> Path:
+def run_path(runs: Path, name: str) -> Path:
     """The folder of a run of this name.
 
     Raises:
@@ -66,9 +66,9 @@ def place_for(runs: Path, name: str) -> Path:
     return runs / name
 
 
-def proposed_name(runs: Path, wish: Wish) -> str:
+def proposed_name(runs: Path, form: AnalysisForm) -> str:
     """A name for the run that nothing has yet."""
-    return free_name(f"{_stem(wish.model)}-{_stem(wish.called or wish.data)}", runs)
+    return free_name(f"{_stem(form.model)}-{_stem(form.data_name or form.data)}", runs)
 
 
 def keep_upload(runs: Path, name: str, content: bytes) -> Path:
@@ -85,13 +85,13 @@ def keep_upload(runs: Path, name: str, content: bytes) -> Path:
     if suffix is None:
         raise DataError(f"{name!a} is of a type that cannot be read: expected {', '.join(upload_types())}.")
     ending = f"-{hashlib.sha256(content).hexdigest()[:12]}{suffix}"
-    kept = sorted((runs / UPLOADS).glob(f"*{ending}"))
-    if kept:
-        return kept[0]
+    uploaded = sorted((runs / UPLOADS).glob(f"*{ending}"))
+    if uploaded:
+        return uploaded[0]
     stem = re.sub(r"[^\w-]", "_", formats.stem_of(name))[:40]
-    place = runs / UPLOADS / f"{stem}{ending}"
-    write_atomically(place, content)
-    return place
+    path = runs / UPLOADS / f"{stem}{ending}"
+    write_atomically(path, content)
+    return path
 
 
 def _last_part(source: str) -> str:

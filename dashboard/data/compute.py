@@ -35,25 +35,25 @@ from semfreeze_core.sources.data.rows import open_rows
 from semfreeze_core.sources.data.samples import resolve_data, sample_names
 
 from ..charts.projection import Coloring, draw_projection
-from .analysis_request import Wish
-from .projections import Cloud
-from .run_folder import OpenRun, Shelf, open_run
+from .analysis_request import AnalysisForm
+from .projections import ProjectedPoints
+from .run_folder import OpenRun, RunCatalog, open_run
 
-_BY_KEY: dict[str | type, Any] = {OpenRun: lambda opened: opened.key, Cloud: lambda cloud: cloud.key}
+_BY_KEY: dict[str | type, Any] = {OpenRun: lambda opened: opened.key, ProjectedPoints: lambda points: points.key}
 
 
 @st.cache_resource(max_entries=4, show_spinner=False)
-def _read(shelf: Shelf, name: str, stamp: int) -> OpenRun:
-    return open_run(shelf, name, stamp)
+def _read(catalog: RunCatalog, name: str, stamp: int) -> OpenRun:
+    return open_run(catalog, name, stamp)
 
 
-def read(shelf: Shelf, name: str) -> OpenRun:
+def read(catalog: RunCatalog, name: str) -> OpenRun:
     """A run, read again only when it was written again.
 
     Raises:
         RunError: missing, damaged, newer than this version, or gone since.
     """
-    return _read(shelf, name, shelf.stamp(name))
+    return _read(catalog, name, catalog.stamp(name))
 
 
 @st.cache_resource(max_entries=8, show_spinner=False, hash_funcs=_BY_KEY)
@@ -99,8 +99,8 @@ def selection_bands(opened: OpenRun, metric: str, chosen: tuple[int, ...]) -> tu
 
 
 @st.cache_resource(max_entries=64, show_spinner=False, hash_funcs=_BY_KEY)
-def prices(opened: OpenRun, setup: TrainingSetup, lora: LoraSetup) -> CostTable:
-    """The price of every freeze depth, of full finetuning, and of LoRA on all layers."""
+def depth_costs(opened: OpenRun, setup: TrainingSetup, lora: LoraSetup) -> CostTable:
+    """The estimated cost of every freeze depth, of full finetuning, and of LoRA on all layers."""
     return compare_costs(opened.run.shape, setup, lora=setup.lora or lora)
 
 
@@ -113,7 +113,7 @@ def comparison(opened: OpenRun, metric: str, setup: TrainingSetup | None, budget
 @st.cache_resource(max_entries=16, show_spinner=False, hash_funcs=_BY_KEY)
 def projection(
     opened: OpenRun,
-    cloud: Cloud,
+    points: ProjectedPoints,
     coloring: Coloring,
     metric: str,
     n_paths: int,
@@ -122,8 +122,8 @@ def projection(
 ) -> go.Figure:
     """The animated projection; built once for each way of looking at it."""
     run = opened.run
-    labels, paths = run.examples["label"], cloud.some(n_paths)
-    return draw_projection(run.display, cloud, labels, coloring, metric, paths, selected, space)
+    labels, paths = run.examples["label"], points.subset(n_paths)
+    return draw_projection(run.display, points, labels, coloring, metric, paths, selected, space)
 
 
 @st.cache_resource(max_entries=4, show_spinner=False)
@@ -145,23 +145,23 @@ def umap(opened: OpenRun, seed: int, n_neighbors: int) -> UmapProjection | None:
 
 
 @st.cache_resource(max_entries=16, show_spinner=False)
-def _side_by_side(shelf: Shelf, stamped: tuple[tuple[str, int], ...], metric: str) -> SideBySide:
-    return compare_runs({name: _read(shelf, name, stamp).run for name, stamp in stamped}, metric)
+def _side_by_side(catalog: RunCatalog, stamped: tuple[tuple[str, int], ...], metric: str) -> SideBySide:
+    return compare_runs({name: _read(catalog, name, stamp).run for name, stamp in stamped}, metric)
 
 
-def side_by_side(shelf: Shelf, names: tuple[str, ...], metric: str) -> SideBySide:
+def side_by_side(catalog: RunCatalog, names: tuple[str, ...], metric: str) -> SideBySide:
     """Several runs compared, the first with each other.
 
     Raises:
         InputError: one is damaged or gone, or lacks the metric.
     """
-    return _side_by_side(shelf, tuple((name, shelf.stamp(name)) for name in names), metric)
+    return _side_by_side(catalog, tuple((name, catalog.stamp(name)) for name in names), metric)
 
 
-def proofs(shelf: Shelf, name: str) -> dict[str, ValidationReport]:
+def named_validations(catalog: RunCatalog, name: str) -> dict[str, ValidationReport]:
     """The validations of a run by its name; none where they cannot be read, which the run's own page tells."""
     try:
-        return list_validations(shelf.place(name))
+        return list_validations(catalog.folder_of(name))
     except RunError:
         return {}
 
@@ -177,8 +177,8 @@ def validations(opened: OpenRun) -> dict[str, ValidationReport]:
     Raises:
         RunError: a report is damaged or newer.
     """
-    found = list_validations(opened.folder).items()
-    return dict(sorted(found, key=lambda named: named[1].provenance.created))
+    reports = list_validations(opened.folder).items()
+    return dict(sorted(reports, key=lambda named: named[1].provenance.created))
 
 
 def live(opened: OpenRun, validation: str) -> list[LiveArm]:
@@ -217,8 +217,8 @@ def finetune_rate(opened: OpenRun) -> tuple[float | None, str]:
     for report in reversed(validations(opened).values()):
         if (rate := trained_rate(report)) is not None:
             return rate, "of this run's last finetune"
-    took = opened.run.manifest.extraction
-    rate = forward_rate(opened.run.shape, took.tokens, took.seconds)
+    extraction = opened.run.manifest.extraction
+    rate = forward_rate(opened.run.shape, extraction.tokens, extraction.seconds)
     return rate, "of the reading, which training does not reach"
 
 
@@ -253,22 +253,22 @@ def _look(model: str) -> Any:
     return look_at_model(AnalysisRequest(model, ""))
 
 
-def _request(wish: Wish) -> Any:
+def _request(form: AnalysisForm) -> Any:
     from semfreeze_core.workflow import AnalysisRequest
 
     return AnalysisRequest(
-        wish.model,
-        wish.data,
-        mapping=wish.fields.mapping(),
-        split=wish.split,
-        examples=wish.examples,
-        device=wish.device,
-        dtype=wish.dtype,  # type: ignore[arg-type]  # one of the form's choices
+        form.model,
+        form.data,
+        mapping=form.fields,
+        split=form.split,
+        examples=form.examples,
+        device=form.device,
+        dtype=form.dtype,  # type: ignore[arg-type]  # one of the form's choices
     )
 
 
 @st.cache_resource(max_entries=16, show_spinner=False)
-def data_preview(wish: Wish, stamp: int) -> DataPreview:
+def data_preview(form: AnalysisForm, stamp: int) -> DataPreview:
     """How the data would be read, with a few examples written out.
 
     Raises:
@@ -276,10 +276,10 @@ def data_preview(wish: Wish, stamp: int) -> DataPreview:
     """
     from semfreeze_core.preview import preview_data
 
-    return preview_data(_request(wish), _look(wish.model))
+    return preview_data(_request(form), _look(form.model))
 
 
-def memory_forecast(wish: Wish) -> MemoryForecast:
+def memory_forecast(form: AnalysisForm) -> MemoryForecast:
     """The memory a reading needs beside what is free now.
 
     Raises:
@@ -287,4 +287,4 @@ def memory_forecast(wish: Wish) -> MemoryForecast:
     """
     from semfreeze_core.preview import forecast_reading
 
-    return forecast_reading(_request(wish), _look(wish.model).shape)
+    return forecast_reading(_request(form), _look(form.model).shape)

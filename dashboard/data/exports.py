@@ -11,18 +11,18 @@ from semfreeze_core.plan.make import default_setup
 from semfreeze_core.plan.opinions import Opinion
 from semfreeze_core.plan.rules import RuleName
 from semfreeze_core.plan.rules_by_cost import Budget
+from semfreeze_core.records.fields import FieldMapping
 from semfreeze_core.records.manifest import DataEntry
 from semfreeze_core.records.options import EstimateOptions
 from semfreeze_core.records.training import LoraSetup, TrainingSetup
-from semfreeze_core.sources.data.fields import FieldMapping
 from semfreeze_core.sources.data.samples import resolve_data
 
-from ..panels.page import Reading
+from ..panels.page import PageContext
 from .run_folder import EXAMPLE, OpenRun
 
 
 @dataclass(frozen=True)
-class Choice:
+class PlanSelection:
     """Everything a plan on the page depends on.
 
     Attributes:
@@ -31,7 +31,7 @@ class Choice:
         rule: whose depth it is; "manual" when it was chosen by hand.
         depth: freeze depth, of the rule manual alone.
         budget: of the rule budget alone.
-        flags: the setup as flags.
+        options: the setup as options.
         setup: the setup they mean.
     """
 
@@ -40,7 +40,7 @@ class Choice:
     rule: RuleName
     depth: int | None
     budget: Budget | None
-    flags: EstimateOptions
+    options: EstimateOptions
     setup: TrainingSetup
 
     def plan(self) -> FreezePlan:
@@ -60,72 +60,74 @@ class Choice:
         return self.plan().model_dump_json(indent=1) + "\n"
 
 
-def chosen(
-    seen: Reading,
-    asked: Opinion | None,
+def plan_selection(
+    ctx: PageContext,
+    opinion: Opinion | None,
     rule: str,
     depth: int,
     budget: Budget | None,
-    flags: EstimateOptions,
+    options: EstimateOptions,
     setup: TrainingSetup,
-) -> Choice:
-    """The plan of the depth on the page: the asked rule's own where the depth is what it recommends, else by hand."""
-    by_rule = asked is not None and asked.freeze_depth == depth
-    return Choice(
-        opened=seen.opened,
-        metric=seen.metric,
+) -> PlanSelection:
+    """The plan of the depth on the page: the rule's own where the depth is what it recommends, else by hand."""
+    by_rule = opinion is not None and opinion.freeze_depth == depth
+    return PlanSelection(
+        opened=ctx.opened,
+        metric=ctx.metric,
         rule=cast(RuleName, rule) if by_rule else "manual",
         depth=None if by_rule else depth,
         budget=budget if by_rule else None,
-        flags=flags,
+        options=options,
         setup=setup,
     )
 
 
-def as_command(choice: Choice) -> str:
+def as_command(selection: PlanSelection) -> str:
     """The command that writes the same plan; what is left at its default goes unsaid."""
-    run = EXAMPLE if choice.opened.name == EXAMPLE else str(choice.opened.folder)
-    words = ["semfreeze", "plan", run]
-    if choice.metric != "semantic":
-        words += ["--metric", choice.metric]
-    if choice.rule == "manual":
-        words += ["--depth", str(choice.depth)]
-    elif choice.rule == "budget" and choice.budget is not None:
-        for field in fields(choice.budget):
-            if (value := getattr(choice.budget, field.name)) is not None:
-                words += [_flag(field.name), str(value)]
-    elif choice.rule != "coverage":
-        words += ["--rule", choice.rule]
-    for name, value in _told(choice.flags).items():
-        words += [_flag(name if value else f"no_{name}")] if isinstance(value, bool) else [_flag(name), str(value)]
-    return shlex.join([*words, "--out", "plan.json"])
+    run = EXAMPLE if selection.opened.name == EXAMPLE else str(selection.opened.folder)
+    arguments = ["semfreeze", "plan", run]
+    if selection.metric != "semantic":
+        arguments += ["--metric", selection.metric]
+    if selection.rule == "manual":
+        arguments += ["--depth", str(selection.depth)]
+    elif selection.rule == "budget" and selection.budget is not None:
+        for field in fields(selection.budget):
+            if (value := getattr(selection.budget, field.name)) is not None:
+                arguments += [_flag(field.name), str(value)]
+    elif selection.rule != "coverage":
+        arguments += ["--rule", selection.rule]
+    for name, value in _set_options(selection.options).items():
+        arguments += [_flag(name if value else f"no_{name}")] if isinstance(value, bool) else [_flag(name), str(value)]
+    return shlex.join([*arguments, "--out", "plan.json"])
 
 
-def as_python(choice: Choice) -> str:
+def as_python(selection: PlanSelection) -> str:
     """Python that makes the same plan; what is left at its default goes unsaid."""
-    example = choice.opened.name == EXAMPLE
+    example = selection.opened.name == EXAMPLE
     imports = ["from pathlib import Path", "", "import semfreeze_core as sf"]
-    if choice.budget is not None and choice.rule == "budget":
+    if selection.budget is not None and selection.rule == "budget":
         imports.append("from semfreeze_core.plan.rules_by_cost import Budget")
-    if choice.setup.lora is not None:
+    if selection.setup.lora is not None:
         imports.append("from semfreeze_core.records.training import LoraSetup")
-    place = "sf.example_run()" if example else f"Path({str(choice.opened.folder)!r})"
-    wishes: dict[str, Any] = {"rule": choice.rule, "metric": choice.metric, "depth": choice.depth}
-    wishes["budget"] = choice.budget if choice.rule == "budget" else None
-    wishes["run_name"] = choice.opened.folder.absolute().name
+    folder = "sf.example_run()" if example else f"Path({str(selection.opened.folder)!r})"
+    parameters: dict[str, Any] = {"rule": selection.rule, "metric": selection.metric, "depth": selection.depth}
+    parameters["budget"] = selection.budget if selection.rule == "budget" else None
+    parameters["run_name"] = selection.opened.folder.absolute().name
     defaults = {"rule": "coverage", "metric": "semantic", "depth": None, "budget": None}
-    said = [f"{name}={value!r}" for name, value in wishes.items() if name not in defaults or value != defaults[name]]
+    arguments = [
+        f"{name}={value!r}" for name, value in parameters.items() if name not in defaults or value != defaults[name]
+    ]
     setup = []
-    if choice.setup != default_setup(choice.opened.run):
-        setup.append(f"setup = sf.TrainingSetup({_arguments(choice.setup)})")
-        said.append("setup=setup")
+    if selection.setup != default_setup(selection.opened.run):
+        setup.append(f"setup = sf.TrainingSetup({_arguments(selection.setup)})")
+        arguments.append("setup=setup")
     return "\n".join(
         [
             *imports,
             "",
-            f"run = sf.read_run({place})",
+            f"run = sf.read_run({folder})",
             *setup,
-            f"plan = sf.make_plan(run, {', '.join(said)})",
+            f"plan = sf.make_plan(run, {', '.join(arguments)})",
             'Path("plan.json").write_text(plan.model_dump_json(indent=1) + "\\n")',
         ]
     )
@@ -140,12 +142,14 @@ def readable_data(read: DataEntry) -> tuple[str | None, FieldMapping | None]:
     return (read.source, FieldMapping(**read.mapping)) if known else (None, None)
 
 
-def _told(flags: EstimateOptions) -> dict[str, Any]:
+def _set_options(options: EstimateOptions) -> dict[str, Any]:
     """Flags that differ from the command's own defaults, in its order."""
-    told = {f.name: getattr(flags, f.name) for f in fields(EstimateOptions) if getattr(flags, f.name) != f.default}
-    if not flags.lora:  # a rank alone is a comparison, which a plan has none of
-        told.pop("lora_rank", None)
-    return told
+    values = {
+        f.name: getattr(options, f.name) for f in fields(EstimateOptions) if getattr(options, f.name) != f.default
+    }
+    if not options.lora:  # a rank alone is a comparison, which a plan has none of
+        values.pop("lora_rank", None)
+    return values
 
 
 def _flag(name: str) -> str:
@@ -153,8 +157,8 @@ def _flag(name: str) -> str:
 
 
 def _arguments(setup: TrainingSetup) -> str:
-    told = {f.name: getattr(setup, f.name) for f in fields(TrainingSetup) if getattr(setup, f.name) != f.default}
-    return ", ".join(f"{name}={_literal(value)}" for name, value in told.items())
+    values = {f.name: getattr(setup, f.name) for f in fields(TrainingSetup) if getattr(setup, f.name) != f.default}
+    return ", ".join(f"{name}={_literal(value)}" for name, value in values.items())
 
 
 def _literal(value: Any) -> str:

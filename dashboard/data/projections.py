@@ -13,48 +13,48 @@ MOST_DRAWN = 4000  # more points than that, and playing them stutters
 
 
 @dataclass(frozen=True)
-class Cloud:
-    """What a projection draws: p positions at S spaces and m bases, in D dimensions (2 or 3).
+class ProjectedPoints:
+    """What a projection draws: p positions at S spaces and m target token directions, in D dimensions (2 or 3).
 
     Attributes:
         positions: which of the display sample's positions they are, rising, int64 (p,).
         coordinates: of each position at each space, float32 (S, p, D).
-        stars: of the basis of each label token, float32 (m, D).
+        target_directions: of each target token's direction, float32 (m, D).
         axes: title of each axis.
-        way_opacity: how strongly the way of a position is drawn; faintly where it leaps between far-apart groups.
-        key: what tells it from every other cloud of the same run.
+        trajectory_opacity: opacity of a position's trajectory; faintly where it leaps between far-apart groups.
+        key: what distinguishes it from every other projection of the same run.
     """
 
     positions: npt.NDArray[np.int64]
     coordinates: npt.NDArray[np.float32]
-    stars: npt.NDArray[np.float32]
+    target_directions: npt.NDArray[np.float32]
     axes: tuple[str, ...]
-    way_opacity: float
+    trajectory_opacity: float
     key: tuple[str, int, int]
 
     @property
     def dimensions(self) -> int:
         return len(self.axes)
 
-    def way(self, positions: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
+    def trajectories(self, positions: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
         """Coordinates of some of its positions, given as the sample's, at every space, (S, q, D)."""
         chosen: npt.NDArray[np.float32] = self.coordinates[:, np.searchsorted(self.positions, positions)]
         return chosen
 
     def space_of(self, position: int, x: float, y: float) -> int:
         """The latent space in which a position is drawn at (x, y)."""
-        way = self.way(np.array([position]))[:, 0, :2].astype(np.float64)
-        return int(np.argmin(((way - (x, y)) ** 2).sum(axis=1)))
+        trajectory = self.trajectories(np.array([position]))[:, 0, :2].astype(np.float64)
+        return int(np.argmin(((trajectory - (x, y)) ** 2).sum(axis=1)))
 
-    def some(self, most: int) -> tuple[int, ...]:
-        """At most so many of its positions, spread evenly over it."""
-        return tuple(self.positions[spread(len(self.positions), most)].tolist()) if most else ()
+    def subset(self, size: int) -> tuple[int, ...]:
+        """At most `size` of its positions, spread evenly over it."""
+        return tuple(self.positions[spread(len(self.positions), size)].tolist()) if size else ()
 
 
-def pca_cloud(display: DisplaySample, dimensions: int) -> Cloud:
+def pca_points(display: DisplaySample, dimensions: int) -> ProjectedPoints:
     """The sample's own principal components."""
     positions = spread(len(display.example), MOST_DRAWN)
-    return Cloud(
+    return ProjectedPoints(
         positions,
         display.coordinates[:, positions, :dimensions].astype(np.float32),
         display.basis_coordinates[:, :dimensions].astype(np.float32),
@@ -66,9 +66,9 @@ def pca_cloud(display: DisplaySample, dimensions: int) -> Cloud:
     )
 
 
-def umap_cloud(projection: UmapProjection) -> Cloud:
+def umap_points(projection: UmapProjection) -> ProjectedPoints:
     """A UMAP of the sample, which is flat."""
-    return Cloud(
+    return ProjectedPoints(
         projection.positions,
         projection.coordinates,
         projection.basis_coordinates,

@@ -1,4 +1,4 @@
-"""The runs that this dashboard may show: those of one folder, and the shipped example. Nothing else is reachable."""
+"""The runs that this dashboard may show: those of one folder, and the bundled example. Nothing else is reachable."""
 
 import os
 from collections.abc import Sequence
@@ -28,13 +28,13 @@ class OpenRun:
 
     @property
     def key(self) -> tuple[str, int]:
-        """What tells it from every other reading."""
+        """What tells it from every other opened run."""
         return str(self.folder), self.stamp
 
 
 @dataclass(frozen=True)
-class ShelfEntry:
-    """One run on the shelf: its manifest, or why it cannot be read."""
+class CatalogEntry:
+    """One run of the catalog: its manifest, or why it cannot be read."""
 
     name: str
     manifest: RunManifest | None
@@ -42,7 +42,7 @@ class ShelfEntry:
 
 
 @dataclass(frozen=True)
-class Shelf:
+class RunCatalog:
     """A folder of runs.
 
     Attributes:
@@ -60,7 +60,7 @@ class Shelf:
         """
         return [EXAMPLE, *sorted(name for name in self._folders() if name != EXAMPLE)]
 
-    def place(self, name: str) -> Path:
+    def folder_of(self, name: str) -> Path:
         """The folder of a run; a name is only compared with those that are there, so none is ever part of a path.
 
         Raises:
@@ -73,14 +73,14 @@ class Shelf:
         except KeyError:
             raise RunError(f"There is no run called {name!a} here.") from None
 
-    def entries(self) -> list[ShelfEntry]:
+    def entries(self) -> list[CatalogEntry]:
         """Every run, readable or not."""
         entries = []
         for name in self.names:
             try:
-                entries.append(ShelfEntry(name, read_manifest(self.place(name)), ""))
+                entries.append(CatalogEntry(name, read_manifest(self.folder_of(name)), ""))
             except RunError as error:
-                entries.append(ShelfEntry(name, None, str(error)))
+                entries.append(CatalogEntry(name, None, str(error)))
         return entries
 
     def stamp(self, name: str) -> int:
@@ -89,9 +89,9 @@ class Shelf:
         Raises:
             RunError: no such run, or no manifest in it.
         """
-        place = self.place(name)
+        folder = self.folder_of(name)
         try:
-            return (place / MANIFEST).stat().st_mtime_ns
+            return (folder / MANIFEST).stat().st_mtime_ns
         except OSError as error:
             raise RunError(f"The run {name} cannot be read any more: {error.strerror}.") from error
 
@@ -100,22 +100,22 @@ class Shelf:
             return {}
         try:
             inside = self.folder.resolve()
-            found = list(inside.iterdir()) if inside.is_dir() else []
+            paths = list(inside.iterdir()) if inside.is_dir() else []
             return {
                 path.name: path
-                for path in found
+                for path in paths
                 if not path.name.startswith(".") and path.is_dir() and path.resolve().is_relative_to(inside)
             }
         except OSError as error:
             raise RunError(f"{self.folder} cannot be read: {error.strerror}.") from error
 
 
-def shelf_of_this_server() -> Shelf:
-    """The shelf that `semfreeze dashboard` was started with; the store of named runs when it was not told."""
+def server_catalog() -> RunCatalog:
+    """The runs that `semfreeze dashboard` was started with; by default the store of named runs."""
     if os.environ.get(DEMO_VARIABLE):
-        return Shelf(None)
-    told = os.environ.get(RUNS_VARIABLE)
-    return Shelf(Path(told) if told else runs_folder())
+        return RunCatalog(None)
+    folder = os.environ.get(RUNS_VARIABLE)
+    return RunCatalog(Path(folder) if folder else runs_folder())
 
 
 def paths_allowed() -> bool:
@@ -124,16 +124,16 @@ def paths_allowed() -> bool:
 
 
 def first_run(names: Sequence[str]) -> str:
-    """The run that opens when a link names none: the one `semfreeze dashboard RUN` was told, else the example."""
-    told = os.environ.get(OPEN_VARIABLE, EXAMPLE)
-    return told if told in names else names[0]
+    """The run that opens when a link names none: the one `semfreeze dashboard RUN` names, else the example."""
+    name = os.environ.get(OPEN_VARIABLE, EXAMPLE)
+    return name if name in names else names[0]
 
 
-def open_run(shelf: Shelf, name: str, stamp: int) -> OpenRun:
+def open_run(catalog: RunCatalog, name: str, stamp: int) -> OpenRun:
     """Read a run whole.
 
     Raises:
         RunError: missing, damaged, or of a newer semfreeze.
     """
-    folder = shelf.place(name)
+    folder = catalog.folder_of(name)
     return OpenRun(name, folder, stamp, read_run(folder))

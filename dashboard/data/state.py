@@ -31,6 +31,7 @@ LinkName = Literal[
     "precision",
     "optimizer",
     "loss",
+    "stock",
     "cache",
     "checkpointing",
     "adapters",
@@ -47,7 +48,7 @@ LinkName = Literal[
 _RUN, _FORM = "run", "form "
 _DEPTH: LinkName = "depth"
 _SLIDE = "slide"
-_BEGUN = "begun"  # what was started in this session and has not been shown yet
+_STARTED = "begun"  # what was started in this session and has not been shown yet
 _SELECTION, _DRAWN = "selection", "selections made"
 _START = "start depth"
 _FOLLOWED = "followed"  # the pick the depth was last set to; not in the link, as it follows from what is
@@ -75,23 +76,23 @@ def keep_form() -> None:
         st.session_state[key] = st.session_state[key]
 
 
-def link_to_proof(depth: int) -> dict[str, str]:
+def link_to_finetune_form(depth: int) -> dict[str, str]:
     """What a link to the form of new finetunes says beyond run and metric, which go along: open, at this depth."""
     return {"tested": str(depth), "prove": "true"}
 
 
-def await_begun(name: str) -> None:
+def await_started(name: str) -> None:
     """Have what was started chosen as soon as it is there to be chosen."""
-    st.session_state[_BEGUN] = name
+    st.session_state[_STARTED] = name
 
 
-def show_begun(widget: LinkName, names: list[str]) -> None:
+def show_started(widget: LinkName, names: list[str]) -> None:
     """Choose what was started last, once it is among the names; before the widget is drawn."""
-    if st.session_state.get(_BEGUN) in names:
-        st.session_state[widget] = st.session_state.pop(_BEGUN)
+    if st.session_state.get(_STARTED) in names:
+        st.session_state[widget] = st.session_state.pop(_STARTED)
 
 
-def forget_form(name: str) -> None:
+def reset_field(name: str) -> None:
     """Let a form's widget begin anew."""
     st.session_state.pop(in_form(name), None)
 
@@ -103,12 +104,12 @@ def pick_run(names: list[str], first: str) -> tuple[str, str | None]:
         names: of the runs there are.
         first: the one that opens when nobody asks for another.
     """
-    asked = st.query_params.get(_RUN)
-    unknown = None if asked is None or asked in names else asked
+    name = st.query_params.get(_RUN)
+    unknown = None if name is None or name in names else name
     if st.session_state.get(_RUN) not in names:
         st.session_state.pop(_RUN, None)  # removed while it was open
     chosen = st.selectbox("Run", names, names.index(first), key=_RUN, bind="query-params",
-                          help="A finished reading of a model on data.")  # fmt: skip
+                          help="A finished analysis of a model on data.")  # fmt: skip
     return chosen or first, unknown
 
 
@@ -160,8 +161,8 @@ def follow(run: str, pick: tuple[Any, ...], depth: int | None) -> None:
 
 def slide(names: list[str]) -> str:
     """The slide of a presentation that the link names, or the first."""
-    asked = st.query_params.get(_SLIDE, names[0])
-    return asked if asked in names else names[0]
+    name = st.query_params.get(_SLIDE, names[0])
+    return name if name in names else names[0]
 
 
 def turn_to(name: str) -> None:
@@ -193,13 +194,13 @@ class Selection:
 
 def selection(run: str) -> Selection | None:
     """What is selected in a run's projection."""
-    kept: Selection | None = st.session_state.get(_SELECTION)
-    return kept if kept is not None and kept.run == run else None
+    selected: Selection | None = st.session_state.get(_SELECTION)
+    return selected if selected is not None and selected.run == run else None
 
 
-def keep_selection(kept: Selection | None) -> None:
+def keep_selection(selected: Selection | None) -> None:
     """Remember a selection, or with None forget it; the chart it was made in is drawn anew, without its outline."""
-    st.session_state[_SELECTION] = kept
+    st.session_state[_SELECTION] = selected
     st.session_state[_DRAWN] = selections_made() + 1
 
 
@@ -208,6 +209,6 @@ def selections_made() -> int:
     return int(st.session_state.get(_DRAWN, 0))
 
 
-def in_the_dark() -> bool:
+def dark_theme() -> bool:
     """Whether the reader's theme is dark."""
     return st.context.theme.type == "dark"

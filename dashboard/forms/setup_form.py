@@ -12,58 +12,57 @@ from semfreeze_core.records.run import Run
 from semfreeze_core.records.training import Checkpointing, LossKind, Optimizer, Precision, TrainingSetup
 
 from ..data.state import in_link
-from ..text.page_text import HELP
+from ..text.tooltips import TOOLTIPS
 
 _LARGEST_BATCH, _LARGEST_LENGTH, _LARGEST_RANK, _MOST_EPOCHS = 4096, 131072, 1024, 1000
 NARROW = 150
 
 
 def setup_options(run: Run) -> EstimateOptions:
-    """What the widgets say of the finetune, each in the link. What is at its default stays unset, as in a command."""
+    """What the widgets say of the finetune, each in the link. What is at its default stays unset, as in a command.
+
+    A stock trainer settles loss and prefix cache, as the checkpointing of transformers 5 settles the latter: widgets
+    without a choice are off, and their values do not count.
+    """
     longest = run.shape.max_positions or _LARGEST_LENGTH
     usual = min(SEQUENCE_LENGTH, longest)
     with st.container(horizontal=True, vertical_alignment="bottom"):
         batch = st.number_input(
-            "Batch", 1, _LARGEST_BATCH, BATCH_SIZE, width=NARROW, help="Examples a step.", **in_link("batch")
+            "Batch", 1, _LARGEST_BATCH, BATCH_SIZE, width=NARROW, help="Examples per step.", **in_link("batch")
         )
         length = st.number_input(
-            "Length",
-            1,
-            longest,
-            usual,
-            width=NARROW,
-            help=f"Tokens an example, padding included; this model takes {longest:,}.",
-            **in_link("length"),
-        )
+            "Length", 1, longest, usual, width=NARROW, **in_link("length"),
+            help=f"Tokens per example, padding included; this model takes {longest:,}.",
+        )  # fmt: skip
         epochs = st.number_input(
-            "Epochs",
-            1,
-            _MOST_EPOCHS,
-            EPOCHS,
-            width=NARROW,
-            help="Over the run's usable rows.",
-            **in_link("epochs"),
+            "Epochs", 1, _MOST_EPOCHS, EPOCHS, width=NARROW, help="Over the run's usable rows.", **in_link("epochs")
         )
         precision = _choice("Precision", get_args(Precision), "precision")
         optimizer = _choice("Optimizer", get_args(Optimizer), "optimizer")
-        loss = _choice("Loss", get_args(LossKind), "loss")
+        stock = st.toggle("Stock trainer", help=TOOLTIPS["stock"], **in_link("stock"))
+        loss = _choice("Loss", get_args(LossKind), "loss", disabled=stock)
         checkpointing = _choice("Checkpointing", get_args(Checkpointing), "checkpointing")
         rank = st.number_input(
-            "LoRA rank", 1, _LARGEST_RANK, LORA_RANK, width=NARROW, help=HELP["rank"], **in_link("rank")
+            "LoRA rank", 1, _LARGEST_RANK, LORA_RANK, width=NARROW, help=TOOLTIPS["rank"], **in_link("rank")
         )
-        lora = st.toggle("Train adapters", help=HELP["adapters"], **in_link("adapters"))
-        cache = st.toggle("Prefix cache", TrainingSetup.prefix_cache, help=HELP["prefix cache"], **in_link("cache"))
+        lora = st.toggle("Train adapters", help=TOOLTIPS["adapters"], **in_link("adapters"))
+        no_cache = stock or checkpointing == "transformers-5"  # which recomputes the frozen layers
+        cache = st.toggle(
+            "Prefix cache", TrainingSetup.prefix_cache, disabled=no_cache, help=TOOLTIPS["prefix cache"],
+            **in_link("cache"),
+        )  # fmt: skip
     return EstimateOptions(
         batch_size=_unless_default("batch_size", batch),
         precision=_unless_default("precision", precision),
         optimizer=_unless_default("optimizer", optimizer),
-        loss=_unless_default("loss", loss),
+        loss=None if stock else _unless_default("loss", loss),
         checkpointing=_unless_default("checkpointing", checkpointing),
-        prefix_cache=_unless_default("prefix_cache", cache),
+        prefix_cache=None if no_cache else _unless_default("prefix_cache", cache),
         sequence_length=None if length == usual else length,
         epochs=None if epochs == EPOCHS else epochs,
         lora=lora,
         lora_rank=rank,
+        stock=stock,
     )
 
 
@@ -72,7 +71,7 @@ def _unless_default(name: str, value: Any) -> Any:
     return None if value == getattr(TrainingSetup, name) else value
 
 
-def budget_asked() -> Budget | None:
+def budget_input() -> Budget | None:
     """What the finetune may take at most; None while nothing is limited."""
     with st.container(horizontal=True, vertical_alignment="bottom"):
         names = ["any", *(gpu.name for gpu in GPUS)]
@@ -87,6 +86,7 @@ def budget_asked() -> Budget | None:
     return None if limits == (None, None, None) else Budget(*limits)
 
 
-def _choice(title: str, options: tuple[str, ...], name: str) -> str:
+def _choice(title: str, options: tuple[str, ...], name: str, *, disabled: bool = False) -> str:
     first = options.index(getattr(TrainingSetup, name))
-    return str(st.selectbox(title, options, first, width=NARROW + 20, help=HELP[name], **in_link(name)))  # type: ignore[arg-type]
+    look = {"width": NARROW + 20, "disabled": disabled, "help": TOOLTIPS[name]}
+    return str(st.selectbox(title, options, first, **look, **in_link(name)))  # type: ignore[arg-type]  # a link's name

@@ -13,9 +13,10 @@ from semfreeze_core.storage import digest
 from ..data import compute, state
 from ..data.run_folder import OpenRun
 from ..data.state import in_form
-from ..text import page_text, validation_text
+from ..text import validation_text
 from ..text.analysis_text import escaped
-from .analysis_form import data_asked
+from ..text.tooltips import TOOLTIPS
+from .analysis_form import data_input
 
 _NARROW = 135
 Kind = Literal["validation", "sweep", "pilots"]
@@ -23,13 +24,13 @@ KINDS: dict[Kind, str] = {"validation": "the plan", "sweep": "many depths", "pil
 
 
 @dataclass(frozen=True)
-class ProofWish:
-    """Finetunes somebody wants.
+class FinetuneRequest:
+    """What the form of new finetunes holds.
 
     Attributes:
         kind: what they shall tell.
         train, evaluation: data, as the command line takes them.
-        called: what people call the training data.
+        data_name: what people call the training data.
         steps, seeds, batch_size, n_train, n_eval: as the command line has them.
         arms: of a validation.
         depth: of a validation, where it is not the one that the coverage rule recommends.
@@ -38,7 +39,7 @@ class ProofWish:
     kind: Kind
     train: str
     evaluation: str
-    called: str
+    data_name: str
     steps: int
     seeds: int
     batch_size: int
@@ -48,18 +49,18 @@ class ProofWish:
     depth: int | None = None
 
     def command(self, run: str) -> tuple[str, ...]:
-        """Words of the semfreeze command that does it."""
-        told: dict[str, object] = {"train": self.train, "eval": self.evaluation, "steps": self.steps}
-        told |= {"batch-size": self.batch_size, "train-examples": self.n_train, "eval-examples": self.n_eval}
+        """Arguments of the semfreeze command that does it."""
+        options: dict[str, object] = {"train": self.train, "eval": self.evaluation, "steps": self.steps}
+        options |= {"batch-size": self.batch_size, "train-examples": self.n_train, "eval-examples": self.n_eval}
         if self.kind == "pilots":
-            return ("plan", run, "--rule=measured", *(f"--{name}={value}" for name, value in told.items()))
-        told |= {"seeds": self.seeds, "accuracy-examples": 0 if self.kind == "sweep" else min(32, self.n_eval)}
+            return ("plan", run, "--rule=measured", *(f"--{name}={value}" for name, value in options.items()))
+        options |= {"seeds": self.seeds, "accuracy-examples": 0 if self.kind == "sweep" else min(32, self.n_eval)}
         if self.kind == "validation" and self.arms != VARIANTS:
-            told["arms"] = ",".join(self.arms)
+            options["arms"] = ",".join(self.arms)
         if self.kind == "validation" and self.depth is not None:
-            told["depth"] = self.depth
+            options["depth"] = self.depth
         command = "validate" if self.kind == "validation" else "sweep"
-        return (command, run, *(f"--{name}={value}" for name, value in told.items()))
+        return (command, run, *(f"--{name}={value}" for name, value in options.items()))
 
     def n_runs(self, opened: OpenRun) -> float:
         """How many full finetunes they cost: each arm at equal compute with each seed; pilots keep within a share."""
@@ -67,30 +68,30 @@ class ProofWish:
             return PILOT_BUDGET
         if self.kind == "validation":
             return len(self.arms) * self.seeds
-        picks = candidates_of(compute.comparison(opened, "semantic", None, None)).values()
-        return len(depth_arms(auto_depths(opened.run.shape.n_layers, picks))) * self.seeds
+        candidates = candidates_of(compute.comparison(opened, "semantic", None, None)).values()
+        return len(depth_arms(auto_depths(opened.run.shape.n_layers, candidates))) * self.seeds
 
     @property
     def folder_name(self) -> str:
         """Tells validations of other data or settings apart."""
-        words = "".join(c if c.isalnum() or c in "-_" else "-" for c in Path(self.called).stem)[:60]
-        return f"{words or 'task'}-{digest(self.command(''))[:6]}"
+        stem = "".join(c if c.isalnum() or c in "-_" else "-" for c in Path(self.data_name).stem)[:60]
+        return f"{stem or 'task'}-{digest(self.command(''))[:6]}"
 
 
-def proof_asked(opened: OpenRun, runs: Path) -> ProofWish | None:
+def finetune_form(opened: OpenRun, runs: Path) -> FinetuneRequest | None:
     """The finetunes as the form has them; None while data are missing."""
     kind = st.segmented_control(
         "What shall they tell", list(KINDS), format_func=KINDS.__getitem__, key=in_form("proof-kind", "validation"),
-        required=True, help=page_text.HELP["proof kind"],
+        required=True, help=TOOLTIPS["proof kind"],
     )  # fmt: skip
-    read = data_read(opened)
+    read = analyzed_data(opened)
     sampled = "sample" if read.startswith("sample:") else "upload"
     sibling = read.removeprefix("sample:").removesuffix("_train") + "_eval" if sampled == "sample" else "_eval"
     left, right = st.columns(2)
     with left:
-        train, split, called = data_asked(runs, "Train on", f"train of {opened.name}", read=read, first="read")
+        train, split, data_name = data_input(runs, "Train on", f"train of {opened.name}", read=read, first="read")
     with right:
-        evaluation, judged, _ = data_asked(runs, "Judge by", f"eval of {opened.name}", first=sampled, sample=sibling)
+        evaluation, judged, _ = data_input(runs, "Judge by", f"eval of {opened.name}", first=sampled, sample=sibling)
     train, evaluation = with_split(train, split), with_split(evaluation, judged)
     if train is not None and train != read:
         st.warning(escaped(validation_text.OTHER_DATA.format(read=read)))
@@ -100,25 +101,25 @@ def proof_asked(opened: OpenRun, runs: Path) -> ProofWish | None:
         batch = _number("Batch", 1, 4096, "proof-batch", 8)
         n_train = _number("Train examples", 1, 1_000_000, "proof-train", 192)
         n_eval = _number("Eval items", 2, 100_000, "proof-eval", 64)
-    arms, depth = arms_asked(opened) if kind == "validation" else (VARIANTS, None)
+    arms, depth = variant_inputs(opened) if kind == "validation" else (VARIANTS, None)
     if train is None or evaluation is None:
         return None
-    return ProofWish(
-        kind or "validation", train, evaluation, called, steps, seeds, batch, n_train, n_eval, arms, depth
+    return FinetuneRequest(
+        kind or "validation", train, evaluation, data_name, steps, seeds, batch, n_train, n_eval, arms, depth
     )  # fmt: skip
 
 
-def arms_asked(opened: OpenRun) -> tuple[tuple[str, ...], int | None]:
+def variant_inputs(opened: OpenRun) -> tuple[tuple[str, ...], int | None]:
     """What a validation trains, and its depth where that is not the recommended one."""
     recommended = compute.comparison(opened, "semantic", None, None).rules["coverage"].freeze_depth
     last = opened.run.shape.n_layers
     start = opened.run.shape.n_layers // 2 if recommended is None else recommended
     with st.container(horizontal=True, vertical_alignment="bottom"):
         depth = int(st.number_input(
-            "Freeze depth", 0, last, start, width=_NARROW, help=page_text.HELP["proof depth"], **state.in_link("tested")
+            "Freeze depth", 0, last, start, width=_NARROW, help=TOOLTIPS["proof depth"], **state.in_link("tested")
         ))  # fmt: skip
         chosen = st.multiselect(
-            "Arms", VARIANTS, key=in_form("proof-arms", list(VARIANTS)), width=520, help=page_text.HELP["arms"]
+            "Arms", VARIANTS, key=in_form("proof-arms", list(VARIANTS)), width=520, help=TOOLTIPS["arms"]
         )
     if "planned" not in chosen or "full" not in chosen:
         st.info(validation_text.NO_VERDICT)
@@ -126,7 +127,7 @@ def arms_asked(opened: OpenRun) -> tuple[tuple[str, ...], int | None]:
     return arms, None if depth == recommended else depth
 
 
-def data_read(opened: OpenRun) -> str:
+def analyzed_data(opened: OpenRun) -> str:
     """What the run was read on, as one word."""
     data = opened.run.manifest.data
     return with_split(data.source, data.split) or data.source
@@ -138,6 +139,4 @@ def with_split(source: str | None, split: str | None) -> str | None:
 
 
 def _number(title: str, low: int, high: int, name: str, start: int) -> int:
-    return int(
-        st.number_input(title, low, high, key=in_form(name, start), width=_NARROW, help=page_text.HELP.get(name))
-    )
+    return int(st.number_input(title, low, high, key=in_form(name, start), width=_NARROW, help=TOOLTIPS.get(name)))

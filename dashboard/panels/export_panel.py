@@ -4,43 +4,44 @@ import streamlit as st
 
 from semfreeze_core.errors import InputError
 from semfreeze_core.export import TARGETS, export_plan
-from semfreeze_core.sources.data.fields import FieldMapping
+from semfreeze_core.records.fields import FieldMapping
 
 from ..data import exports, state
 from ..text import page_text
 from ..text.analysis_text import escaped
+from ..text.tooltips import TOOLTIPS
 from . import page
 from .html_report import report_html
 
-OURS = "semfreeze"
+SEMFREEZE = "semfreeze"
 
 
-def take_panel(seen: page.Reading, choice: exports.Choice) -> None:
+def export_panel(ctx: page.PageContext, selection: exports.PlanSelection) -> None:
     """Downloads, then the command and the Python that give the same plan."""
     st.markdown("**Take the plan with you**")
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        st.download_button("Download plan JSON", choice.document, "plan.json", "application/json", type="primary",
+        st.download_button("Download plan JSON", selection.document, "plan.json", "application/json", type="primary",
                            on_click="ignore")  # fmt: skip
         st.download_button(
             "Report of the run",
-            lambda: report_html(seen.opened.run, metric=seen.metric, name=seen.opened.name),
-            f"{seen.opened.name}.html", "text/html", on_click="ignore", help=page_text.HELP["report"],
+            lambda: report_html(ctx.opened.run, metric=ctx.metric, name=ctx.opened.name),
+            f"{ctx.opened.name}.html", "text/html", on_click="ignore", help=TOOLTIPS["report"],
         )  # fmt: skip
-        target = st.selectbox("For another trainer", (OURS, *TARGETS), width=180, help=page_text.HELP["trainer"],
+        target = st.selectbox("For another trainer", (SEMFREEZE, *TARGETS), width=180, help=TOOLTIPS["trainer"],
                               **state.in_link("trainer"))  # fmt: skip
-    if target != OURS:
-        for_trainer(choice, str(target))
+    if target != SEMFREEZE:
+        trainer_config(selection, str(target))
     st.caption("The same on the command line, and in Python:")
-    st.code(exports.as_command(choice), language="bash", wrap_lines=True)
-    st.code(exports.as_python(choice), language="python", wrap_lines=True)
+    st.code(exports.as_command(selection), language="bash", wrap_lines=True)
+    st.code(exports.as_python(selection), language="python", wrap_lines=True)
 
 
-def for_trainer(choice: exports.Choice, target: str) -> None:
+def trainer_config(selection: exports.PlanSelection, target: str) -> None:
     """The plan in another trainer's words, with what it cannot be told; or why that trainer cannot have it."""
-    plan, read = choice.plan(), choice.opened.run.manifest
+    plan, manifest = selection.plan(), selection.opened.run.manifest
     # The command converts the embedded model to a folder first, which a page does not.
     model = "the-folder-of-the-model" if plan.model.source == "embedded" else None
-    data, mapping = exports.readable_data(read.data)
+    data, mapping = exports.readable_data(manifest.data)
     try:
         exported = export_plan(plan, target, model=model, data=data, mapping=mapping or FieldMapping())
     except InputError as error:

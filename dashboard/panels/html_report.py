@@ -93,20 +93,20 @@ def report_html(run: Run, *, metric: str = "semantic", name: str = "") -> str:
 
 def _charts(run: Run, curve: GainCurve, plan: FreezePlan, rows: Sequence[DepthCost]) -> list[Chart]:
     depth, L, n = plan.freeze_depth, curve.n_layers, curve.n_examples
-    told = f"Means over {n} examples; {CI}, bootstrap over examples."
+    sampling = f"Means over {n} examples; {CI}, bootstrap over examples."
     scores = {name: score_coverage(score) for name, score in run.scores.items()}
     charts = [
         _chart(
             "Deviation and label null",
             f"How far each latent space is from the ground truth token. The label null is what random labels would "
-            f"give; the advantage is the distance between the two. {told}",
+            f"give; the advantage is the distance between the two. {sampling}",
             draw_deviation(curve, depth),
         ),
         *_task_null_chart(run, curve, depth),
         _chart(
             "Gain of each layer",
             "Rise of the advantage over a layer (bars, our derivation) and fall of the deviation (circles, the "
-            f"paper's). {told}",
+            f"paper's). {sampling}",
             draw_gains(curve, depth),
         ),
         _chart(

@@ -13,10 +13,10 @@ from semfreeze_core.runs.job_folder import read_log
 from semfreeze_core.runs.jobs import cancel, failure, find_job, job_folder, list_jobs, revive
 
 from ..data import state
-from ..data.run_folder import shelf_of_this_server
+from ..data.run_folder import server_catalog
 from ..server.failures import guarded
-from ..text import page_text
-from ..text.analysis_text import escaped, in_the_form, job_words, stage_words
+from ..text.analysis_text import escaped, form_message, job_line, stage_line
+from ..text.tooltips import TOOLTIPS
 
 _SHOWN = 3  # of those that ended, the newest
 _LOG_LINES = 30
@@ -24,13 +24,13 @@ _LOG_LINES = 30
 
 def jobs_panel() -> None:
     """Every job that has not ended, in the queue's order, and the last few that have; drawn again each second."""
-    folder = shelf_of_this_server().folder
-    if folder is None or not (found := list_jobs(folder)):
+    folder = server_catalog().folder
+    if folder is None or not (jobs := list_jobs(folder)):
         return
     with suppress(RunError):  # a folder that may only be read has no queue to go on with
         revive(folder)
-    waiting = {job.name for job in found if not job.finished}
-    st.markdown("**Jobs**", help=page_text.HELP["jobs"])
+    waiting = {job.name for job in jobs if not job.finished}
+    st.markdown("**Jobs**", help=TOOLTIPS["jobs"])
 
     def draw() -> None:
         now = list_jobs(folder)
@@ -60,7 +60,7 @@ def show_job(folder: Path, job: Job) -> None:
     progress = read_progress(job_folder(folder, job.name))
     with st.container(border=not job.finished):
         with st.container(horizontal=True, vertical_alignment="center"):
-            st.markdown(job_words(job, time.time()))
+            st.markdown(job_line(job, time.time()))
             if not job.finished:
                 st.button("Cancel", key=f"cancel-{job.name}", on_click=_cancel, args=(folder, job.name))
             elif (name := _run_of(job)) is not None and st.button(
@@ -69,9 +69,9 @@ def show_job(folder: Path, job: Job) -> None:
                 st.rerun()
         if job.state == "running":
             fraction = progress.fraction if progress else None
-            st.progress(fraction or 0.0, text=stage_words(progress))
+            st.progress(fraction or 0.0, text=stage_line(progress))
         if job.state in ("failed", "dead"):
-            st.caption(escaped(in_the_form(failure(folder, job))))
+            st.caption(escaped(form_message(failure(folder, job))))
         if job.state in ("running", "failed", "dead"):
             with st.expander("Log"):
                 st.code(read_log(job_folder(folder, job.name), _LOG_LINES) or "Nothing was printed yet.", language=None)
@@ -84,4 +84,4 @@ def _cancel(folder: Path, name: str) -> None:
 def _run_of(job: Job) -> str | None:
     """Name of the run that a job has made; None when it has made none or it is gone."""
     name = job.spec.out.rsplit("/", 1)[-1] if job.spec.out and job.state == "done" else None
-    return name if name in shelf_of_this_server().names else None
+    return name if name in server_catalog().names else None

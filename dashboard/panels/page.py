@@ -17,16 +17,17 @@ from ..charts.numbers import numbers_of
 from ..charts.stack import stack_html
 from ..charts.theme import on_page
 from ..data import compute, state
-from ..data.run_folder import OpenRun, shelf_of_this_server
+from ..data.run_folder import OpenRun, server_catalog
 from ..server.failures import guarded
 from ..text import page_text
+from ..text.tooltips import TOOLTIPS
 
 METRICS = ("semantic", "logit_z")
 
 
 @dataclass(frozen=True)
-class Reading:
-    """The open run seen in one metric.
+class PageContext:
+    """The open run in one metric, and where a page draws.
 
     Attributes:
         opened: the run.
@@ -34,7 +35,7 @@ class Reading:
         curve: its gain curve.
         top: where the conclusion goes, which is known last and read first.
         ruler: where the depth's slider goes, below the layer stack.
-        choices: the row of what is chosen beside the metric.
+        choices: the row of widgets beside the metric.
     """
 
     opened: OpenRun
@@ -54,11 +55,11 @@ def as_fragment(body: Callable[[], None]) -> Callable[[], None]:
     return st.fragment(guarded(body))
 
 
-def reading() -> Reading:
+def page_context() -> PageContext:
     """The open run in the chosen metric; a page that has none says so and stops."""
     top, ruler = st.container(), st.container()
     try:
-        opened = compute.read(shelf_of_this_server(), state.open_run_name())
+        opened = compute.read(server_catalog(), state.open_run_name())
     except RunError as error:
         st.error(f"{error} Choose another run on the left.")
         st.stop()
@@ -69,42 +70,42 @@ def reading() -> Reading:
         metrics,
         default=metrics[0],
         required=True,
-        help=page_text.HELP["metric"],
+        help=TOOLTIPS["metric"],
         **state.in_link("metric"),
     )
     chosen = metric or metrics[0]
-    return Reading(opened, chosen, compute.curve(opened, chosen), top, ruler, choices)
+    return PageContext(opened, chosen, compute.curve(opened, chosen), top, ruler, choices)
 
 
-def start_depth(seen: Reading) -> int:
+def start_depth(ctx: PageContext) -> int:
     """Where the depth starts: the coverage rule's recommendation, else full finetuning."""
-    opinion = compute.comparison(seen.opened, seen.metric, None, None).rules["coverage"]
+    opinion = compute.comparison(ctx.opened, ctx.metric, None, None).rules["coverage"]
     return opinion.freeze_depth or 0
 
 
-def depth_slider(seen: Reading, last: int | None = None) -> int:
+def depth_slider(ctx: PageContext, last: int | None = None) -> int:
     """The one depth all pages share, up to `last`."""
-    end = seen.n_layers if last is None else last
-    with seen.ruler:
-        return state.depth_slider(end, min(start_depth(seen), end), page_text.HELP["depth"])
+    end = ctx.n_layers if last is None else last
+    with ctx.ruler:
+        return state.depth_slider(end, min(start_depth(ctx), end), TOOLTIPS["depth"])
 
 
-def head(seen: Reading, depth: int | None, sentence: str, *, validated: bool = True) -> None:
+def header(ctx: PageContext, depth: int | None, sentence: str, *, validated: bool = True) -> None:
     """The page's conclusion, the layer stack at the depth, and what was read.
 
     Args:
-        seen: what the page shows.
+        ctx: what the page shows.
         depth: k, or None where none is recommended.
         sentence: the conclusion.
         validated: whether to say what finetunes have shown of the depth; not where the conclusion does.
     """
-    lines = [page_text.run_sentence(seen.opened.run)]
+    lines = [page_text.run_sentence(ctx.opened.run)]
     if validated:
-        lines[:0] = measured_lines(compute.validations(seen.opened), depth, seen.n_layers)
-    with seen.top:
+        lines[:0] = measured_lines(compute.validations(ctx.opened), depth, ctx.n_layers)
+    with ctx.top:
         st.markdown(f"#### {sentence}")
         st.caption(" ".join(lines))
-        st.html(stack_html(seen.n_layers, depth, stack_sentence(seen.n_layers, depth)))
+        st.html(stack_html(ctx.n_layers, depth, stack_sentence(ctx.n_layers, depth)))
 
 
 def chart_key(name: str) -> str:
@@ -123,8 +124,8 @@ def chart(name: str, title: str, caption: str, figure: go.Figure, term: str, **s
         term: whose help stands beside the title.
         select: what a selection in it does, as st.plotly_chart takes it.
     """
-    st.markdown(f"**{title}**", help=page_text.HELP[term])
-    drawn = go.Figure(on_page(figure, state.in_the_dark()), _validate=False)
+    st.markdown(f"**{title}**", help=TOOLTIPS[term])
+    drawn = go.Figure(on_page(figure, state.dark_theme()), _validate=False)
     st.plotly_chart(
         drawn,
         theme=None,
@@ -143,10 +144,10 @@ def chart(name: str, title: str, caption: str, figure: go.Figure, term: str, **s
 
 def _numbers(name: str, title: str, figure: go.Figure) -> None:
     """The table twin and the files; made when asked for, so that they cost nothing until then."""
-    shelf = st.popover("Numbers and files", type="tertiary", key=f"{name}-numbers", on_change="rerun")
-    if not shelf.open:
+    popover = st.popover("Numbers and files", type="tertiary", key=f"{name}-numbers", on_change="rerun")
+    if not popover.open:
         return
-    with shelf:
+    with popover:
         table = numbers_of(figure)
         st.dataframe(table, hide_index=True, height=280, alt=f"{title}, as a table")
         left, right = st.columns(2)

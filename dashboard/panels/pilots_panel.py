@@ -5,17 +5,17 @@ import streamlit as st
 from semfreeze_core.wording.finetunes import pilots_sentence, pilots_table
 
 from ..data import compute, state
-from ..text import page_text
+from ..text.tooltips import TOOLTIPS
 from . import page
 
 
-def pilots_panel(seen: page.Reading) -> None:
+def pilots_panel(ctx: page.PageContext) -> None:
     """The newest measurement; nothing when the run has none."""
-    reports = compute.measurements(seen.opened)
+    reports = compute.measurements(ctx.opened)
     if not reports:
         return
     measured = list(reports.values())[-1]
-    st.markdown(f"##### {pilots_sentence(measured)}", help=page_text.HELP["pilots"])
+    st.markdown(f"##### {pilots_sentence(measured)}", help=TOOLTIPS["pilots"])
     for reason in measured.reasons:
         st.markdown(reason)
     st.dataframe(pilots_table(measured).dicts(), hide_index=True, alt="Every pilot of every round")

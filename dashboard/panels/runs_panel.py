@@ -8,17 +8,18 @@ from semfreeze_core.runs.store import RunEntry, list_runs, remove_run, rename_ru
 from semfreeze_core.wording.numbers import byte_size
 
 from ..data import compute, state
-from ..data.run_folder import shelf_of_this_server
+from ..data.run_folder import server_catalog
 from ..text import page_text
 from ..text.analysis_text import escaped
-from .tables import kept_rows
+from ..text.tooltips import TOOLTIPS
+from .tables import folder_rows
 
 ROWS = "kept runs"
 
 
 def runs_panel() -> None:
     """The runs of the folder; nothing in a demonstration, which has none of its own."""
-    folder = shelf_of_this_server().folder
+    folder = server_catalog().folder
     if folder is None:
         return
     st.markdown("##### All runs")
@@ -26,30 +27,30 @@ def runs_panel() -> None:
     if not entries:
         st.info(page_text.NO_RUNS)
         return
-    sought = str(st.text_input("Only those with", key=state.in_form("runs sought"), width=320,
+    query = str(st.text_input("Only those with", key=state.in_form("runs sought"), width=320,
                                placeholder="a word of name, model, data or note"))  # fmt: skip
-    shown = [entry for entry in entries if matches(entry, sought)]
-    proofs = {entry.name: compute.proofs(shelf_of_this_server(), entry.name) for entry in shown}
-    picked = st.dataframe(
-        kept_rows(shown, proofs), hide_index=True, key=ROWS, on_select="rerun", selection_mode="single-row",
+    shown = [entry for entry in entries if matches(entry, query)]
+    validations = {entry.name: compute.named_validations(server_catalog(), entry.name) for entry in shown}
+    table = st.dataframe(
+        folder_rows(shown, validations), hide_index=True, key=ROWS, on_select="rerun", selection_mode="single-row",
         alt="All runs of this folder, their sizes, proofs and notes",
     )  # fmt: skip
     used = byte_size(sum(entry.bytes for entry in entries))
     st.caption(f"{len(shown)} of {len(entries)} runs, {used} in {folder}. Click a row to annotate, rename or delete.")
-    rows = picked["selection"]["rows"]
+    rows = table["selection"]["rows"]
     if rows and rows[0] < len(shown):
-        keep(folder, shown[rows[0]])
+        run_actions(folder, shown[rows[0]])
 
 
-def matches(entry: RunEntry, sought: str) -> bool:
+def matches(entry: RunEntry, query: str) -> bool:
     """Whether every word that is sought stands in the run's name, model, data or note."""
     manifest = entry.manifest
-    told = [entry.name, entry.note, entry.problem]
-    told += [manifest.model.identity.source, manifest.data.source] if manifest else []
-    return all(word in " ".join(told).casefold() for word in sought.casefold().split())
+    texts = [entry.name, entry.note, entry.problem]
+    texts += [manifest.model.identity.source, manifest.data.source] if manifest else []
+    return all(word in " ".join(texts).casefold() for word in query.casefold().split())
 
 
-def keep(folder: Path, entry: RunEntry) -> None:
+def run_actions(folder: Path, entry: RunEntry) -> None:
     """What can be done with one run."""
     with st.container(border=True):
         st.markdown(f"**{escaped(entry.name)}**")
@@ -63,7 +64,7 @@ def keep(folder: Path, entry: RunEntry) -> None:
             if st.button("Rename", disabled=name == entry.name):
                 rename_run(entry.name, name, folder)
                 st.rerun()
-            with st.popover("Delete", help=page_text.HELP["delete run"]):
+            with st.popover("Delete", help=TOOLTIPS["delete run"]):
                 st.markdown(
                     f"{escaped(entry.name)} ({byte_size(entry.bytes)}) with all its validations, sweeps and pilots."
                 )

@@ -8,12 +8,13 @@ from semfreeze_core.wording.numbers import CI
 from ..charts.sweeps import draw_sweep
 from ..data import compute, state
 from ..text import page_text, validation_text
+from ..text.tooltips import TOOLTIPS
 from . import page
 
 
-def sweep_panel(seen: page.Reading) -> None:
+def sweep_panel(ctx: page.PageContext) -> None:
     """The chosen sweep; nothing when the run has none."""
-    reports = compute.sweeps(seen.opened)
+    reports = compute.sweeps(ctx.opened)
     if not reports:
         return
     names = list(reports)
@@ -24,8 +25,12 @@ def sweep_panel(seen: page.Reading) -> None:
     st.markdown(f"##### {validation_text.sweep_sentence(report)}")
     conditions = finetune_conditions(settings, report.n_items, page_text.data_name(settings.train), "")
     caption = f"{conditions} Intervals: {CI}, bootstrap over examples and seeds."
-    picks = {rule: found.freeze_depth for rule, found in report.rules.items() if found.freeze_depth is not None}
-    page.chart("sweep", "What every depth kept, over what was predicted", caption, draw_sweep(report, picks), "sweep")
-    st.markdown("**What each rule's depth would have cost**", help=page_text.HELP["regret"])
+    rule_depths = {
+        rule: opinion.freeze_depth for rule, opinion in report.rules.items() if opinion.freeze_depth is not None
+    }
+    page.chart(
+        "sweep", "What every depth kept, over what was predicted", caption, draw_sweep(report, rule_depths), "sweep"
+    )
+    st.markdown("**What each rule's depth would have cost**", help=TOOLTIPS["regret"])
     st.dataframe(regret_table(report).dicts(), hide_index=True, alt="Regret of every rule and score")
     st.caption(REGRET_CAPTION)

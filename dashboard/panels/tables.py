@@ -9,14 +9,14 @@ from semfreeze_core.runs.store import RunEntry
 from semfreeze_core.wording.finetunes import short_verdicts
 from semfreeze_core.wording.numbers import gib
 
-from ..data.run_folder import ShelfEntry
+from ..data.run_folder import CatalogEntry
 
 
-def card_rows(named: Mapping[str, DepthCost], depths: Sequence[DepthCost]) -> list[dict[str, str]]:
+def gpu_rows(alternatives: Mapping[str, DepthCost], depths: Sequence[DepthCost]) -> list[dict[str, str]]:
     """A line a card: its memory, the least freeze depth that fits, and the headroom of each alternative."""
     return [
         {"card": gpu.name, "memory": gib(gpu.memory_bytes), "fits from depth": _least(depths, gpu)}
-        | {name: _headroom(cost, gpu) for name, cost in named.items()}
+        | {name: _headroom(cost, gpu) for name, cost in alternatives.items()}
         for gpu in GPUS
     ]
 
@@ -33,7 +33,7 @@ def _headroom(cost: DepthCost, gpu: Gpu) -> str:
     return f"fits, {gib(left)} left" if left >= 0 else f"{gib(-left)} too much"
 
 
-def run_rows(entries: Sequence[ShelfEntry]) -> list[dict[str, object]]:
+def run_rows(entries: Sequence[CatalogEntry]) -> list[dict[str, object]]:
     """A line a run; one that cannot be read says why."""
     rows: list[dict[str, object]] = []
     broken = any(entry.problem for entry in entries)
@@ -51,8 +51,8 @@ def run_rows(entries: Sequence[ShelfEntry]) -> list[dict[str, object]]:
     return rows
 
 
-def kept_rows(
-    entries: Sequence[RunEntry], proofs: Mapping[str, Mapping[str, ValidationReport]]
+def folder_rows(
+    entries: Sequence[RunEntry], validations: Mapping[str, Mapping[str, ValidationReport]]
 ) -> list[dict[str, object]]:
     """A line a run of the folder: what was read, what finetunes showed, how large it is, and its note."""
     rows: list[dict[str, object]] = []
@@ -65,7 +65,7 @@ def kept_rows(
                 "model": _last(m.model.identity.source) if m else "",
                 "data": _last(m.data.source) if m else "",
                 "examples": m.data.n_examples if m else None,
-                "validated": "; ".join(map(short_verdicts, proofs.get(entry.name, {}).values())),
+                "validated": "; ".join(map(short_verdicts, validations.get(entry.name, {}).values())),
                 "layers": m.model.shape.n_layers if m else None,
                 "MiB": round(entry.bytes / 2**20, 1),
                 "read": m.provenance.created[:16].replace("T", " ") if m else "",
@@ -84,16 +84,16 @@ def answer_rows(report: ValidationReport) -> list[dict[str, str]]:
 
     Items whose answer became right or wrong stand first, then those whose words changed.
     """
-    said: dict[str, list[str]] = {}
+    answers_by_arm: dict[str, list[str]] = {}
     for run in report.runs:
-        found = [point.answers for point in run.points if point.answers]
-        if found and run.arm not in said:
-            said[run.arm] = found[-1]
+        answers = [point.answers for point in run.points if point.answers]
+        if answers and run.arm not in answers_by_arm:
+            answers_by_arm[run.arm] = answers[-1]
     ordered = []
     for i, item in enumerate(report.baseline.shown):
-        answers = {arm: given[i] for arm, given in said.items() if i < len(given)}
-        right = [answer.strip() == item.reference.strip() for answer in (item.answer, *answers.values())]
-        changed = any(answer != item.answer for answer in answers.values())
-        row = {"prompt": item.prompt, "reference": item.reference, "before": item.answer} | answers
+        given = {arm: texts[i] for arm, texts in answers_by_arm.items() if i < len(texts)}
+        right = [answer.strip() == item.reference.strip() for answer in (item.answer, *given.values())]
+        changed = any(answer != item.answer for answer in given.values())
+        row = {"prompt": item.prompt, "reference": item.reference, "before": item.answer} | given
         ordered.append((len(set(right)) == 1, not changed, i, row))
-    return [row for *_, row in sorted(ordered, key=lambda found: found[:3])]
+    return [row for *_, row in sorted(ordered, key=lambda entry: entry[:3])]

@@ -18,20 +18,21 @@ from semfreeze_core.semantics.umap_projection import (
 )
 
 from ..data import compute, state
-from ..data.run_folder import OpenRun, shelf_of_this_server
+from ..data.run_folder import OpenRun, server_catalog
 from ..text import page_text
+from ..text.tooltips import TOOLTIPS
 from .jobs_panel import follow_job, show_job
 
 
 @dataclass(frozen=True)
-class UmapWish:
+class UmapSettings:
     """Which UMAP of a run is looked at."""
 
     seed: int
     n_neighbors: int
 
 
-def settings() -> UmapWish:
+def umap_settings() -> UmapSettings:
     """The widgets that choose a UMAP."""
     neighbors = st.number_input(
         "Neighbors",
@@ -39,31 +40,29 @@ def settings() -> UmapWish:
         MOST_NEIGHBORS,
         DEFAULT_NEIGHBORS,
         width=150,
-        help=page_text.HELP["umap neighbors"],
+        help=TOOLTIPS["umap neighbors"],
         **state.in_link("neighbours"),
     )
-    seed = st.number_input(
-        "Seed", 0, LARGEST_SEED, 0, width=150, help=page_text.HELP["umap seed"], **state.in_link("seed")
-    )
-    return UmapWish(int(seed), int(neighbors))
+    seed = st.number_input("Seed", 0, LARGEST_SEED, 0, width=150, help=TOOLTIPS["umap seed"], **state.in_link("seed"))
+    return UmapSettings(int(seed), int(neighbors))
 
 
-def umap_or_offer(opened: OpenRun, wish: UmapWish) -> UmapProjection | None:
+def umap_or_offer(opened: OpenRun, settings: UmapSettings) -> UmapProjection | None:
     """The run's UMAP when it is kept; else None, after drawing the offer to compute it, or its job.
 
     A damaged one is said to be, and offered anew. A demonstration computes nothing.
     """
-    display, seed, n_neighbors = opened.run.display, wish.seed, wish.n_neighbors
+    display, seed, n_neighbors = opened.run.display, settings.seed, settings.n_neighbors
     try:
         require_umap(display, seed=seed, n_neighbors=n_neighbors)
-        if (kept := compute.umap(opened, seed, n_neighbors)) is not None:
-            return kept
+        if (projection := compute.umap(opened, seed, n_neighbors)) is not None:
+            return projection
     except RunError as error:
         st.warning(str(error))
     except InputError as error:  # too few points
         st.info(f"No UMAP of this run: {error}")
         return None
-    folder = shelf_of_this_server().folder
+    folder = server_catalog().folder
     if folder is None:
         st.info(page_text.UMAP_IN_DEMO)
         return None

@@ -1,4 +1,4 @@
-"""A password before anything is shown, where the server was told to ask for one."""
+"""A password before anything is shown, where the server requires one."""
 
 import hmac
 import os
@@ -8,54 +8,54 @@ from dataclasses import dataclass, field
 import streamlit as st
 
 PASSWORD_VARIABLE = "SEMFREEZE_DASHBOARD_PASSWORD"
-MOST_WRONG, SECONDS_SHUT = 10, 60.0
-_IN = "let in"
+MAX_WRONG, LOCKOUT_SECONDS = 10, 60.0
+_LOGGED_IN = "let in"
 
 
 @dataclass
-class Door:
-    """Wrong passwords lately, of all visitors together, so that a new session is no new chance.
+class LoginThrottle:
+    """Recent wrong passwords of all visitors together, so that a new session is not a new chance.
 
     Attributes:
-        wrong: when each was given, in seconds of a clock that nobody sets.
+        wrong: when each was entered, in seconds of a monotonic clock.
     """
 
     wrong: list[float] = field(default_factory=list)
 
-    def shut_for(self, now: float) -> float:
+    def retry_after(self, now: float) -> float:
         """Seconds until the next try counts; 0 when it does now."""
-        self.wrong = [when for when in self.wrong if now - when < SECONDS_SHUT]
-        return 0.0 if len(self.wrong) < MOST_WRONG else SECONDS_SHUT - (now - self.wrong[0])
+        self.wrong = [when for when in self.wrong if now - when < LOCKOUT_SECONDS]
+        return 0.0 if len(self.wrong) < MAX_WRONG else LOCKOUT_SECONDS - (now - self.wrong[0])
 
-    def fits(self, given: str, password: str, now: float) -> bool:
+    def check(self, entered: str, password: str, now: float) -> bool:
         """Whether it is the password; a wrong one is remembered."""
-        right = hmac.compare_digest(given.encode(), password.encode())
-        if not right:
+        matches = hmac.compare_digest(entered.encode(), password.encode())
+        if not matches:
             self.wrong.append(now)
-        return right
+        return matches
 
 
 @st.cache_resource
-def _door() -> Door:
-    return Door()
+def _throttle() -> LoginThrottle:
+    return LoginThrottle()
 
 
-def let_in() -> bool:
-    """Whether this visitor may go on; draws the question for one who may not yet."""
+def require_login() -> bool:
+    """Whether this visitor may go on; asks for the password otherwise."""
     password = os.environ.get(PASSWORD_VARIABLE)
-    if not password or st.session_state.get(_IN):
+    if not password or st.session_state.get(_LOGGED_IN):
         return True
-    door, now = _door(), time.monotonic()
+    throttle, now = _throttle(), time.monotonic()
     with st.form("password", width=420):
-        given = st.text_input("Password of this dashboard", type="password", autocomplete="current-password")
-        sent = st.form_submit_button("Open", type="primary")
-    if not sent:
-        st.caption("Whoever started the server was shown it.")
-    elif (wait := door.shut_for(now)) > 0:
-        st.error(f"Too many wrong passwords were given. Try again in {wait:.0f} seconds.")
-    elif door.fits(given, password, now):
-        st.session_state[_IN] = True
+        entered = st.text_input("Password of this dashboard", type="password", autocomplete="current-password")
+        submitted = st.form_submit_button("Open", type="primary")
+    if not submitted:
+        st.caption("Ask the person who started the server.")
+    elif (wait := throttle.retry_after(now)) > 0:
+        st.error(f"Too many wrong passwords. Try again in {wait:.0f} seconds.")
+    elif throttle.check(entered, password, now):
+        st.session_state[_LOGGED_IN] = True
         st.rerun()
     else:
-        st.error("That is not the password.")
+        st.error("Wrong password.")
     return False

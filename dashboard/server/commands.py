@@ -43,12 +43,12 @@ def report(
     with dashboard_extra():
         from ..panels.html_report import report_html
 
-    place = user_path(str(out))
-    if place.exists() and not overwrite:
-        raise RunError(f"{place} already exists. Choose another --out, or replace it with --overwrite.")
+    path = user_path(str(out))
+    if path.exists() and not overwrite:
+        raise RunError(f"{path} already exists. Choose another --out, or replace it with --overwrite.")
     folder = find_run(run)
-    write_atomically(place, report_html(read_run(folder), metric=metric, name=folder.absolute().name))
-    typer.echo(f"Report: {place}")
+    write_atomically(path, report_html(read_run(folder), metric=metric, name=folder.absolute().name))
+    typer.echo(f"Report: {path}")
 
 
 @app.command()
@@ -73,16 +73,16 @@ def dashboard(
 
     with dashboard_extra():
         from .start import (
-            address_words,
+            address_line,
             chosen_port,
-            opening_words,
+            listening_notice,
             password_for,
+            port_notice,
             require_run,
             require_startable,
             serve,
             server_command,
             server_environment,
-            twice_words,
         )
 
     folder = None if runs is None else user_path(str(runs))
@@ -90,12 +90,12 @@ def dashboard(
     if run is not None:
         require_run(folder, run, demo=demo)
     password = password_for(host, demo=demo, wanted=not no_password)
-    if words := opening_words(host, demo=demo, password=password):
-        typer.echo(words, err=True)
-    if words := twice_words(host, port):
-        typer.echo(words, err=True)
+    if notice := listening_notice(host, demo=demo, password=password):
+        typer.echo(notice, err=True)
+    if notice := port_notice(host, port):
+        typer.echo(notice, err=True)
     listening = chosen_port(host, port)
-    typer.echo(address_words(host, listening))
+    typer.echo(address_line(host, listening))
     command = server_command(port=listening, host=host, browser=not no_browser)
-    told = server_environment(runs=folder, demo=demo, host=host, opened=run, jobs=jobs, password=password)
-    serve(command, told)
+    environment = server_environment(runs=folder, demo=demo, host=host, opened=run, jobs=jobs, password=password)
+    serve(command, environment)

@@ -11,7 +11,7 @@ import streamlit as st
 from semfreeze_core.errors import InputError
 from semfreeze_core.storage import home
 
-from ..text.analysis_text import in_the_form
+from ..text.analysis_text import form_message
 
 
 def guarded(body: Callable[[], None]) -> Callable[[], None]:
@@ -22,27 +22,27 @@ def guarded(body: Callable[[], None]) -> Callable[[], None]:
         try:
             body()
         except InputError as error:
-            st.error(in_the_form(str(error)))
+            st.error(form_message(str(error)))
         except Exception as error:
-            st.error(told(error))
+            st.error(failure_message(error))
 
     return safe
 
 
-def told(error: Exception) -> str:
-    """The sentence for a fault of ours; its traceback is logged under the id the sentence names."""
-    name = secrets.token_hex(4)
-    place = home() / "logs" / "dashboard.log"
+def failure_message(error: Exception) -> str:
+    """The message for a bug in semfreeze; its traceback is logged under the ID in the message."""
+    error_id = secrets.token_hex(4)
+    log = home() / "logs" / "dashboard.log"
     try:
-        place.parent.mkdir(parents=True, exist_ok=True)
-        handler: logging.Handler = logging.FileHandler(place, encoding="utf-8")
-        where = str(place)
+        log.parent.mkdir(parents=True, exist_ok=True)
+        handler: logging.Handler = logging.FileHandler(log, encoding="utf-8")
+        where = str(log)
     except OSError:
         handler, where = logging.StreamHandler(sys.stderr), "the server's terminal"
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
     record = logging.LogRecord(
-        "semfreeze.dashboard", logging.ERROR, __file__, 0, "failure %s", (name,), sys.exc_info(), None
+        "semfreeze.dashboard", logging.ERROR, __file__, 0, "failure %s", (error_id,), sys.exc_info(), None
     )
     handler.emit(record)
     handler.close()
-    return f"This page failed ({type(error).__name__}). The log has it under the id {name}: {where}"
+    return f"This page failed ({type(error).__name__}). Details: {where}, error ID {error_id}."

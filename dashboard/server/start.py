@@ -25,16 +25,16 @@ from ..data.run_folder import (
     OPEN_VARIABLE,
     PATHS_VARIABLE,
     RUNS_VARIABLE,
-    Shelf,
+    RunCatalog,
     first_run,
-    shelf_of_this_server,
+    server_catalog,
 )
 from .auth import PASSWORD_VARIABLE
 
 APP = Path(__file__).parents[1] / "app.py"
-_OWN = (RUNS_VARIABLE, DEMO_VARIABLE, PATHS_VARIABLE, OPEN_VARIABLE, PASSWORD_VARIABLE)
-# The user's own choice of password; not a flag, as those are seen in lists of processes and kept in histories.
-CHOSEN_PASSWORD = "SEMFREEZE_PASSWORD"
+_VARIABLES = (RUNS_VARIABLE, DEMO_VARIABLE, PATHS_VARIABLE, OPEN_VARIABLE, PASSWORD_VARIABLE)
+# The user's own choice of password; not a flag, because process lists and shell histories show those.
+PASSWORD_SETTING = "SEMFREEZE_PASSWORD"
 _USUAL_PORT = 8501  # Streamlit's
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
@@ -58,7 +58,7 @@ def server_environment(
     jobs: int | None = None,
     password: str | None = None,
 ) -> dict[str, str]:
-    """The server's environment: ours, what the shelf holds, and whether visitors may name files of this machine.
+    """The server's environment: ours, which runs it shows, and whether visitors may name files of this machine.
 
     Args:
         runs: folder of the runs; None is the store.
@@ -66,57 +66,56 @@ def server_environment(
         host: address that is listened on.
         opened: run that opens first.
         jobs: how many background jobs run at once; None leaves it at what it is.
-        password: what visitors are asked for; None asks for nothing.
+        password: that visitors need; None requires none.
     """
-    told = {name: value for name, value in os.environ.items() if name not in _OWN}
+    environment = {name: value for name, value in os.environ.items() if name not in _VARIABLES}
     if runs is not None:
-        told[RUNS_VARIABLE] = str(runs.absolute())
+        environment[RUNS_VARIABLE] = str(runs.absolute())
     if demo:
-        told[DEMO_VARIABLE] = "1"
+        environment[DEMO_VARIABLE] = "1"
     if host in LOOPBACK:
-        told[PATHS_VARIABLE] = "1"
+        environment[PATHS_VARIABLE] = "1"
     if opened is not None:
-        told[OPEN_VARIABLE] = opened
+        environment[OPEN_VARIABLE] = opened
     if password is not None:
-        told[PASSWORD_VARIABLE] = password
+        environment[PASSWORD_VARIABLE] = password
     if jobs is not None:
-        told[AT_ONCE_VARIABLE] = str(jobs)
-    return told
+        environment[AT_ONCE_VARIABLE] = str(jobs)
+    return environment
 
 
 def password_for(host: str, *, demo: bool, wanted: bool) -> str | None:
-    """What visitors are asked for: SEMFREEZE_PASSWORD where it is set, else a new one where others can come.
+    """The password that visitors need: SEMFREEZE_PASSWORD where it is set, else a new one where others can connect.
 
     Args:
         host: address that is listened on.
-        demo: a demonstration shows nothing of yours and asks only for a password that was chosen.
-        wanted: False asks for nothing.
+        demo: a demonstration shows nothing of yours and requires only a password that was chosen.
+        wanted: False requires none.
     """
     if not wanted:
         return None
-    chosen = os.environ.get(CHOSEN_PASSWORD)
+    chosen = os.environ.get(PASSWORD_SETTING)
     return chosen or (None if host in LOOPBACK or demo else secrets.token_urlsafe(9))
 
 
-def opening_words(host: str, *, demo: bool, password: str | None) -> str:
+def listening_notice(host: str, *, demo: bool, password: str | None) -> str:
     """What listening on an address means, in a sentence; "" when only this machine can reach it."""
     if host in LOOPBACK:
         return ""
     shown = (
-        "can see the shipped example"
+        "can see the bundled example"
         if demo
         else ("can see every run in the runs folder, prompts included, upload files and start analyses")
     )
     who = "everybody who reaches this machine"
     if password is None:
         return f"Listening on {host}: {who} {shown}. There is no password."
-    told = f"that of {CHOSEN_PASSWORD}" if password == os.environ.get(CHOSEN_PASSWORD) else password
-    return f"Listening on {host}: {who} and has the password {shown}. The password: {told}"
+    shown_password = f"that of {PASSWORD_SETTING}" if password == os.environ.get(PASSWORD_SETTING) else password
+    return f"Listening on {host}: {who} and has the password {shown}. The password: {shown_password}"
 
 
 def chosen_port(host: str, port: int | None) -> int:
-    """The port to listen on: the one that was asked for, any for 0, and for None the first free of 100 from 8501 on,
-    or any."""
+    """The port to listen on: the given one, any for 0, and for None the first free of 100 from 8501 on, or any."""
     if port:
         return port
     for candidate in (*range(_USUAL_PORT, _USUAL_PORT + 100), 0) if port is None else (0,):
@@ -125,9 +124,9 @@ def chosen_port(host: str, port: int | None) -> int:
     return 0
 
 
-def address_words(host: str, port: int) -> str:
+def address_line(host: str, port: int) -> str:
     """Where the pages are, for the person who started the server."""
-    return f"Dashboard: http://{'localhost' if host in ('0.0.0.0', '::') else host}:{port}  (Ctrl-C ends it)"
+    return f"Dashboard: http://{'localhost' if host in ('0.0.0.0', '::') else host}:{port}  (Ctrl-C stops it)"
 
 
 def require_startable(runs: Path | None, host: str, port: int | None, *, demo: bool) -> None:
@@ -138,9 +137,9 @@ def require_startable(runs: Path | None, host: str, port: int | None, *, demo: b
         RunError: the runs folder is none.
     """
     if demo and runs is not None:
-        raise InputError("--demo shows the shipped example alone: leave --runs out.")
+        raise InputError("--demo shows the bundled example alone: leave --runs out.")
     if runs is not None and not runs.is_dir():
-        raise RunError(f"{runs} is no folder of runs. Leave --runs out for the runs that have names.")
+        raise RunError(f"{runs} is not a folder of runs. Leave --runs out for the runs that have names.")
     try:
         with _bound(host, port or 0):
             pass
@@ -159,27 +158,27 @@ def _bound(host: str, port: int) -> Iterator[socket.socket]:
         yield probe
 
 
-def twice_words(host: str, port: int | None) -> str:
+def port_notice(host: str, port: int | None) -> str:
     """What to say when something answers at the usual port already; "" when nothing does, or another was chosen."""
     if port is not None:
         return ""
     with suppress(OSError), socket.create_connection((host if host in LOOPBACK else "127.0.0.1", _USUAL_PORT), 0.5):
         return (
-            f"Something answers on port {_USUAL_PORT} already, perhaps a dashboard of yours: http://localhost:"
+            f"Another server already uses port {_USUAL_PORT}, perhaps your own dashboard: http://localhost:"
             f"{_USUAL_PORT}. This one takes the next free port."
         )
     return ""
 
 
 def require_run(runs: Path | None, name: str, *, demo: bool) -> None:
-    """Refuse to open first what is not on the shelf.
+    """Refuse to open first a run that is not in the catalog.
 
     Raises:
         RunError: naming what there is.
     """
-    names = Shelf(None if demo else runs or runs_folder()).names
+    names = RunCatalog(None if demo else runs or runs_folder()).names
     if name not in names:
-        raise RunError(f"There is no run called {name!a} to open. There are: {', '.join(names)}.")
+        raise RunError(f"There is no run called {name!a} to open. Runs here: {', '.join(names)}.")
 
 
 def serve(command: Sequence[str], environment: dict[str, str]) -> NoReturn:
@@ -197,8 +196,8 @@ def prepare_first_page() -> None:
     from ..panels import page
 
     try:
-        shelf = shelf_of_this_server()
-        opened = compute.read(shelf, first_run(shelf.names))
+        catalog = server_catalog()
+        opened = compute.read(catalog, first_run(catalog.names))
         metric = next(metric for metric in page.METRICS if metric in opened.run.traces)
         compute.curve(opened, metric)
         compute.comparison(opened, metric, None, None)
@@ -220,7 +219,7 @@ def main() -> None:
     gc.collect()
     gc.freeze()
 
-    folder = shelf_of_this_server().folder
+    folder = server_catalog().folder
     if folder is not None:
         with suppress(RunError):  # a folder that may only be read has no queue to go on with
             revive(folder)

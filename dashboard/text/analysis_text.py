@@ -19,8 +19,8 @@ _PUNCTUATION = re.compile(r"([!-/:-@\[-`{-~])")
 
 def preview_sentence(data: DataPreview) -> str:
     """How the data would be read, above the examples."""
-    told = {name.removesuffix("_field"): column for name, column in data.mapping.items() if column is not None}
-    fields = ", ".join(f"{name} from {escaped(repr(column))}" for name, column in told.items())
+    columns = {name.removesuffix("_field"): column for name, column in data.mapping.items() if column is not None}
+    fields = ", ".join(f"{name} from {escaped(repr(column))}" for name, column in columns.items())
     return f"**{data.n_usable:,} of {data.n_rows:,} rows can be used**: {fields}. Supervised tokens are marked."
 
 
@@ -40,11 +40,11 @@ def rendered_example(example: RenderedExample) -> str:
     return f"{''.join(pieces)}\n\n:small[:gray[{supervised} of {total} tokens supervised{label}{cut}]]"
 
 
-def in_the_form(text: str) -> str:
+def form_message(text: str) -> str:
     """A message of the command line's, naming the form's fields where it names flags of the data's fields."""
-    told = text.replace(f"with {FIELD_FLAGS}", "under Read it")
-    told = re.sub(r" \(--(?:\w+-field|template)\)", "", told)
-    return re.sub(r"--(\w+)-field\b|--(template)\b", lambda found: (found[1] or found[2]).capitalize(), told)
+    message = text.replace(f"with {FIELD_FLAGS}", "under Read it")
+    message = re.sub(r" \(--(?:\w+-field|template)\)", "", message)
+    return re.sub(r"--(\w+)-field\b|--(template)\b", lambda match: (match[1] or match[2]).capitalize(), message)
 
 
 def escaped(text: str) -> str:
@@ -59,35 +59,35 @@ def _shortened(text: str) -> str:
     return f"{text[:half]} … ({len(text) - 2 * half:,} characters left out) … {text[-half:]}"
 
 
-def as_command(words: Sequence[str]) -> str:
+def as_command(arguments: Sequence[str]) -> str:
     """A semfreeze command as it is typed."""
-    return shlex.join(["semfreeze", *words])
+    return shlex.join(["semfreeze", *arguments])
 
 
-def job_words(job: Job, now: float) -> str:
+def job_line(job: Job, now: float) -> str:
     """What a job does and how it stands."""
     title = f"**{escaped(job.spec.title)}**"
     match job.state:
         case "queued":
-            before = f"behind {job.place} other{'' if job.place == 1 else 's'}" if job.place else "starting"
-            return f"{title}: queued, {before}"
+            queued = f"behind {job.place} other{'' if job.place == 1 else 's'}" if job.place else "starting"
+            return f"{title}: queued, {queued}"
         case "running":
             return f"{title}: running for {duration(now - (job.started or now))}"
         case "done":
             took = (job.ended or now) - (job.started or now)
             return f"{title}: done in {duration(took)}"
         case "dead":
-            return f"{title}: ended without a word"
+            return f"{title}: stopped without an error message (killed or out of memory)"
     return f"{title}: {job.state}"
 
 
-def stage_words(progress: JobProgress | None) -> str:
+def stage_line(progress: JobProgress | None) -> str:
     """The stage a job is in, how much of it is done, and how long that takes yet."""
     if progress is None:
         return "Starting"
-    told = escaped(progress.stage)
+    line = escaped(progress.stage)
     if progress.total:
-        told += f": {progress.done:,} of {progress.total:,} {progress.unit}"
+        line += f": {progress.done:,} of {progress.total:,} {progress.unit}"
     if progress.seconds_left is not None:
-        told += f", about {duration(progress.seconds_left)} left of this step"
-    return told
+        line += f", about {duration(progress.seconds_left)} left of this step"
+    return line

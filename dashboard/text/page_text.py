@@ -4,15 +4,16 @@ from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 
 from semfreeze_core.plan.opinions import Comparison
+from semfreeze_core.records.cost import CostTable
 from semfreeze_core.records.display import DisplaySample
 from semfreeze_core.records.run import Run
 from semfreeze_core.records.umap_projection import UmapProjection
 from semfreeze_core.semantics.umap_projection import expected_seconds, umap_points, umap_positions
+from semfreeze_core.wording.costs import alternative_sentence
 from semfreeze_core.wording.plan import opinion_summary
 from semfreeze_core.wording.runs import model_sentence
 
 from ..data.analysis_request import UPLOADS
-from .tooltips import HELP as HELP
 
 UMAP_IN_DEMO = (
     "This UMAP is not there, and a demonstration computes nothing. With semfreeze installed, `semfreeze "
@@ -51,7 +52,7 @@ def data_name(source: str) -> str:
     return path.name if path.parent.name == UPLOADS else source
 
 
-def missing_words(unknown: str, names: Sequence[str]) -> str:
+def missing_run_message(unknown: str, names: Sequence[str]) -> str:
     """What to say of a link to a run that is not here."""
     return f"The link asks for the run {unknown!a}, which is not here. Shown is {names[0]}."
 
@@ -61,24 +62,36 @@ def start_sentence(name: str, comparison: Comparison) -> str:
     return f"Run {name}: {' '.join(opinion_summary('coverage', comparison.rules['coverage'], comparison.n_layers))}"
 
 
-def shelf_words(folder: Path | None, n: int) -> str:
+def alternative_line(costs: CostTable, depth: int) -> str:
+    """What a freeze depth costs in the other kind of trainer; "" where nothing is frozen."""
+    other = costs.alternative
+    if other is None or depth == 0:
+        return ""
+    cost = other.depths[depth]
+    return alternative_sentence(other.trainer, cost.relative_flop, cost.relative_bytes)
+
+
+def catalog_caption(folder: Path | None, n: int) -> str:
     """Where the runs are, and how to make one."""
     if folder is None:
-        return "A demonstration: the shipped example alone. It was read once; no model is needed to look at it."
-    found = f"{n - 1} in {folder}, and the shipped example" if n > 1 else f"None in {folder} yet but the shipped one"
+        return "A demonstration with the bundled example only. It was analyzed once; you need no model to look at it."
+    if n > 1:
+        where = f"{n - 1} in {folder}, and the bundled example"
+    else:
+        where = f"No runs in {folder} yet, only the bundled example"
     return (
-        f"{found}. Click one to open it. Analyze a model above, or with `semfreeze analyze --model MODEL --data FILE "
+        f"{where}. Click one to open it. Analyze a model above, or with `semfreeze analyze --model MODEL --data FILE "
         "--out NAME` on the command line, to make another."
     )
 
 
-def cell_words(cell: Mapping[Hashable, object]) -> str:
-    """What the head reads of one token at one space."""
-    read = ", ".join(f"`{word}`" for word in str(cell["read"]).split("  "))
-    found = "among them" if cell["truth among them"] else "not among them"
+def cell_sentence(cell: Mapping[Hashable, object]) -> str:
+    """What the output head predicts for one token at one space."""
+    read = ", ".join(f"`{token}`" for token in str(cell["read"]).split("  "))
+    rank_text = "among them" if cell["truth among them"] else "not among them"
     return (
-        f"Space {cell['space']}, token {cell['token']}: the head reads {read}; the truth `{cell['truth']}` is {found} "
-        f"(deviation {cell['deviation']:.3f})."
+        f"Space {cell['space']}, token {cell['token']}: the head predicts {read}; the truth `{cell['truth']}` is "
+        f"{rank_text} (deviation {cell['deviation']:.3f})."
     )
 
 

@@ -2,7 +2,7 @@
 
 from semfreeze_core.sources.data.formats import formats_text
 
-HELP = {
+TOOLTIPS = {
     "depth": "How many layers, counted from the input side, stay as they are. 0 trains everything; the line through "
     "all charts stands at this depth.",
     "metric": "How the distance to the truth is measured. semantic: 1 - cosine with the direction the head reads "
@@ -14,7 +14,7 @@ HELP = {
     "task null": "The same prompts with other examples' completions: what does not get worse is language, not your "
     "task.",
     "advantage": "Label null less deviation: how much nearer the states are to their own token than to a random one.",
-    "gain": "How much a layer raises the advantage. It can be negative. Grey: not measured (with a tied head space 0 "
+    "gain": "How much a layer raises the advantage. It can be negative. Gray: not measured (with a tied head space 0 "
     "predicts its own input).",
     "gain coverage": "R(k), the share of the advantage's rise that lies in layers k and above, those that stay trained "
     "when k are frozen. A prediction about finetuning, not a measurement of it.",
@@ -47,6 +47,8 @@ HELP = {
     "rule": "coverage: as deep as half gain coverage, half plain depth allows (ours). paper: where the largest single "
     "gain is. compute: best for equal compute. budget: no deeper than it takes to fit.",
     "cards": "Memory of common cards by their data sheets; headroom is that less the projected sum of parts.",
+    "stock": "Estimate for a trainer that computes the logits of every token and caches no prefix. Off: for "
+    "`semfreeze train`.",
     "prefix cache": "Compute the frozen layers once an example, keep their output, and train from it.",
     "checkpointing": "Keep less and compute layers again on the way back. transformers-5 is as that library turns it "
     "on by itself, which recomputes frozen layers too.",

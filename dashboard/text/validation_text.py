@@ -4,16 +4,16 @@ from semfreeze_core.records.sweep import SweepReport
 from semfreeze_core.records.validation import ValidationReport
 from semfreeze_core.wording.finetunes import best_depth_sentences, depth_tested, sample_size, verdict_sentence
 
-PROOF = (
+INTRODUCTION = (
     "Every arm is trained for real, on equal data in equal order, each in a process of its own, and goes on where it "
     "was interrupted. A verdict needs three seeds."
 )
-BEGUN = "A validation has begun: the data is prepared, and the model read before training. Its curves will stand here."
-NO_VERDICT = "A verdict needs both arms, full and planned: without them shares are not told."
-OTHER_DATA = "The plan was read on {read}. What it says of layers is said of those examples, not of these."
+STARTED = "A validation is starting: semfreeze prepares the data and loads the model. Curves follow."
+NO_VERDICT = "Select both full and planned to get a verdict."
+OTHER_DATA = "The plan was made from {read}; it may not apply to this dataset."
 
 
-def proof_sentence(report: ValidationReport | None) -> str:
+def validation_sentence(report: ValidationReport | None) -> str:
     """What finetunes have shown of the plan, or that none has."""
     if report is None:
         return "Not measured yet: no finetune has tested this run's plan."

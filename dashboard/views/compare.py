@@ -16,11 +16,12 @@ from semfreeze_core.wording.plan import stack_sentence
 from semfreeze_dashboard.charts import compared
 from semfreeze_dashboard.charts.stack import stack_html
 from semfreeze_dashboard.data import compute, state
-from semfreeze_dashboard.data.run_folder import shelf_of_this_server
+from semfreeze_dashboard.data.run_folder import server_catalog
 from semfreeze_dashboard.panels import page
 from semfreeze_dashboard.panels.runs_panel import runs_panel
 from semfreeze_dashboard.text import page_text
 from semfreeze_dashboard.text.analysis_text import escaped
+from semfreeze_dashboard.text.tooltips import TOOLTIPS
 
 PLACES = f"{CI}, bootstrap over examples; diamonds: the depth of each plan."
 ALL_AT_ONCE = f"{BAND_NOTE} Where a band excludes 0, the runs differ significantly."
@@ -28,61 +29,63 @@ ALL_AT_ONCE = f"{BAND_NOTE} Where a band excludes 0, the runs differ significant
 
 def body() -> None:
     """Who is compared, what they say, their curves, then calibration and the runs."""
-    seen = page.reading()
-    others = [name for name in shelf_of_this_server().names if name != seen.opened.name]
-    chosen = seen.choices.multiselect(
-        "Compare with", others, max_selections=MOST_RUNS - 1, width=520, help=page_text.HELP["compare"],
+    ctx = page.page_context()
+    others = [name for name in server_catalog().names if name != ctx.opened.name]
+    chosen = ctx.choices.multiselect(
+        "Compare with", others, max_selections=MOST_RUNS - 1, width=520, help=TOOLTIPS["compare"],
         placeholder="other runs", **state.in_link("with"),
     )  # fmt: skip
     if chosen:
-        side_by_side(seen, chosen)
+        side_by_side(ctx, chosen)
     else:
-        with seen.top:
-            st.markdown(f"#### {escaped(seen.opened.name)}, beside which run?")
+        with ctx.top:
+            st.markdown(f"#### {escaped(ctx.opened.name)}, beside which run?")
         st.info(page_text.COMPARE_WITH if others else page_text.NOTHING_TO_COMPARE)
     calibration()
     runs_panel()
 
 
-def side_by_side(seen: page.Reading, chosen: list[str]) -> None:
+def side_by_side(ctx: page.PageContext, chosen: list[str]) -> None:
     """Depths as layer stacks, the table, the curves, and where they differ."""
-    names = [seen.opened.name, *chosen]
-    found = compute.side_by_side(shelf_of_this_server(), tuple(names), seen.metric)
-    with seen.top:
-        st.markdown(f"#### {escaped(depths_sentence(found))}")
-        for column in found.columns:
+    names = [ctx.opened.name, *chosen]
+    comparison = compute.side_by_side(server_catalog(), tuple(names), ctx.metric)
+    with ctx.top:
+        st.markdown(f"#### {escaped(depths_sentence(comparison))}")
+        for column in comparison.columns:
             depth = column.opinion.freeze_depth
             st.caption(f"**{escaped(column.name)}**: {page_text.run_sentence(column.run)}")
             st.html(stack_html(column.curve.n_layers, depth, stack_sentence(column.curve.n_layers, depth)))
-    for warning in found.warnings:
+    for warning in comparison.warnings:
         st.warning(escaped(warning))
-    proofs = {column.name: compute.proofs(shelf_of_this_server(), column.name) for column in found.columns}
-    rows = comparison_table(found, proofs).dicts()
+    validations = {
+        column.name: compute.named_validations(server_catalog(), column.name) for column in comparison.columns
+    }
+    rows = comparison_table(comparison, validations).dicts()
     st.dataframe(rows, hide_index=True, alt="The plan of every run, its estimated cost, and what finetunes measured")
     st.caption(COST_NOTE)
 
     left, right = st.columns(2)
     with left:
-        figure = compared.draw_coverages(found.columns)
+        figure = compared.draw_coverages(comparison.columns)
         page.chart("coverages", "Share of the gain that stays trained", PLACES, figure, "gain coverage")
     with right:
-        figure = compared.draw_advantages(found.columns)
+        figure = compared.draw_advantages(comparison.columns)
         page.chart("advantages", "How far each run's states are from chance", PLACES, figure, "advantage")
     quantity = st.segmented_control(
         "Difference of", ("gain coverage", "advantage"), default="gain coverage", required=True,
-        help=page_text.HELP["difference"], **state.in_link("difference"),
+        help=TOOLTIPS["difference"], **state.in_link("difference"),
     )  # fmt: skip
-    held = {name: pair[quantity or "gain coverage"] for name, pair in found.differences.items()}
-    first = found.columns[0].name
-    figure = compared.draw_differences(held, str(quantity))
+    differences = {name: pair[quantity or "gain coverage"] for name, pair in comparison.differences.items()}
+    first = comparison.columns[0].name
+    figure = compared.draw_differences(differences, str(quantity))
     page.chart("differences", f"Less {first}'s", ALL_AT_ONCE, figure, "difference")
-    for name, difference in held.items():
+    for name, difference in differences.items():
         st.markdown(escaped(difference_sentence(name, first, quantity or "gain coverage", difference)))
 
 
 def calibration() -> None:
     """Predicted against measured over every finetune that is kept."""
-    folder = shelf_of_this_server().folder
+    folder = server_catalog().folder
     if folder is None:
         return
     report = compute.calibration(folder)
@@ -97,8 +100,8 @@ def calibration() -> None:
     finetunes = "1 finetune" if n == 1 else f"{n} finetunes"
     caption = f"{len(shares)} shares of {finetunes} kept in {folder}. Each finetune is one look, not many."
     page.chart("calibration", "Predicted share against measured", caption, compared.draw_calibration(shares), "kept")
-    for found in report.calibrations:
-        st.markdown(escaped(calibration_sentence(found)))
+    for fit in report.calibrations:
+        st.markdown(escaped(calibration_sentence(fit)))
 
 
 draw = page.as_fragment(body)

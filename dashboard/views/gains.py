@@ -9,28 +9,29 @@ from semfreeze_dashboard.charts import curves, frontier
 from semfreeze_dashboard.data import compute, state
 from semfreeze_dashboard.panels import page
 from semfreeze_dashboard.text import page_text
+from semfreeze_dashboard.text.tooltips import TOOLTIPS
 
 
 def body() -> None:
     """Deviation, controls, gains, coverage, law, groups; one line for the depth through all."""
-    seen = page.reading()
-    depth = page.depth_slider(seen)
-    opened, metric, curve = seen.opened, seen.metric, seen.curve
-    page.head(seen, depth, contribution_sentence(curve, depth))
-    told = f"Means over {curve.n_examples} examples with 95 % bootstrap intervals over examples."
+    ctx = page.page_context()
+    depth = page.depth_slider(ctx)
+    opened, metric, curve = ctx.opened, ctx.metric, ctx.curve
+    page.header(ctx, depth, contribution_sentence(curve, depth))
+    sampling = f"Means over {curve.n_examples} examples with 95 % bootstrap intervals over examples."
 
     figure = curves.draw_coverage(curve, compute.scores(opened), depth)
-    caption = f"{told} The other scores contradict each other: only a finetune decides."
+    caption = f"{sampling} The other scores contradict each other: only a finetune decides."
     page.chart("coverage", "Share of the gain that stays trained at each depth", caption, figure, "gain coverage")
 
     left, right = st.columns(2)
     with left:
         figure = curves.draw_deviation(curve, depth)
-        caption = f"{told} Below, the distance between the two lines, which gains come from."
+        caption = f"{sampling} Below, the distance between the two lines, which gains come from."
         page.chart("deviation", "Deviation from the ground truth, and the label null", caption, figure, "deviation")
     with right:
         figure = curves.draw_gains(curve, depth)
-        caption = f"{told} Circles: the raw fall of the deviation, the paper's gain."
+        caption = f"{sampling} Circles: the raw fall of the deviation, the paper's gain."
         page.chart("gains", "What each layer adds", caption, figure, "gain")
 
     left, right = st.columns(2)
@@ -45,7 +46,7 @@ def body() -> None:
             page.chart("task-null", "Does the prompt matter? Completions swapped", caption, figure, "task null")
     with right:
         figure = curves.draw_first_and_later(*compute.first_and_later(opened, metric), metric, depth)
-        caption = f"{told} Later tokens can be told from earlier ones, whatever the prompt."
+        caption = f"{sampling} Later tokens can be told from earlier ones, whatever the prompt."
         page.chart("first-later", "Advantage at first and at later tokens", caption, figure, "advantage")
 
     law = compute.law(opened, metric)
@@ -56,7 +57,7 @@ def body() -> None:
     if not kept_columns(opened.run):
         st.caption(page_text.NO_COLUMNS)
     groups, left_out = compute.slices(opened, metric, by)
-    st.markdown(f"**{slices_sentence(groups, depth, left_out)}**", help=page_text.HELP["slices"])
+    st.markdown(f"**{slices_sentence(groups, depth, left_out)}**", help=TOOLTIPS["slices"])
     if groups:
         figure = frontier.draw_slices({g.name: g.curve.coverage for g in groups}, depth)
         caption = "Each group read by itself, without a task null of its own. Bootstrap intervals are in the table."

@@ -1,23 +1,28 @@
 """Plan: what a freeze depth saves and keeps under a training setup, and the plan to take away."""
 
+from dataclasses import dataclass
+
 import streamlit as st
 
 from semfreeze_core.cost import run_seconds
 from semfreeze_core.cost.setup import setup_from_options
 from semfreeze_core.plan.make import warnings_of
+from semfreeze_core.plan.opinions import Comparison
 from semfreeze_core.plan.speed import training_speed
-from semfreeze_core.records.training import LoraSetup
+from semfreeze_core.records.cost import CostTable, DepthCost
+from semfreeze_core.records.training import LoraSetup, TrainingSetup
 from semfreeze_core.wording.costs import flop_status_word, setup_line
 from semfreeze_core.wording.numbers import CI, duration, flops, flops_per_second, gib, number, percent
 from semfreeze_core.wording.plan import depth_summary, no_recommendation
 from semfreeze_core.wording.rules import opinion_table, recommendation_sentence
 from semfreeze_dashboard.charts import costs, frontier
 from semfreeze_dashboard.data import compute, exports, state
-from semfreeze_dashboard.forms.setup_form import budget_asked, setup_options
+from semfreeze_dashboard.forms.setup_form import budget_input, setup_options
 from semfreeze_dashboard.panels import page, tables
-from semfreeze_dashboard.panels.export_panel import take_panel
+from semfreeze_dashboard.panels.export_panel import export_panel
 from semfreeze_dashboard.text import page_text
 from semfreeze_dashboard.text.analysis_text import escaped
+from semfreeze_dashboard.text.tooltips import TOOLTIPS
 
 FRONTIER = "frontier"
 RULES = ("coverage", "paper", "compute", "budget")
@@ -29,90 +34,132 @@ def go_to_clicked_depth() -> None:
         state.set_depth(int(point["customdata"][0]))
 
 
+@dataclass(frozen=True)
+class _Shown:
+    """What the page's charts and tables are of: one depth among all, in one setup.
+
+    Attributes:
+        costs: of every freeze depth.
+        depth: k.
+        alternatives: the depth's cost and those it is compared with, by what they are called.
+        comparison: what every rule recommends.
+    """
+
+    costs: CostTable
+    depth: int
+    alternatives: dict[str, DepthCost]
+    comparison: Comparison
+
+    @property
+    def cost(self) -> DepthCost:
+        return self.costs.depths[self.depth]
+
+
 def body() -> None:
     """Rule, setup, depth; then the conclusion and the charts it is drawn from."""
-    seen = page.reading()
-    opened, run = seen.opened, seen.opened.run
-    with seen.choices:
+    ctx = page.page_context()
+    run = ctx.opened.run
+    with ctx.choices:
         rule = st.segmented_control(
-            "Ask a rule", RULES, default="coverage", required=True, help=page_text.HELP["rule"], **state.in_link("rule")
+            "Ask a rule", RULES, default="coverage", required=True, help=TOOLTIPS["rule"], **state.in_link("rule")
         )
         with st.popover("Training setup"):
-            flags = setup_options(run)
-    budget = budget_asked() if rule == "budget" else None
-    setup = setup_from_options(run.shape, run, flags, with_reference=True)
-    table = compute.prices(opened, setup, LoraSetup(flags.lora_rank))
-    comparison = compute.comparison(seen.opened, seen.metric, setup, budget)
-    asked = comparison.rules.get(rule)
-    state.follow(opened.name, (rule, budget), asked.freeze_depth if asked else None)
-    depth = page.depth_slider(seen, len(table.depths) - 1)
-    coverage = seen.curve.coverage.at(depth)
-    price, half = table.depths[depth], seen.n_layers // 2
-    sentences = depth_summary(depth, seen.n_layers, price)
-    if asked is not None and asked.freeze_depth is None:
-        sentences.insert(0, no_recommendation(rule, asked.candidate_depth))
-    page.head(seen, depth, " ".join(sentences))
-    if asked is None:
+            options = setup_options(run)
+    budget = budget_input() if rule == "budget" else None
+    setup = setup_from_options(run.shape, run, options, with_reference=True)
+    table = compute.depth_costs(ctx.opened, setup, LoraSetup(options.lora_rank))
+    comparison = compute.comparison(ctx.opened, ctx.metric, setup, budget)
+    opinion = comparison.rules.get(rule)
+    state.follow(ctx.opened.name, (rule, budget), opinion.freeze_depth if opinion else None)
+    depth = page.depth_slider(ctx, len(table.depths) - 1)
+    half = ctx.n_layers // 2
+    alternatives = {f"freeze {depth}": table.depths[depth], "full finetuning": table.full}
+    alternatives |= {f"freeze half, {half}": table.depths[half], f"LoRA, rank {options.lora_rank}": table.lora}
+    shown = _Shown(table, depth, alternatives, comparison)
+
+    conclusion(ctx, shown, rule)
+    metrics(ctx, shown, setup)
+    cost_charts(shown, setup)
+    frontier_chart(ctx, shown)
+    st.markdown("**What each rule says, and why**", help=TOOLTIPS["rule"])
+    st.table(opinion_table(comparison).dicts())
+    st.markdown("**Cards it fits on**", help=TOOLTIPS["cards"])
+    st.dataframe(tables.gpu_rows(alternatives, table.depths), hide_index=True, alt="Headroom on each card")
+    st.page_link(
+        "views/validate.py", label="**Test this depth by a real finetune**", help=TOOLTIPS["test depth"],
+        query_params=state.link_to_finetune_form(depth),
+    )  # fmt: skip
+    export_panel(ctx, exports.plan_selection(ctx, opinion, rule, depth, budget, options, setup))
+
+
+def conclusion(ctx: page.PageContext, shown: _Shown, rule: str) -> None:
+    """What the depth trains and costs, and what the rule recommends."""
+    opinion = shown.comparison.rules.get(rule)
+    sentences = depth_summary(shown.depth, ctx.n_layers, shown.cost)
+    if opinion is not None and opinion.freeze_depth is None:
+        sentences.insert(0, no_recommendation(rule, opinion.candidate_depth))
+    page.header(ctx, shown.depth, " ".join(sentences))
+    if opinion is None:
         st.info("Set a limit: GPU, memory, or compute.")
-    elif asked.freeze_depth is None:
-        st.warning(recommendation_sentence(comparison.rules, rule, depth))
+    elif opinion.freeze_depth is None:
+        st.warning(recommendation_sentence(shown.comparison.rules, rule, shown.depth))
     else:
-        st.markdown(recommendation_sentence(comparison.rules, rule, depth))
-    for warning in warnings_of(run, depth):
+        st.markdown(recommendation_sentence(shown.comparison.rules, rule, shown.depth))
+    for warning in warnings_of(ctx.opened.run, shown.depth):
         st.warning(escaped(warning))
 
-    speed = training_speed(None, None, run, setup)
-    full = table.full
-    time = duration(run_seconds(price.flop, speed.flop_per_second))
+
+def metrics(ctx: page.PageContext, shown: _Shown, setup: TrainingSetup) -> None:
+    """Compute, memory, coverage and time, and what the depth costs in the other kind of trainer."""
+    cost, coverage = shown.cost, ctx.curve.coverage.at(shown.depth)
+    speed = training_speed(None, None, ctx.opened.run, setup)
+    time = duration(run_seconds(cost.flop, speed.flop_per_second))
     rate = "no throughput was measured in this precision"
     if speed.flop_per_second is not None:
         rate = f"at the analysis throughput, {flops_per_second(speed.flop_per_second)}"
-    range_of_coverage = f"{CI} {number(coverage.low, 2)} to {number(coverage.high, 2)}"
+    coverage_interval = f"{CI} {number(coverage.low, 2)} to {number(coverage.high, 2)}"
     for column, (title, value, delta, term) in zip(
         st.columns(4),
         (
-            ("FLOP of full", percent(price.relative_flop), flops(price.flop, full.flop), "flop"),
-            ("Memory of full", percent(price.relative_bytes), gib(price.bytes.total), "memory"),
-            ("Gain coverage", number(coverage.estimate, 2), range_of_coverage, "gain coverage"),
+            ("FLOP of full", percent(cost.relative_flop), flops(cost.flop, shown.costs.full.flop), "flop"),
+            ("Memory of full", percent(cost.relative_bytes), gib(cost.bytes.total), "memory"),
+            ("Gain coverage", number(coverage.estimate, 2), coverage_interval, "gain coverage"),
             ("Time of the run", time, rate, "time"),
         ),
         strict=True,
     ):
-        column.metric(title, value, delta, "off", help=page_text.HELP[term], delta_arrow="off")
+        column.metric(title, value, delta, "off", help=TOOLTIPS[term], delta_arrow="off")
+    if line := page_text.alternative_line(shown.costs, shown.depth):
+        st.caption(line)
 
-    named = {f"freeze {depth}": price, "full finetuning": table.full, f"freeze half, {half}": table.depths[half]}
-    named[f"LoRA, rank {flags.lora_rank}"] = table.lora
+
+def cost_charts(shown: _Shown, setup: TrainingSetup) -> None:
+    """Memory and compute of the alternatives, by part."""
     left, right = st.columns(2)
-    caption = f"{table.bytes_status.capitalize()}: {setup_line(setup)}."
+    caption = f"{shown.costs.bytes_status.capitalize()}: {setup_line(setup)}."
     with left:
-        page.chart("memory", "Device memory by part", caption, costs.draw_memory_beside(named), "memory")
+        figure = costs.draw_memory_beside(shown.alternatives)
+        page.chart("memory", "Device memory by part", caption, figure, "memory")
     with right:
-        caption = f"{flop_status_word(table.flop_status)}: {setup_line(setup)}."
-        page.chart("flop", "FLOPs of a step, by operation", caption, costs.draw_flop_beside(named), "flop")
+        caption = f"{flop_status_word(shown.costs.flop_status)}: {setup_line(setup)}."
+        figure = costs.draw_flop_beside(shown.alternatives)
+        page.chart("flop", "FLOPs of a step, by operation", caption, figure, "flop")
 
+
+def frontier_chart(ctx: page.PageContext, shown: _Shown) -> None:
+    """What every depth saves against what it keeps of the gain; a click chooses a depth."""
     saving = st.segmented_control(
         "Saving", ("FLOP", "memory"), default="FLOP", required=True, **state.in_link("saving")
     )
+    depths, comparison = shown.costs.depths, shown.comparison
     marks = {name: opinion for name, opinion in comparison.rules.items() if name != "manual"}
-    figure = frontier.draw_frontier(table.depths, seen.curve.coverage, marks, depth, saving)
+    figure = frontier.draw_frontier(depths, ctx.curve.coverage, marks, shown.depth, saving)
     if figure is None:
         st.info(f"The saving of {saving}, or the gain coverage, is not known for this run, so it cannot be drawn.")
-    else:
-        page.chart(FRONTIER, "Savings against gain coverage: click a depth",
-                   f"{len(table.depths)} freeze depths; {seen.curve.n_examples} examples. "
-                   f"{comparison.agreement.summary}",
-                   figure, "frontier", on_select=go_to_clicked_depth, selection_mode="points")  # fmt: skip
-
-    st.markdown("**What each rule says, and why**", help=page_text.HELP["rule"])
-    st.table(opinion_table(comparison).dicts())
-    st.markdown("**Cards it fits on**", help=page_text.HELP["cards"])
-    st.dataframe(tables.card_rows(named, table.depths), hide_index=True, alt="Headroom on each card")
-
-    st.page_link(
-        "views/validate.py", label="**Test this depth by a real finetune**", help=page_text.HELP["test depth"],
-        query_params=state.link_to_proof(depth),
-    )  # fmt: skip
-    take_panel(seen, exports.chosen(seen, asked, rule, depth, budget, flags, setup))
+        return
+    caption = f"{len(depths)} freeze depths; {ctx.curve.n_examples} examples. {comparison.agreement.summary}"
+    page.chart(FRONTIER, "Savings against gain coverage: click a depth", caption, figure, "frontier",
+               on_select=go_to_clicked_depth, selection_mode="points")  # fmt: skip
 
 
 draw = page.as_fragment(body)

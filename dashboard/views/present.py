@@ -7,6 +7,7 @@ import streamlit as st
 
 from semfreeze_core.errors import RunError
 from semfreeze_core.plan.make import default_setup
+from semfreeze_core.records.defaults import LORA_RANK
 from semfreeze_core.records.gain import GainCurve
 from semfreeze_core.records.training import LoraSetup
 from semfreeze_core.wording.costs import flop_status_word
@@ -18,7 +19,7 @@ from semfreeze_dashboard.charts import costs, curves, finetunes
 from semfreeze_dashboard.charts.stack import stack_html
 from semfreeze_dashboard.charts.theme import on_page
 from semfreeze_dashboard.data import compute, projections, state
-from semfreeze_dashboard.data.run_folder import OpenRun, shelf_of_this_server
+from semfreeze_dashboard.data.run_folder import OpenRun, server_catalog
 from semfreeze_dashboard.server.failures import guarded
 from semfreeze_dashboard.text import page_text, validation_text
 from semfreeze_dashboard.text.analysis_text import escaped
@@ -38,7 +39,7 @@ def body() -> None:
     """The slide that the link names, and the keys to the next."""
     st.html(STYLE)
     try:
-        opened = compute.read(shelf_of_this_server(), state.open_run_name())
+        opened = compute.read(server_catalog(), state.open_run_name())
     except RunError as error:
         st.error(str(error))
         return
@@ -56,7 +57,7 @@ def body() -> None:
         st.page_link("views/start.py", label="Leave")
 
 
-def what_was_read(opened: OpenRun, curve: GainCurve, depth: int) -> None:
+def model_and_data(opened: OpenRun, curve: GainCurve, depth: int) -> None:
     """Model, data, and one example as it is."""
     manifest = opened.run.manifest
     model, data = manifest.model.identity, manifest.data
@@ -85,7 +86,7 @@ def traces(opened: OpenRun, curve: GainCurve, depth: int) -> None:
     """The states on their way, played by its own button."""
     display = opened.run.display
     st.markdown(f"## {distance_sentence(display, curve, depth)}")
-    points = projections.pca_cloud(display, 2)
+    points = projections.pca_points(display, 2)
     figure = compute.projection(opened, points, "label", METRIC, PATHS, (), depth)
     picture("projection", figure, page_text.pca_caption(display, len(points.positions), depth, True))
 
@@ -97,26 +98,31 @@ def gains(opened: OpenRun, curve: GainCurve, depth: int) -> None:
     picture("coverage", figure, f"{curve.n_examples} examples; {CI}, bootstrap over examples.")
 
 
-def price(opened: OpenRun, curve: GainCurve, depth: int) -> None:
+def cost(opened: OpenRun, curve: GainCurve, depth: int) -> None:
     """What the depth saves."""
     setup = default_setup(opened.run)
-    table = compute.prices(opened, setup, LoraSetup(16))
+    table = compute.depth_costs(opened, setup, LoraSetup(LORA_RANK))
     chosen, half = table.depths[depth], curve.n_layers // 2
     st.markdown(f"## {' '.join(depth_summary(depth, curve.n_layers, chosen))}")
-    named = {f"freeze {depth}": chosen, "full finetuning": table.full, f"freeze half, {half}": table.depths[half]}
-    named["LoRA, rank 16"] = table.lora
+    st.markdown(page_text.alternative_line(table, depth))
+    alternatives = {
+        f"freeze {depth}": chosen,
+        "full finetuning": table.full,
+        f"freeze half, {half}": table.depths[half],
+    }
+    alternatives[f"LoRA, rank {LORA_RANK}"] = table.lora
     left, right = st.columns(2)
     with left:
-        picture("memory", costs.draw_memory_beside(named), f"Device memory, {table.bytes_status}.")
+        picture("memory", costs.draw_memory_beside(alternatives), f"Device memory, {table.bytes_status}.")
     with right:
         status = flop_status_word(table.flop_status)
-        picture("flop", costs.draw_flop_beside(named), f"FLOPs per step. {status}.")
+        picture("flop", costs.draw_flop_beside(alternatives), f"FLOPs per step. {status}.")
 
 
-def proof(opened: OpenRun, curve: GainCurve, depth: int) -> None:
+def validation(opened: OpenRun, curve: GainCurve, depth: int) -> None:
     """What finetunes showed, the newest validation; or that none has."""
     reports = list(compute.validations(opened).values())
-    st.markdown(f"## {validation_text.proof_sentence(reports[-1] if reports else None)}")
+    st.markdown(f"## {validation_text.validation_sentence(reports[-1] if reports else None)}")
     if not reports:
         return
     settings, items = reports[-1].settings, reports[-1].baseline.n_items
@@ -138,11 +144,11 @@ def plan(opened: OpenRun, curve: GainCurve, depth: int) -> None:
 
 
 SLIDES: dict[str, Draw] = {
-    "model and data": what_was_read,
+    "model and data": model_and_data,
     "traces": traces,
     "gains": gains,
-    "price": price,
-    "proof": proof,
+    "price": cost,
+    "proof": validation,
     "plan": plan,
 }
 
@@ -157,10 +163,10 @@ def picture(name: str, figure: go.Figure, caption: str) -> None:
     large = go.Figure(figure)
     height = large.layout.height or 340
     large.update_layout(font={"size": FONT}, legend={"font": {"size": FONT}}, height=max(520, round(1.25 * height)))
-    large.for_each_annotation(lambda words: words.update(yshift=2.7 * (words.yshift or 0)))  # clear of thicker bars
+    large.for_each_annotation(lambda label: label.update(yshift=2.7 * (label.yshift or 0)))  # clear of thicker bars
     large.update_xaxes(title={"font": {"size": FONT}})
     large.update_yaxes(title={"font": {"size": FONT}})
-    drawn = go.Figure(on_page(large, state.in_the_dark()), _validate=False)
+    drawn = go.Figure(on_page(large, state.dark_theme()), _validate=False)
     st.plotly_chart(drawn, theme=None, key=f"slide-{name}", alt=caption, config={"displayModeBar": False})
     st.caption(caption)
 

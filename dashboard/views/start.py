@@ -8,9 +8,9 @@ from semfreeze_core.errors import InputError
 from semfreeze_core.runs.jobs import submit
 from semfreeze_core.wording.runs import memory_sentence
 from semfreeze_dashboard.data import compute, state
-from semfreeze_dashboard.data.analysis_request import Wish, place_for, proposed_name
-from semfreeze_dashboard.data.run_folder import shelf_of_this_server
-from semfreeze_dashboard.forms.analysis_form import wish_asked
+from semfreeze_dashboard.data.analysis_request import AnalysisForm, proposed_name, run_path
+from semfreeze_dashboard.data.run_folder import server_catalog
+from semfreeze_dashboard.forms.analysis_form import analysis_form
 from semfreeze_dashboard.panels import jobs_panel, page, tables
 from semfreeze_dashboard.server.failures import guarded
 from semfreeze_dashboard.text import page_text
@@ -18,10 +18,11 @@ from semfreeze_dashboard.text.analysis_text import (
     INTRODUCTION,
     as_command,
     escaped,
-    in_the_form,
+    form_message,
     preview_sentence,
     rendered_example,
 )
+from semfreeze_dashboard.text.tooltips import TOOLTIPS
 
 ROWS = "runs"
 ANALYZE = "Analyze a model"
@@ -29,7 +30,7 @@ ANALYZE = "Analyze a model"
 
 def open_clicked() -> None:
     """Open the run whose row was clicked, if it can be read."""
-    entries = shelf_of_this_server().entries()
+    entries = server_catalog().entries()
     for row in state.clicked(ROWS, "rows"):
         if row < len(entries) and entries[row].manifest is not None:
             state.choose_run(entries[row].name)
@@ -37,10 +38,10 @@ def open_clicked() -> None:
 
 def open_runs() -> None:
     """The open run's conclusion, then all runs."""
-    seen = page.reading()
-    comparison = compute.comparison(seen.opened, seen.metric, None, None)
+    ctx = page.page_context()
+    comparison = compute.comparison(ctx.opened, ctx.metric, None, None)
     opinion = comparison.rules["coverage"]
-    page.head(seen, opinion.freeze_depth, page_text.start_sentence(seen.opened.name, comparison))
+    page.header(ctx, opinion.freeze_depth, page_text.start_sentence(ctx.opened.name, comparison))
     for name, title, why in (
         ("traces", "Traces", "see the hidden states move towards the ground truth, layer by layer"),
         ("gains", "Gains", "see what each layer adds, with its controls, and what other papers' scores say"),
@@ -54,7 +55,7 @@ def open_runs() -> None:
             st.markdown(why)
 
     st.markdown("**Finished runs**")
-    entries = shelf_of_this_server().entries()
+    entries = server_catalog().entries()
     st.dataframe(
         tables.run_rows(entries),
         key=ROWS,
@@ -62,23 +63,23 @@ def open_runs() -> None:
         selection_mode="single-row",
         alt="All runs that can be opened",
     )
-    st.caption(page_text.shelf_words(shelf_of_this_server().folder, len(entries)))
+    st.caption(page_text.catalog_caption(server_catalog().folder, len(entries)))
 
 
 def analyze(runs: Path) -> None:
     """The form, what it would read, the memory that takes, and the button."""
     st.markdown("#### Read a model on your data, layer by layer")
     st.caption(INTRODUCTION)
-    wish = wish_asked(runs)
-    if wish is None:
-        st.info("Say which model and which data: then examples are shown as the model would get them.")
+    form = analysis_form(runs)
+    if form is None:
+        st.info("Choose a model and data to preview the examples as the model gets them.")
         return
     with st.spinner(page_text.LOOKING, show_time=True):
-        data = compute.data_preview(wish, compute.stamp_of(wish.data))
-        memory = compute.memory_forecast(wish)
-    st.markdown(preview_sentence(data), help=page_text.HELP["supervised"])
+        data = compute.data_preview(form, compute.stamp_of(form.data))
+        memory = compute.memory_forecast(form)
+    st.markdown(preview_sentence(data), help=TOOLTIPS["supervised"])
     for note in data.notes:
-        st.caption(escaped(in_the_form(note)))
+        st.caption(escaped(form_message(note)))
     for tab, example in zip(st.tabs([f"Row {e.row}" for e in data.examples]), data.examples, strict=True):
         with tab:
             st.markdown(rendered_example(example))
@@ -86,31 +87,31 @@ def analyze(runs: Path) -> None:
         st.caption(memory_sentence(memory))
     else:
         st.error(memory_sentence(memory))
-    run_button(runs, wish, fits=memory.fits)
+    run_button(runs, form, fits=memory.fits)
 
 
-def run_button(runs: Path, wish: Wish, *, fits: bool) -> None:
+def run_button(runs: Path, form: AnalysisForm, *, fits: bool) -> None:
     """The run's name, and the button that starts the job or joins the one that does the same."""
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        proposed = proposed_name(runs, wish)
+        proposed = proposed_name(runs, form)
         name = st.text_input("Name of the run", key=state.in_form(f"name-{proposed}", proposed), width=320)
         pressed = st.button("Analyze", type="primary", disabled=not fits)
-    place = place_for(runs, name or proposed)
+    path = run_path(runs, name or proposed)
     st.caption("The same on the command line:")
-    st.code(as_command((*wish.command(), f"--out={place}")), language="bash", wrap_lines=True)
+    st.code(as_command((*form.command(), f"--out={path}")), language="bash", wrap_lines=True)
     if pressed:
-        if place.exists():
-            raise InputError(f"A run named {place.name} is there already. Give this one another name.")
-        job = submit(runs, wish.command(), wish.title(), place)
-        joined = job.spec.out != str(place)
-        st.toast(f"Somebody has started the same: it becomes {job.spec.out}." if joined else "Started.")
-        state.forget_form(f"name-{proposed}")
+        if path.exists():
+            raise InputError(f"A run named {path.name} already exists. Choose another name.")
+        job = submit(runs, form.command(), form.title(), path)
+        joined = job.spec.out != str(path)
+        st.toast(f"The same analysis already runs; its result will be {job.spec.out}." if joined else "Started.")
+        state.reset_field(f"name-{proposed}")
         st.rerun()
 
 
 def body() -> None:
     """Open or analyze, then the jobs."""
-    folder = shelf_of_this_server().folder
+    folder = server_catalog().folder
     if folder is None:
         open_runs()
         return

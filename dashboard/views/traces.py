@@ -8,108 +8,112 @@ from semfreeze_dashboard.charts import frontier, tokens
 from semfreeze_dashboard.data import compute, position_table, projections, state
 from semfreeze_dashboard.panels import page, umap_panel
 from semfreeze_dashboard.text import page_text
+from semfreeze_dashboard.text.tooltips import TOOLTIPS
 
-CLOUD, ROWS, CELLS = "cloud", "rows", "cells"
+PROJECTION, ROWS, CELLS = "projection", "rows", "cells"
 FEW, MOST_PATHS = 12, 40
 
 
 def body() -> None:
-    """The cloud of states, the selection in it, and one example's tokens."""
-    seen = page.reading()
-    depth = page.depth_slider(seen)
-    page.head(seen, depth, distance_sentence(seen.opened.run.display, seen.curve, depth))
-    kept = state.selection(seen.opened.name)
-    cloud(seen, depth, kept)
-    selection(seen, depth, kept.positions if kept else ())
+    """The projected states, the selection in it, and one example's tokens."""
+    ctx = page.page_context()
+    depth = page.depth_slider(ctx)
+    page.header(ctx, depth, distance_sentence(ctx.opened.run.display, ctx.curve, depth))
+    selected = state.selection(ctx.opened.name)
+    projection_chart(ctx, depth, selected)
+    selection(ctx, depth, selected.positions if selected else ())
 
 
-def cloud(seen: page.Reading, depth: int, kept: state.Selection | None) -> None:
+def projection_chart(ctx: page.PageContext, depth: int, selected: state.Selection | None) -> None:
     """The projection, opened where the reader was when the selection was made."""
-    display = seen.opened.run.display
-    with seen.choices:
+    display = ctx.opened.run.display
+    with ctx.choices:
         kind = st.segmented_control("Projection", ("PCA", "UMAP"), default="PCA", required=True,
-                                    help=page_text.HELP["projection kind"], **state.in_link("projection"))  # fmt: skip
-        wish, axes = None, "2-D"
+                                    help=TOOLTIPS["projection kind"], **state.in_link("projection"))  # fmt: skip
+        umap, axes = None, "2-D"
         if kind == "UMAP":
-            wish = umap_panel.settings()
+            umap = umap_panel.umap_settings()
         else:
             axes = st.segmented_control("Axes", ("2-D", "3-D"), default="2-D", required=True, **state.in_link("space"))
         color = st.segmented_control("Color", ("label", "outcome", "deviation"), default="label", required=True,
-                                      help=page_text.HELP["color"], **state.in_link("colour"))  # fmt: skip
-        paths = st.number_input("Trajectories", 0, MOST_PATHS, FEW, width=150, help=page_text.HELP["paths"],
+                                      help=TOOLTIPS["color"], **state.in_link("colour"))  # fmt: skip
+        paths = st.number_input("Trajectories", 0, MOST_PATHS, FEW, width=150, help=TOOLTIPS["paths"],
                                 **state.in_link("paths"))  # fmt: skip
-        if kept:
+        if selected:
             st.button("Clear selection", on_click=state.keep_selection, args=(None,))
-    space = kept.space if kept and kept.depth == depth else depth
+    space = selected.space if selected and selected.depth == depth else depth
     flat = axes == "2-D"
-    if wish is not None:
-        projection = umap_panel.umap_or_offer(seen.opened, wish)
+    if umap is not None:
+        projection = umap_panel.umap_or_offer(ctx.opened, umap)
         if projection is None:
             return
-        points, caption = projections.umap_cloud(projection), page_text.umap_caption(display, projection, space)
+        points, caption = projections.umap_points(projection), page_text.umap_caption(display, projection, space)
         title, term = "Hidden states laid out by UMAP, layer by layer", "umap"
     else:
-        points = projections.pca_cloud(display, 2 if flat else 3)
+        points = projections.pca_points(display, 2 if flat else 3)
         caption = page_text.pca_caption(display, len(points.positions), space, flat)
         title, term = "Hidden states in one projection, layer by layer", "projection"
-    chosen = kept.positions if kept else ()
-    figure = compute.projection(seen.opened, points, color, seen.metric, paths, chosen, space)
-    name = f"{CLOUD}-{kind}-{state.selections_made()}"
+    chosen = selected.positions if selected else ()
+    figure = compute.projection(ctx.opened, points, color, ctx.metric, paths, chosen, space)
+    name = f"{PROJECTION}-{kind}-{state.selections_made()}"
 
-    def keep() -> None:
-        picked = [point for point in state.clicked(page.chart_key(name)) if point.get("customdata")]
-        if picked:
-            chosen = sorted({int(point["customdata"][0]) for point in picked})
-            first = picked[0]
+    def keep_selection() -> None:
+        clicked = [point for point in state.clicked(page.chart_key(name)) if point.get("customdata")]
+        if clicked:
+            chosen = sorted({int(point["customdata"][0]) for point in clicked})
+            first = clicked[0]
             at = points.space_of(int(first["customdata"][0]), first["x"], first["y"])
-            state.keep_selection(state.Selection(seen.opened.name, tuple(chosen), at, depth))
+            state.keep_selection(state.Selection(ctx.opened.name, tuple(chosen), at, depth))
 
-    select = {"on_select": keep, "selection_mode": ("lasso", "box")} if flat else {}
+    select = {"on_select": keep_selection, "selection_mode": ("lasso", "box")} if flat else {}
     page.chart(name, title, caption, figure, term, **select)
 
 
-def selection(seen: page.Reading, depth: int, chosen: tuple[int, ...]) -> None:
+def selection(ctx: page.PageContext, depth: int, chosen: tuple[int, ...]) -> None:
     """The selected positions' own curve and rows; all that were read out when nothing is selected."""
-    run, display = seen.opened.run, seen.opened.run.display
+    run, display = ctx.opened.run, ctx.opened.run.display
     if chosen:
-        bands = compute.selection_bands(seen.opened, seen.metric, chosen)
+        bands = compute.selection_bands(ctx.opened, ctx.metric, chosen)
         caption = (
             f"{len(chosen):,} selected of {len(display.example):,} shown positions; 95 % bootstrap intervals over the "
             "examples they are of."
         )
-        figure = frontier.draw_selection(*bands, seen.metric, depth)
+        figure = frontier.draw_selection(*bands, ctx.metric, depth)
         page.chart("selection", "Deviation of the selection", caption, figure, "deviation")
         st.markdown("**Selected positions: click a row for its example**")
     else:
         st.markdown("**Positions read out at every space: click a row for its example**")
     shown = chosen or list(range(len(display.read_top)))
-    rows = position_table.position_rows(run, seen.metric, shown)
+    rows = position_table.position_rows(run, ctx.metric, shown)
     picked = st.dataframe(rows, key=ROWS, hide_index=True, height=260, on_select="rerun", selection_mode="single-row",
                           alt="Positions with their example, truth and what the model says")  # fmt: skip
     st.download_button("CSV", rows.to_csv(index=False), "semfreeze-positions.csv", "text/csv", on_click="ignore")
     row = picked.selection.rows[0] if picked.selection.rows else 0
     example = int(display.example[shown[min(row, len(shown) - 1)]])
-    drill_down(seen, depth, example)
+    drill_down(ctx, depth, example)
 
 
-def drill_down(seen: page.Reading, depth: int, example: int) -> None:
+def drill_down(ctx: page.PageContext, depth: int, example: int) -> None:
     """One example: prompt and reference, and its tokens through all spaces."""
-    run, display = seen.opened.run, seen.opened.run.display
-    positions = position_table.read_positions(display, example)
-    one = run.examples.iloc[example]
-    st.markdown(f"**Example {example} (row {one['row']} of the data), token by token**", help=page_text.HELP["space"])
+    run, display = ctx.opened.run, ctx.opened.run.display
+    positions = position_table.read_out_positions(display, example)
+    example_row = run.examples.iloc[example]
+    st.markdown(
+        f"**Example {example} (row {example_row['row']} of the data), token by token**",
+        help=TOOLTIPS["space"],
+    )
     left, right = st.columns(2)
     left.caption("Prompt")
-    left.code(one["prompt"], language=None, wrap_lines=True)
+    left.code(example_row["prompt"], language=None, wrap_lines=True)
     right.caption("Reference completion")
-    right.code(one["completion"], language=None, wrap_lines=True)
+    right.code(example_row["completion"], language=None, wrap_lines=True)
     if not len(positions):
         read = len(pd.unique(display.example[: len(display.read_top)]))
         st.info(f"This example's tokens were not read out; those of {read} examples were. Click another row.")
         return
-    table = tokens.token_table(display, positions, seen.metric)
+    table = tokens.token_table(display, positions, ctx.metric)
     st.altair_chart(
-        tokens.draw_tokens(table, depth, seen.metric, state.in_the_dark()),
+        tokens.draw_tokens(table, depth, ctx.metric, state.dark_theme()),
         key=CELLS,
         on_select="rerun",
         selection_mode=tokens.CELL,
@@ -120,9 +124,9 @@ def drill_down(seen: page.Reading, depth: int, example: int) -> None:
         "line. Click a cell."
     )
     for cell in state.clicked(CELLS, tokens.CELL):
-        found = table[(table["token"] == cell["token"]) & (table["space"] == cell["space"])]
-        for _, hit in found.iterrows():
-            st.markdown(page_text.cell_words(hit))
+        matches = table[(table["token"] == cell["token"]) & (table["space"] == cell["space"])]
+        for _, cell_row in matches.iterrows():
+            st.markdown(page_text.cell_sentence(cell_row))
 
 
 draw = page.as_fragment(body)

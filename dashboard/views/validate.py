@@ -20,92 +20,93 @@ from semfreeze_core.wording.numbers import CI
 from semfreeze_dashboard.charts import finetunes
 from semfreeze_dashboard.charts.losses import Along, draw_losses
 from semfreeze_dashboard.data import compute, state
-from semfreeze_dashboard.data.run_folder import EXAMPLE, shelf_of_this_server
+from semfreeze_dashboard.data.run_folder import EXAMPLE, server_catalog
 from semfreeze_dashboard.forms import validation_form
 from semfreeze_dashboard.panels import jobs_panel, page, pilots_panel, sweep_panel, tables
 from semfreeze_dashboard.server.failures import guarded
 from semfreeze_dashboard.text import page_text, validation_text
 from semfreeze_dashboard.text.analysis_text import as_command, escaped
+from semfreeze_dashboard.text.tooltips import TOOLTIPS
 
 PLAN = "plan.json"
-_PLACES = {"validation": VALIDATIONS, "sweep": SWEEPS, "pilots": PILOTS}
+_FOLDERS = {"validation": VALIDATIONS, "sweep": SWEEPS, "pilots": PILOTS}
 
 
 def body() -> None:
     """The verdict, the curves it rests on, predicted beside measured; then the form of a new one."""
-    seen = page.reading()
-    reports = compute.validations(seen.opened)
+    ctx = page.page_context()
+    reports = compute.validations(ctx.opened)
     name = None
     if reports:
         names = list(reports)
-        state.show_begun("validation", names)
-        name = seen.choices.selectbox("Validation", names, len(names) - 1, width=320, **state.in_link("validation"))
+        state.show_started("validation", names)
+        name = ctx.choices.selectbox("Validation", names, len(names) - 1, width=320, **state.in_link("validation"))
     report = reports[name] if name else None
-    depth = report.freeze_depth if report else page.start_depth(seen)
-    page.head(seen, depth, validation_text.proof_sentence(report), validated=False)
+    depth = report.freeze_depth if report else page.start_depth(ctx)
+    page.header(ctx, depth, validation_text.validation_sentence(report), validated=False)
     if name and report is not None:
-        proof(seen, name, report)
-    sweep_panel.sweep_panel(seen)
-    pilots_panel.pilots_panel(seen)
-    folder = shelf_of_this_server().folder
+        validation_result(ctx, name, report)
+    sweep_panel.sweep_panel(ctx)
+    pilots_panel.pilots_panel(ctx)
+    folder = server_catalog().folder
     if folder is None:
         st.info("A demonstration trains nothing.")
         return
     jobs_panel.jobs_panel()
-    first_report(seen, folder, set(reports))
-    new_one(seen, folder)
+    await_first_report(ctx, folder, set(reports))
+    new_finetune(ctx, folder)
 
 
-def proof(seen: page.Reading, name: str, report: ValidationReport) -> None:
+def validation_result(ctx: page.PageContext, name: str, report: ValidationReport) -> None:
     """Curves, shares kept, and what was predicted beside what was measured."""
     settings = report.settings
     sets = page_text.data_name(settings.train), page_text.data_name(settings.eval)
     conditions = finetune_conditions(settings, report.baseline.n_items, *sets)
-    along = seen.choices.segmented_control(
-        "Along", ("seconds", "steps"), default="seconds", required=True, help=page_text.HELP["along"],
+    along = ctx.choices.segmented_control(
+        "Along", ("seconds", "steps"), default="seconds", required=True, help=TOOLTIPS["along"],
         **state.in_link("along"),
     )  # fmt: skip
     for warning in report.warnings:
         st.warning(escaped(warning))
     caption = f"{conditions} Means over seeds, on the first eval examples."
-    losses(seen, name, "steps" if along == "steps" else "seconds", caption)
+    loss_chart(ctx, name, "steps" if along == "steps" else "seconds", caption)
     intervals = f"{conditions} Intervals: {CI}, bootstrap over examples and seeds."
     page.chart("kept", "Share of full finetuning's improvement kept", intervals, finetunes.draw_kept(report), "kept")
-    st.markdown("**Quality of every variant**", help=page_text.HELP["kept"])
+    st.markdown("**Quality of every variant**", help=TOOLTIPS["kept"])
     st.dataframe(quality_table(report).dicts(), hide_index=True, alt="Loss and loss reduction of every variant")
     st.caption(quality_caption(report))
-    st.markdown("**Estimated and measured cost**", help=page_text.HELP["measured"])
+    st.markdown("**Estimated and measured cost**", help=TOOLTIPS["measured"])
     st.dataframe(arm_cost_table(report).dicts(), hide_index=True, alt="Estimated and measured cost of every variant")
     st.caption(arm_cost_caption(report))
     if rows := tables.answer_rows(report):
-        st.markdown("**Answers before and after, changed ones first**", help=page_text.HELP["answers"])
+        st.markdown("**Answers before and after, changed ones first**", help=TOOLTIPS["answers"])
         st.dataframe(rows, hide_index=True, height=320, alt="Answers to eval items before and after finetuning")
 
 
-def first_report(seen: page.Reading, runs: Path, known: set[str]) -> None:
+def await_first_report(ctx: page.PageContext, runs: Path, known: set[str]) -> None:
     """Draw the page again once a validation that runs has told something: it is not among the known ones yet."""
-    place = (seen.opened.folder / VALIDATIONS).absolute()
-    begun = [Path(job.spec.out) for job in list_jobs(runs) if not job.finished and job.spec.out is not None]
-    awaited = [out for out in begun if out.parent == place and out.name not in known]
+    folder = (ctx.opened.folder / VALIDATIONS).absolute()
+    outputs = [Path(job.spec.out) for job in list_jobs(runs) if not job.finished and job.spec.out is not None]
+    awaited = [out for out in outputs if out.parent == folder and out.name not in known]
     if not awaited:
         return
 
     def look() -> None:
         if any((out / REPORT).exists() for out in awaited):
             st.rerun(scope="app")
-        st.caption(validation_text.BEGUN)
+        st.caption(validation_text.STARTED)
 
     st.fragment(guarded(look), run_every=2)()
 
 
-def losses(seen: page.Reading, name: str, along: Along, caption: str) -> None:
+def loss_chart(ctx: page.PageContext, name: str, along: Along, caption: str) -> None:
     """Every arm's curve; while the finetunes run, drawn again every other second."""
-    out = seen.opened.folder / VALIDATIONS / name
-    runs = shelf_of_this_server().folder
+    out = ctx.opened.folder / VALIDATIONS / name
+    runs = server_catalog().folder
     running = runs is not None and any(not j.finished and j.spec.out == str(out.absolute()) for j in list_jobs(runs))
 
     def draw() -> None:
-        report, live = compute.validations(seen.opened)[name], compute.live(seen.opened, name)
+        report, live = compute.validations(ctx.opened)[name], compute.live(ctx.opened, name)
         page.chart("losses", "Eval loss of every arm", caption, draw_losses(report, along, live), "arms")
         for arm in live:
             st.caption(live_sentence(arm))
@@ -116,30 +117,30 @@ def losses(seen: page.Reading, name: str, along: Along, caption: str) -> None:
         draw()
 
 
-def new_one(seen: page.Reading, runs: Path) -> None:
+def new_finetune(ctx: page.PageContext, runs: Path) -> None:
     """The form of new finetunes, what they take, and the button."""
     with st.expander("Finetune for real", expanded=False, on_change="rerun", **state.in_link("prove")):
-        st.caption(validation_text.PROOF)
-        wish = validation_form.proof_asked(seen.opened, runs)
-        if wish is None:
-            st.info("Say which examples to train on, and which to judge by.")
+        st.caption(validation_text.INTRODUCTION)
+        request = validation_form.finetune_form(ctx.opened, runs)
+        if request is None:
+            st.info("Choose training and evaluation data.")
             return
-        name = EXAMPLE if seen.opened.name == EXAMPLE else str(seen.opened.folder.absolute())
-        out = seen.opened.folder / _PLACES[wish.kind] / wish.folder_name
-        command = wish.command(name)
-        if wish.kind == "pilots":
+        name = EXAMPLE if ctx.opened.name == EXAMPLE else str(ctx.opened.folder.absolute())
+        out = ctx.opened.folder / _FOLDERS[request.kind] / request.folder_name
+        command = request.command(name)
+        if request.kind == "pilots":
             command, out = (*command, f"--pilots-in={out}"), out / PLAN
-        n_runs = wish.n_runs(seen.opened)
-        will_take = compute.forecast(seen.opened, batch_size=wish.batch_size, steps=wish.steps, n_runs=n_runs)
-        st.markdown(forecast_sentence(will_take, compute.finetune_rate(seen.opened)[1]))
+        n_runs = request.n_runs(ctx.opened)
+        forecast = compute.forecast(ctx.opened, batch_size=request.batch_size, steps=request.steps, n_runs=n_runs)
+        st.markdown(forecast_sentence(forecast, compute.finetune_rate(ctx.opened)[1]))
         st.caption("The same on the command line:")
         st.code(as_command((*command, f"--out={out}")), language="bash", wrap_lines=True)
         if st.button("Start", type="primary", disabled=name == EXAMPLE):
-            submit(runs, command, f"{wish.kind} of {seen.opened.name}", out)  # goes on where one was interrupted
-            state.await_begun(out.name)
+            submit(runs, command, f"{request.kind} of {ctx.opened.name}", out)  # goes on where one was interrupted
+            state.await_started(out.name)
             st.rerun(scope="app")
         if name == EXAMPLE:
-            st.caption("The shipped run comes with its validation; analyze a model to validate a plan of your own.")
+            st.caption("The bundled run comes with its validation. Analyze a model to validate your own plan.")
 
 
 draw = page.as_fragment(body)

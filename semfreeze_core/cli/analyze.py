@@ -22,14 +22,14 @@ from semfreeze_core.cli.options.common import (
     SplitOption,
     TrustOption,
 )
-from semfreeze_core.cli.options.data import DataFlags
 from semfreeze_core.cli.options.groups import with_flags
+from semfreeze_core.records.fields import FieldMapping
 
 _LARGEST_SEED = 2**32 - 1  # what scikit-learn takes
 
 
 @app.command()
-@with_flags(fields=DataFlags)
+@with_flags(fields=FieldMapping)
 def analyze(
     model: ModelOption,
     data: DataOption,
@@ -63,7 +63,7 @@ def analyze(
         bool, typer.Option("--overwrite", help="Replace an existing run once this one is done.")
     ] = False,
     *,
-    fields: DataFlags,
+    fields: FieldMapping,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
@@ -112,7 +112,7 @@ def analyze(
     request = AnalysisRequest(
         model=model,
         data=data,
-        mapping=fields.mapping(),
+        mapping=fields,
         split=split,
         examples=examples,
         positions=positions,

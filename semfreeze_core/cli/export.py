@@ -7,16 +7,15 @@ import typer
 
 from semfreeze_core.cli import app
 from semfreeze_core.cli.options.common import JsonOption
-from semfreeze_core.cli.options.data import DataFlags
 from semfreeze_core.cli.options.groups import with_flags
+from semfreeze_core.records.fields import FieldMapping
 
 if TYPE_CHECKING:
     from semfreeze_core.plan.document import FreezePlan
-    from semfreeze_core.sources.data.fields import FieldMapping
 
 
 @app.command()
-@with_flags(fields=DataFlags)
+@with_flags(fields=FieldMapping)
 def export(
     plan: Annotated[
         Path, typer.Argument(metavar="PLAN", help="A plan.json, or a model folder or Hub ID that contains one.")
@@ -34,7 +33,7 @@ def export(
     out: Annotated[Path | None, typer.Option(help="Output file (default: print it).")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing file.")] = False,
     *,
-    fields: DataFlags,
+    fields: FieldMapping,
     as_json: JsonOption = False,
 ) -> None:
     """Write a plan as a complete configuration or script for another trainer."""
@@ -42,19 +41,18 @@ def export(
     from semfreeze_core.errors import PlanError
     from semfreeze_core.export import export_plan
     from semfreeze_core.runs.plans import read_plan
-    from semfreeze_core.sources.data.fields import FieldMapping
     from semfreeze_core.sources.models.embedded import convert_embedded
     from semfreeze_core.storage import user_path, write_atomically
 
-    path, mapping = user_path(str(plan)), fields.mapping()
+    path = user_path(str(plan))
     document = read_plan(path)
     if data is None:
-        if mapping != FieldMapping():
+        if fields != FieldMapping():
             raise PlanError("Fields are those of a file: give it with --data.")
-        data, mapping = _data_of_run(document)
+        data, fields = _data_of_run(document)
     if model is None and document.model.source == "embedded" and document.trainable is not None:
         model = str(convert_embedded())
-    exported = export_plan(document, to, plan_path=str(path), model=model, data=data, mapping=mapping)
+    exported = export_plan(document, to, plan_path=str(path), model=model, data=data, mapping=fields)
     place = None if out is None else user_path(str(out))
     if place is not None:
         if place.exists() and not overwrite:
@@ -78,12 +76,11 @@ def export(
         typer.echo(f"Export: {place}")
 
 
-def _data_of_run(plan: "FreezePlan") -> "tuple[str | None, FieldMapping]":
+def _data_of_run(plan: "FreezePlan") -> tuple[str | None, FieldMapping]:
     """The file that the plan's run read and its fields, where the run is here and the file still is."""
     from semfreeze_core.errors import RunError
     from semfreeze_core.runs.folder import read_manifest
     from semfreeze_core.runs.store import example_run, find_run
-    from semfreeze_core.sources.data.fields import FieldMapping
     from semfreeze_core.sources.data.samples import resolve_data
     from semfreeze_core.storage import user_path
 

@@ -20,15 +20,15 @@ from semfreeze_core.cli.options.common import (
     SplitOption,
     TrustOption,
 )
-from semfreeze_core.cli.options.data import DataFlags
 from semfreeze_core.cli.options.groups import with_flags
+from semfreeze_core.records.fields import FieldMapping
 
 if TYPE_CHECKING:
     from semfreeze_core.records.preview import DataPreview, MemoryForecast
 
 
 @app.command()
-@with_flags(fields=DataFlags)
+@with_flags(fields=FieldMapping)
 def preview(
     model: ModelOption,
     data: DataOption,
@@ -43,7 +43,7 @@ def preview(
     trust_remote_code: TrustOption = False,
     allow_pickle: PickleOption = False,
     *,
-    fields: DataFlags,
+    fields: FieldMapping,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
@@ -64,7 +64,7 @@ def preview(
     request = AnalysisRequest(
         model=model,
         data=data,
-        mapping=fields.mapping(),
+        mapping=fields,
         split=split,
         max_length=max_length,
         add_eos=eos,

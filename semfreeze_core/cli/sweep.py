@@ -6,7 +6,6 @@ import typer
 
 from semfreeze_core.cli import app
 from semfreeze_core.cli.options.common import JsonOption, MetricOption, QuietOption, RunArgument
-from semfreeze_core.cli.options.data import DataFlags
 from semfreeze_core.cli.options.finetune import (
     EvalDataOption,
     EvalExamplesOption,
@@ -18,10 +17,11 @@ from semfreeze_core.cli.options.finetune import (
 )
 from semfreeze_core.cli.options.groups import with_flags
 from semfreeze_core.records.defaults import EVAL_ROWS, MIN_SEEDS, STEPS, TRAIN_ROWS
+from semfreeze_core.records.fields import FieldMapping
 
 
 @app.command()
-@with_flags(fields=DataFlags, flags=FinetuneFlags)
+@with_flags(fields=FieldMapping, flags=FinetuneFlags)
 def sweep(
     run: RunArgument,
     train: TrainDataOption,
@@ -41,7 +41,7 @@ def sweep(
     out: KeptInOption = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing sweep.")] = False,
     *,
-    fields: DataFlags,
+    fields: FieldMapping,
     flags: FinetuneFlags,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
@@ -64,7 +64,7 @@ def sweep(
     reading = read_run(find_run(run))
     picks = candidates_of(gather_opinions(reading, metric=metric))
     n_layers = reading.shape.n_layers
-    made = plan_and_data(run, fields.mapping(), "manual", n_layers // 2)
+    made = plan_and_data(run, fields, "manual", n_layers // 2)
     chosen = auto_depths(n_layers, picks.values()) if depths == "auto" else parse_depths(depths, n_layers)
     setup = finetune_setup(flags, made.longest, steps=steps, train_examples=train_examples)
     request = ValidationRequest(

@@ -8,13 +8,13 @@ import typer
 
 from semfreeze_core.cli import app
 from semfreeze_core.cli.options.common import JsonOption, QuietOption
-from semfreeze_core.cli.options.data import DataFlags
 from semfreeze_core.cli.options.finetune import FinetuneFlags, require
 from semfreeze_core.cli.options.groups import with_flags
+from semfreeze_core.records.fields import FieldMapping
 
 
 @app.command()
-@with_flags("the plan's", fields=DataFlags, flags=FinetuneFlags)
+@with_flags("the plan's", fields=FieldMapping, flags=FinetuneFlags)
 def train(
     plan: Annotated[
         str,
@@ -42,7 +42,7 @@ def train(
     ] = False,
     seed: Annotated[int, typer.Option(help="Seed for the order of examples and for adapters.")] = 0,
     *,
-    fields: DataFlags,
+    fields: FieldMapping,
     flags: FinetuneFlags,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
@@ -61,7 +61,7 @@ def train(
     from semfreeze_core.wording.finetunes import trained_lines
 
     require(flags.problems())
-    made = plan_and_data(plan, fields.mapping())
+    made = plan_and_data(plan, fields)
     setup = options_applied(made.plan.cost.setup, flags)
     if flags.max_length is not None:
         setup = replace(setup, sequence_length=flags.max_length)

@@ -6,7 +6,6 @@ import typer
 
 from semfreeze_core.cli import app
 from semfreeze_core.cli.options.common import JsonOption, QuietOption
-from semfreeze_core.cli.options.data import DataFlags
 from semfreeze_core.cli.options.finetune import (
     EvalDataOption,
     EvalExamplesOption,
@@ -18,11 +17,12 @@ from semfreeze_core.cli.options.finetune import (
 )
 from semfreeze_core.cli.options.groups import with_flags
 from semfreeze_core.records.defaults import EVAL_ROWS, LORA_RANK, MIN_SEEDS, SEEDS, STEPS, TRAIN_ROWS, VARIANTS
+from semfreeze_core.records.fields import FieldMapping
 from semfreeze_core.records.training import ALL_LINEAR
 
 
 @app.command()
-@with_flags(fields=DataFlags, flags=FinetuneFlags)
+@with_flags(fields=FieldMapping, flags=FinetuneFlags)
 def validate(
     plan: Annotated[str, typer.Argument(metavar="RUN|PLAN", help="A run (--rule makes its plan), or a plan.json.")],
     train: TrainDataOption,
@@ -53,7 +53,7 @@ def validate(
     out: KeptInOption = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing validation.")] = False,
     *,
-    fields: DataFlags,
+    fields: FieldMapping,
     flags: FinetuneFlags,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
@@ -74,7 +74,7 @@ def validate(
     if lora_rank < 1:
         problems.append(f"--lora-rank must be at least 1, found {lora_rank}")
     require(problems)
-    made = plan_and_data(plan, fields.mapping(), rule, depth)
+    made = plan_and_data(plan, fields, rule, depth)
     request = ValidationRequest(
         plan=made.plan,
         train=train,

@@ -4,8 +4,9 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from semfreeze_core.errors import DataError
+from semfreeze_core.records.fields import FieldMapping
 from semfreeze_core.sources.data import formats
-from semfreeze_core.sources.data.fields import FieldMapping, resolve_fields
+from semfreeze_core.sources.data.fields import resolve_fields
 from semfreeze_core.sources.data.rows import open_rows
 from semfreeze_core.sources.data.samples import resolve_data
 

@@ -15,7 +15,7 @@ from semfreeze_core.export.request import Exported, ExportRequest
 from semfreeze_core.export.scripts import write_hf_trainer, write_peft, write_trl
 from semfreeze_core.export.unsloth import write_unsloth
 from semfreeze_core.plan.document import FreezePlan
-from semfreeze_core.sources.data.fields import FieldMapping
+from semfreeze_core.records.fields import FieldMapping
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from collections.abc import Callable
 
 import torch
 
+from semfreeze_core.records.fields import FieldMapping
 from semfreeze_core.semantics.analysis import prepare_labels, read_traces
 from semfreeze_core.semantics.display import choose_display
 from semfreeze_core.semantics.extraction import CPU_BATCH_TOKENS, GPU_BATCH_TOKENS
@@ -28,7 +29,6 @@ from semfreeze_core.semantics.scores import states_to_keep
 from semfreeze_core.semantics.task_null import read_task_null
 from semfreeze_core.sources.data.encode import encode_all
 from semfreeze_core.sources.data.examples import read_examples
-from semfreeze_core.sources.data.fields import FieldMapping
 from semfreeze_core.sources.data.samples import resolve_data
 from semfreeze_core.sources.models.causal_lm import load_causal_lm
 

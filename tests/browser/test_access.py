@@ -2,7 +2,7 @@
 
 import pytest
 
-from semfreeze_dashboard.server.auth import MOST_WRONG, PASSWORD_VARIABLE
+from semfreeze_dashboard.server.auth import MAX_WRONG, PASSWORD_VARIABLE
 from tests.browser.conftest import Reader
 from tests.browser.served import served
 
@@ -56,7 +56,7 @@ def test_a_password_is_asked_for_refused_and_taken(shut):
     window = shut.window
     window.goto(f"{shut.address}/plan?depth=12")
     asked = window.get_by_label("Password of this dashboard")
-    for wrong in range(MOST_WRONG):
+    for wrong in range(MAX_WRONG):
         asked.fill(f"wrong {wrong}")
         asked.press("Enter")
         window.get_by_text("That is not the password.").wait_for()

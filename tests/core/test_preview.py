@@ -6,8 +6,8 @@ import torch
 from semfreeze_core import preview
 from semfreeze_core.errors import DataError, InputError, ModelError
 from semfreeze_core.preview import forecast_reading, look_at_model, preview_data
+from semfreeze_core.records.fields import FieldMapping
 from semfreeze_core.records.preview import RenderedPiece
-from semfreeze_core.sources.data.fields import FieldMapping
 from semfreeze_core.sources.models import causal_lm
 from semfreeze_core.workflow import AnalysisRequest, length_limit
 from tests.core.runs.tiny_run import write_jsonl

@@ -9,9 +9,9 @@ import pytest
 from semfreeze_core import workflow
 from semfreeze_core.errors import DataError, ModelError, ResourceError
 from semfreeze_core.plan.slices import kept_columns, slices
+from semfreeze_core.records.fields import FieldMapping
 from semfreeze_core.records.run import GROUP_PREFIX
 from semfreeze_core.runs.folder import read_run, write_run
-from semfreeze_core.sources.data.fields import FieldMapping
 from semfreeze_core.workflow import AnalysisRequest, analyze, analyze_loaded
 from tests.core.runs.tiny_run import read_tiny, task_rows, write_jsonl
 from tests.core.saved_models import save_tiny

@@ -4,33 +4,40 @@ from dataclasses import replace
 
 import pytest
 
-from semfreeze_core.cli.options.data import DataFlags
 from semfreeze_core.errors import DataError, RunError
+from semfreeze_core.records.fields import FieldMapping
 from semfreeze_core.records.job import Job, JobProgress, JobSpec
 from semfreeze_core.records.preview import DataPreview, RenderedExample, RenderedPiece
 from semfreeze_core.sources.data import formats
 from semfreeze_core.sources.data.fields import FIELD_FLAGS
-from semfreeze_dashboard.data.analysis_request import UPLOADS, Wish, keep_upload, place_for, proposed_name, upload_types
+from semfreeze_dashboard.data.analysis_request import (
+    UPLOADS,
+    AnalysisForm,
+    keep_upload,
+    proposed_name,
+    run_path,
+    upload_types,
+)
 from semfreeze_dashboard.text.analysis_text import (
     escaped,
-    in_the_form,
-    job_words,
+    form_message,
+    job_line,
     preview_sentence,
     rendered_example,
-    stage_words,
+    stage_line,
 )
-from semfreeze_dashboard.text.tooltips import HELP
+from semfreeze_dashboard.text.tooltips import TOOLTIPS
 from tests.core.cli.terminal import ask
 
 
 def test_command_says_only_what_is_not_as_usual():
-    assert Wish("embedded", "sample:a").command() == ("analyze", "--model=embedded", "--data=sample:a")
-    wish = Wish("embedded", "a.jsonl", fields=DataFlags(prompt_field="q", completion_field="a"), examples=0)
-    assert wish.command()[3:] == ("--prompt-field=q", "--completion-field=a", "--examples=0")
+    assert AnalysisForm("embedded", "sample:a").command() == ("analyze", "--model=embedded", "--data=sample:a")
+    form = AnalysisForm("embedded", "a.jsonl", fields=FieldMapping(prompt_field="q", completion_field="a"), examples=0)
+    assert form.command()[3:] == ("--prompt-field=q", "--completion-field=a", "--examples=0")
 
 
 def test_command_keeps_a_value_that_looks_like_a_flag_a_value():
-    answer = ask(*Wish("--trust-remote-code", "x.jsonl").command())
+    answer = ask(*AnalysisForm("--trust-remote-code", "x.jsonl").command())
     assert "x.jsonl" in answer.refusal  # the data is looked at first
 
 
@@ -53,25 +60,27 @@ def test_command_keeps_a_value_that_looks_like_a_flag_a_value():
     ],
 )
 def test_a_message_names_the_forms_fields(said, shown):
-    assert in_the_form(said) == shown
+    assert form_message(said) == shown
 
 
 def test_what_people_call_the_data_does_not_make_another_job():
-    assert Wish("embedded", "/x/upload-1.jsonl", called="mine.jsonl") == Wish("embedded", "/x/upload-1.jsonl")
-    assert Wish("embedded", "/x/upload-1.jsonl", called="mine.jsonl").title() == "embedded on mine.jsonl"
+    assert AnalysisForm("embedded", "/x/upload-1.jsonl", data_name="mine.jsonl") == AnalysisForm(
+        "embedded", "/x/upload-1.jsonl"
+    )
+    assert AnalysisForm("embedded", "/x/upload-1.jsonl", data_name="mine.jsonl").title() == "embedded on mine.jsonl"
 
 
 def test_proposed_name_is_one_and_is_free(runs):
-    wish = Wish("/models/My Model/", "/x/upload-1.jsonl", called="../../task one.jsonl")
-    assert proposed_name(runs, wish) == "My-Model-task-one"
-    place_for(runs, "My-Model-task-one").mkdir()
-    assert proposed_name(runs, wish) == "My-Model-task-one-2"
+    form = AnalysisForm("/models/My Model/", "/x/upload-1.jsonl", data_name="../../task one.jsonl")
+    assert proposed_name(runs, form) == "My-Model-task-one"
+    run_path(runs, "My-Model-task-one").mkdir()
+    assert proposed_name(runs, form) == "My-Model-task-one-2"
 
 
 @pytest.mark.parametrize("name", ["../out", "a/b", ".hidden", "example", ""])
 def test_place_for_a_run_is_inside_the_folder(runs, name):
     with pytest.raises(RunError, match="is not a valid run name"):
-        place_for(runs, name)
+        run_path(runs, name)
 
 
 def test_upload_is_kept_under_a_name_made_of_its_own_and_its_content(runs):
@@ -99,7 +108,7 @@ def test_uploads_are_what_can_be_read(runs, monkeypatch):
 
 
 def test_help_of_data_names_every_format():
-    assert formats.formats_text() in HELP["data kind"]
+    assert formats.formats_text() in TOOLTIPS["data kind"]
 
 
 def test_rendered_example_marks_supervised_text_line_by_line():
@@ -138,10 +147,10 @@ def test_preview_sentence_names_what_was_taken_for_what():
 )
 def test_job_words(state, place, started, ended, words):
     job = Job("j", JobSpec(command=("analyze",), title="m on d", created=0.0), state, place, started, ended)
-    assert job_words(job, 40.0) == f"**m on d**: {words}"
+    assert job_line(job, 40.0) == f"**m on d**: {words}"
 
 
 def test_stage_words_say_how_much_and_how_long():
-    assert stage_words(None) == "Starting"
-    told = stage_words(JobProgress("Extracting hidden states", 1500, 3000, "tokens", 12.4, ("a",)))
+    assert stage_line(None) == "Starting"
+    told = stage_line(JobProgress("Extracting hidden states", 1500, 3000, "tokens", 12.4, ("a",)))
     assert told == "Extracting hidden states: 1,500 of 3,000 tokens, about 12 s left of this step"

@@ -9,12 +9,14 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from semfreeze_core.cost import cost_table
+from semfreeze_core.cost import compare_costs, cost_table
+from semfreeze_core.cost.setup import stock_trainer
 from semfreeze_core.plan import curve_of, make_plan
 from semfreeze_core.plan.make import default_setup
 from semfreeze_core.plan.rules_by_cost import Budget
 from semfreeze_core.runs.folder import write_run
 from semfreeze_dashboard.data.run_folder import DEMO_VARIABLE
+from semfreeze_dashboard.text.page_text import alternative_line
 
 APP = Path(__file__).parents[2] / "dashboard" / "app.py"
 PAGES = ("traces", "gains", "plan")
@@ -82,13 +84,13 @@ def test_plan_prices_the_setup_beside_it(example):
     app = opened("plan")
     app.number_input(key="batch").set_value(2)
     app.selectbox(key="precision").select("bf16")
-    app.toggle(key="cache").set_value(True)
+    app.toggle(key="cache").set_value(False)
     app.run()
     assert sentence(app)
     command = app.code[0].value
     assert "--batch-size 2" in command
     assert "--precision bf16" in command
-    assert "--prefix-cache" in command
+    assert "--no-prefix-cache" in command
 
 
 def test_plan_with_adapters_has_no_depth_at_which_nothing_is_trained():
@@ -131,12 +133,33 @@ def test_plan_warns_of_what_the_reading_and_few_examples_mean(example, runs):
     assert not opened("plan").warning
 
 
-def test_contradicting_setup_is_said_in_a_sentence():
+def test_plan_page_shows_the_depth_in_a_stock_trainer_and_leads_with_it_when_asked(example):
+    depth = make_plan(example.run).freeze_depth
+    here = compare_costs(example.run.shape, default_setup(example.run))
+    there = compare_costs(example.run.shape, stock_trainer(default_setup(example.run)))
     app = opened("plan")
-    app.selectbox(key="checkpointing").select("transformers-5")
-    app.toggle(key="cache").set_value(True).run()
-    (error,) = app.error
-    assert "exclude each other" in error.value
+    assert f"{100 * here.depths[depth].relative_flop:.0f}%" in sentence(app)
+    assert alternative_line(here, depth) in [caption.value for caption in app.caption]
+    app.toggle(key="stock").set_value(True).run()
+    assert f"{100 * there.depths[depth].relative_flop:.0f}%" in sentence(app)
+    assert alternative_line(there, depth) in [caption.value for caption in app.caption]
+    assert "--stock" in app.code[0].value
+    app.slider(key="depth").set_value(0).run()
+    assert not any("stock trainer" in caption.value for caption in app.caption)
+
+
+def test_plan_page_offers_no_loss_and_no_cache_where_the_setup_settles_them():
+    app = opened("plan", stock="true", cache="false", loss="fused")
+    assert sentence(app)
+    assert app.selectbox(key="loss").disabled
+    assert app.toggle(key="cache").disabled
+    assert "--loss" not in app.code[0].value
+    assert "prefix-cache" not in app.code[0].value
+    app.toggle(key="stock").set_value(False).run()
+    app.selectbox(key="checkpointing").select("transformers-5").run()
+    assert sentence(app)
+    assert app.toggle(key="cache").disabled
+    assert "prefix-cache" not in app.code[0].value
 
 
 @pytest.mark.parametrize("page", [None, *PAGES])

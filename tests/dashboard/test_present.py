@@ -21,15 +21,15 @@ def press(app, label):
 
 def test_the_story_is_told_slide_by_slide_and_back(example):
     app = opened("present")
-    seen = [heading(app)]
+    headings = [heading(app)]
     for _ in range(len(SLIDES) - 1):
-        seen.append(heading(press(app, "Next")))
-    assert len(set(seen)) == len(SLIDES)
-    assert "sentence\\_to\\_json" in seen[0]
+        headings.append(heading(press(app, "Next")))
+    assert len(set(headings)) == len(SLIDES)
+    assert "sentence\\_to\\_json" in headings[0]
     (report,) = list_validations(example.folder).values()
-    assert verdict_sentence(report, "compute") in seen[4]
+    assert verdict_sentence(report, "compute") in headings[4]
     assert next(button for button in app.button if button.label == "Next").disabled
-    assert heading(press(app, "Back")) == seen[4]
+    assert heading(press(app, "Back")) == headings[4]
     assert not app.slider
     assert not app.segmented_control
 

@@ -13,7 +13,7 @@ from semfreeze_core.runs.reports import list_validations
 from semfreeze_dashboard.charts import finetunes
 from semfreeze_dashboard.charts.numbers import numbers_of
 from semfreeze_dashboard.data.run_folder import DEMO_VARIABLE
-from semfreeze_dashboard.forms.validation_form import ProofWish, with_split
+from semfreeze_dashboard.forms.validation_form import FinetuneRequest, with_split
 from semfreeze_dashboard.panels import tables
 from semfreeze_dashboard.views import validate
 from tests.dashboard.test_pages import opened, sentence
@@ -70,10 +70,13 @@ def test_form_starts_the_command_it_shows(doubtful, runs, monkeypatch):
 
 
 def test_folder_of_a_validation_is_a_name_of_its_own():
-    wish = ProofWish("validation", "../../x.jsonl", "e.jsonl", "../../my task.jsonl", 1, 1, 1, 1, 2)
-    assert wish.folder_name.startswith("my-task-")
-    assert "/" not in wish.folder_name
-    assert wish.folder_name != ProofWish("validation", "y", "e.jsonl", "../../my task.jsonl", 1, 1, 1, 1, 2).folder_name
+    finetune = FinetuneRequest("validation", "../../x.jsonl", "e.jsonl", "../../my task.jsonl", 1, 1, 1, 1, 2)
+    assert finetune.folder_name.startswith("my-task-")
+    assert "/" not in finetune.folder_name
+    assert (
+        finetune.folder_name
+        != FinetuneRequest("validation", "y", "e.jsonl", "../../my task.jsonl", 1, 1, 1, 1, 2).folder_name
+    )
 
 
 def test_kept_shares_are_the_reports_with_their_intervals(report):
@@ -168,7 +171,7 @@ def test_form_begins_with_what_was_read_and_warns_of_other_data(doubtful, monkey
 
 def test_forecast_counts_the_arms_that_will_be_trained(example):
     def wished(kind):
-        return ProofWish(kind, "a", "b", "a", 24, 3, 8, 192, 64).n_runs(example)
+        return FinetuneRequest(kind, "a", "b", "a", 24, 3, 8, 192, 64).n_runs(example)
 
     assert wished("validation") == 15
     depths = {0, 7, 15, 20, 22} | {

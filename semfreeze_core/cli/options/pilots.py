@@ -85,8 +85,8 @@ def run_pilots(
     from semfreeze_core.finetune.validation.pilots import MeasureRequest, measure
     from semfreeze_core.plan.candidate_depths import parse_depths, proposal
     from semfreeze_core.plan.opinions import gather_opinions
+    from semfreeze_core.records.fields import FieldMapping
     from semfreeze_core.runs.folder import PILOTS
-    from semfreeze_core.sources.data.fields import FieldMapping
     from semfreeze_core.storage import user_path
 
     aim = flags.aim or "compute"

@@ -9,11 +9,11 @@ from semfreeze_core.errors import InputError
 from semfreeze_core.finetune.validation.request import VALIDATION_SETUP
 from semfreeze_core.plan.document import PLAN, FreezePlan
 from semfreeze_core.plan.make import make_plan
+from semfreeze_core.records.fields import FieldMapping
 from semfreeze_core.records.training import TrainingSetup
 from semfreeze_core.runs.folder import MANIFEST, VALIDATIONS, read_manifest, read_run
 from semfreeze_core.runs.plans import read_plan
 from semfreeze_core.runs.store import example_run, find_run
-from semfreeze_core.sources.data.fields import FieldMapping
 from semfreeze_core.sources.models.hub import is_repo_id
 from semfreeze_core.storage import runs_folder, user_path
 

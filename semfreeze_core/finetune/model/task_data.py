@@ -7,9 +7,9 @@ from typing import Any
 from semfreeze_core.errors import DataError
 from semfreeze_core.progress import Progress, silent
 from semfreeze_core.records.examples import TokenizedExample
+from semfreeze_core.records.fields import FieldMapping
 from semfreeze_core.sources.data.encode import EncodedSet, encode_all
 from semfreeze_core.sources.data.examples import read_examples
-from semfreeze_core.sources.data.fields import FieldMapping
 from semfreeze_core.sources.data.samples import resolve_data
 
 

@@ -8,8 +8,8 @@ from semfreeze_core.finetune.arm.job import ModelSource
 from semfreeze_core.finetune.arm.settings import refuse_untrainable
 from semfreeze_core.plan.document import FreezePlan
 from semfreeze_core.records.defaults import ACCURACY_ROWS, EPOCHS
+from semfreeze_core.records.fields import FieldMapping
 from semfreeze_core.records.training import TrainingSetup
-from semfreeze_core.sources.data.fields import FieldMapping
 from semfreeze_core.storage import digest
 from semfreeze_core.wording.costs import setup_line
 

@@ -24,6 +24,7 @@ from semfreeze_core.gains.pilots import choose, decision_reasons, paired_differe
 from semfreeze_core.plan.document import FreezePlan
 from semfreeze_core.progress import Progress, ProgressEvent, silent
 from semfreeze_core.records.defaults import MANY_EPOCHS, MARGIN, PILOT_BUDGET
+from semfreeze_core.records.fields import FieldMapping
 from semfreeze_core.records.interval import IntervalEntry
 from semfreeze_core.records.pilots import (
     MEASUREMENT,
@@ -36,7 +37,6 @@ from semfreeze_core.records.pilots import (
 from semfreeze_core.records.provenance import provenance_now
 from semfreeze_core.records.training import TrainingSetup
 from semfreeze_core.records.validation import ArmRun, ValidationReport
-from semfreeze_core.sources.data.fields import FieldMapping
 from semfreeze_core.storage import write_atomically
 from semfreeze_core.wording.numbers import flops, percent, percent_as_given
 

@@ -23,10 +23,10 @@ from semfreeze_core.records.defaults import (
     VARIANTS,
     WARMUP_FRACTION,
 )
+from semfreeze_core.records.fields import FieldMapping
 from semfreeze_core.records.model import ModelShape
 from semfreeze_core.records.training import LoraSetup, TrainingSetup
 from semfreeze_core.records.validation import Budget, ValidationSettings
-from semfreeze_core.sources.data.fields import FieldMapping
 from semfreeze_core.sources.models.causal_lm import measure_empty
 from semfreeze_core.sources.models.loading import load_tokenizer
 from semfreeze_core.sources.models.opening import open_checkpoint

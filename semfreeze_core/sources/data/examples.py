@@ -17,8 +17,9 @@ from semfreeze_core.errors import DataError
 from semfreeze_core.progress import Progress, ProgressEvent, silent
 from semfreeze_core.records.defaults import MIN_SLICE
 from semfreeze_core.records.examples import Example
+from semfreeze_core.records.fields import FieldMapping
 from semfreeze_core.sources.data.chat import render_chat, require_chat_template
-from semfreeze_core.sources.data.fields import FieldMapping, RenderChat, example_from_row, resolve_fields
+from semfreeze_core.sources.data.fields import RenderChat, example_from_row, resolve_fields
 from semfreeze_core.sources.data.readers import Row
 from semfreeze_core.sources.data.rows import RowSource, open_rows
 from semfreeze_core.sources.data.sampling import sample_rows

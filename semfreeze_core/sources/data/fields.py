@@ -5,12 +5,13 @@ template), chat messages, or plain text. Nothing is guessed that could also be r
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from string import Formatter
 from typing import Any
 
 from semfreeze_core.errors import DataError
 from semfreeze_core.records.examples import Example, Segment
+from semfreeze_core.records.fields import FieldMapping
 
 Message = dict[str, str]  # the keys role and content
 RenderChat = Callable[[list[Message]], tuple[Segment, ...]]
@@ -30,33 +31,6 @@ _MODES = {
 FIELD_FLAGS = "--prompt-field, --completion-field, --label-field, --template, --messages-field, --text-field"
 _ROLES = {role: role for role in ("system", "developer", "user", "assistant", "tool")}
 _ROLES |= {"human": "user", "gpt": "assistant"}  # ShareGPT's words
-
-
-@dataclass(frozen=True)
-class FieldMapping:
-    """Names of the fields to read; None means not given.
-
-    Attributes:
-        prompt_field: the prompt, never supervised.
-        completion_field: the completion, supervised. It follows the prompt as it stands, with no separator.
-        label_field: the class, in any mode.
-        template: in place of prompt_field, e.g. "{instruction}\\n{input}\\n"; braces hold column names, doubled braces
-            are braces, and a backslash followed by n (as a shell passes it on) is a line break.
-        messages_field: a list of {role, content} or {from, value}; assistant turns are supervised.
-        text_field: plain text, supervised whole.
-    """
-
-    prompt_field: str | None = None
-    completion_field: str | None = None
-    label_field: str | None = None
-    template: str | None = None
-    messages_field: str | None = None
-    text_field: str | None = None
-
-    @property
-    def columns(self) -> set[str]:
-        """Columns that are one of these fields; those that a template only shows are not among them."""
-        return {name for field, name in asdict(self).items() if field != "template" and name is not None}
 
 
 def resolve_fields(mapping: FieldMapping, columns: Sequence[str]) -> tuple[FieldMapping, list[str]]:

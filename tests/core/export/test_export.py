@@ -14,8 +14,8 @@ from semfreeze_core.export import TARGETS, export_plan
 from semfreeze_core.export.parts import named_parts
 from semfreeze_core.finetune.arm.arms import DEFAULT_RATES
 from semfreeze_core.records.defaults import LEARNING_RATES
+from semfreeze_core.records.fields import FieldMapping
 from semfreeze_core.records.training import LoraSetup, TrainableParts
-from semfreeze_core.sources.data.fields import FieldMapping
 from tests.core.export.exports import LORA, call_arguments, exported_flags, exported_yaml, tiny_plan
 from tests.core.tiny_models import build_tiny
 

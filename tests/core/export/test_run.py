@@ -14,8 +14,8 @@ from semfreeze_core.errors import PlanError
 from semfreeze_core.export import export_plan
 from semfreeze_core.finetune.audit.audit import audit
 from semfreeze_core.plan.document import trainable_names
+from semfreeze_core.records.fields import FieldMapping
 from semfreeze_core.records.training import LoraSetup, TrainingSetup
-from semfreeze_core.sources.data.fields import FieldMapping
 from tests.core.finetune.loaded import load_tiny
 from tests.core.finetune.plans import plan_of
 from tests.core.finetune.tiny_plan import write_task

@@ -5,23 +5,23 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from semfreeze_dashboard.charts.projection import MOST_LABELS, draw_projection, token_words
-from semfreeze_dashboard.data.projections import pca_cloud, umap_cloud
+from semfreeze_dashboard.charts.projection import MOST_LABELS, draw_projection, visible_token
+from semfreeze_dashboard.data.projections import pca_points, umap_points
 
 EVERY_THIRD = np.arange(0, 600, 3)
 
 
-def cloud_of(example, dimensions):
-    """200 positions, so that the row of one in the cloud is not its index in the sample."""
-    whole = pca_cloud(example.run.display, dimensions)
+def points_of(example, dimensions):
+    """200 positions, so that the row of one in the points is not its index in the sample."""
+    whole = pca_points(example.run.display, dimensions)
     return replace(whole, positions=EVERY_THIRD, coordinates=whole.coordinates[:, EVERY_THIRD])
 
 
-def draw(example, coloring="label", dimensions=2, paths=(), selected=(), space=5, labels=None, cloud=None):
+def draw(example, coloring="label", dimensions=2, paths=(), selected=(), space=5, labels=None, points=None):
     run = example.run
     labels = run.examples["label"] if labels is None else labels
-    cloud = cloud_of(example, dimensions) if cloud is None else cloud
-    return draw_projection(run.display, cloud, labels, coloring, "semantic", paths, selected, space)
+    points = points_of(example, dimensions) if points is None else points
+    return draw_projection(run.display, points, labels, coloring, "semantic", paths, selected, space)
 
 
 @pytest.mark.parametrize("coloring", ["label", "outcome", "deviation"])
@@ -78,7 +78,7 @@ def test_draw_projection_draws_the_way_of_a_position(example, dimensions):
 
 
 def test_draw_projection_of_a_umap_is_flat_and_says_that_axes_have_no_unit(example, laid_out):
-    figure = draw(example, cloud=umap_cloud(laid_out), paths=[0])
+    figure = draw(example, points=umap_points(laid_out), paths=[0])
     assert [axis.title.text for axis in (figure.layout.xaxis, figure.layout.yaxis)] == [
         "UMAP 1, no unit",
         "UMAP 2, no unit",
@@ -93,10 +93,10 @@ def test_draw_projection_colors_a_label_alike_in_every_cloud(example, laid_out):
     def colors(figure):
         return {trace.name: (trace.marker.color, trace.marker.symbol) for trace in figure.data if trace.customdata}
 
-    assert colors(draw(example, cloud=umap_cloud(laid_out))) == colors(draw(example))
+    assert colors(draw(example, points=umap_points(laid_out))) == colors(draw(example))
 
 
 def test_token_words_show_white_space_and_hide_markup():
-    assert token_words(" a\n") == "␣a⏎"
-    assert "<" not in token_words("<b>")
-    assert token_words("") == "(empty)"
+    assert visible_token(" a\n") == "␣a⏎"
+    assert "<" not in visible_token("<b>")
+    assert visible_token("") == "(empty)"

@@ -5,36 +5,40 @@ import shlex
 
 import pytest
 
-from semfreeze_core.cli.options.setup import SetupFlags
-from semfreeze_core.cli.options.training_setup import setup_from_flags
+from semfreeze_core.cost.setup import setup_from_options
 from semfreeze_core.plan.rules_by_cost import Budget
+from semfreeze_core.records.options import EstimateOptions
 from semfreeze_core.runs.plans import read_plan
-from semfreeze_dashboard.data.exports import Choice, as_command, as_python
+from semfreeze_dashboard.data.exports import PlanSelection, as_command, as_python
 from tests.core.cli.terminal import ask
 from tests.dashboard.test_pages import opened
 
 CHOICES = {
-    "as it comes": ("coverage", None, None, SetupFlags(lora_rank=16), "semantic"),
-    "by hand, another metric": ("manual", 12, None, SetupFlags(lora_rank=16), "logit_z"),
+    "as it comes": ("coverage", None, None, EstimateOptions(lora_rank=16), "semantic"),
+    "by hand, another metric": ("manual", 12, None, EstimateOptions(lora_rank=16), "logit_z"),
     "paper's rule, another setup": (
         "paper",
         None,
         None,
-        SetupFlags(batch_size=4, sequence_length=256, epochs=2, precision="bf16", optimizer="adamw8bit", lora_rank=8),
+        EstimateOptions(
+            batch_size=4, sequence_length=256, epochs=2, precision="bf16", optimizer="adamw8bit", lora_rank=8
+        ),
         "semantic",
     ),
     "budget of a card and a share": (
         "budget",
         None,
         Budget(max_memory_gib=9.5, gpu="RTX 4090", max_cost_fraction=0.7),
-        SetupFlags(loss="supervised-only", prefix_cache=True, lora_rank=16),
+        EstimateOptions(loss="supervised-only", prefix_cache=True, lora_rank=16),
         "semantic",
     ),
     "adapters, checkpointing": (
         "manual",
         20,
         None,
-        SetupFlags(lora=True, lora_rank=8, checkpointing="transformers-5", precision="bf16-autocast", loss="fused"),
+        EstimateOptions(
+            lora=True, lora_rank=8, checkpointing="transformers-5", precision="bf16-autocast", loss="fused"
+        ),
         "semantic",
     ),
 }
@@ -43,8 +47,8 @@ CHOICES = {
 @pytest.fixture(params=CHOICES.values(), ids=CHOICES)
 def choice(request, example):
     rule, depth, budget, flags, metric = request.param
-    setup = setup_from_flags(example.run.shape, example.run, flags, with_reference=True)
-    return Choice(example, metric, rule, depth, budget, flags, setup)
+    setup = setup_from_options(example.run.shape, example.run, flags, with_reference=True)
+    return PlanSelection(example, metric, rule, depth, budget, flags, setup)
 
 
 def undated(text):
@@ -68,11 +72,11 @@ def test_as_command_and_as_python_make_the_plan_of_the_page(choice, tmp_path, mo
 
 def test_as_command_and_as_python_name_another_run_by_its_folder(example, doubtful, tmp_path, monkeypatch):
     from semfreeze_core.plan.make import default_setup
-    from semfreeze_dashboard.data.run_folder import Shelf, open_run
+    from semfreeze_dashboard.data.run_folder import RunCatalog, open_run
 
     monkeypatch.chdir(tmp_path)
-    opened = open_run(Shelf(doubtful.parent), "doubtful", 0)
-    choice = Choice(opened, "semantic", "manual", 5, None, SetupFlags(), default_setup(opened.run))
+    opened = open_run(RunCatalog(doubtful.parent), "doubtful", 0)
+    choice = PlanSelection(opened, "semantic", "manual", 5, None, EstimateOptions(), default_setup(opened.run))
     for make in (lambda: ask(*shlex.split(as_command(choice))[1:]), lambda: exec(as_python(choice), {})):
         make()
         assert undated((tmp_path / "plan.json").read_text()) == undated(choice.document())

@@ -1,46 +1,46 @@
-"""A cloud's points are its projection's own, found by the sample's indices."""
+"""Projected points are the projection's own, found by the sample's indices."""
 
 import numpy as np
 import pytest
 
-from semfreeze_dashboard.data.projections import pca_cloud, umap_cloud
+from semfreeze_dashboard.data.projections import pca_points, umap_points
 
 
 @pytest.mark.parametrize("dimensions", [2, 3])
 def test_pca_cloud_is_the_samples_first_components(example, dimensions):
     display = example.run.display
-    cloud = pca_cloud(display, dimensions)
-    assert cloud.dimensions == dimensions
-    np.testing.assert_array_equal(cloud.positions, np.arange(1000))
-    np.testing.assert_allclose(cloud.coordinates, display.coordinates[:, :, :dimensions].astype(np.float32))
-    np.testing.assert_allclose(cloud.stars, display.basis_coordinates[:, :dimensions].astype(np.float32))
+    points = pca_points(display, dimensions)
+    assert points.dimensions == dimensions
+    np.testing.assert_array_equal(points.positions, np.arange(1000))
+    np.testing.assert_allclose(points.coordinates, display.coordinates[:, :, :dimensions].astype(np.float32))
+    np.testing.assert_allclose(points.target_directions, display.basis_coordinates[:, :dimensions].astype(np.float32))
     share = 100 * display.variance_fraction[1]
-    assert cloud.axes[1] == f"component 2, {share:.0f} % of variance"
+    assert points.axes[1] == f"component 2, {share:.0f} % of variance"
 
 
 def test_umap_cloud_finds_a_position_by_its_index_in_the_sample(laid_out):
-    cloud = umap_cloud(laid_out)
+    points = umap_points(laid_out)
     rows = [0, 5, 321]
-    np.testing.assert_array_equal(cloud.way(laid_out.positions[rows]), laid_out.coordinates[:, rows])
+    np.testing.assert_array_equal(points.trajectories(laid_out.positions[rows]), laid_out.coordinates[:, rows])
 
 
 def test_space_of_finds_where_a_position_is_drawn(example, laid_out):
-    for cloud in (pca_cloud(example.run.display, 2), umap_cloud(laid_out)):
-        for position in cloud.positions[[0, 12, -1]]:
+    for points in (pca_points(example.run.display, 2), umap_points(laid_out)):
+        for position in points.positions[[0, 12, -1]]:
             for space in (0, 7, 30):
-                x, y = cloud.way(np.array([position]))[space, 0].astype(float)
-                assert cloud.space_of(int(position), x, y) == space
+                x, y = points.trajectories(np.array([position]))[space, 0].astype(float)
+                assert points.space_of(int(position), x, y) == space
 
 
 def test_some_are_spread_over_the_cloud_and_in_it(laid_out):
-    cloud = umap_cloud(laid_out)
-    few = cloud.some(10)
+    points = umap_points(laid_out)
+    few = points.subset(10)
     assert (few[0], few[-1], len(few)) == (0, 999, 10)
     assert set(few) <= set(laid_out.positions.tolist())
     assert min(np.diff(few)) > 100
-    assert cloud.some(0) == ()
+    assert points.subset(0) == ()
 
 
 def test_clouds_of_other_projections_have_other_keys(example, laid_out):
     display = example.run.display
-    assert len({pca_cloud(display, 2).key, pca_cloud(display, 3).key, umap_cloud(laid_out).key}) == 3
+    assert len({pca_points(display, 2).key, pca_points(display, 3).key, umap_points(laid_out).key}) == 3

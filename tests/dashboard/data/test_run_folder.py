@@ -10,9 +10,9 @@ from semfreeze_core.storage import runs_folder
 from semfreeze_dashboard.data.run_folder import (
     DEMO_VARIABLE,
     RUNS_VARIABLE,
-    Shelf,
+    RunCatalog,
     open_run,
-    shelf_of_this_server,
+    server_catalog,
 )
 
 
@@ -20,7 +20,7 @@ from semfreeze_dashboard.data.run_folder import (
 def test_place_refuses_what_is_no_name_of_a_run(runs, name):
     (runs / "doubtful").mkdir()
     with pytest.raises(RunError, match="no run called"):
-        Shelf(runs).place(name)
+        RunCatalog(runs).place(name)
 
 
 def test_names_leave_out_links_that_lead_out_of_the_folder(runs, tmp_path):
@@ -29,13 +29,13 @@ def test_names_leave_out_links_that_lead_out_of_the_folder(runs, tmp_path):
     (runs / "in").mkdir()
     (runs / ".partial").mkdir()
     (runs / "note.txt").touch()
-    assert Shelf(runs).names == ["example", "in"]
+    assert RunCatalog(runs).names == ["example", "in"]
 
 
 def test_entries_say_why_a_run_cannot_be_read(doubtful, runs):
     (runs / "broken").mkdir()
     (runs / "broken" / "manifest.json").write_text("{}")
-    found = {entry.name: entry for entry in Shelf(runs).entries()}
+    found = {entry.name: entry for entry in RunCatalog(runs).entries()}
     assert found["doubtful"].manifest is not None
     assert found["example"].problem == ""
     assert found["broken"].manifest is None
@@ -45,18 +45,18 @@ def test_entries_say_why_a_run_cannot_be_read(doubtful, runs):
 def test_stamp_of_a_run_that_is_gone_is_an_error(runs):
     (runs / "gone").mkdir()
     with pytest.raises(RunError, match="any more"):
-        Shelf(runs).stamp("gone")
+        RunCatalog(runs).stamp("gone")
 
 
 def test_open_run_reads_the_shipped_one_from_any_shelf(runs):
-    assert open_run(Shelf(runs), "example", 0).folder == example_run()
-    assert Shelf(None).names == ["example"]
-    assert Shelf(runs / "absent").names == ["example"]
+    assert open_run(RunCatalog(runs), "example", 0).folder == example_run()
+    assert RunCatalog(None).names == ["example"]
+    assert RunCatalog(runs / "absent").names == ["example"]
 
 
 def test_shelf_of_this_server_goes_by_what_it_was_started_with(monkeypatch, runs):
-    assert shelf_of_this_server().folder == runs
+    assert server_catalog().folder == runs
     monkeypatch.delenv(RUNS_VARIABLE)
-    assert shelf_of_this_server().folder == runs_folder()
+    assert server_catalog().folder == runs_folder()
     monkeypatch.setenv(DEMO_VARIABLE, "1")
-    assert shelf_of_this_server().folder is None
+    assert server_catalog().folder is None

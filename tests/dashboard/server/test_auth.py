@@ -3,14 +3,14 @@
 import pytest
 
 from semfreeze_dashboard.server import auth
-from semfreeze_dashboard.server.auth import MOST_WRONG, PASSWORD_VARIABLE, SECONDS_SHUT, Door
+from semfreeze_dashboard.server.auth import LOCKOUT_SECONDS, MAX_WRONG, PASSWORD_VARIABLE, LoginThrottle
 from tests.dashboard.test_pages import opened, sentence
 
 
 @pytest.fixture
 def asked(monkeypatch):
     monkeypatch.setenv(PASSWORD_VARIABLE, "open sesame")
-    auth._door.clear()
+    auth._throttle.clear()
     return opened("plan")
 
 
@@ -43,7 +43,7 @@ def test_a_wrong_password_is_refused(asked):
 
 
 def test_the_tenth_wrong_password_shuts_the_door_for_every_session(asked, monkeypatch):
-    for _ in range(MOST_WRONG):
+    for _ in range(MAX_WRONG):
         give(asked, "wrong")
     other = opened("plan")
     give(other, "open sesame")
@@ -52,11 +52,11 @@ def test_the_tenth_wrong_password_shuts_the_door_for_every_session(asked, monkey
 
 
 def test_the_door_opens_again_after_a_while():
-    door = Door()
-    assert all(not door.fits("wrong", "right", float(second)) for second in range(MOST_WRONG))
-    assert door.shut_for(10.0) == SECONDS_SHUT - 10
-    assert door.shut_for(SECONDS_SHUT + 0.5) == 0
-    assert door.fits("right", "right", SECONDS_SHUT + 1)
+    throttle = LoginThrottle()
+    assert all(not throttle.check("wrong", "right", float(second)) for second in range(MAX_WRONG))
+    assert throttle.retry_after(10.0) == LOCKOUT_SECONDS - 10
+    assert throttle.retry_after(LOCKOUT_SECONDS + 0.5) == 0
+    assert throttle.check("right", "right", LOCKOUT_SECONDS + 1)
 
 
 def test_without_a_password_nothing_is_asked():

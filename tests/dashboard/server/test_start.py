@@ -14,7 +14,7 @@ from semfreeze_dashboard.data.run_folder import DEMO_VARIABLE, OPEN_VARIABLE, PA
 from semfreeze_dashboard.server.auth import PASSWORD_VARIABLE
 from semfreeze_dashboard.server.start import (
     chosen_port,
-    opening_words,
+    listening_notice,
     password_for,
     prepare_first_page,
     server_environment,
@@ -91,9 +91,9 @@ def test_dashboard_refuses_a_port_in_use_a_missing_folder_and_a_demo_of_a_folder
     ("host", "demo", "word"), [("127.0.0.1", False, ""), ("::", False, "prompts"), ("::", True, "example")]
 )
 def test_opening_words_say_who_sees_what(host, demo, word):
-    assert word in opening_words(host, demo=demo, password=None)
-    assert bool(opening_words(host, demo=demo, password=None)) == bool(word)
-    assert ("There is no password" in opening_words(host, demo=demo, password=None)) == bool(word)
+    assert word in listening_notice(host, demo=demo, password=None)
+    assert bool(listening_notice(host, demo=demo, password=None)) == bool(word)
+    assert ("There is no password" in listening_notice(host, demo=demo, password=None)) == bool(word)
 
 
 def test_others_are_asked_for_a_password_new_or_chosen(monkeypatch, started):
@@ -106,7 +106,7 @@ def test_others_are_asked_for_a_password_new_or_chosen(monkeypatch, started):
     assert {password_for(host, demo=demo, wanted=True) for host in ("::", "localhost") for demo in (0, 1)} == {
         "ours, and long"
     }
-    words = opening_words("::", demo=False, password="ours, and long")
+    words = listening_notice("::", demo=False, password="ours, and long")
     assert "that of SEMFREEZE_PASSWORD" in words
     assert "ours" not in words, "a password that was chosen stays out of logs"
     answer = ask("dashboard", "--host", "0.0.0.0", "--no-password")

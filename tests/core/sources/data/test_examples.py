@@ -9,6 +9,7 @@ import pytest
 
 from semfreeze_core.errors import DataError
 from semfreeze_core.records.defaults import MIN_SLICE
+from semfreeze_core.records.fields import FieldMapping
 from semfreeze_core.sources.data.examples import (
     LONGEST_GROUP_VALUE,
     MAX_GROUP_COLUMNS,
@@ -16,7 +17,6 @@ from semfreeze_core.sources.data.examples import (
     group_columns,
     read_examples,
 )
-from semfreeze_core.sources.data.fields import FieldMapping
 from semfreeze_core.sources.data.sampling import sample_rows
 from tests.core.tiny_tokenizer import CHATML, EOS, build_tiny_tokenizer
 

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from semfreeze_core.errors import DataError
 from semfreeze_core.records.examples import Example, Segment
-from semfreeze_core.sources.data.fields import FieldMapping, example_from_row, resolve_fields
+from semfreeze_core.records.fields import FieldMapping
+from semfreeze_core.sources.data.fields import example_from_row, resolve_fields
 
 PAIR = FieldMapping(prompt_field="prompt", completion_field="completion", label_field="label")
 CHAT = FieldMapping(messages_field="messages")

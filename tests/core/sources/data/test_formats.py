@@ -9,8 +9,8 @@ import pytest
 from semfreeze_core.errors import DataError
 from semfreeze_core.export import axolotl, mlx_lm, unsloth
 from semfreeze_core.export import data as export_data
+from semfreeze_core.records.fields import FieldMapping
 from semfreeze_core.sources.data import formats
-from semfreeze_core.sources.data.fields import FieldMapping
 from semfreeze_core.sources.data.rows import open_rows
 
 ROWS = [{"prompt": "a", "completion": "b"}, {"prompt": "c", "completion": "d"}]
