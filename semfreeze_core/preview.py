@@ -20,7 +20,7 @@ from semfreeze_core.workflow import AnalysisRequest, length_limit
 
 
 @dataclass(frozen=True)
-class ModelLook:
+class InspectedModel:
     """What is known of a model without its weights.
 
     Attributes:
@@ -32,7 +32,7 @@ class ModelLook:
     shape: ModelShape
 
 
-def look_at_model(request: AnalysisRequest, progress: Progress = silent) -> ModelLook:
+def inspect_model(request: AnalysisRequest, progress: Progress = silent) -> InspectedModel:
     """A request's model without its weights; the embedded one is converted first, once.
 
     Raises:
@@ -45,10 +45,12 @@ def look_at_model(request: AnalysisRequest, progress: Progress = silent) -> Mode
         allow_pickle=request.allow_pickle,
         progress=progress,
     )
-    return ModelLook(load_tokenizer(checkpoint), measure_empty(checkpoint))
+    return InspectedModel(load_tokenizer(checkpoint), measure_empty(checkpoint))
 
 
-def preview_data(request: AnalysisRequest, look: ModelLook, n: int = 3, progress: Progress = silent) -> DataPreview:
+def preview_data(
+    request: AnalysisRequest, look: InspectedModel, n: int = 3, progress: Progress = silent
+) -> DataPreview:
     """How a request's data would be read, with `n` examples, drawn as it draws, written out.
 
     Args:
@@ -80,7 +82,7 @@ def preview_data(request: AnalysisRequest, look: ModelLook, n: int = 3, progress
     )
 
 
-def forecast_reading(request: AnalysisRequest, shape: ModelShape) -> MemoryForecast:
+def forecast_analysis(request: AnalysisRequest, shape: ModelShape) -> MemoryForecast:
     """The memory that reading a model of this shape needs, beside what is free now.
 
     Raises:

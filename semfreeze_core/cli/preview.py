@@ -58,7 +58,7 @@ def preview(
     if max_length is not None and max_length < 2:
         raise InputError(f"--max-length must be at least 2, found {max_length}.")
 
-    from semfreeze_core.preview import forecast_reading, look_at_model, preview_data
+    from semfreeze_core.preview import forecast_analysis, inspect_model, preview_data
     from semfreeze_core.workflow import AnalysisRequest
 
     request = AnalysisRequest(
@@ -76,9 +76,9 @@ def preview(
         allow_pickle=allow_pickle,
     )
     with progress_on_stderr(quiet) as progress:
-        look = look_at_model(request, progress)
+        look = inspect_model(request, progress)
         found = preview_data(request, look, examples, progress)
-        memory = forecast_reading(request, look.shape)
+        memory = forecast_analysis(request, look.shape)
     if as_json:
         told = {"needed_bytes": memory.needed_bytes, "fits": memory.fits}
         print_json({"data": asdict(found), "memory": asdict(memory) | told})

@@ -12,7 +12,7 @@ from torch import nn
 
 from semfreeze_core.errors import ModelError, PlanError
 from semfreeze_core.finetune.audit.gradient_path import count_step
-from semfreeze_core.finetune.audit.model_state import as_found
+from semfreeze_core.finetune.audit.model_state import state_preserved
 from semfreeze_core.finetune.audit.problems import Finding, Problem, find_problems
 from semfreeze_core.finetune.audit.step_count import CountedStep
 from semfreeze_core.finetune.freezing.freeze import place_boundary, planned, remove_boundary
@@ -126,7 +126,7 @@ def audit(model_or_trainer: Any, plan: FreezePlan | None = None, *, optimizer: A
     layers = list(find_layers(base)[0])
     # Weights differ from the analyzed ones as soon as training has begun.
     wanted = None if plan is None else planned(base, plan, check_weights=False)
-    with as_found(model, layers):
+    with state_preserved(model, layers):
         trained = [p for p in model.parameters() if p.requires_grad]
         found, path = count_step(model, base, layers)
         remove_boundary(layers)

@@ -32,7 +32,7 @@ class GradientPath:
 
 
 def count_step(model: Any, base: Any, layers: Sequence[nn.Module]) -> tuple[CountedStep, GradientPath]:
-    """Run one step with the model's own loss over all tokens and count it, within `as_found`; it leaves no gradient.
+    """Run one step with the model's own loss over all tokens and count it, within `state_preserved`; it leaves no gradient.
 
     Every gradient is dropped as soon as it is complete, so that even a model trained in part by somebody who has no
     room for all gradients can be counted as if it were trained as a whole.

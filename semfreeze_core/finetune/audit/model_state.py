@@ -8,7 +8,7 @@ from torch import nn
 
 
 @contextmanager
-def as_found(model: nn.Module, layers: Sequence[nn.Module]) -> Iterator[None]:
+def state_preserved(model: nn.Module, layers: Sequence[nn.Module]) -> Iterator[None]:
     """Training mode on and no gradients; whatever is changed inside, the model is given back as it was.
 
     Put back are gradients, requires_grad flags, training modes, the layers' classes and torch's random state.

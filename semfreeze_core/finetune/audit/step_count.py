@@ -8,7 +8,7 @@ from typing import Any
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from semfreeze_core.finetune.audit.model_state import as_found
+from semfreeze_core.finetune.audit.model_state import state_preserved
 from semfreeze_core.sources.models.saved_tensors import saving_observed
 
 
@@ -33,7 +33,7 @@ def count_step(network: nn.Module, model: Any, batch: dict[str, Any]) -> Counted
         model: the transformers model inside it, whose attention is made eager for the count of FLOP.
         batch: tensors on the model's device.
     """
-    with as_found(network, ()):
+    with state_preserved(network, ()):
         with saving_observed() as saved:
             loss = network(**batch)["loss"]
         saved_bytes = saved.bytes(leaving_out=[*network.parameters(), *batch.values()])

@@ -53,7 +53,7 @@ class Trained:
         }
 
 
-def kept_words(best: int, steps: int, readings: int) -> str:
+def best_checkpoint_note(best: int, steps: int, readings: int) -> str:
     """Which checkpoint was kept of how many readings, and what that choice does to its loss."""
     return (
         f"Kept what step {best} of {steps} gave, the lowest eval loss of {readings} readings: it was chosen on these "

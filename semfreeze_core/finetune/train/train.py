@@ -15,16 +15,16 @@ from semfreeze_core.device import choose_device, is_out_of_memory
 from semfreeze_core.errors import InputError, PlanError, ResourceError, RunError
 from semfreeze_core.finetune.arm.arguments import setup_at_lengths, trainer_arguments
 from semfreeze_core.finetune.arm.arms import DEFAULT_RATES, Arm
-from semfreeze_core.finetune.arm.evaluate import ArmReader
+from semfreeze_core.finetune.arm.evaluate import ArmEvaluator
 from semfreeze_core.finetune.arm.job import ModelSource
 from semfreeze_core.finetune.arm.recorder import Recorder
 from semfreeze_core.finetune.arm.settings import ArmSettings
-from semfreeze_core.finetune.model.batches import Collator, ExamplePlaces
+from semfreeze_core.finetune.model.batches import Collator, ExampleIndices
 from semfreeze_core.finetune.model.network import CacheSettings, Network, build_network
 from semfreeze_core.finetune.model.task_data import read_task_data
 from semfreeze_core.finetune.quantize.quantize import quantize_layers, require_bitsandbytes, trained_bits
 from semfreeze_core.finetune.train.request import TrainRequest, request_settings, setup_note
-from semfreeze_core.finetune.train.result import Trained, kept_words, training_result
+from semfreeze_core.finetune.train.result import Trained, best_checkpoint_note, training_result
 from semfreeze_core.finetune.train.save import save_finetuned
 from semfreeze_core.finetune.train.trackers import reporters
 from semfreeze_core.finetune.train.trainer import BestTrainer, PlanTrainer, last_whole_checkpoint
@@ -167,7 +167,7 @@ def _fit(
 ) -> Trained:
     train, evaluation = data
     setup = setup_at_lengths(settings, train, cached=network.train_cache is not None)
-    reader = ArmReader(
+    reader = ArmEvaluator(
         network, loaded.tokenizer, loaded.shape, arm.parts, setup, train, evaluation, n_accuracy=settings.n_accuracy
     )
     checkpoints, steps = folder / CHECKPOINTS, settings.setup.steps
@@ -196,7 +196,7 @@ def _fit(
     how: dict[str, Any] = {
         "model": network.supervised,
         "args": arguments,
-        "train_dataset": ExamplePlaces(len(train)),
+        "train_dataset": ExampleIndices(len(train)),
         "data_collator": Collator(train, network.train_cache),
         "callbacks": [recorder, *trackers],
     }
@@ -216,7 +216,7 @@ def _fit(
         found = trainer.state.best_model_checkpoint is not None
         best = int(trainer.state.best_global_step or steps) if found else steps
         reader.read(best, ["steps"], sum(recorder.record.step_seconds))
-        notes = (kept_words(best, steps, len(saved) - 1) if found else LOST,)
+        notes = (best_checkpoint_note(best, steps, len(saved) - 1) if found else LOST,)
     points = {mark: point for point in reader.points for mark in point.marks}
     return Trained(folder, steps, recorder.record.losses, points.get("start"), points.get("steps"), notes)
 

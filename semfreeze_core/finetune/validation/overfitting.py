@@ -9,10 +9,10 @@ from semfreeze_core.gains.noninferiority import Floats
 from semfreeze_core.records.validation import ArmRun
 from semfreeze_core.wording.numbers import interval_with_ci
 
-LEAST_READINGS = 3  # with fewer there is nothing between the marks to stop at
+MIN_EVALUATIONS = 3  # with fewer there is nothing between the marks to stop at
 
 
-def rise_warnings(runs: Mapping[str, Sequence[ArmRun]]) -> list[str]:
+def overfitting_warnings(runs: Mapping[str, Sequence[ArmRun]]) -> list[str]:
     """One sentence on the arms whose loss rose for sure, or none.
 
     Args:
@@ -20,7 +20,7 @@ def rise_warnings(runs: Mapping[str, Sequence[ArmRun]]) -> list[str]:
     """
     told = []
     for name, own in runs.items():
-        steps, readings = readings_of(own)
+        steps, readings = evaluations_of(own)
         if len(steps) < 2 or readings.shape[1] < 2:
             continue
         lowest, by = rise(readings)
@@ -39,13 +39,13 @@ def stopped_losses(runs: Sequence[ArmRun]) -> dict[int, Floats]:
     """Each seed's losses where its own run was lowest, (n_items,); none where nothing was read between the marks."""
     found = {}
     for run in runs:
-        steps, readings = readings_of([run])
-        if len(steps) >= LEAST_READINGS and readings.shape[1] >= 2:
+        steps, readings = evaluations_of([run])
+        if len(steps) >= MIN_EVALUATIONS and readings.shape[1] >= 2:
             found[run.seed] = stopped(readings)
     return found
 
 
-def readings_of(runs: Sequence[ArmRun]) -> tuple[list[int], Floats]:
+def evaluations_of(runs: Sequence[ArmRun]) -> tuple[list[int], Floats]:
     """Steps of an arm's readings after training began, and the losses there, mean over finished seeds.
 
     Returns:

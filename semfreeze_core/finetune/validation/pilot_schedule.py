@@ -12,7 +12,7 @@ from semfreeze_core.cost import parts_at_depth, run_flop, step_flop
 from semfreeze_core.cost.flops import cached_layers
 from semfreeze_core.errors import InputError
 from semfreeze_core.finetune.arm.arms import Arm, steps_at_equal_compute
-from semfreeze_core.finetune.prefix.proof import PROOF_EXAMPLES
+from semfreeze_core.finetune.prefix.proof import VERIFIED_EXAMPLES
 from semfreeze_core.plan.rules import depth_cap
 from semfreeze_core.records.model import ModelShape
 from semfreeze_core.records.pilots import Aim
@@ -77,14 +77,14 @@ class PilotCosts:
     def pilot_flop(self, depth: int, share: float) -> int:
         """Of one pilot, its checks and its reading, without boundary states."""
         steps = self.pilot_steps(depth, share)
-        return self.training_flop(depth, steps) + self.checks_flop(depth) + self.reading_flop(depth)
+        return self.training_flop(depth, steps) + self.checks_flop(depth) + self.evaluation_flop(depth)
 
     def checks_flop(self, depth: int) -> int:
         """Of what a pilot does before its first step: a step counted twice, and its boundary states' proof."""
         proof = 0
         if self.prefix_cache and depth > 0:
             length = self.setup.sequence_length
-            proof = self._forward(PROOF_EXAMPLES, length, 0) + self._forward(PROOF_EXAMPLES, length, depth)
+            proof = self._forward(VERIFIED_EXAMPLES, length, 0) + self._forward(VERIFIED_EXAMPLES, length, depth)
         return self.training_flop(depth, 2) + proof
 
     def training_flop(self, depth: int, steps: int) -> int:
@@ -93,7 +93,7 @@ class PilotCosts:
         setup = replace(self.setup, prefix_cache=cached)
         return steps * step_flop(self.shape, setup, parts_at_depth(self.shape, depth), cached=cached).total
 
-    def reading_flop(self, depth: int) -> int:
+    def evaluation_flop(self, depth: int) -> int:
         """Of one reading of the eval items from the boundary on."""
         return self._forward(self.n_eval, self.eval_length, depth if self.prefix_cache else 0)
 
@@ -158,7 +158,7 @@ def round_sizes(n: int) -> tuple[int, ...]:
     return tuple(sizes)
 
 
-def eval_items(costs: PilotCosts, depths: Sequence[int], budget: float, available: int) -> int:
+def affordable_eval_examples(costs: PilotCosts, depths: Sequence[int], budget: float, available: int) -> int:
     """How many eval items all readings of the pilots may have: a quarter of the budget's worth, 64 to 1024.
 
     Args:
@@ -169,7 +169,9 @@ def eval_items(costs: PilotCosts, depths: Sequence[int], budget: float, availabl
     """
     one, sizes = replace(costs, n_eval=1), round_sizes(len(depths))
     each = (
-        len(sizes) * one.reading_flop(0) + one.states_flop(max(depths), 0) + sum(sizes) * one.reading_flop(min(depths))
+        len(sizes) * one.evaluation_flop(0)
+        + one.states_flop(max(depths), 0)
+        + sum(sizes) * one.evaluation_flop(min(depths))
     )
     affordable = int(_READING_SHARE * budget * costs.full_flop / each)
     return min(available, MAX_EVAL, max(MIN_EVAL, affordable))
@@ -214,7 +216,7 @@ def _plan(costs: PilotCosts, depths: Sequence[int], share: float) -> PilotPlan:
     sizes = round_sizes(len(depths))
     shares = tuple(min(1.0, share * len(depths) / size) for size in sizes)
     n_train = costs.n_train(depths, shares[-1])
-    flop = len(sizes) * costs.reading_flop(0) + costs.states_flop(max(depths), n_train)
+    flop = len(sizes) * costs.evaluation_flop(0) + costs.states_flop(max(depths), n_train)
     for size, reach in zip(sizes, shares, strict=True):
         flop += sum(sorted(costs.pilot_flop(depth, reach) for depth in depths)[-size:])
     return PilotPlan(sizes, shares, n_train, flop)

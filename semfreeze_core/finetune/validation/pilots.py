@@ -14,7 +14,7 @@ from semfreeze_core.finetune.validation.pilot_schedule import (
     MAX_EVAL,
     PilotCosts,
     PilotPlan,
-    eval_items,
+    affordable_eval_examples,
     plan_pilots,
 )
 from semfreeze_core.finetune.validation.request import Prepared, ValidationRequest, prepare
@@ -56,7 +56,7 @@ class MeasureRequest:
         proposed, proposed_by: the one among them that stays until another is better for sure, and who says so, or None.
         aim: best loss at equal compute or at equal steps, or the deepest depth within `margin` of full finetuning.
         budget: share of one full finetune's FLOP that all pilots may take.
-        n_eval: eval items; None takes as many as `eval_items` says.
+        n_eval: eval items; None takes as many as `affordable_eval_examples` says.
         margin: share of full finetuning's improvement that "cheapest" may lose.
         prefix_cache: compute frozen layers once, shared by all pilots.
     """
@@ -99,11 +99,11 @@ def measure(
     looked = prepare(_validation(request, depths, {}, _LENGTHS_FROM), progress)
     costs = _costs(request, looked)
     if request.n_eval is None:
-        n_eval = eval_items(costs, depths, request.budget, costs.n_eval)
+        n_eval = affordable_eval_examples(costs, depths, request.budget, costs.n_eval)
         request = replace(request, n_eval=n_eval)
         costs = _costs(request, prepare(_validation(request, depths, {}, _LENGTHS_FROM), progress))
     pilots = plan_pilots(costs, depths, request.budget)
-    progress(ProgressEvent("Pilots", message=price_words(costs, pilots, depths, request.budget)))
+    progress(ProgressEvent("Pilots", message=estimate_note(costs, pilots, depths, request.budget)))
     before, losses, rounds, spent = None, dict[int, Floats](), list[PilotRound](), 0
     for number, share in enumerate(pilots.shares, 1):
         steps = {depth: costs.pilot_steps(depth, share) for depth in depths}
@@ -111,7 +111,7 @@ def measure(
         prepared = prepare(asked, progress)
         report = validate(asked, folder / f"round-{number}", overwrite=overwrite, progress=progress)
         before = np.array(report.baseline.item_losses)
-        spent += costs.reading_flop(0)
+        spent += costs.evaluation_flop(0)
         spent += costs.states_flop(max(depths), len(prepared.data.train.tokenized)) if number == 1 else 0
         losses, found = _read(report, prepared, costs)
         spent += sum(pilot.flop for pilot in found)
@@ -146,7 +146,7 @@ def measure(
             *decision_reasons(
                 before, losses, request.aim, request.margin, chosen, request.proposed, request.proposed_by
             ),
-            *passes_words(costs, chosen),
+            *epochs_notes(costs, chosen),
         ],
         provenance=provenance_now(0),
     )
@@ -154,7 +154,7 @@ def measure(
     return measurement
 
 
-def price_words(costs: PilotCosts, pilots: PilotPlan, depths: Sequence[int], budget: float) -> str:
+def estimate_note(costs: PilotCosts, pilots: PilotPlan, depths: Sequence[int], budget: float) -> str:
     """What the pilots will take, in words, before they start."""
     rounds = " then ".join(str(size) for size in pilots.sizes)
     return (
@@ -165,7 +165,7 @@ def price_words(costs: PilotCosts, pilots: PilotPlan, depths: Sequence[int], bud
     )
 
 
-def passes_words(costs: PilotCosts, depth: int) -> list[str]:
+def epochs_notes(costs: PilotCosts, depth: int) -> list[str]:
     """That the rest of this depth's finetune repeats its examples more than pilots can stand for; none elsewhere."""
     if costs.aim != "compute" or costs.passes(depth) <= MANY_EPOCHS:
         return []
@@ -274,5 +274,8 @@ def _spent(run: ArmRun, prepared: Prepared, costs: PilotCosts, depth: int) -> in
     own = prepared.data.train.tokenized
     states = cache_flop(prepared.shape, prepared.setups[run.arm], parts_at_depth(prepared.shape, depth), own)
     return (
-        run.points[-1].flop - (states if run.prefix_cache else 0) + costs.checks_flop(depth) + costs.reading_flop(depth)
+        run.points[-1].flop
+        - (states if run.prefix_cache else 0)
+        + costs.checks_flop(depth)
+        + costs.evaluation_flop(depth)
     )

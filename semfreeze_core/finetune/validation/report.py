@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from semfreeze_core.finetune.arm.arms import Arm
 from semfreeze_core.finetune.arm.settings import ArmSettings
-from semfreeze_core.finetune.validation.overfitting import rise_warnings, stopped_losses
+from semfreeze_core.finetune.validation.overfitting import overfitting_warnings, stopped_losses
 from semfreeze_core.gains.noninferiority import Judgment, draw, improvement, improvement_kept, judge
 from semfreeze_core.plan.document import FreezePlan
 from semfreeze_core.records.interval import Interval, IntervalEntry
@@ -69,7 +69,7 @@ def build_report(
         reason=decisive.reason,
         verdicts={budget: judgment.verdict for budget, judgment in judgments.items()},
         reasons={budget: judgment.reason for budget, judgment in judgments.items()},
-        warnings=[*warnings, *rise_warnings(by_arm)],
+        warnings=[*warnings, *overfitting_warnings(by_arm)],
         finished=len(runs) == len(settings.arms) * len(settings.seeds),
         runs=list(runs),
         provenance=provenance_now(0),

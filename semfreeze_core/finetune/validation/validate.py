@@ -17,7 +17,7 @@ from semfreeze_core.device import choose_device, free_bytes
 from semfreeze_core.errors import InputError, RunError
 from semfreeze_core.finetune.arm.arms import Arm
 from semfreeze_core.finetune.arm.job import ArmJob, write_examples
-from semfreeze_core.finetune.arm.launch import OutOfMemory, halve, run_child
+from semfreeze_core.finetune.arm.launch import OutOfMemory, halve, run_arm_process
 from semfreeze_core.finetune.arm.progress_file import live_path
 from semfreeze_core.finetune.validation.report import build_report, failed_run
 from semfreeze_core.finetune.validation.request import Prepared, ValidationRequest, prepare
@@ -104,7 +104,7 @@ def _run_baseline(prepared: Prepared, folder: Path, progress: Progress) -> None:
     path = folder / "runs" / "baseline.json"
     if not path.exists():
         job = _job(prepared, folder, None, 0, 1, path)
-        run_child(_write_job(folder, "baseline", job), folder / "logs" / "baseline.log", progress)
+        run_arm_process(_write_job(folder, "baseline", job), folder / "logs" / "baseline.log", progress)
 
 
 def _run_arm(prepared: Prepared, folder: Path, arm: Arm, seed: int, progress: Progress) -> None:
@@ -122,7 +122,7 @@ def _run_arm(prepared: Prepared, folder: Path, arm: Arm, seed: int, progress: Pr
     while True:
         job = _job(prepared, folder, arm, seed, accumulation, path)
         try:
-            run_child(_write_job(folder, name, job), folder / "logs" / f"{name}.log", progress)
+            run_arm_process(_write_job(folder, name, job), folder / "logs" / f"{name}.log", progress)
         except OutOfMemory as reason:
             try:
                 accumulation = halve(prepared.request.setup.batch_size, accumulation)

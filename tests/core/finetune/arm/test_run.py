@@ -57,7 +57,7 @@ def test_run_arm_trains_what_it_says_at_the_price_it_says(folder, family, name):
     run, loaded, before = trained(folder, name, family=family)
     assert run.status == "done"
     assert run.steps == len(run.train_losses) == len(run.step_seconds) == 4
-    assert run.notes == [], "torch counts the FLOP that the cost model prices"
+    assert run.notes == [], "torch counts the FLOPs that the cost model estimates"
     assert run.prefix_cache is (name not in ("full", "lora"))
     after = {n.replace("base_layer.", ""): p for n, p in loaded.decoder.model.named_parameters() if "lora_" not in n}
     moved = {n for n, p in after.items() if not torch.equal(p, before[n])}

@@ -8,18 +8,18 @@ from torch.utils.checkpoint import checkpoint
 from transformers import AutoModelForCausalLM, Gemma4TextConfig
 
 from semfreeze_core.finetune.prefix.cache import build_prefix_cache
-from semfreeze_core.finetune.prefix.proof import FLOAT32_TOLERANCE, prove_cache
+from semfreeze_core.finetune.prefix.proof import FLOAT32_TOLERANCE, verify_cache
 from semfreeze_core.finetune.prefix.store import CacheUnavailable
 from semfreeze_core.finetune.prefix.suffix import Suffix
 from semfreeze_core.sources.models.decoder import find_decoder
 from tests.core.finetune.boundary import BATCHES, EXAMPLES, IN_MEMORY, N_LAYERS, from_tokens, frozen_decoder, tiny_cache
 from tests.core.semantics.tiny_examples import make_example, random_examples
 
-OTHERS = "does not answer as from tokens: largest difference"
+OTHERS = "differs from a pass from tokens: largest difference"
 
 
 def prove(decoder, cache, examples=EXAMPLES):
-    return prove_cache(decoder, Suffix(decoder, cache.k), cache, examples)
+    return verify_cache(decoder, Suffix(decoder, cache.k), cache, examples)
 
 
 @pytest.mark.parametrize("family", ["llama", "gpt2", "gemma2", "opt-projected-normed", "qwen3_moe"])
@@ -30,11 +30,11 @@ def test_own_states_are_proved_and_the_model_is_left_as_it_was(family, dtype):
     decoder.layers[3].train()
     modes = [module.training for module in decoder.model.modules()]
     expected = from_tokens(decoder)(BATCHES[0])
-    difference = prove_cache(decoder, suffix, cache, EXAMPLES)
+    difference = verify_cache(decoder, suffix, cache, EXAMPLES)
     assert 0 <= difference <= (FLOAT32_TOLERANCE if dtype == torch.float32 else 0.05)
     assert not suffix.installed
     with suffix:
-        assert prove_cache(decoder, suffix, cache, EXAMPLES) == difference
+        assert verify_cache(decoder, suffix, cache, EXAMPLES) == difference
         assert suffix.installed
     assert [module.training for module in decoder.model.modules()] == modes
     assert torch.equal(from_tokens(decoder)(BATCHES[0]), expected)
@@ -73,9 +73,9 @@ def test_another_depth_other_examples_and_another_tokenization_are_refused():
     decoder = frozen_decoder()
     cache = tiny_cache(decoder, 2)
     with pytest.raises(CacheUnavailable, match="of depth 2, the suffix of depth 3"):
-        prove_cache(decoder, Suffix(decoder, 3), cache, EXAMPLES)
+        verify_cache(decoder, Suffix(decoder, 3), cache, EXAMPLES)
     with pytest.raises(CacheUnavailable, match="or another model"):
-        prove_cache(decoder, Suffix(frozen_decoder(), 2), cache, EXAMPLES)
+        verify_cache(decoder, Suffix(frozen_decoder(), 2), cache, EXAMPLES)
     for other in (EXAMPLES[:-1], EXAMPLES[::-1], random_examples(12, 1)):
         with pytest.raises(CacheUnavailable, match="built for other examples"):
             prove(decoder, cache, other)

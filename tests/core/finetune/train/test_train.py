@@ -14,7 +14,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
 from transformers.integrations import integration_utils
 
 from semfreeze_core.errors import InputError, PlanError, RunError
-from semfreeze_core.finetune.arm.evaluate import ArmReader
+from semfreeze_core.finetune.arm.evaluate import ArmEvaluator
 from semfreeze_core.finetune.train import train as train_module
 from semfreeze_core.finetune.train.request import TrainRequest
 from semfreeze_core.finetune.train.train import train_plan
@@ -168,7 +168,7 @@ def test_last_whole_checkpoint_passes_over_one_cut_off(place, tmp_path, monkeypa
     assert last_whole_checkpoint(checkpoints) is None
 
 
-class Moods(ArmReader):
+class Moods(ArmEvaluator):
     """Reads as it should, and then tells losses of its own at checkpoints: lowest in the middle."""
 
     told = MappingProxyType({2: 3.0, 4: 1.0, 6: 2.0})
@@ -181,7 +181,7 @@ class Moods(ArmReader):
 
 def test_keep_best_ends_with_the_checkpoint_read_lowest_also_after_an_interruption(place, tmp_path, monkeypatch):
     short = train_plan(asked(place, steps=4, evaluation=str(place / "eval.jsonl")), tmp_path / "short")
-    monkeypatch.setattr(train_module, "ArmReader", Moods)
+    monkeypatch.setattr(train_module, "ArmEvaluator", Moods)
     request = asked(place, evaluation=str(place / "eval.jsonl"), keep_best=True, n_accuracy=3)
     with monkeypatch.context() as patched:
         patched.setattr(train_module, "Recorder", Dies)
@@ -201,7 +201,7 @@ def test_keep_best_ends_with_the_checkpoint_read_lowest_also_after_an_interrupti
 
 @pytest.mark.filterwarnings("ignore:The best checkpoint")
 def test_a_best_checkpoint_that_was_taken_away_is_not_said_to_be_kept(place, tmp_path, monkeypatch):
-    monkeypatch.setattr(train_module, "ArmReader", Moods)
+    monkeypatch.setattr(train_module, "ArmEvaluator", Moods)
     monkeypatch.setattr(Moods, "told", MappingProxyType({2: 1.0, 4: 3.0, 6: 2.0}))
     request = asked(place, evaluation=str(place / "eval.jsonl"), keep_best=True, n_accuracy=0)
     with monkeypatch.context() as patched:

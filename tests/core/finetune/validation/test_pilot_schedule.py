@@ -9,12 +9,12 @@ from semfreeze_core.errors import InputError
 from semfreeze_core.finetune.validation.pilot_schedule import (
     MIN_STEPS,
     PilotCosts,
+    affordable_eval_examples,
     candidate_depths,
-    eval_items,
     plan_pilots,
     round_sizes,
 )
-from semfreeze_core.finetune.validation.pilots import passes_words
+from semfreeze_core.finetune.validation.pilots import epochs_notes
 from semfreeze_core.records.training import TrainingSetup
 from semfreeze_core.runs.folder import read_run
 from semfreeze_core.runs.store import example_run
@@ -53,11 +53,11 @@ def test_passes_over_the_examples_by_hand(shape):
 
 
 def test_many_passes_at_equal_compute_are_said_where_pilots_cannot_show_them(shape):
-    (told,) = passes_words(costs(shape), 22)
+    (told,) = epochs_notes(costs(shape), 22)
     assert f"22 passes {costs(shape).passes(22):.1f} times over the 4,000 training examples" in told
     assert "full finetuning 3.0 times" in told
-    assert passes_words(costs(shape, aim="steps"), 22) == []
-    assert passes_words(costs(shape, setup=replace(SETUP, steps=500)), 22) == []
+    assert epochs_notes(costs(shape, aim="steps"), 22) == []
+    assert epochs_notes(costs(shape, setup=replace(SETUP, steps=500)), 22) == []
 
 
 def test_a_pilots_steps_and_states_are_the_run_it_begins(shape):
@@ -74,12 +74,12 @@ def test_without_a_cache_every_step_is_whole_and_nothing_is_kept(shape):
     setup = replace(SETUP, steps=10)
     assert made.training_flop(15, 10) == run_flop(shape, setup, parts_at_depth(shape, 15))
     assert made.states_flop(15, 80) == 0
-    assert made.reading_flop(15) == made.reading_flop(0)
+    assert made.evaluation_flop(15) == made.evaluation_flop(0)
 
 
 def test_a_reading_from_a_boundary_and_its_states_make_a_whole_reading(shape):
     made = costs(shape)
-    assert made.reading_flop(15) + made.states_flop(15, 0) == made.reading_flop(0)
+    assert made.evaluation_flop(15) + made.states_flop(15, 0) == made.evaluation_flop(0)
 
 
 @pytest.mark.parametrize("budget", [0.1, 0.15, 0.5])
@@ -91,7 +91,7 @@ def test_pilots_fill_their_budget_and_stay_inside(shape, budget):
     assert pilots.shares[1] == pytest.approx(2 * pilots.shares[0])
     # whoever stays, it is within what was promised
     for stayed in ((7, 15), (7, 22), (19, 22)):
-        spent = 2 * made.reading_flop(0) + made.states_flop(22, pilots.n_train)
+        spent = 2 * made.evaluation_flop(0) + made.states_flop(22, pilots.n_train)
         for depths, share in zip(((7, 15, 19, 22), stayed), pilots.shares, strict=True):
             spent += sum(made.pilot_flop(depth, share) for depth in depths)
         assert spent <= pilots.flop
@@ -100,16 +100,16 @@ def test_pilots_fill_their_budget_and_stay_inside(shape, budget):
 @pytest.mark.parametrize(("steps", "least", "most"), [(60, 64, 64), (1500, 65, 500), (200_000, 1024, 1024)])
 def test_a_longer_finetune_is_decided_on_more_items(shape, steps, least, most):
     made = costs(shape, setup=replace(SETUP, steps=steps))
-    found = eval_items(made, (7, 15, 19, 22), 0.15, 5000)
+    found = affordable_eval_examples(made, (7, 15, 19, 22), 0.15, 5000)
     assert least <= found <= most
-    assert eval_items(made, (7, 15, 19, 22), 0.15, 40) == 40
+    assert affordable_eval_examples(made, (7, 15, 19, 22), 0.15, 40) == 40
 
 
 def test_readings_take_a_quarter_of_the_budget(shape):
     made, depths = costs(shape), (7, 15, 19, 22)
-    made = replace(made, n_eval=eval_items(made, depths, 0.15, 5000))
+    made = replace(made, n_eval=affordable_eval_examples(made, depths, 0.15, 5000))
     with_readings = plan_pilots(made, depths, 0.15)
-    readings = 2 * made.reading_flop(0) + made.states_flop(22, 0) + 6 * made.reading_flop(7)
+    readings = 2 * made.evaluation_flop(0) + made.states_flop(22, 0) + 6 * made.evaluation_flop(7)
     assert 0.24 < readings / (0.15 * made.full_flop) <= 0.25
     assert with_readings.flop <= 0.97 * 0.15 * made.full_flop
 
