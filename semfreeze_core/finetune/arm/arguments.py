@@ -16,7 +16,7 @@ from semfreeze_core.records.training import TRANSFORMERS_OPTIMIZERS, TrainingSet
 def setup_at_lengths(settings: ArmSettings, train: Sequence[TokenizedExample], *, cached: bool) -> TrainingSetup:
     """The arm's setup with the data's lengths and counts, for the cost model.
 
-    Its length is the mean padded length of batches drawn at random from the examples; its steps are all that the arm makes.
+    Its length is the mean padded length of batches drawn at random from the examples; its steps are all of the arm's.
     """
     lengths = np.array([len(example.input_ids) for example in train])
     batches = np.random.default_rng(0).choice(lengths, size=(1000, settings.micro_batch_size))

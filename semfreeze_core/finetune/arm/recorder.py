@@ -90,7 +90,7 @@ class Recorder(TrainerCallback):
         self._resume()
 
     def _forget_peak(self) -> None:
-        """Leave out what an evaluation used; not after every step, as garbage collection takes longer than a small step."""
+        """Exclude what an evaluation used; not after every step, as garbage collection can take longer than a step."""
         self._peak = PeakMemory(self.device, self.baseline_bytes)
 
     def _resume(self) -> None:

@@ -98,8 +98,8 @@ def apply_freeze_plan(model: Any, plan: FreezePlan, *, check_weights: bool = Tru
             that has been trained since needs False, and so does one in 8 or 4 bits.
 
     Raises:
-        PlanError: the plan makes no recommendation, is another model's, or names adapters that are missing or not wanted; it would
-            train quantized weights, or compare them with the analyzed ones.
+        PlanError: the plan makes no recommendation, is another model's, or names adapters that are missing or not
+            wanted; it would train quantized weights, or compare them with the analyzed ones.
         ModelError: the model is frozen already, or in a form not supported (require_supported).
     """
     require_supported(model)

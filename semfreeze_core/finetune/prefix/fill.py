@@ -70,7 +70,7 @@ def compute_states(
         samples: by digest.
         dtype: to compute in; lower than the model's own under autocast.
         batch_tokens: tokens of a pass, padding included.
-        start: a lower depth and a function that returns padded states (B, T, d) there; None to start from the embedding.
+        start: a lower depth and a function that returns its padded states (B, T, d); None to start from the embedding.
         progress: receives tokens done.
 
     Raises:

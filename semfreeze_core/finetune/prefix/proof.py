@@ -27,8 +27,8 @@ VERIFIED_EXAMPLES, _POSITIONS = 4, 64  # compared: examples, and target tokens o
 def verify_cache(decoder: Decoder, suffix: Suffix, cache: PrefixCache, examples: Sequence[TokenizedExample]) -> float:
     """Compare the logits from cached states with the model's on a batch of long and short examples.
 
-    The prefix runs in its current mode, so that active dropout shows; what is above the boundary runs in eval mode. Call
-    it with the model as it will be trained, before weights are offloaded.
+    The prefix runs in its current mode, so that active dropout shows; what is above the boundary runs in eval mode.
+    Call it with the model as it will be trained, before weights are offloaded.
 
     Args:
         decoder: the model.

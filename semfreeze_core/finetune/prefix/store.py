@@ -126,7 +126,7 @@ def make_room(folder: Path, unused: Collection[Path], needed: int, limit: int | 
         limit: of all caches together, in bytes; None for what the disk has.
 
     Raises:
-        CacheUnavailable: they cannot fit, with the numbers; nothing is deleted unless other processes hold what has to go.
+        CacheUnavailable: they cannot fit, with the numbers; nothing is deleted unless others hold what has to go.
     """
     others = [f for f in folder.parent.iterdir() if f.is_dir() and _KEY.fullmatch(f.name) and f != folder]
     victims = [*unused, *sorted(others, key=lambda f: f.stat().st_mtime)]
@@ -153,7 +153,7 @@ def make_room(folder: Path, unused: Collection[Path], needed: int, limit: int | 
 
 
 def _delete(victim: Path) -> bool:
-    """Delete a shard or a whole cache unless another process fills it; processes that only read it keep mapped files."""
+    """Delete a shard or a whole cache unless another process fills it; readers keep their mapped files."""
     if victim.is_file():
         victim.unlink()
         return True

@@ -111,7 +111,7 @@ class Suffix:
         return head_input
 
     def offload(self, folder: Path | None = None) -> OffloadedTo:
-        """Move the weights that only the prefix uses off the device until `onload`; returns where to, and how many bytes.
+        """Move the weights that only the prefix uses off the device until `onload`; returns where to, and the bytes.
 
         From a GPU they go to the machine's memory. On a CPU they go to a memory-mapped file in `folder`, which frees
         their memory as others need it, or remain when no folder is given.

@@ -1,4 +1,4 @@
-"""bitsandbytes' linear layers, layer to compute alike in training, in a cache pass and in evaluation. Imports bitsandbytes.
+"""bitsandbytes' linear layers, computing alike in training, cache pass and evaluation. Imports bitsandbytes.
 
 On a CPU bitsandbytes' own do not. In 4 bits a call in eval mode repacks the weights, without a gradient, where the
 processor multiplies bfloat16 by AVX-512; in 8 bits training keeps the activations and evaluation rounds them to 8 bits.

@@ -48,7 +48,7 @@ def plain_shape(module: Any) -> tuple[int, ...]:
 
 
 def was_transposed(module: Any) -> bool:
-    """Whether a matrix was GPT-2's Conv1D, which keeps (inputs, outputs); transformers records it in the same attribute."""
+    """Whether a matrix was GPT-2's Conv1D, which keeps (inputs, outputs); transformers notes it likewise."""
     return getattr(getattr(module, "source_cls", None), "__name__", "") == "Conv1D"
 
 
@@ -99,7 +99,7 @@ def scale_location(module: Any) -> TensorAttribute:
 
 
 def point_to_codes(modules: Iterable[Any]) -> None:
-    """Let modules in 8 bits compute with their parameter's data where it was moved: they hold a second reference to it."""
+    """Let modules in 8 bits compute with their parameter's moved data, to which they hold a second reference."""
     for module in modules:
         state = getattr(module, "state", None)
         if state is not None and state.CB is not None:

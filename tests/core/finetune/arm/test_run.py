@@ -109,7 +109,7 @@ def test_run_arm_is_followed_step_by_step(folder):
     assert seen[-1].peak_bytes == run.peak_bytes.measured
 
 
-def test_a_live_file_is_written_at_readings_and_else_once_a_second(plain, tmp_path, monkeypatch):
+def test_a_live_file_is_written_at_evaluations_and_else_once_per_second(plain, tmp_path, monkeypatch):
     now = [0.0]
     monkeypatch.setattr("semfreeze_core.finetune.arm.progress_file.time.monotonic", lambda: now[0])
     path = live_path(tmp_path / "runs" / "planned-seed0.json")

@@ -117,7 +117,7 @@ def test_the_gradient_stops_at_the_boundary_and_adapters_above_alone_learn(load,
     freezing.undo()
 
 
-def test_a_reading_between_steps_leaves_the_gradient_of_4_bit_layers(load):
+def test_an_evaluation_between_steps_leaves_the_gradient_of_4_bit_layers(load):
     plan = lora_plan()
     model = adapted(load, plan)
     ids = tokens_of(tiny())
@@ -131,7 +131,7 @@ def test_a_reading_between_steps_leaves_the_gradient_of_4_bit_layers(load):
     assert freezing.trainable_parameters()
 
 
-def test_weights_packed_for_reading_are_refused(load):
+def test_packed_weights_are_refused(load):
     plan = lora_plan()
     model = adapted(load, plan)
     first = next(m for m in model.modules() if type(m).__name__ == "Linear4bit" and hasattr(m.weight, "quant_state"))
@@ -171,5 +171,5 @@ def test_an_audit_of_weights_in_few_bits_is_refused_for_its_count_would_be_wrong
     for config in CONFIGS:
         model = adapted(load, plan, config=config)
         assert len(quantized_names(model)) == 28
-        with pytest.raises(ModelError, match=r"28 of its weights are in 8 or 4 bits .* FLOP would be wrong"):
+        with pytest.raises(ModelError, match=r"28 of its weights are in 8 or 4 bits .* FLOPs would be wrong"):
             audit(model, plan)

@@ -211,7 +211,7 @@ def test_going_on_from_a_lower_depth_gives_the_same_states(family):
 def test_going_on_refuses_a_start_of_something_else():
     decoder = frozen_decoder()
     lower = tiny_cache(decoder, 2)
-    with pytest.raises(CacheUnavailable, match="Depth 2 cannot start from a cache of another .*depth is 2"):
+    with pytest.raises(CacheUnavailable, match=r"Depth 2 cannot start from a cache of another .*depth is 2"):
         tiny_cache(decoder, 2, start=lower)
     with pytest.raises(CacheUnavailable, match="Depth 3 cannot"):
         tiny_cache(frozen_decoder(seed=1), 3, start=lower)

@@ -27,9 +27,9 @@ def arm(seed, means, *, status="done", steps=(4, 8, 16), marks=("between", "step
 
 def test_an_arm_that_rises_is_named_with_where_and_by_how_much():
     runs = {"full": [arm(0, (3, 2, 1))], "depth:20": [arm(s, (3, 1, 2)) for s in range(2)]}
-    (told,) = overfitting_warnings(runs)
-    assert "depth:20 after 8 of 16 steps, then up by 1.0" in told
-    assert "full" not in told.partition(":")[2].partition(" (first")[0]
+    (warning,) = overfitting_warnings(runs)
+    assert "depth:20 after 8 of 16 steps, then up by 1.0" in warning
+    assert "full" not in warning.partition(":")[2].partition(" (first")[0]
 
 
 def test_nothing_is_said_of_arms_that_only_fall_or_were_read_once():
@@ -39,11 +39,11 @@ def test_nothing_is_said_of_arms_that_only_fall_or_were_read_once():
     assert overfitting_warnings({}) == []
 
 
-def test_the_reading_before_training_is_none_of_the_way():
+def test_the_evaluation_before_training_does_not_count():
     assert overfitting_warnings({"full": [arm(0, (1, 3, 2), marks=("start", "between", "steps"))]}) == []
 
 
-def test_readings_are_means_over_seeds_of_the_items_all_have():
+def test_evaluations_are_means_over_seeds_of_the_examples_all_have():
     runs = [arm(0, (3, 2, 1)), arm(1, (1, 2, 3))]
     short = runs[0].points[0]
     runs[0].points[0] = short.model_copy(update={"item_losses": short.item_losses[:10]})
