@@ -1,4 +1,4 @@
-"""A look before the work: how the data would be read, and whether the model would fit. No weights are loaded."""
+"""What an analysis would do: how the data is read, and whether the model fits. No weights are loaded."""
 
 from dataclasses import asdict, dataclass
 from itertools import groupby
@@ -20,11 +20,11 @@ from semfreeze_core.workflow import AnalysisRequest, length_limit
 
 
 @dataclass(frozen=True)
-class ModelLook:
-    """What is known of a model without its weights.
+class InspectedModel:
+    """A model without its weights.
 
     Attributes:
-        tokenizer: its own.
+        tokenizer: the model's.
         shape: counted from its config.
     """
 
@@ -32,11 +32,11 @@ class ModelLook:
     shape: ModelShape
 
 
-def look_at_model(request: AnalysisRequest, progress: Progress = silent) -> ModelLook:
-    """A request's model without its weights; the embedded one is converted first, once.
+def inspect_model(request: AnalysisRequest, progress: Progress = silent) -> InspectedModel:
+    """A request's model without its weights; the bundled one is converted first, once.
 
     Raises:
-        ModelError: there is no such model, it has no tokenizer, or it is of a kind that cannot be read.
+        ModelError: there is no such model, it has no tokenizer, or it is of an unsupported kind.
     """
     checkpoint = open_checkpoint(
         request.model,
@@ -45,43 +45,45 @@ def look_at_model(request: AnalysisRequest, progress: Progress = silent) -> Mode
         allow_pickle=request.allow_pickle,
         progress=progress,
     )
-    return ModelLook(load_tokenizer(checkpoint), measure_empty(checkpoint))
+    return InspectedModel(load_tokenizer(checkpoint), measure_empty(checkpoint))
 
 
-def preview_data(request: AnalysisRequest, look: ModelLook, n: int = 3, progress: Progress = silent) -> DataPreview:
-    """How a request's data would be read, with `n` examples, drawn as it draws, written out.
+def preview_data(
+    request: AnalysisRequest, model: InspectedModel, n: int = 3, progress: Progress = silent
+) -> DataPreview:
+    """How a request's data would be read, with `n` rendered examples, drawn as the analysis draws.
 
     Args:
         request: what would be analyzed.
-        look: at its model.
+        model: from `inspect_model`.
         n: examples shown.
-        progress: told the rows read.
+        progress: receives the number of rows read.
 
     Raises:
         DataError: the data cannot be read in this way.
     """
-    found = read_examples(
+    examples = read_examples(
         resolve_data(request.data),
         mapping=request.mapping,
         split=request.split,
         n=n,
         seed=request.seed,
-        tokenizer=look.tokenizer,
+        tokenizer=model.tokenizer,
         progress=progress,
     )
-    limit = length_limit(look.shape.max_positions, request.max_length)
-    encoded = encode_all(look.tokenizer, found.examples, max_length=limit, add_eos=request.add_eos, allow_few=True)
+    limit = length_limit(model.shape.max_positions, request.max_length)
+    encoded = encode_all(model.tokenizer, examples.examples, max_length=limit, add_eos=request.add_eos, allow_few=True)
     return DataPreview(
-        mapping=asdict(found.mapping),
-        n_rows=found.n_rows,
-        n_usable=found.n_usable,
-        notes=(*found.notes, *(note for note in encoded.notes if not note.startswith("Only "))),
-        examples=tuple(_rendered(look.tokenizer, example) for example in encoded.tokenized),
+        mapping=asdict(examples.mapping),
+        n_rows=examples.n_rows,
+        n_usable=examples.n_usable,
+        notes=(*examples.notes, *(note for note in encoded.notes if not note.startswith("Only "))),
+        examples=tuple(_rendered(model.tokenizer, example) for example in encoded.tokenized),
     )
 
 
-def forecast_reading(request: AnalysisRequest, shape: ModelShape) -> MemoryForecast:
-    """The memory that reading a model of this shape needs, beside what is free now.
+def forecast_analysis(request: AnalysisRequest, shape: ModelShape) -> MemoryForecast:
+    """The memory that analyzing a model of this shape needs, and what is free now.
 
     Raises:
         InputError: there is no such device.

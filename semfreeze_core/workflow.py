@@ -1,4 +1,4 @@
-"""The steps in order: model and examples in, a finished reading out. What the command line and others call."""
+"""The steps of an analysis in order, from model and examples to a run; the command line and the dashboard call them."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
@@ -9,6 +9,14 @@ import pandas as pd
 from semfreeze_core.device import PeakMemory, dtype_name
 from semfreeze_core.errors import InputError
 from semfreeze_core.progress import Progress, ProgressEvent, silent
+from semfreeze_core.records.defaults import (
+    DISPLAY_POSITIONS,
+    EXAMPLES,
+    LARGEST_SEED,
+    MAX_DISPLAY_POSITIONS,
+    MAX_LENGTH,
+    POSITIONS,
+)
 from semfreeze_core.records.examples import TokenizedExample
 from semfreeze_core.records.fields import FieldMapping
 from semfreeze_core.records.manifest import AnalysisSettings, DataEntry, ModelEntry, RunManifest, ScoreEntry
@@ -28,50 +36,46 @@ from semfreeze_core.sources.data.rows import open_rows
 from semfreeze_core.sources.data.samples import resolve_data
 from semfreeze_core.sources.models.causal_lm import DtypeName, LoadedModel, load_causal_lm
 
-DEFAULT_EXAMPLES, DEFAULT_POSITIONS, DEFAULT_DISPLAY = 256, 64, 1000
-MAX_DISPLAY = 2000
-_LONGEST_BY_DEFAULT = 2048
-
 
 @dataclass(frozen=True)
 class AnalysisRequest:
-    """What to read, and how.
+    """What to analyze, and how.
 
     Attributes:
         model: "embedded", a local folder, a hub id, or a GGUF file.
         data: a task file, "hf:owner/name", or "sample:NAME".
         mapping: which fields hold what; unset ones are guessed when unambiguous.
         split: of a hub dataset.
-        examples: how many to draw; 0 reads all.
-        positions: supervised positions read of each example at most.
-        max_length: longest example in tokens; None takes the model's limit, at most 2,048.
-        add_eos: end completions with the tokenizer's EOS, and supervise it.
-        allow_few: go on with fewer than 32 examples.
-        lens_loss: also read the whole head's cross-entropy at every space (slower).
-        scores: layer scores to measure beyond those that are cheap.
+        examples: how many to draw; 0 takes all.
+        positions: target tokens analyzed per example at most.
+        max_length: longest example in tokens; None takes the model's limit, at most MAX_LENGTH.
+        add_eos: end completions with the tokenizer's EOS, as a target token.
+        allow_few: accept fewer than 32 examples.
+        lens_loss: also measure the whole head's cross-entropy at every hidden state (slower).
+        scores: layer scores to measure besides the cheap ones.
         seed: of every draw.
-        display_positions: positions kept for drawing, at most 2,000.
+        display_positions: positions saved for drawing, at most MAX_DISPLAY_POSITIONS.
         revision: of a hub model.
         dtype: auto, float32 or bfloat16.
         device: auto, cpu, cuda, cuda:N or mps.
         trust_remote_code: run Python code that comes with the checkpoint.
         allow_pickle: accept weights stored as pickle, which can run code while loading.
-        batch_tokens: tokens a forward pass, padding included; None takes the device's default.
+        batch_tokens: tokens per forward pass, padding included; None takes the device's default.
     """
 
     model: str
     data: str
     mapping: FieldMapping = field(default_factory=FieldMapping)
     split: str | None = None
-    examples: int = DEFAULT_EXAMPLES
-    positions: int = DEFAULT_POSITIONS
+    examples: int = EXAMPLES
+    positions: int = POSITIONS
     max_length: int | None = None
     add_eos: bool = True
     allow_few: bool = False
     lens_loss: bool = False
     scores: tuple[ScoreName, ...] = ()
     seed: int = 0
-    display_positions: int = DEFAULT_DISPLAY
+    display_positions: int = DISPLAY_POSITIONS
     revision: str | None = None
     dtype: DtypeName = "auto"
     device: str = "auto"
@@ -80,26 +84,28 @@ class AnalysisRequest:
     batch_tokens: int | None = None
 
     def __post_init__(self) -> None:
-        if not 1 <= self.display_positions <= MAX_DISPLAY:
-            raise InputError(f"display_positions must be in 1..{MAX_DISPLAY}, found {self.display_positions}.")
-        if not 0 <= self.seed < 2**32:
+        if not 1 <= self.display_positions <= MAX_DISPLAY_POSITIONS:
+            raise InputError(
+                f"display_positions must be in 1..{MAX_DISPLAY_POSITIONS}, found {self.display_positions}."
+            )
+        if not 0 <= self.seed <= LARGEST_SEED:
             raise InputError(f"seed must be in 0..2^32 - 1, found {self.seed}.")
         if unknown := [name for name in self.scores if name not in SCORE_NAMES]:
             raise InputError(f"scores: expected {', '.join(SCORE_NAMES)}, found {', '.join(unknown)}.")
 
 
 def analyze(request: AnalysisRequest, progress: Progress = silent) -> Run:
-    """Read a model on examples, layer by layer.
+    """Analyze a model on examples, layer by layer.
 
     Args:
-        request: what to read, and how.
-        progress: told what is being done.
+        request: what to analyze, and how.
+        progress: receives stages and counts.
 
     Returns:
-        The finished reading, in memory; `semfreeze_core.runs` writes it down.
+        The run, in memory; `semfreeze_core.write_run` saves it.
 
     Raises:
-        InputError: the model, the data or the memory does not allow it; nothing was kept.
+        InputError: the model or the data cannot be used, or memory is too small; nothing is saved.
     """
     _check_data(request)
     loaded = load_causal_lm(
@@ -140,7 +146,7 @@ def analyze_loaded(loaded: LoadedModel, request: AnalysisRequest, progress: Prog
     labels = prepare_labels(
         decoder, tokenized, positions, real_rows=loaded.vocabulary.real_rows, lens_loss=request.lens_loss
     )
-    kept = choose_display(decoder, positions, request.display_positions, request.seed)
+    display_rows = choose_display(decoder, positions, request.display_positions, request.seed)
     states = states_to_keep(decoder, tokenized, request.seed)
     peak = PeakMemory(decoder.device)
     traces, tally = read_traces(
@@ -149,7 +155,7 @@ def analyze_loaded(loaded: LoadedModel, request: AnalysisRequest, progress: Prog
         positions,
         labels,
         max_tokens=request.batch_tokens,
-        kept=kept,
+        kept=display_rows,
         scores=states,
         progress=progress,
     )
@@ -174,7 +180,7 @@ def analyze_loaded(loaded: LoadedModel, request: AnalysisRequest, progress: Prog
         progress=progress,
     )
     progress(ProgressEvent("Projecting the display sample"))
-    display = project_display(decoder, loaded.tokenizer, tokenized, positions, labels, kept, request.seed)
+    display = project_display(decoder, loaded.tokenizer, tokenized, positions, labels, display_rows, request.seed)
     new_tokens = _new_tokens_used(loaded, tokenized)
     manifest = RunManifest(
         model=_model_entry(loaded, new_tokens),
@@ -193,15 +199,15 @@ def analyze_loaded(loaded: LoadedModel, request: AnalysisRequest, progress: Prog
 
 
 def _check_data(request: AnalysisRequest) -> None:
-    """Refuse a task file that is not there or whose fields are not clear, before minutes go into loading a model."""
+    """Refuse a task file that is missing or whose fields are unclear, before minutes go into loading a model."""
     source = resolve_data(request.data)
     if not source.startswith("hf:"):
         resolve_fields(request.mapping, open_rows(source, request.split).columns())
 
 
-def length_limit(max_positions: int | None, asked: int | None) -> int:
-    """Longest example in tokens: the model's limit and the one asked for, 2,048 where one is not told."""
-    return min(max_positions or _LONGEST_BY_DEFAULT, asked or _LONGEST_BY_DEFAULT)
+def length_limit(max_positions: int | None, max_length: int | None) -> int:
+    """Longest example in tokens: the smaller of the model's limit and the requested one; None stands for MAX_LENGTH."""
+    return min(max_positions or MAX_LENGTH, max_length or MAX_LENGTH)
 
 
 def _new_tokens_used(loaded: LoadedModel, tokenized: Sequence[TokenizedExample]) -> int:
@@ -265,7 +271,7 @@ def _settings(request: AnalysisRequest, metrics: Sequence[str]) -> AnalysisSetti
 
 
 def _warnings(request: AnalysisRequest, new_tokens: int) -> list[str]:
-    """What a reading of layers cannot see, where this request gives reason to say so."""
+    """What an analysis of layers cannot show, where this request makes it matter."""
     warnings = []
     if new_tokens:
         warnings.append(
@@ -274,8 +280,8 @@ def _warnings(request: AnalysisRequest, new_tokens: int) -> list[str]:
         )
     if request.mapping.text_field:
         warnings.append(
-            "Plain text has no prompt to swap, so there is no task null. New knowledge and new languages enter at the "
-            "input side, which freezing would close."
+            "Plain text has no prompts to swap, so there is no swapped-completion control. New knowledge and new "
+            "languages enter in the first layers, which freezing would keep from learning."
         )
     return warnings
 
@@ -283,16 +289,16 @@ def _warnings(request: AnalysisRequest, new_tokens: int) -> list[str]:
 def _example_table(
     examples: ExampleSet, tokenized: Sequence[TokenizedExample], positions: Sequence[Positions]
 ) -> pd.DataFrame:
-    places = {e.row: i for i, e in enumerate(examples.examples)}
-    kept = [places[t.row] for t in tokenized]
-    words = {
+    index_by_row = {e.row: i for i, e in enumerate(examples.examples)}
+    indices = [index_by_row[t.row] for t in tokenized]
+    texts = {
         "label": [t.label for t in tokenized],
-        "prompt": [examples.examples[i].prompt for i in kept],
-        "completion": [examples.examples[i].completion for i in kept],
-    } | {GROUP_PREFIX + name: [values[i] for i in kept] for name, values in examples.groups.items()}
+        "prompt": [examples.examples[i].prompt for i in indices],
+        "completion": [examples.examples[i].completion for i in indices],
+    } | {GROUP_PREFIX + name: [values[i] for i in indices] for name, values in examples.groups.items()}
     return pd.DataFrame(
         {"row": [t.row for t in tokenized]}
-        | {name: pd.Series(values, dtype="string") for name, values in words.items()}
+        | {name: pd.Series(values, dtype="string") for name, values in texts.items()}
         | {
             "n_tokens": [len(t.input_ids) for t in tokenized],
             "n_supervised": [int(t.supervised.sum()) for t in tokenized],

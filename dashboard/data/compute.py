@@ -247,10 +247,10 @@ def columns(data: str, split: str | None, stamp: int) -> list[str]:
 
 @st.cache_resource(max_entries=4, show_spinner=False)
 def _look(model: str) -> Any:
-    from semfreeze_core.preview import look_at_model
+    from semfreeze_core.preview import inspect_model
     from semfreeze_core.workflow import AnalysisRequest
 
-    return look_at_model(AnalysisRequest(model, ""))
+    return inspect_model(AnalysisRequest(model, ""))
 
 
 def _request(form: AnalysisForm) -> Any:
@@ -285,6 +285,6 @@ def memory_forecast(form: AnalysisForm) -> MemoryForecast:
     Raises:
         InputError: there is no such model or device.
     """
-    from semfreeze_core.preview import forecast_reading
+    from semfreeze_core.preview import forecast_analysis
 
-    return forecast_reading(_request(form), _look(form.model).shape)
+    return forecast_analysis(_request(form), _look(form.model).shape)

@@ -1,4 +1,4 @@
-"""`semfreeze preview`: how data would be read, and whether the model fits, before anything is analyzed."""
+"""`semfreeze preview`: how data would be read, and whether the model fits, before an analysis."""
 
 from typing import TYPE_CHECKING, Annotated
 
@@ -58,7 +58,7 @@ def preview(
     if max_length is not None and max_length < 2:
         raise InputError(f"--max-length must be at least 2, found {max_length}.")
 
-    from semfreeze_core.preview import forecast_reading, look_at_model, preview_data
+    from semfreeze_core.preview import forecast_analysis, inspect_model, preview_data
     from semfreeze_core.workflow import AnalysisRequest
 
     request = AnalysisRequest(
@@ -76,27 +76,27 @@ def preview(
         allow_pickle=allow_pickle,
     )
     with progress_on_stderr(quiet) as progress:
-        look = look_at_model(request, progress)
-        found = preview_data(request, look, examples, progress)
-        memory = forecast_reading(request, look.shape)
+        inspected = inspect_model(request, progress)
+        shown = preview_data(request, inspected, examples, progress)
+        memory = forecast_analysis(request, inspected.shape)
     if as_json:
-        told = {"needed_bytes": memory.needed_bytes, "fits": memory.fits}
-        print_json({"data": asdict(found), "memory": asdict(memory) | told})
+        derived = {"needed_bytes": memory.needed_bytes, "fits": memory.fits}
+        print_json({"data": asdict(shown), "memory": asdict(memory) | derived})
         return
-    _print(found, memory)
+    _print(shown, memory)
 
 
-def _print(found: "DataPreview", memory: "MemoryForecast") -> None:
+def _print(shown: "DataPreview", memory: "MemoryForecast") -> None:
     from rich.text import Text
 
     from semfreeze_core.cli.printing.tables import console
     from semfreeze_core.wording.runs import memory_sentence
 
     out = console()
-    for note in found.notes:
+    for note in shown.notes:
         out.print(f"  {note}", markup=False, highlight=False)
-    out.print(f"{found.n_usable:,} of {found.n_rows:,} rows can be used. Target tokens are underlined.")
-    for example in found.examples:
+    out.print(f"{shown.n_usable:,} of {shown.n_rows:,} rows can be used. Target tokens are underlined.")
+    for example in shown.examples:
         label = "" if example.label is None else f", {example.label}"
         supervised = sum(piece.n_tokens for piece in example.pieces if piece.supervised)
         out.print(f"\nRow {example.row}{label}: {supervised} target tokens", style="bold", markup=False)

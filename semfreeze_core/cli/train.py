@@ -87,7 +87,12 @@ def train(
         trained = train_plan(request, user_path(str(out)), progress)
     if as_json:
         print_json(
-            {"folder": str(trained.folder), "steps": trained.steps, **trained.readings(), "notes": list(trained.notes)}
+            {
+                "folder": str(trained.folder),
+                "steps": trained.steps,
+                **trained.evaluations(),
+                "notes": list(trained.notes),
+            }
         )
         return
     for note in trained.notes:

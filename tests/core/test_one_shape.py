@@ -35,7 +35,7 @@ from semfreeze_core.finetune.validation import validate
 place = Path(sys.argv[1])
 arrived = {}
 
-def stop_at_child(job, *_):
+def stop_at_process(job, *_):
     arrived["job file"] = json.loads(Path(job).read_text())["settings"]["setup"]["gradient_clip"]
     arrived["settings file"] = json.loads((place / "out/settings.json").read_text())["setup"]["gradient_clip"]
     raise SystemExit(0)
@@ -51,7 +51,7 @@ def stop_at_training(request, *_):
     arrived["train"] = request.how.gradient_clip
     raise SystemExit(0)
 
-validate.prepare, validate.run_child, train.train_plan = look, stop_at_child, stop_at_training
+validate.prepare, validate.run_arm_process, train.train_plan = look, stop_at_process, stop_at_training
 for words in (
     ["validate", "--train", place / "train.jsonl", "--eval", place / "eval.jsonl", "--out", place / "out"],
     ["train", "--data", place / "train.jsonl", "--out", place / "trained"],

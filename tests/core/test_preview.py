@@ -5,7 +5,7 @@ import torch
 
 from semfreeze_core import preview
 from semfreeze_core.errors import DataError, InputError, ModelError
-from semfreeze_core.preview import forecast_reading, look_at_model, preview_data
+from semfreeze_core.preview import forecast_analysis, inspect_model, preview_data
 from semfreeze_core.records.fields import FieldMapping
 from semfreeze_core.records.preview import RenderedPiece
 from semfreeze_core.sources.models import causal_lm
@@ -47,7 +47,7 @@ def look(model, tmp_path):
 
     def call(rows, n=10, **wishes):
         request = AnalysisRequest(str(model), str(write_jsonl(tmp_path / "rows.jsonl", rows)), **wishes)
-        found = preview_data(request, look_at_model(request), n)
+        found = preview_data(request, inspect_model(request), n)
         return {example.row: example for example in found.examples}, found
 
     return call
@@ -125,11 +125,11 @@ def test_data_that_cannot_be_read_is_refused_as_by_the_analysis(look, rows, wish
         look(rows, **wishes)
 
 
-def test_look_at_model_refuses_a_folder_without_weights(tmp_path):
+def test_inspect_model_refuses_a_folder_without_weights(tmp_path):
     save_tiny(tmp_path)
     (tmp_path / "model.safetensors").unlink()
     with pytest.raises(ModelError, match="but no weights"):
-        look_at_model(AnalysisRequest(str(tmp_path), ""))
+        inspect_model(AnalysisRequest(str(tmp_path), ""))
 
 
 @pytest.mark.parametrize(
@@ -143,8 +143,8 @@ def test_length_limit(own, asked, limit):
 def test_forecast_counts_the_model_from_its_config(model, monkeypatch):
     monkeypatch.setattr(preview, "free_bytes", lambda device: 10**10)
     request = AnalysisRequest(str(model), "", dtype="bfloat16", device="cpu", display_positions=100)
-    shape = look_at_model(request).shape
-    found = forecast_reading(request, shape)
+    shape = inspect_model(request).shape
+    found = forecast_analysis(request, shape)
     parameters = 51_488  # 37,216 with 97 tokens; 2 x 32 more for each of the other 223
     assert found.parameters == parameters
     assert (found.dtype, found.device, found.free_bytes) == ("bfloat16", "cpu", 10**10)
@@ -155,14 +155,14 @@ def test_forecast_counts_the_model_from_its_config(model, monkeypatch):
 def test_forecast_leaves_room_for_the_process_when_it_chooses_the_dtype(model, monkeypatch):
     monkeypatch.setattr(causal_lm, "_native_bfloat16", lambda: True)
     request = AnalysisRequest(str(model), "", device="cpu")
-    shape = look_at_model(request).shape
+    shape = inspect_model(request).shape
     room = causal_lm.model_bytes(shape.total_parameters, torch.float32)
     for free, dtype in ((600 * 2**20 + room, "float32"), (600 * 2**20 + room - 1, "bfloat16")):
         monkeypatch.setattr(preview, "free_bytes", lambda device, free=free: free)
-        assert forecast_reading(request, shape).dtype == dtype
+        assert forecast_analysis(request, shape).dtype == dtype
 
 
 def test_forecast_refuses_a_device_that_is_not_there(model):
     request = AnalysisRequest(str(model), "", device="tpu")
     with pytest.raises(InputError, match="expected auto, cpu, cuda"):
-        forecast_reading(request, look_at_model(request).shape)
+        forecast_analysis(request, inspect_model(request).shape)

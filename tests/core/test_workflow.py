@@ -174,7 +174,7 @@ def test_analyze_reads_chats_through_the_models_template(tmp_path):
 def test_analyze_says_what_plain_text_cannot_show(model, tmp_path):
     rows = [{"text": row["prompt"] + row["completion"]} for row in task_rows(40)]
     run = read_tiny(model, write_jsonl(tmp_path / "text.jsonl", rows), mapping=FieldMapping(text_field="text"))
-    assert "no task null" in run.manifest.warnings[0]
+    assert "no swapped-completion control" in run.manifest.warnings[0]
     assert run.manifest.task_null_reason.startswith("only 0 of 40 examples have a prompt")
     assert all(len(pairs.own) == 0 for pairs in run.pairs.values())
 

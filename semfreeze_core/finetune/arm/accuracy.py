@@ -12,55 +12,56 @@ from semfreeze_core.sources.models.decoder import Decoder
 
 _EXTRA_TOKENS = 8  # a wrong answer may be longer than the reference; one that runs on past this is wrong anyway
 _BATCH = 16
-SHOWN = 24  # answers that are kept as text
 
 
-def generation_items(examples: Sequence[TokenizedExample], limit: int) -> list[int]:
-    """Places of the first `limit` examples whose supervised tokens are one stretch at the end.
+def generation_indices(examples: Sequence[TokenizedExample], limit: int) -> list[int]:
+    """Indices of the first `limit` examples whose target tokens are one stretch at the end.
 
     Others (chats with several answers, plain text) have no one prompt to answer.
     """
     starts = [int(np.argmax(example.supervised)) for example in examples]
-    fitting = (p for p, start in enumerate(starts) if start > 0 and examples[p].supervised[start:].all())
+    fitting = (i for i, start in enumerate(starts) if start > 0 and examples[i].supervised[start:].all())
     return list(islice(fitting, limit))
 
 
-def references(tokenizer: Any, examples: Sequence[TokenizedExample], places: Sequence[int]) -> list[tuple[str, str]]:
-    """Prompt and reference of the examples at `places`, as text."""
-    found = []
-    for place in places:
-        ids, start = examples[place].input_ids, int(np.argmax(examples[place].supervised))
+def references(tokenizer: Any, examples: Sequence[TokenizedExample], indices: Sequence[int]) -> list[tuple[str, str]]:
+    """Prompt and reference of the examples at `indices`, as text."""
+    pairs = []
+    for i in indices:
+        ids, start = examples[i].input_ids, int(np.argmax(examples[i].supervised))
         prompt = tokenizer.decode(ids[:start], skip_special_tokens=True)
-        found.append((prompt, tokenizer.decode(ids[start:], skip_special_tokens=True)))
-    return found
+        pairs.append((prompt, tokenizer.decode(ids[start:], skip_special_tokens=True)))
+    return pairs
 
 
 @torch.no_grad()
-def answers(decoder: Decoder, tokenizer: Any, examples: Sequence[TokenizedExample], places: Sequence[int]) -> list[str]:
-    """What the model answers to the prompts of the examples at `places`, in their order.
+def answers(
+    decoder: Decoder, tokenizer: Any, examples: Sequence[TokenizedExample], indices: Sequence[int]
+) -> list[str]:
+    """The model's answers to the prompts of the examples at `indices`, in their order.
 
     Prompts are padded on the left, so that every row's next token is its own; equal lengths are batched together.
     """
-    prompts = {place: int(np.argmax(examples[place].supervised)) for place in places}
-    order = sorted(places, key=lambda place: prompts[place])
-    found: dict[int, str] = {}
+    prompt_lengths = {i: int(np.argmax(examples[i].supervised)) for i in indices}
+    order = sorted(indices, key=lambda i: prompt_lengths[i])
+    answer_by_index: dict[int, str] = {}
     for start in range(0, len(order), _BATCH):
         batch = order[start : start + _BATCH]
-        said = _generate(
+        generated = _generate(
             decoder,
             tokenizer,
-            [examples[p].input_ids[: prompts[p]] for p in batch],
-            max(len(examples[p].input_ids) - prompts[p] for p in batch),
+            [examples[i].input_ids[: prompt_lengths[i]] for i in batch],
+            max(len(examples[i].input_ids) - prompt_lengths[i] for i in batch),
         )
-        found |= dict(zip(batch, said, strict=True))
-    return [found[place] for place in places]
+        answer_by_index |= dict(zip(batch, generated, strict=True))
+    return [answer_by_index[i] for i in indices]
 
 
-def share_right(said: Sequence[str], expected: Sequence[str]) -> float:
-    """Share of answers that are the reference, white space around them left out, in 0..1; NaN without any."""
-    if not said:
+def exact_match_fraction(generated: Sequence[str], expected: Sequence[str]) -> float:
+    """Share of answers that equal the reference, without white space around them, in 0..1; NaN without any."""
+    if not generated:
         return float("nan")
-    return sum(one.strip() == other.strip() for one, other in zip(said, expected, strict=True)) / len(said)
+    return sum(one.strip() == other.strip() for one, other in zip(generated, expected, strict=True)) / len(generated)
 
 
 def _generate(decoder: Decoder, tokenizer: Any, prompts: list[Any], longest: int) -> list[str]:
@@ -86,5 +87,5 @@ def _generate(decoder: Decoder, tokenizer: Any, prompts: list[Any], longest: int
         eos_token_id=tokenizer.eos_token_id,
     )
     model.train(was_training)
-    found: list[str] = tokenizer.batch_decode(out[:, length:], skip_special_tokens=True)
-    return found
+    texts: list[str] = tokenizer.batch_decode(out[:, length:], skip_special_tokens=True)
+    return texts

@@ -1,4 +1,4 @@
-"""What the trainer and the cost model get of an arm's settings."""
+"""From an arm's settings to what the trainer and the cost model take."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -14,9 +14,9 @@ from semfreeze_core.records.training import TRANSFORMERS_OPTIMIZERS, TrainingSet
 
 
 def setup_at_lengths(settings: ArmSettings, train: Sequence[TokenizedExample], *, cached: bool) -> TrainingSetup:
-    """The arm's setup with the data's own numbers, for the cost model.
+    """The arm's setup with the data's lengths and counts, for the cost model.
 
-    Its length is the mean padded length of batches drawn at random from the examples; its steps are all the arm makes.
+    Its length is the mean padded length of batches drawn at random from the examples; its steps are all of the arm's.
     """
     lengths = np.array([len(example.input_ids) for example in train])
     batches = np.random.default_rng(0).choice(lengths, size=(1000, settings.micro_batch_size))

@@ -1,4 +1,4 @@
-"""The arms of a validation: what each trains, at which rate, for how long."""
+"""The arms of a validation: what each trains, at which rate, and for how many steps."""
 
 import re
 from dataclasses import dataclass, replace
@@ -59,27 +59,27 @@ def make_arms(
     Args:
         names: as in Arm.
         shape: the counted model.
-        planned: what the plan trains; None when it abstains.
+        planned: what the plan trains; None when it makes no recommendation.
         lora: adapters of the arms `lora` and `planned+lora`.
         planned_lora: the plan's own adapters, when it is a LoRA plan.
-        rates: learning rates by arm name or kind (full, frozen, lora); the name goes first.
+        rates: learning rates by arm name or kind (full, frozen, lora); a name takes precedence.
 
     Raises:
-        PlanError: all at once: unknown or doubled names, a planned arm without a plan, a depth out of range, rates of
-            no arm or out of range, targets that match nothing.
+        PlanError: all problems in one message: unknown or repeated names, a planned arm without a plan, a depth out of
+            range, rates of no arm or out of range, targets that match nothing.
     """
     rates = rates or {}
-    problems = [f"arm {name}: given twice" for name in dict.fromkeys(names) if names.count(name) > 1]
+    problems = [f"variant {name}: given twice" for name in dict.fromkeys(names) if names.count(name) > 1]
     problems += [p for name in names if (p := _name_problem(name, shape, planned)) is not None]
     known = {*names, *get_args(ArmKind)}
     problems += [
-        f"--lr {name}: no such arm or kind ({', '.join(sorted(known))})" for name in rates if name not in known
+        f"--lr {name}: no such variant or kind ({', '.join(sorted(known))})" for name in rates if name not in known
     ]
     problems += [
         f"--lr {name}={rate:g}: expected more than 0, at most 1" for name, rate in rates.items() if not 0 < rate <= 1
     ]
     if not names:
-        problems.append("no arm is named")
+        problems.append("no variant is named")
     if any("lora" in name for name in names):
         try:
             check_targets(shape, lora)
@@ -88,22 +88,21 @@ def make_arms(
     if problems:
         raise PlanError("; ".join(problems) + ".")
 
-    def made(name: str) -> Arm:
+    def make(name: str) -> Arm:
         adapters = lora if "lora" in name else planned_lora if name == "planned" else None
         arm = Arm(name, _parts(name, shape, planned, adapters), adapters, 0.0)
         return replace(arm, learning_rate=rates.get(name, rates.get(arm.kind, DEFAULT_RATES[arm.kind])))
 
-    return tuple(made(name) for name in names)
+    return tuple(make(name) for name in names)
 
 
 def _name_problem(name: str, shape: ModelShape, planned: TrainableParts | None) -> str | None:
     if depth := _DEPTH.fullmatch(name):
-        found = int(depth[1])
-        return None if found <= shape.n_layers else f"arm {name}: outside 0..{shape.n_layers}"
+        return None if int(depth[1]) <= shape.n_layers else f"variant {name}: outside 0..{shape.n_layers}"
     if name not in VARIANTS:
-        return f"arm {name}: expected {', '.join(VARIANTS)} or depth:K"
+        return f"variant {name}: expected {', '.join(VARIANTS)} or depth:K"
     if name.startswith("planned") and planned is None:
-        return f"arm {name}: the plan abstains, so there is none; name a depth, as in depth:{shape.n_layers // 2}"
+        return f"variant {name}: the plan makes no recommendation; name a depth, as in depth:{shape.n_layers // 2}"
     return None
 
 
@@ -119,13 +118,13 @@ def _parts(name: str, shape: ModelShape, planned: TrainableParts | None, lora: L
 
 
 def steps_at_equal_compute(shape: ModelShape, arm: Arm, setup: TrainingSetup, full_flop: int) -> int:
-    """Steps that the arm makes for the FLOP of `full_flop`, cache pass included; at least 1.
+    """Steps that the arm makes for `full_flop` FLOPs, cache pass included; at least 1.
 
     Args:
         shape: the counted model.
         arm: its parts and adapters.
         setup: as the arm trains: with its prefix cache and adapters; its steps do not matter.
-        full_flop: FLOP of full finetuning at equal steps.
+        full_flop: FLOPs of full finetuning at the same steps.
     """
 
     def cost(steps: int) -> int:

@@ -1,4 +1,4 @@
-"""What a process that trains one arm is given: the job, and the examples."""
+"""What a process that trains one arm reads: the job and the examples."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -27,7 +27,7 @@ class ModelSource(Document):
 
 
 class ArmJob(Document):
-    """One arm with one seed, or with `arm` null the model as it is, for a process of its own.
+    """One arm with one seed, or with `arm` null the model as it is, for its own process.
 
     `result` is written when it is done; `data` holds the examples; `cache_shared_from` is as in CacheSettings.
     """
@@ -53,7 +53,7 @@ def write_examples(path: Path, train: Sequence[TokenizedExample], evaluation: Se
 
 
 def read_split(path: Path, name: str) -> Split:
-    """The training examples ("train") or the eval items ("eval") that write_examples wrote; labels are not kept."""
+    """The training ("train") or eval ("eval") examples that write_examples wrote, without their labels."""
     arrays = load_file(path)
     ends = np.cumsum(arrays[f"{name}.lengths"])[:-1]
     ids, supervised = np.split(arrays[f"{name}.ids"], ends), np.split(arrays[f"{name}.supervised"], ends)

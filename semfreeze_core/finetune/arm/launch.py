@@ -1,4 +1,4 @@
-"""Running an arm in a process of its own, following it, and ending it with everything it started."""
+"""Running an arm in its own process, following it, and ending it with everything it started."""
 
 import json
 import os
@@ -19,18 +19,18 @@ class OutOfMemory(SemfreezeError):  # noqa: N818 - what happened, not whose mist
     """An arm's process ran out of memory."""
 
 
-def run_child(job: Path, log: Path, progress: Progress) -> None:
+def run_arm_process(job: Path, log: Path, progress: Progress) -> None:
     """Start the job's process and follow it to its end.
 
     Args:
         job: file of an ArmJob.
-        log: gets what the process says beside its progress.
-        progress: told what the process tells.
+        log: receives the process's other output.
+        progress: receives the process's progress.
 
     Raises:
-        OutOfMemory: memory ran out, or the system killed it, as it does when memory runs out.
+        OutOfMemory: memory ran out, or the system killed the process, as it does when memory runs out.
         InputError: the model cannot be trained in this way.
-        SemfreezeError: it failed otherwise; with the end of its log.
+        SemfreezeError: it failed otherwise; the message holds the end of its log.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-P", "-m", "semfreeze_core.finetune.arm.process", str(job)]
@@ -41,10 +41,10 @@ def run_child(job: Path, log: Path, progress: Progress) -> None:
         reason = ""
         try:
             for line in process.stdout or ():
-                reason = _pass_on(line, progress) or reason
+                reason = _forward_event(line, progress) or reason
             code = process.wait()
         finally:
-            _end(process)
+            _stop(process)
     match code:
         case 0:
             return
@@ -52,23 +52,23 @@ def run_child(job: Path, log: Path, progress: Progress) -> None:
             raise OutOfMemory(reason or "the system killed its process, as it does when memory runs out")
         case _ if code == REFUSED:
             raise InputError(reason)
-    raise SemfreezeError(f"Its process ended with code {code}. The end of {log}:\n{_end_of(log)}")
+    raise SemfreezeError(f"Its process ended with code {code}. The end of {log}:\n{_last_lines(log)}")
 
 
-def _pass_on(line: str, progress: Progress) -> str:
-    """Tell an event; returns a reason when the line is one."""
+def _forward_event(line: str, progress: Progress) -> str:
+    """Report the event on a line; returns the reason when the line holds one, else ""."""
     try:
-        told = json.loads(line)
-    except ValueError:  # something else printed; it is no event of ours
+        event = json.loads(line)
+    except ValueError:  # printed by something else
         return ""
-    if not isinstance(told, dict):
+    if not isinstance(event, dict):
         return ""
-    if "stage" in told:
-        progress(ProgressEvent(**told))
-    return str(told.get("reason", ""))
+    if "stage" in event:
+        progress(ProgressEvent(**event))
+    return str(event.get("reason", ""))
 
 
-def _end(process: subprocess.Popen[str]) -> None:
+def _stop(process: subprocess.Popen[str]) -> None:
     if process.poll() is None:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
@@ -77,7 +77,7 @@ def _end(process: subprocess.Popen[str]) -> None:
             stream.close()
 
 
-def _end_of(log: Path) -> str:
+def _last_lines(log: Path) -> str:
     return "\n".join(log.read_text(errors="replace").splitlines()[-_LOG_LINES:])
 
 
@@ -85,7 +85,7 @@ def halve(batch_size: int, accumulation: int) -> int:
     """The accumulation that halves the micro-batch.
 
     Raises:
-        ResourceError: it holds one example already.
+        ResourceError: the micro-batch holds one example already.
     """
     micro = batch_size // accumulation
     smaller = max((m for m in range(1, micro // 2 + 1) if batch_size % m == 0), default=0)

@@ -1,7 +1,7 @@
 """A process that trains one arm: `python -m semfreeze_core.finetune.arm.process JOB`.
 
-Of its own, so that its memory is the arm's alone, a crash ends no other arm, and every arm begins alike. It prints its
-progress as one JSON object a line, and ends when the process that started it is gone.
+Each arm has its own process: its memory is the arm's alone, a crash ends no other arm, and all arms start alike. It
+prints its progress as one JSON object per line, and ends when the process that started it is gone.
 """
 
 import json
@@ -18,27 +18,27 @@ OUT_OF_MEMORY, REFUSED = 3, 4  # exit codes; the reason is the last line printed
 
 
 def main(path: str) -> int:
-    """Do the job in the file `path`; returns the exit code."""
+    """Run the job in the file `path`; returns the exit code."""
     _end_with_parent()
     try:
-        _do(Path(path))
+        _run_job(Path(path))
     except InputError as error:
-        return _say(REFUSED, str(error))
+        return _print_reason(REFUSED, str(error))
     except Exception as error:
         from semfreeze_core.device import is_out_of_memory
 
         if not is_out_of_memory(error):
             raise
-        return _say(OUT_OF_MEMORY, " ".join(str(error).split())[:300])
+        return _print_reason(OUT_OF_MEMORY, " ".join(str(error).split())[:300])
     return 0
 
 
-def _do(path: Path) -> None:
+def _run_job(path: Path) -> None:
     # Imported first of all, so that the baseline holds everything but the model.
     from transformers import Trainer  # noqa: F401
 
     from semfreeze_core.device import resident_bytes
-    from semfreeze_core.finetune.arm.baseline import read_baseline
+    from semfreeze_core.finetune.arm.baseline import evaluate_baseline
     from semfreeze_core.finetune.arm.job import ArmJob, read_split
     from semfreeze_core.finetune.arm.progress_file import LiveFile, live_path
     from semfreeze_core.finetune.arm.run import run_arm
@@ -59,12 +59,12 @@ def _do(path: Path) -> None:
         device=job.model.device,
         trust_remote_code=job.model.trust_remote_code,
         allow_pickle=job.model.allow_pickle,
-        progress=_tell,
+        progress=_print_event,
     )
     require_identity(job.identity, loaded.identity)
     result: ArmRun | Baseline
     if job.arm is None:
-        result = read_baseline(loaded, evaluation, n_accuracy=job.settings.n_accuracy, precision=setup.precision)
+        result = evaluate_baseline(loaded, evaluation, n_accuracy=job.settings.n_accuracy, precision=setup.precision)
     else:
         result = run_arm(
             loaded,
@@ -75,17 +75,17 @@ def _do(path: Path) -> None:
             baseline_bytes=baseline_bytes,
             follow=LiveFile(live_path(job.result)),
             cache=CacheSettings(folder=cache_folder() / "prefix", shared_from=job.cache_shared_from),
-            progress=_tell,
+            progress=_print_event,
         )
     write_atomically(job.result, result.model_dump_json(indent=1) + "\n")
     live_path(job.result).unlink(missing_ok=True)
 
 
-def _tell(event: ProgressEvent) -> None:
+def _print_event(event: ProgressEvent) -> None:
     print(json.dumps(asdict(event)), flush=True)
 
 
-def _say(code: int, reason: str) -> int:
+def _print_reason(code: int, reason: str) -> int:
     print(json.dumps({"reason": reason}), flush=True)
     return code
 

@@ -1,4 +1,4 @@
-"""An arm's file while it trains, beside where its result will be: what a page draws before there is a result."""
+"""An arm's file while it trains, next to its later result: what a page draws before there is a result."""
 
 import math
 import time
@@ -11,12 +11,12 @@ _SECONDS_BETWEEN = 1.0  # about as often as a page draws
 
 
 def live_path(result: Path) -> Path:
-    """Where the arm is followed whose result will be `result`."""
+    """The file that follows the arm whose result will be `result`."""
     return result.with_suffix(LIVE)
 
 
 class LiveFile:
-    """Writes an arm down as it is, at most once a second, and at each reading and the first step."""
+    """Writes the arm's state to a file at most once per second, and at each evaluation and the first step."""
 
     def __init__(self, path: Path) -> None:
         self.path = path

@@ -1,4 +1,4 @@
-"""What is written down while an arm trains: losses, seconds, memory, and readings on the eval items at its marks."""
+"""What is recorded while an arm trains: losses, seconds, memory, and evaluations at its marks."""
 
 import math
 import time
@@ -17,12 +17,12 @@ from semfreeze_core.records.validation import PeakKind
 
 @dataclass
 class Record:
-    """What has been seen so far.
+    """What was measured so far.
 
     Attributes:
-        losses: train loss of each step, nats a supervised token.
-        step_seconds: wall time of each step, evaluation left out.
-        peak_bytes: most memory used by training, evaluation left out.
+        losses: train loss of each step, nats per target token.
+        step_seconds: wall time of each step, without evaluation.
+        peak_bytes: most memory used by training, without evaluation.
         failure: why the arm had to end, or "".
     """
 
@@ -33,10 +33,10 @@ class Record:
 
 
 class Recorder(TrainerCallback):
-    """Records each step, and calls `evaluate(step)` after the steps in `at`; time and memory stop meanwhile.
+    """Records each step, and calls `evaluate(step)` after the steps in `at`; neither time nor memory counts it.
 
     `begin` is called once the trainer has put the model on its device, before the first step; `follow` after every
-    step, with the clock standing.
+    step, with the clock stopped.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class Recorder(TrainerCallback):
 
     @property
     def peak_kind(self) -> PeakKind:
-        """What the record's peak is of."""
+        """What the recorded peak measures."""
         return "cuda allocator" if self._peak.is_allocator else "process resident, less its baseline after import"
 
     def on_train_begin(self, *_: Any, **__: Any) -> None:
@@ -73,7 +73,7 @@ class Recorder(TrainerCallback):
         self._resume()
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Record the step; end the training when its loss is no number."""
+        """Record the step; end the training when its loss is not a number."""
         synchronize(self.device)
         self.record.step_seconds.append(time.perf_counter() - self._clock)
         self.record.peak_bytes = max(self.record.peak_bytes, self._peak.read())
@@ -90,7 +90,7 @@ class Recorder(TrainerCallback):
         self._resume()
 
     def _forget_peak(self) -> None:
-        """Leave out what a reading used; not after every step, as collecting garbage takes longer than a small one."""
+        """Exclude what an evaluation used; not after every step, as garbage collection can take longer than a step."""
         self._peak = PeakMemory(self.device, self.baseline_bytes)
 
     def _resume(self) -> None:

@@ -1,4 +1,4 @@
-"""One arm with one seed: a real finetune on transformers' Trainer, read at its marks."""
+"""One arm with one seed: a real finetune by transformers' Trainer, evaluated at its marks."""
 
 import tempfile
 from collections.abc import Callable, Sequence
@@ -7,14 +7,15 @@ from dataclasses import replace
 from transformers import PrinterCallback, Trainer
 
 from semfreeze_core.cost import training_bytes
+from semfreeze_core.device import autocast
 from semfreeze_core.finetune.arm.arguments import setup_at_lengths, trainer_arguments
 from semfreeze_core.finetune.arm.arms import Arm
-from semfreeze_core.finetune.arm.evaluate import ArmReader, computing_in
+from semfreeze_core.finetune.arm.evaluate import ArmEvaluator
 from semfreeze_core.finetune.arm.flop import batch_flop
 from semfreeze_core.finetune.arm.recorder import Record, Recorder
 from semfreeze_core.finetune.arm.settings import ArmSettings
 from semfreeze_core.finetune.audit.step_count import CountedStep, count_step
-from semfreeze_core.finetune.model.batches import Collator, ExamplePlaces
+from semfreeze_core.finetune.model.batches import Collator, ExampleIndices
 from semfreeze_core.finetune.model.network import CacheSettings, Network, build_network
 from semfreeze_core.progress import Progress, ProgressEvent, silent
 from semfreeze_core.records.examples import TokenizedExample
@@ -36,18 +37,18 @@ def run_arm(
     follow: Callable[[LiveArm], None] | None = None,
     progress: Progress = silent,
 ) -> ArmRun:
-    """Finetune a model as the arm says, in place, and write down what was seen.
+    """Finetune a model in place as the arm says, and return what was measured.
 
     Args:
-        loaded: a model just loaded; it is finetuned when this returns.
+        loaded: a model just loaded; it is finetuned on return.
         arm: what is trained, and at which rate.
         settings: how.
         train: training examples.
-        evaluation: eval items.
+        evaluation: eval examples.
         baseline_bytes: resident size of the process after import, before the model was loaded.
-        cache: where boundary states may be kept.
-        follow: given the arm as it is after each step.
-        progress: told steps and what is being done.
+        cache: where boundary states may be stored.
+        follow: receives the arm's state after each step.
+        progress: receives steps and stages.
 
     Raises:
         InputError: the model cannot be trained in this way.
@@ -57,16 +58,16 @@ def run_arm(
         loaded, arm.parts, settings.setup, train, evaluation, seed=settings.seed, cache=cache, progress=progress
     )
     setup = setup_at_lengths(settings, train, cached=network.train_cache is not None)
-    reader = ArmReader(
+    evaluator = ArmEvaluator(
         network, loaded.tokenizer, loaded.shape, arm.parts, setup, train, evaluation, n_accuracy=settings.n_accuracy
     )
     collator = Collator(train, network.train_cache)
     progress(ProgressEvent(f"{arm.name}: counting a step"))
-    counted, promised = _count(network, collator, loaded.shape, arm, setup, settings)
+    counted, estimated_flop = _count(network, collator, loaded.shape, arm, setup, settings)
     marks = settings.marks()
     recorder = Recorder(
         network.supervised,
-        lambda step: reader.read(step, marks[step], sum(recorder.record.step_seconds)),
+        lambda step: evaluator.evaluate(step, marks[step], sum(recorder.record.step_seconds)),
         frozenset(marks),
         begin=network.offload,
         device=network.decoder.device,
@@ -74,13 +75,13 @@ def run_arm(
         total=settings.total_steps,
         stage=f"{arm.name} (seed {settings.seed})",
         progress=progress,
-        follow=lambda: follow(_live(arm, settings, recorder.record, reader)) if follow else None,
+        follow=lambda: follow(_live(arm, settings, recorder.record, evaluator)) if follow else None,
     )
     with tempfile.TemporaryDirectory(prefix="semfreeze-") as scratch:
         trainer = Trainer(
             model=network.supervised,
             args=trainer_arguments(scratch, arm, settings, network.decoder.device),
-            train_dataset=ExamplePlaces(len(train)),
+            train_dataset=ExampleIndices(len(train)),
             data_collator=collator,
             callbacks=[recorder],
         )
@@ -103,14 +104,15 @@ def run_arm(
         micro_batch_size=micro,
         accumulation=settings.accumulation,
         prefix_cache=network.train_cache is not None,
-        notes=[*network.notes, *_flop_notes(counted, promised)],
+        notes=[*network.notes, *_flop_notes(counted, estimated_flop)],
         train_losses=record.losses,
         step_seconds=record.step_seconds,
         cache_seconds=0.0 if network.train_cache is None else network.train_cache.seconds,
         cache_bytes=0 if network.train_cache is None else network.train_cache.bytes,
-        points=reader.points,
+        points=evaluator.points,
         flop=FlopEntry(
-            counted=reader.flop() * counted.flop // promised, predicted=reader.predicted_flop(len(record.losses))
+            counted=evaluator.flop() * counted.flop // estimated_flop,
+            predicted=evaluator.predicted_flop(len(record.losses)),
         ),
         peak_bytes=PeakEntry(
             measured=record.peak_bytes,
@@ -122,40 +124,40 @@ def run_arm(
     )
 
 
-def _live(arm: Arm, settings: ArmSettings, record: Record, reader: ArmReader) -> LiveArm:
+def _live(arm: Arm, settings: ArmSettings, record: Record, evaluator: ArmEvaluator) -> LiveArm:
     return LiveArm(
         arm=arm.name,
         seed=settings.seed,
         step=len(record.losses),
         total_steps=settings.total_steps,
-        seconds=sum(record.step_seconds) + reader.cache_seconds,
-        cache_seconds=reader.cache_seconds,
+        seconds=sum(record.step_seconds) + evaluator.cache_seconds,
+        cache_seconds=evaluator.cache_seconds,
         train_loss=record.losses[-1] if record.losses else None,
         peak_bytes=record.peak_bytes,
-        points=reader.points,
+        points=evaluator.points,
     )
 
 
 def _count(
     network: Network, collator: Collator, shape: ModelShape, arm: Arm, setup: TrainingSetup, settings: ArmSettings
 ) -> tuple[CountedStep, int]:
-    """A step on the first examples as torch counts it, and its FLOP by the cost model."""
+    """A step on the first examples as torch counts it, and its FLOPs by the cost model."""
     device = network.decoder.device
     batch = collator(range(min(settings.micro_batch_size, len(collator.examples))))
     network.supervised.train()
-    with computing_in(setup.precision, device):
+    with autocast(setup.precision, device):
         counted = count_step(
             network.supervised, network.decoder.model, {name: tensor.to(device) for name, tensor in batch.items()}
         )
     size = network.supervised.sizes[0]
-    network.supervised.forget()
+    network.supervised.clear_batches()
     return counted, batch_flop(shape, setup, arm.parts, size)
 
 
-def _flop_notes(counted: CountedStep, promised: int) -> list[str]:
-    if counted.flop == promised:
+def _flop_notes(counted: CountedStep, estimated_flop: int) -> list[str]:
+    if counted.flop == estimated_flop:
         return []
     return [
-        f"torch counted {counted.flop:,} FLOP in a step that the cost model prices at {promised:,}: the run's FLOP are "
-        "scaled to what was counted."
+        f"torch counted {counted.flop:,} FLOPs in a step for which the cost model estimates {estimated_flop:,}. The "
+        "run's FLOPs are scaled by that ratio."
     ]

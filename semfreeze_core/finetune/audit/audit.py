@@ -1,8 +1,8 @@
-"""Auditing a training as it is: does each trained layer learn, and is what freezing could save really saved.
+"""Auditing a training as it is: does each trained layer learn, and is the possible saving of freezing realized.
 
 Works on any decoder-only transformers model, frozen by semfreeze or not. One small step is counted three times: as the
-model is found; with the same parameters trained and the boundary of `freeze` in place, which is the best there is; and
-with everything trained. All three are counted in the same way, with the model's own attention, checkpointing and loss.
+model is; with the same parameters trained and the boundary of `freeze` in place, which saves the most; and
+with everything trained. All three are counted the same way, with the model's own attention, checkpointing and loss.
 """
 
 from dataclasses import asdict, dataclass
@@ -12,7 +12,7 @@ from torch import nn
 
 from semfreeze_core.errors import ModelError, PlanError
 from semfreeze_core.finetune.audit.gradient_path import count_step
-from semfreeze_core.finetune.audit.model_state import as_found
+from semfreeze_core.finetune.audit.model_state import state_preserved
 from semfreeze_core.finetune.audit.problems import Finding, Problem, find_problems
 from semfreeze_core.finetune.audit.step_count import CountedStep
 from semfreeze_core.finetune.freezing.freeze import place_boundary, planned, remove_boundary
@@ -25,22 +25,22 @@ from semfreeze_core.wording.numbers import percent
 
 @dataclass(frozen=True)
 class AuditReport:
-    """What an audit found.
+    """The result of an audit.
 
     Attributes:
         model: the model's class.
         n_layers: L.
         freeze_depth: layers below the lowest one with a trained parameter (L when there is none).
         gradient_depth: layers below the lowest one that passes a gradient back (L when none does); equal to
-            freeze_depth where the saving is real.
+            freeze_depth where the saving is realized.
         embedding_output_requires_grad: whether the token embedding's output requires a gradient.
         layers_without_gradient: trained layers that get none.
-        attention: transformers' name of the attention that was counted; a CPU's fused attention counts as 0 FLOP.
+        attention: transformers' name of the attention that was counted; a CPU's fused attention counts as 0 FLOPs.
         optimizer_checked: whether an optimizer was there to check.
         found: the step as it is.
         ideal: the step with the same (or the plan's) parameters trained and the boundary in place.
         full: the step with everything trained.
-        problems: what is wrong, each with its cause and cure; empty when nothing is.
+        problems: each with its cause and cure; empty when there are none.
     """
 
     model: str
@@ -58,7 +58,7 @@ class AuditReport:
 
     @property
     def realised_flop_fraction(self) -> float | None:
-        """Share of the FLOP that could be saved that is saved; above 1 when what should be trained is not.
+        """Share of the possible FLOP saving that is realized; above 1 when what should train does not.
 
         None when nothing could be saved.
         """
@@ -70,7 +70,7 @@ class AuditReport:
         return _share(self.found.saved_bytes, self.ideal.saved_bytes, self.full.saved_bytes)
 
     def require(self) -> None:
-        """Go on only if nothing is wrong.
+        """Refuse to continue when there are problems.
 
         Raises:
             PlanError: there are problems; the message is the whole report.
@@ -79,7 +79,7 @@ class AuditReport:
             raise PlanError(str(self))
 
     def to_dict(self) -> dict[str, Any]:
-        """The report as JSON holds it, shares included."""
+        """The report as a JSON document, with the shares."""
         shares = {
             "realised_flop_fraction": self.realised_flop_fraction,
             "realised_bytes_fraction": self.realised_bytes_fraction,
@@ -91,10 +91,10 @@ class AuditReport:
             f"Audit of {self.model}: layers {self.freeze_depth} to {self.n_layers - 1} of {self.n_layers} trained"
             if self.freeze_depth < self.n_layers
             else f"Audit of {self.model}: none of {self.n_layers} layers trained",
-            f"  the gradient {_where(self)}",
-            f"  FLOP saving realised: {_percent(self.realised_flop_fraction)} "
-            f"({self.found.flop:,} of {self.full.flop:,} FLOP on a small step, {self.ideal.flop:,} possible)",
-            f"  activation saving realised: {_percent(self.realised_bytes_fraction)} "
+            f"  the gradient {_gradient_sentence(self)}",
+            f"  FLOP saving realized: {_percent(self.realised_flop_fraction)} "
+            f"({self.found.flop:,} of {self.full.flop:,} FLOPs on a small step, {self.ideal.flop:,} possible)",
+            f"  activation saving realized: {_percent(self.realised_bytes_fraction)} "
             f"({self.found.saved_bytes:,} of {self.full.saved_bytes:,} bytes, {self.ideal.saved_bytes:,} possible)",
             f"  counted with {self.attention} attention"
             + ("" if self.optimizer_checked else "; no optimizer to check"),
@@ -104,19 +104,19 @@ class AuditReport:
 
 
 def audit(model_or_trainer: Any, plan: FreezePlan | None = None, *, optimizer: Any = None) -> AuditReport:
-    """Count one small step of a training as it is now, and say what is wrong with it.
+    """Count one small step of a training as it is now, and report its problems.
 
-    The model is given back as it was found: gradients, flags, modes, classes, random state. Its own hooks run. Needs
-    room for a full step on 2 x 12 tokens, but for one gradient at a time.
+    The model is restored: gradients, flags, modes, classes, random state. Its hooks run. Needs
+    memory for a full step on 2 x 12 tokens, but for one gradient at a time.
 
     Args:
         model_or_trainer: a model as it is being trained, wrapped by PEFT or not, or a transformers Trainer. A Trainer
             turns checkpointing on when it begins to train: audit it after that, or use AuditCallback.
         plan: what should be trained; without one, what requires a gradient should.
-        optimizer: what steps; a trainer's own when there is one.
+        optimizer: of the training; a trainer's own when there is one.
 
     Raises:
-        PlanError: the plan abstains or is another model's; the trainer has not turned its checkpointing on yet.
+        PlanError: the plan makes no recommendation or is another model's; the trainer has not turned on its checkpointing.
         ModelError: the model cannot run, is in a form not supported (require_supported), or has weights in 8 or 4 bits.
     """
     model, optimizer = _model_and_optimizer(model_or_trainer, optimizer)
@@ -126,9 +126,9 @@ def audit(model_or_trainer: Any, plan: FreezePlan | None = None, *, optimizer: A
     layers = list(find_layers(base)[0])
     # Weights differ from the analyzed ones as soon as training has begun.
     wanted = None if plan is None else planned(base, plan, check_weights=False)
-    with as_found(model, layers):
+    with state_preserved(model, layers):
         trained = [p for p in model.parameters() if p.requires_grad]
-        found, path = count_step(model, base, layers)
+        current, path = count_step(model, base, layers)
         remove_boundary(layers)
         ideal_parameters = trained if wanted is None else list(wanted.parameters)
         ideal = _count_ideal(model, base, layers, ideal_parameters, path.front)
@@ -144,8 +144,8 @@ def audit(model_or_trainer: Any, plan: FreezePlan | None = None, *, optimizer: A
         else tuple(id(p) for group in optimizer.param_groups for p in group["params"]),
         path=path,
         realised=(
-            _share(found.flop, ideal.flop, full.flop),
-            _share(found.saved_bytes, ideal.saved_bytes, full.saved_bytes),
+            _share(current.flop, ideal.flop, full.flop),
+            _share(current.saved_bytes, ideal.saved_bytes, full.saved_bytes),
         ),
         checkpointing=_checkpointing(layers),
     )
@@ -158,7 +158,7 @@ def audit(model_or_trainer: Any, plan: FreezePlan | None = None, *, optimizer: A
         layers_without_gradient=finding.layers_without_gradient,
         attention=base.config._attn_implementation,
         optimizer_checked=optimizer is not None,
-        found=found,
+        found=current,
         ideal=ideal,
         full=full,
         problems=find_problems(finding),
@@ -172,7 +172,7 @@ def _require_countable(base: Any) -> None:
             f"{type(base).__name__} cannot be audited: {len(rounded)} of its weights are in 8 or 4 bits "
             f"({rounded[0]}). torch's counter does not see the products that bitsandbytes computes, so its FLOPs would "
             "be wrong, and such weights cannot be trained for comparison. Audit the same training with the base in its "
-            "own precision: what carries the gradient does not depend on bits."
+            "own precision: the path of the gradient does not depend on bits."
         )
 
 
@@ -222,15 +222,15 @@ def _checkpointing(layers: list[nn.Module]) -> str | None:
     return None
 
 
-def _share(found: int, ideal: int, full: int) -> float | None:
-    return None if full == ideal else (full - found) / (full - ideal)
+def _share(current: int, ideal: int, full: int) -> float | None:
+    return None if full == ideal else (full - current) / (full - ideal)
 
 
 def _percent(share: float | None) -> str:
     return "nothing to save" if share is None else percent(share)
 
 
-def _where(report: AuditReport) -> str:
+def _gradient_sentence(report: AuditReport) -> str:
     if report.gradient_depth == report.n_layers:
         return "reaches no layer"
     below = report.freeze_depth - report.gradient_depth

@@ -16,10 +16,10 @@ class FreezePlanCallback(TrainerCallback):
     """Trains a plan in a Trainer: Trainer(..., callbacks=[FreezePlanCallback(plan)]).
 
     The plan is applied when the trainer has been made, before it makes its optimizer, and undone when training ends.
-    Checkpointing may be on or off, of either kind; its hooks may stay.
+    Checkpointing may be on or off, of either kind; its hooks need no removal.
 
     Attributes:
-        freezing: what is in place, or None before and after.
+        freezing: in place while training; None before and after.
     """
 
     def __init__(self, plan: FreezePlan, *, check_weights: bool = True) -> None:
@@ -34,7 +34,7 @@ class FreezePlanCallback(TrainerCallback):
 
         Raises:
             PlanError: as apply_freeze_plan.
-            ModelError: likewise; or the trainer is to run in a way not tested.
+            ModelError: likewise; or the trainer would run in a way that was not tested.
         """
         self._apply(args, model)
 
@@ -51,7 +51,7 @@ class FreezePlanCallback(TrainerCallback):
         _require_optimizer(self.freezing, optimizer)
 
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Undo it: the model is as it was, but for its trained weights."""
+        """Undo it: the model is as before, except for its trained weights."""
         if self.freezing is not None:
             self.freezing.undo()
         self.freezing = None
@@ -67,16 +67,16 @@ class AuditCallback(TrainerCallback):
     """Audits someone's Trainer run after a few of its steps: Trainer(..., callbacks=[AuditCallback()]).
 
     Attributes:
-        report: what was found, or None before.
+        report: the result; None before.
     """
 
     def __init__(self, plan: FreezePlan | None = None, *, after_steps: int = 2, stop_on_problems: bool = True) -> None:
-        """Say what to audit against, and when.
+        """Set what to audit against, and when.
 
         Args:
             plan: what should be trained; without one, what requires a gradient should.
             after_steps: optimizer steps before the audit, at least 1; fewer when the run is shorter.
-            stop_on_problems: whether problems end the run with an error; if not, they are in the report alone.
+            stop_on_problems: whether problems end the run with an error; else they are only in the report.
         """
         if after_steps < 1:
             raise PlanError(f"after_steps must be at least 1, found {after_steps}")
@@ -87,7 +87,7 @@ class AuditCallback(TrainerCallback):
         self._steps = 0
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Begin to count steps."""
+        """Start counting steps."""
         self.report, self._steps = None, 0
 
     def on_step_end(

@@ -1,4 +1,4 @@
-"""One small training step of a live model, counted: its FLOP, what it keeps, and where its gradient goes."""
+"""One small training step of a live model, counted: FLOPs, saved bytes, and the path of its gradient."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -32,10 +32,10 @@ class GradientPath:
 
 
 def count_step(model: Any, base: Any, layers: Sequence[nn.Module]) -> tuple[CountedStep, GradientPath]:
-    """Run one step with the model's own loss over all tokens and count it, within `as_found`; it leaves no gradient.
+    """Run one step with the model's own loss over all tokens and count it, inside `state_preserved`.
 
-    Every gradient is dropped as soon as it is complete, so that even a model trained in part by somebody who has no
-    room for all gradients can be counted as if it were trained as a whole.
+    Every gradient is dropped as soon as it is complete, so that a model whose gradients would not all fit in memory can
+    be counted as if all of it were trained.
 
     Raises:
         ModelError: the model cannot run, or its optimizer steps while gradients are computed.
@@ -71,10 +71,10 @@ def count_step(model: Any, base: Any, layers: Sequence[nn.Module]) -> tuple[Coun
 
 
 class _Observation:
-    """What hooks see in one step; only a module's first call counts, as checkpointing calls some again.
+    """What hooks observe in one step; only a module's first call counts, as checkpointing calls some again.
 
-    Whether a layer carries the gradient is read off what the next module receives. Its own output would not tell: where
-    a layer's whole call is checkpointed reentrantly (transformers 5.11 does), hooks on it run without a graph.
+    Whether a layer carries the gradient shows in what the next module receives. Its own output does not show it: where a
+    layer's whole call is checkpointed reentrantly (transformers 5.11 does), hooks on it run without a graph.
     """
 
     def __init__(self, layers: Sequence[nn.Module], embedding: nn.Module) -> None:
@@ -127,5 +127,5 @@ class _Observation:
 
 
 def _has_gradient_below(state: Tensor) -> bool:
-    """Whether the gradient goes on below a hidden state; a leaf that requires one is where it ends."""
+    """Whether the gradient continues below a hidden state; it ends at a leaf that requires one."""
     return state.requires_grad and not state.is_leaf

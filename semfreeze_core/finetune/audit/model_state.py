@@ -8,10 +8,10 @@ from torch import nn
 
 
 @contextmanager
-def as_found(model: nn.Module, layers: Sequence[nn.Module]) -> Iterator[None]:
-    """Training mode on and no gradients; whatever is changed inside, the model is given back as it was.
+def state_preserved(model: nn.Module, layers: Sequence[nn.Module]) -> Iterator[None]:
+    """Training mode on and no gradients inside the block; afterwards the model is restored.
 
-    Put back are gradients, requires_grad flags, training modes, the layers' classes and torch's random state.
+    Restores gradients, requires_grad flags, training modes, the layers' classes and torch's random state.
     """
     parameters = [(p, p.requires_grad, p.grad) for p in model.parameters()]
     modes = [(module, module.training) for module in model.modules()]

@@ -1,4 +1,4 @@
-"""From what an audit counted to what is wrong: each problem with its cause and its cure."""
+"""From what an audit counted to problems, each with its cause and its cure."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -15,17 +15,17 @@ ProblemKind = Literal[
     "saving lost",
 ]
 
-# Shares below this are a loss. Counts have no noise, so it need only be smaller than one layer's part in the saving.
+# Shares below this are a loss. Counts have no noise, so the gap need only be smaller than one layer's part of it.
 _WHOLE = 0.99
 _OUR_CURE = "freeze with semfreeze (apply_freeze_plan, or FreezePlanCallback in a Trainer)"
 
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing that is wrong.
+    """One problem.
 
     Attributes:
-        kind: what sort of thing.
+        kind: of problem.
         cause: why, in a sentence.
         cure: what to do, in a sentence.
     """
@@ -40,7 +40,7 @@ class Problem:
 
 @dataclass(frozen=True)
 class Finding:
-    """All that problems are told from; parameters by id.
+    """All that problems are derived from; parameters by id.
 
     Attributes:
         names: of every parameter.
@@ -64,7 +64,7 @@ class Finding:
 
     @property
     def freeze_depth(self) -> int:
-        return next((i for i, own in enumerate(self.layers) if own & self.trained), len(self.layers))
+        return next((i for i, layer in enumerate(self.layers) if layer & self.trained), len(self.layers))
 
     @property
     def gradient_depth(self) -> int:
@@ -75,7 +75,9 @@ class Finding:
     def layers_without_gradient(self) -> tuple[int, ...]:
         """Layers that are trained, none of whose parameters get a gradient."""
         return tuple(
-            i for i, own in enumerate(self.layers) if own & self.trained and not own & self.trained & self.path.reached
+            i
+            for i, layer in enumerate(self.layers)
+            if layer & self.trained and not layer & self.trained & self.path.reached
         )
 
     def first(self, parameters: frozenset[int]) -> str:
@@ -85,7 +87,7 @@ class Finding:
 
 
 def find_problems(finding: Finding) -> tuple[Problem, ...]:
-    """All that is wrong, the most harmful first; empty when nothing is."""
+    """All problems, the most harmful first; empty when there are none."""
     if not finding.trained:
         return (Problem("nothing trained", "No parameter requires a gradient.", f"To train, {_OUR_CURE}."),)
     problems = [*_no_gradient(finding), *_other_parameters(finding), *_optimizer(finding), *_frozen_carry(finding)]
@@ -117,7 +119,7 @@ def _other_parameters(finding: Finding) -> list[Problem]:
         return []
     missing, extra = finding.wanted - finding.trained, finding.trained - finding.wanted
     parts = [f"{finding.first(missing)} of the plan's parameters are frozen"] if missing else []
-    parts += [f"{finding.first(extra)} are trained that the plan freezes"] if extra else []
+    parts += [f"{finding.first(extra)} are trained although the plan freezes them"] if extra else []
     cure = f"Set no requires_grad yourself: {_OUR_CURE}."
     return [
         Problem("other parameters trained", f"What is trained is not what the plan trains: {'; '.join(parts)}.", cure)
@@ -148,7 +150,7 @@ def _frozen_carry(finding: Finding) -> list[Problem]:
     which = f"{finding.freeze_depth - finding.gradient_depth} frozen layers pass the gradient back"
     front = finding.trained & finding.path.front
     if front and finding.wanted is not None and front <= finding.wanted:
-        return []  # the plan's own choice, and priced in it
+        return []  # the plan's own choice, included in its estimate
     if front:
         cause = f"{which}, because something below them is trained: {finding.first(front)}."
         cure = "Freeze it (embeddings, and a head that is tied to them), unless it must be trained."
@@ -172,6 +174,6 @@ def _saving_lost(finding: Finding) -> list[Problem]:
     problems = []
     for share, what in zip(finding.realised, ("FLOP", "activation"), strict=True):
         if share is not None and share < _WHOLE:
-            cause = f"Only {percent(share)} of the possible {what} saving is realized, for a reason not known here."
-            problems.append(Problem("saving lost", cause, f"To realise it, {_OUR_CURE}."))
+            cause = f"Only {percent(share)} of the possible {what} saving is realized, for an unknown reason."
+            problems.append(Problem("saving lost", cause, f"To realize it, {_OUR_CURE}."))
     return problems

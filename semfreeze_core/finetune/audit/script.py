@@ -1,4 +1,4 @@
-"""Auditing somebody's own training script: it runs as it is, is looked at after a few steps, and ends there."""
+"""Auditing an existing training script: it runs unchanged for a few steps, is audited, and ends there."""
 
 import runpy
 import sys
@@ -15,12 +15,12 @@ from semfreeze_core.finetune.audit.callbacks import AuditCallback
 from semfreeze_core.plan.document import FreezePlan
 
 
-class _Seen(BaseException):
+class _AuditDone(BaseException):
     """Ends the script; no Exception, so that a script that catches those does not go on."""
 
 
-class _Look(AuditCallback):
-    """An audit after which nothing else is wanted of the run."""
+class _AuditOnce(AuditCallback):
+    """Ends the script after the audit."""
 
     def on_step_end(
         self, args: Any, state: Any, control: Any, model: Any = None, optimizer: Any = None, **kwargs: Any
@@ -32,7 +32,7 @@ class _Look(AuditCallback):
         """
         super().on_step_end(args, state, control, model, optimizer, **kwargs)
         if self.report is not None:
-            raise _Seen
+            raise _AuditDone
 
 
 def audit_script(
@@ -41,13 +41,13 @@ def audit_script(
     """Run a script until its first transformers Trainer (or one built on it) has made a few steps, and audit that.
 
     The script runs in this process, with its own folder first on the path as when Python runs it; what it prints goes
-    to stderr, and what it writes up to there it has written.
+    to stderr, and files that it writes remain.
 
     Args:
         script: a Python file.
         arguments: of its command line.
         plan: what it should train; without one, what requires a gradient should.
-        after_steps: optimizer steps before the look.
+        after_steps: optimizer steps before the audit.
 
     Raises:
         InputError: there is no such file, it failed, or it ended without training.
@@ -55,40 +55,40 @@ def audit_script(
     """
     if not script.is_file():
         raise InputError(f"{script}: no such script. Expected a Python file that trains with transformers' Trainer.")
-    look = _Look(plan, after_steps=after_steps, stop_on_problems=False)
+    callback = _AuditOnce(plan, after_steps=after_steps, stop_on_problems=False)
     try:
-        with _watched(look), _as_main(script, arguments), redirect_stdout(sys.stderr):
+        with _callback_added(callback), _as_main(script, arguments), redirect_stdout(sys.stderr):
             runpy.run_path(str(script), run_name="__main__")
-    except _Seen:
+    except _AuditDone:
         pass
     except InputError:
         raise
     except (Exception, SystemExit) as error:
-        if look.report is None:
+        if callback.report is None:
             what = f"exit code {error.code}" if isinstance(error, SystemExit) else f"{type(error).__name__}: {error}"
-            raise InputError(f"{script} ended before its training could be seen ({what}).") from error
-    if look.report is None:
+            raise InputError(f"{script} ended before its training could be audited ({what}).") from error
+    if callback.report is None:
         raise InputError(
-            f"{script} ended, and no transformers Trainer has trained in it. An audit sees Trainer and what is built "
-            "on it, as TRL's are; in another loop call semfreeze_core.audit(model) after a step."
+            f"{script} ended, but no transformers Trainer trained in it. An audit covers Trainer and what is built on "
+            "it, such as TRL's trainers; in another loop call semfreeze_core.audit(model) after a step."
         )
-    return look.report
+    return callback.report
 
 
 @contextmanager
-def _watched(look: AuditCallback) -> Iterator[None]:
-    """Every Trainer that is made meanwhile carries the callback."""
-    own = Trainer.__init__
+def _callback_added(callback: AuditCallback) -> Iterator[None]:
+    """Every Trainer created inside the block has the callback."""
+    original = Trainer.__init__
 
-    def made(self: Trainer, *args: Any, **kwargs: Any) -> None:
-        own(self, *args, **kwargs)
-        self.add_callback(look)
+    def with_callback(self: Trainer, *args: Any, **kwargs: Any) -> None:
+        original(self, *args, **kwargs)
+        self.add_callback(callback)
 
-    Trainer.__init__ = made  # type: ignore[method-assign]
+    Trainer.__init__ = with_callback  # type: ignore[method-assign]
     try:
         yield
     finally:
-        Trainer.__init__ = own  # type: ignore[method-assign]
+        Trainer.__init__ = original  # type: ignore[method-assign]
 
 
 @contextmanager

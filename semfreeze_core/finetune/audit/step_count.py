@@ -1,4 +1,4 @@
-"""One real training step, counted: FLOP by torch's counter, and the bytes autograd keeps for the backward pass."""
+"""One real training step, counted: FLOPs by torch's counter, and the bytes autograd saves for the backward pass."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,7 +8,7 @@ from typing import Any
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from semfreeze_core.finetune.audit.model_state import as_found
+from semfreeze_core.finetune.audit.model_state import state_preserved
 from semfreeze_core.sources.models.saved_tensors import saving_observed
 
 
@@ -18,7 +18,7 @@ class CountedStep:
 
     Attributes:
         flop: as torch.utils.flop_counter counts them: matrix products alone, and none of a CPU's fused attention.
-        saved_bytes: live storages that autograd kept between the two passes, parameters left out.
+        saved_bytes: live storages that autograd saved between the two passes, without parameters.
     """
 
     flop: int
@@ -26,14 +26,14 @@ class CountedStep:
 
 
 def count_step(network: nn.Module, model: Any, batch: dict[str, Any]) -> CountedStep:
-    """Count a step without changing anything: FLOP with eager attention, saved bytes, inputs left out, with its own.
+    """Count a step and restore the model: FLOPs with eager attention; saved bytes, without inputs, with its own.
 
     Args:
         network: called with the batch, gives {"loss"}.
-        model: the transformers model inside it, whose attention is made eager for the count of FLOP.
+        model: the transformers model inside it, whose attention is eager while FLOPs are counted.
         batch: tensors on the model's device.
     """
-    with as_found(network, ()):
+    with state_preserved(network, ()):
         with saving_observed() as saved:
             loss = network(**batch)["loss"]
         saved_bytes = saved.bytes(leaving_out=[*network.parameters(), *batch.values()])
@@ -45,10 +45,10 @@ def count_step(network: nn.Module, model: Any, batch: dict[str, Any]) -> Counted
 
 @contextmanager
 def eager_attention(model: Any) -> Iterator[None]:
-    """Attention as plain matrix products, which torch's counter sees all of; fused kernels it may count as nothing."""
-    own = model.config._attn_implementation
+    """Attention as plain matrix products, all of which torch's counter counts; of fused kernels it may count none."""
+    original = model.config._attn_implementation
     model.set_attn_implementation("eager")
     try:
         yield
     finally:
-        model.set_attn_implementation(own)
+        model.set_attn_implementation(original)

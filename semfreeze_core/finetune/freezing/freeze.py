@@ -1,8 +1,8 @@
-"""Freezing on a live model: the planned parameters trained and no others, and the saving a plan promises made real.
+"""Freezing on a live model: the planned parameters train and no others, with the saving that the plan estimates.
 
 Setting requires_grad alone is not enough. Turning gradient checkpointing on makes the embedding's output require a
 gradient (transformers 5, TRL with adapters), and then every frozen layer carries the activation gradient and is
-computed again on the way back; without it, reentrant checkpointing gives trained layers no gradient at all. So the
+recomputed in the backward pass; without it, reentrant checkpointing gives trained layers no gradient at all. So the
 frozen layers below the first trained one run without a graph, outside checkpointing, and that one gets a detached input
 that requires a gradient: it works in every mode, in any order, whatever hooks there are.
 """
@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from semfreeze_core.errors import ModelError, PlanError
-from semfreeze_core.finetune.freezing.layer_call import is_replaced, own_call, replace_call, restore_call
+from semfreeze_core.finetune.freezing.layer_call import is_replaced, original_call, replace_call, restore_call
 from semfreeze_core.finetune.freezing.live_model import (
     adapters_in,
     base_model,
@@ -24,7 +24,7 @@ from semfreeze_core.finetune.freezing.live_model import (
     plain_name,
     require_supported,
 )
-from semfreeze_core.finetune.quantize.weights import is_quantized, let_pack, quantized_names, stop_packing
+from semfreeze_core.finetune.quantize.weights import disable_packing, enable_packing, is_quantized, quantized_names
 from semfreeze_core.plan.document import FreezePlan, trainable_names, trainable_regex
 from semfreeze_core.records.model import ParameterNames
 from semfreeze_core.records.training import TrainableParts
@@ -33,7 +33,7 @@ from semfreeze_core.sources.models.probe import find_layers, layer_input
 
 
 class Freezing:
-    """A model that trains what it was told to; `undo`, or leaving it as a context, makes it what it was.
+    """A model that trains its given parts; `undo`, or leaving it as a context, restores the model.
 
     Attributes:
         parts: what is trained; a tied head and its embedding together.
@@ -57,7 +57,9 @@ class Freezing:
             else:
                 parameter.grad = None  # an optimizer would still step along a gradient left from before
         self.trainable_names = tuple(names)
-        self._packing = stop_packing(model)  # else a reading on a CPU would end what 4-bit layers learn, untold
+        self._packing = disable_packing(
+            model
+        )  # else an evaluation on a CPU would silently end the training of 4-bit layers
         if self.has_boundary:
             place_boundary(layers, self.parts.freeze_depth)
 
@@ -66,11 +68,11 @@ class Freezing:
         return list(self._trainable)
 
     def undo(self) -> None:
-        """Give every parameter its requires_grad and every layer its class back; a second call does nothing."""
+        """Restore every parameter's requires_grad and every layer's class; a second call does nothing."""
         flags, self._flags = self._flags, []
         for parameter, flag in flags:
             parameter.requires_grad_(flag)
-        let_pack(self._packing)
+        enable_packing(self._packing)
         self._packing = []
         if flags and self.has_boundary:
             remove_boundary(self._layers)
@@ -83,7 +85,7 @@ class Freezing:
 
 
 def apply_freeze_plan(model: Any, plan: FreezePlan, *, check_weights: bool = True) -> Freezing:
-    """Let a model train exactly what a plan says, at the price the plan says.
+    """Let a model train exactly what a plan says, at the plan's cost.
 
     Give the optimizer `trainable_parameters()` of what is returned, or create it afterwards from all that requires a
     gradient. Gradients that frozen parameters hold are dropped.
@@ -96,8 +98,8 @@ def apply_freeze_plan(model: Any, plan: FreezePlan, *, check_weights: bool = Tru
             that has been trained since needs False, and so does one in 8 or 4 bits.
 
     Raises:
-        PlanError: the plan abstains, is another model's, or names adapters that are missing or not wanted; it would
-            train quantized weights, or compare them with the analyzed ones.
+        PlanError: the plan makes no recommendation, is another model's, or names adapters that are missing or not
+            wanted; it would train quantized weights, or compare them with the analyzed ones.
         ModelError: the model is frozen already, or in a form not supported (require_supported).
     """
     require_supported(model)
@@ -133,7 +135,7 @@ class Wanted:
     """What is to be trained of one model.
 
     Attributes:
-        parts: in the plan's words.
+        parts: as in the plan.
         parameters: the parameters themselves.
     """
 
@@ -142,7 +144,7 @@ class Wanted:
 
 
 def planned(base: Any, plan: FreezePlan, *, check_weights: bool) -> Wanted:
-    """The parameters of an unwrapped model that a plan trains; the model stays as it is.
+    """The parameters of an unwrapped model that a plan trains; the model does not change.
 
     Raises:
         PlanError: as apply_freeze_plan.
@@ -164,7 +166,7 @@ def planned(base: Any, plan: FreezePlan, *, check_weights: bool) -> Wanted:
 
 def _wanted(base: Any, regex: str, parts: TrainableParts, *, lora: bool) -> Wanted:
     layers, prefix = find_layers(base)
-    found = {name: p for name, p in base.named_parameters() if re.match(regex, name)}
+    matches = {name: p for name, p in base.named_parameters() if re.match(regex, name)}
     problems = []
     if len(layers) != len(parts.layers):
         raise PlanError(f"The trainable parts name {len(parts.layers)} layers, but the model has {len(layers)}.")
@@ -173,31 +175,33 @@ def _wanted(base: Any, regex: str, parts: TrainableParts, *, lora: bool) -> Want
             f"the layers' own weights are to be trained, but the model carries adapters ({added[0]}): merge them, or "
             "make a plan with LoRA"
         )
-    rounded = [name for name, p in found.items() if is_quantized(p)]
+    rounded = [name for name, p in matches.items() if is_quantized(p)]
     if rounded:
         problems.append(
             f"{len(rounded)} weights to be trained are in 8 or 4 bits ({rounded[0]}), which take no gradient: load the "
             "model in its own precision, or make a plan with LoRA"
         )
     bare = [
-        i for i, trained in enumerate(parts.layers) if trained and not any(n.startswith(f"{prefix}{i}.") for n in found)
+        i
+        for i, trained in enumerate(parts.layers)
+        if trained and not any(n.startswith(f"{prefix}{i}.") for n in matches)
     ]
     if bare:
-        what = "adapters: put them there first, for example with PEFT" if lora else "parameters"
+        what = "adapters: add them first, for example with PEFT" if lora else "parameters"
         problems.append(f"layers {', '.join(map(str, bare))} are to be trained, but have no {what}")
     # PEFT renames what it wraps (modules_to_save, adapters on the head), so that a plan's names would miss it.
-    own = [name for name, _ in base.named_parameters() if not name.startswith(prefix)]
-    hidden = [name for name in own if re.match(regex, plain_name(name)) and name not in found]
+    outside = [name for name, _ in base.named_parameters() if not name.startswith(prefix)]
+    hidden = [name for name in outside if re.match(regex, plain_name(name)) and name not in matches]
     if hidden:
         problems.append(
             f"{', '.join(hidden)} should be trained itself, but PEFT has wrapped it: leave it out of the adapters' "
             "target_modules and modules_to_save"
         )
-    if not (found or problems):
+    if not (matches or problems):
         problems.append("nothing is to be trained: train at least one layer, the final norm or the head")
     if problems:
         raise PlanError(f"{type(base).__name__}: {'; '.join(problems)}.")
-    return Wanted(parts, tuple(found.values()))
+    return Wanted(parts, tuple(matches.values()))
 
 
 def _freeze(model: Any, base: Any, wanted: Wanted) -> Freezing:
@@ -209,17 +213,17 @@ def _freeze(model: Any, base: Any, wanted: Wanted) -> Freezing:
 
 def _find_names(base: Any) -> ParameterNames:
     modes = [(module, module.training) for module in base.modules()]
-    packing = stop_packing(base)
+    packing = disable_packing(base)
     try:
         return find_parts(base).names
     finally:
-        let_pack(packing)
+        enable_packing(packing)
         for module, training in modes:
             module.training = training
 
 
 def place_boundary(layers: Sequence[nn.Module], k: int) -> None:
-    """Let layers 0..k-1 run without a graph, and layer k, if there is one, begin it with an input of its own."""
+    """Let layers 0..k-1 run without a graph, and layer k, if there is one, start it with a detached input."""
     for layer in layers[:k]:
         replace_call(layer, _run_without_graph)
     for layer in layers[k : k + 1]:
@@ -227,14 +231,14 @@ def place_boundary(layers: Sequence[nn.Module], k: int) -> None:
 
 
 def remove_boundary(layers: Sequence[nn.Module]) -> None:
-    """Give every layer its own class back."""
+    """Restore every layer's class."""
     for layer in layers:
         restore_call(layer)
 
 
 def _run_without_graph(layer: nn.Module, *args: Any, **kwargs: Any) -> Any:
     with torch.no_grad():  # as a context, gradients are on again when the layer raises
-        return own_call(layer, *args, **kwargs)
+        return original_call(layer, *args, **kwargs)
 
 
 def _begin_graph(layer: nn.Module, *args: Any, **kwargs: Any) -> Any:
@@ -242,4 +246,4 @@ def _begin_graph(layer: nn.Module, *args: Any, **kwargs: Any) -> Any:
         # Reentrant checkpointing gives a layer's parameters no gradient unless its input requires one.
         state = layer_input(args, kwargs).detach().requires_grad_(True)
         args, kwargs = ((state, *args[1:]), kwargs) if args else (args, {**kwargs, "hidden_states": state})
-    return own_call(layer, *args, **kwargs)
+    return original_call(layer, *args, **kwargs)

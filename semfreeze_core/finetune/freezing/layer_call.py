@@ -1,7 +1,7 @@
-"""Changing how a layer of a live model is called, without changing the model's code; undone exactly.
+"""Replacing the call of a layer of a live model without changing the model's code; undone exactly.
 
-The layer's class is replaced by a subclass of the same name whose `__call__` is ours, as torch's own parametrisation
-does. Unlike a replaced `forward` or a hook this stands outside gradient checkpointing, whether transformers
+The layer's class is replaced by a subclass of the same name with another `__call__`, as torch's parametrizations
+do. Unlike a replaced `forward` or a hook this stands outside gradient checkpointing, whether transformers
 checkpoints a layer's `__call__` or its `forward`; it leaves nothing behind when the layer raises, and it survives a
 deep copy, whose layers call themselves and not the originals.
 """
@@ -19,13 +19,13 @@ _CHECKPOINTED = "gradient_checkpointing"
 
 
 def replace_call(layer: nn.Module, call: LayerCall, *, checkpointed: bool = False) -> None:
-    """Let `call` answer in the layer's place, until `restore_call`.
+    """Replace the layer's call by `call` until `restore_call`.
 
     Args:
         layer: one of a model's layers; its parameters, hooks and name stay what they are.
-        call: called as call(layer, *args, **kwargs); `own_call` gives what the layer itself would answer.
-        checkpointed: whether the layer itself may go on being checkpointed. If not it never is, whoever turns
-            checkpointing on and whenever; what they set shows again after `restore_call`.
+        call: called as call(layer, *args, **kwargs); `original_call` returns what the layer itself would.
+        checkpointed: whether the layer itself may be checkpointed. If not, it never is, whoever turns checkpointing on; what
+            they set applies again after `restore_call`.
 
     Raises:
         ValueError: the layer's call is replaced already.
@@ -33,27 +33,27 @@ def replace_call(layer: nn.Module, call: LayerCall, *, checkpointed: bool = Fals
     if is_replaced(layer):
         raise ValueError(f"the call of this {type(layer).__name__} is replaced already")
 
-    def answer(self: nn.Module, *args: Any, **kwargs: Any) -> Any:  # a function, so that Python hands it the layer
+    def replaced_call(self: nn.Module, *args: Any, **kwargs: Any) -> Any:  # a function, so that Python binds it
         return call(self, *args, **kwargs)
 
-    own = type(layer)
+    original = type(layer)
     body: dict[str, Any] = {
-        "__call__": answer,
-        "__module__": own.__module__,
-        "__qualname__": own.__qualname__,
-        _REPLACED: own,
+        "__call__": replaced_call,
+        "__module__": original.__module__,
+        "__qualname__": original.__qualname__,
+        _REPLACED: original,
     }
     if not checkpointed and hasattr(layer, _CHECKPOINTED):
-        body[_CHECKPOINTED] = property(lambda _: False, _keep_for_later)
-    layer.__class__ = type(own.__name__, (own,), body)
+        body[_CHECKPOINTED] = property(lambda _: False, _set_hidden)
+    layer.__class__ = type(original.__name__, (original,), body)
 
 
-def _keep_for_later(layer: nn.Module, value: bool) -> None:
+def _set_hidden(layer: nn.Module, value: bool) -> None:
     vars(layer)[_CHECKPOINTED] = value
 
 
 def restore_call(layer: nn.Module) -> None:
-    """Give the layer its own class back; one whose call was never replaced is left alone."""
+    """Restore the layer's class; without effect when its call was not replaced."""
     if is_replaced(layer):
         layer.__class__ = getattr(type(layer), _REPLACED)
 
@@ -63,7 +63,7 @@ def is_replaced(layer: nn.Module) -> bool:
     return _REPLACED in vars(type(layer))
 
 
-def own_call(layer: nn.Module, *args: Any, **kwargs: Any) -> Any:
-    """What the layer itself answers, with its hooks; checkpointed only if `replace_call` left it so."""
-    own: Any = vars(type(layer)).get(_REPLACED, type(layer))
-    return own.__call__(layer, *args, **kwargs)
+def original_call(layer: nn.Module, *args: Any, **kwargs: Any) -> Any:
+    """What the layer itself returns, with its hooks; checkpointed only if `replace_call` allows it."""
+    original: Any = vars(type(layer)).get(_REPLACED, type(layer))
+    return original.__call__(layer, *args, **kwargs)

@@ -1,4 +1,4 @@
-"""A model as somebody trains it: wrapped by PEFT, perhaps with adapters inside, perhaps in a form never tested."""
+"""A model as somebody trains it: perhaps wrapped by PEFT, with adapters, or in a form that was not tested."""
 
 from dataclasses import replace
 from typing import Any
@@ -30,7 +30,7 @@ def require_supported(model: nn.Module) -> None:
 
     Raises:
         ModelError: FSDP, DeepSpeed, torch.compile, DataParallel, DistributedDataParallel, parameters spread over
-            devices as DTensor, or quantized weights other than bitsandbytes'; named. 4-bit weights packed for reading.
+            devices as DTensor, or quantized weights other than bitsandbytes'; named. Also packed 4-bit weights.
     """
     for module in model.modules():
         for kind in type(module).__mro__:
@@ -51,12 +51,12 @@ def require_supported(model: nn.Module) -> None:
 
 
 def _require_unpacked(model: nn.Module) -> None:
-    """Refuse what a call in eval mode on some CPUs makes of 4-bit weights, where no gradient passes."""
+    """Refuse 4-bit weights that a call in eval mode packed, as on some CPUs: they pass no gradient."""
     for name, module in quantized_modules(model):
         if getattr(getattr(module.weight, "quant_state", None), "packing_format_for_cpu", False):
             raise ModelError(
-                f"{name}.weight was packed for reading by a call in eval mode on the CPU (bitsandbytes), and gives no "
-                "gradient: load the model again, and keep it in train mode until it is trained."
+                f"{name}.weight was packed by a call in eval mode on the CPU (bitsandbytes), and passes no gradient: load "
+                "the model again, and leave it in train mode until it is trained."
             )
 
 
@@ -66,15 +66,15 @@ def _by_bitsandbytes(model: Any) -> bool:
 
 
 def untested(what: str) -> str:
-    """The refusal of something by its name."""
+    """The error message about an untested way of training."""
     return (
-        f"Freezing under {what} has not been tested, and a boundary that does not hold loses the saving in silence: "
+        f"Freezing under {what} has not been tested, and a boundary that does not hold silently loses the saving: "
         f"train without {what}, on one device."
     )
 
 
 def base_model(model: Any) -> Any:
-    """The transformers model under PEFT's wrapper, or the model itself; adapters stay inside."""
+    """The transformers model under PEFT's wrapper, or the model itself; adapters remain inside."""
     unwrap = getattr(model, "get_base_model", None)
     return model if unwrap is None else unwrap()
 
@@ -85,7 +85,7 @@ def adapters_in(base: nn.Module) -> list[str]:
 
 
 def plain_name(name: str) -> str:
-    """A parameter's name without what PEFT puts into it."""
+    """A parameter's name without the parts that PEFT adds."""
     return ".".join(part for part in name.split(".") if part not in _WRAPPERS)
 
 
@@ -94,7 +94,7 @@ def _is_added(name: str) -> bool:
 
 
 class _Plain:
-    """A model's config and parameters as they were before PEFT and bitsandbytes; all that `identify` reads.
+    """A model's config and parameters as they were before PEFT and bitsandbytes; all that `identify` uses.
 
     A quantized weight has its shape back, but not its values.
     """
@@ -115,7 +115,7 @@ class _Plain:
 def identify_base(base: Any) -> ModelIdentity:
     """Digests of the model as it was before PEFT put adapters into it.
 
-    Of a quantized model the structure's is that of the model in its own precision; the weights' says nothing.
+    Of a quantized model the structure's is that of the model in its own precision; the weights' digest means nothing.
     """
-    found = identify(_Plain(base), source=base.config.name_or_path or "this model", revision=None)
-    return replace(found, architecture=type(base).__name__)
+    identity = identify(_Plain(base), source=base.config.name_or_path or "this model", revision=None)
+    return replace(identity, architecture=type(base).__name__)

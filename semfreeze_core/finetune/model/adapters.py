@@ -1,4 +1,4 @@
-"""Low-rank adapters of an arm, put there by PEFT."""
+"""Low-rank adapters of an arm, added by PEFT."""
 
 import warnings
 from typing import Any
@@ -7,7 +7,8 @@ from torch import nn
 
 from semfreeze_core.cost.lora import adapted_matrices
 from semfreeze_core.errors import InputError
-from semfreeze_core.finetune.quantize.weights import hush_bitsandbytes, was_turned
+from semfreeze_core.finetune.quantize.weights import quiet_bitsandbytes, was_transposed
+from semfreeze_core.records.defaults import LORA_SCALE
 from semfreeze_core.records.model import ModelShape, ParameterNames
 from semfreeze_core.records.training import LoraSetup, TrainableParts
 
@@ -15,13 +16,13 @@ from semfreeze_core.records.training import LoraSetup, TrainableParts
 def add_adapters(model: Any, shape: ModelShape, names: ParameterNames, parts: TrainableParts, lora: LoraSetup) -> Any:
     """The model wrapped by PEFT, with adapters on the chosen matrices of the trained layers.
 
-    Scaled by alpha / rank = 2, and without dropout, as cached states are. All but the adapters is frozen. On a base
-    in 8 or 4 bits PEFT puts in those that fit it.
+    Scaled by alpha / rank = LORA_SCALE, and without dropout, as cached states are. All but the adapters is frozen. On a
+    base in 8 or 4 bits PEFT chooses adapters that fit it.
 
     Raises:
         InputError: PEFT is not installed.
     """
-    hush_bitsandbytes()  # PEFT imports it where it is installed
+    quiet_bitsandbytes()  # PEFT imports it where it is installed
     try:
         from peft import LoraConfig, get_peft_model
     except ImportError as error:
@@ -37,11 +38,11 @@ def add_adapters(model: Any, shape: ModelShape, names: ParameterNames, parts: Tr
     modules: dict[str, nn.Module] = dict(model.named_modules())
     config = LoraConfig(
         r=lora.rank,
-        lora_alpha=2 * lora.rank,
+        lora_alpha=LORA_SCALE * lora.rank,
         lora_dropout=0.0,
         target_modules=targets,
         # of the base as others load it, also where it is quantized here
-        fan_in_fan_out=any(isinstance(modules[t], Conv1D) or was_turned(modules[t]) for t in targets),
+        fan_in_fan_out=any(isinstance(modules[t], Conv1D) or was_transposed(modules[t]) for t in targets),
         task_type="CAUSAL_LM",
     )
     with warnings.catch_warnings():

@@ -1,4 +1,4 @@
-"""Batches for training: padded on the right, supervised where the mask says, states from a cache where there is one."""
+"""Batches for training: padded on the right, with labels on target tokens, states from a cache where there is one."""
 
 from collections.abc import Sequence
 from typing import Any, Protocol
@@ -13,14 +13,14 @@ IGNORED = -100  # torch's and transformers' label of a token without a loss
 
 
 class BoundaryStates(Protocol):
-    """Something that has the boundary states of examples by their place; the prefix cache does."""
+    """The boundary states of examples by their index; the prefix cache has them."""
 
     def batch(self, indices: Sequence[int]) -> tuple[Tensor, Tensor]:
         """States (B, T, d), padded on the right, and their attention mask (B, T)."""
 
 
-class ExamplePlaces(Dataset[int]):
-    """The places 0..n-1 of n examples; what they hold is put together by the batch."""
+class ExampleIndices(Dataset[int]):
+    """The indices 0..n-1 of n examples; the collator puts a batch together from them."""
 
     def __init__(self, n: int) -> None:
         self.n = n
@@ -28,40 +28,34 @@ class ExamplePlaces(Dataset[int]):
     def __len__(self) -> int:
         return self.n
 
-    def __getitem__(self, place: int) -> int:
-        return place
+    def __getitem__(self, index: int) -> int:
+        return index
 
 
 class Collator:
-    """Makes a batch of examples out of their places.
+    """Makes a batch of examples from their indices.
 
-    A batch holds `labels` (B, T), token ids where they are supervised and -100 elsewhere; `attention_mask` (B, T); and
-    `input_ids` (B, T), or with a cache `states` (B, T, d) in their stead. T is the longest example's.
+    A batch holds `labels` (B, T), the ids of target tokens and -100 elsewhere; `attention_mask` (B, T); and
+    `input_ids` (B, T), or with a cache `states` (B, T, d) instead. T is the longest example's.
     """
 
     def __init__(self, examples: Sequence[TokenizedExample], cache: BoundaryStates | None = None) -> None:
         self.examples = examples
         self.cache = cache
 
-    def __call__(self, places: Sequence[int]) -> dict[str, Any]:
-        chosen = [self.examples[place] for place in places]
+    def __call__(self, indices: Sequence[int]) -> dict[str, Any]:
+        chosen = [self.examples[i] for i in indices]
         length = max(len(example.input_ids) for example in chosen)
-        ids = torch.zeros((len(chosen), length), dtype=torch.long)  # what stands under the mask is read by nobody
+        ids = torch.zeros((len(chosen), length), dtype=torch.long)  # nobody reads what is masked
         labels = torch.full_like(ids, IGNORED)
         mask = torch.zeros_like(ids)
         for row, example in enumerate(chosen):
             n = len(example.input_ids)
-            own = torch.from_numpy(example.input_ids)
-            ids[row, :n] = own
-            labels[row, :n] = torch.where(torch.from_numpy(example.supervised), own, IGNORED)
+            tokens = torch.from_numpy(example.input_ids)
+            ids[row, :n] = tokens
+            labels[row, :n] = torch.where(torch.from_numpy(example.supervised), tokens, IGNORED)
             mask[row, :n] = 1
         if self.cache is None:
             return {"input_ids": ids, "attention_mask": mask, "labels": labels}
-        states, mask = self.cache.batch(places)
+        states, mask = self.cache.batch(indices)
         return {"states": states, "attention_mask": mask, "labels": labels}
-
-
-def batch_flop_sizes(examples: Sequence[TokenizedExample], places: Sequence[int]) -> tuple[int, int]:
-    """Padded length of a batch, and its number of supervised tokens."""
-    chosen = [examples[place] for place in places]
-    return max(len(e.input_ids) for e in chosen), sum(int(e.supervised.sum()) for e in chosen)

@@ -1,4 +1,4 @@
-"""A model made ready to train: adapters, the boundary, the prefix cache, the head's loss."""
+"""A model made ready to train: adapters, boundary, prefix cache, and the head's loss."""
 
 import tempfile
 import warnings
@@ -14,7 +14,7 @@ from semfreeze_core.finetune.freezing.freeze import freeze
 from semfreeze_core.finetune.model.adapters import add_adapters
 from semfreeze_core.finetune.model.supervised_head import SupervisedModel
 from semfreeze_core.finetune.prefix.cache import PrefixCache, build_prefix_cache
-from semfreeze_core.finetune.prefix.proof import prove_cache
+from semfreeze_core.finetune.prefix.proof import verify_cache
 from semfreeze_core.finetune.prefix.store import CacheUnavailable
 from semfreeze_core.finetune.prefix.suffix import Suffix
 from semfreeze_core.progress import Progress, ProgressEvent, silent
@@ -28,12 +28,12 @@ _MEMORY_SHARE = 0.25  # of what is free, for boundary states
 
 @dataclass(frozen=True)
 class CacheSettings:
-    """Where a prefix cache may keep its states.
+    """Where a prefix cache may store its states.
 
     Attributes:
         memory_limit_bytes: above it they go to files; None takes a quarter of the free memory.
-        folder: of the files; None for none.
-        disk_limit_bytes: of all caches in the folder; None for what the disk has.
+        folder: of the files; None for no files.
+        disk_limit_bytes: of all caches in the folder; None for the free disk space.
         shared_from: states are left in the folder for other arms, and computed from those of this lower depth on, or
             with 0 from the embedding on; None keeps them to this arm where memory holds them.
     """
@@ -54,10 +54,10 @@ class Network:
         decoder: its parts.
         suffix: runs it from boundary states; None without a cache.
         train_cache: boundary states of the training examples; None when training runs uncached.
-        eval_cache: of the eval items, likewise.
+        eval_cache: of the eval examples, likewise.
         trainable_parameters: number of trained elements.
-        notes: what was decided on the way.
-        offloads: whether frozen weights leave the device where a cache stands in for them.
+        notes: decisions worth reporting.
+        offloads: whether frozen weights leave the device where a cache replaces them.
     """
 
     supervised: SupervisedModel
@@ -71,17 +71,17 @@ class Network:
     offloads: bool = True
 
     def onload(self) -> None:
-        """Bring the frozen weights back to where the whole model can run."""
+        """Bring the frozen weights back to the device, where the whole model can run."""
         if self.suffix is not None:
             self.suffix.onload()
 
     def offload(self) -> None:
-        """Take the frozen weights off the device, where a cache stands in for them."""
+        """Take the frozen weights off the device, where a cache replaces them."""
         if self.suffix is not None and self.offloads:
             self.suffix.offload(Path(tempfile.gettempdir()))
 
     def release(self) -> None:
-        """Make the model an ordinary one again, finetuned as it is."""
+        """Make the model an ordinary one again, with its finetuned weights."""
         if self.suffix is not None:
             self.suffix.remove()
 
@@ -107,7 +107,7 @@ def build_network(
         train, evaluation: examples whose boundary states are needed.
         seed: of new adapters.
         cache: where boundary states may be stored.
-        progress: gets what is being done.
+        progress: receives stages and decisions.
 
     Raises:
         InputError: as freeze and add_adapters.
@@ -168,14 +168,14 @@ def _with_cache(
     if limit is None:
         limit = int(_MEMORY_SHARE * free_bytes(torch.device("cpu")))
     identity = loaded.identity
-    key = f"{identity.structure_digest} {identity.weights_digest} {identity.revision}"
+    key_base = f"{identity.structure_digest} {identity.weights_digest} {identity.revision}"
 
     def build(examples: Sequence[TokenizedExample], depth: int, start: PrefixCache | None = None) -> PrefixCache:
         return build_prefix_cache(
             decoder,
             depth,
             examples,
-            key_base=key,
+            key_base=key_base,
             memory_limit_bytes=limit,
             folder=cache_settings.folder,
             disk_limit_bytes=cache_settings.disk_limit_bytes,
@@ -191,9 +191,9 @@ def _with_cache(
 
     caches = build_on(train), build_on(evaluation) if evaluation else None
     suffix = Suffix(decoder, k)
-    prove_cache(decoder, suffix, caches[0], train)
+    verify_cache(decoder, suffix, caches[0], train)
     if caches[1] is not None:
-        prove_cache(decoder, suffix, caches[1], evaluation)
+        verify_cache(decoder, suffix, caches[1], evaluation)
     suffix.install()
     supervised = SupervisedModel(network.tuned, decoder, suffix, all_logits=network.supervised.all_logits)
     return replace(network, supervised=supervised, suffix=suffix, train_cache=caches[0], eval_cache=caches[1])

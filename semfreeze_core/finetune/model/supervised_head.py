@@ -1,4 +1,4 @@
-"""A model that answers a batch with its loss, the head computed at supervised positions alone."""
+"""A model that returns a batch's loss, with the head computed at target tokens alone."""
 
 from typing import Any, Protocol
 
@@ -17,14 +17,14 @@ class RunsSuffix(Protocol):
 
 
 class SupervisedModel(nn.Module):
-    """What the trainer trains: it takes a batch of a Collator and gives the loss.
+    """What the trainer trains: it takes a batch of a Collator and returns the loss.
 
     Attributes:
         model: the causal language model, with adapters where there are any.
         decoder: its parts.
         suffix: runs it from cached boundary states; without one it runs from token ids.
         all_logits: train on the model's own loss, with the logits of every token, as stock trainers do.
-        sizes: examples, padded length and supervised tokens of every batch answered in training.
+        sizes: examples, padded length and target tokens of every training batch.
     """
 
     accepts_loss_kwargs = True  # tells the trainer that accumulated batches share one mean over their tokens
@@ -35,7 +35,7 @@ class SupervisedModel(nn.Module):
         super().__init__()
         self.model = model
         self.config = decoder.model.config  # the trainer asks for it
-        self.__dict__["decoder"] = decoder  # not a module of ours: its parts are the model's
+        self.__dict__["decoder"] = decoder  # not a submodule: its parts are the model's
         self.__dict__["suffix"] = suffix
         self.all_logits = all_logits
         self.sizes: list[tuple[int, int, int]] = []
@@ -49,7 +49,7 @@ class SupervisedModel(nn.Module):
         states: Tensor | None = None,
         num_items_in_batch: Tensor | int | None = None,
     ) -> dict[str, Tensor]:
-        """The batch's loss: the sum over supervised tokens over `num_items_in_batch`, or over their own number."""
+        """The batch's loss: the sum over target tokens divided by `num_items_in_batch`, or by their number."""
         if self.all_logits and input_ids is not None:
             count = int((labels[:, 1:] != IGNORED).sum())
             total = self._stock_loss(labels, attention_mask, input_ids) * count
@@ -69,13 +69,13 @@ class SupervisedModel(nn.Module):
         ).loss
         return loss
 
-    def forget(self) -> None:
-        """Drop what was noted of batches so far, as after batches that only were to be counted."""
+    def clear_batches(self) -> None:
+        """Drop the recorded sizes and losses, as after a batch that was only counted."""
         self.sizes.clear()
         self._since_step.clear()
 
     def take_loss(self) -> float:
-        """Mean loss of the supervised tokens of all batches since the last call, nats."""
+        """Mean loss of the target tokens of all batches since the last call, nats per token."""
         total, count = sum(float(loss) for loss, _ in self._since_step), sum(n for _, n in self._since_step)
         self._since_step.clear()
         return total / count
@@ -83,7 +83,7 @@ class SupervisedModel(nn.Module):
     def token_losses(
         self, labels: Tensor, attention_mask: Tensor, input_ids: Tensor | None, states: Tensor | None
     ) -> tuple[Tensor, Tensor]:
-        """Losses of the supervised tokens (n,), nats, float32, and the row of the batch each belongs to (n,)."""
+        """Losses of the target tokens (n,), nats, float32, and each one's row in the batch (n,)."""
         hidden = self._head_input(attention_mask, input_ids, states)[:, :-1]  # the state before a token predicts it
         wanted = labels[:, 1:] != IGNORED
         targets = labels[:, 1:][wanted]
@@ -110,11 +110,11 @@ class SupervisedModel(nn.Module):
 
 
 @torch.no_grad()
-def item_losses(model: SupervisedModel, batches: Any, n_items: int) -> Tensor:
-    """Mean supervised loss of each eval item, nats, float64 (n_items,), from batches in the items' order."""
+def mean_losses(model: SupervisedModel, batches: Any, n_examples: int) -> Tensor:
+    """Mean loss of each eval example over its target tokens, nats, float64 (n_examples,), from batches in order."""
     was_training = model.training
     model.eval()
-    found: list[Tensor] = []
+    parts: list[Tensor] = []
     device = next(model.parameters()).device
     for batch in batches:
         moved = {name: tensor.to(device) for name, tensor in batch.items()}
@@ -122,9 +122,9 @@ def item_losses(model: SupervisedModel, batches: Any, n_items: int) -> Tensor:
         losses, rows = model.token_losses(labels, moved["attention_mask"], moved.get("input_ids"), moved.get("states"))
         sums = torch.zeros(len(labels), dtype=torch.float64, device=device).index_add_(0, rows, losses.double())
         counts = torch.bincount(rows, minlength=len(labels))
-        found.append((sums / counts).cpu())
+        parts.append((sums / counts).cpu())
     model.train(was_training)
-    together = torch.cat(found)
-    if len(together) != n_items:
-        raise ValueError(f"expected losses of {n_items} items, found {len(together)}")
-    return together
+    means = torch.cat(parts)
+    if len(means) != n_examples:
+        raise ValueError(f"expected losses of {n_examples} examples, found {len(means)}")
+    return means

@@ -15,12 +15,12 @@ from semfreeze_core.sources.data.samples import resolve_data
 
 @dataclass(frozen=True)
 class TaskData:
-    """Training examples and eval items.
+    """Training and eval examples.
 
     Attributes:
-        train: as encoded.
-        evaluation: likewise.
-        warnings: what would make a comparison worth less, in words.
+        train: training examples, as encoded.
+        evaluation: eval examples, as encoded.
+        warnings: sentences on what would make a comparison less reliable.
     """
 
     train: EncodedSet
@@ -50,7 +50,7 @@ def read_task_data(
         n_train, n_eval: how many to draw, by label where there is one; None takes all.
         max_length, add_eos: as for encode_all.
         seed: of the draws.
-        progress: told the examples read.
+        progress: receives the number of examples read.
 
     Raises:
         DataError: a file cannot be used, or has no usable example.
@@ -83,11 +83,11 @@ def read_task_data(
 
 
 def overlap_warnings(train: Sequence[TokenizedExample], evaluation: Sequence[TokenizedExample]) -> list[str]:
-    """Words about eval items that are training examples too: what they show is memory."""
-    seen = {example.input_ids.tobytes() for example in train}
-    shared = sum(example.input_ids.tobytes() in seen for example in evaluation)
+    """Warnings about eval examples that are training examples too: their losses show memory."""
+    train_tokens = {example.input_ids.tobytes() for example in train}
+    shared = sum(example.input_ids.tobytes() in train_tokens for example in evaluation)
     if not shared:
         return []
     if shared == len(evaluation):
-        return ["Every eval item is a training example too: the losses show memory, and a verdict means nothing."]
-    return [f"{shared} of {len(evaluation)} eval items are training examples too: their losses show memory."]
+        return ["Every eval example is also a training example: losses show memory, and a verdict means nothing."]
+    return [f"{shared} of {len(evaluation)} eval examples are also training examples: their losses show memory."]

@@ -1,10 +1,10 @@
-"""Boundary states computed once an example and kept, so that training starts at the freeze depth.
+"""Boundary states computed once per example and stored, so that training starts at the freeze depth.
 
 With the embedding and layers 0..k-1 frozen and in eval mode, the raw input of layer k depends on the example's tokens
-alone. An example's states are kept by the digest of its tokens, below a key that tells everything else they depend on.
+alone. An example's states are stored by the digest of its tokens, under a key of everything else they depend on.
 
 Source: AutoFreeze (Liu et al. 2021, https://arxiv.org/abs/2102.01386) caches the activations of BERT's frozen layers.
-Here they are kept by sample, not by batch, so that every epoch may draw its batches anew.
+Here they are stored by sample, not by batch, so that every epoch may draw new batches.
 """
 
 import time
@@ -36,13 +36,13 @@ class PrefixCache:
 
     Attributes:
         k: freeze depth; the states are the raw input of layer k.
-        key: digest of all that the states depend on beside the tokens.
+        key: digest of all that the states depend on besides the tokens.
         samples: digest of each example's tokens, in order; equal examples share their states.
         computed_in: what the prefix computed in; the states have the model's dtype.
         where: in memory, or in memory-mapped files.
-        bytes: of the states kept for these examples.
+        bytes: of the states of these examples.
         seconds: wall time of building it.
-        hits: different samples whose states were found on disk.
+        hits: distinct samples whose states were on disk.
         device: where batches go.
         states: (T, d) of each sample, by its digest, on the CPU.
     """
@@ -93,27 +93,27 @@ def build_prefix_cache(
     keep: bool = False,
     progress: Progress = silent,
 ) -> PrefixCache:
-    """Compute the boundary states of all examples, or find them where an earlier run left them.
+    """Compute the boundary states of all examples, or load those that an earlier run stored.
 
     Args:
-        decoder: the model; its prefix runs in eval mode whatever its mode, and keeps its mode.
+        decoder: the model; its prefix runs in eval mode whatever its mode, and its mode is restored.
         k: freeze depth, 1..L.
         examples: one or more; token ids alone matter.
-        key_base: identity and revision of the model and of what made the tokens; part of the key, beside digests of
+        key_base: identity and revision of the model and of what made the tokens; part of the key, with digests of
             the prefix's weights and of the config.
-        memory_limit_bytes: states up to this size are kept in memory, larger ones in files.
-        disk_limit_bytes: of all caches in `folder` together; older ones make room. None for what the disk has.
-        folder: of all caches; None to keep nothing on disk.
+        memory_limit_bytes: states up to this size go to memory, larger ones to files.
+        disk_limit_bytes: of all caches in `folder` together; older ones make room. None for the free disk space.
+        folder: of all caches; None to store nothing on disk.
         compute_dtype: bfloat16 lets a float32 model's prefix run under autocast if it agrees with float32 on a probe;
             else, and by default, it runs in the model's own dtype. States are stored in the model's dtype.
         batch_tokens: tokens of one forward pass, padding included.
-        start: a cache of the same model and tokens at a lower depth, to go on from instead of from the embedding.
+        start: a cache of the same model and tokens at a lower depth, to start from instead of the embedding.
         keep: write states to the folder for others, even those that memory holds.
-        progress: told tokens done, and in messages what was decided.
+        progress: receives tokens done, and decisions as messages.
 
     Raises:
         CacheUnavailable: no room in memory or on disk, a `start` that does not fit, or a pass that does not fit into
-            the device's memory; training can go on uncached.
+            the device's memory; training can run uncached.
         ValueError: k is not in 1..L, there are no examples, or a dtype the model cannot compute in.
     """
     begun = time.perf_counter()
@@ -127,14 +127,16 @@ def build_prefix_cache(
     if start is not None:
         fits = start.k < k and start.key == cache_key(decoder, start.k, key_base, computed_in)
         if not (fits and samples.keys() <= start.states.keys()):
-            raise CacheUnavailable(f"Depth {k} cannot be reached from a cache of something else at depth {start.k}.")
+            raise CacheUnavailable(
+                f"Depth {k} cannot start from a cache of another model, data or depth (its depth is {start.k})."
+            )
     token_bytes: int = decoder.model.config.get_text_config(decoder=True).hidden_size * decoder.dtype.itemsize
 
-    def bytes_without(found: Container[str]) -> int:
-        return token_bytes * sum(len(e.input_ids) for sample, e in samples.items() if sample not in found)
+    def bytes_without(stored: Container[str]) -> int:
+        return token_bytes * sum(len(e.input_ids) for sample, e in samples.items() if sample not in stored)
 
-    def compute_without(found: Container[str]) -> closing[Generator[tuple[str, Tensor], None, None]]:
-        missing = {sample: example for sample, example in samples.items() if sample not in found}
+    def compute_without(stored: Container[str]) -> closing[Generator[tuple[str, Tensor], None, None]]:
+        missing = {sample: example for sample, example in samples.items() if sample not in stored}
         lower = None if start is None else (start.k, lambda batch: start.padded(batch)[0])
         return closing(
             compute_states(
@@ -145,7 +147,7 @@ def build_prefix_cache(
     size = bytes_without(())
     in_memory = size <= memory_limit_bytes
     if folder is None and not in_memory:
-        limit = f"the memory limit is {byte_size(memory_limit_bytes)}, and there is no folder to keep them in"
+        limit = f"the memory limit is {byte_size(memory_limit_bytes)}, and there is no folder for them"
         raise CacheUnavailable(f"The boundary states take {byte_size(size)}, {limit}.")
     states: dict[str, Tensor] = {}
     hits = 0
@@ -163,7 +165,7 @@ def build_prefix_cache(
         except CacheUnavailable as reason:
             if not in_memory:
                 raise
-            progress(ProgressEvent(STAGE, message=f"{reason} The states stay in memory, for this run alone."))
+            progress(ProgressEvent(STAGE, message=f"{reason} The states are held in memory, for this run only."))
     if in_memory:
         with compute_without(states) as computed:
             states = {sample: rows.clone() for sample, rows in chain(states.items(), computed)}

@@ -19,33 +19,34 @@ from semfreeze_core.sources.models.decoder import Decoder
 from semfreeze_core.sources.models.probe import probe_ids
 
 # States of one file: small enough that a killed run loses little, large enough that files are few. A slow model's are
-# written after some seconds already.
+# written after some seconds.
 SHARD_BYTES, SHARD_SECONDS = 64 * 2**20, 20.0
 
 # Mean cosine between boundary states in the model's own and in a lower precision on the probe, as for loading a model.
 _AGREEMENT = 0.999
 
 
-def agreed_dtype(decoder: Decoder, k: int, wanted: torch.dtype | None, progress: Progress) -> torch.dtype:
-    """What the prefix computes in: the lower precision asked for where it agrees with the model's own on a probe.
+def agreed_dtype(decoder: Decoder, k: int, requested: torch.dtype | None, progress: Progress) -> torch.dtype:
+    """The prefix's dtype: the lower precision requested where it agrees with the model's on a probe, else the model's.
 
     Raises:
         ValueError: a dtype that neither is the model's own nor can stand in for float32.
     """
-    own = decoder.dtype
-    if wanted is None or wanted == own:
-        return own
-    if own != torch.float32 or wanted not in (torch.bfloat16, torch.float16):
-        raise ValueError(f"the prefix of a model in {own} cannot be computed in {wanted}")
+    model_dtype = decoder.dtype
+    if requested is None or requested == model_dtype:
+        return model_dtype
+    if model_dtype != torch.float32 or requested not in (torch.bfloat16, torch.float16):
+        raise ValueError(f"the prefix of a model in {model_dtype} cannot be computed in {requested}")
     ids = probe_ids(decoder.model)
-    precise, rough = (_run(decoder, k, ids, dtype).double() for dtype in (own, wanted))
+    precise, rough = (_run(decoder, k, ids, dtype).double() for dtype in (model_dtype, requested))
     agreement = float(torch.cosine_similarity(precise, rough, dim=-1).mean())
     agrees = agreement >= _AGREEMENT
-    chosen = wanted if agrees else own
-    told = (
-        f"Boundary states computed in {_name(chosen)}: mean cosine of {_name(wanted)} and {_name(own)} on a probe is "
+    chosen = requested if agrees else model_dtype
+    message = (
+        f"Boundary states are computed in {_name(chosen)}: the mean cosine of {_name(requested)} and "
+        f"{_name(model_dtype)} on a probe is {agreement:.4f}, {'' if agrees else 'not '}at least {_AGREEMENT}."
     )
-    progress(ProgressEvent(STAGE, message=f"{told}{agreement:.4f}, {'' if agrees else 'not '}at least {_AGREEMENT}."))
+    progress(ProgressEvent(STAGE, message=message))
     return chosen
 
 
@@ -61,7 +62,7 @@ def compute_states(
 ) -> Generator[tuple[str, Tensor], None, None]:
     """Yield each sample's digest and boundary states (T, d), in the model's dtype on the CPU; longest samples first.
 
-    To be closed by who does not take them all: with a start, the model's calls are replaced meanwhile.
+    Close it when not all are taken: with a start, the model's calls are replaced until then.
 
     Args:
         decoder: the model.
@@ -69,8 +70,8 @@ def compute_states(
         samples: by digest.
         dtype: to compute in; lower than the model's own under autocast.
         batch_tokens: tokens of a pass, padding included.
-        start: a lower depth and what gives padded states (B, T, d) there; None to start from the embedding.
-        progress: told tokens done.
+        start: a lower depth and a function that returns its padded states (B, T, d); None to start from the embedding.
+        progress: receives tokens done.
 
     Raises:
         CacheUnavailable: a pass does not fit into the device's memory.
@@ -101,7 +102,7 @@ def compute_states(
 
 
 def fill_shards(shards: ShardFolder, states: Iterable[tuple[str, Tensor]]) -> None:
-    """Write states as they come, many to a file.
+    """Write states as they come, many per file.
 
     Raises:
         CacheUnavailable: as writing and computing do.
@@ -120,7 +121,7 @@ def fill_shards(shards: ShardFolder, states: Iterable[tuple[str, Tensor]]) -> No
 def _run(decoder: Decoder, k: int, given: Tensor, dtype: torch.dtype, suffix: Suffix | None = None) -> Tensor:
     """Boundary states (B, T, d) at depth k of padded token ids (B, T), or with a suffix of padded states below k.
 
-    Attention is causal, so padding to the right shows in no token's state and needs no mask.
+    Attention is causal, so padding on the right changes no token's state and needs no mask.
     """
     given = given.to(decoder.device)
     lower = torch.autocast(decoder.device.type, dtype, enabled=dtype != decoder.dtype)

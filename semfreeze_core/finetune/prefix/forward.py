@@ -1,4 +1,4 @@
-"""The frozen prefix of a model: what belongs to it, what its parts answer, and its pass that stops at the boundary.
+"""The frozen prefix of a model: its parameters, what its parts return, and its pass that stops at the boundary.
 
 The boundary of freeze depth k lies between layers k-1 and k. The boundary states are the raw input of layer k, which
 is layer k-1's output.
@@ -25,12 +25,12 @@ class _Reached(BaseException):
 
 
 @dataclass(frozen=True)
-class PrefixAnswers:
-    """In which form the parts of a prefix answer, so that others can answer in their place.
+class PrefixOutputs:
+    """The form of what the parts of a prefix return, so that replacements can return the same.
 
     Attributes:
-        entries: of each frozen layer, the length of the tuple it answers with, 0 for a plain tensor.
-        widths: of each module in front of layer 0 that answers with one state a token, the states' width.
+        entries: of each frozen layer, the length of the tuple it returns, 0 for a plain tensor.
+        widths: of each module in front of layer 0 that returns one state per token, the states' width.
     """
 
     entries: tuple[int, ...]
@@ -63,7 +63,7 @@ def movable_parameters(decoder: Decoder, k: int) -> list[nn.Parameter]:
 
 @contextmanager
 def evaluating(*modules: nn.Module) -> Iterator[None]:
-    """Modules in eval mode for a while; each of their own gets its own mode back."""
+    """Modules in eval mode while the block runs; then every part's own mode is restored."""
     modes = {part: part.training for module in modules for part in module.modules()}
     for module in modules:
         module.eval()
@@ -79,7 +79,7 @@ def boundary_states(decoder: Decoder, k: int, run: Callable[[], object]) -> Tens
     """The raw input of layer k (B, T, d) in a forward pass, which stops there.
 
     Args:
-        decoder: the model, its layers' calls its own or wrapped around their own.
+        decoder: the model, its layers' calls original, or wrapped around the original.
         k: freeze depth, 1..L.
         run: starts the forward pass.
 
@@ -100,8 +100,8 @@ def boundary_states(decoder: Decoder, k: int, run: Callable[[], object]) -> Tens
     raise RuntimeError(f"the forward pass did not run layer {k - 1} itself")
 
 
-def learn_answers(decoder: Decoder, k: int) -> PrefixAnswers:
-    """Run a few tokens through the prefix and note what its parts answer with."""
+def record_outputs(decoder: Decoder, k: int) -> PrefixOutputs:
+    """Run a few tokens through the prefix and record the form of what its parts return."""
     entries: list[int] = []
     widths: dict[nn.Module, int] = {}
 
@@ -121,4 +121,4 @@ def learn_answers(decoder: Decoder, k: int) -> PrefixAnswers:
     finally:
         for handle in handles:
             handle.remove()
-    return PrefixAnswers(tuple(entries), widths)
+    return PrefixOutputs(tuple(entries), widths)

@@ -1,4 +1,4 @@
-"""What boundary states depend on, as digests: a cache is used for exactly this, or not at all."""
+"""What boundary states depend on, as digests: a cache is used for exactly this or not at all."""
 
 import hashlib
 from typing import Any
@@ -7,7 +7,7 @@ import torch
 import transformers
 
 from semfreeze_core.finetune.prefix.forward import prefix_parameters
-from semfreeze_core.finetune.quantize.weights import quantized_modules, scale_place
+from semfreeze_core.finetune.quantize.weights import quantized_modules, scale_location
 from semfreeze_core.records.examples import TokenizedExample
 from semfreeze_core.sources.models.decoder import Decoder
 from semfreeze_core.storage import digest
@@ -17,14 +17,14 @@ _NOT_COMPUTED = ("_name_or_path", "transformers_version", "dtype", "use_cache")
 
 
 def sample_digest(example: TokenizedExample) -> str:
-    """Sha256 of an example's token ids: another tokenization makes another sample, other supervision does not."""
+    """Sha256 of an example's token ids: another tokenization makes another sample, other target tokens do not."""
     return hashlib.sha256(example.input_ids.astype("<i8").tobytes()).hexdigest()
 
 
 def cache_key(decoder: Decoder, k: int, key_base: dict[str, Any] | str, computed_in: torch.dtype) -> str:
-    """Sha256 of all that the states depend on beside the tokens.
+    """Sha256 of all that the states depend on besides the tokens.
 
-    Every bit of the prefix's weights is in it, so that a finetuned or repaired model never meets another one's states;
+    Every bit of the prefix's weights is in it, so that a finetuned or repaired model never gets another one's states;
     what lies above the boundary is not, so that training there keeps the cache valid.
     """
     config = {name: value for name, value in decoder.model.config.to_dict().items() if name not in _NOT_COMPUTED}
@@ -49,9 +49,9 @@ def _weights_digest(decoder: Decoder, k: int) -> str:
         sha.update(_bytes(parameter))
     for i, layer in enumerate(decoder.layers[:k]):
         for name, module in quantized_modules(layer):
-            # codes alone do not tell weights: their scales are no parameters, nor is what they are multiplied in
+            # codes alone do not determine weights: scales and the dtype of products are not parameters
             sha.update(f"{i} {name} {getattr(module, 'compute_dtype', None)}\n".encode())
-            sha.update(_bytes(scale_place(module).tensor))
+            sha.update(_bytes(scale_location(module).tensor))
     return sha.hexdigest()
 
 

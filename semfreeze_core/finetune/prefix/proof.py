@@ -1,4 +1,4 @@
-"""Proof that training from a prefix cache trains the same model: cached states must give the model's own logits."""
+"""Verification that training from a prefix cache trains the same model: cached states must give the model's logits."""
 
 import warnings
 from collections.abc import Sequence
@@ -20,24 +20,24 @@ from semfreeze_core.sources.models.decoder import Decoder
 # bits, and each layer rounds anew.
 FLOAT32_TOLERANCE, BFLOAT16_TOLERANCE = 1e-4, 0.1
 
-PROOF_EXAMPLES, _POSITIONS = 4, 64  # compared: examples, and supervised positions of each
+VERIFIED_EXAMPLES, _POSITIONS = 4, 64  # compared: examples, and target tokens of each
 
 
 @torch.no_grad()
-def prove_cache(decoder: Decoder, suffix: Suffix, cache: PrefixCache, examples: Sequence[TokenizedExample]) -> float:
-    """Compare the logits from cached states with the model's own on a batch of long and short examples.
+def verify_cache(decoder: Decoder, suffix: Suffix, cache: PrefixCache, examples: Sequence[TokenizedExample]) -> float:
+    """Compare the logits from cached states with the model's on a batch of long and short examples.
 
-    The prefix runs in the mode it is in, so that active dropout shows; what is above the boundary runs in eval mode.
-    To be called with the model as it will be trained, before weights are offloaded.
+    The prefix runs in its current mode, so that active dropout shows; what is above the boundary runs in eval mode.
+    Call it with the model as it will be trained, before weights are offloaded.
 
     Args:
         decoder: the model.
         suffix: of the same model and depth, installed or not.
-        cache: what is to be proved.
+        cache: to verify.
         examples: those the cache was built for, in order.
 
     Returns:
-        The largest difference at supervised positions over the spread of the model's own logits.
+        The largest difference at target tokens, divided by the standard deviation of the model's logits.
 
     Raises:
         CacheUnavailable: the cache is not of this depth or these examples, something below the boundary is to be
@@ -49,7 +49,7 @@ def prove_cache(decoder: Decoder, suffix: Suffix, cache: PrefixCache, examples: 
         raise CacheUnavailable("The cache was built for other examples, or for another tokenization of these.")
     trained = [name for name, p in prefix_parameters(decoder, cache.k).items() if p.requires_grad]
     if trained:
-        raise CacheUnavailable(f"{trained[0]} is to be trained, which would change the cached states at each step.")
+        raise CacheUnavailable(f"{trained[0]} is trained, which would change the cached states at each step.")
     indices = _long_and_short(examples)
     states, mask = cache.batch(indices)
     rows, columns = _positions([examples[i] for i in indices])
@@ -57,17 +57,17 @@ def prove_cache(decoder: Decoder, suffix: Suffix, cache: PrefixCache, examples: 
     for row, i in enumerate(indices):
         ids[row, : len(examples[i].input_ids)] = examples[i].input_ids
     with evaluating(*decoder.layers[cache.k :], decoder.final_norm):
-        own = _own_logits(decoder, torch.from_numpy(ids).to(decoder.device), mask, rows, columns)
-        found = _cached_logits(decoder, suffix, states, mask, rows, columns)
+        logits = _model_logits(decoder, torch.from_numpy(ids).to(decoder.device), mask, rows, columns)
+        cached_logits = _cached_logits(decoder, suffix, states, mask, rows, columns)
     exact = decoder.dtype == cache.computed_in == torch.float32 and not torch.is_autocast_enabled(decoder.device.type)
     tolerance = FLOAT32_TOLERANCE if exact else BFLOAT16_TOLERANCE
-    difference = float((found - own).abs().max() / own.std())
+    difference = float((cached_logits - logits).abs().max() / logits.std())
     if not difference <= tolerance:
         raise CacheUnavailable(
-            f"{type(decoder.model).__name__} from cached states at depth {cache.k} does not answer as from tokens: "
+            f"{type(decoder.model).__name__} from cached states at depth {cache.k} differs from a pass from tokens: "
             f"largest difference {difference:.2g} of the logits' spread (allowed {tolerance:g}). The states are "
-            "another model's, dropout is active below the boundary, or its layers read more than what the layer before "
-            "gives."
+            "another model's, dropout is active below the boundary, or its layers use more than the previous layer's "
+            "output."
         )
     return difference
 
@@ -75,19 +75,19 @@ def prove_cache(decoder: Decoder, suffix: Suffix, cache: PrefixCache, examples: 
 def _long_and_short(examples: Sequence[TokenizedExample]) -> list[int]:
     """Indices of a few examples of different length, so that padding is in the batch."""
     order = np.argsort([len(example.input_ids) for example in examples], kind="stable")
-    places = np.linspace(0, len(order) - 1, min(PROOF_EXAMPLES, len(order))).round().astype(int)
-    return [int(order[place]) for place in places]
+    ranks = np.linspace(0, len(order) - 1, min(VERIFIED_EXAMPLES, len(order))).round().astype(int)
+    return [int(order[rank]) for rank in ranks]
 
 
 def _positions(examples: Sequence[TokenizedExample]) -> tuple[Tensor, Tensor]:
-    """Row and column of the states that predict supervised tokens, at most 64 of each example, spread evenly."""
+    """Row and column of the states that predict target tokens, at most 64 of each example, spread evenly."""
     columns = [np.flatnonzero(example.supervised) - 1 for example in examples]
     columns = [c[:: -(-len(c) // _POSITIONS)] for c in columns]
     rows = np.repeat(np.arange(len(columns)), [len(c) for c in columns])
     return torch.from_numpy(rows), torch.from_numpy(np.concatenate(columns))
 
 
-def _own_logits(decoder: Decoder, ids: Tensor, mask: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+def _model_logits(decoder: Decoder, ids: Tensor, mask: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
     """The model's logits (n, V) from token ids, float32; the head sees the wanted positions alone."""
 
     def choose(_: nn.Module, args: tuple[Any, ...]) -> tuple[Tensor]:

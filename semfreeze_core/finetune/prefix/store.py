@@ -1,8 +1,8 @@
-"""Boundary states on disk: whole, checked shards in one folder a cache, old caches making room for new ones.
+"""Boundary states on disk: whole, checked shards in one folder per cache; old caches make room for new ones.
 
 A cache's folder is named by its key and holds shards, safetensors files of many samples' states. A shard is renamed
-into place when it is whole, so a reader never meets a half-written one; its digest covers key, samples and states, so
-a damaged or strange one is known and made again.
+into place when it is whole, so no reader opens a half-written one; its digest covers key, samples and states, so a
+damaged or foreign one is recognized and computed again.
 """
 
 import errno
@@ -31,8 +31,8 @@ STAGE = "Filling the prefix cache"
 _KEY = re.compile(r"[0-9a-f]{64}")
 
 
-class CacheUnavailable(SemfreezeError):  # noqa: N818 - a state of things, not a mistake: training goes on uncached
-    """There can be no prefix cache here, and the message says why; the run can go on without one."""
+class CacheUnavailable(SemfreezeError):  # noqa: N818 - not a fault: training runs uncached
+    """No prefix cache is possible, for the reason in the message; the run can go on without one."""
 
 
 class _Damaged(Exception):  # noqa: N818 - never leaves this file
@@ -40,7 +40,7 @@ class _Damaged(Exception):  # noqa: N818 - never leaves this file
 
 
 class ShardFolder:
-    """One cache's states on disk, to be used inside `open_cache`.
+    """One cache's states on disk, used inside `open_cache`.
 
     Attributes:
         states: of each finished sample, by digest: (T, d), memory-mapped.
@@ -58,8 +58,8 @@ class ShardFolder:
             try:
                 states = _read_shard(path, self.folder.name)
             except _Damaged as error:
-                told = f"A part of the prefix cache is damaged and is made again ({path.name}: {error})."
-                self.progress(ProgressEvent(STAGE, message=told))
+                message = f"A part of the prefix cache is damaged and is computed again ({path.name}: {error})."
+                self.progress(ProgressEvent(STAGE, message=message))
                 path.unlink()
                 continue
             if states.keys().isdisjoint(wanted):
@@ -69,10 +69,10 @@ class ShardFolder:
         return unused
 
     def write(self, states: Mapping[str, Tensor]) -> None:
-        """Keep these samples' states (T, d) in a shard of their own.
+        """Write these samples' states (T, d) as one shard.
 
         Raises:
-            CacheUnavailable: the disk is full or cannot be written; what this fill wrote before is gone again.
+            CacheUnavailable: the disk is full or cannot be written; what this fill wrote before is deleted.
         """
         samples = json.dumps([[digest, len(rows)] for digest, rows in states.items()])
         rows = torch.cat(list(states.values()))
@@ -90,7 +90,7 @@ class ShardFolder:
 
 @contextmanager
 def open_cache(root: Path, key: str, progress: Progress) -> Iterator[ShardFolder]:
-    """The shards of the cache `key`, kept from other processes meanwhile; half-written leftovers are cleared.
+    """The shards of the cache `key`, locked for this process; half-written leftovers are deleted.
 
     Raises:
         CacheUnavailable: the folder cannot be made or written, or an old cache cannot be deleted.
@@ -102,7 +102,7 @@ def open_cache(root: Path, key: str, progress: Progress) -> Iterator[ShardFolder
         try:
             lock.acquire(timeout=0)
         except Timeout:
-            progress(ProgressEvent(STAGE, message="Waiting for another process that fills the same prefix cache."))
+            progress(ProgressEvent(STAGE, message="Waiting for another process that is filling the same prefix cache."))
             lock.acquire()
         try:
             folder.mkdir(exist_ok=True)  # evicted while this process waited
@@ -117,41 +117,43 @@ def open_cache(root: Path, key: str, progress: Progress) -> Iterator[ShardFolder
 
 
 def make_room(folder: Path, unused: Collection[Path], needed: int, limit: int | None, progress: Progress) -> None:
-    """Delete old caches beside `folder` until `needed` more bytes fit, those not used for longest first.
+    """Delete old caches next to `folder` until `needed` more bytes fit, least recently used first.
 
     Args:
-        folder: of the cache to be filled; its parent holds the others. Folders that are no caches are left alone.
-        unused: the cache's own shards that nothing asks for now; they go before anything else.
-        needed: bytes of states to be written; files' headers, some 100 bytes a sample, come on top.
+        folder: of the cache to be filled; its parent holds the others. Folders that are not caches are not touched.
+        unused: the cache's shards that are not needed now; they go first.
+        needed: bytes of states to be written; files' headers, some 100 bytes per sample, come on top.
         limit: of all caches together, in bytes; None for what the disk has.
 
     Raises:
-        CacheUnavailable: they cannot fit, with the numbers; nothing was deleted unless others hold what had to go.
+        CacheUnavailable: they cannot fit, with the numbers; nothing is deleted unless others hold what has to go.
     """
     others = [f for f in folder.parent.iterdir() if f.is_dir() and _KEY.fullmatch(f.name) and f != folder]
     victims = [*unused, *sorted(others, key=lambda f: f.stat().st_mtime)]
     sizes = [_bytes(victim) for victim in victims]
-    own = folder_bytes(folder) - sum(sizes[: len(unused)])
+    in_use = folder_bytes(folder) - sum(sizes[: len(unused)])
     free = shutil.disk_usage(folder).free
-    if limit is not None and own + needed > limit:
+    if limit is not None and in_use + needed > limit:
         raise CacheUnavailable(
-            f"The prefix cache needs {byte_size(own + needed)}, and caches may take {byte_size(limit)}."
+            f"The prefix cache needs {byte_size(in_use + needed)}, and caches may take {byte_size(limit)}."
         )
     if needed > free + sum(sizes):
         raise CacheUnavailable(f"The prefix cache needs {byte_size(needed)} on disk, and {byte_size(free)} are free.")
-    short = max(needed - free, 0 if limit is None else own + needed + sum(sizes) - limit)
+    short = max(needed - free, 0 if limit is None else in_use + needed + sum(sizes) - limit)
     for victim, size in zip(victims, sizes, strict=True):
         if short <= 0:
             return
         if _delete(victim):
-            progress(ProgressEvent(STAGE, message=f"An older prefix cache made room ({byte_size(size)})."))
+            progress(
+                ProgressEvent(STAGE, message=f"An older prefix cache was deleted to make room ({byte_size(size)}).")
+            )
             short -= size
     if short > 0:
         raise CacheUnavailable(f"The prefix cache lacks {byte_size(short)}, held by caches that others are filling.")
 
 
 def _delete(victim: Path) -> bool:
-    """Delete a shard or a whole cache, unless another process fills it; who only reads it keeps its mapped files."""
+    """Delete a shard or a whole cache unless another process fills it; readers keep their mapped files."""
     if victim.is_file():
         victim.unlink()
         return True
@@ -189,8 +191,8 @@ def _shard_digest(key: str, samples: str, rows: Tensor) -> str:
 def _why_unwritten(path: Path, error: Exception) -> str:
     cause = error if isinstance(error, OSError) else error.__cause__
     if getattr(cause, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
-        return f"The disk is full: the prefix cache cannot be kept in {path.parent}."
-    return f"The prefix cache cannot be kept in {path.parent}: {getattr(cause, 'strerror', None) or cause}."
+        return f"The disk is full: the prefix cache cannot be stored in {path.parent}."
+    return f"The prefix cache cannot be stored in {path.parent}: {getattr(cause, 'strerror', None) or cause}."
 
 
 def _bytes(path: Path) -> int:

@@ -1,8 +1,8 @@
-"""Running a model from its boundary states: layers k.. and the final norm alone, through the model's own code.
+"""Running a model from its boundary states: layers k.. and the final norm alone, by the model's own code.
 
 The model's base runs on an input of zeros while the frozen parts' calls are replaced: what stands in front of layer 0
-answers with zeros, the frozen layers hand their input on, and the last of them answers with the given states. Masks,
-rotary positions and attention kinds are thus the model's own, whatever the family.
+answers with zeros, the frozen layers return their input, and the last of them answers with the given states. Masks,
+rotary positions and attention kinds are thus the model's own in every family.
 """
 
 from collections.abc import Callable
@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from semfreeze_core.finetune.freezing.layer_call import replace_call, restore_call
-from semfreeze_core.finetune.prefix.forward import check_depth, learn_answers
+from semfreeze_core.finetune.prefix.forward import check_depth, record_outputs
 from semfreeze_core.finetune.prefix.offload import OffloadedTo, PrefixWeights
 from semfreeze_core.sources.models.decoder import Decoder
 from semfreeze_core.sources.models.probe import layer_input
@@ -23,10 +23,10 @@ Answer = Callable[[tuple[Any, ...], dict[str, Any]], Any]
 
 
 class Suffix:
-    """A model's layers k.. and final norm, to be called on boundary states while it is installed.
+    """A model's layers k.. and final norm, callable on boundary states while installed.
 
-    Between its own calls the model is what it was: a forward pass from token ids runs every layer, and calls that were
-    replaced before (of frozen layers that run without a graph, say) stay replaced.
+    Between its calls the model is unchanged: a forward pass from token ids runs every layer, and calls that were
+    replaced before (of frozen layers that run without a graph, for example) remain replaced.
 
     Attributes:
         decoder: the model.
@@ -34,14 +34,14 @@ class Suffix:
     """
 
     def __init__(self, decoder: Decoder, k: int) -> None:
-        """Learn in a pass of a few tokens how the prefix's parts answer.
+        """Record in a pass of a few tokens what the prefix's parts return.
 
         Raises:
             ValueError: k is not in 1..L.
         """
         check_depth(decoder, k)
         self.decoder, self.k = decoder, k
-        self._answers = learn_answers(decoder, k)
+        self._outputs = record_outputs(decoder, k)
         self._weights = PrefixWeights(decoder, k)
         self._replaced: list[tuple[nn.Module, type[nn.Module], type[nn.Module]]] = []  # module, class before and now
         self._states: Tensor | None = None  # while a call runs
@@ -62,14 +62,14 @@ class Suffix:
             raise RuntimeError("the suffix is installed already")
         for i, layer in enumerate(self.decoder.layers[: self.k]):
             self._replace(layer, self._layer_answer(i))
-        for module, width in self._answers.widths.items():
+        for module, width in self._outputs.widths.items():
             self._replace(module, self._zeros(width))
 
     def remove(self) -> None:
-        """Bring the prefix's weights back and give its parts their calls back; without effect when not installed."""
+        """Bring the prefix's weights back and restore its parts' calls; without effect when not installed."""
         self.onload()
         for module, previous, ours in self._replaced:
-            if type(module) is ours:  # else what was replaced before was given back first
+            if type(module) is ours:  # else an earlier replacement was undone first
                 module.__class__ = previous
         self._replaced.clear()
 
@@ -111,22 +111,22 @@ class Suffix:
         return head_input
 
     def offload(self, folder: Path | None = None) -> OffloadedTo:
-        """Take the weights that only the prefix uses off the device until `onload`; says where to, and how many bytes.
+        """Move the weights that only the prefix uses off the device until `onload`; returns where to, and the bytes.
 
         From a GPU they go to the machine's memory. On a CPU they go to a memory-mapped file in `folder`, which frees
-        their memory as others need it, or stay when no folder is given.
+        their memory as others need it, or remain when no folder is given.
 
         Raises:
             RuntimeError: the suffix is not installed.
-            ResourceError: the disk is full; the weights stay.
-            RunError: the folder cannot be written; the weights stay.
+            ResourceError: the disk is full; the weights remain.
+            RunError: the folder cannot be written; the weights remain.
         """
         if not self.installed:
-            raise RuntimeError("only an installed suffix can do without the prefix's weights")
+            raise RuntimeError("only an installed suffix can run without the prefix's weights")
         return self._weights.offload(folder)
 
     def onload(self) -> None:
-        """Bring the weights back, bit by bit what they were; without effect when they are there."""
+        """Bring the weights back, bit for bit; without effect when they are there."""
         self._weights.onload()
 
     def _replace(self, module: nn.Module, answer: Answer) -> None:
@@ -144,7 +144,7 @@ class Suffix:
         self._replaced.append((module, previous, type(module)))
 
     def _layer_answer(self, i: int) -> Answer:
-        entries, last = self._answers.entries[i], i == self.k - 1
+        entries, last = self._outputs.entries[i], i == self.k - 1
 
         def answer(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
             self._answered |= last

@@ -1,8 +1,8 @@
-"""bitsandbytes' linear layers, made to compute alike in training, in a cache pass and when read. Imports bitsandbytes.
+"""bitsandbytes' linear layers, computing alike in training, cache pass and evaluation. Imports bitsandbytes.
 
-As they come they do not, on a CPU: in 4 bits a call in eval mode packs the weights anew, without a gradient, where the
-processor multiplies bfloat16 by AVX-512; in 8 bits training keeps the activations and reading rounds them to 8 bits.
-And both cast their biases for good. PEFT knows them by the classes they come from.
+On a CPU bitsandbytes' own do not. In 4 bits a call in eval mode repacks the weights, without a gradient, where the
+processor multiplies bfloat16 by AVX-512; in 8 bits training keeps the activations and evaluation rounds them to 8 bits.
+Both also cast their biases permanently. PEFT knows them by the classes they come from.
 """
 
 import bitsandbytes
@@ -24,7 +24,7 @@ class FourBitLinear(Linear4bit):  # type: ignore[misc]
 
     def forward(self, x: Tensor) -> Tensor:
         bias = None if self.bias is None else self.bias.to(self.compute_dtype)
-        weight = self.weight.t()  # releases before 0.50 want the codes turned, later ones take them either way
+        weight = self.weight.t()  # releases before 0.50 need the codes transposed, later ones take them either way
         product: Tensor = bitsandbytes.matmul_4bit(
             x.to(self.compute_dtype), weight, bias=bias, quant_state=self.weight.quant_state
         )
@@ -47,32 +47,31 @@ def quantized(
     """A linear layer in 8 or 4 bits on a device, quantized from its weights; its bias is the same parameter.
 
     Args:
-        linear: on the CPU, from where its matrix alone goes to the device to be rounded.
+        linear: on the CPU, from which only its matrix moves to the device, to be rounded.
         bits: 8 or 4.
         compute_dtype: of the products in 4 bits; in 8 bits they follow the input.
         device: where it is to compute.
     """
-    turned = isinstance(linear, Conv1D)
-    weight = linear.weight.data.t() if turned else linear.weight.data
+    weight = linear.weight.data.t() if isinstance(linear, Conv1D) else linear.weight.data
     outputs, inputs = weight.shape
-    made: FourBitLinear | EightBitLinear
+    layer: FourBitLinear | EightBitLinear
     with torch.device("meta"):  # draws no random weights
         if bits == 4:
-            made = FourBitLinear(inputs, outputs, linear.bias is not None, compute_dtype)
+            layer = FourBitLinear(inputs, outputs, linear.bias is not None, compute_dtype)
         else:
-            made = EightBitLinear(
+            layer = EightBitLinear(
                 inputs, outputs, linear.bias is not None, has_fp16_weights=False, threshold=OUTLIER_THRESHOLD
             )
     if bits == 4:
-        made.weight = Params4bit(
-            weight, requires_grad=False, blocksize=BLOCK, compress_statistics=False, quant_type="nf4", module=made
+        layer.weight = Params4bit(
+            weight, requires_grad=False, blocksize=BLOCK, compress_statistics=False, quant_type="nf4", module=layer
         )
     else:
-        made.weight = Int8Params(weight, requires_grad=False, has_fp16_weights=False)
-    made.bias = linear.bias
-    made.source_cls = type(linear)  # as transformers notes it
-    made.train(linear.training)
-    made.to(device)
-    if isinstance(made, EightBitLinear):
-        made.init_8bit_state()  # else its first call does, and until then its codes are elsewhere
-    return made
+        layer.weight = Int8Params(weight, requires_grad=False, has_fp16_weights=False)
+    layer.bias = linear.bias
+    layer.source_cls = type(linear)  # as transformers notes it
+    layer.train(linear.training)
+    layer.to(device)
+    if isinstance(layer, EightBitLinear):
+        layer.init_8bit_state()  # else its first call does, and until then its codes are not on the device
+    return layer

@@ -1,9 +1,9 @@
 """A model's layers in 8 or 4 bits: the base that a LoRA plan with frozen bits trains its adapters on.
 
-bitsandbytes does it, as QLoRA has it: every matrix of the layers, frozen or adapted; embeddings, norms, biases and head
+bitsandbytes quantizes as QLoRA does: every matrix of the layers, frozen or adapted; embeddings, norms, biases and head
 keep their precision. Source: Dettmers et al. 2023 (https://arxiv.org/abs/2305.14314).
 
-Not run on a GPU yet.
+Not tested on a GPU yet.
 """
 
 from dataclasses import dataclass, field
@@ -15,7 +15,7 @@ from transformers.pytorch_utils import Conv1D
 
 from semfreeze_core.device import is_out_of_memory, product_dtype
 from semfreeze_core.errors import InputError, ModelError
-from semfreeze_core.finetune.quantize.weights import hush_bitsandbytes
+from semfreeze_core.finetune.quantize.weights import quiet_bitsandbytes
 from semfreeze_core.plan.document import FreezePlan
 from semfreeze_core.progress import Progress, ProgressEvent, silent
 from semfreeze_core.records.training import FrozenBits, Precision
@@ -32,12 +32,12 @@ def trained_bits(plan: FreezePlan) -> FrozenBits | None:
 
 
 def require_bitsandbytes() -> None:
-    """Refuse to go on without bitsandbytes.
+    """Raise when bitsandbytes is missing.
 
     Raises:
         InputError: it is not installed.
     """
-    hush_bitsandbytes()
+    quiet_bitsandbytes()
     try:
         import bitsandbytes  # noqa: F401
     except ImportError as error:
@@ -62,10 +62,10 @@ def quantize_layers(
         bits: 8 or 4.
         precision: of the training; 4-bit products are computed in bfloat16 unless it is float32.
         device: where the model is to train; None where it is.
-        progress: told what is being done.
+        progress: receives the stage.
 
     Returns:
-        What was decided, in words; which matrices keep their precision, and why.
+        Notes: how the matrices are quantized, and which keep their precision and why.
 
     Raises:
         InputError: bitsandbytes is not installed.
@@ -77,15 +77,15 @@ def quantize_layers(
     target = device or decoder.device
     compute_dtype = product_dtype(precision)
     progress(ProgressEvent(f"Quantizing the layers to {NAMES[bits]}"))
-    kept, uneven = Kept(), Kept()
+    other_kinds, uneven = Unquantized(), Unquantized()
     rounded = 0
     for layer in decoder.layers:
         for name, module in list(layer.named_modules()):
-            if _is_matrix(module) and not (bits == 4 and _misread(module, target)):
+            if _is_matrix(module) and not (bits == 4 and _is_uneven(module, target)):
                 layer.set_submodule(name, quantized(module, bits, compute_dtype, target))
                 rounded += 1
             else:
-                (uneven if _is_matrix(module) else kept).note(name, module)
+                (uneven if _is_matrix(module) else other_kinds).add(name, module)
     model: Any = decoder.model
     if not rounded:
         raise ModelError(
@@ -96,37 +96,37 @@ def quantize_layers(
     setattr(model, f"is_loaded_in_{bits}bit", True)  # tells PEFT to put adapters in that fit
     _require_running(decoder, bits)
     notes = []
-    if kept.sizes:
-        notes.append(f"{kept.words()} their precision: bitsandbytes rounds plain matrices alone.")
+    if other_kinds.sizes:
+        notes.append(f"{other_kinds.description()} their precision: bitsandbytes quantizes plain matrices only.")
     if uneven.sizes:
         notes.append(
-            f"{uneven.words()} their precision: their rows are no whole blocks of {BLOCK}, which bitsandbytes reads "
-            "wrongly on a CPU."
+            f"{uneven.description()} their precision: their rows are not whole blocks of {BLOCK}, which bitsandbytes "
+            "decodes incorrectly on a CPU."
         )
-    price = f"The price counts on them in {bits} bits as well."
-    return (f"The layers' matrices are in {NAMES[bits]}.", *(f"{note} {price}" for note in notes))
+    estimate = f"The cost estimate assumes {bits} bits for them too."
+    return (f"The layers' matrices are in {NAMES[bits]}.", *(f"{note} {estimate}" for note in notes))
 
 
 @dataclass
-class Kept:
+class Unquantized:
     """Matrices that are not rounded: their elements in all layers, by name in the layer."""
 
     sizes: dict[str, int] = field(default_factory=dict)
 
-    def note(self, name: str, module: nn.Module) -> None:
-        """Take up a module's own matrices."""
-        for own, parameter in module.named_parameters(recurse=False):
+    def add(self, name: str, module: nn.Module) -> None:
+        """Add the matrices of a module, without its submodules'."""
+        for parameter_name, parameter in module.named_parameters(recurse=False):
             if parameter.ndim > 1:
-                path = f"{name}.{own}"
+                path = f"{name}.{parameter_name}"
                 self.sizes[path] = self.sizes.get(path, 0) + parameter.numel()
 
-    def words(self) -> str:
-        """Which they are, and how many weights, before "their precision"."""
+    def description(self) -> str:
+        """Their names and number of weights, to be followed by "their precision"."""
         return f"{', '.join(self.sizes)} ({sum(self.sizes.values()):,} weights) keep"
 
 
-def _misread(module: Any, device: torch.device) -> bool:
-    """Whether a matrix in 4 bits would be read wrongly: a CPU's kernel (0.49 to 0.50) begins a block with each row."""
+def _is_uneven(module: Any, device: torch.device) -> bool:
+    """Whether a matrix in 4 bits would be decoded incorrectly: a CPU's kernel (0.49 to 0.50) starts a block per row."""
     inputs = module.nx if isinstance(module, Conv1D) else module.in_features
     return device.type == "cpu" and inputs % BLOCK != 0
 
@@ -138,13 +138,13 @@ def _is_matrix(module: nn.Module) -> bool:
 
 @torch.no_grad()
 def _require_running(decoder: Decoder, bits: FrozenBits) -> None:
-    """Run a few tokens: code that reads a matrix without calling it would meet codes in place of weights."""
+    """Run a few tokens: code that uses a matrix without calling its layer would get codes in place of weights."""
     model, name = decoder.model, type(decoder.model).__name__
     try:
         logits = model(input_ids=probe_ids(model).to(decoder.device), use_cache=False).logits
     except Exception as error:  # a model's own code can fail in any way on weights it was not written for
         if is_out_of_memory(error):
-            raise  # no fault of the model's code
+            raise  # not the model's code
         text = " ".join(str(error).split())[:300]
         raise ModelError(
             f"{name} does not run with its layers in {bits} bits: {type(error).__name__}: {text}. Plan it without "
@@ -152,5 +152,5 @@ def _require_running(decoder: Decoder, bits: FrozenBits) -> None:
         ) from error
     if not torch.isfinite(logits).all():
         raise ModelError(
-            f"{name} gives logits that are no numbers with its layers in {bits} bits. Plan it without --frozen-bits."
+            f"{name} gives logits that are not numbers with its layers in {bits} bits. Plan it without --frozen-bits."
         )

@@ -1,6 +1,6 @@
-"""Matrices in 8 or 4 bits as bitsandbytes keeps them, known by their classes' names: nothing is imported for it.
+"""Matrices in 8 or 4 bits as bitsandbytes stores them, recognized by class name, so that nothing is imported.
 
-A quantized matrix is a parameter of codes and, beside it, scales that are no parameters: in 4 bits the largest value of
+A quantized matrix is a parameter of codes with scales that are not parameters: in 4 bits the largest value of
 each block (`absmax`), in 8 bits that of each row (`SCB`).
 """
 
@@ -14,13 +14,13 @@ from torch import Tensor, nn
 _CLASSES = ("Params4bit", "Int8Params")
 
 
-def hush_bitsandbytes() -> None:
-    """Keep its warnings off the terminal: it says at import what else could be installed, and casts at every call."""
+def quiet_bitsandbytes() -> None:
+    """Keep its warnings off the terminal: about optional packages at import, and about casts at every call."""
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
 
 
 def is_quantized(parameter: Tensor) -> bool:
-    """Whether bitsandbytes keeps this parameter's values as codes."""
+    """Whether bitsandbytes stores this parameter's values as codes."""
     return any(
         kind.__name__ in _CLASSES and kind.__module__.partition(".")[0] == "bitsandbytes"
         for kind in type(parameter).__mro__
@@ -28,7 +28,7 @@ def is_quantized(parameter: Tensor) -> bool:
 
 
 def quantized_modules(root: nn.Module) -> Iterator[tuple[str, Any]]:
-    """The modules below `root` whose own weight is quantized, each with its name."""
+    """The modules below `root` whose weight is quantized, each with its name."""
     for name, module in root.named_modules():
         weight = module._parameters.get("weight")
         if weight is not None and is_quantized(weight):
@@ -41,41 +41,41 @@ def quantized_names(root: nn.Module) -> list[str]:
 
 
 def plain_shape(module: Any) -> tuple[int, ...]:
-    """Shape that a quantized module's weight had before: codes in 4 bits are packed, and GPT-2's matrices turned."""
+    """Shape of a quantized module's weight before: codes in 4 bits are packed, and GPT-2's matrices transposed."""
     state = getattr(module.weight, "quant_state", None)
     shape = tuple(module.weight.shape if state is None else state.shape)
-    return shape[::-1] if was_turned(module) else shape
+    return shape[::-1] if was_transposed(module) else shape
 
 
-def was_turned(module: Any) -> bool:
-    """Whether a matrix was GPT-2's Conv1D, which keeps (inputs, outputs); transformers notes it by the same name."""
+def was_transposed(module: Any) -> bool:
+    """Whether a matrix was GPT-2's Conv1D, which keeps (inputs, outputs); transformers notes it likewise."""
     return getattr(getattr(module, "source_cls", None), "__name__", "") == "Conv1D"
 
 
-def stop_packing(root: nn.Module) -> list[Any]:
-    """Keep calls in eval mode from packing 4-bit weights for reading, as on some CPUs: that takes the gradient away.
+def disable_packing(root: nn.Module) -> list[Any]:
+    """Keep calls in eval mode from packing 4-bit weights, as on some CPUs: packed weights pass no gradient.
 
     Returns:
-        The modules that would have, for `let_pack`.
+        The modules that would have, for `enable_packing`.
     """
-    found = [m for _, m in quantized_modules(root) if getattr(m, "support_avx512bf16_for_cpu", False)]
-    for module in found:
+    modules = [m for _, m in quantized_modules(root) if getattr(m, "support_avx512bf16_for_cpu", False)]
+    for module in modules:
         module.support_avx512bf16_for_cpu = False
-    return found
+    return modules
 
 
-def let_pack(modules: Iterable[Any]) -> None:
-    """Undo `stop_packing`."""
+def enable_packing(modules: Iterable[Any]) -> None:
+    """Undo `disable_packing`."""
     for module in modules:
         module.support_avx512bf16_for_cpu = True
 
 
 @dataclass(frozen=True, eq=False)
-class Place:
-    """Where a tensor is kept: an attribute of something.
+class TensorAttribute:
+    """An object's attribute that holds a tensor.
 
     Attributes:
-        owner: has the attribute.
+        owner: the object.
         attribute: its name.
     """
 
@@ -84,22 +84,22 @@ class Place:
 
     @property
     def tensor(self) -> Tensor:
-        found: Tensor = getattr(self.owner, self.attribute)
-        return found
+        tensor: Tensor = getattr(self.owner, self.attribute)
+        return tensor
 
     def put(self, tensor: Tensor) -> None:
-        """Keep this one there from now on."""
+        """Replace the tensor."""
         setattr(self.owner, self.attribute, tensor)
 
 
-def scale_place(module: Any) -> Place:
-    """Where a quantized module that has been called keeps its scales."""
+def scale_location(module: Any) -> TensorAttribute:
+    """Where a quantized module that has been called stores its scales."""
     state = getattr(module.weight, "quant_state", None)
-    return Place(module.state, "SCB") if state is None else Place(state, "absmax")
+    return TensorAttribute(module.state, "SCB") if state is None else TensorAttribute(state, "absmax")
 
 
 def point_to_codes(modules: Iterable[Any]) -> None:
-    """Let modules in 8 bits compute with their parameter's data where that has been moved: they keep it once more."""
+    """Let modules in 8 bits compute with their parameter's moved data, to which they hold a second reference."""
     for module in modules:
         state = getattr(module, "state", None)
         if state is not None and state.CB is not None:

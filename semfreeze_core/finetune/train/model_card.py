@@ -1,4 +1,4 @@
-"""The model card of a finetuned model: what was trained, why, on whose word, and how to read the plan beside it."""
+"""The model card of a finetuned model: what was trained and why, and how to read the plan that comes with it."""
 
 from huggingface_hub import ModelCardData
 
@@ -18,7 +18,7 @@ from this folder or by this repository's name, and `semfreeze train` runs it aga
 
 - Rule `{rule}`: {reasons}
 - {coverage}
-- It rests on a reading of {n_examples} examples ({metric} deviation); semfreeze {version}.
+- Based on an analysis of {n_examples} examples ({metric} distance); semfreeze {version}.
 - {trained}
 """
 
@@ -26,10 +26,10 @@ from this folder or by this repository's name, and `semfreeze train` runs it aga
 def model_card(plan: FreezePlan, trained: str) -> str:
     """A card as Markdown with its metadata.
 
-    The base model is named only where it is a hub's: a folder of the machine that trained tells others nothing.
+    The base model is named only when it is on the hub: a local folder means nothing to others.
 
     Args:
-        plan: what was trained; no abstention.
+        plan: what was trained; it makes a recommendation.
         trained: one sentence on the finetune.
     """
     source, lora = plan.model.source, plan.cost.setup.lora is not None
@@ -45,7 +45,7 @@ def model_card(plan: FreezePlan, trained: str) -> str:
         plan=PLAN,
         rule=plan.rule,
         reasons=" ".join(plan.reasons),
-        coverage=_coverage_words(plan),
+        coverage=_coverage_text(plan),
         n_examples=plan.evidence.n_examples,
         metric=plan.metric,
         version=plan.provenance.semfreeze,
@@ -53,8 +53,8 @@ def model_card(plan: FreezePlan, trained: str) -> str:
     )
 
 
-def _coverage_words(plan: FreezePlan) -> str:
-    held = plan.gain_coverage
-    if held.estimate is None or held.low is None or held.high is None:
+def _coverage_text(plan: FreezePlan) -> str:
+    coverage = plan.gain_coverage
+    if coverage.estimate is None or coverage.low is None or coverage.high is None:
         return "Coverage of the frozen depth was not measured."
-    return f"{coverage_sentence(plan.freeze_depth or 0, held, plan.rule)} Bootstrap over examples."
+    return f"{coverage_sentence(plan.freeze_depth or 0, coverage, plan.rule)} Bootstrap over examples."

@@ -1,4 +1,4 @@
-"""What a training of full length is asked for."""
+"""The request for a full training."""
 
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -26,13 +26,13 @@ class TrainRequest:
         mapping: which fields hold what.
         add_eos: end completions with the tokenizer's EOS.
         epochs: passes over the data, unless `steps` is given.
-        steps: optimizer steps; no more examples are drawn than they meet, by label where there is one.
+        steps: optimizer steps; no more examples are drawn than they use, by label where there is one.
         micro_batch_size: examples at a time; None is all of a step.
         learning_rate: None takes the default of the plan's kind.
         save_steps: steps between checkpoints; None makes ten in all.
         seed: of the order of examples and of new adapters.
         n_accuracy: eval examples answered by generation.
-        model: where the model comes from; None is where the plan has it from.
+        model: where the model comes from; None is the plan's source.
         report_to: trackers, as Trainer's `report_to` names them.
         keep_best: evaluate at every checkpoint, and end with the one whose loss was lowest.
     """
@@ -56,7 +56,7 @@ class TrainRequest:
 
     @property
     def how(self) -> TrainingSetup:
-        """The setup asked for, else the plan's."""
+        """The requested setup, else the plan's."""
         return self.plan.cost.setup if self.setup is None else self.setup
 
     def __post_init__(self) -> None:

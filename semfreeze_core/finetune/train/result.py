@@ -1,4 +1,4 @@
-"""What a training gave, in words for the model card and as a document beside the model."""
+"""The result of a training: a sentence for the model card and a document next to the model."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,14 +14,14 @@ from semfreeze_core.wording.numbers import nats, number
 
 @dataclass(frozen=True)
 class Trained:
-    """What a training gave.
+    """The result of a training.
 
     Attributes:
         folder: an ordinary Hugging Face folder, or a PEFT adapter's; with plan.json and training.json.
         steps: made in all.
-        losses: train loss of each step since it began or was resumed, nats a token.
-        before, after: readings on the eval items; None without any.
-        notes: what was decided on the way.
+        losses: train loss of each step since the start or resumption, nats per target token.
+        before, after: evaluations on the eval examples; None without any.
+        notes: decisions worth reporting.
     """
 
     folder: Path
@@ -32,42 +32,42 @@ class Trained:
     notes: tuple[str, ...]
 
     def sentence(self, batch_size: int, n_eval: int, bits: FrozenBits | None = None) -> str:
-        """How long it trained, on a base of how many bits, and what that did to the eval items' loss; for the card."""
-        told = f"Trained for {self.steps} steps of {batch_size} examples"
-        told += f" on the base in {NAMES[bits]}" if bits else ""
+        """How long it trained, on a base of how many bits, and how the eval loss changed; for the model card."""
+        text = f"Trained for {self.steps} steps of {batch_size} examples"
+        text += f" on the base in {NAMES[bits]}" if bits else ""
         if self.after is None:
-            return f"{told}; no eval items were read."
+            return f"{text}; not evaluated."
         if self.after.step < self.steps:
-            told += f", kept as it was after {self.after.step}, its lowest on the eval items"
-        if self.before is None:  # a resumed training's lies too far back
-            return f"{told}; the loss of {n_eval} eval items is {nats(self.after.loss)}."
+            text += f", with the weights of step {self.after.step}, where eval loss was lowest"
+        if self.before is None:  # a resumed training does not repeat it
+            return f"{text}; the loss on {n_eval} eval examples is {nats(self.after.loss)}."
         before, after = self.before.loss, self.after.loss
-        return f"{told}; the loss of {n_eval} eval items went from {number(before)} to {nats(after)}."
+        return f"{text}; the loss on {n_eval} eval examples went from {number(before)} to {nats(after)}."
 
-    def readings(self) -> dict[str, dict[str, Any] | None]:
-        """Both readings as documents, without time and FLOP: a resumed training has only its last stretch."""
-        kept = {"step", "loss", "accuracy"}
+    def evaluations(self) -> dict[str, dict[str, Any] | None]:
+        """Both evaluations as documents, without time and FLOPs: a resumed training has only its last part."""
+        fields = {"step", "loss", "accuracy"}
         return {
-            name: None if point is None else point.model_dump(mode="json", include=kept)
+            name: None if point is None else point.model_dump(mode="json", include=fields)
             for name, point in (("before", self.before), ("after", self.after))
         }
 
 
-def kept_words(best: int, steps: int, readings: int) -> str:
-    """Which checkpoint was kept of how many readings, and what that choice does to its loss."""
+def best_checkpoint_note(best: int, steps: int, evaluations: int) -> str:
+    """Which checkpoint was selected of how many evaluations, and how that biases its loss."""
     return (
-        f"Kept what step {best} of {steps} gave, the lowest eval loss of {readings} readings: it was chosen on these "
-        "items, so on new ones it is rather higher."
+        f"Saved the checkpoint of step {best} of {steps}, with the lowest eval loss of {evaluations} evaluations. It "
+        "was selected on these examples, so the loss on new ones is likely higher."
     )
 
 
 def training_result(trained: Trained, request: TrainRequest, arm: Arm) -> dict[str, Any]:
-    """What lies beside the model: what was asked, and how it went."""
+    """The document next to the model: the request, and how the training went."""
     return {
         **request_settings(request),
         "learning_rate": arm.learning_rate,
         "steps": trained.steps,
         "train_losses": trained.losses,
-        **trained.readings(),
+        **trained.evaluations(),
         "notes": list(trained.notes),
     }

@@ -13,15 +13,15 @@ from semfreeze_core.storage import disk_errors
 
 
 def save_finetuned(tuned: Any, tokenizer: Any, plan: FreezePlan, trained: str, folder: Path) -> None:
-    """Write the model (only its adapters, when it has some), its tokenizer, the plan and a card into `folder`.
+    """Write the model (only its adapters, when it has some), its tokenizer, the plan and a model card into `folder`.
 
-    Everything is written beside and then moved in, the config last: a folder that has one is whole.
+    Everything is written to a temporary folder and then moved in, the config last: a folder with a config is complete.
 
     Args:
         tuned: a transformers model, or PEFT's wrapper of one.
         tokenizer: the model's.
         plan: what was trained.
-        trained: one sentence on the finetune, for the card.
+        trained: one sentence on the finetune, for the model card.
         folder: exists.
 
     Raises:

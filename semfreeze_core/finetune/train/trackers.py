@@ -1,4 +1,4 @@
-"""TensorBoard and other trackers of a training, by transformers' own callbacks."""
+"""TensorBoard and other trackers of a training, by transformers' callbacks."""
 
 import os
 from collections.abc import Sequence
@@ -11,9 +11,9 @@ from semfreeze_core.errors import InputError
 
 
 def reporters(names: Sequence[str], folder: Path) -> list[TrainerCallback]:
-    """A callback for each tracker, made before anything is loaded, so that a missing package costs nothing.
+    """A callback per tracker, created before anything is loaded, so that a missing package fails at once.
 
-    TensorBoard's files go to `folder`/logs unless TENSORBOARD_LOGGING_DIR says otherwise: its own default lies in the
+    TensorBoard's files go to `folder`/logs unless TENSORBOARD_LOGGING_DIR is set: its own default is in the
     checkpoints' folder, which a finished training removes.
 
     Args:

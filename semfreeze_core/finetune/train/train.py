@@ -1,4 +1,4 @@
-"""A plan put to work: a finetune of full length, with the prefix cached, checkpoints and resume."""
+"""Training a plan: a full finetune with a prefix cache, checkpoints and resumption."""
 
 import json
 import shutil
@@ -15,19 +15,19 @@ from semfreeze_core.device import choose_device, is_out_of_memory
 from semfreeze_core.errors import InputError, PlanError, ResourceError, RunError
 from semfreeze_core.finetune.arm.arguments import setup_at_lengths, trainer_arguments
 from semfreeze_core.finetune.arm.arms import DEFAULT_RATES, Arm
-from semfreeze_core.finetune.arm.evaluate import ArmReader
+from semfreeze_core.finetune.arm.evaluate import ArmEvaluator
 from semfreeze_core.finetune.arm.job import ModelSource
 from semfreeze_core.finetune.arm.recorder import Recorder
 from semfreeze_core.finetune.arm.settings import ArmSettings
-from semfreeze_core.finetune.model.batches import Collator, ExamplePlaces
+from semfreeze_core.finetune.model.batches import Collator, ExampleIndices
 from semfreeze_core.finetune.model.network import CacheSettings, Network, build_network
 from semfreeze_core.finetune.model.task_data import read_task_data
 from semfreeze_core.finetune.quantize.quantize import quantize_layers, require_bitsandbytes, trained_bits
 from semfreeze_core.finetune.train.request import TrainRequest, request_settings, setup_note
-from semfreeze_core.finetune.train.result import Trained, kept_words, training_result
+from semfreeze_core.finetune.train.result import Trained, best_checkpoint_note, training_result
 from semfreeze_core.finetune.train.save import save_finetuned
 from semfreeze_core.finetune.train.trackers import reporters
-from semfreeze_core.finetune.train.trainer import BestTrainer, PlanTrainer, last_whole_checkpoint
+from semfreeze_core.finetune.train.trainer import BestTrainer, PlanTrainer, last_complete_checkpoint
 from semfreeze_core.plan.document import require_model
 from semfreeze_core.progress import Progress, ProgressEvent, silent
 from semfreeze_core.records.validation import Mark
@@ -35,28 +35,28 @@ from semfreeze_core.sources.models.causal_lm import LoadedModel, load_causal_lm
 from semfreeze_core.storage import cache_folder, digest, disk_errors, write_atomically
 
 CHECKPOINTS, SETTINGS, RESULT = "checkpoints", "training_settings.json", "training.json"
-LOST = "The checkpoint that was read lowest is gone, so this is what the last step gave, not the best."
-KEPT = (
-    "The plan's price counts on frozen layers in {bits} bits; this finetune of whole layers keeps their precision. "
-    "With the prefix cache they leave the device all the same; without it the price is not met."
+BEST_LOST_NOTE = "The checkpoint with the lowest eval loss is gone, so this model is the last step's, not the best."
+UNQUANTIZED_NOTE = (
+    "The plan's cost estimate has frozen layers in {bits} bits, but this finetune of whole layers keeps their "
+    "precision. With the prefix cache they leave the device anyway; without it the training takes more memory than estimated."
 )
 
 
 def train_plan(request: TrainRequest, folder: Path, progress: Progress = silent) -> Trained:
-    """Finetune the plan's model as the plan says, and write it as others load it.
+    """Finetune the plan's model as the plan says, and write it in a format that others load.
 
-    Called again with the same request it goes on from the last checkpoint. A LoRA plan with frozen bits trains on
+    A second call with the same request resumes from the last checkpoint. A LoRA plan with frozen bits trains on
     layers in 8 or 4 bits: the model is loaded on the CPU and rounded on its way to the device.
 
     Args:
         request: what to train, and how.
         folder: gets the model; its checkpoints while it is being trained.
-        progress: told what is being done.
+        progress: receives steps, stages and notes.
 
     Raises:
-        InputError: the plan abstains or is another model's, the data cannot be used, the folder holds something else,
-            bitsandbytes is wanted and missing, or the loss became no number.
-        ResourceError: memory or disk ran out; checkpoints stay.
+        InputError: the plan makes no recommendation or is another model's, the data cannot be used, the folder holds
+            something else, bitsandbytes is needed and missing, or the loss is not a number.
+        ResourceError: memory or disk ran out; checkpoints remain.
     """
     plan = request.plan
     if plan.trainable is None:
@@ -85,7 +85,7 @@ def train_plan(request: TrainRequest, folder: Path, progress: Progress = silent)
                     loaded.decoder, bits, precision=request.how.precision, device=device, progress=progress
                 )
             elif plan.cost.setup.frozen_bits is not None:
-                quantized = (KEPT.format(bits=plan.cost.setup.frozen_bits),)
+                quantized = (UNQUANTIZED_NOTE.format(bits=plan.cost.setup.frozen_bits),)
             return _train(request, loaded, trackers, quantized, folder, progress)
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
@@ -111,7 +111,7 @@ def _train(
         request.evaluation or request.data,
         loaded.tokenizer,
         mapping=request.mapping,
-        # no more than its steps meet: the others' boundary states would be computed for nothing
+        # no more than its steps use: the others' boundary states would be computed for nothing
         n_train=request.steps and request.steps * setup.batch_size,
         n_eval=None if request.evaluation else 1,
         max_length=min(setup.sequence_length, loaded.shape.max_positions or setup.sequence_length),
@@ -167,13 +167,13 @@ def _fit(
 ) -> Trained:
     train, evaluation = data
     setup = setup_at_lengths(settings, train, cached=network.train_cache is not None)
-    reader = ArmReader(
+    evaluator = ArmEvaluator(
         network, loaded.tokenizer, loaded.shape, arm.parts, setup, train, evaluation, n_accuracy=settings.n_accuracy
     )
     checkpoints, steps = folder / CHECKPOINTS, settings.setup.steps
-    resumed = last_whole_checkpoint(checkpoints)
+    resumed = last_complete_checkpoint(checkpoints)
     if evaluation and resumed is None:
-        reader.read(0, ["start"], 0.0)
+        evaluator.evaluate(0, ["start"], 0.0)
     arguments = trainer_arguments(str(checkpoints), arm, settings, network.decoder.device)
     arguments.save_strategy = "steps"
     arguments.save_steps = request.save_steps or max(1, steps // 10)
@@ -184,7 +184,7 @@ def _fit(
     mark: Mark = "checkpoint" if request.keep_best else "steps"
     recorder = Recorder(
         network.supervised,
-        lambda step: reader.read(step, [mark], sum(recorder.record.step_seconds)),
+        lambda step: evaluator.evaluate(step, [mark], sum(recorder.record.step_seconds)),
         saved if request.keep_best else frozenset({steps} if evaluation else ()),
         begin=network.offload,
         device=network.decoder.device,
@@ -196,12 +196,12 @@ def _fit(
     how: dict[str, Any] = {
         "model": network.supervised,
         "args": arguments,
-        "train_dataset": ExamplePlaces(len(train)),
+        "train_dataset": ExampleIndices(len(train)),
         "data_collator": Collator(train, network.train_cache),
         "callbacks": [recorder, *trackers],
     }
     trainer = (
-        BestTrainer(reading=lambda: float(reader.points[-1].loss), **how)  # type: ignore[arg-type]  # a checkpoint's is whole
+        BestTrainer(last_loss=lambda: float(evaluator.points[-1].loss), **how)  # type: ignore[arg-type]  # a checkpoint's is whole
         if request.keep_best
         else PlanTrainer(**how)
     )
@@ -212,26 +212,26 @@ def _fit(
         raise InputError(f"Training ended: {recorder.record.failure}. Checkpoints are in {checkpoints}.")
     notes: tuple[str, ...] = ()
     if request.keep_best:
-        # none where the checkpoint was taken away between two starts: then what is left is the last step's
-        found = trainer.state.best_model_checkpoint is not None
-        best = int(trainer.state.best_global_step or steps) if found else steps
-        reader.read(best, ["steps"], sum(recorder.record.step_seconds))
-        notes = (kept_words(best, steps, len(saved) - 1) if found else LOST,)
-    points = {mark: point for point in reader.points for mark in point.marks}
+        # none when the checkpoint was deleted between two starts: then the last step's weights are left
+        best_exists = trainer.state.best_model_checkpoint is not None
+        best = int(trainer.state.best_global_step or steps) if best_exists else steps
+        evaluator.evaluate(best, ["steps"], sum(recorder.record.step_seconds))
+        notes = (best_checkpoint_note(best, steps, len(saved) - 1) if best_exists else BEST_LOST_NOTE,)
+    points = {mark: point for point in evaluator.points for mark in point.marks}
     return Trained(folder, steps, recorder.record.losses, points.get("start"), points.get("steps"), notes)
 
 
 @contextmanager
 def _claimed(folder: Path, request: TrainRequest) -> Iterator[None]:
-    """The folder, for this request and this process alone.
+    """Lock the folder for this request and this process.
 
     Raises:
         RunError: it holds something else, is finished, or is in use.
     """
-    asked = digest(request_settings(request))
+    request_digest = digest(request_settings(request))
     with disk_errors(folder):
         if folder.exists() and not folder.is_dir():
-            raise RunError(f"{folder} is no folder. Choose another --out.")
+            raise RunError(f"{folder} is not a folder. Choose another --out.")
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / SETTINGS
         try:
@@ -239,12 +239,14 @@ def _claimed(folder: Path, request: TrainRequest) -> Iterator[None]:
                 if (folder / RESULT).exists():
                     raise RunError(f"{folder} holds a finished training. Choose another --out.")
                 if path.exists():
-                    if json.loads(path.read_text()).get("digest") != asked:
+                    if json.loads(path.read_text()).get("digest") != request_digest:
                         raise RunError(f"{folder} holds another training. Choose another --out, or remove it.")
                 elif any(p.name != ".lock" for p in folder.iterdir()):
                     raise RunError(f"{folder} is not empty. Choose another --out.")
-                write_atomically(path, json.dumps({"digest": asked, **request_settings(request)}, indent=1) + "\n")
+                write_atomically(
+                    path, json.dumps({"digest": request_digest, **request_settings(request)}, indent=1) + "\n"
+                )
                 yield
         except Timeout as error:
-            raise RunError(f"A training is running in {folder} already.") from error
+            raise RunError(f"A training is already running in {folder}.") from error
     (folder / ".lock").unlink(missing_ok=True)

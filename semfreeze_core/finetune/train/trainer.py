@@ -1,4 +1,4 @@
-"""transformers' Trainer with checkpoints of the trained parameters alone: frozen ones are where they came from."""
+"""transformers' Trainer with checkpoints of the trained parameters only: frozen ones are in the base model."""
 
 import json
 import re
@@ -38,29 +38,29 @@ class PlanTrainer(Trainer):
 
 
 class BestTrainer(PlanTrainer):
-    """Ends with the checkpoint whose reading was lowest; which that is, and keeping it, is the Trainer's.
+    """Ends with the checkpoint whose eval loss was lowest; the Trainer tracks and keeps it.
 
     Args:
-        args: of the Trainer; saving decides when there is a reading.
-        reading: the loss just read after this step.
+        args: of the Trainer; it evaluates when it saves.
+        last_loss: returns the eval loss measured after this step.
         how: as for the Trainer.
     """
 
-    def __init__(self, *, args: TrainingArguments, reading: Callable[[], float], **how: Any) -> None:
+    def __init__(self, *, args: TrainingArguments, last_loss: Callable[[], float], **how: Any) -> None:
         args.load_best_model_at_end, args.metric_for_best_model, args.greater_is_better = True, "eval_loss", False
         super().__init__(args=args, **how)
-        self._reading = reading
-        self.add_callback(_ReadCheckpoints())
+        self._last_loss = last_loss
+        self.add_callback(_EvaluateCheckpoints())
 
     def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
-        """What was read, in place of a pass of the Trainer's own."""
-        metrics = {"eval_loss": self._reading()}
+        """The measured loss, in place of an evaluation by the Trainer."""
+        metrics = {"eval_loss": self._last_loss()}
         self.log(metrics)
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
 
 
-class _ReadCheckpoints(TrainerCallback):
+class _EvaluateCheckpoints(TrainerCallback):
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         control.should_evaluate |= control.should_save
 
@@ -74,28 +74,28 @@ def load_trained(model: nn.Module, checkpoint: Path) -> None:
     """Put a checkpoint's parameters into the model.
 
     Raises:
-        RunError: it holds other parameters than the model trains.
+        RunError: it holds parameters other than those the model trains.
     """
     saved = load_file(checkpoint / TRAINED)
     wanted = {name: p for name, p in model.named_parameters() if p.requires_grad}
     if saved.keys() != wanted.keys() or any(saved[n].shape != p.shape for n, p in wanted.items()):
         raise RunError(
-            f"{checkpoint} is of another training: it holds {len(saved)} tensors, {len(wanted)} are trained."
+            f"{checkpoint} is from another training: it holds {len(saved)} tensors, but {len(wanted)} are trained."
         )
     for name, parameter in wanted.items():
         parameter.data.copy_(saved[name])
 
 
-def last_whole_checkpoint(folder: Path) -> Path | None:
-    """The last checkpoint that was written to its end; one cut off in the middle is passed over."""
-    found = [
+def last_complete_checkpoint(folder: Path) -> Path | None:
+    """The last complete checkpoint; an incomplete one is skipped."""
+    numbered = [
         (int(m[1]), path) for path in folder.glob("checkpoint-*") if (m := re.fullmatch(r"checkpoint-(\d+)", path.name))
     ]
-    return next((path for _, path in sorted(found, reverse=True) if _is_whole(path)), None)
+    return next((path for _, path in sorted(numbered, reverse=True) if _is_complete(path)), None)
 
 
-def _is_whole(path: Path) -> bool:
-    """The Trainer writes its state last of all."""
+def _is_complete(path: Path) -> bool:
+    """Whether the Trainer wrote its state, which it does last."""
     try:
         json.loads((path / _STATE).read_text())
         with safe_open(path / TRAINED, framework="pt"):

@@ -1,7 +1,7 @@
-"""How far each pilot may go so that all of them together stay inside a share of one full finetune's compute.
+"""How far each pilot may train so that all of them together take at most a share of one full finetune's compute.
 
 Successive halving (Jamieson and Talwalkar 2016, https://arxiv.org/abs/1502.07943): every round trains the depths that
-are left for the same share of their own finetune, drops the worse half, and has the same budget as every other round.
+are left for the same share of their finetune, drops the worse half, and has the same budget as every other round.
 """
 
 import math
@@ -12,31 +12,28 @@ from semfreeze_core.cost import parts_at_depth, run_flop, step_flop
 from semfreeze_core.cost.flops import cached_layers
 from semfreeze_core.errors import InputError
 from semfreeze_core.finetune.arm.arms import Arm, steps_at_equal_compute
-from semfreeze_core.finetune.prefix.proof import PROOF_EXAMPLES
+from semfreeze_core.finetune.prefix.proof import VERIFIED_EXAMPLES
 from semfreeze_core.plan.rules import depth_cap
+from semfreeze_core.records.defaults import PILOT_DEPTHS, PILOT_EVAL_ROWS, PILOT_STEPS
 from semfreeze_core.records.model import ModelShape
 from semfreeze_core.records.pilots import Aim
 from semfreeze_core.records.training import TrainingSetup
 
-# With fewer a pilot shows little but its warm-up.
-MIN_STEPS = 8
-MAX_DEPTHS = 4
-# Depths worth telling apart differ by a hundredth of the improvement or two, which 64 items seldom show: a finetune
-# long enough to pay for more of them gets more, until readings take a quarter of what pilots may.
-MIN_EVAL, MAX_EVAL = 64, 1024
-_READING_SHARE = 0.25
-_SLACK = 0.97  # of the budget is planned with: real batches are padded a little more or less than their mean
+# Depths often differ by only one or two percent of the loss reduction, which 64 examples seldom show: a finetune long
+# enough gets more of them, until evaluations take a quarter of the budget.
+_EVALUATION_SHARE = 0.25
+_SLACK = 0.97  # of the budget is planned: real batches are padded a little more or less than their mean
 
 
 @dataclass(frozen=True)
 class PilotCosts:
-    """What pilots of one finetune cost, in FLOP by the cost model's formulas.
+    """What pilots of one finetune cost, in FLOPs by the cost model's formulas.
 
     Attributes:
         shape: the counted model.
         setup: the planned finetune: its steps, batch and examples, at the data's own lengths.
         aim: decides how many steps each depth's finetune has.
-        n_eval: eval items.
+        n_eval: eval examples.
         eval_length: their mean length in tokens.
         prefix_cache: whether boundary states are computed once and shared by all pilots.
     """
@@ -54,15 +51,15 @@ class PilotCosts:
         return run_flop(self.shape, replace(self.setup, prefix_cache=False), parts_at_depth(self.shape, 0))
 
     def whole_steps(self, depth: int) -> int:
-        """Steps of this depth's whole finetune: for the same FLOP as full finetuning's, or as many."""
+        """Steps of this depth's whole finetune: for the same FLOPs as full finetuning's, or the same number."""
         if self.aim != "compute" or depth == 0:
             return self.setup.steps
         arm = Arm(f"depth:{depth}", parts_at_depth(self.shape, depth), None, 0.0)
         setup = replace(self.setup, prefix_cache=self.prefix_cache)
         return steps_at_equal_compute(self.shape, arm, setup, self.full_flop)
 
-    def passes(self, depth: int) -> float:
-        """How often this depth's whole finetune meets each training example."""
+    def epochs(self, depth: int) -> float:
+        """Passes of this depth's whole finetune over the training examples."""
         return self.whole_steps(depth) * self.setup.batch_size / self.setup.train_examples
 
     def pilot_steps(self, depth: int, share: float) -> int:
@@ -70,22 +67,22 @@ class PilotCosts:
         return max(1, round(share * self.whole_steps(depth)))
 
     def n_train(self, depths: Sequence[int], share: float) -> int:
-        """Training examples that pilots of these depths meet."""
+        """Training examples that pilots of these depths use."""
         steps = max(self.pilot_steps(depth, share) for depth in depths)
         return min(self.setup.train_examples, steps * self.setup.batch_size)
 
     def pilot_flop(self, depth: int, share: float) -> int:
-        """Of one pilot, its checks and its reading, without boundary states."""
+        """Of one pilot, its checks and its evaluation, without boundary states."""
         steps = self.pilot_steps(depth, share)
-        return self.training_flop(depth, steps) + self.checks_flop(depth) + self.reading_flop(depth)
+        return self.training_flop(depth, steps) + self.checks_flop(depth) + self.evaluation_flop(depth)
 
     def checks_flop(self, depth: int) -> int:
-        """Of what a pilot does before its first step: a step counted twice, and its boundary states' proof."""
-        proof = 0
+        """Of a pilot before its first step: a step counted twice, and the verification of its boundary states."""
+        verification = 0
         if self.prefix_cache and depth > 0:
             length = self.setup.sequence_length
-            proof = self._forward(PROOF_EXAMPLES, length, 0) + self._forward(PROOF_EXAMPLES, length, depth)
-        return self.training_flop(depth, 2) + proof
+            verification = self._forward(VERIFIED_EXAMPLES, length, 0) + self._forward(VERIFIED_EXAMPLES, length, depth)
+        return self.training_flop(depth, 2) + verification
 
     def training_flop(self, depth: int, steps: int) -> int:
         """Of steps from the boundary on, or of whole steps where there is no cache."""
@@ -93,12 +90,12 @@ class PilotCosts:
         setup = replace(self.setup, prefix_cache=cached)
         return steps * step_flop(self.shape, setup, parts_at_depth(self.shape, depth), cached=cached).total
 
-    def reading_flop(self, depth: int) -> int:
-        """Of one reading of the eval items from the boundary on."""
+    def evaluation_flop(self, depth: int) -> int:
+        """Of one evaluation on the eval examples from the boundary on."""
         return self._forward(self.n_eval, self.eval_length, depth if self.prefix_cache else 0)
 
     def states_flop(self, depth: int, n_train: int) -> int:
-        """Of the boundary states of the training examples and the eval items, up to the deepest boundary."""
+        """Of the boundary states of the training and eval examples, up to the deepest boundary."""
         if not self.prefix_cache or depth == 0:
             return 0
         examples = ((n_train, self.setup.sequence_length), (self.n_eval, self.eval_length))
@@ -113,13 +110,13 @@ class PilotCosts:
 
 @dataclass(frozen=True)
 class PilotPlan:
-    """What pilots will do before it is known who stays.
+    """What pilots will do, before it is known which depths remain.
 
     Attributes:
         sizes: depths trained in each round.
-        shares: how far each goes in it, as a share of its whole finetune.
+        shares: how far each trains in it, as a share of its whole finetune.
         n_train: training examples of all rounds.
-        flop: of everything, each round's reading before training included; the most it can be, whoever stays.
+        flop: of everything, with each round's evaluation before training; the maximum, whichever depths remain.
     """
 
     sizes: tuple[int, ...]
@@ -129,25 +126,25 @@ class PilotPlan:
 
 
 def candidate_depths(n_layers: int, picks: Sequence[int | None], aim: Aim) -> tuple[int, ...]:
-    """What pilots try when nothing is said: the rules' picks and a spread, at least a tenth of the layers apart.
+    """The depths that pilots try by default: the rules' and a spread, at least a tenth of the layers apart.
 
-    Two thirds stands first after the picks: in every sweep so far the best swept depth at equal compute was it
+    Two thirds is first after the rules' depths: in every sweep so far the best depth at the same compute was it
     or the next deeper one.
 
     Args:
         n_layers: L.
-        picks: depths that rules propose; the first are kept when they crowd.
-        aim: but for "compute", full finetuning too; there it would take a quarter of the budget, and what it can win by
-            (deep arms that pass over few examples many times) no short pilot shows.
+        picks: depths that rules propose; of depths too close together the first is taken.
+        aim: "compute" leaves full finetuning out: it would take a quarter of the budget, and no short pilot shows how
+            it can win (deep arms repeat few examples many times).
     """
     spread = [2 * n_layers // 3, n_layers // 2, depth_cap(n_layers), n_layers // 4]
     wanted = [*([] if aim == "compute" else [0]), *picks, *spread]
     apart = max(1, n_layers // 10)
-    found: list[int] = []
+    depths: list[int] = []
     for depth in wanted:
-        if depth is not None and len(found) < MAX_DEPTHS and all(abs(depth - other) >= apart for other in found):
-            found.append(depth)
-    return tuple(sorted(found))
+        if depth is not None and len(depths) < PILOT_DEPTHS and all(abs(depth - other) >= apart for other in depths):
+            depths.append(depth)
+    return tuple(sorted(depths))
 
 
 def round_sizes(n: int) -> tuple[int, ...]:
@@ -158,21 +155,24 @@ def round_sizes(n: int) -> tuple[int, ...]:
     return tuple(sizes)
 
 
-def eval_items(costs: PilotCosts, depths: Sequence[int], budget: float, available: int) -> int:
-    """How many eval items all readings of the pilots may have: a quarter of the budget's worth, 64 to 1024.
+def affordable_eval_examples(costs: PilotCosts, depths: Sequence[int], budget: float, available: int) -> int:
+    """Number of eval examples that a quarter of the budget affords in all evaluations, within PILOT_EVAL_ROWS.
 
     Args:
-        costs: of the pilots; their own number of items does not matter.
+        costs: of the pilots; their `n_eval` does not matter.
         depths: candidates.
-        budget: share of one full finetune's FLOP.
-        available: items there are.
+        budget: share of one full finetune's FLOPs.
+        available: number of eval examples in the data.
     """
     one, sizes = replace(costs, n_eval=1), round_sizes(len(depths))
     each = (
-        len(sizes) * one.reading_flop(0) + one.states_flop(max(depths), 0) + sum(sizes) * one.reading_flop(min(depths))
+        len(sizes) * one.evaluation_flop(0)
+        + one.states_flop(max(depths), 0)
+        + sum(sizes) * one.evaluation_flop(min(depths))
     )
-    affordable = int(_READING_SHARE * budget * costs.full_flop / each)
-    return min(available, MAX_EVAL, max(MIN_EVAL, affordable))
+    affordable = int(_EVALUATION_SHARE * budget * costs.full_flop / each)
+    least, most = PILOT_EVAL_ROWS
+    return min(available, most, max(least, affordable))
 
 
 def plan_pilots(costs: PilotCosts, depths: Sequence[int], budget: float) -> PilotPlan:
@@ -181,24 +181,24 @@ def plan_pilots(costs: PilotCosts, depths: Sequence[int], budget: float) -> Pilo
     Args:
         costs: of the pilots.
         depths: candidates, two or more.
-        budget: share of one full finetune's FLOP, in (0, 1].
+        budget: share of one full finetune's FLOPs, in (0, 1].
 
     Raises:
-        InputError: the budget is too small for pilots that show anything, and the least is told; or one depth alone.
+        InputError: the budget is too small for useful pilots (the message has the least); or only one depth.
     """
     if not 0 < budget <= 1:
         raise InputError(f"--pilot-budget must be in (0, 1], found {budget:g}.")
     if len(set(depths)) < 2:
         raise InputError("Pilots need at least two different depths to decide between.")
-    least = MIN_STEPS / costs.setup.steps
+    least = PILOT_STEPS / costs.setup.steps
     need = _plan(costs, depths, least).flop / costs.full_flop if least <= 1 else math.inf
     if need > budget:
-        told = f"{math.ceil(100 * need)} % of" if need <= 1 else "more than"
+        share = f"{math.ceil(100 * need)}% of" if need <= 1 else "more than"
         raise InputError(
-            f"--pilot-budget {budget:g} is too small: pilots of {len(depths)} depths that make at least {MIN_STEPS} "
-            f"steps, with their evaluations, take {told} this finetune of {costs.setup.steps} steps of "
-            f"{costs.setup.batch_size}. Allow more, name fewer --depths, take fewer --eval-examples, or decide for a "
-            "longer finetune (--steps, --epochs). So short a finetune can be tested whole: semfreeze sweep."
+            f"--pilot-budget {budget:g} is too small: pilots of {len(depths)} depths that make at least {PILOT_STEPS} "
+            f"steps, with their evaluations, take {share} this finetune of {costs.setup.steps} steps of "
+            f"{costs.setup.batch_size}. Allow more, give fewer --depths or --eval-examples, or plan a longer "
+            "finetune (--steps, --epochs). A finetune this short can be compared as a whole: semfreeze sweep."
         )
     low, high = least, 1.0
     for _ in range(30):
@@ -210,11 +210,11 @@ def plan_pilots(costs: PilotCosts, depths: Sequence[int], budget: float) -> Pilo
 
 
 def _plan(costs: PilotCosts, depths: Sequence[int], share: float) -> PilotPlan:
-    """Pilots whose first round goes so far, and later ones farther as fewer depths are left; whole at most."""
+    """Pilots whose first round trains this share, and later ones more as fewer depths are left; at most the whole."""
     sizes = round_sizes(len(depths))
     shares = tuple(min(1.0, share * len(depths) / size) for size in sizes)
     n_train = costs.n_train(depths, shares[-1])
-    flop = len(sizes) * costs.reading_flop(0) + costs.states_flop(max(depths), n_train)
+    flop = len(sizes) * costs.evaluation_flop(0) + costs.states_flop(max(depths), n_train)
     for size, reach in zip(sizes, shares, strict=True):
         flop += sum(sorted(costs.pilot_flop(depth, reach) for depth in depths)[-size:])
     return PilotPlan(sizes, shares, n_train, flop)

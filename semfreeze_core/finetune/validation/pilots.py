@@ -1,4 +1,4 @@
-"""Short real finetunes of a few freeze depths that decide which is best; successive halving inside a budget."""
+"""Short real finetunes of a few freeze depths that decide which is best: successive halving within a budget."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -11,10 +11,9 @@ from semfreeze_core.errors import InputError
 from semfreeze_core.finetune.arm.flop import cache_flop
 from semfreeze_core.finetune.arm.job import ModelSource
 from semfreeze_core.finetune.validation.pilot_schedule import (
-    MAX_EVAL,
     PilotCosts,
     PilotPlan,
-    eval_items,
+    affordable_eval_examples,
     plan_pilots,
 )
 from semfreeze_core.finetune.validation.request import Prepared, ValidationRequest, prepare
@@ -23,7 +22,7 @@ from semfreeze_core.gains.noninferiority import Floats, draw, improvement
 from semfreeze_core.gains.pilots import choose, decision_reasons, paired_difference, remaining_depths
 from semfreeze_core.plan.document import FreezePlan
 from semfreeze_core.progress import Progress, ProgressEvent, silent
-from semfreeze_core.records.defaults import MANY_EPOCHS, MARGIN, PILOT_BUDGET
+from semfreeze_core.records.defaults import MANY_EPOCHS, MARGIN, MAX_LENGTH, PILOT_BUDGET, PILOT_EVAL_ROWS
 from semfreeze_core.records.fields import FieldMapping
 from semfreeze_core.records.interval import IntervalEntry
 from semfreeze_core.records.pilots import (
@@ -50,14 +49,15 @@ class MeasureRequest:
 
     Attributes:
         plan: of the model; its own depth does not matter.
-        setup: the finetune that is planned: steps, batch, examples, precision, checkpointing; the data says lengths.
+        setup: the planned finetune: steps, batch, examples, precision, checkpointing; lengths come from the data.
         train, evaluation, mapping, max_length, add_eos, model, rates: as in ValidationRequest.
         depths: candidates.
-        proposed, proposed_by: the one among them that stays until another is better for sure, and who says so, or None.
-        aim: best loss at equal compute or at equal steps, or the deepest depth within `margin` of full finetuning.
-        budget: share of one full finetune's FLOP that all pilots may take.
-        n_eval: eval items; None takes as many as `eval_items` says.
-        margin: share of full finetuning's improvement that "cheapest" may lose.
+        proposed, proposed_by: the one among them that is selected unless another is significantly better, and who
+            proposed it, or None.
+        aim: best loss at the same compute or the same steps, or the deepest depth within `margin` of full finetuning.
+        budget: share of one full finetune's FLOPs that all pilots may take.
+        n_eval: eval examples; None takes `affordable_eval_examples`.
+        margin: share of full finetuning's loss reduction that "cheapest" may lose.
         prefix_cache: compute frozen layers once, shared by all pilots.
     """
 
@@ -69,7 +69,7 @@ class MeasureRequest:
     proposed: int | None = None
     proposed_by: ProposedBy | None = None
     mapping: FieldMapping = field(default_factory=FieldMapping)
-    max_length: int = 2048
+    max_length: int = MAX_LENGTH
     add_eos: bool = True
     aim: Aim = "compute"
     budget: float = PILOT_BUDGET
@@ -87,40 +87,40 @@ def measure(
 
     Args:
         request: what to decide.
-        folder: where every round is kept, as a validation each; what is there already is used.
-        overwrite: begin anew where other pilots stand.
-        progress: told the price before anything starts.
+        folder: of the rounds, each a validation; results that are there are used.
+        overwrite: replace other pilots.
+        progress: receives the estimated cost before anything starts, then steps and stages.
 
     Raises:
         InputError: as `prepare` and `plan_pilots`; a setup pilots cannot stand for; or no pilot gave a result.
     """
     _refuse_setup(request.setup, request.aim, request.depths)
     depths = sorted(set(request.depths))
-    looked = prepare(_validation(request, depths, {}, _LENGTHS_FROM), progress)
-    costs = _costs(request, looked)
+    prepared = prepare(_validation(request, depths, {}, _LENGTHS_FROM), progress)
+    costs = _costs(request, prepared)
     if request.n_eval is None:
-        n_eval = eval_items(costs, depths, request.budget, costs.n_eval)
+        n_eval = affordable_eval_examples(costs, depths, request.budget, costs.n_eval)
         request = replace(request, n_eval=n_eval)
         costs = _costs(request, prepare(_validation(request, depths, {}, _LENGTHS_FROM), progress))
     pilots = plan_pilots(costs, depths, request.budget)
-    progress(ProgressEvent("Pilots", message=price_words(costs, pilots, depths, request.budget)))
-    before, losses, rounds, spent = None, dict[int, Floats](), list[PilotRound](), 0
+    progress(ProgressEvent("Pilots", message=estimate_note(costs, pilots, depths, request.budget)))
+    before, losses, rounds, spent_flop = None, dict[int, Floats](), list[PilotRound](), 0
     for number, share in enumerate(pilots.shares, 1):
         steps = {depth: costs.pilot_steps(depth, share) for depth in depths}
-        asked = _validation(request, depths, steps, pilots.n_train)
-        prepared = prepare(asked, progress)
-        report = validate(asked, folder / f"round-{number}", overwrite=overwrite, progress=progress)
+        round_request = _validation(request, depths, steps, pilots.n_train)
+        prepared = prepare(round_request, progress)
+        report = validate(round_request, folder / f"round-{number}", overwrite=overwrite, progress=progress)
         before = np.array(report.baseline.item_losses)
-        spent += costs.reading_flop(0)
-        spent += costs.states_flop(max(depths), len(prepared.data.train.tokenized)) if number == 1 else 0
-        losses, found = _read(report, prepared, costs)
-        spent += sum(pilot.flop for pilot in found)
+        spent_flop += costs.evaluation_flop(0)
+        spent_flop += costs.states_flop(max(depths), len(prepared.data.train.tokenized)) if number == 1 else 0
+        losses, round_pilots = _pilots(report, prepared, costs)
+        spent_flop += sum(pilot.flop for pilot in round_pilots)
         following = pilots.sizes[number] if number < len(pilots.sizes) else 1
         depths = remaining_depths(before, losses, request.aim, request.margin, following, request.proposed)
-        rounds.append(PilotRound(share=share, pilots=found, kept=depths))
+        rounds.append(PilotRound(share=share, pilots=round_pilots, kept=depths))
     assert before is not None
     chosen = choose(before, losses, request.aim, request.margin, request.proposed)
-    gained = improvement(before, losses[chosen][None], draw(1, len(before)))
+    reduction = improvement(before, losses[chosen][None], draw(1, len(before)))
     measurement = Measurement(
         aim=request.aim,
         proposed=request.proposed,
@@ -134,19 +134,19 @@ def measure(
         batch_size=request.setup.batch_size,
         n_layers=request.plan.n_layers,
         loss_before=float(before.mean()),
-        improvement=IntervalEntry.of(gained),
+        improvement=IntervalEntry.of(reduction),
         full_flop=costs.full_flop,
         budget_flop=int(request.budget * costs.full_flop),
         promised_flop=pilots.flop,
-        spent_flop=spent,
+        spent_flop=spent_flop,
         rounds=rounds,
-        freeze_depth=chosen if gained.low > 0 else None,
+        freeze_depth=chosen if reduction.low > 0 else None,
         candidate_depth=chosen,
         reasons=[
             *decision_reasons(
                 before, losses, request.aim, request.margin, chosen, request.proposed, request.proposed_by
             ),
-            *passes_words(costs, chosen),
+            *epochs_notes(costs, chosen),
         ],
         provenance=provenance_now(0),
     )
@@ -154,41 +154,41 @@ def measure(
     return measurement
 
 
-def price_words(costs: PilotCosts, pilots: PilotPlan, depths: Sequence[int], budget: float) -> str:
-    """What the pilots will take, in words, before they start."""
+def estimate_note(costs: PilotCosts, pilots: PilotPlan, depths: Sequence[int], budget: float) -> str:
+    """A sentence on what the pilots will cost, before they start."""
     rounds = " then ".join(str(size) for size in pilots.sizes)
     return (
-        f"Pilots of depths {', '.join(map(str, depths))} ({rounds}) on {pilots.n_train} examples, read on "
-        f"{costs.n_eval} eval items, take at most {percent(pilots.flop / costs.full_flop, 1)} of one "
-        f"full finetune ({costs.setup.steps} steps of "
-        f"{costs.setup.batch_size}, {flops(costs.full_flop)}); {percent_as_given(budget)} is allowed."
+        f"Pilots of depths {', '.join(map(str, depths))} ({rounds}) on {pilots.n_train} examples, evaluated on "
+        f"{costs.n_eval} eval examples, take at most {percent(pilots.flop / costs.full_flop, 1)} of the compute of one "
+        f"full finetune ({costs.setup.steps} steps of {costs.setup.batch_size}, {flops(costs.full_flop)}). The budget "
+        f"is {percent_as_given(budget)}."
     )
 
 
-def passes_words(costs: PilotCosts, depth: int) -> list[str]:
-    """That the rest of this depth's finetune repeats its examples more than pilots can stand for; none elsewhere."""
-    if costs.aim != "compute" or costs.passes(depth) <= MANY_EPOCHS:
+def epochs_notes(costs: PilotCosts, depth: int) -> list[str]:
+    """A sentence where this depth's finetune repeats its examples more often than pilots can show; else none."""
+    if costs.aim != "compute" or costs.epochs(depth) <= MANY_EPOCHS:
         return []
     return [
-        f"For full finetuning's compute {depth} passes {costs.passes(depth):.1f} times over the "
-        f"{costs.setup.train_examples:,} training examples, full finetuning {costs.passes(0):.1f} times. Pilots show "
-        "nothing of so many passes, in which a model may overfit: validate it, ask for --aim steps, or "
-        "train with --keep-best."
+        f"At full finetuning's compute, depth {depth} trains {costs.epochs(depth):.1f} epochs on the "
+        f"{costs.setup.train_examples:,} training examples, full finetuning {costs.epochs(0):.1f}. Pilots do not show "
+        "the effect of so many epochs, in which a model may overfit: validate the depth, choose --aim steps, or train with "
+        "--keep-best."
     ]
 
 
 def _refuse_setup(setup: TrainingSetup, aim: Aim, depths: Sequence[int]) -> None:
     problems = []
     if setup.lora is not None:
-        problems.append("pilots train whole layers: leave --lora out")
+        problems.append("pilots train whole layers: omit --lora")
     if setup.optimizer != "adamw":
         problems.append(f"pilots train with adamw, not {setup.optimizer}")
     if setup.frozen_bits is not None:
-        problems.append("pilots keep frozen layers as they are: leave --frozen-bits out")
+        problems.append("pilots do not quantize frozen layers: omit --frozen-bits")
     if setup.checkpointing == "transformers-5":
-        problems.append("pilots checkpoint as non-reentrant or reentrant")
+        problems.append("pilots support --checkpointing non-reentrant or reentrant")
     if aim == "cheapest" and 0 not in depths:
-        problems.append("the aim cheapest is held against full finetuning: give depth 0 among --depths")
+        problems.append("--aim cheapest compares with full finetuning: include depth 0 in --depths")
     if problems:
         raise InputError("; ".join(problems) + ".")
 
@@ -215,7 +215,7 @@ def _validation(
         arm_steps={names[depth]: steps[depth] for depth in depths if depth in steps},
         match="steps",
         rates=request.rates,
-        n_eval=MAX_EVAL if request.n_eval is None else request.n_eval,
+        n_eval=PILOT_EVAL_ROWS[1] if request.n_eval is None else request.n_eval,
         n_accuracy=0,
         share_caches=request.prefix_cache,
         n_between=0,
@@ -223,9 +223,9 @@ def _validation(
     )
 
 
-def _costs(request: MeasureRequest, looked: Prepared) -> PilotCosts:
+def _costs(request: MeasureRequest, prepared: Prepared) -> PilotCosts:
     """Costs of the planned finetune at the data's own lengths."""
-    lengths = next(iter(looked.setups.values()))
+    lengths = next(iter(prepared.setups.values()))
     setup = replace(
         lengths,
         steps=request.setup.steps,
@@ -233,13 +233,13 @@ def _costs(request: MeasureRequest, looked: Prepared) -> PilotCosts:
         batch_size=request.setup.batch_size,
         prefix_cache=False,
     )
-    evaluation = looked.data.evaluation.tokenized
+    evaluation = prepared.data.evaluation.tokenized
     mean = round(sum(len(e.input_ids) for e in evaluation) / len(evaluation))
-    return PilotCosts(looked.shape, setup, request.aim, len(evaluation), max(2, mean), request.prefix_cache)
+    return PilotCosts(prepared.shape, setup, request.aim, len(evaluation), max(2, mean), request.prefix_cache)
 
 
-def _read(report: ValidationReport, prepared: Prepared, costs: PilotCosts) -> tuple[dict[int, Floats], list[Pilot]]:
-    """Each depth's item losses, and every pilot written down; paired with the shallowest."""
+def _pilots(report: ValidationReport, prepared: Prepared, costs: PilotCosts) -> tuple[dict[int, Floats], list[Pilot]]:
+    """Each depth's losses by example, and every pilot's record, compared with the shallowest."""
     depths = {arm.name: arm.freeze_depth for arm in prepared.arms}
     losses = {
         depths[run.arm]: np.array(run.points[-1].item_losses)
@@ -252,14 +252,16 @@ def _read(report: ValidationReport, prepared: Prepared, costs: PilotCosts) -> tu
     pilots = []
     for run in report.runs:
         depth = depths[run.arm]
-        own = losses.get(depth)
+        depth_losses = losses.get(depth)
         pilots.append(
             Pilot(
                 freeze_depth=depth,
                 steps=run.steps,
-                loss=None if own is None else float(own.mean()),
-                ahead=_UNKNOWN if own is None else IntervalEntry.of(paired_difference(reference, own)),
-                flop=_spent(run, prepared, costs, depth),
+                loss=None if depth_losses is None else float(depth_losses.mean()),
+                ahead=_UNKNOWN
+                if depth_losses is None
+                else IntervalEntry.of(paired_difference(reference, depth_losses)),
+                flop=_pilot_flop(run, prepared, costs, depth),
                 seconds=run.points[-1].seconds if run.points else 0.0,
                 reason=run.reason,
             )
@@ -267,12 +269,15 @@ def _read(report: ValidationReport, prepared: Prepared, costs: PilotCosts) -> tu
     return losses, pilots
 
 
-def _spent(run: ArmRun, prepared: Prepared, costs: PilotCosts, depth: int) -> int:
-    """FLOP of a pilot's checks, steps and reading; boundary states are counted once for all."""
+def _pilot_flop(run: ArmRun, prepared: Prepared, costs: PilotCosts, depth: int) -> int:
+    """FLOPs of a pilot's checks, steps and evaluation; boundary states are counted once for all pilots."""
     if not run.points:
         return 0
-    own = prepared.data.train.tokenized
-    states = cache_flop(prepared.shape, prepared.setups[run.arm], parts_at_depth(prepared.shape, depth), own)
+    train = prepared.data.train.tokenized
+    states = cache_flop(prepared.shape, prepared.setups[run.arm], parts_at_depth(prepared.shape, depth), train)
     return (
-        run.points[-1].flop - (states if run.prefix_cache else 0) + costs.checks_flop(depth) + costs.reading_flop(depth)
+        run.points[-1].flop
+        - (states if run.prefix_cache else 0)
+        + costs.checks_flop(depth)
+        + costs.evaluation_flop(depth)
     )

@@ -1,4 +1,4 @@
-"""From what the arms gave to one report with its verdict."""
+"""From the arms' runs to one report with its verdict."""
 
 from collections.abc import Mapping, Sequence
 from statistics import mean, median
@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from semfreeze_core.finetune.arm.arms import Arm
 from semfreeze_core.finetune.arm.settings import ArmSettings
-from semfreeze_core.finetune.validation.overfitting import rise_warnings, stopped_losses
+from semfreeze_core.finetune.validation.overfitting import overfitting_warnings, stopped_losses
 from semfreeze_core.gains.noninferiority import Judgment, draw, improvement, improvement_kept, judge
 from semfreeze_core.plan.document import FreezePlan
 from semfreeze_core.records.interval import Interval, IntervalEntry
@@ -37,23 +37,23 @@ def build_report(
     relative_flop: dict[str, float],
     warnings: Sequence[str],
 ) -> ValidationReport:
-    """Put the arms' runs together; arms without any run yet are left out, and then the report is not finished.
+    """Combine the arms' runs; arms without a run yet are omitted, and then the report is not finished.
 
     Args:
-        plan: what was put to the test.
+        plan: what was validated.
         settings: how.
-        baseline: the model before.
+        baseline: the model before training.
         runs: finished and failed ones, of any arms and seeds.
-        relative_flop: predicted FLOP of each arm at equal steps over full finetuning's.
-        warnings: about the data; those of the arms' readings are added.
+        relative_flop: estimated FLOPs of each arm at the same steps, divided by full finetuning's.
+        warnings: about the data; those about overfitting are added.
     """
     by_arm = {name: [run for run in runs if run.arm == name] for name in settings.arms}
-    by_arm = {name: found for name, found in by_arm.items() if found}
+    by_arm = {name: arm_runs for name, arm_runs in by_arm.items() if arm_runs}
     judgments = {budget: _judge(by_arm, baseline, settings, budget) for budget in _budgets(settings)}
     decisive = judgments[settings.budget]
     arms = {
-        name: _summary(found, by_arm.get("full", []), baseline, settings, relative_flop[name])
-        for name, found in by_arm.items()
+        name: _summary(arm_runs, by_arm.get("full", []), baseline, settings, relative_flop[name])
+        for name, arm_runs in by_arm.items()
     }
     coverage = plan.gain_coverage.estimate
     return ValidationReport(
@@ -69,7 +69,7 @@ def build_report(
         reason=decisive.reason,
         verdicts={budget: judgment.verdict for budget, judgment in judgments.items()},
         reasons={budget: judgment.reason for budget, judgment in judgments.items()},
-        warnings=[*warnings, *rise_warnings(by_arm)],
+        warnings=[*warnings, *overfitting_warnings(by_arm)],
         finished=len(runs) == len(settings.arms) * len(settings.seeds),
         runs=list(runs),
         provenance=provenance_now(0),
@@ -81,12 +81,12 @@ def _budgets(settings: ValidationSettings) -> tuple[Budget, ...]:
 
 
 def point_at(run: ArmRun, budget: Budget) -> EvalPoint | None:
-    """The run's reading at equal steps or equal compute; None when it did not get there."""
+    """The run's evaluation at the same steps or the same compute; None when it did not get there."""
     return next((point for point in run.points if budget in point.marks), None)
 
 
 def losses_at(runs: Sequence[ArmRun], budget: Budget) -> dict[int, list[float]]:
-    """Losses by item of each seed that got to the mark."""
+    """Losses by example of each seed that got to the mark."""
     points = {run.seed: point_at(run, budget) for run in runs if run.status == "done"}
     return {s: p.item_losses for s, p in points.items() if p is not None and p.item_losses is not None}
 
@@ -94,12 +94,16 @@ def losses_at(runs: Sequence[ArmRun], budget: Budget) -> dict[int, list[float]]:
 def _judge(
     by_arm: dict[str, list[ArmRun]], baseline: Baseline, settings: ValidationSettings, budget: Budget
 ) -> Judgment:
-    """Planned against full; full is read at equal steps in both cases, as its equal compute is its own."""
+    """Planned compared with full; full is evaluated at the same steps in both cases, as the same compute is its own."""
     full, planned = losses_at(by_arm.get("full", []), "steps"), losses_at(by_arm.get("planned", []), budget)
     seeds = sorted(full.keys() & planned.keys())
     if not seeds:
-        missing = [name for name, found in (("full", full), ("planned", planned)) if not found]
-        reason = f"there is no finished run of {' and '.join(missing)}" if missing else "no seed is done in both arms"
+        missing = [name for name, losses in (("full", full), ("planned", planned)) if not losses]
+        reason = (
+            f"there is no finished run of {' and '.join(missing)}"
+            if missing
+            else "no seed is finished in both variants"
+        )
         return Judgment("undecided", reason, _UNKNOWN, _UNKNOWN, _UNKNOWN)
     stacked = [np.array([arm[seed] for seed in seeds]) for arm in (full, planned)]
     return judge(np.array(baseline.item_losses), *stacked, margin=settings.margin)
@@ -127,9 +131,9 @@ def _summary(
         eval_accuracy_after_compute=_mean_accuracy(done, "compute"),
         improvement=_improvement(done, baseline, "steps"),
         improvement_compute=_improvement(done, baseline, "compute"),
-        improvement_kept=_kept(losses_at(done, "steps"), losses_at(full, "steps"), baseline),
-        improvement_kept_compute=_kept(losses_at(done, "compute"), losses_at(full, "steps"), baseline),
-        improvement_kept_stopped=_kept(stopped_losses(done), stopped_losses(full), baseline),
+        improvement_kept=_improvement_kept(losses_at(done, "steps"), losses_at(full, "steps"), baseline),
+        improvement_kept_compute=_improvement_kept(losses_at(done, "compute"), losses_at(full, "steps"), baseline),
+        improvement_kept_stopped=_improvement_kept(stopped_losses(done), stopped_losses(full), baseline),
         steps=settings.steps,
         steps_compute=next((p.step for run in done if (p := point_at(run, "compute")) is not None), None),
         train_seconds=mean(_seconds_to(run, settings.steps) for run in shown),
@@ -152,18 +156,18 @@ def _summary(
 
 
 def _seconds_to(run: ArmRun, step: int) -> float:
-    """Training time of the first steps, cache pass left out."""
+    """Training time of the first steps, without the cache pass."""
     return sum(run.step_seconds[:step])
 
 
 def _mean_loss(runs: Sequence[ArmRun], budget: Budget) -> float | None:
-    found = [p.loss for run in runs if (p := point_at(run, budget)) is not None and p.loss is not None]
-    return mean(found) if found else None
+    losses = [p.loss for run in runs if (p := point_at(run, budget)) is not None and p.loss is not None]
+    return mean(losses) if losses else None
 
 
 def _mean_accuracy(runs: Sequence[ArmRun], budget: Budget) -> float | None:
-    found = [p.accuracy for run in runs if (p := point_at(run, budget)) is not None and p.accuracy is not None]
-    return mean(found) if found else None
+    accuracies = [p.accuracy for run in runs if (p := point_at(run, budget)) is not None and p.accuracy is not None]
+    return mean(accuracies) if accuracies else None
 
 
 def _improvement(runs: Sequence[ArmRun], baseline: Baseline, budget: Budget) -> IntervalEntry:
@@ -174,10 +178,10 @@ def _improvement(runs: Sequence[ArmRun], baseline: Baseline, budget: Budget) -> 
     return IntervalEntry.of(improvement(np.array(baseline.item_losses), after, draw(*after.shape)))
 
 
-def _kept(
+def _improvement_kept(
     ours: Mapping[int, Sequence[float] | Floats], theirs: Mapping[int, Sequence[float] | Floats], baseline: Baseline
 ) -> IntervalEntry:
-    """Share of full finetuning's improvement, on the seeds both have; losses of the same first items by seed."""
+    """Share of full finetuning's loss reduction, on the seeds of both; losses of the same first examples by seed."""
     seeds = sorted(ours.keys() & theirs.keys())
     if not seeds:
         return IntervalEntry.of(_UNKNOWN)
@@ -187,7 +191,7 @@ def _kept(
 
 
 def failed_run(arm: Arm, settings: ArmSettings, seed: int, reason: str) -> ArmRun:
-    """A run that gave nothing, with its reason."""
+    """A failed run with its reason."""
     return ArmRun(
         arm=arm.name,
         seed=seed,

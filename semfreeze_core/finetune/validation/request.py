@@ -1,4 +1,4 @@
-"""What is put to the test, and everything about it that can be looked at before a model is loaded."""
+"""What is validated, and everything about it that can be checked before a model is loaded."""
 
 from dataclasses import dataclass, field, replace
 
@@ -32,7 +32,7 @@ from semfreeze_core.sources.models.loading import load_tokenizer
 from semfreeze_core.sources.models.opening import open_checkpoint
 from semfreeze_core.storage import digest
 
-KEPT_PRECISION = (
+UNQUANTIZED_WARNING = (
     "The plan's estimate has frozen layers in {bits} bits; the variants here keep their precision. `semfreeze train` "
     "quantizes them when the plan has LoRA."
 )
@@ -62,7 +62,7 @@ class ValidationRequest:
         share_caches: leave boundary states on disk, where a deeper variant continues from a nearer one's and other
             seeds find them. A variant's seconds then no longer hold all of its own cache pass; its FLOPs always do.
         n_between: evaluations before the end, as in ArmSettings.
-        model: where the model comes from; None is where the plan has it from.
+        model: where the model comes from; None is the plan's source.
     """
 
     plan: FreezePlan
@@ -97,17 +97,17 @@ class ValidationRequest:
 
 @dataclass(frozen=True)
 class Prepared:
-    """A validation before its first step: everything that can be wrong without a model has been looked at.
+    """A validation before its first step: everything that can be checked without a model has been checked.
 
     Attributes:
-        request: as asked.
+        request: as given.
         source: where the model comes from.
         shape: the counted model.
         data: both sets.
         arms: what is trained.
         settings: how, by arm; seed 0's.
-        setups: what the cost model is asked, by arm, at equal steps.
-        document: the settings as they are written down.
+        setups: for the cost model, by arm, at the same steps.
+        document: the settings as they are saved.
     """
 
     request: ValidationRequest
@@ -120,7 +120,7 @@ class Prepared:
     document: ValidationSettings
 
     def relative_flop(self, arm: Arm) -> float:
-        """FLOP of the arm at equal steps, cache pass included, over full finetuning's."""
+        """FLOPs of the arm at the same steps, cache pass included, divided by full finetuning's."""
         return run_flop(self.shape, self.setups[arm.name], arm.parts) / self.full_flop()
 
     @property
@@ -130,7 +130,7 @@ class Prepared:
         passes = {name: how.total_steps * how.setup.batch_size / n for name, how in self.settings.items()}
         many = ", ".join(f"{name} {times:.1f}" for name, times in passes.items() if times > MANY_EPOCHS)
         bits = self.request.plan.cost.setup.frozen_bits
-        warnings = (*self.data.warnings, *([KEPT_PRECISION.format(bits=bits)] if bits else []))
+        warnings = (*self.data.warnings, *([UNQUANTIZED_WARNING.format(bits=bits)] if bits else []))
         if not many:
             return warnings
         return (
@@ -140,14 +140,14 @@ class Prepared:
         )
 
     def full_flop(self) -> int:
-        """FLOP of full finetuning at equal steps, with the same head."""
+        """FLOPs of full finetuning at the same steps, with the same head."""
         full = make_arms(("full",), self.shape, None)[0]
         any_setup = next(iter(self.setups.values()))
         return run_flop(self.shape, replace(any_setup, prefix_cache=False, lora=None), full.parts)
 
 
 def prepare(request: ValidationRequest, progress: Progress = silent) -> Prepared:
-    """Look at everything that a validation needs, without loading weights.
+    """Check everything that a validation needs, without loading weights.
 
     Raises:
         InputError: the model, the data, the arms or the settings cannot be used.
@@ -214,9 +214,9 @@ def _warmup_steps(setup: TrainingSetup) -> int:
 
 def _to_its_end(prepared: Prepared, arm: Arm) -> ArmSettings:
     """The arm's settings with the steps it makes: its own, or those for the same compute where that is compared."""
-    settings, own_steps = prepared.settings[arm.name], prepared.request.arm_steps or {}
-    if arm.name in own_steps:
-        return replace(settings, setup=replace(settings.setup, steps=own_steps[arm.name]))
+    settings, arm_steps = prepared.settings[arm.name], prepared.request.arm_steps or {}
+    if arm.name in arm_steps:
+        return replace(settings, setup=replace(settings.setup, steps=arm_steps[arm.name]))
     return replace(settings, compute_steps=_compute_steps(prepared, arm))
 
 

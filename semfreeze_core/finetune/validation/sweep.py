@@ -1,6 +1,6 @@
-"""Several freeze depths finetuned for real: which was best, and what each rule's pick would have cost.
+"""Several freeze depths finetuned for real: which is best, and the regret of each rule's depth.
 
-A sweep is a validation whose arms are depths; it is kept, resumed and read like one.
+A sweep is a validation whose arms are depths; it is saved, resumed and opened like one.
 """
 
 from pathlib import Path
@@ -33,27 +33,27 @@ def sweep(
     overwrite: bool = False,
     progress: Progress = silent,
 ) -> SweepReport:
-    """Train every depth with every seed, and say what each rule would have cost.
+    """Train every depth with every seed, and report the regret of each rule.
 
     Args:
         request: its arms are the depths.
-        curve: what was predicted.
-        picks: of the rules.
-        folder: as for `validate`; sweep.json is written beside its report.
-        overwrite: begin anew where another one stands.
-        progress: told what is being done.
+        curve: of the analysis.
+        picks: depths of the rules.
+        folder: as for `validate`; sweep.json is written next to its report.
+        overwrite: replace another sweep.
+        progress: receives steps and stages.
 
     Raises:
         InputError: as for `validate`.
     """
     report = validate(request, folder, overwrite=overwrite, progress=progress)
-    found = build_sweep(report, curve, picks)
-    write_atomically(folder / SWEEP, found.model_dump_json(indent=1) + "\n")
-    return found
+    sweep_report = build_sweep(report, curve, picks)
+    write_atomically(folder / SWEEP, sweep_report.model_dump_json(indent=1) + "\n")
+    return sweep_report
 
 
 def build_sweep(report: ValidationReport, curve: GainCurve, picks: dict[str, Candidate]) -> SweepReport:
-    """What a validation whose arms are depths says of them and of the rules."""
+    """What a validation whose arms are depths shows of the depths and the rules."""
     depths = [_depth(arm, report, curve) for arm in report.arms.values()]
     before = np.array(report.baseline.item_losses)
     measured = {budget: _measured(report, budget) for budget in _BUDGETS}
@@ -68,7 +68,9 @@ def build_sweep(report: ValidationReport, curve: GainCurve, picks: dict[str, Can
         best_depth=best,
         depths=depths,
         rules={name: _rule(pick, before, measured, best, report.n_layers // 2) for name, pick in picks.items()},
-        reason="Full finetuning's own improvement includes 0: there is nothing to compare." if hopeless else "",
+        reason="The interval of full finetuning's loss reduction includes 0, so there is nothing to compare."
+        if hopeless
+        else "",
         warnings=report.warnings,
         finished=report.finished,
         provenance=provenance_now(0),
@@ -80,7 +82,7 @@ def _depth(arm: ArmSummary, report: ValidationReport, curve: GainCurve) -> Sweep
         "steps": (arm.improvement, arm.improvement_kept),
         "compute": (arm.improvement_compute, arm.improvement_kept_compute),
     }
-    if arm.freeze_depth == 0:  # full finetuning's equal compute is its equal steps
+    if arm.freeze_depth == 0:  # full finetuning at the same compute is full finetuning at the same steps
         at["compute"] = at["steps"]
     coverage = float(curve.coverage.mean[arm.freeze_depth])
     return SweepDepth(
@@ -121,36 +123,36 @@ def _rule(
     best: dict[Budget, int | None],
     half: int,
 ) -> RuleRegret:
-    own: dict[Budget, Interval | None] = {}
+    regrets: dict[Budget, Interval | None] = {}
     beyond: dict[Budget, Interval | None] = {}
     for budget, losses in measured.items():
         at = best[budget]
         if at is None or pick.depth not in losses:
-            own[budget] = beyond[budget] = None
+            regrets[budget] = beyond[budget] = None
             continue
         chosen, top = losses[pick.depth], losses[at]
         draws = draw(*chosen.shape)
-        own[budget] = regret(before, top, chosen, draws)
+        regrets[budget] = regret(before, top, chosen, draws)
         beyond[budget] = regret_beyond(before, top, chosen, losses[half], draws) if half in losses else None
     missing = "its formula gives no depth" if pick.depth is None else "its depth was not swept"
     return RuleRegret(
         freeze_depth=pick.depth,
         recommendation="freeze" if pick.recommended else "abstain",
-        regret={budget: _estimate(found) for budget, found in own.items()},
-        regret_interval={budget: _ends(found) for budget, found in own.items()},
-        beyond_half={budget: _estimate(found) for budget, found in beyond.items()},
-        beyond_half_interval={budget: _ends(found) for budget, found in beyond.items()},
-        reason=missing if all(found is None for found in own.values()) else "",
+        regret={budget: _estimate(interval) for budget, interval in regrets.items()},
+        regret_interval={budget: _ends(interval) for budget, interval in regrets.items()},
+        beyond_half={budget: _estimate(interval) for budget, interval in beyond.items()},
+        beyond_half_interval={budget: _ends(interval) for budget, interval in beyond.items()},
+        reason=missing if all(interval is None for interval in regrets.values()) else "",
     )
 
 
-def _bounds(found: IntervalEntry) -> Bounds | None:
-    return None if found.low is None or found.high is None else (found.low, found.high)
+def _bounds(interval: IntervalEntry) -> Bounds | None:
+    return None if interval.low is None or interval.high is None else (interval.low, interval.high)
 
 
-def _estimate(found: Interval | None) -> float | None:
-    return None if found is None or not np.isfinite(found.estimate) else found.estimate
+def _estimate(interval: Interval | None) -> float | None:
+    return None if interval is None or not np.isfinite(interval.estimate) else interval.estimate
 
 
-def _ends(found: Interval | None) -> Bounds | None:
-    return None if found is None or not np.isfinite(found.low) else (found.low, found.high)
+def _ends(interval: Interval | None) -> Bounds | None:
+    return None if interval is None or not np.isfinite(interval.low) else (interval.low, interval.high)

@@ -1,6 +1,6 @@
-"""Putting a plan to the test: the arms on equal data, order and seeds, each in a process of its own, and a verdict.
+"""Validating a plan: the arms on the same data, order and seeds, each in its own process, and a verdict.
 
-Everything lies in one folder: `settings.json`, the examples, one file for each finished arm and seed, logs, and
+Everything is in one folder: `settings.json`, the examples, one file for each finished arm and seed, logs, and
 `report.json`. A second call with the same settings does only what is missing.
 """
 
@@ -17,7 +17,7 @@ from semfreeze_core.device import choose_device, free_bytes
 from semfreeze_core.errors import InputError, RunError
 from semfreeze_core.finetune.arm.arms import Arm
 from semfreeze_core.finetune.arm.job import ArmJob, write_examples
-from semfreeze_core.finetune.arm.launch import OutOfMemory, halve, run_child
+from semfreeze_core.finetune.arm.launch import OutOfMemory, halve, run_arm_process
 from semfreeze_core.finetune.arm.progress_file import live_path
 from semfreeze_core.finetune.validation.report import build_report, failed_run
 from semfreeze_core.finetune.validation.request import Prepared, ValidationRequest, prepare
@@ -32,16 +32,16 @@ NOT_BEGUN = "Not begun"
 def validate(
     request: ValidationRequest, folder: Path, *, overwrite: bool = False, progress: Progress = silent
 ) -> ValidationReport:
-    """Train every arm with every seed, and judge the plan.
+    """Train every arm with every seed, and reach a verdict on the plan.
 
     Args:
-        request: what to put to the test.
-        folder: where everything is kept; what an interrupted call with the same settings left there is used.
-        overwrite: begin anew where another validation stands.
-        progress: told what is being done.
+        request: what to validate.
+        folder: of all files; results that an interrupted call with the same settings left there are used.
+        overwrite: replace another validation.
+        progress: receives steps and stages.
 
     Returns:
-        The report. It is written as report.json after each arm, so that an interruption leaves what there is by then.
+        The report. It is written as report.json after each arm, so that an interruption leaves the results so far.
 
     Raises:
         InputError: as prepare; or the folder holds another validation, or one that is running.
@@ -51,11 +51,11 @@ def validate(
         data = folder / "examples.safetensors"
         if not data.exists():
             write_examples(data, prepared.data.train.tokenized, prepared.data.evaluation.tokenized)
-        _forget_refused(folder)
+        _delete_not_begun(folder)
         _run_baseline(prepared, folder, progress)
         report = _write_report(prepared, folder)
         # Seed by seed, so that an interrupted validation has whole comparisons; in each the planned arm first, so that
-        # who follows it has the answer to compare with while the dearer arms still train.
+        # its result is there to compare with while the costlier arms still train.
         for seed in prepared.document.seeds:
             for arm in sorted(prepared.arms, key=lambda arm: arm.name != "planned"):
                 _run_arm(prepared, folder, arm, seed, progress)
@@ -65,7 +65,7 @@ def validate(
 
 @contextmanager
 def _claimed(folder: Path, settings: ValidationSettings, overwrite: bool) -> Iterator[None]:
-    """The folder, for these settings and this process alone."""
+    """Lock the folder for these settings and this process."""
     path = folder / "settings.json"
     with disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
@@ -78,13 +78,13 @@ def _claimed(folder: Path, settings: ValidationSettings, overwrite: bool) -> Ite
                         )
                     _clear(folder)
                 elif not path.exists() and any(p.name != ".lock" for p in folder.iterdir()):
-                    raise RunError(f"{folder} is not empty and no validation. Choose another --out.")
+                    raise RunError(f"{folder} is not empty and holds no validation. Choose another --out.")
                 elif overwrite:
                     _clear(folder)
                 write_atomically(path, settings.model_dump_json(indent=1) + "\n")
                 yield
         except Timeout as error:
-            raise RunError(f"A validation is running in {folder} already.") from error
+            raise RunError(f"A validation is already running in {folder}.") from error
 
 
 def _clear(folder: Path) -> None:
@@ -104,16 +104,16 @@ def _run_baseline(prepared: Prepared, folder: Path, progress: Progress) -> None:
     path = folder / "runs" / "baseline.json"
     if not path.exists():
         job = _job(prepared, folder, None, 0, 1, path)
-        run_child(_write_job(folder, "baseline", job), folder / "logs" / "baseline.log", progress)
+        run_arm_process(_write_job(folder, "baseline", job), folder / "logs" / "baseline.log", progress)
 
 
 def _run_arm(prepared: Prepared, folder: Path, arm: Arm, seed: int, progress: Progress) -> None:
-    """Train one arm with one seed unless that is done; memory that runs out halves the micro-batch."""
+    """Train one arm with one seed unless that is done; the micro-batch is halved when memory runs out."""
     name = run_name(arm.name, seed)
     path = folder / "runs" / f"{name}.json"
     if path.exists():
         return
-    if (reason := _no_room(prepared, arm)) is not None:
+    if (reason := _memory_shortage(prepared, arm)) is not None:
         progress(ProgressEvent(f"{arm.name} (seed {seed})", message=f"{arm.name}: {reason}"))
         run = failed_run(arm, prepared.settings[arm.name], seed, reason)
         write_atomically(path, run.model_dump_json(indent=1) + "\n")
@@ -122,7 +122,7 @@ def _run_arm(prepared: Prepared, folder: Path, arm: Arm, seed: int, progress: Pr
     while True:
         job = _job(prepared, folder, arm, seed, accumulation, path)
         try:
-            run_child(_write_job(folder, name, job), folder / "logs" / f"{name}.log", progress)
+            run_arm_process(_write_job(folder, name, job), folder / "logs" / f"{name}.log", progress)
         except OutOfMemory as reason:
             try:
                 accumulation = halve(prepared.request.setup.batch_size, accumulation)
@@ -130,7 +130,7 @@ def _run_arm(prepared: Prepared, folder: Path, arm: Arm, seed: int, progress: Pr
                 run = failed_run(arm, prepared.settings[arm.name], seed, f"{reason}. {error}")
                 break
             micro = prepared.request.setup.batch_size // accumulation
-            notes.append(f"Memory ran out: {micro} examples at a time, {accumulation} times a step. ({reason})")
+            notes.append(f"Memory ran out: {micro} examples at a time, {accumulation} times per step. ({reason})")
             progress(ProgressEvent(f"{arm.name} (seed {seed})", message=notes[-1]))
             continue
         except InputError as error:
@@ -143,8 +143,8 @@ def _run_arm(prepared: Prepared, folder: Path, arm: Arm, seed: int, progress: Pr
     live_path(path).unlink(missing_ok=True)
 
 
-def _no_room(prepared: Prepared, arm: Arm) -> str | None:
-    """Why an arm is not begun: what it holds whatever the batch is more than is free; None where there is room."""
+def _memory_shortage(prepared: Prepared, arm: Arm) -> str | None:
+    """Why an arm is not started: what it needs at any batch size is more than is free; None when it fits."""
     parts = training_bytes(prepared.shape, prepared.setups[arm.name], arm.parts)
     needed = parts.weights + parts.gradients + parts.optimizer
     device = choose_device(prepared.source.device)
@@ -152,20 +152,20 @@ def _no_room(prepared: Prepared, arm: Arm) -> str | None:
     if needed <= free:
         return None
     return (
-        f"{NOT_BEGUN}: its weights, gradients and optimizer alone take {gib(needed)}, and "
-        f"{gib(free)} are free on {device.type}. Once more is free, the same command tries again."
+        f"{NOT_BEGUN}: its weights, gradients and optimizer alone take {gib(needed)}, but "
+        f"{gib(free)} are free on {device.type}. The same command tries again."
     )
 
 
-def _forget_refused(folder: Path) -> None:
-    """Arms that were not begun for want of memory are tried again: there may be more by now."""
+def _delete_not_begun(folder: Path) -> None:
+    """Delete the results of arms that were not started for lack of memory: there may be more now."""
     for path in (folder / "runs").glob("*-seed*.json"):
         if ArmRun.model_validate_json(path.read_text()).reason.startswith(NOT_BEGUN):
             path.unlink()
 
 
 def run_name(arm: str, seed: int) -> str:
-    """The name of an arm's files; a colon is no good in some."""
+    """The name of an arm's files; some file systems allow no colon."""
     return f"{arm.replace(':', '-')}-seed{seed}"
 
 
@@ -196,7 +196,7 @@ def _write_job(folder: Path, name: str, job: ArmJob) -> Path:
 
 
 def _write_report(prepared: Prepared, folder: Path) -> ValidationReport:
-    """Put together and write what there is."""
+    """Build and write the report of the results so far."""
     baseline = Baseline.model_validate_json((folder / "runs" / "baseline.json").read_text())
     runs = [
         ArmRun.model_validate_json(file.read_text())

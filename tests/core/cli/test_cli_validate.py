@@ -43,7 +43,7 @@ def validate(place):
 
 @pytest.fixture
 def no_training(monkeypatch):
-    monkeypatch.setattr(validation_module, "run_child", lambda *_: pytest.fail("it began to train"))
+    monkeypatch.setattr(validation_module, "run_arm_process", lambda *_: pytest.fail("it began to train"))
 
 
 def test_validate_prints_the_verdict_and_the_documents_keys(validate, tmp_path):
@@ -74,11 +74,11 @@ def test_validate_prints_the_verdict_and_the_documents_keys(validate, tmp_path):
 @pytest.mark.parametrize(
     ("args", "words"),
     [
-        (("--arms", "best"), "arm best: expected full"),
+        (("--arms", "best"), "variant best: expected full"),
         (("--budget", "time"), "--budget time: expected steps or compute"),
         (("--precision", "fp8", "--checkpointing", "all"), "--checkpointing all: expected none"),
         (("--lr", "full"), "--lr full: expected NAME=NUMBER"),
-        (("--lr", "depth:1=1e-3"), "--lr depth:1: no such arm"),
+        (("--lr", "depth:1=1e-3"), "--lr depth:1: no such variant"),
         (("--steps", 0), "steps must be at least 1, found 0"),
         (("--lora-rank", 0), "--lora-rank must be at least 1"),
         (("--lora-targets", "nothing"), "nothing match no matrix"),

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from semfreeze_core.finetune.arm.accuracy import answers, generation_items, references, share_right
+from semfreeze_core.finetune.arm.accuracy import answers, exact_match_fraction, generation_indices, references
 from semfreeze_core.records.examples import TokenizedExample
 from semfreeze_core.sources.models.decoder import find_decoder
 from tests.core.tiny_models import build_tiny
@@ -51,8 +51,8 @@ def test_references_are_the_examples_as_text(taught):
 
 
 def test_share_right_counts_exact_matches_but_for_white_space():
-    assert share_right([" card", "fiber\n", "Card", "card card"], ["card", "fiber", "card", "card"]) == 0.5
-    assert np.isnan(share_right([], []))
+    assert exact_match_fraction([" card", "fiber\n", "Card", "card card"], ["card", "fiber", "card", "card"]) == 0.5
+    assert np.isnan(exact_match_fraction([], []))
 
 
 def test_answers_leave_the_mode_as_it_was(taught):
@@ -63,11 +63,11 @@ def test_answers_leave_the_mode_as_it_was(taught):
     decoder.model.eval()
 
 
-def test_generation_items_have_one_stretch_to_answer():
+def test_generation_indices_have_one_stretch_to_answer():
     def marked(flags):
         return TokenizedExample(np.arange(len(flags)), np.array(flags, dtype=bool), None, 0)
 
     examples = [marked([0, 0, 1]), marked([0, 1, 0, 1]), marked([0, 1, 1]), marked([0, 1])]
-    assert generation_items(examples, 2) == [0, 2]
-    assert generation_items(examples, 9) == [0, 2, 3]
-    assert generation_items(examples, 0) == []
+    assert generation_indices(examples, 2) == [0, 2]
+    assert generation_indices(examples, 9) == [0, 2, 3]
+    assert generation_indices(examples, 0) == []

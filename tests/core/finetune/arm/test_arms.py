@@ -62,7 +62,7 @@ def test_make_arms_tells_all_problems_at_once():
         "best: expected full",
         "the plan abstains",
         "depth:4",
-        "--lr depth:1: no such arm",
+        "--lr depth:1: no such variant",
         "--lr full=7: expected more than 0",
         "nothing_proj match no matrix",
     ):
@@ -70,7 +70,7 @@ def test_make_arms_tells_all_problems_at_once():
 
 
 def test_make_arms_refuses_none():
-    with pytest.raises(PlanError, match="no arm is named"):
+    with pytest.raises(PlanError, match="no variant is named"):
         make_arms((), SHAPE, PLANNED)
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from semfreeze_core.errors import InputError, SemfreezeError
 from semfreeze_core.finetune.arm import launch
-from semfreeze_core.finetune.arm.launch import OutOfMemory, run_child
+from semfreeze_core.finetune.arm.launch import OutOfMemory, run_arm_process
 
 
 @pytest.fixture
@@ -24,13 +24,13 @@ def process_that(tmp_path, monkeypatch):
 
         monkeypatch.setattr(launch, "_start", popen)
         events = []
-        run_child(tmp_path / "job.json", tmp_path / "logs" / "arm.log", kwargs.get("progress", events.append))
+        run_arm_process(tmp_path / "job.json", tmp_path / "logs" / "arm.log", kwargs.get("progress", events.append))
         return events
 
     return run
 
 
-def test_run_child_passes_progress_on(process_that):
+def test_run_arm_process_passes_progress_on(process_that):
     event = json.dumps({"stage": "full", "done": 3, "total": 9, "unit": "steps", "message": ""})
     (told,) = process_that(f"print('noise'); print('[1]'); print({event!r})")
     assert (told.stage, told.done, told.total, told.unit) == ("full", 3, 9, "steps")
@@ -45,12 +45,12 @@ def test_run_child_passes_progress_on(process_that):
         ("raise RuntimeError('deep inside')", SemfreezeError, "deep inside"),
     ],
 )
-def test_run_child_tells_ends_apart(process_that, script, error, words):
+def test_run_arm_process_tells_ends_apart(process_that, script, error, words):
     with pytest.raises(error, match=words):
         process_that(script)
 
 
-def test_run_child_ends_what_it_started_when_interrupted(process_that, tmp_path):
+def test_run_arm_process_ends_what_it_started_when_interrupted(process_that, tmp_path):
     def interrupt(_):
         raise KeyboardInterrupt
 

@@ -57,7 +57,7 @@ def test_run_arm_trains_what_it_says_at_the_price_it_says(folder, family, name):
     run, loaded, before = trained(folder, name, family=family)
     assert run.status == "done"
     assert run.steps == len(run.train_losses) == len(run.step_seconds) == 4
-    assert run.notes == [], "torch counts the FLOP that the cost model prices"
+    assert run.notes == [], "torch counts the FLOPs that the cost model estimates"
     assert run.prefix_cache is (name not in ("full", "lora"))
     after = {n.replace("base_layer.", ""): p for n, p in loaded.decoder.model.named_parameters() if "lora_" not in n}
     moved = {n for n, p in after.items() if not torch.equal(p, before[n])}
@@ -109,7 +109,7 @@ def test_run_arm_is_followed_step_by_step(folder):
     assert seen[-1].peak_bytes == run.peak_bytes.measured
 
 
-def test_a_live_file_is_written_at_readings_and_else_once_a_second(plain, tmp_path, monkeypatch):
+def test_a_live_file_is_written_at_evaluations_and_else_once_per_second(plain, tmp_path, monkeypatch):
     now = [0.0]
     monkeypatch.setattr("semfreeze_core.finetune.arm.progress_file.time.monotonic", lambda: now[0])
     path = live_path(tmp_path / "runs" / "planned-seed0.json")

@@ -10,7 +10,7 @@ from semfreeze_core.errors import ModelError, PlanError
 from semfreeze_core.finetune.audit.audit import audit
 from semfreeze_core.finetune.freezing.freeze import apply_freeze_plan, freeze
 from semfreeze_core.finetune.freezing.live_model import identify_base
-from semfreeze_core.finetune.quantize.weights import hush_bitsandbytes, quantized_names
+from semfreeze_core.finetune.quantize.weights import quantized_names, quiet_bitsandbytes
 from semfreeze_core.records.training import LoraSetup
 from semfreeze_core.sources.models.loading_errors import quiet_transformers
 from semfreeze_core.sources.models.model_shape import identify
@@ -44,7 +44,7 @@ def tiny(family="llama"):
 def load(tmp_path_factory):
     """Loads a tiny model anew in a config of bitsandbytes, in training mode."""
     folder = tmp_path_factory.mktemp("models")
-    hush_bitsandbytes()
+    quiet_bitsandbytes()
 
     def load(family, config):
         if not (folder / family).exists():
@@ -117,7 +117,7 @@ def test_the_gradient_stops_at_the_boundary_and_adapters_above_alone_learn(load,
     freezing.undo()
 
 
-def test_a_reading_between_steps_leaves_the_gradient_of_4_bit_layers(load):
+def test_an_evaluation_between_steps_leaves_the_gradient_of_4_bit_layers(load):
     plan = lora_plan()
     model = adapted(load, plan)
     ids = tokens_of(tiny())
@@ -131,12 +131,12 @@ def test_a_reading_between_steps_leaves_the_gradient_of_4_bit_layers(load):
     assert freezing.trainable_parameters()
 
 
-def test_weights_packed_for_reading_are_refused(load):
+def test_packed_weights_are_refused(load):
     plan = lora_plan()
     model = adapted(load, plan)
     first = next(m for m in model.modules() if type(m).__name__ == "Linear4bit" and hasattr(m.weight, "quant_state"))
     first.weight.quant_state.packing_format_for_cpu = True  # what a call in eval mode does where a CPU has AVX-512 BF16
-    with pytest.raises(ModelError, match="packed for reading by a call in eval mode"):
+    with pytest.raises(ModelError, match="packed by a call in eval mode"):
         apply_freeze_plan(model, plan, check_weights=False)
 
 
@@ -171,5 +171,5 @@ def test_an_audit_of_weights_in_few_bits_is_refused_for_its_count_would_be_wrong
     for config in CONFIGS:
         model = adapted(load, plan, config=config)
         assert len(quantized_names(model)) == 28
-        with pytest.raises(ModelError, match=r"28 of its weights are in 8 or 4 bits .* FLOP would be wrong"):
+        with pytest.raises(ModelError, match=r"28 of its weights are in 8 or 4 bits .* FLOPs would be wrong"):
             audit(model, plan)

@@ -70,7 +70,7 @@ def test_apply_freeze_plan_refuses_a_frozen_model():
 
 def test_apply_freeze_plan_tells_adapters_that_are_missing_or_not_wanted():
     adapted_plan = plan_of(tiny(), 2, setup=replace(SETUP, lora=LORA))
-    refuse(tiny(), PlanError, "this model has none: put them there first", adapted_plan)
+    refuse(tiny(), PlanError, "this model has none. Add them first", adapted_plan)
     shape, names = shape_and_names(tiny())
     top = replace(adapted_plan.trainable, layers=(False, False, False, True))
     for wrapped in (True, False):

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from semfreeze_core.finetune.freezing.layer_call import is_replaced, own_call, replace_call, restore_call
+from semfreeze_core.finetune.freezing.layer_call import is_replaced, original_call, replace_call, restore_call
 from tests.core.tiny_models import build_tiny
 
 
@@ -23,16 +23,16 @@ ONES = torch.ones(1, 2)
 
 def test_replace_call_answers_in_the_layers_place_until_restored():
     layer, kind = linear(), nn.Linear
-    replace_call(layer, lambda layer, x: 10 * own_call(layer, x))
+    replace_call(layer, lambda layer, x: 10 * original_call(layer, x))
     assert is_replaced(layer)
     assert layer(ONES).tolist() == [[10.0, 20.0]]
-    assert own_call(layer, ONES).tolist() == [[1.0, 2.0]]
+    assert original_call(layer, ONES).tolist() == [[1.0, 2.0]]
     assert isinstance(layer, kind)
     assert type(layer).__name__ == "Linear"
     restore_call(layer)
     assert type(layer) is kind
     assert not is_replaced(layer)
-    assert layer(ONES).tolist() == own_call(layer, ONES).tolist() == [[1.0, 2.0]]
+    assert layer(ONES).tolist() == original_call(layer, ONES).tolist() == [[1.0, 2.0]]
 
 
 def test_restore_call_leaves_a_layer_alone_that_was_never_replaced():
@@ -43,9 +43,9 @@ def test_restore_call_leaves_a_layer_alone_that_was_never_replaced():
 
 def test_replace_call_refuses_a_second_time():
     layer = linear()
-    replace_call(layer, own_call)
+    replace_call(layer, original_call)
     with pytest.raises(ValueError, match="the call of this Linear is replaced already"):
-        replace_call(layer, own_call)
+        replace_call(layer, original_call)
 
 
 def test_replace_call_hands_the_layer_to_any_callable():
@@ -58,17 +58,17 @@ def test_replace_call_hands_the_layer_to_any_callable():
     assert layer("x") == (layer, "x")
 
 
-def test_own_call_runs_the_layers_hooks():
+def test_original_call_runs_the_layers_hooks():
     layer, seen = linear(), []
     layer.register_forward_hook(lambda _, __, output: seen.append(output.tolist()))
-    replace_call(layer, own_call)
+    replace_call(layer, original_call)
     layer(ONES)
     assert seen == [[[1.0, 2.0]]]
 
 
 def test_a_deep_copy_calls_itself():
     layer = linear()
-    replace_call(layer, own_call)
+    replace_call(layer, original_call)
     other = copy.deepcopy(layer)
     with torch.no_grad():
         other.weight.mul_(3)
@@ -87,7 +87,7 @@ def test_replace_call_decides_whether_a_layer_is_checkpointed(checkpointed, befo
     layer.self_attn.register_forward_pre_hook(lambda *_: runs.append(torch.is_grad_enabled()))
     if before:
         model.activation_checkpointing_enable()
-    replace_call(layer, own_call, checkpointed=checkpointed)
+    replace_call(layer, original_call, checkpointed=checkpointed)
     if not before:
         model.activation_checkpointing_enable()
     assert layer.gradient_checkpointing is checkpointed
@@ -101,5 +101,5 @@ def test_replace_call_decides_whether_a_layer_is_checkpointed(checkpointed, befo
 
 def test_replace_call_gives_a_module_without_checkpointing_no_such_flag():
     layer = linear()
-    replace_call(layer, own_call)
+    replace_call(layer, original_call)
     assert not hasattr(layer, "gradient_checkpointing")

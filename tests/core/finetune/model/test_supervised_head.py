@@ -5,8 +5,8 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
-from semfreeze_core.finetune.arm.evaluate import eval_batches, read_items
-from semfreeze_core.finetune.model.batches import IGNORED, Collator, ExamplePlaces
+from semfreeze_core.finetune.arm.evaluate import eval_batches, example_losses
+from semfreeze_core.finetune.model.batches import IGNORED, Collator, ExampleIndices
 from semfreeze_core.finetune.model.supervised_head import SupervisedModel
 from semfreeze_core.records.examples import TokenizedExample
 from semfreeze_core.sources.models.decoder import find_decoder
@@ -40,8 +40,8 @@ def test_collator_takes_states_and_mask_from_a_cache():
 
 
 def test_example_places_are_their_own_numbers():
-    places = ExamplePlaces(3)
-    assert [places[i] for i in range(len(places))] == [0, 1, 2]
+    indices = ExampleIndices(3)
+    assert [indices[i] for i in range(len(indices))] == [0, 1, 2]
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -64,16 +64,18 @@ def test_loss_over_pieces_of_a_batch_adds_up_to_that_of_the_whole():
     whole = model(**collate(range(10)))["loss"].detach()
     pieces = sum(model(**collate(part), num_items_in_batch=total)["loss"] for part in (range(3), range(3, 10)))
     assert torch.allclose(whole, pieces, atol=1e-6)
-    model.forget()
+    model.clear_batches()
     for part in (range(3), range(3, 10)):
         model(**collate(part), num_items_in_batch=total)
     assert model.sizes == [(3, max(len(e.input_ids) for e in EXAMPLES[:3]), 6), (7, 10, 14)]
     assert model.take_loss() == pytest.approx(float(whole), abs=1e-6)
 
 
-def test_item_losses_are_each_items_own_mean():
+def test_example_losses_are_each_examples_own_mean():
     decoder = find_decoder(build_tiny("llama"))
-    found = read_items(SupervisedModel(decoder.model, decoder), Collator(EXAMPLES), 10, "float32", torch.device("cpu"))
+    found = example_losses(
+        SupervisedModel(decoder.model, decoder), Collator(EXAMPLES), 10, "float32", torch.device("cpu")
+    )
     for item, loss in zip(EXAMPLES, found, strict=True):
         with torch.no_grad():
             logits = decoder.model(input_ids=torch.from_numpy(item.input_ids)[None]).logits[0, :-1]

@@ -53,7 +53,7 @@ def test_the_caches_used_longest_ago_make_room(decoder, tmp_path):
     new = filed(decoder, tmp_path, key_base="d", disk_limit_bytes=limit, progress=told.append)
     assert cache_names(tmp_path) == {"models", one, three, new.key}
     assert (tmp_path / "models" / "weights").exists()
-    assert "An older prefix cache made room" in told[0].message
+    assert "An older prefix cache was deleted to make room" in told[0].message
     assert two not in cache_names(tmp_path)
 
 
@@ -107,7 +107,7 @@ def test_two_processes_fill_a_cache_one_after_the_other(decoder, tmp_path):
         lock.release()
 
     assert filed(decoder, tmp_path, progress=listen).hits == 12
-    assert told == ["Waiting for another process that fills the same prefix cache."]
+    assert told == ["Waiting for another process that is filling the same prefix cache."]
 
 
 # Full disks
@@ -138,7 +138,7 @@ def test_a_disk_that_fills_up_is_said_and_left_as_it_was(decoder, tmp_path, shar
         own(descriptor)
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(CacheUnavailable, match=f"The disk is full: the prefix cache cannot be kept in {tmp_path}"):
+    with pytest.raises(CacheUnavailable, match=f"The disk is full: the prefix cache cannot be stored in {tmp_path}"):
         filed(decoder, tmp_path)
     monkeypatch.undo()
     assert len(calls) == 5
@@ -151,7 +151,7 @@ def test_a_file_above_the_systems_limit_is_said(decoder, tmp_path):
     own = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (STATES_BYTES // 2, own[1]))
     try:
-        with pytest.raises(CacheUnavailable, match=r"cannot be kept in .*File too large"):
+        with pytest.raises(CacheUnavailable, match=r"cannot be stored in .*File too large"):
             filed(decoder, tmp_path)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, own)

@@ -8,18 +8,18 @@ from torch.utils.checkpoint import checkpoint
 from transformers import AutoModelForCausalLM, Gemma4TextConfig
 
 from semfreeze_core.finetune.prefix.cache import build_prefix_cache
-from semfreeze_core.finetune.prefix.proof import FLOAT32_TOLERANCE, prove_cache
+from semfreeze_core.finetune.prefix.proof import FLOAT32_TOLERANCE, verify_cache
 from semfreeze_core.finetune.prefix.store import CacheUnavailable
 from semfreeze_core.finetune.prefix.suffix import Suffix
 from semfreeze_core.sources.models.decoder import find_decoder
 from tests.core.finetune.boundary import BATCHES, EXAMPLES, IN_MEMORY, N_LAYERS, from_tokens, frozen_decoder, tiny_cache
 from tests.core.semantics.tiny_examples import make_example, random_examples
 
-OTHERS = "does not answer as from tokens: largest difference"
+OTHERS = "differs from a pass from tokens: largest difference"
 
 
 def prove(decoder, cache, examples=EXAMPLES):
-    return prove_cache(decoder, Suffix(decoder, cache.k), cache, examples)
+    return verify_cache(decoder, Suffix(decoder, cache.k), cache, examples)
 
 
 @pytest.mark.parametrize("family", ["llama", "gpt2", "gemma2", "opt-projected-normed", "qwen3_moe"])
@@ -30,11 +30,11 @@ def test_own_states_are_proved_and_the_model_is_left_as_it_was(family, dtype):
     decoder.layers[3].train()
     modes = [module.training for module in decoder.model.modules()]
     expected = from_tokens(decoder)(BATCHES[0])
-    difference = prove_cache(decoder, suffix, cache, EXAMPLES)
+    difference = verify_cache(decoder, suffix, cache, EXAMPLES)
     assert 0 <= difference <= (FLOAT32_TOLERANCE if dtype == torch.float32 else 0.05)
     assert not suffix.installed
     with suffix:
-        assert prove_cache(decoder, suffix, cache, EXAMPLES) == difference
+        assert verify_cache(decoder, suffix, cache, EXAMPLES) == difference
         assert suffix.installed
     assert [module.training for module in decoder.model.modules()] == modes
     assert torch.equal(from_tokens(decoder)(BATCHES[0]), expected)
@@ -73,9 +73,9 @@ def test_another_depth_other_examples_and_another_tokenization_are_refused():
     decoder = frozen_decoder()
     cache = tiny_cache(decoder, 2)
     with pytest.raises(CacheUnavailable, match="of depth 2, the suffix of depth 3"):
-        prove_cache(decoder, Suffix(decoder, 3), cache, EXAMPLES)
+        verify_cache(decoder, Suffix(decoder, 3), cache, EXAMPLES)
     with pytest.raises(CacheUnavailable, match="or another model"):
-        prove_cache(decoder, Suffix(frozen_decoder(), 2), cache, EXAMPLES)
+        verify_cache(decoder, Suffix(frozen_decoder(), 2), cache, EXAMPLES)
     for other in (EXAMPLES[:-1], EXAMPLES[::-1], random_examples(12, 1)):
         with pytest.raises(CacheUnavailable, match="built for other examples"):
             prove(decoder, cache, other)
@@ -85,7 +85,7 @@ def test_a_trained_prefix_is_refused():
     decoder = frozen_decoder()
     cache = tiny_cache(decoder, 2)
     decoder.layers[1].mlp.up_proj.weight.requires_grad_(True)
-    with pytest.raises(CacheUnavailable, match=r"model.layers.1.mlp.up_proj.weight is to be trained"):
+    with pytest.raises(CacheUnavailable, match=r"model.layers.1.mlp.up_proj.weight is trained, which"):
         prove(decoder, cache)
 
 
@@ -94,7 +94,7 @@ def test_a_trained_tied_head_is_refused_and_an_untied_one_is_not():
         decoder = frozen_decoder(tied=tied)
         decoder.head.weight.requires_grad_(True)
         if tied:
-            with pytest.raises(CacheUnavailable, match=r"embed_tokens.weight is to be trained"):
+            with pytest.raises(CacheUnavailable, match=r"embed_tokens.weight is trained, which"):
                 prove(decoder, tiny_cache(decoder, 2))
         else:
             prove(decoder, tiny_cache(decoder, 2))
@@ -145,7 +145,7 @@ def gemma4(shared):
 @pytest.mark.parametrize("k", range(1, N_LAYERS))
 def test_layers_that_read_the_token_ids_themselves_are_refused(k):
     decoder = gemma4(shared=0)
-    with pytest.raises(CacheUnavailable, match="its layers read more than"):
+    with pytest.raises(CacheUnavailable, match="its layers use more than"):
         prove(decoder, tiny_cache(decoder, k))
 
 

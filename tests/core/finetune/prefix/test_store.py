@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from semfreeze_core.finetune.prefix.cache import build_prefix_cache
-from semfreeze_core.finetune.prefix.proof import prove_cache
+from semfreeze_core.finetune.prefix.proof import verify_cache
 from semfreeze_core.finetune.prefix.suffix import Suffix
 from semfreeze_core.storage import folder_bytes
 from tests.core.finetune.boundary import (
@@ -65,7 +65,7 @@ def test_states_that_cannot_be_left_for_others_stay_in_memory(decoder, tmp_path)
     told = []
     found = tiny_cache(decoder, 2, folder=tmp_path / "file" / "caches", keep=True, progress=told.append)
     assert found.where == "memory"
-    assert any("Not a directory" in event.message and "stay in memory" in event.message for event in told)
+    assert any("Not a directory" in event.message and "held in memory" in event.message for event in told)
     assert_same_states(found, tiny_cache(decoder, 2))
 
 
@@ -90,7 +90,7 @@ def test_more_examples_need_only_their_own_states(decoder, tmp_path):
 
 def test_a_filed_cache_is_proved_and_gone_on_from(decoder, tmp_path):
     cache = filed(decoder, tmp_path)
-    prove_cache(decoder, Suffix(decoder, 2), cache, EXAMPLES)
+    verify_cache(decoder, Suffix(decoder, 2), cache, EXAMPLES)
     deeper = filed(decoder, tmp_path, k=3, start=cache)
     assert deeper.where == "file"
     assert_same_states(deeper, tiny_cache(decoder, 3))
@@ -204,7 +204,7 @@ def test_a_damaged_shard_is_told_and_made_again(damage, decoder, tmp_path):
     told = []
     cache = filed(decoder, tmp_path, progress=told.append)
     assert cache.hits == 7
-    assert "A part of the prefix cache is damaged and is made again" in told[0].message
+    assert "A part of the prefix cache is damaged and is computed again" in told[0].message
     assert_same_states(cache, tiny_cache(decoder, 2))
     assert filed(decoder, tmp_path).hits == 12
 

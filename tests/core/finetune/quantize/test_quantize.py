@@ -10,8 +10,8 @@ from peft.tuners.lora import bnb as peft_bnb
 from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
 from semfreeze_core.cost.memory import ADAPTER_BYTES, trained_adapter_parameters, weight_bytes
+from semfreeze_core.device import autocast
 from semfreeze_core.errors import InputError, ModelError
-from semfreeze_core.finetune.arm.evaluate import computing_in
 from semfreeze_core.finetune.model.batches import Collator
 from semfreeze_core.finetune.model.network import build_network
 from semfreeze_core.finetune.prefix.key import cache_key
@@ -21,7 +21,7 @@ from semfreeze_core.finetune.quantize.weights import (
     is_quantized,
     quantized_modules,
     quantized_names,
-    scale_place,
+    scale_location,
 )
 from semfreeze_core.records.training import LoraSetup, TrainableParts, TrainingSetup
 from semfreeze_core.sources.models.decoder import find_decoder
@@ -97,7 +97,7 @@ def test_quantized_layers_take_what_the_price_says(bits):
     quantize_layers(decoder, bits)
     held = sum(p.nbytes for p in decoder.model.parameters())
     if bits == 4:  # in 8 bits the price leaves one scale a row out
-        held += sum(scale_place(module).tensor.nbytes for _, module in quantized_modules(decoder.model))
+        held += sum(scale_location(module).tensor.nbytes for _, module in quantized_modules(decoder.model))
     adapters = ADAPTER_BYTES * trained_adapter_parameters(shape, setup, TOP)
     assert held == weight_bytes(shape, setup, TOP) - adapters
     assert held < 0.5 * weight_bytes(shape, replace(setup, frozen_bits=None), TOP)
@@ -120,7 +120,7 @@ def test_what_keeps_its_precision_is_named_with_its_reason():
     told, experts, uneven = quantize_layers(find_decoder(build_tiny("qwen2_moe", **WIDE)), 4)
     assert told == "The layers' matrices are in 4 bits (NF4)."
     assert "mlp.experts.gate_up_proj" in experts
-    assert "plain matrices alone. The price counts on them in 4 bits as well." in experts
+    assert "plain matrices only. The cost estimate assumes 4 bits for them too." in experts
     assert uneven.startswith(
         "mlp.shared_expert.down_proj.weight (7,680 weights) keep their precision: their rows are no"
     )
@@ -160,7 +160,7 @@ def steps(network, n=6, precision="float32"):
     network.supervised.train()
     losses = []
     for _ in range(n):
-        with computing_in(precision, network.decoder.device):
+        with autocast(precision, network.decoder.device):
             loss = network.supervised(**batch)["loss"]
         optimizer.zero_grad()
         loss.backward()
@@ -240,9 +240,9 @@ def test_the_cache_key_tells_bits_scales_and_what_is_multiplied_in():
     for name in ("four", "eight"):
         before = key(decoders[name])
         _, module = next(quantized_modules(decoders[name].layers[1]))
-        scale_place(module).tensor.mul_(2)  # the codes stay
+        scale_location(module).tensor.mul_(2)  # the codes stay
         assert key(decoders[name]) != before
-        scale_place(module).tensor.mul_(0.5)
+        scale_location(module).tensor.mul_(0.5)
         assert key(decoders[name]) == before
 
 
@@ -261,7 +261,7 @@ def test_a_quantized_prefix_leaves_and_comes_back_bit_by_bit(bits, tmp_path):
         rest = [p for n, p in decoder.model.named_parameters() if "norm" in n and n.split(".")[2] in "01"]
         assert gone.bytes == (
             sum(code.nbytes for code in codes)
-            + sum(scale_place(module).tensor.nbytes for module in modules)
+            + sum(scale_location(module).tensor.nbytes for module in modules)
             + sum(p.nbytes for p in [*rest, decoder.embedding.weight])
         )
         if bits == 8:  # it computes with no second copy that would have stayed

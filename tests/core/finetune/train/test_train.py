@@ -14,11 +14,11 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
 from transformers.integrations import integration_utils
 
 from semfreeze_core.errors import InputError, PlanError, RunError
-from semfreeze_core.finetune.arm.evaluate import ArmReader
+from semfreeze_core.finetune.arm.evaluate import ArmEvaluator
 from semfreeze_core.finetune.train import train as train_module
 from semfreeze_core.finetune.train.request import TrainRequest
 from semfreeze_core.finetune.train.train import train_plan
-from semfreeze_core.finetune.train.trainer import last_whole_checkpoint
+from semfreeze_core.finetune.train.trainer import last_complete_checkpoint
 from semfreeze_core.plan.document import parse_plan
 from semfreeze_core.records.training import LoraSetup
 from semfreeze_core.runs.plans import read_plan
@@ -154,34 +154,34 @@ def test_train_plan_goes_on_after_an_interruption_to_the_same_model(place, tmp_p
     assert (tmp_path / "cut" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
 
 
-def test_last_whole_checkpoint_passes_over_one_cut_off(place, tmp_path, monkeypatch):
+def test_last_complete_checkpoint_skips_one_cut_off(place, tmp_path, monkeypatch):
     monkeypatch.setattr(train_module, "save_finetuned", lambda *_: None)
     monkeypatch.setattr(train_module.shutil, "rmtree", lambda *_, **__: None)
     train_plan(asked(place), tmp_path / "out")
     checkpoints = tmp_path / "out" / "checkpoints"
-    assert last_whole_checkpoint(checkpoints).name == "checkpoint-6"
+    assert last_complete_checkpoint(checkpoints).name == "checkpoint-6"
     (checkpoints / "checkpoint-6" / "trainer_state.json").write_text('{"epoch": 1')
-    assert last_whole_checkpoint(checkpoints).name == "checkpoint-4"
+    assert last_complete_checkpoint(checkpoints).name == "checkpoint-4"
     (checkpoints / "checkpoint-4" / "trained.safetensors").write_bytes(b"cut")
-    assert last_whole_checkpoint(checkpoints).name == "checkpoint-2"
+    assert last_complete_checkpoint(checkpoints).name == "checkpoint-2"
     (checkpoints / "checkpoint-2" / "trained.safetensors").unlink()
-    assert last_whole_checkpoint(checkpoints) is None
+    assert last_complete_checkpoint(checkpoints) is None
 
 
-class Moods(ArmReader):
-    """Reads as it should, and then tells losses of its own at checkpoints: lowest in the middle."""
+class InventedLosses(ArmEvaluator):
+    """Evaluates, and then replaces the losses of checkpoints: lowest in the middle."""
 
-    told = MappingProxyType({2: 3.0, 4: 1.0, 6: 2.0})
+    by_step = MappingProxyType({2: 3.0, 4: 1.0, 6: 2.0})
 
-    def read(self, step, marks, seconds):
-        super().read(step, marks, seconds)
+    def evaluate(self, step, marks, seconds):
+        super().evaluate(step, marks, seconds)
         if marks == ["checkpoint"]:
-            self.points[-1] = self.points[-1].model_copy(update={"loss": self.told[step]})
+            self.points[-1] = self.points[-1].model_copy(update={"loss": self.by_step[step]})
 
 
-def test_keep_best_ends_with_the_checkpoint_read_lowest_also_after_an_interruption(place, tmp_path, monkeypatch):
+def test_keep_best_ends_with_the_checkpoint_of_lowest_loss_also_after_an_interruption(place, tmp_path, monkeypatch):
     short = train_plan(asked(place, steps=4, evaluation=str(place / "eval.jsonl")), tmp_path / "short")
-    monkeypatch.setattr(train_module, "ArmReader", Moods)
+    monkeypatch.setattr(train_module, "ArmEvaluator", InventedLosses)
     request = asked(place, evaluation=str(place / "eval.jsonl"), keep_best=True, n_accuracy=3)
     with monkeypatch.context() as patched:
         patched.setattr(train_module, "Recorder", Dies)
@@ -193,16 +193,19 @@ def test_keep_best_ends_with_the_checkpoint_read_lowest_also_after_an_interrupti
     alone = AutoModelForCausalLM.from_pretrained(tmp_path / "short").state_dict()
     assert all(torch.allclose(kept[name], value, atol=1e-6) for name, value in alone.items())
     assert trained.after.step == 4
-    assert trained.after.loss == pytest.approx(short.after.loss, abs=1e-5), "the kept model is read itself"
+    assert trained.after.loss == pytest.approx(short.after.loss, abs=1e-5), "the saved model is evaluated itself"
     assert trained.after.accuracy is not None
-    assert any("Kept what step 4 of 6 gave, the lowest eval loss of 3 readings" in note for note in trained.notes)
-    assert "kept as it was after 4" in (tmp_path / "out" / "README.md").read_text()
+    assert any(
+        "Saved the checkpoint of step 4 of 6, with the lowest eval loss of 3 evaluations" in note
+        for note in trained.notes
+    )
+    assert "with the weights of step 4" in (tmp_path / "out" / "README.md").read_text()
 
 
 @pytest.mark.filterwarnings("ignore:The best checkpoint")
-def test_a_best_checkpoint_that_was_taken_away_is_not_said_to_be_kept(place, tmp_path, monkeypatch):
-    monkeypatch.setattr(train_module, "ArmReader", Moods)
-    monkeypatch.setattr(Moods, "told", MappingProxyType({2: 1.0, 4: 3.0, 6: 2.0}))
+def test_a_best_checkpoint_that_was_deleted_is_not_reported_as_saved(place, tmp_path, monkeypatch):
+    monkeypatch.setattr(train_module, "ArmEvaluator", InventedLosses)
+    monkeypatch.setattr(InventedLosses, "by_step", MappingProxyType({2: 1.0, 4: 3.0, 6: 2.0}))
     request = asked(place, evaluation=str(place / "eval.jsonl"), keep_best=True, n_accuracy=0)
     with monkeypatch.context() as patched:
         patched.setattr(train_module, "Recorder", Dies)
@@ -211,7 +214,7 @@ def test_a_best_checkpoint_that_was_taken_away_is_not_said_to_be_kept(place, tmp
     shutil.rmtree(tmp_path / "out" / "checkpoints" / "checkpoint-2")
     trained = train_plan(request, tmp_path / "out")
     assert trained.after.step == 6
-    assert train_module.LOST in trained.notes
+    assert train_module.BEST_LOST_NOTE in trained.notes
 
 
 def test_a_training_of_few_steps_draws_no_more_examples_than_it_meets(place, tmp_path, monkeypatch):

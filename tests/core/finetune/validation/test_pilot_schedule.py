@@ -7,14 +7,14 @@ import pytest
 from semfreeze_core.cost import parts_at_depth, run_flop
 from semfreeze_core.errors import InputError
 from semfreeze_core.finetune.validation.pilot_schedule import (
-    MIN_STEPS,
     PilotCosts,
+    affordable_eval_examples,
     candidate_depths,
-    eval_items,
     plan_pilots,
     round_sizes,
 )
-from semfreeze_core.finetune.validation.pilots import passes_words
+from semfreeze_core.finetune.validation.pilots import epochs_notes
+from semfreeze_core.records.defaults import PILOT_STEPS
 from semfreeze_core.records.training import TrainingSetup
 from semfreeze_core.runs.folder import read_run
 from semfreeze_core.runs.store import example_run
@@ -45,19 +45,19 @@ def test_steps_of_equal_compute_cost_what_full_finetuning_costs(shape):
     assert costs(shape, aim="steps").whole_steps(22) == SETUP.steps
 
 
-def test_passes_over_the_examples_by_hand(shape):
+def test_epochs_by_hand(shape):
     made = costs(shape)
-    assert made.passes(0) == 1500 * 8 / 4000
-    assert made.passes(22) == made.whole_steps(22) * 8 / 4000 > 4
-    assert costs(shape, aim="steps").passes(22) == 3
+    assert made.epochs(0) == 1500 * 8 / 4000
+    assert made.epochs(22) == made.whole_steps(22) * 8 / 4000 > 4
+    assert costs(shape, aim="steps").epochs(22) == 3
 
 
-def test_many_passes_at_equal_compute_are_said_where_pilots_cannot_show_them(shape):
-    (told,) = passes_words(costs(shape), 22)
-    assert f"22 passes {costs(shape).passes(22):.1f} times over the 4,000 training examples" in told
-    assert "full finetuning 3.0 times" in told
-    assert passes_words(costs(shape, aim="steps"), 22) == []
-    assert passes_words(costs(shape, setup=replace(SETUP, steps=500)), 22) == []
+def test_many_epochs_at_the_same_compute_are_reported_where_pilots_cannot_show_them(shape):
+    (note,) = epochs_notes(costs(shape), 22)
+    assert f"depth 22 trains {costs(shape).epochs(22):.1f} epochs on the 4,000 training examples" in note
+    assert "full finetuning 3.0." in note
+    assert epochs_notes(costs(shape, aim="steps"), 22) == []
+    assert epochs_notes(costs(shape, setup=replace(SETUP, steps=500)), 22) == []
 
 
 def test_a_pilots_steps_and_states_are_the_run_it_begins(shape):
@@ -74,12 +74,12 @@ def test_without_a_cache_every_step_is_whole_and_nothing_is_kept(shape):
     setup = replace(SETUP, steps=10)
     assert made.training_flop(15, 10) == run_flop(shape, setup, parts_at_depth(shape, 15))
     assert made.states_flop(15, 80) == 0
-    assert made.reading_flop(15) == made.reading_flop(0)
+    assert made.evaluation_flop(15) == made.evaluation_flop(0)
 
 
-def test_a_reading_from_a_boundary_and_its_states_make_a_whole_reading(shape):
+def test_an_evaluation_from_a_boundary_and_its_states_make_a_whole_one(shape):
     made = costs(shape)
-    assert made.reading_flop(15) + made.states_flop(15, 0) == made.reading_flop(0)
+    assert made.evaluation_flop(15) + made.states_flop(15, 0) == made.evaluation_flop(0)
 
 
 @pytest.mark.parametrize("budget", [0.1, 0.15, 0.5])
@@ -91,7 +91,7 @@ def test_pilots_fill_their_budget_and_stay_inside(shape, budget):
     assert pilots.shares[1] == pytest.approx(2 * pilots.shares[0])
     # whoever stays, it is within what was promised
     for stayed in ((7, 15), (7, 22), (19, 22)):
-        spent = 2 * made.reading_flop(0) + made.states_flop(22, pilots.n_train)
+        spent = 2 * made.evaluation_flop(0) + made.states_flop(22, pilots.n_train)
         for depths, share in zip(((7, 15, 19, 22), stayed), pilots.shares, strict=True):
             spent += sum(made.pilot_flop(depth, share) for depth in depths)
         assert spent <= pilots.flop
@@ -100,18 +100,18 @@ def test_pilots_fill_their_budget_and_stay_inside(shape, budget):
 @pytest.mark.parametrize(("steps", "least", "most"), [(60, 64, 64), (1500, 65, 500), (200_000, 1024, 1024)])
 def test_a_longer_finetune_is_decided_on_more_items(shape, steps, least, most):
     made = costs(shape, setup=replace(SETUP, steps=steps))
-    found = eval_items(made, (7, 15, 19, 22), 0.15, 5000)
-    assert least <= found <= most
-    assert eval_items(made, (7, 15, 19, 22), 0.15, 40) == 40
+    n_examples = affordable_eval_examples(made, (7, 15, 19, 22), 0.15, 5000)
+    assert least <= n_examples <= most
+    assert affordable_eval_examples(made, (7, 15, 19, 22), 0.15, 40) == 40
 
 
-def test_readings_take_a_quarter_of_the_budget(shape):
+def test_evaluations_take_a_quarter_of_the_budget(shape):
     made, depths = costs(shape), (7, 15, 19, 22)
-    made = replace(made, n_eval=eval_items(made, depths, 0.15, 5000))
-    with_readings = plan_pilots(made, depths, 0.15)
-    readings = 2 * made.reading_flop(0) + made.states_flop(22, 0) + 6 * made.reading_flop(7)
-    assert 0.24 < readings / (0.15 * made.full_flop) <= 0.25
-    assert with_readings.flop <= 0.97 * 0.15 * made.full_flop
+    made = replace(made, n_eval=affordable_eval_examples(made, depths, 0.15, 5000))
+    with_evaluations = plan_pilots(made, depths, 0.15)
+    evaluations = 2 * made.evaluation_flop(0) + made.states_flop(22, 0) + 6 * made.evaluation_flop(7)
+    assert 0.24 < evaluations / (0.15 * made.full_flop) <= 0.25
+    assert with_evaluations.flop <= 0.97 * 0.15 * made.full_flop
 
 
 def test_a_pilot_is_never_longer_than_its_finetune(shape):
@@ -121,11 +121,11 @@ def test_a_pilot_is_never_longer_than_its_finetune(shape):
 def test_a_budget_too_small_says_the_least_that_is_enough(shape):
     made = costs(shape)
     with pytest.raises(
-        InputError, match=rf"at least {MIN_STEPS} steps, with their evaluations, take (\d+) % of"
-    ) as told:
+        InputError, match=rf"at least {PILOT_STEPS} steps, with their evaluations, take (\d+)% of"
+    ) as error:
         plan_pilots(made, (7, 15, 19, 22), 0.001)
-    least = int(str(told.value).split(" % of")[0].split()[-1]) / 100
-    assert plan_pilots(made, (7, 15, 19, 22), least).shares[0] >= MIN_STEPS / SETUP.steps
+    least = int(str(error.value).split("% of")[0].split()[-1]) / 100
+    assert plan_pilots(made, (7, 15, 19, 22), least).shares[0] >= PILOT_STEPS / SETUP.steps
     with pytest.raises(InputError):
         plan_pilots(made, (7, 15, 19, 22), least - 0.01)
 

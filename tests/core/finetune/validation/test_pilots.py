@@ -44,7 +44,7 @@ def test_pilots_decide_inside_their_budget_and_go_on_where_they_ended(tiny, tmp_
     assert found.loss_before - last[found.candidate_depth] == pytest.approx(found.improvement.estimate)
     assert found.spent_flop <= found.promised_flop * 1.05 <= found.budget_flop * 1.05
     assert found.spent_flop > 0.5 * found.budget_flop
-    assert any("is allowed" in event.message for event in told)
+    assert any("The budget is" in event.message for event in told)
     assert Measurement.model_validate_json((tmp_path / "out" / MEASUREMENT).read_text()) == found
     (tmp_path / "out" / "round-2" / "runs" / f"depth-{found.candidate_depth}-seed0.json").unlink()
     again = measure(tiny, tmp_path / "out")
@@ -62,10 +62,10 @@ def test_the_cheapest_is_held_against_full_finetuning(tiny, tmp_path, monkeypatc
 @pytest.mark.parametrize(
     ("changed", "words"),
     [
-        ({"setup": replace(SETUP, lora=LoraSetup(4))}, "leave --lora out"),
+        ({"setup": replace(SETUP, lora=LoraSetup(4))}, "omit --lora"),
         ({"setup": replace(SETUP, optimizer="sgd")}, "pilots train with adamw, not sgd"),
-        ({"setup": replace(SETUP, frozen_bits=4)}, "leave --frozen-bits out"),
-        ({"aim": "cheapest"}, "give depth 0 among --depths"),
+        ({"setup": replace(SETUP, frozen_bits=4)}, "omit --frozen-bits"),
+        ({"aim": "cheapest"}, "include depth 0 in --depths"),
         ({"budget": 0.01}, "too small"),
         ({"depths": (2,)}, "at least two different depths"),
         ({"depths": (2, 9)}, "outside 0..4"),

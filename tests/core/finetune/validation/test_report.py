@@ -170,7 +170,7 @@ def test_report_says_what_arms_keep_where_each_was_lowest(plan_and_arms):
     assert "the loss reduction is, of full finetuning's: planned 90% (95% CI" in out.file.getvalue()
 
 
-def test_report_without_readings_on_the_way_stops_nothing(plan_and_arms):
+def test_report_without_evaluations_on_the_way_stops_nothing(plan_and_arms):
     _, arms = plan_and_arms
     runs = [run(arms[name], 0, {"steps": 1.0, "compute": 1.1}) for name in ("full", "planned")]
     assert report_of(plan_and_arms, runs).arms["planned"].improvement_kept_stopped.estimate is None

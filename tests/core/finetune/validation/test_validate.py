@@ -76,7 +76,7 @@ def test_validate_reports_each_arm_beside_its_prediction(finished):
 
 def test_validate_again_does_nothing_twice(finished, monkeypatch):
     report, request, folder = finished
-    monkeypatch.setattr(validation_module, "run_child", lambda *_: pytest.fail("it trained again"))
+    monkeypatch.setattr(validation_module, "run_arm_process", lambda *_: pytest.fail("it trained again"))
     again = validate(request, folder)
     assert again.model_dump(exclude={"provenance"}) == report.model_dump(exclude={"provenance"})
 
@@ -109,7 +109,7 @@ def test_validate_refuses_a_folder_that_is_none(request_for, tmp_path):
 
 @pytest.fixture
 def stopped_before_training(monkeypatch):
-    monkeypatch.setattr(validation_module, "run_child", lambda *_: pytest.fail("it began to train"))
+    monkeypatch.setattr(validation_module, "run_arm_process", lambda *_: pytest.fail("it began to train"))
 
 
 def test_prepare_refuses_an_abstaining_plan_unless_a_depth_is_named(request_for, place):
@@ -123,7 +123,7 @@ def test_prepare_refuses_an_abstaining_plan_unless_a_depth_is_named(request_for,
 def test_prepare_warns_of_eval_items_trained_on(request_for, place):
     train = str(place / "train.jsonl")
     assert (
-        "Every eval item is a training example"
+        "Every eval example is also a training example"
         in prepare(request_for(evaluation=train, train_examples=40)).data.warnings[0]
     )
 
@@ -172,7 +172,7 @@ def test_out_of_memory_halves_the_micro_batch_and_says_so(request_for, tmp_path,
     _, _, done = finished
     asked = []
 
-    def run_child(job, log, progress):
+    def run_arm_process(job, log, progress):
         document = json.loads(job.read_text())
         if document["arm"] is None:
             source = done / "runs" / "baseline.json"
@@ -185,7 +185,7 @@ def test_out_of_memory_halves_the_micro_batch_and_says_so(request_for, tmp_path,
         target.parent.mkdir(exist_ok=True)
         target.write_text(source.read_text())
 
-    monkeypatch.setattr(validation_module, "run_child", run_child)
+    monkeypatch.setattr(validation_module, "run_arm_process", run_arm_process)
     report = validate(request_for(), tmp_path / "out")
     assert asked == [("planned", 1), ("full", 1), ("full", 2), ("full", 4)]  # the planned arm goes first
     assert "1 examples at a time, 4 times a step. (allocator says no)" in report.arms["full"].notes[1]
@@ -197,7 +197,7 @@ def test_an_arm_without_memory_is_not_begun_the_others_are_and_it_is_tried_again
     _, _, done = finished
     begun, free = [], [0]
 
-    def run_child(job, log, progress):
+    def run_arm_process(job, log, progress):
         arm = json.loads(job.read_text())["arm"]
         begun.append(arm)
         source = done / "runs" / ("baseline.json" if arm is None else f"{arm}-seed0.json")
@@ -205,7 +205,7 @@ def test_an_arm_without_memory_is_not_begun_the_others_are_and_it_is_tried_again
         target.parent.mkdir(exist_ok=True)
         target.write_text(source.read_text())
 
-    monkeypatch.setattr(validation_module, "run_child", run_child)
+    monkeypatch.setattr(validation_module, "run_arm_process", run_arm_process)
     monkeypatch.setattr(validation_module, "free_bytes", lambda device: free[0])
     prepared = prepare(request_for())
     held = {}
