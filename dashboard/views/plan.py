@@ -6,9 +6,9 @@ import streamlit as st
 
 from semfreeze_core.cost import run_seconds
 from semfreeze_core.cost.setup import setup_from_options
+from semfreeze_core.cost.speed import training_speed
 from semfreeze_core.plan.make import warnings_of
 from semfreeze_core.plan.opinions import Comparison
-from semfreeze_core.plan.speed import training_speed
 from semfreeze_core.records.cost import CostTable, DepthCost
 from semfreeze_core.records.training import LoraSetup, TrainingSetup
 from semfreeze_core.wording.costs import flop_status_word, setup_line

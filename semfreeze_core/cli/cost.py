@@ -55,8 +55,8 @@ def cost(
     from semfreeze_core.cli.printing.cost_document import cost_document
     from semfreeze_core.cost import compare_costs, find_gpu
     from semfreeze_core.cost.setup import lora_reference, setup_from_options
+    from semfreeze_core.cost.speed import training_speed
     from semfreeze_core.errors import InputError
-    from semfreeze_core.plan.speed import training_speed
     from semfreeze_core.storage import user_path
 
     if (run is None) == (model is None):

@@ -2,7 +2,7 @@
 
 from semfreeze_core.cli.printing.tables import console, print_table
 from semfreeze_core.cost.hardware import Gpu, least_fitting_depth
-from semfreeze_core.plan.speed import Speed
+from semfreeze_core.cost.speed import Speed
 from semfreeze_core.records.cost import CostTable
 from semfreeze_core.records.training import TrainingSetup
 from semfreeze_core.wording.costs import cost_notes, depth_cost_table, gpu_fit_sentence, setup_line, time_note

@@ -5,7 +5,7 @@ from typing import Any
 
 from semfreeze_core.cost.document import UNKNOWN_ACTIVATIONS, CostEntry
 from semfreeze_core.cost.hardware import Gpu, least_fitting_depth
-from semfreeze_core.plan.speed import Speed
+from semfreeze_core.cost.speed import Speed
 from semfreeze_core.records.activation_count import CalibratedBytes
 from semfreeze_core.records.cost import CostTable, DepthCost
 from semfreeze_core.records.training import TrainingSetup

@@ -25,9 +25,16 @@ def test_cost_has_every_key(table):
         assert memory.keys() == {"weights", "gradients", "optimizer", "activations", "logits", "total"}
         assert step["total"] == sum(step[k] for k in step if k != "total")
         assert memory["total"] == sum(memory[k] for k in memory if k != "total")
-        assert entry["flop"] == table["setup"]["steps"] * step["total"]
+        assert entry["flop"] <= table["setup"]["steps"] * step["total"]  # cached layers are computed once
         assert entry["relative_flop"] == pytest.approx(entry["flop"] / table["full"]["flop"])
         assert entry["relative_bytes"] == pytest.approx(memory["total"] / table["full"]["bytes"]["total"])
+
+
+def test_cost_of_a_stock_trainer_is_as_many_equal_steps(stored):
+    table = ask("cost", stored("untied"), "--stock", "--json").json
+    assert (table["setup"]["loss"], table["setup"]["prefix_cache"]) == ("materialised", False)
+    for entry in [*table["depths"], table["full"]]:
+        assert entry["flop"] == table["setup"]["steps"] * entry["step_flop"]["total"]
 
 
 def test_cost_of_depth_0_is_full_finetuning(table):
@@ -50,14 +57,15 @@ def test_cost_takes_its_setup_from_the_run(table, stored):
     assert setup["batch_size"] == 8
     assert setup["steps"] == 3 * 48 / 8
     assert setup["sequence_length"] == 64  # the model's limit, as it is below 512
-    assert (setup["optimizer"], setup["precision"], setup["prefix_cache"]) == ("adamw", "float32", False)
+    assert (setup["optimizer"], setup["precision"]) == ("adamw", "float32")
+    assert (setup["loss"], setup["prefix_cache"]) == ("supervised-only", True)  # what `semfreeze train` does
 
 
 @pytest.mark.parametrize("name", ["tied", "untied", "gpt2"])
 def test_cost_of_a_config_alone_is_that_of_the_model(models, stored, tmp_path, name):
     (tmp_path / "config").mkdir()
     shutil.copy(models / name / "config.json", tmp_path / "config")
-    flags = ["--supervised-fraction", ".3", "--steps", "10", "--tflops", "1", "--json"]
+    flags = ["--supervised-fraction", ".3", "--steps", "10", "--train-examples", "48", "--tflops", "1", "--json"]
     alone, run = ask("cost", "--model", tmp_path / "config", *flags), ask("cost", stored(name), *flags)
     assert alone.json["depths"] == run.json["depths"]
     assert alone.json["full"] == run.json["full"]
@@ -102,14 +110,15 @@ def test_cost_leaves_out_a_depth_that_trains_nothing(stored):
 
 def test_cost_with_a_prefix_cache_pays_the_prefix_once(stored):
     stored("untied")
-    plain, cached = (ask("cost", "untied", *flags, "--json").json for flags in ([], ["--prefix-cache"]))
+    plain, cached = (ask("cost", "untied", *flags, "--json").json for flags in (["--no-prefix-cache"], []))
     assert cached["full"] == plain["full"]
     assert cached["depths"][0]["flop"] == plain["depths"][0]["flop"]
     for before, after in zip(plain["depths"][1:], cached["depths"][1:], strict=True):
         assert after["step_flop"] == before["step_flop"]  # the first step is uncached
         assert after["flop"] < before["flop"]
         assert after["bytes"]["weights"] < before["bytes"]["weights"]
-    once = [ask("cost", "untied", *flags, "--epochs", "1", "--json").json for flags in ([], ["--prefix-cache"])]
+    flags = (["--no-prefix-cache"], ["--prefix-cache"])
+    once = [ask("cost", "untied", *flag, "--epochs", "1", "--json").json for flag in flags]
     assert [e["flop"] for e in once[0]["depths"]] == [e["flop"] for e in once[1]["depths"]]
 
 
@@ -123,7 +132,7 @@ def test_cost_refuses_a_tied_head_above_frozen_layers(stored, name, flag):
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
-        (["--epochs", "2", "--steps", "5"], "--epochs and --steps say the same thing twice: give one"),
+        (["--epochs", "2", "--steps", "5"], "--epochs and --steps set the same thing: give one"),
         (["--sequence-length", "65"], "--sequence-length 65 is over the model's limit of 64"),
         (["--sequence-length", "0"], "--sequence-length must be in 1..1000000000000, found 0"),
         (["--batch-size", "0"], "--batch-size must be in 1..1000000000000, found 0"),
@@ -151,8 +160,10 @@ def test_cost_refuses_a_tied_head_above_frozen_layers(stored, name, flag):
             ["--lora", "--lora-rank", "2", "--lora-targets", "q_proj,w1,w2"],
             "LoRA targets w1, w2 match no matrix of the layers. Available: self_attn.q_proj, self_attn.k_proj",
         ),
-        (["--keep-prefix"], "--keep-prefix needs --prefix-cache"),
-        (["--offload-prefix"], "--offload-prefix needs --prefix-cache"),
+        (["--keep-prefix", "--no-prefix-cache"], "--keep-prefix needs --prefix-cache"),
+        (["--offload-prefix", "--no-prefix-cache"], "--offload-prefix needs --prefix-cache"),
+        (["--keep-prefix", "--stock"], "--keep-prefix needs --prefix-cache"),
+        (["--stock", "--prefix-cache"], "--stock and --prefix-cache exclude each other: stock trainers cache no"),
         (["--prefix-cache", "--checkpointing", "transformers-5"], "--checkpointing transformers-5 exclude each other"),
         (["--prefix-cache", "--train-embeddings"], "freeze the embeddings or turn the prefix cache off"),
         (
@@ -195,7 +206,7 @@ def test_cost_shows_lora_on_all_layers_beside_full(stored):
     assert table["lora"]["bytes"]["gradients"] == 4 * 4 * 2 * (4 * 32 + 2 * (32 + 16) + 3 * (32 + 48))
     assert ask("cost", "untied", "--json").json["lora"] is None
     report = ask("cost", "untied", "--lora-rank", "2").out
-    assert [line.split()[0] for line in report.splitlines() if line.strip().startswith("lora ")] == ["lora"]
+    assert [line.split()[0] for line in report.splitlines() if line.strip().startswith("LoRA ")] == ["LoRA"]
 
 
 def test_cost_of_a_lora_plan_trains_adapters_alone(stored):
@@ -223,8 +234,9 @@ def test_plan_with_checkpointing_writes_what_stock_transformers_loses(stored):
     assert plain["transformers_5"] is None
     assert asked["transformers_5"]["relative_flop"] > asked["planned"]["relative_flop"]
     assert (asked["status"], asked["flop_status"]) == ("projected", "exact")
-    report = ask("plan", "untied", "--depth", "2", "--checkpointing", "reentrant").out
-    assert "Stock transformers 5 would take" in report
+    report = " ".join(ask("plan", "untied", "--depth", "2", "--checkpointing", "reentrant").out.split())
+    share = f"{asked['transformers_5']['relative_flop']:.0%} of full finetuning's compute"
+    assert f"With the default checkpointing of transformers 5, this depth costs {share}" in report
     assert "recompute" in report
     assert "recompute" not in ask("plan", "untied", "--depth", "2").out
 

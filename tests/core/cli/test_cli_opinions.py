@@ -116,4 +116,4 @@ def test_compare_shows_a_budget_that_nothing_fits(stored):
     assert budget["candidate_depth"] is None
     assert budget["relative_flop"] is None
     assert budget["gain_coverage"] == {"estimate": None, "low": None, "high": None}
-    assert budget["reasons"][0].startswith("No freeze depth up to 3 fits in")
+    assert budget["reasons"][0].startswith("No freeze depth up to 3 fits within 1% of")

@@ -51,8 +51,11 @@ def test_plan_abstains_on_a_random_model_and_keeps_its_candidate(family):
 
 def test_plan_says_that_it_abstains(family):
     report = ask("plan", family).out
-    assert report.lstrip().startswith("No recommendation from the coverage rule")
-    assert "full finetuning" in report
+    candidate = ask("plan", family, "--json").json["candidate_depth"]
+    assert report.lstrip().startswith(
+        f"No recommendation from the coverage rule. Its formula alone selects depth {candidate}."
+    )
+    assert "freeze the first" not in report.lower()
     assert report.splitlines()[-1] == "To save the plan, add --out plan.json."
 
 
@@ -116,7 +119,7 @@ def test_plan_with_a_budget_takes_the_smallest_depth_that_fits(family, depth):
         assert (plan["rule"], plan["recommendation"], plan["freeze_depth"]) == ("budget", "freeze", depth)
         for key in ("freeze_depth", "flop", "relative_flop", "relative_bytes"):
             assert plan["cost"]["planned"][key] == prices[depth][key]
-        assert plan["reasons"][-1] == "The budget alone chose this depth: the analysis gives no evidence for any depth."
+        assert plan["reasons"][-1] == "The analysis gives no evidence for any depth; only the budget chose this one."
 
 
 def test_plan_with_a_card_takes_its_memory(family):
@@ -283,9 +286,9 @@ def test_plan_says_what_finetunes_have_shown_of_its_coverage_once_they_are_three
         (["--max-memory-gib", "0"], "--max-memory-gib must be above 0, found 0"),
         (["--max-memory-gib", "nan"], "--max-memory-gib must be above 0, found nan"),
         (["--max-cost-fraction", "1.1"], "--max-cost-fraction must be in (0, 1], found 1.1"),
-        (["--gpu", "abacus"], "--gpu: GPU abacus is not known"),
-        (["--max-cost-fraction", "0.01"], "No freeze depth up to 3 fits in 1% of full finetuning's compute"),
-        (["--max-memory-gib", "1e-6"], "No freeze depth up to 3 fits in 0.00 GiB; depth 3 needs"),
+        (["--gpu", "abacus"], "--gpu: GPU abacus is unknown. Known GPUs: T4"),
+        (["--max-cost-fraction", "0.01"], "No freeze depth up to 3 fits within 1% of full finetuning's compute"),
+        (["--max-memory-gib", "1e-6"], "fits within 0.00 GiB. Depth 3 comes closest and needs"),
         (
             ["--tau", "0.5", "--rule", "compute", "--depth", "9", "--gpu", "T4", "--max-cost-fraction", "2"],
             "--tau and the weight apply only to the rule coverage, not to compute; --depth selects the rule manual, "

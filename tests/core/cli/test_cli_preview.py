@@ -40,7 +40,7 @@ def test_text_shows_examples_and_memory(look):
     assert "48 of 48 rows can be used. Target tokens are underlined." in out
     assert out.count("target tokens\n") == 3
     assert out.count(f"now{EOS}") == 3
-    assert "A reading needs about 0." in out
+    assert "needs about 0." in out
 
 
 def test_brackets_in_the_data_are_no_markup(look, rows_file):

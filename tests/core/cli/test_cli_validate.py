@@ -1,6 +1,7 @@
 """`semfreeze validate` and `train`: what is asked for is what is trained, and every refusal comes before training."""
 
 import json
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -13,6 +14,7 @@ from semfreeze_core.plan.make import curve_of
 from semfreeze_core.progress import silent
 from semfreeze_core.records.validation import EvalPoint
 from semfreeze_core.runs.folder import read_run
+from semfreeze_core.runs.plans import read_plan
 from semfreeze_core.runs.reports import list_validations
 from semfreeze_core.runs.store import example_run
 from semfreeze_core.storage import runs_folder
@@ -49,7 +51,7 @@ def no_training(monkeypatch):
 def test_validate_prints_the_verdict_and_the_documents_keys(validate, tmp_path):
     options = (
         "--arms", "full,planned+lora", "--lora-rank", 2, "--steps", 2, "--batch-size", 4, "--train-examples", 8,
-        "--eval-examples", 8, "--accuracy-examples", 2, "--budget", "steps", "--lr", "full=1e-3,lora=1e-2",
+        "--eval-examples", 8, "--accuracy-examples", 2, "--match", "steps", "--lr", "full=1e-3,lora=1e-2",
         "--out", tmp_path / "out",
     )  # fmt: skip
     shown = validate(*options)
@@ -75,7 +77,9 @@ def test_validate_prints_the_verdict_and_the_documents_keys(validate, tmp_path):
     ("args", "words"),
     [
         (("--arms", "best"), "variant best: expected full"),
+        (("--match", "time"), "--match time: expected steps or compute"),
         (("--budget", "time"), "--budget time: expected steps or compute"),
+        (("--match", "steps", "--budget", "compute"), "--match steps and --budget compute contradict each other"),
         (("--precision", "fp8", "--checkpointing", "all"), "--checkpointing all: expected none"),
         (("--lr", "full"), "--lr full: expected NAME=NUMBER"),
         (("--lr", "depth:1=1e-3"), "--lr depth:1: no such variant"),
@@ -199,15 +203,76 @@ def asked(stored, place, shown_validation, example_curve, monkeypatch):
     monkeypatch.setattr("semfreeze_core.finetune.train.train.train_plan", train)
     stored("tied")
 
-    def call(command, *options):
+    def call(command, *options, plan=place / "plan.json"):
         given = base[command]
         kept = [word for i in range(0, len(given), 2) if given[i] not in options for word in given[i : i + 2]]
-        said = ask(command, place / "plan.json" if command == "train" else "tied", *kept, *options)
+        said = ask(command, plan if command == "train" else "tied", *kept, *options)
         assert said.code == 0, said.err
-        seen.printed = said.out[:1]
+        seen.printed, seen.err = said.out[:1], said.err
         return seen
 
     return call
+
+
+def test_the_old_name_of_match_still_works_and_says_so(asked):
+    assert "--budget is now called --match" in asked("validate", "--budget", "steps").err
+    both = asked("validate", "--budget", "steps", "--match", "steps")
+    assert both.request.match == "steps"
+    assert "--budget" not in asked("validate", "--match", "steps").err
+    assert asked("validate").request.match == "compute"
+
+
+@pytest.fixture
+def planned_for(stored, tmp_path):
+    """A plan's file, estimated with these flags."""
+
+    def make(*flags):
+        stored("tied")
+        out = tmp_path / "planned.json"
+        assert ask("plan", "tied", "--depth", 2, *flags, "--out", out).code == 0
+        return out
+
+    return make
+
+
+def test_train_takes_the_setup_of_its_plan_and_flags_override_it(asked, planned_for):
+    plan = planned_for(
+        "--batch-size", 4, "--precision", "bf16", "--sequence-length", 64, "--checkpointing", "non-reentrant"
+    )  # fmt: skip
+    setup = read_plan(plan).cost.setup
+    assert (setup.batch_size, setup.precision, setup.sequence_length) == (4, "bf16", 64)
+    assert (setup.checkpointing, setup.loss, setup.prefix_cache) == ("non-reentrant", "supervised-only", True)
+    assert asked("train", plan=plan).request.how == setup
+    flags = ("--batch-size", 2, "--precision", "float32", "--max-length", 32, "--checkpointing", "none")
+    flags += ("--optimizer", "sgd", "--loss", "materialised", "--no-prefix-cache")
+    assert asked("train", *flags, plan=plan).request.how == replace(
+        setup,
+        batch_size=2,
+        precision="float32",
+        sequence_length=32,
+        checkpointing="none",
+        optimizer="sgd",
+        loss="materialised",
+        prefix_cache=False,
+    )
+
+
+@pytest.mark.parametrize(
+    ("planned", "message", "remedy"),
+    [
+        (("--loss", "fused"), "--loss fused: semfreeze trains with supervised-only", ("--loss", "supervised-only")),
+        (
+            ("--checkpointing", "transformers-5"),
+            "--checkpointing transformers-5 loses the saving of frozen layers: choose none",
+            ("--checkpointing", "none"),
+        ),
+    ],
+)
+def test_train_refuses_a_setup_that_only_others_train_in(asked, planned_for, planned, message, remedy):
+    plan = planned_for(*planned)
+    assert message in ask("train", plan, "--data", "t.jsonl", "--out", "out").refusal
+    how = asked("train", *remedy, plan=plan).request.how
+    assert getattr(how, planned[0].removeprefix("--")) == remedy[1]
 
 
 BY_COMMAND = {"plan": PILOTS, "validate": VALIDATE, "sweep": SWEEP, "train": TRAIN}

@@ -8,13 +8,14 @@ from semfreeze_core.records.training import LoraSetup
 Options = dict[str, tuple[tuple[object, ...], str, object]]
 
 _SHARED: Options = {
-    "--batch-size": ((3,), "batch_size", 3),
-    "--precision": (("bf16",), "precision", "bf16"),
-    "--checkpointing": (("reentrant",), "checkpointing", "reentrant"),
-    "--prefix-cache": ((), "prefix_cache", True),
-    "--no-prefix-cache": ((), "prefix_cache", False),
+    "--batch-size": ((3,), "setup.batch_size", 3),
+    "--precision": (("bf16",), "setup.precision", "bf16"),
+    "--checkpointing": (("reentrant",), "setup.checkpointing", "reentrant"),
+    "--prefix-cache": ((), "setup.prefix_cache", True),
+    "--no-prefix-cache": ((), "setup.prefix_cache", False),
+    "--loss": (("materialised",), "setup.loss", "materialised"),
     "--accuracy-examples": ((7,), "n_accuracy", 7),
-    "--max-length": ((33,), "max_length", 33),
+    "--max-length": ((33,), "setup.sequence_length", 33),
     "--model": (("elsewhere",), "model.source", "elsewhere"),
     "--revision": (("v2",), "model.revision", "v2"),
     "--device": (("cpu",), "model.device", "cpu"),
@@ -31,15 +32,16 @@ VALIDATE: Options = _SHARED | {
     "--train": (("mine.jsonl",), "train", "mine.jsonl"),
     "--eval": (("held.jsonl",), "evaluation", "held.jsonl"),
     "--arms": (("full, depth:1",), "arms", ("full", "depth:1")),
-    "--steps": ((9,), "steps", 9),
+    "--steps": ((9,), "setup.steps", 9),
     "--seeds": ((4,), "seeds", 4),
-    "--budget": (("steps",), "budget", "steps"),
+    "--match": (("steps",), "match", "steps"),
+    "--budget": (("steps",), "match", "steps"),  # its old name
     "--lr": (("full=0.5,lora=0.25",), "rates", {"full": 0.5, "lora": 0.25}),
     "--lora-rank": ((5,), "lora", LoraSetup(5)),
     "--lora-targets": (("q_proj, v_proj",), "lora", LoraSetup(16, ("q_proj", "v_proj"))),
     "--rule": (("paper",), "plan.rule", "paper"),
     "--depth": ((3,), "plan.freeze_depth", 3),
-    "--train-examples": ((11,), "n_train", 11),
+    "--train-examples": ((11,), "setup.train_examples", 11),
     "--eval-examples": ((12,), "n_eval", 12),
     "--out": (("/tmp/somewhere",), "folder", Path("/tmp/somewhere")),
     "--overwrite": ((), "overwrite", True),
@@ -47,7 +49,7 @@ VALIDATE: Options = _SHARED | {
     "--quiet": ((), "told", False),
     "-q": ((), "told", False),
 }
-_NOT_SWEPT = ("--arms", "--budget", "--lora-rank", "--lora-targets", "--rule", "--depth")
+_NOT_SWEPT = ("--arms", "--match", "--budget", "--lora-rank", "--lora-targets", "--rule", "--depth")
 SWEEP: Options = {name: option for name, option in VALIDATE.items() if name not in _NOT_SWEPT} | {
     "--depths": (("2,1",), "arms", ("full", "depth:1", "depth:2")),
     "--metric": (("logit_z",), "metric", "logit_z"),

@@ -110,9 +110,18 @@ SETUP = {
     "--checkpointing": (["reentrant"], {"checkpointing": "reentrant"}),
     "--loss": (["supervised-only"], {"loss": "supervised-only"}),
     "--prefix-cache": ([], {"prefix_cache": True}),
-    "--no-prefix-cache": ([], {}),
-    "--offload-prefix": (["--prefix-cache"], {"prefix_cache": True}),
-    "--keep-prefix": (["--prefix-cache"], {"prefix_cache": True, "prefix_off_device": False}),
+    "--no-prefix-cache": ([], {"prefix_cache": False}),
+    "--stock": ([], {"loss": "materialised", "prefix_cache": False}),
+    "--offload-prefix": ([], {"prefix_off_device": True}),
+    "--keep-prefix": ([], {"prefix_off_device": False}),
+}
+# What an option is compared with, where that is not the setup without any: one in which it changes something.
+STARTING_FROM = {
+    "--batch-size": ("--stock",),
+    "--frozen-bits": ("--stock",),
+    "--loss": ("--stock",),
+    "--prefix-cache": ("--no-prefix-cache",),
+    "--offload-prefix": ("--keep-prefix",),
 }
 
 
@@ -125,11 +134,12 @@ CHEAPER = {
     "--lora-targets",
     "--loss",
     "--prefix-cache",
-    "--keep-prefix",
 }
+DEARER = {"--stock", "--no-prefix-cache"}
 
 
 SMALLER = {"--optimizer", "--precision", "--frozen-bits", "--lora", "--checkpointing", "--loss", "--offload-prefix"}
+LARGER = {"--stock", "--no-prefix-cache", "--keep-prefix"}
 
 
 @cache  # every world holds the same runs
@@ -147,15 +157,20 @@ def exercise_setup(command, flag):
 
     @exercise(f"{command} {flag}")
     def _(world):
-        (plain, price), (changed, other) = setup_and_price(command), setup_and_price(command, flag, *values)
+        base = STARTING_FROM.get(flag, ())
+        (plain, price), (changed, other) = (setup_and_price(command, *base, *f) for f in ([], [flag, *values]))
         assert changed == plain | changes
         if flag in CHEAPER:
             assert other["flop"] < price["flop"]
+        if flag in DEARER:
+            assert other["flop"] > price["flop"]
         if flag == "--batch-size":
             assert other["flop"] == price["flop"]  # twice as many steps of half the size
             assert other["step_flop"]["total"] * 2 == price["step_flop"]["total"]
         if flag in SMALLER:
             assert other["bytes"]["total"] < price["bytes"]["total"]
+        if flag in LARGER:
+            assert other["bytes"]["total"] > price["bytes"]["total"]
         if flag == "--checkpointing":
             assert other["step_flop"]["recompute"] > price["step_flop"]["recompute"] == 0
         if flag == "--precision":
@@ -269,7 +284,7 @@ def _(world):
         "T4, 14.9 GiB: fits at every freeze depth, including full finetuning."
         in ask("cost", "untied", "--gpu", "T4").out
     )
-    assert "GPU TPU is not known; known are T4" in ask("cost", "untied", "--gpu", "TPU").refusal
+    assert "GPU TPU is unknown. Known GPUs: T4" in ask("cost", "untied", "--gpu", "TPU").refusal
 
 
 @exercise("cost --revision", "cost --trust-remote-code")

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from semfreeze_core.cost import forward_rate
+from semfreeze_core.cost.flops import forward_rate
 from semfreeze_core.errors import PlanError
 from semfreeze_core.records.training import TrainingSetup
 
