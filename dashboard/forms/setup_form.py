@@ -95,6 +95,6 @@ def _choice(title: str, options: tuple[str, ...], name: str, *, disabled: bool =
         width=NARROW + 20,
         disabled=disabled,
         help=TOOLTIPS[name],
-        **in_link(name),
+        **in_link(name),  # type: ignore[arg-type]  # every name given here is a parameter of links
     )
     return str(chosen)
