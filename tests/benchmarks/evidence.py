@@ -21,6 +21,7 @@ from semfreeze_core.plan.make import curve_of, make_plan
 from semfreeze_core.plan.opinions import gather_opinions
 from semfreeze_core.progress import ProgressEvent
 from semfreeze_core.records.run import Run
+from semfreeze_core.records.training import TrainingSetup
 from semfreeze_core.records.validation import ValidationReport
 from semfreeze_core.runs.folder import read_run, write_run
 from semfreeze_core.runs.reports import read_validation
@@ -86,16 +87,13 @@ def run_task(task: Task, asked: Asked) -> None:
         plan,
         train,
         evaluation,
+        TrainingSetup(batch_size=task.batch_size, sequence_length=512, train_examples=task.n_train, steps=asked.steps),
         arms=depth_arms(depths),
-        steps=asked.steps,
         seeds=asked.seeds,
-        batch_size=task.batch_size,
-        n_train=task.n_train,
         n_eval=task.n_eval,
         n_accuracy=0,
         n_between=4,
         share_caches=True,
-        max_length=512,
     )
     folder = asked.out / "sweeps" / task.name
     report = read_validation(folder) if asked.collect else validate(request, folder, progress=_tell)

@@ -25,8 +25,9 @@ from tests.core.cost.saved_bytes import count_saved_bytes
 from tests.core.tiny_models import build_tiny
 
 N_LAYERS = 4
-STEP = TrainingSetup(batch_size=2, sequence_length=11)
-LONG = TrainingSetup(batch_size=3, sequence_length=160)  # calibration itself takes 16 to 64 tokens
+STOCK = TrainingSetup(loss="materialised", prefix_cache=False)
+STEP = replace(STOCK, batch_size=2, sequence_length=11)
+LONG = replace(STOCK, batch_size=3, sequence_length=160)  # calibration itself takes 16 to 64 tokens
 LORA = LoraSetup(3)
 CHECKPOINTING: tuple[Checkpointing, ...] = ("none", "non-reentrant", "reentrant", "transformers-5")
 PRECISIONS: tuple[Precision, ...] = ("float32", "bf16", "bf16-autocast")

@@ -6,9 +6,10 @@ goes on.
 """
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 
-from semfreeze_core.finetune.validation.request import ValidationRequest
+from semfreeze_core.finetune.validation.request import VALIDATION_SETUP, ValidationRequest
 from semfreeze_core.finetune.validation.validate import validate
 from semfreeze_core.plan.make import make_plan
 from semfreeze_core.progress import ProgressEvent
@@ -37,11 +38,10 @@ def main() -> None:
             plan,
             f"{TASK}_train",
             f"{TASK}_eval",
+            replace(VALIDATION_SETUP, steps=asked.steps, train_examples=8 * asked.steps),
             arms=tuple(ARMS[kind] for kind in kinds),
             rates={kind: GRID[kind][place] for kind in kinds},
-            steps=asked.steps,
-            budget="steps",
-            n_train=8 * asked.steps,
+            match="steps",
             n_eval=64,
             n_accuracy=0,
             n_between=1,

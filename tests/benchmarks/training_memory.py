@@ -168,7 +168,12 @@ def main() -> None:
         sys.exit(
             "training_memory.py measures CUDA's allocator, and torch sees no CUDA device here: nothing was measured."
         )
-    base = TrainingSetup(batch_size=args.batch_size, sequence_length=args.sequence_length)
+    base = TrainingSetup(
+        batch_size=args.batch_size,
+        sequence_length=args.sequence_length,
+        loss="materialised",
+        prefix_cache=False,
+    )
     if args.only is not None:
         print(json.dumps(measure(args.model, args.only, base)))
         return

@@ -18,7 +18,7 @@ from statistics import median
 from semfreeze_core.cost import run_flop
 from semfreeze_core.finetune.arm.arms import make_arms
 from semfreeze_core.finetune.arm.job import ModelSource
-from semfreeze_core.finetune.validation.request import ValidationRequest, prepare
+from semfreeze_core.finetune.validation.request import VALIDATION_SETUP, ValidationRequest, prepare
 from semfreeze_core.finetune.validation.validate import validate
 from semfreeze_core.plan.make import make_plan
 from semfreeze_core.progress import ProgressEvent
@@ -98,16 +98,14 @@ def main() -> None:
         plan,
         asked.train,
         asked.eval,
+        replace(VALIDATION_SETUP, steps=asked.steps, train_examples=asked.train_examples, precision=asked.precision),
         arms=("full", "planned"),
-        steps=asked.steps,
-        n_train=asked.train_examples,
         n_eval=64,
         n_accuracy=0,
         n_between=asked.readings,
-        precision=asked.precision,
         model=ModelSource(source=plan.model.source, revision=plan.model.revision, device=asked.device),
     )
-    stock = replace(ours, arms=("full", "lora"), all_logits=True, budget="steps")
+    stock = replace(ours, setup=replace(ours.setup, loss="materialised"), arms=("full", "lora"), match="steps")
     reports = {name: validate(r, asked.out / name, progress=_tell) for name, r in (("stock", stock), ("ours", ours))}
     arms = {
         "stock full": arm_of(reports["stock"], "full"),
