@@ -175,7 +175,7 @@ def test_training_bytes_of_calibrated_layers_equals_the_formulas(empty):
 
 def test_training_bytes_of_calibrated_layers_is_the_hand_computed_sum(empty):
     shape = measure_empty(empty("olmo2", n_layers=4))
-    setup = TrainingSetup(batch_size=3, sequence_length=20)
+    setup = TrainingSetup(batch_size=3, sequence_length=20, prefix_cache=False)
     tokens = [TokenBytes(100.0 + i, 2.0) for i in range(4)]
     calibrated = CalibratedBytes("float32", False, "sdpa", (16, 64), tuple(tokens), (TokenBytes(10.0, 0.5),) * 4)
     parts = TrainableParts((False, False, True, True), embeddings=True, final_norm=True, head=False)
@@ -188,7 +188,7 @@ def test_training_bytes_refuses_a_calibration_of_another_precision_or_model(empt
     shape = measure_empty(empty("llama", n_layers=4))
     calibrated = CalibratedBytes("float32", False, "sdpa", (16, 64), *[(TokenBytes(1.0, 0.0),) * 3] * 2)
     parts = TrainableParts((True,) * 4, False, True, False)
-    with pytest.raises(PlanError, match=r"of 3 layers in float32, but the setup is of 4 layers in bf16"):
+    with pytest.raises(PlanError, match=r"covers 3 layers in float32, but the setup has 4 layers in bf16"):
         training_bytes(shape, TrainingSetup(precision="bf16"), parts, calibrated)
 
 
