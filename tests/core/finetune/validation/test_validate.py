@@ -9,6 +9,7 @@ import time
 from dataclasses import replace
 
 import pytest
+from filelock import FileLock
 
 from semfreeze_core.cost import training_bytes
 from semfreeze_core.errors import InputError, PlanError, ResourceError, RunError
@@ -105,6 +106,12 @@ def test_validate_refuses_a_folder_that_is_none(request_for, tmp_path):
     with pytest.raises(RunError, match="no validation"):
         validate(request_for(), tmp_path)
     assert (tmp_path / "mine.txt").read_text() == "x"
+
+
+def test_validate_refuses_a_folder_that_is_in_use(request_for, tmp_path, stopped_before_training):
+    with FileLock(tmp_path / ".lock"), pytest.raises(RunError, match="A validation is already running in"):
+        validate(request_for(), tmp_path)
+    assert not (tmp_path / "settings.json").exists()
 
 
 @pytest.fixture
