@@ -28,7 +28,7 @@ def validate(
     train: TrainDataOption,
     evaluation: EvalDataOption,
     arms: Annotated[
-        str, typer.Option(help="What is trained, with commas: full, planned, half, lora, planned+lora, depth:K.")
+        str, typer.Option(help=f"What is trained, with commas: {', '.join(VARIANTS)}, depth:K.")
     ] = ",".join(VARIANTS),
     steps: Annotated[int, typer.Option(help="Optimizer steps after which all variants are evaluated.")] = STEPS,
     seeds: Annotated[int, typer.Option(help=f"Seeds of order and adapters; a verdict needs {MIN_SEEDS}.")] = SEEDS,

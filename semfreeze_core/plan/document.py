@@ -8,6 +8,7 @@ from pydantic import Field, ValidationError
 
 from semfreeze_core.cost.document import CostEntry
 from semfreeze_core.errors import PlanError
+from semfreeze_core.plan.rules import RuleName
 from semfreeze_core.records.cost import BytesStatus, FlopStatus, Trainer
 from semfreeze_core.records.interval import IntervalEntry
 from semfreeze_core.records.model import ModelIdentity, ParameterNames
@@ -76,7 +77,7 @@ class FreezePlan(Document):
     freeze_depth: int | None
     candidate_depth: int | None
     recommendation: Literal["freeze", "abstain"]
-    rule: Literal["coverage", "paper", "compute", "measured", "budget", "manual"]
+    rule: RuleName
     rule_parameters: dict[str, Any]
     metric: str
     reasons: list[str]

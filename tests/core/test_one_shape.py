@@ -64,19 +64,20 @@ for words in (
 print(json.dumps(arrived))
 """
 
+PAGE = """
+import streamlit as st
+from dashboard.forms.setup_form import setup_options
+from semfreeze_core.cost.setup import setup_from_options
+from semfreeze_core.runs.folder import read_run
+from semfreeze_core.runs.store import example_run
+run = read_run(example_run())
+st.text(setup_from_options(run.shape, run, setup_options(run), with_reference=True).gradient_clip)
+"""
 FORM = """
-import logging
+import logging, sys
 logging.disable()
 from streamlit.testing.v1 import AppTest
-def page():
-    import streamlit as st
-    from dashboard.forms.setup_form import setup_options
-    from semfreeze_core.cost.setup import setup_from_options
-    from semfreeze_core.runs.folder import read_run
-    from semfreeze_core.runs.store import example_run
-    run = read_run(example_run())
-    st.text(setup_from_options(run.shape, run, setup_options(run), with_reference=True).gradient_clip)
-app = AppTest.from_function(page, default_timeout=60).run()
+app = AppTest.from_string(sys.argv[1], default_timeout=60).run()
 assert not app.exception, app.exception
 print(app.text[0].value)
 """
@@ -85,7 +86,7 @@ print(app.text[0].value)
 def test_an_option_added_in_three_lines_arrives_in_flags_files_arms_and_costs(tmp_path):
     tree = tmp_path / "tree"
     for package in ("semfreeze_core", "dashboard"):
-        shutil.copytree(ROOT / package, tree / package, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(ROOT / package, tree / package)  # with what is compiled, which stays valid
     shutil.copytree(ROOT / "sample_data", tree / "semfreeze_core" / "sample_data")
     for name, (before, line) in ADDED.items():
         text = (tree / name).read_text()
@@ -97,7 +98,7 @@ def test_an_option_added_in_three_lines_arrives_in_flags_files_arms_and_costs(tm
     write_task(tmp_path / "eval.jsonl", 12, seed=9)
     places = ("arm", "cost model", "job file", "settings file", "train")
     assert json.loads(_run(tree, DRIVER, tmp_path)) == dict.fromkeys(places, 0.5)
-    assert _run(tree, FORM) == "0.5"
+    assert _run(tree, FORM, PAGE) == "0.5"
 
 
 def _run(tree: Path, script: str, *words: object) -> str:

@@ -40,7 +40,7 @@ class PilotFlags:
     ] = None
     pilot_budget: Annotated[
         float | None,
-        typer.Option(help=f"Share of one full finetune's FLOP that pilots may take (default: {PILOT_BUDGET:g})."),
+        typer.Option(help=f"Share of one full finetune's compute that pilots may take (default: {PILOT_BUDGET:g})."),
     ] = None
     depths: Annotated[
         str | None,

@@ -78,8 +78,6 @@ def test_validate_prints_the_verdict_and_the_documents_keys(validate, tmp_path):
     [
         (("--arms", "best"), "variant best: expected full"),
         (("--match", "time"), "--match time: expected steps or compute"),
-        (("--budget", "time"), "--budget time: expected steps or compute"),
-        (("--match", "steps", "--budget", "compute"), "--match steps and --budget compute contradict each other"),
         (("--precision", "fp8", "--checkpointing", "all"), "--checkpointing all: expected none"),
         (("--lr", "full"), "--lr full: expected NAME=NUMBER"),
         (("--lr", "depth:1=1e-3"), "--lr depth:1: no such variant"),
@@ -92,6 +90,21 @@ def test_validate_prints_the_verdict_and_the_documents_keys(validate, tmp_path):
 )
 def test_validate_refuses_before_training(validate, no_training, args, words):
     assert words in validate(*args).refusal
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (("--budget", "time"), "--budget time: expected steps or compute"),
+        (("--match", "steps", "--budget", "compute"), "--match steps and --budget compute contradict each other"),
+    ],
+)
+def test_validate_refuses_the_old_name_of_match_too(validate, no_training, args, message):
+    answer = validate(*args)
+    assert answer.code == 2
+    notice, refusal = answer.err.strip().splitlines()
+    assert notice.startswith("--budget is now called --match")
+    assert message in refusal
 
 
 def test_validate_refuses_an_eval_set_that_is_not_there(validate, no_training):
@@ -129,7 +142,8 @@ def test_a_measured_plan_says_what_the_pilots_took(asked, tmp_path):
     assert document["rule_parameters"] == {"aim": "compute", "pilot_budget": 0.15}
     assert document["reasons"] == [
         "3 won.",
-        "Pilots of depths 2, 3 took 12.0% of one full finetune's compute (90 steps of 8 examples); 15% was allowed.",
+        "The pilots at depths 2, 3 took 12.0% of the compute of full finetuning (90 steps of 8 examples); the limit "
+        "was 15%.",
     ]
 
 
@@ -223,11 +237,10 @@ def test_the_old_name_of_match_still_works_and_says_so(asked):
 
 
 @pytest.fixture
-def planned_for(stored, tmp_path):
-    """A plan's file, estimated with these flags."""
+def planned_for(asked, tmp_path):
+    """The file of a plan of the stored run, estimated with these flags."""
 
     def make(*flags):
-        stored("tied")
         out = tmp_path / "planned.json"
         assert ask("plan", "tied", "--depth", 2, *flags, "--out", out).code == 0
         return out

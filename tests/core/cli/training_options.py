@@ -13,6 +13,7 @@ _SHARED: Options = {
     "--checkpointing": (("reentrant",), "setup.checkpointing", "reentrant"),
     "--prefix-cache": ((), "setup.prefix_cache", True),
     "--no-prefix-cache": ((), "setup.prefix_cache", False),
+    "--optimizer": (("sgd",), "setup.optimizer", "sgd"),
     "--loss": (("materialised",), "setup.loss", "materialised"),
     "--accuracy-examples": ((7,), "n_accuracy", 7),
     "--max-length": ((33,), "setup.sequence_length", 33),

@@ -24,7 +24,7 @@ from tests.core.tiny_models import FAMILIES, VARIANTS, build_tiny
 pytestmark = pytest.mark.filterwarnings("ignore:None of the inputs have requires_grad")
 
 N_LAYERS = 3
-SETUP = TrainingSetup(batch_size=2, sequence_length=5)
+SETUP = TrainingSetup(batch_size=2, sequence_length=5, loss="materialised", prefix_cache=False)
 MODES = ("non-reentrant", "reentrant", "transformers-5")
 FULL = TrainableParts((True,) * 3, embeddings=True, final_norm=True, head=True)
 SUFFIX = TrainableParts((False, True, True), embeddings=False, final_norm=True, head=False)

@@ -18,8 +18,12 @@ from tests.core.shapes import TIED_LAYERS, TWO_LAYERS, shape_of_layers
 from tests.core.tiny_models import FAMILIES, VARIANTS, build_tiny, find_pieces, set_trainable
 
 N_LAYERS = 3
-SETUP = TrainingSetup(batch_size=2, sequence_length=5, train_examples=7, steps=10)
-SUPERVISED_ONLY = TrainingSetup(batch_size=2, sequence_length=5, supervised_fraction=0.3, loss="supervised-only")
+SETUP = TrainingSetup(
+    batch_size=2, sequence_length=5, train_examples=7, steps=10, loss="materialised", prefix_cache=False
+)
+SUPERVISED_ONLY = TrainingSetup(
+    batch_size=2, sequence_length=5, supervised_fraction=0.3, loss="supervised-only", prefix_cache=False
+)
 
 
 def parts_from(k, n_layers=N_LAYERS, embeddings=False, final_norm=True, head=False):
@@ -189,7 +193,7 @@ def test_step_flop_equals_the_counter_for_a_supervised_only_loss(
 def test_step_flop_equals_the_counter_for_other_sizes(family, tiny_shape, random_tokens, compute_loss):
     sizes = {"d_model": 48, "n_heads": 6, "n_kv_heads": 3, "head_dim": 16, "mlp_width": 20, "vocab": 31}
     model = build_tiny(family, n_layers=2, attention="eager", **sizes)
-    setup = TrainingSetup(batch_size=3, sequence_length=17)
+    setup = TrainingSetup(batch_size=3, sequence_length=17, loss="materialised", prefix_cache=False)
     shape, tokens = tiny_shape(model), random_tokens(model, setup)
     parts = parts_from(1, n_layers=2)
     set_trainable(model, parts)
@@ -223,7 +227,9 @@ def test_step_flop_approaches_its_limit_when_layer_weights_dominate(k):
 
 @pytest.mark.parametrize("k", [0, 1, 6, 10])
 def test_run_flop_of_many_cached_epochs_approaches_the_unfrozen_share(k):
-    setup = TrainingSetup(batch_size=1, sequence_length=1, train_examples=1, steps=100_000, prefix_cache=True)
+    setup = TrainingSetup(
+        batch_size=1, sequence_length=1, train_examples=1, steps=100_000, prefix_cache=True, loss="materialised"
+    )
     full = 100_000 * step_flop(large_shape(), setup, parts_from(0, 10, embeddings=True, head=True)).total
     assert run_flop(large_shape(), setup, parts_from(k, 10)) / full == pytest.approx((10 - k) / 10, abs=1e-4)
 
@@ -250,7 +256,9 @@ def test_step_flop_of_pure_attention_is_one_forward_and_two_backward():
 def test_flop_never_grows_with_freeze_depth_and_a_cache_never_costs_more(weights, steps, examples, head, embeddings):
     L = len(weights)
     shape = large_shape(L, layer_weights=weights)
-    setup = TrainingSetup(batch_size=2, sequence_length=3, train_examples=examples, steps=steps)
+    setup = TrainingSetup(
+        batch_size=2, sequence_length=3, train_examples=examples, steps=steps, loss="materialised", prefix_cache=False
+    )
     cached = replace(setup, prefix_cache=True)
     for k in range(L):
         shallow, deep = (parts_from(i, L, head=head, embeddings=embeddings) for i in (k, k + 1))

@@ -16,7 +16,7 @@ from tests.core.cost.saved_bytes import count_saved_bytes
 from tests.core.shapes import TWO_LAYERS, with_kind
 from tests.core.tiny_models import FAMILIES, VARIANTS, build_tiny
 
-SETUP = TrainingSetup(batch_size=2, sequence_length=5)
+SETUP = TrainingSetup(batch_size=2, sequence_length=5, loss="materialised", prefix_cache=False)
 
 
 def ends(shape):
@@ -130,7 +130,7 @@ ADAPTER_CASES = [
 def test_adapter_bytes_per_token_equals_what_one_more_adapted_layer_keeps(
     family, precision, targets, tiny_shape, random_tokens
 ):
-    setup = TrainingSetup(batch_size=2, sequence_length=7, precision=precision)
+    setup = TrainingSetup(batch_size=2, sequence_length=7, precision=precision, loss="materialised", prefix_cache=False)
     kept, copies = [], []
     for n_layers in (1, 2):
         model = build_tiny(family, n_layers=n_layers, d_model=40, n_heads=5, n_kv_heads=1, head_dim=12, mlp_width=36)

@@ -20,7 +20,7 @@ from tests.core.shapes import TIED_LAYERS, TWO_LAYERS, with_kind
 from tests.core.tiny_models import FAMILIES, build_tiny
 
 KNOWN = (*FAMILIES, "mistral", "qwen3")
-SETUP = TrainingSetup(batch_size=2, sequence_length=5)  # 10 tokens
+SETUP = TrainingSetup(batch_size=2, sequence_length=5, loss="materialised", prefix_cache=False)  # 10 tokens
 BF16 = replace(SETUP, precision="bf16")
 CACHED = replace(SETUP, prefix_cache=True)
 
@@ -134,7 +134,13 @@ def test_layer_bytes_per_token_equals_what_one_more_layer_keeps(
     family, role, precision, sizes, tiny_shape, random_tokens
 ):
     batch_size, sequence_length, widths = sizes
-    setup = TrainingSetup(batch_size=batch_size, sequence_length=sequence_length, precision=precision)
+    setup = TrainingSetup(
+        batch_size=batch_size,
+        sequence_length=sequence_length,
+        precision=precision,
+        loss="materialised",
+        prefix_cache=False,
+    )
     kept, copies = [], []
     for n_layers in (1, 2):
         model = build_tiny(family, n_layers=n_layers, **widths)
@@ -187,7 +193,9 @@ def test_training_bytes_of_activations_overstates_an_rmsnorm_that_passes_nothing
     [("llama", "float32"), ("gpt2", "bf16-autocast"), ("gpt_neox", "bf16"), ("qwen2", "bf16-autocast")],
 )
 def test_training_bytes_of_logits_equals_the_peak_of_the_usual_loss(family, precision, tiny_shape, random_tokens):
-    setup = TrainingSetup(batch_size=2, sequence_length=32, precision=precision)
+    setup = TrainingSetup(
+        batch_size=2, sequence_length=32, precision=precision, loss="materialised", prefix_cache=False
+    )
     sizes = {"d_model": 16, "n_heads": 2, "n_kv_heads": 2, "head_dim": 8, "mlp_width": 8, "vocab": 4096}
     model = build_tiny(family, n_layers=1, **sizes).to(DTYPES[precision])
     tokens = random_tokens(model, setup)

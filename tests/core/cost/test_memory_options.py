@@ -9,7 +9,7 @@ from semfreeze_core.cost import cost_table, full_cost, training_bytes
 from semfreeze_core.records.model import LayerShape, Matrix, ModelShape
 from semfreeze_core.records.training import LoraSetup, TrainableParts, TrainingSetup
 
-SETUP = TrainingSetup(batch_size=2, sequence_length=5)  # 10 tokens
+SETUP = TrainingSetup(batch_size=2, sequence_length=5, loss="materialised", prefix_cache=False)  # 10 tokens
 
 # Two layers of 110 parameters, 100 of them in matrices of 4 x 20 and 5 x 4; embedding and head 20 each, norm 4: 264.
 LAYER = LayerShape(110, (Matrix("up", 4, 20), Matrix("down", 5, 4)), 2, 1, 2, 6, "gated-rmsnorm")

@@ -58,14 +58,18 @@ def model_of(parameters, matrix=ONE, layers=1, **sizes):
 
 def test_zero_paper_figure_1_of_16_bytes_a_parameter():
     # Rajbhandari et al. 2020, https://arxiv.org/abs/1910.02054: 7.5 billion parameters take 120 GB with Adam
-    found = training_bytes(model_of(7_500_000_000), TrainingSetup(), TrainableParts((True,), False, False, False))
+    found = training_bytes(
+        model_of(7_500_000_000),
+        TrainingSetup(loss="materialised", prefix_cache=False),
+        TrainableParts((True,), False, False, False),
+    )
     assert found.weights + found.gradients + found.optimizer == 120 * 10**9
 
 
 def test_qlora_paper_section_3_of_half_a_bit_for_quantization_constants():
     # Dettmers et al. 2023, https://arxiv.org/abs/2305.14314: 32-bit constants for blocks of 64, 32/64 bit a number
     shape = model_of(64_000_000, Matrix("only", 8_000, 8_000))
-    setup = TrainingSetup(precision="bf16", frozen_bits=4, lora=LoraSetup(1))
+    setup = TrainingSetup(precision="bf16", frozen_bits=4, lora=LoraSetup(1), loss="materialised", prefix_cache=False)
     parts = TrainableParts((True,), False, False, False)
     assert quantized_parameters(shape, setup, parts) == 64_000_000
     adapters = 4 * 16_000
@@ -77,7 +81,7 @@ def test_palm_appendix_b_of_6_n_plus_12_l_h_q_t_flop_a_token():
     # width Q, sequences of T tokens
     weights, layers, heads, width, tokens = 1_000_000, 6, 8, 64, 2048
     shape = model_of(layers * weights, Matrix("only", 1000, 1000), layers, n_heads=heads, head_dim=width)
-    setup = TrainingSetup(batch_size=1, sequence_length=tokens)
+    setup = TrainingSetup(batch_size=1, sequence_length=tokens, loss="materialised", prefix_cache=False)
     step = step_flop(shape, setup, TrainableParts((True,) * layers, True, True, True))
     n = layers * weights + 1  # and the head's one
     assert step.total == tokens * (6 * n + 12 * layers * heads * width * tokens)

@@ -13,7 +13,9 @@ from semfreeze_core.records.training import TrainableParts, TrainingSetup
 from tests.core.shapes import TIED_LAYERS, TWO_LAYERS, with_kind
 from tests.core.tiny_models import FAMILIES, build_tiny
 
-SETUP = TrainingSetup(batch_size=2, sequence_length=5, train_examples=7, steps=10)
+SETUP = TrainingSetup(
+    batch_size=2, sequence_length=5, train_examples=7, steps=10, loss="materialised", prefix_cache=False
+)
 CACHED = replace(SETUP, prefix_cache=True)
 
 FULL_FLOP = 10 * (5000 + 6600 + 3400)

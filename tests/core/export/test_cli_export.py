@@ -88,7 +88,8 @@ def test_export_refuses_plans_of_the_future_and_edited_ones(plan):
     path = plan()
     text = Path(path).read_text()
     Path(path).write_text(text.replace('"schema_version":3', '"schema_version":99'))
-    assert "has schema version 99, this semfreeze reads up to 3" in ask("export", path, "--to", "trl").refusal
+    refusal = ask("export", path, "--to", "trl").refusal
+    assert "has schema version 99, but this semfreeze reads up to 3. Update semfreeze." in refusal
     Path(path).write_text(text.replace('"layers":[false,false,true,true]', '"layers":"all"'))
     assert "is not a semfreeze plan: trainable.layers" in ask("export", path, "--to", "trl").refusal
     Path(path).write_text(text.replace('"layers":[false,false,true,true]', '"layers":[false,true,true,true]'))

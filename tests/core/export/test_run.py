@@ -30,7 +30,9 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:.*'pin_memory' argument is set as true:UserWarning"),
 ]
 K, STEPS = 2, 2
-SETUP = TrainingSetup(batch_size=2, sequence_length=32, train_examples=8, steps=STEPS)
+SETUP = TrainingSetup(
+    batch_size=2, sequence_length=32, train_examples=8, steps=STEPS, loss="materialised", prefix_cache=False
+)
 LORA = LoraSetup(4)
 
 

@@ -4,6 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from semfreeze_core.cost.setup import stock_trainer
 from semfreeze_core.plan.make import make_plan
 from semfreeze_core.wording import plan as wording
 from semfreeze_core.wording.costs import cost_sentence, gpu_fit_sentence, plan_cost_table, setup_line
@@ -17,7 +18,7 @@ def plan(run):
 def test_summary_pairs_the_depth_with_its_cost_at_the_same_steps(plan):
     assert wording.plan_summary(plan) == [
         "Freeze the first 19 of 30 layers and train the last 11.",
-        "Estimated cost at the same steps: 59% of full finetuning's compute, 57% of its memory.",
+        "Estimated cost at the same steps: 47% of full finetuning's compute, 49% of its memory.",
     ]
 
 
@@ -67,12 +68,13 @@ def test_plan_cost_table_has_the_plan_beside_full_finetuning(plan):
     table = plan_cost_table(plan)
     assert [column.title for column in table.columns] == ["estimated cost", "freeze 19", "full finetuning"]
     cells = {row[0].strip(): row[1:] for row in table.rows}
-    assert cells["compute, all steps"] == ("587 TFLOPs", "987 TFLOPs")
-    assert cells["memory"] == ("5.8 GiB", "10.1 GiB")
+    assert cells["compute, all steps"] == ("427 TFLOPs", "918 TFLOPs")
+    assert cells["memory"] == ("4.4 GiB", "9.0 GiB")
 
 
 def test_setup_line_names_the_logits_that_are_kept(plan):
-    assert setup_line(plan.cost.setup).endswith("adamw, float32, full logits, no prefix cache")
+    assert setup_line(plan.cost.setup).endswith("adamw, float32, target-token logits, prefix cache")
+    assert setup_line(stock_trainer(plan.cost.setup)).endswith("adamw, float32, full logits, no prefix cache")
 
 
 @pytest.mark.parametrize(

@@ -56,8 +56,9 @@ def test_error_messages_use_the_words_of_the_field(room):
 @pytest.mark.parametrize(
     "text",
     [
-        "It is held against half.", "59 % of it", "{} % of it", "for the FLOP of it", "An optimizer step.",
-        "To analyze a model.", "Prices of depths", "differs for sure", "The eval items", "0.95 of the gain",
+        "It is held against half.", "59 % of it", "{} % of it", "for the FLOP of it", "An optimiser step.",
+        "To analyse a model.", "Prices of depths", "differs for sure", "The eval items", "0.95 of the gain",
+        "A neighbour in colour.",
     ],
 )  # fmt: skip
 def test_retired_words_are_found(text):

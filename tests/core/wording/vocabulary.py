@@ -36,7 +36,7 @@ RETIRED = {
     r"[\d}] %": "no space before %",
     r"\b(quanti|optimi|normali|synchroni|tokeni|summari|initiali|reali|recogni|minimi|maximi)s(e|i|ation)": "-ize",
     r"\banalys(e|ed|ing)\b": "analyze",
-    r"\b(color|behaviour|neighbor|favour)": "-or",
+    r"\b(colour|behaviour|neighbour|favour)": "-or",
     r"\b(label|cancel|travel|model)l(ed|ing)\b": "one l",
 }
 
