@@ -141,7 +141,7 @@ def test_preview_sentence_names_what_was_taken_for_what():
         ("queued", 0, None, None, "queued, starting"),
         ("running", 0, 10.0, None, "running for 30 s"),
         ("done", 0, 10.0, 175.0, "done in 2.8 min"),
-        ("dead", 0, 10.0, None, "ended without a word"),
+        ("dead", 0, 10.0, None, "stopped without an error message"),
         ("cancelled", 0, 10.0, 11.0, "cancelled"),
     ],
 )

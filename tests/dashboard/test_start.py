@@ -100,7 +100,7 @@ def test_form_does_not_write_over_a_run(form, runs):
     (runs / "mine").mkdir()
     form.text_input(key="form name-tiny-task").set_value("mine").run()
     form.button[-1].click().run()
-    assert "is there already" in form.error[0].value
+    assert "already exists" in form.error[0].value
     assert not (runs / JOBS).exists()
 
 
@@ -162,7 +162,7 @@ def test_jobs_are_told_by_their_state(runs):
     for part in (
         "1-done**: done in 4 s",
         "x.jsonl is empty.",
-        "3-dead**: ended without a word",
+        "3-dead**: stopped without an error message",
         "4-running**: running for",
         "5-queued**: queued, behind 1 other",
     ):
