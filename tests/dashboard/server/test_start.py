@@ -159,7 +159,7 @@ def log(caplog):
 
 def test_prepare_first_page_computes_what_the_page_says_once(log, monkeypatch):
     prepare_first_page()
-    monkeypatch.setattr(compute, "compare_run", broken)
+    monkeypatch.setattr(compute, "gather_opinions", broken)
     prepare_first_page()
     assert log.records == []
 
@@ -172,7 +172,7 @@ def test_prepare_first_page_leaves_a_run_that_cannot_be_read_to_the_page(log, mo
 
 
 def test_prepare_first_page_logs_a_fault_of_ours_and_goes_on(log, monkeypatch):
-    monkeypatch.setattr(compute, "compare_run", broken)
+    monkeypatch.setattr(compute, "gather_opinions", broken)
     prepare_first_page()
     (record,) = log.records
     assert record.name == "semfreeze.dashboard"
