@@ -88,5 +88,5 @@ def budget_input() -> Budget | None:
 
 def _choice(title: str, options: tuple[str, ...], name: str, *, disabled: bool = False) -> str:
     first = options.index(getattr(TrainingSetup, name))
-    look = {"width": NARROW + 20, "disabled": disabled, "help": TOOLTIPS[name]}
+    look: dict[str, Any] = {"width": NARROW + 20, "disabled": disabled, "help": TOOLTIPS[name]}
     return str(st.selectbox(title, options, first, **look, **in_link(name)))  # type: ignore[arg-type]  # a link's name

@@ -65,7 +65,7 @@ def test_form_shows_how_the_data_would_be_read_and_what_that_takes(form, task):
     assert not form.error, [error.value for error in form.error]
     assert "48 of 48 rows can be used: prompt from 'prompt'" in words(form).replace("**", "")
     assert ":orange-background[" in words(form)
-    assert "A reading needs about" in words(form)
+    assert "The analysis needs about" in words(form)
     assert f"--data={task}" in form.code[-1].value
 
 
@@ -86,7 +86,7 @@ def test_form_starts_the_command_it_shows(form, runs, monkeypatch, model, task):
 def test_form_refuses_what_cannot_fit_with_the_reason(form, monkeypatch):
     monkeypatch.setattr(semfreeze_core.sources.models.memory_forecast, "_PROCESS_BYTES", 2**60)
     form.run()
-    assert "It does not fit" in form.error[0].value
+    assert "Not enough memory" in form.error[0].value
     assert form.button[-1].disabled
 
 
