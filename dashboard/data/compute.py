@@ -213,7 +213,7 @@ def forecast(opened: OpenRun, *, batch_size: int, steps: int, n_runs: float) -> 
 
 
 def finetune_rate(opened: OpenRun) -> tuple[float | None, str]:
-    """FLOP a second to tell a finetune's time by, and whose rate that is: the newest finetune's, else the analysis's."""
+    """FLOP per second to forecast a finetune with, and whose: the newest finetune's, else the analysis's."""
     for report in reversed(validations(opened).values()):
         if (rate := trained_rate(report)) is not None:
             return rate, "of this run's last finetune"

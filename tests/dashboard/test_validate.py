@@ -166,7 +166,7 @@ def test_form_begins_with_what_was_read_and_warns_of_other_data(doubtful, monkey
     assert {"--train=sample:sentence_to_json_train", "--eval=sample:sentence_to_json_eval"} <= set(asked[0][1])
     app.button_group(key="form train of doubtful-kind").set_value("sample").run()
     app.selectbox(key="form train of doubtful-sample").set_value("quantity_problems_train").run()
-    assert any("was read on sample:sentence" in warning.value.replace("\\", "") for warning in app.warning)
+    assert any("was made from sample:sentence" in warning.value.replace("\\", "") for warning in app.warning)
 
 
 def test_forecast_counts_the_arms_that_will_be_trained(example):
