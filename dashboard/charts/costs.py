@@ -79,7 +79,7 @@ def _flop_unit(rows: Sequence[DepthCost]) -> tuple[float, str]:
 
 def _stacked_beside(x_title: str, names: Sequence[str], totals: Sequence[str]) -> go.Figure:
     """Bars below each other; names and totals stand above them, where neither a bar nor the edge is in their way."""
-    figure = new_figure(x_title, "", height=88 + 38 * len(names))
+    figure = new_figure(x_title, "", height=104 + 44 * len(names))
     figure.update_layout(barmode="stack", bargap=0.6, hovermode="closest", margin={"l": 4, "r": 8})
     figure.update_layout(legend={"traceorder": "normal", "y": 1.04})
     figure.update_xaxes(showgrid=False)

@@ -27,7 +27,7 @@ class Line:
         arm: its name.
         title: what it is called.
         x: steps, or seconds of training from the very start, the cache pass flat at the loss before.
-        y: loss in nats a token.
+        y: loss in nats per token.
         training: whether it has not ended yet.
     """
 
@@ -59,7 +59,7 @@ def lines(report: ValidationReport, live: Sequence[LiveArm], along: Along) -> li
 def draw_losses(report: ValidationReport, along: Along, live: Sequence[LiveArm] = ()) -> go.Figure:
     """Every arm's loss; the planned arm in the color of training, arms that still train with an open end."""
     title = "optimizer steps" if along == "steps" else "seconds of training, cache pass included"
-    figure = new_figure(title, "eval loss, nats a token", height=400)
+    figure = new_figure(title, "eval loss, nats per token", height=400)
     drawn = lines(report, live, along)
     for i, line in enumerate(drawn):
         figure.add_scatter(

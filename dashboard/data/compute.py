@@ -213,13 +213,13 @@ def forecast(opened: OpenRun, *, batch_size: int, steps: int, n_runs: float) -> 
 
 
 def finetune_rate(opened: OpenRun) -> tuple[float | None, str]:
-    """FLOP a second to tell a finetune's time by, and whose rate that is: the newest finetune's, else the reading's."""
+    """FLOP per second to forecast a finetune with, and whose: the newest finetune's, else the analysis's."""
     for report in reversed(validations(opened).values()):
         if (rate := trained_rate(report)) is not None:
             return rate, "of this run's last finetune"
     extraction = opened.run.manifest.extraction
     rate = forward_rate(opened.run.shape, extraction.tokens, extraction.seconds)
-    return rate, "of the reading, which training does not reach"
+    return rate, "of the analysis, which training does not reach"
 
 
 def samples() -> list[str]:

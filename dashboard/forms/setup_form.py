@@ -88,13 +88,5 @@ def budget_input() -> Budget | None:
 
 def _choice(title: str, options: tuple[str, ...], name: str, *, disabled: bool = False) -> str:
     first = options.index(getattr(TrainingSetup, name))
-    chosen = st.selectbox(
-        title,
-        options,  # type: ignore[arg-type]  # what in_link gives is of any type
-        first,
-        width=NARROW + 20,
-        disabled=disabled,
-        help=TOOLTIPS[name],
-        **in_link(name),  # type: ignore[arg-type]  # every name given here is a parameter of links
-    )
-    return str(chosen)
+    look: dict[str, Any] = {"width": NARROW + 20, "disabled": disabled, "help": TOOLTIPS[name]}
+    return str(st.selectbox(title, options, first, **look, **in_link(name)))  # type: ignore[arg-type]  # a link's name

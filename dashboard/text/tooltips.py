@@ -41,7 +41,8 @@ TOOLTIPS = {
     "basis": "The direction in the last space that the head reads as a token. States that come to mean it move there.",
     "memory": "Device memory by part, from formulas: an upper projection, as the parts do not all peak together.",
     "flop": "Floating point operations of the first training step; a multiply-add is two.",
-    "time": "The run's FLOP at the rate the reading was made at; without one the time is unknown.",
+    "time": "The finetune's compute at the throughput of the analysis; where none was measured in this precision, the "
+    "time is unknown.",
     "frontier": "Each point is a freeze depth: right saves more, up keeps more of the predicted gain. Click one to go "
     "there.",
     "rule": "coverage: as deep as half gain coverage, half plain depth allows (ours). paper: where the largest single "
@@ -49,12 +50,14 @@ TOOLTIPS = {
     "cards": "Memory of common cards by their data sheets; headroom is that less the projected sum of parts.",
     "stock": "Estimate for a trainer that computes the logits of every token and caches no prefix. Off: for "
     "`semfreeze train`.",
-    "prefix cache": "Compute the frozen layers once an example, keep their output, and train from it.",
+    "prefix cache": "Compute the frozen layers once per example, keep their output, and train from it, as "
+    "`semfreeze train` does.",
     "checkpointing": "Keep less and compute layers again on the way back. transformers-5 is as that library turns it "
     "on by itself, which recomputes frozen layers too.",
     "adapters": "Train low-rank adapters (LoRA) in place of the trained layers' own weights.",
     "rank": "Rank of the LoRA adapters, in the plan and in the comparison.",
-    "loss": "materialised keeps the logits of every token, supervised-only those with a loss, fused none.",
+    "loss": "materialised keeps the logits of every token, supervised-only those of target tokens, as "
+    "`semfreeze train` does, fused none.",
     "precision": "float32; bf16-autocast: float32 weights, products in bfloat16; bf16: everything in bfloat16.",
     "along": "Seconds say what one waits for; steps compare what the same number of updates gives.",
     "proof depth": "What the arms planned and planned+lora freeze; at first what the coverage rule recommends.",
@@ -96,5 +99,5 @@ TOOLTIPS = {
     "device": "auto takes a GPU when there is one.",
     "dtype": "auto: bfloat16 on a GPU, and on processors that compute it when it agrees with float32 on a probe.",
     "supervised": "Only these tokens are predicted in finetuning, so only their states are read.",
-    "optimizer": "adamw keeps two numbers a trained parameter, adamw8bit two bytes, sgd none.",
+    "optimizer": "adamw keeps two numbers per trained parameter, adamw8bit two bytes, sgd none.",
 }

@@ -114,9 +114,9 @@ def metrics(ctx: page.PageContext, shown: _Shown, setup: TrainingSetup) -> None:
     cost, coverage = shown.cost, ctx.curve.coverage.at(shown.depth)
     speed = training_speed(None, None, ctx.opened.run, setup)
     time = duration(run_seconds(cost.flop, speed.flop_per_second))
-    rate = "no throughput was measured in this precision"
+    rate = "no measured throughput"
     if speed.flop_per_second is not None:
-        rate = f"at the analysis throughput, {flops_per_second(speed.flop_per_second)}"
+        rate = f"at {flops_per_second(speed.flop_per_second)} (analysis)"
     coverage_interval = f"{CI} {number(coverage.low, 2)} to {number(coverage.high, 2)}"
     for column, (title, value, delta, term) in zip(
         st.columns(4),

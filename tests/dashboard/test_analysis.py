@@ -141,16 +141,16 @@ def test_preview_sentence_names_what_was_taken_for_what():
         ("queued", 0, None, None, "queued, starting"),
         ("running", 0, 10.0, None, "running for 30 s"),
         ("done", 0, 10.0, 175.0, "done in 2.8 min"),
-        ("dead", 0, 10.0, None, "ended without a word"),
+        ("dead", 0, 10.0, None, "stopped without an error message (killed or out of memory)"),
         ("cancelled", 0, 10.0, 11.0, "cancelled"),
     ],
 )
-def test_job_words(state, place, started, ended, words):
+def test_job_line(state, place, started, ended, words):
     job = Job("j", JobSpec(command=("analyze",), title="m on d", created=0.0), state, place, started, ended)
     assert job_line(job, 40.0) == f"**m on d**: {words}"
 
 
-def test_stage_words_say_how_much_and_how_long():
+def test_stage_line_says_how_much_and_how_long():
     assert stage_line(None) == "Starting"
     told = stage_line(JobProgress("Extracting hidden states", 1500, 3000, "tokens", 12.4, ("a",)))
     assert told == "Extracting hidden states: 1,500 of 3,000 tokens, about 12 s left of this step"

@@ -65,7 +65,7 @@ def test_form_shows_how_the_data_would_be_read_and_what_that_takes(form, task):
     assert not form.error, [error.value for error in form.error]
     assert "48 of 48 rows can be used: prompt from 'prompt'" in words(form).replace("**", "")
     assert ":orange-background[" in words(form)
-    assert "A reading needs about" in words(form)
+    assert "The analysis needs about" in words(form)
     assert f"--data={task}" in form.code[-1].value
 
 
@@ -86,7 +86,7 @@ def test_form_starts_the_command_it_shows(form, runs, monkeypatch, model, task):
 def test_form_refuses_what_cannot_fit_with_the_reason(form, monkeypatch):
     monkeypatch.setattr(semfreeze_core.sources.models.memory_forecast, "_PROCESS_BYTES", 2**60)
     form.run()
-    assert "It does not fit" in form.error[0].value
+    assert "Not enough memory" in form.error[0].value
     assert form.button[-1].disabled
 
 
@@ -100,7 +100,7 @@ def test_form_does_not_write_over_a_run(form, runs):
     (runs / "mine").mkdir()
     form.text_input(key="form name-tiny-task").set_value("mine").run()
     form.button[-1].click().run()
-    assert "is there already" in form.error[0].value
+    assert "already exists" in form.error[0].value
     assert not (runs / JOBS).exists()
 
 
@@ -162,7 +162,7 @@ def test_jobs_are_told_by_their_state(runs):
     for part in (
         "1-done**: done in 4 s",
         "x.jsonl is empty.",
-        "3-dead**: ended without a word",
+        "3-dead**: stopped without an error message",
         "4-running**: running for",
         "5-queued**: queued, behind 1 other",
     ):

@@ -148,7 +148,7 @@ def test_form_starts_sweeps_and_pilots_and_says_what_they_take(doubtful, monkeyp
     asked = []
     monkeypatch.setattr(validate, "submit", lambda *what: asked.append(what))
     app = opened("validate", run="doubtful")
-    assert any("Estimated:" in m.value and "at the rate of the reading" in m.value for m in app.markdown)
+    assert any("Estimated:" in m.value and "at the rate of the analysis" in m.value for m in app.markdown)
     app.button_group(key="form proof-kind").set_value(kind).run()
     app.button[-1].click().run()
     ((_, command, title, out),) = asked
@@ -166,7 +166,7 @@ def test_form_begins_with_what_was_read_and_warns_of_other_data(doubtful, monkey
     assert {"--train=sample:sentence_to_json_train", "--eval=sample:sentence_to_json_eval"} <= set(asked[0][1])
     app.button_group(key="form train of doubtful-kind").set_value("sample").run()
     app.selectbox(key="form train of doubtful-sample").set_value("quantity_problems_train").run()
-    assert any("was read on sample:sentence" in warning.value.replace("\\", "") for warning in app.warning)
+    assert any("was made from sample:sentence" in warning.value.replace("\\", "") for warning in app.warning)
 
 
 def test_forecast_counts_the_arms_that_will_be_trained(example):
@@ -200,7 +200,7 @@ def test_plan_leads_to_the_form_at_its_own_depth(doubtful, monkeypatch):
     app.button[-1].click().run()
     assert {"--depth=11", "--arms=full,planned"} <= set(asked[0][1])
     app.multiselect(key="form proof-arms").set_value(["half"]).run()
-    assert any("A verdict needs both arms" in info.value for info in app.info)
+    assert any("Select both full and planned" in info.value for info in app.info)
 
 
 def test_what_was_started_is_shown_once_it_has_told_something(doubtful, report, monkeypatch):

@@ -32,7 +32,7 @@ def test_numbers_of_alternatives_add_up_to_their_totals(example):
     setup = default_setup(example.run)
     named = {"freeze 3": cost_table(example.run.shape, setup)[3], "full": full_cost(example.run.shape, setup)}
     memory = numbers_of(draw_memory_beside(named)).groupby("y")["projected memory, GiB"].sum()
-    flop = numbers_of(draw_flop_beside(named)).groupby("y")["first step, TFLOP"].sum()
+    flop = numbers_of(draw_flop_beside(named)).groupby("y")["first step, TFLOPs"].sum()
     for name, cost in named.items():
         np.testing.assert_allclose(memory[name], cost.bytes.total / 2**30)
         np.testing.assert_allclose(flop[name], cost.step_flop.total / 1e12)

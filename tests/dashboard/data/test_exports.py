@@ -91,6 +91,6 @@ def test_page_writes_another_trainers_configuration_and_says_what_it_cannot_be_t
     assert "the-folder-of-the-model" in written
     assert "11" in written
     app.selectbox(key="trainer").set_value("unsloth").run()
-    assert any("chooses layers for adapters only" in info.value.replace("\\", "") for info in app.info)
+    assert any("can select layers for adapters only" in info.value.replace("\\", "") for info in app.info)
     app.selectbox(key="trainer").set_value("semfreeze").run()
     assert not any("base_model" in code.value for code in app.code)

@@ -6,7 +6,7 @@ import pytest
 from semfreeze_dashboard.data import position_table
 
 
-def test_read_positions_are_one_examples_in_the_order_of_its_text(example):
+def test_read_out_positions_are_one_examples_in_the_order_of_its_text(example):
     display = example.run.display
     positions = position_table.read_out_positions(display, int(display.example[0]))
     assert set(display.example[positions]) == {display.example[0]}

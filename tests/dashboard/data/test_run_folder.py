@@ -17,10 +17,10 @@ from semfreeze_dashboard.data.run_folder import (
 
 
 @pytest.mark.parametrize("name", ["..", "../doubtful", "/etc", "doubtful/", "", ".", "absent", "a\x00b"])
-def test_place_refuses_what_is_no_name_of_a_run(runs, name):
+def test_folder_of_refuses_what_is_no_name_of_a_run(runs, name):
     (runs / "doubtful").mkdir()
     with pytest.raises(RunError, match="no run called"):
-        RunCatalog(runs).place(name)
+        RunCatalog(runs).folder_of(name)
 
 
 def test_names_leave_out_links_that_lead_out_of_the_folder(runs, tmp_path):
@@ -48,13 +48,13 @@ def test_stamp_of_a_run_that_is_gone_is_an_error(runs):
         RunCatalog(runs).stamp("gone")
 
 
-def test_open_run_reads_the_shipped_one_from_any_shelf(runs):
+def test_open_run_reads_the_shipped_one_from_any_catalog(runs):
     assert open_run(RunCatalog(runs), "example", 0).folder == example_run()
     assert RunCatalog(None).names == ["example"]
     assert RunCatalog(runs / "absent").names == ["example"]
 
 
-def test_shelf_of_this_server_goes_by_what_it_was_started_with(monkeypatch, runs):
+def test_server_catalog_goes_by_what_it_was_started_with(monkeypatch, runs):
     assert server_catalog().folder == runs
     monkeypatch.delenv(RUNS_VARIABLE)
     assert server_catalog().folder == runs_folder()

@@ -36,7 +36,7 @@ def test_the_right_password_opens_and_is_asked_for_once(asked):
 
 def test_a_wrong_password_is_refused(asked):
     give(asked, "open barley")
-    assert [error.value for error in asked.error] == ["That is not the password."]
+    assert [error.value for error in asked.error] == ["Wrong password."]
     give(asked, "")
     assert asked.error
     assert not asked.markdown
@@ -47,7 +47,7 @@ def test_the_tenth_wrong_password_shuts_the_door_for_every_session(asked, monkey
         give(asked, "wrong")
     other = opened("plan")
     give(other, "open sesame")
-    assert "Too many wrong passwords were given." in other.error[0].value
+    assert "Too many wrong passwords." in other.error[0].value
     assert not other.markdown
 
 

@@ -41,7 +41,7 @@ def test_dashboard_listens_on_this_machine_alone_by_default(started):
     assert command[:4] == [sys.executable, "-P", "-m", "semfreeze_dashboard.server.start"]
     assert command[4:6] == ["--server.address", "127.0.0.1"]
     assert command[8:] == ["--server.headless", "true", "--logger.hideWelcomeMessage", "true"]
-    assert answer.out == f"Dashboard: http://127.0.0.1:{command[7]}  (Ctrl-C ends it)\n"
+    assert answer.out == f"Dashboard: http://127.0.0.1:{command[7]}  (Ctrl-C stops it)\n"
     assert RUNS_VARIABLE not in environment
 
 
@@ -60,7 +60,7 @@ def test_dashboard_opens_the_run_it_is_told(started, runs, doubtful):
     ((_, environment),) = started
     assert environment[OPEN_VARIABLE] == "doubtful"
     assert environment[AT_ONCE_VARIABLE] == "2"
-    assert "There are: example, doubtful." in ask("dashboard", "absent", "--runs", runs).refusal
+    assert "Runs here: example, doubtful." in ask("dashboard", "absent", "--runs", runs).refusal
     assert ask("dashboard", "--jobs", "0").code == 2
     assert len(started) == 1
 
@@ -81,7 +81,7 @@ def test_dashboard_refuses_a_port_in_use_a_missing_folder_and_a_demo_of_a_folder
         busy.bind(("127.0.0.1", 0))
         busy.listen()
         assert "cannot be listened on" in ask("dashboard", "--port", busy.getsockname()[1]).refusal
-    assert "no folder of runs" in ask("dashboard", "--runs", runs / "absent").refusal
+    assert "is not a folder of runs" in ask("dashboard", "--runs", runs / "absent").refusal
     assert "--demo" in ask("dashboard", "--runs", runs, "--demo").refusal
     assert "cannot be listened on" in ask("dashboard", "--port", "99999").refusal
     assert started == []
@@ -159,7 +159,7 @@ def log(caplog):
 
 def test_prepare_first_page_computes_what_the_page_says_once(log, monkeypatch):
     prepare_first_page()
-    monkeypatch.setattr(compute, "compare_run", broken)
+    monkeypatch.setattr(compute, "gather_opinions", broken)
     prepare_first_page()
     assert log.records == []
 
@@ -172,7 +172,7 @@ def test_prepare_first_page_leaves_a_run_that_cannot_be_read_to_the_page(log, mo
 
 
 def test_prepare_first_page_logs_a_fault_of_ours_and_goes_on(log, monkeypatch):
-    monkeypatch.setattr(compute, "compare_run", broken)
+    monkeypatch.setattr(compute, "gather_opinions", broken)
     prepare_first_page()
     (record,) = log.records
     assert record.name == "semfreeze.dashboard"
@@ -183,7 +183,7 @@ def test_prepare_first_page_logs_a_fault_of_ours_and_goes_on(log, monkeypatch):
 def test_a_second_server_says_that_something_answers_already(monkeypatch, started):
     with socket.create_server(("127.0.0.1", 0)) as other:
         monkeypatch.setattr(semfreeze_dashboard.server.start, "_USUAL_PORT", other.getsockname()[1])
-        told = f"Something answers on port {other.getsockname()[1]} already"
+        told = f"Another server already uses port {other.getsockname()[1]}"
         assert told in ask("dashboard", "--no-browser").err
         assert told not in ask("dashboard", "--no-browser", "--port", "0").err
     assert told not in ask("dashboard", "--no-browser").err
