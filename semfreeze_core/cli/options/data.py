@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from semfreeze_core.sources.data.fields import FieldMapping  # brings tokenizers, which --help has no use for
+    from semfreeze_core.sources.data.fields import FieldMapping  # imports tokenizers, which --help does not need
 
 
 @dataclass(frozen=True)
 class DataFlags:
-    """What the user said of the fields, unchecked; in the order of FieldMapping's fields."""
+    """The fields as given, unchecked; in the order of FieldMapping's fields."""
 
     prompt_field: Annotated[str | None, typer.Option(help="Field with the prompt.")] = None
     completion_field: Annotated[str | None, typer.Option(help="Field with the completion.")] = None
