@@ -1,6 +1,6 @@
 """semfreeze: where to finetune a language model.
 
-Read a model on examples, decide on a freeze depth, price it, write the plan:
+Analyze a model on examples, choose a freeze depth with its estimated cost, write the plan:
 
     import semfreeze_core as sf
 
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from semfreeze_core.runs.plans import read_plan
     from semfreeze_core.runs.reports import list_validations, read_validation
     from semfreeze_core.runs.store import example_run
+    from semfreeze_core.sources.data.training_rows import training_rows
     from semfreeze_core.sources.models.causal_lm import LoadedModel, load_causal_lm
     from semfreeze_core.workflow import AnalysisRequest, analyze, analyze_loaded
 
@@ -76,6 +77,7 @@ _HOMES = {
     "side_by_side": "plan.compare",
     "train_plan": "finetune.train.train",
     "trainable_names": "plan",
+    "training_rows": "sources.data.training_rows",
     "validate": "finetune.validation.validate",
     "write_run": "runs.folder",
 }
@@ -117,6 +119,7 @@ __all__ = [
     "side_by_side",
     "train_plan",
     "trainable_names",
+    "training_rows",
     "validate",
     "write_run",
 ]

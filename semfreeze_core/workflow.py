@@ -89,7 +89,7 @@ class AnalysisRequest:
                 f"display_positions must be in 1..{MAX_DISPLAY_POSITIONS}, found {self.display_positions}."
             )
         if not 0 <= self.seed <= LARGEST_SEED:
-            raise InputError(f"seed must be in 0..2^32 - 1, found {self.seed}.")
+            raise InputError(f"seed must be in 0..{LARGEST_SEED}, found {self.seed}.")
         if unknown := [name for name in self.scores if name not in SCORE_NAMES]:
             raise InputError(f"scores: expected {', '.join(SCORE_NAMES)}, found {', '.join(unknown)}.")
 

@@ -12,16 +12,16 @@ from typer.core import TyperGroup
 from semfreeze_core.errors import InputError, SemfreezeError
 from semfreeze_core.version import __version__
 
-# A path the user gave and the operating system will not look at, wherever in the work it is met.
+# Errors of a path that the operating system refuses, wherever it is used.
 _REFUSED_PATHS = (errno.EACCES, errno.EPERM, errno.ENAMETOOLONG, errno.ELOOP)
-_INTERRUPTED = "semfreeze: interrupted; what was not finished was not kept."
+_INTERRUPTED = "semfreeze: interrupted; unfinished results are not saved."
 
 
 class _Commands(TyperGroup):
     """Turns our errors into one message and an exit code: 2 for the user's input, 1 for a fault of ours."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        for arg in args:  # bytes that are no UTF-8 arrive as half characters, which no document can hold
+        for arg in args:  # bytes that are not UTF-8 arrive as surrogates, which no document can hold
             if not arg.isascii() and arg != arg.encode(errors="ignore").decode():
                 raise typer.BadParameter(f"{arg!a} is not UTF-8. Rename the file, or set the terminal to UTF-8.")
         return super().parse_args(ctx, args)
@@ -51,8 +51,8 @@ app = typer.Typer(
 )
 
 
-def _print_version(wanted: bool) -> None:
-    if wanted:
+def _print_version(requested: bool) -> None:
+    if requested:
         typer.echo(f"semfreeze {__version__}")
         raise typer.Exit
 
@@ -90,9 +90,9 @@ def load_commands() -> None:
         validate,
     )
 
-    # Packages above the core bring commands of their own; the core does not know them.
-    for found in entry_points(group="semfreeze.commands"):
-        found.load()
+    # Packages above the core bring commands of their own; the core does not import them.
+    for entry_point in entry_points(group="semfreeze.commands"):
+        entry_point.load()
 
 
 def main() -> None:

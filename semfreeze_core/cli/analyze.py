@@ -1,4 +1,4 @@
-"""`semfreeze analyze`: read a model on examples."""
+"""`semfreeze analyze`: analyze a model on examples."""
 
 import shlex
 from pathlib import Path
@@ -23,9 +23,8 @@ from semfreeze_core.cli.options.common import (
     TrustOption,
 )
 from semfreeze_core.cli.options.groups import with_flags
+from semfreeze_core.records.defaults import EXAMPLES, LARGEST_SEED, POSITIONS
 from semfreeze_core.records.fields import FieldMapping
-
-_LARGEST_SEED = 2**32 - 1  # what scikit-learn takes
 
 
 @app.command()
@@ -33,10 +32,12 @@ _LARGEST_SEED = 2**32 - 1  # what scikit-learn takes
 def analyze(
     model: ModelOption,
     data: DataOption,
-    examples: Annotated[int, typer.Option(help="Examples to draw, balanced by label if there is one; 0: all.")] = 256,
+    examples: Annotated[
+        int, typer.Option(help="Examples to draw, balanced by label if there is one; 0: all.")
+    ] = EXAMPLES,
     split: SplitOption = None,
     eos: EosOption = True,
-    positions: Annotated[int, typer.Option(help="Maximum target tokens analyzed per example.")] = 64,
+    positions: Annotated[int, typer.Option(help="Maximum target tokens analyzed per example.")] = POSITIONS,
     max_length: MaxLengthOption = None,
     metrics: Annotated[
         str, typer.Option(help="semantic,logit_z are always measured; add lens_loss for the full head's loss (slower).")
@@ -84,8 +85,8 @@ def analyze(
     if unknown := wanted - {"semantic", "logit_z", "lens_loss"}:
         problems.append(f"--metrics {', '.join(sorted(unknown))}: expected semantic, logit_z or lens_loss")
     wanted_scores = tuple(dict.fromkeys(name.strip() for name in scores.split(",") if name.strip()))
-    if strangers := [name for name in wanted_scores if name not in SCORE_NAMES]:
-        problems.append(f"--scores {', '.join(strangers)}: expected {', '.join(SCORE_NAMES)}")
+    if unknown_scores := [name for name in wanted_scores if name not in SCORE_NAMES]:
+        problems.append(f"--scores {', '.join(unknown_scores)}: expected {', '.join(SCORE_NAMES)}")
     if dtype not in ("auto", "float32", "bfloat16"):
         problems.append(f"--dtype {dtype}: expected auto, float32 or bfloat16")
     least_values = (
@@ -98,13 +99,13 @@ def analyze(
     for flag, value, least in least_values:
         if value is not None and value < least:
             problems.append(f"--{flag} must be at least {least}, found {value}")
-    if seed > _LARGEST_SEED:
-        problems.append(f"--seed must be at most {_LARGEST_SEED}, found {seed}")
+    if seed > LARGEST_SEED:
+        problems.append(f"--seed must be at most {LARGEST_SEED}, found {seed}")
     if problems:
         raise InputError("; ".join(problems) + ".")
     wanted_name = f"{Path(model).stem or model}-{Path(data).stem or data}"
-    place = run_path(free_name(wanted_name) if out is None else out)
-    require_free(place, overwrite=overwrite)
+    folder = run_path(free_name(wanted_name) if out is None else out)
+    require_free(folder, overwrite=overwrite)
 
     from semfreeze_core.workflow import AnalysisRequest
     from semfreeze_core.workflow import analyze as run_analysis
@@ -132,10 +133,10 @@ def analyze(
     with progress_on_stderr(quiet) as progress:
         run = run_analysis(request, progress)
         if out is None:  # another analysis may have taken the name meanwhile
-            place = run_path(free_name(wanted_name))
-        write_run(run, place, overwrite=overwrite)
+            folder = run_path(free_name(wanted_name))
+        write_run(run, folder, overwrite=overwrite)
     if as_json:
-        print_json(show_document(run, place, "semantic"))
+        print_json(show_document(run, folder, "semantic"))
         return
-    print_run(run, curve_of(run, "semantic"), place, console())
-    typer.echo(f"Next: semfreeze plan {shlex.quote(out or place.name)}")
+    print_run(run, curve_of(run, "semantic"), folder, console())
+    typer.echo(f"Next: semfreeze plan {shlex.quote(out or folder.name)}")

@@ -1,4 +1,4 @@
-"""`semfreeze cache`: what can be made again."""
+"""`semfreeze cache`: files that semfreeze can rebuild."""
 
 from typing import Annotated
 

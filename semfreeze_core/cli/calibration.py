@@ -1,4 +1,4 @@
-"""`semfreeze calibration`: how far predictions were off, over all finetunes that were kept."""
+"""`semfreeze calibration`: how far estimates were off, over all saved finetunes."""
 
 from pathlib import Path
 from typing import Annotated

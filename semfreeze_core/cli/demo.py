@@ -1,4 +1,4 @@
-"""`semfreeze demo`: the whole way on the embedded model and a sample task."""
+"""`semfreeze demo`: the whole workflow on the bundled model and a sample task."""
 
 from pathlib import Path
 from typing import Annotated
@@ -7,6 +7,7 @@ import typer
 
 from semfreeze_core.cli import app
 from semfreeze_core.cli.options.common import QuietOption
+from semfreeze_core.records.defaults import EXAMPLES
 
 DEMO_RUN = "demo"
 
@@ -14,7 +15,7 @@ DEMO_RUN = "demo"
 @app.command()
 def demo(
     data: Annotated[str, typer.Option(help="Sample task.")] = "sample:sentence_to_json_train",
-    examples: Annotated[int, typer.Option(help="Examples to draw.")] = 256,
+    examples: Annotated[int, typer.Option(help="Examples to draw.")] = EXAMPLES,
     quiet: QuietOption = False,
 ) -> None:
     """Analyze the bundled model on a sample task and print the plan; a finished analysis is reused."""
@@ -27,41 +28,41 @@ def demo(
     from semfreeze_core.runs.store import is_done, run_path
     from semfreeze_core.storage import write_atomically
 
-    place = run_path(DEMO_RUN)
-    if is_done(place, model="embedded", data=data, examples=examples):
+    folder = run_path(DEMO_RUN)
+    if is_done(folder, model="embedded", data=data, examples=examples):
         if not quiet:
             typer.echo("Already analyzed; opening the run. (To start over: semfreeze runs rm demo)", err=True)
-        run = read_run(place)
+        run = read_run(folder)
     else:
-        _require_own(place)
+        _require_demo_run(folder)
 
         from semfreeze_core.workflow import AnalysisRequest, analyze
 
         with progress_on_stderr(quiet) as progress:
             run = analyze(AnalysisRequest("embedded", data, examples=examples), progress)
-            write_run(run, place, overwrite=place.exists())
+            write_run(run, folder, overwrite=folder.exists())
     out = console()
-    print_run(run, curve_of(run, "semantic"), place, out)
+    print_run(run, curve_of(run, "semantic"), folder, out)
     plan = make_plan(run, run_name=DEMO_RUN)
-    write_atomically(place / "plan.json", plan.model_dump_json(indent=1) + "\n")
-    print_plan(plan, list_validations(place), out)
-    typer.echo(f"Plan: {place / 'plan.json'}")
+    write_atomically(folder / "plan.json", plan.model_dump_json(indent=1) + "\n")
+    print_plan(plan, list_validations(folder), out)
+    typer.echo(f"Plan: {folder / 'plan.json'}")
     typer.echo("Next: semfreeze analyze --model YOUR_MODEL --data YOUR_FILE.jsonl")
 
 
-def _require_own(place: Path) -> None:
-    """Refuse to replace what is called demo and was not made by the demo; unreadable remains may go."""
+def _require_demo_run(folder: Path) -> None:
+    """Refuse to replace a run called demo that the demo did not make; an unreadable one may be replaced."""
     from semfreeze_core.errors import RunError
     from semfreeze_core.runs.folder import read_manifest
     from semfreeze_core.storage import require_free
 
-    require_free(place, overwrite=True)
+    require_free(folder, overwrite=True)
     try:
-        model = read_manifest(place).model.identity.source
+        model = read_manifest(folder).model.identity.source
     except RunError:
         return
     if model != "embedded":
         raise RunError(
-            f"The run demo is your own reading of {model}, so the demo does not replace it. Give it another name "
+            f"The run demo is your analysis of {model}, so the demo does not replace it. Give it another name "
             "first: semfreeze runs rename demo NEW_NAME"
         )

@@ -1,4 +1,4 @@
-"""`semfreeze export`: a plan in the words of somebody else's trainer."""
+"""`semfreeze export`: a plan as configuration or script of another trainer."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -48,36 +48,36 @@ def export(
     document = read_plan(path)
     if data is None:
         if fields != FieldMapping():
-            raise PlanError("Fields are those of a file: give it with --data.")
+            raise PlanError("Fields belong to a data file: give it with --data.")
         data, fields = _data_of_run(document)
     if model is None and document.model.source == "embedded" and document.trainable is not None:
         model = str(convert_embedded())
     exported = export_plan(document, to, plan_path=str(path), model=model, data=data, mapping=fields)
-    place = None if out is None else user_path(str(out))
-    if place is not None:
-        if place.exists() and not overwrite:
-            raise PlanError(f"{place} already exists. Choose another --out, or replace it with --overwrite.")
-        write_atomically(place, exported.text)
+    file = None if out is None else user_path(str(out))
+    if file is not None:
+        if file.exists() and not overwrite:
+            raise PlanError(f"{file} already exists. Choose another --out, or replace it with --overwrite.")
+        write_atomically(file, exported.text)
     if as_json:
         print_json(
             {
                 "target": exported.target,
-                "file": None if place is None else str(place),
+                "file": None if file is None else str(file),
                 "filename": exported.filename,
                 "notes": list(exported.notes),
                 "text": exported.text,
             }
         )
-    elif place is None:
+    elif file is None:
         typer.echo(exported.text, nl=False)
     else:
         for note in exported.notes:
             typer.echo(f"note: {note}")
-        typer.echo(f"Export: {place}")
+        typer.echo(f"Export: {file}")
 
 
 def _data_of_run(plan: "FreezePlan") -> tuple[str | None, FieldMapping]:
-    """The file that the plan's run read and its fields, where the run is here and the file still is."""
+    """The file that the plan's run analyzed, and its fields, if both run and file are still here."""
     from semfreeze_core.errors import RunError
     from semfreeze_core.runs.folder import read_manifest
     from semfreeze_core.runs.store import example_run, find_run

@@ -29,20 +29,20 @@ def list_command(runs: RunsOption = None, as_json: JsonOption = False) -> None:
     from semfreeze_core.runs.jobs import list_jobs
 
     folder = _folder(runs)
-    found = list_jobs(folder)
+    jobs = list_jobs(folder)
     if as_json:
-        print_json({"folder": str(folder), "jobs": [_row(folder, job) for job in found]})
+        print_json({"folder": str(folder), "jobs": [_row(folder, job) for job in jobs]})
         return
-    if not found:
+    if not jobs:
         typer.echo(f"No jobs in {folder}.")
         return
     table = Table(box=None, padding=(0, 1))
     for heading in ("job", "state", "doing", "what"):
         table.add_column(heading, overflow="fold")
-    for job in found:
+    for job in jobs:
         row = _row(folder, job)
-        told = row["reason"] or (row["stage"] if job.state == "running" else "") or ""
-        table.add_row(*map(escape, (job.name, job.state, str(told), job.spec.title)))
+        doing = row["reason"] or (row["stage"] if job.state == "running" else "") or ""
+        table.add_row(*map(escape, (job.name, job.state, str(doing), job.spec.title)))
     console().print(table)
 
 

@@ -1,4 +1,4 @@
-"""`semfreeze models`: what semfreeze finds in a model."""
+"""`semfreeze models`: what semfreeze detects in a model."""
 
 from pathlib import Path
 from typing import Annotated
@@ -22,7 +22,7 @@ app.add_typer(models_app, name="models")
 
 @models_app.callback()
 def _models() -> None:
-    """Keeps `check` a command of its own while it is the only one."""
+    """Makes `check` a subcommand although it is the only one."""
 
 
 @models_app.command()
@@ -66,7 +66,7 @@ def check(
         )
     shape, decoder = loaded.shape, loaded.decoder
     unsupported = limits_of(decoder.model, shape)
-    found = {
+    report = {
         "identity": asdict(loaded.identity),
         "shape": asdict(shape),
         "names": asdict(decoder.names),
@@ -84,9 +84,9 @@ def check(
         require_model(document, loaded.identity)
     elif document is not None:
         names = trainable_names(document, loaded.identity, [n for n, _ in decoder.model.named_parameters()])
-        found["trains"] = names
+        report["trains"] = names
     if as_json:
-        print_json(found)
+        print_json(report)
         return
     typer.echo(
         f"{model}: {loaded.identity.architecture}, {shape.n_layers} layers, {shape.total_parameters:,} parameters"
@@ -96,15 +96,15 @@ def check(
     typer.echo(f"  final norm  {', '.join(decoder.names.final_norm) or 'none'}")
     typer.echo(f"  head        {', '.join(decoder.names.head) or 'the embedding'}")
     typer.echo(
-        f"  proof       head(final_norm(last space)) rebuilds the model's logits to {decoder.logits_error:.2g} of "
+        f"  verified    head(final_norm(last hidden state)) gives the model's logits to {decoder.logits_error:.2g} of "
         "their spread"
     )
-    typer.echo("  price       the FLOP of a forward pass are those torch counts")
+    typer.echo("  cost        estimated FLOPs of a forward pass equal torch's count")
     for limit in unsupported:
         typer.echo(f"  limit       {limit}")
-    for told in loaded.notes:
-        typer.echo(f"  note        {told}")
+    for note in loaded.notes:
+        typer.echo(f"  note        {note}")
     if adapters is not None:
         typer.echo(f"  plan        fits; it trains adapters of rank {adapters.rank}, which are not on the model yet")
-    if found["trains"] is not None:
+    if report["trains"] is not None:
         typer.echo(f"  plan        fits; it trains {len(names)} of this model's parameter tensors")

@@ -1,4 +1,4 @@
-"""`semfreeze preview`: how data would be read, and whether the model fits, before an analysis."""
+"""`semfreeze preview`: how data is read, and whether the model fits, before an analysis."""
 
 from typing import TYPE_CHECKING, Annotated
 

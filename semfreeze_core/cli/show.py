@@ -1,4 +1,4 @@
-"""`semfreeze show`: what a run says."""
+"""`semfreeze show`: a run's results."""
 
 from typing import Annotated
 
@@ -32,14 +32,14 @@ def show(
     from semfreeze_core.runs.store import find_run
 
     folder = find_run(run)
-    reading, validations = read_run(folder), list_validations(folder)
-    found = slices(reading, metric, by or LABEL) if groups or by else None
+    saved, validations = read_run(folder), list_validations(folder)
+    sliced = slices(saved, metric, by or LABEL) if groups or by else None
     if as_json:
-        document = show_document(reading, folder, metric)
-        print_json(document | ({"slices": slices_document(*found, by or LABEL)} if found else {}))
+        document = show_document(saved, folder, metric)
+        print_json(document | ({"slices": slices_document(*sliced, by or LABEL)} if sliced else {}))
         return
-    print_run(reading, curve_of(reading, metric), folder, console())
-    if found:
-        print_slices(*found, by or LABEL, console())
+    print_run(saved, curve_of(saved, metric), folder, console())
+    if sliced:
+        print_slices(*sliced, by or LABEL, console())
     for name, report in validations.items():
         print_verdicts(name, report, console())

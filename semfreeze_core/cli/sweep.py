@@ -1,4 +1,4 @@
-"""`semfreeze sweep`: finetune at several depths for real, and see what each rule would have cost."""
+"""`semfreeze sweep`: finetune at several depths for real, and report each rule's regret."""
 
 from typing import Annotated
 
@@ -10,7 +10,7 @@ from semfreeze_core.cli.options.finetune import (
     EvalDataOption,
     EvalExamplesOption,
     FinetuneFlags,
-    KeptInOption,
+    OutputFolderOption,
     TrainDataOption,
     TrainExamplesOption,
     require,
@@ -38,7 +38,7 @@ def sweep(
     ] = "",
     train_examples: TrainExamplesOption = TRAIN_ROWS,
     eval_examples: EvalExamplesOption = EVAL_ROWS,
-    out: KeptInOption = None,
+    out: OutputFolderOption = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing sweep.")] = False,
     *,
     fields: FieldMapping,
@@ -61,9 +61,9 @@ def sweep(
     from semfreeze_core.storage import user_path
 
     require(flags.problems())
-    reading = read_run(find_run(run))
-    picks = candidates_of(gather_opinions(reading, metric=metric))
-    n_layers = reading.shape.n_layers
+    analysis = read_run(find_run(run))
+    picks = candidates_of(gather_opinions(analysis, metric=metric))
+    n_layers = analysis.shape.n_layers
     made = plan_and_data(run, fields, "manual", n_layers // 2)
     chosen = auto_depths(n_layers, picks.values()) if depths == "auto" else parse_depths(depths, n_layers)
     setup = finetune_setup(flags, made.longest, steps=steps, train_examples=train_examples)
@@ -85,7 +85,7 @@ def sweep(
     )
     folder = default_folder(run, made.run_folder, train, SWEEPS) if out is None else user_path(str(out))
     with progress_on_stderr(quiet) as progress:
-        report = run_sweep(request, curve_of(reading, metric), picks, folder, overwrite=overwrite, progress=progress)
+        report = run_sweep(request, curve_of(analysis, metric), picks, folder, overwrite=overwrite, progress=progress)
     if as_json:
         print_json(report.model_dump(mode="json"))
         return

@@ -1,4 +1,4 @@
-"""`semfreeze train`: put a plan to work."""
+"""`semfreeze train`: train a plan."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +10,7 @@ from semfreeze_core.cli import app
 from semfreeze_core.cli.options.common import JsonOption, QuietOption
 from semfreeze_core.cli.options.finetune import FinetuneFlags, require
 from semfreeze_core.cli.options.groups import with_flags
+from semfreeze_core.records.defaults import EPOCHS
 from semfreeze_core.records.fields import FieldMapping
 
 
@@ -26,7 +27,7 @@ def train(
     data: Annotated[str, typer.Option(help="Training examples: a task file, hf:owner/name#split, or sample:NAME.")],
     out: Annotated[Path, typer.Option(help="Output folder. Rerun the same command to resume.")],
     evaluation: Annotated[str | None, typer.Option("--eval", help="Eval examples, evaluated before and after.")] = None,
-    epochs: Annotated[int, typer.Option(help="Epochs over the data.")] = 3,
+    epochs: Annotated[int, typer.Option(help="Epochs over the data.")] = EPOCHS,
     steps: Annotated[int | None, typer.Option(help="Optimizer steps, instead of --epochs.")] = None,
     micro_batch_size: Annotated[
         int | None, typer.Option(help="Examples per forward pass (default: the whole batch).")
@@ -50,7 +51,7 @@ def train(
     """Finetune as a plan says, in the setup it was estimated for, and write a model that loads anywhere.
 
     Precision, batch size, longest example, checkpointing, prefix cache and loss are the plan's unless a flag says
-    otherwise; what was taken is printed.
+    otherwise; the setup used is printed.
     """
     from semfreeze_core.cli.options.plan_and_data import plan_and_data
     from semfreeze_core.cli.printing.console import print_json, progress_on_stderr

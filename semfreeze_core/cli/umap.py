@@ -31,27 +31,27 @@ def umap(
     from semfreeze_core.semantics.umap_projection import project_umap, require_umap
 
     folder = find_run(run)
-    reading = read_run(folder)
-    display = reading.display
+    analysis = read_run(folder)
+    display = analysis.display
     require_umap(display, seed=seed, n_neighbors=neighbors)
-    file = umap_file(reading.manifest, seed=seed, n_neighbors=neighbors)
+    file = umap_file(analysis.manifest, seed=seed, n_neighbors=neighbors)
     try:
-        kept = read_umap(file)
+        saved = read_umap(file)
     except RunError as error:
-        kept = None
+        saved = None
         typer.echo(f"semfreeze: {error} It is being computed again.", err=True)
-    if kept is None:
+    if saved is None:
         with progress_on_stderr(quiet) as progress:
             projection = project_umap(display, seed=seed, n_neighbors=neighbors, progress=progress)
             write_umap(projection, file)
     else:
-        projection = kept
+        projection = saved
     if as_json:
         print_json(
             {
                 "run": str(folder),
                 "file": str(file),
-                "from_cache": kept is not None,
+                "from_cache": saved is not None,
                 "seed": projection.seed,
                 "neighbors": projection.n_neighbors,
                 "components": projection.n_components,
@@ -65,18 +65,18 @@ def umap(
             }
         )
         return
-    typer.echo(_told(projection, display))
-    verb = "Read from" if kept is not None else "Saved in"
+    typer.echo(_summary(projection, display))
+    verb = "Read from" if saved is not None else "Saved in"
     typer.echo(f"{verb} {file}\nSee it with: semfreeze dashboard (Traces, projection UMAP)")
 
 
-def _told(projection: "UmapProjection", display: "DisplaySample") -> str:
+def _summary(projection: "UmapProjection", display: "DisplaySample") -> str:
     """What was laid out, and how."""
     from semfreeze_core.wording.numbers import duration
 
     return (
         f"UMAP of {projection.n_points:,} points: {len(projection.positions):,} of {len(display.example):,} shown "
-        f"positions at {len(projection.coordinates)} spaces, and {len(projection.basis_coordinates):,} bases.\n"
+        f"positions at {len(projection.coordinates)} hidden states, and {len(projection.basis_coordinates):,} bases.\n"
         f"Seed {projection.seed}, {projection.n_neighbors} neighbors, first {projection.n_components} principal "
         f"components; it took {duration(projection.seconds)}."
     )

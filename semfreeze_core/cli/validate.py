@@ -1,4 +1,4 @@
-"""`semfreeze validate`: put a plan to the test by short real finetunes."""
+"""`semfreeze validate`: validate a plan by short real finetunes."""
 
 from typing import Annotated, get_args
 
@@ -10,7 +10,7 @@ from semfreeze_core.cli.options.finetune import (
     EvalDataOption,
     EvalExamplesOption,
     FinetuneFlags,
-    KeptInOption,
+    OutputFolderOption,
     TrainDataOption,
     TrainExamplesOption,
     require,
@@ -50,7 +50,7 @@ def validate(
     depth: Annotated[int | None, typer.Option(help="Your own freeze depth, in place of the rule's.")] = None,
     train_examples: TrainExamplesOption = TRAIN_ROWS,
     eval_examples: EvalExamplesOption = EVAL_ROWS,
-    out: KeptInOption = None,
+    out: OutputFolderOption = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing validation.")] = False,
     *,
     fields: FieldMapping,
@@ -58,7 +58,7 @@ def validate(
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Put a plan to the test: train it and what it competes with for real, on equal data, and judge it."""
+    """Validate a plan: train it and its alternatives for real, on the same data, and report a verdict."""
     from semfreeze_core.cli.options.plan_and_data import default_folder, finetune_setup, parse_rates, plan_and_data
     from semfreeze_core.cli.printing.console import print_json, progress_on_stderr
     from semfreeze_core.cli.printing.tables import console
@@ -98,15 +98,15 @@ def validate(
         print_json(report.model_dump(mode="json", exclude={"runs"}))
         return
     print_validation(report, console())
-    typer.echo(f"Kept in {folder}")
+    typer.echo(f"Saved in {folder}")
 
 
 def _one_match(match: str | None, budget: str | None, problems: list[str]) -> str:
-    """What to compare at, by its present or its old name."""
+    """What to compare at, by its new or old flag."""
     from semfreeze_core.records.validation import Budget
 
     if budget is not None:
-        typer.echo("--budget is now called --match; the old name still works and will go.", err=True)
+        typer.echo("--budget is now called --match; the old name still works for now.", err=True)
         if match is not None and match != budget:
             problems.append(f"--match {match} and --budget {budget} contradict each other: give --match alone")
     chosen = match or budget or "compute"

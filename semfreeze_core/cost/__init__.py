@@ -1,4 +1,4 @@
-"""What a freeze depth costs in FLOP and bytes: pure arithmetic, no torch."""
+"""What a freeze depth costs in FLOPs and bytes: pure arithmetic, no torch."""
 
 from semfreeze_core.cost.flops import flop_status, forward_rate, run_flop, run_seconds, step_flop
 from semfreeze_core.cost.hardware import Gpu, find_gpu

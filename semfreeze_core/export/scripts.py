@@ -87,9 +87,7 @@ def _script(request: ExportRequest, notes: list[str], imports: list[str], body: 
         *(["import torch"] if request.setup.precision == "bf16-autocast" else []),
         *imports,
         "",
-        "from semfreeze_core import FieldMapping, FreezePlanCallback, read_plan",
-        "from semfreeze_core.sources.data.encode import encode_all",
-        "from semfreeze_core.sources.data.examples import read_examples",
+        "from semfreeze_core import FieldMapping, FreezePlanCallback, read_plan, training_rows",
         "",
         f"PLAN = {python_value(request.plan_path)}",
         f"MODEL, REVISION = {python_value(request.model)}, {python_value(request.revision)}",
@@ -122,13 +120,7 @@ def _rows(request: ExportRequest) -> list[str]:
     return [
         comments(["The examples as in the analysis; tokens labeled -100 have no loss."]),
         f"fields = FieldMapping({named})",
-        "examples = read_examples(DATA, mapping=fields, n=None, seed=0, tokenizer=tokenizer).examples",
-        f"encoded = encode_all(tokenizer, examples, max_length={request.setup.sequence_length}, minimum=1).tokenized",
-        "rows = []",
-        "for example in encoded:",
-        "    ids = example.input_ids.tolist()",
-        "    labels = [token if learned else -100 for token, learned in zip(ids, example.supervised, strict=True)]",
-        '    rows.append({"input_ids": ids, "labels": labels})',
+        f"rows = training_rows(DATA, tokenizer, mapping=fields, max_length={request.setup.sequence_length})",
         "",
     ]
 

@@ -1,4 +1,4 @@
-"""Per-layer gains from deviations: advantage, isotonic curve, gain coverage, scaling law. numpy and scipy only."""
+"""Layer contributions from deviations: lift over random labels, isotonic curve, coverage, scaling law; no torch."""
 
 from semfreeze_core.gains.coverage import gain_coverage
 from semfreeze_core.gains.curve import gain_curve

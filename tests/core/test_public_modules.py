@@ -7,7 +7,14 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-ROOMS = ("semfreeze_core.sources.models", "semfreeze_core.sources.data", "semfreeze_core.semantics")
+FINETUNE = ("quantize", "freezing", "prefix", "audit", "model", "arm", "validation", "train")
+ROOMS = (
+    "semfreeze_core.sources.models",
+    "semfreeze_core.sources.data",
+    "semfreeze_core.semantics",
+    *(f"semfreeze_core.finetune.{name}" for name in FINETUNE),
+)
+PACKAGES = sorted(".".join(path.parent.relative_to(ROOT).parts) for path in ROOT.glob("semfreeze_core/**/__init__.py"))
 
 
 def imported_modules(path):
@@ -35,7 +42,27 @@ def modules_used_from_outside(room):
 def test_a_room_names_the_modules_that_others_use(room):
     public = importlib.import_module(room).__all__
     used = modules_used_from_outside(room)
-    assert len(used) >= 6, "the search for imports finds them"
+    assert len(used) >= 2, "the search for imports finds them"
     assert set(used) <= set(public), {name: used[name] for name in set(used) - set(public)}
     for name in public:
         importlib.import_module(f"{room}.{name}")
+
+
+@pytest.mark.parametrize("name", FINETUNE)
+def test_a_finetune_room_names_no_module_that_nobody_else_uses(name):
+    room = f"semfreeze_core.finetune.{name}"
+    assert set(importlib.import_module(room).__all__) == set(modules_used_from_outside(room))
+
+
+def test_every_finetune_room_is_held_to_its_public_modules():
+    rooms = {path.parent.name for path in ROOT.glob("semfreeze_core/finetune/*/__init__.py")}
+    assert rooms == set(FINETUNE)
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_every_package_says_what_it_is(package):
+    docstring = importlib.import_module(package).__doc__
+    assert docstring is not None
+    first = docstring.splitlines()[0]
+    assert len(first) >= 20
+    assert first.endswith((".", ":"))

@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from semfreeze_core.records.defaults import MAX_LENGTH
 from semfreeze_core.sources.data.formats import formats_text
 
 RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="A run: its folder, its name, or 'example'.")]
@@ -18,7 +19,7 @@ DataOption = Annotated[str, typer.Option(help=f"{formats_text()} file, hf:owner/
 SplitOption = Annotated[str | None, typer.Option(help="Split of a hub dataset.")]
 EosOption = Annotated[bool, typer.Option("--eos/--no-eos", help="End completions with a supervised EOS token.")]
 MaxLengthOption = Annotated[
-    int | None, typer.Option(help="Longest example in tokens (default: the model's limit, at most 2048).")
+    int | None, typer.Option(help=f"Longest example in tokens (default: the model's limit, at most {MAX_LENGTH}).")
 ]
 SeedOption = Annotated[int, typer.Option(help="Random seed.")]
 RevisionOption = Annotated[str | None, typer.Option(help="Branch, tag or commit of a Hub model.")]

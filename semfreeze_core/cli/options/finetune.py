@@ -24,12 +24,12 @@ EvalDataOption = Annotated[
 ]
 TrainExamplesOption = Annotated[int, typer.Option(help="Training examples to draw, balanced by label if there is one.")]
 EvalExamplesOption = Annotated[int, typer.Option(help="Eval examples to draw.")]
-KeptInOption = Annotated[Path | None, typer.Option(help="Output folder. Rerun the same command to resume.")]
+OutputFolderOption = Annotated[Path | None, typer.Option(help="Output folder. Rerun the same command to resume.")]
 
 
 @dataclass(frozen=True)
 class FinetuneFlags(TrainingOptions):
-    """What the user says of the finetune and the model it starts from, unchecked."""
+    """The finetune and the model it starts from as given, unchecked."""
 
     accuracy_examples: Annotated[int, typer.Option(help="Eval examples answered by generation; 0 for none.")] = (
         ACCURACY_ROWS
@@ -37,14 +37,14 @@ class FinetuneFlags(TrainingOptions):
     max_length: Annotated[
         int | None, typer.Option(help="Longest example in tokens (default: the plan's or the run's).")
     ] = None
-    model: Annotated[str | None, typer.Option(help="Where the model is now (default: where it was read from).")] = None
+    model: Annotated[str | None, typer.Option(help="Where the model is now (default: where it was analyzed).")] = None
     revision: RevisionOption = None
     device: DeviceOption = "auto"
     trust_remote_code: TrustOption = False
     allow_pickle: PickleOption = False
 
     def problems(self) -> list[str]:
-        """What is wrong with them by themselves."""
+        """Problems of the flags on their own."""
         from semfreeze_core.cost.setup import option_problems
 
         problems = option_problems(self)
@@ -52,13 +52,13 @@ class FinetuneFlags(TrainingOptions):
             problems.append(f"--max-length must be at least 1, found {self.max_length}")
         return problems
 
-    def source(self, read_from: "ModelIdentity") -> "ModelSource":
-        """Where the model comes from: as said, else as it was when it was read."""
+    def source(self, analyzed: "ModelIdentity") -> "ModelSource":
+        """Where the model comes from: as given, else as in the analysis."""
         from semfreeze_core.finetune.arm.job import ModelSource
 
         return ModelSource(
-            source=self.model or read_from.source,
-            revision=self.revision or read_from.revision,
+            source=self.model or analyzed.source,
+            revision=self.revision or analyzed.revision,
             device=self.device,
             trust_remote_code=self.trust_remote_code,
             allow_pickle=self.allow_pickle,

@@ -15,7 +15,7 @@ Command = Callable[..., None]
 
 
 def with_flags(unset: str | None = None, /, **groups: type[Any]) -> Callable[[Command], Command]:
-    """Decorate a command so that it has one option for each field of a dataclass in place of one parameter.
+    """Decorate a command so that it has one option for each field of a dataclass instead of one parameter.
 
     Typer reads options from a function's signature, so the signature is rewritten; the function itself gets one value.
 
@@ -54,7 +54,7 @@ def _options(group: type[Any], unset: str | None) -> list[inspect.Parameter]:
 
 
 def _annotation(name: str, hint: Any, unset: str | None) -> Any:
-    """The hint with what the core says of an option in Typer's own words."""
+    """The hint with the core's Option as Typer's."""
     option = next((part for part in get_args(hint) if isinstance(part, Option)), None)
     if option is None:
         return hint

@@ -1,4 +1,4 @@
-"""The flags of `plan --rule measured`, and from them to what the pilots gave."""
+"""The flags of `plan --rule measured`, and the measurement that they ask for."""
 
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -8,7 +8,7 @@ import typer
 
 from semfreeze_core.cli.options.common import DeviceOption, PickleOption, TrustOption
 from semfreeze_core.errors import PlanError
-from semfreeze_core.records.defaults import MAX_LENGTH, PILOT_BUDGET
+from semfreeze_core.records.defaults import MARGIN, MAX_LENGTH, PILOT_BUDGET, PILOT_EVAL_ROWS
 from semfreeze_core.records.pilots import Aim
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class PilotFlags:
-    """What the user said of the pilots, unchecked."""
+    """The pilots as given, unchecked."""
 
     train: Annotated[
         str | None,
@@ -35,7 +35,7 @@ class PilotFlags:
         str | None,
         typer.Option(
             help="compute: best loss at the same compute (default); steps: at the same steps; cheapest: the deepest "
-            "that keeps 95% of full finetuning's loss reduction."
+            f"that keeps {1 - MARGIN:.0%} of full finetuning's loss reduction."
         ),
     ] = None
     pilot_budget: Annotated[
@@ -48,7 +48,10 @@ class PilotFlags:
     ] = None
     eval_examples: Annotated[
         int | None,
-        typer.Option(help="Eval examples of the pilots (default: 64 to 1024, a quarter of their compute)."),
+        typer.Option(
+            help="Eval examples of the pilots (default: "
+            f"{PILOT_EVAL_ROWS[0]} to {PILOT_EVAL_ROWS[1]}, a quarter of their compute)."
+        ),
     ] = None
     pilots_in: Annotated[
         Path | None, typer.Option(help="Output folder for the pilots. Rerun the same command to resume.")
@@ -103,8 +106,8 @@ def run_pilots(
         depths = candidate_depths(n_layers, picks, aim)  # type: ignore[arg-type]
     else:
         depths = parse_depths(flags.depths, n_layers)
-    read_from = made.plan.model
-    place = default_folder(named, made.run_folder, flags.train, PILOTS) if flags.pilots_in is None else flags.pilots_in
+    analyzed = made.plan.model
+    folder = default_folder(named, made.run_folder, flags.train, PILOTS) if flags.pilots_in is None else flags.pilots_in
     request = MeasureRequest(
         plan=made.plan,
         setup=setup,
@@ -120,14 +123,14 @@ def run_pilots(
         budget=PILOT_BUDGET if flags.pilot_budget is None else flags.pilot_budget,
         n_eval=flags.eval_examples,
         model=ModelSource(
-            source=flags.pilot_model or read_from.source,
-            revision=read_from.revision,
+            source=flags.pilot_model or analyzed.source,
+            revision=analyzed.revision,
             device=flags.device,
             trust_remote_code=flags.trust_remote_code,
             allow_pickle=flags.allow_pickle,
         ),
     )
-    return measure(request, user_path(str(place)), progress=progress)
+    return measure(request, user_path(str(folder)), progress=progress)
 
 
 def refuse_pilot_flags(flags: PilotFlags, rule: str | None) -> None:

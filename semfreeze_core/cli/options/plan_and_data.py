@@ -1,4 +1,4 @@
-"""From the flags of `semfreeze validate` and `train` to what the finetune is asked for."""
+"""From the flags of `semfreeze validate` and `train` to the finetune's request."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -58,11 +58,11 @@ class PlanAndData:
 
 
 def plan_and_data(source: str, mapping: FieldMapping, rule: str = "coverage", depth: int | None = None) -> PlanAndData:
-    """The plan, and how its data is read: as in its run's analysis, where there is one and no field is given.
+    """The plan, and how its data is read: as in its run's analysis, if there is one and no field is given.
 
     Args:
         source: a plan's file, a model's folder or hub repository that carries one, or a run.
-        mapping: fields given on the command line; they go first.
+        mapping: fields given on the command line; they take precedence.
         rule: of a run's plan.
         depth: the user's own depth of a run's plan.
 
@@ -106,14 +106,14 @@ def finetune_setup(flags: FinetuneFlags, longest: int | None, *, steps: int, tra
 
 
 def _carries_plan(folder: Path) -> bool:
-    """Whether this is a model's folder with a plan beside its weights; a run's may hold one too."""
+    """Whether this is a model's folder that holds a plan; a run's may hold one too."""
     return (folder / PLAN).is_file() and not (folder / MANIFEST).exists()
 
 
 def default_folder(named: str, run_folder: Path | None, train: str, kind: str = VALIDATIONS) -> Path:
-    """Where a validation or sweep is kept when nothing is said: in its run; of the shipped run or a plan, in the store.
+    """Default folder of a validation or sweep: in its run; of the bundled run or a plan, in the store.
 
-    The training set is part of the name, so that several can stand beside each other.
+    The training set is part of the name, so that a run can have several.
     """
     task = Path(train.removeprefix("sample:").replace(":", "-")).stem
     if run_folder is not None and run_folder != example_run():

@@ -14,7 +14,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 from semfreeze_core.progress import Progress as ProgressListener
 from semfreeze_core.progress import ProgressEvent, silent
 
-_heard: ContextVar[ProgressListener] = ContextVar("heard", default=silent)
+_listener: ContextVar[ProgressListener] = ContextVar("listener", default=silent)
 
 
 class _Bars:
@@ -47,20 +47,20 @@ class _Bars:
 
 @contextmanager
 def listening(listener: ProgressListener) -> Iterator[None]:
-    """While the block runs, commands tell their progress to `listener` too."""
-    before = _heard.set(listener)
+    """While the block runs, commands report progress to `listener` too."""
+    before = _listener.set(listener)
     try:
         yield
     finally:
-        _heard.reset(before)
+        _listener.reset(before)
 
 
 @contextmanager
 def progress_on_stderr(quiet: bool) -> Iterator[ProgressListener]:
     """A progress listener that draws on stderr while the block runs; draws nothing when `quiet`."""
-    heard = _heard.get()
+    listener = _listener.get()
     if quiet:
-        yield heard
+        yield listener
         return
     console = Console(stderr=True)
     columns = (
@@ -74,11 +74,11 @@ def progress_on_stderr(quiet: bool) -> Iterator[ProgressListener]:
     with Progress(*columns, console=console, disable=not console.is_terminal) as bars:
         drawn = _Bars(console, bars)
 
-        def tell(event: ProgressEvent) -> None:
+        def report(event: ProgressEvent) -> None:
             drawn(event)
-            heard(event)
+            listener(event)
 
-        yield tell
+        yield report
         drawn.finish()
 
 

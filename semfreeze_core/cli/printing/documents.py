@@ -23,7 +23,7 @@ _TIED_REASON = "tied head: space 0 predicts its own input token, so layer 0's ga
 
 
 def show_document(run: Run, folder: Path, metric: str) -> dict[str, Any]:
-    """Everything `show` says of a run; gains, coverage, evidence and the task null are those of `metric`."""
+    """Everything that `show` reports of a run; gains, coverage, evidence and the task null are those of `metric`."""
     curve = curve_of(run, metric)
     manifest = run.manifest
     weights = resampling_weights(run.n_examples, manifest.settings.seed)
@@ -74,7 +74,7 @@ def show_document(run: Run, folder: Path, metric: str) -> dict[str, Any]:
 
 
 def compare_document(comparison: Comparison, folder: Path) -> dict[str, Any]:
-    """Everything `plan --compare` says; R(k) and bounds that are not known are null, with the reasons beside them."""
+    """Everything that `plan --compare` reports; R(k) and bounds that are not known are null, with their reasons."""
     agreement = comparison.agreement
     return {
         "run": str(folder),
@@ -89,12 +89,12 @@ def compare_document(comparison: Comparison, folder: Path) -> dict[str, Any]:
 
 
 def side_by_side_document(
-    found: SideBySide, folders: Mapping[str, Path], proofs: Mapping[str, Mapping[str, ValidationReport]]
+    compared: SideBySide, folders: Mapping[str, Path], proofs: Mapping[str, Mapping[str, ValidationReport]]
 ) -> dict[str, Any]:
-    """Everything `compare` says: each run's curves and plan, and the later runs' curves less the first's."""
+    """Everything that `compare` reports: each run's curves and plan, and the differences from the first run."""
     return {
-        "metric": found.metric,
-        "warnings": list(found.warnings),
+        "metric": compared.metric,
+        "warnings": list(compared.warnings),
         "runs": {
             column.name: {
                 "run": str(folders[column.name]),
@@ -111,31 +111,31 @@ def side_by_side_document(
                     for name, report in proofs[column.name].items()
                 },
             }
-            for column in found.columns
+            for column in compared.columns
         },
         "differences": {
             name: {
                 quantity: {
-                    "relative_depth": held.depth.tolist(),
-                    **_band(held.band),
-                    "paired": held.paired,
-                    "differs_for_sure": held.surely,
+                    "relative_depth": difference.depth.tolist(),
+                    **_band(difference.band),
+                    "paired": difference.paired,
+                    "differs_for_sure": difference.surely,
                 }
-                for quantity, held in quantities.items()
+                for quantity, difference in quantities.items()
             }
-            for name, quantities in found.differences.items()
+            for name, quantities in compared.differences.items()
         },
     }
 
 
 def _opinion(opinion: Opinion) -> dict[str, Any]:
-    price = opinion.cost
+    cost = opinion.cost
     return {
         "freeze_depth": opinion.freeze_depth,
         "candidate_depth": opinion.candidate_depth,
         "gain_coverage": _interval(opinion.gain_coverage),
-        "relative_flop": None if price is None else price.relative_flop,
-        "relative_bytes": None if price is None else price.relative_bytes,
+        "relative_flop": None if cost is None else cost.relative_flop,
+        "relative_bytes": None if cost is None else cost.relative_bytes,
         "recommendation": opinion.recommendation,
         "reasons": list(opinion.reasons),
     }
@@ -156,7 +156,7 @@ def _band(band: Band) -> dict[str, Any]:
 
 
 def slices_document(groups: Sequence[Slice], left_out: int, by: str) -> dict[str, Any]:
-    """What the coverage rule's formula says of each group by itself."""
+    """The coverage rule's depth for each group by itself."""
     return {
         "by": by,
         "left_out": left_out,

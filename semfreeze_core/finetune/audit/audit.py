@@ -116,7 +116,7 @@ def audit(model_or_trainer: Any, plan: FreezePlan | None = None, *, optimizer: A
         optimizer: of the training; a trainer's own when there is one.
 
     Raises:
-        PlanError: the plan makes no recommendation or is another model's; the trainer has not turned on its checkpointing.
+        PlanError: the plan makes no recommendation or is another model's; the trainer's checkpointing is not on yet.
         ModelError: the model cannot run, is in a form not supported (require_supported), or has weights in 8 or 4 bits.
     """
     model, optimizer = _model_and_optimizer(model_or_trainer, optimizer)

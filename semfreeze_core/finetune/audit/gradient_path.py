@@ -73,7 +73,7 @@ def count_step(model: Any, base: Any, layers: Sequence[nn.Module]) -> tuple[Coun
 class _Observation:
     """What hooks observe in one step; only a module's first call counts, as checkpointing calls some again.
 
-    Whether a layer carries the gradient shows in what the next module receives. Its own output does not show it: where a
+    Whether a layer carries the gradient shows in what the next module receives. Its own output does not: where a
     layer's whole call is checkpointed reentrantly (transformers 5.11 does), hooks on it run without a graph.
     """
 

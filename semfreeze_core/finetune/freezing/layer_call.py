@@ -24,8 +24,8 @@ def replace_call(layer: nn.Module, call: LayerCall, *, checkpointed: bool = Fals
     Args:
         layer: one of a model's layers; its parameters, hooks and name stay what they are.
         call: called as call(layer, *args, **kwargs); `original_call` returns what the layer itself would.
-        checkpointed: whether the layer itself may be checkpointed. If not, it never is, whoever turns checkpointing on; what
-            they set applies again after `restore_call`.
+        checkpointed: whether the layer itself may be checkpointed. If not, it never is, whoever turns checkpointing on;
+            what they set applies again after `restore_call`.
 
     Raises:
         ValueError: the layer's call is replaced already.

@@ -55,8 +55,8 @@ def _require_unpacked(model: nn.Module) -> None:
     for name, module in quantized_modules(model):
         if getattr(getattr(module.weight, "quant_state", None), "packing_format_for_cpu", False):
             raise ModelError(
-                f"{name}.weight was packed by a call in eval mode on the CPU (bitsandbytes), and passes no gradient: load "
-                "the model again, and leave it in train mode until it is trained."
+                f"{name}.weight was packed by a call in eval mode on the CPU (bitsandbytes), and passes no gradient: "
+                "load the model again, and leave it in train mode until it is trained."
             )
 
 

@@ -8,8 +8,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from semfreeze_core.records.examples import TokenizedExample
-
-IGNORED = -100  # torch's and transformers' label of a token without a loss
+from semfreeze_core.sources.data.training_rows import IGNORED
 
 
 class BoundaryStates(Protocol):

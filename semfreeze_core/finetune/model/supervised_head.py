@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from semfreeze_core.finetune.model.batches import IGNORED
+from semfreeze_core.sources.data.training_rows import IGNORED
 from semfreeze_core.sources.models.decoder import Decoder
 
 

@@ -38,7 +38,8 @@ CHECKPOINTS, SETTINGS, RESULT = "checkpoints", "training_settings.json", "traini
 BEST_LOST_NOTE = "The checkpoint with the lowest eval loss is gone, so this model is the last step's, not the best."
 UNQUANTIZED_NOTE = (
     "The plan's cost estimate has frozen layers in {bits} bits, but this finetune of whole layers keeps their "
-    "precision. With the prefix cache they leave the device anyway; without it the training takes more memory than estimated."
+    "precision. With the prefix cache they leave the device anyway; without it training takes more memory "
+    "than estimated."
 )
 
 

@@ -172,8 +172,8 @@ def epochs_notes(costs: PilotCosts, depth: int) -> list[str]:
     return [
         f"At full finetuning's compute, depth {depth} trains {costs.epochs(depth):.1f} epochs on the "
         f"{costs.setup.train_examples:,} training examples, full finetuning {costs.epochs(0):.1f}. Pilots do not show "
-        "the effect of so many epochs, in which a model may overfit: validate the depth, choose --aim steps, or train with "
-        "--keep-best."
+        "the effect of so many epochs, in which a model may overfit: validate the depth, choose --aim steps, or "
+        "train with --keep-best."
     ]
 
 

@@ -70,7 +70,7 @@ def test_later_steps_and_a_plan_are_held_against_it(script, tmp_path):
 
 def test_a_script_that_never_trains_says_so(tmp_path):
     (tmp_path / "idle.py").write_text("found = 1\n")
-    assert "no transformers Trainer has trained in it" in ask("audit", "--script", tmp_path / "idle.py").refusal
+    assert "no transformers Trainer trained in it" in ask("audit", "--script", tmp_path / "idle.py").refusal
 
 
 @pytest.mark.parametrize(
@@ -85,7 +85,7 @@ def test_a_script_that_never_trains_says_so(tmp_path):
 def test_a_script_that_fails_first_says_with_what(tmp_path, code, told):
     (tmp_path / "bad.py").write_text(code)
     refusal = ask("audit", "--script", tmp_path / "bad.py").refusal
-    assert "ended before its training could be seen" in refusal
+    assert "ended before its training could be audited" in refusal
     assert told in refusal
 
 

@@ -61,7 +61,7 @@ def test_an_analysis_is_cancelled_in_its_middle(runs, models, rows_file):
     assert time.monotonic() - begun < 3
     assert not leader.is_running() or leader.status() == psutil.STATUS_ZOMBIE
     assert [path.name for path in runs.iterdir()] == [JOBS]
-    assert "semfreeze: interrupted; what was not finished was not kept." in read_log(folder, 5)
+    assert "semfreeze: interrupted; unfinished results are not saved." in read_log(folder, 5)
     assert cancel(runs, job.name) == find_job(runs, job.name)
 
 
@@ -109,9 +109,9 @@ def test_cancel_of_an_ended_job_says_how_it_ended(runs):
 
 
 def test_the_jobs_process_refuses_what_is_no_job(tmp_path):
-    assert "is no job's folder" in ask("_job", tmp_path).usage_error
+    assert "is not a job's folder" in ask("_job", tmp_path).usage_error
     write_atomically(tmp_path / SPEC, "{}")
-    assert "is no job's folder" in ask("_job", tmp_path).usage_error
+    assert "is not a job's folder" in ask("_job", tmp_path).usage_error
     assert not (tmp_path / PROCESS).exists()
 
 

@@ -147,6 +147,6 @@ def test_analyze_stops_at_ctrl_c_and_keeps_nothing(models, rows_file, home, stor
     out, err = process.communicate(timeout=60)
     assert process.returncode == 2, "".join(told) + err
     assert out == ""
-    assert err == "semfreeze: interrupted; what was not finished was not kept.\n"
+    assert err == "semfreeze: interrupted; unfinished results are not saved.\n"
     assert sorted((str(p), p.read_bytes()) for p in home.rglob("*") if p.is_file()) == before
     assert [p for p in home.rglob(".*")] == []

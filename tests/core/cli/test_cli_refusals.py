@@ -394,7 +394,7 @@ def fail_after(n, error, real):
 
 
 FULL = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-INTERRUPTED = "semfreeze: interrupted; what was not finished was not kept.\n"
+INTERRUPTED = "semfreeze: interrupted; unfinished results are not saved.\n"
 
 
 @pytest.mark.parametrize("written", range(5))

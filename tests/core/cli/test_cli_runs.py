@@ -178,7 +178,7 @@ def test_models_check_says_what_it_found(models, name, head):
     assert f"{prefix}0..3" in report
     assert f"head        {head}" in report
     assert ("(tied to the head)" in report) == (name != "untied")
-    assert "proof       head(final_norm(last space)) rebuilds the model's logits" in report
+    assert "verified    head(final_norm(last hidden state)) gives the model's logits" in report
 
 
 def test_models_check_json_holds_identity_shape_and_names(models, stored):
@@ -229,7 +229,7 @@ def test_demo_leaves_a_run_that_is_the_users_own(stored, models, monkeypatch):
     before = {p.name: p.read_bytes() for p in (runs_folder() / "demo").iterdir()}
     message = ask("demo", "-q").refusal
     assert message == (
-        f"The run demo is your own reading of {models / 'tied'}, so the demo does not replace it. Give it another name "
+        f"The run demo is your analysis of {models / 'tied'}, so the demo does not replace it. Give it another name "
         "first: semfreeze runs rename demo NEW_NAME"
     )
     assert {p.name: p.read_bytes() for p in (runs_folder() / "demo").iterdir()} == before

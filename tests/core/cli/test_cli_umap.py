@@ -18,7 +18,7 @@ def test_umap_says_what_it_laid_out_and_keeps_it(stored):
     spaces, n, components = display.coordinates.shape
     first, second, place, see = answer.out.splitlines()
     assert first == (
-        f"UMAP of {umap_points(display):,} points: {n} of {n} shown positions at {spaces} spaces, and "
+        f"UMAP of {umap_points(display):,} points: {n} of {n} shown positions at {spaces} hidden states, and "
         f"{len(display.basis_ids)} bases."
     )
     assert second.startswith(f"Seed 0, 15 neighbors, first {min(50, components)} principal components; it took ")

@@ -104,7 +104,7 @@ def test_export_refuses_abstention_and_unknown_targets(plan):
 
 def test_export_takes_fields_with_a_file_only(plan):
     assert ask("export", plan(), "--to", "trl", "--prompt-field", "ask").refusal == (
-        "Fields are those of a file: give it with --data."
+        "Fields belong to a data file: give it with --data."
     )
 
 

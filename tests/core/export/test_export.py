@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 import yaml
 
+import semfreeze_core
 from semfreeze_core.errors import DataError, PlanError
 from semfreeze_core.export import TARGETS, export_plan
 from semfreeze_core.export.parts import named_parts
@@ -81,6 +82,21 @@ def test_export_is_a_whole_file_in_its_language_with_its_notes_on_top(tiny, targ
 
 
 @pytest.mark.parametrize("target", TARGETS)
+def test_scripts_import_public_names_only(tiny, target):
+    exported = export_plan(plan_for(tiny, target), target)
+    if not exported.filename.endswith(".py"):
+        assert "semfreeze_core" not in exported.text
+        return
+    imports = [node for node in ast.walk(ast.parse(exported.text)) if isinstance(node, ast.Import | ast.ImportFrom)]
+    assert imports
+    for node in imports:
+        modules = [alias.name for alias in node.names] if isinstance(node, ast.Import) else [node.module]
+        assert not any(module.startswith("semfreeze_core.") for module in modules)
+        if modules == ["semfreeze_core"]:
+            assert {alias.name for alias in node.names} <= set(semfreeze_core.__all__)
+
+
+@pytest.mark.parametrize("target", TARGETS)
 def test_no_text_of_a_plan_gets_out_of_its_place(tiny, target):
     """A model's name with quotes, line breaks and comment signs stays a name."""
     plan = plan_for(tiny, target)
@@ -114,7 +130,7 @@ def test_finetune_is_told_in_the_trainers_words(tiny, target):
         made_by = "SFTConfig" if target in ("trl", "unsloth") else "TrainingArguments"
         said = call_arguments(exported.text, made_by)
         if made_by == "TrainingArguments":  # rows come at their length
-            said[length] = call_arguments(exported.text, "encode_all")["max_length"]
+            said[length] = call_arguments(exported.text, "training_rows")["max_length"]
     assert [str(said[key]) for key in (steps, batch, length, optimizer)] == ["100", "4", "48", "sgd"]
     rate = LEARNING_RATES["lora" if target in ADAPTERS_ONLY else "frozen"]
     schedule = said.get("lr_schedule", {"arguments": [said.get("learning_rate")], "warmup": said.get("warmup_steps")})

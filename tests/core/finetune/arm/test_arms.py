@@ -60,7 +60,7 @@ def test_make_arms_tells_all_problems_at_once():
         "full: given twice",
         "depth:9: outside 0..8",
         "best: expected full",
-        "the plan abstains",
+        "the plan makes no recommendation",
         "depth:4",
         "--lr depth:1: no such variant",
         "--lr full=7: expected more than 0",

@@ -178,7 +178,7 @@ def test_audit_names_parameters_that_are_not_the_plans():
     assert "9 (model.layers.2.self_attn.q_proj.weight, ...) of the plan's parameters are frozen" in problem.cause
     freeze_by_flags(model, 1)
     problem = only(audit(model, plan_of(model, K)))
-    assert "9 (model.layers.1.self_attn.q_proj.weight, ...) are trained that the plan freezes" in problem.cause
+    assert "9 (model.layers.1.self_attn.q_proj.weight, ...) are trained although the plan freezes them" in problem.cause
 
 
 def test_audit_names_layers_cut_off_from_the_loss():

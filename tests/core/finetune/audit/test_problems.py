@@ -30,7 +30,7 @@ def by_hand(**changes):
 )
 def test_find_problems_tells_a_loss_that_nothing_else_explains(realised, said):
     problems = find_problems(by_hand(realised=realised))
-    assert [problem.cause.split(" is realised")[0] for problem in problems] == said
+    assert [problem.cause.split(" is realized")[0] for problem in problems] == said
     assert {problem.kind for problem in problems} <= {"saving lost"}
 
 

@@ -6,9 +6,10 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from semfreeze_core.finetune.arm.evaluate import eval_batches, example_losses
-from semfreeze_core.finetune.model.batches import IGNORED, Collator, ExampleIndices
+from semfreeze_core.finetune.model.batches import Collator, ExampleIndices
 from semfreeze_core.finetune.model.supervised_head import SupervisedModel
 from semfreeze_core.records.examples import TokenizedExample
+from semfreeze_core.sources.data.training_rows import IGNORED
 from semfreeze_core.sources.models.decoder import find_decoder
 from tests.core.finetune.loaded import task_examples
 from tests.core.tiny_models import build_tiny

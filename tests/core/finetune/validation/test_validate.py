@@ -121,7 +121,7 @@ def stopped_before_training(monkeypatch):
 
 def test_prepare_refuses_an_abstaining_plan_unless_a_depth_is_named(request_for, place):
     plan, _ = make_tiny_plan(place / "model", None)
-    with pytest.raises(PlanError, match="the plan abstains"):
+    with pytest.raises(PlanError, match="the plan makes no recommendation"):
         prepare(request_for(plan=plan))
     prepared = prepare(request_for(plan=plan, arms=("full", "depth:1")))
     assert [arm.freeze_depth for arm in prepared.arms] == [0, 1]
