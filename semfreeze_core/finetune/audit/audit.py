@@ -11,7 +11,7 @@ from typing import Any
 from torch import nn
 
 from semfreeze_core.errors import ModelError, PlanError
-from semfreeze_core.finetune.audit.gradient_path import count_step
+from semfreeze_core.finetune.audit.gradient_path import trace_step
 from semfreeze_core.finetune.audit.model_state import state_preserved
 from semfreeze_core.finetune.audit.problems import Finding, Problem, find_problems
 from semfreeze_core.finetune.audit.step_count import CountedStep
@@ -128,7 +128,7 @@ def audit(model_or_trainer: Any, plan: FreezePlan | None = None, *, optimizer: A
     wanted = None if plan is None else planned(base, plan, check_weights=False)
     with state_preserved(model, layers):
         trained = [p for p in model.parameters() if p.requires_grad]
-        current, path = count_step(model, base, layers)
+        current, path = trace_step(model, base, layers)
         remove_boundary(layers)
         ideal_parameters = trained if wanted is None else list(wanted.parameters)
         ideal = _count_ideal(model, base, layers, ideal_parameters, path.front)
@@ -203,14 +203,14 @@ def _count_ideal(
     lowest = next((i for i, layer in enumerate(layers) if any(p.requires_grad for p in layer.parameters())), None)
     if not front & set(map(id, trained)):
         place_boundary(layers, len(layers) if lowest is None else lowest)
-    counted, _ = count_step(model, base, layers)
+    counted, _ = trace_step(model, base, layers)
     remove_boundary(layers)
     return counted
 
 
 def _count_full(model: Any, base: Any, layers: list[nn.Module]) -> CountedStep:
     model.requires_grad_(True)
-    return count_step(model, base, layers)[0]
+    return trace_step(model, base, layers)[0]
 
 
 def _checkpointing(layers: list[nn.Module]) -> str | None:

@@ -31,7 +31,7 @@ class GradientPath:
     reached: frozenset[int]
 
 
-def count_step(model: Any, base: Any, layers: Sequence[nn.Module]) -> tuple[CountedStep, GradientPath]:
+def trace_step(model: Any, base: Any, layers: Sequence[nn.Module]) -> tuple[CountedStep, GradientPath]:
     """Run one step with the model's own loss over all tokens and count it, inside `state_preserved`.
 
     Every gradient is dropped as soon as it is complete, so that a model whose gradients would not all fit in memory can

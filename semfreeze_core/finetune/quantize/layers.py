@@ -11,7 +11,7 @@ from bitsandbytes.nn import Int8Params, Linear4bit, Linear8bitLt, Params4bit
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
-from semfreeze_core.finetune.quantize.quantize import BLOCK
+from semfreeze_core.finetune.quantize.weights import BLOCK
 from semfreeze_core.records.training import FrozenBits
 
 # LLM.int8's own, and what transformers loads 8-bit models with: on a GPU, columns of activations with a value above it

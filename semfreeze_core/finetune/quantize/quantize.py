@@ -15,14 +15,13 @@ from transformers.pytorch_utils import Conv1D
 
 from semfreeze_core.device import is_out_of_memory, product_dtype
 from semfreeze_core.errors import InputError, ModelError
-from semfreeze_core.finetune.quantize.weights import quiet_bitsandbytes
+from semfreeze_core.finetune.quantize.weights import BLOCK, quiet_bitsandbytes
 from semfreeze_core.plan.document import FreezePlan
 from semfreeze_core.progress import Progress, ProgressEvent, silent
 from semfreeze_core.records.training import FrozenBits, Precision
 from semfreeze_core.sources.models.decoder import Decoder
 from semfreeze_core.sources.models.probe import probe_ids
 
-BLOCK = 64  # weights that share a scale in 4 bits
 NAMES: dict[FrozenBits, str] = {4: "4 bits (NF4)", 8: "8 bits (LLM.int8)"}
 
 

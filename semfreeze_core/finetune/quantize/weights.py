@@ -11,6 +11,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+BLOCK = 64  # weights that share a scale in 4 bits
 _CLASSES = ("Params4bit", "Int8Params")
 
 
