@@ -139,7 +139,7 @@ def test_sweep_tells_shares_where_every_run_is_stopped_at_its_lowest(tiny, curve
     assert stopped == {0: pytest.approx(1.0), 1: pytest.approx(0.7, abs=0.01)}
     out = Console(file=io.StringIO(), width=400)
     print_sweep(found, out)
-    assert "share stopped" in out.file.getvalue()
+    assert "of full, best checkpoint" in out.file.getvalue()
 
 
 def test_sweep_names_arms_whose_loss_rose_again_and_prints_it(tiny, curve):
