@@ -19,6 +19,7 @@ from semfreeze_core.records.sweep import SWEEP, SweepReport
 from semfreeze_core.records.validation import Baseline
 from semfreeze_core.runs.folder import read_run
 from semfreeze_core.runs.store import example_run
+from semfreeze_core.wording.finetunes import sweep_table
 from tests.core.finetune.tiny_plan import make_tiny_plan, write_task
 from tests.core.finetune.validation.test_report import BEFORE, ITEMS, run, settings
 
@@ -137,9 +138,7 @@ def test_sweep_tells_shares_where_every_run_is_stopped_at_its_lowest(tiny, curve
     found = build_sweep(report(tiny, gains), curve, {"a": Candidate(1, True)})
     stopped = {depth.freeze_depth: depth.share_stopped for depth in found.depths}
     assert stopped == {0: pytest.approx(1.0), 1: pytest.approx(0.7, abs=0.01)}
-    out = Console(file=io.StringIO(), width=400)
-    print_sweep(found, out)
-    assert "share stopped" in out.file.getvalue()
+    assert "of full, best checkpoint" in [column.title for column in sweep_table(found).columns]
 
 
 def test_sweep_names_arms_whose_loss_rose_again_and_prints_it(tiny, curve):
@@ -150,5 +149,6 @@ def test_sweep_names_arms_whose_loss_rose_again_and_prints_it(tiny, curve):
     out = Console(file=io.StringIO(), width=400)
     print_sweep(found, out)
     assert told in out.file.getvalue()
-    assert "share stopped" not in out.file.getvalue(), "nothing was read between the marks"
+    titles = [column.title for column in sweep_table(found).columns]
+    assert "of full, best checkpoint" not in titles, "nothing was evaluated between the marks"
     assert SweepReport.model_validate_json(found.model_dump_json()) == found
