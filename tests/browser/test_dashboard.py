@@ -205,7 +205,7 @@ def test_a_clicked_cell_shows_what_the_head_reads(reader):
     heat.scroll_into_view_if_needed()
     box = heat.bounding_box()
     reader.window.mouse.click(box["x"] + 0.5 * box["width"], box["y"] + 0.3 * box["height"])
-    reader.window.get_by_text("the head reads").first.wait_for()
+    reader.window.get_by_text("the head predicts").first.wait_for()
     assert reader.complaints == []
 
 

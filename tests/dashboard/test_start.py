@@ -160,7 +160,7 @@ def test_jobs_are_told_by_their_state(runs):
     assert sentence(app)
     told = words(app)
     for part in (
-        "1-done**: done in 4 s",
+        "1-done**: done in 4.0 s",
         "x.jsonl is empty.",
         "3-dead**: stopped without an error message",
         "4-running**: running for",
