@@ -56,7 +56,7 @@ def test_brackets_in_the_data_are_no_markup(look, rows_file):
         (["--dtype", "float16"], "--dtype float16: expected auto, float32 or bfloat16."),
         (["--max-length", "1"], "--max-length must be at least 2, found 1."),
         (["--max-length", "0"], "--max-length must be at least 2, found 0."),
-        (["--seed", "-1"], "seed must be in 0..2^32 - 1, found -1."),
+        (["--seed", "-1"], "seed must be in 0..4294967295, found -1."),
         (["--prompt-field", "absent"], "absent"),
     ],
 )

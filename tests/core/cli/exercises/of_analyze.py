@@ -82,7 +82,7 @@ def _(world):
 def _(world):
     document = world.read("--text-field", "prompt")
     assert document["task_null"]["reason"]
-    assert "Plain text has no prompt to swap" in document["warnings"][0]
+    assert "Plain text has no prompt" in document["warnings"][0]
 
 
 @exercise("analyze --eos", "analyze --no-eos")

@@ -126,7 +126,7 @@ def test_load_auto_skips_the_check_when_there_is_no_room_for_it(monkeypatch, fol
 def test_load_causal_lm_refuses_what_does_not_fit(monkeypatch, folder, loads, dtype, native):
     allow_native_bfloat16(monkeypatch, native)
     leave_free(monkeypatch, 1000)
-    with pytest.raises(ResourceError, match=r"0 million parameters in (float32|bfloat16) need about 0\.00 GiB"):
+    with pytest.raises(ResourceError, match=r"0\.00 billion parameters in (float32|bfloat16) need about 0\.0 GiB"):
         load_causal_lm(folder, dtype=dtype, device="cpu")
     assert loads == []
 
