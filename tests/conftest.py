@@ -11,3 +11,44 @@ from hypothesis import settings  # noqa: E402 - loads numpy
 
 settings.register_profile("suite", max_examples=25, deadline=None, derandomize=True)
 settings.load_profile("suite")
+
+import functools  # noqa: E402
+import hashlib  # noqa: E402
+from dataclasses import fields  # noqa: E402
+
+import numpy as np  # noqa: E402
+import pytest  # noqa: E402
+import typer.testing  # noqa: E402
+
+from semfreeze_core.gains.curve import gain_curve  # noqa: E402
+from semfreeze_core.plan import make, slices  # noqa: E402
+from semfreeze_core.records import defaults  # noqa: E402
+
+
+@pytest.fixture(scope="session", autouse=True)
+def curves_once():
+    """Plans of equal traces take one bootstrap: it is most of a command's time, and tests/core/gains test it itself."""
+    curves = {}
+
+    def once(trace, pairs, *, tied, seed):
+        key = (_content(trace), _content(pairs), tied, seed, defaults.CONFIDENCE)
+        if key not in curves:
+            curves[key] = gain_curve(trace, pairs, tied=tied, seed=seed)
+        return curves[key]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(make, "gain_curve", once)
+        patch.setattr(slices, "gain_curve", once)
+        # Typer makes its commands anew from all signatures for every call of its runner.
+        patch.setattr(typer.testing, "_get_command", functools.cache(typer.testing._get_command))
+        yield
+
+
+def _content(record):
+    """A digest of a record of arrays and plain values."""
+    digest = hashlib.sha256()
+    for field in fields(record):
+        value = getattr(record, field.name)
+        digest.update(field.name.encode())
+        digest.update(np.ascontiguousarray(value).tobytes() if isinstance(value, np.ndarray) else repr(value).encode())
+    return digest.hexdigest()
