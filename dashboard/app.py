@@ -1,5 +1,6 @@
 """The dashboard: its pages, and which run they show. Started by `semfreeze dashboard`."""
 
+from importlib import import_module
 from pathlib import Path
 
 import streamlit as st
@@ -9,7 +10,6 @@ from semfreeze_dashboard.data.run_folder import first_run, server_catalog
 from semfreeze_dashboard.server.auth import require_login
 from semfreeze_dashboard.server.failures import guarded
 from semfreeze_dashboard.text import page_text
-from semfreeze_dashboard.views import compare, gains, plan, present, start, traces, validate
 
 FOLDER = Path(__file__).parent / "views"
 # Streamlit draws these lower than the fields beside them, which would put the labels of one row at two heights. And it
@@ -22,15 +22,7 @@ STYLE = """<style>
 DARK_STYLE = """<style>
 [data-testid=stBaseButton-primary] p, [data-testid=stMultiSelect] span[title] { color: #14181d }
 </style>"""
-VIEWS = {
-    "Start": start,
-    "Traces": traces,
-    "Gains": gains,
-    "Plan": plan,
-    "Validate": validate,
-    "Compare": compare,
-    "Present": present,
-}
+VIEWS = {title: import_module(f"semfreeze_dashboard.views.{title.lower()}") for title in ("Start", *page_text.PAGES)}
 
 
 def main() -> None:

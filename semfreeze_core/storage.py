@@ -23,10 +23,18 @@ def home() -> Path:
 
 
 def cache_folder() -> Path:
-    """Folder of what can be made again (converted models): below `SEMFREEZE_HOME`, else the platform's cache."""
+    """Folder of what can be made again (converted models, boundary states, UMAP layouts).
+
+    Below `SEMFREEZE_HOME`, else the platform's cache.
+    """
     if os.environ.get("SEMFREEZE_HOME"):
         return home() / "cache"
     return Path(platformdirs.user_cache_dir("semfreeze", appauthor=False))
+
+
+def prefix_cache_folder() -> Path:
+    """Folder of the boundary states of all prefix caches; in the cache, where listing and clearing look."""
+    return cache_folder() / "prefix"
 
 
 def runs_folder() -> Path:

@@ -50,7 +50,7 @@ class AnalysisRequest:
         positions: target tokens analyzed per example at most.
         max_length: longest example in tokens; None takes the model's limit, at most MAX_LENGTH.
         add_eos: end completions with the tokenizer's EOS, as a target token.
-        allow_few: accept fewer than 32 examples.
+        allow_few: accept fewer than MIN_EXAMPLES.
         lens_loss: also measure the whole head's cross-entropy at every hidden state (slower).
         scores: layer scores to measure besides the cheap ones.
         seed: of every draw.

@@ -19,7 +19,7 @@ def add_band(
     row: int = 1,
     at: npt.NDArray[np.float64] | None = None,
 ) -> None:
-    """A line with its 95 % interval shaded; without an interval, the line alone. Over 0, 1, 2, ... by default."""
+    """A line with its interval shaded; without an interval, the line alone. Over 0, 1, 2, ... by default."""
     x = np.arange(len(band.mean), dtype=np.float64) if at is None else at
     subplot = {"row": row, "col": 1} if row > 1 else {}
     known = np.isfinite(band.low)

@@ -9,6 +9,7 @@ import plotly.graph_objects as go
 from semfreeze_core.plan.opinions import Opinion
 from semfreeze_core.records.cost import DepthCost
 from semfreeze_core.records.gain import Band
+from semfreeze_core.wording.numbers import CI
 
 from .bands import add_band
 from .theme import GRAY, INK, OTHERS, mark_depth, new_figure
@@ -34,7 +35,7 @@ def draw_frontier(
         y=coverages,
         customdata=[[k, low[k], high[k]] for k in range(len(depths))],
         mode="lines+markers",
-        name="freeze depth k, with its 95 % interval",
+        name=f"freeze depth k, with its {CI}",
         marker={"size": 9, "color": INK},
         line={"color": INK, "width": 1},
         error_y={

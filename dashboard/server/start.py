@@ -12,7 +12,9 @@ import socket
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from importlib import import_module
 from pathlib import Path
+from pkgutil import iter_modules
 from typing import NoReturn
 
 from semfreeze_core.errors import InputError, RunError
@@ -211,8 +213,10 @@ def main() -> None:
     """Streamlit's own command, with everything imported and its flags passed on."""
     from streamlit.web import cli
 
-    from ..views import compare, gains, plan, present, start, traces, validate  # noqa: F401
+    from .. import views
 
+    for module in iter_modules(views.__path__):
+        import_module(f"{views.__name__}.{module.name}")
     prepare_first_page()
     # Streamlit collects all garbage after every run of a page, and jobs are drawn again each second: going through all
     # imported modules each time takes a fifth of a second, for which everybody waits when ten people watch a job.

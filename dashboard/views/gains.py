@@ -3,6 +3,7 @@
 import streamlit as st
 
 from semfreeze_core.plan.slices import groupings, kept_columns
+from semfreeze_core.wording.numbers import CI
 from semfreeze_core.wording.rules import slices_sentence, slices_table
 from semfreeze_core.wording.runs import contribution_sentence, scaling_law_sentence
 from semfreeze_dashboard.charts import curves, frontier
@@ -18,7 +19,7 @@ def body() -> None:
     depth = page.depth_slider(ctx)
     opened, metric, curve = ctx.opened, ctx.metric, ctx.curve
     page.header(ctx, depth, contribution_sentence(curve, depth))
-    sampling = f"Means over {curve.n_examples} examples with 95 % bootstrap intervals over examples."
+    sampling = f"Means over {curve.n_examples} examples; {CI}, bootstrap over examples."
 
     figure = curves.draw_coverage(curve, compute.scores(opened), depth)
     caption = f"{sampling} The other scores contradict each other: only a finetune decides."
@@ -41,7 +42,7 @@ def body() -> None:
             st.info(f"The task null is not measured: {opened.run.pairs[metric].reason}.")
         else:
             n = curve.evidence.n_pairs
-            caption = f"{n} prompts, each with its own and another completion; 95 % bootstrap intervals over prompts."
+            caption = f"{n} prompts, each with its own and another completion; {CI}, bootstrap over prompts."
             figure = curves.draw_task_null(*bands, metric, depth)
             page.chart("task-null", "Does the prompt matter? Completions swapped", caption, figure, "task null")
     with right:

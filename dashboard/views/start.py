@@ -42,16 +42,9 @@ def open_runs() -> None:
     comparison = compute.comparison(ctx.opened, ctx.metric, None, None)
     opinion = comparison.rules["coverage"]
     page.header(ctx, opinion.freeze_depth, page_text.start_sentence(ctx.opened.name, comparison))
-    for name, title, why in (
-        ("traces", "Traces", "see the hidden states move towards the ground truth, layer by layer"),
-        ("gains", "Gains", "see what each layer adds, with its controls, and what other papers' scores say"),
-        ("plan", "Plan", "choose a freeze depth by what it saves and keeps, and take the plan with you"),
-        ("validate", "Validate", "see what short real finetunes made of the plan, or start one"),
-        ("compare", "Compare", "hold it against other runs, and keep the runs in order"),
-        ("present", "Present", "tell its story to a meeting: large type, and arrow keys to turn the pages"),
-    ):
+    for title, why in page_text.PAGES.items():
         with st.container(horizontal=True, vertical_alignment="center"):
-            st.page_link(f"views/{name}.py", label=f"**{title}**", width=90)
+            st.page_link(f"views/{title.lower()}.py", label=f"**{title}**", width=90)
             st.markdown(why)
 
     st.markdown("**Finished runs**")

@@ -3,6 +3,7 @@
 import pandas as pd
 import streamlit as st
 
+from semfreeze_core.wording.numbers import CI
 from semfreeze_core.wording.runs import distance_sentence
 from semfreeze_dashboard.charts import frontier, tokens
 from semfreeze_dashboard.data import compute, position_table, projections, state
@@ -75,7 +76,7 @@ def selection(ctx: page.PageContext, depth: int, chosen: tuple[int, ...]) -> Non
     if chosen:
         bands = compute.selection_bands(ctx.opened, ctx.metric, chosen)
         caption = (
-            f"{len(chosen):,} selected of {len(display.example):,} shown positions; 95 % bootstrap intervals over the "
+            f"{len(chosen):,} selected of {len(display.example):,} shown positions; {CI}, bootstrap over the "
             "examples they are of."
         )
         figure = frontier.draw_selection(*bands, ctx.metric, depth)

@@ -23,7 +23,7 @@ from semfreeze_core.cli.options.common import (
     TrustOption,
 )
 from semfreeze_core.cli.options.groups import with_flags
-from semfreeze_core.records.defaults import EXAMPLES, LARGEST_SEED, POSITIONS
+from semfreeze_core.records.defaults import EXAMPLES, LARGEST_SEED, MIN_EXAMPLES, POSITIONS
 from semfreeze_core.records.fields import FieldMapping
 
 
@@ -49,7 +49,7 @@ def analyze(
             "spectrum (of large models)."
         ),
     ] = "",
-    allow_few: Annotated[bool, typer.Option("--allow-few", help="Accept fewer than 32 examples.")] = False,
+    allow_few: Annotated[bool, typer.Option("--allow-few", help=f"Accept fewer than {MIN_EXAMPLES} examples.")] = False,
     device: DeviceOption = "auto",
     dtype: DtypeOption = "auto",
     seed: SeedOption = 0,

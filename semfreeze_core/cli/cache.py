@@ -7,7 +7,9 @@ import typer
 from semfreeze_core.cli import app
 from semfreeze_core.cli.options.common import JsonOption
 
-cache_app = typer.Typer(no_args_is_help=True, help="List and clear cached files (converted models).")
+cache_app = typer.Typer(
+    no_args_is_help=True, help="List and clear cached files (converted models, boundary states, UMAP layouts)."
+)
 app.add_typer(cache_app, name="cache")
 
 

@@ -17,6 +17,7 @@ from semfreeze_core.plan.rules import (
     Decision,
     decide_by_coverage,
     decide_by_paper,
+    evidence_reasons,
     instability,
     manual_decision,
     pick_range,
@@ -175,7 +176,7 @@ def score_opinion(
     replicates = coverage.mean[None] if score.replicates is None else replicate_coverage(score.replicates)
     candidate, picks = selected_depths(replicates, tau, weight)
     against = instability(*pick_range(picks), curve.n_layers)
-    if curve.evidence.verdict == "no evidence":
+    if evidence_reasons(curve):
         against = (
             "The analysis gives no evidence that the layers do this task, so scores recommend nothing.",
             *against,

@@ -180,9 +180,14 @@ def decision_or_abstain(
     )
 
 
+def evidence_reasons(curve: GainCurve) -> tuple[str, ...]:
+    """Why the analysis is no evidence for any depth, whatever rule or score selects it; empty when it is evidence."""
+    return tuple(curve.evidence.reasons) if curve.evidence.verdict == "no evidence" else ()
+
+
 def abstention_reasons(curve: GainCurve, low: int, high: int) -> tuple[str, ...]:
     """Reasons to abstain when the pick ranges from `low` to `high` over replicates; empty when there are none."""
-    reasons = list(curve.evidence.reasons) if curve.evidence.verdict == "no evidence" else []
+    reasons = list(evidence_reasons(curve))
     if not math.isfinite(curve.coverage.mean[0]):
         reasons.append("Lift over random labels does not rise at any layer, so no layer contributes.")
     elif not curve.isotonic_r_squared >= MIN_R_SQUARED:

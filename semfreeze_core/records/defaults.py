@@ -5,7 +5,9 @@ algorithm (a tolerance, a chunk size) stays beside that algorithm.
 """
 
 # Intervals and verdicts
-CONFIDENCE = 0.95  # of every two-sided interval that is shown, and of the one-sided test of a verdict
+# Of every two-sided interval that is shown, and of the one-sided test of a verdict. Plans and reports on disk keep the
+# ends they were made with and are labeled with this level: after a change make the example run anew.
+CONFIDENCE = 0.95
 BOOTSTRAP_REPLICATES = 1000
 MARGIN = 0.05  # share of full finetuning's loss reduction that a plan may lose and still pass
 MIN_SEEDS = 3  # with fewer a verdict is inconclusive
@@ -14,7 +16,7 @@ MIN_SEEDS = 3  # with fewer a verdict is inconclusive
 TAU = 0.65  # least score of the coverage rule
 COVERAGE_WEIGHT = 0.5  # of R(k) in that score; the rest goes to the share of trained layers
 SCORE_PERCENTILE = 10  # of the score over bootstrap replicates that has to reach tau
-PICK_PERCENTILES = (5, 95)  # of a rule's depth over bootstrap replicates: the range that is shown and judged
+PICK_PERCENTILES = (5, 95)  # of a rule's depth over bootstrap replicates: the range shown and judged; not CONFIDENCE
 MIN_R_SQUARED = 0.85  # of the isotonic fit; below it the curve does not measure progress
 FEW_EXAMPLES = 200  # a plan of fewer warns
 DATA_MULTIPLES = (1, 10, 100)  # M of the compute rule: the data of the finetune over that of pretraining's transfer
@@ -23,6 +25,7 @@ MIN_SLICE, MAX_SLICES = 16, 12  # examples of a group that is shown, and groups
 
 # Analysis
 EXAMPLES, POSITIONS, DISPLAY_POSITIONS = 256, 64, 1000
+MIN_EXAMPLES = 32  # an analysis of fewer needs --allow-few
 MAX_DISPLAY_POSITIONS = 2000
 MAX_LENGTH = 2048  # tokens per example, where neither the model nor a flag says less
 NULL_PAIRS = 64  # prompts whose completions are swapped

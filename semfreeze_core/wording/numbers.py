@@ -7,9 +7,9 @@ import math
 from dataclasses import dataclass
 from typing import Protocol, TypeGuard
 
-from semfreeze_core.records.defaults import CONFIDENCE
+from semfreeze_core.records.interval import ci_label
 
-CI = f"{100 * CONFIDENCE:.0f}% CI"  # what an interval beside an estimate is
+CI = ci_label()  # what an interval beside an estimate is
 UNKNOWN, MISSING, NOT_MEASURED = "unknown", "—", "not measured"
 _FLOP_UNITS = ((1e18, "E"), (1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from semfreeze_core.records.defaults import PICK_PERCENTILES
 from semfreeze_core.wording.costs import setup_line
 from semfreeze_core.wording.numbers import CI, interval, percent
 from semfreeze_core.wording.plan import no_recommendation
@@ -99,7 +100,7 @@ def slices_table(groups: Sequence[Slice], by: str, depth: int | None = None) -> 
             row.append(interval(group.coverage_at(depth), 2))
             row.append("deeper than the rule selects" if group.contradicts(depth) else "yes")
         rows.append(row)
-    titles = ["examples", "selected depth", "90% range"]
+    titles = ["examples", "selected depth", f"{PICK_PERCENTILES[1] - PICK_PERCENTILES[0]}% range"]
     columns = [Column(by, text=True), *map(Column, titles)]
     if depth is not None:
         columns += [Column(f"R({depth}), {CI}"), Column(f"depth {depth} fits", text=True)]

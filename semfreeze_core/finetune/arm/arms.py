@@ -38,7 +38,7 @@ class Arm:
         """What its default learning rate depends on."""
         if self.lora is not None:
             return "lora"
-        return "frozen" if self.freeze_depth else "full"
+        return "full" if all(self.parts.layers) else "frozen"
 
     @property
     def freeze_depth(self) -> int:
@@ -107,14 +107,18 @@ def _name_problem(name: str, shape: ModelShape, planned: TrainableParts | None) 
 
 
 def _parts(name: str, shape: ModelShape, planned: TrainableParts | None, lora: LoraSetup | None) -> TrainableParts:
-    adapted = lora is not None
     if depth := _DEPTH.fullmatch(name):
         return parts_at_depth(shape, int(depth[1]))
-    if name.startswith("planned") and planned is not None:
-        if name == "planned" or planned.freeze_depth == 0:
-            return planned if name == "planned" else parts_at_depth(shape, 0, lora=True)
+    if name in ("full", "lora"):
+        return parts_at_depth(shape, 0, lora=lora is not None)
+    if name == "half":
+        return parts_at_depth(shape, shape.n_layers // 2)
+    assert planned is not None, f"{name}: checked by make_arms"
+    if name == "planned":
+        return planned
+    if name == "planned+lora":
         return parts_at_depth(shape, planned.freeze_depth, lora=True)
-    return parts_at_depth(shape, shape.n_layers // 2 if name == "half" else 0, lora=adapted)
+    raise AssertionError(f"{name} is named in VARIANTS, but what it trains is not said here")
 
 
 def steps_at_equal_compute(shape: ModelShape, arm: Arm, setup: TrainingSetup, full_flop: int) -> int:

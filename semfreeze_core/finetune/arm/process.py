@@ -46,7 +46,7 @@ def _run_job(path: Path) -> None:
     from semfreeze_core.plan.document import require_identity
     from semfreeze_core.records.validation import ArmRun, Baseline
     from semfreeze_core.sources.models.causal_lm import load_causal_lm
-    from semfreeze_core.storage import cache_folder, write_atomically
+    from semfreeze_core.storage import prefix_cache_folder, write_atomically
 
     job = ArmJob.model_validate_json(path.read_text())
     setup = job.settings.setup
@@ -74,7 +74,7 @@ def _run_job(path: Path) -> None:
             evaluation,
             baseline_bytes=baseline_bytes,
             follow=LiveFile(live_path(job.result)),
-            cache=CacheSettings(folder=cache_folder() / "prefix", shared_from=job.cache_shared_from),
+            cache=CacheSettings(folder=prefix_cache_folder(), shared_from=job.cache_shared_from),
             progress=_print_event,
         )
     write_atomically(job.result, result.model_dump_json(indent=1) + "\n")

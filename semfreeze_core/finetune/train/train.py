@@ -32,7 +32,7 @@ from semfreeze_core.plan.document import require_model
 from semfreeze_core.progress import Progress, ProgressEvent, silent
 from semfreeze_core.records.validation import Mark
 from semfreeze_core.sources.models.causal_lm import LoadedModel, load_causal_lm
-from semfreeze_core.storage import cache_folder, digest, disk_errors, write_atomically
+from semfreeze_core.storage import digest, disk_errors, prefix_cache_folder, write_atomically
 
 CHECKPOINTS, SETTINGS, RESULT = "checkpoints", "training_settings.json", "training.json"
 BEST_LOST_NOTE = "The checkpoint with the lowest eval loss is gone, so this model is the last step's, not the best."
@@ -141,7 +141,7 @@ def _train(
         train,
         evaluation,
         seed=request.seed,
-        cache=CacheSettings(folder=cache_folder() / "prefix"),
+        cache=CacheSettings(folder=prefix_cache_folder()),
         progress=progress,
     )
     warnings = data.warnings if request.evaluation else ()

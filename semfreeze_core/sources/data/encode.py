@@ -14,6 +14,7 @@ import numpy as np
 
 from semfreeze_core.errors import DataError
 from semfreeze_core.progress import Progress, ProgressEvent, silent
+from semfreeze_core.records.defaults import MIN_EXAMPLES
 from semfreeze_core.records.examples import Example, TokenizedExample
 
 _EXAMPLES_PER_CALL = 256  # one tokenizer call for many segments is several times faster than one a segment
@@ -90,7 +91,7 @@ def encode_all(
     *,
     max_length: int,
     add_eos: bool = True,
-    minimum: int = 32,
+    minimum: int = MIN_EXAMPLES,
     allow_few: bool = False,
     progress: Progress = silent,
 ) -> EncodedSet:

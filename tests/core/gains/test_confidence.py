@@ -1,6 +1,9 @@
 """One number, `defaults.CONFIDENCE`, sets the level of every interval."""
 
+import ast
+import re
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -109,3 +112,19 @@ def test_levels_follow_the_confidence(confidence: float, monkeypatch: pytest.Mon
     assert low + high == 100
     assert normal_quantile() == pytest.approx(stats.norm.ppf((1 + confidence) / 2), abs=0.005)
     assert ci_label() == f"{100 * confidence:.3g}% CI"
+
+
+def test_no_sentence_types_the_level():
+    """What people read takes the level from CONFIDENCE: docstrings may give an example, other strings may not."""
+    for path in [*Path("semfreeze_core").rglob("*.py"), *Path("dashboard").rglob("*.py")]:
+        tree = ast.parse(path.read_text())
+        documentation = {
+            id(node.body[0].value)
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef)
+            and node.body
+            and isinstance(node.body[0], ast.Expr)
+        }
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in documentation:
+                assert not re.search(r"\b95 ?%", node.value), f"{path}:{node.lineno}: {node.value}"
