@@ -2,6 +2,7 @@
 
 import textwrap
 
+from semfreeze_core.cost.setup import stock_trainer
 from semfreeze_core.export.request import ExportRequest
 from semfreeze_core.version import __version__
 
@@ -43,7 +44,7 @@ def cost_notes(request: ExportRequest, *, quantizes: bool = False) -> list[str]:
     setup, target = request.setup, request.target
     notes = ["The learning rate and warm-up are the defaults of semfreeze train; a plan has none."]
     planned = request.plan.cost.planned
-    if planned is not None and (setup.prefix_cache or setup.loss == "supervised-only"):
+    if planned is not None and setup.loss != "fused" and setup != stock_trainer(setup):
         share = f"{100 * planned.relative_flop:.0f}% of full finetuning's compute"
         notes.append(
             f"semfreeze train takes {share}: it computes the frozen layers once per example and logits for target "

@@ -190,11 +190,10 @@ def test_training_setup_refuses_a_fraction_outside_zero_to_one(fraction: float) 
 
 
 def test_training_setup_counts_its_tokens_and_steps() -> None:
-    setup = TrainingSetup(batch_size=8, sequence_length=10, supervised_fraction=0.26, train_examples=17)
-    assert setup.tokens_per_step == 80
-    assert setup.head_tokens_per_step == 80
-    assert setup.steps_per_epoch == 3
-    sparse = dataclasses.replace(setup, loss="supervised-only")
+    sparse = TrainingSetup(batch_size=8, sequence_length=10, supervised_fraction=0.26, train_examples=17)
+    assert sparse.tokens_per_step == 80
+    assert dataclasses.replace(sparse, loss="materialised").head_tokens_per_step == 80
+    assert sparse.steps_per_epoch == 3
     assert sparse.head_tokens_per_step == 21
     assert dataclasses.replace(sparse, supervised_fraction=0.001).head_tokens_per_step == 1
 

@@ -101,7 +101,7 @@ DATA = {
     "too few": (
         "t.jsonl",
         GOOD[:31],
-        "31 of 31 examples are usable. At least 32 are needed. Add examples, or go on with",
+        "31 of 31 examples are usable. At least 32 are needed. Add examples, or continue with",
     ),
     "completions over the limit": (
         "t.jsonl",
@@ -348,7 +348,7 @@ def test_analyze_refuses_a_taken_place_before_any_work(analyze, never_loaded, tm
     assert "Something else is at this path" in analyze("--out", tmp_path / "file" / "run").refusal
     assert "already exists" in analyze("--out", ".").refusal
     assert "is not a run folder, so --overwrite will not" in analyze("--out", tmp_path / "mine", "--overwrite").refusal
-    assert "is no folder" in analyze("--out", tmp_path / "dangling", "--overwrite").refusal
+    assert "is not a folder, but a run is one" in analyze("--out", tmp_path / "dangling", "--overwrite").refusal
     assert "File name too long" in analyze("--out", f"./{'x' * 300}").refusal
     assert {p: p.read_bytes() for p in (runs_folder() / "tied").iterdir()} == before
     assert sorted(p.name for p in (tmp_path / "mine").iterdir()) == [MANIFEST, "photo.jpg"]
@@ -358,7 +358,7 @@ def test_analyze_refuses_a_read_only_place_before_any_work(analyze, never_loaded
     real = os.access
     monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != tmp_path and real(path, mode))
     message = analyze("--out", tmp_path / "deep" / "run").refusal
-    assert f"cannot be written: {tmp_path} is read-only. Choose another place with --out" in message
+    assert f"cannot be written: {tmp_path} is read-only. Choose another location with --out" in message
 
 
 @pytest.mark.skipif(PASSES_PERMISSIONS, reason="this process passes every permission check, as root does")
@@ -405,7 +405,7 @@ def test_analyze_keeps_nothing_when_the_disk_fills_up(analyze, monkeypatch, home
     monkeypatch.setattr(Path, "write_bytes", fail_after(written, FULL, Path.write_bytes))
     message = analyze("--out", "tied", *(["--overwrite"] if overwrite else [])).refusal
     assert message.startswith(f"The disk is full: {home / 'runs' / 'tied'} could not be written (")
-    assert "Nothing was kept; make room, or choose another place with --out or SEMFREEZE_HOME." in message
+    assert "Nothing was saved. Free some space, or choose another location with --out or SEMFREEZE_HOME." in message
     monkeypatch.undo()
     assert contents(home) == before
 
@@ -488,12 +488,15 @@ def test_analyze_lets_a_fault_of_ours_be_seen(analyze, monkeypatch, home):
 @pytest.mark.parametrize(
     ("damage", "words"),
     [
-        ("missing", "no run by this name or path. Named runs: none yet; the bundled one is: example."),
+        ("missing", "no run with this name or path. Named runs: none yet. Bundled run: example."),
         ("empty", "is not a run folder: it has no manifest.json"),
-        ("arrays", "is damaged: arrays.safetensors is not what was written. Analyze again with --overwrite"),
+        (
+            "arrays",
+            "is damaged: arrays.safetensors has changed since it was written. Run semfreeze analyze again with --over",
+        ),
         ("gone", "is damaged: examples.parquet cannot be read (No such file or directory)"),
         ("cut", "manifest.json is damaged"),
-        ("newer", "was written by a newer semfreeze (run schema 3, this one reads 2): update semfreeze"),
+        ("newer", "was written by a newer semfreeze (run schema 3, this one reads 2). Update semfreeze"),
         ("other", "its manifest.json does not describe a semfreeze run"),
     ],
 )

@@ -93,7 +93,7 @@ def test_export_refuses_plans_of_the_future_and_edited_ones(plan):
     Path(path).write_text(text.replace('"layers":[false,false,true,true]', '"layers":"all"'))
     assert "is not a semfreeze plan: trainable.layers" in ask("export", path, "--to", "trl").refusal
     Path(path).write_text(text.replace('"layers":[false,false,true,true]', '"layers":[false,true,true,true]'))
-    assert "not what its trainable parts say" in ask("export", path, "--to", "trl").refusal
+    assert "contradicts its trainable parts" in ask("export", path, "--to", "trl").refusal
 
 
 def test_export_refuses_abstention_and_unknown_targets(plan):

@@ -146,9 +146,23 @@ def test_what_a_price_counts_on_and_a_trainer_lacks_is_said(tiny):
     plan = tiny_plan(tiny, 2, prefix_cache=True, loss="fused", frozen_bits=8)
     for target in set(TARGETS) - {*ADAPTERS_ONLY}:
         notes = " ".join(export_plan(plan, target).notes)
-        assert "assumes a prefix cache" in notes
-        assert "assumes a fused loss" in notes
+        assert "has chunked cross-entropy, which is not configured" in notes
         assert "assumes 8-bit frozen layers" in notes
+        assert "semfreeze train takes" not in notes, "it does not train with a fused loss"
+
+
+def test_exported_files_lead_with_the_cost_in_a_stock_trainer(tiny):
+    plan = tiny_plan(tiny, 2, train_examples=10)
+    here, there = plan.cost.alternative.planned.relative_flop, plan.cost.planned.relative_flop
+    assert there < here
+    for target in set(TARGETS) - {*ADAPTERS_ONLY}:
+        exported = export_plan(plan, target)
+        assert f"(estimated here: {100 * here:.0f}% of full finetuning's" in " ".join(exported.text.split()).replace(
+            "# ", ""
+        )
+        assert any(note.startswith(f"semfreeze train takes {100 * there:.0f}% of full") for note in exported.notes)
+    stock = tiny_plan(tiny, 2, loss="materialised", prefix_cache=False)
+    assert not any(note.startswith("semfreeze train takes") for note in export_plan(stock, "axolotl").notes)
 
 
 def test_quantized_bases_are_told_where_adapters_can_stand_on_one(tiny):
@@ -172,9 +186,11 @@ def test_checkpointing_stays_off_or_its_loss_is_told_in_percent(tiny, target):
     assert said(off)["gradient_checkpointing"] in (False, "false")
     assert any("Gradient checkpointing is off" in note for note in export_plan(off, target).notes)
     on = tiny_plan(tiny, 2, checkpointing="non-reentrant")
-    priced = on.cost.planned.model_copy(update={"relative_flop": 0.44})
+    here = on.cost.alternative.planned.model_copy(update={"relative_flop": 0.44})
     lost = on.cost.planned.model_copy(update={"relative_flop": 0.77})
-    on = on.model_copy(update={"cost": on.cost.model_copy(update={"planned": priced, "transformers_5": lost})})
+    alternative = on.cost.alternative.model_copy(update={"planned": here})
+    cost = on.cost.model_copy(update={"alternative": alternative, "transformers_5": lost})
+    on = on.model_copy(update={"cost": cost})
     assert said(on)["gradient_checkpointing"] in (True, "true")
     (note,) = [note for note in export_plan(on, target).notes if note.startswith("Gradient checkpointing is on")]
     assert "takes 77% of full finetuning's compute instead of 44%" in note

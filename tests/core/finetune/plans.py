@@ -2,7 +2,8 @@
 
 from semfreeze_core.cost import depth_cost, full_cost, parts_at_depth
 from semfreeze_core.cost.document import CostEntry
-from semfreeze_core.plan.document import EvidenceEntry, FreezePlan, PlanCost, trainable_regex
+from semfreeze_core.cost.setup import alternative_setup
+from semfreeze_core.plan.document import AlternativeCost, EvidenceEntry, FreezePlan, PlanCost, trainable_regex
 from semfreeze_core.records.interval import IntervalEntry
 from semfreeze_core.records.provenance import provenance_now
 from semfreeze_core.records.training import TrainingSetup
@@ -19,6 +20,12 @@ def shape_and_names(model):
     parts = find_parts(model)
     model.train(training)
     return measure_shape(model, parts), parts.names
+
+
+def _alternative(shape, setup, parts):
+    trainer, other = alternative_setup(setup, parts)
+    planned, full = depth_cost(shape, other, parts), full_cost(shape, other)
+    return AlternativeCost(trainer=trainer, setup=other, planned=CostEntry.of(planned), full=CostEntry.of(full))
 
 
 def plan_of(model, k, *, setup=SETUP, parts=None):
@@ -44,6 +51,7 @@ def plan_of(model, k, *, setup=SETUP, parts=None):
             setup=setup,
             reason=None,
             planned=None if parts is None else CostEntry.of(depth_cost(shape, setup, parts)),
+            alternative=None if parts is None else _alternative(shape, setup, parts),
             full=CostEntry.of(full_cost(shape, setup)),
         ),
         evidence=EvidenceEntry(

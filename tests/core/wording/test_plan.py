@@ -19,6 +19,7 @@ def test_summary_pairs_the_depth_with_its_cost_at_the_same_steps(plan):
     assert wording.plan_summary(plan) == [
         "Freeze the first 19 of 30 layers and train the last 11.",
         "Estimated cost at the same steps: 47% of full finetuning's compute, 49% of its memory.",
+        "In a stock trainer (full logits, no prefix cache): 59% of full finetuning's compute, 57% of its memory.",
     ]
 
 

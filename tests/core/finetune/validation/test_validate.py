@@ -70,7 +70,7 @@ def test_validate_reports_each_arm_beside_its_prediction(finished):
     assert planned.peak_bytes.measured > 0
     assert full.improvement_kept.estimate == 1.0
     assert report.verdict == "undecided"
-    assert "needs 3 seeds" in report.reason
+    assert "needs at least 3 seeds" in report.reason
     assert set(report.verdicts) == {"steps", "compute"}
     assert ValidationReport.model_validate_json((folder / "report.json").read_text()) == report
 
@@ -137,16 +137,18 @@ def test_prepare_warns_of_eval_items_trained_on(request_for, place):
 
 def test_prepare_warns_of_many_passes_over_few_examples(request_for):
     few = prepare(request_for(steps=20, batch_size=4, train_examples=16))
-    told = few.warnings[-1]
-    assert "pass over the 16 training examples often: full 5.0, planned" in told
+    warning = few.warnings[-1]
+    assert "repeat the 16 training examples many times (epochs: full 5.0, planned" in warning
     assert few.settings["planned"].total_steps * 4 / 16 > 5
     assert prepare(request_for(steps=4, batch_size=4, train_examples=16)).warnings == few.data.warnings
 
 
 def test_prepare_says_that_arms_keep_their_precision(request_for, place):
     plan, _ = make_tiny_plan(place / "model", frozen_bits=4)
-    *others, told = prepare(request_for(plan=plan, steps=4, batch_size=4, train_examples=16)).warnings
-    assert told.startswith("The plan counts on frozen layers in 4 bits; the arms here keep their precision.")
+    *others, warning = prepare(request_for(plan=plan, steps=4, batch_size=4, train_examples=16)).warnings
+    assert warning.startswith(
+        "The plan's estimate has frozen layers in 4 bits; the variants here keep their precision."
+    )
     assert others == list(prepare(request_for(steps=4, batch_size=4, train_examples=16)).warnings)
 
 
@@ -164,8 +166,8 @@ def test_prepare_refuses_a_plan_of_another_number_of_layers(request_for, place):
 
 
 def test_validation_request_tells_all_that_is_out_of_range(request_for):
-    with pytest.raises(InputError, match=r"steps must be at least 1, found 0; seeds must be at least 1, found -1"):
-        request_for(steps=0, seeds=-1)
+    with pytest.raises(InputError, match=r"seeds must be at least 1, found -1; n_eval must be at least 2, found 1"):
+        request_for(n_eval=1, seeds=-1)
 
 
 def test_an_arm_of_another_model_fails_with_its_reason(request_for, place, tmp_path):
@@ -184,10 +186,11 @@ def test_out_of_memory_halves_the_micro_batch_and_says_so(request_for, tmp_path,
         if document["arm"] is None:
             source = done / "runs" / "baseline.json"
         else:
-            asked.append((document["arm"], document["accumulation"]))
-            if document["arm"] == "full" and document["accumulation"] < 4:
+            name, accumulation = document["arm"]["name"], document["settings"]["accumulation"]
+            asked.append((name, accumulation))
+            if name == "full" and accumulation < 4:
                 raise OutOfMemory("allocator says no")
-            source = done / "runs" / f"{document['arm']}-seed0.json"
+            source = done / "runs" / f"{name}-seed0.json"
         target = tmp_path / "out" / "runs" / source.name
         target.parent.mkdir(exist_ok=True)
         target.write_text(source.read_text())
@@ -205,7 +208,7 @@ def test_an_arm_without_memory_is_not_begun_the_others_are_and_it_is_tried_again
     begun, free = [], [0]
 
     def run_arm_process(job, log, progress):
-        arm = json.loads(job.read_text())["arm"]
+        arm = (json.loads(job.read_text())["arm"] or {}).get("name")
         begun.append(arm)
         source = done / "runs" / ("baseline.json" if arm is None else f"{arm}-seed0.json")
         target = tmp_path / "out" / "runs" / source.name
