@@ -62,7 +62,7 @@ SIZES = (("small", "medium"), ("medium", "large"), ("small", "large"), ("38", "4
 DAYS = listed("four days, five days, six days, a week, eight days, nine days, ten days, two weeks, three weeks")
 SPANS_OF_MONTHS = listed("two months, three months, four months, five months, seven months, nine months, eleven months")
 CITIES = listed("Leeds, Porto, Ghent, Bergen, Turin, Galway, Graz, Malmö, Lyon, Bristol, Utrecht, Aarhus")
-COLORS = listed("red, green, blue, black, gray, white, yellow, purple, brown")
+COLOURS = listed("red, green, blue, black, grey, white, yellow, purple, brown")
 NAMES = listed("Maria, Tom, Aisha, Jonas, Priya, Lena, Omar, Chloe, Ivan, Mei, Pedro, Sofia")
 ROADS = listed(
     "Mill Lane, Station Road, Church Street, Park Avenue, Harbour Street, Orchard Way, School Road, Bridge Street"
@@ -96,7 +96,7 @@ def roll_slots(dice: Dice) -> dict[str, str]:
     """One value for every slot a phrasing may name."""
     product, other = dice.pick_two(PRODUCTS)
     device = dice.pick(DEVICES)
-    color, color2 = dice.pick_two(COLORS)
+    colour, colour2 = dice.pick_two(COLOURS)
     day, day2 = dice.pick_two(WEEKDAYS)
     name, sender = dice.pick_two(NAMES)
     small, big = dice.pick(SIZES)
@@ -126,8 +126,8 @@ def roll_slots(dice: Dice) -> dict[str, str]:
         "amount": f"{dice.pick(CURRENCIES)}{dice.number(6, 89)}{cents}",
         "city": dice.pick(CITIES),
         "street": f"{dice.number(2, 96)} {dice.pick(ROADS)}",
-        "color": color,
-        "color2": color2,
+        "colour": colour,
+        "colour2": colour2,
         "name": name,
         "sender": sender,
         "order": str(dice.number(10000, 99999)),

@@ -37,7 +37,7 @@ ITEMS = listed(
 CITIES = listed("Oslo, Seville, Cardiff, Dresden, Naples, Antwerp, Gdansk, Odense, Toulouse, Zürich, Cork, Tampere")
 TASKS = listed(
     "water the plants, call the dentist, renew the passport, pay the rent, take out the recycling, feed the "
-    "neighbor's cat, book the train, send the tax form, pick up the dry cleaning, charge the drill, buy a "
+    "neighbour's cat, book the train, send the tax form, pick up the dry cleaning, charge the drill, buy a "
     "birthday card, defrost the freezer, return the library books, check the tyres, order more ink, measure the "
     "windows"
 )

@@ -12,7 +12,7 @@ CANCEL_ORDER_TRAIN = """
 - Kindly withdraw my purchase from this morning. The confirmation number is {order}.
 - The delivery date of {date} is too late for me, so I'd rather not have the {product} at all. Please drop the order
   before it goes out.
-- Do not ship the {color} {large}. We measured again and it will not go through the door.
+- Do not ship the {colour} {large}. We measured again and it will not go through the door.
 - cancel {product}, not the {other}. both are in order {order}
 - I like my {plan} and want to keep it, but the extra {product} I added on {day} should be removed before it is packed.
 - There is no "cancel" button next to order {order} any more. Can you do it from your side?
@@ -75,7 +75,7 @@ CHANGE_ADDRESS_TRAIN = """
 - My old flat in {city} is still stored as the shipping destination. How do I replace it?
 - Autofill put in my ex-girlfriend's street. Please redirect {order} before it gets awkward.
 - I forgot to put the flat number. It is number 7, top floor, at {street}.
-- We are on holiday until {date}. Can the {product} be brought to our neighbor {name} at {street}?
+- We are on holiday until {date}. Can the {product} be brought to our neighbour {name} at {street}?
 - Could you reroute my parcel to a pick-up point in {city}?
 - can i still change where {order} goes
 - I've sold the house since I placed the order on {date}, and the new owners will not know what to do with {a_product}.
@@ -93,7 +93,7 @@ CHANGE_ADDRESS_EVAL = """
 - You still have my student room on file. I live at {street} now, please correct it before you ship.
 - Where the label says {city}, it should say something else. I picked the wrong line from the list when I ordered the
   {product}.
-- Nobody can take in parcels at my place this week. Is there a way to have the {color} {product} dropped at {street}?
+- Nobody can take in parcels at my place this week. Is there a way to have the {colour} {product} dropped at {street}?
 """
 
 PASSWORD_RESET_TRAIN = """
@@ -152,7 +152,7 @@ ACCOUNT_LOCKED_TRAIN = """
 
 ACCOUNT_LOCKED_EVAL = """
 - I seem to have been banned. Could you tell me why and undo it?
-- The right password gets me nothing except a {color} banner that says "temporarily closed".
+- The right password gets me nothing except a {colour} banner that says "temporarily closed".
 - acount frozen since {day}
 - My card was stolen in {city}, so the bank told you, and you put a stop on my profile as well. I have a new card now.
   Can you release me?
@@ -164,7 +164,7 @@ ACCOUNT_LOCKED_EVAL = """
 APP_CRASH_TRAIN = """
 - The app crashes as soon as I open it.
 - Your app closes by itself when I tap on the {product} in my basket.
-- Since the update on {day} the app only shows a {color} screen.
+- Since the update on {day} the app only shows a {colour} screen.
 - app {version} keeps freezing on my tablet
 - I can't scroll past the first page, everything hangs.
 - Every time I open the picture of the {product}, I am thrown back to the home screen of my phone.
@@ -183,7 +183,7 @@ APP_CRASH_TRAIN = """
 """
 
 APP_CRASH_EVAL = """
-- I press the icon, see your {color} logo for a second, and I am back where I started.
+- I press the icon, see your {colour} logo for a second, and I am back where I started.
 - Is something the matter with {version}? Nothing reacts to my fingers any more.
 - app stuck on loading since {day}
 - I've got the newest phone in the shop in {city}, the sales clerk swore it could run anything, and then your shopping

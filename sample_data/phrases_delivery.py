@@ -19,7 +19,7 @@ LATE_PARCEL_TRAIN = """
   "out for delivery".
 - eta for {order}? was due {day}
 - Your email said the {product} would arrive by {date}. That day has come and gone.
-- Is there a strike or something? My neighbor ordered after me and her {product} is already here.
+- Is there a strike or something? My neighbour ordered after me and her {product} is already here.
 - I keep refreshing the map and the little van never leaves {city}.
 - Every morning the expected date moves back by another day. It was {date} at first. What is going on with
   order {order}?
@@ -30,7 +30,7 @@ LATE_PARCEL_TRAIN = """
 
 LATE_PARCEL_EVAL = """
 - It is {day} again and the doorbell has not rung. Order {order}, in case you need it.
-- Could you chase the courier for me? The {color} {product} was supposed to come last week.
+- Could you chase the courier for me? The {colour} {product} was supposed to come last week.
 - {order} stuck in {city} for {days}, any news?
 - I paid extra for next-day shipping and that was {days} ago.
 - My mother-in-law visits on {day} and the {product} she gave us the money for has not turned up. It was shipped,
@@ -42,8 +42,8 @@ LATE_PARCEL_EVAL = """
 MISSING_DELIVERY_TRAIN = """
 - Tracking says my {product} was delivered on {day}, but there is nothing here.
 - The app shows order {order} as delivered. It was not delivered to me.
-- "Left with a neighbor". Which neighbor? I have asked everyone in the building and nobody has my {product}.
-- The photo the driver took on {day} shows a {color} door. Mine is {color2}.
+- "Left with a neighbour". Which neighbour? I have asked everyone in the building and nobody has my {product}.
+- The photo the driver took on {day} shows a {colour} door. Mine is {colour2}.
 - {order} marked as delivered, nothing on the doorstep
 - According to the courier somebody signed for order {order} at noon. I live alone and I was in {city} that day.
 - I was at home all of {day}, the bell never rang, and yet your system claims the parcel was handed over.
@@ -68,7 +68,7 @@ MISSING_DELIVERY_EVAL = """
 - The locker in {city} opened and it was empty, although the app insists the {product} was inside.
 - I got the "your parcel has arrived" message on {day} while I was standing at the front door. There was no
   driver and no box.
-- We have a camera above the door. Nobody came near the house on {date}, so I would like to know how the {color}
+- We have a camera above the door. Nobody came near the house on {date}, so I would like to know how the {colour}
   {product} can be "in the porch".
 - order {order} ticked off as received, i have not seen it
 - My kids, my husband and the lady next door all say the same: no parcel came. You say it did, {days} ago.
@@ -81,12 +81,12 @@ DAMAGED_ITEM_TRAIN = """
 - Order {order} got here today, a day early even, but the {product} is badly scratched.
 - there is a big dent in my new {product}
 - I do not want my money back, I want {a_product} that isn't broken. This one was already bent when I unpacked it.
-- Lovely {color} wrapping paper, shame about the smashed {product} underneath.
+- Lovely {colour} wrapping paper, shame about the smashed {product} underneath.
 - The courier must have dropped it. I can hear bits rattling inside the {product} and I have not even used it yet.
 - One corner of the {product} has broken off. I have photos if you need them.
 - I opened the parcel in front of my daughter, who had been waiting {days} for it, and the {product} had a hole in
   it the size of a coin.
-- The {product} is the right one and the right shade of {color}, but the surface is chipped all over.
+- The {product} is the right one and the right shade of {colour}, but the surface is chipped all over.
 - Who packs these boxes? No padding at all, and now I own {a_product} with a split down the middle.
 - Everything in order {order} survived the trip except the {product}, which is in bits.
 - got the {product} on {day}, its all scuffed and one side is caved in
@@ -99,7 +99,7 @@ DAMAGED_ITEM_EVAL = """
 - I lifted the lid and found fragments. The {product} did not survive the journey to {city}.
 - Your {product} looks as if someone sat on it.
 - cracked on arrival, order {order}
-- I was so happy that it came on {day}. Then I took off the bubble wrap and saw that the {color} {product} has a
+- I was so happy that it came on {day}. Then I took off the bubble wrap and saw that the {colour} {product} has a
   deep gouge across the front.
 - The delivery driver apologised and said it had been under something heavy. You can tell: my {product} is squashed
   on one side.
@@ -110,16 +110,16 @@ DAMAGED_ITEM_EVAL = """
 
 WRONG_ITEM_TRAIN = """
 - I ordered {a_product} and got {a_other}.
-- The {product} is {color}. I asked for {color2}.
+- The {product} is {colour}. I asked for {colour2}.
 - This is not what I bought. The box says {other}, my receipt says {product}.
 - you sent me somebody else's order, mine is {order}
-- Order {order} was for a {color} {product}. What turned up is {a_other}, nicely packed and in perfect condition,
+- Order {order} was for a {colour} {product}. What turned up is {a_other}, nicely packed and in perfect condition,
   just not mine.
 - I think two labels got swapped. My parcel had {name}'s {other} in it.
 - There is nothing broken about the {other} you sent, but I never wanted {a_other}.
 - Why is there {a_other} in my box?
 - I paid for the large version of the {product} and received the tiny one.
-- asked for {color}, got {color2}, order {order}
+- asked for {colour}, got {colour2}, order {order}
 - My son opened the parcel on his birthday expecting {a_product}. He now has {a_other}, which he is too polite to
   complain about.
 - The model number on the {product} does not match the one on my order confirmation.
@@ -128,14 +128,14 @@ WRONG_ITEM_TRAIN = """
 - Funny mix-up: someone in {city} is probably wondering where their {other} is, because it is on my kitchen table.
 - I was sent the older model of the {product}, not the new one in the picture.
 - Do you want the {other} back? I assume another customer is missing it, and I still need my {product}.
-- For the second time in a row the {product} you sent is {color} instead of {color2}.
+- For the second time in a row the {product} you sent is {colour} instead of {colour2}.
 """
 
 WRONG_ITEM_EVAL = """
 - The packing slip is right, the contents are not: no {product}, one {other}.
-- I don't know what I am supposed to do with {a_other}. My order was a {color} {product}.
+- I don't know what I am supposed to do with {a_other}. My order was a {colour} {product}.
 - order {order}: {other} received, {product} expected
-- My husband says I should just keep the {color} one, but we picked {color2} because it goes with the curtains.
+- My husband says I should just keep the {colour} one, but we picked {colour2} because it goes with the curtains.
 - Could it be that my parcel and another customer's were mixed up? Mine is addressed to me, but everything inside
   was meant for {name}.
 - You swapped my {product} for something I have never even looked at on your site.
@@ -160,7 +160,7 @@ MISSING_PART_TRAIN = """
 - I counted twice. Twelve bolts on the parts list of the {assembly}, nine in the bag.
 - Your website says the {device} includes a spare fuse and a cleaning brush. I found neither.
 - where is the rest of my {assembly}
-- Nothing is damaged and it is the right {color}, but without {part} I can't put the {assembly} together.
+- Nothing is damaged and it is the right {colour}, but without {part} I can't put the {assembly} together.
 - The plug adapter for the {device} was not in the box, only the sleeve where it should have been.
 - The gift box in order {order} should hold six candles. Mine holds five and a gap.
 """
@@ -187,7 +187,7 @@ WARRANTY_CLAIM_TRAIN = """
 - How do I get the {device} repaired? I still have the receipt from {month}.
 - The button on my {device} came off in my hand this morning. I have treated it with care for {months}.
 - I know you say it lasts a lifetime. My {device} lasted {months}.
-- We use the {device} every morning. Since {day} it just blinks {color} and does nothing, and I believe it is still
+- We use the {device} every morning. Since {day} it just blinks {colour} and does nothing, and I believe it is still
   covered.
 - Within how long can I report a fault? My {device} is {months} old and has started to overheat.
 - I registered the {device} for the extended cover when I bought it, and now that it has failed I cannot find where
@@ -204,7 +204,7 @@ WARRANTY_CLAIM_EVAL = """
 - Yesterday there was a small pop and now the {device} is dead. I have had it since {month}.
 - What do I have to send in for a claim on my {device}? It failed a long way before the two years were up.
 - {device} quit after {months}, still have proof of purchase
-- I am fond of the {color} {device} and it did its job all winter, but since {day} the switch has no effect. Surely
+- I am fond of the {colour} {device} and it did its job all winter, but since {day} the switch has no effect. Surely
   that should not happen after {months}?
 - Can a technician look at my {device}? It used to be quiet and now it howls.
 - Bought in {month}, loved every day, broken since {day}. Is my {device} still within the cover period?
@@ -214,15 +214,15 @@ WARRANTY_CLAIM_EVAL = """
 
 SIZE_EXCHANGE_TRAIN = """
 - The {garment} is too tight. Can I swap the {small} for a {big}?
-- I need the {color} {garment} one size up.
+- I need the {colour} {garment} one size up.
 - sleeves too long, want the {garment} in {small}
 - I love the {garment} but I am drowning in it. Do you have it in {small}?
-- Your size chart told me {big}, the mirror tells me {small}. It is about the {color} {garment}.
+- Your size chart told me {big}, the mirror tells me {small}. It is about the {colour} {garment}.
 - Could I send the {garment} back and get the same one in {big}? I don't want my money back.
 - My son has grown since I placed order {order}, and the {garment} no longer goes over his shoulders. Is a {big}
   possible?
 - How do exchanges work? The {garment} fits everywhere except around the waist, where I would need a {big}.
-- It is the right {garment} in the right {color}, and I did order {small}, it just won't stretch that far.
+- It is the right {garment} in the right {colour}, and I did order {small}, it just won't stretch that far.
 - The {garment} runs small. Everyone in the reviews says so and I should have listened. A {big}, please.
 - I kept the tags on. The {garment} hangs off me, so please replace it with a {small}.
 - swap {big} {garment} for {small}?
@@ -230,8 +230,8 @@ SIZE_EXCHANGE_TRAIN = """
   before I go to {city} on {day}?
 - My wife guessed my size for our anniversary and flattered me. The {garment} should have been a {big}.
 - Please change my {garment} from {small} to {big}. I have already put the first one back in its bag.
-- The sleeves of the {color} {garment} reach my knees.
-- Is the {big} still available in {color}? The {small} {garment} I got from you pinches at the neck, so I would
+- The sleeves of the {colour} {garment} reach my knees.
+- Is the {big} still available in {colour}? The {small} {garment} I got from you pinches at the neck, so I would
   trade it.
 """
 
@@ -240,7 +240,7 @@ SIZE_EXCHANGE_EVAL = """
 - Does the {garment} come in {big}? The one in order {order} is a bit snug and I would rather trade it than return it.
 - one size down please, order {order}
 - I am between sizes and picked wrong. The {big} {garment} slides off, so I would like the other one.
-- We bought matching {color} tops for a family photo and mine looks like a tent. Can I still have a {small} by {day}?
+- We bought matching {colour} tops for a family photo and mine looks like a tent. Can I still have a {small} by {day}?
 - The {garment} is lovely, the cut just isn't made for tall people like me. Would you exchange it for a {big}?
 - My daughter tried on the {garment} this morning and the cuffs end at her elbows.
 """

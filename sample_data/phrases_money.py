@@ -11,7 +11,7 @@ REFUND_REQUEST_TRAIN = """
 - Do you offer free returns? I am not keeping the {product}.
 - I'd like to hand the {product} back in your shop in {city}. Will I be paid back on my card?
 - The {large} doesn't suit our living room at all. Where do I find a return label?
-- Nothing wrong with the {color} {large}, it is just bigger than I thought. I am within the thirty days and would
+- Nothing wrong with the {colour} {large}, it is just bigger than I thought. I am within the thirty days and would
   like a refund.
 - I do not want a replacement or a voucher. I want the {amount} back.
 - My mother has moved into a home and will not be needing the {product} after all. It is still in its wrapping.
@@ -27,7 +27,7 @@ REFUND_REQUEST_EVAL = """
 - Is it too late to get a refund on {a_product} from {date}?
 - The {product} and I are not going to be friends. What is the next step to get my {amount} back?
 - want to return {product}, never used
-- I'm not unhappy with you, the parcel came quickly. My partner simply hates {color}, and so the {product} has to go
+- I'm not unhappy with you, the parcel came quickly. My partner simply hates {colour}, and so the {product} has to go
   back for the full price.
 - Could a courier collect the {product} from my flat in {city}? I would like the payment reversed.
 - I hoped the {large} would fit on our balcony and it does not, by two centimetres. Will you take it back?
@@ -49,7 +49,7 @@ REFUND_STATUS_TRAIN = """
   {amount}.
 - I'm not asking for another {product}, I'm asking where the {amount} is that you have owed me since {date}.
 - Only {amount} has come back so far. When does the rest of the refund follow?
-- We returned the {color} {product} in {month} because it was faulty, my colleague spoke to {name} on the phone, and
+- We returned the {colour} {product} in {month} because it was faulty, my colleague spoke to {name} on the phone, and
   it was all agreed. I would just like to know whether the payment is on its way.
 - Can you check whether the refund for {order} went to my old card? That one was closed last month.
 - money back yet? returned {product} on {date}
@@ -75,7 +75,7 @@ DOUBLE_CHARGE_TRAIN = """
 - The payment page froze, I pressed the button again, and now {amount} has gone out two times.
 - My bank app shows the same {amount} once in the morning and once in the afternoon.
 - Why have I paid for the {product} two times over?
-- I recognize the first {amount}, that's my {product}. The second one is the same thing again.
+- I recognise the first {amount}, that's my {product}. The second one is the same thing again.
 - One order, one {product}, two debits. Please give one of them back.
 - First it said "payment failed" for {order}, so I tried once more. In the end both went through.
 - You collected the {amount} by card and by bank transfer as well.
@@ -101,7 +101,7 @@ DOUBLE_CHARGE_EVAL = """
 """
 
 UNKNOWN_CHARGE_TRAIN = """
-- I don't recognize a payment of {amount} to your shop.
+- I don't recognise a payment of {amount} to your shop.
 - What is the {amount} you took from my card on {date}?
 - I have never ordered anything from you, yet there is {amount} on my statement.
 - who charged me {amount}??
@@ -221,7 +221,7 @@ DISCOUNT_CODE_TRAIN = """
 """
 
 DISCOUNT_CODE_EVAL = """
-- My promo is not accepted for the {color} {product}. Is it excluded?
+- My promo is not accepted for the {colour} {product}. Is it excluded?
 - {code} gives an error, can you take it off the price by hand?
 - voucher rejected at checkout for {product}, says already used
 - I have kept your newsletter from {month} only because of the coupon in it, and now the box at the checkout shakes its

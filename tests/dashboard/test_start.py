@@ -36,6 +36,8 @@ def task(tmp_path):
 def form(monkeypatch, model, task):
     """The form with a tiny model and task, on a server that only its own machine reaches."""
     monkeypatch.setenv(PATHS_VARIABLE, "1")
+    # The page begins with the bundled model, whose conversion would take most of a minute in each test's own home.
+    monkeypatch.setattr("semfreeze_core.sources.models.opening.convert_embedded", lambda progress: model)
     app = opened(do=ANALYZE)
     app.button_group(key="form model-kind").set_value("folder")
     app.button_group(key="form data-kind").set_value("path").run()

@@ -36,4 +36,4 @@ def test_its_command_shows_the_example_and_nothing_else(monkeypatch):
     assert command[6:8] == ["--server.port", port]
     assert environment[DEMO_VARIABLE] == "1"
     assert PASSWORD_VARIABLE not in environment
-    assert "can see the shipped example" in answer.err
+    assert "can see the bundled example" in answer.err

@@ -104,7 +104,7 @@ def test_train_plan_of_a_lora_plan_with_frozen_bits_trains_on_rounded_layers(pla
     how = {"lora": LoraSetup(2), "frozen_bits": 4, "steps": 4}
     cached = train_plan(asked(place, **how), tmp_path / "cached")
     assert cached.losses[-1] < cached.losses[0]
-    assert cached.notes == ("The layers' matrices are in 4 bits (NF4).",)  # and no word of a cache that failed
+    assert cached.notes[1:] == ("The layers' matrices are in 4 bits (NF4).",)  # and no word of a cache that failed
     uncached = train_plan(asked(place, **how, prefix_cache=False), tmp_path / "uncached")
     assert uncached.losses == pytest.approx(cached.losses, abs=1e-5)
     whole = own_precision(asked(place, **how).plan)
@@ -124,7 +124,7 @@ def own_precision(plan):
 
 def test_train_plan_of_whole_layers_keeps_their_precision_and_says_so(place, tmp_path):
     trained = train_plan(asked(place, frozen_bits=4), tmp_path / "out")
-    assert "frozen layers in 4 bits; this finetune of whole layers keeps their precision" in trained.notes[-1]
+    assert "frozen layers in 4 bits, but this finetune of whole layers keeps their precision" in trained.notes[-1]
     assert json.loads((tmp_path / "out" / "training.json").read_text())["notes"] == list(trained.notes)
     original = AutoModelForCausalLM.from_pretrained(place / "wide").state_dict()
     model = AutoModelForCausalLM.from_pretrained(tmp_path / "out").state_dict()
@@ -221,7 +221,7 @@ def test_a_training_of_few_steps_draws_no_more_examples_than_it_meets(place, tmp
     met = []
 
     def draw(*given, **_):
-        met.append(given[2])
+        met.append(given[3])
         raise Killed  # before it trains
 
     monkeypatch.setattr(train_module, "build_network", draw)

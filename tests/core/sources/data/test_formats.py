@@ -6,6 +6,7 @@ import runpy
 
 import pytest
 
+from semfreeze_core.cli.options import common
 from semfreeze_core.errors import DataError
 from semfreeze_core.export import axolotl, mlx_lm, unsloth
 from semfreeze_core.export import data as export_data
@@ -35,7 +36,7 @@ def packed(monkeypatch, tmp_path):
 
 def data_help():
     """The help of --data as a process that starts now would show it."""
-    option = runpy.run_module("semfreeze_core.cli.options.common")["DataOption"]
+    option = runpy.run_path(common.__file__)["DataOption"]
     return option.__metadata__[0].help
 
 
