@@ -81,7 +81,7 @@ class Reader:
 def context(browser):
     """One profile for all windows, so that the dashboard's scripts are fetched once."""
     profile = browser.new_context(accept_downloads=True)
-    profile.set_default_timeout(20_000)
+    profile.set_default_timeout(60_000)
     yield profile
     profile.close()
 
