@@ -222,7 +222,7 @@ def test_a_clicked_point_of_the_frontier_moves_the_depth(reader):
 
 @pytest.mark.slow
 def test_three_dimensions_play(reader):
-    reader.open("traces?space=3-D&color=deviation")
+    reader.open("traces?space=3-D&colour=deviation")
     cloud = reader.chart(CLOUD)
     cloud.locator(".updatemenu-button").first.click()
     reader.window.wait_for_timeout(2000)

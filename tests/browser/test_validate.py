@@ -59,7 +59,7 @@ def test_a_plan_is_put_to_the_test(reader, context, stocked, tmp_path):
     window, runs = reader.window, stocked[1]
     evaluation = write_jsonl(tmp_path / "eval.jsonl", task_rows(24, seed=9))
     ask_for_proof(reader, evaluation)
-    assert reader.sentence.startswith("No finetune has tested this run's plan yet")
+    assert reader.sentence.startswith("Not measured yet: no finetune has tested this run's plan")
     window.get_by_text("planned (seed 0): step").wait_for(timeout=120_000)  # an arm trains, and is followed
     window.reload()
     second = Reader(context.new_page(), reader.address)
