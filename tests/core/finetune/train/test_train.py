@@ -112,7 +112,7 @@ def test_train_plan_of_a_lora_plan_with_frozen_bits_trains_on_rounded_layers(pla
     assert own.losses[0] != pytest.approx(cached.losses[0], abs=1e-5)  # of the base alone: adapters begin at zero
     AutoPeftModelForCausalLM.from_pretrained(tmp_path / "cached")
     assert (
-        "of 4 examples on the base in 4 bits (NF4); no eval items"
+        "of 4 examples on the base in 4 bits (NF4); not evaluated"
         in ModelCard.load(tmp_path / "cached" / "README.md").text
     )
 
