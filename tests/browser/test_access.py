@@ -25,6 +25,7 @@ def test_no_page_breaks_axes_rules(reader):
     assert found == []
 
 
+@pytest.mark.slow
 def test_a_depth_is_chosen_and_a_page_changed_by_keyboard_alone(reader):
     reader.open("plan?depth=12")
     keyboard = reader.window.keyboard

@@ -82,6 +82,7 @@ def test_plan_has_conclusion_slider_and_memory_in_the_first_window(reader):
     assert memory["y"] + memory["height"] / 2 <= 900, "the plan's bar and full finetuning's stand in its upper half"
 
 
+@pytest.mark.slow
 def test_the_downloaded_plan_is_the_cores(reader, run, tmp_path):
     reader.open("plan")
     with reader.window.expect_download() as download:

@@ -19,6 +19,9 @@ from tests.core.cli_app import app
 TASK = "sample:sentence_to_json_train"
 
 
+pytestmark = pytest.mark.slow  # minutes on one thread
+
+
 @pytest.fixture(scope="module", autouse=True)
 def home(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
@@ -65,7 +68,6 @@ def test_analyze_reads_more_right_answers_where_the_deviation_is_smaller(run):
     assert final[display.right].mean() < final[~display.right].mean()
 
 
-@pytest.mark.slow
 def test_analyze_on_shuffled_completions_gives_no_evidence(embedded, tmp_path):
     rows = [json.loads(line) for line in Path(resolve_data(TASK)).read_text().splitlines()[:200]]
     moved = np.random.default_rng(0).permutation(len(rows))
@@ -80,7 +82,6 @@ def test_analyze_on_shuffled_completions_gives_no_evidence(embedded, tmp_path):
     assert any("Swapping completions" in reason for reason in plan.reasons)
 
 
-@pytest.mark.slow
 def test_demo_skips_what_is_done(embedded, home):
     first = CliRunner().invoke(app(), ["demo", "--examples", "40", "--quiet"])
     assert first.exit_code == 0, first.output

@@ -1,6 +1,7 @@
 """Rooms import from one another only what a room's `__init__` names."""
 
 import ast
+import functools
 import importlib
 from pathlib import Path
 
@@ -17,13 +18,16 @@ ROOMS = (
 PACKAGES = sorted(".".join(path.parent.relative_to(ROOT).parts) for path in ROOT.glob("semfreeze_core/**/__init__.py"))
 
 
+@functools.cache
 def imported_modules(path):
     """Full names that a file imports, at any depth; of `from a import b` both a and a.b."""
+    names = []
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            names += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+            names += [f"{node.module}.{alias.name}" for alias in node.names]
+    return names
 
 
 def modules_used_from_outside(room):

@@ -195,6 +195,7 @@ def test_nonsense_in_the_link_is_left_out(query, kept):
     assert sentence(traces(**query))
 
 
+@pytest.mark.slow
 def test_the_page_with_a_umap_imports_neither_torch_nor_umap(kept):
     script = (
         "import sys\n"

@@ -15,7 +15,21 @@ from importlib.machinery import PathFinder
 find_spec = PathFinder.find_spec
 PathFinder.find_spec = lambda name, *how, **more: None if name in {MISSING} else find_spec(name, *how, **more)
 """
-START = f"{HIDE}from semfreeze_core.cli import main\nmain()\n"
+REFUSED = f"""{HIDE}
+import contextlib, io, json, sys
+from semfreeze_core.cli import main
+answers = []
+for command in json.loads(sys.argv[1]):
+    sys.argv = ["semfreeze", *command]
+    with contextlib.redirect_stderr(io.StringIO()) as said:
+        code = 0
+        try:
+            main()
+        except SystemExit as end:
+            code = end.code
+    answers.append((code, said.getvalue()))
+print(json.dumps(answers), file=sys.__stdout__)
+"""
 IN_TURN = f"""{HIDE}
 import json, sys
 from semfreeze_core.cli import app, load_commands
@@ -27,10 +41,6 @@ for command in json.loads(sys.argv[1]):
 
 def start(code, *arguments):
     return subprocess.run([sys.executable, "-P", "-c", code, *arguments], capture_output=True, text=True, timeout=300)
-
-
-def without_extras(*arguments):
-    return start(START, *arguments)
 
 
 def test_core_reads_prices_plans_and_exports(tmp_path):
@@ -47,26 +57,35 @@ def test_core_reads_prices_plans_and_exports(tmp_path):
     assert (tmp_path / "script.py").exists()
 
 
-@pytest.mark.parametrize(
-    ("command", "package", "extra"),
-    [
-        (("dashboard", "--no-browser"), "streamlit", "dashboard"),
-        (("report", "example"), "plotly", "dashboard"),
-        (("umap", "example"), "umap-learn", "dashboard"),
-        (("preview", "--model", "embedded", "--data", "hf:owner/name#train"), "datasets", "hub"),
-        (("train", "plan.json", "--data", "sample:clinc_train", "--out", "model"), "bitsandbytes", "bitsandbytes"),
-    ],
-)
-def test_what_needs_an_extra_names_it(command, package, extra, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    quantized = ("--lora", "--lora-rank", "4", "--frozen-bits", "4")
-    if "plan.json" in command:
-        assert without_extras("plan", "example", *quantized, "--out", "plan.json").returncode == 0
-    done = without_extras(*command)
-    assert done.returncode != 0
-    assert "Traceback" not in done.stderr
-    assert package in done.stderr
-    assert f"semfreeze[{extra}]" in done.stderr.replace("\n", "")
+NEEDS = [
+    (("dashboard", "--no-browser"), "streamlit", "dashboard"),
+    (("report", "example"), "plotly", "dashboard"),
+    (("umap", "example"), "umap-learn", "dashboard"),
+    (("preview", "--model", "embedded", "--data", "hf:owner/name#train"), "datasets", "hub"),
+    (("train", "plan.json", "--data", "sample:clinc_train", "--out", "model"), "bitsandbytes", "bitsandbytes"),
+]
+
+
+@pytest.fixture(scope="module")
+def answers(tmp_path_factory):
+    """Exit code and messages of each command, asked one after another in one process without the extras."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path_factory.mktemp("extras"))
+        plan = ("plan", "example", "--lora", "--lora-rank", "4", "--frozen-bits", "4", "--out", "plan.json")
+        done = start(REFUSED, json.dumps([plan, *(command for command, _, _ in NEEDS)]))
+    assert done.returncode == 0, done.stderr
+    (planned, _), *refused = json.loads(done.stdout.splitlines()[-1])
+    assert planned == 0
+    return dict(zip((command for command, _, _ in NEEDS), refused, strict=True))
+
+
+@pytest.mark.parametrize(("command", "package", "extra"), NEEDS)
+def test_what_needs_an_extra_names_it(answers, command, package, extra):
+    code, message = answers[command]
+    assert code != 0
+    assert "Traceback" not in message
+    assert package in message
+    assert f"semfreeze[{extra}]" in message.replace("\n", "")
     assert extra in EXTRAS
 
 

@@ -21,7 +21,7 @@ def main(path: str) -> int:
     """Run the job in the file `path`; returns the exit code."""
     _end_with_parent()
     try:
-        _run_job(Path(path))
+        run_job(Path(path))
     except InputError as error:
         return _print_reason(REFUSED, str(error))
     except Exception as error:
@@ -33,7 +33,12 @@ def main(path: str) -> int:
     return 0
 
 
-def _run_job(path: Path) -> None:
+def run_job(path: Path) -> None:
+    """Train the arm of the job in the file `path`, or evaluate the model as it is, and write the result.
+
+    Raises:
+        InputError: the model is not the plan's, or cannot be trained in this way.
+    """
     # Imported first of all, so that the baseline holds everything but the model.
     from transformers import Trainer  # noqa: F401
 

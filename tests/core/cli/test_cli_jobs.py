@@ -30,6 +30,7 @@ def runs(home, monkeypatch):
             end_group(process)
 
 
+@pytest.mark.slow
 def test_an_analysis_as_a_job_makes_the_run_and_tells_its_stages(runs, models, task):
     command = ("analyze", f"--model={models / 'untied'}", f"--data={task}", *PLAIN)
     job = submit(runs, command, "untied on task", runs / "mine")

@@ -54,31 +54,31 @@ def test_commands_on_a_finished_run_need_no_torch():
     assert done.stderr == "\n"
 
 
-def test_analyze_prints_one_document_and_keeps_quiet(models, task, home):
-    done = run("analyze", "--model", models / "gpt2", "--data", task, "--json", "--quiet", "--out", "one")
-    assert done.returncode == 0
+def test_analyze_prints_one_document_and_keeps_quiet_on_a_terminal_that_is_not_utf8(
+    models, rows_file, home, monkeypatch
+):
+    monkeypatch.setenv("LC_ALL", "C")
+    monkeypatch.setenv("LANG", "C")
+    data = rows_file([row | {"label": f"{row['label']} 日本"} for row in task_rows()], "naïve.jsonl")
+    done = run("analyze", "--model", models / "gpt2", "--data", data, "--json", "--quiet", "--out", "one")
+    assert done.returncode == 0, done.stderr
     assert done.stderr == ""
-    assert json.loads(done.stdout)["n_examples"] == 48
+    document = json.loads(done.stdout)
+    assert document["n_examples"] == 48
+    assert document["data"]["source"].endswith("naïve.jsonl")
     assert sorted(p.name for p in (home / "runs").iterdir()) == ["one"]
     plan = run("plan", "one", "--json")
     assert (plan.returncode, plan.stderr) == (0, "")
     assert json.loads(plan.stdout)["recommendation"] == "abstain"
 
 
-@pytest.mark.parametrize(
-    ("args", "words"),
-    [
-        (["show", "absent"], "no run with this name or path"),
-        (["analyze", "--model", "./absent", "--data", "sample:sentence_to_json_eval"], "no such folder or file"),
-    ],
-)
-def test_refusals_exit_with_2_and_one_message(args, words):
-    done = run(*args, stdin=subprocess.DEVNULL)
+def test_refusals_exit_with_2_and_one_message():
+    done = run("show", "absent", stdin=subprocess.DEVNULL)
     assert done.returncode == 2
     assert done.stdout == ""
     (line,) = done.stderr.splitlines()
     assert line.startswith("semfreeze: ")
-    assert words in line
+    assert "no run with this name or path" in line
 
 
 def test_runs_rm_refuses_without_a_terminal(stored, home):
@@ -95,16 +95,6 @@ def test_the_installed_script_is_the_same_command():
         pytest.skip("not installed beside this Python")
     done = subprocess.run([script, "--version"], capture_output=True, text=True, timeout=60)
     assert done.stdout == run("--version").stdout
-
-
-def test_json_survives_a_terminal_that_is_not_utf8(rows_file, models):
-    rows = [row | {"label": f"{row['label']} 日本"} for row in task_rows()]
-    args = ["analyze", "--model", models / "gpt2", "--data", rows_file(rows, "naïve.jsonl"), "--json", "-q"]
-    done = subprocess.run(
-        command(*args), capture_output=True, env=os.environ | ONE_CORE | {"LC_ALL": "C", "LANG": "C"}, timeout=120
-    )
-    assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["data"]["source"].endswith("naïve.jsonl")
 
 
 def test_report_cut_short_by_a_closed_pipe_shows_no_traceback():

@@ -20,6 +20,7 @@ from semfreeze_core.runs.store import example_run
 from semfreeze_core.storage import runs_folder
 from tests.core.cli.terminal import ask
 from tests.core.cli.training_options import PILOTS, SWEEP, TRAIN, VALIDATE
+from tests.core.finetune.arms_here import arms_in_this_process
 from tests.core.finetune.tiny_plan import make_tiny_plan, write_task
 from tests.core.plan.pilots import MEASURED
 
@@ -54,7 +55,8 @@ def test_validate_prints_the_verdict_and_the_documents_keys(validate, tmp_path):
         "--eval-examples", 8, "--accuracy-examples", 2, "--match", "steps", "--lr", "full=1e-3,lora=1e-2",
         "--out", tmp_path / "out",
     )  # fmt: skip
-    shown = validate(*options)
+    with arms_in_this_process():
+        shown = validate(*options)
     assert shown.code == 0, shown.err
     assert "Same steps: inconclusive. There is no finished run of planned" in shown.out.replace("\n", " ")
     document = validate(*options, "--json").json

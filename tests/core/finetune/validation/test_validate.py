@@ -1,4 +1,4 @@
-"""Validations of a tiny model, each arm in its own process: finished, failed, killed and taken up again."""
+"""Validations of a tiny model: finished, failed, killed and taken up again."""
 
 import json
 import os
@@ -20,6 +20,7 @@ from semfreeze_core.finetune.validation.validate import validate
 from semfreeze_core.records.training import TrainingSetup
 from semfreeze_core.records.validation import ArmRun, ValidationReport
 from semfreeze_core.runs.reports import read_live
+from tests.core.finetune.arms_here import arms_in_this_process
 from tests.core.finetune.tiny_plan import make_tiny_plan, write_task
 
 SETUP = TrainingSetup(batch_size=4, sequence_length=2048, train_examples=16, steps=4)
@@ -51,7 +52,8 @@ def request_for(place):
 def finished(request_for, place):
     """A finished validation of two arms with one seed, and its folder."""
     request, folder = request_for(), place / "finished"
-    return validate(request, folder), request, folder
+    with arms_in_this_process():
+        return validate(request, folder), request, folder
 
 
 def test_validate_reports_each_arm_beside_its_prediction(finished):
@@ -83,7 +85,7 @@ def test_validate_again_does_nothing_twice(finished, monkeypatch):
 
 
 def test_validate_goes_on_after_a_damaged_end(finished, place, request_for):
-    """What a kill leaves is a missing file; the arm is trained again and gives the same numbers."""
+    """What a kill leaves is a missing file; a process trains the arm again and gives the same numbers."""
     report, request, folder = finished
     path = folder / "runs" / "planned-seed0.json"
     old = ArmRun.model_validate_json(path.read_text())
@@ -171,7 +173,7 @@ def test_validation_request_tells_all_that_is_out_of_range(request_for):
 def test_an_arm_of_another_model_fails_with_its_reason(request_for, place, tmp_path):
     plan, _ = make_tiny_plan(place / "model")
     other = replace(plan.model, weights_digest="0" * 64)
-    with pytest.raises(InputError, match="its weights differ"):
+    with arms_in_this_process(), pytest.raises(InputError, match="its weights differ"):
         validate(request_for(plan=plan.model_copy(update={"model": other})), tmp_path / "out")
 
 
