@@ -69,7 +69,6 @@ def test_validate_reports_each_arm_beside_its_prediction(finished):
     assert planned.steps_compute > planned.steps == 4
     assert planned.cache_seconds > 0 == full.cache_seconds
     assert 0.5 < planned.flop.counted / planned.flop.predicted < 2
-    assert planned.peak_bytes.measured > 0
     assert full.improvement_kept.estimate == 1.0
     assert report.verdict == "undecided"
     assert "needs at least 3 seeds" in report.reason
@@ -93,6 +92,7 @@ def test_validate_goes_on_after_a_damaged_end(finished, place, request_for):
     again = validate(request, folder)
     new = ArmRun.model_validate_json(path.read_text())
     assert new.train_losses == old.train_losses
+    assert new.peak_bytes.measured > 0  # of a process that holds this arm alone
     assert [p.item_losses for p in new.points] == [p.item_losses for p in old.points]
     assert again.verdict == report.verdict
 
