@@ -43,6 +43,7 @@ def test_every_page_opens_without_an_error(reader):
         assert reader.complaints == []
 
 
+@pytest.mark.slow
 def test_a_moved_slider_shows_the_memory_the_core_computes(reader, run):
     reader.open("plan?depth=13")
     reader.window.get_by_role("slider").first.press("ArrowLeft")

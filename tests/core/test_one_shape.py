@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 import semfreeze_core
 from tests.core.finetune.tiny_plan import make_tiny_plan, write_task
 
@@ -83,6 +85,7 @@ print(app.text[0].value)
 """
 
 
+@pytest.mark.slow
 def test_an_option_added_in_three_lines_arrives_in_flags_files_arms_and_costs(tmp_path):
     tree = tmp_path / "tree"
     for package in ("semfreeze_core", "dashboard"):

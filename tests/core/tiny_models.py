@@ -49,6 +49,10 @@ DEFAULT_PARAMETERS = {
     for tied, count in zip((False, True), both, strict=True)
 }
 MOST_PARAMETERS = 300_000
+# One of each kind of attention, position, norm, MLP and expert: tests of all families meet the others with -m slow.
+QUICK: tuple[Family, ...] = (
+    *FAMILIES, "gemma3_text", "opt-projected", "falcon-alibi", "mixtral", "gpt_oss", "deepseek_v3",
+)  # fmt: skip
 _TIED = ("gpt2", "gemma2", "gemma3_text", "opt", "falcon", "bloom", "starcoder2")
 TIED_BY_DEFAULT = {variant: variant.split("-")[0] in _TIED for variant in VARIANTS}
 

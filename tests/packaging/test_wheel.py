@@ -86,6 +86,7 @@ def run_clean(python, *arguments, cwd):
     return done.stdout
 
 
+@pytest.mark.slow
 def test_shipped_run_opens_from_an_installed_wheel(clean_python, tmp_path):
     where = run_clean(clean_python, "-c", "import semfreeze_core; print(semfreeze_core.__file__)", cwd=tmp_path)
     assert Path(where.strip()).is_relative_to(clean_python.parents[1])

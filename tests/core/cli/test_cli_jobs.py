@@ -47,6 +47,7 @@ def test_an_analysis_as_a_job_makes_the_run_and_tells_its_stages(runs, models, t
     assert (row["state"], row["out"], row["command"]) == ("done", str(runs / "mine"), ["semfreeze", *command])
 
 
+@pytest.mark.slow
 def test_an_analysis_is_cancelled_in_its_middle(runs, models, rows_file):
     data = rows_file(task_rows(1500))
     command = ("analyze", f"--model={models / 'untied'}", f"--data={data}", "--examples=0", "--batch-tokens=1", *PLAIN)

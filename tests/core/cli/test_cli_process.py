@@ -112,6 +112,7 @@ def test_report_cut_short_by_a_closed_pipe_shows_no_traceback():
     assert "Traceback" not in error
 
 
+@pytest.mark.slow
 def test_analyze_stops_at_ctrl_c_and_keeps_nothing(models, rows_file, home, stored):
     """A real signal in the middle of reading: 1,500 passes of one example each leave time for it."""
     stored("untied")

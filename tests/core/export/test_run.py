@@ -96,8 +96,15 @@ def test_scripts_train_the_plans_weights(run, target, family):
     assert changed == done.watch.trained
 
 
-@pytest.mark.parametrize("checkpointing", ["non-reentrant", "reentrant", "transformers-5"])
-@pytest.mark.parametrize(("target", "lora"), [("hf-trainer", None), ("trl", None), ("trl", LORA), ("peft", LORA)])
+# Kinds of checkpointing in turn; the other pairs are slow.
+CHECKPOINTED = [
+    pytest.param(target, lora, kind, marks=() if (i + j) % 3 == 0 else pytest.mark.slow)
+    for i, (target, lora) in enumerate([("hf-trainer", None), ("trl", None), ("trl", LORA), ("peft", LORA)])
+    for j, kind in enumerate(["non-reentrant", "reentrant", "transformers-5"])
+]
+
+
+@pytest.mark.parametrize(("target", "lora", "checkpointing"), CHECKPOINTED)
 def test_scripts_keep_the_saving_under_checkpointing(run, target, lora, checkpointing):
     done = run(target, lora=lora, checkpointing=checkpointing)
     assert_trains_the_plan(done)
@@ -105,7 +112,7 @@ def test_scripts_keep_the_saving_under_checkpointing(run, target, lora, checkpoi
     assert done.watch.args.activation_checkpointing_kwargs == {"use_reentrant": checkpointing == "reentrant"}
 
 
-@pytest.mark.parametrize("family", ["llama", "gpt2", "mixtral", "qwen2_moe"])
+@pytest.mark.parametrize("family", ["llama", "gpt2", "mixtral", pytest.param("qwen2_moe", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("target", ["peft", "trl"])
 def test_scripts_train_the_plans_adapters(run, target, family):
     done = run(target, family=family, lora=LORA)

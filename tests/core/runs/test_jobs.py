@@ -47,6 +47,7 @@ def test_jobs_run_one_at_a_time_in_order_and_say_how_they_ended(runs, held):
     assert again.name > two.name  # what has ended is done anew
 
 
+@pytest.mark.slow
 def test_two_at_once_when_told(runs, held, monkeypatch):
     monkeypatch.setenv(AT_ONCE_VARIABLE, "2")
     commands = [held() for _ in range(3)]
@@ -59,6 +60,7 @@ def test_two_at_once_when_told(runs, held, monkeypatch):
     assert [job.state for job in list_jobs(runs)] == ["running", "cancelled", "running"]
 
 
+@pytest.mark.slow
 def test_killed_jobs_are_dead_or_wait_anew_and_the_queue_goes_on(runs, held):
     commands = [held() for _ in range(3)]
     one, two, three = (command.submit(runs) for command in commands)

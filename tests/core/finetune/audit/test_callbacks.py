@@ -272,7 +272,7 @@ def train_with_trl(tmp_path):
 
 
 @pytest.mark.filterwarnings(TRL_ASKS)
-@pytest.mark.parametrize("reentrant", [False, True])
+@pytest.mark.parametrize("reentrant", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_trl_as_shipped_loses_the_saving_and_freeze_plan_callback_gives_it_back(train_with_trl, reentrant):
     kwargs = {"activation_checkpointing_kwargs": {"use_reentrant": reentrant}}
     mode = "reentrant" if reentrant else "non-reentrant"

@@ -212,6 +212,7 @@ def test_a_damaged_shard_is_told_and_made_again(damage, decoder, tmp_path):
 # Kills
 
 
+@pytest.mark.slow
 def test_a_fill_killed_at_any_moment_is_gone_on_with(decoder, tmp_path):
     command = [sys.executable, "-m", "tests.core.finetune.killed_fill", str(tmp_path)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=300)

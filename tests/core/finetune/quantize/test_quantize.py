@@ -179,8 +179,14 @@ def by_transformers(folder, bits):
         )
 
 
-@pytest.mark.parametrize("bits", BITS)
-@pytest.mark.parametrize("family", ["llama", "gpt2", "qwen2_moe"])
+@pytest.mark.parametrize(
+    ("family", "bits"),
+    [
+        pytest.param(family, bits, marks=() if (family, bits) in (("llama", 4), ("qwen2_moe", 8)) else pytest.mark.slow)
+        for family in ("llama", "gpt2", "qwen2_moe")
+        for bits in BITS
+    ],
+)
 def test_adapters_train_on_a_quantized_base_and_load_onto_it_again(family, bits, tmp_path):
     network = adapted(tmp_path / "model", family, bits)
     kinds = {type(m) for m in network.tuned.modules() if hasattr(m, "lora_A") and is_quantized(m.weight)}

@@ -99,6 +99,7 @@ def test_open_rows_reads_a_field_longer_than_the_csv_default(tmp_path):
     assert next(iter(rows))[1]["a"] == "x" * 200_000
 
 
+@pytest.mark.slow
 def test_open_rows_keeps_memory_flat_on_a_large_csv(tmp_path):
     path = tmp_path / "large.csv"
     path.write_text("prompt,completion\n" + f"{'question ' * 8},answer\n" * 200_000)

@@ -58,17 +58,7 @@ ALIKE = ("mistral", "qwen3", "gemma2", "opt", "opt-projected", "falcon", "qwen3_
 COUNTED = [family for family in VARIANTS if family not in ALIKE]
 
 
-# One of each kind of attention and of layer; the others run with -m slow.
-QUICK = ("llama", "gpt2", "gemma3_text", "mixtral", "falcon-alibi", "gpt_oss")
-
-
-@pytest.mark.parametrize(
-    ("family", "padding_mask"),
-    [
-        pytest.param(family, i % 2 == 1, marks=() if family in QUICK else pytest.mark.slow)
-        for i, family in enumerate(COUNTED)
-    ],
-)
+@pytest.mark.parametrize(("family", "padding_mask"), [(family, i % 2 == 1) for i, family in enumerate(COUNTED)])
 def test_calibrate_empty_equals_the_count_on_real_tensors(empty, family, padding_mask):
     precision = tuple(DTYPES)[VARIANTS.index(family) % 3]
     n_layers = 3 if family == "gemma3_text" else 2  # as many as show every kind of layer
@@ -81,12 +71,12 @@ def test_calibrate_empty_equals_the_count_on_real_tensors(empty, family, padding
     ("family", "precision", "changes"),
     [
         ("mistral", "float32", {"sliding_window": 80}),
-        ("mistral", "bf16", {"sliding_window": 81}),
+        pytest.param("mistral", "bf16", {"sliding_window": 81}, marks=pytest.mark.slow),
         ("gemma3_text", "float32", {"sliding_window": 70}),
         ("falcon-new", "float32", {}),  # whose own code always makes a mask
-        ("falcon-alibi", "bf16-autocast", {}),
-        ("bloom", "bf16", {}),
-        ("mixtral", "float32", {}),
+        pytest.param("falcon-alibi", "bf16-autocast", {}, marks=pytest.mark.slow),
+        pytest.param("bloom", "bf16", {}, marks=pytest.mark.slow),
+        pytest.param("mixtral", "float32", {}, marks=pytest.mark.slow),
         ("gpt_oss", "bf16", {}),
     ],
 )
