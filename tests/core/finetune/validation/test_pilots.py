@@ -8,10 +8,17 @@ from semfreeze_core.errors import InputError
 from semfreeze_core.finetune.validation.pilots import MEASUREMENT, MeasureRequest, measure
 from semfreeze_core.records.pilots import Measurement
 from semfreeze_core.records.training import LoraSetup, TrainingSetup
+from tests.core.finetune.arms_here import arms_in_this_process
 from tests.core.finetune.tiny_plan import make_tiny_plan, write_task
 
 SETUP = TrainingSetup(batch_size=4, sequence_length=16, train_examples=200, steps=150, loss="supervised-only")
 RATES = {"full": 1e-2, "frozen": 1e-2}
+
+
+@pytest.fixture(autouse=True)
+def arms_here():
+    with arms_in_this_process():
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +63,7 @@ def test_the_cheapest_is_held_against_full_finetuning(tiny, tmp_path, monkeypatc
     monkeypatch.setenv("SEMFREEZE_HOME", str(tmp_path / "home"))
     found = measure(replace(tiny, aim="cheapest", depths=(0, 1, 3), margin=0.5), tmp_path / "out")
     assert 0 in found.rounds[0].kept
-    assert "full finetuning's loss reduction at the same steps" in found.reasons[0]
+    assert "full finetuning's loss reduction after the same steps" in found.reasons[0]
 
 
 @pytest.mark.parametrize(
