@@ -20,7 +20,7 @@ SHORT = "--steps 2 --batch-size 2 --train-examples 4 --eval-examples 8 --seeds 1
 # The last of an option given twice counts.
 CUT = {
     "semfreeze analyze": "--examples 64 --dtype float32",
-    "semfreeze validate": f"{SHORT} --arms full,planned --budget steps",
+    "semfreeze validate": f"{SHORT} --arms full,planned --match steps",
     "semfreeze sweep": f"{SHORT} --depths 20",
     "semfreeze plan my-run --rule measured": (
         "--steps 40 --batch-size 2 --pilot-budget 0.9 --depths 15,20 --eval-examples 4"
