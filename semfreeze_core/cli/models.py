@@ -44,6 +44,7 @@ def check(
 
     from semfreeze_core.cli.printing.console import print_json, progress_on_stderr
     from semfreeze_core.errors import InputError
+    from semfreeze_core.plan.consistency import require_names
     from semfreeze_core.plan.document import require_model, trainable_names
     from semfreeze_core.runs.plans import read_plan
 
@@ -80,9 +81,10 @@ def check(
         "trains": None,
     }
     adapters = document.cost.setup.lora if document is not None else None
-    if document is not None and adapters is not None:
+    if document is not None:
         require_model(document, loaded.identity)
-    elif document is not None:
+        require_names(document, decoder.names)
+    if document is not None and adapters is None:
         names = trainable_names(document, loaded.identity, [n for n, _ in decoder.model.named_parameters()])
         report["trains"] = names
     if as_json:

@@ -28,6 +28,7 @@ from semfreeze_core.finetune.train.result import Trained, best_checkpoint_note, 
 from semfreeze_core.finetune.train.save import save_finetuned
 from semfreeze_core.finetune.train.trackers import reporters
 from semfreeze_core.finetune.train.trainer import BestTrainer, PlanTrainer, last_complete_checkpoint
+from semfreeze_core.plan.consistency import require_names
 from semfreeze_core.plan.document import require_model
 from semfreeze_core.progress import Progress, ProgressEvent, silent
 from semfreeze_core.records.validation import Mark
@@ -79,6 +80,7 @@ def train_plan(request: TrainRequest, folder: Path, progress: Progress = silent)
             progress=progress,
         )
         require_model(plan, loaded.identity)
+        require_names(plan, loaded.decoder.names)
         try:
             quantized: tuple[str, ...] = ()
             if bits is not None:

@@ -93,7 +93,8 @@ def test_export_refuses_plans_of_the_future_and_edited_ones(plan):
     Path(path).write_text(text.replace('"layers":[false,false,true,true]', '"layers":"all"'))
     assert "is not a semfreeze plan: trainable.layers" in ask("export", path, "--to", "trl").refusal
     Path(path).write_text(text.replace('"layers":[false,false,true,true]', '"layers":[false,true,true,true]'))
-    assert "contradicts its trainable parts" in ask("export", path, "--to", "trl").refusal
+    refusal = ask("export", path, "--to", "trl").refusal
+    assert "contradicts itself: freeze_depth is 2, but trainable.layers trains layer 1 first" in refusal
 
 
 def test_export_refuses_abstention_and_unknown_targets(plan):

@@ -18,9 +18,9 @@ from semfreeze_core.plan.document import (
     parse_plan,
     require_model,
     trainable_names,
-    trainable_regex,
 )
 from semfreeze_core.plan.make import make_plan
+from semfreeze_core.plan.parameter_names import trainable_regex
 from semfreeze_core.records.run import Run
 from semfreeze_core.records.training import LoraSetup, TrainableParts, TrainingSetup
 from semfreeze_core.sources.models.decoder import find_decoder
