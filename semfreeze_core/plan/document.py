@@ -17,6 +17,7 @@ from semfreeze_core.records.model import ModelIdentity
 from semfreeze_core.records.pilots import Measurement
 from semfreeze_core.records.provenance import Document, Provenance
 from semfreeze_core.records.training import TrainableParts, TrainingSetup
+from semfreeze_core.storage import digest
 
 PLAN_SCHEMA_VERSION = 3
 PLAN = "plan.json"  # its name beside a model's weights
@@ -142,6 +143,20 @@ def _refuse_ambiguous(text: str, where: str) -> None:
         raise PlanError(f"{where} is not a semfreeze plan: it contains {constant}, which is no JSON number.")
 
     json.loads(text, object_pairs_hook=once, parse_constant=refuse)
+
+
+def plan_digests(plan: FreezePlan) -> tuple[str, ...]:
+    """What results keep of their plan: its digest, then the one that 0.1.0 kept.
+
+    The first leaves out where the model was and what its run is called, so that a moved model or a renamed run makes
+    no other plan.
+    """
+    whole = plan.model_dump(mode="json", exclude={"provenance"})
+    places = {"provenance": True, "run": True, "model": {"source", "revision"}}
+    content = plan.model_dump(mode="json", exclude=places)
+    if whole["cost"]["alternative"] is None:
+        del whole["cost"]["alternative"]  # the one key that came since
+    return digest(content), digest(whole)
 
 
 def trainable_names(plan: FreezePlan, identity: ModelIdentity, parameters: Iterable[str]) -> list[str]:

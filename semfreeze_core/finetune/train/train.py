@@ -23,7 +23,7 @@ from semfreeze_core.finetune.model.batches import Collator, ExampleIndices
 from semfreeze_core.finetune.model.network import CacheSettings, Network, build_network
 from semfreeze_core.finetune.model.task_data import read_task_data
 from semfreeze_core.finetune.quantize.quantize import quantize_layers, require_bitsandbytes, trained_bits
-from semfreeze_core.finetune.train.request import TrainRequest, request_settings, setup_note
+from semfreeze_core.finetune.train.request import TrainRequest, different_settings, request_settings, setup_note
 from semfreeze_core.finetune.train.result import Trained, best_checkpoint_note, training_result
 from semfreeze_core.finetune.train.save import save_finetuned
 from semfreeze_core.finetune.train.trackers import reporters
@@ -33,7 +33,7 @@ from semfreeze_core.plan.document import require_model
 from semfreeze_core.progress import Progress, ProgressEvent, silent
 from semfreeze_core.records.validation import Mark
 from semfreeze_core.sources.models.causal_lm import LoadedModel, load_causal_lm
-from semfreeze_core.storage import digest, disk_errors, prefix_cache_folder, write_atomically
+from semfreeze_core.storage import disk_errors, prefix_cache_folder, write_atomically
 
 CHECKPOINTS, SETTINGS, RESULT = "checkpoints", "training_settings.json", "training.json"
 BEST_LOST_NOTE = "The checkpoint with the lowest eval loss is gone, so this model is the last step's, not the best."
@@ -231,7 +231,7 @@ def _claimed(folder: Path, request: TrainRequest) -> Iterator[None]:
     Raises:
         RunError: it holds something else, is finished, or is in use.
     """
-    request_digest = digest(request_settings(request))
+    settings = request_settings(request)
     with disk_errors(folder):
         if folder.exists() and not folder.is_dir():
             raise RunError(f"{folder} is not a folder. Choose another --out.")
@@ -242,13 +242,14 @@ def _claimed(folder: Path, request: TrainRequest) -> Iterator[None]:
                 if (folder / RESULT).exists():
                     raise RunError(f"{folder} holds a finished training. Choose another --out.")
                 if path.exists():
-                    if json.loads(path.read_text()).get("digest") != request_digest:
-                        raise RunError(f"{folder} holds another training. Choose another --out, or remove it.")
+                    if differ := different_settings(json.loads(path.read_text()), request):
+                        which = f"other settings: {', '.join(differ)}"
+                        raise RunError(
+                            f"{folder} holds another training ({which}). Choose another --out, or remove it."
+                        )
                 elif any(p.name != ".lock" for p in folder.iterdir()):
                     raise RunError(f"{folder} is not empty. Choose another --out.")
-                write_atomically(
-                    path, json.dumps({"digest": request_digest, **request_settings(request)}, indent=1) + "\n"
-                )
+                write_atomically(path, json.dumps(settings, indent=1) + "\n")
                 yield
         except Timeout as error:
             raise RunError(f"A training is already running in {folder}.") from error
