@@ -47,10 +47,11 @@ def check(
     from semfreeze_core.plan.consistency import require_names
     from semfreeze_core.plan.document import require_model, trainable_names
     from semfreeze_core.runs.plans import read_plan
+    from semfreeze_core.storage import user_path
 
     if dtype not in ("auto", "float32", "bfloat16"):
         raise InputError(f"--dtype {dtype}: expected auto, float32 or bfloat16.")
-    document = None if plan is None else read_plan(plan)
+    document = None if plan is None else read_plan(user_path(str(plan)))
 
     from semfreeze_core.sources.models.causal_lm import load_causal_lm
     from semfreeze_core.sources.models.limits import limits_of

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from semfreeze_core.errors import PlanError
 from semfreeze_core.plan.consistency import require_consistent
-from semfreeze_core.plan.document import FreezePlan
+from semfreeze_core.plan.document import FreezePlan, require_recommendation
 from semfreeze_core.plan.parameter_names import read_regex
 
 
@@ -57,12 +57,7 @@ def named_parts(plan: FreezePlan) -> NamedParts:
         PlanError: the plan abstains, its parts contradict its expression, or adapters are not all it trains.
     """
     require_consistent(plan)
-    parts, regex = plan.trainable, plan.trainable_regex
-    if parts is None or regex is None:
-        raise PlanError(
-            "The plan makes no recommendation, so there is nothing to export. Choose a depth yourself: "
-            f"semfreeze plan {plan.run or 'RUN'} --depth K --out plan.json"
-        )
+    parts = require_recommendation(plan)
     lora = plan.cost.setup.lora is not None
     layers = tuple(i for i, trained in enumerate(parts.layers) if trained)
     if lora and (not layers or parts.embeddings or parts.final_norm or parts.head):
@@ -70,7 +65,7 @@ def named_parts(plan: FreezePlan) -> NamedParts:
             "An adapter file contains only the adapters of layers, so this LoRA plan cannot be exported. Make it at a "
             "lower depth and without --train-norm, --train-head and --train-embeddings."
         )
-    names = read_regex(regex, lora=lora)
+    names = read_regex(str(plan.trainable_regex), lora=lora)
     assert names is not None  # require_consistent has read it
     everything = all(parts.layers) and parts.embeddings and parts.final_norm and parts.head and not lora
     return NamedParts(plan.n_layers, layers, names.layer_prefix, names.others, everything)

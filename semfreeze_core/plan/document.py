@@ -145,6 +145,25 @@ def _refuse_ambiguous(text: str, where: str) -> None:
     json.loads(text, object_pairs_hook=once, parse_constant=refuse)
 
 
+def require_recommendation(plan: FreezePlan, *, or_else: str = "") -> TrainableParts:
+    """What a plan trains; every use of a plan that needs it refuses an abstaining one here, in the same words.
+
+    Args:
+        plan: to be trained, exported, applied or validated.
+        or_else: what else helps, as the end of the sentence that says how to name a depth.
+
+    Raises:
+        PlanError: it makes no recommendation; with its reasons and the command that takes a depth.
+    """
+    if plan.trainable is None:
+        raise PlanError(
+            f"The plan makes no recommendation, so there is nothing to train: {' '.join(plan.reasons)} To train a "
+            f"depth that you choose, make a plan with semfreeze plan {plan.run or 'RUN'} --depth K --out plan.json"
+            f"{f', {or_else}' if or_else else ''}."
+        )
+    return plan.trainable
+
+
 def plan_digests(plan: FreezePlan) -> tuple[str, ...]:
     """What results keep of their plan: its digest, then the one that 0.1.0 kept.
 
@@ -167,9 +186,8 @@ def trainable_names(plan: FreezePlan, identity: ModelIdentity, parameters: Itera
     """
     require_model(plan, identity)
     require_consistent(plan)
-    if plan.trainable_regex is None:
-        raise PlanError("The plan makes no recommendation, so there is nothing to apply: " + " ".join(plan.reasons))
-    trained = [name for name in parameters if re.match(plan.trainable_regex, name)]
+    require_recommendation(plan)
+    trained = [name for name in parameters if re.match(str(plan.trainable_regex), name)]
     if not trained and (lora := plan.cost.setup.lora):
         raise PlanError(
             f"The plan trains adapters (LoRA, rank {lora.rank}, targets {', '.join(lora.targets)}) on layers "

@@ -25,7 +25,7 @@ from semfreeze_core.finetune.freezing.live_model import (
     require_supported,
 )
 from semfreeze_core.finetune.quantize.weights import disable_packing, enable_packing, is_quantized, quantized_names
-from semfreeze_core.plan.document import FreezePlan, trainable_names
+from semfreeze_core.plan.document import FreezePlan, require_recommendation, trainable_names
 from semfreeze_core.plan.parameter_names import trainable_regex
 from semfreeze_core.records.model import ParameterNames
 from semfreeze_core.records.training import TrainableParts
@@ -160,9 +160,9 @@ def planned(base: Any, plan: FreezePlan, *, check_weights: bool) -> Wanted:
             "those that were analyzed: if it is the plan's model, pass check_weights=False. Its layers and "
             "parameters are the plan's."
         )
-    if plan.trainable is None or plan.trainable_regex is None:
-        raise PlanError("The plan names no parts to train.")
-    wanted = _wanted(base, plan.trainable_regex, plan.trainable, lora=plan.cost.setup.lora is not None)
+    wanted = _wanted(
+        base, str(plan.trainable_regex), require_recommendation(plan), lora=plan.cost.setup.lora is not None
+    )
     _require_parts(base, wanted)
     return wanted
 

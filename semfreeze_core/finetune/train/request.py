@@ -8,8 +8,9 @@ from semfreeze_core.errors import InputError
 from semfreeze_core.finetune.arm.job import ModelSource
 from semfreeze_core.finetune.arm.settings import refuse_untrainable
 from semfreeze_core.plan.document import FreezePlan, plan_digests
-from semfreeze_core.records.defaults import ACCURACY_ROWS, EPOCHS
+from semfreeze_core.records.defaults import ACCURACY_ROWS, EPOCHS, LARGEST_SEED
 from semfreeze_core.records.fields import FieldMapping
+from semfreeze_core.records.options import flag_of
 from semfreeze_core.records.training import TrainingSetup
 from semfreeze_core.sources.data.samples import source_digest
 from semfreeze_core.wording.costs import setup_line
@@ -61,18 +62,23 @@ class TrainRequest:
         return self.plan.cost.setup if self.setup is None else self.setup
 
     def __post_init__(self) -> None:
+        least = {"epochs": 1, "steps": 1, "micro_batch_size": 1, "save_steps": 1, "n_accuracy": 0, "seed": 0}
         problems = [
-            f"{name} must be at least 1, found {value}"
-            for name in ("epochs", "steps", "micro_batch_size", "save_steps")
-            if (value := getattr(self, name)) is not None and value < 1
+            f"{flag_of(name)} must be at least {lowest}, found {value}"
+            for name, lowest in least.items()
+            if (value := getattr(self, name)) is not None and value < lowest
         ]
+        if self.seed > LARGEST_SEED:
+            problems.append(f"--seed must be at most {LARGEST_SEED}, found {self.seed}")
         batch_size = self.how.batch_size
-        if self.micro_batch_size and batch_size % self.micro_batch_size:
-            problems.append(f"micro_batch_size {self.micro_batch_size} does not divide batch_size {batch_size}")
+        if self.micro_batch_size is not None and self.micro_batch_size > 0 and batch_size % self.micro_batch_size:
+            problems.append(
+                f"--micro-batch-size {self.micro_batch_size} does not divide the batch size of {batch_size}"
+            )
         if self.learning_rate is not None and not 0 < self.learning_rate <= 1:
-            problems.append(f"learning_rate must be in (0, 1], found {self.learning_rate}")
+            problems.append(f"--lr must be in (0, 1], found {self.learning_rate}")
         if self.keep_best and self.evaluation is None:
-            problems.append("keep_best chooses by the eval examples: give some (--eval)")
+            problems.append("--keep-best chooses by the eval examples: give some with --eval")
         if problems:
             raise InputError("; ".join(problems) + ".")
         refuse_untrainable(self.how)

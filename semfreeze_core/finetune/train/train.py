@@ -12,7 +12,7 @@ from filelock import FileLock, Timeout
 from transformers import PrinterCallback, TrainerCallback
 
 from semfreeze_core.device import choose_device, is_out_of_memory
-from semfreeze_core.errors import InputError, PlanError, ResourceError, RunError
+from semfreeze_core.errors import InputError, ResourceError, RunError
 from semfreeze_core.finetune.arm.arguments import setup_at_lengths, trainer_arguments
 from semfreeze_core.finetune.arm.arms import DEFAULT_RATES, Arm
 from semfreeze_core.finetune.arm.evaluate import ArmEvaluator
@@ -29,7 +29,7 @@ from semfreeze_core.finetune.train.save import save_finetuned
 from semfreeze_core.finetune.train.trackers import reporters
 from semfreeze_core.finetune.train.trainer import BestTrainer, PlanTrainer, last_complete_checkpoint
 from semfreeze_core.plan.consistency import require_names
-from semfreeze_core.plan.document import require_model
+from semfreeze_core.plan.document import require_model, require_recommendation
 from semfreeze_core.progress import Progress, ProgressEvent, silent
 from semfreeze_core.records.validation import Mark
 from semfreeze_core.sources.models.causal_lm import LoadedModel, load_causal_lm
@@ -61,8 +61,7 @@ def train_plan(request: TrainRequest, folder: Path, progress: Progress = silent)
         ResourceError: memory or disk ran out; checkpoints remain.
     """
     plan = request.plan
-    if plan.trainable is None:
-        raise PlanError("The plan makes no recommendation, so there is nothing to train: " + " ".join(plan.reasons))
+    require_recommendation(plan)
     source = request.model or ModelSource(source=plan.model.source, revision=plan.model.revision)
     trackers = reporters(request.report_to, folder)
     bits = trained_bits(plan)
@@ -124,8 +123,7 @@ def _train(
     )
     train, evaluation = data.train.tokenized, data.evaluation.tokenized if request.evaluation else ()
     steps = request.steps or request.epochs * -(-len(train) // setup.batch_size)
-    assert plan.trainable is not None  # checked by train_plan
-    arm = Arm("planned", plan.trainable, plan.cost.setup.lora, 0.0)
+    arm = Arm("planned", require_recommendation(plan), plan.cost.setup.lora, 0.0)
     arm = replace(arm, learning_rate=request.learning_rate or DEFAULT_RATES[arm.kind])
     settings = ArmSettings(
         setup=replace(setup, steps=steps, lora=arm.lora),

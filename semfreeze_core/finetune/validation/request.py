@@ -9,7 +9,7 @@ from semfreeze_core.finetune.arm.arms import DEFAULT_LORA, Arm, make_arms, steps
 from semfreeze_core.finetune.arm.job import ModelSource
 from semfreeze_core.finetune.arm.settings import ArmSettings, refuse_untrainable
 from semfreeze_core.finetune.model.task_data import TaskData, read_task_data
-from semfreeze_core.plan.document import FreezePlan, plan_digests
+from semfreeze_core.plan.document import FreezePlan, plan_digests, require_recommendation
 from semfreeze_core.progress import Progress, silent
 from semfreeze_core.records.defaults import (
     ACCURACY_ROWS,
@@ -25,6 +25,7 @@ from semfreeze_core.records.defaults import (
 )
 from semfreeze_core.records.fields import FieldMapping
 from semfreeze_core.records.model import ModelShape
+from semfreeze_core.records.options import flag_of
 from semfreeze_core.records.training import LoraSetup, TrainingSetup
 from semfreeze_core.records.validation import Budget, ValidationSettings
 from semfreeze_core.sources.models.causal_lm import measure_empty
@@ -85,13 +86,15 @@ class ValidationRequest:
     def __post_init__(self) -> None:
         least = {"seeds": 1, "n_eval": 2, "n_accuracy": 0, "n_between": 0}
         problems = [
-            f"{name} must be at least {lowest}, found {getattr(self, name)}"
+            f"{flag_of(name)} must be at least {lowest}, found {getattr(self, name)}"
             for name, lowest in least.items()
             if getattr(self, name) < lowest
         ]
         if problems:
             raise InputError("; ".join(problems) + ".")
         refuse_untrainable(self.setup)
+        if any(name.startswith("planned") for name in self.arms):
+            require_recommendation(self.plan, or_else="or compare other variants, such as --arms full,depth:K")
 
 
 @dataclass(frozen=True)

@@ -243,7 +243,7 @@ def test_trainable_names_refuse_a_plan_that_abstains(abstention: FreezePlan, mea
     model = measured()
     with pytest.raises(
         PlanError,
-        match=r"The plan makes no recommendation, so there is nothing to apply: The swapped",
+        match=r"The plan makes no recommendation, so there is nothing to train: The swapped",
     ):
         trainable_names(abstention, model.identity, model.parameters)
 

@@ -306,8 +306,12 @@ def test_train_plan_refuses_what_cannot_be(place, tmp_path):
     plan, _ = make_tiny_plan(place / "model")
     with pytest.raises(PlanError, match="its weights differ"):
         train_plan(asked(place, plan=plan.model_copy(update={"model": other})), tmp_path / "out")
-    with pytest.raises(InputError, match="does not divide"):
+    with pytest.raises(InputError, match="--micro-batch-size 3 does not divide the batch size of 4"):
         asked(place, micro_batch_size=3)
+    with pytest.raises(InputError, match=r"^--accuracy-examples must be at least 0, found -1; --seed must"):
+        asked(place, n_accuracy=-1, seed=-2)
+    with pytest.raises(InputError, match=r"^--lr must be in \(0, 1\], found 2"):
+        asked(place, learning_rate=2)
 
 
 def test_train_plan_refuses_a_folder_of_something_else(place, tmp_path):

@@ -150,7 +150,7 @@ def stopped_before_training(monkeypatch):
 
 def test_prepare_refuses_an_abstaining_plan_unless_a_depth_is_named(request_for, place):
     plan, _ = make_tiny_plan(place / "model", None)
-    with pytest.raises(PlanError, match="the plan makes no recommendation"):
+    with pytest.raises(PlanError, match="The plan makes no recommendation"):
         prepare(request_for(plan=plan))
     prepared = prepare(request_for(plan=plan, arms=("full", "depth:1")))
     assert [arm.freeze_depth for arm in prepared.arms] == [0, 1]
@@ -193,7 +193,9 @@ def test_prepare_refuses_a_plan_of_another_number_of_layers(request_for, place):
 
 
 def test_validation_request_tells_all_that_is_out_of_range(request_for):
-    with pytest.raises(InputError, match=r"seeds must be at least 1, found -1; n_eval must be at least 2, found 1"):
+    with pytest.raises(
+        InputError, match=r"seeds must be at least 1, found -1; --eval-examples must be at least 2, found 1"
+    ):
         request_for(n_eval=1, seeds=-1)
 
 
