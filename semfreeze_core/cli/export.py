@@ -18,7 +18,11 @@ if TYPE_CHECKING:
 @with_flags(fields=FieldMapping)
 def export(
     plan: Annotated[
-        Path, typer.Argument(metavar="PLAN", help="A plan.json, or a model folder or Hub ID that contains one.")
+        str,
+        typer.Argument(
+            metavar="RUN|PLAN",
+            help="A plan.json, a model folder or Hub ID that contains one, or a run (uses its default plan).",
+        ),
     ],
     to: Annotated[
         str,
@@ -36,33 +40,52 @@ def export(
     fields: FieldMapping,
     as_json: JsonOption = False,
 ) -> None:
-    """Write a plan as a complete configuration or script for another trainer."""
+    """Write a plan as a complete configuration or script for another trainer.
+
+    A script that reads the plan of a run gets it in a file of its own, next to --out.
+    """
+    from semfreeze_core.cli.options.plan_and_data import plan_and_data
     from semfreeze_core.cli.printing.console import print_json
     from semfreeze_core.errors import PlanError
     from semfreeze_core.export import export_plan
-    from semfreeze_core.runs.plans import read_plan
+    from semfreeze_core.export.targets import reads_plan
+    from semfreeze_core.runs.plans import require_plan_path
     from semfreeze_core.sources.models.embedded import convert_embedded
     from semfreeze_core.storage import user_path, write_atomically
 
-    path = user_path(str(plan))
-    document = read_plan(path)
+    made = plan_and_data(plan, FieldMapping())
+    document = made.plan
     if data is None:
         if fields != FieldMapping():
             raise PlanError("Fields belong to a data file: give it with --data.")
-        data, fields = _data_of_run(document)
+        data, fields = _data_of_run(document, made.run_folder)
     if model is None and document.model.source == "embedded" and document.trainable is not None:
         model = str(convert_embedded())
-    exported = export_plan(document, to, plan_path=str(path), model=model, data=data, mapping=fields)
     file = None if out is None else user_path(str(out))
+    plan_file = user_path(plan)
+    needs_plan = made.run_folder is not None and reads_plan(to)
+    if needs_plan:
+        plan_file = (file or Path("finetune.py")).with_suffix(".plan.json")
+    exported = export_plan(document, to, plan_path=str(plan_file), model=model, data=data, mapping=fields)
+    if needs_plan and file is None:
+        raise PlanError(
+            f"The script for {to} reads the plan's file, and the plan of a run has none yet. Give --out, which writes "
+            "it next to the script."
+        )
     if file is not None:
-        if file.exists() and not overwrite:
-            raise PlanError(f"{file} already exists. Choose another --out, or replace it with --overwrite.")
+        for path in (file, plan_file) if needs_plan else (file,):
+            if path.exists() and not overwrite:
+                raise PlanError(f"{path} already exists. Choose another --out, or replace it with --overwrite.")
+        if needs_plan:
+            require_plan_path(plan_file)
+            write_atomically(plan_file, document.model_dump_json(indent=1) + "\n")
         write_atomically(file, exported.text)
     if as_json:
         print_json(
             {
                 "target": exported.target,
                 "file": None if file is None else str(file),
+                "plan": str(plan_file) if needs_plan else None,
                 "filename": exported.filename,
                 "notes": list(exported.notes),
                 "text": exported.text,
@@ -73,11 +96,18 @@ def export(
     else:
         for note in exported.notes:
             typer.echo(f"note: {note}")
+        if needs_plan:
+            typer.echo(f"Plan: {plan_file}")
         typer.echo(f"Export: {file}")
 
 
-def _data_of_run(plan: "FreezePlan") -> tuple[str | None, FieldMapping]:
-    """The file that the plan's run analyzed, and its fields, if both run and file are still here."""
+def _data_of_run(plan: "FreezePlan", run_folder: Path | None) -> tuple[str | None, FieldMapping]:
+    """The file that the plan's run analyzed, and its fields, if both run and file are still here.
+
+    Args:
+        plan: says which run and which data.
+        run_folder: of the run, where it is known; else the run is looked for by name.
+    """
     from semfreeze_core.errors import RunError
     from semfreeze_core.runs.folder import read_manifest
     from semfreeze_core.runs.store import example_run, find_run
@@ -88,7 +118,7 @@ def _data_of_run(plan: "FreezePlan") -> tuple[str | None, FieldMapping]:
     if plan.run is None:
         return nothing
     try:
-        folder = example_run() if plan.run == example_run().name else find_run(plan.run)
+        folder = run_folder or (example_run() if plan.run == example_run().name else find_run(plan.run))
         read = read_manifest(folder).data
     except RunError:
         return nothing

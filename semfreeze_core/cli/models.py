@@ -44,12 +44,14 @@ def check(
 
     from semfreeze_core.cli.printing.console import print_json, progress_on_stderr
     from semfreeze_core.errors import InputError
+    from semfreeze_core.plan.consistency import require_names
     from semfreeze_core.plan.document import require_model, trainable_names
     from semfreeze_core.runs.plans import read_plan
+    from semfreeze_core.storage import user_path
 
     if dtype not in ("auto", "float32", "bfloat16"):
         raise InputError(f"--dtype {dtype}: expected auto, float32 or bfloat16.")
-    document = None if plan is None else read_plan(plan)
+    document = None if plan is None else read_plan(user_path(str(plan)))
 
     from semfreeze_core.sources.models.causal_lm import load_causal_lm
     from semfreeze_core.sources.models.limits import limits_of
@@ -80,9 +82,10 @@ def check(
         "trains": None,
     }
     adapters = document.cost.setup.lora if document is not None else None
-    if document is not None and adapters is not None:
+    if document is not None:
         require_model(document, loaded.identity)
-    elif document is not None:
+        require_names(document, decoder.names)
+    if document is not None and adapters is None:
         names = trainable_names(document, loaded.identity, [n for n, _ in decoder.model.named_parameters()])
         report["trains"] = names
     if as_json:

@@ -30,7 +30,7 @@ def parts_at_depth(
 
     What is left unset is trained at k = 0, which is full finetuning; at k > 0 only the final norm is, because trained
     embeddings send the gradient back through every frozen layer. With LoRA nothing left unset is trained but the
-    adapters. On a tied model an unset one of embeddings and head follows the other.
+    adapters. On a tied model an unset one of embeddings and head follows the other. Some models have no final norm.
 
     Args:
         shape: the counted model.
@@ -41,10 +41,14 @@ def parts_at_depth(
         lora: whether the trained layers get adapters in place of their own weights.
 
     Raises:
-        PlanError: k is outside 0..L; or head and embeddings are tied and differ, or are trained above a frozen prefix.
+        PlanError: k is outside 0..L; a final norm is to be trained where there is none; or head and embeddings are
+            tied and differ, or are trained above a frozen prefix.
     """
     if not 0 <= k <= shape.n_layers:
         raise PlanError(f"freeze depth {k} is outside 0..{shape.n_layers}, the number of the model's layers")
+    has_norm = shape.final_norm_parameters > 0
+    if final_norm and not has_norm:
+        raise PlanError("this model has no norm between its layers and its head: leave --train-norm out")
     full = k == 0
     if shape.tied:
         embeddings = head if embeddings is None else embeddings
@@ -62,7 +66,7 @@ def parts_at_depth(
     return TrainableParts(
         layers=tuple(i >= k for i in range(shape.n_layers)),
         embeddings=full and not lora if embeddings is None else embeddings,
-        final_norm=not lora if final_norm is None else final_norm,
+        final_norm=(has_norm and not lora) if final_norm is None else final_norm,
         head=full and not lora if head is None else head,
     )
 

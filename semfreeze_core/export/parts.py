@@ -1,17 +1,11 @@
 """What a plan trains, by the names in its own regular expression."""
 
-import re
 from dataclasses import dataclass
 
 from semfreeze_core.errors import PlanError
-from semfreeze_core.plan.document import FreezePlan, trainable_regex
-from semfreeze_core.records.model import ParameterNames
-from semfreeze_core.records.training import TrainableParts
-
-# As trainable_regex writes them: what PEFT puts in front, the layers' prefix, their numbers, the adapters' own names.
-_LAYERS = re.compile(
-    r"(?:\(\?:base_model\\\.model\\\.\)\?)?(?P<prefix>(?:\w|\\.)*)\(\?:[\d|]+\)\\\.(?:\.\*\\\.lora_\[AB\]\\\.)?(?:\||$)"
-)
+from semfreeze_core.plan.consistency import require_consistent
+from semfreeze_core.plan.document import FreezePlan, require_recommendation
+from semfreeze_core.plan.parameter_names import read_regex
 
 
 @dataclass(frozen=True)
@@ -62,12 +56,8 @@ def named_parts(plan: FreezePlan) -> NamedParts:
     Raises:
         PlanError: the plan abstains, its parts contradict its expression, or adapters are not all it trains.
     """
-    parts, regex = plan.trainable, plan.trainable_regex
-    if parts is None or regex is None:
-        raise PlanError(
-            "The plan makes no recommendation, so there is nothing to export. Choose a depth yourself: "
-            f"semfreeze plan {plan.run or 'RUN'} --depth K --out plan.json"
-        )
+    require_consistent(plan)
+    parts = require_recommendation(plan)
     lora = plan.cost.setup.lora is not None
     layers = tuple(i for i, trained in enumerate(parts.layers) if trained)
     if lora and (not layers or parts.embeddings or parts.final_norm or parts.head):
@@ -75,16 +65,7 @@ def named_parts(plan: FreezePlan) -> NamedParts:
             "An adapter file contains only the adapters of layers, so this LoRA plan cannot be exported. Make it at a "
             "lower depth and without --train-norm, --train-head and --train-embeddings."
         )
-    layers_match = _LAYERS.match(regex)
-    prefix = re.sub(r"\\(.)", r"\1", layers_match["prefix"]) if layers_match else ""
-    rest = regex[layers_match.end() :] if layers_match else regex
-    others = tuple(re.sub(r"\\(.)", r"\1", name).removesuffix("$") for name in rest.split("|") if name)
-    expected = trainable_regex(
-        ParameterNames(prefix, (), others, ()), TrainableParts(parts.layers, False, bool(others), False), lora=lora
-    )
-    if expected != regex or bool(others) != (parts.embeddings or parts.final_norm or parts.head):
-        raise PlanError("The plan's trainable_regex contradicts its trainable parts. Make the plan again.")
-    if len(parts.layers) != plan.n_layers:
-        raise PlanError(f"The plan lists {len(parts.layers)} layers for a model with {plan.n_layers}. Make it again.")
+    names = read_regex(str(plan.trainable_regex), lora=lora)
+    assert names is not None  # require_consistent has read it
     everything = all(parts.layers) and parts.embeddings and parts.final_norm and parts.head and not lora
-    return NamedParts(plan.n_layers, layers, prefix, others, everything)
+    return NamedParts(plan.n_layers, layers, names.layer_prefix, names.others, everything)

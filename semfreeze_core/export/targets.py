@@ -26,17 +26,19 @@ class Target:
         write: makes the text and its notes.
         filename: suggested.
         trains: what it can train in chosen layers: their own "weights", "adapters", or both.
+        reads_plan: whether what is written reads the plan's file when it runs.
     """
 
     write: Callable[[ExportRequest], tuple[str, list[str]]]
     filename: str
     trains: tuple[str, ...] = ("weights", "adapters")
+    reads_plan: bool = False
 
 
 _TARGETS = {
-    "hf-trainer": Target(write_hf_trainer, "finetune_hf_trainer.py", ("weights",)),
-    "trl": Target(write_trl, "finetune_trl.py"),
-    "peft": Target(write_peft, "finetune_peft.py", ("adapters",)),
+    "hf-trainer": Target(write_hf_trainer, "finetune_hf_trainer.py", ("weights",), reads_plan=True),
+    "trl": Target(write_trl, "finetune_trl.py", reads_plan=True),
+    "peft": Target(write_peft, "finetune_peft.py", ("adapters",), reads_plan=True),
     "axolotl": Target(write_axolotl, "axolotl.yaml"),
     "llama-factory": Target(write_llama_factory, "llama_factory.yaml", ("weights",)),
     "ms-swift": Target(write_ms_swift, "ms_swift.sh"),
@@ -44,6 +46,11 @@ _TARGETS = {
     "mlx-lm": Target(write_mlx_lm, "mlx_lm.yaml"),
 }
 TARGETS = tuple(_TARGETS)
+
+
+def reads_plan(target: str) -> bool:
+    """Whether the export to a target reads the plan's file when it runs; False of an unknown target."""
+    return target in _TARGETS and _TARGETS[target].reads_plan
 
 
 def export_plan(

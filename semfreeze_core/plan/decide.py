@@ -80,7 +80,7 @@ def refuse_contradictions(
     """
     problems = []
     if not 0 < tau <= 1:
-        problems.append(f"tau must be in (0, 1], found {tau:g}")
+        problems.append(f"--tau must be in (0, 1], found {tau:g}")
     if not 0 <= weight < 1:
         problems.append(f"weight must be in [0, 1), found {weight:g}")
     if rule is not None:

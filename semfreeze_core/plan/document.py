@@ -1,5 +1,6 @@
 """The freeze plan: a document of what to train, why, and at what cost; checked against its model when used."""
 
+import json
 import re
 from collections.abc import Iterable
 from typing import Any, Literal
@@ -8,13 +9,15 @@ from pydantic import Field, ValidationError
 
 from semfreeze_core.cost.document import CostEntry
 from semfreeze_core.errors import PlanError
+from semfreeze_core.plan.consistency import require_consistent
 from semfreeze_core.plan.rules import RuleName
 from semfreeze_core.records.cost import BytesStatus, FlopStatus, Trainer
 from semfreeze_core.records.interval import IntervalEntry
-from semfreeze_core.records.model import ModelIdentity, ParameterNames
+from semfreeze_core.records.model import ModelIdentity
 from semfreeze_core.records.pilots import Measurement
 from semfreeze_core.records.provenance import Document, Provenance
 from semfreeze_core.records.training import TrainableParts, TrainingSetup
+from semfreeze_core.storage import digest
 
 PLAN_SCHEMA_VERSION = 3
 PLAN = "plan.json"  # its name beside a model's weights
@@ -56,8 +59,8 @@ class EvidenceEntry(Document):
     reasons: list[str]
     advantage: IntervalEntry
     task_null: IntervalEntry
-    n_examples: int
-    n_pairs: int
+    n_examples: int = Field(ge=0)
+    n_pairs: int = Field(ge=0)
     isotonic_r_squared: float | None
     pick_interval: tuple[int, int] | None
     measurement: Measurement | None = None
@@ -70,12 +73,12 @@ class FreezePlan(Document):
     the candidate stays in `candidate_depth`. `gain_coverage` is a prediction until a finetune has measured it.
     """
 
-    schema_version: int = PLAN_SCHEMA_VERSION
+    schema_version: int = Field(default=PLAN_SCHEMA_VERSION, ge=1)
     kind: Literal["semfreeze plan"] = "semfreeze plan"
     model: ModelIdentity
-    n_layers: int
-    freeze_depth: int | None
-    candidate_depth: int | None
+    n_layers: int = Field(ge=1)
+    freeze_depth: int | None = Field(ge=0)
+    candidate_depth: int | None = Field(ge=0)
     recommendation: Literal["freeze", "abstain"]
     rule: RuleName
     rule_parameters: dict[str, Any]
@@ -93,39 +96,19 @@ class FreezePlan(Document):
     provenance: Provenance
 
 
-# What PEFT puts before a model's own names when it wraps the model.
-_PEFT_PREFIX = r"(?:base_model\.model\.)?"
-
-
-def trainable_regex(names: ParameterNames, parts: TrainableParts, *, lora: bool = False) -> str:
-    """A regular expression that matches, from the start, exactly the names of the parameters to be trained.
-
-    With `lora` they are the adapters' own on the trained layers, as PEFT names them, wrapped or injected.
-    """
-    alternatives = []
-    before, behind = (_PEFT_PREFIX, r".*\.lora_[AB]\.") if lora else ("", "")
-    trained = [str(i) for i, flag in enumerate(parts.layers) if flag]
-    if trained:
-        alternatives.append(rf"{before}{re.escape(names.layer_prefix)}(?:{'|'.join(trained)})\.{behind}")
-    chosen = ((parts.embeddings, names.embeddings), (parts.final_norm, names.final_norm), (parts.head, names.head))
-    for wanted, full_names in chosen:
-        if wanted:
-            alternatives += [f"{before}{re.escape(name)}$" for name in full_names]
-    return "|".join(alternatives) or r"(?!)"
-
-
 def parse_plan(text: str, *, where: str = "the plan") -> FreezePlan:
     """Read a plan's JSON.
 
     Raises:
-        PlanError: not JSON, not a plan, or of a newer schema.
+        PlanError: not JSON, not a plan, of a schema that this version does not read, or its fields contradict each
+            other.
     """
     try:
-        plan = FreezePlan.model_validate_json(text)
+        plan = FreezePlan.model_validate_json(text, strict=True)  # else true is a depth, and 1 a layer that trains
         version = plan.schema_version
     except ValidationError as error:
-        newer = re.search(r'"schema_version":\s*(\d+)', text)
-        version = int(newer[1]) if newer else PLAN_SCHEMA_VERSION
+        written = re.search(r'"schema_version":\s*(\d{1,9})\b', text)
+        version = int(written[1]) if written else PLAN_SCHEMA_VERSION
         if version <= PLAN_SCHEMA_VERSION:
             first = error.errors()[0]
             field = ".".join(str(part) for part in first["loc"]) or "its JSON"
@@ -136,19 +119,75 @@ def parse_plan(text: str, *, where: str = "the plan") -> FreezePlan:
             f"{where} has schema version {version}, but this semfreeze reads up to {PLAN_SCHEMA_VERSION}. "
             "Update semfreeze."
         )
+    _refuse_ambiguous(text, where)
+    require_consistent(plan, where=where)
     return plan
+
+
+def _refuse_ambiguous(text: str, where: str) -> None:
+    """Refuse JSON that readers take differently: a key given twice, NaN and Infinity.
+
+    Raises:
+        PlanError: naming the first.
+    """
+
+    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        entries = dict(pairs)
+        if len(entries) < len(pairs):
+            names = [name for name, _ in pairs]
+            twice = next(name for name in names if names.count(name) > 1)
+            raise PlanError(f"{where} is not a semfreeze plan: {twice} is given twice. Leave one of them.")
+        return entries
+
+    def refuse(constant: str) -> None:
+        raise PlanError(f"{where} is not a semfreeze plan: it contains {constant}, which is no JSON number.")
+
+    json.loads(text, object_pairs_hook=once, parse_constant=refuse)
+
+
+def require_recommendation(plan: FreezePlan, *, or_else: str = "") -> TrainableParts:
+    """What a plan trains; every use of a plan that needs it refuses an abstaining one here, in the same words.
+
+    Args:
+        plan: to be trained, exported, applied or validated.
+        or_else: what else helps, as the end of the sentence that says how to name a depth.
+
+    Raises:
+        PlanError: it makes no recommendation; with its reasons and the command that takes a depth.
+    """
+    if plan.trainable is None:
+        raise PlanError(
+            f"The plan makes no recommendation, so there is nothing to train: {' '.join(plan.reasons)} To train a "
+            f"depth that you choose, make a plan with semfreeze plan {plan.run or 'RUN'} --depth K --out plan.json"
+            f"{f', {or_else}' if or_else else ''}."
+        )
+    return plan.trainable
+
+
+def plan_digests(plan: FreezePlan) -> tuple[str, ...]:
+    """What results keep of their plan: its digest, then the one that 0.1.0 kept.
+
+    The first leaves out where the model was and what its run is called, so that a moved model or a renamed run makes
+    no other plan.
+    """
+    whole = plan.model_dump(mode="json", exclude={"provenance"})
+    places = {"provenance": True, "run": True, "model": {"source", "revision"}}
+    content = plan.model_dump(mode="json", exclude=places)
+    if whole["cost"]["alternative"] is None:
+        del whole["cost"]["alternative"]  # the one key that came since
+    return digest(content), digest(whole)
 
 
 def trainable_names(plan: FreezePlan, identity: ModelIdentity, parameters: Iterable[str]) -> list[str]:
     """Names among `parameters` that the plan trains, after checking that the model is the plan's.
 
     Raises:
-        PlanError: the plan abstains, is another model's, or matches nothing.
+        PlanError: the plan abstains, contradicts itself, is another model's, or matches nothing.
     """
     require_model(plan, identity)
-    if plan.trainable_regex is None:
-        raise PlanError("The plan makes no recommendation, so there is nothing to apply: " + " ".join(plan.reasons))
-    trained = [name for name in parameters if re.match(plan.trainable_regex, name)]
+    require_consistent(plan)
+    require_recommendation(plan)
+    trained = [name for name in parameters if re.match(str(plan.trainable_regex), name)]
     if not trained and (lora := plan.cost.setup.lora):
         raise PlanError(
             f"The plan trains adapters (LoRA, rank {lora.rank}, targets {', '.join(lora.targets)}) on layers "

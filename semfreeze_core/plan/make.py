@@ -13,8 +13,8 @@ from semfreeze_core.plan.document import (
     EvidenceEntry,
     FreezePlan,
     PlanCost,
-    trainable_regex,
 )
+from semfreeze_core.plan.parameter_names import trainable_regex
 from semfreeze_core.plan.rules import Decision, RuleName
 from semfreeze_core.plan.rules_by_cost import Budget
 from semfreeze_core.records.cost import DepthCost

@@ -22,6 +22,21 @@ class Option:
     metavar: str | None = None
 
 
+# Where the flag is not called as the field is.
+_FLAGS = {
+    "n_train": "--train-examples",
+    "n_eval": "--eval-examples",
+    "n_accuracy": "--accuracy-examples",
+    "learning_rate": "--lr",
+    "evaluation": "--eval",
+}
+
+
+def flag_of(name: str) -> str:
+    """The flag of a request's field, as messages name it: "--eval-examples" for n_eval."""
+    return _FLAGS.get(name, f"--{name.replace('_', '-')}")
+
+
 @dataclass(frozen=True)
 class TrainingOptions:
     """How to train, as far as somebody says, unchecked; what is unset stays as it is.

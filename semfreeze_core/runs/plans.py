@@ -6,6 +6,9 @@ from semfreeze_core.errors import PlanError
 from semfreeze_core.plan.document import PLAN, FreezePlan, parse_plan
 from semfreeze_core.sources.models.hub import hub_file, is_repo_id
 
+_LARGEST = 2**24  # bytes
+_WAY_OUT = f"Give a {PLAN} that semfreeze plan --out wrote, or a model's folder that contains one."
+
 
 def read_plan(source: Path | str) -> FreezePlan:
     """A plan from its JSON file, from the folder of a model that carries one, or from such a hub repository.
@@ -14,18 +17,26 @@ def read_plan(source: Path | str) -> FreezePlan:
         source: a file, a folder, or owner/name.
 
     Raises:
-        PlanError: no such file, not text, or not a plan.
+        PlanError: no such file, no regular file, too large, not text, or not a plan.
         InputError: the hub does not have it.
     """
     path = Path(source)
     if path.suffix != ".json" and is_repo_id(str(source)):
         path = hub_file(str(source), PLAN)
-    elif path.is_dir():
-        path = path / PLAN
     try:
+        if path.is_dir():
+            path = path / PLAN
+            if not path.exists():
+                raise PlanError(f"{path.parent} contains no {PLAN}. {_WAY_OUT}")
+        if not path.exists():
+            raise PlanError(f"{path} does not exist. {_WAY_OUT}")
+        if not path.is_file():  # reading a pipe or a device might never end
+            raise PlanError(f"{path} is not a file, and a plan is one. {_WAY_OUT}")
+        if (size := path.stat().st_size) > _LARGEST:
+            raise PlanError(f"{path} is not a semfreeze plan: it has {size / 2**20:,.0f} MiB, and a plan less than 1.")
         text = path.read_text(encoding="utf-8")
     except OSError as error:
-        raise PlanError(f"{path}: {error.strerror}.") from error
+        raise PlanError(f"{path} cannot be read: {error.strerror}. {_WAY_OUT}") from error
     except UnicodeDecodeError as error:
         raise PlanError(f"{path} is not a semfreeze plan: it is not UTF-8 text.") from error
     return parse_plan(text, where=str(path))

@@ -56,11 +56,11 @@ def require_umap(display: DisplaySample, *, seed: int, n_neighbors: int) -> None
     """
     problems, points = [], umap_points(display)
     if not LEAST_NEIGHBORS <= n_neighbors <= MOST_NEIGHBORS:
-        problems.append(f"neighbors must be in {LEAST_NEIGHBORS}..{MOST_NEIGHBORS}, found {n_neighbors}")
+        problems.append(f"--neighbors must be in {LEAST_NEIGHBORS}..{MOST_NEIGHBORS}, found {n_neighbors}")
     elif n_neighbors >= points:
-        problems.append(f"neighbors must be less than the {points} points there are, found {n_neighbors}")
+        problems.append(f"--neighbors must be less than the {points} points there are, found {n_neighbors}")
     if not 0 <= seed <= LARGEST_SEED:
-        problems.append(f"seed must be in 0..{LARGEST_SEED}, found {seed}")
+        problems.append(f"--seed must be in 0..{LARGEST_SEED}, found {seed}")
     if problems:
         raise InputError("; ".join(problems) + ".")
 

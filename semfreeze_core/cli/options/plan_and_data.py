@@ -3,13 +3,13 @@
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from semfreeze_core.cli.options.finetune import FinetuneFlags
+from semfreeze_core.cli.options.finetune import FinetuneFlags, require
 from semfreeze_core.cost.setup import options_applied
 from semfreeze_core.errors import InputError
-from semfreeze_core.finetune.validation.request import VALIDATION_SETUP
 from semfreeze_core.plan.document import PLAN, FreezePlan
 from semfreeze_core.plan.make import make_plan
 from semfreeze_core.records.fields import FieldMapping
+from semfreeze_core.records.options import flag_of
 from semfreeze_core.records.training import TrainingSetup
 from semfreeze_core.runs.folder import MANIFEST, VALIDATIONS, read_manifest, read_run
 from semfreeze_core.runs.plans import read_plan
@@ -70,7 +70,7 @@ def plan_and_data(source: str, mapping: FieldMapping, rule: str = "coverage", de
         InputError: neither a plan nor a run.
     """
     path = user_path(source)
-    if path.is_file() or _carries_plan(path) or is_repo_id(source):
+    if _is_plan_file(path) or _carries_plan(path) or is_repo_id(source):
         return PlanAndData(read_plan(path), mapping)
     folder = find_run(source)
     manifest = read_manifest(folder)
@@ -97,12 +97,17 @@ def finetune_setup(flags: FinetuneFlags, longest: int | None, *, steps: int, tra
     Raises:
         InputError: a number out of range.
     """
+    from semfreeze_core.finetune.validation.request import VALIDATION_SETUP
+
+    counts = {"steps": steps, "train_examples": train_examples}
+    require([f"{flag_of(name)} must be at least 1, found {count}" for name, count in counts.items() if count < 1])
     length = flags.max_length or longest or VALIDATION_SETUP.sequence_length
-    try:
-        setup = replace(VALIDATION_SETUP, sequence_length=length, steps=steps, train_examples=train_examples)
-    except ValueError as error:
-        raise InputError(f"{error}.") from error
-    return options_applied(setup, flags)
+    return options_applied(replace(VALIDATION_SETUP, sequence_length=length, **counts), flags)
+
+
+def _is_plan_file(path: Path) -> bool:
+    """Whether a path can only mean a plan's file, there or not; read_plan says what is wrong with it."""
+    return path.suffix == ".json" or (path.exists() and not path.is_dir())
 
 
 def _carries_plan(folder: Path) -> bool:

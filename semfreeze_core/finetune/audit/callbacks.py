@@ -79,7 +79,7 @@ class AuditCallback(TrainerCallback):
             stop_on_problems: whether problems end the run with an error; else they are only in the report.
         """
         if after_steps < 1:
-            raise PlanError(f"after_steps must be at least 1, found {after_steps}")
+            raise PlanError(f"--after-steps must be at least 1, found {after_steps}.")
         self.report: AuditReport | None = None
         self._plan = plan
         self._after_steps = after_steps

@@ -25,7 +25,8 @@ from semfreeze_core.finetune.freezing.live_model import (
     require_supported,
 )
 from semfreeze_core.finetune.quantize.weights import disable_packing, enable_packing, is_quantized, quantized_names
-from semfreeze_core.plan.document import FreezePlan, trainable_names, trainable_regex
+from semfreeze_core.plan.document import FreezePlan, require_recommendation, trainable_names
+from semfreeze_core.plan.parameter_names import trainable_regex
 from semfreeze_core.records.model import ParameterNames
 from semfreeze_core.records.training import TrainableParts
 from semfreeze_core.sources.models.decoder import find_parts
@@ -159,9 +160,32 @@ def planned(base: Any, plan: FreezePlan, *, check_weights: bool) -> Wanted:
             "those that were analyzed: if it is the plan's model, pass check_weights=False. Its layers and "
             "parameters are the plan's."
         )
-    if plan.trainable is None or plan.trainable_regex is None:
-        raise PlanError("The plan names no parts to train.")
-    return _wanted(base, plan.trainable_regex, plan.trainable, lora=plan.cost.setup.lora is not None)
+    wanted = _wanted(
+        base, str(plan.trainable_regex), require_recommendation(plan), lora=plan.cost.setup.lora is not None
+    )
+    _require_parts(base, wanted)
+    return wanted
+
+
+def _require_parts(base: Any, wanted: Wanted) -> None:
+    """Refuse a plan whose expression names an embedding or a head that its parts freeze, or leaves out one they train.
+
+    Raises:
+        PlanError: naming both fields.
+    """
+    trained = {id(parameter) for parameter in wanted.parameters}
+    embeddings, head = base.get_input_embeddings(), base.get_output_embeddings()
+    parts = wanted.parts
+    is_tied = getattr(embeddings, "weight", None) is getattr(head, "weight", None)
+    either = parts.embeddings or parts.head
+    for name, module, flag in (("embeddings", embeddings, parts.embeddings), ("head", head, parts.head)):
+        weight = getattr(module, "weight", None)
+        if weight is not None and (id(weight) in trained) != (either if is_tied else flag):
+            verb = "matches" if id(weight) in trained else "does not match"
+            raise PlanError(
+                f"{type(base).__name__}: the plan contradicts itself: trainable.{name} is {str(flag).lower()}, but "
+                f"trainable_regex {verb} that weight. Make the plan again."
+            )
 
 
 def _wanted(base: Any, regex: str, parts: TrainableParts, *, lora: bool) -> Wanted:

@@ -1,16 +1,18 @@
 """The request for a full training."""
 
+import json
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from semfreeze_core.errors import InputError
 from semfreeze_core.finetune.arm.job import ModelSource
 from semfreeze_core.finetune.arm.settings import refuse_untrainable
-from semfreeze_core.plan.document import FreezePlan
-from semfreeze_core.records.defaults import ACCURACY_ROWS, EPOCHS
+from semfreeze_core.plan.document import FreezePlan, plan_digests
+from semfreeze_core.records.defaults import ACCURACY_ROWS, EPOCHS, LARGEST_SEED
 from semfreeze_core.records.fields import FieldMapping
+from semfreeze_core.records.options import flag_of
 from semfreeze_core.records.training import TrainingSetup
-from semfreeze_core.storage import digest
+from semfreeze_core.sources.data.samples import source_digest
 from semfreeze_core.wording.costs import setup_line
 
 
@@ -60,18 +62,23 @@ class TrainRequest:
         return self.plan.cost.setup if self.setup is None else self.setup
 
     def __post_init__(self) -> None:
+        least = {"epochs": 1, "steps": 1, "micro_batch_size": 1, "save_steps": 1, "n_accuracy": 0, "seed": 0}
         problems = [
-            f"{name} must be at least 1, found {value}"
-            for name in ("epochs", "steps", "micro_batch_size", "save_steps")
-            if (value := getattr(self, name)) is not None and value < 1
+            f"{flag_of(name)} must be at least {lowest}, found {value}"
+            for name, lowest in least.items()
+            if (value := getattr(self, name)) is not None and value < lowest
         ]
+        if self.seed > LARGEST_SEED:
+            problems.append(f"--seed must be at most {LARGEST_SEED}, found {self.seed}")
         batch_size = self.how.batch_size
-        if self.micro_batch_size and batch_size % self.micro_batch_size:
-            problems.append(f"micro_batch_size {self.micro_batch_size} does not divide batch_size {batch_size}")
+        if self.micro_batch_size is not None and self.micro_batch_size > 0 and batch_size % self.micro_batch_size:
+            problems.append(
+                f"--micro-batch-size {self.micro_batch_size} does not divide the batch size of {batch_size}"
+            )
         if self.learning_rate is not None and not 0 < self.learning_rate <= 1:
-            problems.append(f"learning_rate must be in (0, 1], found {self.learning_rate}")
+            problems.append(f"--lr must be in (0, 1], found {self.learning_rate}")
         if self.keep_best and self.evaluation is None:
-            problems.append("keep_best chooses by the eval examples: give some (--eval)")
+            problems.append("--keep-best chooses by the eval examples: give some with --eval")
         if problems:
             raise InputError("; ".join(problems) + ".")
         refuse_untrainable(self.how)
@@ -96,10 +103,14 @@ def setup_note(request: TrainRequest, setup: TrainingSetup) -> str:
 
 
 def request_settings(request: TrainRequest) -> dict[str, Any]:
-    """What must be equal for a training to resume; the micro-batch may change when memory ran out."""
-    return {
-        "plan": digest(request.plan.model_dump(mode="json", exclude={"provenance"})),
+    """What must be equal for a training to resume, and the names of its data, which may change.
+
+    The micro-batch may change too, when memory ran out.
+    """
+    settings = {
+        "plan": plan_digests(request.plan)[0],
         "data": request.data,
+        "data_digest": source_digest(request.data),
         "mapping": vars(request.mapping),
         "setup": asdict(request.how),
         "add_eos": request.add_eos,
@@ -107,5 +118,31 @@ def request_settings(request: TrainRequest) -> dict[str, Any]:
         "steps": request.steps,
         "learning_rate": request.learning_rate,
         "seed": request.seed,
-        **({"keep_best": True, "evaluation": request.evaluation} if request.keep_best else {}),
     }
+    if request.keep_best and request.evaluation is not None:
+        evaluation = {"evaluation": request.evaluation, "evaluation_digest": source_digest(request.evaluation)}
+        settings |= {"keep_best": True, **evaluation}
+    return settings
+
+
+_NAMES = ("data", "evaluation")  # a file may be moved
+
+
+def different_settings(written: dict[str, Any], request: TrainRequest) -> list[str]:
+    """The settings in which a training in a folder differs from a request; empty when the request resumes it.
+
+    Args:
+        written: the folder's settings; those of 0.1.0 have no digest of the data, so its name counts.
+        request: what is to be trained.
+    """
+    ours: dict[str, Any] = json.loads(json.dumps(request_settings(request)))
+    known = "data_digest" in written
+    if not known:
+        ours = {name: value for name, value in ours.items() if not name.endswith("_digest")}
+        ours["plan"] = plan_digests(request.plan)[1]
+    names = dict.fromkeys((*ours, *written))
+    return [
+        name.removesuffix("_digest")
+        for name in names
+        if name != "digest" and not (known and name in _NAMES) and ours.get(name) != written.get(name)
+    ]

@@ -12,7 +12,7 @@ from filelock import FileLock, Timeout
 from transformers import PrinterCallback, TrainerCallback
 
 from semfreeze_core.device import choose_device, is_out_of_memory
-from semfreeze_core.errors import InputError, PlanError, ResourceError, RunError
+from semfreeze_core.errors import InputError, ResourceError, RunError
 from semfreeze_core.finetune.arm.arguments import setup_at_lengths, trainer_arguments
 from semfreeze_core.finetune.arm.arms import DEFAULT_RATES, Arm
 from semfreeze_core.finetune.arm.evaluate import ArmEvaluator
@@ -23,16 +23,17 @@ from semfreeze_core.finetune.model.batches import Collator, ExampleIndices
 from semfreeze_core.finetune.model.network import CacheSettings, Network, build_network
 from semfreeze_core.finetune.model.task_data import read_task_data
 from semfreeze_core.finetune.quantize.quantize import quantize_layers, require_bitsandbytes, trained_bits
-from semfreeze_core.finetune.train.request import TrainRequest, request_settings, setup_note
+from semfreeze_core.finetune.train.request import TrainRequest, different_settings, request_settings, setup_note
 from semfreeze_core.finetune.train.result import Trained, best_checkpoint_note, training_result
 from semfreeze_core.finetune.train.save import save_finetuned
 from semfreeze_core.finetune.train.trackers import reporters
 from semfreeze_core.finetune.train.trainer import BestTrainer, PlanTrainer, last_complete_checkpoint
-from semfreeze_core.plan.document import require_model
+from semfreeze_core.plan.consistency import require_names
+from semfreeze_core.plan.document import require_model, require_recommendation
 from semfreeze_core.progress import Progress, ProgressEvent, silent
 from semfreeze_core.records.validation import Mark
 from semfreeze_core.sources.models.causal_lm import LoadedModel, load_causal_lm
-from semfreeze_core.storage import digest, disk_errors, prefix_cache_folder, write_atomically
+from semfreeze_core.storage import disk_errors, prefix_cache_folder, write_atomically
 
 CHECKPOINTS, SETTINGS, RESULT = "checkpoints", "training_settings.json", "training.json"
 BEST_LOST_NOTE = "The checkpoint with the lowest eval loss is gone, so this model is the last step's, not the best."
@@ -60,8 +61,7 @@ def train_plan(request: TrainRequest, folder: Path, progress: Progress = silent)
         ResourceError: memory or disk ran out; checkpoints remain.
     """
     plan = request.plan
-    if plan.trainable is None:
-        raise PlanError("The plan makes no recommendation, so there is nothing to train: " + " ".join(plan.reasons))
+    require_recommendation(plan)
     source = request.model or ModelSource(source=plan.model.source, revision=plan.model.revision)
     trackers = reporters(request.report_to, folder)
     bits = trained_bits(plan)
@@ -79,6 +79,7 @@ def train_plan(request: TrainRequest, folder: Path, progress: Progress = silent)
             progress=progress,
         )
         require_model(plan, loaded.identity)
+        require_names(plan, loaded.decoder.names)
         try:
             quantized: tuple[str, ...] = ()
             if bits is not None:
@@ -122,8 +123,7 @@ def _train(
     )
     train, evaluation = data.train.tokenized, data.evaluation.tokenized if request.evaluation else ()
     steps = request.steps or request.epochs * -(-len(train) // setup.batch_size)
-    assert plan.trainable is not None  # checked by train_plan
-    arm = Arm("planned", plan.trainable, plan.cost.setup.lora, 0.0)
+    arm = Arm("planned", require_recommendation(plan), plan.cost.setup.lora, 0.0)
     arm = replace(arm, learning_rate=request.learning_rate or DEFAULT_RATES[arm.kind])
     settings = ArmSettings(
         setup=replace(setup, steps=steps, lora=arm.lora),
@@ -229,7 +229,7 @@ def _claimed(folder: Path, request: TrainRequest) -> Iterator[None]:
     Raises:
         RunError: it holds something else, is finished, or is in use.
     """
-    request_digest = digest(request_settings(request))
+    settings = request_settings(request)
     with disk_errors(folder):
         if folder.exists() and not folder.is_dir():
             raise RunError(f"{folder} is not a folder. Choose another --out.")
@@ -240,13 +240,14 @@ def _claimed(folder: Path, request: TrainRequest) -> Iterator[None]:
                 if (folder / RESULT).exists():
                     raise RunError(f"{folder} holds a finished training. Choose another --out.")
                 if path.exists():
-                    if json.loads(path.read_text()).get("digest") != request_digest:
-                        raise RunError(f"{folder} holds another training. Choose another --out, or remove it.")
+                    if differ := different_settings(json.loads(path.read_text()), request):
+                        which = f"other settings: {', '.join(differ)}"
+                        raise RunError(
+                            f"{folder} holds another training ({which}). Choose another --out, or remove it."
+                        )
                 elif any(p.name != ".lock" for p in folder.iterdir()):
                     raise RunError(f"{folder} is not empty. Choose another --out.")
-                write_atomically(
-                    path, json.dumps({"digest": request_digest, **request_settings(request)}, indent=1) + "\n"
-                )
+                write_atomically(path, json.dumps(settings, indent=1) + "\n")
                 yield
         except Timeout as error:
             raise RunError(f"A training is already running in {folder}.") from error

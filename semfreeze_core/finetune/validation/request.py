@@ -9,7 +9,7 @@ from semfreeze_core.finetune.arm.arms import DEFAULT_LORA, Arm, make_arms, steps
 from semfreeze_core.finetune.arm.job import ModelSource
 from semfreeze_core.finetune.arm.settings import ArmSettings, refuse_untrainable
 from semfreeze_core.finetune.model.task_data import TaskData, read_task_data
-from semfreeze_core.plan.document import FreezePlan
+from semfreeze_core.plan.document import FreezePlan, plan_digests, require_recommendation
 from semfreeze_core.progress import Progress, silent
 from semfreeze_core.records.defaults import (
     ACCURACY_ROWS,
@@ -25,12 +25,12 @@ from semfreeze_core.records.defaults import (
 )
 from semfreeze_core.records.fields import FieldMapping
 from semfreeze_core.records.model import ModelShape
+from semfreeze_core.records.options import flag_of
 from semfreeze_core.records.training import LoraSetup, TrainingSetup
 from semfreeze_core.records.validation import Budget, ValidationSettings
 from semfreeze_core.sources.models.causal_lm import measure_empty
 from semfreeze_core.sources.models.loading import load_tokenizer
 from semfreeze_core.sources.models.opening import open_checkpoint
-from semfreeze_core.storage import digest
 
 UNQUANTIZED_WARNING = (
     "The plan's estimate has frozen layers in {bits} bits; the variants here keep their precision. `semfreeze train` "
@@ -86,13 +86,15 @@ class ValidationRequest:
     def __post_init__(self) -> None:
         least = {"seeds": 1, "n_eval": 2, "n_accuracy": 0, "n_between": 0}
         problems = [
-            f"{name} must be at least {lowest}, found {getattr(self, name)}"
+            f"{flag_of(name)} must be at least {lowest}, found {getattr(self, name)}"
             for name, lowest in least.items()
             if getattr(self, name) < lowest
         ]
         if problems:
             raise InputError("; ".join(problems) + ".")
         refuse_untrainable(self.setup)
+        if any(name.startswith("planned") for name in self.arms):
+            require_recommendation(self.plan, or_else="or compare other variants, such as --arms full,depth:K")
 
 
 @dataclass(frozen=True)
@@ -208,6 +210,18 @@ def prepare(request: ValidationRequest, progress: Progress = silent) -> Prepared
     return replace(prepared, settings={arm.name: _to_its_end(prepared, arm) for arm in arms})
 
 
+def is_same_validation(written: ValidationSettings, prepared: Prepared) -> bool:
+    """Whether a folder's settings are those of a validation, wherever its plan, model and data are now.
+
+    The model is checked against the plan by its weights, the data by its digests.
+    """
+    ours = prepared.document
+    places = {"model": ours.model, "train": ours.train, "eval": ours.eval}
+    if written.plan_digest in plan_digests(prepared.request.plan):
+        places["plan_digest"] = ours.plan_digest
+    return written.model_copy(update=places) == ours
+
+
 def _warmup_steps(setup: TrainingSetup) -> int:
     return max(1, round(WARMUP_FRACTION * setup.steps))
 
@@ -231,7 +245,7 @@ def _document(
     request: ValidationRequest, setup: TrainingSetup, source: ModelSource, data: TaskData, arms: tuple[Arm, ...]
 ) -> ValidationSettings:
     return ValidationSettings(
-        plan_digest=digest(request.plan.model_dump(mode="json", exclude={"provenance"})),
+        plan_digest=plan_digests(request.plan)[0],
         freeze_depth=request.plan.freeze_depth,
         model=source.source,
         train=request.train,

@@ -20,7 +20,7 @@ from semfreeze_core.finetune.arm.job import ArmJob, write_examples
 from semfreeze_core.finetune.arm.launch import OutOfMemory, halve, run_arm_process
 from semfreeze_core.finetune.arm.progress_file import live_path
 from semfreeze_core.finetune.validation.report import build_report, failed_run
-from semfreeze_core.finetune.validation.request import Prepared, ValidationRequest, prepare
+from semfreeze_core.finetune.validation.request import Prepared, ValidationRequest, is_same_validation, prepare
 from semfreeze_core.progress import Progress, ProgressEvent, silent
 from semfreeze_core.records.validation import LIVE, REPORT, ArmRun, Baseline, ValidationReport, ValidationSettings
 from semfreeze_core.storage import disk_errors, write_atomically
@@ -47,7 +47,7 @@ def validate(
         InputError: as prepare; or the folder holds another validation, or one that is running.
     """
     prepared = prepare(request, progress)
-    with _claimed(folder, prepared.document, overwrite):
+    with _claimed(folder, prepared, overwrite):
         data = folder / "examples.safetensors"
         if not data.exists():
             write_examples(data, prepared.data.train.tokenized, prepared.data.evaluation.tokenized)
@@ -64,14 +64,15 @@ def validate(
 
 
 @contextmanager
-def _claimed(folder: Path, settings: ValidationSettings, overwrite: bool) -> Iterator[None]:
+def _claimed(folder: Path, prepared: Prepared, overwrite: bool) -> Iterator[None]:
     """Lock the folder for these settings and this process."""
     path = folder / "settings.json"
     with disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
         try:
             with FileLock(folder / ".lock", timeout=0):
-                if path.exists() and _read_settings(path) != settings:
+                written = _read_settings(path) if path.exists() else None
+                if path.exists() and (written is None or not is_same_validation(written, prepared)):
                     if not overwrite:
                         raise RunError(
                             f"{folder} holds another validation. Choose another --out, or replace it with --overwrite."
@@ -81,7 +82,7 @@ def _claimed(folder: Path, settings: ValidationSettings, overwrite: bool) -> Ite
                     raise RunError(f"{folder} is not empty and holds no validation. Choose another --out.")
                 elif overwrite:
                     _clear(folder)
-                write_atomically(path, settings.model_dump_json(indent=1) + "\n")
+                write_atomically(path, prepared.document.model_dump_json(indent=1) + "\n")
                 yield
         except Timeout as error:
             raise RunError(f"A validation is already running in {folder}.") from error

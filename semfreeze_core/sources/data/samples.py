@@ -1,9 +1,11 @@
 """The task files that come with semfreeze, named `sample:NAME`."""
 
+import hashlib
 from importlib.resources import files
 from pathlib import Path
 
 from semfreeze_core.errors import DataError
+from semfreeze_core.storage import user_path
 
 _PREFIX = "sample:"
 
@@ -21,6 +23,22 @@ def resolve_data(source: str) -> str:
         names = ", ".join(f"{_PREFIX}{name}" for name in sample_names())
         raise DataError(f"{source}: no such sample. There are: {names}.")
     return str(path)
+
+
+def source_digest(source: str) -> str:
+    """What a data source contains: sha256 of a file's bytes, wherever it is; of a hub dataset its name.
+
+    Raises:
+        DataError: no sample by that name, or a file that cannot be read.
+    """
+    path = user_path(resolve_data(source))
+    if not path.is_file():
+        return source  # a hub dataset; whoever reads it says when it is nothing at all
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}.") from error
 
 
 def sample_names() -> list[str]:

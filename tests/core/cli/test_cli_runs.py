@@ -212,14 +212,14 @@ def test_models_check_refuses_the_plan_of_another_model(models, stored, tmp_path
 def test_models_check_refuses_a_plan_that_abstains(models, stored):
     ask("plan", stored("untied"), "--out", "plan.json")
     message = ask("models", "check", models / "untied", "--plan", "plan.json", "-q").refusal
-    assert message.startswith("The plan makes no recommendation, so there is nothing to apply:")
+    assert message.startswith("The plan makes no recommendation, so there is nothing to train:")
 
 
 @pytest.mark.parametrize("content", [None, b"", b"{}", b"\xff"])
 def test_models_check_refuses_what_is_no_plan_before_it_loads_the_model(tmp_path, content):
     if content is not None:
         (tmp_path / "plan.json").write_bytes(content)
-    words = "is not a semfreeze plan" if content is not None else "No such file or directory"
+    words = "is not a semfreeze plan" if content is not None else "does not exist"
     assert words in ask("models", "check", tmp_path / "absent", "--plan", tmp_path / "plan.json").refusal
 
 

@@ -56,7 +56,7 @@ def test_umap_computes_again_what_is_damaged(stored, damage):
 
 def test_umap_refuses_bad_values_in_one_message(stored):
     message = ask("umap", stored("untied"), "--neighbors", "201", "--seed", "-3").refusal
-    assert message == "neighbors must be in 2..200, found 201; seed must be in 0..4294967295, found -3."
+    assert message == "--neighbors must be in 2..200, found 201; --seed must be in 0..4294967295, found -3."
     assert "no run with this name" in ask("umap", "absent").refusal
 
 

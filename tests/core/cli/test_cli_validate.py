@@ -83,7 +83,7 @@ def test_validate_prints_the_verdict_and_the_documents_keys(validate, tmp_path):
         (("--precision", "fp8", "--checkpointing", "all"), "--checkpointing all: expected none"),
         (("--lr", "full"), "--lr full: expected NAME=NUMBER"),
         (("--lr", "depth:1=1e-3"), "--lr depth:1: no such variant"),
-        (("--steps", 0), "steps must be at least 1, found 0"),
+        (("--steps", 0), "--steps must be at least 1, found 0"),
         (("--lora-rank", 0), "--lora-rank must be at least 1"),
         (("--lora-targets", "nothing"), "nothing match no matrix"),
         (("--prompt-field", "nowhere"), "no column 'nowhere'"),

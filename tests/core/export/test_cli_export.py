@@ -75,7 +75,7 @@ def test_export_replaces_nothing_unasked(plan):
     [
         ("{}", "plan.json is not a semfreeze plan: "),
         ("no json", "plan.json is not a semfreeze plan: its JSON"),
-        (None, "plan.json: No such file or directory."),
+        (None, "plan.json does not exist. Give a plan.json that semfreeze plan --out wrote"),
     ],
 )
 def test_export_refuses_what_is_no_plan(text, told):
@@ -93,7 +93,8 @@ def test_export_refuses_plans_of_the_future_and_edited_ones(plan):
     Path(path).write_text(text.replace('"layers":[false,false,true,true]', '"layers":"all"'))
     assert "is not a semfreeze plan: trainable.layers" in ask("export", path, "--to", "trl").refusal
     Path(path).write_text(text.replace('"layers":[false,false,true,true]', '"layers":[false,true,true,true]'))
-    assert "contradicts its trainable parts" in ask("export", path, "--to", "trl").refusal
+    refusal = ask("export", path, "--to", "trl").refusal
+    assert "contradicts itself: freeze_depth is 2, but trainable.layers trains layer 1 first" in refusal
 
 
 def test_export_refuses_abstention_and_unknown_targets(plan):
@@ -120,3 +121,25 @@ def test_export_of_the_embedded_model_names_its_folder(plan, tiny, monkeypatch):
 def test_help_of_export_names_every_target():
     text = " ".join(ask("export", "--help").out.replace("│", " ").split())
     assert all(target in text for target in TARGETS)
+
+
+def test_export_of_a_run_writes_the_plan_that_its_script_reads(folder):
+    refusal = ask("export", "example", "--to", "trl", "--model", "model").refusal
+    assert "reads the plan's file, and the plan of a run has none yet. Give --out" in refusal
+    answer = ask("export", "example", "--to", "trl", "--model", "model", "--out", "below/mine.py")
+    assert answer.out.splitlines()[-2:] == ["Plan: below/mine.plan.json", "Export: below/mine.py"]
+    assert 'PLAN = "below/mine.plan.json"' in Path("below/mine.py").read_text()
+    written = read_plan(Path("below/mine.plan.json"))
+    assert (written.run, written.recommendation) == ("example_run", "freeze")
+    refusal = ask("export", "example", "--to", "trl", "--model", "model", "--out", "below/mine.py").refusal
+    assert refusal == "below/mine.py already exists. Choose another --out, or replace it with --overwrite."
+    assert ask("export", "example", "--to", "axolotl", "--model", "model").out.startswith("#")
+    assert sorted(p.name for p in Path("below").iterdir()) == ["mine.plan.json", "mine.py"]
+
+
+def test_export_and_train_refuse_an_abstaining_plan_in_the_same_words(plan):
+    path = plan(None)
+    exported = ask("export", path, "--to", "trl").refusal
+    assert exported == ask("train", path, "--data", "sample:sentence_to_json_train", "--out", "model").refusal
+    assert "so there is nothing to train: Nothing is learned here." in exported
+    assert not Path("model").exists()

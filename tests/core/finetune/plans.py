@@ -3,7 +3,8 @@
 from semfreeze_core.cost import depth_cost, full_cost, parts_at_depth
 from semfreeze_core.cost.document import CostEntry
 from semfreeze_core.cost.setup import alternative_setup
-from semfreeze_core.plan.document import AlternativeCost, EvidenceEntry, FreezePlan, PlanCost, trainable_regex
+from semfreeze_core.plan.document import AlternativeCost, EvidenceEntry, FreezePlan, PlanCost
+from semfreeze_core.plan.parameter_names import trainable_regex
 from semfreeze_core.records.interval import IntervalEntry
 from semfreeze_core.records.provenance import provenance_now
 from semfreeze_core.records.training import TrainingSetup

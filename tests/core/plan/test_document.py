@@ -18,9 +18,9 @@ from semfreeze_core.plan.document import (
     parse_plan,
     require_model,
     trainable_names,
-    trainable_regex,
 )
 from semfreeze_core.plan.make import make_plan
+from semfreeze_core.plan.parameter_names import trainable_regex
 from semfreeze_core.records.run import Run
 from semfreeze_core.records.training import LoraSetup, TrainableParts, TrainingSetup
 from semfreeze_core.sources.models.decoder import find_decoder
@@ -243,7 +243,7 @@ def test_trainable_names_refuse_a_plan_that_abstains(abstention: FreezePlan, mea
     model = measured()
     with pytest.raises(
         PlanError,
-        match=r"The plan makes no recommendation, so there is nothing to apply: The swapped",
+        match=r"The plan makes no recommendation, so there is nothing to train: The swapped",
     ):
         trainable_names(abstention, model.identity, model.parameters)
 

@@ -39,8 +39,15 @@ def test_read_plan_refuses_what_is_no_plan(tmp_path, content, words):
 
 def test_read_plan_refuses_what_is_no_file(tmp_path):
     for path in (tmp_path, tmp_path / "absent", tmp_path / "absent.json"):
-        with pytest.raises(PlanError, match="No such file"):
+        with pytest.raises(PlanError, match=r"(contains no plan\.json|does not exist)\. Give a plan\.json that"):
             read_plan(path)
+    os.mkfifo(tmp_path / "pipe.json")  # opening it would wait for a writer
+    with pytest.raises(PlanError, match=r"pipe\.json is not a file, and a plan is one"):
+        read_plan(tmp_path / "pipe.json")
+    with (tmp_path / "huge.json").open("wb") as file:
+        file.truncate(2**40)
+    with pytest.raises(PlanError, match="it has 1,048,576 MiB, and a plan less than 1"):
+        read_plan(tmp_path / "huge.json")
 
 
 def test_read_plan_takes_a_models_folder_that_carries_one(plan, tmp_path):

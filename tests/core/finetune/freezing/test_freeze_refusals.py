@@ -56,7 +56,7 @@ def test_apply_freeze_plan_refuses_an_abstention():
     refuse(
         tiny(),
         PlanError,
-        r"makes no recommendation, so there is nothing to apply: Nothing is learned here\.",
+        r"makes no recommendation, so there is nothing to train: Nothing is learned here\.",
         plan_of(tiny(), None),
     )
 

@@ -16,12 +16,13 @@ from transformers.integrations import integration_utils
 from semfreeze_core.errors import InputError, PlanError, RunError
 from semfreeze_core.finetune.arm.evaluate import ArmEvaluator
 from semfreeze_core.finetune.train import train as train_module
-from semfreeze_core.finetune.train.request import TrainRequest
+from semfreeze_core.finetune.train.request import TrainRequest, different_settings, request_settings
 from semfreeze_core.finetune.train.train import train_plan
 from semfreeze_core.finetune.train.trainer import last_complete_checkpoint
 from semfreeze_core.plan.document import parse_plan
 from semfreeze_core.records.training import LoraSetup
 from semfreeze_core.runs.plans import read_plan
+from semfreeze_core.storage import digest
 from tests.core.finetune.tiny_plan import make_tiny_plan, write_task
 
 
@@ -154,6 +155,43 @@ def test_train_plan_goes_on_after_an_interruption_to_the_same_model(place, tmp_p
     assert (tmp_path / "cut" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
 
 
+def test_a_training_resumes_with_moved_data_and_not_with_changed_data(place, tmp_path):
+    request = asked(place)
+    written = json.loads(json.dumps(request_settings(request)))
+    moved = shutil.copy(request.data, tmp_path / "moved.jsonl")
+    renamed = request.plan.model_copy(update={"run": "renamed"})
+    assert different_settings(written, replace(request, data=str(moved), plan=renamed)) == []
+    write_task(tmp_path / "moved.jsonl", 16, seed=5)
+    assert different_settings(written, replace(request, data=str(moved))) == ["data"]
+    assert different_settings(written, replace(request, steps=7, seed=1)) == ["steps", "seed"]
+    shallower, _ = make_tiny_plan(place / "model", 1)
+    assert different_settings(written, replace(request, plan=shallower)) == ["plan"]
+
+
+def test_a_training_that_version_0_1_0_began_resumes_by_the_name_of_its_data(place, tmp_path):
+    request = asked(place)
+    request = replace(request, plan=own_cost(request.plan))
+    old = json.loads(json.dumps(request_settings(request)))
+    del old["data_digest"]
+    whole = request.plan.model_dump(mode="json", exclude={"provenance"})
+    del whole["cost"]["alternative"]
+    old |= {"plan": digest(whole), "digest": "0" * 64}
+    assert different_settings(old, request) == []
+    assert different_settings(old, replace(request, data="elsewhere.jsonl")) == ["data"]
+
+
+def own_cost(plan):
+    """The plan without what version 0.1.0 did not write."""
+    return plan.model_copy(update={"cost": plan.cost.model_copy(update={"alternative": None})})
+
+
+def test_train_plan_names_what_differs_in_a_folder_of_another_training(place, tmp_path):
+    settings = request_settings(asked(place, seed=3))
+    (tmp_path / "training_settings.json").write_text(json.dumps(settings))
+    with pytest.raises(RunError, match=r"holds another training \(other settings: seed\)\. Choose another --out"):
+        train_plan(asked(place), tmp_path)
+
+
 def test_last_complete_checkpoint_skips_one_cut_off(place, tmp_path, monkeypatch):
     monkeypatch.setattr(train_module, "save_finetuned", lambda *_: None)
     monkeypatch.setattr(train_module.shutil, "rmtree", lambda *_, **__: None)
@@ -268,8 +306,12 @@ def test_train_plan_refuses_what_cannot_be(place, tmp_path):
     plan, _ = make_tiny_plan(place / "model")
     with pytest.raises(PlanError, match="its weights differ"):
         train_plan(asked(place, plan=plan.model_copy(update={"model": other})), tmp_path / "out")
-    with pytest.raises(InputError, match="does not divide"):
+    with pytest.raises(InputError, match="--micro-batch-size 3 does not divide the batch size of 4"):
         asked(place, micro_batch_size=3)
+    with pytest.raises(InputError, match=r"^--accuracy-examples must be at least 0, found -1; --seed must"):
+        asked(place, n_accuracy=-1, seed=-2)
+    with pytest.raises(InputError, match=r"^--lr must be in \(0, 1\], found 2"):
+        asked(place, learning_rate=2)
 
 
 def test_train_plan_refuses_a_folder_of_something_else(place, tmp_path):

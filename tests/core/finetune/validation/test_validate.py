@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from semfreeze_core.finetune.validation.validate import validate
 from semfreeze_core.records.training import TrainingSetup
 from semfreeze_core.records.validation import ArmRun, ValidationReport
 from semfreeze_core.runs.reports import read_live
+from semfreeze_core.storage import digest
 from tests.core.finetune.arms_here import arms_in_this_process
 from tests.core.finetune.tiny_plan import make_tiny_plan, write_task
 
@@ -83,6 +85,31 @@ def test_validate_again_does_nothing_twice(finished, monkeypatch):
     assert again.model_dump(exclude={"provenance"}) == report.model_dump(exclude={"provenance"})
 
 
+def test_validate_again_finds_moved_data_and_a_renamed_run(finished, tmp_path, monkeypatch):
+    report, request, folder = finished
+    monkeypatch.setattr(validation_module, "run_arm_process", lambda *_: pytest.fail("it trained again"))
+    train = shutil.copy(request.train, tmp_path / "moved.jsonl")
+    plan = request.plan.model_copy(update={"run": "renamed"})
+    again = validate(replace(request, train=str(train), plan=plan), folder)
+    assert again.verdicts == report.verdicts
+    write_task(tmp_path / "moved.jsonl", 40, seed=3)
+    with pytest.raises(RunError, match="holds another validation"):
+        validate(replace(request, train=str(train)), folder)
+    shallower, _ = make_tiny_plan(tmp_path / "model", 1)
+    with pytest.raises(RunError, match="holds another validation"):
+        validate(replace(request, plan=shallower), folder)
+
+
+def test_a_validation_that_version_0_1_0_began_goes_on(finished, monkeypatch):
+    report, request, folder = finished
+    old = json.loads((folder / "settings.json").read_text())
+    old["plan_digest"] = digest(request.plan.model_dump(mode="json", exclude={"provenance"}))
+    assert old["plan_digest"] != report.settings.plan_digest
+    (folder / "settings.json").write_text(json.dumps(old))
+    monkeypatch.setattr(validation_module, "run_arm_process", lambda *_: pytest.fail("it trained again"))
+    assert validate(request, folder).verdicts == report.verdicts
+
+
 def test_validate_goes_on_after_a_damaged_end(finished, place, request_for):
     """What a kill leaves is a missing file; a process trains the arm again and gives the same numbers."""
     report, request, folder = finished
@@ -123,7 +150,7 @@ def stopped_before_training(monkeypatch):
 
 def test_prepare_refuses_an_abstaining_plan_unless_a_depth_is_named(request_for, place):
     plan, _ = make_tiny_plan(place / "model", None)
-    with pytest.raises(PlanError, match="the plan makes no recommendation"):
+    with pytest.raises(PlanError, match="The plan makes no recommendation"):
         prepare(request_for(plan=plan))
     prepared = prepare(request_for(plan=plan, arms=("full", "depth:1")))
     assert [arm.freeze_depth for arm in prepared.arms] == [0, 1]
@@ -166,7 +193,9 @@ def test_prepare_refuses_a_plan_of_another_number_of_layers(request_for, place):
 
 
 def test_validation_request_tells_all_that_is_out_of_range(request_for):
-    with pytest.raises(InputError, match=r"seeds must be at least 1, found -1; n_eval must be at least 2, found 1"):
+    with pytest.raises(
+        InputError, match=r"seeds must be at least 1, found -1; --eval-examples must be at least 2, found 1"
+    ):
         request_for(n_eval=1, seeds=-1)
 
 
