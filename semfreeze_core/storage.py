@@ -5,15 +5,24 @@ import hashlib
 import json
 import os
 import shutil
-import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import platformdirs
 
-from semfreeze_core.errors import ResourceError, RunError
+from semfreeze_core.errors import ResourceError, RunError, SemfreezeError
+from semfreeze_core.temporary import (
+    is_temporary,
+    moved_aside,
+    remove_leftovers,
+    temporary_file,
+    temporary_folder,
+)
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_TORCH_UNWRITTEN = ("iostream error", "pytorchstreamwriter failed", "file write failed", "unexpected pos")
 
 
 def home() -> Path:
@@ -47,19 +56,55 @@ def user_path(text: str) -> Path:
     return Path(os.path.expanduser(text))
 
 
+def is_disk_full(error: BaseException) -> bool:
+    """Whether an error, or what it was raised from, says that the disk, a quota or a file takes no more bytes.
+
+    Libraries that write in other languages report it in text alone.
+    """
+    if getattr(error, "errno", None) in _FULL:
+        return True
+    text = str(error).lower()
+    if any(f"(os error {number})" in text for number in _FULL):
+        return True
+    if isinstance(error, RuntimeError) and any(words in text for words in _TORCH_UNWRITTEN):
+        return True
+    return error.__cause__ is not None and is_disk_full(error.__cause__)
+
+
+def full_disk_message(target: Path, error: BaseException, *, kept: str = "", advice: str = "") -> str:
+    """What could not be written, what is kept and what to do.
+
+    Args:
+        target: what was being written.
+        error: for which `is_disk_full` holds.
+        kept: a sentence; default that nothing was saved.
+        advice: a sentence; default to free space or to choose another location.
+    """
+    number = getattr(error, "errno", None)
+    free = shutil.disk_usage(_existing_parent(target)).free
+    limits = number in (errno.ENOSPC, errno.EDQUOT) or f"(os error {errno.ENOSPC})" in str(error)
+    what = "The disk is full" if limits else "The disk is full or limits the size of a file"
+    kept = kept or "Nothing was saved."
+    advice = advice or "Free some space, or choose another location with --out or SEMFREEZE_HOME."
+    return f"{what}: {target} could not be written ({free / 2**20:.0f} MiB free). {kept} {advice}"
+
+
 @contextmanager
-def disk_errors(target: Path) -> Iterator[None]:
-    """Turn the operating system's write errors on `target` into one clear message."""
+def disk_errors(target: Path, *, kept: Callable[[], str] = str, advice: str = "") -> Iterator[None]:
+    """Turn the operating system's write errors on `target` into one clear message.
+
+    Args:
+        target: what is written inside the block.
+        kept: returns what is kept when the disk is full, a sentence; asked for only then.
+        advice: what to do when the disk is full, a sentence.
+    """
     try:
         yield
+    except SemfreezeError:  # clear already
+        raise
     except Exception as error:
-        # safetensors reports it as text only
-        if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or "(os error 28)" in str(error):
-            free = shutil.disk_usage(_existing_parent(target)).free
-            raise ResourceError(
-                f"The disk is full: {target} could not be written ({free / 2**20:.0f} MiB free). "
-                "Nothing was saved. Free some space, or choose another location with --out or SEMFREEZE_HOME."
-            ) from error
+        if is_disk_full(error):
+            raise ResourceError(full_disk_message(target, error, kept=kept(), advice=advice)) from error
         if isinstance(error, NotADirectoryError | IsADirectoryError | FileExistsError):
             raise RunError(f"{target} cannot be written: {error.strerror}. Something else is at this path.") from error
         if isinstance(error, OSError):
@@ -83,17 +128,14 @@ def write_atomically(path: Path, content: bytes | str) -> None:
             raise FileExistsError(errno.EEXIST, "It exists and is not a file")
         path = Path(os.path.realpath(path))
         path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        try:
-            with os.fdopen(descriptor, "wb") as file:
+        remove_leftovers(path.parent)
+        with temporary_file(path.parent) as temporary:
+            with temporary.open("wb") as file:
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
-            Path(temporary).chmod(0o666 & ~_umask())  # mkstemp lets nobody else read
+            temporary.chmod(0o666 & ~_umask())  # made so that nobody else can read it
             os.replace(temporary, path)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
 
 
 @contextmanager
@@ -101,7 +143,7 @@ def new_folder(target: Path, *, overwrite: bool = False) -> Iterator[Path]:
     """Yield an empty folder that becomes `target` when the block ends well, and vanishes when it does not.
 
     An interrupted writer therefore never leaves something that looks whole. With `overwrite` the old folder is
-    replaced only after the new one is complete.
+    replaced only after the new one is complete; what it holds and the new one does not, is kept.
 
     Raises:
         RunError: `target` exists and `overwrite` is False, or it cannot be written.
@@ -110,24 +152,36 @@ def new_folder(target: Path, *, overwrite: bool = False) -> Iterator[Path]:
     require_free(target, overwrite=overwrite)
     with disk_errors(target):
         target.parent.mkdir(parents=True, exist_ok=True)
-        partial = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}.partial-"))
-        try:
+        remove_leftovers(target.parent)
+        with temporary_folder(target.parent) as partial:
             yield partial
             partial.chmod(0o777 & ~_umask())
             if target.exists():
                 require_free(target, overwrite=overwrite)  # another process may have been faster
-                old = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}.old-"))
-                try:
-                    os.replace(target, old / target.name)
+                _add_missing(target, partial)
+                with moved_aside(target):
                     os.replace(partial, target)
-                finally:  # wherever it stopped, one of the two remains
-                    if not target.exists():
-                        os.replace(old / target.name, target)
-                    shutil.rmtree(old, ignore_errors=True)
             else:
                 os.replace(partial, target)
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
+
+
+def _add_missing(source: Path, folder: Path) -> None:
+    """Give a folder everything of another that it does not have, by hard links where the file system has them."""
+    for path in source.iterdir():
+        if is_temporary(path.name) or os.path.lexists(folder / path.name):
+            continue
+        if path.is_dir() and not path.is_symlink():
+            shutil.copytree(path, folder / path.name, symlinks=True, copy_function=_link_or_copy)
+        else:
+            _link_or_copy(path, folder / path.name)
+
+
+def _link_or_copy(source: str | Path, target: str | Path) -> str:
+    try:
+        os.link(source, target, follow_symlinks=False)
+    except OSError:
+        shutil.copy2(source, target, follow_symlinks=False)
+    return str(target)
 
 
 def require_free(target: Path, *, overwrite: bool) -> None:
@@ -140,6 +194,7 @@ def require_free(target: Path, *, overwrite: bool) -> None:
     """
     with disk_errors(target):
         parent = _existing_parent(target.parent)
+        remove_leftovers(parent)  # a run may be among them, moved aside when its replacement was killed
         if not parent.is_dir():
             raise NotADirectoryError(errno.ENOTDIR, f"{parent} is not a folder")
         if not os.access(parent, os.W_OK | os.X_OK):

@@ -7,7 +7,6 @@ the manifest, so a damaged run is refused and never shown in part.
 import hashlib
 import io
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +45,8 @@ _DISPLAY_ARRAYS = (
 def write_run(run: Run, folder: Path, *, overwrite: bool = False) -> None:
     """Write a run into `folder`, completely or not at all.
 
+    What else an overwritten run's folder holds, outlives it: its note, its validations, a plan, files of others.
+
     Raises:
         RunError: the folder is in the way or cannot be written.
         ResourceError: the disk is full.
@@ -63,11 +64,6 @@ def write_run(run: Run, folder: Path, *, overwrite: bool = False) -> None:
         for name, data in contents.items():
             (partial / name).write_bytes(data)
         (partial / MANIFEST).write_bytes(manifest.model_dump_json(indent=1).encode())
-        if (folder / NOTE).is_file():  # the user's note outlives the analysis it belongs to
-            shutil.copy(folder / NOTE, partial / NOTE)
-        for results in (VALIDATIONS, SWEEPS, PILOTS):  # they cost hours, and each names its plan
-            if (folder / results).is_dir():
-                shutil.copytree(folder / results, partial / results)
 
 
 def read_manifest(folder: Path) -> RunManifest:

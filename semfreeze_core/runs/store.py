@@ -14,6 +14,7 @@ from semfreeze_core.records.manifest import RunManifest
 from semfreeze_core.runs.folder import MANIFEST, NOTE, read_manifest
 from semfreeze_core.runs.jobs import list_jobs
 from semfreeze_core.storage import disk_errors, folder_bytes, remove_folder, runs_folder, user_path, write_atomically
+from semfreeze_core.temporary import remove_leftovers
 from semfreeze_core.version import __version__
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -52,10 +53,13 @@ def find_run(name_or_path: str) -> Path:
     if name_or_path == "example":
         return example_run()
     path = user_path(name_or_path)
+    stored = runs_folder() / name_or_path
     try:
+        for folder in (path, stored):
+            if not folder.exists():
+                remove_leftovers(folder.parent)  # a kill may have left it moved aside
         if (path / MANIFEST).exists():
             return path
-        stored = runs_folder() / name_or_path
         if _NAME.fullmatch(name_or_path) and stored.is_dir():
             return stored
         if path.is_dir():
@@ -77,6 +81,7 @@ def run_path(out: str) -> Path:
 def free_name(base: str, folder: Path | None = None) -> str:
     """`base`, made a valid name, with a number appended when it is taken in `folder` (default: the store)."""
     folder = runs_folder() if folder is None else folder
+    remove_leftovers(folder)
     name = re.sub(r"[^A-Za-z0-9._-]+", "-", base).strip("-._")[:80] or "run"
     candidates = [name, *(f"{name}-{i}" for i in range(2, 10_000))]
     return next(c for c in candidates if not (folder / c).exists())
@@ -98,6 +103,7 @@ def run_names(store: Path | None = None) -> list[str]:
     try:
         if not folder.is_dir():
             return []
+        remove_leftovers(folder)  # a kill may have left a run moved aside
         return sorted(p.name for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
     except OSError as error:
         raise RunError(f"{folder} cannot be read: {error.strerror}.") from error
@@ -169,6 +175,7 @@ def stored_run(name: str, store: Path | None = None) -> Path:
         RunError: there is none by that name.
     """
     store = store or runs_folder()
+    remove_leftovers(store)
     folder = store / name
     if not _NAME.fullmatch(name) or not folder.is_dir():
         raise RunError(f"{name}: no run with this name in {store}.")

@@ -5,13 +5,13 @@ import json
 import os
 import shutil
 import stat
+import tempfile
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from semfreeze_core import storage
 from semfreeze_core.errors import ResourceError, RunError
 from semfreeze_core.storage import (
     cache_folder,
@@ -220,7 +220,8 @@ def test_new_folder_overwrites_only_at_the_end(tmp_path):
     with new_folder(target, overwrite=True) as partial:
         (partial / "manifest.json").write_text(RUN)
         assert (target / "data").read_text() == "old"
-    assert names(target) == ["manifest.json"]
+    assert names(target) == ["data", "manifest.json"]  # what was not written again is kept
+    assert (target / "data").read_text() == "old"
     assert names(tmp_path) == ["one"]
 
 
@@ -229,7 +230,7 @@ def test_new_folder_keeps_the_old_run_when_the_exchange_fails(monkeypatch, tmp_p
     inner = os.replace
 
     def replace(source, destination):
-        if Path(destination) == target and ".partial-" in str(source):
+        if Path(destination) == target and ".semfreeze-part-" in str(source):
             raise OSError(errno.EIO, "Input/output error")
         inner(source, destination)
 
@@ -285,8 +286,8 @@ def test_new_folder_may_overwrite_a_damaged_run(tmp_path):
     (target / "manifest.json").write_text("{")
     (target / "arrays.safetensors").touch()
     with new_folder(target, overwrite=True) as partial:
-        (partial / "data").touch()
-    assert names(target) == ["data"]
+        (partial / "manifest.json").write_text(RUN)
+    assert (target / "manifest.json").read_text() == RUN
 
 
 def test_new_folder_may_overwrite_an_empty_folder(tmp_path):
@@ -316,7 +317,7 @@ def test_new_folder_says_when_its_parent_cannot_be_written(monkeypatch, tmp_path
         patch.setattr(os, "access", lambda place, mode: False)  # root may write anywhere
         with pytest.raises(RunError, match=r"one cannot be written: .* is read-only\. Choose another location"):
             enter(tmp_path / "not" / "yet" / "one")
-    monkeypatch.setattr(storage.tempfile, "mkdtemp", raises(PermissionError(errno.EACCES, "Permission denied")))
+    monkeypatch.setattr(tempfile, "mkdtemp", raises(PermissionError(errno.EACCES, "Permission denied")))
     with pytest.raises(RunError, match=r"one cannot be written: Permission denied\. Choose another location with"):
         enter(tmp_path / "one")
 

@@ -144,6 +144,40 @@ def test_list_runs_tells_what_each_is(one, run):
     assert entry.bytes == folder_bytes(one) == sum(p.stat().st_size for p in one.iterdir())
 
 
+@pytest.mark.parametrize(
+    "look",
+    [
+        lambda store: run_names(),
+        lambda store: [find_run("one").name],
+        lambda store: [find_run(str(store / "one")).name],
+        lambda store: [stored_run("one").name],
+        lambda store: [free_name("one").removesuffix("-2")],
+    ],
+    ids=["list", "name", "path", "stored", "free name"],
+)
+def test_a_run_whose_replacement_was_killed_is_found_again(one, look):
+    aside = one.parent / ".semfreeze-old-abcd_123"
+    aside.mkdir()
+    one.rename(aside / "one")
+    half = one.parent / ".semfreeze-part-efgh_456"
+    half.mkdir()
+    (half / MANIFEST).touch()
+    assert look(one.parent) == ["one"]
+    assert [path.name for path in one.parent.iterdir()] == ["one"]
+    assert read_run(one).n_examples > 0
+
+
+def test_write_run_keeps_every_file_that_it_does_not_write(run, one):
+    (one / "plan.json").write_text("mine")
+    (one / "validations" / "task").mkdir(parents=True)
+    (one / "validations" / "task" / "report.json").write_text("hours of work")
+    (one / "photos").mkdir()
+    write_run(run, one, overwrite=True)
+    assert (one / "plan.json").read_text() == "mine"
+    assert (one / "validations" / "task" / "report.json").read_text() == "hours of work"
+    assert (one / "photos").is_dir()
+
+
 def test_list_runs_lists_what_cannot_be_read_with_the_problem(one, home):
     for name, content in (("cut", b'{"kind": '), ("newer", b'{"kind": "semfreeze run", "schema_version": 99}')):
         shutil.copytree(one, home / "runs" / name)
