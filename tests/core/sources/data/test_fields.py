@@ -246,3 +246,90 @@ def test_example_from_row_refuses_a_malformed_conversation(messages, expected):
     message = row_refusal({"messages": messages}, CHAT, lambda messages: ())
     assert message.startswith("row 17: ")
     assert expected in message
+
+
+def chat_messages(*messages, **columns):
+    """The messages, and tools if any, that a template is given for a row."""
+    given = []
+
+    def render(*what):
+        given.extend(what)
+        return (Segment("hi", True),)
+
+    example_from_row({"messages": list(messages), **columns}, 0, CHAT, render)
+    return given
+
+
+@pytest.mark.parametrize(
+    ("flag", "untrained"),
+    [
+        ({"weight": 0}, True),
+        ({"weight": 1}, False),
+        ({"weight": 0.0}, True),
+        ({"train": False}, True),
+        ({"train": True}, False),
+        ({"training": False}, True),
+        ({}, False),
+    ],
+)
+def test_a_message_that_is_not_to_be_trained_on_is_marked(flag, untrained):
+    ((message,),) = chat_messages({"role": "assistant", "content": "a", **flag})
+    assert message == {"role": "assistant", "content": "a"} | ({"untrained": True} if untrained else {})
+
+
+def test_what_templates_show_of_a_message_is_passed_on():
+    call = {"name": "look", "arguments": '{"a": 1}'}
+    called = [{"type": "function", "function": {"name": "look", "arguments": {"a": 1}}}]
+    spoken = {"role": "assistant", "content": None}
+    (given,) = chat_messages(
+        {"role": "assistant", "content": "a", "reasoning_content": "r", "refusal": None, "id": 7},
+        {"role": "assistant", "content": "a", "thinking": " "},
+        spoken | {"tool_calls": [{"id": "c1", "type": "function", "function": call}]},
+        spoken | {"function_call": call},
+        {"from": "function_call", "value": '{"name": "look", "arguments": {"a": 1}}'},
+        {"from": "observation", "value": "found", "tool_call_id": "c1"},
+        {"role": "user", "content": [{"type": "text", "text": "one "}, {"type": "text", "text": "two"}]},
+    )
+    assert given[0] == {"role": "assistant", "content": "a", "reasoning_content": "r"}
+    assert given[1] == {"role": "assistant", "content": "a"}
+    assert given[2] == {"role": "assistant", "content": "", "tool_calls": [{"id": "c1"} | called[0]]}
+    assert given[3] == given[4] == {"role": "assistant", "content": "", "tool_calls": called}
+    assert given[5] == {"role": "tool", "content": "found", "tool_call_id": "c1"}
+    assert given[6] == {"role": "user", "content": "one two"}
+
+
+def test_tools_beside_a_chat_are_passed_on_from_a_list_or_from_json():
+    tools = [{"name": "look", "parameters": {"a": None, "b": 1}}]
+    hello = {"role": "user", "content": "a"}
+    for value in (tools, '[{"name": "look", "parameters": {"b": 1}}]'):
+        assert chat_messages(hello, tools=value)[1] == [{"name": "look", "parameters": {"b": 1}}]
+    for value in (None, "", "[]", []):
+        assert len(chat_messages(hello, tools=value)) == 1
+    for value in ("look", 3, ["look"]):
+        message = row_refusal({"messages": [hello], "tools": value}, CHAT, lambda *what: ())
+        assert "field 'tools' is" in message
+
+
+@pytest.mark.parametrize(
+    ("more", "expected"),
+    [
+        ({"weight": 0.5}, "the weight of message 0 of field 'messages' is a number (float 0.5), expected 0 or 1"),
+        ({"train": "no"}, "the train of message 0 of field 'messages' is text, expected 0 or 1, true or false"),
+        ({"tools": [{"name": "look"}]}, "message 0 of field 'messages' has 'tools', which is not read: put the tools"),
+        ({"images": ["x"]}, "has 'images', which is not read: semfreeze reads text only"),
+        ({"content": [{"type": "image"}]}, "has parts of type image, expected text only"),
+        ({"reasoning_content": 3}, "the reasoning_content of message 0 of field 'messages' is a number"),
+        ({"tool_calls": "look"}, "the tool calls of message 0 of field 'messages' are null"),
+        ({"role": "function_call"}, "is not JSON, expected a tool call with name and arguments"),
+    ],
+)
+def test_what_would_change_the_meaning_of_a_message_is_refused_by_name(more, expected):
+    message = {"role": "assistant", "content": "a"} | more
+    assert expected in row_refusal({"messages": [message]}, CHAT, lambda *what: ())
+
+
+def test_a_refusal_names_some_columns_of_very_many():
+    columns = [f"c{i}" for i in range(100_000)]
+    assert len(refusal(FieldMapping(), columns)) < 700
+    assert "and 99,980 more" in refusal(FieldMapping(), columns)
+    assert len(row_refusal(dict.fromkeys(columns, "x"), TEXT)) < 400

@@ -145,3 +145,14 @@ def test_an_optional_column_takes_its_line_break_along():
 def test_a_form_starts_from_the_likely_template_and_completion(columns, expected):
     proposed = proposed_fields(columns)
     assert (proposed.template, proposed.completion_field) == expected
+
+
+def test_a_column_of_tools_is_named_where_the_template_shows_none(tmp_path):
+    talk = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Yes"}]
+    row = {"messages": talk, "tools": [{"name": "look"}]}
+    example, notes = first(tmp_path, row, tokenizer=CHATTY)
+    assert "Not read: the column 'tools'. The model's chat template has no place for tools." in notes
+    showing = build_tiny_tokenizer(chat_template="{{ tools | tojson }}" + CHATML)
+    example, notes = first(tmp_path, row, tokenizer=showing)
+    assert example.prompt.startswith('[{"name": "look"}]<|im_start|>')
+    assert not any("no place for tools" in note for note in notes)
