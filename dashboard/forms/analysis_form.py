@@ -7,6 +7,7 @@ import streamlit as st
 
 from semfreeze_core.errors import DataError, InputError
 from semfreeze_core.records.fields import FieldMapping
+from semfreeze_core.sources.data.schemas import proposed_fields
 from semfreeze_core.storage import user_path
 
 from ..data import compute
@@ -87,21 +88,23 @@ def field_inputs(columns: list[str]) -> FieldMapping:
                        help=TOOLTIPS["fields"])  # fmt: skip
     if how == "guess":
         return FieldMapping()
+    likely = proposed_fields(columns)
     columns_by_field: dict[str, Any] = {}
     with st.container(horizontal=True):
         if how == "pair":
-            columns_by_field["prompt_field"] = _column("Prompt", columns, "prompt")
+            columns_by_field["prompt_field"] = _column("Prompt", columns, "prompt", likely.prompt_field)
         if how == "messages":
-            columns_by_field["messages_field"] = _column("Messages", columns, "messages")
+            columns_by_field["messages_field"] = _column("Messages", columns, "messages", likely.messages_field)
         if how == "text":
-            columns_by_field["text_field"] = _column("Text", columns, "text")
+            columns_by_field["text_field"] = _column("Text", columns, "text", likely.text_field)
         if how in ("pair", "template"):
-            columns_by_field["completion_field"] = _column("Completion", columns, "completion", at=1)
+            columns_by_field["completion_field"] = _column(
+                "Completion", columns, "completion", likely.completion_field or (columns[1] if columns[1:] else None)
+            )
         label = st.selectbox("Label", ["none", *columns], key=in_form("label"), width=_NARROW + 30)
     if how == "template":
-        first = "{" + columns[0] + "}\\n" if columns else ""
         columns_by_field["template"] = st.text_input(
-            "Template", key=in_form("template", first), help=TOOLTIPS["template"]
+            "Template", key=in_form("template", likely.template), help=TOOLTIPS["template"]
         )
     return FieldMapping(**columns_by_field, label_field=None if label in (None, "none") else label)
 
@@ -144,7 +147,7 @@ def _choice(
     return str(chosen or start)
 
 
-def _column(title: str, columns: list[str], name: str, at: int = 0) -> str | None:
-    index = next((i for i, column in enumerate(columns) if column.casefold() == name), min(at, len(columns) - 1))
-    key = in_form(f"column-{name}", columns[index] if columns else None)
+def _column(title: str, columns: list[str], name: str, likely: str | None) -> str | None:
+    """One of the columns, at first the likely one."""
+    key = in_form(f"column-{name}", likely or (columns[0] if columns else None))
     return st.selectbox(title, columns, key=key, width=_NARROW + 30)

@@ -94,7 +94,8 @@ TOOLTIPS = {
     "upload": "Kept beside the runs on the machine of this server. Larger files: give their path.",
     "fields": "Which columns are prompt and completion, chat messages, or plain text. Nothing is guessed that could be "
     "read another way.",
-    "template": "The prompt made of columns, their names in braces; \\n is a line break.",
+    "template": "The prompt made of columns, their names in braces; \\n is a line break. {name?} may be "
+    "empty: its line break is left out then.",
     "examples": "Drawn with seed 0, by label where there are labels; 0 reads all. 256 are enough for most intervals.",
     "device": "auto takes a GPU when there is one.",
     "dtype": "auto: bfloat16 on a GPU, and on processors that compute it when it agrees with float32 on a probe.",

@@ -143,7 +143,7 @@ def test_analyze_reads_at_most_the_positions_asked_for(model, task):
 
 def test_analyze_names_the_fields_it_guessed(run, model, task):
     assert run.manifest.data.mapping["prompt_field"] == "prompt"
-    assert any(note.startswith("Guessed from column names") for note in run.manifest.notes)
+    assert any(note.startswith("Read as ") for note in run.manifest.notes)
     told = read_tiny(model, task, mapping=FieldMapping("prompt", "completion", "label"))
     assert not any(note.startswith("Guessed") for note in told.manifest.notes)
     assert told.manifest.data.mapping == run.manifest.data.mapping

@@ -59,3 +59,31 @@ def build_tiny_tokenizer(
     )
     fast.chat_template = chat_template
     return fast
+
+
+def build_tiny_sentencepiece(*, bos: bool = False, chat_template: str | None = None) -> PreTrainedTokenizerFast:
+    """A tokenizer of the Llama 2 kind: "▁" for spaces and before every text, bytes for what it has no token for.
+
+    Args:
+        bos: whether the tokenizer puts a beginning-of-sequence token first by itself.
+        chat_template: a Jinja template such as `CHATML`.
+    """
+    tokenizer = Tokenizer(models.BPE(byte_fallback=True, unk_token="<unk>", fuse_unk=True))
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="always", split=False)
+    tokenizer.decoder = decoders.Sequence([decoders.ByteFallback(), decoders.Metaspace(), decoders.Fuse()])
+    special = ["<unk>", BOS, EOS, PAD, "<|im_start|>", *(f"<0x{byte:02X}>" for byte in range(256))]
+    trainer = trainers.BpeTrainer(vocab_size=420, special_tokens=special, show_progress=False)
+    tokenizer.train_from_iterator(SENTENCES, trainer)
+    if bos:
+        bos_id = tokenizer.token_to_id(BOS)
+        tokenizer.post_processor = processors.TemplateProcessing(single=f"{BOS} $A", special_tokens=[(BOS, bos_id)])
+    fast = PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        bos_token=BOS,
+        eos_token=EOS,
+        pad_token=PAD,
+        unk_token="<unk>",
+        clean_up_tokenization_spaces=False,
+    )
+    fast.chat_template = chat_template
+    return fast

@@ -1,16 +1,20 @@
 """Examples as token ids and a supervised mask: the one encoding that analysis and training share.
 
-Segments are tokenized apart and joined, so which tokens are supervised follows from lengths alone. It never follows
-from token ids: a padding token may be the end-of-sequence token, and a prompt may hold the completion's words.
+Prompts and completions are tokenized apart and joined, so which tokens are supervised follows from lengths alone. A
+chat is tokenized whole, as `apply_chat_template` does, and the mask follows from each token's place in the text. It
+never follows from token ids: a padding token may be the end-of-sequence token, and a prompt may hold the completion's
+words.
 """
 
 import hashlib
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import groupby
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from semfreeze_core.errors import DataError
 from semfreeze_core.progress import Progress, ProgressEvent, silent
@@ -18,6 +22,9 @@ from semfreeze_core.records.defaults import MIN_EXAMPLES
 from semfreeze_core.records.examples import Example, TokenizedExample
 
 _EXAMPLES_PER_CALL = 256  # one tokenizer call for many segments is several times faster than one a segment
+_USUAL_CHARACTERS_PER_TOKEN = 16  # texts of up to so many for each token of the limit are tokenized as they are
+
+_Pieces = list[tuple[list[int], bool]]  # token ids and whether they are supervised, in reading order
 
 
 @dataclass(frozen=True)
@@ -70,19 +77,19 @@ def encode(
 
     A beginning-of-sequence token comes first exactly when the tokenizer itself puts one; an end-of-sequence token comes
     last and is supervised, so that a finetuned model learns to stop. Neither is added to a complete example (a chat
-    template has written them), nor a second end where the text already has one.
+    template has written them), nor a second one where the text already has it.
 
     Over the limit, context tokens are cut from the left; supervised tokens never are. The token before the first
     supervised one (the beginning-of-sequence token, if there is one) is kept to predict it.
 
     Args:
         tokenizer: a transformers tokenizer.
-        example: its segments are tokenized apart.
+        example: its segments are tokenized apart, or together where it is complete.
         max_length: tokens of the result at most.
         add_eos: False leaves the end-of-sequence token out.
     """
-    ids = _segment_ids(tokenizer, [example])[0]
-    return _assemble(example, ids, _ends(tokenizer, add_eos), max_length)
+    (outcome,) = _encoded(tokenizer, [example], _ends(tokenizer, add_eos), max_length)
+    return outcome
 
 
 def encode_all(
@@ -112,8 +119,7 @@ def encode_all(
     dropped: Counter[type] = Counter()
     for start in range(0, len(examples), _EXAMPLES_PER_CALL):
         chunk = examples[start : start + _EXAMPLES_PER_CALL]
-        for example, ids in zip(chunk, _segment_ids(tokenizer, chunk), strict=True):
-            outcome = _assemble(example, ids, ends, max_length)
+        for outcome in _encoded(tokenizer, chunk, ends, max_length):
             if isinstance(outcome, TokenizedExample):
                 tokenized.append(outcome)
             else:
@@ -145,12 +151,114 @@ def encode_all(
     )
 
 
-def _segment_ids(tokenizer: Any, examples: Sequence[Example]) -> list[list[list[int]]]:
-    """Token ids by example and segment, without special tokens; one call for all."""
-    texts = [segment.text for example in examples for segment in example.segments]
+def _encoded(
+    tokenizer: Any, examples: Sequence[Example], ends: _Ends, max_length: int
+) -> list[TokenizedExample | TooLong | NothingSupervised]:
+    """Each example as `encode` gives it; one tokenizer call for all whose length is usual."""
+    usual = max_length * _USUAL_CHARACTERS_PER_TOKEN
+    short = [e for e in examples if all(len(segment.text) <= usual for segment in e.segments)]
+    pieces = iter(_tokenized(tokenizer, short))
+    short_ids = {id(example) for example in short}
+    outcomes: list[TokenizedExample | TooLong | NothingSupervised] = []
+    for example in examples:
+        if id(example) in short_ids:
+            outcomes.append(_assemble(example, next(pieces), ends, max_length))
+        else:
+            outcomes.append(_long_outcome(tokenizer, example, ends, max_length))
+    return outcomes
+
+
+def _long_outcome(
+    tokenizer: Any, example: Example, ends: _Ends, max_length: int
+) -> TokenizedExample | TooLong | NothingSupervised:
+    """As `encode`, without tokenizing megabytes of which at most `max_length` tokens would stay.
+
+    So many characters as that many of the vocabulary's longest tokens cover are enough; should the tokenizer make fewer
+    tokens of them all the same, as one does that drops characters, the whole text is tokenized.
+    """
+    enough = max_length * max(map(len, tokenizer.get_vocab()))
+    for segment in example.segments:
+        if segment.supervised and len(segment.text) > enough:
+            n_tokens = len(_ids(tokenizer, [segment.text[:enough]])[0])
+            if n_tokens + 1 > max_length:
+                return TooLong(n_tokens + 1)
+    segments = tuple(s if s.supervised else replace(s, text=s.text[-enough:]) for s in example.segments)
+    pieces = _tokenized(tokenizer, [replace(example, segments=segments)])[0]
+    if segments != example.segments and sum(len(ids) for ids, flag in pieces if not flag) < max_length:
+        pieces = _tokenized(tokenizer, [example])[0]
+    return _assemble(example, pieces, ends, max_length)
+
+
+def _tokenized(tokenizer: Any, examples: Sequence[Example]) -> list[_Pieces]:
+    """Token ids by example, in pieces that are supervised or not, without special tokens that the text has not."""
+    is_fast = getattr(tokenizer, "is_fast", False)  # only such a tokenizer knows where in the text a token stands
+    whole = iter(_tokenized_whole(tokenizer, [example for example in examples if example.complete and is_fast]))
+    apart = [example for example in examples if not (example.complete and is_fast)]
+    ids = iter(_ids(tokenizer, [segment.text for example in apart for segment in example.segments]))
+    return [
+        next(whole) if example.complete and is_fast else [(next(ids), s.supervised) for s in example.segments]
+        for example in examples
+    ]
+
+
+def _tokenized_whole(tokenizer: Any, examples: Sequence[Example]) -> list[_Pieces]:
+    """Token ids of each example's whole text, every token supervised that shares a character with supervised text."""
+    if not examples:
+        return []
+    texts = ["".join(segment.text for segment in example.segments) for example in examples]
+    encoded = tokenizer(
+        texts,
+        add_special_tokens=False,
+        padding=False,
+        truncation=False,
+        verbose=False,
+        return_offsets_mapping=True,
+    )
+    pieces = []
+    for example, ids, offsets in zip(examples, encoded.input_ids, encoded.offset_mapping, strict=True):
+        lengths = [len(segment.text) for segment in example.segments]
+        characters = np.repeat([segment.supervised for segment in example.segments], lengths)
+        mask = _supervised_tokens(characters, offsets)
+        pieces.append([(ids[a:b], flag) for a, b, flag in _stretches(mask)])
+    return pieces
+
+
+def _supervised_tokens(characters: npt.NDArray[np.bool_], offsets: Sequence[tuple[int, int]]) -> list[bool]:
+    """Whether each token is supervised.
+
+    Args:
+        characters: whether each character of the text is supervised.
+        offsets: by token, its first character and the one after its last. Where a tokenizer trims white space from
+            offsets, a token of white space has none and stands for what lies between its neighbors.
+    """
+    counts = np.concatenate([[0], np.cumsum(characters)])
+    mask, previous_end = [], 0
+    for start, end in offsets:
+        first = min(previous_end, end) if start == end else start
+        if first == end:  # no character of its own: it opens what follows
+            mask.append(bool(end < len(characters) and characters[end]))
+        else:
+            mask.append(bool(counts[end] > counts[first]))
+        previous_end = max(previous_end, end)
+    return mask
+
+
+def _stretches(mask: Sequence[bool]) -> list[tuple[int, int, bool]]:
+    """Runs of equal flags as (first, end, flag)."""
+    runs, start = [], 0
+    for flag, group in groupby(mask):
+        end = start + sum(1 for _ in group)
+        runs.append((start, end, flag))
+        start = end
+    return runs
+
+
+def _ids(tokenizer: Any, texts: list[str]) -> list[list[int]]:
+    if not texts:
+        return []
     # verbose=False: the tokenizer's warning about its own length limit is of no use before truncation.
-    ids = iter(tokenizer(texts, add_special_tokens=False, padding=False, truncation=False, verbose=False).input_ids)
-    return [[next(ids) for _ in example.segments] for example in examples]
+    encoded = tokenizer(texts, add_special_tokens=False, padding=False, truncation=False, verbose=False)
+    return list(encoded.input_ids)
 
 
 def _ends(tokenizer: Any, add_eos: bool) -> _Ends:
@@ -162,16 +270,17 @@ def _ends(tokenizer: Any, add_eos: bool) -> _Ends:
 
 
 def _assemble(
-    example: Example, segment_ids: list[list[int]], ends: _Ends, max_length: int
+    example: Example, pieces: _Pieces, ends: _Ends, max_length: int
 ) -> TokenizedExample | TooLong | NothingSupervised:
-    pieces = [(ids, s.supervised) for ids, s in zip(segment_ids, example.segments, strict=True)]
     bos, eos = (None, None) if example.complete else (ends.bos, ends.eos)
-    if eos is not None and segment_ids[-1][-1:] != [eos]:
+    pieces = list(pieces)
+    if eos is not None and pieces[-1][0][-1:] != [eos]:
         pieces.append(([eos], True))
-    if bos is not None:
+    first = next((ids[0] for ids, _ in pieces if ids), None)
+    if bos is not None and first != bos:  # data that was rendered before has it written out
         pieces.insert(0, ([bos], False))
     input_ids = np.array([token for ids, _ in pieces for token in ids], dtype=np.int64)
-    supervised = np.repeat([flag for _, flag in pieces], [len(ids) for ids, _ in pieces])
+    supervised = np.array([flag for ids, flag in pieces for _ in ids], dtype=bool)
     supervised[:1] = False  # nothing predicts the first token
     if not supervised.any():
         return NothingSupervised()

@@ -18,11 +18,12 @@ from semfreeze_core.progress import Progress, ProgressEvent, silent
 from semfreeze_core.records.defaults import MIN_SLICE
 from semfreeze_core.records.examples import Example
 from semfreeze_core.records.fields import FieldMapping
-from semfreeze_core.sources.data.chat import render_chat, require_chat_template
-from semfreeze_core.sources.data.fields import RenderChat, example_from_row, resolve_fields
+from semfreeze_core.sources.data.chat import render_chat, require_chat_template, shows_tools
+from semfreeze_core.sources.data.fields import RenderChat, beside_chat, example_from_row, resolve_fields
 from semfreeze_core.sources.data.readers import Row
 from semfreeze_core.sources.data.rows import RowSource, open_rows
 from semfreeze_core.sources.data.sampling import sample_rows
+from semfreeze_core.sources.data.schemas import TOOLS_COLUMN
 
 _ROWS_PER_EVENT = 1000
 MAX_GROUP_COLUMNS, MAX_GROUP_VALUES, LONGEST_GROUP_VALUE = 8, 40, 80
@@ -84,6 +85,8 @@ def read_examples(
     digest = _file_digest(rows.path)
     mapping, notes = resolve_fields(mapping, rows.columns())
     render = _chat_renderer(tokenizer) if mapping.messages_field is not None else None
+    if TOOLS_COLUMN in beside_chat(mapping, rows.columns()) and not shows_tools(tokenizer):
+        notes.append(f"Not read: the column {TOOLS_COLUMN!r}. The model's chat template has no place for tools.")
 
     usable, labels = array("q"), list[str | None]()
     label_objects: dict[str | None, str | None] = {}  # one string a class instead of one a row

@@ -4,7 +4,7 @@ A row is read in exactly one of three ways: prompt and completion (the prompt fr
 template), chat messages, or plain text. Nothing is guessed that could also be read another way.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, replace
 from string import Formatter
 from typing import Any
@@ -12,31 +12,29 @@ from typing import Any
 from semfreeze_core.errors import DataError
 from semfreeze_core.records.examples import Example, Segment
 from semfreeze_core.records.fields import FieldMapping
+from semfreeze_core.sources.data.messages import read_messages, read_tools
+from semfreeze_core.sources.data.schemas import CANDIDATES, PROMPT_PARTS, SYSTEM_COLUMN, TOOLS_COLUMN, recognized
+from semfreeze_core.sources.data.values import checked_text, kind_text, names_text
 
-Message = dict[str, str]  # the keys role and content
-RenderChat = Callable[[list[Message]], tuple[Segment, ...]]
+RenderChat = Callable[..., tuple[Segment, ...]]  # messages, and tools where a chat has them
 
-_CANDIDATES = {
-    "prompt_field": ("prompt", "question", "instruction", "input", "query"),
-    "completion_field": ("completion", "answer", "output", "response", "target"),
-    "messages_field": ("messages", "conversations"),
-    "text_field": ("text",),
-    "label_field": ("label",),
-}
 _MODES = {
     "prompt and completion": ("prompt_field", "completion_field"),
     "chat messages": ("messages_field",),
     "plain text": ("text_field",),
 }
 FIELD_FLAGS = "--prompt-field, --completion-field, --label-field, --template, --messages-field, --text-field"
-_ROLES = {role: role for role in ("system", "developer", "user", "assistant", "tool")}
-_ROLES |= {"human": "user", "gpt": "assistant"}  # ShareGPT's words
+
+
+class LabelError(DataError):
+    """A label that is no class."""
 
 
 def resolve_fields(mapping: FieldMapping, columns: Sequence[str]) -> tuple[FieldMapping, list[str]]:
-    """The mapping with every needed field named, and a note for each name that was guessed.
+    """The mapping with every needed field named, and notes: how the columns are read, and what is not.
 
-    A field is guessed only when one column alone can be meant, and the way of reading only when the columns fit one.
+    Columns are read by the schema that they fit, or else a field is guessed where one column alone can be meant and the
+    columns fit one way of reading.
 
     Raises:
         DataError: the given fields contradict each other, a name is not among the columns (all such problems at once),
@@ -44,18 +42,63 @@ def resolve_fields(mapping: FieldMapping, columns: Sequence[str]) -> tuple[Field
     """
     if problems := _problems(mapping, columns):
         raise _mapping_error(problems, columns)
-    free = [column for column in columns if column not in _used_columns(mapping)]
-    candidates = {field: [c for c in free if c.casefold() in names] for field, names in _CANDIDATES.items()}
-    needed = _needed_fields(mapping, candidates, columns)
-    if problems := [_why_not_guessed(field, candidates[field]) for field in needed if len(candidates[field]) != 1]:
-        raise _mapping_error(problems, columns)
+    used = _used_columns(mapping, columns)
+    free = [column for column in columns if column not in used]
+    candidates = {field: [c for c in free if c.casefold() in names] for field, names in CANDIDATES.items()}
+    name, guessed = _guessed_fields(mapping, candidates, columns, free)
     if mapping.label_field is None and len(candidates["label_field"]) == 1:
-        needed = (*needed, "label_field")
+        guessed["label_field"] = candidates["label_field"][0]
+    resolved = replace(mapping, **guessed)
+    return resolved, _notes(name or _mode(resolved), guessed, resolved, columns)
+
+
+def _guessed_fields(
+    mapping: FieldMapping, candidates: dict[str, list[str]], columns: Sequence[str], free: Sequence[str]
+) -> tuple[str, dict[str, str]]:
+    """The name of what the columns are read as, and the fields that are guessed."""
+    if not any(value for field, value in asdict(mapping).items() if field != "label_field"):
+        match = recognized(free)
+        if match is not None:
+            schema, fields = match
+            return schema.name, {field: value for field, value in asdict(fields).items() if value is not None}
+    needed = _needed_fields(mapping, candidates, columns)
+    problems = [_why_not_guessed(field, candidates[field], mapping) for field in needed if len(candidates[field]) != 1]
+    if problems:
+        raise _mapping_error(problems, columns)
     guessed = {field: candidates[field][0] for field in needed}
-    if not guessed:
-        return mapping, []
-    guesses_text = ", ".join(f"{_spoken(field)} from {column!r} ({_flag(field)})" for field, column in guessed.items())
-    return replace(mapping, **guessed), [f"Guessed from column names: {guesses_text}."]
+    return "", guessed
+
+
+def _mode(mapping: FieldMapping) -> str:
+    return next(name for name, fields in _MODES.items() if getattr(mapping, fields[-1]) is not None)
+
+
+def _notes(name: str, guessed: Mapping[str, str], mapping: FieldMapping, columns: Sequence[str]) -> list[str]:
+    """How the columns are read, in one sentence, and which of them are not that a person would expect to be."""
+    texts = [f"{_spoken(field)} from {value!r} ({_flag(field)})" for field, value in guessed.items()]
+    beside = beside_chat(mapping, columns)
+    texts += [f"the {'system prompt' if column == SYSTEM_COLUMN else column} from {column!r}" for column in beside]
+    notes = [f"Read as {name}: {', '.join(texts)}."] if texts else []
+    if mapping.text_field is None:
+        parts = PROMPT_PARTS if not guessed else (*PROMPT_PARTS, *CANDIDATES["prompt_field"], "text")
+        used = _used_columns(mapping, columns) | set(beside)
+        left = [column for column in columns if column.casefold() in parts and column not in used]
+        if left:
+            one = len(left) == 1
+            where = "--template" if mapping.messages_field is None else "--template with --completion-field"
+            notes.append(
+                f"Not read: the {'column' if one else 'columns'} {names_text(left, quoted=True)}, which may be a part "
+                f"of the prompt. To read {'it' if one else 'them'}, write the prompt with {where}."
+            )
+    return notes
+
+
+def beside_chat(mapping: FieldMapping, columns: Sequence[str]) -> list[str]:
+    """Columns that a chat's template is given beside the messages: the system prompt and the tools."""
+    if mapping.messages_field is None:
+        return []
+    taken = mapping.columns
+    return [column for column in (SYSTEM_COLUMN, TOOLS_COLUMN) if column in columns and column not in taken]
 
 
 def _problems(mapping: FieldMapping, columns: Sequence[str]) -> list[str]:
@@ -73,7 +116,7 @@ def _problems(mapping: FieldMapping, columns: Sequence[str]) -> list[str]:
     problems += [f"{_flag(field)}: no column {name!r}" for field, name in given.items() if name not in columns]
     if mapping.template is not None:
         try:
-            names = [name for _, name in _template_parts(mapping.template) if name is not None]
+            names = [_column_of(name, columns) for _, name in _template_parts(mapping.template) if name is not None]
         except ValueError as error:
             return [*problems, f"--template: {error}"]
         problems += [f"--template: no column {name!r}" for name in names if name not in columns]
@@ -100,22 +143,33 @@ def _needed_fields(mapping: FieldMapping, candidates: dict[str, list[str]], colu
     return _MODES[fitting[0]]
 
 
-def _why_not_guessed(field: str, candidates: list[str]) -> str:
+def _why_not_guessed(field: str, candidates: list[str], mapping: FieldMapping) -> str:
     if candidates:
         return f"{' and '.join(map(repr, candidates))} could each be {_spoken(field)}"
-    return f"no column is called {' or '.join(_CANDIDATES[field])}, so {_spoken(field)} is not known"
+    names = CANDIDATES[field]
+    given = asdict(mapping)
+    taken = [(name, other) for other, name in given.items() if name is not None and name.casefold() in names]
+    if taken:
+        (column, other), *_ = taken
+        return f"{column!r} is {_spoken(other)} ({_flag(other)}), and no other column can be {_spoken(field)}"
+    return f"no column is called {' or '.join(names)}, so {_spoken(field)} is not known"
 
 
 def _mapping_error(problems: list[str], columns: Sequence[str]) -> DataError:
     return DataError(
-        f"The fields are not clear: {'; '.join(problems)}. Columns found: {', '.join(columns)}. "
+        f"The fields are not clear: {'; '.join(problems)}. Columns found: {names_text(columns)}. "
         f"Name the fields with {FIELD_FLAGS}."
     )
 
 
-def _used_columns(mapping: FieldMapping) -> set[str | None]:
-    names = {name for field, name in asdict(mapping).items() if field != "template"}
-    return names | {name for _, name in _template_parts(mapping.template or "")}
+def _used_columns(mapping: FieldMapping, columns: Sequence[str]) -> set[str]:
+    shown = [name for _, name in _template_parts(mapping.template or "") if name is not None]
+    return mapping.columns | {_column_of(name, columns) for name in shown}
+
+
+def _column_of(name: str, columns: Collection[str]) -> str:
+    """The column that a name in a template stands for: itself, or without the "?" of an optional one."""
+    return name.removesuffix("?") if name not in columns and name.endswith("?") else name
 
 
 def _flag(field: str) -> str:
@@ -130,7 +184,8 @@ def _template_parts(template: str) -> list[tuple[str, str | None]]:
     """The template as (literal text, column that follows it or None).
 
     A column name is taken as it stands, dots and spaces included; Python's attribute, index and format syntax is not
-    offered, so a template can show nothing but the row's own text.
+    offered, so a template can show nothing but the row's own text. `{name?}` is optional: where the row has no text
+    there, the line break after it is left out too.
 
     Raises:
         ValueError: unbalanced braces, `{}`, or a conversion or format specification.
@@ -157,14 +212,17 @@ def example_from_row(
         render_chat: turns messages into segments; needed in chat mode only.
 
     Raises:
+        LabelError: the label is not of the expected type.
         DataError: a field is missing or not of the expected type; the message names the row. A missing label is no
             error: where some rows have no class, their label is None.
     """
     try:
-        label = _label(row.get(mapping.label_field), mapping.label_field) if mapping.label_field else None
         segments = _segments(row, mapping, render_chat)
+        label = _label(row.get(mapping.label_field), mapping.label_field) if mapping.label_field else None
     except DataError as error:
-        raise DataError(f"row {row_number}: {error}") from error
+        raise type(error)(f"row {row_number}: {error}") from error
+    except RecursionError:
+        raise DataError(f"row {row_number}: a field is nested too deep to be read") from None
     if not any(segment.supervised for segment in segments):
         return None
     return Example(segments, label, row_number, complete=mapping.messages_field is not None)
@@ -175,27 +233,41 @@ def _segments(row: Mapping[str, Any], mapping: FieldMapping, render_chat: Render
     if mapping.messages_field is not None:
         if render_chat is None:
             raise DataError("chat messages need a model's tokenizer and its chat template")
-        return render_chat(_messages(_value(row, mapping.messages_field), mapping.messages_field))
+        beside = {column: row.get(column) for column in beside_chat(mapping, list(row))}
+        value = _value(row, mapping.messages_field)
+        messages = read_messages(value, mapping.messages_field, beside.get(SYSTEM_COLUMN))
+        tools = read_tools(beside.get(TOOLS_COLUMN))
+        return render_chat(messages) if tools is None else render_chat(messages, tools)
     if mapping.text_field is not None:
         text = _text(row, mapping.text_field, null="")
         return (Segment(text, supervised=bool(text.strip())),)
     if mapping.completion_field is None or (mapping.prompt_field is None and mapping.template is None):
         raise ValueError("the mapping is not complete; resolve_fields makes it so")
-    if mapping.template is not None:
-        # A null in a template is an optional input left out; a null prompt would be a row without a question.
-        prompt = "".join(
-            literal + ("" if name is None else _text(row, name, null=""))
-            for literal, name in _template_parts(mapping.template)
-        )
-    else:
-        prompt = _text(row, str(mapping.prompt_field))
+    prompt = _filled(mapping.template, row) if mapping.template is not None else _text(row, str(mapping.prompt_field))
     completion = _text(row, mapping.completion_field, null="")
     return Segment(prompt, supervised=False), Segment(completion, supervised=bool(completion.strip()))
 
 
+def _filled(template: str, row: Mapping[str, Any]) -> str:
+    """The prompt that a template makes of a row."""
+    texts, left_out = [], False
+    for literal, name in _template_parts(template):
+        texts.append(literal.removeprefix("\n") if left_out else literal)
+        left_out = False
+        if name is not None and name not in row and name.endswith("?"):
+            column = name.removesuffix("?")
+            text = _text(row, column, null="") if column in row else ""
+            left_out = not text.strip()
+            texts.append("" if left_out else text)
+        elif name is not None:
+            # A null in a template is an optional input left out; a null prompt would be a row without a question.
+            texts.append(_text(row, name, null=""))
+    return "".join(texts)
+
+
 def _value(row: Mapping[str, Any], field: str) -> Any:
     if field not in row:
-        raise DataError(f"field {field!r} is missing; the row has {', '.join(map(repr, row)) or 'no fields'}")
+        raise DataError(f"field {field!r} is missing; the row has {names_text(list(row), quoted=True) or 'no fields'}")
     return row[field]
 
 
@@ -204,17 +276,7 @@ def _text(row: Mapping[str, Any], field: str, null: str | None = None) -> str:
     value = _value(row, field)
     if value is None and null is not None:
         return null
-    return _checked_text(value, f"field {field!r}")
-
-
-def _checked_text(value: Any, what: str) -> str:
-    if not isinstance(value, str):
-        raise DataError(f"{what} is {_kind(value)}, expected text")
-    try:
-        value.encode()
-    except UnicodeEncodeError as error:  # JSON can spell half a character as an escape, tokenizers refuse it
-        raise DataError(f"{what} holds half a character (\\u{ord(value[error.start]):04x}) at {error.start}") from None
-    return value
+    return checked_text(value, f"field {field!r}")
 
 
 def _label(value: Any, field: str) -> str | None:
@@ -223,45 +285,5 @@ def _label(value: Any, field: str) -> str | None:
     if isinstance(value, bool | int):
         return str(value)
     if not isinstance(value, str):
-        raise DataError(f"field {field!r} is {_kind(value)}, expected a class: text, a whole number or true/false")
-    return _checked_text(value, f"field {field!r}")
-
-
-def _kind(value: Any) -> str:
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return f"true or false (bool {value})"
-    if isinstance(value, int | float):
-        return f"a number ({type(value).__name__} {value})"
-    if isinstance(value, list):
-        return f"a list of {len(value)}"
-    if isinstance(value, dict):
-        return f"an object with the keys {', '.join(map(repr, value))}"
-    return f"a value of type {type(value).__name__}"
-
-
-def _messages(value: Any, field: str) -> list[Message]:
-    """The conversation with its roles in the words of chat templates."""
-    if not isinstance(value, list):
-        type_text = "text" if isinstance(value, str) else _kind(value)
-        raise DataError(f"field {field!r} is {type_text}, expected a list of messages")
-    return [_message(entry, f"message {i} of field {field!r}") for i, entry in enumerate(value)]
-
-
-def _message(entry: Any, what: str) -> Message:
-    if not isinstance(entry, dict):
-        raise DataError(f"{what} is {'text' if isinstance(entry, str) else _kind(entry)}, expected role and content")
-    for role_key, content_key in (("role", "content"), ("from", "value")):
-        if role_key in entry and content_key in entry:
-            break
-    else:
-        raise DataError(
-            f"{what} has the keys {', '.join(map(repr, entry))}, expected 'role' and 'content' (or 'from' and 'value')"
-        )
-    role = entry[role_key]
-    if not isinstance(role, str) or role not in _ROLES:
-        raise DataError(f"{what} has the {role_key} {role!r}, expected one of {', '.join(_ROLES)}")
-    if entry.get("tool_calls"):
-        raise DataError(f"{what} calls tools, which semfreeze does not support; leave such conversations out")
-    return {"role": _ROLES[role], "content": _checked_text(entry[content_key], f"the {content_key} of {what}")}
+        raise LabelError(f"field {field!r} is {kind_text(value)}, expected a class: text, a whole number or true/false")
+    return checked_text(value, f"field {field!r}")

@@ -326,7 +326,7 @@ def test_fields_are_guessed_as_an_analysis_guesses_them(tiny, rows_in):
     file = rows_in("train.jsonl", [{"question": "?", "answer": "!"}])
     exported = export_plan(tiny_plan(tiny, 2), "mlx-lm", data=file)
     assert exported_yaml(tiny_plan(tiny, 2), "mlx-lm", data=file)["prompt_feature"] == "question"
-    assert any("Guessed from column names" in note for note in exported.notes)
+    assert any(note.startswith("Read as ") for note in exported.notes)
     with pytest.raises(DataError, match="The fields are not clear"):
         export_plan(tiny_plan(tiny, 2), "mlx-lm", data=rows_in("train.jsonl", [{"a": "?", "b": "!"}]))
 

@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 
 from semfreeze_core.errors import DataError
 from semfreeze_core.records.examples import Segment
-from semfreeze_core.sources.data.chat import render_chat, require_chat_template
+from semfreeze_core.sources.data import chat
+from semfreeze_core.sources.data.chat import render_chat, require_chat_template, shows_tools
 from tests.core.tiny_tokenizer import CHATML, EOS, build_tiny_tokenizer
 
 TOKENIZER = build_tiny_tokenizer(chat_template=CHATML)
@@ -67,9 +68,9 @@ def test_render_chat_keeps_the_white_space_of_a_template_without_end_token():
 @pytest.mark.parametrize(
     "template",
     [
-        # the last answer is marked, earlier ones lose the mark
-        "{% for m in messages %}{{ m['role'] }}{% if loop.last and m['role'] == 'assistant' %}!{% endif %}"
-        "{{ m['content'] }}{% endfor %}{% if add_generation_prompt %}assistant!{% endif %}",
+        # a question changes once it is answered
+        "{% for m in messages %}{{ m['role'] }}{% if not loop.last and m['role'] == 'user' %}!{% endif %}"
+        "{{ m['content'] }}{% endfor %}{% if add_generation_prompt %}assistant{% endif %}",
         # the number of messages comes first
         "{{ messages | length }}{% for m in messages %}{{ m['content'] }}{% endfor %}",
         # the generation prompt is not how an answer begins
@@ -81,6 +82,123 @@ def test_render_chat_refuses_a_template_that_rewrites_earlier_turns(template):
     tokenizer = build_tiny_tokenizer(chat_template=template)
     with pytest.raises(DataError, match=r"rewrites earlier turns when message \d is added.*--prompt-field"):
         render_chat(tokenizer, talk("one", "two", "three", "four"))
+
+
+REASONING = (  # as Qwen3's: only the answer to the last question keeps its reasoning
+    "{% set ns = namespace(last=0) %}"
+    "{% for m in messages %}{% if m['role'] == 'user' %}{% set ns.last = loop.index0 %}{% endif %}{% endfor %}"
+    "{% for m in messages %}{% set content = m['content'] %}"
+    "{% if m['role'] == 'assistant' %}{% set thought = m.reasoning_content or '' %}"
+    "{% if '</think>' in content %}{% set thought = content.split('</think>')[0].split('<think>')[-1] %}"
+    "{% set content = content.split('</think>')[-1].strip() %}{% endif %}"
+    "{% if loop.index0 > ns.last %}{% set content = '<think>' + thought.strip() + '</think>' + content %}{% endif %}"
+    "{% endif %}{{ '[' + m['role'] + ']' + content + eos_token + '\\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '[assistant]' }}{% endif %}"
+)
+
+
+def supervised(segments):
+    return [segment.text for segment in segments if segment.supervised]
+
+
+def test_render_chat_finds_earlier_answers_that_lose_their_reasoning():
+    tokenizer = build_tiny_tokenizer(chat_template=REASONING)
+    messages = talk("one", "<think>t</think>two", "three", "<think>u</think>four")
+    segments = render_chat(tokenizer, messages)
+    assert supervised(segments) == [f"two{EOS}", f"<think>u</think>four{EOS}"]
+    assert tokenizer.apply_chat_template(messages, tokenize=False).startswith("".join(s.text for s in segments))
+    named = [*talk("one"), {"role": "assistant", "content": "two", "reasoning_content": "t"}]
+    assert supervised(render_chat(tokenizer, named)) == [f"<think>t</think>two{EOS}"]
+
+
+def test_render_chat_finds_an_answer_without_the_reasoning_that_the_template_asks_for():
+    template = CHATML.replace("assistant\n' }}{% endif %}", "assistant\n<think>\n' }}{% endif %}")
+    assert template != CHATML
+    tokenizer = build_tiny_tokenizer(chat_template=template)
+    assert supervised(render_chat(tokenizer, talk("one", "two", "three", "four"))) == [f"two{EOS}", f"four{EOS}"]
+    thinking = talk("one", "<think>\nt</think>two")
+    assert supervised(render_chat(tokenizer, thinking)) == [f"t</think>two{EOS}"]
+
+
+def test_render_chat_follows_the_marks_of_a_template():
+    template = (
+        "{% for m in messages %}{{ '[' + m['role'] + ']' }}{% if m['role'] == 'assistant' %}"
+        "{%- generation -%}{{ m['content'] + eos_token }}{%- endgeneration -%}{% else %}{{ m['content'] }}{% endif %}"
+        "{{ '\n' }}{% endfor %}"
+    )
+    tokenizer = build_tiny_tokenizer(chat_template=template)
+    messages = talk("one", "two", "three", "four")
+    assert supervised(render_chat(tokenizer, messages)) == [f"two{EOS}", f"four{EOS}"]
+    messages[1]["untrained"] = True
+    segments = render_chat(tokenizer, messages)
+    assert supervised(segments) == [f"four{EOS}"]
+    assert "".join(s.text for s in segments) + "\n" == tokenizer.apply_chat_template(
+        talk("one", "two", "three", "four"), tokenize=False
+    )
+    nothing = build_tiny_tokenizer(
+        chat_template="{% for m in messages %}{% generation %}{% endgeneration %}{% endfor %}"
+    )
+    with pytest.raises(DataError, match="marks"):
+        render_chat(nothing, messages)
+
+
+def test_render_chat_leaves_a_message_that_is_not_trained_on_as_context():
+    messages = talk("one", "two", "three", "four")
+    messages[1]["untrained"] = True
+    segments = render_chat(TOKENIZER, messages)
+    assert supervised(segments) == [f"four{EOS}"]
+    assert "two" in segments[0].text
+
+
+def test_render_chat_refuses_by_name_what_the_template_does_not_show():
+    answer = {"role": "assistant", "content": "two", "reasoning_content": "because"}
+    with pytest.raises(DataError, match=r"message 1 has 'reasoning_content', which the model's chat template does not"):
+        render_chat(TOKENIZER, [*talk("one"), answer])
+    call = {"role": "assistant", "content": "", "tool_calls": [{"function": {"name": "look", "arguments": {}}}]}
+    with pytest.raises(DataError, match=r"message 1 calls tools, which the model's chat template does not show"):
+        render_chat(TOKENIZER, [*talk("one"), call])
+
+
+def test_render_chat_gives_tools_and_calls_to_a_template_that_shows_them():
+    template = CHATML.replace("{% for", "{% if tools %}{{ tools | tojson }}{% endif %}{% for", 1).replace(
+        "+ message['content'] +", "+ message['content'] + (message.tool_calls | tojson if message.tool_calls else '') +"
+    )
+    tokenizer = build_tiny_tokenizer(chat_template=template)
+    call = {"role": "assistant", "content": "", "tool_calls": [{"function": {"name": "look", "arguments": {"a": 1}}}]}
+    context, target = render_chat(tokenizer, [*talk("one"), call], [{"name": "look"}])
+    assert '[{"name": "look"}]' in context.text
+    assert '"arguments": {"a": 1}' in target.text
+    assert shows_tools(tokenizer)
+    assert not shows_tools(TOKENIZER)
+
+
+def test_render_chat_takes_time_that_grows_with_the_conversation_alone(monkeypatch):
+    rendered = []
+    apply = type(TOKENIZER).apply_chat_template
+
+    def count(tokenizer, messages, **options):
+        rendered.append(len(messages))
+        return apply(tokenizer, messages, **options)
+
+    monkeypatch.setattr(type(TOKENIZER), "apply_chat_template", count)
+    messages = [{"role": "system", "content": "s"}, *talk(*map(str, range(400)))]
+    segments = render_chat(TOKENIZER, messages)
+    assert sum(rendered) < 10 * len(messages)
+    assert supervised(segments) == [f"{i}{EOS}" for i in range(1, 400, 2)]
+    assert apply(TOKENIZER, messages, tokenize=False) == "".join(s.text for s in segments) + "\n"
+
+
+def test_render_chat_finds_the_same_answers_one_by_one_and_by_exchange(monkeypatch):
+    messages = talk(*map(str, range(12)))
+    one_by_one = render_chat(TOKENIZER, messages)
+    monkeypatch.setattr(chat, "_FEW_TARGETS", 0)
+    assert render_chat(TOKENIZER, messages) == one_by_one
+    counted = build_tiny_tokenizer(
+        chat_template="{% for m in messages %}{{ loop.index }}{{ m['content'] }}{% endfor %}"
+    )
+    monkeypatch.setattr(chat, "_MANY_TARGETS", 0)
+    with pytest.raises(DataError, match="rewrites earlier turns"):
+        render_chat(counted, messages)
 
 
 def test_render_chat_passes_on_why_a_template_refuses():

@@ -1,14 +1,19 @@
 """Tokens and supervised masks: by length, within the limit, and the same one by one and all at once."""
 
+from dataclasses import replace
+from itertools import groupby
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tokenizers import normalizers, processors
 
 from semfreeze_core.errors import DataError
 from semfreeze_core.records.examples import Example, Segment, TokenizedExample
+from semfreeze_core.sources.data.chat import render_chat
 from semfreeze_core.sources.data.encode import NothingSupervised, TooLong, encode, encode_all
-from tests.core.tiny_tokenizer import EOS, build_tiny_tokenizer
+from tests.core.tiny_tokenizer import BOS, CHATML, EOS, build_tiny_sentencepiece, build_tiny_tokenizer
 
 PLAIN = build_tiny_tokenizer()
 WITH_BOS = build_tiny_tokenizer(bos=True)
@@ -36,15 +41,16 @@ def ids_of(tokenizer, text):
 @settings(deadline=None)
 @given(TOKENIZERS, examples(), st.booleans())
 def test_encode_joins_the_segments_and_masks_by_their_lengths(tokenizer, example, add_eos):
+    example = replace(example, complete=False)
     encoded = encode(tokenizer, example, max_length=10_000, add_eos=add_eos)
     ids, mask = [], []
-    if tokenizer is not PLAIN and not example.complete:
+    if tokenizer is not PLAIN:
         ids, mask = [tokenizer.bos_token_id], [False]
     for segment in example.segments:
         own = ids_of(tokenizer, segment.text)
         ids += own
         mask += [segment.supervised] * len(own)
-    if add_eos and not example.complete:
+    if add_eos:
         ids.append(tokenizer.eos_token_id)
         mask.append(True)
     mask[0] = False
@@ -196,3 +202,116 @@ def test_encode_all_notes_the_habits_of_the_tokenizer():
     (note,) = encode_all(build_tiny_tokenizer(prefix_space=True), several, max_length=9).notes
     assert note.startswith("The tokenizer puts a space before each separately tokenized text")
     assert encode_all(PLAIN, several, max_length=9).notes == ()
+
+
+LLAMA_2 = (
+    "{{ bos_token }}{% for m in messages %}{% if m['role'] == 'user' %}{{ '[INST] ' + m['content'] + ' [/INST]' }}"
+    "{% else %}{{ ' ' + m['content'] + ' ' + eos_token }}{% endif %}{% endfor %}"
+)
+
+
+def trimmed_offsets(tokenizer):
+    """With offsets that leave white space out, as Llama 3's tokenizer gives them."""
+    tokenizer.backend_tokenizer.post_processor = processors.ByteLevel(trim_offsets=True)
+    return tokenizer
+
+
+CHATTY = {
+    "byte-level": build_tiny_tokenizer(chat_template=CHATML),
+    "byte-level, trimmed offsets": trimmed_offsets(build_tiny_tokenizer(chat_template=CHATML)),
+    "prefix space": build_tiny_tokenizer(chat_template=CHATML, prefix_space=True),
+    "sentencepiece": build_tiny_sentencepiece(chat_template=CHATML, bos=True),
+    "sentencepiece, Llama 2": build_tiny_sentencepiece(chat_template=LLAMA_2, bos=True),
+}
+
+
+@pytest.mark.parametrize("tokenizer", CHATTY.values(), ids=CHATTY)
+@settings(deadline=None, max_examples=40)
+@given(st.lists(st.text(st.characters(exclude_categories=["Cs"]), max_size=12), min_size=2, max_size=6))
+def test_a_chat_has_the_tokens_of_apply_chat_template(tokenizer, contents):
+    messages = [{"role": ("user", "assistant")[i % 2], "content": content} for i, content in enumerate(contents)]
+    segments = render_chat(tokenizer, messages)
+    if not segments:
+        return
+    encoded = encode(tokenizer, Example(segments, None, 0, complete=True), max_length=10_000)
+    whole = tokenizer.apply_chat_template(messages, return_dict=True)["input_ids"]
+    assert encoded.input_ids.tolist() == whole[: len(encoded.input_ids)]
+    assert encoded.supervised[-1]
+    assert encoded.input_ids[-1] == tokenizer.eos_token_id
+    n_ends = sum(segment.supervised for segment in segments)
+    assert (encoded.input_ids[encoded.supervised] == tokenizer.eos_token_id).sum() >= n_ends
+
+
+@pytest.mark.parametrize("tokenizer", CHATTY.values(), ids=CHATTY)
+def test_the_mask_of_a_chat_covers_the_answers_and_no_more(tokenizer):
+    messages = [
+        {"role": role, "content": content}
+        for role, content in (("user", "top up?"), ("assistant", "by card.\n"), ("user", "How "), ("assistant", "3"))
+    ]
+    encoded = encode(tokenizer, Example(render_chat(tokenizer, messages), None, 0, complete=True), max_length=999)
+    runs = [
+        tokenizer.decode(encoded.input_ids[list(group)]).strip()
+        for flag, group in groupby(range(len(encoded.input_ids)), key=lambda i: bool(encoded.supervised[i]))
+        if flag
+    ]
+    # spaces aside: a decoder of this kind drops one at the start of what it is given
+    assert [run.removesuffix(EOS).replace(" ", "").strip() for run in runs] == ["bycard.", "3"]
+    assert all(run.endswith(EOS) for run in runs)
+
+
+def test_a_tokenizer_without_offsets_has_its_segments_tokenized_apart(monkeypatch):
+    tokenizer = build_tiny_tokenizer()
+    example = pair("ab", "cd", complete=True)
+    expected = encode(tokenizer, example, max_length=99)
+    monkeypatch.setattr(type(tokenizer), "is_fast", False)
+    assert encode(tokenizer, example, max_length=99).input_ids.tolist() == expected.input_ids.tolist()
+
+
+@pytest.mark.parametrize(
+    "tokenizer", [WITH_BOS, build_tiny_sentencepiece(bos=True)], ids=["byte-level", "sentencepiece"]
+)
+def test_encode_adds_no_second_beginning(tokenizer):
+    written, plain = pair(f"{BOS}ab:", "no"), pair("ab:", "no")
+    encoded = encode(tokenizer, written, max_length=99)
+    assert (encoded.input_ids == tokenizer.bos_token_id).sum() == 1
+    assert encoded.input_ids[0] == encode(tokenizer, plain, max_length=99).input_ids[0] == tokenizer.bos_token_id
+    cut = encode(tokenizer, written, max_length=len(encoded.input_ids) - 1)
+    assert cut.input_ids[0] == tokenizer.bos_token_id
+    text = encode(tokenizer, Example((Segment(f"{BOS}ab", True),), None, 0), max_length=99)
+    assert (text.input_ids == tokenizer.bos_token_id).sum() == 1
+
+
+class Counting:
+    """A tokenizer that counts the characters it is given."""
+
+    def __init__(self, tokenizer):
+        self.tokenizer, self.longest = tokenizer, 0
+
+    def __getattr__(self, name):
+        return getattr(self.tokenizer, name)
+
+    def __call__(self, texts, **options):
+        self.longest = max(self.longest, *(len(text) for text in texts))
+        return self.tokenizer(texts, **options)
+
+
+def test_a_long_text_is_cut_before_it_is_tokenized():
+    tokenizer = Counting(PLAIN)
+    long = "How do I top up my card? " * 4000
+    for example in (pair(long, " card"), pair(long, " card", complete=True)):
+        encoded = encode(tokenizer, example, max_length=64)
+        whole = encode(
+            PLAIN, replace(example, segments=(Segment(long[-2000:], False), example.segments[1])), max_length=64
+        )
+        assert encoded.input_ids.tolist() == whole.input_ids.tolist()
+        assert encoded.truncated > 0
+    assert isinstance(encode(tokenizer, pair("a", long), max_length=64), TooLong)
+    assert tokenizer.longest < len(long) / 10
+
+
+def test_a_long_text_of_few_tokens_is_read_whole():
+    dropping = build_tiny_tokenizer()
+    dropping.backend_tokenizer.normalizer = normalizers.Replace("x", "")
+    encoded = encode(dropping, pair("ab" + "x" * 10_000, "cd"), max_length=16)
+    assert encoded.input_ids.tolist() == encode(dropping, pair("ab", "cd"), max_length=16).input_ids.tolist()
+    assert not isinstance(encode(dropping, pair("ab", "x" * 10_000 + "cd"), max_length=16), TooLong)

@@ -63,7 +63,7 @@ def test_read_examples_records_what_it_read(tmp_path):
     with open(source, "rb") as file:
         assert found.file_digest == hashlib.sha256(file.read()).hexdigest()
     assert len(found.notes) == 1
-    assert found.notes[0].startswith("Guessed from column names: the prompt from 'prompt'")
+    assert found.notes[0].startswith("Read as prompt and completion: the prompt from 'prompt'")
 
 
 def test_read_examples_counts_rows_without_anything_supervised(tmp_path):

@@ -1,5 +1,6 @@
 """Which fields are read, what is guessed and what is refused, and the example a row becomes."""
 
+import re
 from dataclasses import fields
 
 import pytest
@@ -33,10 +34,12 @@ def row_refusal(row, mapping, render_chat=None):
 def test_resolve_fields_guesses_one_prompt_and_one_completion(prompt, completion):
     mapping, notes = resolve_fields(FieldMapping(), ["id", completion, prompt])
     assert mapping == FieldMapping(prompt_field=prompt, completion_field=completion)
-    assert notes == [
-        f"Guessed from column names: the prompt from {prompt!r} (--prompt-field), "
-        f"the completion from {completion!r} (--completion-field)."
-    ]
+    (note,) = notes
+    assert re.fullmatch(
+        rf"Read as (Alpaca|Dolly|prompt and completion|question and answer): the prompt from {prompt!r} "
+        rf"\(--prompt-field\), the completion from {completion!r} \(--completion-field\)\.",
+        note,
+    )
 
 
 @pytest.mark.parametrize(
@@ -81,16 +84,21 @@ def test_resolve_fields_leaves_a_resolved_mapping_alone(columns):
 @pytest.mark.parametrize(
     ("mapping", "columns", "expected"),
     [
-        ({}, ["instruction", "input", "output"], "'instruction' and 'input' could each be the prompt"),
+        ({}, ["instruction", "input", "answer"], "'instruction' and 'input' could each be the prompt"),
         ({}, ["prompt", "answer", "output"], "'answer' and 'output' could each be the completion"),
         ({}, ["prompt", "label"], "no column is called completion or answer or output or response or target"),
         ({}, ["messages", "conversations"], "'messages' and 'conversations' could each be the messages"),
         ({}, ["prompt", "completion", "text"], "could be read as prompt and completion or as plain text"),
-        ({}, ["prompt", "messages"], "could be read as prompt and completion or as chat messages"),
+        ({}, ["answer", "messages"], "could be read as prompt and completion or as chat messages"),
         ({}, ["a", "b"], "no column has a name that says what it is"),
         ({"label_field": "a"}, ["a", "b"], "no column has a name that says what it is"),
         ({"prompt_field": "promt"}, ["prompt", "completion"], "--prompt-field: no column 'promt'"),
         ({"label_field": "x"}, ["text"], "--label-field: no column 'x'"),
+        (
+            {"label_field": "prompt"},
+            ["prompt", "completion"],
+            "'prompt' is the label (--label-field), and no other column can be the prompt",
+        ),
         ({"template": "{a} {x}"}, ["a", "target"], "--template: no column 'x'"),
         ({"template": "fixed"}, ["target"], "--template names no column"),
         ({"template": "{}"}, ["target"], "--template: {} names no column"),
@@ -228,10 +236,100 @@ def test_example_from_row_reads_both_spellings_of_a_conversation():
         ),
         ([{"from": [], "value": "x"}], "message 0 of field 'messages' has the from [], expected one of"),
         ([{"role": "user", "content": None}], "the content of message 0 of field 'messages' is null, expected text"),
-        ([{"role": "assistant", "content": "", "tool_calls": [1]}], "message 0 of field 'messages' calls tools"),
+        (
+            [{"role": "assistant", "content": "", "tool_calls": [1]}],
+            "a tool call of message 0 of field 'messages' is a number",
+        ),
     ],
 )
 def test_example_from_row_refuses_a_malformed_conversation(messages, expected):
     message = row_refusal({"messages": messages}, CHAT, lambda messages: ())
     assert message.startswith("row 17: ")
     assert expected in message
+
+
+def chat_messages(*messages, **columns):
+    """The messages, and tools if any, that a template is given for a row."""
+    given = []
+
+    def render(*what):
+        given.extend(what)
+        return (Segment("hi", True),)
+
+    example_from_row({"messages": list(messages), **columns}, 0, CHAT, render)
+    return given
+
+
+@pytest.mark.parametrize(
+    ("flag", "untrained"),
+    [
+        ({"weight": 0}, True),
+        ({"weight": 1}, False),
+        ({"weight": 0.0}, True),
+        ({"train": False}, True),
+        ({"train": True}, False),
+        ({"training": False}, True),
+        ({}, False),
+    ],
+)
+def test_a_message_that_is_not_to_be_trained_on_is_marked(flag, untrained):
+    ((message,),) = chat_messages({"role": "assistant", "content": "a", **flag})
+    assert message == {"role": "assistant", "content": "a"} | ({"untrained": True} if untrained else {})
+
+
+def test_what_templates_show_of_a_message_is_passed_on():
+    call = {"name": "look", "arguments": '{"a": 1}'}
+    called = [{"type": "function", "function": {"name": "look", "arguments": {"a": 1}}}]
+    spoken = {"role": "assistant", "content": None}
+    (given,) = chat_messages(
+        {"role": "assistant", "content": "a", "reasoning_content": "r", "refusal": None, "id": 7},
+        {"role": "assistant", "content": "a", "thinking": " "},
+        spoken | {"tool_calls": [{"id": "c1", "type": "function", "function": call}]},
+        spoken | {"function_call": call},
+        {"from": "function_call", "value": '{"name": "look", "arguments": {"a": 1}}'},
+        {"from": "observation", "value": "found", "tool_call_id": "c1"},
+        {"role": "user", "content": [{"type": "text", "text": "one "}, {"type": "text", "text": "two"}]},
+    )
+    assert given[0] == {"role": "assistant", "content": "a", "reasoning_content": "r"}
+    assert given[1] == {"role": "assistant", "content": "a"}
+    assert given[2] == {"role": "assistant", "content": "", "tool_calls": [{"id": "c1"} | called[0]]}
+    assert given[3] == given[4] == {"role": "assistant", "content": "", "tool_calls": called}
+    assert given[5] == {"role": "tool", "content": "found", "tool_call_id": "c1"}
+    assert given[6] == {"role": "user", "content": "one two"}
+
+
+def test_tools_beside_a_chat_are_passed_on_from_a_list_or_from_json():
+    tools = [{"name": "look", "parameters": {"a": None, "b": 1}}]
+    hello = {"role": "user", "content": "a"}
+    for value in (tools, '[{"name": "look", "parameters": {"b": 1}}]'):
+        assert chat_messages(hello, tools=value)[1] == [{"name": "look", "parameters": {"b": 1}}]
+    for value in (None, "", "[]", []):
+        assert len(chat_messages(hello, tools=value)) == 1
+    for value in ("look", 3, ["look"]):
+        message = row_refusal({"messages": [hello], "tools": value}, CHAT, lambda *what: ())
+        assert "field 'tools' is" in message
+
+
+@pytest.mark.parametrize(
+    ("more", "expected"),
+    [
+        ({"weight": 0.5}, "the weight of message 0 of field 'messages' is a number (float 0.5), expected 0 or 1"),
+        ({"train": "no"}, "the train of message 0 of field 'messages' is text, expected 0 or 1, true or false"),
+        ({"tools": [{"name": "look"}]}, "message 0 of field 'messages' has 'tools', which is not read: put the tools"),
+        ({"images": ["x"]}, "has 'images', which is not read: semfreeze reads text only"),
+        ({"content": [{"type": "image"}]}, "has parts of type image, expected text only"),
+        ({"reasoning_content": 3}, "the reasoning_content of message 0 of field 'messages' is a number"),
+        ({"tool_calls": "look"}, "the tool calls of message 0 of field 'messages' are null"),
+        ({"role": "function_call"}, "is not JSON, expected a tool call with name and arguments"),
+    ],
+)
+def test_what_would_change_the_meaning_of_a_message_is_refused_by_name(more, expected):
+    message = {"role": "assistant", "content": "a"} | more
+    assert expected in row_refusal({"messages": [message]}, CHAT, lambda *what: ())
+
+
+def test_a_refusal_names_some_columns_of_very_many():
+    columns = [f"c{i}" for i in range(100_000)]
+    assert len(refusal(FieldMapping(), columns)) < 700
+    assert "and 99,980 more" in refusal(FieldMapping(), columns)
+    assert len(row_refusal(dict.fromkeys(columns, "x"), TEXT)) < 400
