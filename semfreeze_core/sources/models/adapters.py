@@ -1,6 +1,6 @@
 """Folders that hold a finetune's adapter (PEFT): which base they need, and a verified merge into it."""
 
-import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,8 +8,14 @@ from typing import Any
 import torch
 
 from semfreeze_core.errors import ModelError
+from semfreeze_core.sources.models.files import check_safetensors, read_object, require_file
 from semfreeze_core.sources.models.probe import probe_ids
 
+_CONFIG = "adapter_config.json"
+# Entries that PEFT matches as regular expressions; of the first two only a text is one.
+_NAMES = ("target_modules", "exclude_modules")
+_PATTERNS = (*_NAMES, "layers_pattern", "rank_pattern", "alpha_pattern")
+_REPEATED_GROUP, _REPEATS, _MOST_REPEATS = re.compile(r"\)[*+{]"), re.compile(r"[*+{]"), 6
 _SAFETENSORS, _PICKLE = "adapter_model.safetensors", "adapter_model.bin"
 _TOKENIZERS = ("tokenizer.json", "tokenizer.model", "tokenizer_config.json")
 
@@ -39,6 +45,11 @@ class Adapter:
         return f"Adapter ({kind})" if self.rank is None else f"Adapter ({kind}, rank {self.rank})"
 
     @property
+    def advice(self) -> str:
+        """How to give it another base."""
+        return f"To use another base, write its folder or Hub ID as base_model_name_or_path in {self.folder / _CONFIG}."
+
+    @property
     def has_tokenizer(self) -> bool:
         """Whether a tokenizer lies beside it; else the base's is meant."""
         return any((self.folder / name).exists() for name in _TOKENIZERS)
@@ -50,23 +61,50 @@ def read_adapter(folder: Path) -> Adapter | None:
     Raises:
         ModelError: its config is no JSON object, or does not name a base.
     """
-    path = folder / "adapter_config.json"
-    if not path.exists():
+    if not is_adapter(folder):
         return None
-    try:
-        config = json.loads(path.read_text())
-    except ValueError as error:
-        raise ModelError(f"{path} is not valid JSON: {error}") from error
-    base = config.get("base_model_name_or_path") if isinstance(config, dict) else None
+    path = folder / _CONFIG
+    config = read_object(path)
+    base, revision, rank = config.get("base_model_name_or_path"), config.get("revision"), config.get("r")
     if not isinstance(base, str) or not base:
         raise ModelError(f"{path}: expected base_model_name_or_path, the model this adapter belongs to, found none.")
-    return Adapter(folder, base, config.get("revision"), str(config.get("peft_type")), config.get("r"))
+    if not (revision is None or isinstance(revision, str)) or not (rank is None or type(rank) is int):
+        raise ModelError(f"{path}: expected a text as revision and a number as r, found {revision!r} and {rank!r}.")
+    _check_patterns(config, path)
+    return Adapter(folder, base, revision or None, str(config.get("peft_type")), rank)
+
+
+def is_adapter(folder: Path) -> bool:
+    """Whether a folder is an adapter's."""
+    try:
+        return (folder / _CONFIG).exists()
+    except OSError:  # a name that the system cannot hold
+        return False
+
+
+def _check_patterns(config: dict[str, Any], path: Path) -> None:
+    """Refuse regular expressions over module names that could run for hours: those that repeat what repeats."""
+    for name in _PATTERNS:
+        value = config.get(name)
+        if isinstance(value, str):
+            texts = [value]
+        else:  # a list of modules holds plain names
+            texts = [*value] if isinstance(value, dict | list) and name not in _NAMES else []
+        for text in texts:
+            if isinstance(text, str) and (_REPEATED_GROUP.search(text) or len(_REPEATS.findall(text)) > _MOST_REPEATS):
+                raise ModelError(
+                    f"{path}: {name} holds a regular expression that may take hours to match ({text[:60]!r}). List the "
+                    "modules' names instead."
+                )
 
 
 def locate_base(adapter: Adapter) -> str:
     """The adapter's base, looked for as named and then beside the adapter; a hub id when neither is there."""
     sibling = adapter.folder / adapter.base
-    return str(sibling) if not Path(adapter.base).exists() and sibling.exists() else adapter.base
+    try:
+        return str(sibling) if not Path(adapter.base).exists() and sibling.exists() else adapter.base
+    except (OSError, ValueError):  # no path at all; what it may be then is decided where it is opened
+        return adapter.base
 
 
 def check_adapter_weights(adapter: Adapter, *, allow_pickle: bool) -> None:
@@ -76,6 +114,7 @@ def check_adapter_weights(adapter: Adapter, *, allow_pickle: bool) -> None:
         ModelError: there are none, or only pickled ones without leave.
     """
     if (adapter.folder / _SAFETENSORS).exists():
+        check_safetensors(adapter.folder / _SAFETENSORS)
         return
     if not (adapter.folder / _PICKLE).exists():
         raise ModelError(f"{adapter.folder} has an adapter_config.json but no weights: expected {_SAFETENSORS}.")
@@ -84,6 +123,7 @@ def check_adapter_weights(adapter: Adapter, *, allow_pickle: bool) -> None:
             f"{adapter.folder} holds its adapter only as pickle ({_PICKLE}), which can run code while loading. If you "
             "trust where it comes from, add --allow-pickle; better, convert it to safetensors once."
         )
+    require_file(adapter.folder / _PICKLE)
 
 
 @torch.no_grad()

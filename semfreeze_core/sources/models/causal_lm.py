@@ -14,6 +14,7 @@ from semfreeze_core.records.training import Precision
 from semfreeze_core.sources.models.checkpoint import Checkpoint
 from semfreeze_core.sources.models.decoder import Decoder, find_decoder, find_parts
 from semfreeze_core.sources.models.loading import empty_model, load_config, load_model, load_tokenizer
+from semfreeze_core.sources.models.loading_errors import clear_errors
 from semfreeze_core.sources.models.memory_forecast import model_bytes
 from semfreeze_core.sources.models.model_shape import check_price, identify, measure_shape
 from semfreeze_core.sources.models.opening import open_checkpoint
@@ -59,12 +60,13 @@ def measure_empty(checkpoint: Checkpoint) -> ModelShape:
 
 
 def _measure(checkpoint: Checkpoint, config: Any) -> ModelShape:
-    with FakeTensorMode():  # runs the probe with shapes alone
-        model = empty_model(checkpoint, config)
-        parts = find_parts(model)
-    shape = measure_shape(model, parts)
-    check_price(model, shape, parts.forward_flop)
-    return shape
+    with clear_errors(checkpoint, "its architecture"):
+        with FakeTensorMode():  # runs the probe with shapes alone
+            model = empty_model(checkpoint, config)
+            parts = find_parts(model)
+        shape = measure_shape(model, parts)
+        check_price(model, shape, parts.forward_flop)
+        return shape
 
 
 def load_causal_lm(

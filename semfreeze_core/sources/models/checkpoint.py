@@ -21,6 +21,7 @@ class Checkpoint:
         trust_remote_code: run Python code that comes with the checkpoint.
         allow_pickle: load weights stored as pickle, which can run code while loading.
         adapter: to be merged into the weights found there, if any.
+        config_only: its weights are not to be loaded, so they may be packed in any way.
     """
 
     source: str
@@ -30,6 +31,7 @@ class Checkpoint:
     trust_remote_code: bool = False
     allow_pickle: bool = False
     adapter: Adapter | None = None
+    config_only: bool = False
 
     @property
     def folder_or_id(self) -> str:

@@ -30,6 +30,15 @@ def _attends_to_all(config: Any) -> bool:
     return window is None or window >= config.max_position_embeddings
 
 
+def multi_token_layers(config: Any) -> int:
+    """Layers behind the last one that predict more than the next token.
+
+    DeepSeek-V3, GLM-4-MoE and others keep them in the checkpoint as if they were further layers of the model.
+    """
+    named = getattr(config.get_text_config(decoder=True), "num_nextn_predict_layers", None)
+    return named if isinstance(named, int) else 0
+
+
 def key_value_heads(config: Any, n_heads: int) -> int:
     """Heads of keys and values, given the number of query heads."""
     match config.model_type:

@@ -3,6 +3,7 @@
 from typing import Any
 
 from semfreeze_core.records.model import ModelShape
+from semfreeze_core.sources.models.families import multi_token_layers
 
 _WINDOWED = ("sliding_attention", "chunked_attention")
 
@@ -27,6 +28,12 @@ def limits_of(model: Any, shape: ModelShape) -> tuple[str, ...]:
         limits.append(
             f"{windowed} of {shape.n_layers} layers attend to a window only. Their cost is estimated as if they "
             "attended to all tokens, which eager attention computes."
+        )
+    extra = multi_token_layers(model.config)
+    if extra:
+        limits.append(
+            f"Its layers that predict more than the next token (num_nextn_predict_layers: {extra}) are neither "
+            "analyzed nor trained, and a finetuned model is saved without them."
         )
     if shape.max_positions is None:
         limits.append(

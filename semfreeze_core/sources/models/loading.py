@@ -9,31 +9,50 @@ import torch
 import transformers
 from huggingface_hub import file_exists, try_to_load_from_cache
 from tokenizers import Tokenizer
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedConfig
 
 from semfreeze_core.errors import ModelError
 from semfreeze_core.sources.models.adapters import merge_adapter
 from semfreeze_core.sources.models.checkpoint import Checkpoint
+from semfreeze_core.sources.models.families import multi_token_layers
+from semfreeze_core.sources.models.files import check_sizes, check_weights
 from semfreeze_core.sources.models.loading_errors import clear_errors
 from semfreeze_core.sources.models.probe import find_layers
 from semfreeze_core.sources.models.quantization import describe_quantization, quantization_entry, unpacking
+from semfreeze_core.sources.models.weightless import fix_rotary_frequencies
 
 
 def load_config(checkpoint: Checkpoint) -> Any:
     """The checkpoint's config, refused early when it is not a language model's.
 
+    Which code computes attention and experts is not the config's to say here, and is taken out of it.
+
     Raises:
-        ModelError: it cannot be read, or names an encoder-decoder or packed weights that cannot be unpacked.
+        ModelError: it cannot be read, holds impossible sizes, or names an encoder-decoder, a multimodal model or,
+            unless it alone is wanted, packed weights that cannot be unpacked.
     """
     with clear_errors(checkpoint, "its config"):
         if checkpoint.kind == "hub":
             _ask_hub(checkpoint)
+        if checkpoint.kind != "gguf":  # transformers makes lists as long as there are layers
+            entries, _ = PreTrainedConfig.get_config_dict(checkpoint.folder_or_id, **checkpoint.arguments)
+            check_sizes(entries, f"{checkpoint.folder_or_id}/config.json")
         config = AutoConfig.from_pretrained(checkpoint.folder_or_id, **checkpoint.arguments)
+        if checkpoint.kind == "gguf":
+            check_sizes(config.to_dict(), checkpoint.location)
+        config._attn_implementation = config._experts_implementation = None
     if getattr(config, "is_encoder_decoder", False):
         raise ModelError(
             f"{checkpoint.source} is an encoder-decoder ({config.model_type}): semfreeze supports decoder-only models."
         )
-    packed = None if checkpoint.kind == "gguf" else quantization_entry(config)
+    if config.get_text_config(decoder=True) is not config:
+        parts = [name.removesuffix("_config") for name in config.sub_configs if name != "text_config"]
+        raise ModelError(
+            f"{checkpoint.source} is a multimodal model ({config.model_type}: text and {', '.join(parts) or 'more'}): "
+            "semfreeze supports decoders of text alone. Save its language model as a checkpoint of its own, or use the "
+            "text-only model of its family."
+        )
+    packed = None if checkpoint.kind == "gguf" or checkpoint.config_only else quantization_entry(config)
     if packed is not None and unpacking(packed) is None:
         raise ModelError(
             f"{checkpoint.source} holds quantized weights ({describe_quantization(packed)}), which semfreeze cannot "
@@ -67,7 +86,9 @@ def empty_model(checkpoint: Checkpoint, config: Any, *, attention: str | None = 
     options = {"attn_implementation": attention, "experts_implementation": "batched_mm"}
     auto: Any = AutoModelForCausalLM
     with clear_errors(checkpoint, "its architecture"):
-        return auto.from_config(config, trust_remote_code=checkpoint.trust_remote_code, **options)
+        model = auto.from_config(config, trust_remote_code=checkpoint.trust_remote_code, **options)
+    fix_rotary_frequencies(model)
+    return model
 
 
 def load_model(checkpoint: Checkpoint, dtype: torch.dtype) -> Any:
@@ -77,11 +98,15 @@ def load_model(checkpoint: Checkpoint, dtype: torch.dtype) -> Any:
         ModelError: transformers cannot load it, or it does not hold the weights its config asks for.
     """
     options: dict[str, Any] = {"dtype": dtype, "output_loading_info": True, "ignore_mismatched_sizes": True}
-    packed = None if checkpoint.kind == "gguf" else quantization_entry(load_config(checkpoint))
+    packed = None
     if checkpoint.kind == "gguf":
         options |= _dequantized()
     else:  # None takes safetensors when there are any
         options["use_safetensors"] = None if checkpoint.allow_pickle else True
+        options["config"] = load_config(checkpoint)
+        packed = quantization_entry(options["config"])
+    if checkpoint.kind == "folder":
+        check_weights(Path(checkpoint.location))
     if packed is not None:
         options["quantization_config"] = unpacking(packed)
     auto: Any = AutoModelForCausalLM
@@ -115,7 +140,7 @@ def _check_complete(source: str, model: Any, report: dict[str, Any]) -> None:
     layers, prefix = find_layers(model)
     numbers = [re.match(rf"{re.escape(prefix)}(\d+)\.", name) for name in report["unexpected_keys"]]
     last = max((int(number[1]) for number in numbers if number), default=0)
-    if last >= len(layers):
+    if last >= len(layers) + multi_token_layers(model.config):
         raise ModelError(
             f"{source}: the checkpoint holds layers up to number {last}, but its config says {len(layers)} layers. "
             "Does this config.json belong to these weights?"
@@ -140,9 +165,23 @@ def load_tokenizer(checkpoint: Checkpoint) -> Any:
     )
     with clear_errors(checkpoint, "its tokenizer"):
         tokenizer = AutoTokenizer.from_pretrained(location, **options)
+        _try_out(tokenizer)
     if checkpoint.kind == "gguf" and adapter is None:
         _drop_invented_tokens(tokenizer, load_config(checkpoint).vocab_size)
     return tokenizer
+
+
+def _try_out(tokenizer: Any) -> None:
+    """Do once what is done later, so that settings of a wrong type are met while the tokenizer is loaded."""
+    ids = tokenizer(["a", "b c"], add_special_tokens=False, padding=False, truncation=False).input_ids
+    tokenizer.decode(tokenizer("a").input_ids + ids[0], skip_special_tokens=True)
+    special = [tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id, *tokenizer.all_special_ids]
+    if not tokenizer.get_vocab() or not all(i is None or isinstance(i, int) for i in special):
+        raise ValueError("expected a vocabulary, and special tokens that are in it")
+    template = tokenizer.chat_template
+    texts = template.values() if isinstance(template, dict) else [template or ""]
+    if not all(isinstance(text, str) for text in texts):
+        raise TypeError("expected chat_template to be a text, or texts by name")
 
 
 def _drop_invented_tokens(tokenizer: Any, n_tokens: int) -> None:

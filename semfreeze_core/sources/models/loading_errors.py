@@ -16,6 +16,8 @@ from semfreeze_core.errors import ModelError, ResourceError, SemfreezeError
 from semfreeze_core.sources.models.checkpoint import Checkpoint
 
 _VERSION = transformers.__version__
+# What code raises that did not look at its input: its words alone explain nothing.
+_BY_CHANCE = (LookupError, TypeError, AttributeError, ArithmeticError, AssertionError, NameError, NotImplementedError)
 
 
 @contextmanager
@@ -57,13 +59,22 @@ def clear_errors(checkpoint: Checkpoint, what: str) -> Iterator[None]:
                 "dtype, a smaller model or a machine with more memory."
             ) from error
         # transformers and the libraries below it report unusable checkpoints with nearly any exception.
-        text, hint = _reason(error), _hint(checkpoint, what, error)
+        text, hint = _reason(error, _files(checkpoint, what)), _hint(checkpoint, what, error)
         raise ModelError(f"{checkpoint.source}: {what} could not be loaded: {text}.{hint}") from error
 
 
-def _reason(error: Exception) -> str:
+def _files(checkpoint: Checkpoint, what: str) -> str:
+    """The files in which the reason lies."""
+    if checkpoint.kind == "gguf":
+        return "the file"
+    if what == "its tokenizer":
+        return "tokenizer.json or tokenizer_config.json"
+    return "adapter_config.json or its weights" if what == "its adapter" else "config.json"
+
+
+def _reason(error: Exception, files: str) -> str:
     """The exception's own words, without what helps nobody here, cut to whole sentences."""
-    text = " ".join(str(error).split())
+    text = " ".join(str(error).split("Exception raised from")[0].split())  # torch goes on with its own calls
     if "weights_only" in text:
         return "the pickle is damaged, or holds other things than tensors"
     if "does not recognize this architecture" in text:
@@ -77,7 +88,12 @@ def _reason(error: Exception) -> str:
     if len(text) > 400:
         text = f"{text[:400].rsplit('. ', 1)[0]} [...]"
     name = type(error).__name__
-    return (f"{name} {text}" if isinstance(error, LookupError) else text or name).rstrip(".")
+    if isinstance(error, RecursionError):
+        return f"{files} is nested too deeply"
+    if isinstance(error, _BY_CHANCE) or not text:
+        detail = f"{name}: {text}" if text else name
+        return f"{files} holds a value that cannot be used ({detail.rstrip('.')})"
+    return text.rstrip(".")
 
 
 def _hint(checkpoint: Checkpoint, what: str, error: Exception) -> str:
@@ -90,6 +106,8 @@ def _hint(checkpoint: Checkpoint, what: str, error: Exception) -> str:
         return " This checkpoint brings its own code; if you trust it, add --trust-remote-code, which runs it."
     if checkpoint.kind == "gguf":
         return " Is the file whole, and does transformers read its architecture?"
+    if checkpoint.kind == "hub" and checkpoint.adapter is not None and what == "its config":
+        return f" Its base {checkpoint.location} was looked for on the Hugging Face hub. {checkpoint.adapter.advice}"
     if checkpoint.kind == "hub":
         if "use_safetensors" in text:
             return " Its weights are pickle, which can run code while loading; if you trust them, add --allow-pickle."
@@ -101,4 +119,6 @@ def _hint(checkpoint: Checkpoint, what: str, error: Exception) -> str:
         return " A safetensors file is damaged or cut short."
     if what == "its tokenizer":
         return " Expected a whole tokenizer.json beside the weights; a finetuned model can take its base model's."
+    if what in ("its config", "its architecture"):
+        return f" Check {checkpoint.location}/config.json."
     return ""

@@ -1,18 +1,24 @@
 """Opening a checkpoint: which of the four kinds a name means, and whether the place holds one. No weights are read."""
 
-import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from semfreeze_core.errors import ModelError
 from semfreeze_core.progress import Progress, silent
-from semfreeze_core.sources.models.adapters import Adapter, check_adapter_weights, locate_base, read_adapter
+from semfreeze_core.sources.models.adapters import (
+    Adapter,
+    check_adapter_weights,
+    is_adapter,
+    locate_base,
+    read_adapter,
+)
 from semfreeze_core.sources.models.checkpoint import Checkpoint
 from semfreeze_core.sources.models.embedded import convert_embedded
+from semfreeze_core.sources.models.files import INDEX, WEIGHTS, check_files, read_object
 from semfreeze_core.storage import user_path
 
-_SAFETENSORS = ("model.safetensors", "model.safetensors.index.json")
+_SAFETENSORS = (WEIGHTS, INDEX)
 _PICKLES = ("pytorch_model.bin", "pytorch_model.bin.index.json")
 
 
@@ -49,10 +55,12 @@ def open_checkpoint(
         return _open_base(adapter, source, revision=revision, config_only=config_only, progress=progress, **flags)
     if is_folder:
         _check_folder(path, allow_pickle=allow_pickle, config_only=config_only)
-        return Checkpoint(source, "folder", str(path), None, **flags)
+        return Checkpoint(source, "folder", str(path), None, config_only=config_only, **flags)
+    if path.exists():
+        raise ModelError(f"{source} is a pipe or a device: expected a model's folder or a GGUF file.")
     if source.count("/") > 1 or source.startswith((".", "~", "/")) or source.endswith(".gguf"):
         raise ModelError(f"{source}: no such folder or file.")
-    return Checkpoint(source, "hub", source, revision, **flags)
+    return Checkpoint(source, "hub", source, revision, config_only=config_only, **flags)
 
 
 def _open_base(
@@ -61,14 +69,16 @@ def _open_base(
     if not options["config_only"]:
         check_adapter_weights(adapter, allow_pickle=allow_pickle)
     base = locate_base(adapter)
+    if is_adapter(user_path(base)):  # looked at before it is opened: it may be this one, or name this one as its base
+        if user_path(base).resolve() == adapter.folder.resolve():
+            raise ModelError(f"{source} is an adapter that names itself as its base. {adapter.advice}")
+        raise ModelError(f"{source} is an adapter of an adapter ({base}): merge that one into its base first.")
     try:
         base_checkpoint = open_checkpoint(
             base, revision=revision or adapter.revision, allow_pickle=allow_pickle, **options
         )
     except ModelError as error:
-        raise ModelError(f"{source} is an adapter, and its base cannot be opened: {error}") from error
-    if base_checkpoint.adapter is not None:
-        raise ModelError(f"{source} is an adapter of an adapter ({base}): merge that one into its base first.")
+        raise ModelError(f"{source} is an adapter, and its base cannot be opened: {error} {adapter.advice}") from error
     return replace(base_checkpoint, source=source, adapter=adapter)
 
 
@@ -76,11 +86,11 @@ def _check_folder(folder: Path, *, allow_pickle: bool, config_only: bool) -> Non
     if not (folder / "config.json").exists():
         file_names = ", ".join(sorted(p.name for p in folder.iterdir())[:8]) or "nothing"
         raise ModelError(f"{folder}: expected a config.json, found {file_names}. Is this a Hugging Face model folder?")
-    try:
-        json.loads((folder / "config.json").read_text())
-    except ValueError as error:
-        raise ModelError(f"{folder}/config.json is not valid JSON: {error}") from error
-    if config_only or any((folder / name).exists() for name in _SAFETENSORS):
+    if config_only:
+        read_object(folder / "config.json")
+        return
+    check_files(folder)
+    if any((folder / name).exists() for name in _SAFETENSORS):
         return
     if any((folder / name).exists() for name in _PICKLES):
         if not allow_pickle:

@@ -1,5 +1,6 @@
 """One pass of a few tokens through a model with hooks on every module: what runs when, and what it passes on."""
 
+import traceback
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -163,15 +164,21 @@ def run_probe(model: Any, layers: nn.ModuleList, head: nn.Linear, *, count: bool
 def _why_not(model: Any, error: Exception, dtype: torch.dtype) -> str:
     if isinstance(error, DynamicOutputShapeException | DataDependentOutputException):
         return (
-            f"{type(model).__name__} looks at its data to decide what to compute, so it cannot be counted without "
-            "weights: its experts are not among those that transformers can run in one piece. Its cost "
-            "cannot be estimated yet."
+            f"{type(model).__name__} looks at its data to decide what to compute ({_operation(error)}), as experts do "
+            "that transformers cannot run in one piece, so it cannot be counted without weights. Its cost cannot be "
+            "estimated yet."
         )
     text = " ".join(str(error).split())[:400]
     return (
         f"{type(model).__name__} cannot run on a probe of {PROBE_TOKENS} tokens in {dtype}: "
         f"{type(error).__name__}: {text}"
     )
+
+
+def _operation(error: Exception) -> str:
+    """Where in a model's own code a pass stopped: the innermost line outside torch."""
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if "/torch/" not in frame.filename]
+    return frames[-1].line or frames[-1].name
 
 
 def check_finite(model: Any, probe: Probe) -> None:

@@ -1,7 +1,8 @@
 """Running a transformers model on fake tensors as it would run on real ones: shapes and sizes alone, for any config.
 
-Two things come out differently there, and are put right: torch gives fake tensors grouped products in bfloat16 only,
-and transformers, which cannot look at position ids, makes attention masks that it would do without.
+Three things come out differently there, and are put right: torch gives fake tensors grouped products in bfloat16 only,
+and transformers, which cannot look at position ids, makes attention masks that it would do without, and cannot choose
+the rotary frequencies that follow the longest sequence.
 """
 
 from collections.abc import Iterator
@@ -12,6 +13,16 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import masking_utils
+
+
+def fix_rotary_frequencies(model: Any) -> None:
+    """Keep the frequencies of dynamic and long rotary embeddings: whatever their values, they are of one size."""
+    for module in model.modules():
+        kind = getattr(module, "rope_type", None)
+        if isinstance(kind, str):
+            module.rope_type = "default"
+        elif isinstance(kind, dict):
+            module.rope_type = dict.fromkeys(kind, "default")
 
 
 @contextmanager

@@ -127,12 +127,44 @@ def test_open_checkpoint_takes_a_base_from_the_hub(folders):
 def test_load_refuses_an_adapter_whose_base_is_not_there(folders):
     adapter, base = folders
     shutil.rmtree(base)
-    assert (
-        refusal(adapter) == f"{adapter} is an adapter, and its base cannot be opened: {base}: no such folder or file."
+    assert refusal(adapter) == (
+        f"{adapter} is an adapter, and its base cannot be opened: {base}: no such folder or file. To use another base, "
+        f"write its folder or Hub ID as base_model_name_or_path in {adapter}/adapter_config.json."
     )
 
 
-@pytest.mark.parametrize("config", ["[1]", "{}", '{"base_model_name_or_path": null}', '{"base_model_name_or_path": 3}'])
+def test_load_refuses_an_adapter_that_is_its_own_base(folders):
+    adapter, _ = folders
+    edit_adapter(adapter, base_model_name_or_path=str(adapter))
+    assert refusal(adapter).startswith(f"{adapter} is an adapter that names itself as its base. To use another base")
+
+
+@pytest.mark.parametrize(
+    ("entry", "value"),
+    [
+        ("target_modules", "(a+)+$"),
+        ("exclude_modules", ".*.*.*.*.*.*.*x"),
+        ("layers_pattern", ["(?:a|b)*c"]),
+        ("rank_pattern", {"(x{1,9}){1,9}": 4}),
+        ("alpha_pattern", {"(x*)*": 4}),
+    ],
+)
+def test_load_refuses_patterns_that_would_take_hours(folders, entry, value):
+    edit_adapter(folders[0], **{entry: value})
+    message = refusal(folders[0])
+    assert f"adapter_config.json: {entry} holds a regular expression that may take hours to match" in message
+
+
+@pytest.mark.parametrize(
+    "pattern", [r".*\.(q|v)_proj", r"(?:.*?(?:language|text|model).*?(?:attn).*?(?:q_proj|v_proj).*?)"]
+)
+def test_load_takes_target_modules_as_a_pattern(folders, pattern):
+    before = load(folders[0]).identity
+    edit_adapter(folders[0], target_modules=pattern)
+    assert load(folders[0]).identity == before
+
+
+@pytest.mark.parametrize("config", ["{}", '{"base_model_name_or_path": null}', '{"base_model_name_or_path": 3}'])
 def test_load_refuses_an_adapter_that_names_no_base(folders, config):
     (folders[0] / "adapter_config.json").write_text(config)
     assert "expected base_model_name_or_path, the model this adapter belongs to, found none." in refusal(folders[0])

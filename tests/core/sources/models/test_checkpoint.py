@@ -11,13 +11,14 @@ import huggingface_hub
 import pytest
 import safetensors.torch
 import torch
-from transformers import BartConfig, LlamaConfig
+from transformers import BartConfig, LlamaConfig, LlavaConfig
 from transformers.utils import logging as transformers_logging
 
 from semfreeze_core.errors import ModelError, ResourceError
 from semfreeze_core.sources.models import loading, opening
 from semfreeze_core.sources.models.causal_lm import load_causal_lm, measure_empty
 from semfreeze_core.sources.models.checkpoint import Checkpoint
+from semfreeze_core.sources.models.limits import limits_of
 from semfreeze_core.sources.models.loading import load_config, load_model, load_tokenizer
 from semfreeze_core.sources.models.opening import open_checkpoint
 from tests.core.saved_models import save_tiny, save_tiny_gguf
@@ -88,8 +89,11 @@ def test_load_reads_sharded_weights(tmp_path):
     assert len(list(tmp_path.glob("model-*.safetensors"))) > 1
     (tmp_path / "model.safetensors").unlink(missing_ok=True)
     assert load(tmp_path).shape.total_parameters == sum(p.numel() for p in model.parameters())
-    next(tmp_path.glob("model-00002*")).unlink()
-    assert "the model could not be loaded: No such file or directory" in refusal(tmp_path)
+    missing = next(tmp_path.glob("model-00002*"))
+    missing.unlink()
+    assert refusal(tmp_path).startswith(f"{missing} is missing, but model.safetensors.index.json names it.")
+    missing.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 4\n")
+    assert refusal(tmp_path).endswith("Fetch them with: git lfs pull.")
 
 
 def test_load_says_what_it_does(folder):
@@ -231,8 +235,8 @@ def test_load_refuses_damaged_safetensors(folder, content):
     path = folder / "model.safetensors"
     path.write_bytes(path.read_bytes()[:60_000] if content is None else content)
     message = refusal(folder)
-    assert message.startswith(f"{folder}: the model could not be loaded: Error while deserializing header")
-    assert message.endswith("A safetensors file is damaged or cut short.")
+    assert message.startswith(f"{path} is damaged or cut short (Error while deserializing header")
+    assert message.endswith("Download it again.")
 
 
 def test_load_refuses_weights_that_are_not_numbers(folder):
@@ -240,10 +244,17 @@ def test_load_refuses_weights_that_are_not_numbers(folder):
     assert "the output of layer 1 holds NaN or infinity" in refusal(folder)
 
 
-def test_load_refuses_an_index_without_a_map(folder):
+@pytest.mark.parametrize("index", ["{}", '{"weight_map": []}', '{"weight_map": {"a": 3}}', "[]", "{"])
+def test_load_refuses_an_index_without_a_map(folder, index):
     (folder / "model.safetensors").unlink()
-    (folder / "model.safetensors.index.json").write_text("{}")
-    assert "the model could not be loaded: KeyError 'weight_map'." in refusal(folder)
+    (folder / "model.safetensors.index.json").write_text(index)
+    assert refusal(folder).startswith(f"{folder}/model.safetensors.index.json")
+
+
+def test_load_refuses_an_index_that_leads_outside(folder, tmp_path):
+    (folder / "model.safetensors").rename(tmp_path / "other.safetensors")
+    (folder / "model.safetensors.index.json").write_text('{"weight_map": {"a": "../other.safetensors"}}')
+    assert "expected names of files beside it, found '../other.safetensors'" in refusal(folder)
 
 
 @pytest.mark.parametrize("damage", ["missing", "config only", "empty"])
@@ -268,7 +279,7 @@ def test_load_refuses_a_missing_tokenizer(folder, damage):
         ({"model_type": None}, "its config could not be loaded: it names no architecture (model_type)."),
         ({"num_attention_heads": 3}, "The hidden size (32) is not a multiple of the number of attention heads (3)"),
         ({"hidden_size": "big"}, "Field 'hidden_size' expected int, got str"),
-        ({"hidden_act": "bogus"}, "its architecture could not be loaded: KeyError 'bogus'."),
+        ({"hidden_act": "bogus"}, "config.json holds a value that cannot be used (KeyError: 'bogus'). Check /"),
         (
             {"model_type": "vit"},
             "transformers makes no causal language model of a ViTConfig. semfreeze supports",
@@ -286,7 +297,65 @@ def test_load_refuses_an_unusable_config(folder, changes, words):
 
 def test_load_refuses_a_config_that_is_a_list(folder):
     (folder / "config.json").write_text("[1]")
-    assert "its config could not be loaded" in refusal(folder)
+    assert refusal(folder) == f"{folder}/config.json: expected a JSON object, found a list."
+
+
+@pytest.mark.parametrize("kind", ["linear", "dynamic"])
+def test_load_reads_scaled_rotary_embeddings_written_the_old_way(folder, kind):
+    edit_config(folder, rope_parameters=None, rope_theta=10000.0, rope_scaling={"type": kind, "factor": 2.0})
+    loaded = load(folder)
+    assert loaded.decoder.model.config.rope_parameters["rope_type"] == kind
+    assert measure_empty(open_checkpoint(str(folder), config_only=True)) == loaded.shape
+
+
+def test_load_leaves_out_layers_that_predict_more_than_the_next_token(tmp_path):
+    model = save_tiny(tmp_path, "deepseek_v3")
+
+    def add(weights):
+        last = {name: weight.clone() for name, weight in weights.items() if ".layers.3." in name}
+        weights.update({name.replace(".layers.3.", ".layers.4."): weight for name, weight in last.items()})
+        weights["model.layers.4.eh_proj.weight"] = torch.zeros(32, 64)
+
+    edit_weights(tmp_path, add)
+    edit_config(tmp_path, num_nextn_predict_layers=0)
+    assert "the checkpoint holds layers up to number 4, but its config says 4 layers." in refusal(tmp_path)
+    edit_config(tmp_path, num_nextn_predict_layers=1)
+    loaded = load(tmp_path)
+    assert loaded.shape.total_parameters == sum(p.numel() for p in model.parameters())
+    assert any("num_nextn_predict_layers: 1" in limit for limit in limits_of(loaded.decoder.model, loaded.shape))
+
+
+def test_load_refuses_a_multimodal_model_by_name(tmp_path):
+    text = {"hidden_size": 32, "num_hidden_layers": 2, "intermediate_size": 48, "vocab_size": 320}
+    LlavaConfig(text_config=LlamaConfig(**text)).save_pretrained(tmp_path)
+    with pytest.raises(ModelError, match=r"is a multimodal model \(llava: text and vision\)"):
+        measure_empty(open_checkpoint(str(tmp_path), config_only=True))
+
+
+@pytest.mark.parametrize("entry", ["attn_implementation", "_attn_implementation", "experts_implementation"])
+def test_load_takes_no_kernels_that_a_config_names(folder, entry):
+    before = load(folder).identity
+    edit_config(folder, **{entry: "owner/kernels"})
+    assert load(folder).identity == before
+
+
+@pytest.mark.parametrize("read", [load, lambda source: measure_empty(open_checkpoint(str(source), config_only=True))])
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"num_hidden_layers": 10**9}, "num_hidden_layers is 1,000,000,000, expected 1 to 10,000."),
+        ({"num_hidden_layers": 0}, "num_hidden_layers is 0, expected 1 to 10,000."),
+        ({"vocab_size": 0}, "vocab_size is 0, expected at least 1."),
+        ({"head_dim": -8}, "head_dim is -8, expected at least 1."),
+        ({"max_position_embeddings": 0}, "max_position_embeddings is 0, expected at least 1."),
+        ({"text_config": {"hidden_size": 0}}, "hidden_size is 0, expected at least 1."),
+    ],
+)
+def test_load_refuses_impossible_sizes(folder, changes, words, read):
+    edit_config(folder, **changes)
+    with pytest.raises(ModelError) as caught:
+        read(folder)
+    assert str(caught.value) == f"{folder}/config.json: {words}"
 
 
 @pytest.mark.parametrize("read", [load, lambda source: measure_empty(open_checkpoint(str(source), config_only=True))])

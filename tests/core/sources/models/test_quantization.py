@@ -74,7 +74,7 @@ REFUSED = [
     "read",
     [
         lambda folder: load_causal_lm(str(folder), device="cpu"),
-        lambda folder: measure_empty(open_checkpoint(str(folder), config_only=True)),
+        lambda folder: measure_empty(open_checkpoint(str(folder))),
     ],
     ids=["load", "measure"],
 )
@@ -88,6 +88,14 @@ def test_load_refuses_other_quantizations_by_name(tmp_path, entry, words, read):
         f"{tmp_path} holds quantized weights ({words}), which semfreeze cannot unpack. Give the unquantized "
         "checkpoint it was made from."
     )
+
+
+@pytest.mark.parametrize("entry", [entry for entry, _ in REFUSED[2:4]], ids=["gptq", "awq"])
+def test_measure_empty_counts_a_quantized_model_of_which_the_config_alone_is_wanted(tmp_path, entry):
+    save_tiny(tmp_path)
+    plain = measure_empty(open_checkpoint(str(tmp_path), config_only=True))
+    add_to_config(tmp_path, entry)
+    assert measure_empty(open_checkpoint(str(tmp_path), config_only=True)) == plain
 
 
 @pytest.mark.parametrize("entry", [None, {}])
