@@ -4,7 +4,9 @@ import errno
 import hashlib
 import json
 import os
+import secrets
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -83,16 +85,15 @@ def write_atomically(path: Path, content: bytes | str) -> None:
             raise FileExistsError(errno.EEXIST, "It exists and is not a file")
         path = Path(os.path.realpath(path))
         path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
         try:
-            with os.fdopen(descriptor, "wb") as file:
+            with temporary.open("xb") as file:
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
-            Path(temporary).chmod(0o666 & ~_umask())  # mkstemp lets nobody else read
             os.replace(temporary, path)
         except BaseException:
-            Path(temporary).unlink(missing_ok=True)
+            temporary.unlink(missing_ok=True)
             raise
 
 
@@ -112,8 +113,9 @@ def new_folder(target: Path, *, overwrite: bool = False) -> Iterator[Path]:
         target.parent.mkdir(parents=True, exist_ok=True)
         partial = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}.partial-"))
         try:
+            mode = _mode_of_a_folder(partial)
             yield partial
-            partial.chmod(0o777 & ~_umask())
+            partial.chmod(mode)
             if target.exists():
                 require_free(target, overwrite=overwrite)  # another process may have been faster
                 old = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}.old-"))
@@ -162,10 +164,18 @@ def _was_a_run(folder: Path) -> bool:
     return b'"semfreeze run"' in manifest.read_bytes() or (folder / "arrays.safetensors").exists()
 
 
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+def _mode_of_a_folder(inside: Path) -> int:
+    """The mode that the umask leaves a folder, read off one that is made for it.
+
+    The module tempfile lets nobody else read what it makes. A process that asks for its umask has to change it, which
+    in a server shows in what other threads write meanwhile.
+    """
+    probe = inside / ".mode"
+    probe.mkdir()
+    try:
+        return stat.S_IMODE(probe.stat().st_mode)
+    finally:
+        probe.rmdir()
 
 
 def digest(value: Any) -> str:
