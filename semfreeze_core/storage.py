@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import shutil
+import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -134,7 +135,6 @@ def write_atomically(path: Path, content: bytes | str) -> None:
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
-            temporary.chmod(0o666 & ~_umask())  # made so that nobody else can read it
             os.replace(temporary, path)
 
 
@@ -154,8 +154,9 @@ def new_folder(target: Path, *, overwrite: bool = False) -> Iterator[Path]:
         target.parent.mkdir(parents=True, exist_ok=True)
         remove_leftovers(target.parent)
         with temporary_folder(target.parent) as partial:
+            mode = _mode_of_a_folder(partial)
             yield partial
-            partial.chmod(0o777 & ~_umask())
+            partial.chmod(mode)
             if target.exists():
                 require_free(target, overwrite=overwrite)  # another process may have been faster
                 _add_missing(target, partial)
@@ -217,10 +218,18 @@ def _was_a_run(folder: Path) -> bool:
     return b'"semfreeze run"' in manifest.read_bytes() or (folder / "arrays.safetensors").exists()
 
 
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+def _mode_of_a_folder(inside: Path) -> int:
+    """The mode that the umask leaves a folder, read off one that is made for it.
+
+    The module tempfile lets nobody else read what it makes. A process that asks for its umask has to change it, which
+    in a server shows in what other threads write meanwhile.
+    """
+    probe = inside / ".mode"
+    probe.mkdir()
+    try:
+        return stat.S_IMODE(probe.stat().st_mode)
+    finally:
+        probe.rmdir()
 
 
 def digest(value: Any) -> str:

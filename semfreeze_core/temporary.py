@@ -6,6 +6,7 @@ tell a dead writer's leftovers from a living one's files. Where there are no suc
 
 import os
 import re
+import secrets
 import shutil
 import sys
 import tempfile
@@ -89,9 +90,9 @@ def _prefix(use: Use) -> str:
 
 
 def _empty_file(parent: Path) -> Path:
-    descriptor, name = tempfile.mkstemp(dir=parent, prefix=_prefix("part"))
-    os.close(descriptor)
-    return Path(name)
+    path = parent / f"{_prefix('part')}{secrets.token_hex(4)}"
+    path.touch(exist_ok=False)  # with the mode that the umask leaves it; tempfile's nobody else could read
+    return path
 
 
 @contextmanager

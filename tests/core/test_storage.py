@@ -92,6 +92,15 @@ def test_write_atomically_replaces_and_obeys_the_umask(tmp_path, umask):
     assert stat.S_IMODE(path.stat().st_mode) == 0o640
 
 
+def test_writing_never_changes_the_umask_under_which_other_threads_write(monkeypatch, tmp_path):
+    monkeypatch.setattr(os, "umask", raises(AssertionError("the umask belongs to the whole process")))
+    write_atomically(tmp_path / "file", "new")
+    with new_folder(tmp_path / "folder") as partial:
+        assert names(partial) == []
+        assert stat.S_IMODE(partial.stat().st_mode) == 0o700, "nobody else sees what is half written"
+    assert names(tmp_path) == ["file", "folder"]
+
+
 @pytest.mark.parametrize("step", ["fsync", "replace"])
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), ValueError("stopped")], ids=["interrupt", "error"])
 def test_write_atomically_leaves_the_old_file_when_stopped(monkeypatch, tmp_path, step, error):

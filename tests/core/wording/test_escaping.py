@@ -1,0 +1,76 @@
+"""Hostile text at every boundary: it is shown as it stands, and does nothing."""
+
+import json
+
+import pytest
+from markdown_it import MarkdownIt
+
+from semfreeze_core.wording.escaping import (
+    chart_text,
+    html_text,
+    json_text,
+    markdown_code,
+    markdown_text,
+    terminal_text,
+)
+
+HOSTILE = (
+    "[x](javascript:alert(1))",
+    "![x](https://a.example/p.png)",
+    "`code`",
+    "$math$",
+    "<script>alert(1)</script>",
+    "\x1b[2J",
+    "\x1b]8;;https://a.example\x07x",
+    "abc\u202egnp.exe",
+    "\u2066a\u2069",
+    ":red[x] :material/home: :smile:",
+    "**bold** _it_ ~~s~~",
+    "a\n\n# heading",
+    "www.a.example https://a.example",
+    "&lt;b&gt;",
+    "x\ry",
+    "\x9b2J",
+    "\udcff",
+)
+UNSEEN = "\x1b\x07\r\x9b\u202e\u2066\u2069\udcff"
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+@pytest.mark.parametrize("escape", [terminal_text, markdown_text, markdown_code, html_text, chart_text])
+def test_nothing_unseen_passes_any_boundary(escape, text):
+    assert not set(escape(text)) & set(UNSEEN)
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_markdown_shows_the_text_and_nothing_else(text):
+    for escape, kind in ((markdown_text, "text"), (markdown_code, "code_inline")):
+        (opened, inline, closed) = (
+            MarkdownIt("commonmark").enable(["strikethrough", "table"]).parse(f"a {escape(text)}")
+        )
+        assert (opened.type, closed.type) == ("paragraph_open", "paragraph_close")
+        kinds = {child.type for child in inline.children}
+        assert kinds <= {"text", "text_special", kind}
+        expected = terminal_text(text.replace("\n", " "))
+        assert "".join(child.content for child in inline.children) == f"a {expected}"
+
+
+def test_markdown_leaves_streamlits_own_marks_and_mathematics_no_opening():
+    assert markdown_text(":red[x] $y$ :a:") == r"\:red\[x\] \$y\$ \:a\:"
+
+
+def test_terminal_keeps_lines_and_tabs_and_what_people_write():
+    assert terminal_text("a\tb\nnaïve 数 👩‍🔬") == "a\tb\nnaïve 数 👩‍🔬"
+    assert terminal_text("\x1b[2J\u202e") == r"\x1b[2J\u202e"
+
+
+def test_html_and_charts_hold_no_tag():
+    assert html_text('<a href="x">') == "&lt;a href=&quot;x&quot;&gt;"
+    assert chart_text('<a href="x">&lt;') == '&lt;a href="x"&gt;&amp;lt;'
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_json_means_the_same_and_shows_everything(text):
+    document = json_text(json.dumps({text: [text]}, ensure_ascii=False))
+    assert json.loads(document) == {text: [text]}
+    assert not set(document) & set(UNSEEN)
