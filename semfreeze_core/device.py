@@ -83,6 +83,12 @@ def choose_device(name: str) -> torch.device:
     return device
 
 
+def make_current(device: torch.device) -> None:
+    """Make a GPU the one that work without a named device goes to, in this thread; does nothing for others."""
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+
+
 def has_own_memory(device: torch.device) -> bool:
     """Whether a device has memory apart from the system's: a CUDA GPU does; a CPU and Apple's MPS do not."""
     return device.type == "cuda"

@@ -1,12 +1,14 @@
 """From an arm's settings to what the trainer and the cost model take."""
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import torch
 from transformers import TrainingArguments
 
+from semfreeze_core.device import make_current
 from semfreeze_core.finetune.arm.arms import Arm
 from semfreeze_core.finetune.arm.settings import ArmSettings
 from semfreeze_core.records.examples import TokenizedExample
@@ -32,13 +34,39 @@ def setup_at_lengths(settings: ArmSettings, train: Sequence[TokenizedExample], *
     )
 
 
+@dataclass
+class OneDeviceArguments(TrainingArguments):
+    """Arguments of a Trainer that trains on the device the model is on, and on no other.
+
+    The Trainer by itself takes the first GPU whichever holds the model, and with more than one wraps the model in
+    DataParallel, which spreads every batch and knows no prefix cache.
+
+    Attributes:
+        model_device: as torch writes it, such as "cuda:1".
+    """
+
+    model_device: str = "cpu"
+
+    @cached_property
+    def _setup_devices(self) -> torch.device:
+        super()._setup_devices  # noqa: B018 - sets up accelerate's state, for the first GPU
+        device = torch.device(self.model_device)
+        if device.type == "cuda":
+            self._n_gpu = 1
+        make_current(device)
+        if self.distributed_state is not None:
+            self.distributed_state.device = device
+        return device
+
+
 def trainer_arguments(folder: str, arm: Arm, settings: ArmSettings, device: torch.device) -> TrainingArguments:
     """Arguments of transformers' Trainer: a constant rate after warm-up, gradients clipped at 1, no evaluation.
 
     One seed gives every arm the same examples in the same order.
     """
-    return TrainingArguments(
+    return OneDeviceArguments(
         output_dir=folder,
+        model_device=str(device),
         max_steps=settings.total_steps,
         per_device_train_batch_size=settings.micro_batch_size,
         gradient_accumulation_steps=settings.accumulation,

@@ -8,6 +8,7 @@ import json
 import os
 import sys
 import threading
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 
@@ -21,7 +22,7 @@ def main(path: str) -> int:
     """Run the job in the file `path`; returns the exit code."""
     _end_with_parent()
     try:
-        run_job(Path(path))
+        run_job(Path(path), device=_hide_other_gpus(Path(path)))
     except InputError as error:
         return _print_reason(REFUSED, str(error))
     except Exception as error:
@@ -33,8 +34,42 @@ def main(path: str) -> int:
     return 0
 
 
-def run_job(path: Path) -> None:
+def _hide_other_gpus(path: Path) -> str:
+    """Leave this process its job's GPU alone, before torch looks for GPUs; returns the device's name from then on."""
+    environment, device = one_gpu_environment(json.loads(path.read_text())["model"]["device"], os.environ)
+    os.environ.update(environment)
+    return device
+
+
+def one_gpu_environment(device: str, environment: Mapping[str, str]) -> tuple[dict[str, str], str]:
+    """The variable that leaves a process one GPU, and the device's name in that process.
+
+    An index counts the GPUs that are visible now: "cuda:1" under CUDA_VISIBLE_DEVICES=4,6 is the GPU 6. Without it a
+    process takes some memory of the first GPU too, whichever it trains on.
+
+    Args:
+        device: auto, cpu, cuda, cuda:N or mps; of a machine with GPUs, auto is the first.
+        environment: of the process that starts it.
+    """
+    kind, _, number = device.partition(":")
+    if kind not in ("auto", "cuda") or not (number.isdecimal() or not number):
+        return {}, device
+    index = int(number or 0)
+    # ROCm's own variable wins over CUDA's, which it reads as well.
+    variable = "HIP_VISIBLE_DEVICES" if "HIP_VISIBLE_DEVICES" in environment else "CUDA_VISIBLE_DEVICES"
+    visible = environment.get(variable)
+    entries = [str(index)] * (index + 1) if visible is None else [entry.strip() for entry in visible.split(",")]
+    if index >= len(entries) or not entries[index]:  # refused, or found elsewhere, where the device is chosen
+        return {}, device
+    return {variable: entries[index]}, kind
+
+
+def run_job(path: Path, device: str | None = None) -> None:
     """Train the arm of the job in the file `path`, or evaluate the model as it is, and write the result.
+
+    Args:
+        path: of the job.
+        device: its device as this process sees it; None is the job's own name for it.
 
     Raises:
         InputError: the model is not the plan's, or cannot be trained in this way.
@@ -61,7 +96,7 @@ def run_job(path: Path) -> None:
         job.model.source,
         revision=job.model.revision,
         dtype=setup.precision,
-        device=job.model.device,
+        device=job.model.device if device is None else device,
         trust_remote_code=job.model.trust_remote_code,
         allow_pickle=job.model.allow_pickle,
         progress=_print_event,

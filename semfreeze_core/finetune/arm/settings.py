@@ -1,5 +1,6 @@
 """How one arm is trained: the setup that all arms of a comparison share, and what belongs to this arm alone."""
 
+import os
 from dataclasses import dataclass
 from importlib.util import find_spec
 
@@ -53,7 +54,7 @@ class ArmSettings:
 
 
 def refuse_untrainable(setup: TrainingSetup) -> None:
-    """Refuse a setup that the cost model knows and semfreeze's own training does not offer.
+    """Refuse a setup that the cost model knows and semfreeze's own training does not offer, and a distributed launch.
 
     Raises:
         InputError: all problems in one message, each with the flag that helps.
@@ -66,6 +67,11 @@ def refuse_untrainable(setup: TrainingSetup) -> None:
     if setup.checkpointing == "transformers-5":
         problems.append(
             "--checkpointing transformers-5 loses the saving of frozen layers: choose none, non-reentrant or reentrant"
+        )
+    if int(os.environ.get("LOCAL_RANK", "-1")) >= 0:
+        problems.append(
+            "semfreeze trains in one process on one device, but a distributed launcher started it (LOCAL_RANK is set): "
+            "start it without torchrun or accelerate launch, and choose the GPU with --device cuda:N"
         )
     if problems:
         raise InputError("; ".join(problems) + ".")

@@ -6,7 +6,7 @@ from typing import Any, Literal
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from semfreeze_core.device import choose_device, dtype_name, free_bytes, weight_dtype
+from semfreeze_core.device import choose_device, dtype_name, free_bytes, make_current, weight_dtype
 from semfreeze_core.errors import ResourceError
 from semfreeze_core.progress import Progress, ProgressEvent, silent
 from semfreeze_core.records.model import ModelIdentity, ModelShape
@@ -96,6 +96,7 @@ def load_causal_lm(
         ResourceError: it cannot fit into memory, with the numbers.
     """
     target = choose_device(device)
+    make_current(target)
     checkpoint = open_checkpoint(
         source, revision=revision, trust_remote_code=trust_remote_code, allow_pickle=allow_pickle, progress=progress
     )

@@ -43,3 +43,10 @@ def test_eight_bit_adamw_needs_its_package(monkeypatch):
     monkeypatch.setattr(settings_module, "find_spec", lambda name: None)
     with pytest.raises(InputError, match=r"needs bitsandbytes: pip install 'semfreeze\[bitsandbytes\]'"):
         refuse_untrainable(replace(SETTINGS.setup, optimizer="adamw8bit", loss="fused"))
+
+
+def test_a_distributed_launch_is_refused(monkeypatch):
+    refuse_untrainable(SETTINGS.setup)
+    monkeypatch.setenv("LOCAL_RANK", "0")
+    with pytest.raises(InputError, match="start it without torchrun or accelerate launch, and choose the GPU with"):
+        refuse_untrainable(SETTINGS.setup)
