@@ -72,13 +72,22 @@ def preview_data(
         progress=progress,
     )
     limit = length_limit(model.shape.max_positions, request.max_length)
-    encoded = encode_all(model.tokenizer, examples.examples, max_length=limit, add_eos=request.add_eos, allow_few=True)
+    encoded = encode_all(
+        model.tokenizer,
+        examples.examples,
+        max_length=limit,
+        add_eos=request.add_eos,
+        allow_few=True,
+        counts=examples.counts,
+    )
     return DataPreview(
         mapping=asdict(examples.mapping),
         n_rows=examples.n_rows,
         n_usable=examples.n_usable,
         notes=(*examples.notes, *(note for note in encoded.notes if not note.startswith("Only "))),
         examples=tuple(_rendered(model.tokenizer, example) for example in encoded.tokenized),
+        n_skipped=examples.n_skipped,
+        skipped=examples.skipped,
     )
 
 

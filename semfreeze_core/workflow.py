@@ -138,6 +138,7 @@ def analyze_loaded(loaded: LoadedModel, request: AnalysisRequest, progress: Prog
         max_length=max_length,
         add_eos=request.add_eos,
         allow_few=request.allow_few,
+        counts=examples.counts,
         progress=progress,
     )
     tokenized, decoder = encoded.tokenized, loaded.decoder

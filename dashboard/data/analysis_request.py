@@ -53,7 +53,7 @@ class AnalysisForm:
 
 def upload_types() -> list[str]:
     """The endings of files that may be uploaded, without their dots."""
-    return [suffix.removeprefix(".") for suffix in formats.suffixes()]
+    return [suffix.removeprefix(".") for suffix in formats.all_suffixes()]
 
 
 def run_path(runs: Path, name: str) -> Path:

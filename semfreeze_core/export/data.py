@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from semfreeze_core.errors import DataError
 from semfreeze_core.records.fields import FieldMapping
 from semfreeze_core.sources.data import formats
+from semfreeze_core.sources.data.compression import compression_of
 from semfreeze_core.sources.data.fields import resolve_fields
 from semfreeze_core.sources.data.rows import open_rows
 from semfreeze_core.sources.data.samples import resolve_data
@@ -62,8 +63,12 @@ def task_file(source: str, mapping: FieldMapping) -> TaskFile:
     path = str(rows.path)
     file_format = formats.format_of(path)
     if file_format is None:
-        raise DataError(f"{path}: expected a file that ends in one of {', '.join(formats.suffixes())}.")
-    return TaskFile(path, file_format.kind, fields, keys, notes=tuple(notes))
+        raise DataError(
+            f"{path} is a folder, but an export needs one file that ends in one of {', '.join(formats.suffixes())}. "
+            "Join its files."
+        )
+    kind = file_format.kind if compression_of(path) is None else f"compressed {file_format.kind}"
+    return TaskFile(path, kind, fields, keys, notes=tuple(notes))
 
 
 def _message_keys(messages: object) -> tuple[str, str]:
@@ -84,6 +89,6 @@ def require_readable(data: TaskFile, trainer: str, kinds: Collection[FileKind]) 
         )
     if data.fields.template is not None:
         raise DataError(
-            f"{trainer} cannot use prompts made by --template. Write the prompts into their own field, or export to "
-            "hf-trainer, trl or peft."
+            f"{trainer} cannot use prompts made by --template ({data.fields.template!r}). Write the prompts into their "
+            "own field, or export to hf-trainer, trl or peft."
         )

@@ -49,6 +49,41 @@ class Example:
 
 
 @dataclass(frozen=True)
+class SkippedRow:
+    """A row that cannot be read.
+
+    Attributes:
+        row: 0-based row of the source.
+        file: name of the file that it stands in.
+        line: 1-based line of that file; None where the format has no lines.
+        reason: what was found and what was expected.
+    """
+
+    row: int
+    file: str
+    line: int | None
+    reason: str
+
+    @property
+    def place(self) -> str:
+        """Where the row stands: its line, or its number where there are no lines."""
+        return f"row {self.row}" if self.line is None else f"line {self.line}"
+
+
+@dataclass(frozen=True)
+class RowCounts:
+    """What became of a source's rows before they were tokenized.
+
+    Attributes:
+        n_rows: rows that the examples were taken from.
+        causes: how many were left out, and why, each as a clause.
+    """
+
+    n_rows: int
+    causes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class TokenizedExample:
     """Token ids and, by position, whether the token is to be predicted.
 

@@ -1,7 +1,10 @@
 """What a look at data and model shows before anything is read."""
 
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+
+from semfreeze_core.records.examples import SkippedRow
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,8 @@ class DataPreview:
         n_usable: rows with something supervised.
         notes: guessed fields, rows left out, what the tokenizer does.
         examples: a few, drawn as an analysis draws them.
+        n_skipped: rows that cannot be read.
+        skipped: the first of them, each with its reason.
     """
 
     mapping: Mapping[str, str | None]
@@ -53,6 +58,12 @@ class DataPreview:
     n_usable: int
     notes: tuple[str, ...]
     examples: tuple[RenderedExample, ...]
+    n_skipped: int = 0
+    skipped: tuple[SkippedRow, ...] = ()
+
+    def skipped_lines(self) -> str:
+        """The skipped rows as JSON lines: row, file, line and reason."""
+        return "".join(json.dumps(asdict(row), ensure_ascii=False) + "\n" for row in self.skipped)
 
 
 @dataclass(frozen=True)

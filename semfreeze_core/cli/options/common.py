@@ -15,7 +15,9 @@ MetricOption = Annotated[str, typer.Option(help="Distance metric: semantic or lo
 ModelOption = Annotated[
     str, typer.Option(help="'embedded' (bundled model), a local folder, a Hub ID, or a GGUF file.", metavar="MODEL")
 ]
-DataOption = Annotated[str, typer.Option(help=f"{formats_text()} file, hf:owner/name, or sample:NAME.", metavar="DATA")]
+DataOption = Annotated[
+    str, typer.Option(help=f"{formats_text()} file, a folder of them, hf:owner/name, or sample:NAME.", metavar="DATA")
+]
 SplitOption = Annotated[str | None, typer.Option(help="Split of a hub dataset.")]
 EosOption = Annotated[bool, typer.Option("--eos/--no-eos", help="End completions with a supervised EOS token.")]
 MaxLengthOption = Annotated[

@@ -55,7 +55,7 @@ def read_task_data(
     Raises:
         DataError: a file cannot be used, or has no usable example.
     """
-    sets = []
+    sets, skipped = [], []
     for name, source, n in (("training set", train, n_train), ("eval set", evaluation, n_eval)):
         try:
             examples = read_examples(
@@ -74,12 +74,15 @@ def read_task_data(
                     max_length=max_length,
                     add_eos=add_eos,
                     minimum=1,
+                    counts=examples.counts,
                     progress=progress,
                 )
             )
         except DataError as error:
             raise DataError(f"The {name}: {error}") from error
-    return TaskData(sets[0], sets[1], tuple(overlap_warnings(sets[0].tokenized, sets[1].tokenized)))
+        if examples.skipped_note is not None:
+            skipped.append(f"The {name}: {examples.skipped_note}")
+    return TaskData(sets[0], sets[1], (*skipped, *overlap_warnings(sets[0].tokenized, sets[1].tokenized)))
 
 
 def overlap_warnings(train: Sequence[TokenizedExample], evaluation: Sequence[TokenizedExample]) -> list[str]:

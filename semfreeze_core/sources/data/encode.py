@@ -19,7 +19,7 @@ import numpy.typing as npt
 from semfreeze_core.errors import DataError
 from semfreeze_core.progress import Progress, ProgressEvent, silent
 from semfreeze_core.records.defaults import MIN_EXAMPLES
-from semfreeze_core.records.examples import Example, TokenizedExample
+from semfreeze_core.records.examples import Example, RowCounts, TokenizedExample
 
 _EXAMPLES_PER_CALL = 256  # one tokenizer call for many segments is several times faster than one a segment
 _USUAL_CHARACTERS_PER_TOKEN = 16  # texts of up to so many for each token of the limit are tokenized as they are
@@ -100,6 +100,7 @@ def encode_all(
     add_eos: bool = True,
     minimum: int = MIN_EXAMPLES,
     allow_few: bool = False,
+    counts: RowCounts | None = None,
     progress: Progress = silent,
 ) -> EncodedSet:
     """Every usable example as `encode` gives it, with counts of what was cut and dropped.
@@ -109,6 +110,7 @@ def encode_all(
         examples: in the order to keep.
         minimum: usable examples needed; below, intervals over examples say little.
         allow_few: go on with fewer, but never with none.
+        counts: the rows that the examples were taken from, where a refusal is to count those.
         progress: receives the examples encoded.
 
     Raises:
@@ -129,8 +131,10 @@ def encode_all(
     causes = _causes(dropped, max_length)
     if len(tokenized) < (1 if allow_few else minimum):
         advice = "Add examples" if allow_few else "Add examples, or continue with --allow-few (intervals will be wide)"
+        total = f"{len(examples)} examples" if counts is None else f"{counts.n_rows} rows"
+        clauses = "".join(f"; {cause}" for cause in (*(counts.causes if counts else ()), *causes))
         raise DataError(
-            f"{len(tokenized)} of {len(examples)} examples are usable{''.join(f'; {cause}' for cause in causes)}. "
+            f"{len(tokenized)} of {total} are usable{clauses}. "
             f"At least {1 if allow_few else minimum} are needed. {advice}."
         )
     cut = [example.truncated for example in tokenized if example.truncated]

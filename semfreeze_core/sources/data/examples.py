@@ -1,14 +1,15 @@
 """A task file or hub dataset as examples: rows -> fields -> sample.
 
-The file is read twice. The first pass checks every row, so that a broken one is found whatever the sample, and keeps
-only row numbers and labels; the second keeps the rows that were drawn.
+The file is read twice. The first pass checks every row, so that a broken one is counted whatever the sample, and keeps
+only row numbers and labels; the second keeps the rows that were drawn. A row that cannot be read is skipped and listed
+with its reason.
 """
 
 import hashlib
 from array import array
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,16 +17,18 @@ from typing import Any
 from semfreeze_core.errors import DataError
 from semfreeze_core.progress import Progress, ProgressEvent, silent
 from semfreeze_core.records.defaults import MIN_SLICE
-from semfreeze_core.records.examples import Example
+from semfreeze_core.records.examples import Example, RowCounts, SkippedRow
 from semfreeze_core.records.fields import FieldMapping
 from semfreeze_core.sources.data.chat import render_chat, require_chat_template, shows_tools
-from semfreeze_core.sources.data.fields import RenderChat, beside_chat, example_from_row, resolve_fields
+from semfreeze_core.sources.data.fields import LabelError, RenderChat, beside_chat, example_from_row, resolve_fields
 from semfreeze_core.sources.data.readers import Row
-from semfreeze_core.sources.data.rows import RowSource, open_rows
+from semfreeze_core.sources.data.rows import RowSource, open_rows, shard_paths
 from semfreeze_core.sources.data.sampling import sample_rows
 from semfreeze_core.sources.data.schemas import TOOLS_COLUMN
 
 _ROWS_PER_EVENT = 1000
+MOST_SKIPPED = 10_000  # that are listed; a file of another kind has millions of rows that cannot be read
+_NOTED_ROWS = 3
 MAX_GROUP_COLUMNS, MAX_GROUP_VALUES, LONGEST_GROUP_VALUE = 8, 40, 80
 
 
@@ -38,9 +41,12 @@ class ExampleSet:
         n_rows: rows in the source.
         n_usable: rows with something supervised, >= len(examples).
         notes: what a reader should know: guessed fields, skipped rows, how the sample was drawn.
+        n_skipped: rows that cannot be read.
+        skipped: the first MOST_SKIPPED of them.
         mapping: the fields as they were read, guesses included.
         source: as the user wrote it.
-        file_digest: sha256 of the file's bytes in hexadecimal; None for a hub dataset.
+        file_digest: sha256 of the bytes of the file, or of a folder's files in order, in hexadecimal; None for a
+            hub dataset.
         groups: other columns of the file that sort the examples into groups, each as its value by example.
     """
 
@@ -52,6 +58,30 @@ class ExampleSet:
     source: str
     file_digest: str | None
     groups: dict[str, tuple[str | None, ...]]
+    n_skipped: int = 0
+    skipped: tuple[SkippedRow, ...] = ()
+
+    @property
+    def counts(self) -> RowCounts:
+        """What the examples were taken from: all rows, or those that were drawn where more can be used."""
+        if len(self.examples) < self.n_usable:
+            return RowCounts(len(self.examples))
+        n_empty = self.n_rows - self.n_usable - self.n_skipped
+        causes = [f"{n_empty} left out: {what_is_missing(self.mapping)}"] if n_empty else []
+        causes += [f"{self.n_skipped} skipped: {_first_reasons(self.skipped, 1)}"] if self.n_skipped else []
+        return RowCounts(self.n_rows, tuple(causes))
+
+    @property
+    def skipped_note(self) -> str | None:
+        """How many rows are skipped, and why the first of them; None where none is."""
+        if not self.n_skipped:
+            return None
+        more = self.n_skipped - _NOTED_ROWS
+        rest = f"; and {more:,} more, which `semfreeze preview --skipped FILE` lists" if more > 0 else ""
+        return (
+            f"{self.n_skipped:,} of {self.n_rows:,} rows {'is' if self.n_skipped == 1 else 'are'} skipped: "
+            f"{_first_reasons(self.skipped, _NOTED_ROWS)}{rest}."
+        )
 
 
 def read_examples(
@@ -83,25 +113,33 @@ def read_examples(
         raise DataError(f"{n} examples were asked for: at least 1 is needed.")
     rows = open_rows(source, split)
     digest = _file_digest(rows.path)
-    mapping, notes = resolve_fields(mapping, rows.columns())
+    asked = mapping
+    mapping, notes = resolve_fields(asked, rows.columns())
     render = _chat_renderer(tokenizer) if mapping.messages_field is not None else None
     if TOOLS_COLUMN in beside_chat(mapping, rows.columns()) and not shows_tools(tokenizer):
         notes.append(f"Not read: the column {TOOLS_COLUMN!r}. The model's chat template has no place for tools.")
 
-    usable, labels = array("q"), list[str | None]()
-    label_objects: dict[str | None, str | None] = {}  # one string a class instead of one a row
-    n_rows = 0
-    for number, example in _examples(rows, mapping, render):
-        n_rows = number + 1
-        if example is not None:
-            usable.append(number)
-            labels.append(label_objects.setdefault(example.label, example.label))
-        if n_rows % _ROWS_PER_EVENT == 0:
-            progress(ProgressEvent("Checking rows", n_rows, unit="rows"))
+    label_is_guessed = asked.label_field is None
+    checked = _checked_rows(rows, mapping, render, label_is_guessed, progress)
+    if checked.label_problem is not None:
+        notes.append(
+            f"The labels in {mapping.label_field!r} are left out ({checked.label_problem}). Name another column with "
+            "--label-field to draw and compare by class."
+        )
+        mapping = replace(mapping, label_field=None)
+        checked = _checked_rows(rows, mapping, render, label_is_guessed, progress)
+    usable, labels, n_rows = checked.usable, checked.labels, checked.n_rows
+    n_empty = n_rows - len(usable) - checked.n_skipped
+    if not usable and checked.n_skipped:
+        raise DataError(
+            f"{source}: none of {n_rows:,} rows can be used. "
+            f"{checked.n_skipped:,} cannot be read, the first of them: {_first_reasons(checked.skipped, 1)}."
+            + (f" {n_empty:,} have {what_is_missing(mapping)}." if n_empty else "")
+        )
     if not usable:
-        raise DataError(f"{source}: nothing supervised. All {n_rows} rows have {_what_is_missing(mapping)}.")
-    if len(usable) < n_rows:
-        notes.append(f"{n_rows - len(usable)} of {n_rows} rows are left out: {_what_is_missing(mapping)}.")
+        raise DataError(f"{source}: nothing supervised. All {n_rows} rows have {what_is_missing(mapping)}.")
+    if n_empty:
+        notes.append(f"{n_empty} of {n_rows} rows are left out: {what_is_missing(mapping)}.")
 
     indices, sampling_notes = sample_rows(labels, n, seed)
     order = [usable[i] for i in indices]
@@ -113,7 +151,20 @@ def read_examples(
         notes.append("A hub dataset has no single file, so no digest of the data's bytes is recorded.")
     progress(ProgressEvent("Checking rows", n_rows, n_rows, "rows"))
     groups = group_columns(drawn_rows, mapping.columns, MIN_SLICE)
-    return ExampleSet(examples, n_rows, len(usable), tuple(notes), mapping, source, digest, groups)
+    found = ExampleSet(
+        examples,
+        n_rows,
+        len(usable),
+        tuple(notes),
+        mapping,
+        source,
+        digest,
+        groups,
+        checked.n_skipped,
+        tuple(checked.skipped),
+    )
+    skipped_note = found.skipped_note
+    return found if skipped_note is None else replace(found, notes=(*found.notes, skipped_note))
 
 
 def _chat_renderer(tokenizer: Any) -> RenderChat:
@@ -123,16 +174,57 @@ def _chat_renderer(tokenizer: Any) -> RenderChat:
     return partial(render_chat, tokenizer)
 
 
-def _examples(
-    rows: RowSource, mapping: FieldMapping, render: RenderChat | None
-) -> Iterator[tuple[int, Example | None]]:
-    """Yield (row number, example or None) for every row; errors say where the row stands."""
-    for number, row in rows:
+@dataclass
+class _CheckedRows:
+    """What the first pass keeps.
+
+    Attributes:
+        usable: numbers of the rows with something supervised.
+        labels: their labels.
+        n_rows: rows in the source.
+        skipped: the first rows that cannot be read.
+        n_skipped: how many cannot.
+        label_problem: why a guessed label is none; the pass ends there.
+    """
+
+    usable: "array[int]"
+    labels: list[str | None]
+    n_rows: int = 0
+    skipped: list[SkippedRow] = field(default_factory=list)
+    n_skipped: int = 0
+    label_problem: str | None = None
+
+
+def _checked_rows(
+    rows: RowSource, mapping: FieldMapping, render: RenderChat | None, label_is_guessed: bool, progress: Progress
+) -> _CheckedRows:
+    checked = _CheckedRows(array("q"), [])
+    label_objects: dict[str | None, str | None] = {}  # one string a class instead of one a row
+    for number, (file, line, row) in enumerate(rows.placed()):
+        checked.n_rows = number + 1
         try:
             example = example_from_row(row, number, mapping, render)
         except DataError as error:
-            raise DataError(f"{rows.place(number)}, {error}.") from error
-        yield number, example
+            reason = str(error).removeprefix(f"row {number}: ")
+            skipped = SkippedRow(number, file, line, reason)
+            if isinstance(error, LabelError) and label_is_guessed:
+                checked.label_problem = f"{skipped.place}: {reason}"
+                return checked
+            checked.n_skipped += 1
+            if len(checked.skipped) < MOST_SKIPPED:
+                checked.skipped.append(skipped)
+        else:
+            if example is not None:
+                checked.usable.append(number)
+                checked.labels.append(label_objects.setdefault(example.label, example.label))
+        if checked.n_rows % _ROWS_PER_EVENT == 0:
+            progress(ProgressEvent("Checking rows", checked.n_rows, unit="rows"))
+    return checked
+
+
+def _first_reasons(skipped: Sequence[SkippedRow], n: int) -> str:
+    files = {row.file for row in skipped}
+    return "; ".join(f"{f'{row.file}, ' if len(files) > 1 else ''}{row.place}: {row.reason}" for row in skipped[:n])
 
 
 def _drawn_examples(
@@ -157,11 +249,16 @@ def _drawn_examples(
 def _file_digest(path: Path | None) -> str | None:
     if path is None:
         return None
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    sha = hashlib.sha256()
+    for part in shard_paths(path) if path.is_dir() else [path]:
+        with part.open("rb") as file:
+            while block := file.read(2**18):
+                sha.update(block)
+    return sha.hexdigest()
 
 
-def _what_is_missing(mapping: FieldMapping) -> str:
+def what_is_missing(mapping: FieldMapping) -> str:
+    """Why a row that can be read has no target."""
     if mapping.messages_field is not None:
         return f"no answer of an assistant in {mapping.messages_field!r}"
     return f"no text in {mapping.text_field or mapping.completion_field!r}"

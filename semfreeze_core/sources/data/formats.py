@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from semfreeze_core.sources.data.compression import COMPRESSIONS, compression_of
 from semfreeze_core.sources.data.readers import (
     NumberedRows,
     read_delimited,
@@ -47,19 +48,27 @@ FORMATS: tuple[FileFormat, ...] = (
 
 
 def suffixes() -> tuple[str, ...]:
-    """Every file ending that can be read, with its dot, in the order of the list."""
+    """Every file ending that can be read, with its dot, in the order of the list; each may be compressed as well."""
     return tuple(suffix for file_format in FORMATS for suffix in file_format.suffixes)
+
+
+def all_suffixes() -> tuple[str, ...]:
+    """The endings of `suffixes`, and of the same files compressed."""
+    packed = (suffix + compression for compression in COMPRESSIONS for suffix in suffixes())
+    return tuple(dict.fromkeys((*suffixes(), *packed)))
 
 
 def suffix_of(name: str) -> str | None:
     """The ending of a file's name that says its format, in lower case; the longest that fits, None when none does."""
-    fitting = [suffix for suffix in suffixes() if name.lower().endswith(suffix)]
+    fitting = [suffix for suffix in all_suffixes() if name.lower().endswith(suffix)]
     return max(fitting, key=len, default=None)
 
 
 def format_of(name: str) -> FileFormat | None:
     """The format that a file's name says, or None when its ending is not in the list."""
     suffix = suffix_of(name)
+    if suffix is not None and suffix not in suffixes():
+        suffix = suffix.removesuffix(compression_of(suffix) or "")
     return next((file_format for file_format in FORMATS if suffix in file_format.suffixes), None)
 
 
@@ -71,6 +80,6 @@ def stem_of(name: str) -> str:
 
 
 def formats_text() -> str:
-    """The formats as help texts list them: "JSONL, JSON, CSV, TSV, or Parquet"."""
+    """The formats as help texts list them: "JSONL, JSON, CSV, TSV, or Parquet (also as .gz or .zst)"."""
     *first, last = (file_format.label for file_format in FORMATS)
-    return f"{', '.join(first)}, or {last}"
+    return f"{', '.join(first)}, or {last} (also as {' or '.join(COMPRESSIONS)})"

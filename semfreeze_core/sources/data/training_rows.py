@@ -1,5 +1,6 @@
 """Task data as rows for any causal language model trainer."""
 
+import warnings
 from typing import Any
 
 from semfreeze_core.records.fields import FieldMapping
@@ -28,11 +29,12 @@ def training_rows(
     Raises:
         DataError: the source cannot be used, or has no usable example.
     """
-    examples = read_examples(
-        resolve_data(data), mapping=mapping or FieldMapping(), n=None, seed=0, tokenizer=tokenizer
-    ).examples
+    found = read_examples(resolve_data(data), mapping=mapping or FieldMapping(), n=None, seed=0, tokenizer=tokenizer)
+    if found.skipped_note is not None:
+        warnings.warn(found.skipped_note, stacklevel=2)
+    encoded = encode_all(tokenizer, found.examples, max_length=max_length, minimum=1, counts=found.counts)
     rows = []
-    for example in encode_all(tokenizer, examples, max_length=max_length, minimum=1).tokenized:
+    for example in encoded.tokenized:
         ids = example.input_ids.tolist()
         labels = [token if target else IGNORED for token, target in zip(ids, example.supervised, strict=True)]
         rows.append({"input_ids": ids, "labels": labels})

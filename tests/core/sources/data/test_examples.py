@@ -9,7 +9,9 @@ import pytest
 
 from semfreeze_core.errors import DataError
 from semfreeze_core.records.defaults import MIN_SLICE
+from semfreeze_core.records.examples import RowCounts, SkippedRow
 from semfreeze_core.records.fields import FieldMapping
+from semfreeze_core.sources.data import examples
 from semfreeze_core.sources.data.examples import (
     LONGEST_GROUP_VALUE,
     MAX_GROUP_COLUMNS,
@@ -83,18 +85,54 @@ def test_read_examples_refuses_a_source_without_anything_supervised(tmp_path):
     assert "nothing supervised. All 1 rows have no answer of an assistant in 'messages'." in message
 
 
-def test_read_examples_finds_a_broken_row_outside_the_sample(tmp_path):
+def test_read_examples_skips_a_row_that_cannot_be_read_and_lists_why(tmp_path):
     rows = pairs(50)
     rows[17]["completion"] = 4
+    rows[30] = {"prompt": "a", "complection": "b"}
     source = write(tmp_path, rows)
-    expected = f"{source}, line 18, row 17: field 'completion' is a number (int 4), expected text."
-    assert all(refusal(source, n=1, seed=seed) == expected for seed in range(3))
+    for seed in range(3):
+        found = read(source, n=1, seed=seed)
+        assert (found.n_rows, found.n_usable, found.n_skipped) == (50, 48, 2)
+        reasons = [
+            "field 'completion' is a number (int 4), expected text",
+            "field 'completion' is missing; the row has 'prompt', 'complection'",
+        ]
+        assert found.skipped == (SkippedRow(17, source, 18, reasons[0]), SkippedRow(30, source, 31, reasons[1]))
+        assert found.notes[-1] == f"2 of 50 rows are skipped: line 18: {reasons[0]}; line 31: {reasons[1]}."
+        assert found.examples[0].row not in (17, 30)
 
 
-def test_read_examples_names_the_keys_of_a_row_without_the_field(tmp_path):
-    source = write(tmp_path, [*pairs(2), {"prompt": "a", "complection": "b"}])
-    expected = f"{source}, line 3, row 2: field 'completion' is missing; the row has 'prompt', 'complection'."
-    assert refusal(source) == expected
+def test_read_examples_names_the_first_of_many_skipped_rows(tmp_path, monkeypatch):
+    rows = [row | {"completion": None if i == 0 else i} if i < 8 else row for i, row in enumerate(pairs(20))]
+    monkeypatch.setattr(examples, "MOST_SKIPPED", 5)
+    found = read(write(tmp_path, rows))
+    assert (found.n_usable, found.n_skipped, len(found.skipped)) == (12, 7, 5)
+    assert "and 4 more, which `semfreeze preview --skipped FILE` lists." in found.skipped_note
+    assert found.counts.n_rows == 20
+    assert found.counts.causes[0] == "1 left out: no text in 'completion'"
+    assert found.counts.causes[1].startswith("7 skipped: line 2: field 'completion' is a number (int 1)")
+    assert read(write(tmp_path, rows), n=3).counts == RowCounts(3)
+
+
+def test_read_examples_refuses_a_source_whose_rows_all_are_skipped(tmp_path):
+    source = write(tmp_path, [row | {"completion": 4} for row in pairs(3)] + [{"prompt": "a", "completion": ""}])
+    assert refusal(source) == (
+        f"{source}: none of 4 rows can be used. 3 cannot be read, the first of them: line 1: field 'completion' is a "
+        "number (int 4), expected text. 1 have no text in 'completion'."
+    )
+
+
+@pytest.mark.parametrize("label", [0.5, ["a"], {"a": 1}])
+def test_a_guessed_label_that_is_no_class_is_left_out(tmp_path, label):
+    rows = [row | {"label": "a"} for row in pairs(5)]
+    rows[3]["label"] = label
+    source = write(tmp_path, rows)
+    found = read(source)
+    assert (found.n_usable, found.mapping.label_field) == (5, None)
+    assert {example.label for example in found.examples} == {None}
+    assert any(note.startswith("The labels in 'label' are left out (line 4: field 'label' is") for note in found.notes)
+    named = read(source, FieldMapping(label_field="label"))
+    assert (named.n_usable, named.n_skipped, named.mapping.label_field) == (4, 1, "label")
 
 
 def test_read_examples_passes_on_what_rows_and_fields_refuse(tmp_path):
@@ -211,3 +249,19 @@ def test_examples_bring_their_groups_in_their_own_order(tmp_path):
     found = read(write(tmp_path, rows), n=40, seed=1)
     assert list(found.groups) == ["source"]  # "completion" is the completion, "id" differs in every row
     assert found.groups["source"] == tuple(rows[example.row]["source"] for example in found.examples)
+
+
+def test_the_parts_of_a_folder_are_one_source(tmp_path):
+    folder = tmp_path / "parts"
+    folder.mkdir()
+    (folder / "README.md").write_text("not data")
+    rows = pairs(6)
+    rows[4]["completion"] = 4
+    write(folder, rows[3:], "train-00001-of-00002.jsonl")
+    write(folder, rows[:3], "train-00000-of-00002.jsonl")
+    found = read(str(folder))
+    assert [found.n_rows, found.n_usable] == [6, 5]
+    assert sorted(example.row for example in found.examples) == [0, 1, 2, 3, 5]
+    assert (found.skipped[0].file, found.skipped[0].line) == ("train-00001-of-00002.jsonl", 2)
+    whole = b"".join(path.read_bytes() for path in sorted(folder.glob("*.jsonl")))
+    assert found.file_digest == hashlib.sha256(whole).hexdigest()

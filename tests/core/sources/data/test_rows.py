@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import sys
 import tracemalloc
 
@@ -12,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from semfreeze_core.errors import DataError
+from semfreeze_core.sources.data import readers
 from semfreeze_core.sources.data.rows import open_rows
 
 ROWS = [
@@ -73,21 +75,21 @@ def test_open_rows_skips_blank_lines_and_a_byte_order_mark(tmp_path):
     path = file(tmp_path, "t.jsonl", b'\xef\xbb\xbf\n{"a": 1}\n\n  \n{"a": 2}')
     rows = open_rows(str(path))
     assert list(rows) == [(0, {"a": 1}), (1, {"a": 2})]
-    assert rows.place(1) == f"{path}, line 5"
+    assert [line for _, line, _ in rows.placed()] == [2, 5]
     assert list(open_rows(str(file(tmp_path, "t.csv", b"\xef\xbb\xbfa,b\r\n\r\n1,2\r\n")))) == [
         (0, {"a": "1", "b": "2"})
     ]
 
 
-def test_place_counts_the_lines_of_quoted_fields(tmp_path):
+def test_placed_counts_the_lines_of_quoted_fields(tmp_path):
     path = file(tmp_path, "t.csv", b'a,b\n"1\n1",2\n3,4\n')
     rows = open_rows(str(path))
-    assert [rows.place(i) for i in (0, 1)] == [f"{path}, line 2", f"{path}, line 4"]
+    assert [place[:2] for place in rows.placed()] == [(str(path), 2), (str(path), 4)]
 
 
-def test_place_is_the_name_alone_where_a_format_has_no_lines(tmp_path):
+def test_placed_has_no_line_where_a_format_has_none(tmp_path):
     source = write(tmp_path / "t.parquet", ROWS)
-    assert open_rows(source).place(1) == source
+    assert [place[:2] for place in open_rows(source).placed()] == [(source, None)] * 3
 
 
 def test_columns_joins_the_keys_of_uneven_rows(tmp_path):
@@ -138,6 +140,7 @@ def test_open_rows_says_when_a_file_cannot_be_read(tmp_path, monkeypatch):
 @pytest.mark.parametrize("name", ["t.jsonl", "t.json", "t.csv", "t.tsv"])
 def test_open_rows_refuses_bytes_that_are_not_utf8_text(tmp_path, name):
     assert "is binary (a zero byte at offset 2)" in refusal(file(tmp_path, name, b"PK\0\1"))
+    assert "is UTF-32 text: expected UTF-8" in refusal(file(tmp_path, name, '{"a": 1}\n'.encode("utf-32")))
     assert "is UTF-16 text: expected UTF-8" in refusal(file(tmp_path, name, '{"a": 1}\n'.encode("utf-16")))
     assert "holds no rows" in refusal(file(tmp_path, name, b" \n\n" if "json" in name else b"\n\n"))
     assert "is not UTF-8: byte 0xe9 at offset 0 (line 1)" in refusal(file(tmp_path, name, b"\xe9"))
@@ -156,6 +159,8 @@ def test_open_rows_gives_the_address_of_a_bad_byte_after_a_byte_order_mark(tmp_p
         (b'[\n{"a": 1}\n]\n', "one list of objects needs the extension .json"),
         (b'{"a": 1}\n\n[1, 2]\n', "line 3 is a list: expected an object such as"),
         (b'{"a": 1}\n"x"\n', "line 2 is text: expected an object"),
+        (b'{"a": 1}\n{"a": 1, "b": 2, "a": 3}\n', "line 2 names 'a' more than once. Rename one."),
+        (b'{"a": {"b": 1, "b": 2}}\n', "line 1 names 'b' more than once"),
         (b"null\n", "line 1 is null: expected an object"),
         (b"[" * 100_000, "line 1 is not JSON (maximum recursion depth"),
     ],
@@ -169,6 +174,7 @@ def test_open_rows_names_the_bad_line_of_json_lines(tmp_path, content, expected)
     [
         (b'{"data": [{"a": 1}]}', "holds an object: expected a list of objects. Take the list out of it"),
         (b'{"a": 1}\n{"a": 2}\n', "is not JSON (Extra data on line 2): expected a list of objects"),
+        (b'[{"a": 1, "a": 3}]', "names 'a' more than once"),
         (b'[{"a": 1}, 3]', "entry 1 of the list is a number: expected an object"),
         (b"[]", "holds no rows"),
         (b"[" * 100_000, "is not JSON that can be read (maximum recursion depth"),
@@ -278,3 +284,76 @@ class TestHub:
         monkeypatch.setattr(self.datasets, "load_dataset", load_dataset)
         assert len(list(open_rows("hf:owner/name"))) == len(list(open_rows("hf:owner/name:main"))) == 3
         assert asked == [("owner/name", None), ("owner/name", "main")]
+
+
+@pytest.mark.parametrize("separator", [",", ";", "\t", "|"])
+@pytest.mark.parametrize("name", ["t.csv", "t.tsv"])
+@pytest.mark.parametrize("quoting", [csv.QUOTE_MINIMAL, csv.QUOTE_ALL])
+def test_open_rows_finds_the_separator_of_a_table(tmp_path, separator, name, quoting):
+    rows = [{"prompt": f"one, two; three {i}\nfour | five", "completion": "a;b" if i else 'say "c"'} for i in range(5)]
+    with (tmp_path / name).open("w", newline="", encoding="utf-8") as opened:
+        writer = csv.DictWriter(opened, rows[0], delimiter=separator, quoting=quoting)
+        writer.writeheader()
+        writer.writerows(rows)
+    assert [row for _, row in open_rows(str(tmp_path / name))] == rows
+
+
+def test_open_rows_names_the_bad_line_of_a_table_with_another_separator(tmp_path):
+    message = refusal(file(tmp_path, "t.csv", b"a;b\n1;2\n3\n"))
+    assert "line 3: expected 2 fields as in the header (a, b), found 1" in message
+    assert list(open_rows(str(file(tmp_path, "t.csv", b"text\none; two\nthree\n")))) == [
+        (0, {"text": "one; two"}),
+        (1, {"text": "three"}),
+    ]
+
+
+def test_open_rows_reads_a_table_of_very_many_columns(tmp_path):
+    names = [f"c{i}" for i in range(50_000)]
+    path = file(tmp_path, "t.csv", (",".join(names) + "\n" + ",".join("x" * len(names)) + "\n").encode())
+    assert open_rows(str(path)).columns() == names
+    wide = file(tmp_path, "w.csv", (",".join([*names, "c7"]) + "\n").encode())
+    assert "the header names 'c7' more than once" in refusal(wide)
+
+
+def test_open_rows_refuses_a_line_without_an_end(tmp_path, monkeypatch):
+    monkeypatch.setattr(readers, "_LONGEST_LINE_BYTES", 2**20)
+    path = file(tmp_path, "t.jsonl", b'{"a": 1}\n{"a": "' + b"x" * 2**20 + b'"}\n')
+    assert "line 2 is longer than 1 MiB: expected one example a line. Split the file." in refusal(path)
+
+
+def test_open_rows_refuses_what_cannot_be_read_twice(tmp_path):
+    os.mkfifo(tmp_path / "pipe.jsonl")
+    assert "is not a regular file (a pipe, socket or device)" in refusal(tmp_path / "pipe.jsonl")
+    assert "is not a regular file" in refusal("/dev/zero")
+
+
+def test_open_rows_refuses_a_folder_that_is_not_one_table(tmp_path):
+    (tmp_path / "notes.txt").write_text("x")
+    assert "is a directory: expected one file" in refusal(tmp_path)
+    write(tmp_path / "train.jsonl", ROWS)
+    write(tmp_path / "test.jsonl", ROWS)
+    assert f"several splits (test, train): name one file, or hf:{tmp_path}#test." in refusal(tmp_path)
+    write(tmp_path / "more.csv", ROWS)
+    assert "files of several formats (CSV, JSONL): name one of them" in refusal(tmp_path)
+    (tmp_path / "state.json").write_text("{}")
+    assert "For a folder of the datasets library: hf:" in refusal(tmp_path)
+
+
+def test_open_rows_names_the_row_of_a_parquet_text_that_is_not_utf8(tmp_path):
+    texts = pyarrow.array([b"good", b"b\xe9d"], pyarrow.binary()).view(pyarrow.string())
+    pyarrow.parquet.write_table(pyarrow.table({"text": texts}), tmp_path / "t.parquet")
+    assert "t.parquet, row 1: a text is not UTF-8 (byte 0xe9)" in refusal(tmp_path / "t.parquet")
+
+
+def test_open_rows_reads_large_parquet_cells_a_few_at_a_time(tmp_path, monkeypatch):
+    monkeypatch.setattr(readers, "_PARQUET_BATCH_BYTES", 2**20)
+    source = write(tmp_path / "t.parquet", [{"a": str(i) + "x" * 2**20} for i in range(8)])
+    sizes = []
+    batches = pyarrow.parquet.ParquetFile.iter_batches
+    monkeypatch.setattr(
+        pyarrow.parquet.ParquetFile,
+        "iter_batches",
+        lambda f, batch_size: sizes.append(batch_size) or batches(f, batch_size),
+    )
+    assert [row["a"][0] for _, row in open_rows(source)] == list("01234567")
+    assert set(sizes) == {1}
