@@ -246,8 +246,10 @@ def folder_bytes(folder: Path) -> int:
 
 def cache_entries() -> list[Path]:
     """The folders in the cache that can be cleared, in order: one below each kind."""
-    folder = cache_folder()
-    return sorted(p for kind in folder.glob("*") if kind.is_dir() for p in kind.iterdir() if p.is_dir())
+    kinds = [kind for kind in cache_folder().glob("*") if kind.is_dir()]
+    for kind in kinds:
+        remove_leftovers(kind)
+    return sorted(p for kind in kinds for p in kind.iterdir() if p.is_dir())
 
 
 def clear_cache() -> int:

@@ -137,12 +137,13 @@ def plan(
         allow_new_tokens=allow_new_tokens,
         run_name=folder.absolute().name,
     )
+    validations = {} if as_json else list_validations(folder)  # a damaged one is refused before the plan is written
     if out is not None:
         write_atomically(out, document.model_dump_json(indent=1) + "\n")
     if as_json:
         print_json(document.model_dump(mode="json"))
         return
-    print_plan(document, list_validations(folder), console())
+    print_plan(document, validations, console())
     calibrated = coverage_calibration(read_calibration())
     print_correction(document.gain_coverage.estimate, calibrated, console())
     if out is not None:

@@ -1,12 +1,14 @@
 """What is written down of a background job, and what a reader of its folder sees."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 JOB_SCHEMA_VERSION = 1
 JobState = Literal["queued", "running", "done", "failed", "cancelled", "dead"]
+Moment = Annotated[float, Field(ge=0, le=1e11, allow_inf_nan=False)]  # seconds since 1970, to the year 5138
+Word = Annotated[str, StringConstraints(pattern=r"^[^\x00]*$")]  # as a command line has it
 FINISHED: tuple[JobState, ...] = ("done", "failed", "cancelled", "dead")
 
 
@@ -26,10 +28,10 @@ class JobSpec(_Document):
     """
 
     schema_version: int = JOB_SCHEMA_VERSION
-    command: tuple[str, ...]
+    command: tuple[Word, ...]
     title: str
-    out: str | None = None
-    created: float
+    out: Word | None = None
+    created: Moment
 
 
 class JobProcess(_Document):
@@ -43,10 +45,10 @@ class JobProcess(_Document):
         turn: when its turn came, seconds since 1970; None while it waits.
     """
 
-    pid: int
-    born: float
+    pid: Annotated[int, Field(ge=1, le=2**31 - 1)]
+    born: Annotated[float, Field(allow_inf_nan=False)]
     host: str
-    turn: float | None = None
+    turn: Moment | None = None
 
 
 class JobEnd(_Document):
@@ -58,7 +60,7 @@ class JobEnd(_Document):
     """
 
     state: Literal["done", "failed", "cancelled"]
-    ended: float
+    ended: Moment
 
 
 @dataclass(frozen=True)

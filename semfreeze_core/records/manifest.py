@@ -1,12 +1,17 @@
 """The manifest of a run folder: what was read, on what, how, and which files hold it."""
 
-from typing import Literal
+from typing import Annotated, Literal
+
+from pydantic import StringConstraints
 
 from semfreeze_core.records.model import ModelIdentity, ModelShape, ParameterNames
 from semfreeze_core.records.provenance import Document, Provenance
 from semfreeze_core.records.scores import LayerScore, ScoreName
 
 SCHEMA_VERSION = 2
+
+# The name of a file in the run's own folder: no path leads out of it.
+FileName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]*$")]
 
 
 class ModelEntry(Document):
@@ -104,4 +109,4 @@ class RunManifest(Document):
     warnings: list[str]
     display_note: str
     provenance: Provenance
-    files: dict[str, str]
+    files: dict[FileName, str]

@@ -3,7 +3,7 @@
 from typing import Literal
 
 from semfreeze_core.records.interval import IntervalEntry
-from semfreeze_core.records.provenance import Document, Provenance
+from semfreeze_core.records.provenance import Document, Measured, Provenance
 
 MEASUREMENT_SCHEMA_VERSION = 1
 MEASUREMENT = "measurement.json"
@@ -59,7 +59,7 @@ class Measurement(Document):
     steps: int
     batch_size: int
     n_layers: int
-    loss_before: float
+    loss_before: Measured
     improvement: IntervalEntry
     full_flop: int
     budget_flop: int

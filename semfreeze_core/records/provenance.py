@@ -3,8 +3,10 @@
 import platform
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
+from math import nan
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, BeforeValidator, ConfigDict
 
 from semfreeze_core.version import __version__
 
@@ -13,6 +15,14 @@ class Document(BaseModel):
     """Base of everything written to disk: unknown keys are refused, NaN becomes null."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, ser_json_inf_nan="null")
+
+
+def _nan_if_null(value: Any) -> Any:
+    return nan if value is None else value
+
+
+# A number that may be NaN, where the document says why: JSON has no NaN, so it is written, and read, as null.
+Measured = Annotated[float, BeforeValidator(_nan_if_null)]
 
 
 class Provenance(Document):

@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from semfreeze_core.records.provenance import Document, Provenance
+from semfreeze_core.records.provenance import Document, Measured, Provenance
 from semfreeze_core.records.validation import Budget, ValidationSettings
 
 SWEEP_SCHEMA_VERSION = 1
@@ -60,7 +60,7 @@ class SweepReport(Document):
     settings: ValidationSettings
     n_layers: int
     n_items: int
-    loss_before: float
+    loss_before: Measured
     best_depth: dict[Budget, int | None]
     depths: list[SweepDepth]
     rules: dict[str, RuleRegret]

@@ -6,7 +6,7 @@ from pydantic import computed_field, model_validator
 
 from semfreeze_core.records.interval import IntervalEntry
 from semfreeze_core.records.model import ModelIdentity
-from semfreeze_core.records.provenance import Document, Provenance
+from semfreeze_core.records.provenance import Document, Measured, Provenance
 from semfreeze_core.records.training import LoraSetup, TrainableParts, TrainingSetup
 
 VALIDATION_SCHEMA_VERSION = 1
@@ -17,6 +17,7 @@ _BESIDE_SETUP = ("steps", "batch_size", "max_length", "precision", "checkpointin
 
 Budget = Literal["steps", "compute"]
 Mark = Literal["start", "between", "checkpoint", "steps", "compute"]
+FailureCause = Literal["resources", "refused", "diverged"]
 PeakKind = Literal["cuda allocator", "process resident, less its baseline after import"]
 
 
@@ -32,10 +33,10 @@ class EvalPoint(Document):
     step: int
     seconds: float
     flop: int
-    curve_loss: float
+    curve_loss: Measured
     loss: float | None
     marks: list[Mark]
-    item_losses: list[float] | None
+    item_losses: list[Measured] | None
     accuracy: float | None
     answers: list[str] | None = None
 
@@ -59,12 +60,17 @@ class FlopEntry(Document):
 
 
 class ArmRun(Document):
-    """One arm with one seed."""
+    """One arm with one seed.
+
+    `reason` describes a failure, `cause` is its kind: "resources" (memory or disk), "refused" (it cannot be trained
+    like this) or "diverged" (its loss was not a number). Documents of 0.1.0 have no `cause`.
+    """
 
     arm: str
     seed: int
     status: Literal["done", "failed"]
     reason: str
+    cause: FailureCause | None = None
     trained: TrainableParts
     lora: LoraSetup | None
     learning_rate: float
@@ -74,13 +80,23 @@ class ArmRun(Document):
     accumulation: int
     prefix_cache: bool
     notes: list[str]
-    train_losses: list[float]
+    train_losses: list[Measured]
     step_seconds: list[float]
     cache_seconds: float
     cache_bytes: int
     points: list[EvalPoint]
     flop: FlopEntry
     peak_bytes: PeakEntry
+
+    @property
+    def retried(self) -> bool:
+        """Whether it failed and the same command trains it again: all but an arm that its own losses ended.
+
+        More memory or disk, or another try, may give it a result; the losses would be the same.
+        """
+        if self.status == "done" or self.cause == "diverged":
+            return False
+        return self.cause is not None or self.steps == 0  # 0.1.0 wrote no cause, and steps only of diverged arms
 
 
 class LiveArm(Document):
@@ -112,8 +128,8 @@ class ShownItem(Document):
 class Baseline(Document):
     """The model before any training, on the eval items; `shown` are the first of those answered by generation."""
 
-    loss: float
-    item_losses: list[float]
+    loss: Measured
+    item_losses: list[Measured]
     accuracy: float | None
     n_items: int
     n_accuracy_items: int
@@ -125,7 +141,7 @@ class ArmSummary(Document):
 
     `improvement_kept_stopped` has each of its runs, and full finetuning's, where its own loss was lowest on the way, by
     other items than are read; null where readings between the marks were not kept. `failed_seeds` are those that gave
-    no result; `reason` says why.
+    no result; `reason` says why. `median_step_seconds` is null for an arm that made no step.
     """
 
     freeze_depth: int
@@ -134,7 +150,7 @@ class ArmSummary(Document):
     seeds: list[int]
     failed_seeds: list[int]
     reason: str
-    eval_loss_before: float
+    eval_loss_before: Measured
     eval_loss_after: float | None
     eval_loss_after_compute: float | None
     eval_accuracy_before: float | None
@@ -149,7 +165,7 @@ class ArmSummary(Document):
     steps_compute: int | None
     train_seconds: float
     cache_seconds: float
-    median_step_seconds: float
+    median_step_seconds: float | None
     relative_flop: float
     flop: FlopEntry
     peak_bytes: PeakEntry

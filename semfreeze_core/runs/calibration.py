@@ -24,7 +24,7 @@ def read_calibration(runs: Path | None = None) -> CalibrationReport:
     Args:
         runs: folder of the runs; default the store's. Results of plans and of the bundled run lie next to it.
     """
-    runs = runs_folder() if runs is None else runs
+    runs = (runs_folder() if runs is None else runs).resolve()  # "." has neither a name nor a parent
     pairs, problems = list[PredictedMeasured](), list[str]()
     for folder in _finetunes(runs):
         try:
@@ -42,8 +42,9 @@ def coverage_calibration(report: CalibrationReport) -> Calibration | None:
 def _finetunes(runs: Path) -> Iterator[Path]:
     """Folders of validations and sweeps with a report."""
     for kind in (VALIDATIONS, SWEEPS):
-        for pattern in (f"{runs.name}/*/{kind}/*/{REPORT}", f"{kind}/*/{REPORT}"):
-            yield from sorted(path.parent for path in runs.parent.glob(pattern) if "/." not in str(path))
+        for parent, pattern in ((runs, f"*/{kind}/*/{REPORT}"), (runs.parent, f"{kind}/*/{REPORT}")):
+            folders = sorted(path.parent for path in parent.glob(pattern))
+            yield from (f for f in folders if not any(part.startswith(".") for part in f.relative_to(parent).parts))
 
 
 def _pairs(folder: Path, name: str) -> Iterator[PredictedMeasured]:
@@ -56,7 +57,7 @@ def _pairs(folder: Path, name: str) -> Iterator[PredictedMeasured]:
             ("memory", arm.peak_bytes.predicted, arm.peak_bytes.measured),
             ("FLOP", arm.flop.predicted, arm.flop.counted),
         ]
-        if full is not None and full.seeds and arm is not full:
+        if full is not None and full.seeds and full.train_seconds > 0 and arm is not full:
             values.append(("seconds", arm.relative_flop, arm.train_seconds / full.train_seconds))
         yield from _known(name, arm_name, values)
     if (folder / SWEEP).exists():

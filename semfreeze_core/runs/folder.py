@@ -23,6 +23,7 @@ from semfreeze_core.records.manifest import SCHEMA_VERSION, RunManifest, ScoreEn
 from semfreeze_core.records.run import Run
 from semfreeze_core.records.scores import LayerScore
 from semfreeze_core.records.trace import SwappedPairs, TransitionTrace
+from semfreeze_core.runs.consistency import contradictions
 from semfreeze_core.storage import new_folder
 
 MANIFEST, NOTE, VALIDATIONS, SWEEPS, PILOTS = "manifest.json", "note.txt", "validations", "sweeps", "pilots"
@@ -78,6 +79,8 @@ def read_manifest(folder: Path) -> RunManifest:
             raise RunError(f"{folder}: no such run.")
         if not path.exists():
             raise RunError(f"{folder} is not a run folder: it has no {MANIFEST}.")
+        if not (path.is_file() or path.is_dir()):  # reading a pipe would wait for ever
+            raise RunError(f"{path} cannot be read: it is not a regular file.")
         document: Any = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise RunError(f"{path} cannot be read: {error.strerror}.") from error
@@ -122,13 +125,29 @@ def read_run(folder: Path) -> Run:
         traces, pairs = _traces(arrays, manifest)
         scores = _scores(arrays, manifest)
         display = _display(display_arrays, metadata)
-    except (KeyError, TypeError, ValueError, OSError, SafetensorError) as error:  # OSError: Arrow on Parquet
+        run = Run(manifest, traces, pairs, examples, display, scores)
+        problem = next(contradictions(run), "")
+    except (
+        AttributeError,
+        IndexError,
+        KeyError,
+        OverflowError,
+        TypeError,
+        ValueError,
+        RecursionError,
+        OSError,  # Arrow's on Parquet
+        SafetensorError,
+    ) as error:
         raise RunError(f"{folder} is damaged ({error}). {_AGAIN}") from error
-    return Run(manifest, traces, pairs, examples, display, scores)
+    if problem:
+        raise RunError(f"{folder} is damaged ({problem}). {_AGAIN}")
+    return run
 
 
 def _checked(path: Path, digest: str) -> bytes:
     try:
+        if path.exists() and not (path.is_file() or path.is_dir()):  # reading a pipe would wait for ever
+            raise RunError(f"{path.parent} is damaged: {path.name} is not a regular file. {_AGAIN}")
         data = path.read_bytes()
     except OSError as error:
         raise RunError(f"{path.parent} is damaged: {path.name} cannot be read ({error.strerror}).") from error

@@ -2,9 +2,12 @@
 
 import json
 import time
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Annotated
+
+from pydantic import BaseModel, Field, ValidationError
 
 from semfreeze_core.progress import ProgressEvent
 from semfreeze_core.records.job import JobProgress
@@ -12,6 +15,18 @@ from semfreeze_core.records.job import JobProgress
 EVENTS = "events.jsonl"
 _SECONDS_BETWEEN = 0.5  # about as often as a page draws, and the file stays small
 _TAIL_BYTES = 64 * 1024
+
+
+class _Event(BaseModel):
+    """What a reader needs of a line."""
+
+    stage: str
+    done: int
+    total: int | None
+    unit: str
+    done_before: int
+    seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+    stages: list[str]
 
 
 class EventWriter:
@@ -44,7 +59,8 @@ class EventWriter:
             "seconds": now - self.begun,
             "stages": self.stages,
         }
-        with self.path.open("a", encoding="utf-8") as file:  # one write a line, so a reader sees whole lines or none
+        # one write a line, so a reader sees whole lines or none; a full disk must not end the job here
+        with suppress(OSError), self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line, ensure_ascii=False) + "\n")
 
 
@@ -56,28 +72,24 @@ def read_progress(folder: Path) -> JobProgress | None:
     last = _last_event(folder / EVENTS)
     if last is None:
         return None
-    advanced, total = last["done"] - last["done_before"], last["total"]
-    left = (total - last["done"]) * last["seconds"] / advanced if total and advanced > 0 else None
-    stages = tuple(last["stages"])
+    advanced, total = last.done - last.done_before, last.total
+    left = (total - last.done) * last.seconds / advanced if total and advanced > 0 else None
     return JobProgress(
-        last["stage"], last["done"], total, last["unit"], None if left is None else max(0.0, left), stages
+        last.stage, last.done, total, last.unit, None if left is None else max(0.0, left), tuple(last.stages)
     )
 
 
-def _last_event(path: Path) -> dict[str, Any] | None:
+def _last_event(path: Path) -> _Event | None:
     """The newest whole event; a line that is not whole yet is left for the next reader."""
     if not path.is_file():
         return None
-    with path.open("rb") as file:
-        file.seek(max(0, path.stat().st_size - _TAIL_BYTES))
-        lines = file.read().split(b"\n")
+    try:
+        with path.open("rb") as file:
+            file.seek(max(0, path.stat().st_size - _TAIL_BYTES))
+            lines = file.read().split(b"\n")
+    except OSError:
+        return None
     for line in reversed(lines):
-        try:
-            event = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(event, dict) and {"stage", "done", "total", "unit", "done_before", "seconds", "stages"} <= {
-            *event
-        }:
-            return event
+        with suppress(ValidationError):
+            return _Event.model_validate_json(line)
     return None

@@ -42,6 +42,8 @@ def read_end(folder: Path) -> JobEnd | None:
 
 def _read(kind: type[_Document], path: Path) -> _Document | None:
     try:
+        if not path.is_file():  # reading a pipe would wait for ever
+            return None
         return kind.model_validate_json(path.read_text(encoding="utf-8"))
     except (OSError, ValidationError, UnicodeDecodeError):
         return None
@@ -52,9 +54,12 @@ def read_log(folder: Path, lines: int) -> str:
     path = folder / LOG
     if not path.is_file():
         return ""
-    with path.open("rb") as file:
-        file.seek(max(0, path.stat().st_size - _TAIL_BYTES))
-        text = file.read().decode("utf-8", errors="replace")
+    try:
+        with path.open("rb") as file:
+            file.seek(max(0, path.stat().st_size - _TAIL_BYTES))
+            text = file.read().decode("utf-8", errors="replace")
+    except OSError:
+        return ""
     return "\n".join(text.splitlines()[-lines:])
 
 
@@ -155,7 +160,7 @@ def _same(process: JobProcess) -> psutil.Process | None:
         candidate = psutil.Process(process.pid)
         if abs(_born(process.pid) - process.born) < 0.5 and _lives(candidate):
             return candidate
-    except psutil.NoSuchProcess:
+    except psutil.Error:
         pass
     return None
 

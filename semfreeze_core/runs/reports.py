@@ -41,7 +41,9 @@ def read_live(folder: Path) -> list[LiveArm]:
     """
     arms = []
     for path in sorted((folder / "runs").glob(f"*{LIVE}")):
-        with suppress(OSError, ValidationError):  # finished and gone since, or of another version
+        with suppress(OSError, ValidationError, UnicodeDecodeError):  # gone since, or of another version
+            if not path.is_file():  # reading a pipe would wait for ever
+                continue
             arms.append(LiveArm.model_validate_json(path.read_text(encoding="utf-8")))
     return arms
 
@@ -90,6 +92,8 @@ def _folders_with(parent: Path, file: str) -> list[Path]:
 
 def _read(kind: type[_Report], folder: Path, file: str, title: str, newest: int, advice: str) -> _Report:
     path = folder / file
+    if path.exists() and not path.is_file():  # reading a pipe would wait for ever
+        raise RunError(f"{path} is not a regular file. {advice}")
     try:
         report = kind.model_validate_json(path.read_text(encoding="utf-8"))
     except OSError as error:

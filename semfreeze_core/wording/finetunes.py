@@ -232,7 +232,7 @@ def arm_cost_table(report: ValidationReport) -> Table:
             (
                 name,
                 f"{arm.trainable_parameters / 1e6:,.1f} M",
-                f"{arm.median_step_seconds:.2f} s",
+                MISSING if arm.median_step_seconds is None else f"{arm.median_step_seconds:.2f} s",
                 f"{arm.cache_seconds:.1f} s" if arm.cache_seconds else MISSING,
                 percent(arm.relative_flop),
                 flops(arm.flop.predicted),
@@ -402,10 +402,11 @@ def trained_lines(steps: int, losses: Sequence[float], before: EvalPoint | None,
 
     Args:
         steps: of the training.
-        losses: train loss of each step, nats per token.
+        losses: train loss of each step since the start or resumption, nats per token; none when all had been made.
         before, after: evaluations before and after it; None without eval examples.
     """
-    lines = [f"{counted(steps, 'step')}; train loss {number(losses[0])} -> {nats(losses[-1])}"]
+    how = f"train loss {number(losses[0])} -> {nats(losses[-1])}" if losses else "all trained before this start"
+    lines = [f"{counted(steps, 'step')}; {how}"]
     if after is not None and after.loss is not None:
         was = "" if before is None or before.loss is None else f"{number(before.loss)} -> "
         lines.append(f"eval loss {was}{nats(after.loss)}")

@@ -28,7 +28,7 @@ from playwright.sync_api import Page
 from semfreeze_core.runs.jobs import cancel, list_jobs
 from semfreeze_core.storage import write_atomically
 from tests.browser.served import chromium, served
-from tests.core.runs.held_job import HeldCommand
+from tests.core.runs.held_job import STAND_STILL, HeldCommand
 
 RESULTS = Path(__file__).parent / "results" / "dashboard_load.json"
 PAGES = ("", "traces", "gains", "plan?depth=12", "validate", "compare", "present")
@@ -54,6 +54,7 @@ def main() -> None:
 def measure(address: str, place: Path, n_sessions: int, n_reruns: int) -> dict[str, object]:
     """Everything, on a server that listens there on the runs in `place`."""
     runs = place / "runs"
+    os.environ["PYTHONPATH"] = STAND_STILL
     held = [HeldCommand(place / f"held-{i}") for i in range(2)]
     for command in held:
         command.submit(runs)

@@ -19,6 +19,7 @@ from semfreeze_core.storage import (
     disk_errors,
     folder_bytes,
     home,
+    is_disk_full,
     new_folder,
     require_free,
     runs_folder,
@@ -130,6 +131,38 @@ def test_write_atomically_says_when_the_disk_is_full(monkeypatch, tmp_path, numb
 def test_disk_errors_asks_the_nearest_folder_that_exists(tmp_path):
     with pytest.raises(ResourceError, match=r"\(\d+ MiB free\)"), disk_errors(tmp_path / "not" / "yet" / "there"):
         raise OSError(errno.ENOSPC, "No space left on device")
+
+
+@pytest.mark.parametrize(
+    ("error", "full"),
+    [
+        (OSError(errno.ENOSPC, "x"), True),
+        (OSError(errno.EDQUOT, "x"), True),
+        (OSError(errno.EFBIG, "x"), True),
+        (OSError(errno.EIO, "x"), False),
+        (Exception("I/O error: File too large (os error 27)"), True),
+        (RuntimeError("basic_ios::clear: iostream error"), True),
+        (RuntimeError("PytorchStreamWriter failed writing file data/0: file write failed"), True),
+        (RuntimeError("[enforce fail at inline_container.cc:626] . unexpected pos 64 vs 0"), True),
+        (ValueError("an unexpected position"), False),
+        (RuntimeError("shape mismatch"), False),
+    ],
+)
+def test_is_disk_full_knows_it_in_every_librarys_words(error, full):
+    assert is_disk_full(error) == full
+    outer = RunError("clear")
+    outer.__cause__ = error
+    assert is_disk_full(outer) == full
+
+
+def test_disk_errors_says_what_is_kept_and_what_to_do(tmp_path):
+    with (
+        pytest.raises(ResourceError) as caught,
+        disk_errors(tmp_path, kept=lambda: "Step 4 is kept.", advice="Run it again."),
+    ):
+        raise OSError(errno.EFBIG, "File too large")
+    assert str(caught.value).startswith("The disk is full or limits the size of a file:")
+    assert str(caught.value).endswith(" MiB free). Step 4 is kept. Run it again.")
 
 
 def test_disk_errors_knows_a_full_disk_in_safetensors_words(tmp_path):

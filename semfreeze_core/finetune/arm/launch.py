@@ -5,11 +5,13 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 from semfreeze_core.errors import InputError, ResourceError, SemfreezeError
-from semfreeze_core.finetune.arm.process import OUT_OF_MEMORY, REFUSED
+from semfreeze_core.finetune.arm.process import NO_ROOM, OUT_OF_MEMORY, REFUSED
 from semfreeze_core.progress import Progress, ProgressEvent
+from semfreeze_core.temporary import remove_leftovers, scratch_parent
 
 _LOG_LINES = 15
 _start = subprocess.Popen
@@ -29,6 +31,7 @@ def run_arm_process(job: Path, log: Path, progress: Progress) -> None:
 
     Raises:
         OutOfMemory: memory ran out, or the system killed the process, as it does when memory runs out.
+        ResourceError: the disk is full, or memory does not hold the model.
         InputError: the model cannot be trained in this way.
         SemfreezeError: it failed otherwise; the message holds the end of its log.
     """
@@ -45,11 +48,15 @@ def run_arm_process(job: Path, log: Path, progress: Progress) -> None:
             code = process.wait()
         finally:
             _stop(process)
+            with suppress(ResourceError):
+                remove_leftovers(scratch_parent())  # of a process that was ended
     match code:
         case 0:
             return
         case _ if code == OUT_OF_MEMORY or code == -signal.SIGKILL:
             raise OutOfMemory(reason or "the system killed its process, as it does when memory runs out")
+        case _ if code == NO_ROOM:
+            raise ResourceError(reason)
         case _ if code == REFUSED:
             raise InputError(reason)
     raise SemfreezeError(f"Its process ended with code {code}. The end of {log}:\n{_last_lines(log)}")

@@ -12,10 +12,10 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 
-from semfreeze_core.errors import InputError
+from semfreeze_core.errors import InputError, ResourceError
 from semfreeze_core.progress import ProgressEvent
 
-OUT_OF_MEMORY, REFUSED = 3, 4  # exit codes; the reason is the last line printed
+OUT_OF_MEMORY, REFUSED, NO_ROOM = 3, 4, 5  # exit codes; the reason is the last line printed
 
 
 def main(path: str) -> int:
@@ -23,14 +23,19 @@ def main(path: str) -> int:
     _end_with_parent()
     try:
         run_job(Path(path), device=_hide_other_gpus(Path(path)))
-    except InputError as error:
-        return _print_reason(REFUSED, str(error))
     except Exception as error:
         from semfreeze_core.device import is_out_of_memory
+        from semfreeze_core.storage import is_disk_full
 
-        if not is_out_of_memory(error):
-            raise
-        return _print_reason(OUT_OF_MEMORY, " ".join(str(error).split())[:300])
+        if is_out_of_memory(error):
+            return _print_reason(OUT_OF_MEMORY, " ".join(str(error).split())[:300])
+        if isinstance(error, ResourceError):
+            return _print_reason(NO_ROOM, str(error))
+        if isinstance(error, InputError):
+            return _print_reason(REFUSED, str(error))
+        if is_disk_full(error):
+            return _print_reason(NO_ROOM, f"The disk is full ({' '.join(str(error).split())[:300]}).")
+        raise
     return 0
 
 

@@ -2,8 +2,10 @@
 
 import math
 import time
+from contextlib import suppress
 from pathlib import Path
 
+from semfreeze_core.errors import ResourceError, RunError
 from semfreeze_core.records.validation import LIVE, LiveArm
 from semfreeze_core.storage import write_atomically
 
@@ -27,4 +29,5 @@ class LiveFile:
         if now - self.written < _SECONDS_BETWEEN and len(arm.points) == self.n_points:
             return
         self.written, self.n_points = now, len(arm.points)
-        write_atomically(self.path, arm.model_dump_json() + "\n")
+        with suppress(ResourceError, RunError):  # only drawn: a full disk must not end the arm here
+            write_atomically(self.path, arm.model_dump_json() + "\n")

@@ -1,6 +1,5 @@
 """One arm with one seed: a real finetune by transformers' Trainer, evaluated at its marks."""
 
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
@@ -23,6 +22,7 @@ from semfreeze_core.records.model import ModelShape
 from semfreeze_core.records.training import TrainingSetup
 from semfreeze_core.records.validation import ArmRun, FlopEntry, LiveArm, PeakEntry
 from semfreeze_core.sources.models.causal_lm import LoadedModel
+from semfreeze_core.temporary import remove_leftovers, scratch_parent, temporary_folder
 
 
 def run_arm(
@@ -77,10 +77,11 @@ def run_arm(
         progress=progress,
         follow=lambda: follow(_live(arm, settings, recorder.record, evaluator)) if follow else None,
     )
-    with tempfile.TemporaryDirectory(prefix="semfreeze-") as scratch:
+    remove_leftovers(scratch_parent())
+    with temporary_folder(scratch_parent()) as scratch:
         trainer = Trainer(
             model=network.supervised,
-            args=trainer_arguments(scratch, arm, settings, network.decoder.device),
+            args=trainer_arguments(str(scratch), arm, settings, network.decoder.device),
             train_dataset=ExampleIndices(len(train)),
             data_collator=collator,
             callbacks=[recorder],
@@ -96,6 +97,7 @@ def run_arm(
         seed=settings.seed,
         status="failed" if record.failure else "done",
         reason=record.failure,
+        cause="diverged" if record.failure else None,
         trained=arm.parts,
         lora=arm.lora,
         learning_rate=arm.learning_rate,

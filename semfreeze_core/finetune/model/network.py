@@ -1,6 +1,5 @@
 """A model made ready to train: adapters, boundary, prefix cache, and the head's loss."""
 
-import tempfile
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -22,6 +21,7 @@ from semfreeze_core.records.examples import TokenizedExample
 from semfreeze_core.records.training import Checkpointing, Precision, TrainableParts, TrainingSetup
 from semfreeze_core.sources.models.causal_lm import LoadedModel
 from semfreeze_core.sources.models.decoder import Decoder
+from semfreeze_core.temporary import scratch_parent
 
 _MEMORY_SHARE = 0.25  # of what is free, for boundary states
 
@@ -78,7 +78,7 @@ class Network:
     def offload(self) -> None:
         """Take the frozen weights off the device, where a cache replaces them."""
         if self.suffix is not None and self.offloads:
-            self.suffix.offload(Path(tempfile.gettempdir()))
+            self.suffix.offload(scratch_parent())
 
     def release(self) -> None:
         """Make the model an ordinary one again, with its finetuned weights."""

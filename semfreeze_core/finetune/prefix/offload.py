@@ -1,6 +1,5 @@
 """Moving the frozen prefix's weights off the device while nothing computes with them, and back."""
 
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -12,7 +11,8 @@ from semfreeze_core.errors import RunError
 from semfreeze_core.finetune.prefix.forward import movable_parameters
 from semfreeze_core.finetune.quantize.weights import TensorAttribute, point_to_codes, quantized_modules, scale_location
 from semfreeze_core.sources.models.decoder import Decoder
-from semfreeze_core.storage import disk_errors
+from semfreeze_core.storage import disk_errors, is_disk_full
+from semfreeze_core.temporary import remove_leftovers, temporary_file
 
 
 @dataclass(frozen=True)
@@ -70,16 +70,18 @@ class PrefixWeights:
 
     def _map(self, folder: Path) -> None:
         """Map the parameters to a file that is unlinked once mapped: nobody can change it or has to delete it."""
-        with disk_errors(folder):
+        advice = "Free some space, or set TMPDIR to a folder with more."
+        with disk_errors(folder, kept=lambda: "The weights are where they were.", advice=advice):
             folder.mkdir(parents=True, exist_ok=True)
-            with tempfile.NamedTemporaryFile(dir=folder, prefix=".prefix-weights-") as file:
+            remove_leftovers(folder)
+            with temporary_file(folder) as path:
                 try:
-                    save_file({str(i): p.tensor.contiguous() for i, p in enumerate(self._tensors)}, file.name)
+                    save_file({str(i): p.tensor.contiguous() for i, p in enumerate(self._tensors)}, path)
                 except SafetensorError as error:
-                    if "(os error 28)" in str(error):
+                    if is_disk_full(error):
                         raise  # disk_errors reports it
                     raise RunError(f"The prefix's weights cannot be written to {folder}: {error}") from error
-                with safe_open(file.name, framework="pt") as mapped:
+                with safe_open(path, framework="pt") as mapped:
                     for i, stored in enumerate(self._tensors):
                         stored.put(mapped.get_tensor(str(i)))
         point_to_codes(self._quantized)

@@ -5,7 +5,6 @@ into place when it is whole, so no reader opens a half-written one; its digest c
 damaged or foreign one is recognized and computed again.
 """
 
-import errno
 import hashlib
 import json
 import os
@@ -23,7 +22,7 @@ from torch import Tensor
 
 from semfreeze_core.errors import ResourceError, RunError, SemfreezeError
 from semfreeze_core.progress import Progress, ProgressEvent
-from semfreeze_core.storage import folder_bytes, remove_folder, write_atomically
+from semfreeze_core.storage import folder_bytes, is_disk_full, remove_folder, write_atomically
 from semfreeze_core.wording.numbers import byte_size
 
 STAGE = "Filling the prefix cache"
@@ -190,7 +189,7 @@ def _shard_digest(key: str, samples: str, rows: Tensor) -> str:
 
 def _why_unwritten(path: Path, error: Exception) -> str:
     cause = error if isinstance(error, OSError) else error.__cause__
-    if getattr(cause, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
+    if is_disk_full(error):
         return f"The disk is full: the prefix cache cannot be stored in {path.parent}."
     return f"The prefix cache cannot be stored in {path.parent}: {getattr(cause, 'strerror', None) or cause}."
 

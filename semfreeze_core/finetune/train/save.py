@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,10 @@ from semfreeze_core.finetune.train.model_card import CARD, model_card
 from semfreeze_core.plan.document import PLAN, FreezePlan
 from semfreeze_core.sources.models.loading_errors import quiet_transformers
 from semfreeze_core.storage import disk_errors
+from semfreeze_core.temporary import temporary_folder
+
+KEPT_CHECKPOINT = "The last checkpoint is kept."
+RESUME_ADVICE = "Free some space and run the same command again: it resumes."
 
 
 def save_finetuned(tuned: Any, tokenizer: Any, plan: FreezePlan, trained: str, folder: Path) -> None:
@@ -27,15 +30,13 @@ def save_finetuned(tuned: Any, tokenizer: Any, plan: FreezePlan, trained: str, f
     Raises:
         ResourceError: the disk is full.
     """
-    with disk_errors(folder):
-        partial = Path(tempfile.mkdtemp(dir=folder, prefix=".model-"))
-        try:
-            with quiet_transformers():
-                tuned.save_pretrained(partial)
-                tokenizer.save_pretrained(partial)
-            (partial / PLAN).write_text(plan.model_dump_json(indent=1) + "\n", encoding="utf-8")
-            (partial / CARD).write_text(model_card(plan, trained), encoding="utf-8")
-            for path in sorted(partial.iterdir(), key=lambda p: p.name in ("config.json", "adapter_config.json")):
-                os.replace(path, folder / path.name)
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
+    with disk_errors(folder, kept=lambda: KEPT_CHECKPOINT, advice=RESUME_ADVICE), temporary_folder(folder) as partial:
+        with quiet_transformers():
+            tuned.save_pretrained(partial)
+            tokenizer.save_pretrained(partial)
+        (partial / PLAN).write_text(plan.model_dump_json(indent=1) + "\n", encoding="utf-8")
+        (partial / CARD).write_text(model_card(plan, trained), encoding="utf-8")
+        for path in sorted(partial.iterdir(), key=lambda p: p.name in ("config.json", "adapter_config.json")):
+            if path.is_dir():  # of an earlier start, killed on the way: a folder replaces only an empty one
+                shutil.rmtree(folder / path.name, ignore_errors=True)
+            os.replace(path, folder / path.name)

@@ -3,7 +3,7 @@
 import json
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,15 +25,24 @@ from semfreeze_core.finetune.model.task_data import read_task_data
 from semfreeze_core.finetune.quantize.quantize import quantize_layers, require_bitsandbytes, trained_bits
 from semfreeze_core.finetune.train.request import TrainRequest, different_settings, request_settings, setup_note
 from semfreeze_core.finetune.train.result import Trained, best_checkpoint_note, training_result
-from semfreeze_core.finetune.train.save import save_finetuned
+from semfreeze_core.finetune.train.save import KEPT_CHECKPOINT, RESUME_ADVICE, save_finetuned
 from semfreeze_core.finetune.train.trackers import reporters
-from semfreeze_core.finetune.train.trainer import BestTrainer, PlanTrainer, last_complete_checkpoint
+from semfreeze_core.finetune.train.trainer import (
+    BestTrainer,
+    PlanTrainer,
+    best_checkpoint,
+    checkpoint_step,
+    last_complete_checkpoint,
+    load_trained,
+    remove_incomplete_checkpoints,
+)
 from semfreeze_core.plan.consistency import require_names
 from semfreeze_core.plan.document import require_model, require_recommendation
 from semfreeze_core.progress import Progress, ProgressEvent, silent
 from semfreeze_core.records.validation import Mark
 from semfreeze_core.sources.models.causal_lm import LoadedModel, load_causal_lm
 from semfreeze_core.storage import disk_errors, prefix_cache_folder, write_atomically
+from semfreeze_core.temporary import is_temporary, remove_leftovers
 
 CHECKPOINTS, SETTINGS, RESULT = "checkpoints", "training_settings.json", "training.json"
 BEST_LOST_NOTE = "The checkpoint with the lowest eval loss is gone, so this model is the last step's, not the best."
@@ -150,7 +159,8 @@ def _train(
     trained = replace(trained, notes=(note, *data.train.notes, *warnings, *quantized, *network.notes, *trained.notes))
     sentence = trained.sentence(setup.batch_size, len(evaluation), trained_bits(plan))
     save_finetuned(network.tuned, loaded.tokenizer, plan, sentence, folder)
-    write_atomically(folder / RESULT, json.dumps(training_result(trained, request, arm), indent=1) + "\n")
+    with disk_errors(folder, kept=lambda: KEPT_CHECKPOINT, advice=RESUME_ADVICE):
+        write_atomically(folder / RESULT, json.dumps(training_result(trained, request, arm), indent=1) + "\n")
     shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
     return trained
 
@@ -172,16 +182,20 @@ def _fit(
         network, loaded.tokenizer, loaded.shape, arm.parts, setup, train, evaluation, n_accuracy=settings.n_accuracy
     )
     checkpoints, steps = folder / CHECKPOINTS, settings.setup.steps
+    remove_incomplete_checkpoints(checkpoints)
     resumed = last_complete_checkpoint(checkpoints)
+    if resumed is not None and checkpoint_step(resumed) >= steps:
+        return _evaluated(request, network, evaluator, resumed, steps, folder)
     if evaluation and resumed is None:
         evaluator.evaluate(0, ["start"], 0.0)
+    _save_settings(folder, request)  # before the Trainer, which makes the folder of checkpoints
     arguments = trainer_arguments(str(checkpoints), arm, settings, network.decoder.device)
     arguments.save_strategy = "steps"
-    arguments.save_steps = request.save_steps or max(1, steps // 10)
+    arguments.save_steps = _save_steps(request, steps)
     arguments.save_total_limit = 2
     if trackers:
         arguments.logging_strategy, arguments.logging_steps = "steps", max(1, steps // 500)
-    saved = frozenset({*range(0, steps, int(arguments.save_steps)), steps})
+    saved = _saved_steps(request, steps)
     mark: Mark = "checkpoint" if request.keep_best else "steps"
     recorder = Recorder(
         network.supervised,
@@ -207,48 +221,117 @@ def _fit(
         else PlanTrainer(**how)
     )
     trainer.remove_callback(PrinterCallback)
-    with disk_errors(checkpoints):
+    with disk_errors(checkpoints, kept=lambda: _checkpoint_sentence(checkpoints), advice=RESUME_ADVICE):
         trainer.train(resume_from_checkpoint=None if resumed is None else str(resumed))
     if recorder.record.failure:
         raise InputError(f"Training ended: {recorder.record.failure}. Checkpoints are in {checkpoints}.")
     notes: tuple[str, ...] = ()
     if request.keep_best:
         # none when the checkpoint was deleted between two starts: then the last step's weights are left
-        best_exists = trainer.state.best_model_checkpoint is not None
-        best = int(trainer.state.best_global_step or steps) if best_exists else steps
-        evaluator.evaluate(best, ["steps"], sum(recorder.record.step_seconds))
-        notes = (best_checkpoint_note(best, steps, len(saved) - 1) if best_exists else BEST_LOST_NOTE,)
+        best = int(trainer.state.best_global_step or steps) if trainer.state.best_model_checkpoint else None
+        notes = _evaluate_best(request, evaluator, best, steps, sum(recorder.record.step_seconds))
     points = {mark: point for point in evaluator.points for mark in point.marks}
     return Trained(folder, steps, recorder.record.losses, points.get("start"), points.get("steps"), notes)
 
 
+def _evaluated(
+    request: TrainRequest, network: Network, evaluator: ArmEvaluator, last: Path, steps: int, folder: Path
+) -> Trained:
+    """The result of a training that ended between its last checkpoint, which has all steps, and its result."""
+    best = best_checkpoint(last) if request.keep_best else None
+    load_trained(network.supervised, last if best is None else best)
+    network.offload()
+    notes: tuple[str, ...] = ()
+    if request.keep_best:
+        notes = _evaluate_best(request, evaluator, None if best is None else checkpoint_step(best), steps, 0.0)
+    elif evaluator.evaluation:
+        evaluator.evaluate(steps, ["steps"], 0.0)
+    return Trained(folder, steps, [], None, evaluator.points[-1] if evaluator.points else None, notes)
+
+
+def _evaluate_best(
+    request: TrainRequest, evaluator: ArmEvaluator, best: int | None, steps: int, seconds: float
+) -> tuple[str, ...]:
+    """Evaluate the weights that keep_best ends with, the last step's where the best are lost; returns the note."""
+    evaluator.evaluate(steps if best is None else best, ["steps"], seconds)
+    if best is None:
+        return (BEST_LOST_NOTE,)
+    return (best_checkpoint_note(best, steps, len(_saved_steps(request, steps))),)
+
+
+def _save_steps(request: TrainRequest, steps: int) -> int:
+    return request.save_steps or max(1, steps // 10)
+
+
+def _saved_steps(request: TrainRequest, steps: int) -> frozenset[int]:
+    """After which steps there is a checkpoint."""
+    return frozenset({*range(_save_steps(request, steps), steps, _save_steps(request, steps)), steps})
+
+
+def _checkpoint_sentence(checkpoints: Path) -> str:
+    last = last_complete_checkpoint(checkpoints)
+    return "No checkpoint was saved." if last is None else f"The checkpoint of step {checkpoint_step(last)} is kept."
+
+
 @contextmanager
 def _claimed(folder: Path, request: TrainRequest) -> Iterator[None]:
-    """Lock the folder for this request and this process.
+    """Lock the folder for this request and this process; what is refused leaves nothing there.
 
     Raises:
         RunError: it holds something else, is finished, or is in use.
     """
-    settings = request_settings(request)
+    made = not folder.exists()
+    lock = folder / ".lock"
     with disk_errors(folder):
         if folder.exists() and not folder.is_dir():
             raise RunError(f"{folder} is not a folder. Choose another --out.")
+        _refuse_foreign(folder)  # before the lock, which others would find there
         folder.mkdir(parents=True, exist_ok=True)
-        path = folder / SETTINGS
         try:
-            with FileLock(folder / ".lock", timeout=0):
-                if (folder / RESULT).exists():
-                    raise RunError(f"{folder} holds a finished training. Choose another --out.")
-                if path.exists():
-                    if differ := different_settings(json.loads(path.read_text()), request):
-                        which = f"other settings: {', '.join(differ)}"
-                        raise RunError(
-                            f"{folder} holds another training ({which}). Choose another --out, or remove it."
-                        )
-                elif any(p.name != ".lock" for p in folder.iterdir()):
-                    raise RunError(f"{folder} is not empty. Choose another --out.")
-                write_atomically(path, json.dumps(settings, indent=1) + "\n")
-                yield
+            with FileLock(lock, timeout=0):
+                try:
+                    remove_leftovers(folder)
+                    _refuse_foreign(folder)
+                    if (folder / RESULT).exists():
+                        shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)  # killed in their deletion
+                        raise RunError(f"{folder} holds a finished training. Choose another --out.")
+                    _refuse_another(folder, request)
+                    yield
+                finally:
+                    lock.unlink(missing_ok=True)
         except Timeout as error:
             raise RunError(f"A training is already running in {folder}.") from error
-    (folder / ".lock").unlink(missing_ok=True)
+        finally:
+            if made:
+                with suppress(OSError):
+                    folder.rmdir()  # only an empty one goes
+
+
+def _refuse_foreign(folder: Path) -> None:
+    if (folder / SETTINGS).exists() or not folder.exists():
+        return
+    if any(path.name != ".lock" and not is_temporary(path.name) for path in folder.iterdir()):
+        raise RunError(f"{folder} is not empty. Choose another --out.")
+
+
+def _save_settings(folder: Path, request: TrainRequest) -> None:
+    """Write what this folder trains, once nothing can be refused any more: a corrected request finds it free."""
+    write_atomically(folder / SETTINGS, json.dumps(request_settings(request), indent=1) + "\n")
+
+
+def _refuse_another(folder: Path, request: TrainRequest) -> None:
+    """Refuse a folder whose settings are another request's, unless it has no checkpoint to lose."""
+    if not (folder / SETTINGS).exists():
+        return
+    try:
+        document = json.loads((folder / SETTINGS).read_text())
+    except ValueError:
+        document = None
+    if not isinstance(document, dict):
+        raise RunError(f"{folder / SETTINGS} is damaged: it is not JSON. Choose another --out, or remove {folder}.")
+    different = different_settings(document, request)
+    if different and last_complete_checkpoint(folder / CHECKPOINTS) is not None:
+        raise RunError(
+            f"{folder} holds another training (other settings: {', '.join(different)}). Choose another --out, or "
+            "remove it."
+        )

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -88,16 +89,39 @@ def load_trained(model: nn.Module, checkpoint: Path) -> None:
 
 def last_complete_checkpoint(folder: Path) -> Path | None:
     """The last complete checkpoint; an incomplete one is skipped."""
-    numbered = [
+    return next((path for _, path in sorted(_numbered(folder), reverse=True) if _is_complete(path)), None)
+
+
+def best_checkpoint(last: Path) -> Path | None:
+    """The checkpoint whose eval loss was lowest until `last`, as that knows; None where it is gone or none is known."""
+    state = json.loads((last / _STATE).read_text())
+    best = last.with_name(f"checkpoint-{state.get('best_global_step')}")
+    return best if _is_complete(best) else None
+
+
+def checkpoint_step(checkpoint: Path) -> int:
+    """After how many steps a checkpoint was written."""
+    return int(checkpoint.name.removeprefix("checkpoint-"))
+
+
+def remove_incomplete_checkpoints(folder: Path) -> None:
+    """Delete what a kill or a full disk left of checkpoints that were being written or deleted."""
+    for _, path in _numbered(folder):
+        if not _is_complete(path):
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _numbered(folder: Path) -> list[tuple[int, Path]]:
+    return [
         (int(m[1]), path) for path in folder.glob("checkpoint-*") if (m := re.fullmatch(r"checkpoint-(\d+)", path.name))
     ]
-    return next((path for _, path in sorted(numbered, reverse=True) if _is_complete(path)), None)
 
 
 def _is_complete(path: Path) -> bool:
     """Whether the Trainer wrote its state, which it does last."""
     try:
-        json.loads((path / _STATE).read_text())
+        if not isinstance(json.loads((path / _STATE).read_text()), dict):
+            return False
         with safe_open(path / TRAINED, framework="pt"):
             return True
     except (OSError, ValueError, SafetensorError):

@@ -19,6 +19,7 @@ from semfreeze_core.records.validation import (
     Baseline,
     Budget,
     EvalPoint,
+    FailureCause,
     FlopEntry,
     PeakEntry,
     ValidationReport,
@@ -138,7 +139,7 @@ def _summary(
         steps_compute=next((p.step for run in done if (p := point_at(run, "compute")) is not None), None),
         train_seconds=mean(_seconds_to(run, settings.steps) for run in shown),
         cache_seconds=mean(run.cache_seconds for run in shown),
-        median_step_seconds=median([s for run in shown for s in run.step_seconds] or [float("nan")]),
+        median_step_seconds=_median_step_seconds(shown),
         relative_flop=relative_flop,
         flop=FlopEntry(
             counted=round(mean(run.flop.counted for run in shown)),
@@ -158,6 +159,11 @@ def _summary(
 def _seconds_to(run: ArmRun, step: int) -> float:
     """Training time of the first steps, without the cache pass."""
     return sum(run.step_seconds[:step])
+
+
+def _median_step_seconds(runs: Sequence[ArmRun]) -> float | None:
+    seconds = [s for run in runs for s in run.step_seconds]
+    return median(seconds) if seconds else None
 
 
 def _mean_loss(runs: Sequence[ArmRun], budget: Budget) -> float | None:
@@ -190,13 +196,14 @@ def _improvement_kept(
     return IntervalEntry.of(improvement_kept(before, whole, part, draw(*whole.shape)))
 
 
-def failed_run(arm: Arm, settings: ArmSettings, seed: int, reason: str) -> ArmRun:
-    """A failed run with its reason."""
+def failed_run(arm: Arm, settings: ArmSettings, seed: int, reason: str, cause: FailureCause = "refused") -> ArmRun:
+    """A run that gave nothing, with the cause and the reason."""
     return ArmRun(
         arm=arm.name,
         seed=seed,
         status="failed",
         reason=reason,
+        cause=cause,
         trained=arm.parts,
         lora=arm.lora,
         learning_rate=arm.learning_rate,

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from semfreeze_core.cost import training_bytes
 from semfreeze_core.device import choose_device, free_bytes
-from semfreeze_core.errors import InputError, RunError
+from semfreeze_core.errors import InputError, ResourceError, RunError
 from semfreeze_core.finetune.arm.arms import Arm
 from semfreeze_core.finetune.arm.job import ArmJob, write_examples
 from semfreeze_core.finetune.arm.launch import OutOfMemory, halve, run_arm_process
@@ -22,11 +22,23 @@ from semfreeze_core.finetune.arm.progress_file import live_path
 from semfreeze_core.finetune.validation.report import build_report, failed_run
 from semfreeze_core.finetune.validation.request import Prepared, ValidationRequest, is_same_validation, prepare
 from semfreeze_core.progress import Progress, ProgressEvent, silent
-from semfreeze_core.records.validation import LIVE, REPORT, ArmRun, Baseline, ValidationReport, ValidationSettings
+from semfreeze_core.records.sweep import SWEEP
+from semfreeze_core.records.validation import (
+    LIVE,
+    REPORT,
+    ArmRun,
+    Baseline,
+    FailureCause,
+    ValidationReport,
+    ValidationSettings,
+)
 from semfreeze_core.storage import disk_errors, write_atomically
+from semfreeze_core.temporary import is_temporary, remove_leftovers
 from semfreeze_core.wording.numbers import gib
 
-NOT_BEGUN = "Not begun"
+EXAMPLES = "examples.safetensors"
+RETRIED = "The same command tries again."
+_KEPT, _ADVICE = "Finished variants are kept.", "Free some space and run the same command again."
 
 
 def validate(
@@ -48,10 +60,10 @@ def validate(
     """
     prepared = prepare(request, progress)
     with _claimed(folder, prepared, overwrite):
-        data = folder / "examples.safetensors"
+        data = folder / EXAMPLES
         if not data.exists():
             write_examples(data, prepared.data.train.tokenized, prepared.data.evaluation.tokenized)
-        _delete_not_begun(folder)
+        _delete_retried(folder)
         _run_baseline(prepared, folder, progress)
         report = _write_report(prepared, folder)
         # Seed by seed, so that an interrupted validation has whole comparisons; in each the planned arm first, so that
@@ -65,22 +77,27 @@ def validate(
 
 @contextmanager
 def _claimed(folder: Path, prepared: Prepared, overwrite: bool) -> Iterator[None]:
-    """Lock the folder for these settings and this process."""
+    """Lock the folder for these settings and this process.
+
+    Settings without any result are replaced by others: nothing is lost with them, and they may be the mistake that is
+    now corrected.
+    """
     path = folder / "settings.json"
-    with disk_errors(folder):
+    with disk_errors(folder, kept=lambda: _KEPT, advice=_ADVICE):
         folder.mkdir(parents=True, exist_ok=True)
+        _refuse_foreign(folder)  # before the lock, which would be left there
         try:
             with FileLock(folder / ".lock", timeout=0):
-                written = _read_settings(path) if path.exists() else None
-                if path.exists() and (written is None or not is_same_validation(written, prepared)):
-                    if not overwrite:
-                        raise RunError(
-                            f"{folder} holds another validation. Choose another --out, or replace it with --overwrite."
-                        )
-                    _clear(folder)
-                elif not path.exists() and any(p.name != ".lock" for p in folder.iterdir()):
-                    raise RunError(f"{folder} is not empty and holds no validation. Choose another --out.")
-                elif overwrite:
+                remove_leftovers(folder)
+                _refuse_foreign(folder)
+                saved = _read_settings(path) if path.exists() else prepared.document
+                same = saved is not None and is_same_validation(saved, prepared)
+                untouched = saved is not None and not any((folder / "runs").glob("*.json"))
+                if not (same or overwrite or untouched):
+                    raise RunError(
+                        f"{folder} holds another validation. Choose another --out, or replace it with --overwrite."
+                    )
+                if not same or overwrite:
                     _clear(folder)
                 write_atomically(path, prepared.document.model_dump_json(indent=1) + "\n")
                 yield
@@ -88,8 +105,17 @@ def _claimed(folder: Path, prepared: Prepared, overwrite: bool) -> Iterator[None
             raise RunError(f"A validation is already running in {folder}.") from error
 
 
+def _refuse_foreign(folder: Path) -> None:
+    settings = folder / "settings.json"
+    empty = all(p.name == ".lock" or is_temporary(p.name) for p in folder.iterdir())
+    ours = settings.is_file() and b'"plan_digest"' in settings.read_bytes()  # in those of every version
+    if not (empty or ours):
+        raise RunError(f"{folder} is not empty and holds no validation. Choose another --out.")
+
+
 def _clear(folder: Path) -> None:
-    for pattern in ("*.json", "*.safetensors", "runs/*.json", f"runs/*{LIVE}", "jobs/*.json", "logs/*.log"):
+    """Delete a validation's results, and last what they rest on; its settings stay until others replace them."""
+    for pattern in ("runs/*.json", f"runs/*{LIVE}", "jobs/*.json", "logs/*.log", REPORT, SWEEP, EXAMPLES):
         for path in folder.glob(pattern):
             path.unlink()
 
@@ -97,7 +123,7 @@ def _clear(folder: Path) -> None:
 def _read_settings(path: Path) -> ValidationSettings | None:
     try:
         return ValidationSettings.model_validate_json(path.read_text())
-    except ValidationError:  # of another version, or damaged: another validation in any case
+    except (ValidationError, UnicodeDecodeError):  # of another version, or damaged: another validation in any case
         return None
 
 
@@ -116,7 +142,7 @@ def _run_arm(prepared: Prepared, folder: Path, arm: Arm, seed: int, progress: Pr
         return
     if (reason := _memory_shortage(prepared, arm)) is not None:
         progress(ProgressEvent(f"{arm.name} (seed {seed})", message=f"{arm.name}: {reason}"))
-        run = failed_run(arm, prepared.settings[arm.name], seed, reason)
+        run = failed_run(arm, prepared.settings[arm.name], seed, reason, "resources")
         write_atomically(path, run.model_dump_json(indent=1) + "\n")
         return
     accumulation, notes = 1, list[str]()
@@ -124,18 +150,24 @@ def _run_arm(prepared: Prepared, folder: Path, arm: Arm, seed: int, progress: Pr
         job = _job(prepared, folder, arm, seed, accumulation, path)
         try:
             run_arm_process(_write_job(folder, name, job), folder / "logs" / f"{name}.log", progress)
-        except OutOfMemory as reason:
+        except OutOfMemory as out_of_memory:
             try:
                 accumulation = halve(prepared.request.setup.batch_size, accumulation)
             except InputError as error:
-                run = failed_run(arm, prepared.settings[arm.name], seed, f"{reason}. {error}")
+                reason = f"{out_of_memory}. {error} {RETRIED}"
+                run = failed_run(arm, prepared.settings[arm.name], seed, reason, "resources")
                 break
             micro = prepared.request.setup.batch_size // accumulation
-            notes.append(f"Memory ran out: {micro} examples at a time, {accumulation} times per step. ({reason})")
+            notes.append(
+                f"Memory ran out: {micro} examples at a time, {accumulation} times per step. ({out_of_memory})"
+            )
             progress(ProgressEvent(f"{arm.name} (seed {seed})", message=notes[-1]))
             continue
         except InputError as error:
-            run = failed_run(arm, prepared.settings[arm.name], seed, str(error))
+            short = isinstance(error, ResourceError)
+            cause: FailureCause = "resources" if short else "refused"
+            reason = f"{error} {RETRIED}" if short else str(error)
+            run = failed_run(arm, prepared.settings[arm.name], seed, reason, cause)
             break
         run = ArmRun.model_validate_json(path.read_text())
         run = run.model_copy(update={"notes": [*notes, *run.notes]})
@@ -153,15 +185,19 @@ def _memory_shortage(prepared: Prepared, arm: Arm) -> str | None:
     if needed <= free:
         return None
     return (
-        f"{NOT_BEGUN}: its weights, gradients and optimizer alone take {gib(needed)}, but "
-        f"{gib(free)} are free on {device.type}. The same command tries again."
+        f"Not begun: its weights, gradients and optimizer alone take {gib(needed)}, but "
+        f"{gib(free)} are free on {device.type}. {RETRIED}"
     )
 
 
-def _delete_not_begun(folder: Path) -> None:
-    """Delete the results of arms that were not started for lack of memory: there may be more now."""
+def _delete_retried(folder: Path) -> None:
+    """Delete the results of failed arms that another try may give one, and what is no arm's result."""
     for path in (folder / "runs").glob("*-seed*.json"):
-        if ArmRun.model_validate_json(path.read_text()).reason.startswith(NOT_BEGUN):
+        try:
+            retried = ArmRun.model_validate_json(path.read_text()).retried
+        except ValidationError:
+            retried = True
+        if retried:
             path.unlink()
 
 
@@ -178,7 +214,7 @@ def _job(prepared: Prepared, folder: Path, arm: Arm | None, seed: int, accumulat
         arm=arm,
         settings=replace(settings, seed=seed, accumulation=accumulation),
         cache_shared_from=_shared_from(prepared, arm),
-        data=folder / "examples.safetensors",
+        data=folder / EXAMPLES,
         result=result,
     )
 

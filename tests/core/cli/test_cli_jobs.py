@@ -1,6 +1,7 @@
 """`semfreeze jobs`, and a real analysis as a job: to its end, and cancelled in the middle."""
 
 import json
+import os
 import time
 
 import psutil
@@ -8,13 +9,13 @@ import pytest
 
 from semfreeze_core.runs.folder import read_run
 from semfreeze_core.runs.job_events import EVENTS, read_progress
-from semfreeze_core.runs.job_folder import PROCESS, SPEC, end_group, read_log, read_process
+from semfreeze_core.runs.job_folder import END, LOG, PROCESS, SPEC, end_group, read_log, read_process
 from semfreeze_core.runs.jobs import JOBS, cancel, find_job, list_jobs, submit
 from semfreeze_core.runs.store import run_names
 from semfreeze_core.storage import runs_folder, write_atomically
 from tests.core.cli.terminal import ask
 from tests.core.runs.held_job import wait_for, wait_for_state
-from tests.core.runs.left_job import DEAD, put
+from tests.core.runs.left_job import DEAD, GONE, put
 from tests.core.runs.tiny_run import task_rows
 
 PLAIN = ("--dtype=float32", "--device=cpu")
@@ -58,9 +59,7 @@ def test_an_analysis_is_cancelled_in_its_middle(runs, models, rows_file):
     assert (row["state"], row["stage"], row["total"] > row["done"]) == ("running", "Extracting hidden states", True)
     assert "Extracting hidden states" in ask("jobs", "list").out
     leader = psutil.Process(read_process(folder).pid)
-    begun = time.monotonic()
     assert ask("jobs", "cancel", job.name).out == f"{job.name}: cancelled\n"
-    assert time.monotonic() - begun < 3
     assert not leader.is_running() or leader.status() == psutil.STATUS_ZOMBIE
     assert [path.name for path in runs.iterdir()] == [JOBS]
     assert "semfreeze: interrupted; unfinished results are not saved." in read_log(folder, 5)
@@ -121,9 +120,34 @@ def test_the_jobs_process_is_no_command_of_the_users():
     assert "_job" not in ask("--help").out
 
 
-def test_fifty_ended_jobs_are_listed_at_once(runs):
+def test_all_ended_jobs_are_listed(runs):
     for number in range(50):
         put(runs, f"{number:02}", DEAD, "done")
-    begun = time.perf_counter()
     assert len(list_jobs(runs)) == 50
-    assert time.perf_counter() - begun < 1  # about 0.02 s where nothing else runs
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        (PROCESS, '{"pid": -1, "born": 1.0, "host": "HOST"}'),
+        (PROCESS, '{"pid": 99999999999999999999, "born": 1.0, "host": "HOST"}'),
+        (PROCESS, '{"pid": 5, "born": 1e999, "host": "HOST"}'),
+        (SPEC, '{"command": ["show"], "title": "t", "created": 1e999}'),
+        (SPEC, '{"command": ["show", "/a\\u0000b"], "title": "t", "created": 1.0}'),
+        (END, '{"state": "done", "ended": -1e999}'),
+        (EVENTS, '{"stage": 1, "done": "x", "total": 2, "unit": 3, "done_before": 4, "seconds": 5, "stages": 6}'),
+        (SPEC, None),
+        (LOG, None),
+    ],
+)
+def test_a_broken_job_does_not_hide_or_hold_the_others(runs, name, content):
+    broken = put(runs, "1-broken", DEAD)
+    put(runs, "2-queued")
+    (broken / name).unlink(missing_ok=True)
+    if content is None:
+        os.mkfifo(broken / name)
+    else:
+        (broken / name).write_text(content.replace("HOST", GONE.host))
+    assert "2-queued" in [job.name for job in list_jobs(runs)]
+    assert ask("jobs", "list", "--json").json["jobs"][-1]["name"] == "2-queued"
+    assert ask("jobs", "cancel", "2-queued").out == "2-queued: cancelled\n"

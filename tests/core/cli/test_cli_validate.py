@@ -160,13 +160,15 @@ def test_default_folder_is_in_the_run_or_in_the_store(tmp_path):
     assert default_folder("example", example_run(), "/data/rows.jsonl") == expected
 
 
-def test_show_tells_of_validations(stored):
+def test_show_tells_of_validations(stored, tmp_path):
     stored("tied")
     assert ask("show", "tied", "--json").json["validations"] == {}
     folder = runs_folder() / "tied" / "validations" / "broken"
     folder.mkdir(parents=True)
     (folder / "report.json").write_text(json.dumps({"verdict": "holds"}))
     assert "damaged" in ask("show", "tied").refusal
+    assert "damaged" in ask("plan", "tied", "--out", tmp_path / "plan.json").refusal
+    assert not (tmp_path / "plan.json").exists(), "what is refused writes nothing"
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ from semfreeze_core.runs import job_folder as folders
 from semfreeze_core.runs.job_folder import end_group
 from semfreeze_core.runs.job_process import AT_ONCE_VARIABLE
 from semfreeze_core.runs.jobs import JOBS, list_jobs
-from tests.core.runs.held_job import HeldCommand
+from tests.core.runs.held_job import STAND_STILL, HeldCommand
 from tests.core.runs.left_job import GONE
 from tests.core.runs.tiny_run import read_tiny, task_rows, write_jsonl
 from tests.core.saved_models import save_tiny
@@ -42,8 +42,9 @@ def runs(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def held(tmp_path):
+def held(tmp_path, monkeypatch):
     """Makes commands that stand still until they are let go."""
+    monkeypatch.setenv("PYTHONPATH", STAND_STILL)
     made = []
 
     def make():

@@ -1,14 +1,19 @@
-"""A job whose command stands still until the test lets it go: it shows a run whose manifest is a pipe."""
+"""A job whose command stands still until the test lets it go: it shows a run, and waits before it reads its manifest.
+
+Its process imports `stand_still/sitecustomize.py`, for which `STAND_STILL` has to be in PYTHONPATH.
+"""
 
 import errno
 import os
 import shutil
 import time
+from pathlib import Path
 
 from semfreeze_core.runs.folder import MANIFEST
 from semfreeze_core.runs.jobs import find_job, submit
 from semfreeze_core.runs.store import example_run
 
+STAND_STILL = str(Path(__file__).parent / "stand_still")
 PATIENCE = 60.0  # seconds; far beyond what anything here takes
 
 
@@ -34,14 +39,14 @@ class HeldCommand:
     """
 
     def __init__(self, folder):
-        self.pipe = folder / MANIFEST
-        shutil.copytree(example_run(), folder, ignore=shutil.ignore_patterns(MANIFEST))
+        self.folder, self.pipe = folder, folder / "held"
+        shutil.copytree(example_run(), folder)
         os.mkfifo(self.pipe)
         self.writer = None
         self.words = ("show", str(folder))
 
     def submit(self, runs):
-        return submit(runs, self.words, f"Show {self.pipe.parent.name}")
+        return submit(runs, self.words, f"Show {self.folder.name}")
 
     def wait_until_it_works(self):
         """Wait until the command has come to where it stands still."""
@@ -60,7 +65,9 @@ class HeldCommand:
     def let_go(self, manifest=None):
         """Let the command read its manifest, the right one unless told otherwise, and so come to its end."""
         self.wait_until_it_works()
-        os.write(self.writer, (example_run() / MANIFEST).read_bytes() if manifest is None else manifest)
+        if manifest is not None:
+            (self.folder / MANIFEST).write_bytes(manifest)
+        self.pipe.unlink()
         self.close()
 
     def close(self):

@@ -1,6 +1,7 @@
 """The store's finetunes as predictions beside measurements, from the shipped validation."""
 
 import shutil
+from pathlib import Path
 
 import pytest
 
@@ -55,3 +56,25 @@ def test_nothing_kept_is_nothing_known(tmp_path):
     report = read_calibration(tmp_path / "runs")
     assert report.calibrations == report.pairs == report.problems == []
     assert coverage_calibration(report) is None
+
+
+def test_the_folder_may_be_the_current_one_or_below_a_hidden_one(runs, tmp_path, monkeypatch):
+    hidden = tmp_path / ".local" / "share"
+    hidden.mkdir(parents=True)
+    shutil.move(tmp_path / "runs", hidden)
+    shutil.move(tmp_path / VALIDATIONS, hidden)
+    names = {f"runs/mine/validations/{NAME}", "validations/example-other"}
+    assert {pair.finetune for pair in read_calibration(hidden / "runs").pairs} == names
+    monkeypatch.chdir(hidden / "runs")
+    assert {pair.finetune for pair in read_calibration(Path(".")).pairs} == names
+    shutil.move(hidden / "runs" / "mine", hidden / "runs" / ".mine")  # not a run that is listed
+    assert {pair.finetune for pair in read_calibration(Path(".")).pairs if pair.finetune.startswith("runs/")} == set()
+
+
+def test_a_validation_of_zero_seconds_has_no_ratio_of_them(runs):
+    path = runs / "mine" / VALIDATIONS / NAME / "report.json"
+    arms = {name: arm.model_copy(update={"train_seconds": 0.0}) for name, arm in SHIPPED.arms.items()}
+    path.write_text(SHIPPED.model_copy(update={"arms": arms}).model_dump_json())
+    found = [(p.quantity, p.finetune) for p in read_calibration(runs).pairs]
+    assert ("seconds", f"runs/mine/validations/{NAME}") not in found
+    assert ("memory", f"runs/mine/validations/{NAME}") in found

@@ -5,7 +5,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import psutil
@@ -125,9 +124,7 @@ def test_two_people_at_the_same_moment_share_a_job_that_outlives_both(runs, held
     assert names == {f"{job.name}\n"}
     assert job.state == "running"
     leader = psutil.Process(pid_of(runs, job))
-    begun = time.monotonic()
     ended = cancel(runs, job.name)
-    assert time.monotonic() - begun < 3
     assert ended.state == "cancelled"
     assert ended.ended is not None
     assert not folders._lives(leader)

@@ -1,5 +1,7 @@
 """Sweeps and measurements of a run, found again; damaged and newer ones named."""
 
+import os
+
 import pytest
 
 from semfreeze_core.errors import RunError
@@ -25,6 +27,10 @@ def test_what_is_not_there_or_damaged_is_said(tmp_path, read, name, what):
         read(tmp_path)
     (tmp_path / name).write_text("{")
     with pytest.raises(RunError, match=f"{name} is damaged"):
+        read(tmp_path)
+    (tmp_path / name).unlink()
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(RunError, match=f"{name} is not a regular file"):
         read(tmp_path)
 
 

@@ -2,7 +2,9 @@
 
 import dataclasses
 import hashlib
+import io
 import json
+import os
 
 import numpy as np
 import pandas as pd
@@ -111,8 +113,9 @@ def test_read_run_gives_the_manifest_back(run, folder):
 
 def test_write_run_keeps_text_of_every_kind(run, tmp_path):
     texts = ["", "日本 🎉", "[/b] \\ \" '", "line\nbreak\ttab\r", "\x00\x1f\x7f", "nan", "None"]
-    examples = run.examples.head(len(texts)).assign(prompt=pd.Series(texts, dtype="string"))
-    names = dict(zip(range(len(texts)), texts, strict=True))
+    prompts = [*texts, *run.examples["prompt"].iloc[len(texts) :]]
+    examples = run.examples.assign(prompt=pd.Series(prompts, dtype="string"))
+    names = run.display.token_text | dict(zip(range(len(texts)), texts, strict=True))
     notes = [*texts]
     odd = dataclasses.replace(
         run,
@@ -122,7 +125,7 @@ def test_write_run_keeps_text_of_every_kind(run, tmp_path):
     )
     write_run(odd, tmp_path / "odd")
     back = read_run(tmp_path / "odd")
-    assert back.examples["prompt"].tolist() == texts
+    assert back.examples["prompt"].tolist() == prompts
     assert back.display.token_text == names
     assert back.manifest.notes == notes
 
@@ -262,4 +265,87 @@ def test_read_run_refuses_arrays_of_another_shape(folder, run):
     arrays = load((folder / "arrays.safetensors").read_bytes())
     replace_file(folder, "arrays.safetensors", save(arrays | {"semantic.null": arrays["semantic.null"][:, 1:].copy()}))
     with pytest.raises(RunError, match="is damaged"):
+        read_run(folder)
+
+
+def edited_arrays(folder, name, **changes):
+    replace_file(folder, name, save(load((folder / name).read_bytes()) | changes))
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "words"),
+    [
+        ("arrays.safetensors", {"score.spectrum.values": np.ones(8)}, r"score spectrum is \(8,\), expected \(4,\)"),
+        ("arrays.safetensors", {"score.variability.replicates": np.ones((7, 4))}, "has 7 replicates"),
+        ("arrays.safetensors", {"semantic.null": np.full((48, 5), np.nan, np.float32)}, "semantic is not finite"),
+        ("arrays.safetensors", {"semantic.deviation": np.zeros((48, 6), np.float32)}, "is damaged"),
+        (
+            "arrays.safetensors",
+            {f"logit_z.pairs_{kind}": np.ones((3, 9), np.float32) for kind in ("own", "swapped")},
+            r"logit_z's pairs are \(3, 9\)",
+        ),
+        (
+            "arrays.safetensors",
+            {f"logit_z.pairs_{kind}": np.full((3, 5), np.inf, np.float32) for kind in ("own", "swapped")},
+            "logit_z's pairs are not finite",
+        ),
+        ("display.safetensors", {"example": np.full(100, 48)}, "names an example that there is not"),
+        ("display.safetensors", {"label_ids": np.full(100, 10**9)}, "lacks tokens"),
+        ("display.safetensors", {"label_ids": np.full(100, 0.5)}, "not integers"),
+        ("display.safetensors", {"variance_fraction": np.ones(3, np.float32)}, "display.variance_fraction is"),
+        ("display.safetensors", {"coordinates": np.ones(3, np.float16)}, "is damaged"),
+    ],
+)
+def test_read_run_refuses_files_that_do_not_fit_each_other(folder, run, name, changes, words):
+    assert (run.n_examples, run.shape.n_layers, run.display.coordinates.shape[1]) == (48, 4, 100)
+    edited_arrays(folder, name, **changes)
+    with pytest.raises(RunError, match=words):
+        read_run(folder)
+
+
+@pytest.mark.parametrize(
+    ("edit", "words"),
+    [
+        (lambda table: table.iloc[:0], "0 rows in examples.parquet, 48 examples"),
+        (lambda table: table.iloc[:-1], "47 rows in examples.parquet, 48 examples"),
+        (lambda table: table.drop(columns="prompt"), "has no column prompt"),
+        (lambda table: table.assign(n_tokens="many"), "column n_tokens does not hold integers"),
+    ],
+)
+def test_read_run_refuses_a_table_of_other_examples(folder, run, edit, words):
+    buffer = io.BytesIO()
+    edit(run.examples).to_parquet(buffer, index=False)
+    replace_file(folder, "examples.parquet", buffer.getvalue())
+    with pytest.raises(RunError, match=words):
+        read_run(folder)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"token_text": {}}, "lacks tokens"),
+        ({"seed": "0"}, "does not hold integers"),
+        ({"metrics": ["semantic", "mine"]}, r"display.metrics are \('semantic', 'mine'\)"),
+        ({"metrics": 3}, "is damaged"),
+    ],
+)
+def test_read_run_refuses_a_display_that_does_not_fit(folder, changes, words):
+    document = json.loads((folder / "display.json").read_text(encoding="utf-8"))
+    replace_file(folder, "display.json", json.dumps(document | changes).encode())
+    with pytest.raises(RunError, match=words):
+        read_run(folder)
+
+
+@pytest.mark.parametrize("name", ["../secret", "/etc/passwd", "a/b", "a\\b", "..", ".", "", "x\0y"])
+def test_a_manifest_names_no_file_outside_its_folder(folder, name):
+    edit_manifest(folder, files={name: "0" * 64})
+    with pytest.raises(RunError, match=r"is damaged \(files"):
+        read_run(folder)
+
+
+@pytest.mark.parametrize("name", [MANIFEST, "display.json"])
+def test_read_run_does_not_wait_for_a_pipe(folder, name):
+    (folder / name).unlink()
+    os.mkfifo(folder / name)
+    with pytest.raises(RunError, match="not a regular file"):
         read_run(folder)

@@ -1,5 +1,6 @@
 """An arm's process: its end is told apart, its progress passed on, and nothing outlives who started it."""
 
+import errno
 import json
 import subprocess
 import sys
@@ -7,9 +8,10 @@ import sys
 import psutil
 import pytest
 
-from semfreeze_core.errors import InputError, SemfreezeError
-from semfreeze_core.finetune.arm import launch
+from semfreeze_core.errors import InputError, ModelError, ResourceError, SemfreezeError
+from semfreeze_core.finetune.arm import launch, process
 from semfreeze_core.finetune.arm.launch import OutOfMemory, run_arm_process
+from semfreeze_core.finetune.arm.process import NO_ROOM, OUT_OF_MEMORY, REFUSED
 
 
 @pytest.fixture
@@ -42,12 +44,33 @@ def test_run_arm_process_passes_progress_on(process_that):
         ('print(\'{"reason": "none left"}\'); raise SystemExit(3)', OutOfMemory, "none left"),
         ("import os; os.kill(os.getpid(), 9)", OutOfMemory, "the system killed its process"),
         ('print(\'{"reason": "wrong model"}\'); raise SystemExit(4)', InputError, "wrong model"),
+        ('print(\'{"reason": "disk is full"}\'); raise SystemExit(5)', ResourceError, "disk is full"),
         ("raise RuntimeError('deep inside')", SemfreezeError, "deep inside"),
     ],
 )
 def test_run_arm_process_tells_ends_apart(process_that, script, error, words):
     with pytest.raises(error, match=words):
         process_that(script)
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "words"),
+    [
+        (ResourceError("The disk is full: x."), NO_ROOM, "The disk is full: x."),
+        (OSError(errno.ENOSPC, "No space left on device"), NO_ROOM, "The disk is full ([Errno 28]"),
+        (RuntimeError("basic_ios::clear: iostream error"), NO_ROOM, "The disk is full (basic_ios"),
+        (MemoryError("none left"), OUT_OF_MEMORY, "none left"),
+        (ModelError("cannot be trained"), REFUSED, "cannot be trained"),
+    ],
+)
+def test_main_tells_who_started_it_why_it_ended(monkeypatch, capsys, error, code, words):
+    def fail(path):
+        raise error
+
+    monkeypatch.setattr(process, "run_job", fail)
+    monkeypatch.setattr(process, "_end_with_parent", lambda: None)
+    assert process.main("job.json") == code
+    assert json.loads(capsys.readouterr().out)["reason"].startswith(words)
 
 
 def test_run_arm_process_ends_what_it_started_when_interrupted(process_that, tmp_path):

@@ -127,6 +127,11 @@ def test_a_live_file_is_written_at_evaluations_and_else_once_per_second(plain, t
     assert kept == [1, 1, 3, 3, 5]
     path.write_text("{")
     assert read_live(tmp_path) == []
+    path.unlink()
+    path.mkdir()
+    now[0] = 9.0
+    write(live)  # cannot be written, and ends nothing
+    assert path.is_dir()
 
 
 @pytest.mark.parametrize("name", ["planned", "planned+lora"])

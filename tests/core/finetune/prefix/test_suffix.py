@@ -216,7 +216,7 @@ def lies_in_a_file(parameter):
         fields = line.split(maxsplit=5)
         low, high = (int(end, 16) for end in fields[0].split("-"))
         if low <= address < high:
-            return len(fields) == 6 and ".prefix-weights-" in fields[5]
+            return len(fields) == 6 and ".semfreeze-part-" in fields[5]
     return False
 
 

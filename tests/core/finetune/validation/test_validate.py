@@ -1,6 +1,7 @@
 """Validations of a tiny model: finished, failed, killed and taken up again."""
 
 import json
+import math
 import os
 import shutil
 import signal
@@ -13,17 +14,19 @@ import pytest
 from filelock import FileLock
 
 from semfreeze_core.cost import training_bytes
-from semfreeze_core.errors import InputError, PlanError, ResourceError, RunError
+from semfreeze_core.errors import InputError, ModelError, PlanError, ResourceError, RunError
 from semfreeze_core.finetune.arm.launch import OutOfMemory, halve
 from semfreeze_core.finetune.validation import validate as validation_module
 from semfreeze_core.finetune.validation.request import ValidationRequest, prepare
 from semfreeze_core.finetune.validation.validate import validate
 from semfreeze_core.records.training import TrainingSetup
 from semfreeze_core.records.validation import ArmRun, ValidationReport
-from semfreeze_core.runs.reports import read_live
-from semfreeze_core.storage import digest
+from semfreeze_core.runs.reports import read_live, read_validation
+from semfreeze_core.storage import digest, write_atomically
+from semfreeze_core.wording.finetunes import arm_cost_table
 from tests.core.finetune.arms_here import arms_in_this_process
 from tests.core.finetune.tiny_plan import make_tiny_plan, write_task
+from tests.core.killed_writes import kill_everywhere
 
 SETUP = TrainingSetup(batch_size=4, sequence_length=2048, train_examples=16, steps=4)
 LR = {"full": 3e-3, "frozen": 3e-3, "lora": 1e-2}
@@ -260,6 +263,146 @@ def test_an_arm_without_memory_is_not_begun_the_others_are_and_it_is_tried_again
     free[0] = held["full"]
     assert validate(request_for(), tmp_path / "out").arms["full"].seeds == [0]
     assert begun == [None, "planned", "full"]
+
+
+@pytest.fixture
+def answering(finished, tmp_path, monkeypatch):
+    """Answers each arm's process with the finished validation's result, or raises what `failures` has for the arm."""
+    _, _, done = finished
+    failures, begun = {}, []
+
+    def run_arm_process(job, log, progress):
+        arm = (json.loads(job.read_text())["arm"] or {}).get("name")
+        begun.append(arm)
+        if arm in failures:
+            raise failures[arm]
+        source = done / "runs" / ("baseline.json" if arm is None else f"{arm}-seed0.json")
+        target = tmp_path / "out" / "runs" / source.name
+        target.parent.mkdir(exist_ok=True)
+        target.write_text(source.read_text())
+
+    monkeypatch.setattr(validation_module, "run_arm_process", run_arm_process)
+    return failures, begun
+
+
+@pytest.mark.parametrize(
+    ("failure", "cause"),
+    [
+        (ResourceError("The disk is full: x could not be written (0 MiB free)."), "resources"),
+        (OutOfMemory("none left"), "resources"),
+        (ModelError("It cannot be trained."), "refused"),
+    ],
+)
+def test_an_arm_that_failed_is_reported_and_tried_again_by_the_same_command(
+    request_for, tmp_path, answering, failure, cause
+):
+    failures, begun = answering
+    failures["full"] = failure
+    report = validate(request_for(batch_size=1), tmp_path / "out")
+    assert report.arms["full"].failed_seeds == [0]
+    assert str(failure).rstrip(".") in report.arms["full"].reason
+    assert report.arms["full"].reason.endswith("The same command tries again.") == (cause == "resources")
+    assert {run.arm: (run.status, run.cause) for run in report.runs} == {
+        "planned": ("done", None),
+        "full": ("failed", cause),
+    }
+    saved = read_validation(tmp_path / "out")
+    assert saved == report, "a report with a failed arm can be read"
+    assert saved.arms["full"].median_step_seconds is None
+    assert any("full" in row for row in arm_cost_table(saved).rows)
+    failures.clear()
+    again = validate(request_for(batch_size=1), tmp_path / "out")
+    assert again.arms["full"].seeds == [0]
+    assert begun == [None, "planned", "full", "full"], "finished arms are kept"
+
+
+def test_a_diverged_arm_can_be_read_and_is_not_tried_again(request_for, tmp_path, answering, finished):
+    _, begun = answering
+    validate(request_for(), tmp_path / "out")
+    path = tmp_path / "out" / "runs" / "full-seed0.json"
+    run = ArmRun.model_validate_json(path.read_text())
+    diverged = {"status": "failed", "reason": "the loss was nan", "cause": "diverged", "points": []}
+    losses = [*run.train_losses[:-1], math.nan]
+    path.write_text(run.model_copy(update={**diverged, "train_losses": losses}).model_dump_json())
+    report = validate(request_for(), tmp_path / "out")
+    assert begun == [None, "planned", "full"]
+    saved = read_validation(tmp_path / "out")
+    assert saved.arms["full"].failed_seeds == [0]
+    assert math.isnan(next(run for run in saved.runs if run.arm == "full").train_losses[-1])
+    assert saved.model_dump_json() == report.model_dump_json()
+
+
+@pytest.mark.parametrize(("steps", "retried"), [(0, True), (3, False)])
+def test_failures_of_0_1_0_without_a_cause_are_tried_again_unless_they_made_steps(finished, steps, retried):
+    _, _, folder = finished
+    document = json.loads((folder / "runs" / "full-seed0.json").read_text())
+    del document["cause"]
+    old = ArmRun.model_validate(document | {"status": "failed", "reason": "Not begun: ...", "steps": steps})
+    assert old.retried == retried
+    assert not ArmRun.model_validate(document).retried
+
+
+def test_a_report_of_0_1_0_with_an_arm_without_steps_can_be_read(finished, tmp_path):
+    _, _, folder = finished
+    document = json.loads((folder / "report.json").read_text())
+    document["arms"]["full"]["median_step_seconds"] = None
+    (tmp_path / "report.json").write_text(json.dumps(document))
+    assert read_validation(tmp_path).arms["full"].median_step_seconds is None
+
+
+def test_settings_without_a_result_make_way_for_corrected_ones(request_for, place, tmp_path, answering):
+    failures, _ = answering
+    failures[None] = ModelError("its weights differ")
+    with pytest.raises(ModelError):
+        validate(request_for(steps=5), tmp_path / "out")
+    failures.clear()
+    assert validate(request_for(), tmp_path / "out").finished
+    with pytest.raises(RunError, match="holds another validation"):
+        validate(request_for(steps=5), tmp_path / "out")
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_folder_of_others_is_refused_and_left_as_it_was(request_for, tmp_path, overwrite, stopped_before_training):
+    (tmp_path / "settings.json").write_text('{"editor.fontSize": 12}')
+    (tmp_path / "package.json").write_text("{}")
+    with pytest.raises(RunError, match="holds no validation"):
+        validate(request_for(), tmp_path, overwrite=overwrite)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["package.json", "settings.json"]
+
+
+def test_overwrite_keeps_what_the_validation_did_not_write(request_for, tmp_path, answering):
+    _, begun = answering
+    validate(request_for(), tmp_path / "out")
+    (tmp_path / "out" / "plan.json").write_text("mine")
+    validate(request_for(), tmp_path / "out", overwrite=True)
+    assert begun == [None, "planned", "full"] * 2
+    assert (tmp_path / "out" / "plan.json").read_text() == "mine"
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_validation_killed_before_any_operation_resumes_to_the_same_files(request_for, tmp_path, overwrite):
+    """Its first start, and one that overwrites another; in place of the arms' processes their results are written."""
+    settings, others = prepare(request_for()).document, prepare(request_for(steps=5)).document
+
+    def begin(folder, settings, overwrite):
+        with validation_module._claimed(folder, settings, overwrite):
+            validation_module._delete_retried(folder)
+            write_atomically(folder / "runs" / "baseline.json", str(settings.steps))
+            write_atomically(folder / "report.json", str(settings.steps))
+
+    def place(n):
+        if overwrite:
+            begin(tmp_path / str(n) / "out", others, False)
+        return tmp_path / str(n) / "out"
+
+    met, expected = 0, None
+    for folder, _ in kill_everywhere(place, lambda folder: begin(folder, settings, overwrite)):
+        begin(folder, settings, overwrite)
+        files = {str(p.relative_to(folder)): p.read_text() for p in folder.rglob("*") if p.is_file()}
+        expected = expected or files
+        assert files == expected
+        met += 1
+    assert met > 15
 
 
 @pytest.mark.parametrize(("batch", "accumulation", "expected"), [(8, 1, 2), (8, 4, 8), (6, 1, 2), (7, 1, 7), (5, 1, 5)])
