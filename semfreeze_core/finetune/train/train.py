@@ -321,16 +321,15 @@ def _save_settings(folder: Path, request: TrainRequest) -> None:
 
 def _refuse_another(folder: Path, request: TrainRequest) -> None:
     """Refuse a folder whose settings are another request's, unless it has no checkpoint to lose."""
-    if not (folder / SETTINGS).exists():
+    if not (folder / SETTINGS).exists() or last_complete_checkpoint(folder / CHECKPOINTS) is None:
         return
     try:
         document = json.loads((folder / SETTINGS).read_text())
     except ValueError:
         document = None
     if not isinstance(document, dict):
-        raise RunError(f"{folder / SETTINGS} is damaged: it is not JSON. Choose another --out, or remove {folder}.")
-    different = different_settings(document, request)
-    if different and last_complete_checkpoint(folder / CHECKPOINTS) is not None:
+        raise RunError(f"{folder / SETTINGS} is damaged: expected an object. Choose another --out, or remove {folder}.")
+    if different := different_settings(document, request):
         raise RunError(
             f"{folder} holds another training (other settings: {', '.join(different)}). Choose another --out, or "
             "remove it."

@@ -263,11 +263,12 @@ def test_what_a_killed_end_left_in_a_finished_training_is_removed(ended, request
     assert files(tmp_path / "out") == files(ended[False][0])
 
 
-def test_damaged_settings_are_those_of_another_training(ended, request_for, tmp_path):
+def test_damaged_settings_are_refused_where_a_checkpoint_would_be_lost(ended, request_for, tmp_path):
     shutil.copytree(ended[False][1], tmp_path / "out")
-    for damage in ("{", "[]", "{}"):
+    damages = {"{": "is damaged", "[]": "is damaged", "{}": "holds another training"}
+    for damage, message in damages.items():
         (tmp_path / "out" / "training_settings.json").write_text(damage)
-        with pytest.raises(RunError, match="holds another training"):
+        with pytest.raises(RunError, match=message):
             train_plan(request_for(), tmp_path / "out")
 
 

@@ -185,7 +185,8 @@ def own_cost(plan):
     return plan.model_copy(update={"cost": plan.cost.model_copy(update={"alternative": None})})
 
 
-def test_train_plan_names_what_differs_in_a_folder_of_another_training(place, tmp_path):
+def test_train_plan_names_what_differs_in_a_folder_of_another_training(place, tmp_path, monkeypatch):
+    monkeypatch.setattr(train_module, "last_complete_checkpoint", lambda folder: folder / "checkpoint-1")
     settings = request_settings(asked(place, seed=3))
     (tmp_path / "training_settings.json").write_text(json.dumps(settings))
     with pytest.raises(RunError, match=r"holds another training \(other settings: seed\)\. Choose another --out"):

@@ -382,13 +382,14 @@ def test_overwrite_keeps_what_the_validation_did_not_write(request_for, tmp_path
 @pytest.mark.parametrize("overwrite", [False, True])
 def test_a_validation_killed_before_any_operation_resumes_to_the_same_files(request_for, tmp_path, overwrite):
     """Its first start, and one that overwrites another; in place of the arms' processes their results are written."""
-    settings, others = prepare(request_for()).document, prepare(request_for(steps=5)).document
+    ours, others = prepare(request_for()), prepare(request_for(steps=5))
 
-    def begin(folder, settings, overwrite):
-        with validation_module._claimed(folder, settings, overwrite):
+    def begin(folder, prepared, overwrite):
+        steps = str(prepared.document.setup.steps)
+        with validation_module._claimed(folder, prepared, overwrite):
             validation_module._delete_retried(folder)
-            write_atomically(folder / "runs" / "baseline.json", str(settings.steps))
-            write_atomically(folder / "report.json", str(settings.steps))
+            write_atomically(folder / "runs" / "baseline.json", steps)
+            write_atomically(folder / "report.json", steps)
 
     def place(n):
         if overwrite:
@@ -396,8 +397,8 @@ def test_a_validation_killed_before_any_operation_resumes_to_the_same_files(requ
         return tmp_path / str(n) / "out"
 
     met, expected = 0, None
-    for folder, _ in kill_everywhere(place, lambda folder: begin(folder, settings, overwrite)):
-        begin(folder, settings, overwrite)
+    for folder, _ in kill_everywhere(place, lambda folder: begin(folder, ours, overwrite)):
+        begin(folder, ours, overwrite)
         files = {str(p.relative_to(folder)): p.read_text() for p in folder.rglob("*") if p.is_file()}
         expected = expected or files
         assert files == expected
