@@ -85,7 +85,7 @@ def plan(
     from semfreeze_core.runs.calibration import coverage_calibration, read_calibration
     from semfreeze_core.runs.folder import read_run
     from semfreeze_core.runs.plans import require_plan_path
-    from semfreeze_core.runs.reports import list_validations
+    from semfreeze_core.runs.reports import readable_validations
     from semfreeze_core.runs.store import find_run
     from semfreeze_core.storage import user_path, write_atomically
 
@@ -142,7 +142,10 @@ def plan(
     if as_json:
         print_json(document.model_dump(mode="json"))
         return
-    print_plan(document, list_validations(folder), console())
+    validations, problems = readable_validations(folder)
+    print_plan(document, validations, console())
+    for problem in problems:  # the plan does not depend on it
+        typer.echo(f"note: {problem}")
     calibrated = coverage_calibration(read_calibration())
     print_correction(document.gain_coverage.estimate, calibrated, console())
     if out is not None:
