@@ -7,6 +7,7 @@ import typer
 
 from semfreeze_core.cli import app
 from semfreeze_core.cli.options.common import JsonOption
+from semfreeze_core.cli.options.finetune import require
 
 
 @app.command()
@@ -25,6 +26,7 @@ def audit(
     from semfreeze_core.runs.plans import read_plan
     from semfreeze_core.storage import user_path
 
+    require([f"--after-steps must be at least 1, found {after_steps}"] if after_steps < 1 else [])
     document = None if plan is None else read_plan(user_path(str(plan)))
     report = audit_script(user_path(str(script)), arguments or (), document, after_steps=after_steps)
     if as_json:

@@ -85,7 +85,7 @@ def plan(
     from semfreeze_core.runs.calibration import coverage_calibration, read_calibration
     from semfreeze_core.runs.folder import read_run
     from semfreeze_core.runs.plans import require_plan_path
-    from semfreeze_core.runs.reports import list_validations
+    from semfreeze_core.runs.reports import readable_validations
     from semfreeze_core.runs.store import find_run
     from semfreeze_core.storage import user_path, write_atomically
 
@@ -137,13 +137,15 @@ def plan(
         allow_new_tokens=allow_new_tokens,
         run_name=folder.absolute().name,
     )
-    validations = {} if as_json else list_validations(folder)  # a damaged one is refused before the plan is written
     if out is not None:
         write_atomically(out, document.model_dump_json(indent=1) + "\n")
     if as_json:
         print_json(document.model_dump(mode="json"))
         return
+    validations, problems = readable_validations(folder)
     print_plan(document, validations, console())
+    for problem in problems:  # the plan does not depend on it
+        typer.echo(f"note: {problem}")
     calibrated = coverage_calibration(read_calibration())
     print_correction(document.gain_coverage.estimate, calibrated, console())
     if out is not None:

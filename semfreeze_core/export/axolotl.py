@@ -8,7 +8,7 @@ gradient. Read in axolotl 0.19.0 (utils/freeze.py, train.py, loaders/adapter.py)
 from typing import Any
 
 from semfreeze_core.errors import PlanError
-from semfreeze_core.export.data import FileKind, require_readable
+from semfreeze_core.export.data import ChatShape, FileKind, require_readable
 from semfreeze_core.export.literals import yaml_lines, yaml_value
 from semfreeze_core.export.notes import checkpointing_notes, comments, cost_notes, header, lost_saving
 from semfreeze_core.export.request import OPTIMIZERS, SCHEDULE, ExportRequest
@@ -16,6 +16,7 @@ from semfreeze_core.records.defaults import LORA_SCALE
 from semfreeze_core.records.training import ALL_LINEAR
 
 _FILES: dict[FileKind, str] = {"json lines": "json", "json": "json", "csv": "csv", "parquet": "parquet"}
+_KNOWN_ROLES = ("system", "user", "human", "assistant", "gpt", "tool")  # without a list of one's own
 _INPUT_SIDE = ("lm_head", "embed_tokens")
 
 
@@ -127,12 +128,18 @@ def _data(request: ExportRequest) -> list[str]:
     entry: dict[str, Any] = {"path": data.path, "ds_type": _FILES[data.kind]}
     lines: list[str] = []
     if fields.messages_field is not None:
-        role, content = data.message_keys or ("role", "content")
+        chats = data.chats or ChatShape()
         entry |= {
             "type": "chat_template",
             "field_messages": fields.messages_field,
-            "message_property_mappings": {"role": role, "content": content},
+            "message_property_mappings": {"role": chats.role_key, "content": chats.content_key},
         }
+        if chats.words_outside(_KNOWN_ROLES):
+            names = {"observation": "tool", "function": "assistant"}
+            roles: dict[str, list[str]] = {}
+            for role, words in chats.words.items():
+                roles.setdefault(names.get(role, role), []).extend(words)
+            entry["roles"] = roles
     elif fields.text_field is not None:
         entry |= {"type": "completion", "field": fields.text_field}
     else:

@@ -1,17 +1,52 @@
 """The training data as a trainer gets it: a file, and what its fields contain."""
 
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any, Literal
 
 from semfreeze_core.errors import DataError
 from semfreeze_core.records.fields import FieldMapping
 from semfreeze_core.sources.data import formats
 from semfreeze_core.sources.data.compression import compression_of
 from semfreeze_core.sources.data.fields import resolve_fields
+from semfreeze_core.sources.data.messages import CALL_ROLE, ROLES
 from semfreeze_core.sources.data.rows import open_rows
 from semfreeze_core.sources.data.samples import resolve_data
 
 FileKind = str  # a format's kind in sources.data.formats, where new ones are added
+
+
+ChatRole = Literal["system", "user", "assistant", "observation", "function"]  # LLaMA-Factory's names of its tags
+_TAGS: dict[str, ChatRole] = {  # by role of chat templates
+    "system": "system",
+    "developer": "system",
+    "user": "user",
+    "assistant": "assistant",
+    "tool": "observation",
+}
+_WORDS: dict[str, ChatRole] = {word: "function" if word == CALL_ROLE else _TAGS[role] for word, role in ROLES.items()}
+_CHATS_READ = 1000  # of a file, to see which words it has for the roles
+
+
+@dataclass(frozen=True)
+class ChatShape:
+    """How the chats of a file are written, by its first rows.
+
+    Attributes:
+        role_key, content_key: keys of a message.
+        words: the file's words for each role that occurs, in the order in which they come.
+        columns: the row's columns that a chat is given beside its messages ("system", "tools").
+    """
+
+    role_key: str = "role"
+    content_key: str = "content"
+    words: dict[ChatRole, tuple[str, ...]] = field(default_factory=dict)
+    columns: tuple[str, ...] = ()
+
+    def words_outside(self, known: Collection[str]) -> list[str]:
+        """Words for roles that are not among these."""
+        return [word for words in self.words.values() for word in words if word not in known]
 
 
 @dataclass(frozen=True)
@@ -22,7 +57,7 @@ class TaskFile:
         path: as the trainer gets it.
         kind: what the file's extension says.
         fields: every needed field named; prompt and completion, chat messages, or plain text.
-        message_keys: the keys of a chat message for its role and its text; None without chats.
+        chats: how chat messages are written; None without chats.
         is_known: False when nobody said which file it is, so that path and fields are only an example.
         notes: which fields were guessed.
     """
@@ -30,7 +65,7 @@ class TaskFile:
     path: str
     kind: FileKind
     fields: FieldMapping
-    message_keys: tuple[str, str] | None = None
+    chats: ChatShape | None = None
     is_known: bool = True
     notes: tuple[str, ...] = ()
 
@@ -57,9 +92,9 @@ def task_file(source: str, mapping: FieldMapping) -> TaskFile:
         raise DataError(f"{source} is a Hub dataset, but an export needs a file. Save it as JSONL for --data.")
     rows = open_rows(resolve_data(source))
     fields, notes = resolve_fields(mapping, rows.columns())
-    keys = None
+    chats = None
     if fields.messages_field is not None:
-        keys = _message_keys(next(iter(rows))[1].get(fields.messages_field))  # open_rows has seen a row
+        chats = _chat_shape((row for _, row in islice(rows, _CHATS_READ)), fields.messages_field)
     path = str(rows.path)
     file_format = formats.format_of(path)
     if file_format is None:
@@ -68,13 +103,74 @@ def task_file(source: str, mapping: FieldMapping) -> TaskFile:
             "Join its files."
         )
     kind = file_format.kind if compression_of(path) is None else f"compressed {file_format.kind}"
-    return TaskFile(path, kind, fields, keys, notes=tuple(notes))
+    return TaskFile(path, kind, fields, chats, notes=tuple(notes))
 
 
-def _message_keys(messages: object) -> tuple[str, str]:
-    """The keys of the first chat's messages, in ShareGPT's words or in OpenAI's."""
-    first = messages[0] if isinstance(messages, list) and messages else {}
-    return ("from", "value") if "from" in first else ("role", "content")
+def _chat_shape(rows: Iterable[Mapping[str, Any]], column: str) -> ChatShape:
+    """Keys and words of the messages in these rows; what is no message is left to whoever reads it."""
+    keys: dict[str, str] = {}
+    words: dict[ChatRole, dict[str, None]] = {}
+    beside: dict[str, None] = {}
+    for row in rows:
+        beside |= dict.fromkeys(name for name in ("system", "tools") if row.get(name) and name != column)
+        messages = row.get(column)
+        for message in messages if isinstance(messages, list) else ():
+            if not isinstance(message, Mapping):
+                continue
+            for kind, names in (("role", ("role", "from")), ("content", ("content", "value"))):
+                keys.setdefault(kind, next((name for name in names if message.get(name) is not None), ""))
+            word = message.get("role") or message.get("from")
+            if isinstance(word, str) and word in _WORDS:
+                words.setdefault(_WORDS[word], {})[word] = None
+    return ChatShape(
+        keys.get("role") or "role",
+        keys.get("content") or "content",
+        {role: tuple(found) for role, found in words.items()},
+        tuple(beside),
+    )
+
+
+_OWN_ROWS = "hf-trainer, trl or peft, whose scripts read them as semfreeze does"
+
+
+def require_words(data: TaskFile, trainer: str, known: Collection[str], keys: Collection[str] = ("role",)) -> None:
+    """Refuse chats whose roles a trainer would not understand.
+
+    Args:
+        data: the file; without chats nothing is refused.
+        trainer: its name in the message.
+        known: words for roles that it understands.
+        keys: names of the key of the role that it understands.
+
+    Raises:
+        DataError: naming the words.
+    """
+    if data.chats is None:
+        return
+    if data.chats.role_key not in keys:
+        raise DataError(
+            f"{trainer} reads messages with the keys role and content, and those of {data.path} have "
+            f"{data.chats.role_key} and {data.chats.content_key}. Rename them, or export to {_OWN_ROWS}."
+        )
+    if outside := data.chats.words_outside(known):
+        raise DataError(
+            f"{trainer} does not know the roles {', '.join(outside)} of the messages in {data.path}. Rename them "
+            f"(it knows {', '.join(known)}), or export to {_OWN_ROWS}."
+        )
+
+
+def require_one_word(data: TaskFile, trainer: str) -> None:
+    """Refuse chats with several words for one role, where a trainer takes one.
+
+    Raises:
+        DataError: naming them.
+    """
+    for role, words in data.chats.words.items() if data.chats is not None else ():
+        if len(words) > 1:
+            raise DataError(
+                f"{trainer} takes one word for each role, and messages in {data.path} have {' and '.join(words)} for "
+                f"the {role}. Write one of them everywhere, or export to {_OWN_ROWS}."
+            )
 
 
 def require_readable(data: TaskFile, trainer: str, kinds: Collection[FileKind]) -> None:

@@ -10,13 +10,16 @@ from pathlib import Path
 from typing import Any
 
 from semfreeze_core.errors import PlanError
-from semfreeze_core.export.data import require_readable
+from semfreeze_core.export.data import ChatRole, ChatShape, require_one_word, require_readable
 from semfreeze_core.export.literals import yaml_lines
 from semfreeze_core.export.notes import comments, cost_notes, header
 from semfreeze_core.export.request import OPTIMIZERS, SCHEDULE, ExportRequest
 
 # Last names of modules outside the layers that no family puts into a parameter's name inside a layer.
 _OWN_NAMES = frozenset({"ln_f", "final_layernorm", "lm_head", "embed_tokens", "embed_in", "wte", "wpe"})
+
+
+_DEFAULT_WORDS: dict[ChatRole, str] = {"user": "user", "assistant": "assistant", "system": "system"}
 
 
 def write_llama_factory(request: ExportRequest) -> tuple[str, list[str]]:
@@ -76,8 +79,8 @@ def _notes(request: ExportRequest) -> list[str]:
         notes.append("LLaMA-Factory keeps frozen weights in bfloat16, so they take less memory than estimated.")
     if request.data.fields.completion_field is not None:
         notes.append(
-            "The template is empty, so prompts are unchanged and completions get no end-of-sequence token. Add one to "
-            "your completions, or set your model's template."
+            "The template is empty, so prompts are unchanged: nothing adds a beginning-of-sequence token before them "
+            "or an end-of-sequence token after completions. Write both into your data, or set your model's template."
         )
     if request.data.fields.messages_field is not None:
         notes.append("LLaMA-Factory formats chats with its own template: set the name of your model's template.")
@@ -131,17 +134,13 @@ def _data(request: ExportRequest) -> tuple[dict[str, Any], dict[str, Any]]:
     stage, template = "sft", "empty"
     if fields.messages_field is not None:
         template = "default"
-        role, content = data.message_keys or ("role", "content")
+        chats = data.chats or ChatShape()
+        require_one_word(data, "LLaMA-Factory")
         entry["formatting"] = "sharegpt"
-        entry["columns"] = {"messages": fields.messages_field}
-        spoken = ("human", "gpt") if role == "from" else ("user", "assistant")
-        entry["tags"] = {
-            "role_tag": role,
-            "content_tag": content,
-            "user_tag": spoken[0],
-            "assistant_tag": spoken[1],
-            "system_tag": "system",
-        }
+        entry["columns"] = {"messages": fields.messages_field, **{name: name for name in chats.columns}}
+        spoken = {**_DEFAULT_WORDS, **{role: words[0] for role, words in chats.words.items()}}
+        tags = {f"{role}_tag": word for role, word in spoken.items()}
+        entry["tags"] = {"role_tag": chats.role_key, "content_tag": chats.content_key, **tags}
     elif fields.text_field is not None:
         stage = "pt"
         entry["columns"] = {"prompt": fields.text_field}

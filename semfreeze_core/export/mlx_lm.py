@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from semfreeze_core.errors import PlanError
-from semfreeze_core.export.data import FileKind, require_readable
+from semfreeze_core.export.data import FileKind, require_readable, require_words
 from semfreeze_core.export.literals import yaml_lines
 from semfreeze_core.export.notes import comments, cost_notes, header
 from semfreeze_core.export.request import ExportRequest
@@ -90,6 +90,10 @@ def _notes(request: ExportRequest) -> list[str]:
     notes.append(f"Weights keep their stored precision; the cost estimate assumes {setup.precision}.")
     if request.data.fields.text_field is None:
         notes.append("mlx-lm formats prompt and completion with the model's chat template; the model needs one.")
+    if request.data.fields.messages_field is not None:
+        notes.append(
+            "mlx-lm computes the loss on the last message of a chat only; semfreeze trains every assistant message."
+        )
     if request.data.is_known and Path(request.data.path).name != "train.jsonl":
         notes.append(f"mlx-lm reads train.jsonl in its data folder: rename {request.data.path} to train.jsonl.")
     return notes + cost_notes(request)
@@ -100,6 +104,7 @@ def _data(request: ExportRequest) -> dict[str, Any]:
     require_readable(data, "mlx-lm", _FILES)
     entries: dict[str, Any] = {"data": str(Path(data.path).parent)}
     if fields.messages_field is not None:
+        require_words(data, "mlx-lm", ("system", "user", "assistant", "tool"))
         return {**entries, "chat_feature": fields.messages_field, "mask_prompt": True}
     if fields.text_field is not None:
         return {**entries, "text_feature": fields.text_field, "mask_prompt": False}

@@ -10,7 +10,7 @@ import shlex
 from pathlib import Path
 
 from semfreeze_core.errors import PlanError
-from semfreeze_core.export.data import require_readable
+from semfreeze_core.export.data import require_readable, require_words
 from semfreeze_core.export.notes import checkpointing_notes, cost_notes, header
 from semfreeze_core.export.request import OPTIMIZERS, SCHEDULE, ExportRequest
 from semfreeze_core.records.defaults import LORA_SCALE
@@ -32,6 +32,11 @@ def write_ms_swift(request: ExportRequest) -> tuple[str, list[str]]:
     notes += cost_notes(request, quantizes=setup.lora is not None)
     if request.data.fields.messages_field is not None:
         notes.append("ms-swift formats chats with its template for your model; --template selects another.")
+    else:
+        notes.append(
+            "The template dummy adds no beginning-of-sequence token. If your model's tokenizer begins sequences with "
+            "one, write it into your data."
+        )
     flags: Flags = {
         "model": request.model,
         **_hub(request),
@@ -111,6 +116,7 @@ def _adapters(request: ExportRequest) -> Flags:
 def _data(request: ExportRequest) -> Flags:
     data, fields = request.data, request.data.fields
     require_readable(data, "ms-swift", ("json lines", "json", "csv"))
+    require_words(data, "ms-swift", ("system", "user", "human", "assistant", "gpt", "tool"), ("role", "from"))
     columns: dict[str, str] = {}
     if fields.messages_field is not None:
         columns[fields.messages_field] = "messages"

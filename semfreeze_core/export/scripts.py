@@ -109,6 +109,8 @@ def _load(request: ExportRequest) -> list[str]:
         "tokenizer = AutoTokenizer.from_pretrained(MODEL, revision=REVISION)",
         "if tokenizer.pad_token is None:",
         "    tokenizer.pad_token = tokenizer.eos_token",
+        "if tokenizer.pad_token is None:",
+        '    raise SystemExit("The tokenizer has no padding and no end-of-sequence token: set tokenizer.pad_token.")',
         f'model = AutoModelForCausalLM.from_pretrained(MODEL, revision=REVISION, dtype="{dtype}")',
         "",
     ]

@@ -3,7 +3,7 @@
 Read in unsloth 2026.10.9 (models/llama.py, models/vision.py) and unsloth_zoo 2026.10.9 (training_utils.py).
 """
 
-from semfreeze_core.export.data import FileKind, require_readable
+from semfreeze_core.export.data import FileKind, require_readable, require_words
 from semfreeze_core.export.literals import python_value
 from semfreeze_core.export.notes import comments, cost_notes, header, lost_saving
 from semfreeze_core.export.request import OPTIMIZERS, SCHEDULE, ExportRequest
@@ -79,7 +79,13 @@ def _notes(request: ExportRequest) -> list[str]:
             "Unsloth's gradient checkpointing needs the embedding's output to require a gradient, "
             f"{lost_saving(request)}. Exports to trl and peft keep the saving."
         )
-    return [saving, "In a mixture of experts, Unsloth adds adapters to the trained layers' experts too."]
+    marks = []
+    if request.data.fields.messages_field is not None:
+        marks.append(
+            "assistant_only_loss needs a chat template that marks the assistant's text with {% generation %}; without "
+            "the marks TRL trains on nothing or stops. Set such a template, or export to trl or peft."
+        )
+    return [saving, *marks, "In a mixture of experts, Unsloth adds adapters to the trained layers' experts too."]
 
 
 def _adapters(request: ExportRequest, checkpointing: str) -> list[str]:
@@ -108,6 +114,7 @@ def _adapters(request: ExportRequest, checkpointing: str) -> list[str]:
 def _dataset(request: ExportRequest) -> list[str]:
     data, fields = request.data, request.data.fields
     require_readable(data, "The script for Unsloth", _FILES)
+    require_words(data, "The script for Unsloth", ("system", "user", "assistant", "tool"))
     if fields.messages_field is not None:
         names = {"messages": fields.messages_field}
     elif fields.text_field is not None:

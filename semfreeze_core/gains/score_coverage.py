@@ -15,15 +15,26 @@ def score_coverage(score: LayerScore) -> Band:
     measured or is 0 in every layer; low and high are NaN where it has no replicates.
     """
     mean = _share(score.values)
-    if score.replicates is None:
+    replicates = replicate_coverage(score)
+    if replicates is None:
         unknown = np.full(mean.shape, np.nan)
         return Band(mean, unknown, unknown)
-    return percentile_band(mean, replicate_coverage(score.replicates))
+    return percentile_band(mean, replicates)
 
 
-def replicate_coverage(replicates: Floats) -> Floats:
-    """R(k) of every replicate, (B, L) to (B, L + 1)."""
-    return np.array([_share(values) for values in replicates])
+def replicate_coverage(score: LayerScore) -> Floats | None:
+    """R(k) of every bootstrap replicate of a score, (B, L + 1), its bias removed; None where there are none.
+
+    A replicate draws some examples twice, so that classes look narrower and their means farther apart. Variability then
+    comes out smaller, by a factor that differs between layers, and shares of it shift: intervals missed the estimate.
+    Each layer's replicates are therefore scaled so that their mean is the estimate. A mean over examples has no such
+    bias and hardly changes.
+    """
+    if score.replicates is None:
+        return None
+    means = score.replicates.mean(0)
+    scale = np.divide(score.values, means, out=np.ones_like(means), where=(means > 0) & (score.values > 0))
+    return np.array([_share(values) for values in score.replicates * scale])
 
 
 def _share(values: Floats) -> Floats:

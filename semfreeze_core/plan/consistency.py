@@ -121,8 +121,8 @@ def _costs(plan: FreezePlan) -> Iterator[str]:
         "planned": (cost.planned, plan.freeze_depth),
         "full": (cost.full, 0),
         "transformers_5": (cost.transformers_5, plan.freeze_depth),
-        "alternative.planned": (other and other.planned, plan.freeze_depth),
-        "alternative.full": (other and other.full, 0),
+        "alternative.planned": (None if other is None else other.planned, plan.freeze_depth),
+        "alternative.full": (None if other is None else other.full, 0),
     }
     for name, (entry, depth) in entries.items():
         if entry is None:

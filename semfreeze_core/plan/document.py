@@ -171,8 +171,7 @@ def plan_digests(plan: FreezePlan) -> tuple[str, ...]:
     no other plan.
     """
     whole = plan.model_dump(mode="json", exclude={"provenance"})
-    places = {"provenance": True, "run": True, "model": {"source", "revision"}}
-    content = plan.model_dump(mode="json", exclude=places)
+    content = plan.model_dump(mode="json", exclude={"provenance": True, "run": True, "model": {"source", "revision"}})
     if whole["cost"]["alternative"] is None:
         del whole["cost"]["alternative"]  # the one key that came since
     return digest(content), digest(whole)

@@ -173,8 +173,8 @@ def score_opinion(
     if not np.isfinite(coverage.mean[0]):
         why = score.reason or "it is 0 in every layer"
         return Opinion(None, None, _UNKNOWN, None, (f"Not measured: {why}.",), score.sample)
-    replicates = coverage.mean[None] if score.replicates is None else replicate_coverage(score.replicates)
-    candidate, picks = selected_depths(replicates, tau, weight)
+    replicates = replicate_coverage(score)
+    candidate, picks = selected_depths(coverage.mean[None] if replicates is None else replicates, tau, weight)
     against = instability(*pick_range(picks), curve.n_layers)
     if evidence_reasons(curve):
         against = (

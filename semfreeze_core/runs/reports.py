@@ -24,6 +24,20 @@ def list_validations(run_folder: Path) -> dict[str, ValidationReport]:
     return {folder.name: read_validation(folder) for folder in _folders_with(run_folder / VALIDATIONS, REPORT)}
 
 
+def readable_validations(run_folder: Path) -> tuple[dict[str, ValidationReport], list[str]]:
+    """As list_validations, without the reports that cannot be read; of each of those the reason.
+
+    For what shows validations beside something that does not depend on them.
+    """
+    reports, problems = dict[str, ValidationReport](), list[str]()
+    for folder in _folders_with(run_folder / VALIDATIONS, REPORT):
+        try:
+            reports[folder.name] = read_validation(folder)
+        except RunError as error:
+            problems.append(str(error))
+    return reports, problems
+
+
 def read_validation(folder: Path) -> ValidationReport:
     """The report in a validation's folder.
 

@@ -102,7 +102,8 @@ def finetune_setup(flags: FinetuneFlags, longest: int | None, *, steps: int, tra
     counts = {"steps": steps, "train_examples": train_examples}
     require([f"{flag_of(name)} must be at least 1, found {count}" for name, count in counts.items() if count < 1])
     length = flags.max_length or longest or VALIDATION_SETUP.sequence_length
-    return options_applied(replace(VALIDATION_SETUP, sequence_length=length, **counts), flags)
+    setup = replace(VALIDATION_SETUP, sequence_length=length, steps=steps, train_examples=train_examples)
+    return options_applied(setup, flags)
 
 
 def _is_plan_file(path: Path) -> bool:

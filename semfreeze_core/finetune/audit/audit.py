@@ -16,7 +16,7 @@ from semfreeze_core.finetune.audit.model_state import state_preserved
 from semfreeze_core.finetune.audit.problems import Finding, Problem, find_problems
 from semfreeze_core.finetune.audit.step_count import CountedStep
 from semfreeze_core.finetune.freezing.freeze import place_boundary, planned, remove_boundary
-from semfreeze_core.finetune.freezing.live_model import base_model, require_supported, untested
+from semfreeze_core.finetune.freezing.live_model import base_model, require_causal_lm, require_supported, untested
 from semfreeze_core.finetune.quantize.weights import quantized_names
 from semfreeze_core.plan.document import FreezePlan
 from semfreeze_core.sources.models.probe import find_layers
@@ -58,9 +58,9 @@ class AuditReport:
 
     @property
     def realised_flop_fraction(self) -> float | None:
-        """Share of the possible FLOP saving that is realized; above 1 when what should train does not.
+        """Share of the possible FLOP saving that is realized, at most 1; None when nothing could be saved.
 
-        None when nothing could be saved.
+        A step that trains less than it should takes less than the best one; that is a problem of its own, no saving.
         """
         return _share(self.found.flop, self.ideal.flop, self.full.flop)
 
@@ -117,10 +117,12 @@ def audit(model_or_trainer: Any, plan: FreezePlan | None = None, *, optimizer: A
 
     Raises:
         PlanError: the plan makes no recommendation or is another model's; the trainer's checkpointing is not on yet.
-        ModelError: the model cannot run, is in a form not supported (require_supported), or has weights in 8 or 4 bits.
+        ModelError: the model cannot run, is no decoder-only language model, is in a form not supported
+            (require_supported), or has weights in 8 or 4 bits.
     """
     model, optimizer = _model_and_optimizer(model_or_trainer, optimizer)
     require_supported(model)
+    require_causal_lm(model)
     base = base_model(model)
     _require_countable(base)
     layers = list(find_layers(base)[0])
@@ -223,7 +225,7 @@ def _checkpointing(layers: list[nn.Module]) -> str | None:
 
 
 def _share(current: int, ideal: int, full: int) -> float | None:
-    return None if full == ideal else (full - current) / (full - ideal)
+    return None if full == ideal else min(1.0, (full - current) / (full - ideal))
 
 
 def _percent(share: float | None) -> str:

@@ -8,7 +8,7 @@ from transformers import TrainerCallback
 from semfreeze_core.errors import ModelError, PlanError
 from semfreeze_core.finetune.audit.audit import AuditReport, audit
 from semfreeze_core.finetune.freezing.freeze import Freezing, apply_freeze_plan
-from semfreeze_core.finetune.freezing.live_model import untested
+from semfreeze_core.finetune.freezing.live_model import require_causal_lm, require_supported, untested
 from semfreeze_core.plan.document import FreezePlan
 
 
@@ -79,16 +79,23 @@ class AuditCallback(TrainerCallback):
             stop_on_problems: whether problems end the run with an error; else they are only in the report.
         """
         if after_steps < 1:
-            raise PlanError(f"--after-steps must be at least 1, found {after_steps}.")
+            raise PlanError(f"after_steps must be at least 1, found {after_steps}.")
         self.report: AuditReport | None = None
         self._plan = plan
         self._after_steps = after_steps
         self._stop_on_problems = stop_on_problems
         self._steps = 0
 
-    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Start counting steps."""
+    def on_train_begin(self, args: Any, state: Any, control: Any, model: Any = None, **kwargs: Any) -> None:
+        """Start counting steps, before the first of which anything would be compiled.
+
+        Raises:
+            ModelError: the model or the run is of a kind that cannot be audited.
+        """
         self.report, self._steps = None, 0
+        _require_supported_run(args)
+        require_supported(model)
+        require_causal_lm(model)
 
     def on_step_end(
         self, args: Any, state: Any, control: Any, model: Any = None, optimizer: Any = None, **kwargs: Any

@@ -20,19 +20,35 @@ class _AuditDone(BaseException):
 
 
 class _AuditOnce(AuditCallback):
-    """Ends the script after the audit."""
+    """Ends the script after the audit, or as soon as there can be none.
+
+    Attributes:
+        refusal: why there can be none; None when there is a report, or nothing has trained.
+    """
+
+    refusal: InputError | None = None
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, model: Any = None, **kwargs: Any) -> None:
+        """As AuditCallback; a refusal ends the script, whatever it catches."""
+        with self._ending_on_refusal():
+            super().on_train_begin(args, state, control, model, **kwargs)
 
     def on_step_end(
         self, args: Any, state: Any, control: Any, model: Any = None, optimizer: Any = None, **kwargs: Any
     ) -> None:
-        """Audit, and then end the script.
-
-        Raises:
-            ModelError: as AuditCallback.
-        """
-        super().on_step_end(args, state, control, model, optimizer, **kwargs)
+        """Audit, and then end the script."""
+        with self._ending_on_refusal():
+            super().on_step_end(args, state, control, model, optimizer, **kwargs)
         if self.report is not None:
             raise _AuditDone
+
+    @contextmanager
+    def _ending_on_refusal(self) -> Iterator[None]:
+        try:
+            yield
+        except InputError as error:
+            self.refusal = error
+            raise _AuditDone from error
 
 
 def audit_script(
@@ -67,6 +83,8 @@ def audit_script(
         if callback.report is None:
             what = f"exit code {error.code}" if isinstance(error, SystemExit) else f"{type(error).__name__}: {error}"
             raise InputError(f"{script} ended before its training could be audited ({what}).") from error
+    if callback.refusal is not None:
+        raise callback.refusal
     if callback.report is None:
         raise InputError(
             f"{script} ended, but no transformers Trainer trained in it. An audit covers Trainer and what is built on "

@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES
 
 from semfreeze_core.errors import ModelError
 from semfreeze_core.finetune.quantize.weights import is_quantized, plain_shape, quantized_modules
@@ -71,6 +72,26 @@ def untested(what: str) -> str:
         f"Freezing under {what} has not been tested, and a boundary that does not hold silently loses the saving: "
         f"train without {what}, on one device."
     )
+
+
+def require_causal_lm(model: Any) -> None:
+    """Refuse by name a model that is no decoder-only language model: layers of others mean something else.
+
+    Raises:
+        ModelError: an encoder with a decoder, an encoder that fills masks, or a model without a language model's head.
+    """
+    base = base_model(model)
+    what = None
+    if getattr(base.config, "is_encoder_decoder", False):
+        what = "has an encoder and a decoder"
+    elif type(base).__name__ in MODEL_FOR_MASKED_LM_MAPPING_NAMES.values():
+        what = "fills masked tokens"
+    elif base.get_output_embeddings() is None:
+        what = "has no head that predicts tokens"
+    if what is not None:
+        raise ModelError(
+            f"{type(base).__name__} {what}. Expected a decoder-only language model, such as LlamaForCausalLM."
+        )
 
 
 def base_model(model: Any) -> Any:

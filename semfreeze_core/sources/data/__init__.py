@@ -1,4 +1,15 @@
 """Task data: a file or hub dataset as rows, rows as examples, examples as token ids."""
 
 # The modules that other rooms may import.
-__all__ = ["compression", "encode", "examples", "fields", "formats", "rows", "samples", "schemas", "training_rows"]
+__all__ = [
+    "compression",
+    "encode",
+    "examples",
+    "fields",
+    "formats",
+    "messages",
+    "rows",
+    "samples",
+    "schemas",
+    "training_rows",
+]

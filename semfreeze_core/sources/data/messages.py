@@ -23,10 +23,10 @@ _REFUSED = {
 }
 _TRAINED_KEYS = ("weight", "train", "training")
 _ROLE_KEYS, _CONTENT_KEYS = ("role", "from"), ("content", "value")
-_CALL_ROLE = "function_call"  # LLaMA-Factory's role of an answer that is a tool call, written in JSON
-_ROLES = {role: role for role in ("system", "developer", "user", "assistant", "tool")}
-_ROLES |= {"human": "user"} | dict.fromkeys(("gpt", "chatgpt", "bing", "bard", "bot", "model"), "assistant")
-_ROLES |= {"observation": "tool", "function": "tool", "function_response": "tool", _CALL_ROLE: "assistant"}
+CALL_ROLE = "function_call"  # LLaMA-Factory's role of an answer that is a tool call, written in JSON
+ROLES = {role: role for role in ("system", "developer", "user", "assistant", "tool")}
+ROLES |= {"human": "user"} | dict.fromkeys(("gpt", "chatgpt", "bing", "bard", "bot", "model"), "assistant")
+ROLES |= {"observation": "tool", "function": "tool", "function_response": "tool", CALL_ROLE: "assistant"}
 
 
 def read_messages(value: Any, field: str, system: Any = None) -> list[Message]:
@@ -78,16 +78,16 @@ def _message(entry: Any, name: str) -> Message:
             "expected 'role' and 'content' (or 'from' and 'value')"
         )
     role = entry[role_key]
-    if not isinstance(role, str) or role.casefold() not in _ROLES:
+    if not isinstance(role, str) or role.casefold() not in ROLES:
         shown = repr(role)
-        raise DataError(f"{name} has the {role_key} {shown[:80]}, expected one of {', '.join(_ROLES)}")
+        raise DataError(f"{name} has the {role_key} {shown[:80]}, expected one of {', '.join(ROLES)}")
     for key, advice in _REFUSED.items():
         if entry.get(key):
             raise DataError(f"{name} has {key!r}, which is not read: {advice}")
     content = _content(entry.get(content_key) if content_key else None, f"the {content_key} of {name}", bool(calls))
-    if role.casefold() == _CALL_ROLE and not calls:
+    if role.casefold() == CALL_ROLE and not calls:
         calls, content = _calls_of_text(content, name), ""
-    message: Message = {"role": _ROLES[role.casefold()], "content": content}
+    message: Message = {"role": ROLES[role.casefold()], "content": content}
     message |= {key: entry[key] for key in PASSED_ON if key in entry and key != "tool_calls"}
     for key in ("reasoning_content", "thinking", "reasoning"):
         if key in message and not checked_text(message[key], f"the {key} of {name}").strip():

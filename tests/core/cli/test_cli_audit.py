@@ -1,7 +1,9 @@
 """`semfreeze audit --script`: somebody's script for two steps, what trains in it, and scripts that never do."""
 
 import json
+import os
 import sys
+from unittest.mock import patch
 
 import pytest
 from transformers import Trainer
@@ -89,9 +91,50 @@ def test_a_script_that_fails_first_says_with_what(tmp_path, code, told):
     assert told in refusal
 
 
+COMPILES = """
+import sys, torch
+from transformers import Trainer, TrainingArguments
+from helper import model
+
+
+ids = torch.arange(12)
+told = TrainingArguments("{place}", max_steps=9, report_to=[], use_cpu=True, torch_compile=True,
+                         disable_tqdm=True, save_strategy="no", logging_strategy="no")
+try:
+    Trainer(model=model, args=told, train_dataset=[{{"input_ids": ids, "labels": ids}}] * 20).train()
+except Exception:
+    pass
+"""
+CLASSIFIES = """
+import torch
+from transformers import LlamaConfig, LlamaForSequenceClassification, Trainer, TrainingArguments
+
+model = LlamaForSequenceClassification(LlamaConfig(vocab_size=32, hidden_size=8, intermediate_size=8,
+    num_hidden_layers=2, num_attention_heads=2, pad_token_id=0))
+ids = torch.arange(12)
+told = TrainingArguments("{place}", max_steps=9, report_to=[], use_cpu=True, disable_tqdm=True, save_strategy="no")
+Trainer(model=model, args=told, train_dataset=[{{"input_ids": ids, "labels": 1}}] * 20).train()
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (COMPILES, "Freezing under torch.compile has not been tested"),
+        (CLASSIFIES, "LlamaForSequenceClassification has no head that predicts tokens. Expected a decoder-only"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated:DeprecationWarning")  # torch.compile's own
+def test_what_cannot_be_audited_is_refused_before_the_first_step(script, tmp_path, monkeypatch, text, words):
+    script.write_text(text.format(place=tmp_path))
+    monkeypatch.setattr(Trainer, "training_step", lambda *_, **__: pytest.fail("it made a step"))
+    with patch.dict(os.environ):  # where TrainingArguments says that it compiles
+        assert ask("audit", "--script", script).refusal.startswith(words)
+
+
 def test_no_script_and_no_steps_are_refused(tmp_path, script):
     assert "no such script" in ask("audit", "--script", tmp_path / "none.py").refusal
-    assert "after_steps must be at least 1" in ask("audit", "--script", script, "--after-steps", "0").refusal
+    assert "--after-steps must be at least 1" in ask("audit", "--script", script, "--after-steps", "0").refusal
 
 
 def test_from_python_the_report_is_the_same(script):

@@ -202,6 +202,17 @@ def test_plan_out_says_where_the_plan_is(family):
     assert answer.out.splitlines()[-1] == "Plan: plan.json"
 
 
+def test_plan_out_notes_a_damaged_validation_and_writes_the_plan(family):
+    folder = runs_folder() / family / "validations" / "mine"
+    folder.mkdir(parents=True)
+    (folder / "report.json").write_text("{")
+    answer = ask("plan", family, "--depth", "2", "--out", "plan.json")
+    assert answer.code == 0
+    assert f"note: {folder / 'report.json'} is damaged" in answer.out.replace("\n", "")
+    assert answer.out.endswith("Plan: plan.json\n")
+    assert read_plan("plan.json").freeze_depth == 2
+
+
 def test_plan_out_replaces_an_older_plan(family):
     for depth in (1, 2):
         ask("plan", family, "--depth", depth, "--out", "plan.json")

@@ -277,11 +277,65 @@ def test_chats_are_told(tiny, rows_in, keys):
     assert (entry["type"], entry["field_messages"]) == ("chat_template", "talk")
     assert tuple(entry["message_property_mappings"].values()) == keys
     assert json.loads(exported_flags(plan, **told)["columns"]) == {"talk": "messages"}
-    assert exported_yaml(plan, "mlx-lm", **told)["chat_feature"] == "talk"
     assert f'"role_tag": "{keys[0]}"' in export_plan(plan, "llama-factory", **told).text
+    if keys == ("from", "value"):
+        for target, setup in (("mlx-lm", {}), ("unsloth", {"lora": LORA})):
+            with pytest.raises(DataError, match="reads messages with the keys role and content, and those of train"):
+                export_plan(tiny_plan(tiny, 2, **setup), target, **told)
+        return
+    mlx = export_plan(plan, "mlx-lm", **told)
+    assert yaml.safe_load(mlx.text)["chat_feature"] == "talk"
+    assert any("the loss on the last message of a chat only" in note for note in mlx.notes)
     script = export_plan(tiny_plan(tiny, 2, lora=LORA), "unsloth", **told).text
     assert 'rename_columns({"talk": "messages"})' in script
     assert call_arguments(script, "SFTConfig")["assistant_only_loss"] is True
+
+
+def dataset_info(text):
+    """The entry for LLaMA-Factory's dataset_info.json, from the comment in its configuration."""
+    comment = text[text.index("dataset_info.json must contain:") :].partition("\nstage")[0]
+    return json.loads("".join(line.removeprefix("#") for line in comment.splitlines()[1:]))["task"]
+
+
+def test_llama_factory_gets_the_roles_that_the_chats_have(tiny, rows_in):
+    words = ("human", "chatgpt", "system", "observation", "function_call")
+    chat = [{"from": word, "value": "a"} for word in words]
+    told = {"data": rows_in("train.jsonl", [{"talk": chat, "system": "Be kind.", "tools": "[]"}])}
+    told["mapping"] = FieldMapping(messages_field="talk")
+    plan = tiny_plan(tiny, 2)
+    entry = dataset_info(export_plan(plan, "llama-factory", **told).text)
+    assert entry["tags"] == {
+        "role_tag": "from",
+        "content_tag": "value",
+        "user_tag": "human",
+        "assistant_tag": "chatgpt",
+        "system_tag": "system",
+        "observation_tag": "observation",
+        "function_tag": "function_call",
+    }
+    assert entry["columns"] == {"messages": "talk", "system": "system", "tools": "tools"}
+    roles = exported_yaml(plan, "axolotl", **told)["datasets"][0]["roles"]
+    assert (roles["user"], roles["tool"]) == (["human"], ["observation"])
+    assert set(roles["assistant"]) == {"chatgpt", "function_call"}
+    with pytest.raises(DataError, match="ms-swift does not know the roles chatgpt, observation, function_call of"):
+        export_plan(plan, "ms-swift", **told)
+
+
+def test_llama_factory_refuses_two_words_for_one_role(tiny, rows_in):
+    rows = [{"talk": [{"from": word, "value": "a"}, {"from": "gpt", "value": "b"}]} for word in ("human", "user")]
+    told = {"data": rows_in("train.jsonl", rows), "mapping": FieldMapping(messages_field="talk")}
+    with pytest.raises(DataError, match=r"takes one word for each role, and messages in train\.jsonl have human"):
+        export_plan(tiny_plan(tiny, 2), "llama-factory", **told)
+
+
+@pytest.mark.parametrize("target", ["hf-trainer", "trl", "peft"])
+def test_scripts_import_public_names_and_say_when_there_is_nothing_to_pad_with(tiny, target):
+    text = export_plan(plan_for(tiny, target), target).text
+    imported = [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.ImportFrom)]
+    ours = [node for node in imported if str(node.module).startswith("semfreeze")]
+    assert [node.module for node in ours] == ["semfreeze_core"]
+    assert {name.name for node in ours for name in node.names} <= set(semfreeze_core.__all__)
+    assert "has no padding and no end-of-sequence token" in text
 
 
 def test_plain_text_is_told(tiny, rows_in):

@@ -5,7 +5,9 @@ from hypothesis import strategies as st
 
 from semfreeze_core.gains import gain_coverage, score_coverage
 from semfreeze_core.gains.score_coverage import replicate_coverage
+from semfreeze_core.records.examples import TokenizedExample
 from semfreeze_core.records.scores import LayerScore, unmeasured
+from semfreeze_core.semantics.variability import variability_score
 
 scores = st.lists(st.floats(0, 1e6), min_size=2, max_size=30).filter(lambda v: max(v) > 1e-3)
 
@@ -24,8 +26,8 @@ def test_score_coverage_equals_a_hand_computed_case() -> None:
 
 def test_score_coverage_has_the_interval_of_its_replicates() -> None:
     # Of 100 replicates 10 put everything into the last layer and 90 share it.
-    band = score_coverage(_score([1, 1], [[0, 5]] * 10 + [[2, 2]] * 90))
-    np.testing.assert_allclose(band.mean, [1, 0.5, 0])
+    band = score_coverage(_score([1.8, 2.3], [[0, 5]] * 10 + [[2, 2]] * 90))
+    np.testing.assert_allclose(band.mean, [1, 2.3 / 4.1, 0])
     np.testing.assert_allclose(band.low, [1, 0.5, 0])
     np.testing.assert_allclose(band.high, [1, 1, 0])
 
@@ -57,5 +59,38 @@ def test_score_coverage_is_unknown_where_the_score_is_unknown_or_nothing() -> No
 
 
 def test_replicate_coverage_is_that_of_each_replicate() -> None:
-    found = replicate_coverage(np.array([[1.0, 3.0], [0.0, 2.0]]))
+    found = replicate_coverage(_score([0.5, 2.5], [[1.0, 3.0], [0.0, 2.0]]))
     np.testing.assert_allclose(found, [[1, 0.75, 0], [1, 1, 0]])
+
+
+def test_the_interval_holds_the_estimate_where_the_bootstrap_is_biased() -> None:
+    """As with variability: of examples drawn twice it is smaller, in some layers more than in others."""
+    rng = np.random.default_rng(0)
+    values = np.array([4.0, 3.0, 2.0, 1.0])
+    biased = values * np.array([0.6, 0.7, 1.0, 1.1]) * np.exp(0.05 * rng.standard_normal((400, 4)))
+    share = biased[:, 1:].sum(1) / biased.sum(1)
+    assert share.min() > 6 / 10, "without a correction the estimate lies below every replicate"
+    band = score_coverage(_score(values.tolist(), biased.tolist()))
+    assert band.mean[1] == pytest.approx(6 / 10)
+    assert (band.low[1:4] < band.mean[1:4]).all()
+    assert (band.mean[1:4] < band.high[1:4]).all()
+    assert band.high[1] - band.low[1] == pytest.approx(np.ptp(np.percentile(share, [2.5, 97.5])), rel=0.2)
+
+
+def test_variability_of_small_classes_lies_in_its_own_interval() -> None:
+    rng = np.random.default_rng(1)
+    n, n_layers, width = 64, 6, 48
+    examples = [TokenizedExample(np.arange(3), np.array([False, True, True]), f"c{i % 8}", i) for i in range(n)]
+    centers = rng.standard_normal((8, width))
+    spread = np.linspace(0.3, 4.0, n_layers)  # classes lie apart in the first layer, hardly in the last
+    states = {
+        i: np.stack([centers[i % 8] + s * rng.standard_normal(width) for s in spread]).astype(np.float32)
+        for i in range(n)
+    }
+    score = variability_score(states, examples, n_layers, seed=0)
+    assert score.replicates is not None
+    as_drawn = np.array([gain_coverage(drawn) for drawn in score.replicates])
+    missed = np.percentile(as_drawn, 97.5, axis=0) < gain_coverage(score.values)
+    assert missed.any(), "without a correction it does not"
+    band = score_coverage(score)
+    assert ((band.low <= band.mean) & (band.mean <= band.high)).all()

@@ -84,7 +84,7 @@ def test_audit_sees_reentrant_checkpointing_take_the_gradient_away():
     assert "use_reentrant=False" in problem.cure
     assert report.layers_without_gradient == (2, 3)
     assert report.gradient_depth == N_LAYERS
-    assert report.realised_flop_fraction > 1  # cheap, as nothing is learned
+    assert report.realised_flop_fraction == 1  # cheaper than what should train, which is no saving
     assert "reaches no layer" in str(report)
     freezing = freeze(model, TOP)
     assert audit(model).problems == ()
