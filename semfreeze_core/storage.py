@@ -72,40 +72,48 @@ def is_disk_full(error: BaseException) -> bool:
     return error.__cause__ is not None and is_disk_full(error.__cause__)
 
 
-def full_disk_message(target: Path, error: BaseException, *, kept: str = "", advice: str = "") -> str:
-    """What could not be written, what is kept and what to do.
+class FullDisk(ResourceError):  # noqa: N818 - what happened, not whose mistake
+    """Something could not be written for lack of room; the message says what is kept and what to do.
 
     Args:
         target: what was being written.
         error: for which `is_disk_full` holds.
-        kept: a sentence; default that nothing was saved.
-        advice: a sentence; default to free space or to choose another location.
+        kept: what is kept, a sentence; "" when only the caller knows, and then nothing is said to be.
+        advice: what to do, a sentence; "" to free space or choose another location.
     """
-    number = getattr(error, "errno", None)
-    free = shutil.disk_usage(_existing_parent(target)).free
-    limits = number in (errno.ENOSPC, errno.EDQUOT) or f"(os error {errno.ENOSPC})" in str(error)
-    what = "The disk is full" if limits else "The disk is full or limits the size of a file"
-    kept = kept or "Nothing was saved."
-    advice = advice or "Free some space, or choose another location with --out or SEMFREEZE_HOME."
-    return f"{what}: {target} could not be written ({free / 2**20:.0f} MiB free). {kept} {advice}"
+
+    def __init__(self, target: Path, error: BaseException, kept: str = "", advice: str = "") -> None:
+        self.target, self.error, self.kept = target, error, kept
+        number = getattr(error, "errno", None)
+        full = number in (errno.ENOSPC, errno.EDQUOT) or f"(os error {errno.ENOSPC})" in str(error)
+        what = "The disk is full" if full else "The disk is full or limits the size of a file"
+        free = shutil.disk_usage(_existing_parent(target)).free / 2**20
+        advice = advice or "Free some space, or choose another location with --out or SEMFREEZE_HOME."
+        kept = kept or "Nothing was saved."
+        super().__init__(f"{what}: {target} could not be written ({free:.0f} MiB free). {kept} {advice}")
 
 
 @contextmanager
-def disk_errors(target: Path, *, kept: Callable[[], str] = str, advice: str = "") -> Iterator[None]:
+def disk_errors(target: Path, *, kept: Callable[[], str] | None = None, advice: str = "") -> Iterator[None]:
     """Turn the operating system's write errors on `target` into one clear message.
 
     Args:
         target: what is written inside the block.
-        kept: returns what is kept when the disk is full, a sentence; asked for only then.
+        kept: returns what is kept when the disk is full, a sentence, and is asked only then; None when the block knows
+            of nothing, and then a block around it may.
         advice: what to do when the disk is full, a sentence.
     """
     try:
         yield
+    except FullDisk as error:
+        if kept is None or error.kept:
+            raise
+        raise FullDisk(error.target, error.error, kept(), advice) from error.error
     except SemfreezeError:  # clear already
         raise
     except Exception as error:
         if is_disk_full(error):
-            raise ResourceError(full_disk_message(target, error, kept=kept(), advice=advice)) from error
+            raise FullDisk(target, error, "" if kept is None else kept(), advice) from error
         if isinstance(error, NotADirectoryError | IsADirectoryError | FileExistsError):
             raise RunError(f"{target} cannot be written: {error.strerror}. Something else is at this path.") from error
         if isinstance(error, OSError):

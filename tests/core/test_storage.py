@@ -165,6 +165,21 @@ def test_disk_errors_says_what_is_kept_and_what_to_do(tmp_path):
     assert str(caught.value).endswith(" MiB free). Step 4 is kept. Run it again.")
 
 
+def test_disk_errors_of_who_knows_what_is_kept_says_it_of_what_is_written_inside(tmp_path):
+    def write(**inner):
+        with (
+            disk_errors(tmp_path, kept=lambda: "Step 4 is kept.", advice="Run it again."),
+            disk_errors(tmp_path / "file", **inner),
+        ):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(ResourceError, match=r"file could not be written .*Step 4 is kept\. Run it again\.$") as caught:
+        write()
+    assert is_disk_full(caught.value)
+    with pytest.raises(ResourceError, match=r"file could not be written .*The weights stay\. Set TMPDIR\.$"):
+        write(kept=lambda: "The weights stay.", advice="Set TMPDIR.")
+
+
 def test_disk_errors_knows_a_full_disk_in_safetensors_words(tmp_path):
     class SafetensorError(Exception):
         pass

@@ -11,9 +11,6 @@ from semfreeze_core.sources.models.loading_errors import quiet_transformers
 from semfreeze_core.storage import disk_errors
 from semfreeze_core.temporary import temporary_folder
 
-KEPT_CHECKPOINT = "The last checkpoint is kept."
-RESUME_ADVICE = "Free some space and run the same command again: it resumes."
-
 
 def save_finetuned(tuned: Any, tokenizer: Any, plan: FreezePlan, trained: str, folder: Path) -> None:
     """Write the model (only its adapters, when it has some), its tokenizer, the plan and a model card into `folder`.
@@ -30,7 +27,7 @@ def save_finetuned(tuned: Any, tokenizer: Any, plan: FreezePlan, trained: str, f
     Raises:
         ResourceError: the disk is full.
     """
-    with disk_errors(folder, kept=lambda: KEPT_CHECKPOINT, advice=RESUME_ADVICE), temporary_folder(folder) as partial:
+    with disk_errors(folder), temporary_folder(folder) as partial:
         with quiet_transformers():
             tuned.save_pretrained(partial)
             tokenizer.save_pretrained(partial)

@@ -25,7 +25,7 @@ from semfreeze_core.finetune.model.task_data import read_task_data
 from semfreeze_core.finetune.quantize.quantize import quantize_layers, require_bitsandbytes, trained_bits
 from semfreeze_core.finetune.train.request import TrainRequest, different_settings, request_settings, setup_note
 from semfreeze_core.finetune.train.result import Trained, best_checkpoint_note, training_result
-from semfreeze_core.finetune.train.save import KEPT_CHECKPOINT, RESUME_ADVICE, save_finetuned
+from semfreeze_core.finetune.train.save import save_finetuned
 from semfreeze_core.finetune.train.trackers import reporters
 from semfreeze_core.finetune.train.trainer import (
     BestTrainer,
@@ -45,6 +45,7 @@ from semfreeze_core.storage import disk_errors, prefix_cache_folder, write_atomi
 from semfreeze_core.temporary import is_temporary, remove_leftovers
 
 CHECKPOINTS, SETTINGS, RESULT = "checkpoints", "training_settings.json", "training.json"
+RESUME_ADVICE = "Free some space and run the same command again: it resumes."
 BEST_LOST_NOTE = "The checkpoint with the lowest eval loss is gone, so this model is the last step's, not the best."
 UNQUANTIZED_NOTE = (
     "The plan's cost estimate has frozen layers in {bits} bits, but this finetune of whole layers keeps their "
@@ -159,8 +160,7 @@ def _train(
     trained = replace(trained, notes=(note, *data.train.notes, *warnings, *quantized, *network.notes, *trained.notes))
     sentence = trained.sentence(setup.batch_size, len(evaluation), trained_bits(plan))
     save_finetuned(network.tuned, loaded.tokenizer, plan, sentence, folder)
-    with disk_errors(folder, kept=lambda: KEPT_CHECKPOINT, advice=RESUME_ADVICE):
-        write_atomically(folder / RESULT, json.dumps(training_result(trained, request, arm), indent=1) + "\n")
+    write_atomically(folder / RESULT, json.dumps(training_result(trained, request, arm), indent=1) + "\n")
     shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
     return trained
 
@@ -221,7 +221,7 @@ def _fit(
         else PlanTrainer(**how)
     )
     trainer.remove_callback(PrinterCallback)
-    with disk_errors(checkpoints, kept=lambda: _checkpoint_sentence(checkpoints), advice=RESUME_ADVICE):
+    with disk_errors(checkpoints):  # around it, `_claimed` knows what is kept
         trainer.train(resume_from_checkpoint=None if resumed is None else str(resumed))
     if recorder.record.failure:
         raise InputError(f"Training ended: {recorder.record.failure}. Checkpoints are in {checkpoints}.")
@@ -282,7 +282,7 @@ def _claimed(folder: Path, request: TrainRequest) -> Iterator[None]:
     """
     made = not folder.exists()
     lock = folder / ".lock"
-    with disk_errors(folder):
+    with disk_errors(folder, kept=lambda: _checkpoint_sentence(folder / CHECKPOINTS), advice=RESUME_ADVICE):
         if folder.exists() and not folder.is_dir():
             raise RunError(f"{folder} is not a folder. Choose another --out.")
         _refuse_foreign(folder)  # before the lock, which others would find there

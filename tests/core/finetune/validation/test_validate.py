@@ -1,5 +1,6 @@
 """Validations of a tiny model: finished, failed, killed and taken up again."""
 
+import errno
 import json
 import math
 import os
@@ -314,6 +315,17 @@ def test_an_arm_that_failed_is_reported_and_tried_again_by_the_same_command(
     again = validate(request_for(batch_size=1), tmp_path / "out")
     assert again.arms["full"].seeds == [0]
     assert begun == [None, "planned", "full", "full"], "finished arms are kept"
+
+
+def test_a_full_disk_says_that_finished_variants_are_kept(request_for, tmp_path, answering, monkeypatch):
+    def full(_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        with pytest.raises(ResourceError, match=r"The disk is full.*Finished variants are kept\. Free some space"):
+            validate(request_for(), tmp_path / "out")
+    assert validate(request_for(), tmp_path / "out").finished
 
 
 def test_a_diverged_arm_can_be_read_and_is_not_tried_again(request_for, tmp_path, answering, finished):
