@@ -15,6 +15,7 @@ from semfreeze_core.records.defaults import (
     LARGEST_SEED,
     MAX_DISPLAY_POSITIONS,
     MAX_LENGTH,
+    MIN_EXAMPLES,
     POSITIONS,
 )
 from semfreeze_core.records.examples import TokenizedExample
@@ -191,7 +192,7 @@ def analyze_loaded(loaded: LoadedModel, request: AnalysisRequest, progress: Prog
         task_null_reason=next(iter(pairs.values())).reason,
         scores=[ScoreEntry.of(score) for score in scores.values()],
         notes=[*loaded.notes, *examples.notes, *encoded.notes],
-        warnings=_warnings(request, new_tokens),
+        warnings=_warnings(request, new_tokens, tokenized),
         display_note=f"{display.coordinates.shape[1]} of {display.n_positions_total} positions, seed {request.seed}",
         provenance=provenance_now(request.seed),
         files={},
@@ -271,9 +272,9 @@ def _settings(request: AnalysisRequest, metrics: Sequence[str]) -> AnalysisSetti
     )
 
 
-def _warnings(request: AnalysisRequest, new_tokens: int) -> list[str]:
+def _warnings(request: AnalysisRequest, new_tokens: int, tokenized: Sequence[TokenizedExample]) -> list[str]:
     """What an analysis of layers cannot show, where this request makes it matter."""
-    warnings = []
+    warnings = repetition_warnings(tokenized)
     if new_tokens:
         warnings.append(
             f"The data uses {new_tokens} tokens whose embeddings look new or untrained. Freezing layers freezes the "
@@ -285,6 +286,20 @@ def _warnings(request: AnalysisRequest, new_tokens: int) -> list[str]:
             "languages enter in the first layers, which freezing would keep from learning."
         )
     return warnings
+
+
+def repetition_warnings(tokenized: Sequence[TokenizedExample]) -> list[str]:
+    """A warning where intervals over examples would be too narrow, as examples repeat one another."""
+    n, distinct = len(tokenized), len({(e.input_ids.tobytes(), e.supervised.tobytes()) for e in tokenized})
+    if distinct == 1:
+        which = "There is one example" if n == 1 else f"All {n} examples are the same"
+        return [f"{which}, so intervals have no width. They do not show how the estimates vary between examples."]
+    if distinct < min(n, MIN_EXAMPLES):
+        return [
+            f"Only {distinct} of {n} examples differ. Intervals treat the repeated ones as independent, so they are "
+            "too narrow."
+        ]
+    return []
 
 
 def _example_table(

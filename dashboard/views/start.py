@@ -73,6 +73,8 @@ def analyze(runs: Path) -> None:
     st.markdown(preview_sentence(data), help=TOOLTIPS["supervised"])
     for note in data.notes:
         st.caption(escaped(form_message(note)))
+    if data.n_skipped:
+        st.download_button("Download skipped rows", data.skipped_lines(), "skipped-rows.jsonl", on_click="ignore")
     for tab, example in zip(st.tabs([f"Row {e.row}" for e in data.examples]), data.examples, strict=True):
         with tab:
             st.markdown(rendered_example(example))

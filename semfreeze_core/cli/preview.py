@@ -1,5 +1,6 @@
 """`semfreeze preview`: how data is read, and whether the model fits, before an analysis."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -39,6 +40,10 @@ def preview(
     device: DeviceOption = "auto",
     dtype: DtypeOption = "auto",
     seed: SeedOption = 0,
+    skipped: Annotated[
+        Path | None,
+        typer.Option(help="Write the rows that cannot be read, with line and reason (JSONL).", metavar="FILE"),
+    ] = None,
     revision: RevisionOption = None,
     trust_remote_code: TrustOption = False,
     allow_pickle: PickleOption = False,
@@ -52,11 +57,14 @@ def preview(
 
     from semfreeze_core.cli.printing.console import print_json, progress_on_stderr
     from semfreeze_core.errors import InputError
+    from semfreeze_core.storage import user_path, write_atomically
 
     if dtype not in ("auto", "float32", "bfloat16"):
         raise InputError(f"--dtype {dtype}: expected auto, float32 or bfloat16.")
     if max_length is not None and max_length < 2:
         raise InputError(f"--max-length must be at least 2, found {max_length}.")
+    if skipped is not None and user_path(str(skipped)).exists():
+        raise InputError(f"{skipped} already exists. Choose another file for --skipped.")
 
     from semfreeze_core.preview import forecast_analysis, inspect_model, preview_data
     from semfreeze_core.workflow import AnalysisRequest
@@ -79,6 +87,8 @@ def preview(
         inspected = inspect_model(request, progress)
         shown = preview_data(request, inspected, examples, progress)
         memory = forecast_analysis(request, inspected.shape)
+    if skipped is not None:
+        write_atomically(user_path(str(skipped)), shown.skipped_lines())
     if as_json:
         derived = {"needed_bytes": memory.needed_bytes, "fits": memory.fits}
         print_json({"data": asdict(shown), "memory": asdict(memory) | derived})

@@ -9,10 +9,12 @@ import pytest
 from semfreeze_core import workflow
 from semfreeze_core.errors import DataError, ModelError, ResourceError
 from semfreeze_core.plan.slices import kept_columns, slices
+from semfreeze_core.records.examples import Example, Segment
 from semfreeze_core.records.fields import FieldMapping
 from semfreeze_core.records.run import GROUP_PREFIX
 from semfreeze_core.runs.folder import read_run, write_run
-from semfreeze_core.workflow import AnalysisRequest, analyze, analyze_loaded
+from semfreeze_core.sources.data.encode import encode_all
+from semfreeze_core.workflow import AnalysisRequest, analyze, analyze_loaded, repetition_warnings
 from tests.core.runs.tiny_run import read_tiny, task_rows, write_jsonl
 from tests.core.saved_models import save_tiny
 from tests.core.tiny_tokenizer import CHATML, build_tiny_tokenizer
@@ -317,3 +319,20 @@ def test_analyze_keeps_nothing_when_stopped(monkeypatch, tmp_path, model, task, 
     with pytest.raises(type(error)):
         read_tiny(model, task)
     assert list(tmp_path.rglob("*")) == []
+
+
+@pytest.mark.parametrize(
+    ("texts", "expected"),
+    [
+        (["a"], "There is one example, so intervals have no width."),
+        (["a"] * 40, "All 40 examples are the same, so intervals have no width."),
+        (["a", "b"] * 20, "Only 2 of 40 examples differ. Intervals treat the repeated ones as independent"),
+        (["a", "b", "c"], None),
+        ([*map(str, range(32)), "0"], None),
+    ],
+)
+def test_examples_that_repeat_one_another_are_named_as_too_narrow_intervals(texts, expected):
+    examples = [Example((Segment("say ", False), Segment(text, True)), None, i) for i, text in enumerate(texts)]
+    encoded = encode_all(build_tiny_tokenizer(), examples, max_length=32, allow_few=True)
+    warnings = repetition_warnings(encoded.tokenized)
+    assert [warning[: len(expected or "")] for warning in warnings] == ([] if expected is None else [expected])

@@ -49,8 +49,8 @@ def test_command_keeps_a_value_that_looks_like_a_flag_a_value():
             "Columns found: a. Name the fields under Read it.",
         ),
         (
-            "Guessed from column names: the prompt from 'q' (--prompt-field).",
-            "Guessed from column names: the prompt from 'q'.",
+            "Read as Alpaca: the prompt from 'q' (--prompt-field).",
+            "Read as Alpaca: the prompt from 'q'.",
         ),
         (
             "--template: no column 'x'; --messages-field excludes --text-field",
@@ -97,14 +97,16 @@ def test_upload_is_kept_under_a_name_made_of_its_own_and_its_content(runs):
 
 
 def test_uploads_are_what_can_be_read(runs, monkeypatch):
-    added = replace(formats.FORMATS[0], kind="packed", label="JSONL.GZ", suffixes=(".jsonl.gz",))
-    assert upload_types() == [suffix[1:] for suffix in formats.suffixes()]
+    added = replace(formats.FORMATS[0], kind="packed", label="JSONL.PACKED", suffixes=(".jsonl.packed",))
+    assert upload_types() == [suffix[1:] for suffix in formats.all_suffixes()]
     with pytest.raises(DataError, match="expected jsonl"):
-        keep_upload(runs, "a.jsonl.gz", b"x")
+        keep_upload(runs, "a.jsonl.packed", b"x")
     monkeypatch.setattr(formats, "FORMATS", (*formats.FORMATS, added))
-    assert upload_types()[-1] == "jsonl.gz"
-    kept = keep_upload(runs, "a.jsonl.gz", b"x")
-    assert (kept.name[:2], kept.suffixes) == ("a-", [".jsonl", ".gz"])
+    assert "jsonl.packed" in upload_types()
+    for name in ("a.jsonl.packed", "b.jsonl.gz"):
+        kept = keep_upload(runs, name, b"x")
+        assert (kept.name[:2], "".join(kept.suffixes)) == (f"{name[0]}-", name[1:])
+        kept.unlink()
 
 
 def test_help_of_data_names_every_format():

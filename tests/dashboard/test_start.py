@@ -126,6 +126,20 @@ def test_form_maps_columns_that_have_other_names(form, tmp_path):
     assert "--prompt-field=q --completion-field=a" in form.code[-1].value
 
 
+def test_form_starts_from_the_columns_that_the_data_most_likely_mean(form, tmp_path):
+    rows = [{"id": str(i), "instruction": "Add.", "input": f"{i}", "output": f"{i}"} for i in range(40)]
+    rows[7]["output"] = 7
+    form.text_input(key="form data-path").set_value(str(write_jsonl(tmp_path / "alpaca.jsonl", rows))).run()
+    assert not form.error
+    assert "Read as Alpaca" in words(form).replace("\\", "")
+    assert "1 of 40 rows is skipped: line 8" in words(form).replace("\\", "")
+    assert [button.label for button in form.get("download_button")] == ["Download skipped rows"]
+    form.selectbox(key="form read-as").select("template").run()
+    assert form.selectbox(key="form column-completion").value == "output"
+    assert form.text_input(key="form template").value == "{instruction}\\n{input?}\\n"
+    assert not form.error
+
+
 def test_form_keeps_what_was_typed_while_another_page_is_looked_at(form):
     form.switch_page("views/gains.py").run()
     form.switch_page("views/start.py").run()

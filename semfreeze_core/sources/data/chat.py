@@ -122,10 +122,12 @@ def _marked_spans(
     tokenizer: Any, messages: Sequence[Message], targets: Sequence[int], tools: list[dict[str, Any]] | None
 ) -> tuple[str, list[Span]]:
     """The text and the answers in it, from the template's own marks."""
-    from transformers.utils.chat_template_utils import render_jinja_template
+    from transformers.utils import chat_template_utils
+
+    render_template: Any = chat_template_utils.render_jinja_template  # its annotation names one of two results
 
     def render() -> tuple[list[str], list[list[Span]]]:
-        return render_jinja_template(  # type: ignore[no-any-return]  # transformers is not typed
+        return render_template(  # type: ignore[no-any-return]
             conversations=[list(messages)],
             tools=tools,
             chat_template=tokenizer.get_chat_template(tools=tools),

@@ -140,7 +140,10 @@ def encode_all(
     cut = [example.truncated for example in tokenized if example.truncated]
     notes = [f"{cause[0].upper()}{cause[1:]}." for cause in causes]
     if cut:
-        notes.append(f"{len(cut)} examples lost {sum(cut)} context tokens on the left to fit {max_length} tokens.")
+        at_least = "at least " if any(_is_long(example, max_length) for example in examples) else ""
+        notes.append(
+            f"{len(cut)} examples lost {at_least}{sum(cut)} context tokens on the left to fit {max_length} tokens."
+        )
     if len(tokenized) < minimum:
         notes.append(f"Only {len(tokenized)} examples, fewer than {minimum}: intervals are wide.")
     notes += _tokenizer_notes(tokenizer, examples, add_eos)
@@ -159,8 +162,7 @@ def _encoded(
     tokenizer: Any, examples: Sequence[Example], ends: _Ends, max_length: int
 ) -> list[TokenizedExample | TooLong | NothingSupervised]:
     """Each example as `encode` gives it; one tokenizer call for all whose length is usual."""
-    usual = max_length * _USUAL_CHARACTERS_PER_TOKEN
-    short = [e for e in examples if all(len(segment.text) <= usual for segment in e.segments)]
+    short = [example for example in examples if not _is_long(example, max_length)]
     pieces = iter(_tokenized(tokenizer, short))
     short_ids = {id(example) for example in short}
     outcomes: list[TokenizedExample | TooLong | NothingSupervised] = []
@@ -170,6 +172,11 @@ def _encoded(
         else:
             outcomes.append(_long_outcome(tokenizer, example, ends, max_length))
     return outcomes
+
+
+def _is_long(example: Example, max_length: int) -> bool:
+    usual = max_length * _USUAL_CHARACTERS_PER_TOKEN
+    return any(len(segment.text) > usual for segment in example.segments)
 
 
 def _long_outcome(

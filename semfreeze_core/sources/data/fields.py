@@ -75,7 +75,11 @@ def _mode(mapping: FieldMapping) -> str:
 
 def _notes(name: str, guessed: Mapping[str, str], mapping: FieldMapping, columns: Sequence[str]) -> list[str]:
     """How the columns are read, in one sentence, and which of them are not that a person would expect to be."""
-    texts = [f"{_spoken(field)} from {value!r} ({_flag(field)})" for field, value in guessed.items()]
+    in_order = sorted(guessed.items(), key=lambda item: item[0] != "template")  # the prompt comes first
+    texts = [
+        f"{'the prompt' if field == 'template' else _spoken(field)} from {value!r} ({_flag(field)})"
+        for field, value in in_order
+    ]
     beside = beside_chat(mapping, columns)
     texts += [f"the {'system prompt' if column == SYSTEM_COLUMN else column} from {column!r}" for column in beside]
     notes = [f"Read as {name}: {', '.join(texts)}."] if texts else []
@@ -85,7 +89,7 @@ def _notes(name: str, guessed: Mapping[str, str], mapping: FieldMapping, columns
         left = [column for column in columns if column.casefold() in parts and column not in used]
         if left:
             one = len(left) == 1
-            where = "--template" if mapping.messages_field is None else "--template with --completion-field"
+            where = "--template" if mapping.messages_field is None else "--template and --completion-field"
             notes.append(
                 f"Not read: the {'column' if one else 'columns'} {names_text(left, quoted=True)}, which may be a part "
                 f"of the prompt. To read {'it' if one else 'them'}, write the prompt with {where}."

@@ -35,28 +35,31 @@ class Schema:
         Args:
             columns: the file's, by their names in lower case.
         """
-        target = self.completion or self.messages or self.text
-        if target not in columns or any(name not in columns for name in self.prompt if not name.endswith("?")):
+        if self.target not in columns or any(name not in columns for name in self.prompt if not name.endswith("?")):
             return None
         if self.completion is None:
             return FieldMapping(
-                messages_field=columns[target] if self.messages else None,
-                text_field=columns[target] if self.text else None,
+                messages_field=columns[self.target] if self.messages else None,
+                text_field=columns[self.target] if self.text else None,
             )
         parts = [name for name in self.prompt if name.removesuffix("?") in columns]
         if len(parts) == 1:
-            return FieldMapping(prompt_field=columns[parts[0]], completion_field=columns[target])
+            return FieldMapping(prompt_field=columns[parts[0]], completion_field=columns[self.target])
         shown = [columns[name.removesuffix("?")] + "?" * name.endswith("?") for name in parts]
         if any("{" in name or "}" in name for name in shown):
             return None
         template = "".join(f"{{{name}}}\n" for name in shown)
-        return FieldMapping(template=template, completion_field=columns[target])
+        return FieldMapping(template=template, completion_field=columns[self.target])
+
+    @property
+    def target(self) -> str:
+        """The column with the targets."""
+        return self.completion or self.messages or self.text or ""
 
     @property
     def columns(self) -> set[str]:
         """Every column that the schema accounts for, in lower case."""
-        target = self.completion or self.messages or self.text or ""
-        return {target, *(name.removesuffix("?") for name in self.prompt), *self.repeats}
+        return {self.target, *(name.removesuffix("?") for name in self.prompt), *self.repeats}
 
 
 SCHEMAS: tuple[Schema, ...] = (

@@ -20,7 +20,15 @@ def look(models, task):
 def test_json_says_all_that_the_core_knows(look, home):
     document = look("--json", "--dtype", "float32").json
     assert set(document) == {"data", "memory"}
-    assert set(document["data"]) == {"mapping", "n_rows", "n_usable", "notes", "examples"}
+    assert set(document["data"]) == {
+        "mapping",
+        "n_rows",
+        "n_usable",
+        "notes",
+        "examples",
+        "n_skipped",
+        "skipped",
+    }
     assert (document["data"]["n_rows"], len(document["data"]["examples"])) == (48, 3)
     for example in document["data"]["examples"]:
         assert set(example) == {"row", "label", "pieces", "truncated"}

@@ -1,5 +1,7 @@
 """What shows that the options of preview and models check do what they say."""
 
+import json
+
 import pandas as pd
 
 from tests.core.cli.exercises.registry import exercise
@@ -110,6 +112,19 @@ def _(world):
     talk = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
     data = write_jsonl(world.tmp / "chat.jsonl", [{"talk": talk}])
     assert "The model has no chat template" in look(world, "--messages-field", "talk", data=data).refusal
+
+
+@exercise("preview --skipped")
+def _(world):
+    rows = [*task_rows(40), {"prompt": None, "completion": "x"}, {"prompt": "y"}]
+    data, file = write_jsonl(world.tmp / "some-bad.jsonl", rows), world.tmp / "skipped.jsonl"
+    document = look(world, "--skipped", file, "--json", data=data).json["data"]
+    assert (document["n_rows"], document["n_usable"], document["n_skipped"]) == (42, 40, 2)
+    listed = [json.loads(line) for line in file.read_text().splitlines()]
+    assert [(entry["row"], entry["line"]) for entry in listed] == [(40, 41), (41, 42)]
+    assert listed == document["skipped"]
+    assert listed[0]["reason"] == "field 'prompt' is null, expected text"
+    assert "already exists" in look(world, "--skipped", file, data=data).refusal
 
 
 @exercise("preview --revision", "preview --trust-remote-code", "preview --allow-pickle")

@@ -58,7 +58,7 @@ def first(tmp_path, row, **options):
 )
 def test_a_schema_is_recognized_and_every_part_of_its_prompt_is_read(tmp_path, row, name, prompt, completion):
     example, notes = first(tmp_path, row)
-    assert notes[0].startswith(f"Read as {name}: the ")
+    assert notes[0].startswith(f"Read as {name}: the {'text' if 'text' in name else 'prompt'} from ")
     assert (example.prompt, example.completion) == (prompt, completion)
 
 
