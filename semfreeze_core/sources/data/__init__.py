@@ -1,4 +1,4 @@
 """Task data: a file or hub dataset as rows, rows as examples, examples as token ids."""
 
 # The modules that other rooms may import.
-__all__ = ["encode", "examples", "fields", "formats", "rows", "samples", "training_rows"]
+__all__ = ["chat_template", "encode", "examples", "fields", "formats", "rows", "samples", "training_rows"]

@@ -8,6 +8,7 @@ from typing import Any
 
 from semfreeze_core.errors import DataError
 from semfreeze_core.records.examples import Segment
+from semfreeze_core.sources.data.chat_template import render_template
 
 
 def render_chat(tokenizer: Any, messages: list[dict[str, str]]) -> tuple[Segment, ...]:
@@ -38,8 +39,8 @@ def render_chat(tokenizer: Any, messages: list[dict[str, str]]) -> tuple[Segment
     for i, message in enumerate(messages):
         if i == 0 or message["role"] != "assistant" or not message["content"].strip():
             continue
-        prefix = _render(tokenizer, messages[:i], add_generation_prompt=True)
-        full = _render(tokenizer, messages[: i + 1], add_generation_prompt=False)
+        prefix = render_template(tokenizer, messages[:i], add_generation_prompt=True)
+        full = render_template(tokenizer, messages[: i + 1], add_generation_prompt=False)
         if not prefix.startswith(before) or not full.startswith(prefix):
             raise DataError(
                 f"the model's chat template rewrites earlier turns when message {i} is added, so the supervised text "
@@ -58,7 +59,13 @@ def require_chat_template(tokenizer: Any) -> None:
     Raises:
         DataError: naming the fields to use instead.
     """
-    if not getattr(tokenizer, "chat_template", None):
+    template = getattr(tokenizer, "chat_template", None)
+    if isinstance(template, dict) and "default" not in template:
+        raise DataError(
+            f"The model has chat templates for other uses ({', '.join(sorted(map(str, template)))}), but no default: "
+            'name one "default" in the chat_template of its tokenizer_config.json.'
+        )
+    if not template:
         raise DataError(
             "The model has no chat template (it is a base model), so chat messages cannot be rendered for it. "
             "Use --prompt-field and --completion-field, or a model finetuned for chat."
@@ -69,13 +76,3 @@ def _supervised_length(turn: str, eos: str | None) -> int:
     """Characters of a turn up to and with its end-of-sequence token; all of them when it does not end with one."""
     stripped = turn.rstrip()
     return len(stripped) if eos and stripped.endswith(eos) else len(turn)
-
-
-def _render(tokenizer: Any, messages: list[dict[str, str]], *, add_generation_prompt: bool) -> str:
-    from jinja2 import TemplateError  # comes with transformers' chat templates, needed nowhere else
-
-    try:
-        return str(tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=add_generation_prompt))
-    except TemplateError as error:  # templates refuse with this, e.g. when roles do not alternate
-        roles = ", ".join(message["role"] for message in messages)
-        raise DataError(f"the model's chat template refuses the conversation ({error}); its roles: {roles}") from error
