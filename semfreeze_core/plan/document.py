@@ -219,7 +219,7 @@ def require_identity(ours: ModelIdentity, theirs: ModelIdentity) -> None:
     else:
         return
     raise PlanError(
-        f"The plan was made for {ours.source} ({ours.architecture}, weights {ours.weights_digest[:12]}), not for "
-        f"{theirs.source} ({theirs.architecture}, weights {theirs.weights_digest[:12]}): {difference}. Analyze this "
+        f"The plan was made for {ours.source} ({ours.architecture}, weights fingerprint {ours.weights_digest[:12]}), "
+        f"not for {theirs.source} ({theirs.architecture}, {theirs.weights_digest[:12]}): {difference}. Analyze this "
         "model and make its own plan."
     )

@@ -154,8 +154,8 @@ class ModelIdentity:
         family: the config's model_type.
         architecture: the class transformers built.
         structure_digest: sha256 over parameter names and shapes.
-        weights_digest: sha256 over the same plus a strided sample of every parameter, rounded to bfloat16 (so that a
-            float32 and a bfloat16 load of one checkpoint agree).
+        weights_digest: a fingerprint, sha256 over the same plus a strided sample of every parameter, rounded to
+            bfloat16 (so that a float32 and a bfloat16 load of one checkpoint agree).
     """
 
     source: str

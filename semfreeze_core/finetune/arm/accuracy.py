@@ -1,4 +1,4 @@
-"""Accuracy by generation: greedy until the end of sequence, the stripped text compared with the reference."""
+"""Accuracy by generation: greedy until an end of sequence or turn, the stripped text compared with the reference."""
 
 from collections.abc import Sequence
 from itertools import islice
@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from semfreeze_core.records.examples import TokenizedExample
+from semfreeze_core.sources.data.chat_template import end_of_turn
 from semfreeze_core.sources.models.decoder import Decoder
 
 _EXTRA_TOKENS = 8  # a wrong answer may be longer than the reference; one that runs on past this is wrong anyway
@@ -57,6 +58,18 @@ def answers(
     return [answer_by_index[i] for i in indices]
 
 
+def end_tokens(model: Any, tokenizer: Any) -> list[int]:
+    """Ids at which an answer ends, by the tokenizer, the generation config and the chat template.
+
+    A chat model's tokenizer often names the end of a document, and its answers end before.
+    """
+    configured = model.generation_config.eos_token_id
+    ids = [tokenizer.eos_token_id, *(configured if isinstance(configured, list) else [configured])]
+    ids.append(end_of_turn(tokenizer))
+    rows = model.get_input_embeddings().num_embeddings
+    return sorted({i for i in ids if i is not None and 0 <= i < rows})
+
+
 def exact_match_fraction(generated: Sequence[str], expected: Sequence[str]) -> float:
     """Share of answers that equal the reference, without white space around them, in 0..1; NaN without any."""
     if not generated:
@@ -72,6 +85,7 @@ def _generate(decoder: Decoder, tokenizer: Any, prompts: list[Any], longest: int
         ids[row, length - len(prompt) :] = torch.from_numpy(prompt)
         mask[row, length - len(prompt) :] = 1
     model = decoder.model
+    ends = end_tokens(model, tokenizer)
     was_training = model.training
     model.eval()
     out = model.generate(
@@ -83,8 +97,8 @@ def _generate(decoder: Decoder, tokenizer: Any, prompts: list[Any], longest: int
         temperature=None,
         top_p=None,
         top_k=None,
-        pad_token_id=tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id,
-        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id if tokenizer.pad_token_id is not None else next(iter(ends), None),
+        eos_token_id=ends or None,
     )
     model.train(was_training)
     texts: list[str] = tokenizer.batch_decode(out[:, length:], skip_special_tokens=True)

@@ -151,8 +151,21 @@ def planned(base: Any, plan: FreezePlan, *, check_weights: bool) -> Wanted:
         PlanError: as apply_freeze_plan.
     """
     identity, rounded = identify_base(base), quantized_names(base)
+    halved = next((name for name, p in base.named_parameters() if p.dtype == torch.float16), None)
+    analyzed = plan.model
+    if (
+        check_weights
+        and halved is not None
+        and identity.structure_digest == analyzed.structure_digest
+        and identity.weights_digest != analyzed.weights_digest
+    ):
+        raise PlanError(
+            f"{type(base).__name__}: its weights are in float16 ({halved}) and differ from those that were analyzed, "
+            "perhaps by rounding alone. Load the model in float32 or bfloat16, which can be compared; if it is the "
+            "plan's model, pass check_weights=False."
+        )
     if rounded or not check_weights:
-        identity = replace(identity, weights_digest=plan.model.weights_digest)
+        identity = replace(identity, weights_digest=analyzed.weights_digest)
     trainable_names(plan, identity, [name for name, _ in base.named_parameters()])
     if check_weights and rounded:
         raise PlanError(

@@ -1,5 +1,6 @@
 """A model made ready to train: adapters, boundary, prefix cache, and the head's loss."""
 
+import functools
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -13,6 +14,7 @@ from semfreeze_core.finetune.freezing.freeze import freeze
 from semfreeze_core.finetune.model.adapters import add_adapters
 from semfreeze_core.finetune.model.supervised_head import SupervisedModel
 from semfreeze_core.finetune.prefix.cache import PrefixCache, build_prefix_cache
+from semfreeze_core.finetune.prefix.key import prefix_digest
 from semfreeze_core.finetune.prefix.proof import verify_cache
 from semfreeze_core.finetune.prefix.store import CacheUnavailable
 from semfreeze_core.finetune.prefix.suffix import Suffix
@@ -31,7 +33,8 @@ class CacheSettings:
     """Where a prefix cache may store its states.
 
     Attributes:
-        memory_limit_bytes: above it they go to files; None takes a quarter of the free memory.
+        memory_limit_bytes: of all caches of an arm together; above it they go to files. None takes a quarter of the
+            free memory.
         folder: of the files; None for no files.
         disk_limit_bytes: of all caches in the folder; None for the free disk space.
         shared_from: states are left in the folder for other arms, and computed from those of this lower depth on, or
@@ -167,16 +170,18 @@ def _with_cache(
     limit = cache_settings.memory_limit_bytes
     if limit is None:
         limit = int(_MEMORY_SHARE * free_bytes(torch.device("cpu")))
-    identity = loaded.identity
-    key_base = f"{identity.structure_digest} {identity.weights_digest} {identity.revision}"
+    # Every bit of the prefix's weights is digested, once a depth; a model finetuned above it keeps them.
+    prefix_weights = functools.cache(functools.partial(prefix_digest, decoder))
+    in_memory: list[PrefixCache] = []  # what is held already leaves less of the limit to the next
 
     def build(examples: Sequence[TokenizedExample], depth: int, start: PrefixCache | None = None) -> PrefixCache:
-        return build_prefix_cache(
+        cache = build_prefix_cache(
             decoder,
             depth,
             examples,
-            key_base=key_base,
-            memory_limit_bytes=limit,
+            key_base=loaded.identity.structure_digest,
+            weights=prefix_weights,
+            memory_limit_bytes=max(0, limit - sum(held.bytes for held in in_memory)),
             folder=cache_settings.folder,
             disk_limit_bytes=cache_settings.disk_limit_bytes,
             compute_dtype=torch.bfloat16 if precision == "bf16-autocast" else None,
@@ -184,10 +189,18 @@ def _with_cache(
             keep=cache_settings.shared_from is not None,
             progress=progress,
         )
+        if cache.where == "memory":
+            in_memory.append(cache)
+        return cache
 
     def build_on(examples: Sequence[TokenizedExample]) -> PrefixCache:
+        if not cache_settings.shared_from:
+            return build(examples, k)
         # A lower depth's states that were evicted are computed again: that costs what skipping them would.
-        return build(examples, k, build(examples, cache_settings.shared_from) if cache_settings.shared_from else None)
+        start = build(examples, cache_settings.shared_from)
+        cache = build(examples, k, start)
+        in_memory[:] = [held for held in in_memory if held is not start]
+        return cache
 
     caches = build_on(train), build_on(evaluation) if evaluation else None
     suffix = Suffix(decoder, k)

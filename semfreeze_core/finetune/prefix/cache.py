@@ -8,7 +8,7 @@ Here they are stored by sample, not by batch, so that every epoch may draw new b
 """
 
 import time
-from collections.abc import Container, Generator, Sequence
+from collections.abc import Callable, Container, Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import chain
@@ -91,6 +91,7 @@ def build_prefix_cache(
     batch_tokens: int = 4096,
     start: PrefixCache | None = None,
     keep: bool = False,
+    weights: Callable[[int], str] | None = None,
     progress: Progress = silent,
 ) -> PrefixCache:
     """Compute the boundary states of all examples, or load those that an earlier run stored.
@@ -99,8 +100,7 @@ def build_prefix_cache(
         decoder: the model; its prefix runs in eval mode whatever its mode, and its mode is restored.
         k: freeze depth, 1..L.
         examples: one or more; token ids alone matter.
-        key_base: identity and revision of the model and of what made the tokens; part of the key, with digests of
-            the prefix's weights and of the config.
+        key_base: the model's structure; part of the key, with digests of the prefix's weights and of the config.
         memory_limit_bytes: states up to this size go to memory, larger ones to files.
         disk_limit_bytes: of all caches in `folder` together; older ones make room. None for the free disk space.
         folder: of all caches; None to store nothing on disk.
@@ -109,6 +109,7 @@ def build_prefix_cache(
         batch_tokens: tokens of one forward pass, padding included.
         start: a cache of the same model and tokens at a lower depth, to start from instead of the embedding.
         keep: write states to the folder for others, even those that memory holds.
+        weights: the digest of the prefix's weights by depth, where it is known; else it is computed.
         progress: receives tokens done, and decisions as messages.
 
     Raises:
@@ -121,11 +122,15 @@ def build_prefix_cache(
     if not examples:
         raise ValueError("a prefix cache needs examples")
     computed_in = agreed_dtype(decoder, k, compute_dtype, progress)
-    key = cache_key(decoder, k, key_base, computed_in)
+
+    def key_of(depth: int) -> str:
+        return cache_key(decoder, depth, key_base, computed_in, None if weights is None else weights(depth))
+
+    key = key_of(k)
     order = tuple(sample_digest(example) for example in examples)
     samples = dict(zip(order, examples, strict=True))
     if start is not None:
-        fits = start.k < k and start.key == cache_key(decoder, start.k, key_base, computed_in)
+        fits = start.k < k and start.key == key_of(start.k)
         if not (fits and samples.keys() <= start.states.keys()):
             raise CacheUnavailable(
                 f"Depth {k} cannot start from a cache of another model, data or depth (its depth is {start.k})."

@@ -21,11 +21,14 @@ def sample_digest(example: TokenizedExample) -> str:
     return hashlib.sha256(example.input_ids.astype("<i8").tobytes()).hexdigest()
 
 
-def cache_key(decoder: Decoder, k: int, key_base: dict[str, Any] | str, computed_in: torch.dtype) -> str:
+def cache_key(
+    decoder: Decoder, k: int, key_base: dict[str, Any] | str, computed_in: torch.dtype, weights: str | None = None
+) -> str:
     """Sha256 of all that the states depend on besides the tokens.
 
     Every bit of the prefix's weights is in it, so that a finetuned or repaired model never gets another one's states;
-    what lies above the boundary is not, so that training there keeps the cache valid.
+    what lies above the boundary is not, so that training there keeps the cache valid. `weights` is their
+    `prefix_digest` where it is known.
     """
     config = {name: value for name, value in decoder.model.config.to_dict().items() if name not in _NOT_COMPUTED}
     return digest(
@@ -34,7 +37,7 @@ def cache_key(decoder: Decoder, k: int, key_base: dict[str, Any] | str, computed
             "architecture": type(decoder.model).__name__,
             "config": repr(sorted(config.items())),
             "transformers": transformers.__version__,
-            "weights": _weights_digest(decoder, k),
+            "weights": weights or prefix_digest(decoder, k),
             "depth": k,
             "dtype": str(decoder.dtype),
             "computed_in": str(computed_in),
@@ -42,7 +45,8 @@ def cache_key(decoder: Decoder, k: int, key_base: dict[str, Any] | str, computed
     )
 
 
-def _weights_digest(decoder: Decoder, k: int) -> str:
+def prefix_digest(decoder: Decoder, k: int) -> str:
+    """Sha256 of the weights of the embedding and layers 0..k-1, every bit."""
     sha = hashlib.sha256()
     for name, parameter in sorted(prefix_parameters(decoder, k).items()):
         sha.update(f"{name} {parameter.dtype} {tuple(parameter.shape)}\n".encode())

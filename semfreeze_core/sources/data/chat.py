@@ -7,17 +7,15 @@ template's text of the conversation before an answer ends.
 
 import re
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import Any
 
 from semfreeze_core.errors import DataError
 from semfreeze_core.records.examples import Segment
+from semfreeze_core.sources.data.chat_template import render_template, run_template
 from semfreeze_core.sources.data.messages import UNTRAINED, Message
-from semfreeze_core.sources.data.values import kind_text
 
 Span = tuple[int, int]  # characters, end excluded
 _Render = Callable[[Sequence[Message], bool], str]  # messages, with the prompt of an answer
-
-_Rendered = TypeVar("_Rendered")
 
 _MARKS = re.compile(r"{%-?\+?\s*generation\s*[-+]?%}")
 _REASONING_KEYS = ("reasoning_content", "thinking", "reasoning")  # transformers gives a template each by any name
@@ -77,7 +75,13 @@ def require_chat_template(tokenizer: Any) -> None:
     Raises:
         DataError: naming the fields to use instead.
     """
-    if not getattr(tokenizer, "chat_template", None):
+    template = getattr(tokenizer, "chat_template", None)
+    if isinstance(template, dict) and "default" not in template:
+        raise DataError(
+            f"The model has chat templates for other uses ({', '.join(sorted(map(str, template)))}), but no default: "
+            'name one "default" in the chat_template of its tokenizer_config.json.'
+        )
+    if not template:
         raise DataError(
             "The model has no chat template (it is a base model), so chat messages cannot be rendered for it. "
             "Use --prompt-field and --completion-field, or a model finetuned for chat."
@@ -124,10 +128,10 @@ def _marked_spans(
     """The text and the answers in it, from the template's own marks."""
     from transformers.utils import chat_template_utils
 
-    render_template: Any = chat_template_utils.render_jinja_template  # its annotation names one of two results
+    render_marked: Any = chat_template_utils.render_jinja_template  # its annotation names one of two results
 
     def render() -> tuple[list[str], list[list[Span]]]:
-        return render_template(  # type: ignore[no-any-return]
+        return render_marked(  # type: ignore[no-any-return]
             conversations=[list(messages)],
             tools=tools,
             chat_template=tokenizer.get_chat_template(tools=tools),
@@ -135,7 +139,7 @@ def _marked_spans(
             **tokenizer.special_tokens_map,
         )
 
-    (text,), (marked,) = _guarded(render, messages)
+    (text,), (marked,) = run_template(render, messages)
     answers = [i for i, message in enumerate(messages) if message["role"] == "assistant"]
     if len(marked) == len(answers):
         marked = [span for i, span in zip(answers, marked, strict=True) if i in set(targets)]
@@ -247,20 +251,4 @@ def _render(tokenizer: Any, messages: Sequence[Message], tools: list[dict[str, A
     if not messages:
         return ""
 
-    def render() -> str:
-        return str(
-            tokenizer.apply_chat_template(list(messages), tools=tools, tokenize=False, add_generation_prompt=opened)
-        )
-
-    return _guarded(render, messages)
-
-
-def _guarded(render: Callable[[], _Rendered], messages: Sequence[Message]) -> _Rendered:
-    """What a template gives; a template is a program, and whatever it raises is its refusal of the conversation."""
-    try:
-        return render()
-    except Exception as error:
-        roles = [message["role"] for message in messages]
-        shown = ", ".join(roles[:10]) + (f", and {len(roles) - 10} more" if len(roles) > 10 else "")
-        reason = str(error) or kind_text(error)
-        raise DataError(f"the model's chat template refuses the conversation ({reason}); its roles: {shown}") from error
+    return render_template(tokenizer, messages, tools, opened)

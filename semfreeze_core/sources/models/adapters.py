@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import safe_open
 
 from semfreeze_core.errors import ModelError
 from semfreeze_core.sources.models.files import check_safetensors, read_object, require_file
@@ -126,6 +127,26 @@ def check_adapter_weights(adapter: Adapter, *, allow_pickle: bool) -> None:
     require_file(adapter.folder / _PICKLE)
 
 
+def resize_vocabulary(model: Any, adapter: Adapter) -> None:
+    """Give a base the tokens that its adapter was saved with, where it brings an embedding or head of its own.
+
+    Those rows hold what the adapter brings; on fake tensors only their number changes.
+    """
+    if not (adapter.folder / _SAFETENSORS).exists():
+        return
+    matrices = {id(model.get_input_embeddings()), id(model.get_output_embeddings())}
+    names = [name for name, module in model.named_modules() if id(module) in matrices]
+    with safe_open(adapter.folder / _SAFETENSORS, framework="pt") as weights:
+        rows = {
+            weights.get_slice(key).get_shape()[0]
+            for key in weights.keys()  # noqa: SIM118 - it is no dictionary
+            for name in names
+            if re.fullmatch(rf"base_model\.model\.{re.escape(name)}\.(\w+\.)?weight", key) and "lora_" not in key
+        }
+    if len(rows) == 1 and rows != {model.get_input_embeddings().num_embeddings}:
+        model.resize_token_embeddings(rows.pop(), mean_resizing=False)
+
+
 @torch.no_grad()
 def merge_adapter(model: Any, adapter: Adapter) -> Any:
     """The base model with the adapter's change written into its own weights.
@@ -141,6 +162,7 @@ def merge_adapter(model: Any, adapter: Adapter) -> Any:
         raise ModelError(
             f"{adapter.folder} is an adapter, and opening it needs peft: pip install 'semfreeze[finetune]'."
         ) from error
+    resize_vocabulary(model, adapter)
     ids = probe_ids(model).to(model.device)
     adapted = PeftModel.from_pretrained(model, str(adapter.folder), torch_device="cpu").eval()
     if not hasattr(adapted.base_model, "merge_and_unload"):

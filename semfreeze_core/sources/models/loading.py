@@ -12,7 +12,7 @@ from tokenizers import Tokenizer
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedConfig
 
 from semfreeze_core.errors import ModelError
-from semfreeze_core.sources.models.adapters import merge_adapter
+from semfreeze_core.sources.models.adapters import merge_adapter, resize_vocabulary
 from semfreeze_core.sources.models.checkpoint import Checkpoint
 from semfreeze_core.sources.models.families import multi_token_layers
 from semfreeze_core.sources.models.files import check_sizes, check_weights
@@ -87,6 +87,8 @@ def empty_model(checkpoint: Checkpoint, config: Any, *, attention: str | None = 
     auto: Any = AutoModelForCausalLM
     with clear_errors(checkpoint, "its architecture"):
         model = auto.from_config(config, trust_remote_code=checkpoint.trust_remote_code, **options)
+        if checkpoint.adapter is not None:
+            resize_vocabulary(model, checkpoint.adapter)
     fix_rotary_frequencies(model)
     return model
 

@@ -4,7 +4,13 @@ import numpy as np
 import pytest
 import torch
 
-from semfreeze_core.finetune.arm.accuracy import answers, exact_match_fraction, generation_indices, references
+from semfreeze_core.finetune.arm.accuracy import (
+    answers,
+    end_tokens,
+    exact_match_fraction,
+    generation_indices,
+    references,
+)
 from semfreeze_core.records.examples import TokenizedExample
 from semfreeze_core.sources.models.decoder import find_decoder
 from tests.core.tiny_models import build_tiny
@@ -40,6 +46,35 @@ def test_answers_are_what_was_learned_by_heart_in_the_order_asked(taught):
     decoder, tokenizer, examples = taught
     assert [a.strip() for a in answers(decoder, tokenizer, examples, [2, 0, 1])] == ["white and blue", "card", "fiber"]
     assert answers(decoder, tokenizer, examples, []) == []
+
+
+def test_end_tokens_are_all_that_model_tokenizer_and_template_know():
+    template = "{% for m in messages %}{{ m.role }}: {{ m.content }}<|im_end|>\n{% endfor %}"
+    tokenizer = build_tiny_tokenizer(chat_template=template)
+    tokenizer.add_special_tokens({"additional_special_tokens": ["<|im_end|>", "<|eot|>"]})
+    turn, eot = tokenizer.convert_tokens_to_ids(["<|im_end|>", "<|eot|>"])
+    model = build_tiny("llama", n_layers=2, vocab=len(tokenizer))
+    model.generation_config.eos_token_id = [tokenizer.eos_token_id, eot, 10**6]  # no row has the last
+    assert end_tokens(model, tokenizer) == [tokenizer.eos_token_id, turn, eot]
+    tokenizer.chat_template = "{{ messages[1].content }} and more words"
+    model.generation_config.eos_token_id = eot
+    assert end_tokens(model, tokenizer) == [tokenizer.eos_token_id, eot]
+    tokenizer.chat_template = "{{ raise_exception('no') }}"
+    model.generation_config.eos_token_id = None
+    assert end_tokens(model, tokenizer) == [tokenizer.eos_token_id]
+    tokenizer.chat_template = tokenizer.eos_token = None
+    assert end_tokens(model, tokenizer) == []
+
+
+def test_answers_stop_at_every_end_token(taught):
+    decoder, tokenizer, examples = taught
+    configured = decoder.model.generation_config.eos_token_id
+    decoder.model.generation_config.eos_token_id = int(examples[2].input_ids[-3])  # within the answer
+    try:
+        assert "white and blue".startswith(answers(decoder, tokenizer, examples, [2])[0].strip())
+        assert answers(decoder, tokenizer, examples, [2])[0].strip() != "white and blue"
+    finally:
+        decoder.model.generation_config.eos_token_id = configured
 
 
 def test_references_are_the_examples_as_text(taught):

@@ -52,6 +52,15 @@ def test_apply_freeze_plan_takes_the_plans_own_model_alone():
     refuse(tiny(n_layers=3), PlanError, "its layers or parameters differ", plan, check_weights=False)
 
 
+def test_apply_freeze_plan_tells_a_float16_copy_from_another_model():
+    plan = plan_of(tiny(), 2)
+    half = tiny().half()
+    refuse(half, PlanError, r"in float16 .* perhaps by rounding alone\. .* pass check_weights=False", plan)
+    assert apply_freeze_plan(half, plan, check_weights=False).parts == plan.trainable
+    refuse(tiny(n_layers=3).half(), PlanError, "its layers or parameters differ", plan)
+    assert apply_freeze_plan(tiny().bfloat16(), plan).parts == plan.trainable
+
+
 def test_apply_freeze_plan_refuses_an_abstention():
     refuse(
         tiny(),

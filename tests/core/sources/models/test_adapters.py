@@ -78,6 +78,24 @@ def test_load_merges_an_adapter_as_by_hand(tmp_path, family, targets):
         assert torch.equal(loaded.decoder.model.get_parameter(name), parameter), name
 
 
+@torch.no_grad()
+@pytest.mark.parametrize("modules_to_save", [None, ["embed_tokens", "lm_head"]])
+def test_load_reads_an_adapter_that_brings_new_tokens(tmp_path, modules_to_save):
+    save_tiny(tmp_path / "base")
+    model, tokenizer = AutoModelForCausalLM.from_pretrained(tmp_path / "base"), build_tiny_tokenizer()
+    tokenizer.add_tokens(["[CASE]", "[ITEM]"])
+    model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
+    config = LoraConfig(r=3, target_modules=["q_proj"], init_lora_weights=False, modules_to_save=modules_to_save)
+    adapted = get_peft_model(model, config).eval()
+    adapted.save_pretrained(tmp_path / "adapter", save_embedding_layers=modules_to_save is None)
+    tokenizer.save_pretrained(tmp_path / "adapter")
+    loaded = load(tmp_path / "adapter")
+    ids = torch.tensor([[5, 6, len(tokenizer) - 2, len(tokenizer) - 1]])
+    assert torch.allclose(loaded.decoder.model(ids).logits, adapted(ids).logits, atol=1e-5)
+    assert loaded.shape.vocab_rows == len(tokenizer) == 322
+    assert measure_empty(open_checkpoint(str(tmp_path / "adapter"), config_only=True)) == loaded.shape
+
+
 def test_load_says_what_was_merged_into_what(folders):
     adapter, base = folders
     loaded, plain = load(adapter), load(base)
