@@ -59,7 +59,8 @@ DATA = {
     "empty": ("t.jsonl", b"", "is empty (0 bytes): expected at least one example"),
     "blank": ("t.jsonl", b"\n\n  \n", "holds no rows: expected at least one example"),
     "binary": ("t.jsonl", b"\x7fELF\x00\x01", "is binary (a zero byte at offset 4)"),
-    "an archive": ("t.jsonl.gz", b"\x1f\x8b\x08", "has the extension .gz: expected one of"),
+    "an archive": ("t.jsonl.gz", b"\x1f\x8b\x08", "cannot be unpacked"),
+    "an unknown archive": ("t.jsonl.bz2", b"BZh91AY", "has the extension .bz2: expected one of"),
     "no extension": ("t", b"{}", "has no extension: expected one of .jsonl"),
     "not JSON on line 17": ("t.jsonl", [*GOOD[:16], '{"prompt": oops}', *GOOD], "t.jsonl, line 17 is not JSON"),
     "cut off": ("t.jsonl", [*GOOD, GOOD[0][:-5]], "t.jsonl, line 49 is not JSON"),
@@ -79,19 +80,18 @@ DATA = {
     ),
     "a number for text": (
         "t.jsonl",
-        [*GOOD, '{"prompt": 5, "completion": "x"}'],
-        "t.jsonl, line 49, row 48: field 'prompt' is a number (int 5), expected text",
+        [*GOOD[:20], '{"prompt": 5, "completion": "x"}'],
+        "20 of 21 rows are usable; 1 skipped: line 21: field 'prompt' is a number (int 5), expected text.",
     ),
     "a null prompt": (
         "t.jsonl",
-        [*GOOD, '{"prompt": null, "completion": "x"}'],
+        [*GOOD[:20], '{"prompt": null, "completion": "x"}'],
         "field 'prompt' is null, expected text",
     ),
-    "a missing field": ("t.jsonl", [*GOOD, '{"prompt": "x"}'], "field 'completion' is missing; the row has 'prompt'"),
-    "a list for a label": (
+    "a missing field": (
         "t.jsonl",
-        [*GOOD, '{"prompt": "x", "completion": "y", "label": ["z"]}'],
-        "field 'label' is a list of 1, expected a class",
+        [*GOOD[:20], '{"prompt": "x"}'],
+        "field 'completion' is missing; the row has 'prompt'",
     ),
     "nothing supervised": (
         "t.jsonl",
@@ -101,7 +101,7 @@ DATA = {
     "too few": (
         "t.jsonl",
         GOOD[:31],
-        "31 of 31 examples are usable. At least 32 are needed. Add examples, or continue with",
+        "31 of 31 rows are usable. At least 32 are needed. Add examples, or continue with",
     ),
     "completions over the limit": (
         "t.jsonl",

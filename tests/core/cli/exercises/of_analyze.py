@@ -131,7 +131,7 @@ def _(world):
 @exercise("analyze --allow-few")
 def _(world):
     few = write_jsonl(world.tmp / "few.jsonl", task_rows(5))
-    assert world.analyze(data=few).refusal.startswith("5 of 5 examples are usable. At least 32 are needed.")
+    assert world.analyze(data=few).refusal.startswith("5 of 5 rows are usable. At least 32 are needed.")
     document = world.read("--allow-few", data=few)
     assert document["n_examples"] == 5
     assert any("fewer than 32" in note for note in document["notes"])
