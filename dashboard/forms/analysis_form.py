@@ -8,6 +8,7 @@ import streamlit as st
 from semfreeze_core.errors import DataError, InputError
 from semfreeze_core.records.fields import FieldMapping
 from semfreeze_core.storage import user_path
+from semfreeze_core.wording.escaping import markdown_code
 
 from ..data import compute
 from ..data.analysis_request import AnalysisForm, keep_upload, upload_types
@@ -62,7 +63,7 @@ def data_input(
     kinds = DATA if read is not None else {name: title for name, title in DATA.items() if name != "read"}
     kind = _choice(title, kinds, f"{form_key}-kind", "data kind", local=("path",), first=first)
     if kind == "read" and read is not None:
-        st.caption(f"`{page_text.data_name(read)}`")
+        st.caption(markdown_code(page_text.data_name(read)))
         return read, None, read
     if kind == "sample":
         names = sorted(compute.samples(), key=lambda name: (not name.endswith(sample), name))

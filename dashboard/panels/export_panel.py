@@ -8,8 +8,8 @@ from semfreeze_core.records.fields import FieldMapping
 
 from ..data import exports, state
 from ..text import page_text
-from ..text.analysis_text import escaped
 from ..text.tooltips import TOOLTIPS
+from ..text.visitor_text import error_text
 from . import page
 from .html_report import report_html
 
@@ -45,11 +45,11 @@ def trainer_config(selection: exports.PlanSelection, target: str) -> None:
     try:
         exported = export_plan(plan, target, model=model, data=data, mapping=mapping or FieldMapping())
     except InputError as error:
-        st.info(escaped(str(error)))
+        st.info(error_text(error))
         return
     if model is not None:
         st.caption(page_text.EMBEDDED_EXPORT.format(model=model))
     for note in exported.notes:
-        st.caption(escaped(note))
+        st.caption(error_text(note))
     st.download_button(f"Download {exported.filename}", exported.text, exported.filename, on_click="ignore")
     st.code(exported.text, language=None, height=260)

@@ -19,6 +19,7 @@ from semfreeze_core.records.cost import DepthCost
 from semfreeze_core.records.gain import GainCurve
 from semfreeze_core.records.run import Run
 from semfreeze_core.wording.costs import MEMORY_NOTE, cost_notes, depth_cost_table, setup_line
+from semfreeze_core.wording.escaping import html_text
 from semfreeze_core.wording.numbers import CI
 from semfreeze_core.wording.plan import plan_details, plan_summary, stack_sentence
 from semfreeze_core.wording.rules import opinion_cost_note, opinion_table
@@ -63,7 +64,9 @@ def report_html(run: Run, *, metric: str = "semantic", name: str = "") -> str:
     setup = plan.cost.setup
     costs = compare_costs(run.shape, setup)
     comparison = gather_opinions(run, metric=metric)
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, finalize=_html
+    )
     template = environment.from_string(files("semfreeze_dashboard").joinpath("report.html.jinja").read_text("utf-8"))
     return template.render(
         run=run,
@@ -136,6 +139,11 @@ def _task_null_chart(run: Run, curve: GainCurve, depth: int | None) -> list[Char
         f"not get worse by the swap is language, not the task. {CI}, bootstrap over prompts."
     )
     return [_chart("Task null", caption, draw_task_null(own, swapped, curve.metric, depth))]
+
+
+def _html(value: object) -> object:
+    """What a template prints: markup as it is, all else as text."""
+    return value if isinstance(value, Markup) else Markup(html_text(str(value)))
 
 
 def _chart(title: str, caption: str, figure: go.Figure) -> Chart:

@@ -10,6 +10,7 @@ import typer
 from semfreeze_core.cli import app
 from semfreeze_core.cli.options.common import MetricOption, RunArgument
 from semfreeze_core.errors import InputError
+from semfreeze_core.wording.escaping import terminal_text
 
 
 @contextmanager
@@ -48,7 +49,7 @@ def report(
         raise RunError(f"{path} already exists. Choose another --out, or replace it with --overwrite.")
     folder = find_run(run)
     write_atomically(path, report_html(read_run(folder), metric=metric, name=folder.absolute().name))
-    typer.echo(f"Report: {path}")
+    typer.echo(terminal_text(f"Report: {path}"))
 
 
 @app.command()

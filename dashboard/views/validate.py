@@ -6,7 +6,7 @@ import streamlit as st
 
 from semfreeze_core.records.validation import REPORT, ValidationReport
 from semfreeze_core.runs.folder import PILOTS, SWEEPS, VALIDATIONS
-from semfreeze_core.runs.jobs import list_jobs, submit
+from semfreeze_core.runs.jobs import list_jobs
 from semfreeze_core.wording.finetunes import (
     arm_cost_caption,
     arm_cost_table,
@@ -21,6 +21,7 @@ from semfreeze_dashboard.charts import finetunes
 from semfreeze_dashboard.charts.losses import Along, draw_losses
 from semfreeze_dashboard.data import compute, state
 from semfreeze_dashboard.data.run_folder import EXAMPLE, server_catalog
+from semfreeze_dashboard.data.visitor_requests import submit
 from semfreeze_dashboard.forms import validation_form
 from semfreeze_dashboard.panels import jobs_panel, page, pilots_panel, sweep_panel, tables
 from semfreeze_dashboard.server.failures import guarded

@@ -25,7 +25,7 @@ def test_the_story_is_told_slide_by_slide_and_back(example):
     for _ in range(len(SLIDES) - 1):
         headings.append(heading(press(app, "Next")))
     assert len(set(headings)) == len(SLIDES)
-    assert "sentence\\_to\\_json" in headings[0]
+    assert "sentence_to_json" in headings[0]
     (report,) = list_validations(example.folder).values()
     assert verdict_sentence(report, "compute") in headings[4]
     assert next(button for button in app.button if button.label == "Next").disabled

@@ -85,6 +85,14 @@ def test_report_html_escapes_what_the_user_named(run):
     assert '"><b>x' not in page
 
 
+def test_report_html_writes_out_what_cannot_be_seen(run):
+    data = run.manifest.data.model_copy(update={"source": "a\x1b[2J\u202eb.jsonl"})
+    page = report_html(replace(run, manifest=run.manifest.model_copy(update={"data": data})), name="n\u202e")
+    assert r"a\x1b[2J\u202eb.jsonl" in page
+    assert "\x1b" not in page
+    assert "\u202e" not in without_script(page)
+
+
 def test_report_html_of_an_abstention_recommends_nothing(run):
     nothing = {
         metric: replace(pairs, own=pairs.own[:0], swapped=pairs.swapped[:0], reason="too few prompts")
