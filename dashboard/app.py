@@ -41,6 +41,7 @@ def main() -> None:
     if not require_login():
         return
     state.keep_form()
+    state.show_announced()
     names = server_catalog().names
     with st.sidebar:
         _, unknown = state.pick_run(names, first_run(names))

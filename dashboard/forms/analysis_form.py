@@ -10,7 +10,7 @@ from semfreeze_core.records.fields import FieldMapping
 from semfreeze_core.storage import user_path
 from semfreeze_core.wording.escaping import markdown_code
 
-from ..data import compute
+from ..data import compute, state
 from ..data.analysis_request import AnalysisForm, keep_upload, upload_types
 from ..data.run_folder import paths_allowed
 from ..data.state import in_form
@@ -27,6 +27,7 @@ READ_AS = {
     "text": "plain text",
 }
 _NARROW = 135
+_COLUMN_KEYS = tuple(f"column-{name}" for name in ("prompt", "completion", "messages", "text"))
 
 
 def model_input() -> str | None:
@@ -120,6 +121,7 @@ def analysis_form(runs: Path) -> AnalysisForm | None:
         columns = compute.columns(data, split, compute.stamp_of(data))
     except InputError as error:
         raise DataError(f"{error}") from error
+    state.reset_fields_of_other_data(data, ("read-as", "label", "template", *_COLUMN_KEYS))
     with right:
         fields = field_inputs(columns)
     with left, st.container(horizontal=True, vertical_alignment="bottom"):

@@ -6,7 +6,7 @@ from semfreeze_core.errors import InputError
 from semfreeze_core.export import TARGETS, export_plan
 from semfreeze_core.records.fields import FieldMapping
 
-from ..data import exports, state
+from ..data import compute, exports, state
 from ..text import page_text
 from ..text.tooltips import TOOLTIPS
 from ..text.visitor_text import error_text
@@ -24,7 +24,10 @@ def export_panel(ctx: page.PageContext, selection: exports.PlanSelection) -> Non
                            on_click="ignore")  # fmt: skip
         st.download_button(
             "Report of the run",
-            lambda: report_html(ctx.opened.run, metric=ctx.metric, name=ctx.opened.name),
+            lambda: report_html(
+                ctx.opened.run, metric=ctx.metric, name=ctx.opened.name, plan=selection.plan(),
+                validations=compute.validations(ctx.opened),
+            ),
             f"{ctx.opened.name}.html", "text/html", on_click="ignore", help=TOOLTIPS["report"],
         )  # fmt: skip
         target = st.selectbox("For another trainer", (SEMFREEZE, *TARGETS), width=180, help=TOOLTIPS["trainer"],

@@ -78,6 +78,7 @@ def umap_or_offer(opened: OpenRun, settings: UmapSettings) -> UmapProjection | N
         show_job(folder, job)
     if st.button("Compute UMAP", type="primary"):
         submit(folder, command, f"UMAP of {opened.name}, seed {seed}, {n_neighbors} neighbors")
+        state.announce(f"Started: UMAP of {opened.name}.")
         st.rerun()
     return None
 

@@ -111,7 +111,7 @@ def pca_caption(display: DisplaySample, n_drawn: int, space: int, flat: bool) ->
     """How many points of how many are drawn, and what can be done with them."""
     return (
         f"{n_drawn:,} of {display.n_positions_total:,} read positions, drawn with seed {display.seed}; opens at space "
-        f"{space}. Stars: bases of the {len(display.basis_ids)} ground truth tokens. "
+        f"{space}. {'Stars' if flat else 'Diamonds'}: bases of the {len(display.basis_ids)} ground truth tokens. "
         f"{'Draw around points to select them.' if flat else 'Points are selected in 2-D.'}"
     )
 

@@ -50,14 +50,16 @@ def body() -> None:
     recommended = compute.comparison(opened, METRIC, None, None).rules["coverage"].freeze_depth
     names = list(SLIDES)
     slide = state.slide(names)
-    SLIDES[slide](opened, curve, recommended or 0)
     at = names.index(slide)
+    # Above the slide, whose height changes: the buttons stay where they are.
     with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="right"):
         st.caption(f"{escaped(opened.name)}, {at + 1} of {len(names)}: {slide}")
         turn = {"on_click": state.turn_to, "type": "tertiary"}
         st.button("Back", shortcut="Left", disabled=at == 0, args=(names[max(at - 1, 0)],), **turn)
         st.button("Next", shortcut="Right", disabled=slide == names[-1], args=(names[(at + 1) % len(names)],), **turn)
-        st.page_link("views/start.py", label="Leave")
+        if st.button("Leave", shortcut="Escape", type="tertiary"):
+            st.switch_page("views/start.py")
+    SLIDES[slide](opened, curve, recommended or 0)
 
 
 def model_and_data(opened: OpenRun, curve: GainCurve, depth: int) -> None:

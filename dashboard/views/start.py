@@ -17,7 +17,6 @@ from semfreeze_dashboard.text import page_text
 from semfreeze_dashboard.text.analysis_text import (
     INTRODUCTION,
     as_command,
-    escaped,
     preview_sentence,
     rendered_example,
 )
@@ -98,7 +97,7 @@ def run_button(runs: Path, form: AnalysisForm, *, fits: bool) -> None:
         job = submit(runs, form.command(), form.title(), path)
         joined = job.spec.out != str(path)
         running = f"The same analysis already runs; its result will be {Path(str(job.spec.out)).name}."
-        st.toast(escaped(running) if joined else "Started.")
+        state.announce(running if joined else f"Started: {form.title()}. Follow it under Jobs.")
         state.reset_field(f"name-{proposed}")
         st.rerun()
 

@@ -139,6 +139,7 @@ def new_finetune(ctx: page.PageContext, runs: Path) -> None:
         if st.button("Start", type="primary", disabled=name == EXAMPLE):
             submit(runs, command, f"{request.kind} of {ctx.opened.name}", out)  # goes on where one was interrupted
             state.await_started(out.name)
+            state.announce(f"Started: {request.kind} of {ctx.opened.name}. Follow it under Jobs.")
             st.rerun(scope="app")
         if name == EXAMPLE:
             st.caption("The bundled run comes with its validation. Analyze a model to validate your own plan.")

@@ -18,7 +18,7 @@ _MARKDOWN = re.compile(
     | (?<=\bwww)\.""",
     re.VERBOSE,
 )
-_LINE_START = re.compile(r"^( *\d{0,9})([-+=.)])")  # lists and rules
+_LINE_START = re.compile(r"^( *(?:\d{1,9}(?=[.)]))?)([-+=.)])")  # lists and rules
 
 
 def terminal_text(text: str) -> str:

@@ -59,6 +59,7 @@ def test_form_starts_the_command_it_shows(doubtful, runs, monkeypatch):
     shown = app.code[-1].value
     app.button[-1].click().run()
     ((folder, command, title, out),) = asked
+    assert any(toast.value.startswith("Started: validation of doubtful") for toast in app.toast)
     assert folder == runs
     assert command[:2] == ("validate", str(doubtful))
     assert "--steps=3" in command

@@ -73,6 +73,7 @@ def test_markdown_leaves_streamlits_own_marks_and_mathematics_no_opening():
 def test_markdown_leaves_prose_as_it_reads():
     prose = "Measured in a_b-c: 99% (95% CI 98–100%; required: 95%). It's 3/4, 1.5 GiB!"
     assert markdown_text(prose) == prose
+    assert markdown_text("2-newer") == "2-newer"
 
 
 def test_terminal_keeps_lines_and_tabs_and_what_people_write():
