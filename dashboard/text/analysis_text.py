@@ -7,13 +7,14 @@ from collections.abc import Sequence
 from semfreeze_core.records.job import Job, JobProgress
 from semfreeze_core.records.preview import DataPreview, RenderedExample
 from semfreeze_core.sources.data.fields import FIELD_FLAGS
-from semfreeze_core.wording.escaping import markdown_text as escaped
+from semfreeze_core.wording.escaping import markdown_text
 from semfreeze_core.wording.numbers import duration
 
 INTRODUCTION = (
     "The model runs once over a sample of your examples; what each layer means for them is kept as a run. It goes on "
     "in the background: close the page, come back, and find it here."
 )
+escaped = markdown_text  # as pages call it
 _LONGEST_PIECE = 700  # characters of one piece that are shown
 
 

@@ -71,6 +71,9 @@ def validation_result(ctx: page.PageContext, name: str, report: ValidationReport
         st.warning(escaped(warning))
     caption = f"{conditions} Means over seeds, on the first eval examples."
     loss_chart(ctx, name, "steps" if along == "steps" else "seconds", caption)
+    if not report.arms:
+        st.info(validation_text.NO_VARIANT_YET)
+        return
     intervals = f"{conditions} Intervals: {CI}, bootstrap over examples and seeds."
     page.chart("kept", "Share of full finetuning's improvement kept", intervals, finetunes.draw_kept(report), "kept")
     st.markdown("**Quality of every variant**", help=TOOLTIPS["kept"])
