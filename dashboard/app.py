@@ -10,6 +10,7 @@ from semfreeze_dashboard.data.run_folder import first_run, server_catalog
 from semfreeze_dashboard.server.auth import require_login
 from semfreeze_dashboard.server.failures import guarded
 from semfreeze_dashboard.text import page_text
+from semfreeze_dashboard.text.analysis_text import escaped
 
 FOLDER = Path(__file__).parent / "views"
 # Streamlit draws these lower than the fields beside them, which would put the labels of one row at two heights. And it
@@ -40,11 +41,12 @@ def main() -> None:
     if not require_login():
         return
     state.keep_form()
+    state.show_announced()
     names = server_catalog().names
     with st.sidebar:
         _, unknown = state.pick_run(names, first_run(names))
     if unknown is not None:
-        st.warning(page_text.missing_run_message(unknown, names))
+        st.warning(escaped(page_text.missing_run_message(unknown, names)))
     VIEWS[page.title].draw()
 
 

@@ -8,6 +8,7 @@ from semfreeze_core.gains.difference import Difference, relative_depths
 from semfreeze_core.plan.compare import RunColumn
 from semfreeze_core.records.gain import Band
 from semfreeze_core.records.prediction_error import PredictedMeasured
+from semfreeze_core.wording.escaping import chart_text
 
 from .bands import add_band
 from .theme import GRAY, INK, OTHERS, new_figure
@@ -22,13 +23,14 @@ def draw_coverages(columns: Sequence[RunColumn]) -> go.Figure:
     figure = new_figure(_LAYERS, "share in layers k and above, R(k)", height=400)
     for column, color, dash in zip(columns, _COLORS, _DASHES, strict=False):
         band, x = column.curve.coverage, relative_depths(column.curve.n_layers + 1)
-        add_band(figure, column.name, band, color, dash, at=x)
+        add_band(figure, chart_text(column.name), band, color, dash, at=x)
         depth = column.opinion.freeze_depth
         if depth is not None:
             figure.add_scatter(
-                x=[x[depth]], y=[band.mean[depth]], mode="markers", name=f"{column.name}: plan freezes {depth}",
+                x=[x[depth]], y=[band.mean[depth]], mode="markers",
+                name=chart_text(f"{column.name}: plan freezes {depth}"),
                 marker={"color": color, "size": 11, "symbol": "diamond", "line": {"color": "white", "width": 1}},
-                legendgroup=column.name, showlegend=False,
+                legendgroup=chart_text(column.name), showlegend=False,
             )  # fmt: skip
     figure.update_yaxes(range=[-0.02, 1.04])
     return figure
@@ -41,7 +43,9 @@ def draw_advantages(columns: Sequence[RunColumn]) -> go.Figure:
         start = column.curve.start
         whole = column.curve.advantage
         band = Band(whole.mean[start:], whole.low[start:], whole.high[start:])
-        add_band(figure, column.name, band, color, dash, at=relative_depths(column.curve.n_layers + 1)[start:])
+        add_band(
+            figure, chart_text(column.name), band, color, dash, at=relative_depths(column.curve.n_layers + 1)[start:]
+        )
     return figure
 
 
@@ -50,7 +54,7 @@ def draw_differences(differences: Mapping[str, Difference], quantity: str) -> go
     figure = new_figure(_LAYERS, f"{quantity}, less the first run's", height=360)
     figure.add_hline(y=0, line={"color": GRAY, "width": 1})
     for (name, held), color, dash in zip(differences.items(), _COLORS[1:], _DASHES[1:], strict=False):
-        add_band(figure, name, held.band, color, dash, at=held.depth)
+        add_band(figure, chart_text(name), held.band, color, dash, at=held.depth)
     return figure
 
 
@@ -63,7 +67,7 @@ def draw_calibration(pairs: Sequence[PredictedMeasured]) -> go.Figure:
         figure.add_scatter(
             x=[pair.predicted for pair in chosen],
             y=[pair.measured for pair in chosen],
-            text=[f"{pair.finetune}, {pair.arm}" for pair in chosen],
+            text=[chart_text(f"{pair.finetune}, {pair.arm}") for pair in chosen],
             mode="markers",
             name=kind.removeprefix("coverage "),
             marker={"color": color, "symbol": symbol, "size": 9},

@@ -9,6 +9,7 @@ import plotly.graph_objects as go
 from semfreeze_core.plan.opinions import Opinion
 from semfreeze_core.records.cost import DepthCost
 from semfreeze_core.records.gain import Band
+from semfreeze_core.wording.escaping import chart_text
 from semfreeze_core.wording.numbers import CI
 
 from .bands import add_band
@@ -89,7 +90,7 @@ def draw_slices(curves: Mapping[str, Band], depth: int) -> go.Figure:
     dashes = ("solid", "dash", "dot", "dashdot")
     for i, (name, band) in enumerate(curves.items()):
         bare = Band(band.mean, np.full_like(band.mean, np.nan), np.full_like(band.mean, np.nan))
-        add_band(figure, name, bare, OTHERS[i % len(OTHERS)], dash=dashes[i // len(OTHERS) % len(dashes)])
+        add_band(figure, chart_text(name), bare, OTHERS[i % len(OTHERS)], dash=dashes[i // len(OTHERS) % len(dashes)])
     figure.update_yaxes(range=[-0.02, 1.04])
     return figure
 

@@ -68,8 +68,9 @@ def draw_losses(report: ValidationReport, along: Along, live: Sequence[LiveArm] 
         )  # fmt: skip
     _losses_axis(figure, report.baseline.loss)
     end = max((line.x[-1] for line in drawn), default=0.0)
+    # Left to itself an axis makes room for its marks on both sides, and before the start there is no time.
+    figure.update_xaxes(range=[0, 1.02 * end if end > 0 else 1])
     if along == "seconds" and end > 0 and not live:
-        figure.update_xaxes(range=[0, 1.02 * end])
         _add_race(figure, drawn, end)
     return figure
 

@@ -1,5 +1,6 @@
 """The numbers behind a figure as a table: what is drawn, and nothing else."""
 
+import html
 from typing import Any
 
 import pandas as pd
@@ -20,7 +21,7 @@ def numbers_of(figure: go.Figure) -> pd.DataFrame:
         for i, (x, y) in enumerate(zip(trace.x, trace.y, strict=True)):
             low, high = (None, None) if bounds is None else bounds[i]
             z = trace.z[i] if trace.type == "scatter3d" else None
-            rows.append({"series": trace.name, "x": x, "y": y, "z": z, "low": low, "high": high})
+            rows.append({"series": html.unescape(trace.name), "x": x, "y": y, "z": z, "low": low, "high": high})
     table = pd.DataFrame(rows, columns=["series", "x", "y", "z", "low", "high"])
     mixed = [name for name in ("x", "y") if table[name].map(lambda value: isinstance(value, str)).any()]
     table[mixed] = table[mixed].astype(str)  # a column of a table in a browser has one type

@@ -10,6 +10,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from semfreeze_core.records.display import DisplaySample
+from semfreeze_core.wording.escaping import chart_text, terminal_text
 
 from ..data.projections import ProjectedPoints
 from .theme import GRAY, INK, OTHERS, faded, new_figure
@@ -166,7 +167,7 @@ def _points(
     p = group.positions
     label_names = _label_names(labels, display, p)
     hover = [
-        f"example {display.example[i]} ({label_names[j]}), token {display.order[i] + 1}<br>"
+        f"example {display.example[i]} ({chart_text(label_names[j])}), token {display.order[i] + 1}<br>"
         f"truth {_quoted(display, int(display.label_ids[i]))}, "
         f"model says {_quoted(display, int(display.predicted_ids[i]))}"
         for j, i in enumerate(p)
@@ -179,8 +180,8 @@ def _points(
     return _trace(
         xyz,
         mode="markers",
-        name=group.name,
-        legendgroup=group.name,
+        name=chart_text(group.name),
+        legendgroup=chart_text(group.name),
         showlegend=not group.faint,
         marker=marker,
         text=hover,
@@ -266,10 +267,9 @@ def _add_player(figure: go.Figure, n_spaces: int, space: int) -> None:
 
 
 def _quoted(display: DisplaySample, token: int) -> str:
-    return visible_token(display.token_text[token])
+    return chart_text(visible_token(display.token_text[token]))
 
 
 def visible_token(text: str) -> str:
-    """A token's text with its white space made visible, safe inside a chart's label."""
-    shown = text.replace("\n", "⏎").replace("\t", "⇥").replace(" ", "␣") or "(empty)"
-    return shown.replace("<", "&lt;")
+    """A token's text with its white space made visible."""
+    return terminal_text(text.replace("\n", "⏎").replace("\t", "⇥").replace(" ", "␣")) or "(empty)"

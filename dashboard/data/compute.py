@@ -38,6 +38,7 @@ from ..charts.projection import Coloring, draw_projection
 from .analysis_request import AnalysisForm
 from .projections import ProjectedPoints
 from .run_folder import OpenRun, RunCatalog, open_run
+from .visitor_requests import require_data, require_model
 
 _BY_KEY: dict[str | type, Any] = {OpenRun: lambda opened: opened.key, ProjectedPoints: lambda points: points.key}
 
@@ -240,8 +241,9 @@ def columns(data: str, split: str | None, stamp: int) -> list[str]:
     """Columns of the data, in order of appearance.
 
     Raises:
-        DataError: it cannot be read.
+        InputError: it cannot be read, or is nothing that visitors may name.
     """
+    require_data(data)
     return open_rows(resolve_data(data), split).columns()
 
 
@@ -250,12 +252,14 @@ def _look(model: str) -> Any:
     from semfreeze_core.preview import inspect_model
     from semfreeze_core.workflow import AnalysisRequest
 
+    require_model(model)
     return inspect_model(AnalysisRequest(model, ""))
 
 
 def _request(form: AnalysisForm) -> Any:
     from semfreeze_core.workflow import AnalysisRequest
 
+    require_data(form.data)
     return AnalysisRequest(
         form.model,
         form.data,

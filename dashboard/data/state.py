@@ -4,10 +4,13 @@ Everything that decides what is seen is in the link, so that a pasted one shows 
 widget to the query parameter of its key, and drops values there that the widget would not take.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import streamlit as st
+
+from semfreeze_core.wording.escaping import markdown_text
 
 LinkName = Literal[
     "do",
@@ -49,6 +52,7 @@ _RUN, _FORM = "run", "form "
 _DEPTH: LinkName = "depth"
 _SLIDE = "slide"
 _STARTED = "begun"  # what was started in this session and has not been shown yet
+_ANNOUNCED = "announced"
 _SELECTION, _DRAWN = "selection", "selections made"
 _START = "start depth"
 _FOLLOWED = "followed"  # the pick the depth was last set to; not in the link, as it follows from what is
@@ -86,6 +90,17 @@ def await_started(name: str) -> None:
     st.session_state[_STARTED] = name
 
 
+def announce(message: str) -> None:
+    """Have a message shown over the page once it is drawn again; one that is shown before may go with the old page."""
+    st.session_state[_ANNOUNCED] = message
+
+
+def show_announced() -> None:
+    """Show what was announced since the page was last drawn."""
+    if message := st.session_state.pop(_ANNOUNCED, None):
+        st.toast(markdown_text(message))
+
+
 def show_started(widget: LinkName, names: list[str]) -> None:
     """Choose what was started last, once it is among the names; before the widget is drawn."""
     if st.session_state.get(_STARTED) in names:
@@ -95,6 +110,15 @@ def show_started(widget: LinkName, names: list[str]) -> None:
 def reset_field(name: str) -> None:
     """Let a form's widget begin anew."""
     st.session_state.pop(in_form(name), None)
+
+
+def reset_fields_of_other_data(data: str, fields: Collection[str]) -> None:
+    """Let a form's fields begin anew where they were chosen for other data; before they are drawn."""
+    key = f"{_FORM}fields of"
+    if st.session_state.setdefault(key, data) != data:
+        st.session_state[key] = data
+        for field in fields:
+            reset_field(field)
 
 
 def pick_run(names: list[str], first: str) -> tuple[str, str | None]:

@@ -9,8 +9,9 @@ from semfreeze_core.errors import DataError, InputError
 from semfreeze_core.records.fields import FieldMapping
 from semfreeze_core.sources.data.schemas import proposed_fields
 from semfreeze_core.storage import user_path
+from semfreeze_core.wording.escaping import markdown_code
 
-from ..data import compute
+from ..data import compute, state
 from ..data.analysis_request import AnalysisForm, keep_upload, upload_types
 from ..data.run_folder import paths_allowed
 from ..data.state import in_form
@@ -27,6 +28,7 @@ READ_AS = {
     "text": "plain text",
 }
 _NARROW = 135
+_COLUMN_KEYS = tuple(f"column-{name}" for name in ("prompt", "completion", "messages", "text"))
 
 
 def model_input() -> str | None:
@@ -63,7 +65,7 @@ def data_input(
     kinds = DATA if read is not None else {name: title for name, title in DATA.items() if name != "read"}
     kind = _choice(title, kinds, f"{form_key}-kind", "data kind", local=("path",), first=first)
     if kind == "read" and read is not None:
-        st.caption(f"`{page_text.data_name(read)}`")
+        st.caption(markdown_code(page_text.data_name(read)))
         return read, None, read
     if kind == "sample":
         names = sorted(compute.samples(), key=lambda name: (not name.endswith(sample), name))
@@ -122,6 +124,7 @@ def analysis_form(runs: Path) -> AnalysisForm | None:
         columns = compute.columns(data, split, compute.stamp_of(data))
     except InputError as error:
         raise DataError(f"{error}") from error
+    state.reset_fields_of_other_data(data, ("read-as", "label", "template", *_COLUMN_KEYS))
     with right:
         fields = field_inputs(columns)
     with left, st.container(horizontal=True, vertical_alignment="bottom"):

@@ -13,7 +13,7 @@ from semfreeze_core.storage import digest
 from ..data import compute, state
 from ..data.run_folder import OpenRun
 from ..data.state import in_form
-from ..text import validation_text
+from ..text import page_text, validation_text
 from ..text.analysis_text import escaped
 from ..text.tooltips import TOOLTIPS
 from .analysis_form import data_input
@@ -94,7 +94,7 @@ def finetune_form(opened: OpenRun, runs: Path) -> FinetuneRequest | None:
         evaluation, judged, _ = data_input(runs, "Judge by", f"eval of {opened.name}", first=sampled, sample=sibling)
     train, evaluation = with_split(train, split), with_split(evaluation, judged)
     if train is not None and train != read:
-        st.warning(escaped(validation_text.OTHER_DATA.format(read=read)))
+        st.warning(escaped(validation_text.OTHER_DATA.format(read=page_text.data_name(read))))
     with st.container(horizontal=True, vertical_alignment="bottom"):
         steps = _number("Steps", 1, 100_000, "proof-steps", 24)
         seeds = _number("Seeds", 1, 20, "proof-seeds", 3)

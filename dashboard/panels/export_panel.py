@@ -6,10 +6,10 @@ from semfreeze_core.errors import InputError
 from semfreeze_core.export import TARGETS, export_plan
 from semfreeze_core.records.fields import FieldMapping
 
-from ..data import exports, state
+from ..data import compute, exports, state
 from ..text import page_text
-from ..text.analysis_text import escaped
 from ..text.tooltips import TOOLTIPS
+from ..text.visitor_text import error_text
 from . import page
 from .html_report import report_html
 
@@ -24,7 +24,10 @@ def export_panel(ctx: page.PageContext, selection: exports.PlanSelection) -> Non
                            on_click="ignore")  # fmt: skip
         st.download_button(
             "Report of the run",
-            lambda: report_html(ctx.opened.run, metric=ctx.metric, name=ctx.opened.name),
+            lambda: report_html(
+                ctx.opened.run, metric=ctx.metric, name=ctx.opened.name, plan=selection.plan(),
+                validations=compute.validations(ctx.opened),
+            ),
             f"{ctx.opened.name}.html", "text/html", on_click="ignore", help=TOOLTIPS["report"],
         )  # fmt: skip
         target = st.selectbox("For another trainer", (SEMFREEZE, *TARGETS), width=180, help=TOOLTIPS["trainer"],
@@ -45,11 +48,11 @@ def trainer_config(selection: exports.PlanSelection, target: str) -> None:
     try:
         exported = export_plan(plan, target, model=model, data=data, mapping=mapping or FieldMapping())
     except InputError as error:
-        st.info(escaped(str(error)))
+        st.info(error_text(error))
         return
     if model is not None:
         st.caption(page_text.EMBEDDED_EXPORT.format(model=model))
     for note in exported.notes:
-        st.caption(escaped(note))
+        st.caption(error_text(note))
     st.download_button(f"Download {exported.filename}", exported.text, exported.filename, on_click="ignore")
     st.code(exported.text, language=None, height=260)

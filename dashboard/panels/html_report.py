@@ -1,7 +1,7 @@
 """A run as one self-contained HTML file: conclusion, curves with both nulls, scores, prices, plan, provenance."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 
@@ -18,7 +18,10 @@ from semfreeze_core.plan.opinions import gather_opinions
 from semfreeze_core.records.cost import DepthCost
 from semfreeze_core.records.gain import GainCurve
 from semfreeze_core.records.run import Run
+from semfreeze_core.records.validation import ValidationReport
 from semfreeze_core.wording.costs import MEMORY_NOTE, cost_notes, depth_cost_table, setup_line
+from semfreeze_core.wording.escaping import html_text
+from semfreeze_core.wording.finetunes import finished_at, measured_lines
 from semfreeze_core.wording.numbers import CI
 from semfreeze_core.wording.plan import plan_details, plan_summary, stack_sentence
 from semfreeze_core.wording.rules import opinion_cost_note, opinion_table
@@ -47,23 +50,36 @@ class Chart:
     html: Markup
 
 
-def report_html(run: Run, *, metric: str = "semantic", name: str = "") -> str:
+def report_html(
+    run: Run,
+    *,
+    metric: str = "semantic",
+    name: str = "",
+    plan: FreezePlan | None = None,
+    validations: Mapping[str, ValidationReport] | None = None,
+) -> str:
     """The whole page as text; it opens without network, model or semfreeze.
 
     Args:
         run: a finished reading.
         metric: deviation the gains come from, "semantic" or "logit_z".
         name: of the run, written into plan and title.
+        plan: depth, rule and setup to report; None is the coverage rule's plan in the default setup.
+        validations: of the run, by name.
 
     Raises:
         PlanError: the run has no such metric.
     """
     curve = curve_of(run, metric)
-    plan = make_plan(run, metric=metric, run_name=name or None)
+    plan = plan or make_plan(run, metric=metric, run_name=name or None)
+    reports = validations or {}
+    tested = bool(finished_at(reports, plan.freeze_depth))
     setup = plan.cost.setup
     costs = compare_costs(run.shape, setup)
-    comparison = gather_opinions(run, metric=metric)
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    comparison = gather_opinions(run, metric=metric, setup=setup)
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, finalize=_html
+    )
     template = environment.from_string(files("semfreeze_dashboard").joinpath("report.html.jinja").read_text("utf-8"))
     return template.render(
         run=run,
@@ -81,7 +97,8 @@ def report_html(run: Run, *, metric: str = "semantic", name: str = "") -> str:
         agreement=comparison.agreement.summary,
         opinions=opinion_table(comparison),
         opinion_note=opinion_cost_note(comparison),
-        charts=_charts(run, curve, plan, costs.depths),
+        measured=measured_lines(reports, plan.freeze_depth, plan.n_layers),
+        charts=_charts(run, curve, plan, costs.depths, tested=tested),
         layers=layer_table(curve),
         layer_caption=f"{layer_table_caption(curve)} {LAYER_SOURCES}",
         costs=depth_cost_table(costs),
@@ -91,7 +108,7 @@ def report_html(run: Run, *, metric: str = "semantic", name: str = "") -> str:
     )
 
 
-def _charts(run: Run, curve: GainCurve, plan: FreezePlan, rows: Sequence[DepthCost]) -> list[Chart]:
+def _charts(run: Run, curve: GainCurve, plan: FreezePlan, rows: Sequence[DepthCost], *, tested: bool) -> list[Chart]:
     depth, L, n = plan.freeze_depth, curve.n_layers, curve.n_examples
     sampling = f"Means over {n} examples; {CI}, bootstrap over examples."
     scores = {name: score_coverage(score) for name, score in run.scores.items()}
@@ -111,7 +128,8 @@ def _charts(run: Run, curve: GainCurve, plan: FreezePlan, rows: Sequence[DepthCo
         ),
         _chart(
             "Gain coverage, with every other score",
-            "The share of the gain in the layers that stay trained at each freeze depth, predicted and not validated. "
+            "The share of the gain in the layers that stay trained at each freeze depth, predicted"
+            f"{'' if tested else ' and not validated'}. "
             "The other scores contradict each other: only a finetune decides.",
             draw_coverage(curve, scores, depth),
         ),
@@ -136,6 +154,11 @@ def _task_null_chart(run: Run, curve: GainCurve, depth: int | None) -> list[Char
         f"not get worse by the swap is language, not the task. {CI}, bootstrap over prompts."
     )
     return [_chart("Task null", caption, draw_task_null(own, swapped, curve.metric, depth))]
+
+
+def _html(value: object) -> object:
+    """What a template prints: markup as it is, all else as text."""
+    return value if isinstance(value, Markup) else Markup(html_text(str(value)))
 
 
 def _chart(title: str, caption: str, figure: go.Figure) -> Chart:

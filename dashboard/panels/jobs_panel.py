@@ -11,13 +11,17 @@ from semfreeze_core.records.job import Job
 from semfreeze_core.runs.job_events import read_progress
 from semfreeze_core.runs.job_folder import read_log
 from semfreeze_core.runs.jobs import cancel, failure, find_job, job_folder, list_jobs, revive
+from semfreeze_core.wording.escaping import terminal_text
 
 from ..data import state
 from ..data.run_folder import server_catalog
+from ..data.visitor_requests import submit
 from ..server.failures import guarded
-from ..text.analysis_text import escaped, form_message, job_line, stage_line
+from ..text.analysis_text import escaped, job_line, stage_line
 from ..text.tooltips import TOOLTIPS
+from ..text.visitor_text import error_text, visitor_text
 
+_RESUMABLE = ("validate", "sweep", "plan")
 _SHOWN = 3  # of those that ended, the newest
 _LOG_LINES = 30
 
@@ -63,18 +67,34 @@ def show_job(folder: Path, job: Job) -> None:
             st.markdown(job_line(job, time.time()))
             if not job.finished:
                 st.button("Cancel", key=f"cancel-{job.name}", on_click=_cancel, args=(folder, job.name))
+            elif can_resume(folder, job):
+                if st.button("Resume", key=f"resume-{job.name}", help=TOOLTIPS["resume"]):
+                    submit(
+                        folder, job.spec.command, job.spec.title, None if job.spec.out is None else Path(job.spec.out)
+                    )
+                    state.announce(f"{job.spec.title} resumes.")
+                    st.rerun(scope="app")
             elif (name := _run_of(job)) is not None and st.button(
-                f"Open {name}", key=f"open-{job.name}", on_click=state.choose_run, args=(name,)
+                f"Open {escaped(name)}", key=f"open-{job.name}", on_click=state.choose_run, args=(name,)
             ):
                 st.rerun()
         if job.state == "running":
             fraction = progress.fraction if progress else None
             st.progress(fraction or 0.0, text=stage_line(progress))
         if job.state in ("failed", "dead"):
-            st.caption(escaped(form_message(failure(folder, job))))
+            st.caption(error_text(failure(folder, job)))
         if job.state in ("running", "failed", "dead"):
             with st.expander("Log"):
-                st.code(read_log(job_folder(folder, job.name), _LOG_LINES) or "Nothing was printed yet.", language=None)
+                log = visitor_text(terminal_text(read_log(job_folder(folder, job.name), _LOG_LINES)))
+                st.code(log or "Nothing was printed yet.", language=None)
+
+
+def can_resume(folder: Path, job: Job) -> bool:
+    """Whether a job of finetunes stopped early, and no later job does the same."""
+    if job.state not in ("cancelled", "failed", "dead") or job.spec.command[0] not in _RESUMABLE:
+        return False
+    same = [other.name for other in list_jobs(folder) if other.spec.command == job.spec.command]
+    return job.name == max(same, default=job.name)
 
 
 def _cancel(folder: Path, name: str) -> None:

@@ -10,6 +10,7 @@ from streamlit.delta_generator import DeltaGenerator
 
 from semfreeze_core.errors import RunError
 from semfreeze_core.records.gain import GainCurve
+from semfreeze_core.wording.escaping import chart_text
 from semfreeze_core.wording.finetunes import measured_lines
 from semfreeze_core.wording.plan import stack_sentence
 
@@ -20,7 +21,9 @@ from ..data import compute, state
 from ..data.run_folder import OpenRun, server_catalog
 from ..server.failures import guarded
 from ..text import page_text
+from ..text.analysis_text import escaped
 from ..text.tooltips import TOOLTIPS
+from ..text.visitor_text import error_text
 
 METRICS = ("semantic", "logit_z")
 
@@ -61,7 +64,7 @@ def page_context() -> PageContext:
     try:
         opened = compute.read(server_catalog(), state.open_run_name())
     except RunError as error:
-        st.error(f"{error} Choose another run on the left.")
+        st.error(error_text(f"{error} Choose another run on the left."))
         st.stop()
     metrics = [metric for metric in METRICS if metric in opened.run.traces]
     choices = st.container(horizontal=True, vertical_alignment="bottom", gap="medium")
@@ -103,8 +106,8 @@ def header(ctx: PageContext, depth: int | None, sentence: str, *, validated: boo
     if validated:
         lines[:0] = measured_lines(compute.validations(ctx.opened), depth, ctx.n_layers)
     with ctx.top:
-        st.markdown(f"#### {sentence}")
-        st.caption(" ".join(lines))
+        st.markdown(f"#### {escaped(sentence)}")
+        st.caption(escaped(" ".join(lines)))
         st.html(stack_html(ctx.n_layers, depth, stack_sentence(ctx.n_layers, depth)))
 
 
@@ -124,7 +127,7 @@ def chart(name: str, title: str, caption: str, figure: go.Figure, term: str, **s
         term: whose help stands beside the title.
         select: what a selection in it does, as st.plotly_chart takes it.
     """
-    st.markdown(f"**{title}**", help=TOOLTIPS[term])
+    st.markdown(f"**{escaped(title)}**", help=TOOLTIPS[term])
     drawn = go.Figure(on_page(figure, state.dark_theme()), _validate=False)
     st.plotly_chart(
         drawn,
@@ -138,7 +141,7 @@ def chart(name: str, title: str, caption: str, figure: go.Figure, term: str, **s
         },
         **select,
     )
-    st.caption(caption)
+    st.caption(escaped(caption))
     _numbers(name, title, figure)
 
 
@@ -154,9 +157,17 @@ def _numbers(name: str, title: str, figure: go.Figure) -> None:
         left.download_button("CSV", table.to_csv(index=False), f"semfreeze-{name}.csv", "text/csv", on_click="ignore")
         right.download_button(
             "HTML",
-            lambda: figure.update_layout(title=title, margin={"t": 64}).to_html(include_plotlyjs=True),
+            lambda: figure_file(figure, title),
             f"semfreeze-{name}.html",
             "text/html",
             on_click="ignore",
         )
         st.caption("PNG: the camera above the chart.")
+
+
+def figure_file(figure: go.Figure, title: str) -> str:
+    """A figure as an HTML file of its own, under its title; the figure itself, which visitors share, stays as it is."""
+    titled = go.Figure(figure)
+    titled.update_layout(title=chart_text(title), margin={"t": 64})
+    html: str = titled.to_html(include_plotlyjs=True)
+    return html

@@ -5,6 +5,7 @@ import streamlit as st
 from semfreeze_core.wording.finetunes import pilots_sentence, pilots_table
 
 from ..data import compute, state
+from ..text.analysis_text import escaped
 from ..text.tooltips import TOOLTIPS
 from . import page
 
@@ -15,9 +16,9 @@ def pilots_panel(ctx: page.PageContext) -> None:
     if not reports:
         return
     measured = list(reports.values())[-1]
-    st.markdown(f"##### {pilots_sentence(measured)}", help=TOOLTIPS["pilots"])
+    st.markdown(f"##### {escaped(pilots_sentence(measured))}", help=TOOLTIPS["pilots"])
     for reason in measured.reasons:
-        st.markdown(reason)
+        st.markdown(escaped(reason))
     st.dataframe(pilots_table(measured).dicts(), hide_index=True, alt="Every pilot of every round")
     if measured.freeze_depth is not None:
         st.button(

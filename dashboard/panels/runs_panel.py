@@ -12,6 +12,7 @@ from ..data.run_folder import server_catalog
 from ..text import page_text
 from ..text.analysis_text import escaped
 from ..text.tooltips import TOOLTIPS
+from ..text.visitor_text import error_text
 from .tables import folder_rows
 
 ROWS = "kept runs"
@@ -36,7 +37,10 @@ def runs_panel() -> None:
         alt="All runs of this folder, their sizes, proofs and notes",
     )  # fmt: skip
     used = byte_size(sum(entry.bytes for entry in entries))
-    st.caption(f"{len(shown)} of {len(entries)} runs, {used} in {folder}. Click a row to annotate, rename or delete.")
+    st.caption(
+        f"{len(shown)} of {len(entries)} runs, {used} in {error_text(folder)}. "
+        "Click a row to annotate, rename or delete."
+    )
     rows = table["selection"]["rows"]
     if rows and rows[0] < len(shown):
         run_actions(folder, shown[rows[0]])

@@ -8,6 +8,7 @@ from semfreeze_core.wording.numbers import CI
 from ..charts.sweeps import draw_sweep
 from ..data import compute, state
 from ..text import page_text, validation_text
+from ..text.analysis_text import escaped
 from ..text.tooltips import TOOLTIPS
 from . import page
 
@@ -22,7 +23,7 @@ def sweep_panel(ctx: page.PageContext) -> None:
     if len(names) > 1:
         name = st.selectbox("Sweep", names, len(names) - 1, width=320, **state.in_link("sweep"))
     report, settings = reports[name], reports[name].settings
-    st.markdown(f"##### {validation_text.sweep_sentence(report)}")
+    st.markdown(f"##### {escaped(validation_text.sweep_sentence(report))}")
     conditions = finetune_conditions(settings, report.n_items, page_text.data_name(settings.train), "")
     caption = f"{conditions} Intervals: {CI}, bootstrap over examples and seeds."
     rule_depths = {

@@ -8,8 +8,11 @@ from semfreeze_core.records.validation import ValidationReport
 from semfreeze_core.runs.store import RunEntry
 from semfreeze_core.wording.finetunes import short_verdicts
 from semfreeze_core.wording.numbers import gib
+from semfreeze_core.wording.tables import Table
 
 from ..data.run_folder import CatalogEntry
+from ..text.analysis_text import escaped
+from ..text.visitor_text import visitor_text
 
 
 def gpu_rows(alternatives: Mapping[str, DepthCost], depths: Sequence[DepthCost]) -> list[dict[str, str]]:
@@ -33,6 +36,11 @@ def _headroom(cost: DepthCost, gpu: Gpu) -> str:
     return f"fits, {gib(left)} left" if left >= 0 else f"{gib(-left)} too much"
 
 
+def markdown_rows(table: Table) -> list[dict[str, str]]:
+    """A table's rows for `st.table`, which takes Markdown; `st.dataframe` shows text as it stands."""
+    return [{title: escaped(cell) for title, cell in row.items()} for row in table.dicts()]
+
+
 def run_rows(entries: Sequence[CatalogEntry]) -> list[dict[str, object]]:
     """A line a run; one that cannot be read says why."""
     rows: list[dict[str, object]] = []
@@ -41,13 +49,13 @@ def run_rows(entries: Sequence[CatalogEntry]) -> list[dict[str, object]]:
         m = entry.manifest
         row: dict[str, object] = {
             "run": entry.name,
-            "model": m.model.identity.source if m else "",
+            "model": visitor_text(m.model.identity.source) if m else "",
             "layers": m.model.shape.n_layers if m else None,
-            "data": m.data.source if m else "",
+            "data": visitor_text(m.data.source) if m else "",
             "examples": m.data.n_examples if m else None,
             "read": m.provenance.created[:16].replace("T", " ") if m else "",
         }
-        rows.append(row | ({"problem": entry.problem} if broken else {}))
+        rows.append(row | ({"problem": visitor_text(entry.problem)} if broken else {}))
     return rows
 
 
@@ -61,7 +69,7 @@ def folder_rows(
         rows.append(
             {
                 "run": entry.name,
-                "note": entry.note if m else f"unreadable: {entry.problem}",
+                "note": entry.note if m else f"unreadable: {visitor_text(entry.problem)}",
                 "model": _last(m.model.identity.source) if m else "",
                 "data": _last(m.data.source) if m else "",
                 "examples": m.data.n_examples if m else None,

@@ -9,7 +9,7 @@ from semfreeze_core.errors import InputError, RunError
 from semfreeze_core.records.defaults import LARGEST_SEED
 from semfreeze_core.records.job import Job
 from semfreeze_core.records.umap_projection import UmapProjection
-from semfreeze_core.runs.jobs import list_jobs, submit
+from semfreeze_core.runs.jobs import list_jobs
 from semfreeze_core.semantics.umap_projection import (
     DEFAULT_NEIGHBORS,
     LEAST_NEIGHBORS,
@@ -19,8 +19,10 @@ from semfreeze_core.semantics.umap_projection import (
 
 from ..data import compute, state
 from ..data.run_folder import OpenRun, server_catalog
+from ..data.visitor_requests import submit
 from ..text import page_text
 from ..text.tooltips import TOOLTIPS
+from ..text.visitor_text import error_text
 from .jobs_panel import follow_job, show_job
 
 
@@ -58,9 +60,9 @@ def umap_or_offer(opened: OpenRun, settings: UmapSettings) -> UmapProjection | N
         if (projection := compute.umap(opened, seed, n_neighbors)) is not None:
             return projection
     except RunError as error:
-        st.warning(str(error))
+        st.warning(error_text(error))
     except InputError as error:  # too few points
-        st.info(f"No UMAP of this run: {error}")
+        st.info(error_text(f"No UMAP of this run: {error}"))
         return None
     folder = server_catalog().folder
     if folder is None:
@@ -76,6 +78,7 @@ def umap_or_offer(opened: OpenRun, settings: UmapSettings) -> UmapProjection | N
         show_job(folder, job)
     if st.button("Compute UMAP", type="primary"):
         submit(folder, command, f"UMAP of {opened.name}, seed {seed}, {n_neighbors} neighbors")
+        state.announce(f"Started: UMAP of {opened.name}.")
         st.rerun()
     return None
 

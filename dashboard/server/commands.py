@@ -10,6 +10,7 @@ import typer
 from semfreeze_core.cli import app
 from semfreeze_core.cli.options.common import MetricOption, RunArgument
 from semfreeze_core.errors import InputError
+from semfreeze_core.wording.escaping import terminal_text
 
 
 @contextmanager
@@ -37,6 +38,7 @@ def report(
     """Write a run as one HTML file: curves, baselines, scores, costs, plan. It opens offline."""
     from semfreeze_core.errors import RunError
     from semfreeze_core.runs.folder import read_run
+    from semfreeze_core.runs.reports import list_validations
     from semfreeze_core.runs.store import find_run
     from semfreeze_core.storage import user_path, write_atomically
 
@@ -47,8 +49,10 @@ def report(
     if path.exists() and not overwrite:
         raise RunError(f"{path} already exists. Choose another --out, or replace it with --overwrite.")
     folder = find_run(run)
-    write_atomically(path, report_html(read_run(folder), metric=metric, name=folder.absolute().name))
-    typer.echo(f"Report: {path}")
+    name, validations = folder.absolute().name, list_validations(folder)
+    html = report_html(read_run(folder), metric=metric, name=name, validations=validations)
+    write_atomically(path, html)
+    typer.echo(terminal_text(f"Report: {path}"))
 
 
 @app.command()

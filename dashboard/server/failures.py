@@ -10,8 +10,10 @@ import streamlit as st
 
 from semfreeze_core.errors import InputError
 from semfreeze_core.storage import home
+from semfreeze_core.wording.escaping import markdown_text
 
-from ..text.analysis_text import form_message
+from ..data.run_folder import paths_allowed
+from ..text.visitor_text import error_text
 
 
 def guarded(body: Callable[[], None]) -> Callable[[], None]:
@@ -22,7 +24,7 @@ def guarded(body: Callable[[], None]) -> Callable[[], None]:
         try:
             body()
         except InputError as error:
-            st.error(form_message(str(error)))
+            st.error(error_text(error))
         except Exception as error:
             st.error(failure_message(error))
 
@@ -36,7 +38,7 @@ def failure_message(error: Exception) -> str:
     try:
         log.parent.mkdir(parents=True, exist_ok=True)
         handler: logging.Handler = logging.FileHandler(log, encoding="utf-8")
-        where = str(log)
+        where = str(log) if paths_allowed() else "the server's logs/dashboard.log"
     except OSError:
         handler, where = logging.StreamHandler(sys.stderr), "the server's terminal"
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
@@ -45,4 +47,4 @@ def failure_message(error: Exception) -> str:
     )
     handler.emit(record)
     handler.close()
-    return f"This page failed ({type(error).__name__}). Details: {where}, error ID {error_id}."
+    return markdown_text(f"This page failed ({type(error).__name__}). Details: {where}, error ID {error_id}.")

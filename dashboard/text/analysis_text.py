@@ -7,14 +7,15 @@ from collections.abc import Sequence
 from semfreeze_core.records.job import Job, JobProgress
 from semfreeze_core.records.preview import DataPreview, RenderedExample
 from semfreeze_core.sources.data.fields import FIELD_FLAGS
+from semfreeze_core.wording.escaping import markdown_text
 from semfreeze_core.wording.numbers import duration
 
 INTRODUCTION = (
     "The model runs once over a sample of your examples; what each layer means for them is kept as a run. It goes on "
     "in the background: close the page, come back, and find it here."
 )
+escaped = markdown_text  # as pages call it
 _LONGEST_PIECE = 700  # characters of one piece that are shown
-_PUNCTUATION = re.compile(r"([!-/:-@\[-`{-~])")
 
 
 def preview_sentence(data: DataPreview) -> str:
@@ -28,11 +29,11 @@ def rendered_example(example: RenderedExample) -> str:
     """One example as Markdown, as the model gets it, its supervised text marked."""
     pieces = []
     for piece in example.pieces:
-        text = escaped(_shortened(piece.text)).replace("\n", "⏎  \n")
+        *lines, last = map(escaped, _shortened(piece.text).split("\n"))
+        lines = [*(f"{line}⏎" for line in lines), last]
         if piece.supervised:
-            lines = text.split("  \n")
-            text = "  \n".join(f":orange-background[{line}]" if line else "" for line in lines)
-        pieces.append(text)
+            lines = [f":orange-background[{line}]" if line else "" for line in lines]
+        pieces.append("  \n".join(lines))
     supervised = sum(piece.n_tokens for piece in example.pieces if piece.supervised)
     total = sum(piece.n_tokens for piece in example.pieces)
     label = "" if example.label is None else f", label {escaped(example.label)}"
@@ -45,11 +46,6 @@ def form_message(text: str) -> str:
     message = text.replace(f"with {FIELD_FLAGS}", "under Read it")
     message = re.sub(r" \(--(?:\w+-field|template)\)", "", message)
     return re.sub(r"--(\w+)-field\b|--(template)\b", lambda match: (match[1] or match[2]).capitalize(), message)
-
-
-def escaped(text: str) -> str:
-    """Text that Markdown shows as it stands."""
-    return _PUNCTUATION.sub(r"\\\1", text)
 
 
 def _shortened(text: str) -> str:

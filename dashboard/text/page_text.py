@@ -10,10 +10,12 @@ from semfreeze_core.records.run import Run
 from semfreeze_core.records.umap_projection import UmapProjection
 from semfreeze_core.semantics.umap_projection import expected_seconds, umap_points, umap_positions
 from semfreeze_core.wording.costs import alternative_sentence
+from semfreeze_core.wording.escaping import markdown_code
 from semfreeze_core.wording.plan import opinion_summary
 from semfreeze_core.wording.runs import model_sentence
 
 from ..data.analysis_request import UPLOADS
+from .visitor_text import error_text, visitor_text
 
 UMAP_IN_DEMO = (
     "This UMAP is not there, and a demonstration computes nothing. With semfreeze installed, `semfreeze "
@@ -58,7 +60,7 @@ def run_sentence(run: Run) -> str:
 def data_name(source: str) -> str:
     """What to call a run's data: of an upload, which lies beside the runs, its file's name."""
     path = Path(source)
-    return path.name if path.parent.name == UPLOADS else source
+    return path.name if path.parent.name == UPLOADS else visitor_text(source)
 
 
 def missing_run_message(unknown: str, names: Sequence[str]) -> str:
@@ -85,9 +87,9 @@ def catalog_caption(folder: Path | None, n: int) -> str:
     if folder is None:
         return "A demonstration with the bundled example only. It was analyzed once; you need no model to look at it."
     if n > 1:
-        where = f"{n - 1} in {folder}, and the bundled example"
+        where = f"{n - 1} in {error_text(folder)}, and the bundled example"
     else:
-        where = f"No runs in {folder} yet, only the bundled example"
+        where = f"No runs in {error_text(folder)} yet, only the bundled example"
     return (
         f"{where}. Click one to open it. Analyze a model above, or with `semfreeze analyze --model MODEL --data FILE "
         "--out NAME` on the command line, to make another."
@@ -96,10 +98,11 @@ def catalog_caption(folder: Path | None, n: int) -> str:
 
 def cell_sentence(cell: Mapping[Hashable, object]) -> str:
     """What the output head predicts for one token at one space."""
-    read = ", ".join(f"`{token}`" for token in str(cell["read"]).split("  "))
+    read = ", ".join(map(markdown_code, str(cell["read"]).split("  ")))
     rank_text = "among them" if cell["truth among them"] else "not among them"
     return (
-        f"Space {cell['space']}, token {cell['token']}: the head predicts {read}; the truth `{cell['truth']}` is "
+        f"Space {cell['space']}, token {cell['token']}: the head predicts {read}; the truth "
+        f"{markdown_code(str(cell['truth']))} is "
         f"{rank_text} (deviation {cell['deviation']:.3f})."
     )
 
@@ -108,7 +111,7 @@ def pca_caption(display: DisplaySample, n_drawn: int, space: int, flat: bool) ->
     """How many points of how many are drawn, and what can be done with them."""
     return (
         f"{n_drawn:,} of {display.n_positions_total:,} read positions, drawn with seed {display.seed}; opens at space "
-        f"{space}. Stars: bases of the {len(display.basis_ids)} ground truth tokens. "
+        f"{space}. {'Stars' if flat else 'Diamonds'}: bases of the {len(display.basis_ids)} ground truth tokens. "
         f"{'Draw around points to select them.' if flat else 'Points are selected in 2-D.'}"
     )
 

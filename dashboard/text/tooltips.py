@@ -86,6 +86,7 @@ TOOLTIPS = {
     "the reference but for white space. Of every arm the first seed, at its last mark.",
     "measured": "Measured in the arm's own process. A process holds more than its parts: what its allocator keeps, and "
     "the checkpoint's pages.",
+    "resume": "Starts the same finetunes again; those that are finished are kept, and the others resume.",
     "jobs": "Each goes on by itself, whoever closes this page; one at a time, in the order they were asked for.",
     "model kind": "embedded: SmolLM2, 135 million parameters, comes with semfreeze. Others are read from this machine "
     "or fetched from the Hugging Face hub; safetensors only, and no code that comes with a model is run.",

@@ -9,6 +9,7 @@ INTRODUCTION = (
     "was interrupted. A verdict needs three seeds."
 )
 STARTED = "A validation is starting: semfreeze prepares the data and loads the model. Curves follow."
+NO_VARIANT_YET = "No variant is finished yet. Shares, tables and answers follow."
 NO_VERDICT = "Select both full and planned to get a verdict."
 OTHER_DATA = "The plan was made from {read}; it may not apply to this dataset."
 

@@ -22,6 +22,7 @@ from semfreeze_dashboard.panels.runs_panel import runs_panel
 from semfreeze_dashboard.text import page_text
 from semfreeze_dashboard.text.analysis_text import escaped
 from semfreeze_dashboard.text.tooltips import TOOLTIPS
+from semfreeze_dashboard.text.visitor_text import error_text, visitor_text
 
 PLACES = f"{CI}, bootstrap over examples; diamonds: the depth of each plan."
 ALL_AT_ONCE = f"{BAND_NOTE} Where a band excludes 0, the runs differ significantly."
@@ -53,14 +54,17 @@ def side_by_side(ctx: page.PageContext, chosen: list[str]) -> None:
         st.markdown(f"#### {escaped(depths_sentence(comparison))}")
         for column in comparison.columns:
             depth = column.opinion.freeze_depth
-            st.caption(f"**{escaped(column.name)}**: {page_text.run_sentence(column.run)}")
+            st.caption(f"**{escaped(column.name)}**: {escaped(page_text.run_sentence(column.run))}")
             st.html(stack_html(column.curve.n_layers, depth, stack_sentence(column.curve.n_layers, depth)))
     for warning in comparison.warnings:
         st.warning(escaped(warning))
     validations = {
         column.name: compute.named_validations(server_catalog(), column.name) for column in comparison.columns
     }
-    rows = comparison_table(comparison, validations).dicts()
+    rows = [
+        {title: visitor_text(cell) for title, cell in row.items()}
+        for row in comparison_table(comparison, validations).dicts()
+    ]
     st.dataframe(rows, hide_index=True, alt="The plan of every run, its estimated cost, and what finetunes measured")
     st.caption(COST_NOTE)
 
@@ -95,10 +99,12 @@ def calibration() -> None:
         st.info(page_text.NO_FINETUNES)
         return
     for problem in report.problems:
-        st.warning(escaped(problem))
+        st.warning(error_text(problem))
     n = len({pair.finetune for pair in shares})
     finetunes = "1 finetune" if n == 1 else f"{n} finetunes"
-    caption = f"{len(shares)} shares of {finetunes} kept in {folder}. Each finetune is one look, not many."
+    caption = (
+        f"{len(shares)} shares of {finetunes} kept in {visitor_text(str(folder))}. Each finetune is one look, not many."
+    )
     page.chart("calibration", "Predicted share against measured", caption, compared.draw_calibration(shares), "kept")
     for fit in report.calibrations:
         st.markdown(escaped(calibration_sentence(fit)))

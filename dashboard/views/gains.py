@@ -10,6 +10,7 @@ from semfreeze_dashboard.charts import curves, frontier
 from semfreeze_dashboard.data import compute, state
 from semfreeze_dashboard.panels import page
 from semfreeze_dashboard.text import page_text
+from semfreeze_dashboard.text.analysis_text import escaped
 from semfreeze_dashboard.text.tooltips import TOOLTIPS
 
 
@@ -39,7 +40,7 @@ def body() -> None:
     with left:
         bands = compute.task_null(opened, metric)
         if bands is None:
-            st.info(f"The task null is not measured: {opened.run.pairs[metric].reason}.")
+            st.info(escaped(f"The task null is not measured: {opened.run.pairs[metric].reason}."))
         else:
             n = curve.evidence.n_pairs
             caption = f"{n} prompts, each with its own and another completion; {CI}, bootstrap over prompts."
@@ -58,7 +59,7 @@ def body() -> None:
     if not kept_columns(opened.run):
         st.caption(page_text.NO_COLUMNS)
     groups, left_out = compute.slices(opened, metric, by)
-    st.markdown(f"**{slices_sentence(groups, depth, left_out)}**", help=TOOLTIPS["slices"])
+    st.markdown(f"**{escaped(slices_sentence(groups, depth, left_out))}**", help=TOOLTIPS["slices"])
     if groups:
         figure = frontier.draw_slices({g.name: g.curve.coverage for g in groups}, depth)
         caption = "Each group read by itself, without a task null of its own. Bootstrap intervals are in the table."
@@ -67,7 +68,7 @@ def body() -> None:
         st.dataframe(rows, hide_index=True, alt="Groups of examples at this depth")
     for name, score in opened.run.scores.items():
         if score.reason:
-            st.caption(f"{name.replace('_', ' ')} is not measured: {score.reason}.")
+            st.caption(escaped(f"{name.replace('_', ' ')} is not measured: {score.reason}."))
 
 
 draw = page.as_fragment(body)

@@ -82,7 +82,7 @@ def body() -> None:
     cost_charts(shown, setup)
     frontier_chart(ctx, shown)
     st.markdown("**What each rule says, and why**", help=TOOLTIPS["rule"])
-    st.table(opinion_table(comparison).dicts())
+    st.table(tables.markdown_rows(opinion_table(comparison)))
     st.markdown("**Cards it fits on**", help=TOOLTIPS["cards"])
     st.dataframe(tables.gpu_rows(alternatives, table.depths), hide_index=True, alt="Headroom on each card")
     st.page_link(
@@ -102,9 +102,9 @@ def conclusion(ctx: page.PageContext, shown: _Shown, rule: str) -> None:
     if opinion is None:
         st.info("Set a limit: GPU, memory, or compute.")
     elif opinion.freeze_depth is None:
-        st.warning(recommendation_sentence(shown.comparison.rules, rule, shown.depth))
+        st.warning(escaped(recommendation_sentence(shown.comparison.rules, rule, shown.depth)))
     else:
-        st.markdown(recommendation_sentence(shown.comparison.rules, rule, shown.depth))
+        st.markdown(escaped(recommendation_sentence(shown.comparison.rules, rule, shown.depth)))
     for warning in warnings_of(ctx.opened.run, shown.depth):
         st.warning(escaped(warning))
 

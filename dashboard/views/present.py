@@ -1,5 +1,6 @@
 """Present: one run's story for a meeting, a sentence and a picture at a time in large type, turned by arrow keys."""
 
+import shlex
 from collections.abc import Callable
 
 import plotly.graph_objects as go
@@ -11,6 +12,7 @@ from semfreeze_core.records.defaults import LORA_RANK
 from semfreeze_core.records.gain import GainCurve
 from semfreeze_core.records.training import LoraSetup
 from semfreeze_core.wording.costs import flop_status_word
+from semfreeze_core.wording.escaping import terminal_text
 from semfreeze_core.wording.finetunes import finetune_conditions, measured_lines
 from semfreeze_core.wording.numbers import CI, parameter_count
 from semfreeze_core.wording.plan import depth_summary, stack_sentence
@@ -23,6 +25,7 @@ from semfreeze_dashboard.data.run_folder import OpenRun, server_catalog
 from semfreeze_dashboard.server.failures import guarded
 from semfreeze_dashboard.text import page_text, validation_text
 from semfreeze_dashboard.text.analysis_text import escaped
+from semfreeze_dashboard.text.visitor_text import error_text
 
 METRIC, PATHS, FONT = "semantic", 12, 18
 # Nothing but the story: Streamlit has no setting for it. Its sizes follow the root's.
@@ -41,20 +44,22 @@ def body() -> None:
     try:
         opened = compute.read(server_catalog(), state.open_run_name())
     except RunError as error:
-        st.error(str(error))
+        st.error(error_text(error))
         return
     curve = compute.curve(opened, METRIC)
     recommended = compute.comparison(opened, METRIC, None, None).rules["coverage"].freeze_depth
     names = list(SLIDES)
     slide = state.slide(names)
-    SLIDES[slide](opened, curve, recommended or 0)
     at = names.index(slide)
+    # Above the slide, whose height changes: the buttons stay where they are.
     with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="right"):
         st.caption(f"{escaped(opened.name)}, {at + 1} of {len(names)}: {slide}")
         turn = {"on_click": state.turn_to, "type": "tertiary"}
         st.button("Back", shortcut="Left", disabled=at == 0, args=(names[max(at - 1, 0)],), **turn)
         st.button("Next", shortcut="Right", disabled=slide == names[-1], args=(names[(at + 1) % len(names)],), **turn)
-        st.page_link("views/start.py", label="Leave")
+        if st.button("Leave", shortcut="Escape", type="tertiary"):
+            st.switch_page("views/start.py")
+    SLIDES[slide](opened, curve, recommended or 0)
 
 
 def model_and_data(opened: OpenRun, curve: GainCurve, depth: int) -> None:
@@ -77,15 +82,15 @@ def model_and_data(opened: OpenRun, curve: GainCurve, depth: int) -> None:
     first = opened.run.examples.iloc[0]
     left, right = st.columns(2)
     left.caption("A prompt")
-    left.code(str(first["prompt"])[-600:], language=None, wrap_lines=True)
+    left.code(terminal_text(str(first["prompt"])[-600:]), language=None, wrap_lines=True)
     right.caption("What it is to say")
-    right.code(str(first["completion"])[:600], language=None, wrap_lines=True)
+    right.code(terminal_text(str(first["completion"])[:600]), language=None, wrap_lines=True)
 
 
 def traces(opened: OpenRun, curve: GainCurve, depth: int) -> None:
     """The states on their way, played by its own button."""
     display = opened.run.display
-    st.markdown(f"## {distance_sentence(display, curve, depth)}")
+    st.markdown(f"## {escaped(distance_sentence(display, curve, depth))}")
     points = projections.pca_points(display, 2)
     figure = compute.projection(opened, points, "label", METRIC, PATHS, (), depth)
     picture("projection", figure, page_text.pca_caption(display, len(points.positions), depth, True))
@@ -93,7 +98,7 @@ def traces(opened: OpenRun, curve: GainCurve, depth: int) -> None:
 
 def gains(opened: OpenRun, curve: GainCurve, depth: int) -> None:
     """How much of the gain stays trained."""
-    st.markdown(f"## {contribution_sentence(curve, depth)}")
+    st.markdown(f"## {escaped(contribution_sentence(curve, depth))}")
     figure = curves.draw_coverage(curve, compute.scores(opened), depth)
     picture("coverage", figure, f"{curve.n_examples} examples; {CI}, bootstrap over examples.")
 
@@ -103,8 +108,8 @@ def cost(opened: OpenRun, curve: GainCurve, depth: int) -> None:
     setup = default_setup(opened.run)
     table = compute.depth_costs(opened, setup, LoraSetup(LORA_RANK))
     chosen, half = table.depths[depth], curve.n_layers // 2
-    st.markdown(f"## {' '.join(depth_summary(depth, curve.n_layers, chosen))}")
-    st.markdown(page_text.alternative_line(table, depth))
+    st.markdown(f"## {escaped(' '.join(depth_summary(depth, curve.n_layers, chosen)))}")
+    st.markdown(escaped(page_text.alternative_line(table, depth)))
     alternatives = {
         f"freeze {depth}": chosen,
         "full finetuning": table.full,
@@ -122,7 +127,7 @@ def cost(opened: OpenRun, curve: GainCurve, depth: int) -> None:
 def validation(opened: OpenRun, curve: GainCurve, depth: int) -> None:
     """What finetunes showed, the newest validation; or that none has."""
     reports = list(compute.validations(opened).values())
-    st.markdown(f"## {validation_text.validation_sentence(reports[-1] if reports else None)}")
+    st.markdown(f"## {escaped(validation_text.validation_sentence(reports[-1] if reports else None))}")
     if not reports:
         return
     settings, items = reports[-1].settings, reports[-1].baseline.n_items
@@ -137,9 +142,11 @@ def plan(opened: OpenRun, curve: GainCurve, depth: int) -> None:
     opinion = comparison.rules["coverage"]
     st.markdown(f"## {escaped(page_text.start_sentence(opened.name, comparison))}")
     stack(curve.n_layers, opinion.freeze_depth)
-    st.markdown("  \n".join(measured_lines(compute.validations(opened), opinion.freeze_depth, curve.n_layers)))
+    lines = measured_lines(compute.validations(opened), opinion.freeze_depth, curve.n_layers)
+    st.markdown("  \n".join(map(escaped, lines)))
     st.code(
-        f"semfreeze plan {opened.name} --out plan.json\nsemfreeze export plan.json --to hf-trainer", language="bash"
+        f"semfreeze plan {shlex.quote(opened.name)} --out plan.json\nsemfreeze export plan.json --to hf-trainer",
+        language="bash",
     )
 
 
@@ -168,7 +175,7 @@ def picture(name: str, figure: go.Figure, caption: str) -> None:
     large.update_yaxes(title={"font": {"size": FONT}})
     drawn = go.Figure(on_page(large, state.dark_theme()), _validate=False)
     st.plotly_chart(drawn, theme=None, key=f"slide-{name}", alt=caption, config={"displayModeBar": False})
-    st.caption(caption)
+    st.caption(escaped(caption))
 
 
 draw = guarded(body)

@@ -5,11 +5,11 @@ from pathlib import Path
 import streamlit as st
 
 from semfreeze_core.errors import InputError
-from semfreeze_core.runs.jobs import submit
 from semfreeze_core.wording.runs import memory_sentence
 from semfreeze_dashboard.data import compute, state
 from semfreeze_dashboard.data.analysis_request import AnalysisForm, proposed_name, run_path
 from semfreeze_dashboard.data.run_folder import server_catalog
+from semfreeze_dashboard.data.visitor_requests import submit
 from semfreeze_dashboard.forms.analysis_form import analysis_form
 from semfreeze_dashboard.panels import jobs_panel, page, tables
 from semfreeze_dashboard.server.failures import guarded
@@ -17,12 +17,11 @@ from semfreeze_dashboard.text import page_text
 from semfreeze_dashboard.text.analysis_text import (
     INTRODUCTION,
     as_command,
-    escaped,
-    form_message,
     preview_sentence,
     rendered_example,
 )
 from semfreeze_dashboard.text.tooltips import TOOLTIPS
+from semfreeze_dashboard.text.visitor_text import error_text
 
 ROWS = "runs"
 ANALYZE = "Analyze a model"
@@ -72,7 +71,7 @@ def analyze(runs: Path) -> None:
         memory = compute.memory_forecast(form)
     st.markdown(preview_sentence(data), help=TOOLTIPS["supervised"])
     for note in data.notes:
-        st.caption(escaped(form_message(note)))
+        st.caption(error_text(note))
     if data.n_skipped:
         st.download_button("Download skipped rows", data.skipped_lines(), "skipped-rows.jsonl", on_click="ignore")
     for tab, example in zip(st.tabs([f"Row {e.row}" for e in data.examples]), data.examples, strict=True):
@@ -99,7 +98,8 @@ def run_button(runs: Path, form: AnalysisForm, *, fits: bool) -> None:
             raise InputError(f"A run named {path.name} already exists. Choose another name.")
         job = submit(runs, form.command(), form.title(), path)
         joined = job.spec.out != str(path)
-        st.toast(f"The same analysis already runs; its result will be {job.spec.out}." if joined else "Started.")
+        running = f"The same analysis already runs; its result will be {Path(str(job.spec.out)).name}."
+        state.announce(running if joined else f"Started: {form.title()}. Follow it under Jobs.")
         state.reset_field(f"name-{proposed}")
         st.rerun()
 

@@ -3,6 +3,7 @@
 import pandas as pd
 import streamlit as st
 
+from semfreeze_core.wording.escaping import terminal_text
 from semfreeze_core.wording.numbers import CI
 from semfreeze_core.wording.runs import distance_sentence
 from semfreeze_dashboard.charts import frontier, tokens
@@ -105,9 +106,9 @@ def drill_down(ctx: page.PageContext, depth: int, example: int) -> None:
     )
     left, right = st.columns(2)
     left.caption("Prompt")
-    left.code(example_row["prompt"], language=None, wrap_lines=True)
+    left.code(terminal_text(example_row["prompt"]), language=None, wrap_lines=True)
     right.caption("Reference completion")
-    right.code(example_row["completion"], language=None, wrap_lines=True)
+    right.code(terminal_text(example_row["completion"]), language=None, wrap_lines=True)
     if not len(positions):
         read = len(pd.unique(display.example[: len(display.read_top)]))
         st.info(f"This example's tokens were not read out; those of {read} examples were. Click another row.")

@@ -6,7 +6,7 @@ import streamlit as st
 
 from semfreeze_core.records.validation import REPORT, ValidationReport
 from semfreeze_core.runs.folder import PILOTS, SWEEPS, VALIDATIONS
-from semfreeze_core.runs.jobs import list_jobs, submit
+from semfreeze_core.runs.jobs import list_jobs
 from semfreeze_core.wording.finetunes import (
     arm_cost_caption,
     arm_cost_table,
@@ -21,6 +21,7 @@ from semfreeze_dashboard.charts import finetunes
 from semfreeze_dashboard.charts.losses import Along, draw_losses
 from semfreeze_dashboard.data import compute, state
 from semfreeze_dashboard.data.run_folder import EXAMPLE, server_catalog
+from semfreeze_dashboard.data.visitor_requests import submit
 from semfreeze_dashboard.forms import validation_form
 from semfreeze_dashboard.panels import jobs_panel, page, pilots_panel, sweep_panel, tables
 from semfreeze_dashboard.server.failures import guarded
@@ -70,6 +71,9 @@ def validation_result(ctx: page.PageContext, name: str, report: ValidationReport
         st.warning(escaped(warning))
     caption = f"{conditions} Means over seeds, on the first eval examples."
     loss_chart(ctx, name, "steps" if along == "steps" else "seconds", caption)
+    if not report.arms:
+        st.info(validation_text.NO_VARIANT_YET)
+        return
     intervals = f"{conditions} Intervals: {CI}, bootstrap over examples and seeds."
     page.chart("kept", "Share of full finetuning's improvement kept", intervals, finetunes.draw_kept(report), "kept")
     st.markdown("**Quality of every variant**", help=TOOLTIPS["kept"])
@@ -138,6 +142,7 @@ def new_finetune(ctx: page.PageContext, runs: Path) -> None:
         if st.button("Start", type="primary", disabled=name == EXAMPLE):
             submit(runs, command, f"{request.kind} of {ctx.opened.name}", out)  # goes on where one was interrupted
             state.await_started(out.name)
+            state.announce(f"Started: {request.kind} of {ctx.opened.name}. Follow it under Jobs.")
             st.rerun(scope="app")
         if name == EXAMPLE:
             st.caption("The bundled run comes with its validation. Analyze a model to validate your own plan.")

@@ -11,6 +11,7 @@ from typer.core import TyperGroup
 
 from semfreeze_core.errors import InputError, SemfreezeError
 from semfreeze_core.version import __version__
+from semfreeze_core.wording.escaping import terminal_text
 
 # Errors of a path that the operating system refuses, wherever it is used.
 _REFUSED_PATHS = (errno.EACCES, errno.EPERM, errno.ENAMETOOLONG, errno.ELOOP)
@@ -30,12 +31,12 @@ class _Commands(TyperGroup):
         try:
             return super().invoke(ctx)
         except SemfreezeError as error:
-            typer.echo(f"semfreeze: {error}", err=True)
+            typer.echo(terminal_text(f"semfreeze: {error}"), err=True)
             raise typer.Exit(2 if isinstance(error, InputError) else 1) from error
         except OSError as error:
             if error.filename is None or error.errno not in _REFUSED_PATHS:
                 raise
-            typer.echo(f"semfreeze: {error.filename} cannot be used: {error.strerror}.", err=True)
+            typer.echo(terminal_text(f"semfreeze: {error.filename} cannot be used: {error.strerror}."), err=True)
             raise typer.Exit(2) from error
         except KeyboardInterrupt as interrupt:
             typer.echo(_INTERRUPTED, err=True)

@@ -25,6 +25,7 @@ from semfreeze_core.cli.options.common import (
 from semfreeze_core.cli.options.groups import with_flags
 from semfreeze_core.records.defaults import EXAMPLES, LARGEST_SEED, MIN_EXAMPLES, POSITIONS
 from semfreeze_core.records.fields import FieldMapping
+from semfreeze_core.wording.escaping import terminal_text
 
 
 @app.command()
@@ -139,4 +140,4 @@ def analyze(
         print_json(show_document(run, folder, "semantic"))
         return
     print_run(run, curve_of(run, "semantic"), folder, console())
-    typer.echo(f"Next: semfreeze plan {shlex.quote(out or folder.name)}")
+    typer.echo(terminal_text(f"Next: semfreeze plan {shlex.quote(out or folder.name)}"))

@@ -8,6 +8,7 @@ import typer
 from semfreeze_core.cli import app
 from semfreeze_core.cli.options.common import JsonOption
 from semfreeze_core.cli.options.finetune import require
+from semfreeze_core.wording.escaping import terminal_text
 
 
 @app.command()
@@ -32,4 +33,4 @@ def audit(
     if as_json:
         print_json(report.to_dict())
     else:
-        typer.echo(str(report))
+        typer.echo(terminal_text(str(report)))

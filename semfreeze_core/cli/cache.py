@@ -6,6 +6,7 @@ import typer
 
 from semfreeze_core.cli import app
 from semfreeze_core.cli.options.common import JsonOption
+from semfreeze_core.wording.escaping import terminal_text
 
 cache_app = typer.Typer(
     no_args_is_help=True, help="List and clear cached files (converted models, boundary states, UMAP layouts)."
@@ -24,9 +25,9 @@ def list_command(as_json: JsonOption = False) -> None:
     if as_json:
         print_json({"folder": str(cache_folder()), "entries": [{"name": n, "bytes": b} for n, b in entries]})
         return
-    typer.echo(f"{cache_folder()}: {byte_size(sum(b for _, b in entries))}")
+    typer.echo(terminal_text(f"{cache_folder()}: {byte_size(sum(b for _, b in entries))}"))
     for name, n_bytes in entries:
-        typer.echo(f"  {name}  {byte_size(n_bytes)}")
+        typer.echo(terminal_text(f"  {name}  {byte_size(n_bytes)}"))
 
 
 @cache_app.command()

@@ -8,6 +8,7 @@ import typer
 from semfreeze_core.cli import app
 from semfreeze_core.cli.options.common import QuietOption
 from semfreeze_core.records.defaults import EXAMPLES
+from semfreeze_core.wording.escaping import terminal_text
 
 DEMO_RUN = "demo"
 
@@ -46,7 +47,7 @@ def demo(
     plan = make_plan(run, run_name=DEMO_RUN)
     write_atomically(folder / "plan.json", plan.model_dump_json(indent=1) + "\n")
     print_plan(plan, list_validations(folder), out)
-    typer.echo(f"Plan: {folder / 'plan.json'}")
+    typer.echo(terminal_text(f"Plan: {folder / 'plan.json'}"))
     typer.echo("Next: semfreeze analyze --model YOUR_MODEL --data YOUR_FILE.jsonl")
 
 

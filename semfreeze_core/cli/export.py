@@ -9,6 +9,7 @@ from semfreeze_core.cli import app
 from semfreeze_core.cli.options.common import JsonOption
 from semfreeze_core.cli.options.groups import with_flags
 from semfreeze_core.records.fields import FieldMapping
+from semfreeze_core.wording.escaping import terminal_text
 
 if TYPE_CHECKING:
     from semfreeze_core.plan.document import FreezePlan
@@ -95,10 +96,10 @@ def export(
         typer.echo(exported.text, nl=False)
     else:
         for note in exported.notes:
-            typer.echo(f"note: {note}")
+            typer.echo(terminal_text(f"note: {note}"))
         if needs_plan:
-            typer.echo(f"Plan: {plan_file}")
-        typer.echo(f"Export: {file}")
+            typer.echo(terminal_text(f"Plan: {plan_file}"))
+        typer.echo(terminal_text(f"Export: {file}"))
 
 
 def _data_of_run(plan: "FreezePlan", run_folder: Path | None) -> tuple[str | None, FieldMapping]:

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from semfreeze_core.cli import app
+from semfreeze_core.wording.escaping import terminal_text
 
 
 @app.command("_job", hidden=True)
@@ -40,7 +41,7 @@ def _run(arguments: list[str], folder: Path) -> int:
             if (format_message := getattr(error, "format_message", None)) is None:
                 traceback.print_exc()
             else:
-                typer.echo(f"semfreeze: {format_message()}", err=True)
+                typer.echo(terminal_text(f"semfreeze: {format_message()}"), err=True)
             return 1
     return code if isinstance(code, int) else 0
 

@@ -7,6 +7,7 @@ import typer
 
 from semfreeze_core.cli import app
 from semfreeze_core.cli.options.common import JsonOption
+from semfreeze_core.wording.escaping import terminal_text
 
 if TYPE_CHECKING:
     from semfreeze_core.records.job import Job
@@ -34,7 +35,7 @@ def list_command(runs: RunsOption = None, as_json: JsonOption = False) -> None:
         print_json({"folder": str(folder), "jobs": [_row(folder, job) for job in jobs]})
         return
     if not jobs:
-        typer.echo(f"No jobs in {folder}.")
+        typer.echo(terminal_text(f"No jobs in {folder}."))
         return
     table = Table(box=None, padding=(0, 1))
     for heading in ("job", "state", "doing", "what"):
@@ -56,7 +57,7 @@ def log(
     from semfreeze_core.runs.job_folder import read_log
     from semfreeze_core.runs.jobs import job_folder
 
-    typer.echo(read_log(job_folder(_folder(runs), name), lines))
+    typer.echo(terminal_text(read_log(job_folder(_folder(runs), name), lines)))
 
 
 @jobs_app.command("cancel")
@@ -65,7 +66,7 @@ def cancel_command(name: NameArgument, runs: RunsOption = None) -> None:
     from semfreeze_core.runs.jobs import cancel
 
     job = cancel(_folder(runs), name)
-    typer.echo(f"{job.name}: {job.state}")
+    typer.echo(terminal_text(f"{job.name}: {job.state}"))
 
 
 def _folder(runs: Path | None) -> Path:

@@ -15,6 +15,7 @@ from semfreeze_core.cli.options.common import (
     RevisionOption,
     TrustOption,
 )
+from semfreeze_core.wording.escaping import terminal_text
 
 models_app = typer.Typer(no_args_is_help=True, help="Check models.")
 app.add_typer(models_app, name="models")
@@ -91,22 +92,24 @@ def check(
     if as_json:
         print_json(report)
         return
-    typer.echo(
-        f"{model}: {loaded.identity.architecture}, {shape.n_layers} layers, {shape.total_parameters:,} parameters"
-    )
-    typer.echo(f"  layers      {decoder.names.layer_prefix}0..{shape.n_layers - 1}")
-    typer.echo(f"  embeddings  {', '.join(decoder.names.embeddings)}{'  (tied to the head)' if decoder.tied else ''}")
-    typer.echo(f"  final norm  {', '.join(decoder.names.final_norm) or 'none'}")
-    typer.echo(f"  head        {', '.join(decoder.names.head) or 'the embedding'}")
+    names_of = decoder.names
+    for line in (
+        f"{model}: {loaded.identity.architecture}, {shape.n_layers} layers, {shape.total_parameters:,} parameters",
+        f"  layers      {names_of.layer_prefix}0..{shape.n_layers - 1}",
+        f"  embeddings  {', '.join(names_of.embeddings)}{'  (tied to the head)' if decoder.tied else ''}",
+        f"  final norm  {', '.join(names_of.final_norm) or 'none'}",
+        f"  head        {', '.join(names_of.head) or 'the embedding'}",
+    ):
+        typer.echo(terminal_text(line))
     typer.echo(
         f"  verified    head(final_norm(last hidden state)) gives the model's logits to {decoder.logits_error:.2g} of "
         "their spread"
     )
     typer.echo("  cost        estimated FLOPs of a forward pass equal torch's count")
     for limit in unsupported:
-        typer.echo(f"  limit       {limit}")
+        typer.echo(terminal_text(f"  limit       {limit}"))
     for note in loaded.notes:
-        typer.echo(f"  note        {note}")
+        typer.echo(terminal_text(f"  note        {note}"))
     if adapters is not None:
         typer.echo(f"  plan        fits; it trains adapters of rank {adapters.rank}, which are not on the model yet")
     if report["trains"] is not None:

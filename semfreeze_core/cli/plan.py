@@ -18,6 +18,7 @@ from semfreeze_core.cli.options.groups import with_flags
 from semfreeze_core.cli.options.pilots import PilotFlags, refuse_pilot_flags
 from semfreeze_core.records.defaults import COVERAGE_WEIGHT, TAU
 from semfreeze_core.records.options import EstimateOptions
+from semfreeze_core.wording.escaping import terminal_text
 
 
 @app.command()
@@ -149,6 +150,6 @@ def plan(
     calibrated = coverage_calibration(read_calibration())
     print_correction(document.gain_coverage.estimate, calibrated, console())
     if out is not None:
-        typer.echo(f"Plan: {out}")
+        typer.echo(terminal_text(f"Plan: {out}"))
     else:
         typer.echo("To save the plan, add --out plan.json.")

@@ -6,6 +6,7 @@ import typer
 
 from semfreeze_core.cli import app
 from semfreeze_core.cli.options.common import JsonOption
+from semfreeze_core.wording.escaping import terminal_text
 
 runs_app = typer.Typer(no_args_is_help=True, help="List, remove, rename and annotate runs.")
 app.add_typer(runs_app, name="runs")
@@ -43,7 +44,7 @@ def list_command(as_json: JsonOption = False) -> None:
         print_json({"folder": str(runs_folder()), "runs": rows})
         return
     if not entries:
-        typer.echo(f"No runs in {runs_folder()} yet. The bundled run is named: example")
+        typer.echo(terminal_text(f"No runs in {runs_folder()} yet. The bundled run is named: example"))
         return
     table = Table(box=None, padding=(0, 1))
     for heading in ("name", "model", "data", "examples", "created", "size", "note"):
@@ -72,7 +73,7 @@ def remove(name: NameArgument, yes: Annotated[bool, typer.Option("--yes", "-y", 
         if not sure:
             typer.echo("Nothing was deleted.")
             return
-    typer.echo(f"Deleted {name} ({byte_size(remove_run(name))}).")
+    typer.echo(terminal_text(f"Deleted {name} ({byte_size(remove_run(name))})."))
 
 
 @runs_app.command()
@@ -81,7 +82,7 @@ def rename(name: NameArgument, new_name: Annotated[str, typer.Argument(help="Its
     from semfreeze_core.runs.store import rename_run
 
     rename_run(name, new_name)
-    typer.echo(f"{name} is now called {new_name}.")
+    typer.echo(terminal_text(f"{name} is now called {new_name}."))
 
 
 @runs_app.command()
@@ -93,6 +94,6 @@ def note(
     from semfreeze_core.runs.store import read_note, stored_run, write_note
 
     if text is None:
-        typer.echo(read_note(stored_run(name)))
+        typer.echo(terminal_text(read_note(stored_run(name))))
     else:
         write_note(name, text)

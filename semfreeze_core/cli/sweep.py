@@ -18,6 +18,7 @@ from semfreeze_core.cli.options.finetune import (
 from semfreeze_core.cli.options.groups import with_flags
 from semfreeze_core.records.defaults import EVAL_ROWS, MIN_SEEDS, STEPS, TRAIN_ROWS
 from semfreeze_core.records.fields import FieldMapping
+from semfreeze_core.wording.escaping import terminal_text
 
 
 @app.command()
@@ -90,4 +91,4 @@ def sweep(
         print_json(report.model_dump(mode="json"))
         return
     print_sweep(report, console())
-    typer.echo(f"Saved in {folder}")
+    typer.echo(terminal_text(f"Saved in {folder}"))

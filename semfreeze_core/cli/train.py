@@ -12,6 +12,7 @@ from semfreeze_core.cli.options.finetune import FinetuneFlags, require
 from semfreeze_core.cli.options.groups import with_flags
 from semfreeze_core.records.defaults import EPOCHS
 from semfreeze_core.records.fields import FieldMapping
+from semfreeze_core.wording.escaping import terminal_text
 
 
 @app.command()
@@ -97,7 +98,7 @@ def train(
         )
         return
     for note in trained.notes:
-        typer.echo(f"note: {note}")
+        typer.echo(terminal_text(f"note: {note}"))
     for line in trained_lines(trained.steps, trained.losses, trained.before, trained.after):
-        typer.echo(line)
-    typer.echo(f"Model: {trained.folder}")
+        typer.echo(terminal_text(line))
+    typer.echo(terminal_text(f"Model: {trained.folder}"))

@@ -6,6 +6,7 @@ import typer
 
 from semfreeze_core.cli import app
 from semfreeze_core.cli.options.common import JsonOption, QuietOption, RunArgument
+from semfreeze_core.wording.escaping import terminal_text
 
 if TYPE_CHECKING:
     from semfreeze_core.records.display import DisplaySample
@@ -39,7 +40,7 @@ def umap(
         saved = read_umap(file)
     except RunError as error:
         saved = None
-        typer.echo(f"semfreeze: {error} It is being computed again.", err=True)
+        typer.echo(terminal_text(f"semfreeze: {error} It is being computed again."), err=True)
     if saved is None:
         with progress_on_stderr(quiet) as progress:
             projection = project_umap(display, seed=seed, n_neighbors=neighbors, progress=progress)
@@ -67,7 +68,7 @@ def umap(
         return
     typer.echo(_summary(projection, display))
     verb = "Read from" if saved is not None else "Saved in"
-    typer.echo(f"{verb} {file}\nSee it with: semfreeze dashboard (Traces, projection UMAP)")
+    typer.echo(terminal_text(f"{verb} {file}") + "\nSee it with: semfreeze dashboard (Traces, projection UMAP)")
 
 
 def _summary(projection: "UmapProjection", display: "DisplaySample") -> str:

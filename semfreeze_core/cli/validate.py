@@ -19,6 +19,7 @@ from semfreeze_core.cli.options.groups import with_flags
 from semfreeze_core.records.defaults import EVAL_ROWS, LORA_RANK, MIN_SEEDS, SEEDS, STEPS, TRAIN_ROWS, VARIANTS
 from semfreeze_core.records.fields import FieldMapping
 from semfreeze_core.records.training import ALL_LINEAR
+from semfreeze_core.wording.escaping import terminal_text
 
 
 @app.command()
@@ -98,7 +99,7 @@ def validate(
         print_json(report.model_dump(mode="json", exclude={"runs"}))
         return
     print_validation(report, console())
-    typer.echo(f"Saved in {folder}")
+    typer.echo(terminal_text(f"Saved in {folder}"))
 
 
 def _one_match(match: str | None, budget: str | None, problems: list[str]) -> str:

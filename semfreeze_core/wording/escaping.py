@@ -9,7 +9,16 @@ import re
 
 # C0 and C1 without tab and line feed, marks of direction, line and paragraph separators, and halves of surrogate pairs.
 _UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
-_PUNCTUATION = re.compile(r"([!-/:-@\[-`{-~])")
+# What Markdown interprets inside a line, and at its start. Plain prose stays as it reads.
+_MARKDOWN = re.compile(
+    r"""[\\`*\[\]<>&~$|\#@]                     # emphasis, code, links, HTML, mathematics, headings
+    | (?<![^\W_])_ | _(?![^\W_])               # emphasis; within a word it is none
+    | :(?=\S)                                  # Streamlit's marks, and https://
+    | -(?=[->]) | (?<=-)-                      # dashes and arrows
+    | (?<=\bwww)\.""",
+    re.VERBOSE,
+)
+_LINE_START = re.compile(r"^( *(?:\d{1,9}(?=[.)]))?)([-+=.)])")  # lists and rules
 
 
 def terminal_text(text: str) -> str:
@@ -24,7 +33,8 @@ def json_text(document: str) -> str:
 
 def markdown_text(text: str) -> str:
     """Text that Markdown shows as it stands, on one line: for pages and model cards."""
-    return _PUNCTUATION.sub(r"\\\1", _one_line(text))
+    line = re.sub("^[ \t]{4,}", lambda match: "\u00a0" * len(match[0]), _one_line(text))  # else a block of code
+    return _LINE_START.sub(r"\1\\\2", _MARKDOWN.sub(lambda match: f"\\{match[0]}", line))
 
 
 def markdown_code(text: str) -> str:

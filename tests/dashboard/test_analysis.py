@@ -118,7 +118,7 @@ def test_rendered_example_marks_supervised_text_line_by_line():
     told = rendered_example(RenderedExample(0, "l_1", pieces, 4))
     assert "Ask \\*x\\*⏎" in told
     assert ":orange-background[a⏎]  \n:orange-background[b]" in told
-    assert "2 of 5 tokens supervised, label l\\_1, 4 cut on the left" in told
+    assert "2 of 5 tokens supervised, label l_1, 4 cut on the left" in told
 
 
 def test_rendered_example_leaves_out_the_middle_of_long_text():
@@ -128,7 +128,7 @@ def test_rendered_example_leaves_out_the_middle_of_long_text():
 
 
 def test_escaped_text_is_shown_as_it_stands():
-    assert escaped("a_b $x$ [y](z) :smile: `c`") == r"a\_b \$x\$ \[y\]\(z\) \:smile\: \`c\`"
+    assert escaped("a_b $x$ [y](z) :smile: `c`") == r"a_b \$x\$ \[y\](z) \:smile: \`c\`"
 
 
 def test_preview_sentence_names_what_was_taken_for_what():

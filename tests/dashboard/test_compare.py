@@ -49,14 +49,12 @@ def test_runs_side_by_side_are_told_and_drawn(three, example):
     app = together(["one", "doubtful"])
     found = side_by_side({"example": example.run, "one": example.run})
     depth = found.columns[0].opinion.freeze_depth
-    assert sentence(app).startswith(
-        f"Recommended frozen layers\\: {depth} of 30 \\(example\\)\\, {depth} of 30 \\(one\\)\\, "
-    )
+    assert sentence(app).startswith(f"Recommended frozen layers: {depth} of 30 (example), {depth} of 30 (one), ")
     table = app.dataframe[0].value.set_index("run")
     assert table["frozen layers"].to_dict() == {"example": str(depth), "one": str(depth), "doubtful": "none"}
     assert "102% [100, 103] same compute (pass)" in table["validated"]["example"]
     assert any("No evidence" in warning.value and "doubtful" in warning.value for warning in app.warning)
-    differences = [m.value for m in app.markdown if m.value.startswith("Coverage R\\(k\\) of one minus")]
+    differences = [m.value for m in app.markdown if m.value.startswith("Coverage R(k) of one minus")]
     assert "no significant difference" in differences[0]
     assert len(app.get("plotly_chart")) == 4  # of which one is the calibration
     app.segmented_control(key="difference").set_value("advantage").run()

@@ -59,6 +59,19 @@ def test_a_kept_column_makes_the_groups_that_the_core_reads(grouped):
     assert table["examples"].tolist() == [str(group.curve.n_examples) for group in found]
 
 
+def test_labels_and_columns_do_nothing_on_the_page(example, runs):
+    hostile = ":red[x] [y](javascript:z) `c` $m$ <b>\x1b[2J\u202e"
+    n = example.run.n_examples
+    examples = example.run.examples.assign(**{GROUP_PREFIX + "a*b*": pd.Series([hostile, "chat"] * (n // 2))})
+    write_run(replace(example.run, examples=examples), runs / "hostile")
+    app = opened("gains", run="hostile", by="a*b*", depth="30")
+    assert sentence(app)
+    shown = r"\:red\[x\] \[y\](javascript\:z) \`c\` \$m\$ \<b\>\\x1b\[2J\\u202e"
+    assert shown in told(app)
+    assert hostile not in told(app)
+    assert r"by a\*b\*" in told(app)
+
+
 @pytest.mark.parametrize("by", ["source", "prompt length"])
 def test_groups_that_a_depth_does_not_fit_are_named(grouped, by):
     app = opened("gains", run="grouped", by=by, depth="30")

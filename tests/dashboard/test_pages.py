@@ -214,6 +214,28 @@ def test_start_says_how_to_make_a_run_where_there_is_none():
     assert any("semfreeze analyze" in caption.value for caption in opened().caption)
 
 
+@pytest.mark.parametrize("page", [None, *PAGES, "validate", "compare", "present"])
+def test_names_from_data_and_models_do_nothing_on_any_page(page, example, runs):
+    hostile = "[x](javascript:a) `c` $m$ :red[z] <b>\x1b[2J\u202e"
+    manifest = example.run.manifest
+    identity = replace(manifest.model.identity, source=hostile)
+    changed = {
+        "model": manifest.model.model_copy(update={"identity": identity}),
+        "data": manifest.data.model_copy(update={"source": f"{hostile}.jsonl"}),
+        "warnings": [hostile],
+    }
+    name = "a [b](c) $d$ :red[e]"
+    write_run(replace(example.run, manifest=manifest.model_copy(update=changed)), runs / name)
+    app = opened(page, run=name, **{"with": "example"})
+    assert not app.exception
+    texts = [element.value for element in (*app.markdown, *app.caption, *app.warning, *app.info, *app.error)]
+    assert len(texts) > 2
+    for text in [text for text in texts if not text.startswith("``")]:  # which is code, whatever it has inside
+        assert "](" not in text.replace(r"\](", "")
+        assert ":red[" not in text.replace(r"\:red\[", "")
+        assert not {"\x1b", "\u202e"} & set(text)
+
+
 def test_demo_shows_the_example_alone(monkeypatch, doubtful):
     monkeypatch.setenv(DEMO_VARIABLE, "1")
     assert opened().selectbox(key="run").options == ["example"]

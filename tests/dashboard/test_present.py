@@ -4,6 +4,7 @@ import pytest
 
 from semfreeze_core.runs.reports import list_validations
 from semfreeze_core.wording.finetunes import verdict_sentence
+from semfreeze_dashboard.views import present
 from semfreeze_dashboard.views.present import SLIDES
 from tests.dashboard.test_pages import opened
 
@@ -25,13 +26,25 @@ def test_the_story_is_told_slide_by_slide_and_back(example):
     for _ in range(len(SLIDES) - 1):
         headings.append(heading(press(app, "Next")))
     assert len(set(headings)) == len(SLIDES)
-    assert "sentence\\_to\\_json" in headings[0]
+    assert "sentence_to_json" in headings[0]
     (report,) = list_validations(example.folder).values()
     assert verdict_sentence(report, "compute") in headings[4]
     assert next(button for button in app.button if button.label == "Next").disabled
     assert heading(press(app, "Back")) == headings[4]
     assert not app.slider
     assert not app.segmented_control
+
+
+def test_escape_leaves_and_the_buttons_stand_above_every_slide(doubtful, monkeypatch):
+    app = opened("present", run="doubtful")
+    (leave,) = [button for button in app.button if button.label == "Leave"]
+    assert leave.proto.shortcut == "escape"
+    kinds = [type(element).__name__ for element in app.main]
+    assert kinds.index("Button") < kinds.index("Metric")
+    left = []
+    monkeypatch.setattr(present.st, "switch_page", left.append)
+    leave.click().run()
+    assert left == ["views/start.py"]
 
 
 @pytest.mark.parametrize("slide", SLIDES)

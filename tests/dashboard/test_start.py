@@ -12,6 +12,7 @@ from semfreeze_core.runs.jobs import JOBS
 from semfreeze_core.storage import write_atomically
 from semfreeze_dashboard.data import compute
 from semfreeze_dashboard.data.run_folder import DEMO_VARIABLE, PATHS_VARIABLE
+from semfreeze_dashboard.panels import jobs_panel
 from semfreeze_dashboard.views import start
 from tests.core.runs.tiny_run import task_rows, write_jsonl
 from tests.core.saved_models import save_tiny
@@ -51,10 +52,10 @@ def words(app):
     return " ".join(element.value for element in (*app.markdown, *app.caption)).replace("\\", "")
 
 
-def job(runs, name, process=None, end=None, log=""):
+def job(runs, name, process=None, end=None, log="", command=None):
     """A job's folder as a process would have left it."""
     place = runs / JOBS / name
-    spec = JobSpec(command=("analyze", name), title=name, out=str(runs / name), created=1.0)
+    spec = JobSpec(command=command or ("analyze", name), title=name, out=str(runs / name), created=1.0)
     write_atomically(place / SPEC, spec.model_dump_json())
     write_atomically(place / LOG, log)
     if process is not None:
@@ -140,6 +141,19 @@ def test_form_starts_from_the_columns_that_the_data_most_likely_mean(form, tmp_p
     assert not form.error
 
 
+def test_other_data_begin_with_a_mapping_of_their_own(form, tmp_path):
+    rows = [{"q": row["prompt"], "a": row["completion"]} for row in task_rows()]
+    form.text_input(key="form data-path").set_value(str(write_jsonl(tmp_path / "qa.jsonl", rows))).run()
+    form.selectbox(key="form read-as").select("pair").run()
+    assert form.selectbox(key="form column-prompt").value == "q"
+    other = [{"x": "more", **row} for row in task_rows()]
+    form.text_input(key="form data-path").set_value(str(write_jsonl(tmp_path / "other.jsonl", other))).run()
+    assert not form.error, [error.value for error in form.error]
+    assert form.selectbox(key="form read-as").value == "guess"
+    form.selectbox(key="form read-as").select("pair").run()
+    assert form.selectbox(key="form column-prompt").value == "prompt"
+
+
 def test_form_keeps_what_was_typed_while_another_page_is_looked_at(form):
     form.switch_page("views/gains.py").run()
     form.switch_page("views/start.py").run()
@@ -185,6 +199,22 @@ def test_jobs_are_told_by_their_state(runs):
         assert part in told
     assert [button.label for button in app.button] == ["Cancel", "Cancel"]
     assert any("Killed" in code.value for code in app.code)
+
+
+@pytest.mark.parametrize("end", ["cancelled", "failed", "dead"])
+def test_finetunes_that_stopped_early_resume_as_the_same_job(runs, monkeypatch, end):
+    asked = []
+    monkeypatch.setattr(jobs_panel, "submit", lambda *what: asked.append(what))
+    gone = JobProcess(pid=2**22, born=1.0, host=this_process().host, turn=5.0)
+    command = ("validate", "example", "--train=sample:sentence_to_json_train")
+    for name in ("1-older", "2-newer"):
+        job(runs, name, gone, None if end == "dead" else JobEnd(state=end, ended=9.0), command=command)
+    job(runs, "3-analysis", gone, JobEnd(state="cancelled", ended=9.0))
+    app = opened()
+    (resume,) = [button for button in app.button if button.label == "Resume"]
+    resume.click().run()
+    assert asked == [(runs, command, "2-newer", runs / "2-newer")]
+    assert any("2-newer resumes" in toast.value for toast in app.toast)
 
 
 def test_a_finished_job_opens_its_run(runs, doubtful):

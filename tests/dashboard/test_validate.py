@@ -59,6 +59,7 @@ def test_form_starts_the_command_it_shows(doubtful, runs, monkeypatch):
     shown = app.code[-1].value
     app.button[-1].click().run()
     ((folder, command, title, out),) = asked
+    assert any(toast.value.startswith("Started: validation of doubtful") for toast in app.toast)
     assert folder == runs
     assert command[:2] == ("validate", str(doubtful))
     assert "--steps=3" in command
@@ -117,6 +118,9 @@ def test_page_draws_an_arm_that_trains(doubtful, report):
     (folder / "runs" / "lora-seed0.live").write_text(live_arm(report).model_dump_json())
     app = opened("validate", run="doubtful")
     assert "Not finished." in sentence(app)
+    assert any("No variant is finished yet" in info.value for info in app.info)
+    assert not app.dataframe, "there is nothing yet that a table could show"
+    assert len(app.get("plotly_chart")) == 1
     captions = [caption.value for caption in app.caption]
     assert "lora (seed 0): step 7 of 24, 1.00 s per step, train loss 0.500, peak memory 1.0 GiB." in captions
     assert any("lora, training" in chart.proto.spec for chart in app.get("plotly_chart"))

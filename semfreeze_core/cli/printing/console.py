@@ -11,8 +11,10 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from semfreeze_core.cli.printing.tables import SafeConsole
 from semfreeze_core.progress import Progress as ProgressListener
 from semfreeze_core.progress import ProgressEvent, silent
+from semfreeze_core.wording.escaping import json_text
 
 _listener: ContextVar[ProgressListener] = ContextVar("listener", default=silent)
 
@@ -62,7 +64,7 @@ def progress_on_stderr(quiet: bool) -> Iterator[ProgressListener]:
     if quiet:
         yield listener
         return
-    console = Console(stderr=True)
+    console = SafeConsole(stderr=True)
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -84,7 +86,7 @@ def progress_on_stderr(quiet: bool) -> Iterator[ProgressListener]:
 
 def print_json(document: Any) -> None:
     """Print one JSON document; NaN and infinity become null."""
-    typer.echo(json.dumps(_without_nan(document), indent=1, ensure_ascii=False, allow_nan=False))
+    typer.echo(json_text(json.dumps(_without_nan(document), indent=1, ensure_ascii=False, allow_nan=False)))
 
 
 def _without_nan(value: Any) -> Any:

@@ -4,6 +4,7 @@ from huggingface_hub import ModelCardData
 
 from semfreeze_core.plan.document import PLAN, FreezePlan
 from semfreeze_core.sources.models.hub import is_repo_id
+from semfreeze_core.wording.escaping import markdown_text
 from semfreeze_core.wording.plan import coverage_sentence
 
 CARD = "README.md"
@@ -44,12 +45,12 @@ def model_card(plan: FreezePlan, trained: str) -> str:
         adapters="; adapters (LoRA) were trained on the others" if lora else "",
         plan=PLAN,
         rule=plan.rule,
-        reasons=" ".join(plan.reasons),
-        coverage=_coverage_text(plan),
+        reasons=markdown_text(" ".join(plan.reasons)),
+        coverage=markdown_text(_coverage_text(plan)),
         n_examples=plan.evidence.n_examples,
-        metric=plan.metric,
-        version=plan.provenance.semfreeze,
-        trained=trained,
+        metric=markdown_text(plan.metric),
+        version=markdown_text(plan.provenance.semfreeze),
+        trained=markdown_text(trained),
     )
 
 

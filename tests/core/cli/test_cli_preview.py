@@ -51,6 +51,22 @@ def test_text_shows_examples_and_memory(look):
     assert "needs about 0." in out
 
 
+def test_data_cannot_steer_the_terminal_or_turn_text_around(look, rows_file):
+    data = rows_file([{"prompt": "a\x1b[2Jb: ", "completion": "c\u202ed", "label": "l\x1b[8m\u202e"}] * 3)
+    shown = look(data=data)
+    assert r"a\x1b[2Jb: c\u202ed" in shown.out
+    assert r", l\x1b[8m\u202e: " in shown.out
+    assert not {"\x1b", "\u202e"} & set(shown.out + shown.err)
+    document = look("--json", data=data)
+    assert not {"\x1b", "\u202e"} & set(document.out)
+    assert document.json["data"]["examples"][0]["label"] == "l\x1b[8m\u202e"
+
+
+def test_a_refusal_writes_out_what_a_file_name_hides(look, tmp_path):
+    refusal = look(data=tmp_path / "a\x1b[2J\u202eb.jsonl").refusal
+    assert r"a\x1b[2J\u202eb.jsonl does not exist" in refusal
+
+
 def test_brackets_in_the_data_are_no_markup(look, rows_file):
     data = rows_file([{"prompt": "[bold]x[/nothing] :smile: ", "completion": "[red]y", "label": "[z]"}] * 3)
     out = look(data=data).out

@@ -25,6 +25,14 @@ def test_curves_are_means_over_seeds_from_the_loss_before(report):
     assert not figure.frames
 
 
+@pytest.mark.parametrize("along", ["steps", "seconds"])
+def test_no_axis_begins_before_the_start(report, along):
+    nothing_yet = report.model_copy(update={"arms": {}, "runs": [], "finished": False})
+    for shown in (report, nothing_yet):
+        low, high = draw_losses(shown, along).layout.xaxis.range
+        assert low == 0 < high
+
+
 def test_the_cache_pass_is_flat_at_the_loss_before(report):
     by_arm = {line.arm: line for line in lines(report, (), "seconds")}
     runs = [run for run in report.runs if run.arm == "planned"]

@@ -7,8 +7,10 @@ from semfreeze_core.plan import curve_of
 from semfreeze_core.plan.make import default_setup
 from semfreeze_dashboard.charts.costs import draw_flop_beside, draw_memory_beside
 from semfreeze_dashboard.charts.curves import draw_first_and_later, draw_gains, draw_law
+from semfreeze_dashboard.charts.frontier import draw_slices
 from semfreeze_dashboard.charts.numbers import numbers_of
 from semfreeze_dashboard.charts.theme import FROZEN, INK, TRAINED, new_figure, on_page
+from semfreeze_dashboard.panels.page import figure_file
 
 
 def test_numbers_of_a_curve_have_its_interval(example):
@@ -18,6 +20,23 @@ def test_numbers_of_a_curve_have_its_interval(example):
     np.testing.assert_allclose(later["semantic advantage"], curve.deviation.mean)
     np.testing.assert_allclose(later["low"], curve.deviation.low)
     np.testing.assert_allclose(later["high"], curve.deviation.high)
+
+
+def test_the_file_of_a_chart_leaves_the_chart_as_it_is(example):
+    figure = draw_gains(curve_of(example.run, "semantic"), 4)
+    before = figure.to_json()
+    page = figure_file(figure, "Gains <b>")
+    assert "Gains " in page
+    assert page.count("Gains ") > figure.to_html(include_plotlyjs=False).count("Gains ")
+    assert figure.to_json() == before
+
+
+def test_numbers_name_series_as_people_named_them(example):
+    curve = curve_of(example.run, "semantic")
+    name = "a <b> & c\u202e"
+    figure = draw_slices({name: curve.coverage}, 4)
+    assert [trace.name for trace in figure.data if trace.showlegend is None] == [r"a &lt;b&gt; &amp; c\u202e"]
+    assert set(numbers_of(figure)["series"]) == {r"a <b> & c\u202e"}
 
 
 def test_numbers_of_bars_have_their_whiskers(example):

@@ -98,5 +98,5 @@ def test_draw_projection_colors_a_label_alike_in_every_cloud(example, laid_out):
 
 def test_token_words_show_white_space_and_hide_markup():
     assert visible_token(" a\n") == "␣a⏎"
-    assert "<" not in visible_token("<b>")
+    assert visible_token("<b>\u202e") == r"<b>\u202e"
     assert visible_token("") == "(empty)"

@@ -10,8 +10,12 @@ import pytest
 
 from semfreeze_core.errors import PlanError
 from semfreeze_core.plan import make_plan
+from semfreeze_core.plan.make import default_setup
 from semfreeze_core.runs.folder import read_run
+from semfreeze_core.runs.reports import list_validations
 from semfreeze_core.runs.store import example_run
+from semfreeze_core.wording.costs import setup_line
+from semfreeze_core.wording.finetunes import measured_lines
 from semfreeze_core.wording.plan import headline
 from semfreeze_dashboard.panels.html_report import report_html
 from tests.core.cli.terminal import ask
@@ -59,6 +63,23 @@ def test_report_html_carries_the_plan_and_the_provenance(run, page):
     assert provenance == run.manifest.provenance.model_dump()
 
 
+def test_report_html_reports_the_plan_it_is_given_and_what_finetunes_measured(run, page):
+    setup = replace(default_setup(run), batch_size=2)
+    plan = make_plan(run, rule="manual", depth=7, setup=setup)
+    validations = list_validations(example_run())
+    other = report_html(run, plan=plan, validations=validations)
+    assert re.search(rf"<h1>\s*{re.escape(headline(plan))}", unescape(other))
+    assert setup_line(setup) in unescape(other)
+    assert "no finished validation of this run tested freezing 7 of 30 layers" in other
+    assert "predicted and not validated" in other
+    tested = report_html(run, validations=validations)
+    for line in measured_lines(validations, 19, 30):
+        assert line in unescape(tested)
+    assert "not validated" not in tested
+    assert "Not measured yet" not in tested
+    assert "no finished validation" in page, "no validation was given"
+
+
 class Outside(HTMLParser):
     """Everything a browser would fetch to show a page."""
 
@@ -83,6 +104,14 @@ def test_report_html_escapes_what_the_user_named(run):
     page = report_html(spoiled, name='"><b>x')
     assert "<script>alert(1)" not in page
     assert '"><b>x' not in page
+
+
+def test_report_html_writes_out_what_cannot_be_seen(run):
+    data = run.manifest.data.model_copy(update={"source": "a\x1b[2J\u202eb.jsonl"})
+    page = report_html(replace(run, manifest=run.manifest.model_copy(update={"data": data})), name="n\u202e")
+    assert r"a\x1b[2J\u202eb.jsonl" in page
+    assert "\x1b" not in page
+    assert "\u202e" not in without_script(page)
 
 
 def test_report_html_of_an_abstention_recommends_nothing(run):

@@ -1,0 +1,48 @@
+"""What a server that others reach shows them of its machine: names of files, but not where they lie."""
+
+import os
+import re
+import sys
+import tempfile
+from pathlib import Path
+
+from semfreeze_core.storage import cache_folder, home
+from semfreeze_core.wording.escaping import markdown_text
+
+from ..data.run_folder import paths_allowed, server_catalog
+from .analysis_text import form_message
+
+_QUOTED = re.compile(r"""(['"`])(?:~[\w-]*)?/(?!/)[^'"`\n]*/([^'"`/\n]+)\1""")
+# An absolute path up to its last part; neither the slash of owner/name nor those of an address. The parts end at white
+# space and quotation marks: a folder that has those in its name is found where it is quoted, or known by name.
+_FOLDERS = re.compile(r"""(?<![\w./~\\])(?:~[\w-]*)?/(?!/)(?:[^\s/'"`<>|;,()\[\]]+/+)*(?=[^\s/'"`<>|;,()\[\]])""")
+
+
+def visitor_text(text: str) -> str:
+    """Text without the folders of this machine, where others than its user see it; a file keeps its name."""
+    if paths_allowed():
+        return text
+    for folder in _folders():
+        inside, itself = rf"(?<!\w){re.escape(folder)}/+", rf"(?<!\w){re.escape(folder)}(?![\w-])"
+        text = re.sub(itself, os.path.basename(folder), re.sub(inside, "", text))
+    return _FOLDERS.sub("", _QUOTED.sub(r"\1\2\1", text))
+
+
+def error_text(message: object) -> str:
+    """An error's message as Markdown for a page: it stands for itself, names the forms' fields, and no folders."""
+    return markdown_text(visitor_text(form_message(str(message))))
+
+
+def _folders() -> list[str]:
+    """Folders of this machine that messages may name, longest first; some may have spaces in their names."""
+    folders = [
+        server_catalog().folder,
+        home(),
+        cache_folder(),
+        Path.home(),
+        Path.cwd(),
+        sys.prefix,
+        tempfile.gettempdir(),
+    ]
+    named = {os.path.abspath(folder) for folder in folders if folder is not None}
+    return sorted((folder for folder in named if folder != "/"), key=len, reverse=True)

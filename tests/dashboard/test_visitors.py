@@ -1,0 +1,208 @@
+"""Visitors of a server that others reach: what they may name, and what they learn of the machine."""
+
+from dataclasses import replace
+
+import pytest
+
+from semfreeze_core.errors import InputError
+from semfreeze_core.runs import jobs
+from semfreeze_core.runs.folder import write_run
+from semfreeze_core.runs.jobs import JOBS
+from semfreeze_dashboard.data import compute
+from semfreeze_dashboard.data.analysis_request import UPLOADS, AnalysisForm, keep_upload
+from semfreeze_dashboard.data.run_folder import PATHS_VARIABLE
+from semfreeze_dashboard.data.visitor_requests import require_data, require_model, submit
+from semfreeze_dashboard.text.visitor_text import error_text, visitor_text
+from tests.dashboard.test_pages import opened
+from tests.dashboard.test_start import ANALYZE, job
+
+PLACES = ("/etc", "/etc/passwd", "~", "~/model", "~root/x", ".", "..", "../up", "a/../../etc", "a/b/c", "./a", "C:\\x")
+
+
+@pytest.mark.parametrize("name", [*PLACES, "a//b", "file:///etc", "https://a.example/b", "hf:a/b", "a b", "", "a\n"])
+def test_a_visitor_names_models_as_the_hub_does(name):
+    with pytest.raises(InputError, match="is not the name of a hub model"):
+        require_model(name)
+
+
+@pytest.mark.parametrize("name", ["embedded", "gpt2", "org/model", "org/model-1.5_b", "0-hero/m"])
+def test_hub_models_and_the_bundled_one_can_be_named(name):
+    require_model(name)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        *PLACES,
+        *(f"hf:{place}" for place in PLACES),
+        "hf:csv",  # a reader of local files, by the datasets library
+        "hf:a/b:../c",
+        "hf:a/b#/etc",
+        "hf:file:///etc",
+        "sample:../../x",
+        "sample:absent",
+        "task.jsonl",
+        "",
+    ],
+)
+def test_a_visitor_names_data_as_the_hub_does(data):
+    with pytest.raises(InputError, match="is not the name of a hub dataset"):
+        require_data(data)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        "sample:sentence_to_json_train",
+        "hf:org/data",
+        "hf:org/data:main",
+        "hf:org/data:main#train",
+        "hf:org/data#test:9",
+    ],
+)
+def test_hub_datasets_and_samples_can_be_named(data):
+    require_data(data)
+
+
+def test_a_folder_with_the_name_of_a_repository_is_not_opened_in_its_place(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    require_model("org/model")
+    (tmp_path / "org" / "model").mkdir(parents=True)
+    with pytest.raises(InputError, match="'org/model' is not the name of a hub model"):
+        require_model("org/model")
+    with pytest.raises(InputError, match="'org/model#train' is not the name of a hub dataset"):
+        require_data("hf:org/model#train")
+
+
+def test_only_what_was_uploaded_can_be_read_where_uploads_are_kept(runs, tmp_path):
+    upload = keep_upload(runs, "a.jsonl", b"{}")
+    require_data(str(upload))
+    (tmp_path / "secret.jsonl").write_text("{}")
+    (runs / UPLOADS / "link.jsonl").symlink_to(tmp_path / "secret.jsonl")
+    for data in (runs / UPLOADS / "link.jsonl", runs / UPLOADS, runs / UPLOADS / ".." / "a.jsonl", runs / "one.jsonl"):
+        with pytest.raises(InputError):
+            require_data(str(data))
+
+
+def test_whoever_sits_at_the_machine_names_what_is_on_it(monkeypatch):
+    monkeypatch.setenv(PATHS_VARIABLE, "1")
+    for place in PLACES:
+        require_model(place)
+        require_data(f"hf:{place}")
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("analyze", "--model=/etc", "--data=sample:sentence_to_json_train"),
+        ("analyze", "--model=embedded", "--data=hf:/etc"),
+        ("validate", "example", "--train=/etc/passwd", "--eval=sample:sentence_to_json_eval"),
+        ("validate", "example", "--train=sample:sentence_to_json_train", "--eval=hf:/etc"),
+        ("validate", "/etc/passwd", "--train=/etc/passwd", "--eval=sample:sentence_to_json_eval"),
+    ],
+)
+def test_no_job_starts_that_would_open_what_a_visitor_may_not_name(runs, monkeypatch, command):
+    monkeypatch.setattr(jobs, "submit", lambda *what: pytest.fail("it started"))
+    with pytest.raises(InputError, match="this server opens no folders or files of its machine for visitors"):
+        submit(runs, command, "title")
+    assert not (runs / JOBS).exists()
+
+
+def test_the_data_of_a_run_can_be_used_again_wherever_they_are(example, runs, monkeypatch):
+    manifest = example.run.manifest
+    data = manifest.data.model_copy(update={"source": "hf:/srv/tasks", "split": "train"})
+    write_run(replace(example.run, manifest=manifest.model_copy(update={"data": data})), runs / "own")
+    started = []
+    monkeypatch.setattr(jobs, "submit", lambda *what: started.append(what))
+    command = ("validate", str(runs / "own"), "--train=hf:/srv/tasks#train", "--eval=sample:sentence_to_json_eval")
+    submit(runs, command, "title")
+    assert len(started) == 1
+    with pytest.raises(InputError):
+        submit(runs, ("validate", "example", *command[2:]), "title")
+
+
+def test_looking_at_model_or_data_is_refused_like_starting():
+    with pytest.raises(InputError, match="hub dataset"):
+        compute.columns("/etc/passwd", None, 0)
+    with pytest.raises(InputError, match="hub dataset"):
+        compute.data_preview(AnalysisForm("org/model", "hf:/etc"), 0)
+    for look in (lambda form: compute.data_preview(form, 0), compute.memory_forecast):
+        with pytest.raises(InputError, match="hub model"):
+            look(AnalysisForm("/etc", "sample:sentence_to_json_train"))
+
+
+@pytest.mark.parametrize("place", ["folder", "folder/../folder"])
+def test_the_hub_field_opens_no_folder_and_lists_no_files(tmp_path, place):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "secret-name").write_text("x")
+    app = opened(do=ANALYZE)
+    app.session_state["form model-kind"] = "hub"
+    app.session_state["form model-hub"] = str(tmp_path / place)
+    app.run()
+    assert "is not the name of a hub model" in app.error[0].value
+    assert "secret-name" not in app.error[0].value
+
+
+def test_the_dataset_field_opens_no_folder(tmp_path):
+    app = opened(do=ANALYZE)
+    app.button_group(key="form data-kind").set_value("hub").run()
+    app.text_input(key="form data-hub").set_value(str(tmp_path)).run()
+    assert "is not the name of a hub dataset" in app.error[0].value
+
+
+@pytest.mark.parametrize(
+    ("choice", "kind", "field"),
+    [("form data-kind", "path", "form data-path"), ("form model-kind", "folder", "form model-folder")],
+)
+def test_a_choice_that_the_form_does_not_offer_opens_nothing(monkeypatch, choice, kind, field, tmp_path):
+    looked_at = []
+
+    def refuse(form, *stamp):
+        looked_at.append((form.model, form.data))
+        raise InputError("not looked at")
+
+    monkeypatch.setattr(compute, "data_preview", refuse)
+    app = opened(do=ANALYZE)
+    app.session_state[choice] = kind
+    app.session_state[field] = str(tmp_path)
+    app.run()
+    assert looked_at
+    assert not any(str(tmp_path) in forms for forms in looked_at)
+
+
+MESSAGES = [
+    ("{home}/runs/my run/manifest.json is damaged.", "runs/my run/manifest.json is damaged."),
+    ("/srv/data/x.jsonl, line 3 is not JSON", "x.jsonl, line 3 is not JSON"),
+    ("'/srv/my data/x.jsonl' does not exist", "'x.jsonl' does not exist"),
+    ("hf:/srv/tasks cannot be opened", "hf:tasks cannot be opened"),
+    ("~/secret/x.jsonl is empty", "x.jsonl is empty"),
+    ('File "/usr/lib/python3/json.py", line 3', 'File "json.py", line 3'),
+    (
+        "org/model on https://huggingface.co/org/model, 3 TFLOP/s",
+        "org/model on https://huggingface.co/org/model, 3 TFLOP/s",
+    ),
+]
+
+
+@pytest.mark.parametrize(("text", "shown"), MESSAGES)
+def test_visitors_learn_names_of_files_and_not_where_they_lie(text, shown, tmp_path, monkeypatch):
+    text = text.replace("{home}", str(tmp_path / "home"))
+    assert visitor_text(text) == shown
+    monkeypatch.setenv(PATHS_VARIABLE, "1")
+    assert visitor_text(text) == text
+
+
+def test_an_errors_message_is_no_markdown():
+    assert error_text("[x](javascript:y) :red[z] \x1b[2J") == r"\[x\](javascript\:y) \:red\[z\] \\x1b\[2J"
+
+
+def test_logs_and_failures_of_jobs_show_no_folders(runs):
+    from semfreeze_core.records.job import JobEnd, JobProcess
+
+    gone = JobProcess(pid=2**22, born=1.0, host="elsewhere", turn=5.0)
+    log = "reading /srv/secret place/x.jsonl\nsemfreeze: /srv/secret/x.jsonl is empty.\x1b[2J\n"
+    job(runs, "1-failed", gone, JobEnd(state="failed", ended=9.0), log)
+    app = opened()
+    texts = [element.value for element in (*app.caption, *app.code)]
+    assert any("x.jsonl is empty" in text for text in texts)
+    assert not any("/srv/secret/" in text or "\x1b" in text for text in texts)
