@@ -252,15 +252,18 @@ _OUT_OF_MEMORY_TEXTS = (
     "not enough memory",
     "can't allocate memory",
     "cannot allocate memory",
-    "cublas_status_alloc_failed",
+    "status_alloc_failed",  # cuBLAS, cuDNN, cuSOLVER and ROCm's libraries, each with its own name in front
+    "hiperroroutofmemory",
+    "std::bad_alloc",
 )
+_WINDOWS_COMMIT_LIMIT = 1455  # "The paging file is too small for this operation to complete"
 
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether an error says that a device or the machine ran out of memory, in any of the ways that there are."""
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
-    if isinstance(error, OSError) and error.errno == errno.ENOMEM:
-        return True
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM or getattr(error, "winerror", None) == _WINDOWS_COMMIT_LIMIT
     text = str(error).lower()
     return isinstance(error, RuntimeError) and any(phrase in text for phrase in _OUT_OF_MEMORY_TEXTS)

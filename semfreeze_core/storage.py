@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import shutil
+import socket
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -47,9 +48,25 @@ def user_path(text: str) -> Path:
     return Path(os.path.expanduser(text))
 
 
+_OF_THE_NETWORK = frozenset(
+    (errno.ENETDOWN, errno.ENETUNREACH, errno.ENETRESET, errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.ENOTCONN)
+)
+
+
+def _is_of_the_disk(error: Exception) -> bool:
+    """Whether an error is the operating system's about a file.
+
+    Networks and memory also end in an OSError: what HTTP libraries and huggingface_hub raise has no number of its own.
+    """
+    if not isinstance(error, OSError) or error.errno is None:
+        return False
+    of_the_network = isinstance(error, ConnectionError | TimeoutError | socket.gaierror | socket.herror)
+    return not (of_the_network or error.errno in _OF_THE_NETWORK or error.errno == errno.ENOMEM)
+
+
 @contextmanager
 def disk_errors(target: Path) -> Iterator[None]:
-    """Turn the operating system's write errors on `target` into one clear message."""
+    """Turn the operating system's write errors on `target` into one clear message; other errors pass through."""
     try:
         yield
     except Exception as error:
@@ -60,9 +77,9 @@ def disk_errors(target: Path) -> Iterator[None]:
                 f"The disk is full: {target} could not be written ({free / 2**20:.0f} MiB free). "
                 "Nothing was saved. Free some space, or choose another location with --out or SEMFREEZE_HOME."
             ) from error
-        if isinstance(error, NotADirectoryError | IsADirectoryError | FileExistsError):
+        if isinstance(error, NotADirectoryError | IsADirectoryError | FileExistsError) and error.errno is not None:
             raise RunError(f"{target} cannot be written: {error.strerror}. Something else is at this path.") from error
-        if isinstance(error, OSError):
+        if isinstance(error, OSError) and _is_of_the_disk(error):
             what = error.strerror or str(error)
             raise RunError(f"{target} cannot be written: {what}. Choose another location with --out.") from error
         raise

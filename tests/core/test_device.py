@@ -181,6 +181,13 @@ def test_what_devices_have():
     assert [has_float64(device) for device in (CPU, CUDA, MPS)] == [True, True, False]
 
 
+def small_paging_file():
+    """Windows' error when it can promise no more memory, as Windows alone makes it."""
+    error = OSError(errno.EINVAL, "The paging file is too small for this operation to complete")
+    error.winerror = 1455
+    return error
+
+
 @pytest.mark.parametrize(
     "error",
     [
@@ -191,9 +198,13 @@ def test_what_devices_have():
         RuntimeError("[enforce fail at alloc_cpu.cpp:121] . DefaultCPUAllocator: can't allocate memory"),
         RuntimeError("[enforce fail at alloc_cpu.cpp:75] . DefaultCPUAllocator: not enough memory: you tried to"),
         RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+        RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"),
+        RuntimeError("HIP error: hipErrorOutOfMemory"),
+        RuntimeError("std::bad_alloc"),
         OSError(errno.ENOMEM, "Cannot allocate memory"),
+        small_paging_file(),
     ],
-    ids=["python", "torch", "cuda", "mps", "cpu", "cpu on windows", "cublas", "system"],
+    ids=lambda error: str(error)[-24:] or type(error).__name__,
 )
 def test_is_out_of_memory_knows_every_way_of_saying_so(error):
     assert is_out_of_memory(error)

@@ -3,7 +3,7 @@
 import json
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from semfreeze_core.finetune.model.batches import Collator, ExampleIndices
 from semfreeze_core.finetune.model.network import CacheSettings, Network, build_network
 from semfreeze_core.finetune.model.task_data import read_task_data
 from semfreeze_core.finetune.quantize.quantize import quantize_layers, require_bitsandbytes, trained_bits
-from semfreeze_core.finetune.train.request import TrainRequest, request_settings, setup_note
+from semfreeze_core.finetune.train.request import TrainRequest, memory_advice, request_settings, setup_note
 from semfreeze_core.finetune.train.result import Trained, best_checkpoint_note, training_result
 from semfreeze_core.finetune.train.save import save_finetuned
 from semfreeze_core.finetune.train.trackers import reporters
@@ -91,11 +91,7 @@ def train_plan(request: TrainRequest, folder: Path, progress: Progress = silent)
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
-            micro = request.micro_batch_size or request.how.batch_size
-            raise ResourceError(
-                f"Memory ran out with {micro} examples at a time: give a smaller --micro-batch-size; the same command "
-                "resumes from the last checkpoint."
-            ) from error
+            raise ResourceError(memory_advice(request)) from error
 
 
 def _train(
@@ -207,8 +203,7 @@ def _fit(
         else PlanTrainer(**how)
     )
     trainer.remove_callback(PrinterCallback)
-    with disk_errors(checkpoints):
-        trainer.train(resume_from_checkpoint=None if resumed is None else str(resumed))
+    trainer.train(resume_from_checkpoint=None if resumed is None else str(resumed))
     if recorder.record.failure:
         raise InputError(f"Training ended: {recorder.record.failure}. Checkpoints are in {checkpoints}.")
     notes: tuple[str, ...] = ()
@@ -230,24 +225,23 @@ def _claimed(folder: Path, request: TrainRequest) -> Iterator[None]:
         RunError: it holds something else, is finished, or is in use.
     """
     request_digest = digest(request_settings(request))
-    with disk_errors(folder):
-        if folder.exists() and not folder.is_dir():
-            raise RunError(f"{folder} is not a folder. Choose another --out.")
-        folder.mkdir(parents=True, exist_ok=True)
-        path = folder / SETTINGS
-        try:
-            with FileLock(folder / ".lock", timeout=0):
-                if (folder / RESULT).exists():
-                    raise RunError(f"{folder} holds a finished training. Choose another --out.")
-                if path.exists():
-                    if json.loads(path.read_text()).get("digest") != request_digest:
-                        raise RunError(f"{folder} holds another training. Choose another --out, or remove it.")
-                elif any(p.name != ".lock" for p in folder.iterdir()):
-                    raise RunError(f"{folder} is not empty. Choose another --out.")
-                write_atomically(
-                    path, json.dumps({"digest": request_digest, **request_settings(request)}, indent=1) + "\n"
-                )
-                yield
-        except Timeout as error:
-            raise RunError(f"A training is already running in {folder}.") from error
+    with ExitStack() as stack:
+        with disk_errors(folder):  # but not while it trains: what fails then may be anything
+            if folder.exists() and not folder.is_dir():
+                raise RunError(f"{folder} is not a folder. Choose another --out.")
+            folder.mkdir(parents=True, exist_ok=True)
+            try:
+                stack.enter_context(FileLock(folder / ".lock", timeout=0))
+            except Timeout as error:
+                raise RunError(f"A training is already running in {folder}.") from error
+            if (folder / RESULT).exists():
+                raise RunError(f"{folder} holds a finished training. Choose another --out.")
+            path = folder / SETTINGS
+            if path.exists():
+                if json.loads(path.read_text()).get("digest") != request_digest:
+                    raise RunError(f"{folder} holds another training. Choose another --out, or remove it.")
+            elif any(p.name != ".lock" for p in folder.iterdir()):
+                raise RunError(f"{folder} is not empty. Choose another --out.")
+            write_atomically(path, json.dumps({"digest": request_digest, **request_settings(request)}, indent=1) + "\n")
+        yield
     (folder / ".lock").unlink(missing_ok=True)

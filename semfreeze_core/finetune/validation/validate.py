@@ -5,7 +5,7 @@ Everything is in one folder: `settings.json`, the examples, one file for each fi
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -67,24 +67,25 @@ def validate(
 def _claimed(folder: Path, settings: ValidationSettings, overwrite: bool) -> Iterator[None]:
     """Lock the folder for these settings and this process."""
     path = folder / "settings.json"
-    with disk_errors(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        try:
-            with FileLock(folder / ".lock", timeout=0):
-                if path.exists() and _read_settings(path) != settings:
-                    if not overwrite:
-                        raise RunError(
-                            f"{folder} holds another validation. Choose another --out, or replace it with --overwrite."
-                        )
-                    _clear(folder)
-                elif not path.exists() and any(p.name != ".lock" for p in folder.iterdir()):
-                    raise RunError(f"{folder} is not empty and holds no validation. Choose another --out.")
-                elif overwrite:
-                    _clear(folder)
-                write_atomically(path, settings.model_dump_json(indent=1) + "\n")
-                yield
-        except Timeout as error:
-            raise RunError(f"A validation is already running in {folder}.") from error
+    with ExitStack() as stack:
+        with disk_errors(folder):  # but not while arms train: what fails then may be anything
+            folder.mkdir(parents=True, exist_ok=True)
+            try:
+                stack.enter_context(FileLock(folder / ".lock", timeout=0))
+            except Timeout as error:
+                raise RunError(f"A validation is already running in {folder}.") from error
+            if path.exists() and _read_settings(path) != settings:
+                if not overwrite:
+                    raise RunError(
+                        f"{folder} holds another validation. Choose another --out, or replace it with --overwrite."
+                    )
+                _clear(folder)
+            elif not path.exists() and any(p.name != ".lock" for p in folder.iterdir()):
+                raise RunError(f"{folder} is not empty and holds no validation. Choose another --out.")
+            elif overwrite:
+                _clear(folder)
+            write_atomically(path, settings.model_dump_json(indent=1) + "\n")
+        yield
 
 
 def _clear(folder: Path) -> None:
