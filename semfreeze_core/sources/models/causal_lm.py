@@ -109,13 +109,13 @@ def load_causal_lm(
     else:
         chosen = weight_dtype(dtype)
         _require_memory(source, parameters, chosen, target)
-        model = load_model(checkpoint, chosen)
+        model = load_model(checkpoint, chosen, target)
     if checkpoint.adapter is not None:
         notes.append(f"{checkpoint.adapter.description} merged into {checkpoint.adapter.base}.")
     packed = quantization_entry(config)
     if packed is not None:
         notes.append(f"Its quantized weights ({describe_quantization(packed)}) were unpacked.")
-    model.to(target)
+    model.to(target)  # where it was compared on the CPU first, or brought buffers of its own
     progress(ProgressEvent("Verifying the model's parts"))
     decoder = find_decoder(model)
     vocabulary = read_vocabulary(tokenizer, decoder)
@@ -156,11 +156,12 @@ def _require_memory(source: str, parameters: int, dtype: torch.dtype, device: to
 def _load_auto(checkpoint: Checkpoint, parameters: int, device: torch.device) -> tuple[Any, str]:
     chosen = first_dtype("auto", parameters, device, free_bytes(device))
     native = device.type == "cpu" and _native_bfloat16()
-    if device.type == "cuda" or not native or chosen == torch.bfloat16:
+    if not native or chosen == torch.bfloat16:
         _require_memory(checkpoint.source, parameters, chosen, device)
-        model = load_model(checkpoint, chosen)
+        model = load_model(checkpoint, chosen, device)
         if device.type == "cuda":
-            return model, "Computed in bfloat16 (the default on CUDA)."
+            reason = "the default on CUDA" if chosen == torch.bfloat16 else "this GPU has no native bfloat16"
+            return model, f"Computed in {dtype_name(chosen)} ({reason})."
         if not native:
             return model, "Computed in float32 (this processor has no native bfloat16)."
         return model, "Computed in bfloat16, unchecked: there is no room for the float32 copy to compare it with."
