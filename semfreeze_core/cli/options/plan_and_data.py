@@ -5,6 +5,7 @@ from pathlib import Path
 
 from semfreeze_core.cli.options.finetune import FinetuneFlags
 from semfreeze_core.cost.setup import options_applied
+from semfreeze_core.device import choose_device, trained_precision
 from semfreeze_core.errors import InputError
 from semfreeze_core.finetune.validation.request import VALIDATION_SETUP
 from semfreeze_core.plan.document import PLAN, FreezePlan
@@ -100,6 +101,7 @@ def finetune_setup(flags: FinetuneFlags, longest: int | None, *, steps: int, tra
     length = flags.max_length or longest or VALIDATION_SETUP.sequence_length
     try:
         setup = replace(VALIDATION_SETUP, sequence_length=length, steps=steps, train_examples=train_examples)
+        setup = replace(setup, precision=trained_precision(setup.precision, choose_device(flags.device)))
     except ValueError as error:
         raise InputError(f"{error}.") from error
     return options_applied(setup, flags)

@@ -11,7 +11,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 from transformers import PrinterCallback, TrainerCallback
 
-from semfreeze_core.device import choose_device, is_out_of_memory
+from semfreeze_core.device import choose_device, is_out_of_memory, tf32_products
 from semfreeze_core.errors import InputError, PlanError, ResourceError, RunError
 from semfreeze_core.finetune.arm.arguments import setup_at_lengths, trainer_arguments
 from semfreeze_core.finetune.arm.arms import DEFAULT_RATES, Arm
@@ -141,7 +141,8 @@ def _train(
         progress=progress,
     )
     warnings = data.warnings if request.evaluation else ()
-    trained = _fit(request, loaded, network, arm, settings, (train, evaluation), trackers, folder, progress)
+    with tf32_products(network.decoder.device):  # but not for the cache, which is verified in float32
+        trained = _fit(request, loaded, network, arm, settings, (train, evaluation), trackers, folder, progress)
     network.release()
     trained = replace(trained, notes=(note, *data.train.notes, *warnings, *quantized, *network.notes, *trained.notes))
     sentence = trained.sentence(setup.batch_size, len(evaluation), trained_bits(plan))

@@ -1,16 +1,16 @@
 """Loading a causal language model: memory checked first, dtype chosen on a probe, parts verified, size counted."""
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from semfreeze_core.device import choose_device, dtype_name, free_bytes, make_current, weight_dtype
+from semfreeze_core.device import choose_device, dtype_name, free_bytes, make_current, multiplies_bfloat16, weight_dtype
 from semfreeze_core.errors import ResourceError
 from semfreeze_core.progress import Progress, ProgressEvent, silent
 from semfreeze_core.records.model import ModelIdentity, ModelShape
-from semfreeze_core.records.training import Precision
+from semfreeze_core.records.training import DtypeName, Precision
 from semfreeze_core.sources.models.checkpoint import Checkpoint
 from semfreeze_core.sources.models.decoder import Decoder, find_decoder, find_parts
 from semfreeze_core.sources.models.loading import empty_model, load_config, load_model, load_tokenizer
@@ -20,8 +20,6 @@ from semfreeze_core.sources.models.opening import open_checkpoint
 from semfreeze_core.sources.models.probe import find_layers, hidden_state, probe_ids
 from semfreeze_core.sources.models.quantization import describe_quantization, quantization_entry
 from semfreeze_core.sources.models.vocabulary import Vocabulary, read_vocabulary
-
-DtypeName = Literal["auto", "float32", "bfloat16"]
 
 # Mean cosine between float32 and bfloat16 latent spaces on the probe. The embedded model reaches 0.9998; a model that
 # overflows or loses its small differences in bfloat16 falls far below.
@@ -134,7 +132,7 @@ def first_dtype(dtype: DtypeName | Precision, parameters: int, device: torch.dev
     """
     if dtype != "auto":
         return weight_dtype(dtype)
-    if device.type == "cuda":
+    if multiplies_bfloat16(device):
         return torch.bfloat16
     if not (device.type == "cpu" and _native_bfloat16()):
         return torch.float32
