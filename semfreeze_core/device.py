@@ -17,6 +17,7 @@ import psutil
 import torch
 
 from semfreeze_core.errors import InputError
+from semfreeze_core.records.training import Precision, precision_named
 
 _STATUS, _CLEAR_REFS = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 _CGROUPS, _MEMBERSHIP = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
@@ -28,22 +29,28 @@ class _Dtypes(NamedTuple):
     products: torch.dtype
 
 
-_PRECISIONS = {
+_PRECISIONS: dict[Precision, _Dtypes] = {
     "float32": _Dtypes(torch.float32, torch.float32),
     "bf16-autocast": _Dtypes(torch.float32, torch.bfloat16),
     "bf16": _Dtypes(torch.bfloat16, torch.bfloat16),
-    "bfloat16": _Dtypes(torch.bfloat16, torch.bfloat16),  # as --dtype spells it
 }
+
+
+def _dtypes(precision: str) -> _Dtypes:
+    known = precision_named(precision)
+    if known is None:
+        raise InputError(f"precision {precision}: expected {' or '.join(_PRECISIONS)}.")
+    return _PRECISIONS[known]
 
 
 def weight_dtype(precision: str) -> torch.dtype:
     """The dtype that weights are loaded in: float32 for "float32" and "bf16-autocast", else bfloat16."""
-    return _PRECISIONS[precision].weights
+    return _dtypes(precision).weights
 
 
 def product_dtype(precision: str) -> torch.dtype:
     """The dtype that matrices are multiplied in: float32 for "float32", else bfloat16."""
-    return _PRECISIONS[precision].products
+    return _dtypes(precision).products
 
 
 def dtype_name(dtype: torch.dtype) -> str:
@@ -58,8 +65,36 @@ def autocast(precision: str, device: torch.device) -> AbstractContextManager[Any
         precision: "float32", "bf16-autocast" or "bf16".
         device: where the model is.
     """
-    weights, products = _PRECISIONS[precision]
+    weights, products = _dtypes(precision)
     return nullcontext() if weights == products else torch.autocast(device.type, products)
+
+
+def multiplies_bfloat16(device: torch.device) -> bool:
+    """Whether a GPU multiplies bfloat16 matrices in hardware, as NVIDIA's do from Ampere on; False elsewhere."""
+    if device.type != "cuda":
+        return False
+    with torch.cuda.device(device):
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+
+
+def trained_precision(precision: Precision, device: torch.device) -> Precision:
+    """The precision to train in where nobody names one: bf16-autocast for float32 on a GPU that multiplies bfloat16."""
+    return "bf16-autocast" if precision == "float32" and multiplies_bfloat16(device) else precision
+
+
+@contextlib.contextmanager
+def tf32_products(device: torch.device) -> Iterator[None]:
+    """Let a GPU multiply float32 matrices in TF32, with 10 bits of mantissa in place of 23; elsewhere nothing changes.
+
+    Weights, sums and everything else stay in float32. A CPU would round its products too, and gain little.
+    """
+    before = torch.get_float32_matmul_precision()
+    if device.type == "cuda":
+        torch.set_float32_matmul_precision("high")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
 
 
 def choose_device(name: str) -> torch.device:
@@ -252,15 +287,18 @@ _OUT_OF_MEMORY_TEXTS = (
     "not enough memory",
     "can't allocate memory",
     "cannot allocate memory",
-    "cublas_status_alloc_failed",
+    "status_alloc_failed",  # cuBLAS, cuDNN, cuSOLVER and ROCm's libraries, each with its own name in front
+    "hiperroroutofmemory",
+    "std::bad_alloc",
 )
+_WINDOWS_COMMIT_LIMIT = 1455  # "The paging file is too small for this operation to complete"
 
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether an error says that a device or the machine ran out of memory, in any of the ways that there are."""
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
-    if isinstance(error, OSError) and error.errno == errno.ENOMEM:
-        return True
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM or getattr(error, "winerror", None) == _WINDOWS_COMMIT_LIMIT
     text = str(error).lower()
     return isinstance(error, RuntimeError) and any(phrase in text for phrase in _OUT_OF_MEMORY_TEXTS)

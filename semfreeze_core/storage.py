@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import shutil
+import socket
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -55,6 +56,22 @@ def runs_folder() -> Path:
 def user_path(text: str) -> Path:
     """A path as typed; `~` and `~name` stand for a home where there is such a user, else for themselves."""
     return Path(os.path.expanduser(text))
+
+
+_OF_THE_NETWORK = frozenset(
+    (errno.ENETDOWN, errno.ENETUNREACH, errno.ENETRESET, errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.ENOTCONN)
+)
+
+
+def _is_of_the_disk(error: Exception) -> bool:
+    """Whether an error is the operating system's about a file.
+
+    Networks and memory also end in an OSError: what HTTP libraries and huggingface_hub raise has no number of its own.
+    """
+    if not isinstance(error, OSError) or error.errno is None:
+        return False
+    of_the_network = isinstance(error, ConnectionError | TimeoutError | socket.gaierror | socket.herror)
+    return not (of_the_network or error.errno in _OF_THE_NETWORK or error.errno == errno.ENOMEM)
 
 
 def is_disk_full(error: BaseException) -> bool:
@@ -114,9 +131,9 @@ def disk_errors(target: Path, *, kept: Callable[[], str] | None = None, advice: 
     except Exception as error:
         if is_disk_full(error):
             raise FullDisk(target, error, "" if kept is None else kept(), advice) from error
-        if isinstance(error, NotADirectoryError | IsADirectoryError | FileExistsError):
+        if isinstance(error, NotADirectoryError | IsADirectoryError | FileExistsError) and error.errno is not None:
             raise RunError(f"{target} cannot be written: {error.strerror}. Something else is at this path.") from error
-        if isinstance(error, OSError):
+        if isinstance(error, OSError) and _is_of_the_disk(error):
             what = error.strerror or str(error)
             raise RunError(f"{target} cannot be written: {what}. Choose another location with --out.") from error
         raise

@@ -24,6 +24,7 @@ from semfreeze_core.records.manifest import AnalysisSettings, DataEntry, ModelEn
 from semfreeze_core.records.provenance import provenance_now
 from semfreeze_core.records.run import GROUP_PREFIX, Run
 from semfreeze_core.records.scores import SCORE_NAMES, ScoreName
+from semfreeze_core.records.training import DtypeName
 from semfreeze_core.semantics.analysis import prepare_labels, read_traces
 from semfreeze_core.semantics.display import choose_display, project_display
 from semfreeze_core.semantics.extraction import extraction_entry
@@ -35,7 +36,7 @@ from semfreeze_core.sources.data.examples import ExampleSet, read_examples
 from semfreeze_core.sources.data.fields import resolve_fields
 from semfreeze_core.sources.data.rows import open_rows
 from semfreeze_core.sources.data.samples import resolve_data
-from semfreeze_core.sources.models.causal_lm import DtypeName, LoadedModel, load_causal_lm
+from semfreeze_core.sources.models.causal_lm import LoadedModel, load_causal_lm
 
 
 @dataclass(frozen=True)

@@ -7,13 +7,13 @@ import numpy as np
 import plotly.graph_objects as go
 import streamlit as st
 
-from semfreeze_core.cost import compare_costs, forward_rate
+from semfreeze_core.cost import compare_costs
 from semfreeze_core.errors import RunError
 from semfreeze_core.gains import ScalingLaw, bands, fit_scaling_law, score_coverage
 from semfreeze_core.plan import curve_of
 from semfreeze_core.plan.compare import SideBySide
 from semfreeze_core.plan.compare import side_by_side as compare_runs
-from semfreeze_core.plan.forecast import FinetuneForecast, forecast_finetunes, trained_rate
+from semfreeze_core.plan.forecast import FinetuneForecast, forecast_finetunes
 from semfreeze_core.plan.opinions import Comparison, gather_opinions
 from semfreeze_core.plan.rules_by_cost import Budget
 from semfreeze_core.plan.slices import Slice
@@ -24,11 +24,12 @@ from semfreeze_core.records.pilots import Measurement
 from semfreeze_core.records.prediction_error import CalibrationReport
 from semfreeze_core.records.preview import DataPreview, MemoryForecast
 from semfreeze_core.records.sweep import SweepReport
-from semfreeze_core.records.training import LoraSetup, TrainingSetup
+from semfreeze_core.records.training import LoraSetup, Precision, TrainingSetup
 from semfreeze_core.records.umap_projection import UmapProjection
 from semfreeze_core.records.validation import LiveArm, ValidationReport
 from semfreeze_core.runs.calibration import read_calibration
 from semfreeze_core.runs.folder import VALIDATIONS
+from semfreeze_core.runs.reports import finetune_rate as newest_rate
 from semfreeze_core.runs.reports import list_measurements, list_sweeps, list_validations, read_live
 from semfreeze_core.runs.umaps import read_umap, umap_file
 from semfreeze_core.sources.data.rows import open_rows
@@ -213,14 +214,9 @@ def forecast(opened: OpenRun, *, batch_size: int, steps: int, n_runs: float) -> 
     )
 
 
-def finetune_rate(opened: OpenRun) -> tuple[float | None, str]:
-    """FLOP per second to forecast a finetune with, and whose: the newest finetune's, else the analysis's."""
-    for report in reversed(validations(opened).values()):
-        if (rate := trained_rate(report)) is not None:
-            return rate, "of this run's last finetune"
-    extraction = opened.run.manifest.extraction
-    rate = forward_rate(opened.run.shape, extraction.tokens, extraction.seconds)
-    return rate, "of the analysis, which training does not reach"
+def finetune_rate(opened: OpenRun, precision: Precision | None = None) -> tuple[float | None, str]:
+    """FLOP per second to forecast a finetune with, and whose: the newest's in a precision; None without one."""
+    return newest_rate(opened.folder, precision), "of this run's last finetune"
 
 
 def samples() -> list[str]:

@@ -5,6 +5,7 @@ from typing import Any, get_args
 import streamlit as st
 
 from semfreeze_core.cost.hardware import GPUS
+from semfreeze_core.cost.setup import default_precision
 from semfreeze_core.plan.rules_by_cost import Budget
 from semfreeze_core.records.defaults import BATCH_SIZE, EPOCHS, LORA_RANK, SEQUENCE_LENGTH
 from semfreeze_core.records.options import EstimateOptions
@@ -37,7 +38,8 @@ def setup_options(run: Run) -> EstimateOptions:
         epochs = st.number_input(
             "Epochs", 1, _MOST_EPOCHS, EPOCHS, width=NARROW, help="Over the run's usable rows.", **in_link("epochs")
         )
-        precision = _choice("Precision", get_args(Precision), "precision")
+        usual_precision = default_precision(run)
+        precision = _choice("Precision", get_args(Precision), "precision", usual=usual_precision)
         optimizer = _choice("Optimizer", get_args(Optimizer), "optimizer")
         stock = st.toggle("Stock trainer", help=TOOLTIPS["stock"], **in_link("stock"))
         loss = _choice("Loss", get_args(LossKind), "loss", disabled=stock)
@@ -53,7 +55,7 @@ def setup_options(run: Run) -> EstimateOptions:
         )  # fmt: skip
     return EstimateOptions(
         batch_size=_unless_default("batch_size", batch),
-        precision=_unless_default("precision", precision),
+        precision=None if precision == usual_precision else precision,
         optimizer=_unless_default("optimizer", optimizer),
         loss=None if stock else _unless_default("loss", loss),
         checkpointing=_unless_default("checkpointing", checkpointing),
@@ -86,7 +88,9 @@ def budget_input() -> Budget | None:
     return None if limits == (None, None, None) else Budget(*limits)
 
 
-def _choice(title: str, options: tuple[str, ...], name: str, *, disabled: bool = False) -> str:
-    first = options.index(getattr(TrainingSetup, name))
+def _choice(
+    title: str, options: tuple[str, ...], name: str, *, disabled: bool = False, usual: str | None = None
+) -> str:
+    first = options.index(usual or getattr(TrainingSetup, name))
     look: dict[str, Any] = {"width": NARROW + 20, "disabled": disabled, "help": TOOLTIPS[name]}
     return str(st.selectbox(title, options, first, **look, **in_link(name)))  # type: ignore[arg-type]  # a link's name

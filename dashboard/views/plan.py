@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import streamlit as st
 
-from semfreeze_core.cost import run_seconds
+from semfreeze_core.cost import find_gpu
 from semfreeze_core.cost.setup import setup_from_options
 from semfreeze_core.cost.speed import training_speed
 from semfreeze_core.plan.make import warnings_of
@@ -12,7 +12,7 @@ from semfreeze_core.plan.opinions import Comparison
 from semfreeze_core.records.cost import CostTable, DepthCost
 from semfreeze_core.records.training import LoraSetup, TrainingSetup
 from semfreeze_core.wording.costs import flop_status_word, setup_line
-from semfreeze_core.wording.numbers import CI, duration, flops, flops_per_second, gib, number, percent
+from semfreeze_core.wording.numbers import CI, duration_at, flops, gib, number, percent, rate_range
 from semfreeze_core.wording.plan import depth_summary, no_recommendation
 from semfreeze_core.wording.rules import opinion_table, recommendation_sentence
 from semfreeze_dashboard.charts import costs, frontier
@@ -78,7 +78,7 @@ def body() -> None:
     shown = _Shown(table, depth, alternatives, comparison)
 
     conclusion(ctx, shown, rule)
-    metrics(ctx, shown, setup)
+    metrics(ctx, shown, setup, None if budget is None else budget.gpu)
     cost_charts(shown, setup)
     frontier_chart(ctx, shown)
     st.markdown("**What each rule says, and why**", help=TOOLTIPS["rule"])
@@ -109,14 +109,13 @@ def conclusion(ctx: page.PageContext, shown: _Shown, rule: str) -> None:
         st.warning(escaped(warning))
 
 
-def metrics(ctx: page.PageContext, shown: _Shown, setup: TrainingSetup) -> None:
+def metrics(ctx: page.PageContext, shown: _Shown, setup: TrainingSetup, gpu: str | None) -> None:
     """Compute, memory, coverage and time, and what the depth costs in the other kind of trainer."""
     cost, coverage = shown.cost, ctx.curve.coverage.at(shown.depth)
-    speed = training_speed(None, None, ctx.opened.run, setup)
-    time = duration(run_seconds(cost.flop, speed.flop_per_second))
-    rate = "no measured throughput"
-    if speed.flop_per_second is not None:
-        rate = f"at {flops_per_second(speed.flop_per_second)} (analysis)"
+    measured = compute.finetune_rate(ctx.opened, setup.precision)[0]
+    speed = training_speed(None, None, setup, gpu=None if gpu is None else find_gpu(gpu), measured=measured)
+    time = duration_at(cost.flop, speed.rates)
+    rate = f"at {rate_range(speed.rates)}" if speed.rates else "no rate known"
     coverage_interval = f"{CI} {number(coverage.low, 2)} to {number(coverage.high, 2)}"
     for column, (title, value, delta, term) in zip(
         st.columns(4),

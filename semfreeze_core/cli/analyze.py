@@ -77,6 +77,7 @@ def analyze(
     from semfreeze_core.errors import InputError
     from semfreeze_core.plan.make import curve_of
     from semfreeze_core.records.scores import SCORE_NAMES
+    from semfreeze_core.records.training import dtype_named
     from semfreeze_core.runs.folder import write_run
     from semfreeze_core.runs.store import free_name, run_path
     from semfreeze_core.storage import require_free
@@ -88,7 +89,8 @@ def analyze(
     wanted_scores = tuple(dict.fromkeys(name.strip() for name in scores.split(",") if name.strip()))
     if unknown_scores := [name for name in wanted_scores if name not in SCORE_NAMES]:
         problems.append(f"--scores {', '.join(unknown_scores)}: expected {', '.join(SCORE_NAMES)}")
-    if dtype not in ("auto", "float32", "bfloat16"):
+    dtype_name = dtype_named(dtype)
+    if dtype_name is None:
         problems.append(f"--dtype {dtype}: expected auto, float32 or bfloat16")
     least_values = (
         ("examples", examples, 0),
@@ -125,7 +127,7 @@ def analyze(
         scores=wanted_scores,  # type: ignore[arg-type]  # checked above
         seed=seed,
         revision=revision,
-        dtype=dtype,  # type: ignore[arg-type]  # checked above
+        dtype=dtype_name or "auto",  # refused above where it is none
         device=device,
         trust_remote_code=trust_remote_code,
         allow_pickle=allow_pickle,

@@ -44,7 +44,10 @@ def cost(
     ] = None,
     flop_per_second: Annotated[float | None, typer.Option(help="The same in FLOP/s.")] = None,
     gpu: Annotated[
-        str | None, typer.Option(help="GPU name, such as 'A100 80GB SXM'. Reports the smallest freeze depth that fits.")
+        str | None,
+        typer.Option(
+            help="GPU name, such as A100-80GB. Reports the smallest freeze depth that fits, and the training time."
+        ),
     ] = None,
     revision: RevisionOption = None,
     trust_remote_code: TrustOption = False,
@@ -79,7 +82,12 @@ def cost(
             model = str(user_path(model).parent)
         shape = _shape_of(model, revision, trust_remote_code)
     setup = setup_from_options(shape, reading, flags, with_reference=True, trains_embeddings=bool(train_embeddings))
-    speed = training_speed(flop_per_second, tflops, reading, setup)
+    measured = None
+    if run is not None:
+        from semfreeze_core.runs.reports import finetune_rate
+
+        measured = finetune_rate(find_run(run), setup.precision)
+    speed = training_speed(flop_per_second, tflops, setup, gpu=card, measured=measured)
     calibrated = None
     if calibrate:
         from semfreeze_core.sources.models.activation_count import calibrate_empty

@@ -47,10 +47,12 @@ def check(
     from semfreeze_core.errors import InputError
     from semfreeze_core.plan.consistency import require_names
     from semfreeze_core.plan.document import require_model, trainable_names
+    from semfreeze_core.records.training import dtype_named
     from semfreeze_core.runs.plans import read_plan
     from semfreeze_core.storage import user_path
 
-    if dtype not in ("auto", "float32", "bfloat16"):
+    dtype_name = dtype_named(dtype)
+    if dtype_name is None:
         raise InputError(f"--dtype {dtype}: expected auto, float32 or bfloat16.")
     document = None if plan is None else read_plan(user_path(str(plan)))
 
@@ -61,7 +63,7 @@ def check(
         loaded = load_causal_lm(
             model,
             revision=revision,
-            dtype=dtype,  # type: ignore[arg-type]  # checked above
+            dtype=dtype_name,
             device=device,
             trust_remote_code=trust_remote_code,
             allow_pickle=allow_pickle,

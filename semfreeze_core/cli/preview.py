@@ -57,9 +57,11 @@ def preview(
 
     from semfreeze_core.cli.printing.console import print_json, progress_on_stderr
     from semfreeze_core.errors import InputError
+    from semfreeze_core.records.training import dtype_named
     from semfreeze_core.storage import user_path, write_atomically
 
-    if dtype not in ("auto", "float32", "bfloat16"):
+    dtype_name = dtype_named(dtype)
+    if dtype_name is None:
         raise InputError(f"--dtype {dtype}: expected auto, float32 or bfloat16.")
     if max_length is not None and max_length < 2:
         raise InputError(f"--max-length must be at least 2, found {max_length}.")
@@ -78,7 +80,7 @@ def preview(
         add_eos=eos,
         seed=seed,
         revision=revision,
-        dtype=dtype,  # type: ignore[arg-type]  # checked above
+        dtype=dtype_name,
         device=device,
         trust_remote_code=trust_remote_code,
         allow_pickle=allow_pickle,

@@ -57,6 +57,7 @@ def train(
     from semfreeze_core.cli.options.plan_and_data import plan_and_data
     from semfreeze_core.cli.printing.console import print_json, progress_on_stderr
     from semfreeze_core.cost.setup import options_applied
+    from semfreeze_core.device import choose_device, trained_precision
     from semfreeze_core.finetune.train.request import TrainRequest
     from semfreeze_core.finetune.train.train import train_plan
     from semfreeze_core.storage import user_path
@@ -65,6 +66,8 @@ def train(
     require(flags.problems())
     made = plan_and_data(plan, fields)
     setup = options_applied(made.plan.cost.setup, flags)
+    if flags.precision is None:
+        setup = replace(setup, precision=trained_precision(setup.precision, choose_device(flags.device)))
     if flags.max_length is not None:
         setup = replace(setup, sequence_length=flags.max_length)
     request = TrainRequest(

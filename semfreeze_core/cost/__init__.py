@@ -1,6 +1,6 @@
 """What a freeze depth costs in FLOPs and bytes: pure arithmetic, no torch."""
 
-from semfreeze_core.cost.flops import flop_status, forward_rate, run_flop, run_seconds, step_flop
+from semfreeze_core.cost.flops import flop_status, run_flop, run_seconds, step_flop
 from semfreeze_core.cost.hardware import Gpu, find_gpu
 from semfreeze_core.cost.lora import adapter_parameters, check_targets
 from semfreeze_core.cost.memory import training_bytes
@@ -25,7 +25,6 @@ __all__ = [
     "depth_cost",
     "find_gpu",
     "flop_status",
-    "forward_rate",
     "full_cost",
     "lora_cost",
     "parts_at_depth",

@@ -1,25 +1,30 @@
-"""What common GPUs hold and reach at most, from their makers' data sheets; an unknown GPU is refused, not guessed."""
+"""What common GPUs hold, as their driver reports it, and reach at most, by their makers' data sheets.
 
+An unknown GPU is refused, not guessed.
+"""
+
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from semfreeze_core.errors import PlanError
 from semfreeze_core.records.cost import DepthCost
+from semfreeze_core.records.training import Precision
 
 
 @dataclass(frozen=True)
 class Gpu:
-    """One device as its data sheet describes it.
+    """One device.
 
     Attributes:
         name: maker's name, short.
-        memory_bytes: the sheet's gigabytes as 10^9 bytes. GPUs have up to 7% more, of which the driver, the context
-            and error correction take a part: a setup that just fits here fits on the GPU.
+        memory_bytes: the total that the driver reports, with error correction on where it is by default. The driver and
+            the context of each process take some of it.
         bandwidth_bytes_per_second: of the device memory.
         bf16_flop_per_second: peak of dense bfloat16 matrix products with float32 sums, without sparsity; None when the
             GPU has no such units or we are not sure of the number.
         fp32_flop_per_second: peak of float32 outside the matrix units (no TF32); None when we are not sure.
-        source: where the numbers stand.
+        source: where all but the memory stands.
     """
 
     name: str
@@ -29,11 +34,22 @@ class Gpu:
     fp32_flop_per_second: int | None
     source: str
 
+    def peak_flop_per_second(self, precision: Precision) -> int | None:
+        """Peak of the matrix products of a training in this precision; None where it is unknown or there is none.
 
-def _gpu(name: str, gb: int, gb_per_second: int, bf16: float | None, fp32: float | None, source: str) -> Gpu:
-    """A GPU in the units of data sheets: GB, GB/s, TFLOP/s."""
+        In float32, trainings multiply in TF32 where a GPU has it: NVIDIA's from Ampere on, at half of bfloat16's peak.
+        """
+        if precision != "float32":
+            return self.bf16_flop_per_second
+        if self.bf16_flop_per_second is None or self.name == "MI300X":
+            return self.fp32_flop_per_second
+        return self.bf16_flop_per_second // 2
+
+
+def _gpu(name: str, mib: int, gb_per_second: int, bf16: float | None, fp32: float | None, source: str) -> Gpu:
+    """A GPU in the units of drivers and data sheets: MiB, GB/s, TFLOP/s."""
     flop = [None if tera is None else round(tera * 10**12) for tera in (bf16, fp32)]
-    return Gpu(name, gb * 10**9, gb_per_second * 10**9, flop[0], flop[1], source)
+    return Gpu(name, mib * 2**20, gb_per_second * 10**9, flop[0], flop[1], source)
 
 
 _NVIDIA = "https://www.nvidia.com/en-us/data-center"
@@ -43,43 +59,55 @@ _AMPERE = "https://www.nvidia.com/content/PDF/nvidia-ampere-ga-102-gpu-architect
 _ADA = "https://images.nvidia.com/aem-dam/Solutions/geforce/ada/nvidia-ada-gpu-architecture.pdf"
 _BLACKWELL = "https://images.nvidia.com/aem-dam/Solutions/geforce/blackwell/nvidia-rtx-blackwell-gpu-architecture.pdf"
 
+# MiB as nvidia-smi prints them ("0MiB / 24564MiB"), read in public issue trackers: those of T4, A10, L4, L40S, A100 and
+# H100 in one list of a cloud's (github.com/modal-labs/modal-client/pull/2797), RTX 3090 and 5090 in
+# github.com/noonghunna/club-3090 (issues 1129 and 1229), the others in the logs of several projects each; V100: its
+# whole memory, as its boards report it. MI300X: 206,141,652,992 bytes by rocm-smi.
 GPUS = (
-    _gpu("T4", 16, 320, None, 8.1, f"{_NVIDIA}/tesla-t4/"),
-    _gpu("V100 16GB", 16, 900, None, 15.7, _V100),
-    _gpu("V100 32GB", 32, 900, None, 15.7, _V100),
-    _gpu("RTX 3090", 24, 936, 71, 35.6, _AMPERE),
-    _gpu("RTX 4090", 24, 1008, 165.2, 82.6, _ADA),
-    _gpu("RTX 5090", 32, 1792, 209.5, 104.8, _BLACKWELL),
-    _gpu("A10", 24, 600, 125, 31.2, f"{_NVIDIA}/products/a10-gpu/"),
-    _gpu("A10G", 24, 600, None, None, "https://aws.amazon.com/ec2/instance-types/g5/"),
-    _gpu("L4", 24, 300, 121, 30.3, f"{_NVIDIA}/l4/"),
-    _gpu("L40S", 48, 864, 362, 91.6, f"{_NVIDIA}/l40s/"),
-    _gpu("RTX A6000", 48, 768, 154.8, 38.7, _AMPERE),
-    _gpu("A100 40GB", 40, 1555, 312, 19.5, _A100),
-    _gpu("A100 80GB PCIe", 80, 1935, 312, 19.5, _A100),
-    _gpu("A100 80GB SXM", 80, 2039, 312, 19.5, _A100),
-    _gpu("H100 PCIe", 80, 2000, 756, 51, f"{_NVIDIA}/h100/"),
-    _gpu("H100 SXM", 80, 3350, 989, 67, f"{_NVIDIA}/h100/"),
-    _gpu("H200 SXM", 141, 4800, 989, 67, f"{_NVIDIA}/h200/"),
-    _gpu("B200", 180, 8000, 2250, None, f"{_NVIDIA}/dgx-b200/"),
-    _gpu("MI300X", 192, 5300, 1307.4, 163.4, "https://www.amd.com/en/products/accelerators/instinct/mi300/mi300x.html"),
+    _gpu("T4", 15360, 320, None, 8.1, f"{_NVIDIA}/tesla-t4/"),
+    _gpu("V100 16GB", 16384, 900, None, 15.7, _V100),
+    _gpu("V100 32GB", 32768, 900, None, 15.7, _V100),
+    _gpu("RTX 3090", 24576, 936, 71, 35.6, _AMPERE),
+    _gpu("RTX 4090", 24564, 1008, 165.2, 82.6, _ADA),
+    _gpu("RTX 5090", 32607, 1792, 209.5, 104.8, _BLACKWELL),
+    _gpu("A10", 23028, 600, 125, 31.2, f"{_NVIDIA}/products/a10-gpu/"),
+    _gpu("A10G", 23028, 600, None, None, "https://aws.amazon.com/ec2/instance-types/g5/"),
+    _gpu("L4", 23034, 300, 121, 30.3, f"{_NVIDIA}/l4/"),
+    _gpu("L40S", 46068, 864, 362, 91.6, f"{_NVIDIA}/l40s/"),
+    _gpu("RTX A6000", 49140, 768, 154.8, 38.7, _AMPERE),
+    _gpu("A100 40GB", 40960, 1555, 312, 19.5, _A100),
+    _gpu("A100 80GB PCIe", 81920, 1935, 312, 19.5, _A100),
+    _gpu("A100 80GB SXM", 81920, 2039, 312, 19.5, _A100),
+    _gpu("H100 PCIe", 81559, 2000, 756, 51, f"{_NVIDIA}/h100/"),
+    _gpu("H100 SXM", 81559, 3350, 989, 67, f"{_NVIDIA}/h100/"),
+    _gpu("H200 SXM", 143771, 4800, 989, 67, f"{_NVIDIA}/h200/"),
+    _gpu("B200", 183359, 8000, 2250, None, f"{_NVIDIA}/dgx-b200/"),
+    _gpu(
+        "MI300X", 196592, 5300, 1307.4, 163.4, "https://www.amd.com/en/products/accelerators/instinct/mi300/mi300x.html"
+    ),
 )
-# Other names of the same GPU, the driver's own among them; where memory or board differ, the fuller name must
-# be given.
+# Other names of the same GPU; where memory or board differ, the fuller name must be given.
 _ALIASES = {
     "a6000": "RTX A6000",
     "h200": "H200 SXM",
     "3090": "RTX 3090",
     "4090": "RTX 4090",
     "5090": "RTX 5090",
-    "v100sxm216gb": "V100 16GB",
-    "v100sxm232gb": "V100 32GB",
-    "a100sxm440gb": "A100 40GB",
-    "a100pcie40gb": "A100 40GB",
-    "a100sxm480gb": "A100 80GB SXM",
-    "h10080gbhbm3": "H100 SXM",
+    "a100 40gb sxm": "A100 40GB",
+    "a100 40gb pcie": "A100 40GB",
+    "h100 80gb hbm3": "H100 SXM",
+    "h100 80gb pcie": "H100 PCIe",
+    "h100 80gb sxm": "H100 SXM",
+    "v100 16gb sxm": "V100 16GB",
+    "v100 16gb pcie": "V100 16GB",
+    "v100 32gb sxm": "V100 32GB",
+    "v100 32gb pcie": "V100 32GB",
 }
-_VENDORS = ("nvidia", "amd", "geforce", "instinct", "tesla")
+_MAKERS = frozenset(("nvidia", "amd", "geforce", "instinct", "tesla", "gpu"))
+# What a name is made of: letters with the digits behind them, memory ("80GB", "80 GiB", "80G"), or a number alone.
+_WORDS = re.compile(
+    r"(\d+)\s*g(?:i?b)?(?![a-z0-9])|sxm\d?(?=\D|$|\d+\s*g)|(?:rtx|geforce|tesla)(?=[a\d])|[a-z]+\d*[a-z]*|\d+[a-z]*"
+)
 
 
 def least_fitting_depth(depths: Sequence[DepthCost], gpu: Gpu) -> int | None:
@@ -89,24 +117,36 @@ def least_fitting_depth(depths: Sequence[DepthCost], gpu: Gpu) -> int | None:
 
 
 def find_gpu(name: str) -> Gpu:
-    """The GPU of a name, ignoring case, spaces, dashes and a maker's name in front.
+    """The GPU of a name, whatever its case, spaces, hyphens, maker and order of words.
+
+    Part of a name is enough where all GPUs that have it hold and reach the same: "A100-80GB" is either board's.
 
     Raises:
         PlanError: no GPU has this name, or several do; the message lists them.
     """
-    wanted = _squeezed(name)
-    known = {_squeezed(gpu.name): gpu for gpu in GPUS}
-    wanted = _squeezed(_ALIASES.get(wanted, wanted))
-    if wanted in known:
-        return known[wanted]
-    close = [gpu.name for key, gpu in known.items() if wanted and key.startswith(wanted)]
+    wanted = _words(name)
+    exact = {_words(gpu.name): gpu for gpu in GPUS}
+    exact |= {_words(alias): gpu for alias, of in _ALIASES.items() for gpu in GPUS if gpu.name == of}
+    if wanted in exact:
+        return exact[wanted]
+    memories = {gpu.name: _memory_words(gpu) for gpu in GPUS}
+    close = [gpu for gpu in GPUS if wanted - memories[gpu.name] and wanted <= _words(gpu.name) | memories[gpu.name]]
+    if len({(gpu.memory_bytes, gpu.bf16_flop_per_second, gpu.fp32_flop_per_second) for gpu in close}) == 1:
+        return close[-1]
     if close:
-        raise PlanError(f"GPU {name} is ambiguous. Use one of: {', '.join(close)}")
+        raise PlanError(f"GPU {name} is ambiguous. Use one of: {', '.join(gpu.name for gpu in close)}")
     raise PlanError(f"GPU {name} is unknown. Known GPUs: {', '.join(gpu.name for gpu in GPUS)}")
 
 
-def _squeezed(name: str) -> str:
-    text = "".join(c for c in name.lower() if c.isalnum())
-    for vendor in _VENDORS:
-        text = text.removeprefix(vendor)
-    return text
+def _memory_words(gpu: Gpu) -> frozenset[str]:
+    """How a GPU's memory may be written: in 2^30 bytes, and in the 10^9 of data sheets."""
+    return frozenset(f"{round(gpu.memory_bytes / unit)}gb" for unit in (2**30, 10**9))
+
+
+def _words(name: str) -> frozenset[str]:
+    """The words that tell a GPU from others, in lower case; those of memory as "80gb"."""
+    found = []
+    for match in _WORDS.finditer(name.lower()):
+        word = f"{match[1]}gb" if match[1] else match[0]
+        found.append("sxm" if word.startswith("sxm") else word)
+    return frozenset(found) - _MAKERS

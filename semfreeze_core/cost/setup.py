@@ -19,13 +19,13 @@ from semfreeze_core.records.training import (
     Precision,
     TrainableParts,
     TrainingSetup,
+    precision_named,
 )
 
 if TYPE_CHECKING:
     from semfreeze_core.records.run import Run  # brings pandas, which an estimate does not need
 
 _LARGEST = 10**12  # larger numbers are typing errors, and their products overflow floating point
-_SPELLINGS = {"bfloat16": "bf16", "fp32": "float32"}
 _CHOICES = {"optimizer": Optimizer, "precision": Precision, "checkpointing": Checkpointing, "loss": LossKind}
 
 
@@ -41,7 +41,7 @@ def options_applied(setup: TrainingSetup, options: TrainingOptions) -> TrainingS
     values = {f.name: getattr(options, f.name) for f in fields(TrainingOptions)}
     changes = {name: value for name, value in values.items() if value is not None}
     if "precision" in changes:
-        changes["precision"] = _SPELLINGS.get(changes["precision"], changes["precision"])
+        changes["precision"] = precision_named(changes["precision"])
     return replace(setup, **changes)
 
 
@@ -50,7 +50,8 @@ def option_problems(options: TrainingOptions) -> list[str]:
     problems = []
     for name, allowed in _CHOICES.items():
         value = getattr(options, name)
-        if value is not None and _SPELLINGS.get(value, value) not in get_args(allowed):
+        known = precision_named(value) if name == "precision" and value is not None else value
+        if value is not None and known not in get_args(allowed):
             problems.append(f"--{name} {value}: expected {' or '.join(get_args(allowed))}")
     return problems + _out_of_range((("batch-size", options.batch_size),))
 
@@ -89,6 +90,7 @@ def setup_from_options(
         raise PlanError("; ".join(problems) + ".")
     data = run.manifest.data if run else None
     setup = TrainingSetup() if data is None else TrainingSetup(train_examples=data.n_usable)
+    setup = replace(setup, precision=default_precision(run))
     if options.stock:
         setup = stock_trainer(setup)
     elif trains_embeddings or options.checkpointing == "transformers-5":
@@ -110,6 +112,15 @@ def setup_from_options(
     )
     steps = (options.epochs or EPOCHS) * setup.steps_per_epoch if options.steps is None else options.steps
     return replace(setup, steps=steps)
+
+
+def default_precision(run: "Run | None") -> Precision:
+    """The precision of a finetune where nobody names one: bf16-autocast after an analysis in bfloat16 on a GPU.
+
+    The finetune is taken to run where the analysis did; elsewhere, and on GPUs without bfloat16, it is float32.
+    """
+    on_gpu = run is not None and run.manifest.model.device.startswith("cuda")
+    return "bf16-autocast" if on_gpu and run and run.manifest.model.dtype == "bfloat16" else TrainingSetup.precision
 
 
 def stock_trainer(setup: TrainingSetup) -> TrainingSetup:

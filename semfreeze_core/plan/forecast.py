@@ -1,11 +1,14 @@
 """Estimated cost of short finetunes: FLOPs, time at a rate, and the memory of the most expensive arm."""
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from semfreeze_core.cost import full_cost, run_seconds
-from semfreeze_core.records.run import Run
 from semfreeze_core.records.training import TrainingSetup
 from semfreeze_core.records.validation import ValidationReport
+
+if TYPE_CHECKING:
+    from semfreeze_core.records.run import Run  # brings pandas, which a rate does not need
 
 
 @dataclass(frozen=True)
@@ -31,7 +34,7 @@ def trained_rate(report: ValidationReport) -> float | None:
 
 
 def forecast_finetunes(
-    run: Run, *, batch_size: int, steps: int, n_runs: float, flop_per_second: float | None
+    run: "Run", *, batch_size: int, steps: int, n_runs: float, flop_per_second: float | None
 ) -> FinetuneForecast:
     """Estimate from the run's own example lengths.
 

@@ -6,13 +6,33 @@ from typing import Literal
 from semfreeze_core.records.defaults import BATCH_SIZE, EPOCHS, SEQUENCE_LENGTH, TRAIN_EXAMPLES
 
 Precision = Literal["float32", "bf16-autocast", "bf16"]
+DtypeName = Literal["auto", "float32", "bfloat16"]  # what an analysis computes in
 Optimizer = Literal["adamw", "adamw8bit", "sgd"]
 LossKind = Literal["materialised", "supervised-only", "fused"]
 Checkpointing = Literal["none", "non-reentrant", "reentrant", "transformers-5"]
 FrozenBits = Literal[8, 4]
 
+# Other names that precisions go by, in lower case; each is printed by its first.
+_PRECISION_NAMES: dict[Precision, tuple[str, ...]] = {
+    "float32": ("float32", "fp32", "f32", "float", "32"),
+    "bf16-autocast": ("bf16-autocast", "bfloat16-autocast", "bf16-mixed", "bf16_autocast", "bfloat16_autocast"),
+    "bf16": ("bf16", "bfloat16", "bf16-true"),
+}
 ALL_LINEAR = "all-linear"
 TRANSFORMERS_OPTIMIZERS: dict[Optimizer, str] = {"adamw": "adamw_torch", "adamw8bit": "adamw_bnb_8bit", "sgd": "sgd"}
+
+
+def precision_named(text: str) -> Precision | None:
+    """The precision that goes by a name, as people and other trainers spell it; None where there is none."""
+    return next((p for p, names in _PRECISION_NAMES.items() if text.strip().lower() in names), None)
+
+
+def dtype_named(text: str) -> DtypeName | None:
+    """What an analysis computes in by a name, such as "auto" or "bf16"; None where there is no such."""
+    if text.strip().lower() == "auto":
+        return "auto"
+    names: dict[Precision | None, DtypeName] = {"float32": "float32", "bf16": "bfloat16"}
+    return names.get(precision_named(text))
 
 
 @dataclass(frozen=True)

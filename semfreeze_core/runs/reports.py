@@ -7,8 +7,10 @@ from typing import TypeVar
 from pydantic import ValidationError
 
 from semfreeze_core.errors import RunError
+from semfreeze_core.plan.forecast import trained_rate
 from semfreeze_core.records.pilots import MEASUREMENT, MEASUREMENT_SCHEMA_VERSION, Measurement
 from semfreeze_core.records.sweep import SWEEP, SWEEP_SCHEMA_VERSION, SweepReport
+from semfreeze_core.records.training import Precision
 from semfreeze_core.records.validation import LIVE, REPORT, VALIDATION_SCHEMA_VERSION, LiveArm, ValidationReport
 from semfreeze_core.runs.folder import PILOTS, SWEEPS, VALIDATIONS
 
@@ -36,6 +38,22 @@ def readable_validations(run_folder: Path) -> tuple[dict[str, ValidationReport],
         except RunError as error:
             problems.append(str(error))
     return reports, problems
+
+
+def finetune_rate(run_folder: Path, precision: Precision | None = None) -> float | None:
+    """FLOP/s of a run's newest validation in training; None where no finetune has ended.
+
+    Args:
+        run_folder: of the run.
+        precision: that the finetunes trained in; None is any.
+
+    Raises:
+        RunError: a report is damaged or of a newer semfreeze.
+    """
+    for report in reversed(list_validations(run_folder).values()):
+        if precision in (None, report.settings.setup.precision) and (rate := trained_rate(report)) is not None:
+            return rate
+    return None
 
 
 def read_validation(folder: Path) -> ValidationReport:

@@ -76,7 +76,7 @@ def semantic_targets(rows: Tensor, counts: Tensor, gram: Tensor) -> Targets:
         gram: W'W over the real rows, float64 (d, d).
     """
     factor, _ = cholesky_or_ridge(gram)
-    bases = torch.cholesky_solve(rows.double().cpu().T, factor).T
+    bases = torch.cholesky_solve(rows.cpu().double().T, factor).T
     unit = bases / bases.norm(dim=1, keepdim=True)
     return Targets("semantic", unit.float(), _weighted_mean(unit, counts), None)
 
@@ -98,12 +98,12 @@ def logit_z_targets(rows: Tensor, counts: Tensor, gram: Tensor, mean: Tensor, n_
         n_rows: number of real rows n.
     """
     factor, _ = cholesky_or_ridge(gram - n_rows * torch.outer(mean, mean))
-    centered = rows.double().cpu() - mean
+    centered = rows.cpu().double() - mean
     leverage = torch.linalg.solve_triangular(factor, centered.T, upper=False).square().sum(0)
     vectors = centered / leverage.sqrt()[:, None]
     return Targets("logit_z", vectors.float(), _weighted_mean(vectors, counts), factor.float())
 
 
 def _weighted_mean(vectors: Tensor, counts: Tensor) -> Tensor:
-    weights = counts.double().cpu() / counts.sum().cpu()
+    weights = counts.cpu().double() / counts.sum().cpu()
     return (weights @ vectors).float()

@@ -1,5 +1,6 @@
 """Relative gradient norm: how strongly the task's loss pulls at each layer, measured with one backward pass."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -20,11 +21,18 @@ _HEAD_CHUNK = 256  # positions whose whole logits are held at once
 
 
 def relative_norm(layer: nn.Module) -> float:
-    """|g| / |w| over all of a layer's parameters together, in float64; parameters without a gradient count as 0."""
+    """|g| / |w| over all of a layer's parameters together; parameters without a gradient count as 0.
+
+    Each parameter's norm is taken in float32 where it is, as not every device has float64; they add up in Python's.
+    """
     parameters = list(layer.parameters())
-    gradient = sum(float(p.grad.double().square().sum()) for p in parameters if p.grad is not None)
-    weight = sum(float(p.detach().double().square().sum()) for p in parameters)
-    return (gradient / weight) ** 0.5 if weight > 0 else float("nan")
+    gradient = math.hypot(*(_norm(p.grad) for p in parameters if p.grad is not None))
+    weight = math.hypot(*(_norm(p.detach()) for p in parameters))
+    return gradient / weight if weight > 0 else float("nan")
+
+
+def _norm(values: Tensor) -> float:
+    return float(torch.linalg.vector_norm(values, dtype=torch.float32))
 
 
 def gradient_score(

@@ -73,7 +73,7 @@ def singular_values(matrix: Tensor) -> npt.NDArray[np.float64]:
         matrix: (m, n); p is the smaller of the two.
     """
     wide = matrix if matrix.shape[0] <= matrix.shape[1] else matrix.T
-    wide = wide.to("cpu", torch.float64)
+    wide = wide.cpu().double()  # in this order: not every device has float64
     values: npt.NDArray[np.float64] = torch.linalg.eigvalsh(wide @ wide.T).clamp(min=0).sqrt().numpy()
     return values
 

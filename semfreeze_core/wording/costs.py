@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
-from semfreeze_core.wording.numbers import MISSING, duration, flops, flops_per_second, gib, percent
+from semfreeze_core.wording.numbers import MISSING, duration_at, flops, gib, percent, rate_range
 from semfreeze_core.wording.tables import Column, Table, table
 
 if TYPE_CHECKING:
@@ -96,11 +96,12 @@ def plan_cost_table(plan: FreezePlan) -> Table:
     return table([Column("estimated cost", text=True), *map(Column, costs)], rows)
 
 
-def depth_cost_table(costs: CostTable, flop_per_second: float | None = None) -> Table:
+def depth_cost_table(costs: CostTable, rates: Sequence[float] = ()) -> Table:
     """One row per freeze depth: compute of the first step and of all steps, memory by component.
 
     One column has the shares of compute and memory in the other kind of trainer, one with checkpointing those under
-    the default checkpointing of transformers 5; with a rate a last column has the training time.
+    the default checkpointing of transformers 5; with a rate in FLOP/s, or the lowest and highest, a last column has the
+    training time.
     """
     elsewhere: dict[str, Sequence[DepthCost]] = {}
     if costs.alternative is not None:
@@ -108,7 +109,7 @@ def depth_cost_table(costs: CostTable, flop_per_second: float | None = None) -> 
     if costs.transformers_5 is not None:
         elsewhere["transformers 5"] = costs.transformers_5
     titles = ["frozen layers", "first step", "all steps", "compute", "memory", "memory, share", *_PARTS]
-    titles += [*elsewhere, *["time"] * (flop_per_second is not None)]
+    titles += [*elsewhere, *["time"] * bool(rates)]
     largest = max([*costs.depths, costs.full], key=lambda cost: cost.flop)
     named = [(str(cost.freeze_depth), cost) for cost in costs.depths]
     named += [("LoRA", costs.lora)] if costs.lora else []
@@ -126,8 +127,8 @@ def depth_cost_table(costs: CostTable, flop_per_second: float | None = None) -> 
         for other in elsewhere.values():
             both = (other[i].relative_flop, other[i].relative_bytes) if i < len(other) else ()
             cells.append(", ".join(map(percent, both)) or MISSING)
-        if flop_per_second is not None:
-            cells.append(duration(cost.flop / flop_per_second))
+        if rates:
+            cells.append(duration_at(cost.flop, rates))
         rows.append(cells)
     return table([Column(title) for title in titles], rows)
 
@@ -183,11 +184,11 @@ def transformers_5_sentence(stock: RelativeCost) -> str:
     )
 
 
-def time_note(flop_per_second: float | None, source: str | None, reason: str | None) -> str:
-    """At which rate the training time was estimated, or why there is no estimate."""
-    if flop_per_second is None:
+def time_note(rates: Sequence[float], source: str | None, reason: str | None) -> str:
+    """At which rate, or lowest and highest, the training time was estimated, or why there is no estimate."""
+    if not rates:
         return f"Training time is unknown: {reason}."
-    return f"Training time: at {flops_per_second(flop_per_second)}, {source}."
+    return f"Training time: at {rate_range(rates)}, {source}."
 
 
 def gpu_fit_sentence(name: str, memory_bytes: int, costs: Sequence[DepthCost], least_depth: int | None) -> str:

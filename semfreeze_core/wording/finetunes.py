@@ -379,7 +379,7 @@ def forecast_sentence(forecast: FinetuneForecast, whose_rate: str) -> str:
         forecast: of all of them.
         whose_rate: at which rate the time was estimated, in words.
     """
-    time = "time unknown (no throughput measured)"
+    time = "time unknown (no finetune of this run was timed)"
     if forecast.seconds is not None:
         time = f"about {duration(forecast.seconds)} at the rate {whose_rate}, evaluation not included"
     return (

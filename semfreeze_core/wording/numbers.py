@@ -4,6 +4,7 @@ The only module that rounds for display. GiB and MiB are binary; a FLOPs count i
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeGuard
 
@@ -151,6 +152,22 @@ def duration(seconds: float | None) -> str:
         if seconds >= factor:
             return f"{seconds / factor:.1f} {unit}"
     return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
+
+
+def duration_at(flop: float, rates: Sequence[float]) -> str:
+    """Time of so many FLOPs at a rate in FLOP/s, or from the highest to the lowest, like "1.6 h to 2.9 h"."""
+    if not rates:
+        return UNKNOWN
+    return _joined([duration(flop / rate) for rate in sorted(rates, reverse=True)])
+
+
+def rate_range(rates: Sequence[float]) -> str:
+    """A rate, or the lowest and highest, like "93.6 TFLOP/s to 172 TFLOP/s"."""
+    return _joined([flops_per_second(rate) for rate in sorted(rates)])
+
+
+def _joined(amounts: list[str]) -> str:
+    return " to ".join(dict.fromkeys(amounts))
 
 
 def parameter_count(n: int) -> str:

@@ -1,5 +1,6 @@
 """The device: chosen by name, its memory by what a container allows, one test for running out of it."""
 
+import contextlib
 import errno
 import re
 from pathlib import Path
@@ -24,9 +25,12 @@ from semfreeze_core.device import (
     release_unused_memory,
     resident_bytes,
     synchronize,
+    tf32_products,
+    trained_precision,
     weight_dtype,
 )
 from semfreeze_core.errors import InputError
+from semfreeze_core.records.training import dtype_named, precision_named
 
 CPU, CUDA, MPS = torch.device("cpu"), torch.device("cuda:0"), torch.device("mps")
 GIB = 2**30
@@ -181,6 +185,13 @@ def test_what_devices_have():
     assert [has_float64(device) for device in (CPU, CUDA, MPS)] == [True, True, False]
 
 
+def small_paging_file():
+    """Windows' error when it can promise no more memory, as Windows alone makes it."""
+    error = OSError(errno.EINVAL, "The paging file is too small for this operation to complete")
+    error.winerror = 1455
+    return error
+
+
 @pytest.mark.parametrize(
     "error",
     [
@@ -191,9 +202,13 @@ def test_what_devices_have():
         RuntimeError("[enforce fail at alloc_cpu.cpp:121] . DefaultCPUAllocator: can't allocate memory"),
         RuntimeError("[enforce fail at alloc_cpu.cpp:75] . DefaultCPUAllocator: not enough memory: you tried to"),
         RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+        RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"),
+        RuntimeError("HIP error: hipErrorOutOfMemory"),
+        RuntimeError("std::bad_alloc"),
         OSError(errno.ENOMEM, "Cannot allocate memory"),
+        small_paging_file(),
     ],
-    ids=["python", "torch", "cuda", "mps", "cpu", "cpu on windows", "cublas", "system"],
+    ids=lambda error: str(error)[-24:] or type(error).__name__,
 )
 def test_is_out_of_memory_knows_every_way_of_saying_so(error):
     assert is_out_of_memory(error)
@@ -243,3 +258,44 @@ def test_no_other_module_of_the_core_asks_torch_or_psutil_about_a_device():
     core = Path(device_module.__file__).parent
     found = {path.name for path in core.rglob("*.py") if asking.search(path.read_text())}
     assert found == {"device.py"}
+
+
+@pytest.mark.parametrize(
+    ("text", "precision", "dtype"),
+    [
+        ("float32", "float32", "float32"),
+        ("FP32", "float32", "float32"),
+        ("bf16", "bf16", "bfloat16"),
+        ("bfloat16", "bf16", "bfloat16"),
+        ("BF16-autocast", "bf16-autocast", None),
+        ("bf16-mixed", "bf16-autocast", None),
+        ("auto", None, "auto"),
+        ("float16", None, None),
+    ],
+)
+def test_precisions_are_known_by_their_usual_spellings(text, precision, dtype):
+    assert (precision_named(text), dtype_named(text)) == (precision, dtype)
+    if precision is None:
+        with pytest.raises(InputError, match="expected float32 or bf16-autocast or bf16"):
+            weight_dtype(text)
+    else:
+        assert weight_dtype(text) == weight_dtype(precision)
+
+
+@pytest.mark.parametrize(("native", "expected"), [(True, "bf16-autocast"), (False, "float32")])
+def test_trainings_on_a_gpu_take_bf16_autocast_where_it_multiplies_it(monkeypatch, native, expected):
+    asked = []
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: asked.append(True) or native)
+    monkeypatch.setattr(torch.cuda, "device", lambda device: contextlib.nullcontext())
+    assert trained_precision("float32", CUDA) == expected
+    assert [trained_precision("bf16", CUDA), trained_precision("bf16-autocast", CUDA)] == ["bf16", "bf16-autocast"]
+    assert [trained_precision("float32", CPU), trained_precision("float32", MPS)] == ["float32", "float32"]
+    assert asked == [True]
+
+
+def test_float32_products_are_tf32_on_a_gpu_and_only_within():
+    before = torch.get_float32_matmul_precision()
+    for device, within in ((CUDA, "high"), (CPU, before), (MPS, before)):
+        with tf32_products(device):
+            assert torch.get_float32_matmul_precision() == within
+        assert torch.get_float32_matmul_precision() == before

@@ -4,11 +4,13 @@ import errno
 import json
 import os
 import shutil
+import socket
 import stat
 import tempfile
 from pathlib import Path
 
 import pytest
+from huggingface_hub.errors import LocalEntryNotFoundError
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -186,6 +188,26 @@ def test_disk_errors_knows_a_full_disk_in_safetensors_words(tmp_path):
 
     with pytest.raises(ResourceError, match="The disk is full"), disk_errors(tmp_path):
         raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ConnectionResetError(errno.ECONNRESET, "Connection reset by peer"),
+        TimeoutError("timed out"),
+        socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution"),
+        OSError(errno.ENETUNREACH, "Network is unreachable"),
+        OSError("Max retries exceeded"),
+        LocalEntryNotFoundError("the hub is out of reach and the file is not in the cache"),
+        OSError(errno.ENOMEM, "Cannot allocate memory"),
+        RuntimeError("a matrix has the wrong shape"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_disk_errors_leaves_errors_of_networks_and_memory_as_they_are(tmp_path, error):
+    with pytest.raises(type(error)) as caught, disk_errors(tmp_path):
+        raise error
+    assert caught.value is error
 
 
 @pytest.mark.parametrize("number", [errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO, errno.ENAMETOOLONG])

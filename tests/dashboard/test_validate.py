@@ -152,7 +152,9 @@ def test_form_starts_sweeps_and_pilots_and_says_what_they_take(doubtful, monkeyp
     asked = []
     monkeypatch.setattr(validate, "submit", lambda *what: asked.append(what))
     app = opened("validate", run="doubtful")
-    assert any("Estimated:" in m.value and "at the rate of the analysis" in m.value for m in app.markdown)
+    assert any(
+        "Estimated:" in m.value and "time unknown (no finetune of this run was timed)" in m.value for m in app.markdown
+    )
     app.button_group(key="form proof-kind").set_value(kind).run()
     app.button[-1].click().run()
     ((_, command, title, out),) = asked

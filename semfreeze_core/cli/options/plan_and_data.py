@@ -5,6 +5,7 @@ from pathlib import Path
 
 from semfreeze_core.cli.options.finetune import FinetuneFlags, require
 from semfreeze_core.cost.setup import options_applied
+from semfreeze_core.device import choose_device, trained_precision
 from semfreeze_core.errors import InputError
 from semfreeze_core.plan.document import PLAN, FreezePlan
 from semfreeze_core.plan.make import make_plan
@@ -103,6 +104,7 @@ def finetune_setup(flags: FinetuneFlags, longest: int | None, *, steps: int, tra
     require([f"{flag_of(name)} must be at least 1, found {count}" for name, count in counts.items() if count < 1])
     length = flags.max_length or longest or VALIDATION_SETUP.sequence_length
     setup = replace(VALIDATION_SETUP, sequence_length=length, steps=steps, train_examples=train_examples)
+    setup = replace(setup, precision=trained_precision(setup.precision, choose_device(flags.device)))
     return options_applied(setup, flags)
 
 

@@ -12,10 +12,10 @@ def print_costs(table: CostTable, setup: TrainingSetup, speed: Speed, gpu: Gpu |
     """One line per freeze depth: compute of the first step and of all, memory by component; then what they mean."""
     out = console()
     out.print(f"Estimated cost by freeze depth (memory {table.bytes_status}): {setup_line(setup)}")
-    print_table(depth_cost_table(table, speed.flop_per_second), out)
+    print_table(depth_cost_table(table, speed.rates), out)
     for note in cost_notes(table):
         out.print(note)
-    out.print(time_note(speed.flop_per_second, speed.source, speed.reason))
+    out.print(time_note(speed.rates, speed.source, speed.reason))
     if gpu is not None:
         least = least_fitting_depth(table.depths, gpu) if table.full.bytes.total is not None else None
         out.print(gpu_fit_sentence(gpu.name, gpu.memory_bytes, table.depths, least))

@@ -23,7 +23,10 @@ def cost_document(
     """Everything `cost` says: the setup, each depth's price, what it is compared with; null is unknown or not asked."""
 
     def entry(cost: DepthCost) -> dict[str, Any]:
-        return CostEntry.of(cost, speed.flop_per_second).model_dump()
+        priced = CostEntry.of(cost, speed.flop_per_second).model_dump()
+        if speed.flop_per_second_range is not None:
+            priced["seconds_range"] = [cost.flop / rate for rate in sorted(speed.flop_per_second_range, reverse=True)]
+        return priced
 
     stock = table.transformers_5
     return {

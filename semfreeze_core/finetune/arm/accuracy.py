@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 import torch
 
+from semfreeze_core.finetune.model.batches import bounded_batches
 from semfreeze_core.records.examples import TokenizedExample
 from semfreeze_core.sources.data.chat_template import end_of_turn
 from semfreeze_core.sources.models.decoder import Decoder
 
 _EXTRA_TOKENS = 8  # a wrong answer may be longer than the reference; one that runs on past this is wrong anyway
-_BATCH = 16
 
 
 def generation_indices(examples: Sequence[TokenizedExample], limit: int) -> list[int]:
@@ -46,8 +46,9 @@ def answers(
     prompt_lengths = {i: int(np.argmax(examples[i].supervised)) for i in indices}
     order = sorted(indices, key=lambda i: prompt_lengths[i])
     answer_by_index: dict[int, str] = {}
-    for start in range(0, len(order), _BATCH):
-        batch = order[start : start + _BATCH]
+    lengths = [len(examples[i].input_ids) + _EXTRA_TOKENS for i in order]
+    for part in bounded_batches(lengths):
+        batch = [order[i] for i in part]
         generated = _generate(
             decoder,
             tokenizer,

@@ -8,7 +8,8 @@ import numpy as np
 import torch
 from transformers import TrainingArguments
 
-from semfreeze_core.device import make_current
+from semfreeze_core.device import make_current, multiplies_bfloat16
+from semfreeze_core.errors import InputError
 from semfreeze_core.finetune.arm.arms import Arm
 from semfreeze_core.finetune.arm.settings import ArmSettings
 from semfreeze_core.records.examples import TokenizedExample
@@ -63,7 +64,12 @@ def trainer_arguments(folder: str, arm: Arm, settings: ArmSettings, device: torc
     """Arguments of transformers' Trainer: a constant rate after warm-up, gradients clipped at 1, no evaluation.
 
     One seed gives every arm the same examples in the same order.
+
+    Raises:
+        InputError: the GPU does not multiply bfloat16, which the precision needs.
     """
+    if settings.setup.precision == "bf16-autocast" and device.type == "cuda" and not multiplies_bfloat16(device):
+        raise InputError(f"{device} does not multiply bfloat16, which bf16-autocast needs: use --precision float32.")
     return OneDeviceArguments(
         output_dir=folder,
         model_device=str(device),

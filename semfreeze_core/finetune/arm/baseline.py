@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from semfreeze_core.device import autocast
+from semfreeze_core.device import autocast, tf32_products
 from semfreeze_core.finetune.arm.accuracy import answers, exact_match_fraction, generation_indices, references
 from semfreeze_core.finetune.arm.evaluate import example_losses
 from semfreeze_core.finetune.model.batches import Collator
@@ -27,7 +27,8 @@ def evaluate_baseline(
     """
     decoder = loaded.decoder
     supervised = SupervisedModel(decoder.model, decoder)
-    losses = example_losses(supervised, Collator(evaluation), len(evaluation), precision, decoder.device)
+    with tf32_products(decoder.device):  # as the trained model is evaluated
+        losses = example_losses(supervised, Collator(evaluation), len(evaluation), precision, decoder.device)
     indices = generation_indices(evaluation, n_accuracy)
     expected = references(loaded.tokenizer, evaluation, indices)
     with autocast(precision, decoder.device):

@@ -7,10 +7,11 @@ from typing import Any
 import torch
 
 from semfreeze_core.cost import run_flop
-from semfreeze_core.device import autocast
+from semfreeze_core.device import autocast, is_out_of_memory, release_unused_memory
+from semfreeze_core.errors import ResourceError
 from semfreeze_core.finetune.arm.accuracy import answers, exact_match_fraction, generation_indices, references
 from semfreeze_core.finetune.arm.flop import batch_flop, cache_flop
-from semfreeze_core.finetune.model.batches import Collator
+from semfreeze_core.finetune.model.batches import EVAL_TOKENS, Collator, bounded_batches
 from semfreeze_core.finetune.model.network import Network
 from semfreeze_core.finetune.model.supervised_head import SupervisedModel, mean_losses
 from semfreeze_core.records.defaults import CURVE_EXAMPLES, SHOWN_ANSWERS
@@ -19,22 +20,42 @@ from semfreeze_core.records.model import ModelShape
 from semfreeze_core.records.training import Precision, TrainableParts, TrainingSetup
 from semfreeze_core.records.validation import EvalPoint, Mark
 
-EVAL_BATCH = 16
 
-
-def eval_batches(collator: Collator, n_examples: int) -> Iterator[dict[str, Any]]:
-    """Batches of the first n examples, in order."""
-    for start in range(0, n_examples, EVAL_BATCH):
-        yield collator(range(start, min(start + EVAL_BATCH, n_examples)))
+def eval_batches(collator: Collator, n_examples: int, most_tokens: int = EVAL_TOKENS) -> Iterator[dict[str, Any]]:
+    """Batches of the first n examples, in order, as large as bounded_batches makes them."""
+    lengths = [len(example.input_ids) for example in collator.examples[:n_examples]]
+    for indices in bounded_batches(lengths, most_tokens):
+        yield collator(indices)
 
 
 def example_losses(
     supervised: SupervisedModel, collator: Collator, n_examples: int, precision: Precision, device: torch.device
 ) -> list[float]:
-    """Mean loss of each of the first n examples over its target tokens, nats."""
-    with autocast(precision, device):
-        losses: list[float] = mean_losses(supervised, eval_batches(collator, n_examples), n_examples).tolist()
-    return losses
+    """Mean loss of each of the first n examples over its target tokens, nats; in smaller batches if memory runs out.
+
+    Raises:
+        ResourceError: the longest example does not fit into memory alone.
+    """
+    longest = max(len(example.input_ids) for example in collator.examples[:n_examples])
+    tokens = EVAL_TOKENS
+    while True:
+        try:
+            with autocast(precision, device):
+                batches = eval_batches(collator, n_examples, tokens)
+                losses: list[float] = mean_losses(supervised, batches, n_examples).tolist()
+            return losses
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            reason = " ".join(str(error).split())[:300]
+        # Outside of the handler, whose traceback would keep the tensors alive.
+        if tokens < longest:  # any batch of several was smaller than this example alone
+            raise ResourceError(
+                f"Memory ran out while one eval example of {longest} tokens was evaluated. Use shorter examples "
+                f"(--max-length) or a device with more memory. ({reason})"
+            )
+        tokens //= 2
+        release_unused_memory(device)
 
 
 class ArmEvaluator:

@@ -6,7 +6,7 @@ from dataclasses import replace
 from transformers import PrinterCallback, Trainer
 
 from semfreeze_core.cost import training_bytes
-from semfreeze_core.device import autocast
+from semfreeze_core.device import autocast, tf32_products
 from semfreeze_core.finetune.arm.arguments import setup_at_lengths, trainer_arguments
 from semfreeze_core.finetune.arm.arms import Arm
 from semfreeze_core.finetune.arm.evaluate import ArmEvaluator
@@ -87,7 +87,8 @@ def run_arm(
             callbacks=[recorder],
         )
         trainer.remove_callback(PrinterCallback)
-        trainer.train()
+        with tf32_products(network.decoder.device):  # but not for the cache, which is verified in float32
+            trainer.train()
     network.release()
     record, micro = recorder.record, settings.micro_batch_size
     predicted = training_bytes(loaded.shape, replace(setup, batch_size=micro), arm.parts)

@@ -1,6 +1,6 @@
 """Batches for training: padded on the right, with labels on target tokens, states from a cache where there is one."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
 import torch
@@ -16,6 +16,27 @@ class BoundaryStates(Protocol):
 
     def batch(self, indices: Sequence[int]) -> tuple[Tensor, Tensor]:
         """States (B, T, d), padded on the right, and their attention mask (B, T)."""
+
+
+# Of a batch that needs no backward pass: rows, and tokens with the padding. One longer example is a batch of its own.
+EVAL_ROWS, EVAL_TOKENS = 16, 8192
+
+
+def bounded_batches(lengths: Sequence[int], most_tokens: int = EVAL_TOKENS) -> Iterator[range]:
+    """Ranges of successive examples whose padded batch stays within EVAL_ROWS rows and the tokens, in order.
+
+    Args:
+        lengths: tokens of each example.
+        most_tokens: of a batch of two and more, padding included.
+    """
+    start = longest = 0
+    for i, length in enumerate(lengths):
+        rows, longest = i + 1 - start, max(longest, length)
+        if rows > 1 and (rows > EVAL_ROWS or rows * longest > most_tokens):
+            yield range(start, i)
+            start, longest = i, length
+    if start < len(lengths):
+        yield range(start, len(lengths))
 
 
 class ExampleIndices(Dataset[int]):

@@ -9,6 +9,8 @@ from torch.nn.functional import cross_entropy
 from semfreeze_core.sources.data.training_rows import IGNORED
 from semfreeze_core.sources.models.decoder import Decoder
 
+LOGITS_BYTES = 2**28  # of the logits held at once in an evaluation
+
 
 class RunsSuffix(Protocol):
     """Runs the layers above a boundary on states at it."""
@@ -86,9 +88,17 @@ class SupervisedModel(nn.Module):
         """Losses of the target tokens (n,), nats, float32, and each one's row in the batch (n,)."""
         hidden = self._head_input(attention_mask, input_ids, states)[:, :-1]  # the state before a token predicts it
         wanted = labels[:, 1:] != IGNORED
-        targets = labels[:, 1:][wanted]
-        rows = wanted.nonzero()[:, 0]
-        return cross_entropy(self._logits(hidden[wanted]), targets, reduction="none"), rows
+        hidden, targets, rows = hidden[wanted], labels[:, 1:][wanted], wanted.nonzero()[:, 0]
+        # A backward pass keeps every chunk's logits anyway; without one only a chunk's have to be there at once.
+        chunk = max(1, len(targets)) if torch.is_grad_enabled() else self._chunk
+        parts = zip(torch.split(hidden, chunk), torch.split(targets, chunk), strict=True)
+        return torch.cat([cross_entropy(self._logits(h), t, reduction="none") for h, t in parts]), rows
+
+    @property
+    def _chunk(self) -> int:
+        """Target tokens whose float32 logits fit into LOGITS_BYTES."""
+        decoder: Decoder = self.__dict__["decoder"]
+        return max(1, LOGITS_BYTES // (4 * decoder.head.out_features))
 
     def _head_input(self, attention_mask: Tensor, input_ids: Tensor | None, states: Tensor | None) -> Tensor:
         decoder: Decoder = self.__dict__["decoder"]
@@ -115,14 +125,15 @@ def mean_losses(model: SupervisedModel, batches: Any, n_examples: int) -> Tensor
     was_training = model.training
     model.eval()
     parts: list[Tensor] = []
-    device = next(model.parameters()).device
+    decoder: Decoder = model.__dict__["decoder"]
+    device = decoder.device  # the head's: frozen parameters may have left it
     for batch in batches:
         moved = {name: tensor.to(device) for name, tensor in batch.items()}
         labels = moved["labels"]
         losses, rows = model.token_losses(labels, moved["attention_mask"], moved.get("input_ids"), moved.get("states"))
-        sums = torch.zeros(len(labels), dtype=torch.float64, device=device).index_add_(0, rows, losses.double())
-        counts = torch.bincount(rows, minlength=len(labels))
-        parts.append((sums / counts).cpu())
+        losses, rows = losses.cpu(), rows.cpu()  # before they are summed in float64, which not every device has
+        sums = torch.zeros(len(labels), dtype=torch.float64).index_add_(0, rows, losses.double())
+        parts.append(sums / torch.bincount(rows, minlength=len(labels)))
     model.train(was_training)
     means = torch.cat(parts)
     if len(means) != n_examples:

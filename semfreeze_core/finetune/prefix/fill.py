@@ -38,7 +38,7 @@ def agreed_dtype(decoder: Decoder, k: int, requested: torch.dtype | None, progre
     if model_dtype != torch.float32 or requested not in (torch.bfloat16, torch.float16):
         raise ValueError(f"the prefix of a model in {model_dtype} cannot be computed in {requested}")
     ids = probe_ids(decoder.model)
-    precise, rough = (_run(decoder, k, ids, dtype).double() for dtype in (model_dtype, requested))
+    precise, rough = (_run(decoder, k, ids, dtype).cpu().double() for dtype in (model_dtype, requested))
     agreement = float(torch.cosine_similarity(precise, rough, dim=-1).mean())
     agrees = agreement >= _AGREEMENT
     chosen = requested if agrees else model_dtype

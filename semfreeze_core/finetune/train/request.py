@@ -102,6 +102,29 @@ def setup_note(request: TrainRequest, setup: TrainingSetup) -> str:
     return f"Training setup: {setup_line(setup)}. {origin}"
 
 
+def memory_advice(request: TrainRequest) -> str:
+    """What happened when memory ran out in a training, and what of the ways to take less it has not taken yet."""
+    setup, micro = request.how, request.micro_batch_size or request.how.batch_size
+    smaller = max((m for m in range(1, micro // 2 + 1) if setup.batch_size % m == 0), default=0)
+    if smaller:
+        return (
+            f"Memory ran out with {micro} examples at a time. Add --micro-batch-size {smaller}: it resumes from the "
+            "last checkpoint, and trains the same."
+        )
+    ways = [
+        (True, "--max-length below " + str(setup.sequence_length)),
+        (setup.checkpointing == "none", "--checkpointing non-reentrant"),
+        (setup.loss == "materialised", "--loss supervised-only"),
+        (setup.optimizer == "adamw", "--optimizer adamw8bit"),
+        (setup.precision == "float32", "--precision bf16-autocast"),
+    ]
+    advice = ", ".join(flag for helps, flag in ways if helps)
+    return (
+        f"Memory ran out with one example at a time. Take less with {advice}, or a plan that freezes more layers, and "
+        "another --out; or use a device with more memory."
+    )
+
+
 def request_settings(request: TrainRequest) -> dict[str, Any]:
     """What must be equal for a training to resume, and the names of its data, which may change.
 

@@ -11,7 +11,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 from transformers import PrinterCallback, TrainerCallback
 
-from semfreeze_core.device import choose_device, is_out_of_memory
+from semfreeze_core.device import choose_device, is_out_of_memory, tf32_products
 from semfreeze_core.errors import InputError, ResourceError, RunError
 from semfreeze_core.finetune.arm.arguments import setup_at_lengths, trainer_arguments
 from semfreeze_core.finetune.arm.arms import DEFAULT_RATES, Arm
@@ -23,7 +23,13 @@ from semfreeze_core.finetune.model.batches import Collator, ExampleIndices
 from semfreeze_core.finetune.model.network import CacheSettings, Network, build_network
 from semfreeze_core.finetune.model.task_data import read_task_data
 from semfreeze_core.finetune.quantize.quantize import quantize_layers, require_bitsandbytes, trained_bits
-from semfreeze_core.finetune.train.request import TrainRequest, different_settings, request_settings, setup_note
+from semfreeze_core.finetune.train.request import (
+    TrainRequest,
+    different_settings,
+    memory_advice,
+    request_settings,
+    setup_note,
+)
 from semfreeze_core.finetune.train.result import Trained, best_checkpoint_note, training_result
 from semfreeze_core.finetune.train.save import save_finetuned
 from semfreeze_core.finetune.train.trackers import reporters
@@ -102,11 +108,7 @@ def train_plan(request: TrainRequest, folder: Path, progress: Progress = silent)
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
-            micro = request.micro_batch_size or request.how.batch_size
-            raise ResourceError(
-                f"Memory ran out with {micro} examples at a time: give a smaller --micro-batch-size; the same command "
-                "resumes from the last checkpoint."
-            ) from error
+            raise ResourceError(memory_advice(request)) from error
 
 
 def _train(
@@ -155,7 +157,8 @@ def _train(
         progress=progress,
     )
     warnings = data.warnings if request.evaluation else ()
-    trained = _fit(request, loaded, network, arm, settings, (train, evaluation), trackers, folder, progress)
+    with tf32_products(network.decoder.device):  # but not for the cache, which is verified in float32
+        trained = _fit(request, loaded, network, arm, settings, (train, evaluation), trackers, folder, progress)
     network.release()
     trained = replace(trained, notes=(note, *data.train.notes, *warnings, *quantized, *network.notes, *trained.notes))
     sentence = trained.sentence(setup.batch_size, len(evaluation), trained_bits(plan))

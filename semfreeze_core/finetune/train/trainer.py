@@ -13,6 +13,7 @@ from torch import nn
 from transformers import Trainer, TrainerCallback, TrainingArguments
 
 from semfreeze_core.errors import RunError
+from semfreeze_core.storage import disk_errors
 
 TRAINED = "trained.safetensors"
 _STATE = "trainer_state.json"
@@ -20,6 +21,10 @@ _STATE = "trainer_state.json"
 
 class PlanTrainer(Trainer):
     """Saves and loads what is trained, by name; everything else about checkpoints is the Trainer's."""
+
+    def _save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
+        with disk_errors(Path(str(self.args.output_dir))):  # trackers write elsewhere, and over the network
+            super()._save_checkpoint(*args, **kwargs)
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
         folder = Path(str(output_dir or self.args.output_dir))

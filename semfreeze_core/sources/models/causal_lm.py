@@ -1,16 +1,16 @@
 """Loading a causal language model: memory checked first, dtype chosen on a probe, parts verified, size counted."""
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from semfreeze_core.device import choose_device, dtype_name, free_bytes, make_current, weight_dtype
+from semfreeze_core.device import choose_device, dtype_name, free_bytes, make_current, multiplies_bfloat16, weight_dtype
 from semfreeze_core.errors import ResourceError
 from semfreeze_core.progress import Progress, ProgressEvent, silent
 from semfreeze_core.records.model import ModelIdentity, ModelShape
-from semfreeze_core.records.training import Precision
+from semfreeze_core.records.training import DtypeName, Precision
 from semfreeze_core.sources.models.checkpoint import Checkpoint
 from semfreeze_core.sources.models.decoder import Decoder, find_decoder, find_parts
 from semfreeze_core.sources.models.loading import empty_model, load_config, load_model, load_tokenizer
@@ -21,8 +21,6 @@ from semfreeze_core.sources.models.opening import open_checkpoint
 from semfreeze_core.sources.models.probe import find_layers, hidden_state, probe_ids
 from semfreeze_core.sources.models.quantization import describe_quantization, quantization_entry
 from semfreeze_core.sources.models.vocabulary import Vocabulary, read_vocabulary
-
-DtypeName = Literal["auto", "float32", "bfloat16"]
 
 # Mean cosine between float32 and bfloat16 latent spaces on the probe. The embedded model reaches 0.9998; a model that
 # overflows or loses its small differences in bfloat16 falls far below.
@@ -111,13 +109,13 @@ def load_causal_lm(
     else:
         chosen = weight_dtype(dtype)
         _require_memory(source, parameters, chosen, target)
-        model = load_model(checkpoint, chosen)
+        model = load_model(checkpoint, chosen, target)
     if checkpoint.adapter is not None:
         notes.append(f"{checkpoint.adapter.description} merged into {checkpoint.adapter.base}.")
     packed = quantization_entry(config)
     if packed is not None:
         notes.append(f"Its quantized weights ({describe_quantization(packed)}) were unpacked.")
-    model.to(target)
+    model.to(target)  # where it was compared on the CPU first, or brought buffers of its own
     progress(ProgressEvent("Verifying the model's parts"))
     decoder = find_decoder(model)
     vocabulary = read_vocabulary(tokenizer, decoder)
@@ -136,7 +134,7 @@ def first_dtype(dtype: DtypeName | Precision, parameters: int, device: torch.dev
     """
     if dtype != "auto":
         return weight_dtype(dtype)
-    if device.type == "cuda":
+    if multiplies_bfloat16(device):
         return torch.bfloat16
     if not (device.type == "cpu" and _native_bfloat16()):
         return torch.float32
@@ -158,11 +156,12 @@ def _require_memory(source: str, parameters: int, dtype: torch.dtype, device: to
 def _load_auto(checkpoint: Checkpoint, parameters: int, device: torch.device) -> tuple[Any, str]:
     chosen = first_dtype("auto", parameters, device, free_bytes(device))
     native = device.type == "cpu" and _native_bfloat16()
-    if device.type == "cuda" or not native or chosen == torch.bfloat16:
+    if not native or chosen == torch.bfloat16:
         _require_memory(checkpoint.source, parameters, chosen, device)
-        model = load_model(checkpoint, chosen)
+        model = load_model(checkpoint, chosen, device)
         if device.type == "cuda":
-            return model, "Computed in bfloat16 (the default on CUDA)."
+            reason = "the default on CUDA" if chosen == torch.bfloat16 else "this GPU has no native bfloat16"
+            return model, f"Computed in {dtype_name(chosen)} ({reason})."
         if not native:
             return model, "Computed in float32 (this processor has no native bfloat16)."
         return model, "Computed in bfloat16, unchecked: there is no room for the float32 copy to compare it with."

@@ -52,8 +52,9 @@ def convert_embedded(progress: Progress = silent) -> Path:
         return folder
     with disk_errors(folder):
         folder.parent.mkdir(parents=True, exist_ok=True)
+        held = FileLock(f"{folder}.lock").acquire()
     # Two processes may ask at once: the second waits and finds the finished folder.
-    with disk_errors(folder), FileLock(f"{folder}.lock"):
+    with held:
         if not (folder / "config.json").exists():
             from semfreeze_core.sources.models.loading import load_gguf  # heavy, and only needed once
             from semfreeze_core.sources.models.loading_errors import quiet_transformers

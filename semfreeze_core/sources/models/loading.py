@@ -21,6 +21,8 @@ from semfreeze_core.sources.models.probe import find_layers
 from semfreeze_core.sources.models.quantization import describe_quantization, quantization_entry, unpacking
 from semfreeze_core.sources.models.weightless import fix_rotary_frequencies
 
+CPU = torch.device("cpu")
+
 
 def load_config(checkpoint: Checkpoint) -> Any:
     """The checkpoint's config, refused early when it is not a language model's.
@@ -93,8 +95,11 @@ def empty_model(checkpoint: Checkpoint, config: Any, *, attention: str | None = 
     return model
 
 
-def load_model(checkpoint: Checkpoint, dtype: torch.dtype) -> Any:
-    """The model with its weights, on the CPU.
+def load_model(checkpoint: Checkpoint, dtype: torch.dtype, device: torch.device = CPU) -> Any:
+    """The model with its weights, on a device.
+
+    Plain safetensors are read to the device one by one, so that the machine's memory need not hold the whole model;
+    what has to be unpacked or merged first is so on the CPU.
 
     Raises:
         ModelError: transformers cannot load it, or it does not hold the weights its config asks for.
@@ -111,6 +116,8 @@ def load_model(checkpoint: Checkpoint, dtype: torch.dtype) -> Any:
         check_weights(Path(checkpoint.location))
     if packed is not None:
         options["quantization_config"] = unpacking(packed)
+    elif checkpoint.kind != "gguf" and checkpoint.adapter is None and device.type != "cpu":
+        options["device_map"] = {"": device}
     auto: Any = AutoModelForCausalLM
     with clear_errors(checkpoint, "the model"):
         model, report = auto.from_pretrained(checkpoint.folder_or_id, **checkpoint.arguments, **options)
@@ -119,10 +126,13 @@ def load_model(checkpoint: Checkpoint, dtype: torch.dtype) -> Any:
         for parameter in model.parameters():
             parameter.data = parameter.data.to(dtype)
     _check_complete(checkpoint.source, model, report)
-    if checkpoint.adapter is None:
-        return model
-    with clear_errors(checkpoint, "its adapter"):
-        return merge_adapter(model, checkpoint.adapter)
+    if checkpoint.adapter is not None:
+        with clear_errors(checkpoint, "its adapter"):
+            model = merge_adapter(model, checkpoint.adapter)
+    with clear_errors(checkpoint, "the model"):
+        model.to(device)
+    model.__dict__.pop("hf_device_map", None)  # it is all on one device: nobody has to look after that
+    return model
 
 
 def _check_complete(source: str, model: Any, report: dict[str, Any]) -> None:

@@ -245,19 +245,35 @@ def test_plan_with_checkpointing_writes_what_stock_transformers_loses(stored):
     assert "recompute" not in ask("plan", "untied", "--depth", "2").out
 
 
-def test_cost_takes_the_rate_of_the_reading_in_its_own_precision(stored):
-    shown = ask("show", stored("untied"), "--json").json
-    table = ask("cost", "untied", "--json").json
-    weights = 4 * (32 * 32 + 2 * 32 * 16 + 32 * 32 + 3 * 32 * 48)  # four layers' matrices
-    took = shown["extraction"]
-    assert table["speed"]["flop_per_second"] == pytest.approx(2 * weights * took["tokens"] / took["seconds"])
-    assert table["speed"]["source"] == "forward passes of the reading on cpu in float32"
-    assert table["full"]["seconds"] == pytest.approx(table["full"]["flop"] / table["speed"]["flop_per_second"])
+def test_cost_takes_a_range_of_the_gpus_peak(stored):
+    table = ask("cost", stored("untied"), "--gpu", "A100-80GB", "--precision", "bf16", "--json").json
+    assert table["speed"]["flop_per_second"] is None
+    assert table["speed"]["flop_per_second_range"] == pytest.approx([0.30 * 312e12, 0.55 * 312e12])
+    assert table["full"]["seconds"] is None
+    shortest, longest = table["full"]["flop"] / (0.55 * 312e12), table["full"]["flop"] / (0.30 * 312e12)
+    assert table["full"]["seconds_range"] == pytest.approx([shortest, longest])
+    report = " ".join(ask("cost", "untied", "--gpu", "A100-80GB", "--precision", "bf16").out.split())
+    assert "Training time: at 93.6 TFLOP/s to 172 TFLOP/s, 30–55% of the peak rate of A100 80GB SXM in bf16." in report
+    unknown = ask("cost", "untied", "--gpu", "T4", "--precision", "bf16").out
+    assert "the peak rate of T4 in bf16 is unknown or it has none: give --tflops" in " ".join(unknown.split())
+
+
+def test_cost_takes_the_rate_of_the_runs_last_finetune(stored, monkeypatch):
+    monkeypatch.setattr("semfreeze_core.runs.reports.finetune_rate", lambda folder, precision: 4e9)
+    table = ask("cost", stored("untied"), "--json").json
+    assert (table["speed"]["flop_per_second"], table["speed"]["source"]) == (
+        4e9,
+        "measured in this run's last finetune",
+    )
+    assert table["full"]["seconds"] == pytest.approx(table["full"]["flop"] / 4e9)
+    assert ask("cost", "untied", "--gpu", "A10", "--json").json["speed"]["flop_per_second"] is None, (
+        "the GPU named counts"
+    )
 
 
 def test_cost_without_a_rate_knows_no_seconds(stored, models):
     other = ask("cost", stored("untied"), "--precision", "bf16", "--json").json
-    assert other["speed"]["reason"] == "the run was read in float32, which says nothing of bf16: give --tflops"
+    assert other["speed"]["reason"] == "no rate is known: name a GPU (--gpu), or give a rate (--tflops)"
     alone = ask("cost", "--model", models / "untied", "--json").json
     for table in (other, alone):
         assert {entry["seconds"] for entry in table["depths"]} == {None}

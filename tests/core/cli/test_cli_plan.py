@@ -125,7 +125,7 @@ def test_plan_with_a_budget_takes_the_smallest_depth_that_fits(family, depth):
 def test_plan_with_a_card_takes_its_memory(family):
     plan = ask("plan", family, "--gpu", "t4", "--json").json
     assert plan["freeze_depth"] == 0
-    assert plan["rule_parameters"]["max_memory_bytes"] == 16 * 10**9
+    assert plan["rule_parameters"]["max_memory_bytes"] == 15 * 2**30
     assert "(T4)" in plan["reasons"][0]
     assert "Train all 4 layers and freeze none." in ask("plan", family, "--gpu", "t4").out
 

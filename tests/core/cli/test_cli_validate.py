@@ -201,8 +201,6 @@ def asked(stored, place, shown_validation, example_curve, monkeypatch):
         return shown_validation
 
     monkeypatch.setattr("semfreeze_core.finetune.validation.validate.validate", answer)
-    # The tiny run recommends nothing.
-    monkeypatch.setattr("semfreeze_core.finetune.validation.request.require_recommendation", lambda *_, **__: None)
 
     def sweep(request, curve, picks, folder, *, overwrite, progress):
         seen.metric = curve.metric

@@ -42,11 +42,11 @@ def test_decide_by_budget_fits_both_when_both_are_given() -> None:
 
 def test_budget_takes_the_smaller_memory_of_a_card_and_a_number() -> None:
     card = Budget(gpu="T4")
-    assert card.memory_bytes == 16 * 10**9
+    assert card.memory_bytes == 15 * 2**30
     assert Budget(max_memory_gib=4, gpu="T4").memory_bytes == 4 * 2**30
-    assert Budget(max_memory_gib=40, gpu="T4").memory_bytes == 16 * 10**9
+    assert Budget(max_memory_gib=40, gpu="T4").memory_bytes == 15 * 2**30
     assert Budget(max_cost_fraction=0.5).memory_bytes is None
-    assert card.summary == f"{gib(16 * 10**9)} (T4)"
+    assert card.summary == f"{gib(15 * 2**30)} (T4)"
 
 
 def test_decide_by_budget_says_what_the_depth_takes_and_holds() -> None:

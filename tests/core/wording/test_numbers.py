@@ -97,3 +97,12 @@ def test_counts_take_their_noun():
     assert numbers.layer_range(29, 30) == "layer 29"
     assert numbers.parameter_count(134_515_008) == "135 million parameters"
     assert numbers.parameter_count(7_241_732_096) == "7.24 billion parameters"
+
+
+def test_a_time_at_two_rates_is_a_range():
+    assert numbers.duration_at(7200e12, (1e12,)) == "2.0 h"
+    assert numbers.duration_at(7200e12, (1e12, 2e12)) == "1.0 h to 2.0 h"
+    assert numbers.duration_at(7200e12, (1e12, 1e12)) == "2.0 h"
+    assert numbers.duration_at(7200e12, ()) == numbers.UNKNOWN
+    assert numbers.rate_range((93.6e12, 171.6e12)) == "93.6 TFLOP/s to 172 TFLOP/s"
+    assert numbers.rate_range((5e9,)) == "5.00 GFLOP/s"

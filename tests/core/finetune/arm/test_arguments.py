@@ -8,6 +8,7 @@ from accelerate import PartialState
 from accelerate.state import AcceleratorState
 from transformers.training_args import ParallelMode
 
+from semfreeze_core.errors import InputError
 from semfreeze_core.finetune.arm.arguments import trainer_arguments
 from semfreeze_core.finetune.arm.arms import Arm
 from semfreeze_core.finetune.arm.settings import ArmSettings
@@ -45,3 +46,14 @@ def test_a_trainer_on_the_cpu_takes_no_gpu(two_gpus, tmp_path):
     assert arguments.device == PartialState().device == torch.device("cpu")
     assert (arguments.n_gpu, arguments.train_batch_size) == (0, 2)
     assert two_gpus == []
+
+
+@pytest.mark.parametrize("precision", ["float32", "bf16-autocast"])
+def test_a_gpu_without_bfloat16_is_refused_only_where_it_is_needed(two_gpus, tmp_path, monkeypatch, precision):
+    monkeypatch.setattr("semfreeze_core.finetune.arm.arguments.multiplies_bfloat16", lambda device: False)
+    settings = replace(SETTINGS, setup=replace(SETTINGS.setup, precision=precision))
+    if precision == "float32":
+        assert trainer_arguments(str(tmp_path), ARM, settings, torch.device("cuda:0")).bf16 is False
+        return
+    with pytest.raises(InputError, match="cuda:0 does not multiply bfloat16, which bf16-autocast needs"):
+        trainer_arguments(str(tmp_path), ARM, settings, torch.device("cuda:0"))

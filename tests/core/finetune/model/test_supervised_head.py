@@ -5,8 +5,10 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
+from semfreeze_core.errors import ResourceError
 from semfreeze_core.finetune.arm.evaluate import eval_batches, example_losses
-from semfreeze_core.finetune.model.batches import Collator, ExampleIndices
+from semfreeze_core.finetune.model import supervised_head
+from semfreeze_core.finetune.model.batches import Collator, ExampleIndices, bounded_batches
 from semfreeze_core.finetune.model.supervised_head import SupervisedModel
 from semfreeze_core.records.examples import TokenizedExample
 from semfreeze_core.sources.data.training_rows import IGNORED
@@ -89,6 +91,49 @@ def test_eval_batches_cover_the_first_items_in_order():
     labels = [row for batch in eval_batches(Collator(EXAMPLES), 7) for row in batch["labels"]]
     assert len(labels) == 7
     assert [int(row[row != IGNORED][0]) for row in labels] == [int(e.input_ids[e.supervised][0]) for e in EXAMPLES[:7]]
+
+
+def test_bounded_batches_stay_within_rows_and_padded_tokens_in_order():
+    assert list(bounded_batches([])) == []
+    assert list(bounded_batches([5] * 18)) == [range(16), range(16, 18)]
+    assert list(bounded_batches([2, 2, 7, 3, 1], most_tokens=8)) == [range(2), range(2, 3), range(3, 5)]
+    assert list(bounded_batches([9, 9], most_tokens=8)) == [range(1), range(1, 2)], "a long one alone"
+    assert list(bounded_batches([2048] * 5)) == [range(4), range(4, 5)]
+
+
+@pytest.mark.parametrize("tokens_at_once", [1, 3])
+def test_logits_in_chunks_give_the_same_losses(monkeypatch, tokens_at_once):
+    decoder = find_decoder(build_tiny("gemma2"))
+    network, cpu = SupervisedModel(decoder.model, decoder), torch.device("cpu")
+    whole = example_losses(network, Collator(EXAMPLES), 10, "float32", cpu)
+    rows = []
+    decoder.head.register_forward_pre_hook(lambda module, args: rows.append(len(args[0])))
+    monkeypatch.setattr(supervised_head, "LOGITS_BYTES", tokens_at_once * 4 * decoder.head.out_features + 3)
+    chunked = example_losses(network, Collator(EXAMPLES), 10, "float32", cpu)
+    assert np.allclose(whole, chunked, atol=1e-6, rtol=0)
+    assert max(rows) == tokens_at_once
+    assert sum(rows) == sum(int(e.supervised.sum()) for e in EXAMPLES)
+
+
+def test_example_losses_takes_smaller_batches_when_memory_runs_out(monkeypatch):
+    decoder = find_decoder(build_tiny("llama"))
+    network, cpu = SupervisedModel(decoder.model, decoder), torch.device("cpu")
+    expected = example_losses(network, Collator(EXAMPLES), 10, "float32", cpu)
+    largest = max(len(e.input_ids) for e in EXAMPLES)
+    limit, sizes = 2 * largest, []
+
+    def run_out(module, args, kwargs):
+        sizes.append(kwargs["input_ids"].numel())
+        if sizes[-1] > limit:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+    decoder.base.register_forward_pre_hook(run_out, with_kwargs=True)
+    monkeypatch.setattr("semfreeze_core.finetune.arm.evaluate.release_unused_memory", lambda device: None)
+    assert np.allclose(example_losses(network, Collator(EXAMPLES), 10, "float32", cpu), expected, atol=1e-6)
+    assert sizes[0] > limit >= max(sizes[-3:])
+    limit = 1
+    with pytest.raises(ResourceError, match=rf"one eval example of {largest} tokens was evaluated\. Use shorter"):
+        example_losses(network, Collator(EXAMPLES), 10, "float32", cpu)
 
 
 def test_states_without_a_suffix_are_refused():

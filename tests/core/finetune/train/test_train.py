@@ -13,10 +13,10 @@ from peft import AutoPeftModelForCausalLM
 from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
 from transformers.integrations import integration_utils
 
-from semfreeze_core.errors import InputError, PlanError, RunError
+from semfreeze_core.errors import InputError, PlanError, ResourceError, RunError
 from semfreeze_core.finetune.arm.evaluate import ArmEvaluator
 from semfreeze_core.finetune.train import train as train_module
-from semfreeze_core.finetune.train.request import TrainRequest, different_settings, request_settings
+from semfreeze_core.finetune.train.request import TrainRequest, different_settings, memory_advice, request_settings
 from semfreeze_core.finetune.train.train import train_plan
 from semfreeze_core.finetune.train.trainer import last_complete_checkpoint
 from semfreeze_core.plan.document import parse_plan
@@ -313,6 +313,38 @@ def test_train_plan_refuses_what_cannot_be(place, tmp_path):
         asked(place, n_accuracy=-1, seed=-2)
     with pytest.raises(InputError, match=r"^--lr must be in \(0, 1\], found 2"):
         asked(place, learning_rate=2)
+
+
+def test_memory_advice_names_what_was_not_tried(place):
+    def advice(micro_batch_size=None, **setup):
+        request = asked(place)
+        return memory_advice(replace(request, setup=replace(request.how, **setup), micro_batch_size=micro_batch_size))
+
+    assert advice(batch_size=6).startswith("Memory ran out with 6 examples at a time. Add --micro-batch-size 3: it")
+    assert "Add --micro-batch-size 1:" in advice(micro_batch_size=3, batch_size=6)
+    one = advice(micro_batch_size=1)
+    assert one.startswith(
+        "Memory ran out with one example at a time. Take less with --max-length below 2048, "
+        "--checkpointing non-reentrant, --optimizer adamw8bit, --precision bf16-autocast, or a plan that freezes"
+    )
+    tried = advice(1, checkpointing="non-reentrant", optimizer="sgd", precision="bf16", loss="materialised")
+    assert "with --max-length below 2048, --loss supervised-only, or a plan" in tried
+
+
+def test_a_training_that_runs_out_of_memory_ends_with_advice_and_an_error_of_the_network_as_itself(
+    place, tmp_path, monkeypatch
+):
+    def fails(error):
+        def train(*_, **__):
+            raise error
+
+        monkeypatch.setattr(train_module.PlanTrainer, "train", train)
+        return train_plan(asked(place, batch_size=4), tmp_path / "out")
+
+    with pytest.raises(ResourceError, match="Add --micro-batch-size 2"):
+        fails(torch.OutOfMemoryError("CUDA out of memory"))
+    with pytest.raises(ConnectionError, match="the tracker is away"):
+        fails(ConnectionError("the tracker is away"))
 
 
 def test_train_plan_refuses_a_folder_of_something_else(place, tmp_path):

@@ -32,9 +32,9 @@ def loads(monkeypatch):
     dtypes = []
     inner = causal_lm.load_model
 
-    def load(checkpoint, dtype):
+    def load(checkpoint, dtype, *device):
         dtypes.append(dtype)
-        return inner(checkpoint, dtype)
+        return inner(checkpoint, dtype, *device)
 
     monkeypatch.setattr(causal_lm, "load_model", load)
     return dtypes
@@ -149,9 +149,14 @@ def test_memory_refusal_says_the_numbers(monkeypatch):
 
 def test_load_auto_takes_bfloat16_on_cuda(monkeypatch):
     leave_free(monkeypatch, 2**30)
-    monkeypatch.setattr(causal_lm, "load_model", lambda checkpoint, dtype: dtype)
-    loaded = causal_lm._load_auto(SimpleNamespace(source="x"), 1000, torch.device("cuda:0"))
-    assert loaded == (torch.bfloat16, "Computed in bfloat16 (the default on CUDA).")
+    monkeypatch.setattr(causal_lm, "load_model", lambda checkpoint, dtype, device: (dtype, device))
+    gpu = torch.device("cuda:0")
+    for native, dtype, note in (
+        (True, torch.bfloat16, "Computed in bfloat16 (the default on CUDA)."),
+        (False, torch.float32, "Computed in float32 (this GPU has no native bfloat16)."),
+    ):
+        monkeypatch.setattr(causal_lm, "multiplies_bfloat16", lambda device, native=native: native)
+        assert causal_lm._load_auto(SimpleNamespace(source="x"), 1000, gpu) == ((dtype, gpu), note)
 
 
 @pytest.mark.parametrize(

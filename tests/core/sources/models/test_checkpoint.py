@@ -11,7 +11,7 @@ import huggingface_hub
 import pytest
 import safetensors.torch
 import torch
-from transformers import BartConfig, LlamaConfig, LlavaConfig
+from transformers import AutoModelForCausalLM, BartConfig, LlamaConfig, LlavaConfig
 from transformers.utils import logging as transformers_logging
 
 from semfreeze_core.errors import ModelError, ResourceError
@@ -517,6 +517,25 @@ def test_load_tokenizer_says_when_memory_runs_out(monkeypatch, folder, error):
     monkeypatch.setattr(loading.AutoTokenizer, "from_pretrained", exhaust)
     with pytest.raises(ResourceError, match="memory ran out while its tokenizer was loaded"):
         load_tokenizer(open_checkpoint(str(folder)))
+
+
+def test_load_model_reads_weights_to_their_device_and_not_first_to_the_machines_memory(monkeypatch, folder):
+    device, asked = torch.device("meta"), []  # which holds nothing, as a GPU's weights are nowhere else
+    load = AutoModelForCausalLM.from_pretrained
+
+    def from_pretrained(*args, **options):
+        asked.append(options.get("device_map"))
+        model, report = load(*args, **options)
+        asked.append({p.device.type for p in model.parameters()})
+        return model, report
+
+    monkeypatch.setattr(AutoModelForCausalLM, "from_pretrained", from_pretrained)
+    model = load_model(open_checkpoint(str(folder)), torch.float32, device)
+    assert asked == [{"": device}, {"meta"}]
+    assert {p.device for p in model.parameters()} == {device}
+    assert not hasattr(model, "hf_device_map")
+    load_model(open_checkpoint(str(folder)), torch.float32)
+    assert asked[2:] == [None, {"cpu"}]
 
 
 def test_load_model_never_hides_an_interrupt(monkeypatch, folder):

@@ -66,7 +66,8 @@ def test_the_loader_refuses_by_the_same_formula(monkeypatch, dtype):
     [
         ("float32", CUDA, True, 0, torch.float32),
         ("bfloat16", CPU, False, 0, torch.bfloat16),
-        ("auto", CUDA, False, 0, torch.bfloat16),
+        ("auto", CUDA, True, 0, torch.bfloat16),
+        ("auto", CUDA, False, 0, torch.float32),
         ("auto", CPU, False, 0, torch.float32),
         ("auto", MPS, True, 0, torch.float32),
         ("auto", CPU, True, 4400, torch.float32),
@@ -75,4 +76,5 @@ def test_the_loader_refuses_by_the_same_formula(monkeypatch, dtype):
 )
 def test_first_dtype(monkeypatch, dtype, device, native, free, expected):
     monkeypatch.setattr(causal_lm, "_native_bfloat16", lambda: native)
+    monkeypatch.setattr(causal_lm, "multiplies_bfloat16", lambda device: native and device.type == "cuda")
     assert first_dtype(dtype, 1000, device, free) == expected
