@@ -93,8 +93,6 @@ class ValidationRequest:
         if problems:
             raise InputError("; ".join(problems) + ".")
         refuse_untrainable(self.setup)
-        if any(name.startswith("planned") for name in self.arms):
-            require_recommendation(self.plan, or_else="or compare other variants, such as --arms full,depth:K")
 
 
 @dataclass(frozen=True)
@@ -155,6 +153,8 @@ def prepare(request: ValidationRequest, progress: Progress = silent) -> Prepared
         InputError: the model, the data, the arms or the settings cannot be used.
     """
     plan = request.plan
+    if any(name.startswith("planned") for name in request.arms):
+        require_recommendation(plan, or_else="or compare other variants, such as --arms full,depth:K")
     source = request.model or ModelSource(source=plan.model.source, revision=plan.model.revision)
     checkpoint = open_checkpoint(
         source.source,
