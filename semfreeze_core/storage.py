@@ -89,6 +89,15 @@ def is_disk_full(error: BaseException) -> bool:
     return error.__cause__ is not None and is_disk_full(error.__cause__)
 
 
+def full_disk_cause(error: BaseException) -> str:
+    """What an error for which `is_disk_full` holds is about: room, or perhaps the size of one file."""
+    numbers = (errno.ENOSPC, errno.EDQUOT)
+    while error.__cause__ is not None and getattr(error, "errno", None) not in numbers:
+        error = error.__cause__
+    full = getattr(error, "errno", None) in numbers or any(f"(os error {number})" in str(error) for number in numbers)
+    return "The disk is full" if full else "The disk is full or limits the size of a file"
+
+
 class FullDisk(ResourceError):  # noqa: N818 - what happened, not whose mistake
     """Something could not be written for lack of room; the message says what is kept and what to do.
 
@@ -101,9 +110,7 @@ class FullDisk(ResourceError):  # noqa: N818 - what happened, not whose mistake
 
     def __init__(self, target: Path, error: BaseException, kept: str = "", advice: str = "") -> None:
         self.target, self.error, self.kept = target, error, kept
-        number = getattr(error, "errno", None)
-        full = number in (errno.ENOSPC, errno.EDQUOT) or f"(os error {errno.ENOSPC})" in str(error)
-        what = "The disk is full" if full else "The disk is full or limits the size of a file"
+        what = full_disk_cause(error)
         free = shutil.disk_usage(_existing_parent(target)).free / 2**20
         advice = advice or "Free some space, or choose another location with --out or SEMFREEZE_HOME."
         kept = kept or "Nothing was saved."

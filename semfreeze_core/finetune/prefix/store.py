@@ -22,7 +22,7 @@ from torch import Tensor
 
 from semfreeze_core.errors import ResourceError, RunError, SemfreezeError
 from semfreeze_core.progress import Progress, ProgressEvent
-from semfreeze_core.storage import folder_bytes, is_disk_full, remove_folder, write_atomically
+from semfreeze_core.storage import folder_bytes, full_disk_cause, is_disk_full, remove_folder, write_atomically
 from semfreeze_core.wording.numbers import byte_size
 
 STAGE = "Filling the prefix cache"
@@ -190,7 +190,7 @@ def _shard_digest(key: str, samples: str, rows: Tensor) -> str:
 def _why_unwritten(path: Path, error: Exception) -> str:
     cause = error if isinstance(error, OSError) else error.__cause__
     if is_disk_full(error):
-        return f"The disk is full: the prefix cache cannot be stored in {path.parent}."
+        return f"{full_disk_cause(error)}: the prefix cache cannot be stored in {path.parent}."
     return f"The prefix cache cannot be stored in {path.parent}: {getattr(cause, 'strerror', None) or cause}."
 
 

@@ -243,7 +243,7 @@ MODELS = {
     "pickle only": (pickled, "holds its weights only as pickle (.bin), which can run code while loading"),
     "no config": (without_config, "expected a config.json, found"),
     "no tokenizer": (without_tokenizer, "its tokenizer could not be loaded"),
-    "cut weights": (cut_weights, "the model could not be loaded"),
+    "cut weights": (cut_weights, "model.safetensors is damaged or cut short"),
     "an encoder": (encoder, "as encoders have them, are not supported: semfreeze supports decoder-only models"),
     "an encoder-decoder": (encoder_decoder, "is an encoder-decoder (t5): semfreeze supports decoder-only models"),
     "one layer": (one_layer, "has 1 layer; choosing a freeze depth needs at least 2"),

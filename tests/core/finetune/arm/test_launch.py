@@ -64,10 +64,11 @@ def test_run_arm_process_tells_ends_apart(process_that, script, error, words):
     ],
 )
 def test_main_tells_who_started_it_why_it_ended(monkeypatch, capsys, error, code, words):
-    def fail(path):
+    def fail(path, device):
         raise error
 
     monkeypatch.setattr(process, "run_job", fail)
+    monkeypatch.setattr(process, "_hide_other_gpus", lambda path: "cpu")
     monkeypatch.setattr(process, "_end_with_parent", lambda: None)
     assert process.main("job.json") == code
     assert json.loads(capsys.readouterr().out)["reason"].startswith(words)
