@@ -48,8 +48,7 @@ def build_tiny_tokenizer(
     )
     tokenizer.train_from_iterator(SENTENCES, trainer)
     if bos:
-        bos_id = tokenizer.token_to_id(BOS)
-        tokenizer.post_processor = processors.TemplateProcessing(single=f"{BOS} $A", special_tokens=[(BOS, bos_id)])
+        _put_bos_first(tokenizer)
     fast = PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         bos_token=BOS,
@@ -75,8 +74,7 @@ def build_tiny_sentencepiece(*, bos: bool = False, chat_template: str | None = N
     trainer = trainers.BpeTrainer(vocab_size=420, special_tokens=special, show_progress=False)
     tokenizer.train_from_iterator(SENTENCES, trainer)
     if bos:
-        bos_id = tokenizer.token_to_id(BOS)
-        tokenizer.post_processor = processors.TemplateProcessing(single=f"{BOS} $A", special_tokens=[(BOS, bos_id)])
+        _put_bos_first(tokenizer)
     fast = PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         bos_token=BOS,
@@ -87,3 +85,8 @@ def build_tiny_sentencepiece(*, bos: bool = False, chat_template: str | None = N
     )
     fast.chat_template = chat_template
     return fast
+
+
+def _put_bos_first(tokenizer: Tokenizer) -> None:
+    bos_id = tokenizer.token_to_id(BOS)
+    tokenizer.post_processor = processors.TemplateProcessing(single=f"{BOS} $A", special_tokens=[(BOS, bos_id)])

@@ -6,11 +6,12 @@ architecture whose modules follow from the config; tests hold each answer equal 
 could change the modules in a way not written here sends the config to the real modules.
 """
 
-import json
 from pathlib import Path
 from typing import Any
 
+from semfreeze_core.errors import ModelError
 from semfreeze_core.records.model import LayerKind, LayerShape, Matrix, ModelShape
+from semfreeze_core.sources.models.files import check_sizes, read_object
 
 # Entries that mean other modules, other weights, or another window for some layers.
 _UNKNOWN = ("auto_map", "quantization_config", "layer_types", "text_config", "num_experts", "num_local_experts")
@@ -34,14 +35,15 @@ def shape_from_config(path: Path) -> ModelShape | None:
     """
     file = path / "config.json" if path.is_dir() else path
     try:
-        config = json.loads(file.read_text())
-    except (OSError, ValueError):
+        config = read_object(file)
+        check_sizes(config, str(file))
+    except (OSError, ModelError):
         return None  # what is wrong with it is said where configs are loaded
     return _dense_shape(config) if _is_plain(config) else None
 
 
-def _is_plain(config: Any) -> bool:
-    if not isinstance(config, dict) or config.get("model_type") not in _FAMILIES:
+def _is_plain(config: dict[str, Any]) -> bool:
+    if config.get("model_type") not in _FAMILIES:
         return False
     sizes = [config.get(name) for name in _SIZES]
     flags = [config.get(name, False) for name in ("tie_word_embeddings", "attention_bias", "mlp_bias")]

@@ -19,7 +19,7 @@ WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 
 # What configs call sizes, each at least 1; a stack of more layers than this would take hours to build.
 _LAYERS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
-_MOST_LAYERS = 10_000
+_MOST_LAYERS = 1_000
 _SIZES = (
     "hidden_size",
     "n_embd",
@@ -94,7 +94,7 @@ def check_sizes(config: dict[str, Any], where: str) -> None:
         where: the file, for the message.
 
     Raises:
-        ModelError: a size is 0 or negative, or there are more than 10,000 layers.
+        ModelError: a size is 0 or negative, or there are more layers than `_MOST_LAYERS`.
     """
     for name, value in config.items():
         if isinstance(value, dict) and name.endswith("_config"):

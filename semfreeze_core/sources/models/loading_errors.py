@@ -52,7 +52,9 @@ def clear_errors(checkpoint: Checkpoint, what: str) -> Iterator[None]:
             yield
     except SemfreezeError:
         raise  # clear already
-    except Exception as error:
+    except BaseException as error:
+        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":  # of libraries in Rust
+            raise
         if is_out_of_memory(error):
             raise ResourceError(
                 f"{checkpoint.source}: memory ran out while {what} was loaded. Close other programs, or use a smaller "
@@ -72,7 +74,7 @@ def _files(checkpoint: Checkpoint, what: str) -> str:
     return "adapter_config.json or its weights" if what == "its adapter" else "config.json"
 
 
-def _reason(error: Exception, files: str) -> str:
+def _reason(error: BaseException, files: str) -> str:
     """The exception's own words, without what helps nobody here, cut to whole sentences."""
     text = " ".join(str(error).split("Exception raised from")[0].split())  # torch goes on with its own calls
     if "weights_only" in text:
@@ -96,7 +98,7 @@ def _reason(error: Exception, files: str) -> str:
     return text.rstrip(".")
 
 
-def _hint(checkpoint: Checkpoint, what: str, error: Exception) -> str:
+def _hint(checkpoint: Checkpoint, what: str, error: BaseException) -> str:
     text = str(error)
     if "does not recognize this architecture" in text:
         return " Is the name right? A new model may need a newer transformers."

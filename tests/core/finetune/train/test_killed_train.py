@@ -24,11 +24,6 @@ MODEL = "model.safetensors"
 LEFT = (".lock", "checkpoints")
 
 
-@pytest.fixture(autouse=True)
-def home(tmp_path, monkeypatch):
-    monkeypatch.setenv("SEMFREEZE_HOME", str(tmp_path / "home"))
-
-
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
     folder = tmp_path_factory.mktemp("killed")

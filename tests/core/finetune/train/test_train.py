@@ -26,11 +26,6 @@ from semfreeze_core.storage import digest
 from tests.core.finetune.tiny_plan import make_tiny_plan, write_task
 
 
-@pytest.fixture(autouse=True)
-def home(tmp_path, monkeypatch):
-    monkeypatch.setenv("SEMFREEZE_HOME", str(tmp_path / "home"))
-
-
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
     folder = tmp_path_factory.mktemp("train")

@@ -343,8 +343,8 @@ def test_load_takes_no_kernels_that_a_config_names(folder, entry):
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"num_hidden_layers": 10**9}, "num_hidden_layers is 1,000,000,000, expected 1 to 10,000."),
-        ({"num_hidden_layers": 0}, "num_hidden_layers is 0, expected 1 to 10,000."),
+        ({"num_hidden_layers": 10**9}, "num_hidden_layers is 1,000,000,000, expected 1 to 1,000."),
+        ({"num_hidden_layers": 0}, "num_hidden_layers is 0, expected 1 to 1,000."),
         ({"vocab_size": 0}, "vocab_size is 0, expected at least 1."),
         ({"head_dim": -8}, "head_dim is -8, expected at least 1."),
         ({"max_position_embeddings": 0}, "max_position_embeddings is 0, expected at least 1."),
