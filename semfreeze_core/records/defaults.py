@@ -38,6 +38,13 @@ TRAIN_EXAMPLES = 1000  # assumed by an estimate without data
 # claim is made on. A frozen depth hardly minds between 1e-4 and 1e-3; it takes full finetuning's rate, as cheaper
 # variants go over the data more often.
 LEARNING_RATES = {"full": 3e-4, "frozen": 3e-4, "lora": 1e-3}
+# The search of --lr auto. Rates are compared on CURVE_EXAMPLES eval examples after RATE_STEPS, or a third of a shorter
+# training. The guess is the best rate of full finetuning on most tasks with a model of this width.
+RATE_GRID = (1e-6, 3e-6, 1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3)
+RATE_STEPS, MIN_RATE_STEPS = 20, 2
+RATE_TRIALS = 5  # of one variant; as many for each, so that all have the same search
+RATE_AT_WIDTH = (1e-4, 576)
+RATE_FACTORS = {"full": 1.0, "frozen": 1.0, "lora": 3.0}
 # Shares of a GPU's peak rate that finetunes reach, lowest and highest; the range of an estimated time. Published
 # trainings over many GPUs report 30% to 46% (PaLM, arXiv 2204.02311, table 3) and 38% to 43% (Llama 3, arXiv
 # 2407.21783, table 4); one GPU waits for no other, and small models and short examples may stay below.

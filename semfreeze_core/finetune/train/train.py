@@ -33,7 +33,7 @@ from semfreeze_core.finetune.train.request import (
 from semfreeze_core.finetune.train.result import Trained, best_checkpoint_note, training_result
 from semfreeze_core.finetune.train.save import save_finetuned
 from semfreeze_core.finetune.train.trackers import reporters
-from semfreeze_core.finetune.train.trainer import (
+from semfreeze_core.finetune.arm.trainer import (
     BestTrainer,
     PlanTrainer,
     best_checkpoint,
