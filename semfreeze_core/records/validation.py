@@ -7,6 +7,7 @@ from pydantic import computed_field, model_validator
 from semfreeze_core.records.interval import IntervalEntry
 from semfreeze_core.records.model import ModelIdentity
 from semfreeze_core.records.provenance import Document, Measured, Provenance
+from semfreeze_core.records.rates import RateSearch
 from semfreeze_core.records.training import LoraSetup, TrainableParts, TrainingSetup
 
 VALIDATION_SCHEMA_VERSION = 1
@@ -17,7 +18,7 @@ _BESIDE_SETUP = ("steps", "batch_size", "max_length", "precision", "checkpointin
 
 Budget = Literal["steps", "compute"]
 Mark = Literal["start", "between", "checkpoint", "steps", "compute"]
-FailureCause = Literal["resources", "refused", "diverged"]
+FailureCause = Literal["resources", "refused", "diverged", "unlearned"]
 PeakKind = Literal["cuda allocator", "process resident, less its baseline after import"]
 
 
@@ -63,7 +64,8 @@ class ArmRun(Document):
     """One arm with one seed.
 
     `reason` describes a failure, `cause` is its kind: "resources" (memory or disk), "refused" (it cannot be trained
-    like this) or "diverged" (its loss was not a number). Documents of 0.1.0 have no `cause`.
+    like this), "diverged" (its loss was not a number) or "unlearned" (no learning rate lowered its loss). `rate_search`
+    is null where the rate was given. Documents of 0.1.0 have neither `cause` nor `rate_search`.
     """
 
     arm: str
@@ -87,6 +89,7 @@ class ArmRun(Document):
     points: list[EvalPoint]
     flop: FlopEntry
     peak_bytes: PeakEntry
+    rate_search: RateSearch | None = None
 
     @property
     def retried(self) -> bool:
@@ -94,7 +97,7 @@ class ArmRun(Document):
 
         More memory or disk, or another try, may give it a result; the losses would be the same.
         """
-        if self.status == "done" or self.cause == "diverged":
+        if self.status == "done" or self.cause in ("diverged", "unlearned"):
             return False
         return self.cause is not None or self.steps == 0  # 0.1.0 wrote no cause, and steps only of diverged arms
 

@@ -10,7 +10,7 @@ from semfreeze_core.cost import run_flop
 from semfreeze_core.device import autocast, is_out_of_memory, release_unused_memory
 from semfreeze_core.errors import ResourceError
 from semfreeze_core.finetune.arm.accuracy import answers, exact_match_fraction, generation_indices, references
-from semfreeze_core.finetune.arm.flop import batch_flop, cache_flop
+from semfreeze_core.finetune.arm.flop import batch_flop, cache_flop, evaluation_flop
 from semfreeze_core.finetune.model.batches import EVAL_TOKENS, Collator, bounded_batches
 from semfreeze_core.finetune.model.network import Network
 from semfreeze_core.finetune.model.supervised_head import SupervisedModel, mean_losses
@@ -126,6 +126,34 @@ class ArmEvaluator:
                 answers=None if generated is None else generated[:SHOWN_ANSWERS],
             )
         )
+
+    def curve_losses(self) -> list[float]:
+        """Losses now of the first examples, which draw the curve and choose a learning rate."""
+        n_examples, device = len(self._curve_examples), self.network.decoder.device
+        return example_losses(self.network.supervised, self.collator, n_examples, self.setup.precision, device)
+
+    def curve_flop(self) -> int:
+        """FLOPs of one such evaluation."""
+        return evaluation_flop(self.shape, self.setup, self.parts, self._curve_examples)
+
+    def add_curve_point(self, step: int, losses: list[float], seconds: float) -> None:
+        """Add an evaluation of the first examples that was made before; the batches until then are recorded again."""
+        self.points.append(
+            EvalPoint(
+                step=step,
+                seconds=seconds + self.cache_seconds,
+                flop=self.flop(),
+                curve_loss=_mean(losses),
+                loss=None,
+                marks=["between"],
+                item_losses=losses,
+                accuracy=None,
+            )
+        )
+
+    @property
+    def _curve_examples(self) -> Sequence[TokenizedExample]:
+        return self.evaluation[:CURVE_EXAMPLES]
 
     def predicted_flop(self, steps: int) -> int:
         """FLOPs that the cost model estimates for this many steps, from mean lengths."""

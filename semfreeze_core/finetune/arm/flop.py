@@ -36,3 +36,17 @@ def cache_flop(
         total += embedding_flop(shape, one)
         total += sum(linear_flop(layer, one) + attention_flop(layer, one) for layer in shape.layers[:depth])
     return total
+
+
+def evaluation_flop(
+    shape: ModelShape, setup: TrainingSetup, parts: TrainableParts, examples: Sequence[TokenizedExample]
+) -> int:
+    """FLOPs of evaluating examples, each at its own length; from the boundary on when the setup has a prefix cache."""
+    cached = setup.prefix_cache and parts.freeze_depth > 0
+    total = 0
+    for example in examples:
+        one = setup_of_batch(
+            replace(setup, checkpointing="none"), (1, len(example.input_ids), int(example.supervised.sum()))
+        )
+        total += step_flop(shape, one, parts, cached=cached).forward
+    return total

@@ -36,7 +36,7 @@ class Recorder(TrainerCallback):
     """Records each step, and calls `evaluate(step)` after the steps in `at`; neither time nor memory counts it.
 
     `begin` is called once the trainer has put the model on its device, before the first step; `follow` after every
-    step, with the clock stopped.
+    step, with the clock stopped. `record` holds the steps that a resumed training made before.
     """
 
     def __init__(
@@ -52,12 +52,13 @@ class Recorder(TrainerCallback):
         stage: str,
         progress: Progress,
         follow: Callable[[], None] = lambda: None,
+        record: Record | None = None,
     ) -> None:
         self.network, self.evaluate, self.at, self.begin = network, evaluate, at, begin
         self.device, self.baseline_bytes = device, baseline_bytes
         self.total, self.stage, self.progress = total, stage, progress
         self.follow = follow
-        self.record = Record()
+        self.record = Record() if record is None else record
         self._clock = 0.0
         self._peak = PeakMemory(device, baseline_bytes)
 

@@ -1,9 +1,11 @@
 """One arm with one seed: a real finetune by transformers' Trainer, evaluated at its marks."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
 
-from transformers import PrinterCallback, Trainer
+from transformers import PrinterCallback, TrainerCallback
 
 from semfreeze_core.cost import training_bytes
 from semfreeze_core.device import autocast, tf32_products
@@ -11,18 +13,29 @@ from semfreeze_core.finetune.arm.arguments import setup_at_lengths, trainer_argu
 from semfreeze_core.finetune.arm.arms import Arm
 from semfreeze_core.finetune.arm.evaluate import ArmEvaluator
 from semfreeze_core.finetune.arm.flop import batch_flop
+from semfreeze_core.finetune.arm.rate_search import (
+    EndTrial,
+    RateTrials,
+    Sizes,
+    Trial,
+    no_rate_reason,
+    parameters_before,
+)
 from semfreeze_core.finetune.arm.recorder import Record, Recorder
 from semfreeze_core.finetune.arm.settings import ArmSettings
+from semfreeze_core.finetune.arm.trainer import PlanTrainer
 from semfreeze_core.finetune.audit.step_count import CountedStep, count_step
 from semfreeze_core.finetune.model.batches import Collator, ExampleIndices
 from semfreeze_core.finetune.model.network import CacheSettings, Network, build_network
 from semfreeze_core.progress import Progress, ProgressEvent, silent
 from semfreeze_core.records.examples import TokenizedExample
 from semfreeze_core.records.model import ModelShape
+from semfreeze_core.records.rates import RateSearch, RateTrial
 from semfreeze_core.records.training import TrainingSetup
-from semfreeze_core.records.validation import ArmRun, FlopEntry, LiveArm, PeakEntry
+from semfreeze_core.records.validation import ArmRun, FailureCause, FlopEntry, LiveArm, PeakEntry
 from semfreeze_core.sources.models.causal_lm import LoadedModel
 from semfreeze_core.temporary import remove_leftovers, scratch_parent, temporary_folder
+from semfreeze_core.wording.rates import learning_rate
 
 
 def run_arm(
@@ -34,6 +47,7 @@ def run_arm(
     *,
     baseline_bytes: int,
     cache: CacheSettings | None = None,
+    rates_folder: Path | None = None,
     follow: Callable[[LiveArm], None] | None = None,
     progress: Progress = silent,
 ) -> ArmRun:
@@ -47,6 +61,7 @@ def run_arm(
         evaluation: eval examples.
         baseline_bytes: resident size of the process after import, before the model was loaded.
         cache: where boundary states may be stored.
+        rates_folder: keeps the trials of a search for the learning rate, so that a killed one goes on; None keeps none.
         follow: receives the arm's state after each step.
         progress: receives steps and stages.
 
@@ -64,41 +79,43 @@ def run_arm(
     collator = Collator(train, network.train_cache)
     progress(ProgressEvent(f"{arm.name}: counting a step"))
     counted, estimated_flop = _count(network, collator, loaded.shape, arm, setup, settings)
-    marks = settings.marks()
-    recorder = Recorder(
-        network.supervised,
-        lambda step: evaluator.evaluate(step, marks[step], sum(recorder.record.step_seconds)),
-        frozenset(marks),
-        begin=network.offload,
-        device=network.decoder.device,
-        baseline_bytes=baseline_bytes,
-        total=settings.total_steps,
-        stage=f"{arm.name} (seed {settings.seed})",
-        progress=progress,
-        follow=lambda: follow(_live(arm, settings, recorder.record, evaluator)) if follow else None,
-    )
+    training = _Training(network, collator, settings, baseline_bytes, progress)
     remove_leftovers(scratch_parent())
     with temporary_folder(scratch_parent()) as scratch:
-        trainer = Trainer(
-            model=network.supervised,
-            args=trainer_arguments(str(scratch), arm, settings, network.decoder.device),
-            train_dataset=ExampleIndices(len(train)),
-            data_collator=collator,
-            callbacks=[recorder],
+        search, won, checkpoint = None, None, None
+        if settings.rate_steps is not None:
+            trials = _rate_trials(training, evaluator, arm, rates_folder or scratch / "rates")
+            search, won = trials.run()
+            if search.rate is not None:
+                arm = replace(arm, learning_rate=search.rate)
+                checkpoint = None if won is None else trials.checkpoint(search.rate)
+        marks = settings.marks()
+        record = Record()
+        if won is not None and search is not None:
+            record = Record(won.train_losses[:], won.step_seconds[:], won.peak_bytes)
+            network.supervised.sizes[:] = won.sizes
+            evaluator.add_curve_point(settings.rate_steps or 0, _chosen(search).losses or [], sum(record.step_seconds))
+        recorder = training.recorder(
+            lambda step: evaluator.evaluate(step, marks[step], sum(record.step_seconds)),
+            frozenset(marks),
+            total=settings.total_steps,
+            stage=f"{arm.name} (seed {settings.seed})",
+            follow=lambda: follow(_live(arm, settings, record, evaluator)) if follow else None,
+            record=record,
         )
-        trainer.remove_callback(PrinterCallback)
-        with tf32_products(network.decoder.device):  # but not for the cache, which is verified in float32
-            trainer.train()
+        if search is None or search.rate is not None:
+            training.fit(arm, scratch / "run", [recorder], checkpoint)
     network.release()
-    record, micro = recorder.record, settings.micro_batch_size
+    micro = settings.micro_batch_size
     predicted = training_bytes(loaded.shape, replace(setup, batch_size=micro), arm.parts)
+    failure, cause = _failure(record, search)
     saved = None if predicted.activations is None else predicted.activations + predicted.logits
     return ArmRun(
         arm=arm.name,
         seed=settings.seed,
-        status="failed" if record.failure else "done",
-        reason=record.failure,
-        cause="diverged" if record.failure else None,
+        status="failed" if failure else "done",
+        reason=failure,
+        cause=cause if failure else None,
         trained=arm.parts,
         lora=arm.lora,
         learning_rate=arm.learning_rate,
@@ -124,7 +141,91 @@ def run_arm(
             saved_tensors=counted.saved_bytes,
             saved_tensors_predicted=saved,
         ),
+        rate_search=search,
     )
+
+
+@dataclass(frozen=True)
+class _Training:
+    """What all trainings of an arm share: those of its search and its own."""
+
+    network: Network
+    collator: Collator
+    settings: ArmSettings
+    baseline_bytes: int
+    progress: Progress
+
+    def recorder(self, evaluate: Callable[[int], None], at: frozenset[int], **how: Any) -> Recorder:
+        """A recorder that evaluates after these steps."""
+        return Recorder(
+            self.network.supervised,
+            evaluate,
+            at,
+            begin=self.network.offload,
+            device=self.network.decoder.device,
+            baseline_bytes=self.baseline_bytes,
+            progress=self.progress,
+            **how,
+        )
+
+    def fit(self, arm: Arm, folder: Path, callbacks: list[TrainerCallback], checkpoint: Path | None = None) -> None:
+        """Train at the arm's rate, from a checkpoint on where there is one, until the steps are done or a callback
+        ends it."""
+        device = self.network.decoder.device
+        trainer = PlanTrainer(
+            model=self.network.supervised,
+            args=trainer_arguments(str(folder), arm, self.settings, device),
+            train_dataset=ExampleIndices(len(self.collator.examples)),
+            data_collator=self.collator,
+            callbacks=callbacks,
+        )
+        trainer.remove_callback(PrinterCallback)
+        with tf32_products(device):  # but not for the cache, which is verified in float32
+            trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+        # Under mixed precision accelerate wraps the model's forward; the next trainer would wrap it again.
+        trainer.accelerator.unwrap_model(self.network.supervised, keep_fp32_wrapper=False)
+
+
+def _rate_trials(training: _Training, evaluator: ArmEvaluator, arm: Arm, folder: Path) -> RateTrials:
+    """The search of this arm's rate, on the eval examples that draw its curve."""
+    supervised, settings = training.network.supervised, training.settings
+    stage = f"{arm.name} (seed {settings.seed}), learning rate"
+    reset = parameters_before(supervised)
+
+    def train(trial: Trial, place: Path) -> tuple[Record, Sizes, int]:
+        supervised.clear_batches()
+        recorder = training.recorder(
+            trial.read, trial.at, total=trial.steps, stage=f"{stage} {learning_rate(trial.rate)}"
+        )
+        training.fit(replace(arm, learning_rate=trial.rate), place, [recorder, EndTrial(trial)])
+        sizes = supervised.sizes[:]
+        flop = evaluator.flop() - evaluator.cache_flop
+        supervised.clear_batches()
+        return recorder.record, sizes, flop
+
+    return RateTrials(
+        folder=folder,
+        start=arm.learning_rate,
+        steps=settings.rate_steps or 0,
+        before=evaluator.curve_losses(),
+        reset=reset,
+        train=train,
+        evaluate=evaluator.curve_losses,
+        evaluation_flop=evaluator.curve_flop(),
+        progress=training.progress,
+        stage=stage,
+    )
+
+
+def _chosen(search: RateSearch) -> RateTrial:
+    return next(trial for trial in search.trials if trial.rate == search.rate)
+
+
+def _failure(record: Record, search: RateSearch | None) -> tuple[str, FailureCause]:
+    """Why there is no result, or "", and of which kind that is."""
+    if search is not None and search.rate is None:
+        return no_rate_reason(search), "unlearned"
+    return record.failure, "diverged"
 
 
 def _live(arm: Arm, settings: ArmSettings, record: Record, evaluator: ArmEvaluator) -> LiveArm:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 
 from semfreeze_core.errors import InputError
+from semfreeze_core.records.defaults import MIN_RATE_STEPS, RATE_STEPS
 from semfreeze_core.records.training import TrainingSetup
 from semfreeze_core.records.validation import Mark
 
@@ -22,6 +23,8 @@ class ArmSettings:
         n_accuracy: eval examples answered by generation at the marks; 0 for none.
         n_between: evaluations before the end: at half of the steps, a quarter, and so on, as the loss falls fastest
             early.
+        rate_steps: steps after which learning rates are compared in a search that starts from the arm's; None trains
+            at the arm's rate.
     """
 
     setup: TrainingSetup
@@ -31,6 +34,7 @@ class ArmSettings:
     compute_steps: int | None = None
     n_accuracy: int = 0
     n_between: int = 4
+    rate_steps: int | None = None
 
     @property
     def micro_batch_size(self) -> int:
@@ -50,7 +54,17 @@ class ArmSettings:
         for halvings in range(1, self.n_between + 1):
             if (step := round(self.total_steps / 2**halvings)) >= 1:
                 marks.setdefault(step, ["between"])
-        return marks
+        if self.rate_steps is None:
+            return marks
+        # The search's winner goes on from here; what it would have read before is left out for every arm.
+        later = {step: kinds for step, kinds in marks.items() if step > self.rate_steps}
+        return {self.rate_steps: ["between"], **later}
+
+
+def comparable_rate_steps(steps: int) -> int | None:
+    """After how many steps a search compares learning rates for a training of `steps`; None where it is too short."""
+    compared = min(RATE_STEPS, steps // 3)
+    return compared if compared >= MIN_RATE_STEPS else None
 
 
 def refuse_untrainable(setup: TrainingSetup) -> None:

@@ -19,6 +19,15 @@ from semfreeze_core.finetune.arm.evaluate import ArmEvaluator
 from semfreeze_core.finetune.arm.job import ModelSource
 from semfreeze_core.finetune.arm.recorder import Recorder
 from semfreeze_core.finetune.arm.settings import ArmSettings
+from semfreeze_core.finetune.arm.trainer import (
+    BestTrainer,
+    PlanTrainer,
+    best_checkpoint,
+    checkpoint_step,
+    last_complete_checkpoint,
+    load_trained,
+    remove_incomplete_checkpoints,
+)
 from semfreeze_core.finetune.model.batches import Collator, ExampleIndices
 from semfreeze_core.finetune.model.network import CacheSettings, Network, build_network
 from semfreeze_core.finetune.model.task_data import read_task_data
@@ -33,15 +42,6 @@ from semfreeze_core.finetune.train.request import (
 from semfreeze_core.finetune.train.result import Trained, best_checkpoint_note, training_result
 from semfreeze_core.finetune.train.save import save_finetuned
 from semfreeze_core.finetune.train.trackers import reporters
-from semfreeze_core.finetune.arm.trainer import (
-    BestTrainer,
-    PlanTrainer,
-    best_checkpoint,
-    checkpoint_step,
-    last_complete_checkpoint,
-    load_trained,
-    remove_incomplete_checkpoints,
-)
 from semfreeze_core.plan.consistency import require_names
 from semfreeze_core.plan.document import require_model, require_recommendation
 from semfreeze_core.progress import Progress, ProgressEvent, silent

@@ -15,10 +15,10 @@ from transformers.integrations import integration_utils
 
 from semfreeze_core.errors import InputError, PlanError, ResourceError, RunError
 from semfreeze_core.finetune.arm.evaluate import ArmEvaluator
+from semfreeze_core.finetune.arm.trainer import last_complete_checkpoint
 from semfreeze_core.finetune.train import train as train_module
 from semfreeze_core.finetune.train.request import TrainRequest, different_settings, memory_advice, request_settings
 from semfreeze_core.finetune.train.train import train_plan
-from semfreeze_core.finetune.arm.trainer import last_complete_checkpoint
 from semfreeze_core.plan.document import parse_plan
 from semfreeze_core.records.training import LoraSetup
 from semfreeze_core.runs.plans import read_plan

@@ -1,0 +1,84 @@
+"""Which learning rate to try next, when one is out of the race, and which wins.
+
+Trials of one variant start from the same weights and see the same batches, so their losses on the same eval examples
+are compared in pairs. The loss over the rate falls and then rises, so a search that climbs down from its start finds
+the best rate of the grid, and needs the rates on either side of it to know that.
+"""
+
+from collections.abc import Sequence
+from statistics import mean
+
+import numpy as np
+
+from semfreeze_core.gains.pilots import paired_difference
+from semfreeze_core.records.defaults import RATE_AT_WIDTH, RATE_FACTORS, RATE_GRID, RATE_TRIALS
+from semfreeze_core.records.rates import RateTrial
+
+
+def starting_rate(width: int, kind: str) -> float:
+    """The grid's rate closest to a guess from the model's width; ours, and only where a search begins.
+
+    Rates of transformers' matrices fall about as 1 / width (Yang et al. 2022, arXiv 2203.03466, table 3); adapters
+    take a step of the grid more than whole layers.
+
+    Args:
+        width: of the hidden state.
+        kind: "full", "frozen" or "lora".
+    """
+    rate, at = RATE_AT_WIDTH
+    guess = np.log(RATE_FACTORS[kind] * rate * at / width)
+    return min(RATE_GRID, key=lambda one: abs(np.log(one) - guess))
+
+
+def next_rate(trials: Sequence[RateTrial], start: float, loss_before: float) -> float | None:
+    """The rate to try next; None when the search is over.
+
+    First `start`; then a neighbor of the best rate so far, the higher first, until both are worse or `RATE_TRIALS`
+    have been tried. While no rate has lowered the loss, the next lower one.
+
+    Args:
+        trials: so far.
+        start: the first rate, one of the grid.
+        loss_before: of the eval examples before training.
+    """
+    tried = {trial.rate for trial in trials}
+    if not trials:
+        return start
+    if len(trials) >= RATE_TRIALS:
+        return None
+    best = best_trial(trials, loss_before)
+    if best is None:
+        lower = [rate for rate in RATE_GRID if rate < min(tried)]
+        return lower[-1] if lower else None
+    return next((rate for rate in _neighbors(best.rate) if rate not in tried), None)
+
+
+def best_trial(trials: Sequence[RateTrial], loss_before: float) -> RateTrial | None:
+    """The trial whose loss is lowest; None while none has lowered the loss."""
+    read = [(loss, trial) for trial in trials if (loss := trial.loss) is not None and loss < loss_before]
+    return min(read, key=lambda one: one[0])[1] if read else None
+
+
+def is_behind(half_losses: Sequence[float], best_half_losses: Sequence[float]) -> bool:
+    """Whether a rate's losses half-way are significantly above the best rate's on the same examples."""
+    difference = paired_difference(np.array(half_losses), np.array(best_half_losses))
+    return difference.low > 0
+
+
+def at_edge(trials: Sequence[RateTrial], chosen: float) -> bool:
+    """Whether the chosen rate is the highest or lowest of those tried, so that a better one may lie beyond."""
+    tried = [trial.rate for trial in trials]
+    return chosen in (min(tried), max(tried))
+
+
+def is_unstable(train_losses: Sequence[float]) -> bool:
+    """Whether a trial's training loss over its last quarter is above that over its first."""
+    quarter = len(train_losses) // 4
+    return quarter > 0 and mean(train_losses[-quarter:]) > mean(train_losses[:quarter])
+
+
+def _neighbors(rate: float) -> list[float]:
+    """The next higher rate of the grid, then the next lower."""
+    place = RATE_GRID.index(rate)
+    higher, lower = RATE_GRID[place + 1 : place + 2], RATE_GRID[max(0, place - 1) : place]
+    return [*higher, *lower]

@@ -1,0 +1,98 @@
+"""Which learning rate a search tries next, and which it chooses."""
+
+import pytest
+
+from semfreeze_core.gains.rates import at_edge, best_trial, is_behind, is_unstable, next_rate, starting_rate
+from semfreeze_core.records.defaults import RATE_GRID, RATE_TRIALS
+from semfreeze_core.records.rates import RateTrial
+
+
+def trial(rate, loss, end="read"):
+    losses = None if loss is None else [loss - 0.1, loss + 0.1]
+    return RateTrial(
+        rate=rate, end=end, steps=4, half_losses=losses, losses=losses, train_losses=[2.0] * 4, flop=1, seconds=1.0
+    )
+
+
+def search(losses, start, before=2.0):
+    """The rates that are tried, in order, where each gives the loss of its place in the grid (NaN: none)."""
+    trials = []
+    while (rate := next_rate(trials, start, before)) is not None:
+        loss = losses[RATE_GRID.index(rate)]
+        trials.append(trial(rate, loss, "read" if loss is not None else "diverged"))
+    return trials
+
+
+#        1e-6 3e-6 1e-5 3e-5 1e-4 3e-4 1e-3 3e-3
+BOWL = [1.9, 1.8, 1.6, 1.4, 1.2, 1.3, 1.7, None]
+
+
+@pytest.mark.parametrize(
+    ("start", "tried"),
+    [
+        (1e-4, [1e-4, 3e-4, 3e-5]),
+        (3e-5, [3e-5, 1e-4, 3e-4]),
+        (3e-4, [3e-4, 1e-3, 1e-4, 3e-5]),
+        (1e-3, [1e-3, 3e-3, 3e-4, 1e-4, 3e-5]),
+        (1e-5, [1e-5, 3e-5, 1e-4, 3e-4]),
+    ],
+)
+def test_a_search_climbs_down_to_the_best_rate_and_tries_both_its_neighbors(start, tried):
+    trials = search(BOWL, start)
+    assert [t.rate for t in trials] == tried
+    best = best_trial(trials, 2.0)
+    assert best is not None
+    assert best.rate == 1e-4
+    assert not at_edge(trials, 1e-4)
+
+
+def test_a_search_ends_after_so_many_trials_and_says_that_the_best_is_at_the_edge():
+    falling = [1.9, 1.8, 1.7, 1.6, 1.5, 1.4, 1.3, 1.2]
+    trials = search(falling, 1e-5)
+    assert len(trials) == RATE_TRIALS
+    assert best_trial(trials, 2.0).rate == 1e-3
+    assert at_edge(trials, 1e-3)
+
+
+def test_the_ends_of_the_grid_are_an_edge_too():
+    rising = [1.2, 1.3, 1.4, 1.5, 1.6, 1.7, 1.8, 1.9]
+    trials = search(rising, 1e-5)
+    assert [t.rate for t in trials] == [1e-5, 3e-5, 3e-6, 1e-6]
+    assert at_edge(trials, 1e-6)
+
+
+def test_while_no_rate_lowers_the_loss_the_next_lower_one_is_tried():
+    too_high = [1.9, 2.1, 2.2, 2.4, None, None, None, None]
+    trials = search(too_high, 1e-4)
+    assert [t.rate for t in trials] == [1e-4, 3e-5, 1e-5, 3e-6, 1e-6]
+    assert best_trial(trials, 2.0).rate == 1e-6
+    nothing = search([2.5] * 8, 1e-5)
+    assert [t.rate for t in nothing] == [1e-5, 3e-6, 1e-6]
+    assert best_trial(nothing, 2.0) is None
+
+
+def test_a_trial_that_stopped_behind_is_not_chosen():
+    trials = [trial(1e-4, 1.5), trial(3e-4, None, "behind")]
+    assert best_trial(trials, 2.0).rate == 1e-4
+    assert next_rate(trials, 1e-4, 2.0) == 3e-5
+
+
+def test_a_rate_is_behind_where_the_paired_losses_say_so():
+    best = [1.0, 2.0, 3.0, 4.0]
+    assert is_behind([1.11, 2.1, 3.09, 4.1], best)
+    assert not is_behind([1.5, 1.8, 3.4, 3.7], best)
+    assert not is_behind(best, best)
+    assert not is_behind([0.9, 1.9, 2.91, 3.9], best)
+
+
+def test_a_training_loss_that_rises_over_the_trial_is_unstable():
+    assert is_unstable([2.0, 1.5, 1.8, 2.1])
+    assert not is_unstable([2.0, 2.5, 1.8, 1.9])
+    assert not is_unstable([2.0, 3.0])
+
+
+def test_the_first_rate_falls_with_the_models_width():
+    assert starting_rate(576, "full") == starting_rate(576, "frozen") == 1e-4
+    assert starting_rate(576, "lora") == 3e-4
+    assert starting_rate(4096, "full") == 1e-5
+    assert starting_rate(10**9, "full") == RATE_GRID[0]
