@@ -7,7 +7,7 @@ from rich.markup import escape
 
 from semfreeze_core.cli.printing.tables import print_table
 from semfreeze_core.records.validation import Budget, ValidationReport
-from semfreeze_core.wording.finetunes import (
+from semfreeze_core.wording.validation import (
     NOT_FINISHED,
     SAME_COMPUTE_NOTE,
     arm_cost_caption,

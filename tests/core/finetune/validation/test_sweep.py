@@ -19,7 +19,7 @@ from semfreeze_core.records.sweep import SWEEP, SweepReport
 from semfreeze_core.records.validation import Baseline
 from semfreeze_core.runs.folder import read_run
 from semfreeze_core.runs.store import example_run
-from semfreeze_core.wording.finetunes import sweep_table
+from semfreeze_core.wording.sweep import sweep_table
 from tests.core.finetune.arms_here import arms_in_this_process
 from tests.core.finetune.tiny_plan import make_tiny_plan, write_task
 from tests.core.finetune.validation.test_report import BEFORE, ITEMS, run, settings
