@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 Shown = Literal["pass", "fail", "inconclusive"]
 _SHOWN: dict[str, Shown] = {"holds": "pass", "fails": "fail", "undecided": "inconclusive"}
+RETRIED = "The same command tries again."
 NOT_FINISHED = "Not finished. Run the same command again to resume."
 SAME_COMPUTE_NOTE = (
     "Same compute: a cheaper variant trains on until it has used the FLOPs of full finetuning, cache included."
@@ -238,6 +239,25 @@ def arm_cost_caption(report: ValidationReport) -> str:
 
 def _accuracy(value: float | None) -> str:
     return MISSING if value is None else percent(value)
+
+
+def failed_variants_sentence(report: ValidationReport) -> str | None:
+    """Which variants failed, why, and what to do about it; None where all have trained."""
+    failed = {name: arm for name, arm in report.arms.items() if arm.failed_seeds}
+    if not failed:
+        return None
+    reasons = [
+        f"{name}, {'seed' if len(arm.failed_seeds) == 1 else 'seeds'} {', '.join(map(str, arm.failed_seeds))} "
+        f"({arm.reason.removesuffix(RETRIED).strip().removesuffix('.')})"
+        for name, arm in failed.items()
+    ]
+    advice = []
+    if any(run.retried for run in report.runs):
+        advice.append("The same command trains the failed ones again.")
+    if any(run.status == "failed" and not run.retried for run in report.runs):
+        advice.append("A loss that is not a number stays so: choose a lower --lr and another --out.")
+    heading = f"{len(failed)} of {counted(len(report.arms), 'variant')} failed: {'; '.join(reasons)}."
+    return f"{heading} Finished variants are kept. {' '.join(advice)}"
 
 
 def live_sentence(arm: LiveArm) -> str:

@@ -57,6 +57,32 @@ def test_short_verdicts_label_each_share(validation):
     )
 
 
+def failed(report, name, *runs, reason):
+    """The report with a failed variant; its runs are (seed, cause)."""
+    one = next(run for run in report.runs if run.arm == name)
+    others = [run for run in report.runs if run.arm != name]
+    ended = [one.model_copy(update={"seed": s, "status": "failed", "cause": c, "reason": reason}) for s, c in runs]
+    report = report.model_copy(update={"runs": [*others, *ended]})
+    return changed(report, name, seeds=[], failed_seeds=[seed for seed, _ in runs], reason=reason)
+
+
+def test_failed_variants_are_named_with_the_reason_and_the_remedy(validation):
+    assert wording.failed_variants_sentence(validation) is None
+    n = len(validation.arms)
+    short = failed(validation, "full", (0, "resources"), (2, "resources"), reason=f"No memory. {wording.RETRIED}")
+    assert wording.failed_variants_sentence(short) == (
+        f"1 of {n} variants failed: full, seeds 0, 2 (No memory). Finished variants are kept. The same command trains "
+        "the failed ones again."
+    )
+    both = failed(short, "planned", (1, "diverged"), reason="the loss was nan")
+    sentence = wording.failed_variants_sentence(both)
+    assert sentence.startswith(f"2 of {n} variants failed: full, seeds 0, 2 (No memory); planned, seed 1 (the loss was")
+    assert sentence.endswith("choose a lower --lr and another --out.")
+    assert "The same command trains" in sentence
+    alone = failed(validation, "planned", (1, "diverged"), reason="the loss was nan")
+    assert "The same command" not in wording.failed_variants_sentence(alone)
+
+
 def test_tables_of_a_validation_have_a_row_for_every_variant(validation):
     quality, cost = wording.quality_table(validation), wording.arm_cost_table(validation)
     assert [row[0] for row in quality.rows] == ["before training", *validation.arms]
