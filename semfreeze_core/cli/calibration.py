@@ -21,7 +21,7 @@ def calibration(
     from semfreeze_core.cli.printing.tables import console, print_table
     from semfreeze_core.runs.calibration import read_calibration
     from semfreeze_core.storage import user_path
-    from semfreeze_core.wording.finetunes import CALIBRATION_CAPTION, calibration_sentence, calibration_table
+    from semfreeze_core.wording.calibration import CALIBRATION_CAPTION, calibration_sentence, calibration_table
 
     report = read_calibration(None if runs is None else user_path(str(runs)))
     if as_json:

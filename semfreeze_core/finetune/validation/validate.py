@@ -35,9 +35,9 @@ from semfreeze_core.records.validation import (
 from semfreeze_core.storage import disk_errors, write_atomically
 from semfreeze_core.temporary import is_temporary, remove_leftovers
 from semfreeze_core.wording.numbers import gib
+from semfreeze_core.wording.validation import RETRIED
 
 EXAMPLES = "examples.safetensors"
-RETRIED = "The same command tries again."
 _KEPT, _ADVICE = "Finished variants are kept.", "Free some space and run the same command again."
 
 

@@ -16,7 +16,7 @@ from semfreeze_core.errors import DataError, InputError, PlanError, ResourceErro
 from semfreeze_core.finetune.train import train as train_module
 from semfreeze_core.finetune.train.request import TrainRequest
 from semfreeze_core.finetune.train.train import train_plan
-from semfreeze_core.wording.finetunes import trained_lines
+from semfreeze_core.wording.training import trained_lines
 from tests.core.finetune.tiny_plan import make_tiny_plan, write_task
 from tests.core.killed_writes import Killed, kill_everywhere
 
