@@ -16,6 +16,7 @@ from semfreeze_core.wording.validation import (
     live_sentence,
     quality_caption,
     quality_table,
+    rate_lines,
 )
 from semfreeze_dashboard.charts import finetunes
 from semfreeze_dashboard.charts.losses import Along, draw_losses
@@ -79,6 +80,11 @@ def validation_result(ctx: page.PageContext, name: str, report: ValidationReport
     st.markdown("**Quality of every variant**", help=TOOLTIPS["kept"])
     st.dataframe(quality_table(report).dicts(), hide_index=True, alt="Loss and loss reduction of every variant")
     st.caption(quality_caption(report))
+    chosen, *tried = rate_lines(report)
+    st.caption(chosen)
+    if tried:
+        with st.expander("Learning rates tried"):
+            st.markdown("\n".join(f"- {escaped(line)}" for line in tried))
     st.markdown("**Estimated and measured cost**", help=TOOLTIPS["measured"])
     st.dataframe(arm_cost_table(report).dicts(), hide_index=True, alt="Estimated and measured cost of every variant")
     st.caption(arm_cost_caption(report))

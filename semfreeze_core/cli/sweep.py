@@ -11,6 +11,7 @@ from semfreeze_core.cli.options.finetune import (
     EvalExamplesOption,
     FinetuneFlags,
     OutputFolderOption,
+    RatesOption,
     TrainDataOption,
     TrainExamplesOption,
     require,
@@ -34,9 +35,7 @@ def sweep(
     metric: MetricOption = "semantic",
     steps: Annotated[int, typer.Option(help="Optimizer steps after which all depths are evaluated.")] = STEPS,
     seeds: Annotated[int, typer.Option(help="Seeds of the order.")] = MIN_SEEDS,
-    lr: Annotated[
-        str, typer.Option(help="Learning rates by variant or kind, like full=1e-4,frozen=3e-4,depth:8=1e-3.")
-    ] = "",
+    lr: RatesOption = "auto",
     train_examples: TrainExamplesOption = TRAIN_ROWS,
     eval_examples: EvalExamplesOption = EVAL_ROWS,
     out: OutputFolderOption = None,

@@ -17,10 +17,12 @@ class SweepDepth(Document):
 
     `improvement` is the fall of an item's supervised loss in nats, with its two-sided interval; `share` is it over
     full finetuning's, and `share_stopped` where both are stopped at their lowest reading, null where readings on the
-    way were not kept. `gain_coverage` is what the reading predicted of that share.
+    way were not kept. `learning_rate` is null in sweeps of 0.1.0. `gain_coverage` is what the reading predicted of that
+    share.
     """
 
     freeze_depth: int
+    learning_rate: float | None = None
     seeds: list[int]
     improvement: dict[Budget, float | None]
     interval: dict[Budget, Bounds | None]

@@ -2,7 +2,7 @@
 
 from typing import Any, Literal
 
-from pydantic import computed_field, model_validator
+from pydantic import Field, computed_field, model_validator
 
 from semfreeze_core.records.interval import IntervalEntry
 from semfreeze_core.records.model import ModelIdentity
@@ -169,6 +169,7 @@ class ArmSummary(Document):
     train_seconds: float
     cache_seconds: float
     median_step_seconds: float | None
+    rate_search: RateSearch | None = None
     relative_flop: float
     flop: FlopEntry
     peak_bytes: PeakEntry
@@ -178,7 +179,8 @@ class ArmSummary(Document):
 class ValidationSettings(Document):
     """What was asked for; two validations of equal settings are the same one.
 
-    `setup` is how every variant trains, its own adapters aside. Documents of 0.1.0 have no `setup` but some of its
+    `setup` is how every variant trains, its own adapters aside. `learning_rates` are those of the variants, of the ones
+    in `searched` only where a search began. Documents of 0.1.0 have no `setup` but some of its
     fields beside the others; they are read into it, and written beside it for whoever reads them there.
     """
 
@@ -195,6 +197,7 @@ class ValidationSettings(Document):
     setup: TrainingSetup
     arms: list[str]
     learning_rates: dict[str, float]
+    searched: list[str] = Field(default_factory=list)
     lora: LoraSetup
     arm_steps: dict[str, int] | None = None
     seeds: list[int]

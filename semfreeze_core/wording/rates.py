@@ -1,7 +1,10 @@
 """Sentences on the search for a learning rate."""
 
+from collections.abc import Mapping, Sequence
+
+from semfreeze_core.records.defaults import RATE_TRIALS
 from semfreeze_core.records.rates import RateSearch, RateTrial
-from semfreeze_core.wording.numbers import counted, number
+from semfreeze_core.wording.numbers import counted, number, percent
 
 
 def learning_rate(rate: float) -> str:
@@ -26,6 +29,39 @@ def search_line(search: RateSearch) -> str:
     chosen = "none lowered the loss" if search.rate is None else f"{learning_rate(search.rate)} has the lowest loss"
     origin = " (from an earlier search)" if search.reused else ""
     return f"{chosen}{origin}. Tried {tried}; {number(search.loss_before)} before training."
+
+
+def no_rate_reason(search: RateSearch) -> str:
+    """Why a variant was not trained: no rate lowered its loss."""
+    tried = "; ".join(trial_line(trial) for trial in search.trials)
+    return f"No learning rate lowered the eval loss ({number(search.loss_before)} before training): {tried}."
+
+
+def search_price_line(variants: Sequence[str], steps: int, n_items: int, shares: tuple[float, float]) -> str:
+    """What a search of rates does and costs.
+
+    Args:
+        variants: whose rates are searched.
+        steps: where rates are compared.
+        n_items: eval examples they are compared on.
+        shares: least and most of what all finetunes together compute.
+    """
+    least, most = (percent(share) for share in shares)
+    return (
+        f"Learning rates are searched for {', '.join(variants)}: up to {RATE_TRIALS} rates each, compared after "
+        f"{counted(steps, 'step')} on {counted(n_items, 'eval example')}; the best continues. The search adds {least} "
+        f"to {most} to the compute of the finetunes."
+    )
+
+
+def rates_line(searches: Mapping[str, RateSearch | None]) -> str:
+    """Which variants' rates were searched, so that a comparison is one of each at its own."""
+    searched = [name for name, search in searches.items() if search is not None]
+    if not searched:
+        return "Learning rates as given, none searched: another rate may change the order."
+    given = [name for name in searches if name not in searched]
+    others = f" Given, not searched: {', '.join(given)}." if given else ""
+    return f"Each variant at the best learning rate of its own search, all searches alike.{others}"
 
 
 def search_warnings(search: RateSearch) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from semfreeze_core.wording.numbers import CI, MISSING, Bounded, interval, nats, number, percent, percent_interval
+from semfreeze_core.wording.rates import learning_rate
 from semfreeze_core.wording.rules import method_name
 from semfreeze_core.wording.tables import Column, Table, table
 from semfreeze_core.wording.validation import finetune_conditions, same
@@ -33,13 +34,16 @@ def sweep_table(report: SweepReport) -> Table:
     """One row per freeze depth: compute, coverage, and the loss reduction after the same compute and the same steps."""
     stopped = any(depth.share_stopped is not None for depth in report.depths)
     budgets: tuple[Budget, ...] = ("compute", "steps")
-    titles = ["frozen layers", "compute, same steps", "R(k)"]
+    rated = any(depth.learning_rate is not None for depth in report.depths)
+    titles = ["frozen layers", *["learning rate"] * rated, "compute, same steps", "R(k)"]
     for budget in budgets:
         titles += [f"nats, {same(budget)}", f"of full, {same(budget)}"]
     titles += ["of full, best checkpoint"] if stopped else []
     rows = []
     for depth in sorted(report.depths, key=lambda one: one.freeze_depth):
-        row = [str(depth.freeze_depth), percent(depth.relative_flop), number(depth.gain_coverage, 2)]
+        row = [str(depth.freeze_depth)]
+        row += [MISSING if depth.learning_rate is None else learning_rate(depth.learning_rate)] if rated else []
+        row += [percent(depth.relative_flop), number(depth.gain_coverage, 2)]
         for budget in budgets:
             row += _reduction_cells(depth, budget)
         row += [percent_interval(Bounded.of(depth.share_stopped, depth.share_stopped_interval))] if stopped else []

@@ -18,6 +18,7 @@ from semfreeze_core.wording.numbers import (
     percent_interval,
     percent_with_ci,
 )
+from semfreeze_core.wording.rates import learning_rate, rates_line, search_line
 from semfreeze_core.wording.tables import Column, Table, table
 
 if TYPE_CHECKING:
@@ -166,7 +167,7 @@ def quality_table(report: ValidationReport) -> Table:
     before = ["before training", "", "", number(base.loss), "", *([_accuracy(base.accuracy)] if answered else [])]
     rows = [before + [""] * (len(titles) + 1 - len(before))]
     for name, arm in report.arms.items():
-        row = [name, str(arm.freeze_depth), f"{arm.learning_rate:g}"]
+        row = [name, str(arm.freeze_depth), learning_rate(arm.learning_rate)]
         row += [number(arm.eval_loss_after), percent_interval(arm.improvement_kept)]
         row += [_accuracy(arm.eval_accuracy_after)] if answered else []
         if both:
@@ -190,6 +191,13 @@ def quality_caption(report: ValidationReport) -> str:
         f"Eval loss in nats per token (mean over {counted(base.n_items, 'example')}); loss reduction in % of full "
         f"finetuning's [{CI}]{accuracy}. Same steps: {report.settings.steps}."
     )
+
+
+def rate_lines(report: ValidationReport) -> list[str]:
+    """How the variants' learning rates were chosen, and all that were tried."""
+    searches = {name: arm.rate_search for name, arm in report.arms.items()}
+    found = {name: search for name, search in searches.items() if search is not None}
+    return [rates_line(searches), *(f"{name}: {search_line(search)}" for name, search in found.items())]
 
 
 def best_checkpoint_sentence(report: ValidationReport) -> str | None:

@@ -26,6 +26,14 @@ TrainExamplesOption = Annotated[int, typer.Option(help="Training examples to dra
 EvalExamplesOption = Annotated[int, typer.Option(help="Eval examples to draw.")]
 OutputFolderOption = Annotated[Path | None, typer.Option(help="Output folder. Rerun the same command to resume.")]
 
+RatesOption = Annotated[
+    str,
+    typer.Option(
+        help="Learning rates. auto: a search for each variant, all alike. Or by variant or kind (full, frozen, lora), "
+        "like full=1e-4,depth:8=3e-4; the others are searched."
+    ),
+]
+
 
 @dataclass(frozen=True)
 class FinetuneFlags(TrainingOptions):

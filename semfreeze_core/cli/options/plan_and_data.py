@@ -18,22 +18,24 @@ from semfreeze_core.runs.store import example_run, find_run
 from semfreeze_core.sources.models.hub import is_repo_id
 from semfreeze_core.storage import runs_folder, user_path
 
+AUTO_RATES = "auto"  # of --lr: every rate that is not given is searched
+
 
 def parse_rates(text: str) -> dict[str, float]:
-    """Learning rates by variant or kind, from "full=1e-4,lora=1e-3".
+    """Learning rates by variant or kind, from "full=1e-4,lora=1e-3"; "auto" gives none.
 
     Raises:
         InputError: a part is not NAME=NUMBER.
     """
     rates: dict[str, float] = {}
     for part in (p.strip() for p in text.split(",")):
-        if not part:
+        if part in ("", AUTO_RATES):
             continue
         name, _, number = part.rpartition("=")
         try:
             rates[name.strip()] = float(number)
         except ValueError as error:
-            raise InputError(f"--lr {part}: expected NAME=NUMBER, like full=1e-4.") from error
+            raise InputError(f"--lr {part}: expected NAME=NUMBER, like full=1e-4, or {AUTO_RATES}.") from error
         if not name.strip():
             raise InputError(f"--lr {part}: expected NAME=NUMBER, like full=1e-4.")
     return rates

@@ -20,6 +20,7 @@ from semfreeze_core.wording.validation import (
     not_measured_sentence,
     quality_caption,
     quality_table,
+    rate_lines,
     shown_verdict,
     validation_line,
     verdict_lines,
@@ -60,6 +61,8 @@ def print_validation(report: ValidationReport, out: Console) -> None:
     out.print(escape(validation_line(report)))
     out.print(escape(quality_caption(report)))
     print_table(quality_table(report), out)
+    for line in rate_lines(report):
+        out.print(escape(line))
     if len(report.verdicts) > 1:
         out.print(SAME_COMPUTE_NOTE)
     if sentence := best_checkpoint_sentence(report):

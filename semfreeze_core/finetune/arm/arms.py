@@ -1,6 +1,7 @@
 """The arms of a validation: what each trains, at which rate, and for how many steps."""
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
@@ -43,6 +44,10 @@ class Arm:
     @property
     def freeze_depth(self) -> int:
         return self.parts.freeze_depth
+
+    def has_rate(self, rates: Mapping[str, float]) -> bool:
+        """Whether learning rates by name or kind give this arm one."""
+        return self.name in rates or self.kind in rates
 
 
 def make_arms(

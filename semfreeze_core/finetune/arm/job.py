@@ -41,6 +41,11 @@ class ArmJob(Document):
     result: Path
 
 
+def rates_folder(result: Path) -> Path:
+    """The folder of the trials that search the rate of the arm whose result will be `result`."""
+    return result.with_suffix(".rates")
+
+
 def write_examples(path: Path, train: Sequence[TokenizedExample], evaluation: Sequence[TokenizedExample]) -> None:
     """Write both sets as one file, atomically."""
     arrays = {}

@@ -6,6 +6,7 @@ prints its progress as one JSON object per line, and ends when the process that 
 
 import json
 import os
+import shutil
 import sys
 import threading
 from collections.abc import Mapping
@@ -84,7 +85,7 @@ def run_job(path: Path, device: str | None = None) -> None:
 
     from semfreeze_core.device import resident_bytes
     from semfreeze_core.finetune.arm.baseline import evaluate_baseline
-    from semfreeze_core.finetune.arm.job import ArmJob, read_split
+    from semfreeze_core.finetune.arm.job import ArmJob, rates_folder, read_split
     from semfreeze_core.finetune.arm.progress_file import LiveFile, live_path
     from semfreeze_core.finetune.arm.run import run_arm
     from semfreeze_core.finetune.model.network import CacheSettings
@@ -120,10 +121,12 @@ def run_job(path: Path, device: str | None = None) -> None:
             baseline_bytes=baseline_bytes,
             follow=LiveFile(live_path(job.result)),
             cache=CacheSettings(folder=prefix_cache_folder(), shared_from=job.cache_shared_from),
+            rates_folder=rates_folder(job.result),
             progress=_print_event,
         )
     write_atomically(job.result, result.model_dump_json(indent=1) + "\n")
     live_path(job.result).unlink(missing_ok=True)
+    shutil.rmtree(rates_folder(job.result), ignore_errors=True)
 
 
 def _print_event(event: ProgressEvent) -> None:

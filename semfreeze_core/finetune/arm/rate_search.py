@@ -20,7 +20,6 @@ from semfreeze_core.progress import Progress, ProgressEvent
 from semfreeze_core.records.provenance import Document
 from semfreeze_core.records.rates import RateSearch, RateTrial, TrialEnd
 from semfreeze_core.storage import write_atomically
-from semfreeze_core.wording.numbers import number
 from semfreeze_core.wording.rates import trial_line
 
 Sizes = list[tuple[int, int, int]]
@@ -232,12 +231,6 @@ def parameters_before(model: torch.nn.Module) -> Callable[[], None]:
                     parameter.grad = None
 
     return reset
-
-
-def no_rate_reason(search: RateSearch) -> str:
-    """Why a variant was not trained: no rate lowered its loss."""
-    tried = "; ".join(trial_line(trial) for trial in search.trials)
-    return f"No learning rate lowered the eval loss ({number(search.loss_before)} before training): {tried}."
 
 
 def _mean(values: Sequence[float]) -> float:

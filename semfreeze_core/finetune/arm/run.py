@@ -18,7 +18,6 @@ from semfreeze_core.finetune.arm.rate_search import (
     RateTrials,
     Sizes,
     Trial,
-    no_rate_reason,
     parameters_before,
 )
 from semfreeze_core.finetune.arm.recorder import Record, Recorder
@@ -35,7 +34,7 @@ from semfreeze_core.records.training import TrainingSetup
 from semfreeze_core.records.validation import ArmRun, FailureCause, FlopEntry, LiveArm, PeakEntry
 from semfreeze_core.sources.models.causal_lm import LoadedModel
 from semfreeze_core.temporary import remove_leftovers, scratch_parent, temporary_folder
-from semfreeze_core.wording.rates import learning_rate
+from semfreeze_core.wording.rates import learning_rate, no_rate_reason
 
 
 def run_arm(
@@ -83,7 +82,7 @@ def run_arm(
     remove_leftovers(scratch_parent())
     with temporary_folder(scratch_parent()) as scratch:
         search, won, checkpoint = None, None, None
-        if settings.rate_steps is not None:
+        if settings.rate_steps is not None and not settings.rate_known:
             trials = _rate_trials(training, evaluator, arm, rates_folder or scratch / "rates")
             search, won = trials.run()
             if search.rate is not None:

@@ -25,6 +25,7 @@ class ArmSettings:
             early.
         rate_steps: steps after which learning rates are compared in a search that starts from the arm's; None trains
             at the arm's rate.
+        rate_known: train at the arm's rate, which an equal arm's search chose, and evaluate as that does.
     """
 
     setup: TrainingSetup
@@ -35,6 +36,7 @@ class ArmSettings:
     n_accuracy: int = 0
     n_between: int = 4
     rate_steps: int | None = None
+    rate_known: bool = False
 
     @property
     def micro_batch_size(self) -> int:

@@ -215,6 +215,7 @@ def _validation(
         arm_steps={names[depth]: steps[depth] for depth in depths if depth in steps},
         match="steps",
         rates=request.rates,
+        search_rates=False,
         n_eval=PILOT_EVAL_ROWS[1] if request.n_eval is None else request.n_eval,
         n_accuracy=0,
         share_caches=request.prefix_cache,

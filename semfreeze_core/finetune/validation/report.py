@@ -25,6 +25,7 @@ from semfreeze_core.records.validation import (
     ValidationReport,
     ValidationSettings,
 )
+from semfreeze_core.wording.rates import search_warnings
 
 Floats = npt.NDArray[np.float64]
 _UNKNOWN = Interval(float("nan"), float("nan"), float("nan"))
@@ -70,11 +71,20 @@ def build_report(
         reason=decisive.reason,
         verdicts={budget: judgment.verdict for budget, judgment in judgments.items()},
         reasons={budget: judgment.reason for budget, judgment in judgments.items()},
-        warnings=[*warnings, *overfitting_warnings(by_arm)],
+        warnings=[*warnings, *_rate_warnings(arms), *overfitting_warnings(by_arm)],
         finished=len(runs) == len(settings.arms) * len(settings.seeds),
         runs=list(runs),
         provenance=provenance_now(0),
     )
+
+
+def _rate_warnings(arms: dict[str, ArmSummary]) -> list[str]:
+    return [
+        f"{name}: {warning}"
+        for name, arm in arms.items()
+        if arm.rate_search is not None
+        for warning in search_warnings(arm.rate_search)
+    ]
 
 
 def _budgets(settings: ValidationSettings) -> tuple[Budget, ...]:
@@ -140,6 +150,7 @@ def _summary(
         train_seconds=mean(_seconds_to(run, settings.steps) for run in shown),
         cache_seconds=mean(run.cache_seconds for run in shown),
         median_step_seconds=_median_step_seconds(shown),
+        rate_search=next((run.rate_search for run in runs if run.rate_search is not None), None),
         relative_flop=relative_flop,
         flop=FlopEntry(
             counted=round(mean(run.flop.counted for run in shown)),

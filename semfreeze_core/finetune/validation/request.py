@@ -1,5 +1,6 @@
 """What is validated, and everything about it that can be checked before a model is loaded."""
 
+from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 
 from semfreeze_core.cost import run_flop
@@ -7,8 +8,9 @@ from semfreeze_core.errors import InputError, PlanError
 from semfreeze_core.finetune.arm.arguments import setup_at_lengths
 from semfreeze_core.finetune.arm.arms import DEFAULT_LORA, Arm, make_arms, steps_at_equal_compute
 from semfreeze_core.finetune.arm.job import ModelSource
-from semfreeze_core.finetune.arm.settings import ArmSettings, refuse_untrainable
+from semfreeze_core.finetune.arm.settings import ArmSettings, comparable_rate_steps, refuse_untrainable
 from semfreeze_core.finetune.model.task_data import TaskData, read_task_data
+from semfreeze_core.gains.rates import starting_rate
 from semfreeze_core.plan.document import FreezePlan, plan_digests, require_recommendation
 from semfreeze_core.progress import Progress, silent
 from semfreeze_core.records.defaults import (
@@ -17,6 +19,7 @@ from semfreeze_core.records.defaults import (
     MANY_EPOCHS,
     MARGIN,
     MAX_LENGTH,
+    MIN_RATE_STEPS,
     SEEDS,
     STEPS,
     TRAIN_ROWS,
@@ -56,6 +59,7 @@ class ValidationRequest:
         match: what the verdict compares at: "steps" ends every variant there, "compute" trains on until a variant has
             taken full finetuning's FLOPs.
         rates: learning rates by variant or kind.
+        search_rates: search a rate for every variant that `rates` does not give one; else it is its kind's default.
         lora: adapters of the LoRA variants.
         n_eval: eval examples drawn.
         n_accuracy: eval examples answered by generation.
@@ -76,6 +80,7 @@ class ValidationRequest:
     seeds: int = SEEDS
     match: Budget = "compute"
     rates: dict[str, float] | None = None
+    search_rates: bool = True
     lora: LoraSetup = DEFAULT_LORA
     n_eval: int = EVAL_ROWS
     n_accuracy: int = ACCURACY_ROWS
@@ -176,6 +181,11 @@ def prepare(request: ValidationRequest, progress: Progress = silent) -> Prepared
         planned_lora=plan.cost.setup.lora,
         rates=request.rates,
     )
+    searched = {arm.name for arm in arms if request.search_rates and not arm.has_rate(request.rates or {})}
+    arms = tuple(
+        replace(arm, learning_rate=starting_rate(shape.d_model, arm.kind)) if arm.name in searched else arm
+        for arm in arms
+    )
     longest = min(request.setup.sequence_length, shape.max_positions or request.setup.sequence_length)
     setup = replace(request.setup, sequence_length=longest, lora=None, frozen_bits=None)
     data = read_task_data(
@@ -193,7 +203,7 @@ def prepare(request: ValidationRequest, progress: Progress = silent) -> Prepared
         arm.name: ArmSettings(
             setup=replace(setup, lora=arm.lora),
             seed=0,
-            warmup_steps=_warmup_steps(setup),
+            warmup_steps=_warmup_steps(setup, searched),
             n_accuracy=request.n_accuracy,
             n_between=request.n_between,
         )
@@ -205,9 +215,10 @@ def prepare(request: ValidationRequest, progress: Progress = silent) -> Prepared
         )
         for arm in arms
     }
-    document = _document(request, setup, source, data, arms)
+    document = _document(request, setup, source, data, arms, [arm.name for arm in arms if arm.name in searched])
     prepared = Prepared(request, source, shape, data, arms, settings, setups, document)
-    return replace(prepared, settings={arm.name: _to_its_end(prepared, arm) for arm in arms})
+    prepared = replace(prepared, settings={arm.name: _to_its_end(prepared, arm) for arm in arms})
+    return replace(prepared, settings={arm.name: _searching(prepared, arm) for arm in arms})
 
 
 def is_same_validation(written: ValidationSettings, prepared: Prepared) -> bool:
@@ -222,8 +233,11 @@ def is_same_validation(written: ValidationSettings, prepared: Prepared) -> bool:
     return written.model_copy(update=places) == ours
 
 
-def _warmup_steps(setup: TrainingSetup) -> int:
-    return max(1, round(WARMUP_FRACTION * setup.steps))
+def _warmup_steps(setup: TrainingSetup, searched: Collection[str]) -> int:
+    """The same for all variants; over by the first comparison of a search, which is not to compare warm-ups."""
+    share = round(WARMUP_FRACTION * setup.steps)
+    compared = comparable_rate_steps(setup.steps) if searched else None
+    return max(1, share if compared is None else min(share, compared // 4))
 
 
 def _to_its_end(prepared: Prepared, arm: Arm) -> ArmSettings:
@@ -234,6 +248,25 @@ def _to_its_end(prepared: Prepared, arm: Arm) -> ArmSettings:
     return replace(settings, compute_steps=_compute_steps(prepared, arm))
 
 
+def _searching(prepared: Prepared, arm: Arm) -> ArmSettings:
+    """The arm's settings with the search of its rate, where it has one.
+
+    Raises:
+        InputError: it trains for too few steps to compare rates.
+    """
+    settings = prepared.settings[arm.name]
+    if arm.name not in prepared.document.searched:
+        return settings
+    fewest = min(settings.setup.steps, settings.compute_steps or settings.setup.steps)
+    compared = comparable_rate_steps(fewest)
+    if compared is None:
+        raise InputError(
+            f"{arm.name} trains for {fewest} steps, too few to compare learning rates: make --steps at least "
+            f"{3 * MIN_RATE_STEPS}, or give its rate, as in --lr {arm.name}=1e-4."
+        )
+    return replace(settings, rate_steps=compared)
+
+
 def _compute_steps(prepared: Prepared, arm: Arm) -> int | None:
     if prepared.request.match == "steps":
         return None
@@ -242,7 +275,12 @@ def _compute_steps(prepared: Prepared, arm: Arm) -> int | None:
 
 
 def _document(
-    request: ValidationRequest, setup: TrainingSetup, source: ModelSource, data: TaskData, arms: tuple[Arm, ...]
+    request: ValidationRequest,
+    setup: TrainingSetup,
+    source: ModelSource,
+    data: TaskData,
+    arms: tuple[Arm, ...],
+    searched: list[str],
 ) -> ValidationSettings:
     return ValidationSettings(
         plan_digest=plan_digests(request.plan)[0],
@@ -258,10 +296,11 @@ def _document(
         setup=setup,
         arms=[arm.name for arm in arms],
         learning_rates={arm.name: arm.learning_rate for arm in arms},
+        searched=searched,
         lora=request.lora,
         arm_steps=request.arm_steps,
         seeds=list(range(request.seeds)),
-        warmup_steps=_warmup_steps(setup),
+        warmup_steps=_warmup_steps(setup, searched),
         budget=request.match,
         margin=MARGIN,
         device=source.device,

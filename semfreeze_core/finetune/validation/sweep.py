@@ -106,6 +106,7 @@ def _depth(arm: ArmSummary, report: ValidationReport, curve: GainCurve) -> Sweep
     coverage = float(curve.coverage.mean[arm.freeze_depth])
     return SweepDepth(
         freeze_depth=arm.freeze_depth,
+        learning_rate=arm.learning_rate,
         seeds=arm.seeds,
         improvement={budget: pair[0].estimate for budget, pair in at.items()},
         interval={budget: _bounds(pair[0]) for budget, pair in at.items()},

@@ -4,6 +4,7 @@ Everything is in one folder: `settings.json`, the examples, one file for each fi
 `report.json`. A second call with the same settings does only what is missing.
 """
 
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -19,9 +20,13 @@ from semfreeze_core.finetune.arm.arms import Arm
 from semfreeze_core.finetune.arm.job import ArmJob, write_examples
 from semfreeze_core.finetune.arm.launch import OutOfMemory, halve, run_arm_process
 from semfreeze_core.finetune.arm.progress_file import live_path
+from semfreeze_core.finetune.arm.settings import ArmSettings
+from semfreeze_core.finetune.validation.known_rates import at_known_rate, known_search, remember_search
 from semfreeze_core.finetune.validation.report import build_report, failed_run
 from semfreeze_core.finetune.validation.request import Prepared, ValidationRequest, is_same_validation, prepare
+from semfreeze_core.finetune.validation.search_price import search_note
 from semfreeze_core.progress import Progress, ProgressEvent, silent
+from semfreeze_core.records.rates import RateSearch
 from semfreeze_core.records.sweep import SWEEP
 from semfreeze_core.records.validation import (
     LIVE,
@@ -35,6 +40,7 @@ from semfreeze_core.records.validation import (
 from semfreeze_core.storage import disk_errors, write_atomically
 from semfreeze_core.temporary import is_temporary, remove_leftovers
 from semfreeze_core.wording.numbers import gib
+from semfreeze_core.wording.rates import no_rate_reason
 from semfreeze_core.wording.validation import RETRIED
 
 EXAMPLES = "examples.safetensors"
@@ -59,6 +65,8 @@ def validate(
         InputError: as prepare; or the folder holds another validation, or one that is running.
     """
     prepared = prepare(request, progress)
+    if (note := search_note(prepared)) is not None:
+        progress(ProgressEvent("Learning rates", message=note))
     with _claimed(folder, prepared, overwrite):
         data = folder / EXAMPLES
         if not data.exists():
@@ -118,6 +126,8 @@ def _clear(folder: Path) -> None:
     for pattern in ("runs/*.json", f"runs/*{LIVE}", "jobs/*.json", "logs/*.log", REPORT, SWEEP, EXAMPLES):
         for path in folder.glob(pattern):
             path.unlink()
+    for trials in (folder / "runs").glob("*.rates"):
+        shutil.rmtree(trials, ignore_errors=True)
 
 
 def _read_settings(path: Path) -> ValidationSettings | None:
@@ -130,7 +140,7 @@ def _read_settings(path: Path) -> ValidationSettings | None:
 def _run_baseline(prepared: Prepared, folder: Path, progress: Progress) -> None:
     path = folder / "runs" / "baseline.json"
     if not path.exists():
-        job = _job(prepared, folder, None, 0, 1, path)
+        job = _job(prepared, folder, None, prepared.settings[prepared.arms[0].name], path)
         run_arm_process(_write_job(folder, "baseline", job), folder / "logs" / "baseline.log", progress)
 
 
@@ -145,9 +155,17 @@ def _run_arm(prepared: Prepared, folder: Path, arm: Arm, seed: int, progress: Pr
         run = failed_run(arm, prepared.settings[arm.name], seed, reason, "resources")
         write_atomically(path, run.model_dump_json(indent=1) + "\n")
         return
+    searched = arm.name in prepared.document.searched
+    first = _first_search(prepared, folder, arm) if searched and seed != prepared.document.seeds[0] else None
+    if first is not None and first.rate is None:
+        run = failed_run(arm, prepared.settings[arm.name], seed, no_rate_reason(first), "unlearned")
+        write_atomically(path, run.model_dump_json(indent=1) + "\n")
+        return
+    search = first or (known_search(prepared, arm) if searched else None)
+    arm, settings = at_known_rate(arm, prepared.settings[arm.name], search)
     accumulation, notes = 1, list[str]()
     while True:
-        job = _job(prepared, folder, arm, seed, accumulation, path)
+        job = _job(prepared, folder, arm, replace(settings, seed=seed, accumulation=accumulation), path)
         try:
             run_arm_process(_write_job(folder, name, job), folder / "logs" / f"{name}.log", progress)
         except OutOfMemory as out_of_memory:
@@ -170,10 +188,18 @@ def _run_arm(prepared: Prepared, folder: Path, arm: Arm, seed: int, progress: Pr
             run = failed_run(arm, prepared.settings[arm.name], seed, reason, cause)
             break
         run = ArmRun.model_validate_json(path.read_text())
-        run = run.model_copy(update={"notes": [*notes, *run.notes]})
+        run = run.model_copy(update={"notes": [*notes, *run.notes], "rate_search": run.rate_search or search})
+        if run.rate_search is not None:
+            remember_search(prepared, arm, run.rate_search)
         break
     write_atomically(path, run.model_dump_json(indent=1) + "\n")
     live_path(path).unlink(missing_ok=True)
+
+
+def _first_search(prepared: Prepared, folder: Path, arm: Arm) -> RateSearch | None:
+    """The search of the same arm with the first seed; None when it made none."""
+    path = folder / "runs" / f"{run_name(arm.name, prepared.document.seeds[0])}.json"
+    return ArmRun.model_validate_json(path.read_text()).rate_search if path.exists() else None
 
 
 def _memory_shortage(prepared: Prepared, arm: Arm) -> str | None:
@@ -206,13 +232,12 @@ def run_name(arm: str, seed: int) -> str:
     return f"{arm.replace(':', '-')}-seed{seed}"
 
 
-def _job(prepared: Prepared, folder: Path, arm: Arm | None, seed: int, accumulation: int, result: Path) -> ArmJob:
-    settings = prepared.settings[(arm or prepared.arms[0]).name]
+def _job(prepared: Prepared, folder: Path, arm: Arm | None, settings: ArmSettings, result: Path) -> ArmJob:
     return ArmJob(
         model=prepared.source,
         identity=prepared.request.plan.model,
         arm=arm,
-        settings=replace(settings, seed=seed, accumulation=accumulation),
+        settings=settings,
         cache_shared_from=_shared_from(prepared, arm),
         data=folder / EXAMPLES,
         result=result,

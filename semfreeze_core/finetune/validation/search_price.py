@@ -1,0 +1,43 @@
+"""What searching the variants' learning rates costs, told before it starts."""
+
+from dataclasses import replace
+
+from semfreeze_core.cost import run_flop, step_flop
+from semfreeze_core.finetune.arm.arms import Arm
+from semfreeze_core.finetune.arm.flop import evaluation_flop
+from semfreeze_core.finetune.validation.request import Prepared
+from semfreeze_core.records.defaults import CURVE_EXAMPLES, RATE_TRIALS
+from semfreeze_core.wording.rates import search_price_line
+
+
+def search_note(prepared: Prepared) -> str | None:
+    """How rates are searched, and the least and most that adds to the finetunes' compute; None without a search."""
+    arms = [arm for arm in prepared.arms if arm.name in prepared.document.searched]
+    if not arms:
+        return None
+    least, most = (sum(_price(prepared, arm, longest) for arm in arms) for longest in (False, True))
+    runs = sum(
+        run_flop(prepared.shape, replace(prepared.setups[arm.name], steps=how.total_steps), arm.parts)
+        for arm in prepared.arms
+        for how in (prepared.settings[arm.name],)
+    )
+    runs *= len(prepared.document.seeds)
+    steps = max(prepared.settings[arm.name].rate_steps or 0 for arm in arms)
+    return search_price_line([arm.name for arm in arms], steps, _n_items(prepared), (least / runs, most / runs))
+
+
+def _price(prepared: Prepared, arm: Arm, longest: bool) -> int:
+    """FLOPs of the trials that lose and of all evaluations: two trials that stop half-way, or all that there can be."""
+    settings, setup = prepared.settings[arm.name], prepared.setups[arm.name]
+    steps = settings.rate_steps or 0
+    cached = setup.prefix_cache and arm.freeze_depth > 0
+    step = step_flop(prepared.shape, setup, arm.parts, cached=cached).total
+    examples = prepared.data.evaluation.tokenized[: _n_items(prepared)]
+    evaluation = evaluation_flop(prepared.shape, setup, arm.parts, examples)
+    if longest:
+        return (RATE_TRIALS - 1) * steps * step + (1 + 2 * RATE_TRIALS) * evaluation
+    return 2 * (steps // 2) * step + 5 * evaluation
+
+
+def _n_items(prepared: Prepared) -> int:
+    return min(CURVE_EXAMPLES, len(prepared.data.evaluation.tokenized))
