@@ -6,8 +6,9 @@ from typing import Literal
 
 import streamlit as st
 
+from semfreeze_core.gains.rates import compared_steps, lost_steps
 from semfreeze_core.plan.candidate_depths import auto_depths, candidates_of, depth_arms
-from semfreeze_core.records.defaults import PILOT_BUDGET, VARIANTS
+from semfreeze_core.records.defaults import MIN_RATE_STEPS, PILOT_BUDGET, VARIANTS
 from semfreeze_core.storage import digest
 
 from ..data import compute, state
@@ -72,6 +73,15 @@ class FinetuneRequest:
         return len(depth_arms(auto_depths(opened.run.shape.n_layers, candidates))) * self.seeds
 
     @property
+    def search_shares(self) -> tuple[float, float] | None:
+        """Least and most that searching learning rates adds, as shares of all finetunes; pilots search none."""
+        compared = None if self.kind == "pilots" else compared_steps(self.steps)
+        if compared is None:
+            return None
+        least, most = lost_steps(compared)
+        return least / (self.steps * self.seeds), most / (self.steps * self.seeds)
+
+    @property
     def folder_name(self) -> str:
         """Tells validations of other data or settings apart."""
         stem = "".join(c if c.isalnum() or c in "-_" else "-" for c in Path(self.data_name).stem)[:60]
@@ -96,7 +106,7 @@ def finetune_form(opened: OpenRun, runs: Path) -> FinetuneRequest | None:
     if train is not None and train != read:
         st.warning(escaped(validation_text.OTHER_DATA.format(read=page_text.data_name(read))))
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        steps = _number("Steps", 1, 100_000, "proof-steps", 24)
+        steps = _number("Steps", 1 if kind == "pilots" else 3 * MIN_RATE_STEPS, 100_000, "proof-steps", 24)
         seeds = _number("Seeds", 1, 20, "proof-seeds", 3)
         batch = _number("Batch", 1, 4096, "proof-batch", 8)
         n_train = _number("Train examples", 1, 1_000_000, "proof-train", 192)

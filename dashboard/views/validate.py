@@ -142,7 +142,7 @@ def new_finetune(ctx: page.PageContext, runs: Path) -> None:
             command, out = (*command, f"--pilots-in={out}"), out / PLAN
         n_runs = request.n_runs(ctx.opened)
         forecast = compute.forecast(ctx.opened, batch_size=request.batch_size, steps=request.steps, n_runs=n_runs)
-        st.markdown(forecast_sentence(forecast, compute.finetune_rate(ctx.opened)[1]))
+        st.markdown(forecast_sentence(forecast, compute.finetune_rate(ctx.opened)[1], request.search_shares))
         st.caption("The same on the command line:")
         st.code(as_command((*command, f"--out={out}")), language="bash", wrap_lines=True)
         if st.button("Start", type="primary", disabled=name == EXAMPLE):

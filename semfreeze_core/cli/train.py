@@ -33,7 +33,9 @@ def train(
     micro_batch_size: Annotated[
         int | None, typer.Option(help="Examples per forward pass (default: the whole batch).")
     ] = None,
-    lr: Annotated[float | None, typer.Option(help="Learning rate (default: depends on what trains).")] = None,
+    lr: Annotated[
+        float | None, typer.Option(help="Learning rate (default: searched on --eval, else depends on what trains).")
+    ] = None,
     save_steps: Annotated[int | None, typer.Option(help="Steps between checkpoints (default: ten in all).")] = None,
     report_to: Annotated[
         str | None,

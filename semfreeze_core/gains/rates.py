@@ -11,7 +11,14 @@ from statistics import mean
 import numpy as np
 
 from semfreeze_core.gains.pilots import paired_difference
-from semfreeze_core.records.defaults import RATE_AT_WIDTH, RATE_FACTORS, RATE_GRID, RATE_TRIALS
+from semfreeze_core.records.defaults import (
+    MIN_RATE_STEPS,
+    RATE_AT_WIDTH,
+    RATE_FACTORS,
+    RATE_GRID,
+    RATE_STEPS,
+    RATE_TRIALS,
+)
 from semfreeze_core.records.rates import RateTrial
 
 
@@ -75,6 +82,20 @@ def is_unstable(train_losses: Sequence[float]) -> bool:
     """Whether a trial's training loss over its last quarter is above that over its first."""
     quarter = len(train_losses) // 4
     return quarter > 0 and mean(train_losses[-quarter:]) > mean(train_losses[:quarter])
+
+
+def compared_steps(steps: int) -> int | None:
+    """After how many steps a search compares rates for a training of `steps`; None where it is too short for one."""
+    compared = min(RATE_STEPS, steps // 3)
+    return compared if compared >= MIN_RATE_STEPS else None
+
+
+def lost_steps(compared: int) -> tuple[int, int]:
+    """Least and most steps of a search that the chosen rate's training does not go on from.
+
+    The least are two trials that stop half-way, one on either side of the start; the most are all but one trial.
+    """
+    return 2 * (compared // 2), (RATE_TRIALS - 1) * compared
 
 
 def _neighbors(rate: float) -> list[float]:

@@ -42,6 +42,7 @@ LEARNING_RATES = {"full": 3e-4, "frozen": 3e-4, "lora": 1e-3}
 # training. The guess is the best rate of full finetuning on most tasks with a model of this width.
 RATE_GRID = (1e-6, 3e-6, 1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3)
 RATE_STEPS, MIN_RATE_STEPS = 20, 2
+MIN_RATE_EXAMPLES = 16  # eval examples; `semfreeze train` with fewer, or none, takes the kind's default rate
 RATE_TRIALS = 5  # of one variant; as many for each, so that all have the same search
 RATE_AT_WIDTH = (1e-4, 576)
 RATE_FACTORS = {"full": 1.0, "frozen": 1.0, "lora": 3.0}

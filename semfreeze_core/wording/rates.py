@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from semfreeze_core.records.defaults import RATE_TRIALS
+from semfreeze_core.records.defaults import MIN_RATE_EXAMPLES, MIN_RATE_STEPS, RATE_TRIALS
 from semfreeze_core.records.rates import RateSearch, RateTrial
 from semfreeze_core.wording.numbers import counted, number, percent
 
@@ -62,6 +62,18 @@ def rates_line(searches: Mapping[str, RateSearch | None]) -> str:
     given = [name for name in searches if name not in searched]
     others = f" Given, not searched: {', '.join(given)}." if given else ""
     return f"Each variant at the best learning rate of its own search, all searches alike.{others}"
+
+
+def rate_note(search: RateSearch | None, rate: float, *, given: bool) -> str:
+    """Which learning rate a training took, and why."""
+    if search is not None:
+        return f"Learning rate: {search_line(search)}"
+    if given:
+        return f"Learning rate: {learning_rate(rate)}, as given."
+    return (
+        f"Learning rate: {learning_rate(rate)}, the default. With at least {MIN_RATE_EXAMPLES} eval examples (--eval) "
+        f"and {3 * MIN_RATE_STEPS} steps the best one is searched."
+    )
 
 
 def search_warnings(search: RateSearch) -> list[str]:

@@ -12,19 +12,21 @@ if TYPE_CHECKING:
     from semfreeze_core.records.validation import EvalPoint
 
 
-def forecast_sentence(forecast: FinetuneForecast, whose_rate: str) -> str:
+def forecast_sentence(forecast: FinetuneForecast, whose_rate: str, search: tuple[float, float] | None = None) -> str:
     """What finetunes will take, before they start.
 
     Args:
         forecast: of all of them.
         whose_rate: at which rate the time was estimated, in words.
+        search: least and most that searching their learning rates adds, as shares of it; None without a search.
     """
+    more = "" if search is None else f" Searching learning rates adds {percent(search[0])} to {percent(search[1])}."
     time = "time unknown (no finetune of this run was timed)"
     if forecast.seconds is not None:
         time = f"about {duration(forecast.seconds)} at the rate {whose_rate}, evaluation not included"
     return (
-        f"Estimated: {flops(forecast.flop)}, {time}. Largest variant, full finetuning: {gib(forecast.peak_bytes)} of "
-        "memory (if it does not fit, fewer examples are processed at a time)."
+        f"Estimated: {flops(forecast.flop)}, {time}.{more} Largest variant, full finetuning: "
+        f"{gib(forecast.peak_bytes)} of memory (if it does not fit, fewer examples are processed at a time)."
     )
 
 

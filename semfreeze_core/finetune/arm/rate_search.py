@@ -39,6 +39,7 @@ class SearchState(Document):
     """The trials so far, as they are kept for a search that is killed, and what goes on with the best one."""
 
     loss_before: float
+    n_items: int
     trials: list[RateTrial]
     best: WinningTrial | None
 
@@ -95,17 +96,15 @@ class RateTrials:
         folder: of the trials' state and the best one's checkpoint.
         start: the first rate.
         steps: where trials are compared.
-        before: losses of the eval items before training, nats.
         reset: puts the trained parameters back as they were.
         train: trains a trial, in a folder; returns what was recorded, the batches' sizes and their FLOPs.
-        evaluate: losses of the same eval items now.
+        evaluate: losses of the eval items now, nats; of the same ones at every call.
         evaluation_flop: FLOPs of one such evaluation.
     """
 
     folder: Path
     start: float
     steps: int
-    before: list[float]
     reset: Callable[[], None]
     train: Callable[[Trial, Path], tuple[Record, Sizes, int]]
     evaluate: Callable[[], list[float]]
@@ -118,8 +117,11 @@ class RateTrials:
 
         What another call left in the folder is used. The parameters are as before, whichever trial was last.
         """
-        loss_before = _mean(self.before)
-        state = self._state() or SearchState(loss_before=loss_before, trials=[], best=None)
+        state = self._state()
+        if state is None:
+            before = self.evaluate()
+            state = SearchState(loss_before=_mean(before), n_items=len(before), trials=[], best=None)
+        loss_before = state.loss_before
         while (rate := next_rate(state.trials, self.start, loss_before)) is not None:
             state = self._try(rate, state)
         self.reset()
@@ -129,7 +131,7 @@ class RateTrials:
             rate=None if best is None else best.rate,
             start=self.start,
             steps=self.steps,
-            n_items=len(self.before),
+            n_items=state.n_items,
             loss_before=loss_before,
             trials=state.trials,
             spent_flop=sum(t.flop for t in lost) + self._n_evaluations(state.trials) * self.evaluation_flop,
@@ -181,7 +183,7 @@ class RateTrials:
                 peak_bytes=record.peak_bytes,
                 sizes=sizes,
             )
-        state = SearchState(loss_before=state.loss_before, trials=trials, best=kept)
+        state = state.model_copy(update={"trials": trials, "best": kept})
         write_atomically(self._file, state.model_dump_json() + "\n")
         for other in trials:
             if winner is None or other.rate != winner.rate:

@@ -1,30 +1,20 @@
 """One arm with one seed: a real finetune by transformers' Trainer, evaluated at its marks."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
-
-from transformers import PrinterCallback, TrainerCallback
 
 from semfreeze_core.cost import training_bytes
-from semfreeze_core.device import autocast, tf32_products
-from semfreeze_core.finetune.arm.arguments import setup_at_lengths, trainer_arguments
+from semfreeze_core.device import autocast
+from semfreeze_core.finetune.arm.arguments import setup_at_lengths
 from semfreeze_core.finetune.arm.arms import Arm
 from semfreeze_core.finetune.arm.evaluate import ArmEvaluator
 from semfreeze_core.finetune.arm.flop import batch_flop
-from semfreeze_core.finetune.arm.rate_search import (
-    EndTrial,
-    RateTrials,
-    Sizes,
-    Trial,
-    parameters_before,
-)
-from semfreeze_core.finetune.arm.recorder import Record, Recorder
+from semfreeze_core.finetune.arm.recorder import Record
 from semfreeze_core.finetune.arm.settings import ArmSettings
-from semfreeze_core.finetune.arm.trainer import PlanTrainer
+from semfreeze_core.finetune.arm.training import ArmTraining, rate_trials
 from semfreeze_core.finetune.audit.step_count import CountedStep, count_step
-from semfreeze_core.finetune.model.batches import Collator, ExampleIndices
+from semfreeze_core.finetune.model.batches import Collator
 from semfreeze_core.finetune.model.network import CacheSettings, Network, build_network
 from semfreeze_core.progress import Progress, ProgressEvent, silent
 from semfreeze_core.records.examples import TokenizedExample
@@ -34,7 +24,7 @@ from semfreeze_core.records.training import TrainingSetup
 from semfreeze_core.records.validation import ArmRun, FailureCause, FlopEntry, LiveArm, PeakEntry
 from semfreeze_core.sources.models.causal_lm import LoadedModel
 from semfreeze_core.temporary import remove_leftovers, scratch_parent, temporary_folder
-from semfreeze_core.wording.rates import learning_rate, no_rate_reason
+from semfreeze_core.wording.rates import no_rate_reason
 
 
 def run_arm(
@@ -78,12 +68,12 @@ def run_arm(
     collator = Collator(train, network.train_cache)
     progress(ProgressEvent(f"{arm.name}: counting a step"))
     counted, estimated_flop = _count(network, collator, loaded.shape, arm, setup, settings)
-    training = _Training(network, collator, settings, baseline_bytes, progress)
+    training = ArmTraining(network, collator, settings, baseline_bytes, progress)
     remove_leftovers(scratch_parent())
     with temporary_folder(scratch_parent()) as scratch:
         search, won, checkpoint = None, None, None
         if settings.rate_steps is not None and not settings.rate_known:
-            trials = _rate_trials(training, evaluator, arm, rates_folder or scratch / "rates")
+            trials = rate_trials(training, evaluator, arm, rates_folder or scratch / "rates")
             search, won = trials.run()
             if search.rate is not None:
                 arm = replace(arm, learning_rate=search.rate)
@@ -141,78 +131,6 @@ def run_arm(
             saved_tensors_predicted=saved,
         ),
         rate_search=search,
-    )
-
-
-@dataclass(frozen=True)
-class _Training:
-    """What all trainings of an arm share: those of its search and its own."""
-
-    network: Network
-    collator: Collator
-    settings: ArmSettings
-    baseline_bytes: int
-    progress: Progress
-
-    def recorder(self, evaluate: Callable[[int], None], at: frozenset[int], **how: Any) -> Recorder:
-        """A recorder that evaluates after these steps."""
-        return Recorder(
-            self.network.supervised,
-            evaluate,
-            at,
-            begin=self.network.offload,
-            device=self.network.decoder.device,
-            baseline_bytes=self.baseline_bytes,
-            progress=self.progress,
-            **how,
-        )
-
-    def fit(self, arm: Arm, folder: Path, callbacks: list[TrainerCallback], checkpoint: Path | None = None) -> None:
-        """Train at the arm's rate, from a checkpoint on where there is one, until the steps are done or a callback
-        ends it."""
-        device = self.network.decoder.device
-        trainer = PlanTrainer(
-            model=self.network.supervised,
-            args=trainer_arguments(str(folder), arm, self.settings, device),
-            train_dataset=ExampleIndices(len(self.collator.examples)),
-            data_collator=self.collator,
-            callbacks=callbacks,
-        )
-        trainer.remove_callback(PrinterCallback)
-        with tf32_products(device):  # but not for the cache, which is verified in float32
-            trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
-        # Under mixed precision accelerate wraps the model's forward; the next trainer would wrap it again.
-        trainer.accelerator.unwrap_model(self.network.supervised, keep_fp32_wrapper=False)
-
-
-def _rate_trials(training: _Training, evaluator: ArmEvaluator, arm: Arm, folder: Path) -> RateTrials:
-    """The search of this arm's rate, on the eval examples that draw its curve."""
-    supervised, settings = training.network.supervised, training.settings
-    stage = f"{arm.name} (seed {settings.seed}), learning rate"
-    reset = parameters_before(supervised)
-
-    def train(trial: Trial, place: Path) -> tuple[Record, Sizes, int]:
-        supervised.clear_batches()
-        recorder = training.recorder(
-            trial.read, trial.at, total=trial.steps, stage=f"{stage} {learning_rate(trial.rate)}"
-        )
-        training.fit(replace(arm, learning_rate=trial.rate), place, [recorder, EndTrial(trial)])
-        sizes = supervised.sizes[:]
-        flop = evaluator.flop() - evaluator.cache_flop
-        supervised.clear_batches()
-        return recorder.record, sizes, flop
-
-    return RateTrials(
-        folder=folder,
-        start=arm.learning_rate,
-        steps=settings.rate_steps or 0,
-        before=evaluator.curve_losses(),
-        reset=reset,
-        train=train,
-        evaluate=evaluator.curve_losses,
-        evaluation_flop=evaluator.curve_flop(),
-        progress=training.progress,
-        stage=stage,
     )
 
 

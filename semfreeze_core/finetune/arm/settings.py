@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 
 from semfreeze_core.errors import InputError
-from semfreeze_core.records.defaults import MIN_RATE_STEPS, RATE_STEPS
 from semfreeze_core.records.training import TrainingSetup
 from semfreeze_core.records.validation import Mark
 
@@ -61,12 +60,6 @@ class ArmSettings:
         # The search's winner goes on from here; what it would have read before is left out for every arm.
         later = {step: kinds for step, kinds in marks.items() if step > self.rate_steps}
         return {self.rate_steps: ["between"], **later}
-
-
-def comparable_rate_steps(steps: int) -> int | None:
-    """After how many steps a search compares learning rates for a training of `steps`; None where it is too short."""
-    compared = min(RATE_STEPS, steps // 3)
-    return compared if compared >= MIN_RATE_STEPS else None
 
 
 def refuse_untrainable(setup: TrainingSetup) -> None:

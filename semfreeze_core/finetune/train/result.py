@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from semfreeze_core.finetune.arm.arms import Arm
 from semfreeze_core.finetune.quantize.quantize import NAMES
 from semfreeze_core.finetune.train.request import TrainRequest, request_settings
+from semfreeze_core.records.rates import RateSearch
 from semfreeze_core.records.training import FrozenBits
 from semfreeze_core.records.validation import EvalPoint
 from semfreeze_core.wording.numbers import nats, number
@@ -22,6 +22,7 @@ class Trained:
         losses: train loss of each step since the start or resumption, nats per target token.
         before, after: evaluations on the eval examples; None without any.
         notes: decisions worth reporting.
+        search: of the learning rate; None where it was given or is a default.
     """
 
     folder: Path
@@ -30,6 +31,7 @@ class Trained:
     before: EvalPoint | None
     after: EvalPoint | None
     notes: tuple[str, ...]
+    search: RateSearch | None = None
 
     def sentence(self, batch_size: int, n_eval: int, bits: FrozenBits | None = None) -> str:
         """How long it trained, on a base of how many bits, and how the eval loss changed; for the model card."""
@@ -61,11 +63,18 @@ def best_checkpoint_note(best: int, steps: int, evaluations: int) -> str:
     )
 
 
-def training_result(trained: Trained, request: TrainRequest, arm: Arm) -> dict[str, Any]:
-    """The document next to the model: the request, and how the training went."""
+def training_result(trained: Trained, request: TrainRequest, default_rate: float) -> dict[str, Any]:
+    """The document next to the model: the request, and how the training went.
+
+    Args:
+        trained: the result.
+        request: what was asked for.
+        default_rate: the learning rate where none was searched.
+    """
     return {
         **request_settings(request),
-        "learning_rate": arm.learning_rate,
+        "learning_rate": default_rate if trained.search is None else trained.search.rate,
+        "rate_search": None if trained.search is None else trained.search.model_dump(mode="json"),
         "steps": trained.steps,
         "train_losses": trained.losses,
         **trained.evaluations(),

@@ -1,6 +1,7 @@
 """Training a plan: a full finetune with a prefix cache, checkpoints and resumption."""
 
 import json
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -17,7 +18,7 @@ from semfreeze_core.finetune.arm.arguments import setup_at_lengths, trainer_argu
 from semfreeze_core.finetune.arm.arms import DEFAULT_RATES, Arm
 from semfreeze_core.finetune.arm.evaluate import ArmEvaluator
 from semfreeze_core.finetune.arm.job import ModelSource
-from semfreeze_core.finetune.arm.recorder import Recorder
+from semfreeze_core.finetune.arm.recorder import Record, Recorder
 from semfreeze_core.finetune.arm.settings import ArmSettings
 from semfreeze_core.finetune.arm.trainer import (
     BestTrainer,
@@ -28,6 +29,7 @@ from semfreeze_core.finetune.arm.trainer import (
     load_trained,
     remove_incomplete_checkpoints,
 )
+from semfreeze_core.finetune.arm.training import ArmTraining, rate_trials
 from semfreeze_core.finetune.model.batches import Collator, ExampleIndices
 from semfreeze_core.finetune.model.network import CacheSettings, Network, build_network
 from semfreeze_core.finetune.model.task_data import read_task_data
@@ -42,15 +44,18 @@ from semfreeze_core.finetune.train.request import (
 from semfreeze_core.finetune.train.result import Trained, best_checkpoint_note, training_result
 from semfreeze_core.finetune.train.save import save_finetuned
 from semfreeze_core.finetune.train.trackers import reporters
+from semfreeze_core.gains.rates import compared_steps, starting_rate
 from semfreeze_core.plan.consistency import require_names
 from semfreeze_core.plan.document import require_model, require_recommendation
 from semfreeze_core.progress import Progress, ProgressEvent, silent
+from semfreeze_core.records.defaults import MIN_RATE_EXAMPLES
 from semfreeze_core.records.validation import Mark
 from semfreeze_core.sources.models.causal_lm import LoadedModel, load_causal_lm
 from semfreeze_core.storage import disk_errors, prefix_cache_folder, write_atomically
 from semfreeze_core.temporary import is_temporary, remove_leftovers
+from semfreeze_core.wording.rates import no_rate_reason, rate_note
 
-CHECKPOINTS, SETTINGS, RESULT = "checkpoints", "training_settings.json", "training.json"
+CHECKPOINTS, RATES, SETTINGS, RESULT = "checkpoints", "rates", "training_settings.json", "training.json"
 RESUME_ADVICE = "Free some space and run the same command again: it resumes."
 BEST_LOST_NOTE = "The checkpoint with the lowest eval loss is gone, so this model is the last step's, not the best."
 UNQUANTIZED_NOTE = (
@@ -136,11 +141,14 @@ def _train(
     train, evaluation = data.train.tokenized, data.evaluation.tokenized if request.evaluation else ()
     steps = request.steps or request.epochs * -(-len(train) // setup.batch_size)
     arm = Arm("planned", require_recommendation(plan), plan.cost.setup.lora, 0.0)
-    arm = replace(arm, learning_rate=request.learning_rate or DEFAULT_RATES[arm.kind])
+    compared = compared_steps(steps) if request.learning_rate is None and len(evaluation) >= MIN_RATE_EXAMPLES else None
+    start = starting_rate(loaded.shape.d_model, arm.kind) if compared else DEFAULT_RATES[arm.kind]
+    arm = replace(arm, learning_rate=request.learning_rate or start)
     settings = ArmSettings(
         setup=replace(setup, steps=steps, lora=arm.lora),
         seed=request.seed,
-        warmup_steps=max(1, steps // 20),
+        warmup_steps=max(1, min(steps // 20, (compared or steps) // 4)),
+        rate_steps=compared,
         accumulation=setup.batch_size // (request.micro_batch_size or setup.batch_size),
         n_accuracy=request.n_accuracy,
     )
@@ -160,11 +168,14 @@ def _train(
     with tf32_products(network.decoder.device):  # but not for the cache, which is verified in float32
         trained = _fit(request, loaded, network, arm, settings, (train, evaluation), trackers, folder, progress)
     network.release()
-    trained = replace(trained, notes=(note, *data.train.notes, *warnings, *quantized, *network.notes, *trained.notes))
+    rate = rate_note(trained.search, arm.learning_rate, given=request.learning_rate is not None)
+    notes = (f"{note} {rate}", *data.train.notes, *warnings, *quantized, *network.notes, *trained.notes)
+    trained = replace(trained, notes=notes)
     sentence = trained.sentence(setup.batch_size, len(evaluation), trained_bits(plan))
     save_finetuned(network.tuned, loaded.tokenizer, plan, sentence, folder)
-    write_atomically(folder / RESULT, json.dumps(training_result(trained, request, arm), indent=1) + "\n")
-    shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
+    write_atomically(folder / RESULT, json.dumps(training_result(trained, request, arm.learning_rate), indent=1) + "\n")
+    for used in (CHECKPOINTS, RATES):
+        shutil.rmtree(folder / used, ignore_errors=True)
     return trained
 
 
@@ -187,11 +198,23 @@ def _fit(
     checkpoints, steps = folder / CHECKPOINTS, settings.setup.steps
     remove_incomplete_checkpoints(checkpoints)
     resumed = last_complete_checkpoint(checkpoints)
-    if resumed is not None and checkpoint_step(resumed) >= steps:
-        return _evaluated(request, network, evaluator, resumed, steps, folder)
     if evaluation and resumed is None:
         evaluator.evaluate(0, ["start"], 0.0)
     _save_settings(folder, request)  # before the Trainer, which makes the folder of checkpoints
+    record, search = Record(), None
+    if settings.rate_steps is not None:
+        training = ArmTraining(network, Collator(train, network.train_cache), settings, 0, progress)
+        trials = rate_trials(training, evaluator, arm, folder / RATES)
+        search, won = trials.run()
+        if search.rate is None:
+            raise InputError(f"{no_rate_reason(search)} Name one with --lr, or check the data.")
+        arm = replace(arm, learning_rate=search.rate)
+        if won is not None and resumed is None:
+            resumed = _adopt(trials.checkpoint(search.rate), checkpoints)
+            record = Record(won.train_losses[:], won.step_seconds[:], won.peak_bytes)
+            network.supervised.sizes[:] = won.sizes
+    if resumed is not None and checkpoint_step(resumed) >= steps:
+        return replace(_evaluated(request, network, evaluator, resumed, steps, folder), search=search)
     arguments = trainer_arguments(str(checkpoints), arm, settings, network.decoder.device)
     arguments.save_strategy = "steps"
     arguments.save_steps = _save_steps(request, steps)
@@ -210,6 +233,7 @@ def _fit(
         total=steps,
         stage="Training",
         progress=progress,
+        record=record,
     )
     how: dict[str, Any] = {
         "model": network.supervised,
@@ -234,7 +258,17 @@ def _fit(
         best = int(trainer.state.best_global_step or steps) if trainer.state.best_model_checkpoint else None
         notes = _evaluate_best(request, evaluator, best, steps, sum(recorder.record.step_seconds))
     points = {mark: point for point in evaluator.points for mark in point.marks}
-    return Trained(folder, steps, recorder.record.losses, points.get("start"), points.get("steps"), notes)
+    return Trained(folder, steps, recorder.record.losses, points.get("start"), points.get("steps"), notes, search)
+
+
+def _adopt(checkpoint: Path | None, checkpoints: Path) -> Path | None:
+    """Move the checkpoint of a search's best trial to where the training goes on from."""
+    if checkpoint is None:
+        return None
+    checkpoints.mkdir(exist_ok=True)
+    place = checkpoints / checkpoint.name
+    os.replace(checkpoint, place)
+    return place
 
 
 def _evaluated(

@@ -8,9 +8,9 @@ from semfreeze_core.errors import InputError, PlanError
 from semfreeze_core.finetune.arm.arguments import setup_at_lengths
 from semfreeze_core.finetune.arm.arms import DEFAULT_LORA, Arm, make_arms, steps_at_equal_compute
 from semfreeze_core.finetune.arm.job import ModelSource
-from semfreeze_core.finetune.arm.settings import ArmSettings, comparable_rate_steps, refuse_untrainable
+from semfreeze_core.finetune.arm.settings import ArmSettings, refuse_untrainable
 from semfreeze_core.finetune.model.task_data import TaskData, read_task_data
-from semfreeze_core.gains.rates import starting_rate
+from semfreeze_core.gains.rates import compared_steps, starting_rate
 from semfreeze_core.plan.document import FreezePlan, plan_digests, require_recommendation
 from semfreeze_core.progress import Progress, silent
 from semfreeze_core.records.defaults import (
@@ -236,7 +236,7 @@ def is_same_validation(written: ValidationSettings, prepared: Prepared) -> bool:
 def _warmup_steps(setup: TrainingSetup, searched: Collection[str]) -> int:
     """The same for all variants; over by the first comparison of a search, which is not to compare warm-ups."""
     share = round(WARMUP_FRACTION * setup.steps)
-    compared = comparable_rate_steps(setup.steps) if searched else None
+    compared = compared_steps(setup.steps) if searched else None
     return max(1, share if compared is None else min(share, compared // 4))
 
 
@@ -258,7 +258,7 @@ def _searching(prepared: Prepared, arm: Arm) -> ArmSettings:
     if arm.name not in prepared.document.searched:
         return settings
     fewest = min(settings.setup.steps, settings.compute_steps or settings.setup.steps)
-    compared = comparable_rate_steps(fewest)
+    compared = compared_steps(fewest)
     if compared is None:
         raise InputError(
             f"{arm.name} trains for {fewest} steps, too few to compare learning rates: make --steps at least "

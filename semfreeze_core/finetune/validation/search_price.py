@@ -6,6 +6,7 @@ from semfreeze_core.cost import run_flop, step_flop
 from semfreeze_core.finetune.arm.arms import Arm
 from semfreeze_core.finetune.arm.flop import evaluation_flop
 from semfreeze_core.finetune.validation.request import Prepared
+from semfreeze_core.gains.rates import lost_steps
 from semfreeze_core.records.defaults import CURVE_EXAMPLES, RATE_TRIALS
 from semfreeze_core.wording.rates import search_price_line
 
@@ -34,9 +35,8 @@ def _price(prepared: Prepared, arm: Arm, longest: bool) -> int:
     step = step_flop(prepared.shape, setup, arm.parts, cached=cached).total
     examples = prepared.data.evaluation.tokenized[: _n_items(prepared)]
     evaluation = evaluation_flop(prepared.shape, setup, arm.parts, examples)
-    if longest:
-        return (RATE_TRIALS - 1) * steps * step + (1 + 2 * RATE_TRIALS) * evaluation
-    return 2 * (steps // 2) * step + 5 * evaluation
+    evaluations = 1 + 2 * RATE_TRIALS if longest else 5
+    return lost_steps(steps)[longest] * step + evaluations * evaluation
 
 
 def _n_items(prepared: Prepared) -> int:

@@ -2,8 +2,17 @@
 
 import pytest
 
-from semfreeze_core.gains.rates import at_edge, best_trial, is_behind, is_unstable, next_rate, starting_rate
-from semfreeze_core.records.defaults import RATE_GRID, RATE_TRIALS
+from semfreeze_core.gains.rates import (
+    at_edge,
+    best_trial,
+    compared_steps,
+    is_behind,
+    is_unstable,
+    lost_steps,
+    next_rate,
+    starting_rate,
+)
+from semfreeze_core.records.defaults import RATE_GRID, RATE_STEPS, RATE_TRIALS
 from semfreeze_core.records.rates import RateTrial
 
 
@@ -96,3 +105,12 @@ def test_the_first_rate_falls_with_the_models_width():
     assert starting_rate(576, "lora") == 3e-4
     assert starting_rate(4096, "full") == 1e-5
     assert starting_rate(10**9, "full") == RATE_GRID[0]
+
+
+def test_how_long_rates_are_compared_and_what_that_loses():
+    assert compared_steps(1000) == compared_steps(60) == RATE_STEPS
+    assert compared_steps(12) == 4
+    assert compared_steps(6) == 2
+    assert compared_steps(5) is None
+    assert lost_steps(20) == (20, 80)
+    assert lost_steps(3) == (2, 12)

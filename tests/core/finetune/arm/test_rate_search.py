@@ -8,8 +8,8 @@ from semfreeze_core.cost import parts_at_depth
 from semfreeze_core.finetune.arm import rate_search
 from semfreeze_core.finetune.arm.arms import make_arms
 from semfreeze_core.finetune.arm.run import run_arm
-from semfreeze_core.finetune.arm.settings import ArmSettings, comparable_rate_steps
-from semfreeze_core.records.defaults import RATE_GRID, RATE_STEPS
+from semfreeze_core.finetune.arm.settings import ArmSettings
+from semfreeze_core.records.defaults import RATE_GRID
 from semfreeze_core.records.training import LoraSetup, TrainingSetup
 from tests.core.finetune.loaded import load_tiny, task_examples
 
@@ -117,10 +117,3 @@ def test_a_search_without_its_checkpoint_or_with_damaged_trials_starts_again(fol
 def test_a_search_leaves_one_checkpoint(folder, tmp_path):
     run = trained(folder, "full", SEARCHED, 1e-3, tmp_path)
     assert sorted(p.name for p in tmp_path.iterdir()) == sorted(["trials.json", f"{run.learning_rate:g}"])
-
-
-def test_how_long_rates_are_compared():
-    assert comparable_rate_steps(1000) == comparable_rate_steps(60) == RATE_STEPS
-    assert comparable_rate_steps(12) == 4
-    assert comparable_rate_steps(6) == 2
-    assert comparable_rate_steps(5) is None

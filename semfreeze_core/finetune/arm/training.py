@@ -1,0 +1,100 @@
+"""An arm's training by transformers' Trainer, and the short ones that search its learning rate."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from transformers import PrinterCallback, TrainerCallback
+
+from semfreeze_core.device import tf32_products
+from semfreeze_core.finetune.arm.arguments import trainer_arguments
+from semfreeze_core.finetune.arm.arms import Arm
+from semfreeze_core.finetune.arm.evaluate import ArmEvaluator
+from semfreeze_core.finetune.arm.rate_search import EndTrial, RateTrials, Sizes, Trial, parameters_before
+from semfreeze_core.finetune.arm.recorder import Record, Recorder
+from semfreeze_core.finetune.arm.settings import ArmSettings
+from semfreeze_core.finetune.arm.trainer import PlanTrainer
+from semfreeze_core.finetune.model.batches import Collator, ExampleIndices
+from semfreeze_core.finetune.model.network import Network
+from semfreeze_core.progress import Progress
+from semfreeze_core.wording.rates import learning_rate
+
+
+@dataclass(frozen=True)
+class ArmTraining:
+    """What all trainings of an arm share: those of its search and its own.
+
+    Attributes:
+        network: the model, ready to train.
+        collator: of the training examples.
+        settings: how.
+        baseline_bytes: resident size of the process after import, before the model was loaded.
+        progress: receives steps and stages.
+    """
+
+    network: Network
+    collator: Collator
+    settings: ArmSettings
+    baseline_bytes: int
+    progress: Progress
+
+    def recorder(self, evaluate: Callable[[int], None], at: frozenset[int], **how: Any) -> Recorder:
+        """A recorder that evaluates after these steps."""
+        return Recorder(
+            self.network.supervised,
+            evaluate,
+            at,
+            begin=self.network.offload,
+            device=self.network.decoder.device,
+            baseline_bytes=self.baseline_bytes,
+            progress=self.progress,
+            **how,
+        )
+
+    def fit(self, arm: Arm, folder: Path, callbacks: list[TrainerCallback], checkpoint: Path | None = None) -> None:
+        """Train at the arm's rate, from a checkpoint on where there is one, until the steps are done or a callback
+        ends it."""
+        device = self.network.decoder.device
+        trainer = PlanTrainer(
+            model=self.network.supervised,
+            args=trainer_arguments(str(folder), arm, self.settings, device),
+            train_dataset=ExampleIndices(len(self.collator.examples)),
+            data_collator=self.collator,
+            callbacks=callbacks,
+        )
+        trainer.remove_callback(PrinterCallback)
+        with tf32_products(device):  # but not for the cache, which is verified in float32
+            trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+        # Under mixed precision accelerate wraps the model's forward; the next trainer would wrap it again.
+        trainer.accelerator.unwrap_model(self.network.supervised, keep_fp32_wrapper=False)
+
+
+def rate_trials(training: ArmTraining, evaluator: ArmEvaluator, arm: Arm, folder: Path) -> RateTrials:
+    """The search of this arm's rate, on the eval examples that draw its curve."""
+    supervised, settings = training.network.supervised, training.settings
+    stage = f"{arm.name} (seed {settings.seed}), learning rate"
+    reset = parameters_before(supervised)
+
+    def train(trial: Trial, place: Path) -> tuple[Record, Sizes, int]:
+        supervised.clear_batches()
+        recorder = training.recorder(
+            trial.read, trial.at, total=trial.steps, stage=f"{stage} {learning_rate(trial.rate)}"
+        )
+        training.fit(replace(arm, learning_rate=trial.rate), place, [recorder, EndTrial(trial)])
+        sizes = supervised.sizes[:]
+        flop = evaluator.flop() - evaluator.cache_flop
+        supervised.clear_batches()
+        return recorder.record, sizes, flop
+
+    return RateTrials(
+        folder=folder,
+        start=arm.learning_rate,
+        steps=settings.rate_steps or 0,
+        reset=reset,
+        train=train,
+        evaluate=evaluator.curve_losses,
+        evaluation_flop=evaluator.curve_flop(),
+        progress=training.progress,
+        stage=stage,
+    )

@@ -1,0 +1,115 @@
+"""Trainings that search their learning rate on the eval examples first."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from semfreeze_core.errors import InputError
+from semfreeze_core.finetune.arm import rate_search
+from semfreeze_core.finetune.train import train as train_module
+from semfreeze_core.finetune.train.request import TrainRequest
+from semfreeze_core.finetune.train.train import train_plan
+from tests.core.finetune.tiny_plan import make_tiny_plan, write_task
+
+
+@pytest.fixture(scope="module")
+def request_for(tmp_path_factory):
+    place = tmp_path_factory.mktemp("searched")
+    plan, _ = make_tiny_plan(place / "model")
+    setup = replace(plan.cost.setup, sequence_length=2048, batch_size=4)
+    train, evaluation = write_task(place / "train.jsonl", 40), write_task(place / "eval.jsonl", 24, seed=9)
+    return lambda **changes: replace(
+        TrainRequest(plan, str(train), setup, str(evaluation), steps=12, n_accuracy=0), **changes
+    )
+
+
+@pytest.fixture(scope="module")
+def reference(request_for, tmp_path_factory):
+    return train_plan(request_for(), tmp_path_factory.mktemp("reference") / "out")
+
+
+def weights(folder):
+    return (folder / "model.safetensors").read_bytes()
+
+
+def test_the_search_is_told_and_its_winner_goes_on_as_if_given(reference, request_for, tmp_path):
+    search = reference.search
+    assert len(search.trials) >= 2
+    assert search.steps == 4
+    assert f"Learning rate: {search.rate:.0e}".replace("e-0", "e-") in reference.notes[0]
+    document = json.loads((reference.folder / "training.json").read_text())
+    assert document["learning_rate"] == search.rate
+    assert document["rate_search"]["rate"] == search.rate
+    given = train_plan(request_for(learning_rate=search.rate), tmp_path / "given")
+    assert given.losses == reference.losses
+    assert weights(given.folder) == weights(reference.folder)
+    assert given.search is None
+    assert "as given" in given.notes[0]
+    assert not [p for p in reference.folder.iterdir() if p.is_dir()]
+
+
+def test_without_enough_eval_examples_the_rate_is_the_default_and_said(request_for, tmp_path):
+    trained = train_plan(request_for(evaluation=None), tmp_path / "out")
+    assert trained.search is None
+    assert "3e-4, the default. With at least 16 eval examples (--eval)" in trained.notes[0]
+
+
+class Killed(BaseException):
+    pass
+
+
+@pytest.mark.parametrize("moment", ["after a trial", "before the move", "after the move", "in the training"])
+def test_a_killed_search_or_training_goes_on_and_ends_the_same(reference, request_for, tmp_path, monkeypatch, moment):
+    def killing(function, *, first):
+        def call(*args, **how):
+            if first:
+                raise Killed
+            function(*args, **how)
+            raise Killed
+
+        return call
+
+    place = {
+        "after a trial": (rate_search, "write_atomically", False),
+        "before the move": (train_module.os, "replace", True),
+        "after the move": (train_module, "_adopt", False),
+    }
+    with monkeypatch.context() as patch:
+        if moment in place:
+            module, name, first = place[moment]
+            if name == "replace":  # the files before it are moved into place by the same function
+                move = train_module.os.replace
+
+                def stop(source, target):
+                    if "checkpoint-" in str(target) and "rates" in str(source):
+                        raise Killed
+                    move(source, target)
+
+                patch.setattr(train_module.os, "replace", stop)
+            else:
+                patch.setattr(module, name, killing(getattr(module, name), first=first))
+        else:
+
+            class Dies(train_module.Recorder):
+                def on_step_end(self, args, state, control, **rest):
+                    super().on_step_end(args, state, control, **rest)
+                    if state.global_step == 9:
+                        raise Killed
+
+            patch.setattr(train_module, "Recorder", Dies)
+        with pytest.raises(Killed):
+            train_plan(request_for(save_steps=3), tmp_path / "out")
+    again = train_plan(request_for(save_steps=3), tmp_path / "out")
+    assert weights(again.folder) == weights(reference.folder)
+    assert again.search.rate == reference.search.rate
+    assert [t.losses for t in again.search.trials] == [t.losses for t in reference.search.trials]
+    assert json.loads((again.folder / "training.json").read_text())["learning_rate"] == reference.search.rate
+
+
+def test_no_rate_that_lowers_the_loss_ends_the_training_with_the_way_out(request_for, tmp_path, monkeypatch):
+    monkeypatch.setattr(rate_search, "best_trial", lambda *_: None)
+    monkeypatch.setattr("semfreeze_core.gains.rates.best_trial", lambda *_: None)
+    with pytest.raises(InputError, match=r"^No learning rate lowered the eval loss .* Name one with --lr"):
+        train_plan(request_for(), tmp_path / "out")
+    assert train_plan(request_for(learning_rate=1e-3), tmp_path / "out").steps == 12
