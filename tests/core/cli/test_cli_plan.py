@@ -156,6 +156,7 @@ def test_plan_recommends_on_the_shipped_example():
     assert ask("plan", "example", "--tau", "1", "--json").json["freeze_depth"] < plan["freeze_depth"]
 
 
+@pytest.mark.quick_cases(4)
 @pytest.mark.parametrize(
     ("family", "flags"),
     [

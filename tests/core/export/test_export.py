@@ -347,6 +347,7 @@ def test_plain_text_is_told(tiny, rows_in):
     assert json.loads(exported_flags(plan, **told)["columns"]) == {"words": "response"}
 
 
+@pytest.mark.quick_cases(3)
 @pytest.mark.parametrize("target", TARGETS)
 def test_kinds_of_files_are_read_or_refused(tiny, rows_in, target):
     kinds = ("jsonl", "json", "csv", "tsv", "parquet")

@@ -62,6 +62,7 @@ def refusal(source, **options):
     return str(caught.value)
 
 
+@pytest.mark.quick_cases(4)
 @pytest.mark.parametrize(
     ("family", "targets"),
     [("llama", ("q_proj", "down_proj")), ("gpt2", ("c_attn",)), ("phi3", ("qkv_proj",)), ("mixtral", ("o_proj",))],

@@ -244,6 +244,7 @@ def test_load_refuses_weights_that_are_not_numbers(folder):
     assert "the output of layer 1 holds NaN or infinity" in refusal(folder)
 
 
+@pytest.mark.quick_cases(3)
 @pytest.mark.parametrize("index", ["{}", '{"weight_map": []}', '{"weight_map": {"a": 3}}', "[]", "{"])
 def test_load_refuses_an_index_without_a_map(folder, index):
     (folder / "model.safetensors").unlink()
@@ -332,6 +333,7 @@ def test_load_refuses_a_multimodal_model_by_name(tmp_path):
         measure_empty(open_checkpoint(str(tmp_path), config_only=True))
 
 
+@pytest.mark.quick_cases(3)
 @pytest.mark.parametrize("entry", ["attn_implementation", "_attn_implementation", "experts_implementation"])
 def test_load_takes_no_kernels_that_a_config_names(folder, entry):
     before = load(folder).identity
