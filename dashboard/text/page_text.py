@@ -34,8 +34,10 @@ EMBEDDED_EXPORT = (
     "folder and writes that."
 )
 NO_FINETUNES = (
-    "No finetune is kept here yet, so nothing is known of how right predictions are. The page Validate starts one."
+    "You have no finished validation or sweep yet, so nothing is measured of the errors of your estimates. The page "
+    "Validate starts one."
 )
+NO_SHARES = "No finished finetune measured a share of full finetuning's loss reduction yet, so there is no chart of it."
 NO_RUNS = "This folder has no run yet. The page Start makes one; so does `semfreeze analyze`."
 NO_COLUMNS = (
     "This run kept no other column of its task file: it was read before runs kept any, or the file has none that makes "

@@ -459,6 +459,7 @@ def corrected_sentence(coverage: float, calibration: Calibration, corrected: Est
     )
 
 
+BUNDLED_CALIBRATION = "The bundled example's own estimates, next to what its finetunes measured:"
 CALIBRATION_CAPTION = (
     "Coverage is a fraction; memory is in bytes; seconds, and their estimate, are relative to full finetuning's."
 )
