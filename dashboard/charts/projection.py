@@ -13,7 +13,7 @@ from semfreeze_core.records.display import DisplaySample
 from semfreeze_core.wording.escaping import chart_text, terminal_text
 
 from ..data.projections import ProjectedPoints
-from .theme import GRAY, INK, OTHERS, faded, new_figure
+from .theme import BELOW_AXIS, GRAY, INK, OTHERS, faded, new_figure
 
 Coloring = Literal["label", "outcome", "deviation"]
 
@@ -238,10 +238,10 @@ def _add_player(figure: go.Figure, n_spaces: int, space: int) -> None:
                 "direction": "right",
                 "showactive": False,
                 "x": 0,
-                "y": -0.16,
+                "y": 0,
                 "xanchor": "left",
                 "yanchor": "top",
-                "pad": {"t": 8, "r": 12},
+                "pad": {"t": BELOW_AXIS + 4, "r": 12},
                 "bgcolor": faded(GRAY, 0.25),
                 "bordercolor": faded(GRAY, 0.6),
                 "buttons": [
@@ -254,11 +254,11 @@ def _add_player(figure: go.Figure, n_spaces: int, space: int) -> None:
             {
                 "active": space,
                 "x": 0.2,
-                "y": -0.16,
+                "y": 0,
                 "len": 0.8,
                 "yanchor": "top",
                 "currentvalue": {"prefix": "latent space ", "xanchor": "right"},
-                "pad": {"t": 4},
+                "pad": {"t": BELOW_AXIS},
                 "steps": [{"label": str(s), "method": "animate", "args": [[str(s)], still]} for s in range(n_spaces)],
             }
         ],
