@@ -9,6 +9,7 @@ from pathlib import Path
 from semfreeze_core.storage import cache_folder, home
 from semfreeze_core.wording.escaping import markdown_text
 
+from ..data.analysis_request import UPLOADS
 from ..data.run_folder import paths_allowed, server_catalog
 from .analysis_text import form_message
 
@@ -19,13 +20,26 @@ _FOLDERS = re.compile(r"""(?<![\w./~\\])(?:~[\w-]*)?/(?!/)(?:[^\s/'"`<>|;,()\[\]
 
 
 def visitor_text(text: str) -> str:
-    """Text without the folders of this machine, where others than its user see it; a file keeps its name."""
+    """Text without the folders of this machine, where others than its user see it; a file keeps its name.
+
+    An upload is called by its own name everywhere: where it is kept is nothing that who uploaded it has chosen.
+    """
+    text = _uploads_by_name(text)
     if paths_allowed():
         return text
     for folder in _folders():
         inside, itself = rf"(?<!\w){re.escape(folder)}/+", rf"(?<!\w){re.escape(folder)}(?![\w-])"
         text = re.sub(itself, os.path.basename(folder), re.sub(inside, "", text))
     return _FOLDERS.sub("", _QUOTED.sub(r"\1\2\1", text))
+
+
+def _uploads_by_name(text: str) -> str:
+    """Text with uploads under their own names, where they are named by where they are kept."""
+    folder = server_catalog().folder
+    if folder is None:
+        return text
+    places = "|".join(re.escape(os.path.join(path, UPLOADS)) for path in {str(folder), os.path.abspath(folder)})
+    return re.sub(rf"(?:{places})/([\w-]+)-[0-9a-f]{{12}}(?=\.)", r"\1", text)
 
 
 def error_text(message: object) -> str:

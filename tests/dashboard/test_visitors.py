@@ -192,6 +192,13 @@ def test_visitors_learn_names_of_files_and_not_where_they_lie(text, shown, tmp_p
     assert visitor_text(text) == text
 
 
+@pytest.mark.parametrize("paths", ["", "1"])
+def test_an_upload_is_called_by_its_own_name_and_not_by_where_it_is_kept(paths, runs, monkeypatch):
+    monkeypatch.setenv(PATHS_VARIABLE, paths)
+    kept = keep_upload(runs, "my data.jsonl.gz", b"x")
+    assert visitor_text(f"A/B: {kept} holds {kept}, line 3.") == "A/B: my_data.jsonl.gz holds my_data.jsonl.gz, line 3."
+
+
 def test_an_errors_message_is_no_markdown():
     assert error_text("[x](javascript:y) :red[z] \x1b[2J") == r"\[x\](javascript\:y) \:red\[z\] \\x1b\[2J"
 
