@@ -123,10 +123,7 @@ def _groups(
     names = pd.Series(_label_names(labels, display, everybody)).value_counts().index.tolist()
     names_here = _label_names(labels, display, positions)
     shown = names if len(names) <= MOST_LABELS + 1 else names[:MOST_LABELS]
-    groups = [
-        _Group(str(name), positions[names_here == name], _marker(OTHERS[i % len(OTHERS)], _SYMBOLS[i % len(_SYMBOLS)]))
-        for i, name in enumerate(shown)
-    ]
+    groups = [_Group(str(name), positions[names_here == name], _label_marker(i)) for i, name in enumerate(shown)]
     if len(shown) < len(names):
         others = ~np.isin(names_here, shown)
         groups.append(_Group(f"{len(names) - len(shown)} other labels", positions[others], _marker(GRAY, "circle")))
@@ -153,6 +150,12 @@ def _label_names(
     return names
 
 
+def _label_marker(rank: int) -> dict[str, Any]:
+    """A color and symbol that no other label shown has: where colors begin again, symbols are one further."""
+    lap, color = divmod(rank, len(OTHERS))
+    return _marker(OTHERS[color], _SYMBOLS[(color + lap) % len(_SYMBOLS)])
+
+
 def _marker(color: str, symbol: str) -> dict[str, Any]:
     return {"color": color, "symbol": symbol, "size": 6, "opacity": 0.8}
 
@@ -176,7 +179,7 @@ def _points(
     if group.shaded:
         marker["color"] = deviation[p]
     if xyz.shape[1] == 3:
-        marker |= {"size": 3, "symbol": "circle"}
+        marker |= {"size": 3}
     return _trace(
         xyz,
         mode="markers",

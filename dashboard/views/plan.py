@@ -133,6 +133,7 @@ def metrics(ctx: page.PageContext, shown: _Shown, setup: TrainingSetup, gpu: str
         column.metric(title, value, delta, "off", help=TOOLTIPS[term], delta_arrow="off")
     if line := page_text.alternative_line(shown.costs, shown.depth):
         st.caption(line)
+    st.caption(escaped(page_text.time_line(speed)))
 
 
 def cost_charts(shown: _Shown, setup: TrainingSetup) -> None:
