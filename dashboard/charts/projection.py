@@ -20,6 +20,8 @@ Coloring = Literal["label", "outcome", "deviation"]
 MOST_LABELS = 9
 _SYMBOLS = ("circle", "square", "diamond", "cross", "x")
 _MARGIN, _FAINT = 0.06, 0.12
+# Pixels of the buttons above the slider: next to them, it would begin below them in a narrow window.
+_PLAYER_HEIGHT = 34
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,7 @@ def draw_projection(
     groups = _groups(display, labels, points.positions, coloring, deviation)
     if selected:
         groups = [part for group in groups for part in _apart(group, np.asarray(selected))]
-    figure = new_figure("", "", height=640)
+    figure = new_figure("", "", height=640 + _PLAYER_HEIGHT)
     for group in groups:
         figure.add_trace(
             _points(group, points.trajectories(group.positions)[space], deviation[:, space], display, labels)
@@ -256,16 +258,16 @@ def _add_player(figure: go.Figure, n_spaces: int, space: int) -> None:
         sliders=[
             {
                 "active": space,
-                "x": 0.2,
+                "x": 0,
                 "y": 0,
-                "len": 0.8,
+                "len": 1,
                 "yanchor": "top",
                 "currentvalue": {"prefix": "latent space ", "xanchor": "right"},
-                "pad": {"t": BELOW_AXIS},
+                "pad": {"t": BELOW_AXIS + _PLAYER_HEIGHT},
                 "steps": [{"label": str(s), "method": "animate", "args": [[str(s)], still]} for s in range(n_spaces)],
             }
         ],
-        margin={"b": 150},
+        margin={"b": 150 + _PLAYER_HEIGHT},
     )
 
 

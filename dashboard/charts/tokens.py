@@ -78,5 +78,5 @@ def draw_tokens(table: pd.DataFrame, depth: int, metric: str, dark: bool) -> alt
     )
     edges = boundary.mark_rule(color=ink(not dark), strokeWidth=7)
     line = boundary.mark_rule(color=ink(dark), strokeWidth=3)
-    chart: alt.LayerChart = cells + edges + line
+    chart: alt.LayerChart = (cells + edges + line).properties(padding={"right": 12})  # the last number stands out
     return chart

@@ -4,6 +4,7 @@ import os
 import re
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from semfreeze_core.storage import cache_folder, home
@@ -11,7 +12,7 @@ from semfreeze_core.wording.escaping import markdown_text
 
 from ..data.analysis_request import UPLOADS
 from ..data.run_folder import paths_allowed, server_catalog
-from .analysis_text import form_message
+from .analysis_text import as_command, form_message
 
 _QUOTED = re.compile(r"""(['"`])(?:~[\w-]*)?/(?!/)[^'"`\n]*/([^'"`/\n]+)\1""")
 # An absolute path up to its last part; neither the slash of owner/name nor those of an address. The parts end at white
@@ -40,6 +41,12 @@ def _uploads_by_name(text: str) -> str:
         return text
     places = "|".join(re.escape(os.path.join(path, UPLOADS)) for path in {str(folder), os.path.abspath(folder)})
     return re.sub(rf"(?:{places})/([\w-]+)-[0-9a-f]{{12}}(?=\.)", r"\1", text)
+
+
+def command_text(arguments: Sequence[str]) -> str:
+    """A semfreeze command as it is typed here; without folders for others, who type it at a machine of their own."""
+    command = as_command(arguments)
+    return command if paths_allowed() else visitor_text(command)
 
 
 def error_text(message: object) -> str:
