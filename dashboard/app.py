@@ -13,11 +13,16 @@ from semfreeze_dashboard.text import page_text
 from semfreeze_dashboard.text.analysis_text import escaped
 
 FOLDER = Path(__file__).parent / "views"
-# Streamlit draws these lower than the fields beside them, which would put the labels of one row at two heights. And it
-# draws code in captions too faintly to be read.
+# Streamlit draws these lower than the fields beside them, which would put the labels of one row at two heights. It
+# draws code in captions too faintly to be read. And it narrows columns and cuts choices off before it puts them below
+# each other.
 STYLE = """<style>
 [data-testid=stButtonGroup] button[role=radio] { min-height: 2.5rem }
 [data-testid=stCaptionContainer] code { color: inherit }
+[data-testid=stHorizontalBlock] { flex-wrap: wrap }
+[data-testid=stColumn]:has([data-testid=stPlotlyChart], [data-testid=stButtonGroup]) { min-width: min(100%, 21rem) }
+[data-testid=stColumn]:has([data-testid=stMetric]) { min-width: 10rem }
+[data-testid=stButtonGroup] [role=radiogroup] { flex-wrap: wrap }
 </style>"""
 # Streamlit writes white on the primary color, which has to be light on a dark page to be read as text itself.
 DARK_STYLE = """<style>

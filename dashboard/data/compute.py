@@ -27,7 +27,7 @@ from semfreeze_core.records.sweep import SweepReport
 from semfreeze_core.records.training import LoraSetup, Precision, TrainingSetup
 from semfreeze_core.records.umap_projection import UmapProjection
 from semfreeze_core.records.validation import LiveArm, ValidationReport
-from semfreeze_core.runs.calibration import read_calibration
+from semfreeze_core.runs.calibration import bundled_calibration, read_calibration
 from semfreeze_core.runs.folder import VALIDATIONS
 from semfreeze_core.runs.reports import finetune_rate as newest_rate
 from semfreeze_core.runs.reports import list_measurements, list_sweeps, list_validations, read_live
@@ -171,6 +171,12 @@ def named_validations(catalog: RunCatalog, name: str) -> dict[str, ValidationRep
 def calibration(folder: Path) -> CalibrationReport:
     """Predicted against measured over all runs of a folder; read each time, as finetunes come at any time."""
     return read_calibration(folder)
+
+
+@st.cache_data(max_entries=1, show_spinner=False)
+def calibration_of_example() -> CalibrationReport:
+    """Predicted against measured in the bundled run."""
+    return bundled_calibration()
 
 
 def validations(opened: OpenRun) -> dict[str, ValidationReport]:

@@ -3,6 +3,7 @@
 from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 
+from semfreeze_core.cost.speed import Speed
 from semfreeze_core.plan.opinions import Comparison
 from semfreeze_core.records.cost import CostTable
 from semfreeze_core.records.display import DisplaySample
@@ -34,8 +35,10 @@ EMBEDDED_EXPORT = (
     "folder and writes that."
 )
 NO_FINETUNES = (
-    "No finetune is kept here yet, so nothing is known of how right predictions are. The page Validate starts one."
+    "You have no finished validation or sweep yet, so nothing is measured of the errors of your estimates. The page "
+    "Validate starts one."
 )
+NO_SHARES = "No finished finetune measured a share of full finetuning's loss reduction yet, so there is no chart of it."
 NO_RUNS = "This folder has no run yet. The page Start makes one; so does `semfreeze analyze`."
 NO_COLUMNS = (
     "This run kept no other column of its task file: it was read before runs kept any, or the file has none that makes "
@@ -107,11 +110,18 @@ def cell_sentence(cell: Mapping[Hashable, object]) -> str:
     )
 
 
+def time_line(speed: Speed) -> str:
+    """Where the rate comes from that a finetune's time is estimated at, or why there is none."""
+    if speed.source is None:
+        return "The time is unknown: this run has no timed finetune, and no GPU with a known peak rate is chosen."
+    return f"The time is at the rate {speed.source}; on another or a busier device it differs."
+
+
 def pca_caption(display: DisplaySample, n_drawn: int, space: int, flat: bool) -> str:
     """How many points of how many are drawn, and what can be done with them."""
     return (
         f"{n_drawn:,} of {display.n_positions_total:,} read positions, drawn with seed {display.seed}; opens at space "
-        f"{space}. {'Stars' if flat else 'Diamonds'}: bases of the {len(display.basis_ids)} ground truth tokens. "
+        f"{space}. {'Stars' if flat else 'Open diamonds'}: bases of the {len(display.basis_ids)} ground truth tokens. "
         f"{'Draw around points to select them.' if flat else 'Points are selected in 2-D.'}"
     )
 

@@ -10,8 +10,8 @@ from semfreeze_core.wording.comparison import (
     depths_sentence,
     difference_sentence,
 )
-from semfreeze_core.wording.finetunes import calibration_sentence
-from semfreeze_core.wording.numbers import CI
+from semfreeze_core.wording.finetunes import BUNDLED_CALIBRATION, calibration_sentence
+from semfreeze_core.wording.numbers import CI, counted
 from semfreeze_core.wording.plan import stack_sentence
 from semfreeze_dashboard.charts import compared
 from semfreeze_dashboard.charts.stack import stack_html
@@ -39,8 +39,8 @@ def body() -> None:
     if chosen:
         side_by_side(ctx, chosen)
     else:
-        with ctx.top:
-            st.markdown(f"#### {escaped(ctx.opened.name)}, beside which run?")
+        depth = compute.comparison(ctx.opened, ctx.metric, None, None).rules["coverage"].freeze_depth
+        page.header(ctx, depth, f"{ctx.opened.name}, beside which run?")
         st.info(page_text.COMPARE_WITH if others else page_text.NOTHING_TO_COMPARE)
     calibration()
     runs_panel()
@@ -90,22 +90,24 @@ def side_by_side(ctx: page.PageContext, chosen: list[str]) -> None:
 def calibration() -> None:
     """Predicted against measured over every finetune that is kept."""
     folder = server_catalog().folder
-    if folder is None:
-        return
-    report = compute.calibration(folder)
     st.markdown("##### Were predictions right?")
-    shares = [pair for pair in report.pairs if pair.quantity.startswith("coverage")]
-    if not shares:
-        st.info(page_text.NO_FINETUNES)
-        return
+    report = compute.calibration_of_example() if folder is None else compute.calibration(folder)
     for problem in report.problems:
         st.warning(error_text(problem))
+    place = "of the bundled example" if folder is None else f"kept in {visitor_text(str(folder))}"
+    if folder is not None and not report.pairs:
+        st.info(page_text.NO_FINETUNES)
+        st.markdown(BUNDLED_CALIBRATION)
+        report, place = compute.calibration_of_example(), "of the bundled example"
+    shares = [pair for pair in report.pairs if pair.quantity.startswith("coverage")]
     n = len({pair.finetune for pair in shares})
-    finetunes = "1 finetune" if n == 1 else f"{n} finetunes"
-    caption = (
-        f"{len(shares)} shares of {finetunes} kept in {visitor_text(str(folder))}. Each finetune is one look, not many."
-    )
-    page.chart("calibration", "Predicted share against measured", caption, compared.draw_calibration(shares), "kept")
+    caption = f"{len(shares)} shares from {counted(n, 'finetune')} {place}. Each finetune is one look, not many."
+    if not shares:
+        st.info(page_text.NO_SHARES)
+    else:
+        page.chart(
+            "calibration", "Predicted share against measured", caption, compared.draw_calibration(shares), "kept"
+        )
     for fit in report.calibrations:
         st.markdown(escaped(calibration_sentence(fit)))
 

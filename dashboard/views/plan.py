@@ -14,7 +14,7 @@ from semfreeze_core.records.training import LoraSetup, TrainingSetup
 from semfreeze_core.wording.costs import flop_status_word, setup_line
 from semfreeze_core.wording.numbers import CI, duration_at, flops, gib, number, percent, rate_range
 from semfreeze_core.wording.plan import depth_summary, no_recommendation
-from semfreeze_core.wording.rules import opinion_table, recommendation_sentence
+from semfreeze_core.wording.rules import WHY, opinion_reasons, opinion_table, recommendation_sentence
 from semfreeze_dashboard.charts import costs, frontier
 from semfreeze_dashboard.data import compute, exports, state
 from semfreeze_dashboard.forms.setup_form import budget_input, setup_options
@@ -82,7 +82,10 @@ def body() -> None:
     cost_charts(shown, setup)
     frontier_chart(ctx, shown)
     st.markdown("**What each rule says, and why**", help=TOOLTIPS["rule"])
-    st.table(tables.markdown_rows(opinion_table(comparison)))
+    st.dataframe(
+        opinion_table(comparison).without(WHY).dicts(), hide_index=True, alt="The depth of every rule and its cost"
+    )
+    st.markdown("\n".join(f"- {escaped(line)}" for line in opinion_reasons(comparison)))
     st.markdown("**Cards it fits on**", help=TOOLTIPS["cards"])
     st.dataframe(tables.gpu_rows(alternatives, table.depths), hide_index=True, alt="Headroom on each card")
     st.page_link(
@@ -130,6 +133,7 @@ def metrics(ctx: page.PageContext, shown: _Shown, setup: TrainingSetup, gpu: str
         column.metric(title, value, delta, "off", help=TOOLTIPS[term], delta_arrow="off")
     if line := page_text.alternative_line(shown.costs, shown.depth):
         st.caption(line)
+    st.caption(escaped(page_text.time_line(speed)))
 
 
 def cost_charts(shown: _Shown, setup: TrainingSetup) -> None:

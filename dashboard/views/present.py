@@ -51,14 +51,14 @@ def body() -> None:
     names = list(SLIDES)
     slide = state.slide(names)
     at = names.index(slide)
-    # Above the slide, whose height changes: the buttons stay where they are.
-    with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="right"):
-        st.caption(f"{escaped(opened.name)}, {at + 1} of {len(names)}: {slide}")
+    # Above the slide, whose height changes, and before its name, whose length does: the buttons stay where they are.
+    with st.container(horizontal=True, vertical_alignment="center"):
         turn = {"on_click": state.turn_to, "type": "tertiary"}
         st.button("Back", shortcut="Left", disabled=at == 0, args=(names[max(at - 1, 0)],), **turn)
         st.button("Next", shortcut="Right", disabled=slide == names[-1], args=(names[(at + 1) % len(names)],), **turn)
         if st.button("Leave", shortcut="Escape", type="tertiary"):
             st.switch_page("views/start.py")
+        st.caption(f"{escaped(opened.name)}, {at + 1} of {len(names)}: {slide}")
     SLIDES[slide](opened, curve, recommended or 0)
 
 

@@ -16,12 +16,11 @@ from semfreeze_dashboard.server.failures import guarded
 from semfreeze_dashboard.text import page_text
 from semfreeze_dashboard.text.analysis_text import (
     INTRODUCTION,
-    as_command,
     preview_sentence,
     rendered_example,
 )
 from semfreeze_dashboard.text.tooltips import TOOLTIPS
-from semfreeze_dashboard.text.visitor_text import error_text
+from semfreeze_dashboard.text.visitor_text import command_text, error_text
 
 ROWS = "runs"
 ANALYZE = "Analyze a model"
@@ -92,7 +91,7 @@ def run_button(runs: Path, form: AnalysisForm, *, fits: bool) -> None:
         pressed = st.button("Analyze", type="primary", disabled=not fits)
     path = run_path(runs, name or proposed)
     st.caption("The same on the command line:")
-    st.code(as_command((*form.command(), f"--out={path}")), language="bash", wrap_lines=True)
+    st.code(command_text((*form.command(), f"--out={path}")), language="bash", wrap_lines=True)
     if pressed:
         if path.exists():
             raise InputError(f"A run named {path.name} already exists. Choose another name.")

@@ -13,7 +13,7 @@ _UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202
 _MARKDOWN = re.compile(
     r"""[\\`*\[\]<>&~$|\#@]                     # emphasis, code, links, HTML, mathematics, headings
     | (?<![^\W_])_ | _(?![^\W_])               # emphasis; within a word it is none
-    | :(?=\S)                                  # Streamlit's marks, and https://
+    | :(?=\S|$)                                # Streamlit's marks, one of which may follow the text, and https://
     | -(?=[->]) | (?<=-)-                      # dashes and arrows
     | (?<=\bwww)\.""",
     re.VERBOSE,

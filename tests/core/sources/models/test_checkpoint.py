@@ -268,6 +268,7 @@ def test_load_refuses_a_missing_tokenizer(folder, damage):
         (folder / "tokenizer_config.json").unlink()
     message = refusal(folder)
     assert message.startswith(f"{folder}: its tokenizer could not be loaded: ")
+    assert "sentencepiece" not in message, "what to install for tokenizers that are there"
     assert message.endswith(
         "Expected a whole tokenizer.json beside the weights; a finetuned model can take its base model's."
     )
@@ -387,8 +388,10 @@ def folder_with_code(folder):
 
 def test_load_runs_no_code_of_a_checkpoint_without_the_flag(folder_with_code):
     folder, marker = folder_with_code
-    message = refusal(folder)
-    assert "if you trust it, add --trust-remote-code, which runs it." in message
+    assert refusal(folder) == (
+        f"{folder}: its config could not be loaded: it needs its own code. This checkpoint brings its own code; if you "
+        "trust it, add --trust-remote-code, which runs it."
+    )
     with pytest.raises(ModelError, match="--trust-remote-code"):
         measure_empty(open_checkpoint(str(folder), config_only=True))
     assert not marker.exists()
