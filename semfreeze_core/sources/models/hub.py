@@ -4,13 +4,29 @@ import re
 from pathlib import Path
 
 from semfreeze_core.errors import InputError
+from semfreeze_core.storage import user_path
 
 _REPO_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
+_NAME = r"[A-Za-z0-9](?:[\w-]|\.(?!\.))*"
+_MODEL = re.compile(rf"{_NAME}(?:/{_NAME})?", re.ASCII)
 
 
 def is_repo_id(name: str) -> bool:
     """Whether this is written as a repository of the hub is, owner/name, and no file or folder has that name here."""
     return _REPO_ID.fullmatch(name) is not None and not Path(name).exists()
+
+
+def names_hub_model(name: str) -> bool:
+    """Whether this can only mean a model of the hub: owner/name or name, and no file or folder has that name here."""
+    return _MODEL.fullmatch(name) is not None and not is_here(name)
+
+
+def is_here(name: str) -> bool:
+    """Whether the name of a repository is also a path from where this process stands, which would be opened first."""
+    try:
+        return user_path(name).exists()
+    except OSError:
+        return True
 
 
 def hub_file(repo: str, name: str) -> Path:
