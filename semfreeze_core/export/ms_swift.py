@@ -15,6 +15,7 @@ from semfreeze_core.export.notes import checkpointing_notes, cost_notes, header
 from semfreeze_core.export.request import OPTIMIZERS, SCHEDULE, ExportRequest
 from semfreeze_core.records.defaults import LORA_SCALE
 from semfreeze_core.records.training import ALL_LINEAR
+from semfreeze_core.wording.escaping import json_text
 
 Flags = dict[str, str]
 
@@ -124,6 +125,10 @@ def _data(request: ExportRequest) -> Flags:
         columns[fields.text_field] = "response"  # an answer without a question is trained on whole
     elif fields.prompt_field is not None and fields.completion_field is not None:
         columns |= {fields.prompt_field: "query", fields.completion_field: "response"}
-    flags = {"dataset": data.path, "columns": json.dumps(columns, ensure_ascii=False), "split_dataset_ratio": "0"}
+    flags = {
+        "dataset": data.path,
+        "columns": json_text(json.dumps(columns, ensure_ascii=False)),
+        "split_dataset_ratio": "0",
+    }
     # "dummy" puts nothing around a prompt, and an end-of-sequence token behind the answer
     return flags if fields.messages_field is not None else {**flags, "template": "dummy"}

@@ -5,13 +5,14 @@ import textwrap
 from semfreeze_core.cost.setup import stock_trainer
 from semfreeze_core.export.request import ExportRequest
 from semfreeze_core.version import __version__
+from semfreeze_core.wording.escaping import comment_lines
 
 
 def comments(lines: list[str], mark: str = "#") -> str:
-    """Lines as comments, long ones wrapped; whatever a line contains stays inside the comment."""
+    """Lines as comments, long ones wrapped; whatever a line contains stays inside the comment and can be seen."""
     wrapper = textwrap.TextWrapper(110, break_long_words=False, break_on_hyphens=False)
     wrapped: list[str] = []
-    for piece in (piece for line in lines for piece in line.splitlines()):
+    for piece in (piece for line in lines for piece in comment_lines(line)):
         wrapper.subsequent_indent = "  " if piece.startswith("-") else ""
         wrapped += wrapper.wrap(piece)
     return "\n".join(f"{mark} {line}" for line in wrapped)

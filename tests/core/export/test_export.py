@@ -1,8 +1,10 @@
 """What an export holds, what it says it does not carry over, and what is refused."""
 
 import ast
+import io
 import json
 import shlex
+import tokenize
 from dataclasses import replace
 
 import pandas as pd
@@ -17,6 +19,7 @@ from semfreeze_core.finetune.arm.arms import DEFAULT_RATES
 from semfreeze_core.records.defaults import LEARNING_RATES
 from semfreeze_core.records.fields import FieldMapping
 from semfreeze_core.records.training import LoraSetup, TrainableParts
+from semfreeze_core.wording.escaping import terminal_text
 from tests.core.export.exports import LORA, call_arguments, exported_flags, exported_yaml, tiny_plan
 from tests.core.tiny_models import build_tiny
 
@@ -96,17 +99,32 @@ def test_scripts_import_public_names_only(tiny, target):
             assert {alias.name for alias in node.names} <= set(semfreeze_core.__all__)
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        "a\"b'c\n# d: {e}\\ $(f) `g` é \u2028 h",
+        "x coding: utf-7 +AAo-raise SystemExit",
+        "x\n-*- coding=latin-1 -*-",
+        "a\x0b\x0c\r\x85\u2029b\x1b[2J\x9b2J",
+        "abc\u202egnp.\u2066exe\u2069\u200f",
+        "#!/bin/sh\n$(touch x)\n---\n%YAML 1.1\n...",
+    ],
+)
 @pytest.mark.parametrize("target", TARGETS)
-def test_no_text_of_a_plan_gets_out_of_its_place(tiny, target):
-    """A model's name with quotes, line breaks and comment signs stays a name."""
+def test_no_text_of_a_plan_gets_out_of_its_place(tiny, target, name):
+    """A model's name with quotes, line breaks and comment signs stays a name, and shows itself whole."""
     plan = plan_for(tiny, target)
-    name = "a\"b'c\n# d: {e}\\ $(f) `g` é \u2028 h"
     plan = plan.model_copy(update={"model": replace(plan.model, source=name)})
     exported = export_plan(plan, target)
+    comments = [line for line in exported.text.splitlines() if line.startswith("#")]
+    assert not set("\x1b\x9b\x85\r\x0b\u202e\u2066\u2028") & set("".join(comments))
     match exported.filename.rpartition(".")[2]:
         case "yaml":
+            assert terminal_text(exported.text) == exported.text
             assert name in yaml.safe_load(exported.text).values()
         case "py":
+            assert terminal_text(exported.text) == exported.text
+            assert tokenize.detect_encoding(io.BytesIO(exported.text.encode()).readline)[0] == "utf-8"
             assert name in [n.value for n in ast.walk(ast.parse(exported.text)) if isinstance(n, ast.Constant)]
         case "sh":
             assert exported_flags(plan)["model"] == name
