@@ -9,6 +9,7 @@ from semfreeze_core.errors import DataError
 from semfreeze_core.records.fields import FieldMapping
 from semfreeze_core.sources.data import formats
 from semfreeze_core.sources.data.compression import compression_of
+from semfreeze_core.sources.data.examples import holds_pairs_of_messages
 from semfreeze_core.sources.data.fields import resolve_fields
 from semfreeze_core.sources.data.messages import CALL_ROLE, ROLES
 from semfreeze_core.sources.data.rows import open_rows
@@ -58,6 +59,7 @@ class TaskFile:
         kind: what the file's extension says.
         fields: every needed field named; prompt and completion, chat messages, or plain text.
         chats: how chat messages are written; None without chats.
+        pairs_of_messages: whether prompt and completion are lists of messages, as TRL takes them.
         is_known: False when nobody said which file it is, so that path and fields are only an example.
         notes: which fields were guessed.
     """
@@ -66,6 +68,7 @@ class TaskFile:
     kind: FileKind
     fields: FieldMapping
     chats: ChatShape | None = None
+    pairs_of_messages: bool = False
     is_known: bool = True
     notes: tuple[str, ...] = ()
 
@@ -103,7 +106,7 @@ def task_file(source: str, mapping: FieldMapping) -> TaskFile:
             "Join its files."
         )
     kind = file_format.kind if compression_of(path) is None else f"compressed {file_format.kind}"
-    return TaskFile(path, kind, fields, chats, notes=tuple(notes))
+    return TaskFile(path, kind, fields, chats, holds_pairs_of_messages(rows, fields), notes=tuple(notes))
 
 
 def _chat_shape(rows: Iterable[Mapping[str, Any]], column: str) -> ChatShape:
@@ -130,6 +133,7 @@ def _chat_shape(rows: Iterable[Mapping[str, Any]], column: str) -> ChatShape:
     )
 
 
+UNSLOTH = "The script for Unsloth"  # whose trainer is TRL's
 _OWN_ROWS = "hf-trainer, trl or peft, whose scripts read them as semfreeze does"
 
 
@@ -177,8 +181,13 @@ def require_readable(data: TaskFile, trainer: str, kinds: Collection[FileKind]) 
     """Refuse what a trainer that reads the file itself cannot use.
 
     Raises:
-        DataError: a prompt made by a template, or a file of another kind.
+        DataError: a prompt made by a template, lists of messages as prompts, or a file of another kind.
     """
+    if data.pairs_of_messages and trainer != UNSLOTH:
+        raise DataError(
+            f"{trainer} reads prompts and completions as texts, and those of {data.path} are lists of messages. Join "
+            f"them in one column of messages, or export to {_OWN_ROWS}."
+        )
     if data.kind not in kinds:
         raise DataError(
             f"{trainer} does not read {data.kind} files. Save {data.path} as {formats.stem_of(data.path)}.jsonl."

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,16 @@ from semfreeze_core.records.defaults import MIN_SLICE
 from semfreeze_core.records.examples import Example, RowCounts, SkippedRow
 from semfreeze_core.records.fields import FieldMapping
 from semfreeze_core.sources.data.chat import render_chat, require_chat_template, shows_tools
-from semfreeze_core.sources.data.fields import LabelError, RenderChat, beside_chat, example_from_row, resolve_fields
+from semfreeze_core.sources.data.fields import (
+    LabelError,
+    RenderChat,
+    beside_chat,
+    example_from_row,
+    is_chat,
+    resolve_fields,
+)
 from semfreeze_core.sources.data.readers import Row
-from semfreeze_core.sources.data.rows import RowSource, open_rows, shard_paths
+from semfreeze_core.sources.data.rows import COLUMNS_FROM_ROWS, RowSource, open_rows, shard_paths
 from semfreeze_core.sources.data.sampling import sample_rows
 from semfreeze_core.sources.data.schemas import TOOLS_COLUMN
 
@@ -115,7 +123,14 @@ def read_examples(
     digest = _file_digest(rows.path)
     asked = mapping
     mapping, notes = resolve_fields(asked, rows.columns())
-    render = _chat_renderer(tokenizer) if mapping.messages_field is not None else None
+    chats = mapping.messages_field is not None
+    if holds_pairs_of_messages(rows, mapping):
+        chats = True
+        notes.append(
+            f"{mapping.prompt_field!r} and {mapping.completion_field!r} hold messages: each row is a chat, and the "
+            "messages of the completion are its targets."
+        )
+    render = _chat_renderer(tokenizer) if chats else None
     if TOOLS_COLUMN in beside_chat(mapping, rows.columns()) and not shows_tools(tokenizer):
         notes.append(f"Not read: the column {TOOLS_COLUMN!r}. The model's chat template has no place for tools.")
 
@@ -165,6 +180,14 @@ def read_examples(
     )
     skipped_note = found.skipped_note
     return found if skipped_note is None else replace(found, notes=(*found.notes, skipped_note))
+
+
+def holds_pairs_of_messages(rows: RowSource, mapping: FieldMapping) -> bool:
+    """Whether prompt and completion are lists of messages, as TRL calls conversational: by the first completion."""
+    if mapping.completion_field is None:
+        return False
+    first = (row for _, row in islice(rows, COLUMNS_FROM_ROWS) if row.get(mapping.completion_field) is not None)
+    return is_chat(next(first, {}), mapping)
 
 
 def _chat_renderer(tokenizer: Any) -> RenderChat:

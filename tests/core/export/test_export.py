@@ -356,6 +356,18 @@ def test_scripts_import_public_names_and_say_when_there_is_nothing_to_pad_with(t
     assert "has no padding and no end-of-sequence token" in text
 
 
+@pytest.mark.parametrize("target", TARGETS)
+def test_prompts_that_are_messages_go_where_they_are_understood(tiny, rows_in, target):
+    """TRL takes them as they stand, and our own scripts read them; the others would take them for texts."""
+    role, content = {"role": "user"}, {"content": "a"}
+    name = rows_in("train.jsonl", [{"prompt": [role | content], "completion": [{"role": "assistant"} | content]}])
+    if target in ("hf-trainer", "trl", "peft", "unsloth"):
+        assert '"prompt"' in export_plan(plan_for(tiny, target), target, data=name).text
+        return
+    with pytest.raises(DataError, match=r"reads prompts and completions as texts, and those of .* are lists of mess"):
+        export_plan(plan_for(tiny, target), target, data=name)
+
+
 def test_plain_text_is_told(tiny, rows_in):
     told = {"data": rows_in("train.jsonl", [{"words": "Once."}]), "mapping": FieldMapping(text_field="words")}
     plan = tiny_plan(tiny, 2)
