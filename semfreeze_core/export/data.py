@@ -9,8 +9,7 @@ from semfreeze_core.errors import DataError
 from semfreeze_core.records.fields import FieldMapping
 from semfreeze_core.sources.data import formats
 from semfreeze_core.sources.data.compression import compression_of
-from semfreeze_core.sources.data.examples import holds_pairs_of_messages
-from semfreeze_core.sources.data.fields import resolve_fields
+from semfreeze_core.sources.data.fields import holds_pairs_of_messages, resolve_fields
 from semfreeze_core.sources.data.messages import CALL_ROLE, ROLES
 from semfreeze_core.sources.data.rows import open_rows
 from semfreeze_core.sources.data.samples import resolve_data
@@ -106,7 +105,9 @@ def task_file(source: str, mapping: FieldMapping) -> TaskFile:
             "Join its files."
         )
     kind = file_format.kind if compression_of(path) is None else f"compressed {file_format.kind}"
-    return TaskFile(path, kind, fields, chats, holds_pairs_of_messages(rows, fields), notes=tuple(notes))
+    return TaskFile(
+        path, kind, fields, chats, holds_pairs_of_messages((row for _, row in rows), fields), notes=tuple(notes)
+    )
 
 
 def _chat_shape(rows: Iterable[Mapping[str, Any]], column: str) -> ChatShape:

@@ -11,7 +11,6 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +25,11 @@ from semfreeze_core.sources.data.fields import (
     RenderChat,
     beside_chat,
     example_from_row,
-    is_chat,
+    holds_pairs_of_messages,
     resolve_fields,
 )
 from semfreeze_core.sources.data.readers import Row
-from semfreeze_core.sources.data.rows import COLUMNS_FROM_ROWS, RowSource, open_rows, shard_paths
+from semfreeze_core.sources.data.rows import RowSource, open_rows, shard_paths
 from semfreeze_core.sources.data.sampling import sample_rows
 from semfreeze_core.sources.data.schemas import TOOLS_COLUMN
 
@@ -124,7 +123,7 @@ def read_examples(
     asked = mapping
     mapping, notes = resolve_fields(asked, rows.columns())
     chats = mapping.messages_field is not None
-    if holds_pairs_of_messages(rows, mapping):
+    if holds_pairs_of_messages((row for _, row in rows), mapping):
         chats = True
         notes.append(
             f"{mapping.prompt_field!r} and {mapping.completion_field!r} hold messages: each row is a chat, and the "
@@ -180,14 +179,6 @@ def read_examples(
     )
     skipped_note = found.skipped_note
     return found if skipped_note is None else replace(found, notes=(*found.notes, skipped_note))
-
-
-def holds_pairs_of_messages(rows: RowSource, mapping: FieldMapping) -> bool:
-    """Whether prompt and completion are lists of messages, as TRL calls conversational: by the first completion."""
-    if mapping.completion_field is None:
-        return False
-    first = (row for _, row in islice(rows, COLUMNS_FROM_ROWS) if row.get(mapping.completion_field) is not None)
-    return is_chat(next(first, {}), mapping)
 
 
 def _chat_renderer(tokenizer: Any) -> RenderChat:

@@ -4,7 +4,7 @@ A row is read in exactly one of three ways: prompt and completion (the prompt fr
 template), chat messages, or plain text. Nothing is guessed that could also be read another way.
 """
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from string import Formatter
 from typing import Any
@@ -264,6 +264,18 @@ def is_chat(row: Mapping[str, Any], mapping: FieldMapping) -> bool:
     return isinstance(completion, list) and all(isinstance(message, dict) for message in completion)
 
 
+def holds_pairs_of_messages(rows: Iterable[Mapping[str, Any]], mapping: FieldMapping) -> bool:
+    """Whether prompt and completion are lists of messages, as TRL calls conversational: by the first completion.
+
+    Args:
+        rows: from the first on.
+        mapping: as `resolve_fields` returns it.
+    """
+    if mapping.completion_field is None:
+        return False
+    return is_chat(next((row for row in rows if row.get(mapping.completion_field) is not None), {}), mapping)
+
+
 def _segments(row: Mapping[str, Any], mapping: FieldMapping, render_chat: RenderChat | None) -> tuple[Segment, ...]:
     """Segments of the row; none is supervised when there is nothing to learn from."""
     if is_chat(row, mapping) and render_chat is None:
@@ -284,11 +296,11 @@ def _segments(row: Mapping[str, Any], mapping: FieldMapping, render_chat: Render
         if mapping.prompt_field is None:
             raise DataError(f"field {mapping.completion_field!r} is a list of messages, which no template can precede")
         assert render_chat is not None
-        pair = (mapping.prompt_field, mapping.completion_field)
-        return render_chat(read_pair(*(_value(row, field) for field in pair), *pair))
-    prompt = _filled(mapping.template, row) if mapping.template is not None else _text(row, str(mapping.prompt_field))
-    completion = _text(row, mapping.completion_field, null="")
-    return Segment(prompt, supervised=False), Segment(completion, supervised=bool(completion.strip()))
+        prompt, completion = _value(row, mapping.prompt_field), _value(row, mapping.completion_field)
+        return render_chat(read_pair(prompt, completion, mapping.prompt_field, mapping.completion_field))
+    before = _filled(mapping.template, row) if mapping.template is not None else _text(row, str(mapping.prompt_field))
+    answer = _text(row, mapping.completion_field, null="")
+    return Segment(before, supervised=False), Segment(answer, supervised=bool(answer.strip()))
 
 
 def _filled(template: str, row: Mapping[str, Any]) -> str:

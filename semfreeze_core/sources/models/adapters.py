@@ -175,7 +175,8 @@ def merge_adapter(model: Any, adapter: Adapter) -> Any:
             f"{adapter.name} is an adapter, and opening it needs peft: pip install 'semfreeze[finetune]'."
         ) from error
     # Before peft makes it: the kinds without a merge open what their configs name, tokenizers and other adapters.
-    if not hasattr(PEFT_TYPE_TO_TUNER_MAPPING.get(adapter.kind), "merge_and_unload") or adapter.kind == "XLORA":
+    kinds = {str(kind.value): tuner for kind, tuner in PEFT_TYPE_TO_TUNER_MAPPING.items()}
+    if not hasattr(kinds.get(adapter.kind), "merge_and_unload") or adapter.kind == "XLORA":
         raise ModelError(
             f"{adapter.name}: a {adapter.kind} adapter cannot be written into the model's weights, so it has no "
             "hidden states of its own. Adapters like LoRA can."
