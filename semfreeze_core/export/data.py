@@ -37,12 +37,14 @@ class ChatShape:
         role_key, content_key: keys of a message.
         words: the file's words for each role that occurs, in the order in which they come.
         columns: the row's columns that a chat is given beside its messages ("system", "tools").
+        tools_as_text: whether tools are written as JSON texts, by any row.
     """
 
     role_key: str = "role"
     content_key: str = "content"
     words: dict[ChatRole, tuple[str, ...]] = field(default_factory=dict)
     columns: tuple[str, ...] = ()
+    tools_as_text: bool = False
 
     def words_outside(self, known: Collection[str]) -> list[str]:
         """Words for roles that are not among these."""
@@ -115,8 +117,10 @@ def _chat_shape(rows: Iterable[Mapping[str, Any]], column: str) -> ChatShape:
     keys: dict[str, str] = {}
     words: dict[ChatRole, dict[str, None]] = {}
     beside: dict[str, None] = {}
+    tools_as_text = False
     for row in rows:
         beside |= dict.fromkeys(name for name in ("system", "tools") if row.get(name) and name != column)
+        tools_as_text |= column != "tools" and isinstance(row.get("tools"), str) and bool(row["tools"])
         messages = row.get(column)
         for message in messages if isinstance(messages, list) else ():
             if not isinstance(message, Mapping):
@@ -131,6 +135,7 @@ def _chat_shape(rows: Iterable[Mapping[str, Any]], column: str) -> ChatShape:
         keys.get("content") or "content",
         {role: tuple(found) for role, found in words.items()},
         tuple(beside),
+        tools_as_text,
     )
 
 

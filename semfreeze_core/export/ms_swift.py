@@ -11,7 +11,7 @@ from pathlib import Path
 
 from semfreeze_core.errors import PlanError
 from semfreeze_core.export.data import require_readable, require_words
-from semfreeze_core.export.notes import checkpointing_notes, cost_notes, header
+from semfreeze_core.export.notes import bos_notes, checkpointing_notes, cost_notes, header
 from semfreeze_core.export.request import OPTIMIZERS, SCHEDULE, ExportRequest
 from semfreeze_core.records.defaults import LORA_SCALE
 from semfreeze_core.records.training import ALL_LINEAR
@@ -34,10 +34,7 @@ def write_ms_swift(request: ExportRequest) -> tuple[str, list[str]]:
     if request.data.fields.messages_field is not None:
         notes.append("ms-swift formats chats with its template for your model; --template selects another.")
     else:
-        notes.append(
-            "The template dummy adds no beginning-of-sequence token. If your model's tokenizer begins sequences with "
-            "one, write it into your data."
-        )
+        notes += bos_notes(request, "dummy")
     flags: Flags = {
         "model": request.model,
         **_hub(request),

@@ -29,6 +29,22 @@ def is_here(name: str) -> bool:
         return True
 
 
+def model_file(model: str, name: str, revision: str | None = None) -> Path | None:
+    """A file of a model's folder, or of a repository as the hub's cache has it; None where it is not here.
+
+    Nothing is downloaded.
+    """
+    folder = user_path(model)
+    if folder.is_dir():
+        return folder / name if (folder / name).is_file() else None
+    if not names_hub_model(model):
+        return None
+    from huggingface_hub import try_to_load_from_cache
+
+    cached = try_to_load_from_cache(model, name, revision=revision)
+    return Path(cached) if isinstance(cached, str) else None
+
+
 def hub_file(repo: str, name: str) -> Path:
     """A file of a repository, from the hub or the cache it fills.
 
