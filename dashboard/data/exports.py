@@ -1,7 +1,7 @@
 """The plan on the page as a document, as a command and as Python; each gives the same plan."""
 
 import shlex
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -96,7 +96,7 @@ def as_command(selection: PlanSelection) -> str:
                 arguments += [_flag(field.name), str(value)]
     elif selection.rule != "coverage":
         arguments += ["--rule", selection.rule]
-    for name, value in _set_options(selection.options).items():
+    for name, value in _set_options(selection).items():
         arguments += [_flag(name if value else f"no_{name}")] if isinstance(value, bool) else [_flag(name), str(value)]
     return shlex.join([*arguments, "--out", "plan.json"])
 
@@ -118,7 +118,7 @@ def as_python(selection: PlanSelection) -> str:
         f"{name}={value!r}" for name, value in parameters.items() if name not in defaults or value != defaults[name]
     ]
     setup = []
-    if selection.setup != default_setup(selection.opened.run):
+    if selection.setup != default_setup(selection.opened.run, budget=parameters["budget"]):
         setup.append(f"setup = sf.TrainingSetup({_arguments(selection.setup)})")
         arguments.append("setup=setup")
     return "\n".join(
@@ -142,8 +142,11 @@ def readable_data(read: DataEntry) -> tuple[str | None, FieldMapping | None]:
     return (read.source, FieldMapping(**read.mapping)) if known else (None, None)
 
 
-def _set_options(options: EstimateOptions) -> dict[str, Any]:
+def _set_options(selection: PlanSelection) -> dict[str, Any]:
     """Flags that differ from the command's own defaults, in its order."""
+    options, budget = selection.options, selection.budget if selection.rule == "budget" else None
+    if selection.setup.precision != default_setup(selection.opened.run, budget=budget).precision:
+        options = replace(options, precision=selection.setup.precision)  # the page's GPU is not in the command
     values = {
         f.name: getattr(options, f.name) for f in fields(EstimateOptions) if getattr(options, f.name) != f.default
     }

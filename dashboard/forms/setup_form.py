@@ -4,7 +4,7 @@ from typing import Any, get_args
 
 import streamlit as st
 
-from semfreeze_core.cost.hardware import GPUS
+from semfreeze_core.cost.hardware import GPUS, Gpu
 from semfreeze_core.cost.setup import default_precision
 from semfreeze_core.plan.rules_by_cost import Budget
 from semfreeze_core.records.defaults import BATCH_SIZE, EPOCHS, LORA_RANK, SEQUENCE_LENGTH
@@ -19,7 +19,7 @@ _LARGEST_BATCH, _LARGEST_LENGTH, _LARGEST_RANK, _MOST_EPOCHS = 4096, 131072, 102
 NARROW = 150
 
 
-def setup_options(run: Run) -> EstimateOptions:
+def setup_options(run: Run, gpu: Gpu | None = None) -> EstimateOptions:
     """What the widgets say of the finetune, each in the link. What is at its default stays unset, as in a command.
 
     A stock trainer settles loss and prefix cache, as the checkpointing of transformers 5 settles the latter: widgets
@@ -38,7 +38,7 @@ def setup_options(run: Run) -> EstimateOptions:
         epochs = st.number_input(
             "Epochs", 1, _MOST_EPOCHS, EPOCHS, width=NARROW, help="Over the run's usable rows.", **in_link("epochs")
         )
-        usual_precision = default_precision(run)
+        usual_precision = default_precision(run, gpu)
         precision = _choice("Precision", get_args(Precision), "precision", usual=usual_precision)
         optimizer = _choice("Optimizer", get_args(Optimizer), "optimizer")
         stock = st.toggle("Stock trainer", help=TOOLTIPS["stock"], **in_link("stock"))

@@ -63,10 +63,11 @@ def body() -> None:
         rule = st.segmented_control(
             "Ask a rule", RULES, default="coverage", required=True, help=TOOLTIPS["rule"], **state.in_link("rule")
         )
-        with st.popover("Training setup"):
-            options = setup_options(run)
     budget = budget_input() if rule == "budget" else None
-    setup = setup_from_options(run.shape, run, options, with_reference=True)
+    card = None if budget is None else budget.card
+    with ctx.choices, st.popover("Training setup"):
+        options = setup_options(run, card)
+    setup = setup_from_options(run.shape, run, options, with_reference=True, gpu=card)
     table = compute.depth_costs(ctx.opened, setup, LoraSetup(options.lora_rank))
     comparison = compute.comparison(ctx.opened, ctx.metric, setup, budget)
     opinion = comparison.rules.get(rule)

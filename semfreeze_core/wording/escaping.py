@@ -18,6 +18,7 @@ _MARKDOWN = re.compile(
     | (?<=\bwww)\.""",
     re.VERBOSE,
 )
+_DECLARATION = re.compile(r"coding(?=[:=])")  # in a comment on top, by which Python would read the file (PEP 263)
 _LINE_START = re.compile(r"^( *(?:\d{1,9}(?=[.)]))?)([-+=.)])")  # lists and rules
 
 
@@ -29,6 +30,11 @@ def terminal_text(text: str) -> str:
 def json_text(document: str) -> str:
     """A JSON document that means the same, with what cannot be seen as JSON's own escapes."""
     return _UNSEEN.sub(lambda match: f"\\u{ord(match[0]):04x}", document)
+
+
+def comment_lines(text: str) -> list[str]:
+    """Text as lines of comments in a script or configuration, without their marks: none ends its comment or acts."""
+    return [_DECLARATION.sub("coding ", line) for line in terminal_text(text).split("\n")]
 
 
 def markdown_text(text: str) -> str:
