@@ -213,7 +213,7 @@ def _turns_and_exponents(depth: Floats, curves: Floats) -> tuple[Floats, Floats,
     All curves at once and over all that is possible, so that no start can be a wrong one: what a shape explains of a
     curve is the curve's projection on it. Turns beyond the last space but one make no difference.
     """
-    steps = np.linspace(*np.arcsinh(_EXPONENTS), _STEPS)
+    steps = np.linspace(np.arcsinh(_EXPONENTS[0]), np.arcsinh(_EXPONENTS[1]), _STEPS)
     # The first is all but the power of the depth; a smaller one would overflow.
     turns = np.append(2e-3, np.linspace((depth[1] - depth[0]) / 2, depth[-2], _TURNS - 1))
     pairs = [grid.ravel() for grid in np.meshgrid(turns, np.sinh(steps), indexing="ij")]
