@@ -12,7 +12,7 @@ from .theme import AXIS_TITLE, FROZEN, GRAY, INK, OTHERS, TRAINED, faded, mark_d
 
 SPACE = "latent space (0: input of layer 0)"
 LAYER = "layer (input side to output side)"
-_LAW, _LAW_NAME = OTHERS[2], "scaling law"
+_LAW, _LAW_NAME = OTHERS[3], "scaling law"  # a color that no other score has
 _BESIDE = 440  # height of the deviations and of the gains, which stand side by side
 
 
