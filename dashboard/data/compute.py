@@ -9,7 +9,7 @@ import streamlit as st
 
 from semfreeze_core.cost import compare_costs
 from semfreeze_core.errors import RunError
-from semfreeze_core.gains import ScalingLaw, bands, fit_scaling_law, score_coverage
+from semfreeze_core.gains import bands, score_coverage
 from semfreeze_core.plan import curve_of
 from semfreeze_core.plan.compare import SideBySide
 from semfreeze_core.plan.compare import side_by_side as compare_runs
@@ -62,12 +62,6 @@ def read(catalog: RunCatalog, name: str) -> OpenRun:
 def curve(opened: OpenRun, metric: str) -> GainCurve:
     """The gain curve everything is decided from."""
     return curve_of(opened.run, metric)
-
-
-@st.cache_resource(max_entries=8, show_spinner=False, hash_funcs=_BY_KEY)
-def law(opened: OpenRun, metric: str) -> ScalingLaw:
-    """The scaling law through the deviations."""
-    return fit_scaling_law(curve(opened, metric).deviation)
 
 
 @st.cache_resource(max_entries=4, show_spinner=False, hash_funcs=_BY_KEY)

@@ -20,8 +20,9 @@ TOOLTIPS = {
     "when k are frozen. A prediction about finetuning, not a measurement of it.",
     "scores": "What other papers read off each layer, told as the same share. They contradict each other; only a "
     "finetune decides.",
-    "law": "A power law of depth drawn through the deviations, as scaling laws have it. It is looked at, never "
-    "extrapolated; a low R^2 says the curve is none.",
+    "law": "A formula for how lift over random labels grows with depth: flat up to a turn, then a power law of the "
+    "depth. Every layer before the turning depth contributes less than the average layer. The interval is about the "
+    "examples, not about the formula.",
     "slices": "The same reading for each group of examples by itself: those of one label, of one value in another "
     "column of the task file, or of similar length. A group that the rule freezes less deep than the "
     "current depth may lose by it.",

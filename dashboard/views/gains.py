@@ -3,6 +3,7 @@
 import streamlit as st
 
 from semfreeze_core.plan.slices import groupings, kept_columns
+from semfreeze_core.records.gain import GainCurve
 from semfreeze_core.wording.numbers import CI
 from semfreeze_core.wording.rules import slices_sentence, slices_table
 from semfreeze_core.wording.runs import contribution_sentence, scaling_law_sentence
@@ -51,9 +52,7 @@ def body() -> None:
         caption = f"{sampling} Later tokens can be told from earlier ones, whatever the prompt."
         page.chart("first-later", "Advantage at first and at later tokens", caption, figure, "advantage")
 
-    law = compute.law(opened, metric)
-    caption = scaling_law_sentence(law)
-    page.chart("law", "A scaling law through the deviations", caption, curves.draw_law(curve, law, depth), "law")
+    _law(curve, depth)
 
     by = st.selectbox("Groups by", groupings(opened.run), width=320, **state.in_link("by"))
     if not kept_columns(opened.run):
@@ -69,6 +68,19 @@ def body() -> None:
     for name, score in opened.run.scores.items():
         if score.reason:
             st.caption(escaped(f"{name.replace('_', ' ')} is not measured: {score.reason}."))
+
+
+def _law(curve: GainCurve, depth: int) -> None:
+    """The scaling law with its turning depth, and what it leaves over; its sentence alone where none fits."""
+    sentence = scaling_law_sentence(curve)
+    if curve.law.reason:
+        st.info(escaped(sentence))
+        return
+    page.chart("law", "Scaling law of the lift over random labels", sentence, curves.draw_law(curve, depth), "law")
+    with st.expander("Residuals of the scaling law"):
+        caption = f"Mean lift minus the law at each hidden state, {curve.n_examples} examples."
+        figure = curves.draw_law_residuals(curve, depth)
+        page.chart("law-residuals", "What the scaling law leaves over", caption, figure, "law")
 
 
 draw = page.as_fragment(body)

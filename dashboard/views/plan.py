@@ -25,7 +25,7 @@ from semfreeze_dashboard.text.analysis_text import escaped
 from semfreeze_dashboard.text.tooltips import TOOLTIPS
 
 FRONTIER = "frontier"
-RULES = ("coverage", "paper", "compute", "budget")
+RULES = ("coverage", "paper", "compute", "turning", "budget")
 
 
 def go_to_clicked_depth() -> None:

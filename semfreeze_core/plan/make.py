@@ -79,8 +79,8 @@ def make_plan(
 
     Args:
         run: a finished analysis.
-        rule: "coverage" (default), "paper", "compute", "measured" with `measurement`, "budget" with `budget`, or
-            "manual" with `depth`.
+        rule: "coverage" (default), "paper", "compute", "turning", "measured" with `measurement`, "budget" with
+            `budget`, or "manual" with `depth`.
         metric: deviation the gains come from, "semantic" or "logit_z".
         depth: the user's own freeze depth, 0..L; only with the rule "manual".
         tau: what the coverage score must reach, in (0, 1].

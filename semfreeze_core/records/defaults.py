@@ -20,6 +20,7 @@ COVERAGE_WEIGHT = 0.5  # of R(k) in that score; the rest goes to the share of tr
 SCORE_PERCENTILE = 10  # of the score over bootstrap replicates that has to reach tau
 PICK_PERCENTILES = (5, 95)  # of a rule's depth over bootstrap replicates: the range shown and judged; not CONFIDENCE
 MIN_R_SQUARED = 0.85  # of the isotonic fit; below it the curve does not measure progress
+MIN_LAW_R_SQUARED = 0.8  # of the scaling law; below it none is drawn and the turning rule abstains
 FEW_EXAMPLES = 200  # a plan of fewer warns
 DATA_MULTIPLES = (1, 10, 100)  # M of the compute rule: the data of the finetune over that of pretraining's transfer
 DATA_MULTIPLE = 10  # the one that decides
