@@ -8,6 +8,7 @@ from semfreeze_core.wording.rules import slices_sentence, slices_table
 from semfreeze_core.wording.runs import contribution_sentence, scaling_law_sentence
 from semfreeze_dashboard.charts import curves, frontier
 from semfreeze_dashboard.data import compute, state
+from semfreeze_dashboard.data.run_folder import OpenRun
 from semfreeze_dashboard.panels import page
 from semfreeze_dashboard.text import page_text
 from semfreeze_dashboard.text.analysis_text import escaped
@@ -55,7 +56,7 @@ def body() -> None:
     caption = scaling_law_sentence(law)
     page.chart("law", "A scaling law through the deviations", caption, curves.draw_law(curve, law, depth), "law")
 
-    by = st.selectbox("Groups by", groupings(opened.run), width=320, **state.in_link("by"))
+    by = grouping_choice(opened)
     if not kept_columns(opened.run):
         st.caption(page_text.NO_COLUMNS)
     groups, left_out = compute.slices(opened, metric, by)
@@ -69,6 +70,16 @@ def body() -> None:
     for name, score in opened.run.scores.items():
         if score.reason:
             st.caption(escaped(f"{name.replace('_', ' ')} is not measured: {score.reason}."))
+
+
+def grouping_choice(opened: OpenRun) -> str:
+    """What the groups of examples have in common."""
+    return str(st.selectbox("Groups by", groupings(opened.run), width=320, **state.in_link("by")))
+
+
+def link_choices(opened: OpenRun) -> None:
+    """This page's widgets of the link, for pages that only keep them there."""
+    grouping_choice(opened)
 
 
 draw = page.as_fragment(body)
