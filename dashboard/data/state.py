@@ -4,7 +4,7 @@ Everything that decides what is seen is in the link, so that a pasted one shows 
 widget to the query parameter of its key, and drops values there that the widget would not take.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -127,6 +127,31 @@ def _same(shown: str, asked: str) -> bool:
         return shown.casefold() == asked.casefold()
 
 
+# A widget that a page does not show is drawn out of sight as one of another kind: Streamlit's browser side takes one of
+# the same kind for the one that the page before showed, and when that goes, forgets that the value belongs to the link.
+
+
+def keep_choice(name: LinkName, options: Sequence[str]) -> str:
+    """Hold on to one of a row of options in the link, at first the first."""
+    return str(st.selectbox(name, options, **in_link(name)) or options[0])
+
+
+def keep_option(name: LinkName, options: Sequence[str]) -> None:
+    """Hold on to an option of a list in the link."""
+    st.radio(name, options, **in_link(name))
+
+
+def keep_number(name: LinkName, low: float, high: float, start: float) -> None:
+    """Hold on to a number in the link."""
+    st.slider(name, low, high, start, **in_link(name))
+
+
+def keep_depth(last: int, start: int) -> None:
+    """Hold on to the depth in the link."""
+    _follow_start(last, start)
+    st.number_input(_DEPTH, 0, last, start, **in_link(_DEPTH))
+
+
 def in_form(name: str, start: Any = None) -> str:
     """The key of a form's widget, which begins at `start`; its value outlives the pages one looks at meanwhile."""
     key = f"{_FORM}{name}"
@@ -234,11 +259,15 @@ def depth_slider(last: int, start: int, help: str) -> int:
     A link without a depth means `start`, the recommended one. Until somebody chooses another, the depth follows it: to
     another run's, or another metric's.
     """
+    _follow_start(last, start)
+    return int(st.slider("Freeze depth k", 0, last, start, help=help, **in_link(_DEPTH)))
+
+
+def _follow_start(last: int, start: int) -> None:
     before, st.session_state[_START] = st.session_state.get(_START), start
     known = st.session_state.get(_DEPTH)
     if known is not None and (known > last or (before != start and known == before)):
         st.session_state[_DEPTH] = start
-    return int(st.slider("Freeze depth k", 0, last, start, help=help, **in_link(_DEPTH)))
 
 
 def set_depth(depth: int) -> None:

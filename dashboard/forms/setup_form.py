@@ -16,7 +16,7 @@ from ..data.state import in_link
 from ..text.tooltips import TOOLTIPS
 
 _LARGEST_BATCH, _LARGEST_LENGTH, _LARGEST_RANK, _MOST_EPOCHS = 4096, 131072, 1024, 1000
-NARROW = 150
+NARROW, LARGEST_MEMORY_GIB = 150, 10_000.0
 
 
 def setup_options(run: Run) -> tuple[EstimateOptions, str | None]:
@@ -78,7 +78,7 @@ def budget_input(gpu: str | None) -> Budget | None:
     """What the finetune may take at most, beside the memory of a GPU; None while nothing is limited."""
     with st.container(horizontal=True, vertical_alignment="bottom"):
         memory = st.number_input(
-            "Memory, GiB", 0.0, 10_000.0, 0.0, width=NARROW, help="0: no limit.", **in_link("memory")
+            "Memory, GiB", 0.0, LARGEST_MEMORY_GIB, 0.0, width=NARROW, help="0: no limit.", **in_link("memory")
         )
         share = st.number_input(
             "FLOP of full, %", 1, 100, 100, width=NARROW, help="100: no limit.", **in_link("compute")

@@ -73,8 +73,12 @@ def page_context() -> PageContext:
     return PageContext(opened, metric, compute.curve(opened, metric), top, ruler, choices)
 
 
+def _metrics(opened: OpenRun) -> list[str]:
+    return [metric for metric in METRICS if metric in opened.run.traces]
+
+
 def _metric_choice(opened: OpenRun) -> str:
-    metrics = [metric for metric in METRICS if metric in opened.run.traces]
+    metrics = _metrics(opened)
     metric = st.segmented_control(
         "Deviation",
         metrics,
@@ -98,16 +102,17 @@ def hidden(name: str) -> DeltaGenerator:
 def hidden_view(opened: OpenRun) -> None:
     """Hold on to metric and depth where a page shows neither."""
     with hidden("view"):
-        metric = _metric_choice(opened)
+        metrics = _metrics(opened)
+        metric = state.keep_choice("metric", metrics)
         comparison = compute.comparison(opened, metric, None, None)
         start = comparison.rules["coverage"].freeze_depth or 0
-        state.depth_slider(comparison.n_layers, start, TOOLTIPS["depth"])
+        state.keep_depth(comparison.n_layers, start)
 
 
 def hidden_depth(ctx: PageContext) -> None:
     """Hold on to the depth where a page has no slider."""
     with hidden("depth"):
-        state.depth_slider(ctx.n_layers, start_depth(ctx), TOOLTIPS["depth"])
+        state.keep_depth(ctx.n_layers, start_depth(ctx))
 
 
 def start_depth(ctx: PageContext) -> int:

@@ -79,7 +79,7 @@ def grouping_choice(opened: OpenRun) -> str:
 
 def link_choices(opened: OpenRun) -> None:
     """This page's widgets of the link, for pages that only keep them there."""
-    grouping_choice(opened)
+    state.keep_option("by", groupings(opened.run))
 
 
 draw = page.as_fragment(body)

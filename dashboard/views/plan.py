@@ -19,7 +19,7 @@ from semfreeze_dashboard.charts import costs, frontier
 from semfreeze_dashboard.data import compute, exports, state
 from semfreeze_dashboard.data.run_folder import OpenRun
 from semfreeze_dashboard.forms import validation_form
-from semfreeze_dashboard.forms.setup_form import budget_input
+from semfreeze_dashboard.forms.setup_form import LARGEST_MEMORY_GIB, budget_input
 from semfreeze_dashboard.panels import page, tables
 from semfreeze_dashboard.panels.export_panel import export_panel
 from semfreeze_dashboard.text import page_text
@@ -27,6 +27,7 @@ from semfreeze_dashboard.text.analysis_text import escaped
 from semfreeze_dashboard.text.tooltips import TOOLTIPS
 
 FRONTIER = "frontier"
+SAVINGS = ("FLOP", "memory")
 RULES = ("coverage", "paper", "compute", "budget")
 
 
@@ -93,24 +94,26 @@ def body() -> None:
     export_panel(ctx, exports.plan_selection(ctx, opinion, rule, depth, budget, options, setup))
 
 
-def rule_choice() -> str | None:
+def rule_choice() -> str:
     """The rule that is asked."""
-    return st.segmented_control(
-        "Ask a rule", RULES, default="coverage", required=True, help=TOOLTIPS["rule"], **state.in_link("rule")
+    return str(
+        st.segmented_control(
+            "Ask a rule", RULES, default=RULES[0], required=True, help=TOOLTIPS["rule"], **state.in_link("rule")
+        )
     )
 
 
 def saving_choice() -> str:
     """What the frontier sets against coverage."""
-    options = ("FLOP", "memory")
-    return str(st.segmented_control("Saving", options, default="FLOP", required=True, **state.in_link("saving")))
+    return str(st.segmented_control("Saving", SAVINGS, default=SAVINGS[0], required=True, **state.in_link("saving")))
 
 
 def link_choices(opened: OpenRun) -> None:
     """This page's widgets of the link, for pages that only keep them there."""
-    rule_choice()
-    budget_input(None)
-    saving_choice()
+    state.keep_choice("rule", RULES)
+    state.keep_number("memory", 0.0, LARGEST_MEMORY_GIB, 0.0)
+    state.keep_number("compute", 1, 100, 100)
+    state.keep_choice("saving", SAVINGS)
 
 
 def conclusion(ctx: page.PageContext, shown: _Shown, rule: str) -> None:

@@ -17,6 +17,7 @@ from semfreeze_dashboard.text import page_text
 from semfreeze_dashboard.text.tooltips import TOOLTIPS
 
 PROJECTION, ROWS, CELLS = "projection", "rows", "cells"
+KINDS, AXES = ("PCA", "UMAP"), ("2-D", "3-D")
 FEW, MOST_PATHS = 12, 40
 
 
@@ -44,9 +45,9 @@ def projection_chart(ctx: page.PageContext, depth: int, selected: state.Selectio
             st.button("Clear selection", on_click=state.keep_selection, args=(None,))
     with page.hidden("projection"):  # the other kind's
         if kind == "UMAP":
-            axes_choice()
+            state.keep_choice("space", AXES)
         else:
-            umap_panel.umap_settings()
+            umap_panel.keep_umap_settings()
     space = selected.space if selected and selected.depth == depth else depth
     flat = axes == "2-D"
     if umap is not None:
@@ -79,7 +80,7 @@ def kind_choice() -> str:
     """How states are projected."""
     return str(
         st.segmented_control(
-            "Projection", ("PCA", "UMAP"), default="PCA", required=True, help=TOOLTIPS["projection kind"],
+            "Projection", KINDS, default=KINDS[0], required=True, help=TOOLTIPS["projection kind"],
             **state.in_link("projection"),
         )
     )  # fmt: skip
@@ -87,8 +88,7 @@ def kind_choice() -> str:
 
 def axes_choice() -> str:
     """How many components are drawn."""
-    axes = ("2-D", "3-D")
-    return str(st.segmented_control("Axes", axes, default=axes[0], required=True, **state.in_link("space")))
+    return str(st.segmented_control("Axes", AXES, default=AXES[0], required=True, **state.in_link("space")))
 
 
 def color_choice() -> Coloring:
@@ -109,11 +109,11 @@ def paths_choice() -> int:
 
 def link_choices(opened: OpenRun) -> None:
     """This page's widgets of the link, for pages that only keep them there."""
-    kind_choice()
-    umap_panel.umap_settings()
-    axes_choice()
-    color_choice()
-    paths_choice()
+    state.keep_choice("projection", KINDS)
+    umap_panel.keep_umap_settings()
+    state.keep_choice("space", AXES)
+    state.keep_choice("colour", get_args(Coloring))
+    state.keep_number("paths", 0, MOST_PATHS, FEW)
 
 
 def selection(ctx: page.PageContext, depth: int, chosen: tuple[int, ...]) -> None:
