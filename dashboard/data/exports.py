@@ -5,6 +5,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, cast
 
+from semfreeze_core.cost.setup import default_precision
 from semfreeze_core.errors import InputError
 from semfreeze_core.plan import FreezePlan, make_plan
 from semfreeze_core.plan.make import default_setup
@@ -71,6 +72,9 @@ def plan_selection(
 ) -> PlanSelection:
     """The plan of the depth on the page: the rule's own where the depth is what it recommends, else by hand."""
     by_rule = opinion is not None and opinion.freeze_depth == depth
+    card = budget.card if by_rule and budget is not None else None
+    if options.precision is None and setup.precision != default_precision(ctx.opened.run, card):
+        options = replace(options, precision=setup.precision)  # of a GPU that the command does not name
     return PlanSelection(
         opened=ctx.opened,
         metric=ctx.metric,

@@ -16,6 +16,7 @@ from semfreeze_core.wording.plan import opinion_summary
 from semfreeze_core.wording.runs import model_sentence
 
 from ..data.analysis_request import UPLOADS
+from ..data.state import RefusedValue
 from .visitor_text import error_text, visitor_text
 
 UMAP_IN_DEMO = (
@@ -66,9 +67,13 @@ def data_name(source: str) -> str:
     return path.name if path.parent.name == UPLOADS else visitor_text(source)
 
 
-def missing_run_message(unknown: str, names: Sequence[str]) -> str:
-    """What to say of a link to a run that is not here."""
-    return f"The link asks for the run {unknown!a}, which is not here. Shown is {names[0]}."
+def refused_link_message(refused: Sequence[RefusedValue]) -> str:
+    """What to say of a link that asks for what is not here."""
+    parts = [
+        f"{value.name}={value.asked[:80]!a} ({'ignored' if value.shown is None else f'shown: {value.shown}'})"
+        for value in refused
+    ]
+    return f"The link asks for what is not here: {', '.join(parts)}."
 
 
 def start_sentence(name: str, comparison: Comparison) -> str:
@@ -83,6 +88,16 @@ def alternative_line(costs: CostTable, depth: int) -> str:
         return ""
     cost = other.depths[depth]
     return alternative_sentence(other.trainer, cost.relative_flop, cost.relative_bytes)
+
+
+def no_rate_sentence(gpu: str | None, precision: str) -> str:
+    """Why there is no time of the run, and what gives one."""
+    if gpu is not None:
+        return f"The peak rate of {gpu} in {precision} is not known here, so there is no time of the run."
+    return (
+        f"No finetune of this run was measured in {precision}, so there is no time of the run yet. Choose a GPU under "
+        "Training setup for a range at 30–55% of its peak rate, or start a finetune on the page Validate."
+    )
 
 
 def catalog_caption(folder: Path | None, n: int) -> str:

@@ -42,8 +42,9 @@ TOOLTIPS = {
     "basis": "The direction in the last space that the head reads as a token. States that come to mean it move there.",
     "memory": "Device memory by part, from formulas: an upper projection, as the parts do not all peak together.",
     "flop": "Floating point operations of the first training step; a multiply-add is two.",
-    "time": "The finetune's compute at the rate of this run's last finetune, or at 30–55% of the peak of the GPU that "
-    "the rule budget is asked with. Without either the time is unknown.",
+    "time": "The finetune's compute at the rate of this run's last finetune, or at 30–55% of the peak of the GPU "
+    "in the training setup.",
+    "gpu": "What the time of the finetune is estimated for. With the rule budget, its whole memory is the limit.",
     "frontier": "Each point is a freeze depth: right saves more, up keeps more of the predicted gain. Click one to go "
     "there.",
     "rule": "coverage: as deep as half gain coverage, half plain depth allows (ours). paper: where the largest single "

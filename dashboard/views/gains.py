@@ -9,6 +9,7 @@ from semfreeze_core.wording.rules import slices_sentence, slices_table
 from semfreeze_core.wording.runs import contribution_sentence, scaling_law_sentence
 from semfreeze_dashboard.charts import curves, frontier
 from semfreeze_dashboard.data import compute, state
+from semfreeze_dashboard.data.run_folder import OpenRun
 from semfreeze_dashboard.panels import page
 from semfreeze_dashboard.text import page_text
 from semfreeze_dashboard.text.analysis_text import escaped
@@ -54,7 +55,7 @@ def body() -> None:
 
     _law(curve, depth)
 
-    by = st.selectbox("Groups by", groupings(opened.run), width=320, **state.in_link("by"))
+    by = grouping_choice(opened)
     if not kept_columns(opened.run):
         st.caption(page_text.NO_COLUMNS)
     groups, left_out = compute.slices(opened, metric, by)
@@ -81,6 +82,16 @@ def _law(curve: GainCurve, depth: int) -> None:
         caption = f"Mean lift minus the law at each hidden state, {curve.n_examples} examples."
         figure = curves.draw_law_residuals(curve, depth)
         page.chart("law-residuals", "What the scaling law leaves over", caption, figure, "law")
+
+
+def grouping_choice(opened: OpenRun) -> str:
+    """What the groups of examples have in common."""
+    return str(st.selectbox("Groups by", groupings(opened.run), width=320, **state.in_link("by")))
+
+
+def link_choices(opened: OpenRun) -> None:
+    """This page's widgets of the link, for pages that only keep them there."""
+    state.keep_option("by", groupings(opened.run))
 
 
 draw = page.as_fragment(body)

@@ -1,10 +1,11 @@
 """Start: which runs there are and what the open one says, or a new one."""
 
+from contextlib import suppress
 from pathlib import Path
 
 import streamlit as st
 
-from semfreeze_core.errors import InputError
+from semfreeze_core.errors import InputError, RunError
 from semfreeze_core.wording.runs import memory_sentence
 from semfreeze_dashboard.data import compute, state
 from semfreeze_dashboard.data.analysis_request import AnalysisForm, proposed_name, run_path
@@ -37,6 +38,7 @@ def open_clicked() -> None:
 def open_runs() -> None:
     """The open run's conclusion, then all runs."""
     ctx = page.page_context()
+    page.hidden_depth(ctx)
     comparison = compute.comparison(ctx.opened, ctx.metric, None, None)
     opinion = comparison.rules["coverage"]
     page.header(ctx, opinion.freeze_depth, page_text.start_sentence(ctx.opened.name, comparison))
@@ -103,6 +105,12 @@ def run_button(runs: Path, form: AnalysisForm, *, fits: bool) -> None:
         st.rerun()
 
 
+def keep_view() -> None:
+    """Hold on to metric and depth of the open run beside a form that has no use for them."""
+    with suppress(RunError):  # which the pages that show the run say
+        page.hidden_view(compute.read(server_catalog(), state.open_run_name()))
+
+
 def body() -> None:
     """Open or analyze, then the jobs."""
     folder = server_catalog().folder
@@ -115,6 +123,7 @@ def body() -> None:
     )  # fmt: skip
     jobs_panel.jobs_panel()
     if choice == ANALYZE:
+        keep_view()
         analyze(folder)
     else:
         open_runs()
