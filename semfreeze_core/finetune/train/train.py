@@ -48,7 +48,7 @@ from semfreeze_core.progress import Progress, ProgressEvent, silent
 from semfreeze_core.records.validation import Mark
 from semfreeze_core.sources.models.causal_lm import LoadedModel, load_causal_lm
 from semfreeze_core.storage import disk_errors, prefix_cache_folder, write_atomically
-from semfreeze_core.temporary import is_temporary, remove_leftovers
+from semfreeze_core.temporary import is_temporary, remove_leftovers, require_locks
 from semfreeze_core.unlocked_leftovers import is_unlocked_leftover, remove_from_claimed
 
 CHECKPOINTS, SETTINGS, RESULT = "checkpoints", "training_settings.json", "training.json"
@@ -292,6 +292,7 @@ def _claimed(folder: Path, request: TrainRequest) -> Iterator[None]:
         _refuse_foreign(folder)  # before the lock, which others would find there
         folder.mkdir(parents=True, exist_ok=True)
         try:
+            require_locks(folder)
             with FileLock(lock, timeout=0):
                 try:
                     remove_leftovers(folder)

@@ -33,7 +33,7 @@ from semfreeze_core.records.validation import (
     ValidationSettings,
 )
 from semfreeze_core.storage import disk_errors, write_atomically
-from semfreeze_core.temporary import is_temporary, remove_leftovers
+from semfreeze_core.temporary import is_temporary, remove_leftovers, require_locks
 from semfreeze_core.unlocked_leftovers import is_unlocked_leftover, remove_from_claimed
 from semfreeze_core.wording.numbers import gib
 from semfreeze_core.wording.validation import RETRIED
@@ -87,6 +87,7 @@ def _claimed(folder: Path, prepared: Prepared, overwrite: bool) -> Iterator[None
     with disk_errors(folder, kept=lambda: _KEPT, advice=_ADVICE):
         folder.mkdir(parents=True, exist_ok=True)
         _refuse_foreign(folder)  # before the lock, which would be left there
+        require_locks(folder)
         try:
             with FileLock(folder / ".lock", timeout=0):
                 remove_leftovers(folder)
