@@ -1,12 +1,28 @@
 """Errors of the public API, separated by who can fix them: the user (InputError) or semfreeze itself."""
 
+from typing import ClassVar
+
 
 class SemfreezeError(Exception):
-    """Something went wrong inside semfreeze; the command line exits with 1."""
+    """Something went wrong inside semfreeze.
+
+    Attributes:
+        exit_code: what the command line exits with.
+    """
+
+    exit_code: ClassVar[int] = 1
 
 
 class InputError(SemfreezeError):
-    """The user's input cannot be used; the message states what was expected, what was found and what to do (exit 2)."""
+    """The user's input cannot be used; the message states what was expected, what was found and what to do."""
+
+    exit_code: ClassVar[int] = 2
+
+
+class IncompleteError(SemfreezeError):
+    """A part of what was asked for failed; the rest is finished and saved, and the message says what to do."""
+
+    exit_code: ClassVar[int] = 3
 
 
 class DataError(InputError):

@@ -21,7 +21,6 @@ from semfreeze_core.records.run import Run
 from semfreeze_core.records.validation import ValidationReport
 from semfreeze_core.wording.costs import MEMORY_NOTE, cost_notes, depth_cost_table, setup_line
 from semfreeze_core.wording.escaping import html_text
-from semfreeze_core.wording.finetunes import finished_at, measured_lines
 from semfreeze_core.wording.numbers import CI
 from semfreeze_core.wording.plan import plan_details, plan_summary, stack_sentence
 from semfreeze_core.wording.rules import opinion_cost_note, opinion_table
@@ -33,6 +32,7 @@ from semfreeze_core.wording.runs import (
     model_sentence,
     sample_sentence,
 )
+from semfreeze_core.wording.validation import finished_at, measured_lines
 
 from ..charts.costs import draw_flop, draw_memory
 from ..charts.curves import draw_coverage, draw_deviation, draw_gains, draw_task_null

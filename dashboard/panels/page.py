@@ -11,8 +11,8 @@ from streamlit.delta_generator import DeltaGenerator
 from semfreeze_core.errors import RunError
 from semfreeze_core.records.gain import GainCurve
 from semfreeze_core.wording.escaping import chart_text
-from semfreeze_core.wording.finetunes import measured_lines
 from semfreeze_core.wording.plan import stack_sentence
+from semfreeze_core.wording.validation import measured_lines
 
 from ..charts.numbers import numbers_of
 from ..charts.stack import stack_html

@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from semfreeze_core.wording.finetunes import pilots_sentence, pilots_table
+from semfreeze_core.wording.pilots import pilots_sentence, pilots_table
 
 from ..data import compute, state
 from ..text.analysis_text import escaped

@@ -2,8 +2,9 @@
 
 import streamlit as st
 
-from semfreeze_core.wording.finetunes import REGRET_CAPTION, finetune_conditions, regret_table
 from semfreeze_core.wording.numbers import CI
+from semfreeze_core.wording.sweep import REGRET_CAPTION, regret_table
+from semfreeze_core.wording.validation import finetune_conditions
 
 from ..charts.sweeps import draw_sweep
 from ..data import compute, state

@@ -6,8 +6,8 @@ from semfreeze_core.cost.hardware import GPUS, Gpu, least_fitting_depth
 from semfreeze_core.records.cost import DepthCost
 from semfreeze_core.records.validation import ValidationReport
 from semfreeze_core.runs.store import RunEntry
-from semfreeze_core.wording.finetunes import short_verdicts
 from semfreeze_core.wording.numbers import gib
+from semfreeze_core.wording.validation import short_verdicts
 
 from ..data.run_folder import CatalogEntry
 from ..text.visitor_text import visitor_text

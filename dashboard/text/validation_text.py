@@ -2,7 +2,8 @@
 
 from semfreeze_core.records.sweep import SweepReport
 from semfreeze_core.records.validation import ValidationReport
-from semfreeze_core.wording.finetunes import best_depth_sentences, depth_tested, sample_size, verdict_sentence
+from semfreeze_core.wording.sweep import best_depth_sentences
+from semfreeze_core.wording.validation import depth_tested, sample_size, verdict_sentence
 
 INTRODUCTION = (
     "Every arm is trained for real, on equal data in equal order, each in a process of its own, and goes on where it "

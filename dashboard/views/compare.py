@@ -3,6 +3,7 @@
 import streamlit as st
 
 from semfreeze_core.plan.compare import MOST_RUNS
+from semfreeze_core.wording.calibration import BUNDLED_CALIBRATION, calibration_sentence
 from semfreeze_core.wording.comparison import (
     BAND_NOTE,
     COST_NOTE,
@@ -10,7 +11,6 @@ from semfreeze_core.wording.comparison import (
     depths_sentence,
     difference_sentence,
 )
-from semfreeze_core.wording.finetunes import BUNDLED_CALIBRATION, calibration_sentence
 from semfreeze_core.wording.numbers import CI, counted
 from semfreeze_core.wording.plan import stack_sentence
 from semfreeze_dashboard.charts import compared

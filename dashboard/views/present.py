@@ -13,10 +13,10 @@ from semfreeze_core.records.gain import GainCurve
 from semfreeze_core.records.training import LoraSetup
 from semfreeze_core.wording.costs import flop_status_word
 from semfreeze_core.wording.escaping import terminal_text
-from semfreeze_core.wording.finetunes import finetune_conditions, measured_lines
 from semfreeze_core.wording.numbers import CI, parameter_count
 from semfreeze_core.wording.plan import depth_summary, stack_sentence
 from semfreeze_core.wording.runs import contribution_sentence, distance_sentence
+from semfreeze_core.wording.validation import finetune_conditions, measured_lines
 from semfreeze_dashboard.charts import costs, curves, finetunes
 from semfreeze_dashboard.charts.stack import stack_html
 from semfreeze_dashboard.charts.theme import on_page

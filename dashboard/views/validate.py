@@ -7,16 +7,16 @@ import streamlit as st
 from semfreeze_core.records.validation import REPORT, ValidationReport
 from semfreeze_core.runs.folder import PILOTS, SWEEPS, VALIDATIONS
 from semfreeze_core.runs.jobs import list_jobs
-from semfreeze_core.wording.finetunes import (
+from semfreeze_core.wording.numbers import CI
+from semfreeze_core.wording.training import forecast_sentence
+from semfreeze_core.wording.validation import (
     arm_cost_caption,
     arm_cost_table,
     finetune_conditions,
-    forecast_sentence,
     live_sentence,
     quality_caption,
     quality_table,
 )
-from semfreeze_core.wording.numbers import CI
 from semfreeze_dashboard.charts import finetunes
 from semfreeze_dashboard.charts.losses import Along, draw_losses
 from semfreeze_dashboard.data import compute, state

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from semfreeze_core.errors import InputError, SemfreezeError
+from semfreeze_core.errors import SemfreezeError
 from semfreeze_core.version import __version__
 from semfreeze_core.wording.escaping import terminal_text
 
@@ -19,7 +19,7 @@ _INTERRUPTED = "semfreeze: interrupted; unfinished results are not saved."
 
 
 class _Commands(TyperGroup):
-    """Turns our errors into one message and an exit code: 2 for the user's input, 1 for a fault of ours."""
+    """Turns our errors into one message and their exit code, and what a person did into 2."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         for arg in args:  # bytes that are not UTF-8 arrive as surrogates, which no document can hold
@@ -32,7 +32,7 @@ class _Commands(TyperGroup):
             return super().invoke(ctx)
         except SemfreezeError as error:
             typer.echo(terminal_text(f"semfreeze: {error}"), err=True)
-            raise typer.Exit(2 if isinstance(error, InputError) else 1) from error
+            raise typer.Exit(error.exit_code) from error
         except OSError as error:
             if error.filename is None or error.errno not in _REFUSED_PATHS:
                 raise
@@ -49,6 +49,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Where to finetune: analyzes each layer of your model on your data and recommends which layers to freeze.",
+    epilog="Exit codes: 0 done, 1 a fault of semfreeze, 2 your input, or memory and disk that it does not fit in, "
+    "3 some variants of a validation or sweep failed and the others are saved.",
 )
 
 

@@ -21,7 +21,7 @@ def calibration(
     from semfreeze_core.cli.printing.tables import console, print_table
     from semfreeze_core.runs.calibration import bundled_calibration, read_calibration
     from semfreeze_core.storage import user_path
-    from semfreeze_core.wording.finetunes import (
+    from semfreeze_core.wording.calibration import (
         BUNDLED_CALIBRATION,
         CALIBRATION_CAPTION,
         calibration_sentence,

@@ -52,12 +52,14 @@ def sweep(
     from semfreeze_core.cli.printing.console import print_json, progress_on_stderr
     from semfreeze_core.cli.printing.sweep import print_sweep
     from semfreeze_core.cli.printing.tables import console
+    from semfreeze_core.cli.printing.validation import require_complete
     from semfreeze_core.finetune.validation.request import ValidationRequest
     from semfreeze_core.finetune.validation.sweep import sweep as run_sweep
     from semfreeze_core.plan.candidate_depths import auto_depths, candidates_of, depth_arms, parse_depths
     from semfreeze_core.plan.make import curve_of
     from semfreeze_core.plan.opinions import gather_opinions
     from semfreeze_core.runs.folder import SWEEPS, read_run
+    from semfreeze_core.runs.reports import read_validation
     from semfreeze_core.runs.store import find_run
     from semfreeze_core.storage import user_path
 
@@ -89,6 +91,7 @@ def sweep(
         report = run_sweep(request, curve_of(analysis, metric), picks, folder, overwrite=overwrite, progress=progress)
     if as_json:
         print_json(report.model_dump(mode="json"))
-        return
-    print_sweep(report, console())
-    typer.echo(terminal_text(f"Saved in {folder}"))
+    else:
+        print_sweep(report, console())
+        typer.echo(terminal_text(f"Saved in {folder}"))
+    require_complete(read_validation(folder))

@@ -61,7 +61,7 @@ def train(
     from semfreeze_core.finetune.train.request import TrainRequest
     from semfreeze_core.finetune.train.train import train_plan
     from semfreeze_core.storage import user_path
-    from semfreeze_core.wording.finetunes import trained_lines
+    from semfreeze_core.wording.training import trained_lines
 
     require(flags.problems())
     made = plan_and_data(plan, fields)

@@ -63,7 +63,7 @@ def validate(
     from semfreeze_core.cli.options.plan_and_data import default_folder, finetune_setup, parse_rates, plan_and_data
     from semfreeze_core.cli.printing.console import print_json, progress_on_stderr
     from semfreeze_core.cli.printing.tables import console
-    from semfreeze_core.cli.printing.validation import print_validation
+    from semfreeze_core.cli.printing.validation import print_validation, require_complete
     from semfreeze_core.cost.setup import lora_targets as lora_target_names
     from semfreeze_core.finetune.validation.request import ValidationRequest
     from semfreeze_core.finetune.validation.validate import validate as run_validation
@@ -97,9 +97,10 @@ def validate(
         report = run_validation(request, folder, overwrite=overwrite, progress=progress)
     if as_json:
         print_json(report.model_dump(mode="json", exclude={"runs"}))
-        return
-    print_validation(report, console())
-    typer.echo(terminal_text(f"Saved in {folder}"))
+    else:
+        print_validation(report, console())
+        typer.echo(terminal_text(f"Saved in {folder}"))
+    require_complete(report)
 
 
 def _one_match(match: str | None, budget: str | None, problems: list[str]) -> str:

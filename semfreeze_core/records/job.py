@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-JOB_SCHEMA_VERSION = 1
+JOB_SCHEMA_VERSION = 2
 JobState = Literal["queued", "running", "done", "failed", "cancelled", "dead"]
 Moment = Annotated[float, Field(ge=0, le=1e11, allow_inf_nan=False)]  # seconds since 1970, to the year 5138
 Word = Annotated[str, StringConstraints(pattern=r"^[^\x00]*$")]  # as a command line has it
@@ -25,6 +25,8 @@ class JobSpec(_Document):
         title: what it does, in words.
         out: folder of the run it makes; None when it makes none.
         created: when it was asked for, seconds since 1970.
+        runs: how paths into the folder of runs began when it was asked for, so that they are found again where the
+            folder has been moved; 0.1.0 did not write it.
     """
 
     schema_version: int = JOB_SCHEMA_VERSION
@@ -32,6 +34,7 @@ class JobSpec(_Document):
     title: str
     out: Word | None = None
     created: Moment
+    runs: tuple[Word, ...] = ()
 
 
 class JobProcess(_Document):

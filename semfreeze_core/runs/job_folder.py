@@ -2,6 +2,7 @@
 
 import os
 import platform
+import re
 import signal
 import time
 from collections.abc import Sequence
@@ -20,14 +21,41 @@ SPEC, PROCESS, END, CANCEL, LOG = "job.json", "process.json", "end.json", "cance
 LOCK = ".lock"  # held by the job's process as long as it lives
 _GRACE_SECONDS = 1.5  # to end in order; a cancelled job is gone within three
 _TAIL_BYTES = 64 * 1024
+_OPTION = re.compile(r"(--[a-z-]+=)?(.*)", re.DOTALL)
 
 _Document = TypeVar("_Document", bound=BaseModel)
 
 
 def read_spec(folder: Path) -> JobSpec | None:
-    """What the job does; None for a folder that is none of ours, or of a newer semfreeze."""
+    """What the job does; None for a folder that is none of ours, or of a newer semfreeze.
+
+    Its paths into the folder of runs follow that folder, which may have been moved or copied since.
+    """
     spec = _read(JobSpec, folder / SPEC)
-    return spec if spec is not None and spec.schema_version == JOB_SCHEMA_VERSION else None
+    if spec is None or not 1 <= spec.schema_version <= JOB_SCHEMA_VERSION:
+        return None
+    runs = folder.parent.parent
+    if not spec.runs or Path(spec.runs[0]).resolve() == runs.resolve():
+        return spec
+    now = beginnings(runs)
+    moved = {before: now[min(i, len(now) - 1)] for i, before in enumerate(spec.runs)}
+    command = tuple(_moved(word, moved) for word in spec.command)
+    out = None if spec.out is None else _moved(spec.out, moved)
+    return spec.model_copy(update={"command": command, "out": out, "runs": now})
+
+
+def beginnings(runs: Path) -> tuple[str, ...]:
+    """How paths into a folder of runs begin: as it was given, and where that differs, with its links followed."""
+    return tuple(dict.fromkeys((str(runs.absolute()), str(runs.resolve()))))
+
+
+def _moved(word: str, moved: dict[str, str]) -> str:
+    """A word of a command, its path with another beginning where it has one of these; others stay as they are."""
+    option, value = _OPTION.fullmatch(word).groups("")  # type: ignore[union-attr]  # matches every text
+    for before, now in moved.items():
+        if value == before or value.startswith(before + os.sep):
+            return option + now + value.removeprefix(before)
+    return word
 
 
 def read_process(folder: Path) -> JobProcess | None:

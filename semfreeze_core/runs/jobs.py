@@ -25,6 +25,7 @@ from semfreeze_core.runs.job_folder import (
     LOG,
     PROCESS,
     SPEC,
+    beginnings,
     end_group,
     is_alive,
     job_state,
@@ -34,6 +35,7 @@ from semfreeze_core.runs.job_folder import (
     read_spec,
 )
 from semfreeze_core.storage import digest, disk_errors, write_atomically
+from semfreeze_core.temporary import require_locks
 
 JOBS = ".jobs"  # hidden, so that no listing of runs takes it for one
 _KEPT = 50  # finished jobs whose folders stay
@@ -62,7 +64,7 @@ def submit(runs: Path, command: Sequence[str], title: str, out: Path | None = No
         # Later than all others even after the clock was set back: the queue's order follows from it.
         created = max([time.time(), *(job.spec.created + 0.001 for job in known)])
         run_path = None if out is None else str(out.absolute())
-        spec = JobSpec(command=tuple(command), title=title, out=run_path, created=created)
+        spec = JobSpec(command=tuple(command), title=title, out=run_path, created=created, runs=beginnings(runs))
         folder = runs / JOBS / _name(spec)
         write_atomically(folder / SPEC, spec.model_dump_json(indent=1) + "\n")
         try:
@@ -174,6 +176,7 @@ def _queue_held(runs: Path) -> Iterator[None]:
     folder = runs / JOBS
     with disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
+        require_locks(folder)
         held = FileLock(folder / ".lock").acquire()
     with held:
         yield

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from semfreeze_core.wording.finetunes import short_verdicts
 from semfreeze_core.wording.numbers import CI, interval, percent, signed
 from semfreeze_core.wording.runs import evidence_check
 from semfreeze_core.wording.tables import Column, Table, table
+from semfreeze_core.wording.validation import short_verdicts
 
 if TYPE_CHECKING:
     from semfreeze_core.gains.difference import Difference

@@ -4,7 +4,7 @@ import pytest
 
 from semfreeze_core.runs.folder import write_run
 from semfreeze_core.runs.reports import list_validations
-from semfreeze_core.wording.finetunes import verdict_sentence
+from semfreeze_core.wording.validation import verdict_sentence
 from tests.browser.conftest import Reader, sync_api
 from tests.browser.served import served
 from tests.core.runs.tiny_run import read_tiny, task_rows, write_jsonl

@@ -11,7 +11,7 @@ from semfreeze_core.records.prediction_error import PredictedMeasured
 from semfreeze_core.runs.folder import MANIFEST
 from semfreeze_core.runs.job_folder import this_process
 from semfreeze_core.runs.store import example_run, read_note
-from semfreeze_core.wording.finetunes import BUNDLED_CALIBRATION
+from semfreeze_core.wording.calibration import BUNDLED_CALIBRATION
 from semfreeze_dashboard.charts import compared
 from semfreeze_dashboard.data.run_folder import DEMO_VARIABLE
 from semfreeze_dashboard.text import page_text

@@ -3,7 +3,7 @@
 import pytest
 
 from semfreeze_core.runs.reports import list_validations
-from semfreeze_core.wording.finetunes import verdict_sentence
+from semfreeze_core.wording.validation import verdict_sentence
 from semfreeze_dashboard.views.present import SLIDES
 from tests.dashboard.test_pages import opened
 

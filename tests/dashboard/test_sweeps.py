@@ -7,7 +7,8 @@ import pytest
 from semfreeze_core.records.provenance import provenance_now
 from semfreeze_core.records.sweep import RuleRegret, SweepDepth, SweepReport
 from semfreeze_core.runs.reports import list_sweeps, list_validations
-from semfreeze_core.wording.finetunes import pilots_sentence, regret_table
+from semfreeze_core.wording.pilots import pilots_sentence
+from semfreeze_core.wording.sweep import regret_table
 from semfreeze_dashboard.charts.sweeps import draw_sweep
 from semfreeze_dashboard.text.validation_text import sweep_sentence
 from tests.core.plan.pilots import MEASURED

@@ -17,8 +17,8 @@ from semfreeze_core.records.prediction_error import Calibration
 from semfreeze_core.records.run import Run
 from semfreeze_core.records.trace import TransitionTrace
 from semfreeze_core.records.validation import ValidationReport
+from semfreeze_core.wording.calibration import corrected_sentence
 from semfreeze_core.wording.costs import MEMORY_NOTE, plan_cost_table, setup_line, transformers_5_sentence
-from semfreeze_core.wording.finetunes import corrected_sentence
 from semfreeze_core.wording.plan import plan_details, plan_summary
 from semfreeze_core.wording.rules import left_out_groups, slices_table
 from semfreeze_core.wording.runs import (

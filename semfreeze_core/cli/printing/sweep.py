@@ -5,8 +5,7 @@ from rich.markup import escape
 
 from semfreeze_core.cli.printing.tables import print_table
 from semfreeze_core.records.sweep import SweepReport
-from semfreeze_core.wording.finetunes import (
-    NOT_FINISHED,
+from semfreeze_core.wording.sweep import (
     REGRET_CAPTION,
     SWEEP_CAPTION,
     best_depth_sentences,
@@ -14,6 +13,7 @@ from semfreeze_core.wording.finetunes import (
     sweep_line,
     sweep_table,
 )
+from semfreeze_core.wording.validation import NOT_FINISHED
 
 
 def print_sweep(report: SweepReport, out: Console) -> None:

@@ -6,14 +6,16 @@ from rich.console import Console
 from rich.markup import escape
 
 from semfreeze_core.cli.printing.tables import print_table
+from semfreeze_core.errors import IncompleteError
 from semfreeze_core.records.validation import Budget, ValidationReport
-from semfreeze_core.wording.finetunes import (
+from semfreeze_core.wording.validation import (
     NOT_FINISHED,
     SAME_COMPUTE_NOTE,
     arm_cost_caption,
     arm_cost_table,
     best_checkpoint_sentence,
     depth_tested,
+    failed_variants_sentence,
     finished_at,
     not_measured_sentence,
     quality_caption,
@@ -69,6 +71,16 @@ def print_validation(report: ValidationReport, out: Console) -> None:
             out.print(f"  [red]failed:[/] {name}, seed {seed}: {escape(arm.reason)}")
         for note in arm.notes:
             out.print(f"  note: {name}: {escape(note)}")
+
+
+def require_complete(report: ValidationReport) -> None:
+    """End a command whose variants did not all train, after it has shown what the others gave.
+
+    Raises:
+        IncompleteError: naming each variant that failed, why, and what to do.
+    """
+    if (sentence := failed_variants_sentence(report)) is not None:
+        raise IncompleteError(sentence)
 
 
 def _styled(report: ValidationReport, budget: Budget) -> str:

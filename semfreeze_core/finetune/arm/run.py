@@ -23,6 +23,7 @@ from semfreeze_core.records.training import TrainingSetup
 from semfreeze_core.records.validation import ArmRun, FlopEntry, LiveArm, PeakEntry
 from semfreeze_core.sources.models.causal_lm import LoadedModel
 from semfreeze_core.temporary import remove_leftovers, scratch_parent, temporary_folder
+from semfreeze_core.unlocked_leftovers import remove_abandoned
 
 
 def run_arm(
@@ -78,6 +79,7 @@ def run_arm(
         follow=lambda: follow(_live(arm, settings, recorder.record, evaluator)) if follow else None,
     )
     remove_leftovers(scratch_parent())
+    remove_abandoned(scratch_parent(), "scratch")
     with temporary_folder(scratch_parent()) as scratch:
         trainer = Trainer(
             model=network.supervised,

@@ -58,8 +58,6 @@ def build_sweep(report: ValidationReport, curve: GainCurve, picks: dict[str, Can
     before = np.array(report.baseline.item_losses)
     measured = {budget: _measured(report, budget) for budget in _BUDGETS}
     best = {budget: _best(before, losses) for budget, losses in measured.items()}
-    full = report.arms.get("full")
-    hopeless = full is not None and (full.improvement.low is None or full.improvement.low <= 0)
     return SweepReport(
         settings=report.settings,
         n_layers=report.n_layers,
@@ -67,14 +65,35 @@ def build_sweep(report: ValidationReport, curve: GainCurve, picks: dict[str, Can
         loss_before=report.baseline.loss,
         best_depth=best,
         depths=depths,
-        rules={name: _rule(pick, before, measured, best, report.n_layers // 2) for name, pick in picks.items()},
-        reason="The interval of full finetuning's loss reduction includes 0, so there is nothing to compare."
-        if hopeless
-        else "",
+        rules={
+            name: _rule(pick, before, measured, best, report.n_layers // 2, _missing(pick, report))
+            for name, pick in picks.items()
+        },
+        reason=_nothing_to_compare(report),
         warnings=report.warnings,
         finished=report.finished,
         provenance=provenance_now(0),
     )
+
+
+def _nothing_to_compare(report: ValidationReport) -> str:
+    """Why no depth can be compared with full finetuning; "" where they can."""
+    full = report.arms.get("full")
+    if full is None:
+        return ""
+    if not full.seeds:
+        return "Full finetuning failed, so there is nothing to compare with."
+    if full.improvement.low is None or full.improvement.low <= 0:
+        return "The interval of full finetuning's loss reduction includes 0, so there is nothing to compare."
+    return ""
+
+
+def _missing(pick: Candidate, report: ValidationReport) -> str:
+    """Why a rule's depth has no regret, where it has none."""
+    if pick.depth is None:
+        return "its formula gives no depth"
+    failed = any(arm.freeze_depth == pick.depth and not arm.seeds for arm in report.arms.values())
+    return "its depth failed" if failed else "its depth was not swept"
 
 
 def _depth(arm: ArmSummary, report: ValidationReport, curve: GainCurve) -> SweepDepth:
@@ -100,11 +119,12 @@ def _depth(arm: ArmSummary, report: ValidationReport, curve: GainCurve) -> Sweep
 
 
 def _measured(report: ValidationReport, budget: Budget) -> dict[int, Floats]:
-    """Losses (n_seeds, n_items) by depth, on the seeds that all depths have."""
+    """Losses (n_seeds, n_items) by depth, on the seeds that all depths with a result have."""
     by_depth = {}
     for name, arm in report.arms.items():
         runs = [run for run in report.runs if run.arm == name]
-        by_depth[arm.freeze_depth] = losses_at(runs, budget if arm.freeze_depth else "steps")
+        if losses := losses_at(runs, budget if arm.freeze_depth else "steps"):  # none of a depth that failed
+            by_depth[arm.freeze_depth] = losses
     shared = sorted(set.intersection(*(set(losses) for losses in by_depth.values()))) if by_depth else []
     return {k: np.array([losses[seed] for seed in shared]) for k, losses in by_depth.items()} if shared else {}
 
@@ -122,6 +142,7 @@ def _rule(
     measured: dict[Budget, dict[int, Floats]],
     best: dict[Budget, int | None],
     half: int,
+    missing: str,
 ) -> RuleRegret:
     regrets: dict[Budget, Interval | None] = {}
     beyond: dict[Budget, Interval | None] = {}
@@ -134,7 +155,6 @@ def _rule(
         draws = draw(*chosen.shape)
         regrets[budget] = regret(before, top, chosen, draws)
         beyond[budget] = regret_beyond(before, top, chosen, losses[half], draws) if half in losses else None
-    missing = "its formula gives no depth" if pick.depth is None else "its depth was not swept"
     return RuleRegret(
         freeze_depth=pick.depth,
         recommendation="freeze" if pick.recommended else "abstain",

@@ -2,15 +2,20 @@
 
 import json
 import os
+import shutil
 import time
+from pathlib import Path
 
 import psutil
 import pytest
 
+from semfreeze_core.finetune.arm.process import run_job
+from semfreeze_core.finetune.validation import validate
 from semfreeze_core.runs.folder import read_run
 from semfreeze_core.runs.job_events import EVENTS, read_progress
 from semfreeze_core.runs.job_folder import END, LOG, PROCESS, SPEC, end_group, read_log, read_process
 from semfreeze_core.runs.jobs import JOBS, cancel, find_job, list_jobs, submit
+from semfreeze_core.runs.reports import read_validation
 from semfreeze_core.runs.store import run_names
 from semfreeze_core.storage import runs_folder, write_atomically
 from tests.core.cli.terminal import ask
@@ -97,6 +102,41 @@ def test_list_says_how_each_job_stands(runs):
     shown = " ".join(ask("jobs", "list").out.split())
     for words in ("1-done done", "2-failed failed [no] such file.", "3-dead dead Its process", "4-waits queued"):
         assert words in shown
+
+
+def test_a_validation_resumes_as_a_job_where_its_folder_was_moved_to(runs, stored, task, monkeypatch, tmp_path):
+    monkeypatch.setattr("semfreeze_core.runs.jobs._start", lambda folder: None)
+    monkeypatch.setattr("signal.signal", lambda *_: None)  # the job's process is the test's
+    stored("tied")
+    upload = runs / ".uploads" / "task.jsonl"
+    upload.parent.mkdir()
+    shutil.copy(task, upload)
+    sizes = ("--steps=1", "--batch-size=2", "--train-examples=4", "--eval-examples=4", "--accuracy-examples=0")
+    command = ("validate", str(runs / "tied"), f"--train={upload}", f"--eval={upload}", *sizes, *PLAIN[1:])
+    command += ("--arms=depth:1,full", "--depth=1", "--seeds=1", "--match=steps")
+    job = submit(runs, command, "validation", runs / "tied" / "validations" / "task")
+
+    trained = []
+
+    def train(file, log, progress):
+        if json.loads(file.read_text())["arm"] is not None:
+            trained.append(file.stem)
+            if trained == ["depth-1-seed0", "full-seed0"]:
+                raise KeyboardInterrupt
+        run_job(file)
+
+    monkeypatch.setattr(validate, "run_arm_process", train)
+    ask("_job", runs / JOBS / job.name)
+    assert find_job(runs, job.name).state == "failed"
+    moved = tmp_path / "moved"
+    shutil.move(runs, moved)
+    left = find_job(moved, job.name)
+    again = submit(moved, left.spec.command, left.spec.title, Path(left.spec.out))
+    ask("_job", moved / JOBS / again.name)
+    assert find_job(moved, again.name).state == "done", read_log(moved / JOBS / again.name, 50)
+    assert trained == ["depth-1-seed0", "full-seed0", "full-seed0"], "what was finished is kept"
+    assert read_validation(moved / "tied" / "validations" / "task").finished
+    assert not runs.exists()
 
 
 @pytest.mark.parametrize("args", [["log"], ["cancel"]])

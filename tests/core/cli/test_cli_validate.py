@@ -1,28 +1,34 @@
 """`semfreeze validate` and `train`: what is asked for is what is trained, and every refusal comes before training."""
 
 import json
+import re
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
 from semfreeze_core.cli.options.plan_and_data import default_folder, parse_rates
+from semfreeze_core.errors import IncompleteError, InputError, ResourceError, SemfreezeError
+from semfreeze_core.finetune.arm.process import run_job
 from semfreeze_core.finetune.train.result import Trained
 from semfreeze_core.finetune.validation import validate as validation_module
 from semfreeze_core.finetune.validation.sweep import build_sweep
 from semfreeze_core.plan.make import curve_of
 from semfreeze_core.progress import silent
-from semfreeze_core.records.validation import EvalPoint
+from semfreeze_core.records.validation import REPORT, EvalPoint
 from semfreeze_core.runs.folder import read_run
 from semfreeze_core.runs.plans import read_plan
 from semfreeze_core.runs.reports import list_validations
 from semfreeze_core.runs.store import example_run
-from semfreeze_core.storage import runs_folder
+from semfreeze_core.storage import runs_folder, write_atomically
 from tests.core.cli.terminal import ask
 from tests.core.cli.training_options import PILOTS, SWEEP, TRAIN, VALIDATE
 from tests.core.finetune.arms_here import arms_in_this_process
 from tests.core.finetune.tiny_plan import make_tiny_plan, write_task
 from tests.core.plan.pilots import MEASURED
+
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture(scope="module")
@@ -73,6 +79,65 @@ def test_validate_prints_the_verdict_and_the_documents_keys(validate, tmp_path):
     assert set(document["improvement_kept"]) == {"estimate", "low", "high"}
     assert document["verdict"] == "undecided"
     assert document["reason"]
+
+
+SHORT = ("--steps", 1, "--batch-size", 2, "--train-examples", 4, "--eval-examples", 4, "--accuracy-examples", 0)
+
+
+@pytest.fixture
+def failing(monkeypatch):
+    """Trains arms in this process; those in the set it gives find no memory."""
+    short, trained = set(), []
+
+    def run_arm_process(job, log, progress):
+        if job.stem in short:
+            raise ResourceError("There is no memory.")
+        trained.append(job.stem)
+        run_job(job)
+
+    monkeypatch.setattr(validation_module, "run_arm_process", run_arm_process)
+    return short, trained
+
+
+def test_a_validation_with_a_failed_variant_exits_with_3_and_the_same_command_completes_it(validate, failing, tmp_path):
+    short, trained = failing
+    short.add("full-seed0")
+    options = ("--arms", "full,depth:1", "--seeds", 1, "--match", "steps", *SHORT, "--out", tmp_path / "out")
+    answer = validate(*options)
+    assert answer.code == 3
+    assert answer.err == (
+        "semfreeze: 1 of 2 variants failed: full, seed 0 (There is no memory). Finished variants are kept. The same "
+        "command trains the failed ones again.\n"
+    )
+    assert "Saved in" in answer.out
+    again = validate(*options, "--json")
+    assert (again.code, again.err) == (3, answer.err)
+    assert json.loads(again.out)["arms"]["full"]["failed_seeds"] == [0]
+    short.clear()
+    assert validate(*options).code == 0
+    assert trained == ["baseline", "depth-1-seed0", "full-seed0"]
+
+
+def test_a_sweep_with_a_failed_depth_exits_with_3_and_the_same_command_completes_it(failing, stored, task, tmp_path):
+    short, trained = failing
+    short.add("depth-1-seed0")
+    sets = ("--train", task, "--eval", task)
+    options = ("--depths", "0,1", "--seeds", 1, *SHORT, "--device", "cpu", "-q", "--out", tmp_path / "out")
+    answer = ask("sweep", stored("tied"), *sets, *options)
+    assert answer.code == 3, answer.err
+    assert answer.err.startswith("semfreeze: 1 of 2 variants failed: depth:1, seed 0 (There is no memory). Finished")
+    assert "Saved in" in answer.out
+    short.clear()
+    assert ask("sweep", "tied", *sets, *options).code == 0
+    assert trained == ["baseline", "full-seed0", "depth-1-seed0"]
+
+
+def test_exit_codes_are_those_that_the_help_and_the_readme_list():
+    codes = {error.exit_code for error in (SemfreezeError, InputError, ResourceError, IncompleteError)}
+    documented = [" ".join(ask("--help").out.replace("│", " ").split()), (ROOT / "README.md").read_text()]
+    for text in documented:
+        listed = text.split("Exit codes:")[1].split("saved.")[0]
+        assert {int(number) for number in re.findall(r"\b\d\b", listed)} == {0, *codes}
 
 
 @pytest.mark.parametrize(
@@ -205,7 +270,9 @@ def asked(stored, place, shown_validation, example_curve, monkeypatch):
 
     def sweep(request, curve, picks, folder, *, overwrite, progress):
         seen.metric = curve.metric
-        return build_sweep(answer(request, folder, overwrite=overwrite, progress=progress), example_curve, picks)
+        report = answer(request, folder, overwrite=overwrite, progress=progress)
+        write_atomically(folder / REPORT, report.model_dump_json())
+        return build_sweep(report, example_curve, picks)
 
     monkeypatch.setattr("semfreeze_core.finetune.validation.sweep.sweep", sweep)
 

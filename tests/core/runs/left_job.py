@@ -9,7 +9,7 @@ GONE = JobProcess(pid=2**22, born=1.0, host=this_process().host)  # a number tha
 DEAD = GONE.model_copy(update={"turn": 2.0})
 
 
-def put(runs, name, process=None, end=None, *, log="", cancelled=False, **spec):
+def put(runs, name, /, process=None, end=None, *, log="", cancelled=False, **spec):
     """A job's folder as a process would have left it."""
     place = runs / JOBS / name
     document = JobSpec(**{"command": ("show", name), "title": name, "created": 1.0, **spec})

@@ -1,6 +1,7 @@
 """What a job's folder says of it: its state, its place in the queue, and how it failed."""
 
 import os
+import shutil
 import subprocess
 import sys
 
@@ -8,7 +9,7 @@ import psutil
 import pytest
 
 from semfreeze_core.errors import RunError
-from semfreeze_core.records.job import JobProcess
+from semfreeze_core.records.job import JOB_SCHEMA_VERSION, JobProcess
 from semfreeze_core.runs import job_folder as folders
 from semfreeze_core.runs.job_folder import CANCEL, LOCK, LOG, PROCESS, SPEC, read_log, this_process
 from semfreeze_core.runs.jobs import JOBS, cancel, failure, find_job, job_folder, list_jobs
@@ -96,10 +97,36 @@ def test_what_is_no_job_is_left_alone(runs, content):
 
 
 def test_job_of_a_newer_semfreeze_is_left_alone(runs):
-    put(runs, "newer", schema_version=2)
+    put(runs, "newer", schema_version=JOB_SCHEMA_VERSION + 1)
     assert list_jobs(runs) == []
     with pytest.raises(RunError, match="no job named 'newer'"):
         cancel(runs, "newer")
+
+
+def test_paths_of_a_job_follow_its_folder_of_runs(runs, tmp_path):
+    (tmp_path / "link").symlink_to(runs, target_is_directory=True)
+    before, away = (str(tmp_path / "link"), str(runs)), tmp_path / "away"
+    words = (
+        "validate",
+        f"{runs}/mine",
+        f"--train={tmp_path}/link/.uploads/t.jsonl#1",
+        f"--eval={runs}2/e.jsonl",
+        "--q",
+    )
+    place = put(runs, "one", command=words, out=f"{runs}/mine/validations/t", runs=before)
+    old = put(runs, "two", command=words, out=f"{runs}/mine")  # as 0.1.0 wrote it
+    spec = folders.read_spec(place)
+    assert (spec.command, spec.out) == (words, f"{runs}/mine/validations/t")
+    assert folders.read_spec(tmp_path / "link" / JOBS / "one") == spec  # the same folder by another name
+    assert folders.read_spec(old).command == words
+    shutil.copytree(runs, away)
+    assert folders.read_spec(place) == spec
+    copied = folders.read_spec(away / JOBS / "one")
+    assert copied.command == (
+        "validate", f"{away}/mine", f"--train={away}/.uploads/t.jsonl#1", f"--eval={runs}2/e.jsonl", "--q",
+    )  # fmt: skip
+    assert (copied.out, copied.title, copied.created) == (f"{away}/mine/validations/t", "one", 1.0)
+    assert folders.read_spec(away / JOBS / "two").command == words
 
 
 @pytest.mark.parametrize("name", ["absent", "..", "../.jobs/one", "", "."])

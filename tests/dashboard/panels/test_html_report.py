@@ -15,8 +15,8 @@ from semfreeze_core.runs.folder import read_run
 from semfreeze_core.runs.reports import list_validations
 from semfreeze_core.runs.store import example_run
 from semfreeze_core.wording.costs import setup_line
-from semfreeze_core.wording.finetunes import measured_lines
 from semfreeze_core.wording.plan import headline
+from semfreeze_core.wording.validation import measured_lines
 from semfreeze_dashboard.panels.html_report import report_html
 from tests.core.cli.terminal import ask
 

@@ -9,7 +9,8 @@ from rich.console import Console
 from semfreeze_core.cli.printing.sweep import print_sweep
 from semfreeze_core.finetune.arm.arms import make_arms
 from semfreeze_core.finetune.arm.job import ArmJob
-from semfreeze_core.finetune.validation.report import build_report
+from semfreeze_core.finetune.arm.settings import ArmSettings
+from semfreeze_core.finetune.validation.report import build_report, failed_run
 from semfreeze_core.finetune.validation.request import VALIDATION_SETUP, ValidationRequest
 from semfreeze_core.finetune.validation.sweep import build_sweep, sweep
 from semfreeze_core.finetune.validation.validate import validate
@@ -19,10 +20,10 @@ from semfreeze_core.records.sweep import SWEEP, SweepReport
 from semfreeze_core.records.validation import Baseline
 from semfreeze_core.runs.folder import read_run
 from semfreeze_core.runs.store import example_run
-from semfreeze_core.wording.finetunes import sweep_table
+from semfreeze_core.wording.sweep import sweep_table
 from tests.core.finetune.arms_here import arms_in_this_process
 from tests.core.finetune.tiny_plan import make_tiny_plan, write_task
-from tests.core.finetune.validation.test_report import BEFORE, ITEMS, run, settings
+from tests.core.finetune.validation.test_report import BEFORE, ITEMS, SETUP, run, settings
 
 NAMES = ("full", "depth:1", "depth:2", "depth:3")
 
@@ -43,12 +44,18 @@ def tiny(tmp_path_factory):
     return make_tiny_plan(tmp_path_factory.mktemp("sweep") / "model")
 
 
-def report(tiny, gains):
-    """A validation whose arms gained so much at each mark."""
+def report(tiny, gains, failed=()):
+    """A validation whose arms gained so much at each mark, and of which some failed."""
     plan, loaded = tiny
     arms = {arm.name: arm for arm in make_arms(NAMES, loaded.shape, None)}
     asked = settings().model_copy(update={"arms": list(gains)})
-    runs = [run(arms[name], seed, marks) for name, marks in gains.items() for seed in range(3)]
+    runs = [
+        failed_run(arms[name], ArmSettings(SETUP, seed=seed, warmup_steps=1), seed, "It failed.")
+        if name in failed
+        else run(arms[name], seed, marks)
+        for name, marks in gains.items()
+        for seed in range(3)
+    ]
     base = Baseline(
         loss=float(BEFORE.mean()), item_losses=BEFORE.tolist(), accuracy=None, n_items=ITEMS, n_accuracy_items=0
     )
@@ -90,6 +97,18 @@ def test_sweep_compares_nothing_where_full_finetuning_gains_nothing(tiny, curve)
     found = build_sweep(report(tiny, gains), curve, {"a": Candidate(1, True)})
     assert "nothing to compare" in found.reason
     assert found.rules["a"].regret["compute"] is None
+
+
+def test_a_depth_that_failed_leaves_the_others_compared(tiny, curve):
+    gains = {"full": {"steps+compute": 1.0}, "depth:1": {"steps": 0.9, "compute": 1.2}, "depth:2": {}}
+    picks = {"coverage": Candidate(1, True), "half": Candidate(2, True)}
+    found = build_sweep(report(tiny, gains, failed=("depth:2",)), curve, picks)
+    assert found.best_depth == {"steps": 0, "compute": 1}
+    assert found.rules["coverage"].regret == {"steps": pytest.approx(0.1, abs=0.01), "compute": 0.0}
+    assert (found.rules["half"].regret["compute"], found.rules["half"].reason) == (None, "its depth failed")
+    assert found.reason == ""
+    alone = build_sweep(report(tiny, gains, failed=("full", "depth:2")), curve, picks)
+    assert alone.reason == "Full finetuning failed, so there is nothing to compare with."
 
 
 @pytest.mark.slow

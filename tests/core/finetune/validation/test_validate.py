@@ -24,7 +24,7 @@ from semfreeze_core.records.training import TrainingSetup
 from semfreeze_core.records.validation import ArmRun, ValidationReport
 from semfreeze_core.runs.reports import read_live, read_validation
 from semfreeze_core.storage import digest, write_atomically
-from semfreeze_core.wording.finetunes import arm_cost_table
+from semfreeze_core.wording.validation import arm_cost_table
 from tests.core.finetune.arms_here import arms_in_this_process
 from tests.core.finetune.tiny_plan import make_tiny_plan, write_task
 from tests.core.killed_writes import kill_everywhere
@@ -404,6 +404,8 @@ def test_a_validation_killed_before_any_operation_resumes_to_the_same_files(requ
             write_atomically(folder / "report.json", steps)
 
     def place(n):
+        (tmp_path / str(n) / "out").mkdir(parents=True)
+        (tmp_path / str(n) / "out" / ".settings.json.abcd_123").write_text("{")  # that 0.1.0 left
         if overwrite:
             begin(tmp_path / str(n) / "out", others, False)
         return tmp_path / str(n) / "out"

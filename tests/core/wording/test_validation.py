@@ -1,11 +1,7 @@
 """A validation shows both bases with their labels, and whether a depth was measured comes from the validations."""
 
-import pytest
-
 from semfreeze_core.records.interval import IntervalEntry
-from semfreeze_core.records.prediction_error import Calibration
-from semfreeze_core.wording import finetunes as wording
-from tests.core.plan.pilots import MEASURED
+from semfreeze_core.wording import validation as wording
 
 
 def changed(report, name, **update):
@@ -61,6 +57,32 @@ def test_short_verdicts_label_each_share(validation):
     )
 
 
+def failed(report, name, *runs, reason):
+    """The report with a failed variant; its runs are (seed, cause)."""
+    one = next(run for run in report.runs if run.arm == name)
+    others = [run for run in report.runs if run.arm != name]
+    ended = [one.model_copy(update={"seed": s, "status": "failed", "cause": c, "reason": reason}) for s, c in runs]
+    report = report.model_copy(update={"runs": [*others, *ended]})
+    return changed(report, name, seeds=[], failed_seeds=[seed for seed, _ in runs], reason=reason)
+
+
+def test_failed_variants_are_named_with_the_reason_and_the_remedy(validation):
+    assert wording.failed_variants_sentence(validation) is None
+    n = len(validation.arms)
+    short = failed(validation, "full", (0, "resources"), (2, "resources"), reason=f"No memory. {wording.RETRIED}")
+    assert wording.failed_variants_sentence(short) == (
+        f"1 of {n} variants failed: full, seeds 0, 2 (No memory). Finished variants are kept. The same command trains "
+        "the failed ones again."
+    )
+    both = failed(short, "planned", (1, "diverged"), reason="the loss was nan")
+    sentence = wording.failed_variants_sentence(both)
+    assert sentence.startswith(f"2 of {n} variants failed: full, seeds 0, 2 (No memory); planned, seed 1 (the loss was")
+    assert sentence.endswith("choose a lower --lr and another --out.")
+    assert "The same command trains" in sentence
+    alone = failed(validation, "planned", (1, "diverged"), reason="the loss was nan")
+    assert "The same command" not in wording.failed_variants_sentence(alone)
+
+
 def test_tables_of_a_validation_have_a_row_for_every_variant(validation):
     quality, cost = wording.quality_table(validation), wording.arm_cost_table(validation)
     assert [row[0] for row in quality.rows] == ["before training", *validation.arms]
@@ -69,57 +91,3 @@ def test_tables_of_a_validation_have_a_row_for_every_variant(validation):
     assert planned["loss reduction, same steps"] == "99% [98, 100]"
     assert planned["loss reduction, same compute"] == "102% [100, 103]"
     assert "allocator and runtime overhead not included" in wording.arm_cost_caption(validation)
-
-
-def test_sweep_table_is_ordered_by_depth_and_regret_by_regret(sweep):
-    depths = [int(row["frozen layers"]) for row in wording.sweep_table(sweep).dicts()]
-    assert depths == sorted(depths)
-    methods = {row["method"]: row for row in wording.regret_table(sweep).dicts()}
-    assert set(methods) == {name.replace("_", " ") for name in sweep.rules}
-    regrets = [sweep.rules[name.replace(" ", "_")].regret["compute"] for name in methods]
-    known = [regret for regret in regrets if regret is not None]
-    assert known == sorted(known)
-    assert regrets[: len(known)] == known
-
-
-def test_pilots_say_what_they_selected_and_what_they_took():
-    assert wording.pilots_sentence(MEASURED) == (
-        "The pilot runs (12% of the compute of one full finetune of 90 steps) selected freezing 3 of 4 layers."
-    )
-    assert [row["kept"] for row in wording.pilots_table(MEASURED).dicts()] == ["no", "yes"]
-
-
-@pytest.mark.parametrize(
-    ("low", "high", "spread", "sentence"),
-    [
-        (
-            -0.2,
-            -0.1,
-            0.05,
-            "On average, coverage at the same steps was underestimated by 15 percentage points (95% CI -20 to -10 "
-            "percentage points, positive is too high; 3 finetunes, 4 variants; standard deviation 5 percentage "
-            "points).",
-        ),
-        (
-            None,
-            None,
-            None,
-            "On average, coverage at the same steps was underestimated by 15 percentage points (3 finetunes, 4 "
-            "variants); one finetune gives no interval.",
-        ),
-    ],
-)
-def test_calibration_names_direction_and_sample(low, high, spread, sentence):
-    error = IntervalEntry(estimate=-0.15, low=low, high=high)
-    one = Calibration(quantity="coverage at equal steps", n_finetunes=3, n_arms=4, error=error, spread=spread)
-    assert wording.calibration_sentence(one) == sentence
-    better = IntervalEntry(estimate=0.9, low=0.8, high=1.0)
-    assert wording.corrected_sentence(0.75, one, better).endswith(
-        "Corrected for that, R(k) = 0.75 becomes 0.90 (next finetune, 95%: 0.80 to 1.00)."
-    )
-
-
-def test_trained_lines_leave_out_what_was_not_evaluated():
-    assert wording.trained_lines(3, [2.5, 2.0, 1.5], None, None) == [
-        "3 steps; train loss 2.500 -> 1.500 nats per token"
-    ]

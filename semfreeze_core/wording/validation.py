@@ -1,48 +1,32 @@
-"""Real finetunes as text: verdicts of validations, the depths of a sweep, pilots, trainings, and calibration."""
+"""Validations as text: verdicts, the quality and the cost of every variant, and how far one is."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Literal
 
-from semfreeze_core.records.defaults import CONFIDENCE, MIN_SEEDS
+from semfreeze_core.records.defaults import MIN_SEEDS
 from semfreeze_core.wording.numbers import (
     CI,
     MISSING,
-    Bounded,
-    Estimate,
     counted,
-    duration,
     flops,
     gib,
-    interval,
     interval_with_ci,
-    nats,
     number,
     percent,
     percent_interval,
     percent_with_ci,
 )
-from semfreeze_core.wording.rules import method_name
 from semfreeze_core.wording.tables import Column, Table, table
 
 if TYPE_CHECKING:
-    from semfreeze_core.plan.forecast import FinetuneForecast
     from semfreeze_core.records.interval import IntervalEntry
-    from semfreeze_core.records.pilots import Measurement
-    from semfreeze_core.records.prediction_error import Calibration, PredictedMeasured, Quantity
-    from semfreeze_core.records.sweep import RuleRegret, SweepDepth, SweepReport
-    from semfreeze_core.records.validation import (
-        ArmSummary,
-        Budget,
-        EvalPoint,
-        LiveArm,
-        ValidationReport,
-        ValidationSettings,
-    )
+    from semfreeze_core.records.validation import ArmSummary, Budget, LiveArm, ValidationReport, ValidationSettings
 
 Shown = Literal["pass", "fail", "inconclusive"]
 _SHOWN: dict[str, Shown] = {"holds": "pass", "fails": "fail", "undecided": "inconclusive"}
+RETRIED = "The same command tries again."
 NOT_FINISHED = "Not finished. Run the same command again to resume."
 SAME_COMPUTE_NOTE = (
     "Same compute: a cheaper variant trains on until it has used the FLOPs of full finetuning, cache included."
@@ -58,9 +42,6 @@ def shown_verdict(verdict: str) -> Shown:
 def same(budget: Budget) -> str:
     """On what basis arms were compared, as a label."""
     return f"same {budget}"
-
-
-# Validations
 
 
 def verdict_sentence(report: ValidationReport, budget: Budget) -> str:
@@ -260,132 +241,23 @@ def _accuracy(value: float | None) -> str:
     return MISSING if value is None else percent(value)
 
 
-# Sweeps
-
-
-def best_depth_sentences(report: SweepReport) -> list[str]:
-    """Which swept depth reduced the loss most, on each basis."""
-    return [
-        f"{same(budget).capitalize()}: freezing {depth} of {report.n_layers} layers reduced the loss most."
-        for budget, depth in report.best_depth.items()
-        if depth is not None
+def failed_variants_sentence(report: ValidationReport) -> str | None:
+    """Which variants failed, why, and what to do about it; None where all have trained."""
+    failed = {name: arm for name, arm in report.arms.items() if arm.failed_seeds}
+    if not failed:
+        return None
+    reasons = [
+        f"{name}, {'seed' if len(arm.failed_seeds) == 1 else 'seeds'} {', '.join(map(str, arm.failed_seeds))} "
+        f"({arm.reason.removesuffix(RETRIED).strip().removesuffix('.')})"
+        for name, arm in failed.items()
     ]
-
-
-def sweep_line(report: SweepReport) -> str:
-    """What was finetuned at every depth, on which data, and how."""
-    conditions = finetune_conditions(report.settings, report.n_items, report.settings.train, "")
-    return f"{conditions} Loss before training: {nats(report.loss_before)}."
-
-
-def sweep_table(report: SweepReport) -> Table:
-    """One row per freeze depth: compute, coverage, and the loss reduction after the same compute and the same steps."""
-    stopped = any(depth.share_stopped is not None for depth in report.depths)
-    budgets: tuple[Budget, ...] = ("compute", "steps")
-    titles = ["frozen layers", "compute, same steps", "R(k)"]
-    for budget in budgets:
-        titles += [f"nats, {same(budget)}", f"of full, {same(budget)}"]
-    titles += ["of full, best checkpoint"] if stopped else []
-    rows = []
-    for depth in sorted(report.depths, key=lambda one: one.freeze_depth):
-        row = [str(depth.freeze_depth), percent(depth.relative_flop), number(depth.gain_coverage, 2)]
-        for budget in budgets:
-            row += _reduction_cells(depth, budget)
-        row += [percent_interval(Bounded.of(depth.share_stopped, depth.share_stopped_interval))] if stopped else []
-        rows.append(row)
-    return table([Column(title) for title in titles], rows)
-
-
-def _reduction_cells(depth: SweepDepth, budget: Budget) -> list[str]:
-    reduction = Bounded.of(depth.improvement[budget], depth.interval[budget])
-    share = Bounded.of(depth.share[budget], depth.share_interval[budget])
-    return [MISSING if reduction.estimate is None else interval(reduction), percent_interval(share)]
-
-
-SWEEP_CAPTION = (
-    f"Loss reduction in nats per token, and in % of full finetuning's [{CI}, over examples and seeds]. Coverage R(k) "
-    "does not forecast it. Best checkpoint: where each finetune's own loss was lowest."
-)
-REGRET_CAPTION = (
-    "Regret: how much of the best depth's loss reduction a choice gives up; 0% is best. vs. half: regret minus that of "
-    "freezing half of the layers; negative is better than half."
-)
-
-
-def regret_table(report: SweepReport) -> Table:
-    """One row per rule and score, the least regret at the same compute first; the reason where there is no regret."""
-    budgets: tuple[Budget, ...] = ("compute", "steps")
-    columns = [Column("method", text=True), Column("selects")]
-    for budget in budgets:
-        columns += [Column(f"regret, {same(budget)}"), Column(f"vs. half, {same(budget)}")]
-
-    def order(item: tuple[str, RuleRegret]) -> float:
-        regret = item[1].regret.get("compute")
-        return float("inf") if regret is None else regret
-
-    rows = []
-    for name, rule in sorted(report.rules.items(), key=order):
-        depth = "none" if rule.freeze_depth is None else str(rule.freeze_depth)
-        row = [method_name(name), depth + (" (not recommended)" if rule.recommendation == "abstain" else "")]
-        for budget in budgets:
-            regret = Bounded.of(rule.regret.get(budget), rule.regret_interval.get(budget))
-            half = Bounded.of(rule.beyond_half.get(budget), rule.beyond_half_interval.get(budget))
-            row.append(percent_interval(regret, 1) if regret.estimate is not None else rule.reason or MISSING)
-            row.append(percent_interval(half, 1))
-        rows.append(row)
-    return table(columns, rows)
-
-
-# Pilots
-
-
-def pilots_sentence(measured: Measurement) -> str:
-    """What pilots decided, and what share of a finetune they took."""
-    share = percent(measured.spent_flop / measured.full_flop)
-    took = f"The pilot runs ({share} of the compute of one full finetune of {measured.steps:,} steps)"
-    if measured.freeze_depth is None:
-        return f"{took} found no significant winner."
-    return f"{took} selected freezing {measured.freeze_depth} of {measured.n_layers} layers."
-
-
-def pilots_table(measured: Measurement) -> Table:
-    """One row per pilot, round by round."""
-    rows = []
-    for n, one in enumerate(measured.rounds, 1):
-        for pilot in one.pilots:
-            known = pilot.ahead.estimate is not None
-            rows.append(
-                (
-                    str(n),
-                    str(pilot.freeze_depth),
-                    f"{pilot.steps:,}",
-                    number(pilot.loss),
-                    interval(pilot.ahead) if known else pilot.reason,
-                    flops(pilot.flop),
-                    "yes" if pilot.freeze_depth in one.kept else "no",
-                )
-            )
-    titles = ("round", "frozen layers", "steps", "eval loss", f"below the shallowest depth's, {CI}", "compute", "kept")
-    return table([Column(title) for title in titles], rows)
-
-
-# Forecast and progress
-
-
-def forecast_sentence(forecast: FinetuneForecast, whose_rate: str) -> str:
-    """What finetunes will take, before they start.
-
-    Args:
-        forecast: of all of them.
-        whose_rate: at which rate the time was estimated, in words.
-    """
-    time = "time unknown (no finetune of this run was timed)"
-    if forecast.seconds is not None:
-        time = f"about {duration(forecast.seconds)} at the rate {whose_rate}, evaluation not included"
-    return (
-        f"Estimated: {flops(forecast.flop)}, {time}. Largest variant, full finetuning: {gib(forecast.peak_bytes)} of "
-        "memory (if it does not fit, fewer examples are processed at a time)."
-    )
+    advice = []
+    if any(run.retried for run in report.runs):
+        advice.append("The same command trains the failed ones again.")
+    if any(run.status == "failed" and not run.retried for run in report.runs):
+        advice.append("A loss that is not a number stays so: choose a lower --lr and another --out.")
+    heading = f"{len(failed)} of {counted(len(report.arms), 'variant')} failed: {'; '.join(reasons)}."
+    return f"{heading} Finished variants are kept. {' '.join(advice)}"
 
 
 def live_sentence(arm: LiveArm) -> str:
@@ -395,82 +267,3 @@ def live_sentence(arm: LiveArm) -> str:
     loss = "" if arm.train_loss is None else f", train loss {number(arm.train_loss)}"
     progress = f"{arm.arm} (seed {arm.seed}): step {arm.step} of {arm.total_steps}"
     return f"{progress}{pace}{loss}, peak memory {gib(arm.peak_bytes)}."
-
-
-def trained_lines(steps: int, losses: Sequence[float], before: EvalPoint | None, after: EvalPoint | None) -> list[str]:
-    """What a training gave: train loss, and eval loss and accuracy where there are eval examples.
-
-    Args:
-        steps: of the training.
-        losses: train loss of each step since the start or resumption, nats per token; none when all had been made.
-        before, after: evaluations before and after it; None without eval examples.
-    """
-    how = f"train loss {number(losses[0])} -> {nats(losses[-1])}" if losses else "all trained before this start"
-    lines = [f"{counted(steps, 'step')}; {how}"]
-    if after is not None and after.loss is not None:
-        was = "" if before is None or before.loss is None else f"{number(before.loss)} -> "
-        lines.append(f"eval loss {was}{nats(after.loss)}")
-        if after.accuracy is not None:
-            was = "" if before is None or before.accuracy is None else f"{percent(before.accuracy)} -> "
-            lines.append(f"accuracy {was}{percent(after.accuracy)}")
-    return lines
-
-
-# Calibration
-
-
-def calibration_sentence(calibration: Calibration) -> str:
-    """How far a quantity's estimates were off in the finetunes so far."""
-    error = calibration.error
-    off = error.estimate or 0.0
-    direction = "overestimated" if off > 0 else "underestimated"
-    points = calibration.quantity.startswith("coverage")
-    unit = " percentage points" if points else "%"
-    quantity = _quantity_name(calibration.quantity)
-    sample = f"{counted(calibration.n_finetunes, 'finetune')}, {counted(calibration.n_arms, 'variant')}"
-    mean = f"{abs(100 * off):.0f}{unit}"
-    if error.low is None or error.high is None or calibration.spread is None:
-        return f"On average, {quantity} was {direction} by {mean} ({sample}); one finetune gives no interval."
-    ends = f"{CI} {number(100 * error.low, 0)} to {number(100 * error.high, 0)}{unit}, positive is too high"
-    significant = " The error is not significant." if error.low <= 0 <= error.high else ""
-    return (
-        f"On average, {quantity} was {direction} by {mean} ({ends}; {sample}; standard deviation "
-        f"{100 * calibration.spread:.0f}{unit}).{significant}"
-    )
-
-
-def _quantity_name(quantity: Quantity) -> str:
-    return {"FLOP": "compute", "seconds": "time"}.get(quantity, quantity.replace("equal", "the same"))
-
-
-def corrected_sentence(coverage: float, calibration: Calibration, corrected: Estimate) -> str:
-    """What a plan's coverage becomes by what finetunes showed.
-
-    Args:
-        coverage: R(k) of the plan, a fraction.
-        calibration: of coverage.
-        corrected: R(k) less its mean error, with the range that the next finetune falls into.
-    """
-    low, high = corrected.low, corrected.high
-    ends = "" if low is None or high is None else f" (next finetune, {percent(CONFIDENCE)}: {low:.2f} to {high:.2f})"
-    return (
-        f"{calibration_sentence(calibration)} Corrected for that, R(k) = {coverage:.2f} becomes "
-        f"{number(corrected.estimate, 2)}{ends}."
-    )
-
-
-BUNDLED_CALIBRATION = "The bundled example's own estimates, next to what its finetunes measured:"
-CALIBRATION_CAPTION = (
-    "Coverage is a fraction; memory is in bytes; time, and its estimate, are relative to full finetuning's."
-)
-
-
-def calibration_table(pairs: Sequence[PredictedMeasured]) -> Table:
-    """One row per estimate and what was measured."""
-    rows = []
-    for pair in pairs:
-        form = "{:.2f}" if pair.quantity.startswith(("coverage", "seconds")) else "{:.3g}"
-        quantity = _quantity_name(pair.quantity)
-        rows.append((pair.finetune, pair.arm, quantity, form.format(pair.predicted), form.format(pair.measured)))
-    names = [Column(title, text=True) for title in ("finetune", "variant", "quantity")]
-    return table([*names, Column("estimated"), Column("measured")], rows)

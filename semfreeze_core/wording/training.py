@@ -1,0 +1,47 @@
+"""Trainings as text: what finetunes will take, and what one gave."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from semfreeze_core.wording.numbers import counted, duration, flops, gib, nats, number, percent
+
+if TYPE_CHECKING:
+    from semfreeze_core.plan.forecast import FinetuneForecast
+    from semfreeze_core.records.validation import EvalPoint
+
+
+def forecast_sentence(forecast: FinetuneForecast, whose_rate: str) -> str:
+    """What finetunes will take, before they start.
+
+    Args:
+        forecast: of all of them.
+        whose_rate: at which rate the time was estimated, in words.
+    """
+    time = "time unknown (no finetune of this run was timed)"
+    if forecast.seconds is not None:
+        time = f"about {duration(forecast.seconds)} at the rate {whose_rate}, evaluation not included"
+    return (
+        f"Estimated: {flops(forecast.flop)}, {time}. Largest variant, full finetuning: {gib(forecast.peak_bytes)} of "
+        "memory (if it does not fit, fewer examples are processed at a time)."
+    )
+
+
+def trained_lines(steps: int, losses: Sequence[float], before: EvalPoint | None, after: EvalPoint | None) -> list[str]:
+    """What a training gave: train loss, and eval loss and accuracy where there are eval examples.
+
+    Args:
+        steps: of the training.
+        losses: train loss of each step since the start or resumption, nats per token; none when all had been made.
+        before, after: evaluations before and after it; None without eval examples.
+    """
+    how = f"train loss {number(losses[0])} -> {nats(losses[-1])}" if losses else "all trained before this start"
+    lines = [f"{counted(steps, 'step')}; {how}"]
+    if after is not None and after.loss is not None:
+        was = "" if before is None or before.loss is None else f"{number(before.loss)} -> "
+        lines.append(f"eval loss {was}{nats(after.loss)}")
+        if after.accuracy is not None:
+            was = "" if before is None or before.accuracy is None else f"{percent(before.accuracy)} -> "
+            lines.append(f"accuracy {was}{percent(after.accuracy)}")
+    return lines
