@@ -5,19 +5,29 @@ from pathlib import Path
 
 import streamlit as st
 
-from semfreeze_dashboard.data import state
+from semfreeze_core.errors import RunError
+from semfreeze_dashboard.data import compute, state
 from semfreeze_dashboard.data.run_folder import first_run, server_catalog
+from semfreeze_dashboard.forms.setup_form import setup_options
+from semfreeze_dashboard.panels.page import HIDDEN, hidden
 from semfreeze_dashboard.server.auth import require_login
 from semfreeze_dashboard.server.failures import guarded
 from semfreeze_dashboard.text import page_text
 from semfreeze_dashboard.text.analysis_text import escaped
+from semfreeze_dashboard.views import gains, plan, traces
 
 FOLDER = Path(__file__).parent / "views"
-# Streamlit draws these lower than the fields beside them, which would put the labels of one row at two heights. And it
-# draws code in captions too faintly to be read.
-STYLE = """<style>
-[data-testid=stButtonGroup] button[role=radio] { min-height: 2.5rem }
-[data-testid=stCaptionContainer] code { color: inherit }
+# Streamlit draws these lower than the fields beside them, which would put the labels of one row at two heights. It
+# draws code in captions too faintly to be read. It narrows columns and cuts choices off before it puts them below each
+# other. Widgets that only the link needs keep a width, without which Streamlit draws no slider.
+STYLE = f"""<style>
+[data-testid=stButtonGroup] button[role=radio] {{ min-height: 2.5rem }}
+[data-testid=stCaptionContainer] code {{ color: inherit }}
+[data-testid=stHorizontalBlock] {{ flex-wrap: wrap }}
+[data-testid=stColumn]:has([data-testid=stPlotlyChart], [data-testid=stButtonGroup]) {{ min-width: min(100%, 21rem) }}
+[data-testid=stColumn]:has([data-testid=stMetric]) {{ min-width: 10rem }}
+[data-testid=stButtonGroup] [role=radiogroup] {{ flex-wrap: wrap }}
+[class*=st-key-{HIDDEN}-] {{ visibility: hidden; position: absolute; width: 20rem; height: 0; overflow: hidden }}
 </style>"""
 # Streamlit writes white on the primary color, which has to be light on a dark page to be read as text itself.
 DARK_STYLE = """<style>
@@ -43,11 +53,30 @@ def main() -> None:
     state.keep_form()
     state.show_announced()
     names = server_catalog().names
+    state.remember_link()
     with st.sidebar:
-        _, unknown = state.pick_run(names, first_run(names))
-    if unknown is not None:
-        st.warning(escaped(page_text.missing_run_message(unknown, names)))
-    VIEWS[page.title].draw()
+        state.pick_run(names, first_run(names))
+    notice = st.empty()
+    try:
+        draw_link_widgets(page.title)
+        VIEWS[page.title].draw()
+    finally:  # a page that has nothing to show stops the script
+        if refused := state.refused_values(page.title):
+            notice.warning(escaped(page_text.refused_link_message(refused)))
+
+
+def draw_link_widgets(title: str) -> None:
+    """The training setup beside the page, and out of sight what other pages keep in the link."""
+    try:
+        opened = compute.read(server_catalog(), state.open_run_name())
+    except RunError:
+        return  # the page says so
+    with st.sidebar, st.expander("Training setup"):
+        state.keep_training_setup(*setup_options(opened.run))
+    with hidden("pages"):
+        for other in (traces, gains, plan):
+            if VIEWS[title] is not other:
+                other.link_choices(opened)
 
 
 guarded(main)()

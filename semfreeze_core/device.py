@@ -17,6 +17,7 @@ import psutil
 import torch
 
 from semfreeze_core.errors import InputError
+from semfreeze_core.records.defaults import GPU_PRECISION, PRECISION
 from semfreeze_core.records.training import Precision, precision_named
 
 _STATUS, _CLEAR_REFS = Path("/proc/self/status"), Path("/proc/self/clear_refs")
@@ -79,7 +80,7 @@ def multiplies_bfloat16(device: torch.device) -> bool:
 
 def trained_precision(precision: Precision, device: torch.device) -> Precision:
     """The precision to train in where nobody names one: bf16-autocast for float32 on a GPU that multiplies bfloat16."""
-    return "bf16-autocast" if precision == "float32" and multiplies_bfloat16(device) else precision
+    return GPU_PRECISION if precision == PRECISION and multiplies_bfloat16(device) else precision
 
 
 @contextlib.contextmanager

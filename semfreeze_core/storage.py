@@ -22,6 +22,7 @@ from semfreeze_core.temporary import (
     temporary_file,
     temporary_folder,
 )
+from semfreeze_core.unlocked_leftovers import remove_abandoned
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _TORCH_UNWRITTEN = ("iostream error", "pytorchstreamwriter failed", "file write failed", "unexpected pos")
@@ -185,6 +186,8 @@ def new_folder(target: Path, *, overwrite: bool = False) -> Iterator[Path]:
     with disk_errors(target):
         target.parent.mkdir(parents=True, exist_ok=True)
         remove_leftovers(target.parent)
+        if target.parent == runs_folder() or cache_folder() in target.parents:
+            remove_abandoned(target.parent, "runs")
         with temporary_folder(target.parent) as partial:
             mode = _mode_of_a_folder(partial)
             yield partial

@@ -1,9 +1,11 @@
 """Files and folders on their way to their place, and the removal of those whose writer was killed.
 
 A writer holds the operating system's lock on each (flock), which ends with it however it ends. So who comes later can
-tell a dead writer's leftovers from a living one's files. Where there are no such locks, nothing is removed.
+tell a dead writer's leftovers from a living one's files. Where there are no such locks, nothing is removed, and what
+needs a folder for itself (finetunes, jobs, caches) refuses it.
 """
 
+import errno
 import os
 import re
 import secrets
@@ -15,12 +17,14 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Literal
 
-from semfreeze_core.errors import ResourceError
+from semfreeze_core.errors import ResourceError, RunError
 
 if sys.platform != "win32":
     import fcntl
 
 Use = Literal["part", "old"]
+_HELD = (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES)  # by another; any other number: there are no locks
+_with_locks: set[int] = set()  # devices
 _NAME = re.compile(r"\.semfreeze-(?P<use>part|old)-[a-z0-9_]{8}")  # the eight are tempfile's
 
 
@@ -63,6 +67,30 @@ def remove_leftovers(folder: Path) -> None:
     for name in names:
         with suppress(OSError):
             _remove_unless_held(folder / name)
+
+
+def require_locks(folder: Path) -> None:
+    """Refuse a folder on a file system without locks, where nothing would keep two processes out of each other's way.
+
+    Some network folders have none. Each file system is asked once per process, by locking a file that vanishes again.
+
+    Raises:
+        RunError: naming the folder and what to do.
+        OSError: the folder cannot be written.
+    """
+    device = folder.stat().st_dev
+    if sys.platform == "win32" or device in _with_locks:
+        return
+    with temporary_file(folder) as path, path.open("rb+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno not in _HELD:  # which it is: temporary_file has locked it
+                raise RunError(
+                    f"{folder} is on a file system without file locks ({error.strerror}), so two processes could "
+                    "write the same files. Choose a folder on a local disk, with --out or SEMFREEZE_HOME."
+                ) from error
+    _with_locks.add(device)
 
 
 def is_temporary(name: str) -> bool:

@@ -18,6 +18,7 @@ settings.load_profile("suite")
 
 import functools  # noqa: E402
 import hashlib  # noqa: E402
+from collections import defaultdict  # noqa: E402
 from dataclasses import fields  # noqa: E402
 
 import numpy as np  # noqa: E402
@@ -56,6 +57,20 @@ def _content(record):
         digest.update(field.name.encode())
         digest.update(np.ascontiguousarray(value).tobytes() if isinstance(value, np.ndarray) else repr(value).encode())
     return digest.hexdigest()
+
+
+@pytest.hookimpl(tryfirst=True)  # before -m chooses
+def pytest_collection_modifyitems(items):
+    """Of a test marked `quick_cases(n)` each n-th case runs by default; the others are `further` ones, and slow."""
+    met = defaultdict(int)
+    for item in items:
+        if (mark := item.get_closest_marker("quick_cases")) is None or item.get_closest_marker("slow"):
+            continue
+        test = item.path, item.originalname
+        if met[test] % mark.args[0]:
+            item.add_marker(pytest.mark.slow)
+            item.add_marker(pytest.mark.further)
+        met[test] += 1
 
 
 def pytest_collection_finish():

@@ -10,6 +10,7 @@ from semfreeze_core.wording.numbers import flops, gib
 from .theme import INK, OTHERS, faded, new_figure
 
 _GIB = 2**30
+_NAME_ROWS = 0.3  # above the first bar, for its name, which would else stand in the legend
 _BYTES = (
     ("weights", INK),
     ("gradients", OTHERS[0]),
@@ -79,12 +80,12 @@ def _flop_unit(rows: Sequence[DepthCost]) -> tuple[float, str]:
 
 def _stacked_beside(x_title: str, names: Sequence[str], totals: Sequence[str]) -> go.Figure:
     """Bars below each other; names and totals stand above them, where neither a bar nor the edge is in their way."""
-    figure = new_figure(x_title, "", height=104 + 44 * len(names))
-    figure.update_layout(barmode="stack", bargap=0.6, hovermode="closest", margin={"l": 4, "r": 8})
-    figure.update_layout(legend={"traceorder": "normal", "y": 1.04})
+    figure = new_figure(x_title, "", height=124 + 44 * len(names))
+    figure.update_layout(barmode="stack", bargap=0.64, hovermode="closest", margin={"l": 4, "r": 8})
+    figure.update_layout(legend={"traceorder": "normal"})
     figure.update_xaxes(showgrid=False)
-    figure.update_yaxes(showgrid=False, autorange="reversed", showticklabels=False)
-    position = {"x": 0, "xref": "paper", "xanchor": "left", "yanchor": "bottom", "yshift": 7, "showarrow": False}
+    figure.update_yaxes(showgrid=False, range=[len(names) - 0.5, -0.5 - _NAME_ROWS], showticklabels=False)
+    position = {"x": 0, "xref": "paper", "xanchor": "left", "yanchor": "bottom", "yshift": 9, "showarrow": False}
     for name, total in zip(names, totals, strict=True):
         figure.add_annotation(text=f"{name}: {total}", y=name, yref="y", **position)
     return figure

@@ -5,14 +5,14 @@ from collections.abc import Mapping
 import numpy as np
 import plotly.graph_objects as go
 
-from semfreeze_core.gains import ScalingLaw
 from semfreeze_core.records.gain import Band, GainCurve
 
 from .bands import add_band, error_bars
-from .theme import AXIS_TITLE, FROZEN, GRAY, INK, OTHERS, TRAINED, mark_depth, new_figure
+from .theme import AXIS_TITLE, FROZEN, GRAY, INK, OTHERS, TRAINED, faded, mark_depth, new_figure
 
 SPACE = "latent space (0: input of layer 0)"
 LAYER = "layer (input side to output side)"
+_LAW, _LAW_NAME = OTHERS[3], "scaling law"  # a color that no other score has
 _BESIDE = 440  # height of the deviations and of the gains, which stand side by side
 
 
@@ -57,18 +57,32 @@ def draw_first_and_later(first: Band, later: Band, metric: str, depth: int | Non
     return figure
 
 
-def draw_law(curve: GainCurve, law: ScalingLaw, depth: int | None) -> go.Figure:
-    """The fitted law on the deviations, and what it leaves unexplained below."""
-    figure = new_figure("", f"{curve.metric} deviation", height=420)
-    figure.set_subplots(rows=2, cols=1, shared_xaxes=True, vertical_spacing=0.08, row_heights=[0.65, 0.35])
-    spaces = np.arange(1, curve.n_layers + 1)
-    add_band(figure, "deviation", curve.deviation, INK)
-    dotted = {"color": OTHERS[2], "dash": "dash"}
-    figure.add_scatter(x=spaces, y=law.fitted, mode="lines", name="fitted law A s^-alpha + E", line=dotted)
-    figure.add_bar(x=spaces, y=law.residuals, name="measured - fitted", marker_color=OTHERS[2], row=2, col=1)
-    figure.update_yaxes(title=_title("residual"), row=2, col=1)
-    figure.update_xaxes(title=_title(SPACE), row=2, col=1)
-    mark_depth(figure, depth, curve.n_layers, row="all", col=1)
+def draw_law(curve: GainCurve, depth: int | None) -> go.Figure:
+    """The scaling law on the advantage it is fitted to, with its turning depth as a line and that one's interval."""
+    law = curve.law
+    figure = new_figure(SPACE, f"{curve.metric} advantage", height=360)
+    mark_depth(figure, depth, curve.n_layers)
+    turning = law.turning_depth
+    if turning.high > turning.low:
+        figure.add_vrect(x0=turning.low, x1=turning.high, fillcolor=faded(_LAW, 0.2), line_width=0, layer="below")
+    figure.add_vline(
+        x=turning.estimate,
+        line={"color": _LAW, "width": 1.5, "dash": "dash"},
+        annotation={"text": f"turning depth {turning.estimate:.0f}", "font": {"color": _LAW}, "xanchor": "right"},
+    )
+    add_band(figure, "advantage", curve.advantage, INK)
+    figure.add_scatter(
+        x=np.arange(curve.n_layers + 1), y=law.fitted, mode="lines", name=_LAW_NAME, line={"color": _LAW, "width": 3}
+    )
+    return figure
+
+
+def draw_law_residuals(curve: GainCurve, depth: int | None) -> go.Figure:
+    """What the scaling law leaves over at each space."""
+    figure = new_figure(SPACE, "residual", height=240)
+    mark_depth(figure, depth, curve.n_layers)
+    spaces = np.arange(curve.start, curve.n_layers + 1)
+    figure.add_bar(x=spaces, y=curve.law.residuals[curve.start :], name="measured - fitted", marker_color=_LAW)
     return figure
 
 
@@ -104,6 +118,14 @@ def draw_gains(curve: GainCurve, depth: int | None) -> go.Figure:
         name="raw gain (the paper's)",
         marker={"color": INK, "size": 6, "symbol": "circle-open"},
     )
+    if not curve.law.reason:
+        figure.add_scatter(
+            x=layers[curve.start :],
+            y=curve.law.gain[curve.start :],
+            mode="lines",
+            name=f"gain by the {_LAW_NAME}",
+            line={"color": _LAW, "dash": "dash"},
+        )
     return figure
 
 
@@ -116,6 +138,8 @@ def draw_coverage(curve: GainCurve, scores: Mapping[str, Band], depth: int | Non
             add_band(figure, "depth prior (L - k)/L", band, GRAY, dash="dot")
         elif np.isfinite(band.mean).any():
             add_band(figure, name.replace("_", " "), band, OTHERS[i % len(OTHERS)], dash="dash")
+    if not curve.law.reason:
+        add_band(figure, f"by the {_LAW_NAME}", curve.law.coverage, _LAW, dash="dashdot")
     add_band(figure, f"gain coverage ({curve.metric})", curve.coverage, INK, width=3)
     figure.update_yaxes(range=[-0.02, 1.04])
     return figure

@@ -15,7 +15,7 @@ _PLACES = (
 
 def draw_kept(report: ValidationReport) -> go.Figure:
     """Share of full finetuning's improvement that each arm kept, with its interval, wherever it was read."""
-    figure = new_figure("share of full finetuning's improvement kept, %", "", height=110 + 52 * len(report.arms))
+    figure = new_figure("share of the improvement kept, %", "", height=110 + 52 * len(report.arms))
     names = [name for name in report.arms if name != "full"]
     least = 100 * (1 - report.settings.margin)
     ends = [least]
@@ -43,9 +43,9 @@ def draw_kept(report: ValidationReport) -> go.Figure:
         )
     beside = 0.05 * (max(ends) - min(ends))
     figure.update_xaxes(range=[min(ends) - beside, max(ends) + beside])  # places side by side would stretch it to 0
-    figure.add_vline(x=least, line={"color": GRAY, "dash": "dot"}, annotation_text=f"{least:.0f} %: holds above")
-    figure.update_layout(hovermode="closest", margin={"l": 150}, scattermode="group", scattergap=0.5)
-    figure.update_yaxes(autorange="reversed")
+    figure.add_vline(x=least, line={"color": GRAY, "dash": "dot"}, name=f"required: {least:.0f}%", showlegend=True)
+    figure.update_layout(hovermode="closest", margin={"l": 8}, scattermode="group", scattergap=0.5)
+    figure.update_yaxes(autorange="reversed", automargin=True)
     return figure
 
 

@@ -17,7 +17,7 @@ from .theme import GRAY, INK, OTHERS, mark_depth, new_figure
 
 Saving = Literal["FLOP", "memory"]
 
-_SYMBOLS = {"coverage": "diamond", "paper": "square", "compute": "triangle-up", "budget": "star"}
+_SYMBOLS = {"coverage": "diamond", "paper": "square", "compute": "triangle-up", "turning": "cross", "budget": "star"}
 
 
 def draw_frontier(

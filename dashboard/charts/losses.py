@@ -12,7 +12,7 @@ import plotly.graph_objects as go
 from semfreeze_core.records.validation import ArmRun, LiveArm, ValidationReport
 
 from .finetunes import arm_words
-from .theme import GRAY, INK, OTHERS, TRAINED, faded, new_figure
+from .theme import BELOW_AXIS, GRAY, INK, OTHERS, TRAINED, faded, new_figure
 
 Along = Literal["steps", "seconds"]
 _DASHES = {"full": "solid", "half": "dash", "lora": "dot", "planned+lora": "dashdot"}
@@ -99,9 +99,12 @@ def _add_race(figure: go.Figure, drawn: Sequence[Line], end: float) -> None:
         {"label": "▶ play the race", "method": "animate", "args": [None, play]},
         {"label": "❚❚ stop", "method": "animate", "args": [[None], stop]},
     ]
-    layout = {"x": 0, "y": -0.2, "xanchor": "left", "yanchor": "top", "direction": "right", "showactive": False}
+    layout = {"x": 0, "y": 0, "xanchor": "left", "yanchor": "top", "direction": "right", "showactive": False}
+    layout["pad"] = {"t": BELOW_AXIS}
     look = {"bgcolor": faded(GRAY, 0.25), "bordercolor": faded(GRAY, 0.6)}
-    figure.update_layout(updatemenus=[{"type": "buttons", "buttons": buttons, **layout, **look}], margin={"b": 110})
+    figure.update_layout(
+        updatemenus=[{"type": "buttons", "buttons": buttons, **layout, **look}], margin={"b": BELOW_AXIS + 52}
+    )
 
 
 def _losses_axis(figure: go.Figure, before: float) -> None:

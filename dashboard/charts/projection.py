@@ -13,13 +13,15 @@ from semfreeze_core.records.display import DisplaySample
 from semfreeze_core.wording.escaping import chart_text, terminal_text
 
 from ..data.projections import ProjectedPoints
-from .theme import GRAY, INK, OTHERS, faded, new_figure
+from .theme import BELOW_AXIS, GRAY, INK, OTHERS, faded, new_figure
 
 Coloring = Literal["label", "outcome", "deviation"]
 
 MOST_LABELS = 9
 _SYMBOLS = ("circle", "square", "diamond", "cross", "x")
 _MARGIN, _FAINT = 0.06, 0.12
+# Pixels of the buttons above the slider: next to them, it would begin below them in a narrow window.
+_PLAYER_HEIGHT = 34
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,7 @@ def draw_projection(
     groups = _groups(display, labels, points.positions, coloring, deviation)
     if selected:
         groups = [part for group in groups for part in _apart(group, np.asarray(selected))]
-    figure = new_figure("", "", height=640)
+    figure = new_figure("", "", height=640 + _PLAYER_HEIGHT)
     for group in groups:
         figure.add_trace(
             _points(group, points.trajectories(group.positions)[space], deviation[:, space], display, labels)
@@ -123,10 +125,7 @@ def _groups(
     names = pd.Series(_label_names(labels, display, everybody)).value_counts().index.tolist()
     names_here = _label_names(labels, display, positions)
     shown = names if len(names) <= MOST_LABELS + 1 else names[:MOST_LABELS]
-    groups = [
-        _Group(str(name), positions[names_here == name], _marker(OTHERS[i % len(OTHERS)], _SYMBOLS[i % len(_SYMBOLS)]))
-        for i, name in enumerate(shown)
-    ]
+    groups = [_Group(str(name), positions[names_here == name], _label_marker(i)) for i, name in enumerate(shown)]
     if len(shown) < len(names):
         others = ~np.isin(names_here, shown)
         groups.append(_Group(f"{len(names) - len(shown)} other labels", positions[others], _marker(GRAY, "circle")))
@@ -153,6 +152,12 @@ def _label_names(
     return names
 
 
+def _label_marker(rank: int) -> dict[str, Any]:
+    """A color and symbol that no other label shown has: where colors begin again, symbols are one further."""
+    lap, color = divmod(rank, len(OTHERS))
+    return _marker(OTHERS[color], _SYMBOLS[(color + lap) % len(_SYMBOLS)])
+
+
 def _marker(color: str, symbol: str) -> dict[str, Any]:
     return {"color": color, "symbol": symbol, "size": 6, "opacity": 0.8}
 
@@ -176,7 +181,7 @@ def _points(
     if group.shaded:
         marker["color"] = deviation[p]
     if xyz.shape[1] == 3:
-        marker |= {"size": 3, "symbol": "circle"}
+        marker |= {"size": 3}
     return _trace(
         xyz,
         mode="markers",
@@ -238,10 +243,10 @@ def _add_player(figure: go.Figure, n_spaces: int, space: int) -> None:
                 "direction": "right",
                 "showactive": False,
                 "x": 0,
-                "y": -0.16,
+                "y": 0,
                 "xanchor": "left",
                 "yanchor": "top",
-                "pad": {"t": 8, "r": 12},
+                "pad": {"t": BELOW_AXIS + 4, "r": 12},
                 "bgcolor": faded(GRAY, 0.25),
                 "bordercolor": faded(GRAY, 0.6),
                 "buttons": [
@@ -253,16 +258,16 @@ def _add_player(figure: go.Figure, n_spaces: int, space: int) -> None:
         sliders=[
             {
                 "active": space,
-                "x": 0.2,
-                "y": -0.16,
-                "len": 0.8,
+                "x": 0,
+                "y": 0,
+                "len": 1,
                 "yanchor": "top",
                 "currentvalue": {"prefix": "latent space ", "xanchor": "right"},
-                "pad": {"t": 4},
+                "pad": {"t": BELOW_AXIS + _PLAYER_HEIGHT},
                 "steps": [{"label": str(s), "method": "animate", "args": [[str(s)], still]} for s in range(n_spaces)],
             }
         ],
-        margin={"b": 150},
+        margin={"b": 150 + _PLAYER_HEIGHT},
     )
 
 

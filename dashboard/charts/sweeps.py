@@ -7,6 +7,7 @@ from semfreeze_core.records.validation import Budget
 
 from .theme import GRAY, INK, OTHERS, TRAINED, new_figure
 
+_NAME_HEIGHT = 15  # pixels: every rule's name on a line of its own, so that none lies on another's
 _READ: tuple[tuple[Budget, str, str], ...] = (("compute", TRAINED, "diamond"), ("steps", OTHERS[0], "circle"))
 
 
@@ -37,14 +38,13 @@ def draw_sweep(report: SweepReport, rules: dict[str, int]) -> go.Figure:
             line={"color": color},
             marker={"symbol": symbol, "size": 9},
         )
-    by_depth: dict[int, list[str]] = {}
-    for name, depth in rules.items():
-        by_depth.setdefault(depth, []).append(name.replace("_", " "))
-    for i, (depth, names) in enumerate(sorted(by_depth.items())):
+    for depth in sorted(set(rules.values())):
         figure.add_vline(x=depth, line={"color": GRAY, "dash": "dot", "width": 1})
+    for i, (name, depth) in enumerate(sorted(rules.items(), key=lambda rule: rule[1])):
+        late = depth > report.n_layers / 2  # its name would leave the plot on the right
         figure.add_annotation(
-            x=depth, y=0.02 + 0.06 * (i % 4), yref="paper", text=", ".join(names), showarrow=False,
-            xanchor="left", xshift=3, font={"size": 11},
+            x=depth, y=0, yref="paper", yanchor="bottom", yshift=_NAME_HEIGHT * i, text=name.replace("_", " "),
+            showarrow=False, xanchor="right" if late else "left", xshift=-3 if late else 3, font={"size": 11},
         )  # fmt: skip
     figure.update_xaxes(range=[-0.5, report.n_layers + 0.5])
     return figure

@@ -18,6 +18,8 @@ _ON_DARK = {
     OTHERS[4]: "#b0bec5",
 }
 AXIS_TITLE = 13  # pixels
+# Pixels below a plot that its axis takes; what is placed by shares of the plot's height meets the title of a low one.
+BELOW_AXIS = 58
 _CLEAR = "rgba(0,0,0,0)"
 
 _FONT = "'Source Sans', system-ui, -apple-system, 'Segoe UI', sans-serif"
@@ -31,7 +33,8 @@ def new_figure(x_title: str, y_title: str, height: int = 340) -> go.Figure:
         height=height,
         margin={"l": 64, "r": 16, "t": 16, "b": 48},
         font={"family": _FONT, "size": 13, "color": INK},
-        legend={"orientation": "h", "yanchor": "bottom", "y": 1.0, "x": 0, "font": {"size": 12}},
+        # At the top of the figure and not of the plot: above that, it lies on the plot when a window is made narrower.
+        legend={"orientation": "h", "yref": "container", "yanchor": "top", "y": 1, "x": 0, "font": {"size": 12}},
         hovermode="x unified",
         xaxis={"title": {"text": x_title, "font": {"size": AXIS_TITLE}}, "zeroline": False},
         yaxis={"title": {"text": y_title, "font": {"size": AXIS_TITLE}}, "zeroline": False},

@@ -56,7 +56,10 @@ def draw_tokens(table: pd.DataFrame, depth: int, metric: str, dark: bool) -> alt
             x=alt.X("space:O", title="latent space (blue: below the freeze depth)", axis=numbers),
             y=alt.Y("token:N", sort=tokens, title="token of the completion"),
             color=alt.Color(
-                "deviation:Q", title=f"{metric} deviation", scale=alt.Scale(scheme="cividis", reverse=True)
+                "deviation:Q",
+                title=f"{metric} deviation",
+                scale=alt.Scale(scheme="cividis", reverse=True),
+                legend=alt.Legend(orient="top"),  # beside the cells it would take a third of a narrow window
             ),
             stroke=alt.condition(cell, alt.value(TRAINED), alt.value(None)),
             strokeWidth=alt.condition(cell, alt.value(3), alt.value(0)),
@@ -75,5 +78,5 @@ def draw_tokens(table: pd.DataFrame, depth: int, metric: str, dark: bool) -> alt
     )
     edges = boundary.mark_rule(color=ink(not dark), strokeWidth=7)
     line = boundary.mark_rule(color=ink(dark), strokeWidth=3)
-    chart: alt.LayerChart = cells + edges + line
+    chart: alt.LayerChart = (cells + edges + line).properties(padding={"right": 12})  # the last number stands out
     return chart

@@ -9,7 +9,7 @@ import streamlit as st
 
 from semfreeze_core.cost import compare_costs
 from semfreeze_core.errors import RunError
-from semfreeze_core.gains import ScalingLaw, bands, fit_scaling_law, score_coverage
+from semfreeze_core.gains import bands, score_coverage
 from semfreeze_core.plan import curve_of
 from semfreeze_core.plan.compare import SideBySide
 from semfreeze_core.plan.compare import side_by_side as compare_runs
@@ -27,7 +27,7 @@ from semfreeze_core.records.sweep import SweepReport
 from semfreeze_core.records.training import LoraSetup, Precision, TrainingSetup
 from semfreeze_core.records.umap_projection import UmapProjection
 from semfreeze_core.records.validation import LiveArm, ValidationReport
-from semfreeze_core.runs.calibration import read_calibration
+from semfreeze_core.runs.calibration import bundled_calibration, read_calibration
 from semfreeze_core.runs.folder import VALIDATIONS
 from semfreeze_core.runs.reports import finetune_rate as newest_rate
 from semfreeze_core.runs.reports import list_measurements, list_sweeps, list_validations, read_live
@@ -62,12 +62,6 @@ def read(catalog: RunCatalog, name: str) -> OpenRun:
 def curve(opened: OpenRun, metric: str) -> GainCurve:
     """The gain curve everything is decided from."""
     return curve_of(opened.run, metric)
-
-
-@st.cache_resource(max_entries=8, show_spinner=False, hash_funcs=_BY_KEY)
-def law(opened: OpenRun, metric: str) -> ScalingLaw:
-    """The scaling law through the deviations."""
-    return fit_scaling_law(curve(opened, metric).deviation)
 
 
 @st.cache_resource(max_entries=4, show_spinner=False, hash_funcs=_BY_KEY)
@@ -171,6 +165,12 @@ def named_validations(catalog: RunCatalog, name: str) -> dict[str, ValidationRep
 def calibration(folder: Path) -> CalibrationReport:
     """Predicted against measured over all runs of a folder; read each time, as finetunes come at any time."""
     return read_calibration(folder)
+
+
+@st.cache_data(max_entries=1, show_spinner=False)
+def calibration_of_example() -> CalibrationReport:
+    """Predicted against measured in the bundled run."""
+    return bundled_calibration()
 
 
 def validations(opened: OpenRun) -> dict[str, ValidationReport]:

@@ -1,10 +1,11 @@
 """The plan on the page as a document, as a command and as Python; each gives the same plan."""
 
 import shlex
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, cast
 
+from semfreeze_core.cost.setup import default_precision
 from semfreeze_core.errors import InputError
 from semfreeze_core.plan import FreezePlan, make_plan
 from semfreeze_core.plan.make import default_setup
@@ -71,6 +72,9 @@ def plan_selection(
 ) -> PlanSelection:
     """The plan of the depth on the page: the rule's own where the depth is what it recommends, else by hand."""
     by_rule = opinion is not None and opinion.freeze_depth == depth
+    card = budget.card if by_rule and budget is not None else None
+    if options.precision is None and setup.precision != default_precision(ctx.opened.run, card):
+        options = replace(options, precision=setup.precision)  # of a GPU that the command does not name
     return PlanSelection(
         opened=ctx.opened,
         metric=ctx.metric,
@@ -96,7 +100,7 @@ def as_command(selection: PlanSelection) -> str:
                 arguments += [_flag(field.name), str(value)]
     elif selection.rule != "coverage":
         arguments += ["--rule", selection.rule]
-    for name, value in _set_options(selection.options).items():
+    for name, value in _set_options(selection).items():
         arguments += [_flag(name if value else f"no_{name}")] if isinstance(value, bool) else [_flag(name), str(value)]
     return shlex.join([*arguments, "--out", "plan.json"])
 
@@ -118,7 +122,7 @@ def as_python(selection: PlanSelection) -> str:
         f"{name}={value!r}" for name, value in parameters.items() if name not in defaults or value != defaults[name]
     ]
     setup = []
-    if selection.setup != default_setup(selection.opened.run):
+    if selection.setup != default_setup(selection.opened.run, budget=parameters["budget"]):
         setup.append(f"setup = sf.TrainingSetup({_arguments(selection.setup)})")
         arguments.append("setup=setup")
     return "\n".join(
@@ -142,8 +146,11 @@ def readable_data(read: DataEntry) -> tuple[str | None, FieldMapping | None]:
     return (read.source, FieldMapping(**read.mapping)) if known else (None, None)
 
 
-def _set_options(options: EstimateOptions) -> dict[str, Any]:
+def _set_options(selection: PlanSelection) -> dict[str, Any]:
     """Flags that differ from the command's own defaults, in its order."""
+    options, budget = selection.options, selection.budget if selection.rule == "budget" else None
+    if selection.setup.precision != default_setup(selection.opened.run, budget=budget).precision:
+        options = replace(options, precision=selection.setup.precision)  # the page's GPU is not in the command
     values = {
         f.name: getattr(options, f.name) for f in fields(EstimateOptions) if getattr(options, f.name) != f.default
     }

@@ -4,12 +4,13 @@ Everything that decides what is seen is in the link, so that a pasted one shows 
 widget to the query parameter of its key, and drops values there that the widget would not take.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import streamlit as st
 
+from semfreeze_core.records.options import EstimateOptions
 from semfreeze_core.wording.escaping import markdown_text
 
 LinkName = Literal[
@@ -49,8 +50,9 @@ LinkName = Literal[
     "paths",
 ]
 _RUN, _FORM = "run", "form "
+_ASKED, _REFUSED = "link asked", "link refused"  # what the link said, and what of it is not shown
 _DEPTH: LinkName = "depth"
-_SLIDE = "slide"
+_SLIDE, _SETUP = "slide", "training setup"
 _STARTED = "begun"  # what was started in this session and has not been shown yet
 _ANNOUNCED = "announced"
 _SELECTION, _DRAWN = "selection", "selections made"
@@ -64,6 +66,90 @@ OPEN = "Open a run"  # what the page Start does at first
 def in_link(name: LinkName) -> dict[str, Any]:
     """Arguments that keep a widget's value in the link under a name; one at its default is left out of the link."""
     return {"key": name, "bind": "query-params"}
+
+
+@dataclass(frozen=True)
+class RefusedValue:
+    """A value of the link that is not shown.
+
+    Attributes:
+        name: of the link's parameter.
+        asked: what the link says.
+        shown: what is shown instead; None where no page has such a parameter.
+    """
+
+    name: str
+    asked: str
+    shown: str | None
+
+
+def remember_link() -> None:
+    """Note what the link asks for, as long as no widget has answered it; before the first is drawn."""
+    if _ASKED not in st.session_state:
+        st.session_state[_ASKED] = {name: st.query_params.get_all(name) for name in st.query_params}
+
+
+def refused_values(page: str) -> list[RefusedValue]:
+    """What the link asked for and the page does not show, until somebody chooses otherwise or leaves the page.
+
+    Every widget is compared with what the link said of it, once all are drawn, so no widget needs a check of its own.
+    """
+    if asked := st.session_state[_ASKED]:
+        st.session_state[_REFUSED] = page, _compare(asked)
+        st.session_state[_ASKED] = {}
+    first, refused = st.session_state.get(_REFUSED, (page, []))
+    if first != page:
+        return []
+    return [value for value in refused if value.shown is None or value.shown == _in_words(value.name)]
+
+
+def _compare(asked: dict[str, list[str]]) -> list[RefusedValue]:
+    refused = []
+    for name, values in asked.items():
+        text = ", ".join(values)
+        if name not in (_RUN, _SLIDE, *get_args(LinkName)):
+            refused.append(RefusedValue(name, text, None))
+        elif name in st.session_state and not _same(_in_words(name), text):
+            refused.append(RefusedValue(name, text, _in_words(name)))
+    return refused
+
+
+def _in_words(name: str) -> str:
+    value = st.session_state.get(name)
+    values = value if isinstance(value, list | tuple) else [value]
+    return ", ".join(str(item).lower() if isinstance(item, bool) else str(item) for item in values)
+
+
+def _same(shown: str, asked: str) -> bool:
+    try:
+        return float(shown) == float(asked)
+    except ValueError:
+        return shown.casefold() == asked.casefold()
+
+
+# A widget that a page does not show is drawn out of sight as one of another kind: Streamlit's browser side takes one of
+# the same kind for the one that the page before showed, and when that goes, forgets that the value belongs to the link.
+
+
+def keep_choice(name: LinkName, options: Sequence[str]) -> str:
+    """Hold on to one of a row of options in the link, at first the first."""
+    return str(st.selectbox(name, options, **in_link(name)) or options[0])
+
+
+def keep_option(name: LinkName, options: Sequence[str]) -> None:
+    """Hold on to an option of a list in the link."""
+    st.radio(name, options, **in_link(name))
+
+
+def keep_number(name: LinkName, low: float, high: float, start: float) -> None:
+    """Hold on to a number in the link."""
+    st.slider(name, low, high, start, **in_link(name))
+
+
+def keep_depth(last: int, start: int) -> None:
+    """Hold on to the depth in the link."""
+    _follow_start(last, start)
+    st.number_input(_DEPTH, 0, last, start, **in_link(_DEPTH))
 
 
 def in_form(name: str, start: Any = None) -> str:
@@ -80,9 +166,27 @@ def keep_form() -> None:
         st.session_state[key] = st.session_state[key]
 
 
-def link_to_finetune_form(depth: int) -> dict[str, str]:
-    """What a link to the form of new finetunes says beyond run and metric, which go along: open, at this depth."""
-    return {"tested": str(depth), "prove": "true"}
+def link_to_finetune_form(depth: int, start: int) -> dict[str, str]:
+    """What a link to the form of new finetunes says beyond what goes along anyway: open, at this depth.
+
+    The depth that the form begins at is left out: Streamlit takes a default out of the link, as another stop in the
+    browser's history.
+    """
+    if depth != start:
+        return {"tested": str(depth), "prove": "true"}
+    st.session_state.pop("tested", None)  # which would come back
+    return {"prove": "true"}
+
+
+def keep_training_setup(options: EstimateOptions, gpu: str | None) -> None:
+    """Hand the training setup, which stands beside all pages, to the page."""
+    st.session_state[_SETUP] = options, gpu
+
+
+def training_setup() -> tuple[EstimateOptions, str | None]:
+    """The training setup of the open run, and the GPU it is for, or None."""
+    options, gpu = st.session_state[_SETUP]
+    return options, gpu
 
 
 def await_started(name: str) -> None:
@@ -121,20 +225,18 @@ def reset_fields_of_other_data(data: str, fields: Collection[str]) -> None:
             reset_field(field)
 
 
-def pick_run(names: list[str], first: str) -> tuple[str, str | None]:
-    """The run picker; returns the run chosen, and the one that the link asks for when there is none by that name.
+def pick_run(names: list[str], first: str) -> str:
+    """The run picker; returns the run chosen.
 
     Args:
         names: of the runs there are.
         first: the one that opens when nobody asks for another.
     """
-    name = st.query_params.get(_RUN)
-    unknown = None if name is None or name in names else name
     if st.session_state.get(_RUN) not in names:
         st.session_state.pop(_RUN, None)  # removed while it was open
     chosen = st.selectbox("Run", names, names.index(first), key=_RUN, bind="query-params",
                           help="A finished analysis of a model on data.")  # fmt: skip
-    return chosen or first, unknown
+    return chosen or first
 
 
 def choose_run(name: str) -> None:
@@ -157,11 +259,15 @@ def depth_slider(last: int, start: int, help: str) -> int:
     A link without a depth means `start`, the recommended one. Until somebody chooses another, the depth follows it: to
     another run's, or another metric's.
     """
+    _follow_start(last, start)
+    return int(st.slider("Freeze depth k", 0, last, start, help=help, **in_link(_DEPTH)))
+
+
+def _follow_start(last: int, start: int) -> None:
     before, st.session_state[_START] = st.session_state.get(_START), start
     known = st.session_state.get(_DEPTH)
     if known is not None and (known > last or (before != start and known == before)):
         st.session_state[_DEPTH] = start
-    return int(st.slider("Freeze depth k", 0, last, start, help=help, **in_link(_DEPTH)))
 
 
 def set_depth(depth: int) -> None:
@@ -178,7 +284,8 @@ def follow(run: str, pick: tuple[Any, ...], depth: int | None) -> None:
         depth: what it picks, or None.
     """
     before, st.session_state[_FOLLOWED] = st.session_state.get(_FOLLOWED), (run, *pick)
-    first = before is None and _DEPTH not in st.query_params and _DEPTH not in st.session_state
+    untouched = _DEPTH not in st.session_state or st.session_state[_DEPTH] == st.session_state.get(_START)
+    first = before is None and _DEPTH not in st.query_params and untouched
     if depth is not None and (first or (before is not None and before != (run, *pick))):
         st.session_state[_DEPTH] = depth
 
@@ -186,7 +293,8 @@ def follow(run: str, pick: tuple[Any, ...], depth: int | None) -> None:
 def slide(names: list[str]) -> str:
     """The slide of a presentation that the link names, or the first."""
     name = st.query_params.get(_SLIDE, names[0])
-    return name if name in names else names[0]
+    st.session_state[_SLIDE] = name if name in names else names[0]
+    return str(st.session_state[_SLIDE])
 
 
 def turn_to(name: str) -> None:

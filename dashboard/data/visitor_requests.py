@@ -13,13 +13,12 @@ from semfreeze_core.records.job import Job
 from semfreeze_core.runs import jobs
 from semfreeze_core.runs.folder import read_manifest
 from semfreeze_core.sources.data.samples import sample_names
-from semfreeze_core.storage import user_path
+from semfreeze_core.sources.models.hub import is_here, names_hub_model
 
 from .analysis_request import UPLOADS
 from .run_folder import paths_allowed, server_catalog
 
 _NAME = r"[A-Za-z0-9](?:[\w-]|\.(?!\.))*"
-_MODEL = re.compile(rf"{_NAME}(?:/{_NAME})?", re.ASCII)
 # A dataset needs its owner: some names without one stand for readers of local files. Then configuration, split, rows.
 _DATASET = re.compile(rf"hf:({_NAME}/{_NAME})(?::[^/\\:#]+)?(?:#[^/\\:#]+(?::\d+)?)?", re.ASCII)
 _MODEL_OPTION, _DATA_OPTIONS = "--model=", ("--data=", "--train=", "--eval=")
@@ -31,7 +30,7 @@ def require_model(model: str) -> None:
     Raises:
         InputError: saying what can be named instead.
     """
-    if model == "embedded" or paths_allowed() or (_MODEL.fullmatch(model) and not _is_here(model)):
+    if model == "embedded" or paths_allowed() or names_hub_model(model):
         return
     raise InputError(
         f"{model[:80]!a} is not the name of a hub model. Name it as on the hub, owner/name or name: this server opens "
@@ -53,7 +52,7 @@ def require_data(data: str, analyzed: Collection[str] = ()) -> None:
         return
     if data.removeprefix("sample:") in sample_names() and data.startswith("sample:"):
         return
-    if (dataset := _DATASET.fullmatch(data)) and not _is_here(dataset[1]):
+    if (dataset := _DATASET.fullmatch(data)) and not is_here(dataset[1]):
         return
     raise InputError(
         f"{data.removeprefix('hf:')[:80]!a} is not the name of a hub dataset. Name it as on the hub, owner/name, or "
@@ -100,11 +99,3 @@ def _is_upload(data: str) -> bool:
         return False
     path = Path(data)
     return path.parent == folder / UPLOADS and path.is_file() and not path.is_symlink()
-
-
-def _is_here(name: str) -> bool:
-    """Whether the name of a repository is also a path from where the server stands, which would be opened first."""
-    try:
-        return user_path(name).exists()
-    except OSError:
-        return True

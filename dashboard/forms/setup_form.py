@@ -4,7 +4,7 @@ from typing import Any, get_args
 
 import streamlit as st
 
-from semfreeze_core.cost.hardware import GPUS
+from semfreeze_core.cost.hardware import GPUS, find_gpu
 from semfreeze_core.cost.setup import default_precision
 from semfreeze_core.plan.rules_by_cost import Budget
 from semfreeze_core.records.defaults import BATCH_SIZE, EPOCHS, LORA_RANK, SEQUENCE_LENGTH
@@ -16,44 +16,46 @@ from ..data.state import in_link
 from ..text.tooltips import TOOLTIPS
 
 _LARGEST_BATCH, _LARGEST_LENGTH, _LARGEST_RANK, _MOST_EPOCHS = 4096, 131072, 1024, 1000
-NARROW = 150
+NARROW, LARGEST_MEMORY_GIB = 150, 10_000.0
+_ANY_GPU = "any"
 
 
-def setup_options(run: Run) -> EstimateOptions:
-    """What the widgets say of the finetune, each in the link. What is at its default stays unset, as in a command.
+def setup_options(run: Run) -> tuple[EstimateOptions, str | None]:
+    """The finetune as the widgets have it, and the GPU it is for, or None.
+
+    Each is in the link. What is at its default stays unset, as in a command.
 
     A stock trainer settles loss and prefix cache, as the checkpointing of transformers 5 settles the latter: widgets
     without a choice are off, and their values do not count.
     """
     longest = run.shape.max_positions or _LARGEST_LENGTH
     usual = min(SEQUENCE_LENGTH, longest)
-    with st.container(horizontal=True, vertical_alignment="bottom"):
-        batch = st.number_input(
-            "Batch", 1, _LARGEST_BATCH, BATCH_SIZE, width=NARROW, help="Examples per step.", **in_link("batch")
-        )
+    with st.container():
+        names = [_ANY_GPU, *(gpu.name for gpu in GPUS)]
+        gpu = st.selectbox("GPU", names, help=TOOLTIPS["gpu"], **in_link("gpu"))
+        named = None if gpu in (None, _ANY_GPU) else gpu
+        batch = st.number_input("Batch", 1, _LARGEST_BATCH, BATCH_SIZE, help="Examples per step.", **in_link("batch"))
         length = st.number_input(
-            "Length", 1, longest, usual, width=NARROW, **in_link("length"),
+            "Length", 1, longest, usual, **in_link("length"),
             help=f"Tokens per example, padding included; this model takes {longest:,}.",
         )  # fmt: skip
         epochs = st.number_input(
-            "Epochs", 1, _MOST_EPOCHS, EPOCHS, width=NARROW, help="Over the run's usable rows.", **in_link("epochs")
+            "Epochs", 1, _MOST_EPOCHS, EPOCHS, help="Over the run's usable rows.", **in_link("epochs")
         )
-        usual_precision = default_precision(run)
+        usual_precision = default_precision(run, None if named is None else find_gpu(named))
         precision = _choice("Precision", get_args(Precision), "precision", usual=usual_precision)
         optimizer = _choice("Optimizer", get_args(Optimizer), "optimizer")
         stock = st.toggle("Stock trainer", help=TOOLTIPS["stock"], **in_link("stock"))
         loss = _choice("Loss", get_args(LossKind), "loss", disabled=stock)
         checkpointing = _choice("Checkpointing", get_args(Checkpointing), "checkpointing")
-        rank = st.number_input(
-            "LoRA rank", 1, _LARGEST_RANK, LORA_RANK, width=NARROW, help=TOOLTIPS["rank"], **in_link("rank")
-        )
+        rank = st.number_input("LoRA rank", 1, _LARGEST_RANK, LORA_RANK, help=TOOLTIPS["rank"], **in_link("rank"))
         lora = st.toggle("Train adapters", help=TOOLTIPS["adapters"], **in_link("adapters"))
         no_cache = stock or checkpointing == "transformers-5"  # which recomputes the frozen layers
         cache = st.toggle(
             "Prefix cache", TrainingSetup.prefix_cache, disabled=no_cache, help=TOOLTIPS["prefix cache"],
             **in_link("cache"),
         )  # fmt: skip
-    return EstimateOptions(
+    options = EstimateOptions(
         batch_size=_unless_default("batch_size", batch),
         precision=None if precision == usual_precision else precision,
         optimizer=_unless_default("optimizer", optimizer),
@@ -66,6 +68,7 @@ def setup_options(run: Run) -> EstimateOptions:
         lora_rank=rank,
         stock=stock,
     )
+    return options, named
 
 
 def _unless_default(name: str, value: Any) -> Any:
@@ -73,18 +76,16 @@ def _unless_default(name: str, value: Any) -> Any:
     return None if value == getattr(TrainingSetup, name) else value
 
 
-def budget_input() -> Budget | None:
-    """What the finetune may take at most; None while nothing is limited."""
+def budget_input(gpu: str | None) -> Budget | None:
+    """What the finetune may take at most, beside the memory of a GPU; None while nothing is limited."""
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        names = ["any", *(gpu.name for gpu in GPUS)]
-        gpu = st.selectbox("Card", names, width=200, help="Its whole memory is the limit.", **in_link("gpu"))
         memory = st.number_input(
-            "Memory, GiB", 0.0, 10_000.0, 0.0, width=NARROW, help="0: no limit.", **in_link("memory")
+            "Memory, GiB", 0.0, LARGEST_MEMORY_GIB, 0.0, width=NARROW, help="0: no limit.", **in_link("memory")
         )
         share = st.number_input(
             "FLOP of full, %", 1, 100, 100, width=NARROW, help="100: no limit.", **in_link("compute")
         )
-    limits = (memory or None, None if gpu in (None, "any") else gpu, share / 100 if share < 100 else None)
+    limits = (memory or None, gpu, share / 100 if share < 100 else None)
     return None if limits == (None, None, None) else Budget(*limits)
 
 
@@ -92,5 +93,5 @@ def _choice(
     title: str, options: tuple[str, ...], name: str, *, disabled: bool = False, usual: str | None = None
 ) -> str:
     first = options.index(usual or getattr(TrainingSetup, name))
-    look: dict[str, Any] = {"width": NARROW + 20, "disabled": disabled, "help": TOOLTIPS[name]}
+    look: dict[str, Any] = {"disabled": disabled, "help": TOOLTIPS[name]}
     return str(st.selectbox(title, options, first, **look, **in_link(name)))  # type: ignore[arg-type]  # a link's name

@@ -121,9 +121,8 @@ def finetune_form(opened: OpenRun, runs: Path) -> FinetuneRequest | None:
 
 def variant_inputs(opened: OpenRun) -> tuple[tuple[str, ...], int | None]:
     """What a validation trains, and its depth where that is not the recommended one."""
-    recommended = compute.comparison(opened, "semantic", None, None).rules["coverage"].freeze_depth
-    last = opened.run.shape.n_layers
-    start = opened.run.shape.n_layers // 2 if recommended is None else recommended
+    recommended = _recommended_depth(opened)
+    last, start = opened.run.shape.n_layers, start_depth(opened)
     with st.container(horizontal=True, vertical_alignment="bottom"):
         depth = int(st.number_input(
             "Freeze depth", 0, last, start, width=_NARROW, help=TOOLTIPS["proof depth"], **state.in_link("tested")
@@ -135,6 +134,16 @@ def variant_inputs(opened: OpenRun) -> tuple[tuple[str, ...], int | None]:
         st.info(validation_text.NO_VERDICT)
     arms = tuple(arm for arm in VARIANTS if arm in chosen) or VARIANTS
     return arms, None if depth == recommended else depth
+
+
+def start_depth(opened: OpenRun) -> int:
+    """The depth that the form begins at."""
+    recommended = _recommended_depth(opened)
+    return opened.run.shape.n_layers // 2 if recommended is None else recommended
+
+
+def _recommended_depth(opened: OpenRun) -> int | None:
+    return compute.comparison(opened, "semantic", None, None).rules["coverage"].freeze_depth
 
 
 def analyzed_data(opened: OpenRun) -> str:

@@ -26,6 +26,7 @@ from ..text.tooltips import TOOLTIPS
 from ..text.visitor_text import error_text
 
 METRICS = ("semantic", "logit_z")
+HIDDEN = "hidden"  # of containers of widgets that only the link needs
 
 
 @dataclass(frozen=True)
@@ -66,9 +67,19 @@ def page_context() -> PageContext:
     except RunError as error:
         st.error(error_text(f"{error} Choose another run on the left."))
         st.stop()
-    metrics = [metric for metric in METRICS if metric in opened.run.traces]
     choices = st.container(horizontal=True, vertical_alignment="bottom", gap="medium")
-    metric = choices.segmented_control(
+    with choices:
+        metric = _metric_choice(opened)
+    return PageContext(opened, metric, compute.curve(opened, metric), top, ruler, choices)
+
+
+def _metrics(opened: OpenRun) -> list[str]:
+    return [metric for metric in METRICS if metric in opened.run.traces]
+
+
+def _metric_choice(opened: OpenRun) -> str:
+    metrics = _metrics(opened)
+    metric = st.segmented_control(
         "Deviation",
         metrics,
         default=metrics[0],
@@ -76,8 +87,32 @@ def page_context() -> PageContext:
         help=TOOLTIPS["metric"],
         **state.in_link("metric"),
     )
-    chosen = metric or metrics[0]
-    return PageContext(opened, chosen, compute.curve(opened, chosen), top, ruler, choices)
+    return str(metric or metrics[0])
+
+
+def hidden(name: str) -> DeltaGenerator:
+    """A container that nobody sees, for widgets of the link that a page does not show.
+
+    Streamlit takes a value out of the link once no page draws its widget. Drawn here, it stays in the link through
+    reloads and page changes, and no page change costs a second stop in the browser's history.
+    """
+    return st.container(key=f"{HIDDEN}-{name}")
+
+
+def hidden_view(opened: OpenRun) -> None:
+    """Hold on to metric and depth where a page shows neither."""
+    with hidden("view"):
+        metrics = _metrics(opened)
+        metric = state.keep_choice("metric", metrics)
+        comparison = compute.comparison(opened, metric, None, None)
+        start = comparison.rules["coverage"].freeze_depth or 0
+        state.keep_depth(comparison.n_layers, start)
+
+
+def hidden_depth(ctx: PageContext) -> None:
+    """Hold on to the depth where a page has no slider."""
+    with hidden("depth"):
+        state.keep_depth(ctx.n_layers, start_depth(ctx))
 
 
 def start_depth(ctx: PageContext) -> int:

@@ -7,11 +7,9 @@ from semfreeze_core.records.cost import DepthCost
 from semfreeze_core.records.validation import ValidationReport
 from semfreeze_core.runs.store import RunEntry
 from semfreeze_core.wording.numbers import gib
-from semfreeze_core.wording.tables import Table
 from semfreeze_core.wording.validation import short_verdicts
 
 from ..data.run_folder import CatalogEntry
-from ..text.analysis_text import escaped
 from ..text.visitor_text import visitor_text
 
 
@@ -34,11 +32,6 @@ def _headroom(cost: DepthCost, gpu: Gpu) -> str:
         return "unknown"
     left = gpu.memory_bytes - cost.bytes.total
     return f"fits, {gib(left)} left" if left >= 0 else f"{gib(-left)} too much"
-
-
-def markdown_rows(table: Table) -> list[dict[str, str]]:
-    """A table's rows for `st.table`, which takes Markdown; `st.dataframe` shows text as it stands."""
-    return [{title: escaped(cell) for title, cell in row.items()} for row in table.dicts()]
 
 
 def run_rows(entries: Sequence[CatalogEntry]) -> list[dict[str, object]]:

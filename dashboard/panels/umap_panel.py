@@ -49,6 +49,12 @@ def umap_settings() -> UmapSettings:
     return UmapSettings(int(seed), int(neighbors))
 
 
+def keep_umap_settings() -> None:
+    """Hold on to the settings in the link where they are not shown."""
+    state.keep_number("neighbours", LEAST_NEIGHBORS, MOST_NEIGHBORS, DEFAULT_NEIGHBORS)
+    state.keep_number("seed", 0, LARGEST_SEED, 0)
+
+
 def umap_or_offer(opened: OpenRun, settings: UmapSettings) -> UmapProjection | None:
     """The run's UMAP when it is kept; else None, after drawing the offer to compute it, or its job.
 

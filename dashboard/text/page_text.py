@@ -3,6 +3,7 @@
 from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 
+from semfreeze_core.cost.speed import Speed
 from semfreeze_core.plan.opinions import Comparison
 from semfreeze_core.records.cost import CostTable
 from semfreeze_core.records.display import DisplaySample
@@ -15,6 +16,7 @@ from semfreeze_core.wording.plan import opinion_summary
 from semfreeze_core.wording.runs import model_sentence
 
 from ..data.analysis_request import UPLOADS
+from ..data.state import RefusedValue
 from .visitor_text import error_text, visitor_text
 
 UMAP_IN_DEMO = (
@@ -34,8 +36,10 @@ EMBEDDED_EXPORT = (
     "folder and writes that."
 )
 NO_FINETUNES = (
-    "No finetune is kept here yet, so nothing is known of how right predictions are. The page Validate starts one."
+    "You have no finished validation or sweep yet, so nothing is measured of the errors of your estimates. The page "
+    "Validate starts one."
 )
+NO_SHARES = "No finished finetune measured a share of full finetuning's loss reduction yet, so there is no chart of it."
 NO_RUNS = "This folder has no run yet. The page Start makes one; so does `semfreeze analyze`."
 NO_COLUMNS = (
     "This run kept no other column of its task file: it was read before runs kept any, or the file has none that makes "
@@ -63,9 +67,13 @@ def data_name(source: str) -> str:
     return path.name if path.parent.name == UPLOADS else visitor_text(source)
 
 
-def missing_run_message(unknown: str, names: Sequence[str]) -> str:
-    """What to say of a link to a run that is not here."""
-    return f"The link asks for the run {unknown!a}, which is not here. Shown is {names[0]}."
+def refused_link_message(refused: Sequence[RefusedValue]) -> str:
+    """What to say of a link that asks for what is not here."""
+    parts = [
+        f"{value.name}={value.asked[:80]!a} ({'ignored' if value.shown is None else f'shown: {value.shown}'})"
+        for value in refused
+    ]
+    return f"The link asks for what is not here: {', '.join(parts)}."
 
 
 def start_sentence(name: str, comparison: Comparison) -> str:
@@ -80,6 +88,16 @@ def alternative_line(costs: CostTable, depth: int) -> str:
         return ""
     cost = other.depths[depth]
     return alternative_sentence(other.trainer, cost.relative_flop, cost.relative_bytes)
+
+
+def no_rate_sentence(gpu: str | None, precision: str) -> str:
+    """Why there is no time of the run, and what gives one."""
+    if gpu is not None:
+        return f"The peak rate of {gpu} in {precision} is not known here, so there is no time of the run."
+    return (
+        f"No finetune of this run was measured in {precision}, so there is no time of the run yet. Choose a GPU under "
+        "Training setup for a range at 30–55% of its peak rate, or start a finetune on the page Validate."
+    )
 
 
 def catalog_caption(folder: Path | None, n: int) -> str:
@@ -107,11 +125,18 @@ def cell_sentence(cell: Mapping[Hashable, object]) -> str:
     )
 
 
+def time_line(speed: Speed) -> str:
+    """Where the rate comes from that a finetune's time is estimated at, or why there is none."""
+    if speed.source is None:
+        return "The time is unknown: this run has no timed finetune, and no GPU with a known peak rate is chosen."
+    return f"The time is at the rate {speed.source}; on another or a busier device it differs."
+
+
 def pca_caption(display: DisplaySample, n_drawn: int, space: int, flat: bool) -> str:
     """How many points of how many are drawn, and what can be done with them."""
     return (
         f"{n_drawn:,} of {display.n_positions_total:,} read positions, drawn with seed {display.seed}; opens at space "
-        f"{space}. {'Stars' if flat else 'Diamonds'}: bases of the {len(display.basis_ids)} ground truth tokens. "
+        f"{space}. {'Stars' if flat else 'Open diamonds'}: bases of the {len(display.basis_ids)} ground truth tokens. "
         f"{'Draw around points to select them.' if flat else 'Points are selected in 2-D.'}"
     )
 

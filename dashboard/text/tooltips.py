@@ -20,8 +20,9 @@ TOOLTIPS = {
     "when k are frozen. A prediction about finetuning, not a measurement of it.",
     "scores": "What other papers read off each layer, told as the same share. They contradict each other; only a "
     "finetune decides.",
-    "law": "A power law of depth drawn through the deviations, as scaling laws have it. It is looked at, never "
-    "extrapolated; a low R^2 says the curve is none.",
+    "law": "A formula for how lift over random labels grows with depth: flat up to a turn, then a power law of the "
+    "depth. Every layer before the turning depth contributes less than the average layer. The interval is about the "
+    "examples, not about the formula.",
     "slices": "The same reading for each group of examples by itself: those of one label, of one value in another "
     "column of the task file, or of similar length. A group that the rule freezes less deep than the "
     "current depth may lose by it.",
@@ -41,8 +42,9 @@ TOOLTIPS = {
     "basis": "The direction in the last space that the head reads as a token. States that come to mean it move there.",
     "memory": "Device memory by part, from formulas: an upper projection, as the parts do not all peak together.",
     "flop": "Floating point operations of the first training step; a multiply-add is two.",
-    "time": "The finetune's compute at the rate of this run's last finetune, or at 30–55% of the peak of the GPU that "
-    "the rule budget is asked with. Without either the time is unknown.",
+    "time": "The finetune's compute at the rate of this run's last finetune, or at 30–55% of the peak of the GPU "
+    "in the training setup.",
+    "gpu": "What the time of the finetune is estimated for. With the rule budget, its whole memory is the limit.",
     "frontier": "Each point is a freeze depth: right saves more, up keeps more of the predicted gain. Click one to go "
     "there.",
     "rule": "coverage: as deep as half gain coverage, half plain depth allows (ours). paper: where the largest single "

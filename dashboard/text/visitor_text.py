@@ -4,13 +4,15 @@ import os
 import re
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from semfreeze_core.storage import cache_folder, home
 from semfreeze_core.wording.escaping import markdown_text
 
+from ..data.analysis_request import UPLOADS
 from ..data.run_folder import paths_allowed, server_catalog
-from .analysis_text import form_message
+from .analysis_text import as_command, form_message
 
 _QUOTED = re.compile(r"""(['"`])(?:~[\w-]*)?/(?!/)[^'"`\n]*/([^'"`/\n]+)\1""")
 # An absolute path up to its last part; neither the slash of owner/name nor those of an address. The parts end at white
@@ -19,13 +21,32 @@ _FOLDERS = re.compile(r"""(?<![\w./~\\])(?:~[\w-]*)?/(?!/)(?:[^\s/'"`<>|;,()\[\]
 
 
 def visitor_text(text: str) -> str:
-    """Text without the folders of this machine, where others than its user see it; a file keeps its name."""
+    """Text without the folders of this machine, where others than its user see it; a file keeps its name.
+
+    An upload is called by its own name everywhere: where it is kept is nothing that who uploaded it has chosen.
+    """
+    text = _uploads_by_name(text)
     if paths_allowed():
         return text
     for folder in _folders():
         inside, itself = rf"(?<!\w){re.escape(folder)}/+", rf"(?<!\w){re.escape(folder)}(?![\w-])"
         text = re.sub(itself, os.path.basename(folder), re.sub(inside, "", text))
     return _FOLDERS.sub("", _QUOTED.sub(r"\1\2\1", text))
+
+
+def _uploads_by_name(text: str) -> str:
+    """Text with uploads under their own names, where they are named by where they are kept."""
+    folder = server_catalog().folder
+    if folder is None:
+        return text
+    places = "|".join(re.escape(os.path.join(path, UPLOADS)) for path in {str(folder), os.path.abspath(folder)})
+    return re.sub(rf"(?:{places})/([\w-]+)-[0-9a-f]{{12}}(?=\.)", r"\1", text)
+
+
+def command_text(arguments: Sequence[str]) -> str:
+    """A semfreeze command as it is typed here; without folders for others, who type it at a machine of their own."""
+    command = as_command(arguments)
+    return command if paths_allowed() else visitor_text(command)
 
 
 def error_text(message: object) -> str:

@@ -3,7 +3,7 @@
 import streamlit as st
 
 from semfreeze_core.plan.compare import MOST_RUNS
-from semfreeze_core.wording.calibration import calibration_sentence
+from semfreeze_core.wording.calibration import BUNDLED_CALIBRATION, calibration_sentence
 from semfreeze_core.wording.comparison import (
     BAND_NOTE,
     COST_NOTE,
@@ -11,7 +11,7 @@ from semfreeze_core.wording.comparison import (
     depths_sentence,
     difference_sentence,
 )
-from semfreeze_core.wording.numbers import CI
+from semfreeze_core.wording.numbers import CI, counted
 from semfreeze_core.wording.plan import stack_sentence
 from semfreeze_dashboard.charts import compared
 from semfreeze_dashboard.charts.stack import stack_html
@@ -31,6 +31,7 @@ ALL_AT_ONCE = f"{BAND_NOTE} Where a band excludes 0, the runs differ significant
 def body() -> None:
     """Who is compared, what they say, their curves, then calibration and the runs."""
     ctx = page.page_context()
+    page.hidden_depth(ctx)
     others = [name for name in server_catalog().names if name != ctx.opened.name]
     chosen = ctx.choices.multiselect(
         "Compare with", others, max_selections=MOST_RUNS - 1, width=520, help=TOOLTIPS["compare"],
@@ -39,8 +40,8 @@ def body() -> None:
     if chosen:
         side_by_side(ctx, chosen)
     else:
-        with ctx.top:
-            st.markdown(f"#### {escaped(ctx.opened.name)}, beside which run?")
+        depth = compute.comparison(ctx.opened, ctx.metric, None, None).rules["coverage"].freeze_depth
+        page.header(ctx, depth, f"{ctx.opened.name}, beside which run?")
         st.info(page_text.COMPARE_WITH if others else page_text.NOTHING_TO_COMPARE)
     calibration()
     runs_panel()
@@ -90,22 +91,24 @@ def side_by_side(ctx: page.PageContext, chosen: list[str]) -> None:
 def calibration() -> None:
     """Predicted against measured over every finetune that is kept."""
     folder = server_catalog().folder
-    if folder is None:
-        return
-    report = compute.calibration(folder)
     st.markdown("##### Were predictions right?")
-    shares = [pair for pair in report.pairs if pair.quantity.startswith("coverage")]
-    if not shares:
-        st.info(page_text.NO_FINETUNES)
-        return
+    report = compute.calibration_of_example() if folder is None else compute.calibration(folder)
     for problem in report.problems:
         st.warning(error_text(problem))
+    place = "of the bundled example" if folder is None else f"kept in {visitor_text(str(folder))}"
+    if folder is not None and not report.pairs:
+        st.info(page_text.NO_FINETUNES)
+        st.markdown(BUNDLED_CALIBRATION)
+        report, place = compute.calibration_of_example(), "of the bundled example"
+    shares = [pair for pair in report.pairs if pair.quantity.startswith("coverage")]
     n = len({pair.finetune for pair in shares})
-    finetunes = "1 finetune" if n == 1 else f"{n} finetunes"
-    caption = (
-        f"{len(shares)} shares of {finetunes} kept in {visitor_text(str(folder))}. Each finetune is one look, not many."
-    )
-    page.chart("calibration", "Predicted share against measured", caption, compared.draw_calibration(shares), "kept")
+    caption = f"{len(shares)} shares from {counted(n, 'finetune')} {place}. Each finetune is one look, not many."
+    if not shares:
+        st.info(page_text.NO_SHARES)
+    else:
+        page.chart(
+            "calibration", "Predicted share against measured", caption, compared.draw_calibration(shares), "kept"
+        )
     for fit in report.calibrations:
         st.markdown(escaped(calibration_sentence(fit)))
 

@@ -3,11 +3,13 @@
 import streamlit as st
 
 from semfreeze_core.plan.slices import groupings, kept_columns
+from semfreeze_core.records.gain import GainCurve
 from semfreeze_core.wording.numbers import CI
 from semfreeze_core.wording.rules import slices_sentence, slices_table
 from semfreeze_core.wording.runs import contribution_sentence, scaling_law_sentence
 from semfreeze_dashboard.charts import curves, frontier
 from semfreeze_dashboard.data import compute, state
+from semfreeze_dashboard.data.run_folder import OpenRun
 from semfreeze_dashboard.panels import page
 from semfreeze_dashboard.text import page_text
 from semfreeze_dashboard.text.analysis_text import escaped
@@ -51,11 +53,9 @@ def body() -> None:
         caption = f"{sampling} Later tokens can be told from earlier ones, whatever the prompt."
         page.chart("first-later", "Advantage at first and at later tokens", caption, figure, "advantage")
 
-    law = compute.law(opened, metric)
-    caption = scaling_law_sentence(law)
-    page.chart("law", "A scaling law through the deviations", caption, curves.draw_law(curve, law, depth), "law")
+    _law(curve, depth)
 
-    by = st.selectbox("Groups by", groupings(opened.run), width=320, **state.in_link("by"))
+    by = grouping_choice(opened)
     if not kept_columns(opened.run):
         st.caption(page_text.NO_COLUMNS)
     groups, left_out = compute.slices(opened, metric, by)
@@ -69,6 +69,29 @@ def body() -> None:
     for name, score in opened.run.scores.items():
         if score.reason:
             st.caption(escaped(f"{name.replace('_', ' ')} is not measured: {score.reason}."))
+
+
+def _law(curve: GainCurve, depth: int) -> None:
+    """The scaling law with its turning depth, and what it leaves over; its sentence alone where none fits."""
+    sentence = scaling_law_sentence(curve)
+    if curve.law.reason:
+        st.info(escaped(sentence))
+        return
+    page.chart("law", "Scaling law of the lift over random labels", sentence, curves.draw_law(curve, depth), "law")
+    with st.expander("Residuals of the scaling law"):
+        caption = f"Mean lift minus the law at each hidden state, {curve.n_examples} examples."
+        figure = curves.draw_law_residuals(curve, depth)
+        page.chart("law-residuals", "What the scaling law leaves over", caption, figure, "law")
+
+
+def grouping_choice(opened: OpenRun) -> str:
+    """What the groups of examples have in common."""
+    return str(st.selectbox("Groups by", groupings(opened.run), width=320, **state.in_link("by")))
+
+
+def link_choices(opened: OpenRun) -> None:
+    """This page's widgets of the link, for pages that only keep them there."""
+    state.keep_option("by", groupings(opened.run))
 
 
 draw = page.as_fragment(body)

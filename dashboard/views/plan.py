@@ -14,10 +14,12 @@ from semfreeze_core.records.training import LoraSetup, TrainingSetup
 from semfreeze_core.wording.costs import flop_status_word, setup_line
 from semfreeze_core.wording.numbers import CI, duration_at, flops, gib, number, percent, rate_range
 from semfreeze_core.wording.plan import depth_summary, no_recommendation
-from semfreeze_core.wording.rules import opinion_table, recommendation_sentence
+from semfreeze_core.wording.rules import WHY, opinion_reasons, opinion_table, recommendation_sentence
 from semfreeze_dashboard.charts import costs, frontier
 from semfreeze_dashboard.data import compute, exports, state
-from semfreeze_dashboard.forms.setup_form import budget_input, setup_options
+from semfreeze_dashboard.data.run_folder import OpenRun
+from semfreeze_dashboard.forms import validation_form
+from semfreeze_dashboard.forms.setup_form import LARGEST_MEMORY_GIB, budget_input
 from semfreeze_dashboard.panels import page, tables
 from semfreeze_dashboard.panels.export_panel import export_panel
 from semfreeze_dashboard.text import page_text
@@ -25,7 +27,8 @@ from semfreeze_dashboard.text.analysis_text import escaped
 from semfreeze_dashboard.text.tooltips import TOOLTIPS
 
 FRONTIER = "frontier"
-RULES = ("coverage", "paper", "compute", "budget")
+SAVINGS = ("FLOP", "memory")
+RULES = ("coverage", "paper", "compute", "turning", "budget")
 
 
 def go_to_clicked_depth() -> None:
@@ -59,14 +62,13 @@ def body() -> None:
     """Rule, setup, depth; then the conclusion and the charts it is drawn from."""
     ctx = page.page_context()
     run = ctx.opened.run
+    options, gpu = state.training_setup()
     with ctx.choices:
-        rule = st.segmented_control(
-            "Ask a rule", RULES, default="coverage", required=True, help=TOOLTIPS["rule"], **state.in_link("rule")
-        )
-        with st.popover("Training setup"):
-            options = setup_options(run)
-    budget = budget_input() if rule == "budget" else None
-    setup = setup_from_options(run.shape, run, options, with_reference=True)
+        rule = rule_choice()
+    with st.container() if rule == "budget" else page.hidden("limits"):
+        limits = budget_input(gpu)
+    budget = limits if rule == "budget" else None
+    setup = setup_from_options(run.shape, run, options, with_reference=True, gpu=None if gpu is None else find_gpu(gpu))
     table = compute.depth_costs(ctx.opened, setup, LoraSetup(options.lora_rank))
     comparison = compute.comparison(ctx.opened, ctx.metric, setup, budget)
     opinion = comparison.rules.get(rule)
@@ -78,18 +80,43 @@ def body() -> None:
     shown = _Shown(table, depth, alternatives, comparison)
 
     conclusion(ctx, shown, rule)
-    metrics(ctx, shown, setup, None if budget is None else budget.gpu)
+    metrics(ctx, shown, setup, gpu)
     cost_charts(shown, setup)
     frontier_chart(ctx, shown)
     st.markdown("**What each rule says, and why**", help=TOOLTIPS["rule"])
-    st.table(tables.markdown_rows(opinion_table(comparison)))
+    st.dataframe(
+        opinion_table(comparison).without(WHY).dicts(), hide_index=True, alt="The depth of every rule and its cost"
+    )
+    st.markdown("\n".join(f"- {escaped(line)}" for line in opinion_reasons(comparison)))
     st.markdown("**Cards it fits on**", help=TOOLTIPS["cards"])
     st.dataframe(tables.gpu_rows(alternatives, table.depths), hide_index=True, alt="Headroom on each card")
     st.page_link(
         "views/validate.py", label="**Test this depth by a real finetune**", help=TOOLTIPS["test depth"],
-        query_params=state.link_to_finetune_form(depth),
+        query_params=state.link_to_finetune_form(depth, validation_form.start_depth(ctx.opened)),
     )  # fmt: skip
     export_panel(ctx, exports.plan_selection(ctx, opinion, rule, depth, budget, options, setup))
+
+
+def rule_choice() -> str:
+    """The rule that is asked."""
+    return str(
+        st.segmented_control(
+            "Ask a rule", RULES, default=RULES[0], required=True, help=TOOLTIPS["rule"], **state.in_link("rule")
+        )
+    )
+
+
+def saving_choice() -> str:
+    """What the frontier sets against coverage."""
+    return str(st.segmented_control("Saving", SAVINGS, default=SAVINGS[0], required=True, **state.in_link("saving")))
+
+
+def link_choices(opened: OpenRun) -> None:
+    """This page's widgets of the link, for pages that only keep them there."""
+    state.keep_choice("rule", RULES)
+    state.keep_number("memory", 0.0, LARGEST_MEMORY_GIB, 0.0)
+    state.keep_number("compute", 1, 100, 100)
+    state.keep_choice("saving", SAVINGS)
 
 
 def conclusion(ctx: page.PageContext, shown: _Shown, rule: str) -> None:
@@ -114,8 +141,8 @@ def metrics(ctx: page.PageContext, shown: _Shown, setup: TrainingSetup, gpu: str
     cost, coverage = shown.cost, ctx.curve.coverage.at(shown.depth)
     measured = compute.finetune_rate(ctx.opened, setup.precision)[0]
     speed = training_speed(None, None, setup, gpu=None if gpu is None else find_gpu(gpu), measured=measured)
-    time = duration_at(cost.flop, speed.rates)
-    rate = f"at {rate_range(speed.rates)}" if speed.rates else "no rate known"
+    time = duration_at(cost.flop, speed.rates) if speed.rates else "needs a rate"
+    rate = f"at {rate_range(speed.rates)}" if speed.rates else "name a GPU"
     coverage_interval = f"{CI} {number(coverage.low, 2)} to {number(coverage.high, 2)}"
     for column, (title, value, delta, term) in zip(
         st.columns(4),
@@ -128,8 +155,11 @@ def metrics(ctx: page.PageContext, shown: _Shown, setup: TrainingSetup, gpu: str
         strict=True,
     ):
         column.metric(title, value, delta, "off", help=TOOLTIPS[term], delta_arrow="off")
+    if not speed.rates:
+        st.caption(escaped(page_text.no_rate_sentence(gpu, setup.precision)))
     if line := page_text.alternative_line(shown.costs, shown.depth):
         st.caption(line)
+    st.caption(escaped(page_text.time_line(speed)))
 
 
 def cost_charts(shown: _Shown, setup: TrainingSetup) -> None:
@@ -147,9 +177,7 @@ def cost_charts(shown: _Shown, setup: TrainingSetup) -> None:
 
 def frontier_chart(ctx: page.PageContext, shown: _Shown) -> None:
     """What every depth saves against what it keeps of the gain; a click chooses a depth."""
-    saving = st.segmented_control(
-        "Saving", ("FLOP", "memory"), default="FLOP", required=True, **state.in_link("saving")
-    )
+    saving = saving_choice()
     depths, comparison = shown.costs.depths, shown.comparison
     marks = {name: opinion for name, opinion in comparison.rules.items() if name != "manual"}
     figure = frontier.draw_frontier(depths, ctx.curve.coverage, marks, shown.depth, saving)

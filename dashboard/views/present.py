@@ -22,6 +22,7 @@ from semfreeze_dashboard.charts.stack import stack_html
 from semfreeze_dashboard.charts.theme import on_page
 from semfreeze_dashboard.data import compute, projections, state
 from semfreeze_dashboard.data.run_folder import OpenRun, server_catalog
+from semfreeze_dashboard.panels import page
 from semfreeze_dashboard.server.failures import guarded
 from semfreeze_dashboard.text import page_text, validation_text
 from semfreeze_dashboard.text.analysis_text import escaped
@@ -35,6 +36,13 @@ html { font-size: 21px }
 header[data-testid=stHeader] { display: none }
 [data-testid=stMainBlockContainer] { padding-top: 1.5rem; padding-bottom: 1rem }
 </style>"""
+# A link and not a button with st.switch_page, which refuses to leave a page whose link holds a widget's value.
+LEAVE = "leave"
+ESCAPE = f"""<script>
+window.semfreezeLeave ??= addEventListener("keydown", event => {{
+  if (event.key === "Escape") document.querySelector(".st-key-{LEAVE} a")?.click();
+}}) || true;
+</script>"""
 Draw = Callable[[OpenRun, GainCurve, int], None]
 
 
@@ -46,19 +54,21 @@ def body() -> None:
     except RunError as error:
         st.error(error_text(error))
         return
+    page.hidden_view(opened)
     curve = compute.curve(opened, METRIC)
     recommended = compute.comparison(opened, METRIC, None, None).rules["coverage"].freeze_depth
     names = list(SLIDES)
     slide = state.slide(names)
     at = names.index(slide)
-    # Above the slide, whose height changes: the buttons stay where they are.
-    with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="right"):
-        st.caption(f"{escaped(opened.name)}, {at + 1} of {len(names)}: {slide}")
+    # Above the slide, whose height changes, and before its name, whose length does: the buttons stay where they are.
+    with st.container(horizontal=True, vertical_alignment="center"):
         turn = {"on_click": state.turn_to, "type": "tertiary"}
         st.button("Back", shortcut="Left", disabled=at == 0, args=(names[max(at - 1, 0)],), **turn)
         st.button("Next", shortcut="Right", disabled=slide == names[-1], args=(names[(at + 1) % len(names)],), **turn)
-        if st.button("Leave", shortcut="Escape", type="tertiary"):
-            st.switch_page("views/start.py")
+        with st.container(key=LEAVE, width="content"):
+            st.page_link("views/start.py", label="Leave")
+        st.caption(f"{escaped(opened.name)}, {at + 1} of {len(names)}: {slide}")
+    st.html(ESCAPE, unsafe_allow_javascript=True)
     SLIDES[slide](opened, curve, recommended or 0)
 
 

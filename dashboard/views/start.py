@@ -1,10 +1,11 @@
 """Start: which runs there are and what the open one says, or a new one."""
 
+from contextlib import suppress
 from pathlib import Path
 
 import streamlit as st
 
-from semfreeze_core.errors import InputError
+from semfreeze_core.errors import InputError, RunError
 from semfreeze_core.wording.runs import memory_sentence
 from semfreeze_dashboard.data import compute, state
 from semfreeze_dashboard.data.analysis_request import AnalysisForm, proposed_name, run_path
@@ -16,12 +17,11 @@ from semfreeze_dashboard.server.failures import guarded
 from semfreeze_dashboard.text import page_text
 from semfreeze_dashboard.text.analysis_text import (
     INTRODUCTION,
-    as_command,
     preview_sentence,
     rendered_example,
 )
 from semfreeze_dashboard.text.tooltips import TOOLTIPS
-from semfreeze_dashboard.text.visitor_text import error_text
+from semfreeze_dashboard.text.visitor_text import command_text, error_text
 
 ROWS = "runs"
 ANALYZE = "Analyze a model"
@@ -38,6 +38,7 @@ def open_clicked() -> None:
 def open_runs() -> None:
     """The open run's conclusion, then all runs."""
     ctx = page.page_context()
+    page.hidden_depth(ctx)
     comparison = compute.comparison(ctx.opened, ctx.metric, None, None)
     opinion = comparison.rules["coverage"]
     page.header(ctx, opinion.freeze_depth, page_text.start_sentence(ctx.opened.name, comparison))
@@ -92,7 +93,7 @@ def run_button(runs: Path, form: AnalysisForm, *, fits: bool) -> None:
         pressed = st.button("Analyze", type="primary", disabled=not fits)
     path = run_path(runs, name or proposed)
     st.caption("The same on the command line:")
-    st.code(as_command((*form.command(), f"--out={path}")), language="bash", wrap_lines=True)
+    st.code(command_text((*form.command(), f"--out={path}")), language="bash", wrap_lines=True)
     if pressed:
         if path.exists():
             raise InputError(f"A run named {path.name} already exists. Choose another name.")
@@ -102,6 +103,12 @@ def run_button(runs: Path, form: AnalysisForm, *, fits: bool) -> None:
         state.announce(running if joined else f"Started: {form.title()}. Follow it under Jobs.")
         state.reset_field(f"name-{proposed}")
         st.rerun()
+
+
+def keep_view() -> None:
+    """Hold on to metric and depth of the open run beside a form that has no use for them."""
+    with suppress(RunError):  # which the pages that show the run say
+        page.hidden_view(compute.read(server_catalog(), state.open_run_name()))
 
 
 def body() -> None:
@@ -116,6 +123,7 @@ def body() -> None:
     )  # fmt: skip
     jobs_panel.jobs_panel()
     if choice == ANALYZE:
+        keep_view()
         analyze(folder)
     else:
         open_runs()

@@ -1,5 +1,7 @@
 """Traces: the hidden states of shown positions on their way through the latent spaces."""
 
+from typing import get_args
+
 import pandas as pd
 import streamlit as st
 
@@ -7,12 +9,15 @@ from semfreeze_core.wording.escaping import terminal_text
 from semfreeze_core.wording.numbers import CI
 from semfreeze_core.wording.runs import distance_sentence
 from semfreeze_dashboard.charts import frontier, tokens
+from semfreeze_dashboard.charts.projection import Coloring
 from semfreeze_dashboard.data import compute, position_table, projections, state
+from semfreeze_dashboard.data.run_folder import OpenRun
 from semfreeze_dashboard.panels import page, umap_panel
 from semfreeze_dashboard.text import page_text
 from semfreeze_dashboard.text.tooltips import TOOLTIPS
 
 PROJECTION, ROWS, CELLS = "projection", "rows", "cells"
+KINDS, AXES = ("PCA", "UMAP"), ("2-D", "3-D")
 FEW, MOST_PATHS = 12, 40
 
 
@@ -30,19 +35,19 @@ def projection_chart(ctx: page.PageContext, depth: int, selected: state.Selectio
     """The projection, opened where the reader was when the selection was made."""
     display = ctx.opened.run.display
     with ctx.choices:
-        kind = st.segmented_control("Projection", ("PCA", "UMAP"), default="PCA", required=True,
-                                    help=TOOLTIPS["projection kind"], **state.in_link("projection"))  # fmt: skip
-        umap, axes = None, "2-D"
+        kind = kind_choice()
         if kind == "UMAP":
-            umap = umap_panel.umap_settings()
+            umap, axes = umap_panel.umap_settings(), "2-D"
         else:
-            axes = st.segmented_control("Axes", ("2-D", "3-D"), default="2-D", required=True, **state.in_link("space"))
-        color = st.segmented_control("Color", ("label", "outcome", "deviation"), default="label", required=True,
-                                      help=TOOLTIPS["color"], **state.in_link("colour"))  # fmt: skip
-        paths = st.number_input("Trajectories", 0, MOST_PATHS, FEW, width=150, help=TOOLTIPS["paths"],
-                                **state.in_link("paths"))  # fmt: skip
+            umap, axes = None, axes_choice()
+        color, paths = color_choice(), paths_choice()
         if selected:
             st.button("Clear selection", on_click=state.keep_selection, args=(None,))
+    with page.hidden("projection"):  # the other kind's
+        if kind == "UMAP":
+            state.keep_choice("space", AXES)
+        else:
+            umap_panel.keep_umap_settings()
     space = selected.space if selected and selected.depth == depth else depth
     flat = axes == "2-D"
     if umap is not None:
@@ -69,6 +74,46 @@ def projection_chart(ctx: page.PageContext, depth: int, selected: state.Selectio
 
     select = {"on_select": keep_selection, "selection_mode": ("lasso", "box")} if flat else {}
     page.chart(name, title, caption, figure, term, **select)
+
+
+def kind_choice() -> str:
+    """How states are projected."""
+    return str(
+        st.segmented_control(
+            "Projection", KINDS, default=KINDS[0], required=True, help=TOOLTIPS["projection kind"],
+            **state.in_link("projection"),
+        )
+    )  # fmt: skip
+
+
+def axes_choice() -> str:
+    """How many components are drawn."""
+    return str(st.segmented_control("Axes", AXES, default=AXES[0], required=True, **state.in_link("space")))
+
+
+def color_choice() -> Coloring:
+    """What colors mean."""
+    colorings = get_args(Coloring)
+    chosen: Coloring = st.segmented_control(
+        "Color", colorings, default="label", required=True, help=TOOLTIPS["color"], **state.in_link("colour")
+    )
+    return chosen
+
+
+def paths_choice() -> int:
+    """How many positions have their way drawn."""
+    return int(
+        st.number_input("Trajectories", 0, MOST_PATHS, FEW, width=150, help=TOOLTIPS["paths"], **state.in_link("paths"))
+    )
+
+
+def link_choices(opened: OpenRun) -> None:
+    """This page's widgets of the link, for pages that only keep them there."""
+    state.keep_choice("projection", KINDS)
+    umap_panel.keep_umap_settings()
+    state.keep_choice("space", AXES)
+    state.keep_choice("colour", get_args(Coloring))
+    state.keep_number("paths", 0, MOST_PATHS, FEW)
 
 
 def selection(ctx: page.PageContext, depth: int, chosen: tuple[int, ...]) -> None:

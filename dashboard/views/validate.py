@@ -27,8 +27,9 @@ from semfreeze_dashboard.forms import validation_form
 from semfreeze_dashboard.panels import jobs_panel, page, pilots_panel, sweep_panel, tables
 from semfreeze_dashboard.server.failures import guarded
 from semfreeze_dashboard.text import page_text, validation_text
-from semfreeze_dashboard.text.analysis_text import as_command, escaped
+from semfreeze_dashboard.text.analysis_text import escaped
 from semfreeze_dashboard.text.tooltips import TOOLTIPS
+from semfreeze_dashboard.text.visitor_text import command_text
 
 PLAN = "plan.json"
 _FOLDERS = {"validation": VALIDATIONS, "sweep": SWEEPS, "pilots": PILOTS}
@@ -37,6 +38,7 @@ _FOLDERS = {"validation": VALIDATIONS, "sweep": SWEEPS, "pilots": PILOTS}
 def body() -> None:
     """The verdict, the curves it rests on, predicted beside measured; then the form of a new one."""
     ctx = page.page_context()
+    page.hidden_depth(ctx)
     reports = compute.validations(ctx.opened)
     name = None
     if reports:
@@ -144,7 +146,7 @@ def new_finetune(ctx: page.PageContext, runs: Path) -> None:
         forecast = compute.forecast(ctx.opened, batch_size=request.batch_size, steps=request.steps, n_runs=n_runs)
         st.markdown(forecast_sentence(forecast, compute.finetune_rate(ctx.opened)[1], request.search_shares))
         st.caption("The same on the command line:")
-        st.code(as_command((*command, f"--out={out}")), language="bash", wrap_lines=True)
+        st.code(command_text((*command, f"--out={out}")), language="bash", wrap_lines=True)
         if st.button("Start", type="primary", disabled=name == EXAMPLE):
             submit(runs, command, f"{request.kind} of {ctx.opened.name}", out)  # goes on where one was interrupted
             state.await_started(out.name)

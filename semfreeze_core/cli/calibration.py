@@ -19,9 +19,14 @@ def calibration(
 
     from semfreeze_core.cli.printing.console import print_json
     from semfreeze_core.cli.printing.tables import console, print_table
-    from semfreeze_core.runs.calibration import read_calibration
+    from semfreeze_core.runs.calibration import bundled_calibration, read_calibration
     from semfreeze_core.storage import user_path
-    from semfreeze_core.wording.calibration import CALIBRATION_CAPTION, calibration_sentence, calibration_table
+    from semfreeze_core.wording.calibration import (
+        BUNDLED_CALIBRATION,
+        CALIBRATION_CAPTION,
+        calibration_sentence,
+        calibration_table,
+    )
 
     report = read_calibration(None if runs is None else user_path(str(runs)))
     if as_json:
@@ -32,7 +37,8 @@ def calibration(
         out.print(f"[yellow]left out:[/] {escape(problem)}")
     if not report.calibrations:
         out.print("No finished validations or sweeps. Run `semfreeze validate RUN` or `semfreeze sweep RUN`.")
-        return
+        out.print(f"\n{BUNDLED_CALIBRATION}")
+        report = bundled_calibration()
     for quantity in report.calibrations:
         out.print(escape(calibration_sentence(quantity)))
     out.print()

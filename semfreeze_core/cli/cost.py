@@ -46,7 +46,7 @@ def cost(
     gpu: Annotated[
         str | None,
         typer.Option(
-            help="GPU name, such as A100-80GB. Reports the smallest freeze depth that fits, and the training time."
+            help="GPU name, such as A100-80GB. Reports the smallest depth that fits, and the time; sets --precision."
         ),
     ] = None,
     revision: RevisionOption = None,
@@ -81,7 +81,9 @@ def cost(
         if model.endswith("config.json"):  # only that is read, so its folder does
             model = str(user_path(model).parent)
         shape = _shape_of(model, revision, trust_remote_code)
-    setup = setup_from_options(shape, reading, flags, with_reference=True, trains_embeddings=bool(train_embeddings))
+    setup = setup_from_options(
+        shape, reading, flags, with_reference=True, trains_embeddings=bool(train_embeddings), gpu=card
+    )
     measured = None
     if run is not None:
         from semfreeze_core.runs.reports import finetune_rate

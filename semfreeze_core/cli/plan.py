@@ -26,7 +26,7 @@ from semfreeze_core.wording.escaping import terminal_text
 def plan(
     run: Annotated[str | None, typer.Argument(help="A run: its folder, its name, or 'example'.")] = None,
     rule: Annotated[
-        str | None, typer.Option(help="coverage (default), paper, compute, measured, budget or manual.")
+        str | None, typer.Option(help="coverage (default), paper, compute, turning, measured, budget or manual.")
     ] = None,
     metric: MetricOption = "semantic",
     depth: Annotated[int | None, typer.Option(help="Your own freeze depth; implies --rule manual.")] = None,
@@ -35,7 +35,8 @@ def plan(
         float | None, typer.Option(help="Device memory limit in GiB; implies --rule budget.")
     ] = None,
     gpu: Annotated[
-        str | None, typer.Option(help="GPU whose memory is the limit, such as A10; implies --rule budget.")
+        str | None,
+        typer.Option(help="GPU whose memory is the limit, such as A10; implies --rule budget, sets --precision."),
     ] = None,
     max_cost_fraction: Annotated[
         float | None,
@@ -95,9 +96,10 @@ def plan(
         require_plan_path(out)
     folder = find_run(run)
     reading = read_run(folder)
-    setup = setup_from_options(reading.shape, reading, flags, trains_embeddings=bool(train_embeddings))
     limited = max_memory_gib is not None or gpu is not None or max_cost_fraction is not None
     budget = Budget(max_memory_gib, gpu, max_cost_fraction) if limited else None
+    card = None if budget is None else budget.card
+    setup = setup_from_options(reading.shape, reading, flags, trains_embeddings=bool(train_embeddings), gpu=card)
     train = TrainFlags(train_embeddings, train_norm, train_head)
     if compare:
         comparison = gather_opinions(

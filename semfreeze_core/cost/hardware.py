@@ -11,6 +11,8 @@ from semfreeze_core.errors import PlanError
 from semfreeze_core.records.cost import DepthCost
 from semfreeze_core.records.training import Precision
 
+_OLDER = ("T4", "V100 16GB", "V100 32GB")  # than Ampere
+
 
 @dataclass(frozen=True)
 class Gpu:
@@ -33,6 +35,11 @@ class Gpu:
     bf16_flop_per_second: int | None
     fp32_flop_per_second: int | None
     source: str
+
+    @property
+    def multiplies_bfloat16(self) -> bool:
+        """Whether its matrix units take bfloat16, as NVIDIA's do from Ampere on, at whatever rate."""
+        return self.name not in _OLDER
 
     def peak_flop_per_second(self, precision: Precision) -> int | None:
         """Peak of the matrix products of a training in this precision; None where it is unknown or there is none.
@@ -61,8 +68,11 @@ _BLACKWELL = "https://images.nvidia.com/aem-dam/Solutions/geforce/blackwell/nvid
 
 # MiB as nvidia-smi prints them ("0MiB / 24564MiB"), read in public issue trackers: those of T4, A10, L4, L40S, A100 and
 # H100 in one list of a cloud's (github.com/modal-labs/modal-client/pull/2797), RTX 3090 and 5090 in
-# github.com/noonghunna/club-3090 (issues 1129 and 1229), the others in the logs of several projects each; V100: its
-# whole memory, as its boards report it. MI300X: 206,141,652,992 bytes by rocm-smi.
+# github.com/noonghunna/club-3090 (issues 1129 and 1229), the others in the logs of several projects each; V100 32GB
+# under driver 525 in github.com/Wan-Video/Wan2.1 (issue 5), and V100 16GB half of it, which we have not seen printed.
+# Drivers before 510 leave out what they keep for themselves, and print 32480 or 32510 and 16160 for these two
+# (github.com/godweiyang/GrabGPU issue 5, github.com/4paradigm/k8s-vgpu-scheduler issue 7). MI300X: 206,141,652,992
+# bytes by rocm-smi.
 GPUS = (
     _gpu("T4", 15360, 320, None, 8.1, f"{_NVIDIA}/tesla-t4/"),
     _gpu("V100 16GB", 16384, 900, None, 15.7, _V100),

@@ -3,10 +3,11 @@
 from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any, get_args
 
+from semfreeze_core.cost.hardware import Gpu
 from semfreeze_core.cost.lora import check_targets
 from semfreeze_core.errors import PlanError
 from semfreeze_core.records.cost import Trainer
-from semfreeze_core.records.defaults import EPOCHS, SEQUENCE_LENGTH
+from semfreeze_core.records.defaults import EPOCHS, GPU_PRECISION, PRECISION, SEQUENCE_LENGTH
 from semfreeze_core.records.model import ModelShape
 from semfreeze_core.records.options import EstimateOptions, TrainingOptions
 from semfreeze_core.records.training import (
@@ -63,6 +64,7 @@ def setup_from_options(
     *,
     with_reference: bool = False,
     trains_embeddings: bool = False,
+    gpu: Gpu | None = None,
 ) -> TrainingSetup:
     """The setup these options mean; a run fills in its share of target tokens and its number of examples.
 
@@ -74,6 +76,7 @@ def setup_from_options(
         options: as given.
         with_reference: whether a rank without --lora means the reference that lora_reference returns, not an error.
         trains_embeddings: below a frozen prefix, which leaves nothing to cache.
+        gpu: that the finetune is to run on, where one is named.
 
     Raises:
         PlanError: all problems in one message.
@@ -90,7 +93,7 @@ def setup_from_options(
         raise PlanError("; ".join(problems) + ".")
     data = run.manifest.data if run else None
     setup = TrainingSetup() if data is None else TrainingSetup(train_examples=data.n_usable)
-    setup = replace(setup, precision=default_precision(run))
+    setup = replace(setup, precision=default_precision(run, gpu))
     if options.stock:
         setup = stock_trainer(setup)
     elif trains_embeddings or options.checkpointing == "transformers-5":
@@ -114,13 +117,16 @@ def setup_from_options(
     return replace(setup, steps=steps)
 
 
-def default_precision(run: "Run | None") -> Precision:
-    """The precision of a finetune where nobody names one: bf16-autocast after an analysis in bfloat16 on a GPU.
+def default_precision(run: "Run | None", gpu: Gpu | None = None) -> Precision:
+    """The precision of a finetune where nobody names one: bf16-autocast on a GPU that multiplies bfloat16.
 
-    The finetune is taken to run where the analysis did; elsewhere, and on GPUs without bfloat16, it is float32.
+    The finetune is taken to run on the GPU that is named, or else where the analysis did, which computed in bfloat16 on
+    such a GPU; elsewhere it is float32.
     """
+    if gpu is not None:
+        return GPU_PRECISION if gpu.multiplies_bfloat16 else PRECISION
     on_gpu = run is not None and run.manifest.model.device.startswith("cuda")
-    return "bf16-autocast" if on_gpu and run and run.manifest.model.dtype == "bfloat16" else TrainingSetup.precision
+    return GPU_PRECISION if on_gpu and run and run.manifest.model.dtype == "bfloat16" else PRECISION
 
 
 def stock_trainer(setup: TrainingSetup) -> TrainingSetup:

@@ -7,10 +7,10 @@ gradient. Read in axolotl 0.19.0 (utils/freeze.py, train.py, loaders/adapter.py)
 
 from typing import Any
 
-from semfreeze_core.errors import PlanError
+from semfreeze_core.errors import DataError, PlanError
 from semfreeze_core.export.data import ChatShape, FileKind, require_readable
 from semfreeze_core.export.literals import yaml_lines, yaml_value
-from semfreeze_core.export.notes import checkpointing_notes, comments, cost_notes, header, lost_saving
+from semfreeze_core.export.notes import chat_notes, checkpointing_notes, comments, cost_notes, header, lost_saving
 from semfreeze_core.export.request import OPTIMIZERS, SCHEDULE, ExportRequest
 from semfreeze_core.records.defaults import LORA_SCALE
 from semfreeze_core.records.training import ALL_LINEAR
@@ -28,7 +28,7 @@ def write_axolotl(request: ExportRequest) -> tuple[str, list[str]]:
         DataError: prompts made by a template, or a file format it does not read.
     """
     trained, notes = _adapters(request) if request.setup.lora else _weights(request)
-    notes += cost_notes(request, quantizes=request.setup.lora is not None)
+    notes += [*cost_notes(request, quantizes=request.setup.lora is not None), *chat_notes(request), *_beside(request)]
     setup = request.setup
     if setup.precision == "bf16-autocast":
         notes.append("With bf16, axolotl loads the weights in bfloat16; the cost estimate assumes float32.")
@@ -92,6 +92,23 @@ def _weights(request: ExportRequest) -> tuple[list[str], list[str]]:
         *(f"  - {yaml_value(pattern)}" for pattern in patterns),
     ]
     return lines, notes
+
+
+def _beside(request: ExportRequest) -> list[str]:
+    """What becomes of the columns beside a chat, which axolotl knows by these names and no others.
+
+    Raises:
+        DataError: tools in a form that it does not read.
+    """
+    chats = request.data.chats
+    if chats is None or not chats.columns:
+        return []
+    if chats.tools_as_text:
+        raise DataError(
+            f"axolotl reads tools as lists, and those of {request.data.path} are JSON texts. Write them as lists, or "
+            "export to llama-factory, hf-trainer, trl or peft."
+        )
+    return [f"axolotl gives its chats the data's {' and '.join(chats.columns)} by the columns' names: keep those."]
 
 
 def _adapters(request: ExportRequest) -> tuple[list[str], list[str]]:

@@ -9,7 +9,7 @@ from semfreeze_core.errors import DataError
 from semfreeze_core.records.fields import FieldMapping
 from semfreeze_core.sources.data import formats
 from semfreeze_core.sources.data.compression import compression_of
-from semfreeze_core.sources.data.fields import resolve_fields
+from semfreeze_core.sources.data.fields import holds_pairs_of_messages, resolve_fields
 from semfreeze_core.sources.data.messages import CALL_ROLE, ROLES
 from semfreeze_core.sources.data.rows import open_rows
 from semfreeze_core.sources.data.samples import resolve_data
@@ -37,12 +37,14 @@ class ChatShape:
         role_key, content_key: keys of a message.
         words: the file's words for each role that occurs, in the order in which they come.
         columns: the row's columns that a chat is given beside its messages ("system", "tools").
+        tools_as_text: whether tools are written as JSON texts, by any row.
     """
 
     role_key: str = "role"
     content_key: str = "content"
     words: dict[ChatRole, tuple[str, ...]] = field(default_factory=dict)
     columns: tuple[str, ...] = ()
+    tools_as_text: bool = False
 
     def words_outside(self, known: Collection[str]) -> list[str]:
         """Words for roles that are not among these."""
@@ -58,6 +60,7 @@ class TaskFile:
         kind: what the file's extension says.
         fields: every needed field named; prompt and completion, chat messages, or plain text.
         chats: how chat messages are written; None without chats.
+        pairs_of_messages: whether prompt and completion are lists of messages, as TRL takes them.
         is_known: False when nobody said which file it is, so that path and fields are only an example.
         notes: which fields were guessed.
     """
@@ -66,6 +69,7 @@ class TaskFile:
     kind: FileKind
     fields: FieldMapping
     chats: ChatShape | None = None
+    pairs_of_messages: bool = False
     is_known: bool = True
     notes: tuple[str, ...] = ()
 
@@ -103,7 +107,9 @@ def task_file(source: str, mapping: FieldMapping) -> TaskFile:
             "Join its files."
         )
     kind = file_format.kind if compression_of(path) is None else f"compressed {file_format.kind}"
-    return TaskFile(path, kind, fields, chats, notes=tuple(notes))
+    return TaskFile(
+        path, kind, fields, chats, holds_pairs_of_messages((row for _, row in rows), fields), notes=tuple(notes)
+    )
 
 
 def _chat_shape(rows: Iterable[Mapping[str, Any]], column: str) -> ChatShape:
@@ -111,8 +117,10 @@ def _chat_shape(rows: Iterable[Mapping[str, Any]], column: str) -> ChatShape:
     keys: dict[str, str] = {}
     words: dict[ChatRole, dict[str, None]] = {}
     beside: dict[str, None] = {}
+    tools_as_text = False
     for row in rows:
         beside |= dict.fromkeys(name for name in ("system", "tools") if row.get(name) and name != column)
+        tools_as_text |= column != "tools" and isinstance(row.get("tools"), str) and bool(row["tools"])
         messages = row.get(column)
         for message in messages if isinstance(messages, list) else ():
             if not isinstance(message, Mapping):
@@ -127,9 +135,11 @@ def _chat_shape(rows: Iterable[Mapping[str, Any]], column: str) -> ChatShape:
         keys.get("content") or "content",
         {role: tuple(found) for role, found in words.items()},
         tuple(beside),
+        tools_as_text,
     )
 
 
+UNSLOTH = "The script for Unsloth"  # whose trainer is TRL's
 _OWN_ROWS = "hf-trainer, trl or peft, whose scripts read them as semfreeze does"
 
 
@@ -177,8 +187,13 @@ def require_readable(data: TaskFile, trainer: str, kinds: Collection[FileKind]) 
     """Refuse what a trainer that reads the file itself cannot use.
 
     Raises:
-        DataError: a prompt made by a template, or a file of another kind.
+        DataError: a prompt made by a template, lists of messages as prompts, or a file of another kind.
     """
+    if data.pairs_of_messages and trainer != UNSLOTH:
+        raise DataError(
+            f"{trainer} reads prompts and completions as texts, and those of {data.path} are lists of messages. Join "
+            f"them in one column of messages, or export to {_OWN_ROWS}."
+        )
     if data.kind not in kinds:
         raise DataError(
             f"{trainer} does not read {data.kind} files. Save {data.path} as {formats.stem_of(data.path)}.jsonl."

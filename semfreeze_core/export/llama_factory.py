@@ -12,7 +12,7 @@ from typing import Any
 from semfreeze_core.errors import PlanError
 from semfreeze_core.export.data import ChatRole, ChatShape, require_one_word, require_readable
 from semfreeze_core.export.literals import yaml_lines
-from semfreeze_core.export.notes import comments, cost_notes, header
+from semfreeze_core.export.notes import bos_notes, comments, cost_notes, header
 from semfreeze_core.export.request import OPTIMIZERS, SCHEDULE, ExportRequest
 
 # Last names of modules outside the layers that no family puts into a parameter's name inside a layer.
@@ -78,10 +78,12 @@ def _notes(request: ExportRequest) -> list[str]:
     if request.setup.precision == "bf16-autocast":
         notes.append("LLaMA-Factory keeps frozen weights in bfloat16, so they take less memory than estimated.")
     if request.data.fields.completion_field is not None:
+        eos = f" {request.tokenizer.eos}" if request.tokenizer is not None and request.tokenizer.eos else ""
         notes.append(
-            "The template is empty, so prompts are unchanged: nothing adds a beginning-of-sequence token before them "
-            "or an end-of-sequence token after completions. Write both into your data, or set your model's template."
+            f"The template is empty, so prompts are unchanged and nothing adds an end-of-sequence token{eos} after "
+            "completions. Write it into your data, or set your model's template."
         )
+        notes += bos_notes(request, "empty")
     if request.data.fields.messages_field is not None:
         notes.append("LLaMA-Factory formats chats with its own template: set the name of your model's template.")
     return notes

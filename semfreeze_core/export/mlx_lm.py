@@ -10,7 +10,7 @@ from typing import Any
 from semfreeze_core.errors import PlanError
 from semfreeze_core.export.data import FileKind, require_readable, require_words
 from semfreeze_core.export.literals import yaml_lines
-from semfreeze_core.export.notes import comments, cost_notes, header
+from semfreeze_core.export.notes import chat_notes, comments, cost_notes, header
 from semfreeze_core.export.request import ExportRequest
 from semfreeze_core.records.defaults import LORA_SCALE
 from semfreeze_core.records.training import ALL_LINEAR
@@ -94,6 +94,7 @@ def _notes(request: ExportRequest) -> list[str]:
         notes.append(
             "mlx-lm computes the loss on the last message of a chat only; semfreeze trains every assistant message."
         )
+    notes += chat_notes(request)
     if request.data.is_known and Path(request.data.path).name != "train.jsonl":
         notes.append(f"mlx-lm reads train.jsonl in its data folder: rename {request.data.path} to train.jsonl.")
     return notes + cost_notes(request)

@@ -11,10 +11,11 @@ from pathlib import Path
 
 from semfreeze_core.errors import PlanError
 from semfreeze_core.export.data import require_readable, require_words
-from semfreeze_core.export.notes import checkpointing_notes, cost_notes, header
+from semfreeze_core.export.notes import bos_notes, checkpointing_notes, cost_notes, header
 from semfreeze_core.export.request import OPTIMIZERS, SCHEDULE, ExportRequest
 from semfreeze_core.records.defaults import LORA_SCALE
 from semfreeze_core.records.training import ALL_LINEAR
+from semfreeze_core.wording.escaping import json_text
 
 Flags = dict[str, str]
 
@@ -33,10 +34,7 @@ def write_ms_swift(request: ExportRequest) -> tuple[str, list[str]]:
     if request.data.fields.messages_field is not None:
         notes.append("ms-swift formats chats with its template for your model; --template selects another.")
     else:
-        notes.append(
-            "The template dummy adds no beginning-of-sequence token. If your model's tokenizer begins sequences with "
-            "one, write it into your data."
-        )
+        notes += bos_notes(request, "dummy")
     flags: Flags = {
         "model": request.model,
         **_hub(request),
@@ -124,6 +122,10 @@ def _data(request: ExportRequest) -> Flags:
         columns[fields.text_field] = "response"  # an answer without a question is trained on whole
     elif fields.prompt_field is not None and fields.completion_field is not None:
         columns |= {fields.prompt_field: "query", fields.completion_field: "response"}
-    flags = {"dataset": data.path, "columns": json.dumps(columns, ensure_ascii=False), "split_dataset_ratio": "0"}
+    flags = {
+        "dataset": data.path,
+        "columns": json_text(json.dumps(columns, ensure_ascii=False)),
+        "split_dataset_ratio": "0",
+    }
     # "dummy" puts nothing around a prompt, and an end-of-sequence token behind the answer
     return flags if fields.messages_field is not None else {**flags, "template": "dummy"}

@@ -5,13 +5,14 @@ import textwrap
 from semfreeze_core.cost.setup import stock_trainer
 from semfreeze_core.export.request import ExportRequest
 from semfreeze_core.version import __version__
+from semfreeze_core.wording.escaping import comment_lines
 
 
 def comments(lines: list[str], mark: str = "#") -> str:
-    """Lines as comments, long ones wrapped; whatever a line contains stays inside the comment."""
+    """Lines as comments, long ones wrapped; whatever a line contains stays inside the comment and can be seen."""
     wrapper = textwrap.TextWrapper(110, break_long_words=False, break_on_hyphens=False)
     wrapped: list[str] = []
-    for piece in (piece for line in lines for piece in line.splitlines()):
+    for piece in (piece for line in lines for piece in comment_lines(line)):
         wrapper.subsequent_indent = "  " if piece.startswith("-") else ""
         wrapped += wrapper.wrap(piece)
     return "\n".join(f"{mark} {line}" for line in wrapped)
@@ -64,6 +65,35 @@ def data_notes(request: ExportRequest) -> list[str]:
     if not request.data.is_known:
         return ["No data was given: replace train.jsonl and its fields with your own, or export with --data FILE."]
     return list(request.data.notes)
+
+
+def chat_notes(request: ExportRequest) -> list[str]:
+    """For trainers that write chats with the model's own template: what that template does."""
+    facts = request.tokenizer
+    if request.data.fields.messages_field is None:
+        return []
+    if facts is None:
+        return ["The model's files are not here, so its chat template was not looked at: check how it writes chats."]
+    if facts.template is None:
+        return ["The model has no chat template, and its chats cannot be written without: set one before you train."]
+    if facts.eos is not None and not facts.ends_answers:
+        return [f"The model's chat template never writes the end-of-sequence token {facts.eos} behind an answer."]
+    return []
+
+
+def bos_notes(request: ExportRequest, template: str) -> list[str]:
+    """For trainers that write prompts and texts with a template of their own, which puts no token before them.
+
+    Args:
+        request: the export.
+        template: what the trainer calls its template.
+    """
+    facts, without = request.tokenizer, f"The template {template} adds no beginning-of-sequence token."
+    if facts is None:
+        return [f"{without} If your model's tokenizer begins sequences with one, write it into your data."]
+    if facts.bos is None:
+        return []
+    return [f"{without} The model's tokenizer begins sequences with {facts.bos}: write it before your prompts."]
 
 
 def lost_saving(request: ExportRequest) -> str:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from semfreeze_core.cost.document import CostEntry
 from semfreeze_core.export.data import TaskFile
 from semfreeze_core.export.parts import NamedParts
+from semfreeze_core.export.tokenizer import TokenizerFacts
 from semfreeze_core.plan.document import FreezePlan
 from semfreeze_core.records.defaults import LEARNING_RATES
 from semfreeze_core.records.training import TRANSFORMERS_OPTIMIZERS, TrainingSetup
@@ -41,6 +42,7 @@ class ExportRequest:
         model: the folder or hub id that the trainer loads.
         data: the training data.
         target: the trainer's name.
+        tokenizer: what the files of the model's tokenizer say; None where they are not here.
     """
 
     plan: FreezePlan
@@ -49,6 +51,7 @@ class ExportRequest:
     model: str
     data: TaskFile
     target: str
+    tokenizer: TokenizerFacts | None = None
 
     @property
     def setup(self) -> TrainingSetup:

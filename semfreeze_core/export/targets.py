@@ -1,8 +1,7 @@
 """The trainers a plan can be exported to."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
 
 from semfreeze_core.errors import PlanError
 from semfreeze_core.export.axolotl import write_axolotl
@@ -13,9 +12,11 @@ from semfreeze_core.export.ms_swift import write_ms_swift
 from semfreeze_core.export.parts import named_parts
 from semfreeze_core.export.request import Exported, ExportRequest
 from semfreeze_core.export.scripts import write_hf_trainer, write_peft, write_trl
+from semfreeze_core.export.tokenizer import tokenizer_facts
 from semfreeze_core.export.unsloth import write_unsloth
 from semfreeze_core.plan.document import FreezePlan
 from semfreeze_core.records.fields import FieldMapping
+from semfreeze_core.sources.models.hub import model_file
 
 
 @dataclass(frozen=True)
@@ -86,6 +87,7 @@ def export_plan(
         raise PlanError(_wrong_kind(target, kind))
     file = UNKNOWN_FILE if data is None else task_file(data, mapping or FieldMapping())
     request = ExportRequest(plan, plan_path, parts, _loadable(plan, model), file, target)
+    request = replace(request, tokenizer=tokenizer_facts(request.model, request.revision))
     text, notes = writer.write(request)
     return Exported(target, text.rstrip("\n") + "\n", writer.filename, tuple(notes))
 
@@ -114,8 +116,8 @@ def _loadable(plan: FreezePlan, model: str | None) -> str:
         what = "a GGUF file"
     elif source == "embedded":
         what = "semfreeze's bundled model, stored in its cache"
-    elif (Path(source) / "adapter_config.json").is_file():
-        what = "a folder of adapters that semfreeze merged"
+    elif model_file(source, "adapter_config.json", plan.model.revision if model is None else None) is not None:
+        what = "a folder or repository of adapters that semfreeze merged"
     else:
         return source
     raise PlanError(

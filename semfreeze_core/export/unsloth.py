@@ -3,9 +3,9 @@
 Read in unsloth 2026.10.9 (models/llama.py, models/vision.py) and unsloth_zoo 2026.10.9 (training_utils.py).
 """
 
-from semfreeze_core.export.data import FileKind, require_readable, require_words
+from semfreeze_core.export.data import UNSLOTH, FileKind, require_readable, require_words
 from semfreeze_core.export.literals import python_value
-from semfreeze_core.export.notes import comments, cost_notes, header, lost_saving
+from semfreeze_core.export.notes import chat_notes, comments, cost_notes, header, lost_saving
 from semfreeze_core.export.request import OPTIMIZERS, SCHEDULE, ExportRequest
 from semfreeze_core.records.defaults import LORA_SCALE
 from semfreeze_core.records.training import ALL_LINEAR
@@ -80,11 +80,14 @@ def _notes(request: ExportRequest) -> list[str]:
             f"{lost_saving(request)}. Exports to trl and peft keep the saving."
         )
     marks = []
-    if request.data.fields.messages_field is not None:
+    facts = request.tokenizer
+    if request.data.fields.messages_field is not None and (facts is None or not facts.marks_answers):
+        found = "" if facts is None or facts.template is None else ", and this model's does not"
         marks.append(
-            "assistant_only_loss needs a chat template that marks the assistant's text with {% generation %}; without "
-            "the marks TRL trains on nothing or stops. Set such a template, or export to trl or peft."
+            "assistant_only_loss needs a chat template that marks the assistant's text with {% generation %}"
+            f"{found}; without the marks TRL trains on nothing or stops. Set such a template, or export to trl or peft."
         )
+    marks += chat_notes(request)
     return [saving, *marks, "In a mixture of experts, Unsloth adds adapters to the trained layers' experts too."]
 
 
@@ -113,8 +116,8 @@ def _adapters(request: ExportRequest, checkpointing: str) -> list[str]:
 
 def _dataset(request: ExportRequest) -> list[str]:
     data, fields = request.data, request.data.fields
-    require_readable(data, "The script for Unsloth", _FILES)
-    require_words(data, "The script for Unsloth", ("system", "user", "assistant", "tool"))
+    require_readable(data, UNSLOTH, _FILES)
+    require_words(data, UNSLOTH, ("system", "user", "assistant", "tool"))
     if fields.messages_field is not None:
         names = {"messages": fields.messages_field}
     elif fields.text_field is not None:

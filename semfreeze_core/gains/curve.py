@@ -5,6 +5,7 @@ import numpy as np
 from semfreeze_core.gains.bootstrap import mean_band, percentile_band, replicate_means, resampling_weights
 from semfreeze_core.gains.coverage import curve_coverage, isotonic_fit, weighted_r_squared
 from semfreeze_core.gains.evidence import judge_evidence
+from semfreeze_core.gains.scaling_law import fit_scaling_law
 from semfreeze_core.records.gain import GainCurve
 from semfreeze_core.records.trace import SwappedPairs, TransitionTrace
 
@@ -43,5 +44,6 @@ def gain_curve(trace: TransitionTrace, pairs: SwappedPairs, *, tied: bool, seed:
         coverage=percentile_band(curve_coverage(advantage.mean, variances, start), coverages),
         coverage_replicates=coverages,
         raw_gain_replicates=raw_gains,
+        law=fit_scaling_law(advantage.mean, advantages, start),
         evidence=judge_evidence(trace, pairs, seed),
     )

@@ -10,6 +10,7 @@ from semfreeze_core.plan.rules import (
     decide_by_coverage,
     decide_by_paper,
     decide_by_pilots,
+    decide_by_turning,
     manual_decision,
 )
 from semfreeze_core.plan.rules_by_cost import Budget, decide_by_budget, decide_by_compute
@@ -58,6 +59,8 @@ def decide(
         return decide_by_budget(curve, costs(), budget)
     if rule == "compute":
         return decide_by_compute(curve, costs())
+    if rule == "turning":
+        return decide_by_turning(curve)
     return decide_by_paper(curve) if rule == "paper" else decide_by_coverage(curve, tau=tau, weight=weight)
 
 

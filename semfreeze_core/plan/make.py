@@ -51,13 +51,13 @@ def curve_of(run: Run, metric: str) -> GainCurve:
     return gain_curve(run.traces[metric], run.pairs[metric], tied=run.shape.tied, seed=run.manifest.settings.seed)
 
 
-def default_setup(run: Run, train: TrainFlags | None = None) -> TrainingSetup:
+def default_setup(run: Run, train: TrainFlags | None = None, budget: Budget | None = None) -> TrainingSetup:
     """What `semfreeze train` does with a run's data: EPOCHS over its usable rows, at most SEQUENCE_LENGTH tokens each.
 
-    Embeddings trained below a frozen prefix leave nothing to cache.
+    Embeddings trained below a frozen prefix leave nothing to cache; a budget's GPU decides the precision.
     """
-    options = EstimateOptions()
-    return setup_from_options(run.shape, run, options, trains_embeddings=bool(train and train.embeddings))
+    embeddings, card = bool(train and train.embeddings), None if budget is None else budget.card
+    return setup_from_options(run.shape, run, EstimateOptions(), trains_embeddings=embeddings, gpu=card)
 
 
 def make_plan(
@@ -79,15 +79,15 @@ def make_plan(
 
     Args:
         run: a finished analysis.
-        rule: "coverage" (default), "paper", "compute", "measured" with `measurement`, "budget" with `budget`, or
-            "manual" with `depth`.
+        rule: "coverage" (default), "paper", "compute", "turning", "measured" with `measurement`, "budget" with
+            `budget`, or "manual" with `depth`.
         metric: deviation the gains come from, "semantic" or "logit_z".
         depth: the user's own freeze depth, 0..L; only with the rule "manual".
         tau: what the coverage score must reach, in (0, 1].
         weight: weight of the coverage against exchangeable layers, in [0, 1).
         budget: what the finetune may cost; only with the rule "budget".
         measurement: result of pilots of this model; only with the rule "measured".
-        setup: the finetune whose cost is estimated; default `default_setup(run)`.
+        setup: the finetune whose cost is estimated; default `default_setup(run, train, budget)`.
         train: whether embeddings, final norm and head are trained.
         allow_new_tokens: freeze although the data uses tokens whose embeddings look untrained.
         run_name: written into the plan.
@@ -97,7 +97,7 @@ def make_plan(
     """
     flags = train or TrainFlags()
     curve = curve_of(run, metric)
-    setup = setup or default_setup(run, flags)
+    setup = setup or default_setup(run, flags, budget)
     around = (flags.embeddings, flags.final_norm, flags.head)
 
     def costs() -> tuple[DepthCost, ...]:

@@ -17,6 +17,7 @@ from semfreeze_core.plan.rules import (
     Decision,
     decide_by_coverage,
     decide_by_paper,
+    decide_by_turning,
     evidence_reasons,
     instability,
     manual_decision,
@@ -148,6 +149,7 @@ def gather_opinions(
         decide_by_coverage(curve, tau=tau, weight=weight),
         decide_by_paper(curve),
         decide_by_compute(curve, costs),
+        decide_by_turning(curve),
     ]
     if budget is not None:
         decisions.append(_budget_or_why_not(curve, costs, budget))

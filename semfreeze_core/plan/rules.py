@@ -7,12 +7,13 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from semfreeze_core.gains.scaling_law import turning_depths
 from semfreeze_core.records.defaults import COVERAGE_WEIGHT, MIN_R_SQUARED, PICK_PERCENTILES, SCORE_PERCENTILE, TAU
 from semfreeze_core.records.gain import GainCurve
 from semfreeze_core.records.interval import ci_label
 from semfreeze_core.records.pilots import Measurement
 
-RuleName = Literal["coverage", "paper", "compute", "measured", "budget", "manual"]
+RuleName = Literal["coverage", "paper", "compute", "turning", "measured", "budget", "manual"]
 
 Depths = npt.NDArray[np.int64]
 
@@ -127,6 +128,30 @@ def decide_by_paper(curve: GainCurve) -> Decision:
         f"{gain.estimate:.4f} ({ci_label()} {gain.low:.4f} to {gain.high:.4f}). Freezing ends with that layer."
     )
     return decision_or_abstain("paper", parameters, best + 1, reason, curve, picks)
+
+
+def decide_by_turning(curve: GainCurve) -> Decision:
+    """The scaling law's turning depth, searched up to the cap: freeze the layers that gain less than the average; ours.
+
+    Abstains for `abstention_reasons`, and where no law fits.
+    """
+    n_layers, cap, law = curve.n_layers, depth_cap(curve.n_layers), curve.law
+    parameters = {"cap": cap}
+    if law.reason:
+        reason = f"No scaling law fits, so there is no turning depth: {law.reason}."
+        return Decision("turning", parameters, None, None, (*evidence_reasons(curve), reason))
+    candidate = int(turning_depths(law.coverage.mean[None], cap)[0])
+    turning = law.turning_depth
+    reason = (
+        f"By the scaling law (R² = {law.r_squared:.2f}), the turning depth is {turning.estimate:.0f} of {n_layers} "
+        f"({ci_label()} {turning.low:.0f} to {turning.high:.0f}). Every layer before it contributes less than the "
+        "average layer."
+    )
+    if candidate < turning.estimate:
+        reason += f" The maximum depth is {cap}."
+    return decision_or_abstain(
+        "turning", parameters, candidate, reason, curve, turning_depths(law.coverage_replicates, cap)
+    )
 
 
 def manual_decision(curve: GainCurve, depth: int) -> Decision:

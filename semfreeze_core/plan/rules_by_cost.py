@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from semfreeze_core.cost.hardware import find_gpu
+from semfreeze_core.cost.hardware import Gpu, find_gpu
 from semfreeze_core.errors import PlanError
 from semfreeze_core.plan.rules import Decision, decision_or_abstain, depth_cap
 from semfreeze_core.records.cost import DepthCost
@@ -37,6 +37,14 @@ class Budget:
     max_memory_gib: float | None = None
     gpu: str | None = None
     max_cost_fraction: float | None = None
+
+    @property
+    def card(self) -> Gpu | None:
+        """The GPU that is named; None too where its name is unknown, which is among the problems."""
+        try:
+            return None if self.gpu is None else find_gpu(self.gpu)
+        except PlanError:
+            return None
 
     @property
     def problems(self) -> list[str]:

@@ -4,6 +4,8 @@ Flags, forms, the Python API, help texts and documents take their values from he
 algorithm (a tolerance, a chunk size) stays beside that algorithm.
 """
 
+from typing import Literal
+
 # Intervals and verdicts
 # Of every two-sided interval that is shown, and of the one-sided test of a verdict. Plans and reports on disk keep the
 # ends they were made with and are labeled with this level: after a change make the example run anew.
@@ -18,6 +20,7 @@ COVERAGE_WEIGHT = 0.5  # of R(k) in that score; the rest goes to the share of tr
 SCORE_PERCENTILE = 10  # of the score over bootstrap replicates that has to reach tau
 PICK_PERCENTILES = (5, 95)  # of a rule's depth over bootstrap replicates: the range shown and judged; not CONFIDENCE
 MIN_R_SQUARED = 0.85  # of the isotonic fit; below it the curve does not measure progress
+MIN_LAW_R_SQUARED = 0.8  # of the scaling law; below it none is drawn and the turning rule abstains
 FEW_EXAMPLES = 200  # a plan of fewer warns
 DATA_MULTIPLES = (1, 10, 100)  # M of the compute rule: the data of the finetune over that of pretraining's transfer
 DATA_MULTIPLE = 10  # the one that decides
@@ -34,6 +37,8 @@ LARGEST_SEED = 2**32 - 1  # what numpy, scikit-learn and torch all take
 # Training
 BATCH_SIZE, SEQUENCE_LENGTH, EPOCHS = 8, 512, 3
 TRAIN_EXAMPLES = 1000  # assumed by an estimate without data
+PRECISION: Literal["float32"] = "float32"
+GPU_PRECISION: Literal["bf16-autocast"] = "bf16-autocast"  # on GPUs that multiply bfloat16
 # Chosen on sample:support_intents_train with the bundled model (tests/benchmarks/learning_rates.md), a task that no
 # claim is made on. A frozen depth hardly minds between 1e-4 and 1e-3; it takes full finetuning's rate, as cheaper
 # variants go over the data more often.
@@ -48,7 +53,9 @@ RATE_AT_WIDTH = (1e-4, 576)
 RATE_FACTORS = {"full": 1.0, "frozen": 1.0, "lora": 3.0}
 # Shares of a GPU's peak rate that finetunes reach, lowest and highest; the range of an estimated time. Published
 # trainings over many GPUs report 30% to 46% (PaLM, arXiv 2204.02311, table 3) and 38% to 43% (Llama 3, arXiv
-# 2407.21783, table 4); one GPU waits for no other, and small models and short examples may stay below.
+# 2407.21783, table 4); models of 125M to 70B on 8 to 128 GPUs reached 26% to 47% of H100s and 36% to 64% of A100s in
+# bfloat16 (github.com/mosaicml/llm-foundry, scripts/train/benchmarking). The two ends are our rule of thumb: one GPU
+# waits for no other, and small models and short examples may stay below.
 UTILIZATION = (0.30, 0.55)
 WARMUP_FRACTION = 0.1  # of the steps; the rate is constant after it
 LORA_RANK = 16

@@ -54,6 +54,41 @@ class Evidence:
 
 
 @dataclass(frozen=True)
+class ScalingLaw:
+    """A broken power law through the advantage: a(s) = E, and from space t on E + B ((s/t)^c - 1). S = L + 1 spaces.
+
+    Where no law fits, every number but `r_squared` is NaN and `reason` tells why.
+
+    Attributes:
+        floor: E, the advantage up to the turn.
+        amplitude: its rise from there to space L.
+        turn: t, the space where the rise begins, with its interval.
+        exponent: c with its interval: below 0 the rise levels off, at 1 it is straight, above 1 ever steeper.
+        r_squared: share of the advantage's variance over spaces that the law explains, unweighted.
+        fitted: a(s), (S,); NaN before the curve's start.
+        residuals: measured minus fitted, (S,).
+        gain: rise of the law over each layer, (L,); NaN before the curve's start.
+        coverage: R(k) by the law alone, (S,).
+        coverage_replicates: R(k) of every bootstrap replicate, (B, S).
+        turning_depth: the depth in 0..L up to which layers gain less than the average layer by the law.
+        reason: why no law is drawn, or "".
+    """
+
+    floor: float
+    amplitude: float
+    turn: Interval
+    exponent: Interval
+    r_squared: float
+    fitted: Vector
+    residuals: Vector
+    gain: Vector
+    coverage: Band
+    coverage_replicates: npt.NDArray[np.float64]
+    turning_depth: Interval
+    reason: str = ""
+
+
+@dataclass(frozen=True)
 class GainCurve:
     """Everything a decision is made from, for one metric. S = L + 1 latent spaces.
 
@@ -71,6 +106,7 @@ class GainCurve:
         coverage: gain coverage R(k), share of the advantage's rise in layers k..L-1, (S,); NaN when nothing rises.
         coverage_replicates: R(k) of every bootstrap replicate, (B, S).
         raw_gain_replicates: raw gains of every replicate, (B, L).
+        law: the scaling law through the advantage.
         evidence: the verdict.
     """
 
@@ -87,6 +123,7 @@ class GainCurve:
     coverage: Band
     coverage_replicates: npt.NDArray[np.float64]
     raw_gain_replicates: npt.NDArray[np.float64]
+    law: ScalingLaw
     evidence: Evidence
 
     def __post_init__(self) -> None:

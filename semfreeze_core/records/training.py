@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from semfreeze_core.records.defaults import BATCH_SIZE, EPOCHS, SEQUENCE_LENGTH, TRAIN_EXAMPLES
+from semfreeze_core.records.defaults import BATCH_SIZE, EPOCHS, PRECISION, SEQUENCE_LENGTH, TRAIN_EXAMPLES
 
 Precision = Literal["float32", "bf16-autocast", "bf16"]
 DtypeName = Literal["auto", "float32", "bfloat16"]  # what an analysis computes in
@@ -114,7 +114,7 @@ class TrainingSetup:
     train_examples: int = TRAIN_EXAMPLES
     steps: int = EPOCHS * -(-TRAIN_EXAMPLES // BATCH_SIZE)
     optimizer: Optimizer = "adamw"
-    precision: Precision = "float32"
+    precision: Precision = PRECISION
     loss: LossKind = "supervised-only"
     prefix_cache: bool = True
     prefix_off_device: bool = True

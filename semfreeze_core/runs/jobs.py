@@ -35,6 +35,7 @@ from semfreeze_core.runs.job_folder import (
     read_spec,
 )
 from semfreeze_core.storage import digest, disk_errors, write_atomically
+from semfreeze_core.temporary import require_locks
 
 JOBS = ".jobs"  # hidden, so that no listing of runs takes it for one
 _KEPT = 50  # finished jobs whose folders stay
@@ -175,6 +176,7 @@ def _queue_held(runs: Path) -> Iterator[None]:
     folder = runs / JOBS
     with disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
+        require_locks(folder)
         held = FileLock(folder / ".lock").acquire()
     with held:
         yield

@@ -15,6 +15,7 @@ from semfreeze_core.runs.folder import MANIFEST, NOTE, read_manifest
 from semfreeze_core.runs.jobs import list_jobs
 from semfreeze_core.storage import disk_errors, folder_bytes, remove_folder, runs_folder, user_path, write_atomically
 from semfreeze_core.temporary import remove_leftovers
+from semfreeze_core.unlocked_leftovers import remove_abandoned
 from semfreeze_core.version import __version__
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -104,6 +105,7 @@ def run_names(store: Path | None = None) -> list[str]:
         if not folder.is_dir():
             return []
         remove_leftovers(folder)  # a kill may have left a run moved aside
+        remove_abandoned(folder, "runs")
         return sorted(p.name for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
     except OSError as error:
         raise RunError(f"{folder} cannot be read: {error.strerror}.") from error

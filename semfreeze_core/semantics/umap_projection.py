@@ -1,5 +1,6 @@
 """UMAP of a display sample: needs no model, as it starts from the coordinates that the sample already holds."""
 
+import io
 import math
 import time
 import warnings
@@ -123,7 +124,8 @@ def _layout(
         points, n_neighbors, rng, "euclidean", knn_indices=nearest, knn_dists=distances
     )
     seconds = expected_seconds(len(points), n_neighbors)
-    progress(ProgressEvent(f"Laying out {len(points):,} points, usually about {seconds:.0f} s in all"))
+    stage = f"Laying out {len(points):,} points, usually about {seconds:.0f} s in all"
+    progress(ProgressEvent(stage, 0, _EPOCHS, "epochs"))
     a, b = umap.find_ab_params(_SPREAD, _MIN_DISTANCE)
     layout, _ = umap.simplicial_set_embedding(
         points,
@@ -142,8 +144,22 @@ def _layout(
         densmap=False,
         densmap_kwds={},
         output_dens=False,
+        tqdm_kwds={"disable": False, "bar_format": "{n}", "mininterval": 0.2, "file": _Epochs(stage, progress)},
     )
+    progress(ProgressEvent(stage, _EPOCHS, _EPOCHS, "epochs"))
     return np.asarray(layout, dtype=np.float32)
+
+
+class _Epochs(io.TextIOBase):
+    """What UMAP draws its progress bar on, the one place where it says how far it is; here the bar is its number."""
+
+    def __init__(self, stage: str, progress: Progress) -> None:
+        self.stage, self.progress = stage, progress
+
+    def write(self, text: str) -> int:
+        if (number := text.strip()).isdigit():
+            self.progress(ProgressEvent(self.stage, int(number), _EPOCHS, "epochs"))
+        return len(text)
 
 
 def _umap() -> Any:

@@ -34,7 +34,7 @@ def calibration_sentence(calibration: Calibration) -> str:
 
 
 def _quantity_name(quantity: Quantity) -> str:
-    return {"FLOP": "compute"}.get(quantity, quantity.replace("equal", "the same"))
+    return {"FLOP": "compute", "seconds": "time"}.get(quantity, quantity.replace("equal", "the same"))
 
 
 def corrected_sentence(coverage: float, calibration: Calibration, corrected: Estimate) -> str:
@@ -53,8 +53,9 @@ def corrected_sentence(coverage: float, calibration: Calibration, corrected: Est
     )
 
 
+BUNDLED_CALIBRATION = "The bundled example's own estimates, next to what its finetunes measured:"
 CALIBRATION_CAPTION = (
-    "Coverage is a fraction; memory is in bytes; seconds, and their estimate, are relative to full finetuning's."
+    "Coverage is a fraction; memory is in bytes; time, and its estimate, are relative to full finetuning's."
 )
 
 

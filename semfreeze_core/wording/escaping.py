@@ -13,11 +13,12 @@ _UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202
 _MARKDOWN = re.compile(
     r"""[\\`*\[\]<>&~$|\#@]                     # emphasis, code, links, HTML, mathematics, headings
     | (?<![^\W_])_ | _(?![^\W_])               # emphasis; within a word it is none
-    | :(?=\S)                                  # Streamlit's marks, and https://
+    | :(?=\S|$)                                # Streamlit's marks, one of which may follow the text, and https://
     | -(?=[->]) | (?<=-)-                      # dashes and arrows
     | (?<=\bwww)\.""",
     re.VERBOSE,
 )
+_DECLARATION = re.compile(r"coding(?=[:=])")  # in a comment on top, by which Python would read the file (PEP 263)
 _LINE_START = re.compile(r"^( *(?:\d{1,9}(?=[.)]))?)([-+=.)])")  # lists and rules
 
 
@@ -29,6 +30,11 @@ def terminal_text(text: str) -> str:
 def json_text(document: str) -> str:
     """A JSON document that means the same, with what cannot be seen as JSON's own escapes."""
     return _UNSEEN.sub(lambda match: f"\\u{ord(match[0]):04x}", document)
+
+
+def comment_lines(text: str) -> list[str]:
+    """Text as lines of comments in a script or configuration, without their marks: none ends its comment or acts."""
+    return [_DECLARATION.sub("coding ", line) for line in terminal_text(text).split("\n")]
 
 
 def markdown_text(text: str) -> str:

@@ -172,6 +172,8 @@ def _joined(amounts: list[str]) -> str:
 
 def parameter_count(n: int) -> str:
     """A number of parameters, like "135 million parameters"."""
+    if n < 1e6:
+        return counted(n, "parameter")
     return f"{n / 1e9:.2f} billion parameters" if n >= 1e9 else f"{n / 1e6:,.0f} million parameters"
 
 

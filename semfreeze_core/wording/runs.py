@@ -21,7 +21,6 @@ from semfreeze_core.wording.numbers import (
 from semfreeze_core.wording.tables import Column, Table, table
 
 if TYPE_CHECKING:
-    from semfreeze_core.gains.scaling_law import ScalingLaw
     from semfreeze_core.records.display import DisplaySample
     from semfreeze_core.records.gain import Band, GainCurve, Verdict
     from semfreeze_core.records.manifest import RunManifest
@@ -146,12 +145,31 @@ def first_and_later_sentence(first: Estimate, later: Estimate) -> str:
     )
 
 
-def scaling_law_sentence(law: ScalingLaw) -> str:
-    """The fitted power law of the distances, and how well it fits."""
-    return (
-        f"Power law A s^-alpha + E of the distances: A {law.amplitude:.3g}, alpha {number(law.exponent, 2)}, E "
-        f"{number(law.floor)}; R^2 {number(law.r_squared, 2)}. Shown for reference; not used for recommendations."
+def scaling_law_sentence(curve: GainCurve) -> str:
+    """Where the lift begins to rise by the scaling law, how it rises, how well that fits, and the turning depth."""
+    law = curve.law
+    if law.reason:
+        return f"No scaling law fits: {law.reason}."
+    spaces = curve.n_layers + 1 - curve.start
+    begins = (
+        "rises from the first layer on"
+        if law.turn.estimate < 1
+        else f"is flat up to hidden state {interval_with_ci(law.turn, 1)}, then rises"
     )
+    return (
+        f"Scaling law: lift over random labels {begins} as a power law of the depth, exponent "
+        f"{interval_with_ci(law.exponent, 2)}; R² {number(law.r_squared, 2)} over {spaces} hidden states, "
+        f"{curve.n_examples:,} examples. {_turning_sentence(law.turning_depth)}"
+    )
+
+
+def _turning_sentence(turning_depth: Estimate) -> str:
+    """Before which depth every layer contributes less than the average layer."""
+    ends = f"({CI} {number(turning_depth.low, 0)}–{number(turning_depth.high, 0)})"
+    if not turning_depth.estimate:
+        return f"Turning depth: 0 {ends}. The first layers contribute no less than the average layer."
+    depth = number(turning_depth.estimate, 0)
+    return f"Turning depth: {depth} {ends}. Every layer before it contributes less than the average layer."
 
 
 def score_lines(scores: Mapping[str, LayerScore]) -> list[str]:

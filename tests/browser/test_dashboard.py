@@ -29,7 +29,7 @@ def go(reader, page):
 
 
 def open_setup(reader):
-    reader.window.get_by_role("button", name="Training setup").click()
+    reader.window.get_by_text("Training setup", exact=True).click()
     reader.window.get_by_role("spinbutton", name="Batch").wait_for()
 
 
@@ -112,7 +112,6 @@ def test_a_pasted_link_opens_the_same_view(reader, context, address):
     assert colleague.sentence == there
     open_setup(colleague)
     assert colleague.window.get_by_role("spinbutton", name="Batch").input_value() == "4"
-    colleague.window.keyboard.press("Escape")
     colleague.window.get_by_role("link", name="Gains").click()
     colleague.window.get_by_role("figure", name="Share of the gain that stays trained at each depth").wait_for()
     colleague.window.wait_for_url("**/gains?*depth=21*")
@@ -190,11 +189,15 @@ def test_labels_stand_equally_high_above_fields_of_every_kind(reader):
     reader.open("traces?projection=UMAP")
     reader.window.get_by_role("spinbutton", name="Trajectories").wait_for()
     reader.settle()
-    heights = reader.window.locator("[data-testid=stButtonGroup], [data-testid=stNumberInput]").evaluate_all(
-        """fields => fields.map(field => {
+    heights = (
+        reader.window.locator("[data-testid=stMain]")
+        .locator("[data-testid=stButtonGroup]:visible, [data-testid=stNumberInput]:visible")
+        .evaluate_all(
+            """fields => fields.map(field => {
             const drawn = field.querySelector("[role=radio], [data-testid=stNumberInputContainer]")
             return drawn.getBoundingClientRect().bottom - field.querySelector("label").getBoundingClientRect().top
         })"""
+        )
     )
     assert len(heights) == 6
     assert max(heights) - min(heights) < 1, heights

@@ -1,6 +1,7 @@
 """What killed writers leave is removed, what they were replacing returns, and nothing else is touched."""
 
 import errno
+import fcntl
 import os
 import subprocess
 import sys
@@ -8,12 +9,16 @@ import tempfile
 
 import pytest
 
-from semfreeze_core.errors import ResourceError
+from semfreeze_core.errors import ResourceError, RunError
+from semfreeze_core.finetune.train import train
+from semfreeze_core.finetune.validation import validate
+from semfreeze_core.runs.jobs import submit
 from semfreeze_core.storage import new_folder, write_atomically
 from semfreeze_core.temporary import (
     is_temporary,
     moved_aside,
     remove_leftovers,
+    require_locks,
     scratch_parent,
     temporary_file,
     temporary_folder,
@@ -162,6 +167,50 @@ with temporary_folder(Path({str(tmp_path)!r})) as folder:
         process.kill()
         process.wait()
     remove_leftovers(tmp_path)
+    assert names(tmp_path) == []
+
+
+@pytest.fixture
+def without_locks(monkeypatch):
+    """File systems have no locks, as some network folders, and say so with the number that the test sets."""
+
+    def set_number(number):
+        def refuse(*_):
+            raise OSError(number, os.strerror(number))
+
+        monkeypatch.setattr(fcntl, "flock", refuse)
+        monkeypatch.setattr("semfreeze_core.temporary._with_locks", set())
+
+    return set_number
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS])
+def test_a_folder_without_locks_is_refused_in_one_sentence_by_what_needs_it_alone(tmp_path, without_locks, number):
+    without_locks(number)
+    for take in (require_locks, lambda folder: submit(folder, ("show", "example"), "Show")):
+        with pytest.raises(RunError, match=r"is on a file system without file locks .* local disk, with --out or"):
+            take(tmp_path)
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+    write_atomically(tmp_path / "file", "whole")  # writing needs none
+    with new_folder(tmp_path / "run") as partial:
+        (partial / "data").write_text("whole")
+    assert names(tmp_path) == [".jobs", "file", "run"]
+
+
+def test_a_finetune_in_a_folder_without_locks_is_refused_and_leaves_nothing(tmp_path, without_locks):
+    without_locks(errno.ENOLCK)
+    with pytest.raises(RunError, match="without file locks"), train._claimed(tmp_path / "out", None):
+        pytest.fail("it began")
+    assert names(tmp_path) == []
+    with pytest.raises(RunError, match="without file locks"), validate._claimed(tmp_path / "out", None, False):
+        pytest.fail("it began")
+
+
+def test_a_folder_with_locks_is_asked_once(tmp_path, monkeypatch):
+    monkeypatch.setattr("semfreeze_core.temporary._with_locks", set())
+    require_locks(tmp_path)
+    monkeypatch.setattr(fcntl, "flock", lambda *_: pytest.fail("it was asked again"))
+    require_locks(tmp_path)
     assert names(tmp_path) == []
 
 

@@ -121,6 +121,11 @@ def test_rendered_example_marks_supervised_text_line_by_line():
     assert "2 of 5 tokens supervised, label l_1, 4 cut on the left" in told
 
 
+def test_rendered_example_marks_what_follows_a_colon():
+    pieces = (RenderedPiece("Answer:", False, 2), RenderedPiece(" 11", True, 2))
+    assert rendered_example(RenderedExample(0, None, pieces, 0)).startswith("Answer\\::orange-background[ 11]")
+
+
 def test_rendered_example_leaves_out_the_middle_of_long_text():
     told = rendered_example(RenderedExample(0, None, (RenderedPiece("x" * 5000, True, 900),), 0))
     assert "4,300 characters left out" in told.replace("\\", "")

@@ -11,6 +11,7 @@ from semfreeze_core.records.prediction_error import PredictedMeasured
 from semfreeze_core.runs.folder import MANIFEST
 from semfreeze_core.runs.job_folder import this_process
 from semfreeze_core.runs.store import example_run, read_note
+from semfreeze_core.wording.calibration import BUNDLED_CALIBRATION
 from semfreeze_dashboard.charts import compared
 from semfreeze_dashboard.data.run_folder import DEMO_VARIABLE
 from semfreeze_dashboard.text import page_text
@@ -43,6 +44,25 @@ def test_without_another_run_it_says_how_to_make_one(runs):
     assert {page_text.NOTHING_TO_COMPARE, page_text.NO_RUNS, page_text.NO_FINETUNES} <= {
         info.value for info in app.info
     }
+    assert any("example" in caption.value and "99%" in caption.value for caption in app.caption), "its own validation"
+
+
+def test_where_nothing_of_ones_own_is_measured_the_examples_calibration_stands_and_says_whose_it_is(runs):
+    app = opened("compare")
+    assert page_text.NO_FINETUNES in {info.value for info in app.info}
+    assert BUNDLED_CALIBRATION in {text.value for text in app.markdown}
+    assert any("from 2 finetunes of the bundled example" in caption.value for caption in app.caption)
+    assert len(app.get("plotly_chart")) == 1
+
+
+def test_a_damaged_report_is_named_though_nothing_else_is_measured(runs):
+    shutil.copytree(example_run(), runs / "one")
+    shutil.rmtree(runs / "one" / "sweeps")
+    (report,) = (runs / "one" / "validations").glob("*/report.json")
+    report.write_text("{")
+    app = opened("compare")
+    assert any("report.json" in warning.value for warning in app.warning)
+    assert page_text.NO_FINETUNES in {info.value for info in app.info}
 
 
 def test_runs_side_by_side_are_told_and_drawn(three, example):

@@ -4,7 +4,6 @@ import pytest
 
 from semfreeze_core.runs.reports import list_validations
 from semfreeze_core.wording.validation import verdict_sentence
-from semfreeze_dashboard.views import present
 from semfreeze_dashboard.views.present import SLIDES
 from tests.dashboard.test_pages import opened
 
@@ -31,20 +30,14 @@ def test_the_story_is_told_slide_by_slide_and_back(example):
     assert verdict_sentence(report, "compute") in headings[4]
     assert next(button for button in app.button if button.label == "Next").disabled
     assert heading(press(app, "Back")) == headings[4]
-    assert not app.slider
-    assert not app.segmented_control
 
 
-def test_escape_leaves_and_the_buttons_stand_above_every_slide(doubtful, monkeypatch):
+def test_a_link_leaves_and_the_buttons_stand_above_every_slide(doubtful):
     app = opened("present", run="doubtful")
-    (leave,) = [button for button in app.button if button.label == "Leave"]
-    assert leave.proto.shortcut == "escape"
+    (leave,) = app.get("page_link")
+    assert (leave.proto.label, leave.proto.page) == ("Leave", "")
     kinds = [type(element).__name__ for element in app.main]
     assert kinds.index("Button") < kinds.index("Metric")
-    left = []
-    monkeypatch.setattr(present.st, "switch_page", left.append)
-    leave.click().run()
-    assert left == ["views/start.py"]
 
 
 @pytest.mark.parametrize("slide", SLIDES)

@@ -1,5 +1,6 @@
 """Start: a new analysis from the form to the job, and how jobs are told."""
 
+import json
 import time
 
 import pytest
@@ -84,6 +85,39 @@ def test_form_starts_the_command_it_shows(form, runs, monkeypatch, model, task):
     ((folder, command, title, place),) = asked
     assert (folder, title, place) == (runs, "tiny on task.jsonl", runs / "tiny-task")
     assert command == ("analyze", f"--model={model}", f"--data={task}")
+
+
+def upload(app, name, rows):
+    content = "\n".join(map(json.dumps, rows)).encode()
+    return app.file_uploader(key="upload data").set_value((name, content, "application/json")).run()
+
+
+def test_another_upload_begins_with_its_own_columns(form):
+    form.button_group(key="form data-kind").set_value("upload").run()
+    asks = [{"question": f"What is {i}?", "answer": f"It is {i}.", "topic": "numbers"} for i in range(8)]
+    app = upload(form, "asks.jsonl", asks)
+    assert "8 of 8 rows can be used: prompt from 'question'" in words(app).replace("**", "")
+    app.selectbox(key="form read-as").set_value("pair").run()
+    app.selectbox(key="form column-prompt").set_value("topic").run()
+    app.selectbox(key="form label").set_value("topic").run()
+    assert "--prompt-field=topic" in app.code[-1].value
+    pairs = [{"prompt": f"Count to {i}.", "completion": f"{i}", "lang": "en"} for i in range(8)]
+    app = upload(app, "pairs.jsonl", pairs)
+    assert not app.error, [error.value for error in app.error]
+    assert app.selectbox(key="form read-as").value == "guess"
+    assert "-field" not in app.code[-1].value
+    app.selectbox(key="form read-as").set_value("pair").run()
+    assert app.selectbox(key="form column-prompt").value == "prompt"
+    assert app.selectbox(key="form column-prompt").options == ["prompt", "completion", "lang"]
+    assert app.selectbox(key="form label").value == "none"
+
+
+def test_an_upload_that_is_no_data_is_refused_by_its_own_name(form, runs):
+    form.button_group(key="form data-kind").set_value("upload").run()
+    app = form.file_uploader(key="upload data").set_value(("plan.json", b'{"kind": "plan"}', "application/json")).run()
+    (error,) = app.error
+    assert error.value.startswith("plan.json holds an object")
+    assert str(runs) not in error.value
 
 
 def test_form_refuses_what_cannot_fit_with_the_reason(form, monkeypatch):

@@ -80,7 +80,6 @@ def test_traces_draw_a_kept_umap_with_what_it_is_made_of(kept):
     figure = json.loads(app.get("plotly_chart")[0].proto.spec)
     assert figure["layout"]["xaxis"]["title"]["text"] == "UMAP 1, no unit"
     assert len(figure["frames"]) == 31
-    assert not [group for group in app.button_group if group.key == "space"]  # it is flat
 
 
 @pytest.mark.parametrize("look", [{"colour": "outcome"}, {"colour": "deviation", "paths": "0"}, {"paths": "40"}])

@@ -12,7 +12,7 @@ from semfreeze_core.runs.jobs import JOBS
 from semfreeze_core.runs.reports import list_validations
 from semfreeze_dashboard.charts import finetunes
 from semfreeze_dashboard.charts.numbers import numbers_of
-from semfreeze_dashboard.data.run_folder import DEMO_VARIABLE
+from semfreeze_dashboard.data.run_folder import DEMO_VARIABLE, PATHS_VARIABLE
 from semfreeze_dashboard.forms.validation_form import FinetuneRequest, with_split
 from semfreeze_dashboard.panels import tables
 from semfreeze_dashboard.views import validate
@@ -52,6 +52,7 @@ def test_page_of_a_demonstration_trains_nothing(monkeypatch):
 
 
 def test_form_starts_the_command_it_shows(doubtful, runs, monkeypatch):
+    monkeypatch.setenv(PATHS_VARIABLE, "1")  # to others it shows no folders
     asked = []
     monkeypatch.setattr(validate, "submit", lambda *what: asked.append(what))
     app = opened("validate", run="doubtful")

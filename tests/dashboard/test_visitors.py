@@ -12,7 +12,7 @@ from semfreeze_dashboard.data import compute
 from semfreeze_dashboard.data.analysis_request import UPLOADS, AnalysisForm, keep_upload
 from semfreeze_dashboard.data.run_folder import PATHS_VARIABLE
 from semfreeze_dashboard.data.visitor_requests import require_data, require_model, submit
-from semfreeze_dashboard.text.visitor_text import error_text, visitor_text
+from semfreeze_dashboard.text.visitor_text import command_text, error_text, visitor_text
 from tests.dashboard.test_pages import opened
 from tests.dashboard.test_start import ANALYZE, job
 
@@ -190,6 +190,21 @@ def test_visitors_learn_names_of_files_and_not_where_they_lie(text, shown, tmp_p
     assert visitor_text(text) == shown
     monkeypatch.setenv(PATHS_VARIABLE, "1")
     assert visitor_text(text) == text
+
+
+@pytest.mark.parametrize("paths", ["", "1"])
+def test_an_upload_is_called_by_its_own_name_and_not_by_where_it_is_kept(paths, runs, monkeypatch):
+    monkeypatch.setenv(PATHS_VARIABLE, paths)
+    kept = keep_upload(runs, "my data.jsonl.gz", b"x")
+    assert visitor_text(f"A/B: {kept} holds {kept}, line 3.") == "A/B: my_data.jsonl.gz holds my_data.jsonl.gz, line 3."
+
+
+def test_a_command_names_folders_only_to_who_sits_at_the_machine(runs, monkeypatch):
+    kept = keep_upload(runs, "a.jsonl", b"x")
+    command = ("analyze", "--model=owner/name", f"--data={kept}", f"--out={runs / 'name-a'}")
+    assert command_text(command) == "semfreeze analyze --model=owner/name --data=a.jsonl --out=name-a"
+    monkeypatch.setenv(PATHS_VARIABLE, "1")
+    assert command_text(command).endswith(f"--data={kept} --out={runs / 'name-a'}")
 
 
 def test_an_errors_message_is_no_markdown():

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from semfreeze_core.gains import fit_scaling_law, score_coverage
+from semfreeze_core.gains import score_coverage
 from semfreeze_core.gains.bootstrap import mean_band, resampling_weights
 from semfreeze_core.plan.compare import SideBySide
 from semfreeze_core.plan.make import curve_of
@@ -200,7 +200,20 @@ def _no_coverage(curve: GainCurve) -> str | None:
 
 
 def _law(curve: GainCurve) -> dict[str, Any]:
-    law = fit_scaling_law(curve.deviation)
-    document = asdict(law) | {"fitted": law.fitted.tolist(), "residuals": law.residuals.tolist()}
-    flat = None if np.isfinite(law.r_squared) else "the deviation is the same at every space"
-    return document | {"form": "A s^-alpha + E", "reason": flat}
+    law = curve.law
+    return {
+        "form": "E + A ((s/t)^c - 1) / ((L/t)^c - 1) for s > t, else E",
+        "quantity": "advantage",
+        "floor": law.floor,
+        "amplitude": law.amplitude,
+        "exponent": law.exponent.estimate,
+        "exponent_interval": _interval(law.exponent),
+        "turn": _interval(law.turn),
+        "turning_depth": _interval(law.turning_depth),
+        "r_squared": law.r_squared,
+        "fitted": law.fitted[1:].tolist(),
+        "residuals": law.residuals[1:].tolist(),
+        "gain": law.gain.tolist(),
+        "gain_coverage": _band(law.coverage),
+        "reason": law.reason or (_TIED_REASON if curve.start else None),
+    }

@@ -8,7 +8,6 @@ from rich.markup import escape
 
 from semfreeze_core.cli.printing.tables import print_table
 from semfreeze_core.cli.printing.validation import print_measured
-from semfreeze_core.gains import fit_scaling_law
 from semfreeze_core.gains.bootstrap import mean_interval, resampling_weights
 from semfreeze_core.gains.calibration import corrected
 from semfreeze_core.plan.document import FreezePlan
@@ -63,7 +62,7 @@ def print_run(run: Run, curve: GainCurve, folder: Path, out: Console) -> None:
     bars = [(*row, bar) for row, bar in zip(layers.rows, coverage_bars(curve), strict=True)]
     print_table(text_table([*layers.columns, Column("", text=True)], bars), out)
     out.print(_first_and_later(run.traces[curve.metric], manifest.settings.seed))
-    out.print(scaling_law_sentence(fit_scaling_law(curve.deviation)))
+    out.print(scaling_law_sentence(curve))
     for line in score_lines(run.scores):
         out.print(escape(line))
     out.print(f"Run: {escape(str(folder))}", soft_wrap=True)

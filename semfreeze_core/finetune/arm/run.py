@@ -24,6 +24,7 @@ from semfreeze_core.records.training import TrainingSetup
 from semfreeze_core.records.validation import ArmRun, FailureCause, FlopEntry, LiveArm, PeakEntry
 from semfreeze_core.sources.models.causal_lm import LoadedModel
 from semfreeze_core.temporary import remove_leftovers, scratch_parent, temporary_folder
+from semfreeze_core.unlocked_leftovers import remove_abandoned
 from semfreeze_core.wording.rates import no_rate_reason
 
 
@@ -70,6 +71,7 @@ def run_arm(
     counted, estimated_flop = _count(network, collator, loaded.shape, arm, setup, settings)
     training = ArmTraining(network, collator, settings, baseline_bytes, progress)
     remove_leftovers(scratch_parent())
+    remove_abandoned(scratch_parent(), "scratch")
     with temporary_folder(scratch_parent()) as scratch:
         search, won, checkpoint = None, None, None
         if settings.rate_steps is not None and not settings.rate_known:

@@ -13,6 +13,7 @@ from semfreeze_core.finetune.quantize.weights import TensorAttribute, point_to_c
 from semfreeze_core.sources.models.decoder import Decoder
 from semfreeze_core.storage import disk_errors, is_disk_full
 from semfreeze_core.temporary import remove_leftovers, temporary_file
+from semfreeze_core.unlocked_leftovers import remove_abandoned
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,7 @@ class PrefixWeights:
         with disk_errors(folder, kept=lambda: "The weights are where they were.", advice=advice):
             folder.mkdir(parents=True, exist_ok=True)
             remove_leftovers(folder)
+            remove_abandoned(folder, "scratch")
             with temporary_file(folder) as path:
                 try:
                     save_file({str(i): p.tensor.contiguous() for i, p in enumerate(self._tensors)}, path)

@@ -23,6 +23,7 @@ from torch import Tensor
 from semfreeze_core.errors import ResourceError, RunError, SemfreezeError
 from semfreeze_core.progress import Progress, ProgressEvent
 from semfreeze_core.storage import folder_bytes, full_disk_cause, is_disk_full, remove_folder, write_atomically
+from semfreeze_core.temporary import require_locks
 from semfreeze_core.wording.numbers import byte_size
 
 STAGE = "Filling the prefix cache"
@@ -97,6 +98,7 @@ def open_cache(root: Path, key: str, progress: Progress) -> Iterator[ShardFolder
     folder = root / key
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        require_locks(root)
         lock = FileLock(_lock_path(folder))
         try:
             lock.acquire(timeout=0)

@@ -52,7 +52,8 @@ from semfreeze_core.records.defaults import MIN_RATE_EXAMPLES
 from semfreeze_core.records.validation import Mark
 from semfreeze_core.sources.models.causal_lm import LoadedModel, load_causal_lm
 from semfreeze_core.storage import disk_errors, prefix_cache_folder, write_atomically
-from semfreeze_core.temporary import is_temporary, remove_leftovers
+from semfreeze_core.temporary import is_temporary, remove_leftovers, require_locks
+from semfreeze_core.unlocked_leftovers import is_unlocked_leftover, remove_from_claimed
 from semfreeze_core.wording.rates import no_rate_reason, rate_note
 
 CHECKPOINTS, RATES, SETTINGS, RESULT = "checkpoints", "rates", "training_settings.json", "training.json"
@@ -325,9 +326,11 @@ def _claimed(folder: Path, request: TrainRequest) -> Iterator[None]:
         _refuse_foreign(folder)  # before the lock, which others would find there
         folder.mkdir(parents=True, exist_ok=True)
         try:
+            require_locks(folder)
             with FileLock(lock, timeout=0):
                 try:
                     remove_leftovers(folder)
+                    remove_from_claimed(folder)
                     _refuse_foreign(folder)
                     if (folder / RESULT).exists():
                         shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)  # killed in their deletion
@@ -347,7 +350,8 @@ def _claimed(folder: Path, request: TrainRequest) -> Iterator[None]:
 def _refuse_foreign(folder: Path) -> None:
     if (folder / SETTINGS).exists() or not folder.exists():
         return
-    if any(path.name != ".lock" and not is_temporary(path.name) for path in folder.iterdir()):
+    left = (".lock", *(p.name for p in folder.iterdir() if is_temporary(p.name) or is_unlocked_leftover(p.name)))
+    if any(path.name not in left for path in folder.iterdir()):
         raise RunError(f"{folder} is not empty. Choose another --out.")
 
 

@@ -38,7 +38,8 @@ from semfreeze_core.records.validation import (
     ValidationSettings,
 )
 from semfreeze_core.storage import disk_errors, write_atomically
-from semfreeze_core.temporary import is_temporary, remove_leftovers
+from semfreeze_core.temporary import is_temporary, remove_leftovers, require_locks
+from semfreeze_core.unlocked_leftovers import is_unlocked_leftover, remove_from_claimed
 from semfreeze_core.wording.numbers import gib
 from semfreeze_core.wording.rates import no_rate_reason
 from semfreeze_core.wording.validation import RETRIED
@@ -94,10 +95,13 @@ def _claimed(folder: Path, prepared: Prepared, overwrite: bool) -> Iterator[None
     with disk_errors(folder, kept=lambda: _KEPT, advice=_ADVICE):
         folder.mkdir(parents=True, exist_ok=True)
         _refuse_foreign(folder)  # before the lock, which would be left there
+        require_locks(folder)
         try:
             with FileLock(folder / ".lock", timeout=0):
                 remove_leftovers(folder)
                 _refuse_foreign(folder)
+                for inside in (folder, folder / "runs", folder / "jobs"):
+                    remove_from_claimed(inside)
                 saved = _read_settings(path) if path.exists() else prepared.document
                 same = saved is not None and is_same_validation(saved, prepared)
                 untouched = saved is not None and not any((folder / "runs").glob("*.json"))
@@ -115,7 +119,8 @@ def _claimed(folder: Path, prepared: Prepared, overwrite: bool) -> Iterator[None
 
 def _refuse_foreign(folder: Path) -> None:
     settings = folder / "settings.json"
-    empty = all(p.name == ".lock" or is_temporary(p.name) for p in folder.iterdir())
+    names = [path.name for path in folder.iterdir()]
+    empty = all(name == ".lock" or is_temporary(name) or is_unlocked_leftover(name) for name in names)
     ours = settings.is_file() and b'"plan_digest"' in settings.read_bytes()  # in those of every version
     if not (empty or ours):
         raise RunError(f"{folder} is not empty and holds no validation. Choose another --out.")

@@ -20,6 +20,7 @@ from semfreeze_core.errors import DataError
 from semfreeze_core.progress import Progress, ProgressEvent, silent
 from semfreeze_core.records.defaults import MIN_EXAMPLES
 from semfreeze_core.records.examples import Example, RowCounts, TokenizedExample
+from semfreeze_core.wording.numbers import counted
 
 _EXAMPLES_PER_CALL = 256  # one tokenizer call for many segments is several times faster than one a segment
 _USUAL_CHARACTERS_PER_TOKEN = 16  # texts of up to so many for each token of the limit are tokenized as they are
@@ -141,9 +142,8 @@ def encode_all(
     notes = [f"{cause[0].upper()}{cause[1:]}." for cause in causes]
     if cut:
         at_least = "at least " if any(_is_long(example, max_length) for example in examples) else ""
-        notes.append(
-            f"{len(cut)} examples lost {at_least}{sum(cut)} context tokens on the left to fit {max_length} tokens."
-        )
+        n_cut = counted(len(cut), "example")
+        notes.append(f"{n_cut} lost {at_least}{sum(cut):,} context tokens on the left to fit {max_length} tokens.")
     if len(tokenized) < minimum:
         notes.append(f"Only {len(tokenized)} examples, fewer than {minimum}: intervals are wide.")
     notes += _tokenizer_notes(tokenizer, examples, add_eos)

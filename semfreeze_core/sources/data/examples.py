@@ -20,7 +20,14 @@ from semfreeze_core.records.defaults import MIN_SLICE
 from semfreeze_core.records.examples import Example, RowCounts, SkippedRow
 from semfreeze_core.records.fields import FieldMapping
 from semfreeze_core.sources.data.chat import render_chat, require_chat_template, shows_tools
-from semfreeze_core.sources.data.fields import LabelError, RenderChat, beside_chat, example_from_row, resolve_fields
+from semfreeze_core.sources.data.fields import (
+    LabelError,
+    RenderChat,
+    beside_chat,
+    example_from_row,
+    holds_pairs_of_messages,
+    resolve_fields,
+)
 from semfreeze_core.sources.data.readers import Row
 from semfreeze_core.sources.data.rows import RowSource, open_rows, shard_paths
 from semfreeze_core.sources.data.sampling import sample_rows
@@ -115,7 +122,14 @@ def read_examples(
     digest = _file_digest(rows.path)
     asked = mapping
     mapping, notes = resolve_fields(asked, rows.columns())
-    render = _chat_renderer(tokenizer) if mapping.messages_field is not None else None
+    chats = mapping.messages_field is not None
+    if holds_pairs_of_messages((row for _, row in rows), mapping):
+        chats = True
+        notes.append(
+            f"{mapping.prompt_field!r} and {mapping.completion_field!r} hold messages: each row is a chat, and the "
+            "messages of the completion are its targets."
+        )
+    render = _chat_renderer(tokenizer) if chats else None
     if TOOLS_COLUMN in beside_chat(mapping, rows.columns()) and not shows_tools(tokenizer):
         notes.append(f"Not read: the column {TOOLS_COLUMN!r}. The model's chat template has no place for tools.")
 

@@ -4,7 +4,7 @@ A row is read in exactly one of three ways: prompt and completion (the prompt fr
 template), chat messages, or plain text. Nothing is guessed that could also be read another way.
 """
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from string import Formatter
 from typing import Any
@@ -12,8 +12,16 @@ from typing import Any
 from semfreeze_core.errors import DataError
 from semfreeze_core.records.examples import Example, Segment
 from semfreeze_core.records.fields import FieldMapping
-from semfreeze_core.sources.data.messages import read_messages, read_tools
-from semfreeze_core.sources.data.schemas import CANDIDATES, PROMPT_PARTS, SYSTEM_COLUMN, TOOLS_COLUMN, recognized
+from semfreeze_core.sources.data.messages import read_history, read_messages, read_pair, read_tools
+from semfreeze_core.sources.data.schemas import (
+    CANDIDATES,
+    HISTORY_COLUMN,
+    PREFERENCE_COLUMNS,
+    PROMPT_PARTS,
+    SYSTEM_COLUMN,
+    TOOLS_COLUMN,
+    recognized,
+)
 from semfreeze_core.sources.data.values import checked_text, kind_text, names_text
 
 RenderChat = Callable[..., tuple[Segment, ...]]  # messages, and tools where a chat has them
@@ -61,12 +69,26 @@ def _guessed_fields(
         if match is not None:
             schema, fields = match
             return schema.name, {field: value for field, value in asdict(fields).items() if value is not None}
+        _refuse_preferences(columns)
     needed = _needed_fields(mapping, candidates, columns)
     problems = [_why_not_guessed(field, candidates[field], mapping) for field in needed if len(candidates[field]) != 1]
     if problems:
         raise _mapping_error(problems, columns)
     guessed = {field: candidates[field][0] for field in needed}
     return "", guessed
+
+
+def _refuse_preferences(columns: Sequence[str]) -> None:
+    """Say what pairs of a better and a worse answer are, and how the better ones are read."""
+    pair = [column for column in columns if column.casefold() in PREFERENCE_COLUMNS]
+    if len(pair) < len(PREFERENCE_COLUMNS):
+        return
+    chosen = next(column for column in pair if column.casefold() == "chosen")
+    raise DataError(
+        f"The columns {names_text(pair, quoted=True)} are preference data, pairs of a better and a worse answer; "
+        f"semfreeze learns from targets. To use the better answers, add --completion-field {chosen} with the prompt's "
+        f"field, or --messages-field {chosen} where it holds whole chats. Columns found: {names_text(columns)}."
+    )
 
 
 def _mode(mapping: FieldMapping) -> str:
@@ -83,6 +105,8 @@ def _notes(name: str, guessed: Mapping[str, str], mapping: FieldMapping, columns
     beside = beside_chat(mapping, columns)
     texts += [f"the {'system prompt' if column == SYSTEM_COLUMN else column} from {column!r}" for column in beside]
     notes = [f"Read as {name}: {', '.join(texts)}."] if texts else []
+    history = [c for c in columns if c.casefold() == HISTORY_COLUMN and c in _used_columns(mapping, columns)]
+    notes += [f"Turns in {column!r} stand in the prompt as earlier lines; they are no targets." for column in history]
     if mapping.text_field is None:
         parts = PROMPT_PARTS if not guessed else (*PROMPT_PARTS, *CANDIDATES["prompt_field"], "text")
         used = _used_columns(mapping, columns) | set(beside)
@@ -229,14 +253,35 @@ def example_from_row(
         raise DataError(f"row {row_number}: a field is nested too deep to be read") from None
     if not any(segment.supervised for segment in segments):
         return None
-    return Example(segments, label, row_number, complete=mapping.messages_field is not None)
+    return Example(segments, label, row_number, complete=is_chat(row, mapping))
+
+
+def is_chat(row: Mapping[str, Any], mapping: FieldMapping) -> bool:
+    """Whether a row is a chat: it has messages, or a completion that is a list of them."""
+    if mapping.messages_field is not None:
+        return True
+    completion = row.get(mapping.completion_field or "")
+    return isinstance(completion, list) and all(isinstance(message, dict) for message in completion)
+
+
+def holds_pairs_of_messages(rows: Iterable[Mapping[str, Any]], mapping: FieldMapping) -> bool:
+    """Whether prompt and completion are lists of messages, as TRL calls conversational: by the first completion.
+
+    Args:
+        rows: from the first on.
+        mapping: as `resolve_fields` returns it.
+    """
+    if mapping.completion_field is None:
+        return False
+    return is_chat(next((row for row in rows if row.get(mapping.completion_field) is not None), {}), mapping)
 
 
 def _segments(row: Mapping[str, Any], mapping: FieldMapping, render_chat: RenderChat | None) -> tuple[Segment, ...]:
     """Segments of the row; none is supervised when there is nothing to learn from."""
+    if is_chat(row, mapping) and render_chat is None:
+        raise DataError("chat messages need a model's tokenizer and its chat template")
     if mapping.messages_field is not None:
-        if render_chat is None:
-            raise DataError("chat messages need a model's tokenizer and its chat template")
+        assert render_chat is not None
         beside = {column: row.get(column) for column in beside_chat(mapping, list(row))}
         value = _value(row, mapping.messages_field)
         messages = read_messages(value, mapping.messages_field, beside.get(SYSTEM_COLUMN))
@@ -247,9 +292,15 @@ def _segments(row: Mapping[str, Any], mapping: FieldMapping, render_chat: Render
         return (Segment(text, supervised=bool(text.strip())),)
     if mapping.completion_field is None or (mapping.prompt_field is None and mapping.template is None):
         raise ValueError("the mapping is not complete; resolve_fields makes it so")
-    prompt = _filled(mapping.template, row) if mapping.template is not None else _text(row, str(mapping.prompt_field))
-    completion = _text(row, mapping.completion_field, null="")
-    return Segment(prompt, supervised=False), Segment(completion, supervised=bool(completion.strip()))
+    if is_chat(row, mapping):
+        if mapping.prompt_field is None:
+            raise DataError(f"field {mapping.completion_field!r} is a list of messages, which no template can precede")
+        assert render_chat is not None
+        prompt, completion = _value(row, mapping.prompt_field), _value(row, mapping.completion_field)
+        return render_chat(read_pair(prompt, completion, mapping.prompt_field, mapping.completion_field))
+    before = _filled(mapping.template, row) if mapping.template is not None else _text(row, str(mapping.prompt_field))
+    answer = _text(row, mapping.completion_field, null="")
+    return Segment(before, supervised=False), Segment(answer, supervised=bool(answer.strip()))
 
 
 def _filled(template: str, row: Mapping[str, Any]) -> str:
@@ -260,13 +311,19 @@ def _filled(template: str, row: Mapping[str, Any]) -> str:
         left_out = False
         if name is not None and name not in row and name.endswith("?"):
             column = name.removesuffix("?")
-            text = _text(row, column, null="") if column in row else ""
+            text = _part(row, column) if column in row else ""
             left_out = not text.strip()
             texts.append("" if left_out else text)
         elif name is not None:
-            # A null in a template is an optional input left out; a null prompt would be a row without a question.
-            texts.append(_text(row, name, null=""))
+            texts.append(_part(row, name))
     return "".join(texts)
+
+
+def _part(row: Mapping[str, Any], column: str) -> str:
+    """What a column writes into a prompt; a null is an optional input left out, or a first turn without a history."""
+    if column.casefold() == HISTORY_COLUMN:
+        return read_history(_value(row, column), column)
+    return _text(row, column, null="")
 
 
 def _value(row: Mapping[str, Any], field: str) -> Any:

@@ -17,7 +17,8 @@ def hub_reader(source: str, split: str | None) -> Callable[[], Iterator[tuple[No
         split: said beside it.
 
     Raises:
-        DataError: the library is missing, the dataset cannot be opened, or the split is missing, said twice or unknown.
+        DataError: the library is missing, the dataset cannot be opened or names files that are not the hub's, or the
+            split is missing, said twice or unknown.
     """
     try:
         import datasets
@@ -37,10 +38,15 @@ def hub_reader(source: str, split: str | None) -> Callable[[], Iterator[tuple[No
     try:
         if saved:
             dataset = datasets.load_from_disk(str(folder))
-        elif first:
-            dataset = datasets.load_dataset(repository, configuration or None, streaming=True)
         else:
-            dataset = datasets.load_dataset(repository, configuration or None)
+            builder = datasets.load_dataset_builder(repository, configuration or None)
+            if not folder.is_dir():
+                _require_hub_files(source, builder.config.data_files)
+            if first:
+                dataset = builder.as_streaming_dataset()
+            else:
+                builder.download_and_prepare()
+                dataset = builder.as_dataset()
     except (OSError, ValueError, RuntimeError, datasets.exceptions.DatasetsError) as error:
         raise DataError(
             f"{source} cannot be opened ({error}). Expected hf:owner/name, hf:owner/name:configuration or hf: with a "
@@ -61,3 +67,22 @@ def hub_reader(source: str, split: str | None) -> Callable[[], Iterator[tuple[No
     except (OSError, ValueError, RuntimeError, datasets.exceptions.DatasetsError) as error:
         raise DataError(f"{source}: the stream of rows broke off ({error}). Try again, or without :{first}.") from error
     return lambda: ((None, row) for row in rows)
+
+
+def _require_hub_files(source: str, files: dict[str, list[str]] | None) -> None:
+    """Refuse a dataset of the hub whose own configuration reads files of this machine or addresses of its network.
+
+    Args:
+        source: said in the message.
+        files: by split, as the library resolved them: hf://datasets/..., or what a configuration names in its place.
+
+    Raises:
+        DataError: one of them lies elsewhere.
+    """
+    for split, names in (files or {}).items():
+        for name in map(str, names):
+            if not name.split("::")[-1].startswith("hf://"):  # a file in an archive is written file::archive
+                raise DataError(
+                    f"{source}: its split {split!a} names a file outside the hub ({name[:80]!a}), which is not opened. "
+                    "Download the files that you trust and give them by their path."
+                )

@@ -50,6 +50,45 @@ def read_messages(value: Any, field: str, system: Any = None) -> list[Message]:
     return messages
 
 
+def read_pair(prompt: Any, completion: Any, prompt_field: str, completion_field: str) -> list[Message]:
+    """A prompt and a completion that are both lists of messages, as one chat whose targets are the completion's.
+
+    Args:
+        prompt, completion: of the two columns.
+        prompt_field, completion_field: their names.
+
+    Raises:
+        DataError: one of them is no list of messages, or the prompt has none.
+    """
+    if not prompt:
+        raise DataError(f"field {prompt_field!r} holds no messages, expected those that the completion answers")
+    asked = read_messages(prompt, prompt_field)
+    for message in asked:
+        if message["role"] == "assistant":
+            message[UNTRAINED] = True
+    return [*asked, *read_messages(completion, completion_field)]
+
+
+def read_history(value: Any, field: str) -> str:
+    """Earlier turns as text, each on a line of its own; empty where there are none.
+
+    Args:
+        value: pairs of a prompt and its answer, or text that stands as it is.
+        field: name of the column.
+
+    Raises:
+        DataError: it is neither.
+    """
+    if not isinstance(value, list):
+        return "" if value is None else checked_text(value, f"field {field!r}")
+    texts = []
+    for i, pair in enumerate(value):
+        if not isinstance(pair, list) or len(pair) != 2:
+            raise DataError(f"turn {i} of field {field!r} is {kind_text(pair)}, expected a prompt and its answer")
+        texts += [checked_text(text, f"turn {i} of field {field!r}") for text in pair]
+    return "\n".join(texts)
+
+
 def read_tools(value: Any) -> list[dict[str, Any]] | None:
     """The tools a chat may call, from a list or from JSON text; None where there are none.
 

@@ -33,7 +33,7 @@ def sample_rows(labels: Sequence[str | None], n: int | None, seed: int) -> tuple
         )
         return _plain_sample(rows, wanted, seed), notes
     if wanted < rows:
-        notes.append(f"{wanted} of {rows} usable rows are drawn, each of {kinds} labels by its share.")
+        notes.append(f"{wanted:,} of {rows:,} usable rows are drawn, each of {kinds} labels by its share.")
     return stratified_sample(labels, wanted, seed), notes
 
 

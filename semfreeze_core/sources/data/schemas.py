@@ -65,7 +65,7 @@ class Schema:
 SCHEMAS: tuple[Schema, ...] = (
     Schema("ShareGPT", messages="conversations", repeats=("prompt", "instruction", "input")),
     Schema("chat messages", messages="messages", repeats=("prompt", "instruction", "input")),
-    Schema("Alpaca", prompt=("system?", "instruction", "input?"), completion="output", repeats=("text",)),
+    Schema("Alpaca", prompt=("system?", "history?", "instruction", "input?"), completion="output", repeats=("text",)),
     Schema("Dolly", prompt=("system?", "instruction", "context?"), completion="response", repeats=("text",)),
     Schema("prompt and completion", prompt=("system?", "context?", "prompt"), completion="completion"),
     Schema("question and answer", prompt=("system?", "context?", "question"), completion="answer"),
@@ -80,6 +80,12 @@ CANDIDATES: dict[str, tuple[str, ...]] = {
     "text_field": ("text",),
     "label_field": ("label",),
 }
+
+# A column of earlier turns, as pairs of a prompt and its answer.
+HISTORY_COLUMN = "history"
+
+# Two columns of answers, the better and the worse: preferences, which are no targets.
+PREFERENCE_COLUMNS = {"chosen", "rejected"}
 
 # Columns beside a chat that its template is given with the messages.
 SYSTEM_COLUMN, TOOLS_COLUMN = "system", "tools"

@@ -7,6 +7,7 @@ __all__ = [
     "config_shape",
     "decoder",
     "embedded",
+    "files",
     "hub",
     "limits",
     "loading",

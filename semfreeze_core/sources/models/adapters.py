@@ -12,12 +12,12 @@ from semfreeze_core.errors import ModelError
 from semfreeze_core.sources.models.files import check_safetensors, read_object, require_file
 from semfreeze_core.sources.models.probe import probe_ids
 
-_CONFIG = "adapter_config.json"
+CONFIG = "adapter_config.json"
 # Entries that PEFT matches as regular expressions; of the first two only a text is one.
 _NAMES = ("target_modules", "exclude_modules")
 _PATTERNS = (*_NAMES, "layers_pattern", "rank_pattern", "alpha_pattern")
 _REPEATED_GROUP, _REPEATS, _MOST_REPEATS = re.compile(r"\)[*+{]"), re.compile(r"[*+{]"), 6
-_SAFETENSORS, _PICKLE = "adapter_model.safetensors", "adapter_model.bin"
+SAFETENSORS, PICKLE = "adapter_model.safetensors", "adapter_model.bin"
 _TOKENIZERS = ("tokenizer.json", "tokenizer.model", "tokenizer_config.json")
 
 
@@ -31,6 +31,7 @@ class Adapter:
         revision: of a base on the hub, where the config names one.
         kind: PEFT's name of the method ("LORA").
         rank: of a low-rank method, else None.
+        repository: of the hub that it was downloaded from, or None for a folder that the user named.
     """
 
     folder: Path
@@ -38,6 +39,12 @@ class Adapter:
     revision: str | None
     kind: str
     rank: int | None
+    repository: str | None = None
+
+    @property
+    def name(self) -> str:
+        """What people call it: its repository, or else its folder."""
+        return self.repository or str(self.folder)
 
     @property
     def description(self) -> str:
@@ -48,7 +55,8 @@ class Adapter:
     @property
     def advice(self) -> str:
         """How to give it another base."""
-        return f"To use another base, write its folder or Hub ID as base_model_name_or_path in {self.folder / _CONFIG}."
+        file = f"{CONFIG} of a downloaded copy of {self.repository}" if self.repository else self.folder / CONFIG
+        return f"To use another base, write its folder or Hub ID as base_model_name_or_path in {file}."
 
     @property
     def has_tokenizer(self) -> bool:
@@ -64,7 +72,7 @@ def read_adapter(folder: Path) -> Adapter | None:
     """
     if not is_adapter(folder):
         return None
-    path = folder / _CONFIG
+    path = folder / CONFIG
     config = read_object(path)
     base, revision, rank = config.get("base_model_name_or_path"), config.get("revision"), config.get("r")
     if not isinstance(base, str) or not base:
@@ -78,7 +86,7 @@ def read_adapter(folder: Path) -> Adapter | None:
 def is_adapter(folder: Path) -> bool:
     """Whether a folder is an adapter's."""
     try:
-        return (folder / _CONFIG).exists()
+        return (folder / CONFIG).exists()
     except OSError:  # a name that the system cannot hold
         return False
 
@@ -114,17 +122,21 @@ def check_adapter_weights(adapter: Adapter, *, allow_pickle: bool) -> None:
     Raises:
         ModelError: there are none, or only pickled ones without leave.
     """
-    if (adapter.folder / _SAFETENSORS).exists():
-        check_safetensors(adapter.folder / _SAFETENSORS)
+    if (adapter.folder / SAFETENSORS).exists():
+        check_safetensors(adapter.folder / SAFETENSORS)
         return
-    if not (adapter.folder / _PICKLE).exists():
-        raise ModelError(f"{adapter.folder} has an adapter_config.json but no weights: expected {_SAFETENSORS}.")
+    if not (adapter.folder / PICKLE).exists():
+        pickled = f" If there is only {PICKLE}, which can run code while loading, add --allow-pickle to trust it."
+        raise ModelError(
+            f"{adapter.name} has an adapter_config.json but no weights: expected {SAFETENSORS}."
+            + (pickled if adapter.repository and not allow_pickle else "")
+        )
     if not allow_pickle:
         raise ModelError(
-            f"{adapter.folder} holds its adapter only as pickle ({_PICKLE}), which can run code while loading. If you "
+            f"{adapter.name} holds its adapter only as pickle ({PICKLE}), which can run code while loading. If you "
             "trust where it comes from, add --allow-pickle; better, convert it to safetensors once."
         )
-    require_file(adapter.folder / _PICKLE)
+    require_file(adapter.folder / PICKLE)
 
 
 def resize_vocabulary(model: Any, adapter: Adapter) -> None:
@@ -132,11 +144,11 @@ def resize_vocabulary(model: Any, adapter: Adapter) -> None:
 
     Those rows hold what the adapter brings; on fake tensors only their number changes.
     """
-    if not (adapter.folder / _SAFETENSORS).exists():
+    if not (adapter.folder / SAFETENSORS).exists():
         return
     matrices = {id(model.get_input_embeddings()), id(model.get_output_embeddings())}
     names = [name for name, module in model.named_modules() if id(module) in matrices]
-    with safe_open(adapter.folder / _SAFETENSORS, framework="pt") as weights:
+    with safe_open(adapter.folder / SAFETENSORS, framework="pt") as weights:
         rows = {
             weights.get_slice(key).get_shape()[0]
             for key in weights.keys()  # noqa: SIM118 - it is no dictionary
@@ -157,24 +169,26 @@ def merge_adapter(model: Any, adapter: Adapter) -> Any:
         ModelError: peft is not there, the adapter is another model's, or it cannot be written into the weights.
     """
     try:
-        from peft import PeftModel
+        from peft import PEFT_TYPE_TO_TUNER_MAPPING, PeftModel
     except ImportError as error:
         raise ModelError(
-            f"{adapter.folder} is an adapter, and opening it needs peft: pip install 'semfreeze[finetune]'."
+            f"{adapter.name} is an adapter, and opening it needs peft: pip install 'semfreeze[finetune]'."
         ) from error
+    # Before peft makes it: the kinds without a merge open what their configs name, tokenizers and other adapters.
+    kinds = {str(kind.value): tuner for kind, tuner in PEFT_TYPE_TO_TUNER_MAPPING.items()}
+    if not hasattr(kinds.get(adapter.kind), "merge_and_unload") or adapter.kind == "XLORA":
+        raise ModelError(
+            f"{adapter.name}: a {adapter.kind} adapter cannot be written into the model's weights, so it has no "
+            "hidden states of its own. Adapters like LoRA can."
+        )
     resize_vocabulary(model, adapter)
     ids = probe_ids(model).to(model.device)
     adapted = PeftModel.from_pretrained(model, str(adapter.folder), torch_device="cpu").eval()
-    if not hasattr(adapted.base_model, "merge_and_unload"):
-        raise ModelError(
-            f"{adapter.folder}: a {adapter.kind} adapter cannot be written into the model's weights, so it has no "
-            "hidden states of its own. Adapters like LoRA can."
-        )
     report = adapted.load_adapter(str(adapter.folder), "default", torch_device="cpu")
     mismatched_keys = [*report.missing_keys, *report.unexpected_keys]
     if mismatched_keys:
         raise ModelError(
-            f"{adapter.folder}: {len(mismatched_keys)} weights of the adapter are missing or find no place in "
+            f"{adapter.name}: {len(mismatched_keys)} weights of the adapter are missing or find no place in "
             f"{adapter.base} ({mismatched_keys[0]}). Is this the base it was trained on?"
         )
     before = adapted(input_ids=ids, use_cache=False).logits.float()
@@ -183,7 +197,7 @@ def merge_adapter(model: Any, adapter: Adapter) -> Any:
     difference = float((after - before).abs().max() / before.std())
     if not difference <= (1e-3 if merged.dtype == torch.float32 else 0.1):
         raise ModelError(
-            f"{adapter.folder}: merged into {adapter.base}, the adapter does not answer as it did beside it (largest "
+            f"{adapter.name}: merged into {adapter.base}, the adapter does not answer as it did beside it (largest "
             f"difference {difference:.2g} of the logits' spread). An adapter on a tied embedding cannot be merged."
         )
     return merged

@@ -121,10 +121,16 @@ def load_causal_lm(
     vocabulary = read_vocabulary(tokenizer, decoder)
     if vocabulary.padded_rows:
         notes.append(f"{vocabulary.padded_rows} padded rows of the head have no token and are left out.")
-    resolved = getattr(config, "_commit_hash", None) or revision
-    identity = identify(model, source=source, revision=resolved if checkpoint.kind == "hub" else None)
+    identity = identify(model, source=source, revision=_resolved_revision(checkpoint, config, revision))
     shape = measure_shape(model, decoder)
     return LoadedModel(decoder, tokenizer, shape, identity, vocabulary, tuple(notes))
+
+
+def _resolved_revision(checkpoint: Checkpoint, config: Any, revision: str | None) -> str | None:
+    """The commit of what was opened on the hub, so that a plan opens the same again; None for what is here."""
+    if checkpoint.adapter is not None and checkpoint.adapter.repository is not None:
+        return checkpoint.adapter.folder.name  # the hub's cache names its snapshots after commits
+    return (getattr(config, "_commit_hash", None) or revision) if checkpoint.kind == "hub" else None
 
 
 def first_dtype(dtype: DtypeName | Precision, parameters: int, device: torch.device, free: int) -> torch.dtype:

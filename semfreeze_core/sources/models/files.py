@@ -111,6 +111,27 @@ def _shown(value: int) -> str:
     return f"{value:,}" if abs(value) < 10**15 else f"a number of {value.bit_length()} bits"
 
 
+def check_tokenizer_config(config: dict[str, Any], where: str) -> None:
+    """Refuse a downloaded tokenizer that would be read from other files of this machine than were downloaded.
+
+    Args:
+        config: as in tokenizer_config.json.
+        where: whose it is, for the message.
+
+    Raises:
+        ModelError: an entry names a path, other than the one that old versions of transformers left there unread.
+    """
+    for name, value in config.items():
+        opened = name.endswith("_file") and name != "special_tokens_map_file"
+        values = value if name == "init_inputs" and isinstance(value, list) else [value] if opened else []
+        outside = next((text for text in values if isinstance(text, str) and set("/\\") & set(text)), None)
+        if outside is not None:
+            raise ModelError(
+                f"{where}: its tokenizer_config.json names a file elsewhere as {name} ({outside[:80]!a}): expected "
+                "names of files beside it. If you trust it, take the entry out of a downloaded copy and give that."
+            )
+
+
 def check_weights(folder: Path) -> None:
     """Refuse safetensors that are not whole, by name; no weights are read.
 

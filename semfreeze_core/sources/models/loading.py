@@ -10,12 +10,13 @@ import transformers
 from huggingface_hub import file_exists, try_to_load_from_cache
 from tokenizers import Tokenizer
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedConfig
+from transformers.models.auto.tokenization_auto import get_tokenizer_config
 
 from semfreeze_core.errors import ModelError
 from semfreeze_core.sources.models.adapters import merge_adapter, resize_vocabulary
 from semfreeze_core.sources.models.checkpoint import Checkpoint
 from semfreeze_core.sources.models.families import multi_token_layers
-from semfreeze_core.sources.models.files import check_sizes, check_weights
+from semfreeze_core.sources.models.files import check_sizes, check_tokenizer_config, check_weights
 from semfreeze_core.sources.models.loading_errors import clear_errors
 from semfreeze_core.sources.models.probe import find_layers
 from semfreeze_core.sources.models.quantization import describe_quantization, quantization_entry, unpacking
@@ -172,10 +173,12 @@ def load_tokenizer(checkpoint: Checkpoint) -> Any:
         ModelError: there is none, or it cannot be built.
     """
     adapter = checkpoint.adapter if checkpoint.adapter is not None and checkpoint.adapter.has_tokenizer else None
-    location, options = (
-        (checkpoint.folder_or_id, checkpoint.arguments) if adapter is None else (str(adapter.folder), {})
-    )
+    location, options = checkpoint.folder_or_id, checkpoint.arguments
+    if adapter is not None:  # without leave or a refusal, transformers asks on the terminal whether to run its code
+        location, options = str(adapter.folder), {"trust_remote_code": checkpoint.trust_remote_code}
     with clear_errors(checkpoint, "its tokenizer"):
+        if checkpoint.kind == "hub" if adapter is None else adapter.repository is not None:
+            check_tokenizer_config(get_tokenizer_config(location, revision=options.get("revision")), checkpoint.source)
         tokenizer = AutoTokenizer.from_pretrained(location, **options)
         _try_out(tokenizer)
     if checkpoint.kind == "gguf" and adapter is None:

@@ -82,6 +82,12 @@ def _reason(error: BaseException, files: str) -> str:
     if "does not recognize this architecture" in text:
         named = re.search(r"model type `(.*?)`", text)
         return f"its model_type {named[1] if named else ''!r} is no architecture that transformers {_VERSION} knows"
+    if "contains custom code" in text:
+        return "it needs its own code"
+    if "instantiate the backend tokenizer" in text:
+        return "no file there holds a tokenizer that can be used"
+    if "connect to 'https://huggingface.co'" in text:
+        return "the Hugging Face hub cannot be reached, and nothing was downloaded before"
     if "Should have a `model_type` key" in text:
         return "it names no architecture (model_type)"
     if "Unrecognized configuration class" in text:
@@ -108,11 +114,12 @@ def _hint(checkpoint: Checkpoint, what: str, error: BaseException) -> str:
         return " This checkpoint brings its own code; if you trust it, add --trust-remote-code, which runs it."
     if checkpoint.kind == "gguf":
         return " Is the file whole, and does transformers read its architecture?"
-    if checkpoint.kind == "hub" and checkpoint.adapter is not None and what == "its config":
-        return f" Its base {checkpoint.location} was looked for on the Hugging Face hub. {checkpoint.adapter.advice}"
     if checkpoint.kind == "hub":
         if "use_safetensors" in text:
             return " Its weights are pickle, which can run code while loading; if you trust them, add --allow-pickle."
+        if checkpoint.adapter is not None and what != "its adapter":
+            base = f" Its base {checkpoint.location} is no folder here, so it was looked for on the Hugging Face hub."
+            return f"{base} {checkpoint.adapter.advice}"
         return (
             " There is no such folder, so it was looked for on the Hugging Face hub: is the name right, and the hub "
             "within reach? A local folder or a GGUF file works offline."

@@ -16,6 +16,8 @@ from semfreeze_core.sources.models.adapters import (
 from semfreeze_core.sources.models.checkpoint import Checkpoint
 from semfreeze_core.sources.models.embedded import convert_embedded
 from semfreeze_core.sources.models.files import INDEX, WEIGHTS, check_files, read_object
+from semfreeze_core.sources.models.hub import names_hub_model
+from semfreeze_core.sources.models.hub_adapter import download_adapter, holds_adapter
 from semfreeze_core.storage import user_path
 
 _SAFETENSORS = (WEIGHTS, INDEX)
@@ -33,7 +35,8 @@ def open_checkpoint(
 ) -> Checkpoint:
     """Say what `source` is: "embedded", a local folder, a GGUF file, or else a hub id.
 
-    A folder that holds an adapter is opened as its base, with the adapter to be merged.
+    A folder or a repository of the hub that holds an adapter is opened as its base, with the adapter to be merged. A
+    folder's adapter may name a local base; a downloaded one only a model of the hub.
 
     Raises:
         ModelError: the folder holds no config or no weights that may be loaded, or nothing fits the name.
@@ -60,6 +63,9 @@ def open_checkpoint(
         raise ModelError(f"{source} is a pipe or a device: expected a model's folder or a GGUF file.")
     if source.count("/") > 1 or source.startswith((".", "~", "/")) or source.endswith(".gguf"):
         raise ModelError(f"{source}: no such folder or file.")
+    adapter = download_adapter(source, revision, allow_pickle=allow_pickle)
+    if adapter is not None:
+        return _open_base(adapter, source, revision=None, config_only=config_only, progress=progress, **flags)
     return Checkpoint(source, "hub", source, revision, config_only=config_only, **flags)
 
 
@@ -68,18 +74,23 @@ def _open_base(
 ) -> Checkpoint:
     if not options["config_only"]:
         check_adapter_weights(adapter, allow_pickle=allow_pickle)
-    base = locate_base(adapter)
-    if is_adapter(user_path(base)):  # looked at before it is opened: it may be this one, or name this one as its base
-        if user_path(base).resolve() == adapter.folder.resolve():
-            raise ModelError(f"{source} is an adapter that names itself as its base. {adapter.advice}")
-        raise ModelError(f"{source} is an adapter of an adapter ({base}): merge that one into its base first.")
+    base, revision = adapter.base if adapter.repository else locate_base(adapter), revision or adapter.revision
+    _refuse_adapter(base, revision, adapter)
     try:
-        base_checkpoint = open_checkpoint(
-            base, revision=revision or adapter.revision, allow_pickle=allow_pickle, **options
-        )
+        base_checkpoint = open_checkpoint(base, revision=revision, allow_pickle=allow_pickle, **options)
     except ModelError as error:
         raise ModelError(f"{source} is an adapter, and its base cannot be opened: {error} {adapter.advice}") from error
     return replace(base_checkpoint, source=source, adapter=adapter)
+
+
+def _refuse_adapter(base: str, revision: str | None, adapter: Adapter) -> None:
+    """Look at a base before it is opened: it may be this adapter, or another that names this one as its base."""
+    if base == adapter.repository or (
+        is_adapter(user_path(base)) and user_path(base).resolve() == adapter.folder.resolve()
+    ):
+        raise ModelError(f"{adapter.name} is an adapter that names itself as its base. {adapter.advice}")
+    if is_adapter(user_path(base)) or (base != "embedded" and names_hub_model(base) and holds_adapter(base, revision)):
+        raise ModelError(f"{adapter.name} is an adapter of an adapter ({base}): merge that one into its base first.")
 
 
 def _check_folder(folder: Path, *, allow_pickle: bool, config_only: bool) -> None:

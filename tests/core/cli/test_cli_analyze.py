@@ -28,6 +28,7 @@ def document(family, stored):
     return ask("show", stored(family), "--json").json
 
 
+@pytest.mark.quick_cases(3)
 def test_show_has_every_key_with_its_length(document):
     layers = document["n_layers"]
     assert layers == 4
@@ -159,6 +160,7 @@ def odd_document(analyze, models, rows_file):
     return read
 
 
+@pytest.mark.quick_cases(4)
 @pytest.mark.parametrize(
     ("task_name", "model"),
     [

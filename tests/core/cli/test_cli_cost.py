@@ -258,6 +258,15 @@ def test_cost_takes_a_range_of_the_gpus_peak(stored):
     assert "the peak rate of T4 in bf16 is unknown or it has none: give --tflops" in " ".join(unknown.split())
 
 
+def test_cost_and_plan_take_the_precision_of_the_gpu(stored):
+    run = stored("untied")
+    for command in ("cost", "plan"):
+        assert " bf16-autocast, " in " ".join(ask(command, run, "--gpu", "A10").out.split())
+        assert " float32, " in " ".join(ask(command, run, "--gpu", "T4").out.split())
+        assert " bf16, " in " ".join(ask(command, run, "--gpu", "A10", "--precision", "bf16").out.split())
+    assert ask("plan", run, "--gpu", "A10", "--json").json["cost"]["setup"]["precision"] == "bf16-autocast"
+
+
 def test_cost_takes_the_rate_of_the_runs_last_finetune(stored, monkeypatch):
     monkeypatch.setattr("semfreeze_core.runs.reports.finetune_rate", lambda folder, precision: 4e9)
     table = ask("cost", stored("untied"), "--json").json

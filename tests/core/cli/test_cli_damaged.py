@@ -111,6 +111,7 @@ def judge(good, tmp_path, monkeypatch, seed):
     return codes
 
 
+@pytest.mark.quick_cases(3)
 @pytest.mark.parametrize("seed", QUICK)
 def test_a_damaged_file_is_read_or_refused_in_one_sentence(good, tmp_path, monkeypatch, seed):
     judge(good, tmp_path, monkeypatch, seed)

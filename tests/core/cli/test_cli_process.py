@@ -24,6 +24,7 @@ def run(*args, **settings):
     )
 
 
+@pytest.mark.quick_cases(4)
 @pytest.mark.parametrize("args", [["--help"], ["analyze", "--help"], ["runs", "--help"], ["--version"]])
 def test_help_imports_nothing_heavy(args):
     done = subprocess.run(

@@ -252,6 +252,7 @@ MODELS = {
 }
 
 
+@pytest.mark.quick_cases(3)
 @pytest.mark.parametrize(
     ("command", "what"),
     [

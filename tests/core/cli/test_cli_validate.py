@@ -365,6 +365,7 @@ _usual = {}  # what a command asks for without the option, by command and field
 OPTIONS = [(command, option) for command, options in BY_COMMAND.items() for option in options]
 
 
+@pytest.mark.quick_cases(4)
 @pytest.mark.parametrize(("command", "option"), OPTIONS)
 def test_an_option_is_in_what_is_asked_for(asked, command, option):
     words, place, expected = BY_COMMAND[command][option]

@@ -50,6 +50,7 @@ CASES = [
 ]
 
 
+@pytest.mark.quick_cases(4)
 @pytest.mark.parametrize(("family", "mode", "asked"), CASES)
 def test_step_flop_with_checkpointing_equals_the_counter(family, mode, asked, tiny_shape, random_tokens, compute_loss):
     for parts, lora in asked:

@@ -154,6 +154,7 @@ def test_run_flop_with_cache_pays_the_prefix_once_for_each_example_met(steps, ex
 # Against torch's counter
 
 
+@pytest.mark.quick_cases(2)
 @pytest.mark.parametrize(("family", "tied"), [("llama", False), ("gpt2", True)])
 def test_step_flop_equals_the_counter_for_every_selection(family, tied, tiny_shape, random_tokens, compute_loss):
     model = build_tiny(family, n_layers=2, tied=tied, attention="eager")
@@ -163,6 +164,7 @@ def test_step_flop_equals_the_counter_for_every_selection(family, tied, tiny_sha
         assert count_step(model, tokens, SETUP, compute_loss) == expected_step(shape, SETUP, parts), parts
 
 
+@pytest.mark.quick_cases(3)
 @pytest.mark.parametrize("family", VARIANTS)
 def test_step_flop_equals_the_counter_whatever_the_family(family, tiny_shape, random_tokens, compute_loss):
     tied = VARIANTS.index(family) % 2 == 1  # in turn; tests/core/test_families.py has the other way

@@ -28,6 +28,7 @@ def ends(shape):
 # Against torch's counter
 
 
+@pytest.mark.quick_cases(4)
 @pytest.mark.parametrize("family", VARIANTS)
 def test_step_flop_with_lora_equals_the_counter(family, tiny_shape, random_tokens, compute_loss):
     cases = [

@@ -4,6 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from semfreeze_core.cost.hardware import GPUS
 from semfreeze_core.cost.setup import default_precision, options_applied
 from semfreeze_core.errors import PlanError
 from semfreeze_core.records.options import TrainingOptions
@@ -27,6 +28,14 @@ def analyzed_on(device, dtype):
 )
 def test_default_precision_is_that_of_the_analysis(device, dtype, precision):
     assert default_precision(analyzed_on(device, dtype)) == precision
+
+
+@pytest.mark.parametrize("run", [None, analyzed_on("cuda", "bfloat16"), analyzed_on("cpu", "float32")])
+@pytest.mark.parametrize("gpu", GPUS, ids=lambda gpu: gpu.name)
+def test_default_precision_is_that_of_the_gpu_that_is_named(run, gpu):
+    ampere = gpu.name not in ("T4", "V100 16GB", "V100 32GB")
+    assert default_precision(run, gpu) == ("bf16-autocast" if ampere else "float32")
+    assert ampere or gpu.bf16_flop_per_second is None
 
 
 def test_default_precision_without_a_run_is_a_setups_own():

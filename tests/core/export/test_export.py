@@ -1,8 +1,10 @@
 """What an export holds, what it says it does not carry over, and what is refused."""
 
 import ast
+import io
 import json
 import shlex
+import tokenize
 from dataclasses import replace
 
 import pandas as pd
@@ -17,6 +19,7 @@ from semfreeze_core.finetune.arm.arms import DEFAULT_RATES
 from semfreeze_core.records.defaults import LEARNING_RATES
 from semfreeze_core.records.fields import FieldMapping
 from semfreeze_core.records.training import LoraSetup, TrainableParts
+from semfreeze_core.wording.escaping import terminal_text
 from tests.core.export.exports import LORA, call_arguments, exported_flags, exported_yaml, tiny_plan
 from tests.core.tiny_models import build_tiny
 
@@ -58,6 +61,7 @@ def rows_in(tmp_path, monkeypatch):
 
 
 PAIRS = [{"ask": "What?", "say": "That.", "input": "none"}]
+CHAT = [{"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}]
 NAMED = FieldMapping(prompt_field="ask", completion_field="say")
 
 
@@ -96,17 +100,32 @@ def test_scripts_import_public_names_only(tiny, target):
             assert {alias.name for alias in node.names} <= set(semfreeze_core.__all__)
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        "a\"b'c\n# d: {e}\\ $(f) `g` é \u2028 h",
+        "x coding: utf-7 +AAo-raise SystemExit",
+        "x\n-*- coding=latin-1 -*-",
+        "a\x0b\x0c\r\x85\u2029b\x1b[2J\x9b2J",
+        "abc\u202egnp.\u2066exe\u2069\u200f",
+        "#!/bin/sh\n$(touch x)\n---\n%YAML 1.1\n...",
+    ],
+)
 @pytest.mark.parametrize("target", TARGETS)
-def test_no_text_of_a_plan_gets_out_of_its_place(tiny, target):
-    """A model's name with quotes, line breaks and comment signs stays a name."""
+def test_no_text_of_a_plan_gets_out_of_its_place(tiny, target, name):
+    """A model's name with quotes, line breaks and comment signs stays a name, and shows itself whole."""
     plan = plan_for(tiny, target)
-    name = "a\"b'c\n# d: {e}\\ $(f) `g` é \u2028 h"
     plan = plan.model_copy(update={"model": replace(plan.model, source=name)})
     exported = export_plan(plan, target)
+    comments = [line for line in exported.text.splitlines() if line.startswith("#")]
+    assert not set("\x1b\x9b\x85\r\x0b\u202e\u2066\u2028") & set("".join(comments))
     match exported.filename.rpartition(".")[2]:
         case "yaml":
+            assert terminal_text(exported.text) == exported.text
             assert name in yaml.safe_load(exported.text).values()
         case "py":
+            assert terminal_text(exported.text) == exported.text
+            assert tokenize.detect_encoding(io.BytesIO(exported.text.encode()).readline)[0] == "utf-8"
             assert name in [n.value for n in ast.walk(ast.parse(exported.text)) if isinstance(n, ast.Constant)]
         case "sh":
             assert exported_flags(plan)["model"] == name
@@ -314,6 +333,7 @@ def test_llama_factory_gets_the_roles_that_the_chats_have(tiny, rows_in):
         "function_tag": "function_call",
     }
     assert entry["columns"] == {"messages": "talk", "system": "system", "tools": "tools"}
+    told["data"] = rows_in("lists.jsonl", [{"talk": chat, "system": "Be kind.", "tools": []}])  # axolotl takes no texts
     roles = exported_yaml(plan, "axolotl", **told)["datasets"][0]["roles"]
     assert (roles["user"], roles["tool"]) == (["human"], ["observation"])
     assert set(roles["assistant"]) == {"chatgpt", "function_call"}
@@ -338,6 +358,92 @@ def test_scripts_import_public_names_and_say_when_there_is_nothing_to_pad_with(t
     assert "has no padding and no end-of-sequence token" in text
 
 
+@pytest.mark.parametrize("target", TARGETS)
+def test_prompts_that_are_messages_go_where_they_are_understood(tiny, rows_in, target):
+    """TRL takes them as they stand, and our own scripts read them; the others would take them for texts."""
+    role, content = {"role": "user"}, {"content": "a"}
+    name = rows_in("train.jsonl", [{"prompt": [role | content], "completion": [{"role": "assistant"} | content]}])
+    if target in ("hf-trainer", "trl", "peft", "unsloth"):
+        assert '"prompt"' in export_plan(plan_for(tiny, target), target, data=name).text
+        return
+    with pytest.raises(DataError, match=r"reads prompts and completions as texts, and those of .* are lists of mess"):
+        export_plan(plan_for(tiny, target), target, data=name)
+
+
+def write_tokenizer(folder, template=None, **config):
+    """Files of a tokenizer that begins texts with <s>, as released models have them."""
+    folder.mkdir()
+    (folder / "tokenizer_config.json").write_text(json.dumps({"eos_token": {"content": "</s>"}, **config}))
+    single = [{"SpecialToken": {"id": "<s>", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}]
+    step = {"type": "TemplateProcessing", "single": single}
+    tokenizer = {"post_processor": {"type": "Sequence", "processors": [{"type": "ByteLevel"}, step]}}
+    (folder / "tokenizer.json").write_text(json.dumps(tokenizer))
+    if template is not None:
+        (folder / "chat_template.jinja").write_text(template)
+    return str(folder)
+
+
+MARKED = "{% for m in messages %}{% generation %}{{ m.content }}{{ eos_token }}{% endgeneration %}{% endfor %}"
+
+
+@pytest.mark.parametrize(
+    ("template", "marked", "said"),
+    [
+        (MARKED, True, None),
+        ("{{ messages[0].content }}</s>", False, None),
+        ("{{ messages[0].content }}", False, "template never writes the end-of-sequence token </s>"),
+        (None, False, "The model has no chat template"),
+    ],
+)
+@pytest.mark.parametrize("target", ["axolotl", "unsloth", "mlx-lm"])
+def test_the_chat_template_is_looked_at(tiny, rows_in, tmp_path, target, template, marked, said):
+    name = rows_in("train.jsonl", CHAT)
+    model = write_tokenizer(tmp_path / "model", template)
+    notes = " ".join(export_plan(plan_for(tiny, target), target, data=name, model=model).notes)
+    assert "was not looked at" not in notes
+    assert ("chat template n" in notes or "has no chat template" in notes) == (said is not None)
+    assert said is None or said in notes
+    assert ("assistant_only_loss needs" in notes) == (target == "unsloth" and not marked)
+    absent = " ".join(export_plan(plan_for(tiny, target), target, data=name, model="owner/absent").notes)
+    assert "The model's files are not here, so its chat template was not looked at" in absent
+
+
+def test_a_template_of_the_config_is_found_among_several(tiny, rows_in, tmp_path):
+    name = rows_in("train.jsonl", CHAT)
+    several = [{"name": "tool_use", "template": "x"}, {"name": "default", "template": MARKED}]
+    model = write_tokenizer(tmp_path / "model", chat_template=several)
+    notes = export_plan(plan_for(tiny, "unsloth"), "unsloth", data=name, model=model).notes
+    assert not any("chat template" in note for note in notes)
+    (tmp_path / "model" / "tokenizer_config.json").write_text("[")
+    notes = export_plan(plan_for(tiny, "unsloth"), "unsloth", data=name, model=model).notes
+    assert any("was not looked at" in note for note in notes)
+
+
+@pytest.mark.parametrize("target", ["llama-factory", "ms-swift"])
+def test_the_token_that_begins_texts_is_named_where_a_trainer_leaves_it_out(tiny, rows_in, tmp_path, target):
+    name, model = rows_in("train.jsonl", PAIRS), write_tokenizer(tmp_path / "model")
+
+    def notes(model):
+        return " ".join(export_plan(plan_for(tiny, target), target, data=name, mapping=NAMED, model=model).notes)
+
+    assert "The model's tokenizer begins sequences with <s>: write it before your prompts." in notes(model)
+    assert "If your model's tokenizer begins sequences with one" in notes("owner/absent")
+    (tmp_path / "model" / "tokenizer.json").write_text("{}")
+    assert "beginning-of-sequence" not in notes(model)
+
+
+def test_axolotl_is_told_of_system_and_tools_beside_chats(tiny, rows_in):
+    tool = {"type": "function", "function": {"name": "add"}}
+    name = rows_in("train.jsonl", [{**CHAT[0], "system": "Be short.", "tools": [tool]}])
+    notes = export_plan(tiny_plan(tiny, 2), "axolotl", data=name).notes
+    assert "axolotl gives its chats the data's system and tools by the columns' names: keep those." in notes
+    name = rows_in("texts.jsonl", [{**CHAT[0], "tools": json.dumps([tool])}])
+    with pytest.raises(DataError, match=r"axolotl reads tools as lists, and those of texts.jsonl are JSON texts"):
+        export_plan(tiny_plan(tiny, 2), "axolotl", data=name)
+    entry = dataset_info(export_plan(tiny_plan(tiny, 2), "llama-factory", data=name).text)
+    assert entry["columns"]["tools"] == "tools"
+
+
 def test_plain_text_is_told(tiny, rows_in):
     told = {"data": rows_in("train.jsonl", [{"words": "Once."}]), "mapping": FieldMapping(text_field="words")}
     plan = tiny_plan(tiny, 2)
@@ -347,6 +453,7 @@ def test_plain_text_is_told(tiny, rows_in):
     assert json.loads(exported_flags(plan, **told)["columns"]) == {"words": "response"}
 
 
+@pytest.mark.quick_cases(3)
 @pytest.mark.parametrize("target", TARGETS)
 def test_kinds_of_files_are_read_or_refused(tiny, rows_in, target):
     kinds = ("jsonl", "json", "csv", "tsv", "parquet")
@@ -452,7 +559,11 @@ def test_plans_that_contradict_themselves_are_refused(tiny, change):
 
 @pytest.mark.parametrize(
     ("source", "what"),
-    [("tiny.GGUF", "a GGUF file"), ("embedded", "semfreeze's bundled model"), ("adapters", "a folder of adapters")],
+    [
+        ("tiny.GGUF", "a GGUF file"),
+        ("embedded", "semfreeze's bundled model"),
+        ("adapters", "a folder or repository of adapters"),
+    ],
 )
 def test_models_that_trainers_do_not_load_are_refused_unless_told_where_they_are(
     tiny, tmp_path, monkeypatch, source, what

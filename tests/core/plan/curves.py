@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from semfreeze_core.gains import fit_scaling_law
 from semfreeze_core.records.gain import Band, Evidence, GainCurve, Interval, Verdict
 
 NO_EVIDENCE = "Swapping completions makes no significant difference."
@@ -24,6 +25,7 @@ def make_curve(
     covered = np.asarray(coverage, dtype=np.float64)
     gains = -np.diff(covered) if raw_gain is None else np.asarray(raw_gain, dtype=np.float64)
     states = np.linspace(1.0, 0.5, len(covered))
+    drawn = np.tile(covered, (100, 1)) if replicates is None else np.asarray(replicates, np.float64)
 
     def certain(values: npt.NDArray[np.float64]) -> Band:
         return Band(values, values - 0.01, values + 0.01)
@@ -40,10 +42,11 @@ def make_curve(
         isotonic=1 - states,
         isotonic_r_squared=r_squared,
         coverage=certain(covered),
-        coverage_replicates=np.tile(covered, (100, 1)) if replicates is None else np.asarray(replicates, np.float64),
+        coverage_replicates=drawn,
         raw_gain_replicates=(
             np.tile(gains, (100, 1)) if raw_gain_replicates is None else np.asarray(raw_gain_replicates, np.float64)
         ),
+        law=fit_scaling_law(1 - covered, 1 - drawn, start),
         evidence=Evidence(
             verdict=verdict,
             reasons=("The advantage rises.",) if verdict == "evidence" else (NO_EVIDENCE,),

@@ -63,5 +63,5 @@ def test_depths_that_are_no_numbers_are_refused(depths):
 
 def test_picks_are_those_of_every_rule_and_score():
     picks = candidates_of(gather_opinions(read_run(example_run()), metric="semantic"))
-    assert {"coverage", "paper", "compute", "half", "block_influence", "depth_prior"} <= set(picks)
+    assert {"coverage", "paper", "compute", "turning", "half", "block_influence", "depth_prior"} <= set(picks)
     assert picks["half"] == Candidate(15, True)

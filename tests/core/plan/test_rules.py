@@ -1,15 +1,18 @@
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from semfreeze_core.gains import fit_scaling_law
 from semfreeze_core.plan.rules import (
     Decision,
     coverage_scores,
     decide_by_coverage,
     decide_by_paper,
+    decide_by_turning,
     depth_cap,
     manual_decision,
     reachable_depth,
@@ -278,3 +281,40 @@ def test_decide_by_hand_says_when_there_is_no_evidence() -> None:
 def test_decide_by_hand_refuses_a_depth_the_model_does_not_have(depth: int) -> None:
     with pytest.raises(ValueError, match=rf"depth {depth} is outside 0\.\.10"):
         manual_decision(make_curve(straight(10)), depth)
+
+
+def test_decide_by_turning_freezes_what_gains_less_than_the_average_layer() -> None:
+    gains = [0.0] * 12 + [1.0] * 8
+    decision = decide_by_turning(make_curve(_coverage_of(gains)))
+    assert (decision.rule, decision.freeze_depth, decision.candidate_depth) == ("turning", 12, 12)
+    assert decision.pick_interval == (12, 12)
+    assert "the turning depth is 12 of 20" in decision.reasons[0]
+    assert "maximum depth" not in decision.reasons[0]
+
+
+def test_decide_by_turning_stops_at_the_cap() -> None:
+    decision = decide_by_turning(make_curve(last_layer_alone(20)))
+    assert decision.freeze_depth == decision.parameters["cap"] == 15
+    assert "The maximum depth is 15." in decision.reasons[0]
+
+
+def test_decide_by_turning_freezes_nothing_where_layers_gain_the_same_or_ever_less() -> None:
+    for gains in ([1.0] * 20, [0.5**i for i in range(20)]):
+        decision = decide_by_turning(make_curve(_coverage_of(gains)))
+        assert (decision.recommendation, decision.freeze_depth) == ("freeze", 0)
+
+
+def test_decide_by_turning_abstains_where_no_law_fits() -> None:
+    steps = np.array([0, 1, 0, 1, 0, 1, 0, 1, 0, 1, 0, 1.0])
+    curve = replace(make_curve(straight(11)), law=fit_scaling_law(steps, steps[None], 0))
+    decision = decide_by_turning(curve)
+    assert (decision.candidate_depth, decision.freeze_depth, decision.recommendation) == (None, None, "abstain")
+    assert decision.reasons[-1].startswith("No scaling law fits, so there is no turning depth: a broken power law")
+
+
+def test_decide_by_turning_abstains_without_evidence_and_where_replicates_disagree() -> None:
+    assert decide_by_turning(make_curve(last_layer_alone(20), verdict="no evidence")).reasons == (NO_EVIDENCE,)
+    late, early = _coverage_of([0.0] * 14 + [1.0] * 6), _coverage_of([0.0] * 4 + [1.0] * 16)
+    unstable = decide_by_turning(make_curve(late, replicates=[late] * 50 + [early] * 50))
+    assert (unstable.candidate_depth, unstable.freeze_depth, unstable.pick_interval) == (14, None, (4, 14))
+    assert unstable.reasons[0].startswith("The selected depth is unstable")

@@ -5,12 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from semfreeze_core.runs.calibration import coverage_calibration, read_calibration
+from semfreeze_core.runs.calibration import bundled_calibration, coverage_calibration, read_calibration
 from semfreeze_core.runs.folder import VALIDATIONS
-from semfreeze_core.runs.reports import list_validations
+from semfreeze_core.runs.reports import list_sweeps, list_validations
 from semfreeze_core.runs.store import example_run
 
 ((NAME, SHIPPED),) = list_validations(example_run()).items()
+SWEEPS_SHIPPED = list_sweeps(example_run())
 
 
 @pytest.fixture
@@ -56,6 +57,18 @@ def test_nothing_kept_is_nothing_known(tmp_path):
     report = read_calibration(tmp_path / "runs")
     assert report.calibrations == report.pairs == report.problems == []
     assert coverage_calibration(report) is None
+
+
+def test_the_bundled_runs_finetunes_are_apart_and_their_depths_next_to_what_they_measured():
+    report = bundled_calibration()
+    assert report.problems == []
+    finetunes = {pair.finetune for pair in report.pairs}
+    assert finetunes == {f"example/validations/{NAME}", *(f"example/sweeps/{sweep}" for sweep in SWEEPS_SHIPPED)}
+    for name, sweep in SWEEPS_SHIPPED.items():
+        found = {(p.quantity, p.arm): p for p in report.pairs if p.finetune == f"example/sweeps/{name}"}
+        for depth in (depth for depth in sweep.depths if depth.freeze_depth):
+            pair = found["coverage at equal steps", f"depth:{depth.freeze_depth}"]
+            assert (pair.predicted, pair.measured) == (depth.gain_coverage, depth.share["steps"])
 
 
 def test_the_folder_may_be_the_current_one_or_below_a_hidden_one(runs, tmp_path, monkeypatch):

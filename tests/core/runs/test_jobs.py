@@ -151,6 +151,7 @@ def test_submit_does_not_join_what_is_being_cancelled(runs, held):
     assert command.submit(runs).name != "1"
 
 
+@pytest.mark.quick_cases(2)
 @pytest.mark.parametrize(
     ("command", "words"),
     [

@@ -46,6 +46,7 @@ def _by_hand(decoder: Decoder, examples: list[TokenizedExample]) -> list[float]:
     return found
 
 
+@pytest.mark.quick_cases(3)
 @pytest.mark.parametrize("max_tokens", [16, 10_000])
 def test_gradient_score_equals_autograd_by_hand(decoder: Decoder, max_tokens: int) -> None:
     examples = random_examples(9, seed=0)

@@ -107,6 +107,7 @@ def _row_by_row(rows: np.ndarray, expected: np.ndarray) -> list[int]:
     return distances.argmin(1).tolist()
 
 
+@pytest.mark.quick_cases(5)
 def test_read_task_null_own_rows_are_the_ordinary_reading_and_swapped_ones_their_partners(decoder: Decoder) -> None:
     examples = random_examples(12, seed=0, prompt=(8, 8))
     pairs, _, labels = _read(decoder, examples, lens_loss=True)

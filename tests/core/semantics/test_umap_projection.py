@@ -109,12 +109,23 @@ def test_umap_positions_are_one_even_where_spaces_alone_exceed_the_cap(display, 
 def test_project_umap_tells_what_it_is_doing(display):
     heard: list[ProgressEvent] = []
     project_umap(display, progress=heard.append)
-    stages = [event.stage for event in heard]
-    assert stages == [
+    assert list(dict.fromkeys(event.stage for event in heard)) == [
         "Loading UMAP",
         "Finding the 15 nearest of 242 points",
         "Laying out 242 points, usually about 6 s in all",
     ]
+
+
+def test_project_umap_counts_its_epochs(display, capfd):
+    heard: list[ProgressEvent] = []
+    project_umap(display, progress=heard.append)
+    epochs = [event.done for event in heard if event.unit == "epochs"]
+    assert epochs[0] == 0
+    assert epochs[-1] == 500
+    assert epochs == sorted(epochs)
+    assert len(epochs) > 3, "the bar moves between its ends"
+    assert {event.total for event in heard if event.unit == "epochs"} == {500}
+    assert "".join(capfd.readouterr()) == "", "UMAP's own bar is not drawn"
 
 
 @pytest.mark.parametrize(

@@ -1,12 +1,15 @@
 """Hostile text at every boundary: it is shown as it stands, and does nothing."""
 
+import io
 import json
+import tokenize
 
 import pytest
 from markdown_it import MarkdownIt
 
 from semfreeze_core.wording.escaping import (
     chart_text,
+    comment_lines,
     html_text,
     json_text,
     markdown_code,
@@ -79,6 +82,17 @@ def test_markdown_leaves_prose_as_it_reads():
 def test_terminal_keeps_lines_and_tabs_and_what_people_write():
     assert terminal_text("a\tb\nnaïve 数 👩‍🔬") == "a\tb\nnaïve 数 👩‍🔬"
     assert terminal_text("\x1b[2J\u202e") == r"\x1b[2J\u202e"
+
+
+@pytest.mark.parametrize("text", [*HOSTILE, "# -*- coding: utf-7 -*-", "coding=x\ncoding: y"])
+def test_comments_keep_every_line_inside_and_declare_nothing(text):
+    lines = comment_lines(text)
+    assert len(lines) == text.count("\n") + 1
+    source = "".join(f"# {line}\n" for line in lines)
+    assert not set(source) & set(UNSEEN)
+    assert source.splitlines() == [f"# {line}" for line in lines]
+    assert tokenize.detect_encoding(io.BytesIO(source.encode()).readline)[0] == "utf-8"
+    assert "".join(lines).replace("coding ", "coding") == terminal_text(text).replace("\n", "")
 
 
 def test_html_and_charts_hold_no_tag():

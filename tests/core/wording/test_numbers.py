@@ -95,6 +95,7 @@ def test_counts_take_their_noun():
     assert [numbers.counted(n, "seed") for n in (1, 3, 1200)] == ["1 seed", "3 seeds", "1,200 seeds"]
     assert numbers.layer_range(19, 30) == "layers 19–29"
     assert numbers.layer_range(29, 30) == "layer 29"
+    assert numbers.parameter_count(41_216) == "41,216 parameters"
     assert numbers.parameter_count(134_515_008) == "135 million parameters"
     assert numbers.parameter_count(7_241_732_096) == "7.24 billion parameters"
 

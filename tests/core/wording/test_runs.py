@@ -1,6 +1,9 @@
 """A run's sentences and its layer table hold the record's own numbers."""
 
+from dataclasses import replace
 from types import SimpleNamespace
+
+import numpy as np
 
 from semfreeze_core.gains import fit_scaling_law
 from semfreeze_core.plan.compare import side_by_side
@@ -50,7 +53,23 @@ def test_distance_and_law_hold_the_curves_numbers(run):
     assert runs.distance_sentence(run.display, curve, 19).startswith(
         "Distance to the target token falls from 0.98 to 0.77 across the layers (0.97 at freeze depth 19)."
     )
-    assert runs.scaling_law_sentence(fit_scaling_law(curve.deviation)).endswith("not used for recommendations.")
+    assert runs.scaling_law_sentence(curve) == (
+        "Scaling law: lift over random labels is flat up to hidden state 19.2 (95% CI 18.8–19.2), then rises as a "
+        "power law of the depth, exponent -1.71 (95% CI -1.79 to -1.02); R² 0.99 over 30 hidden states, 256 examples. "
+        "Turning depth: 19 (95% CI 19–19). Every layer before it contributes less than the average layer."
+    )
+
+
+def test_scaling_law_sentence_where_it_rises_at_once_and_where_none_fits(run):
+    curve = curve_of(run, "semantic")
+    steady = fit_scaling_law(np.linspace(0, 1, 31), np.tile(np.linspace(0, 1, 31), (9, 1)), 0)
+    sentence = runs.scaling_law_sentence(replace(curve, law=steady))
+    assert "lift over random labels rises from the first layer on as a power law of the depth, exponent 1.0" in sentence
+    assert "Turning depth: 0 (95% CI 0–0). The first layers contribute no less than the average layer." in sentence
+    flat = fit_scaling_law(np.zeros(31), np.zeros((9, 31)), 1)
+    assert runs.scaling_law_sentence(replace(curve, law=flat)) == (
+        "No scaling law fits: lift over random labels does not rise through the layers."
+    )
 
 
 def test_opinion_table_has_every_rule_and_score_once(run):

@@ -5,11 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from semfreeze_core.gains import fit_scaling_law
 from semfreeze_core.records.gain import Band
 from semfreeze_dashboard.charts.curves import draw_coverage, draw_deviation, draw_gains, draw_law, draw_task_null
 from semfreeze_dashboard.charts.theme import AXIS_TITLE, FROZEN, GRAY, TRAINED
-from tests.core.plan.curves import make_curve, straight
+from tests.core.plan.curves import last_layer_alone, make_curve, straight
 
 
 def lines(figure):
@@ -54,10 +53,33 @@ def test_draw_coverage_and_draw_deviation_tint_what_is_frozen_and_what_is_traine
 
 def test_axis_titles_of_both_rows_are_of_one_size():
     curve = make_curve(straight(4))
-    for figure in (draw_deviation(curve, 2), draw_law(curve, fit_scaling_law(curve.deviation), 2)):
-        titles = [axis.title for axis in figure.select_yaxes()] + [figure.layout.xaxis2.title]
-        assert {title.font.size for title in titles} == {AXIS_TITLE}
-        assert all(title.text for title in titles)
+    figure = draw_deviation(curve, 2)
+    titles = [axis.title for axis in figure.select_yaxes()] + [figure.layout.xaxis2.title]
+    assert {title.font.size for title in titles} == {AXIS_TITLE}
+    assert all(title.text for title in titles)
+
+
+def test_draw_law_marks_the_turning_depth_and_its_interval():
+    late, later = ([*np.ones(k), *np.linspace(1, 0, 21 - k)] for k in (12, 14))
+    curve = make_curve(late, replicates=[late] * 50 + [later] * 50)
+    turning = curve.law.turning_depth
+    assert turning.low < turning.high
+    shapes = draw_law(curve, None).layout.shapes
+    assert [(s.x0, s.x1) for s in shapes] == [(turning.low, turning.high), (turning.estimate, turning.estimate)]
+    drawn = lines(draw_law(curve, None))
+    np.testing.assert_array_equal(drawn["scaling law"].y, curve.law.fitted)
+    np.testing.assert_array_equal(drawn["advantage"].y, curve.advantage.mean)
+
+
+def test_gains_and_coverage_of_the_law_are_drawn_where_one_fits():
+    fits, none = make_curve(last_layer_alone(20)), make_curve(straight(4))
+    assert none.law.reason
+    by_law = lines(draw_coverage(fits, {}, 2))["by the scaling law"]
+    np.testing.assert_array_equal(by_law.y, fits.law.coverage.mean)
+    gain = {trace.name: trace.y for trace in draw_gains(fits, 2).data}["gain by the scaling law"]
+    np.testing.assert_array_equal(gain, fits.law.gain)
+    for figure in (draw_coverage(none, {}, 2), draw_gains(none, 2)):
+        assert not [trace.name for trace in figure.data if "scaling law" in (trace.name or "")]
 
 
 def test_draw_task_null_shows_own_and_swapped_completions():

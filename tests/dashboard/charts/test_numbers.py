@@ -6,7 +6,7 @@ from semfreeze_core.cost import cost_table, full_cost
 from semfreeze_core.plan import curve_of
 from semfreeze_core.plan.make import default_setup
 from semfreeze_dashboard.charts.costs import draw_flop_beside, draw_memory_beside
-from semfreeze_dashboard.charts.curves import draw_first_and_later, draw_gains, draw_law
+from semfreeze_dashboard.charts.curves import draw_first_and_later, draw_gains, draw_law, draw_law_residuals
 from semfreeze_dashboard.charts.frontier import draw_slices
 from semfreeze_dashboard.charts.numbers import numbers_of
 from semfreeze_dashboard.charts.theme import FROZEN, INK, TRAINED, new_figure, on_page
@@ -58,14 +58,10 @@ def test_numbers_of_alternatives_add_up_to_their_totals(example):
 
 
 def test_draw_law_shows_what_the_law_leaves_over(example):
-    from semfreeze_core.gains import fit_scaling_law
-
     curve = curve_of(example.run, "semantic")
-    law = fit_scaling_law(curve.deviation)
-    drawn = {trace.name: trace.y for trace in draw_law(curve, law, 4).data if trace.name}
-    np.testing.assert_allclose(
-        drawn["fitted law A s^-alpha + E"] + drawn["measured - fitted"], curve.deviation.mean[1:]
-    )
+    drawn = {trace.name: trace.y for trace in draw_law(curve, 4).data if trace.name}
+    left_over = {trace.name: trace.y for trace in draw_law_residuals(curve, 4).data if trace.name}
+    np.testing.assert_allclose(drawn["scaling law"][1:] + left_over["measured - fitted"], curve.advantage.mean[1:])
 
 
 def test_on_page_turns_the_ink_light_on_a_dark_page_and_keeps_frozen_and_trained():

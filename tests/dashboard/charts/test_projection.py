@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from semfreeze_dashboard.charts.projection import MOST_LABELS, draw_projection, visible_token
@@ -61,6 +62,14 @@ def test_draw_projection_makes_what_is_not_selected_faint(example):
     bright = [p for trace in traces if trace.marker.opacity > 0.5 for (p,) in trace.customdata]
     assert sorted(bright) == selected
     assert not any(trace.showlegend for trace in traces if trace.marker.opacity < 0.5)
+
+
+@pytest.mark.parametrize("dimensions", [2, 3])
+def test_draw_projection_gives_no_two_labels_the_same_look(example, dimensions):
+    labels = pd.Series([f"label {i % 10}" for i in range(len(example.run.examples))])
+    traces = [t for t in draw(example, labels=labels, dimensions=dimensions).data if t.customdata is not None]
+    looks = {(trace.marker.color, trace.marker.symbol) for trace in traces}
+    assert len(looks) == len(traces) == 10
 
 
 def test_draw_projection_puts_rare_labels_together(example):

@@ -47,7 +47,8 @@ CHOICES = {
 @pytest.fixture(params=CHOICES.values(), ids=CHOICES)
 def choice(request, example):
     rule, depth, budget, flags, metric = request.param
-    setup = setup_from_options(example.run.shape, example.run, flags, with_reference=True)
+    card = None if budget is None else budget.card
+    setup = setup_from_options(example.run.shape, example.run, flags, with_reference=True, gpu=card)
     return PlanSelection(example, metric, rule, depth, budget, flags, setup)
 
 
@@ -68,6 +69,16 @@ def test_as_command_and_as_python_make_the_plan_of_the_page(choice, tmp_path, mo
     exec(compile(as_python(choice), "copied.py", "exec"), {})
     assert undated((tmp_path / "plan.json").read_text()) == expected
     assert read_plan(tmp_path / "plan.json").rule == choice.rule
+
+
+def test_as_command_names_the_precision_that_came_from_a_gpu_of_the_page(example):
+    flags, card = EstimateOptions(lora_rank=16), Budget(gpu="A10")
+    setup = setup_from_options(example.run.shape, example.run, flags, with_reference=True, gpu=card.card)
+    by_hand = PlanSelection(example, "semantic", "manual", 5, None, flags, setup)
+    assert "--precision bf16-autocast" in as_command(by_hand)
+    by_rule = PlanSelection(example, "semantic", "budget", None, card, flags, setup)
+    assert "--precision" not in as_command(by_rule)
+    assert "setup" not in as_python(by_rule)
 
 
 def test_as_command_and_as_python_name_another_run_by_its_folder(example, doubtful, tmp_path, monkeypatch):

@@ -53,7 +53,7 @@ def test_report_html_holds_every_chart_both_nulls_and_every_score(run, page):
     assert page.count("Plotly.newPlot(") == 6
     for score in run.scores:
         assert f'<td class="text">{score.replace("_", " ")}</td><td class="text">score</td>' in page
-    for rule in ("coverage", "paper", "compute"):
+    for rule in ("coverage", "paper", "compute", "turning"):
         assert f'<td class="text">{rule}</td><td class="text">rule</td>' in page
 
 

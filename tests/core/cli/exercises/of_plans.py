@@ -15,7 +15,7 @@ from tests.core.tiny_tokenizer import build_tiny_tokenizer
 
 @exercise("plan --rule")
 def _(world):
-    rules = ["coverage", "paper", "compute"]
+    rules = ["coverage", "paper", "compute", "turning"]
     assert [ask("plan", "untied", "--rule", rule, "--json").json["rule"] for rule in rules] == rules
     assert ask("plan", "untied", "--rule", "manual", "--depth", "1", "--json").json["freeze_depth"] == 1
 
@@ -47,7 +47,8 @@ def _(world):
 
 @exercise("plan --compare")
 def _(world):
-    assert set(ask("plan", "untied", "--compare", "--json").json["rules"]) == {"coverage", "paper", "compute"}
+    rules = ask("plan", "untied", "--compare", "--json").json["rules"]
+    assert set(rules) == {"coverage", "paper", "compute", "turning"}
 
 
 @exercise("plan --tau")

@@ -41,7 +41,10 @@ def _(world):
 def _(world):
     ((name, shipped),) = list_validations(example_run()).items()
     told = "No finished validations or sweeps."
-    assert told in ask("calibration").out
+    bundled = ask("calibration").out
+    assert told in bundled
+    assert "The bundled example" in bundled
+    assert f"example/validations/{name}" in bundled.replace("\n", "")
     shutil.copytree(example_run() / "validations" / name, world.tmp / "other" / "mine" / "validations" / name)
     document = ask("calibration", "--runs", world.tmp / "other", "--json").json
     assert {pair["arm"] for pair in document["pairs"]} == set(shipped.arms)

@@ -250,12 +250,18 @@ def test_a_folder_of_others_is_left_as_it_was(request_for, tmp_path):
 
 def test_what_a_killed_end_left_in_a_finished_training_is_removed(ended, request_for, tmp_path):
     shutil.copytree(ended[False][0], tmp_path / "out")
-    for name in (".lock", ".semfreeze-part-abcd_123"):
+    for name in (".lock", ".semfreeze-part-abcd_123", ".model-abcd_123"):
         (tmp_path / "out" / name).touch()
     (tmp_path / "out" / "checkpoints" / "checkpoint-3").mkdir(parents=True)
     with pytest.raises(RunError, match="holds a finished training"):
         train_plan(request_for(), tmp_path / "out")
     assert files(tmp_path / "out") == files(ended[False][0])
+
+
+def test_settings_of_0_1_0_that_a_kill_left_half_written_are_in_nobodys_way(request_for, tmp_path):
+    (tmp_path / ".training_settings.json.abcd_123").write_text("{")
+    with train_module._claimed(tmp_path, request_for()):
+        assert files(tmp_path) == {".lock"}
 
 
 def test_damaged_settings_are_refused_where_a_checkpoint_would_be_lost(ended, request_for, tmp_path):

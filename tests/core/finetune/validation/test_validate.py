@@ -404,6 +404,8 @@ def test_a_validation_killed_before_any_operation_resumes_to_the_same_files(requ
             write_atomically(folder / "report.json", steps)
 
     def place(n):
+        (tmp_path / str(n) / "out").mkdir(parents=True)
+        (tmp_path / str(n) / "out" / ".settings.json.abcd_123").write_text("{")  # that 0.1.0 left
         if overwrite:
             begin(tmp_path / str(n) / "out", others, False)
         return tmp_path / str(n) / "out"

@@ -306,7 +306,7 @@ def test_a_long_text_is_cut_before_it_is_tokenized():
         assert encoded.input_ids.tolist() == whole.input_ids.tolist()
         assert encoded.truncated > 0
     several = encode_all(tokenizer, [pair(long, " card")], max_length=64, allow_few=True)
-    assert any(note.startswith("1 examples lost at least ") for note in several.notes)
+    assert any(note.startswith("1 example lost at least ") for note in several.notes)
     assert isinstance(encode(tokenizer, pair("a", long), max_length=64), TooLong)
     assert tokenizer.longest < len(long) / 10
 

@@ -5,6 +5,7 @@ import json
 import os
 import sys
 import tracemalloc
+from types import SimpleNamespace
 
 import pyarrow
 import pyarrow.parquet
@@ -259,31 +260,61 @@ class TestHub:
         for wrong in ("0", "-1", "many"):
             assert f"a whole number N of rows to stream, found '{wrong}'" in refusal(f"{source}#train:{wrong}")
 
-    def test_open_rows_streams_from_the_hub_without_downloading_all(self, monkeypatch):
+    def builders(self, monkeypatch, files):
+        """Stand in for the hub: what is asked of it is noted, and its rows are ROWS in the split train."""
         asked = []
+        rows = self.datasets.Dataset.from_list(ROWS)
 
-        def load_dataset(*arguments, **how):
-            asked.append((arguments, how))
-            return {"train": self.datasets.Dataset.from_list(ROWS).to_iterable_dataset()}
+        class Builder:
+            config = SimpleNamespace(data_files=files)
 
-        monkeypatch.setattr(self.datasets, "load_dataset", load_dataset)
+            def download_and_prepare(self):
+                asked.append("download")
+
+            def as_dataset(self):
+                return self_.datasets.DatasetDict({"train": rows})
+
+            def as_streaming_dataset(self):
+                asked.append("stream")
+                return {"train": rows.to_iterable_dataset()}
+
+        def load_dataset_builder(*arguments):
+            asked.append(arguments)
+            return Builder()
+
+        self_ = self
+        monkeypatch.setattr(self.datasets, "load_dataset_builder", load_dataset_builder)
+        return asked
+
+    def test_open_rows_streams_from_the_hub_without_downloading_all(self, monkeypatch):
+        asked = self.builders(monkeypatch, {"train": ["hf://datasets/owner/name@abc/train.jsonl"]})
         assert list(open_rows("hf:owner/name:main#train:2")) == list(enumerate(ROWS[:2]))
-        assert asked == [(("owner/name", "main"), {"streaming": True})]
+        assert asked == [("owner/name", "main"), "stream"]
+
+    @pytest.mark.parametrize(
+        "file",
+        ["/srv/secret.jsonl", "../secret.jsonl", "~/x", "file:///srv/x", "http://10.0.0.1/x", "a.jsonl::/srv/a.zip"],
+    )
+    @pytest.mark.parametrize("rows", ["", ":2"])
+    def test_open_rows_opens_no_file_of_this_machine_that_a_dataset_of_the_hub_names(self, monkeypatch, file, rows):
+        asked = self.builders(monkeypatch, {"train": ["hf://datasets/owner/name@abc/train.jsonl", file]})
+        message = refusal(f"hf:owner/name#train{rows}")
+        assert f"its split 'train' names a file outside the hub ({file!a}), which is not opened" in message
+        assert asked == [("owner/name", None)]
+
+    def test_open_rows_takes_files_in_archives_and_those_in_the_cache(self, monkeypatch):
+        for files in ({"train": ["zip://a.jsonl::hf://datasets/owner/name@abc/a.zip"]}, None):
+            self.builders(monkeypatch, files)
+            assert len(list(open_rows("hf:owner/name"))) == len(ROWS)
 
     def test_open_rows_says_when_a_dataset_cannot_be_opened(self, tmp_path):
         (tmp_path / "folder").mkdir()
         assert "cannot be opened" in refusal(f"hf:{tmp_path / 'folder'}")
 
     def test_open_rows_passes_repository_and_configuration_on(self, monkeypatch):
-        asked = []
-
-        def load_dataset(*arguments):
-            asked.append(arguments)
-            return self.datasets.DatasetDict({"train": self.datasets.Dataset.from_list(ROWS)})
-
-        monkeypatch.setattr(self.datasets, "load_dataset", load_dataset)
+        asked = self.builders(monkeypatch, None)
         assert len(list(open_rows("hf:owner/name"))) == len(list(open_rows("hf:owner/name:main"))) == 3
-        assert asked == [("owner/name", None), ("owner/name", "main")]
+        assert asked == [("owner/name", None), "download", ("owner/name", "main"), "download"]
 
 
 @pytest.mark.parametrize("separator", [",", ";", "\t", "|"])

@@ -92,8 +92,82 @@ def test_a_system_column_opens_the_chat_unless_it_has_its_own(tmp_path):
     assert example.prompt.startswith("<|im_start|>user")
 
 
+@pytest.mark.parametrize(
+    ("history", "lines"),
+    [([["Hi", "Yes?"], ["Add.", "What?"]], "Hi\nYes?\nAdd.\nWhat?\n"), ([], ""), (None, ""), ("Hi", "Hi\n")],
+)
+def test_earlier_turns_of_alpaca_stand_in_the_prompt(tmp_path, history, lines):
+    rows = [
+        {"instruction": "1 + 1", "input": "", "output": "2", "history": history},
+        {"instruction": "a", "input": "b", "output": "c", "history": [["d", "e"]]},
+    ]
+    found = read(tmp_path, rows)
+    assert {example.prompt for example in found.examples} == {f"{lines}1 + 1\n", "d\ne\na\nb\n"}
+    assert "Turns in 'history' stand in the prompt as earlier lines; they are no targets." in found.notes
+    assert not any("Not read" in note for note in found.notes)
+
+
+@pytest.mark.parametrize("history", [[["only"]], [["a", 1]], ["a", "b"], {"a": "b"}, [["a", "b", "c"]], 3])
+def test_a_history_of_another_shape_is_refused_by_name(tmp_path, history):
+    with pytest.raises(DataError, match=r"field 'history' is"):
+        read(tmp_path, [{"instruction": "a", "output": "b", "history": history}])
+
+
+ASK, SAY = [{"role": "user", "content": "Hi"}], [{"role": "assistant", "content": "Yes"}]
+
+
+def test_prompts_and_completions_that_are_messages_are_read_as_one_chat(tmp_path):
+    before = [{"role": "system", "content": "Be short."}, *ASK, *SAY, {"role": "user", "content": "So?"}]
+    row = {"prompt": before, "completion": [{"role": "assistant", "content": "No"}]}
+    example, notes = first(tmp_path, row, tokenizer=CHATTY)
+    joined, _ = first(tmp_path, {"messages": [*before, *row["completion"]]}, tokenizer=CHATTY)
+    assert example.complete
+    assert "".join(s.text for s in example.segments) == "".join(s.text for s in joined.segments)
+    assert [s.text.strip() for s in example.segments if s.supervised] == ["No</s>"], "the prompt has no targets"
+    assert len([s for s in joined.segments if s.supervised]) == 2
+    assert notes[:2] == (
+        "Read as prompt and completion: the prompt from 'prompt' (--prompt-field), the completion from 'completion' "
+        "(--completion-field).",
+        "'prompt' and 'completion' hold messages: each row is a chat, and the messages of the completion are its "
+        "targets.",
+    )
+
+
+@pytest.mark.parametrize(
+    ("row", "problem"),
+    [
+        ({"prompt": "Hi", "completion": SAY}, "field 'prompt' is text, expected a list of messages"),
+        ({"prompt": [], "completion": SAY}, "field 'prompt' holds no messages"),
+        ({"prompt": ASK, "completion": [{"role": "assistant"}]}, "message 0 of field 'completion' has the keys 'role'"),
+        ({"prompt": ASK, "completion": "Yes"}, "field 'prompt' is a list of 1, expected text"),
+        ({"system": "a", "prompt": ASK, "completion": SAY}, "'completion' is a list of messages, which no template"),
+    ],
+)
+def test_half_of_a_chat_is_refused_by_name(tmp_path, row, problem):
+    with pytest.raises(DataError, match=problem):
+        first(tmp_path, row, tokenizer=CHATTY)
+
+
+def test_prompts_and_completions_that_are_messages_need_a_chat_template(tmp_path):
+    with pytest.raises(DataError, match="has no chat template"):
+        first(tmp_path, {"prompt": ASK, "completion": SAY}, tokenizer=build_tiny_tokenizer())
+
+
+@pytest.mark.parametrize("columns", [["prompt", "chosen", "rejected"], ["Chosen", "Rejected", "label"]])
+def test_preferences_are_refused_with_the_way_to_read_the_better_answers(columns):
+    with pytest.raises(DataError, match=r"'(c|C)hosen', '(r|R)ejected' are preference data.*--completion-field (c|C)h"):
+        resolve_fields(FieldMapping(), columns)
+    named = FieldMapping(messages_field=columns[-2])
+    assert resolve_fields(named, columns)[0].messages_field == columns[-2]
+
+
+def test_a_file_of_preferences_with_messages_of_its_own_is_read(tmp_path):
+    row = {"prompt": "Hi", "messages": [*ASK, *SAY], "chosen": [*ASK, *SAY], "rejected": [*ASK, *SAY]}
+    assert first(tmp_path, row, tokenizer=CHATTY)[0].completion.startswith("Yes")
+
+
 def test_what_may_be_a_part_of_the_prompt_and_is_not_read_is_named(tmp_path):
-    row = {"instruction": "Add.", "input": "1", "output": "2", "history": [["a", "b"]], "id": 1}
+    row = {"prompt": "Add.", "completion": "2", "history": [["a", "b"]], "id": 1}
     assert "Not read: the column 'history'" in first(tmp_path, row)[1][1]
     talk = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Yes"}]
     notes = first(tmp_path, {"prompt": "Hi", "prompt_id": "1", "messages": talk}, tokenizer=CHATTY)[1]

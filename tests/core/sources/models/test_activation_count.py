@@ -33,6 +33,7 @@ def empty(tmp_path):
     return write
 
 
+@pytest.mark.quick_cases(3)
 @pytest.mark.parametrize(
     ("family", "precision"),
     [
@@ -58,6 +59,7 @@ ALIKE = ("mistral", "qwen3", "gemma2", "opt", "opt-projected", "falcon", "qwen3_
 COUNTED = [family for family in VARIANTS if family not in ALIKE]
 
 
+@pytest.mark.quick_cases(3)
 @pytest.mark.parametrize(("family", "padding_mask"), [(family, i % 2 == 1) for i, family in enumerate(COUNTED)])
 def test_calibrate_empty_equals_the_count_on_real_tensors(empty, family, padding_mask):
     precision = tuple(DTYPES)[VARIANTS.index(family) % 3]
@@ -67,6 +69,7 @@ def test_calibrate_empty_equals_the_count_on_real_tensors(empty, family, padding
     assert calibrate_empty(empty(family, n_layers=n_layers), precision, padding_mask=padding_mask) == real
 
 
+@pytest.mark.quick_cases(4)
 @pytest.mark.parametrize(
     ("family", "precision", "changes"),
     [
@@ -101,6 +104,7 @@ def test_calibrated_bytes_are_what_one_more_layer_keeps_of_longer_sequences(empt
     assert kept[1] - kept[0] - predicted == constant.get(family, 0)
 
 
+@pytest.mark.quick_cases(3)
 @pytest.mark.parametrize(("precision", "bytes_a_score"), [("float32", 4), ("bf16-autocast", 6), ("bf16", 6)])
 def test_calibrate_empty_finds_the_scores_of_eager_attention(empty, precision, bytes_a_score):
     # their softmax in float32, and cast once more for the next product

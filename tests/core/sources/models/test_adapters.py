@@ -11,6 +11,7 @@ from transformers import AutoModelForCausalLM
 
 from semfreeze_core.errors import ModelError
 from semfreeze_core.sources.models.causal_lm import load_causal_lm, measure_empty
+from semfreeze_core.sources.models.loading_errors import clear_errors
 from semfreeze_core.sources.models.opening import open_checkpoint
 from tests.core.saved_models import save_tiny
 from tests.core.tiny_tokenizer import CHATML, build_tiny_tokenizer
@@ -62,6 +63,7 @@ def refusal(source, **options):
     return str(caught.value)
 
 
+@pytest.mark.quick_cases(4)
 @pytest.mark.parametrize(
     ("family", "targets"),
     [("llama", ("q_proj", "down_proj")), ("gpt2", ("c_attn",)), ("phi3", ("qkv_proj",)), ("mixtral", ("o_proj",))],
@@ -140,6 +142,18 @@ def test_open_checkpoint_takes_a_base_from_the_hub(folders):
     found = open_checkpoint(str(adapter))
     assert (found.source, found.kind, found.location, found.revision) == (str(adapter), "hub", "owner/name", "v1")
     assert open_checkpoint(str(adapter), revision="v2").revision == "v2"
+
+
+@pytest.mark.parametrize("what", ["its config", "its tokenizer"])
+def test_a_base_that_the_hub_does_not_have_is_told_as_the_base(folders, what):
+    adapter, _ = folders
+    edit_adapter(adapter, base_model_name_or_path="models/base")
+    with pytest.raises(ModelError) as caught, clear_errors(open_checkpoint(str(adapter)), what):
+        raise OSError("We couldn't connect to 'https://huggingface.co' to load the files, and so on.")
+    assert str(caught.value).startswith(
+        f"{adapter}: {what} could not be loaded: the Hugging Face hub cannot be reached, and nothing was downloaded "
+        "before. Its base models/base is no folder here, so it was looked for on the Hugging Face hub."
+    )
 
 
 def test_load_refuses_an_adapter_whose_base_is_not_there(folders):

@@ -121,6 +121,7 @@ def test_load_auto_skips_the_check_when_there_is_no_room_for_it(monkeypatch, fol
     assert loads == [torch.bfloat16]
 
 
+@pytest.mark.quick_cases(3)
 @pytest.mark.parametrize("dtype", ["auto", "float32", "bfloat16"])
 @pytest.mark.parametrize("native", [True, False])
 def test_load_causal_lm_refuses_what_does_not_fit(monkeypatch, folder, loads, dtype, native):

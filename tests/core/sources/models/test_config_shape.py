@@ -31,6 +31,7 @@ def write(tmp_path):
     return to_folder
 
 
+@pytest.mark.quick_cases(3)
 @pytest.mark.parametrize(
     "entries",
     [

@@ -20,6 +20,7 @@ def identity_of():
     return lambda model: identify(model, source="somewhere", revision=None)
 
 
+@pytest.mark.quick_cases(3)
 @pytest.mark.parametrize("saved_as", [torch.float32, torch.bfloat16, torch.float16])
 def test_identify_agrees_between_dtypes_of_one_checkpoint(tmp_path, saved_as):
     save_tiny(tmp_path, dtype=saved_as)

@@ -88,6 +88,7 @@ def test_measure_shape_of_a_tiny_llama_is_this():
     )
 
 
+@pytest.mark.quick_cases(4)
 @pytest.mark.parametrize(("family", "tied"), KINDS)
 def test_measure_empty_equals_counting_by_hand(tmp_path, family, tied):
     model = build_tiny(family, tied=tied)
@@ -176,6 +177,7 @@ JAMBA = JambaConfig(
 )
 
 
+@pytest.mark.quick_cases(4)
 @pytest.mark.parametrize(
     ("config", "module"),
     [

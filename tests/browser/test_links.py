@@ -1,0 +1,67 @@
+"""Depth and training setup on the way through all pages: no page drops them, and a click is one stop in the history."""
+
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+
+from tests.browser.test_dashboard import go
+
+SET = {"depth": ["12"], "batch": ["4"], "optimizer": ["sgd"], "cache": ["false"], "rule": ["paper"]}
+PAGES = ("Gains", "Validate", "Compare", "Present", "Traces")
+
+
+def asked(window):
+    return parse_qs(urlsplit(window.url).query)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("reader", [{}, {"width": 700}], indirect=True, ids=["wide", "narrow"])
+def test_no_page_drops_what_another_set_and_a_click_is_one_stop(reader):
+    window = reader.window
+    reader.open("plan?depth=12&batch=4&optimizer=sgd&cache=false&rule=paper")
+    stops = window.evaluate("history.length")
+    way = []
+    for page in PAGES:
+        way.append(window.url)
+        # Present and narrow windows hide the links beside the page, which are there all the same.
+        window.locator(f"a[data-testid=stSidebarNavLink][href$='/{page.lower()}']").evaluate("link => link.click()")
+        window.wait_for_url(f"**/{page.lower()}**")
+        reader.settle()
+        assert asked(window) == SET, page
+        assert window.evaluate("history.length") == stops + len(way), page
+    window.reload()
+    window.get_by_role("img", name="Layer stack").first.wait_for()
+    reader.settle()
+    assert asked(window) == SET, "reloaded"
+    for step in ("go_back", "go_forward"):
+        for _ in way:
+            getattr(window, step)()
+            reader.settle()
+            assert asked(window) == SET
+    assert window.evaluate("history.length") == stops + len(way)
+    assert reader.complaints == []
+
+
+@pytest.mark.slow
+def test_links_on_pages_carry_the_depth_along_and_escape_leaves(reader):
+    window = reader.window
+    reader.open("?depth=12&batch=4")
+    stops = window.evaluate("history.length")
+    window.locator("[data-testid=stMain]").get_by_role("link", name="Plan").click()
+    window.wait_for_url("**/plan**")
+    reader.settle()
+    assert reader.sentence.startswith("Freeze the first 12 of 30 layers")
+    window.get_by_role("link", name="Test this depth by a real finetune").click()
+    window.wait_for_url("**/validate**")
+    reader.settle()
+    assert asked(window) == {"depth": ["12"], "batch": ["4"], "prove": ["true"], "tested": ["12"]}
+    assert window.get_by_role("spinbutton", name="Freeze depth").input_value() == "12"
+    assert window.evaluate("history.length") == stops + 2
+    go(reader, "Present")
+    assert not window.get_by_role("slider").is_visible()
+    window.keyboard.press("Escape")
+    window.get_by_role("link", name="Validate").last.wait_for()
+    reader.settle()
+    assert urlsplit(window.url).path == "/"
+    assert asked(window)["depth"] == ["12"]
+    assert reader.complaints == []

@@ -1,0 +1,60 @@
+"""Every page at every width: nothing lies on anything else, nothing is cut off, and no page scrolls sideways."""
+
+import pytest
+
+PAGES = ["", "?do=Analyze+a+model", "traces", "traces?space=3-D", "gains", "plan", "validate?prove=true", "compare"]
+WIDTHS = (420, 600, 800, 1000, 1200, 1400)
+# In pixels: how far two words of a chart may reach into each other's line, which has room above and below its letters.
+FAULTS = """
+() => {
+    const faults = [], [across, down, least] = [1, 2, 120]
+    const root = document.documentElement, main = document.querySelector('[data-testid=stMain]')
+    for (const [name, part] of [['window', root], ['page', main]])
+        if (part.scrollWidth > part.clientWidth) faults.push(`the ${name} scrolls sideways`)
+    for (const choices of document.querySelectorAll('[role=radiogroup]'))
+        if (choices.scrollWidth > choices.clientWidth + 1) faults.push(`cut off: ${choices.innerText}`)
+    for (const metric of document.querySelectorAll('[data-testid=stMetric] *'))
+        if (metric.scrollWidth > metric.clientWidth + 1 && getComputedStyle(metric).textOverflow === 'ellipsis')
+            faults.push(`cut off: ${metric.innerText}`)
+    for (const chart of document.querySelectorAll('.js-plotly-plot')) {
+        const frame = chart.getBoundingClientRect()
+        const visible = text => text.getBoundingClientRect().width && getComputedStyle(text).visibility !== 'hidden'
+        const shown = [...chart.querySelectorAll('text')].filter(text => text.textContent.trim() && visible(text))
+        const words = shown.map(text => [text.textContent, text.getBoundingClientRect()])
+        for (const drag of chart.querySelectorAll('.nsewdrag')) {
+            const plot = drag.getBoundingClientRect()
+            if (plot.width < least) faults.push(`a plot of ${plot.width} pixels`)
+            const legend = chart.querySelector('.legend')?.getBoundingClientRect()
+            if (legend && legend.bottom > plot.top + down && legend.top < plot.bottom) faults.push('a legend on a plot')
+        }
+        words.forEach(([text, box], i) => {
+            if (box.left < frame.left - across || box.right > frame.right + across) faults.push(`cut off: ${text}`)
+            for (const [other, its] of words.slice(i + 1)) {
+                const wide = Math.min(box.right, its.right) - Math.max(box.left, its.left)
+                const high = Math.min(box.bottom, its.bottom) - Math.max(box.top, its.top)
+                if (wide > across && high > down) faults.push(`${text} lies on ${other}`)
+            }
+        })
+    }
+    return faults
+}
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", PAGES)
+def test_nothing_lies_on_anything_else_at_any_width(reader, page):
+    window, found = reader.window, []
+    window.goto(f"{reader.address}/{page}")
+    window.get_by_role("heading").or_(window.get_by_role("button", name="Analyze")).first.wait_for()
+    for width in reversed(WIDTHS):  # one window made narrower and wider again: charts have to be drawn anew each time
+        window.set_viewport_size({"width": width, "height": 900})
+        reader.settle()
+        window.wait_for_timeout(500)
+        found += [(width, fault) for fault in window.evaluate(FAULTS)]
+    window.set_viewport_size({"width": WIDTHS[-1], "height": 900})
+    reader.settle()
+    window.wait_for_timeout(500)
+    found += [("wide again", fault) for fault in window.evaluate(FAULTS)]
+    assert found == []
+    assert reader.complaints == []
