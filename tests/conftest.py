@@ -61,13 +61,13 @@ def _content(record):
 
 @pytest.hookimpl(tryfirst=True)  # before -m chooses
 def pytest_collection_modifyitems(items):
-    """Of a test marked `quick_cases(n)` each n-th case runs by default; the others are `further` ones, and slow."""
+    """Of a test marked `quick_cases(n)` each n-th case runs by default, none with 0; the others are further and slow."""
     met = defaultdict(int)
     for item in items:
         if (mark := item.get_closest_marker("quick_cases")) is None or item.get_closest_marker("slow"):
             continue
         test = item.path, item.originalname
-        if met[test] % mark.args[0]:
+        if not mark.args[0] or met[test] % mark.args[0]:
             item.add_marker(pytest.mark.slow)
             item.add_marker(pytest.mark.further)
         met[test] += 1

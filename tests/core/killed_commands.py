@@ -42,14 +42,15 @@ Digest = Callable[[Path], str]
 
 def train_arguments(place: Path) -> list[object]:
     sets = ("--data", place / "train.jsonl", "--eval", place / "eval.jsonl")
-    how = ("--steps", 3, "--save-steps", 1, "--batch-size", 4, "--lr", 3e-3, "--accuracy-examples", 2)
+    how = ("--steps", 6, "--save-steps", 1, "--batch-size", 4, "--accuracy-examples", 2)  # its rate is searched first
     return ["train", place / "plan.json", *sets, *how]
 
 
 def validate_arguments(place: Path) -> list[object]:
     sets = ("--train", place / "train.jsonl", "--eval", place / "eval.jsonl")
-    how = ("--steps", 2, "--batch-size", 4, "--train-examples", 8, "--eval-examples", 6, "--accuracy-examples", 2)
-    return ["validate", place / "plan.json", *sets, *how, "--arms", "full,depth:1", "--seeds", 2, "--match", "steps"]
+    how = ("--steps", 6, "--batch-size", 4, "--train-examples", 8, "--eval-examples", 6, "--accuracy-examples", 2)
+    which = ("--arms", "full,depth:1", "--seeds", 2, "--match", "steps")
+    return ["validate", place / "plan.json", *sets, *how, *which]
 
 
 def analyze_arguments(place: Path) -> list[object]:
@@ -138,7 +139,7 @@ def prepare(place: Path) -> None:
     plan, _ = make_tiny_plan(place / "model")
     write_atomically(place / "plan.json", plan.model_dump_json())
     write_task(place / "train.jsonl", 8)
-    write_task(place / "eval.jsonl", 6, seed=9)
+    write_task(place / "eval.jsonl", 20, seed=9)
     write_jsonl(place / "task.jsonl", task_rows(48))
     os._exit(0)
 

@@ -33,7 +33,7 @@ def task(tmp_path_factory):
     return write_jsonl(tmp_path_factory.mktemp("tasks") / "task.jsonl", task_rows(40))
 
 
-@pytest.mark.quick_cases(2)
+@pytest.mark.quick_cases(4)
 @pytest.mark.parametrize("family", VARIANTS)
 def test_a_family_is_read_and_planned(family, tmp_path, task):
     model = save_tiny(tmp_path / "model", family)
@@ -56,7 +56,7 @@ KINDS = [(family, i % 2 == 0) for i, family in enumerate(VARIANTS)]
 KINDS += [(family, VARIANTS.index(family) % 2 == 1) for family in ("llama", "gpt2", "opt-projected", "mixtral")]
 
 
-@pytest.mark.quick_cases(2)
+@pytest.mark.quick_cases(4)
 @pytest.mark.parametrize(("family", "tied"), KINDS)
 def test_a_family_is_priced_as_torch_counts(family, tied, tmp_path):
     """FLOP of a training step at every freeze depth, with and without embeddings and head, by the config alone."""

@@ -123,6 +123,7 @@ def test_runs_are_annotated_renamed_and_deleted(three):
     assert sorted(path.name for path in three.iterdir() if path.is_dir()) == ["doubtful", "two"]
 
 
+@pytest.mark.quick_cases(3)
 @pytest.mark.parametrize("name", ["../two", "two", "", "a/b", "example"])
 def test_names_that_cannot_be_are_refused_and_nothing_is_lost(three, name):
     app = picked(opened("compare"), 1)

@@ -72,6 +72,7 @@ def test_labels_and_columns_do_nothing_on_the_page(example, runs):
     assert r"by a\*b\*" in told(app)
 
 
+@pytest.mark.quick_cases(2)
 @pytest.mark.parametrize("by", ["source", "prompt length"])
 def test_groups_that_a_depth_does_not_fit_are_named(grouped, by):
     app = opened("gains", run="grouped", by=by, depth="30")

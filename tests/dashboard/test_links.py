@@ -29,6 +29,7 @@ def notices(app):
     return [warning.value for warning in app.warning if warning.value.startswith("The link asks for")]
 
 
+@pytest.mark.quick_cases(3)
 @pytest.mark.parametrize("page", VIEWS)
 def test_a_link_with_values_that_no_page_can_show_is_answered_in_one_sentence(page):
     (notice,) = notices(opened(page, **BAD))
@@ -39,6 +40,7 @@ def test_a_link_with_values_that_no_page_can_show_is_answered_in_one_sentence(pa
     assert "batch='many' (shown: 8)" in notice
 
 
+@pytest.mark.quick_cases(3)
 @pytest.mark.parametrize("page", VIEWS)
 def test_a_link_with_values_that_can_be_shown_is_kept_without_a_word(page):
     good = {"depth": "12", "batch": "4", "rule": "paper", "cache": "false", "by": "prompt length", "space": "3-D"}

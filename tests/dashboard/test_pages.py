@@ -46,6 +46,7 @@ def test_start_opens_with_the_plan_of_the_shipped_run(example):
     assert told.startswith(f"Run example: Freeze the first {plan.freeze_depth} of 30 layers and train the last ")
 
 
+@pytest.mark.quick_cases(3)
 @pytest.mark.parametrize("page", PAGES)
 def test_every_page_opens_at_the_recommended_depth(page, example):
     app = opened(page)
@@ -59,6 +60,7 @@ def test_every_page_opens_at_the_recommended_depth(page, example):
     )
 
 
+@pytest.mark.quick_cases(3)
 @pytest.mark.parametrize("page", PAGES)
 @pytest.mark.parametrize("depth", [0, 30])
 def test_every_page_stands_the_ends_of_the_depth(page, depth):
@@ -162,6 +164,7 @@ def test_plan_page_offers_no_loss_and_no_cache_where_the_setup_settles_them():
     assert "prefix-cache" not in app.code[0].value
 
 
+@pytest.mark.quick_cases(4)
 @pytest.mark.parametrize("page", [None, *PAGES])
 def test_abstention_is_as_plain_as_a_recommendation(page, doubtful):
     app = opened(page, run="doubtful")
@@ -175,6 +178,7 @@ def test_abstention_is_as_plain_as_a_recommendation(page, doubtful):
         assert app.slider(key="depth").value == 0
 
 
+@pytest.mark.quick_cases(4)
 @pytest.mark.parametrize("page", [None, *PAGES])
 def test_nonsense_in_the_query_shows_the_example_and_says_so(page):
     nonsense = {"run": "../../etc", "depth": "-7", "metric": "x", "rule": "guess", "batch": "many", "space": "9-D"}
@@ -214,6 +218,7 @@ def test_start_says_how_to_make_a_run_where_there_is_none():
     assert any("semfreeze analyze" in caption.value for caption in opened().caption)
 
 
+@pytest.mark.quick_cases(2)
 @pytest.mark.parametrize("page", [None, *PAGES, "validate", "compare", "present"])
 def test_names_from_data_and_models_do_nothing_on_any_page(page, example, runs):
     hostile = "[x](javascript:a) `c` $m$ :red[z] <b>\x1b[2J\u202e"
@@ -248,6 +253,7 @@ def test_traces_show_an_examples_tokens():
     assert any("Sentence:" in text for text in texts)
 
 
+@pytest.mark.quick_cases(0)
 def test_no_page_imports_torch():
     script = (
         "import sys\n"

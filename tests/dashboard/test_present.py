@@ -40,6 +40,7 @@ def test_a_link_leaves_and_the_buttons_stand_above_every_slide(doubtful):
     assert kinds.index("Button") < kinds.index("Metric")
 
 
+@pytest.mark.quick_cases(3)
 @pytest.mark.parametrize("slide", SLIDES)
 def test_a_link_opens_a_slide_of_any_run(slide, doubtful):
     app = opened("present", run="doubtful", slide=slide)

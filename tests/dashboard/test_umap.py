@@ -82,6 +82,7 @@ def test_traces_draw_a_kept_umap_with_what_it_is_made_of(kept):
     assert len(figure["frames"]) == 31
 
 
+@pytest.mark.quick_cases(3)
 @pytest.mark.parametrize("look", [{"colour": "outcome"}, {"colour": "deviation", "paths": "0"}, {"paths": "40"}])
 def test_traces_draw_a_kept_umap_in_every_look(kept, look):
     app = traces(**look)
@@ -189,6 +190,7 @@ def test_a_sample_with_too_few_points_says_so(kept, monkeypatch):
     assert "neighbors must be less than the 12 points there are" in app.info[0].value
 
 
+@pytest.mark.quick_cases(3)
 @pytest.mark.parametrize("query", [{"seed": "-4"}, {"neighbours": "1"}, {"seed": "x", "projection": "tsne"}])
 def test_nonsense_in_the_link_is_left_out(query, kept):
     assert sentence(traces(**query))

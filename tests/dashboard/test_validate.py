@@ -56,14 +56,14 @@ def test_form_starts_the_command_it_shows(doubtful, runs, monkeypatch):
     asked = []
     monkeypatch.setattr(validate, "submit", lambda *what: asked.append(what))
     app = opened("validate", run="doubtful")
-    app.number_input(key="form proof-steps").set_value(3).run()
+    app.number_input(key="form proof-steps").set_value(7).run()
     shown = app.code[-1].value
     app.button[-1].click().run()
     ((folder, command, title, out),) = asked
     assert any(toast.value.startswith("Started: validation of doubtful") for toast in app.toast)
     assert folder == runs
     assert command[:2] == ("validate", str(doubtful))
-    assert "--steps=3" in command
+    assert "--steps=7" in command
     assert "--eval=sample:sentence_to_json_eval" in command
     assert title == "validation of doubtful"
     assert out.parent == doubtful / "validations"

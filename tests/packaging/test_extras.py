@@ -43,6 +43,7 @@ def start(code, *arguments):
     return subprocess.run([sys.executable, "-P", "-c", code, *arguments], capture_output=True, text=True, timeout=300)
 
 
+@pytest.mark.quick_cases(0)
 def test_core_reads_prices_plans_and_exports(tmp_path):
     plan, script = str(tmp_path / "plan.json"), str(tmp_path / "script.py")
     commands = (
@@ -79,6 +80,7 @@ def answers(tmp_path_factory):
     return dict(zip((command for command, _, _ in NEEDS), refused, strict=True))
 
 
+@pytest.mark.quick_cases(5)
 @pytest.mark.parametrize(("command", "package", "extra"), NEEDS)
 def test_what_needs_an_extra_names_it(answers, command, package, extra):
     code, message = answers[command]

@@ -1,4 +1,16 @@
 """One seeded finetune of a comparison: its settings, its process, its evaluations, its record."""
 
 # The modules that other rooms may import.
-__all__ = ["arguments", "arms", "evaluate", "flop", "job", "launch", "progress_file", "recorder", "settings"]
+__all__ = [
+    "arguments",
+    "arms",
+    "evaluate",
+    "flop",
+    "job",
+    "launch",
+    "progress_file",
+    "recorder",
+    "settings",
+    "trainer",
+    "training",
+]

@@ -289,6 +289,7 @@ def test_cost_without_a_rate_knows_no_seconds(stored, models):
     assert "Training time is unknown: no rate is known" in ask("cost", "--model", models / "untied").out
 
 
+@pytest.mark.quick_cases(0)
 def test_cost_says_where_flop_are_an_upper_bound(tmp_path):
     from tests.core.tiny_models import build_tiny
 

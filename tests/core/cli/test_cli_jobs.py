@@ -113,7 +113,7 @@ def test_a_validation_resumes_as_a_job_where_its_folder_was_moved_to(runs, store
     shutil.copy(task, upload)
     sizes = ("--steps=1", "--batch-size=2", "--train-examples=4", "--eval-examples=4", "--accuracy-examples=0")
     command = ("validate", str(runs / "tied"), f"--train={upload}", f"--eval={upload}", *sizes, *PLAIN[1:])
-    command += ("--arms=depth:1,full", "--depth=1", "--seeds=1", "--match=steps")
+    command += ("--arms=depth:1,full", "--depth=1", "--seeds=1", "--match=steps", "--lr=full=1e-3,frozen=1e-3")
     job = submit(runs, command, "validation", runs / "tied" / "validations" / "task")
 
     trained = []

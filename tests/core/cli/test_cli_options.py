@@ -26,7 +26,7 @@ def by_exercise():
         yield pytest.param(show, id=", ".join(name for name, other in EXERCISES.items() if other is show))
 
 
-@pytest.mark.quick_cases(4)
+@pytest.mark.quick_cases(8)
 @pytest.mark.parametrize("show", list(by_exercise()))
 def test_option_does_what_it_says(show, world):
     show(world)

@@ -55,6 +55,7 @@ def test_commands_on_a_finished_run_need_no_torch():
     assert done.stderr == "\n"
 
 
+@pytest.mark.quick_cases(0)
 def test_analyze_prints_one_document_and_keeps_quiet_on_a_terminal_that_is_not_utf8(
     models, rows_file, home, monkeypatch
 ):
@@ -98,6 +99,7 @@ def test_the_installed_script_is_the_same_command():
     assert done.stdout == run("--version").stdout
 
 
+@pytest.mark.quick_cases(0)
 def test_report_cut_short_by_a_closed_pipe_shows_no_traceback():
     process = subprocess.Popen(
         command("show", "example", "--json"),

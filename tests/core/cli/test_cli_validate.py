@@ -81,7 +81,10 @@ def test_validate_prints_the_verdict_and_the_documents_keys(validate, tmp_path):
     assert document["reason"]
 
 
-SHORT = ("--steps", 1, "--batch-size", 2, "--train-examples", 4, "--eval-examples", 4, "--accuracy-examples", 0)
+SHORT = (
+    "--steps", 1, "--batch-size", 2, "--train-examples", 4, "--eval-examples", 4, "--accuracy-examples", 0,
+    "--lr", "full=1e-3,frozen=1e-3",
+)  # fmt: skip
 
 
 @pytest.fixture

@@ -127,6 +127,7 @@ ADAPTER_CASES = [
 ]
 
 
+@pytest.mark.quick_cases(6)
 @pytest.mark.parametrize(("family", "precision", "targets"), ADAPTER_CASES)
 def test_adapter_bytes_per_token_equals_what_one_more_adapted_layer_keeps(
     family, precision, targets, tiny_shape, random_tokens

@@ -129,6 +129,7 @@ KEPT_CASES = [
 ]
 
 
+@pytest.mark.quick_cases(6)
 @pytest.mark.parametrize(("family", "role", "precision", "sizes"), KEPT_CASES)
 def test_layer_bytes_per_token_equals_what_one_more_layer_keeps(
     family, role, precision, sizes, tiny_shape, random_tokens

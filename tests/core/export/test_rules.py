@@ -108,6 +108,7 @@ def test_llama_factory_takes_experts_of_transformers_4_by_number_as_its_note_say
     assert any("With transformers 4" in note for note in export_plan(plan, "llama-factory").notes)
 
 
+@pytest.mark.quick_cases(4)
 @over_models_and_depths
 def test_mlx_trains_the_plans_layers_and_says_what_stays_frozen(family, tied, k):
     model = tiny(family, tied)

@@ -85,6 +85,7 @@ def assert_trains_the_plan(done):
 WEIGHTS = [("hf-trainer", "llama"), ("trl", "llama"), ("hf-trainer", "gpt2"), ("hf-trainer", "mixtral")]
 
 
+@pytest.mark.quick_cases(4)
 @pytest.mark.parametrize(("target", "family"), WEIGHTS)
 def test_scripts_train_the_plans_weights(run, target, family):
     done = run(target, family=family)
@@ -104,6 +105,7 @@ CHECKPOINTED = [
 ]
 
 
+@pytest.mark.quick_cases(4)
 @pytest.mark.parametrize(("target", "lora", "checkpointing"), CHECKPOINTED)
 def test_scripts_keep_the_saving_under_checkpointing(run, target, lora, checkpointing):
     done = run(target, lora=lora, checkpointing=checkpointing)
@@ -112,6 +114,7 @@ def test_scripts_keep_the_saving_under_checkpointing(run, target, lora, checkpoi
     assert done.watch.args.activation_checkpointing_kwargs == {"use_reentrant": checkpointing == "reentrant"}
 
 
+@pytest.mark.quick_cases(6)
 @pytest.mark.parametrize("family", ["llama", "gpt2", "mixtral", pytest.param("qwen2_moe", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("target", ["peft", "trl"])
 def test_scripts_train_the_plans_adapters(run, target, family):

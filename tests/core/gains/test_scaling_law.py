@@ -158,6 +158,7 @@ def test_the_smooth_law_without_width_is_the_sharp_one() -> None:
     np.testing.assert_allclose(smooth, sharp, atol=0.005)
 
 
+@pytest.mark.quick_cases(5)
 @pytest.mark.parametrize("name", list(FORMULAS))
 def test_compare_formulas_finds_the_formula_that_made_the_curve(name: str) -> None:
     made_with = {

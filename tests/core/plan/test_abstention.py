@@ -45,6 +45,7 @@ def unrelated() -> list[GainCurve]:
     return curves
 
 
+@pytest.mark.quick_cases(2)
 @pytest.mark.parametrize("decide", [decide_by_coverage, decide_by_paper])
 def test_decide_abstains_on_independently_random_labels(
     unrelated: list[GainCurve], decide: Callable[[GainCurve], Decision]

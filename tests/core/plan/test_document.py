@@ -68,6 +68,7 @@ def _wanted(family: str, tied: bool, parts: TrainableParts, parameters: list[str
     return wanted
 
 
+@pytest.mark.quick_cases(3)
 @pytest.mark.parametrize(("family", "tied"), KINDS)
 def test_trainable_regex_matches_exactly_the_trained_parameters(family: str, tied: bool, measured: Models) -> None:
     model = measured(family, tied)
@@ -186,6 +187,7 @@ def _changed(document: FreezePlan, place: list[str], key: str, value: Any) -> di
     return whole
 
 
+@pytest.mark.quick_cases(3)
 @pytest.mark.parametrize("place", PLACES, ids=lambda p: ".".join(p) or "top")
 def test_parse_plan_and_schema_refuse_an_unknown_key_anywhere(plan: FreezePlan, place: list[str]) -> None:
     odd = _changed(plan, place, "remark", "mine")

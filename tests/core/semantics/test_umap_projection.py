@@ -51,6 +51,7 @@ def test_spread_takes_all_or_the_ends_and_what_lies_evenly_between():
     assert set(np.diff(few)) == {3, 4}
 
 
+@pytest.mark.quick_cases(0)
 def test_project_umap_has_a_place_for_every_position_at_every_space_and_every_basis(display, projection):
     assert projection.coordinates.shape == (4, 60, 2)
     assert projection.basis_coordinates.shape == (2, 2)

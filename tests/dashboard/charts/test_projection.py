@@ -25,6 +25,7 @@ def draw(example, coloring="label", dimensions=2, paths=(), selected=(), space=5
     return draw_projection(run.display, points, labels, coloring, "semantic", paths, selected, space)
 
 
+@pytest.mark.quick_cases(3)
 @pytest.mark.parametrize("coloring", ["label", "outcome", "deviation"])
 @pytest.mark.parametrize("dimensions", [2, 3])
 def test_draw_projection_has_a_frame_for_every_space_with_its_coordinates(example, coloring, dimensions):

@@ -42,6 +42,7 @@ def taught(request):
     return find_decoder(model), tokenizer, examples
 
 
+@pytest.mark.quick_cases(2)
 def test_answers_are_what_was_learned_by_heart_in_the_order_asked(taught):
     decoder, tokenizer, examples = taught
     assert [a.strip() for a in answers(decoder, tokenizer, examples, [2, 0, 1])] == ["white and blue", "card", "fiber"]

@@ -28,6 +28,7 @@ def trained(folder, name, settings, rate, rates_folder=None):
     return run_arm(loaded, arm, settings, TRAIN, EVAL, baseline_bytes=0, rates_folder=rates_folder)
 
 
+@pytest.mark.quick_cases(3)
 @pytest.mark.parametrize("name", ["full", "planned", "lora"])
 def test_the_winner_goes_on_as_if_trained_at_its_rate_alone(folder, name):
     run = trained(folder, name, SEARCHED, 1e-3)
@@ -76,6 +77,7 @@ def test_no_rate_that_lowers_the_loss_is_a_failure_with_the_rates_tried(folder, 
     assert run.rate_search.rate is None
 
 
+@pytest.mark.quick_cases(2)
 @pytest.mark.parametrize("killed_at", [1, 2])
 def test_a_killed_search_goes_on_with_the_trials_it_finished(folder, tmp_path, monkeypatch, killed_at):
     reference = trained(folder, "planned", SEARCHED, 1e-3)

@@ -46,6 +46,7 @@ def plain(folder):
     return cache(lambda name: trained(folder, name)[0])
 
 
+@pytest.mark.quick_cases(3)
 @pytest.mark.parametrize(
     ("family", "name"),
     [
@@ -134,6 +135,7 @@ def test_a_live_file_is_written_at_evaluations_and_else_once_per_second(plain, t
     assert path.is_dir()
 
 
+@pytest.mark.quick_cases(2)
 @pytest.mark.parametrize("name", ["planned", "planned+lora"])
 def test_run_arm_from_the_cache_is_the_same_training(folder, name):
     cached, _, _ = trained(folder, name, train=TRAIN[:8])

@@ -39,6 +39,7 @@ def only(report):
 # The known losses
 
 
+@pytest.mark.quick_cases(2)
 @pytest.mark.parametrize("mode", ["non-reentrant", "reentrant"])
 def test_audit_sees_the_gradient_that_checkpointing_sends_through_frozen_layers(mode):
     model = tiny()
@@ -136,6 +137,7 @@ def test_audit_takes_planned_embeddings_for_what_they_are():
 # What it should leave in peace
 
 
+@pytest.mark.quick_cases(5)
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("family", [*FAMILIES, "gemma2", "qwen3_moe"])
 def test_audit_finds_nothing_wrong_with_freeze(family, mode):

@@ -95,6 +95,7 @@ def test_trainer_as_shipped_loses_the_saving_and_the_audit_says_so(make_trainer)
     assert watch.report.realised_flop_fraction < 0.5
 
 
+@pytest.mark.quick_cases(2)
 @pytest.mark.parametrize("reentrant", [False, True])
 def test_trainer_with_freeze_plan_callback_costs_what_the_plan_says(make_trainer, reentrant):
     model = tiny()
@@ -128,6 +129,7 @@ def test_trainer_without_the_hook_under_reentrant_checkpointing_learns_nothing_i
         trainer.train()
 
 
+@pytest.mark.quick_cases(0)
 def test_freeze_plan_callback_lets_a_trainer_train_again(make_trainer):
     model = tiny()
     watch = AuditCallback(plan_of(model, K))
@@ -197,6 +199,7 @@ def test_callbacks_refuse_untested_runs_by_name(args, kind, named):
 # AuditCallback
 
 
+@pytest.mark.quick_cases(3)
 @pytest.mark.parametrize(("after", "audited_at"), [(1, 1), (2, 2), (9, STEPS)])
 def test_audit_callback_audits_once_after_as_many_steps_or_at_the_last(make_trainer, after, audited_at):
     model = tiny()
@@ -271,6 +274,7 @@ def train_with_trl(tmp_path):
     return train
 
 
+@pytest.mark.quick_cases(0)
 @pytest.mark.filterwarnings(TRL_ASKS)
 @pytest.mark.parametrize("reentrant", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_trl_as_shipped_loses_the_saving_and_freeze_plan_callback_gives_it_back(train_with_trl, reentrant):

@@ -22,6 +22,7 @@ from tests.core.tiny_models import build_tiny
 EXAMPLES = task_examples(6)
 
 
+@pytest.mark.quick_cases(3)
 @pytest.mark.parametrize("family", ["llama", "gpt2", "qwen3", "gemma3_text"])
 @pytest.mark.parametrize("depth", [0, 2, 4])
 def test_count_step_equals_the_cost_model_on_a_padded_batch(family, depth):
@@ -75,6 +76,7 @@ def sizes_counted(monkeypatch):
     return sizes
 
 
+@pytest.mark.quick_cases(4)
 @pytest.mark.parametrize("family", ["llama", "gpt2", "mistral-sliding", "gemma2", "bloom", "mixtral", "deepseek_v3"])
 @pytest.mark.parametrize("all_logits", [False, True])
 def test_flops_of_small_batches_give_those_of_the_whole_exactly(family, all_logits, monkeypatch):

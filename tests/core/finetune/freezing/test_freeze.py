@@ -50,6 +50,7 @@ IN_MODES = [
 ]
 
 
+@pytest.mark.quick_cases(4)
 @pytest.mark.parametrize(("family", "mode"), IN_MODES)
 def test_freeze_costs_what_step_flop_says(family, mode):
     # depths, tied heads and which comes first in turn: each meets each mode
@@ -67,6 +68,7 @@ def test_freeze_costs_what_step_flop_says(family, mode):
     assert all(p.grad is not None for p in freezing.trainable_parameters())
 
 
+@pytest.mark.quick_cases(4)
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize(
     "parts",
@@ -101,6 +103,7 @@ def test_freeze_trains_a_tied_head_and_its_embedding_together():
     assert step(model, tokens_of(model)) == step_flop(shape, SETUP, parts).total
 
 
+@pytest.mark.quick_cases(5)
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("family", LORA_FAMILIES)
 def test_apply_freeze_plan_with_lora_costs_what_step_flop_says(family, mode):
@@ -123,6 +126,7 @@ def test_apply_freeze_plan_with_lora_costs_what_step_flop_says(family, mode):
     assert all(p.grad is not None for p in freezing.trainable_parameters())
 
 
+@pytest.mark.quick_cases(3)
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("family", FAMILIES)
 def test_frozen_layers_keep_nothing_and_trained_ones_what_activation_bytes_says(family, mode):

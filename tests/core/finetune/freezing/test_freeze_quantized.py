@@ -82,6 +82,7 @@ def test_a_quantized_model_is_told_by_the_structure_it_had(load, family, config)
     assert (found.structure_digest, found.architecture) == (expected.structure_digest, expected.architecture)
 
 
+@pytest.mark.quick_cases(3)
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("config", CONFIGS)
 def test_the_gradient_stops_at_the_boundary_and_adapters_above_alone_learn(load, config, mode):

@@ -63,6 +63,7 @@ AT_DEPTHS = [
 ]
 
 
+@pytest.mark.quick_cases(4)
 @pytest.mark.parametrize(("family", "k", "tied"), AT_DEPTHS)
 def test_training_from_a_cache_is_training(family, k, tied):
     decoder = frozen_decoder(family, k, tied=tied)
@@ -73,6 +74,7 @@ def test_training_from_a_cache_is_training(family, k, tied):
         torch.testing.assert_close(weight, weights[name], rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.quick_cases(3)
 @pytest.mark.parametrize("family", [*FAMILIES, "gemma2", "opt-projected", "bloom", "mixtral", "gpt_oss", "deepseek_v3"])
 def test_training_from_a_cache_in_bfloat16_is_training(family):
     uncached, cached, _ = train_both_ways(frozen_decoder(family, 2, dtype=torch.bfloat16), 2)

@@ -179,6 +179,7 @@ def by_transformers(folder, bits):
         )
 
 
+@pytest.mark.quick_cases(2)
 @pytest.mark.parametrize(
     ("family", "bits"),
     [
@@ -218,6 +219,7 @@ def test_adapters_train_on_a_quantized_base_and_load_onto_it_again(family, bits,
     assert not torch.allclose(plain(input_ids=ids).logits, own)
 
 
+@pytest.mark.quick_cases(2)
 @pytest.mark.parametrize("mode", ["non-reentrant", "reentrant"])
 def test_checkpointing_changes_no_gradient_of_a_quantized_base(mode, tmp_path):
     plain = adapted(tmp_path / "model", "llama", 4, prefix_cache=False)

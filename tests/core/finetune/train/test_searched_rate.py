@@ -59,6 +59,7 @@ class Killed(BaseException):
     pass
 
 
+@pytest.mark.quick_cases(2)
 @pytest.mark.parametrize("moment", ["after a trial", "before the move", "after the move", "in the training"])
 def test_a_killed_search_or_training_goes_on_and_ends_the_same(reference, request_for, tmp_path, monkeypatch, moment):
     def killing(function, *, first):

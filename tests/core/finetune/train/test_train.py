@@ -57,6 +57,7 @@ def asked(place, *, lora=None, frozen_bits=None, **changes):
     return replace(base, **changes)
 
 
+@pytest.mark.quick_cases(2)
 @pytest.mark.parametrize("prefix_cache", [True, False])
 def test_train_plan_writes_a_model_that_plain_transformers_loads(place, tmp_path, prefix_cache):
     request = asked(place, evaluation=str(place / "eval.jsonl"), n_accuracy=3, prefix_cache=prefix_cache)
@@ -136,6 +137,7 @@ def test_train_plan_misses_bitsandbytes_before_anything_is_loaded(place, tmp_pat
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.quick_cases(2)
 @pytest.mark.parametrize(("lora", "bits"), [(None, None), (LoraSetup(2), 8)])
 def test_train_plan_goes_on_after_an_interruption_to_the_same_model(place, tmp_path, monkeypatch, lora, bits):
     whole = train_plan(asked(place, lora=lora, frozen_bits=bits), tmp_path / "whole")

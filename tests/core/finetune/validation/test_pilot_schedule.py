@@ -82,6 +82,7 @@ def test_an_evaluation_from_a_boundary_and_its_states_make_a_whole_one(shape):
     assert made.evaluation_flop(15) + made.states_flop(15, 0) == made.evaluation_flop(0)
 
 
+@pytest.mark.quick_cases(3)
 @pytest.mark.parametrize("budget", [0.1, 0.15, 0.5])
 def test_pilots_fill_their_budget_and_stay_inside(shape, budget):
     made = costs(shape)

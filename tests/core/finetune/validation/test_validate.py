@@ -114,6 +114,7 @@ def test_a_validation_that_version_0_1_0_began_goes_on(finished, monkeypatch):
     assert validate(request, folder).verdicts == report.verdicts
 
 
+@pytest.mark.quick_cases(0)
 def test_validate_goes_on_after_a_damaged_end(finished, place, request_for):
     """What a kill leaves is a missing file; a process trains the arm again and gives the same numbers."""
     report, request, folder = finished
@@ -286,6 +287,7 @@ def answering(finished, tmp_path, monkeypatch):
     return failures, begun
 
 
+@pytest.mark.quick_cases(3)
 @pytest.mark.parametrize(
     ("failure", "cause"),
     [
@@ -391,6 +393,7 @@ def test_overwrite_keeps_what_the_validation_did_not_write(request_for, tmp_path
     assert (tmp_path / "out" / "plan.json").read_text() == "mine"
 
 
+@pytest.mark.quick_cases(0)
 @pytest.mark.parametrize("overwrite", [False, True])
 def test_a_validation_killed_before_any_operation_resumes_to_the_same_files(request_for, tmp_path, overwrite):
     """Its first start, and one that overwrites another; in place of the arms' processes their results are written."""

@@ -234,6 +234,7 @@ ENDLESS = {
 }
 
 
+@pytest.mark.quick_cases(4)
 @pytest.mark.parametrize("name", ENDLESS)
 def test_render_chat_stops_a_template_that_would_not_end(name):
     tokenizer = build_tiny_tokenizer(chat_template=ENDLESS[name])

@@ -187,6 +187,7 @@ def test_read_examples_says_that_a_hub_dataset_has_no_digest(tmp_path):
     assert found.notes[-1].startswith("A hub dataset has no single file")
 
 
+@pytest.mark.quick_cases(0)
 def test_read_examples_keeps_memory_flat(tmp_path):
     path = tmp_path / "large.csv"
     row = f"{'question ' * 40},answer,{{}}\n"

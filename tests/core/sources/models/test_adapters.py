@@ -187,6 +187,7 @@ def test_load_refuses_patterns_that_would_take_hours(folders, entry, value):
     assert f"adapter_config.json: {entry} holds a regular expression that may take hours to match" in message
 
 
+@pytest.mark.quick_cases(2)
 @pytest.mark.parametrize(
     "pattern", [r".*\.(q|v)_proj", r"(?:.*?(?:language|text|model).*?(?:attn).*?(?:q_proj|v_proj).*?)"]
 )

@@ -48,6 +48,7 @@ def leave_free(monkeypatch, n_bytes):
     monkeypatch.setattr(causal_lm, "free_bytes", lambda device: n_bytes)
 
 
+@pytest.mark.quick_cases(4)
 @pytest.mark.parametrize(("family", "dtype"), list(zip(FAMILIES, ["float32", "bfloat16"] * 2, strict=True)))
 def test_load_causal_lm_takes_the_dtype_it_is_told(tmp_path, loads, family, dtype):
     save_tiny(tmp_path, family)

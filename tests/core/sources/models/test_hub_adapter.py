@@ -144,6 +144,7 @@ def test_a_tokenizer_of_the_hub_names_no_files_elsewhere(adapter, source, entry,
         load_tokenizer(open_checkpoint(source, config_only=True))
 
 
+@pytest.mark.quick_cases(4)
 @pytest.mark.parametrize("kind", ["XLORA", "PROMPT_TUNING", "CPT", "NONE"])
 def test_kinds_that_would_open_what_their_config_names_are_refused_before_they_are_made(adapter, monkeypatch, kind):
     edit_adapter(adapter, peft_type=kind, adapters={"0": "/srv/adapter"})

@@ -96,6 +96,7 @@ def test_measure_empty_equals_counting_by_hand(tmp_path, family, tied):
     assert measure_empty(open_checkpoint(str(tmp_path), config_only=True)) == shape_by_hand(model)
 
 
+@pytest.mark.quick_cases(3)
 @pytest.mark.parametrize("family", ["llama", "gpt2", "qwen2_moe"])
 def test_measure_empty_equals_the_shape_of_the_loaded_model(tmp_path, family):
     save_tiny(tmp_path / "whole", family)
