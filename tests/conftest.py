@@ -61,7 +61,7 @@ def _content(record):
 
 @pytest.hookimpl(tryfirst=True)  # before -m chooses
 def pytest_collection_modifyitems(items):
-    """Of a test marked `quick_cases(n)` each n-th case runs by default, none with 0; the others are further and slow."""
+    """Of a test marked `quick_cases(n)` each n-th case runs by default, none with 0; the others are slow."""
     met = defaultdict(int)
     for item in items:
         if (mark := item.get_closest_marker("quick_cases")) is None or item.get_closest_marker("slow"):
