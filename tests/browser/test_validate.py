@@ -48,7 +48,7 @@ def ask_for_proof(reader, evaluation):
     for arm in ("half", "lora", "planned+lora"):
         window.get_by_role("button", name=f"Remove {arm}", exact=True).click()
         reader.settle()
-    set_number(reader, "Steps", 1000)
+    set_number(reader, "Steps", 400)
     set_number(reader, "Seeds", 1)
     set_number(reader, "Eval items", 16)
     window.get_by_role("button", name="Start", exact=True).click()
