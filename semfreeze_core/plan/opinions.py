@@ -11,6 +11,7 @@ from semfreeze_core.cost import cost_table
 from semfreeze_core.errors import PlanError
 from semfreeze_core.gains import score_coverage
 from semfreeze_core.gains.score_coverage import replicate_coverage
+from semfreeze_core.plan.abstention import evidence_reasons, instability, pick_range, widest_range
 from semfreeze_core.plan.decide import refuse_contradictions
 from semfreeze_core.plan.make import TrainFlags, curve_of, default_setup, new_tokens_reason
 from semfreeze_core.plan.rules import (
@@ -18,13 +19,9 @@ from semfreeze_core.plan.rules import (
     decide_by_coverage,
     decide_by_paper,
     decide_by_turning,
-    evidence_reasons,
-    instability,
     manual_decision,
-    pick_range,
     score_formula,
     selected_depths,
-    widest_range,
 )
 from semfreeze_core.plan.rules_by_cost import Budget, decide_by_budget, decide_by_compute
 from semfreeze_core.records.cost import DepthCost
