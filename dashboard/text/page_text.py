@@ -45,15 +45,6 @@ NO_COLUMNS = (
     "This run kept no other column of its task file: it was read before runs kept any, or the file has none that makes "
     "groups."
 )
-# Pages after Start, in their order, and what each is for; the page itself is the file of this name in views.
-PAGES = {
-    "Traces": "see the hidden states move toward the target token, layer by layer",
-    "Gains": "see what each layer contributes, with its controls and other papers' scores",
-    "Plan": "choose a freeze depth by its cost and coverage, and export the plan",
-    "Validate": "see what short real finetunes measured, or start one",
-    "Compare": "compare the run with others, and manage your runs",
-    "Present": "show it to a meeting, in large type and with arrow keys",
-}
 
 
 def run_sentence(run: Run) -> str:

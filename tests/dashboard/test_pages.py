@@ -1,5 +1,6 @@
 """Every page as a person meets it: on the shipped run, on a doubtful one, and on what goes wrong."""
 
+import re
 import shutil
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from semfreeze_core.plan import curve_of, make_plan
 from semfreeze_core.plan.make import default_setup
 from semfreeze_core.plan.rules_by_cost import Budget
 from semfreeze_core.runs.folder import write_run
+from semfreeze_dashboard import views
 from semfreeze_dashboard.data.run_folder import DEMO_VARIABLE
 from semfreeze_dashboard.text.page_text import alternative_line
 
@@ -38,6 +40,14 @@ def sentence(app):
     assert not app.error, [error.value for error in app.error]
     (found,) = [m.value for m in app.markdown if m.value.startswith("#### ")]
     return found.removeprefix("#### ")
+
+
+def test_every_page_is_listed_and_has_a_section_in_the_tour():
+    listed = ["Start", *views.PAGES]
+    files = {path.stem for path in (APP.parent / "views").glob("*.py")} - {"__init__"}
+    assert files == {title.lower() for title in listed}
+    sections = re.findall("^## (.*)$", (APP.parents[1] / "docs" / "dashboard.md").read_text(), flags=re.MULTILINE)
+    assert sections[: len(listed)] == listed
 
 
 def test_start_opens_with_the_plan_of_the_shipped_run(example):
@@ -214,7 +224,7 @@ def test_start_says_how_to_make_a_run_where_there_is_none():
     assert any("semfreeze analyze" in caption.value for caption in opened().caption)
 
 
-@pytest.mark.parametrize("page", [None, *PAGES, "validate", "compare", "present"])
+@pytest.mark.parametrize("page", [None, *map(str.lower, views.PAGES)])
 def test_names_from_data_and_models_do_nothing_on_any_page(page, example, runs):
     hostile = "[x](javascript:a) `c` $m$ :red[z] <b>\x1b[2J\u202e"
     manifest = example.run.manifest
