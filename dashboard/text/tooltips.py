@@ -48,7 +48,8 @@ TOOLTIPS = {
     "frontier": "Each point is a freeze depth: right saves more, up keeps more of the predicted gain. Click one to go "
     "there.",
     "rule": "coverage: as deep as half gain coverage, half plain depth allows (ours). paper: where the largest single "
-    "gain is. compute: best for equal compute. budget: no deeper than it takes to fit.",
+    "gain is. compute: best for equal compute. turning: the scaling law's turning depth (ours). budget: no deeper than "
+    "it takes to fit.",
     "cards": "Memory of common cards by their data sheets; headroom is that less the projected sum of parts.",
     "stock": "Estimate for a trainer that computes the logits of every token and caches no prefix. Off: for "
     "`semfreeze train`.",

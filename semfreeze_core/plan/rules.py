@@ -14,7 +14,8 @@ from semfreeze_core.records.gain import GainCurve
 from semfreeze_core.records.interval import ci_label
 from semfreeze_core.records.pilots import Measurement
 
-RuleName = Literal["coverage", "paper", "compute", "turning", "measured", "budget", "manual"]
+AutomaticRule = Literal["coverage", "paper", "compute", "turning"]  # which take no more than the run and its costs
+RuleName = Literal[AutomaticRule, "measured", "budget", "manual"]
 
 Depths = npt.NDArray[np.int64]
 

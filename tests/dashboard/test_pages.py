@@ -16,9 +16,11 @@ from semfreeze_core.plan import curve_of, make_plan
 from semfreeze_core.plan.make import default_setup
 from semfreeze_core.plan.rules_by_cost import Budget
 from semfreeze_core.runs.folder import write_run
-from semfreeze_dashboard import views
 from semfreeze_dashboard.data.run_folder import DEMO_VARIABLE
 from semfreeze_dashboard.text.page_text import alternative_line
+from semfreeze_dashboard.text.tooltips import TOOLTIPS
+from semfreeze_dashboard.views import PAGES as LISTED
+from semfreeze_dashboard.views.plan import RULES
 
 APP = Path(__file__).parents[2] / "dashboard" / "app.py"
 PAGES = ("traces", "gains", "plan")
@@ -43,7 +45,7 @@ def sentence(app):
 
 
 def test_every_page_is_listed_and_has_a_section_in_the_tour():
-    listed = ["Start", *views.PAGES]
+    listed = ["Start", *LISTED]
     files = {path.stem for path in (APP.parent / "views").glob("*.py")} - {"__init__"}
     assert files == {title.lower() for title in listed}
     sections = re.findall("^## (.*)$", (APP.parents[1] / "docs" / "dashboard.md").read_text(), flags=re.MULTILINE)
@@ -80,6 +82,10 @@ def test_gains_sentence_is_the_curves_own_number(example):
     app = opened("gains").slider(key="depth").set_value(22).run()
     kept = curve_of(example.run, "semantic").coverage.mean[22]
     assert f"{100 * kept:.0f}% of the measured layer contributions" in sentence(app)
+
+
+def test_plan_explains_every_rule_that_it_offers():
+    assert [rule for rule in RULES if f"{rule}: " not in TOOLTIPS["rule"]] == []
 
 
 def test_plan_shows_the_price_the_core_computes(example):
@@ -224,7 +230,7 @@ def test_start_says_how_to_make_a_run_where_there_is_none():
     assert any("semfreeze analyze" in caption.value for caption in opened().caption)
 
 
-@pytest.mark.parametrize("page", [None, *map(str.lower, views.PAGES)])
+@pytest.mark.parametrize("page", [None, *map(str.lower, LISTED)])
 def test_names_from_data_and_models_do_nothing_on_any_page(page, example, runs):
     hostile = "[x](javascript:a) `c` $m$ :red[z] <b>\x1b[2J\u202e"
     manifest = example.run.manifest
