@@ -3,7 +3,7 @@
 from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 
-from semfreeze_core.cost.speed import Speed
+from semfreeze_core.cost.speed import Speed, utilization_range
 from semfreeze_core.plan.opinions import Comparison
 from semfreeze_core.records.cost import CostTable
 from semfreeze_core.records.display import DisplaySample
@@ -87,7 +87,8 @@ def no_rate_sentence(gpu: str | None, precision: str) -> str:
         return f"The peak rate of {gpu} in {precision} is not known here, so there is no time of the run."
     return (
         f"No finetune of this run was measured in {precision}, so there is no time of the run yet. Choose a GPU under "
-        "Training setup for a range at 30–55% of its peak rate, or start a finetune on the page Validate."
+        f"Training setup for a range at {utilization_range()} of its peak rate, or start a finetune on the page "
+        "Validate."
     )
 
 
