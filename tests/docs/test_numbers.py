@@ -4,10 +4,12 @@ import re
 
 import pytest
 
+from semfreeze_core import example_run, read_run
 from semfreeze_core.cost.flops import ATTENTION_GRADIENT
 from semfreeze_core.cost.speed import utilization_range
 from semfreeze_core.plan.decide import RULES
 from semfreeze_core.records import defaults as d
+from semfreeze_core.records.scores import SCORE_NAMES
 from tests.docs.pages import README, ROOT, commands, prose
 
 METHOD, READING, SCALING, TRAINING, COST = (
@@ -76,6 +78,16 @@ def test_the_method_has_every_rule():
     assert set(re.findall(r"^- `(\w+)`", rules, flags=re.MULTILINE)) == set(RULES)
 
 
+def help_of(command, option):
+    (found,) = (param for param in commands()[command].params if param.name == option)
+    return found.help
+
+
 def test_the_help_of_rule_names_every_rule():
-    (option,) = (param for param in commands()["plan"].params if param.name == "rule")
-    assert re.split(r", | or ", re.sub(r" \(.*?\)", "", option.help.rstrip("."))) == list(RULES)
+    assert re.split(r", | or ", re.sub(r" \(.*?\)", "", help_of("plan", "rule").rstrip("."))) == list(RULES)
+
+
+def test_the_help_of_scores_names_those_that_an_analysis_leaves_out():
+    left_out = set(SCORE_NAMES) - set(read_run(example_run()).scores)
+    assert left_out
+    assert [name for name in left_out if name not in help_of("analyze", "scores")] == []
