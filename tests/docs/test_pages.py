@@ -115,6 +115,8 @@ def test_formats_named_are_those_that_are_read(page):
 def test_exporters_train_what_the_table_says():
     rows = re.findall(r"^\| `(\w[\w-]*)` \| (.*?) \|", prose(ROOT / "docs" / "exporters.md"), flags=re.MULTILINE)
     assert [name for name, _ in rows] == list(TARGETS)
+    told = re.findall(r"^- \*\*([a-z, -]+)\*\* ", prose(ROOT / "docs" / "exporters.md"), flags=re.MULTILINE)
+    assert {name for names in told for name in names.split(", ")} == set(TARGETS)
     run = read_run(example_run())
     plain = TrainingSetup()
     weights = make_plan(run, setup=plain)
