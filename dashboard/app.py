@@ -14,7 +14,7 @@ from semfreeze_dashboard.server.auth import require_login
 from semfreeze_dashboard.server.failures import guarded
 from semfreeze_dashboard.text import page_text
 from semfreeze_dashboard.text.analysis_text import escaped
-from semfreeze_dashboard.views import gains, plan, traces
+from semfreeze_dashboard.views import PAGES
 
 FOLDER = Path(__file__).parent / "views"
 # Streamlit draws these lower than the fields beside them, which would put the labels of one row at two heights. It
@@ -33,7 +33,7 @@ STYLE = f"""<style>
 DARK_STYLE = """<style>
 [data-testid=stBaseButton-primary] p, [data-testid=stMultiSelect] span[title] { color: #14181d }
 </style>"""
-VIEWS = {title: import_module(f"semfreeze_dashboard.views.{title.lower()}") for title in ("Start", *page_text.PAGES)}
+VIEWS = {title: import_module(f"semfreeze_dashboard.views.{title.lower()}") for title in ("Start", *PAGES)}
 
 
 def main() -> None:
@@ -74,9 +74,9 @@ def draw_link_widgets(title: str) -> None:
     with st.sidebar, st.expander("Training setup"):
         state.keep_training_setup(*setup_options(opened.run))
     with hidden("pages"):
-        for other in (traces, gains, plan):
-            if VIEWS[title] is not other:
-                other.link_choices(opened)
+        for name, view in VIEWS.items():
+            if name != title and hasattr(view, "link_choices"):
+                view.link_choices(opened)
 
 
 guarded(main)()

@@ -1,18 +1,22 @@
 """Curves over latent spaces and layers: deviation with its nulls, gains, and gain coverage with every score."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import plotly.graph_objects as go
 
 from semfreeze_core.records.gain import Band, GainCurve
+from semfreeze_core.records.scores import SCORE_NAMES
+from semfreeze_core.wording.rules import method_name
 
 from .bands import add_band, error_bars
 from .theme import AXIS_TITLE, FROZEN, GRAY, INK, OTHERS, TRAINED, faded, mark_depth, new_figure
 
 SPACE = "latent space (0: input of layer 0)"
 LAYER = "layer (input side to output side)"
-_LAW, _LAW_NAME = OTHERS[3], "scaling law"  # a color that no other score has
+_LAW, _LAW_NAME = OTHERS[3], "scaling law"
+_SCORE_COLORS = tuple(color for color in OTHERS if color != _LAW)
+_SCORE_DASHES = ("dash", "longdash", "longdashdot")
 _BESIDE = 440  # height of the deviations and of the gains, which stand side by side
 
 
@@ -133,16 +137,24 @@ def draw_coverage(curve: GainCurve, scores: Mapping[str, Band], depth: int | Non
     """R(k), the share of the gain in layers k and above, with the R(k) of every other score."""
     figure = new_figure("freeze depth k", "share in layers k and above, R(k)", height=380)
     mark_depth(figure, depth, curve.n_layers)
-    for i, (name, band) in enumerate(scores.items()):
+    for name, band in scores.items():
         if name == "depth_prior":
             add_band(figure, "depth prior (L - k)/L", band, GRAY, dash="dot")
         elif np.isfinite(band.mean).any():
-            add_band(figure, name.replace("_", " "), band, OTHERS[i % len(OTHERS)], dash="dash")
+            color, dash = _score_look(name)
+            add_band(figure, method_name(name), band, color, dash=dash)
     if not curve.law.reason:
         add_band(figure, f"by the {_LAW_NAME}", curve.law.coverage, _LAW, dash="dashdot")
     add_band(figure, f"gain coverage ({curve.metric})", curve.coverage, INK, width=3)
     figure.update_yaxes(range=[-0.02, 1.04])
     return figure
+
+
+def _score_look(name: str) -> tuple[str, str]:
+    """Color and dash of a score: the same in every run, whichever scores it has, and no other's."""
+    names: Sequence[str] = SCORE_NAMES
+    row, column = divmod(names.index(name), len(_SCORE_COLORS))
+    return _SCORE_COLORS[column], _SCORE_DASHES[row % len(_SCORE_DASHES)]
 
 
 def _title(text: str) -> dict[str, object]:

@@ -17,7 +17,7 @@ from .theme import GRAY, INK, OTHERS, mark_depth, new_figure
 
 Saving = Literal["FLOP", "memory"]
 
-_SYMBOLS = {"coverage": "diamond", "paper": "square", "compute": "triangle-up", "turning": "cross", "budget": "star"}
+_SYMBOLS = ("diamond", "square", "triangle-up", "cross", "star", "hexagon", "bowtie", "pentagon")
 
 
 def draw_frontier(
@@ -62,7 +62,7 @@ def draw_frontier(
             mode="markers",
             name=f"rule {name}: {k}{' (abstains)' if abstains else ''}",
             marker={
-                "symbol": _SYMBOLS.get(name, "cross") + ("-open" if abstains else ""),
+                "symbol": _SYMBOLS[i % len(_SYMBOLS)] + ("-open" if abstains else ""),
                 "size": 16,
                 "color": OTHERS[i % len(OTHERS)],
             },

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import cycle
 from math import exp, log, log10
 from statistics import mean
 from typing import Literal
@@ -9,13 +10,15 @@ from typing import Literal
 import numpy as np
 import plotly.graph_objects as go
 
+from semfreeze_core.records.defaults import VARIANTS
 from semfreeze_core.records.validation import ArmRun, LiveArm, ValidationReport
 
 from .finetunes import arm_words
 from .theme import BELOW_AXIS, GRAY, INK, OTHERS, TRAINED, faded, new_figure
 
 Along = Literal["steps", "seconds"]
-_DASHES = {"full": "solid", "half": "dash", "lora": "dot", "planned+lora": "dashdot"}
+_DASHED = [name for name in VARIANTS if name not in ("full", "planned")]  # whose lines have looks of their own
+_DASHES = dict(zip(_DASHED, cycle(("dash", "dot", "dashdot", "longdash", "longdashdot")), strict=False))
 _FRAMES = 48
 
 

@@ -4,6 +4,7 @@ import plotly.graph_objects as go
 
 from semfreeze_core.records.sweep import Bounds, SweepReport
 from semfreeze_core.records.validation import Budget
+from semfreeze_core.wording.rules import method_name
 
 from .theme import GRAY, INK, OTHERS, TRAINED, new_figure
 
@@ -43,7 +44,7 @@ def draw_sweep(report: SweepReport, rules: dict[str, int]) -> go.Figure:
     for i, (name, depth) in enumerate(sorted(rules.items(), key=lambda rule: rule[1])):
         late = depth > report.n_layers / 2  # its name would leave the plot on the right
         figure.add_annotation(
-            x=depth, y=0, yref="paper", yanchor="bottom", yshift=_NAME_HEIGHT * i, text=name.replace("_", " "),
+            x=depth, y=0, yref="paper", yanchor="bottom", yshift=_NAME_HEIGHT * i, text=method_name(name),
             showarrow=False, xanchor="right" if late else "left", xshift=-3 if late else 3, font={"size": 11},
         )  # fmt: skip
     figure.update_xaxes(range=[-0.5, report.n_layers + 0.5])

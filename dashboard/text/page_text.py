@@ -3,7 +3,7 @@
 from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 
-from semfreeze_core.cost.speed import Speed
+from semfreeze_core.cost.speed import Speed, utilization_range
 from semfreeze_core.plan.opinions import Comparison
 from semfreeze_core.records.cost import CostTable
 from semfreeze_core.records.display import DisplaySample
@@ -45,15 +45,6 @@ NO_COLUMNS = (
     "This run kept no other column of its task file: it was read before runs kept any, or the file has none that makes "
     "groups."
 )
-# Pages after Start, in their order, and what each is for; the page itself is the file of this name in views.
-PAGES = {
-    "Traces": "see the hidden states move toward the target token, layer by layer",
-    "Gains": "see what each layer contributes, with its controls and other papers' scores",
-    "Plan": "choose a freeze depth by its cost and coverage, and export the plan",
-    "Validate": "see what short real finetunes measured, or start one",
-    "Compare": "compare the run with others, and manage your runs",
-    "Present": "show it to a meeting, in large type and with arrow keys",
-}
 
 
 def run_sentence(run: Run) -> str:
@@ -96,7 +87,8 @@ def no_rate_sentence(gpu: str | None, precision: str) -> str:
         return f"The peak rate of {gpu} in {precision} is not known here, so there is no time of the run."
     return (
         f"No finetune of this run was measured in {precision}, so there is no time of the run yet. Choose a GPU under "
-        "Training setup for a range at 30–55% of its peak rate, or start a finetune on the page Validate."
+        f"Training setup for a range at {utilization_range()} of its peak rate, or start a finetune on the page "
+        "Validate."
     )
 
 

@@ -1,5 +1,6 @@
 """Every term of the pages in a sentence or two, for those who have not read the paper."""
 
+from semfreeze_core.cost.speed import utilization_range
 from semfreeze_core.sources.data.formats import formats_text
 
 TOOLTIPS = {
@@ -42,13 +43,14 @@ TOOLTIPS = {
     "basis": "The direction in the last space that the head reads as a token. States that come to mean it move there.",
     "memory": "Device memory by part, from formulas: an upper projection, as the parts do not all peak together.",
     "flop": "Floating point operations of the first training step; a multiply-add is two.",
-    "time": "The finetune's compute at the rate of this run's last finetune, or at 30–55% of the peak of the GPU "
-    "in the training setup.",
+    "time": "The finetune's compute at the rate of this run's last finetune, or at "
+    f"{utilization_range()} of the peak of the GPU in the training setup.",
     "gpu": "What the time of the finetune is estimated for. With the rule budget, its whole memory is the limit.",
     "frontier": "Each point is a freeze depth: right saves more, up keeps more of the predicted gain. Click one to go "
     "there.",
     "rule": "coverage: as deep as half gain coverage, half plain depth allows (ours). paper: where the largest single "
-    "gain is. compute: best for equal compute. budget: no deeper than it takes to fit.",
+    "gain is. compute: best for equal compute. turning: the scaling law's turning depth (ours). budget: no deeper than "
+    "it takes to fit.",
     "cards": "Memory of common cards by their data sheets; headroom is that less the projected sum of parts.",
     "stock": "Estimate for a trainer that computes the logits of every token and caches no prefix. Off: for "
     "`semfreeze train`.",

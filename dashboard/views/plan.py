@@ -7,6 +7,7 @@ import streamlit as st
 from semfreeze_core.cost import find_gpu
 from semfreeze_core.cost.setup import setup_from_options
 from semfreeze_core.cost.speed import training_speed
+from semfreeze_core.plan.decide import AUTOMATIC_RULES
 from semfreeze_core.plan.make import warnings_of
 from semfreeze_core.plan.opinions import Comparison
 from semfreeze_core.records.cost import CostTable, DepthCost
@@ -28,7 +29,7 @@ from semfreeze_dashboard.text.tooltips import TOOLTIPS
 
 FRONTIER = "frontier"
 SAVINGS = ("FLOP", "memory")
-RULES = ("coverage", "paper", "compute", "turning", "budget")
+RULES = (*AUTOMATIC_RULES, "budget")
 
 
 def go_to_clicked_depth() -> None:

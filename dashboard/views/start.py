@@ -22,6 +22,7 @@ from semfreeze_dashboard.text.analysis_text import (
 )
 from semfreeze_dashboard.text.tooltips import TOOLTIPS
 from semfreeze_dashboard.text.visitor_text import command_text, error_text
+from semfreeze_dashboard.views import PAGES
 
 ROWS = "runs"
 ANALYZE = "Analyze a model"
@@ -42,7 +43,7 @@ def open_runs() -> None:
     comparison = compute.comparison(ctx.opened, ctx.metric, None, None)
     opinion = comparison.rules["coverage"]
     page.header(ctx, opinion.freeze_depth, page_text.start_sentence(ctx.opened.name, comparison))
-    for title, why in page_text.PAGES.items():
+    for title, why in PAGES.items():
         with st.container(horizontal=True, vertical_alignment="center"):
             st.page_link(f"views/{title.lower()}.py", label=f"**{title}**", width=90)
             st.markdown(why)

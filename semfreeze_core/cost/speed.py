@@ -74,5 +74,11 @@ def _of_peak(gpu: Gpu, setup: TrainingSetup) -> Speed:
             None, None, f"the peak rate of {gpu.name} in {setup.precision} is unknown or it has none: give --tflops"
         )
     low, high = UTILIZATION
-    source = f"{100 * low:.0f}–{100 * high:.0f}% of the peak rate of {gpu.name} in {setup.precision}"
+    source = f"{utilization_range()} of the peak rate of {gpu.name} in {setup.precision}"
     return Speed(None, source, None, (low * peak, high * peak))
+
+
+def utilization_range() -> str:
+    """The shares of a GPU's peak rate that an estimated time assumes, like "30–55%"."""
+    low, high = UTILIZATION
+    return f"{100 * low:.0f}–{100 * high:.0f}%"

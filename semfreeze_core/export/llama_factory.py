@@ -96,7 +96,7 @@ def _trained(request: ExportRequest) -> tuple[dict[str, Any], list[str]]:
     if not parts.layers or not parts.is_suffix:
         raise PlanError(
             f"LLaMA-Factory can train only the last layers, and this plan trains {parts.summary}. Export it to "
-            "hf-trainer, trl, axolotl or ms-swift."
+            f"{request.able}."
         )
     modules = {name: name.split(".")[-2] for name in parts.others}
     extra = list(dict.fromkeys(module for module in modules.values() if module in _OWN_NAMES))

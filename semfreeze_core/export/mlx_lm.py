@@ -28,8 +28,7 @@ def write_mlx_lm(request: ExportRequest) -> tuple[str, list[str]]:
     setup, parts = request.setup, request.parts
     if not parts.layers or not parts.is_suffix:
         raise PlanError(
-            f"mlx-lm can train only the last layers, and this plan trains {parts.summary}. Export it to "
-            "hf-trainer, trl, axolotl or ms-swift."
+            f"mlx-lm can train only the last layers, and this plan trains {parts.summary}. Export it to {request.able}."
         )
     data = _data(request)
     trained, notes = _trained(request)
@@ -72,7 +71,7 @@ def _trained(request: ExportRequest) -> tuple[dict[str, Any], list[str]]:
     if ALL_LINEAR not in lora.targets:
         raise PlanError(
             "mlx-lm uses other names for the matrices that get adapters. Make the plan without --lora-targets, or "
-            "export it to trl, peft, axolotl, ms-swift or unsloth."
+            f"export it to {request.able}."
         )
     # its scale is alpha / rank elsewhere
     adapters = {"rank": lora.rank, "scale": float(LORA_SCALE), "dropout": 0.0}

@@ -95,7 +95,7 @@ def _adapters(request: ExportRequest) -> Flags:
     if ALL_LINEAR in lora.targets:
         raise PlanError(
             "ms-swift puts adapters on every linear matrix of all layers or on those that a pattern names. Make the "
-            "plan with --lora-targets, such as q_proj,v_proj, or export it to trl, peft, axolotl or unsloth."
+            f"plan with --lora-targets, such as q_proj,v_proj, or export it to {request.able}."
         )
     ends = "|".join(re.escape(target) for target in lora.targets)
     layers = "|".join(map(str, parts.layers))

@@ -42,6 +42,7 @@ class ExportRequest:
         model: the folder or hub id that the trainer loads.
         data: the training data.
         target: the trainer's name.
+        able: the targets that can train these parts, as a sentence lists them, for what this one refuses.
         tokenizer: what the files of the model's tokenizer say; None where they are not here.
     """
 
@@ -51,6 +52,7 @@ class ExportRequest:
     model: str
     data: TaskFile
     target: str
+    able: str
     tokenizer: TokenizerFacts | None = None
 
     @property

@@ -1,6 +1,6 @@
 """The trainers a plan can be exported to."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from semfreeze_core.errors import PlanError
@@ -9,13 +9,14 @@ from semfreeze_core.export.data import UNKNOWN_FILE, task_file
 from semfreeze_core.export.llama_factory import write_llama_factory
 from semfreeze_core.export.mlx_lm import write_mlx_lm
 from semfreeze_core.export.ms_swift import write_ms_swift
-from semfreeze_core.export.parts import named_parts
+from semfreeze_core.export.parts import NamedParts, named_parts
 from semfreeze_core.export.request import Exported, ExportRequest
 from semfreeze_core.export.scripts import write_hf_trainer, write_peft, write_trl
 from semfreeze_core.export.tokenizer import tokenizer_facts
 from semfreeze_core.export.unsloth import write_unsloth
 from semfreeze_core.plan.document import FreezePlan
 from semfreeze_core.records.fields import FieldMapping
+from semfreeze_core.records.training import ALL_LINEAR, LoraSetup
 from semfreeze_core.sources.models.hub import model_file
 
 
@@ -27,13 +28,25 @@ class Target:
         write: makes the text and its notes.
         filename: suggested.
         trains: what it can train in chosen layers: their own "weights", "adapters", or both.
+        adapts: which matrices of chosen layers it can put adapters on: "all" of them, those that are "named", or both.
+        last_layers_only: whether the trained layers must be the last ones.
         reads_plan: whether what is written reads the plan's file when it runs.
     """
 
     write: Callable[[ExportRequest], tuple[str, list[str]]]
     filename: str
     trains: tuple[str, ...] = ("weights", "adapters")
+    adapts: tuple[str, ...] = ("all", "named")
+    last_layers_only: bool = False
     reads_plan: bool = False
+
+    def can_train(self, parts: NamedParts, lora: LoraSetup | None) -> bool:
+        """Whether it can train these layers, or put such adapters on them."""
+        if self.last_layers_only and not (parts.layers and parts.is_suffix):
+            return False
+        if lora is None:
+            return "weights" in self.trains
+        return "adapters" in self.trains and ("all" if ALL_LINEAR in lora.targets else "named") in self.adapts
 
 
 _TARGETS = {
@@ -41,10 +54,10 @@ _TARGETS = {
     "trl": Target(write_trl, "finetune_trl.py", reads_plan=True),
     "peft": Target(write_peft, "finetune_peft.py", ("adapters",), reads_plan=True),
     "axolotl": Target(write_axolotl, "axolotl.yaml"),
-    "llama-factory": Target(write_llama_factory, "llama_factory.yaml", ("weights",)),
-    "ms-swift": Target(write_ms_swift, "ms_swift.sh"),
+    "llama-factory": Target(write_llama_factory, "llama_factory.yaml", ("weights",), last_layers_only=True),
+    "ms-swift": Target(write_ms_swift, "ms_swift.sh", adapts=("named",)),
     "unsloth": Target(write_unsloth, "finetune_unsloth.py", ("adapters",)),
-    "mlx-lm": Target(write_mlx_lm, "mlx_lm.yaml"),
+    "mlx-lm": Target(write_mlx_lm, "mlx_lm.yaml", adapts=("all",), last_layers_only=True),
 }
 TARGETS = tuple(_TARGETS)
 
@@ -82,26 +95,31 @@ def export_plan(
     if writer is None:
         raise PlanError(f"There is no export to {target!r}. Available: {', '.join(TARGETS)}.")
     parts = named_parts(plan)
-    kind = "weights" if plan.cost.setup.lora is None else "adapters"
+    lora = plan.cost.setup.lora
+    able = _listed([name for name, other in _TARGETS.items() if other.can_train(parts, lora)])
+    kind = "weights" if lora is None else "adapters"
     if kind not in writer.trains:
-        raise PlanError(_wrong_kind(target, kind))
+        raise PlanError(_wrong_kind(target, kind, able))
     file = UNKNOWN_FILE if data is None else task_file(data, mapping or FieldMapping())
-    request = ExportRequest(plan, plan_path, parts, _loadable(plan, model), file, target)
+    request = ExportRequest(plan, plan_path, parts, _loadable(plan, model), file, target, able)
     request = replace(request, tokenizer=tokenizer_facts(request.model, request.revision))
     text, notes = writer.write(request)
     return Exported(target, text.rstrip("\n") + "\n", writer.filename, tuple(notes))
 
 
-def _wrong_kind(target: str, kind: str) -> str:
-    able = ", ".join(name for name, other in _TARGETS.items() if kind in other.trains)
+def _listed(names: Sequence[str]) -> str:
+    return " or ".join(filter(None, (", ".join(names[:-1]), *names[-1:])))
+
+
+def _wrong_kind(target: str, kind: str, able: str) -> str:
     if kind == "weights":
         return (
             f"{target} can select layers for adapters only, and this plan trains the layers' own weights. Make the "
-            f"plan with --lora, or export it to one of {able}."
+            f"plan with --lora, or export it to {able}."
         )
     return (
         f"{target} cannot put adapters (LoRA) on chosen layers only. Make the plan without --lora, or export it to "
-        f"one of {able}."
+        f"{able}."
     )
 
 

@@ -1,4 +1,4 @@
-"""Decision rules and the freeze plan document."""
+"""Decision rules, reasons to abstain, and the freeze plan document."""
 
 from semfreeze_core.plan.document import FreezePlan, parse_plan, require_model, trainable_names
 from semfreeze_core.plan.make import TrainFlags, curve_of, default_setup, make_plan

@@ -4,8 +4,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from semfreeze_core.errors import InputError
+from semfreeze_core.plan.abstention import widest_range
 from semfreeze_core.plan.opinions import Comparison
-from semfreeze_core.plan.rules import depth_cap, widest_range
+from semfreeze_core.plan.rules import depth_cap
 from semfreeze_core.records.pilots import Aim, ProposedBy
 
 

@@ -1,10 +1,11 @@
 """From a rule and its options to its decision; options that contradict each other are refused."""
 
 from collections.abc import Callable, Sequence
-from typing import get_args
+from typing import assert_never, get_args
 
 from semfreeze_core.errors import PlanError
 from semfreeze_core.plan.rules import (
+    AutomaticRule,
     Decision,
     RuleName,
     decide_by_coverage,
@@ -20,6 +21,7 @@ from semfreeze_core.records.gain import GainCurve
 from semfreeze_core.records.pilots import Measurement
 
 RULES: tuple[RuleName, ...] = get_args(RuleName)
+AUTOMATIC_RULES: tuple[AutomaticRule, ...] = get_args(AutomaticRule)  # in the order in which they are shown
 MEASURED_NEEDS_DATA = "--rule measured runs short finetunes of your model: give --train and --eval"
 
 
@@ -51,17 +53,35 @@ def decide(
     refuse_contradictions(
         curve.n_layers, rule, depth=depth, tau=tau, weight=weight, budget=budget, measured=measurement is not None
     )
-    if measurement is not None:
-        return decide_by_pilots(measurement)
-    if depth is not None:
-        return manual_decision(curve, depth)
-    if budget is not None:
-        return decide_by_budget(curve, costs(), budget)
-    if rule == "compute":
-        return decide_by_compute(curve, costs())
-    if rule == "turning":
-        return decide_by_turning(curve)
-    return decide_by_paper(curve) if rule == "paper" else decide_by_coverage(curve, tau=tau, weight=weight)
+    match rule:  # what a rule needs is given, and no other rule's: all else is refused above
+        case "measured":
+            assert measurement is not None
+            return decide_by_pilots(measurement)
+        case "manual":
+            assert depth is not None
+            return manual_decision(curve, depth)
+        case "budget":
+            assert budget is not None
+            return decide_by_budget(curve, costs(), budget)
+        case _:
+            return decide_automatically(curve, rule, costs, tau=tau, weight=weight)
+
+
+def decide_automatically(
+    curve: GainCurve, rule: AutomaticRule, costs: Callable[[], Sequence[DepthCost]], *, tau: float, weight: float
+) -> Decision:
+    """The decision of a rule that takes no more than a curve and costs; arguments as those of `decide`."""
+    match rule:
+        case "coverage":
+            return decide_by_coverage(curve, tau=tau, weight=weight)
+        case "paper":
+            return decide_by_paper(curve)
+        case "compute":
+            return decide_by_compute(curve, costs())
+        case "turning":
+            return decide_by_turning(curve)
+        case _:
+            assert_never(rule)
 
 
 def refuse_contradictions(

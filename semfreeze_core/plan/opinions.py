@@ -11,22 +11,16 @@ from semfreeze_core.cost import cost_table
 from semfreeze_core.errors import PlanError
 from semfreeze_core.gains import score_coverage
 from semfreeze_core.gains.score_coverage import replicate_coverage
-from semfreeze_core.plan.decide import refuse_contradictions
+from semfreeze_core.plan.abstention import evidence_reasons, instability, pick_range, widest_range
+from semfreeze_core.plan.decide import AUTOMATIC_RULES, decide_automatically, refuse_contradictions
 from semfreeze_core.plan.make import TrainFlags, curve_of, default_setup, new_tokens_reason
 from semfreeze_core.plan.rules import (
     Decision,
-    decide_by_coverage,
-    decide_by_paper,
-    decide_by_turning,
-    evidence_reasons,
-    instability,
     manual_decision,
-    pick_range,
     score_formula,
     selected_depths,
-    widest_range,
 )
-from semfreeze_core.plan.rules_by_cost import Budget, decide_by_budget, decide_by_compute
+from semfreeze_core.plan.rules_by_cost import Budget, decide_by_budget
 from semfreeze_core.records.cost import DepthCost
 from semfreeze_core.records.defaults import COVERAGE_WEIGHT, SCORE_PERCENTILE, TAU
 from semfreeze_core.records.gain import GainCurve, Interval
@@ -145,12 +139,7 @@ def gather_opinions(
     flags = train or TrainFlags()
     setup = setup or default_setup(run, flags)
     costs = cost_table(run.shape, setup, flags.embeddings, flags.final_norm, flags.head)
-    decisions = [
-        decide_by_coverage(curve, tau=tau, weight=weight),
-        decide_by_paper(curve),
-        decide_by_compute(curve, costs),
-        decide_by_turning(curve),
-    ]
+    decisions = [decide_automatically(curve, rule, lambda: costs, tau=tau, weight=weight) for rule in AUTOMATIC_RULES]
     if budget is not None:
         decisions.append(_budget_or_why_not(curve, costs, budget))
     if depth is not None:

@@ -62,6 +62,7 @@ LORA_RANK = 16
 LORA_SCALE = 2  # alpha / rank
 
 # Validation, sweeps and pilots
+# Names with "lora" train adapters; those that begin with "planned" take what the plan recommends.
 VARIANTS = ("full", "planned", "half", "lora", "planned+lora")
 STEPS, TRAIN_ROWS, EVAL_ROWS, ACCURACY_ROWS = 60, 480, 200, 100
 SEEDS = 1

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from semfreeze_core.errors import ResourceError, RunError
 from semfreeze_core.storage import (
+    cache_entries,
     cache_folder,
     digest,
     disk_errors,
@@ -23,6 +24,7 @@ from semfreeze_core.storage import (
     home,
     is_disk_full,
     new_folder,
+    prefix_cache_folder,
     require_free,
     runs_folder,
     write_atomically,
@@ -65,6 +67,13 @@ def test_home_follows_the_environment(monkeypatch, tmp_path):
     monkeypatch.setenv("SEMFREEZE_HOME", "~/kept")
     assert home() == tmp_path / "me" / "kept"
     assert cache_folder() == tmp_path / "me" / "kept" / "cache"
+
+
+def test_prefix_caches_are_among_what_is_listed_and_cleared(monkeypatch, tmp_path):
+    monkeypatch.setenv("SEMFREEZE_HOME", str(tmp_path))
+    cache = prefix_cache_folder() / "key"
+    cache.mkdir(parents=True)
+    assert cache_entries() == [cache]
 
 
 @pytest.mark.parametrize("value", [None, ""])

@@ -1,5 +1,6 @@
 """Every page as a person meets it: on the shipped run, on a doubtful one, and on what goes wrong."""
 
+import re
 import shutil
 import subprocess
 import sys
@@ -17,6 +18,9 @@ from semfreeze_core.plan.rules_by_cost import Budget
 from semfreeze_core.runs.folder import write_run
 from semfreeze_dashboard.data.run_folder import DEMO_VARIABLE
 from semfreeze_dashboard.text.page_text import alternative_line
+from semfreeze_dashboard.text.tooltips import TOOLTIPS
+from semfreeze_dashboard.views import PAGES as LISTED
+from semfreeze_dashboard.views.plan import RULES
 
 APP = Path(__file__).parents[2] / "dashboard" / "app.py"
 PAGES = ("traces", "gains", "plan")
@@ -38,6 +42,14 @@ def sentence(app):
     assert not app.error, [error.value for error in app.error]
     (found,) = [m.value for m in app.markdown if m.value.startswith("#### ")]
     return found.removeprefix("#### ")
+
+
+def test_every_page_is_listed_and_has_a_section_in_the_tour():
+    listed = ["Start", *LISTED]
+    files = {path.stem for path in (APP.parent / "views").glob("*.py")} - {"__init__"}
+    assert files == {title.lower() for title in listed}
+    sections = re.findall("^## (.*)$", (APP.parents[1] / "docs" / "dashboard.md").read_text(), flags=re.MULTILINE)
+    assert sections[: len(listed)] == listed
 
 
 def test_start_opens_with_the_plan_of_the_shipped_run(example):
@@ -72,6 +84,10 @@ def test_gains_sentence_is_the_curves_own_number(example):
     app = opened("gains").slider(key="depth").set_value(22).run()
     kept = curve_of(example.run, "semantic").coverage.mean[22]
     assert f"{100 * kept:.0f}% of the measured layer contributions" in sentence(app)
+
+
+def test_plan_explains_every_rule_that_it_offers():
+    assert [rule for rule in RULES if f"{rule}: " not in TOOLTIPS["rule"]] == []
 
 
 def test_plan_shows_the_price_the_core_computes(example):
@@ -219,7 +235,7 @@ def test_start_says_how_to_make_a_run_where_there_is_none():
 
 
 @pytest.mark.quick_cases(2)
-@pytest.mark.parametrize("page", [None, *PAGES, "validate", "compare", "present"])
+@pytest.mark.parametrize("page", [None, *map(str.lower, LISTED)])
 def test_names_from_data_and_models_do_nothing_on_any_page(page, example, runs):
     hostile = "[x](javascript:a) `c` $m$ :red[z] <b>\x1b[2J\u202e"
     manifest = example.run.manifest

@@ -9,9 +9,12 @@ from semfreeze_core import TrainingSetup, example_run, make_plan, read_run
 from semfreeze_core.errors import PlanError
 from semfreeze_core.export import TARGETS, export_plan
 from semfreeze_core.records.training import LoraSetup
+from semfreeze_core.sources.data.compression import COMPRESSIONS
+from semfreeze_core.sources.data.formats import FORMATS
 from tests.docs.pages import (
     DOCS,
     PAGES,
+    README,
     ROOT,
     TUTORIAL,
     blocks,
@@ -102,9 +105,18 @@ def test_python_runs(page, tmp_path, monkeypatch):
         exec(compile(code, page.name, "exec"), names)
 
 
+@pytest.mark.parametrize("page", [README, ROOT / "docs" / "security.md"], ids=lambda page: page.stem)
+def test_formats_named_are_those_that_are_read(page):
+    named, compressed = re.search(r"\*\*Data\*\*(?::| are) (.*?) \((.*?)\)", " ".join(prose(page).split())).groups()
+    assert re.split(", | or ", named) == [file_format.label for file_format in FORMATS]
+    assert re.findall(r"`(\.\w+)`", compressed) == list(COMPRESSIONS)
+
+
 def test_exporters_train_what_the_table_says():
     rows = re.findall(r"^\| `(\w[\w-]*)` \| (.*?) \|", prose(ROOT / "docs" / "exporters.md"), flags=re.MULTILINE)
     assert [name for name, _ in rows] == list(TARGETS)
+    told = re.findall(r"^- \*\*([a-z, -]+)\*\* ", prose(ROOT / "docs" / "exporters.md"), flags=re.MULTILINE)
+    assert {name for names in told for name in names.split(", ")} == set(TARGETS)
     run = read_run(example_run())
     plain = TrainingSetup()
     weights = make_plan(run, setup=plain)

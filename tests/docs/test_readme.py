@@ -2,7 +2,18 @@
 
 import re
 
-from tests.docs.pages import README, ROOT, blocks
+from semfreeze_core.export import TARGETS
+from semfreeze_core.records.defaults import VARIANTS
+from tests.docs.pages import README, ROOT, blocks, prose
+
+TEXT = " ".join(prose(README).split())
+VARIANT_NAMES = {
+    "full": "full finetuning",
+    "planned": "the planned depth",
+    "half": "half",
+    "lora": "LoRA",
+    "planned+lora": "LoRA",
+}
 
 
 def test_python_block_runs_and_is_short(capsys):
@@ -17,3 +28,14 @@ def test_python_block_runs_and_is_short(capsys):
 def test_make_targets_named_exist():
     targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE))
     assert set(re.findall(r"`?make ([a-z]+)", README.read_text())) <= targets
+
+
+def test_exports_name_every_target():
+    listed = re.search(r"`semfreeze export` writes the plan for (.*?), and says", TEXT)[1]
+    names = [name.removeprefix("transformers' ").lower() for name in re.split(", | or ", listed)]
+    assert names == [target.removeprefix("hf-") for target in TARGETS]
+
+
+def test_a_validation_names_every_variant():
+    listed = re.search(r"`semfreeze validate` trains (.*?) for real", TEXT)[1]
+    assert set(re.split(", (?:and )?| and ", listed)) == {VARIANT_NAMES[name] for name in VARIANTS}

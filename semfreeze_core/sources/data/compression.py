@@ -1,16 +1,31 @@
-"""Compressed files, read as if they were not: which endings there are, and the bytes behind them."""
+"""Compressed files, read as if they were not: the one list of endings, each with what unpacks it.
+
+Help texts, uploads and error messages take their endings from it: a new compression is one entry here.
+"""
 
 import gzip
 import io
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, cast
 
 from semfreeze_core.errors import DataError
 
-COMPRESSIONS = (".gz", ".zst")
+
+def _gunzipped(packed: BinaryIO) -> BinaryIO:
+    return cast(BinaryIO, gzip.GzipFile(fileobj=packed))
+
+
+def _unzstandard(packed: BinaryIO) -> BinaryIO:
+    import pyarrow  # here, not above: half a second that other files need not pay
+
+    return cast(BinaryIO, io.BufferedReader(pyarrow.CompressedInputStream(packed, "zstd")))
+
+
+_UNPACKED: dict[str, Callable[[BinaryIO], BinaryIO]] = {".gz": _gunzipped, ".zst": _unzstandard}
+COMPRESSIONS = tuple(_UNPACKED)
 
 
 def compression_of(name: str) -> str | None:
@@ -33,12 +48,7 @@ def open_bytes(path: Path) -> Iterator[BinaryIO]:
         return
     with path.open("rb") as packed:
         try:
-            if suffix == ".gz":
-                yield cast(BinaryIO, gzip.GzipFile(fileobj=packed))
-            else:
-                import pyarrow  # here, not above: half a second that other files need not pay
-
-                yield cast(BinaryIO, io.BufferedReader(pyarrow.CompressedInputStream(packed, "zstd")))
+            yield _UNPACKED[suffix](packed)
         except (OSError, EOFError, zlib.error) as error:
             raise DataError(
                 f"{path} cannot be unpacked ({error}). Was it written to its end, and is it what {suffix} says?"

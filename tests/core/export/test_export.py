@@ -517,15 +517,37 @@ def test_abstention_is_refused_with_the_way_out(tiny, target):
 @pytest.mark.parametrize(
     ("target", "lora", "told"),
     [
-        ("hf-trainer", LORA, "one of trl, peft, axolotl, ms-swift, unsloth, mlx-lm"),
-        ("llama-factory", LORA, "one of trl, peft, axolotl, ms-swift, unsloth, mlx-lm"),
-        ("peft", None, "one of hf-trainer, trl, axolotl, llama-factory, ms-swift, mlx-lm"),
-        ("unsloth", None, "with --lora, or export it to one of"),
+        ("hf-trainer", LORA, "without --lora, or export it to trl, peft, axolotl, unsloth or mlx-lm"),
+        ("llama-factory", LORA, "without --lora, or export it to trl, peft, axolotl, unsloth or mlx-lm"),
+        ("peft", None, "with --lora, or export it to hf-trainer, trl, axolotl, llama-factory, ms-swift or mlx-lm"),
+        ("unsloth", None, "with --lora, or export it to hf-trainer"),
     ],
 )
 def test_targets_that_cannot_train_the_plans_kind_refuse_and_name_those_that_can(tiny, target, lora, told):
     with pytest.raises(PlanError, match=told):
         export_plan(tiny_plan(tiny, 2, lora=lora), target)
+
+
+SOME = TrainableParts((False, True, False, True), False, True, False)
+MATRICES = (None, LORA, replace(LORA, targets=("q_proj",)))
+
+
+@pytest.mark.parametrize("lora", MATRICES, ids=["weights", "all matrices", "one matrix"])
+@pytest.mark.parametrize("parts", [None, SOME], ids=["the last layers", "some layers"])
+def test_a_refusal_names_all_the_targets_that_can_train_the_plan(tiny, parts, lora):
+    if parts is not None and lora is not None:
+        parts = replace(parts, final_norm=False)
+    plan = tiny_plan(tiny, 2 if parts is None else 1, lora=lora, parts=parts)
+    refusals = {}
+    for target in TARGETS:
+        try:
+            export_plan(plan, target)
+        except PlanError as error:
+            refusals[target] = str(error)
+    *able, last = [target for target in TARGETS if target not in refusals]
+    assert refusals
+    for refusal in refusals.values():
+        assert refusal.endswith(f"xport it to {', '.join(able)} or {last}.")
 
 
 def test_ms_swift_refuses_adapters_on_every_matrix(tiny):

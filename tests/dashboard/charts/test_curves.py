@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 
 from semfreeze_core.records.gain import Band
+from semfreeze_core.records.scores import SCORE_NAMES
+from semfreeze_dashboard.charts import curves
 from semfreeze_dashboard.charts.curves import draw_coverage, draw_deviation, draw_gains, draw_law, draw_task_null
 from semfreeze_dashboard.charts.theme import AXIS_TITLE, FROZEN, GRAY, TRAINED
 from tests.core.plan.curves import last_layer_alone, make_curve, straight
@@ -108,6 +110,15 @@ def test_draw_gains_without_a_depth_shows_all_layers_trained():
     drawn = lines(draw_gains(make_curve(straight(4)), None))
     assert "gain, layer frozen" not in drawn
     assert list(drawn["gain, layer trained"].x) == [0, 1, 2, 3]
+
+
+def test_draw_coverage_gives_every_score_a_look_of_its_own(monkeypatch):
+    names = (*SCORE_NAMES, "one more", "and another")
+    monkeypatch.setattr(curves, "SCORE_NAMES", names)
+    curve = make_curve(last_layer_alone(20))
+    drawn = lines(draw_coverage(curve, dict.fromkeys(names, curve.coverage), 2))
+    looks = {(line.line.color, line.line.dash) for line in drawn.values()}
+    assert len(looks) == len(drawn) == len(names) + 2, "the coverage and the law's too"
 
 
 def test_draw_coverage_shows_every_measured_score():

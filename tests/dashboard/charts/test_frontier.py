@@ -7,6 +7,7 @@ import pytest
 
 from semfreeze_core.cost import cost_table
 from semfreeze_core.plan import curve_of
+from semfreeze_core.plan.decide import RULES
 from semfreeze_core.plan.make import default_setup
 from semfreeze_core.plan.opinions import gather_opinions
 from semfreeze_dashboard.charts.frontier import draw_frontier, draw_selection, draw_slices
@@ -33,6 +34,13 @@ def test_draw_frontier_marks_every_rule_and_the_current_depth(parts):
     for name, opinion in rules.items():
         assert marks[f"rule {name}: {opinion.candidate_depth}"].customdata[0][0] == opinion.candidate_depth
     assert marks["the current depth: 12"].x[0] == pytest.approx(100 * (1 - prices[12].relative_flop))
+
+
+def test_draw_frontier_gives_every_rule_a_mark_of_its_own(parts):
+    prices, coverage, rules = parts
+    opinions = dict.fromkeys(RULES, rules["coverage"])
+    marks = [t for t in draw_frontier(prices, coverage, opinions, 12, "FLOP").data if t.name.startswith("rule ")]
+    assert len({(mark.marker.symbol, mark.marker.color) for mark in marks}) == len(RULES)
 
 
 def test_draw_frontier_of_an_abstaining_rule_is_open(parts):

@@ -14,10 +14,12 @@ from semfreeze_core.export import axolotl, mlx_lm, unsloth
 from semfreeze_core.export import data as export_data
 from semfreeze_core.records.fields import FieldMapping
 from semfreeze_core.sources.data import formats
+from semfreeze_core.sources.data.compression import COMPRESSIONS
 from semfreeze_core.sources.data.rows import open_rows
 from semfreeze_dashboard.data.analysis_request import upload_types
 
 ROWS = [{"prompt": "a", "completion": "b"}, {"prompt": "c", "completion": "d"}]
+PACKED = {".gz": gzip.compress, ".zst": lambda content: pyarrow.compress(content, "zstd", asbytes=True)}
 
 
 def read_packed_lines(path):
@@ -117,7 +119,7 @@ def test_the_longest_ending_that_fits_decides(monkeypatch):
 
 
 @pytest.mark.parametrize("ending", ["jsonl", "json", "csv", "tsv", "parquet"])
-@pytest.mark.parametrize("compression", [".gz", ".zst"])
+@pytest.mark.parametrize("compression", COMPRESSIONS)
 def test_every_format_is_read_compressed(tmp_path, ending, compression):
     plain = tmp_path / f"t.{ending}"
     frame = pd.DataFrame(ROWS)
@@ -140,10 +142,7 @@ def test_every_format_is_read_compressed(tmp_path, ending, compression):
 
 def pack(path, compression):
     packed = path.with_name(path.name + compression)
-    if compression == ".gz":
-        packed.write_bytes(gzip.compress(path.read_bytes()))
-    else:
-        packed.write_bytes(pyarrow.compress(path.read_bytes(), "zstd", asbytes=True))
+    packed.write_bytes(PACKED[compression](path.read_bytes()))
     return packed
 
 
