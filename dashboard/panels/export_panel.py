@@ -9,7 +9,7 @@ from semfreeze_core.records.fields import FieldMapping
 from ..data import compute, exports, state
 from ..text import page_text
 from ..text.tooltips import TOOLTIPS
-from ..text.visitor_text import error_text
+from ..text.visitor_text import error_text, visitor_file, visitor_text
 from . import page
 from .html_report import report_html
 
@@ -18,15 +18,20 @@ SEMFREEZE = "semfreeze"
 
 def export_panel(ctx: page.PageContext, selection: exports.PlanSelection) -> None:
     """Downloads, then the command and the Python that give the same plan."""
+    manifest = ctx.opened.run.manifest
+    sources = (manifest.model.identity.source, manifest.data.source)
     st.markdown("**Take the plan with you**")
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        st.download_button("Download plan JSON", selection.document, "plan.json", "application/json", type="primary",
-                           on_click="ignore")  # fmt: skip
+        st.download_button("Download plan JSON", lambda: visitor_file(selection.document(), sources), "plan.json",
+                           "application/json", type="primary", on_click="ignore")  # fmt: skip
         st.download_button(
             "Report of the run",
-            lambda: report_html(
-                ctx.opened.run, metric=ctx.metric, name=ctx.opened.name, plan=selection.plan(),
-                validations=compute.validations(ctx.opened),
+            lambda: visitor_file(
+                report_html(
+                    ctx.opened.run, metric=ctx.metric, name=ctx.opened.name, plan=selection.plan(),
+                    validations=compute.validations(ctx.opened),
+                ),
+                sources,
             ),
             f"{ctx.opened.name}.html", "text/html", on_click="ignore", help=TOOLTIPS["report"],
         )  # fmt: skip
@@ -35,8 +40,8 @@ def export_panel(ctx: page.PageContext, selection: exports.PlanSelection) -> Non
     if target != SEMFREEZE:
         trainer_config(selection, str(target))
     st.caption("The same on the command line, and in Python:")
-    st.code(exports.as_command(selection), language="bash", wrap_lines=True)
-    st.code(exports.as_python(selection), language="python", wrap_lines=True)
+    st.code(visitor_text(exports.as_command(selection)), language="bash", wrap_lines=True)
+    st.code(visitor_text(exports.as_python(selection)), language="python", wrap_lines=True)
 
 
 def trainer_config(selection: exports.PlanSelection, target: str) -> None:
@@ -54,5 +59,6 @@ def trainer_config(selection: exports.PlanSelection, target: str) -> None:
         st.caption(page_text.EMBEDDED_EXPORT.format(model=model))
     for note in exported.notes:
         st.caption(error_text(note))
-    st.download_button(f"Download {exported.filename}", exported.text, exported.filename, on_click="ignore")
-    st.code(exported.text, language=None, height=260)
+    text = visitor_file(exported.text, (plan.model.source, data))
+    st.download_button(f"Download {exported.filename}", text, exported.filename, on_click="ignore")
+    st.code(text, language=None, height=260)

@@ -23,7 +23,7 @@ from ..server.failures import guarded
 from ..text import page_text
 from ..text.analysis_text import escaped
 from ..text.tooltips import TOOLTIPS
-from ..text.visitor_text import error_text
+from ..text.visitor_text import error_text, visitor_text
 
 METRICS = ("semantic", "logit_z")
 HIDDEN = "hidden"  # of containers of widgets that only the link needs
@@ -141,7 +141,7 @@ def header(ctx: PageContext, depth: int | None, sentence: str, *, validated: boo
     if validated:
         lines[:0] = measured_lines(compute.validations(ctx.opened), depth, ctx.n_layers)
     with ctx.top:
-        st.markdown(f"#### {escaped(sentence)}")
+        st.markdown(f"#### {escaped(visitor_text(sentence))}")
         st.caption(escaped(" ".join(lines)))
         st.html(stack_html(ctx.n_layers, depth, stack_sentence(ctx.n_layers, depth)))
 

@@ -10,7 +10,7 @@ from semfreeze_core.wording.numbers import gib
 from semfreeze_core.wording.validation import short_verdicts
 
 from ..data.run_folder import CatalogEntry
-from ..text.visitor_text import visitor_text
+from ..text.visitor_text import source_name, visitor_text
 
 
 def gpu_rows(alternatives: Mapping[str, DepthCost], depths: Sequence[DepthCost]) -> list[dict[str, str]]:
@@ -42,9 +42,9 @@ def run_rows(entries: Sequence[CatalogEntry]) -> list[dict[str, object]]:
         m = entry.manifest
         row: dict[str, object] = {
             "run": entry.name,
-            "model": visitor_text(m.model.identity.source) if m else "",
+            "model": source_name(m.model.identity.source) if m else "",
             "layers": m.model.shape.n_layers if m else None,
-            "data": visitor_text(m.data.source) if m else "",
+            "data": source_name(m.data.source) if m else "",
             "examples": m.data.n_examples if m else None,
             "read": m.provenance.created[:16].replace("T", " ") if m else "",
         }

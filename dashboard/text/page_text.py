@@ -17,7 +17,7 @@ from semfreeze_core.wording.runs import model_sentence
 
 from ..data.analysis_request import UPLOADS
 from ..data.state import RefusedValue
-from .visitor_text import error_text, visitor_text
+from .visitor_text import error_text, source_name
 
 UMAP_IN_DEMO = (
     "This UMAP is not there, and a demonstration computes nothing. With semfreeze installed, `semfreeze "
@@ -49,13 +49,15 @@ NO_COLUMNS = (
 
 def run_sentence(run: Run) -> str:
     """Which model was analyzed on which data."""
-    return model_sentence(run.manifest, data_name(run.manifest.data.source))
+    model = run.manifest.model.identity.source
+    sentence = model_sentence(run.manifest, data_name(run.manifest.data.source))
+    return sentence.replace(model, source_name(model), 1)
 
 
 def data_name(source: str) -> str:
     """What to call a run's data: of an upload, which lies beside the runs, its file's name."""
     path = Path(source)
-    return path.name if path.parent.name == UPLOADS else visitor_text(source)
+    return path.name if path.parent.name == UPLOADS else source_name(source)
 
 
 def refused_link_message(refused: Sequence[RefusedValue]) -> str:

@@ -51,7 +51,7 @@ TOOLTIPS = {
     "rule": "coverage: as deep as half gain coverage, half plain depth allows (ours). paper: where the largest single "
     "gain is. compute: best for equal compute. turning: the scaling law's turning depth (ours). budget: no deeper than "
     "it takes to fit.",
-    "cards": "Memory of common cards by their data sheets; headroom is that less the projected sum of parts.",
+    "gpus": "Memory of common GPUs as their drivers report it. Headroom is that minus the estimated sum of the parts.",
     "stock": "Estimate for a trainer that computes the logits of every token and caches no prefix. Off: for "
     "`semfreeze train`.",
     "prefix cache": "Compute the frozen layers once per example, keep their output, and train from it, as "

@@ -4,7 +4,7 @@ import os
 import re
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from semfreeze_core.storage import cache_folder, home
@@ -41,6 +41,30 @@ def _uploads_by_name(text: str) -> str:
         return text
     places = "|".join(re.escape(os.path.join(path, UPLOADS)) for path in {str(folder), os.path.abspath(folder)})
     return re.sub(rf"(?:{places})/([\w-]+)-[0-9a-f]{{12}}(?=\.)", r"\1", text)
+
+
+def source_name(source: str) -> str:
+    """A model or data as it was named, without its folder on this machine where others see it."""
+    source = _uploads_by_name(source)
+    kind, path = ("hf:", source.removeprefix("hf:")) if source.startswith("hf:") else ("", source)
+    if paths_allowed() or not path.startswith(("/", "~", ".")):
+        return source
+    return kind + os.path.basename(path.rstrip("/"))
+
+
+def visitor_file(text: str, sources: Iterable[str | None]) -> str:
+    """A file to download, with the model and data of this machine by their own names where others get it.
+
+    Args:
+        text: of the file, in any language.
+        sources: of the model and data that it may name.
+    """
+    if paths_allowed():
+        return text
+    for source in sources:
+        if source:
+            text = text.replace(source, source_name(source))
+    return text
 
 
 def command_text(arguments: Sequence[str]) -> str:

@@ -26,6 +26,7 @@ from semfreeze_dashboard.panels.export_panel import export_panel
 from semfreeze_dashboard.text import page_text
 from semfreeze_dashboard.text.analysis_text import escaped
 from semfreeze_dashboard.text.tooltips import TOOLTIPS
+from semfreeze_dashboard.text.visitor_text import visitor_text
 
 FRONTIER = "frontier"
 SAVINGS = ("FLOP", "memory")
@@ -89,8 +90,8 @@ def body() -> None:
         opinion_table(comparison).without(WHY).dicts(), hide_index=True, alt="The depth of every rule and its cost"
     )
     st.markdown("\n".join(f"- {escaped(line)}" for line in opinion_reasons(comparison)))
-    st.markdown("**Cards it fits on**", help=TOOLTIPS["cards"])
-    st.dataframe(tables.gpu_rows(alternatives, table.depths), hide_index=True, alt="Headroom on each card")
+    st.markdown("**GPUs it fits on**", help=TOOLTIPS["gpus"])
+    st.dataframe(tables.gpu_rows(alternatives, table.depths), hide_index=True, alt="Headroom on each GPU")
     st.page_link(
         "views/validate.py", label="**Test this depth by a real finetune**", help=TOOLTIPS["test depth"],
         query_params=state.link_to_finetune_form(depth, validation_form.start_depth(ctx.opened)),
@@ -134,7 +135,7 @@ def conclusion(ctx: page.PageContext, shown: _Shown, rule: str) -> None:
     else:
         st.markdown(escaped(recommendation_sentence(shown.comparison.rules, rule, shown.depth)))
     for warning in warnings_of(ctx.opened.run, shown.depth):
-        st.warning(escaped(warning))
+        st.warning(escaped(visitor_text(warning)))
 
 
 def metrics(ctx: page.PageContext, shown: _Shown, setup: TrainingSetup, gpu: str | None) -> None:

@@ -26,7 +26,7 @@ from semfreeze_dashboard.panels import page
 from semfreeze_dashboard.server.failures import guarded
 from semfreeze_dashboard.text import page_text, validation_text
 from semfreeze_dashboard.text.analysis_text import escaped
-from semfreeze_dashboard.text.visitor_text import error_text
+from semfreeze_dashboard.text.visitor_text import error_text, source_name
 
 METRIC, PATHS, FONT = "semantic", 12, 18
 # Nothing but the story: Streamlit has no setting for it. Its sizes follow the root's.
@@ -76,7 +76,9 @@ def model_and_data(opened: OpenRun, curve: GainCurve, depth: int) -> None:
     """Model, data, and one example as it is."""
     manifest = opened.run.manifest
     model, data = manifest.model.identity, manifest.data
-    st.markdown(f"## Where to finetune {escaped(model.source)} on {escaped(page_text.data_name(data.source))}?")
+    st.markdown(
+        f"## Where to finetune {escaped(source_name(model.source))} on {escaped(page_text.data_name(data.source))}?"
+    )
     stack(curve.n_layers, None)
     for column, (title, value) in zip(
         st.columns(4),

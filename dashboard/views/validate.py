@@ -29,7 +29,7 @@ from semfreeze_dashboard.server.failures import guarded
 from semfreeze_dashboard.text import page_text, validation_text
 from semfreeze_dashboard.text.analysis_text import escaped
 from semfreeze_dashboard.text.tooltips import TOOLTIPS
-from semfreeze_dashboard.text.visitor_text import command_text
+from semfreeze_dashboard.text.visitor_text import command_text, visitor_text
 
 PLAN = "plan.json"
 _FOLDERS = {"validation": VALIDATIONS, "sweep": SWEEPS, "pilots": PILOTS}
@@ -71,7 +71,7 @@ def validation_result(ctx: page.PageContext, name: str, report: ValidationReport
         **state.in_link("along"),
     )  # fmt: skip
     for warning in report.warnings:
-        st.warning(escaped(warning))
+        st.warning(escaped(visitor_text(warning)))
     caption = f"{conditions} Means over seeds, on the first eval examples."
     loss_chart(ctx, name, "steps" if along == "steps" else "seconds", caption)
     if not report.arms:

@@ -1,7 +1,7 @@
 """The training data as a trainer gets it: a file, and what its fields contain."""
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any, Literal
 
@@ -13,6 +13,7 @@ from semfreeze_core.sources.data.fields import holds_pairs_of_messages, resolve_
 from semfreeze_core.sources.data.messages import CALL_ROLE, ROLES
 from semfreeze_core.sources.data.rows import open_rows
 from semfreeze_core.sources.data.samples import resolve_data
+from semfreeze_core.sources.data.usable_rows import check_without_model, first_reasons
 
 FileKind = str  # a format's kind in sources.data.formats, where new ones are added
 
@@ -90,12 +91,18 @@ def task_file(source: str, mapping: FieldMapping) -> TaskFile:
         mapping: fields the user named.
 
     Raises:
-        DataError: a hub dataset, an unreadable file, or fields that are not clear.
+        DataError: a hub dataset, an unreadable file, fields that are not clear, or no row that can be used.
     """
     if source.startswith("hf:"):
         raise DataError(f"{source} is a Hub dataset, but an export needs a file. Save it as JSONL for --data.")
     rows = open_rows(resolve_data(source))
     fields, notes = resolve_fields(mapping, rows.columns())
+    checked = check_without_model(rows, replace(fields, label_field=mapping.label_field))
+    if checked.n_skipped:
+        notes.append(
+            f"{checked.n_skipped:,} of {checked.n_rows:,} rows cannot be read: {first_reasons(checked.skipped)}. "
+            "semfreeze skips them, but other trainers may not: take them out."
+        )
     chats = None
     if fields.messages_field is not None:
         chats = _chat_shape((row for _, row in islice(rows, _CHATS_READ)), fields.messages_field)
@@ -128,8 +135,8 @@ def _chat_shape(rows: Iterable[Mapping[str, Any]], column: str) -> ChatShape:
             for kind, names in (("role", ("role", "from")), ("content", ("content", "value"))):
                 keys.setdefault(kind, next((name for name in names if message.get(name) is not None), ""))
             word = message.get("role") or message.get("from")
-            if isinstance(word, str) and word in _WORDS:
-                words.setdefault(_WORDS[word], {})[word] = None
+            if isinstance(word, str) and (role := _WORDS.get(word.casefold())) is not None:
+                words.setdefault(role, {})[word] = None
     return ChatShape(
         keys.get("role") or "role",
         keys.get("content") or "content",

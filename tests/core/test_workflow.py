@@ -220,10 +220,11 @@ def test_analyze_tells_its_progress(model, task):
         "Computing the weights' spectrum",
         "Projecting the display sample",
     ]
-    reading = [event for event in events if event.stage == "Extracting hidden states"]
-    assert [e.done for e in reading] == sorted(e.done for e in reading)
-    assert reading[-1].done == reading[-1].total > 0
-    assert reading[-1].unit == "tokens"
+    for stage in ("Extracting hidden states", "Analyzing swapped completions"):
+        reading = [event for event in events if event.stage == stage]
+        assert [e.done for e in reading] == sorted(e.done for e in reading)
+        assert reading[0].done < reading[-1].done == reading[-1].total > 0, stage
+        assert reading[-1].unit == "tokens"
 
 
 def test_analyze_loaded_gives_what_analyze_gives(run, model, task):

@@ -2,6 +2,7 @@
 
 import json
 import time
+from types import SimpleNamespace
 
 import pytest
 
@@ -11,6 +12,7 @@ from semfreeze_core.records.job import JobEnd, JobProcess, JobSpec
 from semfreeze_core.runs.job_folder import END, LOG, PROCESS, SPEC, this_process
 from semfreeze_core.runs.jobs import JOBS
 from semfreeze_core.storage import write_atomically
+from semfreeze_core.wording.escaping import markdown_text
 from semfreeze_dashboard.data import compute
 from semfreeze_dashboard.data.run_folder import DEMO_VARIABLE, PATHS_VARIABLE
 from semfreeze_dashboard.panels import jobs_panel
@@ -78,10 +80,13 @@ def test_form_starts_the_command_it_shows(form, runs, monkeypatch, model, task):
 
     def submit(*what):
         asked.append(what)
-        raise RuntimeError("enough")
+        return SimpleNamespace(spec=SimpleNamespace(out=str(what[-1])))
 
     monkeypatch.setattr(start, "submit", submit)
     form.button[-1].click().run()
+    assert [toast.value for toast in form.toast] == [
+        markdown_text("Started: tiny on task.jsonl. Follow it under Jobs.")
+    ]
     ((folder, command, title, place),) = asked
     assert (folder, title, place) == (runs, "tiny on task.jsonl", runs / "tiny-task")
     assert command == ("analyze", f"--model={model}", f"--data={task}")

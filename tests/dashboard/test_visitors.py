@@ -12,7 +12,8 @@ from semfreeze_dashboard.data import compute
 from semfreeze_dashboard.data.analysis_request import UPLOADS, AnalysisForm, keep_upload
 from semfreeze_dashboard.data.run_folder import PATHS_VARIABLE
 from semfreeze_dashboard.data.visitor_requests import require_data, require_model, submit
-from semfreeze_dashboard.text.visitor_text import command_text, error_text, visitor_text
+from semfreeze_dashboard.text.visitor_text import command_text, error_text, visitor_file, visitor_text
+from tests.core.saved_models import save_tiny
 from tests.dashboard.test_pages import opened
 from tests.dashboard.test_start import ANALYZE, job
 
@@ -131,8 +132,16 @@ def test_looking_at_model_or_data_is_refused_like_starting():
             look(AnalysisForm("/etc", "sample:sentence_to_json_train"))
 
 
+@pytest.fixture
+def bundled(monkeypatch, tmp_path_factory):
+    """A tiny model in place of the bundled one, with which the form begins and whose conversion takes a minute."""
+    folder = tmp_path_factory.mktemp("bundled")
+    save_tiny(folder)
+    monkeypatch.setattr("semfreeze_core.sources.models.opening.convert_embedded", lambda progress: folder)
+
+
 @pytest.mark.parametrize("place", ["folder", "folder/../folder"])
-def test_the_hub_field_opens_no_folder_and_lists_no_files(tmp_path, place):
+def test_the_hub_field_opens_no_folder_and_lists_no_files(tmp_path, bundled, place):
     (tmp_path / "folder").mkdir()
     (tmp_path / "folder" / "secret-name").write_text("x")
     app = opened(do=ANALYZE)
@@ -143,7 +152,7 @@ def test_the_hub_field_opens_no_folder_and_lists_no_files(tmp_path, place):
     assert "secret-name" not in app.error[0].value
 
 
-def test_the_dataset_field_opens_no_folder(tmp_path):
+def test_the_dataset_field_opens_no_folder(tmp_path, bundled):
     app = opened(do=ANALYZE)
     app.button_group(key="form data-kind").set_value("hub").run()
     app.text_input(key="form data-hub").set_value(str(tmp_path)).run()
@@ -205,6 +214,46 @@ def test_a_command_names_folders_only_to_who_sits_at_the_machine(runs, monkeypat
     assert command_text(command) == "semfreeze analyze --model=owner/name --data=a.jsonl --out=name-a"
     monkeypatch.setenv(PATHS_VARIABLE, "1")
     assert command_text(command).endswith(f"--data={kept} --out={runs / 'name-a'}")
+
+
+@pytest.fixture
+def local(example, runs):
+    """A run of a model and data of this machine, whose warning names its folder."""
+    manifest = example.run.manifest
+    identity = replace(manifest.model.identity, source="/srv/secret models/tiny")
+    manifest = manifest.model_copy(
+        update={
+            "model": manifest.model.model_copy(update={"identity": identity}),
+            "data": manifest.data.model_copy(update={"source": "/srv/secret/x.jsonl"}),
+            "warnings": ["'/srv/secret/x.jsonl' holds 8 examples"],
+        }
+    )
+    write_run(replace(example.run, manifest=manifest), runs / "own")
+    return runs / "own"
+
+
+@pytest.mark.parametrize("page", [None, "traces", "gains", "plan", "validate", "compare", "present"])
+def test_pages_of_a_run_show_visitors_no_folders(local, runs, page):
+    app = opened(page, run="own", trainer="hf-trainer")
+    assert not app.exception
+    assert not app.error, [error.value for error in app.error]
+    kinds = (app.markdown, app.caption, app.code, app.warning, app.info, app.error)
+    shown = "\n".join(element.value for kind in kinds for element in kind).replace("\\", "")
+    assert "/srv" not in shown
+    assert str(runs) not in shown
+    assert not any(folder in frame.value.to_csv() for frame in app.dataframe for folder in ("/srv", str(runs)))
+    if page != "gains":
+        assert "tiny" in shown, "the model's own name stays"
+    if page == "plan":
+        assert "x.jsonl" in shown
+
+
+def test_a_file_to_download_names_folders_only_to_who_sits_at_the_machine(monkeypatch):
+    text = '{"source": "/srv/secret models/tiny", "data": "hf:/srv/tasks", "other": "#!/bin/sh"}'
+    sources = ("/srv/secret models/tiny", "hf:/srv/tasks", None)
+    assert visitor_file(text, sources) == '{"source": "tiny", "data": "hf:tasks", "other": "#!/bin/sh"}'
+    monkeypatch.setenv(PATHS_VARIABLE, "1")
+    assert visitor_file(text, sources) == text
 
 
 def test_an_errors_message_is_no_markdown():

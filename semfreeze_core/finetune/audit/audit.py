@@ -92,7 +92,7 @@ class AuditReport:
             if self.freeze_depth < self.n_layers
             else f"Audit of {self.model}: none of {self.n_layers} layers trained",
             f"  the gradient {_gradient_sentence(self)}",
-            f"  FLOP saving realized: {_percent(self.realised_flop_fraction)} "
+            f"  compute saving realized: {_percent(self.realised_flop_fraction)} "
             f"({self.found.flop:,} of {self.full.flop:,} FLOPs on a small step, {self.ideal.flop:,} possible)",
             f"  activation saving realized: {_percent(self.realised_bytes_fraction)} "
             f"({self.found.saved_bytes:,} of {self.full.saved_bytes:,} bytes, {self.ideal.saved_bytes:,} possible)",

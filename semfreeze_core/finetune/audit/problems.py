@@ -172,7 +172,7 @@ def _frozen_carry(finding: Finding) -> list[Problem]:
 
 def _saving_lost(finding: Finding) -> list[Problem]:
     problems = []
-    for share, what in zip(finding.realised, ("FLOP", "activation"), strict=True):
+    for share, what in zip(finding.realised, ("compute", "activation"), strict=True):
         if share is not None and share < _WHOLE:
             cause = f"Only {percent(share)} of the possible {what} saving is realized, for an unknown reason."
             problems.append(Problem("saving lost", cause, f"To realize it, {_OUR_CURE}."))

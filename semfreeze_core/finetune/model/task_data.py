@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from semfreeze_core.errors import DataError
-from semfreeze_core.progress import Progress, silent
+from semfreeze_core.progress import Progress, ProgressEvent, silent
 from semfreeze_core.records.examples import TokenizedExample
 from semfreeze_core.records.fields import FieldMapping
 from semfreeze_core.sources.data.encode import EncodedSet, encode_all
@@ -20,12 +20,21 @@ class TaskData:
     Attributes:
         train: training examples, as encoded.
         evaluation: eval examples, as encoded.
-        warnings: sentences on what would make a comparison less reliable.
+        train_notes: how the training set was read: fields that were guessed, columns that are not, how it was drawn.
+        skipped: of each set with rows that cannot be read, how many and why; the training set's first.
+        overlap: warnings about eval examples that are training examples too.
     """
 
     train: EncodedSet
     evaluation: EncodedSet
-    warnings: tuple[str, ...]
+    train_notes: tuple[str, ...] = ()
+    skipped: tuple[str, ...] = ()
+    overlap: tuple[str, ...] = ()
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Sentences on what would make a comparison less reliable."""
+        return self.skipped + self.overlap
 
 
 def read_task_data(
@@ -50,12 +59,14 @@ def read_task_data(
         n_train, n_eval: how many to draw, by label where there is one; None takes all.
         max_length, add_eos: as for encode_all.
         seed: of the draws.
-        progress: receives the number of examples read.
+        progress: receives the number of examples read, and how each set was read as messages.
 
     Raises:
         DataError: a file cannot be used, or has no usable example.
     """
-    sets, skipped = [], []
+    sets: list[EncodedSet] = []
+    notes: list[list[str]] = []
+    skipped = []
     for name, source, n in (("training set", train, n_train), ("eval set", evaluation, n_eval)):
         try:
             examples = read_examples(
@@ -67,6 +78,10 @@ def read_task_data(
                 tokenizer=tokenizer,
                 progress=progress,
             )
+            notes.append([note for note in examples.notes if note != examples.skipped_note])
+            for note in notes[-1]:
+                n_rows = examples.n_rows
+                progress(ProgressEvent("Checking rows", n_rows, n_rows, "rows", f"The {name}: {note}"))
             sets.append(
                 encode_all(
                     tokenizer,
@@ -82,7 +97,8 @@ def read_task_data(
             raise DataError(f"The {name}: {error}") from error
         if examples.skipped_note is not None:
             skipped.append(f"The {name}: {examples.skipped_note}")
-    return TaskData(sets[0], sets[1], (*skipped, *overlap_warnings(sets[0].tokenized, sets[1].tokenized)))
+    overlap = overlap_warnings(sets[0].tokenized, sets[1].tokenized)
+    return TaskData(sets[0], sets[1], tuple(notes[0]), tuple(skipped), tuple(overlap))
 
 
 def overlap_warnings(train: Sequence[TokenizedExample], evaluation: Sequence[TokenizedExample]) -> list[str]:

@@ -165,12 +165,13 @@ def _train(
         cache=CacheSettings(folder=prefix_cache_folder()),
         progress=progress,
     )
-    warnings = data.warnings if request.evaluation else ()
+    warnings = data.warnings if request.evaluation else data.skipped[:1]
     with tf32_products(network.decoder.device):  # but not for the cache, which is verified in float32
         trained = _fit(request, loaded, network, arm, settings, (train, evaluation), trackers, folder, progress)
     network.release()
     rate = rate_note(trained.search, arm.learning_rate, given=request.learning_rate is not None)
-    notes = (f"{note} {rate}", *data.train.notes, *warnings, *quantized, *network.notes, *trained.notes)
+    of_the_data = (*data.train_notes, *data.train.notes, *warnings)
+    notes = (f"{note} {rate}", *of_the_data, *quantized, *network.notes, *trained.notes)
     trained = replace(trained, notes=notes)
     sentence = trained.sentence(setup.batch_size, len(evaluation), trained_bits(plan))
     save_finetuned(network.tuned, loaded.tokenizer, plan, sentence, folder)

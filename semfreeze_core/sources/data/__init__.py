@@ -13,4 +13,5 @@ __all__ = [
     "samples",
     "schemas",
     "training_rows",
+    "usable_rows",
 ]

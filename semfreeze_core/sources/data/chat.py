@@ -12,7 +12,7 @@ from typing import Any
 from semfreeze_core.errors import DataError
 from semfreeze_core.records.examples import Segment
 from semfreeze_core.sources.data.chat_template import render_template, run_template
-from semfreeze_core.sources.data.messages import UNTRAINED, Message
+from semfreeze_core.sources.data.messages import UNTRAINED, Message, is_target
 
 Span = tuple[int, int]  # characters, end excluded
 _Render = Callable[[Sequence[Message], bool], str]  # messages, with the prompt of an answer
@@ -45,7 +45,7 @@ def render_chat(
             message has them, or writes an answer in a way in which it cannot be found.
     """
     require_chat_template(tokenizer)
-    targets = [i for i, message in enumerate(messages) if i > 0 and _is_target(message)]
+    targets = [i for i, message in enumerate(messages) if i > 0 and is_target(message)]
     if not targets:
         return ()
     rendered = [{key: value for key, value in m.items() if key != UNTRAINED} for m in messages[: targets[-1] + 1]]
@@ -91,12 +91,6 @@ def require_chat_template(tokenizer: Any) -> None:
 def shows_tools(tokenizer: Any) -> bool:
     """Whether the chat template has a place for descriptions of tools."""
     return "tools" in _template_text(tokenizer)
-
-
-def _is_target(message: Message) -> bool:
-    if message["role"] != "assistant" or message.get(UNTRAINED):
-        return False
-    return bool(message["content"].strip() or message.get("tool_calls"))
 
 
 def _require_shown(tokenizer: Any, messages: Sequence[Message]) -> None:

@@ -130,13 +130,14 @@ def encode_all(
         progress(ProgressEvent("Encoding examples", start + len(chunk), len(examples), "examples"))
 
     causes = _causes(dropped, max_length)
-    if len(tokenized) < (1 if allow_few else minimum):
-        advice = "Add examples" if allow_few else "Add examples, or continue with --allow-few (intervals will be wide)"
+    needed = 1 if allow_few else minimum
+    if len(tokenized) < needed:
+        advice = "Add examples" + ", or continue with --allow-few (intervals will be wide)" * (needed > 1)
         total = f"{len(examples)} examples" if counts is None else f"{counts.n_rows} rows"
         clauses = "".join(f"; {cause}" for cause in (*(counts.causes if counts else ()), *causes))
         raise DataError(
             f"{len(tokenized)} of {total} are usable{clauses}. "
-            f"At least {1 if allow_few else minimum} are needed. {advice}."
+            f"At least {needed} {'is' if needed == 1 else 'are'} needed. {advice}."
         )
     cut = [example.truncated for example in tokenized if example.truncated]
     notes = [f"{cause[0].upper()}{cause[1:]}." for cause in causes]

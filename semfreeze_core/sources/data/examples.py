@@ -6,10 +6,9 @@ with its reason.
 """
 
 import hashlib
-from array import array
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,6 @@ from semfreeze_core.records.examples import Example, RowCounts, SkippedRow
 from semfreeze_core.records.fields import FieldMapping
 from semfreeze_core.sources.data.chat import render_chat, require_chat_template, shows_tools
 from semfreeze_core.sources.data.fields import (
-    LabelError,
     RenderChat,
     beside_chat,
     example_from_row,
@@ -32,10 +30,14 @@ from semfreeze_core.sources.data.readers import Row
 from semfreeze_core.sources.data.rows import RowSource, open_rows, shard_paths
 from semfreeze_core.sources.data.sampling import sample_rows
 from semfreeze_core.sources.data.schemas import TOOLS_COLUMN
+from semfreeze_core.sources.data.usable_rows import (
+    NOTED_ROWS,
+    check_rows,
+    first_reasons,
+    require_usable,
+    what_is_missing,
+)
 
-_ROWS_PER_EVENT = 1000
-MOST_SKIPPED = 10_000  # that are listed; a file of another kind has millions of rows that cannot be read
-_NOTED_ROWS = 3
 MAX_GROUP_COLUMNS, MAX_GROUP_VALUES, LONGEST_GROUP_VALUE = 8, 40, 80
 
 
@@ -75,7 +77,7 @@ class ExampleSet:
             return RowCounts(len(self.examples))
         n_empty = self.n_rows - self.n_usable - self.n_skipped
         causes = [f"{n_empty} left out: {what_is_missing(self.mapping)}"] if n_empty else []
-        causes += [f"{self.n_skipped} skipped: {_first_reasons(self.skipped, 1)}"] if self.n_skipped else []
+        causes += [f"{self.n_skipped} skipped: {first_reasons(self.skipped, 1)}"] if self.n_skipped else []
         return RowCounts(self.n_rows, tuple(causes))
 
     @property
@@ -83,11 +85,11 @@ class ExampleSet:
         """How many rows are skipped, and why the first of them; None where none is."""
         if not self.n_skipped:
             return None
-        more = self.n_skipped - _NOTED_ROWS
+        more = self.n_skipped - NOTED_ROWS
         rest = f"; and {more:,} more, which `semfreeze preview --skipped FILE` lists" if more > 0 else ""
         return (
             f"{self.n_skipped:,} of {self.n_rows:,} rows {'is' if self.n_skipped == 1 else 'are'} skipped: "
-            f"{_first_reasons(self.skipped, _NOTED_ROWS)}{rest}."
+            f"{first_reasons(self.skipped)}{rest}."
         )
 
 
@@ -134,24 +136,17 @@ def read_examples(
         notes.append(f"Not read: the column {TOOLS_COLUMN!r}. The model's chat template has no place for tools.")
 
     label_is_guessed = asked.label_field is None
-    checked = _checked_rows(rows, mapping, render, label_is_guessed, progress)
+    checked = check_rows(rows, mapping, render, label_is_guessed, progress)
     if checked.label_problem is not None:
         notes.append(
             f"The labels in {mapping.label_field!r} are left out ({checked.label_problem}). Name another column with "
             "--label-field to draw and compare by class."
         )
         mapping = replace(mapping, label_field=None)
-        checked = _checked_rows(rows, mapping, render, label_is_guessed, progress)
+        checked = check_rows(rows, mapping, render, label_is_guessed, progress)
     usable, labels, n_rows = checked.usable, checked.labels, checked.n_rows
     n_empty = n_rows - len(usable) - checked.n_skipped
-    if not usable and checked.n_skipped:
-        raise DataError(
-            f"{source}: none of {n_rows:,} rows can be used. "
-            f"{checked.n_skipped:,} cannot be read, the first of them: {_first_reasons(checked.skipped, 1)}."
-            + (f" {n_empty:,} have {what_is_missing(mapping)}." if n_empty else "")
-        )
-    if not usable:
-        raise DataError(f"{source}: nothing supervised. All {n_rows} rows have {what_is_missing(mapping)}.")
+    require_usable(checked, source, mapping)
     if n_empty:
         notes.append(f"{n_empty} of {n_rows} rows are left out: {what_is_missing(mapping)}.")
 
@@ -188,59 +183,6 @@ def _chat_renderer(tokenizer: Any) -> RenderChat:
     return partial(render_chat, tokenizer)
 
 
-@dataclass
-class _CheckedRows:
-    """What the first pass keeps.
-
-    Attributes:
-        usable: numbers of the rows with something supervised.
-        labels: their labels.
-        n_rows: rows in the source.
-        skipped: the first rows that cannot be read.
-        n_skipped: how many cannot.
-        label_problem: why a guessed label is none; the pass ends there.
-    """
-
-    usable: "array[int]"
-    labels: list[str | None]
-    n_rows: int = 0
-    skipped: list[SkippedRow] = field(default_factory=list)
-    n_skipped: int = 0
-    label_problem: str | None = None
-
-
-def _checked_rows(
-    rows: RowSource, mapping: FieldMapping, render: RenderChat | None, label_is_guessed: bool, progress: Progress
-) -> _CheckedRows:
-    checked = _CheckedRows(array("q"), [])
-    label_objects: dict[str | None, str | None] = {}  # one string a class instead of one a row
-    for number, (file, line, row) in enumerate(rows.placed()):
-        checked.n_rows = number + 1
-        try:
-            example = example_from_row(row, number, mapping, render)
-        except DataError as error:
-            reason = str(error).removeprefix(f"row {number}: ")
-            skipped = SkippedRow(number, file, line, reason)
-            if isinstance(error, LabelError) and label_is_guessed:
-                checked.label_problem = f"{skipped.place}: {reason}"
-                return checked
-            checked.n_skipped += 1
-            if len(checked.skipped) < MOST_SKIPPED:
-                checked.skipped.append(skipped)
-        else:
-            if example is not None:
-                checked.usable.append(number)
-                checked.labels.append(label_objects.setdefault(example.label, example.label))
-        if checked.n_rows % _ROWS_PER_EVENT == 0:
-            progress(ProgressEvent("Checking rows", checked.n_rows, unit="rows"))
-    return checked
-
-
-def _first_reasons(skipped: Sequence[SkippedRow], n: int) -> str:
-    files = {row.file for row in skipped}
-    return "; ".join(f"{f'{row.file}, ' if len(files) > 1 else ''}{row.place}: {row.reason}" for row in skipped[:n])
-
-
 def _drawn_examples(
     rows: RowSource, mapping: FieldMapping, render: RenderChat | None, order: list[int]
 ) -> tuple[tuple[Example, ...], list[Row]]:
@@ -269,13 +211,6 @@ def _file_digest(path: Path | None) -> str | None:
             while block := file.read(2**18):
                 sha.update(block)
     return sha.hexdigest()
-
-
-def what_is_missing(mapping: FieldMapping) -> str:
-    """Why a row that can be read has no target."""
-    if mapping.messages_field is not None:
-        return f"no answer of an assistant in {mapping.messages_field!r}"
-    return f"no text in {mapping.text_field or mapping.completion_field!r}"
 
 
 def group_columns(

@@ -103,6 +103,13 @@ def read_tools(value: Any) -> list[dict[str, Any]] | None:
     return [_without_nulls(tool) for tool in tools] or None
 
 
+def is_target(message: Message) -> bool:
+    """Whether a message that others precede is one that a model learns to write."""
+    if message["role"] != "assistant" or message.get(UNTRAINED):
+        return False
+    return bool(message["content"].strip() or message.get("tool_calls"))
+
+
 def _message(entry: Any, name: str) -> Message:
     if not isinstance(entry, dict):
         raise DataError(f"{name} is {kind_text(entry)}, expected role and content")

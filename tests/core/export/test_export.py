@@ -318,7 +318,7 @@ def dataset_info(text):
 
 def test_llama_factory_gets_the_roles_that_the_chats_have(tiny, rows_in):
     words = ("human", "chatgpt", "system", "observation", "function_call")
-    chat = [{"from": word, "value": "a"} for word in words]
+    chat = [{"from": word, "value": '{"name": "f"}' if word == "function_call" else "a"} for word in words]
     told = {"data": rows_in("train.jsonl", [{"talk": chat, "system": "Be kind.", "tools": "[]"}])}
     told["mapping"] = FieldMapping(messages_field="talk")
     plan = tiny_plan(tiny, 2)
@@ -339,6 +339,15 @@ def test_llama_factory_gets_the_roles_that_the_chats_have(tiny, rows_in):
     assert set(roles["assistant"]) == {"chatgpt", "function_call"}
     with pytest.raises(DataError, match="ms-swift does not know the roles chatgpt, observation, function_call of"):
         export_plan(plan, "ms-swift", **told)
+
+
+def test_words_of_roles_are_known_whatever_their_case(tiny, rows_in):
+    chat = [{"from": "Human", "value": "a"}, {"from": "GPT", "value": "b"}]
+    told = {"data": rows_in("train.jsonl", [{"talk": chat}]), "mapping": FieldMapping(messages_field="talk")}
+    tags = dataset_info(export_plan(tiny_plan(tiny, 2), "llama-factory", **told).text)["tags"]
+    assert (tags["user_tag"], tags["assistant_tag"]) == ("Human", "GPT")
+    with pytest.raises(DataError, match="ms-swift does not know the roles Human, GPT of"):
+        export_plan(tiny_plan(tiny, 2), "ms-swift", **told)
 
 
 def test_llama_factory_refuses_two_words_for_one_role(tiny, rows_in):
@@ -490,6 +499,19 @@ def test_fields_are_guessed_as_an_analysis_guesses_them(tiny, rows_in):
     assert any(note.startswith("Read as ") for note in exported.notes)
     with pytest.raises(DataError, match="The fields are not clear"):
         export_plan(tiny_plan(tiny, 2), "mlx-lm", data=rows_in("train.jsonl", [{"a": "?", "b": "!"}]))
+
+
+@pytest.mark.parametrize("target", ["trl", "axolotl"])
+def test_rows_that_cannot_be_read_are_named_and_a_file_of_them_refused(tiny, rows_in, target):
+    def notes(rows):
+        data = rows_in("train.jsonl", rows)
+        return " ".join(export_plan(plan_for(tiny, target), target, data=data, mapping=NAMED).notes)
+
+    said = notes([*PAIRS * 2, {"ask": None, "say": "b"}])
+    assert "1 of 3 rows cannot be read: line 3: field 'ask' is null, expected text. semfreeze skips them, but" in said
+    assert "cannot be read" not in notes(PAIRS)
+    with pytest.raises(DataError, match=r"none of 2 rows can be used\. 2 cannot be read, the first of them: line 1"):
+        notes([{"ask": 1, "say": "b"}] * 2)
 
 
 def test_hub_datasets_and_missing_files_are_refused(tiny, rows_in):

@@ -23,9 +23,9 @@ def by_hand(**changes):
         ((1.0, 1.0), []),
         ((None, None), []),
         ((0.995, 1.2), []),
-        ((0.5, 1.0), ["Only 50% of the possible FLOP saving"]),
+        ((0.5, 1.0), ["Only 50% of the possible compute saving"]),
         ((1.0, 0.0), ["Only 0% of the possible activation saving"]),
-        ((0.4, 0.25), ["Only 40% of the possible FLOP saving", "Only 25% of the possible activation saving"]),
+        ((0.4, 0.25), ["Only 40% of the possible compute saving", "Only 25% of the possible activation saving"]),
     ],
 )
 def test_find_problems_tells_a_loss_that_nothing_else_explains(realised, said):

@@ -101,7 +101,8 @@ def test_train_plan_of_a_lora_plan_with_frozen_bits_trains_on_rounded_layers(pla
     how = {"lora": LoraSetup(2), "frozen_bits": 4, "steps": 4}
     cached = train_plan(asked(place, **how), tmp_path / "cached")
     assert cached.losses[-1] < cached.losses[0]
-    assert cached.notes[1:] == ("The layers' matrices are in 4 bits (NF4).",)  # and no word of a cache that failed
+    assert cached.notes[-1] == "The layers' matrices are in 4 bits (NF4)."
+    assert not any("cache" in note for note in cached.notes[1:]), "no word of a cache that failed"
     uncached = train_plan(asked(place, **how, prefix_cache=False), tmp_path / "uncached")
     assert uncached.losses == pytest.approx(cached.losses, abs=1e-5)
     whole = own_precision(asked(place, **how).plan)
@@ -117,6 +118,18 @@ def test_train_plan_of_a_lora_plan_with_frozen_bits_trains_on_rounded_layers(pla
 def own_precision(plan):
     setup = replace(plan.cost.setup, frozen_bits=None)
     return plan.model_copy(update={"cost": plan.cost.model_copy(update={"setup": setup})})
+
+
+def test_train_plan_reports_how_the_data_was_read_without_eval_examples_too(place, tmp_path):
+    rows = (place / "train.jsonl").read_text().splitlines()
+    (tmp_path / "task.jsonl").write_text("\n".join(['{"prompt": "a", "completion": 7}', *rows[:4]]))
+    trained = train_plan(asked(place, data=str(tmp_path / "task.jsonl"), steps=1), tmp_path / "out")
+    notes = json.loads((tmp_path / "out" / "training.json").read_text())["notes"]
+    assert notes == list(trained.notes)
+    assert any(note.startswith("Read as prompt and completion: ") for note in notes)
+    assert [note for note in notes if "skipped" in note] == [
+        "The training set: 1 of 5 rows is skipped: line 1: field 'completion' is a number (int 7), expected text."
+    ]
 
 
 def test_train_plan_of_whole_layers_keeps_their_precision_and_says_so(place, tmp_path):

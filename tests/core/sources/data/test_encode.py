@@ -183,10 +183,11 @@ def test_encode_all_refuses_too_few_with_counts_and_causes():
     assert (len(allowed.tokenized), allowed.n_too_long, allowed.n_unsupervised) == (20, 3, 2)
     assert "Only 20 examples, fewer than 32: intervals are wide." in allowed.notes
 
-    with pytest.raises(
-        DataError, match=r"0 of 3 examples are usable; 3 dropped.* At least 1 are needed\. Add examples\.$"
-    ):
-        encode_all(PLAIN, several[20:23], max_length=9, allow_few=True)
+    for few in ({"allow_few": True}, {"minimum": 1}):  # as a finetune asks, which has no such flag
+        with pytest.raises(
+            DataError, match=r"0 of 3 examples are usable; 3 dropped.* At least 1 is needed\. Add examples\.$"
+        ):
+            encode_all(PLAIN, several[20:23], max_length=9, **few)
 
 
 def test_encode_all_notes_what_it_cut():

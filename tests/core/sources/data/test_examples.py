@@ -11,7 +11,7 @@ from semfreeze_core.errors import DataError
 from semfreeze_core.records.defaults import MIN_SLICE
 from semfreeze_core.records.examples import RowCounts, SkippedRow
 from semfreeze_core.records.fields import FieldMapping
-from semfreeze_core.sources.data import examples
+from semfreeze_core.sources.data import usable_rows
 from semfreeze_core.sources.data.examples import (
     LONGEST_GROUP_VALUE,
     MAX_GROUP_COLUMNS,
@@ -104,7 +104,7 @@ def test_read_examples_skips_a_row_that_cannot_be_read_and_lists_why(tmp_path):
 
 def test_read_examples_names_the_first_of_many_skipped_rows(tmp_path, monkeypatch):
     rows = [row | {"completion": None if i == 0 else i} if i < 8 else row for i, row in enumerate(pairs(20))]
-    monkeypatch.setattr(examples, "MOST_SKIPPED", 5)
+    monkeypatch.setattr(usable_rows, "MOST_SKIPPED", 5)
     found = read(write(tmp_path, rows))
     assert (found.n_usable, found.n_skipped, len(found.skipped)) == (12, 7, 5)
     assert "and 4 more, which `semfreeze preview --skipped FILE` lists." in found.skipped_note
