@@ -7,7 +7,7 @@ from semfreeze_core.export.data import TaskFile
 from semfreeze_core.export.parts import NamedParts
 from semfreeze_core.export.tokenizer import TokenizerFacts
 from semfreeze_core.plan.document import FreezePlan
-from semfreeze_core.records.defaults import LEARNING_RATES
+from semfreeze_core.records.defaults import LEARNING_RATES, TRAINING_WARMUP_FRACTION
 from semfreeze_core.records.training import TRANSFORMERS_OPTIMIZERS, TrainingSetup
 
 SCHEDULE = "constant_with_warmup"
@@ -75,13 +75,13 @@ class ExportRequest:
 
     @property
     def learning_rate(self) -> float:
-        """What `semfreeze train` uses; a plan has none."""
+        """The default of what trains: a plan has none, and only semfreeze's own trainings search it."""
         return LEARNING_RATES["frozen" if self.setup.lora is None else "lora"]
 
     @property
     def warmup_steps(self) -> int:
-        """Steps of the linear warm-up, a twentieth of all, as in `semfreeze train`."""
-        return max(1, self.setup.steps // 20)
+        """Steps of the linear warm-up, the same share of all as in `semfreeze train`."""
+        return max(1, int(TRAINING_WARMUP_FRACTION * self.setup.steps))
 
     @property
     def epochs(self) -> int:

@@ -57,7 +57,8 @@ RATE_FACTORS = {"full": 1.0, "frozen": 1.0, "lora": 3.0}
 # bfloat16 (github.com/mosaicml/llm-foundry, scripts/train/benchmarking). The two ends are our rule of thumb: one GPU
 # waits for no other, and small models and short examples may stay below.
 UTILIZATION = (0.30, 0.55)
-WARMUP_FRACTION = 0.1  # of the steps; the rate is constant after it
+# Of the steps; the rate is constant after it. Short finetunes warm up for longer than whole trainings and exports.
+WARMUP_FRACTION, TRAINING_WARMUP_FRACTION = 0.1, 0.05
 LORA_RANK = 16
 LORA_SCALE = 2  # alpha / rank
 

@@ -48,7 +48,7 @@ from semfreeze_core.gains.rates import compared_steps, starting_rate
 from semfreeze_core.plan.consistency import require_names
 from semfreeze_core.plan.document import require_model, require_recommendation
 from semfreeze_core.progress import Progress, ProgressEvent, silent
-from semfreeze_core.records.defaults import MIN_RATE_EXAMPLES
+from semfreeze_core.records.defaults import MIN_RATE_EXAMPLES, TRAINING_WARMUP_FRACTION
 from semfreeze_core.records.validation import Mark
 from semfreeze_core.sources.models.causal_lm import LoadedModel, load_causal_lm
 from semfreeze_core.storage import disk_errors, prefix_cache_folder, write_atomically
@@ -148,7 +148,7 @@ def _train(
     settings = ArmSettings(
         setup=replace(setup, steps=steps, lora=arm.lora),
         seed=request.seed,
-        warmup_steps=max(1, min(steps // 20, (compared or steps) // 4)),
+        warmup_steps=max(1, min(int(TRAINING_WARMUP_FRACTION * steps), (compared or steps) // 4)),
         rate_steps=compared,
         accumulation=setup.batch_size // (request.micro_batch_size or setup.batch_size),
         n_accuracy=request.n_accuracy,
