@@ -43,7 +43,7 @@ def cost_notes(request: ExportRequest, *, quantizes: bool = False) -> list[str]:
         quantizes: whether the target's configuration quantizes frozen layers.
     """
     setup, target = request.setup, request.target
-    notes = ["The learning rate and warm-up are defaults; a plan has none. `semfreeze validate` reports each variant's best rate."]
+    notes = ["The learning rate and warm-up are defaults; a plan has none. `semfreeze validate` searches rates."]
     planned = request.plan.cost.planned
     if planned is not None and setup.loss != "fused" and setup != stock_trainer(setup):
         share = f"{100 * planned.relative_flop:.0f}% of full finetuning's compute"
