@@ -3,14 +3,14 @@
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import islice
+from pathlib import Path
 from typing import Any, Literal
 
 from semfreeze_core.errors import DataError
 from semfreeze_core.records.fields import FieldMapping
 from semfreeze_core.sources.data import formats
-from semfreeze_core.sources.data.compression import compression_of
 from semfreeze_core.sources.data.fields import holds_pairs_of_messages, resolve_fields
-from semfreeze_core.sources.data.messages import CALL_ROLE, ROLES
+from semfreeze_core.sources.data.messages import CALL_ROLE, ROLES, TRAINED_KEYS
 from semfreeze_core.sources.data.rows import open_rows
 from semfreeze_core.sources.data.samples import resolve_data
 from semfreeze_core.sources.data.usable_rows import check_without_model, first_reasons
@@ -39,6 +39,7 @@ class ChatShape:
         words: the file's words for each role that occurs, in the order in which they come.
         columns: the row's columns that a chat is given beside its messages ("system", "tools").
         tools_as_text: whether tools are written as JSON texts, by any row.
+        untrained: whether any message says that it is no target (weight 0, train false).
     """
 
     role_key: str = "role"
@@ -46,6 +47,7 @@ class ChatShape:
     words: dict[ChatRole, tuple[str, ...]] = field(default_factory=dict)
     columns: tuple[str, ...] = ()
     tools_as_text: bool = False
+    untrained: bool = False
 
     def words_outside(self, known: Collection[str]) -> list[str]:
         """Words for roles that are not among these."""
@@ -107,13 +109,12 @@ def task_file(source: str, mapping: FieldMapping) -> TaskFile:
     if fields.messages_field is not None:
         chats = _chat_shape((row for _, row in islice(rows, _CHATS_READ)), fields.messages_field)
     path = str(rows.path)
-    file_format = formats.format_of(path)
-    if file_format is None:
+    kind = formats.kind_of(Path(path))
+    if kind is None:
         raise DataError(
             f"{path} is a folder, but an export needs one file that ends in one of {', '.join(formats.suffixes())}. "
             "Join its files."
         )
-    kind = file_format.kind if compression_of(path) is None else f"compressed {file_format.kind}"
     return TaskFile(
         path, kind, fields, chats, holds_pairs_of_messages((row for _, row in rows), fields), notes=tuple(notes)
     )
@@ -124,7 +125,7 @@ def _chat_shape(rows: Iterable[Mapping[str, Any]], column: str) -> ChatShape:
     keys: dict[str, str] = {}
     words: dict[ChatRole, dict[str, None]] = {}
     beside: dict[str, None] = {}
-    tools_as_text = False
+    tools_as_text = untrained = False
     for row in rows:
         beside |= dict.fromkeys(name for name in ("system", "tools") if row.get(name) and name != column)
         tools_as_text |= column != "tools" and isinstance(row.get("tools"), str) and bool(row["tools"])
@@ -134,6 +135,7 @@ def _chat_shape(rows: Iterable[Mapping[str, Any]], column: str) -> ChatShape:
                 continue
             for kind, names in (("role", ("role", "from")), ("content", ("content", "value"))):
                 keys.setdefault(kind, next((name for name in names if message.get(name) is not None), ""))
+            untrained |= any(message.get(key) is not None and not message[key] for key in TRAINED_KEYS)
             word = message.get("role") or message.get("from")
             if isinstance(word, str) and (role := _WORDS.get(word.casefold())) is not None:
                 words.setdefault(role, {})[word] = None
@@ -143,6 +145,7 @@ def _chat_shape(rows: Iterable[Mapping[str, Any]], column: str) -> ChatShape:
         {role: tuple(found) for role, found in words.items()},
         tuple(beside),
         tools_as_text,
+        untrained,
     )
 
 
@@ -194,8 +197,14 @@ def require_readable(data: TaskFile, trainer: str, kinds: Collection[FileKind]) 
     """Refuse what a trainer that reads the file itself cannot use.
 
     Raises:
-        DataError: a prompt made by a template, lists of messages as prompts, or a file of another kind.
+        DataError: a prompt made by a template, lists of messages as prompts, messages that are no targets, or a file of
+            another kind.
     """
+    if data.chats is not None and data.chats.untrained:
+        raise DataError(
+            f"{trainer} would train on the messages that {data.path} marks as no targets (weight 0, train false). End "
+            f"their chats before them, or export to {_OWN_ROWS}."
+        )
     if data.pairs_of_messages and trainer != UNSLOTH:
         raise DataError(
             f"{trainer} reads prompts and completions as texts, and those of {data.path} are lists of messages. Join "

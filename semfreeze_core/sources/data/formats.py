@@ -16,6 +16,7 @@ from semfreeze_core.sources.data.readers import (
     read_json_lines,
     read_json_list,
     read_parquet,
+    separator_of,
 )
 
 
@@ -29,6 +30,7 @@ class FileFormat:
         suffixes: endings of file names, lower case, with the dot; the first is the usual one.
         read: yields the rows of a file, in a new pass each time it is called.
         is_text: whether the bytes are UTF-8 text, so that a zero byte shows another kind of file.
+        separator: between the fields of a table, as its name says; None without one.
     """
 
     kind: str
@@ -36,13 +38,19 @@ class FileFormat:
     suffixes: tuple[str, ...]
     read: Callable[[Path], NumberedRows]
     is_text: bool = True
+    separator: str | None = None
+
+
+def _delimited(kind: str, suffix: str, separator: str) -> FileFormat:
+    read = partial(read_delimited, delimiter=separator)
+    return FileFormat(kind, kind.upper(), (suffix,), read, separator=separator)
 
 
 FORMATS: tuple[FileFormat, ...] = (
     FileFormat("json lines", "JSONL", (".jsonl", ".ndjson", ".json-lines"), read_json_lines),
     FileFormat("json", "JSON", (".json",), read_json_list),
-    FileFormat("csv", "CSV", (".csv",), partial(read_delimited, delimiter=",")),
-    FileFormat("tsv", "TSV", (".tsv",), partial(read_delimited, delimiter="\t")),
+    _delimited("csv", ".csv", ","),
+    _delimited("tsv", ".tsv", "\t"),
     FileFormat("parquet", "Parquet", (".parquet",), read_parquet, is_text=False),
 )
 
@@ -70,6 +78,23 @@ def format_of(name: str) -> FileFormat | None:
     if suffix is not None and suffix not in suffixes():
         suffix = suffix.removesuffix(compression_of(suffix) or "")
     return next((file_format for file_format in FORMATS if suffix in file_format.suffixes), None)
+
+
+def kind_of(path: Path) -> str | None:
+    """What a trainer that reads the file itself has to read: its format, and what is not usual about it.
+
+    Args:
+        path: of a file; compressed ones are told by name, tables with another separator by their first rows.
+    """
+    file_format = format_of(str(path))
+    if file_format is None:
+        return None
+    if compression_of(str(path)) is not None:
+        return f"compressed {file_format.kind}"
+    usual = file_format.separator
+    if usual is not None and (separator := separator_of(path, usual)) != usual:
+        return f"{file_format.kind} with {separator!r} between fields"
+    return file_format.kind
 
 
 def stem_of(name: str) -> str:

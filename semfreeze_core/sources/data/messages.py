@@ -21,7 +21,7 @@ _REFUSED = {
     "image": "semfreeze reads text only",
     "audio": "semfreeze reads text only",
 }
-_TRAINED_KEYS = ("weight", "train", "training")
+TRAINED_KEYS = ("weight", "train", "training")
 _ROLE_KEYS, _CONTENT_KEYS = ("role", "from"), ("content", "value")
 CALL_ROLE = "function_call"  # LLaMA-Factory's role of an answer that is a tool call, written in JSON
 ROLES = {role: role for role in ("system", "developer", "user", "assistant", "tool")}
@@ -160,7 +160,7 @@ def _content(value: Any, name: str, may_be_null: bool) -> str:
 
 def _is_trained(entry: dict[str, Any], name: str) -> bool:
     """Whether a message's own flag leaves it a target: weight 0 (OpenAI) and train false (axolotl) do not."""
-    for key in _TRAINED_KEYS:
+    for key in TRAINED_KEYS:
         if key in entry:
             value = entry[key]
             if not isinstance(value, bool | int | float) or value not in (0, 1):

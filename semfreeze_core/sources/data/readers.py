@@ -126,7 +126,7 @@ def read_delimited(path: Path, delimiter: str) -> NumberedRows:
         delimiter: what its name says; another of the usual ones is taken where the first rows fit that one alone.
     """
     csv.field_size_limit(_CSV_FIELD_BYTES)
-    delimiter = _separator(path, delimiter)
+    delimiter = separator_of(path, delimiter)
     reader = csv.reader((text for _, text in _text_lines(path)), delimiter=delimiter, strict=True)
     start = 1  # of the row being read; a quoted field may run over several lines
     try:
@@ -150,7 +150,7 @@ def read_delimited(path: Path, delimiter: str) -> NumberedRows:
         ) from None
 
 
-def _separator(path: Path, usual: str) -> str:
+def separator_of(path: Path, usual: str) -> str:
     """The separator with which the header and the first rows have the same fields, two at least; or the usual one."""
     lines = [text for _, text in islice(_text_lines(path), _SNIFFED_LINES)]
     header = next((text for text in lines if text.strip()), "")

@@ -479,6 +479,32 @@ def test_kinds_of_files_are_read_or_refused(tiny, rows_in, target):
                 export_plan(plan_for(tiny, target), target, data=file, mapping=NAMED)
 
 
+@pytest.mark.parametrize("target", TARGETS)
+def test_tables_with_another_separator_are_read_by_our_own_scripts_alone(tiny, tmp_path, monkeypatch, target):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "rows.csv").write_text("ask;say\none, two;three\nfour;five\n")
+    if target in ("hf-trainer", "trl", "peft"):
+        assert "rows.csv" in export_plan(plan_for(tiny, target), target, data="rows.csv", mapping=NAMED).text
+        return
+    with pytest.raises(DataError, match=r"does not read csv with ';' between fields files|mlx-lm does not read"):
+        export_plan(plan_for(tiny, target), target, data="rows.csv", mapping=NAMED)
+
+
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("flag", [{"weight": 0}, {"train": False}])
+def test_messages_that_are_no_targets_are_honored_by_our_own_scripts_alone(tiny, rows_in, target, flag):
+    chat = [*CHAT[0]["messages"], {"role": "user", "content": "c"}, {"role": "assistant", "content": "d"}]
+    marked = [{"messages": [*chat[:1], chat[1] | flag, *chat[2:]]}]
+    told = {"mapping": FieldMapping(messages_field="messages")}
+    if target in ("hf-trainer", "trl", "peft"):
+        export_plan(plan_for(tiny, target), target, data=rows_in("train.jsonl", marked), **told)
+        return
+    with pytest.raises(DataError, match=r"would train on the messages that .* marks as no targets"):
+        export_plan(plan_for(tiny, target), target, data=rows_in("train.jsonl", marked), **told)
+    trained = [{"messages": [chat[0], chat[1] | {"weight": 1}]}]
+    export_plan(plan_for(tiny, target), target, data=rows_in("train.jsonl", trained), **told)
+
+
 def test_prompts_by_a_template_are_read_by_our_own_scripts_alone(tiny, rows_in):
     told = {
         "data": rows_in("train.jsonl", PAIRS),
