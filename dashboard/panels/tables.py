@@ -16,7 +16,7 @@ from ..text.visitor_text import source_name, visitor_text
 def gpu_rows(alternatives: Mapping[str, DepthCost], depths: Sequence[DepthCost]) -> list[dict[str, str]]:
     """A line a card: its memory, the least freeze depth that fits, and the headroom of each alternative."""
     return [
-        {"card": gpu.name, "memory": gib(gpu.memory_bytes), "fits from depth": _least(depths, gpu)}
+        {"GPU": gpu.name, "memory": gib(gpu.memory_bytes), "fits from depth": _least(depths, gpu)}
         | {name: _headroom(cost, gpu) for name, cost in alternatives.items()}
         for gpu in GPUS
     ]
