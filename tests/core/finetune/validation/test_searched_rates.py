@@ -84,7 +84,8 @@ def test_the_report_names_every_rate_tried_and_that_all_searched_alike(finished)
 def test_the_search_and_its_price_are_told_before_anything_trains(finished, request_for):
     _, _, said = finished
     note = search_note(prepare(request_for()))
-    assert next(message for message in said if message) == note
+    assert note in said
+    assert said.index(note) < next(i for i, message in enumerate(said) if "learning rate: " in message)
     assert note.startswith("Learning rates are searched for full, planned: up to 5 rates each, compared after 4 steps")
     assert search_note(prepare(request_for(rates={"full": 1e-3, "frozen": 1e-3}))) is None
 
