@@ -45,12 +45,14 @@ def request_for(home, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def finished(request_for, tmp_path_factory):
-    """A validation of two searched variants with two seeds, its folder, and what was said, before any result or after."""
+    """A validation of two searched variants with two seeds, its folder, and what was said: before or after results."""
     folder, said = tmp_path_factory.mktemp("finished") / "validation", []
+
+    def hear(event):
+        said.append((event.message, (folder / "runs").exists()))
+
     with arms_in_this_process():
-        report = validate(
-            request_for(), folder, progress=lambda event: said.append((event.message, (folder / "runs").exists()))
-        )
+        report = validate(request_for(), folder, progress=hear)
     return report, folder, said
 
 
