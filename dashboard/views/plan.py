@@ -156,12 +156,12 @@ def metrics(ctx: page.PageContext, shown: _Shown, setup: TrainingSetup, gpu: str
         ),
         strict=True,
     ):
-        column.metric(title, value, delta, "off", help=TOOLTIPS[term], delta_arrow="off")
+        source = f" {page_text.time_line(speed)}" if term == "time" and speed.rates else ""
+        column.metric(title, value, delta, "off", help=TOOLTIPS[term] + source, delta_arrow="off")
     if not speed.rates:
         st.caption(escaped(page_text.no_rate_sentence(gpu, setup.precision)))
     if line := page_text.alternative_line(shown.costs, shown.depth):
         st.caption(line)
-    st.caption(escaped(page_text.time_line(speed)))
 
 
 def cost_charts(shown: _Shown, setup: TrainingSetup) -> None:
