@@ -17,6 +17,7 @@ FAULTS = """
         if (metric.scrollWidth > metric.clientWidth + 1 && getComputedStyle(metric).textOverflow === 'ellipsis')
             faults.push(`cut off: ${metric.innerText}`)
     for (const chart of document.querySelectorAll('.js-plotly-plot')) {
+        if (chart.closest('details:not([open])')) continue  // closed, and drawn at its last width
         const frame = chart.getBoundingClientRect()
         const visible = text => text.getBoundingClientRect().width && getComputedStyle(text).visibility !== 'hidden'
         const shown = [...chart.querySelectorAll('text')].filter(text => text.textContent.trim() && visible(text))
