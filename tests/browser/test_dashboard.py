@@ -10,7 +10,7 @@ from semfreeze_core.plan.make import default_setup
 from semfreeze_core.runs.folder import read_run
 from semfreeze_core.runs.plans import read_plan
 from semfreeze_core.runs.store import example_run
-from tests.browser.conftest import Reader
+from tests.browser.conftest import Reader, sync_api
 
 NARROW = {"width": 700}
 DARK = {"theme": "dark"}
@@ -102,8 +102,10 @@ def test_a_pasted_link_opens_the_same_view(reader, context, address):
     reader.window.get_by_text("paper", exact=True).first.click()
     reader.window.get_by_text("Freeze the first 21 of 30 layers").first.wait_for()
     open_setup(reader)
+    before = reader.sentence
     reader.window.get_by_role("spinbutton", name="Batch").fill("4")
     reader.window.get_by_role("spinbutton", name="Batch").press("Enter")
+    sync_api.expect(reader.window.locator("h4").first).not_to_have_text(before)  # on a busy machine it takes a while
     reader.settle()
     there, link = reader.sentence, reader.window.url.removeprefix(f"{address}/")
     assert "batch=4" in link
