@@ -44,7 +44,7 @@ GPU_PRECISION: Literal["bf16-autocast"] = "bf16-autocast"  # on GPUs that multip
 # variants go over the data more often.
 LEARNING_RATES = {"full": 3e-4, "frozen": 3e-4, "lora": 1e-3}
 # The search of --lr auto. Rates are compared on CURVE_EXAMPLES eval examples after RATE_STEPS, or a third of a shorter
-# training. The guess is the best rate of full finetuning on most tasks with a model of this width.
+# training. The guess, a rate at a width, is ours and only where a search begins.
 RATE_GRID = (1e-6, 3e-6, 1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3)
 RATE_STEPS, MIN_RATE_STEPS = 20, 2
 MIN_RATE_EXAMPLES = 16  # eval examples; `semfreeze train` with fewer, or none, takes the kind's default rate

@@ -20,7 +20,10 @@ def forecast_sentence(forecast: FinetuneForecast, whose_rate: str, search: tuple
         whose_rate: at which rate the time was estimated, in words.
         search: least and most that searching their learning rates adds, as shares of it; None without a search.
     """
-    more = "" if search is None else f" Searching learning rates adds {percent(search[0])} to {percent(search[1])}."
+    more = ""
+    if search is not None:
+        least, most = (percent(share) for share in search)
+        more = f" Searching learning rates adds {least} to {most}, evaluation not included."
     time = "time unknown (no finetune of this run was timed)"
     if forecast.seconds is not None:
         time = f"about {duration(forecast.seconds)} at the rate {whose_rate}, evaluation not included"
