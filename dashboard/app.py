@@ -9,7 +9,7 @@ from semfreeze_core.errors import RunError
 from semfreeze_dashboard.data import compute, state
 from semfreeze_dashboard.data.run_folder import first_run, server_catalog
 from semfreeze_dashboard.forms.setup_form import setup_options
-from semfreeze_dashboard.panels.page import HIDDEN, hidden
+from semfreeze_dashboard.panels.page import HIDDEN, hidden, hidden_depth
 from semfreeze_dashboard.server.auth import require_login
 from semfreeze_dashboard.server.failures import guarded
 from semfreeze_dashboard.text import page_text
@@ -33,6 +33,14 @@ STYLE = f"""<style>
 DARK_STYLE = """<style>
 [data-testid=stBaseButton-primary] p, [data-testid=stMultiSelect] span[title] { color: #14181d }
 </style>"""
+# A page may lose a widget's value of the link on its way to the next, where Streamlit's server puts it back a moment later
+# as another stop in the browser's history. What changes the query of a page alone is no stop of its own.
+HISTORY = """<script>
+window.semfreezePush ??= history.pushState.bind(history);
+history.pushState = (data, title, url) => new URL(url, location).pathname === location.pathname
+  ? history.replaceState(data, title, url)
+  : window.semfreezePush(data, title, url);
+</script>"""
 VIEWS = {title: import_module(f"semfreeze_dashboard.views.{title.lower()}") for title in ("Start", *PAGES)}
 
 
@@ -48,6 +56,7 @@ def main() -> None:
         [st.Page(FOLDER / f"{title.lower()}.py", title=title, default=title == "Start") for title in VIEWS]
     )
     st.html(STYLE + (DARK_STYLE if state.dark_theme() else ""))
+    st.html(HISTORY, unsafe_allow_javascript=True)
     if not require_login():
         return
     state.keep_form()
@@ -66,7 +75,11 @@ def main() -> None:
 
 
 def draw_link_widgets(title: str) -> None:
-    """The training setup beside the page, and out of sight what other pages keep in the link."""
+    """The training setup beside the page, and out of sight what other pages keep in the link.
+
+    A widget that two pages in a row hide has to stand at the same place on both: drawn elsewhere, Streamlit's browser
+    side puts the new one in before it takes the old one out, and takes the value out of the link with it.
+    """
     try:
         opened = compute.read(server_catalog(), state.open_run_name())
     except RunError:
@@ -74,6 +87,8 @@ def draw_link_widgets(title: str) -> None:
     with st.sidebar, st.expander("Training setup"):
         state.keep_training_setup(*setup_options(opened.run))
     with hidden("pages"):
+        if not getattr(VIEWS[title], "SHOWS_DEPTH", False):
+            hidden_depth(opened)
         for name, view in VIEWS.items():
             if name != title and hasattr(view, "link_choices"):
                 view.link_choices(opened)

@@ -136,6 +136,12 @@ def keep_choice(name: LinkName, options: Sequence[str]) -> str:
     return str(st.selectbox(name, options, **in_link(name)) or options[0])
 
 
+def chosen_option(name: LinkName, options: Sequence[str]) -> str:
+    """What the session or the link says of a row of options whose widget is drawn later, at first the first."""
+    chosen = st.session_state.get(name, st.query_params.get(name))
+    return chosen if chosen in options else options[0]
+
+
 def keep_option(name: LinkName, options: Sequence[str]) -> None:
     """Hold on to an option of a list in the link."""
     st.radio(name, options, **in_link(name))

@@ -99,20 +99,16 @@ def hidden(name: str) -> DeltaGenerator:
     return st.container(key=f"{HIDDEN}-{name}")
 
 
-def hidden_view(opened: OpenRun) -> None:
-    """Hold on to metric and depth where a page shows neither."""
-    with hidden("view"):
-        metrics = _metrics(opened)
-        metric = state.keep_choice("metric", metrics)
-        comparison = compute.comparison(opened, metric, None, None)
-        start = comparison.rules["coverage"].freeze_depth or 0
-        state.keep_depth(comparison.n_layers, start)
+def hidden_metric(opened: OpenRun) -> None:
+    """Hold on to the metric where a page has no choice of it."""
+    with hidden("metric"):
+        state.keep_choice("metric", _metrics(opened))
 
 
-def hidden_depth(ctx: PageContext) -> None:
-    """Hold on to the depth where a page has no slider."""
-    with hidden("depth"):
-        state.keep_depth(ctx.n_layers, start_depth(ctx))
+def hidden_depth(opened: OpenRun) -> None:
+    """Hold on to the depth where a page has no slider; the app draws it, at one place on all those pages."""
+    comparison = compute.comparison(opened, state.chosen_option("metric", _metrics(opened)), None, None)
+    state.keep_depth(comparison.n_layers, comparison.rules["coverage"].freeze_depth or 0)
 
 
 def start_depth(ctx: PageContext) -> int:

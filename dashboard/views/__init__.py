@@ -1,6 +1,7 @@
 """One file a page, listed in PAGES; the app draws its `draw()`.
 
-A page whose widgets the link keeps on other pages too has `link_choices()`.
+A page whose widgets the link keeps on other pages too has `link_choices()`; one that shows the depth's slider has
+`SHOWS_DEPTH`.
 """
 
 # Pages after Start, in their order, and what each is for; the page itself is the file of this name here.

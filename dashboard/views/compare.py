@@ -31,7 +31,6 @@ ALL_AT_ONCE = f"{BAND_NOTE} Where a band excludes 0, the runs differ significant
 def body() -> None:
     """Who is compared, what they say, their curves, then calibration and the runs."""
     ctx = page.page_context()
-    page.hidden_depth(ctx)
     others = [name for name in server_catalog().names if name != ctx.opened.name]
     chosen = ctx.choices.multiselect(
         "Compare with", others, max_selections=MOST_RUNS - 1, width=520, help=TOOLTIPS["compare"],

@@ -15,6 +15,8 @@ from semfreeze_dashboard.text import page_text
 from semfreeze_dashboard.text.analysis_text import escaped
 from semfreeze_dashboard.text.tooltips import TOOLTIPS
 
+SHOWS_DEPTH = True
+
 
 def body() -> None:
     """Deviation, controls, gains, coverage, law, groups; one line for the depth through all."""

@@ -31,6 +31,7 @@ from semfreeze_dashboard.text.visitor_text import visitor_text
 FRONTIER = "frontier"
 SAVINGS = ("FLOP", "memory")
 RULES = (*AUTOMATIC_RULES, "budget")
+SHOWS_DEPTH = True
 
 
 def go_to_clicked_depth() -> None:

@@ -54,7 +54,7 @@ def body() -> None:
     except RunError as error:
         st.error(error_text(error))
         return
-    page.hidden_view(opened)
+    page.hidden_metric(opened)
     curve = compute.curve(opened, METRIC)
     recommended = compute.comparison(opened, METRIC, None, None).rules["coverage"].freeze_depth
     names = list(SLIDES)

@@ -39,7 +39,6 @@ def open_clicked() -> None:
 def open_runs() -> None:
     """The open run's conclusion, then all runs."""
     ctx = page.page_context()
-    page.hidden_depth(ctx)
     comparison = compute.comparison(ctx.opened, ctx.metric, None, None)
     opinion = comparison.rules["coverage"]
     page.header(ctx, opinion.freeze_depth, page_text.start_sentence(ctx.opened.name, comparison))
@@ -106,10 +105,10 @@ def run_button(runs: Path, form: AnalysisForm, *, fits: bool) -> None:
         st.rerun()
 
 
-def keep_view() -> None:
-    """Hold on to metric and depth of the open run beside a form that has no use for them."""
+def keep_metric() -> None:
+    """Hold on to the metric of the open run beside a form that has no use for it."""
     with suppress(RunError):  # which the pages that show the run say
-        page.hidden_view(compute.read(server_catalog(), state.open_run_name()))
+        page.hidden_metric(compute.read(server_catalog(), state.open_run_name()))
 
 
 def body() -> None:
@@ -124,7 +123,7 @@ def body() -> None:
     )  # fmt: skip
     jobs_panel.jobs_panel()
     if choice == ANALYZE:
-        keep_view()
+        keep_metric()
         analyze(folder)
     else:
         open_runs()

@@ -19,6 +19,7 @@ from semfreeze_dashboard.text.tooltips import TOOLTIPS
 PROJECTION, ROWS, CELLS = "projection", "rows", "cells"
 KINDS, AXES = ("PCA", "UMAP"), ("2-D", "3-D")
 FEW, MOST_PATHS = 12, 40
+SHOWS_DEPTH = True
 
 
 def body() -> None:

@@ -38,7 +38,6 @@ _FOLDERS = {"validation": VALIDATIONS, "sweep": SWEEPS, "pilots": PILOTS}
 def body() -> None:
     """The verdict, the curves it rests on, predicted beside measured; then the form of a new one."""
     ctx = page.page_context()
-    page.hidden_depth(ctx)
     reports = compute.validations(ctx.opened)
     name = None
     if reports:
