@@ -1,4 +1,4 @@
-"""What holds for every test: one thread a process, and as many drawn examples as tell a fault."""
+"""What holds for every test: no hub, one thread a process, and as many drawn examples as tell a fault."""
 
 import gc
 import os
@@ -10,6 +10,9 @@ gc.disable()
 # or numpy; processes that tests start inherit it.
 for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"):
     os.environ.setdefault(variable, "1")
+
+# Names that tests make up may exist on the hub.
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 from hypothesis import settings  # noqa: E402 - loads numpy
 

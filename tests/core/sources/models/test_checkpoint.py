@@ -15,7 +15,7 @@ from transformers import AutoModelForCausalLM, BartConfig, LlamaConfig, LlavaCon
 from transformers.utils import logging as transformers_logging
 
 from semfreeze_core.errors import ModelError, ResourceError
-from semfreeze_core.sources.models import loading, opening
+from semfreeze_core.sources.models import hub_adapter, loading, opening
 from semfreeze_core.sources.models.causal_lm import load_causal_lm, measure_empty
 from semfreeze_core.sources.models.checkpoint import Checkpoint
 from semfreeze_core.sources.models.limits import limits_of
@@ -480,10 +480,13 @@ def test_load_config_fails_at_once_when_the_hub_is_out_of_reach(monkeypatch):
     def unreachable(*_, **__):
         raise TransportError("Name or service not known")
 
+    monkeypatch.setattr(hub_adapter, "file_exists", unreachable)
     monkeypatch.setattr(loading, "file_exists", unreachable)
+    with pytest.raises(ModelError, match=r"nowhere: no such folder.*Name or service not known.*works offline"):
+        open_checkpoint("semfreeze-tests/nowhere")
     started = time.monotonic()
     with pytest.raises(ModelError) as caught:
-        load_config(open_checkpoint("semfreeze-tests/nowhere"))
+        load_config(Checkpoint("semfreeze-tests/nowhere", "hub", "semfreeze-tests/nowhere"))
     assert time.monotonic() - started < 2
     message = str(caught.value)
     assert message.startswith("semfreeze-tests/nowhere: its config could not be loaded: Name or service not known.")

@@ -4,14 +4,23 @@ import json
 import shutil
 import sys
 from contextlib import suppress
+from types import SimpleNamespace
 
 import huggingface_hub
 import pytest
 import torch
 import transformers
+from huggingface_hub.errors import (
+    GatedRepoError,
+    HFValidationError,
+    OfflineModeIsEnabled,
+    RemoteEntryNotFoundError,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
 
 from semfreeze_core.errors import ModelError
-from semfreeze_core.sources.models import loading
+from semfreeze_core.sources.models import hub_adapter, loading
 from semfreeze_core.sources.models.causal_lm import load_causal_lm, measure_empty
 from semfreeze_core.sources.models.loading import load_tokenizer
 from semfreeze_core.sources.models.opening import open_checkpoint
@@ -21,6 +30,10 @@ from tests.core.tiny_tokenizer import build_tiny_tokenizer
 
 pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated")  # peft's own
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+
+def hub_error(kind):
+    return kind("not found", response=SimpleNamespace(headers={}, request=None))
 
 
 @pytest.fixture
@@ -85,6 +98,40 @@ def test_a_model_of_the_hub_is_not_exchanged_for_what_an_adapter_beside_it_names
     shutil.copytree(tmp_path / "whole", adapter, dirs_exist_ok=True)
     edit_adapter(adapter, base_model_name_or_path=str(tmp_path / "secret"))
     assert "as its base: expected a model of the hub" in refusal()
+
+
+@pytest.mark.parametrize("error", [OSError("Network is unreachable"), RuntimeError("the connection broke")])
+def test_a_model_of_which_the_hub_does_not_say_whether_it_is_an_adapter_is_refused(monkeypatch, error):
+    """The loaders may reach the hub a moment later, and would follow an adapter's base to a path of this machine."""
+
+    def ask(*_, **__):
+        raise error
+
+    monkeypatch.setattr(hub_adapter, "file_exists", ask)
+    assert refusal("owner/name").startswith(
+        "owner/name: no such folder, and the Hugging Face hub did not say whether it is an adapter there "
+        f"({error}). Is the name right, and the hub within reach?"
+    )
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OfflineModeIsEnabled("offline"),
+        HFValidationError("bad name"),
+        hub_error(RepositoryNotFoundError),
+        hub_error(GatedRepoError),
+        hub_error(RevisionNotFoundError),
+        hub_error(RemoteEntryNotFoundError),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_what_the_hub_says_is_not_there_is_no_adapter(monkeypatch, error):
+    def ask(*_, **__):
+        raise error
+
+    monkeypatch.setattr(hub_adapter, "file_exists", ask)
+    assert not hub_adapter.holds_adapter("owner/name", None)
 
 
 def test_an_adapter_that_names_an_adapter_of_the_hub_is_refused(adapter, hub, tmp_path):
