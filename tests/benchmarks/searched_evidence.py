@@ -1,0 +1,198 @@
+"""Real finetunes of many tasks by several variants, each at its own searched learning rate: what claims rest on.
+
+`python -m tests.benchmarks.searched_evidence --data DIR --out DIR` trains one cell a task, variant and seed, and keeps
+each task's in tests/benchmarks/results/searched/TASK.json after every cell. Interrupted, it goes on. The cells hold
+each eval item's loss at every rate that a search tried, and after a quarter, a half and all of the steps, so that rules
+can be replayed on them. searched_evidence.md says what was expected before the first of them ran.
+"""
+
+import argparse
+from pathlib import Path
+
+from semfreeze_core.finetune.validation.request import ValidationRequest, prepare
+from semfreeze_core.finetune.validation.validate import validate
+from semfreeze_core.plan.make import make_plan
+from semfreeze_core.plan.rules import depth_cap
+from semfreeze_core.progress import ProgressEvent
+from semfreeze_core.records.provenance import Document, Provenance
+from semfreeze_core.records.rates import RateSearch
+from semfreeze_core.records.run import Run
+from semfreeze_core.records.training import TrainingSetup
+from semfreeze_core.records.validation import ArmRun, ValidationReport, ValidationSettings
+from semfreeze_core.runs.folder import read_run, write_run
+from semfreeze_core.runs.reports import read_validation
+from semfreeze_core.storage import write_atomically
+from semfreeze_core.workflow import AnalysisRequest, analyze
+
+RESULTS = Path(__file__).parent / "results" / "searched"
+STEPS, BATCH, LENGTH, N_TRAIN, N_EVAL, N_READ = 80, 4, 384, 480, 128, 128
+# In order of worth. Those with a colon come with the product; the others are files of --data.
+TASKS = (
+    "alpaca_en",
+    "code_alpaca",
+    "short_instructions",
+    "sample:sentence_to_json",
+    "nl2bash",
+    "en_lug",
+    "banking77",
+    "sample:quantity_problems",
+    "many_tasks",
+    "gsm8k",
+    "advising_sql",
+    "sample:support_intents",
+)
+
+
+class Reading(Document):
+    """The losses of the eval items at a point of a training; of the first ones alone before its end."""
+
+    step: int
+    flop: int
+    seconds: float
+    item_losses: list[float]
+
+
+class Cell(Document):
+    """A variant with one seed; `relative_flop` is FLOPs over full finetuning's at the same steps, without search."""
+
+    variant: str
+    seed: int
+    freeze_depth: int
+    status: str
+    reason: str
+    rate: float
+    search: RateSearch | None
+    readings: list[Reading]
+    relative_flop: float
+    peak_bytes: int
+
+
+class Task(Document):
+    """Everything measured of one task; `completion_tokens` are the eval items' supervised tokens."""
+
+    task: str
+    settings: ValidationSettings
+    n_layers: int
+    before: list[float]
+    completion_tokens: list[int]
+    cells: list[Cell]
+    provenance: Provenance
+
+
+def main() -> None:
+    """Train what is missing, task by task."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True, help="folder of the tasks' JSONL files")
+    parser.add_argument("--out", type=Path, required=True, help="working folder; what it holds is used")
+    parser.add_argument("--tasks", default=",".join(TASKS))
+    parser.add_argument("--model", default="embedded")
+    asked = parser.parse_args()
+    for name in asked.tasks.split(","):
+        run_task(name, asked.model, asked.data, asked.out)
+
+
+def run_task(name: str, model: str, data: Path, out: Path) -> None:
+    """Read the model on the task, then train every variant."""
+    train, evaluation = files(name, data)
+    short = name.removeprefix("sample:")
+    run = reading(model, train, out / "runs" / short)
+    n_layers = run.shape.n_layers
+    depths = (2 * n_layers // 3, n_layers // 4, n_layers // 2, depth_cap(n_layers))
+    request = ValidationRequest(
+        make_plan(run, rule="manual", depth=depths[0]),
+        train,
+        evaluation,
+        TrainingSetup(batch_size=BATCH, sequence_length=LENGTH, train_examples=N_TRAIN, steps=STEPS),
+        arms=("full", f"depth:{depths[0]}", f"depth:{depths[1]}", "lora", *(f"depth:{depth}" for depth in depths[2:])),
+        seeds=1,
+        match="steps",
+        n_eval=N_EVAL,
+        n_accuracy=0,
+        n_between=2,
+        share_caches=True,
+    )
+    items = prepare(request).data.evaluation.tokenized
+    folder = out / "validations" / short
+
+    def keep(event: ProgressEvent) -> None:
+        if event.message:
+            print(event.message, flush=True)
+        if (folder / "report.json").exists() and not event.done:  # a stage begins: another cell may have ended
+            write(short, read_validation(folder), [int(item.supervised.sum()) for item in items])
+
+    write(short, validate(request, folder, progress=keep), [int(item.supervised.sum()) for item in items])
+
+
+def files(name: str, data: Path) -> tuple[str, str]:
+    """A task's training and eval file."""
+    if name.startswith("sample:"):
+        return f"{name}_train", f"{name}_eval"
+    ends = ("eval", "test")
+    found = next((path for end in ends if (path := data / f"{name}_{end}.jsonl").exists()), None)
+    if found is None:
+        raise SystemExit(f"{data} has no {name}_eval.jsonl")
+    return str(data / f"{name}_train.jsonl"), str(found)
+
+
+def reading(model: str, train: str, folder: Path) -> Run:
+    """The analysis of the task."""
+    if not folder.exists():
+        write_run(analyze(AnalysisRequest(model, train, max_length=LENGTH, examples=N_READ)), folder)
+    return read_run(folder)
+
+
+def write(name: str, report: ValidationReport, completion_tokens: list[int]) -> None:
+    """Keep the cells there are."""
+    document = Task(
+        task=name,
+        settings=report.settings.model_copy(update={"train": name, "eval": name, "model": "embedded"}),
+        n_layers=report.n_layers,
+        before=rounded(report.baseline.item_losses),
+        completion_tokens=completion_tokens,
+        cells=[cell(run, report) for run in report.runs],
+        provenance=report.provenance,
+    )
+    write_atomically(RESULTS / f"{name}.json", document.model_dump_json() + "\n")
+
+
+def cell(run: ArmRun, report: ValidationReport) -> Cell:
+    """What is kept of a run."""
+    summary = report.arms[run.arm]
+    return Cell(
+        variant=run.arm,
+        seed=run.seed,
+        freeze_depth=summary.freeze_depth,
+        status=run.status,
+        reason=run.reason,
+        rate=run.learning_rate,
+        search=None if run.rate_search is None else short_search(run.rate_search),
+        readings=[
+            Reading(step=p.step, flop=p.flop, seconds=p.seconds, item_losses=rounded(p.item_losses or []))
+            for p in run.points
+        ],
+        relative_flop=summary.relative_flop,
+        peak_bytes=run.peak_bytes.measured,
+    )
+
+
+def short_search(search: RateSearch) -> RateSearch:
+    """With losses of five digits."""
+    trials = [
+        trial.model_copy(
+            update={
+                name: None if (losses := getattr(trial, name)) is None else rounded(losses)
+                for name in ("half_losses", "losses", "train_losses")
+            }
+        )
+        for trial in search.trials
+    ]
+    return search.model_copy(update={"trials": trials})
+
+
+def rounded(losses: list[float]) -> list[float]:
+    """To five digits."""
+    return [round(loss, 5) for loss in losses]
+
+
+if __name__ == "__main__":
+    main()
