@@ -33,8 +33,8 @@ STYLE = f"""<style>
 DARK_STYLE = """<style>
 [data-testid=stBaseButton-primary] p, [data-testid=stMultiSelect] span[title] { color: #14181d }
 </style>"""
-# A page may lose a widget's value of the link on its way to the next, where Streamlit's server puts it back a moment later
-# as another stop in the browser's history. What changes the query of a page alone is no stop of its own.
+# A page may lose a widget's value of the link on its way to the next, where Streamlit's server puts it back a moment
+# later as another stop in the browser's history. What changes the query of a page alone is no stop of its own.
 HISTORY = """<script>
 window.semfreezePush ??= history.pushState.bind(history);
 history.pushState = (data, title, url) => new URL(url, location).pathname === location.pathname

@@ -175,10 +175,10 @@ def keep_form() -> None:
 def link_to_finetune_form(depth: int, start: int) -> dict[str, str]:
     """What a link to the form of new finetunes says beyond what goes along anyway: open, at this depth.
 
-    The depth that the form begins at is left out: Streamlit takes a default out of the link, as another stop in the
-    browser's history.
+    The depth that the form begins at is left out, as Streamlit leaves out a default. So is 0: there is nothing to test
+    in full finetuning, and the form has no such depth.
     """
-    if depth != start:
+    if depth not in (0, start):
         return {"tested": str(depth), "prove": "true"}
     st.session_state.pop("tested", None)  # which would come back
     return {"prove": "true"}

@@ -125,7 +125,7 @@ def variant_inputs(opened: OpenRun) -> tuple[tuple[str, ...], int | None]:
     last, start = opened.run.shape.n_layers, start_depth(opened)
     with st.container(horizontal=True, vertical_alignment="bottom"):
         depth = int(st.number_input(
-            "Freeze depth", 0, last, start, width=_NARROW, help=TOOLTIPS["proof depth"], **state.in_link("tested")
+            "Freeze depth", 1, last, start, width=_NARROW, help=TOOLTIPS["proof depth"], **state.in_link("tested")
         ))  # fmt: skip
         chosen = st.multiselect(
             "Arms", VARIANTS, key=in_form("proof-arms", list(VARIANTS)), width=520, help=TOOLTIPS["arms"]
@@ -137,9 +137,8 @@ def variant_inputs(opened: OpenRun) -> tuple[tuple[str, ...], int | None]:
 
 
 def start_depth(opened: OpenRun) -> int:
-    """The depth that the form begins at."""
-    recommended = _recommended_depth(opened)
-    return opened.run.shape.n_layers // 2 if recommended is None else recommended
+    """The depth that the form begins at; never 0, which is full finetuning, as the variant of that name is."""
+    return _recommended_depth(opened) or opened.run.shape.n_layers // 2
 
 
 def _recommended_depth(opened: OpenRun) -> int | None:

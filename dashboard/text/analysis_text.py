@@ -85,5 +85,5 @@ def stage_line(progress: JobProgress | None) -> str:
     if progress.total:
         line += f": {progress.done:,} of {progress.total:,} {progress.unit}"
     if progress.seconds_left is not None:
-        line += f", about {duration(progress.seconds_left)} left of this step"
+        line += f", about {duration(progress.seconds_left)} left of this part"
     return line

@@ -10,7 +10,7 @@ INTRODUCTION = (
     "was interrupted. A verdict needs three seeds."
 )
 STARTED = "A validation is starting: semfreeze prepares the data and loads the model. Curves follow."
-NO_VARIANT_YET = "No variant is finished yet. Shares, tables and answers follow."
+NO_VARIANT_YET = "No variant is finished yet. Curves, shares, tables and answers follow."
 NO_VERDICT = "Select both full and planned to get a verdict."
 OTHER_DATA = "The plan was made from {read}; it may not apply to this dataset."
 
@@ -19,6 +19,8 @@ def validation_sentence(report: ValidationReport | None) -> str:
     """What finetunes have shown of the plan, or that none has."""
     if report is None:
         return "Not measured yet: no finetune has tested this run's plan."
+    if not report.arms:
+        return f"No result yet: {depth_tested(report)} ({sample_size(report)}). No variant is finished."
     sentences = [f"Measured: {depth_tested(report)} ({sample_size(report)})."]
     sentences += [verdict_sentence(report, budget) for budget in report.verdicts]
     return " ".join([*sentences, *([] if report.finished else ["Not finished."])])

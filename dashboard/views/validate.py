@@ -19,7 +19,7 @@ from semfreeze_core.wording.validation import (
     rate_lines,
 )
 from semfreeze_dashboard.charts import finetunes
-from semfreeze_dashboard.charts.losses import Along, draw_losses
+from semfreeze_dashboard.charts.losses import Along, draw_losses, lines
 from semfreeze_dashboard.data import compute, state
 from semfreeze_dashboard.data.run_folder import EXAMPLE, server_catalog
 from semfreeze_dashboard.data.visitor_requests import submit
@@ -118,7 +118,8 @@ def loss_chart(ctx: page.PageContext, name: str, along: Along, caption: str) -> 
 
     def draw() -> None:
         report, live = compute.validations(ctx.opened)[name], compute.live(ctx.opened, name)
-        page.chart("losses", "Eval loss of every arm", caption, draw_losses(report, along, live), "arms")
+        if lines(report, live, along):  # none while the first variant's learning rate is searched
+            page.chart("losses", "Eval loss of every arm", caption, draw_losses(report, along, live), "arms")
         for arm in live:
             st.caption(live_sentence(arm))
 

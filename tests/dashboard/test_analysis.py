@@ -160,4 +160,4 @@ def test_job_line(state, place, started, ended, words):
 def test_stage_line_says_how_much_and_how_long():
     assert stage_line(None) == "Starting"
     told = stage_line(JobProgress("Extracting hidden states", 1500, 3000, "tokens", 12.4, ("a",)))
-    assert told == "Extracting hidden states: 1,500 of 3,000 tokens, about 12 s left of this step"
+    assert told == "Extracting hidden states: 1,500 of 3,000 tokens, about 12 s left of this part"

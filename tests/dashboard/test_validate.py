@@ -116,9 +116,11 @@ def test_page_draws_an_arm_that_trains(doubtful, report):
         update={"arms": {}, "runs": [], "finished": False, "verdict": "undecided", "reason": "nothing yet"}
     )
     (folder / "report.json").write_text(unfinished.model_dump_json())
+    app = opened("validate", run="doubtful")
+    assert sentence(app) == "No result yet: freeze 19 of 30 layers (64 eval examples, 3 seeds). No variant is finished."
+    assert not app.get("plotly_chart"), "there is nothing yet that a chart could show"
     (folder / "runs" / "lora-seed0.live").write_text(live_arm(report).model_dump_json())
     app = opened("validate", run="doubtful")
-    assert "Not finished." in sentence(app)
     assert any("No variant is finished yet" in info.value for info in app.info)
     assert not app.dataframe, "there is nothing yet that a table could show"
     assert len(app.get("plotly_chart")) == 1
@@ -208,6 +210,15 @@ def test_plan_leads_to_the_form_at_its_own_depth(doubtful, monkeypatch):
     assert {"--depth=11", "--arms=full,planned"} <= set(asked[0][1])
     app.multiselect(key="form proof-arms").set_value(["half"]).run()
     assert any("Select both full and planned" in info.value for info in app.info)
+
+
+def test_full_finetuning_is_no_depth_to_test(doubtful):
+    app = opened("plan", run="doubtful")
+    app.slider(key="depth").set_value(0).run()
+    (link,) = [link.proto for link in app.get("page_link") if "Test this depth" in link.proto.label]
+    assert parse_qs(link.query_string) == {"prove": ["true"]}
+    app = opened("validate", run="doubtful", prove="true")
+    assert (app.number_input(key="tested").min, app.number_input(key="tested").value) == (1, 15)
 
 
 def test_what_was_started_is_shown_once_it_has_told_something(doubtful, report, monkeypatch):
