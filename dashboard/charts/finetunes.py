@@ -50,8 +50,12 @@ def draw_kept(report: ValidationReport) -> go.Figure:
 
 
 def arm_words(report: ValidationReport, name: str) -> str:
-    """An arm's name with its depth."""
+    """An arm's name with its depth, or the layers that it trains."""
     depth = report.arms[name].freeze_depth
+    if name.startswith("layers:"):
+        return f"train {name.removeprefix('layers:')}"
+    if name == "planned" and report.layers is not None:
+        return f"planned (train {report.layers})"
     return {"full": "full finetuning", "lora": "LoRA, all layers", "planned+lora": f"LoRA on {depth} up"}.get(
         name, f"{name} (freeze {depth})"
     )

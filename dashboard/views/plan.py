@@ -135,7 +135,7 @@ def conclusion(ctx: page.PageContext, shown: _Shown, rule: str) -> None:
         st.warning(escaped(recommendation_sentence(shown.comparison.rules, rule, shown.depth)))
     else:
         st.markdown(escaped(recommendation_sentence(shown.comparison.rules, rule, shown.depth)))
-    for warning in warnings_of(ctx.opened.run, shown.depth):
+    for warning in warnings_of(ctx.opened.run, frozen=shown.depth > 0):
         st.warning(escaped(visitor_text(warning)))
 
 

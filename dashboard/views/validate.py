@@ -46,6 +46,8 @@ def body() -> None:
         name = ctx.choices.selectbox("Validation", names, len(names) - 1, width=320, **state.in_link("validation"))
     report = reports[name] if name else None
     depth = report.freeze_depth if report else page.start_depth(ctx)
+    if report is not None and report.layers is not None:
+        depth = None  # no depth says which layers those are; the headline does
     page.header(ctx, depth, validation_text.validation_sentence(report), validated=False)
     if name and report is not None:
         validation_result(ctx, name, report)

@@ -30,6 +30,10 @@ def plan(
     ] = None,
     metric: MetricOption = "semantic",
     depth: Annotated[int | None, typer.Option(help="Your own freeze depth; implies --rule manual.")] = None,
+    layers: Annotated[
+        str | None,
+        typer.Option(help="Your own layers to train, such as 0-3,26-29; implies --rule manual.", metavar="RANGES"),
+    ] = None,
     tau: Annotated[float, typer.Option(help="Minimum score of the coverage rule.")] = TAU,
     max_memory_gib: Annotated[
         float | None, typer.Option(help="Device memory limit in GiB; implies --rule budget.")
@@ -69,8 +73,9 @@ def plan(
         return
     if run is None:
         raise PlanError("RUN is missing: give a run's folder or name, or 'example'.")
-    if compare and (rule is not None or out is not None):
-        given = " and ".join(flag for flag, value in (("--rule", rule), ("--out", out)) if value is not None)
+    if compare and (rule is not None or out is not None or layers is not None):
+        flags_given = (("--rule", rule), ("--out", out), ("--layers", layers))
+        given = " and ".join(flag for flag, value in flags_given if value is not None)
         raise PlanError(f"--compare asks every rule and writes no plan: leave {given} out.")
     refuse_pilot_flags(pilots, rule)
     from semfreeze_core.cli.options.pilots import run_pilots
@@ -126,12 +131,14 @@ def plan(
             raise PlanError("Pilots train what each depth trains by default: leave the --train-… flags out.")
         with progress_on_stderr(quiet) as progress:
             measurement = run_pilots(run, reading, setup, metric, pilots, progress)
-    meant = "manual" if depth is not None else "budget" if budget is not None else "coverage"
+    own = depth is not None or layers is not None
+    meant = "manual" if own else "budget" if budget is not None else "coverage"
     document = make_plan(
         reading,
         rule=rule or meant,  # type: ignore[arg-type]  # checked there, with all else that may be wrong
         metric=metric,
         depth=depth,
+        layers=layers,
         tau=tau,
         budget=budget,
         measurement=measurement,
@@ -149,7 +156,7 @@ def plan(
     print_plan(document, validations, console())
     for problem in problems:  # the plan does not depend on it
         typer.echo(f"note: {problem}")
-    calibrated = coverage_calibration(read_calibration())
+    calibrated = coverage_calibration(read_calibration()) if layers is None else None  # of depths alone
     print_correction(document.gain_coverage.estimate, calibrated, console())
     if out is not None:
         typer.echo(terminal_text(f"Plan: {out}"))

@@ -30,7 +30,7 @@ def validate(
     train: TrainDataOption,
     evaluation: EvalDataOption,
     arms: Annotated[
-        str, typer.Option(help=f"What is trained, with commas: {', '.join(VARIANTS)}, depth:K.")
+        str, typer.Option(help=f"What is trained, with commas: {', '.join(VARIANTS)}, depth:K, layers:A-B,C-D.")
     ] = ",".join(VARIANTS),
     steps: Annotated[int, typer.Option(help="Optimizer steps after which all variants are evaluated.")] = STEPS,
     seeds: Annotated[int, typer.Option(help=f"Seeds of order and adapters; a verdict needs {MIN_SEEDS}.")] = SEEDS,
@@ -58,7 +58,13 @@ def validate(
     quiet: QuietOption = False,
 ) -> None:
     """Validate a plan: train it and its alternatives for real, on the same data, and report a verdict."""
-    from semfreeze_core.cli.options.plan_and_data import default_folder, finetune_setup, parse_rates, plan_and_data
+    from semfreeze_core.cli.options.plan_and_data import (
+        default_folder,
+        finetune_setup,
+        parse_rates,
+        plan_and_data,
+        variant_list,
+    )
     from semfreeze_core.cli.printing.console import print_json, progress_on_stderr
     from semfreeze_core.cli.printing.tables import console
     from semfreeze_core.cli.printing.validation import print_validation, require_complete
@@ -81,7 +87,7 @@ def validate(
         setup=finetune_setup(flags, made.longest, steps=steps, train_examples=train_examples),
         mapping=made.mapping,
         add_eos=made.add_eos,
-        arms=tuple(name.strip() for name in arms.split(",") if name.strip()),
+        arms=variant_list(arms),
         seeds=seeds,
         match=match,  # type: ignore[arg-type]  # checked above
         rates=parse_rates(lr),

@@ -2,6 +2,7 @@
 
 from semfreeze_core.cost.flops import flop_status, run_flop, run_seconds, step_flop
 from semfreeze_core.cost.hardware import Gpu, find_gpu
+from semfreeze_core.cost.layer_sets import parts_of_layers, read_layers
 from semfreeze_core.cost.lora import adapter_parameters, check_targets
 from semfreeze_core.cost.memory import training_bytes
 from semfreeze_core.cost.table import (
@@ -28,6 +29,8 @@ __all__ = [
     "full_cost",
     "lora_cost",
     "parts_at_depth",
+    "parts_of_layers",
+    "read_layers",
     "run_flop",
     "run_seconds",
     "step_flop",

@@ -47,9 +47,10 @@ def cost_notes(request: ExportRequest, *, quantizes: bool = False) -> list[str]:
     planned = request.plan.cost.planned
     if planned is not None and setup.loss != "fused" and setup != stock_trainer(setup):
         share = f"{100 * planned.relative_flop:.0f}% of full finetuning's compute"
+        cached = "the frozen layers once per example and " if request.plan.freeze_depth else ""
+        does = "does neither" if cached else "computes those of every token"
         notes.append(
-            f"semfreeze train takes {share}: it computes the frozen layers once per example and logits for target "
-            f"tokens only. {target} does neither."
+            f"semfreeze train takes {share}: it computes {cached}logits for target tokens only. {target} {does}."
         )
     if setup.loss == "fused":
         notes.append(f"The plan's estimate has chunked cross-entropy, which is not configured for {target}.")

@@ -1,5 +1,7 @@
 """From transition traces to a gain curve with intervals."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from semfreeze_core.gains.bootstrap import mean_band, percentile_band, replicate_means, resampling_weights
@@ -7,6 +9,7 @@ from semfreeze_core.gains.coverage import curve_coverage, isotonic_fit, weighted
 from semfreeze_core.gains.evidence import judge_evidence
 from semfreeze_core.gains.scaling_law import fit_scaling_law
 from semfreeze_core.records.gain import GainCurve
+from semfreeze_core.records.interval import Interval
 from semfreeze_core.records.trace import SwappedPairs, TransitionTrace
 
 
@@ -47,3 +50,13 @@ def gain_curve(trace: TransitionTrace, pairs: SwappedPairs, *, tied: bool, seed:
         law=fit_scaling_law(advantage.mean, advantages, start),
         evidence=judge_evidence(trace, pairs, seed),
     )
+
+
+def coverage_of_layers(curve: GainCurve, layers: Sequence[int]) -> Interval:
+    """The share of all gain that lies in a set of layers, sum of R(i) - R(i + 1); R(k) where they are the last ones.
+
+    Ours; its interval is of the same replicates as R(k)'s.
+    """
+    chosen = np.asarray(layers)
+    shares = -np.diff(np.vstack([curve.coverage.mean, curve.coverage_replicates]), axis=1)[:, chosen].sum(1)
+    return percentile_band(shares[:1], shares[1:, None]).at(0)

@@ -12,6 +12,7 @@ from semfreeze_core.plan.rules import (
     decide_by_paper,
     decide_by_pilots,
     decide_by_turning,
+    layers_decision,
     manual_decision,
 )
 from semfreeze_core.plan.rules_by_cost import Budget, decide_by_budget, decide_by_compute
@@ -35,6 +36,7 @@ def decide(
     weight: float,
     budget: Budget | None,
     measurement: Measurement | None = None,
+    layers: Sequence[int] | None = None,
 ) -> Decision:
     """The rule's decision on a curve.
 
@@ -46,18 +48,28 @@ def decide(
         tau, weight: of the rule coverage alone.
         budget: of the rule budget alone.
         measurement: result of the pilots, of the rule measured alone.
+        layers: the user's own trained layers, ascending, of the rule manual in place of a depth.
 
     Raises:
         PlanError: all contradictions in one message; or no depth fits the budget.
     """
     refuse_contradictions(
-        curve.n_layers, rule, depth=depth, tau=tau, weight=weight, budget=budget, measured=measurement is not None
+        curve.n_layers,
+        rule,
+        depth=depth,
+        tau=tau,
+        weight=weight,
+        budget=budget,
+        measured=measurement is not None,
+        layers=layers is not None,
     )
     match rule:  # what a rule needs is given, and no other rule's: all else is refused above
         case "measured":
             assert measurement is not None
             return decide_by_pilots(measurement)
         case "manual":
+            if layers is not None:
+                return layers_decision(curve, layers)
             assert depth is not None
             return manual_decision(curve, depth)
         case "budget":
@@ -93,10 +105,11 @@ def refuse_contradictions(
     weight: float,
     budget: Budget | None,
     measured: bool = False,
+    layers: bool = False,
 ) -> None:
     """Refuse numbers out of range, and options of another rule; None stands for all rules at once.
 
-    `measured` is whether pilots decide.
+    `measured` is whether pilots decide, `layers` whether the user names the trained layers.
 
     Raises:
         PlanError: all of them in one message.
@@ -107,7 +120,10 @@ def refuse_contradictions(
     if not 0 <= weight < 1:
         problems.append(f"weight must be in [0, 1), found {weight:g}")
     if rule is not None:
-        problems += _rule_problems(rule, depth, (tau, weight) != (TAU, COVERAGE_WEIGHT), budget, measured)
+        own = "--depth" if depth is not None else "--layers" if layers else None
+        problems += _rule_problems(rule, own, (tau, weight) != (TAU, COVERAGE_WEIGHT), budget, measured)
+    if depth is not None and layers:
+        problems.append("--depth and --layers both say what is trained: give one of them")
     if depth is not None and not 0 <= depth <= n_layers:
         problems.append(f"--depth must be in 0..{n_layers} for this model, found {depth}")
     if budget is not None:
@@ -116,7 +132,7 @@ def refuse_contradictions(
         raise PlanError("; ".join(problems) + ".")
 
 
-def _rule_problems(rule: str, depth: int | None, weighed: bool, budget: Budget | None, measured: bool) -> list[str]:
+def _rule_problems(rule: str, own: str | None, weighed: bool, budget: Budget | None, measured: bool) -> list[str]:
     problems = []
     if rule == "measured" and not measured:
         problems.append(MEASURED_NEEDS_DATA)
@@ -126,12 +142,12 @@ def _rule_problems(rule: str, depth: int | None, weighed: bool, budget: Budget |
         problems.append(f"--rule {rule}: expected {', '.join(RULES[:-1])} or {RULES[-1]}")
     if weighed and rule != "coverage":
         problems.append(f"--tau and the weight apply only to the rule coverage, not to {rule}")
-    if depth is not None and rule != "manual":
-        problems.append(f"--depth selects the rule manual, but --rule {rule} was given")
-    if depth is None and rule == "manual":
-        problems.append("--rule manual needs --depth")
+    if own is not None and rule != "manual":
+        problems.append(f"{own} selects the rule manual, but --rule {rule} was given")
+    if own is None and rule == "manual":
+        problems.append("--rule manual needs --depth or --layers")
     if budget is not None and rule != "budget":
-        other = f"--rule {rule} was given" if depth is None else "--depth was given too"
+        other = f"--rule {rule} was given" if own is None else f"{own} was given too"
         problems.append(f"--max-memory-gib, --gpu and --max-cost-fraction select the rule budget, but {other}")
     if budget is None and rule == "budget":
         problems.append("--rule budget needs --max-memory-gib, --gpu or --max-cost-fraction")

@@ -2,11 +2,20 @@
 
 from dataclasses import dataclass, replace
 
-from semfreeze_core.cost import cost_table, depth_cost, flop_status, full_cost, parts_at_depth, stock_setup
+from semfreeze_core.cost import (
+    cost_table,
+    depth_cost,
+    flop_status,
+    full_cost,
+    parts_at_depth,
+    parts_of_layers,
+    read_layers,
+    stock_setup,
+)
 from semfreeze_core.cost.document import UNKNOWN_ACTIVATIONS, CostEntry
 from semfreeze_core.cost.setup import alternative_setup, setup_from_options, stock_trainer
 from semfreeze_core.errors import PlanError
-from semfreeze_core.gains import gain_curve
+from semfreeze_core.gains import coverage_of_layers, gain_curve
 from semfreeze_core.plan.decide import decide
 from semfreeze_core.plan.document import (
     AlternativeCost,
@@ -66,6 +75,7 @@ def make_plan(
     rule: RuleName = "coverage",
     metric: str = "semantic",
     depth: int | None = None,
+    layers: str | None = None,
     tau: float = TAU,
     weight: float = COVERAGE_WEIGHT,
     budget: Budget | None = None,
@@ -80,9 +90,10 @@ def make_plan(
     Args:
         run: a finished analysis.
         rule: "coverage" (default), "paper", "compute", "turning", "measured" with `measurement`, "budget" with
-            `budget`, or "manual" with `depth`.
+            `budget`, or "manual" with `depth` or `layers`.
         metric: deviation the gains come from, "semantic" or "logit_z".
         depth: the user's own freeze depth, 0..L; only with the rule "manual".
+        layers: the user's own trained layers as ranges, "0-3,26-29", in place of a depth.
         tau: what the coverage score must reach, in (0, 1].
         weight: weight of the coverage against exchangeable layers, in [0, 1).
         budget: what the finetune may cost; only with the rule "budget".
@@ -103,10 +114,15 @@ def make_plan(
     def costs() -> tuple[DepthCost, ...]:
         return cost_table(run.shape, setup, *around)
 
-    decision = decide(curve, rule, costs, depth=depth, tau=tau, weight=weight, budget=budget, measurement=measurement)
+    chosen = None if layers is None else read_layers(layers, run.shape.n_layers)
+    decision = decide(
+        curve, rule, costs, depth=depth, layers=chosen, tau=tau, weight=weight, budget=budget, measurement=measurement
+    )
     decision = _respect_new_tokens(run, decision, allow_new_tokens)
     parts = None
-    if decision.freeze_depth is not None:
+    if chosen is not None:
+        parts = parts_of_layers(run.shape, chosen, *around, lora=setup.lora is not None)
+    elif decision.freeze_depth is not None:
         parts = parts_at_depth(run.shape, decision.freeze_depth, *around, lora=setup.lora is not None)
     planned = None if parts is None else CostEntry.of(depth_cost(run.shape, setup, parts))
     stock = None
@@ -116,6 +132,8 @@ def make_plan(
     full = full_cost(run.shape, setup)
     candidate = decision.candidate_depth
     coverage = Interval(*[float("nan")] * 3) if candidate is None else curve.coverage.at(candidate)
+    if chosen is not None:
+        coverage = coverage_of_layers(curve, chosen)
     manifest, evidence = run.manifest, curve.evidence
     return FreezePlan(
         model=manifest.model.identity,
@@ -127,7 +145,7 @@ def make_plan(
         rule_parameters=decision.parameters,
         metric=metric,
         reasons=list(decision.reasons),
-        warnings=warnings_of(run, decision.freeze_depth),
+        warnings=warnings_of(run, frozen=parts is not None and not all(parts.layers)),
         gain_coverage=IntervalEntry.of(coverage),
         trainable=parts,
         trainable_regex=None
@@ -165,15 +183,15 @@ def _alternative(shape: ModelShape, setup: TrainingSetup, parts: TrainableParts)
     return AlternativeCost(trainer=trainer, setup=other, planned=CostEntry.of(planned), full=CostEntry.of(full))
 
 
-def warnings_of(run: Run, depth: int | None) -> list[str]:
+def warnings_of(run: Run, *, frozen: bool) -> list[str]:
     """What to know before layers are frozen: the analysis's own warnings, and that examples are few.
 
     Args:
         run: the analysis.
-        depth: to be frozen; None or 0 freezes nothing.
+        frozen: whether any layer is.
     """
     n = run.manifest.data.n_usable
-    if not depth or n >= FEW_EXAMPLES:
+    if not frozen or n >= FEW_EXAMPLES:
         return list(run.manifest.warnings)
     return [
         *run.manifest.warnings,
@@ -199,7 +217,8 @@ def new_tokens_reason(run: Run) -> str | None:
 
 def _respect_new_tokens(run: Run, decision: Decision, allowed: bool) -> Decision:
     reason = new_tokens_reason(run)
-    if allowed or reason is None or not decision.freeze_depth:
+    freezes = bool(decision.freeze_depth) or "layers" in decision.parameters
+    if allowed or reason is None or not freezes:
         return decision
     if decision.rule == "manual":
         raise PlanError(reason)

@@ -1,6 +1,7 @@
 """Decision rules: from a gain curve to a freeze depth, or to the reasons why there is none."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -13,6 +14,7 @@ from semfreeze_core.records.defaults import COVERAGE_WEIGHT, SCORE_PERCENTILE, T
 from semfreeze_core.records.gain import GainCurve
 from semfreeze_core.records.interval import ci_label
 from semfreeze_core.records.pilots import Measurement
+from semfreeze_core.wording.layers import layer_ranges
 
 AutomaticRule = Literal["coverage", "paper", "compute", "turning"]  # which take no more than the run and its costs
 RuleName = Literal[AutomaticRule, "measured", "budget", "manual"]
@@ -168,6 +170,15 @@ def manual_decision(curve: GainCurve, depth: int) -> Decision:
     if curve.evidence.verdict == "no evidence":
         reasons.append("The analysis gives no evidence for any depth.")
     return Decision("manual", {"depth": depth}, depth, depth, tuple(reasons))
+
+
+def layers_decision(curve: GainCurve, layers: Sequence[int]) -> Decision:
+    """The user's own set of trained layers, with what the analysis shows about it; its depth is the lowest of them."""
+    shown = layer_ranges([i in layers for i in range(curve.n_layers)])
+    reasons = [f"You chose layers {shown} of {curve.n_layers}."]
+    if curve.evidence.verdict == "no evidence":
+        reasons.append("The analysis gives no evidence for any layers.")
+    return Decision("manual", {"layers": shown}, layers[0], layers[0], tuple(reasons))
 
 
 def decide_by_pilots(measurement: Measurement) -> Decision:

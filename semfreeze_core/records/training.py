@@ -57,6 +57,11 @@ class TrainableParts:
         return next((i for i, trained in enumerate(self.layers) if trained), len(self.layers))
 
     @property
+    def is_suffix(self) -> bool:
+        """Whether the trained layers are the last ones, or none: what a freeze depth can say."""
+        return all(self.layers[self.freeze_depth :])
+
+    @property
     def any(self) -> bool:
         """Whether anything at all is trained."""
         return any(self.layers) or self.embeddings or self.final_norm or self.head

@@ -266,13 +266,15 @@ class ValidationSettings(Document):
 class ValidationReport(Document):
     """The verdict on a plan, and everything it rests on.
 
-    `verdict` is read at equal steps or at equal compute, as `settings.budget` says; both are in `verdicts`.
+    `verdict` is read at equal steps or at equal compute, as `settings.budget` says; both are in `verdicts`. `layers`
+    are the plan's trained ones as ranges where a freeze depth does not say them.
     """
 
     schema_version: int = VALIDATION_SCHEMA_VERSION
     kind: Literal["semfreeze validation"] = "semfreeze validation"
     model: ModelIdentity
     freeze_depth: int | None
+    layers: str | None = None
     n_layers: int
     predicted_gain_coverage: float | None
     settings: ValidationSettings

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
+from semfreeze_core.wording.layers import set_of
 from semfreeze_core.wording.numbers import MISSING, duration_at, flops, gib, percent, rate_range
 from semfreeze_core.wording.tables import Column, Table, table
 
@@ -81,7 +82,8 @@ def _shares(relative_flop: float, relative_bytes: float | None) -> str:
 def plan_cost_table(plan: FreezePlan) -> Table:
     """Compute and memory of the plan beside full finetuning's, by component; one cost per column."""
     planned, full = plan.cost.planned, plan.cost.full
-    costs = {} if planned is None else {f"freeze {planned.freeze_depth}": planned}
+    layers = set_of(plan.trainable)
+    costs = {} if planned is None else {f"layers {layers}" if layers else f"freeze {planned.freeze_depth}": planned}
     costs["full finetuning"] = full
     step, whole = full.step_flop.total, full.flop
     rows = [("compute, first step", *[flops(cost.step_flop.total, step) for cost in costs.values()])]

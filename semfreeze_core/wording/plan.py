@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from semfreeze_core.wording.costs import RelativeCost, alternative_sentence, cost_sentence
+from semfreeze_core.wording.layers import set_headline, set_of
 from semfreeze_core.wording.numbers import NOT_MEASURED, Estimate, interval_with_ci
 
 if TYPE_CHECKING:
@@ -40,13 +41,15 @@ def headline(plan: FreezePlan) -> str:
     """What the plan recommends, in one sentence."""
     if plan.recommendation == "abstain" or plan.freeze_depth is None:
         return no_recommendation(plan.rule, plan.candidate_depth)
+    if plan.trainable is not None and not plan.trainable.is_suffix:
+        return set_headline(plan.trainable)
     return depth_headline(plan.freeze_depth, plan.n_layers)
 
 
 def plan_summary(plan: FreezePlan) -> list[str]:
     """The headline and, where something is frozen, its estimated cost here and in the other kind of trainer."""
     cost, other = plan.cost.planned, plan.cost.alternative
-    if not plan.freeze_depth or cost is None:
+    if cost is None or not (plan.freeze_depth or set_of(plan.trainable)):
         return [headline(plan)]
     lines = [headline(plan), cost_sentence(cost)]
     if other is not None:
@@ -81,10 +84,25 @@ def coverage_sentence(depth: int, coverage: Estimate, rule: str = "") -> str:
     return f"Coverage R({depth}): {shown}. {use} does not forecast loss."
 
 
+def set_coverage_sentence(layers: str, coverage: Estimate) -> str:
+    """The share of all gain in a set of layers, and what it may be used for.
+
+    Args:
+        layers: as ranges.
+        coverage: the share, a fraction.
+    """
+    shown = interval_with_ci(coverage, 2)
+    if shown == NOT_MEASURED:
+        return f"Coverage of layers {layers} was not measured."
+    return f"Coverage of layers {layers}: {shown}. It does not forecast loss."
+
+
 def plan_details(plan: FreezePlan) -> list[str]:
     """The coverage of the plan's depth, why this depth, and the largest that a rule may choose; one sentence each."""
     details = []
-    if plan.freeze_depth:
+    if layers := set_of(plan.trainable):
+        details.append(set_coverage_sentence(layers, plan.gain_coverage))
+    elif plan.freeze_depth:
         details.append(coverage_sentence(plan.freeze_depth, plan.gain_coverage, plan.rule))
     details += plan.reasons
     if (cap := plan.rule_parameters.get("cap")) is not None:

@@ -85,6 +85,8 @@ def sample_size(report: ValidationReport) -> str:
 
 def depth_tested(report: ValidationReport) -> str:
     """Which depth a validation tested."""
+    if report.layers is not None:
+        return f"train layers {report.layers} of {report.n_layers}"
     if report.freeze_depth is None:
         return "no depth recommended"
     return f"freeze {report.freeze_depth} of {report.n_layers} layers"
@@ -100,6 +102,7 @@ def verdict_lines(name: str, report: ValidationReport) -> list[str]:
 def short_verdicts(report: ValidationReport) -> str:
     """A validation in a table cell: the depth, and the measured share on each basis with its verdict."""
     depth = "plan" if report.freeze_depth is None else f"depth {report.freeze_depth}"
+    depth = depth if report.layers is None else f"layers {report.layers}"
     planned = report.arms.get("planned")
     shares = []
     for budget, verdict in report.verdicts.items():
@@ -108,9 +111,18 @@ def short_verdicts(report: ValidationReport) -> str:
     return f"{depth}: {', '.join(shares)}"
 
 
-def finished_at(reports: Mapping[str, ValidationReport], depth: int | None) -> dict[str, ValidationReport]:
-    """The finished validations that tested a depth, by name; None: those of a plan without a recommendation."""
-    return {name: report for name, report in reports.items() if report.finished and report.freeze_depth == depth}
+def finished_at(
+    reports: Mapping[str, ValidationReport], depth: int | None, layers: str | None = None
+) -> dict[str, ValidationReport]:
+    """The finished validations that tested a depth, by name; None: those of a plan without a recommendation.
+
+    Where a depth does not say what a plan trains, `layers` does, as ranges.
+    """
+    return {
+        name: report
+        for name, report in reports.items()
+        if report.finished and (report.freeze_depth, report.layers) == (depth, layers)
+    }
 
 
 def measured_lines(reports: Mapping[str, ValidationReport], depth: int | None, n_layers: int) -> list[str]:
@@ -125,10 +137,14 @@ def measured_lines(reports: Mapping[str, ValidationReport], depth: int | None, n
     return here or [not_measured_sentence(reports, depth, n_layers)]
 
 
-def not_measured_sentence(reports: Mapping[str, ValidationReport], depth: int | None, n_layers: int) -> str:
-    """That no finished finetune has measured a depth, and which depths were measured."""
+def not_measured_sentence(
+    reports: Mapping[str, ValidationReport], depth: int | None, n_layers: int, layers: str | None = None
+) -> str:
+    """That no finished finetune has measured a depth or set of layers, and which depths were measured."""
     tested = "this plan" if depth is None else f"freezing {depth} of {n_layers} layers"
-    elsewhere = sorted({one.freeze_depth for one in reports.values() if one.finished and one.freeze_depth is not None})
+    tested = tested if layers is None else f"training layers {layers} of {n_layers}"
+    finished = [one for one in reports.values() if one.finished and one.layers is None]
+    elsewhere = sorted({one.freeze_depth for one in finished if one.freeze_depth is not None})
     others = f" Validated depths: {', '.join(map(str, elsewhere))}." if elsewhere else ""
     return f"Not measured yet: no finished validation of this run tested {tested}.{others}"
 

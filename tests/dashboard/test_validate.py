@@ -236,3 +236,19 @@ def test_what_was_started_is_shown_once_it_has_told_something(doubtful, report, 
     (begun / "report.json").write_text(report.model_copy(update={"finished": False}).model_dump_json())
     app.run()
     assert app.selectbox(key="validation").value == begun.name
+
+
+def test_page_names_the_layers_of_a_set(doubtful, report):
+    folder = doubtful / "validations" / "set"
+    folder.mkdir(parents=True)
+    arms = {"full": report.arms["full"], "planned": report.arms["planned"], "layers:1-2": report.arms["half"]}
+    runs = [run.model_copy(update={"arm": "layers:1-2"}) if run.arm == "half" else run for run in report.runs]
+    shown = report.model_copy(update={"layers": "0-3,26-29", "freeze_depth": 0, "arms": arms, "runs": runs})
+    (folder / "report.json").write_text(shown.model_dump_json())
+    app = opened("validate", run="doubtful")
+    assert sentence(app).startswith("Measured: train layers 0-3,26-29 of 30 (64 eval examples, 3 seeds).")
+    words = [finetunes.arm_words(shown, name) for name in arms]
+    assert words == ["full finetuning", "planned (train 0-3,26-29)", "train 1-2"]
+    drawn = [chart.proto.spec for chart in app.get("plotly_chart")]
+    assert all(any(word in spec for spec in drawn) for word in words)
+    assert not any("30 trained" in html.proto.body for html in app.get("html"))

@@ -1,5 +1,6 @@
 """From the flags of `semfreeze validate` and `train` to the finetune's request."""
 
+import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -21,6 +22,11 @@ from semfreeze_core.storage import runs_folder, user_path
 AUTO_RATES = "auto"  # of --lr: every rate that is not given is searched
 
 
+def variant_list(text: str) -> tuple[str, ...]:
+    """Variants from a list with commas; a comma before a number belongs to a set of layers, "layers:0-3,26-29"."""
+    return tuple(name.strip() for name in re.split(r",\s*(?!\d)", text) if name.strip())
+
+
 def parse_rates(text: str) -> dict[str, float]:
     """Learning rates by variant or kind, from "full=1e-4,lora=1e-3"; "auto" gives none.
 
@@ -28,8 +34,8 @@ def parse_rates(text: str) -> dict[str, float]:
         InputError: a part is not NAME=NUMBER.
     """
     rates: dict[str, float] = {}
-    for part in (p.strip() for p in text.split(",")):
-        if part in ("", AUTO_RATES):
+    for part in variant_list(text):
+        if part == AUTO_RATES:
             continue
         name, _, number = part.rpartition("=")
         try:

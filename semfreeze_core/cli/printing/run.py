@@ -19,6 +19,7 @@ from semfreeze_core.records.trace import TransitionTrace
 from semfreeze_core.records.validation import ValidationReport
 from semfreeze_core.wording.calibration import corrected_sentence
 from semfreeze_core.wording.costs import MEMORY_NOTE, plan_cost_table, setup_line, transformers_5_sentence
+from semfreeze_core.wording.layers import set_of
 from semfreeze_core.wording.plan import plan_details, plan_summary
 from semfreeze_core.wording.rules import left_out_groups, slices_table
 from semfreeze_core.wording.runs import (
@@ -88,9 +89,9 @@ def print_plan(plan: FreezePlan, reports: Mapping[str, ValidationReport], out: C
     out.print(f"[bold]{escape(first)}[/]")
     for line in cost:
         out.print(escape(line))
-    print_measured(reports, plan.freeze_depth, plan.n_layers, out)
-    if plan.freeze_depth is not None:
-        stack = _FROZEN * plan.freeze_depth + _TRAINED * (plan.n_layers - plan.freeze_depth)
+    print_measured(reports, plan.freeze_depth, plan.n_layers, out, layers=set_of(plan.trainable))
+    if plan.trainable is not None:
+        stack = "".join(_TRAINED if trained else _FROZEN for trained in plan.trainable.layers)
         out.print(f"  input {stack} output   ({_FROZEN} frozen, {_TRAINED} trained)")
     for line in plan_details(plan):
         out.print(f"  {escape(line)}")

@@ -38,13 +38,15 @@ def print_verdicts(name: str, report: ValidationReport, out: Console) -> None:
         out.print(f"  {_styled(report, budget)}")
 
 
-def print_measured(reports: Mapping[str, ValidationReport], depth: int | None, n_layers: int, out: Console) -> None:
-    """What finished finetunes measured of a depth, or that none has."""
-    here = finished_at(reports, depth)
+def print_measured(
+    reports: Mapping[str, ValidationReport], depth: int | None, n_layers: int, out: Console, layers: str | None = None
+) -> None:
+    """What finished finetunes measured of a depth or set of layers, or that none has."""
+    here = finished_at(reports, depth, layers)
     for name, report in here.items():
         print_verdicts(name, report, out)
     if not here and depth is not None:
-        out.print(not_measured_sentence(reports, depth, n_layers))
+        out.print(not_measured_sentence(reports, depth, n_layers, layers))
 
 
 def print_validation(report: ValidationReport, out: Console) -> None:

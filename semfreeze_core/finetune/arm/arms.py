@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
-from semfreeze_core.cost import check_targets, parts_at_depth, run_flop
+from semfreeze_core.cost import check_targets, parts_at_depth, parts_of_layers, read_layers, run_flop
 from semfreeze_core.errors import PlanError
 from semfreeze_core.records.defaults import LEARNING_RATES, LORA_RANK, VARIANTS
 from semfreeze_core.records.model import ModelShape
@@ -16,6 +16,7 @@ ArmKind = Literal["full", "frozen", "lora"]
 DEFAULT_RATES: dict[ArmKind, float] = {kind: LEARNING_RATES[kind] for kind in get_args(ArmKind)}
 DEFAULT_LORA = LoraSetup(LORA_RANK)
 _DEPTH = re.compile(r"depth:(\d+)")
+_LAYERS = "layers:"
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,8 @@ class Arm:
     """One way of finetuning.
 
     Attributes:
-        name: "full", "planned", "half", "lora", "planned+lora" or "depth:K".
+        name: "full", "planned", "half", "lora", "planned+lora", "depth:K", or "layers:" with ranges, as in
+            "layers:0-3,26-29".
         parts: what is trained; with adapters, the layers that have them.
         lora: the adapters, or None.
         learning_rate: constant after warm-up.
@@ -104,8 +106,14 @@ def make_arms(
 def _name_problem(name: str, shape: ModelShape, planned: TrainableParts | None) -> str | None:
     if depth := _DEPTH.fullmatch(name):
         return None if int(depth[1]) <= shape.n_layers else f"variant {name}: outside 0..{shape.n_layers}"
+    if name.startswith(_LAYERS):
+        try:
+            read_layers(name.removeprefix(_LAYERS), shape.n_layers)
+        except PlanError as error:
+            return f"variant {name}: {error}"
+        return None
     if name not in VARIANTS:
-        return f"variant {name}: expected {', '.join(VARIANTS)} or depth:K"
+        return f"variant {name}: expected {', '.join(VARIANTS)}, depth:K or layers:A-B,C-D"
     if name.startswith("planned") and planned is None:
         return f"variant {name}: the plan makes no recommendation; name a depth, as in depth:{shape.n_layers // 2}"
     return None
@@ -114,6 +122,8 @@ def _name_problem(name: str, shape: ModelShape, planned: TrainableParts | None) 
 def _parts(name: str, shape: ModelShape, planned: TrainableParts | None, lora: LoraSetup | None) -> TrainableParts:
     if depth := _DEPTH.fullmatch(name):
         return parts_at_depth(shape, int(depth[1]))
+    if name.startswith(_LAYERS):
+        return parts_of_layers(shape, read_layers(name.removeprefix(_LAYERS), shape.n_layers))
     if name in ("full", "lora"):
         return parts_at_depth(shape, 0, lora=lora is not None)
     if name == "half":
@@ -122,7 +132,7 @@ def _parts(name: str, shape: ModelShape, planned: TrainableParts | None, lora: L
     if name == "planned":
         return planned
     if name == "planned+lora":
-        return parts_at_depth(shape, planned.freeze_depth, lora=True)
+        return TrainableParts(planned.layers, embeddings=False, final_norm=False, head=False)
     raise AssertionError(f"{name} is named in VARIANTS, but what it trains is not said here")
 
 

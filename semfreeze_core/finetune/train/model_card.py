@@ -5,7 +5,8 @@ from huggingface_hub import ModelCardData
 from semfreeze_core.plan.document import PLAN, FreezePlan
 from semfreeze_core.sources.models.hub import is_repo_id
 from semfreeze_core.wording.escaping import markdown_text
-from semfreeze_core.wording.plan import coverage_sentence
+from semfreeze_core.wording.layers import set_of
+from semfreeze_core.wording.plan import coverage_sentence, set_coverage_sentence
 
 CARD = "README.md"
 
@@ -14,7 +15,7 @@ _TEXT = """\
 
 ## Freeze plan
 
-The first {depth} of {layers} layers were frozen{adapters}. The plan is in [{plan}]({plan}); `sf.read_plan` reads it
+{frozen}{adapters}. The plan is in [{plan}]({plan}); `sf.read_plan` reads it
 from this folder or by this repository's name, and `semfreeze train` runs it again.
 
 - Rule `{rule}`: {reasons}
@@ -33,15 +34,16 @@ def model_card(plan: FreezePlan, trained: str) -> str:
         plan: what was trained; it makes a recommendation.
         trained: one sentence on the finetune.
     """
-    source, lora = plan.model.source, plan.cost.setup.lora is not None
+    source, lora, layers = plan.model.source, plan.cost.setup.lora is not None, set_of(plan.trainable)
     data = ModelCardData(
         base_model=source if is_repo_id(source) else None,
         library_name="peft" if lora else "transformers",
         tags=["semfreeze"],
     )
     return f"---\n{data.to_yaml()}\n---\n\n" + _TEXT.format(
-        depth=plan.freeze_depth,
-        layers=plan.n_layers,
+        frozen=f"The first {plan.freeze_depth} of {plan.n_layers} layers were frozen"
+        if layers is None
+        else f"Layers {layers} of {plan.n_layers} were trained and the others frozen",
         adapters="; adapters (LoRA) were trained on the others" if lora else "",
         plan=PLAN,
         rule=plan.rule,
@@ -58,4 +60,6 @@ def _coverage_text(plan: FreezePlan) -> str:
     coverage = plan.gain_coverage
     if coverage.estimate is None or coverage.low is None or coverage.high is None:
         return "Coverage of the frozen depth was not measured."
+    if layers := set_of(plan.trainable):
+        return f"{set_coverage_sentence(layers, coverage)} Bootstrap over examples."
     return f"{coverage_sentence(plan.freeze_depth or 0, coverage, plan.rule)} Bootstrap over examples."

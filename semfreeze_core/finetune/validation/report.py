@@ -25,6 +25,7 @@ from semfreeze_core.records.validation import (
     ValidationReport,
     ValidationSettings,
 )
+from semfreeze_core.wording.layers import set_of
 from semfreeze_core.wording.rates import search_warnings
 
 Floats = npt.NDArray[np.float64]
@@ -61,6 +62,7 @@ def build_report(
     return ValidationReport(
         model=plan.model,
         freeze_depth=plan.freeze_depth,
+        layers=set_of(plan.trainable),
         n_layers=plan.n_layers,
         predicted_gain_coverage=coverage,
         settings=settings,

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from semfreeze_core.cli.options.plan_and_data import default_folder, parse_rates
+from semfreeze_core.cli.options.plan_and_data import default_folder, parse_rates, variant_list
 from semfreeze_core.errors import IncompleteError, InputError, ResourceError, SemfreezeError
 from semfreeze_core.finetune.arm.process import run_job
 from semfreeze_core.finetune.train.result import Trained
@@ -220,6 +220,11 @@ def test_a_measured_plan_says_what_the_pilots_took(asked, tmp_path):
 def test_parse_rates_reads_names_with_colons():
     assert parse_rates("full=1e-4, depth:3=2e-4,") == {"full": 1e-4, "depth:3": 2e-4}
     assert parse_rates("") == {}
+    assert parse_rates("layers:0-3,7=1e-4,full=2e-4") == {"layers:0-3,7": 1e-4, "full": 2e-4}
+
+
+def test_variant_list_keeps_sets_of_layers_together():
+    assert variant_list("full, layers:0-3,7 ,depth:3,layers:1,2,") == ("full", "layers:0-3,7", "depth:3", "layers:1,2")
 
 
 def test_default_folder_is_in_the_run_or_in_the_store(tmp_path):

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from semfreeze_core.gains.coverage import isotonic_fit
-from semfreeze_core.gains.curve import gain_curve
+from semfreeze_core.gains.curve import coverage_of_layers, gain_curve
 from semfreeze_core.records.gain import GainCurve
 from semfreeze_core.records.trace import TransitionTrace
 from tests.core.gains.traces import make_pairs, make_trace
@@ -22,6 +22,14 @@ def test_gain_curve_equals_a_hand_computed_case() -> None:
     np.testing.assert_allclose(curve.isotonic, STORY, atol=1e-6)
     assert curve.isotonic_r_squared == pytest.approx(1)
     assert (curve.metric, curve.n_examples, curve.n_layers, curve.start) == ("semantic", 64, 5, 0)
+
+
+def test_coverage_of_layers_is_their_share_of_all_gain() -> None:
+    curve = _curve(make_trace(STORY))
+    assert coverage_of_layers(curve, [3, 4]) == pytest.approx(curve.coverage.at(3))
+    parts = [coverage_of_layers(curve, layers).estimate for layers in ([0, 4], [1, 2, 3])]
+    assert sum(parts) == pytest.approx(1)
+    assert parts[0] == pytest.approx(20 / 30, abs=0.02)
 
 
 def test_gain_curve_gain_is_the_raw_gain_less_that_of_the_null() -> None:

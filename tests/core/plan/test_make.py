@@ -9,12 +9,13 @@ import pytest
 from semfreeze_core.cost import depth_cost, full_cost, parts_at_depth
 from semfreeze_core.errors import PlanError
 from semfreeze_core.gains import gain_curve
-from semfreeze_core.plan.document import CostEntry
+from semfreeze_core.plan.document import CostEntry, parse_plan
 from semfreeze_core.plan.make import TrainFlags, curve_of, default_setup, make_plan
 from semfreeze_core.plan.rules import decide_by_coverage, decide_by_paper
 from semfreeze_core.records.defaults import FEW_EXAMPLES
 from semfreeze_core.records.run import Run
 from semfreeze_core.records.training import TrainingSetup
+from semfreeze_core.wording.plan import depth_headline, headline, plan_summary
 from tests.core.plan.conftest import N_LAYERS, Measured
 
 Runs = Callable[..., Run]
@@ -111,9 +112,29 @@ def test_make_plan_by_hand_freezes_without_evidence_and_says_so(make_run: Runs) 
     assert plan.trainable.freeze_depth == 3
 
 
+def test_make_plan_of_layers_of_ones_own_trains_those_alone(make_run: Runs) -> None:
+    run = make_run()
+    plan = make_plan(run, rule="manual", layers="0-1,11")
+    assert plan.trainable is not None
+    assert [i for i, trained in enumerate(plan.trainable.layers) if trained] == [0, 1, 11]
+    assert (plan.freeze_depth, plan.rule_parameters) == (0, {"layers": "0-1,11"})
+    assert plan_summary(plan)[0] == "Train layers 0-1,11 of 12 and freeze the other 9."
+    curve = curve_of(run, "semantic").coverage.mean
+    assert plan.gain_coverage.estimate == pytest.approx(1 - curve[2] + curve[11])
+    assert plan.cost.planned is not None
+    assert plan.cost.planned.step_flop.weight_gradient < plan.cost.full.step_flop.weight_gradient / 2
+    assert parse_plan(plan.model_dump_json()) == plan
+    last = make_plan(run, rule="manual", layers="8-11")
+    assert last.trainable == make_plan(run, rule="manual", depth=8).trainable
+    assert headline(last) == depth_headline(8, 12)
+
+
 @pytest.mark.parametrize(
     ("settings", "problem"),
     [
+        ({"rule": "manual", "depth": 3, "layers": "3-11"}, "--depth and --layers both say what is trained"),
+        ({"rule": "paper", "layers": "3"}, "--layers selects the rule manual, but --rule paper was given"),
+        ({"rule": "manual", "layers": "3-12"}, "the model has layers 0 to 11"),
         ({"rule": "manual", "depth": 13}, r"--depth must be in 0\.\.12 for this model, found 13"),
         ({"rule": "manual", "depth": -1}, r"--depth must be in 0\.\.12"),
         ({"rule": "manual"}, "--rule manual needs --depth"),
@@ -209,6 +230,8 @@ def test_make_plan_abstains_when_untrained_tokens_would_be_frozen(make_run: Runs
     assert make_plan(make_run(new_tokens=3), allow_new_tokens=True).freeze_depth == 7
     with pytest.raises(PlanError, match="--allow-new-tokens"):
         make_plan(make_run(new_tokens=3), rule="manual", depth=1)
+    with pytest.raises(PlanError, match="--allow-new-tokens"):
+        make_plan(make_run(new_tokens=3), rule="manual", layers="0,11")
     assert make_plan(make_run(new_tokens=3), rule="manual", depth=0).freeze_depth == 0
 
 

@@ -29,6 +29,11 @@ def test_make_arms_trains_what_the_names_say():
     }
     assert arms["full"].parts == parts_at_depth(SHAPE, 0)
     assert arms["planned"].parts == PLANNED
+    (outer,) = make_arms(("layers:0-1,7",), SHAPE, None)
+    assert outer.parts.layers == (True, True, *[False] * 5, True)
+    assert (outer.kind, outer.parts.embeddings) == ("frozen", False)
+    (adapted,) = make_arms(("planned+lora",), SHAPE, outer.parts)
+    assert adapted.parts == replace(outer.parts, final_norm=False)
     assert arms["planned+lora"].parts == parts_at_depth(SHAPE, 5, lora=True)
     assert {name for name, arm in arms.items() if arm.lora} == {"lora", "planned+lora"}
     assert not arms["lora"].parts.final_norm
