@@ -11,6 +11,7 @@ from semfreeze_core.records.examples import Segment, SkippedRow
 from semfreeze_core.records.fields import FieldMapping
 from semfreeze_core.sources.data.fields import LabelError, RenderChat, example_from_row
 from semfreeze_core.sources.data.messages import Message, is_target
+from semfreeze_core.sources.data.readers import UnreadableRow
 from semfreeze_core.sources.data.rows import RowSource
 
 MOST_SKIPPED = 10_000  # that are listed; a file of another kind has millions of rows that cannot be read
@@ -56,6 +57,8 @@ def check_rows(
     for number, (file, line, row) in enumerate(rows.placed()):
         checked.n_rows = number + 1
         try:
+            if isinstance(row, UnreadableRow):
+                raise DataError(row.reason)
             example = example_from_row(row, number, mapping, render)
         except DataError as error:
             reason = str(error).removeprefix(f"row {number}: ")

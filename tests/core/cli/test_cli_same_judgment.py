@@ -57,6 +57,10 @@ def lines(row, *, odd=None, at=N - 1):
 TAKEN = {
     "pairs": lines(pair),
     "a wrong row": lines(pair, odd='{"prompt": null, "completion": 3}'),
+    "a line that is no JSON": lines(pair, odd='{"prompt": '),
+    "a comment before the first row": f"# from the archive\n{lines(pair)}",
+    "a key given twice": lines(pair, odd='{"prompt": "a", "completion": "b", "prompt": "c"}'),
+    "a row that is a list": lines(pair, odd="[1, 2]"),
     "a guessed label that is none": lines(lambda i: pair(i, label=0.5)),
     "Alpaca": lines(lambda i: {"instruction": "say", "input": str(i), "output": "one"}),
     "ShareGPT": lines(lambda i: {"conversations": talk(i, "human", "gpt", "from", "value")}),
@@ -64,9 +68,9 @@ TAKEN = {
     "plain text": lines(lambda i: {"text": f"say {i}"}),
 }
 REFUSED = {
-    "a line that is no JSON": (lines(pair, odd='{"prompt": '), "line 40 is not JSON"),
-    "a key given twice": (lines(pair, odd='{"prompt": "a", "completion": "b", "prompt": "c"}'), "line 40 names"),
-    "a row that is a list": (lines(pair, odd="[1, 2]"), "line 40 is a list"),
+    "a table": ("prompt,completion\n" + "say,one\n" * N, "line 1: not JSON (Expecting value at character 1)"),
+    "keys given twice": ('{"a": 1, "a": 2}\n' * N, "line 1: names 'a' more than once"),
+    "rows that are lists": ("[1, 2]\n" * N, "line 1: a list, expected an object"),
     "fields that are not clear": (lines(lambda i: {"a": "b", "c": "d"}), "The fields are not clear"),
     "preferences": (lines(lambda i: {"prompt": "a", "chosen": "b", "rejected": "c"}), "are preference data"),
     "no text anywhere": (lines(lambda i: pair(i) | {"completion": " "}), "All 40 rows have no text in 'completion'"),
