@@ -5,6 +5,7 @@ the memory of a few rows. Which reader a file takes is listed in formats.py.
 """
 
 import codecs
+import hashlib
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -156,6 +157,21 @@ def shard_paths(folder: Path) -> list[Path]:
             f"{folder} holds several splits ({', '.join(splits)}): name one file, or hf:{folder}#{splits[0]}."
         )
     return [folder / name for name in shards]
+
+
+def files_digest(path: Path) -> str:
+    """sha256 of a file's bytes, or of those of a folder's parts in order, in hexadecimal; the same wherever they are.
+
+    Raises:
+        DataError: a folder that holds no parts of one table.
+        OSError: a file cannot be read.
+    """
+    sha = hashlib.sha256()
+    for part in shard_paths(path) if path.is_dir() else [path]:
+        with part.open("rb") as file:
+            while block := file.read(2**18):
+                sha.update(block)
+    return sha.hexdigest()
 
 
 def _file_reader(path: Path) -> Callable[[Path], NumberedRows]:

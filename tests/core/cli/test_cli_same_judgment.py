@@ -77,6 +77,16 @@ REFUSED = {
     "numbers for texts": (lines(lambda i: pair(i) | {"completion": i}), "none of 40 rows can be used"),
     "half weights": (lines(lambda i: {"messages": talk(i, weight=0.5)}), "the weight of message 1 of field"),
     "unknown roles": (lines(lambda i: {"messages": talk(i, "nobody")}), "message 0 of field 'messages' has the role"),
+    "reasoning that the model's template does not show": (
+        lines(lambda i: {"messages": talk(i, reasoning_content="So.")}),
+        "which the model's chat template does not show",
+    ),
+    "pairs of messages with tool calls": (
+        lines(
+            lambda i: {"prompt": talk(i)[:1], "completion": [*talk(i, tool_calls=[{"function": {"name": "f"}}])[1:]]}
+        ),
+        "which the model's chat template does not show",
+    ),
     "no answer": (lines(lambda i: {"messages": talk(i)[:1]}), "no answer of an assistant in 'messages'"),
     "nothing": ("", "is empty (0 bytes)"),
 }
