@@ -10,10 +10,12 @@ from semfreeze_core.records.examples import TokenizedExample
 from semfreeze_core.records.model import ModelShape
 from semfreeze_core.records.preview import DataPreview, MemoryForecast, RenderedExample, RenderedPiece
 from semfreeze_core.sources.data.encode import encode_all
+from semfreeze_core.sources.data.examples import chat_renderer as renderer_of
 from semfreeze_core.sources.data.examples import read_examples
+from semfreeze_core.sources.data.fields import RenderChat
 from semfreeze_core.sources.data.samples import resolve_data
 from semfreeze_core.sources.models.causal_lm import first_dtype, measure_empty
-from semfreeze_core.sources.models.loading import load_tokenizer
+from semfreeze_core.sources.models.loading import load_tokenizer, local_tokenizer
 from semfreeze_core.sources.models.memory_forecast import forecast_memory, process_bytes
 from semfreeze_core.sources.models.opening import open_checkpoint
 from semfreeze_core.workflow import AnalysisRequest, length_limit
@@ -89,6 +91,20 @@ def preview_data(
         n_skipped=examples.n_skipped,
         skipped=examples.skipped,
     )
+
+
+def chat_renderer(model: str, revision: str | None = None) -> RenderChat | None:
+    """What turns the messages of a chat into segments by a model's template; None where its tokenizer is not here.
+
+    Args:
+        model: a folder, or a repository whose files may be in the hub's cache; nothing is downloaded.
+        revision: branch, tag or commit of a repository.
+
+    Raises:
+        DataError: the model has no chat template.
+    """
+    tokenizer = local_tokenizer(model, revision)
+    return None if tokenizer is None else renderer_of(tokenizer)
 
 
 def forecast_analysis(request: AnalysisRequest, shape: ModelShape) -> MemoryForecast:

@@ -12,7 +12,7 @@ from semfreeze_core.wording.rules import method_name
 from .bands import add_band, error_bars
 from .theme import AXIS_TITLE, FROZEN, GRAY, INK, OTHERS, TRAINED, faded, mark_depth, new_figure
 
-SPACE = "latent space (0: input of layer 0)"
+SPACE = "hidden state (0: embeddings)"
 LAYER = "layer (input side to output side)"
 _LAW, _LAW_NAME = OTHERS[3], "scaling law"
 _SCORE_COLORS = tuple(color for color in OTHERS if color != _LAW)
@@ -21,12 +21,12 @@ _BESIDE = 440  # height of the deviations and of the gains, which stand side by 
 
 
 def draw_deviation(curve: GainCurve, depth: int | None) -> go.Figure:
-    """The deviation by space with the label null, and below it the advantage, which is the distance of the two."""
+    """The deviation and the random-label baseline by hidden state, and below them their distance, the advantage."""
     figure = new_figure("", f"{curve.metric} deviation", height=_BESIDE)
     figure.set_subplots(rows=2, cols=1, shared_xaxes=True, vertical_spacing=0.06)
-    add_band(figure, "label null", curve.null, GRAY)
+    add_band(figure, "random-label baseline", curve.null, GRAY)
     add_band(figure, "deviation", curve.deviation, INK)
-    add_band(figure, "advantage (null - deviation)", curve.advantage, OTHERS[1], row=2)
+    add_band(figure, "advantage (baseline - deviation)", curve.advantage, OTHERS[1], row=2)
     figure.add_scatter(
         x=np.arange(curve.n_layers + 1),
         y=curve.isotonic,
@@ -46,7 +46,7 @@ def draw_task_null(own: Band, swapped: Band, metric: str, depth: int | None) -> 
     """Deviations of the same prompts with their own completions and with those of other examples."""
     figure = new_figure(SPACE, f"{metric} deviation (1 - cosine)")
     mark_depth(figure, depth, len(own.mean) - 1)
-    add_band(figure, "completions swapped (task null)", swapped, GRAY)
+    add_band(figure, "swapped completions", swapped, GRAY)
     add_band(figure, "own completions", own, INK)
     return figure
 

@@ -7,8 +7,8 @@ from semfreeze_core.records.validation import ValidationReport
 from .theme import GRAY, OTHERS, TRAINED, new_figure
 
 _PLACES = (
-    ("at equal steps", "improvement_kept", OTHERS[0], "circle"),
-    ("at equal compute", "improvement_kept_compute", TRAINED, "diamond"),
+    ("same steps", "improvement_kept", OTHERS[0], "circle"),
+    ("same compute", "improvement_kept_compute", TRAINED, "diamond"),
     ("each stopped at its lowest", "improvement_kept_stopped", OTHERS[1], "triangle-up"),
 )
 

@@ -47,7 +47,7 @@ def draw_frontier(
             "color": GRAY,
             "width": 0,
         },
-        hovertemplate="k = %{customdata[0]}: saves %{x:.0f} %, keeps %{y:.2f} "
+        hovertemplate="k = %{customdata[0]}: saves %{x:.0f}%, keeps %{y:.2f} "
         "[%{customdata[1]:.2f}, %{customdata[2]:.2f}]<extra></extra>",
     )
     for i, (name, opinion) in enumerate(opinions.items()):
@@ -60,13 +60,13 @@ def draw_frontier(
             y=[coverages[k]],
             customdata=[[k]],
             mode="markers",
-            name=f"rule {name}: {k}{' (abstains)' if abstains else ''}",
+            name=f"rule {name}: {k}{' (no recommendation)' if abstains else ''}",
             marker={
                 "symbol": _SYMBOLS[i % len(_SYMBOLS)] + ("-open" if abstains else ""),
                 "size": 16,
                 "color": OTHERS[i % len(OTHERS)],
             },
-            hovertemplate=f"rule {name} says {k}<extra></extra>",
+            hovertemplate=f"rule {name}: {k}<extra></extra>",
         )
     figure.add_scatter(
         x=[saved[depth]],
@@ -97,7 +97,7 @@ def draw_slices(curves: Mapping[str, Band], depth: int) -> go.Figure:
 
 def draw_selection(selected: Band, rest: Band | None, metric: str, depth: int) -> go.Figure:
     """Deviation of the selected positions against all others shown."""
-    figure = new_figure("latent space (0: input of layer 0)", f"{metric} deviation", height=320)
+    figure = new_figure("hidden state (0: embeddings)", f"{metric} deviation", height=320)
     mark_depth(figure, depth, len(selected.mean) - 1)
     if rest is not None:
         add_band(figure, "all others shown", rest, INK)

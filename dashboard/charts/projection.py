@@ -262,7 +262,7 @@ def _add_player(figure: go.Figure, n_spaces: int, space: int) -> None:
                 "y": 0,
                 "len": 1,
                 "yanchor": "top",
-                "currentvalue": {"prefix": "latent space ", "xanchor": "right"},
+                "currentvalue": {"prefix": "hidden state ", "xanchor": "right"},
                 "pad": {"t": BELOW_AXIS + _PLAYER_HEIGHT},
                 "steps": [{"label": str(s), "method": "animate", "args": [[str(s)], still]} for s in range(n_spaces)],
             }

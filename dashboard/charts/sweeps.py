@@ -35,7 +35,7 @@ def draw_sweep(report: SweepReport, rules: dict[str, int]) -> go.Figure:
                 "arrayminus": [_below(share, ends) for _, share, ends in known],
             },
             mode="lines+markers",
-            name=f"measured at equal {budget}",
+            name=f"measured, same {budget}",
             line={"color": color},
             marker={"symbol": symbol, "size": 9},
         )

@@ -53,7 +53,7 @@ def draw_tokens(table: pd.DataFrame, depth: int, metric: str, dark: bool) -> alt
         alt.Chart(table, height=34 * len(tokens) + 60)
         .mark_rect(cursor="pointer")
         .encode(
-            x=alt.X("space:O", title="latent space (blue: below the freeze depth)", axis=numbers),
+            x=alt.X("space:O", title="hidden state (blue: below the freeze depth)", axis=numbers),
             y=alt.Y("token:N", sort=tokens, title="token of the completion"),
             color=alt.Color(
                 "deviation:Q",

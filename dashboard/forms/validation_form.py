@@ -110,7 +110,7 @@ def finetune_form(opened: OpenRun, runs: Path) -> FinetuneRequest | None:
         seeds = _number("Seeds", 1, 20, "proof-seeds", 3)
         batch = _number("Batch", 1, 4096, "proof-batch", 8)
         n_train = _number("Train examples", 1, 1_000_000, "proof-train", 192)
-        n_eval = _number("Eval items", 2, 100_000, "proof-eval", 64)
+        n_eval = _number("Eval examples", 2, 100_000, "proof-eval", 64)
     arms, depth = variant_inputs(opened) if kind == "validation" else (VARIANTS, None)
     if train is None or evaluation is None:
         return None

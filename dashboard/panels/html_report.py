@@ -114,9 +114,9 @@ def _charts(run: Run, curve: GainCurve, plan: FreezePlan, rows: Sequence[DepthCo
     scores = {name: score_coverage(score) for name, score in run.scores.items()}
     charts = [
         _chart(
-            "Deviation and label null",
-            f"How far each latent space is from the ground truth token. The label null is what random labels would "
-            f"give; the advantage is the distance between the two. {sampling}",
+            "Deviation and random-label baseline",
+            "How far each hidden state is from the target token. The baseline is what random labels would give; the "
+            f"advantage is the distance between the two. {sampling}",
             draw_deviation(curve, depth),
         ),
         *_task_null_chart(run, curve, depth),
@@ -128,7 +128,7 @@ def _charts(run: Run, curve: GainCurve, plan: FreezePlan, rows: Sequence[DepthCo
         ),
         _chart(
             "Gain coverage, with every other score",
-            "The share of the gain in the layers that stay trained at each freeze depth, predicted"
+            "The share of the layer contributions in the layers that stay trained at each freeze depth, predicted"
             f"{'' if tested else ' and not validated'}. "
             "The other scores contradict each other: only a finetune decides.",
             draw_coverage(curve, scores, depth),
@@ -139,7 +139,9 @@ def _charts(run: Run, curve: GainCurve, plan: FreezePlan, rows: Sequence[DepthCo
     else:
         memory = MEMORY_NOTE
     charts.append(_chart(f"Memory by freeze depth, 0 to {L}", memory, draw_memory(rows, depth)))
-    charts.append(_chart("FLOP by freeze depth", "The first step, by what it is spent on.", draw_flop(rows, depth)))
+    charts.append(
+        _chart("Compute by freeze depth", "FLOPs of the first step, by what they are spent on.", draw_flop(rows, depth))
+    )
     return charts
 
 
@@ -153,7 +155,7 @@ def _task_null_chart(run: Run, curve: GainCurve, depth: int | None) -> list[Char
         f"The same {len(pairs.own)} prompts with their own completions and with other examples' completions: what does "
         f"not get worse by the swap is language, not the task. {CI}, bootstrap over prompts."
     )
-    return [_chart("Task null", caption, draw_task_null(own, swapped, curve.metric, depth))]
+    return [_chart("Swapped-completion control", caption, draw_task_null(own, swapped, curve.metric, depth))]
 
 
 def _html(value: object) -> object:

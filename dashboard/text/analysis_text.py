@@ -11,7 +11,7 @@ from semfreeze_core.wording.escaping import markdown_text
 from semfreeze_core.wording.numbers import duration
 
 INTRODUCTION = (
-    "The model runs once over a sample of your examples; what each layer means for them is kept as a run. It goes on "
+    "The model runs once over a sample of your examples; what each layer means for them is kept as a run. It runs "
     "in the background: close the page, come back, and find it here."
 )
 escaped = markdown_text  # as pages call it
@@ -22,7 +22,7 @@ def preview_sentence(data: DataPreview) -> str:
     """How the data would be read, above the examples."""
     columns = {name.removesuffix("_field"): column for name, column in data.mapping.items() if column is not None}
     fields = ", ".join(f"{name} from {escaped(repr(column))}" for name, column in columns.items())
-    return f"**{data.n_usable:,} of {data.n_rows:,} rows can be used**: {fields}. Supervised tokens are marked."
+    return f"**{data.n_usable:,} of {data.n_rows:,} rows can be used**: {fields}. Target tokens are marked."
 
 
 def rendered_example(example: RenderedExample) -> str:
@@ -38,7 +38,7 @@ def rendered_example(example: RenderedExample) -> str:
     total = sum(piece.n_tokens for piece in example.pieces)
     label = "" if example.label is None else f", label {escaped(example.label)}"
     cut = f", {example.truncated} cut on the left" if example.truncated else ""
-    return f"{''.join(pieces)}\n\n:small[:gray[{supervised} of {total} tokens supervised{label}{cut}]]"
+    return f"{''.join(pieces)}\n\n:small[:gray[{supervised} of {total} tokens are targets{label}{cut}]]"
 
 
 def form_message(text: str) -> str:

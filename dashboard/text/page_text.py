@@ -28,7 +28,7 @@ LOOKING = (
 )
 COMPARE_WITH = (
     "Choose runs above: another model on the same data, the same model on other data, or checkpoints of one training. "
-    "Depths are held against each other as shares of the layers."
+    "Depths are compared as shares of the layers."
 )
 NOTHING_TO_COMPARE = "There is no other run here yet. Analyze another model or other data on the page Start."
 EMBEDDED_EXPORT = (

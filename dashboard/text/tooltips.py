@@ -8,23 +8,24 @@ TOOLTIPS = {
     "all charts stands at this depth.",
     "metric": "How the distance to the truth is measured. semantic: 1 - cosine with the direction the head reads "
     "as the token (the paper's). logit_z: our variant that does not change when a norm is folded into the head.",
-    "space": "A model of L layers has L + 1 latent spaces: space 0 is the input of layer 0, space L the output of the "
-    "last layer. A token's hidden state moves through them.",
-    "deviation": "How far the hidden states of a space are from the ground truth token; 0 would be on it.",
-    "label null": "The deviation from tokens drawn at random among your labels: what any label would give.",
-    "task null": "The same prompts with other examples' completions: what does not get worse is language, not your "
-    "task.",
-    "advantage": "Label null less deviation: how much nearer the states are to their own token than to a random one.",
+    "space": "A model of L layers has L + 1 hidden states of a token: 0 is the input of layer 0, L the output of the "
+    "last layer.",
+    "deviation": "How far a hidden state is from the target token; 0 would be on it.",
+    "label null": "The random-label baseline: the deviation from tokens drawn at random among your labels.",
+    "task null": "The swapped-completion control: the same prompts with other examples' completions. What does not get "
+    "worse is language, not your task.",
+    "advantage": "Lift over random labels: the baseline minus the deviation. It shows how much nearer the states are "
+    "to their own token than to a random one.",
     "gain": "How much a layer raises the advantage. It can be negative. Gray: not measured (with a tied head space 0 "
     "predicts its own input).",
     "gain coverage": "R(k), the share of the advantage's rise that lies in layers k and above, those that stay trained "
     "when k are frozen. A prediction about finetuning, not a measurement of it.",
-    "scores": "What other papers read off each layer, told as the same share. They contradict each other; only a "
+    "scores": "What other papers measure of each layer, as the same share. They contradict each other; only a "
     "finetune decides.",
     "law": "A formula for how lift over random labels grows with depth: flat up to a turn, then a power law of the "
     "depth. Every layer before the turning depth contributes less than the average layer. The interval is about the "
     "examples, not about the formula.",
-    "slices": "The same reading for each group of examples by itself: those of one label, of one value in another "
+    "slices": "The same analysis for each group of examples by itself: those of one label, of one value in another "
     "column of the task file, or of similar length. A group that the rule freezes less deep than the "
     "current depth may lose by it.",
     "projection": "A joint principal component analysis of the unit-length states of all spaces and of the truths' "
@@ -49,8 +50,8 @@ TOOLTIPS = {
     "frontier": "Each point is a freeze depth: right saves more, up keeps more of the predicted gain. Click one to go "
     "there.",
     "rule": "coverage: as deep as half gain coverage, half plain depth allows (ours). paper: where the largest single "
-    "gain is. compute: best for equal compute. turning: the scaling law's turning depth (ours). budget: no deeper than "
-    "it takes to fit.",
+    "gain is. compute: best for the same compute. turning: the scaling law's turning depth (ours). budget: no deeper "
+    "than it takes to fit.",
     "gpus": "Memory of common GPUs as their drivers report it. Headroom is that minus the estimated sum of the parts.",
     "stock": "Estimate for a trainer that computes the logits of every token and caches no prefix. Off: for "
     "`semfreeze train`.",
@@ -64,34 +65,34 @@ TOOLTIPS = {
     "`semfreeze train` does, fused none.",
     "precision": "float32; bf16-autocast: float32 weights, products in bfloat16; bf16: everything in bfloat16.",
     "along": "Seconds say what one waits for; steps compare what the same number of updates gives.",
-    "proof depth": "What the arms planned and planned+lora freeze; at first what the coverage rule recommends.",
+    "proof depth": "What the variants planned and planned+lora freeze; at first what the coverage rule recommends.",
     "test depth": "Opens the form of a validation at this depth: data, arms, steps and seeds, with the memory and time "
     "they will take. Nothing starts before you say so.",
-    "trainer": "A complete configuration or script of another trainer, with what it cannot be told as comments.",
-    "report": "Curves, nulls, scores, prices and plan in one HTML file that opens without network.",
-    "compare": "Up to five more runs. The open one, on the left, comes first: differences are the others less it.",
-    "difference": "The other run's curve less the open run's at the same share of the layers. Paired when both read "
+    "trainer": "A complete configuration or script of another trainer, with what it does not support as comments.",
+    "report": "Curves, controls, scores, estimated costs and plan in one HTML file that opens without network.",
+    "compare": "Up to five more runs. The open one, on the left, comes first: differences are the others minus it.",
+    "difference": "The other run's curve minus the open run's at the same share of the layers. Paired when both read "
     "the same examples, so that what these have in common cancels.",
     "delete run": "With all its validations, sweeps and pilots. You are asked first; a run that a job works in stays.",
-    "arms": "Each arm is a real finetune on equal data, in equal order. planned freezes what the plan says; LoRA "
-    "trains adapters.",
-    "kept": "Improvement is the fall of the eval loss. At equal compute a cheaper arm goes on until it has cost as "
-    "much as full finetuning.",
-    "sweep": "Each point is real finetunes at one freeze depth on equal data; the dashed line is what the reading "
+    "arms": "Each variant is a real finetune on the same data, in the same order. planned freezes the plan's depth; "
+    "LoRA trains adapters.",
+    "kept": "The loss reduction is the fall of the eval loss. At the same compute, a cheaper variant trains until "
+    "it has cost as much as full finetuning.",
+    "sweep": "Each point is real finetunes at one freeze depth on the same data; the dashed line is what the analysis "
     "predicted of them. Dotted lines: where rules and scores would freeze.",
-    "regret": "What the best swept depth gained more than the rule's, over the best's gain; 0 is best. Less half's: "
-    "that less the regret of freezing half the layers, so below 0 the rule is better than half.",
+    "regret": "What the best swept depth gained more than the rule's, over the best's gain; 0 is best. vs. half: "
+    "that minus the regret of freezing half the layers, so below 0 the rule is better than half.",
     "proof kind": "the plan: the planned depth against full finetuning, half and LoRA, with a verdict. many depths: a "
     "sweep, which shows what every rule would have cost. decide by pilots: short finetunes of a few depths choose one "
     "(the rule measured), for the number of steps given here.",
     "pilots": "Short finetunes of a few depths, the worse half dropped after each round, all within a share of one "
     "full finetune's compute.",
-    "answers": "Eval items answered by generation: greedy, until the end of sequence. An answer is right when it is "
-    "the reference but for white space. Of every arm the first seed, at its last mark.",
-    "measured": "Measured in the arm's own process. A process holds more than its parts: what its allocator keeps, and "
-    "the checkpoint's pages.",
+    "answers": "Eval examples answered by generation: greedy, until the end of sequence. An answer is right when it is "
+    "the reference but for white space. Of every variant the first seed, at its last mark.",
+    "measured": "Measured in the variant's own process. A process holds more than its parts: what its allocator keeps, "
+    "and the checkpoint's pages.",
     "resume": "Starts the same finetunes again; those that are finished are kept, and the others resume.",
-    "jobs": "Each goes on by itself, whoever closes this page; one at a time, in the order they were asked for.",
+    "jobs": "Each runs by itself when you close this page; one at a time, in the order they were started.",
     "model kind": "embedded: SmolLM2, 135 million parameters, comes with semfreeze. Others are read from this machine "
     "or fetched from the Hugging Face hub; safetensors only, and no code that comes with a model is run.",
     "data kind": f"One example per row, as {formats_text()}. An upload is kept beside the runs, under a name "

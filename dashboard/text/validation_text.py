@@ -6,7 +6,7 @@ from semfreeze_core.wording.sweep import best_depth_sentences
 from semfreeze_core.wording.validation import depth_tested, sample_size, verdict_sentence
 
 INTRODUCTION = (
-    "Every arm is trained for real, on equal data in equal order, each in a process of its own, and goes on where it "
+    "Every variant is trained on the same data in the same order, each in a process of its own, and resumes where it "
     "was interrupted. A verdict needs three seeds."
 )
 STARTED = "A validation is starting: semfreeze prepares the data and loads the model. Curves follow."

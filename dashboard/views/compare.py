@@ -71,7 +71,13 @@ def side_by_side(ctx: page.PageContext, chosen: list[str]) -> None:
     left, right = st.columns(2)
     with left:
         figure = compared.draw_coverages(comparison.columns)
-        page.chart("coverages", "Share of the gain that stays trained", PLACES, figure, "gain coverage")
+        page.chart(
+            "coverages",
+            "Coverage: the share of the layer contributions that stays trained",
+            PLACES,
+            figure,
+            "gain coverage",
+        )
     with right:
         figure = compared.draw_advantages(comparison.columns)
         page.chart("advantages", "How far each run's states are from chance", PLACES, figure, "advantage")

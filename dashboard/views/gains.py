@@ -28,13 +28,21 @@ def body() -> None:
 
     figure = curves.draw_coverage(curve, compute.scores(opened), depth)
     caption = f"{sampling} The other scores contradict each other: only a finetune decides."
-    page.chart("coverage", "Share of the gain that stays trained at each depth", caption, figure, "gain coverage")
+    page.chart(
+        "coverage",
+        "Coverage: the share of the layer contributions that stays trained",
+        caption,
+        figure,
+        "gain coverage",
+    )
 
     left, right = st.columns(2)
     with left:
         figure = curves.draw_deviation(curve, depth)
         caption = f"{sampling} Below, the distance between the two lines, which gains come from."
-        page.chart("deviation", "Deviation from the ground truth, and the label null", caption, figure, "deviation")
+        page.chart(
+            "deviation", "Deviation from the target token, and the random-label baseline", caption, figure, "deviation"
+        )
     with right:
         figure = curves.draw_gains(curve, depth)
         caption = f"{sampling} Circles: the raw fall of the deviation, the paper's gain."
@@ -44,7 +52,7 @@ def body() -> None:
     with left:
         bands = compute.task_null(opened, metric)
         if bands is None:
-            st.info(escaped(f"The task null is not measured: {opened.run.pairs[metric].reason}."))
+            st.info(escaped(f"The swapped-completion control is not measured: {opened.run.pairs[metric].reason}."))
         else:
             n = curve.evidence.n_pairs
             caption = f"{n} prompts, each with its own and another completion; {CI}, bootstrap over prompts."
@@ -64,8 +72,8 @@ def body() -> None:
     st.markdown(f"**{escaped(slices_sentence(groups, depth, left_out))}**", help=TOOLTIPS["slices"])
     if groups:
         figure = frontier.draw_slices({g.name: g.curve.coverage for g in groups}, depth)
-        caption = "Each group read by itself, without a task null of its own. Bootstrap intervals are in the table."
-        page.chart("slices", f"Share of the gain that stays trained, by {by}", caption, figure, "slices")
+        caption = "Each group by itself, without a swapped-completion control. Bootstrap intervals are in the table."
+        page.chart("slices", f"Coverage by {by}", caption, figure, "slices")
         rows = slices_table(groups, "group", depth).dicts()
         st.dataframe(rows, hide_index=True, alt="Groups of examples at this depth")
     for name, score in opened.run.scores.items():

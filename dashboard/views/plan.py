@@ -150,7 +150,7 @@ def metrics(ctx: page.PageContext, shown: _Shown, setup: TrainingSetup, gpu: str
     for column, (title, value, delta, term) in zip(
         st.columns(4),
         (
-            ("FLOP of full", percent(cost.relative_flop), flops(cost.flop, shown.costs.full.flop), "flop"),
+            ("Compute of full", percent(cost.relative_flop), flops(cost.flop, shown.costs.full.flop), "flop"),
             ("Memory of full", percent(cost.relative_bytes), gib(cost.bytes.total), "memory"),
             ("Gain coverage", number(coverage.estimate, 2), coverage_interval, "gain coverage"),
             ("Time of the run", time, rate, "time"),

@@ -86,7 +86,7 @@ def model_and_data(opened: OpenRun, curve: GainCurve, depth: int) -> None:
             ("Layers", str(curve.n_layers)),
             ("Parameters", parameter_count(opened.run.shape.total_parameters).removesuffix(" parameters")),
             ("Examples read", f"{data.n_examples:,} of {data.n_usable:,}"),
-            ("Supervised tokens", f"{data.n_supervised_tokens:,}"),
+            ("Target tokens", f"{data.n_supervised_tokens:,}"),
         ),
         strict=True,
     ):

@@ -165,10 +165,10 @@ def drill_down(ctx: page.PageContext, depth: int, example: int) -> None:
         key=CELLS,
         on_select="rerun",
         selection_mode=tokens.CELL,
-        alt="Deviation of each token at each latent space",
+        alt="Deviation of each token at each hidden state",
     )
     st.caption(
-        f"The first {len(positions)} supervised tokens. Brighter is nearer the ground truth; freezing ends at the "
+        f"The first {len(positions)} target tokens. Brighter is nearer the target; freezing ends at the "
         "line. Click a cell."
     )
     for cell in state.clicked(CELLS, tokens.CELL):

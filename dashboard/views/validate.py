@@ -93,7 +93,7 @@ def validation_result(ctx: page.PageContext, name: str, report: ValidationReport
     st.caption(arm_cost_caption(report))
     if rows := tables.answer_rows(report):
         st.markdown("**Answers before and after, changed ones first**", help=TOOLTIPS["answers"])
-        st.dataframe(rows, hide_index=True, height=320, alt="Answers to eval items before and after finetuning")
+        st.dataframe(rows, hide_index=True, height=320, alt="Answers to eval examples before and after finetuning")
 
 
 def await_first_report(ctx: page.PageContext, runs: Path, known: set[str]) -> None:

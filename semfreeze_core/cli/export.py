@@ -1,7 +1,7 @@
 """`semfreeze export`: a plan as configuration or script of another trainer."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -67,7 +67,15 @@ def export(
     needs_plan = made.run_folder is not None and reads_plan(to)
     if needs_plan:
         plan_file = (file or Path("finetune.py")).with_suffix(".plan.json")
-    exported = export_plan(document, to, plan_path=str(plan_file), model=model, data=data, mapping=fields)
+    exported = export_plan(
+        document,
+        to,
+        plan_path=str(plan_file),
+        model=model,
+        data=data,
+        mapping=fields,
+        chat_renderer=_chat_renderer,
+    )
     if needs_plan and file is None:
         raise PlanError(
             f"The script for {to} reads the plan's file, and the plan of a run has none yet. Give --out, which writes "
@@ -100,6 +108,12 @@ def export(
         if needs_plan:
             typer.echo(terminal_text(f"Plan: {plan_file}"))
         typer.echo(terminal_text(f"Export: {file}"))
+
+
+def _chat_renderer(model: str, revision: str | None) -> Any:
+    from semfreeze_core.preview import chat_renderer  # here: it loads torch, which exports without chats do not need
+
+    return chat_renderer(model, revision)
 
 
 def _data_of_run(plan: "FreezePlan", run_folder: Path | None) -> tuple[str | None, FieldMapping]:

@@ -1,6 +1,6 @@
 """The training data as a trainer gets it: a file, and what its fields contain."""
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
@@ -9,11 +9,11 @@ from typing import Any, Literal
 from semfreeze_core.errors import DataError
 from semfreeze_core.records.fields import FieldMapping
 from semfreeze_core.sources.data import formats
-from semfreeze_core.sources.data.fields import holds_pairs_of_messages, resolve_fields
+from semfreeze_core.sources.data.fields import RenderChat, holds_pairs_of_messages, resolve_fields
 from semfreeze_core.sources.data.messages import CALL_ROLE, ROLES, TRAINED_KEYS
 from semfreeze_core.sources.data.rows import open_rows
 from semfreeze_core.sources.data.samples import resolve_data
-from semfreeze_core.sources.data.usable_rows import check_without_model, first_reasons
+from semfreeze_core.sources.data.usable_rows import check_for_trainer, first_reasons
 
 FileKind = str  # a format's kind in sources.data.formats, where new ones are added
 
@@ -85,12 +85,16 @@ UNKNOWN_FILE = TaskFile(
 )
 
 
-def task_file(source: str, mapping: FieldMapping) -> TaskFile:
+def task_file(
+    source: str, mapping: FieldMapping, chat_renderer: Callable[[], RenderChat | None] | None = None
+) -> TaskFile:
     """Look into a file and name its fields; those not said are guessed where only one can be meant.
 
     Args:
         source: a file in one of `formats.FORMATS`, or "sample:NAME".
         mapping: fields the user named.
+        chat_renderer: gives what renders chats by the model's template; called where there are chats. None, or a
+            result of None, checks the messages alone.
 
     Raises:
         DataError: a hub dataset, an unreadable file, fields that are not clear, or no row that can be used.
@@ -99,7 +103,11 @@ def task_file(source: str, mapping: FieldMapping) -> TaskFile:
         raise DataError(f"{source} is a Hub dataset, but an export needs a file. Save it as JSONL for --data.")
     rows = open_rows(resolve_data(source))
     fields, notes = resolve_fields(mapping, rows.columns())
-    checked = check_without_model(rows, replace(fields, label_field=mapping.label_field))
+    pairs_of_messages = holds_pairs_of_messages((row for _, row in rows), fields)
+    render = None
+    if chat_renderer is not None and (fields.messages_field is not None or pairs_of_messages):
+        render = chat_renderer()
+    checked = check_for_trainer(rows, replace(fields, label_field=mapping.label_field), render)
     if checked.n_skipped:
         notes.append(
             f"{checked.n_skipped:,} of {checked.n_rows:,} rows cannot be read: {first_reasons(checked.skipped)}. "
@@ -115,9 +123,7 @@ def task_file(source: str, mapping: FieldMapping) -> TaskFile:
             f"{path} is a folder, but an export needs one file that ends in one of {', '.join(formats.suffixes())}. "
             "Join its files."
         )
-    return TaskFile(
-        path, kind, fields, chats, holds_pairs_of_messages((row for _, row in rows), fields), notes=tuple(notes)
-    )
+    return TaskFile(path, kind, fields, chats, pairs_of_messages, notes=tuple(notes))
 
 
 def _chat_shape(rows: Iterable[Mapping[str, Any]], column: str) -> ChatShape:

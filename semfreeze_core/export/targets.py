@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 from semfreeze_core.errors import PlanError
 from semfreeze_core.export.axolotl import write_axolotl
@@ -17,6 +18,7 @@ from semfreeze_core.export.unsloth import write_unsloth
 from semfreeze_core.plan.document import FreezePlan
 from semfreeze_core.records.fields import FieldMapping
 from semfreeze_core.records.training import ALL_LINEAR, LoraSetup
+from semfreeze_core.sources.data.fields import RenderChat
 from semfreeze_core.sources.models.hub import model_file
 
 
@@ -75,6 +77,7 @@ def export_plan(
     model: str | None = None,
     data: str | None = None,
     mapping: FieldMapping | None = None,
+    chat_renderer: Callable[[str, str | None], RenderChat | None] | None = None,
 ) -> Exported:
     """A complete configuration or script that trains the plan's part of its model in another trainer.
 
@@ -85,6 +88,8 @@ def export_plan(
         model: folder or hub id the trainer loads; None is where the plan has it from.
         data: the training file; None writes an example to replace.
         mapping: fields of the data; missing ones are inferred where the choice is unambiguous.
+        chat_renderer: gives what renders chats by the template of a model and revision, as preview.chat_renderer does,
+            so that rows are judged as an analysis judges them; without it the messages alone are.
 
     Raises:
         PlanError: no such target, or one that cannot train this plan; the plan abstains or contradicts itself; the
@@ -100,8 +105,10 @@ def export_plan(
     kind = "weights" if lora is None else "adapters"
     if kind not in writer.trains:
         raise PlanError(_wrong_kind(target, kind, able))
-    file = UNKNOWN_FILE if data is None else task_file(data, mapping or FieldMapping())
-    request = ExportRequest(plan, plan_path, parts, _loadable(plan, model), file, target, able)
+    request = ExportRequest(plan, plan_path, parts, _loadable(plan, model), UNKNOWN_FILE, target, able)
+    if data is not None:
+        renderer = None if chat_renderer is None else partial(chat_renderer, request.model, request.revision)
+        request = replace(request, data=task_file(data, mapping or FieldMapping(), renderer))
     request = replace(request, tokenizer=tokenizer_facts(request.model, request.revision))
     text, notes = writer.write(request)
     return Exported(target, text.rstrip("\n") + "\n", writer.filename, tuple(notes))

@@ -30,7 +30,11 @@ def test_three_runs_are_compared_by_a_link(reader):
     reader.window.get_by_role("img", name="Layer stack").nth(2).wait_for()
     reader.settle()
     assert "19 of 30 (example), 19 of 30 (first), 19 of 30 (second)" in reader.sentence
-    for title in ("Share of the gain that stays trained", "How far each run's states", "Less example's"):
+    for title in (
+        "Coverage: the share of the layer contributions that stays trained",
+        "How far each run's states",
+        "Less example's",
+    ):
         assert reader.chart(title).locator(".main-svg").first.is_visible()
     assert reader.window.get_by_text("no significant difference").count() == 2
     reader.window.get_by_role("radio", name="advantage").click()

@@ -115,7 +115,9 @@ def test_a_pasted_link_opens_the_same_view(reader, context, address):
     open_setup(colleague)
     assert colleague.window.get_by_role("spinbutton", name="Batch").input_value() == "4"
     colleague.window.get_by_role("link", name="Gains").click()
-    colleague.window.get_by_role("figure", name="Share of the gain that stays trained at each depth").wait_for()
+    colleague.window.get_by_role(
+        "figure", name="Coverage: the share of the layer contributions that stays trained"
+    ).wait_for()
     colleague.window.wait_for_url("**/gains?*depth=21*")
     colleague.window.close()
 
@@ -129,7 +131,7 @@ def test_the_trajectory_plays(reader):
     cloud.locator(".updatemenu-button").first.click()
     reader.window.wait_for_timeout(1200)
     assert point.get_attribute("transform") != before
-    assert "latent space 19" not in cloud.locator(".slider-label").first.text_content()
+    assert "hidden state 19" not in cloud.locator(".slider-label").first.text_content()
     assert reader.complaints == []
 
 
@@ -233,7 +235,7 @@ def test_three_dimensions_play(reader):
     cloud = reader.chart(CLOUD)
     cloud.locator(".updatemenu-button").first.click()
     reader.window.wait_for_timeout(2000)
-    assert "latent space 19" not in cloud.locator(".slider-label").first.text_content()
+    assert "hidden state 19" not in cloud.locator(".slider-label").first.text_content()
     assert reader.complaints == []
 
 

@@ -50,7 +50,7 @@ def ask_for_proof(reader, evaluation):
         reader.settle()
     set_number(reader, "Steps", 400)
     set_number(reader, "Seeds", 1)
-    set_number(reader, "Eval items", 16)
+    set_number(reader, "Eval examples", 16)
     window.get_by_role("button", name="Start", exact=True).click()
 
 

@@ -5,7 +5,7 @@ import torch
 
 from semfreeze_core import preview
 from semfreeze_core.errors import DataError, InputError, ModelError
-from semfreeze_core.preview import forecast_analysis, inspect_model, preview_data
+from semfreeze_core.preview import chat_renderer, forecast_analysis, inspect_model, preview_data
 from semfreeze_core.records.fields import FieldMapping
 from semfreeze_core.records.preview import RenderedPiece
 from semfreeze_core.sources.models import causal_lm
@@ -88,6 +88,21 @@ def test_chat_supervises_the_assistants_turns_alone(look):
     assert [piece.text for piece in pieces if piece.supervised] == [f"Yes?{EOS}", f"So{EOS}"]
     assert pieces[0].text == "<|im_start|>user\nHi" + EOS + "\n<|im_start|>assistant\n"
     assert "user\nWhy" in pieces[2].text
+
+
+def test_chat_renderer_is_of_the_models_template_where_it_is_on_this_machine(tmp_path):
+    build_tiny_tokenizer(chat_template=CHATML).save_pretrained(tmp_path / "chat")
+    build_tiny_tokenizer().save_pretrained(tmp_path / "base")
+    (tmp_path / "chat" / "config.json").write_text('{"model_type": "llama"}')
+    (tmp_path / "base" / "config.json").write_text('{"model_type": "llama"}')
+    talk = [{"role": "user", "content": "say"}, {"role": "assistant", "content": "one"}]
+    segments = chat_renderer(str(tmp_path / "chat"))(talk)
+    assert [(segment.text, segment.supervised) for segment in segments][-1] == (f"one{EOS}", True)
+    with pytest.raises(DataError, match="has no chat template"):
+        chat_renderer(str(tmp_path / "base"))
+    assert chat_renderer(str(tmp_path / "none")) is None
+    (tmp_path / "chat" / "tokenizer.json").unlink()
+    assert chat_renderer(str(tmp_path / "chat")) is None
 
 
 def test_text_is_supervised_whole(look):

@@ -118,7 +118,7 @@ def test_rendered_example_marks_supervised_text_line_by_line():
     told = rendered_example(RenderedExample(0, "l_1", pieces, 4))
     assert "Ask \\*x\\*⏎" in told
     assert ":orange-background[a⏎]  \n:orange-background[b]" in told
-    assert "2 of 5 tokens supervised, label l_1, 4 cut on the left" in told
+    assert "2 of 5 tokens are targets, label l_1, 4 cut on the left" in told
 
 
 def test_rendered_example_marks_what_follows_a_colon():

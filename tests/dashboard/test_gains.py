@@ -52,7 +52,7 @@ def test_a_kept_column_makes_the_groups_that_the_core_reads(grouped):
     assert page_text.NO_COLUMNS not in captions(app)
     app.selectbox(key="by").select("source").run()
     assert sentence(app)
-    assert "Share of the gain that stays trained, by source" in told(app)
+    assert "Coverage by source" in told(app)
     found, _ = slices(grouped, "semantic", "source")
     table = app.dataframe[-1].value
     assert table["group"].tolist() == [group.name for group in found] == ["chat", "mail"]

@@ -89,7 +89,7 @@ def test_page_shows_the_runs_sweep(report, doubtful):
     assert sentence(app)
     assert any(sweep_sentence(report) in m.value for m in app.markdown)
     assert list(app.dataframe[-1].value["method"]) == ["coverage", "half", "paper"]
-    assert any("measured at equal compute" in chart.proto.spec for chart in app.get("plotly_chart"))
+    assert any("measured, same compute" in chart.proto.spec for chart in app.get("plotly_chart"))
 
 
 def test_page_shows_what_pilots_decided(doubtful):

@@ -95,7 +95,7 @@ def test_shares_of_runs_stopped_at_their_lowest_are_drawn_where_they_are_known(r
     kept = IntervalEntry(estimate=0.9, low=0.8, high=1.1)
     planned = report.arms["planned"].model_copy(update={"improvement_kept_stopped": kept})
     figure = finetunes.draw_kept(report.model_copy(update={"arms": report.arms | {"planned": planned}}))
-    assert [trace.name for trace in figure.data] == ["at equal steps", "at equal compute", "each stopped at its lowest"]
+    assert [trace.name for trace in figure.data] == ["same steps", "same compute", "each stopped at its lowest"]
     assert (list(figure.data[2].x), list(figure.data[2].y)) == ([90], ["planned (freeze 19)"])
     assert len(finetunes.draw_kept(report).data) == 2, "the example's readings were not kept"
 

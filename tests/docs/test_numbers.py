@@ -20,7 +20,7 @@ MARGIN = f"{100 * d.MARGIN:g}%"
 FIRST, LAST = d.PICK_PERCENTILES
 WRITTEN = {
     README: [
-        f"at {CI} the plan keeps full finetuning's improvement within {MARGIN}",
+        f"at {CI} confidence the plan keeps full finetuning's loss reduction within {MARGIN}",
         f"plans of under {d.FEW_EXAMPLES} examples",
     ],
     METHOD: [
@@ -29,7 +29,7 @@ WRITTEN = {
         f"R^2 is below {d.MIN_LAW_R_SQUARED:g}",
         f"a difference at {CI}",
         f"Up to {d.NULL_PAIRS} prompts",
-        f"in {(100 - d.SCORE_PERCENTILE) / 10:g} of 10 replicates",
+        f"in {100 - d.SCORE_PERCENTILE:g}% of replicates",
         f"w = {d.COVERAGE_WEIGHT:g}, tau = {d.TAU:g}.",
         f"M = {d.DATA_MULTIPLE},",
         f"M = {d.DATA_MULTIPLES[0]} and M = {d.DATA_MULTIPLES[-1]}",

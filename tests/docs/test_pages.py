@@ -11,6 +11,7 @@ from semfreeze_core.export import TARGETS, export_plan
 from semfreeze_core.records.training import LoraSetup
 from semfreeze_core.sources.data.compression import COMPRESSIONS
 from semfreeze_core.sources.data.formats import FORMATS
+from tests.core.wording.vocabulary import retired_words
 from tests.docs.pages import (
     DOCS,
     PAGES,
@@ -45,6 +46,13 @@ def test_console_output_is_what_the_command_prints(page, block):
         starts = [i for i in range(at, len(lines)) if lines[i : i + len(part)] == part]
         assert starts, f"{page.name}: not printed by {command}:\n" + "\n".join(part)
         at = starts[0] + len(part)
+
+
+@every_page
+def test_pages_use_the_words_of_the_field(page):
+    """Not those of code, as keys and values keep theirs."""
+    text = re.sub(r"`[^`]*`", "", prose(page))
+    assert [f"{line}: {word}" for line in text.splitlines() for word in retired_words(line)] == []
 
 
 @every_page

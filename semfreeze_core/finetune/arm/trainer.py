@@ -13,7 +13,7 @@ from torch import nn
 from transformers import Trainer, TrainerCallback, TrainingArguments
 
 from semfreeze_core.errors import RunError
-from semfreeze_core.storage import disk_errors
+from semfreeze_core.storage import disk_errors, write_atomically
 
 TRAINED = "trained.safetensors"
 _STATE = "trainer_state.json"
@@ -102,6 +102,17 @@ def best_checkpoint(last: Path) -> Path | None:
     state = json.loads((last / _STATE).read_text())
     best = last.with_name(f"checkpoint-{state.get('best_global_step')}")
     return best if _is_complete(best) else None
+
+
+def relocate_best(last: Path) -> None:
+    """Name the best checkpoint that a checkpoint knows where it is now: the Trainer wrote its absolute path.
+
+    Args:
+        last: the checkpoint to resume from, whose folder may have been moved or copied.
+    """
+    best, state = best_checkpoint(last), json.loads((last / _STATE).read_text())
+    if best is not None and state.get("best_model_checkpoint") not in (None, str(best)):
+        write_atomically(last / _STATE, json.dumps({**state, "best_model_checkpoint": str(best)}, indent=2) + "\n")
 
 
 def checkpoint_step(checkpoint: Path) -> int:

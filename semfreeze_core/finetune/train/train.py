@@ -27,6 +27,7 @@ from semfreeze_core.finetune.arm.trainer import (
     checkpoint_step,
     last_complete_checkpoint,
     load_trained,
+    relocate_best,
     remove_incomplete_checkpoints,
 )
 from semfreeze_core.finetune.arm.training import ArmTraining, rate_trials
@@ -215,6 +216,8 @@ def _fit(
             resumed = _adopt(trials.checkpoint(search.rate), checkpoints)
             record = Record(won.train_losses[:], won.step_seconds[:], won.peak_bytes)
             network.supervised.sizes[:] = won.sizes
+    if resumed is not None and request.keep_best:
+        relocate_best(resumed)
     if resumed is not None and checkpoint_step(resumed) >= steps:
         return replace(_evaluated(request, network, evaluator, resumed, steps, folder), search=search)
     arguments = trainer_arguments(str(checkpoints), arm, settings, network.decoder.device)

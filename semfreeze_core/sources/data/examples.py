@@ -5,12 +5,10 @@ only row numbers and labels; the second keeps the rows that were drawn. A row th
 with its reason.
 """
 
-import hashlib
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from semfreeze_core.errors import DataError
@@ -27,7 +25,7 @@ from semfreeze_core.sources.data.fields import (
     resolve_fields,
 )
 from semfreeze_core.sources.data.readers import Row
-from semfreeze_core.sources.data.rows import RowSource, open_rows, shard_paths
+from semfreeze_core.sources.data.rows import RowSource, files_digest, open_rows
 from semfreeze_core.sources.data.sampling import sample_rows
 from semfreeze_core.sources.data.schemas import TOOLS_COLUMN
 from semfreeze_core.sources.data.usable_rows import (
@@ -121,7 +119,7 @@ def read_examples(
     if n is not None and n < 1:
         raise DataError(f"{n} examples were asked for: at least 1 is needed.")
     rows = open_rows(source, split)
-    digest = _file_digest(rows.path)
+    digest = _digest(rows)
     asked = mapping
     mapping, notes = resolve_fields(asked, rows.columns())
     chats = mapping.messages_field is not None
@@ -131,7 +129,7 @@ def read_examples(
             f"{mapping.prompt_field!r} and {mapping.completion_field!r} hold messages: each row is a chat, and the "
             "messages of the completion are its targets."
         )
-    render = _chat_renderer(tokenizer) if chats else None
+    render = chat_renderer(tokenizer) if chats else None
     if TOOLS_COLUMN in beside_chat(mapping, rows.columns()) and not shows_tools(tokenizer):
         notes.append(f"Not read: the column {TOOLS_COLUMN!r}. The model's chat template has no place for tools.")
 
@@ -153,7 +151,7 @@ def read_examples(
     indices, sampling_notes = sample_rows(labels, n, seed)
     order = [usable[i] for i in indices]
     examples, drawn_rows = _drawn_examples(rows, mapping, render, order)
-    if digest != _file_digest(rows.path):
+    if digest != _digest(rows):
         raise DataError(f"{source} changed while it was read. Run again once nothing writes to it.")
     notes += sampling_notes + _joint_note(examples)
     if digest is None:
@@ -176,7 +174,12 @@ def read_examples(
     return found if skipped_note is None else replace(found, notes=(*found.notes, skipped_note))
 
 
-def _chat_renderer(tokenizer: Any) -> RenderChat:
+def chat_renderer(tokenizer: Any) -> RenderChat:
+    """What turns the messages of a chat into segments by a tokenizer's chat template.
+
+    Raises:
+        DataError: no tokenizer, or one without a template.
+    """
     if tokenizer is None:
         raise DataError("Chat messages need the model's tokenizer: its chat template writes the text.")
     require_chat_template(tokenizer)  # before the first row, so that the message does not blame that row
@@ -202,15 +205,8 @@ def _drawn_examples(
     return examples, [drawn_rows[number] for number in order]
 
 
-def _file_digest(path: Path | None) -> str | None:
-    if path is None:
-        return None
-    sha = hashlib.sha256()
-    for part in shard_paths(path) if path.is_dir() else [path]:
-        with part.open("rb") as file:
-            while block := file.read(2**18):
-                sha.update(block)
-    return sha.hexdigest()
+def _digest(rows: RowSource) -> str | None:
+    return None if rows.path is None else files_digest(rows.path)
 
 
 def group_columns(

@@ -5,6 +5,7 @@ the memory of a few rows. Which reader a file takes is listed in formats.py.
 """
 
 import codecs
+import hashlib
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from semfreeze_core.errors import DataError
 from semfreeze_core.sources.data import formats
 from semfreeze_core.sources.data.compression import open_bytes
 from semfreeze_core.sources.data.hub_rows import hub_reader
-from semfreeze_core.sources.data.readers import NumberedRows, Row
+from semfreeze_core.sources.data.readers import NumberedRows, Row, UnreadableRow
 from semfreeze_core.storage import user_path
 
 _OTHER_ENCODINGS = {  # UTF-32 first: its little-endian mark begins with UTF-16's
@@ -25,6 +26,8 @@ _OTHER_ENCODINGS = {  # UTF-32 first: its little-endian mark begins with UTF-16'
 }
 _DESCRIPTIONS = {"dataset_dict.json", "dataset_info.json", "dataset_infos.json", "state.json"}  # of saved datasets
 _SPLIT = re.compile(r"(train|test|validation|valid|dev|eval)(?![a-z])", re.IGNORECASE)
+
+_ROWS_OF_A_KIND = 10  # first rows of a file that, when none of them can be read, are of another kind than its name says
 
 COLUMNS_FROM_ROWS = 1000  # a JSON row may leave a key out, so one row is too few to know the columns
 
@@ -57,14 +60,19 @@ class RowSource:
     files: tuple[RowFile, ...]
 
     def __iter__(self) -> Iterator[tuple[int, Row]]:
-        """Yield (0-based row number, row) from the first row on."""
+        """Yield (0-based row number, row) from the first row on; numbers count the rows that cannot be read as well."""
         for number, (_, _, row) in enumerate(self.placed()):
-            yield number, row
+            if not isinstance(row, UnreadableRow):
+                yield number, row
 
-    def placed(self) -> Iterator[tuple[str, int | None, Row]]:
-        """Yield (name of the file, 1-based line in it or None where a format has no lines, row) from the first on."""
+    def placed(self) -> Iterator[tuple[str, int | None, Row | UnreadableRow]]:
+        """Yield (name of the file, 1-based line in it or None where a format has no lines, row) from the first on.
+
+        Raises:
+            DataError: a file is of another format than its name says, or damaged beyond a row.
+        """
         for file in self.files:
-            for line, row in file.read():
+            for line, row in _of_one_format(file):
                 yield file.name, line, row
 
     def columns(self) -> list[str]:
@@ -83,8 +91,8 @@ def open_rows(source: str, split: str | None = None) -> RowSource:
             Files have none.
 
     Raises:
-        DataError: the source is missing, no file, empty, binary, unreadable or of an unknown kind; its first row is
-            malformed (a later one raises while iterating); the split is missing or does not exist.
+        DataError: the source is missing, no file, empty, binary, unreadable, of an unknown kind, or of another kind
+            than its name says, so that none of its first rows can be read; the split is missing or does not exist.
     """
     if source.startswith("hf:"):
         rows = RowSource(source, None, (RowFile(source, hub_reader(source, split)),))
@@ -100,6 +108,31 @@ def open_rows(source: str, split: str | None = None) -> RowSource:
     if next(iter(rows), None) is None:
         raise DataError(f"{source} holds no rows: expected at least one example.")
     return rows
+
+
+def _of_one_format(file: RowFile) -> NumberedRows:
+    """The rows of a file, in which one at least of the first `_ROWS_OF_A_KIND` can be read.
+
+    Raises:
+        DataError: none can; the message is about the first.
+    """
+    rows = file.read()
+    unreadable: list[tuple[int | None, UnreadableRow]] = []
+    for line, row in rows:
+        if not isinstance(row, UnreadableRow):
+            yield from unreadable
+            yield line, row
+            yield from rows
+            return
+        unreadable.append((line, row))
+        if len(unreadable) == _ROWS_OF_A_KIND:
+            break
+    if unreadable:
+        line, row = unreadable[0]
+        n = len(unreadable)
+        others = f" None of the {f'first {n}' if n == _ROWS_OF_A_KIND else n} rows can be read." if n > 1 else ""
+        place = "row 0" if line is None else f"line {line}"
+        raise DataError(f"{file.name}, {place}: {row.reason}.{others}{f' {row.advice}' if row.advice else ''}")
 
 
 def shard_paths(folder: Path) -> list[Path]:
@@ -124,6 +157,21 @@ def shard_paths(folder: Path) -> list[Path]:
             f"{folder} holds several splits ({', '.join(splits)}): name one file, or hf:{folder}#{splits[0]}."
         )
     return [folder / name for name in shards]
+
+
+def files_digest(path: Path) -> str:
+    """sha256 of a file's bytes, or of those of a folder's parts in order, in hexadecimal; the same wherever they are.
+
+    Raises:
+        DataError: a folder that holds no parts of one table.
+        OSError: a file cannot be read.
+    """
+    sha = hashlib.sha256()
+    for part in shard_paths(path) if path.is_dir() else [path]:
+        with part.open("rb") as file:
+            while block := file.read(2**18):
+                sha.update(block)
+    return sha.hexdigest()
 
 
 def _file_reader(path: Path) -> Callable[[Path], NumberedRows]:

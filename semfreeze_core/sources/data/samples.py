@@ -5,9 +5,10 @@ from importlib.resources import files
 from pathlib import Path
 
 from semfreeze_core.errors import DataError
+from semfreeze_core.sources.data.rows import files_digest
 from semfreeze_core.storage import user_path
 
-_PREFIX = "sample:"
+_PREFIX, _HUB = "sample:", "hf:"
 
 
 def resolve_data(source: str) -> str:
@@ -26,19 +27,35 @@ def resolve_data(source: str) -> str:
 
 
 def source_digest(source: str) -> str:
-    """What a data source contains: sha256 of a file's bytes, wherever it is; of a hub dataset its name.
+    """What a data source contains: sha256 of its bytes, wherever they are; of a dataset of the hub its name.
+
+    Args:
+        source: a file, a folder of parts, "sample:NAME", "hf:owner/name", or "hf:" with a folder of the datasets
+            library.
 
     Raises:
-        DataError: no sample by that name, or a file that cannot be read.
+        DataError: no sample by that name, or files that cannot be read.
     """
-    path = user_path(resolve_data(source))
-    if not path.is_file():
-        return source  # a hub dataset; whoever reads it says when it is nothing at all
+    name, _, split = source.removeprefix(_HUB).partition("#")
+    path = user_path(name if source.startswith(_HUB) else resolve_data(source))
     try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        if source.startswith(_HUB):
+            return f"{_folder_digest(path)}#{split}" if path.is_dir() else source
+        return files_digest(path) if path.exists() else source  # whoever reads it says when it is nothing at all
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror}.") from error
+
+
+def _folder_digest(folder: Path) -> str:
+    """sha256 of the names and bytes of all files in a folder, the hidden left out."""
+    sha = hashlib.sha256()
+    names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    for name in names:
+        if any(part.startswith(".") for part in name.split("/")):
+            continue
+        with (folder / name).open("rb") as file:
+            sha.update(f"{name}\0{hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
+    return sha.hexdigest()
 
 
 def sample_names() -> list[str]:

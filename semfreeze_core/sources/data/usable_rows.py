@@ -11,6 +11,7 @@ from semfreeze_core.records.examples import Segment, SkippedRow
 from semfreeze_core.records.fields import FieldMapping
 from semfreeze_core.sources.data.fields import LabelError, RenderChat, example_from_row
 from semfreeze_core.sources.data.messages import Message, is_target
+from semfreeze_core.sources.data.readers import UnreadableRow
 from semfreeze_core.sources.data.rows import RowSource
 
 MOST_SKIPPED = 10_000  # that are listed; a file of another kind has millions of rows that cannot be read
@@ -56,6 +57,8 @@ def check_rows(
     for number, (file, line, row) in enumerate(rows.placed()):
         checked.n_rows = number + 1
         try:
+            if isinstance(row, UnreadableRow):
+                raise DataError(row.reason)
             example = example_from_row(row, number, mapping, render)
         except DataError as error:
             reason = str(error).removeprefix(f"row {number}: ")
@@ -106,19 +109,19 @@ def what_is_missing(mapping: FieldMapping) -> str:
     return f"no text in {mapping.text_field or mapping.completion_field!r}"
 
 
-def check_without_model(rows: RowSource, mapping: FieldMapping) -> CheckedRows:
-    """Try every row as an analysis does, where no model is at hand, as for a configuration that another program reads.
-
-    Chats are checked for their messages, not for what a model's template makes of them.
+def check_for_trainer(rows: RowSource, mapping: FieldMapping, render: RenderChat | None = None) -> CheckedRows:
+    """Try every row as an analysis does, for a configuration with which another program reads them.
 
     Args:
         rows: all of the source.
         mapping: as `resolve_fields` returns it.
+        render: turns the messages of a chat into segments; without it, where no model is at hand, chats are checked for
+            their messages, not for what a model's template makes of them.
 
     Raises:
         DataError: no row can be used.
     """
-    checked = check_rows(rows, mapping, _targets_alone, label_is_guessed=False, progress=silent)
+    checked = check_rows(rows, mapping, render or _targets_alone, label_is_guessed=False, progress=silent)
     require_usable(checked, rows.name, mapping)
     return checked
 

@@ -159,6 +159,29 @@ def resize_vocabulary(model: Any, adapter: Adapter) -> None:
         model.resize_token_embeddings(rows.pop(), mean_resizing=False)
 
 
+def _without_copies(keys: list[str], adapter: Adapter) -> list[str]:
+    """Of weights that find no place in a model, those that are no copy of one that does.
+
+    PEFT saves a trained embedding or head twice, by its own name and that of its wrapper, where the vocabulary was
+    resized or `save_embedding_layers` is set.
+    """
+    file = adapter.folder / SAFETENSORS
+    if not keys or not file.exists():
+        return keys
+    with safe_open(file, framework="pt") as weights:
+        names = set(weights.keys())
+
+        def is_copy(key: str) -> bool:
+            plain = key.replace(".modules_to_save.", ".")
+            return (
+                plain != key
+                and {key, plain} <= names
+                and torch.equal(weights.get_tensor(key), weights.get_tensor(plain))
+            )
+
+        return [key for key in keys if not is_copy(key)]
+
+
 @torch.no_grad()
 def merge_adapter(model: Any, adapter: Adapter) -> Any:
     """The base model with the adapter's change written into its own weights.
@@ -185,7 +208,7 @@ def merge_adapter(model: Any, adapter: Adapter) -> Any:
     ids = probe_ids(model).to(model.device)
     adapted = PeftModel.from_pretrained(model, str(adapter.folder), torch_device="cpu").eval()
     report = adapted.load_adapter(str(adapter.folder), "default", torch_device="cpu")
-    mismatched_keys = [*report.missing_keys, *report.unexpected_keys]
+    mismatched_keys = [*report.missing_keys, *_without_copies(report.unexpected_keys, adapter)]
     if mismatched_keys:
         raise ModelError(
             f"{adapter.name}: {len(mismatched_keys)} weights of the adapter are missing or find no place in "

@@ -17,6 +17,7 @@ from semfreeze_core.sources.models.adapters import merge_adapter, resize_vocabul
 from semfreeze_core.sources.models.checkpoint import Checkpoint
 from semfreeze_core.sources.models.families import multi_token_layers
 from semfreeze_core.sources.models.files import check_sizes, check_tokenizer_config, check_weights
+from semfreeze_core.sources.models.hub import model_file
 from semfreeze_core.sources.models.loading_errors import clear_errors
 from semfreeze_core.sources.models.probe import find_layers
 from semfreeze_core.sources.models.quantization import describe_quantization, quantization_entry, unpacking
@@ -184,6 +185,22 @@ def load_tokenizer(checkpoint: Checkpoint) -> Any:
     if checkpoint.kind == "gguf" and adapter is None:
         _drop_invented_tokens(tokenizer, load_config(checkpoint).vocab_size)
     return tokenizer
+
+
+def local_tokenizer(model: str, revision: str | None = None) -> Any | None:
+    """The tokenizer of a model whose files are on this machine, or None; nothing is downloaded.
+
+    Args:
+        model: a folder, or a repository whose files may be in the hub's cache.
+        revision: branch, tag or commit of a repository.
+    """
+    config = model_file(model, "tokenizer_config.json", revision)
+    if config is None:
+        return None
+    try:
+        return load_tokenizer(Checkpoint(model, "folder", str(config.parent)))
+    except ModelError:  # a part of it is not here, or it has code of its own
+        return None
 
 
 def _try_out(tokenizer: Any) -> None:

@@ -57,6 +57,10 @@ def lines(row, *, odd=None, at=N - 1):
 TAKEN = {
     "pairs": lines(pair),
     "a wrong row": lines(pair, odd='{"prompt": null, "completion": 3}'),
+    "a line that is no JSON": lines(pair, odd='{"prompt": '),
+    "a comment before the first row": f"# from the archive\n{lines(pair)}",
+    "a key given twice": lines(pair, odd='{"prompt": "a", "completion": "b", "prompt": "c"}'),
+    "a row that is a list": lines(pair, odd="[1, 2]"),
     "a guessed label that is none": lines(lambda i: pair(i, label=0.5)),
     "Alpaca": lines(lambda i: {"instruction": "say", "input": str(i), "output": "one"}),
     "ShareGPT": lines(lambda i: {"conversations": talk(i, "human", "gpt", "from", "value")}),
@@ -64,15 +68,25 @@ TAKEN = {
     "plain text": lines(lambda i: {"text": f"say {i}"}),
 }
 REFUSED = {
-    "a line that is no JSON": (lines(pair, odd='{"prompt": '), "line 40 is not JSON"),
-    "a key given twice": (lines(pair, odd='{"prompt": "a", "completion": "b", "prompt": "c"}'), "line 40 names"),
-    "a row that is a list": (lines(pair, odd="[1, 2]"), "line 40 is a list"),
+    "a table": ("prompt,completion\n" + "say,one\n" * N, "line 1: not JSON (Expecting value at character 1)"),
+    "keys given twice": ('{"a": 1, "a": 2}\n' * N, "line 1: names 'a' more than once"),
+    "rows that are lists": ("[1, 2]\n" * N, "line 1: a list, expected an object"),
     "fields that are not clear": (lines(lambda i: {"a": "b", "c": "d"}), "The fields are not clear"),
     "preferences": (lines(lambda i: {"prompt": "a", "chosen": "b", "rejected": "c"}), "are preference data"),
     "no text anywhere": (lines(lambda i: pair(i) | {"completion": " "}), "All 40 rows have no text in 'completion'"),
     "numbers for texts": (lines(lambda i: pair(i) | {"completion": i}), "none of 40 rows can be used"),
     "half weights": (lines(lambda i: {"messages": talk(i, weight=0.5)}), "the weight of message 1 of field"),
     "unknown roles": (lines(lambda i: {"messages": talk(i, "nobody")}), "message 0 of field 'messages' has the role"),
+    "reasoning that the model's template does not show": (
+        lines(lambda i: {"messages": talk(i, reasoning_content="So.")}),
+        "which the model's chat template does not show",
+    ),
+    "pairs of messages with tool calls": (
+        lines(
+            lambda i: {"prompt": talk(i)[:1], "completion": [*talk(i, tool_calls=[{"function": {"name": "f"}}])[1:]]}
+        ),
+        "which the model's chat template does not show",
+    ),
     "no answer": (lines(lambda i: {"messages": talk(i)[:1]}), "no answer of an assistant in 'messages'"),
     "nothing": ("", "is empty (0 bytes)"),
 }

@@ -1,11 +1,14 @@
 import dataclasses
+import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from transformers import AutoModelForCausalLM
 
 from semfreeze_core.errors import ModelError, ResourceError
 from semfreeze_core.progress import ProgressEvent
@@ -13,7 +16,9 @@ from semfreeze_core.records.examples import TokenizedExample
 from semfreeze_core.records.trace import TransitionTrace
 from semfreeze_core.semantics.analysis import KeptStates, Labels, prepare_labels, read_traces
 from semfreeze_core.semantics.positions import choose_positions
+from semfreeze_core.sources.models.causal_lm import load_causal_lm
 from semfreeze_core.sources.models.decoder import Decoder, HeadTransform
+from tests.core.saved_models import save_tiny
 from tests.core.semantics.tiny_examples import make_example, own_spaces, random_examples, semantic_by_definition
 
 VOCAB = 97
@@ -45,6 +50,46 @@ def test_read_traces_equal_the_definition_computed_apart(decoder: Decoder) -> No
         assert traces["semantic"].deviation.shape == (12, len(decoder.layers) + 1)
         np.testing.assert_allclose(traces["semantic"].deviation[i], values.mean(1), atol=1e-5)
         np.testing.assert_allclose(traces["semantic"].first_deviation[i], values[:, 0], atol=1e-5)
+
+
+YARN = {"factor": 4.0, "original_max_position_embeddings": 16}
+LLAMA3 = {"factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 16}
+
+
+@pytest.mark.parametrize("entry", ["rope_scaling", "rope_parameters"])
+@pytest.mark.parametrize(("kind", "scaling"), [("yarn", YARN), ("llama3", LLAMA3)])
+def test_traces_of_scaled_rotary_embeddings_are_those_of_a_plain_forward_pass(
+    tmp_path: Path, kind: str, scaling: dict[str, float], entry: str
+) -> None:
+    """Written as checkpoints before and since transformers 5 write them."""
+    model = save_tiny(tmp_path)
+    for layer in model.base_model.layers:  # as drawn, attention is nearly the same everywhere
+        layer.self_attn.q_proj.weight.data *= 10
+        layer.self_attn.k_proj.weight.data *= 10
+    model.save_pretrained(tmp_path)
+    file = tmp_path / "config.json"
+    config = json.loads(file.read_text())
+    del config["rope_parameters"]
+    old = {"rope_theta": 10000.0, "rope_scaling": {"rope_type": kind, **scaling}}
+    new = {"rope_parameters": {"rope_type": kind, "rope_theta": 10000.0, **scaling}}
+    plain = {}
+    for name, settings in (("scaled", old if entry == "rope_scaling" else new), ("default", {"rope_theta": 10000.0})):
+        file.write_text(json.dumps({**config, **settings}))
+        plain[name] = AutoModelForCausalLM.from_pretrained(tmp_path).eval()
+        if name == "scaled":
+            decoder = load_causal_lm(str(tmp_path), dtype="float32", device="cpu").decoder
+    scaled = dataclasses.replace(decoder, model=plain["scaled"])
+    assert plain["scaled"].config.rope_parameters["rope_type"] == kind
+    (example,) = random_examples(1, seed=0, prompt=(40, 40), completion=(5, 5))
+    at = np.flatnonzero(example.supervised)
+    values = semantic_by_definition(scaled, example, at).numpy()
+    trace = _read(decoder, [example], _labels(decoder, [example], real_rows=320))["semantic"]
+    np.testing.assert_allclose(trace.deviation[0], values.mean(1), atol=1e-5)
+    unscaled = semantic_by_definition(dataclasses.replace(decoder, model=plain["default"]), example, at).numpy()
+    assert np.abs(unscaled - values).max() > 1e-3, "the scaling must change something"
+    ids = torch.from_numpy(example.input_ids)[None]
+    with torch.no_grad():
+        torch.testing.assert_close(decoder.model(ids).logits, plain["scaled"](ids).logits, rtol=1e-5, atol=1e-6)
 
 
 def test_read_traces_null_is_the_mean_deviation_from_every_label_read(decoder: Decoder) -> None:

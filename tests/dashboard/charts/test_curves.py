@@ -30,13 +30,13 @@ def without_interval(values):
     return Band(np.asarray(values), np.full(len(values), np.nan), np.full(len(values), np.nan))
 
 
-def test_draw_deviation_shows_deviation_label_null_and_advantage():
+def test_draw_deviation_shows_deviation_baseline_and_advantage():
     curve = make_curve(straight(4))
     drawn = lines(draw_deviation(curve, 2))
     by_name = {name.split(" ")[0]: trace.y for name, trace in drawn.items()}
     np.testing.assert_array_equal(by_name["its"], curve.isotonic)
     np.testing.assert_array_equal(by_name["deviation"], curve.deviation.mean)
-    np.testing.assert_array_equal(by_name["label"], curve.null.mean)
+    np.testing.assert_array_equal(by_name["random-label"], curve.null.mean)
     np.testing.assert_array_equal(by_name["advantage"], curve.advantage.mean)
 
 
@@ -88,9 +88,9 @@ def test_draw_task_null_shows_own_and_swapped_completions():
     drawn = lines(draw_task_null(certain([0.9, 0.5]), certain([0.9, 0.8]), "semantic", None))
     assert {name: list(trace.y) for name, trace in drawn.items()} == {
         "own completions": [0.9, 0.5],
-        "completions swapped (task null)": [0.9, 0.8],
+        "swapped completions": [0.9, 0.8],
     }
-    assert drawn["completions swapped (task null)"].line.color == GRAY
+    assert drawn["swapped completions"].line.color == GRAY
 
 
 def test_draw_gains_colors_frozen_and_trained_layers_and_greys_the_unmeasured():

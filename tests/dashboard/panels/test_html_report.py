@@ -49,7 +49,9 @@ def test_report_html_shows_a_cell_for_every_layer(run, page):
 
 def test_report_html_holds_every_chart_both_nulls_and_every_score(run, page):
     titles = re.findall(r"<h2>(.*?)</h2>", without_script(page))
-    assert {"Deviation and label null", "Task null", "Gain of each layer", "FLOP by freeze depth"} <= set(titles)
+    assert {"Deviation and random-label baseline", "Swapped-completion control", "Compute by freeze depth"} <= set(
+        titles
+    )
     assert page.count("Plotly.newPlot(") == 6
     for score in run.scores:
         assert f'<td class="text">{score.replace("_", " ")}</td><td class="text">score</td>' in page
@@ -122,7 +124,7 @@ def test_report_html_of_an_abstention_recommends_nothing(run):
     page = without_script(report_html(replace(run, pairs=nothing)))
     assert "No recommendation from the coverage rule" in page
     assert page.count(": undecided") == run.shape.n_layers
-    assert "Task null</h2>" not in page, "there are no pairs to draw"
+    assert "Swapped-completion control</h2>" not in page, "there are no pairs to draw"
     assert "too few prompts" in page
 
 

@@ -228,15 +228,20 @@ class InventedLosses(ArmEvaluator):
             self.points[-1] = self.points[-1].model_copy(update={"loss": self.by_step[step]})
 
 
-def test_keep_best_ends_with_the_checkpoint_of_lowest_loss_also_after_an_interruption(place, tmp_path, monkeypatch):
+def test_keep_best_ends_with_the_checkpoint_of_lowest_loss_also_in_a_folder_that_was_moved(
+    place, tmp_path, monkeypatch
+):
+    """Resumed where its folder and its data were moved: a checkpoint knows the best one by its former path."""
     short = train_plan(asked(place, steps=4, evaluation=str(place / "eval.jsonl")), tmp_path / "short")
     monkeypatch.setattr(train_module, "ArmEvaluator", InventedLosses)
     request = asked(place, evaluation=str(place / "eval.jsonl"), keep_best=True, n_accuracy=3)
     with monkeypatch.context() as patched:
         patched.setattr(train_module, "Recorder", Dies)
         with pytest.raises(Killed):
-            train_plan(request, tmp_path / "out")
-    trained = train_plan(request, tmp_path / "out")
+            train_plan(request, tmp_path / "begun")
+    (tmp_path / "begun").rename(tmp_path / "out")
+    moved = {name: shutil.copy(place / f"{name}.jsonl", tmp_path / f"moved-{name}.jsonl") for name in ("train", "eval")}
+    trained = train_plan(replace(request, data=str(moved["train"]), evaluation=str(moved["eval"])), tmp_path / "out")
     # Warm-up is one step of either, and the order of examples the seed's, so step 4 of 6 is the 4 steps' end.
     kept = AutoModelForCausalLM.from_pretrained(tmp_path / "out").state_dict()
     alone = AutoModelForCausalLM.from_pretrained(tmp_path / "short").state_dict()

@@ -102,6 +102,17 @@ def test_read_examples_skips_a_row_that_cannot_be_read_and_lists_why(tmp_path):
         assert found.examples[0].row not in (17, 30)
 
 
+def test_read_examples_skips_lines_that_are_no_json_like_other_rows(tmp_path):
+    lines = [json.dumps(row) for row in pairs(40)]
+    source = tmp_path / "tasks.jsonl"
+    source.write_text("\n".join([lines[0], "# a remark", *lines[1:], lines[0][:-4]]), encoding="utf-8")
+    found = read(str(source))
+    assert (found.n_rows, found.n_usable, found.n_skipped) == (42, 40, 2)
+    assert [(row.row, row.line) for row in found.skipped] == [(1, 2), (41, 42)]
+    assert found.skipped_note.startswith("2 of 42 rows are skipped: line 2: not JSON (Expecting value at character 1)")
+    assert {example.prompt for example in found.examples} == {row["prompt"] for row in pairs(40)}
+
+
 def test_read_examples_names_the_first_of_many_skipped_rows(tmp_path, monkeypatch):
     rows = [row | {"completion": None if i == 0 else i} if i < 8 else row for i, row in enumerate(pairs(20))]
     monkeypatch.setattr(usable_rows, "MOST_SKIPPED", 5)

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from semfreeze_core.errors import DataError
 from semfreeze_core.sources.data import readers
+from semfreeze_core.sources.data.readers import UnreadableRow
 from semfreeze_core.sources.data.rows import open_rows
 
 ROWS = [
@@ -153,20 +154,57 @@ def test_open_rows_gives_the_address_of_a_bad_byte_after_a_byte_order_mark(tmp_p
     assert f"byte 0xe9 at offset {content.index(0xE9)} (line 2). Save the file as UTF-8" in refusal(path)
 
 
+def skipped(path):
+    """The rows of a file that can be read, and by line or number why the others cannot."""
+    good, bad = [], {}
+    for number, (_, line, row) in enumerate(open_rows(str(path)).placed()):
+        if isinstance(row, UnreadableRow):
+            bad[number if line is None else line] = row.reason
+        else:
+            good.append(row)
+    return good, bad
+
+
+@pytest.mark.parametrize(
+    ("content", "line", "reason"),
+    [
+        (b'{"a": 1}\n{"a": \n', 2, "not JSON (Expecting value at character "),
+        (b'{"a": 1}\n{"a": "cut', 2, "not JSON (Unterminated string starting at character 7)"),
+        ('{"a": 1}\n{"a": "日'.encode()[:-1], 2, "not JSON (the file ends in the middle of a character)"),
+        (b'# a comment\n{"a": 1}\n', 1, "not JSON (Expecting value at character 1), expected one JSON object per line"),
+        (b'{"a": 1}\n\n[1, 2]\n', 3, "a list, expected an object such as"),
+        (b'{"a": 1}\n"x"\n', 2, "text, expected an object"),
+        (b'null\n{"a": 1}\n', 1, "null, expected an object"),
+        (b'{"a": 1}\n{"a": 1, "b": 2, "a": 3}\n', 2, "names 'a' more than once"),
+        (b'{"a": 1}\n' + b"[" * 100_000, 2, "not JSON (maximum recursion depth"),
+    ],
+)
+def test_a_bad_line_of_json_lines_is_skipped_with_its_reason(tmp_path, content, line, reason):
+    good, bad = skipped(file(tmp_path, "t.jsonl", content))
+    assert good == [{"a": 1}]
+    assert list(bad) == [line]
+    assert bad[line].startswith(reason)
+
+
+def test_rows_that_cannot_be_read_keep_their_numbers(tmp_path):
+    rows = open_rows(str(file(tmp_path, "t.jsonl", b'oops\n{"a": 1}\noops\n{"a": 2, "b": 3}\n')))
+    assert list(rows) == [(1, {"a": 1}), (3, {"a": 2, "b": 3})]
+    assert rows.columns() == ["a", "b"]
+
+
 @pytest.mark.parametrize(
     ("content", "expected"),
     [
-        (b'{"a": 1}\n{"a": \n', "line 2 is not JSON (Expecting value"),
         (b'[\n{"a": 1}\n]\n', "one list of objects needs the extension .json"),
-        (b'{"a": 1}\n\n[1, 2]\n', "line 3 is a list: expected an object such as"),
-        (b'{"a": 1}\n"x"\n', "line 2 is text: expected an object"),
-        (b'{"a": 1}\n{"a": 1, "b": 2, "a": 3}\n', "line 2 names 'a' more than once. Rename one."),
-        (b'{"a": {"b": 1, "b": 2}}\n', "line 1 names 'b' more than once"),
-        (b"null\n", "line 1 is null: expected an object"),
-        (b"[" * 100_000, "line 1 is not JSON (maximum recursion depth"),
+        (b"[" * 100_000, "line 1: not JSON (maximum recursion depth"),
+        (b'{\n"a": 1\n}\n', "line 1: not JSON (Expecting property name enclosed in double quotes"),
+        (b"[1, 2]\n" * 3, "line 1: a list, expected an object such as"),
+        (b"a,b\n1,2\n", "None of the 2 rows can be read. A file that holds one list"),
+        (b"a b c\n" * 10 + b'{"a": 1}\n', "None of the first 10 rows can be read."),
+        (b'{"a": {"b": 1, "b": 2}}\n', "line 1: names 'b' more than once. Rename one."),
     ],
 )
-def test_open_rows_names_the_bad_line_of_json_lines(tmp_path, content, expected):
+def test_open_rows_refuses_a_file_that_is_no_json_lines(tmp_path, content, expected):
     assert expected in refusal(file(tmp_path, "t.jsonl", content))
 
 
@@ -174,9 +212,10 @@ def test_open_rows_names_the_bad_line_of_json_lines(tmp_path, content, expected)
     ("content", "expected"),
     [
         (b'{"data": [{"a": 1}]}', "holds an object: expected a list of objects. Take the list out of it"),
+        (b'{"a": 1, "a": 2}', "holds an object: expected a list of objects"),
         (b'{"a": 1}\n{"a": 2}\n', "is not JSON (Extra data on line 2): expected a list of objects"),
-        (b'[{"a": 1, "a": 3}]', "names 'a' more than once"),
-        (b'[{"a": 1}, 3]', "entry 1 of the list is a number: expected an object"),
+        (b'[{"a": 1, "a": 3}]', "row 0: names 'a' more than once. Rename one."),
+        (b"[1, 3]", "row 0: a number, expected an object such as"),
         (b"[]", "holds no rows"),
         (b"[" * 100_000, "is not JSON that can be read (maximum recursion depth"),
     ],
@@ -185,21 +224,56 @@ def test_open_rows_says_what_is_wrong_with_a_json_list(tmp_path, content, expect
     assert expected in refusal(file(tmp_path, "t.json", content))
 
 
+def test_a_bad_entry_of_a_json_list_is_skipped_with_its_reason(tmp_path):
+    content = b'[{"a": 1}, 3, {"a": [{"b": 1, "b": 2}]}, {"a": 2, "a": 2}, {"a": 4}]'
+    good, bad = skipped(file(tmp_path, "t.json", content))
+    assert good == [{"a": 1}, {"a": 4}]
+    assert bad == {
+        1: 'a number, expected an object such as {"prompt": ..., "completion": ...}',
+        2: "names 'b' more than once",
+        3: "names 'a' more than once",
+    }
+
+
+@pytest.mark.parametrize(
+    ("content", "line", "reason"),
+    [
+        (b"a,b\n1,2\n3\n", 3, "1 field, expected 2 as in the header (a, b)"),
+        (b"a,b\n1,2\n\n3,4,5\n", 4, "3 fields, expected 2 as in the header (a, b)"),
+        (b'a,b\n1,2\n3,"4', 3, "a row that cannot be read (unexpected end of data)"),
+        (b'a,b\n"x" y,2\n1,2\n', 2, "a row that cannot be read ("),
+        ("a,b\n1,2\n3,日".encode()[:-1], 3, "the file ends in the middle of this row"),
+    ],
+)
+def test_a_bad_row_of_a_table_is_skipped_with_its_reason(tmp_path, content, line, reason):
+    for name, text in (
+        ("t.csv", content),
+        ("t.tsv", content.replace(b",", b"\t")),
+        ("s.csv", content.replace(b",", b";")),
+    ):
+        good, bad = skipped(file(tmp_path, name, text))
+        assert good == [{"a": "1", "b": "2"}]
+        assert list(bad) == [line]
+        assert bad[line].startswith(reason)
+
+
 @pytest.mark.parametrize(
     ("content", "expected"),
     [
-        (b"a,b\n1,2\n3\n", "line 3: expected 2 fields as in the header (a, b), found 1"),
-        (b"a,b\n1,2\n\n3,4,5\n", "line 4: expected 2 fields as in the header (a, b), found 3"),
-        (b"a,b\n1,2,3\n4,5,6\n", "line 2: expected 2 fields as in the header (a, b), found 3"),
+        (
+            b"a,b\n1,2,3\n4,5,6\n",
+            "line 2: 3 fields, expected 2 as in the header (a, b). None of the 2 rows can be read.",
+        ),
         (b'a,b\n1,2\n"3,4\n5,6\n', "line 3: the row that begins here cannot be read (unexpected end of data)"),
-        (b'a,b\n"x" y,2\n', "line 2: the row that begins here cannot be read"),
+        (b'a,b\n1,2\n"3" x\ny,4\n', "line 3: the row that begins here cannot be read ("),
+        (b'"a,b\n1,2\n', "line 1: the row that begins here cannot be read (unexpected end of data)"),
         (b"a,b,a\n1,2,3\n", "the header names 'a' more than once"),
         (b"a,b\n", "holds no rows"),
     ],
 )
-def test_open_rows_names_the_bad_line_of_a_table(tmp_path, content, expected):
+def test_open_rows_refuses_a_table_whose_rows_are_not_known(tmp_path, content, expected):
     assert expected in refusal(file(tmp_path, "t.csv", content))
-    assert expected in refusal(file(tmp_path, "t.tsv", content.replace(b",", b"\t")))
+    assert expected in refusal(file(tmp_path, "t.tsv", content.replace(b",", b"\t"))).replace("\t", ",")
 
 
 def test_open_rows_says_when_parquet_is_broken(tmp_path):
@@ -330,8 +404,12 @@ def test_open_rows_finds_the_separator_of_a_table(tmp_path, separator, name, quo
 
 
 def test_open_rows_names_the_bad_line_of_a_table_with_another_separator(tmp_path):
-    message = refusal(file(tmp_path, "t.csv", b"a;b\n1;2\n3\n"))
-    assert "line 3: expected 2 fields as in the header (a, b), found 1" in message
+    message = refusal(file(tmp_path, "t.csv", b"a;b\n1\n3\n"))
+    assert "line 2: 1 field, expected 2 as in the header (a, b)" in message
+    rows = "".join(f"one{',' * (i % 2)} two {i};{'x;' * (i == 3)}{i}\n" for i in range(9))
+    good, bad = skipped(file(tmp_path, "t.csv", f"a;c\n{rows}".encode()))
+    assert (len(good), list(bad)) == (8, [5])
+    assert good[0] == {"a": "one two 0", "c": "0"}
     assert list(open_rows(str(file(tmp_path, "t.csv", b"text\none; two\nthree\n")))) == [
         (0, {"text": "one; two"}),
         (1, {"text": "three"}),
@@ -370,10 +448,15 @@ def test_open_rows_refuses_a_folder_that_is_not_one_table(tmp_path):
     assert "For a folder of the datasets library: hf:" in refusal(tmp_path)
 
 
-def test_open_rows_names_the_row_of_a_parquet_text_that_is_not_utf8(tmp_path):
-    texts = pyarrow.array([b"good", b"b\xe9d"], pyarrow.binary()).view(pyarrow.string())
+def test_a_parquet_text_that_is_not_utf8_is_skipped_with_its_reason(tmp_path):
+    texts = pyarrow.array([b"good", b"b\xe9d", b"more"], pyarrow.binary()).view(pyarrow.string())
     pyarrow.parquet.write_table(pyarrow.table({"text": texts}), tmp_path / "t.parquet")
-    assert "t.parquet, row 1: a text is not UTF-8 (byte 0xe9)" in refusal(tmp_path / "t.parquet")
+    assert skipped(tmp_path / "t.parquet") == (
+        [{"text": "good"}, {"text": "more"}],
+        {1: "a text is not UTF-8 (byte 0xe9)"},
+    )
+    pyarrow.parquet.write_table(pyarrow.table({"text": texts.slice(1, 1)}), tmp_path / "t.parquet")
+    assert "t.parquet, row 0: a text is not UTF-8 (byte 0xe9). Write the file anew" in refusal(tmp_path / "t.parquet")
 
 
 def test_open_rows_reads_large_parquet_cells_a_few_at_a_time(tmp_path, monkeypatch):

@@ -81,15 +81,22 @@ def test_load_merges_an_adapter_as_by_hand(tmp_path, family, targets):
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("modules_to_save", [None, ["embed_tokens", "lm_head"]])
-def test_load_reads_an_adapter_that_brings_new_tokens(tmp_path, modules_to_save):
+@pytest.mark.parametrize(
+    ("modules_to_save", "save_embedding_layers"),
+    [(None, True), (["embed_tokens", "lm_head"], False), (["embed_tokens", "lm_head"], True)],
+)
+def test_load_reads_an_adapter_that_brings_new_tokens(tmp_path, modules_to_save, save_embedding_layers):
+    """Trainers that resized the vocabulary have PEFT save its matrices, those that are trained a second time."""
     save_tiny(tmp_path / "base")
     model, tokenizer = AutoModelForCausalLM.from_pretrained(tmp_path / "base"), build_tiny_tokenizer()
     tokenizer.add_tokens(["[CASE]", "[ITEM]"])
     model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
     config = LoraConfig(r=3, target_modules=["q_proj"], init_lora_weights=False, modules_to_save=modules_to_save)
     adapted = get_peft_model(model, config).eval()
-    adapted.save_pretrained(tmp_path / "adapter", save_embedding_layers=modules_to_save is None)
+    if modules_to_save:
+        for wrapper in (adapted.get_input_embeddings(), adapted.get_output_embeddings()):
+            wrapper.modules_to_save["default"].weight.data += 0.1
+    adapted.save_pretrained(tmp_path / "adapter", save_embedding_layers=save_embedding_layers)
     tokenizer.save_pretrained(tmp_path / "adapter")
     loaded = load(tmp_path / "adapter")
     ids = torch.tensor([[5, 6, len(tokenizer) - 2, len(tokenizer) - 1]])

@@ -6,12 +6,13 @@ import sys
 import time
 import warnings
 from contextlib import suppress
+from functools import partial
 
 import huggingface_hub
 import pytest
 import safetensors.torch
 import torch
-from transformers import AutoModelForCausalLM, BartConfig, LlamaConfig, LlavaConfig
+from transformers import AutoModelForCausalLM, BartConfig, Glm4MoeConfig, LlamaConfig, LlavaConfig
 from transformers.utils import logging as transformers_logging
 
 from semfreeze_core.errors import ModelError, ResourceError
@@ -310,13 +311,45 @@ def test_load_reads_scaled_rotary_embeddings_written_the_old_way(folder, kind):
     assert measure_empty(open_checkpoint(str(folder), config_only=True)) == loaded.shape
 
 
-def test_load_leaves_out_layers_that_predict_more_than_the_next_token(tmp_path):
-    model = save_tiny(tmp_path, "deepseek_v3")
+def save_glm(folder):
+    """A tiny GLM-4-MoE whose layer 0 is dense, with its tokenizer."""
+    tokenizer = build_tiny_tokenizer()
+    config = Glm4MoeConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=32,
+        intermediate_size=48,
+        moe_intermediate_size=24,
+        num_hidden_layers=4,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        head_dim=8,
+        n_routed_experts=4,
+        num_experts_per_tok=2,
+        first_k_dense_replace=1,
+        max_position_embeddings=64,
+        bos_token_id=0,
+        eos_token_id=1,
+        pad_token_id=2,
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = AutoModelForCausalLM.from_config(config).eval()
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return model
+
+
+@pytest.mark.parametrize("save", [partial(save_tiny, family="deepseek_v3"), save_glm], ids=["deepseek_v3", "glm4_moe"])
+def test_load_leaves_out_layers_that_predict_more_than_the_next_token(tmp_path, save):
+    model = save(tmp_path)
 
     def add(weights):
         last = {name: weight.clone() for name, weight in weights.items() if ".layers.3." in name}
         weights.update({name.replace(".layers.3.", ".layers.4."): weight for name, weight in last.items()})
         weights["model.layers.4.eh_proj.weight"] = torch.zeros(32, 64)
+        weights |= {f"model.layers.4.{name}.weight": torch.ones(32) for name in ("enorm", "hnorm", "shared_head.norm")}
+        for name in ("embed_tokens", "shared_head.head"):
+            weights[f"model.layers.4.{name}.weight"] = torch.zeros(len(weights["lm_head.weight"]), 32)
 
     edit_weights(tmp_path, add)
     edit_config(tmp_path, num_nextn_predict_layers=0)
@@ -324,6 +357,10 @@ def test_load_leaves_out_layers_that_predict_more_than_the_next_token(tmp_path):
     edit_config(tmp_path, num_nextn_predict_layers=1)
     loaded = load(tmp_path)
     assert loaded.shape.total_parameters == sum(p.numel() for p in model.parameters())
+    assert loaded.shape == measure_empty(open_checkpoint(str(tmp_path), config_only=True))
+    ids = torch.arange(5, 25)[None]
+    with torch.no_grad():
+        torch.testing.assert_close(loaded.decoder.model(ids).logits, model.eval()(ids).logits, rtol=1e-5, atol=1e-5)
     assert any("num_nextn_predict_layers: 1" in limit for limit in limits_of(loaded.decoder.model, loaded.shape))
 
 
