@@ -26,16 +26,18 @@ from dataclasses import fields  # noqa: E402
 
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402
-import typer.testing  # noqa: E402
-
-from semfreeze_core.gains.curve import gain_curve  # noqa: E402
-from semfreeze_core.plan import make, slices  # noqa: E402
-from semfreeze_core.records import defaults  # noqa: E402
 
 
 @pytest.fixture(scope="session", autouse=True)
 def curves_once():
     """Plans of equal traces take one bootstrap: it is most of a command's time, and tests/core/gains test it itself."""
+    # Not for the process that only hands tests to others.
+    import typer.testing
+
+    from semfreeze_core.gains.curve import gain_curve
+    from semfreeze_core.plan import make, slices
+    from semfreeze_core.records import defaults
+
     curves = {}
 
     def once(trace, pairs, *, tied, seed):

@@ -14,6 +14,7 @@ from tests.core.runs.tiny_run import write_jsonl
 from tests.core.saved_models import save_tiny
 from tests.core.tiny_tokenizer import BOS, CHATML, EOS, build_tiny_tokenizer
 
+pytestmark = pytest.mark.usefixtures("measured_once")
 TOKENIZER = build_tiny_tokenizer(bos=True, chat_template=CHATML)
 PAIRS = [
     {"prompt": "How do I top up?", "completion": " card", "label": "a"},

@@ -21,7 +21,7 @@ from tests.core.tiny_tokenizer import CHATML, build_tiny_tokenizer
 
 
 @pytest.fixture(autouse=True)
-def home(monkeypatch, tmp_path, measured_once):
+def home(monkeypatch, tmp_path, measured_once, no_garbage):
     monkeypatch.setenv("SEMFREEZE_HOME", str(tmp_path / "home"))
 
 

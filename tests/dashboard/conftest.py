@@ -1,13 +1,24 @@
+import functools
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from streamlit.components.v2 import manifest_scanner
 
 from semfreeze_core.records.umap_projection import UmapProjection
 from semfreeze_core.runs.folder import read_run, write_run
 from semfreeze_core.runs.store import example_run
 from semfreeze_core.semantics.umap_projection import umap_positions
 from semfreeze_dashboard.data.run_folder import DEMO_VARIABLE, RUNS_VARIABLE, OpenRun
+
+
+@pytest.fixture(scope="session", autouse=True)
+def components_sought_once():
+    """Each AppTest reads the metadata of all installed packages, in search of components: half of the time."""
+    with pytest.MonkeyPatch.context() as patch:
+        scan = functools.cache(manifest_scanner.scan_component_manifests)
+        patch.setattr(manifest_scanner, "scan_component_manifests", scan)
+        yield
 
 
 @pytest.fixture(scope="session")

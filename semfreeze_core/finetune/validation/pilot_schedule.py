@@ -7,6 +7,7 @@ are left for the same share of their finetune, drops the worse half, and has the
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache
 
 from semfreeze_core.cost import parts_at_depth, run_flop, step_flop
 from semfreeze_core.cost.flops import cached_layers
@@ -14,6 +15,7 @@ from semfreeze_core.errors import InputError
 from semfreeze_core.finetune.arm.arms import Arm, steps_at_equal_compute
 from semfreeze_core.finetune.prefix.proof import VERIFIED_EXAMPLES
 from semfreeze_core.plan.rules import depth_cap
+from semfreeze_core.records.cost import StepFlop
 from semfreeze_core.records.defaults import PILOT_DEPTHS, PILOT_EVAL_ROWS, PILOT_STEPS
 from semfreeze_core.records.model import ModelShape
 from semfreeze_core.records.pilots import Aim
@@ -45,18 +47,14 @@ class PilotCosts:
     eval_length: int
     prefix_cache: bool = True
 
-    @property
+    @cached_property
     def full_flop(self) -> int:
         """Of the whole finetune with all layers trained."""
         return run_flop(self.shape, replace(self.setup, prefix_cache=False), parts_at_depth(self.shape, 0))
 
     def whole_steps(self, depth: int) -> int:
         """Steps of this depth's whole finetune: for the same FLOPs as full finetuning's, or the same number."""
-        if self.aim != "compute" or depth == 0:
-            return self.setup.steps
-        arm = Arm(f"depth:{depth}", parts_at_depth(self.shape, depth), None, 0.0)
-        setup = replace(self.setup, prefix_cache=self.prefix_cache)
-        return steps_at_equal_compute(self.shape, arm, setup, self.full_flop)
+        return self.setup.steps if self.aim != "compute" or depth == 0 else _steps_at_equal_compute(self, depth)
 
     def epochs(self, depth: int) -> float:
         """Passes of this depth's whole finetune over the training examples."""
@@ -88,7 +86,7 @@ class PilotCosts:
         """Of steps from the boundary on, or of whole steps where there is no cache."""
         cached = self.prefix_cache and depth > 0
         setup = replace(self.setup, prefix_cache=cached)
-        return steps * step_flop(self.shape, setup, parts_at_depth(self.shape, depth), cached=cached).total
+        return steps * _step_flop(self.shape, setup, depth, cached).total
 
     def evaluation_flop(self, depth: int) -> int:
         """Of one evaluation on the eval examples from the boundary on."""
@@ -103,9 +101,24 @@ class PilotCosts:
 
     def _forward(self, n: int, length: int, depth: int) -> int:
         """Of a forward pass of n examples of a length, from a boundary on."""
-        parts = parts_at_depth(self.shape, depth)
         one = replace(self.setup, batch_size=1, sequence_length=length, prefix_cache=depth > 0, checkpointing="none")
-        return n * step_flop(self.shape, one, parts, cached=cached_layers(parts) > 0 and depth > 0).forward
+        cached = depth > 0 and cached_layers(parts_at_depth(self.shape, depth)) > 0
+        return n * _step_flop(self.shape, one, depth, cached).forward
+
+
+# The search for the longest pilots asks for the same few numbers hundreds of times.
+
+
+@lru_cache(maxsize=1024)
+def _step_flop(shape: ModelShape, setup: TrainingSetup, depth: int, cached: bool) -> StepFlop:
+    return step_flop(shape, setup, parts_at_depth(shape, depth), cached=cached)
+
+
+@lru_cache(maxsize=1024)
+def _steps_at_equal_compute(costs: PilotCosts, depth: int) -> int:
+    arm = Arm(f"depth:{depth}", parts_at_depth(costs.shape, depth), None, 0.0)
+    setup = replace(costs.setup, prefix_cache=costs.prefix_cache)
+    return steps_at_equal_compute(costs.shape, arm, setup, costs.full_flop)
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,13 @@ from tests.core.runs.tiny_run import read_tiny, task_rows, write_jsonl
 from tests.core.saved_models import save_tiny
 
 
+@pytest.fixture(scope="module", autouse=True)
+def loads_quickly(measured_once, no_garbage):
+    """These tests are of commands, not of how they load a model."""
+
+
 @pytest.fixture(autouse=True)
-def home(monkeypatch, tmp_path, measured_once):
+def home(monkeypatch, tmp_path):
     """Everything semfreeze keeps, and every relative path, is below the test's own folder."""
     folder = tmp_path / "home"
     monkeypatch.setenv("SEMFREEZE_HOME", str(folder))
@@ -94,3 +99,28 @@ def rows_file(tmp_path):
         return write_jsonl(tmp_path / name, rows)
 
     return write
+
+
+@pytest.fixture
+def nothing_kept(home):
+    """Whatever was refused left nothing in the store, not even hidden; tests that begin with runs have this off."""
+    yield
+    if not (home / "begun").exists():
+        assert [p for p in home.rglob("*") if p.is_file()] == []
+
+
+@pytest.fixture
+def begun(home):
+    """For tests with runs in the store, which look themselves."""
+    home.mkdir(exist_ok=True)
+    (home / "begun").touch()
+
+
+@pytest.fixture
+def never_loaded(monkeypatch):
+    """No model is loaded: for refusals that come before any work."""
+
+    def load(*_, **__):
+        raise AssertionError("work was begun")
+
+    monkeypatch.setattr(workflow, "load_causal_lm", load)

@@ -1,6 +1,7 @@
 """Plans of tiny models, exported, and what the exports say."""
 
 import ast
+import json
 import re
 import shlex
 from dataclasses import replace
@@ -8,6 +9,7 @@ from dataclasses import replace
 import yaml
 
 from semfreeze_core.export import export_plan
+from semfreeze_core.records.fields import FieldMapping
 from semfreeze_core.records.training import LoraSetup
 from tests.core.finetune.plans import SETUP, plan_of
 from tests.core.tiny_models import TIED_BY_DEFAULT, VARIANTS
@@ -17,11 +19,22 @@ OTHER_WAY = ("llama", "gpt2", "gpt_neox", "mixtral")
 MODELS = [(family, TIED_BY_DEFAULT[family]) for family in VARIANTS]
 MODELS += [(family, not TIED_BY_DEFAULT[family]) for family in OTHER_WAY]
 LORA = LoraSetup(4)
+ADAPTERS_ONLY = ("peft", "unsloth")
+
+# Rows of a task, and how they are read.
+PAIRS = [{"ask": "What?", "say": "That.", "input": "none"}]
+CHAT = [{"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}]
+NAMED = FieldMapping(prompt_field="ask", completion_field="say")
 
 
 def tiny_plan(model, k, *, lora=None, parts=None, **setup):
     """A plan for a tiny model."""
     return plan_of(model, k, setup=replace(SETUP, lora=lora, **setup), parts=parts)
+
+
+def plan_for(tiny, target, **setup):
+    """A plan that the target takes."""
+    return tiny_plan(tiny, 2, **{"lora": LORA if target in ADAPTERS_ONLY else None, **setup})
 
 
 def planned_names(plan, model):
@@ -55,3 +68,9 @@ def call_arguments(text, function):
     ]
     (call,) = calls
     return {k.arg: ast.literal_eval(k.value) for k in call.keywords if isinstance(k.value, ast.Constant | ast.List)}
+
+
+def dataset_info(text):
+    """The entry for LLaMA-Factory's dataset_info.json, from the comment in its configuration."""
+    comment = text[text.index("dataset_info.json must contain:") :].partition("\nstage")[0]
+    return json.loads("".join(line.removeprefix("#") for line in comment.splitlines()[1:]))["task"]

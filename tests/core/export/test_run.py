@@ -51,7 +51,7 @@ class Watch(TrainerCallback):
 
 
 @pytest.fixture
-def run(tmp_path, monkeypatch):
+def run(tmp_path, monkeypatch, measured_once, no_garbage):
     """Export a plan of a tiny model, run the script in a folder of its own, and return all that is to be looked at."""
     monkeypatch.chdir(tmp_path)
 

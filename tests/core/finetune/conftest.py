@@ -10,6 +10,11 @@ def one_thread():
     torch.set_num_threads(1)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def loads_quickly(measured_once, no_garbage):
+    """These tests are of what is trained, not of how it is loaded."""
+
+
 @pytest.fixture
 def decoder():
     """A tiny model whose prefix is frozen."""

@@ -17,7 +17,7 @@ from semfreeze_core.sources.models.decoder import Decoder, find_decoder
 from tests.core.semantics.tiny_examples import make_example, random_examples
 from tests.core.tiny_models import build_tiny
 
-SEEDS = range(50)
+SEEDS = range(20)
 
 
 @pytest.fixture(autouse=True)
@@ -51,19 +51,19 @@ def test_decide_abstains_on_independently_random_labels(
     unrelated: list[GainCurve], decide: Callable[[GainCurve], Decision]
 ) -> None:
     decisions = [decide(curve) for curve in unrelated]
-    assert sum(decision.recommendation == "abstain" for decision in decisions) >= 45
+    assert sum(decision.recommendation == "abstain" for decision in decisions) >= 18
     assert all(decision.candidate_depth is not None for decision in decisions)
     # Nearly always already because there is no evidence, not because the curve happens to look odd.
-    assert sum(curve.evidence.verdict == "no evidence" for curve in unrelated) >= 45
+    assert sum(curve.evidence.verdict == "no evidence" for curve in unrelated) >= 18
 
 
 def test_judge_evidence_controls_err_about_as_often_as_a_fair_interval(unrelated: list[GainCurve]) -> None:
-    # Each one-sided bound of a 95 % interval errs once in 40: of 50 more than 6 would be no accident (1 in 1000).
+    # Each one-sided bound of a 95 % interval errs once in 40: of 20 more than 4 would be no accident (1 in 5000).
     for errors in (
         sum(curve.evidence.advantage.low > 0 for curve in unrelated),
         sum(curve.evidence.task_null.low > 0 for curve in unrelated),
     ):
-        assert errors <= 6
+        assert errors <= 4
     # And the intervals have not simply grown: they are narrow beside the deviation's range of 2.
     assert max(curve.evidence.task_null.high - curve.evidence.task_null.low for curve in unrelated) < 0.5
 

@@ -13,7 +13,7 @@ from tests.core.saved_models import save_tiny
 
 
 @pytest.fixture(autouse=True)
-def home(monkeypatch, tmp_path):
+def home(monkeypatch, tmp_path, measured_once, no_garbage):
     """Everything semfreeze keeps goes below the test's own folder."""
     folder = tmp_path / "home"
     monkeypatch.setenv("SEMFREEZE_HOME", str(folder))

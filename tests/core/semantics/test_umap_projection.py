@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -31,6 +32,24 @@ def display():
 @pytest.fixture(scope="module")
 def projection(display):
     return project_umap(display)
+
+
+@pytest.fixture
+def uncompiled(monkeypatch):
+    """In place of UMAP's functions, which take 15 s to compile, one that draws places; the real ones are `further`."""
+
+    def embed(points, graph, *, random_state, tqdm_kwds, **_):
+        assert graph == "graph"
+        for epoch in range(1, 501):
+            tqdm_kwds["file"].write(f"\r{epoch}")
+        return random_state.normal(size=(len(points), 2)), {}
+
+    functions = SimpleNamespace(
+        fuzzy_simplicial_set=lambda *_, **__: ("graph", None, None),
+        find_ab_params=lambda *_: (1.0, 1.0),
+        simplicial_set_embedding=embed,
+    )
+    monkeypatch.setattr(umap_projection, "_umap", lambda: functions)
 
 
 def points(projection):
@@ -62,11 +81,13 @@ def test_project_umap_has_a_place_for_every_position_at_every_space_and_every_ba
     assert projection.seconds > 0
 
 
+@pytest.mark.quick_cases(0)
 def test_project_umap_is_the_same_for_the_same_seed_and_another_for_another(display, projection):
     np.testing.assert_array_equal(points(project_umap(display)), points(projection))
     assert not np.allclose(points(project_umap(display, seed=1)), points(projection), atol=0.1)
 
 
+@pytest.mark.quick_cases(0)
 def test_project_umap_keeps_near_what_is_near(display, projection):
     near = neighbors(np.concatenate([display.coordinates.reshape(-1, 6), display.basis_coordinates]).astype(float))
     laid_out = neighbors(points(projection))
@@ -75,17 +96,20 @@ def test_project_umap_keeps_near_what_is_near(display, projection):
     assert kept > 8 * chance
 
 
+@pytest.mark.quick_cases(0)
 def test_project_umap_keeps_two_clusters_apart(display, projection):
     side = np.append(np.tile(np.arange(60) % 2, 4), [0, 1])  # the bases are the first two positions' last states
     assert (side[neighbors(points(projection))] == side[:, None]).mean() > 0.99
 
 
+@pytest.mark.quick_cases(0)
 def test_project_umap_puts_a_basis_where_the_state_it_equals_is(projection):
     away = np.linalg.norm(projection.coordinates[-1, :2] - projection.basis_coordinates, axis=1)
     width = np.ptp(points(projection), axis=0).min()
     assert (away < 0.2 * width).all()
 
 
+@pytest.mark.quick_cases(0)
 def test_project_umap_stands_states_that_are_all_alike(display):
     """As space 0 is, where every prompt ends in the same token."""
     coordinates = display.coordinates.copy()
@@ -93,6 +117,7 @@ def test_project_umap_stands_states_that_are_all_alike(display):
     assert np.isfinite(points(project_umap(replace(display, coordinates=coordinates)))).all()
 
 
+@pytest.mark.usefixtures("uncompiled")
 def test_project_umap_takes_no_more_than_the_cap_spread_over_the_sample(display, monkeypatch):
     monkeypatch.setattr(umap_projection, "MOST_POINTS", 103)
     projection = project_umap(display, n_neighbors=5)
@@ -107,6 +132,13 @@ def test_umap_positions_are_one_even_where_spaces_alone_exceed_the_cap(display, 
     assert len(umap_positions(display)) == 1
 
 
+@pytest.mark.usefixtures("uncompiled")
+def test_project_umap_draws_from_its_seed_alone(display):
+    np.testing.assert_array_equal(points(project_umap(display)), points(project_umap(display)))
+    assert not np.allclose(points(project_umap(display, seed=1)), points(project_umap(display)), atol=0.1)
+
+
+@pytest.mark.usefixtures("uncompiled")
 def test_project_umap_tells_what_it_is_doing(display):
     heard: list[ProgressEvent] = []
     project_umap(display, progress=heard.append)
@@ -117,6 +149,7 @@ def test_project_umap_tells_what_it_is_doing(display):
     ]
 
 
+@pytest.mark.quick_cases(0)
 def test_project_umap_counts_its_epochs(display, capfd):
     heard: list[ProgressEvent] = []
     project_umap(display, progress=heard.append)

@@ -1,5 +1,6 @@
 """What `semfreeze dashboard` starts, and what it refuses before it does."""
 
+import logging
 import socket
 import sys
 import tomllib
@@ -150,11 +151,25 @@ def broken(*what, **how):
     raise ZeroDivisionError("ours")
 
 
+class Records(logging.Handler):
+    """Keeps what is logged."""
+
+    def __init__(self):
+        super().__init__()
+        self.records = []
+
+    def emit(self, record):
+        self.records.append(record)
+
+
 @pytest.fixture
-def log(caplog):
+def log():
     """The server's log, from when nothing is computed yet."""
     compute.comparison.clear()
-    return caplog
+    handler = Records()
+    logging.getLogger().addHandler(handler)
+    yield handler
+    logging.getLogger().removeHandler(handler)
 
 
 def test_prepare_first_page_computes_what_the_page_says_once(log, monkeypatch):

@@ -1,5 +1,7 @@
 """What layers keep, counted on the model: equal to the formulas where there are some, to real tensors where not."""
 
+import functools
+
 import pytest
 import torch
 from transformers import AutoModelForCausalLM
@@ -20,17 +22,29 @@ from tests.core.cost.saved_bytes import DTYPES, count_saved_bytes
 from tests.core.tiny_models import VARIANTS, build_tiny
 
 
-@pytest.fixture
-def empty(tmp_path):
+@pytest.fixture(scope="module")
+def empty(tmp_path_factory):
     """The checkpoint of a tiny config, without weights; of two layers, as each is counted by itself."""
 
     def write(family, *, n_layers=2, **changes):
+        folder = tmp_path_factory.mktemp(family)
         config = build_tiny(family, n_layers=n_layers).config
         config.update(changes)
-        config.save_pretrained(tmp_path / family)
-        return open_checkpoint(str(tmp_path / family), config_only=True)
+        config.save_pretrained(folder)
+        return open_checkpoint(str(folder), config_only=True)
 
     return write
+
+
+@pytest.fixture(scope="module")
+def calibrated(empty):
+    """What the layers of such a checkpoint keep; several tests compare the same one."""
+
+    @functools.cache
+    def count(family, precision, **options):
+        return calibrate_empty(empty(family), precision, **options)
+
+    return count
 
 
 @pytest.mark.quick_cases(3)
@@ -45,9 +59,8 @@ def empty(tmp_path):
         ("gpt_neox", "float32"),
     ],
 )
-def test_calibrate_empty_equals_the_formula_where_there_is_one(empty, family, precision):
-    checkpoint = empty(family)
-    shape, found = measure_empty(checkpoint), calibrate_empty(checkpoint, precision)
+def test_calibrate_empty_equals_the_formula_where_there_is_one(empty, calibrated, family, precision):
+    shape, found = measure_empty(empty(family)), calibrated(family, precision)
     for role, counted in (("trained", found.trained), ("traversed", found.traversed)):
         expected = layer_bytes_per_token(shape.layers[0], shape.d_model, precision, role)
         assert counted == (TokenBytes(expected, 0.0),) * shape.n_layers
@@ -106,22 +119,23 @@ def test_calibrated_bytes_are_what_one_more_layer_keeps_of_longer_sequences(empt
 
 @pytest.mark.quick_cases(3)
 @pytest.mark.parametrize(("precision", "bytes_a_score"), [("float32", 4), ("bf16-autocast", 6), ("bf16", 6)])
-def test_calibrate_empty_finds_the_scores_of_eager_attention(empty, precision, bytes_a_score):
+def test_calibrate_empty_finds_the_scores_of_eager_attention(calibrated, precision, bytes_a_score):
     # their softmax in float32, and cast once more for the next product
-    sdpa, eager = (calibrate_empty(empty("llama"), precision, attention=a) for a in ("sdpa", "eager"))
+    sdpa, eager = calibrated("llama", precision), calibrated("llama", precision, attention="eager")
+    assert (sdpa.attention, eager.attention) == ("sdpa", "eager")
     assert (sdpa.trained[0].quadratic, eager.trained[0].quadratic) == (0, 4 * bytes_a_score)  # 4 heads
 
 
-def test_calibrate_empty_finds_that_a_mask_repeats_keys_and_values(empty):
-    plain, masked = (calibrate_empty(empty("llama"), "float32", padding_mask=flag) for flag in (False, True))
+def test_calibrate_empty_finds_that_a_mask_repeats_keys_and_values(calibrated):
+    plain, masked = calibrated("llama", "float32"), calibrated("llama", "float32", padding_mask=True)
     # 2 of 4 key heads of width 8 come on top, twice, in float32; and the mask itself, a float for each pair of tokens
     assert masked.trained[0].linear - plain.trained[0].linear == 2 * (4 - 2) * 8 * 4
     assert masked.trained[0].quadratic == 4
 
 
-def test_calibrate_empty_counts_experts_as_by_hand(empty):
+def test_calibrate_empty_counts_experts_as_by_hand(calibrated):
     """Mixtral is Llama with experts of f 48 in place of the MLP, of which 2 of 4 meet a token; all in float32, d 32."""
-    dense, sparse = (calibrate_empty(empty(family), "float32") for family in ("llama", "mixtral"))
+    dense, sparse = (calibrated(family, "float32") for family in ("llama", "mixtral"))
     # a token and an expert it meets: the gathered state, which the trained matrix keeps; gate and up side by side,
     # silu(gate), and its product with up, again for the trained matrix; what comes out, with its weight; three places
     matrices, rest = 4 * 32 + 4 * 48, 4 * 2 * 48 + 4 * 48 + 4 * 32 + 4 + 3 * 8
@@ -168,13 +182,11 @@ def test_calibrate_model_says_why_it_cannot_run():
 # What training_bytes makes of it
 
 
-def test_training_bytes_of_calibrated_layers_equals_the_formulas(empty):
-    checkpoint = empty("llama")
-    shape = measure_empty(checkpoint)
+def test_training_bytes_of_calibrated_layers_equals_the_formulas(empty, calibrated):
+    shape = measure_empty(empty("llama"))
     for precision in DTYPES:
         setup = TrainingSetup(batch_size=3, sequence_length=20, precision=precision)
-        calibrated = calibrate_empty(checkpoint, precision)
-        assert cost_table(shape, setup, calibrated=calibrated) == cost_table(shape, setup)
+        assert cost_table(shape, setup, calibrated=calibrated("llama", precision)) == cost_table(shape, setup)
 
 
 def test_training_bytes_of_calibrated_layers_is_the_hand_computed_sum(empty):

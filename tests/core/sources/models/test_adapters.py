@@ -24,7 +24,7 @@ IDS = torch.arange(5, 25)[None]
 
 
 @pytest.fixture(autouse=True)
-def _one_thread():
+def _one_thread(measured_once):
     torch.set_num_threads(1)
 
 
@@ -41,10 +41,19 @@ def save_adapter(folder, base, family="llama", *, targets=("q_proj", "v_proj"), 
     return adapted
 
 
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    """A folder with an adapter and its base, to be copied."""
+    folder = tmp_path_factory.mktemp("saved")
+    save_adapter(folder / "adapter", folder / "base")
+    return folder
+
+
 @pytest.fixture
-def folders(tmp_path):
+def folders(saved, tmp_path):
     """An adapter's folder and its base's."""
-    save_adapter(tmp_path / "adapter", tmp_path / "base")
+    shutil.copytree(saved, tmp_path, dirs_exist_ok=True)
+    edit_adapter(tmp_path / "adapter", base_model_name_or_path=str(tmp_path / "base"))
     return tmp_path / "adapter", tmp_path / "base"
 
 

@@ -16,7 +16,7 @@ CPU = torch.device("cpu")
 
 
 @pytest.fixture(autouse=True)
-def _one_thread():
+def _one_thread(measured_once):
     torch.set_num_threads(1)
 
 

@@ -28,7 +28,7 @@ from tests.core.tiny_tokenizer import CHATML, build_tiny_tokenizer
 
 
 @pytest.fixture(autouse=True)
-def _one_thread():
+def _one_thread(measured_once):
     torch.set_num_threads(1)
 
 

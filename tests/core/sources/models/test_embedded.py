@@ -16,7 +16,7 @@ from tests.core.saved_models import save_tiny_gguf
 
 
 @pytest.fixture(autouse=True)
-def _own_home(monkeypatch, tmp_path):
+def _own_home(monkeypatch, tmp_path, measured_once):
     torch.set_num_threads(1)
     monkeypatch.setenv("SEMFREEZE_HOME", str(tmp_path / "home"))
 

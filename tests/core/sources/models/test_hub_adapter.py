@@ -28,7 +28,10 @@ from tests.core.saved_models import save_tiny
 from tests.core.sources.models.test_adapters import edit_adapter, save_adapter
 from tests.core.tiny_tokenizer import build_tiny_tokenizer
 
-pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated")  # peft's own
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated"),  # peft's own
+    pytest.mark.usefixtures("measured_once"),
+]
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 

@@ -11,7 +11,7 @@ from tests.core.tiny_models import FAMILIES, build_tiny
 
 
 @pytest.fixture(autouse=True)
-def _one_thread():
+def _one_thread(measured_once):
     torch.set_num_threads(1)
 
 

@@ -18,7 +18,7 @@ BLOCK = 16
 
 
 @pytest.fixture(autouse=True)
-def _one_thread():
+def _one_thread(measured_once):
     torch.set_num_threads(1)
 
 

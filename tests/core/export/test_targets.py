@@ -1,0 +1,121 @@
+"""Plans and models that a target cannot take: what is refused, and the way out."""
+
+from dataclasses import replace
+
+import pytest
+
+from semfreeze_core.errors import PlanError
+from semfreeze_core.export import TARGETS, export_plan
+from semfreeze_core.records.training import TrainableParts
+from tests.core.export.exports import LORA, exported_flags, exported_yaml, tiny_plan
+
+
+def test_unknown_target_is_refused_with_those_there_are(tiny):
+    with pytest.raises(PlanError, match=r"no export to 'keras'. Available: hf-trainer, trl, peft, .*, mlx-lm\."):
+        export_plan(tiny_plan(tiny, 2), "keras")
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_abstention_is_refused_with_the_way_out(tiny, target):
+    plan = tiny_plan(tiny, None).model_copy(update={"run": "mine"})
+    with pytest.raises(PlanError, match=r"makes no recommendation.*semfreeze plan mine --depth K --out plan\.json"):
+        export_plan(plan, target)
+
+
+@pytest.mark.parametrize(
+    ("target", "lora", "told"),
+    [
+        ("hf-trainer", LORA, "without --lora, or export it to trl, peft, axolotl, unsloth or mlx-lm"),
+        ("llama-factory", LORA, "without --lora, or export it to trl, peft, axolotl, unsloth or mlx-lm"),
+        ("peft", None, "with --lora, or export it to hf-trainer, trl, axolotl, llama-factory, ms-swift or mlx-lm"),
+        ("unsloth", None, "with --lora, or export it to hf-trainer"),
+    ],
+)
+def test_targets_that_cannot_train_the_plans_kind_refuse_and_name_those_that_can(tiny, target, lora, told):
+    with pytest.raises(PlanError, match=told):
+        export_plan(tiny_plan(tiny, 2, lora=lora), target)
+
+
+SOME = TrainableParts((False, True, False, True), False, True, False)
+
+
+MATRICES = (None, LORA, replace(LORA, targets=("q_proj",)))
+
+
+@pytest.mark.parametrize("lora", MATRICES, ids=["weights", "all matrices", "one matrix"])
+@pytest.mark.parametrize("parts", [None, SOME], ids=["the last layers", "some layers"])
+def test_a_refusal_names_all_the_targets_that_can_train_the_plan(tiny, parts, lora):
+    if parts is not None and lora is not None:
+        parts = replace(parts, final_norm=False)
+    plan = tiny_plan(tiny, 2 if parts is None else 1, lora=lora, parts=parts)
+    refusals = {}
+    for target in TARGETS:
+        try:
+            export_plan(plan, target)
+        except PlanError as error:
+            refusals[target] = str(error)
+    *able, last = [target for target in TARGETS if target not in refusals]
+    assert refusals
+    for refusal in refusals.values():
+        assert refusal.endswith(f"xport it to {', '.join(able)} or {last}.")
+
+
+def test_ms_swift_refuses_adapters_on_every_matrix(tiny):
+    with pytest.raises(PlanError, match="Make the plan with --lora-targets, such as q_proj,v_proj"):
+        export_plan(tiny_plan(tiny, 2, lora=LORA), "ms-swift")
+
+
+@pytest.mark.parametrize("target", ["trl", "peft", "axolotl", "ms-swift", "unsloth", "mlx-lm"])
+def test_adapters_beside_other_trained_parts_are_refused(tiny, target):
+    parts = TrainableParts((False, False, True, True), False, True, False)
+    with pytest.raises(PlanError, match=r"this LoRA plan cannot be exported\. Make it .* without --train-norm"):
+        export_plan(tiny_plan(tiny, 2, lora=LORA, parts=parts), target)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"trainable_regex": r"model\.layers\.(?:1|3)\.|model\.norm\.weight$"},
+        {"trainable_regex": r"model\.layers\.(?:2|3)\."},
+        {"trainable_regex": r".*"},
+        {"trainable_regex": r"model\.layers\.(?:2|3)\.|model\.norm\.weight$|"},
+        {"n_layers": 6},
+    ],
+)
+def test_plans_that_contradict_themselves_are_refused(tiny, change):
+    plan = tiny_plan(tiny, 2)
+    assert plan.trainable_regex == r"model\.layers\.(?:2|3)\.|model\.norm\.weight$"
+    with pytest.raises(PlanError, match=r"Make (the plan|it) again"):
+        export_plan(plan.model_copy(update=change), "axolotl")
+
+
+@pytest.mark.parametrize(
+    ("source", "what"),
+    [
+        ("tiny.GGUF", "a GGUF file"),
+        ("embedded", "semfreeze's bundled model"),
+        ("adapters", "a folder or repository of adapters"),
+    ],
+)
+def test_models_that_trainers_do_not_load_are_refused_unless_told_where_they_are(
+    tiny, tmp_path, monkeypatch, source, what
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "adapters").mkdir()
+    (tmp_path / "adapters" / "adapter_config.json").write_text("{}")
+    plan = tiny_plan(tiny, 2)
+    plan = plan.model_copy(update={"model": replace(plan.model, source=source)})
+    with pytest.raises(PlanError, match=f"The plan's model is {what}"):
+        export_plan(plan, "axolotl")
+    assert exported_yaml(plan, "axolotl", model="folder")["base_model"] == "folder"
+
+
+def test_revision_is_told_of_the_plans_own_model_alone(tiny):
+    plan = tiny_plan(tiny, 2)
+    plan = plan.model_copy(update={"model": replace(plan.model, source="a/b", revision="c0ffee")})
+    for target, told in (("axolotl", "revision_of_model: "), ("llama-factory", "model_revision: ")):
+        assert f'{told}"c0ffee"' in export_plan(plan, target).text
+        assert "c0ffee" not in export_plan(plan, target, model="elsewhere").text
+    assert exported_flags(plan)["model_revision"] == "c0ffee"
+    assert 'MODEL, REVISION = "a/b", "c0ffee"' in export_plan(plan, "hf-trainer").text
+    assert any("c0ffee" in note for note in export_plan(plan, "mlx-lm").notes)
