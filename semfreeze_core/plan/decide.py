@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import assert_never, get_args
 
 from semfreeze_core.errors import PlanError
+from semfreeze_core.plan.auto import AutoBasis, decide_by_auto
 from semfreeze_core.plan.rules import (
     AutomaticRule,
     Decision,
@@ -35,6 +36,7 @@ def decide(
     weight: float,
     budget: Budget | None,
     measurement: Measurement | None = None,
+    auto: AutoBasis | None = None,
 ) -> Decision:
     """The rule's decision on a curve.
 
@@ -46,6 +48,7 @@ def decide(
         tau, weight: of the rule coverage alone.
         budget: of the rule budget alone.
         measurement: result of the pilots, of the rule measured alone.
+        auto: what the rule auto decides by; needed by that one.
 
     Raises:
         PlanError: all contradictions in one message; or no depth fits the budget.
@@ -57,6 +60,9 @@ def decide(
         case "measured":
             assert measurement is not None
             return decide_by_pilots(measurement)
+        case "auto":
+            assert auto is not None
+            return decide_by_auto(curve, auto)
         case "manual":
             assert depth is not None
             return manual_decision(curve, depth)

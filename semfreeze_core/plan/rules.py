@@ -15,7 +15,7 @@ from semfreeze_core.records.interval import ci_label
 from semfreeze_core.records.pilots import Measurement
 
 AutomaticRule = Literal["coverage", "paper", "compute", "turning"]  # which take no more than the run and its costs
-RuleName = Literal[AutomaticRule, "measured", "budget", "manual"]
+RuleName = Literal[AutomaticRule, "auto", "measured", "budget", "manual"]
 
 Depths = npt.NDArray[np.int64]
 
