@@ -8,8 +8,10 @@ import pandas as pd
 
 from semfreeze_core.device import PeakMemory, dtype_name
 from semfreeze_core.errors import InputError
+from semfreeze_core.gains.task_checks import check_task
 from semfreeze_core.progress import Progress, ProgressEvent, silent
 from semfreeze_core.records.defaults import (
+    BIGRAM_COMPLETIONS,
     DISPLAY_POSITIONS,
     EXAMPLES,
     LARGEST_SEED,
@@ -258,6 +260,7 @@ def _data_entry(
         n_too_long=encoded.n_too_long,
         max_length=max_length,
         tokens_digest=encoded.digest,
+        checks=check_task(tokenized[:BIGRAM_COMPLETIONS], tokenized[BIGRAM_COMPLETIONS:]),
     )
 
 

@@ -80,6 +80,7 @@ def load_commands() -> None:
         cost,
         demo,
         export,
+        finetune,
         job,
         jobs,
         models,

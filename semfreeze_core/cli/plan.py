@@ -26,7 +26,7 @@ from semfreeze_core.wording.escaping import terminal_text
 def plan(
     run: Annotated[str | None, typer.Argument(help="A run: its folder, its name, or 'example'.")] = None,
     rule: Annotated[
-        str | None, typer.Option(help="coverage (default), paper, compute, turning, measured, budget or manual.")
+        str | None, typer.Option(help="coverage (default), paper, compute, turning, auto, measured, budget or manual.")
     ] = None,
     metric: MetricOption = "semantic",
     depth: Annotated[int | None, typer.Option(help="Your own freeze depth; implies --rule manual.")] = None,

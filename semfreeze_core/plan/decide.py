@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import assert_never, get_args
 
 from semfreeze_core.errors import PlanError
+from semfreeze_core.plan.auto import AutoBasis, decide_by_auto
 from semfreeze_core.plan.rules import (
     AutomaticRule,
     Decision,
@@ -37,6 +38,7 @@ def decide(
     budget: Budget | None,
     measurement: Measurement | None = None,
     layers: Sequence[int] | None = None,
+    auto: AutoBasis | None = None,
 ) -> Decision:
     """The rule's decision on a curve.
 
@@ -49,6 +51,7 @@ def decide(
         budget: of the rule budget alone.
         measurement: result of the pilots, of the rule measured alone.
         layers: the user's own trained layers, ascending, of the rule manual in place of a depth.
+        auto: what the rule auto decides by; needed by that one.
 
     Raises:
         PlanError: all contradictions in one message; or no depth fits the budget.
@@ -67,6 +70,9 @@ def decide(
         case "measured":
             assert measurement is not None
             return decide_by_pilots(measurement)
+        case "auto":
+            assert auto is not None
+            return decide_by_auto(curve, auto)
         case "manual":
             if layers is not None:
                 return layers_decision(curve, layers)

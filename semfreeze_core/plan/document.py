@@ -16,10 +16,12 @@ from semfreeze_core.records.interval import IntervalEntry
 from semfreeze_core.records.model import ModelIdentity
 from semfreeze_core.records.pilots import Measurement
 from semfreeze_core.records.provenance import Document, Provenance
+from semfreeze_core.records.race import Race
 from semfreeze_core.records.training import TrainableParts, TrainingSetup
 from semfreeze_core.storage import digest
 
 PLAN_SCHEMA_VERSION = 3
+Badge = Literal["estimated", "checked", "measured"]
 PLAN = "plan.json"  # its name beside a model's weights
 
 
@@ -53,7 +55,11 @@ class PlanCost(Document):
 
 
 class EvidenceEntry(Document):
-    """What the plan rests on: the analysis, and with the rule "measured" the pilots that decided."""
+    """What the plan rests on: the analysis, and with the rules "measured" and "auto" the finetunes that decided.
+
+    `badge` is "estimated" where no finetune was made, "checked" where short finetunes of variants decided, and
+    "measured" where the finetune itself was compared with full finetuning; null in plans from before it was written.
+    """
 
     verdict: Literal["evidence", "no evidence"]
     reasons: list[str]
@@ -64,6 +70,8 @@ class EvidenceEntry(Document):
     isotonic_r_squared: float | None
     pick_interval: tuple[int, int] | None
     measurement: Measurement | None = None
+    badge: Badge | None = None
+    race: Race | None = None
 
 
 class FreezePlan(Document):
@@ -173,7 +181,11 @@ def plan_digests(plan: FreezePlan) -> tuple[str, ...]:
     whole = plan.model_dump(mode="json", exclude={"provenance"})
     content = plan.model_dump(mode="json", exclude={"provenance": True, "run": True, "model": {"source", "revision"}})
     if whole["cost"]["alternative"] is None:
-        del whole["cost"]["alternative"]  # the one key that came since
+        del whole["cost"]["alternative"]  # came since
+    for document in (whole, content):  # came since, and the badge follows from the others
+        del document["evidence"]["badge"]
+        if document["evidence"]["race"] is None:
+            del document["evidence"]["race"]
     return digest(content), digest(whole)
 
 

@@ -16,6 +16,7 @@ from semfreeze_core.cost.document import UNKNOWN_ACTIVATIONS, CostEntry
 from semfreeze_core.cost.setup import alternative_setup, setup_from_options, stock_trainer
 from semfreeze_core.errors import PlanError
 from semfreeze_core.gains import coverage_of_layers, gain_curve
+from semfreeze_core.plan.auto import AutoBasis
 from semfreeze_core.plan.decide import decide
 from semfreeze_core.plan.document import (
     AlternativeCost,
@@ -24,7 +25,7 @@ from semfreeze_core.plan.document import (
     PlanCost,
 )
 from semfreeze_core.plan.parameter_names import trainable_regex
-from semfreeze_core.plan.rules import Decision, RuleName
+from semfreeze_core.plan.rules import Decision, RuleName, decide_by_coverage
 from semfreeze_core.plan.rules_by_cost import Budget
 from semfreeze_core.records.cost import DepthCost
 from semfreeze_core.records.defaults import COVERAGE_WEIGHT, FEW_EXAMPLES, TAU
@@ -34,7 +35,9 @@ from semfreeze_core.records.model import ModelShape
 from semfreeze_core.records.options import EstimateOptions
 from semfreeze_core.records.pilots import Measurement
 from semfreeze_core.records.provenance import provenance_now
+from semfreeze_core.records.race import Race
 from semfreeze_core.records.run import Run
+from semfreeze_core.records.task_checks import TaskChecks
 from semfreeze_core.records.training import TrainableParts, TrainingSetup
 
 
@@ -80,6 +83,8 @@ def make_plan(
     weight: float = COVERAGE_WEIGHT,
     budget: Budget | None = None,
     measurement: Measurement | None = None,
+    race: Race | None = None,
+    checks: TaskChecks | None = None,
     setup: TrainingSetup | None = None,
     train: TrainFlags | None = None,
     allow_new_tokens: bool = False,
@@ -89,7 +94,7 @@ def make_plan(
 
     Args:
         run: a finished analysis.
-        rule: "coverage" (default), "paper", "compute", "turning", "measured" with `measurement`, "budget" with
+        rule: "coverage" (default), "paper", "compute", "turning", "auto", "measured" with `measurement`, "budget" with
             `budget`, or "manual" with `depth` or `layers`.
         metric: deviation the gains come from, "semantic" or "logit_z".
         depth: the user's own freeze depth, 0..L; only with the rule "manual".
@@ -98,6 +103,8 @@ def make_plan(
         weight: weight of the coverage against exchangeable layers, in [0, 1).
         budget: what the finetune may cost; only with the rule "budget".
         measurement: result of pilots of this model; only with the rule "measured".
+        race: result of a race of variants; only with the rule "auto".
+        checks: free checks of the finetune's own examples, for the rule "auto"; default those of the analysis.
         setup: the finetune whose cost is estimated; default `default_setup(run, train, budget)`.
         train: whether embeddings, final norm and head are trained.
         allow_new_tokens: freeze although the data uses tokens whose embeddings look untrained.
@@ -115,8 +122,21 @@ def make_plan(
         return cost_table(run.shape, setup, *around)
 
     chosen = None if layers is None else read_layers(layers, run.shape.n_layers)
+    auto = None
+    if rule == "auto":
+        pick = decide_by_coverage(curve).freeze_depth
+        auto = AutoBasis(checks or run.manifest.data.checks, setup.steps, pick, race)
     decision = decide(
-        curve, rule, costs, depth=depth, layers=chosen, tau=tau, weight=weight, budget=budget, measurement=measurement
+        curve,
+        rule,
+        costs,
+        depth=depth,
+        layers=chosen,
+        tau=tau,
+        weight=weight,
+        budget=budget,
+        measurement=measurement,
+        auto=auto,
     )
     decision = _respect_new_tokens(run, decision, allow_new_tokens)
     parts = None
@@ -170,6 +190,8 @@ def make_plan(
             isotonic_r_squared=null_if_nan(curve.isotonic_r_squared),
             pick_interval=decision.pick_interval,
             measurement=measurement,
+            badge="estimated" if measurement is None and race is None else "checked",
+            race=race,
         ),
         run=run_name,
         data_digest=manifest.data.tokens_digest,

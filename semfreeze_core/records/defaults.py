@@ -26,6 +26,19 @@ DATA_MULTIPLES = (1, 10, 100)  # M of the compute rule: the data of the finetune
 DATA_MULTIPLE = 10  # the one that decides
 MIN_SLICE, MAX_SLICES = 16, 12  # examples of a group that is shown, and groups
 
+# The rule auto and `semfreeze finetune`. Thresholds were chosen on the tasks they were measured on, eight tasks and one
+# model of 135M parameters: expect them to do worse on new tasks.
+MIN_RACED_STEPS = 150  # a shorter finetune is not worth a race
+LEAST_BIGRAM_COVERAGE = 0.45  # of eval completions by training completions; below it a quarter of the layers is frozen
+BIGRAM_COMPLETIONS = 80  # training completions that coverage is measured with
+MIN_CHECKED_COMPLETIONS = 16  # eval completions of a coverage
+MIN_ANSWER_TAG = 0.8  # share of prompts that end in the same two tokens; below it prompts have no answer tag
+RACE_STEPS = 20  # after which variants, and each variant's learning rates, are compared
+RACE_ROWS = (64, 128)  # eval examples of a race, least and most
+RACE_CONFIDENCE = 0.9  # one-sided, of a comparison in a race
+HELD_OUT = 0.2  # share of the rows held out where no eval examples are given
+HELD_OUT_ROWS = (16, 512)  # least and most
+
 # Analysis
 EXAMPLES, POSITIONS, DISPLAY_POSITIONS = 256, 64, 1000
 MIN_EXAMPLES = 32  # an analysis of fewer needs --allow-few

@@ -7,6 +7,7 @@ from pydantic import StringConstraints
 from semfreeze_core.records.model import ModelIdentity, ModelShape, ParameterNames
 from semfreeze_core.records.provenance import Document, Provenance
 from semfreeze_core.records.scores import LayerScore, ScoreName
+from semfreeze_core.records.task_checks import TaskChecks
 
 SCHEMA_VERSION = 2
 
@@ -32,6 +33,8 @@ class DataEntry(Document):
     """The examples read.
 
     `mapping` holds the field names actually used; `tokens_digest` is the sha256 of ids and masks.
+    `checks` are the free checks of the examples, the first of them taken as training examples and the others as eval
+    examples; null in runs from before they were made.
     """
 
     source: str
@@ -49,6 +52,7 @@ class DataEntry(Document):
     n_too_long: int
     max_length: int
     tokens_digest: str
+    checks: TaskChecks | None = None
 
 
 class AnalysisSettings(Document):

@@ -180,7 +180,8 @@ class ValidationSettings(Document):
     """What was asked for; two validations of equal settings are the same one.
 
     `setup` is how every variant trains, its own adapters aside. `learning_rates` are those of the variants, of the ones
-    in `searched` only where a search began. Documents of 0.1.0 have no `setup` but some of its
+    in `searched` only where a search began; `rate_steps` is where rates are compared if not where they usually are.
+    Documents of 0.1.0 have no `setup` but some of its
     fields beside the others; they are read into it, and written beside it for whoever reads them there.
     """
 
@@ -206,6 +207,7 @@ class ValidationSettings(Document):
     margin: float
     device: str
     n_between: int
+    rate_steps: int | None = None
 
     @model_validator(mode="before")
     @classmethod

@@ -12,8 +12,9 @@ from semfreeze_core.records import defaults as d
 from semfreeze_core.records.scores import SCORE_NAMES
 from tests.docs.pages import README, ROOT, commands, prose
 
-METHOD, READING, SCALING, TRAINING, COST = (
-    ROOT / "docs" / f"{name}.md" for name in ("method", "reading-a-run", "scaling", "training", "cost-model")
+METHOD, READING, SCALING, TRAINING, COST, FINETUNE = (
+    ROOT / "docs" / f"{name}.md"
+    for name in ("method", "reading-a-run", "scaling", "training", "cost-model", "finetune")
 )
 CI = f"{100 * d.CONFIDENCE:g}%"
 MARGIN = f"{100 * d.MARGIN:g}%"
@@ -40,6 +41,7 @@ WRITTEN = {
         f"I_planned - {1 - d.MARGIN:g} I_full",
         f"the {100 * (2 * d.CONFIDENCE - 1):g}% interval",
         f"fewer than {d.MIN_SEEDS} seeds",
+        f"fewer than {d.LEAST_BIGRAM_COVERAGE:g} of the token pairs",
     ],
     READING: [
         f"the {CI} bootstrap",
@@ -55,6 +57,16 @@ WRITTEN = {
         f"{d.RATE_STEPS} steps or a third",
         f"same {d.CURVE_EXAMPLES} eval examples",
         f"more than {d.MANY_EPOCHS} times",
+    ],
+    FINETUNE: [
+        f"{d.HELD_OUT:.0%} of the rows",
+        f"At least {d.HELD_OUT_ROWS[0] + d.MIN_EXAMPLES} usable rows",
+        f"in {d.BIGRAM_COMPLETIONS} training completions",
+        f"first {d.RACE_STEPS} steps",
+        f"at most {d.RACE_ROWS[1]}.",
+        f"within {MARGIN} of the best one's with {d.RACE_CONFIDENCE:.0%} confidence",
+        f"Below {d.MIN_RACED_STEPS} steps, or with fewer than {d.RACE_ROWS[0]} eval examples",
+        f"fewer than {d.LEAST_BIGRAM_COVERAGE:g} of the token pairs",
     ],
     COST: [
         f"C + {ATTENTION_GRADIENT} A",

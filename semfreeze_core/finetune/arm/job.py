@@ -29,7 +29,8 @@ class ModelSource(Document):
 class ArmJob(Document):
     """One arm with one seed, or with `arm` null the model as it is, for its own process.
 
-    `result` is written when it is done; `data` holds the examples; `cache_shared_from` is as in CacheSettings.
+    `result` is written when it is done; `data` holds the examples; `cache_shared_from` is as in CacheSettings;
+    `keep_checkpoint` leaves a checkpoint of the last step beside the result.
     """
 
     model: ModelSource
@@ -39,11 +40,17 @@ class ArmJob(Document):
     cache_shared_from: int | None
     data: Path
     result: Path
+    keep_checkpoint: bool = False
 
 
 def rates_folder(result: Path) -> Path:
     """The folder of the trials that search the rate of the arm whose result will be `result`."""
     return result.with_suffix(".rates")
+
+
+def checkpoint_folder(result: Path) -> Path:
+    """The folder of the last step's checkpoint of the arm whose result is `result`, where it is kept."""
+    return result.with_suffix(".checkpoints")
 
 
 def write_examples(path: Path, train: Sequence[TokenizedExample], evaluation: Sequence[TokenizedExample]) -> None:

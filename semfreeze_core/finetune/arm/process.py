@@ -85,7 +85,7 @@ def run_job(path: Path, device: str | None = None) -> None:
 
     from semfreeze_core.device import resident_bytes
     from semfreeze_core.finetune.arm.baseline import evaluate_baseline
-    from semfreeze_core.finetune.arm.job import ArmJob, rates_folder, read_split
+    from semfreeze_core.finetune.arm.job import ArmJob, checkpoint_folder, rates_folder, read_split
     from semfreeze_core.finetune.arm.progress_file import LiveFile, live_path
     from semfreeze_core.finetune.arm.run import run_arm
     from semfreeze_core.finetune.model.network import CacheSettings
@@ -122,6 +122,7 @@ def run_job(path: Path, device: str | None = None) -> None:
             follow=LiveFile(live_path(job.result)),
             cache=CacheSettings(folder=prefix_cache_folder(), shared_from=job.cache_shared_from),
             rates_folder=rates_folder(job.result),
+            checkpoint_folder=checkpoint_folder(job.result) if job.keep_checkpoint else None,
             progress=_print_event,
         )
     write_atomically(job.result, result.model_dump_json(indent=1) + "\n")

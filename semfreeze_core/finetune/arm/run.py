@@ -1,5 +1,7 @@
 """One arm with one seed: a real finetune by transformers' Trainer, evaluated at its marks."""
 
+import os
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +14,7 @@ from semfreeze_core.finetune.arm.evaluate import ArmEvaluator
 from semfreeze_core.finetune.arm.flop import batch_flop
 from semfreeze_core.finetune.arm.recorder import Record
 from semfreeze_core.finetune.arm.settings import ArmSettings
+from semfreeze_core.finetune.arm.trainer import SaveLastStep, checkpoint_step, load_trained
 from semfreeze_core.finetune.arm.training import ArmTraining, rate_trials
 from semfreeze_core.finetune.audit.step_count import CountedStep, count_step
 from semfreeze_core.finetune.model.batches import Collator
@@ -38,6 +41,7 @@ def run_arm(
     baseline_bytes: int,
     cache: CacheSettings | None = None,
     rates_folder: Path | None = None,
+    checkpoint_folder: Path | None = None,
     follow: Callable[[LiveArm], None] | None = None,
     progress: Progress = silent,
 ) -> ArmRun:
@@ -52,6 +56,7 @@ def run_arm(
         baseline_bytes: resident size of the process after import, before the model was loaded.
         cache: where boundary states may be stored.
         rates_folder: keeps the trials of a search for the learning rate, so that a killed one goes on; None keeps none.
+        checkpoint_folder: gets a checkpoint of the last step, from which another training can go on; None keeps none.
         follow: receives the arm's state after each step.
         progress: receives steps and stages.
 
@@ -85,7 +90,10 @@ def run_arm(
         if won is not None and search is not None:
             record = Record(won.train_losses[:], won.step_seconds[:], won.peak_bytes)
             network.supervised.sizes[:] = won.sizes
-            evaluator.add_curve_point(settings.rate_steps or 0, _chosen(search).losses or [], sum(record.step_seconds))
+            if settings.rate_steps != settings.total_steps:
+                evaluator.add_curve_point(
+                    settings.rate_steps or 0, _chosen(search).losses or [], sum(record.step_seconds)
+                )
         recorder = training.recorder(
             lambda step: evaluator.evaluate(step, marks[step], sum(record.step_seconds)),
             frozenset(marks),
@@ -94,8 +102,17 @@ def run_arm(
             follow=lambda: follow(_live(arm, settings, record, evaluator)) if follow else None,
             record=record,
         )
-        if search is None or search.rate is not None:
-            training.fit(arm, scratch / "run", [recorder], checkpoint)
+        if checkpoint is not None and checkpoint_step(checkpoint) == settings.total_steps:
+            load_trained(network.supervised, checkpoint)
+            network.offload()
+            evaluator.evaluate(settings.total_steps, marks[settings.total_steps], sum(record.step_seconds))
+            if checkpoint_folder is not None:
+                shutil.rmtree(checkpoint_folder, ignore_errors=True)
+                checkpoint_folder.mkdir(parents=True)
+                os.replace(checkpoint, checkpoint_folder / checkpoint.name)
+        elif search is None or search.rate is not None:
+            saving = [] if checkpoint_folder is None else [SaveLastStep()]
+            training.fit(arm, checkpoint_folder or scratch / "run", [recorder, *saving], checkpoint)
     network.release()
     micro = settings.micro_batch_size
     predicted = training_bytes(loaded.shape, replace(setup, batch_size=micro), arm.parts)

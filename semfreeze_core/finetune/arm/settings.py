@@ -58,7 +58,7 @@ class ArmSettings:
         if self.rate_steps is None:
             return marks
         # The search's winner goes on from here; what it would have read before is left out for every arm.
-        later = {step: kinds for step, kinds in marks.items() if step > self.rate_steps}
+        later = {step: kinds for step, kinds in marks.items() if step >= self.rate_steps}
         return {self.rate_steps: ["between"], **later}
 
 

@@ -71,6 +71,13 @@ class _EvaluateCheckpoints(TrainerCallback):
         control.should_evaluate |= control.should_save
 
 
+class SaveLastStep(TrainerCallback):
+    """Saves a checkpoint after the last step, and none before."""
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        control.should_save |= state.global_step >= state.max_steps
+
+
 def trained_tensors(model: nn.Module) -> dict[str, Any]:
     """The trained parameters by name; a shared one once."""
     return {name: p.data.contiguous() for name, p in model.named_parameters() if p.requires_grad}

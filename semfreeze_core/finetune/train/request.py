@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 from semfreeze_core.errors import InputError
@@ -14,6 +15,19 @@ from semfreeze_core.records.options import flag_of
 from semfreeze_core.records.training import TrainingSetup
 from semfreeze_core.sources.data.samples import source_digest
 from semfreeze_core.wording.costs import setup_line
+
+
+@dataclass(frozen=True)
+class FirstSteps:
+    """The first steps of a training, made before by another with the same data, order and rate.
+
+    Attributes:
+        checkpoint: of the last of them; it is moved to the training's own.
+        steps: their number.
+    """
+
+    checkpoint: Path
+    steps: int
 
 
 @dataclass(frozen=True)
@@ -37,6 +51,7 @@ class TrainRequest:
         model: where the model comes from; None is the plan's source.
         report_to: trackers, as Trainer's `report_to` names them.
         keep_best: evaluate at every checkpoint, and end with the one whose loss was lowest.
+        first_steps: go on from these, with a learning rate that is given; None starts from the model.
     """
 
     plan: FreezePlan
@@ -55,6 +70,7 @@ class TrainRequest:
     model: ModelSource | None = None
     report_to: tuple[str, ...] = ()
     keep_best: bool = False
+    first_steps: FirstSteps | None = None
 
     @property
     def how(self) -> TrainingSetup:
@@ -145,6 +161,8 @@ def request_settings(request: TrainRequest) -> dict[str, Any]:
     if request.keep_best and request.evaluation is not None:
         evaluation = {"evaluation": request.evaluation, "evaluation_digest": source_digest(request.evaluation)}
         settings |= {"keep_best": True, **evaluation}
+    if request.first_steps is not None:
+        settings["first_steps"] = request.first_steps.steps
     return settings
 
 

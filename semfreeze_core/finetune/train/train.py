@@ -58,6 +58,7 @@ from semfreeze_core.unlocked_leftovers import is_unlocked_leftover, remove_from_
 from semfreeze_core.wording.rates import no_rate_reason, rate_note
 
 CHECKPOINTS, RATES, SETTINGS, RESULT = "checkpoints", "rates", "training_settings.json", "training.json"
+DECISION = "decision"  # the folder in which `semfreeze finetune` decides what to train; it may come before
 RESUME_ADVICE = "Free some space and run the same command again: it resumes."
 BEST_LOST_NOTE = "The checkpoint with the lowest eval loss is gone, so this model is the last step's, not the best."
 UNQUANTIZED_NOTE = (
@@ -144,12 +145,13 @@ def _train(
     steps = request.steps or request.epochs * -(-len(train) // setup.batch_size)
     arm = Arm("planned", require_recommendation(plan), plan.cost.setup.lora, 0.0)
     compared = compared_steps(steps) if request.learning_rate is None and len(evaluation) >= MIN_RATE_EXAMPLES else None
+    before = None if request.first_steps is None else request.first_steps.steps  # whose warm-up is over
     start = starting_rate(loaded.shape.d_model, arm.kind) if compared else DEFAULT_RATES[arm.kind]
     arm = replace(arm, learning_rate=request.learning_rate or start)
     settings = ArmSettings(
         setup=replace(setup, steps=steps, lora=arm.lora),
         seed=request.seed,
-        warmup_steps=max(1, min(int(TRAINING_WARMUP_FRACTION * steps), (compared or steps) // 4)),
+        warmup_steps=max(1, min(int(TRAINING_WARMUP_FRACTION * steps), (compared or before or steps) // 4)),
         rate_steps=compared,
         accumulation=setup.batch_size // (request.micro_batch_size or setup.batch_size),
         n_accuracy=request.n_accuracy,
@@ -204,6 +206,8 @@ def _fit(
     if evaluation and resumed is None:
         evaluator.evaluate(0, ["start"], 0.0)
     _save_settings(folder, request)  # before the Trainer, which makes the folder of checkpoints
+    if resumed is None and request.first_steps is not None and request.first_steps.checkpoint.is_dir():
+        resumed = _adopt(request.first_steps.checkpoint, checkpoints)
     record, search = Record(), None
     if settings.rate_steps is not None:
         training = ArmTraining(network, Collator(train, network.train_cache), settings, 0, progress)
@@ -267,7 +271,7 @@ def _fit(
 
 
 def _adopt(checkpoint: Path | None, checkpoints: Path) -> Path | None:
-    """Move the checkpoint of a search's best trial to where the training goes on from."""
+    """Move a checkpoint of the first steps to where the training goes on from."""
     if checkpoint is None:
         return None
     checkpoints.mkdir(exist_ok=True)
@@ -354,7 +358,11 @@ def _claimed(folder: Path, request: TrainRequest) -> Iterator[None]:
 def _refuse_foreign(folder: Path) -> None:
     if (folder / SETTINGS).exists() or not folder.exists():
         return
-    left = (".lock", *(p.name for p in folder.iterdir() if is_temporary(p.name) or is_unlocked_leftover(p.name)))
+    left = (
+        ".lock",
+        DECISION,
+        *(p.name for p in folder.iterdir() if is_temporary(p.name) or is_unlocked_leftover(p.name)),
+    )
     if any(path.name not in left for path in folder.iterdir()):
         raise RunError(f"{folder} is not empty. Choose another --out.")
 

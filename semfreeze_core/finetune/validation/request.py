@@ -66,6 +66,8 @@ class ValidationRequest:
         share_caches: leave boundary states on disk, where a deeper variant continues from a nearer one's and other
             seeds find them. A variant's seconds then no longer hold all of its own cache pass; its FLOPs always do.
         n_between: evaluations before the end, as in ArmSettings.
+        rate_steps: steps after which learning rates are compared, at most `setup.steps`; None takes `compared_steps`.
+        keep_checkpoints: leave each variant's last step beside its result, so that a training can go on from it.
         model: where the model comes from; None is the plan's source.
     """
 
@@ -86,6 +88,8 @@ class ValidationRequest:
     n_accuracy: int = ACCURACY_ROWS
     share_caches: bool = False
     n_between: int = 4
+    rate_steps: int | None = None
+    keep_checkpoints: bool = False
     model: ModelSource | None = None
 
     def __post_init__(self) -> None:
@@ -203,7 +207,7 @@ def prepare(request: ValidationRequest, progress: Progress = silent) -> Prepared
         arm.name: ArmSettings(
             setup=replace(setup, lora=arm.lora),
             seed=0,
-            warmup_steps=_warmup_steps(setup, searched),
+            warmup_steps=_warmup_steps(request, setup, searched),
             n_accuracy=request.n_accuracy,
             n_between=request.n_between,
         )
@@ -233,10 +237,10 @@ def is_same_validation(written: ValidationSettings, prepared: Prepared) -> bool:
     return written.model_copy(update=places) == ours
 
 
-def _warmup_steps(setup: TrainingSetup, searched: Collection[str]) -> int:
+def _warmup_steps(request: ValidationRequest, setup: TrainingSetup, searched: Collection[str]) -> int:
     """The same for all variants; over by the first comparison of a search, which is not to compare warm-ups."""
     share = round(WARMUP_FRACTION * setup.steps)
-    compared = compared_steps(setup.steps) if searched else None
+    compared = (request.rate_steps or compared_steps(setup.steps)) if searched else None
     return max(1, share if compared is None else min(share, compared // 4))
 
 
@@ -258,7 +262,7 @@ def _searching(prepared: Prepared, arm: Arm) -> ArmSettings:
     if arm.name not in prepared.document.searched:
         return settings
     fewest = min(settings.setup.steps, settings.compute_steps or settings.setup.steps)
-    compared = compared_steps(fewest)
+    compared = prepared.request.rate_steps or compared_steps(fewest)
     if compared is None:
         raise InputError(
             f"{arm.name} trains for {fewest} steps, too few to compare learning rates: make --steps at least "
@@ -300,9 +304,10 @@ def _document(
         lora=request.lora,
         arm_steps=request.arm_steps,
         seeds=list(range(request.seeds)),
-        warmup_steps=_warmup_steps(setup, searched),
+        warmup_steps=_warmup_steps(request, setup, searched),
         budget=request.match,
         margin=MARGIN,
         device=source.device,
         n_between=request.n_between,
+        rate_steps=request.rate_steps,
     )

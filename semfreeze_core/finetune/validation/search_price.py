@@ -16,7 +16,7 @@ def search_note(prepared: Prepared) -> str | None:
     arms = [arm for arm in prepared.arms if arm.name in prepared.document.searched]
     if not arms:
         return None
-    least, most = (sum(_price(prepared, arm, longest) for arm in arms) for longest in (False, True))
+    least, most = (sum(search_flop(prepared, arm, longest) for arm in arms) for longest in (False, True))
     runs = sum(
         run_flop(prepared.shape, replace(prepared.setups[arm.name], steps=how.total_steps), arm.parts)
         for arm in prepared.arms
@@ -27,7 +27,7 @@ def search_note(prepared: Prepared) -> str | None:
     return search_price_line([arm.name for arm in arms], steps, _n_items(prepared), (least / runs, most / runs))
 
 
-def _price(prepared: Prepared, arm: Arm, longest: bool) -> int:
+def search_flop(prepared: Prepared, arm: Arm, longest: bool) -> int:
     """FLOPs of the trials that lose and of all evaluations: two trials that stop half-way, or all that there can be."""
     settings, setup = prepared.settings[arm.name], prepared.setups[arm.name]
     steps = settings.rate_steps or 0

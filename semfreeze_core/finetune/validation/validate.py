@@ -131,8 +131,9 @@ def _clear(folder: Path) -> None:
     for pattern in ("runs/*.json", f"runs/*{LIVE}", "jobs/*.json", "logs/*.log", REPORT, SWEEP, EXAMPLES):
         for path in folder.glob(pattern):
             path.unlink()
-    for trials in (folder / "runs").glob("*.rates"):
-        shutil.rmtree(trials, ignore_errors=True)
+    for pattern in ("*.rates", "*.checkpoints"):
+        for beside in (folder / "runs").glob(pattern):
+            shutil.rmtree(beside, ignore_errors=True)
 
 
 def _read_settings(path: Path) -> ValidationSettings | None:
@@ -246,6 +247,7 @@ def _job(prepared: Prepared, folder: Path, arm: Arm | None, settings: ArmSetting
         cache_shared_from=_shared_from(prepared, arm),
         data=folder / EXAMPLES,
         result=result,
+        keep_checkpoint=prepared.request.keep_checkpoints,
     )
 
 

@@ -8,6 +8,7 @@ __all__ = [
     "examples",
     "fields",
     "formats",
+    "held_out",
     "messages",
     "rows",
     "samples",

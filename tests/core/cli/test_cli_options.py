@@ -6,7 +6,7 @@ import typer
 from tests.core.cli.exercises import of_analyze, of_models, of_plans, of_runs  # noqa: F401 - registers them
 from tests.core.cli.exercises.registry import EXERCISES, World
 from tests.core.cli.test_cli_audit import OPTIONS as AUDIT
-from tests.core.cli.training_options import PILOTS, SWEEP, TRAIN, VALIDATE
+from tests.core.cli.training_options import FINETUNE, PILOTS, SWEEP, TRAIN, VALIDATE
 from tests.core.cli_app import app
 from tests.dashboard.server.test_start import OPTIONS as DASHBOARD
 
@@ -48,6 +48,7 @@ ELSEWHERE = {
     "validate ": VALIDATE,
     "sweep ": SWEEP,
     "train ": TRAIN,
+    "finetune ": FINETUNE,
     "dashboard ": DASHBOARD,
 }
 

@@ -88,3 +88,28 @@ TRAIN: Options = _SHARED | {
     "--quiet": ((), "told", False),
     "-q": ((), "told", False),
 }
+_MOVED = {
+    "setup.batch_size": "request.options.batch_size",
+    "setup.precision": "request.options.precision",
+    "setup.checkpointing": "request.options.checkpointing",
+    "setup.prefix_cache": "request.options.prefix_cache",
+    "setup.optimizer": "request.options.optimizer",
+    "setup.loss": "request.options.loss",
+    "setup.sequence_length": "request.max_length",
+}
+FINETUNE: Options = {
+    name: (words, _MOVED.get(place, f"request.{place}"), expected) for name, (words, place, expected) in _SHARED.items()
+} | {
+    "--data": (("mine.jsonl",), "request.data", "mine.jsonl"),
+    "--eval": (("held.jsonl",), "request.evaluation", "held.jsonl"),
+    "--epochs": ((2,), "request.epochs", 2),
+    "--steps": ((9,), "request.steps", 9),
+    "--objective": (("time 2h",), "request.objective.limit", 7200),
+    "--depth": ((3,), "request.depth", 3),
+    "--eos": ((), "request.add_eos", True),
+    "--no-eos": ((), "request.add_eos", False),
+    "--out": (("/tmp/somewhere",), "folder", Path("/tmp/somewhere")),
+    "--json": ((), "printed", "{"),
+    "--quiet": ((), "told", False),
+    "-q": ((), "told", False),
+}

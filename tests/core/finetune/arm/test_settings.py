@@ -50,3 +50,9 @@ def test_a_distributed_launch_is_refused(monkeypatch):
     monkeypatch.setenv("LOCAL_RANK", "0")
     with pytest.raises(InputError, match="start it without torchrun or accelerate launch, and choose the GPU with"):
         refuse_untrainable(SETTINGS.setup)
+
+
+def test_a_search_that_ends_with_the_training_leaves_its_last_mark():
+    settings = replace(SETTINGS, n_between=2, rate_steps=16)
+    assert settings.marks() == {16: ["steps"]}
+    assert replace(settings, rate_steps=8).marks() == {8: ["between"], 16: ["steps"]}

@@ -7,9 +7,14 @@ import pytest
 
 from semfreeze_core.errors import InputError
 from semfreeze_core.finetune.arm import rate_search
+from semfreeze_core.finetune.arm.job import checkpoint_folder
+from semfreeze_core.finetune.arm.trainer import last_complete_checkpoint
 from semfreeze_core.finetune.train import train as train_module
-from semfreeze_core.finetune.train.request import TrainRequest
+from semfreeze_core.finetune.train.request import FirstSteps, TrainRequest
 from semfreeze_core.finetune.train.train import train_plan
+from semfreeze_core.finetune.validation.request import ValidationRequest
+from semfreeze_core.finetune.validation.validate import validate
+from tests.core.finetune.arms_here import arms_in_this_process
 from tests.core.finetune.tiny_plan import make_tiny_plan, write_task
 
 
@@ -114,3 +119,50 @@ def test_no_rate_that_lowers_the_loss_ends_the_training_with_the_way_out(request
     with pytest.raises(InputError, match=r"^No learning rate lowered the eval loss .* Name one with --lr"):
         train_plan(request_for(), tmp_path / "out")
     assert train_plan(request_for(learning_rate=1e-3), tmp_path / "out").steps == 12
+
+
+@pytest.fixture
+def first_steps(request_for, tmp_path):
+    """Four steps of the training at a rate, made by another: all but the last eight of the reference's."""
+
+    def make(rate):
+        plan, folder = request_for().plan, tmp_path / "race"
+        race = ValidationRequest(
+            plan, request_for().data, request_for().evaluation, replace(request_for().how, steps=4, train_examples=40),
+            arms=("planned",), match="steps", rates={"planned": rate}, n_accuracy=0, n_between=0, keep_checkpoints=True,
+        )  # fmt: skip
+        with arms_in_this_process():
+            validate(race, folder)
+        kept = last_complete_checkpoint(checkpoint_folder(folder / "runs" / "planned-seed0.json"))
+        return FirstSteps(kept, 4)
+
+    return make
+
+
+def test_a_training_goes_on_from_first_steps_made_elsewhere_and_ends_the_same(request_for, first_steps, tmp_path):
+    whole = request_for(steps=None, epochs=1, learning_rate=1e-3)
+    reference = train_plan(whole, tmp_path / "reference")
+    assert reference.steps == 10
+    begun = replace(whole, first_steps=first_steps(1e-3))
+    trained = train_plan(begun, tmp_path / "out")
+    assert (trained.steps, len(trained.losses)) == (10, 6)
+    assert trained.losses == pytest.approx(reference.losses[4:], abs=1e-6)
+    assert trained.before.loss == pytest.approx(reference.before.loss, abs=1e-6)
+    assert trained.after.loss == pytest.approx(reference.after.loss, abs=1e-6)
+    assert not begun.first_steps.checkpoint.exists(), "it became the training's own"
+
+
+def test_a_training_killed_after_it_took_the_first_steps_goes_on(request_for, first_steps, tmp_path, monkeypatch):
+    begun = request_for(steps=None, epochs=1, learning_rate=1e-3, first_steps=first_steps(1e-3))
+    adopt = train_module._adopt
+
+    def die(*given):
+        adopt(*given)
+        raise Killed
+
+    (tmp_path / "out" / "decision").mkdir(parents=True)
+    with monkeypatch.context() as patch:
+        patch.setattr(train_module, "_adopt", die)
+        with pytest.raises(Killed):
+            train_plan(begun, tmp_path / "out")
+    assert len(train_plan(begun, tmp_path / "out").losses) == 6

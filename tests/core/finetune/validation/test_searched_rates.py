@@ -5,6 +5,8 @@ from dataclasses import replace
 import pytest
 
 from semfreeze_core.errors import InputError
+from semfreeze_core.finetune.arm.job import checkpoint_folder
+from semfreeze_core.finetune.arm.trainer import checkpoint_step, last_complete_checkpoint
 from semfreeze_core.finetune.validation import known_rates
 from semfreeze_core.finetune.validation import validate as validation_module
 from semfreeze_core.finetune.validation.request import ValidationRequest, prepare
@@ -171,3 +173,27 @@ def test_a_damaged_memory_of_a_search_is_none(request_for):
     path.write_bytes(b"\xff{")
     assert known_rates.known_search(prepared, arm) is None
     path.write_bytes(kept)
+
+
+def test_a_search_to_the_last_step_leaves_the_winner_evaluated_there_and_its_checkpoint(request_for, tmp_path):
+    setup, arms = replace(SETUP, steps=4), ("depth:1", "full")
+    request = request_for(setup=setup, arms=arms, seeds=1, rate_steps=4, keep_checkpoints=True, n_between=0)
+    with arms_in_this_process():
+        report = validate(request, tmp_path / "race")
+    assert report.settings.rate_steps == 4
+    assert [run.rate_search.reused for run in report.runs] == [False, True], "full's rate is known from before"
+    for run in report.runs:
+        chosen = next(trial for trial in run.rate_search.trials if trial.rate == run.learning_rate)
+        assert [(point.step, point.marks) for point in run.points] == [(4, ["steps"])]
+        assert run.points[0].loss == pytest.approx(chosen.loss, abs=1e-5)
+        assert (run.status, run.steps, len(run.train_losses)) == ("done", 4, 4)
+        folder = checkpoint_folder(tmp_path / "race" / "runs" / f"{run.arm.replace(':', '-')}-seed0.json")
+        assert checkpoint_step(last_complete_checkpoint(folder)) == 4
+    given = request_for(
+        setup=setup, arms=arms, seeds=1, n_between=0, rates={run.arm: run.learning_rate for run in report.runs}
+    )
+    with arms_in_this_process():
+        again = validate(given, tmp_path / "given")
+    for run, same in zip(report.runs, again.runs, strict=True):
+        assert run.points[0].item_losses == pytest.approx(same.points[0].item_losses, abs=1e-5)
+    assert not list((tmp_path / "given" / "runs").glob("*.checkpoints"))

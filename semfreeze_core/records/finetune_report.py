@@ -1,0 +1,42 @@
+"""The report of a guided finetune: what was decided, by what, at what cost, and what came of it."""
+
+from typing import Any, Literal
+
+from semfreeze_core.records.provenance import Document, Provenance
+from semfreeze_core.records.race import Objective, Race
+from semfreeze_core.records.task_checks import TaskChecks
+
+FINETUNE_SCHEMA_VERSION = 1
+
+
+class FinetuneReport(Document):
+    """A guided finetune.
+
+    `rule` is "auto", or the rule that another wish took; `badge` is as in a plan's evidence. `training` is the
+    training's own document. FLOPs are estimated, for the whole finetune: `planned_flop` as it was trained, `full_flop`
+    with every layer trained; `race_flop` is what the race added, null without one. `held_out` says whether the eval
+    examples were held out of the training file.
+    """
+
+    schema_version: int = FINETUNE_SCHEMA_VERSION
+    kind: Literal["semfreeze finetune"] = "semfreeze finetune"
+    folder: str
+    n_layers: int
+    freeze_depth: int
+    rule: str
+    badge: str | None
+    reasons: list[str]
+    objective: Objective
+    n_train: int
+    n_eval: int
+    held_out: bool
+    steps: int
+    checks: TaskChecks
+    race: Race | None
+    planned_flop: int
+    full_flop: int
+    race_flop: int | None
+    planned_bytes: int | None
+    full_bytes: int | None
+    training: dict[str, Any]
+    provenance: Provenance

@@ -1,0 +1,143 @@
+"""Sentences on a race of variants."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from semfreeze_core.records.defaults import MARGIN, RACE_CONFIDENCE, RACE_STEPS
+from semfreeze_core.wording.numbers import counted, duration, flops, gib, nats, number, percent
+
+if TYPE_CHECKING:
+    from semfreeze_core.records.finetune_report import FinetuneReport
+    from semfreeze_core.records.race import Objective, RaceVariant
+    from semfreeze_core.records.training import TrainingSetup
+    from semfreeze_core.records.validation import ArmRun
+
+NOT_RANKED = "Not ranked: its loss did not fall at its rates."
+
+
+def variant_text(depth: int) -> str:
+    """A variant in words."""
+    return f"freeze {depth}" if depth else "train all layers"
+
+
+def objective_text(objective: Objective) -> str:
+    """What a finetune is to be good at, in words."""
+    match objective.kind:
+        case "balanced":
+            return (
+                f"the cheapest variant within {percent(MARGIN)} of the best one's loss reduction "
+                f"({percent(RACE_CONFIDENCE)} confidence)"
+            )
+        case "quality":
+            return "the lowest loss"
+        case "memory":
+            return f"the lowest loss in {gib(int(objective.limit or 0))}"
+        case _:
+            return f"the lowest loss within {duration(objective.limit or 0.0)}"
+
+
+def race_reason(
+    objective: Objective, variants: Sequence[RaceVariant], chosen: str, told_apart: bool, n_eval: int
+) -> str:
+    """Why a variant was chosen, with every variant's loss."""
+    winner = next(variant for variant in variants if variant.name == chosen)
+    losses = "; ".join(
+        f"{variant_text(variant.freeze_depth)} {number(variant.loss)}"
+        for variant in variants
+        if variant.loss is not None
+    )
+    measured = f"Eval loss after {RACE_STEPS} steps, each at its own learning rate ({n_eval} eval examples): {losses}."
+    which = variant_text(winner.freeze_depth)
+    asked = objective_text(objective)
+    if objective.kind == "time" and (winner.run_seconds or 0.0) > (objective.limit or 0.0):
+        why = f"No variant ends within {duration(objective.limit or 0.0)}, so the fastest is taken: {which}."
+    elif told_apart:
+        why = f"Chosen: {which}, {asked}."
+    elif objective.kind == "balanced":
+        why = f"The race cannot tell which variant is {asked}. Taken: {which}, the safe choice."
+    else:
+        why = f"Chosen: {which}, {asked}; weighted by target tokens another variant is lower."
+    return f"{measured} {why}"
+
+
+def nothing_learned(runs: Sequence[ArmRun]) -> str:
+    """Why nothing is trained: no variant's loss fell at any of its learning rates."""
+    reasons = " ".join(f"{run.arm}: {run.reason or NOT_RANKED}" for run in runs)
+    return (
+        f"No variant learned anything in {counted(RACE_STEPS, 'step')}, so there is nothing to choose from. {reasons} "
+        "Check that completions follow from their prompts, and that eval examples are of the same task."
+    )
+
+
+def race_line(depths: Sequence[int], objective: Objective, n_eval: int, shares: tuple[float, float], steps: int) -> str:
+    """What a race does and costs, before it starts.
+
+    Args:
+        depths: of its variants.
+        objective: what the winner is to be good at.
+        n_eval: eval examples.
+        shares: least and most that it adds, as shares of full finetuning's compute.
+        steps: of the whole finetune.
+    """
+    names = ", ".join(variant_text(depth) for depth in depths)
+    least, most = (percent(share) for share in shares)
+    return (
+        f"Race: {names}. Each makes the first {RACE_STEPS} of {steps:,} steps at its own learning rate and is compared "
+        f"on {n_eval} eval examples; the training continues with {objective_text(objective)}. The race adds {least} to "
+        f"{most} of full finetuning's compute."
+    )
+
+
+def cost_line(flop: tuple[int, int], peak_bytes: int | None) -> str:
+    """The estimated cost of a finetune over the variants it may become.
+
+    Args:
+        flop: least and most, FLOPs.
+        peak_bytes: the most device memory; None where it is unknown.
+    """
+    least, most = flop
+    compute = flops(most) if least == most else f"{flops(least, most)} to {flops(most)}"
+    return (
+        f"Estimated: {compute}, {gib(peak_bytes)} of memory. The time is estimated once the first steps are measured."
+    )
+
+
+def examples_line(n_train: int, n_eval: int, steps: int, setup: TrainingSetup) -> str:
+    """What a finetune trains on, and for how long."""
+    return (
+        f"Finetune: {counted(steps, 'step')} of {setup.batch_size} examples on {n_train:,} training examples, "
+        f"evaluated on {n_eval:,}. The checkpoint with the lowest eval loss is kept."
+    )
+
+
+def unraced_line(why: str) -> str:
+    """That no race is made, and why."""
+    return f"No race: {why} Free checks decide."
+
+
+def run_time_line(reason: str, seconds: float | None) -> str:
+    """What a race decided, and how long the whole training takes at its speed."""
+    return f"{reason} Estimated time of the whole training: {duration(seconds)}, evaluation not included."
+
+
+def finetune_lines(report: FinetuneReport) -> list[str]:
+    """What a guided finetune chose, why, what it gave, and what training every layer would have cost."""
+    chosen = variant_text(report.freeze_depth)
+    lines = [f"Trained: {chosen} of {report.n_layers} layers." if report.freeze_depth else "Trained: all layers."]
+    if report.badge is not None:
+        lines[0] += f" Evidence: {report.badge}."
+    lines += report.reasons
+    before, after = (report.training[name] for name in ("before", "after"))
+    if after is not None:
+        was = "" if before is None else f"{number(before['loss'])} -> "
+        lines.append(f"Eval loss {was}{nats(after['loss'])} at step {after['step']} of {report.steps:,}.")
+    cost = f"Estimated compute: {flops(report.planned_flop)}"
+    if report.freeze_depth:
+        cost += f"; training every layer: {flops(report.full_flop)}"
+    if report.race_flop is not None:
+        cost += f"; the race added {flops(report.race_flop)} ({percent(report.race_flop / report.full_flop)})"
+    lines.append(f"{cost}.")
+    lines.append(f"Estimated memory: {gib(report.planned_bytes)}; training every layer: {gib(report.full_bytes)}.")
+    return lines

@@ -1,0 +1,96 @@
+"""The rule auto: free checks without a race, the race's winner with one, and the analysis' refusal."""
+
+import json
+
+import pytest
+
+from semfreeze_core.plan.auto import AutoBasis, candidate_variants, decide_by_auto, deep_depth
+from semfreeze_core.plan.document import parse_plan, plan_digests
+from semfreeze_core.plan.make import make_plan
+from semfreeze_core.records.race import Objective, Race, RaceVariant
+from semfreeze_core.records.task_checks import TaskChecks
+from tests.core.plan.curves import NO_EVIDENCE, make_curve, straight
+
+CURVE = make_curve(straight(12))
+
+
+def checks(coverage, tag=1.0):
+    return TaskChecks(
+        n_train_completions=80, n_eval_completions=20, bigram_coverage=coverage, n_prompts=100, answer_tag_share=tag
+    )
+
+
+def race(chosen="depth:3", **changes):
+    variants = [
+        RaceVariant(
+            name=name, freeze_depth=depth, learning_rate=1e-4, loss=1.0, token_loss=1.0, items_standing="within",
+            tokens_standing="within", run_flop=10, run_seconds=1.0,
+        )
+        for name, depth in candidate_variants(12, None).items()
+    ]  # fmt: skip
+    fields = {
+        "objective": Objective(), "steps": 20, "batch_size": 8, "n_eval": 64, "margin": 0.05, "confidence": 0.9,
+        "loss_before": 2.0, "token_loss_before": 2.0, "loss_variation": 0.5, "variants": variants, "chosen": chosen,
+        "told_apart": True, "reason": "It won.", "lost_flop": 3, "full_flop": 30,
+    }  # fmt: skip
+    return Race(**fields | changes)
+
+
+@pytest.mark.parametrize(
+    ("coverage", "pick", "depth"),
+    [(0.44, None, 3), (0.45, None, 8), (0.9, 7, 7), (0.9, 2, 8), (0.2, 7, 3), (None, 7, 3)],
+)
+def test_without_a_race_new_completions_freeze_a_quarter_and_known_ones_the_deep_depth(coverage, pick, depth):
+    decision = decide_by_auto(CURVE, AutoBasis(checks(coverage), 100, pick))
+    assert (decision.rule, decision.freeze_depth) == ("auto", depth)
+    assert decision.reasons[0].startswith("Unprobed: no finetune was tried.")
+    assert "too short for a race of variants (at least 150 steps)" in decision.reasons[1]
+    assert decision.parameters == {"bigram_coverage": coverage, "steps": 100}
+
+
+def test_an_analysis_without_checks_freezes_the_safe_quarter():
+    assert decide_by_auto(CURVE, AutoBasis(None, 1000, 8)).freeze_depth == 3
+
+
+def test_prompts_without_an_answer_tag_are_noted():
+    tagged, plain = (decide_by_auto(CURVE, AutoBasis(checks(0.5, tag), 100, None)).reasons for tag in (0.8, 0.79))
+    assert plain[:-1] == tagged
+    assert plain[-1].startswith("Only 79% of the prompts end in the same two tokens.")
+
+
+def test_without_evidence_or_race_there_is_no_recommendation():
+    doubtful = make_curve(straight(12), verdict="no evidence")
+    decision = decide_by_auto(doubtful, AutoBasis(checks(0.9), 100, None))
+    assert (decision.freeze_depth, decision.candidate_depth, decision.reasons) == (None, 8, (NO_EVIDENCE,))
+    assert decide_by_auto(doubtful, AutoBasis(checks(0.9), 1000, None, race())).freeze_depth == 3
+
+
+def test_variants_are_full_finetuning_a_quarter_and_the_deep_depth():
+    assert candidate_variants(30, None) == {"full": 0, "depth:7": 7, "depth:20": 20}
+    assert candidate_variants(30, 18) == {"full": 0, "depth:7": 7, "depth:18": 18}
+    assert candidate_variants(2, None) == {"full": 0, "depth:1": 1}
+    assert [deep_depth(30, pick) for pick in (None, 0, 7, 8)] == [20, 20, 20, 8]
+
+
+def test_a_plan_carries_the_race_and_what_it_rests_on(make_run):
+    run = make_run()
+    unprobed = make_plan(run, rule="auto", checks=checks(0.9))
+    assert (unprobed.rule, unprobed.evidence.badge, unprobed.evidence.race) == ("auto", "estimated", None)
+    raced = make_plan(run, rule="auto", race=race(run_variant(run)), checks=checks(0.9))
+    assert (raced.evidence.badge, raced.reasons) == ("checked", ["It won."])
+    assert parse_plan(raced.model_dump_json()) == raced
+
+
+def run_variant(run):
+    """The first of the race's variants that this run's model has."""
+    return "full" if run.shape.n_layers < 3 else "depth:3"
+
+
+def test_a_plan_from_before_badges_is_read_and_keeps_its_digests(make_run):
+    plan = make_plan(make_run())
+    document = json.loads(plan.model_dump_json())
+    for name in ("badge", "race"):
+        del document["evidence"][name]
+    old = parse_plan(json.dumps(document))
+    assert old.evidence.badge is None
+    assert plan_digests(old) == plan_digests(plan)

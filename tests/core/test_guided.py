@@ -1,0 +1,261 @@
+"""Guided finetunes of a tiny model: held out, analyzed, raced, trained; killed anywhere, refused in plain words."""
+
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from semfreeze_core import guided
+from semfreeze_core.errors import DataError, InputError, PlanError, RunError
+from semfreeze_core.finetune.arm import rate_search
+from semfreeze_core.finetune.arm.job import ModelSource
+from semfreeze_core.finetune.arm.process import run_job
+from semfreeze_core.finetune.train import train as train_module
+from semfreeze_core.finetune.validation import race as race_module
+from semfreeze_core.finetune.validation import validate as validation_module
+from semfreeze_core.guided import GuidedRequest, finetune
+from semfreeze_core.plan import auto
+from semfreeze_core.plan.document import parse_plan
+from semfreeze_core.records.options import TrainingOptions
+from semfreeze_core.records.race import Objective
+from semfreeze_core.wording.race import finetune_lines
+from tests.core.finetune.arms_here import arms_in_this_process
+from tests.core.finetune.loaded import load_tiny
+from tests.core.finetune.tiny_plan import write_task
+
+STEPS = 4
+
+
+class Killed(BaseException):
+    pass
+
+
+@pytest.fixture(scope="module", autouse=True)
+def short_races(tmp_path_factory):
+    """Races of four steps on at least eight examples, for finetunes of at least ten steps."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SEMFREEZE_HOME", str(tmp_path_factory.mktemp("home")))
+        patch.setattr(race_module, "RACE_STEPS", STEPS)
+        for module in (race_module, guided):
+            patch.setattr(module, "RACE_ROWS", (8, 16))
+        patch.setattr(guided, "MIN_RACED_STEPS", 10)
+        yield
+
+
+@pytest.fixture(scope="module")
+def request_for(tmp_path_factory):
+    place = tmp_path_factory.mktemp("guided")
+    load_tiny(place / "model")
+    task = write_task(place / "task.jsonl", 80)
+    base = GuidedRequest(
+        ModelSource(source=str(place / "model"), device="cpu"), str(task), epochs=1, n_accuracy=0,
+        options=TrainingOptions(batch_size=4, precision="float32"),
+    )  # fmt: skip
+    return lambda **changes: replace(base, **changes)
+
+
+@pytest.fixture(scope="module")
+def finished(request_for, tmp_path_factory):
+    """A guided finetune, its folder, and what was said: before or after anything was trained."""
+    folder, said = tmp_path_factory.mktemp("finished") / "out", []
+
+    def hear(event):
+        if event.message:
+            said.append((event.message, any((folder / "decision" / "race").glob("runs/*"))))
+
+    with arms_in_this_process():
+        report = finetune(request_for(), folder, hear)
+    return report, folder, said
+
+
+def weights(folder):
+    return (folder / "model.safetensors").read_bytes()
+
+
+def test_the_winner_of_the_race_is_trained_to_the_end(finished):
+    report, folder, _ = finished
+    race = report.race
+    assert [variant.freeze_depth for variant in race.variants] == [0, 1, 2]
+    assert (report.rule, report.badge, report.held_out) == ("auto", "checked", True)
+    assert (report.n_train + report.n_eval, race.n_eval) == (80, 16)
+    winner = next(variant for variant in race.variants if variant.name == race.chosen)
+    assert report.freeze_depth == winner.freeze_depth
+    assert report.training["learning_rate"] == winner.learning_rate
+    assert report.training["first_steps"] == STEPS
+    assert report.steps == -(-report.n_train // 4)
+    assert len(report.training["train_losses"]) == report.steps - STEPS, "it goes on where the race ended"
+    assert report.training["after"]["loss"] < report.training["before"]["loss"]
+    plan = parse_plan((folder / "plan.json").read_text())
+    assert (plan.rule, plan.freeze_depth, plan.evidence.race) == ("auto", report.freeze_depth, race)
+    assert not list((folder / "decision").rglob("*.safetensors.index.json"))
+    assert not list((folder / "decision").rglob("trained.safetensors")), "no checkpoint of the race stays"
+    assert (folder / "config.json").exists()
+    assert "Rule `auto`" in (folder / "README.md").read_text()
+
+
+def test_what_it_will_do_and_cost_is_said_before_anything_trains(finished):
+    report, _, said = finished
+    before = [message for message, trained in said if not trained]
+    assert f"{report.n_eval} of 80 rows are held out for evaluation." in before
+    assert any(message.startswith(f"Finetune: {report.steps} steps of 4 examples on") for message in before)
+    (race,) = [message for message in before if message.startswith("Race: ")]
+    assert "train all layers, freeze 1, freeze 2" in race
+    least, most = map(int, re.search(r"adds (\d+)% to (\d+)% of full finetuning's compute", race).groups())
+    assert 0 < least < most
+    assert 0 < 100 * report.race_flop / report.full_flop <= most + 1
+    assert any(message.startswith("Estimated: ") and "GiB of memory" in message for message in before)
+    assert any("Estimated time of the whole training" in message for message, trained in said if trained)
+
+
+def test_at_the_end_it_is_said_what_was_chosen_and_what_all_layers_would_have_cost(finished):
+    report, _, _ = finished
+    lines = finetune_lines(report)
+    assert lines[0].endswith("Evidence: checked.")
+    assert report.reasons[0] in lines
+    assert "the race added" in lines[-2]
+    assert f"at step {report.training['after']['step']} of {report.steps}" in " ".join(lines)
+
+
+def test_the_same_command_on_a_finished_finetune_gives_its_report(finished, request_for, monkeypatch):
+    report, folder, _ = finished
+    monkeypatch.setattr(guided, "open_checkpoint", lambda *_, **__: pytest.fail("it began again"))
+    assert finetune(request_for(), folder) == report
+
+
+def test_killed_between_variants_and_in_the_training_it_goes_on_and_ends_the_same(
+    finished, request_for, tmp_path, monkeypatch
+):
+    report, reference, _ = finished
+    trained = []
+
+    def run(job, log, progress):
+        if len(trained) == 2:
+            trained.append("killed")
+            raise Killed
+        trained.append(job.stem)
+        run_job(job)
+
+    monkeypatch.setattr(validation_module, "run_arm_process", run)
+    with pytest.raises(Killed):
+        finetune(request_for(), tmp_path / "out")
+
+    class Dies(train_module.Recorder):
+        def on_step_end(self, args, state, control, **rest):
+            super().on_step_end(args, state, control, **rest)
+            if state.global_step == 10:
+                raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(train_module, "Recorder", Dies)
+        with pytest.raises(Killed):
+            finetune(request_for(), tmp_path / "out")
+    assert trained == ["baseline", "full-seed0", "killed", "depth-1-seed0", "depth-2-seed0"]
+    again = finetune(request_for(), tmp_path / "out")
+    assert len(trained) == 5
+    assert again.freeze_depth == report.freeze_depth
+    assert weights(tmp_path / "out") == weights(reference)
+
+
+def test_a_finetune_killed_before_its_report_gets_it(finished, request_for, tmp_path, monkeypatch):
+    report, folder, _ = finished
+    (folder / guided.REPORT).rename(folder / "moved.json")
+    try:
+        with monkeypatch.context() as patch:
+            patch.setattr(guided, "train_plan", lambda *_: pytest.fail("it was trained again"))
+            again = finetune(request_for(), folder)
+        assert again.model_copy(update={"provenance": report.provenance}) == report
+    finally:
+        (folder / "moved.json").rename(folder / guided.REPORT)
+
+
+def test_another_request_in_the_folder_is_refused_with_what_differs(finished, request_for):
+    _, folder, _ = finished
+    with pytest.raises(RunError, match=r"holds another finetune \(other settings: epochs\)\. Choose another --out"):
+        finetune(request_for(epochs=2), folder)
+
+
+@pytest.fixture
+def evidence(monkeypatch):
+    """The analysis of a random model finds evidence; what the free checks decide is seen."""
+    monkeypatch.setattr(auto, "evidence_reasons", lambda curve: ())
+
+
+@pytest.fixture
+def planned(monkeypatch):
+    """Stops where the training begins, and gives its request."""
+    seen = []
+
+    def stop(request, folder, progress):
+        seen.append(request)
+        raise Killed
+
+    monkeypatch.setattr(guided, "train_plan", stop)
+
+    def plan(request, folder):
+        with pytest.raises(Killed), arms_in_this_process():
+            finetune(request, folder)
+        return seen[-1]
+
+    return plan
+
+
+def test_a_short_finetune_is_not_raced_and_unprobed(request_for, planned, evidence, tmp_path):
+    request = planned(request_for(steps=9), tmp_path / "out")
+    assert (request.plan.rule, request.plan.evidence.badge) == ("auto", "estimated")
+    assert request.plan.reasons[0].startswith("Unprobed: no finetune was tried.")
+    assert (request.learning_rate, request.first_steps, request.keep_best) == (None, None, True)
+
+
+def test_without_a_race_an_analysis_without_evidence_is_respected(request_for, tmp_path):
+    with pytest.raises(PlanError, match=r"^The analysis makes no recommendation: .* every layer, add --depth 0"):
+        finetune(request_for(steps=9), tmp_path / "out")
+
+
+def test_a_depth_of_your_own_is_trained_without_a_race(request_for, planned, tmp_path):
+    request = planned(request_for(depth=3), tmp_path / "out")
+    assert (request.plan.rule, request.plan.freeze_depth, request.first_steps) == ("manual", 3, None)
+    with pytest.raises(InputError, match=r"--depth 3 names what to train, and --objective quality would choose it"):
+        request_for(depth=3, objective=Objective(kind="quality"))
+
+
+def test_few_rows_and_eval_rows_that_are_trained_on_are_refused_and_leave_nothing(request_for, tmp_path):
+    few = write_task(tmp_path / "few.jsonl", 20)
+    with pytest.raises(DataError, match=r"has 20 usable rows, too few to hold any out"):
+        finetune(request_for(data=str(few)), tmp_path / "out")
+    rows = [json.loads(line) for line in Path(request_for().data).read_text().splitlines()[:20]]
+    both = tmp_path / "both.jsonl"
+    both.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with pytest.raises(DataError, match=r"Every eval example is also a training example.* Remove them from"):
+        finetune(request_for(evaluation=str(both)), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_variants_that_learn_at_no_rate_end_it_with_a_sentence(request_for, tmp_path, monkeypatch):
+    monkeypatch.setattr(validation_module, "known_search", lambda *_: None)
+    monkeypatch.setattr(rate_search, "best_trial", lambda *_: None)
+    monkeypatch.setattr("semfreeze_core.gains.rates.best_trial", lambda *_: None)
+    with (
+        arms_in_this_process(),
+        pytest.raises(InputError, match=r"^No variant learned anything .*full: No learning"),
+    ):
+        finetune(request_for(), tmp_path / "out")
+    assert not (tmp_path / "out" / "config.json").exists()
+
+
+def test_a_time_that_no_variant_keeps_takes_the_fastest_for_fewer_steps(finished, request_for, planned, tmp_path):
+    request = planned(request_for(objective=Objective(kind="time", limit=1e-3)), tmp_path / "out")
+    assert request.plan.evidence.race.reason.endswith(
+        "so the fastest is taken: " + f"freeze {request.plan.freeze_depth}."
+    )
+    assert (request.steps, request.first_steps) == (1, None)
+
+
+def test_a_memory_limit_leaves_out_the_variants_that_do_not_fit(finished, request_for, planned, tmp_path):
+    report, _, _ = finished
+    limit = report.full_bytes - 1
+    request = planned(request_for(objective=Objective(kind="memory", limit=limit)), tmp_path / "out")
+    assert [variant.freeze_depth for variant in request.plan.evidence.race.variants] == [1, 2]
+    with pytest.raises(PlanError, match=r"No freeze depth up to 3 fits within"):
+        finetune(request_for(objective=Objective(kind="memory", limit=10.0)), tmp_path / "less")
