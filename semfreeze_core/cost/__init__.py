@@ -4,6 +4,7 @@ from semfreeze_core.cost.flops import flop_status, run_flop, run_seconds, step_f
 from semfreeze_core.cost.hardware import Gpu, find_gpu
 from semfreeze_core.cost.lora import adapter_parameters, check_targets
 from semfreeze_core.cost.memory import training_bytes
+from semfreeze_core.cost.progressive import Phase, progressive_bytes, progressive_flop, progressive_phases
 from semfreeze_core.cost.table import (
     check_setup,
     compare_costs,
@@ -17,6 +18,7 @@ from semfreeze_core.cost.table import (
 
 __all__ = [
     "Gpu",
+    "Phase",
     "adapter_parameters",
     "check_setup",
     "check_targets",
@@ -28,6 +30,9 @@ __all__ = [
     "full_cost",
     "lora_cost",
     "parts_at_depth",
+    "progressive_bytes",
+    "progressive_flop",
+    "progressive_phases",
     "run_flop",
     "run_seconds",
     "step_flop",
