@@ -51,7 +51,10 @@ def draw_kept(report: ValidationReport) -> go.Figure:
 
 def arm_words(report: ValidationReport, name: str) -> str:
     """An arm's name with its depth."""
-    depth = report.arms[name].freeze_depth
+    arm = report.arms[name]
+    depth, switch = arm.freeze_depth, arm.switch
+    if switch is not None:
+        return f"progressive (freeze {depth} for {switch.step} steps, then {switch.deep_depth})"
     return {"full": "full finetuning", "lora": "LoRA, all layers", "planned+lora": f"LoRA on {depth} up"}.get(
         name, f"{name} (freeze {depth})"
     )

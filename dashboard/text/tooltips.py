@@ -74,7 +74,8 @@ TOOLTIPS = {
     "the same examples, so that what these have in common cancels.",
     "delete run": "With all its validations, sweeps and pilots. You are asked first; a run that a job works in stays.",
     "arms": "Each arm is a real finetune on equal data, in equal order. planned freezes what the plan says; LoRA "
-    "trains adapters.",
+    "trains adapters; progressive freezes a quarter of the layers at first, and what the plan says after 20 steps, or "
+    "half of a shorter finetune.",
     "kept": "Improvement is the fall of the eval loss. At equal compute a cheaper arm goes on until it has cost as "
     "much as full finetuning.",
     "sweep": "Each point is real finetunes at one freeze depth on equal data; the dashed line is what the reading "
