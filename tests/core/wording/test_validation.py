@@ -85,7 +85,7 @@ def test_failed_variants_are_named_with_the_reason_and_the_remedy(validation):
 
 
 def test_a_variant_that_freezes_deeper_shows_both_depths_and_when(validation):
-    assert wording.quality_caption(validation).endswith("Same steps: 60.")
+    assert wording.quality_caption(validation).endswith("Same steps: 24.")
     switched = changed(validation, "half", freeze_depth=7, switch=DepthSwitch(7, 20, 20))
     table = wording.quality_table(switched).dicts()
     assert [row["frozen"] for row in table if row["variant"] == "half"] == ["7, then 20"]
