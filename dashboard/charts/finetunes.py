@@ -51,7 +51,10 @@ def draw_kept(report: ValidationReport) -> go.Figure:
 
 def arm_words(report: ValidationReport, name: str) -> str:
     """An arm's name with its depth, or the layers that it trains."""
-    depth = report.arms[name].freeze_depth
+    arm = report.arms[name]
+    depth, switch = arm.freeze_depth, arm.switch
+    if switch is not None:
+        return f"progressive (freeze {depth} for {switch.step} steps, then {switch.deep_depth})"
     if name.startswith("layers:"):
         return f"train {name.removeprefix('layers:')}"
     if name == "planned" and report.layers is not None:

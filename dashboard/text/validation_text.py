@@ -12,6 +12,10 @@ INTRODUCTION = (
 STARTED = "A validation is starting: semfreeze prepares the data and loads the model. Curves follow."
 NO_VARIANT_YET = "No variant is finished yet. Curves, shares, tables and answers follow."
 NO_VERDICT = "Select both full and planned to get a verdict."
+NOT_PROGRESSIVE = (
+    "progressive freezes {wide} layers at first and the plan's depth later, which has to be more than that; it is "
+    "{depth}, so this variant is not trained."
+)
 OTHER_DATA = "The plan was made from {read}; it may not apply to this dataset."
 
 

@@ -17,7 +17,16 @@ from semfreeze_core.cli.options.finetune import (
     require,
 )
 from semfreeze_core.cli.options.groups import with_flags
-from semfreeze_core.records.defaults import EVAL_ROWS, LORA_RANK, MIN_SEEDS, SEEDS, STEPS, TRAIN_ROWS, VARIANTS
+from semfreeze_core.records.defaults import (
+    EVAL_ROWS,
+    FURTHER_VARIANTS,
+    LORA_RANK,
+    MIN_SEEDS,
+    SEEDS,
+    STEPS,
+    TRAIN_ROWS,
+    VARIANTS,
+)
 from semfreeze_core.records.fields import FieldMapping
 from semfreeze_core.records.training import ALL_LINEAR
 from semfreeze_core.wording.escaping import terminal_text
@@ -30,7 +39,11 @@ def validate(
     train: TrainDataOption,
     evaluation: EvalDataOption,
     arms: Annotated[
-        str, typer.Option(help=f"What is trained, with commas: {', '.join(VARIANTS)}, depth:K, layers:A-B,C-D.")
+        str,
+        typer.Option(
+            help=f"What is trained, with commas: {', '.join((*VARIANTS, *FURTHER_VARIANTS))} (freezes W layers for N "
+            "steps, then K)."
+        ),
     ] = ",".join(VARIANTS),
     steps: Annotated[int, typer.Option(help="Optimizer steps after which all variants are evaluated.")] = STEPS,
     seeds: Annotated[int, typer.Option(help=f"Seeds of order and adapters; a verdict needs {MIN_SEEDS}.")] = SEEDS,

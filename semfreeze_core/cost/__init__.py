@@ -5,6 +5,7 @@ from semfreeze_core.cost.hardware import Gpu, find_gpu
 from semfreeze_core.cost.layer_sets import parts_of_layers, read_layers
 from semfreeze_core.cost.lora import adapter_parameters, check_targets
 from semfreeze_core.cost.memory import training_bytes
+from semfreeze_core.cost.progressive import Phase, progressive_bytes, progressive_flop, progressive_phases
 from semfreeze_core.cost.table import (
     check_setup,
     compare_costs,
@@ -18,6 +19,7 @@ from semfreeze_core.cost.table import (
 
 __all__ = [
     "Gpu",
+    "Phase",
     "adapter_parameters",
     "check_setup",
     "check_targets",
@@ -30,6 +32,9 @@ __all__ = [
     "lora_cost",
     "parts_at_depth",
     "parts_of_layers",
+    "progressive_bytes",
+    "progressive_flop",
+    "progressive_phases",
     "read_layers",
     "run_flop",
     "run_seconds",

@@ -36,9 +36,12 @@ class TrainingBytes:
     @property
     def total(self) -> int | None:
         """Sum of the tensors, not all alive at one moment, without overhead; None when a part is unknown."""
-        if self.activations is None:
-            return None
-        return self.weights + self.gradients + self.optimizer + self.activations + self.logits
+        return None if self.activations is None else self.known
+
+    @property
+    def known(self) -> int:
+        """Sum of the parts that are known."""
+        return self.weights + self.gradients + self.optimizer + (self.activations or 0) + self.logits
 
 
 @dataclass(frozen=True)

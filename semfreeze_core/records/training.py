@@ -68,6 +68,29 @@ class TrainableParts:
 
 
 @dataclass(frozen=True)
+class DepthSwitch:
+    """A finetune that freezes few layers at first, and more from a step on.
+
+    Attributes:
+        wide_depth: layers frozen in the first steps; 0 trains everything.
+        deep_depth: layers frozen after them.
+        step: after how many steps it freezes deeper.
+    """
+
+    wide_depth: int
+    deep_depth: int
+    step: int
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.wide_depth < self.deep_depth:
+            raise ValueError(
+                f"a later freeze depth must be greater than the first, found {self.wide_depth} and {self.deep_depth}"
+            )
+        if self.step < 1:
+            raise ValueError(f"the freeze depth changes after at least 1 step, found {self.step}")
+
+
+@dataclass(frozen=True)
 class LoraSetup:
     """Low-rank adapters, W + B A with A (rank, inputs) and B (outputs, rank).
 

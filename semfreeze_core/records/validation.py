@@ -8,7 +8,7 @@ from semfreeze_core.records.interval import IntervalEntry
 from semfreeze_core.records.model import ModelIdentity
 from semfreeze_core.records.provenance import Document, Measured, Provenance
 from semfreeze_core.records.rates import RateSearch
-from semfreeze_core.records.training import LoraSetup, TrainableParts, TrainingSetup
+from semfreeze_core.records.training import DepthSwitch, LoraSetup, TrainableParts, TrainingSetup
 
 VALIDATION_SCHEMA_VERSION = 1
 REPORT, LIVE = "report.json", ".live"
@@ -65,7 +65,9 @@ class ArmRun(Document):
 
     `reason` describes a failure, `cause` is its kind: "resources" (memory or disk), "refused" (it cannot be trained
     like this), "diverged" (its loss was not a number) or "unlearned" (no learning rate lowered its loss). `rate_search`
-    is null where the rate was given. Documents of 0.1.0 have neither `cause` nor `rate_search`.
+    is null where the rate was given. With a `switch`, `trained` and `trainable_parameters` are those before it, and
+    `switch_cache_seconds` the time of the pass that fills the cache after it, of which `cache_seconds` has no part.
+    Documents of 0.1.0 have none of `cause`, `rate_search` and `switch`.
     """
 
     arm: str
@@ -90,6 +92,8 @@ class ArmRun(Document):
     flop: FlopEntry
     peak_bytes: PeakEntry
     rate_search: RateSearch | None = None
+    switch: DepthSwitch | None = None
+    switch_cache_seconds: float = 0.0
 
     @property
     def retried(self) -> bool:
@@ -105,7 +109,8 @@ class ArmRun(Document):
 class LiveArm(Document):
     """An arm while it trains: its readings so far, and how far it is.
 
-    `seconds` is training time so far, cache pass included, evaluation left out; `train_loss` the last step's;
+    `seconds` is training time so far, cache passes included, evaluation left out; `cache_seconds` that of the pass
+    before the first step, `switch_cache_seconds` that of the one where it freezes deeper; `train_loss` the last step's;
     `peak_bytes` the most memory so far.
     """
 
@@ -118,6 +123,7 @@ class LiveArm(Document):
     train_loss: float | None
     peak_bytes: int
     points: list[EvalPoint]
+    switch_cache_seconds: float = 0.0
 
 
 class ShownItem(Document):
@@ -144,10 +150,12 @@ class ArmSummary(Document):
 
     `improvement_kept_stopped` has each of its runs, and full finetuning's, where its own loss was lowest on the way, by
     other items than are read; null where readings between the marks were not kept. `failed_seeds` are those that gave
-    no result; `reason` says why. `median_step_seconds` is null for an arm that made no step.
+    no result; `reason` says why. `median_step_seconds` is null for an arm that made no step. With a `switch`,
+    `freeze_depth` is the one before it; `cache_seconds` are of all cache passes.
     """
 
     freeze_depth: int
+    switch: DepthSwitch | None = None
     learning_rate: float
     trainable_parameters: int
     seeds: list[int]

@@ -61,7 +61,16 @@ def rates_line(searches: Mapping[str, RateSearch | None]) -> str:
         return "Learning rates as given, none searched: another rate may change the order."
     given = [name for name in searches if name not in searched]
     others = f" Given, not searched: {', '.join(given)}." if given else ""
-    return f"Each variant at the best learning rate of its own search, all searches alike.{others}"
+    by_steps: dict[int, list[str]] = {}
+    for name, search in searches.items():
+        if search is not None:
+            by_steps.setdefault(search.steps, []).append(name)
+    if len(by_steps) == 1:
+        return f"Each variant at the best learning rate of its own search, all searches alike.{others}"
+    compared = [f"after {counted(steps, 'step')} for {', '.join(names)}" for steps, names in by_steps.items()]
+    return (
+        f"Each variant at the best learning rate of its own search. Rates were compared {'; '.join(compared)}.{others}"
+    )
 
 
 def rate_note(search: RateSearch | None, rate: float, *, given: bool) -> str:

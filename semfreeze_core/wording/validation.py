@@ -23,6 +23,7 @@ from semfreeze_core.wording.tables import Column, Table, table
 
 if TYPE_CHECKING:
     from semfreeze_core.records.interval import IntervalEntry
+    from semfreeze_core.records.training import DepthSwitch
     from semfreeze_core.records.validation import ArmSummary, Budget, LiveArm, ValidationReport, ValidationSettings
 
 Shown = Literal["pass", "fail", "inconclusive"]
@@ -183,7 +184,7 @@ def quality_table(report: ValidationReport) -> Table:
     before = ["before training", "", "", number(base.loss), "", *([_accuracy(base.accuracy)] if answered else [])]
     rows = [before + [""] * (len(titles) + 1 - len(before))]
     for name, arm in report.arms.items():
-        row = [name, str(arm.freeze_depth), learning_rate(arm.learning_rate)]
+        row = [name, frozen_layers(arm), learning_rate(arm.learning_rate)]
         row += [number(arm.eval_loss_after), percent_interval(arm.improvement_kept)]
         row += [_accuracy(arm.eval_accuracy_after)] if answered else []
         if both:
@@ -203,9 +204,23 @@ def quality_caption(report: ValidationReport) -> str:
     """What the quality table's numbers are, and on how much they rest."""
     base = report.baseline
     accuracy = f"; accuracy on {counted(base.n_accuracy_items, 'example')}" if base.n_accuracy_items else ""
+    switches = [f" {switch_sentence(name, arm.switch)}" for name, arm in report.arms.items() if arm.switch is not None]
     return (
         f"Eval loss in nats per token (mean over {counted(base.n_items, 'example')}); loss reduction in % of full "
-        f"finetuning's [{CI}]{accuracy}. Same steps: {report.settings.steps}."
+        f"finetuning's [{CI}]{accuracy}. Same steps: {report.settings.steps}.{''.join(switches)}"
+    )
+
+
+def frozen_layers(arm: ArmSummary) -> str:
+    """How many layers a variant froze, or how many at first and then."""
+    return str(arm.freeze_depth) if arm.switch is None else f"{arm.freeze_depth}, then {arm.switch.deep_depth}"
+
+
+def switch_sentence(name: str, switch: DepthSwitch) -> str:
+    """How a variant that freezes deeper after some steps is trained."""
+    return (
+        f"{name} freezes {counted(switch.wide_depth, 'layer')} for {counted(switch.step, 'step')}, then "
+        f"{switch.deep_depth}."
     )
 
 
@@ -286,7 +301,7 @@ def failed_variants_sentence(report: ValidationReport) -> str | None:
 
 def live_sentence(arm: LiveArm) -> str:
     """How far a finetune is, how fast it trains, and how much memory it has taken."""
-    trained = arm.seconds - arm.cache_seconds
+    trained = arm.seconds - arm.cache_seconds - arm.switch_cache_seconds
     pace = f", {trained / arm.step:.2f} s per step" if arm.step else ""
     loss = "" if arm.train_loss is None else f", train loss {number(arm.train_loss)}"
     progress = f"{arm.arm} (seed {arm.seed}): step {arm.step} of {arm.total_steps}"

@@ -56,6 +56,7 @@ WRITTEN = {
     TRAINING: [
         f"{d.RATE_STEPS} steps or a third",
         f"same {d.CURVE_EXAMPLES} eval examples",
+        f"after {d.WIDE_STEPS} steps, or after half of a finetune that has fewer than {2 * d.WIDE_STEPS}",
         f"more than {d.MANY_EPOCHS} times",
     ],
     FINETUNE: [

@@ -5,11 +5,29 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
-from semfreeze_core.cost import check_targets, parts_at_depth, parts_of_layers, read_layers, run_flop
+from semfreeze_core.cost import (
+    Phase,
+    check_targets,
+    parts_at_depth,
+    parts_of_layers,
+    progressive_phases,
+    read_layers,
+    run_flop,
+    training_bytes,
+)
 from semfreeze_core.errors import PlanError
-from semfreeze_core.records.defaults import LEARNING_RATES, LORA_RANK, VARIANTS
+from semfreeze_core.records.cost import TrainingBytes
+from semfreeze_core.records.defaults import (
+    FURTHER_VARIANTS,
+    LEARNING_RATES,
+    LORA_RANK,
+    STEPS,
+    VARIANTS,
+    WIDE_FRACTION,
+    WIDE_STEPS,
+)
 from semfreeze_core.records.model import ModelShape
-from semfreeze_core.records.training import LoraSetup, TrainableParts, TrainingSetup
+from semfreeze_core.records.training import DepthSwitch, LoraSetup, TrainableParts, TrainingSetup
 
 ArmKind = Literal["full", "frozen", "lora"]
 
@@ -17,6 +35,7 @@ DEFAULT_RATES: dict[ArmKind, float] = {kind: LEARNING_RATES[kind] for kind in ge
 DEFAULT_LORA = LoraSetup(LORA_RANK)
 _DEPTH = re.compile(r"depth:(\d+)")
 _LAYERS = "layers:"
+_PROGRESSIVE = re.compile(r"progressive(?::(\d+)-(\d+))?(?:@(\d+))?")
 
 
 @dataclass(frozen=True)
@@ -24,17 +43,20 @@ class Arm:
     """One way of finetuning.
 
     Attributes:
-        name: "full", "planned", "half", "lora", "planned+lora", "depth:K", or "layers:" with ranges, as in
-            "layers:0-3,26-29".
-        parts: what is trained; with adapters, the layers that have them.
+        name: "full", "planned", "half", "lora", "planned+lora", "depth:K", "layers:" with ranges, as in
+            "layers:0-3,26-29", or "progressive:W-K@N", which freezes W layers for N steps and then K; of "progressive"
+            alone the plan says K.
+        parts: what is trained; with adapters, the layers that have them; with a switch, before it.
         lora: the adapters, or None.
-        learning_rate: constant after warm-up.
+        learning_rate: constant after warm-up, and the same after a switch.
+        switch: from which step on it freezes deeper, or None.
     """
 
     name: str
     parts: TrainableParts
     lora: LoraSetup | None
     learning_rate: float
+    switch: DepthSwitch | None = None
 
     @property
     def kind(self) -> ArmKind:
@@ -45,7 +67,28 @@ class Arm:
 
     @property
     def freeze_depth(self) -> int:
+        """Layers frozen, with a switch before it."""
         return self.parts.freeze_depth
+
+    def phases(self, shape: ModelShape, setup: TrainingSetup) -> tuple[Phase, ...]:
+        """Its training in stretches that train the same parts: one, or two where it freezes deeper at a step.
+
+        Args:
+            shape: the counted model.
+            setup: of the whole training; without a switch its prefix cache is as the arm has it.
+        """
+        if self.switch is None:
+            return (Phase(self.parts, setup),)
+        return progressive_phases(shape, setup, self.switch)
+
+    def flop(self, shape: ModelShape, setup: TrainingSetup) -> int:
+        """FLOPs of the setup's steps, cache passes included."""
+        return sum(run_flop(shape, phase.setup, phase.parts) for phase in self.phases(shape, setup))
+
+    def memory(self, shape: ModelShape, setup: TrainingSetup) -> TrainingBytes:
+        """Device memory of its largest step, in bytes by part."""
+        steps = [training_bytes(shape, phase.setup, phase.parts) for phase in self.phases(shape, setup)]
+        return max(steps, key=lambda one: one.known)
 
     def has_rate(self, rates: Mapping[str, float]) -> bool:
         """Whether learning rates by name or kind give this arm one."""
@@ -60,6 +103,7 @@ def make_arms(
     lora: LoraSetup = DEFAULT_LORA,
     planned_lora: LoraSetup | None = None,
     rates: dict[str, float] | None = None,
+    steps: int = STEPS,
 ) -> tuple[Arm, ...]:
     """The arms of these names, in their order.
 
@@ -70,14 +114,15 @@ def make_arms(
         lora: adapters of the arms `lora` and `planned+lora`.
         planned_lora: the plan's own adapters, when it is a LoRA plan.
         rates: learning rates by arm name or kind (full, frozen, lora); a name takes precedence.
+        steps: of the training, within which a progressive arm freezes deeper.
 
     Raises:
-        PlanError: all problems in one message: unknown or repeated names, a planned arm without a plan, a depth out of
-            range, rates of no arm or out of range, targets that match nothing.
+        PlanError: all problems in one message: unknown or repeated names, a planned arm without a plan, a depth or a
+            step out of range, rates of no arm or out of range, targets that match nothing.
     """
     rates = rates or {}
     problems = [f"variant {name}: given twice" for name in dict.fromkeys(names) if names.count(name) > 1]
-    problems += [p for name in names if (p := _name_problem(name, shape, planned)) is not None]
+    problems += [p for name in names if (p := _name_problem(name, shape, planned, steps)) is not None]
     known = {*names, *get_args(ArmKind)}
     problems += [
         f"--lr {name}: no such variant or kind ({', '.join(sorted(known))})" for name in rates if name not in known
@@ -97,26 +142,82 @@ def make_arms(
 
     def make(name: str) -> Arm:
         adapters = lora if "lora" in name else planned_lora if name == "planned" else None
-        arm = Arm(name, _parts(name, shape, planned, adapters), adapters, 0.0)
+        switch = _switch(name, shape, planned, steps)
+        parts = _parts(name, shape, planned, adapters) if switch is None else parts_at_depth(shape, switch.wide_depth)
+        arm = Arm(name, parts, adapters, 0.0, switch)
         return replace(arm, learning_rate=rates.get(name, rates.get(arm.kind, DEFAULT_RATES[arm.kind])))
 
     return tuple(make(name) for name in names)
 
 
-def _name_problem(name: str, shape: ModelShape, planned: TrainableParts | None) -> str | None:
+def _name_problem(name: str, shape: ModelShape, planned: TrainableParts | None, steps: int) -> str | None:
+    last = shape.n_layers
     if depth := _DEPTH.fullmatch(name):
-        return None if int(depth[1]) <= shape.n_layers else f"variant {name}: outside 0..{shape.n_layers}"
+        return None if int(depth[1]) <= last else f"variant {name}: outside 0..{last}"
     if name.startswith(_LAYERS):
         try:
-            read_layers(name.removeprefix(_LAYERS), shape.n_layers)
+            read_layers(name.removeprefix(_LAYERS), last)
         except PlanError as error:
             return f"variant {name}: {error}"
         return None
+    if _PROGRESSIVE.fullmatch(name):
+        return _switch_problem(name, shape, planned, steps)
     if name not in VARIANTS:
-        return f"variant {name}: expected {', '.join(VARIANTS)}, depth:K or layers:A-B,C-D"
+        return f"variant {name}: expected {', '.join((*VARIANTS, *FURTHER_VARIANTS[:-1]))} or {FURTHER_VARIANTS[-1]}"
     if name.startswith("planned") and planned is None:
-        return f"variant {name}: the plan makes no recommendation; name a depth, as in depth:{shape.n_layers // 2}"
+        return f"variant {name}: the plan makes no recommendation; name a depth, as in depth:{last // 2}"
     return None
+
+
+def _switch_problem(name: str, shape: ModelShape, planned: TrainableParts | None, steps: int) -> str | None:
+    """What is wrong with a progressive arm; None where nothing is."""
+    last, first = shape.n_layers, _wide_depth(shape)
+    example = f"progressive:{first}-{max(first + 1, 2 * last // 3)}"
+    depths = _depths(name, shape, planned)
+    if depths is None:
+        return f"variant {name}: the plan makes no recommendation; name two depths, as in {example}"
+    wide, deep = depths
+    if deep > last:
+        return f"variant {name}: freezes {deep} layers in the end, but the model has {last}"
+    if wide >= deep:
+        return (
+            f"variant {name}: freezes {wide} layers at first and {deep} later; the second must be more, as in {example}"
+        )
+    if not parts_at_depth(shape, deep).any:
+        return f"variant {name}: trains nothing in the end, as the model has no norm between its layers and its head"
+    if steps < 2:
+        return f"variant {name}: freezes deeper after a step, so it needs at least 2 steps, found {steps}"
+    step = _switch_step(name, steps)
+    if not 1 <= step < steps:
+        return f"variant {name}: freezes deeper after step {step}; expected a step from 1 to {steps - 1}, of {steps}"
+    return None
+
+
+def _switch(name: str, shape: ModelShape, planned: TrainableParts | None, steps: int) -> DepthSwitch | None:
+    """Where a progressive arm freezes deeper; None for other arms."""
+    depths = _depths(name, shape, planned)
+    return None if depths is None else DepthSwitch(*depths, _switch_step(name, steps))
+
+
+def _depths(name: str, shape: ModelShape, planned: TrainableParts | None) -> tuple[int, int] | None:
+    """Layers that a progressive arm freezes before its switch and after it; None where nothing says so."""
+    match = _PROGRESSIVE.fullmatch(name)
+    if match is None or (match[1] is None and planned is None):
+        return None
+    if match[1] is not None:
+        return int(match[1]), int(match[2])
+    assert planned is not None
+    return _wide_depth(shape), planned.freeze_depth
+
+
+def _wide_depth(shape: ModelShape) -> int:
+    return int(WIDE_FRACTION * shape.n_layers)
+
+
+def _switch_step(name: str, steps: int) -> int:
+    match = _PROGRESSIVE.fullmatch(name)
+    assert match is not None, f"{name}: of progressive arms alone"
+    return min(WIDE_STEPS, steps // 2) if match[3] is None else int(match[3])
 
 
 def _parts(name: str, shape: ModelShape, planned: TrainableParts | None, lora: LoraSetup | None) -> TrainableParts:
@@ -147,7 +248,7 @@ def steps_at_equal_compute(shape: ModelShape, arm: Arm, setup: TrainingSetup, fu
     """
 
     def cost(steps: int) -> int:
-        return run_flop(shape, replace(setup, steps=steps), arm.parts)
+        return arm.flop(shape, replace(setup, steps=steps))
 
     low, high = 1, 2
     while cost(high) <= full_flop:

@@ -1,12 +1,11 @@
 """Evaluating an arm on the eval examples while it trains."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 
-from semfreeze_core.cost import run_flop
 from semfreeze_core.device import autocast, is_out_of_memory, release_unused_memory
 from semfreeze_core.errors import ResourceError
 from semfreeze_core.finetune.arm.accuracy import answers, exact_match_fraction, generation_indices, references
@@ -58,12 +57,23 @@ def example_losses(
         release_unused_memory(device)
 
 
-class ArmEvaluator:
-    """Evaluates an arm and keeps the results.
+@dataclass
+class Course:
+    """What the phases of an arm hand on to one another's evaluators.
 
     Attributes:
         points: the evaluations so far.
+        flop: FLOPs of the phases that have ended.
+        cache_seconds: wall time of each one's cache pass.
     """
+
+    points: list[EvalPoint] = field(default_factory=list)
+    flop: int = 0
+    cache_seconds: list[float] = field(default_factory=list)
+
+
+class ArmEvaluator:
+    """Evaluates an arm in one of its phases, and keeps the results in the course of all."""
 
     def __init__(
         self,
@@ -76,6 +86,7 @@ class ArmEvaluator:
         evaluation: Sequence[TokenizedExample],
         *,
         n_accuracy: int,
+        course: Course | None = None,
     ) -> None:
         self.network, self.tokenizer = network, tokenizer
         self.shape, self.parts, self.setup = shape, parts, setup
@@ -85,12 +96,35 @@ class ArmEvaluator:
         self.expected = [reference for _, reference in references(tokenizer, evaluation, self.accuracy_indices)]
         self.cache_flop = cache_flop(shape, setup, parts, train) if network.train_cache is not None else 0
         self.cache_seconds = 0.0 if network.train_cache is None else network.train_cache.seconds
-        self.points: list[EvalPoint] = []
+        self.course = Course() if course is None else course
+
+    @property
+    def points(self) -> list[EvalPoint]:
+        """The evaluations so far, those of earlier phases included."""
+        return self.course.points
+
+    @property
+    def all_cache_seconds(self) -> list[float]:
+        """Wall time of the cache pass of each phase so far."""
+        return [*self.course.cache_seconds, self.cache_seconds]
 
     def flop(self) -> int:
-        """FLOPs of the training so far, cache pass included, by the sizes of the batches it trained on."""
+        """FLOPs of the training so far, cache passes included, by the sizes of the batches it trained on."""
+        return self.course.flop + self.phase_flop()
+
+    def phase_flop(self) -> int:
+        """Those of this phase."""
         sizes = self.network.supervised.sizes
         return self.cache_flop + sum(batch_flop(self.shape, self.setup, self.parts, size) for size in sizes)
+
+    def seconds(self, training_seconds: float) -> float:
+        """Training time with that of all cache passes so far."""
+        return training_seconds + sum(self.all_cache_seconds)
+
+    def end_phase(self) -> None:
+        """Hand on to the evaluator of the next phase what this one took."""
+        self.course.flop += self.phase_flop()
+        self.course.cache_seconds.append(self.cache_seconds)
 
     def evaluate(self, step: int, marks: list[Mark], seconds: float) -> None:
         """Evaluate after a step: the first examples between the marks; at a mark all of them, and accuracy too.
@@ -116,7 +150,7 @@ class ArmEvaluator:
         self.points.append(
             EvalPoint(
                 step=step,
-                seconds=seconds + self.cache_seconds,
+                seconds=self.seconds(seconds),
                 flop=self.flop(),
                 curve_loss=_mean(losses[:CURVE_EXAMPLES]),
                 loss=_mean(losses) if decisive else None,
@@ -141,7 +175,7 @@ class ArmEvaluator:
         self.points.append(
             EvalPoint(
                 step=step,
-                seconds=seconds + self.cache_seconds,
+                seconds=self.seconds(seconds),
                 flop=self.flop(),
                 curve_loss=_mean(losses),
                 loss=None,
@@ -154,10 +188,6 @@ class ArmEvaluator:
     @property
     def _curve_examples(self) -> Sequence[TokenizedExample]:
         return self.evaluation[:CURVE_EXAMPLES]
-
-    def predicted_flop(self, steps: int) -> int:
-        """FLOPs that the cost model estimates for this many steps, from mean lengths."""
-        return run_flop(self.shape, replace(self.setup, steps=max(1, steps)), self.parts)
 
 
 def _mean(values: list[float]) -> float:

@@ -16,6 +16,7 @@ from semfreeze_core.errors import RunError
 from semfreeze_core.storage import disk_errors, write_atomically
 
 TRAINED = "trained.safetensors"
+OPTIMIZED = "optimized.json"  # names of the parameters by group of the optimizer, whose own state numbers them
 _STATE = "trainer_state.json"
 
 
@@ -30,6 +31,10 @@ class PlanTrainer(Trainer):
         folder = Path(str(output_dir or self.args.output_dir))
         folder.mkdir(parents=True, exist_ok=True)
         save_file(trained_tensors(self._network()), folder / TRAINED)
+        if self.optimizer is not None:
+            names = {id(parameter): name for name, parameter in self._network().named_parameters()}
+            groups = [[names[id(parameter)] for parameter in group["params"]] for group in self.optimizer.param_groups]
+            (folder / OPTIMIZED).write_text(json.dumps(groups))
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
         load_trained(self._network(), Path(resume_from_checkpoint))

@@ -14,7 +14,8 @@ from semfreeze_core.finetune.arm.evaluate import ArmEvaluator
 from semfreeze_core.finetune.arm.rate_search import EndTrial, RateTrials, Sizes, Trial, parameters_before
 from semfreeze_core.finetune.arm.recorder import Record, Recorder
 from semfreeze_core.finetune.arm.settings import ArmSettings
-from semfreeze_core.finetune.arm.trainer import PlanTrainer
+from semfreeze_core.finetune.arm.switch import EndPhase
+from semfreeze_core.finetune.arm.trainer import PlanTrainer, checkpoint_step, last_complete_checkpoint
 from semfreeze_core.finetune.model.batches import Collator, ExampleIndices
 from semfreeze_core.finetune.model.network import Network
 from semfreeze_core.progress import Progress
@@ -51,6 +52,13 @@ class ArmTraining:
             progress=self.progress,
             **how,
         )
+
+    def fit_until(self, step: int, arm: Arm, folder: Path, recorder: Recorder, checkpoint: Path | None) -> Path | None:
+        """Train at the arm's rate until a step; returns the checkpoint there, or None when it did not get there."""
+        if checkpoint is not None and checkpoint_step(checkpoint) == step:
+            return checkpoint
+        self.fit(arm, folder, [recorder, EndPhase(step)], checkpoint)
+        return None if recorder.record.failure else last_complete_checkpoint(folder)
 
     def fit(self, arm: Arm, folder: Path, callbacks: list[TrainerCallback], checkpoint: Path | None = None) -> None:
         """Train at the arm's rate, from a checkpoint on where there is one, until the steps are done or a callback

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from semfreeze_core.device import free_bytes
-from semfreeze_core.finetune.freezing.freeze import freeze
+from semfreeze_core.finetune.freezing.freeze import Freezing, freeze
 from semfreeze_core.finetune.model.adapters import add_adapters
 from semfreeze_core.finetune.model.supervised_head import SupervisedModel
 from semfreeze_core.finetune.prefix.cache import PrefixCache, build_prefix_cache
@@ -55,6 +55,7 @@ class Network:
         supervised: what the trainer trains.
         tuned: the model with its adapters (PEFT's wrapper), or the model itself.
         decoder: its parts.
+        freezing: what trains, and the boundary below it.
         suffix: runs it from boundary states; None without a cache.
         train_cache: boundary states of the training examples; None when training runs uncached.
         eval_cache: of the eval examples, likewise.
@@ -66,6 +67,7 @@ class Network:
     supervised: SupervisedModel
     tuned: Any
     decoder: Decoder
+    freezing: Freezing
     suffix: Suffix | None
     train_cache: PrefixCache | None
     eval_cache: PrefixCache | None
@@ -87,6 +89,11 @@ class Network:
         """Make the model an ordinary one again, with its finetuned weights."""
         if self.suffix is not None:
             self.suffix.remove()
+
+    def unfreeze(self) -> None:
+        """Make the model as it was before it was frozen, with its finetuned weights, ready for another freeze depth."""
+        self.release()
+        self.freezing.undo()
 
 
 def build_network(
@@ -125,7 +132,7 @@ def build_network(
     freezing = freeze(tuned, parts, names=decoder.names, lora=setup.lora is not None)
     trainable = sum(p.numel() for p in freezing.trainable_parameters())
     head = SupervisedModel(tuned, decoder, all_logits=setup.loss == "materialised")
-    network = Network(head, tuned, decoder, None, None, None, trainable, (), offloads=setup.prefix_off_device)
+    network = Network(head, tuned, decoder, freezing, None, None, None, trainable, (), offloads=setup.prefix_off_device)
     if not setup.prefix_cache or parts.freeze_depth == 0:
         return network
     try:

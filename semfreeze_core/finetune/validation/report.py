@@ -131,6 +131,7 @@ def _summary(
     first = shown[0]
     return ArmSummary(
         freeze_depth=first.trained.freeze_depth,
+        switch=first.switch,
         learning_rate=first.learning_rate,
         trainable_parameters=first.trainable_parameters,
         seeds=[run.seed for run in done],
@@ -150,7 +151,7 @@ def _summary(
         steps=settings.steps,
         steps_compute=next((p.step for run in done if (p := point_at(run, "compute")) is not None), None),
         train_seconds=mean(_seconds_to(run, settings.steps) for run in shown),
-        cache_seconds=mean(run.cache_seconds for run in shown),
+        cache_seconds=mean(run.cache_seconds + run.switch_cache_seconds for run in shown),
         median_step_seconds=_median_step_seconds(shown),
         rate_search=next((run.rate_search for run in runs if run.rate_search is not None), None),
         relative_flop=relative_flop,
@@ -219,6 +220,7 @@ def failed_run(arm: Arm, settings: ArmSettings, seed: int, reason: str, cause: F
         cause=cause,
         trained=arm.parts,
         lora=arm.lora,
+        switch=arm.switch,
         learning_rate=arm.learning_rate,
         trainable_parameters=0,
         steps=0,

@@ -20,6 +20,7 @@ from semfreeze_core.records.defaults import (
     MARGIN,
     MAX_LENGTH,
     MIN_RATE_STEPS,
+    PROGRESSIVE,
     SEEDS,
     STEPS,
     TRAIN_ROWS,
@@ -130,7 +131,7 @@ class Prepared:
 
     def relative_flop(self, arm: Arm) -> float:
         """FLOPs of the arm at the same steps, cache pass included, divided by full finetuning's."""
-        return run_flop(self.shape, self.setups[arm.name], arm.parts) / self.full_flop()
+        return arm.flop(self.shape, self.setups[arm.name]) / self.full_flop()
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -162,7 +163,7 @@ def prepare(request: ValidationRequest, progress: Progress = silent) -> Prepared
         InputError: the model, the data, the arms or the settings cannot be used.
     """
     plan = request.plan
-    if any(name.startswith("planned") for name in request.arms):
+    if any(name.startswith("planned") or name == PROGRESSIVE for name in request.arms):
         require_recommendation(plan, or_else="or compare other variants, such as --arms full,depth:K")
     source = request.model or ModelSource(source=plan.model.source, revision=plan.model.revision)
     checkpoint = open_checkpoint(
@@ -184,6 +185,7 @@ def prepare(request: ValidationRequest, progress: Progress = silent) -> Prepared
         lora=request.lora,
         planned_lora=plan.cost.setup.lora,
         rates=request.rates,
+        steps=request.setup.steps,
     )
     searched = {arm.name for arm in arms if request.search_rates and not arm.has_rate(request.rates or {})}
     arms = tuple(
@@ -207,7 +209,7 @@ def prepare(request: ValidationRequest, progress: Progress = silent) -> Prepared
         arm.name: ArmSettings(
             setup=replace(setup, lora=arm.lora),
             seed=0,
-            warmup_steps=_warmup_steps(request, setup, searched),
+            warmup_steps=_warmup_steps(request, setup, [arm for arm in arms if arm.name in searched]),
             n_accuracy=request.n_accuracy,
             n_between=request.n_between,
         )
@@ -215,11 +217,13 @@ def prepare(request: ValidationRequest, progress: Progress = silent) -> Prepared
     }
     setups = {
         arm.name: setup_at_lengths(
-            settings[arm.name], data.train.tokenized, cached=setup.prefix_cache and arm.freeze_depth > 0
+            settings[arm.name],
+            data.train.tokenized,
+            cached=setup.prefix_cache and (arm.freeze_depth > 0 or arm.switch is not None),
         )
         for arm in arms
     }
-    document = _document(request, setup, source, data, arms, [arm.name for arm in arms if arm.name in searched])
+    document = _document(request, setup, source, data, arms, [arm for arm in arms if arm.name in searched])
     prepared = Prepared(request, source, shape, data, arms, settings, setups, document)
     prepared = replace(prepared, settings={arm.name: _to_its_end(prepared, arm) for arm in arms})
     return replace(prepared, settings={arm.name: _searching(prepared, arm) for arm in arms})
@@ -237,11 +241,14 @@ def is_same_validation(written: ValidationSettings, prepared: Prepared) -> bool:
     return written.model_copy(update=places) == ours
 
 
-def _warmup_steps(request: ValidationRequest, setup: TrainingSetup, searched: Collection[str]) -> int:
+def _warmup_steps(request: ValidationRequest, setup: TrainingSetup, searched: Collection[Arm]) -> int:
     """The same for all variants; over by the first comparison of a search, which is not to compare warm-ups."""
     share = round(WARMUP_FRACTION * setup.steps)
     compared = (request.rate_steps or compared_steps(setup.steps)) if searched else None
-    return max(1, share if compared is None else min(share, compared // 4))
+    if compared is None:
+        return max(1, share)
+    first = min([compared, *(arm.switch.step for arm in searched if arm.switch is not None)])
+    return max(1, min(share, first // 4))
 
 
 def _to_its_end(prepared: Prepared, arm: Arm) -> ArmSettings:
@@ -268,6 +275,13 @@ def _searching(prepared: Prepared, arm: Arm) -> ArmSettings:
             f"{arm.name} trains for {fewest} steps, too few to compare learning rates: make --steps at least "
             f"{3 * MIN_RATE_STEPS}, or give its rate, as in --lr {arm.name}=1e-4."
         )
+    if arm.switch is not None:
+        compared = min(compared, arm.switch.step)  # a trial that froze deeper could not be gone on from
+    if arm.switch is not None and compared < MIN_RATE_STEPS:
+        raise InputError(
+            f"{arm.name} freezes deeper after step {compared}, too early to compare learning rates: let it freeze "
+            f"deeper after step {MIN_RATE_STEPS} or later, or give its rate, as in --lr {arm.name}=1e-4."
+        )
     return replace(settings, rate_steps=compared)
 
 
@@ -284,7 +298,7 @@ def _document(
     source: ModelSource,
     data: TaskData,
     arms: tuple[Arm, ...],
-    searched: list[str],
+    searched: list[Arm],
 ) -> ValidationSettings:
     return ValidationSettings(
         plan_digest=plan_digests(request.plan)[0],
@@ -300,7 +314,7 @@ def _document(
         setup=setup,
         arms=[arm.name for arm in arms],
         learning_rates={arm.name: arm.learning_rate for arm in arms},
-        searched=searched,
+        searched=[arm.name for arm in searched],
         lora=request.lora,
         arm_steps=request.arm_steps,
         seeds=list(range(request.seeds)),

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from semfreeze_core.cost import run_flop, step_flop
+from semfreeze_core.cost import step_flop
 from semfreeze_core.finetune.arm.arms import Arm
 from semfreeze_core.finetune.arm.flop import evaluation_flop
 from semfreeze_core.finetune.validation.request import Prepared
@@ -18,7 +18,7 @@ def search_note(prepared: Prepared) -> str | None:
         return None
     least, most = (sum(search_flop(prepared, arm, longest) for arm in arms) for longest in (False, True))
     runs = sum(
-        run_flop(prepared.shape, replace(prepared.setups[arm.name], steps=how.total_steps), arm.parts)
+        arm.flop(prepared.shape, replace(prepared.setups[arm.name], steps=how.total_steps))
         for arm in prepared.arms
         for how in (prepared.settings[arm.name],)
     )
@@ -29,7 +29,8 @@ def search_note(prepared: Prepared) -> str | None:
 
 def search_flop(prepared: Prepared, arm: Arm, longest: bool) -> int:
     """FLOPs of the trials that lose and of all evaluations: two trials that stop half-way, or all that there can be."""
-    settings, setup = prepared.settings[arm.name], prepared.setups[arm.name]
+    settings = prepared.settings[arm.name]
+    setup = arm.phases(prepared.shape, prepared.setups[arm.name])[0].setup
     steps = settings.rate_steps or 0
     cached = setup.prefix_cache and arm.freeze_depth > 0
     step = step_flop(prepared.shape, setup, arm.parts, cached=cached).total

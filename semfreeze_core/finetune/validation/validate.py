@@ -13,7 +13,6 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 from pydantic import ValidationError
 
-from semfreeze_core.cost import training_bytes
 from semfreeze_core.device import choose_device, free_bytes
 from semfreeze_core.errors import InputError, ResourceError, RunError
 from semfreeze_core.finetune.arm.arms import Arm
@@ -210,7 +209,7 @@ def _first_search(prepared: Prepared, folder: Path, arm: Arm) -> RateSearch | No
 
 def _memory_shortage(prepared: Prepared, arm: Arm) -> str | None:
     """Why an arm is not started: what it needs at any batch size is more than is free; None when it fits."""
-    parts = training_bytes(prepared.shape, prepared.setups[arm.name], arm.parts)
+    parts = arm.memory(prepared.shape, prepared.setups[arm.name])
     needed = parts.weights + parts.gradients + parts.optimizer
     device = choose_device(prepared.source.device)
     free = free_bytes(device)

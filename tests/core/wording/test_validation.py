@@ -1,6 +1,7 @@
 """A validation shows both bases with their labels, and whether a depth was measured comes from the validations."""
 
 from semfreeze_core.records.interval import IntervalEntry
+from semfreeze_core.records.training import DepthSwitch
 from semfreeze_core.wording import validation as wording
 
 
@@ -81,6 +82,14 @@ def test_failed_variants_are_named_with_the_reason_and_the_remedy(validation):
     assert "The same command trains" in sentence
     alone = failed(validation, "planned", (1, "diverged"), reason="the loss was nan")
     assert "The same command" not in wording.failed_variants_sentence(alone)
+
+
+def test_a_variant_that_freezes_deeper_shows_both_depths_and_when(validation):
+    assert wording.quality_caption(validation).endswith("Same steps: 24.")
+    switched = changed(validation, "half", freeze_depth=7, switch=DepthSwitch(7, 20, 20))
+    table = wording.quality_table(switched).dicts()
+    assert [row["frozen"] for row in table if row["variant"] == "half"] == ["7, then 20"]
+    assert wording.quality_caption(switched).endswith(" half freezes 7 layers for 20 steps, then 20.")
 
 
 def test_tables_of_a_validation_have_a_row_for_every_variant(validation):

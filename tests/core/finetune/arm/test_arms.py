@@ -1,15 +1,16 @@
 """What each arm trains, at which rate, and for how long at equal compute."""
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import pytest
+from pydantic import TypeAdapter
 
-from semfreeze_core.cost import parts_at_depth, run_flop
+from semfreeze_core.cost import parts_at_depth, progressive_bytes, progressive_flop, run_flop
 from semfreeze_core.errors import PlanError
-from semfreeze_core.finetune.arm.arms import DEFAULT_RATES, make_arms, steps_at_equal_compute
+from semfreeze_core.finetune.arm.arms import DEFAULT_RATES, Arm, make_arms, steps_at_equal_compute
 from semfreeze_core.records.defaults import VARIANTS
 from semfreeze_core.records.model import LayerShape, Matrix, ModelShape
-from semfreeze_core.records.training import LoraSetup, TrainingSetup
+from semfreeze_core.records.training import DepthSwitch, LoraSetup, TrainingSetup
 
 _NAMES = (("q_proj", 16, 16), ("o_proj", 16, 16), ("gate_proj", 16, 32), ("up_proj", 16, 32), ("down_proj", 32, 16))
 _LAYER = LayerShape(2080, tuple(Matrix(*name) for name in _NAMES), 2, 2, 8, 32, "gated-rmsnorm")
@@ -79,8 +80,58 @@ def test_make_arms_refuses_none():
         make_arms((), SHAPE, PLANNED)
 
 
-@pytest.mark.parametrize("name", ["full", "planned", "half", "lora", "planned+lora"])
-@pytest.mark.parametrize("steps", [1, 10, 60])
+@pytest.mark.parametrize(
+    ("name", "steps", "switch"),
+    [
+        ("progressive", 60, DepthSwitch(2, 5, 20)),  # a quarter of the layers, then the plan's depth
+        ("progressive", 30, DepthSwitch(2, 5, 15)),  # at most half of the steps
+        ("progressive@7", 60, DepthSwitch(2, 5, 7)),
+        ("progressive:0-8", 60, DepthSwitch(0, 8, 20)),
+        ("progressive:3-4@59", 60, DepthSwitch(3, 4, 59)),
+    ],
+)
+def test_a_progressive_arm_freezes_few_layers_and_then_more(name, steps, switch):
+    (arm,) = make_arms((name,), SHAPE, PLANNED, steps=steps)
+    assert arm.switch == switch
+    assert arm.parts == parts_at_depth(SHAPE, switch.wide_depth)
+    assert arm.kind == ("frozen" if switch.wide_depth else "full")
+    setup = TrainingSetup(batch_size=4, sequence_length=16, train_examples=20, steps=steps)
+    wide, deep = arm.phases(SHAPE, setup)
+    assert deep.parts == parts_at_depth(SHAPE, switch.deep_depth)
+    assert (wide.setup.steps, deep.setup.steps) == (switch.step, steps - switch.step)
+    assert arm.flop(SHAPE, setup) == progressive_flop(SHAPE, setup, switch)
+    assert arm.memory(SHAPE, setup) == progressive_bytes(SHAPE, setup, switch)[0]
+
+
+@pytest.mark.parametrize(
+    ("name", "planned", "steps", "problem"),
+    [
+        ("progressive:5-5", PLANNED, 60, "freezes 5 layers at first and 5 later; the second must be more, as in "),
+        ("progressive:6-3@9", PLANNED, 60, "freezes 6 layers at first and 3 later"),
+        ("progressive", parts_at_depth(SHAPE, 1), 60, "2 layers at first and 1 later.* as in progressive:2-5"),
+        ("progressive:2-9", PLANNED, 60, "freezes 9 layers in the end, but the model has 8"),
+        ("progressive:2-5@0", PLANNED, 60, "deeper after step 0; expected a step from 1 to 59, of 60"),
+        ("progressive@60", PLANNED, 60, "deeper after step 60; expected a step from 1 to 59, of 60"),
+        ("progressive", PLANNED, 1, "so it needs at least 2 steps, found 1"),
+        ("progressive", None, 60, "the plan makes no recommendation; name two depths, as in progressive:2-5"),
+        ("progressive:2", PLANNED, 60, r"expected full, .*, depth:K, progressive or progressive:W-K@N"),
+        ("progressive:2>5@3", PLANNED, 60, r"progressive:2>5@3: expected full"),
+    ],
+)
+def test_a_progressive_arm_that_cannot_be_is_refused_in_one_sentence(name, planned, steps, problem):
+    with pytest.raises(PlanError, match=problem) as error:
+        make_arms((name,), SHAPE, planned, steps=steps)
+    assert str(error.value).startswith(f"variant {name}: ")
+
+
+def test_an_arm_of_a_job_from_before_there_were_switches_is_read():
+    document = asdict(make_arms(("depth:3",), SHAPE, None)[0])
+    del document["switch"]
+    assert TypeAdapter(Arm).validate_python(document) == make_arms(("depth:3",), SHAPE, None)[0]
+
+
+@pytest.mark.parametrize("name", ["full", "planned", "half", "lora", "planned+lora", "progressive:2-6@1"])
+@pytest.mark.parametrize("steps", [2, 10, 60])
 def test_steps_at_equal_compute_are_the_most_that_fit(name, steps):
     (arm,) = make_arms((name,), SHAPE, PLANNED, lora=LoraSetup(1))
     (full,) = make_arms(("full",), SHAPE, PLANNED)
@@ -88,6 +139,6 @@ def test_steps_at_equal_compute_are_the_most_that_fit(name, steps):
     budget = run_flop(SHAPE, base, full.parts)
     setup = replace(base, lora=arm.lora, prefix_cache=arm.freeze_depth > 0)
     found = steps_at_equal_compute(SHAPE, arm, setup, budget)
-    assert run_flop(SHAPE, replace(setup, steps=found), arm.parts) <= budget or found == 1
-    assert run_flop(SHAPE, replace(setup, steps=found + 1), arm.parts) > budget
+    assert arm.flop(SHAPE, replace(setup, steps=found)) <= budget or found == 1
+    assert arm.flop(SHAPE, replace(setup, steps=found + 1)) > budget
     assert found >= steps if name != "full" else found == steps
