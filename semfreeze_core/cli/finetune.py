@@ -77,7 +77,7 @@ def finetune(
     from semfreeze_core.guided import GuidedRequest
     from semfreeze_core.guided import finetune as run_finetune
     from semfreeze_core.storage import user_path
-    from semfreeze_core.wording.race import finetune_lines
+    from semfreeze_core.wording.race import PRIVATE_FOLDER, finetune_lines
 
     require(option_problems(flags))
     request = GuidedRequest(
@@ -110,3 +110,4 @@ def finetune(
     for line in finetune_lines(report):
         typer.echo(terminal_text(line))
     typer.echo(terminal_text(f"Model: {report.folder}"))
+    typer.echo(PRIVATE_FOLDER)

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from semfreeze_core.records.training import TrainingSetup
     from semfreeze_core.records.validation import ArmRun
 
+PRIVATE_FOLDER = "Its folder `decision` holds rows of your data: remove it before you publish the model."
 NOT_RANKED = "Not ranked: its loss did not fall at its rates."
 
 
@@ -63,8 +64,10 @@ def race_reason(
 
 
 def nothing_learned(runs: Sequence[ArmRun]) -> str:
-    """Why nothing is trained: no variant's loss fell at any of its learning rates."""
+    """Why nothing is trained: no variant's loss fell at any of its learning rates, or none could be trained."""
     reasons = " ".join(f"{run.arm}: {run.reason or NOT_RANKED}" for run in runs)
+    if all(run.status == "failed" and run.cause in ("resources", "refused") for run in runs):
+        return f"No variant of the race could be trained. {reasons}"
     return (
         f"No variant learned anything in {counted(RACE_STEPS, 'step')}, so there is nothing to choose from. {reasons} "
         "Check that completions follow from their prompts, and that eval examples are of the same task."

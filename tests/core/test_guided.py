@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from semfreeze_core import guided
-from semfreeze_core.errors import DataError, InputError, PlanError, RunError
+from semfreeze_core.errors import DataError, InputError, PlanError, ResourceError, RunError
 from semfreeze_core.finetune.arm import rate_search
 from semfreeze_core.finetune.arm.job import ModelSource
 from semfreeze_core.finetune.arm.process import run_job
@@ -259,3 +259,19 @@ def test_a_memory_limit_leaves_out_the_variants_that_do_not_fit(finished, reques
     assert [variant.freeze_depth for variant in request.plan.evidence.race.variants] == [1, 2]
     with pytest.raises(PlanError, match=r"No freeze depth up to 3 fits within"):
         finetune(request_for(objective=Objective(kind="memory", limit=10.0)), tmp_path / "less")
+
+
+def test_variants_that_find_no_memory_say_so_and_the_same_command_trains_them(request_for, tmp_path, monkeypatch):
+    def full(job, log, progress):
+        if job.stem != "baseline":
+            raise ResourceError("There is no memory.")
+        run_job(job)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(validation_module, "run_arm_process", full)
+        with pytest.raises(InputError, match=r"^No variant of the race could be trained\. full: There is no memory\."):
+            finetune(request_for(), tmp_path / "out")
+    with arms_in_this_process():
+        report = finetune(request_for(), tmp_path / "out")
+    assert [variant.reason for variant in report.race.variants] == ["", "", ""]
+    assert (tmp_path / "out" / "config.json").exists()

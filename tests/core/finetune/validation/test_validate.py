@@ -107,7 +107,8 @@ def test_validate_again_finds_moved_data_and_a_renamed_run(finished, tmp_path, m
 def test_a_validation_that_version_0_1_0_began_goes_on(finished, monkeypatch):
     report, request, folder = finished
     old = json.loads((folder / "settings.json").read_text())
-    old["plan_digest"] = digest(request.plan.model_dump(mode="json", exclude={"provenance"}))
+    came_since = {"provenance": True, "evidence": {"badge", "race"}}
+    old["plan_digest"] = digest(request.plan.model_dump(mode="json", exclude=came_since))
     assert old["plan_digest"] != report.settings.plan_digest
     (folder / "settings.json").write_text(json.dumps(old))
     monkeypatch.setattr(validation_module, "run_arm_process", lambda *_: pytest.fail("it trained again"))
