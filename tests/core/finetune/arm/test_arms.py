@@ -114,7 +114,7 @@ def test_a_progressive_arm_freezes_few_layers_and_then_more(name, steps, switch)
         ("progressive@60", PLANNED, 60, "deeper after step 60; expected a step from 1 to 59, of 60"),
         ("progressive", PLANNED, 1, "so it needs at least 2 steps, found 1"),
         ("progressive", None, 60, "the plan makes no recommendation; name two depths, as in progressive:2-5"),
-        ("progressive:2", PLANNED, 60, r"expected full, .*, depth:K, progressive or progressive:W-K@N"),
+        ("progressive:2", PLANNED, 60, r"expected full, .*, depth:K, layers:A-B,C-D, progressive or progressive:W-K@N"),
         ("progressive:2>5@3", PLANNED, 60, r"progressive:2>5@3: expected full"),
     ],
 )
