@@ -33,6 +33,13 @@ def _(world):
     assert (plan["rule"], plan["freeze_depth"], plan["rule_parameters"]) == ("manual", 3, {"depth": 3})
 
 
+@exercise("plan --layers")
+def _(world):
+    plan = ask("plan", "untied", "--layers", "0,2", "--json").json
+    assert (plan["rule"], plan["rule_parameters"]) == ("manual", {"layers": "0,2"})
+    assert [i for i, trained in enumerate(plan["trainable"]["layers"]) if trained] == [0, 2]
+
+
 @exercise("plan --max-memory-gib", "plan --gpu", "plan --max-cost-fraction")
 def _(world):
     limits = {"--max-memory-gib": "1", "--gpu": "T4", "--max-cost-fraction": "0.9"}
