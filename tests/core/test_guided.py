@@ -232,6 +232,7 @@ def test_few_rows_and_eval_rows_that_are_trained_on_are_refused_and_leave_nothin
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.quick_cases(0)
 def test_variants_that_learn_at_no_rate_end_it_with_a_sentence(request_for, tmp_path, monkeypatch):
     monkeypatch.setattr(validation_module, "known_search", lambda *_: None)
     monkeypatch.setattr(rate_search, "best_trial", lambda *_: None)
@@ -244,6 +245,7 @@ def test_variants_that_learn_at_no_rate_end_it_with_a_sentence(request_for, tmp_
     assert not (tmp_path / "out" / "config.json").exists()
 
 
+@pytest.mark.quick_cases(0)
 def test_a_time_that_no_variant_keeps_takes_the_fastest_for_fewer_steps(finished, request_for, planned, tmp_path):
     request = planned(request_for(objective=Objective(kind="time", limit=1e-3)), tmp_path / "out")
     assert request.plan.evidence.race.reason.endswith(
@@ -252,6 +254,7 @@ def test_a_time_that_no_variant_keeps_takes_the_fastest_for_fewer_steps(finished
     assert (request.steps, request.first_steps) == (1, None)
 
 
+@pytest.mark.quick_cases(0)
 def test_a_memory_limit_leaves_out_the_variants_that_do_not_fit(finished, request_for, planned, tmp_path):
     report, _, _ = finished
     limit = report.full_bytes - 1
@@ -261,6 +264,7 @@ def test_a_memory_limit_leaves_out_the_variants_that_do_not_fit(finished, reques
         finetune(request_for(objective=Objective(kind="memory", limit=10.0)), tmp_path / "less")
 
 
+@pytest.mark.quick_cases(0)
 def test_variants_that_find_no_memory_say_so_and_the_same_command_trains_them(request_for, tmp_path, monkeypatch):
     def full(job, log, progress):
         if job.stem != "baseline":
