@@ -4,6 +4,7 @@ from importlib import import_module
 from pathlib import Path
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from semfreeze_core.errors import RunError
 from semfreeze_dashboard.data import compute, state
@@ -56,7 +57,9 @@ def main() -> None:
         [st.Page(FOLDER / f"{title.lower()}.py", title=title, default=title == "Start") for title in VIEWS]
     )
     st.html(STYLE + (DARK_STYLE if state.dark_theme() else ""))
-    st.html(HISTORY, unsafe_allow_javascript=True)
+    unseen = hidden("pages")
+    with unseen:
+        st.html(HISTORY, unsafe_allow_javascript=True)
     if not require_login():
         return
     state.keep_form()
@@ -67,14 +70,14 @@ def main() -> None:
         state.pick_run(names, first_run(names))
     notice = st.empty()
     try:
-        draw_link_widgets(page.title)
+        draw_link_widgets(page.title, unseen)
         VIEWS[page.title].draw()
     finally:  # a page that has nothing to show stops the script
         if refused := state.refused_values(page.title):
             notice.warning(escaped(page_text.refused_link_message(refused)))
 
 
-def draw_link_widgets(title: str) -> None:
+def draw_link_widgets(title: str, unseen: DeltaGenerator) -> None:
     """The training setup beside the page, and out of sight what other pages keep in the link.
 
     A widget that two pages in a row hide has to stand at the same place on both: drawn elsewhere, Streamlit's browser
@@ -86,7 +89,7 @@ def draw_link_widgets(title: str) -> None:
         return  # the page says so
     with st.sidebar, st.expander("Training setup"):
         state.keep_training_setup(*setup_options(opened.run))
-    with hidden("pages"):
+    with unseen:
         if not getattr(VIEWS[title], "SHOWS_DEPTH", False):
             hidden_depth(opened)
         for name, view in VIEWS.items():
