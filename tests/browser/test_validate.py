@@ -60,12 +60,12 @@ def test_a_plan_is_put_to_the_test(reader, context, stocked, tmp_path):
     evaluation = write_jsonl(tmp_path / "eval.jsonl", task_rows(24, seed=9))
     ask_for_proof(reader, evaluation)
     assert reader.sentence.startswith("Not measured yet: no finetune has tested this run's plan")
-    window.get_by_text("planned (seed 0): step").wait_for(timeout=120_000)  # an arm trains, and is followed
+    window.get_by_text("planned (seed 0): step").wait_for(timeout=300_000)  # an arm trains, and is followed
     window.reload()
     second = Reader(context.new_page(), reader.address)
     second.window.goto(window.url)
     for tab in (window, second.window):
-        tab.get_by_text("full (seed 0): step").wait_for(timeout=120_000)  # and the next one, in both tabs
+        tab.get_by_text("full (seed 0): step").wait_for(timeout=300_000)  # and the next one, in both tabs
     second.window.get_by_role("button", name="Cancel").first.click()
     window.get_by_text("cancelled").first.wait_for(timeout=20_000)
     second.window.close()
@@ -74,7 +74,7 @@ def test_a_plan_is_put_to_the_test(reader, context, stocked, tmp_path):
     assert [run.arm for run in begun.runs] == ["planned"]
 
     ask_for_proof(reader, evaluation)
-    window.get_by_text("done in").first.wait_for(timeout=180_000)
+    window.get_by_text("done in").first.wait_for(timeout=300_000)
     ((again, report),) = list_validations(runs / "tiny").items()
     assert (again, report.finished, report.freeze_depth) == (name, True, 2)
     assert begun.runs[0] in report.runs, "what was done is not done again"
