@@ -82,7 +82,7 @@ class Task(Document):
 def main() -> None:
     """Train what is missing, task by task."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True, help="folder of the tasks' JSONL files")
+    parser.add_argument("--data", type=Path, required=True, help="folder above the tasks' JSONL files")
     parser.add_argument("--out", type=Path, required=True, help="working folder; what it holds is used")
     parser.add_argument("--tasks", default=",".join(TASKS))
     parser.add_argument("--model", default="embedded")
@@ -127,11 +127,13 @@ def files(name: str, data: Path) -> tuple[str, str]:
     """A task's training and eval file."""
     if name.startswith("sample:"):
         return f"{name}_train", f"{name}_eval"
+    train = next(iter(sorted(data.rglob(f"{name}_train.jsonl"))), None)
     ends = ("eval", "test")
-    found = next((path for end in ends if (path := data / f"{name}_{end}.jsonl").exists()), None)
-    if found is None:
-        raise SystemExit(f"{data} has no {name}_eval.jsonl")
-    return str(data / f"{name}_train.jsonl"), str(found)
+    beside = [] if train is None else [train.with_name(f"{name}_{end}.jsonl") for end in ends]
+    found = next((path for path in beside if path.exists()), None)
+    if train is None or found is None:
+        raise SystemExit(f"{data} has no {name}_train.jsonl with a file to evaluate on beside it")
+    return str(train), str(found)
 
 
 def reading(model: str, train: str, folder: Path) -> Run:

@@ -124,6 +124,7 @@ def test_the_same_command_on_a_finished_finetune_gives_its_report(finished, requ
     assert finetune(request_for(), folder) == report
 
 
+@pytest.mark.quick_cases(0)
 def test_killed_between_variants_and_in_the_training_it_goes_on_and_ends_the_same(
     finished, request_for, tmp_path, monkeypatch
 ):
