@@ -50,7 +50,6 @@ from semfreeze_core.runs.folder import MANIFEST, read_run, write_run
 from semfreeze_core.sources.data.held_out import hold_out
 from semfreeze_core.sources.data.samples import source_digest
 from semfreeze_core.sources.models.loading import load_tokenizer
-from semfreeze_core.sources.models.opening import open_checkpoint
 from semfreeze_core.storage import disk_errors, write_atomically
 from semfreeze_core.temporary import is_temporary, remove_leftovers, require_locks
 from semfreeze_core.wording.race import cost_line, examples_line, race_line, run_time_line, unraced_line
@@ -248,15 +247,7 @@ def _refuse_another(folder: Path, request: GuidedRequest) -> None:
 
 def _task(request: GuidedRequest, decision: Path, progress: Progress) -> _Task:
     """Both sets, the analysis of the training set, and the whole finetune's setup."""
-    source = request.model
-    checkpoint = open_checkpoint(
-        source.source,
-        revision=source.revision,
-        trust_remote_code=source.trust_remote_code,
-        allow_pickle=source.allow_pickle,
-        progress=progress,
-    )
-    tokenizer = load_tokenizer(checkpoint)
+    tokenizer = load_tokenizer(request.model.open(progress))
     train, evaluation = request.data, request.evaluation
     if evaluation is None:
         split = hold_out(train, request.mapping, decision / _DATA, tokenizer=tokenizer, progress=progress)

@@ -120,7 +120,7 @@ def test_at_the_end_it_is_said_what_was_chosen_and_what_all_layers_would_have_co
 
 def test_the_same_command_on_a_finished_finetune_gives_its_report(finished, request_for, monkeypatch):
     report, folder, _ = finished
-    monkeypatch.setattr(guided, "open_checkpoint", lambda *_, **__: pytest.fail("it began again"))
+    monkeypatch.setattr(guided, "load_tokenizer", lambda *_, **__: pytest.fail("it began again"))
     assert finetune(request_for(), folder) == report
 
 

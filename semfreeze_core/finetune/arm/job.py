@@ -8,9 +8,12 @@ from safetensors.numpy import load_file, save
 
 from semfreeze_core.finetune.arm.arms import Arm
 from semfreeze_core.finetune.arm.settings import ArmSettings
+from semfreeze_core.progress import Progress, silent
 from semfreeze_core.records.examples import TokenizedExample
 from semfreeze_core.records.model import ModelIdentity
 from semfreeze_core.records.provenance import Document
+from semfreeze_core.sources.models.checkpoint import Checkpoint
+from semfreeze_core.sources.models.opening import open_checkpoint
 from semfreeze_core.storage import write_atomically
 
 Split = tuple[TokenizedExample, ...]
@@ -24,6 +27,20 @@ class ModelSource(Document):
     device: str = "auto"
     trust_remote_code: bool = False
     allow_pickle: bool = False
+
+    def open(self, progress: Progress = silent) -> Checkpoint:
+        """The checkpoint, without its weights in memory.
+
+        Raises:
+            ModelError: there is none, or it may not be opened like this.
+        """
+        return open_checkpoint(
+            self.source,
+            revision=self.revision,
+            trust_remote_code=self.trust_remote_code,
+            allow_pickle=self.allow_pickle,
+            progress=progress,
+        )
 
 
 class ArmJob(Document):

@@ -34,7 +34,6 @@ from semfreeze_core.records.training import LoraSetup, TrainingSetup
 from semfreeze_core.records.validation import Budget, ValidationSettings
 from semfreeze_core.sources.models.causal_lm import measure_empty
 from semfreeze_core.sources.models.loading import load_tokenizer
-from semfreeze_core.sources.models.opening import open_checkpoint
 
 UNQUANTIZED_WARNING = (
     "The plan's estimate has frozen layers in {bits} bits; the variants here keep their precision. `semfreeze train` "
@@ -166,13 +165,7 @@ def prepare(request: ValidationRequest, progress: Progress = silent) -> Prepared
     if any(name.startswith("planned") or name == PROGRESSIVE for name in request.arms):
         require_recommendation(plan, or_else="or compare other variants, such as --arms full,depth:K")
     source = request.model or ModelSource(source=plan.model.source, revision=plan.model.revision)
-    checkpoint = open_checkpoint(
-        source.source,
-        revision=source.revision,
-        trust_remote_code=source.trust_remote_code,
-        allow_pickle=source.allow_pickle,
-        progress=progress,
-    )
+    checkpoint = source.open(progress)
     shape = measure_empty(checkpoint)
     if shape.n_layers != plan.n_layers:
         raise PlanError(f"The plan is for {plan.n_layers} layers, {source.source} has {shape.n_layers}.")

@@ -4,6 +4,7 @@
 __all__ = [
     "activation_count",
     "causal_lm",
+    "checkpoint",
     "config_shape",
     "decoder",
     "embedded",
