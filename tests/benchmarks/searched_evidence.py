@@ -19,18 +19,17 @@ from semfreeze_core.plan.make import make_plan
 from semfreeze_core.plan.rules import depth_cap
 from semfreeze_core.progress import ProgressEvent
 from semfreeze_core.records.defaults import PROGRESSIVE, WIDE_STEPS
-from semfreeze_core.records.provenance import Document, Provenance
 from semfreeze_core.records.rates import RateSearch
 from semfreeze_core.records.run import Run
 from semfreeze_core.records.task_checks import TaskChecks
 from semfreeze_core.records.training import TrainingSetup
-from semfreeze_core.records.validation import ArmRun, ValidationReport, ValidationSettings
+from semfreeze_core.records.validation import ArmRun, ValidationReport
 from semfreeze_core.runs.folder import read_run, write_run
 from semfreeze_core.runs.reports import read_validation
 from semfreeze_core.storage import write_atomically
 from semfreeze_core.workflow import AnalysisRequest, analyze
+from tests.benchmarks.searched_cells import RESULTS, Cell, Reading, Task
 
-RESULTS = Path(__file__).parent / "results" / "searched"
 STEPS, BATCH, LENGTH, N_TRAIN, N_EVAL, N_READ = 80, 4, 384, 480, 128, 128
 # In order of worth. Those with a colon come with the product; the others are files of --data.
 TASKS = (
@@ -49,30 +48,6 @@ TASKS = (
 )
 
 
-class Reading(Document):
-    """The losses of the eval items at a point of a training; of the first ones alone before its end."""
-
-    step: int
-    flop: int
-    seconds: float
-    item_losses: list[float]
-
-
-class Cell(Document):
-    """A variant with one seed; `relative_flop` is FLOPs over full finetuning's at the same steps, without search."""
-
-    variant: str
-    seed: int
-    freeze_depth: int
-    status: str
-    reason: str
-    rate: float
-    search: RateSearch | None
-    readings: list[Reading]
-    relative_flop: float
-    peak_bytes: int
-
-
 @dataclass(frozen=True)
 class Known:
     """What is known of a task before anything is trained; fields as in Task."""
@@ -80,24 +55,6 @@ class Known:
     checks: TaskChecks
     picks: dict[str, int | None]
     completion_tokens: list[int]
-
-
-class Task(Document):
-    """Everything measured of one task.
-
-    `completion_tokens` are the eval items' supervised tokens, `checks` the free checks of both sets, `picks` the depth
-    that each rule recommends from the analysis, null where it recommends none.
-    """
-
-    task: str
-    checks: TaskChecks
-    picks: dict[str, int | None]
-    settings: ValidationSettings
-    n_layers: int
-    before: list[float]
-    completion_tokens: list[int]
-    cells: list[Cell]
-    provenance: Provenance
 
 
 def main() -> None:
