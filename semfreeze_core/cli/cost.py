@@ -1,5 +1,6 @@
 """`semfreeze cost`: the price of every freeze depth."""
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -56,7 +57,7 @@ def cost(
     """Estimate the compute and memory of every freeze depth."""
     from semfreeze_core.cli.printing.console import print_json
     from semfreeze_core.cli.printing.cost_document import cost_document
-    from semfreeze_core.cost import compare_costs, find_gpu
+    from semfreeze_core.cost import cheapest_fit, compare_costs, find_gpu, parts_at_depth
     from semfreeze_core.cost.setup import lora_reference, setup_from_options
     from semfreeze_core.cost.speed import training_speed
     from semfreeze_core.errors import InputError
@@ -102,12 +103,19 @@ def cost(
         )
     told = (train_embeddings, train_norm, train_head)
     table = compare_costs(shape, setup, *told, lora=lora_reference(flags), calibrated=calibrated)
+    saving = None
+    if card is not None:
+        whole = replace(setup, prefix_cache=False, lora=None, frozen_bits=None)
+        saving = cheapest_fit(shape, whole, parts_at_depth(shape, 0), card, calibrated)
     if as_json:
-        print_json(cost_document(table, setup, shape.n_layers, speed=speed, gpu=card, calibrated=calibrated))
+        document = cost_document(table, setup, shape.n_layers, speed=speed, gpu=card, calibrated=calibrated)
+        if card is not None:
+            document["gpu"]["full_finetuning_fits_with"] = None if saving is None else dict(saving.options)
+        print_json(document)
         return
     from semfreeze_core.cli.printing.cost import print_costs
 
-    print_costs(table, setup, speed, card)
+    print_costs(table, setup, speed, card, saving)
 
 
 def _shape_of(model: str, revision: str | None, trust_remote_code: bool) -> "ModelShape":

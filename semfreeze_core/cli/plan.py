@@ -84,6 +84,7 @@ def plan(
     from semfreeze_core.cli.printing.opinions import print_comparison
     from semfreeze_core.cli.printing.run import print_correction, print_plan
     from semfreeze_core.cli.printing.tables import console
+    from semfreeze_core.cost import savings
     from semfreeze_core.cost.setup import setup_from_options
     from semfreeze_core.plan.decide import refuse_contradictions
     from semfreeze_core.plan.make import TrainFlags, make_plan
@@ -153,7 +154,8 @@ def plan(
         print_json(document.model_dump(mode="json"))
         return
     validations, problems = readable_validations(folder)
-    print_plan(document, validations, console())
+    left = [] if document.trainable is None else savings(reading.shape, document.cost.setup, document.trainable, card)
+    print_plan(document, validations, console(), saving=next(iter(left), None))
     for problem in problems:  # the plan does not depend on it
         typer.echo(f"note: {problem}")
     calibrated = coverage_calibration(read_calibration()) if layers is None else None  # of depths alone
