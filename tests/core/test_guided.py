@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from semfreeze_core import guided
 from semfreeze_core.errors import DataError, InputError, PlanError, ResourceError, RunError
 from semfreeze_core.finetune.arm import rate_search
 from semfreeze_core.finetune.arm.job import ModelSource
@@ -15,7 +14,12 @@ from semfreeze_core.finetune.arm.process import run_job
 from semfreeze_core.finetune.train import train as train_module
 from semfreeze_core.finetune.validation import race as race_module
 from semfreeze_core.finetune.validation import validate as validation_module
-from semfreeze_core.guided import GuidedRequest, finetune
+from semfreeze_core.guided import candidates as candidates_module
+from semfreeze_core.guided import finetune as finetune_module
+from semfreeze_core.guided import task as task_module
+from semfreeze_core.guided.finetune import finetune
+from semfreeze_core.guided.folder import REPORT
+from semfreeze_core.guided.request import GuidedRequest
 from semfreeze_core.plan import auto
 from semfreeze_core.plan.document import parse_plan
 from semfreeze_core.records.options import TrainingOptions
@@ -38,9 +42,9 @@ def short_races(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SEMFREEZE_HOME", str(tmp_path_factory.mktemp("home")))
         patch.setattr(race_module, "RACE_STEPS", STEPS)
-        for module in (race_module, guided):
+        for module in (race_module, candidates_module):
             patch.setattr(module, "RACE_ROWS", (8, 16))
-        patch.setattr(guided, "MIN_RACED_STEPS", 10)
+        patch.setattr(candidates_module, "MIN_RACED_STEPS", 10)
         yield
 
 
@@ -120,7 +124,7 @@ def test_at_the_end_it_is_said_what_was_chosen_and_what_all_layers_would_have_co
 
 def test_the_same_command_on_a_finished_finetune_gives_its_report(finished, request_for, monkeypatch):
     report, folder, _ = finished
-    monkeypatch.setattr(guided, "load_tokenizer", lambda *_, **__: pytest.fail("it began again"))
+    monkeypatch.setattr(task_module, "load_tokenizer", lambda *_, **__: pytest.fail("it began again"))
     assert finetune(request_for(), folder) == report
 
 
@@ -161,14 +165,14 @@ def test_killed_between_variants_and_in_the_training_it_goes_on_and_ends_the_sam
 
 def test_a_finetune_killed_before_its_report_gets_it(finished, request_for, tmp_path, monkeypatch):
     report, folder, _ = finished
-    (folder / guided.REPORT).rename(folder / "moved.json")
+    (folder / REPORT).rename(folder / "moved.json")
     try:
         with monkeypatch.context() as patch:
-            patch.setattr(guided, "train_plan", lambda *_: pytest.fail("it was trained again"))
+            patch.setattr(finetune_module, "train_plan", lambda *_: pytest.fail("it was trained again"))
             again = finetune(request_for(), folder)
         assert again.model_copy(update={"provenance": report.provenance}) == report
     finally:
-        (folder / "moved.json").rename(folder / guided.REPORT)
+        (folder / "moved.json").rename(folder / REPORT)
 
 
 def test_another_request_in_the_folder_is_refused_with_what_differs(finished, request_for):
@@ -192,7 +196,7 @@ def planned(monkeypatch):
         seen.append(request)
         raise Killed
 
-    monkeypatch.setattr(guided, "train_plan", stop)
+    monkeypatch.setattr(finetune_module, "train_plan", stop)
 
     def plan(request, folder):
         with pytest.raises(Killed), arms_in_this_process():

@@ -2,9 +2,9 @@
 
 import pytest
 
-from semfreeze_core import guided
 from semfreeze_core.cli.options.objective import parse_objective
 from semfreeze_core.errors import InputError
+from semfreeze_core.guided import finetune as finetune_module
 from semfreeze_core.plan import auto
 from semfreeze_core.progress import ProgressEvent
 from semfreeze_core.records.defaults import EPOCHS
@@ -42,7 +42,7 @@ def asked(monkeypatch):
             return REPORT
 
         with monkeypatch.context() as patch:
-            patch.setattr(guided, "finetune", stand_in)
+            patch.setattr(finetune_module, "finetune", stand_in)
             usual = {"--model": "tiny", "--data": "t.jsonl", "--out": "out"}
             words = [word for pair in usual.items() if pair[0] not in args for word in pair]
             answer = ask("finetune", *words, *args)
