@@ -25,7 +25,10 @@ if TYPE_CHECKING:
 @with_flags(flags=EstimateOptions)
 def cost(
     run: Annotated[str | None, typer.Argument(help="A run: its folder, its name, or 'example'.")] = None,
-    model: Annotated[str | None, typer.Option(help="A model or its config.json, instead of a run.")] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(help="A model, its config.json, or shape:NAME (such as shape:llama-3.1-8b), instead of a run."),
+    ] = None,
     *,
     flags: EstimateOptions,
     train_head: TrainHeadOption = None,
@@ -119,10 +122,13 @@ def cost(
 
 
 def _shape_of(model: str, revision: str | None, trust_remote_code: bool) -> "ModelShape":
-    """The shape of a model, from its config.json alone where that says all, else from its real modules."""
+    """The shape of a model: a known one, or from its config.json alone, or else from its real modules."""
     from semfreeze_core.sources.models.config_shape import shape_from_config
+    from semfreeze_core.sources.models.known_shapes import known_shape
     from semfreeze_core.storage import user_path
 
+    if (known := known_shape(model)) is not None:
+        return known
     shape = None if trust_remote_code or revision else shape_from_config(user_path(model))
     if shape is not None:
         return shape

@@ -345,3 +345,9 @@ def test_cost_says_with_what_full_finetuning_fits(monkeypatch, stored):
     assert ask(*asked, "--json").json["gpu"]["full_finetuning_fits_with"] is None
     monkeypatch.setattr(hardware, "GPUS", (card,))
     assert "Full finetuning" not in ask(*asked).out.split("T4, ")[1]
+
+
+def test_cost_of_a_well_known_size_needs_no_model():
+    table = ask("cost", "--model", "shape:llama-3.1-8b", "--json").json
+    assert (table["n_layers"], len(table["depths"])) == (32, 33)
+    assert "shape:mine: no shape of this name" in ask("cost", "--model", "shape:mine").refusal
