@@ -38,8 +38,8 @@ from semfreeze_core.finetune.quantize.quantize import quantize_layers, require_b
 from semfreeze_core.finetune.train.request import (
     TrainRequest,
     different_settings,
+    kept_settings,
     memory_advice,
-    request_settings,
     setup_note,
 )
 from semfreeze_core.finetune.train.result import Trained, best_checkpoint_note, training_result
@@ -369,7 +369,7 @@ def _refuse_foreign(folder: Path) -> None:
 
 def _save_settings(folder: Path, request: TrainRequest) -> None:
     """Write what this folder trains, once nothing can be refused any more: a corrected request finds it free."""
-    write_atomically(folder / SETTINGS, json.dumps(request_settings(request), indent=1) + "\n")
+    write_atomically(folder / SETTINGS, json.dumps(kept_settings(request, folder), indent=1) + "\n")
 
 
 def _refuse_another(folder: Path, request: TrainRequest) -> None:
