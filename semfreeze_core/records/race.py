@@ -4,6 +4,8 @@ from typing import Literal
 
 from semfreeze_core.records.provenance import Document, Measured
 
+RACE_FOLDER, RACE_RESULT = "race", "race.json"
+
 ObjectiveKind = Literal["balanced", "quality", "memory", "time"]
 # Whether a variant's loss reduction is within the margin of the best one's: significantly so, significantly not, or
 # neither of the two.
