@@ -25,13 +25,11 @@ from semfreeze_core.progress import Progress, silent
 from semfreeze_core.records.cost import DepthCost
 from semfreeze_core.records.defaults import MARGIN, RACE_CONFIDENCE, RACE_ROWS, RACE_STEPS
 from semfreeze_core.records.fields import FieldMapping
-from semfreeze_core.records.race import Objective, Race, RaceVariant
+from semfreeze_core.records.race import RACE_RESULT, Objective, Race, RaceVariant
 from semfreeze_core.records.training import TrainingSetup
 from semfreeze_core.records.validation import ArmRun, ValidationReport
 from semfreeze_core.storage import write_atomically
 from semfreeze_core.wording.race import NOT_RANKED, nothing_learned, race_reason
-
-RACE = "race.json"
 
 
 @dataclass(frozen=True)
@@ -149,7 +147,7 @@ def race(request: RaceRequest, folder: Path, progress: Progress = silent) -> Rac
     Raises:
         InputError: as `prepare`; or no variant learned anything at its rates.
     """
-    path = folder / RACE
+    path = folder / RACE_RESULT
     if path.exists():
         return Race.model_validate_json(path.read_text())
     validation = request.validation()
