@@ -52,12 +52,12 @@ def require_names(plan: FreezePlan, names: ParameterNames) -> None:
 def _contradictions(plan: FreezePlan) -> Iterator[str]:
     parts = plan.trainable
     yield from _null_fields(plan)
+    yield from _switch(plan)
     if plan.candidate_depth is not None and plan.candidate_depth > plan.n_layers:
         yield f"candidate_depth is {plan.candidate_depth}, but n_layers is {plan.n_layers}"
     if parts is not None and plan.trainable_regex is not None and plan.freeze_depth is not None:
         yield from _depth(plan, parts, plan.freeze_depth)
         yield from _regex(plan, parts, plan.trainable_regex)
-    yield from _switch(plan)
     yield from _costs(plan)
     yield from _phases(plan)
 
