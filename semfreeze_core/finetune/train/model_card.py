@@ -61,10 +61,10 @@ def _frozen(plan: FreezePlan) -> str:
         return f"Layers {layers} of {plan.n_layers} were trained and the others frozen"
     if switch is None:
         return f"The first {plan.freeze_depth} of {plan.n_layers} layers were frozen"
-    return (
-        f"The first {switch.wide_depth} of {plan.n_layers} layers were frozen for {counted(switch.step, 'step')}, and "
-        f"the first {switch.deep_depth} from then on"
-    )
+    first = f"The first {switch.wide_depth} of {plan.n_layers} layers were frozen"
+    if switch.wide_depth == 0:
+        first = f"All {plan.n_layers} layers were trained"
+    return f"{first} for {counted(switch.step, 'step')}, and the first {switch.deep_depth} were frozen from then on"
 
 
 def _coverage_text(plan: FreezePlan) -> str:
