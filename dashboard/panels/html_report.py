@@ -74,7 +74,7 @@ def report_html(
     curve = curve_of(run, metric)
     plan = plan or make_plan(run, metric=metric, run_name=name or None)
     reports = validations or {}
-    tested = bool(finished_at(reports, plan.freeze_depth))
+    tested = bool(finished_at(reports, plan.freeze_depth, switch=plan.switch))
     setup = plan.cost.setup
     costs = compare_costs(run.shape, setup)
     comparison = gather_opinions(run, metric=metric, setup=setup)
@@ -98,7 +98,7 @@ def report_html(
         agreement=comparison.agreement.summary,
         opinions=opinion_table(comparison),
         opinion_note=opinion_cost_note(comparison),
-        measured=measured_lines(reports, plan.freeze_depth, plan.n_layers),
+        measured=measured_lines(reports, plan.freeze_depth, plan.n_layers, plan.switch),
         charts=_charts(run, curve, plan, costs.depths, tested=tested),
         layers=layer_table(curve),
         layer_caption=f"{layer_table_caption(curve)} {LAYER_SOURCES}",

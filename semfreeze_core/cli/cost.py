@@ -15,10 +15,14 @@ from semfreeze_core.cli.options.common import (
     TrustOption,
 )
 from semfreeze_core.cli.options.groups import with_flags
+from semfreeze_core.records.defaults import WIDE_STEPS
 from semfreeze_core.records.options import EstimateOptions
 
 if TYPE_CHECKING:
+    from semfreeze_core.records.activation_count import CalibratedBytes
+    from semfreeze_core.records.cost import ProgressiveCost
     from semfreeze_core.records.model import ModelShape
+    from semfreeze_core.records.training import TrainingSetup
 
 
 @app.command()
@@ -34,6 +38,14 @@ def cost(
     train_head: TrainHeadOption = None,
     train_embeddings: TrainEmbeddingsOption = None,
     train_norm: TrainNormOption = None,
+    progressive: Annotated[
+        str | None,
+        typer.Option(
+            help="Also a finetune that freezes W layers for N steps, then K. Without W-K: a quarter, then two thirds; "
+            f"without @N: {WIDE_STEPS} steps, at most half.",
+            metavar="W-K@N",
+        ),
+    ] = None,
     calibrate: Annotated[
         bool,
         typer.Option(
@@ -110,6 +122,8 @@ def cost(
     if card is not None:
         whole = replace(setup, prefix_cache=False, lora=None, frozen_bits=None)
         saving = cheapest_fit(shape, whole, parts_at_depth(shape, 0), card, calibrated)
+    if progressive is not None:
+        table = replace(table, progressive=_progressive_cost(progressive, shape, setup, told, calibrated))
     if as_json:
         document = cost_document(table, setup, shape.n_layers, speed=speed, gpu=card, calibrated=calibrated)
         if card is not None:
@@ -119,6 +133,30 @@ def cost(
     from semfreeze_core.cli.printing.cost import print_costs
 
     print_costs(table, setup, speed, card, saving)
+
+
+def _progressive_cost(
+    text: str,
+    shape: "ModelShape",
+    setup: "TrainingSetup",
+    told: tuple[bool | None, ...],
+    calibrated: "CalibratedBytes | None",
+) -> "ProgressiveCost":
+    """The cost of a finetune that freezes deeper at a step.
+
+    Raises:
+        PlanError: it contradicts itself, the model or other flags.
+    """
+    from semfreeze_core.cost import progressive_cost, read_switch, refused_with_switch
+    from semfreeze_core.errors import PlanError
+
+    try:
+        switch = read_switch(text, shape, 2 * shape.n_layers // 3, setup.steps)
+        if problems := refused_with_switch(setup, told):
+            raise PlanError("; ".join(problems))
+    except PlanError as error:
+        raise PlanError(f"--progressive {text}: {error}.") from error
+    return progressive_cost(shape, setup, switch, calibrated)
 
 
 def _shape_of(model: str, revision: str | None, trust_remote_code: bool) -> "ModelShape":

@@ -16,7 +16,7 @@ from semfreeze_core.cli.options.common import (
 )
 from semfreeze_core.cli.options.groups import with_flags
 from semfreeze_core.cli.options.pilots import PilotFlags, refuse_pilot_flags
-from semfreeze_core.records.defaults import COVERAGE_WEIGHT, TAU
+from semfreeze_core.records.defaults import COVERAGE_WEIGHT, TAU, WIDE_STEPS
 from semfreeze_core.records.options import EstimateOptions
 from semfreeze_core.wording.escaping import terminal_text
 
@@ -33,6 +33,14 @@ def plan(
     layers: Annotated[
         str | None,
         typer.Option(help="Your own layers to train, such as 0-3,26-29; implies --rule manual.", metavar="RANGES"),
+    ] = None,
+    progressive: Annotated[
+        str | None,
+        typer.Option(
+            help="Freeze W layers for N steps, then K. Without W-K: a quarter, then the rule's depth; without @N: "
+            f"{WIDE_STEPS} steps, at most half.",
+            metavar="W-K@N",
+        ),
     ] = None,
     tau: Annotated[float, typer.Option(help="Minimum score of the coverage rule.")] = TAU,
     max_memory_gib: Annotated[
@@ -73,8 +81,8 @@ def plan(
         return
     if run is None:
         raise PlanError("RUN is missing: give a run's folder or name, or 'example'.")
-    if compare and (rule is not None or out is not None or layers is not None):
-        flags_given = (("--rule", rule), ("--out", out), ("--layers", layers))
+    flags_given = (("--rule", rule), ("--out", out), ("--layers", layers), ("--progressive", progressive))
+    if compare and any(value is not None for _, value in flags_given):
         given = " and ".join(flag for flag, value in flags_given if value is not None)
         raise PlanError(f"--compare asks every rule and writes no plan: leave {given} out.")
     refuse_pilot_flags(pilots, rule)
@@ -84,7 +92,7 @@ def plan(
     from semfreeze_core.cli.printing.opinions import print_comparison
     from semfreeze_core.cli.printing.run import print_correction, print_plan
     from semfreeze_core.cli.printing.tables import console
-    from semfreeze_core.cost import savings
+    from semfreeze_core.cost import names_depths, savings
     from semfreeze_core.cost.setup import setup_from_options
     from semfreeze_core.plan.decide import refuse_contradictions
     from semfreeze_core.plan.make import TrainFlags, make_plan
@@ -132,7 +140,7 @@ def plan(
             raise PlanError("Pilots train what each depth trains by default: leave the --train-… flags out.")
         with progress_on_stderr(quiet) as progress:
             measurement = run_pilots(run, reading, setup, metric, pilots, progress)
-    own = depth is not None or layers is not None
+    own = depth is not None or layers is not None or (progressive is not None and names_depths(progressive))
     meant = "manual" if own else "budget" if budget is not None else "coverage"
     document = make_plan(
         reading,
@@ -140,6 +148,7 @@ def plan(
         metric=metric,
         depth=depth,
         layers=layers,
+        progressive=progressive,
         tau=tau,
         budget=budget,
         measurement=measurement,
@@ -154,7 +163,9 @@ def plan(
         print_json(document.model_dump(mode="json"))
         return
     validations, problems = readable_validations(folder)
-    left = [] if document.trainable is None else savings(reading.shape, document.cost.setup, document.trainable, card)
+    left = []  # of a plan that freezes deeper later, memory is that of its first steps, with other parts trained
+    if document.trainable is not None and document.switch is None:
+        left = savings(reading.shape, document.cost.setup, document.trainable, card)
     print_plan(document, validations, console(), saving=next(iter(left), None))
     for problem in problems:  # the plan does not depend on it
         typer.echo(f"note: {problem}")

@@ -5,7 +5,17 @@ from semfreeze_core.cost.hardware import Gpu, find_gpu
 from semfreeze_core.cost.layer_sets import parts_of_layers, read_layers
 from semfreeze_core.cost.lora import adapter_parameters, check_targets
 from semfreeze_core.cost.memory import training_bytes
-from semfreeze_core.cost.progressive import Phase, progressive_bytes, progressive_flop, progressive_phases
+from semfreeze_core.cost.progressive import (
+    Phase,
+    names_depths,
+    progressive_bytes,
+    progressive_cost,
+    progressive_flop,
+    progressive_phases,
+    read_switch,
+    refused_with_switch,
+    require_step,
+)
 from semfreeze_core.cost.savings import Saving, cheapest_fit, savings
 from semfreeze_core.cost.table import (
     check_setup,
@@ -33,12 +43,17 @@ __all__ = [
     "flop_status",
     "full_cost",
     "lora_cost",
+    "names_depths",
     "parts_at_depth",
     "parts_of_layers",
     "progressive_bytes",
+    "progressive_cost",
     "progressive_flop",
     "progressive_phases",
     "read_layers",
+    "read_switch",
+    "refused_with_switch",
+    "require_step",
     "run_flop",
     "run_seconds",
     "savings",

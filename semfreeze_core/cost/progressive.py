@@ -1,13 +1,92 @@
-"""What a finetune costs that freezes few layers at first, and more from a step on."""
+"""Finetunes that freeze few layers at first, and more from a step on: how they are written, and what they cost."""
 
+import re
 from dataclasses import dataclass, replace
 
 from semfreeze_core.cost.flops import run_flop
 from semfreeze_core.cost.memory import training_bytes
-from semfreeze_core.cost.table import parts_at_depth
-from semfreeze_core.records.cost import TrainingBytes
+from semfreeze_core.cost.table import depth_cost, full_cost, parts_at_depth
+from semfreeze_core.errors import PlanError
+from semfreeze_core.records.activation_count import CalibratedBytes
+from semfreeze_core.records.cost import ProgressiveCost, TrainingBytes
+from semfreeze_core.records.defaults import WIDE_FRACTION, WIDE_STEPS
 from semfreeze_core.records.model import ModelShape
 from semfreeze_core.records.training import DepthSwitch, TrainableParts, TrainingSetup
+
+_SWITCH = re.compile(r"(?:(\d{1,6})-(\d{1,6}))?(?:@(\d{1,9}))?")
+
+
+def names_depths(text: str) -> bool:
+    """Whether "W-K@N" names its two freeze depths."""
+    match = _SWITCH.fullmatch(text)
+    return match is not None and match[1] is not None
+
+
+def read_switch(
+    text: str, shape: ModelShape, deep_depth: int | None, steps: int, *, written_after: str = ""
+) -> DepthSwitch:
+    """The switch that "W-K@N" stands for: W layers are frozen for N steps, then K.
+
+    "W-K" and "@N" may be left out: a quarter of the layers and then `deep_depth`; WIDE_STEPS, at most half of all.
+
+    Args:
+        text: as above; "" leaves both out.
+        shape: the counted model.
+        deep_depth: layers frozen in the end where the text does not say; None where nothing says it.
+        steps: of the whole finetune.
+        written_after: what stands before it where somebody writes it, for examples.
+
+    Raises:
+        PlanError: it is not so written, or no such finetune is possible; a part of a sentence, without its subject.
+    """
+    match = _SWITCH.fullmatch(text)
+    last, first = shape.n_layers, int(WIDE_FRACTION * shape.n_layers)
+    example = f"{written_after}{first}-{max(first + 1, 2 * last // 3)}"
+    if match is None:
+        raise PlanError(f"expected W-K@N, as in {example}@{WIDE_STEPS}: W layers frozen for N steps, then K")
+    if match[1] is None and deep_depth is None:
+        raise PlanError(f"the plan makes no recommendation; name two depths, as in {example}")
+    wide, deep = (first, deep_depth or 0) if match[1] is None else (int(match[1]), int(match[2]))
+    if deep > last:
+        raise PlanError(f"freezes {deep} layers in the end, but the model has {last}")
+    if wide >= deep:
+        raise PlanError(f"freezes {wide} layers at first and {deep} later; the second must be more, as in {example}")
+    if not parts_at_depth(shape, deep).any:
+        raise PlanError("trains nothing in the end, as the model has no norm between its layers and its head")
+    if steps < 2:
+        raise PlanError(f"freezes deeper after a step, so it needs at least 2 steps, found {steps}")
+    step = min(WIDE_STEPS, steps // 2) if match[3] is None else int(match[3])
+    require_step(step, steps)
+    return DepthSwitch(wide, deep, step)
+
+
+def refused_with_switch(setup: TrainingSetup, around: tuple[bool | None, ...]) -> list[str]:
+    """What of a setup a finetune that freezes deeper at a step cannot have; parts of a sentence.
+
+    Args:
+        setup: of the finetune.
+        around: whether embeddings, final norm and head are trained, as far as somebody says.
+    """
+    problems = []
+    if any(flag is not None for flag in around):
+        problems.append("what trains around the layers is each depth's default: leave the --train-… flags out")
+    if setup.lora is not None or setup.frozen_bits is not None:
+        problems.append("it trains the layers' own weights: leave --lora and --frozen-bits out")
+    return problems
+
+
+def require_step(step: int, steps: int) -> None:
+    """Refuse a finetune that ends before it freezes deeper.
+
+    Args:
+        step: after which it freezes deeper.
+        steps: of the whole finetune.
+
+    Raises:
+        PlanError: a part of a sentence, without its subject.
+    """
+    if not 1 <= step < steps:
+        raise PlanError(f"freezes deeper after step {step}; expected a step from 1 to {steps - 1}, of {steps}")
 
 
 @dataclass(frozen=True)
@@ -71,3 +150,31 @@ def progressive_bytes(shape: ModelShape, setup: TrainingSetup, switch: DepthSwit
     """
     phases = progressive_phases(shape, setup, switch)
     return tuple(training_bytes(shape, phase.setup, phase.parts) for phase in phases)
+
+
+def progressive_cost(
+    shape: ModelShape, setup: TrainingSetup, switch: DepthSwitch, calibrated: CalibratedBytes | None = None
+) -> ProgressiveCost:
+    """What a finetune that freezes deeper at a step costs, and each of its phases.
+
+    Args:
+        shape: the counted model.
+        setup: of the whole finetune, with all its steps.
+        switch: the two depths, and the step between them.
+        calibrated: as in training_bytes.
+
+    Raises:
+        PlanError: a depth is outside 0..L, or the setup contradicts one of them.
+    """
+    full, phases = full_cost(shape, setup, calibrated), progressive_phases(shape, setup, switch)
+    costs = [depth_cost(shape, phase.setup, phase.parts, calibrated) for phase in phases]
+    costs = [replace(cost, relative_flop=cost.flop / full.flop) for cost in costs]
+    flop, largest = sum(cost.flop for cost in costs), max(costs, key=lambda cost: cost.bytes.known)
+    whole = replace(
+        largest,
+        freeze_depth=switch.deep_depth,
+        step_flop=costs[0].step_flop,
+        flop=flop,
+        relative_flop=flop / full.flop,
+    )
+    return ProgressiveCost(switch, whole, tuple(costs), tuple(phase.setup.steps for phase in phases))

@@ -15,7 +15,7 @@ from semfreeze_core.export.request import Exported, ExportRequest
 from semfreeze_core.export.scripts import write_hf_trainer, write_peft, write_trl
 from semfreeze_core.export.tokenizer import tokenizer_facts
 from semfreeze_core.export.unsloth import write_unsloth
-from semfreeze_core.plan.document import FreezePlan
+from semfreeze_core.plan.document import FreezePlan, require_one_phase
 from semfreeze_core.records.fields import FieldMapping
 from semfreeze_core.records.training import ALL_LINEAR, LoraSetup
 from semfreeze_core.sources.data.fields import RenderChat
@@ -92,13 +92,14 @@ def export_plan(
             so that rows are judged as an analysis judges them; without it the messages alone are.
 
     Raises:
-        PlanError: no such target, or one that cannot train this plan; the plan abstains or contradicts itself; the
-            model is in a form that trainers do not load.
+        PlanError: no such target, or one that cannot train this plan; the plan abstains, contradicts itself, or freezes
+            deeper at a step; the model is in a form that trainers do not load.
         DataError: the file cannot be used, or not by this target.
     """
     writer = _TARGETS.get(target)
     if writer is None:
         raise PlanError(f"There is no export to {target!r}. Available: {', '.join(TARGETS)}.")
+    require_one_phase(plan, target)
     parts = named_parts(plan)
     lora = plan.cost.setup.lora
     able = _listed([name for name, other in _TARGETS.items() if other.can_train(parts, lora)])

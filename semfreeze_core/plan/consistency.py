@@ -52,12 +52,14 @@ def require_names(plan: FreezePlan, names: ParameterNames) -> None:
 def _contradictions(plan: FreezePlan) -> Iterator[str]:
     parts = plan.trainable
     yield from _null_fields(plan)
+    yield from _switch(plan)
     if plan.candidate_depth is not None and plan.candidate_depth > plan.n_layers:
         yield f"candidate_depth is {plan.candidate_depth}, but n_layers is {plan.n_layers}"
     if parts is not None and plan.trainable_regex is not None and plan.freeze_depth is not None:
         yield from _depth(plan, parts, plan.freeze_depth)
         yield from _regex(plan, parts, plan.trainable_regex)
     yield from _costs(plan)
+    yield from _phases(plan)
 
 
 def _null_fields(plan: FreezePlan) -> Iterator[str]:
@@ -92,6 +94,50 @@ def _depth(plan: FreezePlan, parts: TrainableParts, depth: int) -> Iterator[str]
         yield "recommendation is freeze, but trainable trains nothing"
 
 
+def _switch(plan: FreezePlan) -> Iterator[str]:
+    switch, parts = plan.switch, plan.trainable
+    if switch is None:
+        return
+    if parts is None:
+        yield f"switch freezes {switch.deep_depth} layers in the end, but trainable is null"
+        return
+    if switch.deep_depth != plan.freeze_depth:
+        yield f"switch freezes {switch.deep_depth} layers in the end, but freeze_depth is {plan.freeze_depth}"
+    if not parts.is_suffix or parts.embeddings or parts.head:
+        yield "switch is given, but trainable is not the last layers alone"
+    if plan.cost.setup.lora is not None:
+        yield "switch is given, but cost.setup.lora trains adapters"
+    if not switch.step < plan.cost.setup.steps:
+        yield f"switch.step is {switch.step}, but cost.setup.steps is {plan.cost.setup.steps}"
+
+
+def _phases(plan: FreezePlan) -> Iterator[str]:
+    switch, phases, planned = plan.switch, plan.cost.phases, plan.cost.planned
+    if (switch is None) != (phases is None):
+        yield "has one of switch and cost.phases, which are given together"
+    if switch is None or phases is None or planned is None:
+        return
+    for name in ("alternative", "transformers_5"):
+        if getattr(plan.cost, name) is not None:
+            yield f"switch is given, but cost.{name} is the cost of a training without one"
+    expected = [
+        (switch.wide_depth, switch.step),
+        (switch.deep_depth, plan.cost.setup.steps - switch.step),
+    ]
+    found = [(phase.cost.freeze_depth, phase.steps) for phase in phases]
+    if found != expected:
+        yield f"cost.phases has depths and steps {found}, but switch and cost.setup.steps make {expected}"
+        return
+    if planned.flop != (total := sum(phase.cost.flop for phase in phases)):
+        yield f"cost.planned.flop is {planned.flop}, but cost.phases make {total}"
+    known = [phase.cost.bytes.total for phase in phases]
+    most = None if None in known else max(total for total in known if total is not None)
+    if planned.bytes.total != most:
+        yield f"cost.planned.bytes.total is {planned.bytes.total}, but cost.phases need {most} at most"
+    if planned.step_flop != phases[0].cost.step_flop:
+        yield "cost.planned.step_flop is not that of the first phase in cost.phases"
+
+
 def _regex(plan: FreezePlan, parts: TrainableParts, regex: str) -> Iterator[str]:
     names = read_regex(regex, lora=plan.cost.setup.lora is not None)
     said = f"trainable_regex is {regex[:200]}"
@@ -123,6 +169,7 @@ def _costs(plan: FreezePlan) -> Iterator[str]:
         "transformers_5": (cost.transformers_5, plan.freeze_depth),
         "alternative.planned": (None if other is None else other.planned, plan.freeze_depth),
         "alternative.full": (None if other is None else other.full, 0),
+        **{f"phases.{i}": (phase.cost, phase.cost.freeze_depth) for i, phase in enumerate(cost.phases or ())},
     }
     for name, (entry, depth) in entries.items():
         if entry is None:

@@ -17,7 +17,7 @@ from semfreeze_core.records.model import ModelIdentity
 from semfreeze_core.records.pilots import Measurement
 from semfreeze_core.records.provenance import Document, Provenance
 from semfreeze_core.records.race import Race
-from semfreeze_core.records.training import TrainableParts, TrainingSetup
+from semfreeze_core.records.training import DepthSwitch, TrainableParts, TrainingSetup
 from semfreeze_core.storage import digest
 
 PLAN_SCHEMA_VERSION = 3
@@ -34,6 +34,13 @@ class AlternativeCost(Document):
     full: CostEntry
 
 
+class PhaseCost(Document):
+    """Cost of the steps of a finetune that train the same parts, relative to full finetuning of all its steps."""
+
+    steps: int = Field(ge=1)
+    cost: CostEntry
+
+
 class PlanCost(Document):
     """Cost of the plan and of full finetuning; `planned` is null without a recommendation.
 
@@ -41,7 +48,8 @@ class PlanCost(Document):
     and so totals, are null. `transformers_5` is the plan in a stock trainer (logits of every token, no prefix cache)
     under checkpointing as transformers 5 turns it on by itself; null without checkpointing. `alternative` is the plan
     in a stock trainer, or in `semfreeze train` where `setup` is a stock trainer's; null without a recommendation and in
-    plans of 0.1.0.
+    plans of 0.1.0. `phases` are those of a plan that freezes deeper at a step, in order, and `planned` is both: FLOPs
+    of all steps, of the first step, and the memory of the phase that needs most. Such a plan has no cost elsewhere.
     """
 
     setup: TrainingSetup
@@ -52,6 +60,7 @@ class PlanCost(Document):
     full: CostEntry
     transformers_5: CostEntry | None = None
     alternative: AlternativeCost | None = None
+    phases: list[PhaseCost] | None = None
 
 
 class EvidenceEntry(Document):
@@ -78,7 +87,9 @@ class FreezePlan(Document):
     """Which parts of one model to train on one kind of data.
 
     `freeze_depth`, `trainable`, `trainable_regex` and `cost.planned` are null when the recommendation is to abstain;
-    the candidate stays in `candidate_depth`. `gain_coverage` is a prediction until a finetune has measured it.
+    the candidate stays in `candidate_depth`. `gain_coverage` is a prediction until a finetune has measured it. With a
+    `switch` fewer layers are frozen in the first steps; `freeze_depth`, `trainable` and `trainable_regex` are what
+    trains after them.
     """
 
     schema_version: int = Field(default=PLAN_SCHEMA_VERSION, ge=1)
@@ -97,6 +108,7 @@ class FreezePlan(Document):
     gain_coverage_status: Literal["predicted, unvalidated"] = "predicted, unvalidated"
     trainable: TrainableParts | None
     trainable_regex: str | None = Field(description="matched with re.match against model.named_parameters()")
+    switch: DepthSwitch | None = None
     cost: PlanCost
     evidence: EvidenceEntry
     run: str | None
@@ -172,6 +184,28 @@ def require_recommendation(plan: FreezePlan, *, or_else: str = "") -> TrainableP
     return plan.trainable
 
 
+def require_one_phase(plan: FreezePlan, user: str) -> None:
+    """Refuse a plan that freezes deeper at a step, where only one set of parts can be trained.
+
+    Args:
+        plan: to be exported, applied or audited.
+        user: what cannot do it, as the beginning of a sentence.
+
+    Raises:
+        PlanError: with the ways to train it.
+    """
+    switch = plan.switch
+    if switch is None:
+        return
+    run = plan.run or "RUN"
+    raise PlanError(
+        f"{user} trains the same layers in every step, but this plan freezes deeper after step {switch.step}: train it "
+        f"with semfreeze train. To train both phases elsewhere, make one plan for each (semfreeze plan {run} --depth "
+        f"{switch.wide_depth}, and --depth {switch.deep_depth} for the model that the first {switch.step} steps give); "
+        "the optimizer then starts anew."
+    )
+
+
 def plan_digests(plan: FreezePlan) -> tuple[str, ...]:
     """What results keep of their plan: its digest, then the one that 0.1.0 kept.
 
@@ -183,6 +217,8 @@ def plan_digests(plan: FreezePlan) -> tuple[str, ...]:
     if whole["cost"]["alternative"] is None:
         del whole["cost"]["alternative"]  # came since
     for document in (whole, content):  # came since, and the badge follows from the others
+        if document["switch"] is None:
+            del document["switch"], document["cost"]["phases"]
         del document["evidence"]["badge"]
         if document["evidence"]["race"] is None:
             del document["evidence"]["race"]

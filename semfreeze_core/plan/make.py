@@ -7,9 +7,13 @@ from semfreeze_core.cost import (
     depth_cost,
     flop_status,
     full_cost,
+    names_depths,
     parts_at_depth,
     parts_of_layers,
+    progressive_cost,
     read_layers,
+    read_switch,
+    refused_with_switch,
     stock_setup,
 )
 from semfreeze_core.cost.document import UNKNOWN_ACTIVATIONS, CostEntry
@@ -22,6 +26,7 @@ from semfreeze_core.plan.document import (
     AlternativeCost,
     EvidenceEntry,
     FreezePlan,
+    PhaseCost,
     PlanCost,
 )
 from semfreeze_core.plan.parameter_names import trainable_regex
@@ -38,7 +43,7 @@ from semfreeze_core.records.provenance import provenance_now
 from semfreeze_core.records.race import Race
 from semfreeze_core.records.run import Run
 from semfreeze_core.records.task_checks import TaskChecks
-from semfreeze_core.records.training import TrainableParts, TrainingSetup
+from semfreeze_core.records.training import DepthSwitch, TrainableParts, TrainingSetup
 
 
 @dataclass(frozen=True)
@@ -79,6 +84,7 @@ def make_plan(
     metric: str = "semantic",
     depth: int | None = None,
     layers: str | None = None,
+    progressive: str | None = None,
     tau: float = TAU,
     weight: float = COVERAGE_WEIGHT,
     budget: Budget | None = None,
@@ -99,6 +105,9 @@ def make_plan(
         metric: deviation the gains come from, "semantic" or "logit_z".
         depth: the user's own freeze depth, 0..L; only with the rule "manual".
         layers: the user's own trained layers as ranges, "0-3,26-29", in place of a depth.
+        progressive: freeze fewer layers in the first steps, as "W-K@N": W layers for N steps, then K. Without "W-K" a
+            quarter of the layers, then what the rule chooses; with it the rule is "manual". Without "@N" WIDE_STEPS, at
+            most half of all.
         tau: what the coverage score must reach, in (0, 1].
         weight: weight of the coverage against exchangeable layers, in [0, 1).
         budget: what the finetune may cost; only with the rule "budget".
@@ -116,6 +125,10 @@ def make_plan(
     flags = train or TrainFlags()
     curve = curve_of(run, metric)
     setup = setup or default_setup(run, flags, budget)
+    if progressive is not None:
+        _refuse_progressive(progressive, rule, depth, layers, flags, setup)
+        if names_depths(progressive):
+            depth = _switch(progressive, run.shape, None, setup).deep_depth
     around = (flags.embeddings, flags.final_norm, flags.head)
 
     def costs() -> tuple[DepthCost, ...]:
@@ -144,12 +157,10 @@ def make_plan(
         parts = parts_of_layers(run.shape, chosen, *around, lora=setup.lora is not None)
     elif decision.freeze_depth is not None:
         parts = parts_at_depth(run.shape, decision.freeze_depth, *around, lora=setup.lora is not None)
-    planned = None if parts is None else CostEntry.of(depth_cost(run.shape, setup, parts))
-    stock = None
-    if parts is not None and setup.checkpointing != "none":
-        stock = CostEntry.of(depth_cost(run.shape, stock_setup(stock_trainer(setup)), parts))
-    alternative = None if parts is None else _alternative(run.shape, setup, parts)
-    full = full_cost(run.shape, setup)
+    switch = None
+    if progressive is not None:  # also of a plan without a recommendation, so that a wrong one is refused
+        switch = _switch(progressive, run.shape, decision.candidate_depth, setup)
+        switch = None if parts is None else switch
     candidate = decision.candidate_depth
     coverage = Interval(*[float("nan")] * 3) if candidate is None else curve.coverage.at(candidate)
     if chosen is not None:
@@ -171,15 +182,8 @@ def make_plan(
         trainable_regex=None
         if parts is None
         else trainable_regex(manifest.model.names, parts, lora=setup.lora is not None),
-        cost=PlanCost(
-            setup=setup,
-            flop_status=flop_status(run.shape, setup),
-            reason=UNKNOWN_ACTIVATIONS if full.bytes.activations is None else None,
-            planned=planned,
-            full=CostEntry.of(full),
-            transformers_5=stock,
-            alternative=alternative,
-        ),
+        switch=switch,
+        cost=plan_cost(run.shape, setup, parts, switch),
         evidence=EvidenceEntry(
             verdict=evidence.verdict,
             reasons=list(evidence.reasons),
@@ -197,6 +201,69 @@ def make_plan(
         data_digest=manifest.data.tokens_digest,
         provenance=provenance_now(manifest.settings.seed),
     )
+
+
+def plan_cost(
+    shape: ModelShape, setup: TrainingSetup, parts: TrainableParts | None, switch: DepthSwitch | None = None
+) -> PlanCost:
+    """What a plan costs, as it is written down.
+
+    Args:
+        shape: the counted model.
+        setup: the finetune.
+        parts: what the plan trains, with a switch after it; None without a recommendation.
+        switch: where it freezes deeper, or None. No other trainer does that, so its cost elsewhere is not given.
+
+    Raises:
+        PlanError: the parts contradict the setup.
+    """
+    full = full_cost(shape, setup)
+    cost = PlanCost(
+        setup=setup,
+        flop_status=flop_status(shape, setup),
+        reason=UNKNOWN_ACTIVATIONS if full.bytes.activations is None else None,
+        planned=None,
+        full=CostEntry.of(full),
+    )
+    if parts is None:
+        return cost
+    if switch is not None:
+        both = progressive_cost(shape, setup, switch)
+        phases = zip(both.steps, both.phases, strict=True)
+        written = [PhaseCost(steps=steps, cost=CostEntry.of(phase)) for steps, phase in phases]
+        return cost.model_copy(update={"planned": CostEntry.of(both.whole), "phases": written})
+    stock = None
+    if setup.checkpointing != "none":
+        stock = CostEntry.of(depth_cost(shape, stock_setup(stock_trainer(setup)), parts))
+    planned, elsewhere = CostEntry.of(depth_cost(shape, setup, parts)), _alternative(shape, setup, parts)
+    return cost.model_copy(update={"planned": planned, "transformers_5": stock, "alternative": elsewhere})
+
+
+def _refuse_progressive(
+    text: str, rule: str, depth: int | None, layers: str | None, flags: TrainFlags, setup: TrainingSetup
+) -> None:
+    """Refuse what contradicts a plan that freezes deeper at a step.
+
+    Raises:
+        PlanError: all of it in one message.
+    """
+    problems = []
+    if names_depths(text) and rule != "manual":
+        problems.append(f"it names its depths, which selects the rule manual, but --rule {rule} was given")
+    if names_depths(text) and depth is not None:
+        problems.append("it and --depth both say how many layers are frozen: give one of them")
+    if layers is not None:
+        problems.append("it freezes a number of layers, and --layers names which: give one of them")
+    problems += refused_with_switch(setup, (flags.embeddings, flags.final_norm, flags.head))
+    if problems:
+        raise PlanError(f"--progressive {text}: {'; '.join(problems)}.")
+
+
+def _switch(text: str, shape: ModelShape, depth: int | None, setup: TrainingSetup) -> DepthSwitch:
+    try:
+        return read_switch(text, shape, depth, setup.steps)
+    except PlanError as error:
+        raise PlanError(f"--progressive {text}: {error}.") from error
 
 
 def _alternative(shape: ModelShape, setup: TrainingSetup, parts: TrainableParts) -> AlternativeCost:

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from semfreeze_core.records.training import DepthSwitch
+
 FlopStatus = Literal["exact", "upper bound"]
 BytesStatus = Literal[
     "projected", "calibrated"
@@ -84,6 +86,23 @@ class AlternativeCosts:
 
 
 @dataclass(frozen=True)
+class ProgressiveCost:
+    """The cost of a finetune that freezes deeper at a step, relative to full finetuning of as many steps.
+
+    Attributes:
+        switch: the two depths, and the step between them.
+        whole: all steps; the first step is the wide phase's, the bytes are those of the phase that needs most.
+        phases: the wide one, and the deep one with its own cache pass; their FLOPs add up to the whole's.
+        steps: of each phase.
+    """
+
+    switch: DepthSwitch
+    whole: DepthCost
+    phases: tuple[DepthCost, ...]
+    steps: tuple[int, ...]
+
+
+@dataclass(frozen=True)
 class CostTable:
     """The costs of all freeze depths, and those they are compared with.
 
@@ -96,6 +115,7 @@ class CostTable:
         flop_status: whether the FLOPs are exact.
         bytes_status: where the activation bytes come from.
         alternative: the same depths in the other kind of trainer.
+        progressive: a finetune that freezes deeper at a step, or None when not asked for.
     """
 
     depths: tuple[DepthCost, ...]
@@ -105,3 +125,4 @@ class CostTable:
     flop_status: FlopStatus
     bytes_status: BytesStatus
     alternative: AlternativeCosts | None = None
+    progressive: ProgressiveCost | None = None

@@ -279,7 +279,8 @@ class ValidationReport(Document):
     """The verdict on a plan, and everything it rests on.
 
     `verdict` is read at equal steps or at equal compute, as `settings.budget` says; both are in `verdicts`. `layers`
-    are the plan's trained ones as ranges where a freeze depth does not say them.
+    are the plan's trained ones as ranges where a freeze depth does not say them; with a `switch`, which is the plan's,
+    `freeze_depth` is the one after it.
     """
 
     schema_version: int = VALIDATION_SCHEMA_VERSION
@@ -287,6 +288,7 @@ class ValidationReport(Document):
     model: ModelIdentity
     freeze_depth: int | None
     layers: str | None = None
+    switch: DepthSwitch | None = None
     n_layers: int
     predicted_gain_coverage: float | None
     settings: ValidationSettings

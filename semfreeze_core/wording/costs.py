@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from semfreeze_core.wording.layers import set_of
-from semfreeze_core.wording.numbers import MISSING, duration_at, flops, gib, percent, rate_range
+from semfreeze_core.wording.numbers import MISSING, counted, duration_at, flops, gib, percent, rate_range
 from semfreeze_core.wording.tables import Column, Table, table
 
 if TYPE_CHECKING:
@@ -81,10 +81,20 @@ def _shares(relative_flop: float, relative_bytes: float | None) -> str:
 
 
 def plan_cost_table(plan: FreezePlan) -> Table:
-    """Compute and memory of the plan beside full finetuning's, by component; one cost per column."""
+    """Compute and memory of the plan beside full finetuning's, by component; one cost per column.
+
+    A plan that freezes deeper at a step has a column for each phase too.
+    """
     planned, full = plan.cost.planned, plan.cost.full
-    layers = set_of(plan.trainable)
+    layers, switch = set_of(plan.trainable), plan.switch
     costs = {} if planned is None else {f"layers {layers}" if layers else f"freeze {planned.freeze_depth}": planned}
+    if planned is not None and switch is not None and plan.cost.phases is not None:
+        wide, deep = plan.cost.phases
+        costs = {
+            f"freeze {switch.wide_depth}, then {switch.deep_depth}": planned,
+            f"first {counted(wide.steps, 'step')}": wide.cost,
+            f"other {counted(deep.steps, 'step')}": deep.cost,
+        }
     costs["full finetuning"] = full
     step, whole = full.step_flop.total, full.flop
     rows = [("compute, first step", *[flops(cost.step_flop.total, step) for cost in costs.values()])]
@@ -102,6 +112,8 @@ def plan_cost_table(plan: FreezePlan) -> Table:
 def depth_cost_table(costs: CostTable, rates: Sequence[float] = ()) -> Table:
     """One row per freeze depth: compute of the first step and of all steps, memory by component.
 
+    A finetune that freezes deeper at a step has a row, and one for each of its phases.
+
     One column has the shares of compute and memory in the other kind of trainer, one with checkpointing those under
     the default checkpointing of transformers 5; with a rate in FLOP/s, or the lowest and highest, a last column has the
     training time.
@@ -116,6 +128,10 @@ def depth_cost_table(costs: CostTable, rates: Sequence[float] = ()) -> Table:
     largest = max([*costs.depths, costs.full], key=lambda cost: cost.flop)
     named = [(str(cost.freeze_depth), cost) for cost in costs.depths]
     named += [("LoRA", costs.lora)] if costs.lora else []
+    if (both := costs.progressive) is not None:
+        steps = [counted(n, "step") for n in both.steps]
+        named.append((f"{both.switch.wide_depth}, then {both.switch.deep_depth}", both.whole))
+        named += zip((f"first {steps[0]}", f"other {steps[1]}"), both.phases, strict=True)
     rows = []
     for i, (name, cost) in enumerate(named):
         cells = [
@@ -151,6 +167,12 @@ def cost_notes(costs: CostTable) -> list[str]:
         )
     if costs.lora is not None:
         notes.append("LoRA: adapters on all layers, nothing frozen; same setup, no prefix cache.")
+    if (both := costs.progressive) is not None:
+        wide, deep, first = both.switch.wide_depth, both.switch.deep_depth, counted(both.steps[0], "step")
+        notes.append(
+            f"{wide}, then {deep}: {counted(wide, 'layer')} frozen for {first}, then {deep}; the memory is that of the "
+            "phase that needs most."
+        )
     if costs.alternative is not None:
         trainer = costs.alternative.trainer
         notes.append(

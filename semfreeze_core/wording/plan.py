@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING
 
 from semfreeze_core.wording.costs import RelativeCost, alternative_sentence, cost_sentence
 from semfreeze_core.wording.layers import set_headline, set_of
-from semfreeze_core.wording.numbers import NOT_MEASURED, Estimate, interval_with_ci
+from semfreeze_core.wording.numbers import NOT_MEASURED, Estimate, counted, flops, gib, interval_with_ci
 
 if TYPE_CHECKING:
-    from semfreeze_core.plan.document import FreezePlan
+    from semfreeze_core.plan.document import FreezePlan, PlanCost
     from semfreeze_core.plan.opinions import Opinion
+    from semfreeze_core.records.training import DepthSwitch
 
 _CHOSEN_BY_COVERAGE = ("coverage", "compute")
 
@@ -31,6 +32,25 @@ def depth_headline(depth: int, n_layers: int) -> str:
     return f"Freeze the {first} of {n_layers} layers and train the {last}."
 
 
+def switch_headline(switch: DepthSwitch, n_layers: int) -> str:
+    """What a finetune trains that freezes deeper at a step, in one sentence."""
+    steps = counted(switch.step, "step")
+    then = "the first" if switch.deep_depth == 1 else f"the first {switch.deep_depth}"
+    if switch.wide_depth == 0:
+        return f"Train all {n_layers} layers for {steps}, then freeze {then}."
+    first = "first layer" if switch.wide_depth == 1 else f"first {switch.wide_depth}"
+    return f"Freeze the {first} of {n_layers} layers for {steps}, then {then}."
+
+
+def phases_sentence(cost: PlanCost) -> str:
+    """What each phase of a plan that freezes deeper at a step is estimated to cost; "" of another plan."""
+    if cost.phases is None:
+        return ""
+    first, second = (f"{flops(p.cost.flop)} and {gib(p.cost.bytes.total)} of memory" for p in cost.phases)
+    steps, rest = (phase.steps for phase in cost.phases)
+    return f"Estimated: {first} for the first {counted(steps, 'step')}, {second} for the other {rest:,}."
+
+
 def no_recommendation(rule: str, candidate_depth: int | None) -> str:
     """That a rule makes no recommendation, and which depth its formula selects all the same."""
     alone = "" if candidate_depth is None else f" Its formula alone selects depth {candidate_depth}."
@@ -43,6 +63,8 @@ def headline(plan: FreezePlan) -> str:
         return no_recommendation(plan.rule, plan.candidate_depth)
     if plan.trainable is not None and not plan.trainable.is_suffix:
         return set_headline(plan.trainable)
+    if plan.switch is not None:
+        return switch_headline(plan.switch, plan.n_layers)
     return depth_headline(plan.freeze_depth, plan.n_layers)
 
 
@@ -52,6 +74,8 @@ def plan_summary(plan: FreezePlan) -> list[str]:
     if cost is None or not (plan.freeze_depth or set_of(plan.trainable)):
         return [headline(plan)]
     lines = [headline(plan), cost_sentence(cost)]
+    if phases := phases_sentence(plan.cost):
+        lines.append(phases)
     if other is not None:
         lines.append(alternative_sentence(other.trainer, other.planned.relative_flop, other.planned.relative_bytes))
     return lines

@@ -84,10 +84,17 @@ def sample_size(report: ValidationReport) -> str:
     return f"{counted(report.baseline.n_items, 'eval example')}, {counted(len(report.settings.seeds), 'seed')}"
 
 
+def switch_depths(switch: DepthSwitch) -> str:
+    """The two freeze depths of a finetune that freezes deeper at a step."""
+    return f"{switch.wide_depth}, then {switch.deep_depth}"
+
+
 def depth_tested(report: ValidationReport) -> str:
     """Which depth a validation tested."""
     if report.layers is not None:
         return f"train layers {report.layers} of {report.n_layers}"
+    if report.switch is not None:
+        return f"freeze {switch_depths(report.switch)} of {report.n_layers} layers"
     if report.freeze_depth is None:
         return "no depth recommended"
     return f"freeze {report.freeze_depth} of {report.n_layers} layers"
@@ -104,6 +111,7 @@ def short_verdicts(report: ValidationReport) -> str:
     """A validation in a table cell: the depth, and the measured share on each basis with its verdict."""
     depth = "plan" if report.freeze_depth is None else f"depth {report.freeze_depth}"
     depth = depth if report.layers is None else f"layers {report.layers}"
+    depth = depth if report.switch is None else f"depth {switch_depths(report.switch)}"
     planned = report.arms.get("planned")
     shares = []
     for budget, verdict in report.verdicts.items():
@@ -113,38 +121,50 @@ def short_verdicts(report: ValidationReport) -> str:
 
 
 def finished_at(
-    reports: Mapping[str, ValidationReport], depth: int | None, layers: str | None = None
+    reports: Mapping[str, ValidationReport],
+    depth: int | None,
+    layers: str | None = None,
+    switch: DepthSwitch | None = None,
 ) -> dict[str, ValidationReport]:
     """The finished validations that tested a depth, by name; None: those of a plan without a recommendation.
 
-    Where a depth does not say what a plan trains, `layers` does, as ranges.
+    Where a depth does not say what a plan trains, `layers` does, as ranges, or its `switch`.
     """
     return {
         name: report
         for name, report in reports.items()
-        if report.finished and (report.freeze_depth, report.layers) == (depth, layers)
+        if report.finished and (report.freeze_depth, report.layers, report.switch) == (depth, layers, switch)
     }
 
 
-def measured_lines(reports: Mapping[str, ValidationReport], depth: int | None, n_layers: int) -> list[str]:
+def measured_lines(
+    reports: Mapping[str, ValidationReport], depth: int | None, n_layers: int, switch: DepthSwitch | None = None
+) -> list[str]:
     """What finished finetunes have measured of a depth, or that none has measured it.
 
     Args:
         reports: the run's validations by name.
         depth: k, or None where none is recommended.
         n_layers: of the model.
+        switch: of a plan that freezes deeper at a step.
     """
-    here = [line for name, report in finished_at(reports, depth).items() for line in verdict_lines(name, report)]
-    return here or [not_measured_sentence(reports, depth, n_layers)]
+    tested = finished_at(reports, depth, switch=switch)
+    here = [line for name, report in tested.items() for line in verdict_lines(name, report)]
+    return here or [not_measured_sentence(reports, depth, n_layers, switch=switch)]
 
 
 def not_measured_sentence(
-    reports: Mapping[str, ValidationReport], depth: int | None, n_layers: int, layers: str | None = None
+    reports: Mapping[str, ValidationReport],
+    depth: int | None,
+    n_layers: int,
+    layers: str | None = None,
+    switch: DepthSwitch | None = None,
 ) -> str:
     """That no finished finetune has measured a depth or set of layers, and which depths were measured."""
     tested = "this plan" if depth is None else f"freezing {depth} of {n_layers} layers"
     tested = tested if layers is None else f"training layers {layers} of {n_layers}"
-    finished = [one for one in reports.values() if one.finished and one.layers is None]
+    tested = tested if switch is None else f"freezing {switch_depths(switch)} of {n_layers} layers"
+    finished = [one for one in reports.values() if one.finished and one.layers is None and one.switch is None]
     elsewhere = sorted({one.freeze_depth for one in finished if one.freeze_depth is not None})
     others = f" Validated depths: {', '.join(map(str, elsewhere))}." if elsewhere else ""
     return f"Not measured yet: no finished validation of this run tested {tested}.{others}"
@@ -213,7 +233,7 @@ def quality_caption(report: ValidationReport) -> str:
 
 def frozen_layers(arm: ArmSummary) -> str:
     """How many layers a variant froze, or how many at first and then."""
-    return str(arm.freeze_depth) if arm.switch is None else f"{arm.freeze_depth}, then {arm.switch.deep_depth}"
+    return str(arm.freeze_depth) if arm.switch is None else switch_depths(arm.switch)
 
 
 def switch_sentence(name: str, switch: DepthSwitch) -> str:

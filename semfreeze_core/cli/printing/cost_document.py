@@ -1,5 +1,6 @@
 """The JSON document that `semfreeze cost` prints. Keys are a promise to scripts."""
 
+from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
@@ -7,7 +8,7 @@ from semfreeze_core.cost.document import UNKNOWN_ACTIVATIONS, CostEntry
 from semfreeze_core.cost.hardware import Gpu, least_fitting_depth
 from semfreeze_core.cost.speed import Speed
 from semfreeze_core.records.activation_count import CalibratedBytes
-from semfreeze_core.records.cost import CostTable, DepthCost
+from semfreeze_core.records.cost import CostTable, DepthCost, ProgressiveCost
 from semfreeze_core.records.training import TrainingSetup
 
 
@@ -41,6 +42,7 @@ def cost_document(
         "depths": [entry(row) for row in table.depths],
         "full": entry(table.full),
         "lora": None if table.lora is None else entry(table.lora),
+        "progressive": None if table.progressive is None else _progressive(table.progressive, entry),
         "alternative": None
         if table.alternative is None
         else {
@@ -49,6 +51,15 @@ def cost_document(
             "full": entry(table.alternative.full),
         },
         "transformers_5": None if stock is None else [entry(row) for row in stock],
+    }
+
+
+def _progressive(both: ProgressiveCost, entry: Callable[[DepthCost], dict[str, Any]]) -> dict[str, Any]:
+    phases = zip(both.steps, both.phases, strict=True)
+    return {
+        "switch": asdict(both.switch),
+        "cost": entry(both.whole),
+        "phases": [{"steps": steps, "cost": entry(phase)} for steps, phase in phases],
     }
 
 

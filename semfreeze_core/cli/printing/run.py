@@ -99,10 +99,11 @@ def print_plan(
     out.print(f"[bold]{escape(first)}[/]")
     for line in cost:
         out.print(escape(line))
-    print_measured(reports, plan.freeze_depth, plan.n_layers, out, layers=set_of(plan.trainable))
+    print_measured(reports, plan.freeze_depth, plan.n_layers, out, layers=set_of(plan.trainable), switch=plan.switch)
     if plan.trainable is not None:
         stack = "".join(_TRAINED if trained else _FROZEN for trained in plan.trainable.layers)
-        out.print(f"  input {stack} output   ({_FROZEN} frozen, {_TRAINED} trained)")
+        later = "" if plan.switch is None else f" after step {plan.switch.step}"
+        out.print(f"  input {stack} output   ({_FROZEN} frozen, {_TRAINED} trained{later})")
     for line in plan_details(plan):
         out.print(f"  {escape(line)}")
     for warning in plan.warnings:

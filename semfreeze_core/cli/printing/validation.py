@@ -7,6 +7,7 @@ from rich.markup import escape
 
 from semfreeze_core.cli.printing.tables import print_table
 from semfreeze_core.errors import IncompleteError
+from semfreeze_core.records.training import DepthSwitch
 from semfreeze_core.records.validation import Budget, ValidationReport
 from semfreeze_core.wording.validation import (
     NOT_FINISHED,
@@ -39,14 +40,19 @@ def print_verdicts(name: str, report: ValidationReport, out: Console) -> None:
 
 
 def print_measured(
-    reports: Mapping[str, ValidationReport], depth: int | None, n_layers: int, out: Console, layers: str | None = None
+    reports: Mapping[str, ValidationReport],
+    depth: int | None,
+    n_layers: int,
+    out: Console,
+    layers: str | None = None,
+    switch: DepthSwitch | None = None,
 ) -> None:
-    """What finished finetunes measured of a depth or set of layers, or that none has."""
-    here = finished_at(reports, depth, layers)
+    """What finished finetunes measured of a depth, a set of layers or a switch, or that none has."""
+    here = finished_at(reports, depth, layers, switch)
     for name, report in here.items():
         print_verdicts(name, report, out)
     if not here and depth is not None:
-        out.print(not_measured_sentence(reports, depth, n_layers, layers))
+        out.print(not_measured_sentence(reports, depth, n_layers, layers, switch))
 
 
 def print_validation(report: ValidationReport, out: Console) -> None:

@@ -12,6 +12,8 @@ from semfreeze_core.cost import (
     parts_of_layers,
     progressive_phases,
     read_layers,
+    read_switch,
+    require_step,
     run_flop,
     training_bytes,
 )
@@ -21,10 +23,9 @@ from semfreeze_core.records.defaults import (
     FURTHER_VARIANTS,
     LEARNING_RATES,
     LORA_RANK,
+    PROGRESSIVE,
     STEPS,
     VARIANTS,
-    WIDE_FRACTION,
-    WIDE_STEPS,
 )
 from semfreeze_core.records.model import ModelShape
 from semfreeze_core.records.training import DepthSwitch, LoraSetup, TrainableParts, TrainingSetup
@@ -35,7 +36,7 @@ DEFAULT_RATES: dict[ArmKind, float] = {kind: LEARNING_RATES[kind] for kind in ge
 DEFAULT_LORA = LoraSetup(LORA_RANK)
 _DEPTH = re.compile(r"depth:(\d+)")
 _LAYERS = "layers:"
-_PROGRESSIVE = re.compile(r"progressive(?::(\d+)-(\d+))?(?:@(\d+))?")
+_PROGRESSIVE = re.compile(rf"{PROGRESSIVE}(?::\d+-\d+)?(?:@\d+)?")
 
 
 @dataclass(frozen=True)
@@ -102,6 +103,7 @@ def make_arms(
     *,
     lora: LoraSetup = DEFAULT_LORA,
     planned_lora: LoraSetup | None = None,
+    planned_switch: DepthSwitch | None = None,
     rates: dict[str, float] | None = None,
     steps: int = STEPS,
 ) -> tuple[Arm, ...]:
@@ -113,6 +115,7 @@ def make_arms(
         planned: what the plan trains; None when it makes no recommendation.
         lora: adapters of the arms `lora` and `planned+lora`.
         planned_lora: the plan's own adapters, when it is a LoRA plan.
+        planned_switch: where the plan freezes deeper, when it does.
         rates: learning rates by arm name or kind (full, frozen, lora); a name takes precedence.
         steps: of the training, within which a progressive arm freezes deeper.
 
@@ -123,6 +126,11 @@ def make_arms(
     rates = rates or {}
     problems = [f"variant {name}: given twice" for name in dict.fromkeys(names) if names.count(name) > 1]
     problems += [p for name in names if (p := _name_problem(name, shape, planned, steps)) is not None]
+    if planned_switch is not None and "planned" in names:
+        try:
+            require_step(planned_switch.step, steps)
+        except PlanError as error:
+            problems.append(f"variant planned: {error}")
     known = {*names, *get_args(ArmKind)}
     problems += [
         f"--lr {name}: no such variant or kind ({', '.join(sorted(known))})" for name in rates if name not in known
@@ -142,7 +150,7 @@ def make_arms(
 
     def make(name: str) -> Arm:
         adapters = lora if "lora" in name else planned_lora if name == "planned" else None
-        switch = _switch(name, shape, planned, steps)
+        switch = planned_switch if name == "planned" else _switch(name, shape, planned, steps)
         parts = _parts(name, shape, planned, adapters) if switch is None else parts_at_depth(shape, switch.wide_depth)
         arm = Arm(name, parts, adapters, 0.0, switch)
         return replace(arm, learning_rate=rates.get(name, rates.get(arm.kind, DEFAULT_RATES[arm.kind])))
@@ -171,53 +179,20 @@ def _name_problem(name: str, shape: ModelShape, planned: TrainableParts | None, 
 
 def _switch_problem(name: str, shape: ModelShape, planned: TrainableParts | None, steps: int) -> str | None:
     """What is wrong with a progressive arm; None where nothing is."""
-    last, first = shape.n_layers, _wide_depth(shape)
-    example = f"progressive:{first}-{max(first + 1, 2 * last // 3)}"
-    depths = _depths(name, shape, planned)
-    if depths is None:
-        return f"variant {name}: the plan makes no recommendation; name two depths, as in {example}"
-    wide, deep = depths
-    if deep > last:
-        return f"variant {name}: freezes {deep} layers in the end, but the model has {last}"
-    if wide >= deep:
-        return (
-            f"variant {name}: freezes {wide} layers at first and {deep} later; the second must be more, as in {example}"
-        )
-    if not parts_at_depth(shape, deep).any:
-        return f"variant {name}: trains nothing in the end, as the model has no norm between its layers and its head"
-    if steps < 2:
-        return f"variant {name}: freezes deeper after a step, so it needs at least 2 steps, found {steps}"
-    step = _switch_step(name, steps)
-    if not 1 <= step < steps:
-        return f"variant {name}: freezes deeper after step {step}; expected a step from 1 to {steps - 1}, of {steps}"
+    try:
+        _switch(name, shape, planned, steps)
+    except PlanError as error:
+        return f"variant {name}: {error}"
     return None
 
 
 def _switch(name: str, shape: ModelShape, planned: TrainableParts | None, steps: int) -> DepthSwitch | None:
     """Where a progressive arm freezes deeper; None for other arms."""
-    depths = _depths(name, shape, planned)
-    return None if depths is None else DepthSwitch(*depths, _switch_step(name, steps))
-
-
-def _depths(name: str, shape: ModelShape, planned: TrainableParts | None) -> tuple[int, int] | None:
-    """Layers that a progressive arm freezes before its switch and after it; None where nothing says so."""
-    match = _PROGRESSIVE.fullmatch(name)
-    if match is None or (match[1] is None and planned is None):
+    if not _PROGRESSIVE.fullmatch(name):
         return None
-    if match[1] is not None:
-        return int(match[1]), int(match[2])
-    assert planned is not None
-    return _wide_depth(shape), planned.freeze_depth
-
-
-def _wide_depth(shape: ModelShape) -> int:
-    return int(WIDE_FRACTION * shape.n_layers)
-
-
-def _switch_step(name: str, steps: int) -> int:
-    match = _PROGRESSIVE.fullmatch(name)
-    assert match is not None, f"{name}: of progressive arms alone"
-    return min(WIDE_STEPS, steps // 2) if match[3] is None else int(match[3])
+    text = name.removeprefix(PROGRESSIVE).removeprefix(":")
+    depth = None if planned is None else planned.freeze_depth
+    return read_switch(text, shape, depth, steps, written_after=f"{PROGRESSIVE}:")
 
 
 def _parts(name: str, shape: ModelShape, planned: TrainableParts | None, lora: LoraSetup | None) -> TrainableParts:

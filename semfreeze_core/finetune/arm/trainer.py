@@ -54,14 +54,19 @@ class BestTrainer(PlanTrainer):
     Args:
         args: of the Trainer; it evaluates when it saves.
         last_loss: returns the eval loss measured after this step.
+        after: a checkpoint of this step or before is of other parameters: it is left to the caller.
         how: as for the Trainer.
     """
 
-    def __init__(self, *, args: TrainingArguments, last_loss: Callable[[], float], **how: Any) -> None:
+    def __init__(self, *, args: TrainingArguments, last_loss: Callable[[], float], after: int = 0, **how: Any) -> None:
         args.load_best_model_at_end, args.metric_for_best_model, args.greater_is_better = True, "eval_loss", False
         super().__init__(args=args, **how)
-        self._last_loss = last_loss
+        self._last_loss, self._after = last_loss, after
         self.add_callback(_EvaluateCheckpoints())
+
+    def _load_best_model(self) -> None:
+        if int(self.state.best_global_step or 0) > self._after:
+            super()._load_best_model()
 
     def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
         """The measured loss, in place of an evaluation by the Trainer."""
@@ -109,20 +114,26 @@ def last_complete_checkpoint(folder: Path) -> Path | None:
     return next((path for _, path in sorted(_numbered(folder), reverse=True) if _is_complete(path)), None)
 
 
-def best_checkpoint(last: Path) -> Path | None:
-    """The checkpoint whose eval loss was lowest until `last`, as that knows; None where it is gone or none is known."""
+def best_checkpoint(last: Path, folder: Path) -> Path | None:
+    """The checkpoint whose eval loss was lowest until `last`, as that knows; None where it is gone or none is known.
+
+    Args:
+        last: the checkpoint to resume from.
+        folder: of the training's checkpoints.
+    """
     state = json.loads((last / _STATE).read_text())
-    best = last.with_name(f"checkpoint-{state.get('best_global_step')}")
+    best = folder / f"checkpoint-{state.get('best_global_step')}"
     return best if _is_complete(best) else None
 
 
-def relocate_best(last: Path) -> None:
+def relocate_best(last: Path, folder: Path) -> None:
     """Name the best checkpoint that a checkpoint knows where it is now: the Trainer wrote its absolute path.
 
     Args:
         last: the checkpoint to resume from, whose folder may have been moved or copied.
+        folder: of the training's checkpoints.
     """
-    best, state = best_checkpoint(last), json.loads((last / _STATE).read_text())
+    best, state = best_checkpoint(last, folder), json.loads((last / _STATE).read_text())
     if best is not None and state.get("best_model_checkpoint") not in (None, str(best)):
         write_atomically(last / _STATE, json.dumps({**state, "best_model_checkpoint": str(best)}, indent=2) + "\n")
 

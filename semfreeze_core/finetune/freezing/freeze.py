@@ -25,7 +25,7 @@ from semfreeze_core.finetune.freezing.live_model import (
     require_supported,
 )
 from semfreeze_core.finetune.quantize.weights import disable_packing, enable_packing, is_quantized, quantized_names
-from semfreeze_core.plan.document import FreezePlan, require_recommendation, trainable_names
+from semfreeze_core.plan.document import FreezePlan, require_one_phase, require_recommendation, trainable_names
 from semfreeze_core.plan.parameter_names import trainable_regex
 from semfreeze_core.records.model import ParameterNames
 from semfreeze_core.records.training import TrainableParts
@@ -99,8 +99,8 @@ def apply_freeze_plan(model: Any, plan: FreezePlan, *, check_weights: bool = Tru
             that has been trained since needs False, and so does one in 8 or 4 bits.
 
     Raises:
-        PlanError: the plan makes no recommendation, is another model's, or names adapters that are missing or not
-            wanted; it would train quantized weights, or compare them with the analyzed ones.
+        PlanError: the plan makes no recommendation, freezes deeper at a step, is another model's, or names adapters
+            that are missing or not wanted; it would train quantized weights, or compare them with the analyzed ones.
         ModelError: the model is frozen already, or in a form not supported (require_supported).
     """
     require_supported(model)
@@ -150,6 +150,7 @@ def planned(base: Any, plan: FreezePlan, *, check_weights: bool) -> Wanted:
     Raises:
         PlanError: as apply_freeze_plan.
     """
+    require_one_phase(plan, "Another trainer")
     identity, rounded = identify_base(base), quantized_names(base)
     halved = next((name for name, p in base.named_parameters() if p.dtype == torch.float16), None)
     analyzed = plan.model

@@ -6,6 +6,7 @@ from semfreeze_core.plan.document import PLAN, FreezePlan
 from semfreeze_core.sources.models.hub import is_repo_id
 from semfreeze_core.wording.escaping import markdown_text
 from semfreeze_core.wording.layers import set_of
+from semfreeze_core.wording.numbers import counted
 from semfreeze_core.wording.plan import coverage_sentence, set_coverage_sentence
 
 CARD = "README.md"
@@ -34,16 +35,14 @@ def model_card(plan: FreezePlan, trained: str) -> str:
         plan: what was trained; it makes a recommendation.
         trained: one sentence on the finetune.
     """
-    source, lora, layers = plan.model.source, plan.cost.setup.lora is not None, set_of(plan.trainable)
+    source, lora = plan.model.source, plan.cost.setup.lora is not None
     data = ModelCardData(
         base_model=source if is_repo_id(source) else None,
         library_name="peft" if lora else "transformers",
         tags=["semfreeze"],
     )
     return f"---\n{data.to_yaml()}\n---\n\n" + _TEXT.format(
-        frozen=f"The first {plan.freeze_depth} of {plan.n_layers} layers were frozen"
-        if layers is None
-        else f"Layers {layers} of {plan.n_layers} were trained and the others frozen",
+        frozen=_frozen(plan),
         adapters="; adapters (LoRA) were trained on the others" if lora else "",
         plan=PLAN,
         rule=plan.rule,
@@ -54,6 +53,18 @@ def model_card(plan: FreezePlan, trained: str) -> str:
         version=markdown_text(plan.provenance.semfreeze),
         trained=markdown_text(trained),
     )
+
+
+def _frozen(plan: FreezePlan) -> str:
+    layers, switch = set_of(plan.trainable), plan.switch
+    if layers is not None:
+        return f"Layers {layers} of {plan.n_layers} were trained and the others frozen"
+    if switch is None:
+        return f"The first {plan.freeze_depth} of {plan.n_layers} layers were frozen"
+    first = f"The first {switch.wide_depth} of {plan.n_layers} layers were frozen"
+    if switch.wide_depth == 0:
+        first = f"All {plan.n_layers} layers were trained"
+    return f"{first} for {counted(switch.step, 'step')}, and the first {switch.deep_depth} were frozen from then on"
 
 
 def _coverage_text(plan: FreezePlan) -> str:

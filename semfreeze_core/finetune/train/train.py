@@ -3,23 +3,26 @@
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
 from transformers import PrinterCallback, TrainerCallback
 
-from semfreeze_core.device import choose_device, is_out_of_memory, tf32_products
-from semfreeze_core.errors import InputError, ResourceError, RunError
+from semfreeze_core.cost import Phase, parts_at_depth, require_step
+from semfreeze_core.device import choose_device, is_out_of_memory, release_unused_memory, tf32_products
+from semfreeze_core.errors import InputError, PlanError, ResourceError, RunError
 from semfreeze_core.finetune.arm.arguments import setup_at_lengths, trainer_arguments
 from semfreeze_core.finetune.arm.arms import DEFAULT_RATES, Arm
-from semfreeze_core.finetune.arm.evaluate import ArmEvaluator
+from semfreeze_core.finetune.arm.evaluate import ArmEvaluator, Course
 from semfreeze_core.finetune.arm.job import ModelSource
+from semfreeze_core.finetune.arm.rate_search import WinningTrial
 from semfreeze_core.finetune.arm.recorder import Record, Recorder
 from semfreeze_core.finetune.arm.settings import ArmSettings
+from semfreeze_core.finetune.arm.switch import EndPhase
 from semfreeze_core.finetune.arm.trainer import (
     BestTrainer,
     PlanTrainer,
@@ -29,12 +32,14 @@ from semfreeze_core.finetune.arm.trainer import (
     load_trained,
     relocate_best,
     remove_incomplete_checkpoints,
+    trained_tensors,
 )
 from semfreeze_core.finetune.arm.training import ArmTraining, rate_trials
 from semfreeze_core.finetune.model.batches import Collator, ExampleIndices
 from semfreeze_core.finetune.model.network import CacheSettings, Network, build_network
 from semfreeze_core.finetune.model.task_data import read_task_data
 from semfreeze_core.finetune.quantize.quantize import quantize_layers, require_bitsandbytes, trained_bits
+from semfreeze_core.finetune.train.deeper import DEEPER, STATES, save_switch, saved_switch, wide_weights
 from semfreeze_core.finetune.train.request import (
     TrainRequest,
     different_settings,
@@ -47,10 +52,14 @@ from semfreeze_core.finetune.train.save import save_finetuned
 from semfreeze_core.finetune.train.trackers import reporters
 from semfreeze_core.gains.rates import compared_steps, starting_rate
 from semfreeze_core.plan.consistency import require_names
-from semfreeze_core.plan.document import require_model, require_recommendation
+from semfreeze_core.plan.document import FreezePlan, require_model, require_recommendation
 from semfreeze_core.progress import Progress, ProgressEvent, silent
-from semfreeze_core.records.defaults import MIN_RATE_EXAMPLES, TRAINING_WARMUP_FRACTION
+from semfreeze_core.records.defaults import MIN_RATE_EXAMPLES, MIN_RATE_STEPS, TRAINING_WARMUP_FRACTION
+from semfreeze_core.records.examples import TokenizedExample
 from semfreeze_core.records.finetune_report import DECISION
+from semfreeze_core.records.model import ModelShape
+from semfreeze_core.records.rates import RateSearch
+from semfreeze_core.records.training import DepthSwitch, TrainableParts
 from semfreeze_core.records.validation import Mark
 from semfreeze_core.sources.models.causal_lm import LoadedModel, load_causal_lm
 from semfreeze_core.storage import disk_errors, prefix_cache_folder, write_atomically
@@ -59,6 +68,7 @@ from semfreeze_core.unlocked_leftovers import is_unlocked_leftover, remove_from_
 from semfreeze_core.wording.rates import no_rate_reason, rate_note
 
 CHECKPOINTS, RATES, SETTINGS, RESULT = "checkpoints", "rates", "training_settings.json", "training.json"
+_ONLY_TO_RESUME = (CHECKPOINTS, RATES, DEEPER, STATES)
 RESUME_ADVICE = "Free some space and run the same command again: it resumes."
 BEST_LOST_NOTE = "The checkpoint with the lowest eval loss is gone, so this model is the last step's, not the best."
 UNQUANTIZED_NOTE = (
@@ -143,8 +153,15 @@ def _train(
     )
     train, evaluation = data.train.tokenized, data.evaluation.tokenized if request.evaluation else ()
     steps = request.steps or request.epochs * -(-len(train) // setup.batch_size)
-    arm = Arm("planned", require_recommendation(plan), plan.cost.setup.lora, 0.0)
+    arm = _planned_arm(plan, loaded.shape, steps)
     compared = compared_steps(steps) if request.learning_rate is None and len(evaluation) >= MIN_RATE_EXAMPLES else None
+    if compared is not None and arm.switch is not None:
+        compared = min(compared, arm.switch.step)  # a trial that froze deeper could not be gone on from
+        if compared < MIN_RATE_STEPS:
+            raise InputError(
+                f"The plan freezes deeper after step {compared}, too early to compare learning rates: name one with "
+                f"--lr, or make a plan that freezes deeper after step {MIN_RATE_STEPS} or later."
+            )
     before = None if request.first_steps is None else request.first_steps.steps  # whose warm-up is over
     start = starting_rate(loaded.shape.d_model, arm.kind) if compared else DEFAULT_RATES[arm.kind]
     arm = replace(arm, learning_rate=request.learning_rate or start)
@@ -158,116 +175,302 @@ def _train(
     )
     note = setup_note(request, settings.setup)
     progress(ProgressEvent("Training", message=note))
-    network = build_network(
-        loaded,
-        arm.parts,
-        settings.setup,
-        train,
-        evaluation,
-        seed=request.seed,
-        cache=CacheSettings(folder=prefix_cache_folder()),
-        progress=progress,
-    )
     warnings = data.warnings if request.evaluation else data.skipped[:1]
-    with tf32_products(network.decoder.device):  # but not for the cache, which is verified in float32
-        trained = _fit(request, loaded, network, arm, settings, (train, evaluation), trackers, folder, progress)
+    training = _Training(request, loaded, arm, settings, train, evaluation, trackers, folder, progress)
+    trained, network = training.fit_phases()
     network.release()
     rate = rate_note(trained.search, arm.learning_rate, given=request.learning_rate is not None)
     of_the_data = (*data.train_notes, *data.train.notes, *warnings)
     notes = (f"{note} {rate}", *of_the_data, *quantized, *network.notes, *trained.notes)
-    trained = replace(trained, notes=notes)
+    trained = replace(trained, notes=tuple(dict.fromkeys(notes)))
     sentence = trained.sentence(setup.batch_size, len(evaluation), trained_bits(plan))
     save_finetuned(network.tuned, loaded.tokenizer, plan, sentence, folder)
     write_atomically(folder / RESULT, json.dumps(training_result(trained, request, arm.learning_rate), indent=1) + "\n")
-    for used in (CHECKPOINTS, RATES):
+    for used in _ONLY_TO_RESUME:
         shutil.rmtree(folder / used, ignore_errors=True)
     return trained
 
 
-def _fit(
-    request: TrainRequest,
-    loaded: LoadedModel,
-    network: Network,
-    arm: Arm,
-    settings: ArmSettings,
-    data: tuple[Any, Any],
-    trackers: list[TrainerCallback],
-    folder: Path,
-    progress: Progress,
-) -> Trained:
-    train, evaluation = data
-    setup = setup_at_lengths(settings, train, cached=network.train_cache is not None)
-    evaluator = ArmEvaluator(
-        network, loaded.tokenizer, loaded.shape, arm.parts, setup, train, evaluation, n_accuracy=settings.n_accuracy
-    )
-    checkpoints, steps = folder / CHECKPOINTS, settings.setup.steps
-    remove_incomplete_checkpoints(checkpoints)
-    resumed = last_complete_checkpoint(checkpoints)
-    if evaluation and resumed is None:
-        evaluator.evaluate(0, ["start"], 0.0)
-    _save_settings(folder, request)  # before the Trainer, which makes the folder of checkpoints
-    if resumed is None and request.first_steps is not None and request.first_steps.checkpoint.is_dir():
-        resumed = _adopt(request.first_steps.checkpoint, checkpoints)
-    record, search = Record(), None
-    if settings.rate_steps is not None:
-        training = ArmTraining(network, Collator(train, network.train_cache), settings, 0, progress)
-        trials = rate_trials(training, evaluator, arm, folder / RATES)
-        search, won = trials.run()
-        if search.rate is None:
-            raise InputError(f"{no_rate_reason(search)} Name one with --lr, or check the data.")
-        arm = replace(arm, learning_rate=search.rate)
-        if won is not None and resumed is None:
-            resumed = _adopt(trials.checkpoint(search.rate), checkpoints)
-            record = Record(won.train_losses[:], won.step_seconds[:], won.peak_bytes)
-            network.supervised.sizes[:] = won.sizes
-    if resumed is not None and request.keep_best:
-        relocate_best(resumed)
-    if resumed is not None and checkpoint_step(resumed) >= steps:
-        return replace(_evaluated(request, network, evaluator, resumed, steps, folder), search=search)
-    arguments = trainer_arguments(str(checkpoints), arm, settings, network.decoder.device)
-    arguments.save_strategy = "steps"
-    arguments.save_steps = _save_steps(request, steps)
-    arguments.save_total_limit = 2
-    if trackers:
-        arguments.logging_strategy, arguments.logging_steps = "steps", max(1, steps // 500)
-    saved = _saved_steps(request, steps)
-    mark: Mark = "checkpoint" if request.keep_best else "steps"
-    recorder = Recorder(
-        network.supervised,
-        lambda step: evaluator.evaluate(step, [mark], sum(recorder.record.step_seconds)),
-        saved if request.keep_best else frozenset({steps} if evaluation else ()),
-        begin=network.offload,
-        device=network.decoder.device,
-        baseline_bytes=0,
-        total=steps,
-        stage="Training",
-        progress=progress,
-        record=record,
-    )
-    how: dict[str, Any] = {
-        "model": network.supervised,
-        "args": arguments,
-        "train_dataset": ExampleIndices(len(train)),
-        "data_collator": Collator(train, network.train_cache),
-        "callbacks": [recorder, *trackers],
-    }
-    trainer = (
-        BestTrainer(last_loss=lambda: float(evaluator.points[-1].loss), **how)  # type: ignore[arg-type]  # a checkpoint's is whole
-        if request.keep_best
-        else PlanTrainer(**how)
-    )
-    trainer.remove_callback(PrinterCallback)
-    with disk_errors(checkpoints):  # around it, `_claimed` knows what is kept
-        trainer.train(resume_from_checkpoint=None if resumed is None else str(resumed))
-    if recorder.record.failure:
-        raise InputError(f"Training ended: {recorder.record.failure}. Checkpoints are in {checkpoints}.")
+def _planned_arm(plan: FreezePlan, shape: ModelShape, steps: int) -> Arm:
+    """What the plan trains, at first where it freezes deeper at a step.
+
+    Raises:
+        PlanError: so few steps end before it freezes deeper.
+    """
+    parts, switch = require_recommendation(plan), plan.switch
+    if switch is None:
+        return Arm("planned", parts, plan.cost.setup.lora, 0.0)
+    try:
+        require_step(switch.step, steps)
+    except PlanError as error:
+        raise PlanError(
+            f"The plan {error}. Train for more --steps or --epochs, or make a plan with another --progressive."
+        ) from error
+    return Arm("planned", parts_at_depth(shape, switch.wide_depth), None, 0.0, switch)
+
+
+@dataclass
+class _Training:
+    """A training on its way through its phases: one, or two where the plan freezes deeper at a step.
+
+    Attributes:
+        request, loaded, settings, trackers, folder, progress: of the training.
+        arm: what trains in the first phase, with the rate once it is known.
+        train, evaluation: examples.
+        course: of all evaluations so far.
+        record: of the steps since the start or resumption.
+        search: of the learning rate, or None.
+        notes: on the phases that have ended.
+    """
+
+    request: TrainRequest
+    loaded: LoadedModel
+    arm: Arm
+    settings: ArmSettings
+    train: Sequence[TokenizedExample]
+    evaluation: Sequence[TokenizedExample]
+    trackers: list[TrainerCallback]
+    folder: Path
+    progress: Progress
+    course: Course = field(default_factory=Course)
+    record: Record = field(default_factory=Record)
+    search: RateSearch | None = None
     notes: tuple[str, ...] = ()
-    if request.keep_best:
-        # none when the checkpoint was deleted between two starts: then the last step's weights are left
-        best = int(trainer.state.best_global_step or steps) if trainer.state.best_model_checkpoint else None
-        notes = _evaluate_best(request, evaluator, best, steps, sum(recorder.record.step_seconds))
-    points = {mark: point for point in evaluator.points for mark in point.marks}
-    return Trained(folder, steps, recorder.record.losses, points.get("start"), points.get("steps"), notes, search)
+
+    @property
+    def steps(self) -> int:
+        return self.settings.setup.steps
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.folder / CHECKPOINTS
+
+    @property
+    def saved(self) -> frozenset[int]:
+        """After which steps there is a checkpoint."""
+        every = self.save_every
+        ends = {self.steps} if self.arm.switch is None else {self.arm.switch.step, self.steps}
+        return frozenset({*range(every, self.steps, every), *ends})
+
+    @property
+    def save_every(self) -> int:
+        return self.request.save_steps or max(1, self.steps // 10)
+
+    def fit_phases(self) -> tuple[Trained, Network]:
+        """Train all that is left to train; the result, and the network with its weights."""
+        remove_incomplete_checkpoints(self.checkpoints)
+        switch, setup = self.arm.switch, self.settings.setup
+        phases = self.arm.phases(
+            self.loaded.shape, setup_at_lengths(self.settings, self.train, cached=setup.prefix_cache)
+        )
+        wide = phases[0]
+        network = self._network(wide, first=True) if switch is None else self._freeze_deeper(wide, phases[-1], switch)
+        with tf32_products(network.decoder.device):  # but not for the cache, which is verified in float32
+            trained, best = self._fit_to_the_end(network, phases[-1].parts)
+        if best is not None:
+            network.unfreeze()
+            network = self._network(wide, first=True, cached=False)
+            load_trained(network.supervised, best)
+            evaluator = self._evaluator(network, wide.parts)
+            notes = self._evaluate_best(evaluator, checkpoint_step(best))
+            trained = replace(trained, after=evaluator.points[-1], notes=notes)
+        return replace(trained, notes=(*self.notes, *trained.notes)), network
+
+    def _freeze_deeper(self, wide: Phase, deep: Phase, switch: DepthSwitch) -> Network:
+        """Train the first phase, or what is left of it; the model ready to train the second."""
+        end = None
+        if saved_switch(self.folder) is None:
+            network = self._network(wide, first=True)
+            with tf32_products(network.decoder.device):
+                end = self._fit_until(network, wide.parts, switch)
+            load_trained(network.supervised, end)  # a trainer that keeps the best ends with its weights
+            self.notes = network.notes
+        else:
+            network = self._network(wide, first=True, cached=False)
+            load_trained(network.supervised, wide_weights(self.folder))
+        network.unfreeze()
+        release_unused_memory(self.loaded.decoder.device)
+        self.progress(ProgressEvent("Training: freezing deeper"))
+        network = self._network(deep, first=False)
+        if end is not None:
+            save_switch(end, trained_tensors(network.supervised), self.folder)
+        return network
+
+    def _network(self, phase: Phase, *, first: bool, cached: bool = True) -> Network:
+        """The model ready to train a phase."""
+        states = prefix_cache_folder() if first else self.folder / STATES  # a moved prefix is this training's alone
+        return build_network(
+            self.loaded,
+            phase.parts,
+            replace(self.settings.setup, prefix_cache=cached and phase.setup.prefix_cache),
+            self.train,
+            self.evaluation,
+            seed=self.request.seed,
+            cache=CacheSettings(folder=states),
+            progress=self.progress,
+        )
+
+    def _evaluator(self, network: Network, parts: TrainableParts) -> ArmEvaluator:
+        setup = setup_at_lengths(self.settings, self.train, cached=network.train_cache is not None)
+        return ArmEvaluator(
+            network, self.loaded.tokenizer, self.loaded.shape, parts, setup, self.train, self.evaluation,
+            n_accuracy=self.settings.n_accuracy, course=self.course,
+        )  # fmt: skip
+
+    def _fit_until(self, network: Network, parts: TrainableParts, switch: DepthSwitch) -> Path:
+        """Train the first phase; returns the checkpoint of its last step."""
+        evaluator = self._evaluator(network, parts)
+        resumed = self._begin(network, evaluator)
+        if resumed is None or checkpoint_step(resumed) < switch.step:
+            self._run(network, evaluator, resumed, [EndPhase(switch.step)])
+        evaluator.end_phase()
+        end = last_complete_checkpoint(self.checkpoints)
+        assert end is not None, "EndPhase saves it"
+        return end
+
+    def _fit_to_the_end(self, network: Network, parts: TrainableParts) -> tuple[Trained, Path | None]:
+        """Train the last phase; the result, and the best checkpoint where that is one of the phase before."""
+        evaluator, switch = self._evaluator(network, parts), self.arm.switch
+        if switch is None:
+            resumed, since = self._begin(network, evaluator), 0
+        else:
+            resumed, since = last_complete_checkpoint(self.checkpoints), switch.step
+            if resumed is None or checkpoint_step(resumed) <= since:
+                resumed = saved_switch(self.folder)
+            assert resumed is not None
+            if self.request.keep_best:
+                relocate_best(resumed, self.checkpoints)
+            if self.settings.rate_steps is not None and self.search is None:
+                self._take_rate(network, evaluator)
+        if resumed is not None and checkpoint_step(resumed) >= self.steps:
+            return self._evaluated(network, evaluator, resumed, since)
+        trainer = self._run(network, evaluator, resumed, [], since)
+        notes: tuple[str, ...] = ()
+        if self.request.keep_best:
+            # none when the checkpoint was deleted between two starts: then the last step's weights are left
+            best = int(trainer.state.best_global_step or self.steps) if trainer.state.best_model_checkpoint else None
+            if best is not None and best <= since:
+                return self._result(evaluator), self.checkpoints / f"checkpoint-{best}"
+            notes = self._evaluate_best(evaluator, best)
+        return replace(self._result(evaluator), notes=notes), None
+
+    def _result(self, evaluator: ArmEvaluator) -> Trained:
+        points = {mark: point for point in evaluator.points for mark in point.marks}
+        return Trained(
+            self.folder, self.steps, self.record.losses, points.get("start"), points.get("steps"), (), self.search
+        )
+
+    def _begin(self, network: Network, evaluator: ArmEvaluator) -> Path | None:
+        """The checkpoint that the first phase goes on from, once the rate is known; None starts from the model."""
+        request = self.request
+        resumed = last_complete_checkpoint(self.checkpoints)
+        if self.evaluation and resumed is None:
+            evaluator.evaluate(0, ["start"], 0.0)
+        _save_settings(self.folder, request)  # before the Trainer, which makes the folder of checkpoints
+        if resumed is None and request.first_steps is not None and request.first_steps.checkpoint.is_dir():
+            resumed = _adopt(request.first_steps.checkpoint, self.checkpoints)
+        if self.settings.rate_steps is not None:
+            won = self._take_rate(network, evaluator)
+            if won is not None and resumed is None:
+                trial, checkpoint = won
+                resumed = _adopt(checkpoint, self.checkpoints)
+                self.record = Record(trial.train_losses[:], trial.step_seconds[:], trial.peak_bytes)
+                network.supervised.sizes[:] = trial.sizes
+        if resumed is not None and request.keep_best:
+            relocate_best(resumed, self.checkpoints)
+        return resumed
+
+    def _take_rate(self, network: Network, evaluator: ArmEvaluator) -> tuple[WinningTrial, Path | None] | None:
+        """Search the rate, or find it in the finished search; what the best trial gave, and its checkpoint.
+
+        Raises:
+            InputError: nothing was learned at any rate.
+        """
+        training = ArmTraining(network, Collator(self.train, network.train_cache), self.settings, 0, self.progress)
+        trials = rate_trials(training, evaluator, self.arm, self.folder / RATES)
+        self.search, won = trials.run()
+        if self.search.rate is None:
+            raise InputError(f"{no_rate_reason(self.search)} Name one with --lr, or check the data.")
+        self.arm = replace(self.arm, learning_rate=self.search.rate)
+        return None if won is None else (won, trials.checkpoint(self.search.rate))
+
+    def _run(
+        self,
+        network: Network,
+        evaluator: ArmEvaluator,
+        resumed: Path | None,
+        ends: list[TrainerCallback],
+        since: int = 0,
+    ) -> PlanTrainer:
+        """Train by transformers' Trainer, from a checkpoint on where there is one.
+
+        Raises:
+            InputError: the loss is not a number.
+        """
+        request, steps, record, checkpoints = self.request, self.steps, self.record, self.checkpoints
+        arguments = trainer_arguments(str(checkpoints), self.arm, self.settings, network.decoder.device)
+        arguments.save_strategy = "steps"
+        arguments.save_steps = self.save_every
+        arguments.save_total_limit = 2
+        if self.trackers:
+            arguments.logging_strategy, arguments.logging_steps = "steps", max(1, steps // 500)
+        mark: Mark = "checkpoint" if request.keep_best else "steps"
+        recorder = Recorder(
+            network.supervised,
+            lambda step: evaluator.evaluate(step, [mark], sum(record.step_seconds)),
+            self.saved if request.keep_best else frozenset({steps} if self.evaluation else ()),
+            begin=network.offload,
+            device=network.decoder.device,
+            baseline_bytes=0,
+            total=steps,
+            stage="Training",
+            progress=self.progress,
+            record=record,
+        )
+        how: dict[str, Any] = {
+            "model": network.supervised,
+            "args": arguments,
+            "train_dataset": ExampleIndices(len(self.train)),
+            "data_collator": Collator(self.train, network.train_cache),
+            "callbacks": [recorder, *ends, *self.trackers],
+        }
+        trainer = (
+            BestTrainer(last_loss=lambda: float(evaluator.points[-1].loss), after=since, **how)  # type: ignore[arg-type]  # a checkpoint's is whole
+            if request.keep_best
+            else PlanTrainer(**how)
+        )
+        trainer.remove_callback(PrinterCallback)
+        with disk_errors(checkpoints):  # around it, `_claimed` knows what is kept
+            trainer.train(resume_from_checkpoint=None if resumed is None else str(resumed))
+        # Under mixed precision accelerate wraps the model's forward; the next trainer would wrap it again.
+        trainer.accelerator.unwrap_model(network.supervised, keep_fp32_wrapper=False)
+        if record.failure:
+            raise InputError(f"Training ended: {record.failure}. Checkpoints are in {checkpoints}.")
+        return trainer
+
+    def _evaluated(
+        self, network: Network, evaluator: ArmEvaluator, last: Path, since: int
+    ) -> tuple[Trained, Path | None]:
+        """The result of a training that ended between its last checkpoint, which has all steps, and its result."""
+        best = best_checkpoint(last, self.checkpoints) if self.request.keep_best else None
+        ended = Trained(self.folder, self.steps, [], None, None, (), self.search)
+        if best is not None and checkpoint_step(best) <= since:
+            return ended, best
+        load_trained(network.supervised, last if best is None else best)
+        network.offload()
+        notes: tuple[str, ...] = ()
+        if self.request.keep_best:
+            notes = self._evaluate_best(evaluator, None if best is None else checkpoint_step(best))
+        elif evaluator.evaluation:
+            evaluator.evaluate(self.steps, ["steps"], 0.0)
+        return replace(ended, after=evaluator.points[-1] if evaluator.points else None, notes=notes), None
+
+    def _evaluate_best(self, evaluator: ArmEvaluator, best: int | None) -> tuple[str, ...]:
+        """Evaluate the weights that keep_best ends with, the last step's where the best are lost; returns the note."""
+        evaluator.evaluate(self.steps if best is None else best, ["steps"], sum(self.record.step_seconds))
+        if best is None:
+            return (BEST_LOST_NOTE,)
+        return (best_checkpoint_note(best, self.steps, len(self.saved)),)
 
 
 def _adopt(checkpoint: Path | None, checkpoints: Path) -> Path | None:
@@ -278,40 +481,6 @@ def _adopt(checkpoint: Path | None, checkpoints: Path) -> Path | None:
     place = checkpoints / checkpoint.name
     os.replace(checkpoint, place)
     return place
-
-
-def _evaluated(
-    request: TrainRequest, network: Network, evaluator: ArmEvaluator, last: Path, steps: int, folder: Path
-) -> Trained:
-    """The result of a training that ended between its last checkpoint, which has all steps, and its result."""
-    best = best_checkpoint(last) if request.keep_best else None
-    load_trained(network.supervised, last if best is None else best)
-    network.offload()
-    notes: tuple[str, ...] = ()
-    if request.keep_best:
-        notes = _evaluate_best(request, evaluator, None if best is None else checkpoint_step(best), steps, 0.0)
-    elif evaluator.evaluation:
-        evaluator.evaluate(steps, ["steps"], 0.0)
-    return Trained(folder, steps, [], None, evaluator.points[-1] if evaluator.points else None, notes)
-
-
-def _evaluate_best(
-    request: TrainRequest, evaluator: ArmEvaluator, best: int | None, steps: int, seconds: float
-) -> tuple[str, ...]:
-    """Evaluate the weights that keep_best ends with, the last step's where the best are lost; returns the note."""
-    evaluator.evaluate(steps if best is None else best, ["steps"], seconds)
-    if best is None:
-        return (BEST_LOST_NOTE,)
-    return (best_checkpoint_note(best, steps, len(_saved_steps(request, steps))),)
-
-
-def _save_steps(request: TrainRequest, steps: int) -> int:
-    return request.save_steps or max(1, steps // 10)
-
-
-def _saved_steps(request: TrainRequest, steps: int) -> frozenset[int]:
-    """After which steps there is a checkpoint."""
-    return frozenset({*range(_save_steps(request, steps), steps, _save_steps(request, steps)), steps})
 
 
 def _checkpoint_sentence(checkpoints: Path) -> str:
@@ -341,7 +510,8 @@ def _claimed(folder: Path, request: TrainRequest) -> Iterator[None]:
                     remove_from_claimed(folder)
                     _refuse_foreign(folder)
                     if (folder / RESULT).exists():
-                        shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)  # killed in their deletion
+                        for used in _ONLY_TO_RESUME:  # killed in their deletion
+                            shutil.rmtree(folder / used, ignore_errors=True)
                         raise RunError(f"{folder} holds a finished training. Choose another --out.")
                     _refuse_another(folder, request)
                     yield
@@ -374,7 +544,8 @@ def _save_settings(folder: Path, request: TrainRequest) -> None:
 
 def _refuse_another(folder: Path, request: TrainRequest) -> None:
     """Refuse a folder whose settings are another request's, unless it has no checkpoint to lose."""
-    if not (folder / SETTINGS).exists() or last_complete_checkpoint(folder / CHECKPOINTS) is None:
+    begun = last_complete_checkpoint(folder / CHECKPOINTS) is not None or saved_switch(folder) is not None
+    if not (folder / SETTINGS).exists() or not begun:
         return
     try:
         document = json.loads((folder / SETTINGS).read_text())

@@ -63,6 +63,7 @@ def build_report(
         model=plan.model,
         freeze_depth=plan.freeze_depth,
         layers=set_of(plan.trainable),
+        switch=plan.switch,
         n_layers=plan.n_layers,
         predicted_gain_coverage=coverage,
         settings=settings,

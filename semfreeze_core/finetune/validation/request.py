@@ -179,6 +179,7 @@ def prepare(request: ValidationRequest, progress: Progress = silent) -> Prepared
         plan.trainable,
         lora=request.lora,
         planned_lora=plan.cost.setup.lora,
+        planned_switch=plan.switch,
         rates=request.rates,
         steps=request.setup.steps,
     )

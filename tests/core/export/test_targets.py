@@ -6,8 +6,9 @@ import pytest
 
 from semfreeze_core.errors import PlanError
 from semfreeze_core.export import TARGETS, export_plan
-from semfreeze_core.records.training import TrainableParts
+from semfreeze_core.records.training import DepthSwitch, TrainableParts
 from tests.core.export.exports import LORA, exported_flags, exported_yaml, tiny_plan
+from tests.core.finetune.plans import SETUP, plan_of
 
 
 def test_unknown_target_is_refused_with_those_there_are(tiny):
@@ -58,6 +59,18 @@ def test_a_refusal_names_all_the_targets_that_can_train_the_plan(tiny, parts, lo
     assert refusals
     for refusal in refusals.values():
         assert refusal.endswith(f"xport it to {', '.join(able)} or {last}.")
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_a_plan_that_freezes_deeper_is_refused_with_the_ways_to_train_it(tiny, target):
+    plan = plan_of(tiny, 3, setup=SETUP, switch=DepthSwitch(1, 3, 20)).model_copy(update={"run": "my-run"})
+    with pytest.raises(PlanError) as error:
+        export_plan(plan, target)
+    assert str(error.value).startswith(
+        f"{target} trains the same layers in every step, but this plan freezes deeper after step 20: train it with "
+        "semfreeze train. "
+    )
+    assert "(semfreeze plan my-run --depth 1, and --depth 3 for the model" in str(error.value)
 
 
 def test_ms_swift_refuses_adapters_on_every_matrix(tiny):

@@ -1,9 +1,8 @@
 """Freeze plans for tiny models, without an analysis behind them."""
 
-from semfreeze_core.cost import depth_cost, full_cost, parts_at_depth
-from semfreeze_core.cost.document import CostEntry
-from semfreeze_core.cost.setup import alternative_setup
-from semfreeze_core.plan.document import AlternativeCost, EvidenceEntry, FreezePlan, PlanCost
+from semfreeze_core.cost import parts_at_depth
+from semfreeze_core.plan.document import EvidenceEntry, FreezePlan
+from semfreeze_core.plan.make import plan_cost
 from semfreeze_core.plan.parameter_names import trainable_regex
 from semfreeze_core.records.interval import IntervalEntry
 from semfreeze_core.records.provenance import provenance_now
@@ -30,14 +29,8 @@ def shape_and_names(model):
     return _MEASURED[key]
 
 
-def _alternative(shape, setup, parts):
-    trainer, other = alternative_setup(setup, parts)
-    planned, full = depth_cost(shape, other, parts), full_cost(shape, other)
-    return AlternativeCost(trainer=trainer, setup=other, planned=CostEntry.of(planned), full=CostEntry.of(full))
-
-
-def plan_of(model, k, *, setup=SETUP, parts=None):
-    """A plan that trains `parts`, or what depth k trains; abstains when k is None."""
+def plan_of(model, k, *, setup=SETUP, parts=None, switch=None):
+    """A plan that trains `parts`, or what depth k trains, with a switch after it; abstains when k is None."""
     shape, names = shape_and_names(model)
     if k is not None and parts is None:
         parts = parts_at_depth(shape, k, lora=setup.lora is not None)
@@ -55,13 +48,8 @@ def plan_of(model, k, *, setup=SETUP, parts=None):
         gain_coverage=NOTHING,
         trainable=parts,
         trainable_regex=None if parts is None else trainable_regex(names, parts, lora=setup.lora is not None),
-        cost=PlanCost(
-            setup=setup,
-            reason=None,
-            planned=None if parts is None else CostEntry.of(depth_cost(shape, setup, parts)),
-            alternative=None if parts is None else _alternative(shape, setup, parts),
-            full=CostEntry.of(full_cost(shape, setup)),
-        ),
+        switch=switch,
+        cost=plan_cost(shape, setup, parts, switch),
         evidence=EvidenceEntry(
             verdict="no evidence",
             reasons=[],

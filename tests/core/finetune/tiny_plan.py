@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from semfreeze_core.plan.document import FreezePlan
-from semfreeze_core.records.training import FrozenBits, LoraSetup, TrainingSetup
+from semfreeze_core.records.training import DepthSwitch, FrozenBits, LoraSetup, TrainingSetup
 from semfreeze_core.sources.models.causal_lm import LoadedModel
 from tests.core.finetune.loaded import load_tiny
 from tests.core.finetune.plans import plan_of
@@ -31,10 +31,11 @@ def make_tiny_plan(
     *,
     lora: LoraSetup | None = None,
     frozen_bits: FrozenBits | None = None,
+    switch: DepthSwitch | None = None,
     **sizes: object,
 ) -> tuple[FreezePlan, LoadedModel]:
     """A plan for the tiny Llama in `folder` (made when it is not there); one that abstains without a depth."""
     loaded = load_tiny(folder, **sizes)
     setup = TrainingSetup(sequence_length=16, lora=lora, frozen_bits=frozen_bits)
-    plan = plan_of(loaded.decoder.model, depth, setup=setup)
+    plan = plan_of(loaded.decoder.model, depth, setup=setup, switch=switch)
     return plan.model_copy(update={"model": loaded.identity}), loaded

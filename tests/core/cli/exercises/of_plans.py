@@ -33,6 +33,15 @@ def _(world):
     assert (plan["rule"], plan["freeze_depth"], plan["rule_parameters"]) == ("manual", 3, {"depth": 3})
 
 
+@exercise("plan --progressive")
+def _(world):
+    plan = ask("plan", "untied", "--progressive", "0-2@9", "--steps", 30, "--json").json
+    assert (plan["rule"], plan["switch"]) == ("manual", {"wide_depth": 0, "deep_depth": 2, "step": 9})
+    assert "Train all 4 layers for 9 steps, then freeze the first 2." in ask(
+        "plan", "untied", "--progressive", "0-2@9"
+    ).out.replace("\n", " ")
+
+
 @exercise("plan --layers")
 def _(world):
     plan = ask("plan", "untied", "--layers", "0,2", "--json").json
@@ -271,6 +280,22 @@ def _(world):
     assert plain["depths"] == calibrated["depths"]  # the formulas hold to the byte
     assert padded["full"]["bytes"]["activations"] > plain["full"]["bytes"]["activations"]
     assert padded["calibration"]["padding_mask"] is True
+
+
+@exercise("cost --progressive")
+def _(world):
+    asked = ask("cost", "untied", "--progressive", "1-3@9", "--steps", 30, "--json").json["progressive"]
+    assert asked["switch"] == {"wide_depth": 1, "deep_depth": 3, "step": 9}
+    assert [phase["steps"] for phase in asked["phases"]] == [9, 21]
+    assert asked["cost"]["flop"] == sum(phase["cost"]["flop"] for phase in asked["phases"])
+    assert asked["cost"]["bytes"]["total"] == max(phase["cost"]["bytes"]["total"] for phase in asked["phases"])
+    told = ask("cost", "untied", "--progressive", "@9").out
+    assert "1, then 2: 1 layer frozen for 9 steps, then 2; " in " ".join(told.split())
+    assert "other" in told
+    assert ask("cost", "untied", "--progressive", "1-3", "--lora").refusal.startswith(
+        "--progressive 1-3: it trains the"
+    )
+    assert ask("cost", "untied", "--json").json["progressive"] is None
 
 
 @exercise("cost --tflops", "cost --flop-per-second")

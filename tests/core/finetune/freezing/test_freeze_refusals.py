@@ -8,8 +8,9 @@ from peft import LoraConfig, get_peft_model
 from torch import nn
 
 from semfreeze_core.errors import ModelError, PlanError
+from semfreeze_core.finetune.audit.audit import audit
 from semfreeze_core.finetune.freezing.freeze import apply_freeze_plan, freeze
-from semfreeze_core.records.training import LoraSetup, TrainableParts
+from semfreeze_core.records.training import DepthSwitch, LoraSetup, TrainableParts
 from tests.core.finetune.live_steps import adapt
 from tests.core.finetune.plans import SETUP, plan_of, shape_and_names
 from tests.core.tiny_models import build_tiny, find_pieces
@@ -50,6 +51,13 @@ def test_apply_freeze_plan_takes_the_plans_own_model_alone():
     refuse(trained, PlanError, "its weights differ", plan)
     assert apply_freeze_plan(trained, plan, check_weights=False).parts == plan.trainable
     refuse(tiny(n_layers=3), PlanError, "its layers or parameters differ", plan, check_weights=False)
+
+
+def test_a_plan_that_freezes_deeper_is_neither_applied_nor_audited_as_if_it_did_not():
+    plan = plan_of(tiny(), 3, switch=DepthSwitch(1, 3, 20))
+    refuse(tiny(), PlanError, "Another trainer trains the same layers in every step, .* after step 20", plan)
+    with pytest.raises(PlanError, match="freezes deeper after step 20"):
+        audit(tiny(), plan)
 
 
 def test_apply_freeze_plan_tells_a_float16_copy_from_another_model():

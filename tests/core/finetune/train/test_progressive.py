@@ -1,0 +1,238 @@
+"""Trainings of plans that freeze deeper at a step: as the variant trains, and whole again after a kill anywhere."""
+
+import json
+import shutil
+from contextlib import contextmanager
+from dataclasses import replace
+from types import MappingProxyType
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM
+
+from semfreeze_core.errors import InputError, PlanError
+from semfreeze_core.finetune.arm.arms import Arm
+from semfreeze_core.finetune.arm.evaluate import ArmEvaluator
+from semfreeze_core.finetune.arm.run import run_arm
+from semfreeze_core.finetune.arm.settings import ArmSettings
+from semfreeze_core.finetune.arm.trainer import TRAINED, last_complete_checkpoint
+from semfreeze_core.finetune.model.task_data import read_task_data
+from semfreeze_core.finetune.train import deeper
+from semfreeze_core.finetune.train import train as train_module
+from semfreeze_core.finetune.train.deeper import DEEPER, save_switch, saved_switch, wide_weights
+from semfreeze_core.finetune.train.request import TrainRequest
+from semfreeze_core.finetune.train.train import train_plan
+from semfreeze_core.records.fields import FieldMapping
+from semfreeze_core.records.training import DepthSwitch
+from semfreeze_core.temporary import remove_leftovers
+from tests.core.finetune.loaded import load_tiny
+from tests.core.finetune.tiny_plan import make_tiny_plan, write_task
+from tests.core.killed_writes import Killed, kill_everywhere
+
+# An epoch is 4 steps: the first phase meets no example twice, the second does and has a cache.
+SWITCH = DepthSwitch(0, 3, 4)
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("progressive")
+    write_task(folder / "train.jsonl", 16)
+    write_task(folder / "eval.jsonl", 20, seed=9)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def request_for(place):
+    plan, _ = make_tiny_plan(place / "model", 3, switch=SWITCH)
+    setup = replace(plan.cost.setup, sequence_length=2048, batch_size=4)
+
+    def build(**changes):
+        base = TrainRequest(
+            plan, str(place / "train.jsonl"), setup, str(place / "eval.jsonl"), steps=12, learning_rate=3e-3,
+            save_steps=3, n_accuracy=0,
+        )  # fmt: skip
+        return replace(base, **changes)
+
+    return build
+
+
+@pytest.fixture(scope="module")
+def whole(place, request_for):
+    """A training that was never stopped, and its folder."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SEMFREEZE_HOME", str(place / "home"))
+        return train_plan(request_for(), place / "whole"), place / "whole"
+
+
+def weights(folder):
+    return AutoModelForCausalLM.from_pretrained(folder).state_dict()
+
+
+def same(ours, theirs):
+    return all(torch.equal(ours[name], value) for name, value in theirs.items())
+
+
+def test_it_trains_as_the_variant_does(place, request_for, whole):
+    trained, folder = whole
+    request = request_for()
+    loaded = load_tiny(place / "model")
+    data = read_task_data(
+        request.data, request.evaluation, loaded.tokenizer, mapping=FieldMapping(), n_train=48, n_eval=None,
+        max_length=request.how.sequence_length, add_eos=True, seed=0,
+    )  # fmt: skip
+    arm = Arm("planned", request.plan.trainable, None, 3e-3, SWITCH)
+    settings = ArmSettings(replace(request.how, steps=12), seed=0, warmup_steps=1, n_between=0)
+    run = run_arm(loaded, arm, settings, data.train.tokenized, data.evaluation.tokenized, baseline_bytes=0)
+    assert trained.losses == pytest.approx(run.train_losses, abs=1e-6)
+    after = dict(loaded.decoder.model.named_parameters())
+    ours = weights(folder)
+    before = dict(load_tiny(place / "model").decoder.model.named_parameters())
+    for name, parameter in after.items():
+        assert torch.allclose(ours[name], parameter, rtol=0, atol=1e-6), name
+        assert not torch.equal(ours[name], before[name]), "the first phase moves every parameter"
+    assert trained.after.loss == pytest.approx(run.points[-1].loss, abs=1e-6)
+    assert trained.before.loss > trained.after.loss
+
+
+def test_the_card_says_both_phases_and_nothing_is_left_to_resume(whole):
+    trained, folder = whole
+    card = (folder / "README.md").read_text()
+    assert "All 4 layers were trained for 4 steps, and the first 3 were frozen from then on." in " ".join(card.split())
+    assert json.loads((folder / "training.json").read_text())["train_losses"] == trained.losses
+    assert len(trained.losses) == 12
+    assert not {"checkpoints", "rates", "deeper", "states"} & {path.name for path in folder.iterdir()}
+
+
+@contextmanager
+def stopped(patch, where):
+    """Training that is killed at a step, or before or after it keeps what the second phase begins with."""
+
+    def stop(*_, **__):
+        raise Killed
+
+    def keep_and_stop(*given):
+        save_switch(*given)
+        raise Killed
+
+    class Dies(train_module.Recorder):
+        def on_step_end(self, args, state, control, **rest):
+            super().on_step_end(args, state, control, **rest)
+            if state.global_step == where:
+                raise Killed
+
+    with patch.context() as inner:
+        if isinstance(where, int):
+            inner.setattr(train_module, "Recorder", Dies)
+        else:
+            target, name = {"before": (train_module, "save_switch"), "within": (deeper.shutil, "copyfile")}.get(
+                where, (train_module, "save_switch")
+            )
+            inner.setattr(target, name, keep_and_stop if where == "after" else stop)
+        with pytest.raises(Killed):
+            yield
+
+
+@pytest.mark.quick_cases(3)
+@pytest.mark.parametrize("where", ["within", 3, 5, "before", "after", 4, 8])
+def test_killed_in_either_phase_or_between_it_ends_with_the_same_weights(
+    request_for, whole, tmp_path, monkeypatch, where
+):
+    with stopped(monkeypatch, where):
+        train_plan(request_for(), tmp_path / "out")
+    trained = train_plan(request_for(), tmp_path / "out")
+    assert same(weights(tmp_path / "out"), weights(whole[1]))
+    assert trained.after.loss == pytest.approx(whole[0].after.loss, abs=1e-6)
+    assert trained.losses == pytest.approx(whole[0].losses[-len(trained.losses) :], abs=1e-6)
+
+
+def test_what_the_second_phase_begins_with_is_whole_or_not_there(request_for, tmp_path, monkeypatch):
+    """Every file operation of keeping it is a place to be killed at."""
+    with stopped(monkeypatch, "before"):
+        train_plan(request_for(), tmp_path / "begun")
+    checkpoint = last_complete_checkpoint(tmp_path / "begun" / "checkpoints")
+    assert checkpoint.name == "checkpoint-4"
+    names = list(json.loads((checkpoint / "optimized.json").read_text())[0])
+    outcomes = []
+
+    def prepare(n):
+        (tmp_path / f"at-{n}").mkdir()
+        return tmp_path / f"at-{n}"
+
+    for place, _ in kill_everywhere(prepare, lambda place: save_switch(checkpoint, names[:2], place)):
+        kept = saved_switch(place)
+        outcomes.append(kept is not None)
+        assert (kept is not None) == (place / DEEPER).exists()
+        if kept is not None:
+            assert (wide_weights(place) / TRAINED).read_bytes() == (checkpoint / TRAINED).read_bytes()
+        remove_leftovers(place)
+        if kept is None:
+            save_switch(checkpoint, names[:2], place)
+        assert {path.name for path in place.iterdir()} == {DEEPER}
+        shutil.rmtree(place)
+    assert len(outcomes) > 5
+    assert outcomes[-1]
+    assert not all(outcomes)
+
+
+class InventedLosses(ArmEvaluator):
+    """Evaluates, and then replaces the losses of checkpoints."""
+
+    by_step = MappingProxyType({3: 2.0, 4: 1.5, 6: 3.0, 9: 1.9, 12: 3.0})
+
+    def evaluate(self, step, marks, seconds):
+        super().evaluate(step, marks, seconds)
+        if marks == ["checkpoint"]:
+            self.points[-1] = self.points[-1].model_copy(update={"loss": self.by_step[step]})
+
+
+@pytest.mark.quick_cases(3)
+@pytest.mark.parametrize(("best", "killed_at"), [(3, 7), (4, None), (9, 10), (3, None), (9, None), (4, 12)])
+def test_the_best_checkpoint_may_be_of_either_phase(place, request_for, tmp_path, monkeypatch, best, killed_at):
+    monkeypatch.setattr(train_module, "ArmEvaluator", InventedLosses)
+    monkeypatch.setattr(InventedLosses, "by_step", MappingProxyType({3: 2.0, 4: 2.1, 6: 3.0, 9: 2.2, 12: 3.0, best: 1}))
+    request, kept = request_for(keep_best=True), tmp_path / "kept"
+    with monkeypatch.context() as patch:  # its weights, before the training ends
+        write, folder = train_module.save_finetuned, tmp_path / "out"
+
+        def keep(*given):
+            shutil.copytree(folder / "checkpoints" / f"checkpoint-{best}", kept)
+            write(*given)
+
+        patch.setattr(train_module, "save_finetuned", keep)
+        if killed_at is not None:
+            with stopped(monkeypatch, killed_at):
+                train_plan(request, folder)
+        trained = train_plan(request, folder)
+    ours, saved = weights(folder), load_file(kept / TRAINED)
+    after = {name: next(value for n, value in ours.items() if name.endswith(n)) for name in saved}
+    assert same(after, saved)
+    assert len(saved) == len(ours) if best <= 4 else len(saved) < len(ours)
+    assert trained.after.step == best
+    assert f"with the weights of step {best}" in " ".join((folder / "README.md").read_text().split())
+
+
+def test_its_rate_is_searched_in_the_first_phase_and_known_after_a_kill(request_for, tmp_path, monkeypatch):
+    request = request_for(learning_rate=None)
+    plain = train_plan(request, tmp_path / "plain")
+    assert plain.search.steps == 4
+    with stopped(monkeypatch, 8):
+        train_plan(request, tmp_path / "out")
+    trained = train_plan(request, tmp_path / "out")
+    assert trained.search == plain.search
+    assert same(weights(tmp_path / "out"), weights(tmp_path / "plain"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "problem"),
+    [
+        ({"steps": 4}, PlanError, "freezes deeper after step 4; expected a step from 1 to 3, of 4. Train for more"),
+        ({"step": 1, "learning_rate": None}, InputError, "after step 1, too early to compare learning rates: name one"),
+    ],
+)
+def test_a_training_that_cannot_freeze_deeper_is_refused(place, request_for, tmp_path, changes, error, problem):
+    step = changes.pop("step", 4)
+    plan, _ = make_tiny_plan(place / "model", 3, switch=replace(SWITCH, step=step))
+    with pytest.raises(error, match=problem):
+        train_plan(request_for(plan=plan, **changes), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
