@@ -13,6 +13,8 @@ from semfreeze_core.gains import bands, score_coverage
 from semfreeze_core.plan import curve_of
 from semfreeze_core.plan.compare import SideBySide
 from semfreeze_core.plan.compare import side_by_side as compare_runs
+from semfreeze_core.plan.example_picks import ExamplePicks
+from semfreeze_core.plan.example_picks import example_picks as picks_of
 from semfreeze_core.plan.forecast import FinetuneForecast, forecast_finetunes
 from semfreeze_core.plan.opinions import Comparison, gather_opinions
 from semfreeze_core.plan.rules_by_cost import Budget
@@ -87,6 +89,12 @@ def first_and_later(opened: OpenRun, metric: str) -> tuple[Band, Band]:
 def slices(opened: OpenRun, metric: str, by: str) -> tuple[list[Slice], int]:
     """The run's groups of examples, and how many are too small to read."""
     return slices_of(opened.run, metric, by)
+
+
+@st.cache_resource(max_entries=8, show_spinner=False, hash_funcs=_BY_KEY)
+def example_picks(opened: OpenRun, metric: str) -> ExamplePicks | None:
+    """The depth that the paper's rule picks for each example."""
+    return picks_of(opened.run, metric)
 
 
 @st.cache_resource(max_entries=32, show_spinner=False, hash_funcs=_BY_KEY)

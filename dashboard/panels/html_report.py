@@ -14,6 +14,7 @@ from semfreeze_core.cost import compare_costs
 from semfreeze_core.gains import score_coverage
 from semfreeze_core.gains.bootstrap import mean_band, resampling_weights
 from semfreeze_core.plan import FreezePlan, curve_of, make_plan
+from semfreeze_core.plan.example_picks import example_picks
 from semfreeze_core.plan.opinions import gather_opinions
 from semfreeze_core.records.cost import DepthCost
 from semfreeze_core.records.gain import GainCurve
@@ -23,7 +24,7 @@ from semfreeze_core.wording.costs import MEMORY_NOTE, cost_notes, depth_cost_tab
 from semfreeze_core.wording.escaping import html_text
 from semfreeze_core.wording.numbers import CI
 from semfreeze_core.wording.plan import plan_details, plan_summary, stack_sentence
-from semfreeze_core.wording.rules import opinion_cost_note, opinion_table
+from semfreeze_core.wording.rules import opinion_cost_note, opinion_table, picks_sentence
 from semfreeze_core.wording.runs import (
     LAYER_SOURCES,
     evidence_check,
@@ -35,7 +36,7 @@ from semfreeze_core.wording.runs import (
 from semfreeze_core.wording.validation import finished_at, measured_lines
 
 from ..charts.costs import draw_flop, draw_memory
-from ..charts.curves import draw_coverage, draw_deviation, draw_gains, draw_task_null
+from ..charts.curves import draw_coverage, draw_deviation, draw_gains, draw_picks, draw_task_null
 from ..charts.stack import stack_html
 from ..charts.theme import figure_html
 
@@ -135,6 +136,8 @@ def _charts(run: Run, curve: GainCurve, plan: FreezePlan, rows: Sequence[DepthCo
             draw_coverage(curve, scores, depth),
         ),
     ]
+    if (picks := example_picks(run, curve.metric)) is not None:
+        charts.append(_chart("Depth picked per example", picks_sentence(picks), draw_picks(picks, depth)))
     if rows[0].bytes.activations is None:
         memory = "Activation bytes of this family are not known, so they are not in the bars."
     else:

@@ -25,6 +25,8 @@ TOOLTIPS = {
     "law": "A formula for how lift over random labels grows with depth: flat up to a turn, then a power law of the "
     "depth. Every layer before the turning depth contributes less than the average layer. The interval is about the "
     "examples, not about the formula.",
+    "picks": "The depth after the layer that brings each example nearest to its target, up to the maximum depth. Where "
+    "most examples pick nearly the same depth, one depth fits them all.",
     "slices": "The same analysis for each group of examples by itself: those of one label, of one value in another "
     "column of the task file, or of similar length. A group that the rule freezes less deep than the "
     "current depth may lose by it.",
