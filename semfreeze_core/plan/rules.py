@@ -119,7 +119,8 @@ def largest_fall(raw_gain: npt.NDArray[np.float64], start: int) -> Depths:
         raw_gain: fall of the deviation over each layer.
         start: first layer that is searched; less than the cap.
     """
-    return 1 + start + np.argmax(raw_gain[..., start : depth_cap(raw_gain.shape[-1])], axis=-1)
+    depths: Depths = 1 + start + np.argmax(raw_gain[..., start : depth_cap(raw_gain.shape[-1])], axis=-1)
+    return depths
 
 
 def decide_by_paper(curve: GainCurve) -> Decision:

@@ -144,8 +144,8 @@ def depth_cost_table(costs: CostTable, rates: Sequence[float] = ()) -> Table:
             *[gib(getattr(cost.bytes, part)) for part in _PARTS],
         ]
         for other in elsewhere.values():
-            both = (other[i].relative_flop, other[i].relative_bytes) if i < len(other) else ()
-            cells.append(", ".join(map(percent, both)) or MISSING)
+            shares = (other[i].relative_flop, other[i].relative_bytes) if i < len(other) else ()
+            cells.append(", ".join(map(percent, shares)) or MISSING)
         if rates:
             cells.append(duration_at(cost.flop, rates))
         rows.append(cells)
