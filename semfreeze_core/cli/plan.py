@@ -85,6 +85,7 @@ def plan(
     from semfreeze_core.cli.printing.run import print_correction, print_plan
     from semfreeze_core.cli.printing.tables import console
     from semfreeze_core.cost.setup import setup_from_options
+    from semfreeze_core.plan.badge import with_badge
     from semfreeze_core.plan.decide import refuse_contradictions
     from semfreeze_core.plan.make import TrainFlags, make_plan
     from semfreeze_core.plan.opinions import gather_opinions
@@ -147,12 +148,13 @@ def plan(
         allow_new_tokens=allow_new_tokens,
         run_name=folder.absolute().name,
     )
+    validations, problems = readable_validations(folder)
+    document = with_badge(document, validations)
     if out is not None:
         write_atomically(out, document.model_dump_json(indent=1) + "\n")
     if as_json:
         print_json(document.model_dump(mode="json"))
         return
-    validations, problems = readable_validations(folder)
     print_plan(document, validations, console())
     for problem in problems:  # the plan does not depend on it
         typer.echo(f"note: {problem}")
