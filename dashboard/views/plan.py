@@ -31,7 +31,7 @@ from semfreeze_dashboard.text.visitor_text import visitor_text
 
 FRONTIER = "frontier"
 SAVINGS = ("FLOP", "memory")
-RULES = (*AUTOMATIC_RULES, "budget")
+RULES = (*AUTOMATIC_RULES, "auto", "budget")
 SHOWS_DEPTH = True
 
 
