@@ -251,12 +251,16 @@ def test_variants_that_learn_at_no_rate_end_it_with_a_sentence(request_for, tmp_
 
 
 @pytest.mark.quick_cases(0)
-def test_a_time_that_no_variant_keeps_takes_the_fastest_for_fewer_steps(finished, request_for, planned, tmp_path):
+def test_a_time_that_no_variant_keeps_takes_the_fastest_for_fewer_steps_from_its_race_on(
+    finished, request_for, planned, tmp_path
+):
     request = planned(request_for(objective=Objective(kind="time", limit=1e-3)), tmp_path / "out")
     assert request.plan.evidence.race.reason.endswith(
         "so the fastest is taken: " + f"freeze {request.plan.freeze_depth}."
     )
-    assert (request.steps, request.first_steps) == (1, None)
+    assert [variant.freeze_depth for variant in request.plan.evidence.race.variants] == [0, 1, 2]
+    assert (request.steps, request.last_step, request.first_steps.steps) == (None, STEPS + 1, STEPS)
+    assert request.first_steps.checkpoint.is_dir()
 
 
 @pytest.mark.quick_cases(0)
