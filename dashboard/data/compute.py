@@ -28,6 +28,7 @@ from semfreeze_core.records.training import LoraSetup, Precision, TrainingSetup
 from semfreeze_core.records.umap_projection import UmapProjection
 from semfreeze_core.records.validation import LiveArm, ValidationReport
 from semfreeze_core.runs.calibration import bundled_calibration, read_calibration
+from semfreeze_core.runs.finetunes import GuidedFinetune, list_finetunes
 from semfreeze_core.runs.folder import VALIDATIONS
 from semfreeze_core.runs.reports import finetune_rate as newest_rate
 from semfreeze_core.runs.reports import list_measurements, list_sweeps, list_validations, read_live
@@ -204,6 +205,15 @@ def measurements(opened: OpenRun) -> dict[str, Measurement]:
         RunError: one is damaged or newer.
     """
     return list_measurements(opened.folder)
+
+
+def finetunes(opened: OpenRun) -> dict[str, GuidedFinetune]:
+    """The guided finetunes in the run's folder, finished or not; read each time, likewise.
+
+    Raises:
+        RunError: a report is damaged or newer.
+    """
+    return list_finetunes(opened.folder)
 
 
 def forecast(opened: OpenRun, *, batch_size: int, steps: int, n_runs: float) -> FinetuneForecast:

@@ -95,8 +95,7 @@ def finetune_form(opened: OpenRun, runs: Path) -> FinetuneRequest | None:
         required=True, help=TOOLTIPS["proof kind"],
     )  # fmt: skip
     read = analyzed_data(opened)
-    sampled = "sample" if read.startswith("sample:") else "upload"
-    sibling = read.removeprefix("sample:").removesuffix("_train") + "_eval" if sampled == "sample" else "_eval"
+    sampled, sibling = eval_sample(read)
     left, right = st.columns(2)
     with left:
         train, split, data_name = data_input(runs, "Train on", f"train of {opened.name}", read=read, first="read")
@@ -160,6 +159,13 @@ def analyzed_data(opened: OpenRun) -> str:
     """What the run was read on, as one word."""
     data = opened.run.manifest.data
     return with_split(data.source, data.split) or data.source
+
+
+def eval_sample(data: str) -> tuple[str, str]:
+    """What eval examples are chosen from at first, and how the sample beside training data of a sample ends."""
+    if not data.startswith("sample:"):
+        return "upload", "_eval"
+    return "sample", data.removeprefix("sample:").removesuffix("_train") + "_eval"
 
 
 def with_split(source: str | None, split: str | None) -> str | None:

@@ -38,6 +38,7 @@ from semfreeze_core.wording.validation import finished_at, measured_lines
 from ..charts.costs import draw_flop, draw_memory
 from ..charts.curves import draw_coverage, draw_deviation, draw_gains, draw_task_null
 from ..charts.stack import stack_html
+from ..charts.theme import figure_html
 
 _BUTTONS = {"displaylogo": False, "responsive": True, "modeBarButtonsToRemove": ["lasso2d", "select2d", "autoScale2d"]}
 
@@ -167,5 +168,5 @@ def _html(value: object) -> object:
 
 def _chart(title: str, caption: str, figure: go.Figure) -> Chart:
     name = "".join(letter if letter.isalnum() else "-" for letter in title.lower())
-    html = figure.to_html(full_html=False, include_plotlyjs=False, config=_BUTTONS, div_id=name)
+    html = figure_html(figure, full_html=False, include_plotlyjs=False, config=_BUTTONS, div_id=name)
     return Chart(title, caption, Markup(html))

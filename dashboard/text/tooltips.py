@@ -74,7 +74,8 @@ TOOLTIPS = {
     "compare": "Up to five more runs. The open one, on the left, comes first: differences are the others minus it.",
     "difference": "The other run's curve minus the open run's at the same share of the layers. Paired when both read "
     "the same examples, so that what these have in common cancels.",
-    "delete run": "With all its validations, sweeps and pilots. You are asked first; a run that a job works in stays.",
+    "delete run": "With all its validations, sweeps, pilots and finetuned models. You are asked first; a run that a "
+    "job works in stays.",
     "arms": "Each variant is a real finetune on the same data, in the same order. planned freezes the plan's depth; "
     "LoRA trains adapters; progressive freezes a quarter of the layers at first, and the plan's depth after 20 steps, "
     "or half of a shorter finetune.",
@@ -93,6 +94,18 @@ TOOLTIPS = {
     "the reference but for white space. Of every variant the first seed, at its last mark.",
     "measured": "Measured in the variant's own process. A process holds more than its parts: what its allocator keeps, "
     "and the checkpoint's pages.",
+    "start": "validate: short finetunes of variants, which report how good the plan is. finetune: one job that chooses "
+    "what to train and gives you the trained model.",
+    "judged": "Eval examples choose the learning rate, the variant and the checkpoint. held out: a share of the "
+    "training rows, none of whose prompts stays in training.",
+    "objective": "balanced: the cheapest variant close to the best one's loss reduction. quality: the lowest loss. "
+    "memory and time: the lowest loss within a limit.",
+    "finetune steps": "Optimizer steps. 0: as many as the epochs of the training setup take.",
+    "output": "The finetuned model is kept in the run under this name.",
+    "finetunes": "Models finetuned from this page. The eval examples chose them, so their loss is optimistic: keep "
+    "others aside for a final judgment.",
+    "racing": "Every variant trains its first steps at several learning rates, on the same examples in the same order. "
+    "A rate that is clearly behind stops early.",
     "resume": "Starts the same finetunes again; those that are finished are kept, and the others resume.",
     "jobs": "Each runs by itself when you close this page; one at a time, in the order they were started.",
     "model kind": "embedded: SmolLM2, 135 million parameters, comes with semfreeze. Others are read from this machine "

@@ -84,6 +84,7 @@ def plan(
     from semfreeze_core.cli.printing.opinions import print_comparison
     from semfreeze_core.cli.printing.run import print_correction, print_plan
     from semfreeze_core.cli.printing.tables import console
+    from semfreeze_core.cost import savings
     from semfreeze_core.cost.setup import setup_from_options
     from semfreeze_core.plan.badge import with_badge
     from semfreeze_core.plan.decide import refuse_contradictions
@@ -155,7 +156,8 @@ def plan(
     if as_json:
         print_json(document.model_dump(mode="json"))
         return
-    print_plan(document, validations, console())
+    left = [] if document.trainable is None else savings(reading.shape, document.cost.setup, document.trainable, card)
+    print_plan(document, validations, console(), saving=next(iter(left), None))
     for problem in problems:  # the plan does not depend on it
         typer.echo(f"note: {problem}")
     calibrated = coverage_calibration(read_calibration()) if layers is None else None  # of depths alone

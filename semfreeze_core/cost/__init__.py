@@ -6,6 +6,7 @@ from semfreeze_core.cost.layer_sets import parts_of_layers, read_layers
 from semfreeze_core.cost.lora import adapter_parameters, check_targets
 from semfreeze_core.cost.memory import training_bytes
 from semfreeze_core.cost.progressive import Phase, progressive_bytes, progressive_flop, progressive_phases
+from semfreeze_core.cost.savings import Saving, cheapest_fit, savings
 from semfreeze_core.cost.table import (
     check_setup,
     compare_costs,
@@ -20,7 +21,9 @@ from semfreeze_core.cost.table import (
 __all__ = [
     "Gpu",
     "Phase",
+    "Saving",
     "adapter_parameters",
+    "cheapest_fit",
     "check_setup",
     "check_targets",
     "compare_costs",
@@ -38,6 +41,7 @@ __all__ = [
     "read_layers",
     "run_flop",
     "run_seconds",
+    "savings",
     "step_flop",
     "stock_setup",
     "training_bytes",

@@ -6,15 +6,16 @@ call with the same request does only what is missing.
 
 from pathlib import Path
 
-from semfreeze_core.finetune.train.train import DECISION, RESULT, train_plan
+from semfreeze_core.finetune.train.train import RESULT, train_plan
 from semfreeze_core.guided.decision import decide
-from semfreeze_core.guided.folder import RACE, REPORT, claimed
+from semfreeze_core.guided.folder import claimed
 from semfreeze_core.guided.report import finetune_report
 from semfreeze_core.guided.request import GuidedRequest
 from semfreeze_core.guided.task import prepare_task
 from semfreeze_core.guided.training import training_request
 from semfreeze_core.progress import Progress, silent
-from semfreeze_core.records.finetune_report import FinetuneReport
+from semfreeze_core.records.finetune_report import DECISION, FINETUNE_REPORT, FinetuneReport
+from semfreeze_core.records.race import RACE_FOLDER
 from semfreeze_core.storage import write_atomically
 
 
@@ -34,11 +35,11 @@ def finetune(request: GuidedRequest, folder: Path, progress: Progress = silent) 
         ResourceError: memory or disk ran out; what is finished stays.
     """
     with claimed(folder, request):
-        written = folder / REPORT
+        written = folder / FINETUNE_REPORT
         if written.exists():
             return FinetuneReport.model_validate_json(written.read_text())
         task = prepare_task(request, folder / DECISION, progress)
-        plan, raced = decide(request, task, folder / DECISION / RACE, progress)
+        plan, raced = decide(request, task, folder / DECISION / RACE_FOLDER, progress)
         if not (folder / RESULT).exists():
             train_plan(training_request(request, task, plan, raced, folder), folder, progress)
         report = finetune_report(request, task, plan, folder)

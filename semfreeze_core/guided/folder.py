@@ -9,13 +9,14 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from semfreeze_core.errors import RunError
-from semfreeze_core.finetune.train.train import CHECKPOINTS, DECISION, RESULT
+from semfreeze_core.finetune.train.train import CHECKPOINTS, RESULT
 from semfreeze_core.guided.request import GuidedRequest
+from semfreeze_core.records.finetune_report import DECISION
+from semfreeze_core.records.race import RACE_FOLDER
 from semfreeze_core.storage import disk_errors
 from semfreeze_core.temporary import is_temporary, remove_leftovers, require_locks
 
-REPORT, SETTINGS = "report.json", "settings.json"
-DATA, ANALYSIS, RACE = "data", "analysis", "race"
+SETTINGS, DATA, ANALYSIS = "settings.json", "data", "analysis"
 
 
 @contextmanager
@@ -70,12 +71,12 @@ def _refuse_another(folder: Path, request: GuidedRequest) -> None:
     different = [name.removesuffix("_digest") for name, value in ours.items() if known.get(name) != value]
     if not different:
         return
-    results = [*(folder / DECISION / RACE / "runs").glob("*-seed0.json"), *(folder / CHECKPOINTS).glob("*")]
+    results = [*(folder / DECISION / RACE_FOLDER / "runs").glob("*-seed0.json"), *(folder / CHECKPOINTS).glob("*")]
     if results or (folder / RESULT).exists():
         raise RunError(
             f"{folder} holds another finetune (other settings: {', '.join(different)}). Choose another --out, or "
             "remove it."
         )
-    for part in (DATA, ANALYSIS, RACE):
+    for part in (DATA, ANALYSIS, RACE_FOLDER):
         shutil.rmtree(folder / DECISION / part, ignore_errors=True)
     path.unlink()

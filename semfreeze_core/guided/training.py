@@ -3,13 +3,13 @@
 from pathlib import Path
 
 from semfreeze_core.finetune.train.request import FirstSteps, TrainRequest
-from semfreeze_core.finetune.train.train import CHECKPOINTS, DECISION
+from semfreeze_core.finetune.train.train import CHECKPOINTS
 from semfreeze_core.finetune.validation.race import winning_checkpoint
-from semfreeze_core.guided.folder import RACE
 from semfreeze_core.guided.request import GuidedRequest
 from semfreeze_core.guided.task import GuidedTask
 from semfreeze_core.plan.document import FreezePlan
-from semfreeze_core.records.race import Race
+from semfreeze_core.records.finetune_report import DECISION
+from semfreeze_core.records.race import RACE_FOLDER, Race
 
 
 def training_request(
@@ -20,7 +20,7 @@ def training_request(
     if raced is not None:
         winner = next(variant for variant in raced.variants if variant.name == raced.chosen)
         rate = winner.learning_rate
-        kept = winning_checkpoint(folder / DECISION / RACE, raced.chosen)
+        kept = winning_checkpoint(folder / DECISION / RACE_FOLDER, raced.chosen)
         first = FirstSteps(kept or folder / CHECKPOINTS / f"checkpoint-{raced.steps}", raced.steps)
         limit = request.objective.limit
         if request.objective.kind == "time" and limit is not None and (winner.run_seconds or 0.0) > limit:

@@ -12,6 +12,7 @@ from semfreeze_core.records.training import DepthSwitch, LoraSetup, TrainablePar
 
 VALIDATION_SCHEMA_VERSION = 1
 REPORT, LIVE = "report.json", ".live"
+VALIDATION_SOURCES = ("model", "train", "eval")  # fields of ValidationSettings that may name files, which may be moved
 
 # Fields of ValidationSettings.setup that documents have beside it too.
 _BESIDE_SETUP = ("steps", "batch_size", "max_length", "precision", "checkpointing", "prefix_cache", "all_logits")
@@ -193,6 +194,7 @@ class ValidationSettings(Document):
 
     `setup` is how every variant trains, its own adapters aside. `learning_rates` are those of the variants, of the ones
     in `searched` only where a search began; `rate_steps` is where rates are compared if not where they usually are.
+    On disk `model`, `train` and `eval` are as `kept_source` writes them.
     Documents of 0.1.0 have no `setup` but some of its
     fields beside the others; they are read into it, and written beside it for whoever reads them there.
     """

@@ -7,21 +7,49 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from semfreeze_core.records.defaults import MARGIN, RACE_CONFIDENCE, RACE_STEPS, RATE_TRIALS
-from semfreeze_core.wording.numbers import counted, duration, flops, gib, nats, number, percent
+from semfreeze_core.wording.numbers import MISSING, counted, duration, flops, gib, nats, number, percent
+from semfreeze_core.wording.rates import learning_rate, trial_line
+from semfreeze_core.wording.tables import Column, Table, table
 
 if TYPE_CHECKING:
     from semfreeze_core.records.finetune_report import FinetuneReport
-    from semfreeze_core.records.race import Objective, RaceVariant
+    from semfreeze_core.records.race import Objective, Race, RaceVariant, RacingVariant
     from semfreeze_core.records.training import TrainingSetup
     from semfreeze_core.records.validation import ArmRun
 
+# Stages of `semfreeze finetune` whose messages say what it does, what that costs, and what it has decided.
+MESSAGE_STAGES = ("Holding out", "Finetune", "Race", "Training")
 PRIVATE_FOLDER = "Its folder `decision` holds rows of your data: remove it before you publish the model."
+_RACING_COLUMNS = (
+    Column("variant", text=True),
+    Column("eval loss"),
+    Column("learning rate"),
+    Column("learning rates tried", text=True),
+    Column("state", text=True),
+)
+_RACED_COLUMNS = (
+    Column("variant", text=True),
+    Column("learning rate"),
+    Column("eval loss"),
+    Column("eval loss, by target token"),
+    Column("compute, whole finetune"),
+    Column("time, whole finetune"),
+    Column("note", text=True),
+)
 NOT_RANKED = "Not ranked: its loss did not fall at its rates."
 
 
 def variant_text(depth: int) -> str:
     """A variant in words."""
     return f"freeze {depth}" if depth else "train all layers"
+
+
+def variant_title(name: str) -> str:
+    """A variant in words, from its name in a validation."""
+    if name == "full":
+        return variant_text(0)
+    kind, _, depth = name.partition(":")
+    return variant_text(int(depth)) if kind == "depth" and depth.isdecimal() else name
 
 
 def objective_text(objective: Objective) -> str:
@@ -164,6 +192,46 @@ def unraced_line(why: str) -> str:
 def run_time_line(reason: str, seconds: float | None) -> str:
     """What a race decided, and how long the whole training takes at its speed."""
     return f"{reason} Estimated time of the whole training: {duration(seconds)}, evaluation not included."
+
+
+def racing_table(variants: Sequence[RacingVariant]) -> Table:
+    """What is known of the variants while a race runs, the lowest eval loss first."""
+    rows = []
+    for variant in variants:
+        rate = MISSING if variant.learning_rate is None else learning_rate(variant.learning_rate)
+        state = variant.failure or ("evaluated" if variant.finished else "training")
+        tried = "; ".join(map(trial_line, variant.trials))
+        rows.append((variant_title(variant.name), number(variant.loss), rate, tried, state))
+    return table(_RACING_COLUMNS, rows)
+
+
+def leader_sentence(variants: Sequence[RacingVariant]) -> str:
+    """Which variant of a race that runs has the lowest eval loss so far; the race compares them once all have one."""
+    evaluated = [variant for variant in variants if variant.loss is not None]
+    if not evaluated:
+        return "No variant is evaluated yet."
+    first = min(evaluated, key=lambda variant: variant.loss or 0.0)
+    return (
+        f"Lowest eval loss so far: {variant_title(first.name)}, {number(first.loss)} "
+        f"({counted(len(evaluated), 'variant')} evaluated)."
+    )
+
+
+def race_table(race: Race) -> Table:
+    """The variants of a race that has ended: what each reached, and what its whole finetune takes."""
+    rows = [
+        (
+            variant_text(variant.freeze_depth) + (" (chosen)" if variant.name == race.chosen else ""),
+            learning_rate(variant.learning_rate),
+            number(variant.loss),
+            number(variant.token_loss),
+            flops(variant.run_flop, race.full_flop),
+            duration(variant.run_seconds),
+            variant.reason,
+        )
+        for variant in race.variants
+    ]
+    return table(_RACED_COLUMNS, rows)
 
 
 def finetune_lines(report: FinetuneReport) -> list[str]:

@@ -8,6 +8,7 @@ from rich.markup import escape
 
 from semfreeze_core.cli.printing.tables import print_table
 from semfreeze_core.cli.printing.validation import print_measured
+from semfreeze_core.cost import Saving
 from semfreeze_core.gains.bootstrap import mean_interval, resampling_weights
 from semfreeze_core.gains.calibration import corrected
 from semfreeze_core.plan.document import FreezePlan
@@ -18,7 +19,13 @@ from semfreeze_core.records.run import Run
 from semfreeze_core.records.trace import TransitionTrace
 from semfreeze_core.records.validation import ValidationReport
 from semfreeze_core.wording.calibration import corrected_sentence
-from semfreeze_core.wording.costs import MEMORY_NOTE, plan_cost_table, setup_line, transformers_5_sentence
+from semfreeze_core.wording.costs import (
+    MEMORY_NOTE,
+    plan_cost_table,
+    saving_sentence,
+    setup_line,
+    transformers_5_sentence,
+)
 from semfreeze_core.wording.layers import set_of
 from semfreeze_core.wording.plan import plan_details, plan_summary
 from semfreeze_core.wording.rules import left_out_groups, slices_table
@@ -76,13 +83,16 @@ def _first_and_later(trace: TransitionTrace, seed: int) -> str:
     return first_and_later_sentence(first, later)
 
 
-def print_plan(plan: FreezePlan, reports: Mapping[str, ValidationReport], out: Console) -> None:
+def print_plan(
+    plan: FreezePlan, reports: Mapping[str, ValidationReport], out: Console, *, saving: Saving | None = None
+) -> None:
     """The recommendation, its cost, what finetunes measured of it, why this depth, and the cost by component.
 
     Args:
         plan: what is recommended.
         reports: the run's validations, by name.
         out: where to print.
+        saving: the change of the plan's setup that saves most memory, or None.
     """
     out.print()
     first, *cost = plan_summary(plan)
@@ -103,6 +113,9 @@ def print_plan(plan: FreezePlan, reports: Mapping[str, ValidationReport], out: C
     out.print(MEMORY_NOTE)
     if plan.cost.transformers_5 is not None:
         out.print(transformers_5_sentence(plan.cost.transformers_5))
+    planned = plan.cost.planned
+    if saving is not None and planned is not None and planned.bytes.total is not None:
+        out.print(saving_sentence(saving, planned.bytes.total))
 
 
 def print_correction(coverage: float | None, calibration: Calibration | None, out: Console) -> None:

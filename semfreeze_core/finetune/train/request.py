@@ -14,6 +14,7 @@ from semfreeze_core.records.fields import FieldMapping
 from semfreeze_core.records.options import flag_of
 from semfreeze_core.records.training import TrainingSetup
 from semfreeze_core.sources.data.samples import source_digest
+from semfreeze_core.storage import kept_source
 from semfreeze_core.wording.costs import setup_line
 
 
@@ -179,6 +180,12 @@ def request_settings(request: TrainRequest) -> dict[str, Any]:
 
 
 _NAMES = ("data", "evaluation")  # a file may be moved
+
+
+def kept_settings(request: TrainRequest, folder: Path) -> dict[str, Any]:
+    """The settings as documents in `folder` hold them: files that may be moved with it by paths from there."""
+    settings = request_settings(request)
+    return settings | {name: kept_source(settings[name], folder) for name in _NAMES if name in settings}
 
 
 def different_settings(written: dict[str, Any], request: TrainRequest) -> list[str]:

@@ -38,8 +38,8 @@ from semfreeze_core.finetune.quantize.quantize import quantize_layers, require_b
 from semfreeze_core.finetune.train.request import (
     TrainRequest,
     different_settings,
+    kept_settings,
     memory_advice,
-    request_settings,
     setup_note,
 )
 from semfreeze_core.finetune.train.result import Trained, best_checkpoint_note, training_result
@@ -50,6 +50,7 @@ from semfreeze_core.plan.consistency import require_names
 from semfreeze_core.plan.document import require_model, require_recommendation
 from semfreeze_core.progress import Progress, ProgressEvent, silent
 from semfreeze_core.records.defaults import MIN_RATE_EXAMPLES, TRAINING_WARMUP_FRACTION
+from semfreeze_core.records.finetune_report import DECISION
 from semfreeze_core.records.validation import Mark
 from semfreeze_core.sources.models.causal_lm import LoadedModel, load_causal_lm
 from semfreeze_core.storage import disk_errors, prefix_cache_folder, write_atomically
@@ -58,7 +59,6 @@ from semfreeze_core.unlocked_leftovers import is_unlocked_leftover, remove_from_
 from semfreeze_core.wording.rates import no_rate_reason, rate_note
 
 CHECKPOINTS, RATES, SETTINGS, RESULT = "checkpoints", "rates", "training_settings.json", "training.json"
-DECISION = "decision"  # the folder in which `semfreeze finetune` decides what to train; it may come before
 RESUME_ADVICE = "Free some space and run the same command again: it resumes."
 BEST_LOST_NOTE = "The checkpoint with the lowest eval loss is gone, so this model is the last step's, not the best."
 UNQUANTIZED_NOTE = (
@@ -371,7 +371,7 @@ def _refuse_foreign(folder: Path) -> None:
 
 def _save_settings(folder: Path, request: TrainRequest) -> None:
     """Write what this folder trains, once nothing can be refused any more: a corrected request finds it free."""
-    write_atomically(folder / SETTINGS, json.dumps(request_settings(request), indent=1) + "\n")
+    write_atomically(folder / SETTINGS, json.dumps(kept_settings(request, folder), indent=1) + "\n")
 
 
 def _refuse_another(folder: Path, request: TrainRequest) -> None:

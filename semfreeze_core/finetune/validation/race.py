@@ -20,12 +20,10 @@ from semfreeze_core.gains.race import RaceChoice, RaceLosses, choose_balanced, c
 from semfreeze_core.gains.task_checks import loss_variation
 from semfreeze_core.progress import Progress, ProgressEvent, silent
 from semfreeze_core.records.defaults import MARGIN, RACE_CONFIDENCE
-from semfreeze_core.records.race import Race, RaceVariant
+from semfreeze_core.records.race import RACE_RESULT, Race, RaceVariant
 from semfreeze_core.records.validation import ArmRun, Baseline, ValidationReport
 from semfreeze_core.storage import write_atomically
 from semfreeze_core.wording.race import NOT_RANKED, RaceSeconds, nothing_learned, race_reason, race_time_line
-
-RACE = "race.json"
 
 
 def race(request: RaceRequest, folder: Path, progress: Progress = silent) -> Race:
@@ -39,7 +37,7 @@ def race(request: RaceRequest, folder: Path, progress: Progress = silent) -> Rac
     Raises:
         InputError: as `prepare`; or no variant learned anything at its rates.
     """
-    path = folder / RACE
+    path = folder / RACE_RESULT
     if path.exists():
         return Race.model_validate_json(path.read_text())
     validation = request.validation()

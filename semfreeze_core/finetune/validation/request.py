@@ -2,6 +2,7 @@
 
 from collections.abc import Collection
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 from semfreeze_core.cost import run_flop
 from semfreeze_core.errors import InputError, PlanError
@@ -32,9 +33,10 @@ from semfreeze_core.records.model import ModelShape
 from semfreeze_core.records.options import flag_of
 from semfreeze_core.records.rates import ComparedOn
 from semfreeze_core.records.training import LoraSetup, TrainingSetup
-from semfreeze_core.records.validation import Budget, ValidationSettings
+from semfreeze_core.records.validation import VALIDATION_SOURCES, Budget, ValidationSettings
 from semfreeze_core.sources.models.causal_lm import measure_empty
 from semfreeze_core.sources.models.loading import load_tokenizer
+from semfreeze_core.storage import kept_source
 
 UNQUANTIZED_WARNING = (
     "The plan's estimate has frozen layers in {bits} bits; the variants here keep their precision. `semfreeze train` "
@@ -232,10 +234,17 @@ def is_same_validation(written: ValidationSettings, prepared: Prepared) -> bool:
     The model is checked against the plan by its weights, the data by its digests.
     """
     ours = prepared.document
-    places = {"model": ours.model, "train": ours.train, "eval": ours.eval}
+    places = {name: getattr(ours, name) for name in VALIDATION_SOURCES}
     if written.plan_digest in plan_digests(prepared.request.plan):
         places["plan_digest"] = ours.plan_digest
     return written.model_copy(update=places) == ours
+
+
+def with_kept_sources(settings: ValidationSettings, folder: Path) -> ValidationSettings:
+    """The settings as documents in `folder` hold them: what may be moved with it by paths from there."""
+    return settings.model_copy(
+        update={name: kept_source(getattr(settings, name), folder) for name in VALIDATION_SOURCES}
+    )
 
 
 def _warmup_steps(request: ValidationRequest, setup: TrainingSetup, searched: Collection[Arm]) -> int:

@@ -16,13 +16,19 @@ from pydantic import ValidationError
 from semfreeze_core.device import choose_device, free_bytes
 from semfreeze_core.errors import InputError, ResourceError, RunError
 from semfreeze_core.finetune.arm.arms import Arm
-from semfreeze_core.finetune.arm.job import ArmJob, write_examples
+from semfreeze_core.finetune.arm.job import ArmJob, write_examples, write_job
 from semfreeze_core.finetune.arm.launch import OutOfMemory, halve, run_arm_process
 from semfreeze_core.finetune.arm.progress_file import live_path
 from semfreeze_core.finetune.arm.settings import ArmSettings
 from semfreeze_core.finetune.validation.known_rates import after_search, at_known_rate, known_search, remember_search
 from semfreeze_core.finetune.validation.report import build_report, failed_run
-from semfreeze_core.finetune.validation.request import Prepared, ValidationRequest, is_same_validation, prepare
+from semfreeze_core.finetune.validation.request import (
+    Prepared,
+    ValidationRequest,
+    is_same_validation,
+    prepare,
+    with_kept_sources,
+)
 from semfreeze_core.finetune.validation.search_price import search_note
 from semfreeze_core.progress import Progress, ProgressEvent, silent
 from semfreeze_core.records.rates import RateSearch
@@ -117,7 +123,8 @@ def _claimed(folder: Path, prepared: Prepared, overwrite: bool) -> Iterator[None
                     )
                 if not same or overwrite:
                     _clear(folder)
-                write_atomically(path, prepared.document.model_dump_json(indent=1) + "\n")
+                settings = with_kept_sources(prepared.document, folder)
+                write_atomically(path, settings.model_dump_json(indent=1) + "\n")
                 yield
         except Timeout as error:
             raise RunError(f"A validation is already running in {folder}.") from error
@@ -284,7 +291,7 @@ def _shared_from(prepared: Prepared, arm: Arm | None) -> int | None:
 
 def _write_job(folder: Path, name: str, job: ArmJob) -> Path:
     path = folder / "jobs" / f"{name}.json"
-    write_atomically(path, job.model_dump_json(indent=1) + "\n")
+    write_job(path, job)
     return path
 
 
@@ -305,5 +312,6 @@ def _write_report(prepared: Prepared, folder: Path) -> ValidationReport:
         {arm.name: prepared.relative_flop(arm) for arm in prepared.arms},
         prepared.warnings,
     )
-    write_atomically(folder / REPORT, report.model_dump_json(indent=1) + "\n")
+    written = report.model_copy(update={"settings": with_kept_sources(report.settings, folder)})
+    write_atomically(folder / REPORT, written.model_dump_json(indent=1) + "\n")
     return report
