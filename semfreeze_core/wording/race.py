@@ -24,7 +24,7 @@ _RACING_COLUMNS = (
     Column("variant", text=True),
     Column("eval loss"),
     Column("learning rate"),
-    Column("learning rates tried", text=True),
+    Column("learning rates tried, by the loss on training batches", text=True),
     Column("state", text=True),
 )
 _RACED_COLUMNS = (
