@@ -14,6 +14,7 @@ from semfreeze_core.cost import compare_costs
 from semfreeze_core.gains import score_coverage
 from semfreeze_core.gains.bootstrap import mean_band, resampling_weights
 from semfreeze_core.plan import FreezePlan, curve_of, make_plan
+from semfreeze_core.plan.badge import with_badge
 from semfreeze_core.plan.example_picks import example_picks
 from semfreeze_core.plan.opinions import gather_opinions
 from semfreeze_core.records.cost import DepthCost
@@ -75,6 +76,7 @@ def report_html(
     curve = curve_of(run, metric)
     plan = plan or make_plan(run, metric=metric, run_name=name or None)
     reports = validations or {}
+    plan = with_badge(plan, reports)
     tested = bool(finished_at(reports, plan.freeze_depth, switch=plan.switch))
     setup = plan.cost.setup
     costs = compare_costs(run.shape, setup)

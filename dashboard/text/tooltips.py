@@ -52,8 +52,9 @@ TOOLTIPS = {
     "frontier": "Each point is a freeze depth: right saves more, up keeps more of the predicted gain. Click one to go "
     "there.",
     "rule": "coverage: as deep as half gain coverage, half plain depth allows (ours). paper: where the largest single "
-    "gain is. compute: best for the same compute. turning: the scaling law's turning depth (ours). budget: no deeper "
-    "than it takes to fit.",
+    "gain is. compute: best for the same compute. turning: the scaling law's turning depth (ours). auto: a quarter of "
+    "the layers, or more where completions repeat one another; no finetune is tried (ours). budget: no deeper than it "
+    "takes to fit.",
     "gpus": "Memory of common GPUs as their drivers report it. Headroom is that minus the estimated sum of the parts.",
     "stock": "Estimate for a trainer that computes the logits of every token and caches no prefix. Off: for "
     "`semfreeze train`.",

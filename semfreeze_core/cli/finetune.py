@@ -43,7 +43,7 @@ def finetune(
     epochs: Annotated[int, typer.Option(help="Epochs over the training examples.")] = EPOCHS,
     steps: Annotated[
         int | None,
-        typer.Option(help=f"Optimizer steps, instead of --epochs; from {MIN_RACED_STEPS} on there is a race."),
+        typer.Option(help=f"Optimizer steps, instead of --epochs; below {MIN_RACED_STEPS} there is no race."),
     ] = None,
     objective: Annotated[
         str,

@@ -5,9 +5,11 @@ from pathlib import Path
 
 from semfreeze_core.cost import depth_cost, parts_at_depth
 from semfreeze_core.errors import InputError, PlanError
-from semfreeze_core.finetune.validation.race import RaceRequest, estimate_race, race
+from semfreeze_core.finetune.validation.race import race
+from semfreeze_core.finetune.validation.race_estimate import RaceEstimate, estimate_race
+from semfreeze_core.finetune.validation.race_request import RaceRequest
 from semfreeze_core.finetune.validation.request import prepare
-from semfreeze_core.guided.candidates import candidates, no_race_reason
+from semfreeze_core.guided.candidates import candidates, no_race_reason, price_reason
 from semfreeze_core.guided.request import GuidedRequest
 from semfreeze_core.guided.task import GuidedTask
 from semfreeze_core.plan.auto import quarter_depth, variant_name
@@ -35,8 +37,12 @@ def decide(
         return _told(_within_memory(request, task), progress), None
     why = no_race_reason(task, variants)
     if why is None:
-        raced = _race(request, task, variants, folder, progress)
-        return make_plan(run, rule="auto", race=raced, checks=task.checks, setup=setup), raced
+        race_request = _race_request(request, task, variants)
+        estimate = estimate_race(race_request, prepare(race_request.validation(), progress))
+        why = price_reason(request.objective, variants, estimate, setup.steps)
+        if why is None:
+            raced = _race(race_request, estimate, task, folder, progress)
+            return make_plan(run, rule="auto", race=raced, checks=task.checks, setup=setup), raced
     progress(ProgressEvent("Finetune", message=unraced_line(why)))
     if request.objective.kind == "time":
         raise InputError(f"--objective time needs a race, which measures the time of a step. {why}")
@@ -64,11 +70,9 @@ def _told(plan: FreezePlan, progress: Progress) -> FreezePlan:
     return plan
 
 
-def _race(
-    request: GuidedRequest, task: GuidedTask, variants: Mapping[str, int], folder: Path, progress: Progress
-) -> Race:
+def _race_request(request: GuidedRequest, task: GuidedTask, variants: Mapping[str, int]) -> RaceRequest:
     quarter = variant_name(quarter_depth(task.run.shape.n_layers))
-    raced = RaceRequest(
+    return RaceRequest(
         plan=make_plan(task.run, rule="manual", depth=0, setup=task.setup),
         setup=task.setup,
         train=task.train,
@@ -82,14 +86,18 @@ def _race(
         add_eos=request.add_eos,
         model=request.model,
     )
-    estimate = estimate_race(raced, prepare(raced.validation(), progress))
-    shares = (estimate.least_flop / estimate.full_flop, estimate.most_flop / estimate.full_flop)
-    line = race_line(list(variants.values()), request.objective, estimate.n_eval, shares, task.setup.steps)
+
+
+def _race(request: RaceRequest, estimate: RaceEstimate, task: GuidedTask, folder: Path, progress: Progress) -> Race:
+    """The race, once what it does and costs is reported."""
+    depths = list(request.variants.values())
+    shares = (estimate.price.likely / estimate.full_flop, estimate.price.worst / estimate.full_flop)
+    line = race_line(depths, request.objective, estimate.n_eval, shares, request.setup.steps)
     progress(ProgressEvent("Race", message=line))
     flop = [cost.flop for cost in estimate.costs.values()]
-    peak = depth_cost(task.run.shape, task.setup, parts_at_depth(task.run.shape, min(variants.values()))).bytes.total
+    peak = depth_cost(task.run.shape, request.setup, parts_at_depth(task.run.shape, min(depths))).bytes.total
     progress(ProgressEvent("Race", message=cost_line((min(flop), max(flop)), peak)))
-    result = race(raced, folder, progress)
+    result = race(request, folder, progress)
     winner = next(variant for variant in result.variants if variant.name == result.chosen)
     progress(ProgressEvent("Race", message=run_time_line(result.reason, winner.run_seconds)))
     return result

@@ -16,7 +16,7 @@ def training_request(
     request: GuidedRequest, task: GuidedTask, plan: FreezePlan, raced: Race | None, folder: Path
 ) -> TrainRequest:
     """The whole training of what was chosen, from the race's checkpoint where there was one."""
-    rate, first, steps = None, None, request.steps
+    rate, first, last_step = None, None, None
     if raced is not None:
         winner = next(variant for variant in raced.variants if variant.name == raced.chosen)
         rate = winner.learning_rate
@@ -24,8 +24,8 @@ def training_request(
         first = FirstSteps(kept or folder / CHECKPOINTS / f"checkpoint-{raced.steps}", raced.steps)
         limit = request.objective.limit
         if request.objective.kind == "time" and limit is not None and (winner.run_seconds or 0.0) > limit:
-            # Fewer steps draw other examples, which the race's first steps were not made on.
-            steps, first = max(1, int(task.setup.steps * limit / (winner.run_seconds or limit))), None
+            within = int(task.setup.steps * limit / (winner.run_seconds or limit))
+            last_step = max(raced.steps + 1, within)  # those of the race are made
     return TrainRequest(
         plan=plan,
         data=task.train,
@@ -34,7 +34,8 @@ def training_request(
         mapping=request.mapping,
         add_eos=request.add_eos,
         epochs=request.epochs,
-        steps=steps,
+        steps=request.steps,
+        last_step=last_step,
         learning_rate=rate,
         n_accuracy=request.n_accuracy,
         model=request.model,

@@ -136,7 +136,10 @@ class ShownItem(Document):
 
 
 class Baseline(Document):
-    """The model before any training, on the eval items; `shown` are the first of those answered by generation."""
+    """The model before any training, on the eval items; `shown` are the first of those answered by generation.
+
+    `seconds` is the wall time of the losses, null in a document that has none.
+    """
 
     loss: Measured
     item_losses: list[Measured]
@@ -144,6 +147,7 @@ class Baseline(Document):
     n_items: int
     n_accuracy_items: int
     shown: tuple[ShownItem, ...] = ()
+    seconds: float | None = None
 
 
 class ArmSummary(Document):

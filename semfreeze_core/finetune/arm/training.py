@@ -79,21 +79,26 @@ class ArmTraining:
 
 
 def rate_trials(training: ArmTraining, evaluator: ArmEvaluator, arm: Arm, folder: Path) -> RateTrials:
-    """The search of this arm's rate, on the eval examples that draw its curve."""
+    """The search of this arm's rate, on the eval examples that draw its curve or on the training's own batches."""
     supervised, settings = training.network.supervised, training.settings
     stage = f"{arm.name} (seed {settings.seed}), learning rate"
     reset = parameters_before(supervised)
 
     def train(trial: Trial, place: Path) -> tuple[Record, Sizes, int]:
         supervised.clear_batches()
+        record = Record()
         recorder = training.recorder(
-            trial.read, trial.at, total=trial.steps, stage=f"{stage} {learning_rate(trial.rate)}"
+            lambda step: trial.read(step, record.losses),
+            trial.at,
+            record=record,
+            total=trial.steps,
+            stage=f"{stage} {learning_rate(trial.rate)}",
         )
         training.fit(replace(arm, learning_rate=trial.rate), place, [recorder, EndTrial(trial)])
         sizes = supervised.sizes[:]
         flop = evaluator.flop() - evaluator.cache_flop
         supervised.clear_batches()
-        return recorder.record, sizes, flop
+        return record, sizes, flop
 
     return RateTrials(
         folder=folder,
@@ -101,8 +106,11 @@ def rate_trials(training: ArmTraining, evaluator: ArmEvaluator, arm: Arm, folder
         steps=settings.rate_steps or 0,
         reset=reset,
         train=train,
-        evaluate=evaluator.curve_losses,
+        evaluate=evaluator.curve_losses if settings.rates_on == "eval examples" else None,
+        n_batch=settings.setup.batch_size,
         evaluation_flop=evaluator.curve_flop(),
         progress=training.progress,
         stage=stage,
+        lower_first=settings.lower_rates_first,
+        too_high=settings.too_high_rate,
     )

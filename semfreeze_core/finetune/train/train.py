@@ -152,7 +152,8 @@ def _train(
         progress=progress,
     )
     train, evaluation = data.train.tokenized, data.evaluation.tokenized if request.evaluation else ()
-    steps = request.steps or request.epochs * -(-len(train) // setup.batch_size)
+    all_steps = request.steps or request.epochs * -(-len(train) // setup.batch_size)
+    steps = min(all_steps, request.last_step or all_steps)
     arm = _planned_arm(plan, loaded.shape, steps)
     compared = compared_steps(steps) if request.learning_rate is None and len(evaluation) >= MIN_RATE_EXAMPLES else None
     if compared is not None and arm.switch is not None:
@@ -165,10 +166,11 @@ def _train(
     before = None if request.first_steps is None else request.first_steps.steps  # whose warm-up is over
     start = starting_rate(loaded.shape.d_model, arm.kind) if compared else DEFAULT_RATES[arm.kind]
     arm = replace(arm, learning_rate=request.learning_rate or start)
+    warmup = int(TRAINING_WARMUP_FRACTION * all_steps)
     settings = ArmSettings(
         setup=replace(setup, steps=steps, lora=arm.lora),
         seed=request.seed,
-        warmup_steps=max(1, min(int(TRAINING_WARMUP_FRACTION * steps), (compared or before or steps) // 4)),
+        warmup_steps=max(1, min(warmup, (compared or before or steps) // 4)),
         rate_steps=compared,
         accumulation=setup.batch_size // (request.micro_batch_size or setup.batch_size),
         n_accuracy=request.n_accuracy,

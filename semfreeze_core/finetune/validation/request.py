@@ -31,6 +31,7 @@ from semfreeze_core.records.defaults import (
 from semfreeze_core.records.fields import FieldMapping
 from semfreeze_core.records.model import ModelShape
 from semfreeze_core.records.options import flag_of
+from semfreeze_core.records.rates import ComparedOn
 from semfreeze_core.records.training import LoraSetup, TrainingSetup
 from semfreeze_core.records.validation import VALIDATION_SOURCES, Budget, ValidationSettings
 from semfreeze_core.sources.models.causal_lm import measure_empty
@@ -69,6 +70,8 @@ class ValidationRequest:
             seeds find them. A variant's seconds then no longer hold all of its own cache pass; its FLOPs always do.
         n_between: evaluations before the end, as in ArmSettings.
         rate_steps: steps after which learning rates are compared, at most `setup.steps`; None takes `compared_steps`.
+        chained_search: search rates at little cost, one variant after the other: rates are compared on the training's
+            own batches, and each variant's search begins at the rate of the one before it.
         keep_checkpoints: leave each variant's last step beside its result, so that a training can go on from it.
         model: where the model comes from; None is the plan's source.
     """
@@ -91,6 +94,7 @@ class ValidationRequest:
     share_caches: bool = False
     n_between: int = 4
     rate_steps: int | None = None
+    chained_search: bool = False
     keep_checkpoints: bool = False
     model: ModelSource | None = None
 
@@ -285,7 +289,8 @@ def _searching(prepared: Prepared, arm: Arm) -> ArmSettings:
             f"{arm.name} freezes deeper after step {compared}, too early to compare learning rates: let it freeze "
             f"deeper after step {MIN_RATE_STEPS} or later, or give its rate, as in --lr {arm.name}=1e-4."
         )
-    return replace(settings, rate_steps=compared)
+    on: ComparedOn = "training batches" if prepared.request.chained_search else "eval examples"
+    return replace(settings, rate_steps=compared, rates_on=on)
 
 
 def _compute_steps(prepared: Prepared, arm: Arm) -> int | None:

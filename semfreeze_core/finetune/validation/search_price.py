@@ -14,7 +14,7 @@ from semfreeze_core.wording.rates import search_price_line
 def search_note(prepared: Prepared) -> str | None:
     """How rates are searched, and the least and most that adds to the finetunes' compute; None without a search."""
     arms = [arm for arm in prepared.arms if arm.name in prepared.document.searched]
-    if not arms:
+    if not arms or prepared.request.chained_search:  # a race, which says what it costs as a whole
         return None
     least, most = (sum(search_flop(prepared, arm, longest) for arm in arms) for longest in (False, True))
     runs = sum(

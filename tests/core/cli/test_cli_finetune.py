@@ -73,7 +73,8 @@ def test_the_lines_name_the_choice_and_what_all_layers_would_have_cost(asked):
     assert "note: As planned." in out
     assert "Trained: freeze 20 of 30 layers. Evidence: checked. It won." in out
     assert "Eval loss 2.000 -> 1.250 nats per token at step 20 of 30." in out
-    assert "training every layer: 10.0 TFLOPs; the race added 2.00 TFLOPs (20%)." in out
+    assert "training every layer: 10.0 TFLOPs." in out
+    assert "The race added 2.00 TFLOPs, 20% of the compute of training every layer." in out
     assert "Model: out Its folder `decision` holds rows of your data: remove it before you publish" in out
     assert asked()["request"].epochs == EPOCHS
 
