@@ -30,6 +30,7 @@ def search_path(prepared: Prepared, arm: Arm) -> Path:
             "warmup": settings.warmup_steps,
             "rates": [arm.learning_rate, RATE_TRIALS, *RATE_GRID],
         }
+        | ({} if arm.example_depths is None else {"depths": arm.example_depths})
     )
     return cache_folder() / "rates" / f"{key}.json"
 
