@@ -8,7 +8,7 @@ import streamlit as st
 
 from semfreeze_core.gains.rates import compared_steps, lost_steps
 from semfreeze_core.plan.candidate_depths import auto_depths, candidates_of, depth_arms
-from semfreeze_core.records.defaults import MIN_RATE_STEPS, PILOT_BUDGET, PROGRESSIVE, VARIANTS, WIDE_FRACTION
+from semfreeze_core.records.defaults import DYNAMIC, MIN_RATE_STEPS, PILOT_BUDGET, PROGRESSIVE, VARIANTS, WIDE_FRACTION
 from semfreeze_core.storage import digest
 
 from ..data import compute, state
@@ -128,14 +128,14 @@ def variant_inputs(opened: OpenRun) -> tuple[tuple[str, ...], int | None]:
         ))  # fmt: skip
         chosen = st.multiselect(
             "Arms",
-            (*VARIANTS, PROGRESSIVE),
+            (*VARIANTS, DYNAMIC, PROGRESSIVE),
             key=in_form("proof-arms", list(VARIANTS)),
             width=520,
             help=TOOLTIPS["arms"],
         )
     if "planned" not in chosen or "full" not in chosen:
         st.info(validation_text.NO_VERDICT)
-    arms = tuple(arm for arm in VARIANTS if arm in chosen)
+    arms = tuple(arm for arm in (*VARIANTS, DYNAMIC) if arm in chosen)
     if PROGRESSIVE in chosen:
         wide = int(WIDE_FRACTION * last)
         if depth > wide:

@@ -79,7 +79,8 @@ TOOLTIPS = {
     "delete run": "With all its validations, sweeps, pilots and finetuned models. You are asked first; a run that a "
     "job works in stays.",
     "arms": "Each variant is a real finetune on the same data, in the same order. planned freezes the plan's depth; "
-    "LoRA trains adapters; progressive freezes a quarter of the layers at first, and the plan's depth after 20 steps, "
+    "LoRA trains adapters; dynamic freezes in each batch what its examples pick, after a pass over all of them; "
+    "progressive freezes a quarter of the layers at first, and the plan's depth after 20 steps, "
     "or half of a shorter finetune.",
     "kept": "The loss reduction is the fall of the eval loss. At the same compute, a cheaper variant trains until "
     "it has cost as much as full finetuning.",

@@ -81,7 +81,8 @@ LORA_SCALE = 2  # alpha / rank
 VARIANTS = ("full", "planned", "half", "lora", "planned+lora")
 # Variants that are trained only where somebody names them.
 PROGRESSIVE = "progressive"
-FURTHER_VARIANTS = ("depth:K", "layers:A-B,C-D", PROGRESSIVE, f"{PROGRESSIVE}:W-K@N")
+DYNAMIC = "dynamic"
+FURTHER_VARIANTS = (DYNAMIC, "depth:K", "layers:A-B,C-D", PROGRESSIVE, f"{PROGRESSIVE}:W-K@N")
 # Of the variant progressive: the share of the layers that its first steps freeze, and these steps, at most half of all.
 # On SmolLM2-135M it kept 82% to 100% of full finetuning's loss reduction in the same 40 steps, at 60% to 70% of the
 # compute (five tasks, one seed, by a script that is not kept here).

@@ -68,7 +68,9 @@ class ArmRun(Document):
     like this), "diverged" (its loss was not a number) or "unlearned" (no learning rate lowered its loss). `rate_search`
     is null where the rate was given. With a `switch`, `trained` and `trainable_parameters` are those before it, and
     `switch_cache_seconds` the time of the pass that fills the cache after it, of which `cache_seconds` has no part.
-    Documents of 0.1.0 have none of `cause`, `rate_search` and `switch`.
+    `example_depths` are the freeze depths of the training examples in their order, where batches froze their own;
+    `trained` is then what a batch of the least trains, and FLOPs hold the pass that chose them. Documents of 0.1.0 have
+    none of `cause`, `rate_search`, `switch` and `example_depths`.
     """
 
     arm: str
@@ -95,6 +97,7 @@ class ArmRun(Document):
     rate_search: RateSearch | None = None
     switch: DepthSwitch | None = None
     switch_cache_seconds: float = 0.0
+    example_depths: tuple[int, ...] | None = None
 
     @property
     def retried(self) -> bool:
@@ -156,11 +159,13 @@ class ArmSummary(Document):
     `improvement_kept_stopped` has each of its runs, and full finetuning's, where its own loss was lowest on the way, by
     other items than are read; null where readings between the marks were not kept. `failed_seeds` are those that gave
     no result; `reason` says why. `median_step_seconds` is null for an arm that made no step. With a `switch`,
-    `freeze_depth` is the one before it; `cache_seconds` are of all cache passes.
+    `freeze_depth` is the one before it; `cache_seconds` are of all cache passes. Where batches froze their own depths,
+    `freeze_depth` is the least of these, and `deepest_batch` the greatest.
     """
 
     freeze_depth: int
     switch: DepthSwitch | None = None
+    deepest_batch: int | None = None
     learning_rate: float
     trainable_parameters: int
     seeds: list[int]

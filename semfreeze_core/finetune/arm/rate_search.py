@@ -14,6 +14,7 @@ import torch
 from pydantic import ValidationError
 from transformers import TrainerCallback
 
+from semfreeze_core.finetune.arm.flop import BatchSize
 from semfreeze_core.finetune.arm.recorder import Record
 from semfreeze_core.finetune.arm.trainer import last_complete_checkpoint
 from semfreeze_core.gains.rates import at_edge, best_trial, is_behind, is_unstable, later_half, next_rate
@@ -23,7 +24,7 @@ from semfreeze_core.records.rates import RateSearch, RateTrial, TrialEnd
 from semfreeze_core.storage import write_atomically
 from semfreeze_core.wording.rates import trial_line
 
-Sizes = list[tuple[int, int, int]]
+Sizes = list[BatchSize]
 
 
 class WinningTrial(Document):
@@ -33,7 +34,7 @@ class WinningTrial(Document):
     train_losses: list[float]
     step_seconds: list[float]
     peak_bytes: int
-    sizes: list[tuple[int, int, int]]
+    sizes: list[BatchSize]
 
 
 class SearchState(Document):

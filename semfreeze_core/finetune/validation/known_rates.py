@@ -48,6 +48,7 @@ def search_path(prepared: Prepared, arm: Arm, settings: ArmSettings) -> Path:
             "rates": [arm.learning_rate, RATE_TRIALS, *RATE_GRID],
             **({} if settings.rates_on == "eval examples" else {"order": order}),
         }
+        | ({} if arm.example_depths is None else {"depths": arm.example_depths})
     )
     return cache_folder() / "rates" / f"{key}.json"
 

@@ -16,6 +16,7 @@ from semfreeze_core.plan.document import FreezePlan, plan_digests, require_recom
 from semfreeze_core.progress import Progress, silent
 from semfreeze_core.records.defaults import (
     ACCURACY_ROWS,
+    DYNAMIC,
     EVAL_ROWS,
     MANY_EPOCHS,
     MARGIN,
@@ -28,6 +29,7 @@ from semfreeze_core.records.defaults import (
     VARIANTS,
     WARMUP_FRACTION,
 )
+from semfreeze_core.records.example_depths import ExampleDepths
 from semfreeze_core.records.fields import FieldMapping
 from semfreeze_core.records.model import ModelShape
 from semfreeze_core.records.options import flag_of
@@ -74,6 +76,7 @@ class ValidationRequest:
             own batches, and each variant's search begins at the rate of the one before it.
         keep_checkpoints: leave each variant's last step beside its result, so that a training can go on from it.
         model: where the model comes from; None is the plan's source.
+        example_depths: of the training examples, where the variant `dynamic` is named.
     """
 
     plan: FreezePlan
@@ -97,6 +100,7 @@ class ValidationRequest:
     chained_search: bool = False
     keep_checkpoints: bool = False
     model: ModelSource | None = None
+    example_depths: ExampleDepths | None = None
 
     def __post_init__(self) -> None:
         least = {"seeds": 1, "n_eval": 2, "n_accuracy": 0, "n_between": 0}
@@ -186,6 +190,7 @@ def prepare(request: ValidationRequest, progress: Progress = silent) -> Prepared
         planned_switch=plan.switch,
         rates=request.rates,
         steps=request.setup.steps,
+        example_depths=None if request.example_depths is None else request.example_depths.depths,
     )
     searched = {arm.name for arm in arms if request.search_rates and not arm.has_rate(request.rates or {})}
     arms = tuple(
@@ -205,6 +210,8 @@ def prepare(request: ValidationRequest, progress: Progress = silent) -> Prepared
         add_eos=request.add_eos,
         progress=progress,
     )
+    if DYNAMIC in request.arms and request.example_depths is not None:
+        _require_own_depths(request.example_depths, data, plan)
     settings = {
         arm.name: ArmSettings(
             setup=replace(setup, lora=arm.lora),
@@ -227,6 +234,21 @@ def prepare(request: ValidationRequest, progress: Progress = silent) -> Prepared
     prepared = Prepared(request, source, shape, data, arms, settings, setups, document)
     prepared = replace(prepared, settings={arm.name: _to_its_end(prepared, arm) for arm in arms})
     return replace(prepared, settings={arm.name: _searching(prepared, arm) for arm in arms})
+
+
+def _require_own_depths(chosen: ExampleDepths, data: TaskData, plan: FreezePlan) -> None:
+    """Refuse depths that are of other examples, or of another model.
+
+    Raises:
+        InputError: they are.
+    """
+    theirs = (chosen.train_digest, len(chosen.depths), chosen.structure_digest, chosen.weights_digest)
+    ours = (data.train.digest, len(data.train.tokenized), plan.model.structure_digest, plan.model.weights_digest)
+    if theirs != ours:
+        raise InputError(
+            f"variant {DYNAMIC}: the freeze depths are of other training examples or of another model. Measure "
+            "them for this validation, with semfreeze_core.example_depths.with_example_depths."
+        )
 
 
 def is_same_validation(written: ValidationSettings, prepared: Prepared) -> bool:
