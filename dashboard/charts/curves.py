@@ -39,7 +39,7 @@ def draw_deviation(curve: GainCurve, depth: int | None) -> go.Figure:
     )
     figure.update_yaxes(title=_title("advantage"), row=2, col=1)
     figure.update_xaxes(title=_title(SPACE), row=2, col=1)
-    mark_depth(figure, depth, curve.n_layers, row="all", col=1)
+    mark_depth(figure, depth, curve.n_layers, ("", "2"))
     return figure
 
 
