@@ -128,9 +128,14 @@ def make_arms(
     problems += [p for name in names if (p := _name_problem(name, shape, planned, steps)) is not None]
     if planned_switch is not None and "planned" in names:
         try:
-            require_step(planned_switch.step, steps)
+            require_step(planned_switch, steps)
         except PlanError as error:
             problems.append(f"variant planned: {error}")
+        if planned_switch.measured:
+            problems.append(
+                "variant planned: trials decide when the plan freezes deeper, which only `semfreeze train` makes; name "
+                f"a step, as in {PROGRESSIVE}@{planned_switch.step}"
+            )
     known = {*names, *get_args(ArmKind)}
     problems += [
         f"--lr {name}: no such variant or kind ({', '.join(sorted(known))})" for name in rates if name not in known
