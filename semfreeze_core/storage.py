@@ -59,6 +59,82 @@ def user_path(text: str) -> Path:
     return Path(os.path.expanduser(text))
 
 
+def kept_source(source: str, folder: Path) -> str:
+    """How a document in `folder` names a model or data, so that both may be moved or copied together.
+
+    A path is written relative to the folder, with a first part "." or "..", unless all that the two have in common is
+    the root or a home: then it is absolute, because it stays when the folder is moved. What
+    is no path stays: names of the hub, of samples, "embedded", and what is not there.
+
+    Args:
+        source: as a command takes it; a path is relative to where this process stands.
+        folder: of the document.
+    """
+    kind, path, rest = _source_parts(source)
+    if path == "embedded" or not _is_there(path):
+        return source
+    absolute = os.path.abspath(user_path(path))
+    return f"{kind}{_relative(absolute, os.path.abspath(folder)) or absolute}{rest}"
+
+
+def found_source(kept: str, folder: Path) -> str:
+    """The model or data that a document in `folder` names, as a command takes it: the reverse of `kept_source`.
+
+    Documents of 0.1.0 hold sources as they were typed; those are returned as they are.
+
+    Args:
+        kept: as the document names it.
+        folder: of the document, wherever it is now.
+    """
+    kind, path, rest = _source_parts(kept)
+    if not path.startswith((f".{os.sep}", f"..{os.sep}")):
+        return kept
+    found = os.path.normpath(folder / path)
+    return kept if _is_there(path) and not _is_there(found) else f"{kind}{found}{rest}"
+
+
+def moved_source(source: str, before: str, now: str) -> str:
+    """A source by its absolute path, after a folder was moved or copied: where it is now if it went along, else itself.
+
+    Args:
+        source: a path inside or beside the folder, as it was; anything else is returned as it is.
+        before, now: the folder's absolute path, then and now.
+    """
+    kind, path = ("hf:", source.removeprefix("hf:")) if source.startswith("hf:") else ("", source)
+    relative = _relative(path, before) if os.path.isabs(path) else None
+    if relative is None:
+        return source
+    moved = os.path.normpath(os.path.join(now, relative))
+    went_along = relative.startswith(os.curdir + os.sep) or any(map(_is_there, (moved, moved.partition("#")[0])))
+    return f"{kind}{moved}" if went_along else source
+
+
+def _source_parts(source: str) -> tuple[str, str, str]:
+    """The kind before a path ("hf:" or nothing), the path, and what follows it ("#split" or nothing)."""
+    kind = "hf:" if source.startswith("hf:") else ""
+    path, mark, split = source.removeprefix(kind).partition("#")
+    if mark and not kind and _is_there(source):  # a file's name may have the mark
+        return "", source, ""
+    return kind, path, mark + split
+
+
+def _is_there(path: str) -> bool:
+    try:
+        return bool(path) and os.path.lexists(user_path(path))
+    except (OSError, ValueError):  # no path at all
+        return False
+
+
+def _relative(path: str, folder: str) -> str | None:
+    """An absolute path from a folder; None where they have nothing in common that would be moved as one."""
+    common = os.path.commonpath([path, folder])
+    home_folder = os.path.abspath(Path.home())
+    if common == os.path.commonpath([common, home_folder]):
+        return None
+    relative = os.path.relpath(path, folder)
+    return relative if relative.startswith(os.pardir) else os.path.join(os.curdir, relative)
+
+
 _OF_THE_NETWORK = frozenset(
     (errno.ENETDOWN, errno.ENETUNREACH, errno.ENETRESET, errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.ENOTCONN)
 )

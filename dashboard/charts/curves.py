@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import plotly.graph_objects as go
 
+from semfreeze_core.plan.example_picks import ExamplePicks
 from semfreeze_core.records.gain import Band, GainCurve
 from semfreeze_core.records.scores import SCORE_NAMES
 from semfreeze_core.wording.rules import method_name
@@ -160,3 +161,17 @@ def _score_look(name: str) -> tuple[str, str]:
 def _title(text: str) -> dict[str, object]:
     """The title of a second row's axis, which does not take its size from the first's."""
     return {"text": text, "font": {"size": AXIS_TITLE}}
+
+
+def draw_picks(picks: ExamplePicks, depth: int | None) -> go.Figure:
+    """How many examples pick each freeze depth by the paper's rule."""
+    figure = new_figure("freeze depth k", "examples that pick it")
+    mark_depth(figure, depth, picks.n_layers)
+    figure.add_bar(
+        x=np.arange(picks.n_layers + 1),
+        y=picks.counts,
+        name="examples",
+        marker={"color": OTHERS[0]},
+        hovertemplate="%{y} of " + f"{len(picks.depths):,} examples<extra></extra>",
+    )
+    return figure

@@ -55,6 +55,8 @@ def arm_words(report: ValidationReport, name: str) -> str:
     depth, switch = arm.freeze_depth, arm.switch
     if switch is not None:
         return f"progressive (freeze {depth} for {switch.step} steps, then {switch.deep_depth})"
+    if arm.deepest_batch is not None:
+        return f"{name} (freeze {depth} to {arm.deepest_batch} by batch)"
     if name.startswith("layers:"):
         return f"train {name.removeprefix('layers:')}"
     if name == "planned" and report.layers is not None:

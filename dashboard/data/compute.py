@@ -13,6 +13,8 @@ from semfreeze_core.gains import bands, score_coverage
 from semfreeze_core.plan import curve_of
 from semfreeze_core.plan.compare import SideBySide
 from semfreeze_core.plan.compare import side_by_side as compare_runs
+from semfreeze_core.plan.example_picks import ExamplePicks
+from semfreeze_core.plan.example_picks import example_picks as picks_of
 from semfreeze_core.plan.forecast import FinetuneForecast, forecast_finetunes
 from semfreeze_core.plan.opinions import Comparison, gather_opinions
 from semfreeze_core.plan.rules_by_cost import Budget
@@ -28,6 +30,7 @@ from semfreeze_core.records.training import LoraSetup, Precision, TrainingSetup
 from semfreeze_core.records.umap_projection import UmapProjection
 from semfreeze_core.records.validation import LiveArm, ValidationReport
 from semfreeze_core.runs.calibration import bundled_calibration, read_calibration
+from semfreeze_core.runs.finetunes import GuidedFinetune, list_finetunes
 from semfreeze_core.runs.folder import VALIDATIONS
 from semfreeze_core.runs.reports import finetune_rate as newest_rate
 from semfreeze_core.runs.reports import list_measurements, list_sweeps, list_validations, read_live
@@ -86,6 +89,12 @@ def first_and_later(opened: OpenRun, metric: str) -> tuple[Band, Band]:
 def slices(opened: OpenRun, metric: str, by: str) -> tuple[list[Slice], int]:
     """The run's groups of examples, and how many are too small to read."""
     return slices_of(opened.run, metric, by)
+
+
+@st.cache_resource(max_entries=8, show_spinner=False, hash_funcs=_BY_KEY)
+def example_picks(opened: OpenRun, metric: str) -> ExamplePicks | None:
+    """The depth that the paper's rule picks for each example."""
+    return picks_of(opened.run, metric)
 
 
 @st.cache_resource(max_entries=32, show_spinner=False, hash_funcs=_BY_KEY)
@@ -204,6 +213,15 @@ def measurements(opened: OpenRun) -> dict[str, Measurement]:
         RunError: one is damaged or newer.
     """
     return list_measurements(opened.folder)
+
+
+def finetunes(opened: OpenRun) -> dict[str, GuidedFinetune]:
+    """The guided finetunes in the run's folder, finished or not; read each time, likewise.
+
+    Raises:
+        RunError: a report is damaged or newer.
+    """
+    return list_finetunes(opened.folder)
 
 
 def forecast(opened: OpenRun, *, batch_size: int, steps: int, n_runs: float) -> FinetuneForecast:

@@ -8,6 +8,7 @@ from typing import Any, cast
 from semfreeze_core.cost.setup import default_precision
 from semfreeze_core.errors import InputError
 from semfreeze_core.plan import FreezePlan, make_plan
+from semfreeze_core.plan.badge import with_badge
 from semfreeze_core.plan.make import default_setup
 from semfreeze_core.plan.opinions import Opinion
 from semfreeze_core.plan.rules import RuleName
@@ -16,6 +17,7 @@ from semfreeze_core.records.fields import FieldMapping
 from semfreeze_core.records.manifest import DataEntry
 from semfreeze_core.records.options import EstimateOptions
 from semfreeze_core.records.training import LoraSetup, TrainingSetup
+from semfreeze_core.runs.reports import readable_validations
 from semfreeze_core.sources.data.samples import resolve_data
 
 from ..panels.page import PageContext
@@ -45,8 +47,8 @@ class PlanSelection:
     setup: TrainingSetup
 
     def plan(self) -> FreezePlan:
-        """The plan itself."""
-        return make_plan(
+        """The plan itself, with what the run's validations say of it."""
+        plan = make_plan(
             self.opened.run,
             rule=self.rule,
             metric=self.metric,
@@ -55,6 +57,7 @@ class PlanSelection:
             setup=self.setup,
             run_name=self.opened.folder.absolute().name,
         )
+        return with_badge(plan, readable_validations(self.opened.folder)[0])
 
     def document(self) -> str:
         """The plan as `semfreeze plan --out` writes it."""

@@ -18,6 +18,14 @@ LinkName = Literal[
     "with",
     "trainer",
     "prove",
+    "start",
+    "objective",
+    "gib",
+    "hours",
+    "steps",
+    "judged",
+    "output",
+    "finetune",
     "tested",
     "difference",
     "validation",
@@ -150,6 +158,16 @@ def keep_option(name: LinkName, options: Sequence[str]) -> None:
 def keep_number(name: LinkName, low: float, high: float, start: float) -> None:
     """Hold on to a number in the link."""
     st.slider(name, low, high, start, **in_link(name))
+
+
+def forget_text(name: LinkName) -> None:
+    """Let a text of the link be empty again."""
+    st.session_state.pop(name, None)
+
+
+def keep_text(name: LinkName) -> None:
+    """Hold on to a text in the link."""
+    st.text_area(name, **in_link(name))
 
 
 def keep_depth(last: int, start: int) -> None:

@@ -24,13 +24,17 @@ _DATASET = re.compile(rf"hf:({_NAME}/{_NAME})(?::[^/\\:#]+)?(?:#[^/\\:#]+(?::\d+
 _MODEL_OPTION, _DATA_OPTIONS = "--model=", ("--data=", "--train=", "--eval=")
 
 
-def require_model(model: str) -> None:
+def require_model(model: str, analyzed: Collection[str] = ()) -> None:
     """Refuse a model that only a path of this machine means, where visitors may name none.
+
+    Args:
+        model: as the command line takes it.
+        analyzed: the model that a run is of, which may be used again wherever it is.
 
     Raises:
         InputError: saying what can be named instead.
     """
-    if model == "embedded" or paths_allowed() or names_hub_model(model):
+    if model == "embedded" or paths_allowed() or model in analyzed or names_hub_model(model):
         return
     raise InputError(
         f"{model[:80]!a} is not the name of a hub model. Name it as on the hub, owner/name or name: this server opens "
@@ -67,7 +71,7 @@ def submit(runs: Path, command: Sequence[str], title: str, out: Path | None = No
         runs: folder of the runs it works on.
         command: words of a semfreeze command, without --out; of one that works on a run, the second is the run.
         title: what it does, in words.
-        out: folder of what it makes.
+        out: folder of what it makes; inside a run's, the command may use the model and data of that run.
 
     Raises:
         InputError: it would open what visitors may not name.
@@ -75,21 +79,28 @@ def submit(runs: Path, command: Sequence[str], title: str, out: Path | None = No
     """
     for word in command:
         if word.startswith(_MODEL_OPTION):
-            require_model(word.removeprefix(_MODEL_OPTION))
+            require_model(word.removeprefix(_MODEL_OPTION), _analyzed(command[1], out)[0])
         for option in _DATA_OPTIONS:
             if word.startswith(option):
-                require_data(word.removeprefix(option), _analyzed_data(command[1]))
+                require_data(word.removeprefix(option), _analyzed(command[1], out)[1])
     return jobs.submit(runs, command, title, out)
 
 
-def _analyzed_data(run: str) -> tuple[str, ...]:
-    """The data of a run of the catalog, given as a command names it; none for another word."""
+def _analyzed(run: str, out: Path | None) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The model and the data, as a command names them, of the run of the catalog that a job works on; none without one.
+
+    Args:
+        run: the run as the command names it, or another word.
+        out: folder of what the job makes, which may be in the run's.
+    """
     catalog = server_catalog()
     for name in catalog.names:
-        if run in (name, str(catalog.folder_of(name).absolute())):
-            data = read_manifest(catalog.folder_of(name)).data
-            return (data.source, f"{data.source}#{data.split}")
-    return ()
+        folder = catalog.folder_of(name).absolute()
+        if run in (name, str(folder)) or (out is not None and out.absolute().parent.parent == folder):
+            manifest = read_manifest(folder)
+            data = manifest.data
+            return (manifest.model.identity.source,), (data.source, f"{data.source}#{data.split}")
+    return (), ()
 
 
 def _is_upload(data: str) -> bool:

@@ -8,7 +8,7 @@ import streamlit as st
 
 from semfreeze_core.gains.rates import compared_steps, lost_steps
 from semfreeze_core.plan.candidate_depths import auto_depths, candidates_of, depth_arms
-from semfreeze_core.records.defaults import MIN_RATE_STEPS, PILOT_BUDGET, PROGRESSIVE, VARIANTS, WIDE_FRACTION
+from semfreeze_core.records.defaults import DYNAMIC, MIN_RATE_STEPS, PILOT_BUDGET, PROGRESSIVE, VARIANTS, WIDE_FRACTION
 from semfreeze_core.storage import digest
 
 from ..data import compute, state
@@ -95,8 +95,7 @@ def finetune_form(opened: OpenRun, runs: Path) -> FinetuneRequest | None:
         required=True, help=TOOLTIPS["proof kind"],
     )  # fmt: skip
     read = analyzed_data(opened)
-    sampled = "sample" if read.startswith("sample:") else "upload"
-    sibling = read.removeprefix("sample:").removesuffix("_train") + "_eval" if sampled == "sample" else "_eval"
+    sampled, sibling = eval_sample(read)
     left, right = st.columns(2)
     with left:
         train, split, data_name = data_input(runs, "Train on", f"train of {opened.name}", read=read, first="read")
@@ -129,14 +128,14 @@ def variant_inputs(opened: OpenRun) -> tuple[tuple[str, ...], int | None]:
         ))  # fmt: skip
         chosen = st.multiselect(
             "Arms",
-            (*VARIANTS, PROGRESSIVE),
+            (*VARIANTS, DYNAMIC, PROGRESSIVE),
             key=in_form("proof-arms", list(VARIANTS)),
             width=520,
             help=TOOLTIPS["arms"],
         )
     if "planned" not in chosen or "full" not in chosen:
         st.info(validation_text.NO_VERDICT)
-    arms = tuple(arm for arm in VARIANTS if arm in chosen)
+    arms = tuple(arm for arm in (*VARIANTS, DYNAMIC) if arm in chosen)
     if PROGRESSIVE in chosen:
         wide = int(WIDE_FRACTION * last)
         if depth > wide:
@@ -160,6 +159,13 @@ def analyzed_data(opened: OpenRun) -> str:
     """What the run was read on, as one word."""
     data = opened.run.manifest.data
     return with_split(data.source, data.split) or data.source
+
+
+def eval_sample(data: str) -> tuple[str, str]:
+    """What eval examples are chosen from at first, and how the sample beside training data of a sample ends."""
+    if not data.startswith("sample:"):
+        return "upload", "_eval"
+    return "sample", data.removeprefix("sample:").removesuffix("_train") + "_eval"
 
 
 def with_split(source: str | None, split: str | None) -> str | None:

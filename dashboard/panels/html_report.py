@@ -14,6 +14,8 @@ from semfreeze_core.cost import compare_costs
 from semfreeze_core.gains import score_coverage
 from semfreeze_core.gains.bootstrap import mean_band, resampling_weights
 from semfreeze_core.plan import FreezePlan, curve_of, make_plan
+from semfreeze_core.plan.badge import with_badge
+from semfreeze_core.plan.example_picks import example_picks
 from semfreeze_core.plan.opinions import gather_opinions
 from semfreeze_core.records.cost import DepthCost
 from semfreeze_core.records.gain import GainCurve
@@ -23,7 +25,7 @@ from semfreeze_core.wording.costs import MEMORY_NOTE, cost_notes, depth_cost_tab
 from semfreeze_core.wording.escaping import html_text
 from semfreeze_core.wording.numbers import CI
 from semfreeze_core.wording.plan import plan_details, plan_summary, stack_sentence
-from semfreeze_core.wording.rules import opinion_cost_note, opinion_table
+from semfreeze_core.wording.rules import opinion_cost_note, opinion_table, picks_sentence
 from semfreeze_core.wording.runs import (
     LAYER_SOURCES,
     evidence_check,
@@ -35,8 +37,9 @@ from semfreeze_core.wording.runs import (
 from semfreeze_core.wording.validation import finished_at, measured_lines
 
 from ..charts.costs import draw_flop, draw_memory
-from ..charts.curves import draw_coverage, draw_deviation, draw_gains, draw_task_null
+from ..charts.curves import draw_coverage, draw_deviation, draw_gains, draw_picks, draw_task_null
 from ..charts.stack import stack_html
+from ..charts.theme import figure_html
 
 _BUTTONS = {"displaylogo": False, "responsive": True, "modeBarButtonsToRemove": ["lasso2d", "select2d", "autoScale2d"]}
 
@@ -73,6 +76,7 @@ def report_html(
     curve = curve_of(run, metric)
     plan = plan or make_plan(run, metric=metric, run_name=name or None)
     reports = validations or {}
+    plan = with_badge(plan, reports)
     tested = bool(finished_at(reports, plan.freeze_depth, switch=plan.switch))
     setup = plan.cost.setup
     costs = compare_costs(run.shape, setup)
@@ -134,6 +138,8 @@ def _charts(run: Run, curve: GainCurve, plan: FreezePlan, rows: Sequence[DepthCo
             draw_coverage(curve, scores, depth),
         ),
     ]
+    if (picks := example_picks(run, curve.metric)) is not None:
+        charts.append(_chart("Depth picked per example", picks_sentence(picks), draw_picks(picks, depth)))
     if rows[0].bytes.activations is None:
         memory = "Activation bytes of this family are not known, so they are not in the bars."
     else:
@@ -165,5 +171,5 @@ def _html(value: object) -> object:
 
 def _chart(title: str, caption: str, figure: go.Figure) -> Chart:
     name = "".join(letter if letter.isalnum() else "-" for letter in title.lower())
-    html = figure.to_html(full_html=False, include_plotlyjs=False, config=_BUTTONS, div_id=name)
+    html = figure_html(figure, full_html=False, include_plotlyjs=False, config=_BUTTONS, div_id=name)
     return Chart(title, caption, Markup(html))

@@ -21,7 +21,7 @@ from ..text.analysis_text import escaped, job_line, stage_line
 from ..text.tooltips import TOOLTIPS
 from ..text.visitor_text import error_text, visitor_text
 
-_RESUMABLE = ("validate", "sweep", "plan")
+_RESUMABLE = ("validate", "sweep", "plan", "finetune")
 _SHOWN = 3  # of those that ended, the newest
 _LOG_LINES = 30
 

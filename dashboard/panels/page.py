@@ -16,7 +16,7 @@ from semfreeze_core.wording.validation import measured_lines
 
 from ..charts.numbers import numbers_of
 from ..charts.stack import stack_html
-from ..charts.theme import on_page
+from ..charts.theme import figure_html, on_page
 from ..data import compute, state
 from ..data.run_folder import OpenRun, server_catalog
 from ..server.failures import guarded
@@ -200,5 +200,4 @@ def figure_file(figure: go.Figure, title: str) -> str:
     """A figure as an HTML file of its own, under its title; the figure itself, which visitors share, stays as it is."""
     titled = go.Figure(figure)
     titled.update_layout(title=chart_text(title), margin={"t": 64})
-    html: str = titled.to_html(include_plotlyjs=True)
-    return html
+    return figure_html(titled, include_plotlyjs=True)

@@ -70,7 +70,8 @@ def run_actions(folder: Path, entry: RunEntry) -> None:
                 st.rerun()
             with st.popover("Delete", help=TOOLTIPS["delete run"]):
                 st.markdown(
-                    f"{escaped(entry.name)} ({byte_size(entry.bytes)}) with all its validations, sweeps and pilots."
+                    f"{escaped(entry.name)} ({byte_size(entry.bytes)}) with all its validations, sweeps, pilots and "
+                    "finetuned models."
                 )
                 if st.button("Delete for good", type="primary"):
                     remove_run(entry.name, folder)

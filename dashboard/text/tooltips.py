@@ -25,6 +25,8 @@ TOOLTIPS = {
     "law": "A formula for how lift over random labels grows with depth: flat up to a turn, then a power law of the "
     "depth. Every layer before the turning depth contributes less than the average layer. The interval is about the "
     "examples, not about the formula.",
+    "picks": "The depth after the layer that brings each example nearest to its target, up to the maximum depth. Where "
+    "most examples pick nearly the same depth, one depth fits them all.",
     "slices": "The same analysis for each group of examples by itself: those of one label, of one value in another "
     "column of the task file, or of similar length. A group that the rule freezes less deep than the "
     "current depth may lose by it.",
@@ -50,8 +52,9 @@ TOOLTIPS = {
     "frontier": "Each point is a freeze depth: right saves more, up keeps more of the predicted gain. Click one to go "
     "there.",
     "rule": "coverage: as deep as half gain coverage, half plain depth allows (ours). paper: where the largest single "
-    "gain is. compute: best for the same compute. turning: the scaling law's turning depth (ours). budget: no deeper "
-    "than it takes to fit.",
+    "gain is. compute: best for the same compute. turning: the scaling law's turning depth (ours). auto: a quarter of "
+    "the layers, or more where completions repeat one another; no finetune is tried (ours). budget: no deeper than it "
+    "takes to fit.",
     "gpus": "Memory of common GPUs as their drivers report it. Headroom is that minus the estimated sum of the parts.",
     "stock": "Estimate for a trainer that computes the logits of every token and caches no prefix. Off: for "
     "`semfreeze train`.",
@@ -73,9 +76,11 @@ TOOLTIPS = {
     "compare": "Up to five more runs. The open one, on the left, comes first: differences are the others minus it.",
     "difference": "The other run's curve minus the open run's at the same share of the layers. Paired when both read "
     "the same examples, so that what these have in common cancels.",
-    "delete run": "With all its validations, sweeps and pilots. You are asked first; a run that a job works in stays.",
+    "delete run": "With all its validations, sweeps, pilots and finetuned models. You are asked first; a run that a "
+    "job works in stays.",
     "arms": "Each variant is a real finetune on the same data, in the same order. planned freezes the plan's depth; "
-    "LoRA trains adapters; progressive freezes a quarter of the layers at first, and the plan's depth after 20 steps, "
+    "LoRA trains adapters; dynamic freezes in each batch what its examples pick, after a pass over all of them; "
+    "progressive freezes a quarter of the layers at first, and the plan's depth after 20 steps, "
     "or half of a shorter finetune.",
     "kept": "The loss reduction is the fall of the eval loss. At the same compute, a cheaper variant trains until "
     "it has cost as much as full finetuning.",
@@ -92,6 +97,18 @@ TOOLTIPS = {
     "the reference but for white space. Of every variant the first seed, at its last mark.",
     "measured": "Measured in the variant's own process. A process holds more than its parts: what its allocator keeps, "
     "and the checkpoint's pages.",
+    "start": "validate: short finetunes of variants, which report how good the plan is. finetune: one job that chooses "
+    "what to train and gives you the trained model.",
+    "judged": "Eval examples choose the learning rate, the variant and the checkpoint. held out: a share of the "
+    "training rows, none of whose prompts stays in training.",
+    "objective": "balanced: the cheapest variant close to the best one's loss reduction. quality: the lowest loss. "
+    "memory and time: the lowest loss within a limit.",
+    "finetune steps": "Optimizer steps. 0: as many as the epochs of the training setup take.",
+    "output": "The finetuned model is kept in the run under this name.",
+    "finetunes": "Models finetuned from this page. The eval examples chose them, so their loss is optimistic: keep "
+    "others aside for a final judgment.",
+    "racing": "Every variant trains its first steps at several learning rates, on the same examples in the same order. "
+    "A rate that is clearly behind stops early.",
     "resume": "Starts the same finetunes again; those that are finished are kept, and the others resume.",
     "jobs": "Each runs by itself when you close this page; one at a time, in the order they were started.",
     "model kind": "embedded: SmolLM2, 135 million parameters, comes with semfreeze. Others are read from this machine "

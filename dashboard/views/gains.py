@@ -5,7 +5,7 @@ import streamlit as st
 from semfreeze_core.plan.slices import groupings, kept_columns
 from semfreeze_core.records.gain import GainCurve
 from semfreeze_core.wording.numbers import CI
-from semfreeze_core.wording.rules import slices_sentence, slices_table
+from semfreeze_core.wording.rules import picks_sentence, slices_sentence, slices_table
 from semfreeze_core.wording.runs import contribution_sentence, scaling_law_sentence
 from semfreeze_dashboard.charts import curves, frontier
 from semfreeze_dashboard.data import compute, state
@@ -19,7 +19,7 @@ SHOWS_DEPTH = True
 
 
 def body() -> None:
-    """Deviation, controls, gains, coverage, law, groups; one line for the depth through all."""
+    """Deviation, controls, gains, coverage, law, picks, groups; one line for the depth through all."""
     ctx = page.page_context()
     depth = page.depth_slider(ctx)
     opened, metric, curve = ctx.opened, ctx.metric, ctx.curve
@@ -64,6 +64,13 @@ def body() -> None:
         page.chart("first-later", "Advantage at first and at later tokens", caption, figure, "advantage")
 
     _law(curve, depth)
+
+    picks = compute.example_picks(opened, metric)
+    if picks is None:
+        st.info(escaped(picks_sentence(picks)))
+    else:
+        figure = curves.draw_picks(picks, depth)
+        page.chart("picks", "Does one depth fit all examples?", picks_sentence(picks), figure, "picks")
 
     by = grouping_choice(opened)
     if not kept_columns(opened.run):

@@ -7,6 +7,7 @@ import streamlit as st
 from semfreeze_core.cost import find_gpu
 from semfreeze_core.cost.setup import setup_from_options
 from semfreeze_core.cost.speed import training_speed
+from semfreeze_core.plan.badge import evidence_badge
 from semfreeze_core.plan.decide import AUTOMATIC_RULES
 from semfreeze_core.plan.make import warnings_of
 from semfreeze_core.plan.opinions import Comparison
@@ -14,7 +15,7 @@ from semfreeze_core.records.cost import CostTable, DepthCost
 from semfreeze_core.records.training import LoraSetup, TrainingSetup
 from semfreeze_core.wording.costs import flop_status_word, setup_line
 from semfreeze_core.wording.numbers import CI, duration_at, flops, gib, number, percent, rate_range
-from semfreeze_core.wording.plan import depth_summary, no_recommendation
+from semfreeze_core.wording.plan import badge_sentence, depth_summary, no_recommendation
 from semfreeze_core.wording.rules import WHY, opinion_reasons, opinion_table, recommendation_sentence
 from semfreeze_dashboard.charts import costs, frontier
 from semfreeze_dashboard.data import compute, exports, state
@@ -30,7 +31,7 @@ from semfreeze_dashboard.text.visitor_text import visitor_text
 
 FRONTIER = "frontier"
 SAVINGS = ("FLOP", "memory")
-RULES = (*AUTOMATIC_RULES, "budget")
+RULES = (*AUTOMATIC_RULES, "auto", "budget")
 SHOWS_DEPTH = True
 
 
@@ -135,6 +136,7 @@ def conclusion(ctx: page.PageContext, shown: _Shown, rule: str) -> None:
         st.warning(escaped(recommendation_sentence(shown.comparison.rules, rule, shown.depth)))
     else:
         st.markdown(escaped(recommendation_sentence(shown.comparison.rules, rule, shown.depth)))
+    st.caption(badge_sentence(evidence_badge(compute.validations(ctx.opened), shown.depth)))
     for warning in warnings_of(ctx.opened.run, frozen=shown.depth > 0):
         st.warning(escaped(visitor_text(warning)))
 

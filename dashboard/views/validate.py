@@ -21,10 +21,10 @@ from semfreeze_core.wording.validation import (
 from semfreeze_dashboard.charts import finetunes
 from semfreeze_dashboard.charts.losses import Along, draw_losses, lines
 from semfreeze_dashboard.data import compute, state
-from semfreeze_dashboard.data.run_folder import EXAMPLE, server_catalog
+from semfreeze_dashboard.data.run_folder import EXAMPLE, OpenRun, server_catalog
 from semfreeze_dashboard.data.visitor_requests import submit
-from semfreeze_dashboard.forms import validation_form
-from semfreeze_dashboard.panels import jobs_panel, page, pilots_panel, sweep_panel, tables
+from semfreeze_dashboard.forms import finetune_form, validation_form
+from semfreeze_dashboard.panels import finetune_panel, jobs_panel, page, pilots_panel, sweep_panel, tables
 from semfreeze_dashboard.server.failures import guarded
 from semfreeze_dashboard.text import page_text, validation_text
 from semfreeze_dashboard.text.analysis_text import escaped
@@ -32,6 +32,7 @@ from semfreeze_dashboard.text.tooltips import TOOLTIPS
 from semfreeze_dashboard.text.visitor_text import command_text, visitor_text
 
 PLAN = "plan.json"
+STARTS = VALIDATE, FINETUNE = "validate", "finetune"
 _FOLDERS = {"validation": VALIDATIONS, "sweep": SWEEPS, "pilots": PILOTS}
 
 
@@ -53,6 +54,7 @@ def body() -> None:
         validation_result(ctx, name, report)
     sweep_panel.sweep_panel(ctx)
     pilots_panel.pilots_panel(ctx)
+    finetune_panel.finetunes_panel(ctx)
     folder = server_catalog().folder
     if folder is None:
         st.info("A demonstration trains nothing.")
@@ -60,6 +62,12 @@ def body() -> None:
     jobs_panel.jobs_panel()
     await_first_report(ctx, folder, set(reports))
     new_finetune(ctx, folder)
+
+
+def link_choices(opened: OpenRun) -> None:
+    """This page's widgets of the link, for pages that only keep them there."""
+    state.keep_choice("start", STARTS)
+    finetune_form.keep_choices()
 
 
 def validation_result(ctx: page.PageContext, name: str, report: ValidationReport) -> None:
@@ -132,30 +140,40 @@ def loss_chart(ctx: page.PageContext, name: str, along: Along, caption: str) -> 
 
 
 def new_finetune(ctx: page.PageContext, runs: Path) -> None:
-    """The form of new finetunes, what they take, and the button."""
+    """The forms of new finetunes: those that test the plan, and one that gives a model."""
     with st.expander("Finetune for real", expanded=False, on_change="rerun", **state.in_link("prove")):
-        st.caption(validation_text.INTRODUCTION)
-        request = validation_form.finetune_form(ctx.opened, runs)
-        if request is None:
-            st.info("Choose training and evaluation data.")
-            return
-        name = EXAMPLE if ctx.opened.name == EXAMPLE else str(ctx.opened.folder.absolute())
-        out = ctx.opened.folder / _FOLDERS[request.kind] / request.folder_name
-        command = request.command(name)
-        if request.kind == "pilots":
-            command, out = (*command, f"--pilots-in={out}"), out / PLAN
-        n_runs = request.n_runs(ctx.opened)
-        forecast = compute.forecast(ctx.opened, batch_size=request.batch_size, steps=request.steps, n_runs=n_runs)
-        st.markdown(forecast_sentence(forecast, compute.finetune_rate(ctx.opened)[1], request.search_shares))
-        st.caption("The same on the command line:")
-        st.code(command_text((*command, f"--out={out}")), language="bash", wrap_lines=True)
-        if st.button("Start", type="primary", disabled=name == EXAMPLE):
-            submit(runs, command, f"{request.kind} of {ctx.opened.name}", out)  # goes on where one was interrupted
-            state.await_started(out.name)
-            state.announce(f"Started: {request.kind} of {ctx.opened.name}. Follow it under Jobs.")
-            st.rerun(scope="app")
-        if name == EXAMPLE:
-            st.caption("The bundled run comes with its validation. Analyze a model to validate your own plan.")
+        start = st.segmented_control(
+            "Start", STARTS, default=VALIDATE, required=True, help=TOOLTIPS["start"], **state.in_link("start")
+        )
+        finetune_panel.start_finetune(ctx, runs, shown=start == FINETUNE)
+        if start != FINETUNE:
+            new_validation(ctx, runs)
+
+
+def new_validation(ctx: page.PageContext, runs: Path) -> None:
+    """The form of finetunes that test the plan, what they take, and the button."""
+    st.caption(validation_text.INTRODUCTION)
+    request = validation_form.finetune_form(ctx.opened, runs)
+    if request is None:
+        st.info("Choose training and evaluation data.")
+        return
+    name = EXAMPLE if ctx.opened.name == EXAMPLE else str(ctx.opened.folder.absolute())
+    out = ctx.opened.folder / _FOLDERS[request.kind] / request.folder_name
+    command = request.command(name)
+    if request.kind == "pilots":
+        command, out = (*command, f"--pilots-in={out}"), out / PLAN
+    n_runs = request.n_runs(ctx.opened)
+    forecast = compute.forecast(ctx.opened, batch_size=request.batch_size, steps=request.steps, n_runs=n_runs)
+    st.markdown(forecast_sentence(forecast, compute.finetune_rate(ctx.opened)[1], request.search_shares))
+    st.caption("The same on the command line:")
+    st.code(command_text((*command, f"--out={out}")), language="bash", wrap_lines=True)
+    if st.button("Start", type="primary", disabled=name == EXAMPLE):
+        submit(runs, command, f"{request.kind} of {ctx.opened.name}", out)  # goes on where one was interrupted
+        state.await_started(out.name)
+        state.announce(f"Started: {request.kind} of {ctx.opened.name}. Follow it under Jobs.")
+        st.rerun(scope="app")
+    if name == EXAMPLE:
+        st.caption("The bundled run comes with its validation. Analyze a model to validate your own plan.")
 
 
 draw = page.as_fragment(body)

@@ -29,7 +29,10 @@ if TYPE_CHECKING:
 @with_flags(flags=EstimateOptions)
 def cost(
     run: Annotated[str | None, typer.Argument(help="A run: its folder, its name, or 'example'.")] = None,
-    model: Annotated[str | None, typer.Option(help="A model or its config.json, instead of a run.")] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(help="A model, its config.json, or shape:NAME (such as shape:llama-3.1-8b), instead of a run."),
+    ] = None,
     *,
     flags: EstimateOptions,
     train_head: TrainHeadOption = None,
@@ -69,7 +72,7 @@ def cost(
     """Estimate the compute and memory of every freeze depth."""
     from semfreeze_core.cli.printing.console import print_json
     from semfreeze_core.cli.printing.cost_document import cost_document
-    from semfreeze_core.cost import compare_costs, find_gpu
+    from semfreeze_core.cost import cheapest_fit, compare_costs, find_gpu, parts_at_depth
     from semfreeze_core.cost.setup import lora_reference, setup_from_options
     from semfreeze_core.cost.speed import training_speed
     from semfreeze_core.errors import InputError
@@ -115,14 +118,21 @@ def cost(
         )
     told = (train_embeddings, train_norm, train_head)
     table = compare_costs(shape, setup, *told, lora=lora_reference(flags), calibrated=calibrated)
+    saving = None
+    if card is not None:
+        whole = replace(setup, prefix_cache=False, lora=None, frozen_bits=None)
+        saving = cheapest_fit(shape, whole, parts_at_depth(shape, 0), card, calibrated)
     if progressive is not None:
         table = replace(table, progressive=_progressive_cost(progressive, shape, setup, told, calibrated))
     if as_json:
-        print_json(cost_document(table, setup, shape.n_layers, speed=speed, gpu=card, calibrated=calibrated))
+        document = cost_document(table, setup, shape.n_layers, speed=speed, gpu=card, calibrated=calibrated)
+        if card is not None:
+            document["gpu"]["full_finetuning_fits_with"] = None if saving is None else dict(saving.options)
+        print_json(document)
         return
     from semfreeze_core.cli.printing.cost import print_costs
 
-    print_costs(table, setup, speed, card)
+    print_costs(table, setup, speed, card, saving)
 
 
 def _progressive_cost(
@@ -150,10 +160,13 @@ def _progressive_cost(
 
 
 def _shape_of(model: str, revision: str | None, trust_remote_code: bool) -> "ModelShape":
-    """The shape of a model, from its config.json alone where that says all, else from its real modules."""
+    """The shape of a model: a known one, or from its config.json alone, or else from its real modules."""
     from semfreeze_core.sources.models.config_shape import shape_from_config
+    from semfreeze_core.sources.models.known_shapes import known_shape
     from semfreeze_core.storage import user_path
 
+    if (known := known_shape(model)) is not None:
+        return known
     shape = None if trust_remote_code or revision else shape_from_config(user_path(model))
     if shape is not None:
         return shape

@@ -43,7 +43,7 @@ def finetune(
     epochs: Annotated[int, typer.Option(help="Epochs over the training examples.")] = EPOCHS,
     steps: Annotated[
         int | None,
-        typer.Option(help=f"Optimizer steps, instead of --epochs; from {MIN_RACED_STEPS} on there is a race."),
+        typer.Option(help=f"Optimizer steps, instead of --epochs; below {MIN_RACED_STEPS} there is no race."),
     ] = None,
     objective: Annotated[
         str,
@@ -74,8 +74,8 @@ def finetune(
     from semfreeze_core.cli.printing.console import print_json, progress_on_stderr
     from semfreeze_core.cost.setup import option_problems
     from semfreeze_core.finetune.arm.job import ModelSource
-    from semfreeze_core.guided import GuidedRequest
-    from semfreeze_core.guided import finetune as run_finetune
+    from semfreeze_core.guided.finetune import finetune as run_finetune
+    from semfreeze_core.guided.request import GuidedRequest
     from semfreeze_core.storage import user_path
     from semfreeze_core.wording.race import PRIVATE_FOLDER, finetune_lines
 

@@ -92,8 +92,9 @@ def plan(
     from semfreeze_core.cli.printing.opinions import print_comparison
     from semfreeze_core.cli.printing.run import print_correction, print_plan
     from semfreeze_core.cli.printing.tables import console
-    from semfreeze_core.cost import names_depths
+    from semfreeze_core.cost import names_depths, savings
     from semfreeze_core.cost.setup import setup_from_options
+    from semfreeze_core.plan.badge import with_badge
     from semfreeze_core.plan.decide import refuse_contradictions
     from semfreeze_core.plan.make import TrainFlags, make_plan
     from semfreeze_core.plan.opinions import gather_opinions
@@ -157,13 +158,17 @@ def plan(
         allow_new_tokens=allow_new_tokens,
         run_name=folder.absolute().name,
     )
+    validations, problems = readable_validations(folder)
+    document = with_badge(document, validations)
     if out is not None:
         write_atomically(out, document.model_dump_json(indent=1) + "\n")
     if as_json:
         print_json(document.model_dump(mode="json"))
         return
-    validations, problems = readable_validations(folder)
-    print_plan(document, validations, console())
+    left = []  # of a plan that freezes deeper later, memory is that of its first steps, with other parts trained
+    if document.trainable is not None and document.switch is None:
+        left = savings(reading.shape, document.cost.setup, document.trainable, card)
+    print_plan(document, validations, console(), saving=next(iter(left), None))
     for problem in problems:  # the plan does not depend on it
         typer.echo(f"note: {problem}")
     calibrated = coverage_calibration(read_calibration()) if layers is None else None  # of depths alone

@@ -82,6 +82,7 @@ def validate(
     from semfreeze_core.cli.printing.tables import console
     from semfreeze_core.cli.printing.validation import print_validation, require_complete
     from semfreeze_core.cost.setup import lora_targets as lora_target_names
+    from semfreeze_core.example_depths import with_example_depths
     from semfreeze_core.finetune.validation.request import ValidationRequest
     from semfreeze_core.finetune.validation.validate import validate as run_validation
     from semfreeze_core.records.training import LoraSetup
@@ -111,6 +112,7 @@ def validate(
     )
     folder = default_folder(plan, made.run_folder, train) if out is None else user_path(str(out))
     with progress_on_stderr(quiet) as progress:
+        request = with_example_depths(request, progress)
         report = run_validation(request, folder, overwrite=overwrite, progress=progress)
     if as_json:
         print_json(report.model_dump(mode="json", exclude={"runs"}))

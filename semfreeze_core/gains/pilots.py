@@ -22,13 +22,13 @@ _PROPOSALS = {
 }
 
 
-def paired_difference(one: Floats, other: Floats) -> Interval:
-    """Mean of one minus the other, both (n_items,), with its paired two-sided t interval at `CONFIDENCE`."""
+def paired_difference(one: Floats, other: Floats, level: float | None = None) -> Interval:
+    """Mean of one minus the other, both (n_items,), with its paired two-sided t interval at `level` or CONFIDENCE."""
     apart = one - other
     error = stats.sem(apart)
     if not error > 0:  # the same losses, or one item
         return Interval(float(apart.mean()), float(apart.mean()), float(apart.mean()))
-    low, high = stats.t.interval(defaults.CONFIDENCE, len(apart) - 1, apart.mean(), error)
+    low, high = stats.t.interval(level or defaults.CONFIDENCE, len(apart) - 1, apart.mean(), error)
     return Interval(float(apart.mean()), float(low), float(high))
 
 

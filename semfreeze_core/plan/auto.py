@@ -90,10 +90,12 @@ def tag_notes(checks: TaskChecks | None) -> tuple[str, ...]:
 def _unprobed_reasons(n_layers: int, depth: int, basis: AutoBasis) -> tuple[str, ...]:
     coverage = None if basis.checks is None else basis.checks.bigram_coverage
     if coverage is None:
-        why = (
-            f"It freezes {depth} of {n_layers} layers, the safe quarter, because too few examples were checked to tell "
-            "how new the completions are."
+        unknown = (
+            "the analysis was made by a version that did not check how new the completions are"
+            if basis.checks is None
+            else "too few examples were checked to tell how new the completions are"
         )
+        why = f"It freezes {depth} of {n_layers} layers, the safe quarter, because {unknown}."
     else:
         known = f"{percent(coverage)} of the token pairs in held-out completions occur in other completions"
         new = coverage < LEAST_BIGRAM_COVERAGE
@@ -104,6 +106,6 @@ def _unprobed_reasons(n_layers: int, depth: int, basis: AutoBasis) -> tuple[str,
     race = (
         f"The finetune of {basis.steps} steps is too short for a race of variants (at least {MIN_RACED_STEPS} steps)."
         if short
-        else "`semfreeze finetune` compares variants in a race."
+        else "`semfreeze finetune` compares variants in a race where that costs less than it can save."
     )
     return (f"Unprobed: no finetune was tried. {why}", race)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from semfreeze_core.errors import InputError
 from semfreeze_core.plan.abstention import widest_range
-from semfreeze_core.plan.opinions import Comparison
+from semfreeze_core.plan.opinions import UNMEASURED_RULES, Comparison
 from semfreeze_core.plan.rules import depth_cap
 from semfreeze_core.records.pilots import Aim, ProposedBy
 
@@ -20,7 +20,7 @@ class Candidate:
 
 def candidates_of(comparison: Comparison) -> dict[str, Candidate]:
     """Every rule's and score's candidate, and `half`."""
-    opinions = {n: o for n, o in (comparison.rules | comparison.scores).items() if n not in ("manual", "budget")}
+    opinions = {n: o for n, o in (comparison.rules | comparison.scores).items() if n not in UNMEASURED_RULES}
     candidates = {name: Candidate(o.candidate_depth, o.freeze_depth is not None) for name, o in opinions.items()}
     return candidates | {"half": Candidate(comparison.n_layers // 2, True)}
 

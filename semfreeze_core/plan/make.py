@@ -21,6 +21,7 @@ from semfreeze_core.cost.setup import alternative_setup, setup_from_options, sto
 from semfreeze_core.errors import PlanError
 from semfreeze_core.gains import coverage_of_layers, gain_curve
 from semfreeze_core.plan.auto import AutoBasis
+from semfreeze_core.plan.badge import evidence_badge
 from semfreeze_core.plan.decide import decide
 from semfreeze_core.plan.document import (
     AlternativeCost,
@@ -195,7 +196,7 @@ def make_plan(
             isotonic_r_squared=null_if_nan(curve.isotonic_r_squared),
             pick_interval=decision.pick_interval,
             measurement=measurement,
-            badge="estimated" if measurement is None and race is None else "checked",
+            badge=evidence_badge({}, None, checked=measurement is not None or race is not None),
             race=race,
         ),
         run=run_name,

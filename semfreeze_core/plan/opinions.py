@@ -12,6 +12,7 @@ from semfreeze_core.errors import PlanError
 from semfreeze_core.gains import score_coverage
 from semfreeze_core.gains.score_coverage import replicate_coverage
 from semfreeze_core.plan.abstention import evidence_reasons, instability, pick_range, widest_range
+from semfreeze_core.plan.auto import AutoBasis, decide_by_auto
 from semfreeze_core.plan.decide import AUTOMATIC_RULES, decide_automatically, refuse_contradictions
 from semfreeze_core.plan.make import TrainFlags, curve_of, default_setup, new_tokens_reason
 from semfreeze_core.plan.rules import (
@@ -28,6 +29,8 @@ from semfreeze_core.records.run import Run
 from semfreeze_core.records.scores import LayerScore
 from semfreeze_core.records.training import TrainingSetup
 
+# Rules whose depth is no result of the analysis: of auto it is coverage's or a share of the layers.
+UNMEASURED_RULES = ("auto", "budget", "manual")
 _UNKNOWN = Interval(float("nan"), float("nan"), float("nan"))
 
 
@@ -80,8 +83,8 @@ class Comparison:
 
     @cached_property
     def agreement(self) -> Agreement:
-        """Over the rules and scores that measure something: budget, manual and the depth prior do not."""
-        opinions = {name: o for name, o in self.rules.items() if name not in ("budget", "manual")}
+        """Over the rules and scores that measure something of their own; the depth prior does not."""
+        opinions = {name: o for name, o in self.rules.items() if name not in UNMEASURED_RULES}
         opinions |= {name: o for name, o in self.scores.items() if name != "depth_prior"}
         depths = {name: o.candidate_depth for name, o in opinions.items() if o.candidate_depth is not None}
         return judge_agreement(depths, self.n_layers)
@@ -140,6 +143,8 @@ def gather_opinions(
     setup = setup or default_setup(run, flags)
     costs = cost_table(run.shape, setup, flags.embeddings, flags.final_norm, flags.head)
     decisions = [decide_automatically(curve, rule, lambda: costs, tau=tau, weight=weight) for rule in AUTOMATIC_RULES]
+    pick = next(decision.freeze_depth for decision in decisions if decision.rule == "coverage")
+    decisions.append(decide_by_auto(curve, AutoBasis(run.manifest.data.checks, setup.steps, pick)))
     if budget is not None:
         decisions.append(_budget_or_why_not(curve, costs, budget))
     if depth is not None:

@@ -112,6 +112,17 @@ def decide_by_coverage(curve: GainCurve, *, tau: float = TAU, weight: float = CO
     return decision_or_abstain("coverage", parameters, candidate, reason, curve, picks)
 
 
+def largest_fall(raw_gain: npt.NDArray[np.float64], start: int) -> Depths:
+    """The paper's depth k = 1 + argmax g_i over i in start..cap - 1, along the last axis of `raw_gain` (..., L).
+
+    Args:
+        raw_gain: fall of the deviation over each layer.
+        start: first layer that is searched; less than the cap.
+    """
+    depths: Depths = 1 + start + np.argmax(raw_gain[..., start : depth_cap(raw_gain.shape[-1])], axis=-1)
+    return depths
+
+
 def decide_by_paper(curve: GainCurve) -> Decision:
     """The layer after the one with the largest raw gain, k = 1 + argmax g_i, searched below our cap.
 
@@ -120,12 +131,11 @@ def decide_by_paper(curve: GainCurve) -> Decision:
     """
     n_layers, cap = curve.n_layers, depth_cap(curve.n_layers)
     parameters = {"cap": cap}
-    searched = slice(curve.start, cap)
     if curve.start >= cap:
         reason = f"With {n_layers} layers and a maximum depth of {cap}, no layer is left to search."
         return Decision("paper", parameters, None, None, (reason,))
-    best = curve.start + int(np.argmax(curve.raw_gain.mean[searched]))
-    picks = 1 + curve.start + np.argmax(curve.raw_gain_replicates[:, searched], axis=1)
+    best = int(largest_fall(curve.raw_gain.mean, curve.start)) - 1
+    picks = largest_fall(curve.raw_gain_replicates, curve.start)
     gain = curve.raw_gain.at(best)
     reason = (
         f"Among layers {curve.start}–{cap - 1}, layer {best} reduces the distance to the target most: by "

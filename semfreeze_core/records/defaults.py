@@ -35,6 +35,7 @@ MIN_CHECKED_COMPLETIONS = 16  # eval completions of a coverage
 MIN_ANSWER_TAG = 0.8  # share of prompts that end in the same two tokens; below it prompts have no answer tag
 RACE_STEPS = 20  # after which variants, and each variant's learning rates, are compared
 RACE_ROWS = (64, 128)  # eval examples of a race, least and most
+RACE_READINGS = 0.015  # share of full finetuning's compute that evaluations of a race may take beyond the least
 RACE_CONFIDENCE = 0.9  # one-sided, of a comparison in a race
 HELD_OUT = 0.2  # share of the rows held out where no eval examples are given
 HELD_OUT_ROWS = (16, 512)  # least and most
@@ -80,7 +81,8 @@ LORA_SCALE = 2  # alpha / rank
 VARIANTS = ("full", "planned", "half", "lora", "planned+lora")
 # Variants that are trained only where somebody names them.
 PROGRESSIVE = "progressive"
-FURTHER_VARIANTS = ("depth:K", "layers:A-B,C-D", PROGRESSIVE, f"{PROGRESSIVE}:W-K@N")
+DYNAMIC = "dynamic"
+FURTHER_VARIANTS = (DYNAMIC, "depth:K", "layers:A-B,C-D", PROGRESSIVE, f"{PROGRESSIVE}:W-K@N")
 # Of the variant progressive: the share of the layers that its first steps freeze, and these steps, at most half of all.
 # On SmolLM2-135M it kept 82% to 100% of full finetuning's loss reduction in the same 40 steps, at 60% to 70% of the
 # compute (five tasks, one seed, by a script that is not kept here).

@@ -7,6 +7,8 @@ from semfreeze_core.records.race import Objective, Race
 from semfreeze_core.records.task_checks import TaskChecks
 
 FINETUNE_SCHEMA_VERSION = 1
+FINETUNE_REPORT = "report.json"
+DECISION = "decision"  # the folder in which `semfreeze finetune` decides what to train; it may come before the model
 
 
 class FinetuneReport(Document):

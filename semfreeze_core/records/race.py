@@ -1,8 +1,12 @@
 """A race of variants: their first steps on the same batches, and the one that was chosen."""
 
+from dataclasses import dataclass
 from typing import Literal
 
 from semfreeze_core.records.provenance import Document, Measured
+from semfreeze_core.records.rates import RateTrial
+
+RACE_FOLDER, RACE_RESULT = "race", "race.json"
 
 ObjectiveKind = Literal["balanced", "quality", "memory", "time"]
 # Whether a variant's loss reduction is within the margin of the best one's: significantly so, significantly not, or
@@ -67,3 +71,24 @@ class Race(Document):
     reason: str
     lost_flop: int
     full_flop: int
+
+
+@dataclass(frozen=True)
+class RacingVariant:
+    """What is known of a variant while the race runs.
+
+    Attributes:
+        name: as in a validation, like "depth:19".
+        trials: of its learning rates so far, in order.
+        finished: whether its own part of the race has ended.
+        loss: on the eval examples after the race's steps, nats; None before, and where it failed.
+        learning_rate: the one that was chosen, once finished.
+        failure: why it ended without a result, or "".
+    """
+
+    name: str
+    trials: tuple[RateTrial, ...]
+    finished: bool = False
+    loss: float | None = None
+    learning_rate: float | None = None
+    failure: str = ""

@@ -12,6 +12,7 @@ from semfreeze_core.records.training import DepthSwitch, LoraSetup, TrainablePar
 
 VALIDATION_SCHEMA_VERSION = 1
 REPORT, LIVE = "report.json", ".live"
+VALIDATION_SOURCES = ("model", "train", "eval")  # fields of ValidationSettings that may name files, which may be moved
 
 # Fields of ValidationSettings.setup that documents have beside it too.
 _BESIDE_SETUP = ("steps", "batch_size", "max_length", "precision", "checkpointing", "prefix_cache", "all_logits")
@@ -67,7 +68,9 @@ class ArmRun(Document):
     like this), "diverged" (its loss was not a number) or "unlearned" (no learning rate lowered its loss). `rate_search`
     is null where the rate was given. With a `switch`, `trained` and `trainable_parameters` are those before it, and
     `switch_cache_seconds` the time of the pass that fills the cache after it, of which `cache_seconds` has no part.
-    Documents of 0.1.0 have none of `cause`, `rate_search` and `switch`.
+    `example_depths` are the freeze depths of the training examples in their order, where batches froze their own;
+    `trained` is then what a batch of the least trains, and FLOPs hold the pass that chose them. Documents of 0.1.0 have
+    none of `cause`, `rate_search`, `switch` and `example_depths`.
     """
 
     arm: str
@@ -94,6 +97,7 @@ class ArmRun(Document):
     rate_search: RateSearch | None = None
     switch: DepthSwitch | None = None
     switch_cache_seconds: float = 0.0
+    example_depths: tuple[int, ...] | None = None
 
     @property
     def retried(self) -> bool:
@@ -135,7 +139,10 @@ class ShownItem(Document):
 
 
 class Baseline(Document):
-    """The model before any training, on the eval items; `shown` are the first of those answered by generation."""
+    """The model before any training, on the eval items; `shown` are the first of those answered by generation.
+
+    `seconds` is the wall time of the losses, null in a document that has none.
+    """
 
     loss: Measured
     item_losses: list[Measured]
@@ -143,6 +150,7 @@ class Baseline(Document):
     n_items: int
     n_accuracy_items: int
     shown: tuple[ShownItem, ...] = ()
+    seconds: float | None = None
 
 
 class ArmSummary(Document):
@@ -151,11 +159,13 @@ class ArmSummary(Document):
     `improvement_kept_stopped` has each of its runs, and full finetuning's, where its own loss was lowest on the way, by
     other items than are read; null where readings between the marks were not kept. `failed_seeds` are those that gave
     no result; `reason` says why. `median_step_seconds` is null for an arm that made no step. With a `switch`,
-    `freeze_depth` is the one before it; `cache_seconds` are of all cache passes.
+    `freeze_depth` is the one before it; `cache_seconds` are of all cache passes. Where batches froze their own depths,
+    `freeze_depth` is the least of these, and `deepest_batch` the greatest.
     """
 
     freeze_depth: int
     switch: DepthSwitch | None = None
+    deepest_batch: int | None = None
     learning_rate: float
     trainable_parameters: int
     seeds: list[int]
@@ -189,6 +199,7 @@ class ValidationSettings(Document):
 
     `setup` is how every variant trains, its own adapters aside. `learning_rates` are those of the variants, of the ones
     in `searched` only where a search began; `rate_steps` is where rates are compared if not where they usually are.
+    On disk `model`, `train` and `eval` are as `kept_source` writes them.
     Documents of 0.1.0 have no `setup` but some of its
     fields beside the others; they are read into it, and written beside it for whoever reads them there.
     """

@@ -27,6 +27,7 @@ from semfreeze_core.runs.consistency import contradictions
 from semfreeze_core.storage import new_folder
 
 MANIFEST, NOTE, VALIDATIONS, SWEEPS, PILOTS = "manifest.json", "note.txt", "validations", "sweeps", "pilots"
+FINETUNES = "finetunes"
 _AGAIN = "Run semfreeze analyze again with --overwrite."
 _TRACE_ARRAYS = ("deviation", "null", "first_deviation", "first_null", "later_deviation", "later_null")
 _DISPLAY_ARRAYS = (

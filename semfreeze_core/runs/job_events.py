@@ -2,17 +2,18 @@
 
 import json
 import time
+from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import BaseModel, Field, ValidationError
 
 from semfreeze_core.progress import ProgressEvent
 from semfreeze_core.records.job import JobProgress
 
-EVENTS = "events.jsonl"
+EVENTS, MESSAGES = "events.jsonl", "messages.jsonl"
 _SECONDS_BETWEEN = 0.5  # about as often as a page draws, and the file stays small
 _TAIL_BYTES = 64 * 1024
 
@@ -29,14 +30,22 @@ class _Event(BaseModel):
     stages: list[str]
 
 
+class _Message(BaseModel):
+    """A line of the messages."""
+
+    stage: str
+    message: str
+
+
 class EventWriter:
     """A progress listener that appends to a job's events; steps of one stage at most twice a second.
 
-    Each line holds all that its reader needs, so that of a long file only the end is read.
+    Each line holds all that its reader needs, so that of a long file only the end is read. Messages, which are few, are
+    kept in a file of their own as well.
     """
 
     def __init__(self, folder: Path) -> None:
-        self.path = folder / EVENTS
+        self.path, self.messages = folder / EVENTS, folder / MESSAGES
         self.stages: list[str] = []
         self.stage: str | None = None
         self.begun = self.written = 0.0  # by a clock that nobody sets
@@ -59,9 +68,19 @@ class EventWriter:
             "seconds": now - self.begun,
             "stages": self.stages,
         }
-        # one write a line, so a reader sees whole lines or none; a full disk must not end the job here
-        with suppress(OSError), self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line, ensure_ascii=False) + "\n")
+        _append(self.path, line)
+        if event.message:
+            _append(self.messages, {"stage": event.stage, "message": event.message})
+
+
+def read_messages(folder: Path, stages: Collection[str]) -> list[str]:
+    """What the job in a folder has reported in some stages so far, in order; of a very long file the end."""
+    messages = []
+    for line in _last_lines(folder / MESSAGES):
+        with suppress(ValidationError):
+            message = _Message.model_validate_json(line)
+            messages += [message.message] if message.stage in stages else []
+    return messages
 
 
 def read_progress(folder: Path) -> JobProgress | None:
@@ -79,17 +98,27 @@ def read_progress(folder: Path) -> JobProgress | None:
     )
 
 
+def _append(path: Path, line: Any) -> None:
+    """Append a line in one write, so that a reader sees it whole or not at all; a full disk does not end the job."""
+    with suppress(OSError), path.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(line, ensure_ascii=False) + "\n")
+
+
 def _last_event(path: Path) -> _Event | None:
     """The newest whole event; a line that is not whole yet is left for the next reader."""
-    if not path.is_file():
-        return None
-    try:
-        with path.open("rb") as file:
-            file.seek(max(0, path.stat().st_size - _TAIL_BYTES))
-            lines = file.read().split(b"\n")
-    except OSError:
-        return None
-    for line in reversed(lines):
+    for line in reversed(_last_lines(path)):
         with suppress(ValidationError):
             return _Event.model_validate_json(line)
     return None
+
+
+def _last_lines(path: Path) -> list[bytes]:
+    """The lines at the end of a file; none where it cannot be read, as a pipe, which would wait for ever."""
+    if not path.is_file():
+        return []
+    try:
+        with path.open("rb") as file:
+            file.seek(max(0, path.stat().st_size - _TAIL_BYTES))
+            return file.read().split(b"\n")
+    except OSError:
+        return []

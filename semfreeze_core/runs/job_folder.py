@@ -16,6 +16,7 @@ from pydantic import BaseModel, ValidationError
 
 from semfreeze_core.errors import RunError
 from semfreeze_core.records.job import JOB_SCHEMA_VERSION, JobEnd, JobProcess, JobSpec, JobState
+from semfreeze_core.storage import moved_source
 
 SPEC, PROCESS, END, CANCEL, LOG = "job.json", "process.json", "end.json", "cancel", "log"
 LOCK = ".lock"  # held by the job's process as long as it lives
@@ -29,7 +30,8 @@ _Document = TypeVar("_Document", bound=BaseModel)
 def read_spec(folder: Path) -> JobSpec | None:
     """What the job does; None for a folder that is none of ours, or of a newer semfreeze.
 
-    Its paths into the folder of runs follow that folder, which may have been moved or copied since.
+    Its paths into the folder of runs follow that folder, which may have been moved or copied since; those beside it
+    do where the files were moved or copied with it.
     """
     spec = _read(JobSpec, folder / SPEC)
     if spec is None or not 1 <= spec.schema_version <= JOB_SCHEMA_VERSION:
@@ -53,8 +55,8 @@ def _moved(word: str, moved: dict[str, str]) -> str:
     """A word of a command, its path with another beginning where it has one of these; others stay as they are."""
     option, value = _OPTION.fullmatch(word).groups("")  # type: ignore[union-attr]  # matches every text
     for before, now in moved.items():
-        if value == before or value.startswith(before + os.sep):
-            return option + now + value.removeprefix(before)
+        if (path := moved_source(value, before, now)) != value:
+            return option + path
     return word
 
 

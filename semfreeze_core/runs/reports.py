@@ -11,8 +11,16 @@ from semfreeze_core.plan.forecast import trained_rate
 from semfreeze_core.records.pilots import MEASUREMENT, MEASUREMENT_SCHEMA_VERSION, Measurement
 from semfreeze_core.records.sweep import SWEEP, SWEEP_SCHEMA_VERSION, SweepReport
 from semfreeze_core.records.training import Precision
-from semfreeze_core.records.validation import LIVE, REPORT, VALIDATION_SCHEMA_VERSION, LiveArm, ValidationReport
+from semfreeze_core.records.validation import (
+    LIVE,
+    REPORT,
+    VALIDATION_SCHEMA_VERSION,
+    VALIDATION_SOURCES,
+    LiveArm,
+    ValidationReport,
+)
 from semfreeze_core.runs.folder import PILOTS, SWEEPS, VALIDATIONS
+from semfreeze_core.storage import found_source
 
 _Report = TypeVar("_Report", ValidationReport, SweepReport, Measurement)
 
@@ -134,4 +142,7 @@ def _read(kind: type[_Report], folder: Path, file: str, title: str, newest: int,
         raise RunError(f"{path} is damaged or from another version of semfreeze. {advice}") from error
     if report.schema_version > newest:
         raise RunError(f"{path} was written by a newer semfreeze (schema {report.schema_version}). Update semfreeze.")
-    return report
+    if isinstance(report, Measurement):
+        return report
+    sources = {name: found_source(getattr(report.settings, name), folder) for name in VALIDATION_SOURCES}
+    return report.model_copy(update={"settings": report.settings.model_copy(update=sources)})

@@ -11,6 +11,7 @@ from semfreeze_core.wording.numbers import MISSING, counted, duration_at, flops,
 from semfreeze_core.wording.tables import Column, Table, table
 
 if TYPE_CHECKING:
+    from semfreeze_core.cost.savings import Saving
     from semfreeze_core.plan.document import FreezePlan
     from semfreeze_core.records.cost import CostTable, DepthCost, FlopStatus, Trainer
     from semfreeze_core.records.training import LossKind, TrainingSetup
@@ -144,8 +145,8 @@ def depth_cost_table(costs: CostTable, rates: Sequence[float] = ()) -> Table:
             *[gib(getattr(cost.bytes, part)) for part in _PARTS],
         ]
         for other in elsewhere.values():
-            both = (other[i].relative_flop, other[i].relative_bytes) if i < len(other) else ()
-            cells.append(", ".join(map(percent, both)) or MISSING)
+            shares = (other[i].relative_flop, other[i].relative_bytes) if i < len(other) else ()
+            cells.append(", ".join(map(percent, shares)) or MISSING)
         if rates:
             cells.append(duration_at(cost.flop, rates))
         rows.append(cells)
@@ -200,6 +201,45 @@ def cost_notes(costs: CostTable) -> list[str]:
             f"transformers 5: compute and memory shares with its default checkpointing. {_WHY_STOCK_COSTS_MORE}"
         )
     return notes
+
+
+def saving_sentence(saving: Saving, total_bytes: int) -> str:
+    """The change that saves most memory.
+
+    Args:
+        saving: the change.
+        total_bytes: memory without it.
+    """
+    saved = f"saves {gib(saving.saved_bytes)} of {gib(total_bytes)} memory"
+    return f"Largest saving left: {_flags(saving)} {saved}{_price(saving)}."
+
+
+def fit_sentence(saving: Saving | None, what: str) -> str:
+    """The changes with which something fits that does not fit as it is.
+
+    Args:
+        saving: all of them; None where no changes are enough.
+        what: does not fit, as the subject of the sentence: "Full finetuning".
+    """
+    if saving is None:
+        return f"{what} does not fit with any change of the setup that we know of; a smaller --batch-size needs less."
+    return f"{what} fits with {_flags(saving)}{_price(saving)}."
+
+
+def _flags(saving: Saving) -> str:
+    """Its options as flags of a command."""
+    words = [
+        f"--{name.replace('_', '-')}" if value is True else f"--{name.replace('_', '-')} {value}"
+        for name, value in saving.options
+    ]
+    return " ".join(words)
+
+
+def _price(saving: Saving) -> str:
+    """What a saving costs besides, as the end of a sentence."""
+    more = saving.flop_ratio - 1
+    compute = f" for {percent(more)} more compute" if more >= 0.005 else ""
+    return compute if saving.same_result else f"{compute}; it changes the result slightly"
 
 
 def flop_status_word(status: FlopStatus) -> str:

@@ -9,7 +9,7 @@ from semfreeze_core.wording.layers import set_headline, set_of
 from semfreeze_core.wording.numbers import NOT_MEASURED, Estimate, counted, flops, gib, interval_with_ci
 
 if TYPE_CHECKING:
-    from semfreeze_core.plan.document import FreezePlan, PlanCost
+    from semfreeze_core.plan.document import Badge, FreezePlan, PlanCost
     from semfreeze_core.plan.opinions import Opinion
     from semfreeze_core.records.training import DepthSwitch
 
@@ -132,9 +132,22 @@ def plan_details(plan: FreezePlan) -> list[str]:
     elif plan.freeze_depth:
         details.append(coverage_sentence(plan.freeze_depth, plan.gain_coverage, plan.rule))
     details += plan.reasons
+    if plan.recommendation == "freeze" and plan.evidence.badge is not None:
+        details.append(badge_sentence(plan.evidence.badge))
     if (cap := plan.rule_parameters.get("cap")) is not None:
         details.append(f"Maximum automatic depth: {cap} (the last quarter of the layers always trains).")
     return details
+
+
+def badge_sentence(badge: Badge) -> str:
+    """What a plan rests on."""
+    match badge:
+        case "measured":
+            return "Evidence: measured. A validation compared it with full finetuning, and it passed."
+        case "checked":
+            return "Evidence: checked. Short finetunes of several variants chose it."
+        case _:
+            return "Evidence: estimated. No finetune has confirmed it."
 
 
 def stack_sentence(n_layers: int, depth: int | None) -> str:

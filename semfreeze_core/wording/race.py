@@ -3,24 +3,53 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from semfreeze_core.records.defaults import MARGIN, RACE_CONFIDENCE, RACE_STEPS
-from semfreeze_core.wording.numbers import counted, duration, flops, gib, nats, number, percent
+from semfreeze_core.records.defaults import MARGIN, RACE_CONFIDENCE, RACE_STEPS, RATE_TRIALS
+from semfreeze_core.wording.numbers import MISSING, counted, duration, flops, gib, nats, number, percent
+from semfreeze_core.wording.rates import learning_rate, trial_line
+from semfreeze_core.wording.tables import Column, Table, table
 
 if TYPE_CHECKING:
     from semfreeze_core.records.finetune_report import FinetuneReport
-    from semfreeze_core.records.race import Objective, RaceVariant
+    from semfreeze_core.records.race import Objective, Race, RaceVariant, RacingVariant
     from semfreeze_core.records.training import TrainingSetup
     from semfreeze_core.records.validation import ArmRun
 
+# Stages of `semfreeze finetune` whose messages say what it does, what that costs, and what it has decided.
+MESSAGE_STAGES = ("Holding out", "Finetune", "Race", "Training")
 PRIVATE_FOLDER = "Its folder `decision` holds rows of your data: remove it before you publish the model."
+_RACING_COLUMNS = (
+    Column("variant", text=True),
+    Column("eval loss"),
+    Column("learning rate"),
+    Column("learning rates tried, by the loss on training batches", text=True),
+    Column("state", text=True),
+)
+_RACED_COLUMNS = (
+    Column("variant", text=True),
+    Column("learning rate"),
+    Column("eval loss"),
+    Column("eval loss, by target token"),
+    Column("compute, whole finetune"),
+    Column("time, whole finetune"),
+    Column("note", text=True),
+)
 NOT_RANKED = "Not ranked: its loss did not fall at its rates."
 
 
 def variant_text(depth: int) -> str:
     """A variant in words."""
     return f"freeze {depth}" if depth else "train all layers"
+
+
+def variant_title(name: str) -> str:
+    """A variant in words, from its name in a validation."""
+    if name == "full":
+        return variant_text(0)
+    kind, _, depth = name.partition(":")
+    return variant_text(int(depth)) if kind == "depth" and depth.isdecimal() else name
 
 
 def objective_text(objective: Objective) -> str:
@@ -74,6 +103,21 @@ def nothing_learned(runs: Sequence[ArmRun]) -> str:
     )
 
 
+@dataclass(frozen=True)
+class RaceSeconds:
+    """What a race and the finetunes it chooses from take.
+
+    Attributes:
+        likely, worst: of the race, seconds.
+        shortest, longest: of the whole finetune, seconds.
+    """
+
+    likely: float
+    worst: float
+    shortest: float
+    longest: float
+
+
 def race_line(depths: Sequence[int], objective: Objective, n_eval: int, shares: tuple[float, float], steps: int) -> str:
     """What a race does and costs, before it starts.
 
@@ -81,15 +125,42 @@ def race_line(depths: Sequence[int], objective: Objective, n_eval: int, shares: 
         depths: of its variants.
         objective: what the winner is to be good at.
         n_eval: eval examples.
-        shares: least and most that it adds, as shares of full finetuning's compute.
+        shares: likely and most that it adds, as shares of the compute of training every layer for all steps.
         steps: of the whole finetune.
     """
     names = ", ".join(variant_text(depth) for depth in depths)
-    least, most = (percent(share) for share in shares)
+    likely, worst = (percent(share) for share in shares)
+    shallowest = min(depths)
+    stands = f" Training all layers is not raced; {variant_text(shallowest)} stands for it." if shallowest else ""
     return (
-        f"Race: {names}. Each makes the first {RACE_STEPS} of {steps:,} steps at its own learning rate and is compared "
-        f"on {n_eval} eval examples; the training continues with {objective_text(objective)}. The race adds {least} to "
-        f"{most} of full finetuning's compute."
+        f"Race: {names}. Each makes the first {RACE_STEPS} of {steps:,} steps at its own learning rate, the best of up "
+        f"to {RATE_TRIALS} on the same batches, and is compared on {n_eval} eval examples.{stands} The training "
+        f"continues with {objective_text(objective)}. The race adds about {likely} to the compute of training every "
+        f"layer for {steps:,} steps, at worst {worst}."
+    )
+
+
+def race_time_line(seconds: RaceSeconds) -> str:
+    """How long a race and the whole training take, at the speed of the evaluation before training."""
+    run = dict.fromkeys([duration(seconds.shortest), duration(seconds.longest)])
+    return (
+        f"Estimated time: race {duration(seconds.likely)}, at worst {duration(seconds.worst)}; whole training "
+        f"{' to '.join(run)}. It is estimated from the speed of the evaluation before training."
+    )
+
+
+def too_costly(likely: float, saved: float, depths: Sequence[int], steps: int) -> str:
+    """Why a race is not worth its price.
+
+    Args:
+        likely: what it would add, as a share of the compute of training every layer.
+        saved: what the cheapest variant saves next to the costliest, likewise.
+        depths: of the variants.
+        steps: of the whole finetune.
+    """
+    return (
+        f"A race would take {percent(likely)} of the compute of training every layer for {steps:,} steps, and "
+        f"{variant_text(max(depths))} saves {percent(saved)} of it next to {variant_text(min(depths))}."
     )
 
 
@@ -102,9 +173,7 @@ def cost_line(flop: tuple[int, int], peak_bytes: int | None) -> str:
     """
     least, most = flop
     compute = flops(most) if least == most else f"{flops(least, most)} to {flops(most)}"
-    return (
-        f"Estimated: {compute}, {gib(peak_bytes)} of memory. The time is estimated once the first steps are measured."
-    )
+    return f"Estimated: {compute}, {gib(peak_bytes)} of memory. The time is estimated once the speed is measured."
 
 
 def examples_line(n_train: int, n_eval: int, steps: int, setup: TrainingSetup) -> str:
@@ -125,6 +194,46 @@ def run_time_line(reason: str, seconds: float | None) -> str:
     return f"{reason} Estimated time of the whole training: {duration(seconds)}, evaluation not included."
 
 
+def racing_table(variants: Sequence[RacingVariant]) -> Table:
+    """What is known of the variants while a race runs, the lowest eval loss first."""
+    rows = []
+    for variant in variants:
+        rate = MISSING if variant.learning_rate is None else learning_rate(variant.learning_rate)
+        state = variant.failure or ("evaluated" if variant.finished else "training")
+        tried = "; ".join(map(trial_line, variant.trials))
+        rows.append((variant_title(variant.name), number(variant.loss), rate, tried, state))
+    return table(_RACING_COLUMNS, rows)
+
+
+def leader_sentence(variants: Sequence[RacingVariant]) -> str:
+    """Which variant of a race that runs has the lowest eval loss so far; the race compares them once all have one."""
+    evaluated = [variant for variant in variants if variant.loss is not None]
+    if not evaluated:
+        return "No variant is evaluated yet."
+    first = min(evaluated, key=lambda variant: variant.loss or 0.0)
+    return (
+        f"Lowest eval loss so far: {variant_title(first.name)}, {number(first.loss)} "
+        f"({counted(len(evaluated), 'variant')} evaluated)."
+    )
+
+
+def race_table(race: Race) -> Table:
+    """The variants of a race that has ended: what each reached, and what its whole finetune takes."""
+    rows = [
+        (
+            variant_text(variant.freeze_depth) + (" (chosen)" if variant.name == race.chosen else ""),
+            learning_rate(variant.learning_rate),
+            number(variant.loss),
+            number(variant.token_loss),
+            flops(variant.run_flop, race.full_flop),
+            duration(variant.run_seconds),
+            variant.reason,
+        )
+        for variant in race.variants
+    ]
+    return table(_RACED_COLUMNS, rows)
+
+
 def finetune_lines(report: FinetuneReport) -> list[str]:
     """What a guided finetune chose, why, what it gave, and what training every layer would have cost."""
     chosen = variant_text(report.freeze_depth)
@@ -139,8 +248,9 @@ def finetune_lines(report: FinetuneReport) -> list[str]:
     cost = f"Estimated compute: {flops(report.planned_flop)}"
     if report.freeze_depth:
         cost += f"; training every layer: {flops(report.full_flop)}"
-    if report.race_flop is not None:
-        cost += f"; the race added {flops(report.race_flop)} ({percent(report.race_flop / report.full_flop)})"
     lines.append(f"{cost}.")
+    if report.race_flop is not None:
+        share = percent(report.race_flop / report.full_flop)
+        lines.append(f"The race added {flops(report.race_flop)}, {share} of the compute of training every layer.")
     lines.append(f"Estimated memory: {gib(report.planned_bytes)}; training every layer: {gib(report.full_bytes)}.")
     return lines

@@ -28,13 +28,23 @@ def search_line(search: RateSearch) -> str:
     tried = "; ".join(trial_line(trial) for trial in sorted(search.trials, key=lambda trial: trial.rate))
     chosen = "none lowered the loss" if search.rate is None else f"{learning_rate(search.rate)} has the lowest loss"
     origin = " (from an earlier search)" if search.reused else ""
-    return f"{chosen}{origin}. Tried {tried}; {number(search.loss_before)} before training."
+    if search.too_high is not None:
+        tried += f"; from {learning_rate(search.too_high)} on rates were too high with fewer layers trained"
+    return f"{chosen}{origin}. Tried {tried}; {_compared_with(search)}."
 
 
 def no_rate_reason(search: RateSearch) -> str:
     """Why a variant was not trained: no rate lowered its loss."""
     tried = "; ".join(trial_line(trial) for trial in search.trials)
+    if search.loss_before is None:
+        return f"At no learning rate was the loss a number: {tried}."
     return f"No learning rate lowered the eval loss ({number(search.loss_before)} before training): {tried}."
+
+
+def _compared_with(search: RateSearch) -> str:
+    if search.loss_before is None:
+        return f"compared on the training batches ({counted(search.n_items, 'example')}, each before its step)"
+    return f"{number(search.loss_before)} before training"
 
 
 def search_price_line(variants: Sequence[str], steps: int, n_items: int, shares: tuple[float, float]) -> str:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from semfreeze_core.records.defaults import PICK_PERCENTILES
+from semfreeze_core.records.defaults import MIN_SLICE, PICK_PERCENTILES
 from semfreeze_core.wording.costs import setup_line
-from semfreeze_core.wording.numbers import CI, interval, percent
+from semfreeze_core.wording.numbers import CI, counted, interval, interval_with_ci, percent
 from semfreeze_core.wording.plan import no_recommendation
 from semfreeze_core.wording.tables import Column, Table, table
 
 if TYPE_CHECKING:
+    from semfreeze_core.plan.example_picks import ExamplePicks
     from semfreeze_core.plan.opinions import Comparison, Opinion
     from semfreeze_core.plan.slices import Slice
 
@@ -122,3 +124,41 @@ def slices_sentence(groups: Sequence[Slice], depth: int, left_out: int) -> str:
 def left_out_groups(n: int) -> str:
     """How many groups are not shown, or nothing."""
     return f"{n} more groups are too small or too many to analyze on their own." if n else ""
+
+
+def picks_sentence(picks: ExamplePicks | None) -> str:
+    """Whether one depth fits all examples by the paper rule, and what their spread rests on."""
+    if picks is None:
+        return "Depths per example: the paper rule has no layer left to search in this model."
+    depths = f"depth {picks.low}" if picks.low == picks.high else f"depths {picks.low} to {picks.high}"
+    spread = f"by the paper rule, {percent(picks.share)} of {counted(len(picks.depths), 'example')} pick {depths}."
+    if picks.verdict == "one depth fits":
+        return f"One depth fits: {spread}"
+    if picks.verdict == "examples differ":
+        return f"Examples differ: {spread} {_at_different_tokens(picks, 'agree')}"
+    spread = f"The spread of picks may be noise: {spread}"
+    if (why := repeatability_reason(picks)) is None:
+        return f"{spread} {_at_different_tokens(picks, 'do not agree significantly')}"
+    return f"{spread} Noise cannot be separated from differences between examples: {why}."
+
+
+def repeatability_reason(picks: ExamplePicks) -> str | None:
+    """Why it is not known whether examples repeat their pick; None where it is."""
+    if math.isfinite(picks.repeatability.estimate):
+        return None
+    if picks.n_pairs < MIN_SLICE:
+        return f"{picks.n_pairs} of at least {MIN_SLICE} examples have more than one target token"
+    return "all first target tokens, or all later ones, pick the same depth"
+
+
+def _at_different_tokens(picks: ExamplePicks, agree: str) -> str:
+    return (
+        f"Over {counted(picks.n_pairs, 'example')}, the picks at the first target token and at the later ones {agree}: "
+        f"rank correlation {interval_with_ci(picks.repeatability, 2)}."
+    )
+
+
+def picks_counts(picks: ExamplePicks) -> str:
+    """How many examples pick each depth, for those that any example picks."""
+    counts = [f"{depth}: {count:,}" for depth, count in enumerate(picks.counts) if count]
+    return f"Examples per depth: {', '.join(counts)}."

@@ -33,6 +33,10 @@ NOT_FINISHED = "Not finished. Run the same command again to resume."
 SAME_COMPUTE_NOTE = (
     "Same compute: a cheaper variant trains on until it has used the FLOPs of full finetuning, cache included."
 )
+BATCH_DEPTHS = (
+    "{name} freezes in each batch the least depth that its examples pick by the paper rule. Only semfreeze trains it, "
+    "and only in a validation: plans and exports name one depth for all."
+)
 PEAK_NOTE = "A process holds more than its tensors: memory that its allocator keeps, and the checkpoint's pages."
 
 
@@ -225,6 +229,7 @@ def quality_caption(report: ValidationReport) -> str:
     base = report.baseline
     accuracy = f"; accuracy on {counted(base.n_accuracy_items, 'example')}" if base.n_accuracy_items else ""
     switches = [f" {switch_sentence(name, arm.switch)}" for name, arm in report.arms.items() if arm.switch is not None]
+    switches += [f" {BATCH_DEPTHS.format(name=name)}" for name, arm in report.arms.items() if _has_own_depths(arm)]
     return (
         f"Eval loss in nats per token (mean over {counted(base.n_items, 'example')}); loss reduction in % of full "
         f"finetuning's [{CI}]{accuracy}. Same steps: {report.settings.steps}.{''.join(switches)}"
@@ -232,8 +237,14 @@ def quality_caption(report: ValidationReport) -> str:
 
 
 def frozen_layers(arm: ArmSummary) -> str:
-    """How many layers a variant froze, or how many at first and then."""
+    """How many layers a variant froze, or how many at first and then, or the least and most in a batch."""
+    if _has_own_depths(arm):
+        return f"{arm.freeze_depth} to {arm.deepest_batch}"
     return str(arm.freeze_depth) if arm.switch is None else switch_depths(arm.switch)
+
+
+def _has_own_depths(arm: ArmSummary) -> bool:
+    return arm.deepest_batch is not None
 
 
 def switch_sentence(name: str, switch: DepthSwitch) -> str:

@@ -7,24 +7,29 @@ can be replayed on them. searched_evidence.md says what was expected before the 
 """
 
 import argparse
+from dataclasses import dataclass
 from pathlib import Path
 
 from semfreeze_core.finetune.validation.request import ValidationRequest, prepare
 from semfreeze_core.finetune.validation.validate import validate
+from semfreeze_core.gains.task_checks import check_task
+from semfreeze_core.plan.auto import quarter_depth
+from semfreeze_core.plan.decide import AUTOMATIC_RULES
 from semfreeze_core.plan.make import make_plan
 from semfreeze_core.plan.rules import depth_cap
 from semfreeze_core.progress import ProgressEvent
-from semfreeze_core.records.provenance import Document, Provenance
+from semfreeze_core.records.defaults import PROGRESSIVE, WIDE_STEPS
 from semfreeze_core.records.rates import RateSearch
 from semfreeze_core.records.run import Run
+from semfreeze_core.records.task_checks import TaskChecks
 from semfreeze_core.records.training import TrainingSetup
-from semfreeze_core.records.validation import ArmRun, ValidationReport, ValidationSettings
+from semfreeze_core.records.validation import ArmRun, ValidationReport
 from semfreeze_core.runs.folder import read_run, write_run
 from semfreeze_core.runs.reports import read_validation
 from semfreeze_core.storage import write_atomically
 from semfreeze_core.workflow import AnalysisRequest, analyze
+from tests.benchmarks.searched_cells import RESULTS, Cell, Reading, Task
 
-RESULTS = Path(__file__).parent / "results" / "searched"
 STEPS, BATCH, LENGTH, N_TRAIN, N_EVAL, N_READ = 80, 4, 384, 480, 128, 128
 # In order of worth. Those with a colon come with the product; the others are files of --data.
 TASKS = (
@@ -43,40 +48,13 @@ TASKS = (
 )
 
 
-class Reading(Document):
-    """The losses of the eval items at a point of a training; of the first ones alone before its end."""
+@dataclass(frozen=True)
+class Known:
+    """What is known of a task before anything is trained; fields as in Task."""
 
-    step: int
-    flop: int
-    seconds: float
-    item_losses: list[float]
-
-
-class Cell(Document):
-    """A variant with one seed; `relative_flop` is FLOPs over full finetuning's at the same steps, without search."""
-
-    variant: str
-    seed: int
-    freeze_depth: int
-    status: str
-    reason: str
-    rate: float
-    search: RateSearch | None
-    readings: list[Reading]
-    relative_flop: float
-    peak_bytes: int
-
-
-class Task(Document):
-    """Everything measured of one task; `completion_tokens` are the eval items' supervised tokens."""
-
-    task: str
-    settings: ValidationSettings
-    n_layers: int
-    before: list[float]
+    checks: TaskChecks
+    picks: dict[str, int | None]
     completion_tokens: list[int]
-    cells: list[Cell]
-    provenance: Provenance
 
 
 def main() -> None:
@@ -97,13 +75,17 @@ def run_task(name: str, model: str, data: Path, out: Path) -> None:
     short = name.removeprefix("sample:")
     run = reading(model, train, out / "runs" / short)
     n_layers = run.shape.n_layers
-    depths = (2 * n_layers // 3, n_layers // 4, n_layers // 2, depth_cap(n_layers))
+    two_thirds, quarter = 2 * n_layers // 3, quarter_depth(n_layers)
     request = ValidationRequest(
-        make_plan(run, rule="manual", depth=depths[0]),
+        make_plan(run, rule="manual", depth=two_thirds),
         train,
         evaluation,
         TrainingSetup(batch_size=BATCH, sequence_length=LENGTH, train_examples=N_TRAIN, steps=STEPS),
-        arms=("full", f"depth:{depths[0]}", f"depth:{depths[1]}", "lora", *(f"depth:{depth}" for depth in depths[2:])),
+        arms=(
+            *("full", f"depth:{two_thirds}", f"depth:{quarter}", "lora"),
+            f"{PROGRESSIVE}:{quarter}-{two_thirds}@{WIDE_STEPS}",
+            *(f"depth:{n_layers // 2}", f"depth:{depth_cap(n_layers)}"),
+        ),
         seeds=1,
         match="steps",
         n_eval=N_EVAL,
@@ -111,16 +93,21 @@ def run_task(name: str, model: str, data: Path, out: Path) -> None:
         n_between=2,
         share_caches=True,
     )
-    items = prepare(request).data.evaluation.tokenized
+    data = prepare(request).data
+    known = Known(
+        checks=check_task(data.train.tokenized, data.evaluation.tokenized),
+        picks={rule: make_plan(run, rule=rule).freeze_depth for rule in AUTOMATIC_RULES},
+        completion_tokens=[int(item.supervised.sum()) for item in data.evaluation.tokenized],
+    )
     folder = out / "validations" / short
 
     def keep(event: ProgressEvent) -> None:
         if event.message:
             print(event.message, flush=True)
         if (folder / "report.json").exists() and not event.done:  # a stage begins: another cell may have ended
-            write(short, read_validation(folder), [int(item.supervised.sum()) for item in items])
+            write(short, read_validation(folder), known)
 
-    write(short, validate(request, folder, progress=keep), [int(item.supervised.sum()) for item in items])
+    write(short, validate(request, folder, progress=keep), known)
 
 
 def files(name: str, data: Path) -> tuple[str, str]:
@@ -143,14 +130,16 @@ def reading(model: str, train: str, folder: Path) -> Run:
     return read_run(folder)
 
 
-def write(name: str, report: ValidationReport, completion_tokens: list[int]) -> None:
+def write(name: str, report: ValidationReport, known: Known) -> None:
     """Keep the cells there are."""
     document = Task(
         task=name,
         settings=report.settings.model_copy(update={"train": name, "eval": name, "model": "embedded"}),
         n_layers=report.n_layers,
         before=rounded(report.baseline.item_losses),
-        completion_tokens=completion_tokens,
+        checks=known.checks,
+        picks=known.picks,
+        completion_tokens=known.completion_tokens,
         cells=[cell(run, report) for run in report.runs],
         provenance=report.provenance,
     )

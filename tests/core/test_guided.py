@@ -4,22 +4,35 @@ import json
 import re
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from semfreeze_core import guided
 from semfreeze_core.errors import DataError, InputError, PlanError, ResourceError, RunError
 from semfreeze_core.finetune.arm import rate_search
 from semfreeze_core.finetune.arm.job import ModelSource
 from semfreeze_core.finetune.arm.process import run_job
 from semfreeze_core.finetune.train import train as train_module
-from semfreeze_core.finetune.validation import race as race_module
+from semfreeze_core.finetune.validation import race_request as race_request_module
 from semfreeze_core.finetune.validation import validate as validation_module
-from semfreeze_core.guided import GuidedRequest, finetune
+from semfreeze_core.gains import race_price as race_price_module
+from semfreeze_core.gains.race_price import RacePrice
+from semfreeze_core.gains.rates import too_high_rate
+from semfreeze_core.guided import candidates as candidates_module
+from semfreeze_core.guided import decision as decision_module
+from semfreeze_core.guided import finetune as finetune_module
+from semfreeze_core.guided import task as task_module
+from semfreeze_core.guided.candidates import price_reason
+from semfreeze_core.guided.finetune import finetune
+from semfreeze_core.guided.folder import REPORT
+from semfreeze_core.guided.request import GuidedRequest
 from semfreeze_core.plan import auto
 from semfreeze_core.plan.document import parse_plan
+from semfreeze_core.progress import silent
+from semfreeze_core.records.defaults import RATE_TRIALS
 from semfreeze_core.records.options import TrainingOptions
 from semfreeze_core.records.race import Objective
+from semfreeze_core.records.validation import ArmRun
 from semfreeze_core.wording.race import finetune_lines
 from tests.core.finetune.arms_here import arms_in_this_process
 from tests.core.finetune.loaded import load_tiny
@@ -37,10 +50,12 @@ def short_races(tmp_path_factory):
     """Races of four steps on at least eight examples, for finetunes of at least ten steps."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SEMFREEZE_HOME", str(tmp_path_factory.mktemp("home")))
-        patch.setattr(race_module, "RACE_STEPS", STEPS)
-        for module in (race_module, guided):
+        patch.setattr(race_request_module, "RACE_STEPS", STEPS)
+        for module in (race_price_module, candidates_module):
             patch.setattr(module, "RACE_ROWS", (8, 16))
-        patch.setattr(guided, "MIN_RACED_STEPS", 10)
+        patch.setattr(candidates_module, "RACE_STEPS", STEPS)
+        patch.setattr(candidates_module, "MIN_RACED_STEPS", 10)
+        patch.setattr(decision_module, "price_reason", lambda *_: None)  # so few steps save less than a race takes
         yield
 
 
@@ -77,7 +92,7 @@ def weights(folder):
 def test_the_winner_of_the_race_is_trained_to_the_end(finished):
     report, folder, _ = finished
     race = report.race
-    assert [variant.freeze_depth for variant in race.variants] == [0, 1, 2]
+    assert [variant.freeze_depth for variant in race.variants] == [1, 2]
     assert (report.rule, report.badge, report.held_out) == ("auto", "checked", True)
     assert (report.n_train + report.n_eval, race.n_eval) == (80, 16)
     winner = next(variant for variant in race.variants if variant.name == race.chosen)
@@ -101,12 +116,35 @@ def test_what_it_will_do_and_cost_is_said_before_anything_trains(finished):
     assert f"{report.n_eval} of 80 rows are held out for evaluation." in before
     assert any(message.startswith(f"Finetune: {report.steps} steps of 4 examples on") for message in before)
     (race,) = [message for message in before if message.startswith("Race: ")]
-    assert "train all layers, freeze 1, freeze 2" in race
-    least, most = map(int, re.search(r"adds (\d+)% to (\d+)% of full finetuning's compute", race).groups())
-    assert 0 < least < most
-    assert 0 < 100 * report.race_flop / report.full_flop <= most + 1
+    assert "Race: freeze 1, freeze 2. " in race
+    assert "Training all layers is not raced; freeze 1 stands for it." in race
+    assert f"compared on {report.race.n_eval} eval examples" in race
+    pattern = rf"about (\d+)% to the compute of training every layer for {report.steps} steps, at worst (\d+)%\."
+    likely, worst = map(int, re.search(pattern, race).groups())
+    assert 0 < likely < worst
+    assert 0 < 100 * report.race_flop / report.full_flop <= worst + 1
+    assert not any("of the finetunes" in message for message in before), "one percentage"
     assert any(message.startswith("Estimated: ") and "GiB of memory" in message for message in before)
+    timed = [i for i, (message, _) in enumerate(said) if message.startswith("Estimated time: race ")]
+    first_step = next(i for i, (message, _) in enumerate(said) if "learning rate: " in message)
+    assert len(timed) == 1
+    assert timed[0] < first_step
     assert any("Estimated time of the whole training" in message for message, trained in said if trained)
+
+
+def test_every_variant_brackets_its_own_rate_on_the_batches_and_the_second_begins_where_the_first_ended(finished):
+    _, folder, _ = finished
+    runs = folder / "decision" / "race" / "runs"
+    deep, wide = (
+        ArmRun.model_validate_json((runs / f"depth-{depth}-seed0.json").read_text()).rate_search for depth in (2, 1)
+    )
+    assert {search.compared_on for search in (deep, wide)} == {"training batches"}
+    assert wide.start == wide.trials[0].rate == deep.rate
+    assert wide.too_high == too_high_rate(deep)
+    for search in (deep, wide):
+        assert 2 <= len(search.trials) <= RATE_TRIALS
+    estimate_free = json.loads((folder / "decision" / "race" / "runs" / "baseline.json").read_text())
+    assert estimate_free["seconds"] > 0
 
 
 def test_at_the_end_it_is_said_what_was_chosen_and_what_all_layers_would_have_cost(finished):
@@ -114,13 +152,14 @@ def test_at_the_end_it_is_said_what_was_chosen_and_what_all_layers_would_have_co
     lines = finetune_lines(report)
     assert lines[0].endswith("Evidence: checked.")
     assert report.reasons[0] in lines
-    assert "the race added" in lines[-2]
+    share = f"{100 * report.race_flop / report.full_flop:.0f}% of the compute of training every layer."
+    assert any(line.startswith("The race added ") and line.endswith(share) for line in lines)
     assert f"at step {report.training['after']['step']} of {report.steps}" in " ".join(lines)
 
 
 def test_the_same_command_on_a_finished_finetune_gives_its_report(finished, request_for, monkeypatch):
     report, folder, _ = finished
-    monkeypatch.setattr(guided, "load_tokenizer", lambda *_, **__: pytest.fail("it began again"))
+    monkeypatch.setattr(task_module, "load_tokenizer", lambda *_, **__: pytest.fail("it began again"))
     assert finetune(request_for(), folder) == report
 
 
@@ -152,23 +191,23 @@ def test_killed_between_variants_and_in_the_training_it_goes_on_and_ends_the_sam
         patch.setattr(train_module, "Recorder", Dies)
         with pytest.raises(Killed):
             finetune(request_for(), tmp_path / "out")
-    assert trained == ["baseline", "full-seed0", "killed", "depth-1-seed0", "depth-2-seed0"]
+    assert trained == ["baseline", "depth-2-seed0", "killed", "depth-1-seed0"]
     again = finetune(request_for(), tmp_path / "out")
-    assert len(trained) == 5
+    assert len(trained) == 4
     assert again.freeze_depth == report.freeze_depth
     assert weights(tmp_path / "out") == weights(reference)
 
 
 def test_a_finetune_killed_before_its_report_gets_it(finished, request_for, tmp_path, monkeypatch):
     report, folder, _ = finished
-    (folder / guided.REPORT).rename(folder / "moved.json")
+    (folder / REPORT).rename(folder / "moved.json")
     try:
         with monkeypatch.context() as patch:
-            patch.setattr(guided, "train_plan", lambda *_: pytest.fail("it was trained again"))
+            patch.setattr(finetune_module, "train_plan", lambda *_: pytest.fail("it was trained again"))
             again = finetune(request_for(), folder)
         assert again.model_copy(update={"provenance": report.provenance}) == report
     finally:
-        (folder / "moved.json").rename(folder / guided.REPORT)
+        (folder / "moved.json").rename(folder / REPORT)
 
 
 def test_another_request_in_the_folder_is_refused_with_what_differs(finished, request_for):
@@ -192,14 +231,42 @@ def planned(monkeypatch):
         seen.append(request)
         raise Killed
 
-    monkeypatch.setattr(guided, "train_plan", stop)
+    monkeypatch.setattr(finetune_module, "train_plan", stop)
 
-    def plan(request, folder):
+    def plan(request, folder, progress=silent):
         with pytest.raises(Killed), arms_in_this_process():
-            finetune(request, folder)
+            finetune(request, folder, progress)
         return seen[-1]
 
     return plan
+
+
+def estimate(likely, *costs):
+    cost = {str(i): SimpleNamespace(flop=flop) for i, flop in enumerate(costs)}
+    return SimpleNamespace(costs=cost, price=RacePrice(likely, 10 * likely), full_flop=1000)
+
+
+def test_a_race_that_costs_more_than_it_can_save_is_not_made_unless_the_objective_needs_it():
+    depths = {"depth:7": 7, "depth:20": 20}
+    assert price_reason(Objective(), depths, estimate(300, 830, 500), 150) is None
+    assert price_reason(Objective(), depths, estimate(350, 830, 500), 150) == (
+        "A race would take 35% of the compute of training every layer for 150 steps, and freeze 20 saves 33% of it "
+        "next to freeze 7."
+    )
+    for kind, limit in (("quality", None), ("memory", 1.0), ("time", 1.0)):
+        assert price_reason(Objective(kind=kind, limit=limit), depths, estimate(350, 830, 500), 150) is None
+
+
+def test_a_race_that_would_not_pay_leaves_it_to_the_free_checks(request_for, planned, evidence, tmp_path, monkeypatch):
+    monkeypatch.setattr(decision_module, "price_reason", price_reason)
+    said = []
+    request = planned(request_for(), tmp_path / "out", lambda event: said.append(event.message))
+    assert (request.plan.rule, request.plan.evidence.badge, request.first_steps) == ("auto", "estimated", None)
+    assert any(
+        message.startswith("No race: A race would take ") and message.endswith("Free checks decide.")
+        for message in said
+        if message
+    )
 
 
 def test_a_short_finetune_is_not_raced_and_unprobed(request_for, planned, evidence, tmp_path):
@@ -240,19 +307,23 @@ def test_variants_that_learn_at_no_rate_end_it_with_a_sentence(request_for, tmp_
     monkeypatch.setattr("semfreeze_core.gains.rates.best_trial", lambda *_: None)
     with (
         arms_in_this_process(),
-        pytest.raises(InputError, match=r"^No variant learned anything .*full: No learning"),
+        pytest.raises(InputError, match=r"^No variant learned anything .*depth:2: At no learning rate was"),
     ):
         finetune(request_for(), tmp_path / "out")
     assert not (tmp_path / "out" / "config.json").exists()
 
 
 @pytest.mark.quick_cases(0)
-def test_a_time_that_no_variant_keeps_takes_the_fastest_for_fewer_steps(finished, request_for, planned, tmp_path):
+def test_a_time_that_no_variant_keeps_takes_the_fastest_for_fewer_steps_from_its_race_on(
+    finished, request_for, planned, tmp_path
+):
     request = planned(request_for(objective=Objective(kind="time", limit=1e-3)), tmp_path / "out")
     assert request.plan.evidence.race.reason.endswith(
         "so the fastest is taken: " + f"freeze {request.plan.freeze_depth}."
     )
-    assert (request.steps, request.first_steps) == (1, None)
+    assert [variant.freeze_depth for variant in request.plan.evidence.race.variants] == [0, 1, 2]
+    assert (request.steps, request.last_step, request.first_steps.steps) == (None, STEPS + 1, STEPS)
+    assert request.first_steps.checkpoint.is_dir()
 
 
 @pytest.mark.quick_cases(0)
@@ -274,9 +345,11 @@ def test_variants_that_find_no_memory_say_so_and_the_same_command_trains_them(re
 
     with monkeypatch.context() as patch:
         patch.setattr(validation_module, "run_arm_process", full)
-        with pytest.raises(InputError, match=r"^No variant of the race could be trained\. full: There is no memory\."):
+        with pytest.raises(
+            InputError, match=r"^No variant of the race could be trained\. depth:2: There is no memory\."
+        ):
             finetune(request_for(), tmp_path / "out")
     with arms_in_this_process():
         report = finetune(request_for(), tmp_path / "out")
-    assert [variant.reason for variant in report.race.variants] == ["", "", ""]
+    assert [variant.reason for variant in report.race.variants] == ["", ""]
     assert (tmp_path / "out" / "config.json").exists()

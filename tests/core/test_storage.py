@@ -21,8 +21,11 @@ from semfreeze_core.storage import (
     digest,
     disk_errors,
     folder_bytes,
+    found_source,
     home,
     is_disk_full,
+    kept_source,
+    moved_source,
     new_folder,
     prefix_cache_folder,
     require_free,
@@ -441,3 +444,78 @@ def test_folder_bytes_counts_files_and_follows_no_links(tmp_path):
     assert folder_bytes(tmp_path / "run") == 123
     (tmp_path / "run" / "link").symlink_to(tmp_path / "large")
     assert 123 < folder_bytes(tmp_path / "run") < 500
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    """A project of a model, data and a run, in a home that holds others."""
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    folder = tmp_path / "home" / "project"
+    for name in ("model", "data", "runs/one/parts"):
+        (folder / name).mkdir(parents=True)
+    (folder / "data" / "task#1.jsonl").write_text("")
+    (folder / "runs" / "one" / "eval.jsonl").write_text("")
+    (tmp_path / "home" / "shared.jsonl").write_text("")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("source", "kept"),
+    [
+        ("model", "../../model"),
+        ("data/task#1.jsonl", "../../data/task#1.jsonl"),
+        ("hf:data#train", "hf:../../data#train"),
+        ("runs/one/eval.jsonl", "./eval.jsonl"),
+    ],
+)
+def test_a_source_in_the_project_is_kept_by_its_path_from_the_document_and_found_where_both_went(
+    project, monkeypatch, source, kept
+):
+    monkeypatch.chdir(project)
+    kind, path = ("hf:", source.removeprefix("hf:")) if source.startswith("hf:") else ("", source)
+    for typed in (source, f"{kind}{project / path}", f"{kind}~/project/{path}"):
+        assert kept_source(typed, project / "runs" / "one") == kept
+    assert found_source(kept, Path("runs/one")) == source
+    monkeypatch.chdir(project.parent)
+    project.rename("moved")
+    assert found_source(kept, Path("moved/runs/one")) == f"{kind}moved/{path}"
+    assert found_source(kept, Path.cwd() / "moved" / "runs" / "one") == f"{kind}{Path.cwd()}/moved/{path}"
+
+
+def test_a_source_that_would_stay_when_the_project_is_moved_is_kept_by_its_absolute_path(project, monkeypatch):
+    monkeypatch.chdir(project)
+    outside = str(project.parent / "shared.jsonl")
+    assert kept_source("../shared.jsonl", project / "runs" / "one") == outside == found_source(outside, project)
+    assert kept_source(os.sep, project) == os.sep
+
+
+@pytest.mark.parametrize("source", ["embedded", "sample:task", "owner/name", "hf:owner/name#train", "gone.jsonl", ""])
+def test_what_is_no_path_is_kept_as_it_is(project, monkeypatch, source):
+    monkeypatch.chdir(project)
+    (project / "embedded").mkdir()
+    assert kept_source(source, project / "runs") == source == found_source(source, project / "runs")
+
+
+def test_a_path_as_0_1_0_kept_it_is_taken_from_where_the_process_stands(project, monkeypatch):
+    monkeypatch.chdir(project / "data")
+    assert found_source("../data/task#1.jsonl", project / "runs" / "one") == "../data/task#1.jsonl"
+    assert found_source("data/task#1.jsonl", project / "runs" / "one") == "data/task#1.jsonl"
+
+
+def test_what_a_command_named_inside_a_moved_folder_moved_and_beside_it_where_it_went_along(project):
+    runs, away = project / "runs", project.parent / "away" / "runs"
+    shutil.copytree(runs, away)
+
+    def moved(source):
+        return moved_source(source, str(runs), str(away))
+
+    assert moved(str(runs)) == str(away)
+    assert moved(f"{runs}/one/absent") == f"{away}/one/absent"
+    assert moved(f"{project}/model") == f"{project}/model", "it was left behind"
+    shutil.copytree(project / "model", away.parent / "model")
+    shutil.copytree(project / "data", away.parent / "data")
+    assert moved(f"{project}/model") == f"{away.parent}/model"
+    assert moved(f"hf:{project}/data#train") == f"hf:{away.parent}/data#train"
+    assert moved(f"{project.parent}/shared.jsonl") == f"{project.parent}/shared.jsonl"
+    for other in ("runs/one", "owner/name", "--positions", ""):
+        assert moved(other) == other

@@ -122,6 +122,12 @@ def test_plan_follows_the_rule_that_is_asked(example):
     app = opened("plan", rule="paper")
     assert app.slider(key="depth").value == make_plan(example.run, rule="paper").freeze_depth
     assert "--rule paper" in app.code[0].value
+    app.button_group(key="rule").set_value("auto").run()
+    plan = make_plan(example.run, rule="auto")
+    assert app.slider(key="depth").value == plan.freeze_depth
+    assert f"The auto rule recommends this depth: {plan.reasons[0]}" in "\n".join(text.value for text in app.markdown)
+    assert plan.reasons[0].startswith("Unprobed: no finetune was tried.")
+    assert "--rule auto" in app.code[0].value
     app.button_group(key="rule").set_value("compute").run()
     depth = make_plan(example.run, rule="compute").freeze_depth
     assert app.slider(key="depth").value == depth
@@ -280,5 +286,5 @@ def test_no_page_imports_torch():
         "assert not app.exception and not app.error\n"
         "print('torch' in sys.modules, 'transformers' in sys.modules)\n"
     )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120)
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=300)
     assert done.stdout.split() == ["False", "False"], done.stderr

@@ -210,7 +210,7 @@ def test_the_page_with_a_umap_imports_neither_torch_nor_umap(kept):
         "    print(any('UMAP lays states out' in m.value for m in app.markdown))\n"
         "print(*sorted({'torch', 'transformers', 'umap', 'numba'} & set(sys.modules)))\n"
     )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120)
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=300)
     assert done.stdout.split() == ["False", "True"], done.stderr
 
 
@@ -218,7 +218,7 @@ def test_the_page_with_a_umap_imports_neither_torch_nor_umap(kept):
 def test_a_real_job_computes_a_umap_that_is_then_drawn(runs):
     app = traces()
     offer(app).click().run()
-    until = time.monotonic() + 120
+    until = time.monotonic() + 300
     while "read positions" not in captions(app):
         assert time.monotonic() < until, told(app)
         time.sleep(1)

@@ -210,6 +210,9 @@ def test_plan_leads_to_the_form_at_its_own_depth(doubtful, monkeypatch):
     assert {"--depth=11", "--arms=full,planned"} <= set(asked[0][1])
     app.multiselect(key="form proof-arms").set_value(["progressive", "full"]).run()
     assert "--arms=full,progressive --depth=11" in app.code[-1].value
+    app.multiselect(key="form proof-arms").set_value(["dynamic", "full"]).run()
+    assert "--arms=full,dynamic --depth=11" in app.code[-1].value
+    app.multiselect(key="form proof-arms").set_value(["progressive", "full"]).run()
     app.number_input(key="tested").set_value(7).run()
     assert any("freezes 7 layers at first" in info.value for info in app.info)
     assert "--arms=full --depth=7" in app.code[-1].value

@@ -270,3 +270,18 @@ def test_logs_and_failures_of_jobs_show_no_folders(runs):
     texts = [element.value for element in (*app.caption, *app.code)]
     assert any("x.jsonl is empty" in text for text in texts)
     assert not any("/srv/secret/" in text or "\x1b" in text for text in texts)
+
+
+def test_a_finetune_of_a_run_may_use_its_model_and_data_wherever_they_are_and_nothing_else(local, runs, monkeypatch):
+    started = []
+    monkeypatch.setattr(jobs, "submit", lambda *what: started.append(what))
+    command = ("finetune", "--model=/srv/secret models/tiny", "--data=/srv/secret/x.jsonl")
+    submit(runs, command, "title", local / "finetunes" / "one")
+    assert len(started) == 1
+    for out in (None, runs / "one", runs / "other" / "finetunes" / "one"):
+        with pytest.raises(InputError, match="hub model"):
+            submit(runs, command, "title", out)
+    for word, kind in (("--model=/etc", "hub model"), ("--data=/etc/passwd", "hub dataset"), ("--eval=/x", "hub dat")):
+        with pytest.raises(InputError, match=kind):
+            submit(runs, (*command, word), "title", local / "finetunes" / "one")
+    assert len(started) == 1

@@ -12,9 +12,9 @@ from semfreeze_core.records import defaults as d
 from semfreeze_core.records.scores import SCORE_NAMES
 from tests.docs.pages import README, ROOT, commands, prose
 
-METHOD, READING, SCALING, TRAINING, COST, FINETUNE = (
+METHOD, READING, SCALING, TRAINING, VARIANTS, COST, FINETUNE = (
     ROOT / "docs" / f"{name}.md"
-    for name in ("method", "reading-a-run", "scaling", "training", "cost-model", "finetune")
+    for name in ("method", "reading-a-run", "scaling", "training", "variants", "cost-model", "finetune")
 )
 CI = f"{100 * d.CONFIDENCE:g}%"
 MARGIN = f"{100 * d.MARGIN:g}%"
@@ -56,8 +56,10 @@ WRITTEN = {
     TRAINING: [
         f"{d.RATE_STEPS} steps or a third",
         f"same {d.CURVE_EXAMPLES} eval examples",
-        f"after {d.WIDE_STEPS} steps, or after half of a finetune that has fewer than {2 * d.WIDE_STEPS}",
         f"more than {d.MANY_EPOCHS} times",
+    ],
+    VARIANTS: [
+        f"after {d.WIDE_STEPS} steps, or after half of a finetune that has fewer than {2 * d.WIDE_STEPS}",
     ],
     FINETUNE: [
         f"{d.HELD_OUT:.0%} of the rows",

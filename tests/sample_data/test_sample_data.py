@@ -56,7 +56,7 @@ def sentence_of(row: dict[str, Any]) -> str:
 
 def run_script(script: Path) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-B", str(script), "--check"]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
 
 
 def test_the_script_makes_these_files() -> None:

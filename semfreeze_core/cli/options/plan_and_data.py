@@ -8,6 +8,7 @@ from semfreeze_core.cli.options.finetune import FinetuneFlags, require
 from semfreeze_core.cost.setup import options_applied
 from semfreeze_core.device import choose_device, trained_precision
 from semfreeze_core.errors import InputError
+from semfreeze_core.plan.badge import with_badge
 from semfreeze_core.plan.document import PLAN, FreezePlan
 from semfreeze_core.plan.make import make_plan
 from semfreeze_core.records.fields import FieldMapping
@@ -15,6 +16,7 @@ from semfreeze_core.records.options import flag_of
 from semfreeze_core.records.training import TrainingSetup
 from semfreeze_core.runs.folder import MANIFEST, VALIDATIONS, read_manifest, read_run
 from semfreeze_core.runs.plans import read_plan
+from semfreeze_core.runs.reports import readable_validations
 from semfreeze_core.runs.store import example_run, find_run
 from semfreeze_core.sources.models.hub import is_repo_id
 from semfreeze_core.storage import runs_folder, user_path
@@ -89,6 +91,7 @@ def plan_and_data(source: str, mapping: FieldMapping, rule: str = "coverage", de
         depth=depth,
         run_name=folder.absolute().name,
     )
+    plan = with_badge(plan, readable_validations(folder)[0])
     if mapping == FieldMapping():
         mapping = replace(mapping, **manifest.data.mapping)
     return PlanAndData(plan, mapping, manifest.data.max_length, manifest.settings.add_eos, folder)

@@ -2,14 +2,32 @@
 
 from semfreeze_core.cli.printing.tables import console, print_table
 from semfreeze_core.cost.hardware import Gpu, least_fitting_depth
+from semfreeze_core.cost.savings import Saving
 from semfreeze_core.cost.speed import Speed
 from semfreeze_core.records.cost import CostTable
 from semfreeze_core.records.training import TrainingSetup
-from semfreeze_core.wording.costs import cost_notes, depth_cost_table, gpu_fit_sentence, setup_line, time_note
+from semfreeze_core.wording.costs import (
+    cost_notes,
+    depth_cost_table,
+    fit_sentence,
+    gpu_fit_sentence,
+    setup_line,
+    time_note,
+)
 
 
-def print_costs(table: CostTable, setup: TrainingSetup, speed: Speed, gpu: Gpu | None) -> None:
-    """One line per freeze depth: compute of the first step and of all, memory by component; then what they mean."""
+def print_costs(
+    table: CostTable, setup: TrainingSetup, speed: Speed, gpu: Gpu | None, saving: Saving | None = None
+) -> None:
+    """One line per freeze depth: compute of the first step and of all, memory by component; then what they mean.
+
+    Args:
+        table: of the costs.
+        setup: of the finetune.
+        speed: at which it trains.
+        gpu: that it runs on, or None.
+        saving: changes of the setup with which full finetuning fits the GPU, or None.
+    """
     out = console()
     out.print(f"Estimated cost by freeze depth (memory {table.bytes_status}): {setup_line(setup)}")
     print_table(depth_cost_table(table, speed.rates), out)
@@ -19,3 +37,5 @@ def print_costs(table: CostTable, setup: TrainingSetup, speed: Speed, gpu: Gpu |
     if gpu is not None:
         least = least_fitting_depth(table.depths, gpu) if table.full.bytes.total is not None else None
         out.print(gpu_fit_sentence(gpu.name, gpu.memory_bytes, table.depths, least))
+        if table.full.bytes.total is not None and table.full.bytes.total > gpu.memory_bytes:
+            out.print(fit_sentence(saving, "Full finetuning"))

@@ -8,9 +8,11 @@ from rich.markup import escape
 
 from semfreeze_core.cli.printing.tables import print_table
 from semfreeze_core.cli.printing.validation import print_measured
+from semfreeze_core.cost import Saving
 from semfreeze_core.gains.bootstrap import mean_interval, resampling_weights
 from semfreeze_core.gains.calibration import corrected
 from semfreeze_core.plan.document import FreezePlan
+from semfreeze_core.plan.example_picks import example_picks
 from semfreeze_core.plan.slices import Slice
 from semfreeze_core.records.gain import GainCurve
 from semfreeze_core.records.prediction_error import Calibration
@@ -18,10 +20,16 @@ from semfreeze_core.records.run import Run
 from semfreeze_core.records.trace import TransitionTrace
 from semfreeze_core.records.validation import ValidationReport
 from semfreeze_core.wording.calibration import corrected_sentence
-from semfreeze_core.wording.costs import MEMORY_NOTE, plan_cost_table, setup_line, transformers_5_sentence
+from semfreeze_core.wording.costs import (
+    MEMORY_NOTE,
+    plan_cost_table,
+    saving_sentence,
+    setup_line,
+    transformers_5_sentence,
+)
 from semfreeze_core.wording.layers import set_of
 from semfreeze_core.wording.plan import plan_details, plan_summary
-from semfreeze_core.wording.rules import left_out_groups, slices_table
+from semfreeze_core.wording.rules import left_out_groups, picks_counts, picks_sentence, slices_table
 from semfreeze_core.wording.runs import (
     BASELINE,
     LAYER_SOURCES,
@@ -64,6 +72,10 @@ def print_run(run: Run, curve: GainCurve, folder: Path, out: Console) -> None:
     print_table(text_table([*layers.columns, Column("", text=True)], bars), out)
     out.print(_first_and_later(run.traces[curve.metric], manifest.settings.seed))
     out.print(scaling_law_sentence(curve))
+    picks = example_picks(run, curve.metric)
+    out.print(picks_sentence(picks))
+    if picks is not None:
+        out.print(picks_counts(picks))
     for line in score_lines(run.scores):
         out.print(escape(line))
     out.print(f"Run: {escape(str(folder))}", soft_wrap=True)
@@ -76,13 +88,16 @@ def _first_and_later(trace: TransitionTrace, seed: int) -> str:
     return first_and_later_sentence(first, later)
 
 
-def print_plan(plan: FreezePlan, reports: Mapping[str, ValidationReport], out: Console) -> None:
+def print_plan(
+    plan: FreezePlan, reports: Mapping[str, ValidationReport], out: Console, *, saving: Saving | None = None
+) -> None:
     """The recommendation, its cost, what finetunes measured of it, why this depth, and the cost by component.
 
     Args:
         plan: what is recommended.
         reports: the run's validations, by name.
         out: where to print.
+        saving: the change of the plan's setup that saves most memory, or None.
     """
     out.print()
     first, *cost = plan_summary(plan)
@@ -104,6 +119,9 @@ def print_plan(plan: FreezePlan, reports: Mapping[str, ValidationReport], out: C
     out.print(MEMORY_NOTE)
     if plan.cost.transformers_5 is not None:
         out.print(transformers_5_sentence(plan.cost.transformers_5))
+    planned = plan.cost.planned
+    if saving is not None and planned is not None and planned.bytes.total is not None:
+        out.print(saving_sentence(saving, planned.bytes.total))
 
 
 def print_correction(coverage: float | None, calibration: Calibration | None, out: Console) -> None:

@@ -1,13 +1,16 @@
 """The arms of a validation: what each trains, at which rate, and for how many steps."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 from semfreeze_core.cost import (
     Phase,
+    batch_depths,
     check_targets,
+    dynamic_flop,
+    dynamic_step_flop,
     parts_at_depth,
     parts_of_layers,
     progressive_phases,
@@ -15,11 +18,13 @@ from semfreeze_core.cost import (
     read_switch,
     require_step,
     run_flop,
+    step_flop,
     training_bytes,
 )
 from semfreeze_core.errors import PlanError
 from semfreeze_core.records.cost import TrainingBytes
 from semfreeze_core.records.defaults import (
+    DYNAMIC,
     FURTHER_VARIANTS,
     LEARNING_RATES,
     LORA_RANK,
@@ -46,11 +51,14 @@ class Arm:
     Attributes:
         name: "full", "planned", "half", "lora", "planned+lora", "depth:K", "layers:" with ranges, as in
             "layers:0-3,26-29", or "progressive:W-K@N", which freezes W layers for N steps and then K; of "progressive"
-            alone the plan says K.
-        parts: what is trained; with adapters, the layers that have them; with a switch, before it.
+            alone the plan says K; or "dynamic", which freezes in each batch what its examples pick.
+        parts: what is trained; with adapters, the layers that have them; with a switch, before it; with depths of the
+            examples, in a batch of the least.
         lora: the adapters, or None.
         learning_rate: constant after warm-up, and the same after a switch.
         switch: from which step on it freezes deeper, or None.
+        example_depths: the freeze depth of each training example, in their order, where batches have their own; or
+            None.
     """
 
     name: str
@@ -58,6 +66,7 @@ class Arm:
     lora: LoraSetup | None
     learning_rate: float
     switch: DepthSwitch | None = None
+    example_depths: tuple[int, ...] | None = None
 
     @property
     def kind(self) -> ArmKind:
@@ -83,8 +92,19 @@ class Arm:
         return progressive_phases(shape, setup, self.switch)
 
     def flop(self, shape: ModelShape, setup: TrainingSetup) -> int:
-        """FLOPs of the setup's steps, cache passes included."""
+        """FLOPs of the setup's steps, cache passes included, and the pass that chooses depths of examples."""
+        if self.example_depths is not None:
+            return dynamic_flop(shape, setup, self.example_depths)
         return sum(run_flop(shape, phase.setup, phase.parts) for phase in self.phases(shape, setup))
+
+    def step_flop(self, shape: ModelShape, setup: TrainingSetup) -> int:
+        """FLOPs of a step of its first phase, from its cache; the mean over an epoch where batches have own depths."""
+        cached = setup.prefix_cache and self.freeze_depth > 0
+        if self.example_depths is None:
+            return step_flop(shape, setup, self.parts, cached=cached).total
+        depths = batch_depths(self.example_depths, setup.batch_size)
+        steps = [dynamic_step_flop(shape, setup, self.freeze_depth, k, cached).total for k in depths]
+        return sum(steps) // len(steps)
 
     def memory(self, shape: ModelShape, setup: TrainingSetup) -> TrainingBytes:
         """Device memory of its largest step, in bytes by part."""
@@ -106,6 +126,7 @@ def make_arms(
     planned_switch: DepthSwitch | None = None,
     rates: dict[str, float] | None = None,
     steps: int = STEPS,
+    example_depths: Sequence[int] | None = None,
 ) -> tuple[Arm, ...]:
     """The arms of these names, in their order.
 
@@ -118,6 +139,7 @@ def make_arms(
         planned_switch: where the plan freezes deeper, when it does.
         rates: learning rates by arm name or kind (full, frozen, lora); a name takes precedence.
         steps: of the training, within which a progressive arm freezes deeper.
+        example_depths: of the training examples, for the arm `dynamic`.
 
     Raises:
         PlanError: all problems in one message: unknown or repeated names, a planned arm without a plan, a depth or a
@@ -136,6 +158,11 @@ def make_arms(
                 "variant planned: trials decide when the plan freezes deeper, which only `semfreeze train` makes; name "
                 f"a step, as in {PROGRESSIVE}@{planned_switch.step}"
             )
+    if DYNAMIC in names and not example_depths:
+        problems.append(
+            f"variant {DYNAMIC}: needs the freeze depth of each training example, which `semfreeze validate` measures; "
+            "in Python, call semfreeze_core.example_depths.with_example_depths first"
+        )
     known = {*names, *get_args(ArmKind)}
     problems += [
         f"--lr {name}: no such variant or kind ({', '.join(sorted(known))})" for name in rates if name not in known
@@ -156,8 +183,14 @@ def make_arms(
     def make(name: str) -> Arm:
         adapters = lora if "lora" in name else planned_lora if name == "planned" else None
         switch = planned_switch if name == "planned" else _switch(name, shape, planned, steps)
-        parts = _parts(name, shape, planned, adapters) if switch is None else parts_at_depth(shape, switch.wide_depth)
-        arm = Arm(name, parts, adapters, 0.0, switch)
+        own = tuple(example_depths) if name == DYNAMIC and example_depths else None
+        if own is not None:
+            parts = parts_at_depth(shape, min(own))
+        elif switch is not None:
+            parts = parts_at_depth(shape, switch.wide_depth)
+        else:
+            parts = _parts(name, shape, planned, adapters)
+        arm = Arm(name, parts, adapters, 0.0, switch, own)
         return replace(arm, learning_rate=rates.get(name, rates.get(arm.kind, DEFAULT_RATES[arm.kind])))
 
     return tuple(make(name) for name in names)
@@ -175,6 +208,8 @@ def _name_problem(name: str, shape: ModelShape, planned: TrainableParts | None, 
         return None
     if _PROGRESSIVE.fullmatch(name):
         return _switch_problem(name, shape, planned, steps)
+    if name == DYNAMIC:
+        return None
     if name not in VARIANTS:
         return f"variant {name}: expected {', '.join((*VARIANTS, *FURTHER_VARIANTS[:-1]))} or {FURTHER_VARIANTS[-1]}"
     if name.startswith("planned") and planned is None:

@@ -1,8 +1,9 @@
 """The model before any training, on the eval examples."""
 
+import time
 from collections.abc import Sequence
 
-from semfreeze_core.device import autocast, tf32_products
+from semfreeze_core.device import autocast, synchronize, tf32_products
 from semfreeze_core.finetune.arm.accuracy import answers, exact_match_fraction, generation_indices, references
 from semfreeze_core.finetune.arm.evaluate import example_losses
 from semfreeze_core.finetune.model.batches import Collator
@@ -28,7 +29,10 @@ def evaluate_baseline(
     decoder = loaded.decoder
     supervised = SupervisedModel(decoder.model, decoder)
     with tf32_products(decoder.device):  # as the trained model is evaluated
+        begun = time.perf_counter()
         losses = example_losses(supervised, Collator(evaluation), len(evaluation), precision, decoder.device)
+        synchronize(decoder.device)
+        seconds = time.perf_counter() - begun
     indices = generation_indices(evaluation, n_accuracy)
     expected = references(loaded.tokenizer, evaluation, indices)
     with autocast(precision, decoder.device):
@@ -43,4 +47,5 @@ def evaluate_baseline(
             ShownItem(prompt=prompt, reference=reference, answer=answer)
             for (prompt, reference), answer in zip(expected[:SHOWN_ANSWERS], generated[:SHOWN_ANSWERS], strict=True)
         ),
+        seconds=seconds,
     )

@@ -3,26 +3,29 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-from semfreeze_core.cost import step_flop
+from semfreeze_core.cost import depths_flop, dynamic_step_flop, step_flop
 from semfreeze_core.cost.flops import attention_flop, cached_layers, embedding_flop, linear_flop
 from semfreeze_core.records.examples import TokenizedExample
 from semfreeze_core.records.model import ModelShape
 from semfreeze_core.records.training import TrainableParts, TrainingSetup
 
-# Examples, padded length and target tokens of a batch.
-BatchSize = tuple[int, int, int]
+# Examples, padded length and target tokens of a batch, and its freeze depth where batches have their own.
+BatchSize = tuple[int, int, int] | tuple[int, int, int, int]
 
 
 def setup_of_batch(setup: TrainingSetup, size: BatchSize) -> TrainingSetup:
     """The setup with one batch's size."""
-    rows, length, supervised = size
+    rows, length, supervised = size[:3]
     return replace(setup, batch_size=rows, sequence_length=length, supervised_fraction=supervised / (rows * length))
 
 
 def batch_flop(shape: ModelShape, setup: TrainingSetup, parts: TrainableParts, size: BatchSize) -> int:
     """FLOPs of a training step on one batch; from the boundary on when the setup has a prefix cache."""
     cached = setup.prefix_cache and parts.freeze_depth > 0
-    return step_flop(shape, setup_of_batch(setup, size), parts, cached=cached).total
+    own = setup_of_batch(setup, size)
+    if len(size) == 4:
+        return dynamic_step_flop(shape, own, parts.freeze_depth, size[3], cached).total
+    return step_flop(shape, own, parts, cached=cached).total
 
 
 def cache_flop(
@@ -36,6 +39,13 @@ def cache_flop(
         total += embedding_flop(shape, one)
         total += sum(linear_flop(layer, one) + attention_flop(layer, one) for layer in shape.layers[:depth])
     return total
+
+
+def choosing_flop(shape: ModelShape, setup: TrainingSetup, examples: Sequence[TokenizedExample]) -> int:
+    """FLOPs of the pass that chooses each example's freeze depth, each at its own length, without padding."""
+    return sum(
+        depths_flop(shape, replace(setup, batch_size=1, sequence_length=len(example.input_ids))) for example in examples
+    )
 
 
 def evaluation_flop(

@@ -1,5 +1,6 @@
 """What a process that trains one arm reads: the job and the examples."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from semfreeze_core.records.model import ModelIdentity
 from semfreeze_core.records.provenance import Document
 from semfreeze_core.sources.models.checkpoint import Checkpoint
 from semfreeze_core.sources.models.opening import open_checkpoint
-from semfreeze_core.storage import write_atomically
+from semfreeze_core.storage import found_source, kept_source, write_atomically
 
 Split = tuple[TokenizedExample, ...]
 
@@ -58,6 +59,25 @@ class ArmJob(Document):
     data: Path
     result: Path
     keep_checkpoint: bool = False
+
+
+def write_job(path: Path, job: ArmJob) -> None:
+    """Write a job for the process that trains it; it names what may be moved with its folder by paths from there."""
+    model = job.model.model_copy(update={"source": kept_source(job.model.source, path.parent)})
+    files = {name: Path(os.path.relpath(getattr(job, name), path.parent)) for name in ("data", "result")}
+    write_atomically(path, job.model_copy(update={"model": model, **files}).model_dump_json(indent=1) + "\n")
+
+
+def read_job(path: Path) -> ArmJob:
+    """The job that `write_job` wrote, its paths as this process takes them.
+
+    Raises:
+        ValidationError: the file holds none.
+    """
+    job = ArmJob.model_validate_json(path.read_text())
+    model = job.model.model_copy(update={"source": found_source(job.model.source, path.parent)})
+    files = {name: Path(os.path.normpath(path.parent / getattr(job, name))) for name in ("data", "result")}
+    return job.model_copy(update={"model": model, **files})
 
 
 def rates_folder(result: Path) -> Path:

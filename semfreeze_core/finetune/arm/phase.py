@@ -205,7 +205,7 @@ def _search_rate(request: ArmRequest, state: ArmState, training: ArmTraining, ev
     state.checkpoint = trials.checkpoint(search.rate)
     state.record = Record(won.train_losses[:], won.step_seconds[:], won.peak_bytes)
     training.network.supervised.sizes[:] = won.sizes
-    if settings.rate_steps != settings.total_steps:
+    if settings.rate_steps != settings.total_steps and settings.rates_on == "eval examples":
         losses = _chosen(search).losses or []
         evaluator.add_curve_point(settings.rate_steps, losses, sum(state.record.step_seconds))
 

@@ -85,7 +85,7 @@ def run_job(path: Path, device: str | None = None) -> None:
 
     from semfreeze_core.device import resident_bytes
     from semfreeze_core.finetune.arm.baseline import evaluate_baseline
-    from semfreeze_core.finetune.arm.job import ArmJob, checkpoint_folder, rates_folder, read_split
+    from semfreeze_core.finetune.arm.job import checkpoint_folder, rates_folder, read_job, read_split
     from semfreeze_core.finetune.arm.progress_file import LiveFile, live_path
     from semfreeze_core.finetune.arm.run import run_arm
     from semfreeze_core.finetune.model.network import CacheSettings
@@ -94,7 +94,7 @@ def run_job(path: Path, device: str | None = None) -> None:
     from semfreeze_core.sources.models.causal_lm import load_causal_lm
     from semfreeze_core.storage import prefix_cache_folder, write_atomically
 
-    job = ArmJob.model_validate_json(path.read_text())
+    job = read_job(path)
     setup = job.settings.setup
     train, evaluation = read_split(job.data, "train"), read_split(job.data, "eval")
     baseline_bytes = resident_bytes()

@@ -3,6 +3,7 @@
 The trial that wins leaves a checkpoint, from which the variant's training goes on: only the others' steps are lost.
 """
 
+import math
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,16 +14,17 @@ import torch
 from pydantic import ValidationError
 from transformers import TrainerCallback
 
+from semfreeze_core.finetune.arm.flop import BatchSize
 from semfreeze_core.finetune.arm.recorder import Record
 from semfreeze_core.finetune.arm.trainer import last_complete_checkpoint
-from semfreeze_core.gains.rates import at_edge, best_trial, is_behind, is_unstable, next_rate
+from semfreeze_core.gains.rates import at_edge, best_trial, is_behind, is_unstable, later_half, next_rate
 from semfreeze_core.progress import Progress, ProgressEvent
 from semfreeze_core.records.provenance import Document
 from semfreeze_core.records.rates import RateSearch, RateTrial, TrialEnd
 from semfreeze_core.storage import write_atomically
 from semfreeze_core.wording.rates import trial_line
 
-Sizes = list[tuple[int, int, int]]
+Sizes = list[BatchSize]
 
 
 class WinningTrial(Document):
@@ -32,13 +34,13 @@ class WinningTrial(Document):
     train_losses: list[float]
     step_seconds: list[float]
     peak_bytes: int
-    sizes: list[tuple[int, int, int]]
+    sizes: list[BatchSize]
 
 
 class SearchState(Document):
     """The trials so far, as they are kept for a search that is killed, and what goes on with the best one."""
 
-    loss_before: float
+    loss_before: float | None
     n_items: int
     trials: list[RateTrial]
     best: WinningTrial | None
@@ -51,16 +53,16 @@ class Trial:
     Attributes:
         rate: its learning rate.
         steps: where it ends.
-        evaluate: losses of the search's eval items now.
+        evaluate: losses of the search's eval items now; None compares training batches.
         best_half: the best trial's losses half-way, or None.
-        best_loss: the best trial's loss, or the loss before training.
+        best_loss: the best trial's loss, or the loss before training; infinite where neither is there.
         half, losses: its own losses half-way and at its end, once there.
         end: how it ended.
     """
 
     rate: float
     steps: int
-    evaluate: Callable[[], list[float]]
+    evaluate: Callable[[], list[float]] | None
     best_half: Sequence[float] | None
     best_loss: float
     half: list[float] | None = None
@@ -72,14 +74,19 @@ class Trial:
         """After which steps it is evaluated."""
         return frozenset({self.steps // 2, self.steps})
 
-    def read(self, step: int) -> None:
-        """Evaluate after a step, and decide whether the trial ends."""
-        losses = self.evaluate()
+    def read(self, step: int, train_losses: Sequence[float]) -> None:
+        """Evaluate after a step, and decide whether the trial ends.
+
+        Args:
+            step: steps done.
+            train_losses: of the steps so far.
+        """
+        losses = later_half(train_losses) if self.evaluate is None else self.evaluate()
         if step == self.steps:
             self.losses, self.end = losses, "read"
             return
         self.half = losses
-        if self.best_half is not None and is_behind(losses, self.best_half):
+        if self.best_half is not None and is_behind(losses, self.best_half, on_batches=self.evaluate is None):
             self.end = "behind"
 
     @property
@@ -98,8 +105,11 @@ class RateTrials:
         steps: where trials are compared.
         reset: puts the trained parameters back as they were.
         train: trains a trial, in a folder; returns what was recorded, the batches' sizes and their FLOPs.
-        evaluate: losses of the eval items now, nats; of the same ones at every call.
+        evaluate: losses of the eval items now, nats; of the same ones at every call; None compares training batches,
+            which takes no evaluation.
+        n_batch: examples of a batch.
         evaluation_flop: FLOPs of one such evaluation.
+        lower_first, too_high: as in next_rate.
     """
 
     folder: Path
@@ -107,10 +117,13 @@ class RateTrials:
     steps: int
     reset: Callable[[], None]
     train: Callable[[Trial, Path], tuple[Record, Sizes, int]]
-    evaluate: Callable[[], list[float]]
+    evaluate: Callable[[], list[float]] | None
+    n_batch: int
     evaluation_flop: int
     progress: Progress
     stage: str
+    lower_first: bool = False
+    too_high: float | None = None
 
     def run(self) -> tuple[RateSearch, WinningTrial | None]:
         """Try rates until none is left to try; the best one's checkpoint is in `checkpoint_folder`, if it is not None.
@@ -119,10 +132,9 @@ class RateTrials:
         """
         state = self._state()
         if state is None:
-            before = self.evaluate()
-            state = SearchState(loss_before=_mean(before), n_items=len(before), trials=[], best=None)
+            state = self._untried()
         loss_before = state.loss_before
-        while (rate := next_rate(state.trials, self.start, loss_before)) is not None:
+        while (rate := self._next_rate(state)) is not None:
             state = self._try(rate, state)
         self.reset()
         best = best_trial(state.trials, loss_before)
@@ -136,8 +148,10 @@ class RateTrials:
             trials=state.trials,
             spent_flop=sum(t.flop for t in lost) + self._n_evaluations(state.trials) * self.evaluation_flop,
             spent_seconds=sum(t.seconds for t in lost),
-            at_edge=best is not None and at_edge(state.trials, best.rate),
+            at_edge=best is not None and at_edge(state.trials, best.rate, self.too_high),
             unstable=best is not None and is_unstable(best.train_losses),
+            compared_on="training batches" if self.evaluate is None else "eval examples",
+            too_high=self.too_high,
         )
         kept = state.best
         if kept is None or best is None or kept.rate != best.rate or not self.checkpoint(kept.rate):
@@ -149,14 +163,27 @@ class RateTrials:
         folder = self._trial_folder(rate)
         return last_complete_checkpoint(folder) if folder.is_dir() else None
 
+    def _untried(self) -> SearchState:
+        if self.evaluate is None:
+            n_items = (self.steps - self.steps // 2) * self.n_batch
+            return SearchState(loss_before=None, n_items=n_items, trials=[], best=None)
+        before = self.evaluate()
+        return SearchState(loss_before=_mean(before), n_items=len(before), trials=[], best=None)
+
+    def _next_rate(self, state: SearchState) -> float | None:
+        return next_rate(
+            state.trials, self.start, state.loss_before, lower_first=self.lower_first, too_high=self.too_high
+        )
+
     def _try(self, rate: float, state: SearchState) -> SearchState:
         best = best_trial(state.trials, state.loss_before)
+        bound = math.inf if state.loss_before is None else state.loss_before
         trial = Trial(
             rate,
             self.steps,
             self.evaluate,
             None if best is None else best.half_losses,
-            state.loss_before if best is None or best.loss is None else best.loss,
+            bound if best is None or best.loss is None else best.loss,
         )
         self.reset()
         folder = self._trial_folder(rate)
@@ -197,8 +224,9 @@ class RateTrials:
         except (OSError, UnicodeDecodeError, ValidationError):
             return None
 
-    @staticmethod
-    def _n_evaluations(trials: Sequence[RateTrial]) -> int:
+    def _n_evaluations(self, trials: Sequence[RateTrial]) -> int:
+        if self.evaluate is None:
+            return 0
         return 1 + sum((t.half_losses is not None) + (t.losses is not None) for t in trials)
 
     @property

@@ -7,6 +7,7 @@ from pathlib import Path
 from semfreeze_core.cost import run_flop
 from semfreeze_core.finetune.arm.arguments import setup_at_lengths
 from semfreeze_core.finetune.arm.arms import Arm
+from semfreeze_core.finetune.arm.flop import choosing_flop
 from semfreeze_core.finetune.arm.phase import ArmRequest, ArmState, Tally, release_phase, train_phase
 from semfreeze_core.finetune.arm.recorder import Record
 from semfreeze_core.finetune.arm.settings import ArmSettings
@@ -58,6 +59,8 @@ def run_arm(
     setup = setup_at_lengths(settings, train, cached=settings.setup.prefix_cache)
     phases = arm.phases(loaded.shape, setup)
     state, tallies = ArmState(arm), list[Tally]()
+    choosing = 0 if arm.example_depths is None else choosing_flop(loaded.shape, setup, train)
+    state.course.flop = choosing
     remove_leftovers(scratch_parent())
     remove_abandoned(scratch_parent(), "scratch")
     with temporary_folder(scratch_parent()) as scratch:
@@ -79,11 +82,11 @@ def run_arm(
             if state.checkpoint is None:  # without one there is nothing that a next phase could go on from
                 break
             release_phase(request)
-    return _run(state, tallies, settings, loaded.shape)
+    return _run(state, tallies, settings, loaded.shape, choosing)
 
 
-def _run(state: ArmState, tallies: list[Tally], settings: ArmSettings, shape: ModelShape) -> ArmRun:
-    """What an arm's phases gave, as one run."""
+def _run(state: ArmState, tallies: list[Tally], settings: ArmSettings, shape: ModelShape, choosing: int) -> ArmRun:
+    """What an arm's phases gave, as one run; `choosing` are the FLOPs of choosing the examples' depths."""
     arm, record, search = state.arm, state.record, state.search
     failure, cause = _failure(record, search)
     first, largest = tallies[0], max(tallies, key=lambda tally: tally.bytes.known)
@@ -98,6 +101,7 @@ def _run(state: ArmState, tallies: list[Tally], settings: ArmSettings, shape: Mo
         trained=arm.parts,
         lora=arm.lora,
         switch=arm.switch,
+        example_depths=arm.example_depths,
         learning_rate=arm.learning_rate,
         trainable_parameters=first.trainable_parameters,
         steps=len(record.losses),
@@ -112,8 +116,8 @@ def _run(state: ArmState, tallies: list[Tally], settings: ArmSettings, shape: Mo
         cache_bytes=max(tally.cache_bytes for tally in tallies),
         points=state.course.points,
         flop=FlopEntry(
-            counted=sum(tally.counted_flop for tally in tallies),
-            predicted=sum(run_flop(shape, tally.setup, tally.parts) for tally in tallies),
+            counted=choosing + sum(tally.counted_flop for tally in tallies),
+            predicted=_estimated_flop(arm, tallies, shape),
         ),
         peak_bytes=PeakEntry(
             measured=record.peak_bytes,
@@ -124,6 +128,13 @@ def _run(state: ArmState, tallies: list[Tally], settings: ArmSettings, shape: Mo
         ),
         rate_search=search,
     )
+
+
+def _estimated_flop(arm: Arm, tallies: list[Tally], shape: ModelShape) -> int:
+    """FLOPs of the steps made, by the cost model."""
+    if arm.example_depths is not None:
+        return arm.flop(shape, tallies[0].setup)
+    return sum(run_flop(shape, tally.setup, tally.parts) for tally in tallies)
 
 
 def _failure(record: Record, search: RateSearch | None) -> tuple[str, FailureCause]:

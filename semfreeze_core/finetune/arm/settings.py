@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 
 from semfreeze_core.errors import InputError
+from semfreeze_core.records.rates import ComparedOn
 from semfreeze_core.records.training import TrainingSetup
 from semfreeze_core.records.validation import Mark
 
@@ -24,6 +25,8 @@ class ArmSettings:
             early.
         rate_steps: steps after which learning rates are compared in a search that starts from the arm's; None trains
             at the arm's rate.
+        rates_on: what the search compares rates on.
+        lower_rates_first, too_high_rate: as in next_rate.
         rate_known: train at the arm's rate, which an equal arm's search chose, and evaluate as that does.
     """
 
@@ -35,6 +38,9 @@ class ArmSettings:
     n_accuracy: int = 0
     n_between: int = 4
     rate_steps: int | None = None
+    rates_on: ComparedOn = "eval examples"
+    lower_rates_first: bool = False
+    too_high_rate: float | None = None
     rate_known: bool = False
 
     @property

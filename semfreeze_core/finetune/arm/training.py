@@ -10,6 +10,7 @@ from transformers import PrinterCallback, TrainerCallback
 from semfreeze_core.device import tf32_products
 from semfreeze_core.finetune.arm.arguments import trainer_arguments
 from semfreeze_core.finetune.arm.arms import Arm
+from semfreeze_core.finetune.arm.batch_order import DepthCollator, DepthOrder, DepthTrainer
 from semfreeze_core.finetune.arm.evaluate import ArmEvaluator
 from semfreeze_core.finetune.arm.rate_search import EndTrial, RateTrials, Sizes, Trial, parameters_before
 from semfreeze_core.finetune.arm.recorder import Record, Recorder
@@ -64,13 +65,19 @@ class ArmTraining:
         """Train at the arm's rate, from a checkpoint on where there is one, until the steps are done or a callback
         ends it."""
         device = self.network.decoder.device
-        trainer = PlanTrainer(
-            model=self.network.supervised,
-            args=trainer_arguments(str(folder), arm, self.settings, device),
-            train_dataset=ExampleIndices(len(self.collator.examples)),
-            data_collator=self.collator,
-            callbacks=callbacks,
-        )
+        examples = ExampleIndices(len(self.collator.examples))
+        how: dict[str, Any] = {
+            "model": self.network.supervised,
+            "args": trainer_arguments(str(folder), arm, self.settings, device),
+            "train_dataset": examples,
+            "callbacks": callbacks,
+        }
+        if arm.example_depths is None:
+            trainer: PlanTrainer = PlanTrainer(data_collator=self.collator, **how)
+        else:
+            self.network.supervised.move_boundary = self.network.freezing.move_boundary
+            order = DepthOrder(examples, arm.example_depths, self.settings.setup.batch_size, self.settings.seed)
+            trainer = DepthTrainer(order=order, data_collator=DepthCollator(self.collator), **how)
         trainer.remove_callback(PrinterCallback)
         with tf32_products(device):  # but not for the cache, which is verified in float32
             trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
@@ -79,21 +86,26 @@ class ArmTraining:
 
 
 def rate_trials(training: ArmTraining, evaluator: ArmEvaluator, arm: Arm, folder: Path) -> RateTrials:
-    """The search of this arm's rate, on the eval examples that draw its curve."""
+    """The search of this arm's rate, on the eval examples that draw its curve or on the training's own batches."""
     supervised, settings = training.network.supervised, training.settings
     stage = f"{arm.name} (seed {settings.seed}), learning rate"
     reset = parameters_before(supervised)
 
     def train(trial: Trial, place: Path) -> tuple[Record, Sizes, int]:
         supervised.clear_batches()
+        record = Record()
         recorder = training.recorder(
-            trial.read, trial.at, total=trial.steps, stage=f"{stage} {learning_rate(trial.rate)}"
+            lambda step: trial.read(step, record.losses),
+            trial.at,
+            record=record,
+            total=trial.steps,
+            stage=f"{stage} {learning_rate(trial.rate)}",
         )
         training.fit(replace(arm, learning_rate=trial.rate), place, [recorder, EndTrial(trial)])
         sizes = supervised.sizes[:]
-        flop = evaluator.flop() - evaluator.cache_flop
+        flop = evaluator.phase_flop() - evaluator.cache_flop
         supervised.clear_batches()
-        return recorder.record, sizes, flop
+        return record, sizes, flop
 
     return RateTrials(
         folder=folder,
@@ -101,8 +113,11 @@ def rate_trials(training: ArmTraining, evaluator: ArmEvaluator, arm: Arm, folder
         steps=settings.rate_steps or 0,
         reset=reset,
         train=train,
-        evaluate=evaluator.curve_losses,
+        evaluate=evaluator.curve_losses if settings.rates_on == "eval examples" else None,
+        n_batch=settings.setup.batch_size,
         evaluation_flop=evaluator.curve_flop(),
         progress=training.progress,
         stage=stage,
+        lower_first=settings.lower_rates_first,
+        too_high=settings.too_high_rate,
     )

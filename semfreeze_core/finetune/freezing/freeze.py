@@ -46,6 +46,7 @@ class Freezing:
         self.parts = wanted.parts
         self.has_boundary = not wanted.parts.embeddings
         self._layers = layers
+        self._boundary = wanted.parts.freeze_depth
         self._flags = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
         self._trainable: list[nn.Parameter] = []
         trained = {id(parameter) for parameter in wanted.parameters}
@@ -67,6 +68,27 @@ class Freezing:
     def trainable_parameters(self) -> list[nn.Parameter]:
         """What the optimizer should hold."""
         return list(self._trainable)
+
+    def move_boundary(self, k: int) -> None:
+        """Let the steps from now on train layers k.. alone of those that it trains, until it is called again.
+
+        Layers below get no gradient: an optimizer leaves their weights and moments as they are.
+
+        Args:
+            k: from `parts.freeze_depth` on, less than L.
+
+        Raises:
+            ValueError: k is another one, or there is no boundary that could move.
+        """
+        lowest = self.parts.freeze_depth
+        if not (self.has_boundary and lowest <= k < len(self._layers)):
+            raise ValueError(f"the boundary can be at layers {lowest} to {len(self._layers) - 1}, not at {k}")
+        if k == self._boundary:
+            return
+        above = self._layers[lowest:]  # a prefix cache may answer for those below
+        remove_boundary(above)
+        place_boundary(above, k - lowest)
+        self._boundary = k
 
     def undo(self) -> None:
         """Restore every parameter's requires_grad and every layer's class; a second call does nothing."""

@@ -1,5 +1,6 @@
 """A model that returns a batch's loss, with the head computed at target tokens alone."""
 
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import torch
@@ -26,7 +27,9 @@ class SupervisedModel(nn.Module):
         decoder: its parts.
         suffix: runs it from cached boundary states; without one it runs from token ids.
         all_logits: train on the model's own loss, with the logits of every token, as stock trainers do.
-        sizes: examples, padded length and target tokens of every training batch.
+        sizes: examples, padded length and target tokens of every training batch, and its freeze depth where it has one
+            of its own.
+        move_boundary: called with such a depth before the batch's forward pass; None refuses them.
     """
 
     accepts_loss_kwargs = True  # tells the trainer that accumulated batches share one mean over their tokens
@@ -40,7 +43,8 @@ class SupervisedModel(nn.Module):
         self.__dict__["decoder"] = decoder  # not a submodule: its parts are the model's
         self.__dict__["suffix"] = suffix
         self.all_logits = all_logits
-        self.sizes: list[tuple[int, int, int]] = []
+        self.sizes: list[tuple[int, int, int] | tuple[int, int, int, int]] = []
+        self.move_boundary: Callable[[int], None] | None = None
         self._since_step: list[tuple[Tensor, int]] = []
 
     def forward(
@@ -50,8 +54,22 @@ class SupervisedModel(nn.Module):
         input_ids: Tensor | None = None,
         states: Tensor | None = None,
         num_items_in_batch: Tensor | int | None = None,
+        freeze_depth: int | None = None,
     ) -> dict[str, Tensor]:
-        """The batch's loss: the sum over target tokens divided by `num_items_in_batch`, or by their number."""
+        """The batch's loss: the sum over target tokens divided by `num_items_in_batch`, or by their number.
+
+        Args:
+            labels, attention_mask, input_ids, states: as a Collator makes them.
+            num_items_in_batch: target tokens of the whole step.
+            freeze_depth: of this batch alone; None is that of the batch before.
+
+        Raises:
+            ValueError: a batch has a freeze depth, but the model is frozen at one for all.
+        """
+        if freeze_depth is not None:
+            if self.move_boundary is None:
+                raise ValueError(f"the batch freezes {freeze_depth} layers, but this model cannot move its boundary")
+            self.move_boundary(freeze_depth)
         if self.all_logits and input_ids is not None:
             count = int((labels[:, 1:] != IGNORED).sum())
             total = self._stock_loss(labels, attention_mask, input_ids) * count
@@ -59,7 +77,9 @@ class SupervisedModel(nn.Module):
             losses, _ = self.token_losses(labels, attention_mask, input_ids, states)
             count, total = losses.numel(), losses.sum()
         if self.training:
-            self.sizes.append((*labels.shape, count))
+            rows, length = labels.shape
+            size = (rows, length, count)
+            self.sizes.append(size if freeze_depth is None else (*size, freeze_depth))
             self._since_step.append((total.detach(), count))
         return {"loss": total / (count if num_items_in_batch is None else num_items_in_batch)}
 

@@ -14,6 +14,7 @@ from semfreeze_core.records.fields import FieldMapping
 from semfreeze_core.records.options import flag_of
 from semfreeze_core.records.training import TrainingSetup
 from semfreeze_core.sources.data.samples import source_digest
+from semfreeze_core.storage import kept_source
 from semfreeze_core.wording.costs import setup_line
 
 
@@ -43,6 +44,7 @@ class TrainRequest:
         add_eos: end completions with the tokenizer's EOS.
         epochs: passes over the data, unless `steps` is given.
         steps: optimizer steps; no more examples are drawn than they use, by label where there is one.
+        last_step: end after this one, with the examples and the order of a training of all steps; None makes them all.
         micro_batch_size: examples at a time; None is all of a step.
         learning_rate: None takes the default of the plan's kind.
         save_steps: steps between checkpoints; None makes ten in all.
@@ -62,6 +64,7 @@ class TrainRequest:
     add_eos: bool = True
     epochs: int = EPOCHS
     steps: int | None = None
+    last_step: int | None = None
     micro_batch_size: int | None = None
     learning_rate: float | None = None
     save_steps: int | None = None
@@ -78,7 +81,15 @@ class TrainRequest:
         return self.plan.cost.setup if self.setup is None else self.setup
 
     def __post_init__(self) -> None:
-        least = {"epochs": 1, "steps": 1, "micro_batch_size": 1, "save_steps": 1, "n_accuracy": 0, "seed": 0}
+        least = {
+            "epochs": 1,
+            "steps": 1,
+            "last_step": 1,
+            "micro_batch_size": 1,
+            "save_steps": 1,
+            "n_accuracy": 0,
+            "seed": 0,
+        }
         problems = [
             f"{flag_of(name)} must be at least {lowest}, found {value}"
             for name, lowest in least.items()
@@ -161,12 +172,20 @@ def request_settings(request: TrainRequest) -> dict[str, Any]:
     if request.keep_best and request.evaluation is not None:
         evaluation = {"evaluation": request.evaluation, "evaluation_digest": source_digest(request.evaluation)}
         settings |= {"keep_best": True, **evaluation}
+    if request.last_step is not None:
+        settings["last_step"] = request.last_step
     if request.first_steps is not None:
         settings["first_steps"] = request.first_steps.steps
     return settings
 
 
 _NAMES = ("data", "evaluation")  # a file may be moved
+
+
+def kept_settings(request: TrainRequest, folder: Path) -> dict[str, Any]:
+    """The settings as documents in `folder` hold them: files that may be moved with it by paths from there."""
+    settings = request_settings(request)
+    return settings | {name: kept_source(settings[name], folder) for name in _NAMES if name in settings}
 
 
 def different_settings(written: dict[str, Any], request: TrainRequest) -> list[str]:

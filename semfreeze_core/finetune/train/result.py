@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from semfreeze_core.finetune.quantize.quantize import NAMES
-from semfreeze_core.finetune.train.request import TrainRequest, request_settings
+from semfreeze_core.finetune.train.request import TrainRequest, kept_settings
 from semfreeze_core.records.looks import Look
 from semfreeze_core.records.rates import RateSearch
 from semfreeze_core.records.training import FrozenBits
@@ -78,7 +78,7 @@ def training_result(trained: Trained, request: TrainRequest, default_rate: float
         default_rate: the learning rate where none was searched.
     """
     return {
-        **request_settings(request),
+        **kept_settings(request, trained.folder),
         "learning_rate": default_rate if trained.search is None else trained.search.rate,
         "rate_search": None if trained.search is None else trained.search.model_dump(mode="json"),
         "steps": trained.steps,

@@ -55,8 +55,8 @@ from semfreeze_core.finetune.train.deeper import (
 from semfreeze_core.finetune.train.request import (
     TrainRequest,
     different_settings,
+    kept_settings,
     memory_advice,
-    request_settings,
     setup_note,
 )
 from semfreeze_core.finetune.train.result import Trained, best_checkpoint_note, training_result
@@ -75,6 +75,7 @@ from semfreeze_core.records.defaults import (
     TRAINING_WARMUP_FRACTION,
 )
 from semfreeze_core.records.examples import TokenizedExample
+from semfreeze_core.records.finetune_report import DECISION
 from semfreeze_core.records.looks import Look, Looks
 from semfreeze_core.records.model import ModelShape
 from semfreeze_core.records.rates import RateSearch
@@ -89,7 +90,6 @@ from semfreeze_core.wording.training import look_sentence
 
 CHECKPOINTS, RATES, SETTINGS, RESULT = "checkpoints", "rates", "training_settings.json", "training.json"
 _ONLY_TO_RESUME = (CHECKPOINTS, RATES, DEEPER, STATES, LOOK, LOOKS)
-DECISION = "decision"  # the folder in which `semfreeze finetune` decides what to train; it may come before
 RESUME_ADVICE = "Free some space and run the same command again: it resumes."
 BEST_LOST_NOTE = "The checkpoint with the lowest eval loss is gone, so this model is the last step's, not the best."
 UNQUANTIZED_NOTE = (
@@ -173,7 +173,8 @@ def _train(
         progress=progress,
     )
     train, evaluation = data.train.tokenized, data.evaluation.tokenized if request.evaluation else ()
-    steps = request.steps or request.epochs * -(-len(train) // setup.batch_size)
+    all_steps = request.steps or request.epochs * -(-len(train) // setup.batch_size)
+    steps = min(all_steps, request.last_step or all_steps)
     arm = _planned_arm(plan, loaded.shape, steps)
     compared = compared_steps(steps) if request.learning_rate is None and len(evaluation) >= MIN_RATE_EXAMPLES else None
     if compared is not None and arm.switch is not None:
@@ -192,10 +193,11 @@ def _train(
     before = None if request.first_steps is None else request.first_steps.steps  # whose warm-up is over
     start = starting_rate(loaded.shape.d_model, arm.kind) if compared else DEFAULT_RATES[arm.kind]
     arm = replace(arm, learning_rate=request.learning_rate or start)
+    warmup = int(TRAINING_WARMUP_FRACTION * all_steps)
     settings = ArmSettings(
         setup=replace(setup, steps=steps, lora=arm.lora),
         seed=request.seed,
-        warmup_steps=max(1, min(int(TRAINING_WARMUP_FRACTION * steps), (compared or before or steps) // 4)),
+        warmup_steps=max(1, min(warmup, (compared or before or steps) // 4)),
         rate_steps=compared,
         accumulation=setup.batch_size // (request.micro_batch_size or setup.batch_size),
         n_accuracy=request.n_accuracy,
@@ -674,7 +676,7 @@ def _refuse_foreign(folder: Path) -> None:
 
 def _save_settings(folder: Path, request: TrainRequest) -> None:
     """Write what this folder trains, once nothing can be refused any more: a corrected request finds it free."""
-    write_atomically(folder / SETTINGS, json.dumps(request_settings(request), indent=1) + "\n")
+    write_atomically(folder / SETTINGS, json.dumps(kept_settings(request, folder), indent=1) + "\n")
 
 
 def _refuse_another(folder: Path, request: TrainRequest) -> None:

@@ -5,137 +5,25 @@ It is a validation that ends where learning rates are compared, and its winner's
 
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from semfreeze_core.cost import depth_cost, parts_at_depth, run_flop, step_flop
 from semfreeze_core.errors import InputError
-from semfreeze_core.finetune.arm.flop import evaluation_flop
-from semfreeze_core.finetune.arm.job import ModelSource, checkpoint_folder
+from semfreeze_core.finetune.arm.job import checkpoint_folder
 from semfreeze_core.finetune.arm.trainer import last_complete_checkpoint
-from semfreeze_core.finetune.validation.request import Prepared, ValidationRequest, prepare
-from semfreeze_core.finetune.validation.search_price import search_flop
+from semfreeze_core.finetune.validation.race_estimate import RaceEstimate, estimate_race, last_evaluation_flop
+from semfreeze_core.finetune.validation.race_request import RaceRequest
+from semfreeze_core.finetune.validation.request import Prepared, prepare
 from semfreeze_core.finetune.validation.validate import run_name, validate
 from semfreeze_core.gains.race import RaceChoice, RaceLosses, choose_balanced, choose_lowest
 from semfreeze_core.gains.task_checks import loss_variation
-from semfreeze_core.plan.document import FreezePlan
-from semfreeze_core.progress import Progress, silent
-from semfreeze_core.records.cost import DepthCost
-from semfreeze_core.records.defaults import MARGIN, RACE_CONFIDENCE, RACE_ROWS, RACE_STEPS
-from semfreeze_core.records.fields import FieldMapping
-from semfreeze_core.records.race import Objective, Race, RaceVariant
-from semfreeze_core.records.training import TrainingSetup
-from semfreeze_core.records.validation import ArmRun, ValidationReport
+from semfreeze_core.progress import Progress, ProgressEvent, silent
+from semfreeze_core.records.defaults import MARGIN, RACE_CONFIDENCE
+from semfreeze_core.records.race import RACE_RESULT, Race, RaceVariant
+from semfreeze_core.records.validation import ArmRun, Baseline, ValidationReport
 from semfreeze_core.storage import write_atomically
-from semfreeze_core.wording.race import NOT_RANKED, nothing_learned, race_reason
-
-RACE = "race.json"
-
-
-@dataclass(frozen=True)
-class RaceRequest:
-    """What is raced.
-
-    Attributes:
-        plan: of the model; its own depth does not matter.
-        setup: the whole finetune: its steps, batch, longest example.
-        train, evaluation, mapping, add_eos, model: as in ValidationRequest.
-        n_train: training examples that the whole finetune draws, so that its first batches are the race's.
-        n_rows: training examples that there are.
-        variants: names with their freeze depths, as `candidate_variants` gives them; two or more.
-        safe: the variant to take where the race cannot tell.
-        objective: what the winner is to be good at.
-    """
-
-    plan: FreezePlan
-    setup: TrainingSetup
-    train: str
-    evaluation: str
-    n_train: int
-    n_rows: int
-    variants: Mapping[str, int]
-    safe: str
-    objective: Objective
-    mapping: FieldMapping
-    add_eos: bool
-    model: ModelSource
-
-    @property
-    def prefix_cache(self) -> bool:
-        """Whether the race computes frozen layers once per example.
-
-        Only where it meets every example: a cache is filled for all of them, and the race of a large training set
-        meets few. Where memory is short, frozen layers leave the device only with one.
-        """
-        whole = self.n_rows <= RACE_STEPS * self.setup.batch_size
-        return self.setup.prefix_cache and (whole or self.objective.kind == "memory")
-
-    def validation(self) -> ValidationRequest:
-        """The race as a validation."""
-        return ValidationRequest(
-            plan=self.plan,
-            train=self.train,
-            evaluation=self.evaluation,
-            setup=replace(
-                self.setup, steps=RACE_STEPS, train_examples=self.n_train, prefix_cache=self.prefix_cache, lora=None
-            ),
-            mapping=self.mapping,
-            add_eos=self.add_eos,
-            arms=tuple(self.variants),
-            seeds=1,
-            match="steps",
-            n_eval=RACE_ROWS[1],
-            n_accuracy=0,
-            share_caches=self.prefix_cache,
-            n_between=0,
-            rate_steps=RACE_STEPS,
-            keep_checkpoints=True,
-            model=self.model,
-        )
-
-
-@dataclass(frozen=True)
-class RaceEstimate:
-    """What a race and the finetunes it chooses from cost, before it starts.
-
-    Attributes:
-        costs: of each variant's whole finetune, by name, at the data's own lengths.
-        least_flop, most_flop: what the race adds.
-        full_flop: of the whole finetune with every layer trained.
-        n_eval: eval examples.
-    """
-
-    costs: dict[str, DepthCost]
-    least_flop: int
-    most_flop: int
-    full_flop: int
-    n_eval: int
-
-
-def estimate_race(request: RaceRequest, prepared: Prepared) -> RaceEstimate:
-    """The cost of a race: trials of rates that lose, the losers' steps, and all evaluations.
-
-    Args:
-        request: of the race.
-        prepared: its validation.
-    """
-    costs = {arm.name: _whole_cost(request, prepared, arm.name) for arm in prepared.arms}
-    steps = [RACE_STEPS * _step_flop(prepared, arm.name) for arm in prepared.arms]
-    last = sum(_last_evaluation_flop(prepared, name) for name in costs)
-    least, most = (sum(search_flop(prepared, arm, longest) for arm in prepared.arms) for longest in (False, True))
-    return RaceEstimate(
-        costs=costs,
-        least_flop=least + last + sum(steps) - max(steps),
-        most_flop=most + last + sum(steps) - min(steps),
-        full_flop=run_flop(
-            prepared.shape,
-            replace(_whole_setup(request, prepared), prefix_cache=False),
-            parts_at_depth(prepared.shape, 0),
-        ),
-        n_eval=len(prepared.data.evaluation.tokenized),
-    )
+from semfreeze_core.wording.race import NOT_RANKED, RaceSeconds, nothing_learned, race_reason, race_time_line
 
 
 def race(request: RaceRequest, folder: Path, progress: Progress = silent) -> Race:
@@ -149,12 +37,20 @@ def race(request: RaceRequest, folder: Path, progress: Progress = silent) -> Rac
     Raises:
         InputError: as `prepare`; or no variant learned anything at its rates.
     """
-    path = folder / RACE
+    path = folder / RACE_RESULT
     if path.exists():
         return Race.model_validate_json(path.read_text())
     validation = request.validation()
-    report = validate(validation, folder, progress=progress)
-    result = decide_race(request, prepare(validation, progress), report)
+    prepared = prepare(validation, progress)
+    estimate = estimate_race(request, prepared)
+
+    def time(baseline: Baseline) -> None:
+        if baseline.seconds:
+            line = race_time_line(_seconds(estimate, estimate.baseline_flop / baseline.seconds))
+            progress(ProgressEvent("Race", message=line))
+
+    report = validate(validation, folder, progress=progress, after_baseline=time)
+    result = decide_race(request, prepared, report)
     write_atomically(path, result.model_dump_json(indent=1) + "\n")
     for name in request.variants:
         if name != result.chosen:
@@ -190,10 +86,14 @@ def decide_race(request: RaceRequest, prepared: Prepared, report: ValidationRepo
         raise InputError(nothing_learned(list(runs.values())))
     seconds = {name: _run_seconds(run, estimate.costs[name].flop) for name, run in runs.items()}
     choice = _choose(request, losses, seconds)
-    variants = [_variant(runs[name], request.variants[name], losses, choice, estimate, seconds) for name in runs]
+    variants = [
+        _variant(runs[name], depth, losses, choice, estimate, seconds)
+        for name, depth in request.variants.items()
+        if name in runs
+    ]
     return Race(
         objective=request.objective,
-        steps=RACE_STEPS,
+        steps=request.raced_steps,
         batch_size=request.setup.batch_size,
         n_eval=len(losses.before),
         margin=MARGIN,
@@ -205,7 +105,8 @@ def decide_race(request: RaceRequest, prepared: Prepared, report: ValidationRepo
         chosen=choice.variant,
         told_apart=choice.told_apart,
         reason=race_reason(request.objective, variants, choice.variant, choice.told_apart, len(losses.before)),
-        lost_flop=sum(_lost_flop(prepared, run, wins=name == choice.variant) for name, run in runs.items()),
+        lost_flop=estimate.baseline_flop
+        + sum(_lost_flop(prepared, run, wins=name == choice.variant) for name, run in runs.items()),
         full_flop=estimate.full_flop,
     )
 
@@ -255,36 +156,14 @@ def _run_seconds(run: ArmRun, whole_flop: int) -> float | None:
 def _lost_flop(prepared: Prepared, run: ArmRun, *, wins: bool) -> int:
     """What of a variant's race does not serve the training: its steps unless it wins, losing rates, evaluations."""
     searched = 0 if run.rate_search is None else run.rate_search.spent_flop
-    evaluation = _last_evaluation_flop(prepared, run.arm) if run.points else 0
+    evaluation = last_evaluation_flop(prepared, run.arm) if run.points else 0
     return searched + evaluation + (0 if wins else run.flop.counted)
 
 
-def _whole_setup(request: RaceRequest, prepared: Prepared) -> TrainingSetup:
-    """The whole finetune at the data's own mean length."""
-    lengths = next(iter(prepared.setups.values()))
-    return replace(
-        lengths,
-        steps=request.setup.steps,
-        train_examples=min(request.n_rows, request.n_train),
-        prefix_cache=request.setup.prefix_cache,
-    )
-
-
-def _whole_cost(request: RaceRequest, prepared: Prepared, name: str) -> DepthCost:
-    return depth_cost(
-        prepared.shape, _whole_setup(request, prepared), parts_at_depth(prepared.shape, request.variants[name])
-    )
-
-
-def _step_flop(prepared: Prepared, name: str) -> int:
-    setup = prepared.setups[name]
-    arm = next(arm for arm in prepared.arms if arm.name == name)
-    return step_flop(prepared.shape, setup, arm.parts, cached=setup.prefix_cache and arm.freeze_depth > 0).total
-
-
-def _last_evaluation_flop(prepared: Prepared, name: str) -> int:
-    arm = next(arm for arm in prepared.arms if arm.name == name)
-    return evaluation_flop(prepared.shape, prepared.setups[name], arm.parts, prepared.data.evaluation.tokenized)
+def _seconds(estimate: RaceEstimate, flop_per_second: float) -> RaceSeconds:
+    runs = [cost.flop / flop_per_second for cost in estimate.costs.values()]
+    price = estimate.price
+    return RaceSeconds(price.likely / flop_per_second, price.worst / flop_per_second, min(runs), max(runs))
 
 
 def _result_path(folder: Path, name: str) -> Path:

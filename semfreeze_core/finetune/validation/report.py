@@ -6,6 +6,7 @@ from statistics import mean, median
 import numpy as np
 import numpy.typing as npt
 
+from semfreeze_core.cost import batch_depths
 from semfreeze_core.finetune.arm.arms import Arm
 from semfreeze_core.finetune.arm.settings import ArmSettings
 from semfreeze_core.finetune.validation.overfitting import overfitting_warnings, stopped_losses
@@ -133,6 +134,7 @@ def _summary(
     return ArmSummary(
         freeze_depth=first.trained.freeze_depth,
         switch=first.switch,
+        deepest_batch=_deepest_batch(first, settings),
         learning_rate=first.learning_rate,
         trainable_parameters=first.trainable_parameters,
         seeds=[run.seed for run in done],
@@ -169,6 +171,13 @@ def _summary(
         ),
         notes=list(dict.fromkeys(note for run in shown for note in run.notes)),
     )
+
+
+def _deepest_batch(run: ArmRun, settings: ValidationSettings) -> int | None:
+    """The greatest freeze depth of its batches, where they have their own."""
+    if run.example_depths is None:
+        return None
+    return batch_depths(run.example_depths, settings.setup.batch_size)[-1]
 
 
 def _seconds_to(run: ArmRun, step: int) -> float:
@@ -222,6 +231,7 @@ def failed_run(arm: Arm, settings: ArmSettings, seed: int, reason: str, cause: F
         trained=arm.parts,
         lora=arm.lora,
         switch=arm.switch,
+        example_depths=arm.example_depths,
         learning_rate=arm.learning_rate,
         trainable_parameters=0,
         steps=0,

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 from semfreeze_core.cost import run_flop
 from semfreeze_core.errors import InputError, PlanError
@@ -15,6 +16,7 @@ from semfreeze_core.plan.document import FreezePlan, plan_digests, require_recom
 from semfreeze_core.progress import Progress, silent
 from semfreeze_core.records.defaults import (
     ACCURACY_ROWS,
+    DYNAMIC,
     EVAL_ROWS,
     MANY_EPOCHS,
     MARGIN,
@@ -27,13 +29,16 @@ from semfreeze_core.records.defaults import (
     VARIANTS,
     WARMUP_FRACTION,
 )
+from semfreeze_core.records.example_depths import ExampleDepths
 from semfreeze_core.records.fields import FieldMapping
 from semfreeze_core.records.model import ModelShape
 from semfreeze_core.records.options import flag_of
+from semfreeze_core.records.rates import ComparedOn
 from semfreeze_core.records.training import LoraSetup, TrainingSetup
-from semfreeze_core.records.validation import Budget, ValidationSettings
+from semfreeze_core.records.validation import VALIDATION_SOURCES, Budget, ValidationSettings
 from semfreeze_core.sources.models.causal_lm import measure_empty
 from semfreeze_core.sources.models.loading import load_tokenizer
+from semfreeze_core.storage import kept_source
 
 UNQUANTIZED_WARNING = (
     "The plan's estimate has frozen layers in {bits} bits; the variants here keep their precision. `semfreeze train` "
@@ -67,8 +72,11 @@ class ValidationRequest:
             seeds find them. A variant's seconds then no longer hold all of its own cache pass; its FLOPs always do.
         n_between: evaluations before the end, as in ArmSettings.
         rate_steps: steps after which learning rates are compared, at most `setup.steps`; None takes `compared_steps`.
+        chained_search: search rates at little cost, one variant after the other: rates are compared on the training's
+            own batches, and each variant's search begins at the rate of the one before it.
         keep_checkpoints: leave each variant's last step beside its result, so that a training can go on from it.
         model: where the model comes from; None is the plan's source.
+        example_depths: of the training examples, where the variant `dynamic` is named.
     """
 
     plan: FreezePlan
@@ -89,8 +97,10 @@ class ValidationRequest:
     share_caches: bool = False
     n_between: int = 4
     rate_steps: int | None = None
+    chained_search: bool = False
     keep_checkpoints: bool = False
     model: ModelSource | None = None
+    example_depths: ExampleDepths | None = None
 
     def __post_init__(self) -> None:
         least = {"seeds": 1, "n_eval": 2, "n_accuracy": 0, "n_between": 0}
@@ -180,6 +190,7 @@ def prepare(request: ValidationRequest, progress: Progress = silent) -> Prepared
         planned_switch=plan.switch,
         rates=request.rates,
         steps=request.setup.steps,
+        example_depths=None if request.example_depths is None else request.example_depths.depths,
     )
     searched = {arm.name for arm in arms if request.search_rates and not arm.has_rate(request.rates or {})}
     arms = tuple(
@@ -199,6 +210,8 @@ def prepare(request: ValidationRequest, progress: Progress = silent) -> Prepared
         add_eos=request.add_eos,
         progress=progress,
     )
+    if DYNAMIC in request.arms and request.example_depths is not None:
+        _require_own_depths(request.example_depths, data, plan)
     settings = {
         arm.name: ArmSettings(
             setup=replace(setup, lora=arm.lora),
@@ -223,16 +236,38 @@ def prepare(request: ValidationRequest, progress: Progress = silent) -> Prepared
     return replace(prepared, settings={arm.name: _searching(prepared, arm) for arm in arms})
 
 
+def _require_own_depths(chosen: ExampleDepths, data: TaskData, plan: FreezePlan) -> None:
+    """Refuse depths that are of other examples, or of another model.
+
+    Raises:
+        InputError: they are.
+    """
+    theirs = (chosen.train_digest, len(chosen.depths), chosen.structure_digest, chosen.weights_digest)
+    ours = (data.train.digest, len(data.train.tokenized), plan.model.structure_digest, plan.model.weights_digest)
+    if theirs != ours:
+        raise InputError(
+            f"variant {DYNAMIC}: the freeze depths are of other training examples or of another model. Measure "
+            "them for this validation, with semfreeze_core.example_depths.with_example_depths."
+        )
+
+
 def is_same_validation(written: ValidationSettings, prepared: Prepared) -> bool:
     """Whether a folder's settings are those of a validation, wherever its plan, model and data are now.
 
     The model is checked against the plan by its weights, the data by its digests.
     """
     ours = prepared.document
-    places = {"model": ours.model, "train": ours.train, "eval": ours.eval}
+    places = {name: getattr(ours, name) for name in VALIDATION_SOURCES}
     if written.plan_digest in plan_digests(prepared.request.plan):
         places["plan_digest"] = ours.plan_digest
     return written.model_copy(update=places) == ours
+
+
+def with_kept_sources(settings: ValidationSettings, folder: Path) -> ValidationSettings:
+    """The settings as documents in `folder` hold them: what may be moved with it by paths from there."""
+    return settings.model_copy(
+        update={name: kept_source(getattr(settings, name), folder) for name in VALIDATION_SOURCES}
+    )
 
 
 def _warmup_steps(request: ValidationRequest, setup: TrainingSetup, searched: Collection[Arm]) -> int:
@@ -276,7 +311,8 @@ def _searching(prepared: Prepared, arm: Arm) -> ArmSettings:
             f"{arm.name} freezes deeper after step {compared}, too early to compare learning rates: let it freeze "
             f"deeper after step {MIN_RATE_STEPS} or later, or give its rate, as in --lr {arm.name}=1e-4."
         )
-    return replace(settings, rate_steps=compared)
+    on: ComparedOn = "training batches" if prepared.request.chained_search else "eval examples"
+    return replace(settings, rate_steps=compared, rates_on=on)
 
 
 def _compute_steps(prepared: Prepared, arm: Arm) -> int | None:

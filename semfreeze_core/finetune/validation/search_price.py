@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 
-from semfreeze_core.cost import step_flop
 from semfreeze_core.finetune.arm.arms import Arm
 from semfreeze_core.finetune.arm.flop import evaluation_flop
 from semfreeze_core.finetune.validation.request import Prepared
@@ -14,7 +13,7 @@ from semfreeze_core.wording.rates import search_price_line
 def search_note(prepared: Prepared) -> str | None:
     """How rates are searched, and the least and most that adds to the finetunes' compute; None without a search."""
     arms = [arm for arm in prepared.arms if arm.name in prepared.document.searched]
-    if not arms:
+    if not arms or prepared.request.chained_search:  # a race, which says what it costs as a whole
         return None
     least, most = (sum(search_flop(prepared, arm, longest) for arm in arms) for longest in (False, True))
     runs = sum(
@@ -32,8 +31,7 @@ def search_flop(prepared: Prepared, arm: Arm, longest: bool) -> int:
     settings = prepared.settings[arm.name]
     setup = arm.phases(prepared.shape, prepared.setups[arm.name])[0].setup
     steps = settings.rate_steps or 0
-    cached = setup.prefix_cache and arm.freeze_depth > 0
-    step = step_flop(prepared.shape, setup, arm.parts, cached=cached).total
+    step = arm.step_flop(prepared.shape, setup)
     examples = prepared.data.evaluation.tokenized[: _n_items(prepared)]
     evaluation = evaluation_flop(prepared.shape, setup, arm.parts, examples)
     evaluations = 1 + 2 * RATE_TRIALS if longest else 5

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from semfreeze_core.finetune.validation.report import losses_at
-from semfreeze_core.finetune.validation.request import ValidationRequest
+from semfreeze_core.finetune.validation.request import ValidationRequest, with_kept_sources
 from semfreeze_core.finetune.validation.validate import validate
 from semfreeze_core.gains.noninferiority import Floats, draw, improvement
 from semfreeze_core.gains.regret import regret, regret_beyond
@@ -48,7 +48,8 @@ def sweep(
     """
     report = validate(request, folder, overwrite=overwrite, progress=progress)
     sweep_report = build_sweep(report, curve, picks)
-    write_atomically(folder / SWEEP, sweep_report.model_dump_json(indent=1) + "\n")
+    written = sweep_report.model_copy(update={"settings": with_kept_sources(report.settings, folder)})
+    write_atomically(folder / SWEEP, written.model_dump_json(indent=1) + "\n")
     return sweep_report
 
 

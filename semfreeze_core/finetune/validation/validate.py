@@ -5,7 +5,7 @@ Everything is in one folder: `settings.json`, the examples, one file for each fi
 """
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -16,13 +16,19 @@ from pydantic import ValidationError
 from semfreeze_core.device import choose_device, free_bytes
 from semfreeze_core.errors import InputError, ResourceError, RunError
 from semfreeze_core.finetune.arm.arms import Arm
-from semfreeze_core.finetune.arm.job import ArmJob, write_examples
+from semfreeze_core.finetune.arm.job import ArmJob, write_examples, write_job
 from semfreeze_core.finetune.arm.launch import OutOfMemory, halve, run_arm_process
 from semfreeze_core.finetune.arm.progress_file import live_path
 from semfreeze_core.finetune.arm.settings import ArmSettings
-from semfreeze_core.finetune.validation.known_rates import at_known_rate, known_search, remember_search
+from semfreeze_core.finetune.validation.known_rates import after_search, at_known_rate, known_search, remember_search
 from semfreeze_core.finetune.validation.report import build_report, failed_run
-from semfreeze_core.finetune.validation.request import Prepared, ValidationRequest, is_same_validation, prepare
+from semfreeze_core.finetune.validation.request import (
+    Prepared,
+    ValidationRequest,
+    is_same_validation,
+    prepare,
+    with_kept_sources,
+)
 from semfreeze_core.finetune.validation.search_price import search_note
 from semfreeze_core.progress import Progress, ProgressEvent, silent
 from semfreeze_core.records.rates import RateSearch
@@ -48,7 +54,12 @@ _KEPT, _ADVICE = "Finished variants are kept.", "Free some space and run the sam
 
 
 def validate(
-    request: ValidationRequest, folder: Path, *, overwrite: bool = False, progress: Progress = silent
+    request: ValidationRequest,
+    folder: Path,
+    *,
+    overwrite: bool = False,
+    progress: Progress = silent,
+    after_baseline: Callable[[Baseline], None] = lambda _: None,
 ) -> ValidationReport:
     """Train every arm with every seed, and reach a verdict on the plan.
 
@@ -57,6 +68,7 @@ def validate(
         folder: of all files; results that an interrupted call with the same settings left there are used.
         overwrite: replace another validation.
         progress: receives steps and stages.
+        after_baseline: receives the model's evaluation before anything trains.
 
     Returns:
         The report. It is written as report.json after each arm, so that an interruption leaves the results so far.
@@ -73,6 +85,7 @@ def validate(
             write_examples(data, prepared.data.train.tokenized, prepared.data.evaluation.tokenized)
         _delete_retried(folder)
         _run_baseline(prepared, folder, progress)
+        after_baseline(_baseline(folder))
         report = _write_report(prepared, folder)
         # Seed by seed, so that an interrupted validation has whole comparisons; in each the planned arm first, so that
         # its result is there to compare with while the costlier arms still train.
@@ -110,7 +123,8 @@ def _claimed(folder: Path, prepared: Prepared, overwrite: bool) -> Iterator[None
                     )
                 if not same or overwrite:
                     _clear(folder)
-                write_atomically(path, prepared.document.model_dump_json(indent=1) + "\n")
+                settings = with_kept_sources(prepared.document, folder)
+                write_atomically(path, settings.model_dump_json(indent=1) + "\n")
                 yield
         except Timeout as error:
             raise RunError(f"A validation is already running in {folder}.") from error
@@ -149,6 +163,10 @@ def _run_baseline(prepared: Prepared, folder: Path, progress: Progress) -> None:
         run_arm_process(_write_job(folder, "baseline", job), folder / "logs" / "baseline.log", progress)
 
 
+def _baseline(folder: Path) -> Baseline:
+    return Baseline.model_validate_json((folder / "runs" / "baseline.json").read_text())
+
+
 def _run_arm(prepared: Prepared, folder: Path, arm: Arm, seed: int, progress: Progress) -> None:
     """Train one arm with one seed unless that is done; the micro-batch is halved when memory runs out."""
     name = run_name(arm.name, seed)
@@ -166,8 +184,11 @@ def _run_arm(prepared: Prepared, folder: Path, arm: Arm, seed: int, progress: Pr
         run = failed_run(arm, prepared.settings[arm.name], seed, no_rate_reason(first), "unlearned")
         write_atomically(path, run.model_dump_json(indent=1) + "\n")
         return
-    search = first or (known_search(prepared, arm) if searched else None)
-    arm, settings = at_known_rate(arm, prepared.settings[arm.name], search)
+    settings = prepared.settings[arm.name]
+    if searched and prepared.request.chained_search:
+        arm, settings = after_search(arm, settings, _search_before(prepared, folder, arm, seed))
+    search = first or (known_search(prepared, arm, settings) if searched else None)
+    arm, settings = at_known_rate(arm, settings, search)
     accumulation, notes = 1, list[str]()
     while True:
         job = _job(prepared, folder, arm, replace(settings, seed=seed, accumulation=accumulation), path)
@@ -195,7 +216,7 @@ def _run_arm(prepared: Prepared, folder: Path, arm: Arm, seed: int, progress: Pr
         run = ArmRun.model_validate_json(path.read_text())
         run = run.model_copy(update={"notes": [*notes, *run.notes], "rate_search": run.rate_search or search})
         if run.rate_search is not None:
-            remember_search(prepared, arm, run.rate_search)
+            remember_search(prepared, arm, settings, run.rate_search)
         break
     write_atomically(path, run.model_dump_json(indent=1) + "\n")
     live_path(path).unlink(missing_ok=True)
@@ -205,6 +226,17 @@ def _first_search(prepared: Prepared, folder: Path, arm: Arm) -> RateSearch | No
     """The search of the same arm with the first seed; None when it made none."""
     path = folder / "runs" / f"{run_name(arm.name, prepared.document.seeds[0])}.json"
     return ArmRun.model_validate_json(path.read_text()).rate_search if path.exists() else None
+
+
+def _search_before(prepared: Prepared, folder: Path, arm: Arm, seed: int) -> RateSearch | None:
+    """The search of the nearest variant before this one that chose a rate; None where none did."""
+    names = [other.name for other in prepared.arms]
+    for name in reversed(names[: names.index(arm.name)]):
+        path = folder / "runs" / f"{run_name(name, seed)}.json"
+        search = ArmRun.model_validate_json(path.read_text()).rate_search if path.exists() else None
+        if search is not None and search.rate is not None:
+            return search
+    return None
 
 
 def _memory_shortage(prepared: Prepared, arm: Arm) -> str | None:
@@ -259,13 +291,13 @@ def _shared_from(prepared: Prepared, arm: Arm | None) -> int | None:
 
 def _write_job(folder: Path, name: str, job: ArmJob) -> Path:
     path = folder / "jobs" / f"{name}.json"
-    write_atomically(path, job.model_dump_json(indent=1) + "\n")
+    write_job(path, job)
     return path
 
 
 def _write_report(prepared: Prepared, folder: Path) -> ValidationReport:
     """Build and write the report of the results so far."""
-    baseline = Baseline.model_validate_json((folder / "runs" / "baseline.json").read_text())
+    baseline = _baseline(folder)
     runs = [
         ArmRun.model_validate_json(file.read_text())
         for seed in prepared.document.seeds
@@ -280,5 +312,6 @@ def _write_report(prepared: Prepared, folder: Path) -> ValidationReport:
         {arm.name: prepared.relative_flop(arm) for arm in prepared.arms},
         prepared.warnings,
     )
-    write_atomically(folder / REPORT, report.model_dump_json(indent=1) + "\n")
+    written = report.model_copy(update={"settings": with_kept_sources(report.settings, folder)})
+    write_atomically(folder / REPORT, written.model_dump_json(indent=1) + "\n")
     return report

@@ -10,6 +10,7 @@ __all__ = [
     "embedded",
     "files",
     "hub",
+    "known_shapes",
     "limits",
     "loading",
     "loading_errors",

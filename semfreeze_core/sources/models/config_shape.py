@@ -39,6 +39,11 @@ def shape_from_config(path: Path) -> ModelShape | None:
         check_sizes(config, str(file))
     except (OSError, ModelError):
         return None  # what is wrong with it is said where configs are loaded
+    return shape_of_config(config)
+
+
+def shape_of_config(config: dict[str, Any]) -> ModelShape | None:
+    """The shape that the entries of a config.json describe, or None when the real modules must be asked."""
     return _dense_shape(config) if _is_plain(config) else None
 
 

@@ -18,6 +18,7 @@ from semfreeze_core.sources.models.embedded import convert_embedded
 from semfreeze_core.sources.models.files import INDEX, WEIGHTS, check_files, read_object
 from semfreeze_core.sources.models.hub import names_hub_model
 from semfreeze_core.sources.models.hub_adapter import download_adapter, holds_adapter
+from semfreeze_core.sources.models.known_shapes import refuse_shape
 from semfreeze_core.storage import user_path
 
 _SAFETENSORS = (WEIGHTS, INDEX)
@@ -41,6 +42,7 @@ def open_checkpoint(
     Raises:
         ModelError: the folder holds no config or no weights that may be loaded, or nothing fits the name.
     """
+    refuse_shape(source)
     path = user_path(source)
     flags: dict[str, Any] = {"trust_remote_code": trust_remote_code, "allow_pickle": allow_pickle}
     if source == "embedded":

@@ -4,9 +4,11 @@ import json
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 
+from semfreeze_core.cost import find_gpu, hardware
 from tests.core.cli.terminal import ask
 
 
@@ -329,3 +331,23 @@ def test_cost_prints_the_largest_numbers_it_takes(stored, flags):
 @pytest.mark.parametrize("args", [[], ["example", "--model", "embedded"]])
 def test_cost_takes_either_a_run_or_a_model(args):
     assert ask("cost", *args).refusal == "Give either a RUN or --model."
+
+
+def test_cost_says_with_what_full_finetuning_fits(monkeypatch, stored):
+    card = find_gpu("T4")
+    full = ask("cost", stored("untied"), "--stock", "--json").json["full"]["bytes"]["total"]
+    monkeypatch.setattr(hardware, "GPUS", (replace(card, memory_bytes=full - 1),))
+    asked = ("cost", "untied", "--stock", "--gpu", "T4")
+    assert "Full finetuning fits with --loss supervised-only." in " ".join(ask(*asked).out.split())
+    assert ask(*asked, "--json").json["gpu"]["full_finetuning_fits_with"] == {"loss": "supervised-only"}
+    monkeypatch.setattr(hardware, "GPUS", (replace(card, memory_bytes=1),))
+    assert "Full finetuning does not fit with any change of the setup" in " ".join(ask(*asked).out.split())
+    assert ask(*asked, "--json").json["gpu"]["full_finetuning_fits_with"] is None
+    monkeypatch.setattr(hardware, "GPUS", (card,))
+    assert "Full finetuning" not in ask(*asked).out.split("T4, ")[1]
+
+
+def test_cost_of_a_well_known_size_needs_no_model():
+    table = ask("cost", "--model", "shape:llama-3.1-8b", "--json").json
+    assert (table["n_layers"], len(table["depths"])) == (32, 33)
+    assert "shape:mine: no shape of this name" in ask("cost", "--model", "shape:mine").refusal

@@ -2,9 +2,9 @@
 
 import pytest
 
-from semfreeze_core import guided
 from semfreeze_core.cli.options.objective import parse_objective
 from semfreeze_core.errors import InputError
+from semfreeze_core.guided import finetune as finetune_module
 from semfreeze_core.plan import auto
 from semfreeze_core.progress import ProgressEvent
 from semfreeze_core.records.defaults import EPOCHS
@@ -42,7 +42,7 @@ def asked(monkeypatch):
             return REPORT
 
         with monkeypatch.context() as patch:
-            patch.setattr(guided, "finetune", stand_in)
+            patch.setattr(finetune_module, "finetune", stand_in)
             usual = {"--model": "tiny", "--data": "t.jsonl", "--out": "out"}
             words = [word for pair in usual.items() if pair[0] not in args for word in pair]
             answer = ask("finetune", *words, *args)
@@ -73,7 +73,8 @@ def test_the_lines_name_the_choice_and_what_all_layers_would_have_cost(asked):
     assert "note: As planned." in out
     assert "Trained: freeze 20 of 30 layers. Evidence: checked. It won." in out
     assert "Eval loss 2.000 -> 1.250 nats per token at step 20 of 30." in out
-    assert "training every layer: 10.0 TFLOPs; the race added 2.00 TFLOPs (20%)." in out
+    assert "training every layer: 10.0 TFLOPs." in out
+    assert "The race added 2.00 TFLOPs, 20% of the compute of training every layer." in out
     assert "Model: out Its folder `decision` holds rows of your data: remove it before you publish" in out
     assert asked()["request"].epochs == EPOCHS
 

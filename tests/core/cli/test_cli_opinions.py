@@ -24,7 +24,7 @@ def family(request, stored):
 
 def test_compare_has_every_key(family):
     document = ask("plan", family, "--compare", "--json").json
-    assert list(document["rules"]) == ["coverage", "paper", "compute", "turning"]
+    assert list(document["rules"]) == ["coverage", "paper", "compute", "turning", "auto"]
     assert list(document["scores"]) == SCORES
     for opinion in document["rules"].values():
         assert opinion.keys() == OPINION
@@ -43,7 +43,7 @@ def test_compare_gives_no_null_without_a_reason(family):
         assert all(opinion["reasons"])
 
 
-@pytest.mark.parametrize("rule", ["coverage", "paper", "compute", "turning"])
+@pytest.mark.parametrize("rule", ["coverage", "paper", "compute", "turning", "auto"])
 def test_compare_says_what_plan_says(rule):
     opinion = ask("plan", "example", "--compare", "--json").json["rules"][rule]
     plan = ask("plan", "example", "--rule", rule, "--json").json
@@ -66,7 +66,7 @@ def test_compare_says_of_scores_what_show_says():
 def test_compare_adds_a_depth_and_a_budget(stored):
     flags = ("--compare", "--depth", 1, "--max-cost-fraction", 0.9, "--json")
     document = ask("plan", stored("untied"), *flags).json
-    assert list(document["rules"]) == ["coverage", "paper", "compute", "turning", "budget", "manual"]
+    assert list(document["rules"]) == ["coverage", "paper", "compute", "turning", "auto", "budget", "manual"]
     assert document["rules"]["manual"]["freeze_depth"] == 1
     assert document["rules"]["budget"]["relative_flop"] <= 0.9
 
@@ -86,7 +86,7 @@ def test_compare_recommends_nothing_on_a_random_model(stored):
 def test_compare_prints_a_line_for_each():
     report = ask("plan", "example", "--compare").out
     assert report.lstrip().startswith("Selected depths range from")
-    for name in ("coverage", "paper", "compute", "turning", *SCORES):
+    for name in ("coverage", "paper", "compute", "turning", "auto", *SCORES):
         shown = name.replace("_", " ")
         assert any(line.startswith(f" {shown} ") for line in report.splitlines())
         assert f"\n{shown}" in report

@@ -49,7 +49,11 @@ def test_without_a_race_new_completions_freeze_a_quarter_and_known_ones_the_deep
 
 
 def test_an_analysis_without_checks_freezes_the_safe_quarter():
-    assert decide_by_auto(CURVE, AutoBasis(None, 1000, 8)).freeze_depth == 3
+    decision = decide_by_auto(CURVE, AutoBasis(None, 1000, 8))
+    assert decision.freeze_depth == 3
+    assert "was made by a version that did not check" in decision.reasons[0]
+    few = decide_by_auto(CURVE, AutoBasis(checks(None), 1000, 8))
+    assert "too few examples were checked" in few.reasons[0]
 
 
 def test_prompts_without_an_answer_tag_are_noted():

@@ -31,7 +31,7 @@ def _score(values: list[float], name: str = "block_influence", replicates: np.nd
 def test_compare_asks_every_rule_and_score(make_run: Runs) -> None:
     scores = [_score(LAST), unmeasured("variability", N_LAYERS, "no examples", "no classes"), _score(FIRST, "spectrum")]
     found = gather_opinions(make_run(scores=scores))
-    assert list(found.rules) == ["coverage", "paper", "compute", "turning"]
+    assert list(found.rules) == ["coverage", "paper", "compute", "turning", "auto"]
     assert list(found.scores) == ["block_influence", "variability", "spectrum"]
     # All in the last layer: R(k) = 1, so .5 + .5 (12 - k)/12 reaches .65 up to 8. In the first: R(1) = 0 leaves .46.
     assert [o.candidate_depth for o in found.scores.values()] == [8, None, 0]
@@ -40,7 +40,7 @@ def test_compare_asks_every_rule_and_score(make_run: Runs) -> None:
 def test_compare_agrees_with_the_plan_of_each_rule(make_run: Runs) -> None:
     run, budget = make_run(), Budget(max_cost_fraction=0.8)
     found = gather_opinions(run, depth=3, budget=budget)
-    assert list(found.rules) == ["coverage", "paper", "compute", "turning", "budget", "manual"]
+    assert list(found.rules) == ["coverage", "paper", "compute", "turning", "auto", "budget", "manual"]
     for name, opinion in found.rules.items():
         plan = make_plan(
             run,
@@ -69,7 +69,7 @@ def test_compare_prices_under_the_setup_it_is_given(make_run: Runs) -> None:
 
 def test_compare_recommends_nothing_without_evidence(make_run: Runs) -> None:
     found = gather_opinions(make_run(scores=[_score(LAST)], difference=None), depth=2)
-    for name in ("coverage", "paper", "compute", "turning"):
+    for name in ("coverage", "paper", "compute", "turning", "auto"):
         assert found.rules[name].recommendation == "abstain"
         assert found.rules[name].candidate_depth is not None
     assert found.rules["manual"].freeze_depth == 2

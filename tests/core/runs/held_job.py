@@ -14,7 +14,7 @@ from semfreeze_core.runs.jobs import find_job, submit
 from semfreeze_core.runs.store import example_run
 
 STAND_STILL = str(Path(__file__).parent / "stand_still")
-PATIENCE = 60.0  # seconds; far beyond what anything here takes
+PATIENCE = 300.0  # seconds; far beyond what anything here takes, on a slow and busy machine too
 
 
 def wait_for(condition):

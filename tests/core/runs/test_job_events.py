@@ -8,7 +8,7 @@ import pytest
 
 from semfreeze_core.progress import ProgressEvent
 from semfreeze_core.records.job import JobProgress
-from semfreeze_core.runs.job_events import EVENTS, EventWriter, read_progress
+from semfreeze_core.runs.job_events import EVENTS, MESSAGES, EventWriter, read_messages, read_progress
 
 
 class Clock:
@@ -154,3 +154,14 @@ def test_a_full_disk_does_not_end_a_job_for_its_progress(tmp_path):
     (tmp_path / EVENTS).mkdir()  # stands for a file that cannot be written
     EventWriter(tmp_path)(ProgressEvent("Reading", 1, 2, "rows"))
     assert read_progress(tmp_path) is None
+
+
+def test_messages_of_the_stages_asked_for_are_read_in_order(tmp_path):
+    tell = EventWriter(tmp_path)
+    assert read_messages(tmp_path, ("Race",)) == []
+    for stage, message in (("Race", "é\u2028 first"), ("full (seed 0)", "a trial"), ("Race", ""), ("Race", "second")):
+        tell(ProgressEvent(stage, message=message))
+    with (tmp_path / MESSAGES).open("a") as file:
+        file.write('[]\n7\n{"stage": "Race", "mess')
+    assert read_messages(tmp_path, ("Race",)) == ["é\u2028 first", "second"]
+    assert read_messages(tmp_path, ("Race", "full (seed 0)"))[1] == "a trial"

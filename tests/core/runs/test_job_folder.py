@@ -129,6 +129,21 @@ def test_paths_of_a_job_follow_its_folder_of_runs(runs, tmp_path):
     assert folders.read_spec(away / JOBS / "two").command == words
 
 
+def test_files_beside_the_runs_that_were_moved_with_them_are_found_by_a_job(tmp_path):
+    before, project = tmp_path / "before", tmp_path / "project"
+    runs = before / "runs"
+    (before / "model").mkdir(parents=True)
+    (before / "task.jsonl").write_text("")
+    words = ("analyze", f"--model={before}/model", f"--data={before}/task.jsonl", f"--eval={before}/gone.jsonl")
+    put(runs, "one", command=words, out=f"{runs}/mine", runs=(str(runs),))
+    before.rename(project)
+    spec = folders.read_spec(project / "runs" / JOBS / "one")
+    assert spec.command == (
+        "analyze", f"--model={project}/model", f"--data={project}/task.jsonl", f"--eval={before}/gone.jsonl",
+    )  # fmt: skip
+    assert spec.out == f"{project}/runs/mine"
+
+
 @pytest.mark.parametrize("name", ["absent", "..", "../.jobs/one", "", "."])
 def test_no_name_leads_out_of_the_folder(runs, name):
     put(runs, "one")

@@ -9,7 +9,7 @@ from semfreeze_dashboard.charts.costs import draw_flop_beside, draw_memory_besid
 from semfreeze_dashboard.charts.curves import draw_first_and_later, draw_gains, draw_law, draw_law_residuals
 from semfreeze_dashboard.charts.frontier import draw_slices
 from semfreeze_dashboard.charts.numbers import numbers_of
-from semfreeze_dashboard.charts.theme import FROZEN, INK, TRAINED, new_figure, on_page
+from semfreeze_dashboard.charts.theme import FROZEN, INK, TRAINED, figure_html, new_figure, on_page
 from semfreeze_dashboard.panels.page import figure_file
 
 
@@ -29,6 +29,12 @@ def test_the_file_of_a_chart_leaves_the_chart_as_it_is(example):
     assert "Gains " in page
     assert page.count("Gains ") > figure.to_html(include_plotlyjs=False).count("Gains ")
     assert figure.to_json() == before
+
+
+def test_a_file_of_a_chart_has_the_ground_and_lines_that_a_page_gives_it():
+    figure = new_figure("", "")
+    assert '"paper_bgcolor":"white"' in figure_html(figure, include_plotlyjs=False)
+    assert "paper_bgcolor" not in figure.to_json()
 
 
 def test_numbers_name_series_as_people_named_them(example):

@@ -52,7 +52,7 @@ def test_report_html_holds_every_chart_both_nulls_and_every_score(run, page):
     assert {"Deviation and random-label baseline", "Swapped-completion control", "Compute by freeze depth"} <= set(
         titles
     )
-    assert page.count("Plotly.newPlot(") == 6
+    assert page.count("Plotly.newPlot(") == 7
     for score in run.scores:
         assert f'<td class="text">{score.replace("_", " ")}</td><td class="text">score</td>' in page
     for rule in ("coverage", "paper", "compute", "turning"):

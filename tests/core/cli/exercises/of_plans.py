@@ -67,7 +67,7 @@ def _(world):
 @exercise("plan --compare")
 def _(world):
     rules = ask("plan", "untied", "--compare", "--json").json["rules"]
-    assert set(rules) == {"coverage", "paper", "compute", "turning"}
+    assert set(rules) == {"coverage", "paper", "compute", "turning", "auto"}
 
 
 @exercise("plan --tau")

@@ -16,7 +16,15 @@ def _(world):
     document = ask("show", "untied", "--metric", "logit_z", "--json").json
     assert document["metric"] == "logit_z"
     assert document["gain"] != ask("show", "untied", "--json").json["gain"]
-    assert "logit_z distance" in ask("show", "untied", "--metric", "logit_z").out
+    picks = document["example_picks"]
+    assert len(picks["depths"]) == document["n_examples"]
+    assert picks["share"] == sum(picks["range"][0] <= k <= picks["range"][1] for k in picks["depths"]) / len(
+        picks["depths"]
+    )
+    shown = " ".join(ask("show", "untied", "--metric", "logit_z").out.split())
+    assert "logit_z distance" in shown
+    assert picks["words"] in shown
+    assert f"Examples per depth: {min(picks['depths'])}: " in shown
 
 
 @exercise("show --slices")

@@ -87,7 +87,7 @@ time.sleep(60)
     with pytest.raises(KeyboardInterrupt):
         process_that(script, progress=interrupt)
     pid = int((tmp_path / "pid").read_text())
-    assert not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    assert not psutil.pid_exists(pid)
 
 
 def test_an_arms_process_ends_when_its_parent_is_gone():
@@ -102,4 +102,4 @@ time.sleep(60)
         assert process.stdout.readline() == b"ready\n"
         assert process.poll() is None
         process.stdin.close()
-        assert process.wait(timeout=20) == 1
+        assert process.wait(timeout=300) == 1

@@ -11,6 +11,7 @@ from semfreeze_core.finetune.arm.run import run_arm
 from semfreeze_core.finetune.arm.settings import ArmSettings
 from semfreeze_core.records.defaults import RATE_GRID
 from semfreeze_core.records.training import LoraSetup, TrainingSetup
+from semfreeze_core.wording.rates import search_line
 from tests.core.finetune.loaded import load_tiny, task_examples
 
 TRAIN, EVAL = task_examples(24), task_examples(20, seed=1)
@@ -58,6 +59,34 @@ def test_the_price_of_a_search_is_the_losers_steps_and_all_evaluations(folder):
     assert evaluations % read == 0
     assert 0 < evaluations / read < step * len(EVAL) / 4  # a forward pass alone
     assert sum(t.flop for t in search.trials if t.rate != search.rate) == pytest.approx(lost * step, rel=0.2)
+
+
+def test_on_training_batches_a_search_evaluates_nothing_and_its_winner_goes_on(folder):
+    whole = replace(SEARCHED.setup, steps=6)
+    settings = replace(SEARCHED, setup=whole, rate_steps=6, rates_on="training batches")
+    run = trained(folder, "full", settings, 1e-3)
+    search = run.rate_search
+    lost = [t for t in search.trials if t.rate != search.rate]
+    assert (search.compared_on, search.loss_before, search.n_items) == ("training batches", None, 3 * 4)
+    assert search.spent_flop == sum(t.flop for t in lost) > 0
+    for trial in search.trials:
+        if trial.losses is not None:
+            assert trial.losses == trial.train_losses[3:6]
+        assert trial.half_losses == trial.train_losses[1:3]
+    best = min((t for t in search.trials if t.loss is not None), key=lambda t: t.loss)
+    assert (best.rate, best.train_losses) == (search.rate, run.train_losses)
+    assert [(p.step, p.marks) for p in run.points] == [(6, ["steps"])]
+    alone = trained(folder, "full", replace(settings, rate_steps=None), search.rate)
+    assert run.points[-1].item_losses == pytest.approx(alone.points[-1].item_losses, abs=1e-6)
+
+
+def test_rates_that_were_too_high_for_another_variant_are_not_tried(folder):
+    settings = replace(SEARCHED, rates_on="training batches", lower_rates_first=True, too_high_rate=3e-3)
+    search = trained(folder, "full", settings, 1e-3).rate_search
+    assert [t.rate for t in search.trials][:2] == [1e-3, 3e-4]
+    assert max(t.rate for t in search.trials) < 3e-3
+    assert search.too_high == 3e-3
+    assert "from 3e-3 on rates were too high with fewer layers trained" in search_line(search)
 
 
 def test_a_rate_that_is_behind_half_way_stops_there(folder):

@@ -152,6 +152,16 @@ def test_a_training_goes_on_from_first_steps_made_elsewhere_and_ends_the_same(re
     assert not begun.first_steps.checkpoint.exists(), "it became the training's own"
 
 
+def test_a_training_that_ends_before_makes_the_first_steps_of_the_whole_one(request_for, first_steps, tmp_path):
+    whole = request_for(steps=None, epochs=1, learning_rate=1e-3)
+    reference = train_plan(whole, tmp_path / "reference")
+    shorter = train_plan(replace(whole, last_step=7), tmp_path / "shorter")
+    assert (shorter.steps, shorter.losses) == (7, reference.losses[:7])
+    begun = train_plan(replace(whole, last_step=7, first_steps=first_steps(1e-3)), tmp_path / "begun")
+    assert (begun.steps, len(begun.losses)) == (7, 3)
+    assert begun.losses == pytest.approx(reference.losses[4:7], abs=1e-6)
+
+
 def test_a_training_killed_after_it_took_the_first_steps_goes_on(request_for, first_steps, tmp_path, monkeypatch):
     begun = request_for(steps=None, epochs=1, learning_rate=1e-3, first_steps=first_steps(1e-3))
     adopt = train_module._adopt

@@ -15,6 +15,7 @@ from transformers.integrations import integration_utils
 
 from semfreeze_core.errors import InputError, PlanError, ResourceError, RunError
 from semfreeze_core.finetune.arm.evaluate import ArmEvaluator
+from semfreeze_core.finetune.arm.job import ModelSource
 from semfreeze_core.finetune.arm.trainer import last_complete_checkpoint
 from semfreeze_core.finetune.train import train as train_module
 from semfreeze_core.finetune.train.request import TrainRequest, different_settings, memory_advice, request_settings
@@ -22,7 +23,7 @@ from semfreeze_core.finetune.train.train import train_plan
 from semfreeze_core.plan.document import parse_plan
 from semfreeze_core.records.training import LoraSetup
 from semfreeze_core.runs.plans import read_plan
-from semfreeze_core.storage import digest
+from semfreeze_core.storage import digest, found_source
 from tests.core.finetune.tiny_plan import make_tiny_plan, write_task
 
 
@@ -233,22 +234,39 @@ class InventedLosses(ArmEvaluator):
             self.points[-1] = self.points[-1].model_copy(update={"loss": self.by_step[step]})
 
 
-def test_keep_best_ends_with_the_checkpoint_of_lowest_loss_also_in_a_folder_that_was_moved(
+def test_keep_best_ends_with_the_checkpoint_of_lowest_loss_also_in_a_project_that_was_moved(
     place, tmp_path, monkeypatch
 ):
-    """Resumed where its folder and its data were moved: a checkpoint knows the best one by its former path."""
+    """A checkpoint knows the best one by its former path, and the settings name files from where they lie."""
     short = train_plan(asked(place, steps=4, evaluation=str(place / "eval.jsonl")), tmp_path / "short")
     monkeypatch.setattr(train_module, "ArmEvaluator", InventedLosses)
-    request = asked(place, evaluation=str(place / "eval.jsonl"), keep_best=True, n_accuracy=3)
+    before, project = tmp_path / "before", tmp_path / "project"
+    before.mkdir()
+    for name in ("model", "train.jsonl", "eval.jsonl"):
+        (shutil.copytree if name == "model" else shutil.copy)(place / name, before / name)
+
+    request = asked(
+        before, evaluation=str(before / "eval.jsonl"), keep_best=True, n_accuracy=3,
+        model=ModelSource(source=str(before / "model")),
+    )  # fmt: skip
     with monkeypatch.context() as patched:
         patched.setattr(train_module, "Recorder", Dies)
         with pytest.raises(Killed):
-            train_plan(request, tmp_path / "begun")
-    (tmp_path / "begun").rename(tmp_path / "out")
-    moved = {name: shutil.copy(place / f"{name}.jsonl", tmp_path / f"moved-{name}.jsonl") for name in ("train", "eval")}
-    trained = train_plan(replace(request, data=str(moved["train"]), evaluation=str(moved["eval"])), tmp_path / "out")
+            train_plan(request, before / "runs" / "out")
+    before.rename(project)
+    out = project / "runs" / "out"
+    names = json.loads((out / "training_settings.json").read_text())
+    assert [found_source(names[name], out) for name in ("data", "evaluation")] == [
+        str(project / "train.jsonl"),
+        str(project / "eval.jsonl"),
+    ]
+    moved = {name: str(project / f"{name}.jsonl") for name in ("train", "eval")}
+    model = ModelSource(source=str(project / "model"))
+    trained = train_plan(replace(request, data=moved["train"], evaluation=moved["eval"], model=model), out)
+    assert found_source(json.loads((out / "training.json").read_text())["data"], out) == moved["train"]
+    assert not before.exists()
     # Warm-up is one step of either, and the order of examples the seed's, so step 4 of 6 is the 4 steps' end.
-    kept = AutoModelForCausalLM.from_pretrained(tmp_path / "out").state_dict()
+    kept = AutoModelForCausalLM.from_pretrained(out).state_dict()
     alone = AutoModelForCausalLM.from_pretrained(tmp_path / "short").state_dict()
     assert all(torch.allclose(kept[name], value, atol=1e-6) for name, value in alone.items())
     assert trained.after.step == 4
@@ -258,7 +276,7 @@ def test_keep_best_ends_with_the_checkpoint_of_lowest_loss_also_in_a_folder_that
         "Saved the checkpoint of step 4 of 6, with the lowest eval loss of 3 evaluations" in note
         for note in trained.notes
     )
-    assert "with the weights of step 4" in (tmp_path / "out" / "README.md").read_text()
+    assert "with the weights of step 4" in (out / "README.md").read_text()
 
 
 @pytest.mark.filterwarnings("ignore:The best checkpoint")

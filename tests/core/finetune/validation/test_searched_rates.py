@@ -166,12 +166,13 @@ def test_a_variant_that_learns_at_no_rate_fails_once_for_all_seeds(finished, req
 def test_a_damaged_memory_of_a_search_is_none(request_for):
     prepared = prepare(request_for())
     arm = prepared.arms[1]
-    path = known_rates.search_path(prepared, arm)
-    assert path != known_rates.search_path(prepared, prepared.arms[0])
+    path = known_rates.search_path(prepared, arm, prepared.settings[arm.name])
+    first = prepared.arms[0]
+    assert path != known_rates.search_path(prepared, first, prepared.settings[first.name])
     kept = path.read_bytes()
     assert RateSearch.model_validate_json(kept).rate is not None
     path.write_bytes(b"\xff{")
-    assert known_rates.known_search(prepared, arm) is None
+    assert known_rates.known_search(prepared, arm, prepared.settings[arm.name]) is None
     path.write_bytes(kept)
 
 

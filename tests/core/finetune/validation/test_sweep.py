@@ -8,7 +8,7 @@ from rich.console import Console
 
 from semfreeze_core.cli.printing.sweep import print_sweep
 from semfreeze_core.finetune.arm.arms import make_arms
-from semfreeze_core.finetune.arm.job import ArmJob
+from semfreeze_core.finetune.arm.job import read_job
 from semfreeze_core.finetune.arm.settings import ArmSettings
 from semfreeze_core.finetune.validation.report import build_report, failed_run
 from semfreeze_core.finetune.validation.request import VALIDATION_SETUP, ValidationRequest
@@ -129,7 +129,7 @@ def test_depths_that_share_caches_go_on_from_each_other_and_train_alike(tiny, cu
         losses[shared] = [run.points[-1].item_losses for run in report.runs]
     for one, other in zip(losses[False], losses[True], strict=True):
         assert one == pytest.approx(other, abs=1e-4)
-    jobs = {p.stem: ArmJob.model_validate_json(p.read_text()) for p in (tmp_path / "out-True" / "jobs").glob("d*.json")}
+    jobs = {p.stem: read_job(p) for p in (tmp_path / "out-True" / "jobs").glob("d*.json")}
     assert {name: job.cache_shared_from for name, job in jobs.items()} == {"depth-1-seed0": 0, "depth-3-seed0": 1}
     assert not list(tmp_path.glob("home-False/cache/prefix/*/*.safetensors"))
     assert len(list(tmp_path.glob("home-True/cache/prefix/[0-9a-f]*"))) == 2

@@ -16,12 +16,13 @@ from filelock import FileLock
 
 from semfreeze_core.cost import training_bytes
 from semfreeze_core.errors import InputError, ModelError, PlanError, ResourceError, RunError
+from semfreeze_core.finetune.arm.job import ModelSource, read_job
 from semfreeze_core.finetune.arm.launch import OutOfMemory, halve
 from semfreeze_core.finetune.validation import validate as validation_module
 from semfreeze_core.finetune.validation.request import ValidationRequest, prepare
 from semfreeze_core.finetune.validation.validate import validate
 from semfreeze_core.records.training import TrainingSetup
-from semfreeze_core.records.validation import ArmRun, ValidationReport
+from semfreeze_core.records.validation import ArmRun
 from semfreeze_core.runs.reports import read_live, read_validation
 from semfreeze_core.storage import digest, write_atomically
 from semfreeze_core.wording.validation import arm_cost_table
@@ -79,7 +80,7 @@ def test_validate_reports_each_arm_beside_its_prediction(finished):
     assert report.verdict == "undecided"
     assert "needs at least 3 seeds" in report.reason
     assert set(report.verdicts) == {"steps", "compute"}
-    assert ValidationReport.model_validate_json((folder / "report.json").read_text()) == report
+    assert read_validation(folder) == report
 
 
 def test_validate_again_does_nothing_twice(finished, monkeypatch):
@@ -102,6 +103,29 @@ def test_validate_again_finds_moved_data_and_a_renamed_run(finished, tmp_path, m
     shallower, _ = make_tiny_plan(tmp_path / "model", 1)
     with pytest.raises(RunError, match="holds another validation"):
         validate(replace(request, plan=shallower), folder)
+
+
+def test_a_validation_in_a_project_that_was_copied_resumes_and_names_its_own_files(
+    finished, place, tmp_path, monkeypatch
+):
+    report, request, folder = finished
+    monkeypatch.setattr(validation_module, "run_arm_process", lambda *_: pytest.fail("it trained again"))
+    validate(request, folder)  # others may have named other files since
+    project = tmp_path / "project"
+    shutil.copytree(place, project)
+    folder = project / "finished"
+    settings = read_validation(folder).settings
+    named = [settings.model, settings.train, settings.eval]
+    assert named == [str(project / name) for name in ("model", "train.jsonl", "eval.jsonl")]
+    job = read_job(folder / "jobs" / "planned-seed0.json")
+    assert [job.model.source, job.data, job.result] == [
+        str(project / "model"),
+        folder / "examples.safetensors",
+        folder / "runs" / "planned-seed0.json",
+    ]
+    model = ModelSource(source=settings.model)
+    again = validate(replace(request, train=settings.train, evaluation=settings.eval, model=model), folder)
+    assert again.verdicts == report.verdicts
 
 
 def test_a_validation_that_version_0_1_0_began_goes_on(finished, monkeypatch):

@@ -1,0 +1,131 @@
+"""Which change of a training setup saves most memory, and which changes make a finetune fit.
+
+Each change is priced by the same cost model as everything else. Changes of how a step is computed leave its result as
+it is; those of what it computes with, precision and optimizer states, change it a little.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from itertools import combinations
+
+from semfreeze_core.cost.hardware import Gpu
+from semfreeze_core.cost.table import depth_cost
+from semfreeze_core.records.activation_count import CalibratedBytes
+from semfreeze_core.records.cost import DepthCost
+from semfreeze_core.records.defaults import GPU_PRECISION
+from semfreeze_core.records.model import ModelShape
+from semfreeze_core.records.training import TrainableParts, TrainingSetup
+
+
+@dataclass(frozen=True)
+class Saving:
+    """A setup that needs less memory.
+
+    Attributes:
+        options: fields of TrainingSetup that differ, with their new values, in the order in which they are tried.
+        setup: with all of them.
+        cost: of the finetune with it.
+        saved_bytes: memory that the given setup needs beyond it.
+        flop_ratio: the whole run's FLOPs over those with the given setup.
+        same_result: whether the trained weights are the same but for rounding.
+    """
+
+    options: tuple[tuple[str, object], ...]
+    setup: TrainingSetup
+    cost: DepthCost
+    saved_bytes: int
+    flop_ratio: float
+    same_result: bool
+
+
+def savings(
+    shape: ModelShape,
+    setup: TrainingSetup,
+    parts: TrainableParts,
+    gpu: Gpu | None = None,
+    calibrated: CalibratedBytes | None = None,
+) -> list[Saving]:
+    """Single changes that save memory, the one that saves most first; none where memory is unknown.
+
+    Args:
+        shape: the counted model.
+        setup: the finetune.
+        parts: what it trains.
+        gpu: that it runs on; without one, nothing is proposed that only some devices can do.
+        calibrated: as in training_bytes.
+
+    Raises:
+        PlanError: as depth_cost.
+    """
+    before = depth_cost(shape, setup, parts, calibrated)
+    singles = (_saving(shape, setup, parts, (change,), before, calibrated) for change in _changes(setup, parts, gpu))
+    return sorted((one for one in singles if one is not None), key=lambda one: -one.saved_bytes)
+
+
+def cheapest_fit(
+    shape: ModelShape,
+    setup: TrainingSetup,
+    parts: TrainableParts,
+    gpu: Gpu,
+    calibrated: CalibratedBytes | None = None,
+) -> Saving | None:
+    """The changes with which a finetune fits a GPU: those that keep its result, then the least compute.
+
+    None where it fits as it is, where no changes are enough, and where memory is unknown.
+
+    Args:
+        shape, setup, parts, calibrated: as in `savings`.
+        gpu: whose memory is the limit.
+
+    Raises:
+        PlanError: as depth_cost.
+    """
+    before = depth_cost(shape, setup, parts, calibrated)
+    if before.bytes.total is None or before.bytes.total <= gpu.memory_bytes:
+        return None
+    changes = list(_changes(setup, parts, gpu))
+    sets = (chosen for n in range(1, len(changes) + 1) for chosen in combinations(changes, n))
+    tried = (_saving(shape, setup, parts, chosen, before, calibrated) for chosen in sets)
+    fits = [one for one in tried if one is not None and (one.cost.bytes.total or 0) <= gpu.memory_bytes]
+    return min(fits, key=lambda one: (not one.same_result, one.flop_ratio, len(one.options)), default=None)
+
+
+def _changes(setup: TrainingSetup, parts: TrainableParts, gpu: Gpu | None) -> Iterator[tuple[str, object]]:
+    """Every change that the setup leaves room for, those that keep the result first."""
+    if setup.loss == "materialised":
+        yield "loss", "supervised-only"
+    cacheable = parts.freeze_depth > 0 and not parts.embeddings and setup.checkpointing != "transformers-5"
+    if cacheable and not setup.prefix_cache:
+        yield "prefix_cache", True
+    if setup.checkpointing == "none":
+        yield "checkpointing", "non-reentrant"
+    if gpu is not None and gpu.multiplies_bfloat16 and setup.precision == "float32":
+        yield "precision", GPU_PRECISION
+    if gpu is not None and setup.optimizer == "adamw":
+        yield "optimizer", "adamw8bit"
+
+
+_SAME_RESULT = {"loss", "prefix_cache", "checkpointing"}
+
+
+def _saving(
+    shape: ModelShape,
+    setup: TrainingSetup,
+    parts: TrainableParts,
+    options: tuple[tuple[str, object], ...],
+    before: DepthCost,
+    calibrated: CalibratedBytes | None,
+) -> Saving | None:
+    changed = replace(setup, **dict(options))  # type: ignore[arg-type]  # names and values of _changes
+    counted = calibrated if calibrated is not None and calibrated.precision == changed.precision else None
+    cost = depth_cost(shape, changed, parts, counted)
+    if before.bytes.total is None or cost.bytes.total is None or cost.bytes.total >= before.bytes.total:
+        return None
+    return Saving(
+        options=options,
+        setup=changed,
+        cost=cost,
+        saved_bytes=before.bytes.total - cost.bytes.total,
+        flop_ratio=cost.flop / before.flop,
+        same_result=all(name in _SAME_RESULT for name, _ in options),
+    )

@@ -1,0 +1,61 @@
+"""Batches with freeze depths of their own: in which order they come, and how a batch carries its depth."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+from accelerate.data_loader import SeedableRandomSampler
+from torch.utils.data import Sampler
+
+from semfreeze_core.cost import ordered_by_depth
+from semfreeze_core.finetune.arm.trainer import PlanTrainer
+from semfreeze_core.finetune.model.batches import Collator, ExampleIndices
+
+Entry = tuple[int, int]  # an example's number and its batch's freeze depth
+
+
+class DepthOrder(Sampler[Entry]):
+    """An epoch's examples, ordered by their depths from the order in which other arms meet them.
+
+    Args:
+        examples: what is drawn from.
+        depths: the freeze depth of each example.
+        batch_size: examples per step; all batches of a step freeze alike.
+        seed: of the order; the epoch changes it too.
+    """
+
+    def __init__(self, examples: ExampleIndices, depths: Sequence[int], batch_size: int, seed: int) -> None:
+        self.depths, self.batch_size = depths, batch_size
+        self._shuffled = SeedableRandomSampler(examples, data_seed=seed)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Shuffle as in this epoch from now on; a data loader calls it."""
+        self._shuffled.set_epoch(epoch)
+
+    def __len__(self) -> int:
+        return len(self.depths)
+
+    def __iter__(self) -> Iterator[Entry]:
+        yield from ordered_by_depth(self._shuffled, self.depths, self.batch_size)
+
+
+class DepthCollator:
+    """Makes a batch as a Collator does, and adds the `freeze_depth` that its examples come with."""
+
+    def __init__(self, collator: Collator) -> None:
+        self.collator = collator
+
+    def __call__(self, entries: Sequence[Entry]) -> dict[str, Any]:
+        indices, depths = zip(*entries, strict=True)
+        return {**self.collator(list(indices)), "freeze_depth": min(depths)}
+
+
+class DepthTrainer(PlanTrainer):
+    """Trains each batch at its own freeze depth; `order` says which examples share one."""
+
+    def __init__(self, *, order: DepthOrder, **how: Any) -> None:
+        super().__init__(**how)
+        self._order = order
+
+    def _get_train_sampler(self, *_: Any, **__: Any) -> torch.utils.data.Sampler[Any]:
+        return self._order

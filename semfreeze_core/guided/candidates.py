@@ -1,0 +1,74 @@
+"""The variants that a guided finetune chooses from, and why they may not be raced."""
+
+from collections.abc import Mapping
+
+from semfreeze_core.cost import depth_cost, parts_at_depth
+from semfreeze_core.errors import PlanError
+from semfreeze_core.finetune.validation.race_estimate import RaceEstimate
+from semfreeze_core.guided.request import GuidedRequest
+from semfreeze_core.guided.task import GuidedTask
+from semfreeze_core.plan.auto import candidate_variants, variant_name
+from semfreeze_core.plan.make import curve_of, new_tokens_reason
+from semfreeze_core.plan.rules import decide_by_coverage
+from semfreeze_core.plan.rules_by_cost import UNKNOWN_MEMORY
+from semfreeze_core.records.defaults import (
+    MIN_RACED_STEPS,
+    RACE_ROWS,
+    RACE_STEPS,
+)
+from semfreeze_core.records.race import Objective
+from semfreeze_core.wording.race import too_costly
+
+
+def candidates(request: GuidedRequest, task: GuidedTask) -> dict[str, int]:
+    """The variants to choose from, shallowest first; those within a memory limit where there is one.
+
+    Where the cheapest of variants that are about as good is wanted, a quarter of the layers stands for training them
+    all, at less compute.
+
+    Raises:
+        PlanError: memory is limited and unknown.
+    """
+    run = task.run
+    if new_tokens_reason(run) is not None:
+        return {variant_name(0): 0}
+    pick = decide_by_coverage(curve_of(run, "semantic")).freeze_depth
+    variants = candidate_variants(run.shape.n_layers, pick)
+    if request.objective.kind == "balanced" and len(variants) > 2:
+        return {name: depth for name, depth in variants.items() if depth > 0}
+    if request.objective.kind != "memory":
+        return variants
+    needed = {
+        name: depth_cost(run.shape, task.setup, parts_at_depth(run.shape, depth)).bytes.total
+        for name, depth in variants.items()
+    }
+    if None in needed.values():
+        raise PlanError(UNKNOWN_MEMORY.partition(" Use ")[0])
+    limit = request.objective.limit or 0
+    return {name: variants[name] for name, n_bytes in needed.items() if n_bytes is not None and n_bytes <= limit}
+
+
+def no_race_reason(task: GuidedTask, variants: Mapping[str, int]) -> str | None:
+    """Why there is no race; None where there is one."""
+    if len(variants) < 2:
+        return "There are fewer than two variants to compare."
+    if task.setup.steps < MIN_RACED_STEPS:
+        return f"The finetune has {task.setup.steps} steps; a race is made from {MIN_RACED_STEPS} steps on."
+    if task.n_eval < RACE_ROWS[0]:
+        return f"There are {task.n_eval} eval examples; a race is made from {RACE_ROWS[0]} on."
+    if task.n_train < (drawn := RACE_STEPS * task.setup.batch_size):
+        return f"There are {task.n_train} training examples; the {RACE_STEPS} steps of a race take {drawn}, none twice."
+    return None
+
+
+def price_reason(objective: Objective, variants: Mapping[str, int], estimate: RaceEstimate, steps: int) -> str | None:
+    """Why a race is not worth its price; None where it is, or where the objective needs one at any price.
+
+    A race for the cheapest variant is made where its likely price is below what the cheapest one would save.
+    """
+    costs = [cost.flop for cost in estimate.costs.values()]
+    saved, likely = max(costs) - min(costs), estimate.price.likely
+    if objective.kind != "balanced" or likely < saved:
+        return None
+    full = estimate.full_flop
+    return too_costly(likely / full, saved / full, list(variants.values()), steps)

@@ -1,0 +1,103 @@
+"""Which variant is trained: by your depth, a race, or free checks."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from semfreeze_core.cost import depth_cost, parts_at_depth
+from semfreeze_core.errors import InputError, PlanError
+from semfreeze_core.finetune.validation.race import race
+from semfreeze_core.finetune.validation.race_estimate import RaceEstimate, estimate_race
+from semfreeze_core.finetune.validation.race_request import RaceRequest
+from semfreeze_core.finetune.validation.request import prepare
+from semfreeze_core.guided.candidates import candidates, no_race_reason, price_reason
+from semfreeze_core.guided.request import GuidedRequest
+from semfreeze_core.guided.task import GuidedTask
+from semfreeze_core.plan.auto import quarter_depth, variant_name
+from semfreeze_core.plan.document import FreezePlan
+from semfreeze_core.plan.make import make_plan
+from semfreeze_core.plan.rules_by_cost import Budget
+from semfreeze_core.progress import Progress, ProgressEvent
+from semfreeze_core.records.race import Race
+from semfreeze_core.wording.race import cost_line, race_line, run_time_line, unraced_line
+
+
+def decide(
+    request: GuidedRequest, task: GuidedTask, folder: Path, progress: Progress
+) -> tuple[FreezePlan, Race | None]:
+    """The plan, by the depth that was asked for, a race, or free checks.
+
+    Raises:
+        PlanError: nothing is recommended, or nothing fits.
+    """
+    run, setup = task.run, task.setup
+    if request.depth is not None:
+        return _told(make_plan(run, rule="manual", depth=request.depth, setup=setup), progress), None
+    variants = candidates(request, task)
+    if not variants:  # deeper than all of them, or refused with what fits best
+        return _told(_within_memory(request, task), progress), None
+    why = no_race_reason(task, variants)
+    if why is None:
+        race_request = _race_request(request, task, variants)
+        estimate = estimate_race(race_request, prepare(race_request.validation(), progress))
+        why = price_reason(request.objective, variants, estimate, setup.steps)
+        if why is None:
+            raced = _race(race_request, estimate, task, folder, progress)
+            return make_plan(run, rule="auto", race=raced, checks=task.checks, setup=setup), raced
+    progress(ProgressEvent("Finetune", message=unraced_line(why)))
+    if request.objective.kind == "time":
+        raise InputError(f"--objective time needs a race, which measures the time of a step. {why}")
+    plan = make_plan(run, rule="auto", checks=task.checks, setup=setup)
+    if plan.freeze_depth is None:
+        raise PlanError(
+            f"The analysis makes no recommendation: {' '.join(plan.reasons)} To train every layer, add --depth 0; to "
+            "freeze K layers, --depth K."
+        )
+    if request.objective.kind == "memory" and variant_name(plan.freeze_depth) not in variants:
+        plan = _within_memory(request, task)
+    return _told(plan, progress), None
+
+
+def _within_memory(request: GuidedRequest, task: GuidedTask) -> FreezePlan:
+    """The plan of the smallest depth that fits into the memory limit."""
+    limit = float(request.objective.limit or 0)
+    return make_plan(task.run, rule="budget", budget=Budget(max_memory_gib=limit / 2**30), setup=task.setup)
+
+
+def _told(plan: FreezePlan, progress: Progress) -> FreezePlan:
+    """The plan, once its cost is reported."""
+    planned = plan.cost.planned or plan.cost.full
+    progress(ProgressEvent("Finetune", message=cost_line((planned.flop, planned.flop), planned.bytes.total)))
+    return plan
+
+
+def _race_request(request: GuidedRequest, task: GuidedTask, variants: Mapping[str, int]) -> RaceRequest:
+    quarter = variant_name(quarter_depth(task.run.shape.n_layers))
+    return RaceRequest(
+        plan=make_plan(task.run, rule="manual", depth=0, setup=task.setup),
+        setup=task.setup,
+        train=task.train,
+        evaluation=task.evaluation,
+        n_train=task.run.manifest.data.n_usable if request.steps is None else request.steps * task.setup.batch_size,
+        n_rows=task.n_train,
+        variants=variants,
+        safe=quarter if quarter in variants else next(iter(variants)),
+        objective=request.objective,
+        mapping=request.mapping,
+        add_eos=request.add_eos,
+        model=request.model,
+    )
+
+
+def _race(request: RaceRequest, estimate: RaceEstimate, task: GuidedTask, folder: Path, progress: Progress) -> Race:
+    """The race, once what it does and costs is reported."""
+    depths = list(request.variants.values())
+    shares = (estimate.price.likely / estimate.full_flop, estimate.price.worst / estimate.full_flop)
+    line = race_line(depths, request.objective, estimate.n_eval, shares, request.setup.steps)
+    progress(ProgressEvent("Race", message=line))
+    flop = [cost.flop for cost in estimate.costs.values()]
+    peak = depth_cost(task.run.shape, request.setup, parts_at_depth(task.run.shape, min(depths))).bytes.total
+    progress(ProgressEvent("Race", message=cost_line((min(flop), max(flop)), peak)))
+    result = race(request, folder, progress)
+    winner = next(variant for variant in result.variants if variant.name == result.chosen)
+    progress(ProgressEvent("Race", message=run_time_line(result.reason, winner.run_seconds)))
+    return result

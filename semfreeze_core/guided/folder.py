@@ -1,0 +1,82 @@
+"""The folder of a guided finetune: what is in it, and one request and one process at a time."""
+
+import json
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from semfreeze_core.errors import RunError
+from semfreeze_core.finetune.train.train import CHECKPOINTS, RESULT
+from semfreeze_core.guided.request import GuidedRequest
+from semfreeze_core.records.finetune_report import DECISION
+from semfreeze_core.records.race import RACE_FOLDER
+from semfreeze_core.storage import disk_errors
+from semfreeze_core.temporary import is_temporary, remove_leftovers, require_locks
+
+SETTINGS, DATA, ANALYSIS = "settings.json", "data", "analysis"
+
+
+@contextmanager
+def claimed(folder: Path, request: GuidedRequest) -> Iterator[None]:
+    """Lock the folder for this request and this process.
+
+    Raises:
+        RunError: it holds something else, another finetune, or is in use.
+    """
+    decision = folder / DECISION
+    _refuse_foreign(folder)
+    with disk_errors(folder, kept=lambda: "What is finished is kept.", advice="Free some space and run it again."):
+        made = not folder.exists()
+        decision.mkdir(parents=True, exist_ok=True)
+        require_locks(decision)
+        try:
+            with FileLock(decision / ".lock", timeout=0):
+                remove_leftovers(decision)
+                _refuse_another(folder, request)
+                yield
+        except Timeout as error:
+            raise RunError(f"A finetune is already running in {folder}.") from error
+        finally:
+            if not (decision / SETTINGS).exists():  # refused before anything was decided
+                shutil.rmtree(decision, ignore_errors=True)
+            if made:
+                with suppress(OSError):
+                    folder.rmdir()  # only an empty one goes
+
+
+def _refuse_foreign(folder: Path) -> None:
+    if not folder.exists():
+        return
+    if not folder.is_dir():
+        raise RunError(f"{folder} is not a folder. Choose another --out.")
+    names = [path.name for path in folder.iterdir() if not is_temporary(path.name)]
+    if names and DECISION not in names:
+        raise RunError(f"{folder} is not empty and holds no guided finetune. Choose another --out.")
+
+
+def _refuse_another(folder: Path, request: GuidedRequest) -> None:
+    """Refuse another request's results; what was only prepared for it is removed."""
+    path = folder / DECISION / SETTINGS
+    if not path.exists():
+        return
+    try:
+        written = json.loads(path.read_text())
+    except (ValueError, UnicodeDecodeError):
+        written = {}
+    ours = request.settings()
+    known = written if isinstance(written, dict) else {}
+    different = [name.removesuffix("_digest") for name, value in ours.items() if known.get(name) != value]
+    if not different:
+        return
+    results = [*(folder / DECISION / RACE_FOLDER / "runs").glob("*-seed0.json"), *(folder / CHECKPOINTS).glob("*")]
+    if results or (folder / RESULT).exists():
+        raise RunError(
+            f"{folder} holds another finetune (other settings: {', '.join(different)}). Choose another --out, or "
+            "remove it."
+        )
+    for part in (DATA, ANALYSIS, RACE_FOLDER):
+        shutil.rmtree(folder / DECISION / part, ignore_errors=True)
+    path.unlink()

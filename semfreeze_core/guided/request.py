@@ -1,0 +1,83 @@
+"""What a guided finetune is asked to do."""
+
+import json
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from semfreeze_core.errors import InputError
+from semfreeze_core.finetune.arm.job import ModelSource
+from semfreeze_core.records.defaults import (
+    ACCURACY_ROWS,
+    EPOCHS,
+)
+from semfreeze_core.records.fields import FieldMapping
+from semfreeze_core.records.options import TrainingOptions
+from semfreeze_core.records.race import Objective
+from semfreeze_core.sources.data.samples import source_digest
+
+
+@dataclass(frozen=True)
+class GuidedRequest:
+    """What to finetune, and to what end.
+
+    Attributes:
+        model: where it comes from.
+        data: training examples: a task file, "hf:owner/name#split", or "sample:NAME".
+        evaluation: eval examples; None holds some out of `data`.
+        mapping: which fields hold what.
+        add_eos: end completions with the tokenizer's EOS.
+        epochs: passes over the training examples, unless `steps` is given.
+        steps: optimizer steps.
+        objective: what the finetune is to be good at.
+        depth: your own freeze depth, in place of a decision.
+        options: how to train, as far as somebody says.
+        max_length: longest example in tokens, or None.
+        n_accuracy: eval examples answered by generation.
+    """
+
+    model: ModelSource
+    data: str
+    evaluation: str | None = None
+    mapping: FieldMapping = field(default_factory=FieldMapping)
+    add_eos: bool = True
+    epochs: int = EPOCHS
+    steps: int | None = None
+    objective: Objective = field(default_factory=Objective)
+    depth: int | None = None
+    options: TrainingOptions = field(default_factory=TrainingOptions)
+    max_length: int | None = None
+    n_accuracy: int = ACCURACY_ROWS
+
+    def __post_init__(self) -> None:
+        least = {"epochs": 1, "steps": 1, "max_length": 1, "n_accuracy": 0, "depth": 0}
+        flags = {"max_length": "--max-length", "n_accuracy": "--accuracy-examples"}
+        problems = [
+            f"{flags.get(name, f'--{name}')} must be at least {lowest}, found {value}"
+            for name, lowest in least.items()
+            if (value := getattr(self, name)) is not None and value < lowest
+        ]
+        if self.depth is not None and self.objective != Objective():
+            problems.append(
+                f"--depth {self.depth} names what to train, and --objective {self.objective.kind} would choose it: "
+                "leave one of them out"
+            )
+        if problems:
+            raise InputError("; ".join(problems) + ".")
+
+    def settings(self) -> dict[str, Any]:
+        """What must be equal for a guided finetune to resume."""
+        settings = {
+            "model": self.model.source,
+            "revision": self.model.revision,
+            "data_digest": source_digest(self.data),
+            "eval_digest": None if self.evaluation is None else source_digest(self.evaluation),
+            "mapping": asdict(self.mapping),
+            "add_eos": self.add_eos,
+            "epochs": self.epochs,
+            "steps": self.steps,
+            "objective": self.objective.model_dump(),
+            "depth": self.depth,
+            "options": {name: getattr(self.options, name) for name in TrainingOptions.__dataclass_fields__},
+            "max_length": self.max_length,
+        }
+        return dict(json.loads(json.dumps(settings)))

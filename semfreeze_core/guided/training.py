@@ -1,0 +1,44 @@
+"""The whole training of what was chosen."""
+
+from pathlib import Path
+
+from semfreeze_core.finetune.train.request import FirstSteps, TrainRequest
+from semfreeze_core.finetune.train.train import CHECKPOINTS
+from semfreeze_core.finetune.validation.race import winning_checkpoint
+from semfreeze_core.guided.request import GuidedRequest
+from semfreeze_core.guided.task import GuidedTask
+from semfreeze_core.plan.document import FreezePlan
+from semfreeze_core.records.finetune_report import DECISION
+from semfreeze_core.records.race import RACE_FOLDER, Race
+
+
+def training_request(
+    request: GuidedRequest, task: GuidedTask, plan: FreezePlan, raced: Race | None, folder: Path
+) -> TrainRequest:
+    """The whole training of what was chosen, from the race's checkpoint where there was one."""
+    rate, first, last_step = None, None, None
+    if raced is not None:
+        winner = next(variant for variant in raced.variants if variant.name == raced.chosen)
+        rate = winner.learning_rate
+        kept = winning_checkpoint(folder / DECISION / RACE_FOLDER, raced.chosen)
+        first = FirstSteps(kept or folder / CHECKPOINTS / f"checkpoint-{raced.steps}", raced.steps)
+        limit = request.objective.limit
+        if request.objective.kind == "time" and limit is not None and (winner.run_seconds or 0.0) > limit:
+            within = int(task.setup.steps * limit / (winner.run_seconds or limit))
+            last_step = max(raced.steps + 1, within)  # those of the race are made
+    return TrainRequest(
+        plan=plan,
+        data=task.train,
+        setup=plan.cost.setup,
+        evaluation=task.evaluation,
+        mapping=request.mapping,
+        add_eos=request.add_eos,
+        epochs=request.epochs,
+        steps=request.steps,
+        last_step=last_step,
+        learning_rate=rate,
+        n_accuracy=request.n_accuracy,
+        model=request.model,
+        keep_best=True,
+        first_steps=first,
+    )

@@ -1,0 +1,170 @@
+"""Finetuning from the Validate page: the form and its link, a race that runs, and what a finished one gave."""
+
+import json
+from types import SimpleNamespace
+
+import pytest
+
+from semfreeze_core.progress import ProgressEvent
+from semfreeze_core.records.finetune_report import DECISION
+from semfreeze_core.records.job import JobEnd
+from semfreeze_core.records.race import RACE_FOLDER, RACE_RESULT
+from semfreeze_core.runs.folder import FINETUNES
+from semfreeze_core.runs.job_events import EventWriter
+from semfreeze_core.runs.job_folder import this_process
+from semfreeze_core.runs.jobs import JOBS
+from semfreeze_core.wording.race import PRIVATE_FOLDER, finetune_lines
+from semfreeze_dashboard.data.run_folder import PATHS_VARIABLE
+from semfreeze_dashboard.panels import finetune_panel
+from semfreeze_dashboard.text.analysis_text import escaped
+from tests.dashboard.finetunes import raced, report, trial, write_finished, write_racing
+from tests.dashboard.test_pages import opened, sentence
+from tests.dashboard.test_start import job
+
+LINK = {"run": "doubtful", "prove": "true", "start": "finetune"}
+
+
+@pytest.fixture
+def asked(monkeypatch):
+    """What the page starts, which starts nothing here."""
+    started = []
+
+    def submit(*what):
+        started.append(what)
+        return SimpleNamespace(spec=SimpleNamespace(out=str(what[-1])))
+
+    monkeypatch.setattr(finetune_panel, "submit", submit)
+    return started
+
+
+def texts(app):
+    return "\n".join(element.value for kind in (app.markdown, app.caption, app.code, app.info) for element in kind)
+
+
+def running(runs, folder, **messages):
+    """A job that makes a finetune and runs, with its messages by stage."""
+    job(runs, "1-finetune", this_process(5.0), command=("finetune", "--model=m", "--data=d.jsonl"))
+    spec = runs / JOBS / "1-finetune" / "job.json"
+    spec.write_text(json.dumps(json.loads(spec.read_text()) | {"out": str(folder)}))
+    tell = EventWriter(spec.parent)
+    for stage, message in messages.items():
+        tell(ProgressEvent(stage, message=message))
+
+
+def test_form_starts_the_command_it_shows(doubtful, runs, asked, monkeypatch):
+    monkeypatch.setenv(PATHS_VARIABLE, "1")
+    app = opened("validate", **LINK, batch="4", epochs="2")
+    command, python = (code.value for code in app.code)
+    app.button[-1].click().run()
+    assert not app.exception
+    ((folder, words, title, out),) = asked
+    assert (folder, title, out) == (runs, "finetune of doubtful", doubtful / FINETUNES / "doubtful-finetuned")
+    assert {"--data=sample:sentence_to_json_train", "--batch-size=4", "--epochs=2"} <= set(words)
+    assert words[0] == "finetune"
+    assert not any(word.startswith("--eval") for word in words), "rows are held out"
+    assert all(word in command for word in words)
+    assert f"--out={out}" in command
+    assert f"Path('{out}')" in python
+    assert [toast.value for toast in app.toast] == ["Started: finetune of doubtful. Follow it under Jobs."]
+
+
+def test_choices_are_in_the_link_and_outlive_other_pages(doubtful, asked):
+    chosen = LINK | {"objective": "memory", "gib": "12.5", "steps": "150", "judged": "given", "output": "my-model"}
+    app = opened("validate", **chosen)
+    assert sentence(app)
+    assert not app.warning
+    for page in ("plan", "start", "present", "validate"):
+        app.switch_page(f"views/{page}.py").run()
+        assert {name: app.session_state[name] for name in ("objective", "gib", "steps", "judged", "output")} == {
+            "objective": "memory", "gib": 12.5, "steps": 150, "judged": "given", "output": "my-model"
+        }  # fmt: skip
+    app.button[-1].click().run()
+    ((_, words, _, out),) = asked
+    assert {"--objective=memory 12.5", "--steps=150", "--eval=sample:sentence_to_json_eval"} <= set(words)
+    assert out.name == "my-model"
+    assert not any(word.startswith("--epochs") for word in words)
+
+
+def test_choices_stay_while_the_page_shows_the_other_form(doubtful):
+    app = opened("validate", **LINK, objective="time", hours="3")
+    app.button_group(key="start").set_value("validate").run()
+    assert [button.label for button in app.button] == ["Start"]
+    assert (app.session_state["objective"], app.session_state["hours"]) == ("time", 3)
+    app.button_group(key="start").set_value("finetune").run()
+    assert "--objective=time 3h" in app.code[0].value
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [("../up", "is not a valid run name"), ("/tmp/x", "is not a valid"), ("done", "already exists")],
+)
+def test_a_name_that_cannot_be_or_is_taken_starts_nothing(doubtful, asked, name, message):
+    write_finished(doubtful / FINETUNES / "done")
+    app = opened("validate", **LINK, output=name)
+    app.button[-1].click().run()
+    assert asked == []
+    assert any(message in error.value for error in app.error)
+
+
+def test_the_bundled_run_shows_a_command_and_starts_nothing():
+    app = opened("validate", prove="true", start="finetune")
+    assert app.button[-1].disabled
+    assert app.code[0].value.endswith("--out=example-finetuned")
+    assert "Analyze a model on the page Start" in texts(app)
+
+
+def test_adapters_of_the_setup_do_not_count_and_the_page_says_so(doubtful, asked):
+    app = opened("validate", **LINK, adapters="true")
+    assert "trains whole layers" in texts(app)
+
+
+@pytest.mark.parametrize("paths", ["", "1"])
+def test_a_finished_finetune_says_what_it_chose_and_where_its_model_is(doubtful, runs, monkeypatch, paths):
+    monkeypatch.setenv(PATHS_VARIABLE, paths)
+    folder = write_finished(doubtful / FINETUNES / "best")
+    running(runs, folder)
+    job(runs, "2-done", end=JobEnd(state="done", ended=9.0), command=("finetune", "--model=m", "--data=d.jsonl"))
+    app = opened("validate", run="doubtful")
+    assert sentence(app)
+    shown = texts(app)
+    for line in finetune_lines(report(folder)):
+        assert escaped(line) in shown
+    rows = next(frame.value for frame in app.dataframe if "compute, whole finetune" in frame.value)
+    assert list(rows["variant"]) == ["train all layers", "freeze 7 (chosen)", "freeze 20"]
+    assert "semfreeze finetune --model=m --data=d.jsonl --out=" in app.code[0].value
+    assert "GuidedRequest(" in app.code[1].value
+    assert (escaped(str(folder)) in shown) is bool(paths)
+    assert (escaped(PRIVATE_FOLDER) in shown) is bool(paths)
+    if not paths:
+        assert str(runs) not in shown.replace("\\", "")
+        assert "kept on the server under the name best" in shown
+
+
+def test_a_finetune_that_runs_says_what_it_does_and_what_the_race_knows(doubtful, runs):
+    folder = write_racing(
+        doubtful / FINETUNES / "best", {"depth:7": 1.25}, full=[trial(1e-4, 1.5), trial(3e-4, 1.9, "behind")]
+    )
+    running(runs, folder, Race="Race: freeze 7 and all.", full="a trial", Finetune=f"Finetune: {runs}/x.jsonl")
+    app = opened("validate", run="doubtful")
+    assert sentence(app)
+    shown = texts(app)
+    assert escaped("Race: freeze 7 and all.") in shown
+    assert "a trial" not in shown, "the table has it"
+    assert "Finetune: x.jsonl" in shown.replace("\\", "")
+    assert "Lowest eval loss so far: freeze 7, 1.250" in shown
+    (rows,) = (frame.value for frame in app.dataframe)
+    assert list(rows["variant"]) == ["freeze 7", "train all layers"]
+    (folder / DECISION / RACE_FOLDER / RACE_RESULT).write_text(raced().model_dump_json())
+    app.run()
+    (rows,) = (frame.value for frame in app.dataframe)
+    assert list(rows["variant"])[1] == "freeze 7 (chosen)"
+
+
+def test_a_finetune_that_was_stopped_can_be_resumed(doubtful, runs):
+    folder = write_racing(doubtful / FINETUNES / "best", full=[trial(1e-4, 1.5)])
+    running(runs, folder, Race="Race: soon.")
+    (runs / JOBS / "1-finetune" / "end.json").write_text(JobEnd(state="cancelled", ended=9.0).model_dump_json())
+    app = opened("validate", run="doubtful")
+    assert "stopped before its end" in texts(app)
+    assert "No variant is evaluated yet" in texts(app)
+    assert any(button.label == "Resume" for button in app.button)
