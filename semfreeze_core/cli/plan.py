@@ -16,7 +16,7 @@ from semfreeze_core.cli.options.common import (
 )
 from semfreeze_core.cli.options.groups import with_flags
 from semfreeze_core.cli.options.pilots import PilotFlags, refuse_pilot_flags
-from semfreeze_core.records.defaults import COVERAGE_WEIGHT, TAU, WIDE_STEPS
+from semfreeze_core.records.defaults import COVERAGE_WEIGHT, LOOK_STEPS, TAU, WIDE_STEPS
 from semfreeze_core.records.options import EstimateOptions
 from semfreeze_core.wording.escaping import terminal_text
 
@@ -38,7 +38,7 @@ def plan(
         str | None,
         typer.Option(
             help="Freeze W layers for N steps, then K. Without W-K: a quarter, then the rule's depth; without @N: "
-            f"{WIDE_STEPS} steps, at most half.",
+            f"{WIDE_STEPS} steps, at most half; @auto: when trials of {LOOK_STEPS} steps lose nothing.",
             metavar="W-K@N",
         ),
     ] = None,

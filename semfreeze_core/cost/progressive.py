@@ -3,17 +3,17 @@
 import re
 from dataclasses import dataclass, replace
 
-from semfreeze_core.cost.flops import run_flop
+from semfreeze_core.cost.flops import run_flop, step_flop
 from semfreeze_core.cost.memory import training_bytes
 from semfreeze_core.cost.table import depth_cost, full_cost, parts_at_depth
 from semfreeze_core.errors import PlanError
 from semfreeze_core.records.activation_count import CalibratedBytes
-from semfreeze_core.records.cost import ProgressiveCost, TrainingBytes
-from semfreeze_core.records.defaults import WIDE_FRACTION, WIDE_STEPS
+from semfreeze_core.records.cost import LookCost, ProgressiveCost, TrainingBytes
+from semfreeze_core.records.defaults import CURVE_EXAMPLES, LOOK_STEPS, WIDE_FRACTION, WIDE_STEPS
 from semfreeze_core.records.model import ModelShape
 from semfreeze_core.records.training import DepthSwitch, TrainableParts, TrainingSetup
 
-_SWITCH = re.compile(r"(?:(\d{1,6})-(\d{1,6}))?(?:@(\d{1,9}))?")
+_SWITCH = re.compile(r"(?:(\d{1,6})-(\d{1,6}))?(?:@(\d{1,9}|auto))?")
 
 
 def names_depths(text: str) -> bool:
@@ -25,7 +25,7 @@ def names_depths(text: str) -> bool:
 def read_switch(
     text: str, shape: ModelShape, deep_depth: int | None, steps: int, *, written_after: str = ""
 ) -> DepthSwitch:
-    """The switch that "W-K@N" stands for: W layers are frozen for N steps, then K.
+    """The switch that "W-K@N" stands for: W layers are frozen for N steps, then K; "@auto" decides when by trials.
 
     "W-K" and "@N" may be left out: a quarter of the layers and then `deep_depth`; WIDE_STEPS, at most half of all.
 
@@ -55,9 +55,13 @@ def read_switch(
         raise PlanError("trains nothing in the end, as the model has no norm between its layers and its head")
     if steps < 2:
         raise PlanError(f"freezes deeper after a step, so it needs at least 2 steps, found {steps}")
-    step = min(WIDE_STEPS, steps // 2) if match[3] is None else int(match[3])
-    require_step(step, steps)
-    return DepthSwitch(wide, deep, step)
+    measured = match[3] == "auto"
+    step = min(WIDE_STEPS, steps // 2) if measured or match[3] is None else int(match[3])
+    if step < 1:
+        raise PlanError(_wrong_step(step, steps))
+    switch = DepthSwitch(wide, deep, step, measured)
+    require_step(switch, steps)
+    return switch
 
 
 def refused_with_switch(setup: TrainingSetup, around: tuple[bool | None, ...]) -> list[str]:
@@ -75,18 +79,28 @@ def refused_with_switch(setup: TrainingSetup, around: tuple[bool | None, ...]) -
     return problems
 
 
-def require_step(step: int, steps: int) -> None:
+def require_step(switch: DepthSwitch, steps: int) -> None:
     """Refuse a finetune that ends before it freezes deeper.
 
     Args:
-        step: after which it freezes deeper.
+        switch: where it freezes deeper.
         steps: of the whole finetune.
 
     Raises:
         PlanError: a part of a sentence, without its subject.
     """
-    if not 1 <= step < steps:
-        raise PlanError(f"freezes deeper after step {step}; expected a step from 1 to {steps - 1}, of {steps}")
+    step = switch.step
+    if step >= steps:
+        raise PlanError(_wrong_step(step, steps))
+    if switch.measured and not switch.looks(steps):
+        raise PlanError(
+            f"tries to freeze deeper after step {step} with {LOOK_STEPS} steps each way, so it needs more than "
+            f"{step + LOOK_STEPS} steps, found {steps}"
+        )
+
+
+def _wrong_step(step: int, steps: int) -> str:
+    return f"freezes deeper after step {step}; expected a step from 1 to {steps - 1}, of {steps}"
 
 
 @dataclass(frozen=True)
@@ -177,4 +191,24 @@ def progressive_cost(
         flop=flop,
         relative_flop=flop / full.flop,
     )
-    return ProgressiveCost(switch, whole, tuple(costs), tuple(phase.setup.steps for phase in phases))
+    steps = tuple(phase.setup.steps for phase in phases)
+    looks = look_cost(shape, setup, switch) if switch.measured else None
+    return ProgressiveCost(switch, whole, tuple(costs), steps, looks)
+
+
+def look_cost(shape: ModelShape, setup: TrainingSetup, switch: DepthSwitch) -> LookCost:
+    """What it adds to decide by short trainings when to freeze deeper.
+
+    Each decision makes LOOK_STEPS steps with either depth, without a cache, and evaluates both on CURVE_EXAMPLES
+    examples, taken to be as long as those of training. It goes on from one of the two; the other is lost.
+
+    Raises:
+        PlanError: a depth is outside 0..L.
+    """
+    wide, deep = (parts_at_depth(shape, depth) for depth in (switch.wide_depth, switch.deep_depth))
+    uncached = replace(setup, prefix_cache=False)
+    one = replace(uncached, batch_size=1, checkpointing="none")
+    readings = 2 * CURVE_EXAMPLES * step_flop(shape, one, wide).forward
+    lost_wide, lost_deep = (LOOK_STEPS * step_flop(shape, uncached, parts).total for parts in (wide, deep))
+    never = run_flop(shape, setup, wide) + len(switch.looks(setup.steps)) * (lost_deep + readings)
+    return LookCost(lost=lost_wide + readings, never=never)

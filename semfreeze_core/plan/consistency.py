@@ -107,12 +107,15 @@ def _switch(plan: FreezePlan) -> Iterator[str]:
         yield "switch is given, but trainable is not the last layers alone"
     if plan.cost.setup.lora is not None:
         yield "switch is given, but cost.setup.lora trains adapters"
-    if not switch.step < plan.cost.setup.steps:
-        yield f"switch.step is {switch.step}, but cost.setup.steps is {plan.cost.setup.steps}"
+    steps = plan.cost.setup.steps
+    if not switch.step < steps or (switch.measured and not switch.looks(steps)):
+        yield f"switch.step is {switch.step}, but cost.setup.steps is {steps}"
 
 
 def _phases(plan: FreezePlan) -> Iterator[str]:
     switch, phases, planned = plan.switch, plan.cost.phases, plan.cost.planned
+    if (plan.cost.looks is not None) != (switch is not None and switch.measured):
+        yield "has one of switch.measured and cost.looks, which are given together"
     if (switch is None) != (phases is None):
         yield "has one of switch and cost.phases, which are given together"
     if switch is None or phases is None or planned is None:

@@ -41,6 +41,13 @@ class PhaseCost(Document):
     cost: CostEntry
 
 
+class LookEntry(Document):
+    """FLOPs of deciding by short trainings when to freeze deeper: what one adds, and all where none allows it."""
+
+    lost: int = Field(ge=0)
+    never: int = Field(ge=0)
+
+
 class PlanCost(Document):
     """Cost of the plan and of full finetuning; `planned` is null without a recommendation.
 
@@ -50,6 +57,7 @@ class PlanCost(Document):
     in a stock trainer, or in `semfreeze train` where `setup` is a stock trainer's; null without a recommendation and in
     plans of 0.1.0. `phases` are those of a plan that freezes deeper at a step, in order, and `planned` is both: FLOPs
     of all steps, of the first step, and the memory of the phase that needs most. Such a plan has no cost elsewhere.
+    Where short trainings decide when, these are the costs if the first ones allow it, and `looks` what deciding adds.
     """
 
     setup: TrainingSetup
@@ -61,6 +69,7 @@ class PlanCost(Document):
     transformers_5: CostEntry | None = None
     alternative: AlternativeCost | None = None
     phases: list[PhaseCost] | None = None
+    looks: LookEntry | None = None
 
 
 class EvidenceEntry(Document):
@@ -218,7 +227,7 @@ def plan_digests(plan: FreezePlan) -> tuple[str, ...]:
         del whole["cost"]["alternative"]  # came since
     for document in (whole, content):  # came since, and the badge follows from the others
         if document["switch"] is None:
-            del document["switch"], document["cost"]["phases"]
+            del document["switch"], document["cost"]["phases"], document["cost"]["looks"]
         del document["evidence"]["badge"]
         if document["evidence"]["race"] is None:
             del document["evidence"]["race"]

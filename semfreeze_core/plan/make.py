@@ -27,6 +27,7 @@ from semfreeze_core.plan.document import (
     AlternativeCost,
     EvidenceEntry,
     FreezePlan,
+    LookEntry,
     PhaseCost,
     PlanCost,
 )
@@ -108,7 +109,7 @@ def make_plan(
         layers: the user's own trained layers as ranges, "0-3,26-29", in place of a depth.
         progressive: freeze fewer layers in the first steps, as "W-K@N": W layers for N steps, then K. Without "W-K" a
             quarter of the layers, then what the rule chooses; with it the rule is "manual". Without "@N" WIDE_STEPS, at
-            most half of all.
+            most half of all; with "@auto" short trainings decide when.
         tau: what the coverage score must reach, in (0, 1].
         weight: weight of the coverage against exchangeable layers, in [0, 1).
         budget: what the finetune may cost; only with the rule "budget".
@@ -232,7 +233,8 @@ def plan_cost(
         both = progressive_cost(shape, setup, switch)
         phases = zip(both.steps, both.phases, strict=True)
         written = [PhaseCost(steps=steps, cost=CostEntry.of(phase)) for steps, phase in phases]
-        return cost.model_copy(update={"planned": CostEntry.of(both.whole), "phases": written})
+        looks = None if both.looks is None else LookEntry(lost=both.looks.lost, never=both.looks.never)
+        return cost.model_copy(update={"planned": CostEntry.of(both.whole), "phases": written, "looks": looks})
     stock = None
     if setup.checkpointing != "none":
         stock = CostEntry.of(depth_cost(shape, stock_setup(stock_trainer(setup)), parts))

@@ -86,6 +86,19 @@ class AlternativeCosts:
 
 
 @dataclass(frozen=True)
+class LookCost:
+    """What it adds to decide by short trainings whether a finetune freezes deeper, in FLOPs.
+
+    Attributes:
+        lost: of one decision: the steps that are not gone on from, and both evaluations.
+        never: of the whole finetune where no decision allows it.
+    """
+
+    lost: int
+    never: int
+
+
+@dataclass(frozen=True)
 class ProgressiveCost:
     """The cost of a finetune that freezes deeper at a step, relative to full finetuning of as many steps.
 
@@ -94,12 +107,15 @@ class ProgressiveCost:
         whole: all steps; the first step is the wide phase's, the bytes are those of the phase that needs most.
         phases: the wide one, and the deep one with its own cache pass; their FLOPs add up to the whole's.
         steps: of each phase.
+        looks: of a switch that short trainings decide; the rest is then the cost where the first one allows it, without
+            what deciding adds.
     """
 
     switch: DepthSwitch
     whole: DepthCost
     phases: tuple[DepthCost, ...]
     steps: tuple[int, ...]
+    looks: LookCost | None = None
 
 
 @dataclass(frozen=True)

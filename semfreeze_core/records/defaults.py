@@ -87,6 +87,7 @@ FURTHER_VARIANTS = (DYNAMIC, "depth:K", "layers:A-B,C-D", PROGRESSIVE, f"{PROGRE
 # On SmolLM2-135M it kept 82% to 100% of full finetuning's loss reduction in the same 40 steps, at 60% to 70% of the
 # compute (five tasks, one seed, by a script that is not kept here).
 WIDE_FRACTION, WIDE_STEPS = 0.25, 20
+LOOK_STEPS = 10  # of each of the two short trainings that decide whether a finetune freezes deeper where it is
 STEPS, TRAIN_ROWS, EVAL_ROWS, ACCURACY_ROWS = 60, 480, 200, 100
 SEEDS = 1
 CURVE_EXAMPLES = 64  # of the evaluations between the marks, which draw the curve and decide nothing

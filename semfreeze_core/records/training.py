@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from semfreeze_core.records.defaults import BATCH_SIZE, EPOCHS, PRECISION, SEQUENCE_LENGTH, TRAIN_EXAMPLES
+from semfreeze_core.records.defaults import BATCH_SIZE, EPOCHS, LOOK_STEPS, PRECISION, SEQUENCE_LENGTH, TRAIN_EXAMPLES
 
 Precision = Literal["float32", "bf16-autocast", "bf16"]
 DtypeName = Literal["auto", "float32", "bfloat16"]  # what an analysis computes in
@@ -75,11 +75,14 @@ class DepthSwitch:
         wide_depth: layers frozen in the first steps; 0 trains everything.
         deep_depth: layers frozen after them.
         step: after how many steps it freezes deeper.
+        measured: whether short trainings decide if it does: after `step` steps, and where it does not, again after as
+            many.
     """
 
     wide_depth: int
     deep_depth: int
     step: int
+    measured: bool = False
 
     def __post_init__(self) -> None:
         if not 0 <= self.wide_depth < self.deep_depth:
@@ -88,6 +91,16 @@ class DepthSwitch:
             )
         if self.step < 1:
             raise ValueError(f"the freeze depth changes after at least 1 step, found {self.step}")
+
+    def looks(self, steps: int) -> tuple[int, ...]:
+        """After which steps a measured switch is decided, as long as none is made; others are decided beforehand.
+
+        Args:
+            steps: of the whole finetune, some of which must be left after a look.
+        """
+        if not self.measured:
+            return ()
+        return tuple(range(self.step, steps - LOOK_STEPS, self.step))[:: max(1, -(-LOOK_STEPS // self.step))]
 
 
 @dataclass(frozen=True)

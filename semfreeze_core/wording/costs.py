@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
+from semfreeze_core.records.defaults import LOOK_STEPS
 from semfreeze_core.wording.layers import set_of
 from semfreeze_core.wording.numbers import MISSING, counted, duration_at, flops, gib, percent, rate_range
 from semfreeze_core.wording.tables import Column, Table, table
@@ -152,6 +153,20 @@ def depth_cost_table(costs: CostTable, rates: Sequence[float] = ()) -> Table:
     return table([Column(title) for title in titles], rows)
 
 
+def looks_sentence(every: int, lost_flop: int, never_flop: int) -> str:
+    """How trials decide when a finetune freezes deeper, and what that adds to its cost.
+
+    Args:
+        every: steps between them.
+        lost_flop: of one trial, what is not gone on from, FLOPs.
+        never_flop: of the whole finetune where no trial allows it, FLOPs.
+    """
+    return (
+        f"Every {counted(every, 'step')} a trial of {LOOK_STEPS} steps with either depth, on eval examples, decides "
+        f"whether it freezes deeper: each adds {flops(lost_flop)}. Where none allows it, all takes {flops(never_flop)}."
+    )
+
+
 def cost_notes(costs: CostTable) -> list[str]:
     """What the cost table's numbers mean and what they leave out."""
     notes = [f"{MEMORY_NOTE} Compute and memory shares are relative to full finetuning in the same number of steps."]
@@ -173,6 +188,8 @@ def cost_notes(costs: CostTable) -> list[str]:
             f"{wide}, then {deep}: {counted(wide, 'layer')} frozen for {first}, then {deep}; the memory is that of the "
             "phase that needs most."
         )
+        if both.looks is not None:
+            notes.append(looks_sentence(both.switch.step, both.looks.lost, both.looks.never))
     if costs.alternative is not None:
         trainer = costs.alternative.trainer
         notes.append(

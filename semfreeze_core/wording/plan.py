@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from semfreeze_core.wording.costs import RelativeCost, alternative_sentence, cost_sentence
+from semfreeze_core.wording.costs import RelativeCost, alternative_sentence, cost_sentence, looks_sentence
 from semfreeze_core.wording.layers import set_headline, set_of
 from semfreeze_core.wording.numbers import NOT_MEASURED, Estimate, counted, flops, gib, interval_with_ci
 
@@ -34,7 +34,7 @@ def depth_headline(depth: int, n_layers: int) -> str:
 
 def switch_headline(switch: DepthSwitch, n_layers: int) -> str:
     """What a finetune trains that freezes deeper at a step, in one sentence."""
-    steps = counted(switch.step, "step")
+    steps = f"{'at least ' if switch.measured else ''}{counted(switch.step, 'step')}"
     then = "the first" if switch.deep_depth == 1 else f"the first {switch.deep_depth}"
     if switch.wide_depth == 0:
         return f"Train all {n_layers} layers for {steps}, then freeze {then}."
@@ -48,7 +48,10 @@ def phases_sentence(cost: PlanCost) -> str:
         return ""
     first, second = (f"{flops(p.cost.flop)} and {gib(p.cost.bytes.total)} of memory" for p in cost.phases)
     steps, rest = (phase.steps for phase in cost.phases)
-    return f"Estimated: {first} for the first {counted(steps, 'step')}, {second} for the other {rest:,}."
+    sentence = f"Estimated: {first} for the first {counted(steps, 'step')}, {second} for the other {rest:,}."
+    if cost.looks is None:
+        return sentence
+    return f"{sentence} {looks_sentence(steps, cost.looks.lost, cost.looks.never)}"
 
 
 def no_recommendation(rule: str, candidate_depth: int | None) -> str:

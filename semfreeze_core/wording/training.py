@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from semfreeze_core.records.defaults import LOOK_STEPS
 from semfreeze_core.wording.numbers import counted, duration, flops, gib, nats, number, percent
 
 if TYPE_CHECKING:
     from semfreeze_core.plan.forecast import FinetuneForecast
+    from semfreeze_core.records.looks import Look
     from semfreeze_core.records.validation import EvalPoint
 
 
@@ -30,6 +32,15 @@ def forecast_sentence(forecast: FinetuneForecast, whose_rate: str, search: tuple
     return (
         f"Estimated: {flops(forecast.flop)}, {time}.{more} Largest variant, full finetuning: "
         f"{gib(forecast.peak_bytes)} of memory (if it does not fit, fewer examples are processed at a time)."
+    )
+
+
+def look_sentence(look: Look) -> str:
+    """What a trial gave that decides whether a finetune freezes deeper."""
+    decided = "It freezes deeper from there on" if look.deeper else "It does not freeze deeper yet"
+    return (
+        f"Trial after step {look.step:,}: {LOOK_STEPS} steps give eval loss {number(look.wide_loss)} as it trains now, "
+        f"{nats(look.deep_loss)} frozen deeper. {decided}."
     )
 
 

@@ -60,6 +60,7 @@ def _progressive(both: ProgressiveCost, entry: Callable[[DepthCost], dict[str, A
         "switch": asdict(both.switch),
         "cost": entry(both.whole),
         "phases": [{"steps": steps, "cost": entry(phase)} for steps, phase in phases],
+        "looks": None if both.looks is None else asdict(both.looks),
     }
 
 

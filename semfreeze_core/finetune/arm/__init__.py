@@ -9,8 +9,10 @@ __all__ = [
     "job",
     "launch",
     "progress_file",
+    "rate_search",
     "recorder",
     "settings",
+    "switch",
     "trainer",
     "training",
 ]

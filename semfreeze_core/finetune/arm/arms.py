@@ -150,9 +150,14 @@ def make_arms(
     problems += [p for name in names if (p := _name_problem(name, shape, planned, steps)) is not None]
     if planned_switch is not None and "planned" in names:
         try:
-            require_step(planned_switch.step, steps)
+            require_step(planned_switch, steps)
         except PlanError as error:
             problems.append(f"variant planned: {error}")
+        if planned_switch.measured:
+            problems.append(
+                "variant planned: trials decide when the plan freezes deeper, which only `semfreeze train` makes; name "
+                f"a step, as in {PROGRESSIVE}@{planned_switch.step}"
+            )
     if DYNAMIC in names and not example_depths:
         problems.append(
             f"variant {DYNAMIC}: needs the freeze depth of each training example, which `semfreeze validate` measures; "

@@ -64,6 +64,8 @@ def _frozen(plan: FreezePlan) -> str:
     first = f"The first {switch.wide_depth} of {plan.n_layers} layers were frozen"
     if switch.wide_depth == 0:
         first = f"All {plan.n_layers} layers were trained"
+    if switch.measured:
+        return f"{first} at first, and the first {switch.deep_depth} frozen where a trial on eval examples lost nothing"
     return f"{first} for {counted(switch.step, 'step')}, and the first {switch.deep_depth} were frozen from then on"
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from semfreeze_core.finetune.quantize.quantize import NAMES
 from semfreeze_core.finetune.train.request import TrainRequest, kept_settings
+from semfreeze_core.records.looks import Look
 from semfreeze_core.records.rates import RateSearch
 from semfreeze_core.records.training import FrozenBits
 from semfreeze_core.records.validation import EvalPoint
@@ -23,6 +24,7 @@ class Trained:
         before, after: evaluations on the eval examples; None without any.
         notes: decisions worth reporting.
         search: of the learning rate; None where it was given or is a default.
+        looks: decisions whether to freeze deeper, where short trainings decide it.
     """
 
     folder: Path
@@ -32,11 +34,15 @@ class Trained:
     after: EvalPoint | None
     notes: tuple[str, ...]
     search: RateSearch | None = None
+    looks: tuple[Look, ...] = ()
 
     def sentence(self, batch_size: int, n_eval: int, bits: FrozenBits | None = None) -> str:
         """How long it trained, on a base of how many bits, and how the eval loss changed; for the model card."""
         text = f"Trained for {self.steps} steps of {batch_size} examples"
         text += f" on the base in {NAMES[bits]}" if bits else ""
+        if self.looks:
+            last = self.looks[-1]
+            text += f", frozen deeper from step {last.step} on" if last.deeper else ", frozen deeper in none"
         if self.after is None:
             return f"{text}; not evaluated."
         if self.after.step < self.steps:
@@ -77,6 +83,7 @@ def training_result(trained: Trained, request: TrainRequest, default_rate: float
         "rate_search": None if trained.search is None else trained.search.model_dump(mode="json"),
         "steps": trained.steps,
         "train_losses": trained.losses,
+        "looks": [look.model_dump(mode="json") for look in trained.looks],
         **trained.evaluations(),
         "notes": list(trained.notes),
     }

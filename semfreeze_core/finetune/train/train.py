@@ -22,7 +22,7 @@ from semfreeze_core.finetune.arm.job import ModelSource
 from semfreeze_core.finetune.arm.rate_search import WinningTrial
 from semfreeze_core.finetune.arm.recorder import Record, Recorder
 from semfreeze_core.finetune.arm.settings import ArmSettings
-from semfreeze_core.finetune.arm.switch import EndPhase
+from semfreeze_core.finetune.arm.switch import EndPhase, deeper_checkpoint
 from semfreeze_core.finetune.arm.trainer import (
     BestTrainer,
     PlanTrainer,
@@ -39,7 +39,19 @@ from semfreeze_core.finetune.model.batches import Collator, ExampleIndices
 from semfreeze_core.finetune.model.network import CacheSettings, Network, build_network
 from semfreeze_core.finetune.model.task_data import read_task_data
 from semfreeze_core.finetune.quantize.quantize import quantize_layers, require_bitsandbytes, trained_bits
-from semfreeze_core.finetune.train.deeper import DEEPER, STATES, save_switch, saved_switch, wide_weights
+from semfreeze_core.finetune.train.deeper import (
+    DEEPER,
+    LOOK,
+    LOOKS,
+    STATES,
+    read_looks,
+    save_look,
+    save_switch,
+    saved_search,
+    saved_switch,
+    wide_weights,
+    write_looks,
+)
 from semfreeze_core.finetune.train.request import (
     TrainRequest,
     different_settings,
@@ -50,13 +62,21 @@ from semfreeze_core.finetune.train.request import (
 from semfreeze_core.finetune.train.result import Trained, best_checkpoint_note, training_result
 from semfreeze_core.finetune.train.save import save_finetuned
 from semfreeze_core.finetune.train.trackers import reporters
+from semfreeze_core.gains.looks import decide_look
 from semfreeze_core.gains.rates import compared_steps, starting_rate
 from semfreeze_core.plan.consistency import require_names
 from semfreeze_core.plan.document import FreezePlan, require_model, require_recommendation
 from semfreeze_core.progress import Progress, ProgressEvent, silent
-from semfreeze_core.records.defaults import MIN_RATE_EXAMPLES, MIN_RATE_STEPS, TRAINING_WARMUP_FRACTION
+from semfreeze_core.records.defaults import (
+    CURVE_EXAMPLES,
+    LOOK_STEPS,
+    MIN_RATE_EXAMPLES,
+    MIN_RATE_STEPS,
+    TRAINING_WARMUP_FRACTION,
+)
 from semfreeze_core.records.examples import TokenizedExample
 from semfreeze_core.records.finetune_report import DECISION
+from semfreeze_core.records.looks import Look, Looks
 from semfreeze_core.records.model import ModelShape
 from semfreeze_core.records.rates import RateSearch
 from semfreeze_core.records.training import DepthSwitch, TrainableParts
@@ -66,9 +86,10 @@ from semfreeze_core.storage import disk_errors, prefix_cache_folder, write_atomi
 from semfreeze_core.temporary import is_temporary, remove_leftovers, require_locks
 from semfreeze_core.unlocked_leftovers import is_unlocked_leftover, remove_from_claimed
 from semfreeze_core.wording.rates import no_rate_reason, rate_note
+from semfreeze_core.wording.training import look_sentence
 
 CHECKPOINTS, RATES, SETTINGS, RESULT = "checkpoints", "rates", "training_settings.json", "training.json"
-_ONLY_TO_RESUME = (CHECKPOINTS, RATES, DEEPER, STATES)
+_ONLY_TO_RESUME = (CHECKPOINTS, RATES, DEEPER, STATES, LOOK, LOOKS)
 RESUME_ADVICE = "Free some space and run the same command again: it resumes."
 BEST_LOST_NOTE = "The checkpoint with the lowest eval loss is gone, so this model is the last step's, not the best."
 UNQUANTIZED_NOTE = (
@@ -163,6 +184,12 @@ def _train(
                 f"The plan freezes deeper after step {compared}, too early to compare learning rates: name one with "
                 f"--lr, or make a plan that freezes deeper after step {MIN_RATE_STEPS} or later."
             )
+    if arm.switch is not None and arm.switch.measured and len(evaluation) < MIN_RATE_EXAMPLES:
+        raise InputError(
+            f"Trials on eval examples decide when the plan freezes deeper: expected at least {MIN_RATE_EXAMPLES}, "
+            f"found {len(evaluation)}. Give more with --eval, or make a plan that names the step, as --progressive "
+            f"@{arm.switch.step} does."
+        )
     before = None if request.first_steps is None else request.first_steps.steps  # whose warm-up is over
     start = starting_rate(loaded.shape.d_model, arm.kind) if compared else DEFAULT_RATES[arm.kind]
     arm = replace(arm, learning_rate=request.learning_rate or start)
@@ -188,8 +215,7 @@ def _train(
     sentence = trained.sentence(setup.batch_size, len(evaluation), trained_bits(plan))
     save_finetuned(network.tuned, loaded.tokenizer, plan, sentence, folder)
     write_atomically(folder / RESULT, json.dumps(training_result(trained, request, arm.learning_rate), indent=1) + "\n")
-    for used in _ONLY_TO_RESUME:
-        shutil.rmtree(folder / used, ignore_errors=True)
+    _remove_what_only_resumes(folder)
     return trained
 
 
@@ -203,7 +229,7 @@ def _planned_arm(plan: FreezePlan, shape: ModelShape, steps: int) -> Arm:
     if switch is None:
         return Arm("planned", parts, plan.cost.setup.lora, 0.0)
     try:
-        require_step(switch.step, steps)
+        require_step(switch, steps)
     except PlanError as error:
         raise PlanError(
             f"The plan {error}. Train for more --steps or --epochs, or make a plan with another --progressive."
@@ -251,8 +277,9 @@ class _Training:
     def saved(self) -> frozenset[int]:
         """After which steps there is a checkpoint."""
         every = self.save_every
-        ends = {self.steps} if self.arm.switch is None else {self.arm.switch.step, self.steps}
-        return frozenset({*range(every, self.steps, every), *ends})
+        switch = self.arm.switch
+        ends = () if switch is None else switch.looks(self.steps) or (switch.step,)
+        return frozenset({*range(every, self.steps, every), *ends, self.steps})
 
     @property
     def save_every(self) -> int:
@@ -266,9 +293,17 @@ class _Training:
             self.loaded.shape, setup_at_lengths(self.settings, self.train, cached=setup.prefix_cache)
         )
         wide = phases[0]
-        network = self._network(wide, first=True) if switch is None else self._freeze_deeper(wide, phases[-1], switch)
+        last = phases[-1]
+        if switch is None:
+            network = self._network(wide, first=True)
+        elif not switch.measured:
+            network = self._freeze_deeper(wide, last, switch)
+        elif self._look_until_deeper(wide, last, switch):
+            network = self._second_network(wide, last)
+        else:
+            network, last = self._network(self._whole(wide), first=True), wide
         with tf32_products(network.decoder.device):  # but not for the cache, which is verified in float32
-            trained, best = self._fit_to_the_end(network, phases[-1].parts)
+            trained, best = self._fit_to_the_end(network, last.parts)
         if best is not None:
             network.unfreeze()
             network = self._network(wide, first=True, cached=False)
@@ -276,27 +311,118 @@ class _Training:
             evaluator = self._evaluator(network, wide.parts)
             notes = self._evaluate_best(evaluator, checkpoint_step(best))
             trained = replace(trained, after=evaluator.points[-1], notes=notes)
-        return replace(trained, notes=(*self.notes, *trained.notes)), network
+        looks = read_looks(self.folder)
+        return replace(
+            trained, notes=(*self.notes, *trained.notes), looks=() if looks is None else tuple(looks.looks)
+        ), network
 
     def _freeze_deeper(self, wide: Phase, deep: Phase, switch: DepthSwitch) -> Network:
         """Train the first phase, or what is left of it; the model ready to train the second."""
-        end = None
-        if saved_switch(self.folder) is None:
-            network = self._network(wide, first=True)
-            with tf32_products(network.decoder.device):
-                end = self._fit_until(network, wide.parts, switch)
-            load_trained(network.supervised, end)  # a trainer that keeps the best ends with its weights
-            self.notes = network.notes
-        else:
-            network = self._network(wide, first=True, cached=False)
-            load_trained(network.supervised, wide_weights(self.folder))
+        if saved_switch(self.folder) is not None:
+            return self._second_network(wide, deep)
+        end = self._first_phase(wide, switch.step)
+        network = self._network(deep, first=False)
+        save_switch(end, trained_tensors(network.supervised), self.folder, self.search)
+        return network
+
+    def _first_phase(self, wide: Phase, step: int) -> Path:
+        """Train the first phase until a step; its checkpoint, whose weights the unfrozen model has."""
+        network = self._network(wide, first=True)
+        with tf32_products(network.decoder.device):
+            end = self._fit_until(network, wide.parts, step)
+        load_trained(network.supervised, end)  # a trainer that keeps the best ends with its weights
+        self.notes = network.notes
+        self._unfreeze(network, "Training: freezing deeper")
+        return end
+
+    def _second_network(self, wide: Phase, deep: Phase) -> Network:
+        """The model ready to train the second phase, once the first has ended."""
+        self._load(wide, wide_weights(self.folder))
+        return self._network(deep, first=False)
+
+    def _load(self, wide: Phase, checkpoint: Path) -> None:
+        """Give the unfrozen model the weights of a checkpoint of the first phase."""
+        network = self._network(wide, first=True, cached=False)
+        load_trained(network.supervised, checkpoint)
+        self._unfreeze(network, "Training: freezing deeper")
+
+    def _unfreeze(self, network: Network, stage: str) -> None:
         network.unfreeze()
         release_unused_memory(self.loaded.decoder.device)
-        self.progress(ProgressEvent("Training: freezing deeper"))
-        network = self._network(deep, first=False)
-        if end is not None:
-            save_switch(end, trained_tensors(network.supervised), self.folder)
-        return network
+        self.progress(ProgressEvent(stage))
+
+    def _whole(self, wide: Phase) -> Phase:
+        """The first phase where it is the whole training: then it has a cache where the training is to have one."""
+        return replace(wide, setup=replace(wide.setup, prefix_cache=self.settings.setup.prefix_cache))
+
+    def _look_until_deeper(self, wide: Phase, deep: Phase, switch: DepthSwitch) -> bool:
+        """Train the first phase until a short training that freezes deeper loses nothing; whether one did.
+
+        What each decision gave is kept before anything is done about it: a killed training does that, and decides
+        nothing anew.
+        """
+        for step in switch.looks(self.steps):
+            if saved_switch(self.folder) is not None:
+                return True
+            looks = read_looks(self.folder)
+            decided = None if looks is None else next((look for look in looks.looks if look.step == step), None)
+            last = last_complete_checkpoint(self.checkpoints)
+            if decided is not None and last is not None and checkpoint_step(last) > step:
+                continue  # it went on from there
+            end = self._first_phase(wide, step)
+            if decided is None:
+                decided = self._look(wide, deep, end)
+            where = self.folder / LOOK / ("deep" if decided.deeper else "wide") / f"checkpoint-{step + LOOK_STEPS}"
+            if decided.deeper:
+                save_look(end, where, self.folder, self.search)
+            else:
+                _adopt(where, self.checkpoints)
+                shutil.rmtree(self.folder / LOOK, ignore_errors=True)
+        return saved_switch(self.folder) is not None
+
+    def _look(self, wide: Phase, deep: Phase, end: Path) -> Look:
+        """Train LOOK_STEPS steps from a checkpoint with either depth, and decide by their losses."""
+        looks = read_looks(self.folder)
+        assert looks is not None, "the first phase begins with it"
+        shutil.rmtree(self.folder / LOOK, ignore_errors=True)
+        losses: dict[str, list[float]] = {}
+        records: dict[str, Record] = {}
+        for name, phase in (("deep", deep), ("wide", wide)):
+            if name == "wide":
+                self._load(wide, end)
+            network = self._network(phase, first=name == "wide", cached=False)
+            begin = end
+            if name == "deep":
+                begin = deeper_checkpoint(end, trained_tensors(network.supervised), self.folder / LOOK / "begin")
+            place = self.folder / LOOK / name
+            losses[name], records[name] = self._short_training(network, phase.parts, begin, place)
+            self._unfreeze(network, f"Training: {name} trial after step {checkpoint_step(end)}")
+        self._load(wide, end)
+        look = decide_look(
+            checkpoint_step(end), looks.before, losses["wide"], losses["deep"], self._target_tokens(len(looks.before))
+        )
+        write_looks(looks.model_copy(update={"looks": [*looks.looks, look]}), self.folder)
+        made = records["deep" if look.deeper else "wide"]
+        self.record.losses += made.losses
+        self.record.step_seconds += made.step_seconds
+        self.progress(ProgressEvent("Training", message=look_sentence(look)))
+        return look
+
+    def _short_training(
+        self, network: Network, parts: TrainableParts, begin: Path, folder: Path
+    ) -> tuple[list[float], Record]:
+        """Train LOOK_STEPS steps from a checkpoint, and leave one in a folder; losses of the eval examples then."""
+        training = ArmTraining(network, Collator(self.train, network.train_cache), self.settings, 0, self.progress)
+        end = checkpoint_step(begin) + LOOK_STEPS
+        recorder = training.recorder(lambda _: None, frozenset(), total=self.steps, stage="Training: trial")
+        with disk_errors(folder), tf32_products(network.decoder.device):
+            training.fit(self.arm, folder, [recorder, EndPhase(end)], begin)
+            if recorder.record.failure:
+                raise InputError(f"Training ended: {recorder.record.failure}. Checkpoints are in {self.checkpoints}.")
+            return self._evaluator(network, parts).curve_losses(), recorder.record
+
+    def _target_tokens(self, n_examples: int) -> list[float]:
+        return [float(example.supervised.sum()) for example in self.evaluation[:n_examples]]
 
     def _network(self, phase: Phase, *, first: bool, cached: bool = True) -> Network:
         """The model ready to train a phase."""
@@ -319,12 +445,12 @@ class _Training:
             n_accuracy=self.settings.n_accuracy, course=self.course,
         )  # fmt: skip
 
-    def _fit_until(self, network: Network, parts: TrainableParts, switch: DepthSwitch) -> Path:
-        """Train the first phase; returns the checkpoint of its last step."""
+    def _fit_until(self, network: Network, parts: TrainableParts, step: int) -> Path:
+        """Train the first phase until a step; returns the checkpoint there."""
         evaluator = self._evaluator(network, parts)
         resumed = self._begin(network, evaluator)
-        if resumed is None or checkpoint_step(resumed) < switch.step:
-            self._run(network, evaluator, resumed, [EndPhase(switch.step)])
+        if resumed is None or checkpoint_step(resumed) < step:
+            self._run(network, evaluator, resumed, [EndPhase(step)])
         evaluator.end_phase()
         end = last_complete_checkpoint(self.checkpoints)
         assert end is not None, "EndPhase saves it"
@@ -332,18 +458,17 @@ class _Training:
 
     def _fit_to_the_end(self, network: Network, parts: TrainableParts) -> tuple[Trained, Path | None]:
         """Train the last phase; the result, and the best checkpoint where that is one of the phase before."""
-        evaluator, switch = self._evaluator(network, parts), self.arm.switch
-        if switch is None:
+        evaluator, switched = self._evaluator(network, parts), saved_switch(self.folder)
+        if switched is None:
             resumed, since = self._begin(network, evaluator), 0
         else:
-            resumed, since = last_complete_checkpoint(self.checkpoints), switch.step
+            resumed, since = last_complete_checkpoint(self.checkpoints), checkpoint_step(switched)
             if resumed is None or checkpoint_step(resumed) <= since:
-                resumed = saved_switch(self.folder)
-            assert resumed is not None
+                resumed = switched
             if self.request.keep_best:
                 relocate_best(resumed, self.checkpoints)
-            if self.settings.rate_steps is not None and self.search is None:
-                self._take_rate(network, evaluator)
+            if (search := saved_search(self.folder)) is not None and search.rate is not None:
+                self.search, self.arm = search, replace(self.arm, learning_rate=search.rate)
         if resumed is not None and checkpoint_step(resumed) >= self.steps:
             return self._evaluated(network, evaluator, resumed, since)
         trainer = self._run(network, evaluator, resumed, [], since)
@@ -368,6 +493,9 @@ class _Training:
         resumed = last_complete_checkpoint(self.checkpoints)
         if self.evaluation and resumed is None:
             evaluator.evaluate(0, ["start"], 0.0)
+        if self.arm.switch is not None and self.arm.switch.measured and read_looks(self.folder) is None:
+            before = evaluator.points[0].item_losses if evaluator.points else evaluator.curve_losses()
+            write_looks(Looks(before=before[:CURVE_EXAMPLES], looks=[]), self.folder)
         _save_settings(self.folder, request)  # before the Trainer, which makes the folder of checkpoints
         if resumed is None and request.first_steps is not None and request.first_steps.checkpoint.is_dir():
             resumed = _adopt(request.first_steps.checkpoint, self.checkpoints)
@@ -475,6 +603,14 @@ class _Training:
         return (best_checkpoint_note(best, self.steps, len(self.saved)),)
 
 
+def _remove_what_only_resumes(folder: Path) -> None:
+    for used in _ONLY_TO_RESUME:
+        if (folder / used).is_file():
+            (folder / used).unlink()
+        else:
+            shutil.rmtree(folder / used, ignore_errors=True)
+
+
 def _adopt(checkpoint: Path | None, checkpoints: Path) -> Path | None:
     """Move a checkpoint of the first steps to where the training goes on from."""
     if checkpoint is None:
@@ -512,8 +648,7 @@ def _claimed(folder: Path, request: TrainRequest) -> Iterator[None]:
                     remove_from_claimed(folder)
                     _refuse_foreign(folder)
                     if (folder / RESULT).exists():
-                        for used in _ONLY_TO_RESUME:  # killed in their deletion
-                            shutil.rmtree(folder / used, ignore_errors=True)
+                        _remove_what_only_resumes(folder)  # killed in its deletion
                         raise RunError(f"{folder} holds a finished training. Choose another --out.")
                     _refuse_another(folder, request)
                     yield

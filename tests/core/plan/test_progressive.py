@@ -6,7 +6,15 @@ from typing import Any
 
 import pytest
 
-from semfreeze_core.cost import full_cost, progressive_bytes, progressive_cost, progressive_flop
+from semfreeze_core.cost import (
+    full_cost,
+    parts_at_depth,
+    progressive_bytes,
+    progressive_cost,
+    progressive_flop,
+    run_flop,
+    step_flop,
+)
 from semfreeze_core.errors import PlanError
 from semfreeze_core.plan.document import FreezePlan, parse_plan, plan_digests
 from semfreeze_core.plan.make import TrainFlags, make_plan
@@ -71,6 +79,39 @@ def test_its_cost_is_that_of_both_phases(make_run: Runs, plan: FreezePlan) -> No
     assert (cost.alternative, cost.transformers_5) == (None, None), "no other trainer freezes deeper"
 
 
+def test_a_switch_that_trials_decide_is_priced_with_them_and_without(make_run: Runs) -> None:
+    plan = make_plan(make_run(), rule="manual", progressive="2-9@auto", setup=SETUP)
+    shape, looks = make_run().shape, plan.cost.looks
+    assert plan.switch == DepthSwitch(2, 9, 20, measured=True)
+    assert looks is not None
+    assert plan.cost.planned is not None
+    assert plan.cost.planned.flop == progressive_flop(shape, SETUP, DepthSwitch(2, 9, 20))
+    setup = TrainingSetup(**vars(SETUP) | {"prefix_cache": False})
+    wide, deep = parts_at_depth(shape, 2), parts_at_depth(shape, 9)
+    readings = looks.lost - 10 * step_flop(shape, setup, wide).total
+    assert readings == 128 * step_flop(shape, TrainingSetup(**vars(setup) | {"batch_size": 1}), wide).forward
+    once = 10 * step_flop(shape, setup, deep).total + readings
+    assert looks.never == run_flop(shape, SETUP, wide) + once, (
+        "after step 20; 40 leaves 10 steps, and none to go on with"
+    )
+    assert parse_plan(plan.model_dump_json()) == plan
+    assert headline(plan) == "Freeze the first 2 of 12 layers for at least 20 steps, then the first 9."
+    assert "a trial of 10 steps with either depth, on eval examples, decides" in plan_summary(plan)[2]
+    written = json.loads(plan.model_dump_json())
+    written["cost"]["looks"] = None
+    with pytest.raises(PlanError, match=r"one of switch\.measured and cost\.looks"):
+        parse_plan(json.dumps(written))
+
+
+@pytest.mark.parametrize(
+    ("step", "steps", "looks"),
+    [(20, 100, (20, 40, 60, 80)), (20, 90, (20, 40, 60)), (5, 40, (5, 15, 25)), (20, 30, ()), (10, 21, (10,))],
+)
+def test_looks_are_made_where_steps_are_left(step: int, steps: int, looks: tuple[int, ...]) -> None:
+    assert DepthSwitch(1, 2, step, measured=True).looks(steps) == looks
+    assert DepthSwitch(1, 2, step).looks(steps) == ()
+
+
 def test_checkpointing_is_priced_in_both_phases(make_run: Runs) -> None:
     shape, switch = make_run().shape, DepthSwitch(2, 9, 30)
     plain = progressive_cost(shape, SETUP, switch)
@@ -107,6 +148,10 @@ def test_it_is_told_in_one_sentence_and_in_the_table(plan: FreezePlan, make_run:
         ({"progressive": "@9", "rule": "manual", "layers": "0,2"}, "--layers names which: give one of them"),
         ({"progressive": "@9", "train": TrainFlags(final_norm=False)}, "leave the --train-… flags out"),
         ({"progressive": "@9", "setup": TrainingSetup(lora=LoraSetup(4))}, "leave --lora and --frozen-bits out"),
+        (
+            {"progressive": "@auto", "setup": TrainingSetup(steps=15)},
+            "tries to freeze deeper after step 7 with 10 steps each way, so it needs more than 17 steps, found 15",
+        ),
         ({"progressive": "@9", "rule": "manual", "depth": 2}, "freezes 3 layers at first and 2 later"),
     ],
 )
@@ -159,7 +204,7 @@ def test_a_switch_that_is_none_is_refused(plan: FreezePlan, switch: dict[str, in
 
 def test_plans_from_before_there_were_switches_keep_their_digest(make_run: Runs, plan: FreezePlan) -> None:
     old = json.loads(make_plan(make_run(), setup=SETUP).model_dump_json())
-    del old["switch"], old["cost"]["phases"]
+    del old["switch"], old["cost"]["phases"], old["cost"]["looks"]
     before = parse_plan(json.dumps(old))
     assert before.switch is None
     assert plan_digests(before) == plan_digests(make_plan(make_run(), setup=SETUP))

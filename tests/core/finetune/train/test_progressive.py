@@ -23,6 +23,8 @@ from semfreeze_core.finetune.train import train as train_module
 from semfreeze_core.finetune.train.deeper import DEEPER, save_switch, saved_switch, wide_weights
 from semfreeze_core.finetune.train.request import TrainRequest
 from semfreeze_core.finetune.train.train import train_plan
+from semfreeze_core.gains.looks import decide_look
+from semfreeze_core.records import training as records_training
 from semfreeze_core.records.fields import FieldMapping
 from semfreeze_core.records.training import DepthSwitch
 from semfreeze_core.temporary import remove_leftovers
@@ -104,12 +106,13 @@ def test_the_card_says_both_phases_and_nothing_is_left_to_resume(whole):
     assert not {"checkpoints", "rates", "deeper", "states"} & {path.name for path in folder.iterdir()}
 
 
+def stop(*_, **__):
+    raise Killed
+
+
 @contextmanager
 def stopped(patch, where):
     """Training that is killed at a step, or before or after it keeps what the second phase begins with."""
-
-    def stop(*_, **__):
-        raise Killed
 
     def keep_and_stop(*given):
         save_switch(*given)
@@ -133,7 +136,7 @@ def stopped(patch, where):
             yield
 
 
-@pytest.mark.quick_cases(3)
+@pytest.mark.quick_cases(4)
 @pytest.mark.parametrize("where", ["within", 3, 5, "before", "after", 4, 8])
 def test_killed_in_either_phase_or_between_it_ends_with_the_same_weights(
     request_for, whole, tmp_path, monkeypatch, where
@@ -159,7 +162,7 @@ def test_what_the_second_phase_begins_with_is_whole_or_not_there(request_for, tm
         (tmp_path / f"at-{n}").mkdir()
         return tmp_path / f"at-{n}"
 
-    for place, _ in kill_everywhere(prepare, lambda place: save_switch(checkpoint, names[:2], place)):
+    for place, _ in kill_everywhere(prepare, lambda place: save_switch(checkpoint, names[:2], place, None)):
         kept = saved_switch(place)
         outcomes.append(kept is not None)
         assert (kept is not None) == (place / DEEPER).exists()
@@ -167,7 +170,7 @@ def test_what_the_second_phase_begins_with_is_whole_or_not_there(request_for, tm
             assert (wide_weights(place) / TRAINED).read_bytes() == (checkpoint / TRAINED).read_bytes()
         remove_leftovers(place)
         if kept is None:
-            save_switch(checkpoint, names[:2], place)
+            save_switch(checkpoint, names[:2], place, None)
         assert {path.name for path in place.iterdir()} == {DEEPER}
         shutil.rmtree(place)
     assert len(outcomes) > 5
@@ -186,7 +189,7 @@ class InventedLosses(ArmEvaluator):
             self.points[-1] = self.points[-1].model_copy(update={"loss": self.by_step[step]})
 
 
-@pytest.mark.quick_cases(3)
+@pytest.mark.quick_cases(4)
 @pytest.mark.parametrize(("best", "killed_at"), [(3, 7), (4, None), (9, 10), (3, None), (9, None), (4, 12)])
 def test_the_best_checkpoint_may_be_of_either_phase(place, request_for, tmp_path, monkeypatch, best, killed_at):
     monkeypatch.setattr(train_module, "ArmEvaluator", InventedLosses)
@@ -219,8 +222,76 @@ def test_its_rate_is_searched_in_the_first_phase_and_known_after_a_kill(request_
     with stopped(monkeypatch, 8):
         train_plan(request, tmp_path / "out")
     trained = train_plan(request, tmp_path / "out")
-    assert trained.search == plain.search
+    assert trained.search.spent_flop == plain.search.spent_flop
+    assert [(t.rate, t.losses) for t in trained.search.trials] == [(t.rate, t.losses) for t in plain.search.trials]
     assert same(weights(tmp_path / "out"), weights(tmp_path / "plain"))
+
+
+@pytest.fixture
+def measured_for(place, request_for, monkeypatch):
+    """Requests whose switch trials decide after every 4 steps, with 2 steps each; and what they decide."""
+    for module in (train_module, records_training):
+        monkeypatch.setattr(module, "LOOK_STEPS", 2)
+    plan, _ = make_tiny_plan(place / "model", 3, switch=replace(SWITCH, measured=True))
+
+    def build(*allowed, **changes):
+        def decide(step, *given):
+            look = decide_look(step, *given)
+            standing = "within" if step in allowed else "outside"
+            return look.model_copy(update={"items_standing": standing, "tokens_standing": standing})
+
+        monkeypatch.setattr(train_module, "decide_look", decide)
+        return request_for(plan=plan, **changes)
+
+    return build
+
+
+def test_a_trial_that_loses_nothing_is_gone_on_from(place, request_for, measured_for, whole, tmp_path):
+    trained = train_plan(measured_for(4), tmp_path / "out")
+    assert same(weights(tmp_path / "out"), weights(whole[1])), "it froze deeper after step 4, as that plan does"
+    assert trained.losses == pytest.approx(whole[0].losses, abs=1e-6)
+    assert [(look.step, look.deeper) for look in trained.looks] == [(4, True)]
+    written = json.loads((tmp_path / "out" / "training.json").read_text())["looks"]
+    assert [(look["step"], look["items_standing"]) for look in written] == [(4, "within")]
+    assert written[0]["deep_loss"] != written[0]["wide_loss"]
+    assert "frozen deeper from step 4 on" in " ".join((tmp_path / "out" / "README.md").read_text().split())
+    assert not {"look", "looks.json", "deeper"} & {path.name for path in (tmp_path / "out").iterdir()}
+
+
+def test_where_no_trial_allows_it_it_is_the_wide_training(place, request_for, measured_for, tmp_path):
+    trained = train_plan(measured_for(), tmp_path / "out")
+    assert [(look.step, look.deeper) for look in trained.looks] == [(4, False), (8, False)]
+    full, _ = make_tiny_plan(place / "model", 0)
+    plain = train_plan(request_for(plan=full), tmp_path / "full")
+    assert trained.losses == pytest.approx(plain.losses, abs=1e-6)
+    ours, theirs = weights(tmp_path / "out"), weights(tmp_path / "full")
+    assert all(torch.allclose(ours[name], value, rtol=0, atol=1e-6) for name, value in theirs.items())
+    assert "frozen deeper in none" in " ".join((tmp_path / "out" / "README.md").read_text().split())
+
+
+@pytest.mark.quick_cases(6)
+@pytest.mark.parametrize(
+    ("allowed", "where"), [(8, "_adopt"), (8, "save_look"), (8, "decide_look"), (8, 11), (4, 3), (4, "write_looks")]
+)
+def test_killed_around_a_trial_it_decides_the_same(measured_for, tmp_path, monkeypatch, allowed, where):
+    request = measured_for(allowed)
+    plain = train_plan(request, tmp_path / "plain")
+    if isinstance(where, int):
+        with stopped(monkeypatch, where):
+            train_plan(request, tmp_path / "out")
+    else:
+        with monkeypatch.context() as patch:
+            patch.setattr(train_module, where, stop)
+            with pytest.raises(Killed):
+                train_plan(request, tmp_path / "out")
+    trained = train_plan(request, tmp_path / "out")
+    assert same(weights(tmp_path / "out"), weights(tmp_path / "plain"))
+    assert trained.looks == plain.looks
+
+
+def test_trials_need_eval_examples(measured_for, tmp_path):
+    with pytest.raises(InputError, match="expected at least 16, found 0"):
+        train_plan(measured_for(4, evaluation=None), tmp_path / "out")
 
 
 @pytest.mark.parametrize(

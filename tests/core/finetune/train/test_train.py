@@ -184,7 +184,12 @@ def test_a_training_that_version_0_1_0_began_resumes_by_the_name_of_its_data(pla
     request = replace(request, plan=own_cost(request.plan))
     old = json.loads(json.dumps(request_settings(request)))
     del old["data_digest"]
-    since = {"provenance": True, "switch": True, "evidence": {"badge", "race"}, "cost": {"alternative", "phases"}}
+    since = {
+        "provenance": True,
+        "switch": True,
+        "evidence": {"badge", "race"},
+        "cost": {"alternative", "phases", "looks"},
+    }
     whole = request.plan.model_dump(mode="json", exclude=since)
     old |= {"plan": digest(whole), "digest": "0" * 64}
     assert different_settings(old, request) == []
