@@ -42,7 +42,7 @@ class ExamplePicks:
     @property
     def counts(self) -> Depths:
         """Examples that pick each depth 0..L, (L + 1,)."""
-        return np.bincount(self.depths, minlength=self.n_layers + 1)
+        return np.bincount(self.depths, minlength=self.n_layers + 1).astype(np.int64)
 
     @property
     def share(self) -> float:
