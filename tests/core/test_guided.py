@@ -78,7 +78,7 @@ def finished(request_for, tmp_path_factory):
 
     def hear(event):
         if event.message:
-            said.append((event.message, any((folder / "decision" / "race").glob("runs/*"))))
+            said.append((event.message, any((folder / "decision" / "race").glob("runs/depth-*"))))
 
     with arms_in_this_process():
         report = finetune(request_for(), folder, hear)
@@ -94,7 +94,7 @@ def test_the_winner_of_the_race_is_trained_to_the_end(finished):
     race = report.race
     assert [variant.freeze_depth for variant in race.variants] == [1, 2]
     assert (report.rule, report.badge, report.held_out) == ("auto", "checked", True)
-    assert (report.n_train + report.n_eval, race.n_eval) == (80, 16)
+    assert (report.n_train + report.n_eval, race.n_eval) == (80, 8)
     winner = next(variant for variant in race.variants if variant.name == race.chosen)
     assert report.freeze_depth == winner.freeze_depth
     assert report.training["learning_rate"] == winner.learning_rate
@@ -125,10 +125,7 @@ def test_what_it_will_do_and_cost_is_said_before_anything_trains(finished):
     assert 0 < 100 * report.race_flop / report.full_flop <= worst + 1
     assert not any("of the finetunes" in message for message in before), "one percentage"
     assert any(message.startswith("Estimated: ") and "GiB of memory" in message for message in before)
-    timed = [i for i, (message, _) in enumerate(said) if message.startswith("Estimated time: race ")]
-    first_step = next(i for i, (message, _) in enumerate(said) if "learning rate: " in message)
-    assert len(timed) == 1
-    assert timed[0] < first_step
+    assert sum(message.startswith("Estimated time: race ") for message in before) == 1
     assert any("Estimated time of the whole training" in message for message, trained in said if trained)
 
 
@@ -143,8 +140,6 @@ def test_every_variant_brackets_its_own_rate_on_the_batches_and_the_second_begin
     assert wide.too_high == too_high_rate(deep)
     for search in (deep, wide):
         assert 2 <= len(search.trials) <= RATE_TRIALS
-    estimate_free = json.loads((folder / "decision" / "race" / "runs" / "baseline.json").read_text())
-    assert estimate_free["seconds"] > 0
 
 
 def test_at_the_end_it_is_said_what_was_chosen_and_what_all_layers_would_have_cost(finished):
