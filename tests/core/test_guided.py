@@ -24,12 +24,12 @@ from semfreeze_core.guided import finetune as finetune_module
 from semfreeze_core.guided import task as task_module
 from semfreeze_core.guided.candidates import price_reason
 from semfreeze_core.guided.finetune import finetune
-from semfreeze_core.guided.folder import REPORT
 from semfreeze_core.guided.request import GuidedRequest
 from semfreeze_core.plan import auto
 from semfreeze_core.plan.document import parse_plan
 from semfreeze_core.progress import silent
 from semfreeze_core.records.defaults import RATE_TRIALS
+from semfreeze_core.records.finetune_report import FINETUNE_REPORT
 from semfreeze_core.records.options import TrainingOptions
 from semfreeze_core.records.race import Objective
 from semfreeze_core.records.validation import ArmRun
@@ -195,14 +195,14 @@ def test_killed_between_variants_and_in_the_training_it_goes_on_and_ends_the_sam
 
 def test_a_finetune_killed_before_its_report_gets_it(finished, request_for, tmp_path, monkeypatch):
     report, folder, _ = finished
-    (folder / REPORT).rename(folder / "moved.json")
+    (folder / FINETUNE_REPORT).rename(folder / "moved.json")
     try:
         with monkeypatch.context() as patch:
             patch.setattr(finetune_module, "train_plan", lambda *_: pytest.fail("it was trained again"))
             again = finetune(request_for(), folder)
         assert again.model_copy(update={"provenance": report.provenance}) == report
     finally:
-        (folder / "moved.json").rename(folder / REPORT)
+        (folder / "moved.json").rename(folder / FINETUNE_REPORT)
 
 
 def test_another_request_in_the_folder_is_refused_with_what_differs(finished, request_for):
