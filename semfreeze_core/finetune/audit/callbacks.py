@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from accelerate.state import AcceleratorState, DistributedType  # type: ignore[import-untyped]
+from accelerate.state import AcceleratorState, DistributedType
 from transformers import TrainerCallback
 
 from semfreeze_core.errors import ModelError, PlanError
