@@ -12,13 +12,31 @@ from tests.core.saved_models import save_tiny
 sync_api = pytest.importorskip("playwright.sync_api", reason="needs playwright, of the extra `dev`")
 from tests.browser.served import BROWSERS, FLAGS, served  # noqa: E402 - needs playwright
 
+# Runs in every window. Animations, as the bones that Streamlit shows while a page computes, draw sixty frames a second
+# and take most of a machine without a graphics card.
+IN_EVERY_WINDOW = """
+    window.lastChange = performance.now()
+    new MutationObserver(changes => {  // a panel that looks for news each second is no change until there are some
+        if (changes.some(change => change.attributeName !== 'data-test-script-state'))
+            window.lastChange = performance.now()
+    }).observe(document, { subtree: true, childList: true, attributes: true, characterData: true })
+    document.addEventListener('DOMContentLoaded', () => {
+        const still = document.createElement('style')
+        still.textContent = '*, *::before, *::after { animation: none !important; transition: none !important }'
+        document.head.append(still)
+    })
+"""
 # Streamlit shows a bone while the script that draws an element is fetched, and Plotly an empty box before it draws.
-DRAWN = """
-!document.querySelector('[data-testid=stSkeleton]')
-    && [...document.querySelectorAll('[data-testid=stPlotlyChart]')].every(chart => chart.querySelector('.main-svg'))
+SETTLED = """
+    document.querySelector('[data-testid=stApp][data-test-script-state=notRunning]')
+        && !document.querySelector('[data-testid=stSkeleton]')
+        && !document.querySelector('[data-testid=stPlotlyChart]:not(:has(.main-svg))')
+        && performance.now() - window.lastChange > 300
 """
 # Streamlit looks for its own end points below the page's path first, and finds them at the root.
 EXPECTED = "Failed to load resource: the server responded with a status of 404"
+PATIENCE = 120_000  # milliseconds; far beyond what any step takes
+sync_api.expect.set_options(timeout=PATIENCE)
 
 
 @pytest.fixture(scope="session")
@@ -62,11 +80,9 @@ class Reader:
         self.settle()
 
     def settle(self) -> None:
-        """Wait until the server has answered and charts are drawn."""
-        self.window.wait_for_timeout(150)
-        self.window.wait_for_selector("[data-testid=stApp][data-test-script-state=notRunning]")
-        self.window.wait_for_function(DRAWN)
-        self.window.wait_for_timeout(300)
+        """Wait until the server has answered, charts are drawn, and nothing on the page has changed for 0.3 seconds."""
+        self.window.evaluate("window.lastChange = performance.now()")  # what was just done shows its effect later
+        self.window.wait_for_function(SETTLED, polling=50)
 
     @property
     def sentence(self) -> str:
@@ -81,7 +97,8 @@ class Reader:
 def context(browser):
     """One profile for all windows, so that the dashboard's scripts are fetched once."""
     profile = browser.new_context(accept_downloads=True)
-    profile.set_default_timeout(60_000)
+    profile.set_default_timeout(PATIENCE)
+    profile.add_init_script(IN_EVERY_WINDOW)
     yield profile
     profile.close()
 

@@ -43,7 +43,7 @@ def ask_for_proof(reader, evaluation):
     reader.settle()
     assert window.get_by_role("spinbutton", name="Freeze depth").input_value() == "2"
     window.locator("input[type=file]").set_input_files(evaluation)
-    window.get_by_text("Estimated:").wait_for(timeout=60_000)
+    window.get_by_text("Estimated:").wait_for()
     reader.settle()
     for arm in ("half", "lora", "planned+lora"):
         window.get_by_role("button", name=f"Remove {arm}", exact=True).click()
@@ -67,7 +67,7 @@ def test_a_plan_is_put_to_the_test(reader, context, stocked, tmp_path):
     for tab in (window, second.window):
         tab.get_by_text("full (seed 0): step").wait_for(timeout=300_000)  # and the next one, in both tabs
     second.window.get_by_role("button", name="Cancel").first.click()
-    window.get_by_text("cancelled").first.wait_for(timeout=20_000)
+    window.get_by_text("cancelled").first.wait_for()
     second.window.close()
     ((name, begun),) = list_validations(runs / "tiny").items()
     assert not begun.finished
