@@ -50,7 +50,7 @@ from semfreeze_core.runs.folder import MANIFEST, read_run, write_run
 from semfreeze_core.sources.data.held_out import hold_out
 from semfreeze_core.sources.data.samples import source_digest
 from semfreeze_core.sources.models.loading import load_tokenizer
-from semfreeze_core.storage import disk_errors, write_atomically
+from semfreeze_core.storage import disk_errors, kept_source, write_atomically
 from semfreeze_core.temporary import is_temporary, remove_leftovers, require_locks
 from semfreeze_core.wording.race import cost_line, examples_line, race_line, run_time_line, unraced_line
 from semfreeze_core.workflow import AnalysisRequest, analyze
@@ -172,7 +172,8 @@ def finetune(request: GuidedRequest, folder: Path, progress: Progress = silent) 
     with _claimed(folder, request):
         written = folder / REPORT
         if written.exists():
-            return FinetuneReport.model_validate_json(written.read_text())
+            report = FinetuneReport.model_validate_json(written.read_text())
+            return report.model_copy(update={"folder": str(folder)})  # where it is now
         task = _task(request, folder / DECISION, progress)
         plan, raced = _decide(request, task, folder / DECISION / _RACE, progress)
         if not (folder / RESULT).exists():
@@ -231,7 +232,8 @@ def _refuse_another(folder: Path, request: GuidedRequest) -> None:
         written = {}
     ours = request.settings()
     known = written if isinstance(written, dict) else {}
-    different = [name.removesuffix("_digest") for name, value in ours.items() if known.get(name) != value]
+    kept = _kept_settings(request, folder / DECISION)
+    different = [n.removesuffix("_digest") for n in ours if known.get(n) not in (ours[n], kept[n])]
     if not different:
         return
     results = [*(folder / DECISION / _RACE / "runs").glob("*-seed0.json"), *(folder / CHECKPOINTS).glob("*")]
@@ -243,6 +245,11 @@ def _refuse_another(folder: Path, request: GuidedRequest) -> None:
     for part in (_DATA, _ANALYSIS, _RACE):
         shutil.rmtree(folder / DECISION / part, ignore_errors=True)
     path.unlink()
+
+
+def _kept_settings(request: GuidedRequest, folder: Path) -> dict[str, Any]:
+    """The settings as a document in `folder` holds them."""
+    return request.settings() | {"model": kept_source(request.model.source, folder)}
 
 
 def _task(request: GuidedRequest, decision: Path, progress: Progress) -> _Task:
@@ -277,7 +284,7 @@ def _task(request: GuidedRequest, decision: Path, progress: Progress) -> _Task:
     setup = replace(setup, train_examples=n, steps=steps, sequence_length=longest)
     refuse_untrainable(setup)
     checks = check_task(data.train.tokenized, data.evaluation.tokenized)
-    write_atomically(decision / SETTINGS, json.dumps(request.settings(), indent=1) + "\n")
+    write_atomically(decision / SETTINGS, json.dumps(_kept_settings(request, decision), indent=1) + "\n")
     progress(ProgressEvent("Finetune", message=examples_line(n, len(data.evaluation.tokenized), steps, setup)))
     return _Task(run, train, evaluation, data, setup, checks)
 
