@@ -14,7 +14,7 @@ from semfreeze_core.sources.data.examples import chat_renderer as renderer_of
 from semfreeze_core.sources.data.examples import read_examples
 from semfreeze_core.sources.data.fields import RenderChat
 from semfreeze_core.sources.data.samples import resolve_data
-from semfreeze_core.sources.models.causal_lm import first_dtype, measure_empty
+from semfreeze_core.sources.models.causal_lm import first_dtype, measure_empty, require_rows_of
 from semfreeze_core.sources.models.loading import load_tokenizer, local_tokenizer
 from semfreeze_core.sources.models.memory_forecast import forecast_memory, process_bytes
 from semfreeze_core.sources.models.opening import open_checkpoint
@@ -47,7 +47,9 @@ def inspect_model(request: AnalysisRequest, progress: Progress = silent) -> Insp
         allow_pickle=request.allow_pickle,
         progress=progress,
     )
-    return InspectedModel(load_tokenizer(checkpoint), measure_empty(checkpoint))
+    tokenizer, shape = load_tokenizer(checkpoint), measure_empty(checkpoint)
+    require_rows_of(checkpoint, tokenizer, shape)
+    return InspectedModel(tokenizer, shape)
 
 
 def preview_data(

@@ -16,6 +16,7 @@ from .bands import add_band
 from .theme import GRAY, INK, OTHERS, mark_depth, new_figure
 
 Saving = Literal["FLOP", "memory"]
+SAVING_NAMES: dict[Saving, str] = {"FLOP": "compute", "memory": "memory"}
 
 _SYMBOLS = ("diamond", "square", "triangle-up", "cross", "star", "hexagon", "bowtie", "pentagon")
 
@@ -29,7 +30,9 @@ def draw_frontier(
     coverages = coverage.mean[: len(depths)]
     if not np.isfinite(saved).any() or not np.isfinite(coverages).any():
         return None
-    figure = new_figure(f"{saving} saved against full finetuning, %", "predicted gain coverage R(k)", height=400)
+    figure = new_figure(
+        f"{SAVING_NAMES[saving]} saved vs. full finetuning, %", "predicted gain coverage R(k)", height=400
+    )
     low, high = coverage.low[: len(depths)], coverage.high[: len(depths)]
     figure.add_scatter(
         x=saved,

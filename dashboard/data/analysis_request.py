@@ -12,6 +12,7 @@ from semfreeze_core.sources.data import formats
 from semfreeze_core.storage import write_atomically
 
 UPLOADS = ".uploads"  # hidden, so that no listing of runs takes it for one
+UPLOAD_DIGEST = r"-[0-9a-f]{12}(?=\.)"  # what `keep_upload` puts into a name
 
 
 @dataclass(frozen=True)
@@ -92,6 +93,11 @@ def keep_upload(runs: Path, name: str, content: bytes) -> Path:
     path = runs / UPLOADS / f"{stem}{ending}"
     write_atomically(path, content)
     return path
+
+
+def upload_name(kept: str) -> str:
+    """What an upload was called, by the name of the file that `keep_upload` made of it; any other name as it is."""
+    return re.sub(UPLOAD_DIGEST, "", kept, count=1)
 
 
 def _last_part(source: str) -> str:

@@ -18,8 +18,8 @@ from ..data.state import in_form
 from ..text import page_text
 from ..text.tooltips import TOOLTIPS
 
-MODELS = {"embedded": "embedded", "hub": "hub id", "folder": "local folder", "gguf": "GGUF file"}
-DATA = {"read": "what was read", "sample": "sample", "upload": "upload", "hub": "hub dataset", "path": "path"}
+MODELS = {"embedded": "bundled", "hub": "hub id", "folder": "local folder", "gguf": "GGUF file"}
+DATA = {"read": "analyzed", "sample": "sample", "upload": "upload", "hub": "hub dataset", "path": "path"}
 READ_AS = {
     "guess": "as the column names say",
     "pair": "prompt and completion",
@@ -28,6 +28,7 @@ READ_AS = {
     "text": "plain text",
 }
 _NARROW = 135
+_THIRD = 116  # three beside each other in half of a page
 _COLUMN_KEYS = tuple(f"column-{name}" for name in ("prompt", "completion", "messages", "text"))
 
 
@@ -66,7 +67,7 @@ def data_input(
     kind = _choice(title, kinds, f"{form_key}-kind", "data kind", local=("path",), first=first)
     if kind == "read" and read is not None:
         st.caption(markdown_code(page_text.data_name(read)))
-        return read, None, read
+        return read, None, page_text.data_name(read)
     if kind == "sample":
         names = sorted(compute.samples(), key=lambda name: (not name.endswith(sample), name))
         chosen = str(st.selectbox("Sample task", names, key=in_form(f"{form_key}-sample")))
@@ -128,11 +129,11 @@ def analysis_form(runs: Path) -> AnalysisForm | None:
     with right:
         fields = field_inputs(columns)
     with left, st.container(horizontal=True, vertical_alignment="bottom"):
-        examples = st.number_input("Examples", 0, 1_000_000, step=64, key=in_form("examples", 256), width=_NARROW,
+        examples = st.number_input("Examples", 0, 1_000_000, step=64, key=in_form("examples", 256), width=_THIRD,
                                    help=TOOLTIPS["examples"])  # fmt: skip
-        device = st.selectbox("Device", ("auto", "cpu", "cuda", "mps"), key=in_form("device"), width=_NARROW,
+        device = st.selectbox("Device", ("auto", "cpu", "cuda", "mps"), key=in_form("device"), width=_THIRD,
                               help=TOOLTIPS["device"])  # fmt: skip
-        dtype = st.selectbox("Numbers", ("auto", "float32", "bfloat16"), key=in_form("dtype"), width=_NARROW,
+        dtype = st.selectbox("Precision", ("auto", "float32", "bfloat16"), key=in_form("dtype"), width=_THIRD,
                              help=TOOLTIPS["dtype"])  # fmt: skip
     if model is None:
         return None

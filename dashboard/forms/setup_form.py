@@ -83,7 +83,7 @@ def budget_input(gpu: str | None) -> Budget | None:
             "Memory, GiB", 0.0, LARGEST_MEMORY_GIB, 0.0, width=NARROW, help="0: no limit.", **in_link("memory")
         )
         share = st.number_input(
-            "Compute of full, %", 1, 100, 100, width=NARROW, help="100: no limit.", **in_link("compute")
+            "Compute vs. full, %", 1, 100, 100, width=NARROW, help="100: no limit.", **in_link("compute")
         )
     limits = (memory or None, gpu, share / 100 if share < 100 else None)
     return None if limits == (None, None, None) else Budget(*limits)

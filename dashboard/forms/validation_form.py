@@ -91,7 +91,7 @@ class FinetuneRequest:
 def finetune_form(opened: OpenRun, runs: Path) -> FinetuneRequest | None:
     """The finetunes as the form has them; None while data are missing."""
     kind = st.segmented_control(
-        "What shall they tell", list(KINDS), format_func=KINDS.__getitem__, key=in_form("proof-kind", "validation"),
+        "What to measure", list(KINDS), format_func=KINDS.__getitem__, key=in_form("proof-kind", "validation"),
         required=True, help=TOOLTIPS["proof kind"],
     )  # fmt: skip
     read = analyzed_data(opened)
@@ -100,7 +100,7 @@ def finetune_form(opened: OpenRun, runs: Path) -> FinetuneRequest | None:
     with left:
         train, split, data_name = data_input(runs, "Train on", f"train of {opened.name}", read=read, first="read")
     with right:
-        evaluation, judged, _ = data_input(runs, "Judge by", f"eval of {opened.name}", first=sampled, sample=sibling)
+        evaluation, judged, _ = data_input(runs, "Evaluate on", f"eval of {opened.name}", first=sampled, sample=sibling)
     train, evaluation = with_split(train, split), with_split(evaluation, judged)
     if train is not None and train != read:
         st.warning(escaped(validation_text.OTHER_DATA.format(read=page_text.data_name(read))))
@@ -127,7 +127,7 @@ def variant_inputs(opened: OpenRun) -> tuple[tuple[str, ...], int | None]:
             "Freeze depth", 1, last, start, width=_NARROW, help=TOOLTIPS["proof depth"], **state.in_link("tested")
         ))  # fmt: skip
         chosen = st.multiselect(
-            "Arms",
+            "Variants",
             (*VARIANTS, DYNAMIC, PROGRESSIVE),
             key=in_form("proof-arms", list(VARIANTS)),
             width=520,

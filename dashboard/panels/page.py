@@ -80,7 +80,7 @@ def _metrics(opened: OpenRun) -> list[str]:
 def _metric_choice(opened: OpenRun) -> str:
     metrics = _metrics(opened)
     metric = st.segmented_control(
-        "Deviation",
+        "Distance to target",
         metrics,
         default=metrics[0],
         required=True,

@@ -46,7 +46,7 @@ def run_rows(entries: Sequence[CatalogEntry]) -> list[dict[str, object]]:
             "layers": m.model.shape.n_layers if m else None,
             "data": source_name(m.data.source) if m else "",
             "examples": m.data.n_examples if m else None,
-            "read": m.provenance.created[:16].replace("T", " ") if m else "",
+            "analyzed": m.provenance.created[:16].replace("T", " ") if m else "",
         }
         rows.append(row | ({"problem": visitor_text(entry.problem)} if broken else {}))
     return rows
@@ -69,7 +69,7 @@ def folder_rows(
                 "validated": "; ".join(map(short_verdicts, validations.get(entry.name, {}).values())),
                 "layers": m.model.shape.n_layers if m else None,
                 "MiB": round(entry.bytes / 2**20, 1),
-                "read": m.provenance.created[:16].replace("T", " ") if m else "",
+                "analyzed": m.provenance.created[:16].replace("T", " ") if m else "",
             }
         )
     return rows

@@ -9,6 +9,7 @@ from semfreeze_core.records.preview import DataPreview, RenderedExample
 from semfreeze_core.sources.data.fields import FIELD_FLAGS
 from semfreeze_core.wording.escaping import markdown_text
 from semfreeze_core.wording.numbers import duration
+from semfreeze_core.wording.runs import job_state
 
 INTRODUCTION = (
     "The model runs once over a sample of your examples; what each layer means for them is kept as a run. It runs "
@@ -74,7 +75,7 @@ def job_line(job: Job, now: float) -> str:
             return f"{title}: done in {duration(took)}"
         case "dead":
             return f"{title}: stopped without an error message (killed or out of memory)"
-    return f"{title}: {job.state}"
+    return f"{title}: {job_state(job.state)}"
 
 
 def stage_line(progress: JobProgress | None) -> str:

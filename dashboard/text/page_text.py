@@ -15,7 +15,7 @@ from semfreeze_core.wording.escaping import markdown_code
 from semfreeze_core.wording.plan import opinion_summary
 from semfreeze_core.wording.runs import model_sentence
 
-from ..data.analysis_request import UPLOADS
+from ..data.analysis_request import UPLOADS, upload_name
 from ..data.state import RefusedValue
 from .visitor_text import error_text, source_name
 
@@ -57,7 +57,7 @@ def run_sentence(run: Run) -> str:
 def data_name(source: str) -> str:
     """What to call a run's data: of an upload, which lies beside the runs, its file's name."""
     path = Path(source)
-    return path.name if path.parent.name == UPLOADS else source_name(source)
+    return upload_name(path.name) if path.parent.name == UPLOADS else source_name(source)
 
 
 def refused_link_message(refused: Sequence[RefusedValue]) -> str:

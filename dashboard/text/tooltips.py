@@ -111,7 +111,7 @@ TOOLTIPS = {
     "A rate that is clearly behind stops early.",
     "resume": "Starts the same finetunes again; those that are finished are kept, and the others resume.",
     "jobs": "Each runs by itself when you close this page; one at a time, in the order they were started.",
-    "model kind": "embedded: SmolLM2, 135 million parameters, comes with semfreeze. Others are read from this machine "
+    "model kind": "bundled: SmolLM2, 135 million parameters, comes with semfreeze. Others are read from this machine "
     "or fetched from the Hugging Face hub; safetensors only, and no code that comes with a model is run.",
     "data kind": f"One example per row, as {formats_text()}. An upload is kept beside the runs, under a name "
     "made of its content.",

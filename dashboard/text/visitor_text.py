@@ -10,7 +10,7 @@ from pathlib import Path
 from semfreeze_core.storage import cache_folder, home
 from semfreeze_core.wording.escaping import markdown_text
 
-from ..data.analysis_request import UPLOADS
+from ..data.analysis_request import UPLOAD_DIGEST, UPLOADS
 from ..data.run_folder import paths_allowed, server_catalog
 from .analysis_text import as_command, form_message
 
@@ -40,7 +40,7 @@ def _uploads_by_name(text: str) -> str:
     if folder is None:
         return text
     places = "|".join(re.escape(os.path.join(path, UPLOADS)) for path in {str(folder), os.path.abspath(folder)})
-    return re.sub(rf"(?:{places})/([\w-]+)-[0-9a-f]{{12}}(?=\.)", r"\1", text)
+    return re.sub(rf"(?:{places})/([\w-]+){UPLOAD_DIGEST}", r"\1", text)
 
 
 def source_name(source: str) -> str:

@@ -22,7 +22,7 @@ from semfreeze_dashboard.panels.runs_panel import runs_panel
 from semfreeze_dashboard.text import page_text
 from semfreeze_dashboard.text.analysis_text import escaped
 from semfreeze_dashboard.text.tooltips import TOOLTIPS
-from semfreeze_dashboard.text.visitor_text import error_text, visitor_text
+from semfreeze_dashboard.text.visitor_text import error_text, visitor_file, visitor_text
 
 PLACES = f"{CI}, bootstrap over examples; diamonds: the depth of each plan."
 ALL_AT_ONCE = f"{BAND_NOTE} Where a band excludes 0, the runs differ significantly."
@@ -56,8 +56,9 @@ def side_by_side(ctx: page.PageContext, chosen: list[str]) -> None:
             depth = column.opinion.freeze_depth
             st.caption(f"**{escaped(column.name)}**: {escaped(page_text.run_sentence(column.run))}")
             st.html(stack_html(column.curve.n_layers, depth, stack_sentence(column.curve.n_layers, depth)))
+    models = [column.run.manifest.model.identity.source for column in comparison.columns]
     for warning in comparison.warnings:
-        st.warning(escaped(warning))
+        st.warning(escaped(visitor_text(visitor_file(warning, models))))
     validations = {
         column.name: compute.named_validations(server_catalog(), column.name) for column in comparison.columns
     }

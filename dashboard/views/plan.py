@@ -30,7 +30,7 @@ from semfreeze_dashboard.text.tooltips import TOOLTIPS
 from semfreeze_dashboard.text.visitor_text import visitor_text
 
 FRONTIER = "frontier"
-SAVINGS = ("FLOP", "memory")
+SAVINGS = tuple(frontier.SAVING_NAMES)
 RULES = (*AUTOMATIC_RULES, "auto", "budget")
 SHOWS_DEPTH = True
 
@@ -105,14 +105,16 @@ def rule_choice() -> str:
     """The rule that is asked."""
     return str(
         st.segmented_control(
-            "Ask a rule", RULES, default=RULES[0], required=True, help=TOOLTIPS["rule"], **state.in_link("rule")
+            "Rule", RULES, default=RULES[0], required=True, help=TOOLTIPS["rule"], **state.in_link("rule")
         )
     )
 
 
 def saving_choice() -> str:
     """What the frontier sets against coverage."""
-    return str(st.segmented_control("Saving", SAVINGS, default=SAVINGS[0], required=True, **state.in_link("saving")))
+    names = frontier.SAVING_NAMES
+    return str(st.segmented_control("Saving", SAVINGS, default=SAVINGS[0], format_func=names.__getitem__, required=True,
+                                    **state.in_link("saving")))  # fmt: skip
 
 
 def link_choices(opened: OpenRun) -> None:
@@ -152,8 +154,8 @@ def metrics(ctx: page.PageContext, shown: _Shown, setup: TrainingSetup, gpu: str
     for column, (title, value, delta, term) in zip(
         st.columns(4),
         (
-            ("Compute of full", percent(cost.relative_flop), flops(cost.flop, shown.costs.full.flop), "flop"),
-            ("Memory of full", percent(cost.relative_bytes), gib(cost.bytes.total), "memory"),
+            ("Compute vs. full", percent(cost.relative_flop), flops(cost.flop, shown.costs.full.flop), "flop"),
+            ("Memory vs. full", percent(cost.relative_bytes), gib(cost.bytes.total), "memory"),
             ("Gain coverage", number(coverage.estimate, 2), coverage_interval, "gain coverage"),
             ("Time of the run", time, rate, "time"),
         ),
@@ -177,7 +179,7 @@ def cost_charts(shown: _Shown, setup: TrainingSetup) -> None:
     with right:
         caption = f"{flop_status_word(shown.costs.flop_status)}: {setup_line(setup)}."
         figure = costs.draw_flop_beside(shown.alternatives)
-        page.chart("flop", "FLOPs of a step, by operation", caption, figure, "flop")
+        page.chart("flop", "FLOPs per step, by operation", caption, figure, "flop")
 
 
 def frontier_chart(ctx: page.PageContext, shown: _Shown) -> None:

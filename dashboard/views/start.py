@@ -61,7 +61,7 @@ def open_runs() -> None:
 
 def analyze(runs: Path) -> None:
     """The form, what it would read, the memory that takes, and the button."""
-    st.markdown("#### Read a model on your data, layer by layer")
+    st.markdown("#### Analyze a model on your data, layer by layer")
     st.caption(INTRODUCTION)
     form = analysis_form(runs)
     if form is None:

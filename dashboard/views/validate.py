@@ -129,7 +129,7 @@ def loss_chart(ctx: page.PageContext, name: str, along: Along, caption: str) -> 
     def draw() -> None:
         report, live = compute.validations(ctx.opened)[name], compute.live(ctx.opened, name)
         if lines(report, live, along):  # none while the first variant's learning rate is searched
-            page.chart("losses", "Eval loss of every arm", caption, draw_losses(report, along, live), "arms")
+            page.chart("losses", "Eval loss of every variant", caption, draw_losses(report, along, live), "arms")
         for arm in live:
             st.caption(live_sentence(arm))
 

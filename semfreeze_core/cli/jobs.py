@@ -28,6 +28,7 @@ def list_command(runs: RunsOption = None, as_json: JsonOption = False) -> None:
     from semfreeze_core.cli.printing.console import print_json
     from semfreeze_core.cli.printing.tables import console
     from semfreeze_core.runs.jobs import list_jobs
+    from semfreeze_core.wording.runs import job_state
 
     folder = _folder(runs)
     jobs = list_jobs(folder)
@@ -43,7 +44,7 @@ def list_command(runs: RunsOption = None, as_json: JsonOption = False) -> None:
     for job in jobs:
         row = _row(folder, job)
         doing = row["reason"] or (row["stage"] if job.state == "running" else "") or ""
-        table.add_row(*map(escape, (job.name, job.state, str(doing), job.spec.title)))
+        table.add_row(*map(escape, (job.name, job_state(job.state), str(doing), job.spec.title)))
     console().print(table)
 
 
@@ -64,9 +65,10 @@ def log(
 def cancel_command(name: NameArgument, runs: RunsOption = None) -> None:
     """Cancel a job and everything it started."""
     from semfreeze_core.runs.jobs import cancel
+    from semfreeze_core.wording.runs import job_state
 
     job = cancel(_folder(runs), name)
-    typer.echo(terminal_text(f"{job.name}: {job.state}"))
+    typer.echo(terminal_text(f"{job.name}: {job_state(job.state)}"))
 
 
 def _folder(runs: Path | None) -> Path:

@@ -37,7 +37,8 @@ def finetune(request: GuidedRequest, folder: Path, progress: Progress = silent) 
     with claimed(folder, request):
         written = folder / FINETUNE_REPORT
         if written.exists():
-            return FinetuneReport.model_validate_json(written.read_text())
+            report = FinetuneReport.model_validate_json(written.read_text())
+            return report.model_copy(update={"folder": str(folder)})  # where it is now
         task = prepare_task(request, folder / DECISION, progress)
         plan, raced = decide(request, task, folder / DECISION / RACE_FOLDER, progress)
         if not (folder / RESULT).exists():

@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock, Timeout
 
@@ -13,7 +14,7 @@ from semfreeze_core.finetune.train.train import CHECKPOINTS, RESULT
 from semfreeze_core.guided.request import GuidedRequest
 from semfreeze_core.records.finetune_report import DECISION
 from semfreeze_core.records.race import RACE_FOLDER
-from semfreeze_core.storage import disk_errors
+from semfreeze_core.storage import disk_errors, kept_source
 from semfreeze_core.temporary import is_temporary, remove_leftovers, require_locks
 
 SETTINGS, DATA, ANALYSIS = "settings.json", "data", "analysis"
@@ -47,6 +48,11 @@ def claimed(folder: Path, request: GuidedRequest) -> Iterator[None]:
                     folder.rmdir()  # only an empty one goes
 
 
+def kept_settings(request: GuidedRequest, decision: Path) -> dict[str, Any]:
+    """The request's settings as a document in the folder `decision` holds them."""
+    return request.settings() | {"model": kept_source(request.model.source, decision)}
+
+
 def _refuse_foreign(folder: Path) -> None:
     if not folder.exists():
         return
@@ -68,7 +74,8 @@ def _refuse_another(folder: Path, request: GuidedRequest) -> None:
         written = {}
     ours = request.settings()
     known = written if isinstance(written, dict) else {}
-    different = [name.removesuffix("_digest") for name, value in ours.items() if known.get(name) != value]
+    kept = kept_settings(request, folder / DECISION)
+    different = [name.removesuffix("_digest") for name in ours if known.get(name) not in (ours[name], kept[name])]
     if not different:
         return
     results = [*(folder / DECISION / RACE_FOLDER / "runs").glob("*-seed0.json"), *(folder / CHECKPOINTS).glob("*")]

@@ -23,6 +23,7 @@ from semfreeze_core.wording.tables import Column, Table, table
 if TYPE_CHECKING:
     from semfreeze_core.records.display import DisplaySample
     from semfreeze_core.records.gain import Band, GainCurve, Verdict
+    from semfreeze_core.records.job import JobState
     from semfreeze_core.records.manifest import RunManifest
     from semfreeze_core.records.preview import MemoryForecast
     from semfreeze_core.records.scores import LayerScore
@@ -55,6 +56,11 @@ def sample_sentence(manifest: RunManifest) -> str:
         f"{data.n_positions_read:,} of {data.n_supervised_tokens:,} target tokens analyzed; {data.n_tokens:,} tokens "
         f"in total; seed {manifest.settings.seed}; {model.dtype} on {model.device}."
     )
+
+
+def job_state(state: JobState) -> str:
+    """The state of a background job, in a word; documents spell it as 0.1.0 did."""
+    return "canceled" if state == "cancelled" else state
 
 
 def timing_sentence(manifest: RunManifest) -> str:

@@ -42,7 +42,7 @@ PICTURES = (
     Picture("traces", "traces", "Hidden states in one projection", top="Projection", last="[data-testid=stPopover]"),
     Picture("gains", "gains", "What each layer adds"),
     Picture("plan", "plan", "Device memory by part"),
-    Picture("validate", "validate", "Eval loss of every arm"),
+    Picture("validate", "validate", "Eval loss of every variant"),
     Picture("plan-dark", "plan", "Device memory by part", theme="dark"),
 )
 

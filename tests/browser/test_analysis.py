@@ -68,7 +68,7 @@ def test_a_cancelled_analysis_says_so_and_makes_way(reader, model, tmp_path):
     window = reader.window
     window.get_by_role("button", name="Analyze", exact=True).click()
     window.get_by_role("button", name="Cancel").first.click()
-    window.get_by_text(": cancelled").first.wait_for()
+    window.get_by_text(": canceled").first.wait_for()
     reader.settle()
     assert window.get_by_role("button", name="Cancel").count() == 0
     assert reader.complaints == []

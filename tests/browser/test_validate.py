@@ -67,7 +67,7 @@ def test_a_plan_is_put_to_the_test(reader, context, stocked, tmp_path):
     for tab in (window, second.window):
         tab.get_by_text("full (seed 0): step").wait_for(timeout=300_000)  # and the next one, in both tabs
     second.window.get_by_role("button", name="Cancel").first.click()
-    window.get_by_text("cancelled").first.wait_for()
+    window.get_by_text("canceled").first.wait_for()
     second.window.close()
     ((name, begun),) = list_validations(runs / "tiny").items()
     assert not begun.finished

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -209,6 +210,21 @@ def test_another_request_in_the_folder_is_refused_with_what_differs(finished, re
     _, folder, _ = finished
     with pytest.raises(RunError, match=r"holds another finetune \(other settings: epochs\)\. Choose another --out"):
         finetune(request_for(epochs=2), folder)
+
+
+def test_a_finetune_is_found_finished_in_a_project_that_was_copied(finished, request_for, tmp_path):
+    report, folder, _ = finished
+    request = request_for()
+    task = Path(request.data).parent
+    for part in (folder.parent, task):
+        shutil.copytree(part, tmp_path / part.name)
+    place = tmp_path / task.name
+    model = request.model.model_copy(update={"source": str(place / "model")})
+    again = finetune(
+        replace(request, model=model, data=str(place / "task.jsonl")), tmp_path / folder.parent.name / "out"
+    )
+    assert again.folder == str(tmp_path / folder.parent.name / "out")
+    assert again.training == report.training
 
 
 @pytest.fixture

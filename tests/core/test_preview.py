@@ -9,6 +9,7 @@ from semfreeze_core.preview import chat_renderer, forecast_analysis, inspect_mod
 from semfreeze_core.records.fields import FieldMapping
 from semfreeze_core.records.preview import RenderedPiece
 from semfreeze_core.sources.models import causal_lm
+from semfreeze_core.sources.models.causal_lm import load_causal_lm
 from semfreeze_core.workflow import AnalysisRequest, length_limit
 from tests.core.runs.tiny_run import write_jsonl
 from tests.core.saved_models import save_tiny
@@ -146,6 +147,16 @@ def test_inspect_model_refuses_a_folder_without_weights(tmp_path):
     (tmp_path / "model.safetensors").unlink()
     with pytest.raises(ModelError, match="but no weights"):
         inspect_model(AnalysisRequest(str(tmp_path), ""))
+
+
+def test_a_tokenizer_with_more_tokens_than_rows_is_refused_as_by_the_analysis(tmp_path):
+    tokenizer = build_tiny_tokenizer()
+    save_tiny(tmp_path, tokenizer=tokenizer)
+    tokenizer.add_tokens(["Intentional"])
+    tokenizer.save_pretrained(tmp_path)
+    for opened in (lambda: inspect_model(AnalysisRequest(str(tmp_path), "")), lambda: load_causal_lm(str(tmp_path))):
+        with pytest.raises(ModelError, match=r"token 'Intentional' has the id (\d+), but the head has \1 rows"):
+            opened()
 
 
 @pytest.mark.parametrize(

@@ -149,7 +149,7 @@ def test_preview_sentence_names_what_was_taken_for_what():
         ("running", 0, 10.0, None, "running for 30 s"),
         ("done", 0, 10.0, 175.0, "done in 2.8 min"),
         ("dead", 0, 10.0, None, "stopped without an error message (killed or out of memory)"),
-        ("cancelled", 0, 10.0, 11.0, "cancelled"),
+        ("cancelled", 0, 10.0, 11.0, "canceled"),
     ],
 )
 def test_job_line(state, place, started, ended, words):

@@ -94,8 +94,8 @@ def test_plan_shows_the_price_the_core_computes(example):
     app = opened("plan").slider(key="depth").set_value(12).run()
     price = cost_table(example.run.shape, default_setup(example.run))[12]
     shown = {metric.label: metric.delta for metric in app.metric}
-    assert shown["Memory of full"] == f"{price.bytes.total / 2**30:.1f} GiB"
-    assert shown["Compute of full"] == f"{price.flop / 1e12:.0f} TFLOPs"
+    assert shown["Memory vs. full"] == f"{price.bytes.total / 2**30:.1f} GiB"
+    assert shown["Compute vs. full"] == f"{price.flop / 1e12:.0f} TFLOPs"
 
 
 def test_plan_prices_the_setup_beside_it(example):

@@ -207,7 +207,7 @@ def test_visitors_from_elsewhere_cannot_name_files_of_this_machine(monkeypatch):
     monkeypatch.setattr(compute, "data_preview", refuse)
     app = opened(do=ANALYZE)
     assert not app.exception
-    assert set(app.button_group(key="form model-kind").options) == {"embedded", "hub id"}
+    assert set(app.button_group(key="form model-kind").options) == {"bundled", "hub id"}
     assert set(app.button_group(key="form data-kind").options) == {"sample", "upload", "hub dataset"}
 
 

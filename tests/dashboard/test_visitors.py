@@ -6,12 +6,13 @@ import pytest
 
 from semfreeze_core.errors import InputError
 from semfreeze_core.runs import jobs
-from semfreeze_core.runs.folder import write_run
+from semfreeze_core.runs.folder import read_manifest, write_run
 from semfreeze_core.runs.jobs import JOBS
 from semfreeze_dashboard.data import compute
 from semfreeze_dashboard.data.analysis_request import UPLOADS, AnalysisForm, keep_upload
 from semfreeze_dashboard.data.run_folder import PATHS_VARIABLE
 from semfreeze_dashboard.data.visitor_requests import require_data, require_model, submit
+from semfreeze_dashboard.text import page_text
 from semfreeze_dashboard.text.visitor_text import command_text, error_text, visitor_file, visitor_text
 from tests.core.saved_models import save_tiny
 from tests.dashboard.test_pages import opened
@@ -206,6 +207,8 @@ def test_an_upload_is_called_by_its_own_name_and_not_by_where_it_is_kept(paths, 
     monkeypatch.setenv(PATHS_VARIABLE, paths)
     kept = keep_upload(runs, "my data.jsonl.gz", b"x")
     assert visitor_text(f"A/B: {kept} holds {kept}, line 3.") == "A/B: my_data.jsonl.gz holds my_data.jsonl.gz, line 3."
+    assert page_text.data_name(str(kept)) == "my_data.jsonl.gz"
+    assert page_text.data_name(str(kept).replace(str(runs), "/moved")) == "my_data.jsonl.gz"
 
 
 def test_a_command_names_folders_only_to_who_sits_at_the_machine(runs, monkeypatch):
@@ -246,6 +249,17 @@ def test_pages_of_a_run_show_visitors_no_folders(local, runs, page):
         assert "tiny" in shown, "the model's own name stays"
     if page == "plan":
         assert "x.jsonl" in shown
+
+
+def test_warnings_of_a_comparison_show_visitors_no_folders(local, example, runs):
+    manifest = read_manifest(local)
+    model = manifest.model.model_copy(update={"real_vocab_rows": manifest.model.real_vocab_rows - 1})
+    write_run(replace(example.run, manifest=manifest.model_copy(update={"model": model})), local, overwrite=True)
+    app = opened("compare", run="own")
+    app.multiselect(key="with").set_value(["example"]).run()
+    (warning,) = (element.value for element in app.warning if "Vocabularies differ" in element.value)
+    assert "tiny 49,1" in warning
+    assert not any(part in warning for part in ("srv", "secret"))
 
 
 def test_a_file_to_download_names_folders_only_to_who_sits_at_the_machine(monkeypatch):

@@ -36,7 +36,7 @@ from semfreeze_core.records.options import flag_of
 from semfreeze_core.records.rates import ComparedOn
 from semfreeze_core.records.training import LoraSetup, TrainingSetup
 from semfreeze_core.records.validation import VALIDATION_SOURCES, Budget, ValidationSettings
-from semfreeze_core.sources.models.causal_lm import measure_empty
+from semfreeze_core.sources.models.causal_lm import measure_empty, require_rows_of
 from semfreeze_core.sources.models.loading import load_tokenizer
 from semfreeze_core.storage import kept_source
 
@@ -199,10 +199,12 @@ def prepare(request: ValidationRequest, progress: Progress = silent) -> Prepared
     )
     longest = min(request.setup.sequence_length, shape.max_positions or request.setup.sequence_length)
     setup = replace(request.setup, sequence_length=longest, lora=None, frozen_bits=None)
+    tokenizer = load_tokenizer(checkpoint)
+    require_rows_of(checkpoint, tokenizer, shape)
     data = read_task_data(
         request.train,
         request.evaluation,
-        load_tokenizer(checkpoint),
+        tokenizer,
         mapping=request.mapping,
         n_train=setup.train_examples,
         n_eval=request.n_eval,

@@ -121,7 +121,9 @@ def read_examples(
     rows = open_rows(source, split)
     digest = _digest(rows)
     asked = mapping
-    mapping, notes = resolve_fields(asked, rows.columns())
+    columns = rows.columns()
+    mapping, read_notes = resolve_fields(asked, columns)
+    notes, unread = list[str](), set[str]()
     chats = mapping.messages_field is not None
     if holds_pairs_of_messages((row for _, row in rows), mapping):
         chats = True
@@ -130,7 +132,8 @@ def read_examples(
             "messages of the completion are its targets."
         )
     render = chat_renderer(tokenizer) if chats else None
-    if TOOLS_COLUMN in beside_chat(mapping, rows.columns()) and not shows_tools(tokenizer):
+    if TOOLS_COLUMN in beside_chat(mapping, columns) and not shows_tools(tokenizer):
+        unread.add(TOOLS_COLUMN)
         notes.append(f"Not read: the column {TOOLS_COLUMN!r}. The model's chat template has no place for tools.")
 
     label_is_guessed = asked.label_field is None
@@ -140,8 +143,12 @@ def read_examples(
             f"The labels in {mapping.label_field!r} are left out ({checked.label_problem}). Name another column with "
             "--label-field to draw and compare by class."
         )
+        unread.add(str(mapping.label_field))
         mapping = replace(mapping, label_field=None)
         checked = check_rows(rows, mapping, render, label_is_guessed, progress)
+    if unread:
+        read_notes = resolve_fields(asked, columns, unread=unread)[1]
+    notes = [*read_notes, *notes]
     usable, labels, n_rows = checked.usable, checked.labels, checked.n_rows
     n_empty = n_rows - len(usable) - checked.n_skipped
     require_usable(checked, source, mapping)

@@ -38,11 +38,18 @@ class LabelError(DataError):
     """A label that is no class."""
 
 
-def resolve_fields(mapping: FieldMapping, columns: Sequence[str]) -> tuple[FieldMapping, list[str]]:
+def resolve_fields(
+    mapping: FieldMapping, columns: Sequence[str], *, unread: Collection[str] = ()
+) -> tuple[FieldMapping, list[str]]:
     """The mapping with every needed field named, and notes: how the columns are read, and what is not.
 
     Columns are read by the schema that they fit, or else a field is guessed where one column alone can be meant and the
     columns fit one way of reading.
+
+    Args:
+        mapping: fields that were named.
+        columns: of the source.
+        unread: columns of labels or tools that turned out not to be read, which the notes leave to who found that.
 
     Raises:
         DataError: the given fields contradict each other, a name is not among the columns (all such problems at once),
@@ -57,7 +64,7 @@ def resolve_fields(mapping: FieldMapping, columns: Sequence[str]) -> tuple[Field
     if mapping.label_field is None and len(candidates["label_field"]) == 1:
         guessed["label_field"] = candidates["label_field"][0]
     resolved = replace(mapping, **guessed)
-    return resolved, _notes(name or _mode(resolved), guessed, resolved, columns)
+    return resolved, _notes(name or _mode(resolved), guessed, resolved, columns, unread)
 
 
 def _guessed_fields(
@@ -95,15 +102,22 @@ def _mode(mapping: FieldMapping) -> str:
     return next(name for name, fields in _MODES.items() if getattr(mapping, fields[-1]) is not None)
 
 
-def _notes(name: str, guessed: Mapping[str, str], mapping: FieldMapping, columns: Sequence[str]) -> list[str]:
+def _notes(
+    name: str, guessed: Mapping[str, str], mapping: FieldMapping, columns: Sequence[str], unread: Collection[str]
+) -> list[str]:
     """How the columns are read, in one sentence, and which of them are not that a person would expect to be."""
     in_order = sorted(guessed.items(), key=lambda item: item[0] != "template")  # the prompt comes first
     texts = [
         f"{'the prompt' if field == 'template' else _spoken(field)} from {value!r} ({_flag(field)})"
         for field, value in in_order
+        if value not in unread
     ]
     beside = beside_chat(mapping, columns)
-    texts += [f"the {'system prompt' if column == SYSTEM_COLUMN else column} from {column!r}" for column in beside]
+    texts += [
+        f"the {'system prompt' if column == SYSTEM_COLUMN else column} from {column!r}"
+        for column in beside
+        if column not in unread
+    ]
     notes = [f"Read as {name}: {', '.join(texts)}."] if texts else []
     history = [c for c in columns if c.casefold() == HISTORY_COLUMN and c in _used_columns(mapping, columns)]
     notes += [f"Turns in {column!r} stand in the prompt as earlier lines; they are no targets." for column in history]

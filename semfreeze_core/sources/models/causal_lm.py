@@ -20,7 +20,7 @@ from semfreeze_core.sources.models.model_shape import check_price, identify, mea
 from semfreeze_core.sources.models.opening import open_checkpoint
 from semfreeze_core.sources.models.probe import find_layers, hidden_state, probe_ids
 from semfreeze_core.sources.models.quantization import describe_quantization, quantization_entry
-from semfreeze_core.sources.models.vocabulary import Vocabulary, read_vocabulary
+from semfreeze_core.sources.models.vocabulary import Vocabulary, read_vocabulary, require_rows
 
 # Mean cosine between float32 and bfloat16 latent spaces on the probe. The embedded model reaches 0.9998; a model that
 # overflows or loses its small differences in bfloat16 falls far below.
@@ -55,6 +55,23 @@ def measure_empty(checkpoint: Checkpoint) -> ModelShape:
         ModelError: the config is not that of a supported decoder.
     """
     return _measure(checkpoint, load_config(checkpoint))
+
+
+def require_rows_of(checkpoint: Checkpoint, tokenizer: Any, shape: ModelShape) -> None:
+    """Refuse a tokenizer with more tokens than a model has rows, as loading the model would.
+
+    An adapter may bring rows of its own, which only its weights show: loading tells.
+
+    Args:
+        checkpoint: of the model.
+        tokenizer: as loaded with it.
+        shape: from `measure_empty`.
+
+    Raises:
+        ModelError: the tokenizer has ids without a row.
+    """
+    if checkpoint.adapter is None:
+        require_rows(tokenizer, shape.vocab_rows, shape.vocab_rows)
 
 
 def _measure(checkpoint: Checkpoint, config: Any) -> ModelShape:
@@ -99,9 +116,11 @@ def load_causal_lm(
         source, revision=revision, trust_remote_code=trust_remote_code, allow_pickle=allow_pickle, progress=progress
     )
     config = load_config(checkpoint)
-    parameters = _measure(checkpoint, config).total_parameters  # refused before its weights are fetched, if it must be
+    empty = _measure(checkpoint, config)  # refused before its weights are fetched, if it must be
+    parameters = empty.total_parameters
     progress(ProgressEvent("Loading the model"))
     tokenizer = load_tokenizer(checkpoint)
+    require_rows_of(checkpoint, tokenizer, empty)
     notes: list[str] = []
     if dtype == "auto":
         model, note = _load_auto(checkpoint, parameters, target)

@@ -33,19 +33,33 @@ def read_vocabulary(tokenizer: Any, decoder: Decoder) -> Vocabulary:
         ModelError: the tokenizer has ids the head has no row for.
     """
     rows = decoder.head.out_features
-    ids = tokenizer.get_vocab()
-    last = max(ids, key=ids.__getitem__)
-    largest = ids[last]
-    if largest >= rows or largest >= decoder.embedding.num_embeddings:
-        raise ModelError(
-            f"The tokenizer and the model disagree: token {last!r} has the id {largest}, but the head has {rows} rows "
-            f"and the embedding {decoder.embedding.num_embeddings}. Is this tokenizer another model's, or was the "
-            "embedding not resized after tokens were added?"
-        )
+    largest = require_rows(tokenizer, rows, decoder.embedding.num_embeddings)
     special = set(tokenizer.all_special_ids)
     added = {i for i in tokenizer.get_added_vocab().values() if i >= tokenizer.vocab_size and i not in special}
     real = largest + 1
     return Vocabulary(real, rows - real, _untrained_rows(decoder.embedding.weight[:real]), frozenset(added))
+
+
+def require_rows(tokenizer: Any, head_rows: int, embedding_rows: int) -> int:
+    """The largest token id, after checking that head and embedding have a row for it.
+
+    Args:
+        tokenizer: the model's.
+        head_rows, embedding_rows: of their matrices; no weights are needed to know them.
+
+    Raises:
+        ModelError: the tokenizer has ids without a row.
+    """
+    ids = tokenizer.get_vocab()
+    last = max(ids, key=ids.__getitem__)
+    largest: int = ids[last]
+    if largest >= min(head_rows, embedding_rows):
+        raise ModelError(
+            f"The tokenizer and the model disagree: token {last!r} has the id {largest}, but the head has {head_rows} "
+            f"rows and the embedding {embedding_rows}. Is this tokenizer another model's, or was the embedding not "
+            "resized after tokens were added?"
+        )
+    return largest
 
 
 _ROWS_AT_ONCE = 8192  # a float32 copy of the whole embedding can be larger than the model

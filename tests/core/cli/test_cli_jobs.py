@@ -64,7 +64,7 @@ def test_an_analysis_is_cancelled_in_its_middle(runs, models, rows_file):
     assert (row["state"], row["stage"], row["total"] > row["done"]) == ("running", "Extracting hidden states", True)
     assert "Extracting hidden states" in ask("jobs", "list").out
     leader = psutil.Process(read_process(folder).pid)
-    assert ask("jobs", "cancel", job.name).out == f"{job.name}: cancelled\n"
+    assert ask("jobs", "cancel", job.name).out == f"{job.name}: canceled\n"
     assert not leader.is_running() or leader.status() == psutil.STATUS_ZOMBIE
     assert [path.name for path in runs.iterdir()] == [JOBS]
     assert "semfreeze: interrupted; unfinished results are not saved." in read_log(folder, 5)
@@ -190,4 +190,4 @@ def test_a_broken_job_does_not_hide_or_hold_the_others(runs, name, content):
         (broken / name).write_text(content.replace("HOST", GONE.host))
     assert "2-queued" in [job.name for job in list_jobs(runs)]
     assert ask("jobs", "list", "--json").json["jobs"][-1]["name"] == "2-queued"
-    assert ask("jobs", "cancel", "2-queued").out == "2-queued: cancelled\n"
+    assert ask("jobs", "cancel", "2-queued").out == "2-queued: canceled\n"

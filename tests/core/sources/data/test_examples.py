@@ -142,6 +142,7 @@ def test_a_guessed_label_that_is_no_class_is_left_out(tmp_path, label):
     assert (found.n_usable, found.mapping.label_field) == (5, None)
     assert {example.label for example in found.examples} == {None}
     assert any(note.startswith("The labels in 'label' are left out (line 4: field 'label' is") for note in found.notes)
+    assert found.notes[0].endswith("the completion from 'completion' (--completion-field)."), "no label is read"
     named = read(source, FieldMapping(label_field="label"))
     assert (named.n_usable, named.n_skipped, named.mapping.label_field) == (4, 1, "label")
 

@@ -226,7 +226,9 @@ def test_a_column_of_tools_is_named_where_the_template_shows_none(tmp_path):
     row = {"messages": talk, "tools": [{"name": "look"}]}
     example, notes = first(tmp_path, row, tokenizer=CHATTY)
     assert "Not read: the column 'tools'. The model's chat template has no place for tools." in notes
+    assert notes[0] == "Read as chat messages: the messages from 'messages' (--messages-field)."
     showing = build_tiny_tokenizer(chat_template="{{ tools | tojson }}" + CHATML)
     example, notes = first(tmp_path, row, tokenizer=showing)
+    assert notes[0].endswith("the messages from 'messages' (--messages-field), the tools from 'tools'.")
     assert example.prompt.startswith('[{"name": "look"}]<|im_start|>')
     assert not any("no place for tools" in note for note in notes)
