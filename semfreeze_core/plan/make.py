@@ -171,6 +171,7 @@ def make_plan(
         trainable_regex=None
         if parts is None
         else trainable_regex(manifest.model.names, parts, lora=setup.lora is not None),
+        parameter_names=manifest.model.names,
         cost=PlanCost(
             setup=setup,
             flop_status=flop_status(run.shape, setup),

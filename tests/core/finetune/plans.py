@@ -55,6 +55,7 @@ def plan_of(model, k, *, setup=SETUP, parts=None):
         gain_coverage=NOTHING,
         trainable=parts,
         trainable_regex=None if parts is None else trainable_regex(names, parts, lora=setup.lora is not None),
+        parameter_names=names,
         cost=PlanCost(
             setup=setup,
             reason=None,
