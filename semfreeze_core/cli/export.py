@@ -27,7 +27,9 @@ def export(
     ],
     to: Annotated[
         str,
-        typer.Option(help="hf-trainer, trl, peft, axolotl, llama-factory, ms-swift, unsloth or mlx-lm."),
+        typer.Option(
+            help="hf-trainer, trl, peft, axolotl, llama-factory, ms-swift, nemo-automodel, oumi, unsloth or mlx-lm."
+        ),
     ],
     data: Annotated[
         str | None, typer.Option(help="Training file, or sample:NAME (default: the data of the plan's run, if known).")

@@ -155,7 +155,7 @@ def _chat_shape(rows: Iterable[Mapping[str, Any]], column: str) -> ChatShape:
     )
 
 
-UNSLOTH = "The script for Unsloth"  # whose trainer is TRL's
+UNSLOTH, OUMI = "The script for Unsloth", "oumi"  # whose trainer is TRL's
 _OWN_ROWS = "hf-trainer, trl or peft, whose scripts read them as semfreeze does"
 
 
@@ -211,7 +211,7 @@ def require_readable(data: TaskFile, trainer: str, kinds: Collection[FileKind]) 
             f"{trainer} would train on the messages that {data.path} marks as no targets (weight 0, train false). End "
             f"their chats before them, or export to {_OWN_ROWS}."
         )
-    if data.pairs_of_messages and trainer != UNSLOTH:
+    if data.pairs_of_messages and trainer not in (UNSLOTH, OUMI):
         raise DataError(
             f"{trainer} reads prompts and completions as texts, and those of {data.path} are lists of messages. Join "
             f"them in one column of messages, or export to {_OWN_ROWS}."

@@ -82,6 +82,18 @@ def chat_notes(request: ExportRequest) -> list[str]:
     return []
 
 
+def assistant_mark_notes(request: ExportRequest) -> list[str]:
+    """For targets that train the assistant's messages by TRL's assistant_only_loss: what the template lacks for it."""
+    facts = request.tokenizer
+    if request.data.fields.messages_field is None or (facts is not None and facts.marks_answers):
+        return []
+    found = "" if facts is None or facts.template is None else ", and this model's does not"
+    return [
+        "assistant_only_loss needs a chat template that marks the assistant's text with {% generation %}"
+        f"{found}; without the marks TRL trains on nothing or stops. Set such a template, or export to trl or peft."
+    ]
+
+
 def bos_notes(request: ExportRequest, template: str) -> list[str]:
     """For trainers that write prompts and texts with a template of their own, which puts no token before them.
 

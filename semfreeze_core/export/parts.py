@@ -6,6 +6,7 @@ from semfreeze_core.errors import PlanError
 from semfreeze_core.plan.consistency import require_consistent
 from semfreeze_core.plan.document import FreezePlan, require_recommendation
 from semfreeze_core.plan.parameter_names import read_regex
+from semfreeze_core.records.model import ParameterNames
 
 
 @dataclass(frozen=True)
@@ -69,3 +70,30 @@ def named_parts(plan: FreezePlan) -> NamedParts:
     assert names is not None  # require_consistent has read it
     everything = all(parts.layers) and parts.embeddings and parts.final_norm and parts.head and not lora
     return NamedParts(plan.n_layers, layers, names.layer_prefix, names.others, everything)
+
+
+def frozen_modules(names: ParameterNames, parts: NamedParts) -> tuple[str, ...]:
+    """Paths of modules that together hold every frozen parameter, and no trained one.
+
+    Args:
+        names: where the model's parts are.
+        parts: what of it is trained.
+
+    Raises:
+        PlanError: a frozen parameter shares its module with a trained one.
+    """
+    outside = (*names.embeddings, *names.final_norm, *names.head)
+    frozen = [f"{names.layer_prefix}{i}" for i in range(parts.n_layers) if i not in parts.layers]
+    trained = [*(f"{names.layer_prefix}{i}." for i in parts.layers), *parts.others]
+    for name in outside:
+        module = name.rpartition(".")[0]
+        if name in parts.others or module in frozen:
+            continue
+        shared = next((other for other in trained if other.startswith(f"{module}." if module else "")), None)
+        if shared is not None:
+            raise PlanError(
+                f"{name} is frozen and shares the module {module or 'of the whole model'} with {shared.rstrip('.')}, "
+                "which is trained: freezing whole modules cannot tell them apart. Train both, or neither."
+            )
+        frozen.append(module)
+    return tuple(frozen)

@@ -10,6 +10,8 @@ from semfreeze_core.export.data import UNKNOWN_FILE, task_file
 from semfreeze_core.export.llama_factory import write_llama_factory
 from semfreeze_core.export.mlx_lm import write_mlx_lm
 from semfreeze_core.export.ms_swift import write_ms_swift
+from semfreeze_core.export.nemo_automodel import write_nemo_automodel
+from semfreeze_core.export.oumi import write_oumi
 from semfreeze_core.export.parts import NamedParts, named_parts
 from semfreeze_core.export.request import Exported, ExportRequest
 from semfreeze_core.export.scripts import write_hf_trainer, write_peft, write_trl
@@ -58,6 +60,8 @@ _TARGETS = {
     "axolotl": Target(write_axolotl, "axolotl.yaml"),
     "llama-factory": Target(write_llama_factory, "llama_factory.yaml", ("weights",), last_layers_only=True),
     "ms-swift": Target(write_ms_swift, "ms_swift.sh", adapts=("named",)),
+    "nemo-automodel": Target(write_nemo_automodel, "nemo_automodel.yaml"),
+    "oumi": Target(write_oumi, "oumi.yaml"),
     "unsloth": Target(write_unsloth, "finetune_unsloth.py", ("adapters",)),
     "mlx-lm": Target(write_mlx_lm, "mlx_lm.yaml", adapts=("all",), last_layers_only=True),
 }

@@ -5,7 +5,7 @@ Read in unsloth 2026.10.9 (models/llama.py, models/vision.py) and unsloth_zoo 20
 
 from semfreeze_core.export.data import UNSLOTH, FileKind, require_readable, require_words
 from semfreeze_core.export.literals import python_value
-from semfreeze_core.export.notes import chat_notes, comments, cost_notes, header, lost_saving
+from semfreeze_core.export.notes import assistant_mark_notes, chat_notes, comments, cost_notes, header, lost_saving
 from semfreeze_core.export.request import OPTIMIZERS, SCHEDULE, ExportRequest
 from semfreeze_core.records.defaults import LORA_SCALE
 from semfreeze_core.records.training import ALL_LINEAR
@@ -79,15 +79,7 @@ def _notes(request: ExportRequest) -> list[str]:
             "Unsloth's gradient checkpointing needs the embedding's output to require a gradient, "
             f"{lost_saving(request)}. Exports to trl and peft keep the saving."
         )
-    marks = []
-    facts = request.tokenizer
-    if request.data.fields.messages_field is not None and (facts is None or not facts.marks_answers):
-        found = "" if facts is None or facts.template is None else ", and this model's does not"
-        marks.append(
-            "assistant_only_loss needs a chat template that marks the assistant's text with {% generation %}"
-            f"{found}; without the marks TRL trains on nothing or stops. Set such a template, or export to trl or peft."
-        )
-    marks += chat_notes(request)
+    marks = [*assistant_mark_notes(request), *chat_notes(request)]
     return [saving, *marks, "In a mixture of experts, Unsloth adds adapters to the trained layers' experts too."]
 
 

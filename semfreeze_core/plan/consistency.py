@@ -58,6 +58,7 @@ def _contradictions(plan: FreezePlan) -> Iterator[str]:
     if parts is not None and plan.trainable_regex is not None and plan.freeze_depth is not None:
         yield from _depth(plan, parts, plan.freeze_depth)
         yield from _regex(plan, parts, plan.trainable_regex)
+        yield from _names(plan, parts, plan.trainable_regex)
     yield from _costs(plan)
     yield from _phases(plan)
 
@@ -154,6 +155,14 @@ def _regex(plan: FreezePlan, parts: TrainableParts, regex: str) -> Iterator[str]
         flag = getattr(parts, part)
         if _disagrees(names, part, flag=flag, parts=parts):
             yield f"{said}, but trainable.{part} is {str(flag).lower()}"
+
+
+def _names(plan: FreezePlan, parts: TrainableParts, regex: str) -> Iterator[str]:
+    if plan.parameter_names is None:
+        return
+    expected = trainable_regex(plan.parameter_names, parts, lora=plan.cost.setup.lora is not None)
+    if regex != expected:
+        yield f"trainable_regex is {regex[:200]}, but parameter_names make it {expected[:200]}"
 
 
 def _disagrees(names: RegexNames, part: str, *, flag: bool, parts: TrainableParts) -> bool:

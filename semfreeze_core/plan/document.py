@@ -13,7 +13,7 @@ from semfreeze_core.plan.consistency import require_consistent
 from semfreeze_core.plan.rules import RuleName
 from semfreeze_core.records.cost import BytesStatus, FlopStatus, Trainer
 from semfreeze_core.records.interval import IntervalEntry
-from semfreeze_core.records.model import ModelIdentity
+from semfreeze_core.records.model import ModelIdentity, ParameterNames
 from semfreeze_core.records.pilots import Measurement
 from semfreeze_core.records.provenance import Document, Provenance
 from semfreeze_core.records.race import Race
@@ -98,7 +98,8 @@ class FreezePlan(Document):
     `freeze_depth`, `trainable`, `trainable_regex` and `cost.planned` are null when the recommendation is to abstain;
     the candidate stays in `candidate_depth`. `gain_coverage` is a prediction until a finetune has measured it. With a
     `switch` fewer layers are frozen in the first steps; `freeze_depth`, `trainable` and `trainable_regex` are what
-    trains after them.
+    trains after them. `parameter_names` is where the model's parts are, frozen ones too; null in plans from before it
+    was written.
     """
 
     schema_version: int = Field(default=PLAN_SCHEMA_VERSION, ge=1)
@@ -118,6 +119,7 @@ class FreezePlan(Document):
     trainable: TrainableParts | None
     trainable_regex: str | None = Field(description="matched with re.match against model.named_parameters()")
     switch: DepthSwitch | None = None
+    parameter_names: ParameterNames | None = None
     cost: PlanCost
     evidence: EvidenceEntry
     run: str | None
@@ -225,9 +227,10 @@ def plan_digests(plan: FreezePlan) -> tuple[str, ...]:
     content = plan.model_dump(mode="json", exclude={"provenance": True, "run": True, "model": {"source", "revision"}})
     if whole["cost"]["alternative"] is None:
         del whole["cost"]["alternative"]  # came since
-    for document in (whole, content):  # came since, and the badge follows from the others
+    for document in (whole, content):  # came since; the badge follows from the others, the names from the structure
         if document["switch"] is None:
             del document["switch"], document["cost"]["phases"], document["cost"]["looks"]
+        del document["parameter_names"]
         del document["evidence"]["badge"]
         if document["evidence"]["race"] is None:
             del document["evidence"]["race"]

@@ -185,6 +185,7 @@ def make_plan(
         if parts is None
         else trainable_regex(manifest.model.names, parts, lora=setup.lora is not None),
         switch=switch,
+        parameter_names=manifest.model.names,
         cost=plan_cost(run.shape, setup, parts, switch),
         evidence=EvidenceEntry(
             verdict=evidence.verdict,

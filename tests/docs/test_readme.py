@@ -32,7 +32,7 @@ def test_make_targets_named_exist():
 
 def test_exports_name_every_target():
     listed = re.search(r"`semfreeze export` writes the plan for (.*?), and says", TEXT)[1]
-    names = [name.removeprefix("transformers' ").lower() for name in re.split(", | or ", listed)]
+    names = [name.removeprefix("transformers' ").lower().replace(" ", "-") for name in re.split(", | or ", listed)]
     assert names == [target.removeprefix("hf-") for target in TARGETS]
 
 

@@ -27,6 +27,13 @@ CHAT = [{"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "c
 NAMED = FieldMapping(prompt_field="ask", completion_field="say")
 
 
+def task_of(target):
+    """Rows of prompts and completions that a target reads, and how they are read; oumi takes TRL's own names alone."""
+    if target == "oumi":
+        return [{"prompt": "What?", "completion": "That."}], FieldMapping()
+    return PAIRS, NAMED
+
+
 def tiny_plan(model, k, *, lora=None, parts=None, **setup):
     """A plan for a tiny model."""
     return plan_of(model, k, setup=replace(SETUP, lora=lora, **setup), parts=parts)
@@ -48,6 +55,13 @@ def names_of(model):
 
 def exported_yaml(plan, target, **data):
     return yaml.safe_load(export_plan(plan, target, **data).text)
+
+
+def leaves(value):
+    """Every scalar of a parsed YAML file."""
+    if isinstance(value, dict | list):
+        return [leaf for part in (value.values() if isinstance(value, dict) else value) for leaf in leaves(part)]
+    return [value]
 
 
 def exported_flags(plan, **data):

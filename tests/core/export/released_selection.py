@@ -11,8 +11,15 @@ from importlib.metadata import version
 from pathlib import Path
 from types import SimpleNamespace
 
-PACKAGES = {"axolotl": "axolotl", "llama-factory": "llamafactory", "ms-swift": "ms-swift"}
+PACKAGES = {
+    "axolotl": "axolotl",
+    "llama-factory": "llamafactory",
+    "ms-swift": "ms-swift",
+    "nemo-automodel": "nemo-automodel",
+    "oumi": "oumi",
+}
 BESIDE = ("torch", "transformers", "peft", "accelerate", "trl")
+SECTIONS = ("step_scheduler", "lr_scheduler", "optimizer", "loss_fn", "checkpoint", "dataloader")  # of NeMo's recipe
 
 
 def axolotl_selector():
@@ -75,7 +82,53 @@ def ms_swift_selector():
     return select
 
 
-SELECTORS = {"axolotl": axolotl_selector, "llama-factory": llama_factory_selector, "ms-swift": ms_swift_selector}
+def nemo_automodel_selector():
+    """The recipe's reading of every section but the model's, then apply_parameter_freezing, as infrastructure.py does.
+
+    The model's section names a loader that wants a GPU; peft and quantization are no section of a plan of weights.
+    """
+    import yaml
+    from nemo_automodel.components.config.loader import ConfigNode
+    from nemo_automodel.components.utils.model_utils import apply_parameter_freezing
+    from nemo_automodel.recipes._dist_utils import parse_distributed_section
+    from nemo_automodel.recipes._typed_config import RecipeConfig
+
+    def select(model, text, folder):
+        sections = yaml.safe_load(text)
+        assert sections.pop("model")["_target_"] == "nemo_automodel.NeMoAutoModelForCausalLM.from_pretrained"
+        config = RecipeConfig(ConfigNode(sections))
+        for section in SECTIONS:
+            assert getattr(config, section) is not None, section
+        parse_distributed_section(config.distributed.to_dict())
+        if config.freeze_config is not None:
+            apply_parameter_freezing(model, config.freeze_config, strict=True)
+
+    return select
+
+
+def oumi_selector():
+    """The command line's reading of the file and check of it, then freeze_model_layers, as builders/models.py does."""
+    from oumi.core.configs import TrainingConfig
+    from oumi.utils.torch_utils import freeze_model_layers
+
+    def select(model, text, folder):
+        file = folder / "oumi.yaml"
+        file.write_text(text, encoding="utf-8")
+        config = TrainingConfig.from_yaml(file)
+        config.finalize_and_validate()
+        listed = config.model.freeze_layers
+        assert freeze_model_layers(model, listed) == len(listed)  # it only warns about one that is not there
+
+    return select
+
+
+SELECTORS = {
+    "axolotl": axolotl_selector,
+    "llama-factory": llama_factory_selector,
+    "ms-swift": ms_swift_selector,
+    "nemo-automodel": nemo_automodel_selector,
+    "oumi": oumi_selector,
+}
 
 
 def main(trainer, jobs_file, answer_file):

@@ -1,5 +1,6 @@
 """How each trainer that is not run here chooses what it trains, as its released source does it."""
 
+import fnmatch
 import re
 
 from torch import nn
@@ -41,6 +42,66 @@ def ms_swift_trains(flags, names):
     """ms-swift 4.6.0, utils/transformers_utils.py: all frozen at ratio 1, then what the pattern finds trained again."""
     assert flags["freeze_parameters_ratio"] == "1"
     return {name for name in names if re.compile(flags["trainable_parameters_regex"]).search(name)}
+
+
+def nemo_trains(config, model):
+    """nemo_automodel 0.7.0, components/utils/model_utils.py: modules by path or glob, with all below; trained last."""
+    modules = [(name, module) for name, module in model.named_modules(remove_duplicate=False) if name]
+    frozen = set()
+    for key, change in (("freeze_modules", frozen.update), ("unfreeze_modules", frozen.difference_update)):
+        for selector in config[key]:
+            ((kind, value),) = selector.items()
+            chosen = [
+                module
+                for name, module in modules
+                if (name == value if kind == "path" else fnmatch.fnmatchcase(name, value))
+            ]
+            parameters = {id(parameter) for module in chosen for parameter in module.parameters()}
+            assert parameters, f"NeMo AutoModel would refuse {selector}"
+            change(parameters)
+    return {name for name, parameter in model.named_parameters() if id(parameter) not in frozen}
+
+
+def nemo_adapts(model, chosen):
+    """nemo_automodel 0.7.0, components/_peft: linear modules; a pattern without * is an expression of a whole name."""
+    for pattern in (*chosen.get("target_modules", ()), *chosen.get("exclude_modules", ())):
+        assert "*" not in pattern, "would be a wildcard"
+
+    def matches(key, name):
+        return any(re.match(f"^{pattern}$", name) for pattern in chosen[key])
+
+    linear = {name for name, module in model.named_modules() if isinstance(module, nn.Linear)}
+    if "target_modules" in chosen:
+        return {name for name in linear if matches("target_modules", name)}
+    return {name for name in linear if not matches("exclude_modules", name)}
+
+
+def oumi_trains(frozen, model):
+    """oumi 0.9, utils/torch_utils.py: each module by its path, with all below; a missing one only warns."""
+    ids = set()
+    for path in frozen:
+        module = model
+        for part in path.split("."):
+            assert hasattr(module, part), f"oumi would only warn about {path}"
+            module = getattr(module, part)
+        ids |= {id(parameter) for parameter in module.parameters()}  # a parameter's own path would have none
+    return {name for name, parameter in model.named_parameters() if id(parameter) not in ids}
+
+
+def oumi_adapts(model, peft):
+    """oumi 0.9, core/configs/params/peft_params.py, and PEFT: targets by their end, less what an expression excludes.
+
+    "all-linear" is every linear module but the output embedding.
+    """
+    (excluded,) = peft["lora_exclude_modules"]
+    targets = peft["lora_target_modules"]
+    linear = {name for name, module in model.named_modules() if isinstance(module, nn.Linear | Conv1D)}
+    if targets == ["all-linear"]:
+        head = model.get_output_embeddings()
+        found = {name for name in linear if model.get_submodule(name) is not head}
+    else:
+        found = {name for name in linear if any(name == end or name.endswith(f".{end}") for end in targets)}
+    return {name for name in found if not re.fullmatch(f"({excluded})", name)}
 
 
 def in_layers(name, layers, pattern):

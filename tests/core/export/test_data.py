@@ -20,15 +20,17 @@ from tests.core.export.exports import (
     exported_flags,
     exported_yaml,
     plan_for,
+    task_of,
     tiny_plan,
 )
 
 
 @pytest.mark.parametrize("target", TARGETS)
 def test_prompt_and_completion_are_told(tiny, rows_in, target):
-    file = rows_in("train.jsonl", PAIRS)
-    exported = export_plan(plan_for(tiny, target), target, data=file, mapping=NAMED)
-    for told in ('"ask"', '"say"', "train.jsonl"):
+    rows, mapping = task_of(target)
+    file = rows_in("train.jsonl", rows)
+    exported = export_plan(plan_for(tiny, target), target, data=file, mapping=mapping)
+    for told in ("train.jsonl", *([] if target == "oumi" else ['"ask"', '"say"'])):
         assert told in exported.text
     assert not any("No data was given" in note for note in exported.notes)
     unnamed = export_plan(plan_for(tiny, target), target)
@@ -76,6 +78,40 @@ def test_chats_are_told(tiny, rows_in, keys):
     script = export_plan(tiny_plan(tiny, 2, lora=LORA), "unsloth", **told).text
     assert 'rename_columns({"talk": "messages"})' in script
     assert call_arguments(script, "SFTConfig")["assistant_only_loss"] is True
+
+
+def test_nemo_automodel_reads_chats_in_its_two_layouts_alone(tiny, rows_in):
+    plan, (chat, sharegpt) = tiny_plan(tiny, 2), (rows[0]["talk"] for rows in CHATS.values())
+
+    def entry(column, messages):
+        told = {"data": rows_in("train.jsonl", [{column: messages}]), "mapping": FieldMapping(messages_field=column)}
+        return exported_yaml(plan, "nemo-automodel", **told)["dataset"]
+
+    for column, messages in (("messages", chat), ("conversations", sharegpt)):
+        assert entry(column, messages)["_target_"].endswith(".ChatDataset")
+    with pytest.raises(DataError, match=r"reads chats from a column messages, and train\.jsonl has them in talk\."):
+        entry("talk", chat)
+    with pytest.raises(DataError, match="reads messages with the keys role and content"):
+        entry("messages", sharegpt)
+    with pytest.raises(DataError, match="does not know the roles observation of"):
+        entry("conversations", [*sharegpt[:1], {"from": "observation", "value": "c"}, *sharegpt[1:]])
+
+
+def test_oumi_takes_the_columns_that_trl_reads(tiny, rows_in):
+    plan = tiny_plan(tiny, 2)
+    talk = {"data": rows_in("talk.jsonl", CHATS["role", "content"]), "mapping": FieldMapping(messages_field="talk")}
+    with pytest.raises(
+        DataError, match=r"columns called prompt and completion\. Rename ask to prompt and say to compl"
+    ):
+        export_plan(plan, "oumi", data=rows_in("train.jsonl", PAIRS), mapping=NAMED)
+    with pytest.raises(DataError, match=r"columns called messages\. Rename talk to messages, or"):
+        export_plan(plan, "oumi", **talk)
+    config = exported_yaml(plan, "oumi", data=rows_in("train.jsonl", CHAT))
+    (entry,) = config["data"]["train"]["datasets"]
+    assert entry == {"dataset_name": "json", "dataset_kwargs": {"data_files": "train.jsonl"}}
+    assert config["training"]["trainer_kwargs"] == {"assistant_only_loss": True}
+    assert config["model"]["chat_template"] == "auto"
+    assert "chat_template" not in exported_yaml(plan, "oumi")["model"]
 
 
 def test_llama_factory_gets_the_roles_that_the_chats_have(tiny, rows_in):
@@ -134,8 +170,8 @@ def test_prompts_that_are_messages_go_where_they_are_understood(tiny, rows_in, t
     """TRL takes them as they stand, and our own scripts read them; the others would take them for texts."""
     role, content = {"role": "user"}, {"content": "a"}
     name = rows_in("train.jsonl", [{"prompt": [role | content], "completion": [{"role": "assistant"} | content]}])
-    if target in ("hf-trainer", "trl", "peft", "unsloth"):
-        assert '"prompt"' in export_plan(plan_for(tiny, target), target, data=name).text
+    if target in ("hf-trainer", "trl", "peft", "unsloth", "oumi"):
+        assert "train.jsonl" in export_plan(plan_for(tiny, target), target, data=name).text
         return
     with pytest.raises(DataError, match=r"reads prompts and completions as texts, and those of .* are lists of mess"):
         export_plan(plan_for(tiny, target), target, data=name)
@@ -160,6 +196,9 @@ def test_plain_text_is_told(tiny, rows_in):
     assert exported_yaml(plan, "llama-factory", **told)["stage"] == "pt"
     assert exported_yaml(plan, "mlx-lm", **told)["text_feature"] == "words"
     assert json.loads(exported_flags(plan, **told)["columns"]) == {"words": "response"}
+    assert exported_yaml(plan, "oumi", **told)["training"]["trainer_kwargs"] == {"dataset_text_field": "words"}
+    with pytest.raises(DataError, match=r"prompts with completions or chats from a file, and train\.jsonl has texts"):
+        export_plan(plan, "nemo-automodel", **told)
 
 
 @pytest.mark.quick_cases(3)
@@ -167,16 +206,19 @@ def test_plain_text_is_told(tiny, rows_in):
 def test_kinds_of_files_are_read_or_refused(tiny, rows_in, target):
     kinds = ("jsonl", "json", "csv", "tsv", "parquet")
     able = {"ms-swift": kinds[:3], "mlx-lm": kinds[:1], "axolotl": {*kinds} - {"tsv"}}
-    able |= {"llama-factory": able["axolotl"], "unsloth": able["axolotl"]}
+    able |= dict.fromkeys(("llama-factory", "unsloth", "oumi"), able["axolotl"])
+    able["nemo-automodel"] = kinds[:2]
+    rows, mapping = task_of(target)
     for kind in kinds:
-        file = rows_in(f"rows.{kind}", PAIRS)
+        file = rows_in(f"rows.{kind}", rows)
         if kind in able.get(target, kinds):
             assert (
-                file in export_plan(plan_for(tiny, target), target, data=file, mapping=NAMED).text or target == "mlx-lm"
+                file in export_plan(plan_for(tiny, target), target, data=file, mapping=mapping).text
+                or target == "mlx-lm"
             )
         else:
             with pytest.raises(DataError, match=r"does not read .* files\. Save rows\.\w+ as rows\.jsonl"):
-                export_plan(plan_for(tiny, target), target, data=file, mapping=NAMED)
+                export_plan(plan_for(tiny, target), target, data=file, mapping=mapping)
 
 
 @pytest.mark.parametrize("target", TARGETS)

@@ -2,7 +2,9 @@
 
 import pytest
 
-from semfreeze_core.export.parts import named_parts
+from semfreeze_core.errors import PlanError
+from semfreeze_core.export.parts import NamedParts, frozen_modules, named_parts
+from semfreeze_core.records.model import ParameterNames
 from semfreeze_core.records.training import TrainableParts
 from tests.core.export.exports import tiny_plan
 from tests.core.tiny_models import build_tiny
@@ -22,3 +24,28 @@ from tests.core.tiny_models import build_tiny
 def test_named_parts_words_say_what_is_trained(parts, words):
     untied = build_tiny("llama", tied=False)
     assert named_parts(tiny_plan(untied, parts.freeze_depth, parts=parts)).summary == words
+
+
+NAMES = ParameterNames(
+    "model.layers.", ("model.embed.weight", "model.wpe"), ("norm.weight",), ("head.weight", "head.bias")
+)
+
+
+def test_frozen_modules_hold_every_frozen_parameter_and_no_trained_one():
+    names = ParameterNames("model.layers.", ("model.embed.weight",), ("norm.weight", "norm.bias"), ("head.weight",))
+    parts = NamedParts(12, (1, 10), "model.layers.", ("head.weight",), everything=False)
+    layers = [f"model.layers.{i}" for i in range(12) if i not in (1, 10)]
+    assert list(frozen_modules(names, parts)) == [*layers, "model.embed", "norm"]
+
+
+@pytest.mark.parametrize(
+    ("others", "words"),
+    [
+        (("model.wpe", "head.bias"), r"head\.weight is frozen and shares the module head with head\.bias"),
+        (("head.weight", "head.bias"), r"model\.wpe is frozen and shares the module model with model\.layers\.1"),
+    ],
+)
+def test_a_frozen_parameter_beside_a_trained_one_in_its_module_is_refused(others, words):
+    parts = NamedParts(2, (1,), "model.layers.", others, everything=False)
+    with pytest.raises(PlanError, match=words):
+        frozen_modules(NAMES, parts)

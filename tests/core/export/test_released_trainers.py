@@ -36,6 +36,11 @@ REQUIREMENTS = {
         *("ms-swift==4.6.0", "transformers==5.16.1", "peft==0.20.0", "addict", *_HUB),
         *("modelscope", "modelscope-hub", "json-repair", "cryptography", "cffi"),
     ),
+    "nemo-automodel": ("nemo-automodel==0.7.0", "transformers==5.18.0", "torchdata"),
+    "oumi": (
+        *("oumi==0.9", "transformers==5.16.1", "peft==0.19.1", "trl==1.6.0", "omegaconf==2.4.0.dev4", "jsonschema"),
+        *_HUB,
+    ),
 }
 UNREACHABLE = ("(from versions: none)", "Max retries exceeded", "Failed to establish", "Temporary failure", "timed out")
 

@@ -25,6 +25,10 @@ from tests.core.export.rules import (
     llama_factory_trains,
     mlx_trains,
     ms_swift_trains,
+    nemo_adapts,
+    nemo_trains,
+    oumi_adapts,
+    oumi_trains,
     peft_adapts,
     unsloth_adapts,
 )
@@ -79,6 +83,20 @@ def test_ms_swift_trains_what_the_plan_trains(family, tied, k):
     model = tiny(family, tied)
     plan = plan_for(family, tied, k)
     assert ms_swift_trains(exported_flags(plan), names_of(model)) == planned_names(plan, model)
+
+
+@over_models_and_depths
+def test_nemo_automodel_trains_what_the_plan_trains(family, tied, k):
+    model = tiny(family, tied)
+    plan = plan_for(family, tied, k)
+    assert nemo_trains(exported_yaml(plan, "nemo-automodel")["freeze_config"], model) == planned_names(plan, model)
+
+
+@over_models_and_depths
+def test_oumi_trains_what_the_plan_trains(family, tied, k):
+    model = tiny(family, tied)
+    plan = plan_for(family, tied, k)
+    assert oumi_trains(exported_yaml(plan, "oumi")["model"]["freeze_layers"], model) == planned_names(plan, model)
 
 
 @over_models_and_depths
@@ -153,6 +171,28 @@ def test_axolotl_adapts_what_the_plan_adapts(family, tied, k):
     assert found == adaptable(family, tied, range(k, N_LAYERS))
 
 
+@over_models_and_depths
+def test_nemo_automodel_adapts_what_the_plan_adapts(family, tied, k):
+    model = tiny(family, tied)
+    plan = plan_for(family, tied, k, LORA)
+    if family == "gpt2":
+        with pytest.raises(PlanError, match="GPT-2 stores its matrices as Conv1D"):
+            export_plan(plan, "nemo-automodel")
+        return
+    config = exported_yaml(plan, "nemo-automodel")
+    assert "freeze_config" not in config
+    assert nemo_adapts(model, config["peft"]) == adaptable(family, tied, range(k, N_LAYERS))
+
+
+@over_models_and_depths
+def test_oumi_adapts_what_the_plan_adapts(family, tied, k):
+    model = tiny(family, tied)
+    config = exported_yaml(plan_for(family, tied, k, LORA), "oumi")
+    assert config["training"]["use_peft"]
+    assert "freeze_layers" not in config["model"]
+    assert oumi_adapts(model, config["peft"]) == adaptable(family, tied, range(k, N_LAYERS))
+
+
 @pytest.mark.parametrize(("family", "ends"), [("llama", ("q_proj", "self_attn.v_proj")), ("gpt2", ("c_attn",))])
 def test_named_matrices_get_adapters_by_every_rule(family, ends):
     model = tiny(family, None)
@@ -168,6 +208,9 @@ def test_named_matrices_get_adapters_by_every_rule(family, ends):
     assert peft_adapts(model, config["lora_target_modules"], config["peft_layers_to_transform"], pattern) == expected
     regex = exported_flags(plan)["target_regex"]  # PEFT: a text is matched against the whole name
     assert {name for name, _ in model.named_modules() if re.fullmatch(regex, name)} == expected
+    assert oumi_adapts(model, exported_yaml(plan, "oumi")["peft"]) == expected
+    if family != "gpt2":
+        assert nemo_adapts(model, exported_yaml(plan, "nemo-automodel")["peft"]) == expected
     with pytest.raises(PlanError, match="mlx-lm uses other names for the matrices"):
         export_plan(plan, "mlx-lm")
 
@@ -194,6 +237,8 @@ def test_other_choices_are_carried_where_they_can_be(family, parts):
     assert {name for name in names_of(model) if axolotl_trains(patterns, name)} == planned
     assert parts.head == any("require a gradient of the embedding's output" in note for note in exported.notes)
     assert ms_swift_trains(exported_flags(plan), names_of(model)) == planned
+    assert nemo_trains(exported_yaml(plan, "nemo-automodel")["freeze_config"], model) == planned
+    assert oumi_trains(exported_yaml(plan, "oumi")["model"]["freeze_layers"], model) == planned
     if parts.head:
         config = exported_yaml(plan, "llama-factory")
         assert "lm_head" in config["freeze_extra_modules"]
@@ -212,4 +257,6 @@ def test_full_finetuning_is_told_as_such():
     flags = exported_flags(plan)
     assert flags["tuner_type"] == "full"
     assert "freeze_parameters_ratio" not in flags
+    assert "freeze_config" not in exported_yaml(plan, "nemo-automodel")
+    assert "freeze_layers" not in exported_yaml(plan, "oumi")["model"]
     assert exported_yaml(plan, "mlx-lm")["num_layers"] == N_LAYERS

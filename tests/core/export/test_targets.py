@@ -26,9 +26,21 @@ def test_abstention_is_refused_with_the_way_out(tiny, target):
 @pytest.mark.parametrize(
     ("target", "lora", "told"),
     [
-        ("hf-trainer", LORA, "without --lora, or export it to trl, peft, axolotl, unsloth or mlx-lm"),
-        ("llama-factory", LORA, "without --lora, or export it to trl, peft, axolotl, unsloth or mlx-lm"),
-        ("peft", None, "with --lora, or export it to hf-trainer, trl, axolotl, llama-factory, ms-swift or mlx-lm"),
+        (
+            "hf-trainer",
+            LORA,
+            "without --lora, or export it to trl, peft, axolotl, nemo-automodel, oumi, unsloth or mlx-lm",
+        ),
+        (
+            "llama-factory",
+            LORA,
+            "without --lora, or export it to trl, peft, axolotl, nemo-automodel, oumi, unsloth or mlx-lm",
+        ),
+        (
+            "peft",
+            None,
+            "with --lora, or export it to hf-trainer, .*, llama-factory, ms-swift, nemo-automodel, oumi or mlx-lm",
+        ),
         ("unsloth", None, "with --lora, or export it to hf-trainer"),
     ],
 )
@@ -78,7 +90,74 @@ def test_ms_swift_refuses_adapters_on_every_matrix(tiny):
         export_plan(tiny_plan(tiny, 2, lora=LORA), "ms-swift")
 
 
-@pytest.mark.parametrize("target", ["trl", "peft", "axolotl", "ms-swift", "unsloth", "mlx-lm"])
+def test_oumi_refuses_plans_that_do_not_list_what_is_frozen(tiny):
+    old = {"parameter_names": None}
+    plan = tiny_plan(tiny, 2).model_copy(update=old)
+    with pytest.raises(
+        PlanError, match=r"an earlier semfreeze made it\. Make the plan again with semfreeze plan RUN\."
+    ):
+        export_plan(plan, "oumi")
+    for other in (tiny_plan(tiny, 0), tiny_plan(tiny, 2, lora=LORA)):  # nothing to list
+        assert "freeze_layers" not in export_plan(other.model_copy(update=old), "oumi").text
+    assert "freeze_config" in export_plan(plan, "nemo-automodel").text
+
+
+@pytest.mark.parametrize("checkpointing", ["none", "non-reentrant"])
+def test_sharded_trainers_say_what_becomes_of_the_saving(tiny, checkpointing):
+    plan = tiny_plan(tiny, 2, checkpointing=checkpointing)
+    exported = {target: export_plan(plan, target) for target in ("nemo-automodel", "oumi")}
+    nemo, oumi = (" ".join(exported[target].notes) for target in exported)
+    assert "the gradient ends at the first trained layer" in nemo
+    assert ("checkpoints only trained layers" in nemo) == (checkpointing != "none")
+    assert "oumi (on transformers 5) then makes" in oumi or "with it on, oumi (on transformers 5) makes" in oumi
+    assert "TRANSFORMER_BASED_WRAP" in oumi
+    assert ("Accelerate checkpoints the layers itself" in oumi) == (checkpointing != "none")
+    for target, section in (("nemo-automodel", "distributed"), ("oumi", "training")):
+        said = exported_yaml(plan, target)[section]
+        assert said.get("activation_checkpointing", said.get("enable_gradient_checkpointing")) == (
+            checkpointing != "none"
+        )
+
+
+@pytest.mark.parametrize(
+    ("precision", "nemo", "oumi"),
+    [
+        ("float32", ("float32", "float32", None, "sdpa"), ("float32", "NONE")),
+        ("bf16", ("bfloat16", "bfloat16", None, None), ("bfloat16", "NONE")),
+        ("bf16-autocast", ("float32", "float32", "bfloat16", None), ("float32", "BF16")),
+    ],
+)
+def test_sharded_trainers_compute_in_the_plans_precision(tiny, precision, nemo, oumi):
+    plan = tiny_plan(tiny, 2, precision=precision)
+    config = exported_yaml(plan, "nemo-automodel")
+    model, distributed = config["model"], config["distributed"]
+    found = (model["torch_dtype"], distributed["mp_policy"]["param_dtype"], distributed.get("autocast_dtype"))
+    assert (*found, model.get("attn_implementation")) == nemo
+    config = exported_yaml(plan, "oumi")
+    assert (config["model"]["torch_dtype_str"], config["training"]["mixed_precision_dtype"]) == oumi
+
+
+def test_nemo_automodel_warms_up_for_fewer_steps_than_all(tiny):
+    """Its scheduler asserts it."""
+    assert exported_yaml(tiny_plan(tiny, 2, steps=1), "nemo-automodel")["lr_scheduler"]["lr_warmup_steps"] == 0
+    assert exported_yaml(tiny_plan(tiny, 2, steps=200), "nemo-automodel")["lr_scheduler"]["lr_warmup_steps"] > 1
+
+
+@pytest.mark.parametrize(("bits", "expected"), [(4, (True, False)), (8, (False, True)), (None, None)])
+def test_quantized_layers_under_adapters_are_told(tiny, bits, expected):
+    plan = tiny_plan(tiny, 2, lora=LORA, frozen_bits=bits)
+    nemo, oumi = exported_yaml(plan, "nemo-automodel"), exported_yaml(plan, "oumi")["peft"]
+    if expected is None:
+        assert "quantization" not in nemo
+        assert "q_lora" not in oumi
+        return
+    assert (nemo["quantization"]["load_in_4bit"], nemo["quantization"]["load_in_8bit"]) == expected
+    assert (oumi["q_lora"], oumi["q_lora_bits"]) == (True, bits)
+
+
+@pytest.mark.parametrize(
+    "target", ["trl", "peft", "axolotl", "ms-swift", "nemo-automodel", "oumi", "unsloth", "mlx-lm"]
+)
 def test_adapters_beside_other_trained_parts_are_refused(tiny, target):
     parts = TrainableParts((False, False, True, True), False, True, False)
     with pytest.raises(PlanError, match=r"this LoRA plan cannot be exported\. Make it .* without --train-norm"):

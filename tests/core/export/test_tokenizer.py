@@ -33,7 +33,7 @@ MARKED = "{% for m in messages %}{% generation %}{{ m.content }}{{ eos_token }}{
         (None, False, "The model has no chat template"),
     ],
 )
-@pytest.mark.parametrize("target", ["axolotl", "unsloth", "mlx-lm"])
+@pytest.mark.parametrize("target", ["axolotl", "nemo-automodel", "oumi", "unsloth", "mlx-lm"])
 def test_the_chat_template_is_looked_at(tiny, rows_in, tmp_path, target, template, marked, said):
     name = rows_in("train.jsonl", CHAT)
     model = write_tokenizer(tmp_path / "model", template)
@@ -41,7 +41,7 @@ def test_the_chat_template_is_looked_at(tiny, rows_in, tmp_path, target, templat
     assert "was not looked at" not in notes
     assert ("chat template n" in notes or "has no chat template" in notes) == (said is not None)
     assert said is None or said in notes
-    assert ("assistant_only_loss needs" in notes) == (target == "unsloth" and not marked)
+    assert ("assistant_only_loss needs" in notes) == (target in ("unsloth", "oumi") and not marked)
     absent = " ".join(export_plan(plan_for(tiny, target), target, data=name, model="owner/absent").notes)
     assert "The model's files are not here, so its chat template was not looked at" in absent
 

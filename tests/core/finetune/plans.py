@@ -49,6 +49,7 @@ def plan_of(model, k, *, setup=SETUP, parts=None, switch=None):
         trainable=parts,
         trainable_regex=None if parts is None else trainable_regex(names, parts, lora=setup.lora is not None),
         switch=switch,
+        parameter_names=names,
         cost=plan_cost(shape, setup, parts, switch),
         evidence=EvidenceEntry(
             verdict="no evidence",

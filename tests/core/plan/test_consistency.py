@@ -162,3 +162,13 @@ def test_parts_at_depth_trains_no_final_norm_where_there_is_none(measured: Model
     assert not parts_at_depth(shape, 2).final_norm
     with pytest.raises(PlanError, match="no norm between its layers and its head"):
         parts_at_depth(shape, 2, final_norm=True)
+
+
+def test_the_names_of_a_plans_parts_make_its_expression() -> None:
+    names = {"layer_prefix": "model.layers.", "embeddings": ["model.embed_tokens.weight"]}
+    names |= {"final_norm": ["model.norm.weight"], "head": []}
+    assert parse_plan(edited({"parameter_names": names})).parameter_names == ParameterNames(
+        "model.layers.", ("model.embed_tokens.weight",), ("model.norm.weight",), ()
+    )
+    with pytest.raises(PlanError, match=r"trainable_regex is model.*, but parameter_names make it model\\\.h\\\."):
+        parse_plan(edited({"parameter_names": names | {"layer_prefix": "model.h."}}))
