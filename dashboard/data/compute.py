@@ -10,6 +10,7 @@ import streamlit as st
 from semfreeze_core.cost import compare_costs
 from semfreeze_core.errors import RunError
 from semfreeze_core.gains import bands, score_coverage
+from semfreeze_core.guided.forecast import ForecastRequest, forecast_lines
 from semfreeze_core.plan import curve_of
 from semfreeze_core.plan.compare import SideBySide
 from semfreeze_core.plan.compare import side_by_side as compare_runs
@@ -40,6 +41,7 @@ from semfreeze_core.sources.data.samples import resolve_data, sample_names
 
 from ..charts.projection import Coloring, draw_projection
 from .analysis_request import AnalysisForm
+from .finetune_request import FinetuneForm
 from .projections import ProjectedPoints
 from .run_folder import OpenRun, RunCatalog, open_run
 from .visitor_requests import require_data, require_model
@@ -222,6 +224,50 @@ def finetunes(opened: OpenRun) -> dict[str, GuidedFinetune]:
         RunError: a report is damaged or newer.
     """
     return list_finetunes(opened.folder)
+
+
+@st.cache_data(max_entries=16, show_spinner=False)
+def _n_rows(data: str, stamp: int) -> int:
+    require_data(data)
+    return sum(1 for _ in open_rows(resolve_data(data)))
+
+
+def n_rows(opened: OpenRun, data: str | None) -> int | None:
+    """Rows of data; None for None, and for a hub dataset, which is not fetched for its number of rows.
+
+    Raises:
+        InputError: they cannot be read, or are nothing that visitors may name.
+    """
+    entry = opened.run.manifest.data
+    if data in (entry.source, f"{entry.source}#{entry.split}"):
+        return entry.n_usable
+    return None if data is None or data.startswith("hf:") else _n_rows(data, stamp_of(data))
+
+
+@st.cache_resource(max_entries=16, show_spinner=False, hash_funcs=_BY_KEY | {ForecastRequest: repr})
+def _finetune_lines(opened: OpenRun, request: ForecastRequest) -> list[str]:
+    return forecast_lines(opened.run, request)
+
+
+def finetune_lines(opened: OpenRun, form: FinetuneForm) -> list[str]:
+    """What a guided finetune will do and take; none where that is not known before its data are fetched.
+
+    Raises:
+        InputError: its data cannot be read, or it cannot be made like this.
+    """
+    rows, n_eval = n_rows(opened, form.data), n_rows(opened, form.evaluation)
+    if rows is None or (form.evaluation is not None and n_eval is None):
+        return []
+    request = ForecastRequest(
+        n_rows=rows,
+        n_eval=n_eval,
+        objective=form.objective,
+        options=form.options,
+        epochs=form.epochs,
+        steps=form.steps,
+        max_length=form.max_length,
+    )
+    return _finetune_lines(opened, request)
 
 
 def forecast(opened: OpenRun, *, batch_size: int, steps: int, n_runs: float) -> FinetuneForecast:

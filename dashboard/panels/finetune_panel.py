@@ -100,6 +100,11 @@ def start_finetune(ctx: page.PageContext, runs: Path, *, shown: bool) -> None:
         return
     if state.training_setup()[0].lora:
         st.info(finetune_text.WHOLE_LAYERS)
+    if lines := compute.finetune_lines(ctx.opened, asked.form):
+        st.markdown(_bullets(lines))
+        st.caption(finetune_text.FORECAST)
+    else:
+        st.caption(finetune_text.NO_FORECAST)
     _as_code(asked.form.command(), asked.folder)
     example = ctx.opened.name == EXAMPLE
     if st.button("Finetune", type="primary", disabled=example):

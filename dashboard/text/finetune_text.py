@@ -4,6 +4,11 @@ INTRODUCTION = (
     "One job from model and examples to a finetuned model: it analyzes the examples, compares variants in a short "
     "race, each at its own learning rate, and trains the best one to the end."
 )
+FORECAST = (
+    "Estimated at this run's example lengths. Before it trains, the job reports it again for its own examples, with "
+    "the time."
+)
+NO_FORECAST = "The job reports what it does and takes before it trains, once it has fetched the examples."
 WHOLE_LAYERS = "It trains whole layers: the adapters of the training setup do not count here."
 EXAMPLE_RUN = "The bundled run is read-only. Analyze a model on the page Start to finetune it."
 TAKEN = "A finished finetune named {name} already exists. Choose another name."

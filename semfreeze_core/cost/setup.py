@@ -1,7 +1,10 @@
 """From what somebody says of a finetune to its training setup; the same for flags, forms and scripts."""
 
+from collections.abc import Sequence
 from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any, get_args
+
+import numpy as np
 
 from semfreeze_core.cost.hardware import Gpu
 from semfreeze_core.cost.lora import check_targets
@@ -28,6 +31,12 @@ if TYPE_CHECKING:
 
 _LARGEST = 10**12  # larger numbers are typing errors, and their products overflow floating point
 _CHOICES = {"optimizer": Optimizer, "precision": Precision, "checkpointing": Checkpointing, "loss": LossKind}
+
+
+def padded_length(lengths: Sequence[int], batch_size: int) -> int:
+    """The mean length in tokens, padding included, of batches drawn at random from examples of these lengths."""
+    batches = np.random.default_rng(0).choice(np.asarray(lengths), size=(1000, batch_size))
+    return max(2, round(float(batches.max(1).mean())))
 
 
 def options_applied(setup: TrainingSetup, options: TrainingOptions) -> TrainingSetup:

@@ -1,4 +1,4 @@
 """A guided finetune: which layers to train, decided and trained to the end."""
 
 # The modules that other rooms may import.
-__all__ = ["finetune", "request"]
+__all__ = ["finetune", "forecast", "request"]

@@ -1,26 +1,59 @@
 """The variants that a guided finetune chooses from, and why they may not be raced."""
 
 from collections.abc import Mapping
+from typing import Protocol
 
 from semfreeze_core.cost import depth_cost, parts_at_depth
-from semfreeze_core.errors import PlanError
-from semfreeze_core.finetune.validation.race_estimate import RaceEstimate
-from semfreeze_core.guided.request import GuidedRequest
-from semfreeze_core.guided.task import GuidedTask
+from semfreeze_core.errors import InputError, PlanError
+from semfreeze_core.gains.race_price import RacePrice
 from semfreeze_core.plan.auto import candidate_variants, variant_name
-from semfreeze_core.plan.make import curve_of, new_tokens_reason
+from semfreeze_core.plan.document import FreezePlan
+from semfreeze_core.plan.make import curve_of, make_plan, new_tokens_reason
 from semfreeze_core.plan.rules import decide_by_coverage
-from semfreeze_core.plan.rules_by_cost import UNKNOWN_MEMORY
-from semfreeze_core.records.defaults import (
-    MIN_RACED_STEPS,
-    RACE_ROWS,
-    RACE_STEPS,
-)
+from semfreeze_core.plan.rules_by_cost import UNKNOWN_MEMORY, Budget
+from semfreeze_core.records.cost import DepthCost
+from semfreeze_core.records.defaults import MIN_RACED_STEPS, RACE_ROWS, RACE_STEPS
 from semfreeze_core.records.race import Objective
+from semfreeze_core.records.run import Run
+from semfreeze_core.records.task_checks import TaskChecks
+from semfreeze_core.records.training import TrainingSetup
 from semfreeze_core.wording.race import too_costly
 
 
-def candidates(request: GuidedRequest, task: GuidedTask) -> dict[str, int]:
+class Task(Protocol):
+    """What is known of a task's examples; a GuidedTask, or a forecast without any example."""
+
+    @property
+    def run(self) -> Run: ...
+    @property
+    def setup(self) -> TrainingSetup: ...
+    @property
+    def n_train(self) -> int: ...
+    @property
+    def n_eval(self) -> int: ...
+    @property
+    def checks(self) -> TaskChecks | None: ...
+
+
+class Wish(Protocol):
+    """Who asks for something: a GuidedRequest, or a forecast's."""
+
+    @property
+    def objective(self) -> Objective: ...
+
+
+class Estimate(Protocol):
+    """What a race and the finetunes cost that it chooses from."""
+
+    @property
+    def costs(self) -> Mapping[str, DepthCost]: ...
+    @property
+    def price(self) -> RacePrice: ...
+    @property
+    def full_flop(self) -> int: ...
+
+
+def candidates(request: Wish, task: Task) -> dict[str, int]:
     """The variants to choose from, shallowest first; those within a memory limit where there is one.
 
     Where the cheapest of variants that are about as good is wanted, a quarter of the layers stands for training them
@@ -48,7 +81,7 @@ def candidates(request: GuidedRequest, task: GuidedTask) -> dict[str, int]:
     return {name: variants[name] for name, n_bytes in needed.items() if n_bytes is not None and n_bytes <= limit}
 
 
-def no_race_reason(task: GuidedTask, variants: Mapping[str, int]) -> str | None:
+def no_race_reason(task: Task, variants: Mapping[str, int]) -> str | None:
     """Why there is no race; None where there is one."""
     if len(variants) < 2:
         return "There are fewer than two variants to compare."
@@ -61,7 +94,7 @@ def no_race_reason(task: GuidedTask, variants: Mapping[str, int]) -> str | None:
     return None
 
 
-def price_reason(objective: Objective, variants: Mapping[str, int], estimate: RaceEstimate, steps: int) -> str | None:
+def price_reason(objective: Objective, variants: Mapping[str, int], estimate: Estimate, steps: int) -> str | None:
     """Why a race is not worth its price; None where it is, or where the objective needs one at any price.
 
     A race for the cheapest variant is made where its likely price is below what the cheapest one would save.
@@ -72,3 +105,38 @@ def price_reason(objective: Objective, variants: Mapping[str, int], estimate: Ra
         return None
     full = estimate.full_flop
     return too_costly(likely / full, saved / full, list(variants.values()), steps)
+
+
+def unraced_plan(request: Wish, task: Task, variants: Mapping[str, int], why: str) -> FreezePlan:
+    """The plan that free checks decide on, or of the smallest depth that fits where memory is limited.
+
+    Args:
+        request: whose objective it is.
+        task: the examples.
+        variants: to choose from; none where none of them fits into a memory limit.
+        why: there is no race.
+
+    Raises:
+        InputError: the objective needs a race.
+        PlanError: nothing is recommended, or nothing fits.
+    """
+    objective, run, setup = request.objective, task.run, task.setup
+    if not variants:
+        return _within_memory(objective, run, setup)
+    if objective.kind == "time":
+        raise InputError(f"--objective time needs a race, which measures the time of a step. {why}")
+    plan = make_plan(run, rule="auto", checks=task.checks, setup=setup)
+    if plan.freeze_depth is None:
+        raise PlanError(
+            f"The analysis makes no recommendation: {' '.join(plan.reasons)} To train every layer, add --depth 0; to "
+            "freeze K layers, --depth K."
+        )
+    if objective.kind == "memory" and variant_name(plan.freeze_depth) not in variants:
+        return _within_memory(objective, run, setup)
+    return plan
+
+
+def _within_memory(objective: Objective, run: Run, setup: TrainingSetup) -> FreezePlan:
+    """The plan of the smallest depth that fits into the memory limit."""
+    limit = float(objective.limit or 0)
+    return make_plan(run, rule="budget", budget=Budget(max_memory_gib=limit / 2**30), setup=setup)

@@ -4,21 +4,19 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from semfreeze_core.cost import depth_cost, parts_at_depth
-from semfreeze_core.errors import InputError, PlanError
 from semfreeze_core.finetune.validation.race import race
 from semfreeze_core.finetune.validation.race_estimate import RaceEstimate, estimate_race
 from semfreeze_core.finetune.validation.race_request import RaceRequest
 from semfreeze_core.finetune.validation.request import prepare
-from semfreeze_core.guided.candidates import candidates, no_race_reason, price_reason
+from semfreeze_core.guided.candidates import candidates, no_race_reason, price_reason, unraced_plan
 from semfreeze_core.guided.request import GuidedRequest
 from semfreeze_core.guided.task import GuidedTask
 from semfreeze_core.plan.auto import quarter_depth, variant_name
 from semfreeze_core.plan.document import FreezePlan
 from semfreeze_core.plan.make import make_plan
-from semfreeze_core.plan.rules_by_cost import Budget
 from semfreeze_core.progress import Progress, ProgressEvent
 from semfreeze_core.records.race import Race
-from semfreeze_core.wording.race import cost_line, race_line, run_time_line, unraced_line
+from semfreeze_core.wording.race import cost_line, plan_cost_line, race_line, run_time_line, unraced_line
 
 
 def decide(
@@ -33,40 +31,23 @@ def decide(
     if request.depth is not None:
         return _told(make_plan(run, rule="manual", depth=request.depth, setup=setup), progress), None
     variants = candidates(request, task)
-    if not variants:  # deeper than all of them, or refused with what fits best
-        return _told(_within_memory(request, task), progress), None
-    why = no_race_reason(task, variants)
-    if why is None:
-        race_request = _race_request(request, task, variants)
-        estimate = estimate_race(race_request, prepare(race_request.validation(), progress))
-        why = price_reason(request.objective, variants, estimate, setup.steps)
+    why: str | None = ""
+    if variants:  # else nothing but a depth deeper than all of them fits, or none
+        why = no_race_reason(task, variants)
         if why is None:
-            raced = _race(race_request, estimate, task, folder, progress)
-            return make_plan(run, rule="auto", race=raced, checks=task.checks, setup=setup), raced
-    progress(ProgressEvent("Finetune", message=unraced_line(why)))
-    if request.objective.kind == "time":
-        raise InputError(f"--objective time needs a race, which measures the time of a step. {why}")
-    plan = make_plan(run, rule="auto", checks=task.checks, setup=setup)
-    if plan.freeze_depth is None:
-        raise PlanError(
-            f"The analysis makes no recommendation: {' '.join(plan.reasons)} To train every layer, add --depth 0; to "
-            "freeze K layers, --depth K."
-        )
-    if request.objective.kind == "memory" and variant_name(plan.freeze_depth) not in variants:
-        plan = _within_memory(request, task)
-    return _told(plan, progress), None
-
-
-def _within_memory(request: GuidedRequest, task: GuidedTask) -> FreezePlan:
-    """The plan of the smallest depth that fits into the memory limit."""
-    limit = float(request.objective.limit or 0)
-    return make_plan(task.run, rule="budget", budget=Budget(max_memory_gib=limit / 2**30), setup=task.setup)
+            race_request = _race_request(request, task, variants)
+            estimate = estimate_race(race_request, prepare(race_request.validation(), progress))
+            why = price_reason(request.objective, variants, estimate, setup.steps)
+            if why is None:
+                raced = _race(race_request, estimate, task, folder, progress)
+                return make_plan(run, rule="auto", race=raced, checks=task.checks, setup=setup), raced
+        progress(ProgressEvent("Finetune", message=unraced_line(why)))
+    return _told(unraced_plan(request, task, variants, why or ""), progress), None
 
 
 def _told(plan: FreezePlan, progress: Progress) -> FreezePlan:
     """The plan, once its cost is reported."""
-    planned = plan.cost.planned or plan.cost.full
-    progress(ProgressEvent("Finetune", message=cost_line((planned.flop, planned.flop), planned.bytes.total)))
+    progress(ProgressEvent("Finetune", message=plan_cost_line(plan)))
     return plan
 
 

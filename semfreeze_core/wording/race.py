@@ -12,6 +12,7 @@ from semfreeze_core.wording.rates import learning_rate, trial_line
 from semfreeze_core.wording.tables import Column, Table, table
 
 if TYPE_CHECKING:
+    from semfreeze_core.plan.document import FreezePlan
     from semfreeze_core.records.finetune_report import FinetuneReport
     from semfreeze_core.records.race import Objective, Race, RaceVariant, RacingVariant
     from semfreeze_core.records.training import TrainingSetup
@@ -174,6 +175,12 @@ def cost_line(flop: tuple[int, int], peak_bytes: int | None) -> str:
     least, most = flop
     compute = flops(most) if least == most else f"{flops(least, most)} to {flops(most)}"
     return f"Estimated: {compute}, {gib(peak_bytes)} of memory. The time is estimated once the speed is measured."
+
+
+def plan_cost_line(plan: FreezePlan) -> str:
+    """The estimated cost of the finetune that a plan is of."""
+    planned = plan.cost.planned or plan.cost.full
+    return cost_line((planned.flop, planned.flop), planned.bytes.total)
 
 
 def examples_line(n_train: int, n_eval: int, steps: int, setup: TrainingSetup) -> str:

@@ -22,9 +22,11 @@ from semfreeze_core.gains.rates import too_high_rate
 from semfreeze_core.guided import candidates as candidates_module
 from semfreeze_core.guided import decision as decision_module
 from semfreeze_core.guided import finetune as finetune_module
+from semfreeze_core.guided import forecast as forecast_module
 from semfreeze_core.guided import task as task_module
 from semfreeze_core.guided.candidates import price_reason
 from semfreeze_core.guided.finetune import finetune
+from semfreeze_core.guided.forecast import ForecastRequest, forecast_lines
 from semfreeze_core.guided.request import GuidedRequest
 from semfreeze_core.plan import auto
 from semfreeze_core.plan.document import parse_plan
@@ -34,6 +36,7 @@ from semfreeze_core.records.finetune_report import FINETUNE_REPORT
 from semfreeze_core.records.options import TrainingOptions
 from semfreeze_core.records.race import Objective
 from semfreeze_core.records.validation import ArmRun
+from semfreeze_core.runs.folder import read_run
 from semfreeze_core.wording.race import finetune_lines
 from tests.core.finetune.arms_here import arms_in_this_process
 from tests.core.finetune.loaded import load_tiny
@@ -364,3 +367,19 @@ def test_variants_that_find_no_memory_say_so_and_the_same_command_trains_them(re
         report = finetune(request_for(), tmp_path / "out")
     assert [variant.reason for variant in report.race.variants] == ["", ""]
     assert (tmp_path / "out" / "config.json").exists()
+
+
+def test_a_forecast_without_the_examples_says_what_the_command_says_with_them(finished, monkeypatch):
+    _, folder, said = finished
+    monkeypatch.setattr(forecast_module, "RACE_STEPS", STEPS)
+    monkeypatch.setattr(forecast_module, "price_reason", lambda *_: None)
+    asked = ForecastRequest(n_rows=80, epochs=1, options=TrainingOptions(batch_size=4, precision="float32"))
+    lines = forecast_lines(read_run(folder / "decision" / "analysis"), asked)
+    before = [message for message, trained in said if not trained]
+    number = r"\d[\d.,]*"
+    for line, start in zip(lines, ("Finetune: ", "Race: ", "Estimated: "), strict=True):
+        (same,) = (message for message in before if message.startswith(start))
+        assert re.sub(number, "N", line) == re.sub(number, "N", same)
+        expected = [float(value.rstrip(".,").replace(",", "")) for value in re.findall(number, same)]
+        found = [float(value.rstrip(".,").replace(",", "")) for value in re.findall(number, line)]
+        assert found == pytest.approx(expected, rel=0.1, abs=1)

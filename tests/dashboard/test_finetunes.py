@@ -5,11 +5,13 @@ from types import SimpleNamespace
 
 import pytest
 
+from semfreeze_core.guided.forecast import ForecastRequest, forecast_lines
 from semfreeze_core.progress import ProgressEvent
 from semfreeze_core.records.finetune_report import DECISION
 from semfreeze_core.records.job import JobEnd
-from semfreeze_core.records.race import RACE_FOLDER, RACE_RESULT
-from semfreeze_core.runs.folder import FINETUNES
+from semfreeze_core.records.options import TrainingOptions
+from semfreeze_core.records.race import RACE_FOLDER, RACE_RESULT, Objective
+from semfreeze_core.runs.folder import FINETUNES, read_run
 from semfreeze_core.runs.job_events import EventWriter
 from semfreeze_core.runs.job_folder import this_process
 from semfreeze_core.runs.jobs import JOBS
@@ -66,6 +68,29 @@ def test_form_starts_the_command_it_shows(doubtful, runs, asked, monkeypatch):
     assert f"--out={out}" in command
     assert f"Path('{out}')" in python
     assert [toast.value for toast in app.toast] == ["Started: finetune of doubtful. Follow it under Jobs."]
+
+
+def test_form_says_before_the_start_what_the_command_will_do_and_take(doubtful, example):
+    app = opened("validate", **LINK, batch="4", steps="300", objective="quality")
+    request = ForecastRequest(
+        n_rows=example.run.manifest.data.n_usable, objective=Objective(kind="quality"),
+        options=TrainingOptions(batch_size=4), steps=300,
+    )  # fmt: skip
+    lines = forecast_lines(read_run(doubtful), request)
+    assert any(line.startswith("Race: train all layers") for line in lines)
+    assert all(escaped(line) in texts(app) for line in lines)
+    app.button_group(key="form finetune of doubtful-kind").set_value("sample").run()
+    app.selectbox(key="form finetune of doubtful-sample").set_value("quantity_problems_eval").run()
+    assert escaped(lines[0]) not in texts(app), "other examples, other numbers"
+    app.button_group(key="form finetune of doubtful-kind").set_value("hub").run()
+    app.text_input(key="form finetune of doubtful-hub").set_value("org/data").run()
+    assert "once it has fetched the examples" in texts(app)
+
+
+def test_a_finetune_that_cannot_be_made_is_refused_before_it_starts(doubtful):
+    app = opened("validate", **LINK, objective="time", steps="20")
+    assert any("needs a race" in error.value for error in app.error)
+    assert not any(button.label == "Finetune" for button in app.button)
 
 
 def test_choices_are_in_the_link_and_outlive_other_pages(doubtful, asked):

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-import numpy as np
 import torch
 from transformers import TrainingArguments
 
+from semfreeze_core.cost.setup import padded_length
 from semfreeze_core.device import make_current, multiplies_bfloat16
 from semfreeze_core.errors import InputError
 from semfreeze_core.finetune.arm.arms import Arm
@@ -21,9 +21,7 @@ def setup_at_lengths(settings: ArmSettings, train: Sequence[TokenizedExample], *
 
     Its length is the mean padded length of batches drawn at random from the examples; its steps are all of the arm's.
     """
-    lengths = np.array([len(example.input_ids) for example in train])
-    batches = np.random.default_rng(0).choice(lengths, size=(1000, settings.micro_batch_size))
-    length = max(2, round(float(batches.max(1).mean())))
+    length = padded_length([len(example.input_ids) for example in train], settings.micro_batch_size)
     target_tokens = sum(int(e.supervised.sum()) for e in train) / len(train)
     return replace(
         settings.setup,

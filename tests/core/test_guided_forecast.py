@@ -1,0 +1,71 @@
+"""What a guided finetune will do and take, before any example is read: the example run at several lengths."""
+
+import re
+
+import pytest
+
+from semfreeze_core.errors import InputError, PlanError
+from semfreeze_core.guided.forecast import ForecastRequest, forecast_lines
+from semfreeze_core.plan.make import default_setup, make_plan
+from semfreeze_core.records.examples import Example, Segment
+from semfreeze_core.records.options import TrainingOptions
+from semfreeze_core.records.race import Objective
+from semfreeze_core.runs.folder import read_run
+from semfreeze_core.runs.store import example_run
+from semfreeze_core.sources.data.held_out import held_out_rows
+
+
+@pytest.fixture(scope="module")
+def run():
+    return read_run(example_run())
+
+
+def shares(lines):
+    (race,) = [line for line in lines if line.startswith("Race: ")]
+    return tuple(map(int, re.search(r"about (\d+)% .* at worst (\d+)%", race).groups()))
+
+
+def test_a_race_takes_a_sixth_of_300_steps_and_a_twentieth_of_1000(run):
+    short = forecast_lines(run, ForecastRequest(n_rows=480, steps=300))
+    assert [line.partition(":")[0] for line in short] == ["Finetune", "Race", "Estimated"]
+    assert short[0].startswith("Finetune: 300 steps of 8 examples on 384 training examples, evaluated on 96.")
+    assert short[1].startswith("Race: freeze 7, freeze 19. ")
+    likely, worst = shares(short)
+    assert 10 <= likely <= 16 < worst
+    assert shares(forecast_lines(run, ForecastRequest(n_rows=4000, steps=1000)))[0] <= 5
+    by_quality = forecast_lines(run, ForecastRequest(n_rows=480, steps=300, objective=Objective(kind="quality")))
+    assert by_quality[1].startswith("Race: train all layers, freeze 7, freeze 19. ")
+    assert shares(by_quality)[0] > likely
+
+
+@pytest.mark.parametrize("n", [48, 200, 4000])
+def test_as_many_rows_are_held_out_as_the_command_holds_out(run, n):
+    rows = [Example((Segment(f"p{i}", False), Segment("c", True)), None, i) for i in range(n)]
+    n_eval = len(held_out_rows("t.jsonl", rows, 0))
+    (line, *_) = forecast_lines(run, ForecastRequest(n_rows=n, steps=300))
+    assert f"on {n - n_eval:,} training examples, evaluated on {n_eval:,}." in line
+    (line, *_) = forecast_lines(run, ForecastRequest(n_rows=n, n_eval=70, epochs=2))
+    assert line.startswith(f"Finetune: {2 * -(-n // 8):,} steps of 8 examples on {n:,} training examples, ")
+    assert "evaluated on 70." in line
+
+
+def test_without_a_race_the_free_checks_decision_and_its_cost_are_told(run):
+    lines = forecast_lines(run, ForecastRequest(n_rows=480, steps=100, options=TrainingOptions(batch_size=4)))
+    plan = make_plan(run, rule="auto", setup=default_setup(run))
+    assert lines[1] == "No race: The finetune has 100 steps; a race is made from 150 steps on. Free checks decide."
+    assert lines[2].partition(".")[0] == plan.reasons[0].partition(".")[0]
+    assert lines[-1].startswith("Estimated: ")
+    with pytest.raises(InputError, match="--objective time needs a race"):
+        forecast_lines(run, ForecastRequest(n_rows=480, steps=100, objective=Objective(kind="time", limit=60.0)))
+
+
+def test_a_memory_limit_leaves_what_fits_or_says_that_nothing_does(run):
+    def within(gib):
+        asked = Objective(kind="memory", limit=gib * 2**30)
+        return forecast_lines(run, ForecastRequest(n_rows=480, steps=300, objective=asked))
+
+    assert within(16)[1].startswith("Race: train all layers, freeze 7, freeze 19. ")
+    peak = float(re.search(r"([\d.]+) GiB", within(16)[-1])[1])
+    assert within(peak - 0.3)[1].startswith(("Race: freeze 7, freeze 19. ", "No race: "))
+    with pytest.raises(PlanError, match="No freeze depth"):
+        within(0.1)
