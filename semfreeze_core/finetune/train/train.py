@@ -495,7 +495,7 @@ class _Training:
             evaluator.evaluate(0, ["start"], 0.0)
         if self.arm.switch is not None and self.arm.switch.measured and read_looks(self.folder) is None:
             started = evaluator.points[0].item_losses if evaluator.points else None
-            before = started or evaluator.curve_losses()
+            before = evaluator.curve_losses() if started is None else started
             write_looks(Looks(before=before[:CURVE_EXAMPLES], looks=[]), self.folder)
         _save_settings(self.folder, request)  # before the Trainer, which makes the folder of checkpoints
         if resumed is None and request.first_steps is not None and request.first_steps.checkpoint.is_dir():

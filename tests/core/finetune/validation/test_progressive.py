@@ -10,7 +10,8 @@ from semfreeze_core.finetune.validation.request import ValidationRequest, prepar
 from semfreeze_core.finetune.validation.search_price import search_note
 from semfreeze_core.finetune.validation.validate import run_name, validate
 from semfreeze_core.records.training import DepthSwitch, TrainingSetup
-from semfreeze_core.records.validation import ArmRun, ValidationReport
+from semfreeze_core.records.validation import ArmRun
+from semfreeze_core.runs.reports import read_validation
 from semfreeze_core.wording.validation import quality_table, rate_lines
 from tests.core.finetune.arms_here import arms_in_this_process
 from tests.core.finetune.tiny_plan import make_tiny_plan, write_task
@@ -55,7 +56,7 @@ def test_a_progressive_variant_is_reported_with_both_depths(finished):
     (run,) = (run for run in report.runs if run.arm == NAME)
     assert run.prefix_cache
     assert arm.cache_seconds == run.cache_seconds + run.switch_cache_seconds > 0
-    assert ValidationReport.model_validate_json((folder / "report.json").read_text()) == report
+    assert read_validation(folder) == report
     document = run.model_dump(mode="json")
     old = {name: value for name, value in document.items() if not name.startswith("switch")}
     assert ArmRun.model_validate(old).switch is None, "runs from before there were switches"
