@@ -116,6 +116,7 @@ def as_python(selection: PlanSelection) -> str:
         imports.append("from semfreeze_core.plan.rules_by_cost import Budget")
     if selection.setup.lora is not None:
         imports.append("from semfreeze_core.records.training import LoraSetup")
+    badge = []
     folder = "sf.example_run()" if example else f"Path({str(selection.opened.folder)!r})"
     parameters: dict[str, Any] = {"rule": selection.rule, "metric": selection.metric, "depth": selection.depth}
     parameters["budget"] = selection.budget if selection.rule == "budget" else None
@@ -128,6 +129,10 @@ def as_python(selection: PlanSelection) -> str:
     if selection.setup != default_setup(selection.opened.run, budget=parameters["budget"]):
         setup.append(f"setup = sf.TrainingSetup({_arguments(selection.setup)})")
         arguments.append("setup=setup")
+    if selection.plan().evidence.badge == "measured":  # by a validation beside the run
+        imports += ["from semfreeze_core.plan.badge import with_badge"]
+        imports += ["from semfreeze_core.runs.reports import list_validations"]
+        badge = [f"plan = with_badge(plan, list_validations({folder}))"]
     return "\n".join(
         [
             *imports,
@@ -135,6 +140,7 @@ def as_python(selection: PlanSelection) -> str:
             f"run = sf.read_run({folder})",
             *setup,
             f"plan = sf.make_plan(run, {', '.join(arguments)})",
+            *badge,
             'Path("plan.json").write_text(plan.model_dump_json(indent=1) + "\\n")',
         ]
     )

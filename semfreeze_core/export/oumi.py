@@ -94,7 +94,7 @@ def _frozen(request: ExportRequest) -> tuple[str, ...]:
     names = request.plan.parameter_names
     if names is None:
         raise PlanError(
-            "oumi is told what to freeze, and this plan does not list the model's frozen parameters: an earlier "
+            "oumi needs the names of what to freeze, and this plan does not list the model's frozen parameters: an earlier "
             f"semfreeze made it. Make the plan again with semfreeze plan {request.plan.run or 'RUN'}."
         )
     return frozen_modules(names, request.parts)

@@ -96,7 +96,7 @@ def judgments(place, tmp_path, monkeypatch, text):
     """By command, why it refuses the file; None where it takes it."""
     monkeypatch.setattr(workflow, "prepare_labels", accept)
     monkeypatch.setattr(validation, "run_arm_process", accept)
-    monkeypatch.setattr(training, "_fit", accept)
+    monkeypatch.setattr(training._Training, "fit_phases", accept)
     (tmp_path / "task.jsonl").write_text(text)
     found = {}
     for name, words in COMMANDS.items():

@@ -37,6 +37,14 @@ def test_finetune_is_told_in_the_trainers_words(tiny, target):
         said = call_arguments(exported.text, made_by)
         if made_by == "TrainingArguments":  # rows come at their length
             said[length] = call_arguments(exported.text, "training_rows")["max_length"]
+    if target == "nemo-automodel":
+        parts = said["step_scheduler"], said["dataset"], said["optimizer"], said["lr_scheduler"]
+        said = {"max_steps": parts[0]["max_steps"], "optim": parts[2]["_target_"].rpartition(".")[2].lower()}
+        said |= {"per_device_train_batch_size": parts[0]["local_batch_size"], "max_length": parts[1]["seq_length"]}
+        said |= {"learning_rate": parts[2]["lr"], "warmup_steps": parts[3]["lr_warmup_steps"]}
+    elif target == "oumi":
+        how = said["training"]
+        said = how | {"max_length": said["model"]["model_max_length"], "optim": how["optimizer"]}
     assert [str(said[key]) for key in (steps, batch, length, optimizer)] == ["100", "4", "48", "sgd"]
     rate = LEARNING_RATES["lora" if target in ADAPTERS_ONLY else "frozen"]
     schedule = said.get("lr_schedule", {"arguments": [said.get("learning_rate")], "warmup": said.get("warmup_steps")})

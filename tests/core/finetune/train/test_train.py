@@ -187,6 +187,7 @@ def test_a_training_that_version_0_1_0_began_resumes_by_the_name_of_its_data(pla
     since = {
         "provenance": True,
         "switch": True,
+        "parameter_names": True,
         "evidence": {"badge", "race"},
         "cost": {"alternative", "phases", "looks"},
     }

@@ -11,7 +11,8 @@ from semfreeze_core.example_depths import with_example_depths
 from semfreeze_core.finetune.validation.request import ValidationRequest, prepare
 from semfreeze_core.finetune.validation.validate import validate
 from semfreeze_core.records.training import TrainingSetup
-from semfreeze_core.records.validation import ArmRun, ValidationReport
+from semfreeze_core.records.validation import ArmRun
+from semfreeze_core.runs.reports import read_validation
 from semfreeze_core.semantics.analysis import prepare_labels, read_traces
 from semfreeze_core.semantics.positions import choose_positions
 from semfreeze_core.wording.validation import quality_caption, quality_table
@@ -77,7 +78,7 @@ def test_a_dynamic_variant_is_reported_with_its_depths(chosen, tmp_path):
     setup = prepared.setups["dynamic"]
     whole = dynamic_flop(prepared.shape, setup, chosen.example_depths.depths)
     assert prepared.relative_flop(dynamic) == whole / prepared.full_flop() == arm.relative_flop < 1
-    assert ValidationReport.model_validate_json((tmp_path / "validation" / "report.json").read_text()) == report
+    assert read_validation(tmp_path / "validation") == report
     (run,) = report.runs
     assert run.example_depths == chosen.example_depths.depths
     document = run.model_dump(mode="json", exclude={"example_depths"})

@@ -131,7 +131,13 @@ def test_a_validation_in_a_project_that_was_copied_resumes_and_names_its_own_fil
 def test_a_validation_that_version_0_1_0_began_goes_on(finished, monkeypatch):
     report, request, folder = finished
     old = json.loads((folder / "settings.json").read_text())
-    came_since = {"provenance": True, "evidence": {"badge", "race"}}
+    came_since = {
+        "provenance": True,
+        "evidence": {"badge", "race"},
+        "switch": True,
+        "parameter_names": True,
+        "cost": {"phases", "looks"},
+    }
     old["plan_digest"] = digest(request.plan.model_dump(mode="json", exclude=came_since))
     assert old["plan_digest"] != report.settings.plan_digest
     (folder / "settings.json").write_text(json.dumps(old))
