@@ -94,8 +94,8 @@ def _frozen(request: ExportRequest) -> tuple[str, ...]:
     names = request.plan.parameter_names
     if names is None:
         raise PlanError(
-            "oumi needs the names of what to freeze, and this plan does not list the model's frozen parameters: an earlier "
-            f"semfreeze made it. Make the plan again with semfreeze plan {request.plan.run or 'RUN'}."
+            "oumi needs the names of what to freeze, and this plan lists no frozen parameters, as an earlier semfreeze "
+            f"made it. Make the plan again with semfreeze plan {request.plan.run or 'RUN'}."
         )
     return frozen_modules(names, request.parts)
 
