@@ -37,7 +37,7 @@ from semfreeze_core.records.options import TrainingOptions
 from semfreeze_core.records.race import Objective
 from semfreeze_core.records.validation import ArmRun
 from semfreeze_core.runs.folder import read_run
-from semfreeze_core.wording.race import finetune_lines
+from semfreeze_core.wording.race import finetune_lines, variant_text
 from tests.core.finetune.arms_here import arms_in_this_process
 from tests.core.finetune.loaded import load_tiny
 from tests.core.finetune.tiny_plan import write_task
@@ -332,9 +332,8 @@ def test_a_time_that_no_variant_keeps_takes_the_fastest_for_fewer_steps_from_its
     finished, request_for, planned, tmp_path
 ):
     request = planned(request_for(objective=Objective(kind="time", limit=1e-3)), tmp_path / "out")
-    assert request.plan.evidence.race.reason.endswith(
-        "so the fastest is taken: " + f"freeze {request.plan.freeze_depth}."
-    )
+    fastest = variant_text(request.plan.freeze_depth)  # of such a small model any of them
+    assert request.plan.evidence.race.reason.endswith(f"so the fastest is taken: {fastest}.")
     assert [variant.freeze_depth for variant in request.plan.evidence.race.variants] == [0, 1, 2]
     assert (request.steps, request.last_step, request.first_steps.steps) == (None, STEPS + 1, STEPS)
     assert request.first_steps.checkpoint.is_dir()

@@ -295,8 +295,8 @@ def _(world):
     told = ask("cost", "untied", "--progressive", "@9").out
     assert "1, then 2: 1 layer frozen for 9 steps, then 2; " in " ".join(told.split())
     assert "other" in told
-    assert ask("cost", "untied", "--progressive", "1-3", "--lora").refusal.startswith(
-        "--progressive 1-3: it trains the"
+    assert ask("cost", "untied", "--progressive", "1-3", "--lora", "--lora-rank", 2).refusal.startswith(
+        "--progressive 1-3: it trains the layers' own weights"
     )
     assert ask("cost", "untied", "--json").json["progressive"] is None
 
