@@ -94,6 +94,7 @@ def body() -> None:
     st.markdown("\n".join(f"- {escaped(line)}" for line in opinion_reasons(comparison)))
     st.markdown("**GPUs it fits on**", help=TOOLTIPS["gpus"])
     st.dataframe(tables.gpu_rows(alternatives, table.depths), hide_index=True, alt="Headroom on each GPU")
+    st.caption(badge_sentence(evidence_badge(compute.validations(ctx.opened), depth)))
     st.page_link(
         "views/validate.py", label="**Test this depth by a real finetune**", help=TOOLTIPS["test depth"],
         query_params=state.link_to_finetune_form(depth, validation_form.start_depth(ctx.opened)),
@@ -138,7 +139,6 @@ def conclusion(ctx: page.PageContext, shown: _Shown, rule: str) -> None:
         st.warning(escaped(recommendation_sentence(shown.comparison.rules, rule, shown.depth)))
     else:
         st.markdown(escaped(recommendation_sentence(shown.comparison.rules, rule, shown.depth)))
-    st.caption(badge_sentence(evidence_badge(compute.validations(ctx.opened), shown.depth)))
     for warning in warnings_of(ctx.opened.run, frozen=shown.depth > 0):
         st.warning(escaped(visitor_text(warning)))
 

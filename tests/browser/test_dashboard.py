@@ -6,9 +6,11 @@ import pytest
 
 from semfreeze_core.cost import cost_table
 from semfreeze_core.plan import make_plan
+from semfreeze_core.plan.badge import with_badge
 from semfreeze_core.plan.make import default_setup
 from semfreeze_core.runs.folder import read_run
 from semfreeze_core.runs.plans import read_plan
+from semfreeze_core.runs.reports import list_validations
 from semfreeze_core.runs.store import example_run
 from tests.browser.conftest import Reader, sync_api
 
@@ -89,7 +91,8 @@ def test_the_downloaded_plan_is_the_cores(reader, run, tmp_path):
         reader.window.get_by_role("button", name="Download plan JSON").click()
     download.value.save_as(tmp_path / "plan.json")
     plan = read_plan(tmp_path / "plan.json")
-    expected = make_plan(run, run_name="example_run")
+    expected = with_badge(make_plan(run, run_name="example_run"), list_validations(example_run()))
+    assert expected.evidence.badge == "measured"
     created = {"provenance": expected.provenance}
     assert plan.model_copy(update=created) == expected
     assert json.loads((tmp_path / "plan.json").read_text())["freeze_depth"] == expected.freeze_depth

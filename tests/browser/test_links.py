@@ -1,9 +1,11 @@
 """Depth and training setup on the way through all pages: no page drops them, and a click is one stop in the history."""
 
+import time
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
+from tests.browser.conftest import PATIENCE
 from tests.browser.test_dashboard import go
 
 SET = {
@@ -19,6 +21,14 @@ PAGES = ("Gains", "Validate", "Compare", "Present", "Traces", "Present", "Plan",
 
 def asked(window):
     return parse_qs(urlsplit(window.url).query)
+
+
+def expect_all_set(reader):
+    """Wait for a link that holds all that was set: after Back a page writes it when its widgets are there."""
+    given_up = time.monotonic() + PATIENCE / 1000
+    while asked(reader.window) != SET and time.monotonic() < given_up:
+        reader.settle()
+    assert asked(reader.window) == SET
 
 
 @pytest.mark.slow
@@ -44,7 +54,7 @@ def test_no_page_drops_what_another_set_and_a_click_is_one_stop(reader):
         for _ in way:
             getattr(window, step)()
             reader.settle()
-            assert asked(window) == SET
+            expect_all_set(reader)
     assert window.evaluate("history.length") == stops + len(way)
     assert reader.complaints == []
 
