@@ -19,3 +19,8 @@ def yaml_value(value: Any) -> str:
 def yaml_lines(entries: dict[str, Any]) -> list[str]:
     """One line per key."""
     return [f"{key}: {yaml_value(value)}" for key, value in entries.items()]
+
+
+def yaml_section(name: str, entries: dict[str, Any]) -> list[str]:
+    """A key whose entries stand below it, one line each."""
+    return [f"{name}:", *(f"  {line}" for line in yaml_lines(entries))]

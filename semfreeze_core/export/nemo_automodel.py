@@ -11,7 +11,7 @@ from typing import Any
 
 from semfreeze_core.errors import DataError, PlanError
 from semfreeze_core.export.data import ChatShape, require_readable, require_words
-from semfreeze_core.export.literals import yaml_lines, yaml_value
+from semfreeze_core.export.literals import yaml_lines, yaml_section, yaml_value
 from semfreeze_core.export.notes import chat_notes, comments, cost_notes, header
 from semfreeze_core.export.request import ExportRequest
 from semfreeze_core.records.defaults import LORA_SCALE
@@ -68,25 +68,21 @@ def write_nemo_automodel(request: ExportRequest) -> tuple[str, list[str]]:
         header(request, "Run it with: automodel THIS_FILE --nproc-per-node GPUS", notes),
         *yaml_lines({"recipe": "TrainFinetuneRecipeForNextTokenPrediction"}),
         "",
-        *_section("model", _model(request)),
+        *yaml_section("model", _model(request)),
         "",
         *trained,
         "",
-        *_section("dataset", dataset),
-        *_section("dataloader", {"shuffle": True}),
+        *yaml_section("dataset", dataset),
+        *yaml_section("dataloader", {"shuffle": True}),
         "",
-        *_section("step_scheduler", steps),
-        *_section("optimizer", optimizer),
-        *_section("lr_scheduler", schedule),
-        *_section("loss_fn", {"_target_": "nemo_automodel.components.loss.masked_ce.MaskedCrossEntropy"}),
-        *_section("distributed", _distributed(request)),
-        *_section("checkpoint", checkpoint),
+        *yaml_section("step_scheduler", steps),
+        *yaml_section("optimizer", optimizer),
+        *yaml_section("lr_scheduler", schedule),
+        *yaml_section("loss_fn", {"_target_": "nemo_automodel.components.loss.masked_ce.MaskedCrossEntropy"}),
+        *yaml_section("distributed", _distributed(request)),
+        *yaml_section("checkpoint", checkpoint),
     ]
     return "\n".join(lines), notes
-
-
-def _section(name: str, entries: dict[str, Any]) -> list[str]:
-    return [f"{name}:", *(f"  {line}" for line in yaml_lines(entries))]
 
 
 def _model(request: ExportRequest) -> dict[str, Any]:
@@ -142,10 +138,10 @@ def _adapters(request: ExportRequest) -> list[str]:
         "alpha": LORA_SCALE * lora.rank,
         "dropout": 0.0,
     }
-    lines = [comments(["Adapters on the trained layers only, by regular expressions."]), *_section("peft", entries)]
+    lines = [comments(["Adapters on the trained layers only, by regular expressions."]), *yaml_section("peft", entries)]
     if setup.frozen_bits is not None:
         bits = {f"load_in_{n}bit": setup.frozen_bits == n for n in (4, 8)}
-        lines += _section("quantization", bits)
+        lines += yaml_section("quantization", bits)
     return lines
 
 

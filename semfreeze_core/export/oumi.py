@@ -11,7 +11,7 @@ from typing import Any
 
 from semfreeze_core.errors import DataError, PlanError
 from semfreeze_core.export.data import OUMI, FileKind, require_readable, require_words
-from semfreeze_core.export.literals import yaml_lines, yaml_value
+from semfreeze_core.export.literals import yaml_lines, yaml_section, yaml_value
 from semfreeze_core.export.notes import (
     assistant_mark_notes,
     chat_notes,
@@ -66,7 +66,7 @@ def write_oumi(request: ExportRequest) -> tuple[str, list[str]]:
     }
     lines = [
         header(request, "Run it with: oumi train -c THIS_FILE", notes),
-        *_section("model", model),
+        *yaml_section("model", model),
         *_frozen_lines(frozen),
         "",
         "data:",
@@ -74,14 +74,10 @@ def write_oumi(request: ExportRequest) -> tuple[str, list[str]]:
         "    datasets:",
         *(f"      {'- ' if i == 0 else '  '}{line}" for i, line in enumerate(yaml_lines(data))),
         "",
-        *_section("training", training),
-        *(["", *_section("peft", _adapters(request))] if setup.lora is not None else []),
+        *yaml_section("training", training),
+        *(["", *yaml_section("peft", _adapters(request))] if setup.lora is not None else []),
     ]
     return "\n".join(lines), notes
-
-
-def _section(name: str, entries: dict[str, Any]) -> list[str]:
-    return [f"{name}:", *(f"  {line}" for line in yaml_lines(entries))]
 
 
 def _checkpointing(request: ExportRequest) -> dict[str, bool]:

@@ -27,7 +27,8 @@ def evidence_badge(
         checked: whether short finetunes chose it.
     """
     tested = {} if depth is None and layers is None else finished_at(reports, depth, layers, switch)
-    if any(report.verdict == "holds" for report in tested.values()):
+    verdicts = {report.verdict for report in tested.values()}
+    if "holds" in verdicts and "fails" not in verdicts:
         return "measured"
     return "checked" if checked else "estimated"
 

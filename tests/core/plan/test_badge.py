@@ -47,6 +47,11 @@ def test_other_validations_leave_it_as_it_is(plan, reports, fields):
     assert with_badge(plan, changed(reports, **fields)).evidence.badge == "estimated"
 
 
+def test_a_validation_that_failed_outweighs_one_that_passed(plan, reports):
+    both = reports | {f"again-{name}": report for name, report in changed(reports, verdict="fails").items()}
+    assert with_badge(plan, both).evidence.badge == "estimated"
+
+
 def test_short_finetunes_check_a_depth_and_a_validation_goes_further(plan, reports):
     assert evidence_badge({}, plan.freeze_depth, checked=True) == "checked"
     assert evidence_badge(changed(reports, verdict="fails"), plan.freeze_depth, checked=True) == "checked"
