@@ -10,6 +10,7 @@ from typing import Any, Literal, get_args
 
 import streamlit as st
 
+from semfreeze_core.cost.hardware import Gpu
 from semfreeze_core.records.options import EstimateOptions
 from semfreeze_core.wording.escaping import markdown_text
 
@@ -36,6 +37,8 @@ LinkName = Literal[
     "metric",
     "rule",
     "gpu",
+    "model",
+    "rows",
     "memory",
     "compute",
     "batch",
@@ -160,6 +163,12 @@ def keep_number(name: LinkName, low: float, high: float, start: float) -> None:
     st.slider(name, low, high, start, **in_link(name))
 
 
+def limit_number(name: LinkName, largest: int) -> None:
+    """Lower a number that another model's pages allowed; before its widget is drawn."""
+    if st.session_state.get(name, 0) > largest:
+        st.session_state[name] = largest
+
+
 def forget_text(name: LinkName) -> None:
     """Let a text of the link be empty again."""
     st.session_state.pop(name, None)
@@ -202,12 +211,12 @@ def link_to_finetune_form(depth: int, start: int) -> dict[str, str]:
     return {"prove": "true"}
 
 
-def keep_training_setup(options: EstimateOptions, gpu: str | None) -> None:
+def keep_training_setup(options: EstimateOptions, gpu: Gpu | None) -> None:
     """Hand the training setup, which stands beside all pages, to the page."""
     st.session_state[_SETUP] = options, gpu
 
 
-def training_setup() -> tuple[EstimateOptions, str | None]:
+def training_setup() -> tuple[EstimateOptions, Gpu | None]:
     """The training setup of the open run, and the GPU it is for, or None."""
     options, gpu = st.session_state[_SETUP]
     return options, gpu

@@ -13,12 +13,21 @@ from ..data.run_folder import CatalogEntry
 from ..text.visitor_text import source_name, visitor_text
 
 
-def gpu_rows(alternatives: Mapping[str, DepthCost], depths: Sequence[DepthCost]) -> list[dict[str, str]]:
-    """A line a card: its memory, the least freeze depth that fits, and the headroom of each alternative."""
+def gpu_rows(
+    alternatives: Mapping[str, DepthCost], depths: Sequence[DepthCost], gpu: Gpu | None
+) -> list[dict[str, str]]:
+    """A line a card: its memory, the least freeze depth that fits, and the headroom of each alternative.
+
+    Args:
+        alternatives: by what they are called.
+        depths: every freeze depth.
+        gpu: that was chosen, which has a line too where it is none of the table.
+    """
+    others = [] if gpu is None or gpu in GPUS else [gpu]
     return [
         {"GPU": gpu.name, "memory": gib(gpu.memory_bytes), "fits from depth": _least(depths, gpu)}
         | {name: _headroom(cost, gpu) for name, cost in alternatives.items()}
-        for gpu in GPUS
+        for gpu in [*others, *GPUS]
     ]
 
 

@@ -3,15 +3,17 @@
 from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 
+from semfreeze_core.cost.hardware import Gpu
 from semfreeze_core.cost.speed import Speed, utilization_range
 from semfreeze_core.plan.opinions import Comparison
-from semfreeze_core.records.cost import CostTable
+from semfreeze_core.records.cost import CostTable, DepthCost
 from semfreeze_core.records.display import DisplaySample
 from semfreeze_core.records.run import Run
 from semfreeze_core.records.umap_projection import UmapProjection
 from semfreeze_core.semantics.umap_projection import expected_seconds, umap_points, umap_positions
 from semfreeze_core.wording.costs import alternative_sentence
 from semfreeze_core.wording.escaping import markdown_code
+from semfreeze_core.wording.numbers import duration_at, gib, percent
 from semfreeze_core.wording.plan import opinion_summary
 from semfreeze_core.wording.runs import model_sentence
 
@@ -83,10 +85,21 @@ def alternative_line(costs: CostTable, depth: int) -> str:
     return alternative_sentence(other.trainer, cost.relative_flop, cost.relative_bytes)
 
 
-def no_rate_sentence(gpu: str | None, precision: str) -> str:
+def depth_readout(cost: DepthCost, rates: Sequence[float]) -> str:
+    """A freeze depth's compute, memory and, where a rate is known, time; short enough to stand beside the pointer."""
+    parts = [f"{percent(cost.relative_flop)} compute", gib(cost.bytes.total) if cost.bytes.total else ""]
+    parts.append(duration_at(cost.flop, rates) if rates else "")
+    return ", ".join(part for part in parts if part)
+
+
+def no_rate_sentence(gpu: Gpu | None, precision: str) -> str:
     """Why there is no time of the run, and what gives one."""
+    if gpu is not None and not gpu.source:
+        return (
+            f"Only the memory of a {gpu.name} GPU is known, so there is no time of the run. Choose a GPU by its name."
+        )
     if gpu is not None:
-        return f"The peak rate of {gpu} in {precision} is not known here, so there is no time of the run."
+        return f"The peak rate of {gpu.name} in {precision} is not known here, so there is no time of the run."
     return (
         f"No finetune of this run was measured in {precision}, so there is no time of the run yet. Choose a GPU under "
         f"Training setup for a range at {utilization_range()} of its peak rate, or start a finetune on the page "
