@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import plotly.graph_objects as go
 
+from semfreeze_core.cost.hardware import Gpu
 from semfreeze_core.records.cost import DepthCost
 from semfreeze_core.wording.numbers import flops, gib
 
@@ -26,14 +27,17 @@ _FLOP = (
 )
 
 
-def draw_memory(rows: Sequence[DepthCost], depth: int | None) -> go.Figure:
-    """Projected device memory by freeze depth; parts that are not known are left out."""
+def draw_memory(rows: Sequence[DepthCost], depth: int | None, gpu: Gpu | None = None) -> go.Figure:
+    """Projected device memory by freeze depth, with a line at what a GPU holds; parts not known are left out."""
     figure = _stacked("GiB", "projected memory, GiB")
     for part, color in _BYTES:
         values = [getattr(row.bytes, part) for row in rows]
         if None not in values:
             _add_part(figure, rows, part, [value / _GIB for value in values], color, "%{y:.2f} GiB")
     _point_at(figure, depth)
+    if gpu is not None:
+        line, position = {"color": INK, "width": 1.5}, "top right"
+        figure.add_hline(y=gpu.memory_bytes / _GIB, line=line, annotation_text=gpu.name, annotation_position=position)
     return figure
 
 

@@ -38,7 +38,8 @@ LinkName = Literal[
     "rule",
     "gpu",
     "model",
-    "rows",
+    "examples",
+    "freeze",
     "memory",
     "compute",
     "batch",
@@ -62,6 +63,7 @@ LinkName = Literal[
 ]
 _RUN, _FORM = "run", "form "
 _ASKED, _REFUSED = "link asked", "link refused"  # what the link said, and what of it is not shown
+_UNUSABLE = "unusable"  # values that widgets took and nothing can be done with, and what is shown instead
 _DEPTH: LinkName = "depth"
 _SLIDE, _SETUP = "slide", "training setup"
 _STARTED = "begun"  # what was started in this session and has not been shown yet
@@ -96,8 +98,14 @@ class RefusedValue:
 
 def remember_link() -> None:
     """Note what the link asks for, as long as no widget has answered it; before the first is drawn."""
+    st.session_state[_UNUSABLE] = {}
     if _ASKED not in st.session_state:
         st.session_state[_ASKED] = {name: st.query_params.get_all(name) for name in st.query_params}
+
+
+def refuse_value(name: LinkName, shown: str) -> None:
+    """Note that a widget's value is of no use, and what is shown instead; after the widget is drawn."""
+    st.session_state[_UNUSABLE][name] = shown
 
 
 def refused_values(page: str) -> list[RefusedValue]:
@@ -111,7 +119,7 @@ def refused_values(page: str) -> list[RefusedValue]:
     first, refused = st.session_state.get(_REFUSED, (page, []))
     if first != page:
         return []
-    return [value for value in refused if value.shown is None or value.shown == _in_words(value.name)]
+    return [value for value in refused if value.shown is None or value.shown == _shown(value.name)]
 
 
 def _compare(asked: dict[str, list[str]]) -> list[RefusedValue]:
@@ -120,9 +128,13 @@ def _compare(asked: dict[str, list[str]]) -> list[RefusedValue]:
         text = ", ".join(values)
         if name not in (_RUN, _SLIDE, *get_args(LinkName)):
             refused.append(RefusedValue(name, text, None))
-        elif name in st.session_state and not _same(_in_words(name), text):
-            refused.append(RefusedValue(name, text, _in_words(name)))
+        elif name in st.session_state and not _same(_shown(name), text):
+            refused.append(RefusedValue(name, text, _shown(name)))
     return refused
+
+
+def _shown(name: str) -> str:
+    return str(st.session_state[_UNUSABLE].get(name, _in_words(name)))
 
 
 def _in_words(name: str) -> str:
@@ -301,6 +313,33 @@ def _follow_start(last: int, start: int) -> None:
     known = st.session_state.get(_DEPTH)
     if known is not None and (known > last or (before != start and known == before)):
         st.session_state[_DEPTH] = start
+
+
+def estimate_slider(last: int, start: int, help: str) -> int:
+    """The freeze depth of an estimate, 0..last, which is apart from the open run's: the model is another."""
+    limit_number("freeze", last)
+    return int(st.slider("Freeze depth k", 0, last, start, help=help, **in_link("freeze")))
+
+
+def set_estimate_depth(depth: int) -> None:
+    """Move the freeze depth of an estimate, from a callback."""
+    st.session_state["freeze"] = depth
+
+
+# The widgets of a setup's fields, where they are not called as the fields are.
+_WIDGETS: dict[str, LinkName] = {"prefix_cache": "cache"}
+
+
+def apply_setup(changes: dict[str, object]) -> None:
+    """Set widgets of the training setup, from a callback.
+
+    Args:
+        changes: by fields of a TrainingSetup; a stock trainer, which settles some of them, is left for these.
+    """
+    for name, value in changes.items():
+        st.session_state[_WIDGETS.get(name, name)] = value
+    if {"loss", "prefix_cache"} & changes.keys():
+        st.session_state["stock"] = False
 
 
 def set_depth(depth: int) -> None:

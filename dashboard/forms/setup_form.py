@@ -14,7 +14,7 @@ from semfreeze_core.records.options import EstimateOptions
 from semfreeze_core.records.run import Run
 from semfreeze_core.records.training import Checkpointing, LossKind, Optimizer, Precision, TrainingSetup
 
-from ..data.state import in_link, limit_number
+from ..data.state import in_link, limit_number, refuse_value
 from ..text.analysis_text import escaped
 from ..text.tooltips import TOOLTIPS
 
@@ -31,6 +31,7 @@ def gpu_input() -> Gpu | None:
         return None if gpu in (None, ANY_GPU) else find_gpu(str(gpu))
     except PlanError as error:
         st.error(escaped(str(error)))
+        refuse_value("gpu", ANY_GPU)
         return None
 
 

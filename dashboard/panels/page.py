@@ -163,7 +163,7 @@ def depth_readouts(ctx: PageContext) -> list[str]:
     except PlanError:
         return []  # the page Plan says what is wrong with the setup
     speed = training_speed(None, None, setup, gpu=gpu, measured=compute.finetune_rate(ctx.opened, setup.precision)[0])
-    return [page_text.depth_readout(cost, speed.rates) for cost in table.depths]
+    return [page_text.depth_readout(cost, speed.rates, gpu) for cost in table.depths]
 
 
 def chart_key(name: str) -> str:

@@ -8,12 +8,14 @@ from semfreeze_core.cost.speed import Speed, utilization_range
 from semfreeze_core.plan.opinions import Comparison
 from semfreeze_core.records.cost import CostTable, DepthCost
 from semfreeze_core.records.display import DisplaySample
+from semfreeze_core.records.model import ModelShape
 from semfreeze_core.records.run import Run
+from semfreeze_core.records.training import TrainingSetup
 from semfreeze_core.records.umap_projection import UmapProjection
 from semfreeze_core.semantics.umap_projection import expected_seconds, umap_points, umap_positions
-from semfreeze_core.wording.costs import alternative_sentence
+from semfreeze_core.wording.costs import alternative_sentence, setup_line
 from semfreeze_core.wording.escaping import markdown_code
-from semfreeze_core.wording.numbers import duration_at, gib, percent
+from semfreeze_core.wording.numbers import duration_at, gib, parameter_count, percent
 from semfreeze_core.wording.plan import opinion_summary
 from semfreeze_core.wording.runs import model_sentence
 
@@ -47,6 +49,26 @@ NO_COLUMNS = (
     "This run kept no other column of its task file: it was read before runs kept any, or the file has none that makes "
     "groups."
 )
+
+
+ESTIMATE_TITLE = "What finetuning a model takes, before you have data"
+ESTIMATE_NEXT = (
+    "An estimate says what a depth costs, not what it keeps of full finetuning's quality. For that, analyze the model "
+    "on your data: page Start, Analyze a model."
+)
+
+
+def estimate_caption(shape: ModelShape, setup: TrainingSetup) -> str:
+    """Which model and training an estimate is of."""
+    size = f"{shape.n_layers} layers, {parameter_count(shape.total_parameters)}"
+    return f"{size}. Estimated from sizes alone: {setup_line(setup)}."
+
+
+def no_estimate_time(gpu: Gpu | None, precision: str) -> str:
+    """Why there is no time, and what gives one."""
+    if gpu is None:
+        return f"Choose a GPU for hours, at {utilization_range()} of its peak rate, and for what fits."
+    return no_rate_sentence(gpu, precision)
 
 
 def run_sentence(run: Run) -> str:
@@ -85,19 +107,22 @@ def alternative_line(costs: CostTable, depth: int) -> str:
     return alternative_sentence(other.trainer, cost.relative_flop, cost.relative_bytes)
 
 
-def depth_readout(cost: DepthCost, rates: Sequence[float]) -> str:
-    """A freeze depth's compute, memory and, where a rate is known, time; short enough to stand beside the pointer."""
-    parts = [f"{percent(cost.relative_flop)} compute", gib(cost.bytes.total) if cost.bytes.total else ""]
-    parts.append(duration_at(cost.flop, rates) if rates else "")
-    return ", ".join(part for part in parts if part)
+def depth_readout(cost: DepthCost, rates: Sequence[float], gpu: Gpu | None) -> str:
+    """A freeze depth's compute, memory, time and fit as far as they are known; it has to fit beside the pointer."""
+    parts, total = [f"{percent(cost.relative_flop)} compute"], cost.bytes.total
+    if total is not None:
+        parts.append(gib(total))
+    if rates:
+        parts.append(duration_at(cost.flop, rates))
+    if gpu is not None and total is not None:
+        parts.append("fits" if total <= gpu.memory_bytes else "does not fit")
+    return ", ".join(parts)
 
 
 def no_rate_sentence(gpu: Gpu | None, precision: str) -> str:
     """Why there is no time of the run, and what gives one."""
     if gpu is not None and not gpu.source:
-        return (
-            f"Only the memory of a {gpu.name} GPU is known, so there is no time of the run. Choose a GPU by its name."
-        )
+        return f"Only the memory of a {gpu.name} is known, so there is no time of the run. Choose a GPU by its name."
     if gpu is not None:
         return f"The peak rate of {gpu.name} in {precision} is not known here, so there is no time of the run."
     return (

@@ -114,7 +114,7 @@ _ALIASES = {
     "v100 32gb pcie": "V100 32GB",
 }
 _LARGEST_GIB = 10_000
-_MEMORY = re.compile(r"\s*(\d{1,6}(?:\.\d{1,3})?)\s*gib\s*", re.IGNORECASE)
+_MEMORY = re.compile(r"\s*(\d{1,6}(?:\.\d{1,3})?)\s*gib(?:\s*gpu)?\s*", re.IGNORECASE)
 _MAKERS = frozenset(("nvidia", "amd", "geforce", "instinct", "tesla", "gpu"))
 # What a name is made of: letters with the digits behind them, memory ("80GB", "80 GiB", "80G"), or a number alone.
 _WORDS = re.compile(
@@ -164,7 +164,7 @@ def _gpu_of_memory(gib: float) -> Gpu:
     """
     if not 1 <= gib <= _LARGEST_GIB:
         raise PlanError(f"A GPU of {gib:g} GiB: expected 1 to {_LARGEST_GIB:,} GiB.")
-    return Gpu(f"{gib:g} GiB", round(gib * 2**30), None, None, None, "")
+    return Gpu(f"{gib:g} GiB GPU", round(gib * 2**30), None, None, None, "")
 
 
 def _memory_words(gpu: Gpu) -> frozenset[str]:

@@ -50,10 +50,10 @@ def test_find_gpu_refuses_an_unknown_card_and_lists_the_known_ones(name):
         find_gpu(name)
 
 
-@pytest.mark.parametrize("written", ["24GiB", " 24 gib", "24.0 GiB"])
+@pytest.mark.parametrize("written", ["24GiB", " 24 gib", "24.0 GiB", "24 GiB GPU"])
 def test_a_memory_alone_is_a_gpu_of_unknown_rates(written):
     card = find_gpu(written)
-    assert (card.name, card.memory_bytes) == ("24 GiB", 24 * 2**30)
+    assert (card.name, card.memory_bytes) == ("24 GiB GPU", 24 * 2**30)
     assert card.multiplies_bfloat16
     assert card.peak_flop_per_second("bf16") is None
     assert card.peak_flop_per_second("float32") is None
