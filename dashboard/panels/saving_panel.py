@@ -43,8 +43,10 @@ def saving_panel(
         draw, saving_text = st.info, largest_saving(saving, total)
     with st.container(horizontal=True, vertical_alignment="center"):
         draw(escaped(saving_text))
-        if saving is not None:
-            st.button("Apply", on_click=_apply, args=(saving,), help="Sets this in the training setup.")
+        if saving is not None and st.button(
+            "Apply", on_click=_apply, args=(saving,), help="Sets this in the training setup."
+        ):
+            st.rerun()  # the training setup stands outside of a page that is a fragment
 
 
 def _apply(saving: Saving) -> None:

@@ -103,7 +103,7 @@ def figures(asked: _Estimate) -> None:
     if not asked.speed.rates:
         st.caption(escaped(page_text.no_estimate_time(asked.gpu, asked.setup.precision)))
     caption = f"Projected: {setup_line(asked.setup)}. {MEMORY_NOTE}"
-    figure = costs.draw_memory(asked.table.depths, asked.depth, asked.gpu)
+    figure = costs.draw_memory(asked.table.depths, asked.depth, asked.gpu, "depth")
     page.chart("memory-by-depth", "Device memory by freeze depth", caption, figure, "memory")
     with st.expander("By part"):
         left, right = st.columns(2)

@@ -7,6 +7,7 @@ import streamlit as st
 from semfreeze_core.cost.hardware import Gpu
 from semfreeze_core.cost.setup import setup_from_options
 from semfreeze_core.cost.speed import training_speed
+from semfreeze_core.cost.table import parts_at_depth
 from semfreeze_core.plan.badge import evidence_badge
 from semfreeze_core.plan.decide import AUTOMATIC_RULES
 from semfreeze_core.plan.make import warnings_of
@@ -24,6 +25,7 @@ from semfreeze_dashboard.forms import validation_form
 from semfreeze_dashboard.forms.setup_form import LARGEST_MEMORY_GIB, budget_input
 from semfreeze_dashboard.panels import page, tables
 from semfreeze_dashboard.panels.export_panel import export_panel
+from semfreeze_dashboard.panels.saving_panel import saving_panel
 from semfreeze_dashboard.text import page_text
 from semfreeze_dashboard.text.analysis_text import escaped
 from semfreeze_dashboard.text.tooltips import TOOLTIPS
@@ -86,6 +88,8 @@ def body() -> None:
     conclusion(ctx, shown, rule)
     metrics(ctx, shown, setup, gpu)
     cost_charts(shown, setup)
+    parts = parts_at_depth(run.shape, depth, lora=setup.lora is not None)
+    saving_panel(run.shape, setup, parts, gpu, table.depths)
     frontier_chart(ctx, shown)
     st.markdown("**What each rule says, and why**", help=TOOLTIPS["rule"])
     st.dataframe(

@@ -288,3 +288,15 @@ def test_no_page_imports_torch():
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=300)
     assert done.stdout.split() == ["False", "False"], done.stderr
+
+
+def test_plan_names_the_largest_saving_and_sets_it():
+    app = opened("plan")
+    (told,) = [info.value for info in app.info if "would save most" in info.value]
+    assert told.startswith("non-reentrant checkpointing would save most: ")
+    memory = next(metric for metric in app.metric if metric.label == "Memory vs. full").delta
+    next(button for button in app.button if button.label == "Apply").click().run()
+    assert sentence(app)
+    assert app.selectbox(key="checkpointing").value == "non-reentrant"
+    assert next(metric for metric in app.metric if metric.label == "Memory vs. full").delta != memory
+    assert not [info.value for info in app.info if "would save most" in info.value]
