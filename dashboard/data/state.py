@@ -186,9 +186,9 @@ def forget_text(name: LinkName) -> None:
     st.session_state.pop(name, None)
 
 
-def keep_text(name: LinkName) -> None:
-    """Hold on to a text in the link."""
-    st.text_area(name, **in_link(name))
+def keep_text(name: LinkName, start: str = "") -> None:
+    """Hold on to a text in the link, at first `start`."""
+    st.text_area(name, start, **in_link(name))
 
 
 def keep_depth(last: int, start: int) -> None:
@@ -290,7 +290,12 @@ def choose_run(name: str) -> None:
     The page Start shows it then, rather than the form of a new analysis.
     """
     st.session_state[_RUN] = name
-    st.session_state["do"] = OPEN
+    set_start_choice(OPEN)
+
+
+def set_start_choice(choice: str) -> None:
+    """Choose what the page Start does, from a callback."""
+    st.session_state["do"] = choice
 
 
 def open_run_name() -> str:

@@ -44,5 +44,5 @@ def options_beside(shape: ModelShape, gpu: Gpu | None, rows: int) -> EstimateOpt
 
 def keep_inputs() -> None:
     """Hold on to the inputs in the link."""
-    state.keep_choice("model", list(KNOWN_SHAPES))
+    state.keep_text("model", FIRST_MODEL)
     state.keep_number("examples", 1, _MOST_ROWS, TRAIN_EXAMPLES)

@@ -15,10 +15,11 @@ from semfreeze_core.records.umap_projection import UmapProjection
 from semfreeze_core.semantics.umap_projection import expected_seconds, umap_points, umap_positions
 from semfreeze_core.wording.costs import alternative_sentence, setup_line
 from semfreeze_core.wording.escaping import markdown_code
-from semfreeze_core.wording.numbers import duration_at, gib, parameter_count, percent
-from semfreeze_core.wording.plan import opinion_summary
+from semfreeze_core.wording.numbers import duration_at, flops, gib, parameter_count, percent
+from semfreeze_core.wording.plan import opinion_summary, stack_sentence
 from semfreeze_core.wording.runs import model_sentence
 
+from ..charts.moving_stack import Meter
 from ..data.analysis_request import UPLOADS, upload_name
 from ..data.state import RefusedValue
 from .visitor_text import error_text, source_name
@@ -96,6 +97,30 @@ def refused_link_message(refused: Sequence[RefusedValue]) -> str:
 def start_sentence(name: str, comparison: Comparison) -> str:
     """What the open run recommends, in one line."""
     return f"Run {name}: {' '.join(opinion_summary('coverage', comparison.rules['coverage'], comparison.n_layers))}"
+
+
+def start_meters(costs: CostTable, depth: int, rates: Sequence[float]) -> list[Meter]:
+    """Time, or compute where no rate is known, and memory: full finetuning's beside those of a freeze depth."""
+    cost, full, name = costs.depths[depth], costs.full, f"Freeze {depth}"
+    if rates:
+        amounts = duration_at(full.flop, rates), duration_at(cost.flop, rates)
+    else:
+        amounts = flops(full.flop), flops(cost.flop, full.flop)
+    meters = [Meter(name, *amounts, cost.relative_flop)]
+    if cost.relative_bytes is not None:
+        meters.append(Meter(name, gib(full.bytes.total), gib(cost.bytes.total), cost.relative_bytes))
+    return meters
+
+
+def meters_note(speed: Speed) -> str:
+    """How the amounts beside the moving stack are known."""
+    return f"Estimated for the training setup. {time_line(speed) if speed.rates else ''}".strip()
+
+
+def moving_stack_sentence(n_layers: int, depth: int, meters: Sequence[Meter]) -> str:
+    """The stack and what freezing saves, for those who do not see it."""
+    saved = "; ".join(f"{meter.planned} instead of {meter.full}" for meter in meters)
+    return f"{stack_sentence(n_layers, depth)} Estimated: {saved}."
 
 
 def alternative_line(costs: CostTable, depth: int) -> str:

@@ -58,6 +58,19 @@ def test_start_opens_with_the_plan_of_the_shipped_run(example):
     assert told.startswith(f"Run example: Freeze the first {plan.freeze_depth} of 30 layers and train the last ")
 
 
+def test_start_moves_the_stack_to_the_plan_and_says_what_that_saves(example):
+    app = opened()
+    (html,) = [element.proto.body for element in app.get("html") if "sf-moving" in element.proto.body]
+    depth = make_plan(example.run).freeze_depth
+    assert f"Layer stack: {depth} of 30 layers frozen" in html
+    assert html.count("sf-layer sf-frozen") == depth
+    assert [button.label for button in app.button][-3:] == [
+        "Choose how deep, on my GPU",
+        "Analyze my model and data",
+        "Just estimate a model",
+    ]
+
+
 @pytest.mark.quick_cases(3)
 @pytest.mark.parametrize("page", PAGES)
 def test_every_page_opens_at_the_recommended_depth(page, example):
