@@ -12,6 +12,7 @@ from semfreeze_core.cost.setup import setup_from_options
 from semfreeze_core.cost.speed import Speed, training_speed
 from semfreeze_core.errors import PlanError, RunError
 from semfreeze_core.records.cost import CostTable
+from semfreeze_core.records.defaults import LORA_RANK
 from semfreeze_core.records.gain import GainCurve
 from semfreeze_core.records.training import LoraSetup
 from semfreeze_core.wording.escaping import chart_text
@@ -178,7 +179,7 @@ def depth_costs(ctx: PageContext) -> tuple[CostTable, Speed] | None:
     run = ctx.opened.run
     try:
         setup = setup_from_options(run.shape, run, options, with_reference=True, gpu=gpu)
-        table = compute.depth_costs(ctx.opened, setup, LoraSetup(options.lora_rank))
+        table = compute.depth_costs(ctx.opened, setup, LoraSetup(options.lora_rank or LORA_RANK))
     except PlanError:
         return None
     measured = compute.finetune_rate(ctx.opened, setup.precision)[0]

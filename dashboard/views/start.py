@@ -63,7 +63,8 @@ def moving_stack(ctx: page.PageContext, depth: int | None) -> str | None:
     table, speed = costs
     meters = page_text.start_meters(table, depth, speed.rates)
     described = page_text.moving_stack_sentence(ctx.n_layers, depth, meters)
-    return moving_stack_html(ctx.n_layers, depth, meters, page_text.meters_note(speed), described)
+    html: str = moving_stack_html(ctx.n_layers, depth, meters, page_text.meters_note(speed), described)
+    return html
 
 
 def next_steps() -> None:
