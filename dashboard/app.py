@@ -9,7 +9,7 @@ from streamlit.delta_generator import DeltaGenerator
 from semfreeze_core.errors import RunError
 from semfreeze_dashboard.data import compute, state
 from semfreeze_dashboard.data.run_folder import first_run, server_catalog
-from semfreeze_dashboard.forms.setup_form import setup_options
+from semfreeze_dashboard.forms.setup_form import gpu_input, setup_options
 from semfreeze_dashboard.panels.page import HIDDEN, hidden, hidden_depth
 from semfreeze_dashboard.server.auth import require_login
 from semfreeze_dashboard.server.failures import guarded
@@ -87,8 +87,10 @@ def draw_link_widgets(title: str, unseen: DeltaGenerator) -> None:
         opened = compute.read(server_catalog(), state.open_run_name())
     except RunError:
         return  # the page says so
-    with st.sidebar, st.expander("Training setup"):
-        state.keep_training_setup(*setup_options(opened.run))
+    if not getattr(VIEWS[title], "HAS_SETUP", False):
+        with st.sidebar, st.expander("Training setup"):
+            gpu = gpu_input()
+            state.keep_training_setup(setup_options(opened.run.shape, opened.run, gpu), gpu)
     with unseen:
         if not getattr(VIEWS[title], "SHOWS_DEPTH", False):
             hidden_depth(opened)

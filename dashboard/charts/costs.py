@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import plotly.graph_objects as go
 
+from semfreeze_core.cost.hardware import Gpu
 from semfreeze_core.records.cost import DepthCost
 from semfreeze_core.wording.numbers import flops, gib
 
@@ -26,14 +27,26 @@ _FLOP = (
 )
 
 
-def draw_memory(rows: Sequence[DepthCost], depth: int | None) -> go.Figure:
-    """Projected device memory by freeze depth; parts that are not known are left out."""
+def draw_memory(
+    rows: Sequence[DepthCost], depth: int | None, gpu: Gpu | None = None, marked: str = "plan"
+) -> go.Figure:
+    """Projected device memory by freeze depth, with a line at what a GPU holds; parts not known are left out.
+
+    Args:
+        rows: every freeze depth, from 0 on.
+        depth: to mark, or None.
+        gpu: whose memory to mark, or None.
+        marked: what the depth is called.
+    """
     figure = _stacked("GiB", "projected memory, GiB")
     for part, color in _BYTES:
         values = [getattr(row.bytes, part) for row in rows]
         if None not in values:
             _add_part(figure, rows, part, [value / _GIB for value in values], color, "%{y:.2f} GiB")
-    _point_at(figure, depth)
+    _point_at(figure, depth, marked)
+    if gpu is not None:
+        line, position = {"color": INK, "width": 1.5}, "top right"
+        figure.add_hline(y=gpu.memory_bytes / _GIB, line=line, annotation_text=gpu.name, annotation_position=position)
     return figure
 
 
@@ -111,11 +124,11 @@ def _stacked(unit: str, y_title: str) -> go.Figure:
     return figure
 
 
-def _point_at(figure: go.Figure, depth: int | None) -> None:
+def _point_at(figure: go.Figure, depth: int | None, marked: str = "plan") -> None:
     """A line through the plan's bar; nothing when the plan abstains."""
     if depth is not None:
         line = {"color": INK, "width": 1.5, "dash": "dot"}
-        figure.add_vline(x=depth, line=line, annotation_text=f"plan: {depth}", annotation_position="top right")
+        figure.add_vline(x=depth, line=line, annotation_text=f"{marked}: {depth}", annotation_position="top right")
 
 
 def _add_part(

@@ -23,6 +23,7 @@ from semfreeze_core.plan.slices import Slice
 from semfreeze_core.plan.slices import slices as slices_of
 from semfreeze_core.records.cost import CostTable
 from semfreeze_core.records.gain import Band, GainCurve
+from semfreeze_core.records.model import ModelShape
 from semfreeze_core.records.pilots import Measurement
 from semfreeze_core.records.prediction_error import CalibrationReport
 from semfreeze_core.records.preview import DataPreview, MemoryForecast
@@ -38,6 +39,8 @@ from semfreeze_core.runs.reports import list_measurements, list_sweeps, list_val
 from semfreeze_core.runs.umaps import read_umap, umap_file
 from semfreeze_core.sources.data.rows import open_rows
 from semfreeze_core.sources.data.samples import resolve_data, sample_names
+from semfreeze_core.sources.models.known_shapes import KNOWN_SHAPES, PREFIX
+from semfreeze_core.sources.models.named_shape import named_shape as shape_of_model
 
 from ..charts.projection import Coloring, draw_projection
 from .analysis_request import AnalysisForm
@@ -109,6 +112,25 @@ def selection_bands(opened: OpenRun, metric: str, chosen: tuple[int, ...]) -> tu
 def depth_costs(opened: OpenRun, setup: TrainingSetup, lora: LoraSetup) -> CostTable:
     """The estimated cost of every freeze depth, of full finetuning, and of LoRA on all layers."""
     return compare_costs(opened.run.shape, setup, lora=setup.lora or lora)
+
+
+@st.cache_resource(max_entries=32, show_spinner="Reading the model's config")
+def named_shape(model: str) -> ModelShape:
+    """The shape of a model that is only named: a well-known one, or of the hub, or where allowed of this machine.
+
+    Raises:
+        InputError: there is no such model, or it is nothing that visitors may name.
+    """
+    if model.lower() in KNOWN_SHAPES:
+        return shape_of_model(f"{PREFIX}{model}")
+    require_model(model)
+    return shape_of_model(model)
+
+
+@st.cache_resource(max_entries=64, show_spinner=False)
+def estimate(model: str, setup: TrainingSetup, lora: LoraSetup) -> CostTable:
+    """The estimated cost of every freeze depth of a model that is only named, of full finetuning, and of LoRA."""
+    return compare_costs(named_shape(model), setup, lora=setup.lora or lora)
 
 
 @st.cache_resource(max_entries=64, show_spinner=False, hash_funcs=_BY_KEY)

@@ -10,6 +10,7 @@ from typing import Any, Literal, get_args
 
 import streamlit as st
 
+from semfreeze_core.cost.hardware import Gpu
 from semfreeze_core.records.options import EstimateOptions
 from semfreeze_core.wording.escaping import markdown_text
 
@@ -36,6 +37,9 @@ LinkName = Literal[
     "metric",
     "rule",
     "gpu",
+    "model",
+    "examples",
+    "freeze",
     "memory",
     "compute",
     "batch",
@@ -59,6 +63,7 @@ LinkName = Literal[
 ]
 _RUN, _FORM = "run", "form "
 _ASKED, _REFUSED = "link asked", "link refused"  # what the link said, and what of it is not shown
+_UNUSABLE = "unusable"  # values that widgets took and nothing can be done with, and what is shown instead
 _DEPTH: LinkName = "depth"
 _SLIDE, _SETUP = "slide", "training setup"
 _STARTED = "begun"  # what was started in this session and has not been shown yet
@@ -93,8 +98,14 @@ class RefusedValue:
 
 def remember_link() -> None:
     """Note what the link asks for, as long as no widget has answered it; before the first is drawn."""
+    st.session_state[_UNUSABLE] = {}
     if _ASKED not in st.session_state:
         st.session_state[_ASKED] = {name: st.query_params.get_all(name) for name in st.query_params}
+
+
+def refuse_value(name: LinkName, shown: str) -> None:
+    """Note that a widget's value is of no use, and what is shown instead; after the widget is drawn."""
+    st.session_state[_UNUSABLE][name] = shown
 
 
 def refused_values(page: str) -> list[RefusedValue]:
@@ -108,7 +119,7 @@ def refused_values(page: str) -> list[RefusedValue]:
     first, refused = st.session_state.get(_REFUSED, (page, []))
     if first != page:
         return []
-    return [value for value in refused if value.shown is None or value.shown == _in_words(value.name)]
+    return [value for value in refused if value.shown is None or value.shown == _shown(value.name)]
 
 
 def _compare(asked: dict[str, list[str]]) -> list[RefusedValue]:
@@ -117,9 +128,13 @@ def _compare(asked: dict[str, list[str]]) -> list[RefusedValue]:
         text = ", ".join(values)
         if name not in (_RUN, _SLIDE, *get_args(LinkName)):
             refused.append(RefusedValue(name, text, None))
-        elif name in st.session_state and not _same(_in_words(name), text):
-            refused.append(RefusedValue(name, text, _in_words(name)))
+        elif name in st.session_state and not _same(_shown(name), text):
+            refused.append(RefusedValue(name, text, _shown(name)))
     return refused
+
+
+def _shown(name: str) -> str:
+    return str(st.session_state[_UNUSABLE].get(name, _in_words(name)))
 
 
 def _in_words(name: str) -> str:
@@ -160,14 +175,20 @@ def keep_number(name: LinkName, low: float, high: float, start: float) -> None:
     st.slider(name, low, high, start, **in_link(name))
 
 
+def limit_number(name: LinkName, largest: int) -> None:
+    """Lower a number that another model's pages allowed; before its widget is drawn."""
+    if st.session_state.get(name, 0) > largest:
+        st.session_state[name] = largest
+
+
 def forget_text(name: LinkName) -> None:
     """Let a text of the link be empty again."""
     st.session_state.pop(name, None)
 
 
-def keep_text(name: LinkName) -> None:
-    """Hold on to a text in the link."""
-    st.text_area(name, **in_link(name))
+def keep_text(name: LinkName, start: str = "") -> None:
+    """Hold on to a text in the link, at first `start`."""
+    st.text_area(name, start, **in_link(name))
 
 
 def keep_depth(last: int, start: int) -> None:
@@ -202,12 +223,12 @@ def link_to_finetune_form(depth: int, start: int) -> dict[str, str]:
     return {"prove": "true"}
 
 
-def keep_training_setup(options: EstimateOptions, gpu: str | None) -> None:
+def keep_training_setup(options: EstimateOptions, gpu: Gpu | None) -> None:
     """Hand the training setup, which stands beside all pages, to the page."""
     st.session_state[_SETUP] = options, gpu
 
 
-def training_setup() -> tuple[EstimateOptions, str | None]:
+def training_setup() -> tuple[EstimateOptions, Gpu | None]:
     """The training setup of the open run, and the GPU it is for, or None."""
     options, gpu = st.session_state[_SETUP]
     return options, gpu
@@ -269,7 +290,12 @@ def choose_run(name: str) -> None:
     The page Start shows it then, rather than the form of a new analysis.
     """
     st.session_state[_RUN] = name
-    st.session_state["do"] = OPEN
+    set_start_choice(OPEN)
+
+
+def set_start_choice(choice: str) -> None:
+    """Choose what the page Start does, from a callback."""
+    st.session_state["do"] = choice
 
 
 def open_run_name() -> str:
@@ -292,6 +318,33 @@ def _follow_start(last: int, start: int) -> None:
     known = st.session_state.get(_DEPTH)
     if known is not None and (known > last or (before != start and known == before)):
         st.session_state[_DEPTH] = start
+
+
+def estimate_slider(last: int, start: int, help: str) -> int:
+    """The freeze depth of an estimate, 0..last, which is apart from the open run's: the model is another."""
+    limit_number("freeze", last)
+    return int(st.slider("Freeze depth k", 0, last, start, help=help, **in_link("freeze")))
+
+
+def set_estimate_depth(depth: int) -> None:
+    """Move the freeze depth of an estimate, from a callback."""
+    st.session_state["freeze"] = depth
+
+
+# The widgets of a setup's fields, where they are not called as the fields are.
+_WIDGETS: dict[str, LinkName] = {"prefix_cache": "cache"}
+
+
+def apply_setup(changes: dict[str, object]) -> None:
+    """Set widgets of the training setup, from a callback.
+
+    Args:
+        changes: by fields of a TrainingSetup; a stock trainer, which settles some of them, is left for these.
+    """
+    for name, value in changes.items():
+        st.session_state[_WIDGETS.get(name, name)] = value
+    if {"loss", "prefix_cache"} & changes.keys():
+        st.session_state["stock"] = False
 
 
 def set_depth(depth: int) -> None:

@@ -1,6 +1,6 @@
 """What all pages are made of: the run and depth on top, and charts with their words, numbers and files."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,8 +8,13 @@ import plotly.graph_objects as go
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from semfreeze_core.errors import RunError
+from semfreeze_core.cost.setup import setup_from_options
+from semfreeze_core.cost.speed import Speed, training_speed
+from semfreeze_core.errors import PlanError, RunError
+from semfreeze_core.records.cost import CostTable
+from semfreeze_core.records.defaults import LORA_RANK
 from semfreeze_core.records.gain import GainCurve
+from semfreeze_core.records.training import LoraSetup
 from semfreeze_core.wording.escaping import chart_text
 from semfreeze_core.wording.plan import stack_sentence
 from semfreeze_core.wording.validation import measured_lines
@@ -17,6 +22,7 @@ from semfreeze_core.wording.validation import measured_lines
 from ..charts.numbers import numbers_of
 from ..charts.stack import stack_html
 from ..charts.theme import figure_html, on_page
+from ..components.layer_stack import draggable_stack
 from ..data import compute, state
 from ..data.run_folder import OpenRun, server_catalog
 from ..server.failures import guarded
@@ -59,8 +65,12 @@ def as_fragment(body: Callable[[], None]) -> Callable[[], None]:
     return st.fragment(guarded(body))
 
 
-def page_context() -> PageContext:
-    """The open run in the chosen metric; a page that has none says so and stops."""
+def page_context(*, chooses_metric: bool = True) -> PageContext:
+    """The open run in the chosen metric; a page that has none says so and stops.
+
+    Args:
+        chooses_metric: whether the page shows the choice of the metric, or only keeps it.
+    """
     top, ruler = st.container(), st.container()
     try:
         opened = compute.read(server_catalog(), state.open_run_name())
@@ -68,8 +78,12 @@ def page_context() -> PageContext:
         st.error(error_text(f"{error} Choose another run on the left."))
         st.stop()
     choices = st.container(horizontal=True, vertical_alignment="bottom", gap="medium")
-    with choices:
-        metric = _metric_choice(opened)
+    if chooses_metric:
+        with choices:
+            metric = _metric_choice(opened)
+    else:
+        metric = state.chosen_option("metric", _metrics(opened))
+        hidden_metric(opened)
     return PageContext(opened, metric, compute.curve(opened, metric), top, ruler, choices)
 
 
@@ -124,7 +138,15 @@ def depth_slider(ctx: PageContext, last: int | None = None) -> int:
         return state.depth_slider(end, min(start_depth(ctx), end), TOOLTIPS["depth"])
 
 
-def header(ctx: PageContext, depth: int | None, sentence: str, *, validated: bool = True) -> None:
+def header(
+    ctx: PageContext,
+    depth: int | None,
+    sentence: str,
+    *,
+    validated: bool = True,
+    readouts: Sequence[str] = (),
+    drawing: str | None = None,
+) -> None:
     """The page's conclusion, the layer stack at the depth, and what was read.
 
     Args:
@@ -132,6 +154,8 @@ def header(ctx: PageContext, depth: int | None, sentence: str, *, validated: boo
         depth: k, or None where none is recommended.
         sentence: the conclusion.
         validated: whether to say what finetunes have shown of the depth; not where the conclusion does.
+        readouts: what each depth costs, entry k for depth k, on a page whose slider the stack's line moves too.
+        drawing: HTML in the stack's place.
     """
     lines = [page_text.run_sentence(ctx.opened.run)]
     if validated:
@@ -139,7 +163,36 @@ def header(ctx: PageContext, depth: int | None, sentence: str, *, validated: boo
     with ctx.top:
         st.markdown(f"#### {escaped(visitor_text(sentence))}")
         st.caption(escaped(" ".join(lines)))
-        st.html(stack_html(ctx.n_layers, depth, stack_sentence(ctx.n_layers, depth)))
+        description = stack_sentence(ctx.n_layers, depth)
+        if readouts and depth is not None:
+            draggable_stack(ctx.n_layers, depth, description, readouts, state.set_depth)
+        else:
+            st.html(drawing or stack_html(ctx.n_layers, depth, description))
+
+
+def depth_costs(ctx: PageContext) -> tuple[CostTable, Speed] | None:
+    """What each freeze depth costs in the training setup and how fast it runs; None in a setup that contradicts itself.
+
+    The page Plan says what is wrong with such a setup.
+    """
+    options, gpu = state.training_setup()
+    run = ctx.opened.run
+    try:
+        setup = setup_from_options(run.shape, run, options, with_reference=True, gpu=gpu)
+        table = compute.depth_costs(ctx.opened, setup, LoraSetup(options.lora_rank or LORA_RANK))
+    except PlanError:
+        return None
+    measured = compute.finetune_rate(ctx.opened, setup.precision)[0]
+    return table, training_speed(None, None, setup, gpu=gpu, measured=measured)
+
+
+def depth_readouts(ctx: PageContext) -> list[str]:
+    """What each freeze depth costs in the training setup, in a few words; entry k for depth k."""
+    costs = depth_costs(ctx)
+    if costs is None:
+        return []
+    table, speed = costs
+    return [page_text.depth_readout(cost, speed.rates, state.training_setup()[1]) for cost in table.depths]
 
 
 def chart_key(name: str) -> str:

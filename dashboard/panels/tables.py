@@ -6,19 +6,40 @@ from semfreeze_core.cost.hardware import GPUS, Gpu, least_fitting_depth
 from semfreeze_core.records.cost import DepthCost
 from semfreeze_core.records.validation import ValidationReport
 from semfreeze_core.runs.store import RunEntry
-from semfreeze_core.wording.numbers import gib
+from semfreeze_core.wording.numbers import duration_at, gib, percent
 from semfreeze_core.wording.validation import short_verdicts
 
 from ..data.run_folder import CatalogEntry
 from ..text.visitor_text import source_name, visitor_text
 
 
-def gpu_rows(alternatives: Mapping[str, DepthCost], depths: Sequence[DepthCost]) -> list[dict[str, str]]:
-    """A line a card: its memory, the least freeze depth that fits, and the headroom of each alternative."""
+def gpu_rows(
+    alternatives: Mapping[str, DepthCost], depths: Sequence[DepthCost], gpu: Gpu | None
+) -> list[dict[str, str]]:
+    """A line a card: its memory, the least freeze depth that fits, and the headroom of each alternative.
+
+    Args:
+        alternatives: by what they are called.
+        depths: every freeze depth.
+        gpu: that was chosen, which has a line too where it is none of the table.
+    """
+    others = [] if gpu is None or gpu in GPUS else [gpu]
     return [
         {"GPU": gpu.name, "memory": gib(gpu.memory_bytes), "fits from depth": _least(depths, gpu)}
         | {name: _headroom(cost, gpu) for name, cost in alternatives.items()}
-        for gpu in GPUS
+        for gpu in [*others, *GPUS]
+    ]
+
+
+def alternative_rows(
+    alternatives: Mapping[str, DepthCost], rates: Sequence[float], gpu: Gpu | None
+) -> list[dict[str, str]]:
+    """A line an alternative: its compute, memory, time where rates are known, and whether a GPU holds it."""
+    return [
+        {"train": name, "compute": percent(cost.relative_flop), "memory": gib(cost.bytes.total)}
+        | ({"time": duration_at(cost.flop, rates)} if rates else {})
+        | ({gpu.name: _headroom(cost, gpu)} if gpu else {})
+        for name, cost in alternatives.items()
     ]
 
 
@@ -63,8 +84,8 @@ def folder_rows(
             {
                 "run": entry.name,
                 "note": entry.note if m else f"unreadable: {visitor_text(entry.problem)}",
-                "model": _last(m.model.identity.source) if m else "",
-                "data": _last(m.data.source) if m else "",
+                "model": short_source(m.model.identity.source) if m else "",
+                "data": short_source(m.data.source) if m else "",
                 "examples": m.data.n_examples if m else None,
                 "validated": "; ".join(map(short_verdicts, validations.get(entry.name, {}).values())),
                 "layers": m.model.shape.n_layers if m else None,
@@ -75,7 +96,7 @@ def folder_rows(
     return rows
 
 
-def _last(source: str) -> str:
+def short_source(source: str) -> str:
     """The end of a path, which tells more in a narrow column than its beginning; hub ids as they are."""
     return source.rsplit("/", 1)[-1] if source.startswith(("/", "~", ".")) else source
 

@@ -3,18 +3,23 @@
 from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 
+from semfreeze_core.cost.hardware import Gpu
 from semfreeze_core.cost.speed import Speed, utilization_range
 from semfreeze_core.plan.opinions import Comparison
-from semfreeze_core.records.cost import CostTable
+from semfreeze_core.records.cost import CostTable, DepthCost
 from semfreeze_core.records.display import DisplaySample
+from semfreeze_core.records.model import ModelShape
 from semfreeze_core.records.run import Run
+from semfreeze_core.records.training import TrainingSetup
 from semfreeze_core.records.umap_projection import UmapProjection
 from semfreeze_core.semantics.umap_projection import expected_seconds, umap_points, umap_positions
-from semfreeze_core.wording.costs import alternative_sentence
+from semfreeze_core.wording.costs import alternative_sentence, setup_line
 from semfreeze_core.wording.escaping import markdown_code
-from semfreeze_core.wording.plan import opinion_summary
+from semfreeze_core.wording.numbers import duration_at, flops, gib, parameter_count, percent
+from semfreeze_core.wording.plan import opinion_summary, stack_sentence
 from semfreeze_core.wording.runs import model_sentence
 
+from ..charts.moving_stack import Meter
 from ..data.analysis_request import UPLOADS, upload_name
 from ..data.state import RefusedValue
 from .visitor_text import error_text, source_name
@@ -47,6 +52,26 @@ NO_COLUMNS = (
 )
 
 
+ESTIMATE_TITLE = "What finetuning a model takes, before you have data"
+ESTIMATE_NEXT = (
+    "An estimate says what a depth costs, not what it keeps of full finetuning's quality. For that, analyze the model "
+    "on your data: page Start, Analyze a model."
+)
+
+
+def estimate_caption(shape: ModelShape, setup: TrainingSetup) -> str:
+    """Which model and training an estimate is of."""
+    size = f"{shape.n_layers} layers, {parameter_count(shape.total_parameters)}"
+    return f"{size}. Estimated from sizes alone: {setup_line(setup)}."
+
+
+def no_estimate_time(gpu: Gpu | None, precision: str) -> str:
+    """Why there is no time, and what gives one."""
+    if gpu is None:
+        return f"Choose a GPU for hours, at {utilization_range()} of its peak rate, and for what fits."
+    return no_rate_sentence(gpu, precision)
+
+
 def run_sentence(run: Run) -> str:
     """Which model was analyzed on which data."""
     model = run.manifest.model.identity.source
@@ -74,6 +99,30 @@ def start_sentence(name: str, comparison: Comparison) -> str:
     return f"Run {name}: {' '.join(opinion_summary('coverage', comparison.rules['coverage'], comparison.n_layers))}"
 
 
+def start_meters(costs: CostTable, depth: int, rates: Sequence[float]) -> list[Meter]:
+    """Time, or compute where no rate is known, and memory: full finetuning's beside those of a freeze depth."""
+    cost, full, name = costs.depths[depth], costs.full, f"Freeze {depth}"
+    if rates:
+        amounts = duration_at(full.flop, rates), duration_at(cost.flop, rates)
+    else:
+        amounts = flops(full.flop), flops(cost.flop, full.flop)
+    meters = [Meter(name, *amounts, cost.relative_flop)]
+    if cost.relative_bytes is not None:
+        meters.append(Meter(name, gib(full.bytes.total), gib(cost.bytes.total), cost.relative_bytes))
+    return meters
+
+
+def meters_note(speed: Speed) -> str:
+    """How the amounts beside the moving stack are known."""
+    return f"Estimated for the training setup. {time_line(speed) if speed.rates else ''}".strip()
+
+
+def moving_stack_sentence(n_layers: int, depth: int, meters: Sequence[Meter]) -> str:
+    """The stack and what freezing saves, for those who do not see it."""
+    saved = "; ".join(f"{meter.planned} instead of {meter.full}" for meter in meters)
+    return f"{stack_sentence(n_layers, depth)} Estimated: {saved}."
+
+
 def alternative_line(costs: CostTable, depth: int) -> str:
     """What a freeze depth costs in the other kind of trainer; "" where nothing is frozen."""
     other = costs.alternative
@@ -83,10 +132,24 @@ def alternative_line(costs: CostTable, depth: int) -> str:
     return alternative_sentence(other.trainer, cost.relative_flop, cost.relative_bytes)
 
 
-def no_rate_sentence(gpu: str | None, precision: str) -> str:
+def depth_readout(cost: DepthCost, rates: Sequence[float], gpu: Gpu | None) -> str:
+    """A freeze depth's compute, memory, time and fit as far as they are known; it has to fit beside the pointer."""
+    parts, total = [f"{percent(cost.relative_flop)} compute"], cost.bytes.total
+    if total is not None:
+        parts.append(gib(total))
+    if rates:
+        parts.append(duration_at(cost.flop, rates))
+    if gpu is not None and total is not None:
+        parts.append("fits" if total <= gpu.memory_bytes else "does not fit")
+    return ", ".join(parts)
+
+
+def no_rate_sentence(gpu: Gpu | None, precision: str) -> str:
     """Why there is no time of the run, and what gives one."""
+    if gpu is not None and not gpu.source:
+        return f"Only the memory of a {gpu.name} is known, so there is no time of the run. Choose a GPU by its name."
     if gpu is not None:
-        return f"The peak rate of {gpu} in {precision} is not known here, so there is no time of the run."
+        return f"The peak rate of {gpu.name} in {precision} is not known here, so there is no time of the run."
     return (
         f"No finetune of this run was measured in {precision}, so there is no time of the run yet. Choose a GPU under "
         f"Training setup for a range at {utilization_range()} of its peak rate, or start a finetune on the page "

@@ -48,7 +48,8 @@ TOOLTIPS = {
     "flop": "Floating point operations of the first training step; a multiply-add is two.",
     "time": "The finetune's compute at the rate of this run's last finetune, or at "
     f"{utilization_range()} of the peak of the GPU in the training setup.",
-    "gpu": "What the time of the finetune is estimated for. With the rule budget, its whole memory is the limit.",
+    "gpu": "What the time of the finetune is estimated for. Type the memory of one that is not listed: 24GiB. With the "
+    "rule budget, its whole memory is the limit.",
     "frontier": "Each point is a freeze depth: right saves more, up keeps more of the predicted gain. Click one to go "
     "there.",
     "rule": "coverage: as deep as half gain coverage, half plain depth allows (ours). paper: where the largest single "
@@ -56,6 +57,9 @@ TOOLTIPS = {
     "the layers, or more where completions repeat one another; no finetune is tried (ours). budget: no deeper than it "
     "takes to fit.",
     "gpus": "Memory of common GPUs as their drivers report it. Headroom is that minus the estimated sum of the parts.",
+    "estimate model": "A well-known size, or any other model by its name on the Hugging Face hub, owner/name: only its "
+    "config is fetched.",
+    "alternatives": "Estimated at the same number of steps, beside full finetuning in the same training setup.",
     "stock": "Estimate for a trainer that computes the logits of every token and caches no prefix. Off: for "
     "`semfreeze train`.",
     "prefix cache": "Compute the frozen layers once per example, keep their output, and train from it, as "

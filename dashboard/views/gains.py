@@ -23,7 +23,7 @@ def body() -> None:
     ctx = page.page_context()
     depth = page.depth_slider(ctx)
     opened, metric, curve = ctx.opened, ctx.metric, ctx.curve
-    page.header(ctx, depth, contribution_sentence(curve, depth))
+    page.header(ctx, depth, contribution_sentence(curve, depth), readouts=page.depth_readouts(ctx))
     sampling = f"Means over {curve.n_examples} examples; {CI}, bootstrap over examples."
 
     figure = curves.draw_coverage(curve, compute.scores(opened), depth)

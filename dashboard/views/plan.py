@@ -4,9 +4,10 @@ from dataclasses import dataclass
 
 import streamlit as st
 
-from semfreeze_core.cost import find_gpu
+from semfreeze_core.cost.hardware import Gpu
 from semfreeze_core.cost.setup import setup_from_options
 from semfreeze_core.cost.speed import training_speed
+from semfreeze_core.cost.table import parts_at_depth
 from semfreeze_core.plan.badge import evidence_badge
 from semfreeze_core.plan.decide import AUTOMATIC_RULES
 from semfreeze_core.plan.make import warnings_of
@@ -24,6 +25,7 @@ from semfreeze_dashboard.forms import validation_form
 from semfreeze_dashboard.forms.setup_form import LARGEST_MEMORY_GIB, budget_input
 from semfreeze_dashboard.panels import page, tables
 from semfreeze_dashboard.panels.export_panel import export_panel
+from semfreeze_dashboard.panels.saving_panel import saving_panel
 from semfreeze_dashboard.text import page_text
 from semfreeze_dashboard.text.analysis_text import escaped
 from semfreeze_dashboard.text.tooltips import TOOLTIPS
@@ -72,7 +74,7 @@ def body() -> None:
     with st.container() if rule == "budget" else page.hidden("limits"):
         limits = budget_input(gpu)
     budget = limits if rule == "budget" else None
-    setup = setup_from_options(run.shape, run, options, with_reference=True, gpu=None if gpu is None else find_gpu(gpu))
+    setup = setup_from_options(run.shape, run, options, with_reference=True, gpu=gpu)
     table = compute.depth_costs(ctx.opened, setup, LoraSetup(options.lora_rank))
     comparison = compute.comparison(ctx.opened, ctx.metric, setup, budget)
     opinion = comparison.rules.get(rule)
@@ -86,6 +88,8 @@ def body() -> None:
     conclusion(ctx, shown, rule)
     metrics(ctx, shown, setup, gpu)
     cost_charts(shown, setup)
+    parts = parts_at_depth(run.shape, depth, lora=setup.lora is not None)
+    saving_panel(run.shape, setup, parts, gpu, table.depths)
     frontier_chart(ctx, shown)
     st.markdown("**What each rule says, and why**", help=TOOLTIPS["rule"])
     st.dataframe(
@@ -93,7 +97,7 @@ def body() -> None:
     )
     st.markdown("\n".join(f"- {escaped(line)}" for line in opinion_reasons(comparison)))
     st.markdown("**GPUs it fits on**", help=TOOLTIPS["gpus"])
-    st.dataframe(tables.gpu_rows(alternatives, table.depths), hide_index=True, alt="Headroom on each GPU")
+    st.dataframe(tables.gpu_rows(alternatives, table.depths, gpu), hide_index=True, alt="Headroom on each GPU")
     st.caption(badge_sentence(evidence_badge(compute.validations(ctx.opened), depth)))
     st.page_link(
         "views/validate.py", label="**Test this depth by a real finetune**", help=TOOLTIPS["test depth"],
@@ -132,7 +136,7 @@ def conclusion(ctx: page.PageContext, shown: _Shown, rule: str) -> None:
     sentences = depth_summary(shown.depth, ctx.n_layers, shown.cost)
     if opinion is not None and opinion.freeze_depth is None:
         sentences.insert(0, no_recommendation(rule, opinion.candidate_depth))
-    page.header(ctx, shown.depth, " ".join(sentences))
+    page.header(ctx, shown.depth, " ".join(sentences), readouts=page.depth_readouts(ctx))
     if opinion is None:
         st.info("Set a limit: GPU, memory, or compute.")
     elif opinion.freeze_depth is None:
@@ -143,11 +147,11 @@ def conclusion(ctx: page.PageContext, shown: _Shown, rule: str) -> None:
         st.warning(escaped(visitor_text(warning)))
 
 
-def metrics(ctx: page.PageContext, shown: _Shown, setup: TrainingSetup, gpu: str | None) -> None:
+def metrics(ctx: page.PageContext, shown: _Shown, setup: TrainingSetup, gpu: Gpu | None) -> None:
     """Compute, memory, coverage and time, and what the depth costs in the other kind of trainer."""
     cost, coverage = shown.cost, ctx.curve.coverage.at(shown.depth)
     measured = compute.finetune_rate(ctx.opened, setup.precision)[0]
-    speed = training_speed(None, None, setup, gpu=None if gpu is None else find_gpu(gpu), measured=measured)
+    speed = training_speed(None, None, setup, gpu=gpu, measured=measured)
     time = duration_at(cost.flop, speed.rates) if speed.rates else "needs a rate"
     rate = f"at {rate_range(speed.rates)}" if speed.rates else "name a GPU"
     coverage_interval = f"{CI} {number(coverage.low, 2)} to {number(coverage.high, 2)}"

@@ -7,6 +7,7 @@ import streamlit as st
 
 from semfreeze_core.errors import InputError, RunError
 from semfreeze_core.wording.runs import memory_sentence
+from semfreeze_dashboard.charts.moving_stack import moving_stack_html
 from semfreeze_dashboard.data import compute, state
 from semfreeze_dashboard.data.analysis_request import AnalysisForm, proposed_name, run_path
 from semfreeze_dashboard.data.run_folder import server_catalog
@@ -22,7 +23,6 @@ from semfreeze_dashboard.text.analysis_text import (
 )
 from semfreeze_dashboard.text.tooltips import TOOLTIPS
 from semfreeze_dashboard.text.visitor_text import command_text, error_text
-from semfreeze_dashboard.views import PAGES
 
 ROWS = "runs"
 ANALYZE = "Analyze a model"
@@ -37,16 +37,12 @@ def open_clicked() -> None:
 
 
 def open_runs() -> None:
-    """The open run's conclusion, then all runs."""
-    ctx = page.page_context()
+    """The open run's conclusion and what to do next, then all runs."""
+    ctx = page.page_context(chooses_metric=False)
     comparison = compute.comparison(ctx.opened, ctx.metric, None, None)
-    opinion = comparison.rules["coverage"]
-    page.header(ctx, opinion.freeze_depth, page_text.start_sentence(ctx.opened.name, comparison))
-    for title, why in PAGES.items():
-        with st.container(horizontal=True, vertical_alignment="center"):
-            st.page_link(f"views/{title.lower()}.py", label=f"**{title}**", width=90)
-            st.markdown(why)
-
+    depth = comparison.rules["coverage"].freeze_depth
+    page.header(ctx, depth, page_text.start_sentence(ctx.opened.name, comparison), drawing=moving_stack(ctx, depth))
+    next_steps()
     st.markdown("**Finished runs**")
     entries = server_catalog().entries()
     st.dataframe(
@@ -57,6 +53,31 @@ def open_runs() -> None:
         alt="All runs that can be opened",
     )
     st.caption(page_text.catalog_caption(server_catalog().folder, len(entries)))
+
+
+def moving_stack(ctx: page.PageContext, depth: int | None) -> str | None:
+    """The stack as it freezes to the depth, with what that saves; None where no depth is recommended."""
+    costs = page.depth_costs(ctx)
+    if depth is None or costs is None:
+        return None
+    table, speed = costs
+    meters = page_text.start_meters(table, depth, speed.rates)
+    described = page_text.moving_stack_sentence(ctx.n_layers, depth, meters)
+    html: str = moving_stack_html(ctx.n_layers, depth, meters, page_text.meters_note(speed), described)
+    return html
+
+
+def next_steps() -> None:
+    """Where to go from here: one button, and the other ways to begin."""
+    with st.container(horizontal=True, vertical_alignment="center"):
+        if st.button("See why, layer by layer", type="primary"):
+            st.switch_page("views/traces.py")
+        if st.button("Choose how deep, on my GPU"):
+            st.switch_page("views/plan.py")
+        if server_catalog().folder is not None:
+            st.button("Analyze my model and data", on_click=state.set_start_choice, args=(ANALYZE,))
+        if st.button("Just estimate a model"):
+            st.switch_page("views/estimate.py")
 
 
 def analyze(runs: Path) -> None:

@@ -26,7 +26,9 @@ def body() -> None:
     """The projected states, the selection in it, and one example's tokens."""
     ctx = page.page_context()
     depth = page.depth_slider(ctx)
-    page.header(ctx, depth, distance_sentence(ctx.opened.run.display, ctx.curve, depth))
+    page.header(
+        ctx, depth, distance_sentence(ctx.opened.run.display, ctx.curve, depth), readouts=page.depth_readouts(ctx)
+    )
     selected = state.selection(ctx.opened.name)
     projection_chart(ctx, depth, selected)
     selection(ctx, depth, selected.positions if selected else ())

@@ -62,7 +62,8 @@ def cost(
     gpu: Annotated[
         str | None,
         typer.Option(
-            help="GPU name, such as A100-80GB. Reports the smallest depth that fits, and the time; sets --precision."
+            help="GPU name, such as A100-80GB, or its memory, such as 24GiB. Reports the smallest depth that fits, and "
+            "the time; sets --precision."
         ),
     ] = None,
     revision: RevisionOption = None,
@@ -76,7 +77,7 @@ def cost(
     from semfreeze_core.cost.setup import lora_reference, setup_from_options
     from semfreeze_core.cost.speed import training_speed
     from semfreeze_core.errors import InputError
-    from semfreeze_core.storage import user_path
+    from semfreeze_core.sources.models.named_shape import folder_of_config, named_shape
 
     if (run is None) == (model is None):
         raise InputError("Give either a RUN or --model.")
@@ -94,9 +95,7 @@ def cost(
         shape = reading.shape
     else:
         assert model is not None
-        if model.endswith("config.json"):  # only that is read, so its folder does
-            model = str(user_path(model).parent)
-        shape = _shape_of(model, revision, trust_remote_code)
+        shape = named_shape(model, revision=revision, trust_remote_code=trust_remote_code)
     setup = setup_from_options(
         shape, reading, flags, with_reference=True, trains_embeddings=bool(train_embeddings), gpu=card
     )
@@ -112,7 +111,8 @@ def cost(
         from semfreeze_core.sources.models.opening import open_checkpoint
 
         assert model is not None
-        checkpoint = open_checkpoint(model, revision=revision, trust_remote_code=trust_remote_code, config_only=True)
+        folder = folder_of_config(model)
+        checkpoint = open_checkpoint(folder, revision=revision, trust_remote_code=trust_remote_code, config_only=True)
         calibrated = calibrate_empty(
             checkpoint, setup.precision, padding_mask=padding_mask, sequence_length=setup.sequence_length
         )
@@ -157,22 +157,3 @@ def _progressive_cost(
     except PlanError as error:
         raise PlanError(f"--progressive {text}: {error}.") from error
     return progressive_cost(shape, setup, switch, calibrated)
-
-
-def _shape_of(model: str, revision: str | None, trust_remote_code: bool) -> "ModelShape":
-    """The shape of a model: a known one, or from its config.json alone, or else from its real modules."""
-    from semfreeze_core.sources.models.config_shape import shape_from_config
-    from semfreeze_core.sources.models.known_shapes import known_shape
-    from semfreeze_core.storage import user_path
-
-    if (known := known_shape(model)) is not None:
-        return known
-    shape = None if trust_remote_code or revision else shape_from_config(user_path(model))
-    if shape is not None:
-        return shape
-    from semfreeze_core.sources.models.causal_lm import measure_empty
-    from semfreeze_core.sources.models.opening import open_checkpoint
-
-    return measure_empty(
-        open_checkpoint(model, revision=revision, trust_remote_code=trust_remote_code, config_only=True)
-    )

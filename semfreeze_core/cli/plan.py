@@ -48,7 +48,9 @@ def plan(
     ] = None,
     gpu: Annotated[
         str | None,
-        typer.Option(help="GPU whose memory is the limit, such as A10; implies --rule budget, sets --precision."),
+        typer.Option(
+            help="GPU whose memory is the limit, such as A10 or 24GiB; implies --rule budget, sets --precision."
+        ),
     ] = None,
     max_cost_fraction: Annotated[
         float | None,

@@ -22,16 +22,16 @@ class Gpu:
         name: maker's name, short.
         memory_bytes: the total that the driver reports, with error correction on where it is by default. The driver and
             the context of each process take some of it.
-        bandwidth_bytes_per_second: of the device memory.
+        bandwidth_bytes_per_second: of the device memory; None when we are not sure.
         bf16_flop_per_second: peak of dense bfloat16 matrix products with float32 sums, without sparsity; None when the
             GPU has no such units or we are not sure of the number.
         fp32_flop_per_second: peak of float32 outside the matrix units (no TF32); None when we are not sure.
-        source: where all but the memory stands.
+        source: where all but the memory stands; "" of a GPU of which only the memory is known.
     """
 
     name: str
     memory_bytes: int
-    bandwidth_bytes_per_second: int
+    bandwidth_bytes_per_second: int | None
     bf16_flop_per_second: int | None
     fp32_flop_per_second: int | None
     source: str
@@ -113,6 +113,8 @@ _ALIASES = {
     "v100 32gb sxm": "V100 32GB",
     "v100 32gb pcie": "V100 32GB",
 }
+_LARGEST_GIB = 10_000
+_MEMORY = re.compile(r"\s*(\d{1,6}(?:\.\d{1,3})?)\s*gib(?:\s*gpu)?\s*", re.IGNORECASE)
 _MAKERS = frozenset(("nvidia", "amd", "geforce", "instinct", "tesla", "gpu"))
 # What a name is made of: letters with the digits behind them, memory ("80GB", "80 GiB", "80G"), or a number alone.
 _WORDS = re.compile(
@@ -129,11 +131,14 @@ def least_fitting_depth(depths: Sequence[DepthCost], gpu: Gpu) -> int | None:
 def find_gpu(name: str) -> Gpu:
     """The GPU of a name, whatever its case, spaces, hyphens, maker and order of words.
 
-    Part of a name is enough where all GPUs that have it hold and reach the same: "A100-80GB" is either board's.
+    Part of a name is enough where all GPUs that have it hold and reach the same: "A100-80GB" is either board's. A
+    memory alone, such as "24GiB", is a GPU that holds as much and whose rates are unknown.
 
     Raises:
         PlanError: no GPU has this name, or several do; the message lists them.
     """
+    if memory := _MEMORY.fullmatch(name):
+        return _gpu_of_memory(float(memory[1]))
     wanted = _words(name)
     exact = {_words(gpu.name): gpu for gpu in GPUS}
     exact |= {_words(alias): gpu for alias, of in _ALIASES.items() for gpu in GPUS if gpu.name == of}
@@ -145,7 +150,21 @@ def find_gpu(name: str) -> Gpu:
         return close[-1]
     if close:
         raise PlanError(f"GPU {name} is ambiguous. Use one of: {', '.join(gpu.name for gpu in close)}")
-    raise PlanError(f"GPU {name} is unknown. Known GPUs: {', '.join(gpu.name for gpu in GPUS)}")
+    raise PlanError(
+        f"GPU {name} is unknown. Known GPUs: {', '.join(gpu.name for gpu in GPUS)}. For another, give its memory, such "
+        "as 24GiB."
+    )
+
+
+def _gpu_of_memory(gib: float) -> Gpu:
+    """Some GPU of as much memory, which is taken to be no older than Ampere.
+
+    Raises:
+        PlanError: no GPU holds as little or as much.
+    """
+    if not 1 <= gib <= _LARGEST_GIB:
+        raise PlanError(f"A GPU of {gib:g} GiB: expected 1 to {_LARGEST_GIB:,} GiB.")
+    return Gpu(f"{gib:g} GiB GPU", round(gib * 2**30), None, None, None, "")
 
 
 def _memory_words(gpu: Gpu) -> frozenset[str]:

@@ -69,7 +69,7 @@ def cheapest_fit(
     gpu: Gpu,
     calibrated: CalibratedBytes | None = None,
 ) -> Saving | None:
-    """The changes with which a finetune fits a GPU: those that keep its result, then the least compute.
+    """The changes with which a finetune fits a GPU: those that change its result least, then the least compute.
 
     None where it fits as it is, where no changes are enough, and where memory is unknown.
 
@@ -84,14 +84,14 @@ def cheapest_fit(
     if before.bytes.total is None or before.bytes.total <= gpu.memory_bytes:
         return None
     changes = list(_changes(setup, parts, gpu))
-    sets = (chosen for n in range(1, len(changes) + 1) for chosen in combinations(changes, n))
+    sets = (chosen for n in range(1, len(changes) + 1) for chosen in combinations(changes, n) if _distinct(chosen))
     tried = (_saving(shape, setup, parts, chosen, before, calibrated) for chosen in sets)
     fits = [one for one in tried if one is not None and (one.cost.bytes.total or 0) <= gpu.memory_bytes]
-    return min(fits, key=lambda one: (not one.same_result, one.flop_ratio, len(one.options)), default=None)
+    return min(fits, key=lambda one: (_effect(one.options), one.flop_ratio, len(one.options)), default=None)
 
 
 def _changes(setup: TrainingSetup, parts: TrainableParts, gpu: Gpu | None) -> Iterator[tuple[str, object]]:
-    """Every change that the setup leaves room for, those that keep the result first."""
+    """Every change that the setup leaves room for, those that change the result least first."""
     if setup.loss == "materialised":
         yield "loss", "supervised-only"
     cacheable = parts.freeze_depth > 0 and not parts.embeddings and setup.checkpointing != "transformers-5"
@@ -103,9 +103,21 @@ def _changes(setup: TrainingSetup, parts: TrainableParts, gpu: Gpu | None) -> It
         yield "precision", GPU_PRECISION
     if gpu is not None and setup.optimizer == "adamw":
         yield "optimizer", "adamw8bit"
+    if gpu is not None and gpu.multiplies_bfloat16 and setup.precision != "bf16":
+        yield "precision", "bf16"
 
 
 _SAME_RESULT = {"loss", "prefix_cache", "checkpointing"}
+
+
+def _distinct(options: tuple[tuple[str, object], ...]) -> bool:
+    """Whether no field is changed twice."""
+    return len({name for name, _ in options}) == len(options)
+
+
+def _effect(options: tuple[tuple[str, object], ...]) -> int:
+    """How far changes may move the trained weights: 0 not at all, 2 where sums too are kept in bfloat16."""
+    return max(0 if name in _SAME_RESULT else 2 if value == "bf16" else 1 for name, value in options)
 
 
 def _saving(

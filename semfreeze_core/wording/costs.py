@@ -11,6 +11,7 @@ from semfreeze_core.wording.numbers import MISSING, counted, duration_at, flops,
 from semfreeze_core.wording.tables import Column, Table, table
 
 if TYPE_CHECKING:
+    from semfreeze_core.cost.hardware import Gpu
     from semfreeze_core.cost.savings import Saving
     from semfreeze_core.plan.document import FreezePlan
     from semfreeze_core.records.cost import CostTable, DepthCost, FlopStatus, Trainer
@@ -224,6 +225,86 @@ def fit_sentence(saving: Saving | None, what: str) -> str:
     if saving is None:
         return f"{what} does not fit with any change of the setup that we know of; a smaller --batch-size needs less."
     return f"{what} fits with {_flags(saving)}{_price(saving)}."
+
+
+def estimate_sentence(
+    name: str, n_layers: int, depth: int, costs: CostTable, gpu: Gpu | None, rates: Sequence[float]
+) -> str:
+    """What a depth of a model takes in hours and memory, beside full finetuning, and whether it fits a GPU.
+
+    Args:
+        name: of the model.
+        n_layers: L.
+        depth: k.
+        costs: of every depth.
+        gpu: that it is for, or None.
+        rates: FLOP/s, or the lowest and highest; empty where none is known.
+    """
+    cost, full = costs.depths[depth], costs.full
+    if depth == 0:
+        sentence = f"Full finetuning of {name} needs {_memory_and_time(full, rates)}"
+    else:
+        sentence = (
+            f"{name} with {depth} of {n_layers} layers frozen needs {_memory_and_time(cost, rates)}; full finetuning "
+            f"{_memory_and_time(full, rates)}"
+        )
+    if gpu is None or cost.bytes.total is None:
+        return f"{sentence}."
+    fits = "fits" if cost.bytes.total <= gpu.memory_bytes else "does not fit"
+    return f"{sentence}. It {fits} on {_gpu_name(gpu)}."
+
+
+def _memory_and_time(cost: DepthCost, rates: Sequence[float]) -> str:
+    memory = gib(cost.bytes.total) if cost.bytes.total is not None else "unknown memory"
+    return f"{memory} and {duration_at(cost.flop, rates)}" if rates else memory
+
+
+def _gpu_name(gpu: Gpu) -> str:
+    """A GPU with its memory, of which one that is known by nothing else has its name."""
+    return f"{gpu.name} ({gib(gpu.memory_bytes)})" if gpu.source else f"a {gpu.name}"
+
+
+def largest_saving(saving: Saving, total_bytes: int) -> str:
+    """The change of a setup that saves most memory, for a button that makes it."""
+    saved = f"{gib(saving.saved_bytes)} of {gib(total_bytes)}"
+    return f"{_changes_text(saving)} would save most: {saved}{_price(saving)}."
+
+
+def fitting_changes(gpu: Gpu, total_bytes: int, saving: Saving) -> str:
+    """The changes of a setup with which it fits a GPU, for a button that makes them."""
+    needs = f"This needs {gib(total_bytes)}, more than {_gpu_name(gpu)} has."
+    return f"{needs} It fits, in {gib(saving.cost.bytes.total)}, with {_changes_text(saving)}{_price(saving)}."
+
+
+def no_fit(gpu: Gpu, total_bytes: int, least_depth: int | None) -> str:
+    """That no change of a setup that we know of makes a depth fit a GPU.
+
+    Args:
+        gpu: it does not fit on.
+        total_bytes: that it needs.
+        least_depth: the smallest freeze depth that fits as it is, or None.
+    """
+    deeper = "" if least_depth is None else f"From freeze depth {least_depth} on it fits; else a"
+    return (
+        f"This needs {gib(total_bytes)}, more than {_gpu_name(gpu)} has, and no change of the setup that we know of "
+        f"makes it fit. {deeper or 'A'} smaller batch needs less."
+    )
+
+
+def _changes_text(saving: Saving) -> str:
+    """Its changes in words."""
+    words = []
+    for name, value in saving.options:
+        match name:
+            case "loss":
+                words.append(LOGITS[value])  # type: ignore[index]  # a kind of loss
+            case "prefix_cache":
+                words.append("a prefix cache")
+            case "checkpointing":
+                words.append(f"{value} checkpointing")
+            case _:
+                words.append(str(value))
+    return " and ".join([", ".join(words[:-1]), words[-1]] if words[1:] else words)
 
 
 def _flags(saving: Saving) -> str:

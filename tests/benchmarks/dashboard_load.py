@@ -99,7 +99,7 @@ def _goto(url: str) -> Callable[[Page], None]:
 
 
 def _press(key: str) -> Callable[[Page], None]:
-    return lambda window: window.get_by_role("slider").first.press(key)
+    return lambda window: window.get_by_role("slider", name="Freeze depth k").press(key)
 
 
 def _together(windows: list[Page], act: Callable[[Page], None], said: str) -> dict[str, float]:
@@ -116,7 +116,7 @@ def _together(windows: list[Page], act: Callable[[Page], None], said: str) -> di
 
 def _memory(window: Page, server: psutil.Process, n_reruns: int) -> dict[str, float]:
     """The server's resident size by number of slider moves."""
-    slider, found = window.get_by_role("slider").first, {}
+    slider, found = window.get_by_role("slider", name="Freeze depth k"), {}
     for n in range(n_reruns + 1):
         if n % (n_reruns // 4) == 0:
             found[str(n)] = round(server.memory_info().rss / 2**20, 1)

@@ -180,7 +180,7 @@ def slider(context: BrowserContext, address: str, repeats: int, taken: dict[str,
     page = opened(context, address, "plan?depth=13")
     for number in range(repeats + 1):
         page.evaluate(MOVE)
-        page.get_by_role("slider").first.press("ArrowLeft" if number % 2 else "ArrowRight")
+        page.get_by_role("slider", name="Freeze depth k").press("ArrowLeft" if number % 2 else "ArrowRight")
         moved = page.evaluate("window.move")
         if number:  # the first builds what later ones find
             for name, seconds in moved.items():

@@ -7,7 +7,7 @@ from tests.browser.conftest import Reader
 from tests.browser.served import served
 
 sync_playwright = pytest.importorskip("axe_playwright_python.sync_playwright", reason="needs axe, of the extra `dev`")
-PAGES = ["", "?do=Analyze+a+model", "traces", "gains", "plan", "validate?prove=true", "compare", "present"]
+PAGES = ["", "?do=Analyze+a+model", "estimate", "traces", "gains", "plan", "validate?prove=true", "compare", "present"]
 # Colors of Streamlit's own highlighting of code, which a theme does not reach.
 LEFT_OUT = {"exclude": [[".token"]]}
 

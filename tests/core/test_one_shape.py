@@ -73,7 +73,7 @@ from semfreeze_core.cost.setup import setup_from_options
 from semfreeze_core.runs.folder import read_run
 from semfreeze_core.runs.store import example_run
 run = read_run(example_run())
-st.text(setup_from_options(run.shape, run, setup_options(run), with_reference=True).gradient_clip)
+st.text(setup_from_options(run.shape, run, setup_options(run.shape, run, None), with_reference=True).gradient_clip)
 """
 FORM = """
 import logging, sys

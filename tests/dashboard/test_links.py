@@ -4,7 +4,7 @@ import pytest
 
 from tests.dashboard.test_pages import opened
 
-VIEWS = (None, "traces", "gains", "plan", "validate", "compare", "present")
+VIEWS = (None, "estimate", "traces", "gains", "plan", "validate", "compare", "present")
 BAD = {
     "depth": "99",
     "rule": "nonsense",

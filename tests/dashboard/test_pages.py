@@ -58,6 +58,19 @@ def test_start_opens_with_the_plan_of_the_shipped_run(example):
     assert told.startswith(f"Run example: Freeze the first {plan.freeze_depth} of 30 layers and train the last ")
 
 
+def test_start_moves_the_stack_to_the_plan_and_says_what_that_saves(example):
+    app = opened()
+    (html,) = [element.proto.body for element in app.get("html") if "sf-moving" in element.proto.body]
+    depth = make_plan(example.run).freeze_depth
+    assert f"Layer stack: {depth} of 30 layers frozen" in html
+    assert html.count("sf-layer sf-frozen") == depth
+    assert [button.label for button in app.button][-3:] == [
+        "Choose how deep, on my GPU",
+        "Analyze my model and data",
+        "Just estimate a model",
+    ]
+
+
 @pytest.mark.quick_cases(3)
 @pytest.mark.parametrize("page", PAGES)
 def test_every_page_opens_at_the_recommended_depth(page, example):
@@ -288,3 +301,15 @@ def test_no_page_imports_torch():
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=300)
     assert done.stdout.split() == ["False", "False"], done.stderr
+
+
+def test_plan_names_the_largest_saving_and_sets_it():
+    app = opened("plan")
+    (told,) = [info.value for info in app.info if "would save most" in info.value]
+    assert told.startswith("non-reentrant checkpointing would save most: ")
+    memory = next(metric for metric in app.metric if metric.label == "Memory vs. full").delta
+    next(button for button in app.button if button.label == "Apply").click().run()
+    assert sentence(app)
+    assert app.selectbox(key="checkpointing").value == "non-reentrant"
+    assert next(metric for metric in app.metric if metric.label == "Memory vs. full").delta != memory
+    assert not [info.value for info in app.info if "would save most" in info.value]

@@ -16,6 +16,7 @@ __all__ = [
     "loading_errors",
     "memory_forecast",
     "model_shape",
+    "named_shape",
     "opening",
     "probe",
     "saved_tensors",

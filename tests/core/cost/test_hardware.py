@@ -46,8 +46,23 @@ def test_find_gpu_takes_names_as_they_are_written(written, name):
 
 @pytest.mark.parametrize("name", ["", "A101", "RTX 4091", "abacus", "nvidia", "40GB", "RTX 4090 12GB"])
 def test_find_gpu_refuses_an_unknown_card_and_lists_the_known_ones(name):
-    with pytest.raises(PlanError, match=r"is unknown\. Known GPUs: T4, .*MI300X"):
+    with pytest.raises(PlanError, match=r"is unknown\. Known GPUs: T4, .*MI300X\. .* its memory, such as 24GiB"):
         find_gpu(name)
+
+
+@pytest.mark.parametrize("written", ["24GiB", " 24 gib", "24.0 GiB", "24 GiB GPU"])
+def test_a_memory_alone_is_a_gpu_of_unknown_rates(written):
+    card = find_gpu(written)
+    assert (card.name, card.memory_bytes) == ("24 GiB GPU", 24 * 2**30)
+    assert card.multiplies_bfloat16
+    assert card.peak_flop_per_second("bf16") is None
+    assert card.peak_flop_per_second("float32") is None
+
+
+@pytest.mark.parametrize("written", ["0GiB", "0.5 GiB", "99999GiB"])
+def test_no_gpu_holds_as_little_or_as_much(written):
+    with pytest.raises(PlanError, match=r"GPU of [\d.e+]+ GiB: expected 1 to 10,000 GiB"):
+        find_gpu(written)
 
 
 def test_find_gpu_asks_which_of_several():

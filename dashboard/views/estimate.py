@@ -1,0 +1,130 @@
+"""Estimate: what finetuning a model takes on a GPU, before there are data or even the model."""
+
+from dataclasses import dataclass
+
+import streamlit as st
+
+from semfreeze_core.cost.hardware import Gpu
+from semfreeze_core.cost.setup import setup_from_options
+from semfreeze_core.cost.speed import Speed, training_speed
+from semfreeze_core.cost.table import parts_at_depth
+from semfreeze_core.plan.auto import quarter_depth
+from semfreeze_core.records.cost import CostTable, DepthCost
+from semfreeze_core.records.model import ModelShape
+from semfreeze_core.records.training import LoraSetup, TrainingSetup
+from semfreeze_core.wording.costs import MEMORY_NOTE, estimate_sentence, flop_status_word, setup_line
+from semfreeze_core.wording.plan import stack_sentence
+from semfreeze_dashboard.charts import costs
+from semfreeze_dashboard.components.layer_stack import draggable_stack
+from semfreeze_dashboard.data import compute, state
+from semfreeze_dashboard.data.run_folder import OpenRun
+from semfreeze_dashboard.forms import estimate_form
+from semfreeze_dashboard.panels import page, saving_panel, tables
+from semfreeze_dashboard.server.failures import guarded
+from semfreeze_dashboard.text import page_text
+from semfreeze_dashboard.text.analysis_text import escaped
+from semfreeze_dashboard.text.tooltips import TOOLTIPS
+
+HAS_SETUP = True
+
+
+@dataclass(frozen=True)
+class _Estimate:
+    """A model's finetune and what it costs at every depth.
+
+    Attributes:
+        shape: its sizes.
+        setup: of the finetune.
+        gpu: that it is for, or None.
+        table: of costs.
+        speed: rates it runs at.
+        depth: that is looked at.
+        lora_rank: of the adapters beside it.
+    """
+
+    shape: ModelShape
+    setup: TrainingSetup
+    gpu: Gpu | None
+    table: CostTable
+    speed: Speed
+    depth: int
+    lora_rank: int
+
+    @property
+    def alternatives(self) -> dict[str, DepthCost]:
+        """What people choose between, by what it is called, the depth that is looked at first."""
+        n_layers, depths = self.shape.n_layers, self.table.depths
+        named = {f"freeze {self.depth}": depths[self.depth], "full finetuning": self.table.full}
+        for words, k in (("a quarter", n_layers // 4), ("half", n_layers // 2), ("two thirds", 2 * n_layers // 3)):
+            if k != self.depth:
+                named[f"freeze {words}, {k}"] = depths[k]
+        return named | ({f"LoRA on all layers, rank {self.lora_rank}": self.table.lora} if self.table.lora else {})
+
+
+def body() -> None:
+    """Model, GPU and rows; then what every depth takes, and what would make it fit."""
+    top = st.container()
+    model, gpu, rows = estimate_form.inputs()
+    if model is None:
+        with top:
+            st.markdown(f"#### {page_text.ESTIMATE_TITLE}")
+        return
+    shape = compute.named_shape(model)
+    options = estimate_form.options_beside(shape, gpu, rows)
+    setup = setup_from_options(shape, None, options, with_reference=True, gpu=gpu)
+    table = compute.estimate(model, setup, LoraSetup(options.lora_rank))
+    last = len(table.depths) - 1
+    with top:
+        headline, stack, ruler = st.container(), st.container(), st.container()
+    with ruler:
+        depth = state.estimate_slider(last, min(quarter_depth(shape.n_layers), last), TOOLTIPS["depth"])
+    speed = training_speed(None, None, setup, gpu=gpu)
+    asked = _Estimate(shape, setup, gpu, table, speed, depth, options.lora_rank or 0)
+    name = tables.short_source(model)
+    with headline:
+        st.markdown(f"#### {escaped(estimate_sentence(name, shape.n_layers, depth, table, gpu, speed.rates))}")
+        st.caption(escaped(page_text.estimate_caption(shape, setup)))
+    with stack:
+        readouts = [page_text.depth_readout(cost, speed.rates, gpu) for cost in table.depths]
+        draggable_stack(
+            shape.n_layers, depth, stack_sentence(shape.n_layers, depth), readouts, state.set_estimate_depth
+        )
+    saving_panel.saving_panel(
+        shape, setup, parts_at_depth(shape, depth, lora=setup.lora is not None), gpu, table.depths
+    )
+    figures(asked)
+
+
+def figures(asked: _Estimate) -> None:
+    """The alternatives in a table and by part, every depth's memory, and the GPUs that hold them."""
+    st.markdown("**What you can choose between**", help=TOOLTIPS["alternatives"])
+    rows = tables.alternative_rows(asked.alternatives, asked.speed.rates, asked.gpu)
+    st.dataframe(rows, hide_index=True, alt="Compute, memory, time and fit of each alternative")
+    if not asked.speed.rates:
+        st.caption(escaped(page_text.no_estimate_time(asked.gpu, asked.setup.precision)))
+    caption = f"Projected: {setup_line(asked.setup)}. {MEMORY_NOTE}"
+    figure = costs.draw_memory(asked.table.depths, asked.depth, asked.gpu, "depth")
+    page.chart("memory-by-depth", "Device memory by freeze depth", caption, figure, "memory")
+    with st.expander("By part"):
+        left, right = st.columns(2)
+        with left:
+            figure = costs.draw_memory_beside(asked.alternatives)
+            page.chart("memory", "Device memory by part", caption, figure, "memory")
+        with right:
+            caption = f"{flop_status_word(asked.table.flop_status)}: {setup_line(asked.setup)}."
+            figure = costs.draw_flop_beside(asked.alternatives)
+            page.chart("flop", "FLOPs per step, by operation", caption, figure, "flop")
+    st.markdown("**GPUs it fits on**", help=TOOLTIPS["gpus"])
+    st.dataframe(
+        tables.gpu_rows(asked.alternatives, asked.table.depths, asked.gpu),
+        hide_index=True, alt="Headroom on each GPU",
+    )  # fmt: skip
+    st.info(page_text.ESTIMATE_NEXT)
+
+
+def link_choices(opened: OpenRun) -> None:
+    """This page's widgets of the link, for pages that only keep them there."""
+    estimate_form.keep_inputs()
+
+
+draw = guarded(body)
