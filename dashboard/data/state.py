@@ -73,7 +73,7 @@ _START = "start depth"
 _FOLLOWED = "followed"  # the pick the depth was last set to; not in the link, as it follows from what is
 
 
-OPEN = "Open a run"  # what the page Start does at first
+OPEN, ANALYZE = "Open a run", "Analyze a model"  # what the page Start does; the first at first
 
 
 def in_link(name: LinkName) -> dict[str, Any]:

@@ -195,6 +195,12 @@ def depth_readouts(ctx: PageContext) -> list[str]:
     return [page_text.depth_readout(cost, speed.rates, state.training_setup()[1]) for cost in table.depths]
 
 
+def next_step(label: str, view: str) -> None:
+    """The page's one primary button, which leads to the next page."""
+    if st.button(label, type="primary"):
+        st.switch_page(f"views/{view}.py")
+
+
 def chart_key(name: str) -> str:
     """The key of a chart's selection; apart from those of widgets, some of which share its name."""
     return f"{name}-chart"

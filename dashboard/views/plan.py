@@ -26,6 +26,7 @@ from semfreeze_dashboard.forms.setup_form import LARGEST_MEMORY_GIB, budget_inpu
 from semfreeze_dashboard.panels import page, tables
 from semfreeze_dashboard.panels.export_panel import export_panel
 from semfreeze_dashboard.panels.saving_panel import saving_panel
+from semfreeze_dashboard.panels.undecided_panel import undecided_panel
 from semfreeze_dashboard.text import page_text
 from semfreeze_dashboard.text.analysis_text import escaped
 from semfreeze_dashboard.text.tooltips import TOOLTIPS
@@ -141,6 +142,7 @@ def conclusion(ctx: page.PageContext, shown: _Shown, rule: str) -> None:
         st.info("Set a limit: GPU, memory, or compute.")
     elif opinion.freeze_depth is None:
         st.warning(escaped(recommendation_sentence(shown.comparison.rules, rule, shown.depth)))
+        undecided_panel(ctx)
     else:
         st.markdown(escaped(recommendation_sentence(shown.comparison.rules, rule, shown.depth)))
     for warning in warnings_of(ctx.opened.run, frozen=shown.depth > 0):

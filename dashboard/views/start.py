@@ -25,7 +25,6 @@ from semfreeze_dashboard.text.tooltips import TOOLTIPS
 from semfreeze_dashboard.text.visitor_text import command_text, error_text
 
 ROWS = "runs"
-ANALYZE = "Analyze a model"
 
 
 def open_clicked() -> None:
@@ -70,12 +69,11 @@ def moving_stack(ctx: page.PageContext, depth: int | None) -> str | None:
 def next_steps() -> None:
     """Where to go from here: one button, and the other ways to begin."""
     with st.container(horizontal=True, vertical_alignment="center"):
-        if st.button("See why, layer by layer", type="primary"):
-            st.switch_page("views/traces.py")
+        page.next_step("See why, layer by layer", "traces")
         if st.button("Choose how deep, on my GPU"):
             st.switch_page("views/plan.py")
         if server_catalog().folder is not None:
-            st.button("Analyze my model and data", on_click=state.set_start_choice, args=(ANALYZE,))
+            st.button("Analyze my model and data", on_click=state.set_start_choice, args=(state.ANALYZE,))
         if st.button("Just estimate a model"):
             st.switch_page("views/estimate.py")
 
@@ -139,11 +137,11 @@ def body() -> None:
         open_runs()
         return
     choice = st.segmented_control(
-        "Do", (state.OPEN, ANALYZE), default=state.OPEN, required=True, label_visibility="collapsed",
+        "Do", (state.OPEN, state.ANALYZE), default=state.OPEN, required=True, label_visibility="collapsed",
         **state.in_link("do"),
     )  # fmt: skip
     jobs_panel.jobs_panel()
-    if choice == ANALYZE:
+    if choice == state.ANALYZE:
         keep_metric()
         analyze(folder)
     else:

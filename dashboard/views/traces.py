@@ -32,6 +32,7 @@ def body() -> None:
     selected = state.selection(ctx.opened.name)
     projection_chart(ctx, depth, selected)
     selection(ctx, depth, selected.positions if selected else ())
+    page.next_step("See what each layer adds", "gains")
 
 
 def projection_chart(ctx: page.PageContext, depth: int, selected: state.Selection | None) -> None:

@@ -313,3 +313,15 @@ def test_plan_names_the_largest_saving_and_sets_it():
     assert app.selectbox(key="checkpointing").value == "non-reentrant"
     assert next(metric for metric in app.metric if metric.label == "Memory vs. full").delta != memory
     assert not [info.value for info in app.info if "would save most" in info.value]
+
+
+def test_plan_without_a_recommendation_offers_what_to_do(doubtful):
+    app = opened("plan", run="doubtful")
+    labels = [button.label for button in app.button]
+    assert {"Freeze a quarter, 7", "Train every layer", "Analyze more examples"} <= set(labels)
+    (link,) = [link.proto for link in app.get("page_link") if "two thirds, 20" in link.proto.label]
+    assert "tested=20" in link.query_string
+    app.button[labels.index("Freeze a quarter, 7")].click().run()
+    assert sentence(app)
+    assert app.slider(key="depth").value == 7
+    assert not any("Freeze a quarter" in button.label for button in opened("plan").button)

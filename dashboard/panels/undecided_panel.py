@@ -1,0 +1,28 @@
+"""What to do where a rule recommends no depth: freezing nothing is one of several answers."""
+
+import streamlit as st
+
+from semfreeze_core.plan.auto import quarter_depth
+
+from ..data import state
+from ..data.run_folder import server_catalog
+from ..forms.validation_form import start_depth
+from ..text.tooltips import TOOLTIPS
+from . import page
+
+
+def undecided_panel(ctx: page.PageContext) -> None:
+    """The safe quarter, two thirds with a finetune that judges it, more examples, or every layer."""
+    quarter, two_thirds = quarter_depth(ctx.n_layers), 2 * ctx.n_layers // 3
+    st.markdown("**What you can do without a recommendation**", help=TOOLTIPS["undecided"])
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.button(f"Freeze a quarter, {quarter}", on_click=state.set_depth, args=(quarter,))
+        st.button("Train every layer", on_click=state.set_depth, args=(0,))
+        if server_catalog().folder is not None and st.button(
+            "Analyze more examples", on_click=state.set_start_choice, args=(state.ANALYZE,)
+        ):
+            st.switch_page("views/start.py")
+        st.page_link(
+            "views/validate.py", label=f"Test freezing two thirds, {two_thirds}, by a real finetune",
+            query_params=state.link_to_finetune_form(two_thirds, start_depth(ctx.opened)),
+        )  # fmt: skip
