@@ -14,9 +14,14 @@ from semfreeze_core.finetune.arm import rate_search
 from semfreeze_core.finetune.arm.job import ModelSource
 from semfreeze_core.finetune.arm.process import run_job
 from semfreeze_core.finetune.train import train as train_module
+from semfreeze_core.finetune.validation import race as race_module
+from semfreeze_core.finetune.validation import race_estimate as race_estimate_module
 from semfreeze_core.finetune.validation import race_request as race_request_module
 from semfreeze_core.finetune.validation import validate as validation_module
+from semfreeze_core.finetune.validation.race import decide_race
 from semfreeze_core.gains import race_price as race_price_module
+from semfreeze_core.gains.looks import decide_look
+from semfreeze_core.gains.race import choose_balanced
 from semfreeze_core.gains.race_price import RacePrice
 from semfreeze_core.gains.rates import too_high_rate
 from semfreeze_core.guided import candidates as candidates_module
@@ -31,10 +36,12 @@ from semfreeze_core.guided.request import GuidedRequest
 from semfreeze_core.plan import auto
 from semfreeze_core.plan.document import parse_plan
 from semfreeze_core.progress import silent
+from semfreeze_core.records import training as records_training
 from semfreeze_core.records.defaults import RATE_TRIALS
 from semfreeze_core.records.finetune_report import FINETUNE_REPORT
 from semfreeze_core.records.options import TrainingOptions
 from semfreeze_core.records.race import Objective
+from semfreeze_core.records.training import DepthSwitch
 from semfreeze_core.records.validation import ArmRun
 from semfreeze_core.runs.folder import read_run
 from semfreeze_core.wording.race import finetune_lines, variant_text
@@ -51,7 +58,7 @@ class Killed(BaseException):
 
 @pytest.fixture(scope="module", autouse=True)
 def short_races(tmp_path_factory):
-    """Races of four steps on at least eight examples, for finetunes of at least ten steps."""
+    """Races of four steps on at least eight examples and no trial after them, for finetunes of at least ten steps."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SEMFREEZE_HOME", str(tmp_path_factory.mktemp("home")))
         patch.setattr(race_request_module, "RACE_STEPS", STEPS)
@@ -60,6 +67,8 @@ def short_races(tmp_path_factory):
         patch.setattr(candidates_module, "RACE_STEPS", STEPS)
         patch.setattr(candidates_module, "MIN_RACED_STEPS", 10)
         patch.setattr(decision_module, "price_reason", lambda *_: None)  # so few steps save less than a race takes
+        for module in (race_estimate_module, forecast_module):
+            patch.setattr(module, "trial_after_race", lambda *_: None)
         yield
 
 
@@ -77,14 +86,22 @@ def request_for(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def finished(request_for, tmp_path_factory):
-    """A guided finetune, its folder, and what was said: before or after anything was trained."""
+    """A guided finetune, its folder, and what was said: before or after anything was trained.
+
+    Beside it is the folder `undecided`, as it was when all variants had made their race.
+    """
     folder, said = tmp_path_factory.mktemp("finished") / "out", []
 
     def hear(event):
         if event.message:
             said.append((event.message, any((folder / "decision" / "race").glob("runs/depth-*"))))
 
-    with arms_in_this_process():
+    def decide(*given):
+        shutil.copytree(folder, folder.parent / "undecided")
+        return decide_race(*given)
+
+    with pytest.MonkeyPatch.context() as patch, arms_in_this_process():
+        patch.setattr(race_module, "decide_race", decide)
         report = finetune(request_for(), folder, hear)
     return report, folder, said
 
@@ -228,6 +245,97 @@ def test_a_finetune_is_found_finished_in_a_project_that_was_copied(finished, req
     )
     assert again.folder == str(tmp_path / folder.parent.name / "out")
     assert again.training == report.training
+
+
+@pytest.fixture(scope="module")
+def raced(finished, request_for, tmp_path_factory):
+    """A finetune that was killed after a race which the quarter won, and what was said; a trial is to follow."""
+    folder, said = tmp_path_factory.mktemp("raced") / "out", []
+    shutil.copytree(finished[1].parent / "undecided", folder)
+
+    def choose(*given):
+        return replace(choose_balanced(*given), variant="depth:1", told_apart=True)
+
+    def stop(*_):
+        raise Killed
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(validation_module, "run_arm_process", lambda *_: pytest.fail("a variant was raced again"))
+        patch.setattr(race_estimate_module, "trial_after_race", auto.trial_after_race)
+        patch.setattr(race_module, "choose_balanced", choose)
+        patch.setattr(finetune_module, "train_plan", stop)
+        with pytest.raises(Killed):
+            finetune(request_for(), folder, lambda event: said.append(event.message))
+    return folder, said
+
+
+@pytest.fixture
+def tried(request_for, raced, tmp_path, monkeypatch):
+    """Finishes that finetune, in a copy, with a trial of two steps that decides as asked; or is killed in it."""
+    for module in (train_module, records_training):
+        monkeypatch.setattr(module, "LOOK_STEPS", 2)
+
+    def run(*, deeper, name="out", killed_at=None):
+        def decide(*given):
+            standing = "within" if deeper else "cannot tell"
+            return decide_look(*given).model_copy(update={"items_standing": standing, "tokens_standing": standing})
+
+        def stop(*_, **__):
+            raise Killed
+
+        folder = tmp_path / name
+        if not folder.exists():
+            shutil.copytree(raced[0], folder)
+        with monkeypatch.context() as patch:
+            patch.setattr(train_module, "decide_look", decide)
+            if killed_at is None:
+                return finetune(request_for(), folder)
+            patch.setattr(*killed_at, stop)
+            with pytest.raises(Killed):
+                finetune(request_for(), folder)
+        return None
+
+    return run
+
+
+def test_where_the_deep_variant_loses_a_trial_from_the_winners_checkpoint_may_freeze_it_after_all(
+    raced, tried, tmp_path
+):
+    said = raced[1]
+    report = tried(deeper=True)
+    plan, race = parse_plan((tmp_path / "out" / "plan.json").read_text()), report.race
+    assert (race.chosen, race.deeper_depth) == ("depth:1", 2)
+    assert plan.switch == DepthSwitch(1, 2, STEPS, measured=True, trials=1)
+    assert (plan.rule, plan.freeze_depth, plan.evidence.badge) == ("auto", 2, "checked")
+    assert (report.freeze_depth, report.first_depth, report.deeper_from) == (2, 1, STEPS)
+    assert [(look["step"], look["items_standing"]) for look in report.training["looks"]] == [(STEPS, "within")]
+    assert report.training["first_steps"] == STEPS
+    assert len(report.training["train_losses"]) == report.steps - STEPS
+    wide, deep = (variant.run_flop for variant in race.variants)
+    assert deep < report.planned_flop < wide
+    assert report.race_flop > race.lost_flop
+    (line,) = [message for message in said if message and message.startswith("Race: ")]
+    assert "If freeze 2 does not win, a trial of 10 steps from the winner's checkpoint decides" in line
+    worst = int(re.search(r"at worst (\d+)%", line)[1])
+    assert 100 * report.race_flop / report.full_flop <= worst + 1, "the trial is in what was said before"
+    assert any(message and re.search(r"whole training: .* \(.* if it freezes deeper\)", message) for message in said)
+    lines = finetune_lines(report)
+    assert lines[0] == f"Trained: freeze 1 of 4 layers for {STEPS} steps, then freeze 2. Evidence: checked."
+    assert "decides whether the training continues with freeze 2." in lines[1]
+    assert "Freezing deeper loses nothing, so it does from there on." in lines[2]
+    assert lines[-2].startswith("The race and its trial added ")
+
+
+def test_a_trial_that_cannot_tell_keeps_the_quarter_to_the_end(tried, tmp_path):
+    report = tried(deeper=False)
+    (wide, _) = report.race.variants
+    assert (report.freeze_depth, report.first_depth, report.deeper_from) == (1, None, None)
+    assert report.planned_flop == wide.run_flop
+    lines = finetune_lines(report)
+    assert lines[0] == "Trained: freeze 1 of 4 layers. Evidence: checked."
+    assert lines[2].endswith("Freezing deeper loses too much, or the trial cannot tell. It continues as before.")
+    card = " ".join((tmp_path / "out" / "README.md").read_text().split())
+    assert "frozen deeper in none" in card
 
 
 @pytest.fixture
