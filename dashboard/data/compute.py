@@ -7,8 +7,8 @@ import numpy as np
 import plotly.graph_objects as go
 import streamlit as st
 
-from semfreeze_core.cost import compare_costs
-from semfreeze_core.errors import RunError
+from semfreeze_core.cost import compare_costs, progressive_cost, read_switch, refused_with_switch
+from semfreeze_core.errors import PlanError, RunError
 from semfreeze_core.gains import bands, score_coverage
 from semfreeze_core.guided.forecast import ForecastRequest, forecast_lines
 from semfreeze_core.plan import curve_of
@@ -21,7 +21,7 @@ from semfreeze_core.plan.opinions import Comparison, gather_opinions
 from semfreeze_core.plan.rules_by_cost import Budget
 from semfreeze_core.plan.slices import Slice
 from semfreeze_core.plan.slices import slices as slices_of
-from semfreeze_core.records.cost import CostTable
+from semfreeze_core.records.cost import CostTable, ProgressiveCost
 from semfreeze_core.records.gain import Band, GainCurve
 from semfreeze_core.records.pilots import Measurement
 from semfreeze_core.records.prediction_error import CalibrationReport
@@ -109,6 +109,21 @@ def selection_bands(opened: OpenRun, metric: str, chosen: tuple[int, ...]) -> tu
 def depth_costs(opened: OpenRun, setup: TrainingSetup, lora: LoraSetup) -> CostTable:
     """The estimated cost of every freeze depth, of full finetuning, and of LoRA on all layers."""
     return compare_costs(opened.run.shape, setup, lora=setup.lora or lora)
+
+
+def deeper_cost(opened: OpenRun, setup: TrainingSetup, depth: int, wide_steps: int) -> ProgressiveCost:
+    """The estimated cost of freezing a quarter of the layers for some steps, and then `depth`.
+
+    Raises:
+        PlanError: that is not possible; the rest of a sentence.
+    """
+    if problems := refused_with_switch(setup, (None, None, None)):
+        raise PlanError("; ".join(problems))
+    try:
+        switch = read_switch(f"@{wide_steps}", opened.run.shape, depth, setup.steps)
+    except PlanError as error:
+        raise PlanError(f"it {error}") from error
+    return progressive_cost(opened.run.shape, setup, switch)
 
 
 @st.cache_resource(max_entries=64, show_spinner=False, hash_funcs=_BY_KEY)

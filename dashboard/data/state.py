@@ -35,6 +35,7 @@ LinkName = Literal[
     "depth",
     "metric",
     "rule",
+    "wide",
     "gpu",
     "memory",
     "compute",

@@ -1,19 +1,20 @@
 """Plan: what a freeze depth saves and keeps under a training setup, and the plan to take away."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import streamlit as st
 
 from semfreeze_core.cost import find_gpu
 from semfreeze_core.cost.setup import setup_from_options
 from semfreeze_core.cost.speed import training_speed
+from semfreeze_core.errors import PlanError
 from semfreeze_core.plan.badge import evidence_badge
 from semfreeze_core.plan.decide import AUTOMATIC_RULES
 from semfreeze_core.plan.make import warnings_of
 from semfreeze_core.plan.opinions import Comparison
-from semfreeze_core.records.cost import CostTable, DepthCost
+from semfreeze_core.records.cost import CostTable, DepthCost, ProgressiveCost
 from semfreeze_core.records.training import LoraSetup, TrainingSetup
-from semfreeze_core.wording.costs import flop_status_word, setup_line
+from semfreeze_core.wording.costs import depth_cost_table, flop_status_word, setup_line
 from semfreeze_core.wording.numbers import CI, duration_at, flops, gib, number, percent, rate_range
 from semfreeze_core.wording.plan import badge_sentence, depth_summary, no_recommendation
 from semfreeze_core.wording.rules import WHY, opinion_reasons, opinion_table, recommendation_sentence
@@ -32,6 +33,7 @@ from semfreeze_dashboard.text.visitor_text import visitor_text
 FRONTIER = "frontier"
 SAVINGS = tuple(frontier.SAVING_NAMES)
 RULES = (*AUTOMATIC_RULES, "auto", "budget")
+_MOST_STEPS = 10_000_000
 SHOWS_DEPTH = True
 
 
@@ -69,6 +71,10 @@ def body() -> None:
     options, gpu = state.training_setup()
     with ctx.choices:
         rule = rule_choice()
+        wide_steps = int(st.number_input(
+            "Freeze deeper after, steps", 0, _MOST_STEPS, 0, width=170, help=TOOLTIPS["wide steps"],
+            **state.in_link("wide"),
+        ))  # fmt: skip
     with st.container() if rule == "budget" else page.hidden("limits"):
         limits = budget_input(gpu)
     budget = limits if rule == "budget" else None
@@ -81,10 +87,16 @@ def body() -> None:
     half = ctx.n_layers // 2
     alternatives = {f"freeze {depth}": table.depths[depth], "full finetuning": table.full}
     alternatives |= {f"freeze half, {half}": table.depths[half], f"LoRA, rank {options.lora_rank}": table.lora}
+    deeper = deeper_choice(ctx, setup, depth, wide_steps)
+    if deeper is not None:
+        wide = deeper.switch.wide_depth
+        alternatives = {f"freeze {wide}, first {deeper.steps[0]:,} steps": deeper.phases[0], **alternatives}
     shown = _Shown(table, depth, alternatives, comparison)
 
     conclusion(ctx, shown, rule)
     metrics(ctx, shown, setup, gpu)
+    if deeper is not None:
+        phases(shown, deeper)
     cost_charts(shown, setup)
     frontier_chart(ctx, shown)
     st.markdown("**What each rule says, and why**", help=TOOLTIPS["rule"])
@@ -99,7 +111,8 @@ def body() -> None:
         "views/validate.py", label="**Test this depth by a real finetune**", help=TOOLTIPS["test depth"],
         query_params=state.link_to_finetune_form(depth, validation_form.start_depth(ctx.opened)),
     )  # fmt: skip
-    export_panel(ctx, exports.plan_selection(ctx, opinion, rule, depth, budget, options, setup))
+    selection = exports.plan_selection(ctx, opinion, rule, depth, budget, options, setup)
+    export_panel(ctx, selection if deeper is None else replace(selection, progressive=f"@{deeper.switch.step}"))
 
 
 def rule_choice() -> str:
@@ -121,6 +134,7 @@ def saving_choice() -> str:
 def link_choices(opened: OpenRun) -> None:
     """This page's widgets of the link, for pages that only keep them there."""
     state.keep_choice("rule", RULES)
+    state.keep_number("wide", 0, _MOST_STEPS, 0)
     state.keep_number("memory", 0.0, LARGEST_MEMORY_GIB, 0.0)
     state.keep_number("compute", 1, 100, 100)
     state.keep_choice("saving", SAVINGS)
@@ -167,6 +181,25 @@ def metrics(ctx: page.PageContext, shown: _Shown, setup: TrainingSetup, gpu: str
         st.caption(escaped(page_text.no_rate_sentence(gpu, setup.precision)))
     if line := page_text.alternative_line(shown.costs, shown.depth):
         st.caption(line)
+
+
+def deeper_choice(ctx: page.PageContext, setup: TrainingSetup, depth: int, wide_steps: int) -> ProgressiveCost | None:
+    """What it costs to freeze this deep only after some steps; None where nobody asks for it, or it is not possible."""
+    if not wide_steps:
+        return None
+    try:
+        return compute.deeper_cost(ctx.opened, setup, depth, wide_steps)
+    except PlanError as error:
+        st.info(escaped(page_text.NOT_DEEPER.format(steps=wide_steps, problem=visitor_text(str(error)))))
+        return None
+
+
+def phases(shown: _Shown, deeper: ProgressiveCost) -> None:
+    """What each phase costs of a finetune that freezes deeper after some steps, and all of it, next to the depth."""
+    one = replace(shown.costs, depths=(shown.cost,), lora=None, alternative=None, transformers_5=None)
+    rows = depth_cost_table(replace(one, progressive=deeper))
+    st.markdown("**Freezing deeper after some steps**", help=TOOLTIPS["wide steps"])
+    st.dataframe(rows.dicts(), hide_index=True, alt="Cost of each phase")
 
 
 def cost_charts(shown: _Shown, setup: TrainingSetup) -> None:
