@@ -8,7 +8,7 @@ import plotly.graph_objects as go
 import streamlit as st
 
 from semfreeze_core.cost import compare_costs, progressive_cost, read_switch, refused_with_switch
-from semfreeze_core.errors import PlanError, RunError
+from semfreeze_core.errors import InputError, PlanError, RunError
 from semfreeze_core.gains import bands, score_coverage
 from semfreeze_core.guided.forecast import ForecastRequest, forecast_lines
 from semfreeze_core.plan import curve_of
@@ -22,6 +22,7 @@ from semfreeze_core.plan.rules_by_cost import Budget
 from semfreeze_core.plan.slices import Slice
 from semfreeze_core.plan.slices import slices as slices_of
 from semfreeze_core.records.cost import CostTable, ProgressiveCost
+from semfreeze_core.records.defaults import EVAL_ROWS, TRAIN_EXAMPLES
 from semfreeze_core.records.gain import Band, GainCurve
 from semfreeze_core.records.pilots import Measurement
 from semfreeze_core.records.prediction_error import CalibrationReport
@@ -264,25 +265,33 @@ def _finetune_lines(opened: OpenRun, request: ForecastRequest) -> list[str]:
     return forecast_lines(opened.run, request)
 
 
-def finetune_lines(opened: OpenRun, form: FinetuneForm) -> list[str]:
-    """What a guided finetune will do and take; none where that is not known before its data are fetched.
+def finetune_lines(opened: OpenRun, form: FinetuneForm) -> tuple[list[str], dict[str, int]]:
+    """What a guided finetune will do and take; and how many examples are assumed, of each set not fetched yet.
 
     Raises:
-        InputError: its data cannot be read, or it cannot be made like this.
+        InputError: its data cannot be read, or it cannot be made like this on known examples.
     """
-    rows, n_eval = n_rows(opened, form.data), n_rows(opened, form.evaluation)
-    if rows is None or (form.evaluation is not None and n_eval is None):
-        return []
+    n_train, n_eval = n_rows(opened, form.data), n_rows(opened, form.evaluation)
+    assumed = {}
+    if n_train is None:
+        assumed["rows"] = TRAIN_EXAMPLES
+    if n_eval is None and form.evaluation is not None:
+        assumed["eval examples"] = EVAL_ROWS
     request = ForecastRequest(
-        n_rows=rows,
-        n_eval=n_eval,
+        n_rows=assumed.get("rows", n_train or 0),
+        n_eval=assumed.get("eval examples", n_eval),
         objective=form.objective,
         options=form.options,
         epochs=form.epochs,
         steps=form.steps,
         max_length=form.max_length,
     )
-    return _finetune_lines(opened, request)
+    try:
+        return _finetune_lines(opened, request), assumed
+    except InputError as error:
+        if not assumed:
+            raise
+        return [str(error)], assumed  # which the real examples may not be
 
 
 def forecast(opened: OpenRun, *, batch_size: int, steps: int, n_runs: float) -> FinetuneForecast:

@@ -55,7 +55,7 @@ TOOLTIPS = {
     "gain is. compute: best for the same compute. turning: the scaling law's turning depth (ours). auto: a quarter of "
     "the layers, or more where completions repeat one another; no finetune is tried (ours). budget: no deeper than it "
     "takes to fit.",
-    "wide steps": "Freeze a quarter of the layers for so many steps, and as deep as the slider says after them. 0: as "
+    "wide steps": "Freeze a quarter of the layers in the first steps, and as deep as the slider says after them. 0: as "
     "deep from the first step on. Only `semfreeze train` does this.",
     "gpus": "Memory of common GPUs as their drivers report it. Headroom is that minus the estimated sum of the parts.",
     "stock": "Estimate for a trainer that computes the logits of every token and caches no prefix. Off: for "

@@ -33,7 +33,7 @@ from semfreeze_dashboard.text.visitor_text import visitor_text
 FRONTIER = "frontier"
 SAVINGS = tuple(frontier.SAVING_NAMES)
 RULES = (*AUTOMATIC_RULES, "auto", "budget")
-_MOST_STEPS = 10_000_000
+_MOST_STEPS, _NARROW = 10_000_000, 135
 SHOWS_DEPTH = True
 
 
@@ -71,10 +71,6 @@ def body() -> None:
     options, gpu = state.training_setup()
     with ctx.choices:
         rule = rule_choice()
-        wide_steps = int(st.number_input(
-            "Freeze deeper after, steps", 0, _MOST_STEPS, 0, width=170, help=TOOLTIPS["wide steps"],
-            **state.in_link("wide"),
-        ))  # fmt: skip
     with st.container() if rule == "budget" else page.hidden("limits"):
         limits = budget_input(gpu)
     budget = limits if rule == "budget" else None
@@ -87,16 +83,10 @@ def body() -> None:
     half = ctx.n_layers // 2
     alternatives = {f"freeze {depth}": table.depths[depth], "full finetuning": table.full}
     alternatives |= {f"freeze half, {half}": table.depths[half], f"LoRA, rank {options.lora_rank}": table.lora}
-    deeper = deeper_choice(ctx, setup, depth, wide_steps)
-    if deeper is not None:
-        wide = deeper.switch.wide_depth
-        alternatives = {f"freeze {wide}, first {deeper.steps[0]:,} steps": deeper.phases[0], **alternatives}
     shown = _Shown(table, depth, alternatives, comparison)
 
     conclusion(ctx, shown, rule)
     metrics(ctx, shown, setup, gpu)
-    if deeper is not None:
-        phases(shown, deeper)
     cost_charts(shown, setup)
     frontier_chart(ctx, shown)
     st.markdown("**What each rule says, and why**", help=TOOLTIPS["rule"])
@@ -104,6 +94,10 @@ def body() -> None:
         opinion_table(comparison).without(WHY).dicts(), hide_index=True, alt="The depth of every rule and its cost"
     )
     st.markdown("\n".join(f"- {escaped(line)}" for line in opinion_reasons(comparison)))
+    deeper = deeper_choice(ctx, shown, setup)
+    if deeper is not None:
+        wide = f"freeze {deeper.switch.wide_depth}, first {deeper.steps[0]:,} steps"
+        alternatives = {wide: deeper.phases[0], **alternatives}
     st.markdown("**GPUs it fits on**", help=TOOLTIPS["gpus"])
     st.dataframe(tables.gpu_rows(alternatives, table.depths), hide_index=True, alt="Headroom on each GPU")
     st.caption(badge_sentence(evidence_badge(compute.validations(ctx.opened), depth)))
@@ -183,23 +177,21 @@ def metrics(ctx: page.PageContext, shown: _Shown, setup: TrainingSetup, gpu: str
         st.caption(line)
 
 
-def deeper_choice(ctx: page.PageContext, setup: TrainingSetup, depth: int, wide_steps: int) -> ProgressiveCost | None:
+def deeper_choice(ctx: page.PageContext, shown: _Shown, setup: TrainingSetup) -> ProgressiveCost | None:
     """What it costs to freeze this deep only after some steps; None where nobody asks for it, or it is not possible."""
-    if not wide_steps:
+    st.markdown("**Freezing deeper after some steps**", help=TOOLTIPS["wide steps"])
+    steps = int(st.number_input("First steps", 0, _MOST_STEPS, 0, width=_NARROW, **state.in_link("wide")))
+    if not steps:
         return None
     try:
-        return compute.deeper_cost(ctx.opened, setup, depth, wide_steps)
+        deeper = compute.deeper_cost(ctx.opened, setup, shown.depth, steps)
     except PlanError as error:
-        st.info(escaped(page_text.NOT_DEEPER.format(steps=wide_steps, problem=visitor_text(str(error)))))
+        st.info(escaped(page_text.NOT_DEEPER.format(steps=steps, problem=visitor_text(str(error)))))
         return None
-
-
-def phases(shown: _Shown, deeper: ProgressiveCost) -> None:
-    """What each phase costs of a finetune that freezes deeper after some steps, and all of it, next to the depth."""
     one = replace(shown.costs, depths=(shown.cost,), lora=None, alternative=None, transformers_5=None)
-    rows = depth_cost_table(replace(one, progressive=deeper))
-    st.markdown("**Freezing deeper after some steps**", help=TOOLTIPS["wide steps"])
+    rows = depth_cost_table(replace(one, progressive=deeper)).without(*(part for part, _ in costs.BYTES))
     st.dataframe(rows.dicts(), hide_index=True, alt="Cost of each phase")
+    return deeper
 
 
 def cost_charts(shown: _Shown, setup: TrainingSetup) -> None:

@@ -30,6 +30,7 @@ _RACING_COLUMNS = (
     Column("learning rates tried, by the loss on training batches", text=True),
     Column("state", text=True),
 )
+_NOTE = Column("note", text=True)
 _RACED_COLUMNS = (
     Column("variant", text=True),
     Column("learning rate"),
@@ -37,7 +38,7 @@ _RACED_COLUMNS = (
     Column("eval loss, by target token"),
     Column("compute, whole finetune"),
     Column("time, whole finetune"),
-    Column("note", text=True),
+    _NOTE,
 )
 NOT_RANKED = "Not ranked: its loss did not fall at its rates."
 
@@ -268,7 +269,7 @@ def leader_sentence(variants: Sequence[RacingVariant]) -> str:
 
 
 def race_table(race: Race) -> Table:
-    """The variants of a race that has ended: what each reached, and what its whole finetune takes."""
+    """The variants of a race that has ended: what each reached, what its whole finetune takes, and notes if any."""
     rows = [
         (
             variant_text(variant.freeze_depth) + (" (chosen)" if variant.name == race.chosen else ""),
@@ -281,7 +282,8 @@ def race_table(race: Race) -> Table:
         )
         for variant in race.variants
     ]
-    return table(_RACED_COLUMNS, rows)
+    raced = table(_RACED_COLUMNS, rows)
+    return raced if any(variant.reason for variant in race.variants) else raced.without(_NOTE.title)
 
 
 def finetune_lines(report: FinetuneReport) -> list[str]:

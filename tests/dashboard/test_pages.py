@@ -119,6 +119,7 @@ def test_plan_shows_the_phases_of_a_finetune_that_freezes_deeper_later(example):
     (rows,) = [frame.value for frame in app.dataframe if "first step" in frame.value.columns]
     assert list(rows["frozen layers"]) == ["19", "7, then 19", "first 20 steps", f"other {setup.steps - 20} steps"]
     assert list(rows["compute"])[1] == f"{100 * cost.whole.relative_flop:.0f}%"
+    assert list(rows.columns)[-2:] == ["memory", "memory, share"], "the charts have its parts"
     (gpus,) = [frame.value for frame in app.dataframe if "fits from depth" in frame.value.columns]
     assert "freeze 7, first 20 steps" in gpus.columns
     assert "--progressive @20" in app.code[0].value
