@@ -48,12 +48,9 @@ from semfreeze_core.wording.race import finetune_lines, variant_text
 from tests.core.finetune.arms_here import arms_in_this_process
 from tests.core.finetune.loaded import load_tiny
 from tests.core.finetune.tiny_plan import write_task
+from tests.core.killed_writes import Killed, killed
 
 STEPS = 4
-
-
-class Killed(BaseException):
-    pass
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -86,7 +83,7 @@ def request_for(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def finished(request_for, tmp_path_factory):
-    """A guided finetune, its folder, and what was said: before or after anything was trained.
+    """A guided finetune, its folder, what was said before or after anything was trained, and its file operations.
 
     Beside it is the folder `undecided`, as it was when all variants had made their race.
     """
@@ -102,8 +99,9 @@ def finished(request_for, tmp_path_factory):
 
     with pytest.MonkeyPatch.context() as patch, arms_in_this_process():
         patch.setattr(race_module, "decide_race", decide)
-        report = finetune(request_for(), folder, hear)
-    return report, folder, said
+        with killed(folder, None) as counted:
+            report = finetune(request_for(), folder, hear)
+    return report, folder, said, len(counted.operations)
 
 
 def weights(folder):
@@ -111,7 +109,7 @@ def weights(folder):
 
 
 def test_the_winner_of_the_race_is_trained_to_the_end(finished):
-    report, folder, _ = finished
+    report, folder, *_ = finished
     race = report.race
     assert [variant.freeze_depth for variant in race.variants] == [1, 2]
     assert (report.rule, report.badge, report.held_out) == ("auto", "checked", True)
@@ -132,7 +130,7 @@ def test_the_winner_of_the_race_is_trained_to_the_end(finished):
 
 
 def test_what_it_will_do_and_cost_is_said_before_anything_trains(finished):
-    report, _, said = finished
+    report, _, said, _ = finished
     before = [message for message, trained in said if not trained]
     assert f"{report.n_eval} of 80 rows are held out for evaluation." in before
     assert any(message.startswith(f"Finetune: {report.steps} steps of 4 examples on") for message in before)
@@ -151,7 +149,7 @@ def test_what_it_will_do_and_cost_is_said_before_anything_trains(finished):
 
 
 def test_every_variant_brackets_its_own_rate_on_the_batches_and_the_second_begins_where_the_first_ended(finished):
-    _, folder, _ = finished
+    _, folder, *_ = finished
     runs = folder / "decision" / "race" / "runs"
     deep, wide = (
         ArmRun.model_validate_json((runs / f"depth-{depth}-seed0.json").read_text()).rate_search for depth in (2, 1)
@@ -164,7 +162,7 @@ def test_every_variant_brackets_its_own_rate_on_the_batches_and_the_second_begin
 
 
 def test_at_the_end_it_is_said_what_was_chosen_and_what_all_layers_would_have_cost(finished):
-    report, _, _ = finished
+    report, *_ = finished
     lines = finetune_lines(report)
     assert lines[0].endswith("Evidence: checked.")
     assert report.reasons[0] in lines
@@ -174,7 +172,7 @@ def test_at_the_end_it_is_said_what_was_chosen_and_what_all_layers_would_have_co
 
 
 def test_the_same_command_on_a_finished_finetune_gives_its_report(finished, request_for, monkeypatch):
-    report, folder, _ = finished
+    report, folder, *_ = finished
     monkeypatch.setattr(task_module, "load_tokenizer", lambda *_, **__: pytest.fail("it began again"))
     assert finetune(request_for(), folder) == report
 
@@ -183,7 +181,7 @@ def test_the_same_command_on_a_finished_finetune_gives_its_report(finished, requ
 def test_killed_between_variants_and_in_the_training_it_goes_on_and_ends_the_same(
     finished, request_for, tmp_path, monkeypatch
 ):
-    report, reference, _ = finished
+    report, reference, *_ = finished
     trained = []
 
     def run(job, log, progress):
@@ -215,25 +213,27 @@ def test_killed_between_variants_and_in_the_training_it_goes_on_and_ends_the_sam
 
 
 def test_a_finetune_killed_before_its_report_gets_it(finished, request_for, tmp_path, monkeypatch):
-    report, folder, _ = finished
+    report, folder, *_ = finished
     (folder / FINETUNE_REPORT).rename(folder / "moved.json")
+    (folder / "look" / "deep").mkdir(parents=True)  # the training was killed as it removed what only resumes it
     try:
         with monkeypatch.context() as patch:
             patch.setattr(finetune_module, "train_plan", lambda *_: pytest.fail("it was trained again"))
             again = finetune(request_for(), folder)
         assert again.model_copy(update={"provenance": report.provenance}) == report
+        assert not (folder / "look").exists()
     finally:
         (folder / "moved.json").rename(folder / FINETUNE_REPORT)
 
 
 def test_another_request_in_the_folder_is_refused_with_what_differs(finished, request_for):
-    _, folder, _ = finished
+    _, folder, *_ = finished
     with pytest.raises(RunError, match=r"holds another finetune \(other settings: epochs\)\. Choose another --out"):
         finetune(request_for(epochs=2), folder)
 
 
 def test_a_finetune_is_found_finished_in_a_project_that_was_copied(finished, request_for, tmp_path):
-    report, folder, _ = finished
+    report, folder, *_ = finished
     request = request_for()
     task = Path(request.data).parent
     for part in (folder.parent, task):
@@ -276,24 +276,21 @@ def tried(request_for, raced, tmp_path, monkeypatch):
         monkeypatch.setattr(module, "LOOK_STEPS", 2)
 
     def run(*, deeper, name="out", killed_at=None):
+        """Its report, None where it is killed before a file operation; and the number of these without a kill."""
+
         def decide(*given):
             standing = "within" if deeper else "cannot tell"
             return decide_look(*given).model_copy(update={"items_standing": standing, "tokens_standing": standing})
-
-        def stop(*_, **__):
-            raise Killed
 
         folder = tmp_path / name
         if not folder.exists():
             shutil.copytree(raced[0], folder)
         with monkeypatch.context() as patch:
             patch.setattr(train_module, "decide_look", decide)
-            if killed_at is None:
-                return finetune(request_for(), folder)
-            patch.setattr(*killed_at, stop)
-            with pytest.raises(Killed):
-                finetune(request_for(), folder)
-        return None
+            report = None
+            with killed(folder, killed_at) as kill:
+                report = finetune(request_for(), folder)
+        return report, len(kill.operations)
 
     return run
 
@@ -302,7 +299,7 @@ def test_where_the_deep_variant_loses_a_trial_from_the_winners_checkpoint_may_fr
     raced, tried, tmp_path
 ):
     said = raced[1]
-    report = tried(deeper=True)
+    report, _ = tried(deeper=True)
     plan, race = parse_plan((tmp_path / "out" / "plan.json").read_text()), report.race
     assert (race.chosen, race.deeper_depth) == ("depth:1", 2)
     assert plan.switch == DepthSwitch(1, 2, STEPS, measured=True, trials=1)
@@ -327,7 +324,7 @@ def test_where_the_deep_variant_loses_a_trial_from_the_winners_checkpoint_may_fr
 
 
 def test_a_trial_that_cannot_tell_keeps_the_quarter_to_the_end(tried, tmp_path):
-    report = tried(deeper=False)
+    report, _ = tried(deeper=False)
     (wide, _) = report.race.variants
     assert (report.freeze_depth, report.first_depth, report.deeper_from) == (1, None, None)
     assert report.planned_flop == wide.run_flop
@@ -336,6 +333,28 @@ def test_a_trial_that_cannot_tell_keeps_the_quarter_to_the_end(tried, tmp_path):
     assert lines[2].endswith("Freezing deeper loses too much, or the trial cannot tell. It continues as before.")
     card = " ".join((tmp_path / "out" / "README.md").read_text().split())
     assert "frozen deeper in none" in card
+
+
+@pytest.mark.quick_cases(4)
+@pytest.mark.parametrize("moment", range(4))
+def test_killed_in_the_trial_the_switch_or_after_it_decides_and_ends_the_same(tried, tmp_path, moment):
+    whole, n_operations = tried(deeper=True, name="whole")
+    ended, _ = tried(deeper=True, killed_at=n_operations * (2 * moment + 1) // 8)
+    assert ended is None
+    again, _ = tried(deeper=True)
+    assert_same_end((again, tmp_path / "out"), (whole, tmp_path / "whole"))
+
+
+def assert_same_end(ours, theirs):
+    """The same decision, weights and files; losses are of the steps since the resumption alone."""
+    (report, folder), (expected, other) = ours, theirs
+    assert weights(folder) == weights(other)
+    for name in ("freeze_depth", "first_depth", "deeper_from", "planned_flop", "race_flop", "steps"):
+        assert getattr(report, name) == getattr(expected, name), name
+    assert report.training["after"] == expected.training["after"]
+    assert report.training["looks"] == expected.training["looks"]
+    kept = [{path.relative_to(place) for path in place.rglob("*") if path.is_file()} for place in (folder, other)]
+    assert kept[0] == kept[1]
 
 
 @pytest.fixture
@@ -449,7 +468,7 @@ def test_a_time_that_no_variant_keeps_takes_the_fastest_for_fewer_steps_from_its
 
 @pytest.mark.quick_cases(0)
 def test_a_memory_limit_leaves_out_the_variants_that_do_not_fit(finished, request_for, planned, tmp_path):
-    report, _, _ = finished
+    report, *_ = finished
     limit = report.full_bytes - 1
     request = planned(request_for(objective=Objective(kind="memory", limit=limit)), tmp_path / "out")
     assert [variant.freeze_depth for variant in request.plan.evidence.race.variants] == [1, 2]
@@ -477,7 +496,7 @@ def test_variants_that_find_no_memory_say_so_and_the_same_command_trains_them(re
 
 
 def test_a_forecast_without_the_examples_says_what_the_command_says_with_them(finished, monkeypatch):
-    _, folder, said = finished
+    _, folder, said, _ = finished
     monkeypatch.setattr(forecast_module, "RACE_STEPS", STEPS)
     monkeypatch.setattr(forecast_module, "price_reason", lambda *_: None)
     asked = ForecastRequest(n_rows=80, epochs=1, options=TrainingOptions(batch_size=4, precision="float32"))

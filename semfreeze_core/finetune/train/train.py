@@ -215,7 +215,7 @@ def _train(
     sentence = trained.sentence(setup.batch_size, len(evaluation), trained_bits(plan))
     save_finetuned(network.tuned, loaded.tokenizer, plan, sentence, folder)
     write_atomically(folder / RESULT, json.dumps(training_result(trained, request, arm.learning_rate), indent=1) + "\n")
-    _remove_what_only_resumes(folder)
+    remove_what_only_resumes(folder)
     return trained
 
 
@@ -604,7 +604,8 @@ class _Training:
         return (best_checkpoint_note(best, self.steps, len(self.saved)),)
 
 
-def _remove_what_only_resumes(folder: Path) -> None:
+def remove_what_only_resumes(folder: Path) -> None:
+    """Delete what a finished training needs no more: checkpoints, trials of rates, and what its phases kept."""
     for used in _ONLY_TO_RESUME:
         if (folder / used).is_file():
             (folder / used).unlink()
@@ -649,7 +650,7 @@ def _claimed(folder: Path, request: TrainRequest) -> Iterator[None]:
                     remove_from_claimed(folder)
                     _refuse_foreign(folder)
                     if (folder / RESULT).exists():
-                        _remove_what_only_resumes(folder)  # killed in its deletion
+                        remove_what_only_resumes(folder)  # killed in its deletion
                         raise RunError(f"{folder} holds a finished training. Choose another --out.")
                     _refuse_another(folder, request)
                     yield
