@@ -269,7 +269,7 @@ def finetune_lines(opened: OpenRun, form: FinetuneForm) -> tuple[list[str], dict
     """What a guided finetune will do and take; and how many examples are assumed, of each set not fetched yet.
 
     Raises:
-        InputError: its data cannot be read, or it cannot be made like this on known examples.
+        InputError: its data cannot be read, or it cannot be made like this on the examples of the run.
     """
     n_train, n_eval = n_rows(opened, form.data), n_rows(opened, form.evaluation)
     assumed = {}
@@ -289,9 +289,9 @@ def finetune_lines(opened: OpenRun, form: FinetuneForm) -> tuple[list[str], dict
     try:
         return _finetune_lines(opened, request), assumed
     except InputError as error:
-        if not assumed:
+        if not assumed and form.data == opened.run.manifest.data.source:
             raise
-        return [str(error)], assumed  # which the real examples may not be
+        return [str(error)], assumed  # the finetune's own examples and their analysis may not give it reason
 
 
 def forecast(opened: OpenRun, *, batch_size: int, steps: int, n_runs: float) -> FinetuneForecast:

@@ -98,6 +98,15 @@ def test_a_finetune_that_cannot_be_made_is_refused_before_it_starts(doubtful):
     assert not any(button.label == "Finetune" for button in app.button)
 
 
+def test_what_the_runs_examples_would_be_refused_for_stops_no_finetune_of_others(doubtful):
+    app = opened("validate", **LINK, objective="time", steps="20")
+    app.button_group(key="form finetune of doubtful-kind").set_value("sample").run()
+    app.selectbox(key="form finetune of doubtful-sample").set_value("quantity_problems_eval").run()
+    assert "needs a race" in texts(app)
+    assert not app.error
+    assert any(button.label == "Finetune" for button in app.button)
+
+
 def test_choices_are_in_the_link_and_outlive_other_pages(doubtful, asked):
     chosen = LINK | {"objective": "memory", "gib": "12.5", "steps": "150", "judged": "given", "output": "my-model"}
     app = opened("validate", **chosen)
