@@ -345,6 +345,18 @@ def test_killed_in_the_trial_the_switch_or_after_it_decides_and_ends_the_same(tr
     assert_same_end((again, tmp_path / "out"), (whole, tmp_path / "whole"))
 
 
+@pytest.mark.quick_cases(0)
+@pytest.mark.parametrize("moment", range(8))
+def test_killed_at_any_of_eight_moments_the_same_command_ends_the_same(finished, request_for, tmp_path, moment):
+    report, folder, _, n_operations = finished
+    with arms_in_this_process():
+        with killed(tmp_path / "out", n_operations * (2 * moment + 1) // 16) as kill:
+            finetune(request_for(), tmp_path / "out")
+        assert kill.happened
+        again = finetune(request_for(), tmp_path / "out")
+    assert_same_end((again, tmp_path / "out"), (report, folder))
+
+
 def assert_same_end(ours, theirs):
     """The same decision, weights and files; losses are of the steps since the resumption alone."""
     (report, folder), (expected, other) = ours, theirs
