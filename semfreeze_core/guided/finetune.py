@@ -6,7 +6,8 @@ call with the same request does only what is missing.
 
 from pathlib import Path
 
-from semfreeze_core.finetune.train.train import RESULT, remove_what_only_resumes, train_plan
+from semfreeze_core.finetune.train.folder import RESULT, remove_what_only_resumes
+from semfreeze_core.finetune.train.train import train_plan
 from semfreeze_core.guided.decision import decide
 from semfreeze_core.guided.folder import claimed
 from semfreeze_core.guided.report import finetune_report

@@ -8,7 +8,7 @@ from typing import Any
 from semfreeze_core.cost import progressive_flop, trial_flop
 from semfreeze_core.finetune.arm.arguments import setup_at_lengths
 from semfreeze_core.finetune.arm.settings import ArmSettings
-from semfreeze_core.finetune.train.train import RESULT
+from semfreeze_core.finetune.train.folder import RESULT
 from semfreeze_core.guided.request import GuidedRequest
 from semfreeze_core.guided.task import GuidedTask
 from semfreeze_core.plan.document import FreezePlan

@@ -13,7 +13,7 @@ from semfreeze_core.errors import DataError, InputError, PlanError, ResourceErro
 from semfreeze_core.finetune.arm import rate_search
 from semfreeze_core.finetune.arm.job import ModelSource
 from semfreeze_core.finetune.arm.process import run_job
-from semfreeze_core.finetune.train import train as train_module
+from semfreeze_core.finetune.train import fit, phases
 from semfreeze_core.finetune.validation import race as race_module
 from semfreeze_core.finetune.validation import race_estimate as race_estimate_module
 from semfreeze_core.finetune.validation import race_request as race_request_module
@@ -195,14 +195,14 @@ def test_killed_between_variants_and_in_the_training_it_goes_on_and_ends_the_sam
     with pytest.raises(Killed):
         finetune(request_for(), tmp_path / "out")
 
-    class Dies(train_module.Recorder):
+    class Dies(fit.Recorder):
         def on_step_end(self, args, state, control, **rest):
             super().on_step_end(args, state, control, **rest)
             if state.global_step == 10:
                 raise Killed
 
     with monkeypatch.context() as patch:
-        patch.setattr(train_module, "Recorder", Dies)
+        patch.setattr(fit, "Recorder", Dies)
         with pytest.raises(Killed):
             finetune(request_for(), tmp_path / "out")
     assert trained == ["baseline", "depth-2-seed0", "killed", "depth-1-seed0"]
@@ -272,7 +272,7 @@ def raced(finished, request_for, tmp_path_factory):
 @pytest.fixture
 def tried(request_for, raced, tmp_path, monkeypatch):
     """Finishes that finetune, in a copy, with a trial of two steps that decides as asked; or is killed in it."""
-    for module in (train_module, records_training):
+    for module in (phases, records_training):
         monkeypatch.setattr(module, "LOOK_STEPS", 2)
 
     def run(*, deeper, name="out", killed_at=None):
@@ -286,7 +286,7 @@ def tried(request_for, raced, tmp_path, monkeypatch):
         if not folder.exists():
             shutil.copytree(raced[0], folder)
         with monkeypatch.context() as patch:
-            patch.setattr(train_module, "decide_look", decide)
+            patch.setattr(phases, "decide_look", decide)
             report = None
             with killed(folder, killed_at) as kill:
                 report = finetune(request_for(), folder)

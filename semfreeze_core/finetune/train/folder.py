@@ -75,6 +75,7 @@ def adopt(checkpoint: Path | None, checkpoints: Path) -> Path | None:
 
 
 def remove_what_only_resumes(folder: Path) -> None:
+    """Delete what a finished training needs no more: checkpoints, trials of rates, and what its phases kept."""
     for used in _ONLY_TO_RESUME:
         if (folder / used).is_file():
             (folder / used).unlink()
