@@ -20,7 +20,8 @@ from semfreeze_dashboard.views import PAGES
 FOLDER = Path(__file__).parent / "views"
 # Streamlit draws these lower than the fields beside them, which would put the labels of one row at two heights. It
 # draws code in captions too faintly to be read. It narrows columns and cuts choices off before it puts them below each
-# other. Widgets that only the link needs keep a width, without which Streamlit draws no slider.
+# other. It leaves space on either side of a widget that is out of sight. Widgets that only the link needs keep a width,
+# without which Streamlit draws no slider.
 STYLE = f"""<style>
 [data-testid=stButtonGroup] button[role=radio] {{ min-height: 2.5rem }}
 [data-testid=stCaptionContainer] code {{ color: inherit }}
@@ -28,6 +29,7 @@ STYLE = f"""<style>
 [data-testid=stColumn]:has([data-testid=stPlotlyChart], [data-testid=stButtonGroup]) {{ min-width: min(100%, 21rem) }}
 [data-testid=stColumn]:has([data-testid=stMetric]) {{ min-width: 10rem }}
 [data-testid=stButtonGroup] [role=radiogroup] {{ flex-wrap: wrap }}
+[data-testid=stLayoutWrapper]:has(> [class*=st-key-{HIDDEN}-]) {{ position: absolute; width: 0; overflow: hidden }}
 [class*=st-key-{HIDDEN}-] {{ visibility: hidden; position: absolute; width: 20rem; height: 0; overflow: hidden }}
 </style>"""
 # Streamlit writes white on the primary color, which has to be light on a dark page to be read as text itself.

@@ -12,7 +12,7 @@ from .theme import INK, OTHERS, faded, new_figure
 
 _GIB = 2**30
 _NAME_ROWS = 0.3  # above the first bar, for its name, which would else stand in the legend
-_BYTES = (
+BYTES = (
     ("weights", INK),
     ("gradients", OTHERS[0]),
     ("optimizer", OTHERS[1]),
@@ -39,7 +39,7 @@ def draw_memory(
         marked: what the depth is called.
     """
     figure = _stacked("GiB", "projected memory, GiB")
-    for part, color in _BYTES:
+    for part, color in BYTES:
         values = [getattr(row.bytes, part) for row in rows]
         if None not in values:
             _add_part(figure, rows, part, [value / _GIB for value in values], color, "%{y:.2f} GiB")
@@ -66,7 +66,7 @@ def draw_memory_beside(named: Mapping[str, DepthCost]) -> go.Figure:
     """Projected device memory of a few alternatives, by part; parts that are not known are left out."""
     totals = [gib(cost.bytes.total) for cost in named.values()]
     figure = _stacked_beside("projected memory, GiB", list(named), totals)
-    for part, color in _BYTES:
+    for part, color in BYTES:
         values = [getattr(cost.bytes, part) for cost in named.values()]
         if None not in values:
             _add_row_part(figure, list(named), part, [v / _GIB for v in values], color, "%{x:.2f} GiB")

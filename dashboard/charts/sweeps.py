@@ -5,6 +5,7 @@ import plotly.graph_objects as go
 from semfreeze_core.records.sweep import Bounds, SweepReport
 from semfreeze_core.records.validation import Budget
 from semfreeze_core.wording.rules import method_name
+from semfreeze_core.wording.sweep import frozen_text
 
 from .theme import GRAY, INK, OTHERS, TRAINED, new_figure
 
@@ -39,6 +40,7 @@ def draw_sweep(report: SweepReport, rules: dict[str, int]) -> go.Figure:
             line={"color": color},
             marker={"symbol": symbol, "size": 9},
         )
+        _add_progressive(figure, report, budget, color)
     for depth in sorted(set(rules.values())):
         figure.add_vline(x=depth, line={"color": GRAY, "dash": "dot", "width": 1})
     for i, (name, depth) in enumerate(sorted(rules.items(), key=lambda rule: rule[1])):
@@ -49,6 +51,30 @@ def draw_sweep(report: SweepReport, rules: dict[str, int]) -> go.Figure:
         )  # fmt: skip
     figure.update_xaxes(range=[-0.5, report.n_layers + 0.5])
     return figure
+
+
+def _add_progressive(figure: go.Figure, report: SweepReport, budget: Budget, color: str) -> None:
+    """Finetunes that froze deeper at a step, where they froze in the end."""
+    known = [
+        (one, one.switch.deep_depth, share)
+        for one in report.progressive
+        if one.switch is not None and (share := one.share[budget]) is not None
+    ]
+    if not known:
+        return
+    figure.add_scatter(
+        x=[depth for _, depth, _ in known],
+        y=[100 * share for _, _, share in known],
+        error_y={
+            "array": [_above(share, one.share_interval[budget]) for one, _, share in known],
+            "arrayminus": [_below(share, one.share_interval[budget]) for one, _, share in known],
+        },
+        customdata=[f"freeze {frozen_text(one)}" for one, _, _ in known],
+        hovertemplate="%{customdata}<br>%{y:.0f}%<extra></extra>",
+        mode="markers",
+        name=f"frozen deeper at a step, same {budget}",
+        marker={"symbol": "star", "size": 12, "color": color},
+    )
 
 
 def _above(share: float, ends: Bounds | None) -> float:

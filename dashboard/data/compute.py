@@ -7,8 +7,8 @@ import numpy as np
 import plotly.graph_objects as go
 import streamlit as st
 
-from semfreeze_core.cost import compare_costs
-from semfreeze_core.errors import RunError
+from semfreeze_core.cost import compare_costs, progressive_cost, read_switch, refused_with_switch
+from semfreeze_core.errors import InputError, PlanError, RunError
 from semfreeze_core.gains import bands, score_coverage
 from semfreeze_core.guided.forecast import ForecastRequest, forecast_lines
 from semfreeze_core.plan import curve_of
@@ -21,7 +21,8 @@ from semfreeze_core.plan.opinions import Comparison, gather_opinions
 from semfreeze_core.plan.rules_by_cost import Budget
 from semfreeze_core.plan.slices import Slice
 from semfreeze_core.plan.slices import slices as slices_of
-from semfreeze_core.records.cost import CostTable
+from semfreeze_core.records.cost import CostTable, ProgressiveCost
+from semfreeze_core.records.defaults import EVAL_ROWS, TRAIN_EXAMPLES
 from semfreeze_core.records.gain import Band, GainCurve
 from semfreeze_core.records.model import ModelShape
 from semfreeze_core.records.pilots import Measurement
@@ -131,6 +132,21 @@ def named_shape(model: str) -> ModelShape:
 def estimate(model: str, setup: TrainingSetup, lora: LoraSetup) -> CostTable:
     """The estimated cost of every freeze depth of a model that is only named, of full finetuning, and of LoRA."""
     return compare_costs(named_shape(model), setup, lora=setup.lora or lora)
+
+
+def deeper_cost(opened: OpenRun, setup: TrainingSetup, depth: int, wide_steps: int) -> ProgressiveCost:
+    """The estimated cost of freezing a quarter of the layers for some steps, and then `depth`.
+
+    Raises:
+        PlanError: that is not possible; the rest of a sentence.
+    """
+    if problems := refused_with_switch(setup, (None, None, None)):
+        raise PlanError("; ".join(problems))
+    try:
+        switch = read_switch(f"@{wide_steps}", opened.run.shape, depth, setup.steps)
+    except PlanError as error:
+        raise PlanError(f"it {error}") from error
+    return progressive_cost(opened.run.shape, setup, switch)
 
 
 @st.cache_resource(max_entries=64, show_spinner=False, hash_funcs=_BY_KEY)
@@ -271,25 +287,33 @@ def _finetune_lines(opened: OpenRun, request: ForecastRequest) -> list[str]:
     return forecast_lines(opened.run, request)
 
 
-def finetune_lines(opened: OpenRun, form: FinetuneForm) -> list[str]:
-    """What a guided finetune will do and take; none where that is not known before its data are fetched.
+def finetune_lines(opened: OpenRun, form: FinetuneForm) -> tuple[list[str], dict[str, int]]:
+    """What a guided finetune will do and take; and how many examples are assumed, of each set not fetched yet.
 
     Raises:
-        InputError: its data cannot be read, or it cannot be made like this.
+        InputError: its data cannot be read, or it cannot be made like this on the examples of the run.
     """
-    rows, n_eval = n_rows(opened, form.data), n_rows(opened, form.evaluation)
-    if rows is None or (form.evaluation is not None and n_eval is None):
-        return []
+    n_train, n_eval = n_rows(opened, form.data), n_rows(opened, form.evaluation)
+    assumed = {}
+    if n_train is None:
+        assumed["rows"] = TRAIN_EXAMPLES
+    if n_eval is None and form.evaluation is not None:
+        assumed["eval examples"] = EVAL_ROWS
     request = ForecastRequest(
-        n_rows=rows,
-        n_eval=n_eval,
+        n_rows=assumed.get("rows", n_train or 0),
+        n_eval=assumed.get("eval examples", n_eval),
         objective=form.objective,
         options=form.options,
         epochs=form.epochs,
         steps=form.steps,
         max_length=form.max_length,
     )
-    return _finetune_lines(opened, request)
+    try:
+        return _finetune_lines(opened, request), assumed
+    except InputError as error:
+        if not assumed and form.data == opened.run.manifest.data.source:
+            raise
+        return [str(error)], assumed  # the finetune's own examples and their analysis may not give it reason
 
 
 def forecast(opened: OpenRun, *, batch_size: int, steps: int, n_runs: float) -> FinetuneForecast:

@@ -36,6 +36,7 @@ class PlanSelection:
         budget: of the rule budget alone.
         options: the setup as options.
         setup: the setup they mean.
+        progressive: freeze deeper after some steps, as `make_plan` takes it, or None.
     """
 
     opened: OpenRun
@@ -45,6 +46,7 @@ class PlanSelection:
     budget: Budget | None
     options: EstimateOptions
     setup: TrainingSetup
+    progressive: str | None = None
 
     def plan(self) -> FreezePlan:
         """The plan itself, with what the run's validations say of it."""
@@ -53,6 +55,7 @@ class PlanSelection:
             rule=self.rule,
             metric=self.metric,
             depth=self.depth,
+            progressive=self.progressive,
             budget=self.budget,
             setup=self.setup,
             run_name=self.opened.folder.absolute().name,
@@ -103,6 +106,8 @@ def as_command(selection: PlanSelection) -> str:
                 arguments += [_flag(field.name), str(value)]
     elif selection.rule != "coverage":
         arguments += ["--rule", selection.rule]
+    if selection.progressive is not None:
+        arguments += ["--progressive", selection.progressive]
     for name, value in _set_options(selection).items():
         arguments += [_flag(name if value else f"no_{name}")] if isinstance(value, bool) else [_flag(name), str(value)]
     return shlex.join([*arguments, "--out", "plan.json"])
@@ -119,9 +124,10 @@ def as_python(selection: PlanSelection) -> str:
     badge = []
     folder = "sf.example_run()" if example else f"Path({str(selection.opened.folder)!r})"
     parameters: dict[str, Any] = {"rule": selection.rule, "metric": selection.metric, "depth": selection.depth}
+    parameters["progressive"] = selection.progressive
     parameters["budget"] = selection.budget if selection.rule == "budget" else None
     parameters["run_name"] = selection.opened.folder.absolute().name
-    defaults = {"rule": "coverage", "metric": "semantic", "depth": None, "budget": None}
+    defaults = {"rule": "coverage", "metric": "semantic", "depth": None, "progressive": None, "budget": None}
     arguments = [
         f"{name}={value!r}" for name, value in parameters.items() if name not in defaults or value != defaults[name]
     ]

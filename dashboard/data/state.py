@@ -36,6 +36,7 @@ LinkName = Literal[
     "depth",
     "metric",
     "rule",
+    "wide",
     "gpu",
     "model",
     "examples",

@@ -100,11 +100,10 @@ def start_finetune(ctx: page.PageContext, runs: Path, *, shown: bool) -> None:
         return
     if state.training_setup()[0].lora:
         st.info(finetune_text.WHOLE_LAYERS)
-    if lines := compute.finetune_lines(ctx.opened, asked.form):
-        st.markdown(_bullets(lines))
-        st.caption(finetune_text.FORECAST)
-    else:
-        st.caption(finetune_text.NO_FORECAST)
+    lines, assumed = compute.finetune_lines(ctx.opened, asked.form)
+    st.markdown(_bullets(lines))
+    examples = " and ".join(f"{n:,} {what}" for what, n in assumed.items())
+    st.caption(finetune_text.UNFETCHED_FORECAST.format(examples=examples) if assumed else finetune_text.FORECAST)
     _as_code(asked.form.command(), asked.folder)
     example = ctx.opened.name == EXAMPLE
     if st.button("Finetune", type="primary", disabled=example):

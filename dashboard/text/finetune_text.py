@@ -8,7 +8,10 @@ FORECAST = (
     "Estimated at this run's example lengths. Before it trains, the job reports it again for its own examples, with "
     "the time."
 )
-NO_FORECAST = "The job reports what it does and takes before it trains, once it has fetched the examples."
+UNFETCHED_FORECAST = (
+    "Estimated at this run's example lengths, for {examples}, as the dataset is not fetched yet. Before it trains, the "
+    "job reports it again for its own examples, with the time."
+)
 WHOLE_LAYERS = "It trains whole layers: the adapters of the training setup do not count here."
 EXAMPLE_RUN = "The bundled run is read-only. Analyze a model on the page Start to finetune it."
 TAKEN = "A finished finetune named {name} already exists. Choose another name."

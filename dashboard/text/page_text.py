@@ -36,6 +36,7 @@ COMPARE_WITH = (
     "Depths are compared as shares of the layers."
 )
 NOTHING_TO_COMPARE = "There is no other run here yet. Analyze another model or other data on the page Start."
+NOT_DEEPER = "Freezing deeper after {steps:,} steps is not possible here: {problem}."
 EMBEDDED_EXPORT = (
     "{model} stands for the embedded model, which other trainers do not know: `semfreeze export` converts it to a "
     "folder and writes that."

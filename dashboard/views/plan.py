@@ -1,6 +1,6 @@
 """Plan: what a freeze depth saves and keeps under a training setup, and the plan to take away."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import streamlit as st
 
@@ -8,13 +8,14 @@ from semfreeze_core.cost.hardware import Gpu
 from semfreeze_core.cost.setup import setup_from_options
 from semfreeze_core.cost.speed import training_speed
 from semfreeze_core.cost.table import parts_at_depth
+from semfreeze_core.errors import PlanError
 from semfreeze_core.plan.badge import evidence_badge
 from semfreeze_core.plan.decide import AUTOMATIC_RULES
 from semfreeze_core.plan.make import warnings_of
 from semfreeze_core.plan.opinions import Comparison
-from semfreeze_core.records.cost import CostTable, DepthCost
+from semfreeze_core.records.cost import CostTable, DepthCost, ProgressiveCost
 from semfreeze_core.records.training import LoraSetup, TrainingSetup
-from semfreeze_core.wording.costs import flop_status_word, setup_line
+from semfreeze_core.wording.costs import depth_cost_table, flop_status_word, setup_line
 from semfreeze_core.wording.numbers import CI, duration_at, flops, gib, number, percent, rate_range
 from semfreeze_core.wording.plan import badge_sentence, depth_summary, no_recommendation
 from semfreeze_core.wording.rules import WHY, opinion_reasons, opinion_table, recommendation_sentence
@@ -35,6 +36,7 @@ from semfreeze_dashboard.text.visitor_text import visitor_text
 FRONTIER = "frontier"
 SAVINGS = tuple(frontier.SAVING_NAMES)
 RULES = (*AUTOMATIC_RULES, "auto", "budget")
+_MOST_STEPS, _NARROW = 10_000_000, 135
 SHOWS_DEPTH = True
 
 
@@ -97,6 +99,10 @@ def body() -> None:
         opinion_table(comparison).without(WHY).dicts(), hide_index=True, alt="The depth of every rule and its cost"
     )
     st.markdown("\n".join(f"- {escaped(line)}" for line in opinion_reasons(comparison)))
+    deeper = deeper_choice(ctx, shown, setup)
+    if deeper is not None:
+        wide = f"freeze {deeper.switch.wide_depth}, first {deeper.steps[0]:,} steps"
+        alternatives = {wide: deeper.phases[0], **alternatives}
     st.markdown("**GPUs it fits on**", help=TOOLTIPS["gpus"])
     st.dataframe(tables.gpu_rows(alternatives, table.depths, gpu), hide_index=True, alt="Headroom on each GPU")
     st.caption(badge_sentence(evidence_badge(compute.validations(ctx.opened), depth)))
@@ -104,7 +110,8 @@ def body() -> None:
         "views/validate.py", label="**Test this depth by a real finetune**", help=TOOLTIPS["test depth"],
         query_params=state.link_to_finetune_form(depth, validation_form.start_depth(ctx.opened)),
     )  # fmt: skip
-    export_panel(ctx, exports.plan_selection(ctx, opinion, rule, depth, budget, options, setup))
+    selection = exports.plan_selection(ctx, opinion, rule, depth, budget, options, setup)
+    export_panel(ctx, selection if deeper is None else replace(selection, progressive=f"@{deeper.switch.step}"))
 
 
 def rule_choice() -> str:
@@ -126,6 +133,7 @@ def saving_choice() -> str:
 def link_choices(opened: OpenRun) -> None:
     """This page's widgets of the link, for pages that only keep them there."""
     state.keep_choice("rule", RULES)
+    state.keep_number("wide", 0, _MOST_STEPS, 0)
     state.keep_number("memory", 0.0, LARGEST_MEMORY_GIB, 0.0)
     state.keep_number("compute", 1, 100, 100)
     state.keep_choice("saving", SAVINGS)
@@ -173,6 +181,23 @@ def metrics(ctx: page.PageContext, shown: _Shown, setup: TrainingSetup, gpu: Gpu
         st.caption(escaped(page_text.no_rate_sentence(gpu, setup.precision)))
     if line := page_text.alternative_line(shown.costs, shown.depth):
         st.caption(line)
+
+
+def deeper_choice(ctx: page.PageContext, shown: _Shown, setup: TrainingSetup) -> ProgressiveCost | None:
+    """What it costs to freeze this deep only after some steps; None where nobody asks for it, or it is not possible."""
+    st.markdown("**Freezing deeper after some steps**", help=TOOLTIPS["wide steps"])
+    steps = int(st.number_input("First steps", 0, _MOST_STEPS, 0, width=_NARROW, **state.in_link("wide")))
+    if not steps:
+        return None
+    try:
+        deeper = compute.deeper_cost(ctx.opened, setup, shown.depth, steps)
+    except PlanError as error:
+        st.info(escaped(page_text.NOT_DEEPER.format(steps=steps, problem=visitor_text(str(error)))))
+        return None
+    one = replace(shown.costs, depths=(shown.cost,), lora=None, alternative=None, transformers_5=None)
+    rows = depth_cost_table(replace(one, progressive=deeper)).without(*(part for part, _ in costs.BYTES))
+    st.dataframe(rows.dicts(), hide_index=True, alt="Cost of each phase")
+    return deeper
 
 
 def cost_charts(shown: _Shown, setup: TrainingSetup) -> None:

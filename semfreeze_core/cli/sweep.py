@@ -17,7 +17,7 @@ from semfreeze_core.cli.options.finetune import (
     require,
 )
 from semfreeze_core.cli.options.groups import with_flags
-from semfreeze_core.records.defaults import EVAL_ROWS, MIN_SEEDS, STEPS, TRAIN_ROWS
+from semfreeze_core.records.defaults import EVAL_ROWS, MIN_SEEDS, STEPS, TRAIN_ROWS, WIDE_STEPS
 from semfreeze_core.records.fields import FieldMapping
 from semfreeze_core.wording.escaping import terminal_text
 
@@ -32,6 +32,14 @@ def sweep(
         str,
         typer.Option(help="Freeze depths, comma-separated; auto: 0, 1/4, 1/2, 2/3, the maximum, every rule's."),
     ] = "auto",
+    progressive: Annotated[
+        str | None,
+        typer.Option(
+            help="Also a finetune that freezes W layers for N steps, then K. Without W-K: a quarter, then two thirds; "
+            f"without @N: {WIDE_STEPS} steps, at most half.",
+            metavar="W-K@N",
+        ),
+    ] = None,
     metric: MetricOption = "semantic",
     steps: Annotated[int, typer.Option(help="Optimizer steps after which all depths are evaluated.")] = STEPS,
     seeds: Annotated[int, typer.Option(help="Seeds of the order.")] = MIN_SEEDS,
@@ -54,7 +62,13 @@ def sweep(
     from semfreeze_core.cli.printing.validation import require_complete
     from semfreeze_core.finetune.validation.request import ValidationRequest
     from semfreeze_core.finetune.validation.sweep import sweep as run_sweep
-    from semfreeze_core.plan.candidate_depths import auto_depths, candidates_of, depth_arms, parse_depths
+    from semfreeze_core.plan.candidate_depths import (
+        auto_depths,
+        candidates_of,
+        depth_arms,
+        parse_depths,
+        progressive_arm,
+    )
     from semfreeze_core.plan.make import curve_of
     from semfreeze_core.plan.opinions import gather_opinions
     from semfreeze_core.runs.folder import SWEEPS, read_run
@@ -68,6 +82,7 @@ def sweep(
     n_layers = analysis.shape.n_layers
     made = plan_and_data(run, fields, "manual", n_layers // 2)
     chosen = auto_depths(n_layers, picks.values()) if depths == "auto" else parse_depths(depths, n_layers)
+    further = () if progressive is None else (progressive_arm(progressive, analysis.shape, steps),)
     setup = finetune_setup(flags, made.longest, steps=steps, train_examples=train_examples)
     request = ValidationRequest(
         plan=made.plan,
@@ -76,7 +91,7 @@ def sweep(
         setup=setup,
         mapping=made.mapping,
         add_eos=made.add_eos,
-        arms=depth_arms(chosen),
+        arms=(*depth_arms(chosen), *further),
         seeds=seeds,
         match="compute",
         rates=parse_rates(lr),

@@ -16,6 +16,7 @@ from semfreeze_core.cost.progressive import (
     read_switch,
     refused_with_switch,
     require_step,
+    trial_flop,
 )
 from semfreeze_core.cost.savings import Saving, cheapest_fit, savings
 from semfreeze_core.cost.table import (
@@ -66,4 +67,5 @@ __all__ = [
     "step_flop",
     "stock_setup",
     "training_bytes",
+    "trial_flop",
 ]

@@ -199,8 +199,25 @@ def progressive_cost(
 def look_cost(shape: ModelShape, setup: TrainingSetup, switch: DepthSwitch) -> LookCost:
     """What it adds to decide by short trainings when to freeze deeper.
 
-    Each decision makes LOOK_STEPS steps with either depth, without a cache, and evaluates both on CURVE_EXAMPLES
-    examples, taken to be as long as those of training. It goes on from one of the two; the other is lost.
+    Raises:
+        PlanError: a depth is outside 0..L.
+    """
+    refused = len(switch.looks(setup.steps)) * trial_flop(shape, setup, switch, deeper=False)
+    wide = run_flop(shape, setup, parts_at_depth(shape, switch.wide_depth))
+    return LookCost(lost=trial_flop(shape, setup, switch, deeper=True), never=wide + refused)
+
+
+def trial_flop(shape: ModelShape, setup: TrainingSetup, switch: DepthSwitch, *, deeper: bool) -> int:
+    """FLOPs that one decision whether to freeze deeper adds.
+
+    It makes LOOK_STEPS steps with either depth, without a cache, and evaluates both on CURVE_EXAMPLES examples, taken
+    to be as long as those of training. The finetune goes on from one of the two; the other is lost.
+
+    Args:
+        shape: the counted model.
+        setup: of the whole finetune.
+        switch: the two depths.
+        deeper: what is decided.
 
     Raises:
         PlanError: a depth is outside 0..L.
@@ -209,6 +226,4 @@ def look_cost(shape: ModelShape, setup: TrainingSetup, switch: DepthSwitch) -> L
     uncached = replace(setup, prefix_cache=False)
     one = replace(uncached, batch_size=1, checkpointing="none")
     readings = 2 * CURVE_EXAMPLES * step_flop(shape, one, wide).forward
-    lost_wide, lost_deep = (LOOK_STEPS * step_flop(shape, uncached, parts).total for parts in (wide, deep))
-    never = run_flop(shape, setup, wide) + len(switch.looks(setup.steps)) * (lost_deep + readings)
-    return LookCost(lost=lost_wide + readings, never=never)
+    return LOOK_STEPS * step_flop(shape, uncached, wide if deeper else deep).total + readings

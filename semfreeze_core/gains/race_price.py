@@ -15,14 +15,14 @@ class RacePrice:
     Attributes:
         likely: every rate that loses is stopped half-way, and the cheapest variant wins, so that the others' steps are
             lost.
-        worst: every search tries as many rates as it may, each to the end.
+        worst: every search tries as many rates as it may, each to the end, and a trial is made after it.
     """
 
     likely: int
     worst: int
 
 
-def race_price(step_flop: Sequence[int], reading_flop: int, steps: int = RACE_STEPS) -> RacePrice:
+def race_price(step_flop: Sequence[int], reading_flop: int, steps: int = RACE_STEPS, trial_flop: int = 0) -> RacePrice:
     """The price of a race whose rates are compared on the training batches, which takes no evaluation.
 
     The first variant brackets its rate by a trial on either side. The others begin at its rate, and what was too high
@@ -32,10 +32,12 @@ def race_price(step_flop: Sequence[int], reading_flop: int, steps: int = RACE_ST
         step_flop: of a step of each variant, the one that trains fewest layers first, FLOPs.
         reading_flop: of all evaluations: the model's before training and each variant's.
         steps: of the race.
+        trial_flop: of the trial that is made where the cheapest variant does not win, FLOPs; 0 where there is none.
     """
     lost_variants = steps * (sum(step_flop) - min(step_flop)) + reading_flop
     stopped = [(steps // 2) * flop * (2 if i == 0 else 1) for i, flop in enumerate(step_flop)]
-    return RacePrice(lost_variants + sum(stopped), lost_variants + (RATE_TRIALS - 1) * steps * sum(step_flop))
+    worst = lost_variants + (RATE_TRIALS - 1) * steps * sum(step_flop) + trial_flop
+    return RacePrice(lost_variants + sum(stopped), worst)
 
 
 def race_rows(steps: int, batch_size: int, n_variants: int) -> int:

@@ -73,12 +73,15 @@ def _race(request: RaceRequest, estimate: RaceEstimate, task: GuidedTask, folder
     """The race, once what it does and costs is reported."""
     depths = list(request.variants.values())
     shares = (estimate.price.likely / estimate.full_flop, estimate.price.worst / estimate.full_flop)
-    line = race_line(depths, request.objective, estimate.n_eval, shares, request.setup.steps)
+    line = race_line(depths, request.objective, estimate.n_eval, shares, request.setup.steps, estimate.trial)
     progress(ProgressEvent("Race", message=line))
     flop = [cost.flop for cost in estimate.costs.values()]
     peak = depth_cost(task.run.shape, request.setup, parts_at_depth(task.run.shape, min(depths))).bytes.total
     progress(ProgressEvent("Race", message=cost_line((min(flop), max(flop)), peak)))
     result = race(request, folder, progress)
     winner = next(variant for variant in result.variants if variant.name == result.chosen)
-    progress(ProgressEvent("Race", message=run_time_line(result.reason, winner.run_seconds)))
+    deeper = None
+    if result.deeper_depth is not None and estimate.deeper_flop is not None and winner.run_seconds is not None:
+        deeper = winner.run_seconds * estimate.deeper_flop / winner.run_flop
+    progress(ProgressEvent("Race", message=run_time_line(result.reason, winner.run_seconds, deeper)))
     return result

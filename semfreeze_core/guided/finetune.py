@@ -6,7 +6,8 @@ call with the same request does only what is missing.
 
 from pathlib import Path
 
-from semfreeze_core.finetune.train.train import RESULT, train_plan
+from semfreeze_core.finetune.train.folder import RESULT, remove_what_only_resumes
+from semfreeze_core.finetune.train.train import train_plan
 from semfreeze_core.guided.decision import decide
 from semfreeze_core.guided.folder import claimed
 from semfreeze_core.guided.report import finetune_report
@@ -43,6 +44,7 @@ def finetune(request: GuidedRequest, folder: Path, progress: Progress = silent) 
         plan, raced = decide(request, task, folder / DECISION / RACE_FOLDER, progress)
         if not (folder / RESULT).exists():
             train_plan(training_request(request, task, plan, raced, folder), folder, progress)
+        remove_what_only_resumes(folder)  # of a training that was killed in doing so
         report = finetune_report(request, task, plan, folder)
         write_atomically(written, report.model_dump_json(indent=1) + "\n")
         return report

@@ -10,7 +10,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from semfreeze_core.errors import RunError
-from semfreeze_core.finetune.train.train import CHECKPOINTS, RESULT
+from semfreeze_core.finetune.train.folder import CHECKPOINTS, RESULT
 from semfreeze_core.guided.request import GuidedRequest
 from semfreeze_core.records.finetune_report import DECISION
 from semfreeze_core.records.race import RACE_FOLDER

@@ -2,10 +2,11 @@
 
 from dataclasses import dataclass, field, replace
 
-from semfreeze_core.cost import depth_cost, parts_at_depth, run_flop, step_flop
+from semfreeze_core.cost import depth_cost, parts_at_depth, run_flop, step_flop, trial_flop
 from semfreeze_core.cost.setup import options_applied, padded_length, setup_from_options
 from semfreeze_core.gains.race_price import RacePrice, race_price, race_rows
 from semfreeze_core.guided.candidates import candidates, no_race_reason, price_reason, unraced_plan
+from semfreeze_core.plan.auto import trial_after_race
 from semfreeze_core.records.cost import DepthCost
 from semfreeze_core.records.defaults import EPOCHS, HELD_OUT, HELD_OUT_ROWS, RACE_STEPS
 from semfreeze_core.records.options import EstimateOptions, TrainingOptions
@@ -86,7 +87,8 @@ def forecast_lines(run: Run, request: ForecastRequest) -> list[str]:
                 shares = price.likely / estimate.full_flop, price.worst / estimate.full_flop
                 depths, flop = list(variants.values()), [cost.flop for cost in costs.values()]
                 peak = depth_cost(run.shape, setup, parts_at_depth(run.shape, min(depths))).bytes.total
-                lines.append(race_line(depths, request.objective, n_raced, shares, setup.steps))
+                trial = trial_after_race(depths, request.objective, RACE_STEPS, setup.steps)
+                lines.append(race_line(depths, request.objective, n_raced, shares, setup.steps, trial))
                 return [*lines, cost_line((min(flop), max(flop)), peak)]
         lines.append(unraced_line(why))
     plan = unraced_plan(request, task, variants, why or "")
@@ -132,4 +134,6 @@ def _price(run: Run, setup: TrainingSetup, request: ForecastRequest, depths: lis
     ]
     one = replace(setup, batch_size=1, prefix_cache=False, checkpointing="none")
     reading = n_raced * step_flop(run.shape, one, parts_at_depth(run.shape, 0)).forward
-    return race_price(steps, (1 + len(depths)) * reading, RACE_STEPS)
+    trial = trial_after_race(depths, request.objective, RACE_STEPS, setup.steps)
+    tried = 0 if trial is None else trial_flop(run.shape, setup, trial, deeper=True)
+    return race_price(steps, (1 + len(depths)) * reading, RACE_STEPS, tried)

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
+from semfreeze_core.finetune.train.folder import CHECKPOINTS
 from semfreeze_core.finetune.train.request import FirstSteps, TrainRequest
-from semfreeze_core.finetune.train.train import CHECKPOINTS
 from semfreeze_core.finetune.validation.race import winning_checkpoint
 from semfreeze_core.guided.request import GuidedRequest
 from semfreeze_core.guided.task import GuidedTask

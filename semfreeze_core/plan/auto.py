@@ -3,6 +3,7 @@
 Thresholds are those of semfreeze_core/records/defaults.py, chosen on the tasks they were measured on.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,8 +11,9 @@ from semfreeze_core.plan.abstention import evidence_reasons
 from semfreeze_core.plan.rules import Decision
 from semfreeze_core.records.defaults import LEAST_BIGRAM_COVERAGE, MIN_ANSWER_TAG, MIN_RACED_STEPS
 from semfreeze_core.records.gain import GainCurve
-from semfreeze_core.records.race import Race
+from semfreeze_core.records.race import Objective, Race
 from semfreeze_core.records.task_checks import TaskChecks
+from semfreeze_core.records.training import DepthSwitch
 from semfreeze_core.wording.numbers import number, percent
 
 
@@ -45,8 +47,8 @@ def deep_depth(n_layers: int, pick: int | None) -> int:
 def candidate_variants(n_layers: int, pick: int | None) -> dict[str, int]:
     """Variants to race, as their names in a validation with their freeze depths, shallowest first.
 
-    Full finetuning, a quarter and the deep depth. A variant that starts wide and then freezes deep belongs here too,
-    to be tried where the deep one loses.
+    Full finetuning, a quarter and the deep depth. `trial_after_race` says where one that starts wide and then freezes
+    deep is tried.
     """
     depths = sorted({0, quarter_depth(n_layers), deep_depth(n_layers, pick)})
     return {variant_name(depth): depth for depth in depths}
@@ -57,8 +59,40 @@ def variant_name(depth: int) -> str:
     return f"depth:{depth}" if depth else "full"
 
 
+def trial_after_race(depths: Collection[int], objective: Objective, raced_steps: int, steps: int) -> DepthSwitch | None:
+    """The finetune that is tried where the deepest variant of a race does not win: wide in the race, then deep.
+
+    The race's steps are its wide phase. One trial from the winner's checkpoint decides whether it freezes deeper there;
+    more of them would cost about ten of full finetuning's steps each. None where something else than the cheapest
+    variant is wanted, or the finetune ends too early.
+
+    Args:
+        depths: of the variants.
+        objective: what the finetune is to be good at.
+        raced_steps: of the race.
+        steps: of the whole finetune.
+    """
+    if objective.kind != "balanced" or len(set(depths)) < 2:
+        return None
+    switch = DepthSwitch(min(depths), max(depths), raced_steps, measured=True, trials=1)
+    return switch if switch.looks(steps) else None
+
+
+def switch_of(race: Race) -> DepthSwitch | None:
+    """Where the finetune that a race chose may freeze deeper; None where it trains the same layers to the end."""
+    if race.deeper_depth is None:
+        return None
+    return DepthSwitch(chosen_depth(race), race.deeper_depth, race.steps, measured=True, trials=1)
+
+
+def chosen_depth(race: Race) -> int:
+    """The freeze depth of the variant that a race chose."""
+    return next(variant.freeze_depth for variant in race.variants if variant.name == race.chosen)
+
+
 def decide_by_auto(curve: GainCurve, basis: AutoBasis) -> Decision:
-    """The race's winner; without a race a quarter of the layers where completions are new, else the deep depth.
+    """The race's winner, or the depth that a trial tries after it; without a race a quarter of the layers where
+    completions are new, else the deep depth.
 
     Without a race it makes no recommendation where the analysis gives no evidence. Ours.
     """
@@ -66,7 +100,7 @@ def decide_by_auto(curve: GainCurve, basis: AutoBasis) -> Decision:
     coverage = None if checks is None else checks.bigram_coverage
     parameters: dict[str, Any] = {"bigram_coverage": coverage, "steps": basis.steps}
     if race is not None:
-        depth = next(variant.freeze_depth for variant in race.variants if variant.name == race.chosen)
+        depth = chosen_depth(race) if race.deeper_depth is None else race.deeper_depth
         parameters["objective"] = race.objective.kind
         return Decision("auto", parameters, depth, depth, (race.reason,))
     covered = coverage is not None and coverage >= LEAST_BIGRAM_COVERAGE

@@ -3,10 +3,13 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from semfreeze_core.errors import InputError
+from semfreeze_core.cost import read_switch
+from semfreeze_core.errors import InputError, PlanError
 from semfreeze_core.plan.abstention import widest_range
 from semfreeze_core.plan.opinions import UNMEASURED_RULES, Comparison
 from semfreeze_core.plan.rules import depth_cap
+from semfreeze_core.records.defaults import PROGRESSIVE
+from semfreeze_core.records.model import ModelShape
 from semfreeze_core.records.pilots import Aim, ProposedBy
 
 
@@ -68,3 +71,26 @@ def parse_depths(text: str, n_layers: int) -> tuple[int, ...]:
 def depth_arms(depths: Iterable[int]) -> tuple[str, ...]:
     """Names of the arms of a sweep; full finetuning, which shares are of, is always among them."""
     return ("full", *(f"depth:{k}" for k in sorted(depths) if k))
+
+
+def progressive_arm(text: str, shape: ModelShape, steps: int) -> str:
+    """Name of a sweep's arm that freezes deeper after some steps, in full.
+
+    Args:
+        text: "W-K@N", as for read_switch; without W-K a quarter of the layers, then two thirds.
+        shape: the counted model.
+        steps: of the finetunes.
+
+    Raises:
+        PlanError: it is not so written, or not possible.
+    """
+    try:
+        switch = read_switch(text, shape, 2 * shape.n_layers // 3, steps)
+    except PlanError as error:
+        raise PlanError(f"--progressive {text}: {error}.") from error
+    if switch.measured:
+        raise PlanError(
+            f"--progressive {text}: only `semfreeze train` decides by trials when to freeze deeper; name a step, as in "
+            f"@{switch.step}."
+        )
+    return f"{PROGRESSIVE}:{switch.wide_depth}-{switch.deep_depth}@{switch.step}"

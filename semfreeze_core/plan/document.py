@@ -230,6 +230,8 @@ def plan_digests(plan: FreezePlan) -> tuple[str, ...]:
     for document in (whole, content):  # came since; the badge follows from the others, the names from the structure
         if document["switch"] is None:
             del document["switch"], document["cost"]["phases"], document["cost"]["looks"]
+        elif document["switch"]["trials"] is None:
+            del document["switch"]["trials"]
         del document["parameter_names"]
         del document["evidence"]["badge"]
         if document["evidence"]["race"] is None:

@@ -20,7 +20,7 @@ from semfreeze_core.cost.document import UNKNOWN_ACTIVATIONS, CostEntry
 from semfreeze_core.cost.setup import alternative_setup, setup_from_options, stock_trainer
 from semfreeze_core.errors import PlanError
 from semfreeze_core.gains import coverage_of_layers, gain_curve
-from semfreeze_core.plan.auto import AutoBasis
+from semfreeze_core.plan.auto import AutoBasis, switch_of
 from semfreeze_core.plan.badge import evidence_badge
 from semfreeze_core.plan.decide import decide
 from semfreeze_core.plan.document import (
@@ -114,7 +114,8 @@ def make_plan(
         weight: weight of the coverage against exchangeable layers, in [0, 1).
         budget: what the finetune may cost; only with the rule "budget".
         measurement: result of pilots of this model; only with the rule "measured".
-        race: result of a race of variants; only with the rule "auto".
+        race: result of a race of variants; only with the rule "auto". Where it leaves a deeper variant to a trial, the
+            plan freezes deeper after the race's steps if that loses nothing.
         checks: free checks of the finetune's own examples, for the rule "auto"; default those of the analysis.
         setup: the finetune whose cost is estimated; default `default_setup(run, train, budget)`.
         train: whether embeddings, final norm and head are trained.
@@ -163,6 +164,8 @@ def make_plan(
     if progressive is not None:  # also of a plan without a recommendation, so that a wrong one is refused
         switch = _switch(progressive, run.shape, decision.candidate_depth, setup)
         switch = None if parts is None else switch
+    elif race is not None and parts is not None:
+        switch = switch_of(race)
     candidate = decision.candidate_depth
     coverage = Interval(*[float("nan")] * 3) if candidate is None else curve.coverage.at(candidate)
     if chosen is not None:

@@ -15,8 +15,10 @@ class FinetuneReport(Document):
     """A guided finetune.
 
     `rule` is "auto", or the rule that another wish took; `badge` is as in a plan's evidence. `training` is the
-    training's own document. FLOPs are estimated, for the whole finetune: `planned_flop` as it was trained, `full_flop`
-    with every layer trained; `race_flop` is what the race added, null without one. `held_out` says whether the eval
+    training's own document. `freeze_depth` is what was frozen in the end; where a trial let it freeze deeper,
+    `first_depth` is what was frozen before step `deeper_from`, else both are null. FLOPs are estimated, for the whole
+    finetune: `planned_flop` as it was trained, `full_flop` with every layer trained; `race_flop` is what the race and a
+    trial after it added, null without a race. `held_out` says whether the eval
     examples were held out of the training file.
     """
 
@@ -25,6 +27,8 @@ class FinetuneReport(Document):
     folder: str
     n_layers: int
     freeze_depth: int
+    first_depth: int | None = None
+    deeper_from: int | None = None
     rule: str
     badge: str | None
     reasons: list[str]

@@ -52,8 +52,9 @@ class Race(Document):
 
     `chosen` is the variant that continues; `told_apart` is false where the race could not tell and the safe variant
     was taken. `loss_variation` is the standard deviation over the mean of the examples' losses before training.
-    `lost_flop` is what does not serve the chosen variant's training: the others' steps, the rates that lost, and all
-    evaluations; `full_flop` is estimated for the whole finetune with every layer trained.
+    `deeper_depth` is a freeze depth that lost, which a trial from the chosen variant's own checkpoint tries again; null
+    where there is no such trial. `lost_flop` is what does not serve the chosen variant's training: the others' steps,
+    the rates that lost, and all evaluations; `full_flop` is estimated for the whole finetune with every layer trained.
     """
 
     objective: Objective
@@ -68,6 +69,7 @@ class Race(Document):
     variants: list[RaceVariant]
     chosen: str
     told_apart: bool
+    deeper_depth: int | None = None
     reason: str
     lost_flop: int
     full_flop: int

@@ -5,6 +5,7 @@ from typing import Literal
 from pydantic import Field
 
 from semfreeze_core.records.provenance import Document, Measured, Provenance
+from semfreeze_core.records.training import DepthSwitch
 from semfreeze_core.records.validation import Budget, ValidationSettings
 
 SWEEP_SCHEMA_VERSION = 1
@@ -18,10 +19,11 @@ class SweepDepth(Document):
     `improvement` is the fall of an item's supervised loss in nats, with its two-sided interval; `share` is it over
     full finetuning's, and `share_stopped` where both are stopped at their lowest reading, null where readings on the
     way were not kept. `learning_rate` is null in sweeps of 0.1.0. `gain_coverage` is what the reading predicted of that
-    share.
+    share. With a `switch` it freezes deeper at a step: `freeze_depth` is the one before it, and nothing was predicted.
     """
 
     freeze_depth: int
+    switch: DepthSwitch | None = None
     learning_rate: float | None = None
     seeds: list[int]
     improvement: dict[Budget, float | None]
@@ -54,6 +56,7 @@ class RuleRegret(Document):
 class SweepReport(Document):
     """Everything a sweep says; the arms' own numbers lie beside it as a validation's report.
 
+    `progressive` are finetunes that froze deeper at a step; they are no depth's, so no best depth and no regret.
     `warnings` are of the data and of the arms' readings, none in sweeps from before they were kept.
     """
 
@@ -65,6 +68,7 @@ class SweepReport(Document):
     loss_before: Measured
     best_depth: dict[Budget, int | None]
     depths: list[SweepDepth]
+    progressive: list[SweepDepth] = Field(default_factory=list)
     rules: dict[str, RuleRegret]
     reason: str
     warnings: list[str] = Field(default_factory=list)

@@ -77,12 +77,14 @@ class DepthSwitch:
         step: after how many steps it freezes deeper.
         measured: whether short trainings decide if it does: after `step` steps, and where it does not, again after as
             many.
+        trials: how often they decide at most; None as long as steps are left.
     """
 
     wide_depth: int
     deep_depth: int
     step: int
     measured: bool = False
+    trials: int | None = None
 
     def __post_init__(self) -> None:
         if not 0 <= self.wide_depth < self.deep_depth:
@@ -91,6 +93,8 @@ class DepthSwitch:
             )
         if self.step < 1:
             raise ValueError(f"the freeze depth changes after at least 1 step, found {self.step}")
+        if self.trials is not None and not (self.measured and self.trials >= 1):
+            raise ValueError(f"only a measured switch has trials, at least 1, found {self.trials}")
 
     def looks(self, steps: int) -> tuple[int, ...]:
         """After which steps a measured switch is decided, as long as none is made; others are decided beforehand.
@@ -100,7 +104,8 @@ class DepthSwitch:
         """
         if not self.measured:
             return ()
-        return tuple(range(self.step, steps - LOOK_STEPS, self.step))[:: max(1, -(-LOOK_STEPS // self.step))]
+        after = range(self.step, steps - LOOK_STEPS, self.step)[:: max(1, -(-LOOK_STEPS // self.step))]
+        return tuple(after[: self.trials])
 
 
 @dataclass(frozen=True)

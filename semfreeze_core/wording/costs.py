@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from semfreeze_core.cost.savings import Saving
     from semfreeze_core.plan.document import FreezePlan
     from semfreeze_core.records.cost import CostTable, DepthCost, FlopStatus, Trainer
-    from semfreeze_core.records.training import LossKind, TrainingSetup
+    from semfreeze_core.records.training import DepthSwitch, LossKind, TrainingSetup
 
 LOGITS: dict[LossKind, str] = {
     "materialised": "full logits",
@@ -154,17 +154,19 @@ def depth_cost_table(costs: CostTable, rates: Sequence[float] = ()) -> Table:
     return table([Column(title) for title in titles], rows)
 
 
-def looks_sentence(every: int, lost_flop: int, never_flop: int) -> str:
+def looks_sentence(switch: DepthSwitch, lost_flop: int, never_flop: int) -> str:
     """How trials decide when a finetune freezes deeper, and what that adds to its cost.
 
     Args:
-        every: steps between them.
+        switch: that they decide.
         lost_flop: of one trial, what is not gone on from, FLOPs.
         never_flop: of the whole finetune where no trial allows it, FLOPs.
     """
+    after, it, none = ("After", "it", "it does not allow") if switch.trials == 1 else ("Every", "each", "none allows")
     return (
-        f"Every {counted(every, 'step')} a trial of {LOOK_STEPS} steps with either depth, on eval examples, decides "
-        f"whether it freezes deeper: each adds {flops(lost_flop)}. Where none allows it, all takes {flops(never_flop)}."
+        f"{after} {counted(switch.step, 'step')} a trial of {LOOK_STEPS} steps with either depth, on eval examples, "
+        f"decides whether it freezes deeper: {it} adds {flops(lost_flop)}. Where {none} it, all takes "
+        f"{flops(never_flop)}."
     )
 
 
@@ -190,7 +192,7 @@ def cost_notes(costs: CostTable) -> list[str]:
             "phase that needs most."
         )
         if both.looks is not None:
-            notes.append(looks_sentence(both.switch.step, both.looks.lost, both.looks.never))
+            notes.append(looks_sentence(both.switch, both.looks.lost, both.looks.never))
     if costs.alternative is not None:
         trainer = costs.alternative.trainer
         notes.append(

@@ -36,22 +36,24 @@ def switch_headline(switch: DepthSwitch, n_layers: int) -> str:
     """What a finetune trains that freezes deeper at a step, in one sentence."""
     steps = f"{'at least ' if switch.measured else ''}{counted(switch.step, 'step')}"
     then = "the first" if switch.deep_depth == 1 else f"the first {switch.deep_depth}"
+    if switch.trials == 1:
+        steps, then = counted(switch.step, "step"), f"{then} if a trial on eval examples loses nothing"
     if switch.wide_depth == 0:
         return f"Train all {n_layers} layers for {steps}, then freeze {then}."
     first = "first layer" if switch.wide_depth == 1 else f"first {switch.wide_depth}"
     return f"Freeze the {first} of {n_layers} layers for {steps}, then {then}."
 
 
-def phases_sentence(cost: PlanCost) -> str:
+def phases_sentence(cost: PlanCost, switch: DepthSwitch | None) -> str:
     """What each phase of a plan that freezes deeper at a step is estimated to cost; "" of another plan."""
-    if cost.phases is None:
+    if cost.phases is None or switch is None:
         return ""
     first, second = (f"{flops(p.cost.flop)} and {gib(p.cost.bytes.total)} of memory" for p in cost.phases)
     steps, rest = (phase.steps for phase in cost.phases)
     sentence = f"Estimated: {first} for the first {counted(steps, 'step')}, {second} for the other {rest:,}."
     if cost.looks is None:
         return sentence
-    return f"{sentence} {looks_sentence(steps, cost.looks.lost, cost.looks.never)}"
+    return f"{sentence} {looks_sentence(switch, cost.looks.lost, cost.looks.never)}"
 
 
 def no_recommendation(rule: str, candidate_depth: int | None) -> str:
@@ -77,7 +79,7 @@ def plan_summary(plan: FreezePlan) -> list[str]:
     if cost is None or not (plan.freeze_depth or set_of(plan.trainable)):
         return [headline(plan)]
     lines = [headline(plan), cost_sentence(cost)]
-    if phases := phases_sentence(plan.cost):
+    if phases := phases_sentence(plan.cost, plan.switch):
         lines.append(phases)
     if other is not None:
         lines.append(alternative_sentence(other.trainer, other.planned.relative_flop, other.planned.relative_bytes))

@@ -6,16 +6,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from semfreeze_core.records.defaults import MARGIN, RACE_CONFIDENCE, RACE_STEPS, RATE_TRIALS
+from semfreeze_core.records.defaults import LOOK_STEPS, MARGIN, RACE_CONFIDENCE, RACE_STEPS, RATE_TRIALS
+from semfreeze_core.records.looks import Look
 from semfreeze_core.wording.numbers import MISSING, counted, duration, flops, gib, nats, number, percent
 from semfreeze_core.wording.rates import learning_rate, trial_line
 from semfreeze_core.wording.tables import Column, Table, table
+from semfreeze_core.wording.training import look_sentence
 
 if TYPE_CHECKING:
     from semfreeze_core.plan.document import FreezePlan
     from semfreeze_core.records.finetune_report import FinetuneReport
     from semfreeze_core.records.race import Objective, Race, RaceVariant, RacingVariant
-    from semfreeze_core.records.training import TrainingSetup
+    from semfreeze_core.records.training import DepthSwitch, TrainingSetup
     from semfreeze_core.records.validation import ArmRun
 
 # Stages of `semfreeze finetune` whose messages say what it does, what that costs, and what it has decided.
@@ -28,6 +30,7 @@ _RACING_COLUMNS = (
     Column("learning rates tried, by the loss on training batches", text=True),
     Column("state", text=True),
 )
+_NOTE = Column("note", text=True)
 _RACED_COLUMNS = (
     Column("variant", text=True),
     Column("learning rate"),
@@ -35,7 +38,7 @@ _RACED_COLUMNS = (
     Column("eval loss, by target token"),
     Column("compute, whole finetune"),
     Column("time, whole finetune"),
-    Column("note", text=True),
+    _NOTE,
 )
 NOT_RANKED = "Not ranked: its loss did not fall at its rates."
 
@@ -70,9 +73,23 @@ def objective_text(objective: Objective) -> str:
 
 
 def race_reason(
-    objective: Objective, variants: Sequence[RaceVariant], chosen: str, told_apart: bool, n_eval: int
+    objective: Objective,
+    variants: Sequence[RaceVariant],
+    chosen: str,
+    told_apart: bool,
+    n_eval: int,
+    deeper_depth: int | None = None,
 ) -> str:
-    """Why a variant was chosen, with every variant's loss."""
+    """Why a variant was chosen, with every variant's loss, and what is tried after it.
+
+    Args:
+        objective: what the winner is to be good at.
+        variants: of the race.
+        chosen: name of the winner.
+        told_apart: whether the race could tell.
+        n_eval: eval examples.
+        deeper_depth: that a trial tries from the winner's checkpoint, or None.
+    """
     winner = next(variant for variant in variants if variant.name == chosen)
     losses = "; ".join(
         f"{variant_text(variant.freeze_depth)} {number(variant.loss)}"
@@ -90,6 +107,11 @@ def race_reason(
         why = f"The race cannot tell which variant is {asked}. Taken: {which}, the safe choice."
     else:
         why = f"Chosen: {which}, {asked}; weighted by target tokens another variant is lower."
+    if deeper_depth is not None:
+        why += (
+            f" A trial of {LOOK_STEPS} steps from its checkpoint decides whether the training continues with "
+            f"{variant_text(deeper_depth)}."
+        )
     return f"{measured} {why}"
 
 
@@ -119,7 +141,14 @@ class RaceSeconds:
     longest: float
 
 
-def race_line(depths: Sequence[int], objective: Objective, n_eval: int, shares: tuple[float, float], steps: int) -> str:
+def race_line(
+    depths: Sequence[int],
+    objective: Objective,
+    n_eval: int,
+    shares: tuple[float, float],
+    steps: int,
+    trial: DepthSwitch | None = None,
+) -> str:
     """What a race does and costs, before it starts.
 
     Args:
@@ -128,16 +157,24 @@ def race_line(depths: Sequence[int], objective: Objective, n_eval: int, shares: 
         n_eval: eval examples.
         shares: likely and most that it adds, as shares of the compute of training every layer for all steps.
         steps: of the whole finetune.
+        trial: what is tried where the deepest variant does not win, or None.
     """
     names = ", ".join(variant_text(depth) for depth in depths)
     likely, worst = (percent(share) for share in shares)
     shallowest = min(depths)
     stands = f" Training all layers is not raced; {variant_text(shallowest)} stands for it." if shallowest else ""
+    tried = ""
+    if trial is not None:
+        deep = variant_text(trial.deep_depth)
+        tried = (
+            f" If {deep} does not win, a trial of {LOOK_STEPS} steps from the winner's checkpoint decides whether the "
+            f"training continues with {deep}."
+        )
     return (
         f"Race: {names}. Each makes the first {RACE_STEPS} of {steps:,} steps at its own learning rate, the best of up "
         f"to {RATE_TRIALS} on the same batches, and is compared on {n_eval} eval examples.{stands} The training "
-        f"continues with {objective_text(objective)}. The race adds about {likely} to the compute of training every "
-        f"layer for {steps:,} steps, at worst {worst}."
+        f"continues with {objective_text(objective)}.{tried} The race adds about {likely} to the compute of training "
+        f"every layer for {steps:,} steps, at worst {worst}."
     )
 
 
@@ -196,9 +233,16 @@ def unraced_line(why: str) -> str:
     return f"No race: {why} Free checks decide."
 
 
-def run_time_line(reason: str, seconds: float | None) -> str:
-    """What a race decided, and how long the whole training takes at its speed."""
-    return f"{reason} Estimated time of the whole training: {duration(seconds)}, evaluation not included."
+def run_time_line(reason: str, seconds: float | None, deeper_seconds: float | None = None) -> str:
+    """What a race decided, and how long the whole training takes at its speed.
+
+    Args:
+        reason: of the race.
+        seconds: of the whole training.
+        deeper_seconds: where a trial lets it freeze deeper; None where there is none, or it is unknown.
+    """
+    deeper = "" if deeper_seconds is None else f" ({duration(deeper_seconds)} if it freezes deeper)"
+    return f"{reason} Estimated time of the whole training: {duration(seconds)}{deeper}, evaluation not included."
 
 
 def racing_table(variants: Sequence[RacingVariant]) -> Table:
@@ -225,7 +269,7 @@ def leader_sentence(variants: Sequence[RacingVariant]) -> str:
 
 
 def race_table(race: Race) -> Table:
-    """The variants of a race that has ended: what each reached, and what its whole finetune takes."""
+    """The variants of a race that has ended: what each reached, what its whole finetune takes, and notes if any."""
     rows = [
         (
             variant_text(variant.freeze_depth) + (" (chosen)" if variant.name == race.chosen else ""),
@@ -238,16 +282,17 @@ def race_table(race: Race) -> Table:
         )
         for variant in race.variants
     ]
-    return table(_RACED_COLUMNS, rows)
+    raced = table(_RACED_COLUMNS, rows)
+    return raced if any(variant.reason for variant in race.variants) else raced.without(_NOTE.title)
 
 
 def finetune_lines(report: FinetuneReport) -> list[str]:
     """What a guided finetune chose, why, what it gave, and what training every layer would have cost."""
-    chosen = variant_text(report.freeze_depth)
-    lines = [f"Trained: {chosen} of {report.n_layers} layers." if report.freeze_depth else "Trained: all layers."]
+    lines = [f"Trained: {_trained(report)}."]
     if report.badge is not None:
         lines[0] += f" Evidence: {report.badge}."
     lines += report.reasons
+    lines += [look_sentence(Look.model_validate(look)) for look in report.training.get("looks") or ()]
     before, after = (report.training[name] for name in ("before", "after"))
     if after is not None:
         was = "" if before is None else f"{number(before['loss'])} -> "
@@ -258,6 +303,16 @@ def finetune_lines(report: FinetuneReport) -> list[str]:
     lines.append(f"{cost}.")
     if report.race_flop is not None:
         share = percent(report.race_flop / report.full_flop)
-        lines.append(f"The race added {flops(report.race_flop)}, {share} of the compute of training every layer.")
+        what = "The race and its trial" if report.training.get("looks") else "The race"
+        lines.append(f"{what} added {flops(report.race_flop)}, {share} of the compute of training every layer.")
     lines.append(f"Estimated memory: {gib(report.planned_bytes)}; training every layer: {gib(report.full_bytes)}.")
     return lines
+
+
+def _trained(report: FinetuneReport) -> str:
+    """Which layers a guided finetune trained, and when."""
+    depth, first, n_layers = report.freeze_depth, report.first_depth, report.n_layers
+    if first is not None:
+        begin = f"{variant_text(first)} of {n_layers} layers" if first else "all layers"
+        return f"{begin} for {counted(report.deeper_from or 0, 'step')}, then {variant_text(depth)}"
+    return f"{variant_text(depth)} of {n_layers} layers" if depth else "all layers"

@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from semfreeze_core.wording.numbers import CI, MISSING, Bounded, interval, nats, number, percent, percent_interval
+from semfreeze_core.wording.numbers import (
+    CI,
+    MISSING,
+    Bounded,
+    counted,
+    interval,
+    nats,
+    number,
+    percent,
+    percent_interval,
+)
 from semfreeze_core.wording.rates import learning_rate
 from semfreeze_core.wording.rules import method_name
 from semfreeze_core.wording.tables import Column, Table, table
@@ -31,17 +41,21 @@ def sweep_line(report: SweepReport) -> str:
 
 
 def sweep_table(report: SweepReport) -> Table:
-    """One row per freeze depth: compute, coverage, and the loss reduction after the same compute and the same steps."""
-    stopped = any(depth.share_stopped is not None for depth in report.depths)
+    """One row per freeze depth, and per finetune that freezes deeper at a step.
+
+    Compute, coverage, and the loss reduction after the same compute and the same steps.
+    """
+    swept = [*sorted(report.depths, key=lambda one: one.freeze_depth), *report.progressive]
+    stopped = any(depth.share_stopped is not None for depth in swept)
     budgets: tuple[Budget, ...] = ("compute", "steps")
-    rated = any(depth.learning_rate is not None for depth in report.depths)
+    rated = any(depth.learning_rate is not None for depth in swept)
     titles = ["frozen layers", *["learning rate"] * rated, "compute, same steps", "R(k)"]
     for budget in budgets:
         titles += [f"nats, {same(budget)}", f"of full, {same(budget)}"]
     titles += ["of full, best checkpoint"] if stopped else []
     rows = []
-    for depth in sorted(report.depths, key=lambda one: one.freeze_depth):
-        row = [str(depth.freeze_depth)]
+    for depth in swept:
+        row = [frozen_text(depth)]
         row += [MISSING if depth.learning_rate is None else learning_rate(depth.learning_rate)] if rated else []
         row += [percent(depth.relative_flop), number(depth.gain_coverage, 2)]
         for budget in budgets:
@@ -49,6 +63,14 @@ def sweep_table(report: SweepReport) -> Table:
         row += [percent_interval(Bounded.of(depth.share_stopped, depth.share_stopped_interval))] if stopped else []
         rows.append(row)
     return table([Column(title) for title in titles], rows)
+
+
+def frozen_text(depth: SweepDepth) -> str:
+    """How many layers a swept finetune froze, and from when on."""
+    switch = depth.switch
+    if switch is None:
+        return str(depth.freeze_depth)
+    return f"{switch.wide_depth} for {counted(switch.step, 'step')}, then {switch.deep_depth}"
 
 
 def _reduction_cells(depth: SweepDepth, budget: Budget) -> list[str]:

@@ -37,7 +37,8 @@ def forecast_sentence(forecast: FinetuneForecast, whose_rate: str, search: tuple
 
 def look_sentence(look: Look) -> str:
     """What a trial gave that decides whether a finetune freezes deeper."""
-    decided = "It freezes deeper from there on" if look.deeper else "It does not freeze deeper yet"
+    kept = "Freezing deeper loses too much, or the trial cannot tell. It continues as before"
+    decided = "Freezing deeper loses nothing, so it does from there on" if look.deeper else kept
     return (
         f"Trial after step {look.step:,}: {LOOK_STEPS} steps give eval loss {number(look.wide_loss)} as it trains now, "
         f"{nats(look.deep_loss)} frozen deeper. {decided}."

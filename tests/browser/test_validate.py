@@ -1,7 +1,11 @@
-"""From a plan to its proof in a real browser, with a tiny model: launch, follow, reload, cancel, again, verdict."""
+"""From a plan to its proof in a real browser, with a tiny model: launch, follow, reload, cancel, again, verdict.
+
+And the form of a guided finetune: upload, start, follow, cancel.
+"""
 
 import pytest
 
+from semfreeze_core.runs.finetunes import list_finetunes
 from semfreeze_core.runs.folder import write_run
 from semfreeze_core.runs.reports import list_validations
 from semfreeze_core.wording.validation import verdict_sentence
@@ -79,4 +83,23 @@ def test_a_plan_is_put_to_the_test(reader, context, stocked, tmp_path):
     assert (again, report.finished, report.freeze_depth) == (name, True, 2)
     assert begun.runs[0] in report.runs, "what was done is not done again"
     sync_api.expect(window.locator("h4").first).to_contain_text(verdict_sentence(report, "compute"))
+    assert reader.complaints == []
+
+
+@pytest.mark.slow
+def test_a_finetune_is_started_followed_and_canceled(reader, stocked, tmp_path):
+    window, runs = reader.window, stocked[1]
+    reader.open("validate?run=tiny&prove=true&start=finetune&steps=400&objective=quality")
+    window.get_by_role("radio", name="upload").click()
+    window.locator("input[type=file]").set_input_files(write_jsonl(tmp_path / "task.jsonl", task_rows(330, seed=5)))
+    window.get_by_text("Race: train all layers,").wait_for()  # what it will do, before it starts
+    assert "held out" in window.get_by_role("radiogroup", name="Eval examples").inner_text()
+    reader.settle()
+    window.get_by_role("button", name="Finetune", exact=True).click()
+    window.get_by_text("66 of 330 rows are held out for evaluation.").wait_for()  # by the job
+    assert window.get_by_role("combobox", name="Finetune").input_value() == "task-finetuned"
+    window.get_by_role("button", name="Cancel").first.click()
+    window.get_by_text("This finetune stopped before its end.").wait_for()
+    ((name, begun),) = list_finetunes(runs / "tiny").items()
+    assert (name, begun.report) == ("task-finetuned", None)
     assert reader.complaints == []

@@ -13,10 +13,15 @@ from semfreeze_core.errors import DataError, InputError, PlanError, ResourceErro
 from semfreeze_core.finetune.arm import rate_search
 from semfreeze_core.finetune.arm.job import ModelSource
 from semfreeze_core.finetune.arm.process import run_job
-from semfreeze_core.finetune.train import train as train_module
+from semfreeze_core.finetune.train import fit, phases
+from semfreeze_core.finetune.validation import race as race_module
+from semfreeze_core.finetune.validation import race_estimate as race_estimate_module
 from semfreeze_core.finetune.validation import race_request as race_request_module
 from semfreeze_core.finetune.validation import validate as validation_module
+from semfreeze_core.finetune.validation.race import decide_race
 from semfreeze_core.gains import race_price as race_price_module
+from semfreeze_core.gains.looks import decide_look
+from semfreeze_core.gains.race import choose_balanced
 from semfreeze_core.gains.race_price import RacePrice
 from semfreeze_core.gains.rates import too_high_rate
 from semfreeze_core.guided import candidates as candidates_module
@@ -31,27 +36,26 @@ from semfreeze_core.guided.request import GuidedRequest
 from semfreeze_core.plan import auto
 from semfreeze_core.plan.document import parse_plan
 from semfreeze_core.progress import silent
+from semfreeze_core.records import training as records_training
 from semfreeze_core.records.defaults import RATE_TRIALS
 from semfreeze_core.records.finetune_report import FINETUNE_REPORT
 from semfreeze_core.records.options import TrainingOptions
 from semfreeze_core.records.race import Objective
+from semfreeze_core.records.training import DepthSwitch
 from semfreeze_core.records.validation import ArmRun
 from semfreeze_core.runs.folder import read_run
 from semfreeze_core.wording.race import finetune_lines, variant_text
 from tests.core.finetune.arms_here import arms_in_this_process
 from tests.core.finetune.loaded import load_tiny
 from tests.core.finetune.tiny_plan import write_task
+from tests.core.killed_writes import Killed, killed
 
 STEPS = 4
 
 
-class Killed(BaseException):
-    pass
-
-
 @pytest.fixture(scope="module", autouse=True)
 def short_races(tmp_path_factory):
-    """Races of four steps on at least eight examples, for finetunes of at least ten steps."""
+    """Races of four steps on at least eight examples and no trial after them, for finetunes of at least ten steps."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SEMFREEZE_HOME", str(tmp_path_factory.mktemp("home")))
         patch.setattr(race_request_module, "RACE_STEPS", STEPS)
@@ -60,6 +64,8 @@ def short_races(tmp_path_factory):
         patch.setattr(candidates_module, "RACE_STEPS", STEPS)
         patch.setattr(candidates_module, "MIN_RACED_STEPS", 10)
         patch.setattr(decision_module, "price_reason", lambda *_: None)  # so few steps save less than a race takes
+        for module in (race_estimate_module, forecast_module):
+            patch.setattr(module, "trial_after_race", lambda *_: None)
         yield
 
 
@@ -77,16 +83,25 @@ def request_for(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def finished(request_for, tmp_path_factory):
-    """A guided finetune, its folder, and what was said: before or after anything was trained."""
+    """A guided finetune, its folder, what was said before or after anything was trained, and its file operations.
+
+    Beside it is the folder `undecided`, as it was when all variants had made their race.
+    """
     folder, said = tmp_path_factory.mktemp("finished") / "out", []
 
     def hear(event):
         if event.message:
             said.append((event.message, any((folder / "decision" / "race").glob("runs/depth-*"))))
 
-    with arms_in_this_process():
-        report = finetune(request_for(), folder, hear)
-    return report, folder, said
+    def decide(*given):
+        shutil.copytree(folder, folder.parent / "undecided")
+        return decide_race(*given)
+
+    with pytest.MonkeyPatch.context() as patch, arms_in_this_process():
+        patch.setattr(race_module, "decide_race", decide)
+        with killed(folder, None) as counted:
+            report = finetune(request_for(), folder, hear)
+    return report, folder, said, len(counted.operations)
 
 
 def weights(folder):
@@ -94,7 +109,7 @@ def weights(folder):
 
 
 def test_the_winner_of_the_race_is_trained_to_the_end(finished):
-    report, folder, _ = finished
+    report, folder, *_ = finished
     race = report.race
     assert [variant.freeze_depth for variant in race.variants] == [1, 2]
     assert (report.rule, report.badge, report.held_out) == ("auto", "checked", True)
@@ -115,7 +130,7 @@ def test_the_winner_of_the_race_is_trained_to_the_end(finished):
 
 
 def test_what_it_will_do_and_cost_is_said_before_anything_trains(finished):
-    report, _, said = finished
+    report, _, said, _ = finished
     before = [message for message, trained in said if not trained]
     assert f"{report.n_eval} of 80 rows are held out for evaluation." in before
     assert any(message.startswith(f"Finetune: {report.steps} steps of 4 examples on") for message in before)
@@ -134,7 +149,7 @@ def test_what_it_will_do_and_cost_is_said_before_anything_trains(finished):
 
 
 def test_every_variant_brackets_its_own_rate_on_the_batches_and_the_second_begins_where_the_first_ended(finished):
-    _, folder, _ = finished
+    _, folder, *_ = finished
     runs = folder / "decision" / "race" / "runs"
     deep, wide = (
         ArmRun.model_validate_json((runs / f"depth-{depth}-seed0.json").read_text()).rate_search for depth in (2, 1)
@@ -147,7 +162,7 @@ def test_every_variant_brackets_its_own_rate_on_the_batches_and_the_second_begin
 
 
 def test_at_the_end_it_is_said_what_was_chosen_and_what_all_layers_would_have_cost(finished):
-    report, _, _ = finished
+    report, *_ = finished
     lines = finetune_lines(report)
     assert lines[0].endswith("Evidence: checked.")
     assert report.reasons[0] in lines
@@ -157,7 +172,7 @@ def test_at_the_end_it_is_said_what_was_chosen_and_what_all_layers_would_have_co
 
 
 def test_the_same_command_on_a_finished_finetune_gives_its_report(finished, request_for, monkeypatch):
-    report, folder, _ = finished
+    report, folder, *_ = finished
     monkeypatch.setattr(task_module, "load_tokenizer", lambda *_, **__: pytest.fail("it began again"))
     assert finetune(request_for(), folder) == report
 
@@ -166,7 +181,7 @@ def test_the_same_command_on_a_finished_finetune_gives_its_report(finished, requ
 def test_killed_between_variants_and_in_the_training_it_goes_on_and_ends_the_same(
     finished, request_for, tmp_path, monkeypatch
 ):
-    report, reference, _ = finished
+    report, reference, *_ = finished
     trained = []
 
     def run(job, log, progress):
@@ -180,14 +195,14 @@ def test_killed_between_variants_and_in_the_training_it_goes_on_and_ends_the_sam
     with pytest.raises(Killed):
         finetune(request_for(), tmp_path / "out")
 
-    class Dies(train_module.Recorder):
+    class Dies(fit.Recorder):
         def on_step_end(self, args, state, control, **rest):
             super().on_step_end(args, state, control, **rest)
             if state.global_step == 10:
                 raise Killed
 
     with monkeypatch.context() as patch:
-        patch.setattr(train_module, "Recorder", Dies)
+        patch.setattr(fit, "Recorder", Dies)
         with pytest.raises(Killed):
             finetune(request_for(), tmp_path / "out")
     assert trained == ["baseline", "depth-2-seed0", "killed", "depth-1-seed0"]
@@ -198,25 +213,27 @@ def test_killed_between_variants_and_in_the_training_it_goes_on_and_ends_the_sam
 
 
 def test_a_finetune_killed_before_its_report_gets_it(finished, request_for, tmp_path, monkeypatch):
-    report, folder, _ = finished
+    report, folder, *_ = finished
     (folder / FINETUNE_REPORT).rename(folder / "moved.json")
+    (folder / "look" / "deep").mkdir(parents=True)  # the training was killed as it removed what only resumes it
     try:
         with monkeypatch.context() as patch:
             patch.setattr(finetune_module, "train_plan", lambda *_: pytest.fail("it was trained again"))
             again = finetune(request_for(), folder)
         assert again.model_copy(update={"provenance": report.provenance}) == report
+        assert not (folder / "look").exists()
     finally:
         (folder / "moved.json").rename(folder / FINETUNE_REPORT)
 
 
 def test_another_request_in_the_folder_is_refused_with_what_differs(finished, request_for):
-    _, folder, _ = finished
+    _, folder, *_ = finished
     with pytest.raises(RunError, match=r"holds another finetune \(other settings: epochs\)\. Choose another --out"):
         finetune(request_for(epochs=2), folder)
 
 
 def test_a_finetune_is_found_finished_in_a_project_that_was_copied(finished, request_for, tmp_path):
-    report, folder, _ = finished
+    report, folder, *_ = finished
     request = request_for()
     task = Path(request.data).parent
     for part in (folder.parent, task):
@@ -228,6 +245,128 @@ def test_a_finetune_is_found_finished_in_a_project_that_was_copied(finished, req
     )
     assert again.folder == str(tmp_path / folder.parent.name / "out")
     assert again.training == report.training
+
+
+@pytest.fixture(scope="module")
+def raced(finished, request_for, tmp_path_factory):
+    """A finetune that was killed after a race which the quarter won, and what was said; a trial is to follow."""
+    folder, said = tmp_path_factory.mktemp("raced") / "out", []
+    shutil.copytree(finished[1].parent / "undecided", folder)
+
+    def choose(*given):
+        return replace(choose_balanced(*given), variant="depth:1", told_apart=True)
+
+    def stop(*_):
+        raise Killed
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(validation_module, "run_arm_process", lambda *_: pytest.fail("a variant was raced again"))
+        patch.setattr(race_estimate_module, "trial_after_race", auto.trial_after_race)
+        patch.setattr(race_module, "choose_balanced", choose)
+        patch.setattr(finetune_module, "train_plan", stop)
+        with pytest.raises(Killed):
+            finetune(request_for(), folder, lambda event: said.append(event.message))
+    return folder, said
+
+
+@pytest.fixture
+def tried(request_for, raced, tmp_path, monkeypatch):
+    """Finishes that finetune, in a copy, with a trial of two steps that decides as asked; or is killed in it."""
+    for module in (phases, records_training):
+        monkeypatch.setattr(module, "LOOK_STEPS", 2)
+
+    def run(*, deeper, name="out", killed_at=None):
+        """Its report, None where it is killed before a file operation; and the number of these without a kill."""
+
+        def decide(*given):
+            standing = "within" if deeper else "cannot tell"
+            return decide_look(*given).model_copy(update={"items_standing": standing, "tokens_standing": standing})
+
+        folder = tmp_path / name
+        if not folder.exists():
+            shutil.copytree(raced[0], folder)
+        with monkeypatch.context() as patch:
+            patch.setattr(phases, "decide_look", decide)
+            report = None
+            with killed(folder, killed_at) as kill:
+                report = finetune(request_for(), folder)
+        return report, len(kill.operations)
+
+    return run
+
+
+def test_where_the_deep_variant_loses_a_trial_from_the_winners_checkpoint_may_freeze_it_after_all(
+    raced, tried, tmp_path
+):
+    said = raced[1]
+    report, _ = tried(deeper=True)
+    plan, race = parse_plan((tmp_path / "out" / "plan.json").read_text()), report.race
+    assert (race.chosen, race.deeper_depth) == ("depth:1", 2)
+    assert plan.switch == DepthSwitch(1, 2, STEPS, measured=True, trials=1)
+    assert (plan.rule, plan.freeze_depth, plan.evidence.badge) == ("auto", 2, "checked")
+    assert (report.freeze_depth, report.first_depth, report.deeper_from) == (2, 1, STEPS)
+    assert [(look["step"], look["items_standing"]) for look in report.training["looks"]] == [(STEPS, "within")]
+    assert report.training["first_steps"] == STEPS
+    assert len(report.training["train_losses"]) == report.steps - STEPS
+    wide, deep = (variant.run_flop for variant in race.variants)
+    assert deep < report.planned_flop < wide
+    assert report.race_flop > race.lost_flop
+    (line,) = [message for message in said if message and message.startswith("Race: ")]
+    assert "If freeze 2 does not win, a trial of 10 steps from the winner's checkpoint decides" in line
+    worst = int(re.search(r"at worst (\d+)%", line)[1])
+    assert 100 * report.race_flop / report.full_flop <= worst + 1, "the trial is in what was said before"
+    assert any(message and re.search(r"whole training: .* \(.* if it freezes deeper\)", message) for message in said)
+    lines = finetune_lines(report)
+    assert lines[0] == f"Trained: freeze 1 of 4 layers for {STEPS} steps, then freeze 2. Evidence: checked."
+    assert "decides whether the training continues with freeze 2." in lines[1]
+    assert "Freezing deeper loses nothing, so it does from there on." in lines[2]
+    assert lines[-2].startswith("The race and its trial added ")
+
+
+def test_a_trial_that_cannot_tell_keeps_the_quarter_to_the_end(tried, tmp_path):
+    report, _ = tried(deeper=False)
+    (wide, _) = report.race.variants
+    assert (report.freeze_depth, report.first_depth, report.deeper_from) == (1, None, None)
+    assert report.planned_flop == wide.run_flop
+    lines = finetune_lines(report)
+    assert lines[0] == "Trained: freeze 1 of 4 layers. Evidence: checked."
+    assert lines[2].endswith("Freezing deeper loses too much, or the trial cannot tell. It continues as before.")
+    card = " ".join((tmp_path / "out" / "README.md").read_text().split())
+    assert "frozen deeper in none" in card
+
+
+@pytest.mark.quick_cases(4)
+@pytest.mark.parametrize("moment", range(4))
+def test_killed_in_the_trial_the_switch_or_after_it_decides_and_ends_the_same(tried, tmp_path, moment):
+    whole, n_operations = tried(deeper=True, name="whole")
+    ended, _ = tried(deeper=True, killed_at=n_operations * (2 * moment + 1) // 8)
+    assert ended is None
+    again, _ = tried(deeper=True)
+    assert_same_end((again, tmp_path / "out"), (whole, tmp_path / "whole"))
+
+
+@pytest.mark.quick_cases(0)
+@pytest.mark.parametrize("moment", range(8))
+def test_killed_at_any_of_eight_moments_the_same_command_ends_the_same(finished, request_for, tmp_path, moment):
+    report, folder, _, n_operations = finished
+    with arms_in_this_process():
+        with killed(tmp_path / "out", n_operations * (2 * moment + 1) // 16) as kill:
+            finetune(request_for(), tmp_path / "out")
+        assert kill.happened
+        again = finetune(request_for(), tmp_path / "out")
+    assert_same_end((again, tmp_path / "out"), (report, folder))
+
+
+def assert_same_end(ours, theirs):
+    """The same decision, weights and files; losses are of the steps since the resumption alone."""
+    (report, folder), (expected, other) = ours, theirs
+    assert weights(folder) == weights(other)
+    for name in ("freeze_depth", "first_depth", "deeper_from", "planned_flop", "race_flop", "steps"):
+        assert getattr(report, name) == getattr(expected, name), name
+    assert report.training["after"] == expected.training["after"]
+    assert report.training["looks"] == expected.training["looks"]
+    kept = [{path.relative_to(place) for path in place.rglob("*") if path.is_file()} for place in (folder, other)]
+    assert kept[0] == kept[1]
 
 
 @pytest.fixture
@@ -341,7 +480,7 @@ def test_a_time_that_no_variant_keeps_takes_the_fastest_for_fewer_steps_from_its
 
 @pytest.mark.quick_cases(0)
 def test_a_memory_limit_leaves_out_the_variants_that_do_not_fit(finished, request_for, planned, tmp_path):
-    report, _, _ = finished
+    report, *_ = finished
     limit = report.full_bytes - 1
     request = planned(request_for(objective=Objective(kind="memory", limit=limit)), tmp_path / "out")
     assert [variant.freeze_depth for variant in request.plan.evidence.race.variants] == [1, 2]
@@ -369,7 +508,7 @@ def test_variants_that_find_no_memory_say_so_and_the_same_command_trains_them(re
 
 
 def test_a_forecast_without_the_examples_says_what_the_command_says_with_them(finished, monkeypatch):
-    _, folder, said = finished
+    _, folder, said, _ = finished
     monkeypatch.setattr(forecast_module, "RACE_STEPS", STEPS)
     monkeypatch.setattr(forecast_module, "price_reason", lambda *_: None)
     asked = ForecastRequest(n_rows=80, epochs=1, options=TrainingOptions(batch_size=4, precision="float32"))

@@ -10,7 +10,7 @@ import tempfile
 import pytest
 
 from semfreeze_core.errors import ResourceError, RunError
-from semfreeze_core.finetune.train import train
+from semfreeze_core.finetune.train import folder as training_folder
 from semfreeze_core.finetune.validation import validate
 from semfreeze_core.runs.jobs import submit
 from semfreeze_core.storage import new_folder, write_atomically
@@ -199,7 +199,7 @@ def test_a_folder_without_locks_is_refused_in_one_sentence_by_what_needs_it_alon
 
 def test_a_finetune_in_a_folder_without_locks_is_refused_and_leaves_nothing(tmp_path, without_locks):
     without_locks(errno.ENOLCK)
-    with pytest.raises(RunError, match="without file locks"), train._claimed(tmp_path / "out", None):
+    with pytest.raises(RunError, match="without file locks"), training_folder.claimed(tmp_path / "out", None):
         pytest.fail("it began")
     assert names(tmp_path) == []
     with pytest.raises(RunError, match="without file locks"), validate._claimed(tmp_path / "out", None, False):

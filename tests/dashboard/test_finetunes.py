@@ -84,13 +84,27 @@ def test_form_says_before_the_start_what_the_command_will_do_and_take(doubtful, 
     assert escaped(lines[0]) not in texts(app), "other examples, other numbers"
     app.button_group(key="form finetune of doubtful-kind").set_value("hub").run()
     app.text_input(key="form finetune of doubtful-hub").set_value("org/data").run()
-    assert "once it has fetched the examples" in texts(app)
+    assert "on 800 training examples, evaluated on 200." in texts(app)
+    assert "for 1,000 rows, as the dataset is not fetched yet" in texts(app)
+    app.selectbox(key="objective").set_value("time").run()
+    app.number_input(key="steps").set_value(20).run()
+    assert "needs a race" in texts(app)
+    assert any(button.label == "Finetune" for button in app.button), "the dataset may have more examples"
 
 
 def test_a_finetune_that_cannot_be_made_is_refused_before_it_starts(doubtful):
     app = opened("validate", **LINK, objective="time", steps="20")
     assert any("needs a race" in error.value for error in app.error)
     assert not any(button.label == "Finetune" for button in app.button)
+
+
+def test_what_the_runs_examples_would_be_refused_for_stops_no_finetune_of_others(doubtful):
+    app = opened("validate", **LINK, objective="time", steps="20")
+    app.button_group(key="form finetune of doubtful-kind").set_value("sample").run()
+    app.selectbox(key="form finetune of doubtful-sample").set_value("quantity_problems_eval").run()
+    assert "needs a race" in texts(app)
+    assert not app.error
+    assert any(button.label == "Finetune" for button in app.button)
 
 
 def test_choices_are_in_the_link_and_outlive_other_pages(doubtful, asked):

@@ -10,11 +10,12 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from semfreeze_core.cost import compare_costs, cost_table
+from semfreeze_core.cost import compare_costs, cost_table, progressive_cost
 from semfreeze_core.cost.setup import stock_trainer
 from semfreeze_core.plan import curve_of, make_plan
 from semfreeze_core.plan.make import default_setup
 from semfreeze_core.plan.rules_by_cost import Budget
+from semfreeze_core.records.training import DepthSwitch
 from semfreeze_core.runs.folder import write_run
 from semfreeze_dashboard.data.run_folder import DEMO_VARIABLE
 from semfreeze_dashboard.text.page_text import alternative_line
@@ -122,6 +123,23 @@ def test_plan_prices_the_setup_beside_it(example):
     assert "--batch-size 2" in command
     assert "--precision bf16" in command
     assert "--no-prefix-cache" in command
+
+
+def test_plan_shows_the_phases_of_a_finetune_that_freezes_deeper_later(example):
+    app = opened("plan", depth="19", wide="20")
+    shape, setup = example.run.shape, default_setup(example.run)
+    cost = progressive_cost(shape, setup, DepthSwitch(7, 19, 20))
+    (rows,) = [frame.value for frame in app.dataframe if "first step" in frame.value.columns]
+    assert list(rows["frozen layers"]) == ["19", "7, then 19", "first 20 steps", f"other {setup.steps - 20} steps"]
+    assert list(rows["compute"])[1] == f"{100 * cost.whole.relative_flop:.0f}%"
+    assert list(rows.columns)[-2:] == ["memory", "memory, share"], "the charts have its parts"
+    (gpus,) = [frame.value for frame in app.dataframe if "fits from depth" in frame.value.columns]
+    assert "freeze 7, first 20 steps" in gpus.columns
+    assert "--progressive @20" in app.code[0].value
+    app.slider(key="depth").set_value(7).run()
+    assert [info.value for info in app.info if "Freezing deeper after 20 steps is not possible here" in info.value]
+    assert "--progressive" not in app.code[0].value
+    assert not [frame for frame in opened("plan", depth="19").dataframe if "first step" in frame.value.columns]
 
 
 def test_plan_with_adapters_has_no_depth_at_which_nothing_is_trained():

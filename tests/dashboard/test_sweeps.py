@@ -6,9 +6,10 @@ import pytest
 
 from semfreeze_core.records.provenance import provenance_now
 from semfreeze_core.records.sweep import RuleRegret, SweepDepth, SweepReport
+from semfreeze_core.records.training import DepthSwitch
 from semfreeze_core.runs.reports import list_sweeps, list_validations
 from semfreeze_core.wording.pilots import pilots_sentence
-from semfreeze_core.wording.sweep import regret_table
+from semfreeze_core.wording.sweep import regret_table, sweep_table
 from semfreeze_dashboard.charts.sweeps import draw_sweep
 from semfreeze_dashboard.text.validation_text import sweep_sentence
 from tests.core.plan.pilots import MEASURED
@@ -71,6 +72,18 @@ def test_chart_draws_what_was_measured_over_what_was_predicted(report):
     assert compute.y[2] == pytest.approx(102)
     assert compute.error_y.array[2] == pytest.approx(18)
     assert [note.text for note in figure.layout.annotations] == ["half", "coverage"]
+
+
+def test_a_finetune_that_froze_deeper_at_a_step_stands_by_the_depths_and_is_none(report):
+    deeper = report.depths[1].model_copy(update={"freeze_depth": 7, "switch": DepthSwitch(7, 19, 20)})
+    both = report.model_copy(update={"progressive": [deeper]})
+    stars = [trace for trace in draw_sweep(both, {}).data if trace.mode == "markers"]
+    assert [(list(trace.x), list(trace.customdata)) for trace in stars] == 2 * [
+        ([19], ["freeze 7 for 20 steps, then 19"])
+    ]
+    assert [trace.y[0] for trace in stars] == pytest.approx([100 * deeper.share[b] for b in ("compute", "steps")])
+    assert sweep_table(both).dicts()[-1]["frozen layers"] == "7 for 20 steps, then 19"
+    assert len(draw_sweep(report, {}).data) == 3
 
 
 def test_table_has_the_least_regret_first_and_reasons_last(report):

@@ -1,4 +1,4 @@
 """From a freeze plan to a finetuned model on disk."""
 
 # The modules that other rooms may import.
-__all__ = ["request", "train"]
+__all__ = ["folder", "request", "train"]

@@ -86,6 +86,7 @@ def decide_race(request: RaceRequest, prepared: Prepared, report: ValidationRepo
         raise InputError(nothing_learned(list(runs.values())))
     seconds = {name: _run_seconds(run, estimate.costs[name].flop) for name, run in runs.items()}
     choice = _choose(request, losses, seconds)
+    tried = _deeper_depth(request, losses, choice, estimate)
     variants = [
         _variant(runs[name], depth, losses, choice, estimate, seconds)
         for name, depth in request.variants.items()
@@ -104,7 +105,8 @@ def decide_race(request: RaceRequest, prepared: Prepared, report: ValidationRepo
         variants=variants,
         chosen=choice.variant,
         told_apart=choice.told_apart,
-        reason=race_reason(request.objective, variants, choice.variant, choice.told_apart, len(losses.before)),
+        deeper_depth=tried,
+        reason=race_reason(request.objective, variants, choice.variant, choice.told_apart, len(losses.before), tried),
         lost_flop=estimate.baseline_flop
         + sum(_lost_flop(prepared, run, wins=name == choice.variant) for name, run in runs.items()),
         full_flop=estimate.full_flop,
@@ -120,6 +122,15 @@ def _choose(request: RaceRequest, losses: RaceLosses, seconds: Mapping[str, floa
         within = [name for name, value in known.items() if value <= objective.limit]
         return choose_lowest(losses, within or [min(known, key=lambda name: known[name])])
     return choose_lowest(losses, learned)
+
+
+def _deeper_depth(request: RaceRequest, losses: RaceLosses, choice: RaceChoice, estimate: RaceEstimate) -> int | None:
+    """The depth that a trial tries from the winner's checkpoint: the deepest one's, which trained and did not win."""
+    trial = estimate.trial
+    if trial is None or request.variants[choice.variant] != trial.wide_depth:
+        return None
+    trained = {request.variants[name] for name in losses.after}
+    return trial.deep_depth if trial.deep_depth in trained else None
 
 
 def _variant(

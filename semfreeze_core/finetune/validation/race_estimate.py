@@ -2,13 +2,14 @@
 
 from dataclasses import dataclass, replace
 
-from semfreeze_core.cost import depth_cost, parts_at_depth, run_flop, step_flop
+from semfreeze_core.cost import depth_cost, parts_at_depth, progressive_flop, run_flop, step_flop, trial_flop
 from semfreeze_core.finetune.arm.flop import evaluation_flop
 from semfreeze_core.finetune.validation.race_request import RaceRequest
 from semfreeze_core.finetune.validation.request import Prepared
 from semfreeze_core.gains.race_price import RacePrice, race_price
+from semfreeze_core.plan.auto import trial_after_race
 from semfreeze_core.records.cost import DepthCost
-from semfreeze_core.records.training import TrainingSetup
+from semfreeze_core.records.training import DepthSwitch, TrainingSetup
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,8 @@ class RaceEstimate:
         baseline_flop: of the evaluation before training.
         full_flop: of the whole finetune with every layer trained.
         n_eval: eval examples.
+        trial: the finetune that a trial tries where the deepest variant does not win, or None.
+        deeper_flop: of that whole finetune, or None.
     """
 
     costs: dict[str, DepthCost]
@@ -28,6 +31,8 @@ class RaceEstimate:
     baseline_flop: int
     full_flop: int
     n_eval: int
+    trial: DepthSwitch | None
+    deeper_flop: int | None
 
 
 def estimate_race(request: RaceRequest, prepared: Prepared) -> RaceEstimate:
@@ -40,16 +45,17 @@ def estimate_race(request: RaceRequest, prepared: Prepared) -> RaceEstimate:
     costs = {arm.name: _whole_cost(request, prepared, arm.name) for arm in prepared.arms}
     baseline = _baseline_flop(prepared)
     readings = baseline + sum(last_evaluation_flop(prepared, name) for name in costs)
+    whole, steps = _whole_setup(request, prepared), [_step_flop(prepared, arm.name) for arm in prepared.arms]
+    trial = trial_after_race(request.variants.values(), request.objective, request.raced_steps, request.setup.steps)
+    tried = 0 if trial is None else trial_flop(prepared.shape, whole, trial, deeper=True)
     return RaceEstimate(
         costs=costs,
-        price=race_price([_step_flop(prepared, arm.name) for arm in prepared.arms], readings, request.raced_steps),
+        price=race_price(steps, readings, request.raced_steps, tried),
         baseline_flop=baseline,
-        full_flop=run_flop(
-            prepared.shape,
-            replace(_whole_setup(request, prepared), prefix_cache=False),
-            parts_at_depth(prepared.shape, 0),
-        ),
+        full_flop=run_flop(prepared.shape, replace(whole, prefix_cache=False), parts_at_depth(prepared.shape, 0)),
         n_eval=len(prepared.data.evaluation.tokenized),
+        trial=trial,
+        deeper_flop=None if trial is None else progressive_flop(prepared.shape, whole, trial),
     )
 
 

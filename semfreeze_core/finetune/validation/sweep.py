@@ -36,7 +36,7 @@ def sweep(
     """Train every depth with every seed, and report the regret of each rule.
 
     Args:
-        request: its arms are the depths.
+        request: its arms are the depths, and finetunes that freeze deeper at a step.
         curve: of the analysis.
         picks: depths of the rules.
         folder: as for `validate`; sweep.json is written next to its report.
@@ -55,7 +55,7 @@ def sweep(
 
 def build_sweep(report: ValidationReport, curve: GainCurve, picks: dict[str, Candidate]) -> SweepReport:
     """What a validation whose arms are depths shows of the depths and the rules."""
-    depths = [_depth(arm, report, curve) for arm in report.arms.values()]
+    arms = [_depth(arm, report, curve) for arm in report.arms.values()]
     before = np.array(report.baseline.item_losses)
     measured = {budget: _measured(report, budget) for budget in _BUDGETS}
     best = {budget: _best(before, losses) for budget, losses in measured.items()}
@@ -65,7 +65,8 @@ def build_sweep(report: ValidationReport, curve: GainCurve, picks: dict[str, Can
         n_items=report.baseline.n_items,
         loss_before=report.baseline.loss,
         best_depth=best,
-        depths=depths,
+        depths=[arm for arm in arms if arm.switch is None],
+        progressive=[arm for arm in arms if arm.switch is not None],
         rules={
             name: _rule(pick, before, measured, best, report.n_layers // 2, _missing(pick, report))
             for name, pick in picks.items()
@@ -93,7 +94,8 @@ def _missing(pick: Candidate, report: ValidationReport) -> str:
     """Why a rule's depth has no regret, where it has none."""
     if pick.depth is None:
         return "its formula gives no depth"
-    failed = any(arm.freeze_depth == pick.depth and not arm.seeds for arm in report.arms.values())
+    swept = [arm for arm in report.arms.values() if arm.switch is None]
+    failed = any(arm.freeze_depth == pick.depth and not arm.seeds for arm in swept)
     return "its depth failed" if failed else "its depth was not swept"
 
 
@@ -102,11 +104,12 @@ def _depth(arm: ArmSummary, report: ValidationReport, curve: GainCurve) -> Sweep
         "steps": (arm.improvement, arm.improvement_kept),
         "compute": (arm.improvement_compute, arm.improvement_kept_compute),
     }
-    if arm.freeze_depth == 0:  # full finetuning at the same compute is full finetuning at the same steps
+    if arm.freeze_depth == 0 and arm.switch is None:  # its steps at the same compute are the same steps
         at["compute"] = at["steps"]
-    coverage = float(curve.coverage.mean[arm.freeze_depth])
+    coverage = float("nan") if arm.switch is not None else float(curve.coverage.mean[arm.freeze_depth])
     return SweepDepth(
         freeze_depth=arm.freeze_depth,
+        switch=arm.switch,
         learning_rate=arm.learning_rate,
         seeds=arm.seeds,
         improvement={budget: pair[0].estimate for budget, pair in at.items()},
@@ -124,6 +127,8 @@ def _measured(report: ValidationReport, budget: Budget) -> dict[int, Floats]:
     """Losses (n_seeds, n_items) by depth, on the seeds that all depths with a result have."""
     by_depth = {}
     for name, arm in report.arms.items():
+        if arm.switch is not None:
+            continue
         runs = [run for run in report.runs if run.arm == name]
         if losses := losses_at(runs, budget if arm.freeze_depth else "steps"):  # none of a depth that failed
             by_depth[arm.freeze_depth] = losses

@@ -286,7 +286,8 @@ def _shared_from(prepared: Prepared, arm: Arm | None) -> int | None:
     """The nearest lower depth whose boundary states this arm's can be computed from, where arms share them."""
     if not prepared.request.share_caches or arm is None or arm.lora is not None:
         return None
-    return max((a.freeze_depth for a in prepared.arms if a.freeze_depth < arm.freeze_depth), default=0)
+    depths = (a.freeze_depth for a in prepared.arms if a.switch is None)
+    return max((depth for depth in depths if depth < arm.freeze_depth), default=0)
 
 
 def _write_job(folder: Path, name: str, job: ArmJob) -> Path:

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from semfreeze_core import workflow
-from semfreeze_core.finetune.train import train as training
+from semfreeze_core.finetune.train import phases
 from semfreeze_core.finetune.validation import validate as validation
 from tests.core.cli.terminal import ask
 from tests.core.finetune.tiny_plan import make_tiny_plan
@@ -96,7 +96,7 @@ def judgments(place, tmp_path, monkeypatch, text):
     """By command, why it refuses the file; None where it takes it."""
     monkeypatch.setattr(workflow, "prepare_labels", accept)
     monkeypatch.setattr(validation, "run_arm_process", accept)
-    monkeypatch.setattr(training._Training, "fit_phases", accept)
+    monkeypatch.setattr(phases.PhasedTraining, "fit_phases", accept)
     (tmp_path / "task.jsonl").write_text(text)
     found = {}
     for name, words in COMMANDS.items():

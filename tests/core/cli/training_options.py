@@ -53,6 +53,7 @@ VALIDATE: Options = _SHARED | {
 _NOT_SWEPT = ("--arms", "--match", "--budget", "--lora-rank", "--lora-targets", "--rule", "--depth")
 SWEEP: Options = {name: option for name, option in VALIDATE.items() if name not in _NOT_SWEPT} | {
     "--depths": (("2,1",), "arms", ("full", "depth:1", "depth:2")),
+    "--progressive": (("1-2@3", "--depths", "1"), "arms", ("full", "depth:1", "progressive:1-2@3")),
     "--metric": (("logit_z",), "metric", "logit_z"),
     "--lr": (("full=0.5,depth:1=0.25",), "rates", {"full": 0.5, "depth:1": 0.25}),
 }

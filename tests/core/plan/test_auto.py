@@ -4,11 +4,20 @@ import json
 
 import pytest
 
-from semfreeze_core.plan.auto import AutoBasis, candidate_variants, decide_by_auto, deep_depth
+from semfreeze_core.plan.auto import (
+    AutoBasis,
+    candidate_variants,
+    decide_by_auto,
+    deep_depth,
+    switch_of,
+    trial_after_race,
+)
 from semfreeze_core.plan.document import parse_plan, plan_digests
 from semfreeze_core.plan.make import make_plan
 from semfreeze_core.records.race import Objective, Race, RaceVariant
 from semfreeze_core.records.task_checks import TaskChecks
+from semfreeze_core.records.training import DepthSwitch
+from semfreeze_core.wording.plan import plan_summary
 from tests.core.plan.curves import NO_EVIDENCE, make_curve, straight
 
 CURVE = make_curve(straight(12))
@@ -83,6 +92,33 @@ def test_a_plan_carries_the_race_and_what_it_rests_on(make_run):
     raced = make_plan(run, rule="auto", race=race(run_variant(run)), checks=checks(0.9))
     assert (raced.evidence.badge, raced.reasons) == ("checked", ["It won."])
     assert parse_plan(raced.model_dump_json()) == raced
+
+
+def test_a_deep_variant_that_did_not_win_is_tried_again_and_the_plan_freezes_deeper_if_nothing_is_lost(make_run):
+    run = make_run()
+    lost = race("depth:3", deeper_depth=8)
+    assert switch_of(race("depth:3")) is None
+    assert switch_of(lost) == DepthSwitch(3, 8, 20, measured=True, trials=1)
+    decision = decide_by_auto(CURVE, AutoBasis(checks(0.9), 1000, None, lost))
+    assert (decision.candidate_depth, decision.freeze_depth) == (8, 8)
+    plan = make_plan(run, rule="auto", race=lost, checks=checks(0.9))
+    assert (plan.switch, plan.freeze_depth) == (switch_of(lost), 8)
+    assert parse_plan(plan.model_dump_json()) == plan
+    headline, *_, phases = plan_summary(plan)
+    assert headline.endswith("layers for 20 steps, then the first 8 if a trial on eval examples loses nothing.")
+    assert "After 20 steps a trial of 10 steps with either depth, on eval examples, decides" in phases
+    assert "Where it does not allow it, all takes" in phases
+
+
+def test_a_trial_is_made_once_where_the_cheapest_is_wanted_and_steps_are_left():
+    switch = trial_after_race((7, 20), Objective(), 20, 680)
+    assert switch == DepthSwitch(7, 20, 20, measured=True, trials=1)
+    assert switch.looks(680) == (20,)
+    assert trial_after_race((7, 20), Objective(kind="quality"), 20, 680) is None
+    assert trial_after_race((7,), Objective(), 20, 680) is None
+    assert trial_after_race((7, 20), Objective(), 20, 30) is None
+    with pytest.raises(ValueError, match="only a measured switch has trials"):
+        DepthSwitch(7, 20, 20, trials=1)
 
 
 def run_variant(run):

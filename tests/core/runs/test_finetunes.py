@@ -10,7 +10,7 @@ from semfreeze_core.records.race import RACE_FOLDER, RACE_RESULT
 from semfreeze_core.runs.finetunes import list_finetunes
 from semfreeze_core.runs.folder import FINETUNES
 from semfreeze_core.wording.race import leader_sentence, race_table, racing_table
-from tests.dashboard.finetunes import raced, trial, write_finished, write_racing
+from tests.dashboard.finetunes import raced, trial, variant, write_finished, write_racing
 
 
 def test_a_run_without_finetunes_has_none(tmp_path):
@@ -57,8 +57,10 @@ def test_the_variants_of_a_race_that_has_ended_are_the_races_own(tmp_path):
     assert rows[1] == {
         "variant": "freeze 7 (chosen)", "learning rate": "1e-4", "eval loss": "1.210",
         "eval loss, by target token": "1.220",
-        "compute, whole finetune": "23.0 TFLOPs", "time, whole finetune": "1.5 min", "note": "",
+        "compute, whole finetune": "23.0 TFLOPs", "time, whole finetune": "1.5 min",
     }  # fmt: skip
+    failed = finetune.race.model_copy(update={"variants": [variant("depth:7", 7, 1.2, reason="No memory.")]})
+    assert race_table(failed).dicts()[0]["note"] == "No memory."
 
 
 @pytest.mark.parametrize("text", ["", "[]", '{"trials": 7}', '{"trials": [{}]}', "\0"])

@@ -32,6 +32,7 @@ CHOICES = {
         EstimateOptions(loss="supervised-only", prefix_cache=True, lora_rank=16),
         "semantic",
     ),
+    "deeper after some steps": ("manual", 20, None, EstimateOptions(lora_rank=16), "semantic", "@30"),
     "adapters, checkpointing": (
         "manual",
         20,
@@ -46,10 +47,10 @@ CHOICES = {
 
 @pytest.fixture(params=CHOICES.values(), ids=CHOICES)
 def choice(request, example):
-    rule, depth, budget, flags, metric = request.param
+    rule, depth, budget, flags, metric, *deeper = request.param
     card = None if budget is None else budget.card
     setup = setup_from_options(example.run.shape, example.run, flags, with_reference=True, gpu=card)
-    return PlanSelection(example, metric, rule, depth, budget, flags, setup)
+    return PlanSelection(example, metric, rule, depth, budget, flags, setup, *deeper)
 
 
 def undated(text):

@@ -38,7 +38,7 @@ def _(world):
     plan = ask("plan", "untied", "--progressive", "0-2@9", "--steps", 30, "--json").json
     assert (plan["rule"], plan["switch"]) == (
         "manual",
-        {"wide_depth": 0, "deep_depth": 2, "step": 9, "measured": False},
+        {"wide_depth": 0, "deep_depth": 2, "step": 9, "measured": False, "trials": None},
     )
     assert "Train all 4 layers for 9 steps, then freeze the first 2." in ask(
         "plan", "untied", "--progressive", "0-2@9"
@@ -288,7 +288,7 @@ def _(world):
 @exercise("cost --progressive")
 def _(world):
     asked = ask("cost", "untied", "--progressive", "1-3@9", "--steps", 30, "--json").json["progressive"]
-    assert asked["switch"] == {"wide_depth": 1, "deep_depth": 3, "step": 9, "measured": False}
+    assert asked["switch"] == {"wide_depth": 1, "deep_depth": 3, "step": 9, "measured": False, "trials": None}
     assert [phase["steps"] for phase in asked["phases"]] == [9, 21]
     assert asked["cost"]["flop"] == sum(phase["cost"]["flop"] for phase in asked["phases"])
     assert asked["cost"]["bytes"]["total"] == max(phase["cost"]["bytes"]["total"] for phase in asked["phases"])

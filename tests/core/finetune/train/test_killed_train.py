@@ -13,6 +13,7 @@ import pytest
 from transformers import Trainer
 
 from semfreeze_core.errors import DataError, InputError, PlanError, ResourceError, RunError
+from semfreeze_core.finetune.train import folder as training_folder
 from semfreeze_core.finetune.train import train as train_module
 from semfreeze_core.finetune.train.request import TrainRequest
 from semfreeze_core.finetune.train.train import train_plan
@@ -120,7 +121,7 @@ def test_the_end_of_a_training_killed_before_any_operation_resumes_to_the_same_m
         folder = tmp_path / str(n)
         (folder / "checkpoints" / "checkpoint-3").mkdir(parents=True)
         (folder / "checkpoints" / "checkpoint-3" / "state").touch()
-        train_module._save_settings(folder, request)
+        training_folder.save_settings(folder, request)
         return folder
 
     class Saved:
@@ -134,7 +135,7 @@ def test_the_end_of_a_training_killed_before_any_operation_resumes_to_the_same_m
             (folder / "templates" / self.names[0]).touch()
 
     def finish(folder):
-        with train_module._claimed(folder, request):
+        with training_folder.claimed(folder, request):
             train_module.save_finetuned(
                 Saved(["config.json", MODEL]), Saved(["tokenizer.json"]), request.plan, "Trained.", folder
             )
@@ -261,7 +262,7 @@ def test_what_a_killed_end_left_in_a_finished_training_is_removed(ended, request
 
 def test_settings_of_0_1_0_that_a_kill_left_half_written_are_in_nobodys_way(request_for, tmp_path):
     (tmp_path / ".training_settings.json.abcd_123").write_text("{")
-    with train_module._claimed(tmp_path, request_for()):
+    with training_folder.claimed(tmp_path, request_for()):
         assert files(tmp_path) == {".lock"}
 
 

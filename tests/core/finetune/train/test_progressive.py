@@ -18,7 +18,7 @@ from semfreeze_core.finetune.arm.run import run_arm
 from semfreeze_core.finetune.arm.settings import ArmSettings
 from semfreeze_core.finetune.arm.trainer import TRAINED, last_complete_checkpoint
 from semfreeze_core.finetune.model.task_data import read_task_data
-from semfreeze_core.finetune.train import deeper
+from semfreeze_core.finetune.train import deeper, fit, phases
 from semfreeze_core.finetune.train import train as train_module
 from semfreeze_core.finetune.train.deeper import DEEPER, save_switch, saved_switch, wide_weights
 from semfreeze_core.finetune.train.request import TrainRequest
@@ -118,7 +118,7 @@ def stopped(patch, where):
         save_switch(*given)
         raise Killed
 
-    class Dies(train_module.Recorder):
+    class Dies(fit.Recorder):
         def on_step_end(self, args, state, control, **rest):
             super().on_step_end(args, state, control, **rest)
             if state.global_step == where:
@@ -126,10 +126,10 @@ def stopped(patch, where):
 
     with patch.context() as inner:
         if isinstance(where, int):
-            inner.setattr(train_module, "Recorder", Dies)
+            inner.setattr(fit, "Recorder", Dies)
         else:
-            target, name = {"before": (train_module, "save_switch"), "within": (deeper.shutil, "copyfile")}.get(
-                where, (train_module, "save_switch")
+            target, name = {"before": (phases, "save_switch"), "within": (deeper.shutil, "copyfile")}.get(
+                where, (phases, "save_switch")
             )
             inner.setattr(target, name, keep_and_stop if where == "after" else stop)
         with pytest.raises(Killed):
@@ -192,7 +192,7 @@ class InventedLosses(ArmEvaluator):
 @pytest.mark.quick_cases(4)
 @pytest.mark.parametrize(("best", "killed_at"), [(3, 7), (4, None), (9, 10), (3, None), (9, None), (4, 12)])
 def test_the_best_checkpoint_may_be_of_either_phase(place, request_for, tmp_path, monkeypatch, best, killed_at):
-    monkeypatch.setattr(train_module, "ArmEvaluator", InventedLosses)
+    monkeypatch.setattr(fit, "ArmEvaluator", InventedLosses)
     monkeypatch.setattr(InventedLosses, "by_step", MappingProxyType({3: 2.0, 4: 2.1, 6: 3.0, 9: 2.2, 12: 3.0, best: 1}))
     request, kept = request_for(keep_best=True), tmp_path / "kept"
     with monkeypatch.context() as patch:  # its weights, before the training ends
@@ -230,7 +230,7 @@ def test_its_rate_is_searched_in_the_first_phase_and_known_after_a_kill(request_
 @pytest.fixture
 def measured_for(place, request_for, monkeypatch):
     """Requests whose switch trials decide after every 4 steps, with 2 steps each; and what they decide."""
-    for module in (train_module, records_training):
+    for module in (phases, records_training):
         monkeypatch.setattr(module, "LOOK_STEPS", 2)
     plan, _ = make_tiny_plan(place / "model", 3, switch=replace(SWITCH, measured=True))
 
@@ -240,7 +240,7 @@ def measured_for(place, request_for, monkeypatch):
             standing = "within" if step in allowed else "outside"
             return look.model_copy(update={"items_standing": standing, "tokens_standing": standing})
 
-        monkeypatch.setattr(train_module, "decide_look", decide)
+        monkeypatch.setattr(phases, "decide_look", decide)
         return request_for(plan=plan, **changes)
 
     return build
@@ -271,7 +271,7 @@ def test_where_no_trial_allows_it_it_is_the_wide_training(place, request_for, me
 
 @pytest.mark.quick_cases(6)
 @pytest.mark.parametrize(
-    ("allowed", "where"), [(8, "_adopt"), (8, "save_look"), (8, "decide_look"), (8, 11), (4, 3), (4, "write_looks")]
+    ("allowed", "where"), [(8, "adopt"), (8, "save_look"), (8, "decide_look"), (8, 11), (4, 3), (4, "write_looks")]
 )
 def test_killed_around_a_trial_it_decides_the_same(measured_for, tmp_path, monkeypatch, allowed, where):
     request = measured_for(allowed)
@@ -281,7 +281,7 @@ def test_killed_around_a_trial_it_decides_the_same(measured_for, tmp_path, monke
             train_plan(request, tmp_path / "out")
     else:
         with monkeypatch.context() as patch:
-            patch.setattr(train_module, where, stop)
+            patch.setattr(phases, where, stop)
             with pytest.raises(Killed):
                 train_plan(request, tmp_path / "out")
     trained = train_plan(request, tmp_path / "out")

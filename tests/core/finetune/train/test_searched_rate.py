@@ -9,7 +9,8 @@ from semfreeze_core.errors import InputError
 from semfreeze_core.finetune.arm import rate_search
 from semfreeze_core.finetune.arm.job import checkpoint_folder
 from semfreeze_core.finetune.arm.trainer import last_complete_checkpoint
-from semfreeze_core.finetune.train import train as train_module
+from semfreeze_core.finetune.train import fit
+from semfreeze_core.finetune.train import folder as training_folder
 from semfreeze_core.finetune.train.request import FirstSteps, TrainRequest
 from semfreeze_core.finetune.train.train import train_plan
 from semfreeze_core.finetune.validation.request import ValidationRequest
@@ -78,32 +79,32 @@ def test_a_killed_search_or_training_goes_on_and_ends_the_same(reference, reques
 
     place = {
         "after a trial": (rate_search, "write_atomically", False),
-        "before the move": (train_module.os, "replace", True),
-        "after the move": (train_module, "_adopt", False),
+        "before the move": (training_folder.os, "replace", True),
+        "after the move": (fit, "adopt", False),
     }
     with monkeypatch.context() as patch:
         if moment in place:
             module, name, first = place[moment]
             if name == "replace":  # the files before it are moved into place by the same function
-                move = train_module.os.replace
+                move = training_folder.os.replace
 
                 def stop(source, target):
                     if "checkpoint-" in str(target) and "rates" in str(source):
                         raise Killed
                     move(source, target)
 
-                patch.setattr(train_module.os, "replace", stop)
+                patch.setattr(training_folder.os, "replace", stop)
             else:
                 patch.setattr(module, name, killing(getattr(module, name), first=first))
         else:
 
-            class Dies(train_module.Recorder):
+            class Dies(fit.Recorder):
                 def on_step_end(self, args, state, control, **rest):
                     super().on_step_end(args, state, control, **rest)
                     if state.global_step == 9:
                         raise Killed
 
-            patch.setattr(train_module, "Recorder", Dies)
+            patch.setattr(fit, "Recorder", Dies)
         with pytest.raises(Killed):
             train_plan(request_for(save_steps=3), tmp_path / "out")
     again = train_plan(request_for(save_steps=3), tmp_path / "out")
@@ -164,7 +165,7 @@ def test_a_training_that_ends_before_makes_the_first_steps_of_the_whole_one(requ
 
 def test_a_training_killed_after_it_took_the_first_steps_goes_on(request_for, first_steps, tmp_path, monkeypatch):
     begun = request_for(steps=None, epochs=1, learning_rate=1e-3, first_steps=first_steps(1e-3))
-    adopt = train_module._adopt
+    adopt = fit.adopt
 
     def die(*given):
         adopt(*given)
@@ -172,7 +173,7 @@ def test_a_training_killed_after_it_took_the_first_steps_goes_on(request_for, fi
 
     (tmp_path / "out" / "decision").mkdir(parents=True)
     with monkeypatch.context() as patch:
-        patch.setattr(train_module, "_adopt", die)
+        patch.setattr(fit, "adopt", die)
         with pytest.raises(Killed):
             train_plan(begun, tmp_path / "out")
     assert len(train_plan(begun, tmp_path / "out").losses) == 6

@@ -17,6 +17,8 @@ from semfreeze_core.errors import InputError, PlanError, ResourceError, RunError
 from semfreeze_core.finetune.arm.evaluate import ArmEvaluator
 from semfreeze_core.finetune.arm.job import ModelSource
 from semfreeze_core.finetune.arm.trainer import last_complete_checkpoint
+from semfreeze_core.finetune.train import fit
+from semfreeze_core.finetune.train import folder as training_folder
 from semfreeze_core.finetune.train import train as train_module
 from semfreeze_core.finetune.train.request import TrainRequest, different_settings, memory_advice, request_settings
 from semfreeze_core.finetune.train.train import train_plan
@@ -39,7 +41,7 @@ class Killed(BaseException):
     pass
 
 
-class Dies(train_module.Recorder):
+class Dies(fit.Recorder):
     """Is killed after its fifth step."""
 
     def on_step_end(self, args, state, control, **rest):
@@ -156,7 +158,7 @@ def test_train_plan_misses_bitsandbytes_before_anything_is_loaded(place, tmp_pat
 def test_train_plan_goes_on_after_an_interruption_to_the_same_model(place, tmp_path, monkeypatch, lora, bits):
     whole = train_plan(asked(place, lora=lora, frozen_bits=bits), tmp_path / "whole")
     with monkeypatch.context() as patched:
-        patched.setattr(train_module, "Recorder", Dies)
+        patched.setattr(fit, "Recorder", Dies)
         with pytest.raises(Killed):
             train_plan(asked(place, lora=lora, frozen_bits=bits), tmp_path / "cut")
     assert not (tmp_path / "cut" / "config.json").exists()
@@ -203,7 +205,7 @@ def own_cost(plan):
 
 
 def test_train_plan_names_what_differs_in_a_folder_of_another_training(place, tmp_path, monkeypatch):
-    monkeypatch.setattr(train_module, "last_complete_checkpoint", lambda folder: folder / "checkpoint-1")
+    monkeypatch.setattr(training_folder, "last_complete_checkpoint", lambda folder: folder / "checkpoint-1")
     settings = request_settings(asked(place, seed=3))
     (tmp_path / "training_settings.json").write_text(json.dumps(settings))
     with pytest.raises(RunError, match=r"holds another training \(other settings: seed\)\. Choose another --out"):
@@ -212,7 +214,7 @@ def test_train_plan_names_what_differs_in_a_folder_of_another_training(place, tm
 
 def test_last_complete_checkpoint_skips_one_cut_off(place, tmp_path, monkeypatch):
     monkeypatch.setattr(train_module, "save_finetuned", lambda *_: None)
-    monkeypatch.setattr(train_module.shutil, "rmtree", lambda *_, **__: None)
+    monkeypatch.setattr(training_folder.shutil, "rmtree", lambda *_, **__: None)
     train_plan(asked(place), tmp_path / "out")
     checkpoints = tmp_path / "out" / "checkpoints"
     assert last_complete_checkpoint(checkpoints).name == "checkpoint-6"
@@ -240,7 +242,7 @@ def test_keep_best_ends_with_the_checkpoint_of_lowest_loss_also_in_a_project_tha
 ):
     """A checkpoint knows the best one by its former path, and the settings name files from where they lie."""
     short = train_plan(asked(place, steps=4, evaluation=str(place / "eval.jsonl")), tmp_path / "short")
-    monkeypatch.setattr(train_module, "ArmEvaluator", InventedLosses)
+    monkeypatch.setattr(fit, "ArmEvaluator", InventedLosses)
     before, project = tmp_path / "before", tmp_path / "project"
     before.mkdir()
     for name in ("model", "train.jsonl", "eval.jsonl"):
@@ -251,7 +253,7 @@ def test_keep_best_ends_with_the_checkpoint_of_lowest_loss_also_in_a_project_tha
         model=ModelSource(source=str(before / "model")),
     )  # fmt: skip
     with monkeypatch.context() as patched:
-        patched.setattr(train_module, "Recorder", Dies)
+        patched.setattr(fit, "Recorder", Dies)
         with pytest.raises(Killed):
             train_plan(request, before / "runs" / "out")
     before.rename(project)
@@ -282,17 +284,17 @@ def test_keep_best_ends_with_the_checkpoint_of_lowest_loss_also_in_a_project_tha
 
 @pytest.mark.filterwarnings("ignore:The best checkpoint")
 def test_a_best_checkpoint_that_was_deleted_is_not_reported_as_saved(place, tmp_path, monkeypatch):
-    monkeypatch.setattr(train_module, "ArmEvaluator", InventedLosses)
+    monkeypatch.setattr(fit, "ArmEvaluator", InventedLosses)
     monkeypatch.setattr(InventedLosses, "by_step", MappingProxyType({2: 1.0, 4: 3.0, 6: 2.0}))
     request = asked(place, evaluation=str(place / "eval.jsonl"), keep_best=True, n_accuracy=0)
     with monkeypatch.context() as patched:
-        patched.setattr(train_module, "Recorder", Dies)
+        patched.setattr(fit, "Recorder", Dies)
         with pytest.raises(Killed):
             train_plan(request, tmp_path / "out")
     shutil.rmtree(tmp_path / "out" / "checkpoints" / "checkpoint-2")
     trained = train_plan(request, tmp_path / "out")
     assert trained.after.step == 6
-    assert train_module.BEST_LOST_NOTE in trained.notes
+    assert fit.BEST_LOST_NOTE in trained.notes
 
 
 def test_a_training_of_few_steps_draws_no_more_examples_than_it_meets(place, tmp_path, monkeypatch):
@@ -302,7 +304,7 @@ def test_a_training_of_few_steps_draws_no_more_examples_than_it_meets(place, tmp
         met.append(given[3])
         raise Killed  # before it trains
 
-    monkeypatch.setattr(train_module, "build_network", draw)
+    monkeypatch.setattr(fit, "build_network", draw)
     for seed, steps in ((0, 2), (1, 2), (0, 5)):
         with pytest.raises(Killed):
             train_plan(asked(place, steps=steps, seed=seed), tmp_path / f"out-{seed}-{steps}")
@@ -377,7 +379,7 @@ def test_a_training_that_runs_out_of_memory_ends_with_advice_and_an_error_of_the
         def train(*_, **__):
             raise error
 
-        monkeypatch.setattr(train_module.PlanTrainer, "train", train)
+        monkeypatch.setattr(fit.PlanTrainer, "train", train)
         return train_plan(asked(place, batch_size=4), tmp_path / "out")
 
     with pytest.raises(ResourceError, match="Add --micro-batch-size 2"):

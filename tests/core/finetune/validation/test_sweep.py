@@ -7,6 +7,7 @@ import pytest
 from rich.console import Console
 
 from semfreeze_core.cli.printing.sweep import print_sweep
+from semfreeze_core.errors import PlanError
 from semfreeze_core.finetune.arm.arms import make_arms
 from semfreeze_core.finetune.arm.job import read_job
 from semfreeze_core.finetune.arm.settings import ArmSettings
@@ -14,9 +15,10 @@ from semfreeze_core.finetune.validation.report import build_report, failed_run
 from semfreeze_core.finetune.validation.request import VALIDATION_SETUP, ValidationRequest
 from semfreeze_core.finetune.validation.sweep import build_sweep, sweep
 from semfreeze_core.finetune.validation.validate import validate
-from semfreeze_core.plan.candidate_depths import Candidate, depth_arms
+from semfreeze_core.plan.candidate_depths import Candidate, depth_arms, progressive_arm
 from semfreeze_core.plan.make import curve_of
 from semfreeze_core.records.sweep import SWEEP, SweepReport
+from semfreeze_core.records.training import DepthSwitch
 from semfreeze_core.records.validation import Baseline
 from semfreeze_core.runs.folder import read_run
 from semfreeze_core.runs.store import example_run
@@ -47,7 +49,7 @@ def tiny(tmp_path_factory):
 def report(tiny, gains, failed=()):
     """A validation whose arms gained so much at each mark, and of which some failed."""
     plan, loaded = tiny
-    arms = {arm.name: arm for arm in make_arms(NAMES, loaded.shape, None)}
+    arms = {arm.name: arm for arm in make_arms(tuple(dict.fromkeys((*NAMES, *gains))), loaded.shape, None)}
     asked = settings().model_copy(update={"arms": list(gains)})
     runs = [
         failed_run(arms[name], ArmSettings(SETUP, seed=seed, warmup_steps=1), seed, "It failed.")
@@ -90,6 +92,35 @@ def test_sweep_finds_the_best_depth_at_either_budget_and_each_rules_regret(tiny,
     assert found.rules["paper"].recommendation == "abstain"
     assert "no depth" in found.rules["compute"].reason
     assert found.reason == ""
+
+
+def test_a_finetune_that_freezes_deeper_at_a_step_is_compared_and_is_no_depth(tiny, curve):
+    name = progressive_arm("1-2@5", tiny[1].shape, SETUP.steps)
+    gains = {
+        "full": {"steps+compute": 1.0},
+        "depth:1": {"steps": 0.6, "compute": 0.7},
+        name: {"steps": 0.9, "compute": 1.2},
+    }
+    found = build_sweep(report(tiny, gains), curve, {"a": Candidate(2, True)})
+    assert [depth.freeze_depth for depth in found.depths] == [0, 1]
+    assert found.best_depth == {"steps": 0, "compute": 0}, "among depths"
+    assert found.rules["a"].reason == "its depth was not swept"
+    (deeper,) = found.progressive
+    assert (deeper.switch, deeper.gain_coverage) == (DepthSwitch(1, 2, 5), None)
+    assert deeper.share == {"steps": pytest.approx(0.9, abs=0.02), "compute": pytest.approx(1.2, abs=0.02)}
+    assert SweepReport.model_validate_json(found.model_dump_json()) == found
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("3-2", r"--progressive 3-2: freezes 3 layers at first and 2 later; the second must be more"),
+        ("@auto", r"--progressive @auto: only `semfreeze train` decides by trials .* name a step, as in @20\."),
+    ],
+)
+def test_what_cannot_be_swept_is_refused(tiny, text, problem):
+    with pytest.raises(PlanError, match=problem):
+        progressive_arm(text, tiny[1].shape, 60)
 
 
 def test_sweep_compares_nothing_where_full_finetuning_gains_nothing(tiny, curve):
