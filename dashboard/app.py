@@ -8,6 +8,7 @@ from streamlit.delta_generator import DeltaGenerator
 
 from semfreeze_core.errors import RunError
 from semfreeze_dashboard.data import compute, state
+from semfreeze_dashboard.data.link_history import history_script
 from semfreeze_dashboard.data.run_folder import first_run, server_catalog
 from semfreeze_dashboard.forms.setup_form import gpu_input, setup_options
 from semfreeze_dashboard.panels.page import HIDDEN, hidden, hidden_depth
@@ -36,14 +37,6 @@ STYLE = f"""<style>
 DARK_STYLE = """<style>
 [data-testid=stBaseButton-primary] p, [data-testid=stMultiSelect] span[title] { color: #14181d }
 </style>"""
-# A page may lose a widget's value of the link on its way to the next, where Streamlit's server puts it back a moment
-# later as another stop in the browser's history. What changes the query of a page alone is no stop of its own.
-HISTORY = """<script>
-window.semfreezePush ??= history.pushState.bind(history);
-history.pushState = (data, title, url) => new URL(url, location).pathname === location.pathname
-  ? history.replaceState(data, title, url)
-  : window.semfreezePush(data, title, url);
-</script>"""
 VIEWS = {title: import_module(f"semfreeze_dashboard.views.{title.lower()}") for title in ("Start", *PAGES)}
 
 
@@ -61,7 +54,7 @@ def main() -> None:
     st.html(STYLE + (DARK_STYLE if state.dark_theme() else ""))
     unseen = hidden("pages")
     with unseen:
-        st.html(HISTORY, unsafe_allow_javascript=True)
+        st.html(history_script(), unsafe_allow_javascript=True)
     if not require_login():
         return
     state.keep_form()

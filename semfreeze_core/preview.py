@@ -2,6 +2,7 @@
 
 from dataclasses import asdict, dataclass
 from itertools import groupby
+from pathlib import Path
 from typing import Any
 
 from semfreeze_core.device import choose_device, free_bytes
@@ -15,6 +16,7 @@ from semfreeze_core.sources.data.examples import read_examples
 from semfreeze_core.sources.data.fields import RenderChat
 from semfreeze_core.sources.data.samples import resolve_data
 from semfreeze_core.sources.models.causal_lm import first_dtype, measure_empty, require_rows_of
+from semfreeze_core.sources.models.files import check_weights
 from semfreeze_core.sources.models.loading import load_tokenizer, local_tokenizer
 from semfreeze_core.sources.models.memory_forecast import forecast_memory, process_bytes
 from semfreeze_core.sources.models.opening import open_checkpoint
@@ -38,7 +40,8 @@ def inspect_model(request: AnalysisRequest, progress: Progress = silent) -> Insp
     """A request's model without its weights; the bundled one is converted first, once.
 
     Raises:
-        ModelError: there is no such model, it has no tokenizer, or it is of an unsupported kind.
+        ModelError: there is no such model, its files are not whole, it has no tokenizer, or it is of an unsupported
+            kind.
     """
     checkpoint = open_checkpoint(
         request.model,
@@ -47,6 +50,8 @@ def inspect_model(request: AnalysisRequest, progress: Progress = silent) -> Insp
         allow_pickle=request.allow_pickle,
         progress=progress,
     )
+    if checkpoint.kind == "folder":
+        check_weights(Path(checkpoint.location))
     tokenizer, shape = load_tokenizer(checkpoint), measure_empty(checkpoint)
     require_rows_of(checkpoint, tokenizer, shape)
     return InspectedModel(tokenizer, shape)

@@ -93,6 +93,39 @@ def found_source(kept: str, folder: Path) -> str:
     return kept if _is_there(path) and not _is_there(found) else f"{kind}{found}{rest}"
 
 
+def source_from(source: str, folder: Path) -> str | None:
+    """The path from a document's folder to a model or data that may be moved or copied along with it, else None.
+
+    Args:
+        source: as a command takes it; a path is relative to where this process stands.
+        folder: of the document.
+    """
+    if not _is_there(_source_parts(source)[1]):
+        return None
+    kept = kept_source(source, folder)
+    return kept if _source_parts(kept)[1].startswith((f".{os.sep}", f"..{os.sep}")) else None
+
+
+def source_beside(source: str, path_from: str | None, folder: Path) -> str:
+    """The model or data that a document in `folder` names: the one that was moved along with it, else as it was named.
+
+    Args:
+        source: as a command takes it, when the document was written.
+        path_from: as `source_from` returned it then.
+        folder: of the document, wherever it is now.
+    """
+    if path_from is None:
+        return source
+    kind, path, rest = _source_parts(path_from)
+    found, named = os.path.abspath(folder / path), user_path(_source_parts(source)[1])
+    if os.path.exists(named):
+        if not os.path.exists(found) or os.path.samefile(named, found):
+            return source
+    elif named.is_absolute() and not _is_there(found):  # the message about it names where it was
+        return source
+    return f"{kind}{found}{rest}"
+
+
 def moved_source(source: str, before: str, now: str) -> str:
     """A source by its absolute path, after a folder was moved or copied: where it is now if it went along, else itself.
 

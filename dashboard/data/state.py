@@ -14,11 +14,7 @@ from semfreeze_core.cost.hardware import Gpu
 from semfreeze_core.records.options import EstimateOptions
 from semfreeze_core.wording.escaping import markdown_text
 
-LinkName = Literal[
-    "do",
-    "with",
-    "trainer",
-    "prove",
+SharedLinkName = Literal[  # drawn on every page, out of sight where it does not show them
     "start",
     "objective",
     "gib",
@@ -26,12 +22,6 @@ LinkName = Literal[
     "steps",
     "judged",
     "output",
-    "finetune",
-    "tested",
-    "difference",
-    "validation",
-    "along",
-    "sweep",
     "by",
     "depth",
     "metric",
@@ -40,7 +30,6 @@ LinkName = Literal[
     "gpu",
     "model",
     "examples",
-    "freeze",
     "memory",
     "compute",
     "batch",
@@ -62,10 +51,24 @@ LinkName = Literal[
     "space",
     "paths",
 ]
+LinkName = Literal[
+    SharedLinkName,
+    "do",
+    "with",
+    "freeze",
+    "trainer",
+    "prove",
+    "finetune",
+    "tested",
+    "difference",
+    "validation",
+    "along",
+    "sweep",
+]
 _RUN, _FORM = "run", "form "
 _ASKED, _REFUSED = "link asked", "link refused"  # what the link said, and what of it is not shown
 _UNUSABLE = "unusable"  # values that widgets took and nothing can be done with, and what is shown instead
-_DEPTH: LinkName = "depth"
+_DEPTH: SharedLinkName = "depth"
 _SLIDE, _SETUP = "slide", "training setup"
 _STARTED = "begun"  # what was started in this session and has not been shown yet
 _ANNOUNCED = "announced"
@@ -155,7 +158,7 @@ def _same(shown: str, asked: str) -> bool:
 # the same kind for the one that the page before showed, and when that goes, forgets that the value belongs to the link.
 
 
-def keep_choice(name: LinkName, options: Sequence[str]) -> str:
+def keep_choice(name: SharedLinkName, options: Sequence[str]) -> str:
     """Hold on to one of a row of options in the link, at first the first."""
     return str(st.selectbox(name, options, **in_link(name)) or options[0])
 
@@ -166,12 +169,12 @@ def chosen_option(name: LinkName, options: Sequence[str]) -> str:
     return chosen if chosen in options else options[0]
 
 
-def keep_option(name: LinkName, options: Sequence[str]) -> None:
+def keep_option(name: SharedLinkName, options: Sequence[str]) -> None:
     """Hold on to an option of a list in the link."""
     st.radio(name, options, **in_link(name))
 
 
-def keep_number(name: LinkName, low: float, high: float, start: float) -> None:
+def keep_number(name: SharedLinkName, low: float, high: float, start: float) -> None:
     """Hold on to a number in the link."""
     st.slider(name, low, high, start, **in_link(name))
 
@@ -187,7 +190,7 @@ def forget_text(name: LinkName) -> None:
     st.session_state.pop(name, None)
 
 
-def keep_text(name: LinkName, start: str = "") -> None:
+def keep_text(name: SharedLinkName, start: str = "") -> None:
     """Hold on to a text in the link, at first `start`."""
     st.text_area(name, start, **in_link(name))
 

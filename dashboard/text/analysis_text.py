@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from semfreeze_core.records.job import Job, JobProgress
 from semfreeze_core.records.preview import DataPreview, RenderedExample
 from semfreeze_core.sources.data.fields import FIELD_FLAGS
-from semfreeze_core.wording.escaping import markdown_text
+from semfreeze_core.wording.escaping import markdown_sentence
 from semfreeze_core.wording.numbers import duration
 from semfreeze_core.wording.runs import job_state
 
@@ -15,7 +15,7 @@ INTRODUCTION = (
     "The model runs once over a sample of your examples; what each layer means for them is kept as a run. It runs "
     "in the background: close the page, come back, and find it here."
 )
-escaped = markdown_text  # as pages call it
+escaped = markdown_sentence  # as pages call it
 _LONGEST_PIECE = 700  # characters of one piece that are shown
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from semfreeze_core.storage import cache_folder, home
-from semfreeze_core.wording.escaping import markdown_text
+from semfreeze_core.wording.escaping import markdown_sentence
 
 from ..data.analysis_request import UPLOAD_DIGEST, UPLOADS
 from ..data.run_folder import paths_allowed, server_catalog
@@ -75,7 +75,7 @@ def command_text(arguments: Sequence[str]) -> str:
 
 def error_text(message: object) -> str:
     """An error's message as Markdown for a page: it stands for itself, names the forms' fields, and no folders."""
-    return markdown_text(visitor_text(form_message(str(message))))
+    return markdown_sentence(visitor_text(form_message(str(message))))
 
 
 def _folders() -> list[str]:

@@ -1,6 +1,7 @@
 """Plan: what a freeze depth saves and keeps under a training setup, and the plan to take away."""
 
 from dataclasses import dataclass, replace
+from math import isfinite
 
 import streamlit as st
 
@@ -164,13 +165,16 @@ def metrics(ctx: page.PageContext, shown: _Shown, setup: TrainingSetup, gpu: Gpu
     speed = training_speed(None, None, setup, gpu=gpu, measured=measured)
     time = duration_at(cost.flop, speed.rates) if speed.rates else "needs a rate"
     rate = f"at {rate_range(speed.rates)}" if speed.rates else "name a GPU"
-    coverage_interval = f"{CI} {number(coverage.low, 2)} to {number(coverage.high, 2)}"
+    share, interval = "not measured", None  # the rules' reasons say why
+    if isfinite(coverage.estimate):
+        share = number(coverage.estimate, 2)
+        interval = f"{CI} {number(coverage.low, 2)} to {number(coverage.high, 2)}"
     for column, (title, value, delta, term) in zip(
         st.columns(4),
         (
             ("Compute vs. full", percent(cost.relative_flop), flops(cost.flop, shown.costs.full.flop), "flop"),
             ("Memory vs. full", percent(cost.relative_bytes), gib(cost.bytes.total), "memory"),
-            ("Gain coverage", number(coverage.estimate, 2), coverage_interval, "gain coverage"),
+            ("Gain coverage", share, interval, "gain coverage"),
             ("Time of the run", time, rate, "time"),
         ),
         strict=True,
@@ -220,7 +224,8 @@ def frontier_chart(ctx: page.PageContext, shown: _Shown) -> None:
     marks = {name: opinion for name, opinion in comparison.rules.items() if name != "manual"}
     figure = frontier.draw_frontier(depths, ctx.curve.coverage, marks, shown.depth, saving)
     if figure is None:
-        st.info(f"The saving of {saving}, or the gain coverage, is not known for this run, so it cannot be drawn.")
+        missing = f"{frontier.SAVING_NAMES[saving]} saved" if isfinite(ctx.curve.coverage.mean[0]) else "gain coverage"
+        st.info(f"The {missing} is not known for this run, so savings against gain coverage cannot be drawn.")
         return
     caption = f"{len(depths)} freeze depths; {ctx.curve.n_examples} examples. {comparison.agreement.summary}"
     page.chart(FRONTIER, "Savings against gain coverage: click a depth", caption, figure, "frontier",

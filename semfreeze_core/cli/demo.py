@@ -23,6 +23,7 @@ def demo(
     from semfreeze_core.cli.printing.console import progress_on_stderr
     from semfreeze_core.cli.printing.run import print_plan, print_run
     from semfreeze_core.cli.printing.tables import console
+    from semfreeze_core.plan.document import plan_text
     from semfreeze_core.plan.make import curve_of, make_plan
     from semfreeze_core.runs.folder import read_run, write_run
     from semfreeze_core.runs.reports import list_validations
@@ -45,7 +46,7 @@ def demo(
     out = console()
     print_run(run, curve_of(run, "semantic"), folder, out)
     plan = make_plan(run, run_name=DEMO_RUN)
-    write_atomically(folder / "plan.json", plan.model_dump_json(indent=1) + "\n")
+    write_atomically(folder / "plan.json", plan_text(plan, folder))
     print_plan(plan, list_validations(folder), out)
     typer.echo(terminal_text(f"Plan: {folder / 'plan.json'}"))
     typer.echo("Next: semfreeze analyze --model YOUR_MODEL --data YOUR_FILE.jsonl")

@@ -52,6 +52,7 @@ def export(
     from semfreeze_core.errors import PlanError
     from semfreeze_core.export import export_plan
     from semfreeze_core.export.targets import reads_plan
+    from semfreeze_core.plan.document import plan_text
     from semfreeze_core.runs.plans import require_plan_path
     from semfreeze_core.sources.models.embedded import convert_embedded
     from semfreeze_core.storage import user_path, write_atomically
@@ -89,7 +90,7 @@ def export(
                 raise PlanError(f"{path} already exists. Choose another --out, or replace it with --overwrite.")
         if needs_plan:
             require_plan_path(plan_file)
-            write_atomically(plan_file, document.model_dump_json(indent=1) + "\n")
+            write_atomically(plan_file, plan_text(document, plan_file.parent))
         write_atomically(file, exported.text)
     if as_json:
         print_json(

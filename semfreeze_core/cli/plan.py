@@ -1,5 +1,6 @@
 """`semfreeze plan`: from a run to a freeze plan."""
 
+import json
 from pathlib import Path
 from typing import Annotated
 
@@ -98,6 +99,7 @@ def plan(
     from semfreeze_core.cost.setup import setup_from_options
     from semfreeze_core.plan.badge import with_badge
     from semfreeze_core.plan.decide import refuse_contradictions
+    from semfreeze_core.plan.document import plan_text
     from semfreeze_core.plan.make import TrainFlags, make_plan
     from semfreeze_core.plan.opinions import gather_opinions
     from semfreeze_core.plan.rules_by_cost import Budget
@@ -162,10 +164,11 @@ def plan(
     )
     validations, problems = readable_validations(folder)
     document = with_badge(document, validations)
+    text = plan_text(document, Path.cwd() if out is None else out.parent)
     if out is not None:
-        write_atomically(out, document.model_dump_json(indent=1) + "\n")
+        write_atomically(out, text)
     if as_json:
-        print_json(document.model_dump(mode="json"))
+        print_json(json.loads(text))
         return
     left = []  # of a plan that freezes deeper later, memory is that of its first steps, with other parts trained
     if document.trainable is not None and document.switch is None:

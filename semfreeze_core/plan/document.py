@@ -3,6 +3,8 @@
 import json
 import re
 from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field, ValidationError
@@ -18,7 +20,7 @@ from semfreeze_core.records.pilots import Measurement
 from semfreeze_core.records.provenance import Document, Provenance
 from semfreeze_core.records.race import Race
 from semfreeze_core.records.training import DepthSwitch, TrainableParts, TrainingSetup
-from semfreeze_core.storage import digest
+from semfreeze_core.storage import digest, source_beside, source_from
 
 PLAN_SCHEMA_VERSION = 3
 Badge = Literal["estimated", "checked", "measured"]
@@ -99,7 +101,8 @@ class FreezePlan(Document):
     the candidate stays in `candidate_depth`. `gain_coverage` is a prediction until a finetune has measured it. With a
     `switch` fewer layers are frozen in the first steps; `freeze_depth`, `trainable` and `trainable_regex` are what
     trains after them. `parameter_names` is where the model's parts are, frozen ones too; null in plans from before it
-    was written.
+    was written. `model_path` is the path from the plan's folder to the model, where both may be moved together; null
+    once the plan is read, as its model is then the one that is there.
     """
 
     schema_version: int = Field(default=PLAN_SCHEMA_VERSION, ge=1)
@@ -125,6 +128,24 @@ class FreezePlan(Document):
     run: str | None
     data_digest: str
     provenance: Provenance
+    model_path: str | None = None
+
+
+def plan_text(plan: FreezePlan, folder: Path) -> str:
+    """A plan as the JSON of a file in `folder`: where that is moved or copied with the model in it, the model is found.
+
+    Args:
+        plan: its model by the path from where this process stands.
+        folder: of the file.
+    """
+    written = plan.model_copy(update={"model_path": source_from(plan.model.source, folder)})
+    return written.model_dump_json(indent=1) + "\n"
+
+
+def located_plan(plan: FreezePlan, folder: Path) -> FreezePlan:
+    """A plan from a file in `folder`, with its model where that is now."""
+    model = replace(plan.model, source=source_beside(plan.model.source, plan.model_path, folder))
+    return plan.model_copy(update={"model": model, "model_path": None})
 
 
 def parse_plan(text: str, *, where: str = "the plan") -> FreezePlan:
@@ -232,7 +253,7 @@ def plan_digests(plan: FreezePlan) -> tuple[str, ...]:
             del document["switch"], document["cost"]["phases"], document["cost"]["looks"]
         elif document["switch"]["trials"] is None:
             del document["switch"]["trials"]
-        del document["parameter_names"]
+        del document["parameter_names"], document["model_path"]
         del document["evidence"]["badge"]
         if document["evidence"]["race"] is None:
             del document["evidence"]["race"]

@@ -99,7 +99,11 @@ class ScoreEntry(Document):
 
 
 class RunManifest(Document):
-    """Everything about a run except its arrays; `files` holds the sha256 of each."""
+    """Everything about a run except its arrays; `files` holds the sha256 of each.
+
+    `model_path` and `data_path` are the paths from the run's folder to them, where all may be moved together; null in
+    runs from before they were written, and once the run is read, as its model and data are then those that are there.
+    """
 
     schema_version: int = SCHEMA_VERSION
     kind: Literal["semfreeze run"] = "semfreeze run"
@@ -114,3 +118,5 @@ class RunManifest(Document):
     display_note: str
     provenance: Provenance
     files: dict[FileName, str]
+    model_path: str | None = None
+    data_path: str | None = None

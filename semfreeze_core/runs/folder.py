@@ -7,6 +7,7 @@ the manifest, so a damaged run is refused and never shown in part.
 import hashlib
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from semfreeze_core.records.run import Run
 from semfreeze_core.records.scores import LayerScore
 from semfreeze_core.records.trace import SwappedPairs, TransitionTrace
 from semfreeze_core.runs.consistency import contradictions
-from semfreeze_core.storage import new_folder
+from semfreeze_core.storage import new_folder, source_beside, source_from
 
 MANIFEST, NOTE, VALIDATIONS, SWEEPS, PILOTS = "manifest.json", "note.txt", "validations", "sweeps", "pilots"
 FINETUNES = "finetunes"
@@ -61,7 +62,11 @@ def write_run(run: Run, folder: Path, *, overwrite: bool = False) -> None:
     }
     files = {name: hashlib.sha256(data).hexdigest() for name, data in contents.items()}
     scores = [ScoreEntry.of(score) for score in run.scores.values()]
-    manifest = run.manifest.model_copy(update={"files": files, "scores": scores})
+    sources = {
+        "model_path": source_from(run.manifest.model.identity.source, folder),
+        "data_path": source_from(run.manifest.data.source, folder),
+    }
+    manifest = run.manifest.model_copy(update={"files": files, "scores": scores, **sources})
     with new_folder(folder, overwrite=overwrite) as partial:
         for name, data in contents.items():
             (partial / name).write_bytes(data)
@@ -103,11 +108,26 @@ def read_manifest(folder: Path) -> RunManifest:
             f"{_AGAIN}"
         )
     try:
-        return RunManifest.model_validate(document)
+        return _located(RunManifest.model_validate(document), folder)
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"])
         raise RunError(f"{path} is damaged ({field}: {first['msg']}). {_AGAIN}") from error
+
+
+def _located(manifest: RunManifest, folder: Path) -> RunManifest:
+    """A manifest with its model and data where they are now."""
+    identity = manifest.model.identity
+    identity = replace(identity, source=source_beside(identity.source, manifest.model_path, folder))
+    source = source_beside(manifest.data.source, manifest.data_path, folder)
+    return manifest.model_copy(
+        update={
+            "model": manifest.model.model_copy(update={"identity": identity}),
+            "data": manifest.data.model_copy(update={"source": source}),
+            "model_path": None,
+            "data_path": None,
+        }
+    )
 
 
 def read_run(folder: Path) -> Run:

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from semfreeze_core.errors import PlanError
-from semfreeze_core.plan.document import PLAN, FreezePlan, parse_plan
+from semfreeze_core.plan.document import PLAN, FreezePlan, located_plan, parse_plan
 from semfreeze_core.sources.models.hub import hub_file, is_repo_id
 
 _LARGEST = 2**24  # bytes
@@ -39,7 +39,7 @@ def read_plan(source: Path | str) -> FreezePlan:
         raise PlanError(f"{path} cannot be read: {error.strerror}. {_WAY_OUT}") from error
     except UnicodeDecodeError as error:
         raise PlanError(f"{path} is not a semfreeze plan: it is not UTF-8 text.") from error
-    return parse_plan(text, where=str(path))
+    return located_plan(parse_plan(text, where=str(path)), path.parent)
 
 
 def require_plan_path(path: Path) -> None:

@@ -18,6 +18,7 @@ _MARKDOWN = re.compile(
     | (?<=\bwww)\.""",
     re.VERBOSE,
 )
+_COMMAND = re.compile(r"`((?:semfreeze\b|--)[^`]*)`")  # other backticks stand for themselves, as those of file names
 _DECLARATION = re.compile(r"coding(?=[:=])")  # in a comment on top, by which Python would read the file (PEP 263)
 _LINE_START = re.compile(r"^( *(?:\d{1,9}(?=[.)]))?)([-+=.)])")  # lists and rules
 
@@ -41,6 +42,12 @@ def markdown_text(text: str) -> str:
     """Text that Markdown shows as it stands, on one line: for pages and model cards."""
     line = re.sub("^[ \t]{4,}", lambda match: "\u00a0" * len(match[0]), _one_line(text))  # else a block of code
     return _LINE_START.sub(r"\1\\\2", _MARKDOWN.sub(lambda match: f"\\{match[0]}", line))
+
+
+def markdown_sentence(text: str) -> str:
+    """A sentence of ours that Markdown shows as it stands, the commands and flags in it as code."""
+    parts = _COMMAND.split(text)  # every second one is a command
+    return "".join(markdown_code(part) if index % 2 else markdown_text(part) for index, part in enumerate(parts))
 
 
 def markdown_code(text: str) -> str:

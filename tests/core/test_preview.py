@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from semfreeze_core import preview
 from semfreeze_core.errors import DataError, InputError, ModelError
@@ -36,10 +37,10 @@ def piece(text, supervised, special=0):
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
-    """A tiny model whose weights nobody can read."""
+    """A tiny model without its weights."""
     folder = tmp_path_factory.mktemp("model")
     save_tiny(folder, "llama", tied=False, tokenizer=TOKENIZER)
-    (folder / "model.safetensors").write_bytes(b"no weights")
+    save_file({}, folder / "model.safetensors")  # whole, and nothing in it
     return folder
 
 
@@ -156,6 +157,24 @@ def test_a_tokenizer_with_more_tokens_than_rows_is_refused_as_by_the_analysis(tm
     tokenizer.save_pretrained(tmp_path)
     for opened in (lambda: inspect_model(AnalysisRequest(str(tmp_path), "")), lambda: load_causal_lm(str(tmp_path))):
         with pytest.raises(ModelError, match=r"token 'Intentional' has the id (\d+), but the head has \1 rows"):
+            opened()
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (None, r"model-00002-of-\d+\.safetensors is missing, but"),
+        (b"cut", r"model-00002-of-\d+\.safetensors is damaged or cut short"),
+        (b"version https://git-lfs.github.com/spec/v1", "holds no weights, only a pointer of Git LFS"),
+    ],
+)
+def test_weights_that_are_not_whole_are_refused_as_by_the_analysis(tmp_path, content, words):
+    save_tiny(tmp_path).save_pretrained(tmp_path, max_shard_size="100KB")
+    (tmp_path / "model.safetensors").unlink(missing_ok=True)
+    shard = next(tmp_path.glob("model-00002-*.safetensors"))
+    shard.unlink() if content is None else shard.write_bytes(content)
+    for opened in (lambda: inspect_model(AnalysisRequest(str(tmp_path), "")), lambda: load_causal_lm(str(tmp_path))):
+        with pytest.raises(ModelError, match=words):
             opened()
 
 

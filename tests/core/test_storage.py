@@ -30,6 +30,8 @@ from semfreeze_core.storage import (
     prefix_cache_folder,
     require_free,
     runs_folder,
+    source_beside,
+    source_from,
     write_atomically,
 )
 
@@ -494,6 +496,8 @@ def test_what_is_no_path_is_kept_as_it_is(project, monkeypatch, source):
     monkeypatch.chdir(project)
     (project / "embedded").mkdir()
     assert kept_source(source, project / "runs") == source == found_source(source, project / "runs")
+    assert source_from(source, project / "runs") is None
+    assert source_beside(source, None, project / "runs") == source
 
 
 def test_a_path_as_0_1_0_kept_it_is_taken_from_where_the_process_stands(project, monkeypatch):

@@ -241,6 +241,21 @@ def test_nonsense_in_the_query_shows_the_example_and_says_so(page):
     assert app.selectbox(key="run").value == "example"
 
 
+def test_plan_without_any_layer_contribution_says_what_is_not_known(example, runs):
+    run = example.run
+    traces = {
+        metric: replace(trace, deviation=trace.null, first_deviation=trace.first_null, later_deviation=trace.later_null)
+        for metric, trace in run.traces.items()
+    }
+    write_run(replace(run, traces=traces), runs / "flat")
+    app = opened("plan", run="flat")
+    shown = {metric.label: (metric.value, metric.delta) for metric in app.metric}
+    assert shown["Gain coverage"] == ("not measured", "")
+    assert "The gain coverage is not known for this run, so savings against gain coverage cannot be drawn." in [
+        info.value for info in app.info
+    ]
+
+
 @pytest.mark.parametrize("page", PAGES)
 def test_a_damaged_run_is_refused_in_a_sentence(page, doubtful):
     (doubtful / "arrays.safetensors").write_bytes(b"damage")

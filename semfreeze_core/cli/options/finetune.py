@@ -64,12 +64,14 @@ class FinetuneFlags(TrainingOptions):
         """Where the model comes from: as given, else as in the analysis."""
         from semfreeze_core.finetune.arm.job import ModelSource
 
-        return ModelSource(
-            source=self.model or analyzed.source,
-            revision=self.revision or analyzed.revision,
-            device=self.device,
-            trust_remote_code=self.trust_remote_code,
-            allow_pickle=self.allow_pickle,
+        model = ModelSource.of(analyzed) if self.model is None else ModelSource(source=self.model)
+        return model.model_copy(
+            update={
+                "revision": self.revision or analyzed.revision,
+                "device": self.device,
+                "trust_remote_code": self.trust_remote_code,
+                "allow_pickle": self.allow_pickle,
+            }
         )
 
 

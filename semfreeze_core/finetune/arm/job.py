@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from safetensors.numpy import load_file, save
 
+from semfreeze_core.errors import PlanError
 from semfreeze_core.finetune.arm.arms import Arm
 from semfreeze_core.finetune.arm.settings import ArmSettings
 from semfreeze_core.progress import Progress, silent
@@ -15,7 +16,7 @@ from semfreeze_core.records.model import ModelIdentity
 from semfreeze_core.records.provenance import Document
 from semfreeze_core.sources.models.checkpoint import Checkpoint
 from semfreeze_core.sources.models.opening import open_checkpoint
-from semfreeze_core.storage import found_source, kept_source, write_atomically
+from semfreeze_core.storage import found_source, kept_source, user_path, write_atomically
 
 Split = tuple[TokenizedExample, ...]
 
@@ -28,6 +29,20 @@ class ModelSource(Document):
     device: str = "auto"
     trust_remote_code: bool = False
     allow_pickle: bool = False
+
+    @classmethod
+    def of(cls, analyzed: ModelIdentity) -> "ModelSource":
+        """The model that was analyzed, at its revision.
+
+        Raises:
+            PlanError: it was in a folder or file that is not there any more.
+        """
+        source = analyzed.source
+        if source != "embedded" and os.path.isabs(user_path(source)) and not user_path(source).exists():
+            raise PlanError(
+                f"The plan's model is not at {source} any more. Set --model to the folder or GGUF file where it is now."
+            )
+        return cls(source=source, revision=analyzed.revision)
 
     def open(self, progress: Progress = silent) -> Checkpoint:
         """The checkpoint, without its weights in memory.

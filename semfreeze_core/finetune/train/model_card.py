@@ -4,7 +4,7 @@ from huggingface_hub import ModelCardData
 
 from semfreeze_core.plan.document import PLAN, FreezePlan
 from semfreeze_core.sources.models.hub import is_repo_id
-from semfreeze_core.wording.escaping import markdown_text
+from semfreeze_core.wording.escaping import markdown_sentence, markdown_text
 from semfreeze_core.wording.layers import set_of
 from semfreeze_core.wording.numbers import counted
 from semfreeze_core.wording.plan import coverage_sentence, set_coverage_sentence
@@ -46,7 +46,7 @@ def model_card(plan: FreezePlan, trained: str) -> str:
         adapters="; adapters (LoRA) were trained on the others" if lora else "",
         plan=PLAN,
         rule=plan.rule,
-        reasons=markdown_text(" ".join(plan.reasons)),
+        reasons=markdown_sentence(" ".join(plan.reasons)),
         coverage=markdown_text(_coverage_text(plan)),
         n_examples=plan.evidence.n_examples,
         metric=markdown_text(plan.metric),

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from semfreeze_core.finetune.train.model_card import CARD, model_card
-from semfreeze_core.plan.document import PLAN, FreezePlan
+from semfreeze_core.plan.document import PLAN, FreezePlan, plan_text
 from semfreeze_core.sources.models.loading_errors import quiet_transformers
 from semfreeze_core.storage import disk_errors
 from semfreeze_core.temporary import temporary_folder
@@ -31,7 +31,7 @@ def save_finetuned(tuned: Any, tokenizer: Any, plan: FreezePlan, trained: str, f
         with quiet_transformers():
             tuned.save_pretrained(partial)
             tokenizer.save_pretrained(partial)
-        (partial / PLAN).write_text(plan.model_dump_json(indent=1) + "\n", encoding="utf-8")
+        (partial / PLAN).write_text(plan_text(plan, folder), encoding="utf-8")
         (partial / CARD).write_text(model_card(plan, trained), encoding="utf-8")
         for path in sorted(partial.iterdir(), key=lambda p: p.name in ("config.json", "adapter_config.json")):
             if path.is_dir():  # of an earlier start, killed on the way: a folder replaces only an empty one

@@ -55,7 +55,7 @@ def train_plan(request: TrainRequest, folder: Path, progress: Progress = silent)
     """
     plan = request.plan
     require_recommendation(plan)
-    source = request.model or ModelSource(source=plan.model.source, revision=plan.model.revision)
+    source = request.model or ModelSource.of(plan.model)
     trackers = reporters(request.report_to, folder)
     bits = trained_bits(plan)
     if bits is not None:

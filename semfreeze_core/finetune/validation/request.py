@@ -174,7 +174,7 @@ def prepare(request: ValidationRequest, progress: Progress = silent) -> Prepared
     plan = request.plan
     if any(name.startswith("planned") or name == PROGRESSIVE for name in request.arms):
         require_recommendation(plan, or_else="or compare other variants, such as --arms full,depth:K")
-    source = request.model or ModelSource(source=plan.model.source, revision=plan.model.revision)
+    source = request.model or ModelSource.of(plan.model)
     checkpoint = source.open(progress)
     shape = measure_empty(checkpoint)
     if shape.n_layers != plan.n_layers:

@@ -117,3 +117,39 @@ def test_compare_shows_a_budget_that_nothing_fits(stored):
     assert budget["relative_flop"] is None
     assert budget["gain_coverage"] == {"estimate": None, "low": None, "high": None}
     assert budget["reasons"][0].startswith("No freeze depth up to 3 fits within 1% of")
+
+
+def outside(value, place=""):
+    """Where in a document an estimate lies outside its own interval."""
+    if isinstance(value, list):
+        return [found for index, item in enumerate(value) for found in outside(item, f"{place}[{index}]")]
+    if not isinstance(value, dict):
+        return []
+    wrong = [found for name, item in value.items() for found in outside(item, f"{place}.{name}")]
+    estimates = value.get("estimate", value.get("mean"))
+    if estimates is None or "low" not in value:
+        return wrong
+    columns = (estimates, value["low"], value["high"])
+    rows = zip(*columns, strict=True) if isinstance(estimates, list) else [columns]
+    return wrong + [
+        f"{place}: {row}" for row in rows if None not in row and not row[1] - 1e-9 <= row[0] <= row[2] + 1e-9
+    ]
+
+
+@pytest.mark.parametrize("metric", ["semantic", "logit_z"])
+@pytest.mark.parametrize("run", ["tied", "untied", "gpt2", "example"])
+def test_no_document_has_an_estimate_outside_its_interval(stored, run, metric):
+    run = run if run == "example" else stored(run)
+    documents = {
+        command: ask(*command.split(), run, "--metric", metric, "--json").json
+        for command in ("plan --compare", "plan", "show")
+    }
+    assert {"rules", "scores"} <= documents["plan --compare"].keys()
+    assert [found for command, document in documents.items() for found in outside(document, command)] == []
+
+
+def test_an_estimate_outside_its_interval_is_found():
+    assert outside({"a": [{"estimate": 0.82, "low": 0.58, "high": 0.81}]}) == [".a[0]: (0.82, 0.58, 0.81)"]
+    assert outside({"mean": [1.0, 2.0, None], "low": [0.5, 2.5, None], "high": [1.5, 3.0, None]}) == [
+        ": (2.0, 2.5, 3.0)"
+    ]

@@ -13,6 +13,7 @@ from semfreeze_core.wording.escaping import (
     html_text,
     json_text,
     markdown_code,
+    markdown_sentence,
     markdown_text,
     terminal_text,
 )
@@ -53,7 +54,9 @@ UNSEEN = "\x1b\x07\r\x9b\u202e\u2066\u2069\udcff"
 
 
 @pytest.mark.parametrize("text", HOSTILE)
-@pytest.mark.parametrize("escape", [terminal_text, markdown_text, markdown_code, html_text, chart_text])
+@pytest.mark.parametrize(
+    "escape", [terminal_text, markdown_text, markdown_sentence, markdown_code, html_text, chart_text]
+)
 def test_nothing_unseen_passes_any_boundary(escape, text):
     assert not set(escape(text)) & set(UNSEEN)
 
@@ -61,7 +64,7 @@ def test_nothing_unseen_passes_any_boundary(escape, text):
 @pytest.mark.parametrize("text", HOSTILE)
 def test_markdown_shows_the_text_and_nothing_else(text):
     parser = MarkdownIt("commonmark").enable(["strikethrough", "table"])
-    for escape, kind in ((markdown_text, "text"), (markdown_code, "code_inline")):
+    for escape, kind in ((markdown_text, "text"), (markdown_sentence, "text"), (markdown_code, "code_inline")):
         (opened, inline, closed) = parser.parse(escape(text))
         assert (opened.type, closed.type) == ("paragraph_open", "paragraph_close")
         assert {child.type for child in inline.children} <= {"text", "text_special", kind}
@@ -77,6 +80,14 @@ def test_markdown_leaves_prose_as_it_reads():
     prose = "Measured in a_b-c: 99% (95% CI 98–100%; required: 95%). It's 3/4, 1.5 GiB!"
     assert markdown_text(prose) == prose
     assert markdown_text("2-newer") == "2-newer"
+
+
+def test_commands_and_flags_of_a_sentence_are_code_and_other_backticks_stand_for_themselves():
+    sentence = "Run `semfreeze sweep` first, on `a`b *c*, and train with `--keep-best`."
+    (_, inline, _) = MarkdownIt("commonmark").parse(markdown_sentence(sentence))
+    shown = [(child.type == "code_inline", child.content) for child in inline.children]
+    assert [text for is_code, text in shown if is_code] == ["semfreeze sweep", "--keep-best"]
+    assert "".join(text for _, text in shown) == "Run semfreeze sweep first, on `a`b *c*, and train with --keep-best."
 
 
 def test_terminal_keeps_lines_and_tabs_and_what_people_write():

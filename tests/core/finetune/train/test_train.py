@@ -22,7 +22,6 @@ from semfreeze_core.finetune.train import folder as training_folder
 from semfreeze_core.finetune.train import train as train_module
 from semfreeze_core.finetune.train.request import TrainRequest, different_settings, memory_advice, request_settings
 from semfreeze_core.finetune.train.train import train_plan
-from semfreeze_core.plan.document import parse_plan
 from semfreeze_core.records.training import LoraSetup
 from semfreeze_core.runs.plans import read_plan
 from semfreeze_core.storage import digest, found_source
@@ -75,7 +74,7 @@ def test_train_plan_writes_a_model_that_plain_transformers_loads(place, tmp_path
     tokenizer = AutoTokenizer.from_pretrained(tmp_path / "out")
     out = model.generate(**tokenizer("my card?", return_tensors="pt"), max_new_tokens=3, do_sample=False)
     assert out.shape[1] > 3
-    assert parse_plan((tmp_path / "out" / "plan.json").read_text()) == request.plan
+    assert read_plan(tmp_path / "out") == request.plan
     assert json.loads((tmp_path / "out" / "training.json").read_text())["steps"] == 6
     assert not (tmp_path / "out" / "checkpoints").exists()
     card = ModelCard.load(tmp_path / "out" / "README.md")
