@@ -33,6 +33,8 @@ SETTLED = """
         && !document.querySelector('[data-testid=stPlotlyChart]:not(:has(.main-svg))')
         && performance.now() - window.lastChange > 300
 """
+# Windows of one site share a process, which has compiled the dashboard's scripts: half of what opening a window takes.
+ONE_PROCESS = "--process-per-site"
 # Streamlit looks for its own end points below the page's path first, and finds them at the root.
 EXPECTED = "Failed to load resource: the server responded with a status of 404"
 PATIENCE = 120_000  # milliseconds; far beyond what any step takes
@@ -56,7 +58,7 @@ def browser():
     if found is None:
         pytest.skip(f"needs one of {', '.join(BROWSERS)} on the path")
     with sync_api.sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=found, args=FLAGS)
+        chromium = playwright.chromium.launch(executable_path=found, args=[*FLAGS, ONE_PROCESS])
         yield chromium
         chromium.close()
 
@@ -95,9 +97,12 @@ class Reader:
 
 @pytest.fixture(scope="session")
 def context(browser):
-    """One profile for all windows, so that the dashboard's scripts are fetched once."""
+    """One profile for all windows, so that the dashboard's scripts are fetched and compiled once."""
     profile = browser.new_context(accept_downloads=True)
     profile.set_default_timeout(PATIENCE)
+    keeper = profile.new_page()  # the process ends with its last window: this one, which shows nothing, stays open
+    keeper.route("**", lambda route: route.fulfill(body=""))
+    keeper.goto("http://127.0.0.1/")
     profile.add_init_script(IN_EVERY_WINDOW)
     yield profile
     profile.close()
