@@ -3,6 +3,7 @@
 import importlib.metadata
 import shutil
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -39,6 +40,14 @@ ONE_PROCESS = "--process-per-site"
 EXPECTED = "Failed to load resource: the server responded with a status of 404"
 PATIENCE = 120_000  # milliseconds; far beyond what any step takes
 sync_api.expect.set_options(timeout=PATIENCE)
+
+
+LONGEST = Path(__file__).with_name("test_validate.py")
+
+
+def pytest_collection_modifyitems(items):
+    """The longest walk first: begun last, it would keep one of two processes waiting for the other."""
+    items.sort(key=lambda item: item.path != LONGEST)
 
 
 @pytest.fixture(scope="session")

@@ -204,8 +204,7 @@ def test_a_lasso_shows_the_selections_curve_and_rows(reader):
     sync_api.expect(cloud.locator(".slider-label").first).not_to_contain_text("hidden state 19")
     assert reader.complaints == []
     reader.window.get_by_role("button", name="Clear selection").click()
-    reader.settle()
-    assert reader.window.get_by_text("Deviation of the selection").count() == 0
+    sync_api.expect(reader.window.get_by_text("Deviation of the selection")).to_have_count(0)
 
 
 @pytest.mark.slow
