@@ -194,7 +194,7 @@ def deeper_choice(ctx: page.PageContext, shown: _Shown, setup: TrainingSetup) ->
     if not steps:
         return None
     try:
-        deeper = compute.deeper_cost(ctx.opened, setup, shown.depth, steps)
+        deeper: ProgressiveCost = compute.deeper_cost(ctx.opened, setup, shown.depth, steps)
     except PlanError as error:
         st.info(escaped(page_text.NOT_DEEPER.format(steps=steps, problem=visitor_text(str(error)))))
         return None
