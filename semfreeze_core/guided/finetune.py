@@ -44,7 +44,8 @@ def finetune(request: GuidedRequest, folder: Path, progress: Progress = silent) 
         plan, raced = decide(request, task, folder / DECISION / RACE_FOLDER, progress)
         if not (folder / RESULT).exists():
             train_plan(training_request(request, task, plan, raced, folder), folder, progress)
-        remove_what_only_resumes(folder)  # of a training that was killed in doing so
+        remove_what_only_resumes(folder)  # of a training that was killed in doing so, and the lock it had
+        (folder / ".lock").unlink(missing_ok=True)
         report = finetune_report(request, task, plan, folder)
         write_atomically(written, report.model_dump_json(indent=1) + "\n")
         return report
