@@ -1,6 +1,7 @@
 """What all pages are made of: the run and depth on top, and charts with their words, numbers and files."""
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -117,6 +118,12 @@ def hidden_metric(opened: OpenRun) -> None:
     """Hold on to the metric where a page has no choice of it."""
     with hidden("metric"):
         state.keep_choice("metric", _metrics(opened))
+
+
+def keep_metric() -> None:
+    """Hold on to the metric of the open run on a page that has no use for the run."""
+    with suppress(RunError):  # which the pages that show the run say
+        hidden_metric(compute.read(server_catalog(), state.open_run_name()))
 
 
 def hidden_depth(opened: OpenRun) -> None:

@@ -64,6 +64,7 @@ class _Estimate:
 def body() -> None:
     """Model, GPU and rows; then what every depth takes, and what would make it fit."""
     top = st.container()
+    page.keep_metric()
     model, gpu, rows = estimate_form.inputs()
     if model is None:
         with top:

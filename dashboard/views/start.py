@@ -1,11 +1,10 @@
 """Start: which runs there are and what the open one says, or a new one."""
 
-from contextlib import suppress
 from pathlib import Path
 
 import streamlit as st
 
-from semfreeze_core.errors import InputError, RunError
+from semfreeze_core.errors import InputError
 from semfreeze_core.wording.runs import memory_sentence
 from semfreeze_dashboard.charts.moving_stack import moving_stack_html
 from semfreeze_dashboard.data import compute, state
@@ -124,12 +123,6 @@ def run_button(runs: Path, form: AnalysisForm, *, fits: bool) -> None:
         st.rerun()
 
 
-def keep_metric() -> None:
-    """Hold on to the metric of the open run beside a form that has no use for it."""
-    with suppress(RunError):  # which the pages that show the run say
-        page.hidden_metric(compute.read(server_catalog(), state.open_run_name()))
-
-
 def body() -> None:
     """Open or analyze, then the jobs."""
     folder = server_catalog().folder
@@ -142,7 +135,7 @@ def body() -> None:
     )  # fmt: skip
     jobs_panel.jobs_panel()
     if choice == state.ANALYZE:
-        keep_metric()
+        page.keep_metric()
         analyze(folder)
     else:
         open_runs()

@@ -189,6 +189,7 @@ def test_a_training_that_version_0_1_0_began_resumes_by_the_name_of_its_data(pla
         "provenance": True,
         "switch": True,
         "parameter_names": True,
+        "model_path": True,
         "evidence": {"badge", "race"},
         "cost": {"alternative", "phases", "looks"},
     }

@@ -136,6 +136,7 @@ def test_a_validation_that_version_0_1_0_began_goes_on(finished, monkeypatch):
         "evidence": {"badge", "race"},
         "switch": True,
         "parameter_names": True,
+        "model_path": True,
         "cost": {"phases", "looks"},
     }
     old["plan_digest"] = digest(request.plan.model_dump(mode="json", exclude=came_since))
