@@ -40,7 +40,7 @@ def saving_panel(
         saving = next(iter(savings(shape, setup, parts, gpu)), None)
         if saving is None:
             return
-        draw, saving_text = st.info, largest_saving(saving, total)
+        draw, saving_text = st.markdown, largest_saving(saving, total)
     with st.container(horizontal=True, vertical_alignment="center"):
         draw(escaped(saving_text))
         if saving is not None and st.button(

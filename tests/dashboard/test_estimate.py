@@ -13,7 +13,7 @@ from tests.dashboard.test_pages import opened, sentence
 
 
 def texts(app):
-    return [element.value for element in (*app.warning, *app.info, *app.caption)]
+    return [element.value for element in (*app.warning, *app.markdown, *app.caption)]
 
 
 @pytest.fixture(scope="module")
