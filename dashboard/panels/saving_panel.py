@@ -10,7 +10,7 @@ from semfreeze_core.cost.table import depth_cost
 from semfreeze_core.records.cost import DepthCost
 from semfreeze_core.records.model import ModelShape
 from semfreeze_core.records.training import TrainableParts, TrainingSetup
-from semfreeze_core.wording.costs import fitting_changes, largest_saving, no_fit
+from semfreeze_core.wording.costs import fitting_changes, no_fit, saving_sentence
 
 from ..data import state
 from ..text.analysis_text import escaped
@@ -40,7 +40,7 @@ def saving_panel(
         saving = next(iter(savings(shape, setup, parts, gpu)), None)
         if saving is None:
             return
-        draw, saving_text = st.markdown, largest_saving(saving, total)
+        draw, saving_text = st.markdown, saving_sentence(saving, total, flags=False)
     with st.container(horizontal=True, vertical_alignment="center"):
         draw(escaped(saving_text))
         if saving is not None and st.button(

@@ -206,15 +206,16 @@ def cost_notes(costs: CostTable) -> list[str]:
     return notes
 
 
-def saving_sentence(saving: Saving, total_bytes: int) -> str:
+def saving_sentence(saving: Saving, total_bytes: int, *, flags: bool = True) -> str:
     """The change that saves most memory.
 
     Args:
         saving: the change.
         total_bytes: memory without it.
+        flags: whether it is named by the flags of a command, or in words.
     """
     saved = f"saves {gib(saving.saved_bytes)} of {gib(total_bytes)} memory"
-    return f"Largest saving left: {_flags(saving)} {saved}{_price(saving)}."
+    return f"Largest saving left: {(_flags if flags else _changes_text)(saving)} {saved}{_price(saving)}."
 
 
 def fit_sentence(saving: Saving | None, what: str) -> str:
@@ -264,12 +265,6 @@ def _memory_and_time(cost: DepthCost, rates: Sequence[float]) -> str:
 def _gpu_name(gpu: Gpu) -> str:
     """A GPU with its memory, of which one that is known by nothing else has its name."""
     return f"{gpu.name} ({gib(gpu.memory_bytes)})" if gpu.source else f"a {gpu.name}"
-
-
-def largest_saving(saving: Saving, total_bytes: int) -> str:
-    """The change of a setup that saves most memory, for a button that makes it."""
-    saved = f"{gib(saving.saved_bytes)} of {gib(total_bytes)}"
-    return f"{_changes_text(saving)} would save most: {saved}{_price(saving)}."
 
 
 def fitting_changes(gpu: Gpu, total_bytes: int, saving: Saving) -> str:

@@ -338,14 +338,14 @@ def test_no_page_imports_torch():
 
 def test_plan_names_the_largest_saving_and_sets_it():
     app = opened("plan")
-    (told,) = [line.value for line in app.markdown if "would save most" in line.value]
-    assert told.startswith("non-reentrant checkpointing would save most: ")
+    (told,) = [line.value for line in app.markdown if "Largest saving left" in line.value]
+    assert told.startswith("Largest saving left: non-reentrant checkpointing saves ")
     memory = next(metric for metric in app.metric if metric.label == "Memory vs. full").delta
     next(button for button in app.button if button.label == "Apply").click().run()
     assert sentence(app)
     assert app.selectbox(key="checkpointing").value == "non-reentrant"
     assert next(metric for metric in app.metric if metric.label == "Memory vs. full").delta != memory
-    assert not [line.value for line in app.markdown if "would save most" in line.value]
+    assert not [line.value for line in app.markdown if "Largest saving left" in line.value]
 
 
 def test_plan_without_a_recommendation_offers_what_to_do(doubtful):
