@@ -22,7 +22,7 @@ FAULTS = """
     for (const [name, part] of [['window', root], ['page', main]])
         if (part.scrollWidth > part.clientWidth) faults.push(`the ${name} scrolls sideways`)
     for (const choices of document.querySelectorAll('[role=radiogroup]'))
-        if (choices.scrollWidth > choices.clientWidth + 1) faults.push(`cut off: ${choices.innerText}`)
+        if (choices.checkVisibility({visibilityProperty: true}) && choices.scrollWidth > choices.clientWidth + 1) faults.push(`cut off: ${choices.innerText}`)
     for (const metric of document.querySelectorAll('[data-testid=stMetric] *'))
         if (metric.scrollWidth > metric.clientWidth + 1 && getComputedStyle(metric).textOverflow === 'ellipsis')
             faults.push(`cut off: ${metric.innerText}`)

@@ -96,7 +96,7 @@ def test_a_finetune_is_started_followed_and_canceled(reader, stocked, tmp_path):
     assert "held out" in window.get_by_role("radiogroup", name="Eval examples").inner_text()
     reader.settle()
     window.get_by_role("button", name="Finetune", exact=True).click()
-    window.get_by_text("66 of 330 rows are held out for evaluation.").wait_for()  # by the job
+    window.get_by_text("66 of 330 rows are held out for evaluation.", exact=True).wait_for()  # by the job
     assert window.get_by_role("combobox", name="Finetune").input_value() == "task-finetuned"
     window.get_by_role("button", name="Cancel").first.click()
     window.get_by_text("This finetune stopped before its end.").wait_for()
