@@ -11,7 +11,7 @@ from semfreeze_dashboard.data import compute, state
 from semfreeze_dashboard.data.link_history import history_script
 from semfreeze_dashboard.data.run_folder import first_run, server_catalog
 from semfreeze_dashboard.forms.setup_form import gpu_input, setup_options
-from semfreeze_dashboard.panels.page import HIDDEN, hidden, hidden_depth
+from semfreeze_dashboard.panels.page import HIDDEN, ONWARD, hidden, hidden_depth
 from semfreeze_dashboard.server.auth import require_login
 from semfreeze_dashboard.server.failures import guarded
 from semfreeze_dashboard.text import page_text
@@ -30,6 +30,9 @@ STYLE = f"""<style>
 [data-testid=stColumn]:has([data-testid=stPlotlyChart], [data-testid=stButtonGroup]) {{ min-width: min(100%, 21rem) }}
 [data-testid=stColumn]:has([data-testid=stMetric]) {{ min-width: 10rem }}
 [data-testid=stButtonGroup] [role=radiogroup] {{ flex-wrap: wrap }}
+[class*=st-key-{ONWARD}] a {{ padding: 0.4rem 0.75rem }}
+[class*=st-key-{ONWARD}] a {{ border: 1px solid color-mix(in srgb, currentColor 35%, transparent) }}
+[class*=st-key-{ONWARD}-first] a {{ border-color: currentColor; box-shadow: 0 0 0 1px currentColor }}
 [data-testid=stLayoutWrapper]:has(> [class*=st-key-{HIDDEN}-]) {{ position: absolute; width: 0; overflow: hidden }}
 [class*=st-key-{HIDDEN}-] {{ visibility: hidden; position: absolute; width: 20rem; height: 0; overflow: hidden }}
 </style>"""

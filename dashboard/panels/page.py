@@ -34,6 +34,7 @@ from ..text.visitor_text import error_text, visitor_text
 
 METRICS = ("semantic", "logit_z")
 HIDDEN = "hidden"  # of containers of widgets that only the link needs
+ONWARD = "onward"  # of containers of links that lead to the next page
 
 
 @dataclass(frozen=True)
@@ -202,10 +203,24 @@ def depth_readouts(ctx: PageContext) -> list[str]:
     return [page_text.depth_readout(cost, speed.rates, state.training_setup()[1]) for cost in table.depths]
 
 
-def next_step(label: str, view: str) -> None:
-    """The page's one primary button, which leads to the next page."""
-    if st.button(label, type="primary"):
-        st.switch_page(f"views/{view}.py")
+def next_step(label: str, view: str, **query: str) -> None:
+    """The page's first link onward, drawn as a button.
+
+    A link and not a button with st.switch_page, which refuses to leave a page whose link holds a widget's value.
+
+    Args:
+        label: what it leads to.
+        view: the page's file, without its ending.
+        query: values of the link beyond those that go along anyway.
+    """
+    with st.container(key=f"{ONWARD}-first-{view}", width="content"):
+        st.page_link(f"views/{view}.py", label=label, query_params=query or None)
+
+
+def other_step(label: str, view: str, **query: str) -> None:
+    """Another link onward, drawn as a lesser button; arguments as those of `next_step`."""
+    with st.container(key=f"{ONWARD}-{view}", width="content"):
+        st.page_link(f"views/{view}.py", label=label, query_params=query or None)
 
 
 def chart_key(name: str) -> str:

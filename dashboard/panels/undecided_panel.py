@@ -18,11 +18,10 @@ def undecided_panel(ctx: page.PageContext) -> None:
     with st.container(horizontal=True, vertical_alignment="center"):
         st.button(f"Freeze a quarter, {quarter}", on_click=state.set_depth, args=(quarter,))
         st.button("Train every layer", on_click=state.set_depth, args=(0,))
-        if server_catalog().folder is not None and st.button(
-            "Analyze more examples", on_click=state.set_start_choice, args=(state.ANALYZE,)
-        ):
-            st.switch_page("views/start.py")
-        st.page_link(
-            "views/validate.py", label=f"Test freezing two thirds, {two_thirds}, by a real finetune",
-            query_params=state.link_to_finetune_form(two_thirds, start_depth(ctx.opened)),
-        )  # fmt: skip
+        if server_catalog().folder is not None:
+            page.other_step("Analyze more examples", "start", do=state.ANALYZE)
+        page.other_step(
+            f"Test freezing two thirds, {two_thirds}, by a real finetune",
+            "validate",
+            **state.link_to_finetune_form(two_thirds, start_depth(ctx.opened)),
+        )

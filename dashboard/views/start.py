@@ -66,15 +66,13 @@ def moving_stack(ctx: page.PageContext, depth: int | None) -> str | None:
 
 
 def next_steps() -> None:
-    """Where to go from here: one button, and the other ways to begin."""
+    """Where to go from here: one link before others, and the other ways to begin."""
     with st.container(horizontal=True, vertical_alignment="center"):
         page.next_step("See why, layer by layer", "traces")
-        if st.button("Choose how deep, on my GPU"):
-            st.switch_page("views/plan.py")
+        page.other_step("Choose how deep, on my GPU", "plan")
         if server_catalog().folder is not None:
             st.button("Analyze my model and data", on_click=state.set_start_choice, args=(state.ANALYZE,))
-        if st.button("Just estimate a model"):
-            st.switch_page("views/estimate.py")
+        page.other_step("Just estimate a model", "estimate")
 
 
 def analyze(runs: Path) -> None:

@@ -77,7 +77,7 @@ def test_links_on_pages_carry_the_depth_along_and_escape_leaves(reader):
     window = reader.window
     reader.open("?depth=12&batch=4")
     stops = window.evaluate("history.length")
-    window.get_by_role("button", name="Choose how deep").click()
+    window.get_by_role("link", name="Choose how deep").click()
     window.wait_for_url("**/plan**")
     reader.settle()
     assert reader.sentence.startswith("Freeze the first 12 of 30 layers")

@@ -65,11 +65,13 @@ def test_start_moves_the_stack_to_the_plan_and_says_what_that_saves(example):
     depth = make_plan(example.run).freeze_depth
     assert f"Layer stack: {depth} of 30 layers frozen" in html
     assert html.count("sf-layer sf-frozen") == depth
-    assert [button.label for button in app.button][-3:] == [
+    assert [link.proto.label for link in app.get("page_link")] == [
+        "See why, layer by layer",
         "Choose how deep, on my GPU",
-        "Analyze my model and data",
         "Just estimate a model",
     ]
+    app.button[-1].click().run()
+    assert app.button_group(key="do").value == "Analyze a model"
 
 
 @pytest.mark.quick_cases(3)
@@ -351,9 +353,10 @@ def test_plan_names_the_largest_saving_and_sets_it():
 def test_plan_without_a_recommendation_offers_what_to_do(doubtful):
     app = opened("plan", run="doubtful")
     labels = [button.label for button in app.button]
-    assert {"Freeze a quarter, 7", "Train every layer", "Analyze more examples"} <= set(labels)
-    (link,) = [link.proto for link in app.get("page_link") if "two thirds, 20" in link.proto.label]
-    assert "tested=20" in link.query_string
+    assert {"Freeze a quarter, 7", "Train every layer"} <= set(labels)
+    asked = {link.proto.label: link.proto.query_string for link in app.get("page_link")}
+    assert "tested=20" in asked["Test freezing two thirds, 20, by a real finetune"]
+    assert asked["Analyze more examples"] == "do=Analyze+a+model"
     app.button[labels.index("Freeze a quarter, 7")].click().run()
     assert sentence(app)
     assert app.slider(key="depth").value == 7
