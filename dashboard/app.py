@@ -30,7 +30,7 @@ STYLE = f"""<style>
 [data-testid=stColumn]:has([data-testid=stPlotlyChart], [data-testid=stButtonGroup]) {{ min-width: min(100%, 21rem) }}
 [data-testid=stColumn]:has([data-testid=stMetric]) {{ min-width: 10rem }}
 [data-testid=stButtonGroup] [role=radiogroup] {{ flex-wrap: wrap }}
-[class*=st-key-{ONWARD}] a {{ padding: 0.4rem 0.75rem }}
+[class*=st-key-{ONWARD}] a {{ color: inherit; padding: 0.4rem 0.75rem }}
 [class*=st-key-{ONWARD}] a {{ border: 1px solid color-mix(in srgb, currentColor 35%, transparent) }}
 [class*=st-key-{ONWARD}-first] a {{ border-color: currentColor; box-shadow: 0 0 0 1px currentColor }}
 [data-testid=stLayoutWrapper]:has(> [class*=st-key-{HIDDEN}-]) {{ position: absolute; width: 0; overflow: hidden }}

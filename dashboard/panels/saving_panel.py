@@ -31,18 +31,21 @@ def saving_panel(
     total = depth_cost(shape, setup, parts).bytes.total
     if total is None:
         return
-    if gpu is not None and total > gpu.memory_bytes:
+    fits = gpu is None or total <= gpu.memory_bytes
+    if gpu is not None and not fits:
         saving = cheapest_fit(shape, setup, parts, gpu)
         least = least_fitting_depth(depths, gpu)
         text = no_fit(gpu, total, least) if saving is None else fitting_changes(gpu, total, saving)
-        draw, saving_text = st.warning, text
     else:
         saving = next(iter(savings(shape, setup, parts, gpu)), None)
         if saving is None:
             return
-        draw, saving_text = st.markdown, saving_sentence(saving, total, flags=False)
+        text = saving_sentence(saving, total, flags=False)
     with st.container(horizontal=True, vertical_alignment="center"):
-        draw(escaped(saving_text))
+        if fits:
+            st.markdown(escaped(text))
+        else:
+            st.warning(escaped(text))
         if saving is not None and st.button(
             "Apply", on_click=_apply, args=(saving,), help="Sets this in the training setup."
         ):
