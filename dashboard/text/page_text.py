@@ -148,7 +148,7 @@ def depth_readout(cost: DepthCost, rates: Sequence[float], gpu: Gpu | None) -> s
 def no_rate_sentence(gpu: Gpu | None, precision: str) -> str:
     """Why there is no time of the run, and what gives one."""
     if gpu is not None and not gpu.source:
-        return f"Only the memory of a {gpu.name} is known, so there is no time of the run. Choose a GPU by its name."
+        return f"Only this GPU's memory is known ({gpu.name}), so there is no time. Choose a GPU by its name."
     if gpu is not None:
         return f"The peak rate of {gpu.name} in {precision} is not known here, so there is no time of the run."
     return (

@@ -62,8 +62,8 @@ TOOLTIPS = {
     "estimate model": "A well-known size, or any other model by its name on the Hugging Face hub, owner/name: only its "
     "config is fetched.",
     "alternatives": "Estimated at the same number of steps, beside full finetuning in the same training setup.",
-    "undecided": "A quarter of the layers cost little where it was measured. Freezing more is a bet that a short real "
-    "finetune can settle. More examples may show what these do not.",
+    "undecided": "Freezing a quarter is the careful choice. Freezing more is a bet that a short real finetune can "
+    "settle. More examples may show what these do not.",
     "stock": "Estimate for a trainer that computes the logits of every token and caches no prefix. Off: for "
     "`semfreeze train`.",
     "prefix cache": "Compute the frozen layers once per example, keep their output, and train from it, as "

@@ -8,11 +8,11 @@ from semfreeze_core.cost.hardware import Gpu
 from semfreeze_core.cost.setup import setup_from_options
 from semfreeze_core.cost.speed import Speed, training_speed
 from semfreeze_core.cost.table import parts_at_depth
-from semfreeze_core.plan.auto import quarter_depth
+from semfreeze_core.plan.auto import deep_depth, quarter_depth
 from semfreeze_core.records.cost import CostTable, DepthCost
 from semfreeze_core.records.model import ModelShape
 from semfreeze_core.records.training import LoraSetup, TrainingSetup
-from semfreeze_core.wording.costs import MEMORY_NOTE, estimate_sentence, flop_status_word, setup_line
+from semfreeze_core.wording.costs import MEMORY_NOTE, estimate_sentence
 from semfreeze_core.wording.plan import stack_sentence
 from semfreeze_dashboard.charts import costs
 from semfreeze_dashboard.components.layer_stack import draggable_stack
@@ -20,6 +20,7 @@ from semfreeze_dashboard.data import compute, state
 from semfreeze_dashboard.data.run_folder import OpenRun
 from semfreeze_dashboard.forms import estimate_form
 from semfreeze_dashboard.panels import page, saving_panel, tables
+from semfreeze_dashboard.panels.cost_charts import cost_charts, memory_caption
 from semfreeze_dashboard.server.failures import guarded
 from semfreeze_dashboard.text import page_text
 from semfreeze_dashboard.text.analysis_text import escaped
@@ -55,7 +56,11 @@ class _Estimate:
         """What people choose between, by what it is called, the depth that is looked at first."""
         n_layers, depths = self.shape.n_layers, self.table.depths
         named = {f"freeze {self.depth}": depths[self.depth], "full finetuning": self.table.full}
-        for words, k in (("a quarter", n_layers // 4), ("half", n_layers // 2), ("two thirds", 2 * n_layers // 3)):
+        for words, k in (
+            ("a quarter", quarter_depth(n_layers)),
+            ("half", n_layers // 2),
+            ("two thirds", deep_depth(n_layers, None)),
+        ):
             if k != self.depth:
                 named[f"freeze {words}, {k}"] = depths[k]
         return named | ({f"LoRA on all layers, rank {self.lora_rank}": self.table.lora} if self.table.lora else {})
@@ -103,18 +108,11 @@ def figures(asked: _Estimate) -> None:
     st.dataframe(rows, hide_index=True, alt="Compute, memory, time and fit of each alternative")
     if not asked.speed.rates:
         st.caption(escaped(page_text.no_estimate_time(asked.gpu, asked.setup.precision)))
-    caption = f"Projected: {setup_line(asked.setup)}. {MEMORY_NOTE}"
+    caption = f"{memory_caption(asked.table, asked.setup)} {MEMORY_NOTE}"
     figure = costs.draw_memory(asked.table.depths, asked.depth, asked.gpu, "depth")
     page.chart("memory-by-depth", "Device memory by freeze depth", caption, figure, "memory")
     with st.expander("By part"):
-        left, right = st.columns(2)
-        with left:
-            figure = costs.draw_memory_beside(asked.alternatives)
-            page.chart("memory", "Device memory by part", caption, figure, "memory")
-        with right:
-            caption = f"{flop_status_word(asked.table.flop_status)}: {setup_line(asked.setup)}."
-            figure = costs.draw_flop_beside(asked.alternatives)
-            page.chart("flop", "FLOPs per step, by operation", caption, figure, "flop")
+        cost_charts(asked.alternatives, asked.table, asked.setup)
     st.markdown("**GPUs it fits on**", help=TOOLTIPS["gpus"])
     st.dataframe(
         tables.gpu_rows(asked.alternatives, asked.table.depths, asked.gpu),

@@ -16,7 +16,7 @@ from semfreeze_core.plan.make import warnings_of
 from semfreeze_core.plan.opinions import Comparison
 from semfreeze_core.records.cost import CostTable, DepthCost, ProgressiveCost
 from semfreeze_core.records.training import LoraSetup, TrainingSetup
-from semfreeze_core.wording.costs import depth_cost_table, flop_status_word, setup_line
+from semfreeze_core.wording.costs import depth_cost_table
 from semfreeze_core.wording.numbers import CI, duration_at, flops, gib, number, percent, rate_range
 from semfreeze_core.wording.plan import badge_sentence, depth_summary, no_recommendation
 from semfreeze_core.wording.rules import WHY, opinion_reasons, opinion_table, recommendation_sentence
@@ -26,6 +26,7 @@ from semfreeze_dashboard.data.run_folder import OpenRun
 from semfreeze_dashboard.forms import validation_form
 from semfreeze_dashboard.forms.setup_form import LARGEST_MEMORY_GIB, budget_input
 from semfreeze_dashboard.panels import page, tables
+from semfreeze_dashboard.panels.cost_charts import cost_charts
 from semfreeze_dashboard.panels.export_panel import export_panel
 from semfreeze_dashboard.panels.saving_panel import saving_panel
 from semfreeze_dashboard.panels.undecided_panel import undecided_panel
@@ -91,7 +92,7 @@ def body() -> None:
 
     conclusion(ctx, shown, rule)
     metrics(ctx, shown, setup, gpu)
-    cost_charts(shown, setup)
+    cost_charts(alternatives, table, setup)
     parts = parts_at_depth(run.shape, depth, lora=setup.lora is not None)
     saving_panel(run.shape, setup, parts, gpu, table.depths)
     frontier_chart(ctx, shown)
@@ -202,19 +203,6 @@ def deeper_choice(ctx: page.PageContext, shown: _Shown, setup: TrainingSetup) ->
     rows = depth_cost_table(replace(one, progressive=deeper)).without(*(part for part, _ in costs.BYTES))
     st.dataframe(rows.dicts(), hide_index=True, alt="Cost of each phase")
     return deeper
-
-
-def cost_charts(shown: _Shown, setup: TrainingSetup) -> None:
-    """Memory and compute of the alternatives, by part."""
-    left, right = st.columns(2)
-    caption = f"{shown.costs.bytes_status.capitalize()}: {setup_line(setup)}."
-    with left:
-        figure = costs.draw_memory_beside(shown.alternatives)
-        page.chart("memory", "Device memory by part", caption, figure, "memory")
-    with right:
-        caption = f"{flop_status_word(shown.costs.flop_status)}: {setup_line(setup)}."
-        figure = costs.draw_flop_beside(shown.alternatives)
-        page.chart("flop", "FLOPs per step, by operation", caption, figure, "flop")
 
 
 def frontier_chart(ctx: page.PageContext, shown: _Shown) -> None:

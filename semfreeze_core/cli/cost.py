@@ -7,6 +7,7 @@ import typer
 
 from semfreeze_core.cli import app
 from semfreeze_core.cli.options.common import (
+    AlsoProgressiveOption,
     JsonOption,
     RevisionOption,
     TrainEmbeddingsOption,
@@ -15,7 +16,6 @@ from semfreeze_core.cli.options.common import (
     TrustOption,
 )
 from semfreeze_core.cli.options.groups import with_flags
-from semfreeze_core.records.defaults import WIDE_STEPS
 from semfreeze_core.records.options import EstimateOptions
 
 if TYPE_CHECKING:
@@ -38,14 +38,7 @@ def cost(
     train_head: TrainHeadOption = None,
     train_embeddings: TrainEmbeddingsOption = None,
     train_norm: TrainNormOption = None,
-    progressive: Annotated[
-        str | None,
-        typer.Option(
-            help="Also a finetune that freezes W layers for N steps, then K. Without W-K: a quarter, then two thirds; "
-            f"without @N: {WIDE_STEPS} steps, at most half.",
-            metavar="W-K@N",
-        ),
-    ] = None,
+    progressive: AlsoProgressiveOption = None,
     calibrate: Annotated[
         bool,
         typer.Option(

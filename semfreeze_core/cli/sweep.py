@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from semfreeze_core.cli import app
-from semfreeze_core.cli.options.common import JsonOption, MetricOption, QuietOption, RunArgument
+from semfreeze_core.cli.options.common import AlsoProgressiveOption, JsonOption, MetricOption, QuietOption, RunArgument
 from semfreeze_core.cli.options.finetune import (
     EvalDataOption,
     EvalExamplesOption,
@@ -17,7 +17,7 @@ from semfreeze_core.cli.options.finetune import (
     require,
 )
 from semfreeze_core.cli.options.groups import with_flags
-from semfreeze_core.records.defaults import EVAL_ROWS, MIN_SEEDS, STEPS, TRAIN_ROWS, WIDE_STEPS
+from semfreeze_core.records.defaults import EVAL_ROWS, MIN_SEEDS, STEPS, TRAIN_ROWS
 from semfreeze_core.records.fields import FieldMapping
 from semfreeze_core.wording.escaping import terminal_text
 
@@ -32,14 +32,7 @@ def sweep(
         str,
         typer.Option(help="Freeze depths, comma-separated; auto: 0, 1/4, 1/2, 2/3, the maximum, every rule's."),
     ] = "auto",
-    progressive: Annotated[
-        str | None,
-        typer.Option(
-            help="Also a finetune that freezes W layers for N steps, then K. Without W-K: a quarter, then two thirds; "
-            f"without @N: {WIDE_STEPS} steps, at most half.",
-            metavar="W-K@N",
-        ),
-    ] = None,
+    progressive: AlsoProgressiveOption = None,
     metric: MetricOption = "semantic",
     steps: Annotated[int, typer.Option(help="Optimizer steps after which all depths are evaluated.")] = STEPS,
     seeds: Annotated[int, typer.Option(help="Seeds of the order.")] = MIN_SEEDS,

@@ -264,7 +264,7 @@ def _memory_and_time(cost: DepthCost, rates: Sequence[float]) -> str:
 
 def _gpu_name(gpu: Gpu) -> str:
     """A GPU with its memory, of which one that is known by nothing else has its name."""
-    return f"{gpu.name} ({gib(gpu.memory_bytes)})" if gpu.source else f"a {gpu.name}"
+    return f"{gpu.name} ({gib(gpu.memory_bytes)})" if gpu.source else f"a GPU of {gib(gpu.memory_bytes)}"
 
 
 def fitting_changes(gpu: Gpu, total_bytes: int, saving: Saving) -> str:

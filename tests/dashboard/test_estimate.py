@@ -56,8 +56,8 @@ def test_what_no_change_makes_fit_is_said_with_the_depth_that_does(page):
 
 def test_a_gpu_is_named_by_its_memory_alone():
     app = opened("estimate", model="smollm2-135m", gpu="8GiB")
-    assert sentence(app).endswith("It fits on a 8 GiB GPU.")
-    assert any(text.startswith("Only the memory of a 8 GiB GPU is known") for text in texts(app))
+    assert sentence(app).endswith("It fits on a GPU of 8.0 GiB.")
+    assert any(text.startswith("Only this GPU's memory is known (8 GiB GPU)") for text in texts(app))
     assert app.dataframe[1].value["GPU"][0] == "8 GiB GPU"
 
 

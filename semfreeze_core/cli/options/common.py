@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from semfreeze_core.records.defaults import MAX_LENGTH
+from semfreeze_core.records.defaults import MAX_LENGTH, WIDE_STEPS
 from semfreeze_core.sources.data.formats import formats_text
 
 RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="A run: its folder, its name, or 'example'.")]
@@ -49,4 +49,13 @@ TrainEmbeddingsOption = Annotated[
 ]
 TrainNormOption = Annotated[
     bool | None, typer.Option("--train-norm/--no-train-norm", help="The final norm (default: trained)")
+]
+AlsoProgressiveOption = Annotated[
+    str | None,
+    typer.Option(
+        "--progressive",
+        help="Also a finetune that freezes W layers for N steps, then K. Without W-K: a quarter, then two thirds; "
+        f"without @N: {WIDE_STEPS} steps, at most half.",
+        metavar="W-K@N",
+    ),
 ]
