@@ -16,7 +16,7 @@ from semfreeze_dashboard.server.auth import require_login
 from semfreeze_dashboard.server.failures import guarded
 from semfreeze_dashboard.text import page_text
 from semfreeze_dashboard.text.analysis_text import escaped
-from semfreeze_dashboard.views import PAGES
+from semfreeze_dashboard.views import FORMER_PAGES, PAGES
 
 FOLDER = Path(__file__).parent / "views"
 # Streamlit draws these lower than the fields beside them, which would put the labels of one row at two heights. It
@@ -40,7 +40,7 @@ STYLE = f"""<style>
 DARK_STYLE = """<style>
 [data-testid=stBaseButton-primary] p, [data-testid=stMultiSelect] span[title] { color: #14181d }
 </style>"""
-VIEWS = {title: import_module(f"semfreeze_dashboard.views.{title.lower()}") for title in ("Start", *PAGES)}
+VIEWS = {title: import_module(f"semfreeze_dashboard.views.{title.lower()}") for title in PAGES}
 
 
 def main() -> None:
@@ -52,7 +52,13 @@ def main() -> None:
     """
     st.set_page_config(page_title="semfreeze", layout="wide", initial_sidebar_state="auto")
     page = st.navigation(
-        [st.Page(FOLDER / f"{title.lower()}.py", title=title, default=title == "Start") for title in VIEWS]
+        [
+            *(st.Page(_file(title), title=title, default=title == next(iter(PAGES))) for title in PAGES),
+            *(
+                st.Page(_file(title), title=title, url_path=former, visibility="hidden")
+                for former, title in FORMER_PAGES.items()
+            ),
+        ]
     )
     st.html(STYLE + (DARK_STYLE if state.dark_theme() else ""))
     unseen = hidden("pages")
@@ -73,6 +79,10 @@ def main() -> None:
     finally:  # a page that has nothing to show stops the script
         if refused := state.refused_values(page.title):
             notice.warning(escaped(page_text.refused_link_message(refused)))
+
+
+def _file(title: str) -> Path:
+    return FOLDER / f"{title.lower()}.py"
 
 
 def draw_link_widgets(title: str, unseen: DeltaGenerator) -> None:

@@ -77,7 +77,7 @@ _START = "start depth"
 _FOLLOWED = "followed"  # the pick the depth was last set to; not in the link, as it follows from what is
 
 
-OPEN, ANALYZE = "Open a run", "Analyze a model"  # what the page Start does; the first at first
+OPEN, ANALYZE = "Open a run", "Analyze a model"  # what the page Home does; the first at first
 
 
 def in_link(name: LinkName) -> dict[str, Any]:
@@ -291,14 +291,14 @@ def pick_run(names: list[str], first: str) -> str:
 def choose_run(name: str) -> None:
     """Open another run, from a callback; in a fragment the whole page has to be drawn again after it.
 
-    The page Start shows it then, rather than the form of a new analysis.
+    The page Home shows it then, rather than the form of a new analysis.
     """
     st.session_state[_RUN] = name
     set_start_choice(OPEN)
 
 
 def set_start_choice(choice: str) -> None:
-    """Choose what the page Start does, from a callback."""
+    """Choose what the page Home does, from a callback."""
     st.session_state["do"] = choice
 
 

@@ -181,7 +181,7 @@ def header(
 def depth_costs(ctx: PageContext) -> tuple[CostTable, Speed] | None:
     """What each freeze depth costs in the training setup and how fast it runs; None in a setup that contradicts itself.
 
-    The page Plan says what is wrong with such a setup.
+    The page Decide says what is wrong with such a setup.
     """
     options, gpu = state.training_setup()
     run = ctx.opened.run

@@ -19,9 +19,9 @@ def undecided_panel(ctx: page.PageContext) -> None:
         st.button(f"Freeze a quarter, {quarter}", on_click=state.set_depth, args=(quarter,))
         st.button("Train every layer", on_click=state.set_depth, args=(0,))
         if server_catalog().folder is not None:
-            page.other_step("Analyze more examples", "start", do=state.ANALYZE)
+            page.other_step("Analyze more examples", "home", do=state.ANALYZE)
         page.other_step(
             f"Test freezing two thirds, {two_thirds}, by a real finetune",
-            "validate",
+            "prove",
             **state.link_to_finetune_form(two_thirds, start_depth(ctx.opened)),
         )

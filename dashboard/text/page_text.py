@@ -35,7 +35,7 @@ COMPARE_WITH = (
     "Choose runs above: another model on the same data, the same model on other data, or checkpoints of one training. "
     "Depths are compared as shares of the layers."
 )
-NOTHING_TO_COMPARE = "There is no other run here yet. Analyze another model or other data on the page Start."
+NOTHING_TO_COMPARE = "There is no other run here yet. Analyze another model or other data on the page Home."
 NOT_DEEPER = "Freezing deeper after {steps:,} steps is not possible here: {problem}."
 EMBEDDED_EXPORT = (
     "{model} stands for the embedded model, which other trainers do not know: `semfreeze export` converts it to a "
@@ -43,10 +43,10 @@ EMBEDDED_EXPORT = (
 )
 NO_FINETUNES = (
     "You have no finished validation or sweep yet, so nothing is measured of the errors of your estimates. The page "
-    "Validate starts one."
+    "Prove starts one."
 )
 NO_SHARES = "No finished finetune measured a share of full finetuning's loss reduction yet, so there is no chart of it."
-NO_RUNS = "This folder has no run yet. The page Start makes one; so does `semfreeze analyze`."
+NO_RUNS = "This folder has no run yet. The page Home makes one; so does `semfreeze analyze`."
 NO_COLUMNS = (
     "This run kept no other column of its task file: it was read before runs kept any, or the file has none that makes "
     "groups."
@@ -56,7 +56,7 @@ NO_COLUMNS = (
 ESTIMATE_TITLE = "What finetuning a model takes, before you have data"
 ESTIMATE_NEXT = (
     "An estimate says what a depth costs, not what it keeps of full finetuning's quality. For that, analyze the model "
-    "on your data: page Start, Analyze a model."
+    "on your data: page Home, Analyze a model."
 )
 
 
@@ -154,7 +154,7 @@ def no_rate_sentence(gpu: Gpu | None, precision: str) -> str:
     return (
         f"No finetune of this run was measured in {precision}, so there is no time of the run yet. Choose a GPU under "
         f"Training setup for a range at {utilization_range()} of its peak rate, or start a finetune on the page "
-        "Validate."
+        "Prove."
     )
 
 

@@ -4,13 +4,17 @@ A page whose widgets the link keeps on other pages too has `link_choices()`; one
 `SHOWS_DEPTH`; one that draws the training setup itself has `HAS_SETUP`.
 """
 
-# Pages after Start, in their order, and what each is for; the page itself is the file of this name here.
+# Pages in their order, the first of them first opened, and the question that each answers; the page itself is the file
+# of this name here.
 PAGES = {
-    "Estimate": "see what finetuning a model takes on your GPU, before you have data",
-    "Traces": "see the hidden states move toward the target token, layer by layer",
-    "Gains": "see what each layer contributes, with its controls and other papers' scores",
-    "Plan": "choose a freeze depth by its cost and coverage, and export the plan",
-    "Validate": "see what short real finetunes measured, or start one",
-    "Compare": "compare the run with others, and manage your runs",
-    "Present": "show it to a meeting, in large type and with arrow keys",
+    "Home": "could I train fewer layers?",
+    "Analyze": "where does my task happen?",
+    "Gains": "what does each layer add?",
+    "Decide": "how deep, how fast, on my GPU?",
+    "Prove": "does it hold?",
+    "Library": "what have we learned?",
+    "Estimate": "what would a model take, before I have data?",
+    "Present": "how do I show it to a meeting?",
 }
+# Pages of links from before, by the page that shows the same now.
+FORMER_PAGES = {"traces": "Analyze", "plan": "Decide", "validate": "Prove", "compare": "Library"}

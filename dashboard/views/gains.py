@@ -86,7 +86,7 @@ def body() -> None:
     for name, score in opened.run.scores.items():
         if score.reason:
             st.caption(escaped(f"{name.replace('_', ' ')} is not measured: {score.reason}."))
-    page.next_step("Choose how deep, on my GPU", "plan")
+    page.next_step("Choose how deep, on my GPU", "decide")
 
 
 def _law(curve: GainCurve, depth: int) -> None:

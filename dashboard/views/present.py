@@ -66,7 +66,7 @@ def body() -> None:
         st.button("Back", shortcut="Left", disabled=at == 0, args=(names[max(at - 1, 0)],), **turn)
         st.button("Next", shortcut="Right", disabled=slide == names[-1], args=(names[(at + 1) % len(names)],), **turn)
         with st.container(key=LEAVE, width="content"):
-            st.page_link("views/start.py", label="Leave")
+            st.page_link("views/home.py", label="Leave")
         st.caption(f"{escaped(opened.name)}, {at + 1} of {len(names)}: {slide}")
     st.html(ESCAPE, unsafe_allow_javascript=True)
     SLIDES[slide](opened, curve, recommended or 0)

@@ -31,7 +31,7 @@ from tests.browser.served import chromium, served
 from tests.core.runs.held_job import STAND_STILL, HeldCommand
 
 RESULTS = Path(__file__).parent / "results" / "dashboard_load.json"
-PAGES = ("", "traces", "gains", "plan?depth=12", "validate", "compare", "present")
+PAGES = ("", "analyze", "gains", "decide?depth=12", "prove", "library", "present")
 SAID = "document.querySelector('h4, h2')?.textContent"
 MOST_SECONDS = 120_000  # a page that has not answered by then never will
 
@@ -70,8 +70,8 @@ def measure(address: str, place: Path, n_sessions: int, n_reruns: int) -> dict[s
         for window in windows:
             window.set_default_timeout(MOST_SECONDS)
             window.route("**/*lotly*", lambda route: route.abort())
-        answered = {page or "start": _together(windows, _goto(f"{address}/{page}"), SAID) for page in PAGES}
-        _together(windows, _goto(f"{address}/plan?depth=12"), f"{SAID}?.includes('Freezing 12')")
+        answered = {page or "home": _together(windows, _goto(f"{address}/{page}"), SAID) for page in PAGES}
+        _together(windows, _goto(f"{address}/decide?depth=12"), f"{SAID}?.includes('Freezing 12')")
         moved = _together(windows, _press("ArrowLeft"), f"{SAID}?.includes('Freezing 11')")
         memory = _memory(windows[0], server, n_reruns)
         jobs = [job.state for job in list_jobs(runs)]

@@ -177,7 +177,7 @@ def paints(browser: Browser, taken: dict[str, list[float]]) -> None:
 
 
 def slider(context: BrowserContext, address: str, repeats: int, taken: dict[str, list[float]]) -> None:
-    page = opened(context, address, "plan?depth=13")
+    page = opened(context, address, "decide?depth=13")
     for number in range(repeats + 1):
         page.evaluate(MOVE)
         page.get_by_role("slider", name="Freeze depth k").press("ArrowLeft" if number % 2 else "ArrowRight")
@@ -190,7 +190,7 @@ def slider(context: BrowserContext, address: str, repeats: int, taken: dict[str,
 
 def play(context: BrowserContext, address: str, repeats: int, taken: dict[str, list[float]]) -> None:
     for _ in range(repeats):
-        page = opened(context, address, "traces?depth=0")
+        page = opened(context, address, "analyze?depth=0")
         cloud = page.get_by_role("figure", name="Hidden states in one projection")
         cloud.evaluate(PLAY)
         cloud.locator(".updatemenu-button").first.click()
@@ -203,7 +203,7 @@ def play(context: BrowserContext, address: str, repeats: int, taken: dict[str, l
 
 
 def lasso(context: BrowserContext, address: str, repeats: int, taken: dict[str, list[float]]) -> None:
-    page = opened(context, address, "traces")
+    page = opened(context, address, "analyze")
     for _ in range(repeats):
         cloud = page.get_by_role("figure", name="Hidden states in one projection")
         cloud.scroll_into_view_if_needed()

@@ -38,12 +38,12 @@ class Picture:
 
 
 PICTURES = (
-    Picture("start", "", last="[data-testid=stDataFrame]"),  # below it a folder of this machine is named
-    Picture("traces", "traces", "Hidden states in one projection", top="Projection", last="[data-testid=stPopover]"),
+    Picture("home", "", last="[data-testid=stDataFrame]"),  # below it a folder of this machine is named
+    Picture("analyze", "analyze", "Hidden states in one projection", top="Projection", last="[data-testid=stPopover]"),
     Picture("gains", "gains", "What each layer adds"),
-    Picture("plan", "plan", "Device memory by part"),
-    Picture("validate", "validate", "Eval loss of every variant"),
-    Picture("plan-dark", "plan", "Device memory by part", theme="dark"),
+    Picture("decide", "decide", "Device memory by part"),
+    Picture("prove", "prove", "Eval loss of every variant"),
+    Picture("decide-dark", "decide", "Device memory by part", theme="dark"),
 )
 
 

@@ -7,7 +7,7 @@ from tests.browser.conftest import Reader
 from tests.browser.served import served
 
 sync_playwright = pytest.importorskip("axe_playwright_python.sync_playwright", reason="needs axe, of the extra `dev`")
-PAGES = ["", "?do=Analyze+a+model", "estimate", "traces", "gains", "plan", "validate?prove=true", "compare", "present"]
+PAGES = ["", "?do=Analyze+a+model", "estimate", "analyze", "gains", "decide", "prove?prove=true", "library", "present"]
 # Colors of Streamlit's own highlighting of code, which a theme does not reach.
 LEFT_OUT = {"exclude": [[".token"]]}
 
@@ -28,7 +28,7 @@ def test_no_page_breaks_axes_rules(reader):
 
 @pytest.mark.slow
 def test_a_depth_is_chosen_and_a_page_changed_by_keyboard_alone(reader):
-    reader.open("plan?depth=12")
+    reader.open("decide?depth=12")
     keyboard = reader.window.keyboard
     for _ in range(60):
         keyboard.press("Tab")
@@ -56,7 +56,7 @@ def shut(context, tmp_path):
 @pytest.mark.slow
 def test_a_wrong_password_is_refused_and_the_right_one_opens_the_page_that_the_link_names(shut):
     window = shut.window
-    window.goto(f"{shut.address}/plan?depth=12")
+    window.goto(f"{shut.address}/decide?depth=12")
     asked = window.get_by_label("Password of this dashboard")
     asked.fill("open barley")
     asked.press("Enter")

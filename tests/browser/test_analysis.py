@@ -52,7 +52,7 @@ def test_an_upload_becomes_a_run_and_a_plan(reader, context, address, model, tmp
     window.get_by_role("button", name="Open tiny-my-task").click()
     window.wait_for_url("**run=tiny-my-task**")
     window.get_by_text("Finished runs").wait_for()  # the run, and no longer the form
-    window.get_by_role("link", name="Plan").first.click()
+    window.get_by_role("link", name="Decide").first.click()
     with window.expect_download() as download:
         window.get_by_role("button", name="Download plan JSON").click()
     download.value.save_as(tmp_path / "plan.json")

@@ -36,7 +36,7 @@ def open_setup(reader):
 
 def test_every_page_opens_without_an_error(reader):
     reader.open("")
-    for name, chart in (("Traces", CLOUD), ("Gains", "What each layer adds"), ("Plan", "Device memory by part")):
+    for name, chart in (("Analyze", CLOUD), ("Gains", "What each layer adds"), ("Decide", "Device memory by part")):
         reader.window.get_by_role("link", name=name).first.click()
         reader.chart(chart).locator(".main-svg").first.wait_for()
         reader.settle()
@@ -46,7 +46,7 @@ def test_every_page_opens_without_an_error(reader):
 
 @pytest.mark.slow
 def test_a_moved_slider_shows_the_memory_the_core_computes(reader, run):
-    reader.open("plan?depth=13")
+    reader.open("decide?depth=13")
     reader.window.get_by_role("slider", name="Freeze depth k").press("ArrowLeft")
     reader.window.get_by_text("Freeze the first 12 of 30 layers").first.wait_for()
     reader.settle()
@@ -58,7 +58,7 @@ def test_a_moved_slider_shows_the_memory_the_core_computes(reader, run):
 
 @pytest.mark.slow
 def test_the_stacks_line_is_dragged_and_moved_by_keys(reader, run):
-    reader.open("plan?depth=13")
+    reader.open("decide?depth=13")
     line = reader.window.get_by_role("slider", name="Frozen layers")
     place, stack = line.bounding_box(), reader.window.get_by_role("img", name="Layer stack").bounding_box()
     middle = place["y"] + place["height"] / 2
@@ -81,7 +81,7 @@ def test_the_stacks_line_is_dragged_and_moved_by_keys(reader, run):
 @pytest.mark.slow
 def test_a_stack_that_cannot_be_dragged_says_so(reader):
     reader.window.add_init_script("delete window.PointerEvent")
-    reader.open("plan?depth=13")
+    reader.open("decide?depth=13")
     reader.window.get_by_text("The line cannot be dragged in this browser.").wait_for()
     assert reader.window.get_by_title("layer 12: frozen").count() == 1
     assert reader.window.get_by_role("slider", name="Frozen layers").count() == 0
@@ -89,10 +89,10 @@ def test_a_stack_that_cannot_be_dragged_says_so(reader):
 
 @pytest.mark.slow
 def test_back_goes_to_the_page_before_at_the_depth_it_had(reader):
-    reader.open("plan?depth=12")
+    reader.open("decide?depth=12")
     stops = reader.window.evaluate("history.length")
     visited = [reader.sentence]
-    for page in ("Gains", "Traces", "Plan"):
+    for page in ("Gains", "Analyze", "Decide"):
         go(reader, page)
         reader.window.get_by_role("slider", name="Freeze depth k").press("ArrowLeft")
         reader.window.wait_for_url(f"**/{page.lower()}?depth={12 - len(visited)}")
@@ -109,7 +109,7 @@ def test_back_goes_to_the_page_before_at_the_depth_it_had(reader):
 @pytest.mark.slow
 def test_plan_has_conclusion_slider_and_memory_in_the_first_window(reader):
     reader.window.set_viewport_size({"width": 1440, "height": 900})
-    reader.open("plan")
+    reader.open("decide")
     memory = reader.chart("Device memory by part").bounding_box()
     assert reader.window.get_by_role("slider", name="Freeze depth k").bounding_box()["y"] < memory["y"]
     assert memory["y"] + memory["height"] / 2 <= 900, "the plan's bar and full finetuning's stand in its upper half"
@@ -117,7 +117,7 @@ def test_plan_has_conclusion_slider_and_memory_in_the_first_window(reader):
 
 @pytest.mark.slow
 def test_the_downloaded_plan_is_the_cores(reader, run, tmp_path):
-    reader.open("plan")
+    reader.open("decide")
     with reader.window.expect_download() as download:
         reader.window.get_by_role("button", name="Download plan JSON").click()
     download.value.save_as(tmp_path / "plan.json")
@@ -131,7 +131,7 @@ def test_the_downloaded_plan_is_the_cores(reader, run, tmp_path):
 
 @pytest.mark.slow
 def test_a_pasted_link_opens_the_same_view(reader, context, address):
-    reader.open("plan")
+    reader.open("decide")
     reader.window.get_by_text("paper", exact=True).first.click()
     reader.window.get_by_text("Freeze the first 21 of 30 layers").first.wait_for()
     open_setup(reader)
@@ -157,7 +157,7 @@ def test_a_pasted_link_opens_the_same_view(reader, context, address):
 
 @pytest.mark.slow
 def test_the_trajectory_plays(reader):
-    reader.open("traces")
+    reader.open("analyze")
     cloud = reader.chart(CLOUD)
     point = cloud.locator(".scatterlayer .trace .point").first
     before = point.get_attribute("transform")
@@ -185,7 +185,7 @@ def test_the_ink_of_charts_and_stack_follows_the_theme(reader):
 
 @pytest.mark.slow
 def test_a_lasso_shows_the_selections_curve_and_rows(reader):
-    reader.open("traces")
+    reader.open("analyze")
     cloud = reader.chart(CLOUD)
     cloud.scroll_into_view_if_needed()
     box = cloud.bounding_box()
@@ -209,7 +209,7 @@ def test_a_lasso_shows_the_selections_curve_and_rows(reader):
 
 @pytest.mark.slow
 def test_labels_stand_equally_high_above_fields_of_every_kind(reader):
-    reader.open("traces?projection=UMAP")
+    reader.open("analyze?projection=UMAP")
     reader.window.get_by_role("spinbutton", name="Trajectories").wait_for()
     reader.settle()
     heights = (
@@ -228,7 +228,7 @@ def test_labels_stand_equally_high_above_fields_of_every_kind(reader):
 
 @pytest.mark.slow
 def test_a_clicked_cell_shows_what_the_head_reads(reader):
-    reader.open("traces")
+    reader.open("analyze")
     heat = reader.window.locator("[data-testid=stVegaLiteChart] canvas, [data-testid=stVegaLiteChart] svg").first
     heat.scroll_into_view_if_needed()
     box = heat.bounding_box()
@@ -239,7 +239,7 @@ def test_a_clicked_cell_shows_what_the_head_reads(reader):
 
 @pytest.mark.slow
 def test_a_clicked_point_of_the_frontier_moves_the_depth(reader):
-    reader.open("plan")
+    reader.open("decide")
     frontier = reader.chart("Savings against gain coverage")
     frontier.scroll_into_view_if_needed()
     frontier.locator(".scatterlayer .trace").first.locator(".point").nth(25).click(force=True)
@@ -250,7 +250,7 @@ def test_a_clicked_point_of_the_frontier_moves_the_depth(reader):
 
 @pytest.mark.slow
 def test_three_dimensions_play(reader):
-    reader.open("traces?space=3-D&colour=deviation")
+    reader.open("analyze?space=3-D&colour=deviation")
     cloud = reader.chart(CLOUD)
     cloud.locator(".updatemenu-button").first.click()
     sync_api.expect(cloud.locator(".slider-label").first).not_to_contain_text("hidden state 19")
@@ -271,7 +271,7 @@ def test_numbers_and_files_of_a_chart(reader, tmp_path):
 
 @pytest.mark.slow
 def test_the_report_is_downloaded_and_opens_by_itself(reader, context, tmp_path):
-    reader.open("plan?depth=12")
+    reader.open("decide?depth=12")
     with reader.window.expect_download() as download:
         reader.window.get_by_role("button", name="Report of the run").click()
     download.value.save_as(tmp_path / "report.html")

@@ -14,7 +14,7 @@ SET = {
     "cache": ["false"],
     "rule": ["paper"],
 }
-PAGES = ("Gains", "Validate", "Compare", "Present", "Traces", "Present", "Plan", "Compare")
+PAGES = ("Gains", "Prove", "Library", "Present", "Analyze", "Present", "Decide", "Library")
 LOOK, IMPATIENCE = 1500, 200  # milliseconds before a page that Back or Forward leads to is left
 
 # What a page complains of that is left at once: its download is gone, its charts have no width any more.
@@ -29,7 +29,7 @@ def asked(window):
 @pytest.mark.parametrize("reader", [{}, {"width": 700}], indirect=True, ids=["wide", "narrow"])
 def test_no_page_drops_what_another_set_and_a_click_is_one_stop(reader):
     window = reader.window
-    reader.open("plan?depth=12&metric=logit_z&batch=4&optimizer=sgd&cache=false&rule=paper")
+    reader.open("decide?depth=12&metric=logit_z&batch=4&optimizer=sgd&cache=false&rule=paper")
     stops = window.evaluate("history.length")
     way = []
     for page in PAGES:
@@ -78,11 +78,11 @@ def test_links_on_pages_carry_the_depth_along_and_escape_leaves(reader):
     reader.open("?depth=12&batch=4")
     stops = window.evaluate("history.length")
     window.get_by_role("link", name="Choose how deep").click()
-    window.wait_for_url("**/plan**")
+    window.wait_for_url("**/decide**")
     reader.settle()
     assert reader.sentence.startswith("Freeze the first 12 of 30 layers")
     window.get_by_role("link", name="Test this depth by a real finetune").click()
-    window.wait_for_url("**/validate**")
+    window.wait_for_url("**/prove**")
     reader.settle()
     assert asked(window) == {"depth": ["12"], "batch": ["4"], "prove": ["true"], "tested": ["12"]}
     assert window.get_by_role("spinbutton", name="Freeze depth").input_value() == "12"
@@ -90,7 +90,7 @@ def test_links_on_pages_carry_the_depth_along_and_escape_leaves(reader):
     go(reader, "Present")
     assert not window.get_by_role("slider").is_visible()
     window.keyboard.press("Escape")
-    window.get_by_role("link", name="Validate").last.wait_for()
+    window.get_by_role("link", name="Prove").last.wait_for()
     reader.settle()
     assert urlsplit(window.url).path == "/"
     assert asked(window)["depth"] == ["12"]

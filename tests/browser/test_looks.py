@@ -5,13 +5,13 @@ import pytest
 PAGES = [
     "",
     "?do=Analyze+a+model",
-    "traces",
-    "traces?space=3-D",
+    "analyze",
+    "analyze?space=3-D",
     "estimate?gpu=RTX+4090&freeze=21",
     "gains",
-    "plan",
-    "validate?prove=true",
-    "compare",
+    "decide",
+    "prove?prove=true",
+    "library",
 ]
 WIDTHS = (420, 600, 800, 1000, 1200, 1400)
 # In pixels: how far two words of a chart may reach into each other's line, which has room above and below its letters.

@@ -1,4 +1,4 @@
-"""Finetuning from the Validate page: the form and its link, a race that runs, and what a finished one gave."""
+"""Finetuning from the Prove page: the form and its link, a race that runs, and what a finished one gave."""
 
 import json
 from types import SimpleNamespace
@@ -21,7 +21,7 @@ from semfreeze_dashboard.panels import finetune_panel
 from semfreeze_dashboard.text.analysis_text import escaped
 from tests.dashboard.finetunes import raced, report, trial, write_finished, write_racing
 from tests.dashboard.test_pages import opened, sentence
-from tests.dashboard.test_start import job
+from tests.dashboard.test_data import job
 
 LINK = {"run": "doubtful", "prove": "true", "start": "finetune"}
 
@@ -55,7 +55,7 @@ def running(runs, folder, **messages):
 
 def test_form_starts_the_command_it_shows(doubtful, runs, asked, monkeypatch):
     monkeypatch.setenv(PATHS_VARIABLE, "1")
-    app = opened("validate", **LINK, batch="4", epochs="2")
+    app = opened("prove", **LINK, batch="4", epochs="2")
     command, python = (code.value for code in app.code)
     app.button[-1].click().run()
     assert not app.exception
@@ -71,7 +71,7 @@ def test_form_starts_the_command_it_shows(doubtful, runs, asked, monkeypatch):
 
 
 def test_form_says_before_the_start_what_the_command_will_do_and_take(doubtful, example):
-    app = opened("validate", **LINK, batch="4", steps="300", objective="quality")
+    app = opened("prove", **LINK, batch="4", steps="300", objective="quality")
     request = ForecastRequest(
         n_rows=example.run.manifest.data.n_usable, objective=Objective(kind="quality"),
         options=TrainingOptions(batch_size=4), steps=300,
@@ -93,13 +93,13 @@ def test_form_says_before_the_start_what_the_command_will_do_and_take(doubtful, 
 
 
 def test_a_finetune_that_cannot_be_made_is_refused_before_it_starts(doubtful):
-    app = opened("validate", **LINK, objective="time", steps="20")
+    app = opened("prove", **LINK, objective="time", steps="20")
     assert any("needs a race" in error.value for error in app.error)
     assert not any(button.label == "Finetune" for button in app.button)
 
 
 def test_what_the_runs_examples_would_be_refused_for_stops_no_finetune_of_others(doubtful):
-    app = opened("validate", **LINK, objective="time", steps="20")
+    app = opened("prove", **LINK, objective="time", steps="20")
     app.button_group(key="form finetune of doubtful-kind").set_value("sample").run()
     app.selectbox(key="form finetune of doubtful-sample").set_value("quantity_problems_eval").run()
     assert "needs a race" in texts(app)
@@ -109,10 +109,10 @@ def test_what_the_runs_examples_would_be_refused_for_stops_no_finetune_of_others
 
 def test_choices_are_in_the_link_and_outlive_other_pages(doubtful, asked):
     chosen = LINK | {"objective": "memory", "gib": "12.5", "steps": "150", "judged": "given", "output": "my-model"}
-    app = opened("validate", **chosen)
+    app = opened("prove", **chosen)
     assert sentence(app)
     assert not app.warning
-    for page in ("plan", "start", "present", "validate"):
+    for page in ("decide", "home", "present", "prove"):
         app.switch_page(f"views/{page}.py").run()
         assert {name: app.session_state[name] for name in ("objective", "gib", "steps", "judged", "output")} == {
             "objective": "memory", "gib": 12.5, "steps": 150, "judged": "given", "output": "my-model"
@@ -125,7 +125,7 @@ def test_choices_are_in_the_link_and_outlive_other_pages(doubtful, asked):
 
 
 def test_choices_stay_while_the_page_shows_the_other_form(doubtful):
-    app = opened("validate", **LINK, objective="time", hours="3")
+    app = opened("prove", **LINK, objective="time", hours="3")
     app.button_group(key="start").set_value("validate").run()
     assert [button.label for button in app.button] == ["Start"]
     assert (app.session_state["objective"], app.session_state["hours"]) == ("time", 3)
@@ -139,21 +139,21 @@ def test_choices_stay_while_the_page_shows_the_other_form(doubtful):
 )
 def test_a_name_that_cannot_be_or_is_taken_starts_nothing(doubtful, asked, name, message):
     write_finished(doubtful / FINETUNES / "done")
-    app = opened("validate", **LINK, output=name)
+    app = opened("prove", **LINK, output=name)
     app.button[-1].click().run()
     assert asked == []
     assert any(message in error.value for error in app.error)
 
 
 def test_the_bundled_run_shows_a_command_and_starts_nothing():
-    app = opened("validate", prove="true", start="finetune")
+    app = opened("prove", prove="true", start="finetune")
     assert app.button[-1].disabled
     assert app.code[0].value.endswith("--out=example-finetuned")
-    assert "Analyze a model on the page Start" in texts(app)
+    assert "Analyze a model on the page Home" in texts(app)
 
 
 def test_adapters_of_the_setup_do_not_count_and_the_page_says_so(doubtful, asked):
-    app = opened("validate", **LINK, adapters="true")
+    app = opened("prove", **LINK, adapters="true")
     assert "trains whole layers" in texts(app)
 
 
@@ -163,7 +163,7 @@ def test_a_finished_finetune_says_what_it_chose_and_where_its_model_is(doubtful,
     folder = write_finished(doubtful / FINETUNES / "best")
     running(runs, folder)
     job(runs, "2-done", end=JobEnd(state="done", ended=9.0), command=("finetune", "--model=m", "--data=d.jsonl"))
-    app = opened("validate", run="doubtful")
+    app = opened("prove", run="doubtful")
     assert sentence(app)
     shown = texts(app)
     for line in finetune_lines(report(folder)):
@@ -184,7 +184,7 @@ def test_a_finetune_that_runs_says_what_it_does_and_what_the_race_knows(doubtful
         doubtful / FINETUNES / "best", {"depth:7": 1.25}, full=[trial(1e-4, 1.5), trial(3e-4, 1.9, "behind")]
     )
     running(runs, folder, Race="Race: freeze 7 and all.", full="a trial", Finetune=f"Finetune: {runs}/x.jsonl")
-    app = opened("validate", run="doubtful")
+    app = opened("prove", run="doubtful")
     assert sentence(app)
     shown = texts(app)
     assert escaped("Race: freeze 7 and all.") in shown
@@ -203,7 +203,7 @@ def test_a_finetune_that_was_stopped_can_be_resumed(doubtful, runs):
     folder = write_racing(doubtful / FINETUNES / "best", full=[trial(1e-4, 1.5)])
     running(runs, folder, Race="Race: soon.")
     (runs / JOBS / "1-finetune" / "end.json").write_text(JobEnd(state="cancelled", ended=9.0).model_dump_json())
-    app = opened("validate", run="doubtful")
+    app = opened("prove", run="doubtful")
     assert "stopped before its end" in texts(app)
     assert "No variant is evaluated yet" in texts(app)
     assert any(button.label == "Resume" for button in app.button)

@@ -4,7 +4,7 @@ import pytest
 
 from tests.dashboard.test_pages import opened
 
-VIEWS = (None, "estimate", "traces", "gains", "plan", "validate", "compare", "present")
+VIEWS = (None, "estimate", "analyze", "gains", "decide", "prove", "library", "present")
 BAD = {
     "depth": "99",
     "rule": "nonsense",
@@ -53,15 +53,15 @@ def test_a_link_with_values_that_can_be_shown_is_kept_without_a_word(page):
 
 
 def test_the_sentence_goes_once_another_value_is_chosen():
-    app = opened("plan", depth="99")
+    app = opened("decide", depth="99")
     assert len(notices(app)) == 1
     app.slider(key="depth").set_value(5).run()
     assert notices(app) == []
 
 
 def test_a_depth_is_kept_from_page_to_page():
-    app = opened("plan", depth="12", batch="4")
-    for page in ("start", "validate", "compare", "present", "gains"):
+    app = opened("decide", depth="12", batch="4")
+    for page in ("home", "prove", "library", "present", "gains"):
         app.switch_page(f"views/{page}.py").run()
         assert not app.exception
         assert (app.session_state["depth"], app.session_state["batch"]) == (12, 4)

@@ -21,10 +21,10 @@ from semfreeze_dashboard.data.run_folder import DEMO_VARIABLE
 from semfreeze_dashboard.text.page_text import alternative_line
 from semfreeze_dashboard.text.tooltips import TOOLTIPS
 from semfreeze_dashboard.views import PAGES as LISTED
-from semfreeze_dashboard.views.plan import RULES
+from semfreeze_dashboard.views.decide import RULES
 
 APP = Path(__file__).parents[2] / "dashboard" / "app.py"
-PAGES = ("traces", "gains", "plan")
+PAGES = ("analyze", "gains", "decide")
 
 
 def opened(page=None, **query):
@@ -46,7 +46,7 @@ def sentence(app):
 
 
 def test_every_page_is_listed_and_has_a_section_in_the_tour():
-    listed = ["Start", *LISTED]
+    listed = list(LISTED)
     files = {path.stem for path in (APP.parent / "views").glob("*.py")} - {"__init__"}
     assert files == {title.lower() for title in listed}
     sections = re.findall("^## (.*)$", (APP.parents[1] / "docs" / "dashboard.md").read_text(), flags=re.MULTILINE)
@@ -107,7 +107,7 @@ def test_plan_explains_every_rule_that_it_offers():
 
 
 def test_plan_shows_the_price_the_core_computes(example):
-    app = opened("plan").slider(key="depth").set_value(12).run()
+    app = opened("decide").slider(key="depth").set_value(12).run()
     price = cost_table(example.run.shape, default_setup(example.run))[12]
     shown = {metric.label: metric.delta for metric in app.metric}
     assert shown["Memory vs. full"] == f"{price.bytes.total / 2**30:.1f} GiB"
@@ -115,7 +115,7 @@ def test_plan_shows_the_price_the_core_computes(example):
 
 
 def test_plan_prices_the_setup_beside_it(example):
-    app = opened("plan")
+    app = opened("decide")
     app.number_input(key="batch").set_value(2)
     app.selectbox(key="precision").select("bf16")
     app.toggle(key="cache").set_value(False)
@@ -128,7 +128,7 @@ def test_plan_prices_the_setup_beside_it(example):
 
 
 def test_plan_shows_the_phases_of_a_finetune_that_freezes_deeper_later(example):
-    app = opened("plan", depth="19", wide="20")
+    app = opened("decide", depth="19", wide="20")
     shape, setup = example.run.shape, default_setup(example.run)
     cost = progressive_cost(shape, setup, DepthSwitch(7, 19, 20))
     (rows,) = [frame.value for frame in app.dataframe if "first step" in frame.value.columns]
@@ -141,18 +141,18 @@ def test_plan_shows_the_phases_of_a_finetune_that_freezes_deeper_later(example):
     app.slider(key="depth").set_value(7).run()
     assert [info.value for info in app.info if "Freezing deeper after 20 steps is not possible here" in info.value]
     assert "--progressive" not in app.code[0].value
-    assert not [frame for frame in opened("plan", depth="19").dataframe if "first step" in frame.value.columns]
+    assert not [frame for frame in opened("decide", depth="19").dataframe if "first step" in frame.value.columns]
 
 
 def test_plan_with_adapters_has_no_depth_at_which_nothing_is_trained():
-    app = opened("plan").slider(key="depth").set_value(30).run()
+    app = opened("decide").slider(key="depth").set_value(30).run()
     app.toggle(key="adapters").set_value(True).run()
     assert sentence(app)
     assert app.slider(key="depth").max == 29
 
 
 def test_plan_follows_the_rule_that_is_asked(example):
-    app = opened("plan", rule="paper")
+    app = opened("decide", rule="paper")
     assert app.slider(key="depth").value == make_plan(example.run, rule="paper").freeze_depth
     assert "--rule paper" in app.code[0].value
     app.button_group(key="rule").set_value("auto").run()
@@ -168,7 +168,7 @@ def test_plan_follows_the_rule_that_is_asked(example):
 
 
 def test_plan_asks_for_a_budget_and_says_when_none_fits(example):
-    app = opened("plan").button_group(key="rule").set_value("budget").run()
+    app = opened("decide").button_group(key="rule").set_value("budget").run()
     assert any("Set a limit" in info.value for info in app.info)
     app.number_input(key="compute").set_value(70).run()
     plan = make_plan(example.run, rule="budget", budget=Budget(max_cost_fraction=0.7))
@@ -182,19 +182,19 @@ def test_plan_warns_of_what_the_reading_and_few_examples_mean(example, runs):
     data = run.manifest.data.model_copy(update={"n_usable": 80})
     manifest = run.manifest.model_copy(update={"data": data, "warnings": ["New languages enter here."]})
     write_run(replace(run, manifest=manifest), runs / "few")
-    app = opened("plan", run="few")
+    app = opened("decide", run="few")
     assert sentence(app)
     first, second = app.warning
     assert "New languages enter here" in first.value
     assert second.value.startswith("Only 80 examples")
-    assert not opened("plan").warning
+    assert not opened("decide").warning
 
 
 def test_plan_page_shows_the_depth_in_a_stock_trainer_and_leads_with_it_when_asked(example):
     depth = make_plan(example.run).freeze_depth
     here = compare_costs(example.run.shape, default_setup(example.run))
     there = compare_costs(example.run.shape, stock_trainer(default_setup(example.run)))
-    app = opened("plan")
+    app = opened("decide")
     assert f"{100 * here.depths[depth].relative_flop:.0f}%" in sentence(app)
     assert alternative_line(here, depth) in [caption.value for caption in app.caption]
     app.toggle(key="stock").set_value(True).run()
@@ -206,7 +206,7 @@ def test_plan_page_shows_the_depth_in_a_stock_trainer_and_leads_with_it_when_ask
 
 
 def test_plan_page_offers_no_loss_and_no_cache_where_the_setup_settles_them():
-    app = opened("plan", stock="true", cache="false", loss="fused")
+    app = opened("decide", stock="true", cache="false", loss="fused")
     assert sentence(app)
     assert app.selectbox(key="loss").disabled
     assert app.toggle(key="cache").disabled
@@ -226,9 +226,9 @@ def test_abstention_is_as_plain_as_a_recommendation(page, doubtful):
     told = sentence(app)
     assert app.selectbox(key="run").value == "doubtful"
     assert any("Not measured yet" in caption.value for caption in app.caption)
-    if page != "traces":
+    if page != "analyze":
         assert "no recommendation" in told.lower() or "No depth is recommended" in told
-    if page == "plan":
+    if page == "decide":
         assert "No recommendation from the" in app.warning[0].value
         assert app.slider(key="depth").value == 0
 
@@ -250,7 +250,7 @@ def test_plan_without_any_layer_contribution_says_what_is_not_known(example, run
         for metric, trace in run.traces.items()
     }
     write_run(replace(run, traces=traces), runs / "flat")
-    app = opened("plan", run="flat")
+    app = opened("decide", run="flat")
     shown = {metric.label: (metric.value, metric.delta) for metric in app.metric}
     assert shown["Gain coverage"] == ("not measured", "")
     assert "The gain coverage is not known for this run, so savings against gain coverage cannot be drawn." in [
@@ -317,7 +317,7 @@ def test_demo_shows_the_example_alone(monkeypatch, doubtful):
 
 
 def test_traces_show_an_examples_tokens():
-    app = opened("traces")
+    app = opened("analyze")
     assert sentence(app)
     texts = [code.value for code in app.code]
     assert any("Sentence:" in text for text in texts)
@@ -339,7 +339,7 @@ def test_no_page_imports_torch():
 
 
 def test_plan_names_the_largest_saving_and_sets_it():
-    app = opened("plan")
+    app = opened("decide")
     (told,) = [line.value for line in app.markdown if "Largest saving left" in line.value]
     assert told.startswith("Largest saving left: non-reentrant checkpointing saves ")
     memory = next(metric for metric in app.metric if metric.label == "Memory vs. full").delta
@@ -351,7 +351,7 @@ def test_plan_names_the_largest_saving_and_sets_it():
 
 
 def test_plan_without_a_recommendation_offers_what_to_do(doubtful):
-    app = opened("plan", run="doubtful")
+    app = opened("decide", run="doubtful")
     labels = [button.label for button in app.button]
     assert {"Freeze a quarter, 7", "Train every layer"} <= set(labels)
     asked = {link.proto.label: link.proto.query_string for link in app.get("page_link")}
@@ -360,4 +360,4 @@ def test_plan_without_a_recommendation_offers_what_to_do(doubtful):
     app.button[labels.index("Freeze a quarter, 7")].click().run()
     assert sentence(app)
     assert app.slider(key="depth").value == 7
-    assert not any("Freeze a quarter" in button.label for button in opened("plan").button)
+    assert not any("Freeze a quarter" in button.label for button in opened("decide").button)

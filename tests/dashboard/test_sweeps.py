@@ -1,4 +1,4 @@
-"""A run's sweep on the Validate page: measured over predicted, every rule's mark and its regret."""
+"""A run's sweep on the Prove page: measured over predicted, every rule's mark and its regret."""
 
 import json
 
@@ -98,7 +98,7 @@ def test_page_shows_the_runs_sweep(report, doubtful):
     folder = doubtful / "sweeps" / "task"
     folder.mkdir(parents=True)
     (folder / "sweep.json").write_text(report.model_dump_json())
-    app = opened("validate", run="doubtful")
+    app = opened("prove", run="doubtful")
     assert sentence(app)
     assert any(sweep_sentence(report) in m.value for m in app.markdown)
     assert list(app.dataframe[-1].value["method"]) == ["coverage", "half", "paper"]
@@ -109,7 +109,7 @@ def test_page_shows_what_pilots_decided(doubtful):
     folder = doubtful / "pilots" / "task"
     folder.mkdir(parents=True)
     (folder / "measurement.json").write_text(MEASURED.model_dump_json())
-    app = opened("validate", run="doubtful")
+    app = opened("prove", run="doubtful")
     assert sentence(app)
     decided = "The pilot runs (12% of the compute of one full finetune of 90 steps) selected freezing 3 of 4 layers."
     assert any(decided in m.value for m in app.markdown)
@@ -124,7 +124,7 @@ def test_page_says_that_a_sweep_is_damaged(doubtful):
     folder = doubtful / "sweeps" / "task"
     folder.mkdir(parents=True)
     (folder / "sweep.json").write_text(json.dumps({"kind": "semfreeze sweep"}))
-    app = opened("validate", run="doubtful")
+    app = opened("prove", run="doubtful")
     assert any("sweep.json is damaged" in error.value for error in app.error)
 
 
@@ -132,7 +132,7 @@ def test_page_of_the_example_shows_its_shipped_sweep(example):
     ((name, shipped),) = list_sweeps(example.folder).items()
     assert shipped.finished
     assert len(shipped.depths) == 5
-    app = opened("validate")
+    app = opened("prove")
     assert sentence(app)
     assert any(sweep_sentence(shipped) in m.value for m in app.markdown)
     assert name == "sentence_to_json_train"

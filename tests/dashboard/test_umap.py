@@ -1,4 +1,4 @@
-"""UMAP on the Traces page: drawn when it is kept, offered when it is not, followed while its job runs."""
+"""UMAP on the Analyze page: drawn when it is kept, offered when it is not, followed while its job runs."""
 
 import json
 import subprocess
@@ -20,7 +20,7 @@ NOT_THERE = "UMAP lays states out"
 
 
 def traces(**query):
-    return opened("traces", **{"projection": "UMAP", **query})
+    return opened("analyze", **{"projection": "UMAP", **query})
 
 
 def captions(app):
@@ -62,7 +62,7 @@ def jobs(monkeypatch):
 
 
 def test_traces_show_pca_until_umap_is_asked_for():
-    app = opened("traces")
+    app = opened("analyze")
     assert sentence(app)
     assert app.button_group(key="projection").value == "PCA"
     assert app.button_group(key="space").value == "2-D"
@@ -203,7 +203,7 @@ def test_the_page_with_a_umap_imports_neither_torch_nor_umap(kept):
         "from streamlit.testing.v1 import AppTest\n"
         "for seed in ('0', '1'):\n"
         f"    app = AppTest.from_file({str(APP)!r}, default_timeout=60).run()\n"
-        "    app.switch_page('views/traces.py')\n"
+        "    app.switch_page('views/analyze.py')\n"
         "    app.query_params.update(projection='UMAP', seed=seed)\n"
         "    app.run()\n"
         "    assert not app.exception and not app.error\n"

@@ -16,7 +16,7 @@ from semfreeze_dashboard.text import page_text
 from semfreeze_dashboard.text.visitor_text import command_text, error_text, visitor_file, visitor_text
 from tests.core.saved_models import save_tiny
 from tests.dashboard.test_pages import opened
-from tests.dashboard.test_start import ANALYZE, job
+from tests.dashboard.test_data import ANALYZE, job
 
 PLACES = ("/etc", "/etc/passwd", "~", "~/model", "~root/x", ".", "..", "../up", "a/../../etc", "a/b/c", "./a", "C:\\x")
 
@@ -235,7 +235,7 @@ def local(example, runs):
     return runs / "own"
 
 
-@pytest.mark.parametrize("page", [None, "traces", "gains", "plan", "validate", "compare", "present"])
+@pytest.mark.parametrize("page", [None, "analyze", "gains", "decide", "prove", "library", "present"])
 def test_pages_of_a_run_show_visitors_no_folders(local, runs, page):
     app = opened(page, run="own", trainer="hf-trainer")
     assert not app.exception
@@ -247,7 +247,7 @@ def test_pages_of_a_run_show_visitors_no_folders(local, runs, page):
     assert not any(folder in frame.value.to_csv() for frame in app.dataframe for folder in ("/srv", str(runs)))
     if page != "gains":
         assert "tiny" in shown, "the model's own name stays"
-    if page == "plan":
+    if page == "decide":
         assert "x.jsonl" in shown
 
 
@@ -255,7 +255,7 @@ def test_warnings_of_a_comparison_show_visitors_no_folders(local, example, runs)
     manifest = read_manifest(local)
     model = manifest.model.model_copy(update={"real_vocab_rows": manifest.model.real_vocab_rows - 1})
     write_run(replace(example.run, manifest=manifest.model_copy(update={"model": model})), local, overwrite=True)
-    app = opened("compare", run="own")
+    app = opened("library", run="own")
     app.multiselect(key="with").set_value(["example"]).run()
     (warning,) = (element.value for element in app.warning if "Vocabularies differ" in element.value)
     assert "tiny 49,1" in warning

@@ -96,7 +96,7 @@ def test_as_command_and_as_python_name_another_run_by_its_folder(example, doubtf
 
 
 def test_page_writes_another_trainers_configuration_and_says_what_it_cannot_be_told(doubtful):
-    app = opened("plan", run="doubtful", trainer="axolotl")
+    app = opened("decide", run="doubtful", trainer="axolotl")
     app.slider(key="depth").set_value(11).run()
     assert not app.error
     written = next(code.value for code in app.code if "base_model" in code.value)

@@ -11,7 +11,7 @@ from tests.dashboard.test_pages import opened, sentence
 def asked(monkeypatch):
     monkeypatch.setenv(PASSWORD_VARIABLE, "open sesame")
     auth._throttle.clear()
-    return opened("plan")
+    return opened("decide")
 
 
 def give(app, password):
@@ -45,7 +45,7 @@ def test_a_wrong_password_is_refused(asked):
 def test_the_tenth_wrong_password_shuts_the_door_for_every_session(asked, monkeypatch):
     for _ in range(MAX_WRONG):
         give(asked, "wrong")
-    other = opened("plan")
+    other = opened("decide")
     give(other, "open sesame")
     assert "Too many wrong passwords." in other.error[0].value
     assert not other.markdown
@@ -60,4 +60,4 @@ def test_the_door_opens_again_after_a_while():
 
 
 def test_without_a_password_nothing_is_asked():
-    assert sentence(opened("plan"))
+    assert sentence(opened("decide"))

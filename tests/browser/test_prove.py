@@ -41,7 +41,7 @@ def set_number(reader, label, value):
 def ask_for_proof(reader, evaluation):
     """From the plan to the form, filled for two arms and one seed, and started."""
     window = reader.window
-    reader.open("plan?run=tiny&depth=2")
+    reader.open("decide?run=tiny&depth=2")
     window.get_by_role("link", name="Test this depth by a real finetune").click()
     window.wait_for_url("**/validate**")
     reader.settle()
@@ -89,7 +89,7 @@ def test_a_plan_is_put_to_the_test(reader, context, stocked, tmp_path):
 @pytest.mark.slow
 def test_a_finetune_is_started_followed_and_canceled(reader, stocked, tmp_path):
     window, runs = reader.window, stocked[1]
-    reader.open("validate?run=tiny&prove=true&start=finetune&steps=400&objective=quality")
+    reader.open("prove?run=tiny&prove=true&start=finetune&steps=400&objective=quality")
     window.get_by_role("radio", name="upload").click()
     window.locator("input[type=file]").set_input_files(write_jsonl(tmp_path / "task.jsonl", task_rows(330, seed=5)))
     window.get_by_text("Race: train all layers,").wait_for()  # what it will do, before it starts

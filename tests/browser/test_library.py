@@ -26,7 +26,7 @@ def address(stocked):
 
 @pytest.mark.slow
 def test_three_runs_are_compared_by_a_link(reader):
-    reader.window.goto(f"{reader.address}/compare?run=example&with=first&with=second")
+    reader.window.goto(f"{reader.address}/library?run=example&with=first&with=second")
     reader.window.get_by_role("img", name="Layer stack").nth(2).wait_for()
     reader.settle()
     assert "19 of 30 (example), 19 of 30 (first), 19 of 30 (second)" in reader.sentence
@@ -46,7 +46,7 @@ def test_three_runs_are_compared_by_a_link(reader):
 @pytest.mark.slow
 def test_a_run_is_renamed_and_deleted(reader, stocked):
     window, runs = reader.window, stocked[1]
-    window.goto(f"{reader.address}/compare")
+    window.goto(f"{reader.address}/library")
     table = window.get_by_test_id("stDataFrame").last
     table.wait_for()
     reader.settle()

@@ -1,4 +1,4 @@
-"""Plan: what a freeze depth saves and keeps under a training setup, and the plan to take away."""
+"""Decide: what a freeze depth saves and keeps under a training setup, and the plan to take away."""
 
 from dataclasses import dataclass, replace
 from math import isfinite
@@ -109,7 +109,7 @@ def body() -> None:
     st.dataframe(tables.gpu_rows(alternatives, table.depths, gpu), hide_index=True, alt="Headroom on each GPU")
     st.caption(badge_sentence(evidence_badge(compute.validations(ctx.opened), depth)))
     st.page_link(
-        "views/validate.py", label="**Test this depth by a real finetune**", help=TOOLTIPS["test depth"],
+        "views/prove.py", label="**Test this depth by a real finetune**", help=TOOLTIPS["test depth"],
         query_params=state.link_to_finetune_form(depth, validation_form.start_depth(ctx.opened)),
     )  # fmt: skip
     selection = exports.plan_selection(ctx, opinion, rule, depth, budget, options, setup)

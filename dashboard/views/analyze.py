@@ -1,4 +1,4 @@
-"""Traces: the hidden states of shown positions on their way through the latent spaces."""
+"""Analyze: the hidden states of shown positions on their way through the latent spaces."""
 
 from typing import get_args
 

@@ -1,4 +1,4 @@
-"""The Validate page: the shipped validation as it is, none as plainly, and a new one as a command."""
+"""The Prove page: the shipped validation as it is, none as plainly, and a new one as a command."""
 
 import json
 from urllib.parse import parse_qs
@@ -15,7 +15,7 @@ from semfreeze_dashboard.charts.numbers import numbers_of
 from semfreeze_dashboard.data.run_folder import DEMO_VARIABLE, PATHS_VARIABLE
 from semfreeze_dashboard.forms.validation_form import FinetuneRequest, with_split
 from semfreeze_dashboard.panels import tables
-from semfreeze_dashboard.views import validate
+from semfreeze_dashboard.views import prove
 from tests.dashboard.test_pages import opened, sentence
 
 
@@ -25,7 +25,7 @@ def report(example):
 
 
 def test_page_tells_the_shipped_verdict_and_its_numbers(report):
-    app = opened("validate")
+    app = opened("prove")
     assert sentence(app) == (
         "Measured: freeze 19 of 30 layers (64 eval examples, 3 seeds). Same steps: pass. 99% of full finetuning's loss "
         "reduction (95% CI 98–100%; required: 95%). Same compute: pass. 102% of full finetuning's loss reduction (95% "
@@ -40,12 +40,12 @@ def test_page_tells_the_shipped_verdict_and_its_numbers(report):
 
 
 def test_page_says_when_no_finetune_has_tested_the_plan(doubtful):
-    assert sentence(opened("validate", run="doubtful")).startswith("Not measured yet: no finetune has tested")
+    assert sentence(opened("prove", run="doubtful")).startswith("Not measured yet: no finetune has tested")
 
 
 def test_page_of_a_demonstration_trains_nothing(monkeypatch):
     monkeypatch.setenv(DEMO_VARIABLE, "1")
-    app = opened("validate")
+    app = opened("prove")
     assert sentence(app)
     assert any("trains nothing" in info.value for info in app.info)
     assert not app.button
@@ -54,8 +54,8 @@ def test_page_of_a_demonstration_trains_nothing(monkeypatch):
 def test_form_starts_the_command_it_shows(doubtful, runs, monkeypatch):
     monkeypatch.setenv(PATHS_VARIABLE, "1")  # to others it shows no folders
     asked = []
-    monkeypatch.setattr(validate, "submit", lambda *what: asked.append(what))
-    app = opened("validate", run="doubtful")
+    monkeypatch.setattr(prove, "submit", lambda *what: asked.append(what))
+    app = opened("prove", run="doubtful")
     app.number_input(key="form proof-steps").set_value(7).run()
     shown = app.code[-1].value
     app.button[-1].click().run()
@@ -116,11 +116,11 @@ def test_page_draws_an_arm_that_trains(doubtful, report):
         update={"arms": {}, "runs": [], "finished": False, "verdict": "undecided", "reason": "nothing yet"}
     )
     (folder / "report.json").write_text(unfinished.model_dump_json())
-    app = opened("validate", run="doubtful")
+    app = opened("prove", run="doubtful")
     assert sentence(app) == "No result yet: freeze 19 of 30 layers (64 eval examples, 3 seeds). No variant is finished."
     assert not app.get("plotly_chart"), "there is nothing yet that a chart could show"
     (folder / "runs" / "lora-seed0.live").write_text(live_arm(report).model_dump_json())
-    app = opened("validate", run="doubtful")
+    app = opened("prove", run="doubtful")
     assert any("No variant is finished yet" in info.value for info in app.info)
     assert not app.dataframe, "there is nothing yet that a table could show"
     assert len(app.get("plotly_chart")) == 1
@@ -153,8 +153,8 @@ def test_answers_that_changed_from_right_to_wrong_or_back_stand_first(report):
 )
 def test_form_starts_sweeps_and_pilots_and_says_what_they_take(doubtful, monkeypatch, kind, first, place):
     asked = []
-    monkeypatch.setattr(validate, "submit", lambda *what: asked.append(what))
-    app = opened("validate", run="doubtful")
+    monkeypatch.setattr(prove, "submit", lambda *what: asked.append(what))
+    app = opened("prove", run="doubtful")
     assert any(
         "Estimated:" in m.value and "time unknown (no finetune of this run was timed)" in m.value for m in app.markdown
     )
@@ -169,8 +169,8 @@ def test_form_starts_sweeps_and_pilots_and_says_what_they_take(doubtful, monkeyp
 
 def test_form_begins_with_what_was_read_and_warns_of_other_data(doubtful, monkeypatch):
     asked = []
-    monkeypatch.setattr(validate, "submit", lambda *what: asked.append(what))
-    app = opened("validate", run="doubtful")
+    monkeypatch.setattr(prove, "submit", lambda *what: asked.append(what))
+    app = opened("prove", run="doubtful")
     app.button[-1].click().run()
     assert {"--train=sample:sentence_to_json_train", "--eval=sample:sentence_to_json_eval"} <= set(asked[0][1])
     app.button_group(key="form train of doubtful-kind").set_value("sample").run()
@@ -197,11 +197,11 @@ def test_a_hub_datasets_split_goes_into_its_name():
 
 def test_plan_leads_to_the_form_at_its_own_depth(doubtful, monkeypatch):
     asked = []
-    monkeypatch.setattr(validate, "submit", lambda *what: asked.append(what))
-    app = opened("plan", run="doubtful")
+    monkeypatch.setattr(prove, "submit", lambda *what: asked.append(what))
+    app = opened("decide", run="doubtful")
     app.slider(key="depth").set_value(11).run()
     (link,) = [link.proto for link in app.get("page_link") if "Test this depth" in link.proto.label]
-    app = opened("validate", run="doubtful", **{name: value for name, (value,) in parse_qs(link.query_string).items()})
+    app = opened("prove", run="doubtful", **{name: value for name, (value,) in parse_qs(link.query_string).items()})
     assert app.expander[0].proto.expanded
     assert app.number_input(key="tested").value == 11
     app.multiselect(key="form proof-arms").set_value(["planned", "full"]).run()
@@ -221,20 +221,20 @@ def test_plan_leads_to_the_form_at_its_own_depth(doubtful, monkeypatch):
 
 
 def test_full_finetuning_is_no_depth_to_test(doubtful):
-    app = opened("plan", run="doubtful")
+    app = opened("decide", run="doubtful")
     app.slider(key="depth").set_value(0).run()
     (link,) = [link.proto for link in app.get("page_link") if "Test this depth" in link.proto.label]
     assert parse_qs(link.query_string) == {"prove": ["true"]}
-    app = opened("validate", run="doubtful", prove="true")
+    app = opened("prove", run="doubtful", prove="true")
     assert (app.number_input(key="tested").min, app.number_input(key="tested").value) == (1, 15)
 
 
 def test_what_was_started_is_shown_once_it_has_told_something(doubtful, report, monkeypatch):
-    monkeypatch.setattr(validate, "submit", lambda *what: None)
+    monkeypatch.setattr(prove, "submit", lambda *what: None)
     older = doubtful / "validations" / "older"
     older.mkdir(parents=True)
     (older / "report.json").write_text(report.model_dump_json())
-    app = opened("validate", run="doubtful", prove="true")
+    app = opened("prove", run="doubtful", prove="true")
     assert app.selectbox(key="validation").value == "older"
     assert any("at the rate of this run's last finetune" in words.value for words in app.markdown)
     app.button[-1].click().run()
@@ -253,7 +253,7 @@ def test_page_names_the_layers_of_a_set(doubtful, report):
     runs = [run.model_copy(update={"arm": "layers:1-2"}) if run.arm == "half" else run for run in report.runs]
     shown = report.model_copy(update={"layers": "0-3,26-29", "freeze_depth": 0, "arms": arms, "runs": runs})
     (folder / "report.json").write_text(shown.model_dump_json())
-    app = opened("validate", run="doubtful")
+    app = opened("prove", run="doubtful")
     assert sentence(app).startswith("Measured: train layers 0-3,26-29 of 30 (64 eval examples, 3 seeds).")
     words = [finetunes.arm_words(shown, name) for name in arms]
     assert words == ["full finetuning", "planned (train 0-3,26-29)", "train 1-2"]

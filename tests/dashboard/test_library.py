@@ -1,4 +1,4 @@
-"""The Compare page: runs beside the open one, predicted against measured, and the folder's runs kept in order."""
+"""The Library page: runs beside the open one, predicted against measured, and the folder's runs kept in order."""
 
 import json
 import shutil
@@ -28,19 +28,19 @@ def three(doubtful, runs):
 
 
 def together(names, **query):
-    app = opened("compare", **query)
+    app = opened("library", **query)
     return app.multiselect(key="with").set_value(names).run()
 
 
 def test_alone_the_page_says_how_to_go_on(three):
-    app = opened("compare")
+    app = opened("library")
     assert sentence(app) == "example, beside which run?"
     assert [info.value for info in app.info] == [page_text.COMPARE_WITH]
     assert app.multiselect(key="with").options == ["doubtful", "one", "two"]
 
 
 def test_without_another_run_it_says_how_to_make_one(runs):
-    app = opened("compare")
+    app = opened("library")
     assert {page_text.NOTHING_TO_COMPARE, page_text.NO_RUNS, page_text.NO_FINETUNES} <= {
         info.value for info in app.info
     }
@@ -48,7 +48,7 @@ def test_without_another_run_it_says_how_to_make_one(runs):
 
 
 def test_where_nothing_of_ones_own_is_measured_the_examples_calibration_stands_and_says_whose_it_is(runs):
-    app = opened("compare")
+    app = opened("library")
     assert page_text.NO_FINETUNES in {info.value for info in app.info}
     assert BUNDLED_CALIBRATION in {text.value for text in app.markdown}
     assert any("from 2 finetunes of the bundled example" in caption.value for caption in app.caption)
@@ -60,7 +60,7 @@ def test_a_damaged_report_is_named_though_nothing_else_is_measured(runs):
     shutil.rmtree(runs / "one" / "sweeps")
     (report,) = (runs / "one" / "validations").glob("*/report.json")
     report.write_text("{")
-    app = opened("compare")
+    app = opened("library")
     assert any("report.json" in warning.value for warning in app.warning)
     assert page_text.NO_FINETUNES in {info.value for info in app.info}
 
@@ -92,7 +92,7 @@ def test_a_run_that_is_damaged_is_told_and_the_page_stays(three):
 
 def test_a_demonstration_compares_nothing_and_touches_nothing(three, monkeypatch):
     monkeypatch.setenv(DEMO_VARIABLE, "1")
-    app = opened("compare")
+    app = opened("library")
     assert [info.value for info in app.info] == [page_text.NOTHING_TO_COMPARE]
     assert not app.button
     assert not app.text_input
@@ -109,16 +109,16 @@ def button(app, label):
 
 
 def test_runs_are_annotated_renamed_and_deleted(three):
-    app = picked(opened("compare"), 1)
+    app = picked(opened("library"), 1)
     app.text_input(key="note of one").set_value("tried on Tuesday").run()
     button(app, "Keep the note").click().run()
     assert read_note(three / "one") == "tried on Tuesday"
-    app = picked(opened("compare"), 1)
+    app = picked(opened("library"), 1)
     app.text_input(key="name of one").set_value("first").run()
     button(app, "Rename").click().run()
     assert not (three / "one").exists()
     assert read_note(three / "first") == "tried on Tuesday"
-    app = picked(opened("compare"), 1)
+    app = picked(opened("library"), 1)
     button(app, "Delete for good").click().run()
     assert sorted(path.name for path in three.iterdir() if path.is_dir()) == ["doubtful", "two"]
 
@@ -126,7 +126,7 @@ def test_runs_are_annotated_renamed_and_deleted(three):
 @pytest.mark.quick_cases(3)
 @pytest.mark.parametrize("name", ["../two", "two", "", "a/b", "example"])
 def test_names_that_cannot_be_are_refused_and_nothing_is_lost(three, name):
-    app = picked(opened("compare"), 1)
+    app = picked(opened("library"), 1)
     app.text_input(key="name of one").set_value(name).run()
     button(app, "Rename").click().run()
     assert len(app.error) == 1
@@ -136,14 +136,14 @@ def test_names_that_cannot_be_are_refused_and_nothing_is_lost(three, name):
 
 def test_a_run_under_a_job_stays(three):
     put(three, "7", this_process(2.0), out=str(three / "one" / "validations" / "x"))
-    app = picked(opened("compare"), 1)
+    app = picked(opened("library"), 1)
     button(app, "Delete for good").click().run()
     assert any("one is in use" in error.value for error in app.error)
     assert (three / "one" / MANIFEST).exists()
 
 
 def test_runs_are_sought_by_every_word(three):
-    app = opened("compare")
+    app = opened("library")
     app.text_input(key="form runs sought").set_value("ON").run()
     assert list(app.dataframe[-1].value["run"]) == ["doubtful", "one", "two"]  # sentence_to_jsON
     app.text_input(key="form runs sought").set_value("sentence two").run()

@@ -1,4 +1,4 @@
-"""Validate: what short real finetunes have shown of this run's plan, and a new one as a background job."""
+"""Prove: what short real finetunes have shown of this run's plan, and a new one as a background job."""
 
 from pathlib import Path
 

@@ -16,7 +16,7 @@ from semfreeze_core.wording.escaping import markdown_text
 from semfreeze_dashboard.data import compute
 from semfreeze_dashboard.data.run_folder import DEMO_VARIABLE, PATHS_VARIABLE
 from semfreeze_dashboard.panels import jobs_panel
-from semfreeze_dashboard.views import start
+from semfreeze_dashboard.views import home
 from tests.core.runs.tiny_run import task_rows, write_jsonl
 from tests.core.saved_models import save_tiny
 from tests.dashboard.test_pages import opened, sentence
@@ -82,7 +82,7 @@ def test_form_starts_the_command_it_shows(form, runs, monkeypatch, model, task):
         asked.append(what)
         return SimpleNamespace(spec=SimpleNamespace(out=str(what[-1])))
 
-    monkeypatch.setattr(start, "submit", submit)
+    monkeypatch.setattr(home, "submit", submit)
     form.button[-1].click().run()
     assert [toast.value for toast in form.toast] == [
         markdown_text("Started: tiny on task.jsonl. Follow it under Jobs.")
@@ -195,7 +195,7 @@ def test_other_data_begin_with_a_mapping_of_their_own(form, tmp_path):
 
 def test_form_keeps_what_was_typed_while_another_page_is_looked_at(form):
     form.switch_page("views/gains.py").run()
-    form.switch_page("views/start.py").run()
+    form.switch_page("views/home.py").run()
     form.button_group(key="do").set_value(ANALYZE).run()
     assert form.text_input(key="form model-folder").value
 

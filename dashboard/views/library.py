@@ -1,4 +1,4 @@
-"""Compare: the open run held against others, predicted against measured over all of them, and the runs in order."""
+"""Library: the open run held against others, predicted against measured over all of them, and the runs in order."""
 
 import streamlit as st
 

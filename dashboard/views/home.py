@@ -1,4 +1,4 @@
-"""Start: which runs there are and what the open one says, or a new one."""
+"""Home: which runs there are and what the open one says, or a new one."""
 
 from pathlib import Path
 
@@ -68,8 +68,8 @@ def moving_stack(ctx: page.PageContext, depth: int | None) -> str | None:
 def next_steps() -> None:
     """Where to go from here: one link before others, and the other ways to begin."""
     with st.container(horizontal=True, vertical_alignment="center"):
-        page.next_step("See why, layer by layer", "traces")
-        page.other_step("Choose how deep, on my GPU", "plan")
+        page.next_step("See why, layer by layer", "analyze")
+        page.other_step("Choose how deep, on my GPU", "decide")
         if server_catalog().folder is not None:
             st.button("Analyze my model and data", on_click=state.set_start_choice, args=(state.ANALYZE,))
         page.other_step("Just estimate a model", "estimate")
