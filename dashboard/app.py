@@ -10,13 +10,13 @@ from semfreeze_core.errors import RunError
 from semfreeze_dashboard.data import compute, state
 from semfreeze_dashboard.data.link_history import history_script
 from semfreeze_dashboard.data.run_folder import first_run, server_catalog
-from semfreeze_dashboard.forms.setup_form import gpu_input, setup_options
 from semfreeze_dashboard.panels.page import HIDDEN, ONWARD, hidden, hidden_depth
+from semfreeze_dashboard.panels.top_bar import TopBar
 from semfreeze_dashboard.server.auth import require_login
 from semfreeze_dashboard.server.failures import guarded
 from semfreeze_dashboard.text import page_text
 from semfreeze_dashboard.text.analysis_text import escaped
-from semfreeze_dashboard.views import FORMER_PAGES, PAGES
+from semfreeze_dashboard.views import FORMER_PAGES, PAGES, SECTIONS
 
 FOLDER = Path(__file__).parent / "views"
 # Streamlit draws these lower than the fields beside them, which would put the labels of one row at two heights. It
@@ -51,15 +51,15 @@ def main() -> None:
     of them without the depth. What this script binds goes along.
     """
     st.set_page_config(page_title="semfreeze", layout="wide", initial_sidebar_state="auto")
-    page = st.navigation(
-        [
-            *(st.Page(_file(title), title=title, default=title == next(iter(PAGES))) for title in PAGES),
-            *(
-                st.Page(_file(title), title=title, url_path=former, visibility="hidden")
-                for former, title in FORMER_PAGES.items()
-            ),
-        ]
-    )
+    sections = {
+        heading: [st.Page(_file(title), title=title, default=title == "Home") for title in titles]
+        for heading, titles in SECTIONS.items()
+    }
+    sections[""] += [
+        st.Page(_file(title), title=title, url_path=former, visibility="hidden")
+        for former, title in FORMER_PAGES.items()
+    ]
+    page = st.navigation(sections)
     st.html(STYLE + (DARK_STYLE if state.dark_theme() else ""))
     unseen = hidden("pages")
     with unseen:
@@ -70,11 +70,12 @@ def main() -> None:
     state.show_announced()
     names = server_catalog().names
     state.remember_link()
-    with st.sidebar:
-        state.pick_run(names, first_run(names))
+    bar = TopBar()
+    bar.pick_run(names, first_run(names))
     notice = st.empty()
     try:
-        draw_link_widgets(page.title, unseen)
+        draw_link_widgets(page.title, unseen, bar)
+        bar.actions()
         VIEWS[page.title].draw()
     finally:  # a page that has nothing to show stops the script
         if refused := state.refused_values(page.title):
@@ -85,8 +86,8 @@ def _file(title: str) -> Path:
     return FOLDER / f"{title.lower()}.py"
 
 
-def draw_link_widgets(title: str, unseen: DeltaGenerator) -> None:
-    """The training setup beside the page, and out of sight what other pages keep in the link.
+def draw_link_widgets(title: str, unseen: DeltaGenerator, bar: TopBar) -> None:
+    """The training setup above the page, and out of sight what other pages keep in the link.
 
     A widget that two pages in a row hide has to stand at the same place on both: drawn elsewhere, Streamlit's browser
     side puts the new one in before it takes the old one out, and takes the value out of the link with it.
@@ -95,10 +96,8 @@ def draw_link_widgets(title: str, unseen: DeltaGenerator) -> None:
         opened = compute.read(server_catalog(), state.open_run_name())
     except RunError:
         return  # the page says so
-    if not getattr(VIEWS[title], "HAS_SETUP", False):
-        with st.sidebar, st.expander("Training setup"):
-            gpu = gpu_input()
-            state.keep_training_setup(setup_options(opened.run.shape, opened.run, gpu), gpu)
+    setup_model = getattr(VIEWS[title], "setup_model", None)
+    bar.training_setup(*(setup_model(opened) if setup_model else (opened.run.shape, opened.run)))
     with unseen:
         if not getattr(VIEWS[title], "SHOWS_DEPTH", False):
             hidden_depth(opened)

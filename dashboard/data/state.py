@@ -44,6 +44,7 @@ SharedLinkName = Literal[  # drawn on every page, out of sight where it does not
     "rank",
     "epochs",
     "saving",
+    "trainer",
     "projection",
     "seed",
     "neighbours",
@@ -54,9 +55,11 @@ SharedLinkName = Literal[  # drawn on every page, out of sight where it does not
 LinkName = Literal[
     SharedLinkName,
     "do",
+    "controls",
+    "law",
+    "groups",
     "with",
     "freeze",
-    "trainer",
     "prove",
     "finetune",
     "tested",
@@ -77,7 +80,7 @@ _START = "start depth"
 _FOLLOWED = "followed"  # the pick the depth was last set to; not in the link, as it follows from what is
 
 
-OPEN, ANALYZE = "Open a run", "Analyze a model"  # what the page Home does; the first at first
+OPEN_RUN, NEW_ANALYSIS = "The open run", "New analysis"  # whose data the page Data shows; the first at first
 
 
 def in_link(name: LinkName) -> dict[str, Any]:
@@ -177,6 +180,16 @@ def keep_option(name: SharedLinkName, options: Sequence[str]) -> None:
 def keep_number(name: SharedLinkName, low: float, high: float, start: float) -> None:
     """Hold on to a number in the link."""
     st.slider(name, low, high, start, **in_link(name))
+
+
+def number(name: LinkName, start: float) -> float:
+    """What a number of the link stands at; `start` where no page has drawn its widget."""
+    return float(st.session_state.get(name, start))
+
+
+def text(name: LinkName, start: str) -> str:
+    """What the session or the link says of a text whose widget is drawn later."""
+    return str(st.session_state.get(name) or st.query_params.get(name) or start)
 
 
 def limit_number(name: LinkName, largest: int) -> None:
@@ -291,15 +304,10 @@ def pick_run(names: list[str], first: str) -> str:
 def choose_run(name: str) -> None:
     """Open another run, from a callback; in a fragment the whole page has to be drawn again after it.
 
-    The page Home shows it then, rather than the form of a new analysis.
+    The page Data shows it then, rather than the form of a new analysis.
     """
     st.session_state[_RUN] = name
-    set_start_choice(OPEN)
-
-
-def set_start_choice(choice: str) -> None:
-    """Choose what the page Home does, from a callback."""
-    st.session_state["do"] = choice
+    st.session_state["do"] = OPEN_RUN
 
 
 def open_run_name() -> str:

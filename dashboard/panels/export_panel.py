@@ -1,4 +1,6 @@
-"""Taking a plan away: its document, another trainer's configuration, the run's report, and the same as code."""
+"""Taking a plan away: its documents, what to run, another trainer's configuration, and the same as code."""
+
+import shlex
 
 import streamlit as st
 
@@ -6,21 +8,21 @@ from semfreeze_core.errors import InputError
 from semfreeze_core.export import TARGETS, export_plan
 from semfreeze_core.records.fields import FieldMapping
 
-from ..data import compute, exports, state
+from ..data import compute, exports
 from ..text import page_text
 from ..text.tooltips import TOOLTIPS
 from ..text.visitor_text import error_text, visitor_file, visitor_text
 from . import page
 from .html_report import report_html
 
-SEMFREEZE = "semfreeze"
+SEMFREEZE, OWN_SCRIPT = "semfreeze", "your script"
+TRAINERS = (SEMFREEZE, OWN_SCRIPT, *TARGETS)
 
 
-def export_panel(ctx: page.PageContext, selection: exports.PlanSelection) -> None:
-    """Downloads, then the command and the Python that give the same plan."""
+def downloads(ctx: page.PageContext, selection: exports.PlanSelection) -> None:
+    """The plan and the run's report as files."""
     manifest = ctx.opened.run.manifest
     sources = (manifest.model.identity.source, manifest.data.source)
-    st.markdown("**Take the plan with you**")
     with st.container(horizontal=True, vertical_alignment="bottom"):
         st.download_button("Download plan JSON", lambda: visitor_file(selection.document(), sources), "plan.json",
                            "application/json", type="primary", on_click="ignore")  # fmt: skip
@@ -35,13 +37,27 @@ def export_panel(ctx: page.PageContext, selection: exports.PlanSelection) -> Non
             ),
             f"{ctx.opened.name}.html", "text/html", on_click="ignore", help=TOOLTIPS["report"],
         )  # fmt: skip
-        target = st.selectbox("For another trainer", (SEMFREEZE, *TARGETS), width=180, help=TOOLTIPS["trainer"],
-                              **state.in_link("trainer"))  # fmt: skip
-    if target != SEMFREEZE:
-        trainer_config(selection, str(target))
-    st.caption("The same on the command line, and in Python:")
-    st.code(visitor_text(exports.as_command(selection)), language="bash", wrap_lines=True)
-    st.code(visitor_text(exports.as_python(selection)), language="python", wrap_lines=True)
+
+
+def instructions(selection: exports.PlanSelection, trainer: str) -> None:
+    """How a trainer runs the plan."""
+    if trainer == SEMFREEZE:
+        st.caption(page_text.TRAIN_CAPTION)
+        data, _ = exports.readable_data(selection.opened.run.manifest.data)
+        known = visitor_text(shlex.quote(data)) if data else "YOUR_DATA.jsonl"
+        st.code(f"semfreeze train plan.json --data {known} --out my-model", language="bash", wrap_lines=True)
+    elif trainer == OWN_SCRIPT:
+        st.caption(page_text.OWN_SCRIPT_CAPTION)
+        st.code(page_text.OWN_SCRIPT_DIFF, language="diff", wrap_lines=True)
+    else:
+        trainer_config(selection, trainer)
+
+
+def same_as_code(selection: exports.PlanSelection) -> None:
+    """The command and the Python that make the plan's document."""
+    with st.expander("Make plan.json on the command line or in Python"):
+        st.code(visitor_text(exports.as_command(selection)), language="bash", wrap_lines=True)
+        st.code(visitor_text(exports.as_python(selection)), language="python", wrap_lines=True)
 
 
 def trainer_config(selection: exports.PlanSelection, target: str) -> None:
@@ -61,4 +77,4 @@ def trainer_config(selection: exports.PlanSelection, target: str) -> None:
         st.caption(error_text(note))
     text = visitor_file(exported.text, (plan.model.source, data))
     st.download_button(f"Download {exported.filename}", text, exported.filename, on_click="ignore")
-    st.code(text, language=None, height=260)
+    st.code(text, language=None, height=400)

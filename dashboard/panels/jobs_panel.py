@@ -12,12 +12,13 @@ from semfreeze_core.runs.job_events import read_progress
 from semfreeze_core.runs.job_folder import read_log
 from semfreeze_core.runs.jobs import cancel, failure, find_job, job_folder, list_jobs, revive
 from semfreeze_core.wording.escaping import terminal_text
+from semfreeze_core.wording.runs import job_state
 
 from ..data import state
 from ..data.run_folder import server_catalog
 from ..data.visitor_requests import submit
 from ..server.failures import guarded
-from ..text.analysis_text import escaped, job_line, stage_line
+from ..text.analysis_text import escaped, job_line, jobs_label, stage_line
 from ..text.tooltips import TOOLTIPS
 from ..text.visitor_text import error_text, visitor_text
 
@@ -26,23 +27,31 @@ _SHOWN = 3  # of those that ended, the newest
 _LOG_LINES = 30
 
 
-def jobs_panel() -> None:
-    """Every job that has not ended, in the queue's order, and the last few that have; drawn again each second."""
+def jobs_popover() -> None:
+    """A button that says how the jobs stand, and under it each that has not ended and the last few that have.
+
+    It is drawn again each second while one runs, and the page once one has ended.
+    """
     folder = server_catalog().folder
     if folder is None or not (jobs := list_jobs(folder)):
         return
     with suppress(RunError):  # a folder that may only be read has no queue to go on with
         revive(folder)
     waiting = {job.name for job in jobs if not job.finished}
-    st.markdown("**Jobs**", help=TOOLTIPS["jobs"])
 
     def draw() -> None:
         now = list_jobs(folder)
-        if waiting - {job.name for job in now if not job.finished}:
-            st.rerun()  # one has ended: the page has a run more
-        ended = [job for job in now if job.finished][-_SHOWN:]
-        for job in [*(job for job in now if not job.finished), *reversed(ended)]:
-            show_job(folder, job)
+        unfinished = [job for job in now if not job.finished]
+        if waiting - {job.name for job in unfinished}:  # one has ended: the page has a run more
+            done = next(job for job in now if job.finished and job.name in waiting)
+            state.announce(f"{done.spec.title}: {job_state(done.state)}. See Jobs.")
+            st.rerun()
+        running = next((job for job in unfinished if job.state == "running"), None)
+        progress = read_progress(job_folder(folder, running.name)) if running is not None else None
+        with st.popover(jobs_label(now, progress), key="jobs", help=TOOLTIPS["jobs"]):
+            ended = [job for job in now if job.finished][-_SHOWN:]
+            for job in [*unfinished, *reversed(ended)]:
+                show_job(folder, job, "above")
 
     st.fragment(guarded(draw), run_every=1 if waiting else None)()
 
@@ -54,28 +63,34 @@ def follow_job(folder: Path, name: str) -> None:
         job = find_job(folder, name)
         if job.finished:
             st.rerun()
-        show_job(folder, job)
+        show_job(folder, job, "on the page")
 
     st.fragment(guarded(draw), run_every=1)()
 
 
-def show_job(folder: Path, job: Job) -> None:
-    """One job of a folder of runs: its state in words, and what can be done about it."""
+def show_job(folder: Path, job: Job, place: str) -> None:
+    """One job of a folder of runs: its state in words, and what can be done about it.
+
+    Args:
+        folder: of runs.
+        job: one of its jobs.
+        place: on the page, as a job may be shown at two.
+    """
     progress = read_progress(job_folder(folder, job.name))
     with st.container(border=not job.finished):
         with st.container(horizontal=True, vertical_alignment="center"):
             st.markdown(job_line(job, time.time()))
             if not job.finished:
-                st.button("Cancel", key=f"cancel-{job.name}", on_click=_cancel, args=(folder, job.name))
+                st.button("Cancel", key=f"cancel-{job.name} {place}", on_click=_cancel, args=(folder, job.name))
             elif can_resume(folder, job):
-                if st.button("Resume", key=f"resume-{job.name}", help=TOOLTIPS["resume"]):
+                if st.button("Resume", key=f"resume-{job.name} {place}", help=TOOLTIPS["resume"]):
                     submit(
                         folder, job.spec.command, job.spec.title, None if job.spec.out is None else Path(job.spec.out)
                     )
                     state.announce(f"{job.spec.title} resumes.")
                     st.rerun(scope="app")
             elif (name := _run_of(job)) is not None and st.button(
-                f"Open {escaped(name)}", key=f"open-{job.name}", on_click=state.choose_run, args=(name,)
+                f"Open {escaped(name)}", key=f"open-{job.name} {place}", on_click=state.choose_run, args=(name,)
             ):
                 st.rerun()
         if job.state == "running":

@@ -77,7 +77,7 @@ def page_context(*, chooses_metric: bool = True) -> PageContext:
     try:
         opened = compute.read(server_catalog(), state.open_run_name())
     except RunError as error:
-        st.error(error_text(f"{error} Choose another run on the left."))
+        st.error(error_text(f"{error} Choose another run above."))
         st.stop()
     choices = st.container(horizontal=True, vertical_alignment="bottom", gap="medium")
     if chooses_metric:

@@ -81,7 +81,7 @@ def umap_or_offer(opened: OpenRun, settings: UmapSettings) -> UmapProjection | N
         return None
     st.markdown(page_text.umap_offer(display, n_neighbors))
     if job is not None and job.state in ("failed", "dead"):
-        show_job(folder, job)
+        show_job(folder, job, "on the page")
     if st.button("Compute UMAP", type="primary"):
         submit(folder, command, f"UMAP of {opened.name}, seed {seed}, {n_neighbors} neighbors")
         state.announce(f"Started: UMAP of {opened.name}.")

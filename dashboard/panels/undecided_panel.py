@@ -19,7 +19,7 @@ def undecided_panel(ctx: page.PageContext) -> None:
         st.button(f"Freeze a quarter, {quarter}", on_click=state.set_depth, args=(quarter,))
         st.button("Train every layer", on_click=state.set_depth, args=(0,))
         if server_catalog().folder is not None:
-            page.other_step("Analyze more examples", "home", do=state.ANALYZE)
+            page.other_step("Analyze more examples", "data", do=state.NEW_ANALYSIS)
         page.other_step(
             f"Test freezing two thirds, {two_thirds}, by a real finetune",
             "prove",

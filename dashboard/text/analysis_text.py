@@ -8,7 +8,7 @@ from semfreeze_core.records.job import Job, JobProgress
 from semfreeze_core.records.preview import DataPreview, RenderedExample
 from semfreeze_core.sources.data.fields import FIELD_FLAGS
 from semfreeze_core.wording.escaping import markdown_sentence
-from semfreeze_core.wording.numbers import duration
+from semfreeze_core.wording.numbers import duration, percent
 from semfreeze_core.wording.runs import job_state
 
 INTRODUCTION = (
@@ -76,6 +76,22 @@ def job_line(job: Job, now: float) -> str:
         case "dead":
             return f"{title}: stopped without an error message (killed or out of memory)"
     return f"{title}: {job_state(job.state)}"
+
+
+def jobs_label(jobs: Sequence[Job], progress: JobProgress | None) -> str:
+    """How the jobs stand, in two or three words.
+
+    Args:
+        jobs: oldest first.
+        progress: of the one that runs.
+    """
+    unfinished = [job for job in jobs if not job.finished]
+    if not unfinished:
+        failed = jobs[-1].state in ("failed", "dead")
+        return "Jobs: the last one failed" if failed else "Jobs"
+    share = "" if progress is None or progress.fraction is None else f", {percent(progress.fraction)} of this part"
+    waiting = f", {len(unfinished) - 1} waiting" if unfinished[1:] else ""
+    return f"Jobs: {'running' if progress else 'starting'}{share}{waiting}"
 
 
 def stage_line(progress: JobProgress | None) -> str:

@@ -13,7 +13,7 @@ UNFETCHED_FORECAST = (
     "job reports it again for its own examples, with the time."
 )
 WHOLE_LAYERS = "It trains whole layers: the adapters of the training setup do not count here."
-EXAMPLE_RUN = "The bundled run is read-only. Analyze a model on the page Home to finetune it."
+EXAMPLE_RUN = "The bundled run is read-only. Analyze a model on the page Data to finetune it."
 TAKEN = "A finished finetune named {name} already exists. Choose another name."
 JOINED = "The same finetune already runs; its model will be {name}."
 STARTING = "The finetune is starting: semfreeze prepares the data and loads the model."

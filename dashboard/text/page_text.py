@@ -35,7 +35,7 @@ COMPARE_WITH = (
     "Choose runs above: another model on the same data, the same model on other data, or checkpoints of one training. "
     "Depths are compared as shares of the layers."
 )
-NOTHING_TO_COMPARE = "There is no other run here yet. Analyze another model or other data on the page Home."
+NOTHING_TO_COMPARE = "There is no other run here yet. Analyze another model or other data on the page Data."
 NOT_DEEPER = "Freezing deeper after {steps:,} steps is not possible here: {problem}."
 EMBEDDED_EXPORT = (
     "{model} stands for the embedded model, which other trainers do not know: `semfreeze export` converts it to a "
@@ -46,18 +46,40 @@ NO_FINETUNES = (
     "Prove starts one."
 )
 NO_SHARES = "No finished finetune measured a share of full finetuning's loss reduction yet, so there is no chart of it."
-NO_RUNS = "This folder has no run yet. The page Home makes one; so does `semfreeze analyze`."
+NO_RUNS = "This folder has no run yet. The page Data makes one; so does `semfreeze analyze`."
 NO_COLUMNS = (
     "This run kept no other column of its task file: it was read before runs kept any, or the file has none that makes "
     "groups."
 )
 
 
+SHARE_CAPTION = "This link shows the same run, depth and settings to whoever can reach this server."
+USE_CONCLUSION = "Run it with semfreeze, in your own script, or in another trainer."
+TRAIN_CAPTION = (
+    "Put plan.json beside your data. One command trains in the setup that the plan was estimated for, and writes a "
+    "model folder that loads anywhere. Run it again to resume."
+)
+OWN_SCRIPT_CAPTION = "A script that uses transformers' Trainer needs three lines more; plan.json lies beside it."
+OWN_SCRIPT_DIFF = """\
++from pathlib import Path
++from semfreeze_core import FreezePlanCallback, read_plan
+ ...
+ trainer = Trainer(
+     model=model,
+     ...
++    callbacks=[FreezePlanCallback(read_plan(Path("plan.json")))],
+ )
+"""
 ESTIMATE_TITLE = "What finetuning a model takes, before you have data"
 ESTIMATE_NEXT = (
     "An estimate says what a depth costs, not what it keeps of full finetuning's quality. For that, analyze the model "
-    "on your data: page Home, Analyze a model."
+    "on your data: page Data, New analysis."
 )
+
+
+def setup_words(setup: TrainingSetup) -> str:
+    """The training setup below the bar, which counts for the estimates of all pages."""
+    return f"Estimates are for: {setup_line(setup)}."
 
 
 def estimate_caption(shape: ModelShape, setup: TrainingSetup) -> str:
@@ -152,8 +174,8 @@ def no_rate_sentence(gpu: Gpu | None, precision: str) -> str:
     if gpu is not None:
         return f"The peak rate of {gpu.name} in {precision} is not known here, so there is no time of the run."
     return (
-        f"No finetune of this run was measured in {precision}, so there is no time of the run yet. Choose a GPU under "
-        f"Training setup for a range at {utilization_range()} of its peak rate, or start a finetune on the page "
+        f"No finetune of this run was measured in {precision}, so there is no time of the run yet. Choose a GPU above "
+        f"for a range at {utilization_range()} of its peak rate, or start a finetune on the page "
         "Prove."
     )
 

@@ -124,6 +124,13 @@ TOOLTIPS = {
     "data kind": f"One example per row, as {formats_text()}. An upload is kept beside the runs, under a name "
     "made of its content.",
     "upload": "Kept beside the runs on the machine of this server. Larger files: give their path.",
+    "share": "A link to what is on the screen.",
+    "usable rows": "Rows with a prompt and a completion that can be trained on. The others are skipped, with a reason.",
+    "tokens per example": "Prompt and completion together. Half of the examples are at most this long.",
+    "target tokens per example": "The completion's tokens, which finetuning makes more likely. Half of the examples "
+    "have at most this many.",
+    "cut": "Examples longer than the limit lose the start of their prompt. Those whose completion alone is longer are "
+    "left out.",
     "fields": "Which columns are prompt and completion, chat messages, or plain text. Nothing is guessed that could be "
     "read another way.",
     "template": "The prompt made of columns, their names in braces; \\n is a line break. {name?} may be "

@@ -1,20 +1,27 @@
 """One file a page, listed in PAGES; the app draws its `draw()`.
 
 A page whose widgets the link keeps on other pages too has `link_choices()`; one that shows the depth's slider has
-`SHOWS_DEPTH`; one that draws the training setup itself has `HAS_SETUP`.
+`SHOWS_DEPTH`; one whose training setup is of another model than the open run's has `setup_model()`.
 """
 
 # Pages in their order, the first of them first opened, and the question that each answers; the page itself is the file
 # of this name here.
 PAGES = {
     "Home": "could I train fewer layers?",
+    "Data": "what will it learn from?",
     "Analyze": "where does my task happen?",
-    "Gains": "what does each layer add?",
     "Decide": "how deep, how fast, on my GPU?",
     "Prove": "does it hold?",
+    "Use": "how do I run it?",
     "Library": "what have we learned?",
     "Estimate": "what would a model take, before I have data?",
     "Present": "how do I show it to a meeting?",
 }
+# The pages as the sidebar lists them, by heading.
+SECTIONS = {
+    "": ("Home",),
+    "Your plan": ("Data", "Analyze", "Decide", "Prove", "Use"),
+    "More": ("Library", "Estimate", "Present"),
+}
 # Pages of links from before, by the page that shows the same now.
-FORMER_PAGES = {"traces": "Analyze", "plan": "Decide", "validate": "Prove", "compare": "Library"}
+FORMER_PAGES = {"traces": "Analyze", "gains": "Analyze", "plan": "Decide", "validate": "Prove", "compare": "Library"}

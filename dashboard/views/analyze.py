@@ -1,183 +1,51 @@
-"""Analyze: the hidden states of shown positions on their way through the latent spaces."""
+"""Analyze: where the task happens: hidden states on their way to the target, and what each layer adds."""
 
-from typing import get_args
+from collections.abc import Callable
 
-import pandas as pd
 import streamlit as st
 
-from semfreeze_core.wording.escaping import terminal_text
-from semfreeze_core.wording.numbers import CI
-from semfreeze_core.wording.runs import distance_sentence
-from semfreeze_dashboard.charts import frontier, tokens
-from semfreeze_dashboard.charts.projection import Coloring
-from semfreeze_dashboard.data import compute, position_table, projections, state
+from semfreeze_core.wording.runs import contribution_sentence, distance_sentence
+from semfreeze_dashboard.data import state
 from semfreeze_dashboard.data.run_folder import OpenRun
-from semfreeze_dashboard.panels import page, umap_panel
-from semfreeze_dashboard.text import page_text
-from semfreeze_dashboard.text.tooltips import TOOLTIPS
+from semfreeze_dashboard.panels import contributions_panel, page, trajectories_panel
+from semfreeze_dashboard.text.analysis_text import escaped
 
-PROJECTION, ROWS, CELLS = "projection", "rows", "cells"
-KINDS, AXES = ("PCA", "UMAP"), ("2-D", "3-D")
-FEW, MOST_PATHS = 12, 40
 SHOWS_DEPTH = True
 
 
 def body() -> None:
-    """The projected states, the selection in it, and one example's tokens."""
+    """The projected states and the layers' contributions; controls, law and groups when they are opened."""
     ctx = page.page_context()
     depth = page.depth_slider(ctx)
-    page.header(
-        ctx, depth, distance_sentence(ctx.opened.run.display, ctx.curve, depth), readouts=page.depth_readouts(ctx)
-    )
-    selected = state.selection(ctx.opened.name)
-    projection_chart(ctx, depth, selected)
-    selection(ctx, depth, selected.positions if selected else ())
-    page.next_step("See what each layer adds", "gains")
-
-
-def projection_chart(ctx: page.PageContext, depth: int, selected: state.Selection | None) -> None:
-    """The projection, opened where the reader was when the selection was made."""
-    display = ctx.opened.run.display
-    with ctx.choices:
-        kind = kind_choice()
-        if kind == "UMAP":
-            umap, axes = umap_panel.umap_settings(), "2-D"
-        else:
-            umap, axes = None, axes_choice()
-        color, paths = color_choice(), paths_choice()
-        if selected:
-            st.button("Clear selection", on_click=state.keep_selection, args=(None,))
-    with page.hidden("projection"):  # the other kind's
-        if kind == "UMAP":
-            state.keep_choice("space", AXES)
-        else:
-            umap_panel.keep_umap_settings()
-    space = selected.space if selected and selected.depth == depth else depth
-    flat = axes == "2-D"
-    if umap is not None:
-        projection = umap_panel.umap_or_offer(ctx.opened, umap)
-        if projection is None:
-            return
-        points, caption = projections.umap_points(projection), page_text.umap_caption(display, projection, space)
-        title, term = "Hidden states laid out by UMAP, layer by layer", "umap"
-    else:
-        points = projections.pca_points(display, 2 if flat else 3)
-        caption = page_text.pca_caption(display, len(points.positions), space, flat)
-        title, term = "Hidden states in one projection, layer by layer", "projection"
-    chosen = selected.positions if selected else ()
-    figure = compute.projection(ctx.opened, points, color, ctx.metric, paths, chosen, space)
-    name = f"{PROJECTION}-{kind}-{state.selections_made()}"
-
-    def keep_selection() -> None:
-        clicked = [point for point in state.clicked(page.chart_key(name)) if point.get("customdata")]
-        if clicked:
-            chosen = sorted({int(point["customdata"][0]) for point in clicked})
-            first = clicked[0]
-            at = points.space_of(int(first["customdata"][0]), first["x"], first["y"])
-            state.keep_selection(state.Selection(ctx.opened.name, tuple(chosen), at, depth))
-
-    select = {"on_select": keep_selection, "selection_mode": ("lasso", "box")} if flat else {}
-    page.chart(name, title, caption, figure, term, **select)
-
-
-def kind_choice() -> str:
-    """How states are projected."""
-    return str(
-        st.segmented_control(
-            "Projection", KINDS, default=KINDS[0], required=True, help=TOOLTIPS["projection kind"],
-            **state.in_link("projection"),
-        )
+    page.header(ctx, depth, contribution_sentence(ctx.curve, depth), readouts=page.depth_readouts(ctx))
+    st.caption(escaped(distance_sentence(ctx.opened.run.display, ctx.curve, depth)))
+    trajectories_panel.projection_chart(ctx, depth)
+    contributions_panel.contributions(ctx, depth)
+    trajectories_panel.selection(ctx, depth)
+    details(
+        "controls", "Controls: random labels, swapped completions, first tokens",
+        lambda: contributions_panel.controls(ctx, depth),
     )  # fmt: skip
+    details("law", "Scaling law of the layers", lambda: contributions_panel.scaling_law(ctx.curve, depth))
+    if not details("groups", "Groups of examples", lambda: contributions_panel.groups(ctx, depth)):
+        with page.hidden("groups"):
+            contributions_panel.keep_choices(ctx.opened)
+    page.next_step("Choose how deep, on my GPU", "decide")
 
 
-def axes_choice() -> str:
-    """How many components are drawn."""
-    return str(st.segmented_control("Axes", AXES, default=AXES[0], required=True, **state.in_link("space")))
-
-
-def color_choice() -> Coloring:
-    """What colors mean."""
-    colorings = get_args(Coloring)
-    chosen: Coloring = st.segmented_control(
-        "Color", colorings, default="label", required=True, help=TOOLTIPS["color"], **state.in_link("colour")
-    )
-    return chosen
-
-
-def paths_choice() -> int:
-    """How many positions have their way drawn."""
-    return int(
-        st.number_input("Trajectories", 0, MOST_PATHS, FEW, width=150, help=TOOLTIPS["paths"], **state.in_link("paths"))
-    )
+def details(name: state.LinkName, title: str, draw_inside: Callable[[], None]) -> bool:
+    """A closed section, which computes and draws nothing until it is opened; whether it is open."""
+    section = st.expander(title, on_change="rerun", **state.in_link(name))
+    if section.open:
+        with section:
+            draw_inside()
+    return bool(section.open)
 
 
 def link_choices(opened: OpenRun) -> None:
     """This page's widgets of the link, for pages that only keep them there."""
-    state.keep_choice("projection", KINDS)
-    umap_panel.keep_umap_settings()
-    state.keep_choice("space", AXES)
-    state.keep_choice("colour", get_args(Coloring))
-    state.keep_number("paths", 0, MOST_PATHS, FEW)
-
-
-def selection(ctx: page.PageContext, depth: int, chosen: tuple[int, ...]) -> None:
-    """The selected positions' own curve and rows; all that were read out when nothing is selected."""
-    run, display = ctx.opened.run, ctx.opened.run.display
-    if chosen:
-        bands = compute.selection_bands(ctx.opened, ctx.metric, chosen)
-        caption = (
-            f"{len(chosen):,} selected of {len(display.example):,} shown positions; {CI}, bootstrap over the "
-            "examples they are of."
-        )
-        figure = frontier.draw_selection(*bands, ctx.metric, depth)
-        page.chart("selection", "Deviation of the selection", caption, figure, "deviation")
-        st.markdown("**Selected positions: click a row for its example**")
-    else:
-        st.markdown("**Positions read out at every space: click a row for its example**")
-    shown = chosen or list(range(len(display.read_top)))
-    rows = position_table.position_rows(run, ctx.metric, shown)
-    picked = st.dataframe(rows, key=ROWS, hide_index=True, height=260, on_select="rerun", selection_mode="single-row",
-                          alt="Positions with their example, truth and what the model says")  # fmt: skip
-    st.download_button("CSV", rows.to_csv(index=False), "semfreeze-positions.csv", "text/csv", on_click="ignore")
-    row = picked.selection.rows[0] if picked.selection.rows else 0
-    example = int(display.example[shown[min(row, len(shown) - 1)]])
-    drill_down(ctx, depth, example)
-
-
-def drill_down(ctx: page.PageContext, depth: int, example: int) -> None:
-    """One example: prompt and reference, and its tokens through all spaces."""
-    run, display = ctx.opened.run, ctx.opened.run.display
-    positions = position_table.read_out_positions(display, example)
-    example_row = run.examples.iloc[example]
-    st.markdown(
-        f"**Example {example} (row {example_row['row']} of the data), token by token**",
-        help=TOOLTIPS["space"],
-    )
-    left, right = st.columns(2)
-    left.caption("Prompt")
-    left.code(terminal_text(example_row["prompt"]), language=None, wrap_lines=True)
-    right.caption("Reference completion")
-    right.code(terminal_text(example_row["completion"]), language=None, wrap_lines=True)
-    if not len(positions):
-        read = len(pd.unique(display.example[: len(display.read_top)]))
-        st.info(f"This example's tokens were not read out; those of {read} examples were. Click another row.")
-        return
-    table = tokens.token_table(display, positions, ctx.metric)
-    st.altair_chart(
-        tokens.draw_tokens(table, depth, ctx.metric, state.dark_theme()),
-        key=CELLS,
-        on_select="rerun",
-        selection_mode=tokens.CELL,
-        alt="Deviation of each token at each hidden state",
-    )
-    st.caption(
-        f"The first {len(positions)} target tokens. Brighter is nearer the target; freezing ends at the "
-        "line. Click a cell."
-    )
-    for cell in state.clicked(CELLS, tokens.CELL):
-        matches = table[(table["token"] == cell["token"]) & (table["space"] == cell["space"])]
-        for _, cell_row in matches.iterrows():
-            st.markdown(page_text.cell_sentence(cell_row))
+    trajectories_panel.keep_choices()
+    contributions_panel.keep_choices(opened)
 
 
 draw = page.as_fragment(body)

@@ -1,33 +1,29 @@
-"""Decide: what a freeze depth saves and keeps under a training setup, and the plan to take away."""
+"""Decide: what a freeze depth saves and keeps under a training setup, and what each rule says."""
 
 from dataclasses import dataclass, replace
 from math import isfinite
 
 import streamlit as st
 
-from semfreeze_core.cost.hardware import Gpu
-from semfreeze_core.cost.setup import setup_from_options
 from semfreeze_core.cost.speed import training_speed
 from semfreeze_core.cost.table import parts_at_depth
 from semfreeze_core.errors import PlanError
 from semfreeze_core.plan.badge import evidence_badge
-from semfreeze_core.plan.decide import AUTOMATIC_RULES
 from semfreeze_core.plan.make import warnings_of
 from semfreeze_core.plan.opinions import Comparison
 from semfreeze_core.records.cost import CostTable, DepthCost, ProgressiveCost
-from semfreeze_core.records.training import LoraSetup, TrainingSetup
 from semfreeze_core.wording.costs import depth_cost_table
 from semfreeze_core.wording.numbers import CI, duration_at, flops, gib, number, percent, rate_range
 from semfreeze_core.wording.plan import badge_sentence, depth_summary, no_recommendation
 from semfreeze_core.wording.rules import WHY, opinion_reasons, opinion_table, recommendation_sentence
 from semfreeze_dashboard.charts import costs, frontier
-from semfreeze_dashboard.data import compute, exports, state
+from semfreeze_dashboard.data import compute, state
 from semfreeze_dashboard.data.run_folder import OpenRun
 from semfreeze_dashboard.forms import validation_form
-from semfreeze_dashboard.forms.setup_form import LARGEST_MEMORY_GIB, budget_input
+from semfreeze_dashboard.forms.setup_form import LARGEST_MEMORY_GIB, limit_inputs
 from semfreeze_dashboard.panels import page, tables
 from semfreeze_dashboard.panels.cost_charts import cost_charts
-from semfreeze_dashboard.panels.export_panel import export_panel
+from semfreeze_dashboard.panels.decision import BUDGET, RULES, Decision, decision, deeper_cost
 from semfreeze_dashboard.panels.saving_panel import saving_panel
 from semfreeze_dashboard.panels.undecided_panel import undecided_panel
 from semfreeze_dashboard.text import page_text
@@ -37,7 +33,6 @@ from semfreeze_dashboard.text.visitor_text import visitor_text
 
 FRONTIER = "frontier"
 SAVINGS = tuple(frontier.SAVING_NAMES)
-RULES = (*AUTOMATIC_RULES, "auto", "budget")
 _MOST_STEPS, _NARROW = 10_000_000, 135
 SHOWS_DEPTH = True
 
@@ -53,16 +48,24 @@ class _Shown:
     """What the page's charts and tables are of: one depth among all, in one setup.
 
     Attributes:
-        costs: of every freeze depth.
+        decided: rule, setup, and what every depth costs.
         depth: k.
         alternatives: the depth's cost and those it is compared with, by what they are called.
-        comparison: what every rule recommends.
     """
 
-    costs: CostTable
+    decided: Decision
     depth: int
     alternatives: dict[str, DepthCost]
-    comparison: Comparison
+
+    @property
+    def costs(self) -> CostTable:
+        costs: CostTable = self.decided.costs
+        return costs
+
+    @property
+    def comparison(self) -> Comparison:
+        comparison: Comparison = self.decided.comparison
+        return comparison
 
     @property
     def cost(self) -> DepthCost:
@@ -73,47 +76,48 @@ def body() -> None:
     """Rule, setup, depth; then the conclusion and the charts it is drawn from."""
     ctx = page.page_context()
     run = ctx.opened.run
-    options, gpu = state.training_setup()
     with ctx.choices:
         rule = rule_choice()
-    with st.container() if rule == "budget" else page.hidden("limits"):
-        limits = budget_input(gpu)
-    budget = limits if rule == "budget" else None
-    setup = setup_from_options(run.shape, run, options, with_reference=True, gpu=gpu)
-    table = compute.depth_costs(ctx.opened, setup, LoraSetup(options.lora_rank))
-    comparison = compute.comparison(ctx.opened, ctx.metric, setup, budget)
-    opinion = comparison.rules.get(rule)
-    state.follow(ctx.opened.name, (rule, budget), opinion.freeze_depth if opinion else None)
-    depth = page.depth_slider(ctx, len(table.depths) - 1)
+    with st.container() if rule == BUDGET else page.hidden("limits"):
+        limit_inputs()
+    decided = decision(ctx)
+    costs = decided.costs
+    depth = page.depth_slider(ctx, decided.last_depth)
     half = ctx.n_layers // 2
-    alternatives = {f"freeze {depth}": table.depths[depth], "full finetuning": table.full}
-    alternatives |= {f"freeze half, {half}": table.depths[half], f"LoRA, rank {options.lora_rank}": table.lora}
-    shown = _Shown(table, depth, alternatives, comparison)
+    alternatives = {f"freeze {depth}": costs.depths[depth], "full finetuning": costs.full}
+    alternatives |= {
+        f"freeze half, {half}": costs.depths[half],
+        f"LoRA, rank {decided.options.lora_rank}": costs.lora,
+    }
+    shown = _Shown(decided, depth, alternatives)
 
-    conclusion(ctx, shown, rule)
-    metrics(ctx, shown, setup, gpu)
-    cost_charts(alternatives, table, setup)
-    parts = parts_at_depth(run.shape, depth, lora=setup.lora is not None)
-    saving_panel(run.shape, setup, parts, gpu, table.depths)
+    conclusion(ctx, shown)
+    metrics(ctx, shown)
+    cost_charts(alternatives, costs, decided.setup)
+    parts = parts_at_depth(run.shape, depth, lora=decided.setup.lora is not None)
+    saving_panel(run.shape, decided.setup, parts, decided.gpu, costs.depths)
     frontier_chart(ctx, shown)
     st.markdown("**What each rule says, and why**", help=TOOLTIPS["rule"])
     st.dataframe(
-        opinion_table(comparison).without(WHY).dicts(), hide_index=True, alt="The depth of every rule and its cost"
+        opinion_table(decided.comparison).without(WHY).dicts(),
+        hide_index=True,
+        alt="The depth of every rule and its cost",
     )
-    st.markdown("\n".join(f"- {escaped(line)}" for line in opinion_reasons(comparison)))
-    deeper = deeper_choice(ctx, shown, setup)
+    st.markdown("\n".join(f"- {escaped(line)}" for line in opinion_reasons(decided.comparison)))
+    deeper = deeper_choice(ctx, shown)
     if deeper is not None:
         wide = f"freeze {deeper.switch.wide_depth}, first {deeper.steps[0]:,} steps"
         alternatives = {wide: deeper.phases[0], **alternatives}
     st.markdown("**GPUs it fits on**", help=TOOLTIPS["gpus"])
-    st.dataframe(tables.gpu_rows(alternatives, table.depths, gpu), hide_index=True, alt="Headroom on each GPU")
+    st.dataframe(tables.gpu_rows(alternatives, costs.depths, decided.gpu), hide_index=True, alt="Headroom on each GPU")
     st.caption(badge_sentence(evidence_badge(compute.validations(ctx.opened), depth)))
-    st.page_link(
-        "views/prove.py", label="**Test this depth by a real finetune**", help=TOOLTIPS["test depth"],
-        query_params=state.link_to_finetune_form(depth, validation_form.start_depth(ctx.opened)),
-    )  # fmt: skip
-    selection = exports.plan_selection(ctx, opinion, rule, depth, budget, options, setup)
-    export_panel(ctx, selection if deeper is None else replace(selection, progressive=f"@{deeper.switch.step}"))
+    with st.container(horizontal=True, vertical_alignment="center"):
+        page.next_step(
+            "Test this depth by a real finetune",
+            "prove",
+            **state.link_to_finetune_form(depth, validation_form.start_depth(ctx.opened)),
+        )
+        page.other_step("Use this plan", "use")
 
 
 def rule_choice() -> str:
@@ -141,9 +145,9 @@ def link_choices(opened: OpenRun) -> None:
     state.keep_choice("saving", SAVINGS)
 
 
-def conclusion(ctx: page.PageContext, shown: _Shown, rule: str) -> None:
+def conclusion(ctx: page.PageContext, shown: _Shown) -> None:
     """What the depth trains and costs, and what the rule recommends."""
-    opinion = shown.comparison.rules.get(rule)
+    rule, opinion = shown.decided.rule, shown.decided.opinion
     sentences = depth_summary(shown.depth, ctx.n_layers, shown.cost)
     if opinion is not None and opinion.freeze_depth is None:
         sentences.insert(0, no_recommendation(rule, opinion.candidate_depth))
@@ -159,8 +163,9 @@ def conclusion(ctx: page.PageContext, shown: _Shown, rule: str) -> None:
         st.warning(escaped(visitor_text(warning)))
 
 
-def metrics(ctx: page.PageContext, shown: _Shown, setup: TrainingSetup, gpu: Gpu | None) -> None:
+def metrics(ctx: page.PageContext, shown: _Shown) -> None:
     """Compute, memory, coverage and time, and what the depth costs in the other kind of trainer."""
+    setup, gpu = shown.decided.setup, shown.decided.gpu
     cost, coverage = shown.cost, ctx.curve.coverage.at(shown.depth)
     measured = compute.finetune_rate(ctx.opened, setup.precision)[0]
     speed = training_speed(None, None, setup, gpu=gpu, measured=measured)
@@ -188,16 +193,16 @@ def metrics(ctx: page.PageContext, shown: _Shown, setup: TrainingSetup, gpu: Gpu
         st.caption(line)
 
 
-def deeper_choice(ctx: page.PageContext, shown: _Shown, setup: TrainingSetup) -> ProgressiveCost | None:
+def deeper_choice(ctx: page.PageContext, shown: _Shown) -> ProgressiveCost | None:
     """What it costs to freeze this deep only after some steps; None where nobody asks for it, or it is not possible."""
     st.markdown("**Freezing deeper after some steps**", help=TOOLTIPS["wide steps"])
     steps = int(st.number_input("First steps", 0, _MOST_STEPS, 0, width=_NARROW, **state.in_link("wide")))
-    if not steps:
-        return None
     try:
-        deeper: ProgressiveCost = compute.deeper_cost(ctx.opened, setup, shown.depth, steps)
+        deeper: ProgressiveCost | None = deeper_cost(ctx, shown.decided, shown.depth)
     except PlanError as error:
         st.info(escaped(page_text.NOT_DEEPER.format(steps=steps, problem=visitor_text(str(error)))))
+        return None
+    if deeper is None:
         return None
     one = replace(shown.costs, depths=(shown.cost,), lora=None, alternative=None, transformers_5=None)
     rows = depth_cost_table(replace(one, progressive=deeper)).without(*(part for part, _ in costs.BYTES))

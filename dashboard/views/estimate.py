@@ -1,6 +1,6 @@
 """Estimate: what finetuning a model takes on a GPU, before there are data or even the model."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import streamlit as st
 
@@ -8,6 +8,7 @@ from semfreeze_core.cost.hardware import Gpu
 from semfreeze_core.cost.setup import setup_from_options
 from semfreeze_core.cost.speed import Speed, training_speed
 from semfreeze_core.cost.table import parts_at_depth
+from semfreeze_core.errors import InputError
 from semfreeze_core.plan.auto import deep_depth, quarter_depth
 from semfreeze_core.records.cost import CostTable, DepthCost
 from semfreeze_core.records.model import ModelShape
@@ -25,8 +26,6 @@ from semfreeze_dashboard.server.failures import guarded
 from semfreeze_dashboard.text import page_text
 from semfreeze_dashboard.text.analysis_text import escaped
 from semfreeze_dashboard.text.tooltips import TOOLTIPS
-
-HAS_SETUP = True
 
 
 @dataclass(frozen=True)
@@ -70,13 +69,14 @@ def body() -> None:
     """Model, GPU and rows; then what every depth takes, and what would make it fit."""
     top = st.container()
     page.keep_metric()
-    model, gpu, rows = estimate_form.inputs()
+    model, rows = estimate_form.inputs()
     if model is None:
         with top:
             st.markdown(f"#### {page_text.ESTIMATE_TITLE}")
         return
     shape = compute.named_shape(model)
-    options = estimate_form.options_beside(shape, gpu, rows)
+    options, gpu = state.training_setup()
+    options = replace(options, train_examples=rows)
     setup = setup_from_options(shape, None, options, with_reference=True, gpu=gpu)
     table = compute.estimate(model, setup, LoraSetup(options.lora_rank))
     last = len(table.depths) - 1
@@ -119,6 +119,14 @@ def figures(asked: _Estimate) -> None:
         hide_index=True, alt="Headroom on each GPU",
     )  # fmt: skip
     st.info(page_text.ESTIMATE_NEXT)
+
+
+def setup_model(opened: OpenRun) -> tuple[ModelShape, None]:
+    """The model that is estimated, as far as it is known; the open run's shape where it is not, which the page says."""
+    try:
+        return compute.named_shape(estimate_form.model_of_link()), None
+    except InputError:
+        return opened.run.shape, None
 
 
 def link_choices(opened: OpenRun) -> None:

@@ -23,6 +23,7 @@ from semfreeze_dashboard.charts.theme import on_page
 from semfreeze_dashboard.data import compute, projections, state
 from semfreeze_dashboard.data.run_folder import OpenRun, server_catalog
 from semfreeze_dashboard.panels import page
+from semfreeze_dashboard.panels.top_bar import BAR
 from semfreeze_dashboard.server.failures import guarded
 from semfreeze_dashboard.text import page_text, validation_text
 from semfreeze_dashboard.text.analysis_text import escaped
@@ -30,11 +31,11 @@ from semfreeze_dashboard.text.visitor_text import error_text, source_name
 
 METRIC, PATHS, FONT = "semantic", 12, 18
 # Nothing but the story: Streamlit has no setting for it. Its sizes follow the root's.
-STYLE = """<style>
-html { font-size: 21px }
+STYLE = f"""<style>
+html {{ font-size: 21px }}
 [data-testid=stSidebar], [data-testid=stSidebarCollapsedControl], [data-testid=stExpandSidebarButton],
-header[data-testid=stHeader] { display: none }
-[data-testid=stMainBlockContainer] { padding-top: 1.5rem; padding-bottom: 1rem }
+header[data-testid=stHeader], [class*=st-key-{BAR}] {{ display: none }}
+[data-testid=stMainBlockContainer] {{ padding-top: 1.5rem; padding-bottom: 1rem }}
 </style>"""
 # A link and not a button with st.switch_page, which refuses to leave a page whose link holds a widget's value.
 LEAVE = "leave"

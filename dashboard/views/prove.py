@@ -24,7 +24,7 @@ from semfreeze_dashboard.data import compute, state
 from semfreeze_dashboard.data.run_folder import EXAMPLE, OpenRun, server_catalog
 from semfreeze_dashboard.data.visitor_requests import submit
 from semfreeze_dashboard.forms import finetune_form, validation_form
-from semfreeze_dashboard.panels import finetune_panel, jobs_panel, page, pilots_panel, sweep_panel, tables
+from semfreeze_dashboard.panels import finetune_panel, page, pilots_panel, sweep_panel, tables
 from semfreeze_dashboard.server.failures import guarded
 from semfreeze_dashboard.text import page_text, validation_text
 from semfreeze_dashboard.text.analysis_text import escaped
@@ -59,7 +59,6 @@ def body() -> None:
     if folder is None:
         st.info("A demonstration trains nothing.")
         return
-    jobs_panel.jobs_panel()
     await_first_report(ctx, folder, set(reports))
     new_finetune(ctx, folder)
 

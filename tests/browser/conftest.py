@@ -95,6 +95,10 @@ class Reader:
         self.window.evaluate("window.lastChange = performance.now()")  # what was just done shows its effect later
         self.window.wait_for_function(SETTLED, polling=50)
 
+    def open_jobs(self) -> None:
+        """Show the jobs, which stand under a button above every page."""
+        self.window.get_by_test_id("stPopover").get_by_role("button", name="Jobs").click()
+
     @property
     def sentence(self) -> str:
         return self.window.locator("h4").first.inner_text()

@@ -40,7 +40,7 @@ class Picture:
 PICTURES = (
     Picture("home", "", last="[data-testid=stDataFrame]"),  # below it a folder of this machine is named
     Picture("analyze", "analyze", "Hidden states in one projection", top="Projection", last="[data-testid=stPopover]"),
-    Picture("gains", "gains", "What each layer adds"),
+    Picture("contributions", "analyze", "What each layer adds"),
     Picture("decide", "decide", "Device memory by part"),
     Picture("prove", "prove", "Eval loss of every variant"),
     Picture("decide-dark", "decide", "Device memory by part", theme="dark"),

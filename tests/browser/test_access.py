@@ -7,7 +7,18 @@ from tests.browser.conftest import Reader
 from tests.browser.served import served
 
 sync_playwright = pytest.importorskip("axe_playwright_python.sync_playwright", reason="needs axe, of the extra `dev`")
-PAGES = ["", "?do=Analyze+a+model", "estimate", "analyze", "gains", "decide", "prove?prove=true", "library", "present"]
+PAGES = [
+    "",
+    "data",
+    "data?do=New+analysis",
+    "estimate",
+    "analyze?controls=true&law=true&groups=true",
+    "decide",
+    "prove?prove=true",
+    "use?trainer=axolotl",
+    "library",
+    "present",
+]
 # Colors of Streamlit's own highlighting of code, which a theme does not reach.
 LEFT_OUT = {"exclude": [[".token"]]}
 
@@ -38,10 +49,10 @@ def test_a_depth_is_chosen_and_a_page_changed_by_keyboard_alone(reader):
     reader.window.wait_for_url("**depth=13**")
     for _ in range(60):
         keyboard.press("Shift+Tab")
-        if reader.window.evaluate("document.activeElement.textContent").strip() == "Gains":
+        if reader.window.evaluate("document.activeElement.textContent").strip() == "Use":
             break
     keyboard.press("Enter")
-    reader.window.wait_for_url("**/gains**")
+    reader.window.wait_for_url("**/use**")
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from tests.browser.conftest import Reader, sync_api
 from tests.core.runs.tiny_run import task_rows, write_jsonl
 from tests.core.saved_models import save_tiny
 
-FORM = "?do=Analyze+a+model"
+FORM = "data?do=New+analysis"
 
 
 @pytest.fixture(scope="module")
@@ -44,15 +44,17 @@ def test_an_upload_becomes_a_run_and_a_plan(reader, context, address, model, tmp
     window.get_by_role("button", name="Analyze", exact=True).click()
     window.get_by_text("tiny on my task.jsonl").first.wait_for()
     window.reload()  # the job is found again, here and in a second tab
+    reader.open_jobs()
     window.get_by_text("tiny on my task.jsonl").first.wait_for()
     second = Reader(context.new_page(), address)
     second.window.goto(address)
+    second.open_jobs()
     second.window.get_by_text("done in").first.wait_for()
     second.window.close()
     window.get_by_role("button", name="Open tiny-my-task").click()
     window.wait_for_url("**run=tiny-my-task**")
-    window.get_by_text("Finished runs").wait_for()  # the run, and no longer the form
-    window.get_by_role("link", name="Decide").first.click()
+    window.get_by_text("Analyzed examples").wait_for()  # the run, and no longer the form
+    window.get_by_role("link", name="Use", exact=True).click()
     with window.expect_download() as download:
         window.get_by_role("button", name="Download plan JSON").click()
     download.value.save_as(tmp_path / "plan.json")
@@ -67,6 +69,7 @@ def test_a_cancelled_analysis_says_so_and_makes_way(reader, model, tmp_path):
     fill(reader, model, write_jsonl(tmp_path / "other.jsonl", task_rows(64, seed=1)))
     window = reader.window
     window.get_by_role("button", name="Analyze", exact=True).click()
+    reader.open_jobs()
     window.get_by_role("button", name="Cancel").first.click()
     window.get_by_text(": canceled").first.wait_for()
     reader.settle()

@@ -36,7 +36,7 @@ def open_setup(reader):
 
 def test_every_page_opens_without_an_error(reader):
     reader.open("")
-    for name, chart in (("Analyze", CLOUD), ("Gains", "What each layer adds"), ("Decide", "Device memory by part")):
+    for name, chart in (("Analyze", CLOUD), ("Analyze", "What each layer adds"), ("Decide", "Device memory by part")):
         reader.window.get_by_role("link", name=name).first.click()
         reader.chart(chart).locator(".main-svg").first.wait_for()
         reader.settle()
@@ -92,7 +92,7 @@ def test_back_goes_to_the_page_before_at_the_depth_it_had(reader):
     reader.open("decide?depth=12")
     stops = reader.window.evaluate("history.length")
     visited = [reader.sentence]
-    for page in ("Gains", "Analyze", "Decide"):
+    for page in ("Use", "Analyze", "Decide"):
         go(reader, page)
         reader.window.get_by_role("slider", name="Freeze depth k").press("ArrowLeft")
         reader.window.wait_for_url(f"**/{page.lower()}?depth={12 - len(visited)}")
@@ -107,6 +107,50 @@ def test_back_goes_to_the_page_before_at_the_depth_it_had(reader):
 
 
 @pytest.mark.slow
+def test_links_from_before_the_pages_were_renamed_show_what_they_showed(reader):
+    for former, chart in (("plan", "Device memory by part"), ("traces", CLOUD), ("gains", "What each layer adds")):
+        reader.open(f"{former}?depth=12")
+        reader.chart(chart).locator(".main-svg").first.wait_for()
+        assert reader.window.get_by_role("slider", name="Freeze depth k").input_value() == "12"
+    assert reader.complaints == []
+
+
+@pytest.mark.slow
+def test_a_gpu_chosen_on_one_page_is_that_of_the_next_and_stays_in_the_link(reader):
+    reader.open("")
+    gpu = reader.window.get_by_role("combobox", name="GPU")
+    gpu.fill("48GiB")
+    gpu.press("Enter")
+    reader.window.wait_for_url("**gpu=48GiB**")
+    reader.settle()
+    reader.window.get_by_role("link", name="Just estimate a model").click()
+    reader.window.get_by_text("48 GiB GPU").first.wait_for()
+    reader.settle()
+    assert "gpu=48GiB" in reader.window.url
+    reader.window.reload()
+    reader.window.get_by_text("48 GiB GPU").first.wait_for()
+    reader.settle()
+    gpu.fill("RTX 4090")
+    gpu.press("Enter")
+    reader.window.wait_for_url("**gpu=RTX*4090**")
+    go(reader, "Decide")
+    assert "gpu=RTX" in reader.window.url
+    assert gpu.input_value() == "RTX 4090"
+    assert reader.complaints == []
+
+
+@pytest.mark.slow
+def test_a_shared_link_is_what_the_address_says(reader):
+    reader.open("decide?depth=12&batch=4")
+    reader.window.get_by_role("slider", name="Freeze depth k").press("ArrowLeft")
+    reader.window.wait_for_url("**depth=11**")
+    reader.settle()
+    reader.window.get_by_role("button", name="Share").click()
+    link = reader.window.get_by_test_id("stPopoverBody").get_by_test_id("stCode")
+    sync_api.expect(link).to_have_text(reader.window.url)
+
+
+@pytest.mark.slow
 def test_plan_has_conclusion_slider_and_memory_in_the_first_window(reader):
     reader.window.set_viewport_size({"width": 1440, "height": 900})
     reader.open("decide")
@@ -117,7 +161,7 @@ def test_plan_has_conclusion_slider_and_memory_in_the_first_window(reader):
 
 @pytest.mark.slow
 def test_the_downloaded_plan_is_the_cores(reader, run, tmp_path):
-    reader.open("decide")
+    reader.open("use")
     with reader.window.expect_download() as download:
         reader.window.get_by_role("button", name="Download plan JSON").click()
     download.value.save_as(tmp_path / "plan.json")
@@ -147,11 +191,9 @@ def test_a_pasted_link_opens_the_same_view(reader, context, address):
     assert colleague.sentence == there
     open_setup(colleague)
     assert colleague.window.get_by_role("spinbutton", name="Batch").input_value() == "4"
-    colleague.window.get_by_role("link", name="Gains").click()
-    colleague.window.get_by_role(
-        "figure", name="Coverage: the share of the layer contributions that stays trained"
-    ).wait_for()
-    colleague.window.wait_for_url("**/gains?*depth=21*")
+    colleague.window.get_by_role("link", name="Use", exact=True).click()
+    colleague.window.get_by_text("semfreeze plan example --rule paper --batch-size 4").wait_for()
+    colleague.window.wait_for_url("**/use?*depth=21*")
     colleague.window.close()
 
 
@@ -170,7 +212,7 @@ def test_the_trajectory_plays(reader):
 @pytest.mark.slow
 @pytest.mark.parametrize("reader", [DARK], indirect=True, ids=["dark"])
 def test_the_ink_of_charts_and_stack_follows_the_theme(reader):
-    reader.open("gains?depth=1")
+    reader.open("analyze?depth=1")
     frozen, trained = (
         reader.window.get_by_title(f"layer {layer}:").evaluate("e => getComputedStyle(e).backgroundColor")
         for layer in (0, 1)
@@ -259,7 +301,7 @@ def test_three_dimensions_play(reader):
 
 @pytest.mark.slow
 def test_numbers_and_files_of_a_chart(reader, tmp_path):
-    reader.open("gains")
+    reader.open("analyze")
     reader.window.get_by_text("Numbers and files").first.click()
     reader.settle()
     for name, start in (("CSV", "series,"), ("HTML", "<!doctype html>")):
@@ -271,7 +313,7 @@ def test_numbers_and_files_of_a_chart(reader, tmp_path):
 
 @pytest.mark.slow
 def test_the_report_is_downloaded_and_opens_by_itself(reader, context, tmp_path):
-    reader.open("decide?depth=12")
+    reader.open("use?depth=12")
     with reader.window.expect_download() as download:
         reader.window.get_by_role("button", name="Report of the run").click()
     download.value.save_as(tmp_path / "report.html")

@@ -14,7 +14,7 @@ SET = {
     "cache": ["false"],
     "rule": ["paper"],
 }
-PAGES = ("Gains", "Prove", "Library", "Present", "Analyze", "Present", "Decide", "Library")
+PAGES = ("Data", "Prove", "Library", "Present", "Analyze", "Use", "Decide", "Library")
 LOOK, IMPATIENCE = 1500, 200  # milliseconds before a page that Back or Forward leads to is left
 
 # What a page complains of that is left at once: its download is gone, its charts have no width any more.

@@ -4,13 +4,14 @@ import pytest
 
 PAGES = [
     "",
-    "?do=Analyze+a+model",
-    "analyze",
+    "data",
+    "data?do=New+analysis",
+    "analyze?controls=true&law=true&groups=true",
     "analyze?space=3-D",
     "estimate?gpu=RTX+4090&freeze=21",
-    "gains",
     "decide",
     "prove?prove=true",
+    "use?trainer=axolotl",
     "library",
 ]
 WIDTHS = (420, 600, 800, 1000, 1200, 1400)

@@ -43,7 +43,7 @@ def ask_for_proof(reader, evaluation):
     window = reader.window
     reader.open("decide?run=tiny&depth=2")
     window.get_by_role("link", name="Test this depth by a real finetune").click()
-    window.wait_for_url("**/validate**")
+    window.wait_for_url("**/prove**")
     reader.settle()
     assert window.get_by_role("spinbutton", name="Freeze depth").input_value() == "2"
     window.locator("input[type=file]").set_input_files(evaluation)
@@ -70,14 +70,16 @@ def test_a_plan_is_put_to_the_test(reader, context, stocked, tmp_path):
     second.window.goto(window.url)
     for tab in (window, second.window):
         tab.get_by_text("full (seed 0): step").wait_for(timeout=300_000)  # and the next one, in both tabs
+    second.open_jobs()
     second.window.get_by_role("button", name="Cancel").first.click()
-    window.get_by_text("canceled").first.wait_for()
+    second.window.get_by_text(": canceled").first.wait_for()
     second.window.close()
     ((name, begun),) = list_validations(runs / "tiny").items()
     assert not begun.finished
     assert [run.arm for run in begun.runs] == ["planned"]
 
     ask_for_proof(reader, evaluation)
+    reader.open_jobs()
     window.get_by_text("done in").first.wait_for(timeout=300_000)
     ((again, report),) = list_validations(runs / "tiny").items()
     assert (again, report.finished, report.freeze_depth) == (name, True, 2)
@@ -98,6 +100,7 @@ def test_a_finetune_is_started_followed_and_canceled(reader, stocked, tmp_path):
     window.get_by_role("button", name="Finetune", exact=True).click()
     window.get_by_text("66 of 330 rows are held out for evaluation.", exact=True).wait_for()  # by the job
     assert window.get_by_role("combobox", name="Finetune").input_value() == "task-finetuned"
+    reader.open_jobs()
     window.get_by_role("button", name="Cancel").first.click()
     window.get_by_role("button", name="Resume").first.wait_for()
     assert window.get_by_text("finetune of tiny: canceled").count() == 1

@@ -1,4 +1,4 @@
-"""Start: a new analysis from the form to the job, and how jobs are told."""
+"""Data: what a run was analyzed on, a new analysis from the form to the job, and how jobs are told."""
 
 import json
 import time
@@ -15,13 +15,12 @@ from semfreeze_core.storage import write_atomically
 from semfreeze_core.wording.escaping import markdown_text
 from semfreeze_dashboard.data import compute
 from semfreeze_dashboard.data.run_folder import DEMO_VARIABLE, PATHS_VARIABLE
+from semfreeze_dashboard.data.state import NEW_ANALYSIS
 from semfreeze_dashboard.panels import jobs_panel
-from semfreeze_dashboard.views import home
+from semfreeze_dashboard.views import data as data_view
 from tests.core.runs.tiny_run import task_rows, write_jsonl
 from tests.core.saved_models import save_tiny
 from tests.dashboard.test_pages import opened, sentence
-
-ANALYZE = "Analyze a model"
 
 
 @pytest.fixture(scope="session")
@@ -42,7 +41,7 @@ def form(monkeypatch, model, task):
     monkeypatch.setenv(PATHS_VARIABLE, "1")
     # The page begins with the bundled model, whose conversion would take most of a minute in each test's own home.
     monkeypatch.setattr("semfreeze_core.sources.models.opening.convert_embedded", lambda progress: model)
-    app = opened(do=ANALYZE)
+    app = opened("data", do=NEW_ANALYSIS)
     app.button_group(key="form model-kind").set_value("folder")
     app.button_group(key="form data-kind").set_value("path").run()
     app.text_input(key="form data-path").set_value(str(task))
@@ -82,7 +81,7 @@ def test_form_starts_the_command_it_shows(form, runs, monkeypatch, model, task):
         asked.append(what)
         return SimpleNamespace(spec=SimpleNamespace(out=str(what[-1])))
 
-    monkeypatch.setattr(home, "submit", submit)
+    monkeypatch.setattr(data_view, "submit", submit)
     form.button[-1].click().run()
     assert [toast.value for toast in form.toast] == [
         markdown_text("Started: tiny on task.jsonl. Follow it under Jobs.")
@@ -194,10 +193,38 @@ def test_other_data_begin_with_a_mapping_of_their_own(form, tmp_path):
 
 
 def test_form_keeps_what_was_typed_while_another_page_is_looked_at(form):
-    form.switch_page("views/gains.py").run()
-    form.switch_page("views/home.py").run()
-    form.button_group(key="do").set_value(ANALYZE).run()
+    form.switch_page("views/analyze.py").run()
+    form.switch_page("views/data.py").run()
+    form.button_group(key="do").set_value(NEW_ANALYSIS).run()
     assert form.text_input(key="form model-folder").value
+
+
+def test_the_open_run_shows_what_it_was_analyzed_on(example):
+    app = opened("data")
+    data = example.run.manifest.data
+    assert (
+        sentence(app)
+        .replace("\\", "")
+        .startswith(f"{data.n_examples} of {data.n_usable} usable rows of sample:sentence_to_json_train were analyzed")
+    )
+    shown = {metric.label: (metric.value, metric.delta) for metric in app.metric}
+    assert shown["Usable rows"] == ("700", "0 of 700 skipped")
+    assert shown["Tokens per example"][0] == f"{example.run.examples['n_tokens'].median():,.0f}"
+    (table,) = [frame.value for frame in app.dataframe if "prompt ends" in frame.value.columns]
+    assert len(table) == data.n_examples
+    first = example.run.examples.iloc[int(example.run.display.example[0])]
+    assert first["completion"] in [code.value for code in app.code]
+    (strip,) = [
+        element.proto.body for element in app.get("html") if "predicted from hidden state" in element.proto.body
+    ]
+    assert strip.count("<span") <= first["n_supervised"]
+
+
+def test_a_run_that_cannot_be_read_is_refused_on_data(doubtful):
+    (doubtful / "arrays.safetensors").write_bytes(b"damage")
+    app = opened("data", run="doubtful")
+    assert not app.exception
+    assert "Choose another run" in app.error[0].value
 
 
 def test_visitors_from_elsewhere_cannot_name_files_of_this_machine(monkeypatch):
@@ -205,7 +232,7 @@ def test_visitors_from_elsewhere_cannot_name_files_of_this_machine(monkeypatch):
         raise InputError("not looked at")
 
     monkeypatch.setattr(compute, "data_preview", refuse)
-    app = opened(do=ANALYZE)
+    app = opened("data", do=NEW_ANALYSIS)
     assert not app.exception
     assert set(app.button_group(key="form model-kind").options) == {"bundled", "hub id"}
     assert set(app.button_group(key="form data-kind").options) == {"sample", "upload", "hub dataset"}
@@ -213,9 +240,10 @@ def test_visitors_from_elsewhere_cannot_name_files_of_this_machine(monkeypatch):
 
 def test_a_demonstration_starts_nothing(monkeypatch):
     monkeypatch.setenv(DEMO_VARIABLE, "1")
-    app = opened(do=ANALYZE)
-    assert sentence(app).startswith("Run example")
+    app = opened("data", do=NEW_ANALYSIS)
+    assert "700 usable rows" in sentence(app)
     assert not app.button
+    assert not app.file_uploader
 
 
 def test_jobs_are_told_by_their_state(runs):

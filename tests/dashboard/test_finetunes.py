@@ -20,8 +20,8 @@ from semfreeze_dashboard.data.run_folder import PATHS_VARIABLE
 from semfreeze_dashboard.panels import finetune_panel
 from semfreeze_dashboard.text.analysis_text import escaped
 from tests.dashboard.finetunes import raced, report, trial, write_finished, write_racing
-from tests.dashboard.test_pages import opened, sentence
 from tests.dashboard.test_data import job
+from tests.dashboard.test_pages import opened, sentence
 
 LINK = {"run": "doubtful", "prove": "true", "start": "finetune"}
 
@@ -149,7 +149,7 @@ def test_the_bundled_run_shows_a_command_and_starts_nothing():
     app = opened("prove", prove="true", start="finetune")
     assert app.button[-1].disabled
     assert app.code[0].value.endswith("--out=example-finetuned")
-    assert "Analyze a model on the page Home" in texts(app)
+    assert "Analyze a model on the page Data" in texts(app)
 
 
 def test_adapters_of_the_setup_do_not_count_and_the_page_says_so(doubtful, asked):
@@ -170,8 +170,11 @@ def test_a_finished_finetune_says_what_it_chose_and_where_its_model_is(doubtful,
         assert escaped(line) in shown
     rows = next(frame.value for frame in app.dataframe if "compute, whole finetune" in frame.value)
     assert list(rows["variant"]) == ["train all layers", "freeze 7 (chosen)", "freeze 20"]
-    assert "semfreeze finetune --model=m --data=d.jsonl --out=" in app.code[0].value
-    assert "GuidedRequest(" in app.code[1].value
+    command, python = (
+        next(code.value for code in app.code if start in code.value) for start in ("semfreeze finetune ", "GuidedReq")
+    )
+    assert "semfreeze finetune --model=m --data=d.jsonl --out=" in command
+    assert "GuidedRequest(" in python
     assert (escaped(str(folder)) in shown) is bool(paths)
     assert (escaped(PRIVATE_FOLDER) in shown) is bool(paths)
     if not paths:

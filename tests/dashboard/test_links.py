@@ -4,7 +4,7 @@ import pytest
 
 from tests.dashboard.test_pages import opened
 
-VIEWS = (None, "estimate", "analyze", "gains", "decide", "prove", "library", "present")
+VIEWS = (None, "estimate", "data", "analyze", "decide", "prove", "use", "library", "present")
 BAD = {
     "depth": "99",
     "rule": "nonsense",
@@ -61,7 +61,7 @@ def test_the_sentence_goes_once_another_value_is_chosen():
 
 def test_a_depth_is_kept_from_page_to_page():
     app = opened("decide", depth="12", batch="4")
-    for page in ("home", "prove", "library", "present", "gains"):
+    for page in ("home", "prove", "library", "present", "data", "use", "analyze"):
         app.switch_page(f"views/{page}.py").run()
         assert not app.exception
         assert (app.session_state["depth"], app.session_state["batch"]) == (12, 4)

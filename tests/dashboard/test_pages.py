@@ -18,13 +18,13 @@ from semfreeze_core.plan.rules_by_cost import Budget
 from semfreeze_core.records.training import DepthSwitch
 from semfreeze_core.runs.folder import write_run
 from semfreeze_dashboard.data.run_folder import DEMO_VARIABLE
-from semfreeze_dashboard.text.page_text import alternative_line
+from semfreeze_dashboard.text.page_text import OWN_SCRIPT_DIFF, alternative_line
 from semfreeze_dashboard.text.tooltips import TOOLTIPS
 from semfreeze_dashboard.views import PAGES as LISTED
 from semfreeze_dashboard.views.decide import RULES
 
 APP = Path(__file__).parents[2] / "dashboard" / "app.py"
-PAGES = ("analyze", "gains", "decide")
+PAGES = ("analyze", "decide", "use")
 
 
 def opened(page=None, **query):
@@ -35,6 +35,13 @@ def opened(page=None, **query):
     for name, value in query.items():
         app.query_params[name] = value
     return app.run()
+
+
+def plan_command(app):
+    """The command that makes the plan which the page Decide shows, as the page Use has it."""
+    (command,) = [c.value for c in app.switch_page("views/use.py").run().code if c.value.startswith("semfreeze plan")]
+    app.switch_page("views/decide.py").run()
+    return command
 
 
 def sentence(app):
@@ -68,10 +75,9 @@ def test_start_moves_the_stack_to_the_plan_and_says_what_that_saves(example):
     assert [link.proto.label for link in app.get("page_link")] == [
         "See why, layer by layer",
         "Choose how deep, on my GPU",
+        "Analyze my model and data",
         "Just estimate a model",
     ]
-    app.button[-1].click().run()
-    assert app.button_group(key="do").value == "Analyze a model"
 
 
 @pytest.mark.quick_cases(3)
@@ -97,7 +103,7 @@ def test_every_page_stands_the_ends_of_the_depth(page, depth):
 
 
 def test_gains_sentence_is_the_curves_own_number(example):
-    app = opened("gains").slider(key="depth").set_value(22).run()
+    app = opened("analyze").slider(key="depth").set_value(22).run()
     kept = curve_of(example.run, "semantic").coverage.mean[22]
     assert f"{100 * kept:.0f}% of the measured layer contributions" in sentence(app)
 
@@ -121,7 +127,7 @@ def test_plan_prices_the_setup_beside_it(example):
     app.toggle(key="cache").set_value(False)
     app.run()
     assert sentence(app)
-    command = app.code[0].value
+    command = plan_command(app)
     assert "--batch-size 2" in command
     assert "--precision bf16" in command
     assert "--no-prefix-cache" in command
@@ -137,10 +143,10 @@ def test_plan_shows_the_phases_of_a_finetune_that_freezes_deeper_later(example):
     assert list(rows.columns)[-2:] == ["memory", "memory, share"], "the charts have its parts"
     (gpus,) = [frame.value for frame in app.dataframe if "fits from depth" in frame.value.columns]
     assert "freeze 7, first 20 steps" in gpus.columns
-    assert "--progressive @20" in app.code[0].value
+    assert "--progressive @20" in plan_command(app)
     app.slider(key="depth").set_value(7).run()
     assert [info.value for info in app.info if "Freezing deeper after 20 steps is not possible here" in info.value]
-    assert "--progressive" not in app.code[0].value
+    assert "--progressive" not in plan_command(app)
     assert not [frame for frame in opened("decide", depth="19").dataframe if "first step" in frame.value.columns]
 
 
@@ -154,17 +160,33 @@ def test_plan_with_adapters_has_no_depth_at_which_nothing_is_trained():
 def test_plan_follows_the_rule_that_is_asked(example):
     app = opened("decide", rule="paper")
     assert app.slider(key="depth").value == make_plan(example.run, rule="paper").freeze_depth
-    assert "--rule paper" in app.code[0].value
     app.button_group(key="rule").set_value("auto").run()
     plan = make_plan(example.run, rule="auto")
     assert app.slider(key="depth").value == plan.freeze_depth
     assert f"The auto rule recommends this depth: {plan.reasons[0]}" in "\n".join(text.value for text in app.markdown)
     assert plan.reasons[0].startswith("Unprobed: no finetune was tried.")
-    assert "--rule auto" in app.code[0].value
     app.button_group(key="rule").set_value("compute").run()
     depth = make_plan(example.run, rule="compute").freeze_depth
     assert app.slider(key="depth").value == depth
-    assert "--rule compute" in app.code[0].value
+
+
+@pytest.mark.quick_cases(1)
+@pytest.mark.parametrize("rule", ["paper", "auto", "compute"])
+def test_use_gives_the_plan_of_the_rule_in_the_link(example, rule):
+    app = opened("use", rule=rule)
+    depth = make_plan(example.run, rule=rule).freeze_depth
+    assert app.slider(key="depth").value == depth
+    assert sentence(app).startswith(f"Freeze the first {depth} of 30 layers")
+    assert f"--rule {rule}" in next(code.value for code in app.code if code.value.startswith("semfreeze plan"))
+    assert app.code[0].value == "semfreeze train plan.json --data sample:sentence_to_json_train --out my-model"
+
+
+def test_the_script_that_use_proposes_names_what_the_package_has():
+    lines = [line[1:] for line in OWN_SCRIPT_DIFF.splitlines() if line.startswith("+from")]
+    names = {}
+    exec("\n".join(lines), names)
+    assert "read_plan" in names
+    assert f"{names['FreezePlanCallback'].__name__}(read_plan(" in OWN_SCRIPT_DIFF
 
 
 def test_plan_asks_for_a_budget_and_says_when_none_fits(example):
@@ -200,7 +222,7 @@ def test_plan_page_shows_the_depth_in_a_stock_trainer_and_leads_with_it_when_ask
     app.toggle(key="stock").set_value(True).run()
     assert f"{100 * there.depths[depth].relative_flop:.0f}%" in sentence(app)
     assert alternative_line(there, depth) in [caption.value for caption in app.caption]
-    assert "--stock" in app.code[0].value
+    assert "--stock" in plan_command(app)
     app.slider(key="depth").set_value(0).run()
     assert not any("stock trainer" in caption.value for caption in app.caption)
 
@@ -210,13 +232,13 @@ def test_plan_page_offers_no_loss_and_no_cache_where_the_setup_settles_them():
     assert sentence(app)
     assert app.selectbox(key="loss").disabled
     assert app.toggle(key="cache").disabled
-    assert "--loss" not in app.code[0].value
-    assert "prefix-cache" not in app.code[0].value
+    assert "--loss" not in plan_command(app)
+    assert "prefix-cache" not in plan_command(app)
     app.toggle(key="stock").set_value(False).run()
     app.selectbox(key="checkpointing").select("transformers-5").run()
     assert sentence(app)
     assert app.toggle(key="cache").disabled
-    assert "prefix-cache" not in app.code[0].value
+    assert "prefix-cache" not in plan_command(app)
 
 
 @pytest.mark.quick_cases(4)
@@ -267,7 +289,7 @@ def test_a_damaged_run_is_refused_in_a_sentence(page, doubtful):
 
 
 def test_a_run_deleted_while_open_leaves_the_example(doubtful):
-    app = opened("gains", run="doubtful")
+    app = opened("analyze", run="doubtful")
     shutil.rmtree(doubtful)
     app.run()
     assert sentence(app)
@@ -356,7 +378,7 @@ def test_plan_without_a_recommendation_offers_what_to_do(doubtful):
     assert {"Freeze a quarter, 7", "Train every layer"} <= set(labels)
     asked = {link.proto.label: link.proto.query_string for link in app.get("page_link")}
     assert "tested=20" in asked["Test freezing two thirds, 20, by a real finetune"]
-    assert asked["Analyze more examples"] == "do=Analyze+a+model"
+    assert asked["Analyze more examples"] == "do=New+analysis"
     app.button[labels.index("Freeze a quarter, 7")].click().run()
     assert sentence(app)
     assert app.slider(key="depth").value == 7

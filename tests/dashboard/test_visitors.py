@@ -11,12 +11,13 @@ from semfreeze_core.runs.jobs import JOBS
 from semfreeze_dashboard.data import compute
 from semfreeze_dashboard.data.analysis_request import UPLOADS, AnalysisForm, keep_upload
 from semfreeze_dashboard.data.run_folder import PATHS_VARIABLE
+from semfreeze_dashboard.data.state import NEW_ANALYSIS
 from semfreeze_dashboard.data.visitor_requests import require_data, require_model, submit
 from semfreeze_dashboard.text import page_text
 from semfreeze_dashboard.text.visitor_text import command_text, error_text, visitor_file, visitor_text
 from tests.core.saved_models import save_tiny
+from tests.dashboard.test_data import job
 from tests.dashboard.test_pages import opened
-from tests.dashboard.test_data import ANALYZE, job
 
 PLACES = ("/etc", "/etc/passwd", "~", "~/model", "~root/x", ".", "..", "../up", "a/../../etc", "a/b/c", "./a", "C:\\x")
 
@@ -145,7 +146,7 @@ def bundled(monkeypatch, tmp_path_factory):
 def test_the_hub_field_opens_no_folder_and_lists_no_files(tmp_path, bundled, place):
     (tmp_path / "folder").mkdir()
     (tmp_path / "folder" / "secret-name").write_text("x")
-    app = opened(do=ANALYZE)
+    app = opened("data", do=NEW_ANALYSIS)
     app.session_state["form model-kind"] = "hub"
     app.session_state["form model-hub"] = str(tmp_path / place)
     app.run()
@@ -154,7 +155,7 @@ def test_the_hub_field_opens_no_folder_and_lists_no_files(tmp_path, bundled, pla
 
 
 def test_the_dataset_field_opens_no_folder(tmp_path, bundled):
-    app = opened(do=ANALYZE)
+    app = opened("data", do=NEW_ANALYSIS)
     app.button_group(key="form data-kind").set_value("hub").run()
     app.text_input(key="form data-hub").set_value(str(tmp_path)).run()
     assert "is not the name of a hub dataset" in app.error[0].value
@@ -172,7 +173,7 @@ def test_a_choice_that_the_form_does_not_offer_opens_nothing(monkeypatch, choice
         raise InputError("not looked at")
 
     monkeypatch.setattr(compute, "data_preview", refuse)
-    app = opened(do=ANALYZE)
+    app = opened("data", do=NEW_ANALYSIS)
     app.session_state[choice] = kind
     app.session_state[field] = str(tmp_path)
     app.run()
@@ -235,7 +236,7 @@ def local(example, runs):
     return runs / "own"
 
 
-@pytest.mark.parametrize("page", [None, "analyze", "gains", "decide", "prove", "library", "present"])
+@pytest.mark.parametrize("page", [None, "data", "analyze", "decide", "prove", "use", "library", "present"])
 def test_pages_of_a_run_show_visitors_no_folders(local, runs, page):
     app = opened(page, run="own", trainer="hf-trainer")
     assert not app.exception
@@ -245,9 +246,9 @@ def test_pages_of_a_run_show_visitors_no_folders(local, runs, page):
     assert "/srv" not in shown
     assert str(runs) not in shown
     assert not any(folder in frame.value.to_csv() for frame in app.dataframe for folder in ("/srv", str(runs)))
-    if page != "gains":
+    if page != "data":
         assert "tiny" in shown, "the model's own name stays"
-    if page == "decide":
+    if page in ("decide", "data"):
         assert "x.jsonl" in shown
 
 

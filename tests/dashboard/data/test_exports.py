@@ -96,13 +96,13 @@ def test_as_command_and_as_python_name_another_run_by_its_folder(example, doubtf
 
 
 def test_page_writes_another_trainers_configuration_and_says_what_it_cannot_be_told(doubtful):
-    app = opened("decide", run="doubtful", trainer="axolotl")
+    app = opened("use", run="doubtful", trainer="axolotl")
     app.slider(key="depth").set_value(11).run()
     assert not app.error
     written = next(code.value for code in app.code if "base_model" in code.value)
     assert "the-folder-of-the-model" in written
     assert "11" in written
-    app.selectbox(key="trainer").set_value("unsloth").run()
+    app.button_group(key="trainer").set_value("unsloth").run()
     assert any("can select layers for adapters only" in info.value.replace("\\", "") for info in app.info)
-    app.selectbox(key="trainer").set_value("semfreeze").run()
+    app.button_group(key="trainer").set_value("semfreeze").run()
     assert not any("base_model" in code.value for code in app.code)

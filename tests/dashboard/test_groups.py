@@ -1,4 +1,4 @@
-"""Groups on the Gains page: what they can be made of, and what is said of each."""
+"""Groups on the Analyze page: what they can be made of, and what is said of each."""
 
 from dataclasses import replace
 
@@ -33,21 +33,21 @@ def captions(app):
 
 
 def test_a_run_without_columns_says_so_and_offers_label_and_lengths():
-    app = opened("gains")
+    app = opened("analyze", groups="true")
     assert sentence(app)
     assert app.selectbox(key="by").options == ["label", *LENGTHS]
     assert page_text.NO_COLUMNS in captions(app)
 
 
 def test_a_run_without_labels_offers_lengths_alone(doubtful):
-    app = opened("gains", run="doubtful")
+    app = opened("analyze", groups="true", run="doubtful")
     assert sentence(app)
     assert app.selectbox(key="by").options == LENGTHS
     assert "by prompt length" in told(app)
 
 
 def test_a_kept_column_makes_the_groups_that_the_core_reads(grouped):
-    app = opened("gains", run="grouped")
+    app = opened("analyze", groups="true", run="grouped")
     assert app.selectbox(key="by").options == ["label", "source", *LENGTHS]
     assert page_text.NO_COLUMNS not in captions(app)
     app.selectbox(key="by").select("source").run()
@@ -64,7 +64,7 @@ def test_labels_and_columns_do_nothing_on_the_page(example, runs):
     n = example.run.n_examples
     examples = example.run.examples.assign(**{GROUP_PREFIX + "a*b*": pd.Series([hostile, "chat"] * (n // 2))})
     write_run(replace(example.run, examples=examples), runs / "hostile")
-    app = opened("gains", run="hostile", by="a*b*", depth="30")
+    app = opened("analyze", groups="true", run="hostile", by="a*b*", depth="30")
     assert sentence(app)
     shown = r"\:red\[x\] \[y\](javascript\:z) \`c\` \$m\$ \<b\>\\x1b\[2J\\u202e"
     assert shown in told(app)
@@ -75,7 +75,7 @@ def test_labels_and_columns_do_nothing_on_the_page(example, runs):
 @pytest.mark.quick_cases(2)
 @pytest.mark.parametrize("by", ["source", "prompt length"])
 def test_groups_that_a_depth_does_not_fit_are_named(grouped, by):
-    app = opened("gains", run="grouped", by=by, depth="30")
+    app = opened("analyze", groups="true", run="grouped", by=by, depth="30")
     assert sentence(app)
     names = ", ".join(group.name for group in slices(grouped, "semantic", by)[0])
     assert f"Depth 30 does not fit all groups: the coverage rule freezes fewer layers for {names}." in told(app)
@@ -85,7 +85,7 @@ def test_groups_that_a_depth_does_not_fit_are_named(grouped, by):
 
 
 def test_another_run_without_the_column_is_grouped_by_its_label(grouped):
-    app = opened("gains", run="grouped", by="source")
+    app = opened("analyze", groups="true", run="grouped", by="source")
     app.selectbox(key="run").select("example").run()
     assert sentence(app)
     assert app.selectbox(key="by").value == "label"

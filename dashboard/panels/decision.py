@@ -1,0 +1,93 @@
+"""What is decided on the page Decide, as other pages read it: rule, setup, costs, and the plan of a depth."""
+
+from dataclasses import dataclass, replace
+
+from semfreeze_core.cost.hardware import Gpu
+from semfreeze_core.cost.setup import setup_from_options
+from semfreeze_core.errors import PlanError
+from semfreeze_core.plan.decide import AUTOMATIC_RULES
+from semfreeze_core.plan.opinions import Comparison, Opinion
+from semfreeze_core.plan.rules_by_cost import Budget
+from semfreeze_core.records.cost import CostTable, ProgressiveCost
+from semfreeze_core.records.defaults import LORA_RANK
+from semfreeze_core.records.options import EstimateOptions
+from semfreeze_core.records.training import LoraSetup, TrainingSetup
+
+from ..data import compute, exports, state
+from ..forms.setup_form import limits_budget
+from .page import PageContext
+
+BUDGET = "budget"
+RULES = (*AUTOMATIC_RULES, "auto", BUDGET)
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What a plan is made from, apart from the depth.
+
+    Attributes:
+        rule: that is asked.
+        budget: of the rule budget, or None.
+        options: the training setup as options.
+        gpu: that it is for, or None.
+        setup: what the options mean.
+        costs: of every freeze depth.
+        comparison: what every rule recommends.
+    """
+
+    rule: str
+    budget: Budget | None
+    options: EstimateOptions
+    gpu: Gpu | None
+    setup: TrainingSetup
+    costs: CostTable
+    comparison: Comparison
+
+    @property
+    def opinion(self) -> Opinion | None:
+        """What the rule recommends; None for a budget without a limit."""
+        return self.comparison.rules.get(self.rule)
+
+    @property
+    def last_depth(self) -> int:
+        """The deepest freeze depth that the setup has."""
+        return len(self.costs.depths) - 1
+
+
+def decision(ctx: PageContext) -> Decision:
+    """The decision that the link holds: after its widgets are drawn, shown or hidden, and before the depth's slider.
+
+    The depth moves to what the rule recommends where another rule, run or budget is asked.
+    """
+    run = ctx.opened.run
+    options, gpu = state.training_setup()
+    rule = state.chosen_option("rule", RULES)
+    budget = limits_budget(state.number("memory", 0), state.number("compute", 100), gpu) if rule == BUDGET else None
+    setup = setup_from_options(run.shape, run, options, with_reference=True, gpu=gpu)
+    costs = compute.depth_costs(ctx.opened, setup, LoraSetup(options.lora_rank or LORA_RANK))
+    comparison = compute.comparison(ctx.opened, ctx.metric, setup, budget)
+    decided = Decision(rule, budget, options, gpu, setup, costs, comparison)
+    state.follow(ctx.opened.name, (rule, budget), decided.opinion.freeze_depth if decided.opinion else None)
+    return decided
+
+
+def deeper_cost(ctx: PageContext, decided: Decision, depth: int) -> ProgressiveCost | None:
+    """What it costs to freeze this deep only after the steps that the link holds; None where it holds none.
+
+    Raises:
+        PlanError: it is not possible at this depth or in this setup.
+    """
+    steps = int(state.number("wide", 0))
+    return compute.deeper_cost(ctx.opened, decided.setup, depth, steps) if steps else None
+
+
+def selection(ctx: PageContext, decided: Decision, depth: int) -> exports.PlanSelection:
+    """The plan of a depth."""
+    chosen = exports.plan_selection(
+        ctx, decided.opinion, decided.rule, depth, decided.budget, decided.options, decided.setup
+    )
+    try:
+        deeper = deeper_cost(ctx, decided, depth)
+    except PlanError:  # which the page Decide says
+        deeper = None
+    return chosen if deeper is None else replace(chosen, progressive=f"@{deeper.switch.step}")

@@ -1,0 +1,72 @@
+"""Sentences about the data that a run was analyzed on."""
+
+import pandas as pd
+
+from semfreeze_core.records.manifest import DataEntry, RunManifest
+from semfreeze_core.wording.numbers import counted, percent
+
+from .analysis_text import escaped
+from .visitor_text import error_text
+
+_MIDDLE, _LONG = 0.5, 0.95
+_PROMPT_LINES = 3
+
+
+def data_sentence(data: DataEntry, name: str) -> str:
+    """How much of which data the model was analyzed on."""
+    return escaped(
+        f"{data.n_examples:,} of {data.n_usable:,} usable rows of {name} were analyzed, with "
+        f"{data.n_supervised_tokens:,} target tokens."
+    )
+
+
+def data_figures(data: DataEntry, examples: pd.DataFrame) -> list[tuple[str, str, str, str]]:
+    """Title, value, what belongs to it, and tooltip's name of each figure: usable rows, lengths, and what was cut."""
+    skipped = data.n_rows - data.n_usable
+    return [
+        ("Usable rows", f"{data.n_usable:,}", f"{skipped:,} of {data.n_rows:,} skipped", "usable rows"),
+        ("Tokens per example", *_lengths(examples["n_tokens"]), "tokens per example"),
+        ("Target tokens per example", *_lengths(examples["n_supervised"]), "target tokens per example"),
+        ("Prompts cut", f"{data.n_truncated:,}", f"{data.n_too_long:,} examples left out as too long", "cut"),
+    ]
+
+
+def data_notes(manifest: RunManifest) -> list[str]:
+    """Free checks, and what was noted when the data were read."""
+    data, lines = manifest.data, []
+    if data.checks is not None:
+        if data.checks.bigram_coverage is not None:
+            lines.append(f"{percent(data.checks.bigram_coverage)} of the token pairs in completions occur in others.")
+        if data.checks.answer_tag_share is not None:
+            lines.append(f"{percent(data.checks.answer_tag_share)} of prompts end in the same two tokens.")
+    return [*lines, *(error_text(note) for note in manifest.notes)]
+
+
+def example_rows(examples: pd.DataFrame) -> list[dict[str, object]]:
+    """A line an example: where it stands in the data, the end of its prompt, and its completion."""
+    labeled = examples["label"].notna().any()
+    return [
+        {"data row": row.row}
+        | ({"label": row.label} if labeled else {})
+        | {
+            "prompt ends": " ⏎ ".join(str(row.prompt).strip().splitlines()[-_PROMPT_LINES:]),
+            "completion": str(row.completion),
+            "tokens": row.n_tokens,
+            "target tokens": row.n_supervised,
+        }
+        for row in examples.itertuples()
+    ]
+
+
+def strip_caption(n_shown: int, n_layers: int) -> str:
+    """What the colors of target tokens mean."""
+    return (
+        f"The first {counted(n_shown, 'target token')}. The darker, the earlier the head predicts the token in every "
+        f"hidden state that follows; without color, it does not in the last one. Point at a token for its layer, of "
+        f"{n_layers}."
+    )
+
+
+def _lengths(lengths: "pd.Series[int]") -> tuple[str, str]:
+    middle, long = lengths.quantile([_MIDDLE, _LONG])
+    return f"{middle:,.0f}", f"{percent(_LONG)} have at most {long:,.0f}"

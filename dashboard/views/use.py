@@ -1,0 +1,44 @@
+"""Use: how to run the plan: with semfreeze, in a script of one's own, in another trainer; and its documents."""
+
+import streamlit as st
+
+from semfreeze_core.wording.plan import depth_headline
+from semfreeze_dashboard.data import state
+from semfreeze_dashboard.data.run_folder import OpenRun
+from semfreeze_dashboard.panels import export_panel, page
+from semfreeze_dashboard.panels.decision import decision, selection
+from semfreeze_dashboard.text import page_text
+from semfreeze_dashboard.text.tooltips import TOOLTIPS
+
+SHOWS_DEPTH = True
+
+
+def body() -> None:
+    """The plan's files, then the trainer that is chosen."""
+    ctx = page.page_context(chooses_metric=False)
+    decided = decision(ctx)
+    depth = page.depth_slider(ctx, decided.last_depth)
+    sentence = f"{depth_headline(depth, ctx.n_layers)} {page_text.USE_CONCLUSION}"
+    page.header(ctx, depth, sentence, readouts=page.depth_readouts(ctx))
+    chosen = selection(ctx, decided, depth)
+    export_panel.downloads(ctx, chosen)
+    export_panel.instructions(chosen, trainer_choice())
+    export_panel.same_as_code(chosen)
+
+
+def trainer_choice() -> str:
+    """What trains the plan."""
+    return str(
+        st.segmented_control(
+            "Train it with", export_panel.TRAINERS, default=export_panel.TRAINERS[0], required=True,
+            help=TOOLTIPS["trainer"], **state.in_link("trainer"),
+        )
+    )  # fmt: skip
+
+
+def link_choices(opened: OpenRun) -> None:
+    """This page's widgets of the link, for pages that only keep them there."""
+    state.keep_choice("trainer", export_panel.TRAINERS)
+
+
+draw = page.as_fragment(body)
