@@ -131,12 +131,15 @@ def body() -> None:
         "Do", (state.OPEN, state.ANALYZE), default=state.OPEN, required=True, label_visibility="collapsed",
         **state.in_link("do"),
     )  # fmt: skip
-    jobs_panel.jobs_panel()
-    if choice == state.ANALYZE:
-        page.keep_metric()
-        analyze(folder)
-    else:
-        open_runs()
+    jobs, below = page.sections(2)
+    with jobs:
+        jobs_panel.jobs_panel()
+    with below:
+        if choice == state.ANALYZE:
+            page.keep_metric()
+            analyze(folder)
+        else:
+            open_runs()
 
 
 draw = guarded(body)
