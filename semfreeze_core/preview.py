@@ -2,7 +2,6 @@
 
 from dataclasses import asdict, dataclass
 from itertools import groupby
-from pathlib import Path
 from typing import Any
 
 from semfreeze_core.device import choose_device, free_bytes
@@ -16,8 +15,7 @@ from semfreeze_core.sources.data.examples import read_examples
 from semfreeze_core.sources.data.fields import RenderChat
 from semfreeze_core.sources.data.samples import resolve_data
 from semfreeze_core.sources.models.causal_lm import first_dtype, measure_empty, require_rows_of
-from semfreeze_core.sources.models.files import check_weights
-from semfreeze_core.sources.models.loading import load_tokenizer, local_tokenizer
+from semfreeze_core.sources.models.loading import check_weightless, load_tokenizer, local_tokenizer
 from semfreeze_core.sources.models.memory_forecast import forecast_memory, process_bytes
 from semfreeze_core.sources.models.opening import open_checkpoint
 from semfreeze_core.workflow import AnalysisRequest, length_limit
@@ -50,8 +48,7 @@ def inspect_model(request: AnalysisRequest, progress: Progress = silent) -> Insp
         allow_pickle=request.allow_pickle,
         progress=progress,
     )
-    if checkpoint.kind == "folder":
-        check_weights(Path(checkpoint.location))
+    check_weightless(checkpoint)
     tokenizer, shape = load_tokenizer(checkpoint), measure_empty(checkpoint)
     require_rows_of(checkpoint, tokenizer, shape)
     return InspectedModel(tokenizer, shape)

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import cycle
-from math import exp, log, log10
+from math import ceil, exp, floor, isfinite, log, log10
 from statistics import mean
 from typing import Literal
 
@@ -20,6 +20,8 @@ Along = Literal["steps", "seconds"]
 _DASHED = [name for name in VARIANTS if name not in ("full", "planned")]  # whose lines have looks of their own
 _DASHES = dict(zip(_DASHED, cycle(("dash", "dot", "dashdot", "longdash", "longdashdot")), strict=False))
 _FRAMES = 48
+_ROOM, _LEAST_ROOM = 0.06, 1.005  # beside the losses: a share of their factor, and a factor at least
+_FINE_POWERS = 3  # powers of ten on an axis that shows 2 and 5 between them
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,7 @@ def draw_losses(report: ValidationReport, along: Along, live: Sequence[LiveArm] 
             x=line.x, y=line.y, mode="lines+markers", name=line.title, line=_style(line, i),
             marker={"symbol": "circle-open" if line.training else "circle", "size": 7},
         )  # fmt: skip
-    _losses_axis(figure, report.baseline.loss)
+    _losses_axis(figure, report.baseline.loss, [loss for line in drawn for loss in line.y])
     end = max((line.x[-1] for line in drawn), default=0.0)
     # Left to itself an axis makes room for its marks on both sides, and before the start there is no time.
     figure.update_xaxes(range=[0, 1.02 * end if end > 0 else 1])
@@ -110,11 +112,17 @@ def _add_race(figure: go.Figure, drawn: Sequence[Line], end: float) -> None:
     )
 
 
-def _losses_axis(figure: go.Figure, before: float) -> None:
+def _losses_axis(figure: go.Figure, before: float, losses: Sequence[float]) -> None:
     """Losses fall by factors: on a linear axis late differences would vanish."""
-    values = [digit * 10.0**power for power in range(-4, 3) for digit in (1, 2, 5)]
-    # Plotly's own names would be 5 for 0.5.
-    figure.update_yaxes(type="log", tickvals=values, ticktext=[f"{value:g}" for value in values])
+    ends = _axis_ends([before, *losses])
+    figure.update_yaxes(type="log", range=[log10(end) for end in ends])
+    if ends[1] >= 10 * ends[0]:  # below that Plotly writes whole numbers at even steps; here its 0.5 would be a 5
+        values = [
+            digit * 10.0**power
+            for power in range(floor(log10(ends[0])), ceil(log10(ends[1])) + 1)
+            for digit in ((1, 2, 5) if ends[1] <= 10**_FINE_POWERS * ends[0] else (1,))
+        ]
+        figure.update_yaxes(tickvals=values, ticktext=[f"{value:g}" for value in values])
     figure.add_hline(y=before, line={"color": GRAY, "dash": "dot"})
     figure.add_annotation(
         text=f"before: {before:.2f}",
@@ -125,6 +133,14 @@ def _losses_axis(figure: go.Figure, before: float) -> None:
         y=log10(before),  # unlike a line, words on a logarithmic axis are placed by the logarithm
         yanchor="top",
     )
+
+
+def _axis_ends(losses: Sequence[float]) -> tuple[float, float]:
+    """Where an axis of these losses begins and ends, some room beside them; a flat line has room as well."""
+    known = [loss for loss in losses if isfinite(loss) and loss > 0] or [1.0]
+    low, high = min(known), max(known)
+    room = max((high / low) ** _ROOM, _LEAST_ROOM)
+    return low / room, high * room
 
 
 def _style(line: Line, index: int) -> dict[str, object]:

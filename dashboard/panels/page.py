@@ -106,6 +106,15 @@ def _metric_choice(opened: OpenRun) -> str:
     return str(metric or metrics[0])
 
 
+def sections(n: int) -> list[DeltaGenerator]:
+    """Containers below each other that stay where they are, however much the ones above them come to hold.
+
+    What moves down or up as a job begins or ends, Streamlit's browser side makes anew: a file that is being uploaded
+    there is lost.
+    """
+    return [st.container() for _ in range(n)]
+
+
 def hidden(name: str) -> DeltaGenerator:
     """A container that nobody sees, for widgets of the link that a page does not show.
 

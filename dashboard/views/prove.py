@@ -50,17 +50,21 @@ def body() -> None:
     if report is not None and report.layers is not None:
         depth = None  # no depth says which layers those are; the headline does
     page.header(ctx, depth, validation_text.validation_sentence(report), validated=False)
-    if name and report is not None:
-        validation_result(ctx, name, report)
-    sweep_panel.sweep_panel(ctx)
-    pilots_panel.pilots_panel(ctx)
-    finetune_panel.finetunes_panel(ctx)
+    results, waiting, form = page.sections(3)
+    with results:
+        if name and report is not None:
+            validation_result(ctx, name, report)
+        sweep_panel.sweep_panel(ctx)
+        pilots_panel.pilots_panel(ctx)
+        finetune_panel.finetunes_panel(ctx)
     folder = server_catalog().folder
     if folder is None:
         st.info("A demonstration trains nothing.")
         return
-    await_first_report(ctx, folder, set(reports))
-    new_finetune(ctx, folder)
+    with waiting:
+        await_first_report(ctx, folder, set(reports))
+    with form:
+        new_finetune(ctx, folder)
 
 
 def link_choices(opened: OpenRun) -> None:

@@ -1,5 +1,8 @@
 """The look before an analysis: examples as the model would get them, token by token, and no weights read."""
 
+import json
+import re
+
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -37,10 +40,11 @@ def piece(text, supervised, special=0):
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
-    """A tiny model without its weights."""
+    """A tiny model without weights that could be used."""
     folder = tmp_path_factory.mktemp("model")
-    save_tiny(folder, "llama", tied=False, tokenizer=TOKENIZER)
-    save_file({}, folder / "model.safetensors")  # whole, and nothing in it
+    weights = save_tiny(folder, "llama", tied=False, tokenizer=TOKENIZER).state_dict()
+    nothing = {name: torch.full_like(weight, torch.nan) for name, weight in weights.items()}
+    save_file(nothing, folder / "model.safetensors", {"format": "pt"})
     return folder
 
 
@@ -176,6 +180,48 @@ def test_weights_that_are_not_whole_are_refused_as_by_the_analysis(tmp_path, con
     for opened in (lambda: inspect_model(AnalysisRequest(str(tmp_path), "")), lambda: load_causal_lm(str(tmp_path))):
         with pytest.raises(ModelError, match=words):
             opened()
+
+
+def edit_config(folder, **changes):
+    path = folder / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+@pytest.mark.parametrize(
+    ("changes", "left_out", "words"),
+    [
+        ({"num_hidden_layers": 2}, None, "holds layers up to number 3, but its config says 2 layers"),
+        (
+            {"num_hidden_layers": 6},
+            None,
+            r"18 weights are not in the checkpoint and would be random \(model\.layers\.4",
+        ),
+        ({"intermediate_size": 80}, None, "weights have other shapes than the config says: model.layers.0.mlp.down"),
+        (
+            {"architectures": ["LlamaForSequenceClassification"]},
+            "lm_head.weight",
+            r"1 weight is not .*\(lm_head.weight\)\. Is it a .*CausalLM .* names LlamaForSequenceClassification\.",
+        ),
+    ],
+)
+def test_weights_of_another_model_than_the_configs_are_refused_as_by_the_analysis(tmp_path, changes, left_out, words):
+    weights = save_tiny(tmp_path, tied=False).state_dict()
+    weights.pop(left_out, None)
+    save_file(weights, tmp_path / "model.safetensors", {"format": "pt"})
+    edit_config(tmp_path, **changes)
+    messages = [refused_by(opening, tmp_path) for opening in (inspect, load_causal_lm)]
+    assert messages[0] == messages[1]
+    assert re.search(words, messages[0])
+
+
+def inspect(source):
+    return inspect_model(AnalysisRequest(str(source), ""))
+
+
+def refused_by(opening, source):
+    with pytest.raises(ModelError) as caught:
+        opening(str(source))
+    return str(caught.value)
 
 
 @pytest.mark.parametrize(

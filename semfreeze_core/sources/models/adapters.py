@@ -18,6 +18,8 @@ _NAMES = ("target_modules", "exclude_modules")
 _PATTERNS = (*_NAMES, "layers_pattern", "rank_pattern", "alpha_pattern")
 _REPEATED_GROUP, _REPEATS, _MOST_REPEATS = re.compile(r"\)[*+{]"), re.compile(r"[*+{]"), 6
 SAFETENSORS, PICKLE = "adapter_model.safetensors", "adapter_model.bin"
+_ANOTHER_BASE = "Is this the base it was trained on?"
+_SIZES = re.compile(r"size mismatch for (\S+): .*?torch\.Size\(\[(.*?)\]\).*?torch\.Size\(\[(.*?)\]\)", re.DOTALL)
 _TOKENIZERS = ("tokenizer.json", "tokenizer.model", "tokenizer_config.json")
 
 
@@ -182,14 +184,11 @@ def _without_copies(keys: list[str], adapter: Adapter) -> list[str]:
         return [key for key in keys if not is_copy(key)]
 
 
-@torch.no_grad()
-def merge_adapter(model: Any, adapter: Adapter) -> Any:
-    """The base model with the adapter's change written into its own weights.
-
-    Proved on the probe: the merged model must answer as base and adapter did side by side.
+def attach_adapter(model: Any, adapter: Adapter) -> Any:
+    """The base model with the adapter beside its weights, as PEFT puts it there; it may be without weights itself.
 
     Raises:
-        ModelError: peft is not there, the adapter is another model's, or it cannot be written into the weights.
+        ModelError: peft is not there, the adapter is of a kind that cannot be merged, or it is another model's.
     """
     try:
         from peft import PEFT_TYPE_TO_TUNER_MAPPING, PeftModel
@@ -205,15 +204,59 @@ def merge_adapter(model: Any, adapter: Adapter) -> Any:
             "hidden states of its own. Adapters like LoRA can."
         )
     resize_vocabulary(model, adapter)
-    ids = probe_ids(model).to(model.device)
-    adapted = PeftModel.from_pretrained(model, str(adapter.folder), torch_device="cpu").eval()
-    report = adapted.load_adapter(str(adapter.folder), "default", torch_device="cpu")
+    _refuse_tied(model, adapter)
+    try:
+        adapted = PeftModel.from_pretrained(model, str(adapter.folder), torch_device="cpu").eval()
+        report = adapted.load_adapter(str(adapter.folder), "default", torch_device="cpu")
+    except (RuntimeError, ValueError) as error:
+        if (reason := _misfit(str(error))) is None:
+            raise
+        raise ModelError(f"{adapter.name} does not fit {adapter.base}: {reason}. {_ANOTHER_BASE}") from error
     mismatched_keys = [*report.missing_keys, *_without_copies(report.unexpected_keys, adapter)]
     if mismatched_keys:
         raise ModelError(
             f"{adapter.name}: {len(mismatched_keys)} weights of the adapter are missing or find no place in "
-            f"{adapter.base} ({mismatched_keys[0]}). Is this the base it was trained on?"
+            f"{adapter.base} ({mismatched_keys[0]}). {_ANOTHER_BASE}"
         )
+    return adapted
+
+
+def _misfit(error: str) -> str | None:
+    """In what an adapter does not fit its base, by what PEFT says of it; None where that is about something else."""
+    sizes = _SIZES.search(error)
+    if sizes is not None:
+        name, saved, asked = sizes.groups()
+        return f"{name.removeprefix('base_model.model.')} is ({saved}), expected ({asked})"
+    return "the modules that it changes are not there" if "not found in the base model" in error else None
+
+
+def _refuse_tied(model: Any, adapter: Adapter) -> None:
+    """Refuse low-rank changes of one of two matrices that share their weight: merged, they would change both."""
+    embedding, head = model.get_input_embeddings(), model.get_output_embeddings()
+    file = adapter.folder / SAFETENSORS
+    if embedding.weight is not head.weight or not file.exists():
+        return
+    names = "|".join(re.escape(name) for name, module in model.named_modules() if module in (embedding, head))
+    with safe_open(file, framework="pt") as weights:
+        changes = (key for key in weights.keys() if re.search(rf"\.({names})\.lora_(embedding_)?B\b", key))  # noqa: SIM118
+        if any(weights.get_tensor(key).any() for key in changes):
+            raise ModelError(
+                f"{adapter.name} changes one of {adapter.base}'s embedding and head, which are tied: merged, it would "
+                "change both. An adapter on a tied embedding cannot be merged."
+            )
+
+
+@torch.no_grad()
+def merge_adapter(model: Any, adapter: Adapter) -> Any:
+    """The base model with the adapter's change written into its own weights.
+
+    Proved on the probe: the merged model must answer as base and adapter did side by side.
+
+    Raises:
+        ModelError: peft is not there, the adapter is another model's, or it cannot be written into the weights.
+    """
+    adapted = attach_adapter(model, adapter)
+    ids = probe_ids(model).to(model.device)
     before = adapted(input_ids=ids, use_cache=False).logits.float()
     merged = adapted.merge_and_unload(safe_merge=True)
     after = merged(input_ids=ids, use_cache=False).logits.float()

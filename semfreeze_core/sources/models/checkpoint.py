@@ -34,6 +34,11 @@ class Checkpoint:
     config_only: bool = False
 
     @property
+    def model_name(self) -> str:
+        """What holds the model itself, for messages: the source, or the base of the adapter that the source is."""
+        return self.source if self.adapter is None else f"{self.location} (the base of {self.source})"
+
+    @property
     def folder_or_id(self) -> str:
         """The folder or hub id that transformers loads from; a GGUF file's own folder."""
         return str(Path(self.location).parent) if self.kind == "gguf" else self.location

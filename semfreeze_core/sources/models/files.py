@@ -138,13 +138,30 @@ def check_weights(folder: Path) -> None:
     Raises:
         ModelError: the index names no files or files that are not there, or a file is damaged.
     """
+    for path in _weight_files(folder):
+        if not path.exists():
+            raise ModelError(f"{path} is missing, but {INDEX} names it. Download it again.")
+        check_safetensors(path)
+
+
+def tensor_shapes(folder: Path) -> dict[str, list[int]] | None:
+    """Every tensor of a folder's whole safetensors by name, with its shape; None where there are no safetensors.
+
+    Only their headers are read.
+    """
+    shapes: dict[str, list[int]] = {}
+    files = _weight_files(folder)
+    for path in files:
+        with safe_open(path, framework="pt") as weights:
+            shapes |= {name: weights.get_slice(name).get_shape() for name in weights.keys()}  # noqa: SIM118
+    return shapes if files else None
+
+
+def _weight_files(folder: Path) -> list[Path]:
+    """The safetensors that a folder's weights are in, none where it has none."""
     if (folder / WEIGHTS).exists():
-        check_safetensors(folder / WEIGHTS)
-    elif (folder / INDEX).exists():
-        for name in _indexed_files(folder / INDEX):
-            if not (folder / name).exists():
-                raise ModelError(f"{folder / name} is missing, but {INDEX} names it. Download it again.")
-            check_safetensors(folder / name)
+        return [folder / WEIGHTS]
+    return [folder / name for name in _indexed_files(folder / INDEX)] if (folder / INDEX).exists() else []
 
 
 def _indexed_files(index: Path) -> list[str]:

@@ -12,13 +12,13 @@ from tokenizers import Tokenizer
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedConfig
 from transformers.models.auto.tokenization_auto import get_tokenizer_config
 
-from semfreeze_core.errors import ModelError
-from semfreeze_core.sources.models.adapters import merge_adapter, resize_vocabulary
+from semfreeze_core.errors import ModelError, SemfreezeError
+from semfreeze_core.sources.models.adapters import attach_adapter, merge_adapter, resize_vocabulary
 from semfreeze_core.sources.models.checkpoint import Checkpoint
 from semfreeze_core.sources.models.families import multi_token_layers
-from semfreeze_core.sources.models.files import check_sizes, check_tokenizer_config, check_weights
+from semfreeze_core.sources.models.files import check_sizes, check_tokenizer_config, check_weights, tensor_shapes
 from semfreeze_core.sources.models.hub import model_file
-from semfreeze_core.sources.models.loading_errors import clear_errors
+from semfreeze_core.sources.models.loading_errors import clear_errors, quiet_transformers
 from semfreeze_core.sources.models.probe import find_layers
 from semfreeze_core.sources.models.quantization import describe_quantization, quantization_entry, unpacking
 from semfreeze_core.sources.models.weightless import fix_rotary_frequencies
@@ -47,21 +47,22 @@ def load_config(checkpoint: Checkpoint) -> Any:
         config._attn_implementation = config._experts_implementation = None
     if getattr(config, "is_encoder_decoder", False):
         raise ModelError(
-            f"{checkpoint.source} is an encoder-decoder ({config.model_type}): semfreeze supports decoder-only models."
+            f"{checkpoint.model_name} is an encoder-decoder ({config.model_type}): semfreeze supports decoder-only "
+            "models."
         )
     if config.get_text_config(decoder=True) is not config:
         parts = [name.removesuffix("_config") for name in config.sub_configs if name != "text_config"]
         raise ModelError(
-            f"{checkpoint.source} is a multimodal model ({config.model_type}: text and {', '.join(parts) or 'more'}): "
-            "semfreeze supports decoders of text alone. Save its language model as a checkpoint of its own, or use the "
-            "text-only model of its family."
+            f"{checkpoint.model_name} is a multimodal model ({config.model_type}: text and "
+            f"{', '.join(parts) or 'more'}): semfreeze supports decoders of text alone. Save its language model as a "
+            "checkpoint of its own, or use the text-only model of its family."
         )
     packed = None if checkpoint.kind == "gguf" or checkpoint.config_only else quantization_entry(config)
     if packed is not None and unpacking(packed) is None:
         raise ModelError(
-            f"{checkpoint.source} holds quantized weights ({describe_quantization(packed)}), which semfreeze cannot "
-            "unpack. Give the unquantized checkpoint it was made from"
-            + (", and the adapter with it." if checkpoint.adapter else ".")
+            f"{checkpoint.model_name} holds quantized weights ({describe_quantization(packed)}), which semfreeze "
+            "cannot unpack. Give the unquantized checkpoint it was made from."
+            + (f" {checkpoint.adapter.advice}" if checkpoint.adapter else "")
         )
     return config
 
@@ -127,7 +128,7 @@ def load_model(checkpoint: Checkpoint, dtype: torch.dtype, device: torch.device 
         # Unpacked to bfloat16 whatever was asked; buffers such as rotary frequencies stay as they are.
         for parameter in model.parameters():
             parameter.data = parameter.data.to(dtype)
-    _check_complete(checkpoint.source, model, report)
+    _check_complete(checkpoint.model_name, model, report)
     if checkpoint.adapter is not None:
         with clear_errors(checkpoint, "its adapter"):
             model = merge_adapter(model, checkpoint.adapter)
@@ -137,26 +138,68 @@ def load_model(checkpoint: Checkpoint, dtype: torch.dtype, device: torch.device 
     return model
 
 
-def _check_complete(source: str, model: Any, report: dict[str, Any]) -> None:
+def check_weightless(checkpoint: Checkpoint) -> None:
+    """Refuse, without the model's weights, what loading it would refuse: files, names and shapes that are not its own.
+
+    Whether weights are finite, and whether a merged adapter answers as it did beside its base, only loading shows.
+
+    Raises:
+        ModelError: its files are not whole, they hold another model than its config describes, or its adapter is of a
+            kind that cannot be merged or is another model's.
+    """
+    folder = Path(checkpoint.location) if checkpoint.kind == "folder" else None
+    if folder is not None:
+        check_weights(folder)
+    config = load_config(checkpoint)
+    with torch.device("meta"):
+        model = empty_model(checkpoint, config)
+    try:
+        with quiet_transformers():
+            shapes = None if folder is None or quantization_entry(config) is not None else tensor_shapes(folder)
+            if shapes is not None:
+                _check_complete(checkpoint.model_name, *_load_shapes(type(model), config, shapes))
+            if checkpoint.adapter is not None:
+                attach_adapter(model, checkpoint.adapter)
+    except SemfreezeError:
+        raise
+    except Exception:  # what a library cannot do without weights is no fault of the model; loading it shows its faults
+        return
+
+
+def _load_shapes(kind: Any, config: Any, shapes: dict[str, list[int]]) -> tuple[Any, dict[str, Any]]:
+    """A model loaded as transformers loads it, of tensors that have shapes alone; and its report."""
+    meta = torch.device("meta")
+    tensors = {name: torch.empty(shape, device=meta) for name, shape in shapes.items()}
+    options = {"device_map": {"": meta}, "output_loading_info": True, "ignore_mismatched_sizes": True}
+    model, report = kind.from_pretrained(None, config=config, state_dict=tensors, **options)
+    return model, report
+
+
+def _check_complete(name: str, model: Any, report: dict[str, Any]) -> None:
     """Refuse a checkpoint that does not hold just the model its config describes."""
     missing, mismatched = sorted(report["missing_keys"]), sorted(report["mismatched_keys"])
     if missing:
+        count = "1 weight is" if len(missing) == 1 else f"{len(missing)} weights are"
+        kind, named = type(model).__name__, getattr(model.config, "architectures", None) or []
         raise ModelError(
-            f"{source}: {len(missing)} weights are not in the checkpoint and would be random "
-            f"({', '.join(missing[:3])}, ...). Is it a {type(model).__name__} checkpoint?"
+            f"{name}: {count} not in the checkpoint and would be random ({', '.join(missing[:3])}"
+            + (", ...)" if len(missing) > 3 else ")")
+            + f". Is it a {kind} checkpoint?"
+            + (f" Its config.json names {named[0]}." if named and named[0] != kind else "")
         )
     if mismatched:
-        name, found, expected = mismatched[0]
+        weight, found, expected = mismatched[0]
+        count = "1 weight has another shape" if len(mismatched) == 1 else f"{len(mismatched)} weights have other shapes"
         raise ModelError(
-            f"{source}: {len(mismatched)} weights have other shapes than the config says: {name} is {tuple(found)}, "
-            f"expected {tuple(expected)}. Does this config.json belong to these weights?"
+            f"{name}: {count} than the config says: {weight} is {tuple(found)}, expected {tuple(expected)}. Does this "
+            "config.json belong to these weights?"
         )
     layers, prefix = find_layers(model)
-    numbers = [re.match(rf"{re.escape(prefix)}(\d+)\.", name) for name in report["unexpected_keys"]]
+    numbers = [re.match(rf"{re.escape(prefix)}(\d+)\.", key) for key in report["unexpected_keys"]]
     last = max((int(number[1]) for number in numbers if number), default=0)
     if last >= len(layers) + multi_token_layers(model.config):
         raise ModelError(
-            f"{source}: the checkpoint holds layers up to number {last}, but its config says {len(layers)} layers. "
+            f"{name}: the checkpoint holds layers up to number {last}, but its config says {len(layers)} layers. "
             "Does this config.json belong to these weights?"
         )
 

@@ -1,5 +1,7 @@
 """Loss curves of a validation: means over seeds from the very start, arms in training, and the race played again."""
 
+from math import log10
+
 import pytest
 
 from semfreeze_core.records.validation import LiveArm
@@ -23,6 +25,38 @@ def test_curves_are_means_over_seeds_from_the_loss_before(report):
     assert words.text == f"before: {report.baseline.loss:.2f}"
     assert 10**words.y == pytest.approx(report.baseline.loss) == figure.layout.shapes[0].y0
     assert not figure.frames
+
+
+@pytest.mark.parametrize(
+    "losses",
+    [
+        [6.4231, 6.4229, 6.4228],
+        [6.42, 6.42, 6.42],
+        [6.4, 5.6, 5.3],
+        [2.0, 0.9, 0.15],
+        [5.0, 0.4, 0.02],
+        [8, 1e-3, 1e-7],
+    ],
+)
+def test_the_loss_axis_has_named_ticks_however_close_or_far_apart_losses_are(report, losses):
+    before, *later = losses
+    (run,) = [run for run in report.runs if run.arm == "full" and run.seed == 0]
+    points = [point.model_copy(update={"curve_loss": y}) for point, y in zip(run.points, later, strict=False)]
+    shown = report.model_copy(
+        update={
+            "baseline": report.baseline.model_copy(update={"loss": before}),
+            "arms": {"full": report.arms["full"]},
+            "runs": [run.model_copy(update={"points": points})],
+        }
+    )
+    axis = draw_losses(shown, "steps").layout.yaxis
+    low, high = axis.range
+    assert all(low < log10(loss) < high for loss in losses)
+    if axis.tickvals is None:  # Plotly names ticks at even steps of the loss itself on less than a power of ten
+        assert high - low < 1
+    else:
+        assert len([value for value in axis.tickvals if low < log10(value) < high]) >= 3
+        assert [float(text) for text in axis.ticktext] == pytest.approx(list(axis.tickvals))
 
 
 @pytest.mark.parametrize("along", ["steps", "seconds"])

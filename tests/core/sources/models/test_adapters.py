@@ -6,11 +6,12 @@ import sys
 
 import pytest
 import torch
-from peft import LoraConfig, PeftModel, PromptTuningConfig, get_peft_model
+from peft import LoHaConfig, LoraConfig, PeftModel, PromptTuningConfig, get_peft_model
 from transformers import AutoModelForCausalLM
 
 from semfreeze_core.errors import ModelError
 from semfreeze_core.sources.models.causal_lm import load_causal_lm, measure_empty
+from semfreeze_core.sources.models.loading import check_weightless
 from semfreeze_core.sources.models.loading_errors import clear_errors
 from semfreeze_core.sources.models.opening import open_checkpoint
 from tests.core.saved_models import save_tiny
@@ -66,9 +67,16 @@ def load(source, **options):
     return load_causal_lm(str(source), dtype="float32", device="cpu", **options)
 
 
-def refusal(source, **options):
+def refusal(source, *, weightless=True, **options):
+    """Why a model is not loaded; the same where its weights are not looked at, unless only they show it."""
     with pytest.raises(ModelError) as caught:
         load(source, **options)
+    if weightless:
+        with pytest.raises(ModelError) as early:
+            check_weightless(open_checkpoint(str(source), **options))
+        assert str(early.value) == str(caught.value)
+    else:
+        check_weightless(open_checkpoint(str(source), **options))
     return str(caught.value)
 
 
@@ -258,7 +266,11 @@ def test_load_refuses_another_models_adapter(folders, tmp_path):
     adapter, _ = folders
     save_tiny(tmp_path / "wider", d_model=48)
     edit_adapter(adapter, base_model_name_or_path=str(tmp_path / "wider"))
-    assert "its adapter could not be loaded: Error(s) in loading state_dict" in refusal(adapter)
+    message = refusal(adapter)
+    assert (
+        f"does not fit {tmp_path / 'wider'}: model.layers.0.self_attn.q_proj.lora_A.default.weight is (3, " in message
+    )
+    assert "expected (3, 48). Is this the base it was trained on?" in message
     save_tiny(tmp_path / "shallower", n_layers=3)
     edit_adapter(adapter, base_model_name_or_path=str(tmp_path / "shallower"))
     message = refusal(adapter)
@@ -267,6 +279,9 @@ def test_load_refuses_another_models_adapter(folders, tmp_path):
     save_tiny(tmp_path / "deeper", n_layers=5)
     edit_adapter(adapter, base_model_name_or_path=str(tmp_path / "deeper"))
     assert "4 weights of the adapter are missing or find no place in" in refusal(adapter)
+    save_tiny(tmp_path / "gpt2", "gpt2")
+    edit_adapter(adapter, base_model_name_or_path=str(tmp_path / "gpt2"))
+    assert "the modules that it changes are not there. Is this the base it was trained on?" in refusal(adapter)
 
 
 def test_load_refuses_an_adapter_that_cannot_be_merged(tmp_path):
@@ -278,11 +293,44 @@ def test_load_refuses_an_adapter_that_cannot_be_merged(tmp_path):
     assert "a PROMPT_TUNING adapter cannot be written into the model's weights" in message
 
 
-def test_load_refuses_an_adapter_whose_merge_changes_the_answers(tmp_path):
+@pytest.mark.parametrize("target", ["embed_tokens", "lm_head"])
+def test_load_refuses_low_rank_changes_of_one_of_two_tied_matrices(tmp_path, target):
     """Written into a tied embedding it would change the head as well."""
-    save_adapter(tmp_path / "adapter", tmp_path / "base", targets=("embed_tokens",), tied=True)
-    assert "merged into" in (message := refusal(tmp_path / "adapter"))
+    save_adapter(tmp_path / "adapter", tmp_path / "base", targets=(target,), tied=True)
+    assert "changes one of" in (message := refusal(tmp_path / "adapter"))
+    assert "which are tied: merged, it would change both." in message
+
+
+def test_load_takes_a_low_rank_change_of_a_tied_head_that_changes_nothing(tmp_path):
+    save_tiny(tmp_path / "base", tied=True)
+    model = AutoModelForCausalLM.from_pretrained(tmp_path / "base")
+    get_peft_model(model, LoraConfig(r=3, target_modules=["lm_head"])).save_pretrained(tmp_path / "adapter")
+    check_weightless(open_checkpoint(str(tmp_path / "adapter")))
+    assert load(tmp_path / "adapter").decoder.tied
+
+
+def test_load_refuses_an_adapter_whose_merge_changes_the_answers(tmp_path):
+    """Which only weights show: those of a change that is no low-rank one are not looked at before."""
+    save_tiny(tmp_path / "base", tied=True)
+    model = AutoModelForCausalLM.from_pretrained(tmp_path / "base")
+    config = LoHaConfig(r=3, target_modules=["lm_head"], init_weights=False)
+    get_peft_model(model, config).save_pretrained(tmp_path / "adapter")
+    assert "merged into" in (message := refusal(tmp_path / "adapter", weightless=False))
     assert "the adapter does not answer as it did beside it" in message
+
+
+def test_refusals_name_the_base_whose_fault_they_are(folders):
+    adapter, base = folders
+    config = json.loads((base / "config.json").read_text())
+    quantization = {"quant_method": "bitsandbytes", "load_in_4bit": True}
+    (base / "config.json").write_text(json.dumps(config | {"quantization_config": quantization}))
+    assert refusal(adapter) == (
+        f"{base} (the base of {adapter}) holds quantized weights (bitsandbytes, 4 bits), which semfreeze cannot "
+        "unpack. Give the unquantized checkpoint it was made from. To use another base, write its folder or Hub ID as "
+        f"base_model_name_or_path in {adapter / 'adapter_config.json'}."
+    )
+    (base / "config.json").write_text(json.dumps(config | {"num_hidden_layers": 2}))
+    assert refusal(adapter).startswith(f"{base} (the base of {adapter}): the checkpoint holds layers up to number 3,")
 
 
 def test_load_refuses_an_adapter_without_peft(folders, monkeypatch):

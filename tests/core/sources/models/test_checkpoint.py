@@ -209,7 +209,7 @@ def test_load_refuses_a_pickle_that_holds_more_than_tensors(folder, tmp_path):
 def test_load_refuses_missing_weights(folder):
     edit_weights(folder, lambda weights: weights.pop("model.layers.2.mlp.up_proj.weight"))
     message = refusal(folder)
-    assert "1 weights are not in the checkpoint and would be random (model.layers.2.mlp.up_proj.weight" in message
+    assert "1 weight is not in the checkpoint and would be random (model.layers.2.mlp.up_proj.weight)." in message
     assert message.endswith("Is it a LlamaForCausalLM checkpoint?")
 
 
