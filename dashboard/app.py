@@ -9,7 +9,7 @@ from streamlit.delta_generator import DeltaGenerator
 from semfreeze_core.errors import RunError
 from semfreeze_dashboard.data import compute, state
 from semfreeze_dashboard.data.link_history import history_script
-from semfreeze_dashboard.data.run_folder import first_run, server_catalog
+from semfreeze_dashboard.data.run_folder import OpenRun, first_run, server_catalog
 from semfreeze_dashboard.panels.page import HIDDEN, ONWARD, hidden, hidden_depth
 from semfreeze_dashboard.panels.top_bar import TopBar
 from semfreeze_dashboard.server.auth import require_login
@@ -74,8 +74,7 @@ def main() -> None:
     bar.pick_run(names, first_run(names))
     notice = st.empty()
     try:
-        draw_link_widgets(page.title, unseen, bar)
-        bar.actions()
+        bar.actions(draw_link_widgets(page.title, unseen, bar))
         VIEWS[page.title].draw()
     finally:  # a page that has nothing to show stops the script
         if refused := state.refused_values(page.title):
@@ -86,8 +85,8 @@ def _file(title: str) -> Path:
     return FOLDER / f"{title.lower()}.py"
 
 
-def draw_link_widgets(title: str, unseen: DeltaGenerator, bar: TopBar) -> None:
-    """The training setup above the page, and out of sight what other pages keep in the link.
+def draw_link_widgets(title: str, unseen: DeltaGenerator, bar: TopBar) -> OpenRun | None:
+    """The training setup above the page, and out of sight what other pages keep in the link; returns the open run.
 
     A widget that two pages in a row hide has to stand at the same place on both: drawn elsewhere, Streamlit's browser
     side puts the new one in before it takes the old one out, and takes the value out of the link with it.
@@ -95,7 +94,7 @@ def draw_link_widgets(title: str, unseen: DeltaGenerator, bar: TopBar) -> None:
     try:
         opened = compute.read(server_catalog(), state.open_run_name())
     except RunError:
-        return  # the page says so
+        return None  # the page says so
     setup_model = getattr(VIEWS[title], "setup_model", None)
     bar.training_setup(*(setup_model(opened) if setup_model else (opened.run.shape, opened.run)))
     with unseen:
@@ -104,6 +103,7 @@ def draw_link_widgets(title: str, unseen: DeltaGenerator, bar: TopBar) -> None:
         for name, view in VIEWS.items():
             if name != title and hasattr(view, "link_choices"):
                 view.link_choices(opened)
+    return opened
 
 
 guarded(main)()

@@ -19,7 +19,7 @@ from semfreeze_core.plan.example_picks import example_picks as picks_of
 from semfreeze_core.plan.forecast import FinetuneForecast, forecast_finetunes
 from semfreeze_core.plan.opinions import Comparison, gather_opinions
 from semfreeze_core.plan.rules_by_cost import Budget
-from semfreeze_core.plan.slices import Slice
+from semfreeze_core.plan.slices import Slice, slice_of_examples
 from semfreeze_core.plan.slices import slices as slices_of
 from semfreeze_core.records.cost import CostTable, ProgressiveCost
 from semfreeze_core.records.defaults import EVAL_ROWS, TRAIN_EXAMPLES
@@ -95,6 +95,12 @@ def first_and_later(opened: OpenRun, metric: str) -> tuple[Band, Band]:
 def slices(opened: OpenRun, metric: str, by: str) -> tuple[list[Slice], int]:
     """The run's groups of examples, and how many are too small to read."""
     return slices_of(opened.run, metric, by)
+
+
+@st.cache_resource(max_entries=8, show_spinner=False, hash_funcs=_BY_KEY)
+def chosen_examples(opened: OpenRun, metric: str, rows: tuple[int, ...]) -> Slice | None:
+    """Examples of the run as a group of their own; None where they are too few."""
+    return slice_of_examples(opened.run, metric, np.array(rows, dtype=np.int64))
 
 
 @st.cache_resource(max_entries=8, show_spinner=False, hash_funcs=_BY_KEY)

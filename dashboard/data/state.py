@@ -29,6 +29,7 @@ SharedLinkName = Literal[  # drawn on every page, out of sight where it does not
     "wide",
     "gpu",
     "model",
+    "freeze",
     "examples",
     "memory",
     "compute",
@@ -59,7 +60,6 @@ LinkName = Literal[
     "law",
     "groups",
     "with",
-    "freeze",
     "prove",
     "finetune",
     "tested",
@@ -73,6 +73,7 @@ _ASKED, _REFUSED = "link asked", "link refused"  # what the link said, and what 
 _UNUSABLE = "unusable"  # values that widgets took and nothing can be done with, and what is shown instead
 _DEPTH: SharedLinkName = "depth"
 _SLIDE, _SETUP = "slide", "training setup"
+_ESTIMATED = "estimated layers"
 _STARTED = "begun"  # what was started in this session and has not been shown yet
 _ANNOUNCED = "announced"
 _SELECTION, _DRAWN = "selection", "selections made"
@@ -336,6 +337,23 @@ def estimate_slider(last: int, start: int, help: str) -> int:
     """The freeze depth of an estimate, 0..last, which is apart from the open run's: the model is another."""
     limit_number("freeze", last)
     return int(st.slider("Freeze depth k", 0, last, start, help=help, **in_link("freeze")))
+
+
+def keep_estimate_depth(last: int, start: int) -> None:
+    """Hold on to the freeze depth of an estimate in the link."""
+    limit_number("freeze", last)
+    st.number_input("freeze", 0, last, start, **in_link("freeze"))
+
+
+def note_estimate(model: str, n_layers: int) -> None:
+    """Note how many layers the estimated model has, for pages that only keep its depth."""
+    st.session_state[_ESTIMATED] = model, n_layers
+
+
+def estimated_layers(model: str) -> int | None:
+    """The layers of the model that was estimated last; None where it is another."""
+    noted, n_layers = st.session_state.get(_ESTIMATED, ("", 0))
+    return n_layers if noted == model else None
 
 
 def set_estimate_depth(depth: int) -> None:

@@ -18,13 +18,22 @@ from . import page
 
 
 def contributions(ctx: page.PageContext, depth: int) -> None:
-    """Each layer's contribution, and under it the share that stays trained at every depth."""
-    figure = curves.draw_gains(ctx.curve, depth)
-    caption = f"{_sampling(ctx.curve)} Circles: the raw fall of the deviation, the paper's gain."
-    page.chart("gains", "What each layer adds", caption, figure, "gain")
-    figure = curves.draw_coverage(ctx.curve, compute.scores(ctx.opened), depth)
-    caption = f"{_sampling(ctx.curve)} The other scores contradict each other: only a finetune decides."
-    title = "Coverage: the share of the layer contributions that stays trained"
+    """Each layer's contribution, and under it the share that stays trained at every depth.
+
+    Of the selected examples alone where some are selected, and enough.
+    """
+    rows = page.selected_examples(ctx.opened)
+    chosen = compute.chosen_examples(ctx.opened, ctx.metric, rows) if rows else None
+    curve, scores = (ctx.curve, compute.scores(ctx.opened)) if chosen is None else (chosen.curve, {})
+    whose = "" if chosen is None else ", selected examples"
+    page.selection_line(ctx, depth)
+    figure = curves.draw_gains(curve, depth)
+    caption = f"{_sampling(curve)} Circles: the raw fall of the deviation, the paper's gain."
+    page.chart("gains", f"What each layer adds{whose}", caption, figure, "gain")
+    figure = curves.draw_coverage(curve, scores, depth)
+    caption = f"{_sampling(curve)} The other scores contradict each other: only a finetune decides."
+    caption = caption if scores else _sampling(curve)
+    title = f"Coverage: the share of the layer contributions that stays trained{whose}"
     page.chart("coverage", title, caption, figure, "gain coverage")
     for name, score in ctx.opened.run.scores.items():
         if score.reason:

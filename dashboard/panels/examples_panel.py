@@ -5,9 +5,11 @@ import streamlit as st
 from semfreeze_core.wording.escaping import terminal_text
 
 from ..charts.token_strip import token_strip_html
+from ..data import state
 from ..data.position_table import read_out_positions
 from ..data.run_folder import OpenRun
 from ..text import data_text
+from . import page
 
 ROWS = "examples of the run"
 _HEIGHT = 300
@@ -15,17 +17,24 @@ _HEIGHT = 300
 
 def examples_panel(opened: OpenRun) -> None:
     """All analyzed examples, and one in full: the one clicked, else the first whose tokens were kept."""
-    examples = opened.run.examples
-    st.markdown("**Analyzed examples: click a row to see it in full**")
+    selected = page.selected_examples(opened)
+    kept = list(selected) or list(range(len(opened.run.examples)))
+    examples = opened.run.examples.iloc[kept]
+    with st.container(horizontal=True, vertical_alignment="center"):
+        which = "Selected" if selected else "Analyzed"
+        st.markdown(f"**{which} examples: click a row to see it in full**", width="content")
+        if selected:
+            st.button("Clear selection", on_click=state.keep_selection, args=(None,))
     table = st.dataframe(
-        data_text.example_rows(examples), key=f"{ROWS} {opened.name}", hide_index=True, height=_HEIGHT,
-        on_select="rerun", selection_mode="single-row", alt="Every analyzed example",
+        data_text.example_rows(examples), key=f"{ROWS} {opened.name} {state.selections_made()}",
+        hide_index=True, height=_HEIGHT, on_select="rerun", selection_mode="single-row", alt="Every analyzed example",
     )  # fmt: skip
     rows = table["selection"]["rows"]
     display = opened.run.display
-    first = int(display.example[0]) if len(display.read_top) else 0
-    chosen = rows[0] if rows and rows[0] < len(examples) else first
-    example = examples.iloc[chosen]
+    with_tokens = {int(row) for row in display.example[: len(display.read_top)]}
+    first = next((row for row in kept if row in with_tokens), kept[0])
+    chosen = kept[rows[0]] if rows and rows[0] < len(kept) else first
+    example = opened.run.examples.iloc[chosen]
     left, right = st.columns(2)
     left.caption("Prompt")
     left.code(terminal_text(example["prompt"]), language=None, wrap_lines=True)

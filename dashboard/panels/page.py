@@ -18,6 +18,7 @@ from semfreeze_core.records.gain import GainCurve
 from semfreeze_core.records.training import LoraSetup
 from semfreeze_core.wording.escaping import chart_text
 from semfreeze_core.wording.plan import stack_sentence
+from semfreeze_core.wording.rules import chosen_examples_sentence
 from semfreeze_core.wording.validation import measured_lines
 
 from ..charts.numbers import numbers_of
@@ -142,6 +143,24 @@ def hidden_depth(opened: OpenRun) -> None:
     state.keep_depth(comparison.n_layers, comparison.rules["coverage"].freeze_depth or 0)
 
 
+def selected_examples(opened: OpenRun) -> tuple[int, ...]:
+    """Rows of the run's examples whose positions are selected in the projection; none where nothing is."""
+    selected = state.selection(opened.name)
+    if selected is None:
+        return ()
+    return tuple(sorted({int(opened.run.display.example[position]) for position in selected.positions}))
+
+
+def selection_line(ctx: PageContext, depth: int) -> None:
+    """Whether the depth fits the selected examples, and a button that clears the selection; nothing without one."""
+    rows = selected_examples(ctx.opened)
+    if rows:
+        chosen = compute.chosen_examples(ctx.opened, ctx.metric, rows)
+        with st.container(horizontal=True, vertical_alignment="center"):
+            st.markdown(chosen_examples_sentence(chosen, len(rows), depth), width="content")
+            st.button("Clear selection", on_click=state.keep_selection, args=(None,))
+
+
 def start_depth(ctx: PageContext) -> int:
     """Where the depth starts: the coverage rule's recommendation, else full finetuning."""
     opinion = compute.comparison(ctx.opened, ctx.metric, None, None).rules["coverage"]
@@ -187,25 +206,25 @@ def header(
             st.html(drawing or stack_html(ctx.n_layers, depth, description))
 
 
-def depth_costs(ctx: PageContext) -> tuple[CostTable, Speed] | None:
+def depth_costs(opened: OpenRun) -> tuple[CostTable, Speed] | None:
     """What each freeze depth costs in the training setup and how fast it runs; None in a setup that contradicts itself.
 
     The page Decide says what is wrong with such a setup.
     """
     options, gpu = state.training_setup()
-    run = ctx.opened.run
+    run = opened.run
     try:
         setup = setup_from_options(run.shape, run, options, with_reference=True, gpu=gpu)
-        table = compute.depth_costs(ctx.opened, setup, LoraSetup(options.lora_rank or LORA_RANK))
+        table = compute.depth_costs(opened, setup, LoraSetup(options.lora_rank or LORA_RANK))
     except PlanError:
         return None
-    measured = compute.finetune_rate(ctx.opened, setup.precision)[0]
+    measured = compute.finetune_rate(opened, setup.precision)[0]
     return table, training_speed(None, None, setup, gpu=gpu, measured=measured)
 
 
 def depth_readouts(ctx: PageContext) -> list[str]:
     """What each freeze depth costs in the training setup, in a few words; entry k for depth k."""
-    costs = depth_costs(ctx)
+    costs = depth_costs(ctx.opened)
     if costs is None:
         return []
     table, speed = costs

@@ -9,12 +9,17 @@ from semfreeze_core.cost.setup import setup_from_options
 from semfreeze_core.errors import PlanError
 from semfreeze_core.records.model import ModelShape
 from semfreeze_core.records.run import Run
+from semfreeze_core.wording.plan import depth_summary
+from semfreeze_core.wording.validation import measured_lines
 
-from ..data import state
+from ..charts.plan_picture import plan_picture
+from ..data import compute, state
+from ..data.run_folder import OpenRun
 from ..forms.setup_form import gpu_input, setup_options
 from ..text import page_text
 from ..text.tooltips import TOOLTIPS
-from . import jobs_panel
+from ..text.visitor_text import visitor_text
+from . import jobs_panel, page
 
 BAR = "top-bar"  # of the container, which Present hides
 
@@ -52,18 +57,38 @@ class TopBar:
             setup = setup_from_options(shape, run, options, with_reference=True, gpu=gpu)
             self._words.caption(page_text.setup_words(setup))
 
-    def actions(self) -> None:
-        """The jobs and the link."""
+    def actions(self, opened: OpenRun | None) -> None:
+        """The jobs and what to share of the open run."""
         with self._rest, st.container(horizontal=True, gap="small"):
             jobs_panel.jobs_popover()
-            share_popover()
+            share_popover(opened)
 
 
-def share_popover() -> None:
-    """The link to what is on the screen; put together when it is asked for."""
+def share_popover(opened: OpenRun | None) -> None:
+    """The link to what is on the screen, and the plan as a picture; made when they are asked for.
+
+    Args:
+        opened: the open run; None where it cannot be read.
+    """
     popover = st.popover("Share", on_change="rerun", key="share", help=TOOLTIPS["share"])
     if popover.open:
         query = urlencode([(name, value) for name in st.query_params for value in st.query_params.get_all(name)])
         with popover:
             st.caption(page_text.SHARE_CAPTION)
             st.code(f"{st.context.url or ''}{'?' if query else ''}{query}", language=None, wrap_lines=True)
+            if opened is not None:
+                st.download_button(
+                    "Download a picture of the plan", lambda: picture_of_plan(opened),
+                    f"semfreeze-{opened.name}.png", "image/png", on_click="ignore",
+                )  # fmt: skip
+
+
+def picture_of_plan(opened: OpenRun) -> bytes:
+    """The open run's plan at the depth on the screen."""
+    n_layers = opened.run.shape.n_layers
+    depth = int(state.number("depth", 0))
+    costs = page.depth_costs(opened)
+    meters = [] if costs is None else page_text.start_meters(costs[0], depth, costs[1].rates)
+    lines = [*measured_lines(compute.validations(opened), depth, n_layers), page_text.run_sentence(opened.run)]
+    headline, *cost = depth_summary(depth, n_layers, None if costs is None else costs[0].depths[depth])
+    return plan_picture(headline, " ".join(cost), n_layers, depth, meters, [visitor_text(line) for line in lines])

@@ -30,8 +30,6 @@ def projection_chart(ctx: page.PageContext, depth: int) -> None:
         else:
             umap, axes = None, axes_choice()
         color, paths = color_choice(), paths_choice()
-        if selected:
-            st.button("Clear selection", on_click=state.keep_selection, args=(None,))
     with page.hidden("projection"):  # the other kind's
         if kind == "UMAP":
             state.keep_choice("space", AXES)

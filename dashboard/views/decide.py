@@ -92,6 +92,7 @@ def body() -> None:
     shown = _Shown(decided, depth, alternatives)
 
     conclusion(ctx, shown)
+    page.selection_line(ctx, depth)
     metrics(ctx, shown)
     cost_charts(alternatives, costs, decided.setup)
     parts = parts_at_depth(run.shape, depth, lora=decided.setup.lora is not None)

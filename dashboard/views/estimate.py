@@ -13,6 +13,7 @@ from semfreeze_core.plan.auto import deep_depth, quarter_depth
 from semfreeze_core.records.cost import CostTable, DepthCost
 from semfreeze_core.records.model import ModelShape
 from semfreeze_core.records.training import LoraSetup, TrainingSetup
+from semfreeze_core.sources.models.known_shapes import KNOWN_SHAPES
 from semfreeze_core.wording.costs import MEMORY_NOTE, estimate_sentence
 from semfreeze_core.wording.plan import stack_sentence
 from semfreeze_dashboard.charts import costs
@@ -77,6 +78,7 @@ def body() -> None:
     shape = compute.named_shape(model)
     options, gpu = state.training_setup()
     options = replace(options, train_examples=rows)
+    state.note_estimate(model, shape.n_layers)
     setup = setup_from_options(shape, None, options, with_reference=True, gpu=gpu)
     table = compute.estimate(model, setup, LoraSetup(options.lora_rank))
     last = len(table.depths) - 1
@@ -132,6 +134,11 @@ def setup_model(opened: OpenRun) -> tuple[ModelShape, None]:
 def link_choices(opened: OpenRun) -> None:
     """This page's widgets of the link, for pages that only keep them there."""
     estimate_form.keep_inputs()
+    model = estimate_form.model_of_link()
+    known = model.lower() in KNOWN_SHAPES  # others may have to be asked for, which no other page waits for
+    n_layers = compute.named_shape(model).n_layers if known else state.estimated_layers(model)
+    if n_layers is not None:
+        state.keep_estimate_depth(n_layers, quarter_depth(n_layers))
 
 
 draw = guarded(body)

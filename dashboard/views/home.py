@@ -41,7 +41,7 @@ def open_runs() -> None:
 
 def moving_stack(ctx: page.PageContext, depth: int | None) -> str | None:
     """The stack as it freezes to the depth, with what that saves; None where no depth is recommended."""
-    costs = page.depth_costs(ctx)
+    costs = page.depth_costs(ctx.opened)
     if depth is None or costs is None:
         return None
     table, speed = costs

@@ -77,13 +77,28 @@ def slices(run: Run, metric: str, by: str = LABEL) -> tuple[list[Slice], int]:
     groups_shown = []
     for name in large[:MAX_SLICES]:
         rows = np.flatnonzero((groups == name).to_numpy(dtype=bool, na_value=False))
-        # Which prompts the task null swapped is not kept by example, so a group is analyzed without it.
-        nothing = SwappedPairs(metric, run.pairs[metric].own[:0], run.pairs[metric].own[:0], "not split by group")
-        curve = gain_curve(
-            _rows_of(run.traces[metric], rows), nothing, tied=run.shape.tied, seed=run.manifest.settings.seed
-        )
-        groups_shown.append(Slice(name, curve, decide_by_coverage(curve)))
+        groups_shown.append(_slice_of(run, metric, rows, name))
     return groups_shown, len(counts) - len(groups_shown)
+
+
+def slice_of_examples(run: Run, metric: str, rows: npt.NDArray[np.int64]) -> Slice | None:
+    """Chosen examples as a group of their own; None for fewer than MIN_SLICE.
+
+    Args:
+        run: a finished analysis.
+        metric: deviation the gains come from.
+        rows: of the run's table of examples, each once.
+    """
+    return _slice_of(run, metric, rows, "chosen examples") if len(rows) >= MIN_SLICE else None
+
+
+def _slice_of(run: Run, metric: str, rows: npt.NDArray[np.int64], name: str) -> Slice:
+    # Which prompts the task null swapped is not kept by example, so a group is analyzed without it.
+    nothing = SwappedPairs(metric, run.pairs[metric].own[:0], run.pairs[metric].own[:0], "not split by group")
+    curve = gain_curve(
+        _rows_of(run.traces[metric], rows), nothing, tied=run.shape.tied, seed=run.manifest.settings.seed
+    )
+    return Slice(name, curve, decide_by_coverage(curve))
 
 
 def _groups(run: Run, by: str) -> "pd.Series[Any]":

@@ -121,6 +121,22 @@ def slices_sentence(groups: Sequence[Slice], depth: int, left_out: int) -> str:
     return f"{fits} {left_out_groups(left_out)}".rstrip()
 
 
+def chosen_examples_sentence(chosen: Slice | None, n: int, depth: int) -> str:
+    """Whether a depth fits examples that somebody chose.
+
+    Args:
+        chosen: their group; None where they are too few.
+        n: how many they are.
+        depth: k.
+    """
+    if chosen is None:
+        return f"{counted(n, 'example')} selected: too few to be analyzed on their own, which takes {MIN_SLICE}."
+    low, high = chosen.pick
+    relation = "deeper" if chosen.contradicts(depth) else "no deeper"
+    picks = f"{low}" if low == high else f"{low} to {high}"
+    return f"Depth {depth} is {relation} than the coverage rule selects for the {n:,} selected examples: {picks}."
+
+
 def left_out_groups(n: int) -> str:
     """How many groups are not shown, or nothing."""
     return f"{n} more groups are too small or too many to analyze on their own." if n else ""

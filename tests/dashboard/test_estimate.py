@@ -86,3 +86,11 @@ def test_a_length_of_another_model_is_lowered_to_what_this_one_takes():
     app.selectbox(key="model").set_value("smollm2-135m").run()
     assert not app.exception
     assert app.number_input(key="length").value == 8192
+
+
+def test_the_depth_of_an_estimate_outlives_another_page():
+    app = opened("estimate", model="qwen2.5-7b", freeze="21")
+    for page in ("decide", "data", "estimate"):
+        app.switch_page(f"views/{page}.py").run()
+        assert not app.exception
+        assert app.session_state["freeze"] == 21
