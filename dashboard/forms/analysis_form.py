@@ -7,7 +7,7 @@ import streamlit as st
 
 from semfreeze_core.errors import DataError, InputError
 from semfreeze_core.records.fields import FieldMapping
-from semfreeze_core.sources.data.schemas import proposed_fields
+from semfreeze_core.sources.data.schemas import proposed_fields, recognized
 from semfreeze_core.storage import user_path
 from semfreeze_core.wording.escaping import markdown_code
 
@@ -15,7 +15,7 @@ from ..data import compute, state
 from ..data.analysis_request import AnalysisForm, keep_upload, upload_types
 from ..data.run_folder import paths_allowed
 from ..data.state import in_form
-from ..text import page_text
+from ..text import data_text, page_text
 from ..text.tooltips import TOOLTIPS
 
 MODELS = {"embedded": "bundled", "hub": "hub id", "folder": "local folder", "gguf": "GGUF file"}
@@ -128,6 +128,8 @@ def analysis_form(runs: Path) -> AnalysisForm | None:
     state.reset_fields_of_other_data(data, ("read-as", "label", "template", *_COLUMN_KEYS))
     with right:
         fields = field_inputs(columns)
+        match = recognized(columns) if fields == FieldMapping() else None
+        st.html(data_text.format_chips_html(match[0].name if match else None))
     with left, st.container(horizontal=True, vertical_alignment="bottom"):
         examples = st.number_input("Examples", 0, 1_000_000, step=64, key=in_form("examples", 256), width=_THIRD,
                                    help=TOOLTIPS["examples"])  # fmt: skip

@@ -1,8 +1,11 @@
 """Sentences about the data that a run was analyzed on."""
 
+from html import escape
+
 import pandas as pd
 
 from semfreeze_core.records.manifest import DataEntry, RunManifest
+from semfreeze_core.sources.data.schemas import SCHEMAS
 from semfreeze_core.wording.numbers import counted, percent
 
 from .analysis_text import escaped
@@ -10,6 +13,8 @@ from .visitor_text import error_text
 
 _MIDDLE, _LONG = 0.5, 0.95
 _PROMPT_LINES = 3
+_CHIP = "padding:1px 9px;border:1px solid currentColor;border-radius:10px"
+_LIT = "filter:invert(1)"  # the page's ink turned over, on a ground of that ink
 
 
 def data_sentence(data: DataEntry, name: str) -> str:
@@ -56,6 +61,22 @@ def example_rows(examples: pd.DataFrame) -> list[dict[str, object]]:
         }
         for row in examples.itertuples()
     ]
+
+
+def format_chips_html(detected: str | None) -> str:
+    """Every data format that is recognized by its columns, the one of the file lit.
+
+    Args:
+        detected: name of its schema, or None where none fits or the columns are chosen by hand.
+    """
+    chips = []
+    for schema in SCHEMAS:
+        lit = schema.name == detected
+        look = "background:currentColor" if lit else "opacity:0.75"
+        name = f'<span style="{_LIT if lit else ""}">{escape(schema.name)}</span>'
+        mark = ' aria-current="true"' if lit else ""
+        chips.append(f'<span{mark} style="{_CHIP};{look}">{name}</span>')
+    return f'<div style="display:flex;flex-wrap:wrap;gap:6px;font-size:13px">{"".join(chips)}</div>'
 
 
 def strip_caption(n_shown: int, n_layers: int) -> str:

@@ -1,6 +1,7 @@
 """Data: what a run was analyzed on, a new analysis from the form to the job, and how jobs are told."""
 
 import json
+import re
 import time
 from types import SimpleNamespace
 
@@ -171,6 +172,8 @@ def test_form_starts_from_the_columns_that_the_data_most_likely_mean(form, tmp_p
     form.text_input(key="form data-path").set_value(str(write_jsonl(tmp_path / "alpaca.jsonl", rows))).run()
     assert not form.error
     assert "Read as Alpaca" in words(form).replace("\\", "")
+    (chips,) = [element.proto.body for element in form.get("html") if "ShareGPT" in element.proto.body]
+    assert re.findall('aria-current="true".*?><span[^>]*>(.*?)<', chips) == ["Alpaca"]
     assert "1 of 40 rows is skipped: line 8" in words(form).replace("\\", "")
     assert [button.label for button in form.get("download_button")] == ["Download skipped rows"]
     form.selectbox(key="form read-as").select("template").run()
@@ -212,7 +215,8 @@ def test_the_open_run_shows_what_it_was_analyzed_on(example):
     assert shown["Tokens per example"][0] == f"{example.run.examples['n_tokens'].median():,.0f}"
     (table,) = [frame.value for frame in app.dataframe if "prompt ends" in frame.value.columns]
     assert len(table) == data.n_examples
-    first = example.run.examples.iloc[int(example.run.display.example[0])]
+    display = example.run.display
+    first = example.run.examples.iloc[int(display.example[: len(display.read_top)].min())]
     assert first["completion"] in [code.value for code in app.code]
     (strip,) = [
         element.proto.body for element in app.get("html") if "predicted from hidden state" in element.proto.body
