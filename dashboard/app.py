@@ -11,12 +11,13 @@ from semfreeze_dashboard.data import compute, state
 from semfreeze_dashboard.data.link_history import history_script
 from semfreeze_dashboard.data.run_folder import OpenRun, first_run, server_catalog
 from semfreeze_dashboard.panels.page import HIDDEN, ONWARD, hidden, hidden_depth
+from semfreeze_dashboard.panels.steps import DONE, OPEN, done_steps
 from semfreeze_dashboard.panels.top_bar import TopBar
-from semfreeze_dashboard.server.auth import require_login
+from semfreeze_dashboard.server.auth import logged_in, require_login
 from semfreeze_dashboard.server.failures import guarded
 from semfreeze_dashboard.text import page_text
 from semfreeze_dashboard.text.analysis_text import escaped
-from semfreeze_dashboard.views import FORMER_PAGES, PAGES, SECTIONS
+from semfreeze_dashboard.views import FORMER_PAGES, PAGES, PLAN_SECTION, SECTIONS
 
 FOLDER = Path(__file__).parent / "views"
 # Streamlit draws these lower than the fields beside them, which would put the labels of one row at two heights. It
@@ -51,8 +52,17 @@ def main() -> None:
     of them without the depth. What this script binds goes along.
     """
     st.set_page_config(page_title="semfreeze", layout="wide", initial_sidebar_state="auto")
+    done = done_steps() if logged_in() else set()
     sections = {
-        heading: [st.Page(_file(title), title=title, default=title == "Home") for title in titles]
+        heading: [
+            st.Page(
+                _file(title),
+                title=title,
+                default=title == "Home",
+                icon=(DONE if title in done else OPEN) if heading == PLAN_SECTION else None,
+            )
+            for title in titles
+        ]
         for heading, titles in SECTIONS.items()
     }
     sections[""] += [

@@ -302,6 +302,18 @@ def pick_run(names: list[str], first: str) -> str:
     return chosen or first
 
 
+def run_of_link(names: list[str], first: str) -> str:
+    """The run that the session or the link asks for, before the picker is drawn; `first` where it is none of these."""
+    name = st.session_state.get(_RUN) or st.query_params.get(_RUN)
+    return name if name in names else first
+
+
+def depth_of_link(recommended: int | None) -> int | None:
+    """The depth that the session or the link asks for, before its slider is drawn, else the recommended one."""
+    asked = str(st.session_state.get(_DEPTH, st.query_params.get(_DEPTH, "")))
+    return int(asked) if asked.isdecimal() else recommended
+
+
 def choose_run(name: str) -> None:
     """Open another run, from a callback; in a fragment the whole page has to be drawn again after it.
 

@@ -9,6 +9,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from semfreeze_core.errors import InputError
+from semfreeze_core.records.defaults import HELD_OUT_DATA
 from semfreeze_core.records.job import Job
 from semfreeze_core.runs import jobs
 from semfreeze_core.runs.folder import read_manifest
@@ -52,7 +53,7 @@ def require_data(data: str, analyzed: Collection[str] = ()) -> None:
     Raises:
         InputError: saying what can be named instead.
     """
-    if paths_allowed() or data in analyzed or _is_upload(data):
+    if paths_allowed() or data in (*analyzed, HELD_OUT_DATA) or _is_upload(data):
         return
     if data.removeprefix("sample:") in sample_names() and data.startswith("sample:"):
         return

@@ -6,6 +6,7 @@ from typing import Any
 import streamlit as st
 
 from semfreeze_core.errors import DataError, InputError
+from semfreeze_core.records.defaults import HELD_OUT_DATA
 from semfreeze_core.records.fields import FieldMapping
 from semfreeze_core.sources.data.schemas import proposed_fields, recognized
 from semfreeze_core.storage import user_path
@@ -19,7 +20,14 @@ from ..text import data_text, page_text
 from ..text.tooltips import TOOLTIPS
 
 MODELS = {"embedded": "bundled", "hub": "hub id", "folder": "local folder", "gguf": "GGUF file"}
-DATA = {"read": "analyzed", "sample": "sample", "upload": "upload", "hub": "hub dataset", "path": "path"}
+DATA = {
+    "held": "held out",
+    "read": "analyzed",
+    "sample": "sample",
+    "upload": "upload",
+    "hub": "hub dataset",
+    "path": "path",
+}
 READ_AS = {
     "guess": "as the column names say",
     "pair": "prompt and completion",
@@ -50,6 +58,7 @@ def data_input(
     form_key: str = "data",
     *,
     read: str | None = None,
+    held_out: bool = False,
     first: str = "sample",
     sample: str = "_train",
 ) -> tuple[str | None, str | None, str]:
@@ -60,14 +69,19 @@ def data_input(
         title: of the choice.
         form_key: what tells these widgets' keys from others of the kind.
         read: the data of the run that is looked at, where they can be chosen again.
+        held_out: whether rows of the training data may be held out in their place.
         first: kind that is chosen at first.
         sample: how the samples that are named first end.
     """
-    kinds = DATA if read is not None else {name: title for name, title in DATA.items() if name != "read"}
+    left_out = [name for name, offered in (("read", read is not None), ("held", held_out)) if not offered]
+    kinds = {name: title for name, title in DATA.items() if name not in left_out}
     kind = _choice(title, kinds, f"{form_key}-kind", "data kind", local=("path",), first=first)
     if kind == "read" and read is not None:
         st.caption(markdown_code(page_text.data_name(read)))
         return read, None, page_text.data_name(read)
+    if kind == "held":
+        st.caption(page_text.HELD_OUT_CAPTION)
+        return HELD_OUT_DATA, None, HELD_OUT_DATA
     if kind == "sample":
         names = sorted(compute.samples(), key=lambda name: (not name.endswith(sample), name))
         chosen = str(st.selectbox("Sample task", names, key=in_form(f"{form_key}-sample")))

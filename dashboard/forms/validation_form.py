@@ -100,7 +100,10 @@ def finetune_form(opened: OpenRun, runs: Path) -> FinetuneRequest | None:
     with left:
         train, split, data_name = data_input(runs, "Train on", f"train of {opened.name}", read=read, first="read")
     with right:
-        evaluation, judged, _ = data_input(runs, "Evaluate on", f"eval of {opened.name}", first=sampled, sample=sibling)
+        evaluation, judged, _ = data_input(
+            runs, "Evaluate on", f"eval of {opened.name}", held_out=True,
+            first="held" if sampled == "upload" else sampled, sample=sibling,
+        )  # fmt: skip
     train, evaluation = with_split(train, split), with_split(evaluation, judged)
     if train is not None and train != read:
         st.warning(escaped(validation_text.OTHER_DATA.format(read=page_text.data_name(read))))

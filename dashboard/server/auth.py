@@ -40,11 +40,16 @@ def _throttle() -> LoginThrottle:
     return LoginThrottle()
 
 
+def logged_in() -> bool:
+    """Whether this visitor may see anything."""
+    return not os.environ.get(PASSWORD_VARIABLE) or bool(st.session_state.get(_LOGGED_IN))
+
+
 def require_login() -> bool:
     """Whether this visitor may go on; asks for the password otherwise."""
-    password = os.environ.get(PASSWORD_VARIABLE)
-    if not password or st.session_state.get(_LOGGED_IN):
+    if logged_in():
         return True
+    password = os.environ[PASSWORD_VARIABLE]
     throttle, now = _throttle(), time.monotonic()
     with st.form("password", width=420):
         entered = st.text_input("Password of this dashboard", type="password", autocomplete="current-password")

@@ -7,6 +7,7 @@ from semfreeze_core.cost.hardware import Gpu
 from semfreeze_core.cost.speed import Speed, utilization_range
 from semfreeze_core.plan.opinions import Comparison
 from semfreeze_core.records.cost import CostTable, DepthCost
+from semfreeze_core.records.defaults import HELD_OUT
 from semfreeze_core.records.display import DisplaySample
 from semfreeze_core.records.model import ModelShape
 from semfreeze_core.records.run import Run
@@ -53,6 +54,7 @@ NO_COLUMNS = (
 )
 
 
+HELD_OUT_CAPTION = f"{percent(HELD_OUT)} of the rows, which are then not trained on. No prompt stands on both sides."
 SHARE_CAPTION = "This link shows the same run, depth and settings to whoever can reach this server."
 USE_CONCLUSION = "Run it with semfreeze, in your own script, or in another trainer."
 TRAIN_CAPTION = (

@@ -18,9 +18,10 @@ PAGES = {
     "Present": "how do I show it to a meeting?",
 }
 # The pages as the sidebar lists them, by heading.
+PLAN_SECTION = "Your plan"
 SECTIONS = {
     "": ("Home",),
-    "Your plan": ("Data", "Analyze", "Decide", "Prove", "Use"),
+    PLAN_SECTION: ("Data", "Analyze", "Decide", "Prove", "Use"),
     "More": ("Library", "Estimate", "Present"),
 }
 # Pages of links from before, by the page that shows the same now.

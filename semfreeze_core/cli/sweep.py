@@ -17,7 +17,7 @@ from semfreeze_core.cli.options.finetune import (
     require,
 )
 from semfreeze_core.cli.options.groups import with_flags
-from semfreeze_core.records.defaults import EVAL_ROWS, MIN_SEEDS, STEPS, TRAIN_ROWS
+from semfreeze_core.records.defaults import EVAL_ROWS, HELD_OUT_DATA, MIN_SEEDS, STEPS, TRAIN_ROWS
 from semfreeze_core.records.fields import FieldMapping
 from semfreeze_core.wording.escaping import terminal_text
 
@@ -27,7 +27,7 @@ from semfreeze_core.wording.escaping import terminal_text
 def sweep(
     run: RunArgument,
     train: TrainDataOption,
-    evaluation: EvalDataOption,
+    evaluation: EvalDataOption = HELD_OUT_DATA,
     depths: Annotated[
         str,
         typer.Option(help="Freeze depths, comma-separated; auto: 0, 1/4, 1/2, 2/3, the maximum, every rule's."),

@@ -20,6 +20,7 @@ from semfreeze_core.cli.options.groups import with_flags
 from semfreeze_core.records.defaults import (
     EVAL_ROWS,
     FURTHER_VARIANTS,
+    HELD_OUT_DATA,
     LORA_RANK,
     MIN_SEEDS,
     SEEDS,
@@ -37,7 +38,7 @@ from semfreeze_core.wording.escaping import terminal_text
 def validate(
     plan: Annotated[str, typer.Argument(metavar="RUN|PLAN", help="A run (--rule makes its plan), or a plan.json.")],
     train: TrainDataOption,
-    evaluation: EvalDataOption,
+    evaluation: EvalDataOption = HELD_OUT_DATA,
     arms: Annotated[
         str,
         typer.Option(

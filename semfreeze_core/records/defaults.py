@@ -37,6 +37,7 @@ RACE_STEPS = 20  # after which variants, and each variant's learning rates, are 
 RACE_ROWS = (64, 128)  # eval examples of a race, least and most
 RACE_READINGS = 0.015  # share of full finetuning's compute that evaluations of a race may take beyond the least
 RACE_CONFIDENCE = 0.9  # one-sided, of a comparison in a race
+HELD_OUT_DATA = "held-out"  # in the place of eval data: rows of the training data
 HELD_OUT = 0.2  # share of the rows held out where no eval examples are given
 HELD_OUT_ROWS = (16, 512)  # least and most
 

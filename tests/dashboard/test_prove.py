@@ -1,6 +1,7 @@
 """The Prove page: the shipped validation as it is, none as plainly, and a new one as a command."""
 
 import json
+from dataclasses import replace
 from urllib.parse import parse_qs
 
 import pytest
@@ -8,8 +9,10 @@ import pytest
 from semfreeze_core.plan.candidate_depths import candidates_of
 from semfreeze_core.plan.opinions import gather_opinions
 from semfreeze_core.records.validation import IntervalEntry, LiveArm, ShownItem
+from semfreeze_core.runs.folder import write_run
 from semfreeze_core.runs.jobs import JOBS
 from semfreeze_core.runs.reports import list_validations
+from semfreeze_core.sources.data.samples import resolve_data
 from semfreeze_dashboard.charts import finetunes
 from semfreeze_dashboard.charts.numbers import numbers_of
 from semfreeze_dashboard.data.run_folder import DEMO_VARIABLE, PATHS_VARIABLE
@@ -260,3 +263,16 @@ def test_page_names_the_layers_of_a_set(doubtful, report):
     drawn = [chart.proto.spec for chart in app.get("plotly_chart")]
     assert all(any(word in spec for spec in drawn) for word in words)
     assert not any("30 trained" in html.proto.body for html in app.get("html"))
+
+
+def test_eval_rows_are_held_out_where_nobody_gives_any(doubtful, example, monkeypatch):
+    monkeypatch.setenv(PATHS_VARIABLE, "1")
+    run = example.run
+    manifest = run.manifest.model_copy(
+        update={"data": run.manifest.data.model_copy(update={"source": resolve_data("sample:sentence_to_json_train")})}
+    )
+    write_run(replace(run, manifest=manifest), doubtful, overwrite=True)
+    app = opened("prove", run="doubtful", prove="true")
+    assert not app.exception
+    assert "--eval=held-out" in app.code[-1].value
+    assert any("20% of the rows" in caption.value for caption in app.caption)

@@ -8,7 +8,7 @@ import typer
 
 from semfreeze_core.cli.options.common import DeviceOption, PickleOption, RevisionOption, TrustOption
 from semfreeze_core.errors import InputError
-from semfreeze_core.records.defaults import ACCURACY_ROWS
+from semfreeze_core.records.defaults import ACCURACY_ROWS, HELD_OUT
 from semfreeze_core.records.options import TrainingOptions
 
 if TYPE_CHECKING:
@@ -20,7 +20,12 @@ TrainDataOption = Annotated[
 ]
 EvalDataOption = Annotated[
     str,
-    typer.Option("--eval", help="Eval examples, same formats; disjoint from the training examples.", metavar="DATA"),
+    typer.Option(
+        "--eval",
+        help="Eval examples, same formats; disjoint from the training examples. held-out: "
+        f"{HELD_OUT:.0%} of the training rows, which are not trained on.",
+        metavar="DATA",
+    ),
 ]
 TrainExamplesOption = Annotated[int, typer.Option(help="Training examples to draw, balanced by label if there is one.")]
 EvalExamplesOption = Annotated[int, typer.Option(help="Eval examples to draw.")]

@@ -6,10 +6,12 @@ from typing import Any
 
 from semfreeze_core.errors import DataError
 from semfreeze_core.progress import Progress, ProgressEvent, silent
+from semfreeze_core.records.defaults import HELD_OUT_DATA
 from semfreeze_core.records.examples import TokenizedExample
 from semfreeze_core.records.fields import FieldMapping
 from semfreeze_core.sources.data.encode import EncodedSet, encode_all
-from semfreeze_core.sources.data.examples import read_examples
+from semfreeze_core.sources.data.examples import ExampleSet, read_examples
+from semfreeze_core.sources.data.held_out import split_examples
 from semfreeze_core.sources.data.samples import resolve_data
 
 
@@ -53,7 +55,8 @@ def read_task_data(
     """Read and tokenize both sets.
 
     Args:
-        train, evaluation: task files, "hf:owner/name#split", or "sample:NAME".
+        train, evaluation: task files, "hf:owner/name#split", or "sample:NAME"; HELD_OUT_DATA for eval examples takes
+            rows of the training data, which are then not trained on.
         tokenizer: the model's.
         mapping: which fields hold what; unset ones are guessed when unambiguous.
         n_train, n_eval: how many to draw, by label where there is one; None takes all.
@@ -67,17 +70,23 @@ def read_task_data(
     sets: list[EncodedSet] = []
     notes: list[list[str]] = []
     skipped = []
-    for name, source, n in (("training set", train, n_train), ("eval set", evaluation, n_eval)):
+
+    def read(source: str, n: int | None) -> ExampleSet:
+        return read_examples(
+            resolve_data(source), mapping=mapping, split=None, n=n, seed=seed, tokenizer=tokenizer, progress=progress
+        )
+
+    for name in ("training set", "eval set"):
         try:
-            examples = read_examples(
-                resolve_data(source),
-                mapping=mapping,
-                split=None,
-                n=n,
-                seed=seed,
-                tokenizer=tokenizer,
-                progress=progress,
-            )
+            if evaluation != HELD_OUT_DATA:
+                examples = read(train, n_train) if name == "training set" else read(evaluation, n_eval)
+            elif name == "training set":
+                whole = read(train, None)
+                examples, held_out = split_examples(train, whole, n_train, n_eval, seed)
+                text = f"{held_out.n_usable:,} of {whole.n_usable:,} rows are held out for evaluation."
+                progress(ProgressEvent("Holding out", message=text))
+            else:
+                examples = held_out
             notes.append([note for note in examples.notes if note != examples.skipped_note])
             for note in notes[-1]:
                 n_rows = examples.n_rows
@@ -95,7 +104,7 @@ def read_task_data(
             )
         except DataError as error:
             raise DataError(f"The {name}: {error}") from error
-        if examples.skipped_note is not None:
+        if examples.skipped_note is not None and (name == "training set" or evaluation != HELD_OUT_DATA):
             skipped.append(f"The {name}: {examples.skipped_note}")
     overlap = overlap_warnings(sets[0].tokenized, sets[1].tokenized)
     return TaskData(sets[0], sets[1], tuple(notes[0]), tuple(skipped), tuple(overlap))

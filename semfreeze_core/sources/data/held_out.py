@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ from semfreeze_core.progress import Progress, silent
 from semfreeze_core.records.defaults import HELD_OUT, HELD_OUT_ROWS, MIN_EXAMPLES
 from semfreeze_core.records.examples import Example
 from semfreeze_core.records.fields import FieldMapping
-from semfreeze_core.sources.data.examples import read_examples
+from semfreeze_core.sources.data.examples import ExampleSet, read_examples
 from semfreeze_core.sources.data.rows import open_rows
 from semfreeze_core.sources.data.samples import resolve_data
 from semfreeze_core.sources.data.sampling import sample_rows
@@ -70,6 +70,38 @@ def hold_out(
         lines = (json.dumps(rows[number], default=str) + "\n" for number in sorted(numbers))
         write_atomically(path, "".join(lines))
     return found
+
+
+def split_examples(
+    source: str, examples: ExampleSet, n_train: int | None, n_eval: int | None, seed: int
+) -> tuple[ExampleSet, ExampleSet]:
+    """Training and eval examples out of one source, as `hold_out` splits it, without writing files.
+
+    Args:
+        source: for messages.
+        examples: all that are usable.
+        n_train, n_eval: how many to draw of either part, by label where there is one; None takes all.
+        seed: of the split and the draws.
+
+    Raises:
+        DataError: too few rows, or too few different prompts, to hold any out.
+    """
+    held_out = held_out_rows(source, examples.examples, seed)
+    parts = []
+    for n, inside in ((n_train, False), (n_eval, True)):
+        indices = [i for i, example in enumerate(examples.examples) if (example.row in held_out) == inside]
+        order, notes = sample_rows([examples.examples[i].label for i in indices], n, seed)
+        drawn = [indices[i] for i in order]
+        parts.append(
+            replace(
+                examples,
+                examples=tuple(examples.examples[i] for i in drawn),
+                n_usable=len(indices),
+                notes=(*examples.notes, *notes),
+                groups={name: tuple(values[i] for i in drawn) for name, values in examples.groups.items()},
+            )
+        )
+    return parts[0], parts[1]
 
 
 def held_out_rows(source: str, examples: Sequence[Example], seed: int) -> set[int]:

@@ -1,0 +1,45 @@
+"""The path to a plan in the sidebar: which of its steps are ticked, and for whom."""
+
+import pytest
+
+from semfreeze_dashboard.panels import steps
+from semfreeze_dashboard.server.auth import PASSWORD_VARIABLE
+from semfreeze_dashboard.views import PLAN_SECTION, SECTIONS
+from tests.dashboard.test_pages import opened
+
+PATH = set(SECTIONS[PLAN_SECTION])
+
+
+@pytest.fixture
+def ticked(monkeypatch):
+    """The steps that were ticked when the page was drawn, last ones last."""
+    seen = []
+
+    def note():
+        seen.append(done())
+        return seen[-1]
+
+    done = steps.done_steps
+    monkeypatch.setattr("semfreeze_dashboard.panels.steps.done_steps", note)
+    return seen
+
+
+@pytest.mark.parametrize(
+    ("query", "done"),
+    [
+        ({}, {"Data", "Analyze", "Decide", "Prove"}),
+        ({"depth": "12"}, {"Data", "Analyze", "Decide"}),
+        ({"depth": "many"}, {"Data", "Analyze", "Decide", "Prove"}),
+        ({"run": "doubtful"}, {"Data", "Analyze"}),
+    ],
+)
+def test_a_step_is_ticked_once_it_is_answered(ticked, doubtful, query, done):
+    assert not opened("decide", **query).exception
+    assert ticked[0] == done
+    assert done < PATH
+
+
+def test_a_visitor_without_the_password_learns_nothing_from_ticks(ticked, monkeypatch):
+    monkeypatch.setenv(PASSWORD_VARIABLE, "open sesame")
+    assert not opened().exception
+    assert ticked == []
