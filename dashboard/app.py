@@ -1,23 +1,26 @@
 """The dashboard: its pages, and which run they show. Started by `semfreeze dashboard`."""
 
+from collections.abc import Collection
 from importlib import import_module
 from pathlib import Path
 
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
+from streamlit.navigation.page import Page
 
 from semfreeze_core.errors import RunError
+from semfreeze_dashboard.charts.plan_picture import mark
 from semfreeze_dashboard.data import compute, state
 from semfreeze_dashboard.data.link_history import history_script
 from semfreeze_dashboard.data.run_folder import OpenRun, first_run, server_catalog
 from semfreeze_dashboard.panels.page import HIDDEN, ONWARD, hidden, hidden_depth
-from semfreeze_dashboard.panels.steps import DONE, OPEN, done_steps
+from semfreeze_dashboard.panels.steps import DONE, done_steps
 from semfreeze_dashboard.panels.top_bar import TopBar
 from semfreeze_dashboard.server.auth import logged_in, require_login
 from semfreeze_dashboard.server.failures import guarded
 from semfreeze_dashboard.text import page_text
 from semfreeze_dashboard.text.analysis_text import escaped
-from semfreeze_dashboard.views import FORMER_PAGES, PAGES, PLAN_SECTION, SECTIONS
+from semfreeze_dashboard.views import FORMER_PAGES, PAGES
 
 FOLDER = Path(__file__).parent / "views"
 # Streamlit draws these lower than the fields beside them, which would put the labels of one row at two heights. It
@@ -31,6 +34,7 @@ STYLE = f"""<style>
 [data-testid=stColumn]:has([data-testid=stPlotlyChart], [data-testid=stButtonGroup]) {{ min-width: min(100%, 21rem) }}
 [data-testid=stColumn]:has([data-testid=stMetric]) {{ min-width: 10rem }}
 [data-testid=stButtonGroup] [role=radiogroup] {{ flex-wrap: wrap }}
+[data-testid=stMainBlockContainer] {{ padding-top: 2rem }}
 [class*=st-key-{ONWARD}] a {{ color: inherit; padding: 0.4rem 0.75rem }}
 [class*=st-key-{ONWARD}] a {{ border: 1px solid color-mix(in srgb, currentColor 35%, transparent) }}
 [class*=st-key-{ONWARD}-first] a {{ border-color: currentColor; box-shadow: 0 0 0 1px currentColor }}
@@ -51,25 +55,10 @@ def main() -> None:
     out when the page changes, and the next page puts it back, which leaves two more stops in the browser's history, one
     of them without the depth. What this script binds goes along.
     """
-    st.set_page_config(page_title="semfreeze", layout="wide", initial_sidebar_state="auto")
     done = done_steps() if logged_in() else set()
-    sections = {
-        heading: [
-            st.Page(
-                _file(title),
-                title=title,
-                default=title == "Home",
-                icon=(DONE if title in done else OPEN) if heading == PLAN_SECTION else None,
-            )
-            for title in titles
-        ]
-        for heading, titles in SECTIONS.items()
-    }
-    sections[""] += [
-        st.Page(_file(title), title=title, url_path=former, visibility="hidden")
-        for former, title in FORMER_PAGES.items()
-    ]
-    page = st.navigation(sections)
+    page = st.navigation([*(_page(title, done) for title in PAGES), *map(_former_page, FORMER_PAGES)])
+    st.set_page_config(page_title="semfreeze", page_icon=mark(), layout="wide", initial_sidebar_state="auto")
+    title = page.title.removesuffix(DONE)
     st.html(STYLE + (DARK_STYLE if state.dark_theme() else ""))
     unseen = hidden("pages")
     with unseen:
@@ -84,15 +73,26 @@ def main() -> None:
     bar.pick_run(names, first_run(names))
     notice = st.empty()
     try:
-        bar.actions(draw_link_widgets(page.title, unseen, bar))
-        VIEWS[page.title].draw()
+        bar.actions(draw_link_widgets(title, unseen, bar))
+        VIEWS[title].draw()
     finally:  # a page that has nothing to show stops the script
-        if refused := state.refused_values(page.title):
+        if refused := state.refused_values(title):
             notice.warning(escaped(page_text.refused_link_message(refused)))
 
 
-def _file(title: str) -> Path:
-    return FOLDER / f"{title.lower()}.py"
+def _page(title: str, done: Collection[str]) -> Page:
+    """A page of the sidebar; those of the path to a plan have a tick once they are done."""
+    shown = title + DONE * (title in done)
+    return st.Page(FOLDER / f"{title.lower()}.py", title=shown, default=title == "Home")
+
+
+def _former_page(name: str) -> Page:
+    """The address of a page from before. No file: a link to the page's file would lead to this address."""
+
+    def draw_nothing() -> None:
+        """What is drawn follows from the title."""
+
+    return st.Page(draw_nothing, title=FORMER_PAGES[name], url_path=name, visibility="hidden")
 
 
 def draw_link_widgets(title: str, unseen: DeltaGenerator, bar: TopBar) -> OpenRun | None:

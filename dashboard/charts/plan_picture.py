@@ -1,6 +1,7 @@
 """The plan as a picture to share: the layers, what freezing them saves, and what was measured of it."""
 
 from collections.abc import Sequence
+from functools import cache
 from io import BytesIO
 from textwrap import wrap
 
@@ -45,6 +46,17 @@ def plan_picture(
     file = BytesIO()
     picture.save(file, "PNG", optimize=True)
     return file.getvalue()
+
+
+@cache
+def mark() -> Image.Image:
+    """The mark of the pages: a few layers, the lower ones frozen."""
+    side, step = 64, 16
+    picture = Image.new("RGBA", (side, side), (0, 0, 0, 0))
+    draw = ImageDraw.Draw(picture)
+    for i in range(4):
+        draw.rectangle((6, i * step + 3, side - 7, (i + 1) * step - 4), TRAINED if i < 2 else FROZEN)
+    return picture
 
 
 def _stack(draw: ImageDraw.ImageDraw, n_layers: int, depth: int) -> None:

@@ -77,4 +77,4 @@ def trainer_config(selection: exports.PlanSelection, target: str) -> None:
         st.caption(error_text(note))
     text = visitor_file(exported.text, (plan.model.source, data))
     st.download_button(f"Download {exported.filename}", text, exported.filename, on_click="ignore")
-    st.code(text, language=None, height=400)
+    st.code(text, language=None, wrap_lines=True)

@@ -6,7 +6,7 @@ from semfreeze_core.plan.badge import evidence_badge
 from ..data import compute, state
 from ..data.run_folder import first_run, server_catalog
 
-DONE, OPEN = ":material/check_circle:", ":material/radio_button_unchecked:"
+DONE = " ✓"  # behind a page's name; no icon, which Streamlit has browsers fetch from a server of Google's
 
 
 def done_steps() -> set[str]:

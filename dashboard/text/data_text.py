@@ -31,8 +31,8 @@ def data_figures(data: DataEntry, examples: pd.DataFrame) -> list[tuple[str, str
     return [
         ("Usable rows", f"{data.n_usable:,}", f"{skipped:,} of {data.n_rows:,} skipped", "usable rows"),
         ("Tokens per example", *_lengths(examples["n_tokens"]), "tokens per example"),
-        ("Target tokens per example", *_lengths(examples["n_supervised"]), "target tokens per example"),
-        ("Prompts cut", f"{data.n_truncated:,}", f"{data.n_too_long:,} examples left out as too long", "cut"),
+        ("Target tokens", *_lengths(examples["n_supervised"]), "target tokens per example"),
+        ("Prompts cut", f"{data.n_truncated:,}", f"{data.n_too_long:,} left out as too long", "cut"),
     ]
 
 
@@ -90,4 +90,4 @@ def strip_caption(n_shown: int, n_layers: int) -> str:
 
 def _lengths(lengths: "pd.Series[int]") -> tuple[str, str]:
     middle, long = lengths.quantile([_MIDDLE, _LONG])
-    return f"{middle:,.0f}", f"{percent(_LONG)} have at most {long:,.0f}"
+    return f"{middle:,.0f}", f"{percent(_LONG)} have {long:,.0f} or fewer"

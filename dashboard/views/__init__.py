@@ -17,12 +17,6 @@ PAGES = {
     "Estimate": "what would a model take, before I have data?",
     "Present": "how do I show it to a meeting?",
 }
-# The pages as the sidebar lists them, by heading.
-PLAN_SECTION = "Your plan"
-SECTIONS = {
-    "": ("Home",),
-    PLAN_SECTION: ("Data", "Analyze", "Decide", "Prove", "Use"),
-    "More": ("Library", "Estimate", "Present"),
-}
+PATH = ("Data", "Analyze", "Decide", "Prove", "Use")  # to a plan that runs, step by step
 # Pages of links from before, by the page that shows the same now.
 FORMER_PAGES = {"traces": "Analyze", "gains": "Analyze", "plan": "Decide", "validate": "Prove", "compare": "Library"}

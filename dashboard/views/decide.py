@@ -99,6 +99,8 @@ def body() -> None:
     saving_panel(run.shape, decided.setup, parts, decided.gpu, costs.depths)
     frontier_chart(ctx, shown)
     st.markdown("**What each rule says, and why**", help=TOOLTIPS["rule"])
+    if decided.opinion is not None and decided.opinion.freeze_depth is not None:
+        st.markdown(escaped(recommendation_sentence(decided.comparison.rules, rule, depth)))
     st.dataframe(
         opinion_table(decided.comparison).without(WHY).dicts(),
         hide_index=True,
@@ -158,8 +160,6 @@ def conclusion(ctx: page.PageContext, shown: _Shown) -> None:
     elif opinion.freeze_depth is None:
         st.warning(escaped(recommendation_sentence(shown.comparison.rules, rule, shown.depth)))
         undecided_panel(ctx)
-    else:
-        st.markdown(escaped(recommendation_sentence(shown.comparison.rules, rule, shown.depth)))
     for warning in warnings_of(ctx.opened.run, frozen=shown.depth > 0):
         st.warning(escaped(visitor_text(warning)))
 

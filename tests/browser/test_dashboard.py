@@ -192,6 +192,8 @@ def test_a_pasted_link_opens_the_same_view(reader, context, address):
     open_setup(colleague)
     assert colleague.window.get_by_role("spinbutton", name="Batch").input_value() == "4"
     colleague.window.get_by_role("link", name="Use", exact=True).click()
+    colleague.settle()
+    colleague.window.get_by_text("Make plan.json on the command line").click()
     colleague.window.get_by_text("semfreeze plan example --rule paper --batch-size 4").wait_for()
     colleague.window.wait_for_url("**/use?*depth=21*")
     colleague.window.close()
@@ -306,7 +308,7 @@ def test_numbers_and_files_of_a_chart(reader, tmp_path):
     reader.settle()
     for name, start in (("CSV", "series,"), ("HTML", "<!doctype html>")):
         with reader.window.expect_download() as download:
-            reader.window.get_by_role("button", name=name, exact=True).first.click()
+            reader.window.get_by_test_id("stPopoverBody").get_by_role("button", name=name, exact=True).click()
         download.value.save_as(tmp_path / name)
         assert (tmp_path / name).read_text().startswith(start)
 
