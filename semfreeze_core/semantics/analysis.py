@@ -18,7 +18,7 @@ from semfreeze_core.semantics.extraction import ExtractionTally, SpaceReader, st
 from semfreeze_core.semantics.positions import Batch, Positions
 from semfreeze_core.semantics.score_states import ScoreReader, ScoreStates
 from semfreeze_core.sources.models.decoder import Decoder
-from semfreeze_core.sources.models.probe import describe_space
+from semfreeze_core.sources.models.probe import describe_damage, describe_space
 
 
 @dataclass(frozen=True)
@@ -216,7 +216,7 @@ def read_traces(
     )
     for batch in batches:
         values = current.pop().hand_over(kept)
-        _check_finite(values)
+        _check_finite(values, decoder.dtype)
         table[:, :, :, list(batch.examples)] = _by_example(values, batch)
     return {name: _trace(name, table[:, :, m]) for m, name in enumerate(names)}, tally
 
@@ -238,11 +238,11 @@ def _trace(name: str, table: npt.NDArray[np.float32]) -> TransitionTrace:
     return TransitionTrace(name, deviation, null, first, first_null, later, later_null)
 
 
-def _check_finite(values: npt.NDArray[np.float32]) -> None:
+def _check_finite(values: npt.NDArray[np.float32], dtype: torch.dtype) -> None:
     bad = ~np.isfinite(values).all(axis=(0, 1, 3))
     if bad.any():
         space = int(np.argmax(bad))
         raise ModelError(
-            f"{describe_space(space).capitalize()} holds NaN, infinity or a zero state at a target token. The "
-            "weights are damaged, or this dtype overflows: try --dtype float32."
+            f"{describe_space(space).capitalize()} holds NaN, infinity or a zero state at a target token. "
+            f"{describe_damage(dtype)}"
         )

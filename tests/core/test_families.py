@@ -1,16 +1,21 @@
 """Every family from end to end: saved as a user has it, read, planned, and priced as torch counts a training step."""
 
+import re
+
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from torch.utils.flop_counter import FlopCounterMode
 
 from semfreeze_core.cost import cost_table, parts_at_depth, step_flop
+from semfreeze_core.errors import ModelError
 from semfreeze_core.plan import make_plan, trainable_names
 from semfreeze_core.records.training import TrainableParts, TrainingSetup
 from semfreeze_core.sources.models.causal_lm import measure_empty
 from semfreeze_core.sources.models.decoder import find_decoder
 from semfreeze_core.sources.models.limits import limits_of
+from semfreeze_core.sources.models.loading import check_weightless, load_model
 from semfreeze_core.sources.models.model_shape import measure_shape
 from semfreeze_core.sources.models.opening import open_checkpoint
 from tests.core.cost.counted_step import prepare
@@ -49,6 +54,23 @@ def test_a_family_is_read_and_planned(family, tmp_path, task):
     costs = cost_table(run.shape, SETUP)
     assert len(costs) == N_LAYERS + 1
     assert costs[0].relative_flop == 1 > costs[3].relative_flop
+
+
+@pytest.mark.quick_cases(4)
+@pytest.mark.parametrize("family", VARIANTS)
+def test_a_familys_weights_are_recognized_by_their_names_alone(family, tmp_path):
+    save_tiny(tmp_path, family)
+    checkpoint = open_checkpoint(str(tmp_path))
+    check_weightless(checkpoint)
+    weights = load_file(tmp_path / "model.safetensors")
+    weights.pop(next(name for name in weights if re.search(r"\.2\..*weight", name)))
+    save_file(weights, tmp_path / "model.safetensors", {"format": "pt"})
+    messages = []
+    for opening in (check_weightless, lambda it: load_model(it, torch.float32)):
+        with pytest.raises(ModelError, match=r"not in the checkpoint|has another shape|weights are missing") as caught:
+            opening(checkpoint)
+        messages.append(str(caught.value))
+    assert messages[0] == messages[1]
 
 
 # Head and embedding tied or not in turn; of each style one both ways.

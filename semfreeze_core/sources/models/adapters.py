@@ -9,7 +9,7 @@ import torch
 from safetensors import safe_open
 
 from semfreeze_core.errors import ModelError
-from semfreeze_core.sources.models.files import check_safetensors, read_object, require_file
+from semfreeze_core.sources.models.files import INDEX, WEIGHTS, check_safetensors, read_object, require_file
 from semfreeze_core.sources.models.probe import probe_ids
 
 CONFIG = "adapter_config.json"
@@ -59,6 +59,16 @@ class Adapter:
         """How to give it another base."""
         file = f"{CONFIG} of a downloaded copy of {self.repository}" if self.repository else self.folder / CONFIG
         return f"To use another base, write its folder or Hub ID as base_model_name_or_path in {file}."
+
+    @property
+    def has_safetensors(self) -> bool:
+        """Whether its weights are in safetensors, whose headers show their shapes."""
+        return (self.folder / SAFETENSORS).exists()
+
+    @property
+    def unused_weights(self) -> str | None:
+        """A file of a whole model's weights that lies beside the adapter, as after a merge; None where none does."""
+        return next((name for name in (WEIGHTS, INDEX) if (self.folder / name).exists()), None)
 
     @property
     def has_tokenizer(self) -> bool:
@@ -124,7 +134,7 @@ def check_adapter_weights(adapter: Adapter, *, allow_pickle: bool) -> None:
     Raises:
         ModelError: there are none, or only pickled ones without leave.
     """
-    if (adapter.folder / SAFETENSORS).exists():
+    if adapter.has_safetensors:
         check_safetensors(adapter.folder / SAFETENSORS)
         return
     if not (adapter.folder / PICKLE).exists():
@@ -146,7 +156,7 @@ def resize_vocabulary(model: Any, adapter: Adapter) -> None:
 
     Those rows hold what the adapter brings; on fake tensors only their number changes.
     """
-    if not (adapter.folder / SAFETENSORS).exists():
+    if not adapter.has_safetensors:
         return
     matrices = {id(model.get_input_embeddings()), id(model.get_output_embeddings())}
     names = [name for name, module in model.named_modules() if id(module) in matrices]
@@ -167,10 +177,9 @@ def _without_copies(keys: list[str], adapter: Adapter) -> list[str]:
     PEFT saves a trained embedding or head twice, by its own name and that of its wrapper, where the vocabulary was
     resized or `save_embedding_layers` is set.
     """
-    file = adapter.folder / SAFETENSORS
-    if not keys or not file.exists():
+    if not keys or not adapter.has_safetensors:
         return keys
-    with safe_open(file, framework="pt") as weights:
+    with safe_open(adapter.folder / SAFETENSORS, framework="pt") as weights:
         names = set(weights.keys())
 
         def is_copy(key: str) -> bool:
@@ -233,11 +242,10 @@ def _misfit(error: str) -> str | None:
 def _refuse_tied(model: Any, adapter: Adapter) -> None:
     """Refuse low-rank changes of one of two matrices that share their weight: merged, they would change both."""
     embedding, head = model.get_input_embeddings(), model.get_output_embeddings()
-    file = adapter.folder / SAFETENSORS
-    if embedding.weight is not head.weight or not file.exists():
+    if embedding.weight is not head.weight or not adapter.has_safetensors:
         return
     names = "|".join(re.escape(name) for name, module in model.named_modules() if module in (embedding, head))
-    with safe_open(file, framework="pt") as weights:
+    with safe_open(adapter.folder / SAFETENSORS, framework="pt") as weights:
         changes = (key for key in weights.keys() if re.search(rf"\.({names})\.lora_(embedding_)?B\b", key))  # noqa: SIM118
         if any(weights.get_tensor(key).any() for key in changes):
             raise ModelError(

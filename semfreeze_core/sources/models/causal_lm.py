@@ -60,7 +60,7 @@ def measure_empty(checkpoint: Checkpoint) -> ModelShape:
 def require_rows_of(checkpoint: Checkpoint, tokenizer: Any, shape: ModelShape) -> None:
     """Refuse a tokenizer with more tokens than a model has rows, as loading the model would.
 
-    An adapter may bring rows of its own, which only its weights show: loading tells.
+    A pickled adapter may bring rows of its own, which only its weights show: loading tells.
 
     Args:
         checkpoint: of the model.
@@ -70,7 +70,7 @@ def require_rows_of(checkpoint: Checkpoint, tokenizer: Any, shape: ModelShape) -
     Raises:
         ModelError: the tokenizer has ids without a row.
     """
-    if checkpoint.adapter is None:
+    if checkpoint.adapter is None or checkpoint.adapter.has_safetensors:
         require_rows(tokenizer, shape.vocab_rows, shape.vocab_rows)
 
 
@@ -131,6 +131,8 @@ def load_causal_lm(
         model = load_model(checkpoint, chosen, target)
     if checkpoint.adapter is not None:
         notes.append(f"{checkpoint.adapter.description} merged into {checkpoint.adapter.base}.")
+        if unused := checkpoint.adapter.unused_weights:
+            notes.append(f"Its folder also holds {unused}, which was not read: the adapter's base was.")
     packed = quantization_entry(config)
     if packed is not None:
         notes.append(f"Its quantized weights ({describe_quantization(packed)}) were unpacked.")

@@ -18,7 +18,7 @@ from semfreeze_core.sources.models.checkpoint import Checkpoint
 from semfreeze_core.sources.models.families import multi_token_layers
 from semfreeze_core.sources.models.files import check_sizes, check_tokenizer_config, check_weights, tensor_shapes
 from semfreeze_core.sources.models.hub import model_file
-from semfreeze_core.sources.models.loading_errors import clear_errors, quiet_transformers
+from semfreeze_core.sources.models.loading_errors import CONVERSION, clear_errors, quiet_transformers
 from semfreeze_core.sources.models.probe import find_layers
 from semfreeze_core.sources.models.quantization import describe_quantization, quantization_entry, unpacking
 from semfreeze_core.sources.models.weightless import fix_rotary_frequencies
@@ -162,8 +162,10 @@ def check_weightless(checkpoint: Checkpoint) -> None:
                 attach_adapter(model, checkpoint.adapter)
     except SemfreezeError:
         raise
-    except Exception:  # what a library cannot do without weights is no fault of the model; loading it shows its faults
-        return
+    except Exception as error:  # what a library cannot do without weights is no fault of the model
+        if CONVERSION in str(error):
+            with clear_errors(checkpoint, "the model"):
+                raise
 
 
 def _load_shapes(kind: Any, config: Any, shapes: dict[str, list[int]]) -> tuple[Any, dict[str, Any]]:

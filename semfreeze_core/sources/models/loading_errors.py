@@ -16,6 +16,8 @@ from semfreeze_core.errors import ModelError, ResourceError, SemfreezeError
 from semfreeze_core.sources.models.checkpoint import Checkpoint
 
 _VERSION = transformers.__version__
+# Of transformers, where tensors that it joins to one, as those of experts, do not fit together.
+CONVERSION = "automatic conversion of the weights"
 # What code raises that did not look at its input: its words alone explain nothing.
 _BY_CHANCE = (LookupError, TypeError, AttributeError, ArithmeticError, AssertionError, NameError, NotImplementedError)
 
@@ -77,6 +79,8 @@ def _files(checkpoint: Checkpoint, what: str) -> str:
 def _reason(error: BaseException, files: str) -> str:
     """The exception's own words, without what helps nobody here, cut to whole sentences."""
     text = " ".join(str(error).split("Exception raised from")[0].split())  # torch goes on with its own calls
+    if CONVERSION in text:  # which ones, only transformers' log says
+        return "some of its weights are missing, or have other shapes than the config says"
     if "weights_only" in text:
         return "the pickle is damaged, or holds other things than tensors"
     if "does not recognize this architecture" in text:

@@ -6,6 +6,7 @@ from typing import Any
 
 from semfreeze_core.errors import ModelError
 from semfreeze_core.progress import Progress, silent
+from semfreeze_core.sources.models.adapters import SAFETENSORS as ADAPTER_WEIGHTS
 from semfreeze_core.sources.models.adapters import (
     Adapter,
     check_adapter_weights,
@@ -112,4 +113,11 @@ def _check_folder(folder: Path, *, allow_pickle: bool, config_only: bool) -> Non
                 "where it comes from, add --allow-pickle; better, convert it to safetensors once."
             )
         return
-    raise ModelError(f"{folder} has a config.json but no weights: expected {_SAFETENSORS[0]} or its index.")
+    parts = sorted(path.name for path in folder.glob("*.safetensors") if path.name != ADAPTER_WEIGHTS)
+    if parts:
+        others = f" and {len(parts) - 1} more" if parts[1:] else ""
+        raise ModelError(
+            f"{folder} holds {parts[0]}{others}, but no {INDEX}, which says what is in them: expected it, or one "
+            f"{WEIGHTS}. Download the whole folder again."
+        )
+    raise ModelError(f"{folder} has a config.json but no weights: expected {WEIGHTS} or its index.")

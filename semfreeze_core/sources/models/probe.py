@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import DataDependentOutputException, DynamicOutputShapeException
 from torch.utils.flop_counter import FlopCounterMode
 
+from semfreeze_core.device import dtype_name
 from semfreeze_core.errors import ModelError
 
 
@@ -170,7 +171,7 @@ def _why_not(model: Any, error: Exception, dtype: torch.dtype) -> str:
         )
     text = " ".join(str(error).split())[:400]
     return (
-        f"{type(model).__name__} cannot run on a probe of {PROBE_TOKENS} tokens in {dtype}: "
+        f"{type(model).__name__} cannot run on a probe of {PROBE_TOKENS} tokens in {dtype_name(dtype)}: "
         f"{type(error).__name__}: {text}"
     )
 
@@ -186,14 +187,20 @@ def check_finite(model: Any, probe: Probe) -> None:
         if not torch.isfinite(state).all():
             raise ModelError(
                 f"{type(model).__name__}: {describe_space(space)} holds NaN or infinity on a probe of "
-                f"{PROBE_TOKENS} tokens in {state.dtype}. The weights are damaged, or this dtype overflows: try "
-                "--dtype float32."
+                f"{PROBE_TOKENS} tokens in {dtype_name(state.dtype)}. {describe_damage(state.dtype)}"
             )
     if not torch.isfinite(probe.logits).all():
         raise ModelError(
             f"{type(model).__name__}: every layer's output is finite, but the logits hold NaN or infinity: the final "
             "norm or the head is damaged, or overflows."
         )
+
+
+def describe_damage(dtype: torch.dtype) -> str:
+    """Why a state may not be finite, and what to do."""
+    if dtype == torch.float32:
+        return "The weights are damaged. Download them again."
+    return "The weights are damaged, or this dtype overflows: try --dtype float32."
 
 
 def describe_space(space: int) -> str:

@@ -10,7 +10,7 @@ from peft import LoHaConfig, LoraConfig, PeftModel, PromptTuningConfig, get_peft
 from transformers import AutoModelForCausalLM
 
 from semfreeze_core.errors import ModelError
-from semfreeze_core.sources.models.causal_lm import load_causal_lm, measure_empty
+from semfreeze_core.sources.models.causal_lm import load_causal_lm, measure_empty, require_rows_of
 from semfreeze_core.sources.models.loading import check_weightless
 from semfreeze_core.sources.models.loading_errors import clear_errors
 from semfreeze_core.sources.models.opening import open_checkpoint
@@ -131,6 +131,25 @@ def test_load_says_what_was_merged_into_what(folders):
     assert loaded.identity.weights_digest != plain.identity.weights_digest
     assert loaded.shape == plain.shape
     assert loaded.decoder.names == plain.decoder.names
+
+
+def test_load_says_that_whole_weights_beside_an_adapter_are_not_read(folders):
+    adapter, base = folders
+    assert not any("not read" in note for note in load(adapter).notes)
+    for name in ("config.json", "model.safetensors"):
+        shutil.copy(base / name, adapter)
+    loaded = load(adapter)
+    assert "Its folder also holds model.safetensors, which was not read: the adapter's base was." in loaded.notes
+
+
+def test_tokens_of_an_adapter_without_rows_are_refused_before_weights_are_read(folders):
+    adapter, _ = folders
+    tokenizer = build_tiny_tokenizer()
+    tokenizer.add_tokens(["[CASE]"])
+    tokenizer.save_pretrained(adapter)
+    checkpoint = open_checkpoint(str(adapter))
+    with pytest.raises(ModelError, match=r"token '\[CASE\]' has the id"):
+        require_rows_of(checkpoint, tokenizer, measure_empty(checkpoint))
 
 
 def test_load_merges_in_bfloat16(folders):

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import shutil
 import sys
 import time
 import warnings
@@ -174,6 +175,15 @@ def test_open_checkpoint_refuses_a_folder_without_weights(folder):
     with pytest.raises(ModelError, match=r"no weights: expected model\.safetensors or its index"):
         open_checkpoint(str(folder))
     assert open_checkpoint(str(folder), config_only=True).kind == "folder"
+
+
+def test_open_checkpoint_refuses_parts_without_their_index(folder):
+    (folder / "model.safetensors").rename(folder / "model-00001-of-00002.safetensors")
+    shutil.copy(folder / "model-00001-of-00002.safetensors", folder / "model-00002-of-00002.safetensors")
+    message = refusal(folder)
+    assert message.startswith(
+        f"{folder} holds model-00001-of-00002.safetensors and 1 more, but no model.safetensors.index.json, which says"
+    )
 
 
 def test_open_checkpoint_refuses_pickle_without_the_flag(folder):

@@ -108,9 +108,12 @@ def test_find_decoder_refuses_logits_it_cannot_rebuild():
 def test_find_decoder_names_the_damaged_layer(layer, value):
     model = build_tiny("llama")
     model.model.layers[layer].mlp.down_proj.weight.data[3, 4] = value
-    message = refusal(model)
-    assert f"the output of layer {layer} holds NaN or infinity on a probe of 12 tokens in torch.float32" in message
-    assert "--dtype float32" in message
+    damaged = f"the output of layer {layer} holds NaN or infinity on a probe of 12 tokens in"
+    assert refusal(model).endswith(f"{damaged} float32. The weights are damaged. Download them again.")
+    message = refusal(model.bfloat16())
+    assert message.endswith(
+        f"{damaged} bfloat16. The weights are damaged, or this dtype overflows: try --dtype float32."
+    )
 
 
 def test_find_decoder_names_damaged_embeddings_and_head():
@@ -132,7 +135,7 @@ def test_find_decoder_refuses_a_model_that_cannot_run():
     model = build_tiny("llama")
     model.model.layers[1].self_attn.q_proj = nn.Linear(31, 32)
     message = refusal(model)
-    assert message.startswith("LlamaForCausalLM cannot run on a probe of 12 tokens in torch.float32: RuntimeError:")
+    assert message.startswith("LlamaForCausalLM cannot run on a probe of 12 tokens in float32: RuntimeError:")
 
 
 def test_find_decoder_refuses_a_head_that_is_no_matrix():
