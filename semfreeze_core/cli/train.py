@@ -60,6 +60,7 @@ def train(
     from semfreeze_core.cli.printing.console import print_json, progress_on_stderr
     from semfreeze_core.cost.setup import options_applied
     from semfreeze_core.device import choose_device, trained_precision
+    from semfreeze_core.finetune.processes import launch
     from semfreeze_core.finetune.train.request import TrainRequest
     from semfreeze_core.finetune.train.train import train_plan
     from semfreeze_core.storage import user_path
@@ -90,8 +91,11 @@ def train(
         n_accuracy=flags.accuracy_examples,
         model=flags.source(made.plan.model),
     )
-    with progress_on_stderr(quiet) as progress:
+    first = launch().index == 0  # of the processes that train together; it alone prints
+    with progress_on_stderr(quiet or not first) as progress:
         trained = train_plan(request, user_path(str(out)), progress)
+    if not first:
+        return
     if as_json:
         print_json(
             {

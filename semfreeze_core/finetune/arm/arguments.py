@@ -89,5 +89,6 @@ def trainer_arguments(folder: str, arm: Arm, settings: ArmSettings, device: torc
         disable_tqdm=True,
         remove_unused_columns=False,
         dataloader_pin_memory=False,
-        average_tokens_across_devices=False,
+        average_tokens_across_devices=settings.processes > 1,  # else each process would take its own tokens' mean
+        ddp_find_unused_parameters=False,
     )
