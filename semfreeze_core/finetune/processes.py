@@ -16,6 +16,14 @@ from semfreeze_core.errors import InputError, RunError, SemfreezeError
 
 _T = TypeVar("_T")
 
+# By environment variables that accelerate launch sets.
+_OTHER_WAYS = {
+    "ACCELERATE_USE_FSDP": "FSDP",
+    "ACCELERATE_USE_DEEPSPEED": "DeepSpeed",
+    "ACCELERATE_USE_MEGATRON_LM": "Megatron-LM",
+    "ACCELERATE_USE_PARALLELISM_CONFIG": "tensor or context parallelism",
+}
+
 # One process may load, save or evaluate for long while the others wait; the launcher ends them all when one has died.
 _LONGEST_WAIT = timedelta(hours=2)
 # Processes that fail for the same reason do so within this time; one that fails alone reports it after this time.
@@ -80,6 +88,22 @@ def refuse_launcher(what: str) -> None:
             f"A launcher started {count} processes, but {what} takes one: start it without torchrun or accelerate "
             "launch, and choose a GPU with --device cuda:N. On several GPUs, train a plan: "
             "torchrun --nproc-per-node N -m semfreeze_core train PLAN."
+        )
+
+
+def refuse_other_ways() -> None:
+    """Refuse what `accelerate config` may ask for, and the Trainer would do, besides several plain processes.
+
+    Raises:
+        InputError: it is named, with what to do.
+    """
+    asked = [way for name, way in _OTHER_WAYS.items() if os.environ.get(name, "false").lower() == "true"]
+    if os.environ.get("ACCELERATE_DYNAMO_BACKEND", "no").lower() != "no":
+        asked.append("torch.compile")
+    if asked:
+        raise InputError(
+            f"accelerate is configured for {' and '.join(asked)}, and semfreeze trains without: choose multi-GPU alone "
+            "in `accelerate config`, or start the command with torchrun."
         )
 
 

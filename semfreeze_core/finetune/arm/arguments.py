@@ -46,6 +46,10 @@ class OneDeviceArguments(TrainingArguments):
 
     model_device: str = "cpu"
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.mixed_precision = "bf16" if self.bf16 else "no"  # not that of `accelerate config`
+
     @cached_property
     def _setup_devices(self) -> torch.device:
         super()._setup_devices  # noqa: B018 - sets up accelerate's state, for the first GPU

@@ -26,6 +26,7 @@ class SharedOrder(Sampler[int]):
         self.n_examples = n_examples
         self.batch_size, self.parts = settings.setup.batch_size, settings.parts
         self.rows, self.processes = settings.micro_batch_size, settings.processes
+        self._epoch = 0
         self._shuffled = SeedableRandomSampler(ExampleIndices(n_examples), data_seed=settings.seed)
 
     @property
@@ -35,13 +36,14 @@ class SharedOrder(Sampler[int]):
 
     def set_epoch(self, epoch: int) -> None:
         """Shuffle as in this epoch from now on."""
-        self._shuffled.set_epoch(epoch)
+        self._epoch = epoch
 
     def __len__(self) -> int:
         last = [self._step(range(part, self.n_examples, self.parts), self.steps - 1) for part in range(self.parts)]
         return (self.steps - 1) * self.batch_size + len(self._dealt(last))
 
     def __iter__(self) -> Iterator[int]:
+        self._shuffled.set_epoch(self._epoch)  # it goes on to the next by itself
         parts: list[list[int]] = [[] for _ in range(self.parts)]
         for index in self._shuffled:
             parts[index % self.parts].append(index)

@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.utils.data import Sampler
 from transformers import Trainer, TrainerCallback, TrainingArguments
+from transformers.training_args import ParallelMode
 
 from semfreeze_core.errors import RunError
 from semfreeze_core.finetune.arm.shared_order import SharedOrder
@@ -38,6 +39,7 @@ class PlanTrainer(Trainer):
         self._order = order
         if isinstance(order, SharedOrder):
             self.add_callback(_BeginEpoch(order))
+        if self.args.parallel_mode is ParallelMode.DISTRIBUTED:
             network = self._network()
             trained = trained_names(network)
             # Every process has loaded the same ones: neither they nor what a cache has taken off the device is sent.

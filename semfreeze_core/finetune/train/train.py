@@ -13,7 +13,15 @@ from semfreeze_core.finetune.arm.arms import DEFAULT_RATES, Arm
 from semfreeze_core.finetune.arm.job import ModelSource
 from semfreeze_core.finetune.arm.settings import ArmSettings
 from semfreeze_core.finetune.model.task_data import read_task_data
-from semfreeze_core.finetune.processes import from_first, is_first, joined, launch, own_device, own_share
+from semfreeze_core.finetune.processes import (
+    from_first,
+    is_first,
+    joined,
+    launch,
+    own_device,
+    own_share,
+    refuse_other_ways,
+)
 from semfreeze_core.finetune.quantize.quantize import quantize_layers, require_bitsandbytes, trained_bits
 from semfreeze_core.finetune.train.folder import RESULT, claimed_for_all, remove_what_only_resumes, saved_parts
 from semfreeze_core.finetune.train.phases import PhasedTraining
@@ -58,6 +66,7 @@ def train_plan(request: TrainRequest, folder: Path, progress: Progress = silent)
     """
     plan = request.plan
     require_recommendation(plan)
+    refuse_other_ways()
     count = launch().count
     if count > 1 and plan.switch is not None:
         raise PlanError(

@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Any
 
 
-def together(work: Callable[[int], Any], folder: Path, *, count: int = 2, seconds: float = 240) -> list[Any]:
-    """What `work(rank)` returns in each of some processes, as JSON keeps it.
+def together(
+    work: Callable[[int], Any], folder: Path, *, count: int = 2, seconds: float = 240, killed: tuple[int, ...] = ()
+) -> list[Any]:
+    """What `work(rank)` returns in each of some processes, as JSON keeps it; None for those that are to be killed.
 
     Raises:
         AssertionError: a process raised an error or took too long; all of its output.
@@ -35,8 +37,8 @@ def together(work: Callable[[int], Any], folder: Path, *, count: int = 2, second
     outputs = [(folder / f"{rank}.out").read_text(errors="replace") for rank in range(count)]
     results = [folder / f"{rank}.json" for rank in range(count)]
     assert not left, f"processes {sorted(left)} did not end:\n" + "\n".join(outputs)
-    assert all(path.exists() for path in results), "\n".join(outputs)
-    return [json.loads(path.read_text()) for path in results]
+    assert all(path.exists() == (rank not in killed) for rank, path in enumerate(results)), "\n".join(outputs)
+    return [json.loads(path.read_text()) if path.exists() else None for path in results]
 
 
 def _fork(work: Callable[[int], Any], folder: Path, rank: int, count: int, port: int) -> int:

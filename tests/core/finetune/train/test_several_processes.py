@@ -1,19 +1,25 @@
 """Several processes that train one plan: the weights are those of one process over the same batches."""
 
 import os
+import signal
+import time
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from safetensors.torch import load_file
 
+from semfreeze_core.errors import InputError, PlanError, SemfreezeError
 from semfreeze_core.finetune import processes
 from semfreeze_core.finetune.arm.job import ModelSource
 from semfreeze_core.finetune.model import network
-from semfreeze_core.finetune.train.folder import save_settings
-from semfreeze_core.finetune.train.request import TrainRequest
+from semfreeze_core.finetune.prefix.store import CacheUnavailable
+from semfreeze_core.finetune.train import fit
+from semfreeze_core.finetune.train.folder import save_settings, saved_parts
+from semfreeze_core.finetune.train.request import TrainRequest, memory_advice
 from semfreeze_core.finetune.train.train import train_plan
-from semfreeze_core.records.training import LoraSetup
+from semfreeze_core.records.training import DepthSwitch, LoraSetup
 from tests.core.finetune.tiny_plan import make_tiny_plan, write_task
 from tests.core.finetune.together import together
 
@@ -152,3 +158,154 @@ def test_two_processes_train_as_one_in_every_setup(place, tmp_path, name):
     asked(place, **SLOW_CASES[name])
     results = together(in_group(lambda rank: train_cases(place, tmp_path, cases)), tmp_path / "pair")
     hold_to_one_process(place, tmp_path, cases, results)
+
+
+def error_of(request, out):
+    """How a training is refused or ends: the error's kind, its text, and the process that met it alone."""
+    begun = time.monotonic()
+    try:
+        train_plan(request, out)
+    except SemfreezeError as error:
+        return [type(error).__name__, str(error), error.process, time.monotonic() - begun]
+    return None
+
+
+class NotANumber(fit.Recorder):
+    """The loss of the second process is not a number from its third step on."""
+
+    def on_step_begin(self, args, state, control, **_):
+        if processes.own_share().index == 1 and state.global_step == 2:
+            losses = self.network.token_losses
+
+            def no_number(*how):
+                values, rows = losses(*how)
+                return values * float("nan"), rows
+
+            self.network.token_losses = no_number
+
+
+def decide_together(place, out):
+    """What one process alone meets, and both decide."""
+    rank, found = processes.launch().index, {}
+    with pytest.MonkeyPatch.context() as patch:
+        if rank == 1:
+            patch.setattr(network, "verify_cache", no_cache)
+        trained = train_plan(asked(place), out / "no cache")
+    found["no cache"] = [trained.notes[-1], trained.losses]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fit, "Recorder", NotANumber)
+        found["nan"] = error_of(asked(place), out / "nan")
+    found["finished"] = error_of(asked(place), out / "no cache")
+    return found
+
+
+def no_cache(*_):
+    raise CacheUnavailable("It does not fit here.")
+
+
+def test_what_one_process_meets_all_decide(place, tmp_path):
+    asked(place)
+    results = together(in_group(lambda rank: decide_together(place, tmp_path)), tmp_path / "pair")
+    for found in results:
+        assert found["no cache"][0] == "No prefix cache: It does not fit here. Training runs uncached."
+        kind, text, process, _ = found["nan"]
+        assert (kind, process) == ("InputError", None)
+        assert text.startswith("Training ended: the loss was nan at step 3")
+        kind, text, process, _ = found["finished"]
+        assert (kind, process) == ("RunError", None)
+        assert "holds a finished training" in text
+    assert results[0]["no cache"] == results[1]["no cache"]
+
+
+class Dies(fit.Recorder):
+    """Kills the second process after its fifth step."""
+
+    def on_step_end(self, args, state, control, **rest):
+        super().on_step_end(args, state, control, **rest)
+        if state.global_step == 5 and processes.own_share().index == 1:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+def killed(place, out):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fit, "Recorder", Dies)
+        patch.setattr(processes, "_FAILURE_WAIT", timedelta(seconds=1))
+        return error_of(asked(place, prefix_cache="uncached" not in out.name), out)
+
+
+@pytest.mark.quick_cases(3)
+@pytest.mark.parametrize("name", ["by both", "by one", "uncached by one"])
+def test_a_training_whose_process_is_killed_resumes_to_the_same_model(place, tmp_path, name):
+    request, out, whole = asked(place, prefix_cache="uncached" not in name), tmp_path / name, tmp_path / "whole"
+    (kind, text, process, _), _ = together(in_group(lambda rank: killed(place, out)), tmp_path / "pair", killed=(1,))
+    assert (kind, process) == ("RunError", 0)
+    assert text.startswith("Another process of this training has ended. Run the same command again")
+    assert (out / "checkpoints" / "checkpoint-4").is_dir()
+    if name == "by both":
+        results = together(in_group(lambda rank: train_plan(request, out).losses), tmp_path / "pair again")
+        assert [len(losses) for losses in results] == [STEPS - 4] * 2
+    else:
+        assert len(train_plan(request, out).losses) == STEPS - 4
+    whole.mkdir()
+    save_settings(whole, request, 1 if "uncached" in name else 2)
+    train_plan(request, whole)
+    assert_same_weights(weights(out), weights(whole))
+
+
+class RunsOut(fit.Recorder):
+    """Memory runs out in the second process's fifth step."""
+
+    def on_step_begin(self, args, state, control, **_):
+        if processes.own_share().index == 1 and state.global_step == 4:
+            raise MemoryError
+
+
+def runs_out(place, out):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fit, "Recorder", RunsOut)
+        patch.setattr(processes, "_FAILURE_WAIT", timedelta(seconds=1))
+        return error_of(asked(place), out)
+
+
+@pytest.mark.slow
+def test_a_process_that_fails_alone_says_which_it_is_and_nobody_waits_for_it(place, tmp_path):
+    asked(place)
+    first, second = together(in_group(lambda rank: runs_out(place, tmp_path / "out")), tmp_path / "pair")
+    assert second[0] == "ResourceError"
+    assert second[1].startswith("Memory ran out with 2 examples at a time. Add --micro-batch-size 1")
+    assert second[2] == 1
+    assert first[0] == "RunError"
+    assert max(first[3], second[3]) < 20
+
+
+def as_second_of_two(monkeypatch):
+    for name, value in {"RANK": "1", "LOCAL_RANK": "1", "WORLD_SIZE": "2"}.items():
+        monkeypatch.setenv(name, value)
+
+
+def test_batches_that_processes_cannot_share_are_refused(place, monkeypatch):
+    as_second_of_two(monkeypatch)
+    with pytest.raises(InputError, match=r"2 processes cannot share a batch of 5 examples equally.* --batch-size 6"):
+        asked(place, batch_size=5)
+    with pytest.raises(InputError, match="does not divide the share of each of 2 processes in a batch, of 2"):
+        asked(place, micro_batch_size=4)
+    assert "Memory ran out with 2 examples at a time. Add --micro-batch-size 1" in memory_advice(asked(place))
+
+
+def test_a_plan_that_freezes_deeper_is_refused_under_a_launcher(place, tmp_path, monkeypatch):
+    request = asked(place)
+    switch = DepthSwitch(1, 2, 4)
+    as_second_of_two(monkeypatch)
+    with pytest.raises(PlanError, match="is trained by one process, and 2 were started"):
+        train_plan(replace(request, plan=request.plan.model_copy(update={"switch": switch})), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_training_keeps_its_parts(place, tmp_path):
+    request = asked(place)
+    assert saved_parts(tmp_path, request) is None
+    save_settings(tmp_path, request, 2)
+    assert saved_parts(tmp_path, request) == 2
+    assert saved_parts(tmp_path, replace(request, seed=1)) is None
+    save_settings(tmp_path, request)
+    assert saved_parts(tmp_path, request) == 1
