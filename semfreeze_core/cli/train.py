@@ -54,7 +54,8 @@ def train(
     """Finetune as a plan says, in the setup it was estimated for, and write a model that loads anywhere.
 
     Precision, batch size, longest example, checkpointing, prefix cache and loss are the plan's unless a flag says
-    otherwise; the setup used is printed.
+    otherwise; the setup used is printed. Several GPUs share one training under torchrun:
+    torchrun --nproc-per-node N -m semfreeze_core train PLAN ...
     """
     from semfreeze_core.cli.options.plan_and_data import plan_and_data
     from semfreeze_core.cli.printing.console import print_json, progress_on_stderr
