@@ -2,11 +2,14 @@
 
 import os
 import signal
+import subprocess
+import sys
 import time
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
+import psutil
 import pytest
 from safetensors.torch import load_file
 
@@ -19,6 +22,7 @@ from semfreeze_core.finetune.train import fit
 from semfreeze_core.finetune.train.folder import save_settings, saved_parts
 from semfreeze_core.finetune.train.request import TrainRequest, memory_advice
 from semfreeze_core.finetune.train.train import train_plan
+from semfreeze_core.plan.document import plan_text
 from semfreeze_core.records.training import DepthSwitch, LoraSetup
 from tests.core.finetune.tiny_plan import make_tiny_plan, write_task
 from tests.core.finetune.together import together
@@ -309,3 +313,49 @@ def test_a_training_keeps_its_parts(place, tmp_path):
     assert saved_parts(tmp_path, replace(request, seed=1)) is None
     save_settings(tmp_path, request)
     assert saved_parts(tmp_path, request) == 1
+
+
+def launcher(place, out):
+    """The command as a person gives it."""
+    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "-m", "semfreeze_core"]
+    plan, data = place / "plan.json", place / "train.jsonl"
+    asks = ["train", plan, "--data", data, "--steps", 60, "--save-steps", 5, "--lr", 3e-4, "--batch-size", 4]
+    environment = {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(
+        [*launch, *map(str, asks), "--out", str(out), "-q"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | environment,
+    )
+
+
+@pytest.mark.slow
+def test_torchrun_prints_once_and_resumes_after_a_kill(place, tmp_path):
+    request = asked(place, steps=60, save_steps=5, learning_rate=3e-4)
+    (place / "plan.json").write_text(plan_text(request.plan, place))
+    killed_run = launcher(place, tmp_path / "out")
+    try:
+        while not (tmp_path / "out" / "checkpoints" / "checkpoint-10" / "trainer_state.json").exists():
+            assert killed_run.poll() is None, killed_run.communicate()
+            time.sleep(0.05)
+        ranks = {child.environ()["RANK"]: child for child in psutil.Process(killed_run.pid).children()}
+        ranks["1"].kill()
+        begun = time.monotonic()
+        killed_run.communicate(timeout=60)
+        assert time.monotonic() - begun < 20
+        assert killed_run.returncode != 0
+        assert not any(child.is_running() for child in ranks.values())
+    finally:
+        killed_run.kill()
+        killed_run.wait()
+    again = launcher(place, tmp_path / "out")
+    printed, errors = again.communicate(timeout=300)
+    assert again.returncode == 0, errors
+    assert printed.count("60 steps; train loss") == 1
+    assert printed.splitlines()[-1] == f"Model: {tmp_path / 'out'}"
+    (tmp_path / "alone").mkdir()
+    setup = replace(request.how, sequence_length=16)
+    save_settings(tmp_path / "alone", replace(request, setup=setup), 2)
+    train_plan(replace(request, setup=setup), tmp_path / "alone")
+    assert_same_weights(weights(tmp_path / "out"), weights(tmp_path / "alone"))
