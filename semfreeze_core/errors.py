@@ -8,9 +8,11 @@ class SemfreezeError(Exception):
 
     Attributes:
         exit_code: what the command line exits with.
+        process: the one that met it alone, where several train one model; else None.
     """
 
     exit_code: ClassVar[int] = 1
+    process: int | None = None
 
 
 class InputError(SemfreezeError):

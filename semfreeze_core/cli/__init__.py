@@ -10,6 +10,7 @@ import typer
 from typer.core import TyperGroup
 
 from semfreeze_core.errors import SemfreezeError
+from semfreeze_core.finetune.processes import launch, refuse_launcher
 from semfreeze_core.version import __version__
 from semfreeze_core.wording.escaping import terminal_text
 
@@ -31,16 +32,26 @@ class _Commands(TyperGroup):
         try:
             return super().invoke(ctx)
         except SemfreezeError as error:
-            typer.echo(terminal_text(f"semfreeze: {error}"), err=True)
+            _report(f"semfreeze: {error}", error.process)
             raise typer.Exit(error.exit_code) from error
         except OSError as error:
             if error.filename is None or error.errno not in _REFUSED_PATHS:
                 raise
-            typer.echo(terminal_text(f"semfreeze: {error.filename} cannot be used: {error.strerror}."), err=True)
+            _report(f"semfreeze: {error.filename} cannot be used: {error.strerror}.")
             raise typer.Exit(2) from error
         except KeyboardInterrupt as interrupt:
-            typer.echo(_INTERRUPTED, err=True)
+            _report(_INTERRUPTED)
             raise typer.Exit(2) from interrupt
+
+
+def _report(message: str, process: int | None = None) -> None:
+    """Print why a command ends: of several processes that train one model by the first, or by the one that failed."""
+    at = launch()
+    if process is not None:
+        message = f"{message} (Process {process} of {at.count}, counted from 0.)"
+    elif at.index > 0:
+        return
+    typer.echo(terminal_text(message), err=True)
 
 
 app = typer.Typer(
@@ -62,11 +73,13 @@ def _print_version(requested: bool) -> None:
 
 @app.callback()
 def _root(
+    context: typer.Context,
     version: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
-    pass
+    if context.invoked_subcommand != "train":
+        refuse_launcher(f"semfreeze {context.invoked_subcommand}")
 
 
 def load_commands() -> None:

@@ -54,12 +54,14 @@ def train(
     """Finetune as a plan says, in the setup it was estimated for, and write a model that loads anywhere.
 
     Precision, batch size, longest example, checkpointing, prefix cache and loss are the plan's unless a flag says
-    otherwise; the setup used is printed.
+    otherwise; the setup used is printed. Several GPUs share one training under torchrun:
+    torchrun --nproc-per-node N -m semfreeze_core train PLAN ...
     """
     from semfreeze_core.cli.options.plan_and_data import plan_and_data
     from semfreeze_core.cli.printing.console import print_json, progress_on_stderr
     from semfreeze_core.cost.setup import options_applied
     from semfreeze_core.device import choose_device, trained_precision
+    from semfreeze_core.finetune.processes import launch
     from semfreeze_core.finetune.train.request import TrainRequest
     from semfreeze_core.finetune.train.train import train_plan
     from semfreeze_core.storage import user_path
@@ -90,8 +92,11 @@ def train(
         n_accuracy=flags.accuracy_examples,
         model=flags.source(made.plan.model),
     )
-    with progress_on_stderr(quiet) as progress:
+    first = launch().index == 0  # of the processes that train together; it alone prints
+    with progress_on_stderr(quiet or not first) as progress:
         trained = train_plan(request, user_path(str(out)), progress)
+    if not first:
+        return
     if as_json:
         print_json(
             {

@@ -6,6 +6,7 @@ from typing import Any
 
 from semfreeze_core.errors import InputError
 from semfreeze_core.finetune.arm.job import ModelSource
+from semfreeze_core.finetune.processes import refuse_launcher
 from semfreeze_core.records.defaults import (
     ACCURACY_ROWS,
     EPOCHS,
@@ -49,6 +50,7 @@ class GuidedRequest:
     n_accuracy: int = ACCURACY_ROWS
 
     def __post_init__(self) -> None:
+        refuse_launcher("choosing a variant")
         least = {"epochs": 1, "steps": 1, "max_length": 1, "n_accuracy": 0, "depth": 0}
         flags = {"max_length": "--max-length", "n_accuracy": "--accuracy-examples"}
         problems = [

@@ -26,7 +26,7 @@ TRAINER_DIFFERENCES: dict[Trainer, str] = {
     "semfreeze train": "target-token logits, prefix cache",
     "stock trainer": "full logits, no prefix cache",
 }
-MEMORY_NOTE = "Memory is the sum of tensor sizes; allocator and runtime overhead are not included."
+MEMORY_NOTE = "Memory is the sum of tensor sizes on one device; allocator and runtime overhead are not included."
 _PARTS = ("weights", "gradients", "optimizer", "activations", "logits")
 
 

@@ -12,6 +12,7 @@ __all__ = [
     "rate_search",
     "recorder",
     "settings",
+    "shared_order",
     "switch",
     "trainer",
     "training",

@@ -46,6 +46,10 @@ class OneDeviceArguments(TrainingArguments):
 
     model_device: str = "cpu"
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.mixed_precision = "bf16" if self.bf16 else "no"  # not that of `accelerate config`
+
     @cached_property
     def _setup_devices(self) -> torch.device:
         super()._setup_devices  # noqa: B018 - sets up accelerate's state, for the first GPU
@@ -89,5 +93,6 @@ def trainer_arguments(folder: str, arm: Arm, settings: ArmSettings, device: torc
         disable_tqdm=True,
         remove_unused_columns=False,
         dataloader_pin_memory=False,
-        average_tokens_across_devices=False,
+        average_tokens_across_devices=settings.processes > 1,  # else each process would take its own tokens' mean
+        ddp_find_unused_parameters=False,
     )

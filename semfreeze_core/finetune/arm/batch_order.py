@@ -3,12 +3,10 @@
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import torch
 from accelerate.data_loader import SeedableRandomSampler
 from torch.utils.data import Sampler
 
 from semfreeze_core.cost import ordered_by_depth
-from semfreeze_core.finetune.arm.trainer import PlanTrainer
 from semfreeze_core.finetune.model.batches import Collator, ExampleIndices
 
 Entry = tuple[int, int]  # an example's number and its batch's freeze depth
@@ -48,14 +46,3 @@ class DepthCollator:
     def __call__(self, entries: Sequence[Entry]) -> dict[str, Any]:
         indices, depths = zip(*entries, strict=True)
         return {**self.collator(list(indices)), "freeze_depth": min(depths)}
-
-
-class DepthTrainer(PlanTrainer):
-    """Trains each batch at its own freeze depth; `order` says which examples share one."""
-
-    def __init__(self, *, order: DepthOrder, **how: Any) -> None:
-        super().__init__(**how)
-        self._order = order
-
-    def _get_train_sampler(self, *_: Any, **__: Any) -> torch.utils.data.Sampler[Any]:
-        return self._order

@@ -13,6 +13,7 @@ from semfreeze_core.finetune.arm.flop import batch_flop, cache_flop, evaluation_
 from semfreeze_core.finetune.model.batches import EVAL_TOKENS, Collator, bounded_batches
 from semfreeze_core.finetune.model.network import Network
 from semfreeze_core.finetune.model.supervised_head import SupervisedModel, mean_losses
+from semfreeze_core.finetune.processes import WHOLE, Share, gathered, interleaved, own_share
 from semfreeze_core.records.defaults import CURVE_EXAMPLES, SHOWN_ANSWERS
 from semfreeze_core.records.examples import TokenizedExample
 from semfreeze_core.records.model import ModelShape
@@ -20,11 +21,14 @@ from semfreeze_core.records.training import Precision, TrainableParts, TrainingS
 from semfreeze_core.records.validation import EvalPoint, Mark
 
 
-def eval_batches(collator: Collator, n_examples: int, most_tokens: int = EVAL_TOKENS) -> Iterator[dict[str, Any]]:
-    """Batches of the first n examples, in order, as large as bounded_batches makes them."""
-    lengths = [len(example.input_ids) for example in collator.examples[:n_examples]]
-    for indices in bounded_batches(lengths, most_tokens):
-        yield collator(indices)
+def eval_batches(
+    collator: Collator, n_examples: int, most_tokens: int = EVAL_TOKENS, share: Share = WHOLE
+) -> Iterator[dict[str, Any]]:
+    """Batches of a share of the first n examples, in order, as large as bounded_batches makes them."""
+    indices = share.indices(n_examples)
+    lengths = [len(collator.examples[i].input_ids) for i in indices]
+    for batch in bounded_batches(lengths, most_tokens):
+        yield collator(indices[batch.start : batch.stop])
 
 
 def example_losses(
@@ -32,16 +36,32 @@ def example_losses(
 ) -> list[float]:
     """Mean loss of each of the first n examples over its target tokens, nats; in smaller batches if memory runs out.
 
+    Of several processes each evaluates its share.
+
     Raises:
         ResourceError: the longest example does not fit into memory alone.
     """
-    longest = max(len(example.input_ids) for example in collator.examples[:n_examples])
+    return interleaved(_share_losses(supervised, collator, n_examples, precision, device, own_share()))
+
+
+def _share_losses(
+    supervised: SupervisedModel,
+    collator: Collator,
+    n_examples: int,
+    precision: Precision,
+    device: torch.device,
+    share: Share,
+) -> list[float]:
+    indices = share.indices(n_examples)
+    if not indices:
+        return []
+    longest = max(len(collator.examples[i].input_ids) for i in indices)
     tokens = EVAL_TOKENS
     while True:
         try:
             with autocast(precision, device):
-                batches = eval_batches(collator, n_examples, tokens)
-                losses: list[float] = mean_losses(supervised, batches, n_examples).tolist()
+                batches = eval_batches(collator, n_examples, tokens, share)
+                losses: list[float] = mean_losses(supervised, batches, len(indices)).tolist()
             return losses
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
@@ -113,9 +133,10 @@ class ArmEvaluator:
         return self.course.flop + self.phase_flop()
 
     def phase_flop(self) -> int:
-        """Those of this phase."""
+        """Those of this phase, in all processes."""
         sizes = self.network.supervised.sizes
-        return self.cache_flop + sum(batch_flop(self.shape, self.setup, self.parts, size) for size in sizes)
+        own = sum(batch_flop(self.shape, self.setup, self.parts, size) for size in sizes)
+        return self.cache_flop + sum(gathered(own))
 
     def seconds(self, training_seconds: float) -> float:
         """Training time with that of all cache passes so far."""
@@ -143,8 +164,9 @@ class ArmEvaluator:
         accuracy = generated = None
         if decisive and marks != ["checkpoint"] and self.accuracy_indices:
             self.network.onload()
+            own = [self.accuracy_indices[i] for i in own_share().indices(len(self.accuracy_indices))]
             with autocast(self.setup.precision, device):
-                generated = answers(self.network.decoder, self.tokenizer, self.evaluation, self.accuracy_indices)
+                generated = interleaved(answers(self.network.decoder, self.tokenizer, self.evaluation, own))
             accuracy = exact_match_fraction(generated, self.expected)
             self.network.offload()
         self.points.append(

@@ -17,6 +17,7 @@ from transformers import TrainerCallback
 from semfreeze_core.finetune.arm.flop import BatchSize
 from semfreeze_core.finetune.arm.recorder import Record
 from semfreeze_core.finetune.arm.trainer import last_complete_checkpoint
+from semfreeze_core.finetune.processes import from_first
 from semfreeze_core.gains.rates import at_edge, best_trial, is_behind, is_unstable, later_half, next_rate
 from semfreeze_core.progress import Progress, ProgressEvent
 from semfreeze_core.records.provenance import Document
@@ -130,7 +131,7 @@ class RateTrials:
 
         What another call left in the folder is used. The parameters are as before, whichever trial was last.
         """
-        state = self._state()
+        state = from_first(self._state)
         if state is None:
             state = self._untried()
         loss_before = state.loss_before
@@ -161,7 +162,7 @@ class RateTrials:
     def checkpoint(self, rate: float) -> Path | None:
         """The checkpoint of a rate's trial, or None."""
         folder = self._trial_folder(rate)
-        return last_complete_checkpoint(folder) if folder.is_dir() else None
+        return from_first(lambda: last_complete_checkpoint(folder) if folder.is_dir() else None)
 
     def _untried(self) -> SearchState:
         if self.evaluate is None:
@@ -187,7 +188,7 @@ class RateTrials:
         )
         self.reset()
         folder = self._trial_folder(rate)
-        shutil.rmtree(folder, ignore_errors=True)  # of a trial that was killed
+        from_first(lambda: shutil.rmtree(folder, ignore_errors=True))  # of a trial that was killed
         record, sizes, flop = self.train(trial, folder)
         done = RateTrial(
             rate=rate,
@@ -211,11 +212,15 @@ class RateTrials:
                 sizes=sizes,
             )
         state = state.model_copy(update={"trials": trials, "best": kept})
+        from_first(lambda: self._keep(state, winner))
+        return state
+
+    def _keep(self, state: SearchState, winner: RateTrial | None) -> None:
+        """Write the trials, and delete the checkpoints of all but the winner."""
         write_atomically(self._file, state.model_dump_json() + "\n")
-        for other in trials:
+        for other in state.trials:
             if winner is None or other.rate != winner.rate:
                 shutil.rmtree(self._trial_folder(other.rate), ignore_errors=True)
-        return state
 
     def _state(self) -> SearchState | None:
         """The trials of a call that was killed; a damaged file is no trial."""

@@ -1,6 +1,5 @@
 """How one arm is trained: the setup that all arms of a comparison share, and what belongs to this arm alone."""
 
-import os
 from dataclasses import dataclass
 from importlib.util import find_spec
 
@@ -17,7 +16,10 @@ class ArmSettings:
     Attributes:
         setup: how to train; all arms are evaluated after its `steps`.
         seed: of the order of examples and of new adapters.
-        accumulation: passes per step; each takes batch_size / accumulation examples.
+        accumulation: passes per step; each takes batch_size / (accumulation * processes) examples.
+        processes: that train together, each on its own part of every step.
+        parts: of the data that take turns in a step, equally many examples of each; with 1 the order is that of
+            one process.
         compute_steps: steps for the FLOPs of full finetuning's `steps`; None when the arm is not evaluated there.
         warmup_steps: steps of the linear warm-up; the rate is constant after it.
         n_accuracy: eval examples answered by generation at the marks; 0 for none.
@@ -34,6 +36,8 @@ class ArmSettings:
     seed: int
     warmup_steps: int
     accumulation: int = 1
+    processes: int = 1
+    parts: int = 1
     compute_steps: int | None = None
     n_accuracy: int = 0
     n_between: int = 4
@@ -45,8 +49,8 @@ class ArmSettings:
 
     @property
     def micro_batch_size(self) -> int:
-        """Examples per forward pass."""
-        return self.setup.batch_size // self.accumulation
+        """Examples per forward pass of a process."""
+        return self.setup.batch_size // (self.accumulation * self.processes)
 
     @property
     def total_steps(self) -> int:
@@ -69,7 +73,7 @@ class ArmSettings:
 
 
 def refuse_untrainable(setup: TrainingSetup) -> None:
-    """Refuse a setup that the cost model knows and semfreeze's own training does not offer, and a distributed launch.
+    """Refuse a setup that the cost model knows and semfreeze's own training does not offer.
 
     Raises:
         InputError: all problems in one message, each with the flag that helps.
@@ -82,11 +86,6 @@ def refuse_untrainable(setup: TrainingSetup) -> None:
     if setup.checkpointing == "transformers-5":
         problems.append(
             "--checkpointing transformers-5 loses the saving of frozen layers: choose none, non-reentrant or reentrant"
-        )
-    if int(os.environ.get("LOCAL_RANK", "-1")) >= 0:
-        problems.append(
-            "semfreeze trains in one process on one device, but a distributed launcher started it (LOCAL_RANK is set): "
-            "start it without torchrun or accelerate launch, and choose the GPU with --device cuda:N"
         )
     if problems:
         raise InputError("; ".join(problems) + ".")

@@ -10,9 +10,13 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
+from torch.utils.data import Sampler
 from transformers import Trainer, TrainerCallback, TrainingArguments
+from transformers.training_args import ParallelMode
 
 from semfreeze_core.errors import RunError
+from semfreeze_core.finetune.arm.shared_order import SharedOrder
+from semfreeze_core.finetune.processes import is_first, wait_for_all
 from semfreeze_core.storage import disk_errors, write_atomically
 
 TRAINED = "trained.safetensors"
@@ -21,13 +25,46 @@ _STATE = "trainer_state.json"
 
 
 class PlanTrainer(Trainer):
-    """Saves and loads what is trained, by name; everything else about checkpoints is the Trainer's."""
+    """Saves and loads what is trained, by name; everything else about checkpoints is the Trainer's.
+
+    Of several processes the first one saves what all share.
+
+    Args:
+        order: of the examples; None is the Trainer's own.
+        how: as for the Trainer.
+    """
+
+    def __init__(self, *, order: Sampler[Any] | None = None, **how: Any) -> None:
+        super().__init__(**how)
+        self._order = order
+        if isinstance(order, SharedOrder):
+            self.add_callback(_BeginEpoch(order))
+        if self.args.parallel_mode is ParallelMode.DISTRIBUTED:
+            network = self._network()
+            trained = trained_names(network)
+            # Every process has loaded the same ones: neither they nor what a cache has taken off the device is sent.
+            network._ddp_params_and_buffers_to_ignore = [  # type: ignore[assignment]
+                name for name, _ in (*network.named_parameters(), *network.named_buffers()) if name not in trained
+            ]
+
+    def _get_train_sampler(self, *args: Any, **kwargs: Any) -> Sampler[Any] | None:
+        if self._order is not None:
+            return self._order
+        sampler: Sampler[Any] | None = super()._get_train_sampler(*args, **kwargs)
+        return sampler
 
     def _save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
         with disk_errors(Path(str(self.args.output_dir))):  # trackers write elsewhere, and over the network
             super()._save_checkpoint(*args, **kwargs)
+        wait_for_all()  # whoever reads it next finds it whole
+
+    def _save_rng_state(self, output_dir: str) -> None:
+        super()._save_rng_state(output_dir)
+        wait_for_all()  # the Trainer's state is written next, and marks the checkpoint as complete
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
+        if not is_first():
+            return
         folder = Path(str(output_dir or self.args.output_dir))
         folder.mkdir(parents=True, exist_ok=True)
         save_file(trained_tensors(self._network()), folder / TRAINED)
@@ -46,6 +83,16 @@ class PlanTrainer(Trainer):
         if not isinstance(self.model, nn.Module):
             raise TypeError("the trainer has no model")
         return self.model
+
+
+class _BeginEpoch(TrainerCallback):
+    """Names the epoch to the order: accelerate does not where it skips the batches that a checkpoint has seen."""
+
+    def __init__(self, order: SharedOrder) -> None:
+        self.order = order
+
+    def on_epoch_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self.order.set_epoch(state.global_step // self.order.steps)
 
 
 class BestTrainer(PlanTrainer):
@@ -91,6 +138,11 @@ class SaveLastStep(TrainerCallback):
 def trained_tensors(model: nn.Module) -> dict[str, Any]:
     """The trained parameters by name; a shared one once."""
     return {name: p.data.contiguous() for name, p in model.named_parameters() if p.requires_grad}
+
+
+def trained_names(model: nn.Module) -> set[str]:
+    """Names of the trained parameters; of a shared one the first."""
+    return {name for name, p in model.named_parameters() if p.requires_grad}
 
 
 def load_trained(model: nn.Module, checkpoint: Path) -> None:

@@ -10,11 +10,12 @@ from transformers import PrinterCallback, TrainerCallback
 from semfreeze_core.device import tf32_products
 from semfreeze_core.finetune.arm.arguments import trainer_arguments
 from semfreeze_core.finetune.arm.arms import Arm
-from semfreeze_core.finetune.arm.batch_order import DepthCollator, DepthOrder, DepthTrainer
+from semfreeze_core.finetune.arm.batch_order import DepthCollator, DepthOrder
 from semfreeze_core.finetune.arm.evaluate import ArmEvaluator
 from semfreeze_core.finetune.arm.rate_search import EndTrial, RateTrials, Sizes, Trial, parameters_before
 from semfreeze_core.finetune.arm.recorder import Record, Recorder
 from semfreeze_core.finetune.arm.settings import ArmSettings
+from semfreeze_core.finetune.arm.shared_order import shared_order
 from semfreeze_core.finetune.arm.switch import EndPhase
 from semfreeze_core.finetune.arm.trainer import PlanTrainer, checkpoint_step, last_complete_checkpoint
 from semfreeze_core.finetune.model.batches import Collator, ExampleIndices
@@ -65,19 +66,22 @@ class ArmTraining:
         """Train at the arm's rate, from a checkpoint on where there is one, until the steps are done or a callback
         ends it."""
         device = self.network.decoder.device
-        examples = ExampleIndices(len(self.collator.examples))
+        n_examples = len(self.collator.examples)
         how: dict[str, Any] = {
             "model": self.network.supervised,
             "args": trainer_arguments(str(folder), arm, self.settings, device),
-            "train_dataset": examples,
+            "train_dataset": ExampleIndices(n_examples),
             "callbacks": callbacks,
         }
         if arm.example_depths is None:
-            trainer: PlanTrainer = PlanTrainer(data_collator=self.collator, **how)
+            order = shared_order(n_examples, self.settings)
+            trainer = PlanTrainer(order=order, data_collator=self.collator, **how)
         else:
             self.network.supervised.move_boundary = self.network.freezing.move_boundary
-            order = DepthOrder(examples, arm.example_depths, self.settings.setup.batch_size, self.settings.seed)
-            trainer = DepthTrainer(order=order, data_collator=DepthCollator(self.collator), **how)
+            depths = DepthOrder(
+                ExampleIndices(n_examples), arm.example_depths, self.settings.setup.batch_size, self.settings.seed
+            )
+            trainer = PlanTrainer(order=depths, data_collator=DepthCollator(self.collator), **how)
         trainer.remove_callback(PrinterCallback)
         with tf32_products(device):  # but not for the cache, which is verified in float32
             trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))

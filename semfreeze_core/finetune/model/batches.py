@@ -39,6 +39,15 @@ def bounded_batches(lengths: Sequence[int], most_tokens: int = EVAL_TOKENS) -> I
         yield range(start, len(lengths))
 
 
+def place_of(index: int) -> int:
+    """What stands for no example in a batch of indices: it fills a place that one of several processes has left over.
+
+    Args:
+        index: of an example that the process has, whose tokens a batch of such places alone is made of.
+    """
+    return -1 - index
+
+
 class ExampleIndices(Dataset[int]):
     """The indices 0..n-1 of n examples; the collator puts a batch together from them."""
 
@@ -56,7 +65,8 @@ class Collator:
     """Makes a batch of examples from their indices.
 
     A batch holds `labels` (B, T), the ids of target tokens and -100 elsewhere; `attention_mask` (B, T); and
-    `input_ids` (B, T), or with a cache `states` (B, T, d) instead. T is the longest example's.
+    `input_ids` (B, T), or with a cache `states` (B, T, d) instead. T is the longest example's. Of places without an
+    example (`place_of`) it makes no rows, and of such places alone one row without target tokens.
     """
 
     def __init__(self, examples: Sequence[TokenizedExample], cache: BoundaryStates | None = None) -> None:
@@ -64,6 +74,8 @@ class Collator:
         self.cache = cache
 
     def __call__(self, indices: Sequence[int]) -> dict[str, Any]:
+        filled = [i for i in indices if i >= 0]
+        indices = filled or [place_of(indices[0])]
         chosen = [self.examples[i] for i in indices]
         length = max(len(example.input_ids) for example in chosen)
         ids = torch.zeros((len(chosen), length), dtype=torch.long)  # nobody reads what is masked
@@ -73,7 +85,8 @@ class Collator:
             n = len(example.input_ids)
             tokens = torch.from_numpy(example.input_ids)
             ids[row, :n] = tokens
-            labels[row, :n] = torch.where(torch.from_numpy(example.supervised), tokens, IGNORED)
+            if filled:
+                labels[row, :n] = torch.where(torch.from_numpy(example.supervised), tokens, IGNORED)
             mask[row, :n] = 1
         if self.cache is None:
             return {"input_ids": ids, "attention_mask": mask, "labels": labels}

@@ -18,6 +18,7 @@ from semfreeze_core.finetune.prefix.key import prefix_digest
 from semfreeze_core.finetune.prefix.proof import verify_cache
 from semfreeze_core.finetune.prefix.store import CacheUnavailable
 from semfreeze_core.finetune.prefix.suffix import Suffix
+from semfreeze_core.finetune.processes import WHOLE, Share, gathered, launch
 from semfreeze_core.progress import Progress, ProgressEvent, silent
 from semfreeze_core.records.examples import TokenizedExample
 from semfreeze_core.records.training import Checkpointing, Precision, TrainableParts, TrainingSetup
@@ -37,6 +38,7 @@ class CacheSettings:
             free memory.
         folder: of the files; None for no files.
         disk_limit_bytes: of all caches in the folder; None for the free disk space.
+        train_share, eval_share: examples that this process trains and evaluates on, whose states alone it needs.
         shared_from: states are left in the folder for other arms, and computed from those of this lower depth on, or
             with 0 from the embedding on; None keeps them to this arm where memory holds them.
     """
@@ -45,6 +47,8 @@ class CacheSettings:
     folder: Path | None = None
     disk_limit_bytes: int | None = None
     shared_from: int | None = None
+    train_share: Share = WHOLE
+    eval_share: Share = WHOLE
 
 
 @dataclass(frozen=True)
@@ -135,8 +139,9 @@ def build_network(
     network = Network(head, tuned, decoder, freezing, None, None, None, trainable, (), offloads=setup.prefix_off_device)
     if not setup.prefix_cache or parts.freeze_depth == 0:
         return network
+    cached, reason = None, ""
     try:
-        return _with_cache(
+        cached = _with_cache(
             network,
             loaded,
             parts.freeze_depth,
@@ -146,10 +151,16 @@ def build_network(
             cache or CacheSettings(),
             progress,
         )
-    except CacheUnavailable as reason:
-        note = f"No prefix cache: {reason} Training runs uncached."
-        progress(ProgressEvent("Computing boundary states", message=note))
-        return replace(network, notes=(note,))
+    except CacheUnavailable as error:
+        reason = str(error)
+    reasons = [text for text in gathered(reason) if text]  # with several processes, all train from states or none
+    if cached is not None and not reasons:
+        return cached
+    if cached is not None:
+        cached.release()
+    note = f"No prefix cache: {reasons[0]} Training runs uncached."
+    progress(ProgressEvent("Computing boundary states", message=note))
+    return replace(network, notes=(note,))
 
 
 def _checkpoint(model: Any, checkpointing: Checkpointing) -> None:
@@ -176,17 +187,21 @@ def _with_cache(
     decoder = network.decoder
     limit = cache_settings.memory_limit_bytes
     if limit is None:
-        limit = int(_MEMORY_SHARE * free_bytes(torch.device("cpu")))
+        limit = int(_MEMORY_SHARE * free_bytes(torch.device("cpu"))) // launch().local_count
     # Every bit of the prefix's weights is digested, once a depth; a model finetuned above it keeps them.
     prefix_weights = functools.cache(functools.partial(prefix_digest, decoder))
     in_memory: list[PrefixCache] = []  # what is held already leaves less of the limit to the next
 
-    def build(examples: Sequence[TokenizedExample], depth: int, start: PrefixCache | None = None) -> PrefixCache:
+    def build(
+        examples: Sequence[TokenizedExample], share: Share, depth: int, start: PrefixCache | None = None
+    ) -> PrefixCache:
+        # Each share in a folder of its own: who fills one locks it.
+        part = "" if share == WHOLE else f", share {share.index} of {share.of}"
         cache = build_prefix_cache(
             decoder,
             depth,
             examples,
-            key_base=loaded.identity.structure_digest,
+            key_base=loaded.identity.structure_digest + part,
             weights=prefix_weights,
             memory_limit_bytes=max(0, limit - sum(held.bytes for held in in_memory)),
             folder=cache_settings.folder,
@@ -200,20 +215,23 @@ def _with_cache(
             in_memory.append(cache)
         return cache
 
-    def build_on(examples: Sequence[TokenizedExample]) -> PrefixCache:
-        if not cache_settings.shared_from:
-            return build(examples, k)
-        # A lower depth's states that were evicted are computed again: that costs what skipping them would.
-        start = build(examples, cache_settings.shared_from)
-        cache = build(examples, k, start)
-        in_memory[:] = [held for held in in_memory if held is not start]
-        return cache
-
-    caches = build_on(train), build_on(evaluation) if evaluation else None
     suffix = Suffix(decoder, k)
-    verify_cache(decoder, suffix, caches[0], train)
-    if caches[1] is not None:
-        verify_cache(decoder, suffix, caches[1], evaluation)
+
+    def build_on(examples: Sequence[TokenizedExample], share: Share) -> PrefixCache | None:
+        own = [examples[i] for i in share.indices(len(examples))]
+        if not own:
+            return None
+        if not cache_settings.shared_from:
+            cache = build(own, share, k)
+        else:
+            # A lower depth's states that were evicted are computed again: that costs what skipping them would.
+            start = build(own, share, cache_settings.shared_from)
+            cache = build(own, share, k, start)
+            in_memory[:] = [held for held in in_memory if held is not start]
+        verify_cache(decoder, suffix, cache, own)
+        return cache if share == WHOLE else cache.indexed_as(examples)
+
+    caches = build_on(train, cache_settings.train_share), build_on(evaluation, cache_settings.eval_share)
     suffix.install()
     supervised = SupervisedModel(network.tuned, decoder, suffix, all_logits=network.supervised.all_logits)
     return replace(network, supervised=supervised, suffix=suffix, train_cache=caches[0], eval_cache=caches[1])

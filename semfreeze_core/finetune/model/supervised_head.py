@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from semfreeze_core.finetune.processes import summed
 from semfreeze_core.sources.data.training_rows import IGNORED
 from semfreeze_core.sources.models.decoder import Decoder
 
@@ -70,13 +71,13 @@ class SupervisedModel(nn.Module):
             if self.move_boundary is None:
                 raise ValueError(f"the batch freezes {freeze_depth} layers, but this model cannot move its boundary")
             self.move_boundary(freeze_depth)
-        if self.all_logits and input_ids is not None:
-            count = int((labels[:, 1:] != IGNORED).sum())
+        count = int((labels[:, 1:] != IGNORED).sum()) if self.all_logits else None
+        if count and input_ids is not None:  # a mean over no token is none
             total = self._stock_loss(labels, attention_mask, input_ids) * count
         else:
             losses, _ = self.token_losses(labels, attention_mask, input_ids, states)
             count, total = losses.numel(), losses.sum()
-        if self.training:
+        if self.training and count:
             rows, length = labels.shape
             size = (rows, length, count)
             self.sizes.append(size if freeze_depth is None else (*size, freeze_depth))
@@ -97,8 +98,10 @@ class SupervisedModel(nn.Module):
         self._since_step.clear()
 
     def take_loss(self) -> float:
-        """Mean loss of the target tokens of all batches since the last call, nats per token."""
-        total, count = sum(float(loss) for loss, _ in self._since_step), sum(n for _, n in self._since_step)
+        """Mean loss of the target tokens of all batches since the last call, those of other processes included, nats
+        per token."""
+        own = sum(float(loss) for loss, _ in self._since_step), sum(n for _, n in self._since_step)
+        total, count = summed(*own)
         self._since_step.clear()
         return total / count
 

@@ -10,7 +10,7 @@ Here they are stored by sample, not by batch, so that every epoch may draw new b
 import time
 from collections.abc import Callable, Container, Generator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
@@ -60,6 +60,10 @@ class PrefixCache:
 
     def __len__(self) -> int:
         return len(self.samples)
+
+    def indexed_as(self, examples: Sequence[TokenizedExample]) -> "PrefixCache":
+        """The same states by the indices of examples of which this cache has only some."""
+        return replace(self, samples=tuple(sample_digest(example) for example in examples))
 
     def batch(self, indices: Sequence[int]) -> tuple[Tensor, Tensor]:
         """States (B, T, d) of these examples, zeros to the right of shorter ones, and their mask, int64 (B, T)."""

@@ -12,7 +12,7 @@ from semfreeze_core.finetune.prefix.forward import movable_parameters
 from semfreeze_core.finetune.quantize.weights import TensorAttribute, point_to_codes, quantized_modules, scale_location
 from semfreeze_core.sources.models.decoder import Decoder
 from semfreeze_core.storage import disk_errors, is_disk_full
-from semfreeze_core.temporary import remove_leftovers, temporary_file
+from semfreeze_core.temporary import remove_leftovers, temporary_folder
 from semfreeze_core.unlocked_leftovers import remove_abandoned
 
 
@@ -76,7 +76,9 @@ class PrefixWeights:
             folder.mkdir(parents=True, exist_ok=True)
             remove_leftovers(folder)
             remove_abandoned(folder, "scratch")
-            with temporary_file(folder) as path:
+            # In a folder that stays locked: safetensors replaces a file, and the new one would not be.
+            with temporary_folder(folder) as partial:
+                path = partial / "prefix.safetensors"
                 try:
                     save_file({str(i): p.tensor.contiguous() for i, p in enumerate(self._tensors)}, path)
                 except SafetensorError as error:

@@ -15,6 +15,7 @@ from semfreeze_core.finetune.arm.evaluate import ArmEvaluator, Course
 from semfreeze_core.finetune.arm.rate_search import WinningTrial
 from semfreeze_core.finetune.arm.recorder import Record, Recorder
 from semfreeze_core.finetune.arm.settings import ArmSettings
+from semfreeze_core.finetune.arm.shared_order import shared_order
 from semfreeze_core.finetune.arm.switch import EndPhase
 from semfreeze_core.finetune.arm.trainer import (
     BestTrainer,
@@ -28,6 +29,7 @@ from semfreeze_core.finetune.arm.trainer import (
 from semfreeze_core.finetune.arm.training import ArmTraining, rate_trials
 from semfreeze_core.finetune.model.batches import Collator, ExampleIndices
 from semfreeze_core.finetune.model.network import CacheSettings, Network, build_network
+from semfreeze_core.finetune.processes import WHOLE, from_first, own_share
 from semfreeze_core.finetune.train.deeper import STATES, read_looks, saved_search, saved_switch, write_looks
 from semfreeze_core.finetune.train.folder import CHECKPOINTS, RATES, adopt, save_settings
 from semfreeze_core.finetune.train.request import TrainRequest
@@ -104,7 +106,11 @@ class Fit:
             self.train,
             self.evaluation,
             seed=self.request.seed,
-            cache=CacheSettings(folder=states),
+            cache=CacheSettings(
+                folder=states,
+                train_share=own_share() if self.settings.parts == self.settings.processes else WHOLE,
+                eval_share=own_share(),
+            ),
             progress=self.progress,
         )
 
@@ -122,7 +128,7 @@ class Fit:
         if resumed is None or checkpoint_step(resumed) < step:
             self._run(network, evaluator, resumed, [EndPhase(step)])
         evaluator.end_phase()
-        end = last_complete_checkpoint(self.checkpoints)
+        end = self._last_checkpoint()
         assert end is not None, "EndPhase saves it"
         return end
 
@@ -132,11 +138,11 @@ class Fit:
         if switched is None:
             resumed, since = self._begin(network, evaluator), 0
         else:
-            resumed, since = last_complete_checkpoint(self.checkpoints), checkpoint_step(switched)
+            resumed, since = self._last_checkpoint(), checkpoint_step(switched)
             if resumed is None or checkpoint_step(resumed) <= since:
                 resumed = switched
             if self.request.keep_best:
-                relocate_best(resumed, self.checkpoints)
+                self._relocate_best(resumed)
             if (search := saved_search(self.folder)) is not None and search.rate is not None:
                 self.search, self.arm = search, replace(self.arm, learning_rate=search.rate)
         if resumed is not None and checkpoint_step(resumed) >= self.steps:
@@ -160,26 +166,33 @@ class Fit:
     def _begin(self, network: Network, evaluator: ArmEvaluator) -> Path | None:
         """The checkpoint that the first phase goes on from, once the rate is known; None starts from the model."""
         request = self.request
-        resumed = last_complete_checkpoint(self.checkpoints)
+        resumed = self._last_checkpoint()
         if self.evaluation and resumed is None:
             evaluator.evaluate(0, ["start"], 0.0)
         if self.arm.switch is not None and self.arm.switch.measured and read_looks(self.folder) is None:
             started = evaluator.points[0].item_losses if evaluator.points else None
             before = evaluator.curve_losses() if started is None else started
             write_looks(Looks(before=before[:CURVE_EXAMPLES], looks=[]), self.folder)
-        save_settings(self.folder, request)  # before the Trainer, which makes the folder of checkpoints
+        # before the Trainer, which makes the folder of checkpoints
+        from_first(lambda: save_settings(self.folder, request, self.settings.parts))
         if resumed is None and request.first_steps is not None and request.first_steps.checkpoint.is_dir():
             resumed = adopt(request.first_steps.checkpoint, self.checkpoints)
         if self.settings.rate_steps is not None:
             won = self._take_rate(network, evaluator)
             if won is not None and resumed is None:
                 trial, checkpoint = won
-                resumed = adopt(checkpoint, self.checkpoints)
+                resumed = from_first(lambda: adopt(checkpoint, self.checkpoints))
                 self.record = Record(trial.train_losses[:], trial.step_seconds[:], trial.peak_bytes)
                 network.supervised.sizes[:] = trial.sizes
         if resumed is not None and request.keep_best:
-            relocate_best(resumed, self.checkpoints)
+            self._relocate_best(resumed)
         return resumed
+
+    def _last_checkpoint(self) -> Path | None:
+        return from_first(lambda: last_complete_checkpoint(self.checkpoints))
+
+    def _relocate_best(self, resumed: Path) -> None:
+        from_first(lambda: relocate_best(resumed, self.checkpoints))
 
     def _take_rate(self, network: Network, evaluator: ArmEvaluator) -> tuple[WinningTrial, Path | None] | None:
         """Search the rate, or find it in the finished search; what the best trial gave, and its checkpoint.
@@ -234,6 +247,7 @@ class Fit:
             "train_dataset": ExampleIndices(len(self.train)),
             "data_collator": Collator(self.train, network.train_cache),
             "callbacks": [recorder, *ends, *self.trackers],
+            "order": shared_order(len(self.train), self.settings),
         }
         trainer = (
             BestTrainer(last_loss=lambda: float(evaluator.points[-1].loss), after=since, **how)  # type: ignore[arg-type]  # a checkpoint's is whole
@@ -253,7 +267,7 @@ class Fit:
         self, network: Network, evaluator: ArmEvaluator, last: Path, since: int
     ) -> tuple[Trained, Path | None]:
         """The result of a training that ended between its last checkpoint, which has all steps, and its result."""
-        best = best_checkpoint(last, self.checkpoints) if self.request.keep_best else None
+        best = from_first(lambda: best_checkpoint(last, self.checkpoints)) if self.request.keep_best else None
         ended = Trained(self.folder, self.steps, [], None, None, (), self.search)
         if best is not None and checkpoint_step(best) <= since:
             return ended, best

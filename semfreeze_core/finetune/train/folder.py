@@ -4,15 +4,16 @@ import json
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
 from semfreeze_core.errors import RunError
 from semfreeze_core.finetune.arm.trainer import checkpoint_step, last_complete_checkpoint
+from semfreeze_core.finetune.processes import from_first
 from semfreeze_core.finetune.train.deeper import DEEPER, LOOK, LOOKS, STATES, saved_switch
-from semfreeze_core.finetune.train.request import TrainRequest, different_settings, kept_settings
+from semfreeze_core.finetune.train.request import PARTS, TrainRequest, different_settings, kept_settings
 from semfreeze_core.records.finetune_report import DECISION
 from semfreeze_core.storage import disk_errors, write_atomically
 from semfreeze_core.temporary import is_temporary, remove_leftovers, require_locks
@@ -59,9 +60,39 @@ def claimed(folder: Path, request: TrainRequest) -> Iterator[None]:
                     folder.rmdir()  # only an empty one goes
 
 
-def save_settings(folder: Path, request: TrainRequest) -> None:
-    """Write what this folder trains, once nothing can be refused any more: a corrected request finds it free."""
-    write_atomically(folder / SETTINGS, json.dumps(kept_settings(request, folder), indent=1) + "\n")
+@contextmanager
+def claimed_for_all(folder: Path, request: TrainRequest) -> Iterator[None]:
+    """As `claimed`, by the first of the processes that train this request.
+
+    Raises:
+        RunError: likewise, in every process.
+    """
+    with ExitStack() as claim:
+        from_first(lambda: claim.enter_context(claimed(folder, request)))
+        yield
+
+
+def save_settings(folder: Path, request: TrainRequest, parts: int = 1) -> None:
+    """Write what this folder trains, once nothing can be refused any more: a corrected request finds it free.
+
+    Args:
+        folder: of the training.
+        request: what it trains.
+        parts: of the data that take turns, which a resumed training must keep.
+    """
+    settings = kept_settings(request, folder) | ({} if parts == 1 else {PARTS: parts})
+    write_atomically(folder / SETTINGS, json.dumps(settings, indent=1) + "\n")
+
+
+def saved_parts(folder: Path, request: TrainRequest) -> int | None:
+    """In how many parts the folder's training of this request takes its data; None where it has not begun."""
+    try:
+        document = json.loads((folder / SETTINGS).read_text())
+    except (OSError, ValueError):
+        return None
+    if not isinstance(document, dict) or different_settings(document, request):
+        return None
+    return int(document.get(PARTS, 1))
 
 
 def adopt(checkpoint: Path | None, checkpoints: Path) -> Path | None:

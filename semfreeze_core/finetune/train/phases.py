@@ -20,6 +20,7 @@ from semfreeze_core.finetune.arm.trainer import (
 from semfreeze_core.finetune.arm.training import ArmTraining
 from semfreeze_core.finetune.model.batches import Collator
 from semfreeze_core.finetune.model.network import Network
+from semfreeze_core.finetune.processes import from_first
 from semfreeze_core.finetune.train.deeper import (
     LOOK,
     read_looks,
@@ -46,7 +47,7 @@ class PhasedTraining(Fit):
 
     def fit_phases(self) -> tuple[Trained, Network]:
         """Train all that is left to train; the result, and the network with its weights."""
-        remove_incomplete_checkpoints(self.checkpoints)
+        from_first(lambda: remove_incomplete_checkpoints(self.checkpoints))
         switch, setup = self.arm.switch, self.settings.setup
         phases = self.arm.phases(
             self.loaded.shape, setup_at_lengths(self.settings, self.train, cached=setup.prefix_cache)

@@ -8,6 +8,7 @@ from typing import Any
 from semfreeze_core.errors import InputError
 from semfreeze_core.finetune.arm.job import ModelSource
 from semfreeze_core.finetune.arm.settings import refuse_untrainable
+from semfreeze_core.finetune.processes import launch
 from semfreeze_core.plan.document import FreezePlan, plan_digests
 from semfreeze_core.records.defaults import ACCURACY_ROWS, EPOCHS, LARGEST_SEED
 from semfreeze_core.records.fields import FieldMapping
@@ -16,6 +17,7 @@ from semfreeze_core.records.training import TrainingSetup
 from semfreeze_core.sources.data.samples import source_digest
 from semfreeze_core.storage import kept_source
 from semfreeze_core.wording.costs import setup_line
+from semfreeze_core.wording.numbers import counted
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,7 @@ class TrainRequest:
         epochs: passes over the data, unless `steps` is given.
         steps: optimizer steps; no more examples are drawn than they use, by label where there is one.
         last_step: end after this one, with the examples and the order of a training of all steps; None makes them all.
-        micro_batch_size: examples at a time; None is all of a step.
+        micro_batch_size: examples at a time; None is all of a step, or of a process's share of it.
         learning_rate: None takes the default of the plan's kind.
         save_steps: steps between checkpoints; None makes ten in all.
         seed: of the order of examples and of new adapters.
@@ -76,6 +78,11 @@ class TrainRequest:
     first_steps: FirstSteps | None = None
 
     @property
+    def micro(self) -> int:
+        """Examples at a time in each process."""
+        return self.micro_batch_size or self.how.batch_size // launch().count
+
+    @property
     def how(self) -> TrainingSetup:
         """The requested setup, else the plan's."""
         return self.plan.cost.setup if self.setup is None else self.setup
@@ -97,11 +104,17 @@ class TrainRequest:
         ]
         if self.seed > LARGEST_SEED:
             problems.append(f"--seed must be at most {LARGEST_SEED}, found {self.seed}")
-        batch_size = self.how.batch_size
-        if self.micro_batch_size is not None and self.micro_batch_size > 0 and batch_size % self.micro_batch_size:
+        count = launch().count
+        of_process, left_over = divmod(self.how.batch_size, count)
+        micro = self.micro_batch_size
+        if left_over:
             problems.append(
-                f"--micro-batch-size {self.micro_batch_size} does not divide the batch size of {batch_size}"
+                f"{count} processes cannot share a batch of {self.how.batch_size} examples equally: start as many as "
+                f"divide it (--nproc-per-node), or use --batch-size {self.how.batch_size + count - left_over}"
             )
+        elif micro is not None and micro > 0 and of_process % micro:
+            divided = "batch size" if count == 1 else f"share of each of {count} processes in a batch,"
+            problems.append(f"--micro-batch-size {micro} does not divide the {divided} of {of_process}")
         if self.learning_rate is not None and not 0 < self.learning_rate <= 1:
             problems.append(f"--lr must be in (0, 1], found {self.learning_rate}")
         if self.keep_best and self.evaluation is None:
@@ -126,13 +139,17 @@ def setup_note(request: TrainRequest, setup: TrainingSetup) -> str:
         if getattr(planned, name) != getattr(how, name)
     ]
     origin = f"The plan was estimated for {', '.join(changes)}." if changes else "All as the plan was estimated."
-    return f"Training setup: {setup_line(setup)}. {origin}"
+    count, processes = launch().count, ""
+    if count > 1:
+        processes = f" {count} processes train together, each on {counted(request.micro, 'example')} at a time."
+    return f"Training setup: {setup_line(setup)}. {origin}{processes}"
 
 
 def memory_advice(request: TrainRequest) -> str:
     """What happened when memory ran out in a training, and what of the ways to take less it has not taken yet."""
-    setup, micro = request.how, request.micro_batch_size or request.how.batch_size
-    smaller = max((m for m in range(1, micro // 2 + 1) if setup.batch_size % m == 0), default=0)
+    setup, micro = request.how, request.micro
+    whole = setup.batch_size // launch().count
+    smaller = max((m for m in range(1, micro // 2 + 1) if whole % m == 0), default=0)
     if smaller:
         return (
             f"Memory ran out with {micro} examples at a time. Add --micro-batch-size {smaller}: it resumes from the "
@@ -180,6 +197,7 @@ def request_settings(request: TrainRequest) -> dict[str, Any]:
 
 
 _NAMES = ("data", "evaluation")  # a file may be moved
+PARTS = "parts"  # of the data, beside the settings: a training keeps those that it began with
 
 
 def kept_settings(request: TrainRequest, folder: Path) -> dict[str, Any]:
@@ -204,5 +222,5 @@ def different_settings(written: dict[str, Any], request: TrainRequest) -> list[s
     return [
         name.removesuffix("_digest")
         for name in names
-        if name != "digest" and not (known and name in _NAMES) and ours.get(name) != written.get(name)
+        if name not in ("digest", PARTS) and not (known and name in _NAMES) and ours.get(name) != written.get(name)
     ]

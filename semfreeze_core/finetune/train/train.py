@@ -13,8 +13,17 @@ from semfreeze_core.finetune.arm.arms import DEFAULT_RATES, Arm
 from semfreeze_core.finetune.arm.job import ModelSource
 from semfreeze_core.finetune.arm.settings import ArmSettings
 from semfreeze_core.finetune.model.task_data import read_task_data
+from semfreeze_core.finetune.processes import (
+    from_first,
+    is_first,
+    joined,
+    launch,
+    own_device,
+    own_share,
+    refuse_other_ways,
+)
 from semfreeze_core.finetune.quantize.quantize import quantize_layers, require_bitsandbytes, trained_bits
-from semfreeze_core.finetune.train.folder import RESULT, claimed, remove_what_only_resumes
+from semfreeze_core.finetune.train.folder import RESULT, claimed_for_all, remove_what_only_resumes, saved_parts
 from semfreeze_core.finetune.train.phases import PhasedTraining
 from semfreeze_core.finetune.train.request import TrainRequest, memory_advice, setup_note
 from semfreeze_core.finetune.train.result import Trained, training_result
@@ -26,6 +35,7 @@ from semfreeze_core.plan.document import FreezePlan, require_model, require_reco
 from semfreeze_core.progress import Progress, ProgressEvent, silent
 from semfreeze_core.records.defaults import MIN_RATE_EXAMPLES, MIN_RATE_STEPS, TRAINING_WARMUP_FRACTION
 from semfreeze_core.records.model import ModelShape
+from semfreeze_core.records.training import TrainingSetup
 from semfreeze_core.sources.models.causal_lm import LoadedModel, load_causal_lm
 from semfreeze_core.storage import write_atomically
 from semfreeze_core.wording.rates import rate_note
@@ -40,8 +50,9 @@ UNQUANTIZED_NOTE = (
 def train_plan(request: TrainRequest, folder: Path, progress: Progress = silent) -> Trained:
     """Finetune the plan's model as the plan says, and write it in a format that others load.
 
-    A second call with the same request resumes from the last checkpoint. A LoRA plan with frozen bits trains on
-    layers in 8 or 4 bits: the model is loaded on the CPU and rounded on its way to the device.
+    A second call with the same request resumes from the last checkpoint. Of several processes that a launcher started
+    each takes its share of every batch; the first one writes, and receives the progress. A LoRA plan with frozen bits
+    trains on layers in 8 or 4 bits: the model is loaded on the CPU and rounded on its way to the device.
 
     Args:
         request: what to train, and how.
@@ -55,13 +66,22 @@ def train_plan(request: TrainRequest, folder: Path, progress: Progress = silent)
     """
     plan = request.plan
     require_recommendation(plan)
+    refuse_other_ways()
+    count = launch().count
+    if count > 1 and plan.switch is not None:
+        raise PlanError(
+            f"A plan that freezes deeper in the course of training is trained by one process, and {count} were "
+            "started: start it without torchrun or accelerate launch, or make a plan without --progressive."
+        )
     source = request.model or ModelSource.of(plan.model)
+    source = source.model_copy(update={"device": own_device(source.device)})
     trackers = reporters(request.report_to, folder)
     bits = trained_bits(plan)
     if bits is not None:
         require_bitsandbytes()
     device = choose_device(source.device)
-    with claimed(folder, request):
+    with joined(device.type), claimed_for_all(folder, request):
+        progress = progress if is_first() else silent
         loaded = load_causal_lm(
             source.source,
             revision=source.revision,
@@ -137,7 +157,9 @@ def _train(
         seed=request.seed,
         warmup_steps=max(1, min(warmup, (compared or before or steps) // 4)),
         rate_steps=compared,
-        accumulation=setup.batch_size // (request.micro_batch_size or setup.batch_size),
+        accumulation=setup.batch_size // (own_share().of * request.micro),
+        processes=own_share().of,
+        parts=from_first(lambda: saved_parts(folder, request)) or _parts(setup, arm, len(train)),
         n_accuracy=request.n_accuracy,
     )
     note = setup_note(request, settings.setup)
@@ -151,10 +173,21 @@ def _train(
     notes = (f"{note} {rate}", *of_the_data, *quantized, *network.notes, *trained.notes)
     trained = replace(trained, notes=tuple(dict.fromkeys(notes)))
     sentence = trained.sentence(setup.batch_size, len(evaluation), trained_bits(plan))
-    save_finetuned(network.tuned, loaded.tokenizer, plan, sentence, folder)
-    write_atomically(folder / RESULT, json.dumps(training_result(trained, request, arm.learning_rate), indent=1) + "\n")
-    remove_what_only_resumes(folder)
+    result = json.dumps(training_result(trained, request, arm.learning_rate), indent=1) + "\n"
+
+    def save() -> None:
+        save_finetuned(network.tuned, loaded.tokenizer, plan, sentence, folder)
+        write_atomically(folder / RESULT, result)
+        remove_what_only_resumes(folder)
+
+    from_first(save)
     return trained
+
+
+def _parts(setup: TrainingSetup, arm: Arm, n_examples: int) -> int:
+    """In how many parts a new training takes its data: with a cache, each process caches its own part alone."""
+    count = own_share().of
+    return count if setup.prefix_cache and arm.parts.freeze_depth > 0 and n_examples >= count else 1
 
 
 def _planned_arm(plan: FreezePlan, shape: ModelShape, steps: int) -> Arm:

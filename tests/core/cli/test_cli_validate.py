@@ -316,6 +316,42 @@ def test_the_old_name_of_match_still_works_and_says_so(asked):
     assert asked("validate").request.match == "compute"
 
 
+def launched(patch, rank):
+    for name, value in {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": 2, "LOCAL_WORLD_SIZE": 2}.items():
+        patch.setenv(name, str(value))
+
+
+def test_of_two_processes_that_train_the_first_prints(asked, monkeypatch):
+    launched(monkeypatch, 0)
+    first = asked("train")
+    assert first.printed
+    launched(monkeypatch, 1)
+    second = asked("train")
+    assert (second.printed, second.err, second.told) == ("", "", False)
+    assert second.request == first.request
+
+
+@pytest.mark.parametrize("command", ["validate", "sweep", "finetune", "analyze", "cost"])
+def test_commands_that_take_one_process_are_refused_under_a_launcher(monkeypatch, command):
+    launched(monkeypatch, 0)
+    assert f"A launcher started 2 processes, but semfreeze {command} takes one" in ask(command, "example").refusal
+    launched(monkeypatch, 1)
+    silent = ask(command, "example")
+    assert (silent.code, silent.out, silent.err) == (2, "", "")
+
+
+def test_a_process_that_fails_alone_says_which_it_is(place, monkeypatch):
+    def fail(*_):
+        error = ResourceError("Memory ran out.")
+        error.process = 1
+        raise error
+
+    monkeypatch.setattr("semfreeze_core.finetune.train.train.train_plan", fail)
+    launched(monkeypatch, 1)
+    refusal = ask("train", place / "plan.json", "--data", place / "train.jsonl", "--out", "out", "-q").refusal
+    assert refusal == "Memory ran out. (Process 1 of 2, counted from 0.)"
+
+
 @pytest.fixture
 def planned_for(asked, tmp_path):
     """The file of a plan of the stored run, estimated with these flags."""

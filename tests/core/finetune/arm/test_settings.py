@@ -45,11 +45,9 @@ def test_eight_bit_adamw_needs_its_package(monkeypatch):
         refuse_untrainable(replace(SETTINGS.setup, optimizer="adamw8bit", loss="fused"))
 
 
-def test_a_distributed_launch_is_refused(monkeypatch):
-    refuse_untrainable(SETTINGS.setup)
-    monkeypatch.setenv("LOCAL_RANK", "0")
-    with pytest.raises(InputError, match="start it without torchrun or accelerate launch, and choose the GPU with"):
-        refuse_untrainable(SETTINGS.setup)
+def test_a_process_trains_its_share_of_the_batch():
+    assert replace(SETTINGS, processes=2).micro_batch_size == 4
+    assert replace(SETTINGS, processes=2, accumulation=2).micro_batch_size == 2
 
 
 def test_a_search_that_ends_with_the_training_leaves_its_last_mark():

@@ -18,6 +18,7 @@ from semfreeze_core.finetune.prefix.suffix import Suffix
 from semfreeze_core.records.training import TrainingSetup
 from semfreeze_core.sources.models.decoder import find_decoder
 from semfreeze_core.sources.models.model_shape import measure_shape
+from semfreeze_core.temporary import remove_leftovers
 from tests.core.cost.counted_step import prepare
 from tests.core.finetune.boundary import (
     BATCHES,
@@ -241,6 +242,16 @@ def test_offloaded_weights_lie_in_a_file_and_come_back_bit_by_bit(tied, tmp_path
     assert not any(lies_in_a_file(p) for p in parameters.values())
     assert dict(decoder.model.named_parameters()) == parameters
     assert all(torch.equal(p, before[name]) for name, p in parameters.items())
+
+
+def test_offloading_survives_another_process_that_clears_leftovers_away(tmp_path, monkeypatch):
+    def after_clearing(*args, **how):
+        remove_leftovers(tmp_path)  # as a process does that offloads at the same time
+        return safetensors.safe_open(*args, **how)
+
+    monkeypatch.setattr("semfreeze_core.finetune.prefix.offload.safe_open", after_clearing)
+    with Suffix(frozen_decoder("llama", 2), 2) as suffix:
+        assert suffix.offload(tmp_path).where == "file"
 
 
 def test_offload_without_a_folder_says_that_weights_on_a_cpu_stay():

@@ -1,0 +1,75 @@
+"""The order of examples that several processes train on: which of them trains which of a step's examples."""
+
+from collections.abc import Iterator, Sequence
+
+from accelerate.data_loader import SeedableRandomSampler
+from torch.utils.data import Sampler
+
+from semfreeze_core.finetune.arm.settings import ArmSettings
+from semfreeze_core.finetune.model.batches import ExampleIndices, place_of
+
+
+class SharedOrder(Sampler[int]):
+    """An epoch's examples in batches that go to the processes in turn, as accelerate deals them out.
+
+    The examples are drawn in the order of one process. In one part, a step takes the next ones, as there. In several,
+    part p holds examples p, p + parts, ...; a step takes equally many of each, and with as many processes as parts each
+    process trains on its own part alone. Every epoch meets every example once: where fewer are left than a step takes,
+    places without an example fill up the batches.
+
+    Args:
+        n_examples: to train on; at least as many as parts.
+        settings: batch size, passes per step, processes, parts and seed.
+    """
+
+    def __init__(self, n_examples: int, settings: ArmSettings) -> None:
+        self.n_examples = n_examples
+        self.batch_size, self.parts = settings.setup.batch_size, settings.parts
+        self.rows, self.processes = settings.micro_batch_size, settings.processes
+        self._epoch = 0
+        self._shuffled = SeedableRandomSampler(ExampleIndices(n_examples), data_seed=settings.seed)
+
+    @property
+    def steps(self) -> int:
+        """In an epoch."""
+        return -(-self.n_examples // self.batch_size)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Shuffle as in this epoch from now on."""
+        self._epoch = epoch
+
+    def __len__(self) -> int:
+        last = [self._step(range(part, self.n_examples, self.parts), self.steps - 1) for part in range(self.parts)]
+        return (self.steps - 1) * self.batch_size + len(self._dealt(last))
+
+    def __iter__(self) -> Iterator[int]:
+        self._shuffled.set_epoch(self._epoch)  # it goes on to the next by itself
+        parts: list[list[int]] = [[] for _ in range(self.parts)]
+        for index in self._shuffled:
+            parts[index % self.parts].append(index)
+        for step in range(self.steps):
+            yield from self._dealt([self._step(part, step) for part in parts])
+
+    def _step(self, part: Sequence[int], step: int) -> Sequence[int]:
+        """What a step takes of a part."""
+        n = self.batch_size // self.parts
+        return part[step * n : (step + 1) * n]
+
+    def _dealt(self, parts: Sequence[Sequence[int]]) -> list[int]:
+        """A step's examples in whole batches, as many for each process."""
+        own = self.parts == self.processes
+        if not own:
+            together = [index for part in parts for index in part]
+            parts = [together[i :: self.processes] for i in range(self.processes)]
+        dealt: list[int] = []
+        for start in range(0, max(map(len, parts)), self.rows):
+            for i, part in enumerate(parts):
+                batch = part[start : start + self.rows]
+                dealt += [*batch, *[place_of(i if own else 0)] * (self.rows - len(batch))]
+        return dealt
+
+
+def shared_order(n_examples: int, settings: ArmSettings) -> SharedOrder | None:
+    """The order of so many examples; None for that of one process, which is the Trainer's own."""
+    alone = settings.processes == settings.parts == 1
+    return None if alone else SharedOrder(n_examples, settings)

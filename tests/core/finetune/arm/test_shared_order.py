@@ -1,0 +1,73 @@
+"""Which process trains on which examples, and that all of them meet what one process meets."""
+
+from dataclasses import replace
+
+import pytest
+from accelerate.data_loader import BatchSamplerShard, prepare_data_loader
+from torch.utils.data import BatchSampler, DataLoader, RandomSampler
+
+from semfreeze_core.finetune.arm.settings import ArmSettings
+from semfreeze_core.finetune.arm.shared_order import SharedOrder, shared_order
+from semfreeze_core.finetune.model.batches import ExampleIndices
+from semfreeze_core.records.training import TrainingSetup
+
+SETTINGS = ArmSettings(TrainingSetup(batch_size=8, steps=1), seed=3, warmup_steps=1)
+
+
+def dealt(order, settings):
+    """Each process's batches, as accelerate deals them out."""
+    batches = BatchSampler(order, settings.micro_batch_size, drop_last=False)
+    return [list(BatchSamplerShard(batches, settings.processes, i)) for i in range(settings.processes)]
+
+
+def steps_of(by_process, settings):
+    """The examples of each step, in all processes."""
+    n = settings.accumulation
+    rounds = [[batches[i : i + n] for i in range(0, len(batches), n)] for batches in by_process]
+    return [{i for pieces in step for batch in pieces for i in batch if i >= 0} for step in zip(*rounds, strict=True)]
+
+
+@pytest.mark.parametrize("accumulation", [1, 2])
+@pytest.mark.parametrize("parts", [1, 2, 4])
+@pytest.mark.parametrize("processes", [1, 2, 4])
+@pytest.mark.parametrize("n_examples", [4, 8, 17, 18, 24, 31])
+def test_every_epoch_meets_every_example_once(n_examples, processes, parts, accumulation):
+    settings = replace(SETTINGS, processes=processes, parts=parts, accumulation=accumulation)
+    order = SharedOrder(n_examples, settings)
+    epochs = []
+    for epoch in range(2):
+        order.set_epoch(epoch)
+        by_process = dealt(order, settings)
+        assert {len(batches) for batches in by_process} == {len(order) // (settings.micro_batch_size * processes)}
+        assert all(len(batch) == settings.micro_batch_size for batches in by_process for batch in batches)
+        met = [i for batches in by_process for batch in batches for i in batch if i >= 0]
+        assert sorted(met) == list(range(n_examples))
+        epochs.append(steps_of(by_process, settings))
+        assert len(epochs[-1]) == order.steps == -(-n_examples // 8)
+        if parts == processes:
+            own = [{i if i >= 0 else -1 - i for b in batches for i in b} for batches in by_process]
+            assert all(i % parts == part for part, indices in enumerate(own) for i in indices)
+        # whoever trains, and in whatever pieces, a step is the same
+        alone = replace(settings, processes=1, accumulation=1)
+        one = SharedOrder(n_examples, alone)
+        one.set_epoch(epoch)
+        assert epochs[-1] == steps_of(dealt(one, alone), alone)
+    assert order.steps == 1 or epochs[0] != epochs[1], "shuffled anew"
+
+
+def test_one_part_has_the_steps_of_one_process():
+    settings = replace(SETTINGS, processes=2)
+    order = SharedOrder(19, settings)
+    loader = DataLoader(ExampleIndices(19), 8, sampler=RandomSampler(ExampleIndices(19)), collate_fn=set)
+    of_the_trainer = prepare_data_loader(
+        loader, num_processes=1, process_index=0, data_seed=3, use_seedable_sampler=True
+    )
+    for epoch in (0, 2):
+        order.set_epoch(epoch)
+        of_the_trainer.set_epoch(epoch)
+        assert steps_of(dealt(order, settings), settings) == list(of_the_trainer)
+
+
+def test_one_process_has_the_order_of_the_trainer():
+    assert shared_order(19, SETTINGS) is None
+    assert shared_order(19, replace(SETTINGS, parts=2)) is not None
