@@ -11,6 +11,7 @@ from semfreeze_dashboard.charts import curves, frontier
 from semfreeze_dashboard.data import compute, state
 from semfreeze_dashboard.data.run_folder import OpenRun
 from semfreeze_dashboard.panels import page
+from semfreeze_dashboard.panels.scores_panel import scores_to_come
 from semfreeze_dashboard.text import page_text
 from semfreeze_dashboard.text.analysis_text import escaped
 from semfreeze_dashboard.text.tooltips import TOOLTIPS
@@ -86,6 +87,7 @@ def body() -> None:
     for name, score in opened.run.scores.items():
         if score.reason:
             st.caption(escaped(f"{name.replace('_', ' ')} is not measured: {score.reason}."))
+    scores_to_come(opened)
     page.next_step("Choose how deep, on my GPU", "plan")
 
 
