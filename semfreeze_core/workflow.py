@@ -1,6 +1,6 @@
 """The steps of an analysis in order, from model and examples to a run; the command line and the dashboard call them."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 
 import numpy as np
@@ -25,13 +25,14 @@ from semfreeze_core.records.fields import FieldMapping
 from semfreeze_core.records.manifest import AnalysisSettings, DataEntry, ModelEntry, RunManifest, ScoreEntry
 from semfreeze_core.records.provenance import provenance_now
 from semfreeze_core.records.run import GROUP_PREFIX, Run
-from semfreeze_core.records.scores import SCORE_NAMES, ScoreName
+from semfreeze_core.records.scores import SCORE_NAMES, SLOW_SCORES, LayerScore, ScoreName
 from semfreeze_core.records.training import DtypeName
 from semfreeze_core.semantics.analysis import prepare_labels, read_traces
 from semfreeze_core.semantics.display import choose_display, project_display
 from semfreeze_core.semantics.extraction import extraction_entry
+from semfreeze_core.semantics.gradient_norm import gradient_score
 from semfreeze_core.semantics.positions import Positions, choose_positions
-from semfreeze_core.semantics.scores import read_scores, states_to_keep
+from semfreeze_core.semantics.scores import read_scores, read_spectrum_score, states_to_keep
 from semfreeze_core.semantics.task_null import read_task_null
 from semfreeze_core.sources.data.encode import EncodedSet, encode_all
 from semfreeze_core.sources.data.examples import ExampleSet, read_examples
@@ -98,6 +99,43 @@ class AnalysisRequest:
             raise InputError(f"scores: expected {', '.join(SCORE_NAMES)}, found {', '.join(unknown)}.")
 
 
+@dataclass(frozen=True)
+class Analysis:
+    """An analysis whose hidden states are read: layer contributions and the plan follow from its run.
+
+    Attributes:
+        run: with everything but the slow scores, which its manifest names as scores to come.
+        slow_scores: measures those, one after the other; called with a listener to its progress.
+    """
+
+    run: Run
+    slow_scores: Callable[[Progress], Iterator[LayerScore]]
+
+    def complete(self, progress: Progress = silent) -> Run:
+        """The run with the slow scores, too."""
+        run = self.run
+        for score in self.slow_scores(progress):
+            run = run.with_score(score)
+        return run
+
+
+@dataclass(frozen=True)
+class TaskExamples:
+    """The examples of an analysis.
+
+    Attributes:
+        examples: as drawn from the data.
+        encoded: the same as token ids.
+        max_length: the longest one's limit, in tokens.
+        positions: target positions read of each.
+    """
+
+    examples: ExampleSet
+    encoded: EncodedSet
+    max_length: int
+    positions: list[Positions]
+
+
 def analyze(request: AnalysisRequest, progress: Progress = silent) -> Run:
     """Analyze a model on examples, layer by layer.
 
@@ -111,8 +149,35 @@ def analyze(request: AnalysisRequest, progress: Progress = silent) -> Run:
     Raises:
         InputError: the model or the data cannot be used, or memory is too small; nothing is saved.
     """
+    return begin_analysis(request, progress).complete(progress)
+
+
+def analyze_loaded(loaded: LoadedModel, request: AnalysisRequest, progress: Progress = silent) -> Run:
+    """As `analyze`, with a model that is already in memory."""
+    return _begin(loaded, request, progress).complete(progress)
+
+
+def begin_analysis(request: AnalysisRequest, progress: Progress = silent) -> Analysis:
+    """Analyze a model on examples up to where layer contributions and the plan are known.
+
+    Args:
+        request: what to analyze, and how.
+        progress: receives stages and counts.
+
+    Raises:
+        InputError: the model or the data cannot be used, or memory is too small; nothing is saved.
+    """
     _check_data(request)
-    loaded = load_causal_lm(
+    return _begin(load_model(request, progress), request, progress)
+
+
+def load_model(request: AnalysisRequest, progress: Progress = silent) -> LoadedModel:
+    """The model that a request names, in memory.
+
+    Raises:
+        InputError: it cannot be used, or memory is too small.
+    """
+    return load_causal_lm(
         request.model,
         revision=request.revision,
         dtype=request.dtype,
@@ -121,11 +186,14 @@ def analyze(request: AnalysisRequest, progress: Progress = silent) -> Run:
         allow_pickle=request.allow_pickle,
         progress=progress,
     )
-    return analyze_loaded(loaded, request, progress)
 
 
-def analyze_loaded(loaded: LoadedModel, request: AnalysisRequest, progress: Progress = silent) -> Run:
-    """As `analyze`, with a model that is already in memory."""
+def read_task(loaded: LoadedModel, request: AnalysisRequest, progress: Progress = silent) -> TaskExamples:
+    """The examples that a request draws, as its model reads them.
+
+    Raises:
+        InputError: the data cannot be used.
+    """
     examples = read_examples(
         resolve_data(request.data),
         mapping=request.mapping,
@@ -145,8 +213,49 @@ def analyze_loaded(loaded: LoadedModel, request: AnalysisRequest, progress: Prog
         counts=examples.counts,
         progress=progress,
     )
-    tokenized, decoder = encoded.tokenized, loaded.decoder
-    positions = choose_positions(tokenized, request.positions, request.seed)
+    positions = choose_positions(encoded.tokenized, request.positions, request.seed)
+    return TaskExamples(examples, encoded, max_length, positions)
+
+
+def slow_score_names(request: AnalysisRequest) -> list[ScoreName]:
+    """The slow scores of a request: the spectrum, which is left out where it takes too long, and those it names."""
+    return [name for name in SLOW_SCORES if name == "spectrum" or name in request.scores]
+
+
+def measure_slow_scores(
+    loaded: LoadedModel,
+    request: AnalysisRequest,
+    names: Sequence[ScoreName],
+    task: Callable[[], TaskExamples],
+    progress: Progress = silent,
+) -> Iterator[LayerScore]:
+    """Slow scores one after the other, each measured when it is asked for.
+
+    Args:
+        loaded: the model.
+        request: of the analysis.
+        names: of the scores.
+        task: returns the examples, for a score that needs them.
+        progress: receives stages and counts.
+    """
+    for name in names:
+        if name == "spectrum":
+            requested = name in request.scores
+            yield read_spectrum_score(loaded.decoder, loaded.identity, requested=requested, progress=progress)
+        else:
+            read = task()
+            yield gradient_score(
+                loaded.decoder,
+                read.encoded.tokenized,
+                read.positions,
+                max_tokens=request.batch_tokens,
+                progress=progress,
+            )
+
+
+def _begin(loaded: LoadedModel, request: AnalysisRequest, progress: Progress) -> Analysis:
+    task, decoder = read_task(loaded, request, progress), loaded.decoder
+    tokenized, positions = task.encoded.tokenized, task.positions
     progress(ProgressEvent("Solving for the semantic bases"))
     labels = prepare_labels(
         decoder, tokenized, positions, real_rows=loaded.vocabulary.real_rows, lens_loss=request.lens_loss
@@ -174,33 +283,27 @@ def analyze_loaded(loaded: LoadedModel, request: AnalysisRequest, progress: Prog
         progress=progress,
     )
     extraction = extraction_entry(tally, null_tally, peak)
-    scores = read_scores(
-        decoder,
-        tokenized,
-        positions,
-        states,
-        wanted=request.scores,
-        seed=request.seed,
-        max_tokens=request.batch_tokens,
-        progress=progress,
-    )
+    scores = read_scores(tokenized, states, len(decoder.layers), request.seed)
     progress(ProgressEvent("Projecting the display sample"))
     display = project_display(decoder, loaded.tokenizer, tokenized, positions, labels, display_rows, request.seed)
     new_tokens = _new_tokens_used(loaded, tokenized)
+    to_come = slow_score_names(request)
     manifest = RunManifest(
         model=_model_entry(loaded, new_tokens),
-        data=_data_entry(request, examples, encoded, positions, max_length),
+        data=_data_entry(request, task),
         settings=_settings(request, labels.metrics),
         extraction=extraction,
         task_null_reason=next(iter(pairs.values())).reason,
         scores=[ScoreEntry.of(score) for score in scores.values()],
-        notes=[*loaded.notes, *examples.notes, *encoded.notes],
+        scores_to_come=tuple(to_come),
+        notes=[*loaded.notes, *task.examples.notes, *task.encoded.notes],
         warnings=_warnings(request, new_tokens, tokenized),
         display_note=f"{display.coordinates.shape[1]} of {display.n_positions_total} positions, seed {request.seed}",
         provenance=provenance_now(request.seed),
         files={},
     )
-    return Run(manifest, traces, pairs, _example_table(examples, tokenized, positions), display, scores)
+    run = Run(manifest, traces, pairs, _example_table(task), display, scores)
+    return Analysis(run, lambda listener: measure_slow_scores(loaded, request, to_come, lambda: task, listener))
 
 
 def _check_data(request: AnalysisRequest) -> None:
@@ -235,13 +338,8 @@ def _model_entry(loaded: LoadedModel, new_tokens: int) -> ModelEntry:
     )
 
 
-def _data_entry(
-    request: AnalysisRequest,
-    examples: ExampleSet,
-    encoded: EncodedSet,
-    positions: Sequence[Positions],
-    max_length: int,
-) -> DataEntry:
+def _data_entry(request: AnalysisRequest, task: TaskExamples) -> DataEntry:
+    examples, encoded = task.examples, task.encoded
     tokenized = encoded.tokenized
     labels = {e.label for e in tokenized if e.label is not None}
     return DataEntry(
@@ -255,10 +353,10 @@ def _data_entry(
         n_labels=len(labels) or None,
         n_tokens=sum(len(e.input_ids) for e in tokenized),
         n_supervised_tokens=sum(int(e.supervised.sum()) for e in tokenized),
-        n_positions_read=sum(len(p) for p in positions),
+        n_positions_read=sum(len(p) for p in task.positions),
         n_truncated=encoded.n_truncated,
         n_too_long=encoded.n_too_long,
-        max_length=max_length,
+        max_length=task.max_length,
         tokens_digest=encoded.digest,
         checks=check_task(tokenized[:BIGRAM_COMPLETIONS], tokenized[BIGRAM_COMPLETIONS:]),
     )
@@ -306,9 +404,8 @@ def repetition_warnings(tokenized: Sequence[TokenizedExample]) -> list[str]:
     return []
 
 
-def _example_table(
-    examples: ExampleSet, tokenized: Sequence[TokenizedExample], positions: Sequence[Positions]
-) -> pd.DataFrame:
+def _example_table(task: TaskExamples) -> pd.DataFrame:
+    examples, tokenized = task.examples, task.encoded.tokenized
     index_by_row = {e.row: i for i, e in enumerate(examples.examples)}
     indices = [index_by_row[t.row] for t in tokenized]
     texts = {
@@ -322,7 +419,7 @@ def _example_table(
         | {
             "n_tokens": [len(t.input_ids) for t in tokenized],
             "n_supervised": [int(t.supervised.sum()) for t in tokenized],
-            "n_read": [len(p) for p in positions],
+            "n_read": [len(p) for p in task.positions],
             "n_truncated": [t.truncated for t in tokenized],
         }
     )

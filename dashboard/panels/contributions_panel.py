@@ -15,6 +15,7 @@ from ..text import page_text
 from ..text.analysis_text import escaped
 from ..text.tooltips import TOOLTIPS
 from . import page
+from .scores_panel import scores_to_come
 
 
 def contributions(ctx: page.PageContext, depth: int) -> None:
@@ -38,6 +39,7 @@ def contributions(ctx: page.PageContext, depth: int) -> None:
     for name, score in ctx.opened.run.scores.items():
         if score.reason:
             st.caption(escaped(f"{name.replace('_', ' ')} is not measured: {score.reason}."))
+    scores_to_come(ctx.opened)
 
 
 def controls(ctx: page.PageContext, depth: int) -> None:

@@ -25,7 +25,7 @@ from semfreeze_core.wording.costs import MEMORY_NOTE, cost_notes, depth_cost_tab
 from semfreeze_core.wording.escaping import html_text
 from semfreeze_core.wording.numbers import CI
 from semfreeze_core.wording.plan import plan_details, plan_summary, stack_sentence
-from semfreeze_core.wording.rules import opinion_cost_note, opinion_table, picks_sentence
+from semfreeze_core.wording.rules import method_name, opinion_cost_note, opinion_table, picks_sentence
 from semfreeze_core.wording.runs import (
     LAYER_SOURCES,
     evidence_check,
@@ -112,6 +112,12 @@ def report_html(
     )
 
 
+def _left_out(run: Run) -> str:
+    """Which scores the chart lacks because they are not measured yet; "" where it has all."""
+    names = [method_name(name) for name in run.manifest.scores_to_come]
+    return f" Not computed yet: {', '.join(names)}." if names else ""
+
+
 def _charts(run: Run, curve: GainCurve, plan: FreezePlan, rows: Sequence[DepthCost], *, tested: bool) -> list[Chart]:
     depth, L, n = plan.freeze_depth, curve.n_layers, curve.n_examples
     sampling = f"Means over {n} examples; {CI}, bootstrap over examples."
@@ -134,7 +140,7 @@ def _charts(run: Run, curve: GainCurve, plan: FreezePlan, rows: Sequence[DepthCo
             "Gain coverage, with every other score",
             "The share of the layer contributions in the layers that stay trained at each freeze depth, predicted"
             f"{'' if tested else ' and not validated'}. "
-            "The other scores contradict each other: only a finetune decides.",
+            f"The other scores contradict each other: only a finetune decides.{_left_out(run)}",
             draw_coverage(curve, scores, depth),
         ),
     ]

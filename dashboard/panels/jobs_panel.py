@@ -8,16 +8,18 @@ import streamlit as st
 
 from semfreeze_core.errors import RunError
 from semfreeze_core.records.job import Job
+from semfreeze_core.runs.folder import lacks_scores
 from semfreeze_core.runs.job_events import read_progress
 from semfreeze_core.runs.job_folder import read_log
 from semfreeze_core.runs.jobs import cancel, failure, find_job, job_folder, list_jobs, revive
 from semfreeze_core.wording.escaping import terminal_text
-from semfreeze_core.wording.runs import job_state
+from semfreeze_core.wording.runs import PLAN_READY, job_state
 
 from ..data import state
 from ..data.run_folder import server_catalog
 from ..data.visitor_requests import submit
 from ..server.failures import guarded
+from ..text import page_text
 from ..text.analysis_text import escaped, job_line, jobs_label, stage_line
 from ..text.tooltips import TOOLTIPS
 from ..text.visitor_text import error_text, visitor_text
@@ -82,6 +84,7 @@ def show_job(folder: Path, job: Job, place: str) -> None:
             st.markdown(job_line(job, time.time()))
             if not job.finished:
                 st.button("Cancel", key=f"cancel-{job.name} {place}", on_click=_cancel, args=(folder, job.name))
+                _open_button(job, place)
             elif can_resume(folder, job):
                 if st.button("Resume", key=f"resume-{job.name} {place}", help=TOOLTIPS["resume"]):
                     submit(
@@ -89,13 +92,13 @@ def show_job(folder: Path, job: Job, place: str) -> None:
                     )
                     state.announce(f"{job.spec.title} resumes.")
                     st.rerun(scope="app")
-            elif (name := _run_of(job)) is not None and st.button(
-                f"Open {escaped(name)}", key=f"open-{job.name} {place}", on_click=state.choose_run, args=(name,)
-            ):
-                st.rerun()
+            else:
+                _open_button(job, place)
         if job.state == "running":
             fraction = progress.fraction if progress else None
             st.progress(fraction or 0.0, text=stage_line(progress))
+            if _plan_is_ready(job):
+                st.markdown(f"**{PLAN_READY}.** {page_text.SCORES_FOLLOW}")
         if job.state in ("failed", "dead"):
             st.caption(error_text(failure(folder, job)))
         if job.state in ("running", "failed", "dead"):
@@ -105,8 +108,11 @@ def show_job(folder: Path, job: Job, place: str) -> None:
 
 
 def can_resume(folder: Path, job: Job) -> bool:
-    """Whether a job of finetunes stopped early, and no later job does the same."""
-    if job.state not in ("cancelled", "failed", "dead") or job.spec.command[0] not in _RESUMABLE:
+    """Whether a job of finetunes, or of an analysis whose run lacks scores, stopped early, and no later one does it."""
+    if job.state not in ("cancelled", "failed", "dead"):
+        return False
+    kind, out = job.spec.command[0], job.spec.out
+    if kind not in _RESUMABLE and not (kind == "analyze" and out is not None and lacks_scores(Path(out))):
         return False
     same = [other.name for other in list_jobs(folder) if other.spec.command == job.spec.command]
     return job.name == max(same, default=job.name)
@@ -116,7 +122,22 @@ def _cancel(folder: Path, name: str) -> None:
     cancel(folder, name)
 
 
+def _open_button(job: Job, place: str) -> None:
+    """The button that opens what the job has made; nothing where it has made no run."""
+    name = _run_of(job)
+    if name is not None and st.button(
+        f"Open {escaped(name)}", key=f"open-{job.name} {place}", on_click=state.choose_run, args=(name,)
+    ):
+        st.rerun()
+
+
+def _plan_is_ready(job: Job) -> bool:
+    """Whether an analysis has made its run and only measures scores that decide nothing."""
+    command, out = job.spec.command[0], job.spec.out
+    return job.state == "running" and command == "analyze" and out is not None and lacks_scores(Path(out))
+
+
 def _run_of(job: Job) -> str | None:
     """Name of the run that a job has made; None when it has made none or it is gone."""
-    name = job.spec.out.rsplit("/", 1)[-1] if job.spec.out and job.state == "done" else None
+    name = job.spec.out.rsplit("/", 1)[-1] if job.spec.out and (job.state == "done" or _plan_is_ready(job)) else None
     return name if name in server_catalog().names else None

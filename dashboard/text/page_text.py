@@ -25,6 +25,7 @@ from ..data.analysis_request import UPLOADS, upload_name
 from ..data.state import RefusedValue
 from .visitor_text import error_text, source_name
 
+SCORES_FOLLOW = "Other layer scores follow; the plan does not depend on them."
 UMAP_IN_DEMO = (
     "This UMAP is not there, and a demonstration computes nothing. With semfreeze installed, `semfreeze "
     "umap RUN` makes one, or this page in your own dashboard."

@@ -25,6 +25,7 @@ from semfreeze_dashboard.panels import page, tables
 from semfreeze_dashboard.panels.cost_charts import cost_charts
 from semfreeze_dashboard.panels.decision import BUDGET, RULES, Decision, decision, deeper_cost
 from semfreeze_dashboard.panels.saving_panel import saving_panel
+from semfreeze_dashboard.panels.scores_panel import scores_to_come
 from semfreeze_dashboard.panels.undecided_panel import undecided_panel
 from semfreeze_dashboard.text import page_text
 from semfreeze_dashboard.text.analysis_text import escaped
@@ -107,6 +108,7 @@ def body() -> None:
         alt="The depth of every rule and its cost",
     )
     st.markdown("\n".join(f"- {escaped(line)}" for line in opinion_reasons(decided.comparison)))
+    scores_to_come(ctx.opened)
     deeper = deeper_choice(ctx, shown)
     if deeper is not None:
         wide = f"freeze {deeper.switch.wide_depth}, first {deeper.steps[0]:,} steps"

@@ -75,12 +75,14 @@ def analyze(
     from semfreeze_core.cli.printing.run import print_run
     from semfreeze_core.cli.printing.tables import console
     from semfreeze_core.errors import InputError
-    from semfreeze_core.plan.make import curve_of
+    from semfreeze_core.plan.make import curve_of, make_plan
     from semfreeze_core.records.scores import SCORE_NAMES
     from semfreeze_core.records.training import dtype_named
-    from semfreeze_core.runs.folder import write_run
-    from semfreeze_core.runs.store import free_name, run_path
+    from semfreeze_core.runs.folder import lacks_scores, read_manifest
+    from semfreeze_core.runs.store import free_name, run_path, taken_names
     from semfreeze_core.storage import require_free
+    from semfreeze_core.wording.plan import headline
+    from semfreeze_core.wording.runs import interrupted_sentence
 
     wanted = {m.strip() for m in metrics.split(",") if m.strip()}
     problems = []
@@ -108,10 +110,17 @@ def analyze(
         raise InputError("; ".join(problems) + ".")
     wanted_name = f"{Path(model).stem or model}-{Path(data).stem or data}"
     folder = run_path(free_name(wanted_name) if out is None else out)
-    require_free(folder, overwrite=overwrite)
+    begun: list[Path] = []  # runs that may be this analysis's, without all of its scores
+    if not overwrite and out is not None and lacks_scores(folder, wanted_scores):
+        begun = [folder]
+    elif not overwrite and out is None:
+        begun = [run for run in map(run_path, taken_names(wanted_name)) if lacks_scores(run)]
+    if not begun:
+        require_free(folder, overwrite=overwrite)
 
+    from semfreeze_core import workflow
+    from semfreeze_core.saved_analysis import add_missing_scores, missing_scores, save_analysis
     from semfreeze_core.workflow import AnalysisRequest
-    from semfreeze_core.workflow import analyze as run_analysis
 
     request = AnalysisRequest(
         model=model,
@@ -133,13 +142,26 @@ def analyze(
         allow_pickle=allow_pickle,
         batch_tokens=batch_tokens,
     )
-    with progress_on_stderr(quiet) as progress:
-        run = run_analysis(request, progress)
-        if out is None:  # another analysis may have taken the name meanwhile
-            folder = run_path(free_name(wanted_name))
-        write_run(run, folder, overwrite=overwrite)
+    missing = {run: names for run in begun if (names := missing_scores(request, run))}
+    try:
+        with progress_on_stderr(quiet) as progress:
+            if missing:
+                folder, names = next(iter(missing.items()))
+                run = add_missing_scores(request, folder, names, progress)
+            else:
+                require_free(folder, overwrite=overwrite)
+                analysis = workflow.begin_analysis(request, progress)
+                if out is None:  # another analysis may have taken the name meanwhile
+                    folder = run_path(free_name(wanted_name))
+                run = save_analysis(analysis, folder, overwrite=overwrite, progress=progress)
+    except KeyboardInterrupt:
+        if lacks_scores(folder):
+            to_come = read_manifest(folder).scores_to_come
+            typer.echo(terminal_text(interrupted_sentence(folder, to_come)), err=True)
+        raise
     if as_json:
         print_json(show_document(run, folder, "semantic"))
         return
     print_run(run, curve_of(run, "semantic"), folder, console())
+    typer.echo(headline(make_plan(run)))
     typer.echo(terminal_text(f"Next: semfreeze plan {shlex.quote(out or folder.name)}"))

@@ -25,24 +25,28 @@ def demo(
     from semfreeze_core.cli.printing.tables import console
     from semfreeze_core.plan.document import plan_text
     from semfreeze_core.plan.make import curve_of, make_plan
-    from semfreeze_core.runs.folder import read_run, write_run
+    from semfreeze_core.runs.folder import read_run
     from semfreeze_core.runs.reports import list_validations
     from semfreeze_core.runs.store import is_done, run_path
     from semfreeze_core.storage import write_atomically
 
-    folder = run_path(DEMO_RUN)
+    folder, run = run_path(DEMO_RUN), None
     if is_done(folder, model="embedded", data=data, examples=examples):
         if not quiet:
             typer.echo("Already analyzed; opening the run. (To start over: semfreeze runs rm demo)", err=True)
         run = read_run(folder)
-    else:
-        _require_demo_run(folder)
+    if run is None or run.manifest.scores_to_come:
+        from semfreeze_core.saved_analysis import add_missing_scores, missing_scores, save_analysis
+        from semfreeze_core.workflow import AnalysisRequest, begin_analysis
 
-        from semfreeze_core.workflow import AnalysisRequest, analyze
-
+        request = AnalysisRequest("embedded", data, examples=examples)
         with progress_on_stderr(quiet) as progress:
-            run = analyze(AnalysisRequest("embedded", data, examples=examples), progress)
-            write_run(run, folder, overwrite=folder.exists())
+            if run is not None:
+                run = add_missing_scores(request, folder, missing_scores(request, folder), progress)
+            else:
+                _require_demo_run(folder)
+                analysis = begin_analysis(request, progress)
+                run = save_analysis(analysis, folder, overwrite=folder.exists(), progress=progress)
     out = console()
     print_run(run, curve_of(run, "semantic"), folder, out)
     plan = make_plan(run, run_name=DEMO_RUN)

@@ -22,7 +22,7 @@ from semfreeze_core.sources.data.held_out import hold_out
 from semfreeze_core.sources.models.loading import load_tokenizer
 from semfreeze_core.storage import write_atomically
 from semfreeze_core.wording.race import examples_line
-from semfreeze_core.workflow import AnalysisRequest, analyze
+from semfreeze_core.workflow import AnalysisRequest, begin_analysis
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ def _analysis(request: GuidedRequest, train: str, decision: Path, progress: Prog
     folder = decision / ANALYSIS
     if (folder / MANIFEST).exists():
         return read_run(folder)
-    run = analyze(
+    analysis = begin_analysis(  # what is chosen depends on no slow score
         AnalysisRequest(
             model=request.model.source,
             data=train,
@@ -109,7 +109,7 @@ def _analysis(request: GuidedRequest, train: str, decision: Path, progress: Prog
         ),
         progress,
     )
-    write_run(run, folder)
+    write_run(analysis.run, folder)
     release_unused_memory(choose_device(request.model.device))  # variants train in processes of their own
     return read_run(folder)
 

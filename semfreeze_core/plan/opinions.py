@@ -63,6 +63,9 @@ class Opinion:
         return replace(self, freeze_depth=None, reasons=(reason, *self.reasons)) if self.freeze_depth else self
 
 
+NOT_YET = Opinion(None, None, _UNKNOWN, None, ("Not computed yet.",))
+
+
 @dataclass(frozen=True)
 class Agreement:
     """How far apart the candidate depths lie, and what that means; None when there are none."""
@@ -151,6 +154,7 @@ def gather_opinions(
         decisions.append(manual_decision(curve, depth))
     opinions: dict[str, Opinion] = {d.rule: _opinion_of_rule(d, curve, costs) for d in decisions}
     scores = {name: score_opinion(score, curve, costs, tau=tau, weight=weight) for name, score in run.scores.items()}
+    scores |= {name: NOT_YET for name in run.manifest.scores_to_come}
     if reason := None if allow_new_tokens else new_tokens_reason(run):
         opinions = {name: o.without_freezing(reason) for name, o in opinions.items()}
         scores = {name: o.without_freezing(reason) for name, o in scores.items()}

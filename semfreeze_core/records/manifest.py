@@ -5,8 +5,8 @@ from typing import Annotated, Literal
 from pydantic import StringConstraints
 
 from semfreeze_core.records.model import ModelIdentity, ModelShape, ParameterNames
-from semfreeze_core.records.provenance import Document, Provenance
-from semfreeze_core.records.scores import LayerScore, ScoreName
+from semfreeze_core.records.provenance import Document, Measured, Provenance
+from semfreeze_core.records.scores import SCORE_NAMES, SLOW_SCORES, LayerScore, ScoreName
 from semfreeze_core.records.task_checks import TaskChecks
 
 SCHEMA_VERSION = 2
@@ -85,17 +85,24 @@ class ExtractionEntry(Document):
 
 
 class ScoreEntry(Document):
-    """The words of one layer score; its numbers are in the arrays. `replicates` counts its bootstrap replicates."""
+    """One layer score: what it was measured on, or why it was not.
+
+    `replicates` counts its bootstrap replicates. `values` are those of a slow score, which is added when the run is
+    written already: here, so that no other file changes. Those of every other score, and of the slow ones in runs from
+    before they were added later, are in the arrays; here they are null.
+    """
 
     name: ScoreName
     sample: str
     reason: str
     replicates: int
+    values: list[Measured] | None = None
 
     @classmethod
     def of(cls, score: LayerScore) -> "ScoreEntry":
         replicates = 0 if score.replicates is None else len(score.replicates)
-        return cls(name=score.name, sample=score.sample, reason=score.reason, replicates=replicates)
+        values = score.values.tolist() if score.name in SLOW_SCORES else None
+        return cls(name=score.name, sample=score.sample, reason=score.reason, replicates=replicates, values=values)
 
 
 class RunManifest(Document):
@@ -103,6 +110,7 @@ class RunManifest(Document):
 
     `model_path` and `data_path` are the paths from the run's folder to them, where all may be moved together; null in
     runs from before they were written, and once the run is read, as its model and data are then those that are there.
+    `scores_to_come` are the slow scores that the analysis is to measure and has not yet.
     """
 
     schema_version: int = SCHEMA_VERSION
@@ -120,3 +128,11 @@ class RunManifest(Document):
     files: dict[FileName, str]
     model_path: str | None = None
     data_path: str | None = None
+    scores_to_come: tuple[ScoreName, ...] = ()
+
+    def with_score(self, entry: ScoreEntry) -> "RunManifest":
+        """The manifest of the same run with one score more, or with another result of that score."""
+        entries = {score.name: score for score in (*self.scores, entry)}
+        scores = [entries[name] for name in SCORE_NAMES if name in entries]
+        to_come = tuple(name for name in self.scores_to_come if name != entry.name)
+        return self.model_copy(update={"scores": scores, "scores_to_come": to_come})

@@ -1,14 +1,14 @@
 """A finished reading, in memory."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import pandas as pd
 
 from semfreeze_core.records.display import DisplaySample
-from semfreeze_core.records.manifest import RunManifest
+from semfreeze_core.records.manifest import RunManifest, ScoreEntry
 from semfreeze_core.records.model import ModelShape
-from semfreeze_core.records.scores import LayerScore
+from semfreeze_core.records.scores import SCORE_NAMES, LayerScore
 from semfreeze_core.records.trace import SwappedPairs, TransitionTrace
 
 GROUP_PREFIX = "group: "
@@ -26,7 +26,8 @@ class Run:
             supervised, read, truncated; and columns of the task file that group examples, GROUP_PREFIX before
             their names.
         display: the display sample.
-        scores: other layer scores by name; one that could not be measured is there with its reason.
+        scores: other layer scores by name; one that could not be measured is there with its reason, and one that is to
+            come only in the manifest.
     """
 
     manifest: RunManifest
@@ -43,3 +44,9 @@ class Run:
     @property
     def n_examples(self) -> int:
         return len(self.examples)
+
+    def with_score(self, score: LayerScore) -> "Run":
+        """The same run with one score more, or with another result of that score."""
+        scores = {**self.scores, score.name: score}
+        ordered: dict[str, LayerScore] = {name: scores[name] for name in SCORE_NAMES if name in scores}
+        return replace(self, manifest=self.manifest.with_score(ScoreEntry.of(score)), scores=ordered)

@@ -8,6 +8,8 @@ import numpy.typing as npt
 
 ScoreName = Literal["block_influence", "variability", "spectrum", "gradient_norm", "depth_prior"]
 SCORE_NAMES: tuple[ScoreName, ...] = get_args(ScoreName)
+# Measured after all others: they take long, and no depth is decided by them.
+SLOW_SCORES: tuple[ScoreName, ...] = ("spectrum", "gradient_norm")
 
 
 @dataclass(frozen=True)

@@ -37,6 +37,8 @@ def contradictions(run: Run) -> Iterator[str]:
     for name, score in run.scores.items():
         if score.values.shape != (run.shape.n_layers,):
             yield f"score {name} is {score.values.shape}, expected {(run.shape.n_layers,)}"
+        if name in run.manifest.scores_to_come:
+            yield f"score {name} is measured, and is to come in the manifest"
         if score.replicates is not None and len(score.replicates) != counts[name]:
             yield f"score {name} has {len(score.replicates)} replicates, {counts[name]} in the manifest"
     yield from _of_display(run, n, n_states)

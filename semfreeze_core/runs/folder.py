@@ -1,12 +1,14 @@
 """A run as a folder: manifest.json, arrays.safetensors, examples.parquet, display.safetensors, display.json.
 
 Written into a hidden folder next to its path and renamed when complete. Reading checks the sha256 of every file against
-the manifest, so a damaged run is refused and never shown in part.
+the manifest, so a damaged run is refused and never shown in part. Slow scores are added to the manifest afterwards,
+each in one step: the other files, and what is kept under their digests, stay as they are.
 """
 
 import hashlib
 import io
 import json
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,10 +24,10 @@ from semfreeze_core.errors import RunError
 from semfreeze_core.records.display import DisplaySample
 from semfreeze_core.records.manifest import SCHEMA_VERSION, RunManifest, ScoreEntry
 from semfreeze_core.records.run import Run
-from semfreeze_core.records.scores import LayerScore
+from semfreeze_core.records.scores import SLOW_SCORES, LayerScore
 from semfreeze_core.records.trace import SwappedPairs, TransitionTrace
 from semfreeze_core.runs.consistency import contradictions
-from semfreeze_core.storage import new_folder, source_beside, source_from
+from semfreeze_core.storage import new_folder, source_beside, source_from, write_atomically
 
 MANIFEST, NOTE, VALIDATIONS, SWEEPS, PILOTS = "manifest.json", "note.txt", "validations", "sweeps", "pilots"
 FINETUNES = "finetunes"
@@ -45,10 +47,13 @@ _DISPLAY_ARRAYS = (
 )
 
 
-def write_run(run: Run, folder: Path, *, overwrite: bool = False) -> None:
+def write_run(run: Run, folder: Path, *, overwrite: bool = False) -> RunManifest:
     """Write a run into `folder`, completely or not at all.
 
     What else an overwritten run's folder holds, outlives it: its note, its validations, a plan, files of others.
+
+    Returns:
+        The manifest as it is written, with the digests of the files.
 
     Raises:
         RunError: the folder is in the way or cannot be written.
@@ -70,7 +75,45 @@ def write_run(run: Run, folder: Path, *, overwrite: bool = False) -> None:
     with new_folder(folder, overwrite=overwrite) as partial:
         for name, data in contents.items():
             (partial / name).write_bytes(data)
-        (partial / MANIFEST).write_bytes(manifest.model_dump_json(indent=1).encode())
+        (partial / MANIFEST).write_bytes(_manifest_bytes(manifest))
+    return manifest
+
+
+def add_score(folder: Path, score: LayerScore, files: Mapping[str, str]) -> None:
+    """Add a slow score to a run that is written, or another result of it.
+
+    The manifest alone is replaced, in one step, so the run can be read at every moment.
+
+    Args:
+        folder: of the run.
+        score: the score.
+        files: digests of the files of the run that it was measured for.
+
+    Raises:
+        RunError: the folder holds another run by now, or none; or it cannot be written.
+        ResourceError: the disk is full.
+    """
+    manifest = _written_manifest(folder)
+    if manifest.files != dict(files):
+        raise RunError(
+            f"{folder} was replaced by another analysis while {score.name} was computed, so it was not added. Run the "
+            "same command again to add it to the new run."
+        )
+    write_atomically(folder / MANIFEST, _manifest_bytes(manifest.with_score(ScoreEntry.of(score))))
+
+
+def lacks_scores(folder: Path, names: Collection[str] = ()) -> bool:
+    """Whether a run stands in a folder and lacks slow scores: those of its analysis that are to come, or of `names`."""
+    try:
+        manifest = read_manifest(folder)
+    except RunError:
+        return False
+    measured = {score.name for score in manifest.scores if not score.reason}
+    return bool(manifest.scores_to_come or {*names}.intersection(SLOW_SCORES) - measured)
+
+
+def _manifest_bytes(manifest: RunManifest) -> bytes:
+    return manifest.model_dump_json(indent=1).encode()
 
 
 def read_manifest(folder: Path) -> RunManifest:
@@ -79,6 +122,11 @@ def read_manifest(folder: Path) -> RunManifest:
     Raises:
         RunError: not a run folder, damaged, or written by a newer semfreeze.
     """
+    return _located(_written_manifest(folder), folder)
+
+
+def _written_manifest(folder: Path) -> RunManifest:
+    """The manifest as it stands in the file."""
     path = folder / MANIFEST
     try:
         if not folder.exists():
@@ -108,7 +156,7 @@ def read_manifest(folder: Path) -> RunManifest:
             f"{_AGAIN}"
         )
     try:
-        return _located(RunManifest.model_validate(document), folder)
+        return RunManifest.model_validate(document)
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"])
@@ -182,6 +230,8 @@ def _arrays(run: Run) -> dict[str, npt.NDArray[Any]]:
     for metric, pairs in run.pairs.items():
         arrays |= {f"{metric}.pairs_own": pairs.own, f"{metric}.pairs_swapped": pairs.swapped}
     for name, score in run.scores.items():
+        if name in SLOW_SCORES:  # whose numbers are in the manifest
+            continue
         arrays[f"score.{name}.values"] = score.values
         if score.replicates is not None:
             arrays[f"score.{name}.replicates"] = score.replicates
@@ -202,7 +252,7 @@ def _scores(arrays: dict[str, npt.NDArray[Any]], manifest: RunManifest) -> dict[
     return {
         entry.name: LayerScore(
             entry.name,
-            arrays[f"score.{entry.name}.values"],
+            arrays[f"score.{entry.name}.values"] if entry.values is None else np.array(entry.values, dtype=np.float64),
             arrays[f"score.{entry.name}.replicates"] if entry.replicates else None,
             entry.sample,
             entry.reason,

@@ -5,8 +5,10 @@ Functions that take a `store` use that folder of runs; without one, the user's o
 
 import os
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.resources import files
+from itertools import takewhile
 from pathlib import Path
 
 from semfreeze_core.errors import RunError
@@ -83,9 +85,19 @@ def free_name(base: str, folder: Path | None = None) -> str:
     """`base`, made a valid name, with a number appended when it is taken in `folder` (default: the store)."""
     folder = runs_folder() if folder is None else folder
     remove_leftovers(folder)
+    return next(name for name in _numbered(base) if not (folder / name).exists())
+
+
+def taken_names(base: str) -> list[str]:
+    """The names that `free_name` has found taken in the store when it returns the next."""
+    return list(takewhile(lambda name: (runs_folder() / name).exists(), _numbered(base)))
+
+
+def _numbered(base: str) -> Iterator[str]:
+    """`base`, made a valid name, then with a number from 2 on."""
     name = re.sub(r"[^A-Za-z0-9._-]+", "-", base).strip("-._")[:80] or "run"
-    candidates = [name, *(f"{name}-{i}" for i in range(2, 10_000))]
-    return next(c for c in candidates if not (folder / c).exists())
+    yield name
+    yield from (f"{name}-{i}" for i in range(2, 10_000))
 
 
 def require_name(name: str) -> None:

@@ -1,4 +1,14 @@
 """What each layer does to the hidden states: bases, deviations, layer scores, and the projections that draw them."""
 
 # The modules that other rooms may import.
-__all__ = ["analysis", "display", "extraction", "positions", "scores", "task_null", "umap_projection"]
+__all__ = [
+    "analysis",
+    "display",
+    "extraction",
+    "gradient_norm",
+    "positions",
+    "scores",
+    "spectrum_cache",
+    "task_null",
+    "umap_projection",
+]

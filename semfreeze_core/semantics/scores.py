@@ -1,18 +1,23 @@
-"""Other layer scores, beside the gains: each measured, or left out with its reason, never a neutral number."""
+"""Other layer scores, beside the gains: each measured, or left out with its reason, never a neutral number.
 
-from collections.abc import Collection, Sequence
+Some come with the pass that reads the deviations. The slow ones take further work and decide nothing, so they are
+measured when everything else is done.
+"""
+
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
 
+from semfreeze_core.device import dtype_name
 from semfreeze_core.gains.bootstrap import replicate_means, resampling_weights
 from semfreeze_core.progress import Progress, silent
 from semfreeze_core.records.examples import TokenizedExample
-from semfreeze_core.records.scores import LayerScore, ScoreName, unmeasured
-from semfreeze_core.semantics.gradient_norm import gradient_score
-from semfreeze_core.semantics.positions import Positions
+from semfreeze_core.records.model import ModelIdentity
+from semfreeze_core.records.scores import LayerScore, unmeasured
 from semfreeze_core.semantics.score_states import ScoreStates
-from semfreeze_core.semantics.spectrum import spectrum_score
+from semfreeze_core.semantics.spectrum import is_worth_keeping, spectrum_score
+from semfreeze_core.semantics.spectrum_cache import read_spectrum, write_spectrum
 from semfreeze_core.semantics.variability import choose_classed, variability_score
 from semfreeze_core.sources.models.decoder import Decoder
 
@@ -25,38 +30,42 @@ def states_to_keep(decoder: Decoder, examples: Sequence[TokenizedExample], seed:
 
 
 def read_scores(
-    decoder: Decoder,
-    examples: Sequence[TokenizedExample],
-    positions: Sequence[Positions],
-    states: ScoreStates,
-    *,
-    wanted: Collection[ScoreName],
-    seed: int,
-    max_tokens: int | None = None,
-    progress: Progress = silent,
+    examples: Sequence[TokenizedExample], states: ScoreStates, n_layers: int, seed: int
 ) -> dict[str, LayerScore]:
-    """Every score that is cheap, and those wanted beside.
+    """Every score that the passes bring with them.
+
+    Args:
+        examples: tokenized examples.
+        states: filled by the passes.
+        n_layers: L.
+        seed: of the bootstraps.
+    """
+    scores = (
+        influence_score(states.influence, seed),
+        variability_score(states.first, examples, n_layers, seed),
+        depth_prior(n_layers),
+    )
+    return {score.name: score for score in scores}
+
+
+def read_spectrum_score(
+    decoder: Decoder, model: ModelIdentity, *, requested: bool, progress: Progress = silent
+) -> LayerScore:
+    """The spectrum of the weights: from the cache where a model with these weights had it computed, else computed.
 
     Args:
         decoder: the model.
-        examples: tokenized examples.
-        positions: positions read of each example.
-        states: filled by the passes.
-        wanted: scores to measure although they take long.
-        seed: of the bootstraps.
-        max_tokens: tokens a pass, padding included.
-        progress: receives what is being done.
+        model: what it is, with the fingerprint of its weights.
+        requested: measure it however long it takes; else only where that is short.
+        progress: receives the layers done.
     """
-    n_layers = len(decoder.layers)
-    scores = [
-        influence_score(states.influence, seed),
-        variability_score(states.first, examples, n_layers, seed),
-        spectrum_score(decoder.layers, requested="spectrum" in wanted, progress=progress),
-        depth_prior(n_layers),
-    ]
-    if "gradient_norm" in wanted:
-        scores.append(gradient_score(decoder, examples, positions, max_tokens=max_tokens, progress=progress))
-    return {score.name: score for score in scores}
+    dtype = dtype_name(decoder.dtype)
+    if (cached := read_spectrum(model, dtype, len(decoder.layers))) is not None:
+        return cached
+    score = spectrum_score(decoder.layers, requested=requested, progress=progress)
+    if not score.reason and is_worth_keeping(decoder.layers):
+        write_spectrum(score, model, dtype)
+    return score
 
 
 def influence_score(influence: npt.NDArray[np.float32], seed: int) -> LayerScore:

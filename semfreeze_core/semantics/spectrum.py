@@ -14,6 +14,7 @@ from semfreeze_core.records.scores import LayerScore, unmeasured
 
 _SMALLEST = 8  # rows or columns below which a matrix has no bulk of singular values
 _MOST_WORK = 10**11  # multiplications, see `spectrum_work`; some ten seconds on two cores
+_LEAST_WORK = 10**9  # below which computing again takes no longer than a file
 _GRID = 20_000
 
 
@@ -89,6 +90,11 @@ def spectrum_work(layers: nn.ModuleList) -> int:
     """Multiplications that all singular values take, roughly: p^2 (p + q) a matrix of p <= q rows and columns."""
     sides = (sorted(matrix.shape) for layer in layers for matrix in layer_matrices(layer))
     return sum(p * p * (p + q) for p, q in sides)
+
+
+def is_worth_keeping(layers: nn.ModuleList) -> bool:
+    """Whether the spectrum takes long enough to compute that a later analysis is to find it in the cache."""
+    return spectrum_work(layers) >= _LEAST_WORK
 
 
 def spectrum_score(layers: nn.ModuleList, *, requested: bool, progress: Progress = silent) -> LayerScore:

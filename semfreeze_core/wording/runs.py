@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+import shlex
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from semfreeze_core.records.defaults import EXAMPLES, POSITIONS
 from semfreeze_core.wording.numbers import (
     CI,
     Estimate,
@@ -18,9 +20,12 @@ from semfreeze_core.wording.numbers import (
     parameter_count,
     percent_with_ci,
 )
+from semfreeze_core.wording.rules import method_name
 from semfreeze_core.wording.tables import Column, Table, table
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from semfreeze_core.records.display import DisplaySample
     from semfreeze_core.records.gain import Band, GainCurve, Verdict
     from semfreeze_core.records.job import JobState
@@ -29,6 +34,7 @@ if TYPE_CHECKING:
     from semfreeze_core.records.scores import LayerScore
 
 BASELINE = "random-label baseline"
+PLAN_READY = "The plan is ready"
 LAYER_SOURCES = (
     "The distance and the paper rule are the paper's; the baselines, the lift, layer contributions and coverage are "
     "ours."
@@ -179,10 +185,63 @@ def _turning_sentence(turning_depth: Estimate) -> str:
 
 
 def score_lines(scores: Mapping[str, LayerScore]) -> list[str]:
-    """Which other layer scores were measured, and why the others were not."""
+    """Which other layer scores were measured, and why others could not be."""
     measured = [name for name, score in scores.items() if not score.reason]
     lines = [f"Other layer scores: {', '.join(measured)}. `semfreeze plan --compare` shows what they recommend."]
     return lines + [f"{name} was not measured: {score.reason}." for name, score in scores.items() if score.reason]
+
+
+def analysis_command(manifest: RunManifest, folder: Path | str) -> list[str]:
+    """The words of the `semfreeze` command whose run this is, which measures the scores that are to come.
+
+    Args:
+        manifest: of the run.
+        folder: of the run, or its name in the store.
+    """
+    data, settings, model = manifest.data, manifest.settings, manifest.model.identity
+    options = {"model": model.source, "revision": model.revision, "data": data.source, "split": data.split}
+    options |= {name.replace("_", "-"): value for name, value in data.mapping.items()}
+    changed = {
+        "examples": (settings.examples, EXAMPLES),
+        "positions": (settings.positions, POSITIONS),
+        "seed": (settings.seed, 0),
+        "max-length": (settings.max_length, None),
+        "metrics": (",".join(settings.metrics), "semantic,logit_z"),
+        "scores": (",".join(name for name in manifest.scores_to_come if name != "spectrum"), ""),
+    }
+    options |= {name: str(value) for name, (value, default) in changed.items() if value != default}
+    words = [f"--{name}={value}" for name, value in options.items() if value is not None]
+    return ["analyze", *words, *(() if settings.add_eos else ("--no-eos",)), f"--out={folder}"]
+
+
+def scores_to_come_sentence(manifest: RunManifest, folder: Path | str) -> str:
+    """Which scores an analysis has not measured yet, and the command that adds them; "" where none is to come.
+
+    Args:
+        manifest: of the run.
+        folder: of the run, or its name in the store.
+    """
+    if not manifest.scores_to_come:
+        return ""
+    names, command = _named(manifest.scores_to_come), shlex.join(["semfreeze", *analysis_command(manifest, folder)])
+    return f"Not computed yet: {names}. The plan does not depend on this. To compute it, run `{command}`."
+
+
+def computing_sentence(manifest: RunManifest) -> str:
+    """Which scores a running analysis is measuring."""
+    return f"Being computed: {_named(manifest.scores_to_come)}. The plan does not depend on this."
+
+
+def _named(scores: Sequence[str]) -> str:
+    return " and ".join(map(method_name, scores))
+
+
+def interrupted_sentence(folder: Path, scores: Sequence[str]) -> str:
+    """What an analysis that was interrupted leaves when its plan is ready and slow scores are missing."""
+    return (
+        f"The run in {folder} is whole and ready for a plan. Not computed: {_named(scores)}. Run the same command "
+        "again to add what is missing."
+    )
 
 
 def memory_sentence(memory: MemoryForecast) -> str:

@@ -217,8 +217,8 @@ def test_analyze_tells_its_progress(model, task):
         "Solving for the semantic bases",
         "Extracting hidden states",
         "Analyzing swapped completions",
-        "Computing the weights' spectrum",
         "Projecting the display sample",
+        "Computing the weights' spectrum",
     ]
     for stage in ("Extracting hidden states", "Analyzing swapped completions"):
         reading = [event for event in events if event.stage == stage]

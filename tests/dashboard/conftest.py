@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from streamlit.components.v2 import manifest_scanner
 
+from semfreeze_core.records.scores import SLOW_SCORES
 from semfreeze_core.records.umap_projection import UmapProjection
 from semfreeze_core.runs.folder import read_run, write_run
 from semfreeze_core.runs.store import example_run
@@ -67,3 +68,13 @@ def doubtful(example, runs):
     manifest = run.manifest.model_copy(update={"task_null_reason": "too few prompts"})
     write_run(replace(run, manifest=manifest, pairs=pairs, examples=examples), runs / "doubtful")
     return runs / "doubtful"
+
+
+@pytest.fixture
+def begun(example, runs):
+    """A run named `begun` as an analysis leaves it before its slow scores are measured."""
+    run = example.run
+    scores = {name: score for name, score in run.scores.items() if name not in SLOW_SCORES}
+    manifest = run.manifest.model_copy(update={"scores_to_come": ("spectrum",)})
+    write_run(replace(run, manifest=manifest, scores=scores), runs / "begun")
+    return runs / "begun"

@@ -58,6 +58,7 @@ def show_document(run: Run, folder: Path, metric: str) -> dict[str, Any]:
         "scaling_law": _law(curve),
         "example_picks": _picks(example_picks(run, metric)),
         "scores": {name: _score(score) for name, score in run.scores.items()},
+        "scores_to_come": list(manifest.scores_to_come),
         "evidence": {
             "verdict": curve.evidence.verdict,
             "reasons": list(curve.evidence.reasons),

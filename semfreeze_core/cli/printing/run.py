@@ -42,6 +42,7 @@ from semfreeze_core.wording.runs import (
     sample_sentence,
     scaling_law_sentence,
     score_lines,
+    scores_to_come_sentence,
     timing_sentence,
 )
 from semfreeze_core.wording.tables import Column
@@ -78,6 +79,8 @@ def print_run(run: Run, curve: GainCurve, folder: Path, out: Console) -> None:
         out.print(picks_counts(picks))
     for line in score_lines(run.scores):
         out.print(escape(line))
+    if line := scores_to_come_sentence(manifest, folder):
+        out.print(escape(line), soft_wrap=True)  # its command is to be copied
     out.print(f"Run: {escape(str(folder))}", soft_wrap=True)
 
 

@@ -78,7 +78,8 @@ def quick_umap(monkeypatch):
 def read_already(readings, monkeypatch):
     """`analyze` finds its reading done, that of the untied model on the task: for tests of what comes after it."""
     run = read_run(readings / "untied")
-    monkeypatch.setattr(workflow, "analyze", lambda request, progress: run)
+    analysis = workflow.Analysis(run, lambda progress: iter(()))
+    monkeypatch.setattr(workflow, "begin_analysis", lambda request, progress: analysis)
 
 
 @pytest.fixture

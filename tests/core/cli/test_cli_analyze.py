@@ -1,11 +1,15 @@
 """`semfreeze analyze` and `show`: every key promised, with the right length, and no null without its reason."""
 
 import json
+import shlex
 
 import numpy as np
 import pytest
 
+from semfreeze_core import workflow
 from semfreeze_core.runs.store import run_names
+from semfreeze_core.semantics import scores
+from tests.core.cli.refusals import fail
 from tests.core.cli.terminal import ask
 from tests.core.runs.tiny_run import task_rows
 
@@ -216,8 +220,6 @@ def test_analyze_names_a_run_after_model_and_data(analyze):
 
 
 def test_analyze_finds_a_free_name_when_another_analysis_took_it(analyze, stored, home, monkeypatch):
-    from semfreeze_core import workflow
-
     real = workflow.read_traces
 
     def read_while_another_finishes(*args, **kwargs):
@@ -278,7 +280,7 @@ def test_analyze_shows_fields_as_they_are(analyze, rows_file, field):
 
 
 def test_analyze_tells_its_progress_on_stderr_only(models, task):
-    answer = ask("analyze", "--model", models / "untied", "--data", task, "--json")
+    answer = ask("analyze", "--model", models / "untied", "--data", task, "--dtype", "float32", "--json")
     assert answer.err.splitlines() == [
         "Loading the model",
         "Verifying the model's parts",
@@ -287,10 +289,83 @@ def test_analyze_tells_its_progress_on_stderr_only(models, task):
         "Solving for the semantic bases",
         "Extracting hidden states",
         "Analyzing swapped completions",
-        "Computing the weights' spectrum",
         "Projecting the display sample",
+        "The plan is ready",
+        "  No recommendation from the coverage rule. Its formula alone selects depth 0.",
+        "Computing the weights' spectrum",
     ]
     assert answer.json["n_examples"] == 48
+
+
+@pytest.fixture
+def stopped(analyze, monkeypatch):
+    """Runs `analyze` and ends it, as Ctrl-C does, when it begins with the spectrum; returns what was printed."""
+
+    def stop(*args):
+        with monkeypatch.context() as patch:
+            patch.setattr(scores, "spectrum_score", fail(KeyboardInterrupt()))
+            return analyze(*args)
+
+    return stop
+
+
+@pytest.mark.parametrize("out", [[], ["--out", "mine"]], ids=["unnamed", "named"])
+def test_the_same_command_again_adds_what_an_interrupted_one_lacks(analyze, stopped, monkeypatch, home, out):
+    answer = stopped(*out)
+    (name,) = run_names()
+    folder = home / "runs" / name
+    saved = f"The run in {folder} is whole and ready for a plan. Not computed: spectrum. Run the same command again"
+    assert (answer.code, answer.out) == (2, "")
+    assert answer.err.startswith(saved)
+    assert ask("plan", name).code == 0
+    monkeypatch.setattr(workflow, "read_traces", fail(AssertionError("it is read again")))
+    document = analyze("--json", *out).json
+    assert (document["run"], document["scores_to_come"]) == (str(folder), [])
+    assert document["scores"]["spectrum"]["values"]
+    assert run_names() == [name]
+    assert ask("show", name, "--json").json == document
+    assert "already exists" in analyze("--out", name).refusal
+
+
+def test_overwrite_analyzes_again_what_lacks_scores(analyze, stopped, monkeypatch):
+    stopped("--out", "mine")
+    monkeypatch.setattr(workflow, "read_traces", fail(ZeroDivisionError("it is read again")))
+    with pytest.raises(ZeroDivisionError):
+        analyze("--out", "mine", "--overwrite")
+
+
+def test_an_unfinished_run_of_other_data_is_no_ones_but_its_own(analyze, stopped, rows_file):
+    stopped("--out", "mine")
+    assert "already exists" in analyze("--out", "mine", data=rows_file(task_rows(40))).refusal
+    assert ask("show", "mine", "--json").json["scores_to_come"] == ["spectrum"]
+
+
+def test_show_and_compare_report_a_score_to_come_without_a_number(stopped):
+    stopped("--out", "mine")
+    report = " ".join(ask("show", "mine").out.split())
+    assert "Not computed yet: spectrum. The plan does not depend on this. To compute it, run `semfreeze" in report
+    document = ask("show", "mine", "--json").json
+    assert document["scores_to_come"] == ["spectrum"]
+    assert "spectrum" not in document["scores"]
+    compared = ask("plan", "mine", "--compare", "--json").json["scores"]["spectrum"]
+    assert compared["reasons"] == ["Not computed yet."]
+    assert [compared["candidate_depth"], compared["freeze_depth"], compared["gain_coverage"]["estimate"]] == [None] * 3
+    assert "spectrum: Not computed yet." in ask("plan", "mine", "--compare").out
+
+
+def test_the_command_that_show_names_adds_the_score(stopped):
+    stopped("--out", "mine", "--seed", "3", "--no-eos", "--examples", "40", "--prompt-field", "prompt")
+    printed = " ".join(ask("show", "mine").out.split())
+    words = shlex.split(printed.split("`semfreeze analyze ")[-1].split("`")[0])
+    assert "--out=mine" in words or any(word.endswith("runs/mine") for word in words)
+    answer = ask("analyze", *words, "--device", "cpu", "-q", "--json")
+    assert answer.json["scores_to_come"] == []
+    assert run_names() == ["mine"]
+
+
+def test_analyze_prints_the_plan_with_the_run(analyze):
+    lines = analyze("--out", "one").out.splitlines()
+    assert lines[-2:] == [ask("plan", "one").out.strip().splitlines()[0], "Next: semfreeze plan one"]
 
 
 def test_analyze_is_silent_when_quiet(analyze):

@@ -12,9 +12,12 @@ import pytest
 from safetensors.numpy import load, save
 
 from semfreeze_core.errors import RunError
+from semfreeze_core.plan.make import make_plan
 from semfreeze_core.records.manifest import SCHEMA_VERSION
 from semfreeze_core.records.scores import unmeasured
-from semfreeze_core.runs.folder import MANIFEST, read_manifest, read_run, write_run
+from semfreeze_core.runs.folder import MANIFEST, add_score, lacks_scores, read_manifest, read_run, write_run
+from semfreeze_core.runs.umaps import umap_file
+from tests.core.killed_writes import kill_everywhere
 
 FILES = ("arrays.safetensors", "examples.parquet", "display.safetensors", "display.json")
 
@@ -47,7 +50,7 @@ def test_write_run_leaves_the_files_its_manifest_names(folder):
 def test_read_run_gives_every_array_back(run, folder):
     back = read_run(folder)
     assert list(back.traces) == list(back.pairs) == ["semantic", "logit_z", "lens_loss"]
-    assert list(back.scores) == ["block_influence", "variability", "spectrum", "depth_prior", "gradient_norm"]
+    assert list(back.scores) == ["block_influence", "variability", "spectrum", "gradient_norm", "depth_prior"]
     assert {name for name, score in back.scores.items() if score.replicates is not None} == {
         "block_influence",
         "variability",
@@ -67,6 +70,103 @@ def test_read_run_gives_a_score_back_that_was_not_measured(run, tmp_path):
     assert_same_fields(missing, back["spectrum"])
 
 
+def unfinished(run, *names):
+    """The run as it is before slow scores are measured."""
+    scores = {name: score for name, score in run.scores.items() if name not in names}
+    return dataclasses.replace(run, manifest=run.manifest.model_copy(update={"scores_to_come": names}), scores=scores)
+
+
+def contents(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_a_score_added_later_gives_the_run_that_had_it_from_the_start(run, folder, tmp_path):
+    written = write_run(unfinished(run, "spectrum", "gradient_norm"), tmp_path / "begun")
+    before = read_run(tmp_path / "begun")
+    assert not {"spectrum", "gradient_norm"} & before.scores.keys()
+    for name in ("gradient_norm", "spectrum"):
+        add_score(tmp_path / "begun", run.scores[name], written.files)
+        assert name not in read_run(tmp_path / "begun").manifest.scores_to_come
+    assert contents(tmp_path / "begun") == contents(folder)
+
+
+def test_a_score_added_later_changes_no_digest_that_others_keep(run, tmp_path):
+    written = write_run(unfinished(run, "spectrum"), tmp_path / "one")
+    before, plan = read_manifest(tmp_path / "one"), make_plan(read_run(tmp_path / "one"))
+    add_score(tmp_path / "one", run.scores["spectrum"], written.files)
+    after, again = read_manifest(tmp_path / "one"), make_plan(read_run(tmp_path / "one"))
+    assert (after.files, after.provenance) == (before.files, before.provenance)
+    assert umap_file(after, seed=0, n_neighbors=15) == umap_file(before, seed=0, n_neighbors=15)
+    assert again.model_dump(exclude={"provenance"}) == plan.model_dump(exclude={"provenance"})
+
+
+def test_a_run_is_whole_wherever_adding_a_score_is_killed(run, tmp_path):
+    def prepare(n):
+        write_run(unfinished(run, "spectrum"), tmp_path / str(n) / "one")
+        return tmp_path / str(n)
+
+    files = write_run(run, tmp_path / "whole").files
+    added = [
+        "spectrum" in read_run(place / "one").scores
+        for place, _ in kill_everywhere(prepare, lambda place: add_score(place / "one", run.scores["spectrum"], files))
+    ]
+    assert added == sorted(added), "from some operation on it is there"
+    assert {*added} == {False, True}
+
+
+def test_no_score_is_added_to_another_run_that_took_the_folder(run, tmp_path):
+    written = write_run(unfinished(run, "spectrum"), tmp_path / "one")
+    other = dataclasses.replace(run, examples=run.examples.assign(prompt="another"))
+    write_run(unfinished(other, "spectrum"), tmp_path / "one", overwrite=True)
+    with pytest.raises(RunError, match=r"one was replaced by another analysis while spectrum was computed"):
+        add_score(tmp_path / "one", run.scores["spectrum"], written.files)
+    assert "spectrum" not in read_run(tmp_path / "one").scores
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ([1.0] * 8, r"score spectrum is \(8,\), expected \(4,\)"),
+        ([1.0, None, 1.0, 1.0], "spectrum is not finite"),
+        ([-1.0] * 4, "without negative entries"),
+    ],
+)
+def test_read_run_refuses_a_slow_score_that_is_none(folder, values, words):
+    entries = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["scores"]
+    edit_manifest(folder, scores=[e | {"values": values} if e["name"] == "spectrum" else e for e in entries])
+    with pytest.raises(RunError, match=f"is damaged .*{words}"):
+        read_run(folder)
+
+
+def test_read_run_refuses_a_score_that_is_measured_and_to_come(folder):
+    edit_manifest(folder, scores_to_come=["spectrum"])
+    with pytest.raises(RunError, match="score spectrum is measured, and is to come in the manifest"):
+        read_run(folder)
+
+
+def test_a_run_lacks_scores_that_are_to_come_or_asked_for(run, folder, tmp_path):
+    assert not lacks_scores(folder, ("spectrum", "gradient_norm", "depth_prior"))
+    write_run(unfinished(run, "gradient_norm"), tmp_path / "begun")
+    assert lacks_scores(tmp_path / "begun")
+    left_out = unmeasured("spectrum", 4, "the weights", "left out")
+    write_run(run.with_score(left_out), tmp_path / "large")
+    assert not lacks_scores(tmp_path / "large")
+    assert lacks_scores(tmp_path / "large", ("spectrum",))
+    assert not lacks_scores(tmp_path / "absent", ("spectrum",))
+
+
+def test_read_run_opens_a_run_whose_slow_scores_are_in_its_arrays(folder, run):
+    """As runs were written before slow scores were added later."""
+    entries = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    old = [{k: v for k, v in entry.items() if k != "values"} for entry in entries["scores"]]
+    document = {k: v for k, v in entries.items() if k != "scores_to_come"} | {"scores": old}
+    (folder / MANIFEST).write_text(json.dumps(document), encoding="utf-8")
+    slow = {f"score.{name}.values": run.scores[name].values for name in ("spectrum", "gradient_norm")}
+    edited_arrays(folder, "arrays.safetensors", **slow)
+    for name, score in read_run(folder).scores.items():
+        assert_same_fields(run.scores[name], score)
+
+
 def test_read_manifest_refuses_a_run_without_scores(folder):
     document = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
     del document["scores"]
@@ -80,8 +180,8 @@ def test_read_manifest_refuses_a_run_without_scores(folder):
     [
         {"score.depth_prior.values": None},
         {"score.variability.replicates": None},
-        {"score.spectrum.values": np.array([1.0, np.nan, 1.0, 1.0])},
-        {"score.spectrum.values": -np.ones(4)},
+        {"score.block_influence.values": np.array([1.0, np.nan, 1.0, 1.0])},
+        {"score.block_influence.values": -np.ones(4)},
         {"score.block_influence.replicates": np.ones((5, 3))},
     ],
     ids=["no values", "no replicates", "no reason", "negative", "shape"],
@@ -275,7 +375,11 @@ def edited_arrays(folder, name, **changes):
 @pytest.mark.parametrize(
     ("name", "changes", "words"),
     [
-        ("arrays.safetensors", {"score.spectrum.values": np.ones(8)}, r"score spectrum is \(8,\), expected \(4,\)"),
+        (
+            "arrays.safetensors",
+            {"score.depth_prior.values": np.ones(8)},
+            r"score depth_prior is \(8,\), expected \(4,\)",
+        ),
         ("arrays.safetensors", {"score.variability.replicates": np.ones((7, 4))}, "has 7 replicates"),
         ("arrays.safetensors", {"semantic.null": np.full((48, 5), np.nan, np.float32)}, "semantic is not finite"),
         ("arrays.safetensors", {"semantic.deviation": np.zeros((48, 6), np.float32)}, "is damaged"),

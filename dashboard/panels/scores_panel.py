@@ -1,0 +1,42 @@
+"""In the place of scores that are not measured yet: that they are being computed, or the command that does it."""
+
+from pathlib import Path
+
+import streamlit as st
+
+from semfreeze_core.records.job import Job
+from semfreeze_core.runs.jobs import find_job, list_jobs
+from semfreeze_core.wording.runs import computing_sentence, scores_to_come_sentence
+
+from ..data.run_folder import OpenRun, server_catalog
+from ..server.failures import guarded
+from ..text.analysis_text import escaped
+from ..text.visitor_text import visitor_text
+
+
+def scores_to_come(opened: OpenRun) -> None:
+    """One sentence about the scores that an analysis has not measured yet, drawn anew when one comes; else nothing."""
+    manifest, runs = opened.run.manifest, server_catalog().folder
+    if not manifest.scores_to_come:
+        return
+    job = None if runs is None else analysis_job(runs, opened.folder)
+    if runs is None or job is None:
+        st.caption(escaped(visitor_text(scores_to_come_sentence(manifest, opened.folder))))
+        return
+    st.caption(computing_sentence(manifest))
+
+    def watch() -> None:
+        if server_catalog().stamp(opened.name) != opened.stamp or find_job(runs, job.name).finished:
+            st.rerun()
+
+    st.fragment(guarded(watch), run_every=2)()
+
+
+def analysis_job(runs: Path, folder: Path) -> Job | None:
+    """The job that analyzes into the folder of a run and has not ended."""
+    place = folder.resolve()
+    for job in list_jobs(runs):
+        out = job.spec.out if job.spec.command[0] == "analyze" and not job.finished else None
+        if out is not None and Path(out).resolve() == place:
+            return job
+    return None

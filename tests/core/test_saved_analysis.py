@@ -1,0 +1,208 @@
+"""An analysis in its folder: the plan first, slow scores after it, and nothing but what is missing when asked again."""
+
+import dataclasses
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from semfreeze_core import saved_analysis, workflow
+from semfreeze_core.errors import RunError
+from semfreeze_core.plan.make import make_plan
+from semfreeze_core.records.fields import FieldMapping
+from semfreeze_core.runs.folder import MANIFEST, read_run
+from semfreeze_core.saved_analysis import add_missing_scores, missing_scores, save_analysis
+from semfreeze_core.semantics import scores, spectrum
+from semfreeze_core.wording.runs import PLAN_READY
+from semfreeze_core.workflow import AnalysisRequest, begin_analysis
+from tests.core.runs.tiny_run import task_rows, write_jsonl
+from tests.core.saved_models import save_tiny
+
+SPECTRUM, GRADIENTS = "Computing the weights' spectrum", "Computing gradients"
+
+
+@pytest.fixture(autouse=True)
+def home(monkeypatch, tmp_path, measured_once, no_garbage):
+    monkeypatch.setenv("SEMFREEZE_HOME", str(tmp_path / "home"))
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("models") / "untied"
+    save_tiny(folder, "llama", tied=False)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def task(tmp_path_factory):
+    return write_jsonl(tmp_path_factory.mktemp("tasks") / "task.jsonl", task_rows(40))
+
+
+@pytest.fixture(scope="module")
+def request_(model, task):
+    return AnalysisRequest(str(model), str(task), dtype="float32", device="cpu", scores=("gradient_norm",))
+
+
+@pytest.fixture(scope="module")
+def analysis(request_):
+    return begin_analysis(request_)
+
+
+@pytest.fixture
+def stopped(analysis, tmp_path):
+    """Saves the analysis and ends it when a stage begins; returns its folder."""
+
+    def stop(stage):
+        def listen(event):
+            if event.stage == stage:
+                raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            save_analysis(analysis, tmp_path / "one", progress=listen)
+        return tmp_path / "one"
+
+    return stop
+
+
+@pytest.fixture
+def never(monkeypatch):
+    """Lets nothing be done twice: named functions of a module fail."""
+
+    def forbid(module, *names):
+        def work(*_, **__):
+            raise AssertionError("work was done again")
+
+        for name in names:
+            monkeypatch.setattr(module, name, work)
+
+    return forbid
+
+
+def document(folder):
+    return json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+
+
+def test_the_plan_is_ready_before_a_slow_score_begins(analysis, tmp_path):
+    folder, seen = tmp_path / "one", {}
+
+    def listen(event):
+        if event.stage not in seen:
+            run = read_run(folder)
+            seen[event.stage] = (run.manifest.scores_to_come, make_plan(run).candidate_depth, event.message)
+
+    finished = save_analysis(analysis, folder, progress=listen)
+    both = ("spectrum", "gradient_norm")
+    depth = make_plan(finished).candidate_depth
+    assert {stage: to_come for stage, (to_come, *_) in seen.items()} == {
+        PLAN_READY: both,
+        SPECTRUM: both,
+        GRADIENTS: ("gradient_norm",),
+    }
+    assert {candidate for _, candidate, _ in seen.values()} == {depth}
+    assert seen[PLAN_READY][2] == f"No recommendation from the coverage rule. Its formula alone selects depth {depth}."
+    assert finished.manifest.scores_to_come == ()
+    for name, score in read_run(folder).scores.items():
+        np.testing.assert_array_equal(score.values, finished.scores[name].values)
+
+
+def test_analyze_gives_the_scores_that_are_added_to_a_folder(analysis, request_, tmp_path):
+    run, saved = workflow.analyze(request_), save_analysis(analysis, tmp_path / "one")
+    assert list(run.scores) == list(saved.scores)
+    assert run.manifest.scores == saved.manifest.scores
+    assert run.manifest.scores_to_come == ()
+
+
+@pytest.mark.parametrize(("stage", "left"), [(SPECTRUM, ["spectrum", "gradient_norm"]), (GRADIENTS, ["gradient_norm"])])
+def test_what_was_stopped_resumes_with_what_is_missing(analysis, stopped, never, request_, tmp_path, stage, left):
+    folder = stopped(stage)
+    whole = save_analysis(analysis, tmp_path / "whole")
+    assert missing_scores(request_, folder) == left
+    never(workflow, "read_traces", "read_task_null", "project_display")
+    if left == ["gradient_norm"]:
+        never(scores, "spectrum_score")
+    run = add_missing_scores(request_, folder, left)
+    assert document(folder) == document(tmp_path / "whole")
+    assert list(run.scores) == list(whole.scores)
+    assert missing_scores(request_, folder) == []
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"seed": 1},
+        {"examples": 33},
+        {"positions": 3},
+        {"max_length": 50},
+        {"add_eos": False},
+        {"lens_loss": True},
+        {"dtype": "bfloat16"},
+        {"model": "embedded"},
+        {"data": "sample:support_intents_train"},
+        {"mapping": FieldMapping(prompt_field="label", completion_field="completion")},
+    ],
+    ids=lambda change: "-".join(change),
+)
+def test_another_request_is_not_taken_for_what_was_stopped(stopped, request_, change):
+    folder = stopped(SPECTRUM)
+    assert missing_scores(request_, folder)
+    assert missing_scores(dataclasses.replace(request_, **change), folder) == []
+
+
+def test_the_same_request_is_known_by_other_words(stopped, request_, model, task, monkeypatch):
+    folder = stopped(SPECTRUM)
+    monkeypatch.chdir(model.parent)
+    fields = FieldMapping(prompt_field="prompt", completion_field="completion")
+    same = dataclasses.replace(request_, model="./untied", dtype="auto", mapping=fields)
+    assert missing_scores(same, folder) == ["spectrum", "gradient_norm"]
+
+
+def test_a_finished_run_gets_a_score_that_is_asked_for_later(analysis, never, request_, tmp_path):
+    plain = dataclasses.replace(request_, scores=())
+    folder = tmp_path / "one"
+    save_analysis(begin_analysis(plain), folder)
+    assert missing_scores(plain, folder) == []
+    never(workflow, "read_traces")
+    assert add_missing_scores(request_, folder, missing_scores(request_, folder)).scores["gradient_norm"].reason == ""
+    assert list(read_run(folder).scores) == list(save_analysis(analysis, tmp_path / "whole").scores)
+
+
+def test_a_score_that_was_left_out_is_measured_where_it_is_named(monkeypatch, request_, tmp_path):
+    monkeypatch.setattr(spectrum, "_MOST_WORK", 0)
+    plain = dataclasses.replace(request_, scores=())
+    save_analysis(begin_analysis(plain), tmp_path / "one")
+    assert read_run(tmp_path / "one").scores["spectrum"].reason.startswith("left out, as it takes long")
+    assert missing_scores(plain, tmp_path / "one") == []
+    named = dataclasses.replace(request_, scores=("spectrum",))
+    add_missing_scores(named, tmp_path / "one", missing_scores(named, tmp_path / "one"))
+    assert read_run(tmp_path / "one").scores["spectrum"].reason == ""
+
+
+def test_scores_of_other_weights_are_refused(stopped, request_, tmp_path):
+    folder = stopped(SPECTRUM)
+    save_tiny(tmp_path / "other", "llama", tied=True)
+    with pytest.raises(RunError, match=r"The weights of .*untied have changed since .*one was analyzed, so spectrum"):
+        add_missing_scores(dataclasses.replace(request_, model=str(tmp_path / "other")), folder, ["spectrum"])
+    assert read_run(folder).manifest.scores_to_come == ("spectrum", "gradient_norm")
+
+
+def test_scores_of_other_examples_are_refused(stopped, request_, tmp_path):
+    folder = stopped(GRADIENTS)
+    other = write_jsonl(tmp_path / "other.jsonl", task_rows(40, seed=5))
+    with pytest.raises(RunError, match=r"The examples of .* have changed since .*one was analyzed, so gradient_norm"):
+        add_missing_scores(dataclasses.replace(request_, data=str(other)), folder, ["gradient_norm"])
+    assert read_run(folder).manifest.scores_to_come == ("gradient_norm",)
+
+
+def test_a_spectrum_in_the_cache_is_added_without_the_model(monkeypatch, analysis, never, request_, stopped, tmp_path):
+    monkeypatch.setattr(spectrum, "_LEAST_WORK", 0)
+    whole = save_analysis(analysis, tmp_path / "whole")
+    folder = stopped(GRADIENTS)
+    shutil.copyfile(tmp_path / "whole" / MANIFEST, folder / MANIFEST)
+    edited = document(folder)
+    edited["scores"] = [entry for entry in edited["scores"] if entry["name"] != "spectrum"]
+    (folder / MANIFEST).write_text(json.dumps(edited | {"scores_to_come": ["spectrum"]}), encoding="utf-8")
+    never(saved_analysis, "load_model")
+    assert missing_scores(request_, folder) == ["spectrum"]
+    run = add_missing_scores(request_, folder, ["spectrum"])
+    np.testing.assert_array_equal(run.scores["spectrum"].values, whole.scores["spectrum"].values)
