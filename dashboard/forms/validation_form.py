@@ -8,7 +8,15 @@ import streamlit as st
 
 from semfreeze_core.gains.rates import compared_steps, lost_steps
 from semfreeze_core.plan.candidate_depths import auto_depths, candidates_of, depth_arms
-from semfreeze_core.records.defaults import DYNAMIC, MIN_RATE_STEPS, PILOT_BUDGET, PROGRESSIVE, VARIANTS, WIDE_FRACTION
+from semfreeze_core.records.defaults import (
+    DYNAMIC,
+    MIN_RATE_STEPS,
+    MIN_SEEDS,
+    PILOT_BUDGET,
+    PROGRESSIVE,
+    VARIANTS,
+    WIDE_FRACTION,
+)
 from semfreeze_core.storage import digest
 
 from ..data import compute, state
@@ -21,7 +29,35 @@ from .analysis_form import data_input
 
 _NARROW = 135
 Kind = Literal["validation", "sweep", "pilots"]
-KINDS: dict[Kind, str] = {"validation": "the plan", "sweep": "many depths", "pilots": "decide by pilots"}
+
+
+@dataclass(frozen=True)
+class Preset:
+    """What the form begins with.
+
+    Attributes:
+        kind: what the finetunes shall tell.
+        name: of its fields, which keep what is typed for each preset apart.
+        steps, seeds, n_train, n_eval: as the command line has them.
+        arms: of a validation.
+    """
+
+    kind: Kind
+    name: str = "proof"
+    steps: int = 24
+    seeds: int = 3
+    n_train: int = 192
+    n_eval: int = 64
+    arms: tuple[str, ...] = VARIANTS
+
+
+# By what the link says, after which the page offers them.
+PRESETS = {
+    "validate": Preset("validation"),
+    "quick look": Preset("validation", "quick", steps=12, seeds=1, n_train=96, n_eval=32, arms=("full", "planned")),
+    "sweep": Preset("sweep"),
+    "pilots": Preset("pilots"),
+}
 
 
 @dataclass(frozen=True)
@@ -88,12 +124,9 @@ class FinetuneRequest:
         return f"{stem or 'task'}-{digest(self.command(''))[:6]}"
 
 
-def finetune_form(opened: OpenRun, runs: Path) -> FinetuneRequest | None:
+def finetune_form(opened: OpenRun, runs: Path, preset: Preset) -> FinetuneRequest | None:
     """The finetunes as the form has them; None while data are missing."""
-    kind = st.segmented_control(
-        "What to measure", list(KINDS), format_func=KINDS.__getitem__, key=in_form("proof-kind", "validation"),
-        required=True, help=TOOLTIPS["proof kind"],
-    )  # fmt: skip
+    kind, name = preset.kind, preset.name
     read = analyzed_data(opened)
     sampled, sibling = eval_sample(read)
     left, right = st.columns(2)
@@ -108,20 +141,20 @@ def finetune_form(opened: OpenRun, runs: Path) -> FinetuneRequest | None:
     if train is not None and train != read:
         st.warning(escaped(validation_text.OTHER_DATA.format(read=page_text.data_name(read))))
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        steps = _number("Steps", 1 if kind == "pilots" else 3 * MIN_RATE_STEPS, 100_000, "proof-steps", 24)
-        seeds = _number("Seeds", 1, 20, "proof-seeds", 3)
-        batch = _number("Batch", 1, 4096, "proof-batch", 8)
-        n_train = _number("Train examples", 1, 1_000_000, "proof-train", 192)
-        n_eval = _number("Eval examples", 2, 100_000, "proof-eval", 64)
-    arms, depth = variant_inputs(opened) if kind == "validation" else (VARIANTS, None)
+        steps = _number("Steps", 1 if kind == "pilots" else 3 * MIN_RATE_STEPS, 100_000, f"{name}-steps", preset.steps)
+        seeds = _number("Seeds", 1, 20, f"{name}-seeds", preset.seeds)
+        batch = _number("Batch", 1, 4096, f"{name}-batch", 8)
+        n_train = _number("Train examples", 1, 1_000_000, f"{name}-train", preset.n_train)
+        n_eval = _number("Eval examples", 2, 100_000, f"{name}-eval", preset.n_eval)
+    arms, depth = variant_inputs(opened, preset) if kind == "validation" else (VARIANTS, None)
     if train is None or evaluation is None:
         return None
     return FinetuneRequest(
-        kind or "validation", train, evaluation, data_name, steps, seeds, batch, n_train, n_eval, arms, depth
+        kind, train, evaluation, data_name, steps, seeds, batch, n_train, n_eval, arms, depth
     )  # fmt: skip
 
 
-def variant_inputs(opened: OpenRun) -> tuple[tuple[str, ...], int | None]:
+def variant_inputs(opened: OpenRun, preset: Preset) -> tuple[tuple[str, ...], int | None]:
     """What a validation trains, and its depth where that is not the recommended one."""
     recommended = _recommended_depth(opened)
     last, start = opened.run.shape.n_layers, start_depth(opened)
@@ -132,12 +165,14 @@ def variant_inputs(opened: OpenRun) -> tuple[tuple[str, ...], int | None]:
         chosen = st.multiselect(
             "Variants",
             (*VARIANTS, DYNAMIC, PROGRESSIVE),
-            key=in_form("proof-arms", list(VARIANTS)),
+            key=in_form(f"{preset.name}-arms", list(preset.arms)),
             width=520,
             help=TOOLTIPS["arms"],
         )
     if "planned" not in chosen or "full" not in chosen:
         st.info(validation_text.NO_VERDICT)
+    elif preset.seeds < MIN_SEEDS:
+        st.caption(validation_text.QUICK_LOOK)
     arms = tuple(arm for arm in (*VARIANTS, DYNAMIC) if arm in chosen)
     if PROGRESSIVE in chosen:
         wide = int(WIDE_FRACTION * last)

@@ -96,17 +96,15 @@ TOOLTIPS = {
     "predicted of them. Dotted lines: where rules and scores would freeze.",
     "regret": "What the best swept depth gained more than the rule's, over the best's gain; 0 is best. vs. half: "
     "that minus the regret of freezing half the layers, so below 0 the rule is better than half.",
-    "proof kind": "the plan: the planned depth against full finetuning, half and LoRA, with a verdict. many depths: a "
-    "sweep, which shows what every rule would have cost. decide by pilots: short finetunes of a few depths choose one "
-    "(the rule measured), for the number of steps given here.",
     "pilots": "Short finetunes of a few depths, the worse half dropped after each round, all within a share of one "
     "full finetune's compute.",
     "answers": "Eval examples answered by generation: greedy, until the end of sequence. An answer is right when it is "
     "the reference but for white space. Of every variant the first seed, at its last mark.",
     "measured": "Measured in the variant's own process. A process holds more than its parts: what its allocator keeps, "
     "and the checkpoint's pages.",
-    "start": "validate: short finetunes of variants, which report how good the plan is. finetune: one job that chooses "
-    "what to train and gives you the trained model.",
+    "start": "validate: the planned depth against full finetuning, half and LoRA. quick look: against full finetuning "
+    "alone, once. sweep: several depths, and what every rule would have cost. pilots: short finetunes of a few depths "
+    "choose one (the rule measured). finetune: one job that chooses what to train and gives you the trained model.",
     "judged": "Eval examples choose the learning rate, the variant and the checkpoint. held out: a share of the "
     "training rows, none of whose prompts stays in training.",
     "objective": "balanced: the cheapest variant close to the best one's loss reduction. quality: the lowest loss. "

@@ -1,5 +1,6 @@
 """Sentences about real finetunes: what they have shown, what they will take, how far they are."""
 
+from semfreeze_core.records.defaults import MIN_SEEDS
 from semfreeze_core.records.sweep import SweepReport
 from semfreeze_core.records.validation import ValidationReport
 from semfreeze_core.wording.sweep import best_depth_sentences
@@ -11,6 +12,7 @@ INTRODUCTION = (
 )
 STARTED = "A validation is starting: semfreeze prepares the data and loads the model. Curves follow."
 NO_VARIANT_YET = "No variant is finished yet. Curves, shares, tables and answers follow."
+QUICK_LOOK = f"A quick look shows whether the plan keeps up; a verdict needs {MIN_SEEDS} seeds."
 NO_VERDICT = "Select both full and planned to get a verdict."
 NOT_PROGRESSIVE = (
     "progressive freezes {wide} layers at first and the plan's depth later, which has to be more than that; it is "

@@ -32,7 +32,8 @@ from semfreeze_dashboard.text.tooltips import TOOLTIPS
 from semfreeze_dashboard.text.visitor_text import command_text, visitor_text
 
 PLAN = "plan.json"
-STARTS = VALIDATE, FINETUNE = "validate", "finetune"
+FINETUNE = "finetune"
+STARTS = (*validation_form.PRESETS, FINETUNE)
 _FOLDERS = {"validation": VALIDATIONS, "sweep": SWEEPS, "pilots": PILOTS}
 
 
@@ -146,17 +147,17 @@ def new_finetune(ctx: page.PageContext, runs: Path) -> None:
     """The forms of new finetunes: those that test the plan, and one that gives a model."""
     with st.expander("Finetune for real", expanded=False, on_change="rerun", **state.in_link("prove")):
         start = st.segmented_control(
-            "Start", STARTS, default=VALIDATE, required=True, help=TOOLTIPS["start"], **state.in_link("start")
-        )
+            "Start", STARTS, default=STARTS[0], required=True, help=TOOLTIPS["start"], **state.in_link("start"),
+        )  # fmt: skip
         finetune_panel.start_finetune(ctx, runs, shown=start == FINETUNE)
         if start != FINETUNE:
-            new_validation(ctx, runs)
+            new_validation(ctx, runs, validation_form.PRESETS[start or STARTS[0]])
 
 
-def new_validation(ctx: page.PageContext, runs: Path) -> None:
+def new_validation(ctx: page.PageContext, runs: Path, preset: validation_form.Preset) -> None:
     """The form of finetunes that test the plan, what they take, and the button."""
     st.caption(validation_text.INTRODUCTION)
-    request = validation_form.finetune_form(ctx.opened, runs)
+    request = validation_form.finetune_form(ctx.opened, runs, preset)
     if request is None:
         st.info("Choose training and evaluation data.")
         return

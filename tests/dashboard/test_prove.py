@@ -8,6 +8,7 @@ import pytest
 
 from semfreeze_core.plan.candidate_depths import candidates_of
 from semfreeze_core.plan.opinions import gather_opinions
+from semfreeze_core.records.defaults import MIN_SEEDS
 from semfreeze_core.records.validation import IntervalEntry, LiveArm, ShownItem
 from semfreeze_core.runs.folder import write_run
 from semfreeze_core.runs.jobs import JOBS
@@ -18,6 +19,7 @@ from semfreeze_dashboard.charts.numbers import numbers_of
 from semfreeze_dashboard.data.run_folder import DEMO_VARIABLE, PATHS_VARIABLE
 from semfreeze_dashboard.forms.validation_form import FinetuneRequest, with_split
 from semfreeze_dashboard.panels import tables
+from semfreeze_dashboard.text import validation_text
 from semfreeze_dashboard.views import prove
 from tests.dashboard.test_pages import opened, sentence
 
@@ -161,13 +163,26 @@ def test_form_starts_sweeps_and_pilots_and_says_what_they_take(doubtful, monkeyp
     assert any(
         "Estimated:" in m.value and "time unknown (no finetune of this run was timed)" in m.value for m in app.markdown
     )
-    app.button_group(key="form proof-kind").set_value(kind).run()
+    app.button_group(key="start").set_value(kind).run()
     app.button[-1].click().run()
     ((_, command, title, out),) = asked
     assert command[:1] == first
     assert ("--rule=measured" in command) is (kind == "pilots")
     assert title == f"{kind} of doubtful"
     assert place in out.parts
+
+
+def test_a_quick_look_is_two_variants_and_one_seed(doubtful, monkeypatch):
+    asked = []
+    monkeypatch.setattr(prove, "submit", lambda *what: asked.append(what))
+    app = opened("prove", run="doubtful", prove="true", start="quick look")
+    assert validation_text.QUICK_LOOK in [caption.value for caption in app.caption]
+    app.button[-1].click().run()
+    ((_, command, _, out),) = asked
+    assert {"--arms=full,planned", "--seeds=1", "--steps=12", "--eval-examples=32"} <= set(command)
+    assert "validations" in out.parts
+    app.button_group(key="start").set_value("validate").run()
+    assert app.number_input(key="form proof-seeds").value == MIN_SEEDS, "what a quick look takes stays with it"
 
 
 def test_form_begins_with_what_was_read_and_warns_of_other_data(doubtful, monkeypatch):

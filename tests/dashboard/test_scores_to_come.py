@@ -12,8 +12,8 @@ from semfreeze_dashboard.data import compute
 from semfreeze_dashboard.data.run_folder import PATHS_VARIABLE, server_catalog
 from semfreeze_dashboard.panels import jobs_panel, scores_panel
 from semfreeze_dashboard.panels.html_report import report_html
-from tests.dashboard.test_pages import opened, sentence
 from tests.dashboard.test_data import job
+from tests.dashboard.test_pages import opened, sentence
 
 COMPUTING = "Being computed: spectrum. The plan does not depend on this."
 NOT_YET = "Not computed yet: spectrum. The plan does not depend on this. To compute it, run `semfreeze analyze "
