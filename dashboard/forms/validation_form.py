@@ -15,8 +15,8 @@ from semfreeze_core.records.defaults import (
     PILOT_BUDGET,
     PROGRESSIVE,
     VARIANTS,
-    WIDE_FRACTION,
 )
+from semfreeze_core.records.usual_depths import quarter_depth
 from semfreeze_core.storage import digest
 
 from ..data import compute, state
@@ -175,7 +175,7 @@ def variant_inputs(opened: OpenRun, preset: Preset) -> tuple[tuple[str, ...], in
         st.caption(validation_text.QUICK_LOOK)
     arms = tuple(arm for arm in (*VARIANTS, DYNAMIC) if arm in chosen)
     if PROGRESSIVE in chosen:
-        wide = int(WIDE_FRACTION * last)
+        wide = quarter_depth(last)
         if depth > wide:
             arms = (*arms, PROGRESSIVE)
         else:

@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from semfreeze_core.plan.auto import deep_depth, quarter_depth
+from semfreeze_core.records.usual_depths import quarter_depth, two_thirds_depth
 
 from ..data import state
 from ..data.run_folder import server_catalog
@@ -13,7 +13,7 @@ from . import page
 
 def undecided_panel(ctx: page.PageContext) -> None:
     """The safe quarter, two thirds with a finetune that judges it, more examples, or every layer."""
-    quarter, two_thirds = quarter_depth(ctx.n_layers), deep_depth(ctx.n_layers, None)
+    quarter, two_thirds = quarter_depth(ctx.n_layers), two_thirds_depth(ctx.n_layers)
     st.markdown("**What you can do without a recommendation**", help=TOOLTIPS["undecided"])
     with st.container(horizontal=True, vertical_alignment="center"):
         st.button(f"Freeze a quarter, {quarter}", on_click=state.set_depth, args=(quarter,))

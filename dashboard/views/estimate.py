@@ -9,10 +9,10 @@ from semfreeze_core.cost.setup import setup_from_options
 from semfreeze_core.cost.speed import Speed, training_speed
 from semfreeze_core.cost.table import parts_at_depth
 from semfreeze_core.errors import InputError
-from semfreeze_core.plan.auto import deep_depth, quarter_depth
 from semfreeze_core.records.cost import CostTable, DepthCost
 from semfreeze_core.records.model import ModelShape
 from semfreeze_core.records.training import LoraSetup, TrainingSetup
+from semfreeze_core.records.usual_depths import quarter_depth, two_thirds_depth
 from semfreeze_core.sources.models.known_shapes import KNOWN_SHAPES
 from semfreeze_core.wording.costs import MEMORY_NOTE, estimate_sentence
 from semfreeze_core.wording.plan import stack_sentence
@@ -59,7 +59,7 @@ class _Estimate:
         for words, k in (
             ("a quarter", quarter_depth(n_layers)),
             ("half", n_layers // 2),
-            ("two thirds", deep_depth(n_layers, None)),
+            ("two thirds", two_thirds_depth(n_layers)),
         ):
             if k != self.depth:
                 named[f"freeze {words}, {k}"] = depths[k]

@@ -142,9 +142,10 @@ def _progressive_cost(
     """
     from semfreeze_core.cost import progressive_cost, read_switch, refused_with_switch
     from semfreeze_core.errors import PlanError
+    from semfreeze_core.records.usual_depths import two_thirds_depth
 
     try:
-        switch = read_switch(text, shape, 2 * shape.n_layers // 3, setup.steps)
+        switch = read_switch(text, shape, two_thirds_depth(shape.n_layers), setup.steps)
         if problems := refused_with_switch(setup, told):
             raise PlanError("; ".join(problems))
     except PlanError as error:

@@ -9,9 +9,10 @@ from semfreeze_core.cost.table import depth_cost, full_cost, parts_at_depth
 from semfreeze_core.errors import PlanError
 from semfreeze_core.records.activation_count import CalibratedBytes
 from semfreeze_core.records.cost import LookCost, ProgressiveCost, TrainingBytes
-from semfreeze_core.records.defaults import CURVE_EXAMPLES, LOOK_STEPS, WIDE_FRACTION, WIDE_STEPS
+from semfreeze_core.records.defaults import CURVE_EXAMPLES, LOOK_STEPS, WIDE_STEPS
 from semfreeze_core.records.model import ModelShape
 from semfreeze_core.records.training import DepthSwitch, TrainableParts, TrainingSetup
+from semfreeze_core.records.usual_depths import quarter_depth, two_thirds_depth
 
 _SWITCH = re.compile(r"(?:(\d{1,6})-(\d{1,6}))?(?:@(\d{1,9}|auto))?")
 
@@ -40,8 +41,8 @@ def read_switch(
         PlanError: it is not so written, or no such finetune is possible; a part of a sentence, without its subject.
     """
     match = _SWITCH.fullmatch(text)
-    last, first = shape.n_layers, int(WIDE_FRACTION * shape.n_layers)
-    example = f"{written_after}{first}-{max(first + 1, 2 * last // 3)}"
+    last, first = shape.n_layers, quarter_depth(shape.n_layers)
+    example = f"{written_after}{first}-{max(first + 1, two_thirds_depth(last))}"
     if match is None:
         raise PlanError(f"expected W-K@N, as in {example}@{WIDE_STEPS}: W layers frozen for N steps, then K")
     if match[1] is None and deep_depth is None:

@@ -11,11 +11,12 @@ from semfreeze_core.finetune.validation.request import prepare
 from semfreeze_core.guided.candidates import candidates, no_race_reason, price_reason, unraced_plan
 from semfreeze_core.guided.request import GuidedRequest
 from semfreeze_core.guided.task import GuidedTask
-from semfreeze_core.plan.auto import quarter_depth, variant_name
+from semfreeze_core.plan.auto import variant_name
 from semfreeze_core.plan.document import FreezePlan
 from semfreeze_core.plan.make import make_plan
 from semfreeze_core.progress import Progress, ProgressEvent
 from semfreeze_core.records.race import Race
+from semfreeze_core.records.usual_depths import quarter_depth
 from semfreeze_core.wording.race import cost_line, plan_cost_line, race_line, run_time_line, unraced_line
 
 

@@ -14,6 +14,7 @@ from semfreeze_core.records.gain import GainCurve
 from semfreeze_core.records.race import Objective, Race
 from semfreeze_core.records.task_checks import TaskChecks
 from semfreeze_core.records.training import DepthSwitch
+from semfreeze_core.records.usual_depths import quarter_depth, two_thirds_depth
 from semfreeze_core.wording.numbers import number, percent
 
 
@@ -34,14 +35,9 @@ class AutoBasis:
     race: Race | None = None
 
 
-def quarter_depth(n_layers: int) -> int:
-    """The depth that is safe where nothing else is known: a quarter of the layers."""
-    return n_layers // 4
-
-
 def deep_depth(n_layers: int, pick: int | None) -> int:
     """The depth that saves most: the analysis' own, or two thirds of the layers where it has none above a quarter."""
-    return pick if pick is not None and pick > quarter_depth(n_layers) else 2 * n_layers // 3
+    return pick if pick is not None and pick > quarter_depth(n_layers) else two_thirds_depth(n_layers)
 
 
 def candidate_variants(n_layers: int, pick: int | None) -> dict[str, int]:

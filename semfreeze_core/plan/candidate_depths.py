@@ -11,6 +11,7 @@ from semfreeze_core.plan.rules import depth_cap
 from semfreeze_core.records.defaults import PROGRESSIVE
 from semfreeze_core.records.model import ModelShape
 from semfreeze_core.records.pilots import Aim, ProposedBy
+from semfreeze_core.records.usual_depths import quarter_depth, two_thirds_depth
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ def candidates_of(comparison: Comparison) -> dict[str, Candidate]:
 
 def auto_depths(n_layers: int, candidates: Iterable[Candidate]) -> list[int]:
     """None, a quarter, half, two thirds and the most that rules freeze, and every candidate."""
-    spread = {0, n_layers // 4, n_layers // 2, 2 * n_layers // 3, depth_cap(n_layers)}
+    spread = {0, quarter_depth(n_layers), n_layers // 2, two_thirds_depth(n_layers), depth_cap(n_layers)}
     return sorted(spread | {candidate.depth for candidate in candidates if candidate.depth is not None})
 
 
@@ -47,7 +48,7 @@ def proposal(n_layers: int, pick: int | None, aim: Aim) -> tuple[int | None, Pro
     """
     if pick is None:
         return None, None
-    usual = 2 * n_layers // 3
+    usual = two_thirds_depth(n_layers)
     if aim == "compute" and abs(pick - usual) <= widest_range(n_layers):
         return usual, "sweeps"
     return pick, "reading"
@@ -85,7 +86,7 @@ def progressive_arm(text: str, shape: ModelShape, steps: int) -> str:
         PlanError: it is not so written, or not possible.
     """
     try:
-        switch = read_switch(text, shape, 2 * shape.n_layers // 3, steps)
+        switch = read_switch(text, shape, two_thirds_depth(shape.n_layers), steps)
     except PlanError as error:
         raise PlanError(f"--progressive {text}: {error}.") from error
     if switch.measured:

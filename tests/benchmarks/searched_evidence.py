@@ -13,7 +13,6 @@ from pathlib import Path
 from semfreeze_core.finetune.validation.request import ValidationRequest, prepare
 from semfreeze_core.finetune.validation.validate import validate
 from semfreeze_core.gains.task_checks import check_task
-from semfreeze_core.plan.auto import quarter_depth
 from semfreeze_core.plan.decide import AUTOMATIC_RULES
 from semfreeze_core.plan.make import make_plan
 from semfreeze_core.plan.rules import depth_cap
@@ -23,6 +22,7 @@ from semfreeze_core.records.rates import RateSearch
 from semfreeze_core.records.run import Run
 from semfreeze_core.records.task_checks import TaskChecks
 from semfreeze_core.records.training import TrainingSetup
+from semfreeze_core.records.usual_depths import quarter_depth
 from semfreeze_core.records.validation import ArmRun, ValidationReport
 from semfreeze_core.runs.folder import read_run, write_run
 from semfreeze_core.runs.reports import read_validation

@@ -8,8 +8,9 @@ import numpy as np
 
 from semfreeze_core.gains.race import RaceLosses, choose_balanced
 from semfreeze_core.gains.rates import best_trial
-from semfreeze_core.plan.auto import quarter_depth, variant_name
+from semfreeze_core.plan.auto import variant_name
 from semfreeze_core.records.defaults import MARGIN, PROGRESSIVE
+from semfreeze_core.records.usual_depths import quarter_depth
 from tests.benchmarks.searched_cells import Cell, Task
 
 RUN_STEPS = 600  # of the finetune that a race's price is set against
