@@ -56,6 +56,16 @@ def runs(monkeypatch, tmp_path):
     return folder
 
 
+@pytest.fixture(autouse=True)
+def no_jobs(monkeypatch):
+    """A click that starts a job by mistake fails the test, and leaves no finetune that outlives it."""
+
+    def refuse(folder):
+        raise AssertionError(f"a test started the job in {folder}")
+
+    monkeypatch.setattr("semfreeze_core.runs.jobs._start", refuse)
+
+
 @pytest.fixture
 def doubtful(example, runs):
     """A run named `doubtful` without task null, so without evidence and without labels."""
