@@ -25,7 +25,8 @@ from semfreeze_dashboard.views import FORMER_PAGES, PAGES
 FOLDER = Path(__file__).parent / "views"
 # Streamlit draws these lower than the fields beside them, which would put the labels of one row at two heights. It
 # draws code in captions too faintly to be read. It narrows columns and cuts choices off before it puts them below each
-# other. It leaves space on either side of a widget that is out of sight. Widgets that only the link needs keep a width,
+# other. It leaves space above every page for the button that shows the sidebar, also where that is shown. It leaves
+# space on either side of a widget that is out of sight. Widgets that only the link needs keep a width,
 # without which Streamlit draws no slider.
 STYLE = f"""<style>
 [data-testid=stButtonGroup] button[role=radio] {{ min-height: 2.5rem }}
@@ -34,7 +35,10 @@ STYLE = f"""<style>
 [data-testid=stColumn]:has([data-testid=stPlotlyChart], [data-testid=stButtonGroup]) {{ min-width: min(100%, 21rem) }}
 [data-testid=stColumn]:has([data-testid=stMetric]) {{ min-width: 10rem }}
 [data-testid=stButtonGroup] [role=radiogroup] {{ flex-wrap: wrap }}
-[data-testid=stMainBlockContainer] {{ padding-top: 2rem }}
+@media (min-width: 768px) {{
+  [data-testid=stApp]:has([data-testid=stSidebar][aria-expanded=true]) [data-testid=stMainBlockContainer] {{
+    padding-top: 2rem }}
+}}
 [class*=st-key-{ONWARD}] a {{ color: inherit; padding: 0.4rem 0.75rem }}
 [class*=st-key-{ONWARD}] a {{ border: 1px solid color-mix(in srgb, currentColor 35%, transparent) }}
 [class*=st-key-{ONWARD}-first] a {{ border-color: currentColor; box-shadow: 0 0 0 1px currentColor }}

@@ -83,8 +83,7 @@ def strip_caption(n_shown: int, n_layers: int) -> str:
     """What the colors of target tokens mean."""
     return (
         f"The first {counted(n_shown, 'target token')}. The darker, the earlier the head predicts the token in every "
-        f"hidden state that follows; without color, it does not in the last one. Point at a token for its layer, of "
-        f"{n_layers}."
+        f"hidden state that follows. Dashed: not in the last one. Point at a token for its state, of {n_layers + 1}."
     )
 
 

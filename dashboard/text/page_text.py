@@ -192,8 +192,8 @@ def catalog_caption(folder: Path | None, n: int) -> str:
     else:
         where = f"No runs in {error_text(folder)} yet, only the bundled example"
     return (
-        f"{where}. Click one to open it. Analyze a model above, or with `semfreeze analyze --model MODEL --data FILE "
-        "--out NAME` on the command line, to make another."
+        f"{where}. Click one to open it. To make another, analyze a model on the page Data, or with `semfreeze analyze "
+        "--model MODEL --data FILE --out NAME` on the command line."
     )
 
 
