@@ -37,7 +37,7 @@ STYLE = f"""<style>
 [data-testid=stButtonGroup] [role=radiogroup] {{ flex-wrap: wrap }}
 @media (min-width: 768px) {{
   [data-testid=stApp]:has([data-testid=stSidebar][aria-expanded=true]) [data-testid=stMainBlockContainer] {{
-    padding-top: 2rem }}
+    padding-top: 1.25rem }}
 }}
 [class*=st-key-{ONWARD}] a {{ color: inherit; padding: 0.4rem 0.75rem }}
 [class*=st-key-{ONWARD}] a {{ border: 1px solid color-mix(in srgb, currentColor 35%, transparent) }}

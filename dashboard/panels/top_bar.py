@@ -1,6 +1,8 @@
 """The bar above all pages: which run, for which GPU, in which training setup, the jobs, and a link to share."""
 
+from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from urllib.parse import urlencode
 
 import streamlit as st
@@ -78,17 +80,18 @@ def share_popover(opened: OpenRun | None) -> None:
             st.code(f"{st.context.url or ''}{'?' if query else ''}{query}", language=None, wrap_lines=True)
             if opened is not None:
                 st.download_button(
-                    "Download a picture of the plan", lambda: picture_of_plan(opened),
+                    "Download a picture of the plan", picture_of_plan(opened),
                     f"semfreeze-{opened.name}.png", "image/png", on_click="ignore",
                 )  # fmt: skip
 
 
-def picture_of_plan(opened: OpenRun) -> bytes:
-    """The open run's plan at the depth on the screen."""
+def picture_of_plan(opened: OpenRun) -> Callable[[], bytes]:
+    """What draws the open run's plan at the depth on the screen; drawn when it is asked for, without the session."""
     n_layers = opened.run.shape.n_layers
     depth = int(state.number("depth", 0))
     costs = page.depth_costs(opened)
     meters = [] if costs is None else page_text.start_meters(costs[0], depth, costs[1].rates)
     lines = [*measured_lines(compute.validations(opened), depth, n_layers), page_text.run_sentence(opened.run)]
     headline, *cost = depth_summary(depth, n_layers, None if costs is None else costs[0].depths[depth])
-    return plan_picture(headline, " ".join(cost), n_layers, depth, meters, [visitor_text(line) for line in lines])
+    shown = [visitor_text(line) for line in lines]
+    return partial(plan_picture, headline, " ".join(cost), n_layers, depth, meters, shown)

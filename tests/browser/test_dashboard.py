@@ -140,14 +140,27 @@ def test_a_gpu_chosen_on_one_page_is_that_of_the_next_and_stays_in_the_link(read
 
 
 @pytest.mark.slow
-def test_a_shared_link_is_what_the_address_says(reader):
-    reader.open("decide?depth=12&batch=4")
-    reader.window.get_by_role("slider", name="Freeze depth k").press("ArrowLeft")
-    reader.window.wait_for_url("**depth=11**")
+def test_from_home_to_a_plan_that_is_shared_in_three_clicks(reader):
+    window = reader.window
+    reader.open("?batch=4")
+    window.get_by_role("link", name="Choose how deep, on my GPU").click()
+    window.wait_for_url("**/decide**")
     reader.settle()
-    reader.window.get_by_role("button", name="Share").click()
-    link = reader.window.get_by_test_id("stPopoverBody").get_by_test_id("stCode")
-    sync_api.expect(link).to_have_text(reader.window.url)
+    window.get_by_role("slider", name="Freeze depth k").press("ArrowLeft")
+    window.wait_for_url("**depth=18**")
+    reader.settle()
+    window.get_by_role("link", name="Use this plan").click()
+    window.wait_for_url("**/use**")
+    reader.settle()
+    assert reader.sentence.startswith("Freeze the first 18 of 30 layers")
+    window.get_by_role("button", name="Share").click()
+    shared = window.get_by_test_id("stPopoverBody")
+    sync_api.expect(shared.get_by_test_id("stCode")).to_have_text(window.url)
+    with window.expect_download() as download:
+        shared.get_by_role("button", name="Download a picture of the plan").click()
+    assert download.value.suggested_filename == "semfreeze-example.png"
+    assert {"batch=4", "depth=18"} <= set(window.url.split("?")[1].split("&"))
+    assert reader.complaints == []
 
 
 @pytest.mark.slow
