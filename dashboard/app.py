@@ -36,8 +36,8 @@ STYLE = f"""<style>
 [data-testid=stColumn]:has([data-testid=stMetric]) {{ min-width: 10rem }}
 [data-testid=stButtonGroup] [role=radiogroup] {{ flex-wrap: wrap }}
 @media (min-width: 768px) {{
-  [data-testid=stApp]:has([data-testid=stSidebar][aria-expanded=true]) [data-testid=stMainBlockContainer] {{
-    padding-top: 1.25rem }}
+  [data-testid=stApp]:has([data-testid=stSidebar][data-collapsed=false]) [data-testid=stMainBlockContainer] {{
+    padding-top: 2rem }}
 }}
 [class*=st-key-{ONWARD}] a {{ color: inherit; padding: 0.4rem 0.75rem }}
 [class*=st-key-{ONWARD}] a {{ border: 1px solid color-mix(in srgb, currentColor 35%, transparent) }}
