@@ -237,23 +237,49 @@ def killed(place, out):
         return error_of(asked(place, prefix_cache="uncached" not in out.name), out)
 
 
-@pytest.mark.quick_cases(3)
-@pytest.mark.parametrize("name", ["by both", "by one", "uncached by one"])
+@pytest.mark.quick_cases(4)
+@pytest.mark.parametrize("name", ["by both", "by one", "by four", "uncached by one"])
 def test_a_training_whose_process_is_killed_resumes_to_the_same_model(place, tmp_path, name):
     request, out, whole = asked(place, prefix_cache="uncached" not in name), tmp_path / name, tmp_path / "whole"
     (kind, text, process, _), _ = together(in_group(lambda rank: killed(place, out)), tmp_path / "pair", killed=(1,))
     assert (kind, process) == ("RunError", 0)
     assert text.startswith("Another process of this training has ended. Run the same command again")
     assert (out / "checkpoints" / "checkpoint-4").is_dir()
-    if name == "by both":
-        results = together(in_group(lambda rank: train_plan(request, out).losses), tmp_path / "pair again")
-        assert [len(losses) for losses in results] == [STEPS - 4] * 2
+    if count := {"by both": 2, "by four": 4}.get(name):
+        results = together(in_group(lambda rank: train_plan(request, out).losses), tmp_path / "again", count=count)
+        assert [len(losses) for losses in results] == [STEPS - 4] * count
     else:
         assert len(train_plan(request, out).losses) == STEPS - 4
     whole.mkdir()
     save_settings(whole, request, 1 if "uncached" in name else 2)
     train_plan(request, whole)
     assert_same_weights(weights(out), weights(whole))
+
+
+@pytest.mark.slow
+def test_a_training_that_one_process_began_is_resumed_by_two(place, tmp_path, monkeypatch):
+    request, out = asked(place), tmp_path / "out"
+    with monkeypatch.context() as patch:
+        patch.setattr(fit, "Recorder", Stops)
+        with pytest.raises(Stopped):
+            train_plan(request, out)
+    results = together(in_group(lambda rank: train_plan(request, out).losses), tmp_path / "pair")
+    assert [len(losses) for losses in results] == [STEPS - 4] * 2
+    train_plan(request, tmp_path / "whole")
+    assert_same_weights(weights(out), weights(tmp_path / "whole"))
+
+
+class Stopped(BaseException):
+    pass
+
+
+class Stops(fit.Recorder):
+    """Is stopped after its fifth step."""
+
+    def on_step_end(self, args, state, control, **rest):
+        super().on_step_end(args, state, control, **rest)
+        if state.global_step == 5:
+            raise Stopped
 
 
 class RunsOut(fit.Recorder):
@@ -353,6 +379,7 @@ def test_torchrun_prints_once_and_resumes_after_a_kill(place, tmp_path):
     printed, errors = again.communicate(timeout=300)
     assert again.returncode == 0, errors
     assert printed.count("60 steps; train loss") == 1
+    assert errors.count("mtime may not be reliable") <= 1, "nor does the second process warn"
     assert printed.splitlines()[-1] == f"Model: {tmp_path / 'out'}"
     (tmp_path / "alone").mkdir()
     setup = replace(request.how, sequence_length=16)
