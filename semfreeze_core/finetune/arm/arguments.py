@@ -47,7 +47,7 @@ class OneDeviceArguments(TrainingArguments):
     model_device: str = "cpu"
 
     def __post_init__(self) -> None:
-        super().__post_init__()
+        super().__post_init__()  # type: ignore[no-untyped-call]
         self.mixed_precision = "bf16" if self.bf16 else "no"  # not that of `accelerate config`
 
     @cached_property
