@@ -169,6 +169,14 @@ def test_two_processes_train_as_one_in_every_setup(place, tmp_path, name):
 
 
 @pytest.mark.slow
+def test_a_launcher_may_start_one_process(place, tmp_path):
+    request = asked(place)
+    (losses,) = together(lambda rank: train_plan(request, tmp_path / "out").losses, tmp_path / "one", count=1)
+    assert losses == train_plan(request, tmp_path / "alone").losses
+    assert_same_weights(weights(tmp_path / "out"), weights(tmp_path / "alone"))
+
+
+@pytest.mark.slow
 def test_two_processes_freeze_deeper_where_a_short_training_loses_nothing(place, tmp_path, monkeypatch):
     def decided(step, *losses):
         standing = "within" if step > 3 else "outside"
