@@ -1,5 +1,6 @@
 """`semfreeze train`: train a plan."""
 
+import warnings
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
@@ -93,6 +94,8 @@ def train(
         model=flags.source(made.plan.model),
     )
     first = launch().index == 0  # of the processes that train together; it alone prints
+    if not first:
+        warnings.simplefilter("ignore")
     with progress_on_stderr(quiet or not first) as progress:
         trained = train_plan(request, user_path(str(out)), progress)
     if not first:

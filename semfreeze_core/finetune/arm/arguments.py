@@ -89,6 +89,7 @@ def trainer_arguments(folder: str, arm: Arm, settings: ArmSettings, device: torc
         use_cpu=device.type == "cpu",
         save_strategy="no",
         logging_strategy="no",
+        log_level_replica="error",  # of several processes the first one warns
         report_to=[],
         disable_tqdm=True,
         remove_unused_columns=False,

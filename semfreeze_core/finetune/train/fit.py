@@ -134,7 +134,7 @@ class Fit:
 
     def fit_to_the_end(self, network: Network, parts: TrainableParts) -> tuple[Trained, Path | None]:
         """Train the last phase; the result, and the best checkpoint where that is one of the phase before."""
-        evaluator, switched = self.evaluator(network, parts), saved_switch(self.folder)
+        evaluator, switched = self.evaluator(network, parts), self._saved_switch()
         if switched is None:
             resumed, since = self._begin(network, evaluator), 0
         else:
@@ -169,14 +169,16 @@ class Fit:
         resumed = self._last_checkpoint()
         if self.evaluation and resumed is None:
             evaluator.evaluate(0, ["start"], 0.0)
-        if self.arm.switch is not None and self.arm.switch.measured and read_looks(self.folder) is None:
+        if self.arm.switch is not None and self.arm.switch.measured and self._looks() is None:
             started = evaluator.points[0].item_losses if evaluator.points else None
             before = evaluator.curve_losses() if started is None else started
-            write_looks(Looks(before=before[:CURVE_EXAMPLES], looks=[]), self.folder)
+            looks = Looks(before=before[:CURVE_EXAMPLES], looks=[])
+            from_first(lambda: write_looks(looks, self.folder))
         # before the Trainer, which makes the folder of checkpoints
         from_first(lambda: save_settings(self.folder, request, self.settings.parts))
-        if resumed is None and request.first_steps is not None and request.first_steps.checkpoint.is_dir():
-            resumed = adopt(request.first_steps.checkpoint, self.checkpoints)
+        first = request.first_steps
+        if resumed is None and first is not None and from_first(first.checkpoint.is_dir):
+            resumed = from_first(lambda: adopt(first.checkpoint, self.checkpoints))
         if self.settings.rate_steps is not None:
             won = self._take_rate(network, evaluator)
             if won is not None and resumed is None:
@@ -187,6 +189,12 @@ class Fit:
         if resumed is not None and request.keep_best:
             self._relocate_best(resumed)
         return resumed
+
+    def _looks(self) -> Looks | None:
+        return from_first(lambda: read_looks(self.folder))
+
+    def _saved_switch(self) -> Path | None:
+        return from_first(lambda: saved_switch(self.folder))
 
     def _last_checkpoint(self) -> Path | None:
         return from_first(lambda: last_complete_checkpoint(self.checkpoints))

@@ -1,5 +1,6 @@
 """A training on its way through its phases, and the trials that may decide when it freezes deeper."""
 
+import functools
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -12,10 +13,9 @@ from semfreeze_core.finetune.arm.recorder import Record
 from semfreeze_core.finetune.arm.switch import EndPhase, deeper_checkpoint
 from semfreeze_core.finetune.arm.trainer import (
     checkpoint_step,
-    last_complete_checkpoint,
     load_trained,
     remove_incomplete_checkpoints,
-    trained_tensors,
+    trained_names,
 )
 from semfreeze_core.finetune.arm.training import ArmTraining
 from semfreeze_core.finetune.model.batches import Collator
@@ -23,10 +23,8 @@ from semfreeze_core.finetune.model.network import Network
 from semfreeze_core.finetune.processes import from_first
 from semfreeze_core.finetune.train.deeper import (
     LOOK,
-    read_looks,
     save_look,
     save_switch,
-    saved_switch,
     wide_weights,
     write_looks,
 )
@@ -71,18 +69,19 @@ class PhasedTraining(Fit):
             evaluator = self.evaluator(network, wide.parts)
             notes = self.evaluate_best(evaluator, checkpoint_step(best))
             trained = replace(trained, after=evaluator.points[-1], notes=notes)
-        looks = read_looks(self.folder)
+        looks = self._looks()
         return replace(
             trained, notes=(*self.notes, *trained.notes), looks=() if looks is None else tuple(looks.looks)
         ), network
 
     def _freeze_deeper(self, wide: Phase, deep: Phase, switch: DepthSwitch) -> Network:
         """Train the first phase, or what is left of it; the model ready to train the second."""
-        if saved_switch(self.folder) is not None:
+        if self._saved_switch() is not None:
             return self._second_network(wide, deep)
         end = self._first_phase(wide, switch.step)
         network = self.network(deep, first=False)
-        save_switch(end, trained_tensors(network.supervised), self.folder, self.search)
+        trained = trained_names(network.supervised)
+        from_first(lambda: save_switch(end, trained, self.folder, self.search))
         return network
 
     def _first_phase(self, wide: Phase, step: int) -> Path:
@@ -122,29 +121,34 @@ class PhasedTraining(Fit):
         nothing anew.
         """
         for step in switch.looks(self.steps):
-            if saved_switch(self.folder) is not None:
+            if self._saved_switch() is not None:
                 return True
-            looks = read_looks(self.folder)
+            looks = self._looks()
             decided = None if looks is None else next((look for look in looks.looks if look.step == step), None)
-            last = last_complete_checkpoint(self.checkpoints)
+            last = self._last_checkpoint()
             if decided is not None and last is not None and checkpoint_step(last) > step:
                 continue  # it went on from there
             end = self._first_phase(wide, step)
             if decided is None:
                 decided = self._look(wide, deep, end)
-            where = self.folder / LOOK / ("deep" if decided.deeper else "wide") / f"checkpoint-{step + LOOK_STEPS}"
-            if decided.deeper:
-                save_look(end, where, self.folder, self.search)
-            else:
-                adopt(where, self.checkpoints)
-                shutil.rmtree(self.folder / LOOK, ignore_errors=True)
-        return saved_switch(self.folder) is not None
+            from_first(functools.partial(self._go_on, decided, end))
+        return self._saved_switch() is not None
+
+    def _go_on(self, decided: Look, end: Path) -> None:
+        """Keep the short training that a decision goes on from."""
+        step = checkpoint_step(end) + LOOK_STEPS
+        won = self.folder / LOOK / ("deep" if decided.deeper else "wide") / f"checkpoint-{step}"
+        if decided.deeper:
+            save_look(end, won, self.folder, self.search)
+        else:
+            adopt(won, self.checkpoints)
+            shutil.rmtree(self.folder / LOOK, ignore_errors=True)
 
     def _look(self, wide: Phase, deep: Phase, end: Path) -> Look:
         """Train LOOK_STEPS steps from a checkpoint with either depth, and decide by their losses."""
-        looks = read_looks(self.folder)
+        looks = self._looks()
         assert looks is not None, "the first phase begins with it"
-        shutil.rmtree(self.folder / LOOK, ignore_errors=True)
+        from_first(lambda: shutil.rmtree(self.folder / LOOK, ignore_errors=True))
         losses: dict[str, list[float]] = {}
         records: dict[str, Record] = {}
         for name, phase in (("deep", deep), ("wide", wide)):
@@ -153,7 +157,8 @@ class PhasedTraining(Fit):
             network = self.network(phase, first=name == "wide", cached=False)
             begin = end
             if name == "deep":
-                begin = deeper_checkpoint(end, trained_tensors(network.supervised), self.folder / LOOK / "begin")
+                trained = trained_names(network.supervised)
+                begin = from_first(functools.partial(deeper_checkpoint, end, trained, self.folder / LOOK / "begin"))
             place = self.folder / LOOK / name
             losses[name], records[name] = self._short_training(network, phase.parts, begin, place)
             self._unfreeze(network, f"Training: {name} trial after step {checkpoint_step(end)}")
@@ -161,7 +166,7 @@ class PhasedTraining(Fit):
         look = decide_look(
             checkpoint_step(end), looks.before, losses["wide"], losses["deep"], self._target_tokens(len(looks.before))
         )
-        write_looks(looks.model_copy(update={"looks": [*looks.looks, look]}), self.folder)
+        from_first(lambda: write_looks(looks.model_copy(update={"looks": [*looks.looks, look]}), self.folder))
         made = records["deep" if look.deeper else "wide"]
         self.record.losses += made.losses
         self.record.step_seconds += made.step_seconds

@@ -17,7 +17,6 @@ from semfreeze_core.finetune.processes import (
     from_first,
     is_first,
     joined,
-    launch,
     own_device,
     own_share,
     refuse_other_ways,
@@ -67,12 +66,6 @@ def train_plan(request: TrainRequest, folder: Path, progress: Progress = silent)
     plan = request.plan
     require_recommendation(plan)
     refuse_other_ways()
-    count = launch().count
-    if count > 1 and plan.switch is not None:
-        raise PlanError(
-            f"A plan that freezes deeper in the course of training is trained by one process, and {count} were "
-            "started: start it without torchrun or accelerate launch, or make a plan without --progressive."
-        )
     source = request.model or ModelSource.of(plan.model)
     source = source.model_copy(update={"device": own_device(source.device)})
     trackers = reporters(request.report_to, folder)
@@ -186,8 +179,8 @@ def _train(
 
 def _parts(setup: TrainingSetup, arm: Arm, n_examples: int) -> int:
     """In how many parts a new training takes its data: with a cache, each process caches its own part alone."""
-    count = own_share().of
-    return count if setup.prefix_cache and arm.parts.freeze_depth > 0 and n_examples >= count else 1
+    count, depth = own_share().of, arm.parts.freeze_depth if arm.switch is None else arm.switch.deep_depth
+    return count if setup.prefix_cache and depth > 0 and n_examples >= count else 1
 
 
 def _planned_arm(plan: FreezePlan, shape: ModelShape, steps: int) -> Arm:

@@ -6,6 +6,7 @@ import signal
 import socket
 import time
 import traceback
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -42,7 +43,10 @@ def together(
 
 
 def _fork(work: Callable[[int], Any], folder: Path, rank: int, count: int, port: int) -> int:
-    child = os.fork()
+    with warnings.catch_warnings():
+        # of threads, which later releases of Python warn of: those that the tests' own runner may have do not matter
+        warnings.simplefilter("ignore", DeprecationWarning)
+        child = os.fork()
     if child:
         return child
     status = 1
