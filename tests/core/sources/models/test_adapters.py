@@ -10,6 +10,7 @@ from peft import LoHaConfig, LoraConfig, PeftModel, PromptTuningConfig, get_peft
 from transformers import AutoModelForCausalLM
 
 from semfreeze_core.errors import ModelError
+from semfreeze_core.sources.models import opening
 from semfreeze_core.sources.models.causal_lm import load_causal_lm, measure_empty, require_rows_of
 from semfreeze_core.sources.models.loading import check_weightless
 from semfreeze_core.sources.models.loading_errors import clear_errors
@@ -212,6 +213,21 @@ def test_a_base_that_the_hub_does_not_have_is_told_as_the_base(folders, what):
     assert str(caught.value).startswith(
         f"{adapter}: {what} could not be loaded: the Hugging Face hub cannot be reached, and nothing was downloaded "
         "before. Its base models/base is no folder here, so it was looked for on the Hugging Face hub."
+    )
+
+
+def test_a_base_of_which_the_hub_says_nothing_is_told_as_the_base(folders, monkeypatch):
+    adapter, _ = folders
+    edit_adapter(adapter, base_model_name_or_path="owner/name")
+
+    def cut_off(*_):
+        raise ModelError("owner/name: the hub did not say.")
+
+    monkeypatch.setattr(opening, "holds_adapter", cut_off)
+    assert refusal(adapter) == (
+        f"{adapter} is an adapter, and its base cannot be opened: owner/name: the hub did not say. "
+        "To use another base, write its folder or Hub ID as base_model_name_or_path in "
+        f"{adapter}/adapter_config.json."
     )
 
 
