@@ -52,7 +52,11 @@ def preview(
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Show examples as the model gets them, with target tokens marked, and the memory an analysis needs."""
+    """Show examples as the model gets them, with target tokens marked, and the memory an analysis needs.
+
+    The model is checked by its config and its weights' names and shapes. Weights that are damaged otherwise show only
+    when an analysis loads them.
+    """
     from dataclasses import asdict
 
     from semfreeze_core.cli.printing.console import print_json, progress_on_stderr

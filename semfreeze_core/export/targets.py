@@ -147,10 +147,11 @@ def _loadable(plan: FreezePlan, model: str | None) -> str:
     elif source == "embedded":
         what = "semfreeze's bundled model, stored in its cache"
     elif model_file(source, "adapter_config.json", plan.model.revision if model is None else None) is not None:
-        what = "a folder or repository of adapters that semfreeze merged"
+        what = "a folder or repository of adapters"
     else:
         return source
+    subject, whole = ("The plan's model", "it") if model is None else (f"--model {model}", "the whole model")
     raise PlanError(
-        f"The plan's model is {what}, which other trainers do not load. Set --model to a folder or Hub ID that "
-        "contains it, or train with semfreeze train."
+        f"{subject} is {what}, which other trainers do not load. Set --model to a folder or Hub ID that contains "
+        f"{whole}, or train with semfreeze train."
     )

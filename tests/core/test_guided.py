@@ -247,6 +247,31 @@ def test_a_finetune_is_found_finished_in_a_project_that_was_copied(finished, req
     assert again.training == report.training
 
 
+@pytest.fixture
+def moved(finished, request_for, tmp_path):
+    """The request and folder of the finetune `undecided` in a project that was moved: nothing is where it was."""
+    request, folder = request_for(), finished[1]
+    task, place = Path(request.data).parent, tmp_path / "project"
+    shutil.copytree(task, place / task.name)
+    shutil.copytree(folder.parent / "undecided", place / folder.parent.name / "out")
+    model = request.model.model_copy(update={"source": str(place / task.name / "model")})
+    request = replace(request, model=model, data=str(place / task.name / "task.jsonl"))
+    away = [(part.rename(part.with_name(f"{part.name}-away")), part) for part in (task, folder.parent)]
+    try:
+        yield request, place / folder.parent.name / "out"
+    finally:
+        for there, part in away:
+            there.rename(part)
+
+
+def test_a_finetune_goes_on_where_its_project_was_moved_to(finished, moved, monkeypatch):
+    monkeypatch.setattr(validation_module, "run_arm_process", lambda *_: pytest.fail("a variant began again"))
+    request, folder = moved
+    again = finetune(request, folder)
+    assert again.freeze_depth == finished[0].freeze_depth
+    assert again.training["after"] == finished[0].training["after"]
+
+
 @pytest.fixture(scope="module")
 def raced(finished, request_for, tmp_path_factory):
     """A finetune that was killed after a race which the quarter won, and what was said; a trial is to follow."""

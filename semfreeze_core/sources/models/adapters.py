@@ -196,6 +196,10 @@ def _without_copies(keys: list[str], adapter: Adapter) -> list[str]:
 def attach_adapter(model: Any, adapter: Adapter) -> Any:
     """The base model with the adapter beside its weights, as PEFT puts it there; it may be without weights itself.
 
+    Args:
+        model: the base, with the adapter's vocabulary.
+        adapter: to be put beside it.
+
     Raises:
         ModelError: peft is not there, the adapter is of a kind that cannot be merged, or it is another model's.
     """
@@ -212,7 +216,6 @@ def attach_adapter(model: Any, adapter: Adapter) -> Any:
             f"{adapter.name}: a {adapter.kind} adapter cannot be written into the model's weights, so it has no "
             "hidden states of its own. Adapters like LoRA can."
         )
-    resize_vocabulary(model, adapter)
     _refuse_tied(model, adapter)
     try:
         adapted = PeftModel.from_pretrained(model, str(adapter.folder), torch_device="cpu").eval()
@@ -223,10 +226,13 @@ def attach_adapter(model: Any, adapter: Adapter) -> Any:
         raise ModelError(f"{adapter.name} does not fit {adapter.base}: {reason}. {_ANOTHER_BASE}") from error
     mismatched_keys = [*report.missing_keys, *_without_copies(report.unexpected_keys, adapter)]
     if mismatched_keys:
-        raise ModelError(
-            f"{adapter.name}: {len(mismatched_keys)} weights of the adapter are missing or find no place in "
-            f"{adapter.base} ({mismatched_keys[0]}). {_ANOTHER_BASE}"
+        n = len(mismatched_keys)
+        count = (
+            "1 weight of the adapter is missing or finds"
+            if n == 1
+            else f"{n} weights of the adapter are missing or find"
         )
+        raise ModelError(f"{adapter.name}: {count} no place in {adapter.base} ({mismatched_keys[0]}). {_ANOTHER_BASE}")
     return adapted
 
 
@@ -263,8 +269,9 @@ def merge_adapter(model: Any, adapter: Adapter) -> Any:
     Raises:
         ModelError: peft is not there, the adapter is another model's, or it cannot be written into the weights.
     """
+    resize_vocabulary(model, adapter)
+    ids = probe_ids(model).to(model.device)  # before an adapter that trains tokens wraps the embedding
     adapted = attach_adapter(model, adapter)
-    ids = probe_ids(model).to(model.device)
     before = adapted(input_ids=ids, use_cache=False).logits.float()
     merged = adapted.merge_and_unload(safe_merge=True)
     after = merged(input_ids=ids, use_cache=False).logits.float()

@@ -150,14 +150,17 @@ def check_weightless(checkpoint: Checkpoint) -> None:
     folder = Path(checkpoint.location) if checkpoint.kind == "folder" else None
     if folder is not None:
         check_weights(folder)
+    elif checkpoint.adapter is None:
+        return
     config = load_config(checkpoint)
     with torch.device("meta"):
         model = empty_model(checkpoint, config)
     try:
         with quiet_transformers():
             shapes = None if folder is None or quantization_entry(config) is not None else tensor_shapes(folder)
-            if shapes is not None:
-                _check_complete(checkpoint.model_name, *_load_shapes(type(model), config, shapes))
+            if shapes is not None:  # an adapter's vocabulary is in the config by now
+                loaded = _load_shapes(type(model), load_config(checkpoint), shapes)
+                _check_complete(checkpoint.model_name, *loaded)
             if checkpoint.adapter is not None:
                 attach_adapter(model, checkpoint.adapter)
     except SemfreezeError:

@@ -78,22 +78,31 @@ def _open_base(
     if not options["config_only"]:
         check_adapter_weights(adapter, allow_pickle=allow_pickle)
     base, revision = adapter.base if adapter.repository else locate_base(adapter), revision or adapter.revision
-    _refuse_adapter(base, revision, adapter)
+    _refuse_itself(base, adapter)
     try:
-        base_checkpoint = open_checkpoint(base, revision=revision, allow_pickle=allow_pickle, **options)
+        chained = _is_adapter_too(base, revision)
+        base_checkpoint = (
+            None if chained else open_checkpoint(base, revision=revision, allow_pickle=allow_pickle, **options)
+        )
     except ModelError as error:
         raise ModelError(f"{source} is an adapter, and its base cannot be opened: {error} {adapter.advice}") from error
+    if base_checkpoint is None:
+        raise ModelError(f"{adapter.name} is an adapter of an adapter ({base}): merge that one into its base first.")
     return replace(base_checkpoint, source=source, adapter=adapter)
 
 
-def _refuse_adapter(base: str, revision: str | None, adapter: Adapter) -> None:
-    """Look at a base before it is opened: it may be this adapter, or another that names this one as its base."""
+def _refuse_itself(base: str, adapter: Adapter) -> None:
     if base == adapter.repository or (
         is_adapter(user_path(base)) and user_path(base).resolve() == adapter.folder.resolve()
     ):
         raise ModelError(f"{adapter.name} is an adapter that names itself as its base. {adapter.advice}")
-    if is_adapter(user_path(base)) or (base != "embedded" and names_hub_model(base) and holds_adapter(base, revision)):
-        raise ModelError(f"{adapter.name} is an adapter of an adapter ({base}): merge that one into its base first.")
+
+
+def _is_adapter_too(base: str, revision: str | None) -> bool:
+    """Whether a base is an adapter, perhaps one that names the first as its own base; before it is opened."""
+    return is_adapter(user_path(base)) or (
+        base != "embedded" and names_hub_model(base) and holds_adapter(base, revision)
+    )
 
 
 def _check_folder(folder: Path, *, allow_pickle: bool, config_only: bool) -> None:

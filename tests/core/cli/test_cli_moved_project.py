@@ -5,10 +5,13 @@ import shutil
 
 import pytest
 
+from semfreeze_core.finetune.validation import validate as validation_module
 from semfreeze_core.runs.folder import read_manifest, write_run
 from semfreeze_core.runs.plans import read_plan
+from semfreeze_core.runs.reports import read_validation
 from tests.core.cli.terminal import ask
-from tests.core.runs.tiny_run import read_tiny
+from tests.core.finetune.arms_here import arms_in_this_process
+from tests.core.runs.tiny_run import read_tiny, task_rows, write_jsonl
 
 FEW = ("--steps", 2, "--batch-size", 2, "--device", "cpu", "--quiet")
 
@@ -26,6 +29,22 @@ def project(request, models, task, tmp_path, monkeypatch):
     assert ask("plan", folder / "runs" / "one", "--depth", 1, "--out", folder / "plan.json").code == 0
     monkeypatch.chdir(tmp_path)
     return folder
+
+
+@pytest.fixture
+def validated(project):
+    """The words of a validation of the project's run that has ended, but for the project's folder."""
+    write_jsonl(project / "eval.jsonl", task_rows(8, seed=9))
+
+    def validate(folder, plan, *further):
+        flags = ("--arms", "full,planned", "--seeds", 1, "--lr", "full=1e-3,frozen=1e-3", "--match", "steps")
+        data = ("--train", folder / "task.jsonl", "--eval", folder / "eval.jsonl", "--accuracy-examples", 0)
+        return ask("validate", folder / plan, *data, *flags, *FEW, *further)
+
+    with arms_in_this_process():
+        answer = validate(project, "runs/one", "--depth", 1)
+    assert answer.code == 0, answer.err
+    return validate
 
 
 @pytest.fixture
@@ -70,3 +89,30 @@ def test_a_moved_plan_whose_model_is_gone_says_what_to_pass(moved, tmp_path):
     refusal = ask("train", moved / "plan.json", "--data", moved / "task.jsonl", "--out", tmp_path / "out", *FEW).refusal
     assert refusal.startswith("The plan's model is not at /")
     assert refusal.endswith("Set --model to the folder or GGUF file where it is now.")
+
+
+def test_a_validation_in_a_moved_project_is_found_and_another_one_finds_the_model(
+    project, validated, tmp_path, monkeypatch
+):
+    moved = project.rename(tmp_path / "moved")
+    with monkeypatch.context() as patch:
+        patch.setattr(validation_module, "run_arm_process", lambda *_: pytest.fail("it trained again"))
+        again = validated(moved, "runs/one", "--depth", 1)
+        assert again.code == 0, again.err
+        assert f"Saved in {moved / 'runs' / 'one' / 'validations' / 'task'}" in again.out
+    with arms_in_this_process():
+        other = validated(moved, "plan.json", "--out", moved / "other")
+    assert other.code == 0, other.err
+    assert read_validation(moved / "other").settings.model == str(moved / "model")
+
+
+def test_a_moved_run_whose_model_is_gone_says_what_to_pass_to_a_validation(project, validated, tmp_path):
+    moved = project.rename(tmp_path / "moved")
+    (moved / "model").rename(tmp_path / "lost")
+    for plan in ("plan.json", "runs/one"):
+        refusal = validated(moved, plan, "--out", moved / "other").refusal
+        assert refusal.startswith("The plan's model is not at /")
+        assert refusal.endswith("Set --model to the folder or GGUF file where it is now.")
+    with arms_in_this_process():
+        found = validated(moved, "plan.json", "--out", moved / "other", "--model", tmp_path / "lost")
+    assert found.code == 0, found.err

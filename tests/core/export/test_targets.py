@@ -199,6 +199,8 @@ def test_models_that_trainers_do_not_load_are_refused_unless_told_where_they_are
     plan = plan.model_copy(update={"model": replace(plan.model, source=source)})
     with pytest.raises(PlanError, match=f"The plan's model is {what}"):
         export_plan(plan, "axolotl")
+    with pytest.raises(PlanError, match=f"^--model {source} is {what}.* contains the whole model, or train with"):
+        export_plan(plan, "axolotl", model=source)
     assert exported_yaml(plan, "axolotl", model="folder")["base_model"] == "folder"
 
 

@@ -10,6 +10,7 @@ from peft import LoHaConfig, LoraConfig, PeftModel, PromptTuningConfig, get_peft
 from transformers import AutoModelForCausalLM
 
 from semfreeze_core.errors import ModelError
+from semfreeze_core.sources.models import opening
 from semfreeze_core.sources.models.causal_lm import load_causal_lm, measure_empty, require_rows_of
 from semfreeze_core.sources.models.loading import check_weightless
 from semfreeze_core.sources.models.loading_errors import clear_errors
@@ -89,6 +90,7 @@ def refusal(source, *, weightless=True, **options):
 def test_load_merges_an_adapter_as_by_hand(tmp_path, family, targets):
     adapted = save_adapter(tmp_path / "adapter", tmp_path / "base", family, targets=targets)
     beside = adapted(IDS).logits
+    check_weightless(open_checkpoint(str(tmp_path / "adapter")))
     loaded = load(tmp_path / "adapter")
     merged, plain = loaded.decoder.model(IDS).logits, load(tmp_path / "base").decoder.model(IDS).logits
     assert torch.allclose(merged, beside, atol=1e-5)
@@ -115,11 +117,26 @@ def test_load_reads_an_adapter_that_brings_new_tokens(tmp_path, modules_to_save,
             wrapper.modules_to_save["default"].weight.data += 0.1
     adapted.save_pretrained(tmp_path / "adapter", save_embedding_layers=save_embedding_layers)
     tokenizer.save_pretrained(tmp_path / "adapter")
+    check_weightless(open_checkpoint(str(tmp_path / "adapter")))
     loaded = load(tmp_path / "adapter")
     ids = torch.tensor([[5, 6, len(tokenizer) - 2, len(tokenizer) - 1]])
     assert torch.allclose(loaded.decoder.model(ids).logits, adapted(ids).logits, atol=1e-5)
     assert loaded.shape.vocab_rows == len(tokenizer) == 322
     assert measure_empty(open_checkpoint(str(tmp_path / "adapter"), config_only=True)) == loaded.shape
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("tied", [False, True])
+def test_load_merges_an_adapter_that_trains_some_tokens(tmp_path, tied):
+    save_tiny(tmp_path / "base", tied=tied)
+    config = LoraConfig(r=3, target_modules=["q_proj"], init_lora_weights=False, trainable_token_indices=[5, 6])
+    adapted = get_peft_model(AutoModelForCausalLM.from_pretrained(tmp_path / "base"), config).eval()
+    for name, parameter in adapted.named_parameters():
+        if "trainable_tokens_delta" in name:
+            parameter.data += 0.2
+    adapted.save_pretrained(tmp_path / "adapter")
+    check_weightless(open_checkpoint(str(tmp_path / "adapter")))
+    assert torch.allclose(load(tmp_path / "adapter").decoder.model(IDS).logits, adapted(IDS).logits, atol=1e-5)
 
 
 def test_load_says_what_was_merged_into_what(folders):
@@ -196,6 +213,21 @@ def test_a_base_that_the_hub_does_not_have_is_told_as_the_base(folders, what):
     assert str(caught.value).startswith(
         f"{adapter}: {what} could not be loaded: the Hugging Face hub cannot be reached, and nothing was downloaded "
         "before. Its base models/base is no folder here, so it was looked for on the Hugging Face hub."
+    )
+
+
+def test_a_base_of_which_the_hub_says_nothing_is_told_as_the_base(folders, monkeypatch):
+    adapter, _ = folders
+    edit_adapter(adapter, base_model_name_or_path="owner/name")
+
+    def cut_off(*_):
+        raise ModelError("owner/name: the hub did not say.")
+
+    monkeypatch.setattr(opening, "holds_adapter", cut_off)
+    assert refusal(adapter) == (
+        f"{adapter} is an adapter, and its base cannot be opened: owner/name: the hub did not say. "
+        "To use another base, write its folder or Hub ID as base_model_name_or_path in "
+        f"{adapter}/adapter_config.json."
     )
 
 
