@@ -35,7 +35,7 @@ def home() -> Path:
 
 
 def cache_folder() -> Path:
-    """Folder of what can be made again (converted models, boundary states, UMAP layouts).
+    """Folder of what can be made again (converted models, boundary states, spectra, UMAP layouts).
 
     Below `SEMFREEZE_HOME`, else the platform's cache.
     """

@@ -33,7 +33,7 @@ from semfreeze_core.semantics.extraction import extraction_entry
 from semfreeze_core.semantics.gradient_norm import gradient_score
 from semfreeze_core.semantics.positions import Positions, choose_positions
 from semfreeze_core.semantics.scores import read_scores, read_spectrum_score, states_to_keep
-from semfreeze_core.semantics.task_null import read_task_null
+from semfreeze_core.semantics.task_null import OwnReading, read_task_null
 from semfreeze_core.sources.data.encode import EncodedSet, encode_all
 from semfreeze_core.sources.data.examples import ExampleSet, read_examples
 from semfreeze_core.sources.data.fields import resolve_fields
@@ -279,6 +279,7 @@ def _begin(loaded: LoadedModel, request: AnalysisRequest, progress: Progress) ->
         labels,
         position_limit=request.positions,
         seed=request.seed,
+        own=OwnReading(positions, traces),
         max_tokens=request.batch_tokens,
         progress=progress,
     )

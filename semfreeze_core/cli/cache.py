@@ -9,7 +9,8 @@ from semfreeze_core.cli.options.common import JsonOption
 from semfreeze_core.wording.escaping import terminal_text
 
 cache_app = typer.Typer(
-    no_args_is_help=True, help="List and clear cached files (converted models, boundary states, UMAP layouts)."
+    no_args_is_help=True,
+    help="List and clear cached files (converted models, boundary states, spectra, UMAP layouts).",
 )
 app.add_typer(cache_app, name="cache")
 

@@ -5,8 +5,8 @@ prompt says. That is language, not the task. Swapping completions between exampl
 task, so only what a prompt does for its own completion is left in the difference. Our derivation.
 """
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -20,6 +20,25 @@ from semfreeze_core.semantics.positions import Positions, choose_positions
 from semfreeze_core.sources.models.decoder import Decoder
 
 MIN_PAIRS = 8
+
+
+@dataclass(frozen=True)
+class OwnReading:
+    """What the main analysis read of the examples; prompts with their own completions are among them.
+
+    Attributes:
+        positions: of each example.
+        traces: by metric, a row for each example.
+    """
+
+    positions: Sequence[Positions]
+    traces: Mapping[str, TransitionTrace]
+
+    def has(self, example: TokenizedExample, at: Positions, examples: Sequence[TokenizedExample], index: int) -> bool:
+        """Whether an example was read at these positions as the one of this index."""
+        return np.array_equal(example.input_ids, examples[index].input_ids) and np.array_equal(
+            at, self.positions[index]
+        )
 
 
 def swap_partners(completions: Sequence[bytes], seed: int) -> list[tuple[int, int]]:
@@ -67,17 +86,20 @@ def read_task_null(
     *,
     position_limit: int,
     seed: int,
+    own: OwnReading | None = None,
     max_tokens: int | None = None,
     progress: Progress = silent,
 ) -> tuple[dict[str, SwappedPairs], ExtractionTally]:
     """Read up to 64 prompts with their own and with swapped completions, paired by prompt.
 
     The swapped completions' labels must be among `labels`, which they are when donors come from the same examples and
-    positions are drawn by the donor's row.
+    positions are drawn by the donor's row. Where `own` has read a prompt with its own completion at the same positions,
+    as it has of all that have one turn and need no cut, that is taken and not read again.
     """
     drawn = np.random.default_rng(seed).permutation(len(examples))[:NULL_PAIRS].tolist()
     # A lone first token is a BOS or the start of a plain text: no prompt that could be paired with another completion.
-    chosen = [_alone(examples[i]) for i in drawn if last_stretch(examples[i]) > 1]
+    prompted = [i for i in drawn if last_stretch(examples[i]) > 1]
+    chosen = [_alone(examples[i]) for i in prompted]
     partners = swap_partners([e.input_ids[last_stretch(e) :].tobytes() for e in chosen], seed) if chosen else []
     if len(partners) < MIN_PAIRS:
         reason = (
@@ -93,16 +115,29 @@ def read_task_null(
     ]
     both = [*originals, *swapped]
     positions: list[Positions] = choose_positions(both, position_limit, seed)
+    known = {
+        row: prompted[i]
+        for row, (i, _) in enumerate(partners)
+        if own is not None and own.has(both[row], positions[row], examples, prompted[i])
+    }
+    unread = [row for row in range(len(both)) if row not in known]
     traces, tally = read_traces(
         decoder,
-        both,
-        positions,
+        [both[row] for row in unread],
+        [positions[row] for row in unread],
         labels,
         stage="Analyzing swapped completions",
         max_tokens=max_tokens,
         progress=progress,
     )
-    return {name: _paired(trace, len(originals)) for name, trace in traces.items()}, tally
+    pairs = dict[str, SwappedPairs]()
+    for name, trace in traces.items():
+        deviation = np.empty((len(both), trace.deviation.shape[1]), dtype=trace.deviation.dtype)
+        deviation[unread] = trace.deviation
+        if own is not None and known:
+            deviation[list(known)] = own.traces[name].deviation[list(known.values())]
+        pairs[name] = SwappedPairs(name, deviation[: len(originals)], deviation[len(originals) :])
+    return pairs, tally
 
 
 def _alone(example: TokenizedExample) -> TokenizedExample:
@@ -126,7 +161,3 @@ def _cut_to_fit(prompt: TokenizedExample, donor: TokenizedExample, longest: int)
         supervised=np.delete(prompt.supervised, cut),
         truncated=prompt.truncated + excess,
     )
-
-
-def _paired(trace: TransitionTrace, n: int) -> SwappedPairs:
-    return SwappedPairs(trace.metric, trace.deviation[:n], trace.deviation[n:])

@@ -14,8 +14,10 @@ from semfreeze_core.finetune.prefix.fill import agreed_dtype
 from semfreeze_core.records.training import TrainingSetup
 from semfreeze_core.semantics.analysis import prepare_labels, read_traces
 from semfreeze_core.semantics.display import choose_display
+from semfreeze_core.semantics.gradient_norm import gradient_score
 from semfreeze_core.semantics.positions import choose_positions
 from semfreeze_core.semantics.scores import read_scores, states_to_keep
+from semfreeze_core.semantics.spectrum import spectrum_score
 from semfreeze_core.semantics.task_null import read_task_null
 from semfreeze_core.sources.models.decoder import find_decoder
 from tests.core.finetune.loaded import load_tiny, task_examples
@@ -54,7 +56,9 @@ def analyzed(decoder):
     states = states_to_keep(decoder, examples, 0)
     traces, _ = read_traces(decoder, examples, positions, labels, kept=display, scores=states)
     read_task_null(decoder, examples, labels, position_limit=8, seed=0)
-    scores = read_scores(decoder, examples, positions, states, wanted=("spectrum", "gradient_norm"), seed=0)
+    scores = read_scores(examples, states, len(decoder.layers), 0)
+    scores["spectrum"] = spectrum_score(decoder.layers, requested=True)
+    scores["gradient_norm"] = gradient_score(decoder, examples, positions)
     means = {name: trace.deviation.mean(0) for name, trace in traces.items()}
     return means, {name: score.values for name, score in scores.items()}
 

@@ -16,6 +16,7 @@ from semfreeze_core.saved_analysis import add_missing_scores, missing_scores, sa
 from semfreeze_core.semantics import scores, spectrum
 from semfreeze_core.wording.runs import PLAN_READY
 from semfreeze_core.workflow import AnalysisRequest, begin_analysis
+from tests.core.killed_writes import kill_everywhere
 from tests.core.runs.tiny_run import task_rows, write_jsonl
 from tests.core.saved_models import save_tiny
 
@@ -125,6 +126,32 @@ def test_what_was_stopped_resumes_with_what_is_missing(analysis, stopped, never,
     assert document(folder) == document(tmp_path / "whole")
     assert list(run.scores) == list(whole.scores)
     assert missing_scores(request_, folder) == []
+
+
+def test_killed_anywhere_it_leaves_a_whole_run_or_none_and_ends_the_same(
+    analysis, request_, model, monkeypatch, tmp_path
+):
+    save_analysis(analysis, tmp_path / "reference" / "whole")
+    loaded = workflow.load_model(request_)
+    monkeypatch.setattr(saved_analysis, "load_model", lambda *_: loaded)
+
+    def prepare(n):
+        (tmp_path / str(n)).mkdir()
+        return tmp_path / str(n)
+
+    left = []
+    for place, kill in kill_everywhere(prepare, lambda place: save_analysis(analysis, place / "one")):
+        folder = place / "one"
+        if not folder.exists():
+            left.append("nothing")
+            continue
+        read_run(folder)
+        missing = missing_scores(request_, folder)
+        left.append(" ".join(missing) or "whole")
+        add_missing_scores(request_, folder, missing)
+        assert document(folder) == document(tmp_path / "reference" / "whole"), kill.operations
+        assert [path.name for path in place.iterdir()] == ["one"] or kill.happened
+    assert list(dict.fromkeys(left)) == ["nothing", "spectrum gradient_norm", "gradient_norm", "whole"]
 
 
 @pytest.mark.parametrize(

@@ -37,6 +37,13 @@ def test_a_missing_score_is_a_sentence_with_the_command_that_adds_it(page, begun
     assert f"--out={begun}`" in told
 
 
+def test_visitors_from_elsewhere_see_no_folder_of_this_machine(begun, runs):
+    (told,) = to_come(opened("gains", run="begun"))
+    assert told.startswith(NOT_YET)
+    assert "--out=begun`" in told
+    assert str(runs) not in told
+
+
 def test_the_plan_page_recommends_at_once_and_gives_the_missing_score_no_number(begun, example):
     app = opened("decide", run="begun")
     assert f"Freeze the first {make_plan(example.run).freeze_depth} of 30 layers" in sentence(app)

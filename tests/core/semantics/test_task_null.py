@@ -1,5 +1,6 @@
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from semfreeze_core.semantics.extraction import ExtractionTally
 from semfreeze_core.semantics.positions import choose_positions
 from semfreeze_core.semantics.task_null import (
     MIN_PAIRS,
+    OwnReading,
     last_stretch,
     read_task_null,
     swap_partners,
@@ -139,6 +141,31 @@ def test_read_task_null_reads_only_the_last_turn_of_a_conversation(tiny_decoder:
     alone, _ = read_traces(decoder, examples, last, labels)
     assert sorted(_row_by_row(pairs["semantic"].own, alone["semantic"].deviation)) == list(range(10))
     assert tally.tokens == 2 * 10 * 12
+
+
+def test_read_task_null_reads_nothing_again_that_was_read(tiny_decoder: Callable[..., Decoder]) -> None:
+    decoder, rng = tiny_decoder(), np.random.default_rng(0)
+    plain = random_examples(9, seed=0)
+    turns = (24, 3, 2, 3)  # longer than the others, so that none of those is cut
+    chats = [make_example(*(rng.integers(3, 97, n).tolist() for n in turns), row=row) for row in (9, 10, 11)]
+    examples = [*plain, *chats]
+    positions = choose_positions(examples, 2, 0)
+    labels = prepare_labels(decoder, examples, positions, real_rows=97)
+    traces, _ = read_traces(decoder, examples, positions, labels)
+    settings = {"position_limit": 2, "seed": 0}
+    pairs, tally = read_task_null(decoder, examples, labels, own=OwnReading(positions, traces), **settings)
+    again, all_read = read_task_null(decoder, examples, labels, **settings)
+    for metric, read in again.items():
+        np.testing.assert_allclose(pairs[metric].own, read.own, atol=1e-5)
+        np.testing.assert_allclose(pairs[metric].swapped, read.swapped, atol=1e-5)
+    assert all_read.tokens - tally.tokens == sum(len(e.input_ids) for e in plain)  # not a chat's last turn alone
+    # What is taken is what was read, and where it belongs: another reading of one example shows in its row alone.
+    other = {m: replace(t, deviation=t.deviation + np.eye(12, 1, dtype=np.float32)) for m, t in traces.items()}
+    moved, _ = read_task_null(decoder, examples, labels, own=OwnReading(positions, other), **settings)
+    changed = np.abs(moved["semantic"].own - pairs["semantic"].own).max(1)
+    assert (np.sort(changed) > 0.5).tolist() == [False] * 11 + [True]
+    (row,) = np.flatnonzero(changed > 0.5)
+    np.testing.assert_allclose(pairs["semantic"].own[row], traces["semantic"].deviation[0], atol=1e-6)
 
 
 def test_read_task_null_takes_at_most_its_number_of_pairs(tiny_decoder: Callable[..., Decoder]) -> None:
