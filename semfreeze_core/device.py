@@ -98,6 +98,11 @@ def tf32_products(device: torch.device) -> Iterator[None]:
         torch.set_float32_matmul_precision(before)
 
 
+def count_gpus() -> int:
+    """How many CUDA devices torch sees."""
+    return torch.cuda.device_count()
+
+
 def choose_device(name: str) -> torch.device:
     """The torch device for `auto`, `cpu`, `cuda`, `cuda:N` or `mps`.
 

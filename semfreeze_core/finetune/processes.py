@@ -119,9 +119,9 @@ def own_device(name: str) -> str:
     at = launch()
     if at.count == 1:
         return name
-    import torch
+    from semfreeze_core.device import count_gpus  # brings torch
 
-    n_gpus = torch.cuda.device_count()
+    n_gpus = count_gpus()
     if name == "auto":
         name = "cuda" if n_gpus else "cpu"
     if name == "cpu":

@@ -38,7 +38,7 @@ def test_a_missing_score_is_a_sentence_with_the_command_that_adds_it(page, begun
 
 
 def test_visitors_from_elsewhere_see_no_folder_of_this_machine(begun, runs):
-    (told,) = to_come(opened("gains", run="begun"))
+    (told,) = to_come(opened("analyze", run="begun"))
     assert told.startswith(NOT_YET)
     assert "--out=begun`" in told
     assert str(runs) not in told
