@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from semfreeze_core.wording.plan import depth_headline
+from semfreeze_core.wording.plan import depth_headline, no_recommendation
 from semfreeze_dashboard.data import state
 from semfreeze_dashboard.data.run_folder import OpenRun
 from semfreeze_dashboard.panels import export_panel, page
@@ -18,8 +18,11 @@ def body() -> None:
     ctx = page.page_context(chooses_metric=False)
     decided = decision(ctx)
     depth = page.depth_slider(ctx, decided.last_depth)
-    sentence = f"{depth_headline(depth, ctx.n_layers)} {page_text.USE_CONCLUSION}"
-    page.header(ctx, depth, sentence, readouts=page.depth_readouts(ctx))
+    sentences = [depth_headline(depth, ctx.n_layers), page_text.USE_CONCLUSION]
+    opinion = decided.opinion
+    if opinion is not None and opinion.freeze_depth is None:
+        sentences.insert(0, no_recommendation(decided.rule, opinion.candidate_depth))
+    page.header(ctx, depth, " ".join(sentences), readouts=page.depth_readouts(ctx))
     chosen = selection(ctx, decided, depth)
     export_panel.downloads(ctx, chosen)
     export_panel.instructions(chosen, trainer_choice())
