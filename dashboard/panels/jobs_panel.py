@@ -27,6 +27,7 @@ from ..text.visitor_text import error_text, visitor_text
 _RESUMABLE = ("validate", "sweep", "plan", "finetune")
 _SHOWN = 3  # of those that ended, the newest
 _LOG_LINES = 30
+_WIDE = 380  # pixels
 
 
 def jobs_popover() -> None:
@@ -50,7 +51,8 @@ def jobs_popover() -> None:
             st.rerun()
         running = next((job for job in unfinished if job.state == "running"), None)
         progress = read_progress(job_folder(folder, running.name)) if running is not None else None
-        with st.popover(jobs_label(now, progress), key="jobs", help=TOOLTIPS["jobs"]):
+        # As wide as there is room for: what stands out of the window, nobody can press.
+        with st.popover(jobs_label(now, progress), key="jobs", help=TOOLTIPS["jobs"]), st.container(width=_WIDE):
             ended = [job for job in now if job.finished][-_SHOWN:]
             for job in [*unfinished, *reversed(ended)]:
                 show_job(folder, job, "above")

@@ -36,7 +36,7 @@ class TopBar:
         with row:
             self._run = st.container(width=260)
             self._gpu = st.container(width=150)
-            self._setup, self._rest = (st.container(width="content") for _ in range(2))
+            self._jobs, self._setup, self._share = (st.container(width="content") for _ in range(3))
 
     def pick_run(self, names: list[str], first: str) -> None:
         """The run picker."""
@@ -61,8 +61,9 @@ class TopBar:
 
     def actions(self, opened: OpenRun | None) -> None:
         """The jobs and what to share of the open run."""
-        with self._rest, st.container(horizontal=True, gap="small"):
+        with self._jobs:
             jobs_panel.jobs_popover()
+        with self._share:
             share_popover(opened)
 
 

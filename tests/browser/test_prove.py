@@ -46,6 +46,7 @@ def ask_for_proof(reader, evaluation):
     window.wait_for_url("**/prove**")
     reader.settle()
     assert window.get_by_role("spinbutton", name="Freeze depth").input_value() == "2"
+    window.get_by_role("radiogroup", name="Evaluate on").get_by_role("radio", name="upload").click()
     window.locator("input[type=file]").set_input_files(evaluation)
     window.get_by_text("Estimated:").wait_for()
     reader.settle()
@@ -103,6 +104,6 @@ def test_a_finetune_is_started_followed_and_canceled(reader, stocked, tmp_path):
     reader.open_jobs()
     window.get_by_role("button", name="Cancel").first.click()
     window.get_by_role("button", name="Resume").first.wait_for()
-    assert window.get_by_text("finetune of tiny: canceled").count() == 1
+    assert window.get_by_text("finetune of tiny: canceled", exact=True).count() == 1
     assert not any(finetune.report for finetune in list_finetunes(runs / "tiny").values())
     assert reader.complaints == []
