@@ -99,6 +99,10 @@ class Reader:
         """Show the jobs, which stand under a button above every page."""
         self.window.get_by_test_id("stPopover").get_by_role("button", name="Jobs").click()
 
+    def go_to_top(self) -> None:
+        """Scroll up to the bar above the page, with which what it has opened scrolls away."""
+        self.window.get_by_test_id("stMain").evaluate("main => main.scrollTo(0, 0)")
+
     @property
     def sentence(self) -> str:
         return self.window.locator("h4").first.inner_text()

@@ -51,6 +51,7 @@ def test_an_upload_becomes_a_run_and_a_plan(reader, context, address, model, tmp
     second.open_jobs()
     second.window.get_by_text("done in").first.wait_for()
     second.window.close()
+    reader.go_to_top()  # a page that is loaded again may stand where it was left
     window.get_by_role("button", name="Open tiny-my-task").click()
     window.wait_for_url("**run=tiny-my-task**")
     window.get_by_text("Analyzed examples").wait_for()  # the run, and no longer the form
