@@ -34,6 +34,7 @@ def open_setup(reader):
     reader.window.get_by_role("spinbutton", name="Batch").wait_for()
 
 
+@pytest.mark.slow
 def test_every_page_opens_without_an_error(reader):
     reader.open("")
     for name, chart in (("Analyze", CLOUD), ("Analyze", "What each layer adds"), ("Decide", "Device memory by part")):

@@ -77,7 +77,7 @@ def test_an_analysis_computes_no_float64_on_the_device():
         assert np.allclose(scores[name], values, atol=1e-4, equal_nan=True)
 
 
-@pytest.mark.quick_cases(2)
+@pytest.mark.quick_cases(0)
 @pytest.mark.parametrize("prefix_cache", [True, False])
 def test_a_finetune_computes_no_float64_on_the_device(tmp_path, prefix_cache):
     train, evaluation = task_examples(8), task_examples(6, seed=1)

@@ -27,6 +27,7 @@ def to_come(app):
     return [text for text in captions(app) if text.startswith(("Being computed", "Not computed yet"))]
 
 
+@pytest.mark.quick_cases(2)
 @pytest.mark.parametrize("page", ["analyze", "decide"])
 def test_a_missing_score_is_a_sentence_with_the_command_that_adds_it(page, begun, monkeypatch):
     monkeypatch.setenv(PATHS_VARIABLE, "1")
@@ -55,6 +56,7 @@ def test_the_plan_page_recommends_at_once_and_gives_the_missing_score_no_number(
     assert "spectrum" not in compute.scores(compute.read(server_catalog(), "begun"))
 
 
+@pytest.mark.quick_cases(2)
 @pytest.mark.parametrize("page", ["analyze", "decide"])
 def test_a_score_that_a_job_computes_is_said_to_be_computed(page, begun, runs):
     job(runs, "begun", process=this_process(turn=1.0))

@@ -138,6 +138,7 @@ def test_a_job_that_ended_well_is_drawn(jobs, kept):
     assert "322 of 9,293" in captions(app)
 
 
+@pytest.mark.quick_cases(2)
 @pytest.mark.parametrize("state", ["failed", "dead"])
 def test_a_job_that_failed_says_why_and_is_offered_again(jobs, state, monkeypatch):
     monkeypatch.setattr(jobs_panel, "failure", lambda runs, job: "No memory was left.")

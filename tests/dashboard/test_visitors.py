@@ -236,6 +236,7 @@ def local(example, runs):
     return runs / "own"
 
 
+@pytest.mark.quick_cases(2)
 @pytest.mark.parametrize("page", [None, "data", "analyze", "decide", "prove", "use", "library", "present"])
 def test_pages_of_a_run_show_visitors_no_folders(local, runs, page):
     app = opened(page, run="own", trainer="hf-trainer")

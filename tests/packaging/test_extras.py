@@ -80,7 +80,7 @@ def answers(tmp_path_factory):
     return dict(zip((command for command, _, _ in NEEDS), refused, strict=True))
 
 
-@pytest.mark.quick_cases(5)
+@pytest.mark.quick_cases(0)
 @pytest.mark.parametrize(("command", "package", "extra"), NEEDS)
 def test_what_needs_an_extra_names_it(answers, command, package, extra):
     code, message = answers[command]

@@ -309,6 +309,7 @@ def stopped(analyze, monkeypatch):
     return stop
 
 
+@pytest.mark.quick_cases(2)
 @pytest.mark.parametrize("out", [[], ["--out", "mine"]], ids=["unnamed", "named"])
 def test_the_same_command_again_adds_what_an_interrupted_one_lacks(analyze, stopped, monkeypatch, home, out):
     answer = stopped(*out)

@@ -104,6 +104,7 @@ def test_list_says_how_each_job_stands(runs):
         assert words in shown
 
 
+@pytest.mark.quick_cases(0)
 def test_a_validation_resumes_as_a_job_where_its_folder_was_moved_to(runs, stored, task, monkeypatch, tmp_path):
     monkeypatch.setattr("semfreeze_core.runs.jobs._start", lambda folder: None)
     monkeypatch.setattr("signal.signal", lambda *_: None)  # the job's process is the test's

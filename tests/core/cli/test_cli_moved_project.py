@@ -61,6 +61,7 @@ def test_a_moved_run_and_plan_name_the_model_and_data_that_went_along(moved):
     assert made["model"]["source"] == str(moved / "model")
 
 
+@pytest.mark.quick_cases(2)
 def test_a_moved_plan_is_trained_and_exported_with_the_model_that_went_along(moved, tmp_path):
     trained = ask("train", moved / "plan.json", "--data", moved / "task.jsonl", "--out", tmp_path / "out", *FEW)
     assert trained.code == 0, trained.err
@@ -91,6 +92,7 @@ def test_a_moved_plan_whose_model_is_gone_says_what_to_pass(moved, tmp_path):
     assert refusal.endswith("Set --model to the folder or GGUF file where it is now.")
 
 
+@pytest.mark.quick_cases(2)
 def test_a_validation_in_a_moved_project_is_found_and_another_one_finds_the_model(
     project, validated, tmp_path, monkeypatch
 ):
@@ -106,6 +108,7 @@ def test_a_validation_in_a_moved_project_is_found_and_another_one_finds_the_mode
     assert read_validation(moved / "other").settings.model == str(moved / "model")
 
 
+@pytest.mark.quick_cases(2)
 def test_a_moved_run_whose_model_is_gone_says_what_to_pass_to_a_validation(project, validated, tmp_path):
     moved = project.rename(tmp_path / "moved")
     (moved / "model").rename(tmp_path / "lost")

@@ -42,6 +42,7 @@ def test_help_imports_nothing_heavy(args):
     assert not imported & heavy
 
 
+@pytest.mark.quick_cases(0)
 def test_commands_on_a_finished_run_need_no_torch():
     commands = [["show", "example", "--json"], ["plan", "example"], ["cost", "example"], ["runs", "list"]]
     code = (

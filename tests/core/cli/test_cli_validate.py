@@ -121,6 +121,7 @@ def test_a_validation_with_a_failed_variant_exits_with_3_and_the_same_command_co
     assert trained == ["baseline", "depth-1-seed0", "full-seed0"]
 
 
+@pytest.mark.quick_cases(0)
 def test_a_sweep_with_a_failed_depth_exits_with_3_and_the_same_command_completes_it(failing, stored, task, tmp_path):
     short, trained = failing
     short.add("depth-1-seed0")

@@ -134,6 +134,7 @@ time.sleep(600)
 """
 
 
+@pytest.mark.quick_cases(2)
 @pytest.mark.parametrize("leader", ["obeys", "deaf"])
 def test_end_group_ends_deaf_children_orphans_and_sessions_of_their_own(leader):
     """Three deaf processes: a child, a child with a session of its own, and one whose parent is gone."""

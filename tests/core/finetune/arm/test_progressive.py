@@ -82,7 +82,7 @@ def trained_by_hand(loaded, batches, depths, rate=RATE):
     return losses
 
 
-@pytest.mark.quick_cases(2)
+@pytest.mark.quick_cases(4)
 @pytest.mark.parametrize(
     ("family", "name", "depths", "cached"),
     [
@@ -108,7 +108,7 @@ def test_it_is_its_parts_wide_alone_and_then_deep_from_there(folder, batches, fa
     assert (run.cache_seconds > 0, run.switch_cache_seconds > 0) == cached
 
 
-@pytest.mark.quick_cases(2)
+@pytest.mark.quick_cases(4)
 @pytest.mark.parametrize(
     ("name", "prefix_cache"),
     [("progressive:0-3@4", True), ("progressive:1-3@8", True), ("progressive:1-2@5", False)],
@@ -177,6 +177,7 @@ def test_states_of_a_moved_prefix_are_the_arms_own(folder, tmp_path):
     assert not store.exists() or not list(store.iterdir())
 
 
+@pytest.mark.quick_cases(0)
 def test_its_rate_is_searched_before_it_freezes_deeper(folder):
     settings = replace(SETTINGS, rate_steps=4)
     run, _ = trained(folder, "progressive:0-3@4", settings, rate=1e-3)
@@ -191,7 +192,7 @@ def test_its_rate_is_searched_before_it_freezes_deeper(folder):
     assert [(p.step, p.marks) for p in run.points] == [(4, ["between"]), (6, ["between"]), (12, ["steps"])]
 
 
-@pytest.mark.quick_cases(2)
+@pytest.mark.quick_cases(4)
 @pytest.mark.parametrize("killed_at", ["wide", "switch", "deep"])
 def test_killed_in_any_phase_it_goes_on_to_the_same_numbers(folder, tmp_path, monkeypatch, plain, killed_at):
     settings = replace(SETTINGS, rate_steps=4)

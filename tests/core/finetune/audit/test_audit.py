@@ -95,6 +95,7 @@ def test_audit_sees_reentrant_checkpointing_take_the_gradient_away():
     assert audit(model).problems == ()  # the other cure it names
 
 
+@pytest.mark.quick_cases(0)
 def test_audit_sees_what_trl_does_to_adapters_on_the_top_half():
     model = tiny()
     lora = LoraSetup(3)

@@ -219,6 +219,7 @@ def test_a_prefix_that_raises_leaves_gradients_on():
     assert torch.is_grad_enabled()
 
 
+@pytest.mark.quick_cases(3)
 @pytest.mark.parametrize(("mode", "as_context"), list(zip(MODES, (True, False, True), strict=True)))
 def test_undo_gives_back_flags_classes_and_price(mode, as_context):
     model = tiny()

@@ -136,7 +136,7 @@ def stopped(patch, where):
             yield
 
 
-@pytest.mark.quick_cases(4)
+@pytest.mark.quick_cases(8)
 @pytest.mark.parametrize("where", ["within", 3, 5, "before", "after", 4, 8])
 def test_killed_in_either_phase_or_between_it_ends_with_the_same_weights(
     request_for, whole, tmp_path, monkeypatch, where
@@ -189,7 +189,7 @@ class InventedLosses(ArmEvaluator):
             self.points[-1] = self.points[-1].model_copy(update={"loss": self.by_step[step]})
 
 
-@pytest.mark.quick_cases(4)
+@pytest.mark.quick_cases(8)
 @pytest.mark.parametrize(("best", "killed_at"), [(3, 7), (4, None), (9, 10), (3, None), (9, None), (4, 12)])
 def test_the_best_checkpoint_may_be_of_either_phase(place, request_for, tmp_path, monkeypatch, best, killed_at):
     monkeypatch.setattr(fit, "ArmEvaluator", InventedLosses)
@@ -269,7 +269,7 @@ def test_where_no_trial_allows_it_it_is_the_wide_training(place, request_for, me
     assert "frozen deeper in none" in " ".join((tmp_path / "out" / "README.md").read_text().split())
 
 
-@pytest.mark.quick_cases(6)
+@pytest.mark.quick_cases(0)
 @pytest.mark.parametrize(
     ("allowed", "where"), [(8, "adopt"), (8, "save_look"), (8, "decide_look"), (8, 11), (4, 3), (4, "write_looks")]
 )

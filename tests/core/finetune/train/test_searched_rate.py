@@ -65,7 +65,7 @@ class Killed(BaseException):
     pass
 
 
-@pytest.mark.quick_cases(2)
+@pytest.mark.quick_cases(4)
 @pytest.mark.parametrize("moment", ["after a trial", "before the move", "after the move", "in the training"])
 def test_a_killed_search_or_training_goes_on_and_ends_the_same(reference, request_for, tmp_path, monkeypatch, moment):
     def killing(function, *, first):
@@ -153,6 +153,7 @@ def test_a_training_goes_on_from_first_steps_made_elsewhere_and_ends_the_same(re
     assert not begun.first_steps.checkpoint.exists(), "it became the training's own"
 
 
+@pytest.mark.quick_cases(0)
 def test_a_training_that_ends_before_makes_the_first_steps_of_the_whole_one(request_for, first_steps, tmp_path):
     whole = request_for(steps=None, epochs=1, learning_rate=1e-3)
     reference = train_plan(whole, tmp_path / "reference")
@@ -163,6 +164,7 @@ def test_a_training_that_ends_before_makes_the_first_steps_of_the_whole_one(requ
     assert begun.losses == pytest.approx(reference.losses[4:7], abs=1e-6)
 
 
+@pytest.mark.quick_cases(0)
 def test_a_training_killed_after_it_took_the_first_steps_goes_on(request_for, first_steps, tmp_path, monkeypatch):
     begun = request_for(steps=None, epochs=1, learning_rate=1e-3, first_steps=first_steps(1e-3))
     adopt = fit.adopt

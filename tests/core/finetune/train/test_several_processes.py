@@ -265,7 +265,7 @@ def killed(place, out):
         return error_of(asked(place, prefix_cache="uncached" not in out.name), out)
 
 
-@pytest.mark.quick_cases(4)
+@pytest.mark.quick_cases(0)
 @pytest.mark.parametrize("name", ["by both", "by one", "by four", "uncached by one"])
 def test_a_training_whose_process_is_killed_resumes_to_the_same_model(place, tmp_path, name):
     request, out, whole = asked(place, prefix_cache="uncached" not in name), tmp_path / name, tmp_path / "whole"

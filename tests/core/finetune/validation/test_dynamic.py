@@ -65,6 +65,7 @@ def test_depths_are_chosen_once_for_the_same_examples(made, chosen, monkeypatch)
     assert with_example_depths(other) is other
 
 
+@pytest.mark.quick_cases(0)
 def test_a_dynamic_variant_is_reported_with_its_depths(chosen, tmp_path):
     with arms_in_this_process():
         report = validate(chosen, tmp_path / "validation")

@@ -12,6 +12,7 @@ from tests.core.finetune.plans import plan_of, shape_and_names
 from tests.core.finetune.tiny_plan import make_tiny_plan, write_task
 
 
+@pytest.mark.quick_cases(0)
 def test_a_set_of_layers_is_validated_like_a_depth(tmp_path):
     plan, loaded = make_tiny_plan(tmp_path / "model")
     shape, _ = shape_and_names(loaded.decoder.model)

@@ -74,6 +74,7 @@ def test_its_rates_are_compared_before_the_switch_and_the_report_says_so(finishe
     assert run.learning_rate == run.rate_search.rate
 
 
+@pytest.mark.quick_cases(0)
 def test_its_first_phase_takes_the_rate_that_was_searched_for_an_equal_variant(request_for, tmp_path):
     request = request_for(arms=("depth:1", "progressive:1-3@6"), match="steps")
     with arms_in_this_process():

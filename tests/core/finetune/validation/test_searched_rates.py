@@ -176,6 +176,7 @@ def test_a_damaged_memory_of_a_search_is_none(request_for):
     path.write_bytes(kept)
 
 
+@pytest.mark.quick_cases(0)
 def test_a_search_to_the_last_step_leaves_the_winner_evaluated_there_and_its_checkpoint(request_for, tmp_path):
     setup, arms = replace(SETUP, steps=4), ("depth:1", "full")
     request = request_for(setup=setup, arms=arms, seeds=1, rate_steps=4, keep_checkpoints=True, n_between=0)

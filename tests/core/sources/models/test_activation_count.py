@@ -47,7 +47,7 @@ def calibrated(empty):
     return count
 
 
-@pytest.mark.quick_cases(3)
+@pytest.mark.quick_cases(6)
 @pytest.mark.parametrize(
     ("family", "precision"),
     [

@@ -349,6 +349,7 @@ def save_glm(folder):
     return model
 
 
+@pytest.mark.quick_cases(2)
 @pytest.mark.parametrize("save", [partial(save_tiny, family="deepseek_v3"), save_glm], ids=["deepseek_v3", "glm4_moe"])
 def test_load_leaves_out_layers_that_predict_more_than_the_next_token(tmp_path, save):
     model = save(tmp_path)
