@@ -1,7 +1,8 @@
-"""Every page at every width: nothing lies on anything else, nothing is cut off, and no page scrolls sideways."""
+"""Every page for every eye: at no width does anything lie on anything else, and axe's rules hold, in light and dark."""
 
 import pytest
 
+axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="needs axe, of the extra `dev`")
 PAGES = [
     "",
     "data",
@@ -13,6 +14,7 @@ PAGES = [
     "prove?prove=true",
     "use?trainer=axolotl",
     "library",
+    "present",
 ]
 WIDTHS = (420, 600, 800, 1000, 1200, 1400)
 # In pixels: how far two words of a chart may reach into each other's line, which has room above and below its letters.
@@ -53,6 +55,11 @@ FAULTS = """
 }
 """
 
+# The color under the page.
+GROUND = "() => getComputedStyle(document.querySelector('[data-testid=stApp]')).backgroundColor"
+# Colors of Streamlit's own highlighting of code, which a theme does not reach.
+LEFT_OUT = {"exclude": [[".token"]]}
+
 
 def faults(reader):
     """What is wrong with the page, and still is once a slow machine had time to draw it."""
@@ -64,9 +71,16 @@ def faults(reader):
     return found
 
 
+def broken_rules(reader, options):
+    """Of axe's rules, those that the page breaks: about contrast, labels and roles."""
+    reader.settle()
+    violations = axe.Axe().run(reader.window, context=LEFT_OUT, options=options).response["violations"]
+    return [(rule["id"], rule["nodes"][0]["html"][:120]) for rule in violations]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("page", PAGES)
-def test_nothing_lies_on_anything_else_at_any_width(reader, page):
+def test_nothing_lies_on_anything_else_at_any_width_and_no_rule_of_axe_is_broken(reader, page):
     window, found = reader.window, []
     window.goto(f"{reader.address}/{page}")
     window.get_by_role("heading").or_(window.get_by_role("button", name="Analyze")).first.wait_for()
@@ -75,5 +89,10 @@ def test_nothing_lies_on_anything_else_at_any_width(reader, page):
         found += [(width, fault) for fault in faults(reader)]
     window.set_viewport_size({"width": WIDTHS[-1], "height": 900})
     found += [("wide again", fault) for fault in faults(reader)]
+    found += broken_rules(reader, {})
+    bright = window.evaluate(GROUND)
+    window.emulate_media(color_scheme="dark")
+    window.wait_for_function(f"({GROUND})() !== '{bright}'")
+    found += broken_rules(reader, {"runOnly": ["color-contrast"]})
     assert found == []
     assert reader.complaints == []
