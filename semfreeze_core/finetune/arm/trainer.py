@@ -15,7 +15,7 @@ from transformers import Trainer, TrainerCallback, TrainingArguments
 from transformers.training_args import ParallelMode
 
 from semfreeze_core.errors import RunError
-from semfreeze_core.finetune.arm.shared_order import SharedOrder
+from semfreeze_core.finetune.arm.example_order import ExampleOrder
 from semfreeze_core.finetune.processes import is_first, wait_for_all
 from semfreeze_core.storage import disk_errors, write_atomically
 
@@ -37,7 +37,7 @@ class PlanTrainer(Trainer):
     def __init__(self, *, order: Sampler[Any] | None = None, **how: Any) -> None:
         super().__init__(**how)
         self._order = order
-        if isinstance(order, SharedOrder):
+        if isinstance(order, ExampleOrder):
             self.add_callback(_BeginEpoch(order))
         if self.args.parallel_mode is ParallelMode.DISTRIBUTED:
             network = self._network()
@@ -88,7 +88,7 @@ class PlanTrainer(Trainer):
 class _BeginEpoch(TrainerCallback):
     """Names the epoch to the order: accelerate does not where it skips the batches that a checkpoint has seen."""
 
-    def __init__(self, order: SharedOrder) -> None:
+    def __init__(self, order: ExampleOrder) -> None:
         self.order = order
 
     def on_epoch_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:

@@ -12,10 +12,10 @@ from semfreeze_core.finetune.arm.arguments import trainer_arguments
 from semfreeze_core.finetune.arm.arms import Arm
 from semfreeze_core.finetune.arm.batch_order import DepthCollator, DepthOrder
 from semfreeze_core.finetune.arm.evaluate import ArmEvaluator
+from semfreeze_core.finetune.arm.example_order import example_order
 from semfreeze_core.finetune.arm.rate_search import EndTrial, RateTrials, Sizes, Trial, parameters_before
 from semfreeze_core.finetune.arm.recorder import Record, Recorder
 from semfreeze_core.finetune.arm.settings import ArmSettings
-from semfreeze_core.finetune.arm.shared_order import shared_order
 from semfreeze_core.finetune.arm.switch import EndPhase
 from semfreeze_core.finetune.arm.trainer import PlanTrainer, checkpoint_step, last_complete_checkpoint
 from semfreeze_core.finetune.model.batches import Collator, ExampleIndices
@@ -74,7 +74,7 @@ class ArmTraining:
             "callbacks": callbacks,
         }
         if arm.example_depths is None:
-            order = shared_order(n_examples, self.settings)
+            order = example_order(n_examples, self.settings)
             trainer = PlanTrainer(order=order, data_collator=self.collator, **how)
         else:
             self.network.supervised.move_boundary = self.network.freezing.move_boundary

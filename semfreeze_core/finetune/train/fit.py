@@ -12,10 +12,10 @@ from semfreeze_core.errors import InputError
 from semfreeze_core.finetune.arm.arguments import setup_at_lengths, trainer_arguments
 from semfreeze_core.finetune.arm.arms import Arm
 from semfreeze_core.finetune.arm.evaluate import ArmEvaluator, Course
+from semfreeze_core.finetune.arm.example_order import example_order
 from semfreeze_core.finetune.arm.rate_search import WinningTrial
 from semfreeze_core.finetune.arm.recorder import Record, Recorder
 from semfreeze_core.finetune.arm.settings import ArmSettings
-from semfreeze_core.finetune.arm.shared_order import shared_order
 from semfreeze_core.finetune.arm.switch import EndPhase
 from semfreeze_core.finetune.arm.trainer import (
     BestTrainer,
@@ -255,7 +255,7 @@ class Fit:
             "train_dataset": ExampleIndices(len(self.train)),
             "data_collator": Collator(self.train, network.train_cache),
             "callbacks": [recorder, *ends, *self.trackers],
-            "order": shared_order(len(self.train), self.settings),
+            "order": example_order(len(self.train), self.settings),
         }
         trainer = (
             BestTrainer(last_loss=lambda: float(evaluator.points[-1].loss), after=since, **how)  # type: ignore[arg-type]  # a checkpoint's is whole

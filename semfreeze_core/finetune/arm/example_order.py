@@ -9,7 +9,7 @@ from semfreeze_core.finetune.arm.settings import ArmSettings
 from semfreeze_core.finetune.model.batches import ExampleIndices, place_of
 
 
-class SharedOrder(Sampler[int]):
+class ExampleOrder(Sampler[int]):
     """An epoch's examples in batches that go to the processes in turn, as accelerate deals them out.
 
     The examples are drawn in the order of one process. In one part, a step takes the next ones, as there. In several,
@@ -69,7 +69,7 @@ class SharedOrder(Sampler[int]):
         return dealt
 
 
-def shared_order(n_examples: int, settings: ArmSettings) -> SharedOrder | None:
+def example_order(n_examples: int, settings: ArmSettings) -> ExampleOrder | None:
     """The order of so many examples; None for that of one process, which is the Trainer's own."""
     alone = settings.processes == settings.parts == 1
-    return None if alone else SharedOrder(n_examples, settings)
+    return None if alone else ExampleOrder(n_examples, settings)

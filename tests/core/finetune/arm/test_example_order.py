@@ -6,8 +6,8 @@ import pytest
 from accelerate.data_loader import BatchSamplerShard, prepare_data_loader
 from torch.utils.data import BatchSampler, DataLoader, RandomSampler
 
+from semfreeze_core.finetune.arm.example_order import ExampleOrder, example_order
 from semfreeze_core.finetune.arm.settings import ArmSettings
-from semfreeze_core.finetune.arm.shared_order import SharedOrder, shared_order
 from semfreeze_core.finetune.model.batches import ExampleIndices
 from semfreeze_core.records.training import TrainingSetup
 
@@ -33,7 +33,7 @@ def steps_of(by_process, settings):
 @pytest.mark.parametrize("n_examples", [4, 8, 17, 18, 24, 31])
 def test_every_epoch_meets_every_example_once(n_examples, processes, parts, accumulation):
     settings = replace(SETTINGS, processes=processes, parts=parts, accumulation=accumulation)
-    order = SharedOrder(n_examples, settings)
+    order = ExampleOrder(n_examples, settings)
     epochs = []
     for epoch in range(2):
         order.set_epoch(epoch)
@@ -49,7 +49,7 @@ def test_every_epoch_meets_every_example_once(n_examples, processes, parts, accu
             assert all(i % parts == part for part, indices in enumerate(own) for i in indices)
         # whoever trains, and in whatever pieces, a step is the same
         alone = replace(settings, processes=1, accumulation=1)
-        one = SharedOrder(n_examples, alone)
+        one = ExampleOrder(n_examples, alone)
         one.set_epoch(epoch)
         assert epochs[-1] == steps_of(dealt(one, alone), alone)
     assert order.steps == 1 or epochs[0] != epochs[1], "shuffled anew"
@@ -57,7 +57,7 @@ def test_every_epoch_meets_every_example_once(n_examples, processes, parts, accu
 
 def test_one_part_has_the_steps_of_one_process():
     settings = replace(SETTINGS, processes=2)
-    order = SharedOrder(19, settings)
+    order = ExampleOrder(19, settings)
     loader = DataLoader(ExampleIndices(19), 8, sampler=RandomSampler(ExampleIndices(19)), collate_fn=set)
     of_the_trainer = prepare_data_loader(
         loader, num_processes=1, process_index=0, data_seed=3, use_seedable_sampler=True
@@ -69,5 +69,5 @@ def test_one_part_has_the_steps_of_one_process():
 
 
 def test_one_process_has_the_order_of_the_trainer():
-    assert shared_order(19, SETTINGS) is None
-    assert shared_order(19, replace(SETTINGS, parts=2)) is not None
+    assert example_order(19, SETTINGS) is None
+    assert example_order(19, replace(SETTINGS, parts=2)) is not None
