@@ -19,6 +19,7 @@ from semfreeze_core.cost.progressive import (
     trial_flop,
 )
 from semfreeze_core.cost.savings import Saving, cheapest_fit, savings
+from semfreeze_core.cost.setup import ordered_by_length
 from semfreeze_core.cost.table import (
     check_setup,
     compare_costs,
@@ -51,6 +52,7 @@ __all__ = [
     "lora_cost",
     "names_depths",
     "ordered_by_depth",
+    "ordered_by_length",
     "parts_at_depth",
     "parts_of_layers",
     "progressive_bytes",

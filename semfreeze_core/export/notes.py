@@ -64,8 +64,15 @@ def cost_notes(request: ExportRequest, *, quantizes: bool = False) -> list[str]:
 def data_notes(request: ExportRequest) -> list[str]:
     """What to check about the data."""
     if not request.data.is_known:
-        return ["No data was given: replace train.jsonl and its fields with your own, or export with --data FILE."]
-    return list(request.data.notes)
+        notes = ["No data was given: replace train.jsonl and its fields with your own, or export with --data FILE."]
+    else:
+        notes = list(request.data.notes)
+    if request.setup.batches == "by-length":
+        notes.append(
+            "The plan trains on batches of like length: have your trainer group examples by length where it can (in "
+            "transformers 5 train_sampling_strategy='group_by_length', before that group_by_length=True)."
+        )
+    return notes
 
 
 def chat_notes(request: ExportRequest) -> list[str]:

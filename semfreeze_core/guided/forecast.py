@@ -111,7 +111,7 @@ def _task(run: Run, request: ForecastRequest) -> _Task:
 def _at_mean_length(run: Run, setup: TrainingSetup) -> TrainingSetup:
     """The setup at the mean padded length of the analyzed examples' batches, as the race estimates it."""
     lengths = [min(int(n), setup.sequence_length) for n in run.examples["n_tokens"]]
-    length = padded_length(lengths, setup.batch_size)
+    length = padded_length(lengths, setup.batch_size, setup.batches)
     data = run.manifest.data
     return replace(
         setup,

@@ -68,6 +68,9 @@ class GuidedRequest:
 
     def settings(self) -> dict[str, Any]:
         """What must be equal for a guided finetune to resume."""
+        options = {name: getattr(self.options, name) for name in TrainingOptions.__dataclass_fields__}
+        if options["batches"] is None:
+            del options["batches"]  # came since
         settings = {
             "model": self.model.source,
             "revision": self.model.revision,
@@ -79,7 +82,7 @@ class GuidedRequest:
             "steps": self.steps,
             "objective": self.objective.model_dump(),
             "depth": self.depth,
-            "options": {name: getattr(self.options, name) for name in TrainingOptions.__dataclass_fields__},
+            "options": options,
             "max_length": self.max_length,
         }
         return dict(json.loads(json.dumps(settings)))

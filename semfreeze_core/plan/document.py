@@ -257,6 +257,9 @@ def plan_digests(plan: FreezePlan) -> tuple[str, ...]:
         del document["evidence"]["badge"]
         if document["evidence"]["race"] is None:
             del document["evidence"]["race"]
+        for cost in (document["cost"], document["cost"].get("alternative") or {}):
+            if cost.get("setup", {}).get("batches") == TrainingSetup.batches:
+                del cost["setup"]["batches"]
     return digest(content), digest(whole)
 
 

@@ -74,6 +74,10 @@ class TrainingOptions:
             "Compute the frozen layers once per example and keep their output.", ("--prefix-cache/--no-prefix-cache",)
         ),
     ] = None
+    batches: Annotated[
+        str | None,
+        Option("Which examples share a batch in a finetune: random, or by-length (of like length: less padding)."),
+    ] = None
 
 
 @dataclass(frozen=True)

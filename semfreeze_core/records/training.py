@@ -1,7 +1,7 @@
 """What is trained, and how: the vocabulary that costs, plans, freezing and exporters share."""
 
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
 
 from semfreeze_core.records.defaults import BATCH_SIZE, EPOCHS, LOOK_STEPS, PRECISION, SEQUENCE_LENGTH, TRAIN_EXAMPLES
 
@@ -10,6 +10,7 @@ DtypeName = Literal["auto", "float32", "bfloat16"]  # what an analysis computes 
 Optimizer = Literal["adamw", "adamw8bit", "sgd"]
 LossKind = Literal["materialised", "supervised-only", "fused"]
 Checkpointing = Literal["none", "non-reentrant", "reentrant", "transformers-5"]
+Batches = Literal["random", "by-length"]
 FrozenBits = Literal[8, 4]
 
 # Other names that precisions go by, in lower case; each is printed by its first.
@@ -152,6 +153,8 @@ class TrainingSetup:
         lora: adapters that are trained in place of the trained layers' own weights, or None.
         checkpointing: "none"; "non-reentrant" or "reentrant" (torch's two ways of computing a layer again on the way
             back); or "transformers-5", non-reentrant with the embedding's output made to require a gradient.
+        batches: "random"; or "by-length", of examples of like length, which need less padding. An estimate takes every
+            example to be `sequence_length` long, so it matters only to a finetune.
     """
 
     batch_size: int = BATCH_SIZE
@@ -167,6 +170,7 @@ class TrainingSetup:
     frozen_bits: FrozenBits | None = None
     lora: LoraSetup | None = None
     checkpointing: Checkpointing = "none"
+    batches: Batches = "random"
 
     def __post_init__(self) -> None:
         problems = [
@@ -193,3 +197,10 @@ class TrainingSetup:
     @property
     def steps_per_epoch(self) -> int:
         return -(-self.train_examples // self.batch_size)
+
+    def document(self) -> dict[str, Any]:
+        """Its fields as digests and settings of finetunes keep them: without those that came later and are unset."""
+        document = asdict(self)
+        if self.batches == "random":
+            del document["batches"]
+        return document

@@ -39,6 +39,9 @@ class RelativeCost(Protocol):
     def relative_bytes(self) -> float | None: ...
 
 
+BY_LENGTH = "batches of like length"
+
+
 def setup_line(setup: TrainingSetup) -> str:
     """A training setup in one line; defaults that are off are left out."""
     parts = [
@@ -58,6 +61,8 @@ def setup_line(setup: TrainingSetup) -> str:
         parts.append(f"LoRA of rank {setup.lora.rank} on {' '.join(setup.lora.targets)}")
     if setup.checkpointing != "none":
         parts.append(f"{setup.checkpointing} checkpointing")
+    if setup.batches == "by-length":
+        parts.append(BY_LENGTH)
     return ", ".join(parts)
 
 

@@ -19,9 +19,11 @@ from semfreeze_core.records.training import TRANSFORMERS_OPTIMIZERS, TrainingSet
 def setup_at_lengths(settings: ArmSettings, train: Sequence[TokenizedExample], *, cached: bool) -> TrainingSetup:
     """The arm's setup with the data's lengths and counts, for the cost model.
 
-    Its length is the mean padded length of batches drawn at random from the examples; its steps are all of the arm's.
+    Its length is the mean padded length of the batches that it makes of the examples; its steps are all of the arm's.
     """
-    length = padded_length([len(example.input_ids) for example in train], settings.micro_batch_size)
+    length = padded_length(
+        [len(example.input_ids) for example in train], settings.micro_batch_size, settings.setup.batches
+    )
     target_tokens = sum(int(e.supervised.sum()) for e in train) / len(train)
     return replace(
         settings.setup,
@@ -31,6 +33,10 @@ def setup_at_lengths(settings: ArmSettings, train: Sequence[TokenizedExample], *
         steps=settings.total_steps,
         prefix_cache=cached,
     )
+
+
+# In one kernel for all parameters, and without copies of them.
+_OPTIMIZERS = TRANSFORMERS_OPTIMIZERS | {"adamw": "adamw_torch_fused"}
 
 
 @dataclass
@@ -81,7 +87,7 @@ def trainer_arguments(folder: str, arm: Arm, settings: ArmSettings, device: torc
         learning_rate=arm.learning_rate,
         lr_scheduler_type="constant_with_warmup",
         warmup_steps=settings.warmup_steps,
-        optim=TRANSFORMERS_OPTIMIZERS[settings.setup.optimizer],
+        optim=_OPTIMIZERS[settings.setup.optimizer],
         max_grad_norm=1.0,
         seed=settings.seed,
         data_seed=settings.seed,

@@ -1,10 +1,11 @@
-"""The order of examples that several processes train on: which of them trains which of a step's examples."""
+"""The order of examples: which share a step, and which of several processes trains which of them."""
 
 from collections.abc import Iterator, Sequence
 
 from accelerate.data_loader import SeedableRandomSampler
 from torch.utils.data import Sampler
 
+from semfreeze_core.cost import ordered_by_length
 from semfreeze_core.finetune.arm.settings import ArmSettings
 from semfreeze_core.finetune.model.batches import ExampleIndices, place_of
 
@@ -12,18 +13,20 @@ from semfreeze_core.finetune.model.batches import ExampleIndices, place_of
 class ExampleOrder(Sampler[int]):
     """An epoch's examples in batches that go to the processes in turn, as accelerate deals them out.
 
-    The examples are drawn in the order of one process. In one part, a step takes the next ones, as there. In several,
+    The examples are drawn in the order of one process: at random, or by length. In one part, a step takes the next
+    ones, as there. In several,
     part p holds examples p, p + parts, ...; a step takes equally many of each, and with as many processes as parts each
     process trains on its own part alone. Every epoch meets every example once: where fewer are left than a step takes,
     places without an example fill up the batches.
 
     Args:
-        n_examples: to train on; at least as many as parts.
-        settings: batch size, passes per step, processes, parts and seed.
+        lengths: tokens of each example to train on; at least as many as parts.
+        settings: batches and their size, passes per step, processes, parts and seed.
     """
 
-    def __init__(self, n_examples: int, settings: ArmSettings) -> None:
-        self.n_examples = n_examples
+    def __init__(self, lengths: Sequence[int], settings: ArmSettings) -> None:
+        self.n_examples = n_examples = len(lengths)
+        self._lengths = lengths if settings.setup.batches == "by-length" else None
         self.batch_size, self.parts = settings.setup.batch_size, settings.parts
         self.rows, self.processes = settings.micro_batch_size, settings.processes
         self._epoch = 0
@@ -45,10 +48,15 @@ class ExampleOrder(Sampler[int]):
     def __iter__(self) -> Iterator[int]:
         self._shuffled.set_epoch(self._epoch)  # it goes on to the next by itself
         parts: list[list[int]] = [[] for _ in range(self.parts)]
-        for index in self._shuffled:
+        for index in self._epoch_order():
             parts[index % self.parts].append(index)
         for step in range(self.steps):
             yield from self._dealt([self._step(part, step) for part in parts])
+
+    def _epoch_order(self) -> list[int]:
+        """All examples, as one process would meet them."""
+        shuffled = list(self._shuffled)
+        return shuffled if self._lengths is None else ordered_by_length(shuffled, self._lengths, self.batch_size)
 
     def _step(self, part: Sequence[int], step: int) -> Sequence[int]:
         """What a step takes of a part."""
@@ -69,7 +77,7 @@ class ExampleOrder(Sampler[int]):
         return dealt
 
 
-def example_order(n_examples: int, settings: ArmSettings) -> ExampleOrder | None:
-    """The order of so many examples; None for that of one process, which is the Trainer's own."""
+def example_order(lengths: Sequence[int], settings: ArmSettings) -> ExampleOrder | None:
+    """The order of examples of these lengths in tokens; None for the Trainer's own, random in one process."""
     alone = settings.processes == settings.parts == 1
-    return None if alone else ExampleOrder(n_examples, settings)
+    return None if alone and settings.setup.batches == "random" else ExampleOrder(lengths, settings)

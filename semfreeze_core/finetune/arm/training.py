@@ -66,7 +66,8 @@ class ArmTraining:
         """Train at the arm's rate, from a checkpoint on where there is one, until the steps are done or a callback
         ends it."""
         device = self.network.decoder.device
-        n_examples = len(self.collator.examples)
+        lengths = [len(example.input_ids) for example in self.collator.examples]
+        n_examples = len(lengths)
         how: dict[str, Any] = {
             "model": self.network.supervised,
             "args": trainer_arguments(str(folder), arm, self.settings, device),
@@ -74,7 +75,7 @@ class ArmTraining:
             "callbacks": callbacks,
         }
         if arm.example_depths is None:
-            order = example_order(n_examples, self.settings)
+            order = example_order(lengths, self.settings)
             trainer = PlanTrainer(order=order, data_collator=self.collator, **how)
         else:
             self.network.supervised.move_boundary = self.network.freezing.move_boundary

@@ -255,7 +255,7 @@ class Fit:
             "train_dataset": ExampleIndices(len(self.train)),
             "data_collator": Collator(self.train, network.train_cache),
             "callbacks": [recorder, *ends, *self.trackers],
-            "order": example_order(len(self.train), self.settings),
+            "order": example_order([len(example.input_ids) for example in self.train], self.settings),
         }
         trainer = (
             BestTrainer(last_loss=lambda: float(evaluator.points[-1].loss), after=since, **how)  # type: ignore[arg-type]  # a checkpoint's is whole

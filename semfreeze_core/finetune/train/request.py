@@ -1,7 +1,7 @@
 """The request for a full training."""
 
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -132,7 +132,16 @@ def setup_note(request: TrainRequest, setup: TrainingSetup) -> str:
         setup: with the steps it makes.
     """
     planned, how = request.plan.cost.setup, request.how
-    compared = ("batch_size", "sequence_length", "precision", "optimizer", "loss", "checkpointing", "prefix_cache")
+    compared = (
+        "batch_size",
+        "sequence_length",
+        "precision",
+        "optimizer",
+        "loss",
+        "checkpointing",
+        "prefix_cache",
+        "batches",
+    )
     changes = [
         f"{name.replace('_', ' ')} {getattr(planned, name)}"
         for name in compared
@@ -179,7 +188,7 @@ def request_settings(request: TrainRequest) -> dict[str, Any]:
         "data": request.data,
         "data_digest": source_digest(request.data),
         "mapping": vars(request.mapping),
-        "setup": asdict(request.how),
+        "setup": request.how.document(),
         "add_eos": request.add_eos,
         "epochs": request.epochs,
         "steps": request.steps,

@@ -15,6 +15,7 @@ _SHARED: Options = {
     "--no-prefix-cache": ((), "setup.prefix_cache", False),
     "--optimizer": (("sgd",), "setup.optimizer", "sgd"),
     "--loss": (("materialised",), "setup.loss", "materialised"),
+    "--batches": (("by-length",), "setup.batches", "by-length"),
     "--accuracy-examples": ((7,), "n_accuracy", 7),
     "--max-length": ((33,), "setup.sequence_length", 33),
     "--model": (("elsewhere",), "model.source", "elsewhere"),
@@ -96,6 +97,7 @@ _MOVED = {
     "setup.prefix_cache": "request.options.prefix_cache",
     "setup.optimizer": "request.options.optimizer",
     "setup.loss": "request.options.loss",
+    "setup.batches": "request.options.batches",
     "setup.sequence_length": "request.max_length",
 }
 FINETUNE: Options = {

@@ -1,11 +1,19 @@
-"""The precision of a finetune where nobody names one: that of the device the analysis ran on."""
+"""The precision of a finetune where nobody names one, and the padding of batches at random and by length."""
 
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from semfreeze_core.cost.hardware import GPUS
-from semfreeze_core.cost.setup import default_precision, options_applied
+from semfreeze_core.cost.setup import (
+    GROUPED_BATCHES,
+    default_precision,
+    option_problems,
+    options_applied,
+    ordered_by_length,
+    padded_length,
+)
 from semfreeze_core.errors import PlanError
 from semfreeze_core.records.options import TrainingOptions
 from semfreeze_core.records.training import TrainingSetup
@@ -52,3 +60,37 @@ def test_options_take_precisions_as_they_are_spelled_and_keep_one_name(text, pre
 def test_options_refuse_an_unknown_precision():
     with pytest.raises(PlanError, match="--precision fp8: expected float32 or bf16-autocast or bf16"):
         options_applied(TrainingSetup(), TrainingOptions(precision="fp8"))
+
+
+def test_ordered_by_length_equals_a_hand_computed_case():
+    lengths = [30, 10, 20, 11, 31, 21, 12]
+    # by length: 1 3 | 6 2 | 5 0 | 4; of the whole ones, 6 2 begins first in the random order, then 5 0, then 1 3
+    assert ordered_by_length([6, 5, 4, 3, 2, 1, 0], lengths, 2) == [6, 2, 5, 0, 1, 3, 4]
+
+
+def test_ordered_by_length_of_equal_lengths_is_the_shuffled_order():
+    shuffled = np.random.default_rng(0).permutation(900).tolist()
+    assert ordered_by_length(shuffled, [5] * 900, 4) == shuffled
+
+
+@pytest.mark.parametrize("n", [1, 7, 64, 200])
+def test_ordered_by_length_keeps_every_example_and_to_its_group(n):
+    rng = np.random.default_rng(n)
+    shuffled, lengths = rng.permutation(n).tolist(), rng.integers(1, 99, n).tolist()
+    order = ordered_by_length(shuffled, lengths, 4)
+    assert sorted(order) == list(range(n))
+    groups = [set(shuffled[i : i + 4 * GROUPED_BATCHES]) for i in range(0, n, 4 * GROUPED_BATCHES)]
+    batches = [order[i : i + 4] for i in range(0, n, 4)]
+    assert all(any(set(batch) <= group for group in groups) for batch in batches)
+
+
+def test_padded_length_by_length_lies_between_the_mean_and_random_batches():
+    lengths = np.random.default_rng(0).lognormal(4, 0.7, 640).astype(int).tolist()
+    by_length = padded_length(lengths, 8, "by-length")
+    assert np.mean(lengths) <= by_length < 0.7 * padded_length(lengths, 8)
+    assert padded_length([50] * 20, 8, "by-length") == padded_length([50] * 20, 8) == 50
+    assert padded_length([10, 90], 1, "by-length") == 50
+
+
+def test_option_problems_name_an_unknown_kind_of_batches():
+    assert option_problems(TrainingOptions(batches="sorted")) == ["--batches sorted: expected random or by-length"]

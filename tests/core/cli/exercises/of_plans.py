@@ -128,6 +128,7 @@ SETUP = {
         {"lora": {"rank": 2, "targets": ["q_proj", "mlp.up_proj"]}},
     ),
     "--checkpointing": (["reentrant"], {"checkpointing": "reentrant"}),
+    "--batches": (["by-length"], {"batches": "by-length"}),
     "--loss": (["supervised-only"], {"loss": "supervised-only"}),
     "--prefix-cache": ([], {"prefix_cache": True}),
     "--no-prefix-cache": ([], {"prefix_cache": False}),

@@ -33,7 +33,7 @@ def steps_of(by_process, settings):
 @pytest.mark.parametrize("n_examples", [4, 8, 17, 18, 24, 31])
 def test_every_epoch_meets_every_example_once(n_examples, processes, parts, accumulation):
     settings = replace(SETTINGS, processes=processes, parts=parts, accumulation=accumulation)
-    order = ExampleOrder(n_examples, settings)
+    order = ExampleOrder([9] * n_examples, settings)
     epochs = []
     for epoch in range(2):
         order.set_epoch(epoch)
@@ -49,7 +49,7 @@ def test_every_epoch_meets_every_example_once(n_examples, processes, parts, accu
             assert all(i % parts == part for part, indices in enumerate(own) for i in indices)
         # whoever trains, and in whatever pieces, a step is the same
         alone = replace(settings, processes=1, accumulation=1)
-        one = ExampleOrder(n_examples, alone)
+        one = ExampleOrder([9] * n_examples, alone)
         one.set_epoch(epoch)
         assert epochs[-1] == steps_of(dealt(one, alone), alone)
     assert order.steps == 1 or epochs[0] != epochs[1], "shuffled anew"
@@ -57,7 +57,7 @@ def test_every_epoch_meets_every_example_once(n_examples, processes, parts, accu
 
 def test_one_part_has_the_steps_of_one_process():
     settings = replace(SETTINGS, processes=2)
-    order = ExampleOrder(19, settings)
+    order = ExampleOrder([9] * 19, settings)
     loader = DataLoader(ExampleIndices(19), 8, sampler=RandomSampler(ExampleIndices(19)), collate_fn=set)
     of_the_trainer = prepare_data_loader(
         loader, num_processes=1, process_index=0, data_seed=3, use_seedable_sampler=True
@@ -69,5 +69,37 @@ def test_one_part_has_the_steps_of_one_process():
 
 
 def test_one_process_has_the_order_of_the_trainer():
-    assert example_order(19, SETTINGS) is None
-    assert example_order(19, replace(SETTINGS, parts=2)) is not None
+    assert example_order([9] * 19, SETTINGS) is None
+    assert example_order([9] * 19, replace(SETTINGS, parts=2)) is not None
+
+
+BY_LENGTH = replace(SETTINGS, setup=replace(SETTINGS.setup, batches="by-length"))
+LENGTHS = [5 + 7 * i % 31 for i in range(61)]
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_batches_by_length_meet_every_example_once_with_less_padding(processes):
+    def padded(order, settings):
+        return sum(max(LENGTHS[i] for i in step) * len(step) for step in steps_of(dealt(order, settings), settings))
+
+    order = example_order(LENGTHS, replace(BY_LENGTH, processes=processes))
+    random = ExampleOrder(LENGTHS, replace(SETTINGS, processes=processes))
+    epochs = []
+    for epoch in range(2):
+        order.set_epoch(epoch)
+        random.set_epoch(epoch)
+        epochs.append(list(order))
+        assert sorted(i for i in epochs[-1] if i >= 0) == list(range(61))
+        assert padded(order, order_settings := replace(BY_LENGTH, processes=processes)) < 0.85 * padded(
+            random, order_settings
+        )
+    assert epochs[0] != epochs[1], "other batches"
+    order.set_epoch(0)
+    assert list(order) == epochs[0], "a training that resumes meets the same"
+
+
+def test_steps_by_length_are_the_same_whoever_trains():
+    alone, together = ExampleOrder(LENGTHS, BY_LENGTH), ExampleOrder(LENGTHS, replace(BY_LENGTH, processes=2))
+    assert steps_of(dealt(alone, BY_LENGTH), BY_LENGTH) == steps_of(
+        dealt(together, replace(BY_LENGTH, processes=2)), replace(BY_LENGTH, processes=2)
+    )

@@ -22,6 +22,7 @@ from semfreeze_core.finetune.train import folder as training_folder
 from semfreeze_core.finetune.train import train as train_module
 from semfreeze_core.finetune.train.request import TrainRequest, different_settings, memory_advice, request_settings
 from semfreeze_core.finetune.train.train import train_plan
+from semfreeze_core.plan.document import plan_digests
 from semfreeze_core.records.training import LoraSetup
 from semfreeze_core.runs.plans import read_plan
 from semfreeze_core.storage import digest, found_source
@@ -53,7 +54,9 @@ def asked(place, *, lora=None, frozen_bits=None, **changes):
     # rows of whole blocks, which a CPU reads rightly in 4 bits
     sizes = {"d_model": 64, "head_dim": 16, "mlp_width": 64} if frozen_bits else {}
     plan, _ = make_tiny_plan(place / ("wide" if sizes else "model"), lora=lora, frozen_bits=frozen_bits, **sizes)
-    named = {name: changes.pop(name) for name in ("batch_size", "precision", "prefix_cache") if name in changes}
+    named = {
+        name: changes.pop(name) for name in ("batch_size", "precision", "prefix_cache", "batches") if name in changes
+    }
     setup = replace(plan.cost.setup, sequence_length=2048, **{"batch_size": 4, **named})
     base = TrainRequest(plan, str(place / "train.jsonl"), setup, steps=6, learning_rate=3e-3, save_steps=2)
     return replace(base, **changes)
@@ -167,6 +170,32 @@ def test_train_plan_goes_on_after_an_interruption_to_the_same_model(place, tmp_p
     assert (tmp_path / "cut" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
 
 
+@pytest.mark.parametrize("prefix_cache", [True, False])
+def test_a_training_on_batches_of_like_length_goes_on_in_a_later_epoch(place, tmp_path, monkeypatch, prefix_cache):
+    request = asked(place, batches="by-length", prefix_cache=prefix_cache)
+    whole = train_plan(request, tmp_path / "whole")
+    with monkeypatch.context() as patched:
+        patched.setattr(fit, "Recorder", Dies)  # after its fifth step, in the second of two epochs of four steps
+        with pytest.raises(Killed):
+            train_plan(request, tmp_path / "cut")
+    assert train_plan(request, tmp_path / "cut").losses == pytest.approx(whole.losses[4:], abs=1e-6)
+    assert (tmp_path / "cut" / "model.safetensors").read_bytes() == (tmp_path / "whole/model.safetensors").read_bytes()
+    at_random = train_plan(replace(request, setup=replace(request.setup, batches="random")), tmp_path / "random")
+    assert at_random.losses != whole.losses
+
+
+def test_a_training_begun_before_batches_could_be_chosen_resumes(place):
+    written = json.loads(json.dumps(request_settings(asked(place))))
+    assert "batches" not in written["setup"]
+    assert different_settings(written, asked(place, batches="by-length")) == ["setup"]
+    plan = asked(place).plan
+    assert "batches" in plan.model_dump()["cost"]["setup"]
+    by_length = plan.model_copy(
+        update={"cost": plan.cost.model_copy(update={"setup": replace(plan.cost.setup, batches="by-length")})}
+    )
+    assert plan_digests(by_length)[0] != plan_digests(plan)[0]
+
+
 def test_a_training_resumes_with_moved_data_and_not_with_changed_data(place, tmp_path):
     request = asked(place)
     written = json.loads(json.dumps(request_settings(request)))
@@ -194,6 +223,7 @@ def test_a_training_that_version_0_1_0_began_resumes_by_the_name_of_its_data(pla
         "cost": {"alternative", "phases", "looks"},
     }
     whole = request.plan.model_dump(mode="json", exclude=since)
+    del whole["cost"]["setup"]["batches"]
     old |= {"plan": digest(whole), "digest": "0" * 64}
     assert different_settings(old, request) == []
     assert different_settings(old, replace(request, data="elsewhere.jsonl")) == ["data"]
