@@ -95,6 +95,7 @@ CURVE_EXAMPLES = 64  # of the evaluations between the marks, which draw the curv
 SHOWN_ANSWERS = 24  # kept as text
 MANY_EPOCHS = 4  # over the training examples; in a sweep on 82 of them losses rose again well before
 PILOT_BUDGET = 0.15  # share of one full finetune's FLOPs that pilots may take
+PADDING_WORTH_SAVING = 0.15  # share of the tokens that batches of like length save; from it on a training names them
 PILOT_STEPS, PILOT_DEPTHS = 8, 4  # least steps of a pilot, most depths
 PILOT_EVAL_ROWS = (64, 1024)
 MIN_FINETUNES = 3  # fewer do not calibrate predictions

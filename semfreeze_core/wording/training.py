@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from semfreeze_core.records.defaults import LOOK_STEPS
+from semfreeze_core.records.defaults import LOOK_STEPS, PADDING_WORTH_SAVING
 from semfreeze_core.wording.numbers import counted, duration, flops, gib, nats, number, percent
 
 if TYPE_CHECKING:
@@ -32,6 +32,21 @@ def forecast_sentence(forecast: FinetuneForecast, whose_rate: str, search: tuple
     return (
         f"Estimated: {flops(forecast.flop)}, {time}.{more} Largest variant, full finetuning: "
         f"{gib(forecast.peak_bytes)} of memory (if it does not fit, fewer examples are processed at a time)."
+    )
+
+
+def padding_note(at_random: int, by_length: int) -> str:
+    """What batches of like length would save; "" where that is less than PADDING_WORTH_SAVING.
+
+    Args:
+        at_random, by_length: mean tokens of an example in a batch of either kind, padding included.
+    """
+    saved = 1 - by_length / at_random
+    if saved < PADDING_WORTH_SAVING:
+        return ""
+    return (
+        f"With padding, an example takes {at_random:,} tokens on the average in random batches, and {by_length:,} in "
+        f"batches of like length: --batches by-length trains the same number of steps on {percent(saved)} fewer tokens."
     )
 
 

@@ -1,12 +1,14 @@
 """Training a plan: a full finetune with a prefix cache, checkpoints and resumption."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from transformers import TrainerCallback
 
 from semfreeze_core.cost import parts_at_depth, require_step
+from semfreeze_core.cost.setup import padded_length
 from semfreeze_core.device import choose_device, is_out_of_memory
 from semfreeze_core.errors import InputError, PlanError, ResourceError
 from semfreeze_core.finetune.arm.arms import DEFAULT_RATES, Arm
@@ -38,6 +40,7 @@ from semfreeze_core.records.training import TrainingSetup
 from semfreeze_core.sources.models.causal_lm import LoadedModel, load_causal_lm
 from semfreeze_core.storage import write_atomically
 from semfreeze_core.wording.rates import rate_note
+from semfreeze_core.wording.training import padding_note
 
 UNQUANTIZED_NOTE = (
     "The plan's cost estimate has frozen layers in {bits} bits, but this finetune of whole layers keeps their "
@@ -157,6 +160,9 @@ def _train(
     )
     note = setup_note(request, settings.setup)
     progress(ProgressEvent("Training", message=note))
+    lengths = [len(example.input_ids) for example in train]
+    if setup.batches == "random" and (padding := padding_note(*_padded(lengths, settings.micro_batch_size))):
+        progress(ProgressEvent("Training", message=padding))
     warnings = data.warnings if request.evaluation else data.skipped[:1]
     training = PhasedTraining(request, loaded, arm, settings, train, evaluation, trackers, folder, progress)
     trained, network = training.fit_phases()
@@ -175,6 +181,11 @@ def _train(
 
     from_first(save)
     return trained
+
+
+def _padded(lengths: Sequence[int], batch_size: int) -> tuple[int, int]:
+    """Mean tokens of an example in random batches, and in those of like length."""
+    return padded_length(lengths, batch_size), padded_length(lengths, batch_size, "by-length")
 
 
 def _parts(setup: TrainingSetup, arm: Arm, n_examples: int) -> int:

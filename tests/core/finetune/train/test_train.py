@@ -184,6 +184,18 @@ def test_a_training_on_batches_of_like_length_goes_on_in_a_later_epoch(place, tm
     assert at_random.losses != whole.losses
 
 
+@pytest.mark.parametrize(("batches", "noted"), [("random", 1), ("by-length", 0)])
+def test_a_training_says_what_batches_of_like_length_would_save(place, tmp_path, batches, noted):
+    rows = [json.loads(line) for line in (place / "train.jsonl").read_text().splitlines()]
+    for row in rows[::2]:
+        row["prompt"] *= 6
+    uneven = tmp_path / "uneven.jsonl"
+    uneven.write_text("\n".join(map(json.dumps, rows)) + "\n")
+    said = []
+    train_plan(asked(place, data=str(uneven), batches=batches, steps=4), tmp_path / "out", said.append)
+    assert sum("--batches by-length trains" in event.message for event in said) == noted
+
+
 def test_a_training_begun_before_batches_could_be_chosen_resumes(place):
     written = json.loads(json.dumps(request_settings(asked(place))))
     assert "batches" not in written["setup"]
