@@ -73,7 +73,7 @@ TOOLTIPS = {
     "adapters": "Train low-rank adapters (LoRA) in place of the trained layers' own weights.",
     "rank": "Rank of the LoRA adapters, in the plan and in the comparison.",
     "loss": "materialised keeps the logits of every token, supervised-only those of target tokens, as "
-    "`semfreeze train` does, fused none.",
+    "`semfreeze train` does; chunked computes those a few at a time and keeps none. fused is for other trainers.",
     "precision": "float32; bf16-autocast: float32 weights, products in bfloat16; bf16: everything in bfloat16.",
     "along": "Seconds say what one waits for; steps compare what the same number of updates gives.",
     "proof depth": "What the variants planned and planned+lora freeze; at first what the coverage rule recommends.",

@@ -7,6 +7,8 @@ from semfreeze_core.records.training import Precision, TrainingSetup
 # float32 always: bfloat16, by autocast or throughout, saves on the logits alone.
 LOGITS_BYTES: dict[Precision, int] = {"float32": 16, "bf16-autocast": 14, "bf16": 14}
 
+CHUNK_BYTES = 2**28  # of one chunk's logits and what is computed from them, in a chunked loss
+
 _LOGIT_BYTES: dict[Precision, int] = {"float32": 4, "bf16-autocast": 2, "bf16": 2}
 _HEAD_INPUT_BYTES: dict[Precision, int] = {"float32": 4, "bf16-autocast": 4, "bf16": 2}
 _LOSS_BYTES = 4  # one float32 a token
@@ -16,10 +18,12 @@ def logits_bytes(shape: ModelShape, setup: TrainingSetup) -> int:
     """Bytes of logits and loss at their peak: 16 (float32) or 14 (bfloat16) x tokens with logits x vocabulary rows.
 
     Holds for the usual cross-entropy while the model's output is kept until the backward pass; freezing does nothing to
-    it, a supervised-only loss lowers it, a fused loss nearly removes it.
+    it, a supervised-only loss lowers it, a chunked or fused loss nearly removes it.
     """
     if setup.loss == "fused":
         return fused_loss_bytes(shape, setup)
+    if setup.loss == "chunked":
+        return chunked_loss_bytes(shape, setup)
     return LOGITS_BYTES[setup.precision] * setup.head_tokens_per_step * shape.vocab_rows
 
 
@@ -38,3 +42,20 @@ def fused_loss_bytes(shape: ModelShape, setup: TrainingSetup) -> int:
     chunk = min(tokens, 1 << (-(-tokens // chunks) - 1).bit_length())
     logits = _LOGIT_BYTES[setup.precision] * chunk * rows
     return logits + (_HEAD_INPUT_BYTES[setup.precision] * width + _LOSS_BYTES) * tokens
+
+
+def chunk_tokens(vocab_rows: int) -> int:
+    """Tokens of one chunk of a chunked loss: as many as CHUNK_BYTES hold in float32, at least one."""
+    return max(1, CHUNK_BYTES // (LOGITS_BYTES["float32"] * vocab_rows))
+
+
+def chunked_loss_bytes(shape: ModelShape, setup: TrainingSetup) -> int:
+    """Bytes of a loss that computes the logits of a few target tokens at a time: 16 (float32) or 14 c V + b_input T h.
+
+    One chunk of c tokens is alive, with its log-softmax and gradients; the gradient of what the head reads of the T
+    target tokens (T, h) is kept. A trained head's gradient is counted with the gradients; a chunk's own share of it,
+    which is there beside it, is not counted.
+    """
+    tokens, rows = setup.head_tokens_per_step, shape.vocab_rows
+    logits = LOGITS_BYTES[setup.precision] * min(tokens, chunk_tokens(rows)) * rows
+    return logits + _HEAD_INPUT_BYTES[setup.precision] * (shape.head_linear_weights // rows) * tokens

@@ -94,6 +94,8 @@ def _changes(setup: TrainingSetup, parts: TrainableParts, gpu: Gpu | None) -> It
     """Every change that the setup leaves room for, those that change the result least first."""
     if setup.loss == "materialised":
         yield "loss", "supervised-only"
+    if setup.loss in ("materialised", "supervised-only"):
+        yield "loss", "chunked"
     cacheable = parts.freeze_depth > 0 and not parts.embeddings and setup.checkpointing != "transformers-5"
     if cacheable and not setup.prefix_cache:
         yield "prefix_cache", True

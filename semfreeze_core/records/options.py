@@ -57,8 +57,8 @@ class TrainingOptions:
     loss: Annotated[
         str | None,
         Option(
-            "Logits in memory: materialised (every token), supervised-only (target tokens) or fused (in chunks; for "
-            "estimates)."
+            "Logits in memory: materialised (every token), supervised-only (target tokens), chunked (a few target "
+            "tokens at a time), or fused (every token, in chunks; for estimates of other trainers)."
         ),
     ] = None
     checkpointing: Annotated[

@@ -8,7 +8,7 @@ from semfreeze_core.records.defaults import BATCH_SIZE, EPOCHS, LOOK_STEPS, PREC
 Precision = Literal["float32", "bf16-autocast", "bf16"]
 DtypeName = Literal["auto", "float32", "bfloat16"]  # what an analysis computes in
 Optimizer = Literal["adamw", "adamw8bit", "sgd"]
-LossKind = Literal["materialised", "supervised-only", "fused"]
+LossKind = Literal["materialised", "supervised-only", "chunked", "fused"]
 Checkpointing = Literal["none", "non-reentrant", "reentrant", "transformers-5"]
 Batches = Literal["random", "by-length"]
 FrozenBits = Literal[8, 4]
@@ -139,14 +139,16 @@ class TrainingSetup:
         batch_size: examples per step.
         sequence_length: tokens of the longest example; an estimate takes every example to be that long, padding
             included, a finetune truncates longer ones.
-        supervised_fraction: share of tokens with a loss, in (0, 1]; matters only to a supervised-only loss.
+        supervised_fraction: share of tokens with a loss, in (0, 1]; matters only to a loss of
+            those tokens alone.
         train_examples: examples in the training set; one epoch is ceil(train_examples / batch_size) steps.
         steps: optimizer steps of the whole run.
         optimizer: "adamw", "adamw8bit" (its two states in 8 bits) or "sgd" (without momentum, so without states).
         precision: "float32"; "bf16-autocast" (float32 weights, matrices multiplied in bfloat16); or "bf16" (weights,
             gradients, states and activations in bfloat16).
-        loss: "materialised" keeps the logits of every token, "supervised-only" those of tokens with a loss, "fused"
-            computes them in chunks and keeps none.
+        loss: "materialised" keeps the logits of every token, "supervised-only" those of tokens with a loss; "chunked"
+            computes the latter a few at a time and keeps none, "fused" those of every token, as kernels for other
+            trainers do.
         prefix_cache: whether boundary states are computed once per example and kept.
         prefix_off_device: whether what the cache replaces leaves the device; matters only with a cache.
         frozen_bits: 8 or 4 when the frozen layers' matrices are quantized, None when they keep the precision.
@@ -190,7 +192,7 @@ class TrainingSetup:
     @property
     def head_tokens_per_step(self) -> int:
         """Tokens whose logits are computed in a step."""
-        if self.loss != "supervised-only":
+        if self.loss not in ("supervised-only", "chunked"):
             return self.tokens_per_step
         return max(1, round(self.tokens_per_step * self.supervised_fraction))
 

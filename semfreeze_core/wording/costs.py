@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 LOGITS: dict[LossKind, str] = {
     "materialised": "full logits",
     "supervised-only": "target-token logits",
+    "chunked": "target-token logits in chunks",
     "fused": "chunked cross-entropy",
 }
 TRAINER_DIFFERENCES: dict[Trainer, str] = {

@@ -80,7 +80,9 @@ def refuse_untrainable(setup: TrainingSetup) -> None:
     """
     problems = []
     if setup.loss == "fused":
-        problems.append("--loss fused: semfreeze trains with supervised-only (target-token logits) or materialised")
+        problems.append(
+            "--loss fused is other trainers': semfreeze trains with chunked, supervised-only or materialised"
+        )
     if setup.optimizer == "adamw8bit" and find_spec("bitsandbytes") is None:
         problems.append("--optimizer adamw8bit needs bitsandbytes: pip install 'semfreeze[bitsandbytes]'")
     if setup.checkpointing == "transformers-5":

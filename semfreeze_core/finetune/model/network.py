@@ -135,7 +135,7 @@ def build_network(
         _checkpoint(model, setup.checkpointing)
     freezing = freeze(tuned, parts, names=decoder.names, lora=setup.lora is not None)
     trainable = sum(p.numel() for p in freezing.trainable_parameters())
-    head = SupervisedModel(tuned, decoder, all_logits=setup.loss == "materialised")
+    head = SupervisedModel(tuned, decoder, loss=setup.loss)
     network = Network(head, tuned, decoder, freezing, None, None, None, trainable, (), offloads=setup.prefix_off_device)
     if not setup.prefix_cache or parts.freeze_depth == 0:
         return network
@@ -233,5 +233,5 @@ def _with_cache(
 
     caches = build_on(train, cache_settings.train_share), build_on(evaluation, cache_settings.eval_share)
     suffix.install()
-    supervised = SupervisedModel(network.tuned, decoder, suffix, all_logits=network.supervised.all_logits)
+    supervised = SupervisedModel(network.tuned, decoder, suffix, loss=network.supervised.loss)
     return replace(network, supervised=supervised, suffix=suffix, train_cache=caches[0], eval_cache=caches[1])

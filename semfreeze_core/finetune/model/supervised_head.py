@@ -7,7 +7,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from semfreeze_core.cost.loss import chunk_tokens
+from semfreeze_core.finetune.model.chunked_loss import chunked_loss
 from semfreeze_core.finetune.processes import summed
+from semfreeze_core.records.training import LossKind
 from semfreeze_core.sources.data.training_rows import IGNORED
 from semfreeze_core.sources.models.decoder import Decoder
 
@@ -27,7 +30,8 @@ class SupervisedModel(nn.Module):
         model: the causal language model, with adapters where there are any.
         decoder: its parts.
         suffix: runs it from cached boundary states; without one it runs from token ids.
-        all_logits: train on the model's own loss, with the logits of every token, as stock trainers do.
+        loss: how the loss of a training batch is computed: "materialised" is the model's own, with the logits of every
+            token, as stock trainers do; "chunked" has those of a few target tokens at a time.
         sizes: examples, padded length and target tokens of every training batch, and its freeze depth where it has one
             of its own.
         move_boundary: called with such a depth before the batch's forward pass; None refuses them.
@@ -36,14 +40,19 @@ class SupervisedModel(nn.Module):
     accepts_loss_kwargs = True  # tells the trainer that accumulated batches share one mean over their tokens
 
     def __init__(
-        self, model: nn.Module, decoder: Decoder, suffix: RunsSuffix | None = None, *, all_logits: bool = False
+        self,
+        model: nn.Module,
+        decoder: Decoder,
+        suffix: RunsSuffix | None = None,
+        *,
+        loss: LossKind = "supervised-only",
     ) -> None:
         super().__init__()
         self.model = model
         self.config = decoder.model.config  # the trainer asks for it
         self.__dict__["decoder"] = decoder  # not a submodule: its parts are the model's
         self.__dict__["suffix"] = suffix
-        self.all_logits = all_logits
+        self.loss = loss
         self.sizes: list[tuple[int, int, int] | tuple[int, int, int, int]] = []
         self.move_boundary: Callable[[int], None] | None = None
         self._since_step: list[tuple[Tensor, int]] = []
@@ -71,9 +80,12 @@ class SupervisedModel(nn.Module):
             if self.move_boundary is None:
                 raise ValueError(f"the batch freezes {freeze_depth} layers, but this model cannot move its boundary")
             self.move_boundary(freeze_depth)
-        count = int((labels[:, 1:] != IGNORED).sum()) if self.all_logits else None
+        stock = self.loss == "materialised" and input_ids is not None
+        count = int((labels[:, 1:] != IGNORED).sum()) if stock else None
         if count and input_ids is not None:  # a mean over no token is none
             total = self._stock_loss(labels, attention_mask, input_ids) * count
+        elif self.loss == "chunked" and torch.is_grad_enabled():
+            total, count = self._chunked_loss(labels, attention_mask, input_ids, states)
         else:
             losses, _ = self.token_losses(labels, attention_mask, input_ids, states)
             count, total = losses.numel(), losses.sum()
@@ -117,6 +129,19 @@ class SupervisedModel(nn.Module):
         parts = zip(torch.split(hidden, chunk), torch.split(targets, chunk), strict=True)
         return torch.cat([cross_entropy(self._logits(h), t, reduction="none") for h, t in parts]), rows
 
+    def _chunked_loss(
+        self, labels: Tensor, attention_mask: Tensor, input_ids: Tensor | None, states: Tensor | None
+    ) -> tuple[Tensor, int]:
+        """The sum of the losses of the target tokens, and their number."""
+        decoder: Decoder = self.__dict__["decoder"]
+        hidden = self._head_input(attention_mask, input_ids, states)[:, :-1]
+        wanted = labels[:, 1:] != IGNORED
+        targets = labels[:, 1:][wanted]
+        chunk = chunk_tokens(decoder.head.out_features)
+        return chunked_loss(decoder.head, decoder.transform, self._readable(hidden[wanted]), targets, chunk), len(
+            targets
+        )
+
     @property
     def _chunk(self) -> int:
         """Target tokens whose float32 logits fit into LOGITS_BYTES."""
@@ -135,11 +160,13 @@ class SupervisedModel(nn.Module):
         return hidden
 
     def _logits(self, hidden: Tensor) -> Tensor:
-        # Under autocast the states may be of another type than the head's weights; autocast casts both.
         decoder: Decoder = self.__dict__["decoder"]
-        if not torch.is_autocast_enabled(hidden.device.type):
-            hidden = hidden.to(decoder.dtype)
-        return decoder.transform(decoder.head(hidden).float())
+        return decoder.transform(decoder.head(self._readable(hidden)).float())
+
+    def _readable(self, hidden: Tensor) -> Tensor:
+        """States of the head's type; under autocast, which casts both, of any."""
+        decoder: Decoder = self.__dict__["decoder"]
+        return hidden if torch.is_autocast_enabled(hidden.device.type) else hidden.to(decoder.dtype)
 
 
 @torch.no_grad()

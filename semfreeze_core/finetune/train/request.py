@@ -167,7 +167,7 @@ def memory_advice(request: TrainRequest) -> str:
     ways = [
         (True, "--max-length below " + str(setup.sequence_length)),
         (setup.checkpointing == "none", "--checkpointing non-reentrant"),
-        (setup.loss == "materialised", "--loss supervised-only"),
+        (setup.loss != "chunked", "--loss chunked"),
         (setup.optimizer == "adamw", "--optimizer adamw8bit"),
         (setup.precision == "float32", "--precision bf16-autocast"),
     ]

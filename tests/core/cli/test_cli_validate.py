@@ -390,7 +390,11 @@ def test_train_takes_the_setup_of_its_plan_and_flags_override_it(asked, planned_
 @pytest.mark.parametrize(
     ("planned", "message", "remedy"),
     [
-        (("--loss", "fused"), "--loss fused: semfreeze trains with supervised-only", ("--loss", "supervised-only")),
+        (
+            ("--loss", "fused"),
+            "--loss fused is other trainers': semfreeze trains with chunked",
+            ("--loss", "supervised-only"),
+        ),
         (
             ("--checkpointing", "transformers-5"),
             "--checkpointing transformers-5 loses the saving of frozen layers: choose none",

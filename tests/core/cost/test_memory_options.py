@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import pytest
 
-from semfreeze_core.cost import cost_table, full_cost, training_bytes
+from semfreeze_core.cost import cost_table, full_cost, step_flop, training_bytes
 from semfreeze_core.records.model import LayerShape, Matrix, ModelShape
 from semfreeze_core.records.training import LoraSetup, TrainableParts, TrainingSetup
 
@@ -95,6 +95,29 @@ def test_training_bytes_of_a_fused_loss_is_a_chunk_and_the_gradient_of_the_heads
     setup = replace(SETUP, batch_size=1, sequence_length=tokens, loss="fused", precision=precision)
     found = training_bytes(shape, setup, TOP).logits
     assert found == logit * chunk * rows + state * tokens * width + 4 * tokens
+
+
+@pytest.mark.parametrize(
+    ("tokens", "fraction", "rows", "width", "chunk"),
+    [
+        (10, 1.0, 5, 4, 10),  # one chunk is all
+        (10, 0.5, 5, 4, 5),  # of target tokens alone
+        (4096, 1.0, 128256, 4096, 130),  # 256 MiB / (16 bytes x 128,256) = 130.8
+        (4096, 1.0, 2**25, 64, 1),  # never less than one token
+    ],
+)
+@pytest.mark.parametrize(
+    ("precision", "logit", "state"), [("float32", 16, 4), ("bf16-autocast", 14, 4), ("bf16", 14, 2)]
+)
+def test_training_bytes_of_a_chunked_loss_is_a_chunk_and_the_gradient_of_the_heads_input_of_target_tokens(
+    precision, logit, state, tokens, fraction, rows, width, chunk
+):
+    shape = replace(MODEL, vocab_rows=rows, head_linear_weights=rows * width)
+    setup = replace(
+        SETUP, batch_size=1, sequence_length=tokens, supervised_fraction=fraction, loss="chunked", precision=precision
+    )
+    assert training_bytes(shape, setup, TOP).logits == logit * chunk * rows + state * round(tokens * fraction) * width
+    assert step_flop(shape, setup, TOP) == step_flop(shape, replace(setup, loss="supervised-only"), TOP)
 
 
 def test_training_bytes_of_logits_fall_from_materialised_to_fused():

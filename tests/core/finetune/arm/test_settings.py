@@ -29,7 +29,7 @@ def test_micro_batches_make_up_a_batch():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"loss": "fused"}, "--loss fused: semfreeze trains with supervised-only"),
+        ({"loss": "fused"}, "--loss fused is other trainers': semfreeze trains with chunked"),
         ({"checkpointing": "transformers-5"}, "choose none, non-reentrant or reentrant"),
     ],
 )

@@ -78,11 +78,11 @@ def sizes_counted(monkeypatch):
 
 @pytest.mark.quick_cases(4)
 @pytest.mark.parametrize("family", ["llama", "gpt2", "mistral-sliding", "gemma2", "bloom", "mixtral", "deepseek_v3"])
-@pytest.mark.parametrize("all_logits", [False, True])
-def test_flops_of_small_batches_give_those_of_the_whole_exactly(family, all_logits, monkeypatch):
+@pytest.mark.parametrize("loss", ["supervised-only", "chunked", "materialised"])
+def test_flops_of_small_batches_give_those_of_the_whole_exactly(family, loss, monkeypatch):
     model = build_tiny(family)
     decoder = find_decoder(model)
-    network = SupervisedModel(model, decoder, all_logits=all_logits).train()
+    network = SupervisedModel(model, decoder, loss=loss).train()
     batch = long_batch()
     with freeze(model, parts_at_depth(measure_shape(model, decoder), 2)), eager_attention(model):
         whole = step_count._flop(network, batch)

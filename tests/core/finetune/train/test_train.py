@@ -408,10 +408,10 @@ def test_memory_advice_names_what_was_not_tried(place):
     one = advice(micro_batch_size=1)
     assert one.startswith(
         "Memory ran out with one example at a time. Take less with --max-length below 2048, "
-        "--checkpointing non-reentrant, --optimizer adamw8bit, --precision bf16-autocast, or a plan that freezes"
+        "--checkpointing non-reentrant, --loss chunked, --optimizer adamw8bit, --precision bf16-autocast, or a plan"
     )
     tried = advice(1, checkpointing="non-reentrant", optimizer="sgd", precision="bf16", loss="materialised")
-    assert "with --max-length below 2048, --loss supervised-only, or a plan" in tried
+    assert "with --max-length below 2048, --loss chunked, or a plan" in tried
 
 
 def test_a_training_that_runs_out_of_memory_ends_with_advice_and_an_error_of_the_network_as_itself(
