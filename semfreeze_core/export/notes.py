@@ -66,13 +66,24 @@ def data_notes(request: ExportRequest) -> list[str]:
     if not request.data.is_known:
         notes = ["No data was given: replace train.jsonl and its fields with your own, or export with --data FILE."]
     else:
-        notes = list(request.data.notes)
+        notes = [*request.data.notes, *_end_notes(request)]
     if request.setup.batches == "by-length":
         notes.append(
             "The plan trains on batches of like length: have your trainer group examples by length where it can (in "
             "transformers 5 train_sampling_strategy='group_by_length', before that group_by_length=True)."
         )
     return notes
+
+
+def _end_notes(request: ExportRequest) -> list[str]:
+    """What trainers miss in a tokenizer whose files name no token that ends texts, and pads where none does."""
+    facts = request.tokenizer
+    if facts is None or facts.eos is not None:
+        return []
+    return [
+        "The model's tokenizer_config.json names no end-of-sequence token. Where its tokenizer has none, texts end "
+        "without one, and most trainers have nothing to pad batches with: set eos_token and pad_token before you train."
+    ]
 
 
 def chat_notes(request: ExportRequest) -> list[str]:

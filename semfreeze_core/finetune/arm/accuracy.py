@@ -8,10 +8,12 @@ import numpy as np
 import torch
 
 from semfreeze_core.finetune.model.batches import bounded_batches
+from semfreeze_core.progress import Progress, ProgressEvent, silent
 from semfreeze_core.records.examples import TokenizedExample
 from semfreeze_core.sources.data.chat_template import end_of_turn
 from semfreeze_core.sources.models.decoder import Decoder
 
+ANSWERING = "Generating answers before training"
 _EXTRA_TOKENS = 8  # a wrong answer may be longer than the reference; one that runs on past this is wrong anyway
 
 
@@ -37,7 +39,11 @@ def references(tokenizer: Any, examples: Sequence[TokenizedExample], indices: Se
 
 @torch.no_grad()
 def answers(
-    decoder: Decoder, tokenizer: Any, examples: Sequence[TokenizedExample], indices: Sequence[int]
+    decoder: Decoder,
+    tokenizer: Any,
+    examples: Sequence[TokenizedExample],
+    indices: Sequence[int],
+    progress: Progress = silent,
 ) -> list[str]:
     """The model's answers to the prompts of the examples at `indices`, in their order.
 
@@ -48,6 +54,7 @@ def answers(
     answer_by_index: dict[int, str] = {}
     lengths = [len(examples[i].input_ids) + _EXTRA_TOKENS for i in order]
     for part in bounded_batches(lengths):
+        progress(ProgressEvent(ANSWERING, len(answer_by_index), len(order), "examples"))
         batch = [order[i] for i in part]
         generated = _generate(
             decoder,
@@ -56,6 +63,8 @@ def answers(
             max(len(examples[i].input_ids) - prompt_lengths[i] for i in batch),
         )
         answer_by_index |= dict(zip(batch, generated, strict=True))
+    if order:
+        progress(ProgressEvent(ANSWERING, len(order), len(order), "examples"))
     return [answer_by_index[i] for i in indices]
 
 

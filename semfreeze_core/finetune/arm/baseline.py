@@ -8,6 +8,7 @@ from semfreeze_core.finetune.arm.accuracy import answers, exact_match_fraction, 
 from semfreeze_core.finetune.arm.evaluate import example_losses
 from semfreeze_core.finetune.model.batches import Collator
 from semfreeze_core.finetune.model.supervised_head import SupervisedModel
+from semfreeze_core.progress import Progress, silent
 from semfreeze_core.records.defaults import SHOWN_ANSWERS
 from semfreeze_core.records.examples import TokenizedExample
 from semfreeze_core.records.training import Precision
@@ -16,7 +17,12 @@ from semfreeze_core.sources.models.causal_lm import LoadedModel
 
 
 def evaluate_baseline(
-    loaded: LoadedModel, evaluation: Sequence[TokenizedExample], *, n_accuracy: int, precision: Precision
+    loaded: LoadedModel,
+    evaluation: Sequence[TokenizedExample],
+    *,
+    n_accuracy: int,
+    precision: Precision,
+    progress: Progress = silent,
 ) -> Baseline:
     """Losses by example, and accuracy on the first `n_accuracy` examples that have one prompt to answer.
 
@@ -25,18 +31,19 @@ def evaluate_baseline(
         evaluation: eval examples.
         n_accuracy: examples answered by generation; 0 for none.
         precision: what training will compute in.
+        progress: receives examples evaluated, and those answered.
     """
     decoder = loaded.decoder
     supervised = SupervisedModel(decoder.model, decoder)
     with tf32_products(decoder.device):  # as the trained model is evaluated
         begun = time.perf_counter()
-        losses = example_losses(supervised, Collator(evaluation), len(evaluation), precision, decoder.device)
+        losses = example_losses(supervised, Collator(evaluation), len(evaluation), precision, decoder.device, progress)
         synchronize(decoder.device)
         seconds = time.perf_counter() - begun
     indices = generation_indices(evaluation, n_accuracy)
     expected = references(loaded.tokenizer, evaluation, indices)
     with autocast(precision, decoder.device):
-        generated = answers(decoder, loaded.tokenizer, evaluation, indices)
+        generated = answers(decoder, loaded.tokenizer, evaluation, indices, progress)
     return Baseline(
         loss=sum(losses) / len(losses),
         item_losses=losses,

@@ -14,11 +14,14 @@ from semfreeze_core.finetune.model.batches import EVAL_TOKENS, Collator, bounded
 from semfreeze_core.finetune.model.network import Network
 from semfreeze_core.finetune.model.supervised_head import SupervisedModel, mean_losses
 from semfreeze_core.finetune.processes import WHOLE, Share, gathered, interleaved, own_share
+from semfreeze_core.progress import Progress, ProgressEvent, silent
 from semfreeze_core.records.defaults import CURVE_EXAMPLES, SHOWN_ANSWERS
 from semfreeze_core.records.examples import TokenizedExample
 from semfreeze_core.records.model import ModelShape
 from semfreeze_core.records.training import Precision, TrainableParts, TrainingSetup
 from semfreeze_core.records.validation import EvalPoint, Mark
+
+EVALUATING = "Evaluating the model before training"
 
 
 def eval_batches(
@@ -32,16 +35,21 @@ def eval_batches(
 
 
 def example_losses(
-    supervised: SupervisedModel, collator: Collator, n_examples: int, precision: Precision, device: torch.device
+    supervised: SupervisedModel,
+    collator: Collator,
+    n_examples: int,
+    precision: Precision,
+    device: torch.device,
+    progress: Progress = silent,
 ) -> list[float]:
     """Mean loss of each of the first n examples over its target tokens, nats; in smaller batches if memory runs out.
 
-    Of several processes each evaluates its share.
+    Of several processes each evaluates its share, and tells the progress of that.
 
     Raises:
         ResourceError: the longest example does not fit into memory alone.
     """
-    return interleaved(_share_losses(supervised, collator, n_examples, precision, device, own_share()))
+    return interleaved(_share_losses(supervised, collator, n_examples, precision, device, own_share(), progress))
 
 
 def _share_losses(
@@ -51,6 +59,7 @@ def _share_losses(
     precision: Precision,
     device: torch.device,
     share: Share,
+    progress: Progress,
 ) -> list[float]:
     indices = share.indices(n_examples)
     if not indices:
@@ -60,7 +69,7 @@ def _share_losses(
     while True:
         try:
             with autocast(precision, device):
-                batches = eval_batches(collator, n_examples, tokens, share)
+                batches = _counted(eval_batches(collator, n_examples, tokens, share), len(indices), progress)
                 losses: list[float] = mean_losses(supervised, batches, len(indices)).tolist()
             return losses
         except (RuntimeError, MemoryError) as error:
@@ -75,6 +84,16 @@ def _share_losses(
             )
         tokens //= 2
         release_unused_memory(device)
+
+
+def _counted(batches: Iterator[dict[str, Any]], total: int, progress: Progress) -> Iterator[dict[str, Any]]:
+    """The batches, with progress told as they are evaluated: one is once the next is asked for."""
+    done = 0
+    progress(ProgressEvent(EVALUATING, done, total, "examples"))
+    for batch in batches:
+        yield batch
+        done += len(batch["labels"])
+        progress(ProgressEvent(EVALUATING, done, total, "examples"))
 
 
 @dataclass
@@ -107,6 +126,7 @@ class ArmEvaluator:
         *,
         n_accuracy: int,
         course: Course | None = None,
+        progress: Progress = silent,
     ) -> None:
         self.network, self.tokenizer = network, tokenizer
         self.shape, self.parts, self.setup = shape, parts, setup
@@ -117,6 +137,7 @@ class ArmEvaluator:
         self.cache_flop = cache_flop(shape, setup, parts, train) if network.train_cache is not None else 0
         self.cache_seconds = 0.0 if network.train_cache is None else network.train_cache.seconds
         self.course = Course() if course is None else course
+        self.progress = progress  # of the evaluation before training
 
     @property
     def points(self) -> list[EvalPoint]:
@@ -158,15 +179,16 @@ class ArmEvaluator:
             seconds: training time so far, without the cache pass.
         """
         decisive = marks != ["between"]
+        progress = self.progress if marks == ["start"] else silent
         n_examples = len(self.evaluation) if decisive else min(CURVE_EXAMPLES, len(self.evaluation))
-        device = self.network.decoder.device
-        losses = example_losses(self.network.supervised, self.collator, n_examples, self.setup.precision, device)
+        device, supervised = self.network.decoder.device, self.network.supervised
+        losses = example_losses(supervised, self.collator, n_examples, self.setup.precision, device, progress)
         accuracy = generated = None
         if decisive and marks != ["checkpoint"] and self.accuracy_indices:
             self.network.onload()
             own = [self.accuracy_indices[i] for i in own_share().indices(len(self.accuracy_indices))]
             with autocast(self.setup.precision, device):
-                generated = interleaved(answers(self.network.decoder, self.tokenizer, self.evaluation, own))
+                generated = interleaved(answers(self.network.decoder, self.tokenizer, self.evaluation, own, progress))
             accuracy = exact_match_fraction(generated, self.expected)
             self.network.offload()
         self.points.append(

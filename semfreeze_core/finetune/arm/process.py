@@ -110,7 +110,13 @@ def run_job(path: Path, device: str | None = None) -> None:
     require_identity(job.identity, loaded.identity)
     result: ArmRun | Baseline
     if job.arm is None:
-        result = evaluate_baseline(loaded, evaluation, n_accuracy=job.settings.n_accuracy, precision=setup.precision)
+        result = evaluate_baseline(
+            loaded,
+            evaluation,
+            n_accuracy=job.settings.n_accuracy,
+            precision=setup.precision,
+            progress=_print_event,
+        )
     else:
         result = run_arm(
             loaded,

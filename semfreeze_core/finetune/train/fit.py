@@ -118,7 +118,7 @@ class Fit:
         setup = setup_at_lengths(self.settings, self.train, cached=network.train_cache is not None)
         return ArmEvaluator(
             network, self.loaded.tokenizer, self.loaded.shape, parts, setup, self.train, self.evaluation,
-            n_accuracy=self.settings.n_accuracy, course=self.course,
+            n_accuracy=self.settings.n_accuracy, course=self.course, progress=self.progress,
         )  # fmt: skip
 
     def fit_until(self, network: Network, parts: TrainableParts, step: int) -> Path:

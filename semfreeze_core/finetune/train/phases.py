@@ -67,7 +67,8 @@ class PhasedTraining(Fit):
             network = self.network(wide, first=True, cached=False)
             load_trained(network.supervised, best)
             evaluator = self.evaluator(network, wide.parts)
-            notes = self.evaluate_best(evaluator, checkpoint_step(best))
+            with tf32_products(network.decoder.device):  # as it was evaluated before
+                notes = self.evaluate_best(evaluator, checkpoint_step(best))
             trained = replace(trained, after=evaluator.points[-1], notes=notes)
         looks = self._looks()
         return replace(

@@ -146,7 +146,7 @@ def encode_all(
         n_cut = counted(len(cut), "example")
         notes.append(f"{n_cut} lost {at_least}{sum(cut):,} context tokens on the left to fit {max_length} tokens.")
     if len(tokenized) < minimum:
-        notes.append(f"Only {len(tokenized)} examples, fewer than {minimum}: intervals are wide.")
+        notes.append(f"Only {counted(len(tokenized), 'example')}, fewer than {minimum}: estimates are uncertain.")
     notes += _tokenizer_notes(tokenizer, examples, add_eos)
     return EncodedSet(
         tokenized=tuple(tokenized),

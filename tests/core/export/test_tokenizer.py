@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from semfreeze_core.export import export_plan
-from tests.core.export.exports import CHAT, NAMED, PAIRS, plan_for
+from semfreeze_core.export import TARGETS, export_plan
+from tests.core.export.exports import CHAT, NAMED, PAIRS, plan_for, task_of
 
 
 def write_tokenizer(folder, template=None, **config):
@@ -66,5 +66,25 @@ def test_the_token_that_begins_texts_is_named_where_a_trainer_leaves_it_out(tiny
 
     assert "The model's tokenizer begins sequences with <s>: write it before your prompts." in notes(model)
     assert "If your model's tokenizer begins sequences with one" in notes("owner/absent")
+    assert ("nothing adds an end-of-sequence token </s> after completions" in notes(model)) == (
+        target == "llama-factory"
+    )
     (tmp_path / "model" / "tokenizer.json").write_text("{}")
     assert "beginning-of-sequence" not in notes(model)
+
+
+@pytest.mark.quick_cases(5)
+@pytest.mark.parametrize("target", TARGETS)
+def test_a_tokenizer_that_names_no_end_is_said_to(tiny, rows_in, tmp_path, target):
+    rows, mapping = task_of(target)
+    name, model = rows_in("train.jsonl", rows), write_tokenizer(tmp_path / "model")
+
+    def notes():
+        told = {"data": name, "mapping": mapping, "model": model}
+        return " ".join(export_plan(plan_for(tiny, target), target, **told).notes)
+
+    said = "tokenizer_config.json names no end-of-sequence token. Where its tokenizer has none, texts end without one"
+    assert said not in notes()
+    for end in ("null", '""'):
+        (tmp_path / "model" / "tokenizer_config.json").write_text(f'{{"eos_token": {end}}}')
+        assert said in notes()

@@ -8,6 +8,7 @@ import pytest
 
 from semfreeze_dashboard.charts.projection import MOST_LABELS, draw_projection, visible_token
 from semfreeze_dashboard.data.projections import pca_points, umap_points
+from semfreeze_dashboard.text.page_text import pca_caption
 
 EVERY_THIRD = np.arange(0, 600, 3)
 
@@ -55,6 +56,16 @@ def test_draw_projection_colors_by_what_the_model_says(example):
     right, wrong = draw(example, "outcome").data[:2]
     for trace, expected in ((right, True), (wrong, False)):
         assert set(example.run.display.right[[p for (p,) in trace.customdata]]) == {expected}
+
+
+@pytest.mark.parametrize(
+    ("dimensions", "symbol", "words"), [(2, "star", "Stars"), (3, "diamond-open", "Open diamonds")]
+)
+def test_draw_projection_draws_bases_as_its_caption_calls_them(example, dimensions, symbol, words):
+    figure = draw(example, dimensions=dimensions)
+    (bases,) = [trace for trace in figure.data if trace.name == "basis of a ground truth token"]
+    assert bases.marker.symbol == symbol
+    assert f" {words}: bases of the " in pca_caption(example.run.display, 200, 5, flat=dimensions == 2)
 
 
 def test_draw_projection_makes_what_is_not_selected_faint(example):

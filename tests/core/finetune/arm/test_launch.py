@@ -60,6 +60,7 @@ def test_run_arm_process_tells_ends_apart(process_that, script, error, words):
         (OSError(errno.ENOSPC, "No space left on device"), NO_ROOM, "The disk is full ([Errno 28]"),
         (RuntimeError("basic_ios::clear: iostream error"), NO_ROOM, "The disk is full (basic_ios"),
         (MemoryError("none left"), OUT_OF_MEMORY, "none left"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory"), OUT_OF_MEMORY, "DefaultCPUAllocator: can't"),
         (ModelError("cannot be trained"), REFUSED, "cannot be trained"),
     ],
 )

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from semfreeze_core.finetune.model import network as network_module
 from semfreeze_core.finetune.model.network import CacheSettings, build_network
 from semfreeze_core.finetune.prefix import key
 from semfreeze_core.records.training import TrainableParts, TrainingSetup
@@ -57,3 +58,12 @@ def test_the_caches_of_an_arm_share_one_limit(loaded, tmp_path):
         load_tiny(tmp_path / "tiny"), EXAMPLES, EXAMPLES, folder=tmp_path / "b", memory_limit_bytes=2 * size
     )
     assert (enough.train_cache.where, enough.eval_cache.where) == ("memory", "memory")
+
+
+@pytest.mark.parametrize(("missing", "where"), [(0, "memory"), (8, "file")])
+def test_by_itself_the_limit_is_a_quarter_of_the_free_memory(loaded, tmp_path, monkeypatch, missing, where):
+    size = sum(len(example.input_ids) for example in EXAMPLES) * 32 * 4
+    monkeypatch.setattr(network_module, "free_bytes", lambda device: 4 * 2 * size - missing)
+    both = network(loaded, EXAMPLES, EXAMPLES, folder=tmp_path / "store")
+    assert (both.train_cache.where, both.eval_cache.where) == ("memory", where)
+    both.release()

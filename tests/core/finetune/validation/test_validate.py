@@ -16,8 +16,10 @@ from filelock import FileLock
 
 from semfreeze_core.cost import training_bytes
 from semfreeze_core.errors import InputError, ModelError, PlanError, ResourceError, RunError
+from semfreeze_core.finetune.arm.evaluate import EVALUATING
 from semfreeze_core.finetune.arm.job import ModelSource, read_job
 from semfreeze_core.finetune.arm.launch import OutOfMemory, halve
+from semfreeze_core.finetune.arm.process import run_job
 from semfreeze_core.finetune.validation import validate as validation_module
 from semfreeze_core.finetune.validation.request import ValidationRequest, prepare
 from semfreeze_core.finetune.validation.validate import validate
@@ -126,6 +128,15 @@ def test_a_validation_in_a_project_that_was_copied_resumes_and_names_its_own_fil
     model = ModelSource(source=settings.model)
     again = validate(replace(request, train=settings.train, evaluation=settings.eval, model=model), folder)
     assert again.verdicts == report.verdicts
+
+
+def test_the_process_of_the_baseline_tells_how_much_of_it_is_evaluated(finished, place, tmp_path, capsys):
+    shutil.copytree(place, tmp_path / "project")
+    capsys.readouterr()
+    run_job(tmp_path / "project" / "finished" / "jobs" / "baseline.json")
+    events = [json.loads(line) for line in capsys.readouterr().out.splitlines() if line.startswith("{")]
+    evaluated = [(event["done"], event["total"]) for event in events if event["stage"] == EVALUATING]
+    assert (evaluated[0], evaluated[-1]) == ((0, 24), (24, 24))
 
 
 def test_a_validation_that_version_0_1_0_began_goes_on(finished, monkeypatch):

@@ -181,7 +181,9 @@ def test_encode_all_refuses_too_few_with_counts_and_causes():
 
     allowed = encode_all(PLAIN, several, max_length=9, add_eos=False, allow_few=True)
     assert (len(allowed.tokenized), allowed.n_too_long, allowed.n_unsupervised) == (20, 3, 2)
-    assert "Only 20 examples, fewer than 32: intervals are wide." in allowed.notes
+    assert "Only 20 examples, fewer than 32: estimates are uncertain." in allowed.notes
+    (alone, *_) = encode_all(PLAIN, several[:1], max_length=9, add_eos=False, allow_few=True).notes
+    assert alone == "Only 1 example, fewer than 32: estimates are uncertain."
 
     for few in ({"allow_few": True}, {"minimum": 1}):  # as a finetune asks, which has no such flag
         with pytest.raises(

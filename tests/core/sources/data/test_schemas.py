@@ -176,6 +176,8 @@ def test_what_may_be_a_part_of_the_prompt_and_is_not_read_is_named(tmp_path):
     _, notes = resolve_fields(named, ["prompt", "answer", "system", "context"])
     assert notes[0].startswith("Not read: the columns 'system', 'context', which may be a part of the prompt.")
     assert resolve_fields(named, ["prompt", "answer", "id"]) == (named, [])
+    for column in ("system", "context", "history", "tools", "input"):
+        assert f"Not read: the column '{column}'" in resolve_fields(named, ["prompt", "answer", column])[1][0]
 
 
 def test_columns_that_could_be_read_in_another_way_too_fit_no_schema():

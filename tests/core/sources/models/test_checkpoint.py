@@ -313,9 +313,17 @@ def test_load_refuses_a_config_that_is_a_list(folder):
     assert refusal(folder) == f"{folder}/config.json: expected a JSON object, found a list."
 
 
-@pytest.mark.parametrize("kind", ["linear", "dynamic"])
-def test_load_reads_scaled_rotary_embeddings_written_the_old_way(folder, kind):
-    edit_config(folder, rope_parameters=None, rope_theta=10000.0, rope_scaling={"type": kind, "factor": 2.0})
+@pytest.mark.parametrize(
+    ("kind", "more"),
+    [
+        ("linear", {}),
+        ("dynamic", {}),
+        ("yarn", {"original_max_position_embeddings": 32}),
+        ("llama3", {"original_max_position_embeddings": 32, "low_freq_factor": 1.0, "high_freq_factor": 4.0}),
+    ],
+)
+def test_load_reads_scaled_rotary_embeddings_written_the_old_way(folder, kind, more):
+    edit_config(folder, rope_parameters=None, rope_theta=10000.0, rope_scaling={"type": kind, "factor": 2.0, **more})
     loaded = load(folder)
     assert loaded.decoder.model.config.rope_parameters["rope_type"] == kind
     assert measure_empty(open_checkpoint(str(folder), config_only=True)) == loaded.shape
