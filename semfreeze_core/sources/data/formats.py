@@ -93,7 +93,7 @@ def kind_of(path: Path) -> str | None:
         return f"compressed {file_format.kind}"
     usual = file_format.separator
     if usual is not None and (separator := separator_of(path, usual)) != usual:
-        return f"{file_format.kind} with {separator!r} between fields"
+        return f"{separator!r}-separated {file_format.kind}"
     return file_format.kind
 
 
