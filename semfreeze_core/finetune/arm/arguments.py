@@ -95,6 +95,7 @@ def trainer_arguments(folder: str, arm: Arm, settings: ArmSettings, device: torc
         use_cpu=device.type == "cpu",
         save_strategy="no",
         logging_strategy="no",
+        logging_nan_inf_filter=False,  # reads the loss twice a step; the recorder ends a training whose loss is none
         log_level_replica="error",  # of several processes the first one warns
         report_to=[],
         disable_tqdm=True,

@@ -88,7 +88,8 @@ def _extrapolated_flop(network: nn.Module, batch: dict[str, Tensor]) -> int | No
 def _small_batch(batch: dict[str, Tensor], size: _Size) -> dict[str, Tensor]:
     """The beginning of a batch's first example, as many rows of it and with as many target tokens as wanted."""
     rows, length, targets = size
-    small = {name: tensor[:1, :length].repeat_interleave(rows, 0) for name, tensor in batch.items()}
+    of_rows = {name: tensor for name, tensor in batch.items() if name != "target_index"}
+    small = {name: tensor[:1, :length].repeat_interleave(rows, 0) for name, tensor in of_rows.items()}
     small["attention_mask"] = torch.ones_like(small["attention_mask"])
     labels = torch.full_like(small["labels"], IGNORED)
     wanted = torch.arange(rows * (length - 1), device=labels.device).reshape(rows, length - 1) < targets

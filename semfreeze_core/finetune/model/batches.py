@@ -5,6 +5,7 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 from torch.utils.data import Dataset
 
 from semfreeze_core.records.examples import TokenizedExample
@@ -64,9 +65,10 @@ class ExampleIndices(Dataset[int]):
 class Collator:
     """Makes a batch of examples from their indices.
 
-    A batch holds `labels` (B, T), the ids of target tokens and -100 elsewhere; `attention_mask` (B, T); and
-    `input_ids` (B, T), or with a cache `states` (B, T, d) instead. T is the longest example's. Of places without an
-    example (`place_of`) it makes no rows, and of such places alone one row without target tokens.
+    A batch holds `labels` (B, T), the ids of target tokens and -100 elsewhere; `target_index` (n,), as the function of
+    that name gives it, so that nobody asks the device for it; `attention_mask` (B, T); and `input_ids` (B, T), or with
+    a cache `states` (B, T, d) instead. T is the longest example's. Of places without an example (`place_of`) it makes
+    no rows, and of such places alone one row without target tokens.
     """
 
     def __init__(self, examples: Sequence[TokenizedExample], cache: BoundaryStates | None = None) -> None:
@@ -88,7 +90,13 @@ class Collator:
             if filled:
                 labels[row, :n] = torch.where(torch.from_numpy(example.supervised), tokens, IGNORED)
             mask[row, :n] = 1
+        targets = {"labels": labels, "target_index": target_index(labels)}
         if self.cache is None:
-            return {"input_ids": ids, "attention_mask": mask, "labels": labels}
+            return {"input_ids": ids, "attention_mask": mask, **targets}
         states, mask = self.cache.batch(indices)
-        return {"states": states, "attention_mask": mask, "labels": labels}
+        return {"states": states, "attention_mask": mask, **targets}
+
+
+def target_index(labels: Tensor) -> Tensor:
+    """Flat indices (n,) into labels (B, T) of the tokens before target tokens, whose states predict them."""
+    return pad(labels[:, 1:] != IGNORED, (0, 1)).flatten().nonzero()[:, 0]

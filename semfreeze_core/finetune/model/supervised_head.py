@@ -8,10 +8,10 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from semfreeze_core.cost.loss import chunk_tokens
+from semfreeze_core.finetune.model.batches import target_index as target_index_of
 from semfreeze_core.finetune.model.chunked_loss import chunked_loss
 from semfreeze_core.finetune.processes import summed
 from semfreeze_core.records.training import LossKind
-from semfreeze_core.sources.data.training_rows import IGNORED
 from semfreeze_core.sources.models.decoder import Decoder
 
 LOGITS_BYTES = 2**28  # of the logits held at once in an evaluation
@@ -65,11 +65,12 @@ class SupervisedModel(nn.Module):
         states: Tensor | None = None,
         num_items_in_batch: Tensor | int | None = None,
         freeze_depth: int | None = None,
+        target_index: Tensor | None = None,
     ) -> dict[str, Tensor]:
         """The batch's loss: the sum over target tokens divided by `num_items_in_batch`, or by their number.
 
         Args:
-            labels, attention_mask, input_ids, states: as a Collator makes them.
+            labels, attention_mask, input_ids, states, target_index: as a Collator makes them.
             num_items_in_batch: target tokens of the whole step.
             freeze_depth: of this batch alone; None is that of the batch before.
 
@@ -80,15 +81,13 @@ class SupervisedModel(nn.Module):
             if self.move_boundary is None:
                 raise ValueError(f"the batch freezes {freeze_depth} layers, but this model cannot move its boundary")
             self.move_boundary(freeze_depth)
-        stock = self.loss == "materialised" and input_ids is not None
-        count = int((labels[:, 1:] != IGNORED).sum()) if stock else None
-        if count and input_ids is not None:  # a mean over no token is none
+        index = target_index_of(labels) if target_index is None else target_index
+        count = len(index)
+        if self.loss == "materialised" and count and input_ids is not None:  # a mean over no token is none
             total = self._stock_loss(labels, attention_mask, input_ids) * count
-        elif self.loss == "chunked" and torch.is_grad_enabled():
-            total, count = self._chunked_loss(labels, attention_mask, input_ids, states)
         else:
-            losses, _ = self.token_losses(labels, attention_mask, input_ids, states)
-            count, total = losses.numel(), losses.sum()
+            hidden, targets = self._target_states(labels, attention_mask, input_ids, states, index)
+            total = self._summed_loss(hidden, targets)
         if self.training and count:
             rows, length = labels.shape
             size = (rows, length, count)
@@ -118,29 +117,42 @@ class SupervisedModel(nn.Module):
         return total / count
 
     def token_losses(
-        self, labels: Tensor, attention_mask: Tensor, input_ids: Tensor | None, states: Tensor | None
+        self,
+        labels: Tensor,
+        attention_mask: Tensor,
+        input_ids: Tensor | None,
+        states: Tensor | None,
+        target_index: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Losses of the target tokens (n,), nats, float32, and each one's row in the batch (n,)."""
-        hidden = self._head_input(attention_mask, input_ids, states)[:, :-1]  # the state before a token predicts it
-        wanted = labels[:, 1:] != IGNORED
-        hidden, targets, rows = hidden[wanted], labels[:, 1:][wanted], wanted.nonzero()[:, 0]
+        index = target_index_of(labels) if target_index is None else target_index
+        hidden, targets = self._target_states(labels, attention_mask, input_ids, states, index)
+        return self._token_losses(hidden, targets), index // labels.shape[1]
+
+    def _target_states(
+        self,
+        labels: Tensor,
+        attention_mask: Tensor,
+        input_ids: Tensor | None,
+        states: Tensor | None,
+        index: Tensor,
+    ) -> tuple[Tensor, Tensor]:
+        """What the head reads of each target token (n, h), and their ids (n,)."""
+        hidden = self._head_input(attention_mask, input_ids, states)
+        return hidden.flatten(0, 1)[index], labels.flatten()[index + 1]
+
+    def _token_losses(self, hidden: Tensor, targets: Tensor) -> Tensor:
         # A backward pass keeps every chunk's logits anyway; without one only a chunk's have to be there at once.
         chunk = max(1, len(targets)) if torch.is_grad_enabled() else self._chunk
         parts = zip(torch.split(hidden, chunk), torch.split(targets, chunk), strict=True)
-        return torch.cat([cross_entropy(self._logits(h), t, reduction="none") for h, t in parts]), rows
+        return torch.cat([cross_entropy(self._logits(h), t, reduction="none") for h, t in parts])
 
-    def _chunked_loss(
-        self, labels: Tensor, attention_mask: Tensor, input_ids: Tensor | None, states: Tensor | None
-    ) -> tuple[Tensor, int]:
-        """The sum of the losses of the target tokens, and their number."""
+    def _summed_loss(self, hidden: Tensor, targets: Tensor) -> Tensor:
+        if self.loss != "chunked" or not torch.is_grad_enabled():
+            return self._token_losses(hidden, targets).sum()
         decoder: Decoder = self.__dict__["decoder"]
-        hidden = self._head_input(attention_mask, input_ids, states)[:, :-1]
-        wanted = labels[:, 1:] != IGNORED
-        targets = labels[:, 1:][wanted]
         chunk = chunk_tokens(decoder.head.out_features)
-        return chunked_loss(decoder.head, decoder.transform, self._readable(hidden[wanted]), targets, chunk), len(
-            targets
-        )
+        return chunked_loss(decoder.head, decoder.transform, self._readable(hidden), targets, chunk)
 
     @property
     def _chunk(self) -> int:
@@ -180,7 +192,9 @@ def mean_losses(model: SupervisedModel, batches: Any, n_examples: int) -> Tensor
     for batch in batches:
         moved = {name: tensor.to(device) for name, tensor in batch.items()}
         labels = moved["labels"]
-        losses, rows = model.token_losses(labels, moved["attention_mask"], moved.get("input_ids"), moved.get("states"))
+        losses, rows = model.token_losses(
+            labels, moved["attention_mask"], moved.get("input_ids"), moved.get("states"), moved.get("target_index")
+        )
         losses, rows = losses.cpu(), rows.cpu()  # before they are summed in float64, which not every device has
         sums = torch.zeros(len(labels), dtype=torch.float64).index_add_(0, rows, losses.double())
         parts.append(sums / torch.bincount(rows, minlength=len(labels)))

@@ -30,6 +30,7 @@ def test_collator_pads_on_the_right_and_supervises_what_is_marked():
     assert batch["input_ids"].tolist() == [[8, 9, 9, 9], [5, 6, 7, 0]]
     assert batch["attention_mask"].tolist() == [[1, 1, 1, 1], [1, 1, 1, 0]]
     assert batch["labels"].tolist() == [[IGNORED, 9, IGNORED, 9], [IGNORED, IGNORED, 7, IGNORED]]
+    assert batch["target_index"].tolist() == [0, 2, 5]
 
 
 def test_collator_takes_states_and_mask_from_a_cache():
@@ -38,7 +39,7 @@ def test_collator_takes_states_and_mask_from_a_cache():
             return torch.full((len(indices), 2, 3), 7.0), torch.ones(len(indices), 2)
 
     batch = Collator((example([1, 2], [0, 1]),), Cache())([0])
-    assert set(batch) == {"states", "attention_mask", "labels"}
+    assert set(batch) == {"states", "attention_mask", "labels", "target_index"}
     assert batch["states"].shape == (1, 2, 3)
 
 

@@ -207,13 +207,8 @@ class NotANumber(fit.Recorder):
 
     def on_step_begin(self, args, state, control, **_):
         if processes.own_share().index == 1 and state.global_step == 2:
-            losses = self.network.token_losses
-
-            def no_number(*how):
-                values, rows = losses(*how)
-                return values * float("nan"), rows
-
-            self.network.token_losses = no_number
+            loss = self.network._summed_loss
+            self.network._summed_loss = lambda *how: loss(*how) * float("nan")
 
 
 def decide_together(place, out):
