@@ -45,7 +45,8 @@ STYLE = f"""<style>
 [class*=st-key-{ONWARD}-first] a {{ border-color: currentColor; box-shadow: 0 0 0 1px currentColor }}
 [class*=st-key-{BOX}] {{ position: relative }}
 [class*=st-key-{BOX}] button {{ justify-content: start; text-align: start }}
-[class*=st-key-{BOX}] button::after {{ content: ""; position: absolute; inset: 0 }}
+[class*=st-key-{BOX}] :is(:has(button), button) {{ position: static }}
+[class*=st-key-{BOX}] button::after {{ content: ""; position: absolute; inset: 0; z-index: 1 }}
 [class*=st-key-{BOX}]:hover:has(button) {{ border-color: currentColor }}
 [data-testid=stLayoutWrapper]:has(> [class*=st-key-{HIDDEN}-]) {{ position: absolute; width: 0; overflow: hidden }}
 [class*=st-key-{HIDDEN}-] {{ visibility: hidden; position: absolute; width: 20rem; height: 0; overflow: hidden }}

@@ -36,10 +36,10 @@ def stack_html(n_layers: int, depth: int | None, description: str) -> str:
     )
 
 
-def strip_html(n_layers: int, depth: int | None, description: str) -> str:
-    """The stack as a narrow strip without numbers; arguments as those of `stack_html`."""
+def strip_html(n_layers: int, depth: int | None) -> str:
+    """The stack as a narrow strip under a sentence that says the same; arguments as those of `stack_html`."""
     cells = "".join(_cell(layer, depth) for layer in range(n_layers))
-    return f'<div role="img" aria-label="{escape(description)}" style="{_NARROW};height:10px">{cells}</div>'
+    return f'<div aria-hidden="true" style="{_NARROW};height:10px">{cells}</div>'
 
 
 def _cell(layer: int, depth: int | None) -> str:

@@ -8,7 +8,7 @@ from streamlit.delta_generator import DeltaGenerator
 
 from semfreeze_core.errors import RunError
 from semfreeze_core.records.manifest import RunManifest
-from semfreeze_core.wording.plan import depth_headline, no_recommendation, stack_sentence
+from semfreeze_core.wording.plan import depth_headline, no_recommendation
 from semfreeze_core.wording.validation import measured_sentence
 
 from ..charts.stack import strip_html
@@ -111,6 +111,5 @@ def _depth(name: str, opened: OpenRun) -> int | None:
 
 
 def _strip(manifest: RunManifest, depth: int | None) -> str:
-    n_layers = manifest.model.shape.n_layers
-    html: str = strip_html(n_layers, depth, stack_sentence(n_layers, depth))
+    html: str = strip_html(manifest.model.shape.n_layers, depth)
     return html
