@@ -14,6 +14,7 @@ from semfreeze_dashboard.data import compute, state
 from semfreeze_dashboard.data.link_history import history_script
 from semfreeze_dashboard.data.run_folder import OpenRun, first_run, server_catalog
 from semfreeze_dashboard.panels.page import HIDDEN, ONWARD, hidden, hidden_depth
+from semfreeze_dashboard.panels.recent_runs import BOX
 from semfreeze_dashboard.panels.steps import DONE, done_steps
 from semfreeze_dashboard.panels.top_bar import TopBar
 from semfreeze_dashboard.server.auth import logged_in, require_login
@@ -27,7 +28,7 @@ FOLDER = Path(__file__).parent / "views"
 # draws code in captions too faintly to be read. It narrows columns and cuts choices off before it puts them below each
 # other. It leaves space above every page for the button that shows the sidebar, also where that is shown. It leaves
 # space on either side of a widget that is out of sight. Widgets that only the link needs keep a width,
-# without which Streamlit draws no slider.
+# without which Streamlit draws no slider. The button in a run's box takes clicks on all of the box.
 STYLE = f"""<style>
 [data-testid=stButtonGroup] button[role=radio] {{ min-height: 2.5rem }}
 [data-testid=stCaptionContainer] code {{ color: inherit }}
@@ -42,6 +43,11 @@ STYLE = f"""<style>
 [class*=st-key-{ONWARD}] a {{ color: inherit; padding: 0.4rem 0.75rem }}
 [class*=st-key-{ONWARD}] a {{ border: 1px solid color-mix(in srgb, currentColor 35%, transparent) }}
 [class*=st-key-{ONWARD}-first] a {{ border-color: currentColor; box-shadow: 0 0 0 1px currentColor }}
+[class*=st-key-{BOX}] {{ position: relative }}
+[class*=st-key-{BOX}] button {{ justify-content: start; text-align: start }}
+[class*=st-key-{BOX}] :is(:has(button), button) {{ position: static }}
+[class*=st-key-{BOX}] button::after {{ content: ""; position: absolute; inset: 0; z-index: 1 }}
+[class*=st-key-{BOX}]:hover:has(button) {{ border-color: currentColor }}
 [data-testid=stLayoutWrapper]:has(> [class*=st-key-{HIDDEN}-]) {{ position: absolute; width: 0; overflow: hidden }}
 [class*=st-key-{HIDDEN}-] {{ visibility: hidden; position: absolute; width: 20rem; height: 0; overflow: hidden }}
 </style>"""

@@ -7,6 +7,7 @@ from .theme import FROZEN, GRAY, TRAINED
 _MOST_NUMBERS = 12
 _COLORS = {"undecided": GRAY, "frozen": FROZEN, "trained": TRAINED}
 _ROW, _CELL = "display:flex;gap:2px", "flex:1 1 0;min-width:0"
+_NARROW = "display:flex;gap:1px"
 _SMALL = "font-size:12px;line-height:16px;opacity:0.75"
 _LINE = "box-shadow:-3px 0 currentColor"  # in the gap before a cell, in the page's own ink
 
@@ -33,6 +34,12 @@ def stack_html(n_layers: int, depth: int | None, description: str) -> str:
         f'<div style="{_ROW};{_SMALL};justify-content:space-between">'
         f"<span>input side{frozen}</span><span>{trained}output side</span></div></div>"
     )
+
+
+def strip_html(n_layers: int, depth: int | None) -> str:
+    """The stack as a narrow strip under a sentence that says the same; arguments as those of `stack_html`."""
+    cells = "".join(_cell(layer, depth) for layer in range(n_layers))
+    return f'<div aria-hidden="true" style="{_NARROW};height:10px">{cells}</div>'
 
 
 def _cell(layer: int, depth: int | None) -> str:

@@ -17,6 +17,7 @@ from semfreeze_core.plan.compare import side_by_side as compare_runs
 from semfreeze_core.plan.example_picks import ExamplePicks
 from semfreeze_core.plan.example_picks import example_picks as picks_of
 from semfreeze_core.plan.forecast import FinetuneForecast, forecast_finetunes
+from semfreeze_core.plan.make import recommended_depth
 from semfreeze_core.plan.opinions import Comparison, gather_opinions
 from semfreeze_core.plan.rules_by_cost import Budget
 from semfreeze_core.plan.slices import Slice, slice_of_examples
@@ -34,7 +35,7 @@ from semfreeze_core.records.umap_projection import UmapProjection
 from semfreeze_core.records.validation import LiveArm, ValidationReport
 from semfreeze_core.runs.calibration import bundled_calibration, read_calibration
 from semfreeze_core.runs.finetunes import GuidedFinetune, list_finetunes
-from semfreeze_core.runs.folder import VALIDATIONS
+from semfreeze_core.runs.folder import VALIDATIONS, read_traces
 from semfreeze_core.runs.reports import finetune_rate as newest_rate
 from semfreeze_core.runs.reports import list_measurements, list_sweeps, list_validations, read_live
 from semfreeze_core.runs.umaps import read_umap, umap_file
@@ -195,6 +196,24 @@ def umap(opened: OpenRun, seed: int, n_neighbors: int) -> UmapProjection | None:
         return None
 
 
+@st.cache_data(max_entries=512, show_spinner=False)
+def _planned_depth(folder: Path, stamp: int) -> int | None:
+    manifest, traces, pairs = read_traces(folder)
+    try:
+        return recommended_depth(manifest, traces["semantic"], pairs["semantic"])
+    except (IndexError, KeyError, ValueError) as error:
+        raise RunError(f"{folder} is damaged ({error}). Run semfreeze analyze again with --overwrite.") from error
+
+
+def planned_depth(catalog: RunCatalog, name: str) -> int | None:
+    """The freeze depth that is recommended for a run that is not opened; None where none is.
+
+    Raises:
+        RunError: damaged or gone.
+    """
+    return _planned_depth(catalog.folder_of(name), catalog.stamp(name))
+
+
 @st.cache_resource(max_entries=16, show_spinner=False)
 def _side_by_side(catalog: RunCatalog, stamped: tuple[tuple[str, int], ...], metric: str) -> SideBySide:
     return compare_runs({name: _read(catalog, name, stamp).run for name, stamp in stamped}, metric)
@@ -210,9 +229,9 @@ def side_by_side(catalog: RunCatalog, names: tuple[str, ...], metric: str) -> Si
 
 
 def named_validations(catalog: RunCatalog, name: str) -> dict[str, ValidationReport]:
-    """The validations of a run by its name; none where they cannot be read, which the run's own page tells."""
+    """The validations of a run, the newest last; none where they cannot be read, which the run's own page tells."""
     try:
-        return list_validations(catalog.folder_of(name))
+        return _newest_last(list_validations(catalog.folder_of(name)))
     except RunError:
         return {}
 
@@ -234,8 +253,11 @@ def validations(opened: OpenRun) -> dict[str, ValidationReport]:
     Raises:
         RunError: a report is damaged or newer.
     """
-    reports = list_validations(opened.folder).items()
-    return dict(sorted(reports, key=lambda named: named[1].provenance.created))
+    return _newest_last(list_validations(opened.folder))
+
+
+def _newest_last(reports: dict[str, ValidationReport]) -> dict[str, ValidationReport]:
+    return dict(sorted(reports.items(), key=lambda named: named[1].provenance.created))
 
 
 def live(opened: OpenRun, validation: str) -> list[LiveArm]:

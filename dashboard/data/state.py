@@ -4,7 +4,7 @@ Everything that decides what is seen is in the link, so that a pasted one shows 
 widget to the query parameter of its key, and drops values there that the widget would not take.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -43,6 +43,7 @@ SharedLinkName = Literal[  # drawn on every page, out of sight where it does not
     "checkpointing",
     "adapters",
     "rank",
+    "bits",
     "epochs",
     "saving",
     "trainer",
@@ -78,6 +79,7 @@ _STARTED = "begun"  # what was started in this session and has not been shown ye
 _ANNOUNCED = "announced"
 _SELECTION, _DRAWN = "selection", "selections made"
 _START = "start depth"
+_DEFAULT = "default of "
 _FOLLOWED = "followed"  # the pick the depth was last set to; not in the link, as it follows from what is
 
 
@@ -197,6 +199,14 @@ def limit_number(name: LinkName, largest: int) -> None:
     """Lower a number that another model's pages allowed; before its widget is drawn."""
     if st.session_state.get(name, 0) > largest:
         st.session_state[name] = largest
+
+
+def follow_default(name: LinkName, usual: str) -> None:
+    """Let a choice that stands at its default follow it to another default; before its widget is drawn."""
+    key = f"{_DEFAULT}{name}"
+    before, st.session_state[key] = st.session_state.get(key), usual
+    if before not in (None, usual) and st.session_state.get(name) == before:
+        st.session_state[name] = usual
 
 
 def forget_text(name: LinkName) -> None:
@@ -374,19 +384,43 @@ def set_estimate_depth(depth: int) -> None:
 
 
 # The widgets of a setup's fields, where they are not called as the fields are.
-_WIDGETS: dict[str, LinkName] = {"prefix_cache": "cache"}
+_WIDGETS: dict[str, LinkName] = {
+    "batch_size": "batch",
+    "sequence_length": "length",
+    "prefix_cache": "cache",
+    "lora": "adapters",
+    "lora_rank": "rank",
+    "frozen_bits": "bits",
+}
 
 
-def apply_setup(changes: dict[str, object]) -> None:
+def apply_setup(changes: Mapping[str, object]) -> None:
     """Set widgets of the training setup, from a callback.
 
     Args:
-        changes: by fields of a TrainingSetup; a stock trainer, which settles some of them, is left for these.
+        changes: by fields of an EstimateOptions; a stock trainer, which settles some of them, is left for these.
     """
     for name, value in changes.items():
         st.session_state[_WIDGETS.get(name, name)] = value
     if {"loss", "prefix_cache"} & changes.keys():
         st.session_state["stock"] = False
+
+
+def setup_shows(values: Mapping[str, object]) -> bool:
+    """Whether the widgets of the training setup stand at these values, by fields as in `apply_setup`."""
+    return all(st.session_state.get(_WIDGETS.get(name, name)) == value for name, value in values.items())
+
+
+def show_chosen(key: str, value: str | None) -> str:
+    """The key of a row of choices that shows what other widgets amount to; before it is drawn."""
+    st.session_state[key] = value
+    return key
+
+
+def chosen(key: str) -> str | None:
+    """What somebody chose in such a row, from a callback."""
+    value = st.session_state.get(key)
+    return None if value is None else str(value)
 
 
 def set_depth(depth: int) -> None:

@@ -1,10 +1,12 @@
 """The training setup beside the depth: widgets to the same flags the command line takes, and from there one way on."""
 
+from collections.abc import Sequence
 from typing import Any, get_args
 
 import streamlit as st
 
 from semfreeze_core.cost.hardware import GPUS, Gpu, find_gpu
+from semfreeze_core.cost.presets import SetupPreset, offered_presets
 from semfreeze_core.cost.setup import default_precision
 from semfreeze_core.errors import PlanError
 from semfreeze_core.plan.rules_by_cost import Budget
@@ -12,15 +14,27 @@ from semfreeze_core.records.defaults import BATCH_SIZE, EPOCHS, LORA_RANK, SEQUE
 from semfreeze_core.records.model import ModelShape
 from semfreeze_core.records.options import EstimateOptions
 from semfreeze_core.records.run import Run
-from semfreeze_core.records.training import Checkpointing, LossKind, Optimizer, Precision, TrainingSetup
+from semfreeze_core.records.training import Checkpointing, FrozenBits, LossKind, Optimizer, Precision, TrainingSetup
 
-from ..data.state import in_link, limit_number, refuse_value
+from ..data.state import (
+    apply_setup,
+    chosen,
+    follow_default,
+    in_link,
+    limit_number,
+    refuse_value,
+    setup_shows,
+    show_chosen,
+)
 from ..text.analysis_text import escaped
 from ..text.tooltips import TOOLTIPS
 
 _LARGEST_BATCH, _LARGEST_LENGTH, _LARGEST_RANK, _MOST_EPOCHS = 4096, 131072, 1024, 1000
 NARROW, LARGEST_MEMORY_GIB = 150, 10_000.0
 ANY_GPU = "any"
+PRESET = "preset"  # key of the named setups
+_UNQUANTIZED = "none"
+_BITS = (_UNQUANTIZED, *map(str, get_args(FrozenBits)))
 
 
 def gpu_input() -> Gpu | None:
@@ -50,6 +64,7 @@ def setup_options(shape: ModelShape, run: Run | None, gpu: Gpu | None) -> Estima
     """
     longest = shape.max_positions or _LARGEST_LENGTH
     usual = min(SEQUENCE_LENGTH, longest)
+    presets = st.container()  # filled once the widgets say which of them they amount to
     with st.container():
         batch = st.number_input("Batch", 1, _LARGEST_BATCH, BATCH_SIZE, help="Examples per step.", **in_link("batch"))
         limit_number("length", longest)
@@ -59,6 +74,7 @@ def setup_options(shape: ModelShape, run: Run | None, gpu: Gpu | None) -> Estima
         )  # fmt: skip
         epochs = st.number_input("Epochs", 1, _MOST_EPOCHS, EPOCHS, help="Over all training rows.", **in_link("epochs"))
         usual_precision = default_precision(run, gpu)
+        follow_default("precision", usual_precision)  # which another GPU or run has changed
         precision = _choice("Precision", get_args(Precision), "precision", usual=usual_precision)
         optimizer = _choice("Optimizer", get_args(Optimizer), "optimizer")
         stock = st.toggle("Stock trainer", help=TOOLTIPS["stock"], **in_link("stock"))
@@ -66,11 +82,14 @@ def setup_options(shape: ModelShape, run: Run | None, gpu: Gpu | None) -> Estima
         checkpointing = _choice("Checkpointing", get_args(Checkpointing), "checkpointing")
         rank = st.number_input("LoRA rank", 1, _LARGEST_RANK, LORA_RANK, help=TOOLTIPS["rank"], **in_link("rank"))
         lora = st.toggle("Train adapters", help=TOOLTIPS["adapters"], **in_link("adapters"))
+        bits = st.selectbox("Quantize frozen layers, bits", _BITS, help=TOOLTIPS["bits"], **in_link("bits"))
         no_cache = stock or checkpointing == "transformers-5"  # which recomputes the frozen layers
         cache = st.toggle(
             "Prefix cache", TrainingSetup.prefix_cache, disabled=no_cache, help=TOOLTIPS["prefix cache"],
             **in_link("cache"),
         )  # fmt: skip
+    with presets:
+        preset_choice(tuple(offered_presets(shape, gpu)), usual_precision)
     return EstimateOptions(
         batch_size=_unless_default("batch_size", batch),
         precision=None if precision == usual_precision else precision,
@@ -82,8 +101,44 @@ def setup_options(shape: ModelShape, run: Run | None, gpu: Gpu | None) -> Estima
         epochs=None if epochs == EPOCHS else epochs,
         lora=lora,
         lora_rank=rank,
+        frozen_bits=None if bits in (None, _UNQUANTIZED) else int(bits),
         stock=stock,
     )
+
+
+def preset_choice(presets: Sequence[SetupPreset], usual_precision: Precision) -> None:
+    """The named setups in a row; one click sets the widgets, which say which of them is lit.
+
+    Args:
+        presets: that are offered.
+        usual_precision: of a preset that names none.
+    """
+    values = {preset.name: _widget_values(preset.options, usual_precision) for preset in presets}
+    lit = max((name for name in values if setup_shows(values[name])), key=lambda name: len(values[name]), default=None)
+
+    def apply() -> None:
+        if (name := chosen(PRESET)) is not None:  # None: the lit one was clicked
+            apply_setup(values[name])
+
+    described = "\n".join(f"- {preset.name}: {preset.description}" for preset in presets)
+    st.pills(
+        "Preset", list(values), key=show_chosen(PRESET, lit), on_change=apply,
+        help=f"{TOOLTIPS['preset']}\n\n{described}",
+    )  # fmt: skip
+
+
+def _widget_values(options: EstimateOptions, usual_precision: Precision) -> dict[str, object]:
+    """What the widgets stand at with these options, by field; sizes that are unset are left out."""
+    values: dict[str, object] = {
+        name: getattr(options, name) or getattr(TrainingSetup, name) for name in ("optimizer", "loss", "checkpointing")
+    }
+    values["precision"] = options.precision or usual_precision
+    values["prefix_cache"] = TrainingSetup.prefix_cache if options.prefix_cache is None else options.prefix_cache
+    values["lora"] = options.lora
+    values["frozen_bits"] = _UNQUANTIZED if options.frozen_bits is None else str(options.frozen_bits)
+    values["stock"] = options.stock
+    sizes = {name: getattr(options, name) for name in ("batch_size", "sequence_length", "epochs", "lora_rank")}
+    return values | {name: size for name, size in sizes.items() if size is not None}
 
 
 def _unless_default(name: str, value: Any) -> Any:

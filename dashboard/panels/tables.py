@@ -10,7 +10,7 @@ from semfreeze_core.wording.numbers import duration_at, gib, percent
 from semfreeze_core.wording.validation import short_verdicts
 
 from ..data.run_folder import CatalogEntry
-from ..text.visitor_text import source_name, visitor_text
+from ..text.visitor_text import visitor_text
 
 
 def gpu_rows(
@@ -55,22 +55,9 @@ def _headroom(cost: DepthCost, gpu: Gpu) -> str:
     return f"fits, {gib(left)} left" if left >= 0 else f"{gib(-left)} too much"
 
 
-def run_rows(entries: Sequence[CatalogEntry]) -> list[dict[str, object]]:
-    """A line a run; one that cannot be read says why."""
-    rows: list[dict[str, object]] = []
-    broken = any(entry.problem for entry in entries)
-    for entry in entries:
-        m = entry.manifest
-        row: dict[str, object] = {
-            "run": entry.name,
-            "model": source_name(m.model.identity.source) if m else "",
-            "layers": m.model.shape.n_layers if m else None,
-            "data": source_name(m.data.source) if m else "",
-            "examples": m.data.n_examples if m else None,
-            "analyzed": m.provenance.created[:16].replace("T", " ") if m else "",
-        }
-        rows.append(row | ({"problem": visitor_text(entry.problem)} if broken else {}))
-    return rows
+def unreadable_rows(entries: Sequence[CatalogEntry]) -> list[dict[str, str]]:
+    """A line a run that cannot be read: its name, and why."""
+    return [{"run": entry.name, "problem": visitor_text(entry.problem)} for entry in entries if entry.problem]
 
 
 def folder_rows(

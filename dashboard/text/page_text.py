@@ -9,6 +9,7 @@ from semfreeze_core.plan.opinions import Comparison
 from semfreeze_core.records.cost import CostTable, DepthCost
 from semfreeze_core.records.defaults import HELD_OUT
 from semfreeze_core.records.display import DisplaySample
+from semfreeze_core.records.manifest import RunManifest
 from semfreeze_core.records.model import ModelShape
 from semfreeze_core.records.run import Run
 from semfreeze_core.records.training import TrainingSetup
@@ -73,6 +74,7 @@ OWN_SCRIPT_DIFF = """\
 +    callbacks=[FreezePlanCallback(read_plan(Path("plan.json")))],
  )
 """
+PLAN_FOLLOWS = "…"  # where the plan is still computed
 ESTIMATE_TITLE = "What finetuning a model takes, before you have data"
 ESTIMATE_NEXT = (
     "An estimate says what a depth costs, not what it keeps of full finetuning's quality. For that, analyze the model "
@@ -103,6 +105,18 @@ def run_sentence(run: Run) -> str:
     model = run.manifest.model.identity.source
     sentence = model_sentence(run.manifest, data_name(run.manifest.data.source))
     return sentence.replace(model, source_name(model), 1)
+
+
+def analyzed_line(manifest: RunManifest) -> str:
+    """Which model was analyzed on how many rows of which data, and when (UTC)."""
+    data = manifest.data
+    model, created = source_name(manifest.model.identity.source), manifest.provenance.created[:16].replace("T", " ")
+    return f"{model}, {data.n_examples:,} of {data.n_usable:,} rows of {data_name(data.source)}, {created}"
+
+
+def all_runs(n: int) -> str:
+    """Where the runs are that are not shown."""
+    return f"All {n:,} runs, in the Library"
 
 
 def data_name(source: str) -> str:

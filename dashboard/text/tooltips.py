@@ -71,6 +71,9 @@ TOOLTIPS = {
     "checkpointing": "Keep less and compute layers again on the way back. transformers-5 is as that library turns it "
     "on by itself, which recomputes frozen layers too.",
     "adapters": "Train low-rank adapters (LoRA) in place of the trained layers' own weights.",
+    "bits": "Round the matrices of frozen layers, and those below adapters, to 8 or 4 bits. `semfreeze train` does so "
+    "with adapters; without them, frozen layers keep their precision.",
+    "preset": "One click sets how to train. Batch, length and epochs stay as they are, unless the preset names them.",
     "rank": "Rank of the LoRA adapters, in the plan and in the comparison.",
     "loss": "materialised keeps the logits of every token, supervised-only those of target tokens, as "
     "`semfreeze train` does; chunked computes those a few at a time and keeps none. fused is for other trainers.",

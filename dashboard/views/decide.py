@@ -12,7 +12,8 @@ from semfreeze_core.plan.badge import evidence_badge
 from semfreeze_core.plan.make import warnings_of
 from semfreeze_core.plan.opinions import Comparison
 from semfreeze_core.records.cost import CostTable, DepthCost, ProgressiveCost
-from semfreeze_core.wording.costs import depth_cost_table
+from semfreeze_core.records.defaults import LORA_RANK
+from semfreeze_core.wording.costs import depth_cost_table, lora_name
 from semfreeze_core.wording.numbers import CI, duration_at, flops, gib, number, percent, rate_range
 from semfreeze_core.wording.plan import badge_sentence, depth_summary, no_recommendation
 from semfreeze_core.wording.rules import WHY, opinion_reasons, opinion_table, recommendation_sentence
@@ -88,7 +89,7 @@ def body() -> None:
     alternatives = {f"freeze {depth}": costs.depths[depth], "full finetuning": costs.full}
     alternatives |= {
         f"freeze half, {half}": costs.depths[half],
-        f"LoRA, rank {decided.options.lora_rank}": costs.lora,
+        lora_name(costs, decided.options.lora_rank or LORA_RANK): costs.lora,
     }
     shown = _Shown(decided, depth, alternatives)
 

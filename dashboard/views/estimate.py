@@ -14,7 +14,7 @@ from semfreeze_core.records.model import ModelShape
 from semfreeze_core.records.training import LoraSetup, TrainingSetup
 from semfreeze_core.records.usual_depths import quarter_depth, two_thirds_depth
 from semfreeze_core.sources.models.known_shapes import KNOWN_SHAPES
-from semfreeze_core.wording.costs import MEMORY_NOTE, estimate_sentence
+from semfreeze_core.wording.costs import MEMORY_NOTE, estimate_sentence, lora_name
 from semfreeze_core.wording.plan import stack_sentence
 from semfreeze_dashboard.charts import costs
 from semfreeze_dashboard.components.layer_stack import draggable_stack
@@ -63,7 +63,7 @@ class _Estimate:
         ):
             if k != self.depth:
                 named[f"freeze {words}, {k}"] = depths[k]
-        return named | ({f"LoRA on all layers, rank {self.lora_rank}": self.table.lora} if self.table.lora else {})
+        return named | ({lora_name(self.table, self.lora_rank): self.table.lora} if self.table.lora else {})
 
 
 def body() -> None:

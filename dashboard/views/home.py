@@ -5,38 +5,20 @@ import streamlit as st
 from semfreeze_dashboard.charts.moving_stack import moving_stack_html
 from semfreeze_dashboard.data import compute, state
 from semfreeze_dashboard.data.run_folder import server_catalog
-from semfreeze_dashboard.panels import page, tables
+from semfreeze_dashboard.panels import page
+from semfreeze_dashboard.panels.recent_runs import recent_runs
 from semfreeze_dashboard.server.failures import guarded
 from semfreeze_dashboard.text import page_text
 
-ROWS = "runs"
-
-
-def open_clicked() -> None:
-    """Open the run whose row was clicked, if it can be read."""
-    entries = server_catalog().entries()
-    for row in state.clicked(ROWS, "rows"):
-        if row < len(entries) and entries[row].manifest is not None:
-            state.choose_run(entries[row].name)
-
 
 def open_runs() -> None:
-    """The open run's conclusion and what to do next, then all runs."""
+    """The open run's conclusion and what to do next, then the newest runs."""
     ctx = page.page_context(chooses_metric=False)
     comparison = compute.comparison(ctx.opened, ctx.metric, None, None)
     depth = comparison.rules["coverage"].freeze_depth
     page.header(ctx, depth, page_text.start_sentence(ctx.opened.name, comparison), drawing=moving_stack(ctx, depth))
     next_steps()
-    st.markdown("**Finished runs**")
-    entries = server_catalog().entries()
-    st.dataframe(
-        tables.run_rows(entries),
-        key=ROWS,
-        on_select=open_clicked,
-        selection_mode="single-row",
-        alt="All runs that can be opened",
-    )
-    st.caption(page_text.catalog_caption(server_catalog().folder, len(entries)))
+    recent_runs(ctx.opened)
 
 
 def moving_stack(ctx: page.PageContext, depth: int | None) -> str | None:

@@ -11,7 +11,7 @@ from semfreeze_core.plan.make import default_setup
 from semfreeze_core.records.defaults import LORA_RANK
 from semfreeze_core.records.gain import GainCurve
 from semfreeze_core.records.training import LoraSetup
-from semfreeze_core.wording.costs import flop_status_word
+from semfreeze_core.wording.costs import flop_status_word, lora_name
 from semfreeze_core.wording.escaping import terminal_text
 from semfreeze_core.wording.numbers import CI, parameter_count
 from semfreeze_core.wording.plan import depth_summary, stack_sentence
@@ -128,7 +128,7 @@ def cost(opened: OpenRun, curve: GainCurve, depth: int) -> None:
         "full finetuning": table.full,
         f"freeze half, {half}": table.depths[half],
     }
-    alternatives[f"LoRA, rank {LORA_RANK}"] = table.lora
+    alternatives[lora_name(table, LORA_RANK)] = table.lora
     left, right = st.columns(2)
     with left:
         picture("memory", costs.draw_memory_beside(alternatives), f"Device memory, {table.bytes_status}.")

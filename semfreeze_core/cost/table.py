@@ -123,6 +123,29 @@ def lora_cost(
     return depth_cost(shape, setup, parts_at_depth(shape, 0, lora=True), calibrated)
 
 
+def lora_reference_cost(
+    shape: ModelShape, setup: TrainingSetup, lora: LoraSetup, calibrated: CalibratedBytes | None = None
+) -> tuple[DepthCost, bool]:
+    """What LoRA on all layers costs next to a finetune of whole layers, and whether its base is in bfloat16 for it.
+
+    Autocast keeps float32 weights for the optimizer's sake. A base that is not trained needs none, so people load it in
+    bfloat16: where the setup is of autocast and that takes less memory, it is what others are compared with. A setup of
+    adapters says itself how these are trained, and so does a calibration, which is of one precision.
+
+    Raises:
+        PlanError: targets match nothing.
+    """
+    own = lora_cost(shape, setup, lora, calibrated)
+    if setup.precision != "bf16-autocast" or setup.lora is not None or calibrated is not None:
+        return own, False
+    loaded = lora_cost(shape, replace(setup, precision="bf16"), lora)
+    totals = own.bytes.total, loaded.bytes.total
+    if totals[0] is None or totals[1] is None or totals[1] >= totals[0]:
+        return own, False
+    full = full_cost(shape, setup).bytes.total
+    return replace(loaded, relative_bytes=None if full is None else totals[1] / full), True
+
+
 def stock_setup(setup: TrainingSetup) -> TrainingSetup:
     """The setup under checkpointing as transformers 5 turns it on by itself, which leaves no use for a prefix cache.
 
@@ -181,6 +204,7 @@ def compare_costs(
         PlanError: as cost_table.
     """
     around = (embeddings, final_norm, head)
+    reference, in_bf16 = (None, False) if lora is None else lora_reference_cost(shape, setup, lora, calibrated)
     stock = None
     if setup.checkpointing != "none":
         stock = cost_table(shape, stock_setup(stock_trainer(setup)), *around, calibrated=calibrated)
@@ -188,13 +212,14 @@ def compare_costs(
     return CostTable(
         depths=cost_table(shape, setup, *around, calibrated=calibrated),
         full=full_cost(shape, setup, calibrated),
-        lora=None if lora is None else lora_cost(shape, setup, lora, calibrated),
+        lora=reference,
         transformers_5=stock,
         flop_status=flop_status(shape, setup),
         bytes_status="projected" if calibrated is None else "calibrated",
         alternative=AlternativeCosts(
             trainer, cost_table(shape, other, *around, calibrated=calibrated), full_cost(shape, other, calibrated)
         ),
+        lora_in_bf16=in_bf16,
     )
 
 

@@ -63,7 +63,7 @@ def candidates(request: Wish, task: Task) -> dict[str, int]:
         PlanError: memory is limited and unknown.
     """
     run = task.run
-    if new_tokens_reason(run) is not None:
+    if new_tokens_reason(run.manifest) is not None:
         return {variant_name(0): 0}
     pick = decide_by_coverage(curve_of(run, "semantic")).freeze_depth
     variants = candidate_variants(run.shape.n_layers, pick)

@@ -38,6 +38,7 @@ from semfreeze_core.records.cost import DepthCost
 from semfreeze_core.records.defaults import COVERAGE_WEIGHT, FEW_EXAMPLES, TAU
 from semfreeze_core.records.gain import GainCurve
 from semfreeze_core.records.interval import Interval, IntervalEntry, null_if_nan
+from semfreeze_core.records.manifest import RunManifest
 from semfreeze_core.records.model import ModelShape
 from semfreeze_core.records.options import EstimateOptions
 from semfreeze_core.records.pilots import Measurement
@@ -45,6 +46,7 @@ from semfreeze_core.records.provenance import provenance_now
 from semfreeze_core.records.race import Race
 from semfreeze_core.records.run import Run
 from semfreeze_core.records.task_checks import TaskChecks
+from semfreeze_core.records.trace import SwappedPairs, TransitionTrace
 from semfreeze_core.records.training import DepthSwitch, TrainableParts, TrainingSetup
 
 
@@ -67,7 +69,22 @@ def curve_of(run: Run, metric: str) -> GainCurve:
         raise PlanError(f"--metric {metric}: expected semantic or logit_z (lens_loss is shown but chooses no depth).")
     if metric not in run.traces:
         raise PlanError(f"The run has no {metric}, only {', '.join(run.traces)}. Run semfreeze analyze again.")
-    return gain_curve(run.traces[metric], run.pairs[metric], tied=run.shape.tied, seed=run.manifest.settings.seed)
+    return _curve(run.manifest, run.traces[metric], run.pairs[metric])
+
+
+def _curve(manifest: RunManifest, trace: TransitionTrace, pairs: SwappedPairs) -> GainCurve:
+    return gain_curve(trace, pairs, tied=manifest.model.shape.tied, seed=manifest.settings.seed)
+
+
+def recommended_depth(manifest: RunManifest, trace: TransitionTrace, pairs: SwappedPairs) -> int | None:
+    """The freeze depth of the plan that `make_plan` makes without options; None where it recommends none.
+
+    Args:
+        manifest: of a run.
+        trace, pairs: of the run, in the metric semantic.
+    """
+    depth = decide_by_coverage(_curve(manifest, trace, pairs)).freeze_depth
+    return None if depth and new_tokens_reason(manifest) else depth
 
 
 def default_setup(run: Run, train: TrainFlags | None = None, budget: Budget | None = None) -> TrainingSetup:
@@ -297,12 +314,12 @@ def warnings_of(run: Run, *, frozen: bool) -> list[str]:
     ]
 
 
-def new_tokens_reason(run: Run) -> str | None:
+def new_tokens_reason(manifest: RunManifest) -> str | None:
     """Why nothing may be frozen: freezing layers freezes the embeddings, and tokens just added would never be learned.
 
     None when the data uses no such tokens.
     """
-    used = run.manifest.model.new_tokens_used
+    used = manifest.model.new_tokens_used
     if not used:
         return None
     return (
@@ -312,7 +329,7 @@ def new_tokens_reason(run: Run) -> str | None:
 
 
 def _respect_new_tokens(run: Run, decision: Decision, allowed: bool) -> Decision:
-    reason = new_tokens_reason(run)
+    reason = new_tokens_reason(run.manifest)
     freezes = bool(decision.freeze_depth) or "layers" in decision.parameters
     if allowed or reason is None or not freezes:
         return decision

@@ -155,7 +155,7 @@ def gather_opinions(
     opinions: dict[str, Opinion] = {d.rule: _opinion_of_rule(d, curve, costs) for d in decisions}
     scores = {name: score_opinion(score, curve, costs, tau=tau, weight=weight) for name, score in run.scores.items()}
     scores |= {name: NOT_YET for name in run.manifest.scores_to_come}
-    if reason := None if allow_new_tokens else new_tokens_reason(run):
+    if reason := None if allow_new_tokens else new_tokens_reason(run.manifest):
         opinions = {name: o.without_freezing(reason) for name, o in opinions.items()}
         scores = {name: o.without_freezing(reason) for name, o in scores.items()}
     return Comparison(curve.n_layers, setup, opinions, scores)

@@ -126,6 +126,7 @@ class CostTable:
         depths: entry k for freeze depth k.
         full: full finetuning.
         lora: adapters on all layers and nothing else, or None when not asked for.
+        lora_in_bf16: whether those adapters' base is in bfloat16 although the setup's weights are in float32.
         transformers_5: the same depths under checkpointing as transformers 5 turns it on by itself, or None without
             checkpointing.
         flop_status: whether the FLOPs are exact.
@@ -142,3 +143,4 @@ class CostTable:
     bytes_status: BytesStatus
     alternative: AlternativeCosts | None = None
     progressive: ProgressiveCost | None = None
+    lora_in_bf16: bool = False

@@ -213,6 +213,20 @@ def read_run(folder: Path) -> Run:
     return run
 
 
+def read_traces(folder: Path) -> tuple[RunManifest, dict[str, TransitionTrace], dict[str, SwappedPairs]]:
+    """What a plan is made from, of a run folder: without the examples and the display sample, which are most of it.
+
+    Raises:
+        RunError: not a run folder, damaged, or written by a newer semfreeze.
+    """
+    manifest = read_manifest(folder)
+    name = "arrays.safetensors"
+    try:
+        return manifest, *_traces(load(_checked(folder / name, manifest.files[name])), manifest)
+    except (KeyError, TypeError, ValueError, SafetensorError) as error:
+        raise RunError(f"{folder} is damaged ({error}). {_AGAIN}") from error
+
+
 def _checked(path: Path, digest: str) -> bytes:
     try:
         if path.exists() and not (path.is_file() or path.is_dir()):  # reading a pipe would wait for ever

@@ -176,6 +176,11 @@ def looks_sentence(switch: DepthSwitch, lost_flop: int, never_flop: int) -> str:
     )
 
 
+def lora_name(costs: CostTable, rank: int) -> str:
+    """What to call LoRA on all layers next to freeze depths."""
+    return f"LoRA, rank {rank}{', base in bf16' if costs.lora_in_bf16 else ''}"
+
+
 def cost_notes(costs: CostTable) -> list[str]:
     """What the cost table's numbers mean and what they leave out."""
     notes = [f"{MEMORY_NOTE} Compute and memory shares are relative to full finetuning in the same number of steps."]
@@ -190,7 +195,8 @@ def cost_notes(costs: CostTable) -> list[str]:
             "FLOPs are an upper bound: how much of this family's layers is recomputed in the backward pass is unknown."
         )
     if costs.lora is not None:
-        notes.append("LoRA: adapters on all layers, nothing frozen; same setup, no prefix cache.")
+        base = ", its base in bfloat16" if costs.lora_in_bf16 else ""
+        notes.append(f"LoRA: adapters on all layers, nothing frozen; same setup, no prefix cache{base}.")
     if (both := costs.progressive) is not None:
         wide, deep, first = both.switch.wide_depth, both.switch.deep_depth, counted(both.steps[0], "step")
         notes.append(

@@ -141,6 +141,21 @@ def finished_at(
     }
 
 
+def measured_sentence(reports: Mapping[str, ValidationReport], depth: int | None) -> str:
+    """What the newest finished finetunes measured, of a depth or else of another, or that none did.
+
+    Args:
+        reports: the run's validations by name, the newest last.
+        depth: k, or None where none is recommended.
+    """
+    finished = finished_at(reports, depth) or {name: report for name, report in reports.items() if report.finished}
+    if not finished:
+        return "Not measured yet."
+    report = list(finished.values())[-1]
+    budget: Budget = "compute" if "compute" in report.verdicts else "steps"
+    return f"Measured ({depth_tested(report)}; {sample_size(report)}). {verdict_sentence(report, budget)}"
+
+
 def measured_lines(
     reports: Mapping[str, ValidationReport], depth: int | None, n_layers: int, switch: DepthSwitch | None = None
 ) -> list[str]:

@@ -7,14 +7,15 @@ runs and times, on the page's own clock:
     first paint, cold     from navigation to the conclusion and the layer stack: a fresh server, an empty profile
     first paint, second   the same for the next visitor: a used server, an empty profile
     first paint, again    the same in the profile of the second, which has the scripts
-    slider, answered      Plan: from the browser's message to the last of the server's answer
-    slider, sentence      Plan: from the key to the changed conclusion
-    slider, redrawn       Plan: from the key to the last of the three charts
-    play                  Traces: from the click until all latent spaces were shown
-    play, drawn           Traces: pictures a second while playing in which a point had moved
-    lasso                 Traces: from letting go of about 800 points, counted below it, to their curve
+    paint, PAGE           the same for another page, in a profile that has the scripts, on a used server
+    slider, answered      Decide: from the browser's message to the last of the server's answer
+    slider, sentence      Decide: from the key to the changed conclusion
+    slider, redrawn       Decide: from the key to the last of the charts
+    play                  Analyze: from the click until all hidden states were shown
+    play, drawn           Analyze: pictures a second while playing in which a point had moved
+    lasso                 Analyze: from letting go of about 800 points, counted below it, to their curve
 
-Chromium has no card here and shares the cores with the server; the machine's load before and after is told.
+Chromium has no GPU here and shares the cores with the server; the machine's load before and after is reported.
 One JSON document goes to FILE, a table to stdout.
 """
 
@@ -40,9 +41,9 @@ PACKAGES = ("streamlit", "plotly", "playwright")
 FLAGS = ["--no-sandbox"]
 SPACES, LASSOED, MOVES = 31, 800, 9
 UNITS = {"play, drawn": "pictures per second", "lasso, points": "points"}
-PAINTED = (
-    "document.querySelector('h4')?.textContent && document.querySelector('[role=img][aria-label^=\"Layer stack\"]')"
-)
+CONCLUSION = "document.querySelector('h4')?.textContent"
+PAINTED = f"{CONCLUSION} && document.querySelector('[role=img][aria-label^=\"Layer stack\"]')"
+PAGES = {"data": CONCLUSION, "analyze": PAINTED, "decide": PAINTED, "prove": PAINTED, "use": PAINTED}
 
 # On every page, before its own scripts: when a condition came true, and when messages went and came.
 WATCH = """
@@ -154,10 +155,10 @@ def profile(browser: Browser) -> BrowserContext:
     return context
 
 
-def first_paint(context: BrowserContext, address: str) -> float:
+def first_paint(context: BrowserContext, address: str, painted: str = PAINTED) -> float:
     page = context.new_page()
     page.goto(address, wait_until="commit")
-    seconds = page.evaluate(f"() => window.since(0, () => {PAINTED})")
+    seconds = page.evaluate(f"() => window.since(0, () => {painted})")
     settle(page)
     page.close()
     return float(seconds)
@@ -174,6 +175,14 @@ def paints(browser: Browser, taken: dict[str, list[float]]) -> None:
             with profile(browser) as second:
                 taken["first paint, second"].append(first_paint(second, address))
                 taken["first paint, again"].append(first_paint(second, address))
+
+
+def pages(context: BrowserContext, address: str, repeats: int, taken: dict[str, list[float]]) -> None:
+    for name, painted in PAGES.items():
+        for visit in range(repeats + 1):
+            seconds = first_paint(context, f"{address}/{name}", painted)
+            if visit:  # the first fetches scripts that Home has no use for
+                taken[f"paint, {name}"].append(seconds)
 
 
 def slider(context: BrowserContext, address: str, repeats: int, taken: dict[str, list[float]]) -> None:
@@ -244,6 +253,7 @@ def main() -> None:
         for _ in range(chosen.repeats):
             paints(browser, taken)
         with TemporaryDirectory() as folder, served(Path(folder)) as address, profile(browser) as context:
+            pages(context, address, chosen.repeats, taken)
             slider(context, address, max(MOVES, chosen.repeats), taken)
             play(context, address, chosen.repeats, taken)
             lasso(context, address, chosen.repeats, taken)

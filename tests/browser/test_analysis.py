@@ -1,5 +1,6 @@
 """From an upload to a plan in a real browser, with a tiny model: preview, job, reload, cancel, second tab."""
 
+import csv
 import json
 
 import pytest
@@ -8,6 +9,7 @@ from semfreeze_core.runs.plans import read_plan
 from tests.browser.conftest import Reader, sync_api
 from tests.core.runs.tiny_run import task_rows, write_jsonl
 from tests.core.saved_models import save_tiny
+from tests.core.tiny_tokenizer import CHATML, build_tiny_tokenizer
 
 FORM = "data?do=New+analysis"
 
@@ -16,6 +18,13 @@ FORM = "data?do=New+analysis"
 def model(tmp_path_factory):
     folder = tmp_path_factory.mktemp("models") / "tiny"
     save_tiny(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def chat_model(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("models") / "chatty"
+    save_tiny(folder, tokenizer=build_tiny_tokenizer(chat_template=CHATML))
     return folder
 
 
@@ -29,10 +38,16 @@ def fill(reader, model, upload):
     window.get_by_label("Folder with config.json").press("Enter")
     reader.settle()
     window.get_by_text("upload", exact=True).click()
+    give(reader, model, upload)
+
+
+def give(reader, model, upload):
+    """An upload in the form that is open, until its preview stands."""
+    window = reader.window
     window.locator("input[type=file]").set_input_files(upload)
-    # Until then the sample's preview stands there, which says as much.
+    # Until then another preview stands there, which says as much.
     name = window.get_by_role("textbox", name="Name of the run")
-    sync_api.expect(name).to_have_value(f"tiny-{upload.stem.replace(' ', '-')}")
+    sync_api.expect(name).to_have_value(f"{model.name}-{upload.stem.replace(' ', '-')}")
     window.get_by_text("rows can be used").wait_for()
     reader.settle()
 
@@ -94,4 +109,60 @@ def test_bad_uploads_are_refused_in_a_sentence(reader, tmp_path):
         window.locator("[data-testid=stAlert]").get_by_text(words).wait_for()
         reader.settle()
         assert window.get_by_role("button", name="Analyze", exact=True).count() == 0
+    assert reader.complaints == []
+
+
+def format_files(folder):
+    """One file of each published shape, the schema that it is recognized by, and its rows: usable and all."""
+    rows = task_rows(64)
+    with (folder / "table.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, ("question", "answer"))
+        writer.writeheader()
+        writer.writerows({"question": row["prompt"], "answer": row["completion"]} for row in rows)
+    alpaca = [
+        {"instruction": "Say what it is about.", "input": row["prompt"], "output": row["completion"]} for row in rows
+    ]
+    turns = [[{"from": "human", "value": row["prompt"]}, {"from": "gpt", "value": row["completion"]}] for row in rows]
+    chats: list = [
+        [{"role": "user", "content": row["prompt"]}, {"role": "assistant", "content": row["completion"]}]
+        for row in rows
+    ]
+    chats[7] = "see the other file"
+    return {
+        folder / "table.csv": ("question and answer", 64),
+        write_jsonl(folder / "alpaca.jsonl", alpaca): ("Alpaca", 64),
+        write_jsonl(folder / "shared.jsonl", [{"conversations": turn} for turn in turns]): ("ShareGPT", 64),
+        write_jsonl(folder / "chat.jsonl", [{"messages": chat} for chat in chats]): ("chat messages", 63),
+    }
+
+
+@pytest.mark.slow
+def test_four_formats_are_recognized_without_a_field_name_and_a_chat_with_a_bad_row_becomes_a_plan(
+    reader, chat_model, tmp_path
+):
+    files, window = format_files(tmp_path), reader.window
+    for number, (path, (schema, n_usable)) in enumerate(files.items()):
+        if number == 0:
+            fill(reader, chat_model, path)
+        else:
+            give(reader, chat_model, path)
+        assert window.locator("[aria-current=true]", has_text=schema).count() == 1
+        window.get_by_text(f"{n_usable} of 64 rows can be used").wait_for()
+        assert window.locator("[data-testid=stAlert]").count() == 0
+    with window.expect_download() as skipped:
+        window.get_by_role("button", name="Download skipped rows").click()
+    skipped.value.save_as(tmp_path / "skipped.jsonl")
+    (row,) = map(json.loads, (tmp_path / "skipped.jsonl").read_text().splitlines())
+    assert row["row"] == 7
+    assert "messages" in row["reason"]
+    window.get_by_role("button", name="Analyze", exact=True).click()
+    reader.open_jobs()
+    window.get_by_role("button", name="Open chatty-chat").click()
+    window.wait_for_url("**run=chatty-chat**")
+    window.get_by_text("63 of 63 usable rows of chat.jsonl were analyzed").wait_for()
+    window.get_by_role("link", name="Use", exact=True).click()
+    with window.expect_download() as download:
+        window.get_by_role("button", name="Download plan JSON").click()
+    download.value.save_as(tmp_path / "plan.json")
+    assert read_plan(tmp_path / "plan.json").model.source == str(chat_model)
     assert reader.complaints == []

@@ -5,6 +5,7 @@ import pytest
 from semfreeze_core.cost import compare_costs, find_gpu
 from semfreeze_core.cost.setup import setup_from_options
 from semfreeze_core.records.options import EstimateOptions
+from semfreeze_core.records.training import LoraSetup
 from semfreeze_core.sources.models.named_shape import named_shape
 from semfreeze_core.wording.numbers import gib
 from semfreeze_dashboard.data.run_folder import PATHS_VARIABLE
@@ -94,3 +95,12 @@ def test_the_depth_of_an_estimate_outlives_another_page():
         app.switch_page(f"views/{page}.py").run()
         assert not app.exception
         assert app.session_state["freeze"] == 21
+
+
+def test_lora_stands_beside_with_the_memory_that_the_command_says():
+    app = opened("estimate", model="qwen2.5-7b", gpu="RTX 4090")
+    shape, card = named_shape("shape:qwen2.5-7b"), find_gpu("RTX 4090")
+    setup = setup_from_options(shape, None, EstimateOptions(), gpu=card)
+    lora = compare_costs(shape, setup, lora=LoraSetup(16)).lora
+    rows = app.dataframe[0].value.set_index("train")
+    assert rows["memory"]["LoRA, rank 16, base in bf16"] == gib(lora.bytes.total)

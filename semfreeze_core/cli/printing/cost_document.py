@@ -42,6 +42,7 @@ def cost_document(
         "depths": [entry(row) for row in table.depths],
         "full": entry(table.full),
         "lora": None if table.lora is None else entry(table.lora),
+        "lora_in_bf16": table.lora_in_bf16,
         "progressive": None if table.progressive is None else _progressive(table.progressive, entry),
         "alternative": None
         if table.alternative is None

@@ -4,13 +4,23 @@ from dataclasses import replace
 
 import pytest
 
-from semfreeze_core.cost import check_targets, cost_table, lora_cost, parts_at_depth, step_flop, training_bytes
+from semfreeze_core.cost import (
+    check_targets,
+    compare_costs,
+    cost_table,
+    lora_cost,
+    parts_at_depth,
+    step_flop,
+    training_bytes,
+)
 from semfreeze_core.cost.activations import adapter_bytes_per_token, layer_bytes_per_token
 from semfreeze_core.cost.lora import adaptable_matrices, adapted_matrices
 from semfreeze_core.cost.memory import autocast_copy_bytes
 from semfreeze_core.errors import PlanError
 from semfreeze_core.records.model import LayerShape, Matrix
 from semfreeze_core.records.training import LoraSetup, TrainableParts, TrainingSetup
+from semfreeze_core.sources.models.named_shape import named_shape
+from semfreeze_core.wording.costs import cost_notes
 from tests.core.cost.counted_step import count_step, expected_step, prepare
 from tests.core.cost.saved_bytes import count_saved_bytes
 from tests.core.shapes import TWO_LAYERS, with_kind
@@ -200,3 +210,35 @@ def test_lora_cost_is_that_of_adapters_on_every_layer_without_a_cache():
 def test_cost_table_refuses_targets_that_match_nothing():
     with pytest.raises(PlanError, match="match no matrix"):
         cost_table(ONE_MATRIX, replace(SETUP, lora=LoraSetup(2, ("nothing",))))
+
+
+LARGE = named_shape("shape:qwen2.5-7b")
+
+
+@pytest.mark.parametrize("checkpointing", ["none", "non-reentrant"])
+def test_next_to_autocast_lora_has_its_base_in_bfloat16(checkpointing):
+    setup = TrainingSetup(precision="bf16-autocast", checkpointing=checkpointing)
+    table = compare_costs(LARGE, setup, lora=LoraSetup(16))
+    loaded = lora_cost(LARGE, replace(setup, precision="bf16"), LoraSetup(16))
+    assert table.lora_in_bf16
+    assert table.lora.bytes == loaded.bytes
+    assert table.lora.relative_bytes == loaded.bytes.total / table.full.bytes.total, "of full finetuning in autocast"
+    assert table.lora.flop == lora_cost(LARGE, setup, LoraSetup(16)).flop
+    assert any("its base in bfloat16" in note for note in cost_notes(table))
+
+
+@pytest.mark.parametrize(
+    ("shape", "changes"),
+    [
+        (LARGE, {"precision": "float32"}),
+        (LARGE, {"precision": "bf16"}),
+        (LARGE, {"precision": "bf16-autocast", "lora": LoraSetup(16)}),  # which says how adapters are trained
+        (named_shape("shape:smollm2-135m"), {"precision": "bf16-autocast"}),  # activations outweigh the base
+    ],
+)
+def test_elsewhere_lora_is_in_the_precision_of_the_setup(shape, changes):
+    setup = TrainingSetup(**changes)
+    table = compare_costs(shape, setup, lora=LoraSetup(16))
+    assert not table.lora_in_bf16
+    assert table.lora == lora_cost(shape, setup, LoraSetup(16))
+    assert not any("base in bfloat16" in note for note in cost_notes(table))
