@@ -41,6 +41,7 @@ SharedLinkName = Literal[  # drawn on every page, out of sight where it does not
     "stock",
     "cache",
     "checkpointing",
+    "batches",
     "adapters",
     "rank",
     "bits",

@@ -14,7 +14,15 @@ from semfreeze_core.records.defaults import BATCH_SIZE, EPOCHS, LORA_RANK, SEQUE
 from semfreeze_core.records.model import ModelShape
 from semfreeze_core.records.options import EstimateOptions
 from semfreeze_core.records.run import Run
-from semfreeze_core.records.training import Checkpointing, FrozenBits, LossKind, Optimizer, Precision, TrainingSetup
+from semfreeze_core.records.training import (
+    Batches,
+    Checkpointing,
+    FrozenBits,
+    LossKind,
+    Optimizer,
+    Precision,
+    TrainingSetup,
+)
 
 from ..data.state import (
     apply_setup,
@@ -80,6 +88,7 @@ def setup_options(shape: ModelShape, run: Run | None, gpu: Gpu | None) -> Estima
         stock = st.toggle("Stock trainer", help=TOOLTIPS["stock"], **in_link("stock"))
         loss = _choice("Loss", get_args(LossKind), "loss", disabled=stock)
         checkpointing = _choice("Checkpointing", get_args(Checkpointing), "checkpointing")
+        batches = _choice("Batches", get_args(Batches), "batches")
         rank = st.number_input("LoRA rank", 1, _LARGEST_RANK, LORA_RANK, help=TOOLTIPS["rank"], **in_link("rank"))
         lora = st.toggle("Train adapters", help=TOOLTIPS["adapters"], **in_link("adapters"))
         bits = st.selectbox("Quantize frozen layers, bits", _BITS, help=TOOLTIPS["bits"], **in_link("bits"))
@@ -96,6 +105,7 @@ def setup_options(shape: ModelShape, run: Run | None, gpu: Gpu | None) -> Estima
         optimizer=_unless_default("optimizer", optimizer),
         loss=None if stock else _unless_default("loss", loss),
         checkpointing=_unless_default("checkpointing", checkpointing),
+        batches=_unless_default("batches", batches),
         prefix_cache=None if no_cache else _unless_default("prefix_cache", cache),
         sequence_length=None if length == usual else length,
         epochs=None if epochs == EPOCHS else epochs,

@@ -70,6 +70,8 @@ TOOLTIPS = {
     "`semfreeze train` does.",
     "checkpointing": "Keep less and compute layers again on the way back. transformers-5 is as that library turns it "
     "on by itself, which recomputes frozen layers too.",
+    "batches": "Which examples share a batch: random, or by-length (of like length), which needs less padding. An "
+    "estimate takes all examples to be equally long.",
     "adapters": "Train low-rank adapters (LoRA) in place of the trained layers' own weights.",
     "bits": "Round the matrices of frozen layers, and those below adapters, to 8 or 4 bits. `semfreeze train` does so "
     "with adapters; without them, frozen layers keep their precision.",

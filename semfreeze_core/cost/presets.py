@@ -29,7 +29,7 @@ class SetupPreset:
     options: EstimateOptions
 
 
-# Every one can be trained by `semfreeze train`, so none takes the chunked loss, which saves more and is for estimates.
+# Every one can be trained by `semfreeze train`.
 PRESETS = (
     SetupPreset("Default", "as `semfreeze train` does it unless asked otherwise", EstimateOptions()),
     SetupPreset(
@@ -44,10 +44,11 @@ PRESETS = (
     ),
     SetupPreset(
         "QLoRA, 4 bits",
-        "adapters on a base in 4 bits, 8-bit AdamW, checkpointing",
+        "adapters on a base in 4 bits, 8-bit AdamW, checkpointing, logits in chunks",
         EstimateOptions(
             precision="bf16",
             optimizer="adamw8bit",
+            loss="chunked",
             checkpointing="non-reentrant",
             lora=True,
             lora_rank=LORA_RANK,
@@ -56,8 +57,8 @@ PRESETS = (
     ),
     SetupPreset(
         "Low memory",
-        "weights in bfloat16, 8-bit AdamW, checkpointing",
-        EstimateOptions(precision="bf16", optimizer="adamw8bit", checkpointing="non-reentrant"),
+        "weights in bfloat16, 8-bit AdamW, checkpointing, logits in chunks",
+        EstimateOptions(precision="bf16", optimizer="adamw8bit", loss="chunked", checkpointing="non-reentrant"),
     ),
 )
 
