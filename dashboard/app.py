@@ -27,10 +27,12 @@ FOLDER = Path(__file__).parent / "views"
 # Streamlit draws these lower than the fields beside them, which would put the labels of one row at two heights. It
 # draws code in captions too faintly to be read. It narrows columns and cuts choices off before it puts them below each
 # other. It leaves space above every page for the button that shows the sidebar, also where that is shown. It leaves
-# space on either side of a widget that is out of sight. Widgets that only the link needs keep a width,
-# without which Streamlit draws no slider. The button in a run's box takes clicks on all of the box.
+# space on either side of a widget that is out of sight. It writes the chosen one of a row in a color that can hardly be
+# read under the pointer. Widgets that only the link needs keep a width, without which Streamlit draws no slider. The
+# button in a run's box takes clicks on all of the box.
 STYLE = f"""<style>
 [data-testid=stButtonGroup] button[role=radio] {{ min-height: 2.5rem }}
+[data-testid=stButtonGroup] button[aria-checked=true] {{ color: inherit !important }}
 [data-testid=stCaptionContainer] code {{ color: inherit }}
 [data-testid=stHorizontalBlock] {{ flex-wrap: wrap }}
 [data-testid=stColumn]:has([data-testid=stPlotlyChart], [data-testid=stButtonGroup]) {{ min-width: min(100%, 21rem) }}

@@ -42,7 +42,7 @@ class Picture:
 
 
 PICTURES = (
-    Picture("home", "", last="[class*=st-key-recent-run]"),  # below it a folder of this machine is named
+    Picture("home", "", last="[class*=st-key-onward-first]"),  # below it a folder of this machine is named
     Picture(
         "analyze",
         "analyze",
