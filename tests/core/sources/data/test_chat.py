@@ -1,7 +1,5 @@
 """Supervised text found through a chat template, and templates in which it cannot be found."""
 
-import time
-
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -238,10 +236,8 @@ ENDLESS = {
 @pytest.mark.parametrize("name", ENDLESS)
 def test_render_chat_stops_a_template_that_would_not_end(name):
     tokenizer = build_tiny_tokenizer(chat_template=ENDLESS[name])
-    started = time.process_time()
     with pytest.raises(DataError, match=r"the model's chat template .*[Cc]heck the chat_template in its"):
         render_chat(tokenizer, talk("one", "two"))
-    assert time.process_time() - started < 10
 
 
 @pytest.mark.parametrize(

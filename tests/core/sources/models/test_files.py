@@ -1,7 +1,6 @@
 """What stands in a model's folder: pipes, devices, folders and damaged documents are refused before anything waits."""
 
 import os
-import time
 
 import pytest
 
@@ -47,12 +46,10 @@ FILES = ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config
 def test_open_checkpoint_refuses_what_is_no_file(folder, name, kind):
     open_checkpoint(str(folder))
     put(folder / name, kind)
-    started = time.process_time()
     with pytest.raises(ModelError) as caught:
         open_checkpoint(str(folder))
     other = "a folder" if kind == "folder" else "a pipe or a device"
     assert str(caught.value) == f"{folder / name}: expected a file, found {other}."
-    assert time.process_time() - started < 2
 
 
 def test_open_checkpoint_refuses_a_link_to_nothing(folder):
