@@ -269,6 +269,7 @@ def moved(finished, request_for, tmp_path):
             there.rename(part)
 
 
+@pytest.mark.quick_cases(0)
 def test_a_finetune_goes_on_where_its_project_was_moved_to(finished, moved, monkeypatch):
     monkeypatch.setattr(validation_module, "run_arm_process", lambda *_: pytest.fail("a variant began again"))
     request, folder = moved
@@ -353,6 +354,7 @@ def test_where_the_deep_variant_loses_a_trial_from_the_winners_checkpoint_may_fr
     assert lines[-2].startswith("The race and its trial added ")
 
 
+@pytest.mark.quick_cases(0)
 def test_a_trial_that_cannot_tell_keeps_the_quarter_to_the_end(tried, tmp_path):
     report, _ = tried(deeper=False)
     (wide, _) = report.race.variants

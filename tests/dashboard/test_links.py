@@ -59,6 +59,7 @@ def test_the_sentence_goes_once_another_value_is_chosen():
     assert notices(app) == []
 
 
+@pytest.mark.quick_cases(0)
 def test_a_depth_is_kept_from_page_to_page():
     app = opened("decide", depth="12", batch="4")
     for page in ("home", "prove", "library", "present", "data", "use", "analyze"):

@@ -65,6 +65,7 @@ def test_a_score_that_a_job_computes_is_said_to_be_computed(page, begun, runs):
     assert to_come(app) == [COMPUTING]
 
 
+@pytest.mark.quick_cases(0)
 def test_a_page_shows_the_score_once_it_is_there(begun, example, runs):
     job(runs, "begun", process=this_process(turn=1.0))
     app = opened("analyze", run="begun")

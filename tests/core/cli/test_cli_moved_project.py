@@ -108,7 +108,7 @@ def test_a_validation_in_a_moved_project_is_found_and_another_one_finds_the_mode
     assert read_validation(moved / "other").settings.model == str(moved / "model")
 
 
-@pytest.mark.quick_cases(2)
+@pytest.mark.quick_cases(0)
 def test_a_moved_run_whose_model_is_gone_says_what_to_pass_to_a_validation(project, validated, tmp_path):
     moved = project.rename(tmp_path / "moved")
     (moved / "model").rename(tmp_path / "lost")

@@ -102,6 +102,7 @@ def failing(monkeypatch):
     return short, trained
 
 
+@pytest.mark.quick_cases(0)
 def test_a_validation_with_a_failed_variant_exits_with_3_and_the_same_command_completes_it(validate, failing, tmp_path):
     short, trained = failing
     short.add("full-seed0")

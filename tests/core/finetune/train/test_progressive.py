@@ -75,6 +75,7 @@ def same(ours, theirs):
     return all(torch.equal(ours[name], value) for name, value in theirs.items())
 
 
+@pytest.mark.quick_cases(0)
 def test_it_trains_as_the_variant_does(place, request_for, whole):
     trained, folder = whole
     request = request_for()
@@ -215,6 +216,7 @@ def test_the_best_checkpoint_may_be_of_either_phase(place, request_for, tmp_path
     assert f"with the weights of step {best}" in " ".join((folder / "README.md").read_text().split())
 
 
+@pytest.mark.quick_cases(0)
 def test_its_rate_is_searched_in_the_first_phase_and_known_after_a_kill(request_for, tmp_path, monkeypatch):
     request = request_for(learning_rate=None)
     plain = train_plan(request, tmp_path / "plain")
@@ -258,6 +260,7 @@ def test_a_trial_that_loses_nothing_is_gone_on_from(place, request_for, measured
     assert not {"look", "looks.json", "deeper"} & {path.name for path in (tmp_path / "out").iterdir()}
 
 
+@pytest.mark.quick_cases(0)
 def test_where_no_trial_allows_it_it_is_the_wide_training(place, request_for, measured_for, tmp_path):
     trained = train_plan(measured_for(), tmp_path / "out")
     assert [(look.step, look.deeper) for look in trained.looks] == [(4, False), (8, False)]

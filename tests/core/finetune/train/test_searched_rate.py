@@ -140,6 +140,7 @@ def first_steps(request_for, tmp_path):
     return make
 
 
+@pytest.mark.quick_cases(0)
 def test_a_training_goes_on_from_first_steps_made_elsewhere_and_ends_the_same(request_for, first_steps, tmp_path):
     whole = request_for(steps=None, epochs=1, learning_rate=1e-3)
     reference = train_plan(whole, tmp_path / "reference")

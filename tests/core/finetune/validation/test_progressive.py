@@ -45,6 +45,7 @@ def finished(request_for, tmp_path_factory):
         return validate(request_for(), folder), folder
 
 
+@pytest.mark.quick_cases(0)
 def test_a_progressive_variant_is_reported_with_both_depths(finished):
     report, folder = finished
     assert report.finished

@@ -95,6 +95,7 @@ def test_the_search_and_its_price_are_told_before_anything_trains(finished, requ
     assert search_note(prepare(request_for(rates={"full": 1e-3, "frozen": 1e-3}))) is None
 
 
+@pytest.mark.quick_cases(0)
 def test_a_later_run_of_an_equal_variant_takes_the_rate_and_says_so(finished, request_for, tmp_path):
     report, _, _ = finished
     with arms_in_this_process():
