@@ -55,8 +55,6 @@ FAULTS = """
 }
 """
 
-# The color under the page.
-GROUND = "() => getComputedStyle(document.querySelector('[data-testid=stApp]')).backgroundColor"
 # Colors of Streamlit's own highlighting of code, which a theme does not reach.
 LEFT_OUT = {"exclude": [[".token"]]}
 
@@ -83,7 +81,8 @@ def broken_rules(reader, options):
 def test_nothing_lies_on_anything_else_at_any_width_and_no_rule_of_axe_is_broken(reader, page):
     window, found = reader.window, []
     window.goto(f"{reader.address}/{page}")
-    window.get_by_role("heading").or_(window.get_by_role("button", name="Analyze")).first.wait_for()
+    shown = window.get_by_role("heading").or_(window.get_by_role("button", name="Analyze")).first
+    shown.wait_for()
     for width in reversed(WIDTHS):  # one window made narrower and wider again: charts have to be drawn anew each time
         window.set_viewport_size({"width": width, "height": 900})
         found += [(width, fault) for fault in faults(reader)]
@@ -93,9 +92,9 @@ def test_nothing_lies_on_anything_else_at_any_width_and_no_rule_of_axe_is_broken
         window.get_by_text("Training setup", exact=True).click()
         window.get_by_text("Default", exact=True).hover()  # the lit preset, as it looks under the pointer
     found += broken_rules(reader, {})
-    bright = window.evaluate(GROUND)
     window.emulate_media(color_scheme="dark")
-    window.wait_for_function(f"({GROUND})() !== '{bright}'")
+    window.reload()  # Streamlit keeps the ink of buttons where the theme changes under an open page
+    shown.wait_for()
     found += broken_rules(reader, {"runOnly": ["color-contrast"]})
     assert found == []
     assert reader.complaints == []
