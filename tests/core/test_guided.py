@@ -326,6 +326,7 @@ def tried(request_for, raced, tmp_path, monkeypatch):
     return run
 
 
+@pytest.mark.quick_cases(0)
 def test_where_the_deep_variant_loses_a_trial_from_the_winners_checkpoint_may_freeze_it_after_all(
     raced, tried, tmp_path
 ):

@@ -23,6 +23,7 @@ def test_one_click_sets_the_setup_and_the_plan_takes_it():
     assert "--" not in plan_command(app).replace("--batch-size 2", "").replace("--out", "")
 
 
+@pytest.mark.quick_cases(0)
 def test_a_setup_of_ones_own_is_none_of_them_and_a_click_on_the_lit_one_changes_nothing():
     app = opened("estimate", model="qwen2.5-7b")
     preset(app).set_value("Low memory").run()
@@ -49,6 +50,7 @@ def test_what_the_gpu_cannot_compute_is_not_offered():
     assert preset(app).options == ["Default"]
 
 
+@pytest.mark.quick_cases(0)
 def test_the_default_precision_follows_the_gpu_until_another_is_chosen():
     app = opened("decide")
     app.selectbox(key="gpu").set_value("RTX 4090").run()

@@ -23,7 +23,7 @@ def texts(app):
     return [element.value.replace("\\", "") for element in (*app.markdown, *app.caption)]
 
 
-@pytest.mark.quick_cases(2)
+@pytest.mark.quick_cases(0)
 @pytest.mark.parametrize("page", ["analyze", "decide"])
 def test_enough_selected_examples_are_analyzed_on_their_own(page, example):
     app, rows = selecting(page, example, 40)

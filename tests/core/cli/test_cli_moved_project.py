@@ -92,7 +92,7 @@ def test_a_moved_plan_whose_model_is_gone_says_what_to_pass(moved, tmp_path):
     assert refusal.endswith("Set --model to the folder or GGUF file where it is now.")
 
 
-@pytest.mark.quick_cases(2)
+@pytest.mark.quick_cases(0)
 def test_a_validation_in_a_moved_project_is_found_and_another_one_finds_the_model(
     project, validated, tmp_path, monkeypatch
 ):

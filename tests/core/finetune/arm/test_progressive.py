@@ -129,6 +129,7 @@ def test_its_counted_flop_are_the_estimated_ones(folder, name, prefix_cache):
     assert run.points[-1].seconds == pytest.approx(sum(run.step_seconds) + run.cache_seconds + run.switch_cache_seconds)
 
 
+@pytest.mark.quick_cases(0)
 def test_it_costs_less_than_wide_and_more_than_deep(folder, plain):
     run, loaded = plain("progressive:0-3@4")
     wide, _ = trained(folder, "full")
@@ -195,7 +196,7 @@ def test_its_rate_is_searched_before_it_freezes_deeper(folder):
     assert [(p.step, p.marks) for p in run.points] == [(4, ["between"]), (6, ["between"]), (12, ["steps"])]
 
 
-@pytest.mark.quick_cases(4)
+@pytest.mark.quick_cases(0)
 @pytest.mark.parametrize("killed_at", ["wide", "switch", "deep"])
 def test_killed_in_any_phase_it_goes_on_to_the_same_numbers(folder, tmp_path, monkeypatch, plain, killed_at):
     settings = replace(SETTINGS, rate_steps=4)

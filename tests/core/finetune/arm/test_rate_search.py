@@ -133,6 +133,7 @@ def test_a_killed_search_goes_on_with_the_trials_it_finished(folder, tmp_path, m
     assert [t.losses for t in again.rate_search.trials] == [t.losses for t in trials]
 
 
+@pytest.mark.quick_cases(0)
 def test_a_search_without_its_checkpoint_or_with_damaged_trials_starts_again(folder, tmp_path):
     reference = trained(folder, "planned", SEARCHED, 1e-3, tmp_path)
     rate = reference.learning_rate

@@ -84,7 +84,7 @@ def assert_like(folder, whole):
     assert ours["steps"] == theirs["steps"] == 3
 
 
-@pytest.mark.quick_cases(2)
+@pytest.mark.quick_cases(0)
 @pytest.mark.parametrize("keep_best", [False, True])
 def test_a_training_stopped_after_its_last_checkpoint_is_evaluated_and_saved(
     ended, request_for, tmp_path, keep_best, monkeypatch

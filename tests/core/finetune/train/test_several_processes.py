@@ -230,6 +230,7 @@ def no_cache(*_):
     raise CacheUnavailable("It does not fit here.")
 
 
+@pytest.mark.quick_cases(0)
 def test_what_one_process_meets_all_decide(place, tmp_path):
     asked(place)
     results = together(in_group(lambda rank: decide_together(place, tmp_path)), tmp_path / "pair")

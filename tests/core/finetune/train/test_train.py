@@ -101,6 +101,7 @@ def test_train_plan_of_a_lora_plan_writes_an_adapter(place, tmp_path):
     assert "adapters (LoRA) were trained on the others" in card.text
 
 
+@pytest.mark.quick_cases(0)
 @pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")
 def test_train_plan_of_a_lora_plan_with_frozen_bits_trains_on_rounded_layers(place, tmp_path):
     how = {"lora": LoraSetup(2), "frozen_bits": 4, "steps": 4}
@@ -279,6 +280,7 @@ class InventedLosses(ArmEvaluator):
             self.points[-1] = self.points[-1].model_copy(update={"loss": self.by_step[step]})
 
 
+@pytest.mark.quick_cases(0)
 def test_keep_best_ends_with_the_checkpoint_of_lowest_loss_also_in_a_project_that_was_moved(
     place, tmp_path, monkeypatch
 ):

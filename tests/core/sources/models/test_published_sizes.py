@@ -41,7 +41,7 @@ OPT_350M |= {"word_embed_proj_dim": 512, "do_layer_norm_before": False, "vocab_s
 PHI_2 = {"hidden_size": 2560, "num_hidden_layers": 32, "num_attention_heads": 32, "intermediate_size": 10240}
 
 
-@pytest.mark.quick_cases(20)
+@pytest.mark.quick_cases(0)
 @pytest.mark.parametrize(
     ("config", "parameters"),
     [
