@@ -1,5 +1,7 @@
 """The named setups in the bar: one click sets the widgets, and the one that they amount to is lit."""
 
+import pytest
+
 from semfreeze_core.cost.presets import PRESETS
 from tests.dashboard.test_pages import opened, plan_command, sentence
 
