@@ -128,6 +128,7 @@ def test_what_was_stopped_resumes_with_what_is_missing(analysis, stopped, never,
     assert missing_scores(request_, folder) == []
 
 
+@pytest.mark.quick_cases(0)
 def test_killed_anywhere_it_leaves_a_whole_run_or_none_and_ends_the_same(
     analysis, request_, model, monkeypatch, tmp_path
 ):

@@ -38,6 +38,7 @@ def test_enough_selected_examples_are_analyzed_on_their_own(page, example):
     assert not any("selected examples" in text for text in texts(app))
 
 
+@pytest.mark.quick_cases(0)
 def test_too_few_selected_examples_are_said_to_be(example):
     app, rows = selecting("analyze", example, MIN_SLICE - 1)
     assert slice_of_examples(example.run, "semantic", rows) is None

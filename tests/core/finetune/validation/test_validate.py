@@ -257,6 +257,7 @@ def test_an_arm_of_another_model_fails_with_its_reason(request_for, place, tmp_p
         validate(request_for(plan=plan.model_copy(update={"model": other})), tmp_path / "out")
 
 
+@pytest.mark.quick_cases(0)
 def test_out_of_memory_halves_the_micro_batch_and_says_so(request_for, tmp_path, monkeypatch, finished):
     _, _, done = finished
     asked = []

@@ -313,6 +313,7 @@ def test_load_refuses_an_adapter_without_weights(folders):
     assert "has an adapter_config.json but no weights: expected adapter_model.safetensors." in refusal(adapter)
 
 
+@pytest.mark.quick_cases(0)
 def test_load_refuses_another_models_adapter(folders, tmp_path):
     adapter, _ = folders
     save_tiny(tmp_path / "wider", d_model=48)
