@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from semfreeze_core.cost.flops import attention_flop, embedding_flop, linear_flop, run_flop, step_flop
+from semfreeze_core.cost.setup import shuffled_batches
 from semfreeze_core.cost.table import parts_at_depth
 from semfreeze_core.records.cost import StepFlop
 from semfreeze_core.records.model import ModelShape
@@ -22,10 +23,8 @@ def ordered_by_depth(shuffled: Iterable[int], depths: Sequence[int], batch_size:
         depths: of each example, by its number.
         batch_size: examples per step.
     """
-    place = {example: i for i, example in enumerate(shuffled)}
-    by_depth = sorted(place, key=lambda example: depths[example])
-    batches = [by_depth[i : i + batch_size] for i in range(0, len(by_depth), batch_size)]
-    batches.sort(key=lambda batch: (len(batch) < batch_size, min(place[example] for example in batch)))
+    order = list(shuffled)
+    batches = shuffled_batches(sorted(order, key=lambda example: depths[example]), order, batch_size)
     return [(example, depths[batch[0]]) for batch in batches for example in batch]
 
 

@@ -71,13 +71,17 @@ def ordered_by_length(shuffled: Sequence[int], lengths: Sequence[int], batch_siz
         lengths: tokens of each example, by its number.
         batch_size: examples per step.
     """
-    place = {example: i for i, example in enumerate(shuffled)}
     grouped: list[int] = []
     for start in range(0, len(shuffled), batch_size * GROUPED_BATCHES):
         grouped += sorted(shuffled[start : start + batch_size * GROUPED_BATCHES], key=lambda example: lengths[example])
-    batches = [grouped[i : i + batch_size] for i in range(0, len(grouped), batch_size)]
-    batches.sort(key=lambda batch: (len(batch) < batch_size, min(place[example] for example in batch)))
-    return [example for batch in batches for example in batch]
+    return [example for batch in shuffled_batches(grouped, shuffled, batch_size) for example in batch]
+
+
+def shuffled_batches(examples: Sequence[int], shuffled: Sequence[int], batch_size: int) -> list[list[int]]:
+    """Batches of successive examples, in the order in which `shuffled` meets them; a smaller one is the last."""
+    place = {example: i for i, example in enumerate(shuffled)}
+    batches = [list(examples[i : i + batch_size]) for i in range(0, len(examples), batch_size)]
+    return sorted(batches, key=lambda batch: (len(batch) < batch_size, min(place[example] for example in batch)))
 
 
 def options_applied(setup: TrainingSetup, options: TrainingOptions) -> TrainingSetup:

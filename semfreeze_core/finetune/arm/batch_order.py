@@ -6,7 +6,7 @@ from typing import Any
 from accelerate.data_loader import SeedableRandomSampler
 from torch.utils.data import Sampler
 
-from semfreeze_core.cost import ordered_by_depth
+from semfreeze_core.cost import ordered_by_depth, ordered_by_length
 from semfreeze_core.finetune.model.batches import Collator, ExampleIndices
 
 Entry = tuple[int, int]  # an example's number and its batch's freeze depth
@@ -20,10 +20,18 @@ class DepthOrder(Sampler[Entry]):
         depths: the freeze depth of each example.
         batch_size: examples per step; all batches of a step freeze alike.
         seed: of the order; the epoch changes it too.
+        lengths: tokens of each example, where other arms' batches are of like length; else None.
     """
 
-    def __init__(self, examples: ExampleIndices, depths: Sequence[int], batch_size: int, seed: int) -> None:
-        self.depths, self.batch_size = depths, batch_size
+    def __init__(
+        self,
+        examples: ExampleIndices,
+        depths: Sequence[int],
+        batch_size: int,
+        seed: int,
+        lengths: Sequence[int] | None = None,
+    ) -> None:
+        self.depths, self.batch_size, self.lengths = depths, batch_size, lengths
         self._shuffled = SeedableRandomSampler(examples, data_seed=seed)
 
     def set_epoch(self, epoch: int) -> None:
@@ -34,7 +42,10 @@ class DepthOrder(Sampler[Entry]):
         return len(self.depths)
 
     def __iter__(self) -> Iterator[Entry]:
-        yield from ordered_by_depth(self._shuffled, self.depths, self.batch_size)
+        order = list(self._shuffled)
+        if self.lengths is not None:
+            order = ordered_by_length(order, self.lengths, self.batch_size)
+        yield from ordered_by_depth(order, self.depths, self.batch_size)
 
 
 class DepthCollator:

@@ -79,9 +79,11 @@ class ArmTraining:
             trainer = PlanTrainer(order=order, data_collator=self.collator, **how)
         else:
             self.network.supervised.move_boundary = self.network.freezing.move_boundary
+            setup = self.settings.setup
             depths = DepthOrder(
-                ExampleIndices(n_examples), arm.example_depths, self.settings.setup.batch_size, self.settings.seed
-            )
+                ExampleIndices(n_examples), arm.example_depths, setup.batch_size, self.settings.seed,
+                lengths if setup.batches == "by-length" else None,
+            )  # fmt: skip
             trainer = PlanTrainer(order=depths, data_collator=DepthCollator(self.collator), **how)
         trainer.remove_callback(PrinterCallback)
         with tf32_products(device):  # but not for the cache, which is verified in float32

@@ -6,6 +6,7 @@ import pytest
 from accelerate.data_loader import BatchSamplerShard, prepare_data_loader
 from torch.utils.data import BatchSampler, DataLoader, RandomSampler
 
+from semfreeze_core.finetune.arm.batch_order import DepthOrder
 from semfreeze_core.finetune.arm.example_order import ExampleOrder, example_order
 from semfreeze_core.finetune.arm.settings import ArmSettings
 from semfreeze_core.finetune.model.batches import ExampleIndices
@@ -103,3 +104,10 @@ def test_steps_by_length_are_the_same_whoever_trains():
     assert steps_of(dealt(alone, BY_LENGTH), BY_LENGTH) == steps_of(
         dealt(together, replace(BY_LENGTH, processes=2)), replace(BY_LENGTH, processes=2)
     )
+
+
+def test_depths_are_sorted_from_the_order_that_other_arms_meet():
+    examples = ExampleIndices(61)
+    alike = [example for example, _ in DepthOrder(examples, [2] * 61, 8, BY_LENGTH.seed, LENGTHS)]
+    assert alike == [i for i in ExampleOrder(LENGTHS, BY_LENGTH) if i >= 0]
+    assert alike != [example for example, _ in DepthOrder(examples, [2] * 61, 8, BY_LENGTH.seed)]
