@@ -1,4 +1,4 @@
-"""What an analysis would do: how the data is read, and whether the model fits. No weights are loaded."""
+"""What an analysis would do: how the data is read, and whether the model fits. The model is not loaded."""
 
 from dataclasses import asdict, dataclass
 from itertools import groupby

@@ -54,8 +54,8 @@ def preview(
 ) -> None:
     """Show examples as the model gets them, with target tokens marked, and the memory an analysis needs.
 
-    The model is checked by its config and its weights' names and shapes. Weights that are damaged otherwise show only
-    when an analysis loads them.
+    The model is checked by its config, its weights' names and shapes and, in safetensors of at most 2 GiB, their
+    values. Weights that are damaged otherwise show only when an analysis loads them.
     """
     from dataclasses import asdict
 

@@ -1,4 +1,4 @@
-"""The look before an analysis: examples as the model would get them, token by token, and no weights read."""
+"""The look before an analysis: examples as the model would get them, token by token, and no model loaded."""
 
 import json
 import re
@@ -6,6 +6,7 @@ import re
 import pytest
 import torch
 from safetensors.torch import save_file
+from transformers import PreTrainedModel
 
 from semfreeze_core import preview
 from semfreeze_core.errors import DataError, InputError, ModelError
@@ -40,16 +41,27 @@ def piece(text, supervised, special=0):
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
-    """A tiny model without weights that could be used."""
+    """A saved tiny model."""
     folder = tmp_path_factory.mktemp("model")
-    weights = save_tiny(folder, "llama", tied=False, tokenizer=TOKENIZER).state_dict()
-    nothing = {name: torch.full_like(weight, torch.nan) for name, weight in weights.items()}
-    save_file(nothing, folder / "model.safetensors", {"format": "pt"})
+    save_tiny(folder, "llama", tied=False, tokenizer=TOKENIZER)
     return folder
 
 
 @pytest.fixture
-def look(model, tmp_path):
+def _nothing_is_loaded(monkeypatch):
+    """A preview builds its models without weights: transformers is given tensors of shapes alone."""
+    real = PreTrainedModel.from_pretrained.__func__
+
+    def only_shapes(kind, source, *args, **options):
+        assert source is None
+        assert all(tensor.is_meta for tensor in options["state_dict"].values())
+        return real(kind, source, *args, **options)
+
+    monkeypatch.setattr(PreTrainedModel, "from_pretrained", classmethod(only_shapes))
+
+
+@pytest.fixture
+def look(model, tmp_path, _nothing_is_loaded):
     """Looks at rows: the preview by row number, and the whole of it."""
 
     def call(rows, n=10, **wishes):

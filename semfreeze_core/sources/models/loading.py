@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,13 @@ from semfreeze_core.errors import ModelError, SemfreezeError
 from semfreeze_core.sources.models.adapters import attach_adapter, merge_adapter, resize_vocabulary
 from semfreeze_core.sources.models.checkpoint import Checkpoint
 from semfreeze_core.sources.models.families import multi_token_layers
-from semfreeze_core.sources.models.files import check_sizes, check_tokenizer_config, check_weights, tensor_shapes
+from semfreeze_core.sources.models.files import (
+    check_sizes,
+    check_tokenizer_config,
+    check_values,
+    check_weights,
+    tensor_shapes,
+)
 from semfreeze_core.sources.models.hub import model_file
 from semfreeze_core.sources.models.loading_errors import CONVERSION, clear_errors, quiet_transformers
 from semfreeze_core.sources.models.probe import find_layers
@@ -139,13 +146,14 @@ def load_model(checkpoint: Checkpoint, dtype: torch.dtype, device: torch.device 
 
 
 def check_weightless(checkpoint: Checkpoint) -> None:
-    """Refuse, without the model's weights, what loading it would refuse: files, names and shapes that are not its own.
+    """Refuse, without loading the model, what loading it would refuse: files, names and shapes that are not its own.
 
-    Whether weights are finite, and whether a merged adapter answers as it did beside its base, only loading shows.
+    Safetensors of at most 2 GiB are read for NaN and infinity. Whether larger ones, GGUF files and quantized weights
+    are finite, and whether a merged adapter answers as it did beside its base, only loading shows.
 
     Raises:
-        ModelError: its files are not whole, they hold another model than its config describes, or its adapter is of a
-            kind that cannot be merged or is another model's.
+        ModelError: its files are not whole, they hold another model than its config describes or values that are not
+            finite, or its adapter is of a kind that cannot be merged or is another model's.
     """
     folder = Path(checkpoint.location) if checkpoint.kind == "folder" else None
     if folder is not None:
@@ -161,6 +169,7 @@ def check_weightless(checkpoint: Checkpoint) -> None:
             if shapes is not None:  # an adapter's vocabulary is in the config by now
                 loaded = _load_shapes(type(model), load_config(checkpoint), shapes)
                 _check_complete(checkpoint.model_name, *loaded)
+                check_values(folder, {*loaded[1]["unexpected_keys"], *_rows_by_token(loaded[0], shapes)})
             if checkpoint.adapter is not None:
                 attach_adapter(model, checkpoint.adapter)
     except SemfreezeError:
@@ -169,6 +178,15 @@ def check_weightless(checkpoint: Checkpoint) -> None:
         if CONVERSION in str(error):
             with clear_errors(checkpoint, "the model"):
                 raise
+
+
+def _rows_by_token(model: Any, names: Iterable[str]) -> list[str]:
+    """The checkpoint's input embedding, unless it is the head too: a row of it counts only where its token stands."""
+    if model.config.tie_word_embeddings:
+        return []
+    rows = model.get_input_embeddings().weight
+    ends = [name for name, weight in model.named_parameters() if weight is rows]
+    return [name for name in names for end in ends if end.endswith(name) or name.endswith(end)]
 
 
 def _load_shapes(kind: Any, config: Any, shapes: dict[str, list[int]]) -> tuple[Any, dict[str, Any]]:

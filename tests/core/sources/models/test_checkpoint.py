@@ -6,7 +6,7 @@ import shutil
 import sys
 import time
 import warnings
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from functools import partial
 
 import huggingface_hub
@@ -17,11 +17,11 @@ from transformers import AutoModelForCausalLM, BartConfig, Glm4MoeConfig, LlamaC
 from transformers.utils import logging as transformers_logging
 
 from semfreeze_core.errors import ModelError, ResourceError
-from semfreeze_core.sources.models import hub_adapter, loading, opening
+from semfreeze_core.sources.models import files, hub_adapter, loading, opening
 from semfreeze_core.sources.models.causal_lm import load_causal_lm, measure_empty
 from semfreeze_core.sources.models.checkpoint import Checkpoint
 from semfreeze_core.sources.models.limits import limits_of
-from semfreeze_core.sources.models.loading import load_config, load_model, load_tokenizer
+from semfreeze_core.sources.models.loading import check_weightless, load_config, load_model, load_tokenizer
 from semfreeze_core.sources.models.opening import open_checkpoint
 from tests.core.saved_models import save_tiny, save_tiny_gguf
 from tests.core.tiny_models import FAMILIES
@@ -253,6 +253,32 @@ def test_load_refuses_damaged_safetensors(folder, content):
 def test_load_refuses_weights_that_are_not_numbers(folder):
     edit_weights(folder, lambda weights: weights["model.layers.1.mlp.up_proj.weight"].fill_(float("nan")))
     assert "the output of layer 1 holds NaN or infinity" in refusal(folder)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("-inf")])
+def test_a_look_without_loading_refuses_weights_that_are_not_numbers(folder, monkeypatch, value):
+    edit_weights(folder, lambda weights: weights["model.layers.1.mlp.up_proj.weight"][3, 4:5].fill_(value))
+    with pytest.raises(
+        ModelError, match=r"model\.safetensors: model\.layers\.1\.mlp\.up_proj\.weight holds NaN or inf"
+    ):
+        check_weightless(open_checkpoint(str(folder)))
+    monkeypatch.setattr(files, "_LARGEST_READ", (folder / "model.safetensors").stat().st_size - 1)
+    check_weightless(open_checkpoint(str(folder)))  # too large to be read for this
+
+
+@pytest.mark.parametrize("tied", [False, True])
+def test_a_look_without_loading_judges_the_row_of_a_rare_token_as_loading_does(tmp_path, tied):
+    save_tiny(tmp_path, tied=tied)
+    edit_weights(tmp_path, lambda weights: weights["model.embed_tokens.weight"][-1].fill_(float("nan")))
+    for judge in (lambda: check_weightless(open_checkpoint(str(tmp_path))), lambda: load(tmp_path)):
+        with pytest.raises(ModelError, match="NaN") if tied else nullcontext():
+            judge()
+
+
+def test_a_look_without_loading_leaves_out_what_the_model_does_not_load(folder):
+    edit_weights(folder, lambda weights: weights.update({"extra.bias": torch.full((3,), float("-inf"))}))
+    check_weightless(open_checkpoint(str(folder)))
+    load(folder)
 
 
 @pytest.mark.quick_cases(3)
