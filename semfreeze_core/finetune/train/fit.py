@@ -251,7 +251,7 @@ class Fit:
             "model": network.supervised,
             "args": arguments,
             "train_dataset": ExampleIndices(len(self.train)),
-            "data_collator": Collator(self.train, network.train_cache),
+            "data_collator": Collator(self.train, network.train_cache).ahead(),
             "callbacks": [recorder, *by_time, *ends, *self.trackers],
             "order": example_order([len(example.input_ids) for example in self.train], self.settings),
         }
