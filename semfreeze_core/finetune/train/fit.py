@@ -256,14 +256,14 @@ class Fit:
             "order": example_order([len(example.input_ids) for example in self.train], self.settings),
         }
         trainer = (
-            PlanTrainer(**how)
-            if not request.keep_best
-            else BestTrainer(
+            BestTrainer(
                 evaluated=self.evaluated,
                 last_loss=lambda: float(evaluator.points[-1].loss),  # type: ignore[arg-type]  # a checkpoint's is whole
                 after=since,
                 **how,
             )
+            if request.keep_best
+            else PlanTrainer(**how)
         )
         trainer.remove_callback(PrinterCallback)
         with disk_errors(checkpoints):  # around it, `claimed` knows what is kept
