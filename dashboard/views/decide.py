@@ -24,7 +24,7 @@ from semfreeze_dashboard.forms import validation_form
 from semfreeze_dashboard.forms.setup_form import LARGEST_MEMORY_GIB, limit_inputs
 from semfreeze_dashboard.panels import page, tables
 from semfreeze_dashboard.panels.cost_charts import cost_charts
-from semfreeze_dashboard.panels.decision import BUDGET, RULES, Decision, decision, deeper_cost
+from semfreeze_dashboard.panels.plan_basis import BUDGET, RULES, PlanBasis, deeper_cost, plan_basis
 from semfreeze_dashboard.panels.saving_panel import saving_panel
 from semfreeze_dashboard.panels.scores_panel import scores_to_come
 from semfreeze_dashboard.panels.undecided_panel import undecided_panel
@@ -50,23 +50,23 @@ class _Shown:
     """What the page's charts and tables are of: one depth among all, in one setup.
 
     Attributes:
-        decided: rule, setup, and what every depth costs.
+        basis: rule, setup, and what every depth costs.
         depth: k.
         alternatives: the depth's cost and those it is compared with, by what they are called.
     """
 
-    decided: Decision
+    basis: PlanBasis
     depth: int
     alternatives: dict[str, DepthCost]
 
     @property
     def costs(self) -> CostTable:
-        costs: CostTable = self.decided.costs
+        costs: CostTable = self.basis.costs
         return costs
 
     @property
     def comparison(self) -> Comparison:
-        comparison: Comparison = self.decided.comparison
+        comparison: Comparison = self.basis.comparison
         return comparison
 
     @property
@@ -82,40 +82,40 @@ def body() -> None:
         rule = rule_choice()
     with st.container() if rule == BUDGET else page.hidden("limits"):
         limit_inputs()
-    decided = decision(ctx)
-    costs = decided.costs
-    depth = page.depth_slider(ctx, decided.last_depth)
+    basis = plan_basis(ctx)
+    costs = basis.costs
+    depth = page.depth_slider(ctx, basis.last_depth)
     half = ctx.n_layers // 2
     alternatives = {f"freeze {depth}": costs.depths[depth], "full finetuning": costs.full}
     alternatives |= {
         f"freeze half, {half}": costs.depths[half],
-        lora_name(costs, decided.options.lora_rank or LORA_RANK): costs.lora,
+        lora_name(costs, basis.options.lora_rank or LORA_RANK): costs.lora,
     }
-    shown = _Shown(decided, depth, alternatives)
+    shown = _Shown(basis, depth, alternatives)
 
     conclusion(ctx, shown)
     page.selection_line(ctx, depth)
     metrics(ctx, shown)
-    cost_charts(alternatives, costs, decided.setup)
-    parts = parts_at_depth(run.shape, depth, lora=decided.setup.lora is not None)
-    saving_panel(run.shape, decided.setup, parts, decided.gpu, costs.depths)
+    cost_charts(alternatives, costs, basis.setup)
+    parts = parts_at_depth(run.shape, depth, lora=basis.setup.lora is not None)
+    saving_panel(run.shape, basis.setup, parts, basis.gpu, costs.depths)
     frontier_chart(ctx, shown)
     st.markdown("**What each rule says, and why**", help=TOOLTIPS["rule"])
-    if decided.opinion is not None and decided.opinion.freeze_depth is not None:
-        st.markdown(escaped(recommendation_sentence(decided.comparison.rules, rule, depth)))
+    if basis.opinion is not None and basis.opinion.freeze_depth is not None:
+        st.markdown(escaped(recommendation_sentence(basis.comparison.rules, rule, depth)))
     st.dataframe(
-        opinion_table(decided.comparison).without(WHY).dicts(),
+        opinion_table(basis.comparison).without(WHY).dicts(),
         hide_index=True,
         alt="The depth of every rule and its cost",
     )
-    st.markdown("\n".join(f"- {escaped(line)}" for line in opinion_reasons(decided.comparison)))
+    st.markdown("\n".join(f"- {escaped(line)}" for line in opinion_reasons(basis.comparison)))
     scores_to_come(ctx.opened)
     deeper = deeper_choice(ctx, shown)
     if deeper is not None:
         wide = f"freeze {deeper.switch.wide_depth}, first {deeper.steps[0]:,} steps"
         alternatives = {wide: deeper.phases[0], **alternatives}
     st.markdown("**GPUs it fits on**", help=TOOLTIPS["gpus"])
-    st.dataframe(tables.gpu_rows(alternatives, costs.depths, decided.gpu), hide_index=True, alt="Headroom on each GPU")
+    st.dataframe(tables.gpu_rows(alternatives, costs.depths, basis.gpu), hide_index=True, alt="Headroom on each GPU")
     st.caption(badge_sentence(evidence_badge(compute.validations(ctx.opened), depth)))
     with st.container(horizontal=True, vertical_alignment="center"):
         page.next_step(
@@ -153,7 +153,7 @@ def link_choices(opened: OpenRun) -> None:
 
 def conclusion(ctx: page.PageContext, shown: _Shown) -> None:
     """What the depth trains and costs, and what the rule recommends."""
-    rule, opinion = shown.decided.rule, shown.decided.opinion
+    rule, opinion = shown.basis.rule, shown.basis.opinion
     sentences = depth_summary(shown.depth, ctx.n_layers, shown.cost)
     if opinion is not None and opinion.freeze_depth is None:
         sentences.insert(0, no_recommendation(rule, opinion.candidate_depth))
@@ -169,7 +169,7 @@ def conclusion(ctx: page.PageContext, shown: _Shown) -> None:
 
 def metrics(ctx: page.PageContext, shown: _Shown) -> None:
     """Compute, memory, coverage and time, and what the depth costs in the other kind of trainer."""
-    setup, gpu = shown.decided.setup, shown.decided.gpu
+    setup, gpu = shown.basis.setup, shown.basis.gpu
     cost, coverage = shown.cost, ctx.curve.coverage.at(shown.depth)
     measured = compute.finetune_rate(ctx.opened, setup.precision)[0]
     speed = training_speed(None, None, setup, gpu=gpu, measured=measured)
@@ -202,7 +202,7 @@ def deeper_choice(ctx: page.PageContext, shown: _Shown) -> ProgressiveCost | Non
     st.markdown("**Freezing deeper after some steps**", help=TOOLTIPS["wide steps"])
     steps = int(st.number_input("First steps", 0, _MOST_STEPS, 0, width=_NARROW, **state.in_link("wide")))
     try:
-        deeper: ProgressiveCost | None = deeper_cost(ctx, shown.decided, shown.depth)
+        deeper: ProgressiveCost | None = deeper_cost(ctx, shown.basis, shown.depth)
     except PlanError as error:
         st.info(escaped(page_text.NOT_DEEPER.format(steps=steps, problem=visitor_text(str(error)))))
         return None
