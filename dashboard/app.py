@@ -10,10 +10,10 @@ from streamlit.navigation.page import Page
 
 from semfreeze_core.errors import RunError
 from semfreeze_dashboard.charts.plan_picture import mark
-from semfreeze_dashboard.data import compute, state
+from semfreeze_dashboard.data import compute, form_fields, link, news, run_choice
 from semfreeze_dashboard.data.link_history import history_script
 from semfreeze_dashboard.data.run_folder import OpenRun, first_run, server_catalog
-from semfreeze_dashboard.panels.page import HIDDEN, ONWARD, hidden, hidden_depth
+from semfreeze_dashboard.panels.page import HIDDEN, ONWARD, dark_theme, hidden, hidden_depth
 from semfreeze_dashboard.panels.recent_runs import BOX
 from semfreeze_dashboard.panels.steps import DONE, done_steps
 from semfreeze_dashboard.panels.top_bar import TopBar
@@ -71,16 +71,16 @@ def main() -> None:
     page = st.navigation([*(_page(title, done) for title in PAGES), *map(_former_page, FORMER_PAGES)])
     st.set_page_config(page_title="semfreeze", page_icon=mark(), layout="wide", initial_sidebar_state="auto")
     title = page.title.removesuffix(DONE)
-    st.html(STYLE + (DARK_STYLE if state.dark_theme() else ""))
+    st.html(STYLE + (DARK_STYLE if dark_theme() else ""))
     unseen = hidden("pages")
     with unseen:
         st.html(history_script(), unsafe_allow_javascript=True)
     if not require_login():
         return
-    state.keep_form()
-    state.show_announced()
+    form_fields.keep_form()
+    news.show_announced()
     names = server_catalog().names
-    state.remember_link()
+    link.remember_link()
     bar = TopBar()
     bar.pick_run(names, first_run(names))
     notice = st.empty()
@@ -88,7 +88,7 @@ def main() -> None:
         bar.actions(draw_link_widgets(title, unseen, bar))
         VIEWS[title].draw()
     finally:  # a page that has nothing to show stops the script
-        if refused := state.refused_values(title):
+        if refused := link.refused_values(title):
             notice.warning(escaped(page_text.refused_link_message(refused)))
 
 
@@ -114,7 +114,7 @@ def draw_link_widgets(title: str, unseen: DeltaGenerator, bar: TopBar) -> OpenRu
     side puts the new one in before it takes the old one out, and takes the value out of the link with it.
     """
     try:
-        opened = compute.read(server_catalog(), state.open_run_name())
+        opened = compute.read(server_catalog(), run_choice.open_run_name())
     except RunError:
         return None  # the page says so
     setup_model = getattr(VIEWS[title], "setup_model", None)

@@ -5,7 +5,7 @@ import streamlit as st
 from semfreeze_core.wording.escaping import terminal_text
 
 from ..charts.token_strip import token_strip_html
-from ..data import state
+from ..data import selections
 from ..data.position_table import read_out_positions
 from ..data.run_folder import OpenRun
 from ..text import data_text
@@ -24,9 +24,9 @@ def examples_panel(opened: OpenRun) -> None:
         which = "Selected" if selected else "Analyzed"
         st.markdown(f"**{which} examples: click a row to see it in full**", width="content")
         if selected:
-            st.button("Clear selection", on_click=state.keep_selection, args=(None,))
+            st.button("Clear selection", on_click=selections.keep_selection, args=(None,))
     table = st.dataframe(
-        data_text.example_rows(examples), key=f"{ROWS} {opened.name} {state.selections_made()}",
+        data_text.example_rows(examples), key=f"{ROWS} {opened.name} {selections.selections_made()}",
         hide_index=True, height=_HEIGHT, on_select="rerun", selection_mode="single-row", alt="Every analyzed example",
     )  # fmt: skip
     rows = table["selection"]["rows"]

@@ -13,7 +13,7 @@ from semfreeze_core.records.defaults import LORA_RANK
 from semfreeze_core.records.options import EstimateOptions
 from semfreeze_core.records.training import LoraSetup, TrainingSetup
 
-from ..data import compute, exports, state
+from ..data import compute, depth_choice, exports, link, setup_fields
 from ..forms.setup_form import limits_budget
 from .page import PageContext
 
@@ -60,14 +60,14 @@ def plan_basis(ctx: PageContext) -> PlanBasis:
     The depth moves to what the rule recommends where another rule, run or budget is asked.
     """
     run = ctx.opened.run
-    options, gpu = state.training_setup()
-    rule = state.chosen_option("rule", RULES)
-    budget = limits_budget(state.number("memory", 0), state.number("compute", 100), gpu) if rule == BUDGET else None
+    options, gpu = setup_fields.training_setup()
+    rule = link.chosen_option("rule", RULES)
+    budget = limits_budget(link.number("memory", 0), link.number("compute", 100), gpu) if rule == BUDGET else None
     setup = setup_from_options(run.shape, run, options, with_reference=True, gpu=gpu)
     costs = compute.depth_costs(ctx.opened, setup, LoraSetup(options.lora_rank or LORA_RANK))
     comparison = compute.comparison(ctx.opened, ctx.metric, setup, budget)
     basis = PlanBasis(rule, budget, options, gpu, setup, costs, comparison)
-    state.follow(ctx.opened.name, (rule, budget), basis.opinion.freeze_depth if basis.opinion else None)
+    depth_choice.follow(ctx.opened.name, (rule, budget), basis.opinion.freeze_depth if basis.opinion else None)
     return basis
 
 
@@ -77,7 +77,7 @@ def deeper_cost(ctx: PageContext, basis: PlanBasis, depth: int) -> ProgressiveCo
     Raises:
         PlanError: it is not possible at this depth or in this setup.
     """
-    steps = int(state.number("wide", 0))
+    steps = int(link.number("wide", 0))
     return compute.deeper_cost(ctx.opened, basis.setup, depth, steps) if steps else None
 
 

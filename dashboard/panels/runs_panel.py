@@ -7,7 +7,7 @@ import streamlit as st
 from semfreeze_core.runs.store import RunEntry, list_runs, remove_run, rename_run, write_note
 from semfreeze_core.wording.numbers import byte_size
 
-from ..data import compute, state
+from ..data import compute, form_fields
 from ..data.run_folder import server_catalog
 from ..text import page_text
 from ..text.analysis_text import escaped
@@ -28,7 +28,7 @@ def runs_panel() -> None:
     if not entries:
         st.info(page_text.NO_RUNS)
         return
-    query = str(st.text_input("Only those with", key=state.in_form("runs sought"), width=320,
+    query = str(st.text_input("Only those with", key=form_fields.in_form("runs sought"), width=320,
                                placeholder="a word of name, model, data or note"))  # fmt: skip
     shown = [entry for entry in entries if matches(entry, query)]
     validations = {entry.name: compute.named_validations(server_catalog(), entry.name) for entry in shown}

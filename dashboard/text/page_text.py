@@ -23,7 +23,7 @@ from semfreeze_core.wording.runs import model_sentence
 
 from ..charts.moving_stack import Meter
 from ..data.analysis_request import UPLOADS, upload_name
-from ..data.state import RefusedValue
+from ..data.link import RefusedValue
 from .visitor_text import error_text, source_name
 
 SCORES_FOLLOW = "Other layer scores follow; the plan does not depend on them."

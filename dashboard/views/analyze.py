@@ -5,7 +5,7 @@ from collections.abc import Callable
 import streamlit as st
 
 from semfreeze_core.wording.runs import contribution_sentence, distance_sentence
-from semfreeze_dashboard.data import state
+from semfreeze_dashboard.data import link
 from semfreeze_dashboard.data.run_folder import OpenRun
 from semfreeze_dashboard.panels import contributions_panel, page, trajectories_panel
 from semfreeze_dashboard.text.analysis_text import escaped
@@ -33,9 +33,9 @@ def body() -> None:
     page.next_step("Choose how deep, on my GPU", "decide")
 
 
-def details(name: state.LinkName, title: str, draw_inside: Callable[[], None]) -> bool:
+def details(name: link.LinkName, title: str, draw_inside: Callable[[], None]) -> bool:
     """A closed section, which computes and draws nothing until it is opened; whether it is open."""
-    section = st.expander(title, on_change="rerun", **state.in_link(name))
+    section = st.expander(title, on_change="rerun", **link.in_link(name))
     if section.open:
         with section:
             draw_inside()

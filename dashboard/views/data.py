@@ -6,7 +6,7 @@ import streamlit as st
 
 from semfreeze_core.errors import InputError, RunError
 from semfreeze_core.wording.runs import memory_sentence
-from semfreeze_dashboard.data import compute, state
+from semfreeze_dashboard.data import compute, form_fields, link, news, run_choice
 from semfreeze_dashboard.data.analysis_request import AnalysisForm, proposed_name, run_path
 from semfreeze_dashboard.data.run_folder import server_catalog
 from semfreeze_dashboard.data.visitor_requests import submit
@@ -23,13 +23,13 @@ def body() -> None:
     """The open run's data, or a new analysis."""
     page.keep_metric()
     folder = server_catalog().folder
-    choice = state.OPEN_RUN
+    choice = run_choice.OPEN_RUN
     if folder is not None:
         choice = st.segmented_control(
-            "Show", (state.OPEN_RUN, state.NEW_ANALYSIS), default=state.OPEN_RUN, required=True,
-            label_visibility="collapsed", **state.in_link("do"),
+            "Show", (run_choice.OPEN_RUN, run_choice.NEW_ANALYSIS), default=run_choice.OPEN_RUN, required=True,
+            label_visibility="collapsed", **link.in_link("do"),
         )  # fmt: skip
-    if folder is not None and choice == state.NEW_ANALYSIS:
+    if folder is not None and choice == run_choice.NEW_ANALYSIS:
         analyze(folder)
     else:
         open_run_data()
@@ -38,7 +38,7 @@ def body() -> None:
 def open_run_data() -> None:
     """What the open run learned from: one sentence, its figures, and its examples."""
     try:
-        opened = compute.read(server_catalog(), state.open_run_name())
+        opened = compute.read(server_catalog(), run_choice.open_run_name())
     except RunError as error:
         st.error(error_text(f"{error} Choose another run above."))
         return
@@ -83,7 +83,7 @@ def run_button(runs: Path, form: AnalysisForm, *, fits: bool) -> None:
     """The run's name, and the button that starts the job or joins the one that does the same."""
     with st.container(horizontal=True, vertical_alignment="bottom"):
         proposed = proposed_name(runs, form)
-        name = st.text_input("Name of the run", key=state.in_form(f"name-{proposed}", proposed), width=320)
+        name = st.text_input("Name of the run", key=form_fields.in_form(f"name-{proposed}", proposed), width=320)
         pressed = st.button("Analyze", type="primary", disabled=not fits)
     path = run_path(runs, name or proposed)
     st.caption("The same on the command line:")
@@ -94,8 +94,8 @@ def run_button(runs: Path, form: AnalysisForm, *, fits: bool) -> None:
         job = submit(runs, form.command(), form.title(), path)
         joined = job.spec.out != str(path)
         running = f"The same analysis already runs; its result will be {Path(str(job.spec.out)).name}."
-        state.announce(running if joined else f"Started: {form.title()}. Follow it under Jobs.")
-        state.reset_field(f"name-{proposed}")
+        news.announce(running if joined else f"Started: {form.title()}. Follow it under Jobs.")
+        form_fields.reset_field(f"name-{proposed}")
         st.rerun()
 
 

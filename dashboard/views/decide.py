@@ -18,7 +18,7 @@ from semfreeze_core.wording.numbers import CI, duration_at, flops, gib, number, 
 from semfreeze_core.wording.plan import badge_sentence, depth_summary, no_recommendation
 from semfreeze_core.wording.rules import WHY, opinion_reasons, opinion_table, recommendation_sentence
 from semfreeze_dashboard.charts import costs, frontier
-from semfreeze_dashboard.data import compute, state
+from semfreeze_dashboard.data import compute, depth_choice, link, selections
 from semfreeze_dashboard.data.run_folder import OpenRun
 from semfreeze_dashboard.forms import validation_form
 from semfreeze_dashboard.forms.setup_form import LARGEST_MEMORY_GIB, limit_inputs
@@ -41,8 +41,8 @@ SHOWS_DEPTH = True
 
 def go_to_clicked_depth() -> None:
     """Move the depth to the point that was clicked."""
-    for point in state.clicked(page.chart_key(FRONTIER)):
-        state.set_depth(int(point["customdata"][0]))
+    for point in selections.clicked(page.chart_key(FRONTIER)):
+        depth_choice.set_depth(int(point["customdata"][0]))
 
 
 @dataclass(frozen=True)
@@ -121,7 +121,7 @@ def body() -> None:
         page.next_step(
             "Test this depth by a real finetune",
             "prove",
-            **state.link_to_finetune_form(depth, validation_form.start_depth(ctx.opened)),
+            **depth_choice.link_to_finetune_form(depth, validation_form.start_depth(ctx.opened)),
         )
         page.other_step("Use this plan", "use")
 
@@ -130,7 +130,7 @@ def rule_choice() -> str:
     """The rule that is asked."""
     return str(
         st.segmented_control(
-            "Rule", RULES, default=RULES[0], required=True, help=TOOLTIPS["rule"], **state.in_link("rule")
+            "Rule", RULES, default=RULES[0], required=True, help=TOOLTIPS["rule"], **link.in_link("rule")
         )
     )
 
@@ -139,16 +139,16 @@ def saving_choice() -> str:
     """What the frontier sets against coverage."""
     names = frontier.SAVING_NAMES
     return str(st.segmented_control("Saving", SAVINGS, default=SAVINGS[0], format_func=names.__getitem__, required=True,
-                                    **state.in_link("saving")))  # fmt: skip
+                                    **link.in_link("saving")))  # fmt: skip
 
 
 def link_choices(opened: OpenRun) -> None:
     """This page's widgets of the link, for pages that only keep them there."""
-    state.keep_choice("rule", RULES)
-    state.keep_number("wide", 0, _MOST_STEPS, 0)
-    state.keep_number("memory", 0.0, LARGEST_MEMORY_GIB, 0.0)
-    state.keep_number("compute", 1, 100, 100)
-    state.keep_choice("saving", SAVINGS)
+    link.keep_choice("rule", RULES)
+    link.keep_number("wide", 0, _MOST_STEPS, 0)
+    link.keep_number("memory", 0.0, LARGEST_MEMORY_GIB, 0.0)
+    link.keep_number("compute", 1, 100, 100)
+    link.keep_choice("saving", SAVINGS)
 
 
 def conclusion(ctx: page.PageContext, shown: _Shown) -> None:
@@ -200,7 +200,7 @@ def metrics(ctx: page.PageContext, shown: _Shown) -> None:
 def deeper_choice(ctx: page.PageContext, shown: _Shown) -> ProgressiveCost | None:
     """What it costs to freeze this deep only after some steps; None where nobody asks for it, or it is not possible."""
     st.markdown("**Freezing deeper after some steps**", help=TOOLTIPS["wide steps"])
-    steps = int(st.number_input("First steps", 0, _MOST_STEPS, 0, width=_NARROW, **state.in_link("wide")))
+    steps = int(st.number_input("First steps", 0, _MOST_STEPS, 0, width=_NARROW, **link.in_link("wide")))
     try:
         deeper: ProgressiveCost | None = deeper_cost(ctx, shown.basis, shown.depth)
     except PlanError as error:

@@ -18,7 +18,7 @@ from semfreeze_core.wording.costs import MEMORY_NOTE, estimate_sentence, lora_na
 from semfreeze_core.wording.plan import stack_sentence
 from semfreeze_dashboard.charts import costs
 from semfreeze_dashboard.components.layer_stack import draggable_stack
-from semfreeze_dashboard.data import compute, state
+from semfreeze_dashboard.data import compute, depth_choice, setup_fields
 from semfreeze_dashboard.data.run_folder import OpenRun
 from semfreeze_dashboard.forms import estimate_form
 from semfreeze_dashboard.panels import page, saving_panel, tables
@@ -76,16 +76,16 @@ def body() -> None:
             st.markdown(f"#### {page_text.ESTIMATE_TITLE}")
         return
     shape = compute.named_shape(model)
-    options, gpu = state.training_setup()
+    options, gpu = setup_fields.training_setup()
     options = replace(options, train_examples=rows)
-    state.note_estimate(model, shape.n_layers)
+    depth_choice.note_estimate(model, shape.n_layers)
     setup = setup_from_options(shape, None, options, with_reference=True, gpu=gpu)
     table = compute.estimate(model, setup, LoraSetup(options.lora_rank))
     last = len(table.depths) - 1
     with top:
         headline, stack, ruler = st.container(), st.container(), st.container()
     with ruler:
-        depth = state.estimate_slider(last, min(quarter_depth(shape.n_layers), last), TOOLTIPS["depth"])
+        depth = depth_choice.estimate_slider(last, min(quarter_depth(shape.n_layers), last), TOOLTIPS["depth"])
     speed = training_speed(None, None, setup, gpu=gpu)
     asked = _Estimate(shape, setup, gpu, table, speed, depth, options.lora_rank or 0)
     name = tables.short_source(model)
@@ -95,7 +95,7 @@ def body() -> None:
     with stack:
         readouts = [page_text.depth_readout(cost, speed.rates, gpu) for cost in table.depths]
         draggable_stack(
-            shape.n_layers, depth, stack_sentence(shape.n_layers, depth), readouts, state.set_estimate_depth
+            shape.n_layers, depth, stack_sentence(shape.n_layers, depth), readouts, depth_choice.set_estimate_depth
         )
     saving_panel.saving_panel(
         shape, setup, parts_at_depth(shape, depth, lora=setup.lora is not None), gpu, table.depths
@@ -136,9 +136,9 @@ def link_choices(opened: OpenRun) -> None:
     estimate_form.keep_inputs()
     model = estimate_form.model_of_link()
     known = model.lower() in KNOWN_SHAPES  # others may have to be asked for, which no other page waits for
-    n_layers = compute.named_shape(model).n_layers if known else state.estimated_layers(model)
+    n_layers = compute.named_shape(model).n_layers if known else depth_choice.estimated_layers(model)
     if n_layers is not None:
-        state.keep_estimate_depth(n_layers, quarter_depth(n_layers))
+        depth_choice.keep_estimate_depth(n_layers, quarter_depth(n_layers))
 
 
 draw = guarded(body)

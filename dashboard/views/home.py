@@ -3,7 +3,7 @@
 import streamlit as st
 
 from semfreeze_dashboard.charts.moving_stack import moving_stack_html
-from semfreeze_dashboard.data import compute, state
+from semfreeze_dashboard.data import compute, run_choice
 from semfreeze_dashboard.data.run_folder import server_catalog
 from semfreeze_dashboard.panels import page
 from semfreeze_dashboard.panels.recent_runs import recent_runs
@@ -39,7 +39,7 @@ def next_steps() -> None:
         page.next_step("See why, layer by layer", "analyze")
         page.other_step("Choose how deep, on my GPU", "decide")
         if server_catalog().folder is not None:
-            page.other_step("Analyze my model and data", "data", do=state.NEW_ANALYSIS)
+            page.other_step("Analyze my model and data", "data", do=run_choice.NEW_ANALYSIS)
         page.other_step("Just estimate a model", "estimate")
 
 

@@ -15,7 +15,7 @@ from semfreeze_core.wording.numbers import CI, counted
 from semfreeze_core.wording.plan import stack_sentence
 from semfreeze_dashboard.charts import compared
 from semfreeze_dashboard.charts.stack import stack_html
-from semfreeze_dashboard.data import compute, state
+from semfreeze_dashboard.data import compute, link
 from semfreeze_dashboard.data.run_folder import server_catalog
 from semfreeze_dashboard.panels import page
 from semfreeze_dashboard.panels.runs_panel import runs_panel
@@ -34,7 +34,7 @@ def body() -> None:
     others = [name for name in server_catalog().names if name != ctx.opened.name]
     chosen = ctx.choices.multiselect(
         "Compare with", others, max_selections=MOST_RUNS - 1, width=520, help=TOOLTIPS["compare"],
-        placeholder="other runs", **state.in_link("with"),
+        placeholder="other runs", **link.in_link("with"),
     )  # fmt: skip
     if chosen:
         side_by_side(ctx, chosen)
@@ -84,7 +84,7 @@ def side_by_side(ctx: page.PageContext, chosen: list[str]) -> None:
         page.chart("advantages", "How far each run's states are from chance", PLACES, figure, "advantage")
     quantity = st.segmented_control(
         "Difference of", ("gain coverage", "advantage"), default="gain coverage", required=True,
-        help=TOOLTIPS["difference"], **state.in_link("difference"),
+        help=TOOLTIPS["difference"], **link.in_link("difference"),
     )  # fmt: skip
     differences = {name: pair[quantity or "gain coverage"] for name, pair in comparison.differences.items()}
     first = comparison.columns[0].name

@@ -20,7 +20,7 @@ from semfreeze_core.wording.validation import (
 )
 from semfreeze_dashboard.charts import finetunes
 from semfreeze_dashboard.charts.losses import Along, draw_losses, lines
-from semfreeze_dashboard.data import compute, state
+from semfreeze_dashboard.data import compute, link, news
 from semfreeze_dashboard.data.run_folder import EXAMPLE, OpenRun, server_catalog
 from semfreeze_dashboard.data.visitor_requests import submit
 from semfreeze_dashboard.forms import finetune_form, validation_form
@@ -44,8 +44,8 @@ def body() -> None:
     name = None
     if reports:
         names = list(reports)
-        state.show_started("validation", names)
-        name = ctx.choices.selectbox("Validation", names, len(names) - 1, width=320, **state.in_link("validation"))
+        news.show_started("validation", names)
+        name = ctx.choices.selectbox("Validation", names, len(names) - 1, width=320, **link.in_link("validation"))
     report = reports[name] if name else None
     depth = report.freeze_depth if report else page.start_depth(ctx)
     if report is not None and report.layers is not None:
@@ -70,7 +70,7 @@ def body() -> None:
 
 def link_choices(opened: OpenRun) -> None:
     """This page's widgets of the link, for pages that only keep them there."""
-    state.keep_choice("start", STARTS)
+    link.keep_choice("start", STARTS)
     finetune_form.keep_choices()
 
 
@@ -81,7 +81,7 @@ def validation_result(ctx: page.PageContext, name: str, report: ValidationReport
     conditions = finetune_conditions(settings, report.baseline.n_items, *sets)
     along = ctx.choices.segmented_control(
         "Along", ("seconds", "steps"), default="seconds", required=True, help=TOOLTIPS["along"],
-        **state.in_link("along"),
+        **link.in_link("along"),
     )  # fmt: skip
     for warning in report.warnings:
         st.warning(escaped(visitor_text(warning)))
@@ -145,9 +145,9 @@ def loss_chart(ctx: page.PageContext, name: str, along: Along, caption: str) -> 
 
 def new_finetune(ctx: page.PageContext, runs: Path) -> None:
     """The forms of new finetunes: those that test the plan, and one that gives a model."""
-    with st.expander("Finetune for real", expanded=False, on_change="rerun", **state.in_link("prove")):
+    with st.expander("Finetune for real", expanded=False, on_change="rerun", **link.in_link("prove")):
         start = st.segmented_control(
-            "Start", STARTS, default=STARTS[0], required=True, help=TOOLTIPS["start"], **state.in_link("start"),
+            "Start", STARTS, default=STARTS[0], required=True, help=TOOLTIPS["start"], **link.in_link("start"),
         )  # fmt: skip
         finetune_panel.start_finetune(ctx, runs, shown=start == FINETUNE)
         if start != FINETUNE:
@@ -173,8 +173,8 @@ def new_validation(ctx: page.PageContext, runs: Path, preset: validation_form.Pr
     st.code(command_text((*command, f"--out={out}")), language="bash", wrap_lines=True)
     if st.button("Start", type="primary", disabled=name == EXAMPLE):
         submit(runs, command, f"{request.kind} of {ctx.opened.name}", out)  # goes on where one was interrupted
-        state.await_started(out.name)
-        state.announce(f"Started: {request.kind} of {ctx.opened.name}. Follow it under Jobs.")
+        news.await_started(out.name)
+        news.announce(f"Started: {request.kind} of {ctx.opened.name}. Follow it under Jobs.")
         st.rerun(scope="app")
     if name == EXAMPLE:
         st.caption("The bundled run comes with its validation. Analyze a model to validate your own plan.")

@@ -3,7 +3,7 @@
 import streamlit as st
 
 from semfreeze_core.wording.plan import depth_headline, no_recommendation
-from semfreeze_dashboard.data import state
+from semfreeze_dashboard.data import link
 from semfreeze_dashboard.data.run_folder import OpenRun
 from semfreeze_dashboard.panels import export_panel, page
 from semfreeze_dashboard.panels.plan_basis import plan_basis, selection
@@ -34,14 +34,14 @@ def trainer_choice() -> str:
     return str(
         st.segmented_control(
             "Train it with", export_panel.TRAINERS, default=export_panel.TRAINERS[0], required=True,
-            help=TOOLTIPS["trainer"], **state.in_link("trainer"),
+            help=TOOLTIPS["trainer"], **link.in_link("trainer"),
         )
     )  # fmt: skip
 
 
 def link_choices(opened: OpenRun) -> None:
     """This page's widgets of the link, for pages that only keep them there."""
-    state.keep_choice("trainer", export_panel.TRAINERS)
+    link.keep_choice("trainer", export_panel.TRAINERS)
 
 
 draw = page.as_fragment(body)

@@ -15,8 +15,8 @@ from semfreeze_core.runs.jobs import JOBS
 from semfreeze_core.storage import write_atomically
 from semfreeze_core.wording.escaping import markdown_text
 from semfreeze_dashboard.data import compute
+from semfreeze_dashboard.data.run_choice import NEW_ANALYSIS
 from semfreeze_dashboard.data.run_folder import DEMO_VARIABLE, PATHS_VARIABLE
-from semfreeze_dashboard.data.state import NEW_ANALYSIS
 from semfreeze_dashboard.panels import jobs_panel
 from semfreeze_dashboard.views import data as data_view
 from tests.core.runs.tiny_run import task_rows, write_jsonl
