@@ -20,6 +20,7 @@ from semfreeze_core.wording.race import (
     racing_table,
 )
 
+from ..charts.racing import draw_racing
 from ..data import compute, link, news, setup_fields
 from ..data.finetune_request import form_of
 from ..data.run_folder import EXAMPLE, paths_allowed, server_catalog
@@ -138,6 +139,9 @@ def _so_far(finetune: GuidedFinetune | None, job: Job | None) -> None:
         st.dataframe(race_table(finetune.race).dicts(), hide_index=True, alt="The variants of the race")
     elif finetune.racing:
         st.markdown(f"**{leader_sentence(finetune.racing)}**", help=TOOLTIPS["racing"])
+        figure = draw_racing(finetune.racing)
+        if figure is not None:
+            page.chart("racing", finetune_text.RACING_TITLE, finetune_text.RACING_CAPTION, figure, "racing")
         st.dataframe(racing_table(finetune.racing).dicts(), hide_index=True, alt="The race so far")
 
 
