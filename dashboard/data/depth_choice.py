@@ -67,10 +67,15 @@ def link_to_finetune_form(depth: int, start: int) -> dict[str, str]:
     The depth that the form begins at is left out, as Streamlit leaves out a default. So is 0: there is nothing to test
     in full finetuning, and the form has no such depth.
     """
-    if depth not in (0, start):
-        return {"tested": str(depth), "prove": "true"}
-    st.session_state.pop("tested", None)  # which would come back
-    return {"prove": "true"}
+    query = finetune_form_query(depth, start)
+    if "tested" not in query:
+        st.session_state.pop("tested", None)  # which would come back
+    return query
+
+
+def finetune_form_query(depth: int, start: int) -> dict[str, str]:
+    """What `link_to_finetune_form` says, for the page of that form itself."""
+    return {"prove": "true"} if depth in (0, start) else {"tested": str(depth), "prove": "true"}
 
 
 def estimate_slider(last: int, start: int, help: str) -> int:

@@ -65,6 +65,10 @@ LinkName = Literal[
     "validation",
     "along",
     "sweep",
+    "frontier",
+    "rules",
+    "gpus",
+    "figures",
 ]
 RUN = "run"
 _ASKED, _REFUSED = "link asked", "link refused"  # what the link said, and what of it is not shown

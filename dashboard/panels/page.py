@@ -19,8 +19,9 @@ from semfreeze_core.records.training import LoraSetup
 from semfreeze_core.wording.escaping import chart_text
 from semfreeze_core.wording.plan import stack_sentence
 from semfreeze_core.wording.rules import chosen_examples_sentence
-from semfreeze_core.wording.validation import measured_lines
+from semfreeze_core.wording.validation import evidence_text
 
+from ..charts.evidence_badge import badge_html
 from ..charts.numbers import numbers_of
 from ..charts.stack import stack_html
 from ..charts.theme import figure_html, on_page
@@ -34,6 +35,7 @@ from ..text.tooltips import TOOLTIPS
 from ..text.visitor_text import error_text, visitor_text
 
 METRICS = ("semantic", "logit_z")
+OPTIONS = "Options"
 HIDDEN = "hidden"  # of containers of widgets that only the link needs
 ONWARD = "onward"  # of containers of links that lead to the next page
 
@@ -48,7 +50,7 @@ class PageContext:
         curve: its gain curve.
         top: where the conclusion goes, which is known last and read first.
         ruler: where the depth's slider goes, below the layer stack.
-        choices: the row of widgets beside the metric.
+        choices: below a button, the widgets that most readers leave as they are, the metric first.
     """
 
     opened: OpenRun
@@ -74,14 +76,16 @@ def page_context(*, chooses_metric: bool = True) -> PageContext:
     Args:
         chooses_metric: whether the page shows the choice of the metric, or only keeps it.
     """
-    top, ruler = st.container(), st.container()
+    top = st.container()
+    row = st.container(horizontal=True, vertical_alignment="bottom", gap="medium")
+    ruler, choices = row.container(), row.container(width="content")
     try:
         opened = compute.read(server_catalog(), run_choice.open_run_name())
     except RunError as error:
         st.error(error_text(f"{error} Choose another run above."))
         st.stop()
-    choices = st.container(horizontal=True, vertical_alignment="bottom", gap="medium")
     if chooses_metric:
+        choices = choices.popover(OPTIONS, key="options")
         with choices:
             metric = _metric_choice(opened)
     else:
@@ -151,6 +155,13 @@ def selected_examples(opened: OpenRun) -> tuple[int, ...]:
     return tuple(sorted({int(opened.run.display.example[position]) for position in selected.positions}))
 
 
+def selected_curve(ctx: PageContext) -> GainCurve:
+    """The gain curve of the selected examples where some are selected, and enough; else of all."""
+    rows = selected_examples(ctx.opened)
+    chosen = compute.chosen_examples(ctx.opened, ctx.metric, rows) if rows else None
+    return ctx.curve if chosen is None else chosen.curve
+
+
 def selection_line(ctx: PageContext, depth: int) -> None:
     """Whether the depth fits the selected examples, and a button that clears the selection; nothing without one."""
     rows = selected_examples(ctx.opened)
@@ -193,17 +204,32 @@ def header(
         readouts: what each depth costs, entry k for depth k, on a page whose slider the stack's line moves too.
         drawing: HTML in the stack's place.
     """
-    lines = [page_text.run_sentence(ctx.opened.run)]
-    if validated:
-        lines[:0] = measured_lines(compute.validations(ctx.opened), depth, ctx.n_layers)
     with ctx.top:
-        st.markdown(f"#### {escaped(visitor_text(sentence))}")
-        st.caption(escaped(" ".join(lines)))
+        conclusion(sentence)
+        if validated and depth:  # full finetuning needs no evidence
+            badge = compute.badge(ctx.opened, depth)
+            text = evidence_text(badge, compute.validations(ctx.opened), depth)
+            st.html(badge_html(badge, visitor_text(text)))
+        st.caption(escaped(page_text.run_sentence(ctx.opened.run)))
         description = stack_sentence(ctx.n_layers, depth)
         if readouts and depth is not None:
             draggable_stack(ctx.n_layers, depth, description, readouts, depth_choice.set_depth)
         else:
             st.html(drawing or stack_html(ctx.n_layers, depth, description))
+
+
+def conclusion(sentence: str) -> None:
+    """What a page says, in one or two sentences above all else on it."""
+    st.markdown(f"## {escaped(visitor_text(sentence))}")
+
+
+def details(name: link.LinkName, title: str, draw_inside: Callable[[], None]) -> bool:
+    """A closed section, which computes and draws nothing until it is opened; whether it is open."""
+    section = st.expander(title, on_change="rerun", **link.in_link(name))
+    if section.open:
+        with section:
+            draw_inside()
+    return bool(section.open)
 
 
 def depth_costs(opened: OpenRun) -> tuple[CostTable, Speed] | None:

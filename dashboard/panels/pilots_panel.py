@@ -16,7 +16,7 @@ def pilots_panel(ctx: page.PageContext) -> None:
     if not reports:
         return
     measured = list(reports.values())[-1]
-    st.markdown(f"##### {escaped(pilots_sentence(measured))}", help=TOOLTIPS["pilots"])
+    st.markdown(f"### {escaped(pilots_sentence(measured))}", help=TOOLTIPS["pilots"])
     for reason in measured.reasons:
         st.markdown(escaped(reason))
     st.dataframe(pilots_table(measured).dicts(), hide_index=True, alt="Every pilot of every round")

@@ -23,7 +23,7 @@ def runs_panel() -> None:
     folder = server_catalog().folder
     if folder is None:
         return
-    st.markdown("##### All runs")
+    st.markdown("### All runs")
     entries = list_runs(folder)
     if not entries:
         st.info(page_text.NO_RUNS)

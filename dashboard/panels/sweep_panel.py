@@ -24,7 +24,7 @@ def sweep_panel(ctx: page.PageContext) -> None:
     if len(names) > 1:
         name = st.selectbox("Sweep", names, len(names) - 1, width=320, **link.in_link("sweep"))
     report, settings = reports[name], reports[name].settings
-    st.markdown(f"##### {escaped(validation_text.sweep_sentence(report))}")
+    st.markdown(f"### {escaped(validation_text.sweep_sentence(report))}")
     conditions = finetune_conditions(settings, report.n_items, page_text.data_name(settings.train), "")
     caption = f"{conditions} Intervals: {CI}, bootstrap over examples and seeds."
     rule_depths = {
@@ -33,6 +33,6 @@ def sweep_panel(ctx: page.PageContext) -> None:
     page.chart(
         "sweep", "What every depth kept, over what was predicted", caption, draw_sweep(report, rule_depths), "sweep"
     )
-    st.markdown("**What each rule's depth would have cost**", help=TOOLTIPS["regret"])
-    st.dataframe(regret_table(report).dicts(), hide_index=True, alt="Regret of every rule and score")
-    st.caption(REGRET_CAPTION)
+    with st.expander("What each rule's depth would have cost"):
+        st.caption(REGRET_CAPTION, help=TOOLTIPS["regret"])
+        st.dataframe(regret_table(report).dicts(), hide_index=True, alt="Regret of every rule and score")

@@ -36,7 +36,8 @@ class TopBar:
         with row:
             self._run = st.container(width=260)
             self._gpu = st.container(width=150)
-            self._jobs, self._setup, self._share = (st.container(width="content") for _ in range(3))
+            places = (st.container(width="content") for _ in range(4))
+            self._jobs, self._setup, self._share, self._present = places
 
     def pick_run(self, names: list[str], first: str) -> None:
         """The run picker."""
@@ -65,6 +66,8 @@ class TopBar:
             jobs_panel.jobs_popover()
         with self._share:
             share_popover(opened)
+        with self._present:
+            page.other_step("Present", "present")
 
 
 def share_popover(opened: OpenRun | None) -> None:

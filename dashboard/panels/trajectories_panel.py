@@ -48,7 +48,8 @@ def projection_chart(ctx: page.PageContext, depth: int) -> None:
         caption = page_text.pca_caption(display, len(points.positions), space, flat)
         title, term = "Hidden states in one projection, layer by layer", "projection"
     chosen = selected.positions if selected else ()
-    figure = compute.projection(ctx.opened, points, color, ctx.metric, paths, chosen, space)
+    curve = page.selected_curve(ctx)
+    figure = compute.projection(ctx.opened, points, color, ctx.metric, paths, chosen, space, depth, curve)
     name = f"{PROJECTION}-{kind}-{selections.selections_made()}"
 
     def keep_selection() -> None:

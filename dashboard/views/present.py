@@ -35,6 +35,8 @@ STYLE = f"""<style>
 html {{ font-size: 21px }}
 [data-testid=stSidebar], [data-testid=stSidebarCollapsedControl], [data-testid=stExpandSidebarButton],
 header[data-testid=stHeader], [class*=st-key-{BAR}] {{ display: none }}
+h1 {{ position: absolute; clip-path: inset(50%) }}
+[data-testid=stMarkdown] h2 {{ font-size: 2rem }}
 [data-testid=stMainBlockContainer] {{ padding-top: 1.5rem; padding-bottom: 1rem }}
 </style>"""
 # A link and not a button with st.switch_page, which refuses to leave a page whose link holds a widget's value.
@@ -105,7 +107,7 @@ def traces(opened: OpenRun, curve: GainCurve, depth: int) -> None:
     display = opened.run.display
     st.markdown(f"## {escaped(distance_sentence(display, curve, depth))}")
     points = projections.pca_points(display, 2)
-    figure = compute.projection(opened, points, "label", METRIC, PATHS, (), depth)
+    figure = compute.projection(opened, points, "label", METRIC, PATHS, (), depth, depth, curve)
     picture("projection", figure, page_text.pca_caption(display, len(points.positions), depth, True))
 
 

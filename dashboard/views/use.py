@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from semfreeze_core.wording.plan import depth_headline, no_recommendation
+from semfreeze_core.wording.plan import depth_headline
 from semfreeze_dashboard.data import link
 from semfreeze_dashboard.data.run_folder import OpenRun
 from semfreeze_dashboard.panels import export_panel, page
@@ -21,7 +21,7 @@ def body() -> None:
     sentences = [depth_headline(depth, ctx.n_layers), page_text.USE_CONCLUSION]
     opinion = basis.opinion
     if opinion is not None and opinion.freeze_depth is None:
-        sentences.insert(0, no_recommendation(basis.rule, opinion.candidate_depth))
+        sentences.insert(0, page_text.OWN_CHOICE)
     page.header(ctx, depth, " ".join(sentences), readouts=page.depth_readouts(ctx))
     chosen = selection(ctx, basis, depth)
     export_panel.downloads(ctx, chosen)
