@@ -8,11 +8,23 @@ from .link import LinkName
 
 _STARTED = "begun"  # what was started in this session and has not been shown yet
 _ANNOUNCED = "announced"
+_JOB = "last job"
 
 
 def await_started(name: str) -> None:
     """Have what was started chosen as soon as it is there to be chosen."""
     st.session_state[_STARTED] = name
+
+
+def note_job(name: str) -> None:
+    """Note which job was started last in this session."""
+    st.session_state[_JOB] = name
+
+
+def last_job() -> str | None:
+    """The job that was started last in this session."""
+    name: str | None = st.session_state.get(_JOB)
+    return name
 
 
 def announce(message: str) -> None:
