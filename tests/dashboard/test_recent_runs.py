@@ -65,7 +65,7 @@ def test_a_click_opens_the_run(doubtful):
     app = opened()
     (button,) = buttons(app)
     button.click().run()
-    assert sentence(app).startswith("Run doubtful: No recommendation")
+    assert sentence(app).startswith("Run doubtful: these examples do not show how deep to freeze.")
     assert [button.key for button in buttons(app)] == ["open example"]
     assert "No recommendation from the coverage rule." in [m.value for m in app.markdown]
 
