@@ -50,7 +50,7 @@ class PageContext:
         curve: its gain curve.
         top: where the conclusion goes, which is known last and read first.
         ruler: where the depth's slider goes, below the layer stack.
-        choices: below a button, the widgets that most readers leave as they are, the metric first.
+        choices: closed at first, the widgets that most readers leave as they are, the metric first.
     """
 
     opened: OpenRun
@@ -76,16 +76,16 @@ def page_context(*, chooses_metric: bool = True) -> PageContext:
     Args:
         chooses_metric: whether the page shows the choice of the metric, or only keeps it.
     """
-    top = st.container()
-    row = st.container(horizontal=True, vertical_alignment="bottom", gap="medium")
-    ruler, choices = row.container(), row.container(width="content")
+    top, ruler = st.container(), st.container()
     try:
         opened = compute.read(server_catalog(), run_choice.open_run_name())
     except RunError as error:
         st.error(error_text(f"{error} Choose another run above."))
         st.stop()
+    choices = ruler
     if chooses_metric:
-        choices = choices.popover(OPTIONS, key="options")
+        # No popover: what a closed one holds is not in the browser, and the next page would lose its value.
+        choices = st.expander(OPTIONS).container(horizontal=True, vertical_alignment="bottom", gap="medium")
         with choices:
             metric = _metric_choice(opened)
     else:

@@ -40,9 +40,9 @@ _FOLDERS = {"validation": VALIDATIONS, "sweep": SWEEPS, "pilots": PILOTS}
 
 def body() -> None:
     """The verdict, the curves it rests on, predicted beside measured; then the form of a new one."""
-    ctx = page.page_context()
+    ctx = page.page_context(chooses_metric=False)
     reports = compute.validations(ctx.opened)
-    choices = ctx.ruler.container(horizontal=True, vertical_alignment="bottom", gap="medium")
+    choices = st.container(horizontal=True, vertical_alignment="bottom", gap="medium")
     name = None
     if reports:
         names = list(reports)

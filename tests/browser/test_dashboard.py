@@ -30,7 +30,7 @@ def go(reader, page):
 
 
 def open_options(reader):
-    reader.window.get_by_test_id("stPopover").get_by_role("button", name="Options").click()
+    reader.window.locator("summary", has_text="Options").click()
 
 
 def open_setup(reader):
@@ -277,7 +277,7 @@ def test_labels_stand_equally_high_above_fields_of_every_kind(reader):
     reader.window.get_by_role("spinbutton", name="Trajectories").wait_for()
     reader.settle()
     heights = (
-        reader.window.get_by_test_id("stPopoverBody")
+        reader.window.locator("[data-testid=stMain]")
         .locator("[data-testid=stButtonGroup]:visible, [data-testid=stNumberInput]:visible")
         .evaluate_all(
             """fields => fields.map(field => {
