@@ -451,4 +451,4 @@ def memory_forecast(form: AnalysisForm) -> MemoryForecast:
     """
     from semfreeze_core.preview import forecast_analysis
 
-    return forecast_analysis(_request(form), _look(form.model).shape)
+    return forecast_analysis(_request(form), _look(form.model))
