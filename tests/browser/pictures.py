@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Literal
 
 from PIL import Image
 from playwright.sync_api import Page
@@ -39,7 +38,6 @@ class Picture:
         figure: beginning of the title of a chart that has to be drawn; "" where there is none.
         top: words that the picture begins at; "" begins where the page does.
         last: selector of what the picture ends below; "" ends where the window does.
-        theme: of the reader.
     """
 
     name: str
@@ -47,7 +45,6 @@ class Picture:
     figure: str = ""
     top: str = ""
     last: str = ""
-    theme: Literal["light", "dark"] = "light"
 
 
 PICTURES = (
@@ -56,13 +53,10 @@ PICTURES = (
         "analyze",
         "analyze",
         "Hidden states in one projection",
-        top="Projection",
+        top="Hidden states in one projection, layer by layer",
         last="[class*=st-key-projection-PCA-0-numbers]",
     ),
-    Picture("contributions", "analyze", "What each layer adds", top="What each layer adds"),
     Picture("decide", "decide", "Device memory by part"),
-    Picture("prove", "prove", "Eval loss of every variant"),
-    Picture("decide-dark", "decide", "Device memory by part", theme="dark"),
 )
 
 
@@ -137,7 +131,7 @@ def main() -> None:
     chosen = parser.parse_args()
     with TemporaryDirectory() as folder, served(Path(folder)) as address, chromium() as browser:
         for picture in PICTURES:
-            page = browser.new_page(viewport={"width": WIDTH, "height": HEIGHT}, color_scheme=picture.theme)
+            page = browser.new_page(viewport={"width": WIDTH, "height": HEIGHT}, color_scheme="light")
             page.goto(f"{address}/{picture.link}")
             png = taken(page, picture)
             page.close()
