@@ -84,7 +84,7 @@ def add_layer_bars(figure: go.Figure, curve: GainCurve, depth: int) -> None:
 
 
 def followed_position(display: DisplaySample, among: npt.NDArray[np.int64]) -> int | None:
-    """The position whose best guess is the target token in the end and changes most often on the way; a word first.
+    """The position whose best guess is the target token in the end, and on whose way there is most to see.
 
     Args:
         display: of the run.
@@ -95,7 +95,7 @@ def followed_position(display: DisplaySample, among: npt.NDArray[np.int64]) -> i
     """
     kept = among[among < len(display.read_top)]
     settled = [int(position) for position in kept if settled_space(display, int(position)) is not None]
-    return max(settled, key=lambda position: (_is_word(display, position), _changes(display, position)), default=None)
+    return max(settled, key=lambda position: _telling(display, position), default=None)
 
 
 def followed_token(display: DisplaySample, points: ProjectedPoints, position: int, space: int) -> Companion:
@@ -114,15 +114,17 @@ def followed_token(display: DisplaySample, points: ProjectedPoints, position: in
     return Companion(shown, moved)
 
 
-def _is_word(display: DisplaySample, position: int) -> bool:
-    """Whether the target token is one that people read: several letters, and no punctuation."""
-    text = display.token_text[int(display.label_ids[position])].strip()
-    return text.isalpha() and len(text) >= _LETTERS
+def _is_word(text: str) -> bool:
+    """Whether a token is one that people read: several letters, and no punctuation."""
+    return text.strip().isalpha() and len(text.strip()) >= _LETTERS
 
 
-def _changes(display: DisplaySample, position: int) -> int:
+def _telling(display: DisplaySample, position: int) -> tuple[bool, int, int]:
+    """How much there is to see on a token's way: a word as target, words among its guesses, and changes of them."""
     guesses = display.read_top[position, :, 0]
-    return int((guesses[1:] != guesses[:-1]).sum())
+    words = sum(_is_word(display.token_text[int(token)]) for token in set(guesses.tolist()))
+    target = display.token_text[int(display.label_ids[position])]
+    return _is_word(target), words, int((guesses[1:] != guesses[:-1]).sum())
 
 
 def _ends(curve: GainCurve) -> tuple[float, float]:
