@@ -17,15 +17,18 @@ FRONTIER = "frontier"
 SAVINGS = tuple(frontier.SAVING_NAMES)
 
 
-def saving_choice() -> str:
+def saving_choice() -> frontier.Saving:
     """What the chart sets against coverage."""
     names = frontier.SAVING_NAMES
-    return str(st.segmented_control("Saving", SAVINGS, default=SAVINGS[0], format_func=names.__getitem__, required=True,
-                                    help=TOOLTIPS["frontier"], **link.in_link("saving")))  # fmt: skip
+    chosen: frontier.Saving = st.segmented_control(
+        "Saving", SAVINGS, default=SAVINGS[0], format_func=names.__getitem__, required=True, help=TOOLTIPS["frontier"],
+        **link.in_link("saving"),
+    )  # fmt: skip
+    return chosen
 
 
 def frontier_panel(
-    ctx: page.PageContext, depths: Sequence[DepthCost], comparison: Comparison, depth: int, saving: str
+    ctx: page.PageContext, depths: Sequence[DepthCost], comparison: Comparison, depth: int, saving: frontier.Saving
 ) -> None:
     """The chart of a saving.
 
