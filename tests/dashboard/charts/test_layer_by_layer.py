@@ -1,5 +1,7 @@
 """What moves along with the projection says at each hidden state what the run itself says there."""
 
+from html import unescape
+
 import numpy as np
 import pytest
 
@@ -55,7 +57,8 @@ def test_every_frame_moves_the_line_and_the_followed_token_to_its_space(figure, 
         np.testing.assert_allclose([ring.x[0], ring.y[0]], place[space])
         guess = visible_token(display.token_text[int(display.read_top[followed, space, 0])])
         right = display.read_top[followed, space, 0] == display.label_ids[followed]
-        assert (guess in ring.text[0].replace("&lt;", "<"), ring.text[0].endswith("✓")) == (True, right)
+        assert f"<b>{guess}</b>" in unescape(ring.text[0])
+        assert ring.text[0].endswith("✓") == right
     shown = [figure.data[number] for number in figure.frames[0].traces[-2:]]
     assert list(shown[0].x) == [SPACE, SPACE]
     assert shown[1].name.startswith("followed token: ")
