@@ -81,6 +81,7 @@ OWN_SCRIPT_DIFF = """\
  )
 """
 CHOOSE_GPU = "Choose a GPU above for hours."
+UNDECIDED = "Run {name}: these examples do not show how deep to freeze."
 PLAN_FOLLOWS = "…"  # where the plan is still computed
 ESTIMATE_TITLE = "What finetuning a model takes, before you have data"
 ESTIMATE_NEXT = (
@@ -144,9 +145,6 @@ def refused_link_message(refused: Sequence[RefusedValue]) -> str:
 def start_sentence(name: str, comparison: Comparison) -> str:
     """What the open run recommends, in one line."""
     return f"Run {name}: {' '.join(opinion_summary('coverage', comparison.rules['coverage'], comparison.n_layers))}"
-
-
-UNDECIDED = "Run {name}: these examples do not show how deep to freeze."
 
 
 def start_meters(costs: CostTable, depth: int, rates: Sequence[float]) -> list[Meter]:

@@ -277,6 +277,13 @@ def test_jobs_are_told_by_their_state(runs):
     assert any("Killed" in code.value for code in app.code)
 
 
+def test_an_analysis_is_followed_below_the_form_that_starts_them(form, runs):
+    job(runs, "4-running", this_process(time.time()))
+    job(runs, "5-other", this_process(), command=("validate", "5-other"))
+    keys = [button.key for button in form.run().button if button.label == "Cancel"]
+    assert keys == ["cancel-4-running above", "cancel-5-other above", "cancel-4-running on the page"]
+
+
 @pytest.mark.parametrize("end", ["cancelled", "failed", "dead"])
 def test_finetunes_that_stopped_early_resume_as_the_same_job(runs, monkeypatch, end):
     asked = []

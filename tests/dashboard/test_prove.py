@@ -45,7 +45,11 @@ def test_page_tells_the_shipped_verdict_and_its_numbers(report):
 
 
 def test_page_says_when_no_finetune_has_tested_the_plan(doubtful):
-    assert sentence(opened("prove", run="doubtful")).startswith("Not measured yet: no finetune has tested")
+    app = opened("prove", run="doubtful", depth="11")
+    assert sentence(app).startswith("Not measured yet: no finetune has tested")
+    (step,) = [link.proto for link in app.get("page_link") if "Test freezing 11" in link.proto.label]
+    assert parse_qs(step.query_string) == {"tested": ["11"], "prove": ["true"]}
+    assert "Layer stack: 11 of 30 layers frozen" in html_of(app)
 
 
 def test_page_of_a_demonstration_trains_nothing(monkeypatch):
