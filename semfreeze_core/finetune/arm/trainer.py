@@ -3,7 +3,7 @@
 import json
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -163,7 +163,12 @@ def load_trained(model: nn.Module, checkpoint: Path) -> None:
 
 def last_complete_checkpoint(folder: Path) -> Path | None:
     """The last complete checkpoint; an incomplete one is skipped."""
-    return next((path for _, path in sorted(_numbered(folder), reverse=True) if _is_complete(path)), None)
+    return next(complete_checkpoints(folder), None)
+
+
+def complete_checkpoints(folder: Path) -> Iterator[Path]:
+    """The complete checkpoints, the last one first."""
+    return (path for _, path in sorted(_numbered(folder), reverse=True) if _is_complete(path))
 
 
 def best_checkpoint(last: Path, folder: Path) -> Path | None:
