@@ -10,6 +10,7 @@ from semfreeze_core.cost import parts_at_depth
 from semfreeze_core.errors import InputError
 from semfreeze_core.finetune.arm.flop import cache_flop
 from semfreeze_core.finetune.arm.job import ModelSource
+from semfreeze_core.finetune.runner.runner import Runner
 from semfreeze_core.finetune.validation.pilot_schedule import (
     PilotCosts,
     PilotPlan,
@@ -59,6 +60,7 @@ class MeasureRequest:
         n_eval: eval examples; None takes `affordable_eval_examples`.
         margin: share of full finetuning's loss reduction that "cheapest" may lose.
         prefix_cache: compute frozen layers once, shared by all pilots.
+        runner: who trains the pilots, as `open_runner` takes it.
     """
 
     plan: FreezePlan
@@ -78,6 +80,7 @@ class MeasureRequest:
     rates: dict[str, float] | None = None
     prefix_cache: bool = True
     model: ModelSource | None = None
+    runner: Runner | str | None = None
 
 
 def measure(
@@ -109,7 +112,13 @@ def measure(
         steps = {depth: costs.pilot_steps(depth, share) for depth in depths}
         round_request = _validation(request, depths, steps, pilots.n_train)
         prepared = prepare(round_request, progress)
-        report = validate(round_request, folder / f"round-{number}", overwrite=overwrite, progress=progress)
+        report = validate(
+            round_request,
+            folder / f"round-{number}",
+            overwrite=overwrite,
+            progress=progress,
+            runner=request.runner,
+        )
         before = np.array(report.baseline.item_losses)
         spent_flop += costs.evaluation_flop(0)
         spent_flop += costs.states_flop(max(depths), len(prepared.data.train.tokenized)) if number == 1 else 0
