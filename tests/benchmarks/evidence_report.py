@@ -150,6 +150,9 @@ def report(found: list[TaskCells]) -> str:
     lines = [
         "# Evidence: is the recommendation any good?",
         "",
+        "**All depths ran at one learning rate, which is too high for those that train the input side on most tasks: "
+        "these cells flatter deep freezing. [Evidence](../../docs/evidence.md) says what is withdrawn.**",
+        "",
         f"Made by `python -m tests.benchmarks.evidence_report` from {ran} of {asked} cells (task x depth x seed) that "
         f"`python -m tests.benchmarks.evidence` trained: model {one.model}, {one.steps} steps at equal steps, and as "
         f"many as full finetuning's FLOP buy, cache pass included, at equal compute; {one.n_eval} eval items "

@@ -1,4 +1,4 @@
-"""From a plan to its proof in a real browser, with a tiny model: launch, follow, reload, cancel, again, verdict.
+"""From a plan to its proof in a real browser, with a tiny model: launch, follow, reload, cancel, resume, verdict.
 
 And the form of a guided finetune: upload, start, follow, cancel.
 """
@@ -62,8 +62,7 @@ def ask_for_proof(reader, evaluation):
 @pytest.mark.slow
 def test_a_plan_is_put_to_the_test(reader, context, stocked, tmp_path):
     window, runs = reader.window, stocked[1]
-    evaluation = write_jsonl(tmp_path / "eval.jsonl", task_rows(24, seed=9))
-    ask_for_proof(reader, evaluation)
+    ask_for_proof(reader, write_jsonl(tmp_path / "eval.jsonl", task_rows(24, seed=9)))
     assert reader.sentence.startswith("Not measured yet: no finetune has tested this run's plan")
     window.get_by_text("planned (seed 0): step").wait_for(timeout=300_000)  # an arm trains, and is followed
     window.reload()
@@ -79,8 +78,9 @@ def test_a_plan_is_put_to_the_test(reader, context, stocked, tmp_path):
     assert not begun.finished
     assert [run.arm for run in begun.runs] == ["planned"]
 
-    ask_for_proof(reader, evaluation)
+    reader.go_to_top()
     reader.open_jobs()
+    window.get_by_role("button", name="Resume").first.click()
     window.get_by_text("done in").first.wait_for(timeout=300_000)
     ((again, report),) = list_validations(runs / "tiny").items()
     assert (again, report.finished, report.freeze_depth) == (name, True, 2)

@@ -115,7 +115,7 @@ def test_python_runs(page, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("page", [README, ROOT / "docs" / "security.md"], ids=lambda page: page.stem)
 def test_formats_named_are_those_that_are_read(page):
-    named, compressed = re.search(r"\*\*Data\*\*(?::| are) (.*?) \((.*?)\)", " ".join(prose(page).split())).groups()
+    named, compressed = re.search(r"\*\*(?:2\. )?Data\*\* are (.*?) \((.*?)\)", " ".join(prose(page).split())).groups()
     assert re.split(", | or ", named) == [file_format.label for file_format in FORMATS]
     assert re.findall(r"`(\.\w+)`", compressed) == list(COMPRESSIONS)
 

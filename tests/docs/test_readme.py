@@ -1,10 +1,15 @@
 """What holds of the README alone; test_pages.py has what holds of every page."""
 
+import json
 import re
 
 from semfreeze_core.export import TARGETS
 from semfreeze_core.records.defaults import VARIANTS
-from tests.docs.pages import README, ROOT, blocks, prose
+from semfreeze_core.runs.reports import list_validations
+from semfreeze_core.runs.store import example_run
+from semfreeze_core.sources.data.schemas import SCHEMAS, recognized
+from semfreeze_core.wording.numbers import percent
+from tests.docs.pages import README, ROOT, printed, prose
 
 TEXT = " ".join(prose(README).split())
 VARIANT_NAMES = {
@@ -14,15 +19,6 @@ VARIANT_NAMES = {
     "lora": "LoRA",
     "planned+lora": "LoRA",
 }
-
-
-def test_python_block_runs_and_is_short(capsys):
-    ((_, code),) = blocks(README, "python")
-    assert len(code.strip().splitlines()) <= 12
-    exec(compile(code, "README.md", "exec"), {})
-    printed = capsys.readouterr().out.splitlines()
-    assert printed[0].startswith("freeze ")
-    assert len(printed) == 6
 
 
 def test_make_targets_named_exist():
@@ -39,3 +35,55 @@ def test_exports_name_every_target():
 def test_a_validation_names_every_variant():
     listed = re.search(r"`semfreeze validate` trains (.*?) for real", TEXT)[1]
     assert set(re.split(", (?:and )?| and ", listed)) == {VARIANT_NAMES[name] for name in VARIANTS}
+
+
+def rows_below(header):
+    """Cells of the table that begins with a header."""
+    lines = README.read_text().partition(header)[2].splitlines()[2:]
+    return [line.strip("| ").split(" | ") for line in lines[: lines.index("")]]
+
+
+def test_sample_rows_are_recognized_as_what_they_are_called():
+    rows = rows_below("| format | one row |")
+    assert [name for name, _ in rows] == [schema.name for schema in SCHEMAS]
+    for name, row in rows:
+        schema, _ = recognized(list(json.loads(row.strip("`"))))
+        assert schema.name == name
+
+
+def test_what_is_saved_is_what_the_bundled_validation_measured():
+    (report,) = list_validations(example_run()).values()
+    full = report.arms["full"]
+    expected = [
+        [
+            percent(share)
+            for share in (
+                arm.relative_flop,
+                arm.peak_bytes.measured / full.peak_bytes.measured,
+                arm.median_step_seconds / full.median_step_seconds,
+                arm.improvement_kept.estimate,
+                arm.improvement_kept_compute.estimate,
+            )
+        ]
+        for arm in report.arms.values()
+    ]
+    assert [row[1:] for row in rows_below("| variant | compute | peak memory |")] == expected
+    assert (report.settings.setup.steps, report.settings.setup.batch_size) == (24, 4)
+    rates = report.settings.learning_rates
+    assert (rates["full"], rates["planned"], rates["half"], rates["lora"]) == (3e-4, 3e-4, 3e-4, 1e-3)
+
+
+def test_the_box_of_one_gpu_holds_what_the_command_prints():
+    box = " ".join(
+        README.read_text().partition("> **One 24 GB GPU.**")[2].partition("\n\n")[0].replace(">", "").split()
+    )
+    lines = printed(re.search("`(semfreeze cost .*?)`", box)[1])
+    memory = {row[0]: f"{row[6]} GiB" for line in lines if (row := line.split())[:1] and row[0].isdigit()}
+    assert f"estimates {memory['0']} for training all layers" in box
+    assert f"two thirds, 21 of 32, take {memory['21']}" in box
+    assert "RTX 4090, 24.0 GiB: fits from freeze depth 19 on." in lines
+    assert "It fits from freeze depth 19 on" in box
+
+
+def test_the_readme_is_short():
+    assert len(README.read_text().splitlines()) <= 150

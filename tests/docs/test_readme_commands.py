@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 from itertools import islice
@@ -11,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from semfreeze_core.sources.data.samples import resolve_data
-from semfreeze_core.sources.models.embedded import convert_embedded
 from tests.docs.pages import README, blocks
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
@@ -22,9 +20,6 @@ CUT = {
     "semfreeze analyze": "--examples 64 --dtype float32",
     "semfreeze validate": f"{SHORT} --arms full,planned --match steps",
     "semfreeze sweep": f"{SHORT} --depths 20",
-    "semfreeze plan my-run --rule measured": (
-        "--steps 40 --batch-size 2 --pilot-budget 0.9 --depths 15,20 --eval-examples 4"
-    ),
     "semfreeze train": "--steps 2 --batch-size 2 --no-prefix-cache --accuracy-examples 0",
 }
 
@@ -39,16 +34,13 @@ def test_commands_of_the_readme_run(tmp_path, monkeypatch):
     for part, n in (("train", 80), ("eval", 16)):
         rows = Path(resolve_data(f"sample:sentence_to_json_{part}")).read_text().splitlines(keepends=True)
         (tmp_path / f"{part}.jsonl").write_text("".join(islice(rows, n)))
-    (tmp_path / "config.json").write_text((convert_embedded() / "config.json").read_text())
     (text,) = [text for _, text in blocks(README, "sh") if "semfreeze analyze" in text]
     lines = [line.partition("#")[0].strip().replace("path/or/hub-id", "embedded") for line in text.splitlines()]
-    assert len(lines) == 16
+    assert len(lines) == 10
     for line in lines:
         words = line.split()
         if words == ["semfreeze", "dashboard"]:
             continue  # it serves until it is ended; the browser's tests start it
-        if "other-run" in words:
-            shutil.copytree(tmp_path / "home" / "runs" / "my-run", tmp_path / "home" / "runs" / "other-run")
         extra = next((more for start, more in CUT.items() if line.startswith(start)), "")
         done = run(tmp_path, [*words, *extra.split()])
         assert done.returncode == 0, f"{line}\n{done.stdout}\n{done.stderr}"

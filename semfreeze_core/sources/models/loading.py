@@ -31,6 +31,7 @@ from semfreeze_core.sources.models.quantization import describe_quantization, qu
 from semfreeze_core.sources.models.weightless import fix_rotary_frequencies
 
 CPU = torch.device("cpu")
+_SENSES = ("vision", "audio", "image", "vq")  # what the parts of multimodal models are named after
 
 
 def load_config(checkpoint: Checkpoint) -> Any:
@@ -57,8 +58,9 @@ def load_config(checkpoint: Checkpoint) -> Any:
             f"{checkpoint.model_name} is an encoder-decoder ({config.model_type}): semfreeze supports decoder-only "
             "models."
         )
-    if config.get_text_config(decoder=True) is not config:
-        parts = [name.removesuffix("_config") for name in config.sub_configs if name != "text_config"]
+    parts = [name.removesuffix("_config") for name in config.sub_configs if name != "text_config"]
+    # Some keep the text's settings beside the other parts' configs instead of in one of their own.
+    if config.get_text_config(decoder=True) is not config or any(part.startswith(_SENSES) for part in parts):
         raise ModelError(
             f"{checkpoint.model_name} is a multimodal model ({config.model_type}: text and "
             f"{', '.join(parts) or 'more'}): semfreeze supports decoders of text alone. Save its language model as a "

@@ -13,7 +13,7 @@ import huggingface_hub
 import pytest
 import safetensors.torch
 import torch
-from transformers import AutoModelForCausalLM, BartConfig, Glm4MoeConfig, LlamaConfig, LlavaConfig
+from transformers import AutoModelForCausalLM, BartConfig, Glm4MoeConfig, LlamaConfig, LlavaConfig, Phi4MultimodalConfig
 from transformers.utils import logging as transformers_logging
 
 from semfreeze_core.errors import ModelError, ResourceError
@@ -409,10 +409,17 @@ def test_load_leaves_out_layers_that_predict_more_than_the_next_token(tmp_path, 
     assert any("num_nextn_predict_layers: 1" in limit for limit in limits_of(loaded.decoder.model, loaded.shape))
 
 
-def test_load_refuses_a_multimodal_model_by_name(tmp_path):
-    text = {"hidden_size": 32, "num_hidden_layers": 2, "intermediate_size": 48, "vocab_size": 320}
-    LlavaConfig(text_config=LlamaConfig(**text)).save_pretrained(tmp_path)
-    with pytest.raises(ModelError, match=r"is a multimodal model \(llava: text and vision\)"):
+@pytest.mark.parametrize(
+    ("config", "name"),
+    [
+        (LlavaConfig(text_config=LlamaConfig(hidden_size=32, num_hidden_layers=2)), r"llava: text and vision"),
+        (Phi4MultimodalConfig(hidden_size=32, num_hidden_layers=2), r"phi4_multimodal: text and audio, vision"),
+    ],
+    ids=["the text's config within", "the text's settings beside"],
+)
+def test_load_refuses_a_multimodal_model_by_name(tmp_path, config, name):
+    config.save_pretrained(tmp_path)
+    with pytest.raises(ModelError, match=rf"is a multimodal model \({name}\)"):
         measure_empty(open_checkpoint(str(tmp_path), config_only=True))
 
 

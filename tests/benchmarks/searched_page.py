@@ -1,0 +1,218 @@
+"""What docs/evidence.md and the README say in numbers: made from the finetunes at searched rates, compared by a test.
+
+`python -m tests.benchmarks.searched_page` writes it there, between two marks, and draws the picture beside it.
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from statistics import mean, median
+from textwrap import fill
+
+import plotly.graph_objects as go
+
+from semfreeze_core.records.defaults import MARGIN, PROGRESSIVE
+from semfreeze_core.storage import write_atomically
+from semfreeze_core.wording.numbers import percent, percent_interval
+from semfreeze_dashboard.charts.theme import FROZEN, INK, OTHERS, TRAINED
+from tests.benchmarks.searched_cells import Task, read_all
+from tests.benchmarks.searched_replay import quarter, race, two_thirds
+from tests.browser.served import chromium
+
+ROOT = Path(__file__).parents[2]
+PAGE, README = ROOT / "docs" / "evidence.md", ROOT / "README.md"
+PICTURE = ROOT / ".github" / "pictures" / "evidence-rates.png"
+BEGIN, END = "<!-- made by python -m tests.benchmarks.searched_page -->", "<!-- end of what is made -->"
+MISSING = "not run"
+
+
+def columns(task: Task) -> dict[str, str]:
+    """The variants that are compared with full finetuning: what readers call them, and their names in the cells."""
+    wide_first = next((name for name in task.settings.arms if name.startswith(PROGRESSIVE)), PROGRESSIVE)
+    return {
+        "a quarter frozen": quarter(task),
+        "two thirds frozen": two_thirds(task),
+        "LoRA": "lora",
+        "a quarter, then two thirds": wide_first,
+    }
+
+
+def block(tasks: Sequence[Task]) -> str:
+    """The page's: a row a task, then sentences."""
+    return "\n".join([*table(tasks), "", *_listed(sentences(tasks), 120)])
+
+
+def summary_block(tasks: Sequence[Task]) -> str:
+    """The README's: a row a variant over all tasks, then how to choose."""
+    return "\n".join([*summary(tasks), "", *_listed(choices(tasks), 130)])
+
+
+def _listed(found: Iterator[str], width: int) -> Iterator[str]:
+    for sentence in found:
+        yield fill(f"- {sentence}", width, subsequent_indent="  ", break_on_hyphens=False)
+
+
+def summary(tasks: Sequence[Task]) -> list[str]:
+    """A row a variant: its compute, what it keeps over all tasks, and on how many it lost significantly."""
+    lines = [
+        "| variant | compute | loss reduction, same steps | same compute | tasks | significantly worse on |",
+        "|---|" + "---:|" * 4 + "---|",
+    ]
+    for name in columns(tasks[0]):
+        if not (done := trained(tasks, name)):
+            continue
+        cost = mean(_relative_flop(task, variant) for task, variant in done)
+        steps = [task.kept_at_steps(variant).estimate for task, variant in done]
+        compute = [task.kept_at_compute(variant).estimate for task, variant in done]
+        lines.append(
+            f"| {name} | {percent(cost)} | {_range(steps)} | {_range(compute)} | {len(done)} | "
+            f"{', '.join(_harmed(done)) or 'none'} |"
+        )
+    return lines
+
+
+def _range(shares: list[float]) -> str:
+    return f"{percent(median(shares))} ({percent(min(shares))} to {percent(max(shares))})"
+
+
+def trained(tasks: Sequence[Task], name: str) -> list[tuple[Task, str]]:
+    """The tasks on which the variant that readers call `name` was trained, and its name there."""
+    return [(task, variant) for task in tasks if task.cell(variant := columns(task)[name])]
+
+
+def _harmed(done: list[tuple[Task, str]]) -> list[str]:
+    """Tasks on which the interval of what a variant keeps at the same steps lies below what the margin allows."""
+    return [task.task for task, variant in done if task.kept_at_steps(variant).high < 1 - MARGIN]
+
+
+def table(tasks: Sequence[Task]) -> list[str]:
+    """A row a task: what each variant keeps at the same steps, with its interval, then at the same compute."""
+    names = list(columns(tasks[0]))
+    lines = [f"| task | {' | '.join(names)} |", "|---|" + "---:|" * len(names)]
+    for task in tasks:
+        shown = [_both(task, variant) if task.cell(variant) else MISSING for variant in columns(task).values()]
+        lines.append(f"| {task.task} | {' | '.join(shown)} |")
+    return lines
+
+
+def _both(task: Task, variant: str) -> str:
+    return f"{percent_interval(task.kept_at_steps(variant))}; {percent(task.kept_at_compute(variant).estimate)}"
+
+
+def sentences(tasks: Sequence[Task]) -> Iterator[str]:
+    """What the table says over all tasks, then rates, race and regret."""
+    for name in columns(tasks[0]):
+        if not (done := trained(tasks, name)):
+            continue
+        kept = [task.kept_at_steps(variant).estimate for task, variant in done]
+        cost = mean(_relative_flop(task, variant) for task, variant in done)
+        yield (
+            f"**{name[0].upper()}{name[1:]}** kept {percent(min(kept))} to {percent(max(kept))} of full finetuning's "
+            f"loss reduction at the same steps (median {percent(median(kept))}, {_count(len(done), 'task')}), for "
+            f"{percent(cost)} of its compute on average. It lost significantly more than {percent(MARGIN)} on "
+            f"{', '.join(_harmed(done)) or 'no task'}."
+        )
+    yield (
+        "**Learning rates.** Best of those tried: "
+        + "; ".join(f"{name}, {_rates(tasks, variant)}" for name, variant in _rated(tasks))
+        + "."
+    )
+    yield from choices(tasks)
+
+
+def choices(tasks: Sequence[Task]) -> Iterator[str]:
+    """What is lost by leaving the choice to a race, and by making it once for all tasks."""
+    raced = [(task, taken) for task in tasks if (taken := race(task)) is not None]
+    if raced:
+        regrets = [task.regret(taken.variant).estimate for task, taken in raced]
+        chosen = Counter(_called(task, taken.variant) for task, taken in raced)
+        yield (
+            f"**The race** of `semfreeze finetune`, replayed, takes {_tally(chosen)}. Its choice gives up "
+            f"{percent(mean(regrets), 1)} of the best variant's loss reduction on average and "
+            f"{percent(max(regrets), 1)} at most, its own cost left out."
+        )
+    fixed = [f"{name} {_regret(tasks, name)}" for name in columns(tasks[0]) if len(trained(tasks, name)) == len(tasks)]
+    fixed.append(f"full finetuning {_worst([task.regret('full').estimate for task in tasks])}")
+    yield f"**Without a race**, one choice for all tasks gives up, on average and at most: {', '.join(fixed)}."
+
+
+def _regret(tasks: Sequence[Task], name: str) -> str:
+    return _worst([task.regret(columns(task)[name]).estimate for task in tasks])
+
+
+def _worst(regrets: list[float]) -> str:
+    return f"{percent(mean(regrets), 1)} and {percent(max(regrets), 1)}"
+
+
+def _rated(tasks: Sequence[Task]) -> Iterator[tuple[str, str]]:
+    yield "full finetuning", "full"
+    for name, variant in columns(tasks[0]).items():
+        if trained(tasks, name):
+            yield name, variant
+
+
+def _rates(tasks: Sequence[Task], variant: str) -> str:
+    return _tally(Counter(f"{cell.rate:g}" for task in tasks if (cell := task.cell(variant)) is not None))
+
+
+def _tally(counts: Counter[str]) -> str:
+    return ", ".join(f"{name} on {_count(n, 'task')}" for name, n in counts.most_common())
+
+
+def _called(task: Task, variant: str) -> str:
+    return next((name for name, other in columns(task).items() if other == variant), "full finetuning")
+
+
+def _count(n: int, noun: str) -> str:
+    return f"{n} {noun}" + ("" if n == 1 else "s")
+
+
+def _relative_flop(task: Task, variant: str) -> float:
+    cell = task.cell(variant)
+    assert cell is not None
+    return cell.relative_flop
+
+
+def draw(tasks: Sequence[Task]) -> go.Figure:
+    """What each variant keeps at the same steps over its compute, a mark a task, with its interval."""
+    figure = go.Figure()
+    colors = dict(zip(columns(tasks[0]), (TRAINED, FROZEN, *OTHERS), strict=False))
+    for name, color in colors.items():
+        if not (done := trained(tasks, name)):
+            continue
+        kept = [task.kept_at_steps(variant) for task, variant in done]
+        figure.add_scatter(
+            x=[task.task for task, _ in done], y=[100 * share.estimate for share in kept], name=name, mode="markers",
+            error_y={
+                "array": [100 * (share.high - share.estimate) for share in kept],
+                "arrayminus": [100 * (share.estimate - share.low) for share in kept],
+                "thickness": 1.5,
+            },
+            marker={"color": color, "size": 11},
+        )  # fmt: skip
+    figure.add_hline(y=100, line={"color": INK, "dash": "dot", "width": 1})
+    figure.update_yaxes(title_text="% of full finetuning's loss reduction")
+    figure.update_layout(
+        template="plotly_white", width=1100, height=420, scattermode="group", scattergap=0.5,
+        legend={"orientation": "h", "y": 1.12}, margin={"t": 40},
+    )  # fmt: skip
+    return figure
+
+
+def main() -> None:
+    """Write both pages and the picture."""
+    tasks = read_all()
+    for page, made in ((PAGE, block(tasks)), (README, summary_block(tasks))):
+        text = page.read_text()
+        before, after = text[: text.index(BEGIN)], text[text.index(END) :]
+        write_atomically(page, f"{before}{BEGIN}\n\n{made}\n\n{after}")
+    html = draw(tasks).to_html(include_plotlyjs=True, config={"displayModeBar": False})
+    with chromium() as browser:
+        window = browser.new_page(device_scale_factor=2, viewport={"width": 1120, "height": 460})
+        window.set_content(html)
+        window.locator(".main-svg").first.wait_for()
+        window.locator(".js-plotly-plot").screenshot(path=PICTURE)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,40 @@
+"""The numbers of docs/evidence.md: right on made-up finetunes, and those of the finetunes that were made."""
+
+import pytest
+
+from tests.benchmarks.made_up_tasks import task
+from tests.benchmarks.searched_cells import read_all
+from tests.benchmarks.searched_page import BEGIN, END, PAGE, README, block, sentences, summary, summary_block, table
+
+
+def test_a_row_holds_each_variant_at_the_same_steps_and_compute():
+    assert (
+        table([task(depth_8=0.25)])[2] == "| made-up | 100% [100, 100]; 125% | 50% [50, 50]; 125% | not run | not run |"
+    )
+
+
+def test_sentences_name_the_range_and_where_a_variant_loses():
+    lost, alike = task("lost", depth_8=0.25), task("alike")
+    text = "\n".join(sentences([lost, alike]))
+    assert "**Two thirds frozen** kept 50% to 100% of full finetuning's loss reduction at the same steps" in text
+    assert (
+        "(median 75%, 2 tasks), for 40% of its compute on average. It lost significantly more than 5% on lost." in text
+    )
+    assert "**A quarter frozen** kept 100% to 100%" in text
+    assert "It lost significantly more than 5% on no task." in text
+    assert "full finetuning, 0.0001 on 2 tasks; a quarter frozen, 0.0001 on 2 tasks" in text
+    assert "takes a quarter frozen on 1 task, two thirds frozen on 1 task. Its choice gives up 0.0%" in text
+    assert "two thirds frozen 25.0% and 50.0%, full finetuning 0.0% and 0.0%." in text
+
+
+def test_a_summary_has_a_row_for_each_variant_that_was_trained():
+    assert summary([task("lost", depth_8=0.25), task("alike")])[2:] == [
+        "| a quarter frozen | 80% | 100% (100% to 100%) | 125% (125% to 125%) | 2 | none |",
+        "| two thirds frozen | 40% | 75% (50% to 100%) | 188% (125% to 250%) | 2 | lost |",
+    ]
+
+
+@pytest.mark.parametrize(("page", "made"), [(PAGE, block), (README, summary_block)], ids=["evidence", "README"])
+def test_the_page_holds_what_the_finetunes_say(page, made):
+    text = page.read_text()
+    assert text[text.index(BEGIN) + len(BEGIN) : text.index(END)].strip() == made(read_all())
