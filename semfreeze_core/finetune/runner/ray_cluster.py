@@ -20,8 +20,12 @@ _SECONDS_TO_ANSWER = 10.0  # of a machine at an address
 _SECONDS_TO_JOIN = 120.0  # Ray's own wait is longer; a busy machine took 40 to start it
 _SECONDS_TO_CHECK = 120.0  # the machines, each of which starts a process
 
-# Set before Ray is imported, unless the person has set them.
-_QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_DEDUP_LOGS": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
+_USAGE, _MODE, _TOKEN, _TOKEN_FILE = (
+    "RAY_USAGE_STATS_ENABLED",
+    "RAY_AUTH_MODE",
+    "RAY_AUTH_TOKEN",
+    "RAY_AUTH_TOKEN_PATH",
+)
 
 
 @dataclass(frozen=True)
@@ -86,18 +90,16 @@ def joined(address: str | None, device: str) -> Iterator[Cluster]:
 def _environment(*, own: bool) -> Iterator[None]:
     """Ray's variables while the block runs: no usage statistics, and on our own cluster a password of its own."""
     before = dict(os.environ)
-    for name, value in _QUIET.items():
-        os.environ.setdefault(name, value)
+    os.environ.setdefault(_USAGE, "0")
     if own:
-        os.environ.setdefault("RAY_AUTH_MODE", "token")
-        if not {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & os.environ.keys():
-            os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
+        os.environ.setdefault(_MODE, "token")
+        if not {_TOKEN, _TOKEN_FILE} & os.environ.keys():
+            os.environ[_TOKEN] = secrets.token_hex(32)
     try:
         yield
     finally:
-        for name in os.environ.keys() - before.keys():
-            if name.startswith("RAY_"):
-                del os.environ[name]
+        for name in {_USAGE, _MODE, _TOKEN} - before.keys():
+            os.environ.pop(name, None)
 
 
 def _join(ray: Any, address: str | None) -> None:

@@ -69,7 +69,7 @@ def _unpack(folder: Path, arm: str, name: str, parcel: dict[str, Any], call: Cal
 
 def _again(name: str, machine: str, resumed: bool) -> str:
     where = "from its last checkpoint" if resumed else "from the start"
-    return f"{name}: its machine was lost. It goes on {where}, on {machine}."
+    return f"{name}: its machine was lost. It resumes on {machine}, {where}."
 
 
 def _end(log: Path) -> bytes:

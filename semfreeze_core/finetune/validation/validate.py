@@ -90,9 +90,9 @@ def validate(
     prepared = prepare(request, progress)
     if (note := search_note(prepared)) is not None:
         progress(ProgressEvent("Learning rates", message=note))
-    if request.keep_checkpoints and runner not in (None, RUNNER):
-        raise InputError(f"keep_checkpoints needs the runner {RUNNER}: the checkpoints are kept on this machine.")
     with _claimed(folder, prepared, overwrite), open_runner(runner, prepared.source.device) as arms:
+        if request.keep_checkpoints and not arms.trains_here:
+            raise InputError(f"keep_checkpoints takes the runner {RUNNER}: they are kept where arms train.")
         data = folder / EXAMPLES
         if not data.exists():
             write_examples(data, prepared.data.train.tokenized, prepared.data.evaluation.tokenized)

@@ -90,7 +90,7 @@ def test_an_arm_begun_again_goes_on_from_what_was_kept(begin):
     # the newest checkpoint alone is kept
     assert [event["stage"] for event in events if not event["message"]] == ["found [2], 1"]
     assert [event["message"] for event in events if event["message"]] == [
-        "full-seed0: its machine was lost. It goes on from its last checkpoint, on node7."
+        "full-seed0: its machine was lost. It resumes on node7, from its last checkpoint."
     ]
 
 
