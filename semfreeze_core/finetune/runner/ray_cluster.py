@@ -230,7 +230,7 @@ def _require_package(cluster: Cluster) -> None:
     ray = cluster.ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-    task, here = ray.remote(_version_reader()), ray.get_runtime_context().get_node_id()  # which has the mailbox
+    task, here = ray.remote(version_reader()), ray.get_runtime_context().get_node_id()  # which has the mailbox
     asked = {
         task.options(
             num_cpus=0, scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
@@ -271,15 +271,19 @@ def refused_version(machine: str, found: str | None) -> str:
     return f"{machine} has no semfreeze" if found is None else f"{machine} has semfreeze {found}"
 
 
-def _version_reader() -> Callable[[], str | None]:
-    """A function that is sent as code, not by its name: the machine may not have this package."""
+def version_reader() -> Callable[[], str | None]:
+    """A function that returns a machine's version of semfreeze, as an arm's process would import it; None without one.
+
+    It is sent as code, not by its name: the machine may not have this package.
+    """
 
     def read() -> str | None:
-        try:
-            from semfreeze_core.version import __version__ as version
-        except ImportError:
-            return None
-        return version
+        import subprocess
+        import sys
+
+        code = "from semfreeze_core.version import __version__; print(__version__)"
+        done = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True)
+        return done.stdout.strip() if done.returncode == 0 else None
 
     return read
 

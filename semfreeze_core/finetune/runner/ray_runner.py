@@ -23,7 +23,7 @@ from semfreeze_core.finetune.arm.progress_file import live_path
 from semfreeze_core.finetune.runner.mailbox import Mailbox
 from semfreeze_core.finetune.runner.outbox import EVENT, LIVE_TEXT
 from semfreeze_core.finetune.runner.parcel import PackedModel, pack_model
-from semfreeze_core.finetune.runner.ray_cluster import Cluster, joined
+from semfreeze_core.finetune.runner.ray_cluster import Cluster, joined, refused_version, version_reader
 from semfreeze_core.finetune.runner.ray_node import LOST, STALE
 from semfreeze_core.progress import Progress, ProgressEvent
 from semfreeze_core.records.defaults import SAVE_SECONDS
@@ -104,7 +104,7 @@ class RayRunner:
         end = partial(ray.cancel, reference, force=True)
         done = False
         try:
-            with self.cancel.ended_by(end):
+            with self.cancel.ended_by(end), self._errors(job.stem):
                 outcome = self._follow(reference, arm, job.stem, read, progress)
             done = True
         finally:
@@ -125,8 +125,7 @@ class RayRunner:
             if waiting and time.monotonic() - begun > _SECONDS_UNTIL_TOLD and not messages:
                 progress(ProgressEvent(name, message=f"{name}: waiting for room on the cluster."))
             waiting = waiting and not messages and time.monotonic() - begun <= _SECONDS_UNTIL_TOLD
-        with self._errors(name):
-            outcome: dict[str, Any] = ray.get(reference)
+        outcome: dict[str, Any] = ray.get(reference)
         ray.get(self._mailbox.forget.remote(arm))
         return outcome
 
@@ -154,7 +153,7 @@ class RayRunner:
             case code if code == LOST:
                 raise _lost(job.stem)
             case code if code == _REFUSED:
-                raise NodeRefused(outcome["reason"])
+                raise NodeRefused(f"{refused_version(outcome['machine'], outcome['found'])}. It needs {__version__}.")
             case code if code == STALE:
                 raise Canceled("Another attempt has begun.")
         if outcome["log"]:
@@ -213,21 +212,17 @@ def _lost(name: str) -> ResourceError:
 
 def _task() -> Callable[..., dict[str, Any]]:
     """What runs on a machine: sent as code, not by its name, because the machine may have another version, or none."""
-    refused = {"code": _REFUSED}
+    refused, read_version = _REFUSED, version_reader()
 
     def carry_out_here(
         version: str, arm: str, name: str, parcel: dict[str, Any], mailbox: Any, examples: bytes
     ) -> dict[str, Any]:
         import platform
 
+        if (found := read_version()) != version:
+            return {"code": refused, "found": found, "machine": platform.node()}
         import ray
 
-        try:
-            from semfreeze_core.version import __version__ as found
-        except ImportError:
-            return {**refused, "reason": f"{platform.node()} has no semfreeze; it needs {version}."}
-        if found != version:
-            return {**refused, "reason": f"{platform.node()} has semfreeze {found}; it needs {version}."}
         from semfreeze_core.finetune.runner.ray_node import carry_out
 
         def call(method: str, *arguments: Any) -> Any:

@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import psutil
 import pytest
@@ -19,6 +19,7 @@ import pytest
 from semfreeze_core.errors import InputError
 from semfreeze_core.finetune.arm.cancel import Canceled
 from semfreeze_core.finetune.runner import ray_cluster
+from semfreeze_core.finetune.runner.parcel import PackedModel, pack_model
 from semfreeze_core.finetune.validation.request import ValidationRequest
 from semfreeze_core.finetune.validation.validate import validate
 from semfreeze_core.records.training import TrainingSetup
@@ -35,6 +36,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::FutureWarning"),
 ]
 PATIENT = {"health_check_timeout_ms": 20_000, "health_check_failure_threshold": 10, "health_check_period_ms": 1_000}
+SMALL = {"object_store_memory": 80 * 2**20}
 SETUP = TrainingSetup(batch_size=4, sequence_length=2048, train_examples=16, steps=4)
 RATES = {"full": 3e-3, "frozen": 3e-3, "lora": 1e-2}
 
@@ -66,10 +68,10 @@ def cluster_of(*nodes):
     os.environ["RAY_AUTH_MODE"] = "disabled"
     from ray.cluster_utils import Cluster
 
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "_system_config": PATIENT})
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "_system_config": PATIENT, **SMALL})
     try:
         for node in nodes:
-            cluster.add_node(**node)
+            cluster.add_node(**node, **SMALL)
         yield cluster
     finally:
         cluster.shutdown()
@@ -164,7 +166,7 @@ def test_an_arm_whose_node_is_killed_goes_on_from_its_checkpoint_to_the_same_res
         wait_for(lambda: runner._mailbox is not None)
         # The second job is the arm's; the first was the model before training.
         wait_for(lambda: progress.steps() and ray.get(runner._mailbox.manifest.remote("1")))
-        cluster.add_node(num_cpus=1)
+        cluster.add_node(num_cpus=1, **SMALL)
         before = progress.steps()[-1]
         cluster.remove_node(lost, allow_graceful=False)
         arm.join(300)
@@ -176,6 +178,33 @@ def test_an_arm_whose_node_is_killed_goes_on_from_its_checkpoint_to_the_same_res
     resumed = min(event.done for event in progress.events[since:] if event.unit == "steps")
     assert 1 < resumed <= before + 100
     assert before < 300
+
+
+@dataclass(frozen=True)
+class Elsewhere(PackedModel):
+    """A model whose folder no node has; the command reads it where it really is."""
+
+    @property
+    def paths(self):
+        return {name: path.replace(".elsewhere", "") for name, path in super().paths.items()}
+
+
+def test_a_model_that_a_node_does_not_have_is_sent_to_it_once(request_for, place, tmp_path, monkeypatch):
+    from semfreeze_core.finetune.runner import ray_runner
+
+    def packed(source, weights_digest):
+        model = pack_model(source, weights_digest)
+        return Elsewhere(f"{model.source}.elsewhere", model.sizes, model.key, model.is_file)
+
+    monkeypatch.setattr(ray_runner, "pack_model", packed)
+    reference = validate(request_for(), tmp_path / "here")
+    node = {"num_cpus": 1, "env_vars": {"SEMFREEZE_HOME": str(tmp_path / "node")}}
+    with cluster_of(node) as cluster, runner_on(cluster) as runner:
+        report = validate(request_for(), tmp_path / "ray", runner=runner)
+    require_equal(report, reference)
+    (sent,) = [path for path in (tmp_path / "node" / "cache" / "sent").iterdir() if path.is_dir()]
+    names = {path.name for path in (place / "model").iterdir() if path.is_file()}
+    assert {path.name for path in sent.iterdir()} == names
 
 
 def test_cancel_ends_the_arms_and_leaves_the_cluster(two_nodes, request_for, tmp_path):

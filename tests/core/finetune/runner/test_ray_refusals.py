@@ -1,12 +1,15 @@
 """What is refused before Ray is asked: no Ray, an address of nobody, devices of one machine, other versions."""
 
+import os
 import socket
+from pathlib import Path
 
 import pytest
 
-from semfreeze_core.errors import InputError
-from semfreeze_core.finetune.runner import ray_cluster
+from semfreeze_core.errors import InputError, ResourceError
+from semfreeze_core.finetune.runner import ray_cluster, ray_runner
 from semfreeze_core.finetune.runner.ray_cluster import Cluster, joined, require_versions
+from semfreeze_core.finetune.runner.ray_node import LOST
 from semfreeze_core.finetune.runner.runner import open_runner
 from semfreeze_core.version import __version__
 
@@ -60,6 +63,20 @@ def test_machines_without_the_package_or_with_another_version_are_named():
     assert "a (10.0.0.1)" not in str(error.value)
 
 
+def test_a_machine_that_joined_later_is_refused_by_its_task():
+    outcome = ray_runner._task()("9.9.9", "0", "full-seed0", {}, None, b"")
+    assert (outcome["code"], outcome["found"]) == (ray_runner._REFUSED, __version__)
+    runner = ray_runner.RayRunner(Cluster(None, "cpu", 1, False), Path())
+    with pytest.raises(ray_runner.NodeRefused, match=f"{outcome['machine']} has semfreeze {__version__}. It needs"):
+        runner._take(outcome, Path("full-seed0.json"), None, Path())
+
+
+def test_an_arm_whose_machine_was_lost_too_often_is_tried_again_later():
+    runner = ray_runner.RayRunner(Cluster(None, "cpu", 1, False), Path())
+    with pytest.raises(ResourceError, match="full-seed0: its machine was lost 4 times"):
+        runner._take({"code": LOST}, Path("full-seed0.json"), None, Path())
+
+
 def test_a_cluster_without_room_for_one_arm_is_refused_with_what_it_has():
     cpus = FakeRay({"CPU": 4.0}, {"CPU": 2.0})
     with pytest.raises(InputError, match=r"has no GPU \(machines: 2, CPUs: 6, GPUs: 0\)"):
@@ -94,8 +111,6 @@ def test_work_that_does_not_come_back_is_left():
 def test_the_environment_is_as_it_was_after_it(monkeypatch):
     for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_USAGE_STATS_ENABLED"):
         monkeypatch.delenv(name, raising=False)
-    import os
-
     with ray_cluster._environment(own=True):
         assert os.environ["RAY_USAGE_STATS_ENABLED"] == "0"
         assert os.environ["RAY_AUTH_MODE"] == "token"
