@@ -3,13 +3,16 @@
 What is started here ends here: a cluster at an address is only joined and left.
 """
 
+import logging
 import os
 import secrets
+import signal
 import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from importlib.util import find_spec
 from typing import Any, Literal
 
@@ -74,7 +77,7 @@ def joined(address: str | None, device: str) -> Iterator[Cluster]:
     with _environment(own=address is None):
         import ray
 
-        joined_here = not ray.is_initialized()
+        joined_here, terminated = not ray.is_initialized(), signal.getsignal(signal.SIGTERM)
         if joined_here:
             _join(ray, address)
         try:
@@ -84,6 +87,8 @@ def joined(address: str | None, device: str) -> Iterator[Cluster]:
         finally:
             if joined_here:
                 ray.shutdown()
+                if threading.current_thread() is threading.main_thread():
+                    signal.signal(signal.SIGTERM, terminated)  # Ray puts its own there
 
 
 @contextmanager
@@ -103,21 +108,18 @@ def _environment(*, own: bool) -> Iterator[None]:
 
 
 def _join(ray: Any, address: str | None) -> None:
-    if address not in (None, "auto"):
-        _require_answer(str(address))
-    how = {} if address is not None else {"include_dashboard": False}
-
-    def init() -> None:
-        ray.init(
-            address="local" if address is None else address,
-            log_to_driver=False,
-            configure_logging=False,
-            logging_level="ERROR",
-            **how,
-        )
-
+    logging.getLogger("ray").setLevel(logging.ERROR)
+    init = partial(ray.init, log_to_driver=False, configure_logging=False)
     try:
-        _within(_SECONDS_TO_JOIN, init)
+        if address is None:
+            # In this thread: the system kills what a thread has started for Ray when that thread ends.
+            init(address="local", include_dashboard=False)
+            return
+        if address != "auto":
+            _require_answer(address)
+        _within(_SECONDS_TO_JOIN, partial(init, address=address))
+    except InputError:
+        raise
     except TimeoutError as error:
         raise InputError(
             _no_cluster(address, f"Ray has not joined it within {_SECONDS_TO_JOIN:.0f} seconds")
@@ -126,7 +128,7 @@ def _join(ray: Any, address: str | None) -> None:
         raise InputError(_no_cluster(address, f"Ray reports: {_first_line(error)}")) from error
 
 
-def _within(seconds: float, work: Callable[[], None]) -> None:
+def _within(seconds: float, work: Callable[[], object]) -> None:
     """Do work that may not come back.
 
     Raises:

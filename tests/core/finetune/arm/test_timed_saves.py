@@ -90,7 +90,7 @@ def numbers(run):
     return run.train_losses, points, run.flop, run.learning_rate, search
 
 
-@pytest.mark.quick_cases(3)
+@pytest.mark.quick_cases(0)
 @pytest.mark.parametrize(
     ("name", "settings", "step", "made"),
     [
