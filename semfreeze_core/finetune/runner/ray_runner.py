@@ -156,11 +156,9 @@ class RayRunner:
                 raise NodeRefused(f"{refused_version(outcome['machine'], outcome['found'])}. It needs {__version__}.")
             case code if code == STALE:
                 raise Canceled("Another attempt has begun.")
-        if outcome["log"]:
-            log.parent.mkdir(parents=True, exist_ok=True)
-            with log.open("ab") as file:
-                file.write(outcome["log"])
-        log.touch()
+        log.parent.mkdir(parents=True, exist_ok=True)
+        with log.open("ab") as file:
+            file.write(outcome.get("log", b""))
         require_done(Ended(outcome["code"], outcome["reason"]), log)
         write_atomically(read.result, outcome["result"])
         live_path(read.result).unlink(missing_ok=True)
