@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import replace
 
@@ -16,14 +17,16 @@ from filelock import FileLock
 
 from semfreeze_core.cost import training_bytes
 from semfreeze_core.errors import InputError, ModelError, PlanError, ResourceError, RunError
+from semfreeze_core.finetune.arm.cancel import Cancel
 from semfreeze_core.finetune.arm.evaluate import EVALUATING
-from semfreeze_core.finetune.arm.job import ModelSource, read_job
+from semfreeze_core.finetune.arm.job import ModelSource, read_job, read_result
 from semfreeze_core.finetune.arm.launch import OutOfMemory, halve
 from semfreeze_core.finetune.arm.process import run_job
 from semfreeze_core.finetune.runner import this_machine
 from semfreeze_core.finetune.validation import validate as validation_module
 from semfreeze_core.finetune.validation.request import ValidationRequest, prepare
 from semfreeze_core.finetune.validation.validate import validate
+from semfreeze_core.progress import ProgressEvent
 from semfreeze_core.records.training import TrainingSetup
 from semfreeze_core.records.validation import ArmRun
 from semfreeze_core.runs.reports import read_live, read_validation
@@ -256,6 +259,37 @@ def test_an_arm_of_another_model_fails_with_its_reason(request_for, place, tmp_p
     other = replace(plan.model, weights_digest="0" * 64)
     with arms_in_this_process(), pytest.raises(InputError, match="its weights differ"):
         validate(request_for(plan=plan.model_copy(update={"model": other})), tmp_path / "out")
+
+
+class TwoAtOnce:
+    """A runner on other machines that answers with a finished validation's results, once both arms have begun."""
+
+    trains_here = False
+
+    def __init__(self, done):
+        self.done, self.cancel, self.both = done, Cancel(), threading.Barrier(2)
+
+    def at_once(self):
+        return 2
+
+    def run(self, job, log, progress):
+        read = read_job(job)
+        if read.arm is not None:
+            self.both.wait(20)
+            progress(ProgressEvent(read.arm.name))
+        write_atomically(read.result, (self.done / "runs" / read.result.name).read_text())
+        return read_result(job)
+
+
+def test_a_runner_of_other_machines_trains_arms_at_once(finished, tmp_path, monkeypatch):
+    report, request, folder = finished
+    monkeypatch.setattr(validation_module, "free_bytes", lambda device: pytest.fail("the memory is another machine's"))
+    events = []
+    again = validate(request, tmp_path / "out", runner=TwoAtOnce(folder), progress=events.append)
+    assert {event.lane for event in events if event.stage in ("full", "planned")} == {"full-seed0", "planned-seed0"}
+    assert again.model_dump(exclude={"provenance"}) == report.model_dump(exclude={"provenance"})
+    with pytest.raises(InputError, match="keep_checkpoints takes the runner processes"):
+        validate(replace(request, keep_checkpoints=True), tmp_path / "out", runner=TwoAtOnce(folder))
 
 
 @pytest.mark.quick_cases(0)
