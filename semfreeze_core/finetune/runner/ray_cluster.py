@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from importlib.util import find_spec
 from typing import Any, Literal
 
@@ -99,12 +99,18 @@ def _environment(*, own: bool) -> Iterator[None]:
     if own:
         os.environ.setdefault(_MODE, "token")
         if not {_TOKEN, _TOKEN_FILE} & os.environ.keys():
-            os.environ[_TOKEN] = secrets.token_hex(32)
+            os.environ[_TOKEN] = _own_token()
     try:
         yield
     finally:
         for name in {_USAGE, _MODE, _TOKEN} - before.keys():
             os.environ.pop(name, None)
+
+
+@cache
+def _own_token() -> str:
+    """The password of all that this process starts: Ray reads it once."""
+    return secrets.token_hex(32)
 
 
 def _join(ray: Any, address: str | None) -> None:

@@ -99,8 +99,7 @@ def validate(
         _delete_retried(folder)
         _run_baseline(prepared, folder, arms, progress)
         after_baseline(_baseline(folder))
-        _write_report(prepared, folder)
-        lanes = Lanes(progress)
+        reports, lanes = [_write_report(prepared, folder)], Lanes(progress)
 
         def train(task: tuple[Arm, int]) -> None:
             arm, seed = task
@@ -119,12 +118,12 @@ def validate(
                 for arm in sorted(prepared.arms, key=lambda arm: arm.name != "planned")
             ],
             train,
-            lambda: _write_report(prepared, folder),
+            lambda: reports.append(_write_report(prepared, folder)),
             at_once=at_once,
             first_of=lambda task: _searched_rate(prepared, task[0]),
             cancel=arms.cancel,
         )
-        return _write_report(prepared, folder)
+        return reports[-1]
 
 
 @contextmanager

@@ -308,6 +308,9 @@ request = ValidationRequest(
     rates={"full": 3e-3, "frozen": 3e-3, "lora": 1e-2}, n_between=1, n_accuracy=4, n_eval=24,
 )
 validate(request, out, runner="ray", progress=lambda event: print(event.unit, event.done, flush=True))
+from semfreeze_core.finetune.runner.ray_cluster import joined
+with joined(None, "cpu") as again:
+    print("again", again.at_once())
 """
 
 
@@ -334,8 +337,9 @@ def test_a_ray_of_its_own_gives_the_same_report_and_ends_with_the_command(local,
 
     before = ray_processes()
     process = local(tmp_path / "ray", 4)
-    process.communicate(timeout=400)
+    output, _ = process.communicate(timeout=400)
     assert process.returncode == 0
+    assert output.endswith("again 1\n")
     require_equal(read_validation(tmp_path / "ray"), reference)
     wait_for(lambda: not ray_processes() - before, 30)
 
