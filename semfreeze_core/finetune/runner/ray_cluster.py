@@ -23,6 +23,7 @@ _SECONDS_TO_ANSWER = 10.0  # of a machine at an address
 _SECONDS_TO_JOIN = 120.0  # Ray's own wait is longer; a busy machine took 40 to start it
 _SECONDS_TO_CHECK = 120.0  # the machines, each of which starts a process
 
+_NICENESS = "RAY_worker_niceness"
 _USAGE, _MODE, _TOKEN, _TOKEN_FILE = (
     "RAY_USAGE_STATS_ENABLED",
     "RAY_AUTH_MODE",
@@ -97,13 +98,14 @@ def _environment(*, own: bool) -> Iterator[None]:
     before = dict(os.environ)
     os.environ.setdefault(_USAGE, "0")
     if own:
+        os.environ.setdefault(_NICENESS, "0")  # as without Ray
         os.environ.setdefault(_MODE, "token")
         if not {_TOKEN, _TOKEN_FILE} & os.environ.keys():
             os.environ[_TOKEN] = _own_token()
     try:
         yield
     finally:
-        for name in {_USAGE, _MODE, _TOKEN} - before.keys():
+        for name in {_USAGE, _MODE, _TOKEN, _NICENESS} - before.keys():
             os.environ.pop(name, None)
 
 

@@ -38,6 +38,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::FutureWarning"),
 ]
 PATIENT = {"health_check_timeout_ms": 20_000, "health_check_failure_threshold": 10, "health_check_period_ms": 1_000}
+VARIABLES = {"RAY_AUTH_MODE": "disabled", "RAY_worker_niceness": "0"}  # Ray's tasks give way to all else, by default
 SMALL = {"object_store_memory": 80 * 2**20}
 SETUP = TrainingSetup(batch_size=4, sequence_length=2048, train_examples=16, steps=4)
 RATES = {"full": 3e-3, "frozen": 3e-3, "lora": 1e-2}
@@ -73,7 +74,7 @@ def reference(request_for, place):
 @contextmanager
 def cluster_of(*nodes):
     """A cluster whose head takes no arms, with such nodes."""
-    os.environ["RAY_AUTH_MODE"] = "disabled"
+    os.environ |= VARIABLES
     from ray.cluster_utils import Cluster
 
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "_system_config": PATIENT, **SMALL})
@@ -83,7 +84,8 @@ def cluster_of(*nodes):
         yield cluster
     finally:
         cluster.shutdown()
-        del os.environ["RAY_AUTH_MODE"]
+        for name in VARIABLES:
+            del os.environ[name]
 
 
 @pytest.fixture
