@@ -9,7 +9,7 @@ import secrets
 import signal
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, partial
@@ -249,26 +249,26 @@ def _require_package(cluster: Cluster) -> None:
         if room(node["Resources"], cluster.device, cluster.n_cpus) or node["NodeID"] == here
     }
     ready, silent = ray.wait(list(asked), num_returns=len(asked), timeout=_SECONDS_TO_CHECK)
-    versions: dict[str, str | None] = {}
+    versions: list[tuple[str, str | None]] = []  # a machine may have several of Ray's nodes
     for reference in ready:
         try:
-            versions[asked[reference]] = ray.get(reference)
+            versions.append((asked[reference], ray.get(reference)))
         except Exception as error:
-            versions[asked[reference]] = f"(it cannot tell: {_first_line(error)})"
-    versions |= {asked[reference]: "(no answer)" for reference in silent}
+            versions.append((asked[reference], f"(it cannot tell: {_first_line(error)})"))
+    versions += [(asked[reference], "(no answer)") for reference in silent]
     require_versions(versions)
 
 
-def require_versions(versions: dict[str, str | None]) -> None:
+def require_versions(versions: Sequence[tuple[str, str | None]]) -> None:
     """Refuse machines with another version of semfreeze than this one.
 
     Args:
-        versions: of semfreeze by machine; None where it is not installed.
+        versions: each machine with its version of semfreeze, None where it is not installed.
 
     Raises:
         InputError: with their names.
     """
-    problems = [refused_version(machine, found) for machine, found in versions.items() if found != __version__]
+    problems = [refused_version(machine, found) for machine, found in versions if found != __version__]
     if problems:
         raise InputError(
             f"{'; '.join(problems)}. Every machine of the cluster needs semfreeze {__version__}, as here, in the "
