@@ -22,10 +22,10 @@ from semfreeze_core.sources.models.families import multi_token_layers
 from semfreeze_core.sources.models.files import (
     check_sizes,
     check_tokenizer_config,
-    check_values,
     check_weights,
     tensor_shapes,
 )
+from semfreeze_core.sources.models.finite_weights import check_values
 from semfreeze_core.sources.models.hub import model_file
 from semfreeze_core.sources.models.loading_errors import CONVERSION, clear_errors, quiet_transformers
 from semfreeze_core.sources.models.placement import Placement
@@ -193,7 +193,7 @@ def check_weightless(checkpoint: Checkpoint) -> None:
     try:
         with quiet_transformers():
             shapes = None if folder is None or quantization_entry(config) is not None else tensor_shapes(folder)
-            if shapes is not None:  # an adapter's vocabulary is in the config by now
+            if folder is not None and shapes is not None:  # an adapter's vocabulary is in the config by now
                 loaded = _load_shapes(type(model), load_config(checkpoint), shapes)
                 _check_complete(checkpoint.model_name, *loaded)
                 check_values(folder, {*loaded[1]["unexpected_keys"], *_rows_by_token(loaded[0], shapes)})
