@@ -55,12 +55,15 @@ class ArmTraining:
             **how,
         )
 
-    def fit_until(self, step: int, arm: Arm, folder: Path, recorder: Recorder, checkpoint: Path | None) -> Path | None:
+    def fit_until(
+        self, step: int, arm: Arm, folder: Path, callbacks: list[TrainerCallback], checkpoint: Path | None
+    ) -> Path | None:
         """Train at the arm's rate until a step; returns the checkpoint there, or None when it did not get there."""
         if checkpoint is not None and checkpoint_step(checkpoint) == step:
             return checkpoint
-        self.fit(arm, folder, [recorder, EndPhase(step)], checkpoint)
-        return None if recorder.record.failure else last_complete_checkpoint(folder)
+        self.fit(arm, folder, [*callbacks, EndPhase(step)], checkpoint)
+        last = last_complete_checkpoint(folder)
+        return last if last is not None and checkpoint_step(last) == step else None
 
     def fit(self, arm: Arm, folder: Path, callbacks: list[TrainerCallback], checkpoint: Path | None = None) -> None:
         """Train at the arm's rate, from a checkpoint on where there is one, until the steps are done or a callback
@@ -76,7 +79,7 @@ class ArmTraining:
         }
         if arm.example_depths is None:
             order = example_order(lengths, self.settings)
-            trainer = PlanTrainer(order=order, data_collator=self.collator, **how)
+            trainer = PlanTrainer(order=order, data_collator=self.collator.ahead(), **how)
         else:
             self.network.supervised.move_boundary = self.network.freezing.move_boundary
             setup = self.settings.setup
@@ -84,7 +87,7 @@ class ArmTraining:
                 ExampleIndices(n_examples), arm.example_depths, setup.batch_size, self.settings.seed,
                 lengths if setup.batches == "by-length" else None,
             )  # fmt: skip
-            trainer = PlanTrainer(order=depths, data_collator=DepthCollator(self.collator), **how)
+            trainer = PlanTrainer(order=depths, data_collator=DepthCollator(self.collator.ahead()), **how)
         trainer.remove_callback(PrinterCallback)
         with tf32_products(device):  # but not for the cache, which is verified in float32
             trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))

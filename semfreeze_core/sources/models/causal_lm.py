@@ -1,6 +1,6 @@
 """Loading a causal language model: memory checked first, dtype chosen on a probe, parts verified, size counted."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -83,7 +83,13 @@ def _measure(checkpoint: Checkpoint, config: Any) -> ModelShape:
             parts = find_parts(model)
         shape = measure_shape(model, parts)
         check_price(model, shape, parts.forward_flop)
-        return shape
+        return replace(shape, stored_in_bfloat16=_stored_in_bfloat16(checkpoint, config))
+
+
+def _stored_in_bfloat16(checkpoint: Checkpoint, config: Any) -> bool:
+    """Whether a checkpoint's weights are stored in bfloat16, as its config says; merged or unpacked ones are none."""
+    plain = checkpoint.kind != "gguf" and checkpoint.adapter is None and quantization_entry(config) is None
+    return plain and config.dtype in (torch.bfloat16, "bfloat16")
 
 
 def load_causal_lm(
@@ -156,7 +162,7 @@ def load_causal_lm(
     if vocabulary.padded_rows:
         notes.append(f"{vocabulary.padded_rows} padded rows of the head have no token and are left out.")
     identity = identify(model, source=source, revision=_resolved_revision(checkpoint, config, revision))
-    shape = measure_shape(model, decoder)
+    shape = replace(measure_shape(model, decoder), stored_in_bfloat16=empty.stored_in_bfloat16)
     return LoadedModel(decoder, tokenizer, shape, identity, vocabulary, tuple(notes))
 
 
