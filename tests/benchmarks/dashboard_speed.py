@@ -42,7 +42,12 @@ FLAGS = ["--no-sandbox"]
 SPACES, LASSOED, MOVES = 31, 800, 9
 UNITS = {"play, drawn": "pictures per second", "lasso, points": "points"}
 CONCLUSION = "document.querySelector('h2')?.textContent"
-PAINTED = f"{CONCLUSION} && document.querySelector('[role=img][aria-label^=\"Layer stack\"]')"
+STACK = '[role=img][aria-label^="Layer stack"]'
+# The stack that can be dragged stands in a tree of its own, which a query of the page does not enter.
+PAINTED = (
+    f"{CONCLUSION} && (document.querySelector('{STACK}')"
+    f" || [...document.querySelectorAll('.st-key-layer-stack *')].some(e => e.shadowRoot?.querySelector('{STACK}')))"
+)
 PAGES = {"data": CONCLUSION, "analyze": PAINTED, "decide": PAINTED, "prove": PAINTED, "use": PAINTED}
 
 # On every page, before its own scripts: when a condition came true, and when messages went and came.
