@@ -67,6 +67,7 @@ def cost(
     from semfreeze_core.cli.printing.console import print_json
     from semfreeze_core.cli.printing.cost_document import cost_document
     from semfreeze_core.cost import cheapest_fit, compare_costs, find_gpu, parts_at_depth
+    from semfreeze_core.cost.boundary_states import estimated_state_bytes
     from semfreeze_core.cost.setup import lora_reference, setup_from_options
     from semfreeze_core.cost.speed import training_speed
     from semfreeze_core.errors import InputError
@@ -117,15 +118,17 @@ def cost(
         saving = cheapest_fit(shape, whole, parts_at_depth(shape, 0), card, calibrated)
     if progressive is not None:
         table = replace(table, progressive=_progressive_cost(progressive, shape, setup, told, calibrated))
+    states_bytes = estimated_state_bytes(shape, setup)
     if as_json:
         document = cost_document(table, setup, shape.n_layers, speed=speed, gpu=card, calibrated=calibrated)
+        document["boundary_states_bytes"] = states_bytes
         if card is not None:
             document["gpu"]["full_finetuning_fits_with"] = None if saving is None else dict(saving.options)
         print_json(document)
         return
     from semfreeze_core.cli.printing.cost import print_costs
 
-    print_costs(table, setup, speed, card, saving)
+    print_costs(table, setup, speed, card, saving, states_bytes)
 
 
 def _progressive_cost(

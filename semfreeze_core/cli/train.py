@@ -11,7 +11,7 @@ from semfreeze_core.cli import app
 from semfreeze_core.cli.options.common import JsonOption, QuietOption
 from semfreeze_core.cli.options.finetune import FinetuneFlags, require
 from semfreeze_core.cli.options.groups import with_flags
-from semfreeze_core.records.defaults import EPOCHS
+from semfreeze_core.records.defaults import BEST_EVALUATIONS, CHECKPOINT_SECONDS, EPOCHS
 from semfreeze_core.records.fields import FieldMapping
 from semfreeze_core.wording.escaping import terminal_text
 
@@ -37,13 +37,20 @@ def train(
     lr: Annotated[
         float | None, typer.Option(help="Learning rate (default: searched on --eval, else depends on what trains).")
     ] = None,
-    save_steps: Annotated[int | None, typer.Option(help="Steps between checkpoints (default: ten in all).")] = None,
+    save_steps: Annotated[
+        int | None,
+        typer.Option(help=f"Steps between checkpoints (default: one every {CHECKPOINT_SECONDS // 60} minutes)."),
+    ] = None,
     report_to: Annotated[
         str | None,
         typer.Option(help="Trackers, comma-separated, as transformers names them: tensorboard, wandb, mlflow, ..."),
     ] = None,
     keep_best: Annotated[
-        bool, typer.Option("--keep-best", help="Evaluate every checkpoint on --eval and keep the best.")
+        bool,
+        typer.Option(
+            "--keep-best",
+            help=f"Evaluate on --eval {BEST_EVALUATIONS} times, or every --save-steps, and keep the best weights.",
+        ),
     ] = False,
     seed: Annotated[int, typer.Option(help="Seed for the order of examples and for adapters.")] = 0,
     *,

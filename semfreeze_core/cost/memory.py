@@ -62,14 +62,17 @@ def training_bytes(
 def weight_bytes(shape: ModelShape, setup: TrainingSetup, parts: TrainableParts) -> int:
     """Bytes of all weights on the device during the steps.
 
-    b a number, 4 in float32 and under autocast, 2 in bf16; frozen layers' matrices as quantized; adapters in float32;
-    and under autocast a bfloat16 copy of each matrix in the graph.
+    b a number, 4 in float32 and under autocast, 2 in bf16; frozen layers' matrices as quantized, or under autocast in
+    bfloat16 where that holds their values; adapters in float32; and under autocast a bfloat16 copy of each float32
+    matrix in the graph.
     """
     quantized = quantized_parameters(shape, setup, parts)
-    plain = device_parameters(shape, setup, parts) - quantized
+    held = sum(parameters_in_bfloat16(shape, setup, parts)[layers_off_device(setup, parts) :])
+    plain = device_parameters(shape, setup, parts) - quantized - held
     bits = QUANTIZED_SIXTEENTHS[setup.frozen_bits] if setup.frozen_bits else 0
     return (
         BYTES_PER_NUMBER[setup.precision] * plain
+        + BYTES_PER_NUMBER["bf16"] * held
         + -(-quantized * bits // 16)
         + ADAPTER_BYTES * trained_adapter_parameters(shape, setup, parts)
         + autocast_copy_bytes(shape, setup, parts)
@@ -139,11 +142,40 @@ def quantized_parameters(shape: ModelShape, setup: TrainingSetup, parts: Trainab
     return sum(matrix_parameters(layer) for layer, f in zip(shape.layers[first:], frozen[first:], strict=True) if f)
 
 
+def holds_frozen_in_bfloat16(setup: TrainingSetup) -> bool:
+    """Whether `semfreeze train` holds frozen matrices in bfloat16 where that holds their values.
+
+    Not where it trains as a stock trainer does, which keeps them in float32.
+    """
+    stock = setup.loss in ("materialised", "fused") and not setup.prefix_cache
+    return setup.precision == "bf16-autocast" and setup.frozen_bits is None and not stock
+
+
+def parameters_in_bfloat16(shape: ModelShape, setup: TrainingSetup, parts: TrainableParts) -> tuple[int, ...]:
+    """Of each layer, the number of weights that are held in bfloat16 while others are in float32.
+
+    Plain matrices of frozen layers, and below adapters of the trained ones too; stacks of experts keep float32, as
+    autocast leaves them alone.
+    """
+    if not (shape.stored_in_bfloat16 and holds_frozen_in_bfloat16(setup)):
+        return (0,) * shape.n_layers
+    return tuple(
+        _cast_parameters(layer) * (not trained or setup.lora is not None)
+        for layer, trained in zip(shape.layers, parts.layers, strict=True)
+    )
+
+
+def _cast_parameters(layer: LayerShape) -> int:
+    """Elements of the matrices that autocast casts."""
+    return sum(matrix.parameters for matrix in layer.matrices if matrix.copies == 1)
+
+
 def autocast_copy_bytes(shape: ModelShape, setup: TrainingSetup, parts: TrainableParts) -> int:
     """Bytes of the bfloat16 copies that autocast casts of each float32 matrix and that the graph then holds.
 
-    Those of layers that carry a gradient (quantized matrices are not cast, nor stacks of experts, whose grouped
-    products autocast leaves alone), of adapters, of the head and what stands before and behind the layers.
+    Those of layers that carry a gradient (quantized matrices are not cast, nor those in bfloat16 already, nor stacks of
+    experts, whose grouped products autocast leaves alone), of adapters, of the head and what stands before and behind
+    the layers.
     Checkpointing does not lower the peak: the cast weights stay until autocast ends.
     """
     if setup.precision != "bf16-autocast":
@@ -151,10 +183,10 @@ def autocast_copy_bytes(shape: ModelShape, setup: TrainingSetup, parts: Trainabl
     carries = layers_with_gradient(setup, parts)
     weights = trained_adapter_parameters(shape, setup, parts) + shape.final_linear_weights + shape.head_linear_weights
     weights += shape.embedding_linear_weights * any(carries[:1])
-    for layer, trained, carried in zip(shape.layers, parts.layers, carries, strict=True):
+    held = parameters_in_bfloat16(shape, setup, parts)
+    for layer, trained, carried, in_bfloat16 in zip(shape.layers, parts.layers, carries, held, strict=True):
         quantized = setup.frozen_bits is not None and (not trained or setup.lora is not None)
-        cast = sum(matrix.parameters for matrix in layer.matrices if matrix.copies == 1)
-        weights += cast * (carried and not quantized)
+        weights += _cast_parameters(layer) * (carried and not quantized and not in_bfloat16)
     return AUTOCAST_COPY_BYTES * weights
 
 

@@ -88,6 +88,8 @@ class ModelShape:
         head_parameters: parameters of the head that are not shared with the embedding (0 or a bias when tied).
         head_linear_weights: elements of the matrix the head multiplies by (V * d), tied or not.
         max_positions: longest sequence the config allows, or None when it states no limit.
+        stored_in_bfloat16: whether the checkpoint says that its weights are stored in bfloat16, which then holds every
+            value of its matrices.
     """
 
     d_model: int
@@ -102,6 +104,7 @@ class ModelShape:
     max_positions: int | None
     embedding_linear_weights: int = 0
     final_linear_weights: int = 0
+    stored_in_bfloat16: bool = False
 
     def __post_init__(self) -> None:
         for name in ("d_model", "vocab_rows", "n_layers"):

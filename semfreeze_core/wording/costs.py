@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from semfreeze_core.records.defaults import LOOK_STEPS
 from semfreeze_core.wording.layers import set_of
-from semfreeze_core.wording.numbers import MISSING, counted, duration_at, flops, gib, percent, rate_range
+from semfreeze_core.wording.numbers import MISSING, byte_size, counted, duration_at, flops, gib, percent, rate_range
 from semfreeze_core.wording.tables import Column, Table, table
 
 if TYPE_CHECKING:
@@ -216,6 +216,14 @@ def cost_notes(costs: CostTable) -> list[str]:
             f"transformers 5: compute and memory shares with its default checkpointing. {_WHY_STOCK_COSTS_MORE}"
         )
     return notes
+
+
+def states_sentence(setup: TrainingSetup, states_bytes: int) -> str:
+    """What the prefix cache keeps, and that it is not on the device."""
+    return (
+        f"Prefix cache: at most {byte_size(states_bytes)} of boundary states for {setup.train_examples:,} examples of "
+        f"{setup.sequence_length} tokens, in the machine's memory or on disk; not in the memory above."
+    )
 
 
 def saving_sentence(saving: Saving, total_bytes: int, *, flags: bool = True) -> str:

@@ -41,7 +41,7 @@ PACKAGES = ("streamlit", "plotly", "playwright")
 FLAGS = ["--no-sandbox"]
 SPACES, LASSOED, MOVES = 31, 800, 9
 UNITS = {"play, drawn": "pictures per second", "lasso, points": "points"}
-CONCLUSION = "document.querySelector('h4')?.textContent"
+CONCLUSION = "document.querySelector('h2')?.textContent"
 PAINTED = f"{CONCLUSION} && document.querySelector('[role=img][aria-label^=\"Layer stack\"]')"
 PAGES = {"data": CONCLUSION, "analyze": PAINTED, "decide": PAINTED, "prove": PAINTED, "use": PAINTED}
 
@@ -70,7 +70,7 @@ window.WebSocket = class extends Plain {
 
 MOVE = """
 () => {
-    const before = document.querySelector('h4').textContent;
+    const before = document.querySelector('h2').textContent;
     const state = () => document.querySelector('[data-testid=stApp]').dataset.testScriptState;
     let redrawn = 0;  // when a chart was last touched
     const watch = new MutationObserver(changes => {
@@ -80,7 +80,7 @@ MOVE = """
     window.messages.sent = 0;
     window.move = new Promise(done => document.addEventListener('keydown', async () => {
         const pressed = performance.now();
-        const sentence = await window.since(pressed, () => document.querySelector('h4').textContent !== before);
+        const sentence = await window.since(pressed, () => document.querySelector('h2').textContent !== before);
         await window.since(pressed, () => redrawn && state() === 'notRunning' && performance.now() - redrawn > 600);
         watch.disconnect();
         const {sent, received} = window.messages;

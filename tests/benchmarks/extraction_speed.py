@@ -16,10 +16,12 @@ import json
 import platform
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 
+from semfreeze_core.records.examples import TokenizedExample
 from semfreeze_core.records.fields import FieldMapping
 from semfreeze_core.semantics.analysis import prepare_labels, read_traces
 from semfreeze_core.semantics.display import choose_display
@@ -31,6 +33,7 @@ from semfreeze_core.sources.data.encode import encode_all
 from semfreeze_core.sources.data.examples import read_examples
 from semfreeze_core.sources.data.samples import resolve_data
 from semfreeze_core.sources.models.causal_lm import load_causal_lm
+from semfreeze_core.sources.models.decoder import Decoder
 
 
 def seconds(work: Callable[[], object], device: torch.device) -> float:
@@ -41,27 +44,30 @@ def seconds(work: Callable[[], object], device: torch.device) -> float:
     return time.perf_counter() - begun
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("data")
-    parser.add_argument("--model", default="embedded")
-    parser.add_argument("--examples", type=int, default=256)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--device", default="auto")
-    parser.add_argument("--dtype", default="auto", choices=("auto", "float32", "bfloat16"))
-    parser.add_argument("--batch-tokens", type=int)
-    chosen = parser.parse_args()
+def compare(
+    decoder: Decoder,
+    examples: Sequence[TokenizedExample],
+    *,
+    real_rows: int,
+    rounds: int,
+    batch_tokens: int | None = None,
+) -> dict[str, Any]:
+    """The ratios on a model that is loaded, and what they were measured on.
 
-    loaded = load_causal_lm(chosen.model, device=chosen.device, dtype=chosen.dtype)
-    decoder, device = loaded.decoder, loaded.decoder.device
-    drawn = read_examples(resolve_data(chosen.data), mapping=FieldMapping(), n=chosen.examples, seed=0)
-    examples = encode_all(loaded.tokenizer, drawn.examples, max_length=2048).tokenized
+    Args:
+        decoder: the model.
+        examples: to read.
+        real_rows: rows of the head that have a token.
+        rounds: of which ratios are the medians.
+        batch_tokens: of a pass; None is what an analysis takes on the device.
+    """
+    device = decoder.device
     positions = choose_positions(examples, 64, 0)
-    limit = chosen.batch_tokens or (GPU_BATCH_TOKENS if device.type == "cuda" else CPU_BATCH_TOKENS)
+    limit = batch_tokens or (GPU_BATCH_TOKENS if device.type == "cuda" else CPU_BATCH_TOKENS)
     pad = int(examples[0].input_ids[0])
     groups = length_buckets([len(e.input_ids) for e in examples], limit)
     batches = [make_batch(indices, examples, positions, pad) for indices in groups]
-    labels = prepare_labels(decoder, examples, positions, real_rows=loaded.vocabulary.real_rows)
+    labels = prepare_labels(decoder, examples, positions, real_rows=real_rows)
 
     @torch.inference_mode()
     def bare() -> None:
@@ -89,31 +95,48 @@ def main() -> None:
 
     for warm in (bare, hidden, reading):
         warm()
-    rounds = [{w.__name__: seconds(w, device) for w in (bare, hidden, reading)} for _ in range(chosen.rounds)]
+    timed = [{w.__name__: seconds(w, device) for w in (bare, hidden, reading)} for _ in range(rounds)]
     tokens = sum(len(e.input_ids) for e in examples)
-    taken = statistics.median(r["reading"] for r in rounds)
-    print(
-        json.dumps(
-            {
-                "model": chosen.model,
-                "data": chosen.data,
-                "device": torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor(),
-                "dtype": str(decoder.dtype).removeprefix("torch."),
-                "torch": torch.__version__,
-                "threads": torch.get_num_threads(),
-                "examples": len(examples),
-                "tokens": tokens,
-                "positions": sum(len(p) for p in positions),
-                "batches": len(batches),
-                "bare_over_reading": statistics.median(r["bare"] / r["reading"] for r in rounds),
-                "bare_over_hidden": statistics.median(r["bare"] / r["hidden"] for r in rounds),
-                "reading_tokens_per_second": tokens / taken,
-                "task_null_over_reading": seconds(task_null, device) / taken,
-                "rounds": rounds,
-            },
-            indent=1,
-        )
+    taken = statistics.median(r["reading"] for r in timed)
+    return {
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor(),
+        "dtype": str(decoder.dtype).removeprefix("torch."),
+        "torch": torch.__version__,
+        "threads": torch.get_num_threads(),
+        "examples": len(examples),
+        "tokens": tokens,
+        "positions": sum(len(p) for p in positions),
+        "batches": len(batches),
+        "bare_over_reading": statistics.median(r["bare"] / r["reading"] for r in timed),
+        "bare_over_hidden": statistics.median(r["bare"] / r["hidden"] for r in timed),
+        "reading_tokens_per_second": tokens / taken,
+        "task_null_over_reading": seconds(task_null, device) / taken,
+        "rounds": timed,
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("data")
+    parser.add_argument("--model", default="embedded")
+    parser.add_argument("--examples", type=int, default=256)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--dtype", default="auto", choices=("auto", "float32", "bfloat16"))
+    parser.add_argument("--batch-tokens", type=int)
+    chosen = parser.parse_args()
+
+    loaded = load_causal_lm(chosen.model, device=chosen.device, dtype=chosen.dtype)
+    drawn = read_examples(resolve_data(chosen.data), mapping=FieldMapping(), n=chosen.examples, seed=0)
+    examples = encode_all(loaded.tokenizer, drawn.examples, max_length=2048).tokenized
+    measured = compare(
+        loaded.decoder,
+        examples,
+        real_rows=loaded.vocabulary.real_rows,
+        rounds=chosen.rounds,
+        batch_tokens=chosen.batch_tokens,
     )
+    print(json.dumps({"model": chosen.model, "data": chosen.data, **measured}, indent=1))
 
 
 if __name__ == "__main__":

@@ -12,12 +12,18 @@ from semfreeze_core.wording.costs import (
     fit_sentence,
     gpu_fit_sentence,
     setup_line,
+    states_sentence,
     time_note,
 )
 
 
 def print_costs(
-    table: CostTable, setup: TrainingSetup, speed: Speed, gpu: Gpu | None, saving: Saving | None = None
+    table: CostTable,
+    setup: TrainingSetup,
+    speed: Speed,
+    gpu: Gpu | None,
+    saving: Saving | None = None,
+    states_bytes: int | None = None,
 ) -> None:
     """One line per freeze depth: compute of the first step and of all, memory by component; then what they mean.
 
@@ -27,12 +33,15 @@ def print_costs(
         speed: at which it trains.
         gpu: that it runs on, or None.
         saving: changes of the setup with which full finetuning fits the GPU, or None.
+        states_bytes: of a prefix cache, or None without one.
     """
     out = console()
     out.print(f"Estimated cost by freeze depth (memory {table.bytes_status}): {setup_line(setup)}")
     print_table(depth_cost_table(table, speed.rates), out)
     for note in cost_notes(table):
         out.print(note)
+    if states_bytes is not None:
+        out.print(states_sentence(setup, states_bytes))
     out.print(time_note(speed.rates, speed.source, speed.reason))
     if gpu is not None:
         least = least_fitting_depth(table.depths, gpu) if table.full.bytes.total is not None else None

@@ -3,7 +3,6 @@
 import json
 import re
 import shutil
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.utils.data import Sampler
-from transformers import Trainer, TrainerCallback, TrainingArguments
+from transformers import Trainer, TrainerCallback
 from transformers.training_args import ParallelMode
 
 from semfreeze_core.errors import RunError
@@ -95,39 +94,6 @@ class _BeginEpoch(TrainerCallback):
         self.order.set_epoch(state.global_step // self.order.steps)
 
 
-class BestTrainer(PlanTrainer):
-    """Ends with the checkpoint whose eval loss was lowest; the Trainer tracks and keeps it.
-
-    Args:
-        args: of the Trainer; it evaluates when it saves.
-        last_loss: returns the eval loss measured after this step.
-        after: a checkpoint of this step or before is of other parameters: it is left to the caller.
-        how: as for the Trainer.
-    """
-
-    def __init__(self, *, args: TrainingArguments, last_loss: Callable[[], float], after: int = 0, **how: Any) -> None:
-        args.load_best_model_at_end, args.metric_for_best_model, args.greater_is_better = True, "eval_loss", False
-        super().__init__(args=args, **how)
-        self._last_loss, self._after = last_loss, after
-        self.add_callback(_EvaluateCheckpoints())
-
-    def _load_best_model(self) -> None:
-        if int(self.state.best_global_step or 0) > self._after:
-            super()._load_best_model()
-
-    def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
-        """The measured loss, in place of an evaluation by the Trainer."""
-        metrics = {"eval_loss": self._last_loss()}
-        self.log(metrics)
-        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
-        return metrics
-
-
-class _EvaluateCheckpoints(TrainerCallback):
-    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        control.should_evaluate |= control.should_save
-
-
 class SaveLastStep(TrainerCallback):
     """Saves a checkpoint after the last step, and none before."""
 
@@ -163,41 +129,28 @@ def load_trained(model: nn.Module, checkpoint: Path) -> None:
 
 def last_complete_checkpoint(folder: Path) -> Path | None:
     """The last complete checkpoint; an incomplete one is skipped."""
-    return next(complete_checkpoints(folder), None)
+    return next(iter(complete_checkpoints(folder)), None)
 
 
-def complete_checkpoints(folder: Path) -> Iterator[Path]:
-    """The complete checkpoints, the last one first."""
-    return (path for _, path in sorted(_numbered(folder), reverse=True) if _is_complete(path))
+def complete_checkpoints(folder: Path) -> list[Path]:
+    """All complete checkpoints, the last one first."""
+    return [path for _, path in sorted(_numbered(folder), reverse=True) if _is_complete(path)]
 
 
-def best_checkpoint(last: Path, folder: Path) -> Path | None:
-    """The checkpoint whose eval loss was lowest until `last`, as that knows; None where it is gone or none is known.
-
-    Args:
-        last: the checkpoint to resume from.
-        folder: of the training's checkpoints.
-    """
-    state = json.loads((last / _STATE).read_text())
-    best = folder / f"checkpoint-{state.get('best_global_step')}"
-    return best if _is_complete(best) else None
+def trainer_state(checkpoint: Path) -> dict[str, Any]:
+    """What the Trainer knew when it wrote a complete checkpoint."""
+    state: dict[str, Any] = json.loads((checkpoint / _STATE).read_text())
+    return state
 
 
-def relocate_best(last: Path, folder: Path) -> None:
-    """Name the best checkpoint that a checkpoint knows where it is now: the Trainer wrote its absolute path.
-
-    Args:
-        last: the checkpoint to resume from, whose folder may have been moved or copied.
-        folder: of the training's checkpoints.
-    """
-    best, state = best_checkpoint(last, folder), json.loads((last / _STATE).read_text())
-    if best is not None and state.get("best_model_checkpoint") not in (None, str(best)):
-        write_atomically(last / _STATE, json.dumps({**state, "best_model_checkpoint": str(best)}, indent=2) + "\n")
+def write_trainer_state(checkpoint: Path, state: dict[str, Any]) -> None:
+    """Replace what the Trainer knew."""
+    write_atomically(checkpoint / _STATE, json.dumps(state, indent=2) + "\n")
 
 
 def checkpoint_step(checkpoint: Path) -> int:
-    """After how many steps a checkpoint was written."""
-    return int(checkpoint.name.removeprefix("checkpoint-"))
+    """After how many steps a checkpoint was written, or weights kept alone."""
+    return int(checkpoint.name.rpartition("-")[2])
 
 
 def remove_incomplete_checkpoints(folder: Path) -> None:

@@ -79,7 +79,7 @@ class ArmTraining:
         }
         if arm.example_depths is None:
             order = example_order(lengths, self.settings)
-            trainer = PlanTrainer(order=order, data_collator=self.collator, **how)
+            trainer = PlanTrainer(order=order, data_collator=self.collator.ahead(), **how)
         else:
             self.network.supervised.move_boundary = self.network.freezing.move_boundary
             setup = self.settings.setup
@@ -87,7 +87,7 @@ class ArmTraining:
                 ExampleIndices(n_examples), arm.example_depths, setup.batch_size, self.settings.seed,
                 lengths if setup.batches == "by-length" else None,
             )  # fmt: skip
-            trainer = PlanTrainer(order=depths, data_collator=DepthCollator(self.collator), **how)
+            trainer = PlanTrainer(order=depths, data_collator=DepthCollator(self.collator.ahead()), **how)
         trainer.remove_callback(PrinterCallback)
         with tf32_products(device):  # but not for the cache, which is verified in float32
             trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))

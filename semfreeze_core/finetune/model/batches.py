@@ -1,6 +1,7 @@
 """Batches for training: padded on the right, with labels on target tokens, states from a cache where there is one."""
 
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Protocol
 
 import torch
@@ -15,8 +16,8 @@ from semfreeze_core.sources.data.training_rows import IGNORED
 class BoundaryStates(Protocol):
     """The boundary states of examples by their index; the prefix cache has them."""
 
-    def batch(self, indices: Sequence[int]) -> tuple[Tensor, Tensor]:
-        """States (B, T, d), padded on the right, and their attention mask (B, T)."""
+    def padded_states(self, indices: Sequence[int]) -> Tensor:
+        """States (B, T, d), padded on the right."""
 
 
 # Of a batch that needs no backward pass: rows, and tokens with the padding. One longer example is a batch of its own.
@@ -91,10 +92,39 @@ class Collator:
                 labels[row, :n] = torch.where(torch.from_numpy(example.supervised), tokens, IGNORED)
             mask[row, :n] = 1
         targets = {"labels": labels, "target_index": target_index(labels)}
-        if self.cache is None:
-            return {"input_ids": ids, "attention_mask": mask, **targets}
-        states, mask = self.cache.batch(indices)
-        return {"states": states, "attention_mask": mask, **targets}
+        inputs = {"input_ids": ids} if self.cache is None else {"states": self._states(self.cache, indices)}
+        return {**inputs, "attention_mask": mask, **targets}
+
+    def ahead(self) -> "Collator":
+        """For a trainer, which asks for a batch before it computes the one before."""
+        return self if self.cache is None else AheadCollator(self.examples, self.cache)
+
+    def _states(self, cache: BoundaryStates, indices: Sequence[int]) -> Any:
+        return cache.padded_states(indices)
+
+
+class AheadCollator(Collator):
+    """A Collator whose `states` another thread gathers from memory or files while the device computes.
+
+    They are an object that gives the tensor when it is moved to its device, as a data loader does with each batch when
+    the step before is done.
+    """
+
+    def __init__(self, examples: Sequence[TokenizedExample], cache: BoundaryStates) -> None:
+        super().__init__(examples, cache)
+        self._thread = ThreadPoolExecutor(1, "boundary-states")
+
+    def _states(self, cache: BoundaryStates, indices: Sequence[int]) -> Any:
+        return _Gathered(self._thread.submit(super()._states, cache, list(indices)))
+
+
+class _Gathered:
+    def __init__(self, states: Future[Tensor]) -> None:
+        self._states = states
+
+    def to(self, *args: Any, **how: Any) -> Tensor:
+        """The states (B, T, d) there, once they are gathered; what failed in gathering them is raised."""
+        return self._states.result().to(*args, **how)
 
 
 def target_index(labels: Tensor) -> Tensor:

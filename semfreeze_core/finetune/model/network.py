@@ -9,9 +9,11 @@ from typing import Any
 
 import torch
 
+from semfreeze_core.cost.memory import holds_frozen_in_bfloat16
 from semfreeze_core.device import free_bytes
 from semfreeze_core.finetune.freezing.freeze import Freezing, freeze
 from semfreeze_core.finetune.model.adapters import add_adapters
+from semfreeze_core.finetune.model.frozen_matrices import FrozenMatrices
 from semfreeze_core.finetune.model.supervised_head import SupervisedModel
 from semfreeze_core.finetune.prefix.cache import PrefixCache, build_prefix_cache
 from semfreeze_core.finetune.prefix.key import prefix_digest
@@ -65,6 +67,7 @@ class Network:
         eval_cache: of the eval examples, likewise.
         trainable_parameters: number of trained elements.
         notes: decisions worth reporting.
+        frozen: matrices, which may be held in bfloat16 until the network is released.
         offloads: whether frozen weights leave the device where a cache replaces them.
     """
 
@@ -77,6 +80,7 @@ class Network:
     eval_cache: PrefixCache | None
     trainable_parameters: int
     notes: tuple[str, ...]
+    frozen: FrozenMatrices
     offloads: bool = True
 
     def onload(self) -> None:
@@ -93,6 +97,7 @@ class Network:
         """Make the model an ordinary one again, with its finetuned weights."""
         if self.suffix is not None:
             self.suffix.remove()
+        self.frozen.release()
 
     def unfreeze(self) -> None:
         """Make the model as it was before it was frozen, with its finetuned weights, ready for another freeze depth."""
@@ -136,15 +141,34 @@ def build_network(
     freezing = freeze(tuned, parts, names=decoder.names, lora=setup.lora is not None)
     trainable = sum(p.numel() for p in freezing.trainable_parameters())
     head = SupervisedModel(tuned, decoder, loss=setup.loss)
-    network = Network(head, tuned, decoder, freezing, None, None, None, trainable, (), offloads=setup.prefix_off_device)
-    if not setup.prefix_cache or parts.freeze_depth == 0:
-        return network
+    frozen = FrozenMatrices(decoder, loaded.shape)
+    network = Network(
+        head, tuned, decoder, freezing, None, None, None, trainable, (), frozen, offloads=setup.prefix_off_device
+    )
+    if setup.prefix_cache and parts.freeze_depth > 0:
+        network = _cached_if_possible(network, loaded, parts.freeze_depth, train, evaluation, setup, cache, progress)
+    if holds_frozen_in_bfloat16(setup):  # after the states are computed, whose key tells the weights' dtype
+        frozen.hold(progress)
+    return network
+
+
+def _cached_if_possible(
+    network: Network,
+    loaded: LoadedModel,
+    k: int,
+    train: Sequence[TokenizedExample],
+    evaluation: Sequence[TokenizedExample],
+    setup: TrainingSetup,
+    cache: CacheSettings | None,
+    progress: Progress,
+) -> Network:
+    """The network with its cache, or without one and with a note that says why."""
     cached, reason = None, ""
     try:
         cached = _with_cache(
             network,
             loaded,
-            parts.freeze_depth,
+            k,
             train,
             evaluation,
             setup.precision,

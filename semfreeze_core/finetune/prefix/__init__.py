@@ -4,4 +4,4 @@ Their folder is `prefix_cache_folder()` of semfreeze_core/storage.py, with all o
 """
 
 # The modules that other rooms may import.
-__all__ = ["cache", "key", "proof", "store", "suffix"]
+__all__ = ["cache", "forward", "key", "proof", "store", "suffix"]

@@ -18,6 +18,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from semfreeze_core.device import make_current
 from semfreeze_core.finetune.prefix.fill import agreed_dtype, compute_states, fill_shards
 from semfreeze_core.finetune.prefix.forward import check_depth
 from semfreeze_core.finetune.prefix.key import cache_key, sample_digest
@@ -38,7 +39,7 @@ class PrefixCache:
         k: freeze depth; the states are the raw input of layer k.
         key: digest of all that the states depend on besides the tokens.
         samples: digest of each example's tokens, in order; equal examples share their states.
-        computed_in: what the prefix computed in; the states have the model's dtype.
+        computed_in: what the prefix computed in, and the dtype of the states.
         where: in memory, or in memory-mapped files.
         bytes: of the states of these examples.
         seconds: wall time of building it.
@@ -66,20 +67,26 @@ class PrefixCache:
         return replace(self, samples=tuple(sample_digest(example) for example in examples))
 
     def batch(self, indices: Sequence[int]) -> tuple[Tensor, Tensor]:
-        """States (B, T, d) of these examples, zeros to the right of shorter ones, and their mask, int64 (B, T)."""
+        """The padded states (B, T, d) of these examples, and their mask, int64 (B, T)."""
+        states = self.padded_states(indices)
+        lengths = torch.tensor([len(self.states[self.samples[i]]) for i in indices])
+        mask = (torch.arange(states.shape[1]) < lengths[:, None]).long()
+        return states, mask.to(self.device)
+
+    def padded_states(self, indices: Sequence[int]) -> Tensor:
+        """States (B, T, d) of these examples on the device, zeros to the right of shorter ones."""
         return self.padded([self.samples[i] for i in indices])
 
-    def padded(self, samples: Sequence[str]) -> tuple[Tensor, Tensor]:
-        """What `batch` gives, of samples by their digest."""
+    def padded(self, samples: Sequence[str]) -> Tensor:
+        """What `padded_states` gives, of samples by their digest."""
         rows = [self.states[sample] for sample in samples]
         longest, width = max(map(len, rows)), rows[0].shape[1]
-        pinned = self.device.type == "cuda"
+        make_current(self.device)  # a thread that gathers begins with the first GPU
+        pinned = self.device.type == "cuda"  # the copy then waits for nothing
         states = torch.zeros(len(rows), longest, width, dtype=rows[0].dtype, pin_memory=pinned)
-        mask = torch.zeros(len(rows), longest, dtype=torch.int64, pin_memory=pinned)
         for i, row in enumerate(rows):
             states[i, : len(row)] = row
-            mask[i, : len(row)] = 1
-        return states.to(self.device, non_blocking=True), mask.to(self.device, non_blocking=True)
+        return states.to(self.device, non_blocking=True)
 
 
 def build_prefix_cache(
@@ -109,7 +116,8 @@ def build_prefix_cache(
         disk_limit_bytes: of all caches in `folder` together; older ones make room. None for the free disk space.
         folder: of all caches; None to store nothing on disk.
         compute_dtype: bfloat16 lets a float32 model's prefix run under autocast if it agrees with float32 on a probe;
-            else, and by default, it runs in the model's own dtype. States are stored in the model's dtype.
+            else, and by default, it runs in the model's own dtype. States are stored in the same: the layers above read
+            them in the model's own dtype, with the rounding that every product under autocast has.
         batch_tokens: tokens of one forward pass, padding included.
         start: a cache of the same model and tokens at a lower depth, to start from instead of the embedding.
         keep: write states to the folder for others, even those that memory holds.
@@ -139,14 +147,14 @@ def build_prefix_cache(
             raise CacheUnavailable(
                 f"Depth {k} cannot start from a cache of another model, data or depth (its depth is {start.k})."
             )
-    token_bytes: int = decoder.model.config.get_text_config(decoder=True).hidden_size * decoder.dtype.itemsize
+    token_bytes: int = decoder.model.config.get_text_config(decoder=True).hidden_size * computed_in.itemsize
 
     def bytes_without(stored: Container[str]) -> int:
         return token_bytes * sum(len(e.input_ids) for sample, e in samples.items() if sample not in stored)
 
     def compute_without(stored: Container[str]) -> closing[Generator[tuple[str, Tensor], None, None]]:
         missing = {sample: example for sample, example in samples.items() if sample not in stored}
-        lower = None if start is None else (start.k, lambda batch: start.padded(batch)[0])
+        lower = None if start is None else (start.k, start.padded)
         return closing(
             compute_states(
                 decoder, k, missing, dtype=computed_in, batch_tokens=batch_tokens, start=lower, progress=progress

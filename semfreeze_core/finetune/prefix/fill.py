@@ -38,12 +38,12 @@ def agreed_dtype(decoder: Decoder, k: int, requested: torch.dtype | None, progre
     if model_dtype != torch.float32 or requested not in (torch.bfloat16, torch.float16):
         raise ValueError(f"the prefix of a model in {model_dtype} cannot be computed in {requested}")
     ids = probe_ids(decoder.model)
-    precise, rough = (_run(decoder, k, ids, dtype).cpu().double() for dtype in (model_dtype, requested))
+    precise, rough = (_run(decoder, k, ids, dtype).to(dtype).cpu().double() for dtype in (model_dtype, requested))
     agreement = float(torch.cosine_similarity(precise, rough, dim=-1).mean())
     agrees = agreement >= _AGREEMENT
     chosen = requested if agrees else model_dtype
     message = (
-        f"Boundary states are computed in {_name(chosen)}: the mean cosine of {_name(requested)} and "
+        f"Boundary states are computed and stored in {_name(chosen)}: the mean cosine of {_name(requested)} and "
         f"{_name(model_dtype)} on a probe is {agreement:.4f}, {'' if agrees else 'not '}at least {_AGREEMENT}."
     )
     progress(ProgressEvent(STAGE, message=message))
@@ -60,7 +60,7 @@ def compute_states(
     start: tuple[int, Callable[[Sequence[str]], Tensor]] | None,
     progress: Progress,
 ) -> Generator[tuple[str, Tensor], None, None]:
-    """Yield each sample's digest and boundary states (T, d), in the model's dtype on the CPU; longest samples first.
+    """Yield each sample's digest and boundary states (T, d), in `dtype` on the CPU; longest samples first.
 
     Close it when not all are taken: with a start, the model's calls are replaced until then.
 
@@ -68,7 +68,7 @@ def compute_states(
         decoder: the model.
         k: freeze depth of the states.
         samples: by digest.
-        dtype: to compute in; lower than the model's own under autocast.
+        dtype: to compute and store in; lower than the model's own under autocast.
         batch_tokens: tokens of a pass, padding included.
         start: a lower depth and a function that returns its padded states (B, T, d); None to start from the embedding.
         progress: receives tokens done.
@@ -94,7 +94,7 @@ def compute_states(
                 raise CacheUnavailable(
                     f"Boundary states of {size} do not fit into {decoder.device}'s memory."
                 ) from error
-            states = states.to("cpu", decoder.dtype)
+            states = states.to("cpu", dtype)
             done += sum(lengths[sample] for sample in batch)
             for row, sample in zip(states, batch, strict=True):
                 yield sample, row[: lengths[sample]]
@@ -120,6 +120,8 @@ def fill_shards(shards: ShardFolder, states: Iterable[tuple[str, Tensor]]) -> No
 
 def _run(decoder: Decoder, k: int, given: Tensor, dtype: torch.dtype, suffix: Suffix | None = None) -> Tensor:
     """Boundary states (B, T, d) at depth k of padded token ids (B, T), or with a suffix of padded states below k.
+
+    They have the dtype of the residual stream, which under autocast is the model's.
 
     Attention is causal, so padding on the right changes no token's state and needs no mask.
     """

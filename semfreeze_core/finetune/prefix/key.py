@@ -30,6 +30,8 @@ def cache_key(
     what lies above the boundary is not, so that training there keeps the cache valid. `weights` is their
     `prefix_digest` where it is known.
     """
+    # Before they were stored in what they are computed in, states had the model's dtype under the same key.
+    stored = {} if computed_in == decoder.dtype else {"stored_in": str(computed_in)}
     config = {name: value for name, value in decoder.model.config.to_dict().items() if name not in _NOT_COMPUTED}
     return digest(
         {
@@ -41,6 +43,7 @@ def cache_key(
             "depth": k,
             "dtype": str(decoder.dtype),
             "computed_in": str(computed_in),
+            **stored,
         }
     )
 

@@ -89,7 +89,8 @@ class Suffix:
         inputs, and the cost model counts the gradient down to there.
 
         Args:
-            states: boundary states (B, T, d) in the model's dtype, right-padded.
+            states: boundary states (B, T, d), right-padded; of a lower precision they are read in the model's dtype, as
+                which layer k gets them from the layer below.
             attention_mask: (B, T), 1 for tokens and 0 for padding; None for none.
 
         Raises:
@@ -98,7 +99,8 @@ class Suffix:
         if not self.installed:
             raise RuntimeError("the suffix is not installed: use it in a with block, or call install()")
         has_layers = self.k < len(self.decoder.layers)
-        self._states = states.detach().requires_grad_(has_layers and torch.is_grad_enabled())
+        states = states.detach().to(self.decoder.dtype)
+        self._states = states.requires_grad_(has_layers and torch.is_grad_enabled())
         self._answered = False
         zeros = states.new_zeros(*states.shape[:2], self.decoder.embedding.embedding_dim)
         try:

@@ -1,6 +1,7 @@
 """One phase of a training: its learning rate, its steps, and the checkpoint that it ends with."""
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -18,24 +19,22 @@ from semfreeze_core.finetune.arm.recorder import Record, Recorder
 from semfreeze_core.finetune.arm.settings import ArmSettings
 from semfreeze_core.finetune.arm.switch import EndPhase
 from semfreeze_core.finetune.arm.trainer import (
-    BestTrainer,
     PlanTrainer,
-    best_checkpoint,
     checkpoint_step,
     last_complete_checkpoint,
     load_trained,
-    relocate_best,
 )
 from semfreeze_core.finetune.arm.training import ArmTraining, rate_trials
 from semfreeze_core.finetune.model.batches import Collator, ExampleIndices
 from semfreeze_core.finetune.model.network import CacheSettings, Network, build_network
 from semfreeze_core.finetune.processes import WHOLE, from_first, own_share
+from semfreeze_core.finetune.train.checkpoints import BestTrainer, CheckpointsByTime, best_weights, relocate_best
 from semfreeze_core.finetune.train.deeper import STATES, read_looks, saved_search, saved_switch, write_looks
 from semfreeze_core.finetune.train.folder import CHECKPOINTS, RATES, adopt, save_settings
 from semfreeze_core.finetune.train.request import TrainRequest
 from semfreeze_core.finetune.train.result import Trained, best_checkpoint_note
 from semfreeze_core.progress import Progress
-from semfreeze_core.records.defaults import CURVE_EXAMPLES
+from semfreeze_core.records.defaults import BEST_EVALUATIONS, CURVE_EXAMPLES
 from semfreeze_core.records.examples import TokenizedExample
 from semfreeze_core.records.looks import Looks
 from semfreeze_core.records.rates import RateSearch
@@ -60,6 +59,7 @@ class Fit:
         record: of the steps since the start or resumption.
         search: of the learning rate, or None.
         notes: on the phases that have ended.
+        clock: seconds, that tell when a checkpoint is due.
     """
 
     request: TrainRequest
@@ -75,6 +75,7 @@ class Fit:
     record: Record = field(default_factory=Record)
     search: RateSearch | None = None
     notes: tuple[str, ...] = ()
+    clock: Callable[[], float] = time.monotonic
 
     @property
     def steps(self) -> int:
@@ -85,16 +86,12 @@ class Fit:
         return self.folder / CHECKPOINTS
 
     @property
-    def saved(self) -> frozenset[int]:
-        """After which steps there is a checkpoint."""
-        every = self.save_every
+    def evaluated(self) -> frozenset[int]:
+        """After which steps keep_best evaluates."""
+        every = self.request.save_steps or max(1, self.steps // BEST_EVALUATIONS)
         switch = self.arm.switch
         ends = () if switch is None else switch.looks(self.steps) or (switch.step,)
         return frozenset({*range(every, self.steps, every), *ends, self.steps})
-
-    @property
-    def save_every(self) -> int:
-        return self.request.save_steps or max(1, self.steps // 10)
 
     def network(self, phase: Phase, *, first: bool, cached: bool = True) -> Network:
         """The model ready to train a phase."""
@@ -153,7 +150,7 @@ class Fit:
             # none when the checkpoint was deleted between two starts: then the last step's weights are left
             best = int(trainer.state.best_global_step or self.steps) if trainer.state.best_model_checkpoint else None
             if best is not None and best <= since:
-                return self._result(evaluator), self.checkpoints / f"checkpoint-{best}"
+                return self._result(evaluator), Path(str(trainer.state.best_model_checkpoint))
             notes = self.evaluate_best(evaluator, best)
         return replace(self._result(evaluator), notes=notes), None
 
@@ -232,15 +229,16 @@ class Fit:
         request, steps, record, checkpoints = self.request, self.steps, self.record, self.checkpoints
         arguments = trainer_arguments(str(checkpoints), self.arm, self.settings, network.decoder.device)
         arguments.save_strategy = "steps"
-        arguments.save_steps = self.save_every
+        arguments.save_steps = request.save_steps or steps
         arguments.save_total_limit = 2
+        by_time = [] if request.save_steps else [CheckpointsByTime(record, self.clock)]
         if self.trackers:
             arguments.logging_strategy, arguments.logging_steps = "steps", max(1, steps // 500)
         mark: Mark = "checkpoint" if request.keep_best else "steps"
         recorder = Recorder(
             network.supervised,
             lambda step: evaluator.evaluate(step, [mark], sum(record.step_seconds)),
-            self.saved if request.keep_best else frozenset({steps} if self.evaluation else ()),
+            self.evaluated if request.keep_best else frozenset({steps} if self.evaluation else ()),
             begin=network.offload,
             device=network.decoder.device,
             baseline_bytes=0,
@@ -253,12 +251,17 @@ class Fit:
             "model": network.supervised,
             "args": arguments,
             "train_dataset": ExampleIndices(len(self.train)),
-            "data_collator": Collator(self.train, network.train_cache),
-            "callbacks": [recorder, *ends, *self.trackers],
+            "data_collator": Collator(self.train, network.train_cache).ahead(),
+            "callbacks": [recorder, *by_time, *ends, *self.trackers],
             "order": example_order([len(example.input_ids) for example in self.train], self.settings),
         }
         trainer = (
-            BestTrainer(last_loss=lambda: float(evaluator.points[-1].loss), after=since, **how)  # type: ignore[arg-type]  # a checkpoint's is whole
+            BestTrainer(
+                evaluated=self.evaluated,
+                last_loss=lambda: float(evaluator.points[-1].loss),  # type: ignore[arg-type]  # a checkpoint's is whole
+                after=since,
+                **how,
+            )
             if request.keep_best
             else PlanTrainer(**how)
         )
@@ -275,7 +278,7 @@ class Fit:
         self, network: Network, evaluator: ArmEvaluator, last: Path, since: int
     ) -> tuple[Trained, Path | None]:
         """The result of a training that ended between its last checkpoint, which has all steps, and its result."""
-        best = from_first(lambda: best_checkpoint(last, self.checkpoints)) if self.request.keep_best else None
+        best = from_first(lambda: best_weights(last, self.checkpoints)) if self.request.keep_best else None
         ended = Trained(self.folder, self.steps, [], None, None, (), self.search)
         if best is not None and checkpoint_step(best) <= since:
             return ended, best
@@ -293,4 +296,4 @@ class Fit:
         evaluator.evaluate(self.steps if best is None else best, ["steps"], sum(self.record.step_seconds))
         if best is None:
             return (BEST_LOST_NOTE,)
-        return (best_checkpoint_note(best, self.steps, len(self.saved)),)
+        return (best_checkpoint_note(best, self.steps, len(self.evaluated)),)

@@ -49,12 +49,13 @@ class TrainRequest:
         last_step: end after this one, with the examples and the order of a training of all steps; None makes them all.
         micro_batch_size: examples at a time; None is all of a step, or of a process's share of it.
         learning_rate: None takes the default of the plan's kind.
-        save_steps: steps between checkpoints; None makes ten in all.
+        save_steps: steps between checkpoints; None writes one when CHECKPOINT_SECONDS have passed since the last.
         seed: of the order of examples and of new adapters.
         n_accuracy: eval examples answered by generation.
         model: where the model comes from; None is the plan's source.
         report_to: trackers, as Trainer's `report_to` names them.
-        keep_best: evaluate at every checkpoint, and end with the one whose loss was lowest.
+        keep_best: evaluate at every checkpoint, or without `save_steps` BEST_EVALUATIONS times, and end with the
+            weights whose loss was lowest.
         first_steps: go on from these, with a learning rate that is given; None starts from the model.
     """
 

@@ -106,4 +106,5 @@ def _dense_shape(config: dict[str, Any]) -> ModelShape:
         head_parameters=0 if tied else rows * d,
         head_linear_weights=rows * d,
         max_positions=config["max_position_embeddings"],
+        stored_in_bfloat16=config.get("dtype", config.get("torch_dtype")) == "bfloat16",
     )

@@ -8,7 +8,6 @@ from collections.abc import Container
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors import SafetensorError, safe_open
 
 from semfreeze_core.errors import ModelError
@@ -173,6 +172,8 @@ def check_values(folder: Path, unused: Container[str]) -> None:
     files = _weight_files(folder)
     if sum(path.stat().st_size for path in files) > _LARGEST_READ:
         return
+    import torch  # seconds, which those who ask for a config alone do not wait for
+
     for path in files:
         with safe_open(path, framework="pt") as weights:
             for name in weights.keys():  # noqa: SIM118

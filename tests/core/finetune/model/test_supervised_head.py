@@ -1,8 +1,11 @@
 """Batches and their loss: padding, supervision and the head's share, against the model's own loss."""
 
+import threading
+
 import numpy as np
 import pytest
 import torch
+from accelerate.utils import send_to_device
 from torch.nn.functional import cross_entropy
 
 from semfreeze_core.errors import ResourceError
@@ -34,13 +37,40 @@ def test_collator_pads_on_the_right_and_supervises_what_is_marked():
 
 
 def test_collator_takes_states_and_mask_from_a_cache():
-    class Cache:
-        def batch(self, indices):
-            return torch.full((len(indices), 2, 3), 7.0), torch.ones(len(indices), 2)
-
-    batch = Collator((example([1, 2], [0, 1]),), Cache())([0])
+    batch = Collator((example([1, 2], [0, 1]),), Sevens())([0])
     assert set(batch) == {"states", "attention_mask", "labels", "target_index"}
     assert batch["states"].shape == (1, 2, 3)
+
+
+class Sevens:
+    """A cache of states that are 7, and the threads that asked for them."""
+
+    def __init__(self):
+        self.asked_by = []
+
+    def padded_states(self, indices):
+        self.asked_by.append(threading.current_thread())
+        if indices == [1]:
+            raise OSError("the disk is gone")
+        return torch.full((len(indices), 2, 3), 7.0)
+
+
+def test_states_for_a_trainer_are_gathered_by_another_thread_until_the_batch_is_moved():
+    examples, cache = (example([1, 2], [0, 1]),) * 2, Sevens()
+    collate = Collator(examples, cache).ahead()
+    ahead, at_once = collate([0]), Collator(examples, cache)([0])
+    moved = send_to_device(ahead, torch.device("cpu"))  # as accelerate's data loader does
+    assert {name: tensor.tolist() for name, tensor in moved.items()} == {n: t.tolist() for n, t in at_once.items()}
+    gathering, ours = cache.asked_by if cache.asked_by[1] is threading.main_thread() else cache.asked_by[::-1]
+    assert ours is threading.main_thread()
+    assert gathering is not ours
+    with pytest.raises(OSError, match="the disk is gone"):
+        send_to_device(collate([1]), torch.device("cpu"))
+
+
+def test_a_collator_without_a_cache_gathers_nothing_ahead():
+    collate = Collator((example([1, 2], [0, 1]),))
+    assert collate.ahead() is collate
 
 
 def test_example_places_are_their_own_numbers():

@@ -190,17 +190,27 @@ class InventedLosses(ArmEvaluator):
             self.points[-1] = self.points[-1].model_copy(update={"loss": self.by_step[step]})
 
 
-@pytest.mark.quick_cases(8)
-@pytest.mark.parametrize(("best", "killed_at"), [(3, 7), (4, None), (9, 10), (3, None), (9, None), (4, 12)])
-def test_the_best_checkpoint_may_be_of_either_phase(place, request_for, tmp_path, monkeypatch, best, killed_at):
+BEST_CASES = [
+    *((3, best, killed_at) for best, killed_at in ((3, 7), (4, None), (9, 10), (3, None), (9, None), (4, 12))),
+    *((None, best, killed_at) for best, killed_at in ((3, 7), (9, None), (9, 10), (3, None))),  # weights kept alone
+]
+
+
+@pytest.mark.quick_cases(6)
+@pytest.mark.parametrize(("save_steps", "best", "killed_at"), BEST_CASES)
+def test_the_best_checkpoint_may_be_of_either_phase(
+    place, request_for, tmp_path, monkeypatch, save_steps, best, killed_at
+):
     monkeypatch.setattr(fit, "ArmEvaluator", InventedLosses)
-    monkeypatch.setattr(InventedLosses, "by_step", MappingProxyType({3: 2.0, 4: 2.1, 6: 3.0, 9: 2.2, 12: 3.0, best: 1}))
-    request, kept = request_for(keep_best=True), tmp_path / "kept"
+    losses = dict.fromkeys(range(1, 13), 3.0) | {3: 2.0, 4: 2.1, 9: 2.2, best: 1}
+    monkeypatch.setattr(InventedLosses, "by_step", MappingProxyType(losses))
+    request, kept = request_for(keep_best=True, save_steps=save_steps), tmp_path / "kept"
     with monkeypatch.context() as patch:  # its weights, before the training ends
         write, folder = train_module.save_finetuned, tmp_path / "out"
 
         def keep(*given):
-            shutil.copytree(folder / "checkpoints" / f"checkpoint-{best}", kept)
+            name = "best" if save_steps is None else "checkpoint"
+            shutil.copytree(folder / "checkpoints" / f"{name}-{best}", kept)
             write(*given)
 
         patch.setattr(train_module, "save_finetuned", keep)
