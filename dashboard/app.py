@@ -1,6 +1,7 @@
 """The dashboard: its pages, and which run they show. Started by `semfreeze dashboard`."""
 
 from collections.abc import Collection
+from html import escape
 from importlib import import_module
 from pathlib import Path
 
@@ -10,13 +11,13 @@ from streamlit.navigation.page import Page
 
 from semfreeze_core.errors import RunError
 from semfreeze_dashboard.charts.plan_picture import mark
-from semfreeze_dashboard.data import compute, state
+from semfreeze_dashboard.data import compute, form_fields, link, news, run_choice
 from semfreeze_dashboard.data.link_history import history_script
 from semfreeze_dashboard.data.run_folder import OpenRun, first_run, server_catalog
-from semfreeze_dashboard.panels.page import HIDDEN, ONWARD, hidden, hidden_depth
+from semfreeze_dashboard.panels.page import HIDDEN, ONWARD, dark_theme, hidden, hidden_depth
 from semfreeze_dashboard.panels.recent_runs import BOX
 from semfreeze_dashboard.panels.steps import DONE, done_steps
-from semfreeze_dashboard.panels.top_bar import TopBar
+from semfreeze_dashboard.panels.top_bar import BAR, TopBar
 from semfreeze_dashboard.server.auth import logged_in, require_login
 from semfreeze_dashboard.server.failures import guarded
 from semfreeze_dashboard.text import page_text
@@ -24,6 +25,7 @@ from semfreeze_dashboard.text.analysis_text import escaped
 from semfreeze_dashboard.views import FORMER_PAGES, PAGES
 
 FOLDER = Path(__file__).parent / "views"
+QUESTION = "page-question"
 # Streamlit draws these lower than the fields beside them, which would put the labels of one row at two heights. It
 # draws code in captions too faintly to be read. It narrows columns and cuts choices off before it puts them below each
 # other. It leaves space above every page for the button that shows the sidebar, also where that is shown. It leaves
@@ -31,12 +33,16 @@ FOLDER = Path(__file__).parent / "views"
 # read under the pointer. Widgets that only the link needs keep a width, without which Streamlit draws no slider. The
 # button in a run's box takes clicks on all of the box.
 STYLE = f"""<style>
+h1.{QUESTION} {{ font-size: 1rem; font-weight: 400; line-height: 1.2; padding: 0; margin: 0; opacity: 0.75 }}
+[data-testid=stMarkdown] h2 {{ font-size: 1.5rem; line-height: 1.2; font-weight: 600; padding-top: 0 }}
+[data-testid=stMarkdown] h3 {{ font-size: 1.25rem; font-weight: 600 }}
 [data-testid=stButtonGroup] button[role=radio] {{ min-height: 2.5rem }}
 [data-testid=stButtonGroup] button[aria-checked=true] {{ color: inherit !important }}
 [data-testid=stCaptionContainer] code {{ color: inherit }}
 [data-testid=stHorizontalBlock] {{ flex-wrap: wrap }}
 [data-testid=stColumn]:has([data-testid=stPlotlyChart], [data-testid=stButtonGroup]) {{ min-width: min(100%, 21rem) }}
 [data-testid=stColumn]:has([data-testid=stMetric]) {{ min-width: 10rem }}
+[data-testid=stColumn]:has([class*=st-key-{BOX}]) {{ min-width: min(100%, 15rem) }}
 [data-testid=stButtonGroup] [role=radiogroup] {{ flex-wrap: wrap }}
 @media (min-width: 768px) {{
   [data-testid=stApp]:has([data-testid=stSidebar][data-collapsed=false]) [data-testid=stMainBlockContainer] {{
@@ -44,6 +50,8 @@ STYLE = f"""<style>
 }}
 [class*=st-key-{ONWARD}] a {{ color: inherit; padding: 0.4rem 0.75rem }}
 [class*=st-key-{ONWARD}] a {{ border: 1px solid color-mix(in srgb, currentColor 35%, transparent) }}
+[class*=st-key-{BAR}] [class*=st-key-{ONWARD}] {{ margin-bottom: 7px }}
+[class*=st-key-{BAR}] [class*=st-key-{ONWARD}] a {{ margin: 0; padding: 0.25rem 0.75rem; min-height: 2.5rem }}
 [class*=st-key-{ONWARD}-first] a {{ border-color: currentColor; box-shadow: 0 0 0 1px currentColor }}
 [class*=st-key-{BOX}] {{ position: relative }}
 [class*=st-key-{BOX}] button {{ justify-content: start; text-align: start; min-height: 0; padding-block: 0 }}
@@ -69,26 +77,29 @@ def main() -> None:
     """
     done = done_steps() if logged_in() else set()
     page = st.navigation([*(_page(title, done) for title in PAGES), *map(_former_page, FORMER_PAGES)])
-    st.set_page_config(page_title="semfreeze", page_icon=mark(), layout="wide", initial_sidebar_state="auto")
     title = page.title.removesuffix(DONE)
-    st.html(STYLE + (DARK_STYLE if state.dark_theme() else ""))
+    question = PAGES[title][:1].upper() + PAGES[title][1:]
+    tab = f"{question} semfreeze"
+    st.set_page_config(page_title=tab, page_icon=mark(), layout="wide", initial_sidebar_state="auto")
+    st.html(STYLE + (DARK_STYLE if dark_theme() else ""))
     unseen = hidden("pages")
     with unseen:
         st.html(history_script(), unsafe_allow_javascript=True)
     if not require_login():
         return
-    state.keep_form()
-    state.show_announced()
+    form_fields.keep_form()
+    news.show_announced()
     names = server_catalog().names
-    state.remember_link()
+    link.remember_link()
     bar = TopBar()
     bar.pick_run(names, first_run(names))
+    st.html(f'<h1 class="{QUESTION}">{escape(question)}</h1>')
     notice = st.empty()
     try:
         bar.actions(draw_link_widgets(title, unseen, bar))
         VIEWS[title].draw()
     finally:  # a page that has nothing to show stops the script
-        if refused := state.refused_values(title):
+        if refused := link.refused_values(title):
             notice.warning(escaped(page_text.refused_link_message(refused)))
 
 
@@ -114,7 +125,7 @@ def draw_link_widgets(title: str, unseen: DeltaGenerator, bar: TopBar) -> OpenRu
     side puts the new one in before it takes the old one out, and takes the value out of the link with it.
     """
     try:
-        opened = compute.read(server_catalog(), state.open_run_name())
+        opened = compute.read(server_catalog(), run_choice.open_run_name())
     except RunError:
         return None  # the page says so
     setup_model = getattr(VIEWS[title], "setup_model", None)

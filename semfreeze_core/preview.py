@@ -1,6 +1,6 @@
 """What an analysis would do: how the data is read, and whether the model fits. The model is not loaded."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import groupby
 from typing import Any
 
@@ -14,8 +14,9 @@ from semfreeze_core.sources.data.examples import chat_renderer as renderer_of
 from semfreeze_core.sources.data.examples import read_examples
 from semfreeze_core.sources.data.fields import RenderChat
 from semfreeze_core.sources.data.samples import resolve_data
-from semfreeze_core.sources.models.causal_lm import first_dtype, measure_empty, require_rows_of
-from semfreeze_core.sources.models.loading import check_weightless, load_tokenizer, local_tokenizer
+from semfreeze_core.sources.models.causal_lm import first_dtype, measure_empty, place_model, require_rows_of
+from semfreeze_core.sources.models.checkpoint import Checkpoint
+from semfreeze_core.sources.models.loading import check_weightless, load_config, load_tokenizer, local_tokenizer
 from semfreeze_core.sources.models.memory_forecast import forecast_memory, process_bytes
 from semfreeze_core.sources.models.opening import open_checkpoint
 from semfreeze_core.workflow import AnalysisRequest, length_limit
@@ -26,10 +27,12 @@ class InspectedModel:
     """A model without its weights.
 
     Attributes:
+        checkpoint: where it is from.
         tokenizer: the model's.
         shape: counted from its config.
     """
 
+    checkpoint: Checkpoint
     tokenizer: Any
     shape: ModelShape
 
@@ -51,7 +54,7 @@ def inspect_model(request: AnalysisRequest, progress: Progress = silent) -> Insp
     check_weightless(checkpoint)
     tokenizer, shape = load_tokenizer(checkpoint), measure_empty(checkpoint)
     require_rows_of(checkpoint, tokenizer, shape)
-    return InspectedModel(tokenizer, shape)
+    return InspectedModel(checkpoint, tokenizer, shape)
 
 
 def preview_data(
@@ -111,16 +114,21 @@ def chat_renderer(model: str, revision: str | None = None) -> RenderChat | None:
     return None if tokenizer is None else renderer_of(tokenizer)
 
 
-def forecast_analysis(request: AnalysisRequest, shape: ModelShape) -> MemoryForecast:
-    """The memory that analyzing a model of this shape needs, and what is free now.
+def forecast_analysis(request: AnalysisRequest, model: InspectedModel) -> MemoryForecast:
+    """The memory that analyzing a model needs, what is free now, and where layers go that find no room.
 
     Raises:
         InputError: there is no such device.
     """
-    device = choose_device(request.device)
+    device, shape = choose_device(request.device), model.shape
     free = free_bytes(device)
     dtype = first_dtype(request.dtype, shape.total_parameters, device, free - process_bytes(device))
-    return forecast_memory(shape, dtype, device, free, request.display_positions)
+    whole = forecast_memory(shape, dtype, device, free, request.display_positions)
+    if whole.fits:
+        return whole
+    room = free - whole.process_bytes - whole.states_bytes
+    placement = place_model(model.checkpoint, load_config(model.checkpoint), dtype, device, room)
+    return whole if placement is None else replace(whole, placement=placement.layers)
 
 
 def _rendered(tokenizer: Any, example: TokenizedExample) -> RenderedExample:

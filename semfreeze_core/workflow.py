@@ -184,6 +184,7 @@ def load_model(request: AnalysisRequest, progress: Progress = silent) -> LoadedM
         device=request.device,
         trust_remote_code=request.trust_remote_code,
         allow_pickle=request.allow_pickle,
+        layers_elsewhere=True,
         progress=progress,
     )
 

@@ -95,8 +95,8 @@ def _add_race(figure: go.Figure, drawn: Sequence[Line], end: float) -> None:
     """Play the seconds again: every arm as far as it was by then."""
     marks = np.linspace(0, end, _FRAMES + 1)
     figure.frames = [
-        go.Frame(name=f"{mark:.0f} s", data=[{"x": x, "y": y} for x, y in (until(line, float(mark)) for line in drawn)])
-        for mark in marks
+        go.Frame(name=str(i), data=[{"x": x, "y": y} for x, y in (until(line, float(mark)) for line in drawn)])
+        for i, mark in enumerate(marks)  # names that differ, however short the race is
     ]
     play = {"frame": {"duration": 120, "redraw": False}, "transition": {"duration": 0}, "mode": "immediate"}
     stop = {"frame": {"duration": 0, "redraw": False}, "transition": {"duration": 0}, "mode": "immediate"}

@@ -10,10 +10,12 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from semfreeze_core.records.display import DisplaySample
-from semfreeze_core.wording.escaping import chart_text, terminal_text
+from semfreeze_core.wording.escaping import chart_text
 
 from ..data.projections import ProjectedPoints
+from .layer_by_layer import Companion
 from .theme import BELOW_AXIS, GRAY, INK, OTHERS, faded, new_figure
+from .token_strip import visible_token
 
 Coloring = Literal["label", "outcome", "deviation"]
 
@@ -44,6 +46,7 @@ def draw_projection(
     paths: Sequence[int],
     selected: Sequence[int],
     space: int,
+    companions: Sequence[Companion] = (),
 ) -> go.Figure:
     """Positions as points, one frame a latent space, and the bases of their labels as stars that stay.
 
@@ -57,6 +60,7 @@ def draw_projection(
         selected: positions that stand out, the others being faint; none when it is empty. Plotly's own selection would
             hold on to a region instead, and fails while frames play.
         space: the latent space shown first.
+        companions: what else moves with the points.
     """
     dimensions = points.dimensions
     deviation = display.deviation[display.metrics.index(metric)].astype(np.float32)
@@ -68,7 +72,9 @@ def draw_projection(
         figure.add_trace(
             _points(group, points.trajectories(group.positions)[space], deviation[:, space], display, labels)
         )
-    n_moving = len(groups)
+    for companion in companions:
+        figure.add_trace(companion.shown)
+    n_moving = len(groups) + len(companions)
     for path in paths:
         trajectory = points.trajectories(np.array([path]))[:, 0]
         line = {"color": faded(INK, points.trajectory_opacity), "width": 1.2 if dimensions == 2 else 3}
@@ -93,7 +99,8 @@ def draw_projection(
             data=[
                 _moved(group, trajectory[s], deviation[:, s])
                 for group, trajectory in zip(groups, trajectories, strict=True)
-            ],
+            ]
+            + [companion.moved[s] for companion in companions],
         )
         for s in range(len(points.coordinates))
     ]
@@ -273,8 +280,3 @@ def _add_player(figure: go.Figure, n_spaces: int, space: int) -> None:
 
 def _quoted(display: DisplaySample, token: int) -> str:
     return chart_text(visible_token(display.token_text[token]))
-
-
-def visible_token(text: str) -> str:
-    """A token's text with its white space made visible."""
-    return terminal_text(text.replace("\n", "⏎").replace("\t", "⇥").replace(" ", "␣")) or "(empty)"

@@ -7,8 +7,8 @@ import numpy as np
 import numpy.typing as npt
 
 from semfreeze_core.records.display import DisplaySample
+from semfreeze_core.wording.escaping import terminal_text
 
-from .projection import visible_token
 from .theme import OTHERS
 
 _FAINTEST = 12  # percent of the color
@@ -26,6 +26,18 @@ def settled_space(display: DisplaySample, position: int) -> int | None:
         return None
     wrong = np.flatnonzero(~right)
     return int(wrong[-1]) + 1 if len(wrong) else 0
+
+
+def settled_spaces(display: DisplaySample, positions: Sequence[int]) -> list[int] | None:
+    """How many hidden states each target token is predicted in without a break up to the last one; None of no token.
+
+    Args:
+        display: of the run.
+        positions: of one example, those that were read out.
+    """
+    n_spaces = len(display.coordinates)
+    spaces = [settled_space(display, position) for position in positions]
+    return [0 if space is None else n_spaces - space for space in spaces] or None
 
 
 def token_strip_html(display: DisplaySample, positions: Sequence[int]) -> str:
@@ -46,3 +58,8 @@ def token_strip_html(display: DisplaySample, positions: Sequence[int]) -> str:
         '<div style="display:flex;flex-wrap:wrap;gap:3px;font-family:monospace;font-size:14px;line-height:22px">'
         f"{''.join(cells)}</div>"
     )
+
+
+def visible_token(text: str) -> str:
+    """A token's text with its white space made visible."""
+    return terminal_text(text.replace("\n", "⏎").replace("\t", "⇥").replace(" ", "␣").replace("\xa0", "␣")) or "(empty)"

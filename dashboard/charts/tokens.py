@@ -7,8 +7,8 @@ import pandas as pd
 
 from semfreeze_core.records.display import DisplaySample
 
-from .projection import visible_token
 from .theme import FROZEN, TRAINED, ink
+from .token_strip import visible_token
 
 CELL = "cell"
 

@@ -1,6 +1,7 @@
 // The line between frozen and trained layers, moved with pointer or keys. What each depth says comes with the page, so
 // nothing is asked of the server until the line is let go.
 
+const PATIENCE_MS = 5000 // with a server that answers none of what was sent
 const LET_GO_MS = 300 // of keys, which have no pointer to let go
 
 export default function ({ data, parentElement, setTriggerValue }) {
@@ -19,7 +20,9 @@ export default function ({ data, parentElement, setTriggerValue }) {
 }
 
 function live(box) {
-  let data, send, depth, timer
+  let data, send, depth
+  let timer = null // while keys may follow
+  let awaited = null // the depth that was sent and is not answered yet: older answers would pull the line back
   let dragged = false
   const drawing = document.createElement("div")
   const handle = document.createElement("div")
@@ -64,8 +67,12 @@ function live(box) {
   }
 
   function settle() {
+    timer = null
     bubble.classList.remove("shown")
-    if (depth !== data.depth) send(depth)
+    if (depth === data.depth) return
+    const asked = (awaited = depth)
+    setTimeout(() => (awaited = awaited === asked ? null : awaited), PATIENCE_MS)
+    send(depth)
   }
 
   box.onpointerdown = (event) => {
@@ -111,7 +118,8 @@ function live(box) {
       send = sendDepth
       if (!same) drawing.innerHTML = data.html
       else drawing.firstElementChild.setAttribute("aria-label", labelOf(data.html))
-      if (!dragged) paint(Math.min(data.depth, last()))
+      if (data.depth === awaited) awaited = null
+      if (!dragged && timer === null && awaited === null) paint(Math.min(data.depth, last()))
     },
   }
 }

@@ -1,5 +1,6 @@
 """Everything the pages compute, kept between reruns: the only place with caches; thin calls into semfreeze_core."""
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,10 @@ from semfreeze_core.errors import InputError, PlanError, RunError
 from semfreeze_core.gains import bands, score_coverage
 from semfreeze_core.guided.forecast import ForecastRequest, forecast_lines
 from semfreeze_core.plan import curve_of
+from semfreeze_core.plan.badge import evidence_badge
 from semfreeze_core.plan.compare import SideBySide
 from semfreeze_core.plan.compare import side_by_side as compare_runs
+from semfreeze_core.plan.document import Badge
 from semfreeze_core.plan.example_picks import ExamplePicks
 from semfreeze_core.plan.example_picks import example_picks as picks_of
 from semfreeze_core.plan.forecast import FinetuneForecast, forecast_finetunes
@@ -44,6 +47,7 @@ from semfreeze_core.sources.data.samples import resolve_data, sample_names
 from semfreeze_core.sources.models.known_shapes import KNOWN_SHAPES, PREFIX
 from semfreeze_core.sources.models.named_shape import named_shape as shape_of_model
 
+from ..charts.layer_by_layer import add_layer_bars, followed_position, followed_token, place_among_layers
 from ..charts.projection import Coloring, draw_projection
 from .analysis_request import AnalysisForm
 from .finetune_request import FinetuneForm
@@ -171,11 +175,23 @@ def projection(
     n_paths: int,
     selected: tuple[int, ...],
     space: int,
+    depth: int,
+    _curve: GainCurve,
 ) -> go.Figure:
-    """The animated projection; built once for each way of looking at it."""
-    run = opened.run
+    """The animated projection over the layers' contributions; built once for each way of looking at it.
+
+    The curve follows from metric and selection, so it is no part of the key.
+    """
+    run, display = opened.run, opened.run.display
     labels, paths = run.examples["label"], points.subset(n_paths)
-    return draw_projection(run.display, points, labels, coloring, metric, paths, selected, space)
+    companions = [place_among_layers(_curve, space)]
+    among = points.positions if not selected else np.intersect1d(points.positions, np.array(selected, dtype=np.int64))
+    followed = followed_position(display, among) if points.dimensions == 2 else None
+    if followed is not None:
+        companions.append(followed_token(display, points, followed, space))
+    figure = draw_projection(display, points, labels, coloring, metric, paths, selected, space, companions)
+    add_layer_bars(figure, _curve, depth)
+    return figure
 
 
 @st.cache_resource(max_entries=4, show_spinner=False)
@@ -290,6 +306,16 @@ def finetunes(opened: OpenRun) -> dict[str, GuidedFinetune]:
         RunError: a report is damaged or newer.
     """
     return list_finetunes(opened.folder)
+
+
+def badge(opened: OpenRun, depth: int | None) -> Badge:
+    """What a freeze depth rests on: a validation that passed, the race of a guided finetune, or an estimate."""
+    reports = []
+    if depth is not None:
+        with suppress(RunError):  # a damaged report, which the page Prove says
+            reports = [finetune.report for finetune in finetunes(opened).values()]
+    raced = any(r is not None and r.freeze_depth == depth and r.badge == "checked" for r in reports)
+    return evidence_badge(validations(opened), depth, checked=raced)
 
 
 @st.cache_data(max_entries=16, show_spinner=False)
@@ -425,4 +451,4 @@ def memory_forecast(form: AnalysisForm) -> MemoryForecast:
     """
     from semfreeze_core.preview import forecast_analysis
 
-    return forecast_analysis(_request(form), _look(form.model).shape)
+    return forecast_analysis(_request(form), _look(form.model))

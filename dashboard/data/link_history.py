@@ -3,7 +3,7 @@
 import json
 from typing import get_args
 
-from semfreeze_dashboard.data.state import SharedLinkName
+from semfreeze_dashboard.data.link import SharedLinkName
 
 # Streamlit's server writes into the address of whatever page the browser is at by then. What it says of a page that one
 # has left meanwhile would take values out of the link and put pages into the history that nobody opened.

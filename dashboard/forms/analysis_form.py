@@ -12,10 +12,10 @@ from semfreeze_core.sources.data.schemas import proposed_fields, recognized
 from semfreeze_core.storage import user_path
 from semfreeze_core.wording.escaping import markdown_code
 
-from ..data import compute, state
+from ..data import compute, form_fields
 from ..data.analysis_request import AnalysisForm, keep_upload, upload_types
+from ..data.form_fields import in_form
 from ..data.run_folder import paths_allowed
-from ..data.state import in_form
 from ..text import data_text, page_text
 from ..text.tooltips import TOOLTIPS
 
@@ -139,7 +139,7 @@ def analysis_form(runs: Path) -> AnalysisForm | None:
         columns = compute.columns(data, split, compute.stamp_of(data))
     except InputError as error:
         raise DataError(f"{error}") from error
-    state.reset_fields_of_other_data(data, ("read-as", "label", "template", *_COLUMN_KEYS))
+    form_fields.reset_fields_of_other_data(data, ("read-as", "label", "template", *_COLUMN_KEYS))
     with right:
         fields = field_inputs(columns)
         match = recognized(columns) if fields == FieldMapping() else None

@@ -5,8 +5,8 @@ import streamlit as st
 from semfreeze_core.records.defaults import TRAIN_EXAMPLES
 from semfreeze_core.sources.models.known_shapes import KNOWN_SHAPES
 
-from ..data import state
-from ..data.state import in_link
+from ..data import link
+from ..data.link import in_link
 from ..text.tooltips import TOOLTIPS
 
 FIRST_MODEL = "qwen2.5-7b"
@@ -29,10 +29,10 @@ def inputs() -> tuple[str | None, int]:
 
 def model_of_link() -> str:
     """The model that the link names, before its widget is drawn."""
-    return state.text("model", FIRST_MODEL).strip()
+    return link.text("model", FIRST_MODEL).strip()
 
 
 def keep_inputs() -> None:
     """Hold on to the inputs in the link."""
-    state.keep_text("model", FIRST_MODEL)
-    state.keep_number("examples", 1, _MOST_ROWS, TRAIN_EXAMPLES)
+    link.keep_text("model", FIRST_MODEL)
+    link.keep_number("examples", 1, _MOST_ROWS, TRAIN_EXAMPLES)

@@ -12,7 +12,7 @@ from semfreeze_core.records.race import ObjectiveKind
 from semfreeze_core.runs.folder import FINETUNES
 from semfreeze_core.runs.store import free_name, require_name
 
-from ..data import state
+from ..data import link, setup_fields
 from ..data.finetune_request import FinetuneForm, analyzed_form
 from ..data.run_folder import EXAMPLE, OpenRun
 from ..panels import page
@@ -63,7 +63,7 @@ def finetune_form(opened: OpenRun, runs: Path, *, shown: bool) -> NamedFinetune 
         with right:
             judged = st.segmented_control(
                 "Eval examples", JUDGED, default=HELD_OUT, required=True, help=TOOLTIPS["judged"],
-                **state.in_link("judged"),
+                **link.in_link("judged"),
             )  # fmt: skip
         read = analyzed_data(opened)
         if shown:
@@ -80,40 +80,40 @@ def finetune_form(opened: OpenRun, runs: Path, *, shown: bool) -> NamedFinetune 
         with st.container(horizontal=True, vertical_alignment="bottom"):
             kind, limit = _objective()
             steps = st.number_input(
-                "Steps", 0, _MOST_STEPS, 0, width=_NARROW, help=TOOLTIPS["finetune steps"], **state.in_link("steps")
+                "Steps", 0, _MOST_STEPS, 0, width=_NARROW, help=TOOLTIPS["finetune steps"], **link.in_link("steps")
             )
             folder = Path() if opened.name == EXAMPLE else opened.folder / FINETUNES  # the bundled run is read-only
             stem = opened.name if name in ("", read) else Path(name).stem
             proposed = free_name(f"{stem}-finetuned", folder) if shown else ""
             given = str(st.text_input(
-                "Name of the model", placeholder=proposed, width=240, help=TOOLTIPS["output"], **state.in_link("output")
+                "Name of the model", placeholder=proposed, width=240, help=TOOLTIPS["output"], **link.in_link("output")
             )).strip()  # fmt: skip
     if not shown or data is None or (judged == GIVEN and evaluation is None):
         return None
-    form = analyzed_form(opened.run.manifest, data, evaluation, state.training_setup()[0])
+    form = analyzed_form(opened.run.manifest, data, evaluation, setup_fields.training_setup()[0])
     form = replace(form, steps=int(steps) or None, epochs=None if steps else form.epochs, kind=kind, limit=limit)
     return NamedFinetune(form, folder, given or proposed)
 
 
 def keep_choices() -> None:
     """Hold on to the form's choices in the link, on pages that do not have it."""
-    state.keep_choice("judged", JUDGED)
-    state.keep_option("objective", OBJECTIVES)
-    state.keep_number("gib", *_LIMITS, _GIB)
-    state.keep_number("hours", *_LIMITS, _HOURS)
-    state.keep_number("steps", 0, _MOST_STEPS, 0)
-    state.keep_text("output")
+    link.keep_choice("judged", JUDGED)
+    link.keep_option("objective", OBJECTIVES)
+    link.keep_number("gib", *_LIMITS, _GIB)
+    link.keep_number("hours", *_LIMITS, _HOURS)
+    link.keep_number("steps", 0, _MOST_STEPS, 0)
+    link.keep_text("output")
 
 
 def _objective() -> tuple[ObjectiveKind, float | None]:
     """What the finetune is to be good at, and the limit of those that have one."""
     kind = str(st.selectbox(
-        "Objective", OBJECTIVES, width=_NARROW, help=TOOLTIPS["objective"], **state.in_link("objective")
+        "Objective", OBJECTIVES, width=_NARROW, help=TOOLTIPS["objective"], **link.in_link("objective")
     ))  # fmt: skip
     limits = {}
     with st.container(width="content") if kind == "memory" else page.hidden("gib"):
-        limits["memory"] = st.number_input("Memory, GiB", *_LIMITS, _GIB, width=_NARROW, **state.in_link("gib"))
+        limits["memory"] = st.number_input("Memory, GiB", *_LIMITS, _GIB, width=_NARROW, **link.in_link("gib"))
     with st.container(width="content") if kind == "time" else page.hidden("hours"):
-        limits["time"] = st.number_input("Time, hours", *_LIMITS, _HOURS, width=_NARROW, **state.in_link("hours"))
+        limits["time"] = st.number_input("Time, hours", *_LIMITS, _HOURS, width=_NARROW, **link.in_link("hours"))
     limit = limits.get(kind)
     return cast(ObjectiveKind, kind), None if limit is None else float(limit)

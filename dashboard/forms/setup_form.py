@@ -24,16 +24,8 @@ from semfreeze_core.records.training import (
     TrainingSetup,
 )
 
-from ..data.state import (
-    apply_setup,
-    chosen,
-    follow_default,
-    in_link,
-    limit_number,
-    refuse_value,
-    setup_shows,
-    show_chosen,
-)
+from ..data.link import follow_default, in_link, limit_number, refuse_value
+from ..data.setup_fields import apply_setup, chosen, setup_shows, show_chosen
 from ..text.analysis_text import escaped
 from ..text.tooltips import TOOLTIPS
 

@@ -19,9 +19,9 @@ from semfreeze_core.records.defaults import (
 from semfreeze_core.records.usual_depths import quarter_depth
 from semfreeze_core.storage import digest
 
-from ..data import compute, state
+from ..data import compute, link
+from ..data.form_fields import in_form
 from ..data.run_folder import OpenRun
-from ..data.state import in_form
 from ..text import page_text, validation_text
 from ..text.analysis_text import escaped
 from ..text.tooltips import TOOLTIPS
@@ -160,7 +160,7 @@ def variant_inputs(opened: OpenRun, preset: Preset) -> tuple[tuple[str, ...], in
     last, start = opened.run.shape.n_layers, start_depth(opened)
     with st.container(horizontal=True, vertical_alignment="bottom"):
         depth = int(st.number_input(
-            "Freeze depth", 1, last, start, width=_NARROW, help=TOOLTIPS["proof depth"], **state.in_link("tested")
+            "Freeze depth", 1, last, start, width=_NARROW, help=TOOLTIPS["proof depth"], **link.in_link("tested")
         ))  # fmt: skip
         chosen = st.multiselect(
             "Variants",

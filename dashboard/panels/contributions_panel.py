@@ -9,7 +9,7 @@ from semfreeze_core.wording.rules import picks_sentence, slices_sentence, slices
 from semfreeze_core.wording.runs import scaling_law_sentence
 
 from ..charts import curves, frontier
-from ..data import compute, state
+from ..data import compute, link
 from ..data.run_folder import OpenRun
 from ..text import page_text
 from ..text.analysis_text import escaped
@@ -90,7 +90,7 @@ def groups(ctx: page.PageContext, depth: int) -> None:
     else:
         figure = curves.draw_picks(picks, depth)
         page.chart("picks", "Does one depth fit all examples?", picks_sentence(picks), figure, "picks")
-    by = str(st.selectbox("Groups by", groupings(ctx.opened.run), width=320, **state.in_link("by")))
+    by = str(st.selectbox("Groups by", groupings(ctx.opened.run), width=320, **link.in_link("by")))
     if not kept_columns(ctx.opened.run):
         st.caption(page_text.NO_COLUMNS)
     found, left_out = compute.slices(ctx.opened, ctx.metric, by)
@@ -105,7 +105,7 @@ def groups(ctx: page.PageContext, depth: int) -> None:
 
 def keep_choices(opened: OpenRun) -> None:
     """Hold on to the panel's widgets in the link."""
-    state.keep_option("by", groupings(opened.run))
+    link.keep_option("by", groupings(opened.run))
 
 
 def _sampling(curve: GainCurve) -> str:

@@ -1,14 +1,16 @@
-"""What a few alternatives cost, by part: memory on the left, compute on the right."""
+"""What a few alternatives cost: memory and compute by part, and the GPUs that hold them."""
 
 from collections.abc import Mapping
 
 import streamlit as st
 
+from semfreeze_core.cost.hardware import Gpu
 from semfreeze_core.records.cost import CostTable, DepthCost
 from semfreeze_core.records.training import TrainingSetup
 from semfreeze_core.wording.costs import flop_status_word, setup_line
 
 from ..charts import costs
+from ..charts.gpu_ruler import draw_gpu_ruler
 from . import page
 
 
@@ -28,6 +30,14 @@ def cost_charts(alternatives: Mapping[str, DepthCost], table: CostTable, setup: 
         caption = f"{flop_status_word(table.flop_status)}: {setup_line(setup)}."
         figure = costs.draw_flop_beside(alternatives)
         page.chart("flop", "FLOPs per step, by operation", caption, figure, "flop")
+
+
+def gpu_ruler(alternatives: Mapping[str, DepthCost], gpu: Gpu | None) -> None:
+    """What the alternatives need beside what common GPUs hold."""
+    figure = draw_gpu_ruler(alternatives, gpu)
+    if figure is not None:
+        caption = "Estimated sums of the parts; drivers and allocators take some more."
+        page.chart("gpu-ruler", "GPUs it fits on", caption, figure, "gpus")
 
 
 def memory_caption(table: CostTable, setup: TrainingSetup) -> str:

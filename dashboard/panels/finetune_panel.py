@@ -20,7 +20,8 @@ from semfreeze_core.wording.race import (
     racing_table,
 )
 
-from ..data import compute, state
+from ..charts.racing import draw_racing
+from ..data import compute, link, news, setup_fields
 from ..data.finetune_request import form_of
 from ..data.run_folder import EXAMPLE, paths_allowed, server_catalog
 from ..data.visitor_requests import submit
@@ -41,8 +42,8 @@ def finetunes_panel(ctx: page.PageContext) -> None:
     if not names:
         return
     st.markdown("**Finetuned models**", help=TOOLTIPS["finetunes"])
-    state.show_started("finetune", names)
-    name = str(st.selectbox("Finetune", names, len(names) - 1, width=320, **state.in_link("finetune")))
+    news.show_started("finetune", names)
+    name = str(st.selectbox("Finetune", names, len(names) - 1, width=320, **link.in_link("finetune")))
     finetune, job = finetunes.get(name), jobs.get(name)
     if finetune is not None and finetune.report is not None:
         finetune_result(finetune.report, finetune.folder, job)
@@ -98,7 +99,7 @@ def start_finetune(ctx: page.PageContext, runs: Path, *, shown: bool) -> None:
     if asked is None:
         st.info("Choose training data.")
         return
-    if state.training_setup()[0].lora:
+    if setup_fields.training_setup()[0].lora:
         st.info(finetune_text.WHOLE_LAYERS)
     lines, assumed = compute.finetune_lines(ctx.opened, asked.form)
     st.markdown(_bullets(lines))
@@ -118,9 +119,9 @@ def _start(ctx: page.PageContext, runs: Path, asked: NamedFinetune) -> None:
     job = submit(runs, asked.form.command(), title, asked.folder)
     out = Path(job.spec.out or asked.folder)
     started = f"Started: {title}. Follow it under Jobs."
-    state.announce(started if out == asked.folder.absolute() else finetune_text.JOINED.format(name=out.name))
-    state.await_started(out.name)
-    state.forget_text("output")
+    news.announce(started if out == asked.folder.absolute() else finetune_text.JOINED.format(name=out.name))
+    news.await_started(out.name)
+    link.forget_text("output")
     st.rerun(scope="app")
 
 
@@ -138,6 +139,9 @@ def _so_far(finetune: GuidedFinetune | None, job: Job | None) -> None:
         st.dataframe(race_table(finetune.race).dicts(), hide_index=True, alt="The variants of the race")
     elif finetune.racing:
         st.markdown(f"**{leader_sentence(finetune.racing)}**", help=TOOLTIPS["racing"])
+        figure = draw_racing(finetune.racing)
+        if figure is not None:
+            page.chart("racing", finetune_text.RACING_TITLE, finetune_text.RACING_CAPTION, figure, "racing")
         st.dataframe(racing_table(finetune.racing).dicts(), hide_index=True, alt="The race so far")
 
 

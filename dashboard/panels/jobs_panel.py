@@ -15,7 +15,7 @@ from semfreeze_core.runs.jobs import cancel, failure, find_job, job_folder, list
 from semfreeze_core.wording.escaping import terminal_text
 from semfreeze_core.wording.runs import PLAN_READY, job_state
 
-from ..data import state
+from ..data import news, run_choice
 from ..data.run_folder import server_catalog
 from ..data.visitor_requests import submit
 from ..server.failures import guarded
@@ -47,7 +47,7 @@ def jobs_popover() -> None:
         unfinished = [job for job in now if not job.finished]
         if waiting - {job.name for job in unfinished}:  # one has ended: the page has a run more
             done = next(job for job in now if job.finished and job.name in waiting)
-            state.announce(f"{done.spec.title}: {job_state(done.state)}. See Jobs.")
+            news.announce(f"{done.spec.title}: {job_state(done.state)}. See Jobs.")
             st.rerun()
         running = next((job for job in unfinished if job.state == "running"), None)
         progress = read_progress(job_folder(folder, running.name)) if running is not None else None
@@ -92,7 +92,7 @@ def show_job(folder: Path, job: Job, place: str) -> None:
                     submit(
                         folder, job.spec.command, job.spec.title, None if job.spec.out is None else Path(job.spec.out)
                     )
-                    state.announce(f"{job.spec.title} resumes.")
+                    news.announce(f"{job.spec.title} resumes.")
                     st.rerun(scope="app")
             else:
                 _open_button(job, place)
@@ -128,7 +128,7 @@ def _open_button(job: Job, place: str) -> None:
     """The button that opens what the job has made; nothing where it has made no run."""
     name = _run_of(job)
     if name is not None and st.button(
-        f"Open {escaped(name)}", key=f"open-{job.name} {place}", on_click=state.choose_run, args=(name,)
+        f"Open {escaped(name)}", key=f"open-{job.name} {place}", on_click=run_choice.choose_run, args=(name,)
     ):
         st.rerun()
 

@@ -19,13 +19,14 @@ from semfreeze_core.records.training import LoraSetup
 from semfreeze_core.wording.escaping import chart_text
 from semfreeze_core.wording.plan import stack_sentence
 from semfreeze_core.wording.rules import chosen_examples_sentence
-from semfreeze_core.wording.validation import measured_lines
+from semfreeze_core.wording.validation import evidence_text
 
+from ..charts.evidence_badge import badge_html
 from ..charts.numbers import numbers_of
 from ..charts.stack import stack_html
 from ..charts.theme import figure_html, on_page
 from ..components.layer_stack import draggable_stack
-from ..data import compute, state
+from ..data import compute, depth_choice, link, run_choice, selections, setup_fields
 from ..data.run_folder import OpenRun, server_catalog
 from ..server.failures import guarded
 from ..text import page_text
@@ -34,6 +35,7 @@ from ..text.tooltips import TOOLTIPS
 from ..text.visitor_text import error_text, visitor_text
 
 METRICS = ("semantic", "logit_z")
+OPTIONS = "Options"
 HIDDEN = "hidden"  # of containers of widgets that only the link needs
 ONWARD = "onward"  # of containers of links that lead to the next page
 
@@ -48,7 +50,7 @@ class PageContext:
         curve: its gain curve.
         top: where the conclusion goes, which is known last and read first.
         ruler: where the depth's slider goes, below the layer stack.
-        choices: the row of widgets beside the metric.
+        choices: closed at first, the widgets that most readers leave as they are, the metric first.
     """
 
     opened: OpenRun
@@ -76,16 +78,18 @@ def page_context(*, chooses_metric: bool = True) -> PageContext:
     """
     top, ruler = st.container(), st.container()
     try:
-        opened = compute.read(server_catalog(), state.open_run_name())
+        opened = compute.read(server_catalog(), run_choice.open_run_name())
     except RunError as error:
         st.error(error_text(f"{error} Choose another run above."))
         st.stop()
-    choices = st.container(horizontal=True, vertical_alignment="bottom", gap="medium")
+    choices = ruler
     if chooses_metric:
+        # No popover: what a closed one holds is not in the browser, and the next page would lose its value.
+        choices = st.expander(OPTIONS).container(horizontal=True, vertical_alignment="bottom", gap="medium")
         with choices:
             metric = _metric_choice(opened)
     else:
-        metric = state.chosen_option("metric", _metrics(opened))
+        metric = link.chosen_option("metric", _metrics(opened))
         hidden_metric(opened)
     return PageContext(opened, metric, compute.curve(opened, metric), top, ruler, choices)
 
@@ -102,7 +106,7 @@ def _metric_choice(opened: OpenRun) -> str:
         default=metrics[0],
         required=True,
         help=TOOLTIPS["metric"],
-        **state.in_link("metric"),
+        **link.in_link("metric"),
     )
     return str(metric or metrics[0])
 
@@ -128,27 +132,34 @@ def hidden(name: str) -> DeltaGenerator:
 def hidden_metric(opened: OpenRun) -> None:
     """Hold on to the metric where a page has no choice of it."""
     with hidden("metric"):
-        state.keep_choice("metric", _metrics(opened))
+        link.keep_choice("metric", _metrics(opened))
 
 
 def keep_metric() -> None:
     """Hold on to the metric of the open run on a page that has no use for the run."""
     with suppress(RunError):  # which the pages that show the run say
-        hidden_metric(compute.read(server_catalog(), state.open_run_name()))
+        hidden_metric(compute.read(server_catalog(), run_choice.open_run_name()))
 
 
 def hidden_depth(opened: OpenRun) -> None:
     """Hold on to the depth where a page has no slider; the app draws it, at one place on all those pages."""
-    comparison = compute.comparison(opened, state.chosen_option("metric", _metrics(opened)), None, None)
-    state.keep_depth(comparison.n_layers, comparison.rules["coverage"].freeze_depth or 0)
+    comparison = compute.comparison(opened, link.chosen_option("metric", _metrics(opened)), None, None)
+    depth_choice.keep_depth(comparison.n_layers, comparison.rules["coverage"].freeze_depth or 0)
 
 
 def selected_examples(opened: OpenRun) -> tuple[int, ...]:
     """Rows of the run's examples whose positions are selected in the projection; none where nothing is."""
-    selected = state.selection(opened.name)
+    selected = selections.selection(opened.name)
     if selected is None:
         return ()
     return tuple(sorted({int(opened.run.display.example[position]) for position in selected.positions}))
+
+
+def selected_curve(ctx: PageContext) -> GainCurve:
+    """The gain curve of the selected examples where some are selected, and enough; else of all."""
+    rows = selected_examples(ctx.opened)
+    chosen = compute.chosen_examples(ctx.opened, ctx.metric, rows) if rows else None
+    return ctx.curve if chosen is None else chosen.curve
 
 
 def selection_line(ctx: PageContext, depth: int) -> None:
@@ -158,7 +169,7 @@ def selection_line(ctx: PageContext, depth: int) -> None:
         chosen = compute.chosen_examples(ctx.opened, ctx.metric, rows)
         with st.container(horizontal=True, vertical_alignment="center"):
             st.markdown(chosen_examples_sentence(chosen, len(rows), depth), width="content")
-            st.button("Clear selection", on_click=state.keep_selection, args=(None,))
+            st.button("Clear selection", on_click=selections.keep_selection, args=(None,))
 
 
 def start_depth(ctx: PageContext) -> int:
@@ -171,7 +182,7 @@ def depth_slider(ctx: PageContext, last: int | None = None) -> int:
     """The one depth all pages share, up to `last`."""
     end = ctx.n_layers if last is None else last
     with ctx.ruler:
-        return state.depth_slider(end, min(start_depth(ctx), end), TOOLTIPS["depth"])
+        return depth_choice.depth_slider(end, min(start_depth(ctx), end), TOOLTIPS["depth"])
 
 
 def header(
@@ -193,17 +204,32 @@ def header(
         readouts: what each depth costs, entry k for depth k, on a page whose slider the stack's line moves too.
         drawing: HTML in the stack's place.
     """
-    lines = [page_text.run_sentence(ctx.opened.run)]
-    if validated:
-        lines[:0] = measured_lines(compute.validations(ctx.opened), depth, ctx.n_layers)
     with ctx.top:
-        st.markdown(f"#### {escaped(visitor_text(sentence))}")
-        st.caption(escaped(" ".join(lines)))
+        conclusion(sentence)
+        if validated and depth:  # full finetuning needs no evidence
+            badge = compute.badge(ctx.opened, depth)
+            text = evidence_text(badge, compute.validations(ctx.opened), depth)
+            st.html(badge_html(badge, visitor_text(text)))
+        st.caption(escaped(page_text.run_sentence(ctx.opened.run)))
         description = stack_sentence(ctx.n_layers, depth)
         if readouts and depth is not None:
-            draggable_stack(ctx.n_layers, depth, description, readouts, state.set_depth)
+            draggable_stack(ctx.n_layers, depth, description, readouts, depth_choice.set_depth)
         else:
             st.html(drawing or stack_html(ctx.n_layers, depth, description))
+
+
+def conclusion(sentence: str) -> None:
+    """What a page says, in one or two sentences above all else on it."""
+    st.markdown(f"## {escaped(visitor_text(sentence))}")
+
+
+def details(name: link.LinkName, title: str, draw_inside: Callable[[], None]) -> bool:
+    """A closed section, which computes and draws nothing until it is opened; whether it is open."""
+    section = st.expander(title, on_change="rerun", **link.in_link(name))
+    if section.open:
+        with section:
+            draw_inside()
+    return bool(section.open)
 
 
 def depth_costs(opened: OpenRun) -> tuple[CostTable, Speed] | None:
@@ -211,7 +237,7 @@ def depth_costs(opened: OpenRun) -> tuple[CostTable, Speed] | None:
 
     The page Decide says what is wrong with such a setup.
     """
-    options, gpu = state.training_setup()
+    options, gpu = setup_fields.training_setup()
     run = opened.run
     try:
         setup = setup_from_options(run.shape, run, options, with_reference=True, gpu=gpu)
@@ -228,7 +254,7 @@ def depth_readouts(ctx: PageContext) -> list[str]:
     if costs is None:
         return []
     table, speed = costs
-    return [page_text.depth_readout(cost, speed.rates, state.training_setup()[1]) for cost in table.depths]
+    return [page_text.depth_readout(cost, speed.rates, setup_fields.training_setup()[1]) for cost in table.depths]
 
 
 def next_step(label: str, view: str, **query: str) -> None:
@@ -268,7 +294,7 @@ def chart(name: str, title: str, caption: str, figure: go.Figure, term: str, **s
         select: what a selection in it does, as st.plotly_chart takes it.
     """
     st.markdown(f"**{escaped(title)}**", help=TOOLTIPS[term])
-    drawn = go.Figure(on_page(figure, state.dark_theme()), _validate=False)
+    drawn = go.Figure(on_page(figure, dark_theme()), _validate=False)
     st.plotly_chart(
         drawn,
         theme=None,
@@ -310,3 +336,8 @@ def figure_file(figure: go.Figure, title: str) -> str:
     titled = go.Figure(figure)
     titled.update_layout(title=chart_text(title), margin={"t": 64})
     return figure_html(titled, include_plotlyjs=True)
+
+
+def dark_theme() -> bool:
+    """Whether the reader's theme is dark."""
+    return st.context.theme.type == "dark"

@@ -4,7 +4,7 @@ import streamlit as st
 
 from semfreeze_core.wording.pilots import pilots_sentence, pilots_table
 
-from ..data import compute, state
+from ..data import compute, depth_choice
 from ..text.analysis_text import escaped
 from ..text.tooltips import TOOLTIPS
 from . import page
@@ -16,11 +16,13 @@ def pilots_panel(ctx: page.PageContext) -> None:
     if not reports:
         return
     measured = list(reports.values())[-1]
-    st.markdown(f"##### {escaped(pilots_sentence(measured))}", help=TOOLTIPS["pilots"])
+    st.markdown(f"### {escaped(pilots_sentence(measured))}", help=TOOLTIPS["pilots"])
     for reason in measured.reasons:
         st.markdown(escaped(reason))
     st.dataframe(pilots_table(measured).dicts(), hide_index=True, alt="Every pilot of every round")
     if measured.freeze_depth is not None:
         st.button(
-            f"Take depth {measured.freeze_depth} to Plan", on_click=state.set_depth, args=(measured.freeze_depth,)
+            f"Take depth {measured.freeze_depth} to Plan",
+            on_click=depth_choice.set_depth,
+            args=(measured.freeze_depth,),
         )

@@ -12,7 +12,7 @@ from semfreeze_core.wording.plan import depth_headline, no_recommendation
 from semfreeze_core.wording.validation import measured_sentence
 
 from ..charts.stack import strip_html
-from ..data import compute, state
+from ..data import compute, run_choice
 from ..data.run_folder import CatalogEntry, OpenRun, server_catalog
 from ..text import page_text
 from ..text.analysis_text import escaped
@@ -76,7 +76,7 @@ def _box(entry: CatalogEntry, is_open: bool) -> _Box:
         else:
             st.button(
                 f"**{escaped(entry.name)}**", type="tertiary", key=f"open {entry.name}",
-                on_click=state.choose_run, args=(entry.name,), help="Open this run.",
+                on_click=run_choice.choose_run, args=(entry.name,), help="Open this run.",
             )  # fmt: skip
         st.caption(escaped(page_text.analyzed_line(manifest)))
         plan, stack, measured = st.empty(), st.empty(), st.empty()

@@ -7,7 +7,7 @@ import streamlit as st
 from semfreeze_core.runs.store import RunEntry, list_runs, remove_run, rename_run, write_note
 from semfreeze_core.wording.numbers import byte_size
 
-from ..data import compute, state
+from ..data import compute, form_fields
 from ..data.run_folder import server_catalog
 from ..text import page_text
 from ..text.analysis_text import escaped
@@ -23,12 +23,12 @@ def runs_panel() -> None:
     folder = server_catalog().folder
     if folder is None:
         return
-    st.markdown("##### All runs")
+    st.markdown("### All runs")
     entries = list_runs(folder)
     if not entries:
         st.info(page_text.NO_RUNS)
         return
-    query = str(st.text_input("Only those with", key=state.in_form("runs sought"), width=320,
+    query = str(st.text_input("Only those with", key=form_fields.in_form("runs sought"), width=320,
                                placeholder="a word of name, model, data or note"))  # fmt: skip
     shown = [entry for entry in entries if matches(entry, query)]
     validations = {entry.name: compute.named_validations(server_catalog(), entry.name) for entry in shown}

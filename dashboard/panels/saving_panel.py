@@ -12,7 +12,7 @@ from semfreeze_core.records.model import ModelShape
 from semfreeze_core.records.training import TrainableParts, TrainingSetup
 from semfreeze_core.wording.costs import fitting_changes, no_fit, saving_sentence
 
-from ..data import state
+from ..data import setup_fields
 from ..text.analysis_text import escaped
 
 
@@ -54,4 +54,4 @@ def saving_panel(
 
 def _apply(saving: Saving) -> None:
     """Set the widgets of the training setup as the saving has them."""
-    state.apply_setup(dict(saving.options))
+    setup_fields.apply_setup(dict(saving.options))

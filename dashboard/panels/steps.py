@@ -3,7 +3,7 @@
 from semfreeze_core.errors import RunError
 from semfreeze_core.plan.badge import evidence_badge
 
-from ..data import compute, state
+from ..data import compute, depth_choice, run_choice
 from ..data.run_folder import first_run, server_catalog
 
 DONE = " ✓"  # behind a page's name; no icon, which Streamlit has browsers fetch from a server of Google's
@@ -17,12 +17,12 @@ def done_steps() -> set[str]:
     catalog = server_catalog()
     try:
         names = catalog.names
-        name = state.run_of_link(names, first_run(names))
+        name = run_choice.run_of_link(names, first_run(names))
         opened = compute.read(catalog, name)
     except RunError:
         return set()
     opinion = compute.comparison(opened, next(iter(opened.run.traces)), None, None).rules["coverage"]
-    depth = state.depth_of_link(opinion.freeze_depth)
+    depth = depth_choice.depth_of_link(opinion.freeze_depth)
     done = {"Data", "Analyze"}
     if depth is not None:
         done.add("Decide")

@@ -7,7 +7,7 @@ from semfreeze_core.wording.sweep import REGRET_CAPTION, regret_table
 from semfreeze_core.wording.validation import finetune_conditions
 
 from ..charts.sweeps import draw_sweep
-from ..data import compute, state
+from ..data import compute, link
 from ..text import page_text, validation_text
 from ..text.analysis_text import escaped
 from ..text.tooltips import TOOLTIPS
@@ -22,9 +22,9 @@ def sweep_panel(ctx: page.PageContext) -> None:
     names = list(reports)
     name = names[-1]
     if len(names) > 1:
-        name = st.selectbox("Sweep", names, len(names) - 1, width=320, **state.in_link("sweep"))
+        name = st.selectbox("Sweep", names, len(names) - 1, width=320, **link.in_link("sweep"))
     report, settings = reports[name], reports[name].settings
-    st.markdown(f"##### {escaped(validation_text.sweep_sentence(report))}")
+    st.markdown(f"### {escaped(validation_text.sweep_sentence(report))}")
     conditions = finetune_conditions(settings, report.n_items, page_text.data_name(settings.train), "")
     caption = f"{conditions} Intervals: {CI}, bootstrap over examples and seeds."
     rule_depths = {
@@ -33,6 +33,6 @@ def sweep_panel(ctx: page.PageContext) -> None:
     page.chart(
         "sweep", "What every depth kept, over what was predicted", caption, draw_sweep(report, rule_depths), "sweep"
     )
-    st.markdown("**What each rule's depth would have cost**", help=TOOLTIPS["regret"])
-    st.dataframe(regret_table(report).dicts(), hide_index=True, alt="Regret of every rule and score")
-    st.caption(REGRET_CAPTION)
+    with st.expander("What each rule's depth would have cost"):
+        st.caption(REGRET_CAPTION, help=TOOLTIPS["regret"])
+        st.dataframe(regret_table(report).dicts(), hide_index=True, alt="Regret of every rule and score")

@@ -15,7 +15,7 @@ from semfreeze_core.wording.plan import depth_summary
 from semfreeze_core.wording.validation import measured_lines
 
 from ..charts.plan_picture import plan_picture
-from ..data import compute, state
+from ..data import compute, link, run_choice, setup_fields
 from ..data.run_folder import OpenRun
 from ..forms.setup_form import gpu_input, setup_options
 from ..text import page_text
@@ -36,12 +36,13 @@ class TopBar:
         with row:
             self._run = st.container(width=260)
             self._gpu = st.container(width=150)
-            self._jobs, self._setup, self._share = (st.container(width="content") for _ in range(3))
+            places = (st.container(width="content") for _ in range(4))
+            self._jobs, self._setup, self._share, self._present = places
 
     def pick_run(self, names: list[str], first: str) -> None:
         """The run picker."""
         with self._run:
-            state.pick_run(names, first)
+            run_choice.pick_run(names, first)
 
     def training_setup(self, shape: ModelShape, run: Run | None) -> None:
         """The GPU and the training setup, in widgets and in words.
@@ -54,7 +55,7 @@ class TopBar:
             gpu = gpu_input()
         with self._setup, st.popover("Training setup"):
             options = setup_options(shape, run, gpu)
-        state.keep_training_setup(options, gpu)
+        setup_fields.keep_training_setup(options, gpu)
         with suppress(PlanError):  # of a setup that contradicts itself, which the page Decide says
             setup = setup_from_options(shape, run, options, with_reference=True, gpu=gpu)
             self._words.caption(page_text.setup_words(setup))
@@ -65,6 +66,8 @@ class TopBar:
             jobs_panel.jobs_popover()
         with self._share:
             share_popover(opened)
+        with self._present:
+            page.other_step("Present", "present")
 
 
 def share_popover(opened: OpenRun | None) -> None:
@@ -89,7 +92,7 @@ def share_popover(opened: OpenRun | None) -> None:
 def picture_of_plan(opened: OpenRun) -> Callable[[], bytes]:
     """What draws the open run's plan at the depth on the screen; drawn when it is asked for, without the session."""
     n_layers = opened.run.shape.n_layers
-    depth = int(state.number("depth", 0))
+    depth = int(link.number("depth", 0))
     costs = page.depth_costs(opened)
     meters = [] if costs is None else page_text.start_meters(costs[0], depth, costs[1].rates)
     lines = [*measured_lines(compute.validations(opened), depth, n_layers), page_text.run_sentence(opened.run)]

@@ -10,7 +10,7 @@ from semfreeze_core.wording.numbers import CI
 
 from ..charts import frontier, tokens
 from ..charts.projection import Coloring
-from ..data import compute, position_table, projections, state
+from ..data import compute, link, position_table, projections, selections
 from ..text import page_text
 from ..text.tooltips import TOOLTIPS
 from . import page, umap_panel
@@ -22,7 +22,7 @@ FEW, MOST_PATHS = 12, 40
 
 def projection_chart(ctx: page.PageContext, depth: int) -> None:
     """The projection, opened where the reader was when the selection was made."""
-    display, selected = ctx.opened.run.display, state.selection(ctx.opened.name)
+    display, selected = ctx.opened.run.display, selections.selection(ctx.opened.name)
     with ctx.choices:
         kind = kind_choice()
         if kind == "UMAP":
@@ -32,7 +32,7 @@ def projection_chart(ctx: page.PageContext, depth: int) -> None:
         color, paths = color_choice(), paths_choice()
     with page.hidden("projection"):  # the other kind's
         if kind == "UMAP":
-            state.keep_choice("space", AXES)
+            link.keep_choice("space", AXES)
         else:
             umap_panel.keep_umap_settings()
     space = selected.space if selected and selected.depth == depth else depth
@@ -48,16 +48,17 @@ def projection_chart(ctx: page.PageContext, depth: int) -> None:
         caption = page_text.pca_caption(display, len(points.positions), space, flat)
         title, term = "Hidden states in one projection, layer by layer", "projection"
     chosen = selected.positions if selected else ()
-    figure = compute.projection(ctx.opened, points, color, ctx.metric, paths, chosen, space)
-    name = f"{PROJECTION}-{kind}-{state.selections_made()}"
+    curve = page.selected_curve(ctx)
+    figure = compute.projection(ctx.opened, points, color, ctx.metric, paths, chosen, space, depth, curve)
+    name = f"{PROJECTION}-{kind}-{selections.selections_made()}"
 
     def keep_selection() -> None:
-        clicked = [point for point in state.clicked(page.chart_key(name)) if point.get("customdata")]
+        clicked = [point for point in selections.clicked(page.chart_key(name)) if point.get("customdata")]
         if clicked:
             chosen = sorted({int(point["customdata"][0]) for point in clicked})
             first = clicked[0]
             at = points.space_of(int(first["customdata"][0]), first["x"], first["y"])
-            state.keep_selection(state.Selection(ctx.opened.name, tuple(chosen), at, depth))
+            selections.keep_selection(selections.Selection(ctx.opened.name, tuple(chosen), at, depth))
 
     select = {"on_select": keep_selection, "selection_mode": ("lasso", "box")} if flat else {}
     page.chart(name, title, caption, figure, term, **select)
@@ -68,21 +69,21 @@ def kind_choice() -> str:
     return str(
         st.segmented_control(
             "Projection", KINDS, default=KINDS[0], required=True, help=TOOLTIPS["projection kind"],
-            **state.in_link("projection"),
+            **link.in_link("projection"),
         )
     )  # fmt: skip
 
 
 def axes_choice() -> str:
     """How many components are drawn."""
-    return str(st.segmented_control("Axes", AXES, default=AXES[0], required=True, **state.in_link("space")))
+    return str(st.segmented_control("Axes", AXES, default=AXES[0], required=True, **link.in_link("space")))
 
 
 def color_choice() -> Coloring:
     """What colors mean."""
     colorings = get_args(Coloring)
     chosen: Coloring = st.segmented_control(
-        "Color", colorings, default="label", required=True, help=TOOLTIPS["color"], **state.in_link("colour")
+        "Color", colorings, default="label", required=True, help=TOOLTIPS["color"], **link.in_link("colour")
     )
     return chosen
 
@@ -90,23 +91,23 @@ def color_choice() -> Coloring:
 def paths_choice() -> int:
     """How many positions have their way drawn."""
     return int(
-        st.number_input("Trajectories", 0, MOST_PATHS, FEW, width=150, help=TOOLTIPS["paths"], **state.in_link("paths"))
+        st.number_input("Trajectories", 0, MOST_PATHS, FEW, width=150, help=TOOLTIPS["paths"], **link.in_link("paths"))
     )
 
 
 def keep_choices() -> None:
     """Hold on to the panel's widgets in the link."""
-    state.keep_choice("projection", KINDS)
+    link.keep_choice("projection", KINDS)
     umap_panel.keep_umap_settings()
-    state.keep_choice("space", AXES)
-    state.keep_choice("colour", get_args(Coloring))
-    state.keep_number("paths", 0, MOST_PATHS, FEW)
+    link.keep_choice("space", AXES)
+    link.keep_choice("colour", get_args(Coloring))
+    link.keep_number("paths", 0, MOST_PATHS, FEW)
 
 
 def selection(ctx: page.PageContext, depth: int) -> None:
     """The selected positions' own curve and rows; all that were read out when nothing is selected."""
     run, display = ctx.opened.run, ctx.opened.run.display
-    selected = state.selection(ctx.opened.name)
+    selected = selections.selection(ctx.opened.name)
     chosen = selected.positions if selected else ()
     if chosen:
         bands = compute.selection_bands(ctx.opened, ctx.metric, chosen)
@@ -149,7 +150,7 @@ def drill_down(ctx: page.PageContext, depth: int, example: int) -> None:
         return
     table = tokens.token_table(display, positions, ctx.metric)
     st.altair_chart(
-        tokens.draw_tokens(table, depth, ctx.metric, state.dark_theme()),
+        tokens.draw_tokens(table, depth, ctx.metric, page.dark_theme()),
         key=CELLS,
         on_select="rerun",
         selection_mode=tokens.CELL,
@@ -159,7 +160,7 @@ def drill_down(ctx: page.PageContext, depth: int, example: int) -> None:
         f"The first {len(positions)} target tokens. Brighter is nearer the target; freezing ends at the "
         "line. Click a cell."
     )
-    for cell in state.clicked(CELLS, tokens.CELL):
+    for cell in selections.clicked(CELLS, tokens.CELL):
         matches = table[(table["token"] == cell["token"]) & (table["space"] == cell["space"])]
         for _, cell_row in matches.iterrows():
             st.markdown(page_text.cell_sentence(cell_row))

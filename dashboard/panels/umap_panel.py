@@ -17,7 +17,7 @@ from semfreeze_core.semantics.umap_projection import (
     require_umap,
 )
 
-from ..data import compute, state
+from ..data import compute, link, news
 from ..data.run_folder import OpenRun, server_catalog
 from ..data.visitor_requests import submit
 from ..text import page_text
@@ -43,16 +43,16 @@ def umap_settings() -> UmapSettings:
         DEFAULT_NEIGHBORS,
         width=150,
         help=TOOLTIPS["umap neighbors"],
-        **state.in_link("neighbours"),
+        **link.in_link("neighbours"),
     )
-    seed = st.number_input("Seed", 0, LARGEST_SEED, 0, width=150, help=TOOLTIPS["umap seed"], **state.in_link("seed"))
+    seed = st.number_input("Seed", 0, LARGEST_SEED, 0, width=150, help=TOOLTIPS["umap seed"], **link.in_link("seed"))
     return UmapSettings(int(seed), int(neighbors))
 
 
 def keep_umap_settings() -> None:
     """Hold on to the settings in the link where they are not shown."""
-    state.keep_number("neighbours", LEAST_NEIGHBORS, MOST_NEIGHBORS, DEFAULT_NEIGHBORS)
-    state.keep_number("seed", 0, LARGEST_SEED, 0)
+    link.keep_number("neighbours", LEAST_NEIGHBORS, MOST_NEIGHBORS, DEFAULT_NEIGHBORS)
+    link.keep_number("seed", 0, LARGEST_SEED, 0)
 
 
 def umap_or_offer(opened: OpenRun, settings: UmapSettings) -> UmapProjection | None:
@@ -84,7 +84,7 @@ def umap_or_offer(opened: OpenRun, settings: UmapSettings) -> UmapProjection | N
         show_job(folder, job, "on the page")
     if st.button("Compute UMAP", type="primary"):
         submit(folder, command, f"UMAP of {opened.name}, seed {seed}, {n_neighbors} neighbors")
-        state.announce(f"Started: UMAP of {opened.name}.")
+        news.announce(f"Started: UMAP of {opened.name}.")
         st.rerun()
     return None
 

@@ -3,11 +3,14 @@
 import re
 import shlex
 from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
 
 from semfreeze_core.records.job import Job, JobProgress
-from semfreeze_core.records.preview import DataPreview, RenderedExample
-from semfreeze_core.sources.data.fields import FIELD_FLAGS
-from semfreeze_core.wording.escaping import markdown_sentence
+from semfreeze_core.records.preview import DataPreview, RenderedExample, RenderedPiece
+from semfreeze_core.sources.data.fields import FIELD_FLAGS, READ_AS
+from semfreeze_core.wording.escaping import markdown_sentence, terminal_text
 from semfreeze_core.wording.numbers import duration, percent
 from semfreeze_core.wording.runs import job_state
 
@@ -20,7 +23,9 @@ _LONGEST_PIECE = 700  # characters of one piece that are shown
 
 
 def preview_sentence(data: DataPreview) -> str:
-    """How the data would be read, above the examples."""
+    """How the data would be read, above the examples; without the fields where a note below says them."""
+    if any(note.startswith(READ_AS) for note in data.notes):
+        return f"**{data.n_usable:,} of {data.n_rows:,} rows can be used.** Target tokens are marked."
     columns = {name.removesuffix("_field"): column for name, column in data.mapping.items() if column is not None}
     fields = ", ".join(f"{name} from {escaped(repr(column))}" for name, column in columns.items())
     return f"**{data.n_usable:,} of {data.n_rows:,} rows can be used**: {fields}. Target tokens are marked."
@@ -40,6 +45,16 @@ def rendered_example(example: RenderedExample) -> str:
     label = "" if example.label is None else f", label {escaped(example.label)}"
     cut = f", {example.truncated} cut on the left" if example.truncated else ""
     return f"{''.join(pieces)}\n\n:small[:gray[{supervised} of {total} tokens are targets{label}{cut}]]"
+
+
+def run_example(example: "pd.Series[Any]") -> RenderedExample:
+    """An example of a run, prompt and completion, as `rendered_example` takes it."""
+    label = example["label"]
+    pieces = (
+        RenderedPiece(terminal_text(example["prompt"]), False, example["n_tokens"] - example["n_supervised"]),
+        RenderedPiece(terminal_text(example["completion"]), True, example["n_supervised"]),
+    )
+    return RenderedExample(int(example["row"]), None if pd.isna(label) else str(label), pieces, 0)
 
 
 def form_message(text: str) -> str:

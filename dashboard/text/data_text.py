@@ -1,5 +1,6 @@
 """Sentences about the data that a run was analyzed on."""
 
+from collections.abc import Sequence
 from html import escape
 
 import pandas as pd
@@ -8,9 +9,13 @@ from semfreeze_core.records.manifest import DataEntry, RunManifest
 from semfreeze_core.sources.data.schemas import SCHEMAS
 from semfreeze_core.wording.numbers import counted, percent
 
-from .analysis_text import escaped
 from .visitor_text import error_text
 
+STRIP = "predicted early"
+STRIP_HELP = (
+    "A bar for each of the first target tokens: the taller, the earlier the head predicts it in every hidden state "
+    "that follows. No bar: not in the last one. Empty where the tokens were not read out."
+)
 _MIDDLE, _LONG = 0.5, 0.95
 _PROMPT_LINES = 3
 _CHIP = "padding:1px 9px;border:1px solid currentColor;border-radius:10px"
@@ -19,7 +24,7 @@ _LIT = "filter:invert(1)"  # the page's ink turned over, on a ground of that ink
 
 def data_sentence(data: DataEntry, name: str) -> str:
     """How much of which data the model was analyzed on."""
-    return escaped(
+    return (
         f"{data.n_examples:,} of {data.n_usable:,} usable rows of {name} were analyzed, with "
         f"{data.n_supervised_tokens:,} target tokens."
     )
@@ -47,19 +52,25 @@ def data_notes(manifest: RunManifest) -> list[str]:
     return [*lines, *(error_text(note) for note in manifest.notes)]
 
 
-def example_rows(examples: pd.DataFrame) -> list[dict[str, object]]:
-    """A line an example: where it stands in the data, the end of its prompt, and its completion."""
+def example_rows(examples: pd.DataFrame, strips: Sequence[list[int] | None]) -> list[dict[str, object]]:
+    """A line an example: where it stands in the data, the end of its prompt, its completion, and its target tokens.
+
+    Args:
+        examples: of the run.
+        strips: of each, as many hidden states as predict each of its first target tokens; None where none was kept.
+    """
     labeled = examples["label"].notna().any()
     return [
         {"data row": row.row}
         | ({"label": row.label} if labeled else {})
         | {
+            STRIP: strip,
             "prompt ends": " ⏎ ".join(str(row.prompt).strip().splitlines()[-_PROMPT_LINES:]),
             "completion": str(row.completion),
             "tokens": row.n_tokens,
             "target tokens": row.n_supervised,
         }
-        for row in examples.itertuples()
+        for row, strip in zip(examples.itertuples(), strips, strict=True)
     ]
 
 

@@ -21,3 +21,7 @@ STOPPED = "This finetune stopped before its end. Resume its job, or start the sa
 MODEL_HERE = "The model is in {folder}."
 MODEL_ON_SERVER = "The model is kept on the server under the name {name}. Ask whoever runs the server for it."
 SAME_ELSEWHERE = "The same on the command line, and in Python:"
+RACING_TITLE = "The race so far"
+RACING_CAPTION = (
+    "Every variant trains on the same batches in the same order. Faint with a cross: stopped or not chosen."
+)

@@ -23,7 +23,7 @@ from semfreeze_core.wording.runs import model_sentence
 
 from ..charts.moving_stack import Meter
 from ..data.analysis_request import UPLOADS, upload_name
-from ..data.state import RefusedValue
+from ..data.link import RefusedValue
 from .visitor_text import error_text, source_name
 
 SCORES_FOLLOW = "Other layer scores follow; the plan does not depend on them."
@@ -57,8 +57,14 @@ NO_COLUMNS = (
 
 
 HELD_OUT_CAPTION = f"{percent(HELD_OUT)} of the rows, which are then not trained on. No prompt stands on both sides."
+PCA_2D = "The ring follows one token; beside it, the model's best guess. Draw around points to select them."
 SHARE_CAPTION = "This link shows the same run, depth and settings to whoever can reach this server."
 USE_CONCLUSION = "Run it with semfreeze, in your own script, or in another trainer."
+OWN_CHOICE = "No depth is recommended; this one is your choice."
+PROVE_FIRST = (
+    "A short finetune next to full finetuning on the same data shows whether this depth holds. It runs in the "
+    "background; come back to it here."
+)
 TRAIN_CAPTION = (
     "Put plan.json beside your data. One command trains in the setup that the plan was estimated for, and writes a "
     "model folder that loads anywhere. Run it again to resume."
@@ -74,6 +80,8 @@ OWN_SCRIPT_DIFF = """\
 +    callbacks=[FreezePlanCallback(read_plan(Path("plan.json")))],
  )
 """
+CHOOSE_GPU = "Choose a GPU above for hours."
+UNDECIDED = "Run {name}: these examples do not show how deep to freeze."
 PLAN_FOLLOWS = "…"  # where the plan is still computed
 ESTIMATE_TITLE = "What finetuning a model takes, before you have data"
 ESTIMATE_NEXT = (
@@ -154,7 +162,7 @@ def start_meters(costs: CostTable, depth: int, rates: Sequence[float]) -> list[M
 
 def meters_note(speed: Speed) -> str:
     """How the amounts beside the moving stack are known."""
-    return f"Estimated for the training setup. {time_line(speed) if speed.rates else ''}".strip()
+    return f"Estimated for the training setup. {time_line(speed) if speed.rates else CHOOSE_GPU}"
 
 
 def moving_stack_sentence(n_layers: int, depth: int, meters: Sequence[Meter]) -> str:
@@ -234,7 +242,7 @@ def pca_caption(display: DisplaySample, n_drawn: int, space: int, flat: bool) ->
     return (
         f"{n_drawn:,} of {display.n_positions_total:,} read positions, drawn with seed {display.seed}; opens at space "
         f"{space}. {'Stars' if flat else 'Open diamonds'}: bases of the {len(display.basis_ids)} ground truth tokens. "
-        f"{'Draw around points to select them.' if flat else 'Points are selected in 2-D.'}"
+        f"{PCA_2D if flat else 'Points are selected in 2-D, which needs no WebGL either.'}"
     )
 
 

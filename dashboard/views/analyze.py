@@ -1,11 +1,8 @@
 """Analyze: where the task happens: hidden states on their way to the target, and what each layer adds."""
 
-from collections.abc import Callable
-
 import streamlit as st
 
 from semfreeze_core.wording.runs import contribution_sentence, distance_sentence
-from semfreeze_dashboard.data import state
 from semfreeze_dashboard.data.run_folder import OpenRun
 from semfreeze_dashboard.panels import contributions_panel, page, trajectories_panel
 from semfreeze_dashboard.text.analysis_text import escaped
@@ -22,24 +19,15 @@ def body() -> None:
     trajectories_panel.projection_chart(ctx, depth)
     contributions_panel.contributions(ctx, depth)
     trajectories_panel.selection(ctx, depth)
-    details(
+    page.details(
         "controls", "Controls: random labels, swapped completions, first tokens",
         lambda: contributions_panel.controls(ctx, depth),
     )  # fmt: skip
-    details("law", "Scaling law of the layers", lambda: contributions_panel.scaling_law(ctx.curve, depth))
-    if not details("groups", "Groups of examples", lambda: contributions_panel.groups(ctx, depth)):
+    page.details("law", "Scaling law of the layers", lambda: contributions_panel.scaling_law(ctx.curve, depth))
+    if not page.details("groups", "Groups of examples", lambda: contributions_panel.groups(ctx, depth)):
         with page.hidden("groups"):
             contributions_panel.keep_choices(ctx.opened)
     page.next_step("Choose how deep, on my GPU", "decide")
-
-
-def details(name: state.LinkName, title: str, draw_inside: Callable[[], None]) -> bool:
-    """A closed section, which computes and draws nothing until it is opened; whether it is open."""
-    section = st.expander(title, on_change="rerun", **state.in_link(name))
-    if section.open:
-        with section:
-            draw_inside()
-    return bool(section.open)
 
 
 def link_choices(opened: OpenRun) -> None:

@@ -5,13 +5,14 @@ from pathlib import Path
 import streamlit as st
 
 from semfreeze_core.errors import InputError, RunError
+from semfreeze_core.runs.jobs import list_jobs
 from semfreeze_core.wording.runs import memory_sentence
-from semfreeze_dashboard.data import compute, state
+from semfreeze_dashboard.data import compute, form_fields, link, news, run_choice
 from semfreeze_dashboard.data.analysis_request import AnalysisForm, proposed_name, run_path
 from semfreeze_dashboard.data.run_folder import server_catalog
 from semfreeze_dashboard.data.visitor_requests import submit
 from semfreeze_dashboard.forms.analysis_form import analysis_form
-from semfreeze_dashboard.panels import examples_panel, page
+from semfreeze_dashboard.panels import examples_panel, jobs_panel, page
 from semfreeze_dashboard.server.failures import guarded
 from semfreeze_dashboard.text import data_text, page_text
 from semfreeze_dashboard.text.analysis_text import INTRODUCTION, preview_sentence, rendered_example
@@ -23,13 +24,13 @@ def body() -> None:
     """The open run's data, or a new analysis."""
     page.keep_metric()
     folder = server_catalog().folder
-    choice = state.OPEN_RUN
+    choice = run_choice.OPEN_RUN
     if folder is not None:
         choice = st.segmented_control(
-            "Show", (state.OPEN_RUN, state.NEW_ANALYSIS), default=state.OPEN_RUN, required=True,
-            label_visibility="collapsed", **state.in_link("do"),
+            "Show", (run_choice.OPEN_RUN, run_choice.NEW_ANALYSIS), default=run_choice.OPEN_RUN, required=True,
+            label_visibility="collapsed", **link.in_link("do"),
         )  # fmt: skip
-    if folder is not None and choice == state.NEW_ANALYSIS:
+    if folder is not None and choice == run_choice.NEW_ANALYSIS:
         analyze(folder)
     else:
         open_run_data()
@@ -38,27 +39,31 @@ def body() -> None:
 def open_run_data() -> None:
     """What the open run learned from: one sentence, its figures, and its examples."""
     try:
-        opened = compute.read(server_catalog(), state.open_run_name())
+        opened = compute.read(server_catalog(), run_choice.open_run_name())
     except RunError as error:
         st.error(error_text(f"{error} Choose another run above."))
         return
     data = opened.run.manifest.data
-    st.markdown(f"#### {data_text.data_sentence(data, page_text.data_name(data.source))}")
+    page.conclusion(data_text.data_sentence(data, page_text.data_name(data.source)))
+    example = st.container()
     for column, (title, value, beside, term) in zip(
         st.columns(4), data_text.data_figures(data, opened.run.examples), strict=True
     ):
         column.metric(title, value, beside, "off", help=TOOLTIPS[term], delta_arrow="off")
     st.caption(" ".join(data_text.data_notes(opened.run.manifest)))
-    examples_panel.examples_panel(opened)
+    chosen = examples_panel.choose_example(opened)
+    with example:
+        examples_panel.show_example(opened, chosen)
     page.next_step("See where your task happens", "analyze")
 
 
 def analyze(runs: Path) -> None:
     """The form, what it would read, the memory that takes, and the button."""
-    st.markdown("#### Analyze a model on your data, layer by layer")
+    page.conclusion("Analyze a model on your data, layer by layer")
     st.caption(INTRODUCTION)
     form = analysis_form(runs)
     if form is None:
+        follow_analyses(runs)
         st.info("Choose a model and data to preview the examples as the model gets them.")
         return
     with st.spinner(page_text.LOOKING, show_time=True):
@@ -77,13 +82,23 @@ def analyze(runs: Path) -> None:
     else:
         st.error(memory_sentence(memory))
     run_button(runs, form, fits=memory.fits)
+    follow_analyses(runs)
+
+
+def follow_analyses(runs: Path) -> None:
+    """The analyses that have not ended and the one started here last, below the button that starts them."""
+    for job in list_jobs(runs):
+        if not job.finished and job.spec.command[0] == "analyze":
+            jobs_panel.follow_job(runs, job.name)
+        elif job.name == news.last_job():
+            jobs_panel.show_job(runs, job, "on the page")
 
 
 def run_button(runs: Path, form: AnalysisForm, *, fits: bool) -> None:
     """The run's name, and the button that starts the job or joins the one that does the same."""
     with st.container(horizontal=True, vertical_alignment="bottom"):
         proposed = proposed_name(runs, form)
-        name = st.text_input("Name of the run", key=state.in_form(f"name-{proposed}", proposed), width=320)
+        name = st.text_input("Name of the run", key=form_fields.in_form(f"name-{proposed}", proposed), width=320)
         pressed = st.button("Analyze", type="primary", disabled=not fits)
     path = run_path(runs, name or proposed)
     st.caption("The same on the command line:")
@@ -92,10 +107,11 @@ def run_button(runs: Path, form: AnalysisForm, *, fits: bool) -> None:
         if path.exists():
             raise InputError(f"A run named {path.name} already exists. Choose another name.")
         job = submit(runs, form.command(), form.title(), path)
+        news.note_job(job.name)
         joined = job.spec.out != str(path)
         running = f"The same analysis already runs; its result will be {Path(str(job.spec.out)).name}."
-        state.announce(running if joined else f"Started: {form.title()}. Follow it under Jobs.")
-        state.reset_field(f"name-{proposed}")
+        news.announce(running if joined else f"Started: {form.title()}. Follow it under Jobs.")
+        form_fields.reset_field(f"name-{proposed}")
         st.rerun()
 
 

@@ -1,5 +1,6 @@
 """Decide: what a freeze depth saves and keeps under a training setup, and what each rule says."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from math import isfinite
 
@@ -8,23 +9,23 @@ import streamlit as st
 from semfreeze_core.cost.speed import training_speed
 from semfreeze_core.cost.table import parts_at_depth
 from semfreeze_core.errors import PlanError
-from semfreeze_core.plan.badge import evidence_badge
 from semfreeze_core.plan.make import warnings_of
 from semfreeze_core.plan.opinions import Comparison
 from semfreeze_core.records.cost import CostTable, DepthCost, ProgressiveCost
 from semfreeze_core.records.defaults import LORA_RANK
 from semfreeze_core.wording.costs import depth_cost_table, lora_name
 from semfreeze_core.wording.numbers import CI, duration_at, flops, gib, number, percent, rate_range
-from semfreeze_core.wording.plan import badge_sentence, depth_summary, no_recommendation
+from semfreeze_core.wording.plan import depth_summary
 from semfreeze_core.wording.rules import WHY, opinion_reasons, opinion_table, recommendation_sentence
-from semfreeze_dashboard.charts import costs, frontier
-from semfreeze_dashboard.data import compute, state
+from semfreeze_dashboard.charts import costs
+from semfreeze_dashboard.data import compute, depth_choice, link
 from semfreeze_dashboard.data.run_folder import OpenRun
 from semfreeze_dashboard.forms import validation_form
 from semfreeze_dashboard.forms.setup_form import LARGEST_MEMORY_GIB, limit_inputs
 from semfreeze_dashboard.panels import page, tables
-from semfreeze_dashboard.panels.cost_charts import cost_charts
-from semfreeze_dashboard.panels.decision import BUDGET, RULES, Decision, decision, deeper_cost
+from semfreeze_dashboard.panels.cost_charts import cost_charts, gpu_ruler
+from semfreeze_dashboard.panels.frontier_panel import frontier_panel, keep_saving, saving_choice
+from semfreeze_dashboard.panels.plan_basis import BUDGET, RULES, PlanBasis, deeper_cost, plan_basis
 from semfreeze_dashboard.panels.saving_panel import saving_panel
 from semfreeze_dashboard.panels.scores_panel import scores_to_come
 from semfreeze_dashboard.panels.undecided_panel import undecided_panel
@@ -33,16 +34,8 @@ from semfreeze_dashboard.text.analysis_text import escaped
 from semfreeze_dashboard.text.tooltips import TOOLTIPS
 from semfreeze_dashboard.text.visitor_text import visitor_text
 
-FRONTIER = "frontier"
-SAVINGS = tuple(frontier.SAVING_NAMES)
 _MOST_STEPS, _NARROW = 10_000_000, 135
 SHOWS_DEPTH = True
-
-
-def go_to_clicked_depth() -> None:
-    """Move the depth to the point that was clicked."""
-    for point in state.clicked(page.chart_key(FRONTIER)):
-        state.set_depth(int(point["customdata"][0]))
 
 
 @dataclass(frozen=True)
@@ -50,23 +43,23 @@ class _Shown:
     """What the page's charts and tables are of: one depth among all, in one setup.
 
     Attributes:
-        decided: rule, setup, and what every depth costs.
+        basis: rule, setup, and what every depth costs.
         depth: k.
         alternatives: the depth's cost and those it is compared with, by what they are called.
     """
 
-    decided: Decision
+    basis: PlanBasis
     depth: int
     alternatives: dict[str, DepthCost]
 
     @property
     def costs(self) -> CostTable:
-        costs: CostTable = self.decided.costs
+        costs: CostTable = self.basis.costs
         return costs
 
     @property
     def comparison(self) -> Comparison:
-        comparison: Comparison = self.decided.comparison
+        comparison: Comparison = self.basis.comparison
         return comparison
 
     @property
@@ -79,84 +72,90 @@ def body() -> None:
     ctx = page.page_context()
     run = ctx.opened.run
     with ctx.choices:
-        rule = rule_choice()
+        rule, saving = rule_choice(), saving_choice()
     with st.container() if rule == BUDGET else page.hidden("limits"):
         limit_inputs()
-    decided = decision(ctx)
-    costs = decided.costs
-    depth = page.depth_slider(ctx, decided.last_depth)
+    basis = plan_basis(ctx)
+    costs = basis.costs
+    depth = page.depth_slider(ctx, basis.last_depth)
     half = ctx.n_layers // 2
     alternatives = {f"freeze {depth}": costs.depths[depth], "full finetuning": costs.full}
     alternatives |= {
         f"freeze half, {half}": costs.depths[half],
-        lora_name(costs, decided.options.lora_rank or LORA_RANK): costs.lora,
+        lora_name(costs, basis.options.lora_rank or LORA_RANK): costs.lora,
     }
-    shown = _Shown(decided, depth, alternatives)
+    shown = _Shown(basis, depth, alternatives)
 
     conclusion(ctx, shown)
     page.selection_line(ctx, depth)
     metrics(ctx, shown)
-    cost_charts(alternatives, costs, decided.setup)
-    parts = parts_at_depth(run.shape, depth, lora=decided.setup.lora is not None)
-    saving_panel(run.shape, decided.setup, parts, decided.gpu, costs.depths)
-    frontier_chart(ctx, shown)
-    st.markdown("**What each rule says, and why**", help=TOOLTIPS["rule"])
-    if decided.opinion is not None and decided.opinion.freeze_depth is not None:
-        st.markdown(escaped(recommendation_sentence(decided.comparison.rules, rule, depth)))
-    st.dataframe(
-        opinion_table(decided.comparison).without(WHY).dicts(),
-        hide_index=True,
-        alt="The depth of every rule and its cost",
-    )
-    st.markdown("\n".join(f"- {escaped(line)}" for line in opinion_reasons(decided.comparison)))
-    scores_to_come(ctx.opened)
+    cost_charts(alternatives, costs, basis.setup)
+    parts = parts_at_depth(run.shape, depth, lora=basis.setup.lora is not None)
+    saving_panel(run.shape, basis.setup, parts, basis.gpu, costs.depths)
     deeper = deeper_choice(ctx, shown)
     if deeper is not None:
         wide = f"freeze {deeper.switch.wide_depth}, first {deeper.steps[0]:,} steps"
         alternatives = {wide: deeper.phases[0], **alternatives}
-    st.markdown("**GPUs it fits on**", help=TOOLTIPS["gpus"])
-    st.dataframe(tables.gpu_rows(alternatives, costs.depths, decided.gpu), hide_index=True, alt="Headroom on each GPU")
-    st.caption(badge_sentence(evidence_badge(compute.validations(ctx.opened), depth)))
+    gpu_ruler(alternatives, basis.gpu)
+    if basis.opinion is not None and basis.opinion.freeze_depth is not None:
+        st.markdown(escaped(recommendation_sentence(basis.comparison.rules, rule, depth)))
+    scores_to_come(ctx.opened)
+    page.details("rules", "What each rule recommends, and why", lambda: rules(shown))
+    page.details(
+        "frontier",
+        "Savings against gain coverage, every depth",
+        lambda: frontier_panel(ctx, costs.depths, basis.comparison, depth, saving),
+    )
+    page.details("gpus", "Every GPU in a table", lambda: gpu_table(alternatives, shown))
     with st.container(horizontal=True, vertical_alignment="center"):
         page.next_step(
             "Test this depth by a real finetune",
             "prove",
-            **state.link_to_finetune_form(depth, validation_form.start_depth(ctx.opened)),
+            **depth_choice.link_to_finetune_form(depth, validation_form.start_depth(ctx.opened)),
         )
         page.other_step("Use this plan", "use")
+
+
+def rules(shown: _Shown) -> None:
+    """The depth of every rule and score, its cost, and the reasons."""
+    st.dataframe(
+        opinion_table(shown.comparison).without(WHY).dicts(),
+        hide_index=True,
+        alt="The depth of every rule and its cost",
+    )
+    st.markdown("\n".join(f"- {escaped(line)}" for line in opinion_reasons(shown.comparison)))
+
+
+def gpu_table(alternatives: Mapping[str, DepthCost], shown: _Shown) -> None:
+    """The headroom of each alternative on each GPU."""
+    rows = tables.gpu_rows(alternatives, shown.costs.depths, shown.basis.gpu)
+    st.dataframe(rows, hide_index=True, alt="Headroom on each GPU")
 
 
 def rule_choice() -> str:
     """The rule that is asked."""
     return str(
         st.segmented_control(
-            "Rule", RULES, default=RULES[0], required=True, help=TOOLTIPS["rule"], **state.in_link("rule")
+            "Rule", RULES, default=RULES[0], required=True, help=TOOLTIPS["rule"], **link.in_link("rule")
         )
     )
 
 
-def saving_choice() -> str:
-    """What the frontier sets against coverage."""
-    names = frontier.SAVING_NAMES
-    return str(st.segmented_control("Saving", SAVINGS, default=SAVINGS[0], format_func=names.__getitem__, required=True,
-                                    **state.in_link("saving")))  # fmt: skip
-
-
 def link_choices(opened: OpenRun) -> None:
     """This page's widgets of the link, for pages that only keep them there."""
-    state.keep_choice("rule", RULES)
-    state.keep_number("wide", 0, _MOST_STEPS, 0)
-    state.keep_number("memory", 0.0, LARGEST_MEMORY_GIB, 0.0)
-    state.keep_number("compute", 1, 100, 100)
-    state.keep_choice("saving", SAVINGS)
+    link.keep_choice("rule", RULES)
+    link.keep_number("wide", 0, _MOST_STEPS, 0)
+    link.keep_number("memory", 0.0, LARGEST_MEMORY_GIB, 0.0)
+    link.keep_number("compute", 1, 100, 100)
+    keep_saving()
 
 
 def conclusion(ctx: page.PageContext, shown: _Shown) -> None:
     """What the depth trains and costs, and what the rule recommends."""
-    rule, opinion = shown.decided.rule, shown.decided.opinion
+    rule, opinion = shown.basis.rule, shown.basis.opinion
     sentences = depth_summary(shown.depth, ctx.n_layers, shown.cost)
     if opinion is not None and opinion.freeze_depth is None:
-        sentences.insert(0, no_recommendation(rule, opinion.candidate_depth))
+        sentences.insert(0, page_text.OWN_CHOICE)
     page.header(ctx, shown.depth, " ".join(sentences), readouts=page.depth_readouts(ctx))
     if opinion is None:
         st.info("Set a limit: GPU, memory, or compute.")
@@ -169,7 +168,7 @@ def conclusion(ctx: page.PageContext, shown: _Shown) -> None:
 
 def metrics(ctx: page.PageContext, shown: _Shown) -> None:
     """Compute, memory, coverage and time, and what the depth costs in the other kind of trainer."""
-    setup, gpu = shown.decided.setup, shown.decided.gpu
+    setup, gpu = shown.basis.setup, shown.basis.gpu
     cost, coverage = shown.cost, ctx.curve.coverage.at(shown.depth)
     measured = compute.finetune_rate(ctx.opened, setup.precision)[0]
     speed = training_speed(None, None, setup, gpu=gpu, measured=measured)
@@ -200,9 +199,9 @@ def metrics(ctx: page.PageContext, shown: _Shown) -> None:
 def deeper_choice(ctx: page.PageContext, shown: _Shown) -> ProgressiveCost | None:
     """What it costs to freeze this deep only after some steps; None where nobody asks for it, or it is not possible."""
     st.markdown("**Freezing deeper after some steps**", help=TOOLTIPS["wide steps"])
-    steps = int(st.number_input("First steps", 0, _MOST_STEPS, 0, width=_NARROW, **state.in_link("wide")))
+    steps = int(st.number_input("First steps", 0, _MOST_STEPS, 0, width=_NARROW, **link.in_link("wide")))
     try:
-        deeper: ProgressiveCost | None = deeper_cost(ctx, shown.decided, shown.depth)
+        deeper: ProgressiveCost | None = deeper_cost(ctx, shown.basis, shown.depth)
     except PlanError as error:
         st.info(escaped(page_text.NOT_DEEPER.format(steps=steps, problem=visitor_text(str(error)))))
         return None
@@ -212,21 +211,6 @@ def deeper_choice(ctx: page.PageContext, shown: _Shown) -> ProgressiveCost | Non
     rows = depth_cost_table(replace(one, progressive=deeper)).without(*(part for part, _ in costs.BYTES))
     st.dataframe(rows.dicts(), hide_index=True, alt="Cost of each phase")
     return deeper
-
-
-def frontier_chart(ctx: page.PageContext, shown: _Shown) -> None:
-    """What every depth saves against what it keeps of the gain; a click chooses a depth."""
-    saving = saving_choice()
-    depths, comparison = shown.costs.depths, shown.comparison
-    marks = {name: opinion for name, opinion in comparison.rules.items() if name != "manual"}
-    figure = frontier.draw_frontier(depths, ctx.curve.coverage, marks, shown.depth, saving)
-    if figure is None:
-        missing = f"{frontier.SAVING_NAMES[saving]} saved" if isfinite(ctx.curve.coverage.mean[0]) else "gain coverage"
-        st.info(f"The {missing} is not known for this run, so savings against gain coverage cannot be drawn.")
-        return
-    caption = f"{len(depths)} freeze depths; {ctx.curve.n_examples} examples. {comparison.agreement.summary}"
-    page.chart(FRONTIER, "Savings against gain coverage: click a depth", caption, figure, "frontier",
-               on_select=go_to_clicked_depth, selection_mode="points")  # fmt: skip
 
 
 draw = page.as_fragment(body)

@@ -18,11 +18,11 @@ from semfreeze_core.wording.costs import MEMORY_NOTE, estimate_sentence, lora_na
 from semfreeze_core.wording.plan import stack_sentence
 from semfreeze_dashboard.charts import costs
 from semfreeze_dashboard.components.layer_stack import draggable_stack
-from semfreeze_dashboard.data import compute, state
-from semfreeze_dashboard.data.run_folder import OpenRun
+from semfreeze_dashboard.data import compute, depth_choice, run_choice, setup_fields
+from semfreeze_dashboard.data.run_folder import OpenRun, server_catalog
 from semfreeze_dashboard.forms import estimate_form
 from semfreeze_dashboard.panels import page, saving_panel, tables
-from semfreeze_dashboard.panels.cost_charts import cost_charts, memory_caption
+from semfreeze_dashboard.panels.cost_charts import cost_charts, gpu_ruler, memory_caption
 from semfreeze_dashboard.server.failures import guarded
 from semfreeze_dashboard.text import page_text
 from semfreeze_dashboard.text.analysis_text import escaped
@@ -73,29 +73,29 @@ def body() -> None:
     model, rows = estimate_form.inputs()
     if model is None:
         with top:
-            st.markdown(f"#### {page_text.ESTIMATE_TITLE}")
+            page.conclusion(page_text.ESTIMATE_TITLE)
         return
     shape = compute.named_shape(model)
-    options, gpu = state.training_setup()
+    options, gpu = setup_fields.training_setup()
     options = replace(options, train_examples=rows)
-    state.note_estimate(model, shape.n_layers)
+    depth_choice.note_estimate(model, shape.n_layers)
     setup = setup_from_options(shape, None, options, with_reference=True, gpu=gpu)
     table = compute.estimate(model, setup, LoraSetup(options.lora_rank))
     last = len(table.depths) - 1
     with top:
         headline, stack, ruler = st.container(), st.container(), st.container()
     with ruler:
-        depth = state.estimate_slider(last, min(quarter_depth(shape.n_layers), last), TOOLTIPS["depth"])
+        depth = depth_choice.estimate_slider(last, min(quarter_depth(shape.n_layers), last), TOOLTIPS["depth"])
     speed = training_speed(None, None, setup, gpu=gpu)
     asked = _Estimate(shape, setup, gpu, table, speed, depth, options.lora_rank or 0)
     name = tables.short_source(model)
     with headline:
-        st.markdown(f"#### {escaped(estimate_sentence(name, shape.n_layers, depth, table, gpu, speed.rates))}")
+        page.conclusion(estimate_sentence(name, shape.n_layers, depth, table, gpu, speed.rates))
         st.caption(escaped(page_text.estimate_caption(shape, setup)))
     with stack:
         readouts = [page_text.depth_readout(cost, speed.rates, gpu) for cost in table.depths]
         draggable_stack(
-            shape.n_layers, depth, stack_sentence(shape.n_layers, depth), readouts, state.set_estimate_depth
+            shape.n_layers, depth, stack_sentence(shape.n_layers, depth), readouts, depth_choice.set_estimate_depth
         )
     saving_panel.saving_panel(
         shape, setup, parts_at_depth(shape, depth, lora=setup.lora is not None), gpu, table.depths
@@ -115,12 +115,13 @@ def figures(asked: _Estimate) -> None:
     page.chart("memory-by-depth", "Device memory by freeze depth", caption, figure, "memory")
     with st.expander("By part"):
         cost_charts(asked.alternatives, asked.table, asked.setup)
-    st.markdown("**GPUs it fits on**", help=TOOLTIPS["gpus"])
-    st.dataframe(
-        tables.gpu_rows(asked.alternatives, asked.table.depths, asked.gpu),
-        hide_index=True, alt="Headroom on each GPU",
-    )  # fmt: skip
-    st.info(page_text.ESTIMATE_NEXT)
+    gpu_ruler(asked.alternatives, asked.gpu)
+    with st.expander("Every GPU in a table"):
+        rows = tables.gpu_rows(asked.alternatives, asked.table.depths, asked.gpu)
+        st.dataframe(rows, hide_index=True, alt="Headroom on each GPU")
+    st.caption(page_text.ESTIMATE_NEXT)
+    if server_catalog().folder is not None:
+        page.next_step("Analyze my model and data", "data", do=run_choice.NEW_ANALYSIS)
 
 
 def setup_model(opened: OpenRun) -> tuple[ModelShape, None]:
@@ -136,9 +137,9 @@ def link_choices(opened: OpenRun) -> None:
     estimate_form.keep_inputs()
     model = estimate_form.model_of_link()
     known = model.lower() in KNOWN_SHAPES  # others may have to be asked for, which no other page waits for
-    n_layers = compute.named_shape(model).n_layers if known else state.estimated_layers(model)
+    n_layers = compute.named_shape(model).n_layers if known else depth_choice.estimated_layers(model)
     if n_layers is not None:
-        state.keep_estimate_depth(n_layers, quarter_depth(n_layers))
+        depth_choice.keep_estimate_depth(n_layers, quarter_depth(n_layers))
 
 
 draw = guarded(body)

@@ -2,13 +2,18 @@
 
 import streamlit as st
 
+from semfreeze_core.records.usual_depths import quarter_depth, two_thirds_depth
 from semfreeze_dashboard.charts.moving_stack import moving_stack_html
-from semfreeze_dashboard.data import compute, state
+from semfreeze_dashboard.data import compute, depth_choice, run_choice
 from semfreeze_dashboard.data.run_folder import server_catalog
+from semfreeze_dashboard.forms.validation_form import start_depth
 from semfreeze_dashboard.panels import page
 from semfreeze_dashboard.panels.recent_runs import recent_runs
 from semfreeze_dashboard.server.failures import guarded
 from semfreeze_dashboard.text import page_text
+from semfreeze_dashboard.text.analysis_text import escaped
+from semfreeze_dashboard.text.tooltips import TOOLTIPS
+from semfreeze_dashboard.text.visitor_text import visitor_text
 
 
 def open_runs() -> None:
@@ -16,15 +21,21 @@ def open_runs() -> None:
     ctx = page.page_context(chooses_metric=False)
     comparison = compute.comparison(ctx.opened, ctx.metric, None, None)
     depth = comparison.rules["coverage"].freeze_depth
-    page.header(ctx, depth, page_text.start_sentence(ctx.opened.name, comparison), drawing=moving_stack(ctx, depth))
-    next_steps()
+    if depth is None:
+        page.header(ctx, None, page_text.UNDECIDED.format(name=ctx.opened.name))
+        st.markdown(escaped(visitor_text(" ".join(comparison.rules["coverage"].reasons))))
+        undecided_steps(ctx)
+    else:
+        sentence = page_text.start_sentence(ctx.opened.name, comparison)
+        page.header(ctx, depth, sentence, drawing=moving_stack(ctx, depth))
+        next_steps()
     recent_runs(ctx.opened)
 
 
-def moving_stack(ctx: page.PageContext, depth: int | None) -> str | None:
-    """The stack as it freezes to the depth, with what that saves; None where no depth is recommended."""
+def moving_stack(ctx: page.PageContext, depth: int) -> str | None:
+    """The stack as it freezes to the depth, with what that saves; None in a setup that contradicts itself."""
     costs = page.depth_costs(ctx.opened)
-    if depth is None or costs is None:
+    if costs is None:
         return None
     table, speed = costs
     meters = page_text.start_meters(table, depth, speed.rates)
@@ -38,9 +49,29 @@ def next_steps() -> None:
     with st.container(horizontal=True, vertical_alignment="center"):
         page.next_step("See why, layer by layer", "analyze")
         page.other_step("Choose how deep, on my GPU", "decide")
-        if server_catalog().folder is not None:
-            page.other_step("Analyze my model and data", "data", do=state.NEW_ANALYSIS)
-        page.other_step("Just estimate a model", "estimate")
+        begin_steps()
+
+
+def begin_steps() -> None:
+    """The ways to begin with something else than the open run."""
+    if server_catalog().folder is not None:
+        page.other_step("Analyze my model and data", "data", do=run_choice.NEW_ANALYSIS)
+    page.other_step("Just estimate a model", "estimate")
+
+
+def undecided_steps(ctx: page.PageContext) -> None:
+    """Where to go from a run without a recommendation: the careful depth, or a finetune that decides."""
+    quarter, two_thirds = quarter_depth(ctx.n_layers), two_thirds_depth(ctx.n_layers)
+    st.markdown("**What you can do without a recommendation**", help=TOOLTIPS["undecided"])
+    with st.container(horizontal=True, vertical_alignment="center"):
+        page.next_step(f"Freeze a quarter, {quarter}, to be careful", "decide", depth=str(quarter))
+        page.other_step(
+            f"Test freezing two thirds, {two_thirds}, by a real finetune",
+            "prove",
+            **depth_choice.link_to_finetune_form(two_thirds, start_depth(ctx.opened)),
+        )
+        page.other_step("See why, layer by layer", "analyze")
+        begin_steps()
 
 
 draw = guarded(open_runs)

@@ -15,7 +15,7 @@ from semfreeze_core.wording.numbers import CI, counted
 from semfreeze_core.wording.plan import stack_sentence
 from semfreeze_dashboard.charts import compared
 from semfreeze_dashboard.charts.stack import stack_html
-from semfreeze_dashboard.data import compute, state
+from semfreeze_dashboard.data import compute, link
 from semfreeze_dashboard.data.run_folder import server_catalog
 from semfreeze_dashboard.panels import page
 from semfreeze_dashboard.panels.runs_panel import runs_panel
@@ -32,15 +32,15 @@ def body() -> None:
     """Who is compared, what they say, their curves, then calibration and the runs."""
     ctx = page.page_context()
     others = [name for name in server_catalog().names if name != ctx.opened.name]
-    chosen = ctx.choices.multiselect(
+    chosen = st.multiselect(
         "Compare with", others, max_selections=MOST_RUNS - 1, width=520, help=TOOLTIPS["compare"],
-        placeholder="other runs", **state.in_link("with"),
+        placeholder="other runs", **link.in_link("with"),
     )  # fmt: skip
     if chosen:
         side_by_side(ctx, chosen)
     else:
         depth = compute.comparison(ctx.opened, ctx.metric, None, None).rules["coverage"].freeze_depth
-        page.header(ctx, depth, f"{ctx.opened.name}, beside which run?")
+        page.header(ctx, depth, f"Compare {ctx.opened.name} with other runs.")
         st.info(page_text.COMPARE_WITH if others else page_text.NOTHING_TO_COMPARE)
     calibration()
     runs_panel()
@@ -51,7 +51,7 @@ def side_by_side(ctx: page.PageContext, chosen: list[str]) -> None:
     names = [ctx.opened.name, *chosen]
     comparison = compute.side_by_side(server_catalog(), tuple(names), ctx.metric)
     with ctx.top:
-        st.markdown(f"#### {escaped(depths_sentence(comparison))}")
+        page.conclusion(depths_sentence(comparison))
         for column in comparison.columns:
             depth = column.opinion.freeze_depth
             st.caption(f"**{escaped(column.name)}**: {escaped(page_text.run_sentence(column.run))}")
@@ -84,7 +84,7 @@ def side_by_side(ctx: page.PageContext, chosen: list[str]) -> None:
         page.chart("advantages", "How far each run's states are from chance", PLACES, figure, "advantage")
     quantity = st.segmented_control(
         "Difference of", ("gain coverage", "advantage"), default="gain coverage", required=True,
-        help=TOOLTIPS["difference"], **state.in_link("difference"),
+        help=TOOLTIPS["difference"], **link.in_link("difference"),
     )  # fmt: skip
     differences = {name: pair[quantity or "gain coverage"] for name, pair in comparison.differences.items()}
     first = comparison.columns[0].name
@@ -97,7 +97,7 @@ def side_by_side(ctx: page.PageContext, chosen: list[str]) -> None:
 def calibration() -> None:
     """Predicted against measured over every finetune that is kept."""
     folder = server_catalog().folder
-    st.markdown("##### Were predictions right?")
+    st.markdown("### Were predictions right?")
     report = compute.calibration_of_example() if folder is None else compute.calibration(folder)
     for problem in report.problems:
         st.warning(error_text(problem))

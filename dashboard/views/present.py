@@ -20,7 +20,7 @@ from semfreeze_core.wording.validation import finetune_conditions, measured_line
 from semfreeze_dashboard.charts import costs, curves, finetunes
 from semfreeze_dashboard.charts.stack import stack_html
 from semfreeze_dashboard.charts.theme import on_page
-from semfreeze_dashboard.data import compute, projections, state
+from semfreeze_dashboard.data import compute, link, projections, run_choice
 from semfreeze_dashboard.data.run_folder import OpenRun, server_catalog
 from semfreeze_dashboard.panels import page
 from semfreeze_dashboard.panels.top_bar import BAR
@@ -35,6 +35,8 @@ STYLE = f"""<style>
 html {{ font-size: 21px }}
 [data-testid=stSidebar], [data-testid=stSidebarCollapsedControl], [data-testid=stExpandSidebarButton],
 header[data-testid=stHeader], [class*=st-key-{BAR}] {{ display: none }}
+h1 {{ position: absolute; clip-path: inset(50%) }}
+[data-testid=stMarkdown] h2 {{ font-size: 2rem }}
 [data-testid=stMainBlockContainer] {{ padding-top: 1.5rem; padding-bottom: 1rem }}
 </style>"""
 # A link and not a button with st.switch_page, which refuses to leave a page whose link holds a widget's value.
@@ -51,7 +53,7 @@ def body() -> None:
     """The slide that the link names, and the keys to the next."""
     st.html(STYLE)
     try:
-        opened = compute.read(server_catalog(), state.open_run_name())
+        opened = compute.read(server_catalog(), run_choice.open_run_name())
     except RunError as error:
         st.error(error_text(error))
         return
@@ -59,11 +61,11 @@ def body() -> None:
     curve = compute.curve(opened, METRIC)
     recommended = compute.comparison(opened, METRIC, None, None).rules["coverage"].freeze_depth
     names = list(SLIDES)
-    slide = state.slide(names)
+    slide = link.slide(names)
     at = names.index(slide)
     # Above the slide, whose height changes, and before its name, whose length does: the buttons stay where they are.
     with st.container(horizontal=True, vertical_alignment="center"):
-        turn = {"on_click": state.turn_to, "type": "tertiary"}
+        turn = {"on_click": link.turn_to, "type": "tertiary"}
         st.button("Back", shortcut="Left", disabled=at == 0, args=(names[max(at - 1, 0)],), **turn)
         st.button("Next", shortcut="Right", disabled=slide == names[-1], args=(names[(at + 1) % len(names)],), **turn)
         with st.container(key=LEAVE, width="content"):
@@ -105,7 +107,7 @@ def traces(opened: OpenRun, curve: GainCurve, depth: int) -> None:
     display = opened.run.display
     st.markdown(f"## {escaped(distance_sentence(display, curve, depth))}")
     points = projections.pca_points(display, 2)
-    figure = compute.projection(opened, points, "label", METRIC, PATHS, (), depth)
+    figure = compute.projection(opened, points, "label", METRIC, PATHS, (), depth, depth, curve)
     picture("projection", figure, page_text.pca_caption(display, len(points.positions), depth, True))
 
 
@@ -186,7 +188,7 @@ def picture(name: str, figure: go.Figure, caption: str) -> None:
     large.for_each_annotation(lambda label: label.update(yshift=2.7 * (label.yshift or 0)))  # clear of thicker bars
     large.update_xaxes(title={"font": {"size": FONT}})
     large.update_yaxes(title={"font": {"size": FONT}})
-    drawn = go.Figure(on_page(large, state.dark_theme()), _validate=False)
+    drawn = go.Figure(on_page(large, page.dark_theme()), _validate=False)
     st.plotly_chart(drawn, theme=None, key=f"slide-{name}", alt=caption, config={"displayModeBar": False})
     st.caption(escaped(caption))
 

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from semfreeze_core.records.validation import REPORT, ValidationReport
 from semfreeze_core.runs.folder import PILOTS, SWEEPS, VALIDATIONS
@@ -20,7 +21,7 @@ from semfreeze_core.wording.validation import (
 )
 from semfreeze_dashboard.charts import finetunes
 from semfreeze_dashboard.charts.losses import Along, draw_losses, lines
-from semfreeze_dashboard.data import compute, state
+from semfreeze_dashboard.data import compute, depth_choice, link, news
 from semfreeze_dashboard.data.run_folder import EXAMPLE, OpenRun, server_catalog
 from semfreeze_dashboard.data.visitor_requests import submit
 from semfreeze_dashboard.forms import finetune_form, validation_form
@@ -39,25 +40,30 @@ _FOLDERS = {"validation": VALIDATIONS, "sweep": SWEEPS, "pilots": PILOTS}
 
 def body() -> None:
     """The verdict, the curves it rests on, predicted beside measured; then the form of a new one."""
-    ctx = page.page_context()
+    ctx = page.page_context(chooses_metric=False)
     reports = compute.validations(ctx.opened)
+    choices = st.container(horizontal=True, vertical_alignment="bottom", gap="medium")
     name = None
     if reports:
         names = list(reports)
-        state.show_started("validation", names)
-        name = ctx.choices.selectbox("Validation", names, len(names) - 1, width=320, **state.in_link("validation"))
+        news.show_started("validation", names)
+        name = choices.selectbox("Validation", names, len(names) - 1, width=320, **link.in_link("validation"))
     report = reports[name] if name else None
-    depth = report.freeze_depth if report else page.start_depth(ctx)
+    depth = report.freeze_depth if report else depth_choice.depth_of_link(page.start_depth(ctx))
     if report is not None and report.layers is not None:
         depth = None  # no depth says which layers those are; the headline does
     page.header(ctx, depth, validation_text.validation_sentence(report), validated=False)
     results, waiting, form = page.sections(3)
     with results:
         if name and report is not None:
-            validation_result(ctx, name, report)
+            validation_result(ctx, choices, name, report)
+        finetune_panel.finetunes_panel(ctx)
         sweep_panel.sweep_panel(ctx)
         pilots_panel.pilots_panel(ctx)
-        finetune_panel.finetunes_panel(ctx)
+        if reports:
+            page.next_step("Use this plan", "use")
+        else:
+            first_step(ctx, depth or 0)
     folder = server_catalog().folder
     if folder is None:
         st.info("A demonstration trains nothing.")
@@ -68,20 +74,29 @@ def body() -> None:
         new_finetune(ctx, folder)
 
 
+def first_step(ctx: page.PageContext, depth: int) -> None:
+    """What to do where nothing has tested the plan: the form below, opened at the depth."""
+    if server_catalog().folder is not None and link.text("prove", "").lower() != "true":  # where it is not open yet
+        st.markdown(page_text.PROVE_FIRST)
+        query = depth_choice.finetune_form_query(depth, validation_form.start_depth(ctx.opened))
+        label = f"Test freezing {depth} by a real finetune" if depth else "Choose what to test by a real finetune"
+        page.next_step(label, "prove", **query)
+
+
 def link_choices(opened: OpenRun) -> None:
     """This page's widgets of the link, for pages that only keep them there."""
-    state.keep_choice("start", STARTS)
+    link.keep_choice("start", STARTS)
     finetune_form.keep_choices()
 
 
-def validation_result(ctx: page.PageContext, name: str, report: ValidationReport) -> None:
-    """Curves, shares kept, and what was predicted beside what was measured."""
+def validation_result(ctx: page.PageContext, choices: DeltaGenerator, name: str, report: ValidationReport) -> None:
+    """Curves and shares kept; numbers, and what was predicted beside what was measured, when they are opened."""
     settings = report.settings
     sets = page_text.data_name(settings.train), page_text.data_name(settings.eval)
     conditions = finetune_conditions(settings, report.baseline.n_items, *sets)
-    along = ctx.choices.segmented_control(
+    along = choices.segmented_control(
         "Along", ("seconds", "steps"), default="seconds", required=True, help=TOOLTIPS["along"],
-        **state.in_link("along"),
+        **link.in_link("along"),
     )  # fmt: skip
     for warning in report.warnings:
         st.warning(escaped(visitor_text(warning)))
@@ -92,14 +107,18 @@ def validation_result(ctx: page.PageContext, name: str, report: ValidationReport
         return
     intervals = f"{conditions} Intervals: {CI}, bootstrap over examples and seeds."
     page.chart("kept", "Share of full finetuning's improvement kept", intervals, finetunes.draw_kept(report), "kept")
+    page.details("figures", "Quality and cost of every variant, answers before and after", lambda: figures(report))
+
+
+def figures(report: ValidationReport) -> None:
+    """Quality, learning rates, cost and answers of every variant in tables."""
     st.markdown("**Quality of every variant**", help=TOOLTIPS["kept"])
     st.dataframe(quality_table(report).dicts(), hide_index=True, alt="Loss and loss reduction of every variant")
     st.caption(quality_caption(report))
     chosen, *tried = rate_lines(report)
     st.caption(chosen)
     if tried:
-        with st.expander("Learning rates tried"):
-            st.markdown("\n".join(f"- {escaped(line)}" for line in tried))
+        st.markdown("Learning rates tried:\n" + "\n".join(f"- {escaped(line)}" for line in tried))
     st.markdown("**Estimated and measured cost**", help=TOOLTIPS["measured"])
     st.dataframe(arm_cost_table(report).dicts(), hide_index=True, alt="Estimated and measured cost of every variant")
     st.caption(arm_cost_caption(report))
@@ -145,9 +164,9 @@ def loss_chart(ctx: page.PageContext, name: str, along: Along, caption: str) -> 
 
 def new_finetune(ctx: page.PageContext, runs: Path) -> None:
     """The forms of new finetunes: those that test the plan, and one that gives a model."""
-    with st.expander("Finetune for real", expanded=False, on_change="rerun", **state.in_link("prove")):
+    with st.expander("Finetune for real", expanded=False, on_change="rerun", **link.in_link("prove")):
         start = st.segmented_control(
-            "Start", STARTS, default=STARTS[0], required=True, help=TOOLTIPS["start"], **state.in_link("start"),
+            "Start", STARTS, default=STARTS[0], required=True, help=TOOLTIPS["start"], **link.in_link("start"),
         )  # fmt: skip
         finetune_panel.start_finetune(ctx, runs, shown=start == FINETUNE)
         if start != FINETUNE:
@@ -173,8 +192,8 @@ def new_validation(ctx: page.PageContext, runs: Path, preset: validation_form.Pr
     st.code(command_text((*command, f"--out={out}")), language="bash", wrap_lines=True)
     if st.button("Start", type="primary", disabled=name == EXAMPLE):
         submit(runs, command, f"{request.kind} of {ctx.opened.name}", out)  # goes on where one was interrupted
-        state.await_started(out.name)
-        state.announce(f"Started: {request.kind} of {ctx.opened.name}. Follow it under Jobs.")
+        news.await_started(out.name)
+        news.announce(f"Started: {request.kind} of {ctx.opened.name}. Follow it under Jobs.")
         st.rerun(scope="app")
     if name == EXAMPLE:
         st.caption("The bundled run comes with its validation. Analyze a model to validate your own plan.")

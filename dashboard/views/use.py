@@ -2,11 +2,11 @@
 
 import streamlit as st
 
-from semfreeze_core.wording.plan import depth_headline, no_recommendation
-from semfreeze_dashboard.data import state
+from semfreeze_core.wording.plan import depth_headline
+from semfreeze_dashboard.data import link
 from semfreeze_dashboard.data.run_folder import OpenRun
 from semfreeze_dashboard.panels import export_panel, page
-from semfreeze_dashboard.panels.decision import decision, selection
+from semfreeze_dashboard.panels.plan_basis import plan_basis, selection
 from semfreeze_dashboard.text import page_text
 from semfreeze_dashboard.text.tooltips import TOOLTIPS
 
@@ -16,14 +16,14 @@ SHOWS_DEPTH = True
 def body() -> None:
     """The plan's files, then the trainer that is chosen."""
     ctx = page.page_context(chooses_metric=False)
-    decided = decision(ctx)
-    depth = page.depth_slider(ctx, decided.last_depth)
+    basis = plan_basis(ctx)
+    depth = page.depth_slider(ctx, basis.last_depth)
     sentences = [depth_headline(depth, ctx.n_layers), page_text.USE_CONCLUSION]
-    opinion = decided.opinion
+    opinion = basis.opinion
     if opinion is not None and opinion.freeze_depth is None:
-        sentences.insert(0, no_recommendation(decided.rule, opinion.candidate_depth))
+        sentences.insert(0, page_text.OWN_CHOICE)
     page.header(ctx, depth, " ".join(sentences), readouts=page.depth_readouts(ctx))
-    chosen = selection(ctx, decided, depth)
+    chosen = selection(ctx, basis, depth)
     export_panel.downloads(ctx, chosen)
     export_panel.instructions(chosen, trainer_choice())
     export_panel.same_as_code(chosen)
@@ -34,14 +34,14 @@ def trainer_choice() -> str:
     return str(
         st.segmented_control(
             "Train it with", export_panel.TRAINERS, default=export_panel.TRAINERS[0], required=True,
-            help=TOOLTIPS["trainer"], **state.in_link("trainer"),
+            help=TOOLTIPS["trainer"], **link.in_link("trainer"),
         )
     )  # fmt: skip
 
 
 def link_choices(opened: OpenRun) -> None:
     """This page's widgets of the link, for pages that only keep them there."""
-    state.keep_choice("trainer", export_panel.TRAINERS)
+    link.keep_choice("trainer", export_panel.TRAINERS)
 
 
 draw = page.as_fragment(body)

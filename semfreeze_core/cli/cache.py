@@ -10,7 +10,7 @@ from semfreeze_core.wording.escaping import terminal_text
 
 cache_app = typer.Typer(
     no_args_is_help=True,
-    help="List and clear cached files (converted models, boundary states, spectra, UMAP layouts).",
+    help="List and clear cached files (converted models, models sent by Ray, boundary states, spectra, UMAP layouts).",
 )
 app.add_typer(cache_app, name="cache")
 

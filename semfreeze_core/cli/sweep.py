@@ -12,6 +12,7 @@ from semfreeze_core.cli.options.finetune import (
     FinetuneFlags,
     OutputFolderOption,
     RatesOption,
+    RunnerOption,
     TrainDataOption,
     TrainExamplesOption,
     require,
@@ -39,6 +40,7 @@ def sweep(
     lr: RatesOption = "auto",
     train_examples: TrainExamplesOption = TRAIN_ROWS,
     eval_examples: EvalExamplesOption = EVAL_ROWS,
+    runner: RunnerOption = None,
     out: OutputFolderOption = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing sweep.")] = False,
     *,
@@ -95,7 +97,8 @@ def sweep(
     )
     folder = default_folder(run, made.run_folder, train, SWEEPS) if out is None else user_path(str(out))
     with progress_on_stderr(quiet) as progress:
-        report = run_sweep(request, curve_of(analysis, metric), picks, folder, overwrite=overwrite, progress=progress)
+        curve = curve_of(analysis, metric)
+        report = run_sweep(request, curve, picks, folder, overwrite=overwrite, progress=progress, runner=runner)
     if as_json:
         print_json(report.model_dump(mode="json"))
     else:

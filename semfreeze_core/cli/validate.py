@@ -12,6 +12,7 @@ from semfreeze_core.cli.options.finetune import (
     FinetuneFlags,
     OutputFolderOption,
     RatesOption,
+    RunnerOption,
     TrainDataOption,
     TrainExamplesOption,
     require,
@@ -63,6 +64,7 @@ def validate(
     depth: Annotated[int | None, typer.Option(help="Your own freeze depth, in place of the rule's.")] = None,
     train_examples: TrainExamplesOption = TRAIN_ROWS,
     eval_examples: EvalExamplesOption = EVAL_ROWS,
+    runner: RunnerOption = None,
     out: OutputFolderOption = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing validation.")] = False,
     *,
@@ -114,7 +116,7 @@ def validate(
     folder = default_folder(plan, made.run_folder, train) if out is None else user_path(str(out))
     with progress_on_stderr(quiet) as progress:
         request = with_example_depths(request, progress)
-        report = run_validation(request, folder, overwrite=overwrite, progress=progress)
+        report = run_validation(request, folder, overwrite=overwrite, progress=progress, runner=runner)
     if as_json:
         print_json(report.model_dump(mode="json", exclude={"runs"}))
     else:

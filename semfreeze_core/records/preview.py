@@ -67,6 +67,23 @@ class DataPreview:
 
 
 @dataclass(frozen=True)
+class LayerPlacement:
+    """Where an analysis keeps the layers of a model for which its device has no room.
+
+    Attributes:
+        on_device: number of layers on the device, the last ones.
+        in_memory: number of layers in the machine's memory, before those.
+        on_disk: number of layers on disk, the first ones.
+        disk_bytes: of those, read anew in every forward pass.
+    """
+
+    on_device: int
+    in_memory: int
+    on_disk: int
+    disk_bytes: int
+
+
+@dataclass(frozen=True)
 class MemoryForecast:
     """Memory that a reading needs, before it is begun.
 
@@ -78,6 +95,7 @@ class MemoryForecast:
         states_bytes: the display sample's states and their projection, an upper bound.
         process_bytes: what the process takes before it loads a model; 0 on a GPU, whose memory is counted apart.
         free_bytes: free on the device.
+        placement: of the layers, where the device has no room for all of them; None also where none would help.
     """
 
     parameters: int
@@ -87,6 +105,7 @@ class MemoryForecast:
     states_bytes: int
     process_bytes: int
     free_bytes: int
+    placement: LayerPlacement | None = None
 
     @property
     def needed_bytes(self) -> int:
@@ -94,4 +113,5 @@ class MemoryForecast:
 
     @property
     def fits(self) -> bool:
-        return self.needed_bytes <= self.free_bytes
+        """Whether the analysis can run, with all layers on the device or with some kept elsewhere."""
+        return self.needed_bytes <= self.free_bytes or self.placement is not None

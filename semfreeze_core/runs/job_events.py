@@ -4,7 +4,7 @@ import json
 import time
 from collections.abc import Collection
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -37,6 +37,15 @@ class _Message(BaseModel):
     message: str
 
 
+@dataclass
+class _Lane:
+    """A stage of one of several trainings at once, or of the only one."""
+
+    stage: str
+    begun: float  # by a clock that nobody sets
+    done_before: int
+
+
 class EventWriter:
     """A progress listener that appends to a job's events; steps of one stage at most twice a second.
 
@@ -47,14 +56,14 @@ class EventWriter:
     def __init__(self, folder: Path) -> None:
         self.path, self.messages = folder / EVENTS, folder / MESSAGES
         self.stages: list[str] = []
-        self.stage: str | None = None
-        self.begun = self.written = 0.0  # by a clock that nobody sets
-        self.done_before = 0
+        self.lanes: dict[str, _Lane] = {}
+        self.written = 0.0
 
     def __call__(self, event: ProgressEvent) -> None:
         now = time.monotonic()
-        if event.stage != self.stage:
-            self.stage, self.begun, self.done_before = event.stage, now, event.done
+        lane = self.lanes.get(event.lane)
+        if lane is None or event.stage != lane.stage:
+            lane = self.lanes[event.lane] = _Lane(event.stage, now, event.done)
             self.stages += [] if event.stage in self.stages else [event.stage]
         else:
             last = event.total is not None and event.done >= event.total
@@ -64,8 +73,8 @@ class EventWriter:
         line = {
             "time": time.time(),
             **asdict(event),
-            "done_before": self.done_before,
-            "seconds": now - self.begun,
+            "done_before": lane.done_before,
+            "seconds": now - lane.begun,
             "stages": self.stages,
         }
         _append(self.path, line)

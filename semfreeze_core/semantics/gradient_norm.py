@@ -15,6 +15,7 @@ from semfreeze_core.records.scores import LayerScore, unmeasured
 from semfreeze_core.semantics.extraction import default_batch_tokens
 from semfreeze_core.semantics.positions import Batch, Positions, length_buckets, make_batch
 from semfreeze_core.sources.models.decoder import Decoder
+from semfreeze_core.sources.models.placement import is_elsewhere
 from semfreeze_core.sources.models.probe import hidden_state
 
 _HEAD_CHUNK = 256  # positions whose whole logits are held at once
@@ -52,6 +53,9 @@ def gradient_score(
     Source: Lee et al. 2023 (Surgical Fine-Tuning, arXiv 2210.11466), who take the ratio of every tensor and raise its
     learning rate by it; one ratio a layer is ours.
     """
+    if is_elsewhere(decoder.model):
+        reason = "gradients need every layer on the device, and it has no room for all"
+        return unmeasured("gradient_norm", len(decoder.layers), "the examples", reason)
     n, parameters = len(examples), list(decoder.model.parameters())
     required = [parameter.requires_grad for parameter in parameters]
     buckets = length_buckets([len(e.input_ids) for e in examples], max_tokens or default_batch_tokens(decoder.device))

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from semfreeze_core.progress import Progress, ProgressEvent, silent
 from semfreeze_core.records.scores import LayerScore, unmeasured
+from semfreeze_core.sources.models.placement import parameter_values
 
 _SMALLEST = 8  # rows or columns below which a matrix has no bulk of singular values
 _MOST_WORK = 10**11  # multiplications, see `spectrum_work`; some ten seconds on two cores
@@ -81,15 +82,22 @@ def singular_values(matrix: Tensor) -> npt.NDArray[np.float64]:
 
 def layer_matrices(layer: nn.Module) -> Iterator[Tensor]:
     """The layer's weight matrices, a stack of experts' one by one; those with a side below 8 left out."""
-    for parameter in layer.parameters():
-        if parameter.ndim in (2, 3) and min(parameter.shape[-2:]) >= _SMALLEST:
-            yield from parameter.detach().reshape(-1, *parameter.shape[-2:])
+    for _, parameter in parameter_values(layer):
+        if _has_matrices(parameter):
+            yield from parameter.reshape(-1, *parameter.shape[-2:])
+
+
+def _has_matrices(parameter: Tensor) -> bool:
+    return parameter.ndim in (2, 3) and min(parameter.shape[-2:]) >= _SMALLEST
 
 
 def spectrum_work(layers: nn.ModuleList) -> int:
     """Multiplications that all singular values take, roughly: p^2 (p + q) a matrix of p <= q rows and columns."""
-    sides = (sorted(matrix.shape) for layer in layers for matrix in layer_matrices(layer))
-    return sum(p * p * (p + q) for p, q in sides)
+    work = 0
+    for parameter in filter(_has_matrices, layers.parameters()):
+        p, q = sorted(parameter.shape[-2:])
+        work += parameter.shape[:-2].numel() * p * p * (p + q)
+    return work
 
 
 def is_worth_keeping(layers: nn.ModuleList) -> bool:

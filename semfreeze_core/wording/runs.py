@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from semfreeze_core.records.gain import Band, GainCurve, Verdict
     from semfreeze_core.records.job import JobState
     from semfreeze_core.records.manifest import RunManifest
-    from semfreeze_core.records.preview import MemoryForecast
+    from semfreeze_core.records.preview import LayerPlacement, MemoryForecast
     from semfreeze_core.records.scores import LayerScore
 
 BASELINE = "random-label baseline"
@@ -255,7 +255,19 @@ def memory_sentence(memory: MemoryForecast) -> str:
         f"The analysis needs about {gib(memory.needed_bytes)} ({', '.join(parts)}); {gib(memory.free_bytes)} are free "
         f"on {memory.device}."
     )
+    if memory.placement is not None:
+        return f"{needs} {placement_sentence(memory.placement, memory.device)}"
     if memory.fits:
         return needs
     other = "a smaller model" if memory.dtype == "bfloat16" else "bfloat16, which needs half, or a smaller model"
     return f"Not enough memory. {needs} Use {other}, or another device."
+
+
+def placement_sentence(placement: LayerPlacement, device: str) -> str:
+    """Where the layers are that a device has no room for, and what that costs."""
+    n_layers = placement.on_device + placement.in_memory + placement.on_disk
+    parts = [f"{placement.on_device} of {n_layers} layers stay on {device}"]
+    parts += [f"{placement.in_memory} in the machine's memory"] if placement.in_memory else []
+    if placement.on_disk:
+        parts.append(f"{placement.on_disk} on disk, {gib(placement.disk_bytes)} that every forward pass reads")
+    return f"Slow: {'; '.join(parts)}."

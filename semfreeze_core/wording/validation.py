@@ -22,6 +22,7 @@ from semfreeze_core.wording.rates import learning_rate, rates_line, search_line
 from semfreeze_core.wording.tables import Column, Table, table
 
 if TYPE_CHECKING:
+    from semfreeze_core.plan.document import Badge
     from semfreeze_core.records.interval import IntervalEntry
     from semfreeze_core.records.training import DepthSwitch
     from semfreeze_core.records.validation import ArmSummary, Budget, LiveArm, ValidationReport, ValidationSettings
@@ -156,6 +157,33 @@ def measured_sentence(reports: Mapping[str, ValidationReport], depth: int | None
     return f"Measured ({depth_tested(report)}; {sample_size(report)}). {verdict_sentence(report, budget)}"
 
 
+def evidence_text(badge: Badge, reports: Mapping[str, ValidationReport], depth: int | None) -> str:
+    """What a plan's badge rests on, in short: the shares that finished finetunes kept, or that there are none.
+
+    Args:
+        badge: which stands beside it.
+        reports: the run's validations by name.
+        depth: k, or None where none is recommended.
+    """
+    tested = list(finished_at(reports, depth).values())
+    if tested:
+        return " ".join(map(_kept_sentence, tested))
+    text = "Short finetunes of several variants chose it." if badge == "checked" else "No finetune has confirmed it."
+    depths = validated_depths(reports)
+    return f"{text} Validated depths: {', '.join(map(str, depths))}." if depths else text
+
+
+def _kept_sentence(report: ValidationReport) -> str:
+    planned, parts = report.arms.get("planned"), []
+    of_what = " of full finetuning's loss reduction"
+    for budget, verdict in report.verdicts.items():
+        share = MISSING if planned is None else percent_interval(_kept(planned, budget))
+        kept = "unknown" if share == MISSING else f"{share}{of_what}"
+        parts.append(f"{same(budget).capitalize()}: {kept}, {shown_verdict(verdict)}.")
+        of_what = ""  # said once
+    return " ".join([*parts, f"{CI}, {sample_size(report)}."])
+
+
 def measured_lines(
     reports: Mapping[str, ValidationReport], depth: int | None, n_layers: int, switch: DepthSwitch | None = None
 ) -> list[str]:
@@ -172,6 +200,12 @@ def measured_lines(
     return here or [not_measured_sentence(reports, depth, n_layers, switch=switch)]
 
 
+def validated_depths(reports: Mapping[str, ValidationReport]) -> list[int]:
+    """Freeze depths that finished validations tested, rising; those of layer sets and switches are left out."""
+    finished = [one for one in reports.values() if one.finished and one.layers is None and one.switch is None]
+    return sorted({one.freeze_depth for one in finished if one.freeze_depth is not None})
+
+
 def not_measured_sentence(
     reports: Mapping[str, ValidationReport],
     depth: int | None,
@@ -183,8 +217,7 @@ def not_measured_sentence(
     tested = "this plan" if depth is None else f"freezing {depth} of {n_layers} layers"
     tested = tested if layers is None else f"training layers {layers} of {n_layers}"
     tested = tested if switch is None else f"freezing {switch_depths(switch)} of {n_layers} layers"
-    finished = [one for one in reports.values() if one.finished and one.layers is None and one.switch is None]
-    elsewhere = sorted({one.freeze_depth for one in finished if one.freeze_depth is not None})
+    elsewhere = validated_depths(reports)
     others = f" Validated depths: {', '.join(map(str, elsewhere))}." if elsewhere else ""
     return f"Not measured yet: no finished validation of this run tested {tested}.{others}"
 

@@ -41,8 +41,13 @@ PACKAGES = ("streamlit", "plotly", "playwright")
 FLAGS = ["--no-sandbox"]
 SPACES, LASSOED, MOVES = 31, 800, 9
 UNITS = {"play, drawn": "pictures per second", "lasso, points": "points"}
-CONCLUSION = "document.querySelector('h4')?.textContent"
-PAINTED = f"{CONCLUSION} && document.querySelector('[role=img][aria-label^=\"Layer stack\"]')"
+CONCLUSION = "document.querySelector('h2')?.textContent"
+STACK = '[role=img][aria-label^="Layer stack"]'
+# The stack that can be dragged stands in a tree of its own, which a query of the page does not enter.
+PAINTED = (
+    f"{CONCLUSION} && (document.querySelector('{STACK}')"
+    f" || [...document.querySelectorAll('.st-key-layer-stack *')].some(e => e.shadowRoot?.querySelector('{STACK}')))"
+)
 PAGES = {"data": CONCLUSION, "analyze": PAINTED, "decide": PAINTED, "prove": PAINTED, "use": PAINTED}
 
 # On every page, before its own scripts: when a condition came true, and when messages went and came.
@@ -70,7 +75,7 @@ window.WebSocket = class extends Plain {
 
 MOVE = """
 () => {
-    const before = document.querySelector('h4').textContent;
+    const before = document.querySelector('h2').textContent;
     const state = () => document.querySelector('[data-testid=stApp]').dataset.testScriptState;
     let redrawn = 0;  // when a chart was last touched
     const watch = new MutationObserver(changes => {
@@ -80,7 +85,7 @@ MOVE = """
     window.messages.sent = 0;
     window.move = new Promise(done => document.addEventListener('keydown', async () => {
         const pressed = performance.now();
-        const sentence = await window.since(pressed, () => document.querySelector('h4').textContent !== before);
+        const sentence = await window.since(pressed, () => document.querySelector('h2').textContent !== before);
         await window.since(pressed, () => redrawn && state() === 'notRunning' && performance.now() - redrawn > 600);
         watch.disconnect();
         const {sent, received} = window.messages;

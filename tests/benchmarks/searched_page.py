@@ -191,7 +191,9 @@ def draw(tasks: Sequence[Task]) -> go.Figure:
             marker={"color": color, "size": 11},
         )  # fmt: skip
     figure.add_hline(y=100, line={"color": INK, "dash": "dot", "width": 1})
-    figure.update_yaxes(title_text="% of full finetuning's loss reduction")
+    every = [task.kept_at_steps(variant) for name in columns(tasks[0]) for task, variant in trained(tasks, name)]
+    low, high = min(share.low for share in every), max(share.high for share in every)
+    figure.update_yaxes(title_text="% of full finetuning's loss reduction", range=[100 * low - 4, 100 * high + 4])
     figure.update_layout(
         template="plotly_white", width=1100, height=420, scattermode="group", scattergap=0.5,
         legend={"orientation": "h", "y": 1.12}, margin={"t": 40},

@@ -106,7 +106,7 @@ class Reader:
 
     @property
     def sentence(self) -> str:
-        return self.window.locator("h4").first.inner_text()
+        return self.window.locator("h2").first.inner_text()
 
     def chart(self, title: str):
         """The figure whose alt text begins with a title."""

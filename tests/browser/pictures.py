@@ -1,16 +1,20 @@
 """The README's pictures, of every page on the example: `python -m tests.browser.pictures [--out FOLDER]`."""
 
 import argparse
+from collections.abc import Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Literal
 
 from PIL import Image
 from playwright.sync_api import Page
 
+from semfreeze_core.runs.reports import list_validations
+from semfreeze_core.runs.store import example_run
 from semfreeze_core.storage import write_atomically
+from semfreeze_dashboard.charts.losses import draw_losses
+from semfreeze_dashboard.charts.theme import BELOW_AXIS, figure_html
 from tests.browser.served import chromium, served
 
 OUT = Path(__file__).parents[2] / ".github" / "pictures"
@@ -18,6 +22,10 @@ WIDTH, HEIGHT = 1400, 900
 MOST_BYTES, MARGIN = 250_000, 12
 MOST_MOVING_BYTES, COLORS = 2 * 2**20, 64
 MOVES_FOR, FRAME, LAST_FRAME = 3600, 90, 2500  # milliseconds
+RACE_FRAME = 120  # as on the page
+RACE_SIZE = {"width": 960, "height": 460}
+SHOW_FRAME = """name => Plotly.animate(document.querySelector('.js-plotly-plot'), [name],
+    { mode: 'immediate', frame: { duration: 0, redraw: true }, transition: { duration: 0 } })"""
 
 
 @dataclass(frozen=True)
@@ -30,7 +38,6 @@ class Picture:
         figure: beginning of the title of a chart that has to be drawn; "" where there is none.
         top: words that the picture begins at; "" begins where the page does.
         last: selector of what the picture ends below; "" ends where the window does.
-        theme: of the reader.
     """
 
     name: str
@@ -38,7 +45,6 @@ class Picture:
     figure: str = ""
     top: str = ""
     last: str = ""
-    theme: Literal["light", "dark"] = "light"
 
 
 PICTURES = (
@@ -47,13 +53,10 @@ PICTURES = (
         "analyze",
         "analyze",
         "Hidden states in one projection",
-        top="Projection",
+        top="Hidden states in one projection, layer by layer",
         last="[class*=st-key-projection-PCA-0-numbers]",
     ),
-    Picture("contributions", "analyze", "What each layer adds", top="What each layer adds"),
     Picture("decide", "decide", "Device memory by part"),
-    Picture("prove", "prove", "Eval loss of every variant"),
-    Picture("decide-dark", "decide", "Device memory by part", theme="dark"),
 )
 
 
@@ -92,10 +95,32 @@ def moving(page: Page) -> bytes:
                 animation => { animation.pause(); animation.currentTime = time })""",
             milliseconds,
         )
-        shown = Image.open(BytesIO(stack.screenshot(animations="allow"))).convert("RGB")
-        frames.append(shown.quantize(COLORS, dither=Image.Dither.NONE))
+        frames.append(stack.screenshot(animations="allow"))
+    return animated(frames, FRAME)
+
+
+def race(page: Page) -> bytes:
+    """The race of the example's validation, played once, as an animated GIF; the figure of the page Prove by itself."""
+    (report,) = list_validations(example_run()).values()
+    figure = draw_losses(report, "seconds")
+    figure.layout.updatemenus = ()
+    figure.update_layout(margin={"b": BELOW_AXIS}, **RACE_SIZE)
+    page.set_viewport_size(RACE_SIZE)  # type: ignore[arg-type]  # width and height
+    page.set_content(f"<style>body {{ margin: 0 }}</style>{figure_html(figure, include_plotlyjs=True)}")
+    chart = page.locator(".js-plotly-plot")
+    chart.locator(".main-svg").first.wait_for()
+    frames = []
+    for frame in figure.frames:
+        page.evaluate(SHOW_FRAME, frame.name)
+        frames.append(chart.screenshot())
+    return animated(frames, RACE_FRAME)
+
+
+def animated(screenshots: Sequence[bytes], milliseconds: int) -> bytes:
+    """Screenshots as an animated GIF that stands still at its end for a while, then begins again."""
+    frames = [Image.open(BytesIO(png)).convert("RGB").quantize(COLORS, dither=Image.Dither.NONE) for png in screenshots]
+    durations = [milliseconds] * (len(frames) - 1) + [LAST_FRAME]
     file = BytesIO()
-    durations = [FRAME] * (len(frames) - 1) + [LAST_FRAME]
     frames[0].save(file, "GIF", save_all=True, append_images=frames[1:], duration=durations, loop=0, optimize=True)
     return file.getvalue()
 
@@ -106,7 +131,7 @@ def main() -> None:
     chosen = parser.parse_args()
     with TemporaryDirectory() as folder, served(Path(folder)) as address, chromium() as browser:
         for picture in PICTURES:
-            page = browser.new_page(viewport={"width": WIDTH, "height": HEIGHT}, color_scheme=picture.theme)
+            page = browser.new_page(viewport={"width": WIDTH, "height": HEIGHT}, color_scheme="light")
             page.goto(f"{address}/{picture.link}")
             png = taken(page, picture)
             page.close()
@@ -116,11 +141,11 @@ def main() -> None:
             print(f"{picture.name}.png {len(png):,} bytes")
         page = browser.new_page(viewport={"width": WIDTH, "height": HEIGHT}, color_scheme="light")
         page.goto(address)
-        gif = moving(page)
-        if len(gif) > MOST_MOVING_BYTES:
-            raise SystemExit(f"home.gif has {len(gif):,} bytes, more than {MOST_MOVING_BYTES:,}")
-        write_atomically(chosen.out / "home.gif", gif)
-        print(f"home.gif {len(gif):,} bytes")
+        for name, gif in (("home", moving(page)), ("race", race(page))):
+            if len(gif) > MOST_MOVING_BYTES:
+                raise SystemExit(f"{name}.gif has {len(gif):,} bytes, more than {MOST_MOVING_BYTES:,}")
+            write_atomically(chosen.out / f"{name}.gif", gif)
+            print(f"{name}.gif {len(gif):,} bytes")
 
 
 if __name__ == "__main__":

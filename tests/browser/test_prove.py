@@ -85,7 +85,7 @@ def test_a_plan_is_put_to_the_test(reader, context, stocked, tmp_path):
     ((again, report),) = list_validations(runs / "tiny").items()
     assert (again, report.finished, report.freeze_depth) == (name, True, 2)
     assert begun.runs[0] in report.runs, "what was done is not done again"
-    sync_api.expect(window.locator("h4").first).to_contain_text(verdict_sentence(report, "compute"))
+    sync_api.expect(window.locator("h2").first).to_contain_text(verdict_sentence(report, "compute"))
     assert reader.complaints == []
 
 

@@ -25,8 +25,8 @@ import transformers  # its trainer is loaded below, where attributes of the pack
 from semfreeze_core.cli.printing import console
 from semfreeze_core.finetune.arm import process as arm_process
 from semfreeze_core.finetune.arm import run as arm_run
+from semfreeze_core.finetune.runner import this_machine
 from semfreeze_core.finetune.validation import sweep
-from semfreeze_core.finetune.validation import validate as validate_module
 from semfreeze_core.runs.folder import read_run
 from semfreeze_core.storage import write_atomically
 from semfreeze_core.temporary import remove_leftovers
@@ -146,7 +146,7 @@ def prepare(place: Path) -> None:
 
 def main(place: Path, kind: str, first_seed: int, kills: int) -> None:
     torch.set_num_threads(1)
-    validate_module.run_arm_process = lambda job, log, progress: arm_process.run_job(job)
+    this_machine.run_arm_process = lambda job, log, progress: arm_process.run_job(job)
     make_arguments, digest = COMMANDS[kind]
     prepare(place)
     arguments = make_arguments(place)

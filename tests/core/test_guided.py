@@ -13,6 +13,7 @@ from semfreeze_core.errors import DataError, InputError, PlanError, ResourceErro
 from semfreeze_core.finetune.arm import rate_search
 from semfreeze_core.finetune.arm.job import ModelSource
 from semfreeze_core.finetune.arm.process import run_job
+from semfreeze_core.finetune.runner import this_machine
 from semfreeze_core.finetune.train import fit, phases
 from semfreeze_core.finetune.validation import race as race_module
 from semfreeze_core.finetune.validation import race_estimate as race_estimate_module
@@ -196,7 +197,7 @@ def test_killed_between_variants_and_in_the_training_it_goes_on_and_ends_the_sam
         trained.append(job.stem)
         run_job(job)
 
-    monkeypatch.setattr(validation_module, "run_arm_process", run)
+    monkeypatch.setattr(this_machine, "run_arm_process", run)
     with pytest.raises(Killed):
         finetune(request_for(), tmp_path / "out")
 
@@ -271,7 +272,7 @@ def moved(finished, request_for, tmp_path):
 
 @pytest.mark.quick_cases(0)
 def test_a_finetune_goes_on_where_its_project_was_moved_to(finished, moved, monkeypatch):
-    monkeypatch.setattr(validation_module, "run_arm_process", lambda *_: pytest.fail("a variant began again"))
+    monkeypatch.setattr(this_machine, "run_arm_process", lambda *_: pytest.fail("a variant began again"))
     request, folder = moved
     again = finetune(request, folder)
     assert again.freeze_depth == finished[0].freeze_depth
@@ -291,7 +292,7 @@ def raced(finished, request_for, tmp_path_factory):
         raise Killed
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(validation_module, "run_arm_process", lambda *_: pytest.fail("a variant was raced again"))
+        patch.setattr(this_machine, "run_arm_process", lambda *_: pytest.fail("a variant was raced again"))
         patch.setattr(race_estimate_module, "trial_after_race", auto.trial_after_race)
         patch.setattr(race_module, "choose_balanced", choose)
         patch.setattr(finetune_module, "train_plan", stop)
@@ -532,7 +533,7 @@ def test_variants_that_find_no_memory_say_so_and_the_same_command_trains_them(re
         run_job(job)
 
     with monkeypatch.context() as patch:
-        patch.setattr(validation_module, "run_arm_process", full)
+        patch.setattr(this_machine, "run_arm_process", full)
         with pytest.raises(
             InputError, match=r"^No variant of the race could be trained\. depth:2: There is no memory\."
         ):

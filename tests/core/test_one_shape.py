@@ -31,6 +31,7 @@ DRIVER = """
 import json, sys
 from pathlib import Path
 from semfreeze_core.cli import main
+from semfreeze_core.finetune.runner import this_machine
 from semfreeze_core.finetune.train import train
 from semfreeze_core.finetune.validation import validate
 
@@ -53,7 +54,7 @@ def stop_at_training(request, *_):
     arrived["train"] = request.how.gradient_clip
     raise SystemExit(0)
 
-validate.prepare, validate.run_arm_process, train.train_plan = look, stop_at_process, stop_at_training
+validate.prepare, this_machine.run_arm_process, train.train_plan = look, stop_at_process, stop_at_training
 for words in (
     ["validate", "--train", place / "train.jsonl", "--eval", place / "eval.jsonl", "--out", place / "out"],
     ["train", "--data", place / "train.jsonl", "--out", place / "trained"],

@@ -12,9 +12,10 @@ from semfreeze_core import preview
 from semfreeze_core.errors import DataError, InputError, ModelError
 from semfreeze_core.preview import chat_renderer, forecast_analysis, inspect_model, preview_data
 from semfreeze_core.records.fields import FieldMapping
-from semfreeze_core.records.preview import RenderedPiece
+from semfreeze_core.records.preview import LayerPlacement, RenderedPiece
 from semfreeze_core.sources.models import causal_lm
 from semfreeze_core.sources.models.causal_lm import load_causal_lm
+from semfreeze_core.wording.runs import memory_sentence
 from semfreeze_core.workflow import AnalysisRequest, length_limit
 from tests.core.runs.tiny_run import write_jsonl
 from tests.core.saved_models import save_tiny
@@ -247,8 +248,8 @@ def test_length_limit(own, asked, limit):
 def test_forecast_counts_the_model_from_its_config(model, monkeypatch):
     monkeypatch.setattr(preview, "free_bytes", lambda device: 10**10)
     request = AnalysisRequest(str(model), "", dtype="bfloat16", device="cpu", display_positions=100)
-    shape = inspect_model(request).shape
-    found = forecast_analysis(request, shape)
+    inspected = inspect_model(request)
+    found, shape = forecast_analysis(request, inspected), inspected.shape
     parameters = 51_488  # 37,216 with 97 tokens; 2 x 32 more for each of the other 223
     assert found.parameters == parameters
     assert (found.dtype, found.device, found.free_bytes) == ("bfloat16", "cpu", 10**10)
@@ -259,14 +260,31 @@ def test_forecast_counts_the_model_from_its_config(model, monkeypatch):
 def test_forecast_leaves_room_for_the_process_when_it_chooses_the_dtype(model, monkeypatch):
     monkeypatch.setattr(causal_lm, "_native_bfloat16", lambda: True)
     request = AnalysisRequest(str(model), "", device="cpu")
-    shape = inspect_model(request).shape
-    room = causal_lm.model_bytes(shape.total_parameters, torch.float32)
+    inspected = inspect_model(request)
+    room = causal_lm.model_bytes(inspected.shape.total_parameters, torch.float32)
     for free, dtype in ((600 * 2**20 + room, "float32"), (600 * 2**20 + room - 1, "bfloat16")):
         monkeypatch.setattr(preview, "free_bytes", lambda device, free=free: free)
-        assert forecast_analysis(request, shape).dtype == dtype
+        assert forecast_analysis(request, inspected).dtype == dtype
+
+
+def test_forecast_says_where_layers_go_that_find_no_room(model, monkeypatch):
+    request = AnalysisRequest(str(model), "", dtype="float32", device="cpu", display_positions=100)
+    inspected = inspect_model(request)
+    shape, rest = inspected.shape, 600 * 2**20 + 100 * 5 * 32 * 6
+    layer = shape.layer_shapes[0].parameters
+    room = causal_lm.model_bytes(shape.total_parameters - 2 * layer, torch.float32)
+    monkeypatch.setattr(preview, "free_bytes", lambda device: rest + room)
+    found = forecast_analysis(request, inspected)
+    assert found.fits
+    assert found.placement == LayerPlacement(on_device=1, in_memory=0, on_disk=3, disk_bytes=3 * layer * 4)
+    assert memory_sentence(found).endswith(
+        "Slow: 1 of 4 layers stay on cpu; 3 on disk, 0.00 GiB that every forward pass reads."
+    )
+    monkeypatch.setattr(preview, "free_bytes", lambda device: rest)
+    assert not forecast_analysis(request, inspected).fits
 
 
 def test_forecast_refuses_a_device_that_is_not_there(model):
     request = AnalysisRequest(str(model), "", device="tpu")
     with pytest.raises(InputError, match="expected auto, cpu, cuda"):
-        forecast_analysis(request, inspect_model(request).shape)
+        forecast_analysis(request, inspect_model(request))

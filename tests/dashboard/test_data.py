@@ -15,9 +15,11 @@ from semfreeze_core.runs.jobs import JOBS
 from semfreeze_core.storage import write_atomically
 from semfreeze_core.wording.escaping import markdown_text
 from semfreeze_dashboard.data import compute
+from semfreeze_dashboard.data.run_choice import NEW_ANALYSIS
 from semfreeze_dashboard.data.run_folder import DEMO_VARIABLE, PATHS_VARIABLE
-from semfreeze_dashboard.data.state import NEW_ANALYSIS
 from semfreeze_dashboard.panels import jobs_panel
+from semfreeze_dashboard.text.analysis_text import escaped
+from semfreeze_dashboard.text.data_text import STRIP
 from semfreeze_dashboard.views import data as data_view
 from tests.core.runs.tiny_run import task_rows, write_jsonl
 from tests.core.saved_models import save_tiny
@@ -69,7 +71,8 @@ def job(runs, name, process=None, end=None, log="", command=None):
 
 def test_form_shows_how_the_data_would_be_read_and_what_that_takes(form, task):
     assert not form.error, [error.value for error in form.error]
-    assert "48 of 48 rows can be used: prompt from 'prompt'" in words(form).replace("**", "")
+    assert "48 of 48 rows can be used." in words(form)
+    assert "Read as prompt and completion: the prompt from 'prompt'" in words(form)
     assert ":orange-background[" in words(form)
     assert "The analysis needs about" in words(form)
     assert f"--data={task}" in form.code[-1].value
@@ -80,7 +83,7 @@ def test_form_starts_the_command_it_shows(form, runs, monkeypatch, model, task):
 
     def submit(*what):
         asked.append(what)
-        return SimpleNamespace(spec=SimpleNamespace(out=str(what[-1])))
+        return SimpleNamespace(name="job", spec=SimpleNamespace(out=str(what[-1])))
 
     monkeypatch.setattr(data_view, "submit", submit)
     form.button[-1].click().run()
@@ -101,7 +104,8 @@ def test_another_upload_begins_with_its_own_columns(form):
     form.button_group(key="form data-kind").set_value("upload").run()
     asks = [{"question": f"What is {i}?", "answer": f"It is {i}.", "topic": "numbers"} for i in range(8)]
     app = upload(form, "asks.jsonl", asks)
-    assert "8 of 8 rows can be used: prompt from 'question'" in words(app).replace("**", "")
+    assert "8 of 8 rows can be used." in words(app)
+    assert "the prompt from 'question'" in words(app)
     app.selectbox(key="form read-as").set_value("pair").run()
     app.selectbox(key="form column-prompt").set_value("topic").run()
     app.selectbox(key="form label").set_value("topic").run()
@@ -217,7 +221,8 @@ def test_the_open_run_shows_what_it_was_analyzed_on(example):
     assert len(table) == data.n_examples
     display = example.run.display
     first = example.run.examples.iloc[int(display.example[: len(display.read_top)].min())]
-    assert first["completion"] in [code.value for code in app.code]
+    assert escaped(first["completion"].strip()) in " ".join(text.value for text in app.markdown)
+    assert len(table[STRIP].dropna()) == len(set(display.example[: len(display.read_top)]))
     (strip,) = [
         element.proto.body for element in app.get("html") if "predicted from hidden state" in element.proto.body
     ]
@@ -270,6 +275,13 @@ def test_jobs_are_told_by_their_state(runs):
         assert part in told
     assert [button.label for button in app.button].count("Cancel") == 2
     assert any("Killed" in code.value for code in app.code)
+
+
+def test_an_analysis_is_followed_below_the_form_that_starts_them(form, runs):
+    job(runs, "4-running", this_process(time.time()))
+    job(runs, "5-other", this_process(), command=("validate", "5-other"))
+    keys = [button.key for button in form.run().button if button.label == "Cancel"]
+    assert keys == ["cancel-4-running above", "cancel-5-other above", "cancel-4-running on the page"]
 
 
 @pytest.mark.parametrize("end", ["cancelled", "failed", "dead"])

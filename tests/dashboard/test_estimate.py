@@ -67,7 +67,7 @@ def test_an_unknown_gpu_is_refused_and_the_page_stays():
     assert not app.exception
     (refused,) = [error.value for error in app.error]
     assert refused.startswith("GPU abacus is unknown. Known GPUs: T4, ")
-    assert any(m.value.startswith("#### smollm2-135m with 7 of 30 layers frozen") for m in app.markdown)
+    assert any(m.value.startswith("## smollm2-135m with 7 of 30 layers frozen") for m in app.markdown)
 
 
 def test_a_folder_of_this_machine_is_estimated_for_its_user_alone(tmp_path, monkeypatch):

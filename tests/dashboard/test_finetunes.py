@@ -21,7 +21,7 @@ from semfreeze_dashboard.panels import finetune_panel
 from semfreeze_dashboard.text.analysis_text import escaped
 from tests.dashboard.finetunes import raced, report, trial, write_finished, write_racing
 from tests.dashboard.test_data import job
-from tests.dashboard.test_pages import opened, sentence
+from tests.dashboard.test_pages import html_of, opened, sentence
 
 LINK = {"run": "doubtful", "prove": "true", "start": "finetune"}
 
@@ -177,6 +177,9 @@ def test_a_finished_finetune_says_what_it_chose_and_where_its_model_is(doubtful,
     assert "GuidedRequest(" in python
     assert (escaped(str(folder)) in shown) is bool(paths)
     assert (escaped(PRIVATE_FOLDER) in shown) is bool(paths)
+    badges = {depth: html_of(opened("decide", run="doubtful", depth=depth)) for depth in ("7", "8")}
+    assert ">checked</span>" in badges["7"], "the race chose this depth"
+    assert ">estimated</span>" in badges["8"]
     if not paths:
         assert str(runs) not in shown.replace("\\", "")
         assert "kept on the server under the name best" in shown
@@ -196,6 +199,8 @@ def test_a_finetune_that_runs_says_what_it_does_and_what_the_race_knows(doubtful
     assert "Lowest eval loss so far: freeze 7, 1.250" in shown
     (rows,) = (frame.value for frame in app.dataframe)
     assert list(rows["variant"]) == ["freeze 7", "train all layers"]
+    (race,) = [chart for chart in app.get("plotly_chart") if "optimizer steps of the race" in chart.proto.spec]
+    assert "train all layers, rate 3e-4, stopped" in race.proto.spec
     (folder / DECISION / RACE_FOLDER / RACE_RESULT).write_text(raced().model_dump_json())
     app.run()
     (rows,) = (frame.value for frame in app.dataframe)

@@ -16,7 +16,7 @@ from semfreeze_dashboard.charts import compared
 from semfreeze_dashboard.data.run_folder import DEMO_VARIABLE
 from semfreeze_dashboard.text import page_text
 from tests.core.runs.left_job import put
-from tests.dashboard.test_pages import opened, sentence
+from tests.dashboard.test_pages import html_of, opened, sentence
 
 
 @pytest.fixture
@@ -34,7 +34,7 @@ def together(names, **query):
 
 def test_alone_the_page_says_how_to_go_on(three):
     app = opened("library")
-    assert sentence(app) == "example, beside which run?"
+    assert sentence(app) == "Compare example with other runs."
     assert [info.value for info in app.info] == [page_text.COMPARE_WITH]
     assert app.multiselect(key="with").options == ["doubtful", "one", "two"]
 
@@ -44,7 +44,7 @@ def test_without_another_run_it_says_how_to_make_one(runs):
     assert {page_text.NOTHING_TO_COMPARE, page_text.NO_RUNS, page_text.NO_FINETUNES} <= {
         info.value for info in app.info
     }
-    assert any("example" in caption.value and "99%" in caption.value for caption in app.caption), "its own validation"
+    assert "Same steps: 99%" in html_of(app), "its own validation"
 
 
 def test_where_nothing_of_ones_own_is_measured_the_examples_calibration_stands_and_says_whose_it_is(runs):

@@ -21,7 +21,7 @@ from semfreeze_dashboard.forms.validation_form import FinetuneRequest, with_spli
 from semfreeze_dashboard.panels import tables
 from semfreeze_dashboard.text import validation_text
 from semfreeze_dashboard.views import prove
-from tests.dashboard.test_pages import opened, sentence
+from tests.dashboard.test_pages import html_of, opened, sentence
 
 
 @pytest.fixture(scope="module")
@@ -30,13 +30,13 @@ def report(example):
 
 
 def test_page_tells_the_shipped_verdict_and_its_numbers(report):
-    app = opened("prove")
+    app = opened("prove", figures="true")
     assert sentence(app) == (
         "Measured: freeze 19 of 30 layers (64 eval examples, 3 seeds). Same steps: pass. 99% of full finetuning's loss "
         "reduction (95% CI 98–100%; required: 95%). Same compute: pass. 102% of full finetuning's loss reduction (95% "
         "CI 100–103%; required: 95%)."
     )
-    assert not any(c.value.startswith(("Measured in", "Not measured")) for c in app.caption), "said in the headline"
+    assert ">measured</span>" not in html_of(app), "said in the headline"
     quality = app.dataframe[0].value.set_index("variant")
     assert quality["loss reduction, same steps"]["planned"] == "99% [98, 100]"
     table = app.dataframe[1].value.set_index("variant")
@@ -45,7 +45,11 @@ def test_page_tells_the_shipped_verdict_and_its_numbers(report):
 
 
 def test_page_says_when_no_finetune_has_tested_the_plan(doubtful):
-    assert sentence(opened("prove", run="doubtful")).startswith("Not measured yet: no finetune has tested")
+    app = opened("prove", run="doubtful", depth="11")
+    assert sentence(app).startswith("Not measured yet: no finetune has tested")
+    (step,) = [link.proto for link in app.get("page_link") if "Test freezing 11" in link.proto.label]
+    assert parse_qs(step.query_string) == {"tested": ["11"], "prove": ["true"]}
+    assert "Layer stack: 11 of 30 layers frozen" in html_of(app)
 
 
 def test_page_of_a_demonstration_trains_nothing(monkeypatch):

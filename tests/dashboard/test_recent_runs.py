@@ -65,8 +65,10 @@ def test_a_click_opens_the_run(doubtful):
     app = opened()
     (button,) = buttons(app)
     button.click().run()
-    assert sentence(app).startswith("Run doubtful: No recommendation")
+    assert sentence(app).startswith("Run doubtful: these examples do not show how deep to freeze.")
     assert [button.key for button in buttons(app)] == ["open example"]
+    (careful,) = [link.proto for link in app.get("page_link") if "to be careful" in link.proto.label]
+    assert (careful.label, careful.query_string) == ("Freeze a quarter, 7, to be careful", "depth=7")
     assert "No recommendation from the coverage rule." in [m.value for m in app.markdown]
 
 

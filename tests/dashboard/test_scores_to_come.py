@@ -46,7 +46,7 @@ def test_visitors_from_elsewhere_see_no_folder_of_this_machine(begun, runs):
 
 
 def test_the_plan_page_recommends_at_once_and_gives_the_missing_score_no_number(begun, example):
-    app = opened("decide", run="begun")
+    app = opened("decide", run="begun", rules="true")
     assert f"Freeze the first {make_plan(example.run).freeze_depth} of 30 layers" in sentence(app)
     rows = next(frame.value for frame in app.dataframe if "method" in frame.value)
     (row,) = rows[rows["method"] == "spectrum"].to_dict("records")

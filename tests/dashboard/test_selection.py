@@ -6,7 +6,7 @@ import pytest
 from semfreeze_core.plan.slices import slice_of_examples
 from semfreeze_core.records.defaults import MIN_SLICE
 from semfreeze_core.wording.rules import chosen_examples_sentence
-from semfreeze_dashboard.data.state import Selection
+from semfreeze_dashboard.data.selections import Selection
 from tests.dashboard.test_pages import opened, sentence
 
 

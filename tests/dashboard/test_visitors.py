@@ -10,8 +10,8 @@ from semfreeze_core.runs.folder import read_manifest, write_run
 from semfreeze_core.runs.jobs import JOBS
 from semfreeze_dashboard.data import compute
 from semfreeze_dashboard.data.analysis_request import UPLOADS, AnalysisForm, keep_upload
+from semfreeze_dashboard.data.run_choice import NEW_ANALYSIS
 from semfreeze_dashboard.data.run_folder import PATHS_VARIABLE
-from semfreeze_dashboard.data.state import NEW_ANALYSIS
 from semfreeze_dashboard.data.visitor_requests import require_data, require_model, submit
 from semfreeze_dashboard.text import page_text
 from semfreeze_dashboard.text.visitor_text import command_text, error_text, visitor_file, visitor_text

@@ -63,6 +63,8 @@ WRITTEN = {
     ],
     FINETUNE: [
         f"{d.HELD_OUT:.0%} of the rows",
+        f"| {d.EPOCHS} epochs |",
+        f"| `--batch-size` | {d.BATCH_SIZE} |",
         f"At least {d.HELD_OUT_ROWS[0] + d.MIN_EXAMPLES} usable rows",
         f"in {d.BIGRAM_COMPLETIONS} training completions",
         f"first {d.RACE_STEPS} steps",

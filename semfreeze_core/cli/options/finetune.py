@@ -8,7 +8,7 @@ import typer
 
 from semfreeze_core.cli.options.common import DeviceOption, PickleOption, RevisionOption, TrustOption
 from semfreeze_core.errors import InputError
-from semfreeze_core.records.defaults import ACCURACY_ROWS, HELD_OUT
+from semfreeze_core.records.defaults import ACCURACY_ROWS, HELD_OUT, RUNNER
 from semfreeze_core.records.options import TrainingOptions
 
 if TYPE_CHECKING:
@@ -31,6 +31,14 @@ TrainExamplesOption = Annotated[int, typer.Option(help="Training examples to dra
 EvalExamplesOption = Annotated[int, typer.Option(help="Eval examples to draw.")]
 OutputFolderOption = Annotated[Path | None, typer.Option(help="Output folder. Rerun the same command to resume.")]
 
+RunnerOption = Annotated[
+    str | None,
+    typer.Option(
+        help=f"Who trains the variants. {RUNNER} (default): this machine, one at a time or one per GPU. ray: Ray, "
+        "started here for this command. ray://HOST:PORT: your running Ray cluster.",
+        metavar="RUNNER",
+    ),
+]
 RatesOption = Annotated[
     str,
     typer.Option(

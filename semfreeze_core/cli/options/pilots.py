@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, get_args
 import typer
 
 from semfreeze_core.cli.options.common import DeviceOption, PickleOption, TrustOption
+from semfreeze_core.cli.options.finetune import RunnerOption
 from semfreeze_core.errors import PlanError
 from semfreeze_core.records.defaults import MARGIN, MAX_LENGTH, PILOT_BUDGET, PILOT_EVAL_ROWS
 from semfreeze_core.records.pilots import Aim
@@ -59,6 +60,7 @@ class PilotFlags:
     pilot_model: Annotated[
         str | None, typer.Option("--model", help="Where the model is now (default: where it was analyzed).")
     ] = None
+    runner: RunnerOption = None
     device: DeviceOption = "auto"
     trust_remote_code: TrustOption = False
     allow_pickle: PickleOption = False
@@ -129,6 +131,7 @@ def run_pilots(
             trust_remote_code=flags.trust_remote_code,
             allow_pickle=flags.allow_pickle,
         ),
+        runner=flags.runner,
     )
     return measure(request, user_path(str(folder)), progress=progress)
 

@@ -20,31 +20,34 @@ _listener: ContextVar[ProgressListener] = ContextVar("listener", default=silent)
 
 
 class _Bars:
-    """Draws each stage as a bar with an ETA; without a terminal, one line when a stage begins."""
+    """Draws each stage as a bar with an ETA, of each lane one; without a terminal, one line when a stage begins."""
 
     def __init__(self, console: Console, bars: Progress) -> None:
         self.console, self.bars = console, bars
-        self.stage = ""
-        self.task: TaskID | None = None
+        self.stages: dict[str, str] = {}  # by lane
+        self.tasks: dict[str, TaskID] = {}
 
     def __call__(self, event: ProgressEvent) -> None:
-        if event.stage != self.stage:
-            self.finish()
-            self.stage = event.stage
+        if event.stage != self.stages.get(event.lane, ""):
+            self._finish(event.lane)
+            self.stages[event.lane] = event.stage
             if self.console.is_terminal:
-                self.task = self.bars.add_task(event.stage, total=event.total, unit=event.unit)
+                self.tasks[event.lane] = self.bars.add_task(event.stage, total=event.total, unit=event.unit)
             else:
                 self.console.print(event.stage, highlight=False)
-        if self.task is not None:
-            self.bars.update(self.task, completed=event.done, total=event.total, unit=event.unit)
+        if (task := self.tasks.get(event.lane)) is not None:
+            self.bars.update(task, completed=event.done, total=event.total, unit=event.unit)
         if event.message:
             self.console.print(f"  {event.message}", highlight=False, markup=False)
 
     def finish(self) -> None:
-        if self.task is not None:
-            done = self.bars.tasks[self.bars.task_ids.index(self.task)]
-            self.bars.update(self.task, total=done.total or 1, completed=done.total or 1)
-            self.task = None
+        for lane in list(self.tasks):
+            self._finish(lane)
+
+    def _finish(self, lane: str) -> None:
+        if (task := self.tasks.pop(lane, None)) is not None:
+            done = self.bars.tasks[self.bars.task_ids.index(task)]
+            self.bars.update(task, total=done.total or 1, completed=done.total or 1)
 
 
 @contextmanager

@@ -94,6 +94,7 @@ def trainer_arguments(folder: str, arm: Arm, settings: ArmSettings, device: torc
         bf16=settings.setup.precision == "bf16-autocast",
         use_cpu=device.type == "cpu",
         save_strategy="no",
+        save_total_limit=2,  # of those that callbacks ask for
         logging_strategy="no",
         logging_nan_inf_filter=False,  # reads the loss twice a step; the recorder ends a training whose loss is none
         log_level_replica="error",  # of several processes the first one warns

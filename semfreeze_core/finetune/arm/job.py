@@ -14,6 +14,7 @@ from semfreeze_core.progress import Progress, silent
 from semfreeze_core.records.examples import TokenizedExample
 from semfreeze_core.records.model import ModelIdentity
 from semfreeze_core.records.provenance import Document
+from semfreeze_core.records.validation import ArmRun, Baseline
 from semfreeze_core.sources.models.checkpoint import Checkpoint
 from semfreeze_core.sources.models.opening import open_checkpoint
 from semfreeze_core.storage import found_source, kept_source, user_path, write_atomically
@@ -63,7 +64,8 @@ class ArmJob(Document):
     """One arm with one seed, or with `arm` null the model as it is, for its own process.
 
     `result` is written when it is done; `data` holds the examples; `cache_shared_from` is as in CacheSettings;
-    `keep_checkpoint` leaves a checkpoint of the last step beside the result.
+    `keep_checkpoint` leaves a checkpoint of the last step beside the result. `save_seconds` is the time between
+    checkpoints from which the arm goes on when its process was killed; null makes none.
     """
 
     model: ModelSource
@@ -74,6 +76,7 @@ class ArmJob(Document):
     data: Path
     result: Path
     keep_checkpoint: bool = False
+    save_seconds: float | None = None
 
 
 def write_job(path: Path, job: ArmJob) -> None:
@@ -95,14 +98,16 @@ def read_job(path: Path) -> ArmJob:
     return job.model_copy(update={"model": model, **files})
 
 
-def rates_folder(result: Path) -> Path:
-    """The folder of the trials that search the rate of the arm whose result will be `result`."""
-    return result.with_suffix(".rates")
+def read_result(path: Path) -> ArmRun | Baseline:
+    """What the process of the job in the file `path` wrote when it was done.
 
-
-def checkpoint_folder(result: Path) -> Path:
-    """The folder of the last step's checkpoint of the arm whose result is `result`, where it is kept."""
-    return result.with_suffix(".checkpoints")
+    Raises:
+        OSError: it is not done.
+        ValidationError: the file holds no result.
+    """
+    job = read_job(path)
+    text = job.result.read_text()
+    return Baseline.model_validate_json(text) if job.arm is None else ArmRun.model_validate_json(text)
 
 
 def write_examples(path: Path, train: Sequence[TokenizedExample], evaluation: Sequence[TokenizedExample]) -> None:

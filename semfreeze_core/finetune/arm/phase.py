@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from transformers import TrainerCallback
+
 from semfreeze_core.cost import Phase, training_bytes
 from semfreeze_core.device import autocast, release_unused_memory
 from semfreeze_core.finetune.arm.arms import Arm
@@ -14,6 +16,7 @@ from semfreeze_core.finetune.arm.flop import batch_flop
 from semfreeze_core.finetune.arm.recorder import Record, Recorder
 from semfreeze_core.finetune.arm.settings import ArmSettings
 from semfreeze_core.finetune.arm.switch import deeper_checkpoint
+from semfreeze_core.finetune.arm.timed_saves import RecordedSteps, SaveByTime, TimedSaves, last_saved
 from semfreeze_core.finetune.arm.trainer import SaveLastStep, checkpoint_step, load_trained
 from semfreeze_core.finetune.arm.training import ArmTraining, rate_trials
 from semfreeze_core.finetune.audit.step_count import CountedStep, count_step
@@ -41,6 +44,7 @@ class ArmRequest:
         cache: where boundary states of the first phase may be stored.
         rates_folder: of the trials of a search for the learning rate.
         checkpoint_folder: gets a checkpoint of the last step; None keeps none.
+        saves: checkpoints by time, in the first phase; None makes none.
         scratch: a folder for the arm's own checkpoints and states.
         follow: receives the arm's state after each step.
         progress: receives steps and stages.
@@ -54,6 +58,7 @@ class ArmRequest:
     cache: CacheSettings
     rates_folder: Path
     checkpoint_folder: Path | None
+    saves: TimedSaves | None
     scratch: Path
     follow: Callable[[LiveArm], None] | None
     progress: Progress
@@ -126,16 +131,18 @@ def train_phase(request: ArmRequest, state: ArmState, phase: Phase, *, first: bo
     )  # fmt: skip
     if first:
         _search_rate(request, state, training, evaluator)
+        _take_up(request, state, training)
     elif state.checkpoint is not None:
         state.checkpoint = _without_frozen(network, state.checkpoint, request.scratch)
     begun = len(state.record.losses) if not first else 0
     recorder = _recorder(request, state, training, evaluator)
+    folder, saving = _saving(request, state, training) if first else (request.scratch / "run", [])
     if state.search is None or state.search.rate is not None:
         if last:
-            _train_to_the_end(request, state, training, evaluator, recorder)
+            _train_to_the_end(request, state, training, evaluator, folder, [recorder, *saving])
         else:
             end = begun + phase.setup.steps
-            state.checkpoint = training.fit_until(end, state.arm, request.scratch / "run", recorder, state.checkpoint)
+            state.checkpoint = training.fit_until(end, state.arm, folder, [recorder, *saving], state.checkpoint)
     steps = len(state.record.losses) - begun
     micro = replace(setup, batch_size=settings.micro_batch_size)
     cache = network.train_cache
@@ -210,15 +217,43 @@ def _search_rate(request: ArmRequest, state: ArmState, training: ArmTraining, ev
         evaluator.add_curve_point(settings.rate_steps, losses, sum(state.record.step_seconds))
 
 
+def _take_up(request: ArmRequest, state: ArmState, training: ArmTraining) -> None:
+    """Go on from the last checkpoint by time, which is after the search that found the arm's rate."""
+    saved = None if request.saves is None else last_saved(request.saves.folder)
+    if saved is None:
+        return
+    state.checkpoint, recorded = saved
+    state.record = recorded.record
+    state.course.points[:] = recorded.points
+    training.network.supervised.sizes[:] = recorded.sizes
+
+
+def _saving(request: ArmRequest, state: ArmState, training: ArmTraining) -> tuple[Path, list[TrainerCallback]]:
+    """Where the first phase's checkpoints go, and the callbacks that make them by time."""
+    saves = request.saves
+    if saves is None:
+        return request.scratch / "run", []
+
+    def recorded() -> RecordedSteps:
+        return RecordedSteps.of(state.record, training.network.supervised.sizes, state.course)
+
+    return saves.folder, [SaveByTime(saves.seconds, recorded)]
+
+
 def _train_to_the_end(
-    request: ArmRequest, state: ArmState, training: ArmTraining, evaluator: ArmEvaluator, recorder: Recorder
+    request: ArmRequest,
+    state: ArmState,
+    training: ArmTraining,
+    evaluator: ArmEvaluator,
+    folder: Path,
+    callbacks: list[TrainerCallback],
 ) -> None:
     """Train the last phase's steps; none are left where a search's best trial made them all."""
     settings, kept = request.settings, request.checkpoint_folder
     end = settings.total_steps
     if state.checkpoint is None or checkpoint_step(state.checkpoint) < end:
         saving = [] if kept is None else [SaveLastStep()]
-        training.fit(state.arm, kept or request.scratch / "run", [recorder, *saving], state.checkpoint)
+        training.fit(state.arm, kept or folder, [*callbacks, *saving], state.checkpoint)
         return
     load_trained(training.network.supervised, state.checkpoint)
     training.network.offload()

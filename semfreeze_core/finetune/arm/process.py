@@ -85,9 +85,11 @@ def run_job(path: Path, device: str | None = None) -> None:
 
     from semfreeze_core.device import resident_bytes
     from semfreeze_core.finetune.arm.baseline import evaluate_baseline
-    from semfreeze_core.finetune.arm.job import checkpoint_folder, rates_folder, read_job, read_split
+    from semfreeze_core.finetune.arm.files import checkpoint_folder, rates_folder, saves_folder
+    from semfreeze_core.finetune.arm.job import read_job, read_split
     from semfreeze_core.finetune.arm.progress_file import LiveFile, live_path
     from semfreeze_core.finetune.arm.run import run_arm
+    from semfreeze_core.finetune.arm.timed_saves import TimedSaves
     from semfreeze_core.finetune.model.network import CacheSettings
     from semfreeze_core.plan.document import require_identity
     from semfreeze_core.records.validation import ArmRun, Baseline
@@ -129,6 +131,7 @@ def run_job(path: Path, device: str | None = None) -> None:
             cache=CacheSettings(folder=prefix_cache_folder(), shared_from=job.cache_shared_from),
             rates_folder=rates_folder(job.result),
             checkpoint_folder=checkpoint_folder(job.result) if job.keep_checkpoint else None,
+            saves=None if job.save_seconds is None else TimedSaves(saves_folder(job.result), job.save_seconds),
             progress=_print_event,
         )
     write_atomically(job.result, result.model_dump_json(indent=1) + "\n")

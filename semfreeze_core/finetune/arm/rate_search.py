@@ -14,6 +14,7 @@ import torch
 from pydantic import ValidationError
 from transformers import TrainerCallback
 
+from semfreeze_core.finetune.arm.files import TRIALS, trial_folder
 from semfreeze_core.finetune.arm.flop import BatchSize
 from semfreeze_core.finetune.arm.recorder import Record
 from semfreeze_core.finetune.arm.trainer import last_complete_checkpoint
@@ -236,10 +237,10 @@ class RateTrials:
 
     @property
     def _file(self) -> Path:
-        return self.folder / "trials.json"
+        return self.folder / TRIALS
 
     def _trial_folder(self, rate: float) -> Path:
-        return self.folder / f"{rate:g}"
+        return trial_folder(self.folder, rate)
 
 
 class EndTrial(TrainerCallback):

@@ -11,6 +11,7 @@ from semfreeze_core.finetune.arm.flop import choosing_flop
 from semfreeze_core.finetune.arm.phase import ArmRequest, ArmState, Tally, release_phase, train_phase
 from semfreeze_core.finetune.arm.recorder import Record
 from semfreeze_core.finetune.arm.settings import ArmSettings
+from semfreeze_core.finetune.arm.timed_saves import TimedSaves
 from semfreeze_core.finetune.model.network import CacheSettings
 from semfreeze_core.progress import Progress, silent
 from semfreeze_core.records.examples import TokenizedExample
@@ -34,6 +35,7 @@ def run_arm(
     cache: CacheSettings | None = None,
     rates_folder: Path | None = None,
     checkpoint_folder: Path | None = None,
+    saves: TimedSaves | None = None,
     follow: Callable[[LiveArm], None] | None = None,
     progress: Progress = silent,
 ) -> ArmRun:
@@ -49,6 +51,7 @@ def run_arm(
         cache: where boundary states may be stored.
         rates_folder: keeps the trials of a search for the learning rate, so that a killed one goes on; None keeps none.
         checkpoint_folder: gets a checkpoint of the last step, from which another training can go on; None keeps none.
+        saves: checkpoints by time, from the last of which a killed arm goes on; None makes none.
         follow: receives the arm's state after each step.
         progress: receives steps and stages.
 
@@ -73,6 +76,8 @@ def run_arm(
             cache or CacheSettings(),
             rates_folder or scratch / "rates",
             checkpoint_folder,
+            # In which order its batches come after a resumption is not known where examples have own depths.
+            saves if arm.example_depths is None else None,
             scratch,
             follow,
             progress,

@@ -55,12 +55,15 @@ class ArmTraining:
             **how,
         )
 
-    def fit_until(self, step: int, arm: Arm, folder: Path, recorder: Recorder, checkpoint: Path | None) -> Path | None:
+    def fit_until(
+        self, step: int, arm: Arm, folder: Path, callbacks: list[TrainerCallback], checkpoint: Path | None
+    ) -> Path | None:
         """Train at the arm's rate until a step; returns the checkpoint there, or None when it did not get there."""
         if checkpoint is not None and checkpoint_step(checkpoint) == step:
             return checkpoint
-        self.fit(arm, folder, [recorder, EndPhase(step)], checkpoint)
-        return None if recorder.record.failure else last_complete_checkpoint(folder)
+        self.fit(arm, folder, [*callbacks, EndPhase(step)], checkpoint)
+        last = last_complete_checkpoint(folder)
+        return last if last is not None and checkpoint_step(last) == step else None
 
     def fit(self, arm: Arm, folder: Path, callbacks: list[TrainerCallback], checkpoint: Path | None = None) -> None:
         """Train at the arm's rate, from a checkpoint on where there is one, until the steps are done or a callback

@@ -10,6 +10,7 @@ from semfreeze_core.cost import parts_at_depth
 from semfreeze_core.errors import InputError
 from semfreeze_core.finetune.arm.flop import cache_flop
 from semfreeze_core.finetune.arm.job import ModelSource
+from semfreeze_core.finetune.runner.runner import Runner, open_runner
 from semfreeze_core.finetune.validation.pilot_schedule import (
     PilotCosts,
     PilotPlan,
@@ -59,6 +60,7 @@ class MeasureRequest:
         n_eval: eval examples; None takes `affordable_eval_examples`.
         margin: share of full finetuning's loss reduction that "cheapest" may lose.
         prefix_cache: compute frozen layers once, shared by all pilots.
+        runner: who trains the pilots, as `open_runner` takes it.
     """
 
     plan: FreezePlan
@@ -78,6 +80,7 @@ class MeasureRequest:
     rates: dict[str, float] | None = None
     prefix_cache: bool = True
     model: ModelSource | None = None
+    runner: Runner | str | None = None
 
 
 def measure(
@@ -105,19 +108,26 @@ def measure(
     pilots = plan_pilots(costs, depths, request.budget)
     progress(ProgressEvent("Pilots", message=estimate_note(costs, pilots, depths, request.budget)))
     before, losses, rounds, spent_flop = None, dict[int, Floats](), list[PilotRound](), 0
-    for number, share in enumerate(pilots.shares, 1):
-        steps = {depth: costs.pilot_steps(depth, share) for depth in depths}
-        round_request = _validation(request, depths, steps, pilots.n_train)
-        prepared = prepare(round_request, progress)
-        report = validate(round_request, folder / f"round-{number}", overwrite=overwrite, progress=progress)
-        before = np.array(report.baseline.item_losses)
-        spent_flop += costs.evaluation_flop(0)
-        spent_flop += costs.states_flop(max(depths), len(prepared.data.train.tokenized)) if number == 1 else 0
-        losses, round_pilots = _pilots(report, prepared, costs)
-        spent_flop += sum(pilot.flop for pilot in round_pilots)
-        following = pilots.sizes[number] if number < len(pilots.sizes) else 1
-        depths = remaining_depths(before, losses, request.aim, request.margin, following, request.proposed)
-        rounds.append(PilotRound(share=share, pilots=round_pilots, kept=depths))
+    with open_runner(request.runner, prepared.source.device) as runner:
+        for number, share in enumerate(pilots.shares, 1):
+            steps = {depth: costs.pilot_steps(depth, share) for depth in depths}
+            round_request = _validation(request, depths, steps, pilots.n_train)
+            prepared = prepare(round_request, progress)
+            report = validate(
+                round_request,
+                folder / f"round-{number}",
+                overwrite=overwrite,
+                progress=progress,
+                runner=runner,
+            )
+            before = np.array(report.baseline.item_losses)
+            spent_flop += costs.evaluation_flop(0)
+            spent_flop += costs.states_flop(max(depths), len(prepared.data.train.tokenized)) if number == 1 else 0
+            losses, round_pilots = _pilots(report, prepared, costs)
+            spent_flop += sum(pilot.flop for pilot in round_pilots)
+            following = pilots.sizes[number] if number < len(pilots.sizes) else 1
+            depths = remaining_depths(before, losses, request.aim, request.margin, following, request.proposed)
+            rounds.append(PilotRound(share=share, pilots=round_pilots, kept=depths))
     assert before is not None
     chosen = choose(before, losses, request.aim, request.margin, request.proposed)
     reduction = improvement(before, losses[chosen][None], draw(1, len(before)))

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from semfreeze_core.errors import InputError
-from semfreeze_core.finetune.arm.job import checkpoint_folder
+from semfreeze_core.finetune.arm.files import checkpoint_folder
 from semfreeze_core.finetune.arm.trainer import last_complete_checkpoint
 from semfreeze_core.finetune.validation.race_estimate import RaceEstimate, estimate_race, last_evaluation_flop
 from semfreeze_core.finetune.validation.race_request import RaceRequest

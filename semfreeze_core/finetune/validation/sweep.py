@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from semfreeze_core.finetune.runner.runner import Runner
 from semfreeze_core.finetune.validation.report import losses_at
 from semfreeze_core.finetune.validation.request import ValidationRequest, with_kept_sources
 from semfreeze_core.finetune.validation.validate import validate
@@ -32,6 +33,7 @@ def sweep(
     *,
     overwrite: bool = False,
     progress: Progress = silent,
+    runner: Runner | str | None = None,
 ) -> SweepReport:
     """Train every depth with every seed, and report the regret of each rule.
 
@@ -42,11 +44,12 @@ def sweep(
         folder: as for `validate`; sweep.json is written next to its report.
         overwrite: replace another sweep.
         progress: receives steps and stages.
+        runner: who trains the depths, as `open_runner` takes it.
 
     Raises:
         InputError: as for `validate`.
     """
-    report = validate(request, folder, overwrite=overwrite, progress=progress)
+    report = validate(request, folder, overwrite=overwrite, progress=progress, runner=runner)
     sweep_report = build_sweep(report, curve, picks)
     written = sweep_report.model_copy(update={"settings": with_kept_sources(report.settings, folder)})
     write_atomically(folder / SWEEP, written.model_dump_json(indent=1) + "\n")

@@ -17,10 +17,17 @@ from semfreeze_core.device import choose_device, free_bytes
 from semfreeze_core.errors import InputError, ResourceError, RunError
 from semfreeze_core.finetune.arm.arms import Arm
 from semfreeze_core.finetune.arm.job import ArmJob, write_examples, write_job
-from semfreeze_core.finetune.arm.launch import OutOfMemory, halve, run_arm_process
+from semfreeze_core.finetune.arm.launch import OutOfMemory, halve
 from semfreeze_core.finetune.arm.progress_file import live_path
 from semfreeze_core.finetune.arm.settings import ArmSettings
-from semfreeze_core.finetune.validation.known_rates import after_search, at_known_rate, known_search, remember_search
+from semfreeze_core.finetune.runner.runner import Runner, open_runner
+from semfreeze_core.finetune.validation.known_rates import (
+    after_search,
+    at_known_rate,
+    known_search,
+    remember_search,
+    search_path,
+)
 from semfreeze_core.finetune.validation.report import build_report, failed_run
 from semfreeze_core.finetune.validation.request import (
     Prepared,
@@ -30,7 +37,9 @@ from semfreeze_core.finetune.validation.request import (
     with_kept_sources,
 )
 from semfreeze_core.finetune.validation.search_price import search_note
-from semfreeze_core.progress import Progress, ProgressEvent, silent
+from semfreeze_core.finetune.validation.turns import take_turns
+from semfreeze_core.progress import Lanes, Progress, ProgressEvent, silent
+from semfreeze_core.records.defaults import RUNNER
 from semfreeze_core.records.rates import RateSearch
 from semfreeze_core.records.sweep import SWEEP
 from semfreeze_core.records.validation import (
@@ -60,6 +69,7 @@ def validate(
     overwrite: bool = False,
     progress: Progress = silent,
     after_baseline: Callable[[Baseline], None] = lambda _: None,
+    runner: Runner | str | None = None,
 ) -> ValidationReport:
     """Train every arm with every seed, and reach a verdict on the plan.
 
@@ -69,31 +79,51 @@ def validate(
         overwrite: replace another validation.
         progress: receives steps and stages.
         after_baseline: receives the model's evaluation before anything trains.
+        runner: who trains the arms, as `open_runner` takes it.
 
     Returns:
         The report. It is written as report.json after each arm, so that an interruption leaves the results so far.
 
     Raises:
-        InputError: as prepare; or the folder holds another validation, or one that is running.
+        InputError: as prepare and open_runner; or the folder holds another validation, or one that is running.
     """
     prepared = prepare(request, progress)
     if (note := search_note(prepared)) is not None:
         progress(ProgressEvent("Learning rates", message=note))
-    with _claimed(folder, prepared, overwrite):
+    with _claimed(folder, prepared, overwrite), open_runner(runner, prepared.source.device) as arms:
+        if request.keep_checkpoints and not arms.trains_here:
+            raise InputError(f"keep_checkpoints takes the runner {RUNNER}: they are kept where arms train.")
         data = folder / EXAMPLES
         if not data.exists():
             write_examples(data, prepared.data.train.tokenized, prepared.data.evaluation.tokenized)
         _delete_retried(folder)
-        _run_baseline(prepared, folder, progress)
+        _run_baseline(prepared, folder, arms, progress)
         after_baseline(_baseline(folder))
-        report = _write_report(prepared, folder)
+        reports, lanes = [_write_report(prepared, folder)], Lanes(progress)
+
+        def train(task: tuple[Arm, int]) -> None:
+            arm, seed = task
+            own = lanes.of(run_name(arm.name, seed)) if at_once() > 1 else progress
+            _run_arm(prepared, folder, arm, seed, arms, own)
+
+        def at_once() -> int:
+            return 1 if request.chained_search else arms.at_once()
+
         # Seed by seed, so that an interrupted validation has whole comparisons; in each the planned arm first, so that
         # its result is there to compare with while the costlier arms still train.
-        for seed in prepared.document.seeds:
-            for arm in sorted(prepared.arms, key=lambda arm: arm.name != "planned"):
-                _run_arm(prepared, folder, arm, seed, progress)
-                report = _write_report(prepared, folder)
-        return report
+        take_turns(
+            [
+                (arm, seed)
+                for seed in prepared.document.seeds
+                for arm in sorted(prepared.arms, key=lambda arm: arm.name != "planned")
+            ],
+            train,
+            lambda: reports.append(_write_report(prepared, folder)),
+            at_once=at_once,
+            first_of=lambda task: _searched_rate(prepared, task[0]),
+            cancel=arms.cancel,
+        )
+        return reports[-1]
 
 
 @contextmanager
@@ -156,24 +186,24 @@ def _read_settings(path: Path) -> ValidationSettings | None:
         return None
 
 
-def _run_baseline(prepared: Prepared, folder: Path, progress: Progress) -> None:
+def _run_baseline(prepared: Prepared, folder: Path, runner: Runner, progress: Progress) -> None:
     path = folder / "runs" / "baseline.json"
     if not path.exists():
         job = _job(prepared, folder, None, prepared.settings[prepared.arms[0].name], path)
-        run_arm_process(_write_job(folder, "baseline", job), folder / "logs" / "baseline.log", progress)
+        runner.run(_write_job(folder, "baseline", job), folder / "logs" / "baseline.log", progress)
 
 
 def _baseline(folder: Path) -> Baseline:
     return Baseline.model_validate_json((folder / "runs" / "baseline.json").read_text())
 
 
-def _run_arm(prepared: Prepared, folder: Path, arm: Arm, seed: int, progress: Progress) -> None:
+def _run_arm(prepared: Prepared, folder: Path, arm: Arm, seed: int, runner: Runner, progress: Progress) -> None:
     """Train one arm with one seed unless that is done; the micro-batch is halved when memory runs out."""
     name = run_name(arm.name, seed)
     path = folder / "runs" / f"{name}.json"
     if path.exists():
         return
-    if (reason := _memory_shortage(prepared, arm)) is not None:
+    if runner.trains_here and (reason := _memory_shortage(prepared, arm)) is not None:
         progress(ProgressEvent(f"{arm.name} (seed {seed})", message=f"{arm.name}: {reason}"))
         run = failed_run(arm, prepared.settings[arm.name], seed, reason, "resources")
         write_atomically(path, run.model_dump_json(indent=1) + "\n")
@@ -193,7 +223,7 @@ def _run_arm(prepared: Prepared, folder: Path, arm: Arm, seed: int, progress: Pr
     while True:
         job = _job(prepared, folder, arm, replace(settings, seed=seed, accumulation=accumulation), path)
         try:
-            run_arm_process(_write_job(folder, name, job), folder / "logs" / f"{name}.log", progress)
+            runner.run(_write_job(folder, name, job), folder / "logs" / f"{name}.log", progress)
         except OutOfMemory as out_of_memory:
             try:
                 accumulation = halve(prepared.request.setup.batch_size, accumulation)
@@ -220,6 +250,11 @@ def _run_arm(prepared: Prepared, folder: Path, arm: Arm, seed: int, progress: Pr
         break
     write_atomically(path, run.model_dump_json(indent=1) + "\n")
     live_path(path).unlink(missing_ok=True)
+
+
+def _searched_rate(prepared: Prepared, arm: Arm) -> Path | None:
+    """What tells an arm's search of its rate from others'; None where it makes none."""
+    return search_path(prepared, arm, prepared.settings[arm.name]) if arm.name in prepared.document.searched else None
 
 
 def _first_search(prepared: Prepared, folder: Path, arm: Arm) -> RateSearch | None:

@@ -31,6 +31,7 @@ _MODES = {
     "chat messages": ("messages_field",),
     "plain text": ("text_field",),
 }
+READ_AS = "Read as "  # the note begins so that says how columns are read
 FIELD_FLAGS = "--prompt-field, --completion-field, --label-field, --template, --messages-field, --text-field"
 
 
@@ -118,7 +119,7 @@ def _notes(
         for column in beside
         if column not in unread
     ]
-    notes = [f"Read as {name}: {', '.join(texts)}."] if texts else []
+    notes = [f"{READ_AS}{name}: {', '.join(texts)}."] if texts else []
     history = [c for c in columns if c.casefold() == HISTORY_COLUMN and c in _used_columns(mapping, columns)]
     notes += [f"Turns in {column!r} stand in the prompt as earlier lines; they are no targets." for column in history]
     if mapping.text_field is None:

@@ -18,6 +18,7 @@ __all__ = [
     "model_shape",
     "named_shape",
     "opening",
+    "placement",
     "probe",
     "saved_tensors",
 ]

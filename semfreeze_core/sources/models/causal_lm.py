@@ -13,14 +13,16 @@ from semfreeze_core.records.model import ModelIdentity, ModelShape
 from semfreeze_core.records.training import DtypeName, Precision
 from semfreeze_core.sources.models.checkpoint import Checkpoint
 from semfreeze_core.sources.models.decoder import Decoder, find_decoder, find_parts
-from semfreeze_core.sources.models.loading import empty_model, load_config, load_model, load_tokenizer
+from semfreeze_core.sources.models.loading import empty_model, load_config, load_model, load_tokenizer, may_be_placed
 from semfreeze_core.sources.models.loading_errors import clear_errors
 from semfreeze_core.sources.models.memory_forecast import model_bytes
 from semfreeze_core.sources.models.model_shape import check_price, identify, measure_shape
 from semfreeze_core.sources.models.opening import open_checkpoint
+from semfreeze_core.sources.models.placement import Placement, place_layers
 from semfreeze_core.sources.models.probe import find_layers, hidden_state, probe_ids
 from semfreeze_core.sources.models.quantization import describe_quantization, quantization_entry
 from semfreeze_core.sources.models.vocabulary import Vocabulary, read_vocabulary, require_rows
+from semfreeze_core.wording.runs import placement_sentence
 
 # Mean cosine between float32 and bfloat16 latent spaces on the probe. The embedded model reaches 0.9998; a model that
 # overflows or loses its small differences in bfloat16 falls far below.
@@ -98,6 +100,7 @@ def load_causal_lm(
     device: str = "auto",
     trust_remote_code: bool = False,
     allow_pickle: bool = False,
+    layers_elsewhere: bool = False,
     progress: Progress = silent,
 ) -> LoadedModel:
     """Load `source`, find and verify its parts, and count it.
@@ -110,6 +113,8 @@ def load_causal_lm(
         device: auto, cpu, cuda, cuda:N or mps.
         trust_remote_code: run Python code that comes with the checkpoint.
         allow_pickle: accept weights stored as pickle, which can run code while loading.
+        layers_elsewhere: keep layers in the machine's memory and on disk where the device has no room for all of them,
+            for forward passes; nothing can be trained then.
         progress: receives what is being done.
 
     Raises:
@@ -128,7 +133,14 @@ def load_causal_lm(
     tokenizer = load_tokenizer(checkpoint)
     require_rows_of(checkpoint, tokenizer, empty)
     notes: list[str] = []
-    if dtype == "auto":
+    placement = None
+    if layers_elsewhere:
+        placement = place_model(checkpoint, config, first_dtype(dtype, parameters, target, free_bytes(target)), target)
+    if placement is not None:
+        first = first_dtype(dtype, parameters, target, free_bytes(target))
+        model = load_model(checkpoint, first, target, placement)
+        notes.append(f"Computed in {dtype_name(first)}. {placement_sentence(placement.layers, str(target))}")
+    elif dtype == "auto":
         model, note = _load_auto(checkpoint, parameters, target)
         notes.append(note)
     else:
@@ -142,7 +154,8 @@ def load_causal_lm(
     packed = quantization_entry(config)
     if packed is not None:
         notes.append(f"Its quantized weights ({describe_quantization(packed)}) were unpacked.")
-    model.to(target)  # where it was compared on the CPU first, or brought buffers of its own
+    if placement is None:
+        model.to(target)  # where it was compared on the CPU first, or brought buffers of its own
     progress(ProgressEvent("Verifying the model's parts"))
     decoder = find_decoder(model)
     vocabulary = read_vocabulary(tokenizer, decoder)
@@ -158,6 +171,27 @@ def _resolved_revision(checkpoint: Checkpoint, config: Any, revision: str | None
     if checkpoint.adapter is not None and checkpoint.adapter.repository is not None:
         return checkpoint.adapter.folder.name  # the hub's cache names its snapshots after commits
     return (getattr(config, "_commit_hash", None) or revision) if checkpoint.kind == "hub" else None
+
+
+def place_model(
+    checkpoint: Checkpoint, config: Any, dtype: torch.dtype, device: torch.device, free: int | None = None
+) -> Placement | None:
+    """Where the layers of a model go that does not fit on a device; None where it fits, or cannot be placed.
+
+    Args:
+        checkpoint: of the model.
+        config: loaded from it.
+        dtype: that it is loaded in.
+        device: that computes.
+        free: bytes free there; asked of the device when None.
+    """
+    free = free_bytes(device) if free is None else free
+    with torch.device("meta"):
+        model = empty_model(checkpoint, config)
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    if model_bytes(parameters, dtype) <= free or not may_be_placed(checkpoint, config):
+        return None
+    return place_layers(model, dtype, device, free, free_bytes(torch.device("cpu")))
 
 
 def first_dtype(dtype: DtypeName | Precision, parameters: int, device: torch.device, free: int) -> torch.dtype:

@@ -2,7 +2,9 @@
 
 import json
 import re
+import weakref
 from collections.abc import Iterable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -20,15 +22,17 @@ from semfreeze_core.sources.models.families import multi_token_layers
 from semfreeze_core.sources.models.files import (
     check_sizes,
     check_tokenizer_config,
-    check_values,
     check_weights,
     tensor_shapes,
 )
+from semfreeze_core.sources.models.finite_weights import check_values
 from semfreeze_core.sources.models.hub import model_file
 from semfreeze_core.sources.models.loading_errors import CONVERSION, clear_errors, quiet_transformers
+from semfreeze_core.sources.models.placement import Placement
 from semfreeze_core.sources.models.probe import find_layers
 from semfreeze_core.sources.models.quantization import describe_quantization, quantization_entry, unpacking
 from semfreeze_core.sources.models.weightless import fix_rotary_frequencies
+from semfreeze_core.temporary import scratch_parent, temporary_folder
 
 CPU = torch.device("cpu")
 _SENSES = ("vision", "audio", "image", "vq")  # what the parts of multimodal models are named after
@@ -107,11 +111,19 @@ def empty_model(checkpoint: Checkpoint, config: Any, *, attention: str | None = 
     return model
 
 
-def load_model(checkpoint: Checkpoint, dtype: torch.dtype, device: torch.device = CPU) -> Any:
+def load_model(
+    checkpoint: Checkpoint, dtype: torch.dtype, device: torch.device = CPU, placement: Placement | None = None
+) -> Any:
     """The model with its weights, on a device.
 
     Plain safetensors are read to the device one by one, so that the machine's memory need not hold the whole model;
     what has to be unpacked or merged first is so on the CPU.
+
+    Args:
+        checkpoint: what to load.
+        dtype: of the weights.
+        device: that computes.
+        placement: which layers are kept elsewhere; of a checkpoint that `may_be_placed`.
 
     Raises:
         ModelError: transformers cannot load it, or it does not hold the weights its config asks for.
@@ -128,11 +140,16 @@ def load_model(checkpoint: Checkpoint, dtype: torch.dtype, device: torch.device 
         check_weights(Path(checkpoint.location))
     if packed is not None:
         options["quantization_config"] = unpacking(packed)
+    elif placement is not None:
+        options["device_map"] = placement.device_map
     elif checkpoint.kind != "gguf" and checkpoint.adapter is None and device.type != "cpu":
         options["device_map"] = {"": device}
     auto: Any = AutoModelForCausalLM
-    with clear_errors(checkpoint, "the model"):
+    with ExitStack() as held, clear_errors(checkpoint, "the model"):
+        if placement is not None:  # for weights that transformers puts together anew, as those of stacked experts
+            options["offload_folder"] = held.enter_context(temporary_folder(scratch_parent()))
         model, report = auto.from_pretrained(checkpoint.folder_or_id, **checkpoint.arguments, **options)
+        weakref.finalize(model, held.pop_all().close)
     if packed is not None:
         # Unpacked to bfloat16 whatever was asked; buffers such as rotary frequencies stay as they are.
         for parameter in model.parameters():
@@ -141,10 +158,18 @@ def load_model(checkpoint: Checkpoint, dtype: torch.dtype, device: torch.device 
     if checkpoint.adapter is not None:
         with clear_errors(checkpoint, "its adapter"):
             model = merge_adapter(model, checkpoint.adapter)
-    with clear_errors(checkpoint, "the model"):
-        model.to(device)
-    model.__dict__.pop("hf_device_map", None)  # it is all on one device: nobody has to look after that
+    if placement is None:
+        with clear_errors(checkpoint, "the model"):
+            model.to(device)
+        model.__dict__.pop("hf_device_map", None)  # it is all on one device: nobody has to look after that
     return model
+
+
+def may_be_placed(checkpoint: Checkpoint, config: Any) -> bool:
+    """Whether layers may be kept off the device: those of plain safetensors may, which are read where they are."""
+    if checkpoint.kind == "gguf" or checkpoint.adapter is not None or quantization_entry(config) is not None:
+        return False
+    return checkpoint.kind == "hub" or tensor_shapes(Path(checkpoint.location)) is not None
 
 
 def check_weightless(checkpoint: Checkpoint) -> None:
@@ -168,7 +193,7 @@ def check_weightless(checkpoint: Checkpoint) -> None:
     try:
         with quiet_transformers():
             shapes = None if folder is None or quantization_entry(config) is not None else tensor_shapes(folder)
-            if shapes is not None:  # an adapter's vocabulary is in the config by now
+            if folder is not None and shapes is not None:  # an adapter's vocabulary is in the config by now
                 loaded = _load_shapes(type(model), load_config(checkpoint), shapes)
                 _check_complete(checkpoint.model_name, *loaded)
                 check_values(folder, {*loaded[1]["unexpected_keys"], *_rows_by_token(loaded[0], shapes)})

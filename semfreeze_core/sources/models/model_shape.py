@@ -13,6 +13,7 @@ from semfreeze_core.records.model import LayerShape, Matrix, ModelIdentity, Mode
 from semfreeze_core.records.training import TrainableParts, TrainingSetup
 from semfreeze_core.sources.models.decoder import Parts
 from semfreeze_core.sources.models.families import key_value_heads, layer_kind
+from semfreeze_core.sources.models.placement import parameter_values
 from semfreeze_core.sources.models.probe import PROBE_SEQUENCES, PROBE_TOKENS
 
 # What configs call the number of experts that one token meets.
@@ -194,11 +195,11 @@ def _plain_weights(module: nn.Module) -> int:
 def identify(model: Any, *, source: str, revision: str | None) -> ModelIdentity:
     """Digests of a model's structure and weights, for telling one model from another."""
     structure, weights = hashlib.sha256(), hashlib.sha256()
-    for name, parameter in sorted(model.named_parameters()):
+    for name, parameter in parameter_values(model, sorted(name for name, _ in model.named_parameters())):
         line = f"{name} {tuple(parameter.shape)}\n".encode()
         structure.update(line)
         weights.update(line)
-        flat = parameter.detach().reshape(-1)
+        flat = parameter.reshape(-1)
         sample = flat[:: max(1, flat.numel() // 64)].to(torch.bfloat16).cpu()
         weights.update(sample.view(torch.int16).numpy().tobytes())
     return ModelIdentity(

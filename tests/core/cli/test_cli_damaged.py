@@ -7,8 +7,8 @@ from collections import Counter
 
 import pytest
 
+from semfreeze_core.finetune.runner import this_machine
 from semfreeze_core.finetune.train import phases
-from semfreeze_core.finetune.validation import validate as validation
 from semfreeze_core.runs.store import example_run
 from tests.core.cli.damaged import damage
 from tests.core.cli.terminal import Answer, ask
@@ -95,7 +95,7 @@ def require_an_answer(answer, words):
 
 def judge(good, tmp_path, monkeypatch, seed):
     """Damage one file by its seed and ask what is asked of it; returns the exit codes."""
-    monkeypatch.setattr(validation, "run_arm_process", accept)
+    monkeypatch.setattr(this_machine, "run_arm_process", accept)
     monkeypatch.setattr(phases.PhasedTraining, "fit_phases", accept)
     name = FILES[seed % len(FILES)]
     folder = tmp_path / "damaged"

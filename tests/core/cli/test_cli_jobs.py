@@ -10,7 +10,7 @@ import psutil
 import pytest
 
 from semfreeze_core.finetune.arm.process import run_job
-from semfreeze_core.finetune.validation import validate
+from semfreeze_core.finetune.runner import this_machine
 from semfreeze_core.runs.folder import read_run
 from semfreeze_core.runs.job_events import EVENTS, read_progress
 from semfreeze_core.runs.job_folder import END, LOG, PROCESS, SPEC, end_group, read_log, read_process
@@ -126,7 +126,7 @@ def test_a_validation_resumes_as_a_job_where_its_folder_was_moved_to(runs, store
                 raise KeyboardInterrupt
         run_job(file)
 
-    monkeypatch.setattr(validate, "run_arm_process", train)
+    monkeypatch.setattr(this_machine, "run_arm_process", train)
     ask("_job", runs / JOBS / job.name)
     assert find_job(runs, job.name).state == "failed"
     moved = tmp_path / "moved"

@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 
-from semfreeze_core.finetune.validation import validate as validation_module
+from semfreeze_core.finetune.runner import this_machine
 from semfreeze_core.runs.folder import read_manifest, write_run
 from semfreeze_core.runs.plans import read_plan
 from semfreeze_core.runs.reports import read_validation
@@ -98,7 +98,7 @@ def test_a_validation_in_a_moved_project_is_found_and_another_one_finds_the_mode
 ):
     moved = project.rename(tmp_path / "moved")
     with monkeypatch.context() as patch:
-        patch.setattr(validation_module, "run_arm_process", lambda *_: pytest.fail("it trained again"))
+        patch.setattr(this_machine, "run_arm_process", lambda *_: pytest.fail("it trained again"))
         again = validated(moved, "runs/one", "--depth", 1)
         assert again.code == 0, again.err
         assert f"Saved in {moved / 'runs' / 'one' / 'validations' / 'task'}" in again.out

@@ -5,8 +5,8 @@ import json
 import pytest
 
 from semfreeze_core import workflow
+from semfreeze_core.finetune.runner import this_machine
 from semfreeze_core.finetune.train import phases
-from semfreeze_core.finetune.validation import validate as validation
 from tests.core.cli.terminal import ask
 from tests.core.finetune.tiny_plan import make_tiny_plan
 from tests.core.tiny_tokenizer import CHATML, build_tiny_tokenizer
@@ -95,7 +95,7 @@ REFUSED = {
 def judgments(place, tmp_path, monkeypatch, text):
     """By command, why it refuses the file; None where it takes it."""
     monkeypatch.setattr(workflow, "prepare_labels", accept)
-    monkeypatch.setattr(validation, "run_arm_process", accept)
+    monkeypatch.setattr(this_machine, "run_arm_process", accept)
     monkeypatch.setattr(phases.PhasedTraining, "fit_phases", accept)
     (tmp_path / "task.jsonl").write_text(text)
     found = {}

@@ -11,8 +11,8 @@ import pytest
 from semfreeze_core.cli.options.plan_and_data import default_folder, parse_rates, variant_list
 from semfreeze_core.errors import IncompleteError, InputError, ResourceError, SemfreezeError
 from semfreeze_core.finetune.arm.process import run_job
+from semfreeze_core.finetune.runner import this_machine
 from semfreeze_core.finetune.train.result import Trained
-from semfreeze_core.finetune.validation import validate as validation_module
 from semfreeze_core.finetune.validation.sweep import build_sweep
 from semfreeze_core.plan.make import curve_of
 from semfreeze_core.progress import silent
@@ -52,7 +52,7 @@ def validate(place):
 
 @pytest.fixture
 def no_training(monkeypatch):
-    monkeypatch.setattr(validation_module, "run_arm_process", lambda *_: pytest.fail("it began to train"))
+    monkeypatch.setattr(this_machine, "run_arm_process", lambda *_: pytest.fail("it began to train"))
 
 
 def test_validate_prints_the_verdict_and_the_documents_keys(validate, tmp_path):
@@ -98,7 +98,7 @@ def failing(monkeypatch):
         trained.append(job.stem)
         run_job(job)
 
-    monkeypatch.setattr(validation_module, "run_arm_process", run_arm_process)
+    monkeypatch.setattr(this_machine, "run_arm_process", run_arm_process)
     return short, trained
 
 
@@ -272,15 +272,16 @@ def asked(stored, place, shown_validation, example_curve, monkeypatch):
         step=1, seconds=1.0, flop=1, curve_loss=1.0, loss=1.0, marks=["steps"], item_losses=None, accuracy=None
     )
 
-    def answer(request, folder, *, overwrite=False, progress=silent):
+    def answer(request, folder, *, overwrite=False, progress=silent, runner=None):
         seen.request, seen.folder, seen.overwrite, seen.told = request, folder, overwrite, progress is not silent
+        seen.runner = getattr(request, "runner", runner)
         return shown_validation
 
     monkeypatch.setattr("semfreeze_core.finetune.validation.validate.validate", answer)
 
-    def sweep(request, curve, picks, folder, *, overwrite, progress):
+    def sweep(request, curve, picks, folder, *, overwrite, progress, runner):
         seen.metric = curve.metric
-        report = answer(request, folder, overwrite=overwrite, progress=progress)
+        report = answer(request, folder, overwrite=overwrite, progress=progress, runner=runner)
         write_atomically(folder / REPORT, report.model_dump_json())
         return build_sweep(report, example_curve, picks)
 

@@ -5,12 +5,12 @@ from contextlib import contextmanager
 import pytest
 
 from semfreeze_core.finetune.arm.process import run_job
-from semfreeze_core.finetune.validation import validate
+from semfreeze_core.finetune.runner import this_machine
 
 
 @contextmanager
 def arms_in_this_process():
     """Validations inside this context train their arms here; test_launch.py and one validation start processes."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(validate, "run_arm_process", lambda job, log, progress: run_job(job))
+        patch.setattr(this_machine, "run_arm_process", lambda job, log, progress: run_job(job))
         yield

@@ -165,3 +165,13 @@ def test_messages_of_the_stages_asked_for_are_read_in_order(tmp_path):
         file.write('[]\n7\n{"stage": "Race", "mess')
     assert read_messages(tmp_path, ("Race",)) == ["é\u2028 first", "second"]
     assert read_messages(tmp_path, ("Race", "full (seed 0)"))[1] == "a trial"
+
+
+def test_of_several_trainings_at_once_each_has_its_own_stage_and_time_left(tmp_path, clock):
+    tell = EventWriter(tmp_path)
+    for done in (0, 10):
+        for lane, total in (("one", 40), ("two", 20)):
+            tell(ProgressEvent(f"Training {lane}", done, total, "steps", lane=lane))
+            clock.wait(1)
+    last = read_progress(tmp_path)
+    assert last == JobProgress("Training two", 10, 20, "steps", 2.0, ("Training one", "Training two"))

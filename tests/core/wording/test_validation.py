@@ -100,3 +100,13 @@ def test_tables_of_a_validation_have_a_row_for_every_variant(validation):
     assert planned["loss reduction, same steps"] == "99% [98, 100]"
     assert planned["loss reduction, same compute"] == "102% [100, 103]"
     assert "allocator and runtime overhead not included" in wording.arm_cost_caption(validation)
+
+
+def test_evidence_gives_each_share_with_its_label_and_else_which_depths_have_any(validation):
+    reports = {"mine": validation}
+    assert wording.evidence_text("measured", reports, 19) == (
+        "Same steps: 99% [98, 100] of full finetuning's loss reduction, pass. Same compute: 102% [100, 103], pass. "
+        "95% CI, 64 eval examples, 3 seeds."
+    )
+    assert wording.evidence_text("estimated", reports, 3) == "No finetune has confirmed it. Validated depths: 19."
+    assert wording.evidence_text("checked", {}, 3) == "Short finetunes of several variants chose it."

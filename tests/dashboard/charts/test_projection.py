@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from semfreeze_dashboard.charts.projection import MOST_LABELS, draw_projection, visible_token
+from semfreeze_dashboard.charts.projection import MOST_LABELS, draw_projection
+from semfreeze_dashboard.charts.token_strip import visible_token
 from semfreeze_dashboard.data.projections import pca_points, umap_points
 from semfreeze_dashboard.text.page_text import pca_caption
 

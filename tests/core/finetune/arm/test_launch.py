@@ -4,12 +4,14 @@ import errno
 import json
 import subprocess
 import sys
+import threading
 
 import psutil
 import pytest
 
 from semfreeze_core.errors import InputError, ModelError, ResourceError, SemfreezeError
 from semfreeze_core.finetune.arm import launch, process
+from semfreeze_core.finetune.arm.cancel import Cancel, Canceled
 from semfreeze_core.finetune.arm.launch import OutOfMemory, run_arm_process
 from semfreeze_core.finetune.arm.process import NO_ROOM, OUT_OF_MEMORY, REFUSED
 
@@ -26,7 +28,8 @@ def process_that(tmp_path, monkeypatch):
 
         monkeypatch.setattr(launch, "_start", popen)
         events = []
-        run_arm_process(tmp_path / "job.json", tmp_path / "logs" / "arm.log", kwargs.get("progress", events.append))
+        progress = kwargs.pop("progress", events.append)
+        run_arm_process(tmp_path / "job.json", tmp_path / "logs" / "arm.log", progress, **kwargs)
         return events
 
     return run
@@ -89,6 +92,25 @@ time.sleep(60)
         process_that(script, progress=interrupt)
     pid = int((tmp_path / "pid").read_text())
     assert not psutil.pid_exists(pid)
+
+
+def test_run_arm_process_is_canceled_from_another_thread_and_begins_no_more(process_that):
+    cancel = Cancel()
+    script = 'import time; print(\'{"stage": "x"}\', flush=True); time.sleep(60)'
+    with pytest.raises(Canceled):
+        process_that(script, cancel=cancel, progress=lambda _: threading.Thread(target=cancel).start())
+    with pytest.raises(Canceled):
+        process_that("raise SystemExit('it began')", cancel=cancel)
+
+
+def test_run_arm_process_adds_variables_and_takes_them_away(process_that, monkeypatch):
+    monkeypatch.setenv("TAKEN_AWAY", "here")
+    script = """
+import json, os
+print(json.dumps({"stage": str((os.environ.get("TAKEN_AWAY"), os.environ.get("ADDED"), "PATH" in os.environ))}))
+"""
+    (event,) = process_that(script, environment={"TAKEN_AWAY": None, "ADDED": "1"})
+    assert event.stage == "(None, '1', True)"
 
 
 def test_an_arms_process_ends_when_its_parent_is_gone():

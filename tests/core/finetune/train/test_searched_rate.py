@@ -7,7 +7,7 @@ import pytest
 
 from semfreeze_core.errors import InputError
 from semfreeze_core.finetune.arm import rate_search
-from semfreeze_core.finetune.arm.job import checkpoint_folder
+from semfreeze_core.finetune.arm.files import checkpoint_folder
 from semfreeze_core.finetune.arm.trainer import last_complete_checkpoint
 from semfreeze_core.finetune.train import fit
 from semfreeze_core.finetune.train import folder as training_folder

@@ -5,8 +5,9 @@ from dataclasses import replace
 import pytest
 
 from semfreeze_core.errors import InputError
-from semfreeze_core.finetune.arm.job import checkpoint_folder
+from semfreeze_core.finetune.arm.files import checkpoint_folder
 from semfreeze_core.finetune.arm.trainer import checkpoint_step, last_complete_checkpoint
+from semfreeze_core.finetune.runner import this_machine
 from semfreeze_core.finetune.validation import known_rates
 from semfreeze_core.finetune.validation import validate as validation_module
 from semfreeze_core.finetune.validation.request import ValidationRequest, prepare
@@ -152,7 +153,7 @@ def test_a_variant_that_learns_at_no_rate_fails_once_for_all_seeds(finished, req
             else reference.baseline.model_dump_json()
         )
 
-    monkeypatch.setattr(validation_module, "run_arm_process", unlearned)
+    monkeypatch.setattr(this_machine, "run_arm_process", unlearned)
     folder = tmp_path / "unlearned"
     report = validate(request_for(arms=("planned",)), folder)
     assert made == ["baseline", "planned-seed0"]

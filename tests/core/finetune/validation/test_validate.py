@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import replace
 
@@ -16,13 +17,16 @@ from filelock import FileLock
 
 from semfreeze_core.cost import training_bytes
 from semfreeze_core.errors import InputError, ModelError, PlanError, ResourceError, RunError
+from semfreeze_core.finetune.arm.cancel import Cancel
 from semfreeze_core.finetune.arm.evaluate import EVALUATING
-from semfreeze_core.finetune.arm.job import ModelSource, read_job
+from semfreeze_core.finetune.arm.job import ModelSource, read_job, read_result
 from semfreeze_core.finetune.arm.launch import OutOfMemory, halve
 from semfreeze_core.finetune.arm.process import run_job
+from semfreeze_core.finetune.runner import this_machine
 from semfreeze_core.finetune.validation import validate as validation_module
 from semfreeze_core.finetune.validation.request import ValidationRequest, prepare
 from semfreeze_core.finetune.validation.validate import validate
+from semfreeze_core.progress import ProgressEvent
 from semfreeze_core.records.training import TrainingSetup
 from semfreeze_core.records.validation import ArmRun
 from semfreeze_core.runs.reports import read_live, read_validation
@@ -87,14 +91,14 @@ def test_validate_reports_each_arm_beside_its_prediction(finished):
 
 def test_validate_again_does_nothing_twice(finished, monkeypatch):
     report, request, folder = finished
-    monkeypatch.setattr(validation_module, "run_arm_process", lambda *_: pytest.fail("it trained again"))
+    monkeypatch.setattr(this_machine, "run_arm_process", lambda *_: pytest.fail("it trained again"))
     again = validate(request, folder)
     assert again.model_dump(exclude={"provenance"}) == report.model_dump(exclude={"provenance"})
 
 
 def test_validate_again_finds_moved_data_and_a_renamed_run(finished, tmp_path, monkeypatch):
     report, request, folder = finished
-    monkeypatch.setattr(validation_module, "run_arm_process", lambda *_: pytest.fail("it trained again"))
+    monkeypatch.setattr(this_machine, "run_arm_process", lambda *_: pytest.fail("it trained again"))
     train = shutil.copy(request.train, tmp_path / "moved.jsonl")
     plan = request.plan.model_copy(update={"run": "renamed"})
     again = validate(replace(request, train=str(train), plan=plan), folder)
@@ -111,7 +115,7 @@ def test_a_validation_in_a_project_that_was_copied_resumes_and_names_its_own_fil
     finished, place, tmp_path, monkeypatch
 ):
     report, request, folder = finished
-    monkeypatch.setattr(validation_module, "run_arm_process", lambda *_: pytest.fail("it trained again"))
+    monkeypatch.setattr(this_machine, "run_arm_process", lambda *_: pytest.fail("it trained again"))
     validate(request, folder)  # others may have named other files since
     project = tmp_path / "project"
     shutil.copytree(place, project)
@@ -156,7 +160,7 @@ def test_a_validation_that_version_0_1_0_began_goes_on(finished, monkeypatch):
     old["plan_digest"] = digest(whole)
     assert old["plan_digest"] != report.settings.plan_digest
     (folder / "settings.json").write_text(json.dumps(old))
-    monkeypatch.setattr(validation_module, "run_arm_process", lambda *_: pytest.fail("it trained again"))
+    monkeypatch.setattr(this_machine, "run_arm_process", lambda *_: pytest.fail("it trained again"))
     assert validate(request, folder).verdicts == report.verdicts
 
 
@@ -196,7 +200,7 @@ def test_validate_refuses_a_folder_that_is_in_use(request_for, tmp_path, stopped
 
 @pytest.fixture
 def stopped_before_training(monkeypatch):
-    monkeypatch.setattr(validation_module, "run_arm_process", lambda *_: pytest.fail("it began to train"))
+    monkeypatch.setattr(this_machine, "run_arm_process", lambda *_: pytest.fail("it began to train"))
 
 
 def test_prepare_refuses_an_abstaining_plan_unless_a_depth_is_named(request_for, place):
@@ -257,6 +261,37 @@ def test_an_arm_of_another_model_fails_with_its_reason(request_for, place, tmp_p
         validate(request_for(plan=plan.model_copy(update={"model": other})), tmp_path / "out")
 
 
+class TwoAtOnce:
+    """A runner on other machines that answers with a finished validation's results, once both arms have begun."""
+
+    trains_here = False
+
+    def __init__(self, done):
+        self.done, self.cancel, self.both = done, Cancel(), threading.Barrier(2)
+
+    def at_once(self):
+        return 2
+
+    def run(self, job, log, progress):
+        read = read_job(job)
+        if read.arm is not None:
+            self.both.wait(20)
+            progress(ProgressEvent(read.arm.name))
+        write_atomically(read.result, (self.done / "runs" / read.result.name).read_text())
+        return read_result(job)
+
+
+def test_a_runner_of_other_machines_trains_arms_at_once(finished, tmp_path, monkeypatch):
+    report, request, folder = finished
+    monkeypatch.setattr(validation_module, "free_bytes", lambda device: pytest.fail("the memory is another machine's"))
+    events = []
+    again = validate(request, tmp_path / "out", runner=TwoAtOnce(folder), progress=events.append)
+    assert {event.lane for event in events if event.stage in ("full", "planned")} == {"full-seed0", "planned-seed0"}
+    assert again.model_dump(exclude={"provenance"}) == report.model_dump(exclude={"provenance"})
+    with pytest.raises(InputError, match="keep_checkpoints takes the runner processes"):
+        validate(replace(request, keep_checkpoints=True), tmp_path / "out", runner=TwoAtOnce(folder))
+
+
 @pytest.mark.quick_cases(0)
 def test_out_of_memory_halves_the_micro_batch_and_says_so(request_for, tmp_path, monkeypatch, finished):
     _, _, done = finished
@@ -276,7 +311,7 @@ def test_out_of_memory_halves_the_micro_batch_and_says_so(request_for, tmp_path,
         target.parent.mkdir(exist_ok=True)
         target.write_text(source.read_text())
 
-    monkeypatch.setattr(validation_module, "run_arm_process", run_arm_process)
+    monkeypatch.setattr(this_machine, "run_arm_process", run_arm_process)
     report = validate(request_for(), tmp_path / "out")
     assert asked == [("planned", 1), ("full", 1), ("full", 2), ("full", 4)]  # the planned arm goes first
     assert "1 examples at a time, 4 times per step. (allocator says no)" in report.arms["full"].notes[1]
@@ -296,7 +331,7 @@ def test_an_arm_without_memory_is_not_begun_the_others_are_and_it_is_tried_again
         target.parent.mkdir(exist_ok=True)
         target.write_text(source.read_text())
 
-    monkeypatch.setattr(validation_module, "run_arm_process", run_arm_process)
+    monkeypatch.setattr(this_machine, "run_arm_process", run_arm_process)
     monkeypatch.setattr(validation_module, "free_bytes", lambda device: free[0])
     prepared = prepare(request_for())
     held = {}
@@ -330,7 +365,7 @@ def answering(finished, tmp_path, monkeypatch):
         target.parent.mkdir(exist_ok=True)
         target.write_text(source.read_text())
 
-    monkeypatch.setattr(validation_module, "run_arm_process", run_arm_process)
+    monkeypatch.setattr(this_machine, "run_arm_process", run_arm_process)
     return failures, begun
 
 

@@ -13,7 +13,7 @@ from semfreeze_core.records.defaults import LORA_RANK
 from semfreeze_core.records.options import EstimateOptions
 from semfreeze_core.records.training import LoraSetup, TrainingSetup
 
-from ..data import compute, exports, state
+from ..data import compute, depth_choice, exports, link, setup_fields
 from ..forms.setup_form import limits_budget
 from .page import PageContext
 
@@ -22,7 +22,7 @@ RULES = (*AUTOMATIC_RULES, "auto", BUDGET)
 
 
 @dataclass(frozen=True)
-class Decision:
+class PlanBasis:
     """What a plan is made from, apart from the depth.
 
     Attributes:
@@ -54,40 +54,38 @@ class Decision:
         return len(self.costs.depths) - 1
 
 
-def decision(ctx: PageContext) -> Decision:
-    """The decision that the link holds: after its widgets are drawn, shown or hidden, and before the depth's slider.
+def plan_basis(ctx: PageContext) -> PlanBasis:
+    """What the link holds: after its widgets are drawn, shown or hidden, and before the depth's slider.
 
     The depth moves to what the rule recommends where another rule, run or budget is asked.
     """
     run = ctx.opened.run
-    options, gpu = state.training_setup()
-    rule = state.chosen_option("rule", RULES)
-    budget = limits_budget(state.number("memory", 0), state.number("compute", 100), gpu) if rule == BUDGET else None
+    options, gpu = setup_fields.training_setup()
+    rule = link.chosen_option("rule", RULES)
+    budget = limits_budget(link.number("memory", 0), link.number("compute", 100), gpu) if rule == BUDGET else None
     setup = setup_from_options(run.shape, run, options, with_reference=True, gpu=gpu)
     costs = compute.depth_costs(ctx.opened, setup, LoraSetup(options.lora_rank or LORA_RANK))
     comparison = compute.comparison(ctx.opened, ctx.metric, setup, budget)
-    decided = Decision(rule, budget, options, gpu, setup, costs, comparison)
-    state.follow(ctx.opened.name, (rule, budget), decided.opinion.freeze_depth if decided.opinion else None)
-    return decided
+    basis = PlanBasis(rule, budget, options, gpu, setup, costs, comparison)
+    depth_choice.follow(ctx.opened.name, (rule, budget), basis.opinion.freeze_depth if basis.opinion else None)
+    return basis
 
 
-def deeper_cost(ctx: PageContext, decided: Decision, depth: int) -> ProgressiveCost | None:
+def deeper_cost(ctx: PageContext, basis: PlanBasis, depth: int) -> ProgressiveCost | None:
     """What it costs to freeze this deep only after the steps that the link holds; None where it holds none.
 
     Raises:
         PlanError: it is not possible at this depth or in this setup.
     """
-    steps = int(state.number("wide", 0))
-    return compute.deeper_cost(ctx.opened, decided.setup, depth, steps) if steps else None
+    steps = int(link.number("wide", 0))
+    return compute.deeper_cost(ctx.opened, basis.setup, depth, steps) if steps else None
 
 
-def selection(ctx: PageContext, decided: Decision, depth: int) -> exports.PlanSelection:
+def selection(ctx: PageContext, basis: PlanBasis, depth: int) -> exports.PlanSelection:
     """The plan of a depth."""
-    chosen = exports.plan_selection(
-        ctx, decided.opinion, decided.rule, depth, decided.budget, decided.options, decided.setup
-    )
+    chosen = exports.plan_selection(ctx, basis.opinion, basis.rule, depth, basis.budget, basis.options, basis.setup)
     try:
-        deeper = deeper_cost(ctx, decided, depth)
+        deeper = deeper_cost(ctx, basis, depth)
     except PlanError:  # which the page Decide says
         deeper = None
     return chosen if deeper is None else replace(chosen, progressive=f"@{deeper.switch.step}")

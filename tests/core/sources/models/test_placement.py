@@ -1,0 +1,143 @@
+"""Layers kept off the device: how many, where, and that a model reads the same with them."""
+
+import numpy as np
+import pytest
+import torch
+
+from semfreeze_core.device import free_bytes
+from semfreeze_core.errors import ResourceError
+from semfreeze_core.records.preview import LayerPlacement
+from semfreeze_core.semantics.spectrum import spectrum_score, spectrum_work
+from semfreeze_core.sources.models import causal_lm, placement
+from semfreeze_core.sources.models.causal_lm import load_causal_lm
+from semfreeze_core.sources.models.memory_forecast import model_bytes
+from semfreeze_core.sources.models.placement import is_elsewhere, parameter_values, place_layers
+from semfreeze_core.wording.runs import placement_sentence
+from tests.core.runs.tiny_run import read_tiny, task_rows, write_jsonl
+from tests.core.saved_models import save_tiny
+from tests.core.tiny_models import build_tiny
+
+CPU = torch.device("cpu")
+pytestmark = pytest.mark.usefixtures("measured_once")
+
+
+@pytest.fixture
+def room(monkeypatch):
+    """Sets how many bytes are free."""
+
+    def allow(n):
+        monkeypatch.setattr(causal_lm, "free_bytes", lambda _: n)
+
+    return allow
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("placed")
+    save_tiny(folder)
+    return folder
+
+
+def sizes(model):
+    """Parameters of one layer, and of all that is no layer."""
+    layer = sum(p.numel() for p in model.model.layers[0].parameters())
+    return layer, sum(p.numel() for p in model.parameters()) - 4 * layer
+
+
+@pytest.mark.parametrize(("n_layers", "expected"), [(1, (0, 4)), (2, (1, 3)), (3, (2, 2)), (4, (3, 1)), (5, (4, 0))])
+def test_the_last_layers_stay_and_one_place_is_left_for_a_layer_on_its_way(n_layers, expected):
+    model = build_tiny("llama")
+    layer, others = sizes(model)
+    placed = place_layers(model, torch.float32, CPU, model_bytes(others + n_layers * layer, torch.float32), 0)
+    on_device, on_disk = expected
+    assert placed.layers == LayerPlacement(on_device, 0, on_disk, on_disk * layer * 4)
+    kept = [placed.device_map[f"model.layers.{i}"] for i in range(4)]
+    assert kept == ["disk"] * on_disk + ["cpu"] * on_device
+    assert {place for name, place in placed.device_map.items() if "layers" not in name} == {"cpu"}
+
+
+def test_without_room_for_the_rest_and_a_layer_nothing_is_placed():
+    model = build_tiny("llama")
+    layer, others = sizes(model)
+    assert place_layers(model, torch.float32, CPU, model_bytes(others + layer, torch.float32) - 1, 0) is None
+
+
+def test_beside_a_gpu_the_machines_memory_is_filled_before_the_disk(monkeypatch):
+    monkeypatch.setattr(placement, "has_own_memory", lambda _: True)
+    model = build_tiny("llama")
+    layer, others = sizes(model)
+    gpu, memory = (model_bytes(n, torch.bfloat16) for n in (others + 2 * layer, 2 * layer))
+    placed = place_layers(model, torch.bfloat16, torch.device("cuda:1"), gpu, memory)
+    assert placed.layers == LayerPlacement(1, 2, 1, 2 * layer)
+    assert [placed.device_map[f"model.layers.{i}"] for i in range(4)] == ["disk", "cpu", "cpu", "cuda:1"]
+    assert placement_sentence(placed.layers, "cuda:1").startswith(
+        "Slow: 1 of 4 layers stay on cuda:1; 2 in the machine's memory; 1 on disk, "
+    )
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_a_model_with_layers_on_disk_reads_the_same(folder, room, dtype):
+    whole = load_causal_lm(str(folder), dtype=dtype, device="cpu")
+    layer, others = sizes(whole.decoder.model)
+    room(model_bytes(others + 2 * layer, whole.decoder.dtype))
+    placed = load_causal_lm(str(folder), dtype=dtype, device="cpu", layers_elsewhere=True)
+    assert is_elsewhere(placed.decoder.model.model.layers[2])
+    assert not is_elsewhere(placed.decoder.model.model.layers[3])
+    assert (placed.identity, placed.shape) == (whole.identity, whole.shape)
+    ids = torch.arange(5, 25)[None]
+    with torch.no_grad():
+        assert torch.equal(placed.decoder.model(ids).logits, whole.decoder.model(ids).logits)
+    scores = [spectrum_score(loaded.decoder.layers, requested=True) for loaded in (placed, whole)]
+    assert scores[0].values.tolist() == scores[1].values.tolist()
+    assert spectrum_work(placed.decoder.layers) == spectrum_work(whole.decoder.layers)
+    assert any("1 of 4 layers stay on cpu; 3 on disk" in note for note in placed.notes)
+    assert is_elsewhere(placed.decoder.model.model.layers[0]), "reading brings nothing in for good"
+
+
+@pytest.mark.quick_cases(0)
+@pytest.mark.parametrize("family", ["mixtral", "gpt_oss"])
+def test_experts_that_are_stacked_anew_are_read_from_disk_too(tmp_path, room, family):
+    save_tiny(tmp_path, family)
+    whole = load_causal_lm(str(tmp_path), dtype="float32", device="cpu")
+    layers = [sum(p.numel() for p in layer.parameters()) for layer in whole.decoder.layers]
+    parameters = sum(p.numel() for p in whole.decoder.model.parameters())
+    room(model_bytes(parameters - sum(layers) + max(layers), torch.float32))
+    placed = load_causal_lm(str(tmp_path), dtype="float32", device="cpu", layers_elsewhere=True)
+    assert all(map(is_elsewhere, placed.decoder.layers))
+    ids = torch.arange(5, 25)[None]
+    with torch.no_grad():
+        assert torch.equal(placed.decoder.model(ids).logits, whole.decoder.model(ids).logits)
+
+
+def test_an_analysis_from_disk_gives_the_same_run(folder, room, tmp_path):
+    data = write_jsonl(tmp_path / "rows.jsonl", task_rows())
+    whole = read_tiny(folder, data, scores=("gradient_norm",))
+    layer, others = sizes(build_tiny("llama", vocab=whole.shape.vocab_rows))
+    room(model_bytes(others + layer, torch.float32))
+    placed = read_tiny(folder, data, scores=("gradient_norm",))
+    for metric, trace in whole.traces.items():
+        assert np.array_equal(placed.traces[metric].deviation, trace.deviation)
+    assert placed.scores["spectrum"].values.tolist() == whole.scores["spectrum"].values.tolist()
+    assert "gradients need every layer on the device" in placed.scores["gradient_norm"].reason
+
+
+def test_values_come_in_the_order_asked_for():
+    model = build_tiny("llama")
+    names = ["model.norm.weight", "model.layers.1.mlp.up_proj.weight"]
+    found = list(parameter_values(model, names))
+    assert [name for name, _ in found] == names
+    assert torch.equal(found[1][1], model.model.layers[1].mlp.up_proj.weight)
+
+
+def test_what_is_to_be_trained_is_loaded_whole_or_refused(folder, room):
+    room(1000)
+    with pytest.raises(ResourceError, match="are free on cpu"):
+        load_causal_lm(str(folder), dtype="float32", device="cpu")
+    with pytest.raises(ResourceError, match="are free on cpu"):  # not even one layer has room
+        load_causal_lm(str(folder), dtype="float32", device="cpu", layers_elsewhere=True)
+
+
+def test_a_model_that_fits_is_loaded_whole(folder):
+    loaded = load_causal_lm(str(folder), dtype="float32", device="cpu", layers_elsewhere=True)
+    assert not is_elsewhere(loaded.decoder.model)
+    assert free_bytes(CPU) > 0
