@@ -74,9 +74,7 @@ def test_what_is_saved_is_what_the_bundled_validation_measured():
 
 
 def test_the_box_of_one_gpu_holds_what_the_command_prints():
-    box = " ".join(
-        README.read_text().partition("> **One 24 GB GPU")[2].partition("\n\n")[0].replace(">", "").split()
-    )
+    box = " ".join(README.read_text().partition("> **One 24 GB GPU")[2].partition("\n\n")[0].replace(">", "").split())
     lines = printed(re.search("`(semfreeze cost .*?)`", box)[1])
     memory = {row[0]: f"{row[6]} GiB" for line in lines if (row := line.split())[:1] and row[0].isdigit()}
     assert f"estimates {memory['0']} for training all layers" in box

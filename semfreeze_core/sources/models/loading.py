@@ -193,7 +193,7 @@ def check_weightless(checkpoint: Checkpoint) -> None:
     try:
         with quiet_transformers():
             shapes = None if folder is None or quantization_entry(config) is not None else tensor_shapes(folder)
-            if shapes is not None:  # an adapter's vocabulary is in the config by now
+            if folder is not None and shapes is not None:  # an adapter's vocabulary is in the config by now
                 loaded = _load_shapes(type(model), load_config(checkpoint), shapes)
                 _check_complete(checkpoint.model_name, *loaded)
                 check_values(folder, {*loaded[1]["unexpected_keys"], *_rows_by_token(loaded[0], shapes)})
