@@ -96,7 +96,6 @@ LOOK_STEPS = 10  # of each of the two short trainings that decide whether a fine
 STEPS, TRAIN_ROWS, EVAL_ROWS, ACCURACY_ROWS = 60, 480, 200, 100
 SEEDS = 1
 RUNNER = "processes"  # who trains the variants of a comparison
-SAVE_SECONDS = 300.0  # between two checkpoints of a variant that may lose its machine
 CURVE_EXAMPLES = 64  # of the evaluations between the marks, which draw the curve and decide nothing
 SHOWN_ANSWERS = 24  # kept as text
 MANY_EPOCHS = 4  # over the training examples; in a sweep on 82 of them losses rose again well before

@@ -70,9 +70,16 @@ def test_commands_shown_take_their_flags(page):
         assert not unknown, f"semfreeze {name} takes no {unknown}"
 
 
+# Flags of torchrun, of Ray and of Slurm.
+OF_OTHERS = {
+    *("--nproc-per-node", "--head", "--port", "--address", "--min-nodes", "--nodes", "--ntasks-per-node"),
+    *("--gpus-per-node", "--exclusive", "--time"),
+}
+
+
 @every_page
 def test_every_flag_named_exists(page):
-    known = {flag for name in commands() for flag in options(name)} | {"--nproc-per-node"}  # torchrun's
+    known = {flag for name in commands() for flag in options(name)} | OF_OTHERS
     assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", page.read_text())) - known == set()
 
 

@@ -268,7 +268,7 @@ def require_versions(versions: Sequence[tuple[str, str | None]]) -> None:
     Raises:
         InputError: with their names.
     """
-    problems = [refused_version(machine, found) for machine, found in versions if found != __version__]
+    problems = dict.fromkeys(refused_version(*machine) for machine in versions if machine[1] != __version__)
     if problems:
         raise InputError(
             f"{'; '.join(problems)}. Every machine of the cluster needs semfreeze {__version__}, as here, in the "

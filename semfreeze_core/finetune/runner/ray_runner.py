@@ -26,7 +26,7 @@ from semfreeze_core.finetune.runner.parcel import PackedModel, pack_model
 from semfreeze_core.finetune.runner.ray_cluster import Cluster, joined, refused_version, version_reader
 from semfreeze_core.finetune.runner.ray_node import LOST, STALE
 from semfreeze_core.progress import Progress, ProgressEvent
-from semfreeze_core.records.defaults import SAVE_SECONDS
+from semfreeze_core.records.defaults import CHECKPOINT_SECONDS
 from semfreeze_core.records.validation import ArmRun, Baseline
 from semfreeze_core.storage import write_atomically
 from semfreeze_core.temporary import remove_leftovers, scratch_parent, temporary_folder
@@ -46,7 +46,7 @@ class NodeRefused(SemfreezeError):  # noqa: N818 - what happened, not whose mist
 
 
 @contextmanager
-def ray_runner(address: str | None, device: str, *, save_seconds: float = SAVE_SECONDS) -> Iterator["RayRunner"]:
+def ray_runner(address: str | None, device: str, *, save_seconds: float = CHECKPOINT_SECONDS) -> Iterator["RayRunner"]:
     """A runner on a Ray cluster while the block runs.
 
     Args:
@@ -76,7 +76,7 @@ class RayRunner:
 
     trains_here = False
 
-    def __init__(self, cluster: Cluster, folder: Path, save_seconds: float = SAVE_SECONDS) -> None:
+    def __init__(self, cluster: Cluster, folder: Path, save_seconds: float = CHECKPOINT_SECONDS) -> None:
         self.cluster, self._folder, self._save_seconds = cluster, folder, save_seconds
         self._mailbox: Any = None
         self._model: PackedModel | None = None

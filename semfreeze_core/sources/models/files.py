@@ -4,7 +4,6 @@ Reading a pipe or a device might never end, and what a library makes of a damage
 """
 
 import json
-from collections.abc import Container
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,6 @@ from safetensors import SafetensorError, safe_open
 from semfreeze_core.errors import ModelError
 
 _LARGEST_DOCUMENT = 64 * 2**20  # bytes; the index of the largest checkpoints has some 10 MiB
-_LARGEST_READ = 2 * 2**30  # bytes of weights read in full before an analysis: a second or two from a disk
 _READ = (".json", ".jinja", ".txt", ".model", ".safetensors", ".bin", ".py")
 # What transformers expects to be JSON objects, where they are there.
 _OBJECTS = ("config.json", "generation_config.json", "tokenizer_config.json", "special_tokens_map.json")
@@ -140,7 +138,7 @@ def check_weights(folder: Path) -> None:
     Raises:
         ModelError: the index names no files or files that are not there, or a file is damaged.
     """
-    for path in _weight_files(folder):
+    for path in weight_files(folder):
         if not path.exists():
             raise ModelError(f"{path} is missing, but {INDEX} names it. Download it again.")
         check_safetensors(path)
@@ -152,34 +150,14 @@ def tensor_shapes(folder: Path) -> dict[str, list[int]] | None:
     Only their headers are read.
     """
     shapes: dict[str, list[int]] = {}
-    files = _weight_files(folder)
+    files = weight_files(folder)
     for path in files:
         with safe_open(path, framework="pt") as weights:
             shapes |= {name: weights.get_slice(name).get_shape() for name in weights.keys()}  # noqa: SIM118
     return shapes if files else None
 
 
-def check_values(folder: Path, unused: Container[str]) -> None:
-    """Refuse weights that hold NaN or infinity; those of more than 2 GiB are not read, as it takes too long.
-
-    Args:
-        folder: with whole safetensors.
-        unused: tensors that the model does without, or most of whose rows it does without.
-
-    Raises:
-        ModelError: a tensor that the model computes with holds NaN or infinity.
-    """
-    files = _weight_files(folder)
-    if sum(path.stat().st_size for path in files) > _LARGEST_READ:
-        return
-    for path in files:
-        with safe_open(path, framework="pt") as weights:
-            for name in weights.keys():  # noqa: SIM118
-                if name not in unused and not weights.get_tensor(name).isfinite().all():
-                    raise ModelError(f"{path}: {name} holds NaN or infinity. The weights are damaged: get them again.")
-
-
-def _weight_files(folder: Path) -> list[Path]:
+def weight_files(folder: Path) -> list[Path]:
     """The safetensors that a folder's weights are in, none where it has none."""
     if (folder / WEIGHTS).exists():
         return [folder / WEIGHTS]

@@ -22,10 +22,10 @@ from semfreeze_core.sources.models.families import multi_token_layers
 from semfreeze_core.sources.models.files import (
     check_sizes,
     check_tokenizer_config,
-    check_values,
     check_weights,
     tensor_shapes,
 )
+from semfreeze_core.sources.models.finite_weights import check_values
 from semfreeze_core.sources.models.hub import model_file
 from semfreeze_core.sources.models.loading_errors import CONVERSION, clear_errors, quiet_transformers
 from semfreeze_core.sources.models.placement import Placement

@@ -17,7 +17,7 @@ from transformers import AutoModelForCausalLM, BartConfig, Glm4MoeConfig, LlamaC
 from transformers.utils import logging as transformers_logging
 
 from semfreeze_core.errors import ModelError, ResourceError
-from semfreeze_core.sources.models import files, hub_adapter, loading, opening
+from semfreeze_core.sources.models import finite_weights, hub_adapter, loading, opening
 from semfreeze_core.sources.models.causal_lm import load_causal_lm, measure_empty
 from semfreeze_core.sources.models.checkpoint import Checkpoint
 from semfreeze_core.sources.models.limits import limits_of
@@ -262,7 +262,7 @@ def test_a_look_without_loading_refuses_weights_that_are_not_numbers(folder, mon
         ModelError, match=r"model\.safetensors: model\.layers\.1\.mlp\.up_proj\.weight holds NaN or inf"
     ):
         check_weightless(open_checkpoint(str(folder)))
-    monkeypatch.setattr(files, "_LARGEST_READ", (folder / "model.safetensors").stat().st_size - 1)
+    monkeypatch.setattr(finite_weights, "_LARGEST_READ", (folder / "model.safetensors").stat().st_size - 1)
     check_weightless(open_checkpoint(str(folder)))  # too large to be read for this
 
 
