@@ -67,7 +67,7 @@ def test_an_upload_becomes_a_run_and_a_plan(reader, context, address, model, tmp
     second.window.get_by_text("done in").first.wait_for()
     second.window.close()
     reader.go_to_top()  # a page that is loaded again may stand where it was left
-    window.get_by_role("button", name="Open tiny-my-task").click()
+    window.get_by_role("button", name="Open tiny-my-task").first.click()
     window.wait_for_url("**run=tiny-my-task**")
     window.get_by_text("Analyzed examples").wait_for()  # the run, and no longer the form
     window.get_by_role("link", name="Use", exact=True).click()
@@ -157,7 +157,7 @@ def test_four_formats_are_recognized_without_a_field_name_and_a_chat_with_a_bad_
     assert "messages" in row["reason"]
     window.get_by_role("button", name="Analyze", exact=True).click()
     reader.open_jobs()
-    window.get_by_role("button", name="Open chatty-chat").click()
+    window.get_by_role("button", name="Open chatty-chat").first.click()
     window.wait_for_url("**run=chatty-chat**")
     window.get_by_text("63 of 63 usable rows of chat.jsonl were analyzed").wait_for()
     window.get_by_role("link", name="Use", exact=True).click()
