@@ -123,6 +123,6 @@ def test_runs_that_are_the_same_do_not_differ(run, validation):
 def test_memory_sentence_of_what_fits_gives_no_advice():
     memory = SimpleNamespace(
         parameters=10**9, dtype="float32", device="cpu", model_bytes=2**30, states_bytes=2**28, process_bytes=0,
-        free_bytes=2**33, needed_bytes=2**30 + 2**28, fits=True,
+        free_bytes=2**33, needed_bytes=2**30 + 2**28, fits=True, placement=None,
     )  # fmt: skip
     assert runs.memory_sentence(memory).endswith("8.0 GiB are free on cpu.")
