@@ -101,6 +101,9 @@ def parameter_values(module: nn.Module, names: Iterable[str] | None = None) -> I
     """
     parameters = dict(module.named_parameters())
     for name in parameters if names is None else names:
+        if not parameters[name].is_meta:
+            yield name, parameters[name].detach()
+            continue
         owner, _, own_name = name.rpartition(".")
         part = module.get_submodule(owner)
         with align_module_device(part):
