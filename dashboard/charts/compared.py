@@ -60,7 +60,7 @@ def draw_differences(differences: Mapping[str, Difference], quantity: str) -> go
 
 def draw_calibration(pairs: Sequence[PredictedMeasured]) -> go.Figure:
     """Predicted share against the measured one, for every arm of every finetune; on the line, they are the same."""
-    figure = new_figure("predicted share, R(k)", "measured share of full finetuning's improvement", height=400)
+    figure = new_figure("predicted share, R(k)", "measured share of full finetuning's loss reduction", height=400)
     kinds = sorted({pair.quantity for pair in pairs})
     for kind, color, symbol in zip(kinds, OTHERS, ("circle", "diamond"), strict=False):
         chosen = [pair for pair in pairs if pair.quantity == kind]

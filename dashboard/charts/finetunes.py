@@ -1,4 +1,4 @@
-"""What short finetunes gave: the share of full finetuning's improvement that they kept."""
+"""What short finetunes gave: the share of full finetuning's loss reduction that they kept."""
 
 import plotly.graph_objects as go
 
@@ -14,8 +14,8 @@ _PLACES = (
 
 
 def draw_kept(report: ValidationReport) -> go.Figure:
-    """Share of full finetuning's improvement that each arm kept, with its interval, wherever it was read."""
-    figure = new_figure("share of the improvement kept, %", "", height=110 + 52 * len(report.arms))
+    """Share of full finetuning's loss reduction that each arm kept, with its interval, wherever it was read."""
+    figure = new_figure("share of the loss reduction kept, %", "", height=110 + 52 * len(report.arms))
     names = [name for name in report.arms if name != "full"]
     least = 100 * (1 - report.settings.margin)
     ends = [least]

@@ -1,4 +1,4 @@
-"""A sweep: the share of full finetuning's improvement that every depth kept, over the share that was predicted."""
+"""A sweep: the share of full finetuning's loss reduction that every depth kept, over the share that was predicted."""
 
 import plotly.graph_objects as go
 
@@ -15,7 +15,7 @@ _READ: tuple[tuple[Budget, str, str], ...] = (("compute", TRAINED, "diamond"), (
 
 def draw_sweep(report: SweepReport, rules: dict[str, int]) -> go.Figure:
     """Measured shares with their intervals over the predicted one, and a mark where each rule freezes."""
-    figure = new_figure("freeze depth k", "share of full finetuning's improvement, %", height=420)
+    figure = new_figure("freeze depth k", "share of full finetuning's loss reduction, %", height=420)
     depths = sorted(report.depths, key=lambda result: result.freeze_depth)
     predicted = [(d.freeze_depth, 100 * d.gain_coverage) for d in depths if d.gain_coverage is not None]
     figure.add_scatter(
