@@ -59,7 +59,7 @@ def summary(tasks: Sequence[Task]) -> list[str]:
         "|---|" + "---:|" * 4 + "---|",
     ]
     for name in columns(tasks[0]):
-        if not (done := trained(tasks, name)):
+        if 2 * len(done := trained(tasks, name)) < len(tasks):  # too few to speak for all
             continue
         cost = mean(_relative_flop(task, variant) for task, variant in done)
         steps = [task.kept_at_steps(variant).estimate for task, variant in done]
