@@ -54,7 +54,7 @@ def analyzed(decoder):
     labels = prepare_labels(decoder, examples, positions, real_rows=97, lens_loss=True)
     display = choose_display(decoder, positions, 20, 0)
     states = states_to_keep(decoder, examples, 0)
-    traces, _ = read_traces(decoder, examples, positions, labels, kept=display, scores=states)
+    traces, _ = read_traces(decoder, examples, positions, labels, kept_states=display, scores=states)
     read_task_null(decoder, examples, labels, position_limit=8, seed=0)
     scores = read_scores(examples, states, len(decoder.layers), 0)
     scores["spectrum"] = spectrum_score(decoder.layers, requested=True)

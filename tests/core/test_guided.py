@@ -286,7 +286,7 @@ def raced(finished, request_for, tmp_path_factory):
     shutil.copytree(finished[1].parent / "undecided", folder)
 
     def choose(*given):
-        return replace(choose_balanced(*given), variant="depth:1", told_apart=True)
+        return replace(choose_balanced(*given), variant="depth:1", decided=True)
 
     def stop(*_):
         raise Killed

@@ -174,7 +174,7 @@ def test_is_disk_full_knows_it_in_every_librarys_words(error, full):
 def test_disk_errors_says_what_is_kept_and_what_to_do(tmp_path):
     with (
         pytest.raises(ResourceError) as caught,
-        disk_errors(tmp_path, kept=lambda: "Step 4 is kept.", advice="Run it again."),
+        disk_errors(tmp_path, saved_text=lambda: "Step 4 is kept.", advice="Run it again."),
     ):
         raise OSError(errno.EFBIG, "File too large")
     assert str(caught.value).startswith("The disk is full or limits the size of a file:")
@@ -184,7 +184,7 @@ def test_disk_errors_says_what_is_kept_and_what_to_do(tmp_path):
 def test_disk_errors_of_who_knows_what_is_kept_says_it_of_what_is_written_inside(tmp_path):
     def write(**inner):
         with (
-            disk_errors(tmp_path, kept=lambda: "Step 4 is kept.", advice="Run it again."),
+            disk_errors(tmp_path, saved_text=lambda: "Step 4 is kept.", advice="Run it again."),
             disk_errors(tmp_path / "file", **inner),
         ):
             raise OSError(errno.ENOSPC, "No space left on device")
@@ -193,7 +193,7 @@ def test_disk_errors_of_who_knows_what_is_kept_says_it_of_what_is_written_inside
         write()
     assert is_disk_full(caught.value)
     with pytest.raises(ResourceError, match=r"file could not be written .*The weights stay\. Set TMPDIR\.$"):
-        write(kept=lambda: "The weights stay.", advice="Set TMPDIR.")
+        write(saved_text=lambda: "The weights stay.", advice="Set TMPDIR.")
 
 
 def test_disk_errors_knows_a_full_disk_in_safetensors_words(tmp_path):

@@ -308,7 +308,7 @@ def test_a_finished_job_opens_its_run(runs, doubtful):
     assert app.selectbox(key="run").value == "doubtful"
 
 
-def place_of(app, key):
+def position_of(app, key):
     """The way to a widget through the page's containers, each by its number among its neighbors."""
 
     def ways(node, way=()):
@@ -329,15 +329,15 @@ def test_a_form_stays_in_its_place_while_jobs_begin_and_end(request, runs, page,
     else:
         request.getfixturevalue("doubtful")
         app = opened("prove", run="doubtful")
-    without = place_of(app, key)
+    without = position_of(app, key)
     out = str(runs / "doubtful" / "validations" / "one")
     spec = JobSpec(command=("validate", "one"), title="one", out=out, created=1.0)
     write_atomically(runs / JOBS / "one" / SPEC, spec.model_dump_json())
     write_atomically(runs / JOBS / "one" / PROCESS, this_process(turn=time.time()).model_dump_json())
     app.run()
     assert any(button.label == "Cancel" for button in app.button)
-    assert place_of(app, key) == without
+    assert position_of(app, key) == without
     write_atomically(runs / JOBS / "one" / END, JobEnd(state="cancelled", ended=time.time()).model_dump_json())
     app.run()
     assert any(button.label == "Resume" for button in app.button)
-    assert place_of(app, key) == without
+    assert position_of(app, key) == without

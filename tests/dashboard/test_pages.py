@@ -18,7 +18,7 @@ from semfreeze_core.plan.rules_by_cost import Budget
 from semfreeze_core.records.training import DepthSwitch
 from semfreeze_core.runs.folder import write_run
 from semfreeze_dashboard.data.run_folder import DEMO_VARIABLE
-from semfreeze_dashboard.text.page_text import OWN_SCRIPT_DIFF, alternative_line
+from semfreeze_dashboard.text.page_text import SCRIPT_DIFF, alternative_line
 from semfreeze_dashboard.text.tooltips import TOOLTIPS
 from semfreeze_dashboard.views import PAGES as LISTED
 from semfreeze_dashboard.views.decide import RULES
@@ -193,11 +193,11 @@ def test_use_gives_the_plan_of_the_rule_in_the_link(example, rule):
 
 
 def test_the_script_that_use_proposes_names_what_the_package_has():
-    lines = [line[1:] for line in OWN_SCRIPT_DIFF.splitlines() if line.startswith("+from")]
+    lines = [line[1:] for line in SCRIPT_DIFF.splitlines() if line.startswith("+from")]
     names = {}
     exec("\n".join(lines), names)
     assert "read_plan" in names
-    assert f"{names['FreezePlanCallback'].__name__}(read_plan(" in OWN_SCRIPT_DIFF
+    assert f"{names['FreezePlanCallback'].__name__}(read_plan(" in SCRIPT_DIFF
 
 
 def test_plan_asks_for_a_budget_and_says_when_none_fits(example):

@@ -91,7 +91,7 @@ def test_folder_of_a_validation_is_a_name_of_its_own():
 
 
 def test_kept_shares_are_the_reports_with_their_intervals(report):
-    figure = finetunes.draw_kept(report)
+    figure = finetunes.draw_reduction_shares(report)
     compute = figure.data[1]
     assert compute.x[0] == pytest.approx(100 * report.arms["planned"].improvement_kept_compute.estimate)
     low = 100 * report.arms["planned"].improvement_kept_compute.low
@@ -103,10 +103,10 @@ def test_kept_shares_are_the_reports_with_their_intervals(report):
 def test_shares_of_runs_stopped_at_their_lowest_are_drawn_where_they_are_known(report):
     kept = IntervalEntry(estimate=0.9, low=0.8, high=1.1)
     planned = report.arms["planned"].model_copy(update={"improvement_kept_stopped": kept})
-    figure = finetunes.draw_kept(report.model_copy(update={"arms": report.arms | {"planned": planned}}))
+    figure = finetunes.draw_reduction_shares(report.model_copy(update={"arms": report.arms | {"planned": planned}}))
     assert [trace.name for trace in figure.data] == ["same steps", "same compute", "each stopped at its lowest"]
     assert (list(figure.data[2].x), list(figure.data[2].y)) == ([90], ["planned (freeze 19)"])
-    assert len(finetunes.draw_kept(report).data) == 2, "the example's readings were not kept"
+    assert len(finetunes.draw_reduction_shares(report).data) == 2, "the example's readings were not kept"
 
 
 def live_arm(report, **changed):
@@ -277,7 +277,7 @@ def test_page_names_the_layers_of_a_set(doubtful, report):
     (folder / "report.json").write_text(shown.model_dump_json())
     app = opened("prove", run="doubtful")
     assert sentence(app).startswith("Measured: train layers 0-3,26-29 of 30 (64 eval examples, 3 seeds).")
-    words = [finetunes.arm_words(shown, name) for name in arms]
+    words = [finetunes.arm_label(shown, name) for name in arms]
     assert words == ["full finetuning", "planned (train 0-3,26-29)", "train 1-2"]
     drawn = [chart.proto.spec for chart in app.get("plotly_chart")]
     assert all(any(word in spec for spec in drawn) for word in words)

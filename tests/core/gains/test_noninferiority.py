@@ -50,8 +50,8 @@ def test_an_arm_compared_with_itself_keeps_all():
 def test_judge_says_what_the_data_say(kept, verdict):
     judgment = judge(*losses(kept))
     assert judgment.verdict == verdict
-    assert judgment.kept.estimate == pytest.approx(kept, abs=0.01)
-    assert judgment.kept.low <= judgment.kept.estimate <= judgment.kept.high
+    assert judgment.reduction_share.estimate == pytest.approx(kept, abs=0.01)
+    assert judgment.reduction_share.low <= judgment.reduction_share.estimate <= judgment.reduction_share.high
     assert "200 eval examples, 3 seeds" in judgment.reason
 
 
@@ -73,7 +73,7 @@ def test_judge_has_nothing_to_keep_when_full_does_not_improve():
     judgment = judge(before, full + 1, planned + 1)
     assert judgment.verdict == "undecided"
     assert "full finetuning itself does not reduce the loss significantly" in judgment.reason
-    assert np.isnan(judgment.kept.estimate)
+    assert np.isnan(judgment.reduction_share.estimate)
 
 
 def test_judge_a_wider_margin_never_turns_holds_away():

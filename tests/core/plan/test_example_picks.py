@@ -10,7 +10,7 @@ from semfreeze_core.plan.rules import decide_by_paper
 from semfreeze_core.records.trace import TransitionTrace
 from semfreeze_core.runs.folder import read_run
 from semfreeze_core.runs.store import example_run
-from semfreeze_core.wording.rules import picks_counts, picks_sentence
+from semfreeze_core.wording.rules import depth_counts_sentence, depth_spread_sentence
 from tests.core.plan.curves import make_curve, straight
 
 N_LAYERS = 30
@@ -68,8 +68,10 @@ def test_picks_within_a_quarter_of_the_layers_are_one_depth(picking):
     assert (picks.low, picks.high, picks.share, picks.verdict) == (18, 22, 0.98, "one depth fits")
     assert picks.counts.sum() == 100
     assert picks.counts[[2, 18, 20, 22]].tolist() == [2, 30, 60, 8]
-    assert picks_sentence(picks) == "One depth fits: by the paper rule, 98% of 100 examples pick depths 18 to 22."
-    assert picks_counts(picks) == "Examples per depth: 2: 2, 18: 30, 20: 60, 22: 8."
+    assert (
+        depth_spread_sentence(picks) == "One depth fits: by the paper rule, 98% of 100 examples pick depths 18 to 22."
+    )
+    assert depth_counts_sentence(picks) == "Examples per depth: 2: 2, 18: 30, 20: 60, 22: 8."
 
 
 def test_picks_that_different_tokens_of_an_example_repeat_are_differences(picking):
@@ -77,7 +79,7 @@ def test_picks_that_different_tokens_of_an_example_repeat_are_differences(pickin
     picks = picking(depths, first=depths, later=[d + 1 for d in depths])
     assert picks.verdict == "examples differ"
     assert picks.repeatability.estimate == pytest.approx(1)
-    assert picks_sentence(picks) == (
+    assert depth_spread_sentence(picks) == (
         "Examples differ: by the paper rule, 100% of 100 examples pick depths 4 to 20. Over 100 examples, the picks at "
         "the first target token and at the later ones agree: rank correlation 1.00 (95% CI 1.00–1.00)."
     )
@@ -89,8 +91,10 @@ def test_picks_that_no_example_repeats_may_be_noise(picking):
     assert picks.repeatability.estimate == pytest.approx(0)
     assert picks.repeatability.low < 0 < picks.repeatability.high
     assert picks.verdict == "unclear"
-    assert "may be noise" in picks_sentence(picks)
-    assert "at the later ones do not agree significantly: rank correlation 0.00 (95% CI -0." in picks_sentence(picks)
+    assert "may be noise" in depth_spread_sentence(picks)
+    assert "at the later ones do not agree significantly: rank correlation 0.00 (95% CI -0." in depth_spread_sentence(
+        picks
+    )
 
 
 @pytest.mark.parametrize(
@@ -104,7 +108,7 @@ def test_picks_whose_noise_is_not_known_say_so(picking, later, why):
     picks = picking([4, 8, 12, 16, 20] * 20, later=later)
     assert picks.verdict == "unclear"
     assert np.isnan(picks.repeatability.estimate)
-    assert picks_sentence(picks).endswith(why)
+    assert depth_spread_sentence(picks).endswith(why)
 
 
 def test_picks_need_a_layer_to_search(example):
@@ -112,4 +116,6 @@ def test_picks_need_a_layer_to_search(example):
     model = example.manifest.model.model_copy(update={"shape": two_layers})
     run = replace(example, manifest=example.manifest.model_copy(update={"model": model}))
     assert example_picks(run, "semantic") is None
-    assert picks_sentence(None) == "Depths per example: the paper rule has no layer left to search in this model."
+    assert (
+        depth_spread_sentence(None) == "Depths per example: the paper rule has no layer left to search in this model."
+    )

@@ -165,7 +165,7 @@ def test_places_count_who_comes_before(runs):
     put(runs, "3", this_process())
     put(runs, "4", DEAD)
     put(runs, "5", this_process())
-    assert [(job.name, job.place) for job in list_jobs(runs)] == [("1", 0), ("2", 0), ("3", 1), ("4", 0), ("5", 2)]
+    assert [(job.name, job.jobs_ahead) for job in list_jobs(runs)] == [("1", 0), ("2", 0), ("3", 1), ("4", 0), ("5", 2)]
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,7 @@ def test_jobs_run_one_at_a_time_in_order_and_say_how_they_ended(runs, held):
     two = second.submit(runs)
     assert (one.name < two.name, one.spec.command) == (True, first.words)
     first.wait_until_it_works()
-    assert [(job.state, job.place) for job in list_jobs(runs)] == [("running", 0), ("queued", 1)]
+    assert [(job.state, job.jobs_ahead) for job in list_jobs(runs)] == [("running", 0), ("queued", 1)]
     assert first.submit(runs).name == one.name  # the same is shared,
     assert second.submit(runs).name == two.name  # waiting or not
     leader = psutil.Process(pid_of(runs, one))

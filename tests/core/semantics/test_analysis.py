@@ -252,8 +252,10 @@ def test_read_traces_are_the_same_when_memory_runs_out(tiny_decoder: Callable[..
     labels, positions = _labels(decoder, examples, lens_loss=True), choose_positions(examples, 64, 0)
     scarce = dataclasses.replace(decoder, base=_ScarceMemory(decoder.base, 3))
     events, kept, other = list[ProgressEvent](), KeptStates({4: np.array([0])}), KeptStates({4: np.array([0])})
-    found, tally = read_traces(scarce, examples, positions, labels, max_tokens=9999, kept=kept, progress=events.append)
-    _assert_same(_read(decoder, examples, labels, kept=other), found)
+    found, tally = read_traces(
+        scarce, examples, positions, labels, max_tokens=9999, kept_states=kept, progress=events.append
+    )
+    _assert_same(_read(decoder, examples, labels, kept_states=other), found)
     assert tally.halvings == sum(bool(e.message) for e in events) == 7
     np.testing.assert_allclose(kept.states[4, 0], other.states[4, 0], rtol=1e-3, atol=1e-3)
 
@@ -301,7 +303,7 @@ def test_read_traces_fill_the_kept_states(decoder: Decoder, max_tokens: int) -> 
     examples = random_examples(10, seed=6, completion=(3, 5))
     kept = KeptStates({7: np.array([0, 2]), 1: np.array([1])})
     positions = choose_positions(examples, 64, 0)
-    read_traces(decoder, examples, positions, _labels(decoder, examples), kept=kept, max_tokens=max_tokens)
+    read_traces(decoder, examples, positions, _labels(decoder, examples), kept_states=kept, max_tokens=max_tokens)
     assert set(kept.states) == {(7, 0), (7, 2), (1, 1)}
     for (example, p), states in kept.states.items():
         expected = own_spaces(decoder, examples[example])[:, positions[example][p] - 1]

@@ -153,7 +153,7 @@ def test_read_task_null_reads_nothing_again_that_was_read(tiny_decoder: Callable
     labels = prepare_labels(decoder, examples, positions, real_rows=97)
     traces, _ = read_traces(decoder, examples, positions, labels)
     settings = {"position_limit": 2, "seed": 0}
-    pairs, tally = read_task_null(decoder, examples, labels, own=OwnReading(positions, traces), **settings)
+    pairs, tally = read_task_null(decoder, examples, labels, analyzed=OwnReading(positions, traces), **settings)
     again, all_read = read_task_null(decoder, examples, labels, **settings)
     for metric, read in again.items():
         np.testing.assert_allclose(pairs[metric].own, read.own, atol=1e-5)
@@ -161,7 +161,7 @@ def test_read_task_null_reads_nothing_again_that_was_read(tiny_decoder: Callable
     assert all_read.tokens - tally.tokens == sum(len(e.input_ids) for e in plain)  # not a chat's last turn alone
     # What is taken is what was read, and where it belongs: another reading of one example shows in its row alone.
     other = {m: replace(t, deviation=t.deviation + np.eye(12, 1, dtype=np.float32)) for m, t in traces.items()}
-    moved, _ = read_task_null(decoder, examples, labels, own=OwnReading(positions, other), **settings)
+    moved, _ = read_task_null(decoder, examples, labels, analyzed=OwnReading(positions, other), **settings)
     changed = np.abs(moved["semantic"].own - pairs["semantic"].own).max(1)
     assert (np.sort(changed) > 0.5).tolist() == [False] * 11 + [True]
     (row,) = np.flatnonzero(changed > 0.5)
