@@ -50,10 +50,10 @@ TASKS = (
 
 @dataclass(frozen=True)
 class Known:
-    """What is known of a task before anything is trained; fields as in Task."""
+    """What is known of a task before anything is trained; fields as in Task, whose picks are the rules' depths."""
 
     checks: TaskChecks
-    picks: dict[str, int | None]
+    rule_depths: dict[str, int | None]
     completion_tokens: list[int]
 
 
@@ -96,7 +96,7 @@ def run_task(name: str, model: str, data: Path, out: Path) -> None:
     data = prepare(request).data
     known = Known(
         checks=check_task(data.train.tokenized, data.evaluation.tokenized),
-        picks={rule: make_plan(run, rule=rule).freeze_depth for rule in AUTOMATIC_RULES},
+        rule_depths={rule: make_plan(run, rule=rule).freeze_depth for rule in AUTOMATIC_RULES},
         completion_tokens=[int(item.supervised.sum()) for item in data.evaluation.tokenized],
     )
     folder = out / "validations" / short
@@ -117,10 +117,10 @@ def files(name: str, data: Path) -> tuple[str, str]:
     train = next(iter(sorted(data.rglob(f"{name}_train.jsonl"))), None)
     ends = ("eval", "test")
     beside = [] if train is None else [train.with_name(f"{name}_{end}.jsonl") for end in ends]
-    found = next((path for path in beside if path.exists()), None)
-    if train is None or found is None:
+    path = next((path for path in beside if path.exists()), None)
+    if train is None or path is None:
         raise SystemExit(f"{data} has no {name}_train.jsonl with a file to evaluate on beside it")
-    return str(train), str(found)
+    return str(train), str(path)
 
 
 def reading(model: str, train: str, folder: Path) -> Run:
@@ -138,7 +138,7 @@ def write(name: str, report: ValidationReport, known: Known) -> None:
         n_layers=report.n_layers,
         before=rounded(report.baseline.item_losses),
         checks=known.checks,
-        picks=known.picks,
+        picks=known.rule_depths,
         completion_tokens=known.completion_tokens,
         cells=[cell(run, report) for run in report.runs],
         provenance=report.provenance,

@@ -145,8 +145,8 @@ def test_draw_coverage_shows_every_measured_score():
 
 
 def test_draw_picks_has_a_bar_for_every_depth():
-    picks = ExamplePicks("semantic", 4, np.array([2, 1, 2, 3, 2]), 1, 3, Interval(0.5, 0.4, 0.6), 5)
-    figure = draw_depth_counts(picks, 2)
+    spread = ExamplePicks("semantic", 4, np.array([2, 1, 2, 3, 2]), 1, 3, Interval(0.5, 0.4, 0.6), 5)
+    figure = draw_depth_counts(spread, 2)
     (bars,) = figure.data
     assert (bars.x.tolist(), bars.y.tolist()) == ([0, 1, 2, 3, 4], [0, 1, 3, 1, 0])
     assert tints(figure) == [(0, 2), (2, 4)]
