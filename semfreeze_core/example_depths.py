@@ -6,8 +6,8 @@ from pydantic import ValidationError
 
 from semfreeze_core.errors import PlanError
 from semfreeze_core.finetune.validation.request import Prepared, ValidationRequest, prepare
+from semfreeze_core.plan.depth_spread import pick_depths
 from semfreeze_core.plan.document import require_identity
-from semfreeze_core.plan.example_picks import pick_depths
 from semfreeze_core.plan.rules import depth_cap
 from semfreeze_core.progress import Progress, silent
 from semfreeze_core.records.defaults import DYNAMIC, POSITIONS

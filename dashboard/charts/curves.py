@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import plotly.graph_objects as go
 
-from semfreeze_core.plan.example_picks import ExamplePicks
+from semfreeze_core.plan.depth_spread import DepthSpread
 from semfreeze_core.records.gain import Band, GainCurve
 from semfreeze_core.records.scores import SCORE_NAMES
 from semfreeze_core.wording.rules import method_name
@@ -163,7 +163,7 @@ def _title(text: str) -> dict[str, object]:
     return {"text": text, "font": {"size": AXIS_TITLE}}
 
 
-def draw_depth_counts(spread: ExamplePicks, depth: int | None) -> go.Figure:
+def draw_depth_counts(spread: DepthSpread, depth: int | None) -> go.Figure:
     """How many examples pick each freeze depth by the paper's rule."""
     figure = new_figure("freeze depth k", "examples that pick it")
     mark_depth(figure, depth, spread.n_layers)

@@ -84,7 +84,7 @@ def scaling_law(curve: GainCurve, depth: int) -> None:
 
 def groups(ctx: page.PageContext, depth: int) -> None:
     """Whether one depth fits all examples, and groups of them."""
-    spread = compute.example_picks(ctx.opened, ctx.metric)
+    spread = compute.depth_spread(ctx.opened, ctx.metric)
     if spread is None:
         st.info(escaped(depth_spread_sentence(spread)))
     else:

@@ -15,7 +15,7 @@ from semfreeze_core.gains import score_coverage
 from semfreeze_core.gains.bootstrap import mean_band, resampling_weights
 from semfreeze_core.plan import FreezePlan, curve_of, make_plan
 from semfreeze_core.plan.badge import with_badge
-from semfreeze_core.plan.example_picks import example_picks
+from semfreeze_core.plan.depth_spread import depth_spread
 from semfreeze_core.plan.opinions import gather_opinions
 from semfreeze_core.records.cost import DepthCost
 from semfreeze_core.records.gain import GainCurve
@@ -144,7 +144,7 @@ def _charts(run: Run, curve: GainCurve, plan: FreezePlan, rows: Sequence[DepthCo
             draw_coverage(curve, scores, depth),
         ),
     ]
-    if (spread := example_picks(run, curve.metric)) is not None:
+    if (spread := depth_spread(run, curve.metric)) is not None:
         charts.append(
             _chart("Depth picked per example", depth_spread_sentence(spread), draw_depth_counts(spread, depth))
         )

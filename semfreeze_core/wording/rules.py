@@ -13,7 +13,7 @@ from semfreeze_core.wording.plan import no_recommendation
 from semfreeze_core.wording.tables import Column, Table, table
 
 if TYPE_CHECKING:
-    from semfreeze_core.plan.example_picks import ExamplePicks
+    from semfreeze_core.plan.depth_spread import DepthSpread
     from semfreeze_core.plan.opinions import Comparison, Opinion
     from semfreeze_core.plan.slices import Slice
 
@@ -142,7 +142,7 @@ def left_out_groups(n: int) -> str:
     return f"{n} more groups are too small or too many to analyze on their own." if n else ""
 
 
-def depth_spread_sentence(spread: ExamplePicks | None) -> str:
+def depth_spread_sentence(spread: DepthSpread | None) -> str:
     """Whether one depth fits all examples by the paper rule, and what their spread rests on."""
     if spread is None:
         return "Depths per example: the paper rule has no layer left to search in this model."
@@ -158,7 +158,7 @@ def depth_spread_sentence(spread: ExamplePicks | None) -> str:
     return f"{finding} Noise cannot be separated from differences between examples: {why}."
 
 
-def repeatability_reason(spread: ExamplePicks) -> str | None:
+def repeatability_reason(spread: DepthSpread) -> str | None:
     """Why it is not known whether examples repeat their pick; None where it is."""
     if math.isfinite(spread.repeatability.estimate):
         return None
@@ -167,14 +167,14 @@ def repeatability_reason(spread: ExamplePicks) -> str | None:
     return "all first target tokens, or all later ones, pick the same depth"
 
 
-def _at_different_tokens(spread: ExamplePicks, agree: str) -> str:
+def _at_different_tokens(spread: DepthSpread, agree: str) -> str:
     return (
         f"Over {counted(spread.n_pairs, 'example')}, the picks at the first target token and at the later ones "
         f"{agree}: rank correlation {interval_with_ci(spread.repeatability, 2)}."
     )
 
 
-def depth_counts_sentence(spread: ExamplePicks) -> str:
+def depth_counts_sentence(spread: DepthSpread) -> str:
     """How many examples pick each depth, for those that any example picks."""
     counts = [f"{depth}: {count:,}" for depth, count in enumerate(spread.counts) if count]
     return f"Examples per depth: {', '.join(counts)}."

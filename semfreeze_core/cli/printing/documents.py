@@ -10,7 +10,7 @@ import numpy as np
 from semfreeze_core.gains import score_coverage
 from semfreeze_core.gains.bootstrap import mean_band, resampling_weights
 from semfreeze_core.plan.compare import SideBySide
-from semfreeze_core.plan.example_picks import ExamplePicks, example_picks
+from semfreeze_core.plan.depth_spread import DepthSpread, depth_spread
 from semfreeze_core.plan.make import curve_of
 from semfreeze_core.plan.opinions import Comparison, Opinion
 from semfreeze_core.plan.slices import Slice
@@ -56,7 +56,7 @@ def show_document(run: Run, folder: Path, metric: str) -> dict[str, Any]:
             "reason": _why_unmeasured(curve),
         },
         "scaling_law": _law(curve),
-        "example_picks": _depth_spread(example_picks(run, metric)),
+        "example_picks": _depth_spread_entry(depth_spread(run, metric)),
         "scores": {name: _score(score) for name, score in run.scores.items()},
         "scores_to_come": list(manifest.scores_to_come),
         "evidence": {
@@ -177,7 +177,7 @@ def slices_document(groups: Sequence[Slice], left_out: int, by: str) -> dict[str
     }
 
 
-def _depth_spread(spread: ExamplePicks | None) -> dict[str, Any]:
+def _depth_spread_entry(spread: DepthSpread | None) -> dict[str, Any]:
     """Each example's depth by the paper rule; every number null where no layer is left to search."""
     sentence = depth_spread_sentence(spread)
     if spread is None:

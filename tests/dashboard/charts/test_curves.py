@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from semfreeze_core.plan.example_picks import ExamplePicks
+from semfreeze_core.plan.depth_spread import DepthSpread
 from semfreeze_core.records.gain import Band
 from semfreeze_core.records.interval import Interval
 from semfreeze_core.records.scores import SCORE_NAMES
@@ -145,7 +145,7 @@ def test_draw_coverage_shows_every_measured_score():
 
 
 def test_draw_picks_has_a_bar_for_every_depth():
-    spread = ExamplePicks("semantic", 4, np.array([2, 1, 2, 3, 2]), 1, 3, Interval(0.5, 0.4, 0.6), 5)
+    spread = DepthSpread("semantic", 4, np.array([2, 1, 2, 3, 2]), 1, 3, Interval(0.5, 0.4, 0.6), 5)
     figure = draw_depth_counts(spread, 2)
     (bars,) = figure.data
     assert (bars.x.tolist(), bars.y.tolist()) == ([0, 1, 2, 3, 4], [0, 1, 3, 1, 0])

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from semfreeze_core.plan.example_picks import example_picks, pick_depths
+from semfreeze_core.plan.depth_spread import depth_spread, pick_depths
 from semfreeze_core.plan.rules import decide_by_paper
 from semfreeze_core.records.trace import TransitionTrace
 from semfreeze_core.runs.folder import read_run
@@ -36,7 +36,7 @@ def picking(example):
         mean, first = falling_at(depths), falling_at(depths if first is None else first)
         later = np.full_like(mean, np.nan) if later is None else falling_at(later)
         trace = TransitionTrace("semantic", mean, mean, first, first, later, later)
-        return example_picks(replace(example, traces={"semantic": trace}), "semantic")
+        return depth_spread(replace(example, traces={"semantic": trace}), "semantic")
 
     return make
 
@@ -115,7 +115,7 @@ def test_picks_need_a_layer_to_search(example):
     two_layers = replace(example.shape, layer_index=example.shape.layer_index[:2])  # tied, with a cap of 1
     model = example.manifest.model.model_copy(update={"shape": two_layers})
     run = replace(example, manifest=example.manifest.model_copy(update={"model": model}))
-    assert example_picks(run, "semantic") is None
+    assert depth_spread(run, "semantic") is None
     assert (
         depth_spread_sentence(None) == "Depths per example: the paper rule has no layer left to search in this model."
     )
