@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from tests.core.cli_app import app
 
 ROOT = Path(__file__).parents[2]
-README, TUTORIAL = ROOT / "README.md", ROOT / "docs" / "tutorial.md"
+README, QUICKSTART = ROOT / "README.md", ROOT / "docs" / "quickstart.md"
 DOCS = sorted((ROOT / "docs").glob("*.md"))
 PAGES = [README, *DOCS]
 ELSEWHERE = re.compile(r"(https?:|mailto:|#)")

@@ -14,7 +14,7 @@ from tests.docs.pages import README, ROOT, commands, prose
 
 METHOD, READING, SCALING, TRAINING, VARIANTS, COST, FINETUNE = (
     ROOT / "docs" / f"{name}.md"
-    for name in ("method", "reading-a-run", "scaling", "training", "variants", "cost-model", "finetune")
+    for name in ("method", "understanding-results", "scaling", "training", "choosing-depth-and-rate", "costs-and-memory", "finetune")
 )
 CI = f"{100 * d.CONFIDENCE:g}%"
 MARGIN = f"{100 * d.MARGIN:g}%"

@@ -17,7 +17,7 @@ from tests.docs.pages import (
     PAGES,
     README,
     ROOT,
-    TUTORIAL,
+    QUICKSTART,
     blocks,
     command_lines,
     commands,
@@ -112,7 +112,7 @@ def test_page_is_short_and_of_no_one_machine(page):
     assert str(ROOT) not in page.read_text()
 
 
-@pytest.mark.parametrize("page", [page for page in DOCS if page != TUTORIAL], ids=lambda page: page.stem)
+@pytest.mark.parametrize("page", [page for page in DOCS if page != QUICKSTART], ids=lambda page: page.stem)
 def test_python_runs(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     names = {}
