@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from tests.core.cli_app import app
 
 ROOT = Path(__file__).parents[2]
-README, QUICKSTART = ROOT / "README.md", ROOT / "docs" / "quickstart.md"
+README, QUICKSTART, PYTHON_API = ROOT / "README.md", ROOT / "docs" / "quickstart.md", ROOT / "docs" / "python-api.md"
 DOCS = sorted((ROOT / "docs").glob("*.md"))
 PAGES = [README, *DOCS]
 ELSEWHERE = re.compile(r"(https?:|mailto:|#)")
