@@ -65,7 +65,7 @@ GPU_PRECISION: Literal["bf16-autocast"] = "bf16-autocast"  # on GPUs that multip
 # (tests/benchmarks/learning_rates.md), a task that no claim is made on. A frozen depth hardly minds between 1e-4 and
 # 1e-3; it takes full finetuning's rate, as cheaper variants go over the data more often.
 LEARNING_RATES = {"full": 3e-4, "frozen": 3e-4, "lora": 1e-3}
-# Rates that the search of `--lr auto` may try. Rates are compared on CURVE_EXAMPLES eval examples after RATE_STEPS, or a
+# Rates that the search of `--lr auto` may try. They are compared on CURVE_EXAMPLES eval examples after RATE_STEPS, or a
 # third of a shorter training.
 RATE_GRID = (1e-6, 3e-6, 1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3)
 RATE_STEPS = 20  # steps after which rates are compared

@@ -41,7 +41,7 @@ def defaults_of(source: Path = SOURCE) -> list[Default]:
         ValueError: a constant stands below no title, or has no comment.
     """
     text = source.read_text()
-    lines = [""] + text.splitlines()
+    lines = ["", *text.splitlines()]
     with source.open("rb") as file:
         comments = {
             token.start[0]: token.string.removeprefix("#").strip()

@@ -3,6 +3,8 @@
 import json
 import re
 
+import pytest
+
 from semfreeze_core.export import TARGETS
 from semfreeze_core.records.defaults import VARIANTS
 from semfreeze_core.runs.reports import list_validations
@@ -37,14 +39,15 @@ def test_a_validation_names_every_variant():
     assert set(re.split(", (?:and )?| and ", listed)) == {VARIANT_NAMES[name] for name in VARIANTS}
 
 
-def rows_below(header):
+def rows_below(header, page=README):
     """Cells of the table that begins with a header."""
-    lines = README.read_text().partition(header)[2].splitlines()[2:]
+    lines = page.read_text().partition(header)[2].splitlines()[2:]
     return [line.strip("| ").split(" | ") for line in lines[: lines.index("")]]
 
 
-def test_sample_rows_are_recognized_as_what_they_are_called():
-    rows = rows_below("| format | one row |")
+@pytest.mark.parametrize("page", [README, ROOT / "docs" / "your-data.md"], ids=lambda page: page.stem)
+def test_sample_rows_are_recognized_as_what_they_are_called(page):
+    rows = rows_below("| format | one row |", page)
     assert [name for name, _ in rows] == [schema.name for schema in SCHEMAS]
     for name, row in rows:
         schema, _ = recognized(list(json.loads(row.strip("`"))))

@@ -1,4 +1,4 @@
-"""The wheel puts two packages into site-packages, and the shipped run opens from it."""
+"""The wheel, built from the sdist, puts two packages into site-packages, and the bundled run opens from it."""
 
 import json
 import os
@@ -6,19 +6,26 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+import tarfile
 import venv
 import zipfile
 from pathlib import Path
 
 import pytest
 
+from semfreeze_core import __version__
+
 ROOT = Path(__file__).parents[2]
-TREE = ("semfreeze_core", "dashboard", "sample_data", "pyproject.toml", "README.md", "LICENSE")
+TREE = (
+    *("semfreeze_core", "dashboard", "sample_data", "docs", "pyproject.toml", "MANIFEST.in", "README.md", "LICENSE"),
+    *("CHANGELOG.md", "CITATION.cff", "constraints.txt"),
+)
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("wheel")
+def built(tmp_path_factory):
+    """The folder with the sdist and the wheel that was built from it."""
+    folder = tmp_path_factory.mktemp("built")
     source = folder / "source"
     source.mkdir()
     for name in TREE:  # a copy, as a build leaves its traces beside what it builds
@@ -26,11 +33,41 @@ def wheel(tmp_path_factory):
             shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
         else:
             shutil.copy(ROOT / name, source / name)
-    command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(folder), str(source)]
+    command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(folder), str(source)]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
-    (path,) = folder.glob("*.whl")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def wheel(built):
+    (path,) = built.glob("*.whl")
     return path
+
+
+def test_sdist_has_what_a_reader_needs_and_no_tests(built):
+    (path,) = built.glob("*.tar.gz")
+    with tarfile.open(path) as sdist:
+        names = {name.partition("/")[2] for name in sdist.getnames()}
+    assert {
+        "LICENSE",
+        "README.md",
+        "CHANGELOG.md",
+        "CITATION.cff",
+        "docs/quickstart.md",
+        "sample_data/README.md",
+    } <= names
+    assert [name for name in names if name.split("/")[0] in ("tests", "source", ".github", ".ci")] == []
+    assert [name for name in names if "__pycache__" in name] == []
+
+
+def test_wheel_carries_the_license_and_names_itself(wheel):
+    with zipfile.ZipFile(wheel) as archive:
+        (folder,) = {name.split("/")[0] for name in archive.namelist() if ".dist-info/" in name}
+        metadata = archive.read(f"{folder}/METADATA").decode()
+        assert archive.read(f"{folder}/licenses/LICENSE") == (ROOT / "LICENSE").read_bytes()
+    assert f"\nVersion: {__version__}\n" in metadata
+    assert "\nLicense-Expression: Apache-2.0\n" in metadata
 
 
 def test_wheel_has_two_top_level_names_and_the_data(wheel):
