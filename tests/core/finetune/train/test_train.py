@@ -84,7 +84,7 @@ def test_train_plan_writes_a_model_that_plain_transformers_loads(place, tmp_path
     assert card.data.library_name == "transformers"
     assert card.data.tags == ["semfreeze"]
     assert str(place) not in card.content  # no place of this machine
-    assert "The first 2 of 4 layers were frozen." in card.text
+    assert "Freeze the first 2 of 4 layers and train the last 2." in card.text
     assert f"went from {trained.before.loss:.3f} to {trained.after.loss:.3f} nats" in card.text
     assert read_plan(tmp_path / "out") == request.plan
 
