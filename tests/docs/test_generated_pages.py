@@ -2,9 +2,13 @@
 
 import pytest
 
+from semfreeze_core import example_run, read_run
+from semfreeze_core.guided.forecast import ForecastRequest, forecast_lines
 from semfreeze_core.records import defaults
 from tests.docs import commands_page, configuration_page
-from tests.docs.pages import commands
+from tests.docs.pages import ROOT, blocks, commands, printed, prose
+
+FINETUNE = ROOT / "docs" / "finetune.md"
 
 
 def test_commands_are_those_of_the_command_line():
@@ -35,3 +39,16 @@ def test_a_default_without_a_comment_is_refused(tmp_path):
         configuration_page.defaults_of(source)
     source.write_text('"""Doc."""\n\n# Training\n# Steps of\n# a variant.\nSTEPS = 3\n')
     assert configuration_page.defaults_of(source) == [("Training", "STEPS", "3", "Steps of a variant.")]
+
+
+def test_the_forecast_on_the_page_about_finetune_is_what_is_printed():
+    (block,) = (text for _, text in blocks(FINETUNE, "text"))
+    forecast = forecast_lines(read_run(example_run()), ForecastRequest(n_rows=1000))
+    assert " ".join(block.split()) == " ".join(" ".join(forecast).split())
+
+
+def test_the_depth_that_fits_on_the_page_about_finetune_is_the_estimates():
+    command = next(text for _, text in blocks(FINETUNE, "sh") if "--gpu" in text).split("\nsemfreeze preview")[0]
+    fits = next(line for line in printed(command.replace("\\\n", " ")) if "fits from freeze depth" in line)
+    depth = fits.split("freeze depth ")[1].split(" on")[0]
+    assert f"fits from freeze depth {depth} of 28 on" in " ".join(prose(FINETUNE).split())

@@ -88,3 +88,13 @@ def test_the_box_of_one_gpu_holds_what_the_command_prints():
 
 def test_the_readme_is_short():
     assert len(README.read_text().splitlines()) <= 150
+
+
+def test_what_is_gained_over_lora_and_half_is_of_the_table():
+    rows = {name: cells for name, *cells in rows_below("| variant | compute | peak memory |")}
+    points = {name: [int(cell.rstrip("%")) for cell in cells[:2]] for name, cells in rows.items()}
+    planned, half, lora = points["the planned depth, 19 of 30"], points["half, 15 of 30"], points["LoRA, rank 16"]
+    compute, memory = (more - less for more, less in zip(lora, planned, strict=True))
+    assert f"Next to LoRA, the planned depth takes {compute} points less compute and {memory} less memory here" in TEXT
+    compute, memory = (more - less for more, less in zip(half, planned, strict=True))
+    assert f"next to half, {compute} and {memory}." in TEXT
