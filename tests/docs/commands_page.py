@@ -13,7 +13,7 @@ OPENING = """\
 
 After this page, you can look up every command of semfreeze and every option with its default. Most finetunes need three
 options: `semfreeze finetune --model MODEL --data DATA --out FOLDER`; [which others to
-set](finetune.md#which-options-to-set). `semfreeze COMMAND --help` prints the same.
+set](finetune.md#which-options-to-set). The option `--help` of each prints the same.
 
 Made by `python -m tests.docs.commands_page` from the command line itself."""
 

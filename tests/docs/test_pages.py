@@ -75,8 +75,9 @@ def test_commands_shown_take_their_flags(page):
         assert not unknown, f"semfreeze {name} takes no {unknown}"
 
 
-# Flags of torchrun, of Ray and of Slurm.
+# Flags of torchrun, of Ray, of Slurm and of pip.
 OF_OTHERS = {
+    "--no-deps",
     *("--nproc-per-node", "--head", "--port", "--address", "--min-nodes", "--nodes", "--ntasks-per-node"),
     *("--gpus-per-node", "--exclusive", "--time"),
 }
