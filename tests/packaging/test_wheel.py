@@ -1,4 +1,4 @@
-"""The wheel, built from the sdist, puts two packages into site-packages, and the bundled run opens from it."""
+"""The wheel puts two packages into site-packages, the bundled run opens from it, and the sdist makes the same wheel."""
 
 import json
 import os
@@ -22,31 +22,38 @@ TREE = (
 )
 
 
-@pytest.fixture(scope="module")
-def built(tmp_path_factory):
-    """The folder with the sdist and the wheel that was built from it."""
-    folder = tmp_path_factory.mktemp("built")
+def build(folder, *what):
+    """Build from a copy of the tree, as a build leaves its traces beside what it builds."""
     source = folder / "source"
     source.mkdir()
-    for name in TREE:  # a copy, as a build leaves its traces beside what it builds
+    for name in TREE:
         if (ROOT / name).is_dir():
             shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
         else:
             shutil.copy(ROOT / name, source / name)
-    command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(folder), str(source)]
+    command = [sys.executable, "-m", "build", *what, "--no-isolation", "--outdir", str(folder), str(source)]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
-    return folder
+    assert "is absent from the `packages` configuration" not in done.stderr + done.stdout
+
+
+def names_in(wheel):
+    with zipfile.ZipFile(wheel) as archive:
+        return set(archive.namelist())
 
 
 @pytest.fixture(scope="module")
-def wheel(built):
-    (path,) = built.glob("*.whl")
+def wheel(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("wheel")
+    build(folder, "--wheel")
+    (path,) = folder.glob("*.whl")
     return path
 
 
-def test_sdist_has_what_a_reader_needs_and_no_tests(built):
-    (path,) = built.glob("*.tar.gz")
+@pytest.mark.quick_cases(0)
+def test_sdist_has_what_a_reader_needs_and_makes_the_same_wheel(wheel, tmp_path):
+    build(tmp_path)
+    (path,) = tmp_path.glob("*.tar.gz")
     with tarfile.open(path) as sdist:
         names = {name.partition("/")[2] for name in sdist.getnames()}
     assert {
@@ -59,6 +66,7 @@ def test_sdist_has_what_a_reader_needs_and_no_tests(built):
     } <= names
     assert [name for name in names if name.split("/")[0] in ("tests", "source", ".github", ".ci")] == []
     assert [name for name in names if "__pycache__" in name] == []
+    assert names_in(next(tmp_path.glob("*.whl"))) == names_in(wheel)
 
 
 def test_wheel_carries_the_license_and_names_itself(wheel):
@@ -71,7 +79,7 @@ def test_wheel_carries_the_license_and_names_itself(wheel):
 
 
 def test_wheel_has_two_top_level_names_and_the_data(wheel):
-    names = zipfile.ZipFile(wheel).namelist()
+    names = names_in(wheel)
     top = {name.split("/")[0] for name in names}
     assert {name for name in top if not name.endswith(".dist-info")} == {"semfreeze_core", "semfreeze_dashboard"}
     inside = {name.removeprefix("semfreeze_core/") for name in names}
@@ -79,7 +87,7 @@ def test_wheel_has_two_top_level_names_and_the_data(wheel):
 
 
 def test_wheel_carries_every_module_of_the_tree(wheel):
-    names = set(zipfile.ZipFile(wheel).namelist())
+    names = names_in(wheel)
     for folder, package in (("semfreeze_core", "semfreeze_core"), ("dashboard", "semfreeze_dashboard")):
         for path in (ROOT / folder).rglob("*.py"):
             assert f"{package}/{path.relative_to(ROOT / folder).as_posix()}" in names

@@ -98,7 +98,7 @@ def test_train_plan_of_a_lora_plan_writes_an_adapter(place, tmp_path):
     assert adapted == {2, 3}
     card = ModelCard.load(tmp_path / "out" / "README.md")
     assert card.data.library_name == "peft"
-    assert "adapters (LoRA) were trained on the others" in card.text
+    assert "train the last 2. Adapters (LoRA) train in place of the layers' weights." in card.text
 
 
 @pytest.mark.quick_cases(0)
