@@ -28,4 +28,5 @@ def test_its_blocks_run(tmp_path, monkeypatch):
     for _, code in blocks(PYTHON_API, "python"):
         exec(compile(code, PYTHON_API.name, "exec"), names)
     assert (tmp_path / "my-finetuned-model" / "model.safetensors").is_file()
+    assert (tmp_path / "my-guided-model" / "plan.json").is_file()
     assert set(names["report"].arms) == {"full", "planned"}
