@@ -106,10 +106,11 @@ def assistant_mark_notes(request: ExportRequest) -> list[str]:
     facts = request.tokenizer
     if request.data.fields.messages_field is None or (facts is not None and facts.marks_answers):
         return []
-    found = "" if facts is None or facts.template is None else ", and this model's does not"
+    template_note = "" if facts is None or facts.template is None else ", and this model's does not"
     return [
         "assistant_only_loss needs a chat template that marks the assistant's text with {% generation %}"
-        f"{found}; without the marks TRL trains on nothing or stops. Set such a template, or export to trl or peft."
+        f"{template_note}; without the marks TRL trains on nothing or stops. Set such a template, or export to trl or "
+        "peft."
     ]
 
 

@@ -24,8 +24,8 @@ ELSEWHERE = re.compile(r"https?:|mailto:")
 
 def blocks(page: Path, *languages: str) -> list[tuple[str, str]]:
     """Language and text of the fenced blocks in one of the languages, in order."""
-    found = re.findall(r"^```(\w+)\n(.*?)^```", page.read_text(), flags=re.DOTALL | re.MULTILINE)
-    return [(language, text) for language, text in found if language in languages]
+    all_blocks = re.findall(r"^```(\w+)\n(.*?)^```", page.read_text(), flags=re.DOTALL | re.MULTILINE)
+    return [(language, text) for language, text in all_blocks if language in languages]
 
 
 def prose(page: Path) -> str:
@@ -64,7 +64,7 @@ def commands() -> dict[str, Command]:
         inner = getattr(command, "commands", None)
         if inner is None:
             return {" ".join(path): command}
-        return {name: found for key, one in inner.items() for name, found in named(one, (*path, key)).items()}
+        return {name: command for key, one in inner.items() for name, command in named(one, (*path, key)).items()}
 
     return named(typer.main.get_command(app()), ())
 

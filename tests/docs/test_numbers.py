@@ -102,8 +102,8 @@ def test_the_method_has_every_rule():
 
 
 def help_of(command, option):
-    (found,) = (param for param in commands()[command].params if param.name == option)
-    return found.help
+    (parameter,) = (param for param in commands()[command].params if param.name == option)
+    return parameter.help
 
 
 def test_the_help_of_rule_names_every_rule():

@@ -64,14 +64,14 @@ def test_pages_use_the_words_of_the_field(page):
 def test_commands_shown_take_their_flags(page):
     shown = command_lines(page)
     assert shown
-    for words in shown:
-        name = next((n for n in commands() if words[: len(n.split())] == n.split()), None)
+    for arguments in shown:
+        name = next((n for n in commands() if arguments[: len(n.split())] == n.split()), None)
         if name is None:
-            assert any(known.startswith(f"{' '.join(words)} ") for known in commands()), (
-                f"semfreeze {words} is no command"
+            assert any(known.startswith(f"{' '.join(arguments)} ") for known in commands()), (
+                f"semfreeze {arguments} is no command"
             )
             continue
-        unknown = {w.partition("=")[0] for w in words if re.match("--?[a-z]", w)} - options(name)
+        unknown = {w.partition("=")[0] for w in arguments if re.match("--?[a-z]", w)} - options(name)
         assert not unknown, f"semfreeze {name} takes no {unknown}"
 
 
@@ -125,8 +125,8 @@ def test_every_path_named_exists(page):
 
 @docs_page
 def test_functions_are_where_the_page_says(page):
-    told = re.findall(r"`(\w+)` in\s`((?:semfreeze_core|dashboard)/[\w/]+\.py)`", page.read_text())
-    assert [f"{name} in {path}" for name, path in told if not defines(path, name)] == []
+    named = re.findall(r"`(\w+)` in\s`((?:semfreeze_core|dashboard)/[\w/]+\.py)`", page.read_text())
+    assert [f"{name} in {path}" for name, path in named if not defines(path, name)] == []
 
 
 def defines(path, name):
@@ -161,8 +161,8 @@ def test_formats_named_are_those_that_are_read(page):
 def test_exporters_train_what_the_table_says():
     rows = re.findall(r"^\| `(\w[\w-]*)` \| (.*?) \|", prose(ROOT / "docs" / "exporters.md"), flags=re.MULTILINE)
     assert [name for name, _ in rows] == list(TARGETS)
-    told = re.findall(r"^- \*\*([a-z, -]+)\*\* ", prose(ROOT / "docs" / "exporters.md"), flags=re.MULTILINE)
-    assert {name for names in told for name in names.split(", ")} == set(TARGETS)
+    named = re.findall(r"^- \*\*([a-z, -]+)\*\* ", prose(ROOT / "docs" / "exporters.md"), flags=re.MULTILINE)
+    assert {name for names in named for name in names.split(", ")} == set(TARGETS)
     run = read_run(example_run())
     plain = TrainingSetup()
     weights = make_plan(run, setup=plain)

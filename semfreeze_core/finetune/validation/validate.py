@@ -59,7 +59,7 @@ from semfreeze_core.wording.rates import no_rate_reason
 from semfreeze_core.wording.validation import RETRIED
 
 EXAMPLES = "examples.safetensors"
-_KEPT, _ADVICE = "Finished variants are kept.", "Free some space and run the same command again."
+_SAVED, _ADVICE = "Finished variants are kept.", "Free some space and run the same command again."
 
 
 def validate(
@@ -103,8 +103,8 @@ def validate(
 
         def train(task: tuple[Arm, int]) -> None:
             arm, seed = task
-            own = lanes.of(run_name(arm.name, seed)) if at_once() > 1 else progress
-            _run_arm(prepared, folder, arm, seed, arms, own)
+            lane = lanes.of(run_name(arm.name, seed)) if at_once() > 1 else progress
+            _run_arm(prepared, folder, arm, seed, arms, lane)
 
         def at_once() -> int:
             return 1 if request.chained_search else arms.at_once()
@@ -134,7 +134,7 @@ def _claimed(folder: Path, prepared: Prepared, overwrite: bool) -> Iterator[None
     now corrected.
     """
     path = folder / "settings.json"
-    with disk_errors(folder, kept=lambda: _KEPT, advice=_ADVICE):
+    with disk_errors(folder, saved_text=lambda: _SAVED, advice=_ADVICE):
         folder.mkdir(parents=True, exist_ok=True)
         _refuse_foreign(folder)  # before the lock, which would be left there
         require_locks(folder)
