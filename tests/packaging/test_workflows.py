@@ -63,10 +63,10 @@ def test_make_targets_and_commands_exist(path):
     made = [line.split()[1] for line in lines(path) if line.startswith("make ")]
     assert {"lint", "test"} <= set(made) <= TARGETS
     for line in lines(path):
-        words = shlex.split(line)
-        if words[:1] == ["semfreeze"] and words[1:] != ["--version"]:
-            assert words[1] in commands(), line
-            assert {word for word in words if word.startswith("-")} <= options(words[1]), line
+        arguments = shlex.split(line)
+        if arguments[:1] == ["semfreeze"] and arguments[1:] != ["--version"]:
+            assert arguments[1] in commands(), line
+            assert {flag for flag in arguments if flag.startswith("-")} <= options(arguments[1]), line
 
 
 def test_the_oldest_and_newest_that_are_supported_are_tried():
