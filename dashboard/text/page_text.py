@@ -32,7 +32,7 @@ UMAP_IN_DEMO = (
     "umap RUN` makes one, or this page in your own dashboard."
 )
 LOOKING = (
-    "Looking at tokenizer, config and data; the embedded model is converted first, once, which takes some 20 seconds"
+    "Looking at tokenizer, config and data; the bundled model is converted first, once, which takes some 20 seconds"
 )
 COMPARE_WITH = (
     "Choose runs above: another model on the same data, the same model on other data, or checkpoints of one training. "
@@ -41,7 +41,7 @@ COMPARE_WITH = (
 NOTHING_TO_COMPARE = "There is no other run here yet. Analyze another model or other data on the page Data."
 NOT_DEEPER = "Freezing deeper after {steps:,} steps is not possible here: {problem}."
 EMBEDDED_EXPORT = (
-    "{model} stands for the embedded model, which other trainers do not know: `semfreeze export` converts it to a "
+    "{model} stands for the bundled model, which other trainers do not know: `semfreeze export` converts it to a "
     "folder and writes that."
 )
 NO_FINETUNES = (

@@ -25,7 +25,7 @@ from semfreeze_core.records.model import LayerKind, LayerShape, ModelShape
 from semfreeze_core.records.training import TrainableParts, TrainingSetup
 
 FLOP_PER_WEIGHT = 2  # one multiplication and one addition
-# docs/cost-model.md has these formulas too, and finetune/audit/step_count.py counts with eager attention.
+# docs/costs-and-memory.md has these formulas too, and finetune/audit/step_count.py counts with eager attention.
 ATTENTION_GRADIENT = 2  # eager attention: each of the two products has two inputs, so two products on the way back
 
 # Layers whose last matrix is multiplied last, with nothing after it that keeps a value for the backward pass (without

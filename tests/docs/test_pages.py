@@ -14,13 +14,18 @@ from semfreeze_core.sources.data.formats import FORMATS
 from tests.core.wording.vocabulary import retired_words
 from tests.docs.pages import (
     DOCS,
+    EVIDENCE,
+    GENERATED,
+    LINKING,
     PAGES,
+    PYTHON_API,
+    QUICKSTART,
     README,
     ROOT,
-    TUTORIAL,
     blocks,
     command_lines,
     commands,
+    headings,
     links,
     options,
     printed,
@@ -70,8 +75,9 @@ def test_commands_shown_take_their_flags(page):
         assert not unknown, f"semfreeze {name} takes no {unknown}"
 
 
-# Flags of torchrun, of Ray and of Slurm.
+# Flags of torchrun, of Ray, of Slurm and of pip.
 OF_OTHERS = {
+    "--no-deps",
     *("--nproc-per-node", "--head", "--port", "--address", "--min-nodes", "--nodes", "--ntasks-per-node"),
     *("--gpus-per-node", "--exclusive", "--time"),
 }
@@ -83,9 +89,32 @@ def test_every_flag_named_exists(page):
     assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", page.read_text())) - known == set()
 
 
-@every_page
+@pytest.mark.parametrize("page", LINKING, ids=lambda page: page.stem)
 def test_every_link_and_picture_exists(page):
-    assert [target for target in links(page) if not (page.parent / target).exists()] == []
+    assert [file for file, _ in links(page) if not (page.parent / file).exists()] == []
+
+
+@pytest.mark.parametrize("page", LINKING, ids=lambda page: page.stem)
+def test_every_heading_that_is_linked_exists(page):
+    to_headings = [(page.parent / file if file else page, heading) for file, heading in links(page) if heading]
+    assert [f"{file.name}#{heading}" for file, heading in to_headings if heading not in headings(file)] == []
+
+
+def test_headings_are_named_as_github_does(tmp_path):
+    page = tmp_path / "page.md"
+    page.write_text("# One command: `semfreeze finetune`\n\n## A [link](x.md)'s title\n\n```sh\n# none\n```\n")
+    assert headings(page) == {"one-command-semfreeze-finetune", "a-links-title"}
+
+
+def test_every_page_is_linked_from_the_readme():
+    linked = {(README.parent / file).resolve() for file, _ in links(README)}
+    assert [page.name for page in DOCS if page not in linked] == []
+
+
+@docs_page
+def test_a_page_begins_with_what_a_reader_can_do_after_it(page):
+    first = page.read_text().split("\n\n")[1]
+    assert first.startswith("After this page, you ") or page == EVIDENCE
 
 
 @every_page
@@ -104,7 +133,7 @@ def defines(path, name):
     return re.search(rf"^(?:    )?(?:def |class )?{name}\b", (ROOT / path).read_text(), flags=re.MULTILINE) is not None
 
 
-@docs_page
+@pytest.mark.parametrize("page", [page for page in DOCS if page not in GENERATED], ids=lambda page: page.stem)
 def test_page_is_short_and_of_no_one_machine(page):
     lines = page.read_text().splitlines()
     assert 50 <= len(lines) <= 140
@@ -112,7 +141,9 @@ def test_page_is_short_and_of_no_one_machine(page):
     assert str(ROOT) not in page.read_text()
 
 
-@pytest.mark.parametrize("page", [page for page in DOCS if page != TUTORIAL], ids=lambda page: page.stem)
+@pytest.mark.parametrize(
+    "page", [page for page in DOCS if page not in (QUICKSTART, PYTHON_API)], ids=lambda page: page.stem
+)
 def test_python_runs(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     names = {}

@@ -137,9 +137,9 @@ def test_a_sweep_with_a_failed_depth_exits_with_3_and_the_same_command_completes
     assert trained == ["baseline", "full-seed0", "depth-1-seed0"]
 
 
-def test_exit_codes_are_those_that_the_help_and_the_tutorial_list():
+def test_exit_codes_are_those_that_the_help_and_the_quickstart_list():
     codes = {error.exit_code for error in (SemfreezeError, InputError, ResourceError, IncompleteError)}
-    documented = [" ".join(ask("--help").out.replace("│", " ").split()), (ROOT / "docs" / "tutorial.md").read_text()]
+    documented = [" ".join(ask("--help").out.replace("│", " ").split()), (ROOT / "docs" / "quickstart.md").read_text()]
     for text in documented:
         listed = text.split("Exit codes:")[1].split("saved.")[0]
         assert {int(number) for number in re.findall(r"\b\d\b", listed)} == {0, *codes}

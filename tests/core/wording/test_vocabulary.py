@@ -1,5 +1,6 @@
 """What people read is in the words of the field: help texts, sentences, tables, error messages, and names in code."""
 
+import re
 from collections.abc import Iterator
 
 import click
@@ -53,11 +54,17 @@ def test_help_texts_use_the_words_of_the_field():
     assert problems(texts) == []
 
 
-@pytest.mark.parametrize("folder", ["wording", "cli/printing"])
+@pytest.mark.parametrize("folder", ["wording", "cli/printing", "export", "finetune/train"])
 def test_sentences_and_tables_use_the_words_of_the_field(folder):
     texts = [text for path in sorted((CORE / folder).glob("*.py")) for text in constants_of(path)]
     assert len(texts) > 50
     assert problems(texts) == []
+
+
+def test_the_report_uses_the_words_of_the_field():
+    template = re.sub(r"{[{%].*?[}%]}", "", (ROOT / "dashboard" / "report.html.jinja").read_text())
+    assert "<h2>Why</h2>" in template
+    assert [word for line in template.splitlines() for word in retired_words(line)] == []
 
 
 @pytest.mark.parametrize("folder", ["charts", "forms", "panels", "text", "views"])

@@ -101,7 +101,7 @@ def test_it_trains_as_the_variant_does(workspace, request_for, whole):
 def test_the_card_says_both_phases_and_nothing_is_left_to_resume(whole):
     trained, folder = whole
     card = (folder / "README.md").read_text()
-    assert "All 4 layers were trained for 4 steps, and the first 3 were frozen from then on." in " ".join(card.split())
+    assert "Train all 4 layers for 4 steps, then freeze the first 3." in " ".join(card.split())
     assert json.loads((folder / "training.json").read_text())["train_losses"] == trained.losses
     assert len(trained.losses) == 12
     assert not {"checkpoints", "rates", "deeper", "states"} & {path.name for path in folder.iterdir()}

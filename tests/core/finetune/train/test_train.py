@@ -84,7 +84,7 @@ def test_train_plan_writes_a_model_that_plain_transformers_loads(workspace, tmp_
     assert card.data.library_name == "transformers"
     assert card.data.tags == ["semfreeze"]
     assert str(workspace) not in card.content  # no place of this machine
-    assert "The first 2 of 4 layers were frozen." in card.text
+    assert "Freeze the first 2 of 4 layers and train the last 2." in card.text
     assert f"went from {trained.before.loss:.3f} to {trained.after.loss:.3f} nats" in card.text
     assert read_plan(tmp_path / "out") == request.plan
 
@@ -98,7 +98,7 @@ def test_train_plan_of_a_lora_plan_writes_an_adapter(workspace, tmp_path):
     assert adapted == {2, 3}
     card = ModelCard.load(tmp_path / "out" / "README.md")
     assert card.data.library_name == "peft"
-    assert "adapters (LoRA) were trained on the others" in card.text
+    assert "train the last 2. Adapters (LoRA) train in place of the layers' weights." in card.text
 
 
 @pytest.mark.quick_cases(0)
