@@ -33,8 +33,8 @@ def test_page_tells_the_shipped_verdict_and_its_numbers(report):
     app = opened("prove", figures="true")
     assert sentence(app) == (
         "Measured: freeze 19 of 30 layers (128 eval examples, 3 seeds). Same steps: pass. 100% of full finetuning's "
-        "loss reduction (95% CI 99–101%; required: 95%). Same compute: pass. 100% of full finetuning's loss reduction (95% "
-        "CI 100–101%; required: 95%)."
+        "loss reduction (95% CI 99–101%; required: 95%). Same compute: pass. 100% of full finetuning's loss reduction "
+        "(95% CI 100–101%; required: 95%)."
     )
     assert ">measured</span>" not in html_of(app), "said in the headline"
     quality = app.dataframe[0].value.set_index("variant")
