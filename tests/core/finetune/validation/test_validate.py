@@ -476,6 +476,29 @@ def test_overwrite_keeps_what_the_validation_did_not_write(request_for, tmp_path
     assert (tmp_path / "out" / "plan.json").read_text() == "mine"
 
 
+def leave_beside(result):
+    """What a killed arm left; returns the paths."""
+    folders = [result.with_suffix(ending) for ending in (".rates", ".saves", ".checkpoints")]
+    for folder in folders:
+        (folder / "checkpoint-1").mkdir(parents=True)
+    result.with_suffix(".live").write_text("{}")
+    return [*folders, result.with_suffix(".live")]
+
+
+def test_overwrite_leaves_nothing_that_an_arm_would_go_on_from(request_for, tmp_path, answering):
+    validate(request_for(), tmp_path / "out")
+    left = leave_beside(tmp_path / "out" / "runs" / "full-seed0.json")
+    validate(request_for(steps=5), tmp_path / "out", overwrite=True)
+    assert [path.name for path in left if path.exists()] == []
+
+
+def test_a_kill_between_a_result_and_the_end_of_its_arm_leaves_nothing_for_long(request_for, tmp_path, answering):
+    validate(request_for(), tmp_path / "out")
+    left = leave_beside(tmp_path / "out" / "runs" / "full-seed0.json")
+    validate(request_for(), tmp_path / "out")
+    assert [path.name for path in left if path.exists()] == ["full-seed0.checkpoints"]  # a training may begin there
+
+
 @pytest.mark.quick_cases(0)
 @pytest.mark.parametrize("overwrite", [False, True])
 def test_a_validation_killed_before_any_operation_resumes_to_the_same_files(request_for, tmp_path, overwrite):
