@@ -18,6 +18,7 @@ from semfreeze_core.finetune.arm.rate_search import WinningTrial
 from semfreeze_core.finetune.arm.recorder import Record, Recorder
 from semfreeze_core.finetune.arm.settings import ArmSettings
 from semfreeze_core.finetune.arm.switch import EndPhase
+from semfreeze_core.finetune.arm.timed_saves import SaveByTime
 from semfreeze_core.finetune.arm.trainer import (
     PlanTrainer,
     checkpoint_step,
@@ -28,13 +29,13 @@ from semfreeze_core.finetune.arm.training import ArmTraining, rate_trials
 from semfreeze_core.finetune.model.batches import Collator, ExampleIndices
 from semfreeze_core.finetune.model.network import CacheSettings, Network, build_network
 from semfreeze_core.finetune.processes import WHOLE, from_first, own_share
-from semfreeze_core.finetune.train.checkpoints import BestTrainer, CheckpointsByTime, best_weights, relocate_best
+from semfreeze_core.finetune.train.checkpoints import BestTrainer, best_weights, relocate_best
 from semfreeze_core.finetune.train.deeper import STATES, read_looks, saved_search, saved_switch, write_looks
 from semfreeze_core.finetune.train.folder import CHECKPOINTS, RATES, adopt, save_settings
 from semfreeze_core.finetune.train.request import TrainRequest
 from semfreeze_core.finetune.train.result import Trained, best_checkpoint_note
 from semfreeze_core.progress import Progress
-from semfreeze_core.records.defaults import BEST_EVALUATIONS, CURVE_EXAMPLES
+from semfreeze_core.records.defaults import BEST_EVALUATIONS, CHECKPOINT_SECONDS, CURVE_EXAMPLES
 from semfreeze_core.records.examples import TokenizedExample
 from semfreeze_core.records.looks import Looks
 from semfreeze_core.records.rates import RateSearch
@@ -231,7 +232,7 @@ class Fit:
         arguments.save_strategy = "steps"
         arguments.save_steps = request.save_steps or steps
         arguments.save_total_limit = 2
-        by_time = [] if request.save_steps else [CheckpointsByTime(record, self.clock)]
+        by_time = [] if request.save_steps else [SaveByTime(CHECKPOINT_SECONDS, clock=self.clock)]
         if self.trackers:
             arguments.logging_strategy, arguments.logging_steps = "steps", max(1, steps // 500)
         mark: Mark = "checkpoint" if request.keep_best else "steps"
