@@ -69,9 +69,9 @@ def train(
     from semfreeze_core.cli.printing.console import print_json, progress_on_stderr
     from semfreeze_core.cost.setup import options_applied
     from semfreeze_core.device import choose_device, trained_precision
-    from semfreeze_core.finetune.processes import launch
     from semfreeze_core.finetune.train.request import TrainRequest
     from semfreeze_core.finetune.train.train import train_plan
+    from semfreeze_core.processes import launch
     from semfreeze_core.storage import user_path
     from semfreeze_core.wording.training import trained_lines
 

@@ -13,7 +13,7 @@ from semfreeze_core.finetune.arm.flop import batch_flop, cache_flop, evaluation_
 from semfreeze_core.finetune.model.batches import EVAL_TOKENS, Collator, bounded_batches
 from semfreeze_core.finetune.model.network import Network
 from semfreeze_core.finetune.model.supervised_head import SupervisedModel, mean_losses
-from semfreeze_core.finetune.processes import WHOLE, Share, gathered, interleaved, own_share
+from semfreeze_core.processes import WHOLE, Share, gathered, interleaved, own_share
 from semfreeze_core.progress import Progress, ProgressEvent, silent
 from semfreeze_core.records.defaults import CURVE_EXAMPLES, SHOWN_ANSWERS
 from semfreeze_core.records.examples import TokenizedExample

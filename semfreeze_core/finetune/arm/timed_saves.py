@@ -14,7 +14,7 @@ from semfreeze_core.finetune.arm.files import RECORDED
 from semfreeze_core.finetune.arm.flop import BatchSize
 from semfreeze_core.finetune.arm.recorder import Record
 from semfreeze_core.finetune.arm.trainer import complete_checkpoints
-from semfreeze_core.finetune.processes import from_first
+from semfreeze_core.processes import from_first
 from semfreeze_core.records.provenance import Document
 from semfreeze_core.records.validation import EvalPoint
 from semfreeze_core.storage import write_atomically

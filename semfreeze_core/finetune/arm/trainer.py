@@ -15,7 +15,7 @@ from transformers.training_args import ParallelMode
 
 from semfreeze_core.errors import RunError
 from semfreeze_core.finetune.arm.example_order import ExampleOrder
-from semfreeze_core.finetune.processes import is_first, wait_for_all
+from semfreeze_core.processes import is_first, wait_for_all
 from semfreeze_core.storage import disk_errors, write_atomically
 
 TRAINED = "trained.safetensors"

@@ -20,7 +20,7 @@ from semfreeze_core.finetune.prefix.key import prefix_digest
 from semfreeze_core.finetune.prefix.proof import verify_cache
 from semfreeze_core.finetune.prefix.store import CacheUnavailable
 from semfreeze_core.finetune.prefix.suffix import Suffix
-from semfreeze_core.finetune.processes import WHOLE, Share, gathered, launch
+from semfreeze_core.processes import WHOLE, Share, gathered, launch
 from semfreeze_core.progress import Progress, ProgressEvent, silent
 from semfreeze_core.records.examples import TokenizedExample
 from semfreeze_core.records.training import Checkpointing, Precision, TrainableParts, TrainingSetup

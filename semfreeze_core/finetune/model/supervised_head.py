@@ -10,7 +10,7 @@ from torch.nn.functional import cross_entropy
 from semfreeze_core.cost.loss import chunk_tokens
 from semfreeze_core.finetune.model.batches import target_index as target_index_of
 from semfreeze_core.finetune.model.chunked_loss import chunked_loss
-from semfreeze_core.finetune.processes import summed
+from semfreeze_core.processes import summed
 from semfreeze_core.records.training import LossKind
 from semfreeze_core.sources.models.decoder import Decoder
 

@@ -18,7 +18,7 @@ from semfreeze_core.finetune.arm.trainer import (
     trainer_state,
     write_trainer_state,
 )
-from semfreeze_core.finetune.processes import is_first, wait_for_all
+from semfreeze_core.processes import is_first, wait_for_all
 from semfreeze_core.storage import disk_errors
 from semfreeze_core.temporary import temporary_folder
 

@@ -28,12 +28,12 @@ from semfreeze_core.finetune.arm.trainer import (
 from semfreeze_core.finetune.arm.training import ArmTraining, rate_trials
 from semfreeze_core.finetune.model.batches import Collator, ExampleIndices
 from semfreeze_core.finetune.model.network import CacheSettings, Network, build_network
-from semfreeze_core.finetune.processes import WHOLE, from_first, own_share
 from semfreeze_core.finetune.train.checkpoints import BestTrainer, best_weights, relocate_best
 from semfreeze_core.finetune.train.deeper import STATES, read_looks, saved_search, saved_switch, write_looks
 from semfreeze_core.finetune.train.folder import CHECKPOINTS, RATES, adopt, save_settings
 from semfreeze_core.finetune.train.request import TrainRequest
 from semfreeze_core.finetune.train.result import Trained, best_checkpoint_note
+from semfreeze_core.processes import WHOLE, from_first, own_share
 from semfreeze_core.progress import Progress
 from semfreeze_core.records.defaults import BEST_EVALUATIONS, CHECKPOINT_SECONDS, CURVE_EXAMPLES
 from semfreeze_core.records.examples import TokenizedExample

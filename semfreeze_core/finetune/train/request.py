@@ -8,8 +8,8 @@ from typing import Any
 from semfreeze_core.errors import InputError
 from semfreeze_core.finetune.arm.job import ModelSource
 from semfreeze_core.finetune.arm.settings import refuse_untrainable
-from semfreeze_core.finetune.processes import launch
 from semfreeze_core.plan.document import FreezePlan, plan_digests
+from semfreeze_core.processes import launch
 from semfreeze_core.records.defaults import ACCURACY_ROWS, EPOCHS, LARGEST_SEED
 from semfreeze_core.records.fields import FieldMapping
 from semfreeze_core.records.options import flag_of

@@ -15,14 +15,6 @@ from semfreeze_core.finetune.arm.arms import DEFAULT_RATES, Arm
 from semfreeze_core.finetune.arm.job import ModelSource
 from semfreeze_core.finetune.arm.settings import ArmSettings
 from semfreeze_core.finetune.model.task_data import read_task_data
-from semfreeze_core.finetune.processes import (
-    from_first,
-    is_first,
-    joined,
-    own_device,
-    own_share,
-    refuse_other_ways,
-)
 from semfreeze_core.finetune.quantize.quantize import quantize_layers, require_bitsandbytes, trained_bits
 from semfreeze_core.finetune.train.folder import RESULT, claimed_for_all, remove_what_only_resumes, saved_parts
 from semfreeze_core.finetune.train.phases import PhasedTraining
@@ -33,6 +25,14 @@ from semfreeze_core.finetune.train.trackers import reporters
 from semfreeze_core.gains.rates import compared_steps, starting_rate
 from semfreeze_core.plan.consistency import require_names
 from semfreeze_core.plan.document import FreezePlan, require_model, require_recommendation
+from semfreeze_core.processes import (
+    from_first,
+    is_first,
+    joined,
+    own_device,
+    own_share,
+    refuse_other_ways,
+)
 from semfreeze_core.progress import Progress, ProgressEvent, silent
 from semfreeze_core.records.defaults import MIN_RATE_EXAMPLES, MIN_RATE_STEPS, TRAINING_WARMUP_FRACTION
 from semfreeze_core.records.model import ModelShape
@@ -76,7 +76,8 @@ def train_plan(request: TrainRequest, folder: Path, progress: Progress = silent)
     if bits is not None:
         require_bitsandbytes()
     device = choose_device(source.device)
-    with joined(device.type), claimed_for_all(folder, request):
+    together = joined(device.type, "training", "it resumes from the last checkpoint")
+    with together, claimed_for_all(folder, request):
         progress = progress if is_first() else silent
         loaded = load_causal_lm(
             source.source,
