@@ -101,9 +101,10 @@ def refuse_other_ways() -> None:
     if os.environ.get("ACCELERATE_DYNAMO_BACKEND", "no").lower() != "no":
         asked.append("torch.compile")
     if asked:
+        shards = " `semfreeze train --shard` shards what trains by itself." if "FSDP" in asked else ""
         raise InputError(
             f"accelerate is configured for {' and '.join(asked)}, and semfreeze works without: choose multi-GPU alone "
-            "in `accelerate config`, or start the command with torchrun."
+            f"in `accelerate config`, or start the command with torchrun.{shards}"
         )
 
 
@@ -271,7 +272,7 @@ def from_first(compute: Callable[[], _T]) -> _T:
     """What `compute` returns in the first process, which alone calls it; its errors are every process's.
 
     Args:
-        compute: reads or writes files; its result can be pickled.
+        compute: works as one process does, and asks nothing of the others; its result can be pickled.
     """
     if _joined is None:
         return compute()
@@ -280,7 +281,8 @@ def from_first(compute: Callable[[], _T]) -> _T:
     sent: list[Any] = [None, None]
     if _joined.share.index == 0:
         try:
-            sent[0] = compute()
+            with _alone():
+                sent[0] = compute()
         except SemfreezeError as error:
             sent[1] = error
     dist.broadcast_object_list(sent, src=0, group=_joined.group)
@@ -288,6 +290,17 @@ def from_first(compute: Callable[[], _T]) -> _T:
         raise sent[1]
     result: _T = sent[0]
     return result
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    """While the block runs, this process works alone: the others wait, and would not answer."""
+    global _joined
+    joined_before, _joined = _joined, None
+    try:
+        yield
+    finally:
+        _joined = joined_before
 
 
 def by_first(compute: Callable[[], _T]) -> _T | None:

@@ -288,6 +288,7 @@ class _Reading:
         display: states of the display sample.
         states: of the layer scores that come with the passes.
         extraction: what reading took.
+        n_processes: that read, each its share.
     """
 
     loaded: LoadedModel
@@ -299,6 +300,7 @@ class _Reading:
     display: KeptStates
     states: ScoreStates
     extraction: ExtractionEntry
+    n_processes: int
 
 
 def _read(loaded: LoadedModel, request: AnalysisRequest, progress: Progress) -> _Reading:
@@ -333,7 +335,7 @@ def _read(loaded: LoadedModel, request: AnalysisRequest, progress: Progress) -> 
         progress=progress,
     )
     extraction = extraction_entry(tally, null_tally, peak)
-    return _Reading(loaded, request, task, labels, traces, pairs, display_rows, states, extraction)
+    return _Reading(loaded, request, task, labels, traces, pairs, display_rows, states, extraction, own_share().of)
 
 
 def _analysis(reading: _Reading, progress: Progress) -> Analysis:
@@ -355,7 +357,7 @@ def _analysis(reading: _Reading, progress: Progress) -> Analysis:
         task_null_reason=next(iter(reading.pairs.values())).reason,
         scores=[ScoreEntry.of(score) for score in scores.values()],
         scores_to_come=tuple(to_come),
-        notes=[*loaded.notes, *task.examples.notes, *task.encoded.notes, *_processes_note()],
+        notes=[*loaded.notes, *task.examples.notes, *task.encoded.notes, *_processes_note(reading.n_processes)],
         warnings=_warnings(request, new_tokens, tokenized),
         display_note=f"{display.coordinates.shape[1]} of {display.n_positions_total} positions, seed {request.seed}",
         provenance=provenance_now(request.seed),
@@ -365,8 +367,7 @@ def _analysis(reading: _Reading, progress: Progress) -> Analysis:
     return Analysis(run, lambda listener: measure_slow_scores(loaded, request, to_come, lambda: task, listener))
 
 
-def _processes_note() -> list[str]:
-    count = own_share().of
+def _processes_note(count: int) -> list[str]:
     note = f"{count} processes read the examples, each its share; the peak memory is that of the first."
     return [note] if count > 1 else []
 

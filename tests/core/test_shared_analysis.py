@@ -50,7 +50,7 @@ def task(tmp_path_factory):
 def request_(model, task):
     return AnalysisRequest(
         str(model), str(task), dtype="float32", device="cpu", scores=("gradient_norm",), lens_loss=True,
-        display_positions=60, batch_tokens=200,
+        batch_tokens=200,
     )  # fmt: skip
 
 
@@ -122,6 +122,8 @@ def read_in_pair(request, folder):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(analysis_module, "_check_finite", damaged)
         outcomes["damaged"] = error_of(lambda: begin_shared_analysis(request))
+    with joined_to_read():
+        outcomes["alone"] = by_first(lambda: processes.own_share().of)
     outcomes["taken"] = error_of(lambda: by_first(lambda: write_run(read_run(folder), folder)))
     return outcomes
 
@@ -138,6 +140,7 @@ def test_two_processes_read_as_one(request_, alone, tmp_path):
     assert abs(counts[0] - counts[1]) <= 2
     assert [results[rank]["read"][1] for rank in range(2)] == [True, False], "the first process alone has a run"
     assert run.manifest.notes[-1].startswith("2 processes read the examples, each its share")
+    assert [result["alone"] for result in results] == [1, None], "while the others wait"
     for result in results:
         kind, text, process, seconds = result["damaged"]
         assert (kind, text, process) == ("ModelError", "A state of the second process's examples holds NaN.", None)
@@ -208,7 +211,7 @@ def test_what_a_kill_left_out_is_added_without_reading_again(request_, alone, tm
     if count == 1:
         add()
     else:
-        together(in_group(lambda rank: error_of(add)), tmp_path / "again")
+        together(in_group(lambda rank: error_of(add)), tmp_path / "again", seconds=60)
     assert_same_run(read_run(folder), save_analysis(alone, tmp_path / "alone"))
 
 
