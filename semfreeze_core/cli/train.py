@@ -52,6 +52,13 @@ def train(
             help=f"Evaluate on --eval {BEST_EVALUATIONS} times, or every --save-steps, and keep the best weights.",
         ),
     ] = False,
+    shard: Annotated[
+        bool,
+        typer.Option(
+            "--shard",
+            help="Shard trained weights, gradients and optimizer states over the processes of torchrun (FSDP2).",
+        ),
+    ] = False,
     seed: Annotated[int, typer.Option(help="Seed for the order of examples and for adapters.")] = 0,
     *,
     fields: FieldMapping,
@@ -96,6 +103,7 @@ def train(
         keep_best=keep_best,
         report_to=tuple(name.strip() for name in (report_to or "").split(",") if name.strip()),
         save_steps=save_steps,
+        shard=shard,
         seed=seed,
         n_accuracy=flags.accuracy_examples,
         model=flags.source(made.plan.model),

@@ -76,5 +76,6 @@ def test_what_takes_one_process_is_refused_under_a_launcher(second):
 def test_other_ways_of_accelerate_are_refused(monkeypatch, name, value, way):
     refuse_other_ways()
     monkeypatch.setenv(name, value)
-    with pytest.raises(InputError, match=f"accelerate is configured for {way}, and semfreeze works without"):
+    with pytest.raises(InputError, match=f"accelerate is configured for {way}, and semfreeze works without") as error:
         refuse_other_ways()
+    assert ("`semfreeze train --shard`" in str(error.value)) == (way == "FSDP")

@@ -67,11 +67,12 @@ class BestTrainer(PlanTrainer):
         """Write this step's weights, a third of a checkpoint with AdamW's moments."""
         checkpoints = Path(str(self.args.output_dir))
         place = checkpoints / f"{_BEST}-{self.state.global_step}"
+        tensors = trained_tensors(self._network())
         if is_first():
             with disk_errors(checkpoints), temporary_folder(checkpoints.parent) as partial:
                 made = partial / _BEST
                 made.mkdir()
-                save_file(trained_tensors(self._network()), made / TRAINED)
+                save_file(tensors, made / TRAINED)
                 checkpoints.mkdir(exist_ok=True)
                 shutil.rmtree(place, ignore_errors=True)  # of a training that was killed after this step
                 os.replace(made, place)

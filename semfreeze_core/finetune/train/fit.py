@@ -9,6 +9,7 @@ from typing import Any
 from transformers import PrinterCallback, TrainerCallback
 
 from semfreeze_core.cost import Phase
+from semfreeze_core.device import autocast
 from semfreeze_core.errors import InputError
 from semfreeze_core.finetune.arm.arguments import setup_at_lengths, trainer_arguments
 from semfreeze_core.finetune.arm.arms import Arm
@@ -107,8 +108,9 @@ class Fit:
             cache=CacheSettings(
                 folder=states,
                 train_share=own_share() if self.settings.parts == self.settings.processes else WHOLE,
-                eval_share=own_share(),
+                eval_share=WHOLE if self.request.shard else own_share(),
             ),
+            shard=self.request.shard,
             progress=self.progress,
         )
 
@@ -248,7 +250,9 @@ class Fit:
             progress=self.progress,
             record=record,
         )
+        device, precision = network.decoder.device, self.settings.setup.precision
         how: dict[str, Any] = {
+            "autocast": (lambda: autocast(precision, device)) if request.shard else None,
             "model": network.supervised,
             "args": arguments,
             "train_dataset": ExampleIndices(len(self.train)),

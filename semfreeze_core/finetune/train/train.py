@@ -14,6 +14,7 @@ from semfreeze_core.errors import InputError, PlanError, ResourceError
 from semfreeze_core.finetune.arm.arms import DEFAULT_RATES, Arm
 from semfreeze_core.finetune.arm.job import ModelSource
 from semfreeze_core.finetune.arm.settings import ArmSettings
+from semfreeze_core.finetune.model.sharding import require_sharding, whole_state
 from semfreeze_core.finetune.model.task_data import read_task_data
 from semfreeze_core.finetune.quantize.quantize import quantize_layers, require_bitsandbytes, trained_bits
 from semfreeze_core.finetune.train.folder import RESULT, claimed_for_all, remove_what_only_resumes, saved_parts
@@ -69,6 +70,8 @@ def train_plan(request: TrainRequest, folder: Path, progress: Progress = silent)
     plan = request.plan
     require_recommendation(plan)
     refuse_other_ways()
+    if request.shard:
+        require_sharding()
     source = request.model or ModelSource.of(plan.model)
     source = source.model_copy(update={"device": own_device(source.device)})
     trackers = reporters(request.report_to, folder)
@@ -158,6 +161,7 @@ def _train(
         processes=own_share().of,
         parts=from_first(lambda: saved_parts(folder, request)) or _parts(setup, arm, len(train)),
         n_accuracy=request.n_accuracy,
+        sharded=request.shard,
     )
     note = setup_note(request, settings.setup)
     progress(ProgressEvent("Training", message=note))
@@ -168,6 +172,7 @@ def _train(
     training = PhasedTraining(request, loaded, arm, settings, train, evaluation, trackers, folder, progress)
     trained, network = training.fit_phases()
     network.release()
+    state = whole_state(network.tuned) if request.shard else None
     rate = rate_note(trained.search, arm.learning_rate, given=request.learning_rate is not None)
     of_the_data = (*data.train_notes, *data.train.notes, *warnings)
     notes = (f"{note} {rate}", *of_the_data, *quantized, *network.notes, *trained.notes)
@@ -176,7 +181,7 @@ def _train(
     result = json.dumps(training_result(trained, request, arm.learning_rate), indent=1) + "\n"
 
     def save() -> None:
-        save_finetuned(network.tuned, loaded.tokenizer, plan, sentence, folder)
+        save_finetuned(network.tuned, loaded.tokenizer, plan, sentence, folder, state)
         write_atomically(folder / RESULT, result)
         remove_what_only_resumes(folder)
 

@@ -345,14 +345,14 @@ def test_a_training_keeps_its_parts(place, tmp_path):
     assert saved_parts(tmp_path, request) == 1
 
 
-def launcher(place, out):
+def launcher(place, out, *more):
     """The command as a person gives it."""
     launch = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "-m", "semfreeze_core"]
     plan, data = place / "plan.json", place / "train.jsonl"
     asks = ["train", plan, "--data", data, "--steps", 60, "--save-steps", 5, "--lr", 3e-4, "--batch-size", 4]
     environment = {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
     return subprocess.Popen(
-        [*launch, *map(str, asks), "--out", str(out), "-q"],
+        [*launch, *map(str, asks), "--out", str(out), "-q", *more],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
