@@ -16,7 +16,7 @@ from semfreeze_core.storage import write_atomically
 from semfreeze_core.wording.numbers import percent, percent_interval
 from semfreeze_dashboard.charts.theme import FROZEN, INK, OTHERS, TRAINED
 from tests.benchmarks.searched_cells import Task, read_all
-from tests.benchmarks.searched_replay import quarter, race, two_thirds
+from tests.benchmarks.searched_replay import half, quarter, race, two_thirds
 from tests.browser.served import chromium
 
 ROOT = Path(__file__).parents[2]
@@ -31,6 +31,7 @@ def columns(task: Task) -> dict[str, str]:
     wide_first = next((name for name in task.settings.arms if name.startswith(PROGRESSIVE)), PROGRESSIVE)
     return {
         "a quarter frozen": quarter(task),
+        "half frozen": half(task),
         "two thirds frozen": two_thirds(task),
         "LoRA": "lora",
         "a quarter, then two thirds": wide_first,

@@ -39,6 +39,11 @@ def two_thirds(task: Task) -> str:
     return variant_name(2 * task.n_layers // 3)
 
 
+def half(task: Task) -> str:
+    """The variant that freezes half of them."""
+    return variant_name(task.n_layers // 2)
+
+
 def race(task: Task) -> Taken | None:
     """The rule auto's race over full finetuning, a quarter and two thirds, replayed at the step of the search.
 
@@ -79,7 +84,7 @@ def rules(tasks: Sequence[Task]) -> Iterator[tuple[str, Callable[[Task], Taken |
         yield f"{name}, at the nearest trained depth", lambda task, name=name: _nearest(task, task.picks[name])
     for name, variant in (
         ("a quarter", quarter),
-        ("half", lambda task: variant_name(task.n_layers // 2)),
+        ("half", half),
         ("two thirds", two_thirds),
         (
             "a quarter, then two thirds",
