@@ -1,14 +1,16 @@
 """transformers' Trainer with checkpoints of the trained parameters only: frozen ones are in the base model."""
 
 import json
+import os
 import re
 import shutil
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate.state import AcceleratorState
 from accelerate.utils import DistributedType, FullyShardedDataParallelPlugin, save_fsdp_optimizer
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
@@ -26,6 +28,7 @@ from semfreeze_core.storage import disk_errors, write_atomically
 TRAINED = "trained.safetensors"
 OPTIMIZED = "optimized.json"  # names of the parameters by group of the optimizer, whose own state numbers them
 _STATE = "trainer_state.json"
+_FSDP_VARIABLE = "ACCELERATE_USE_FSDP"
 
 
 class PlanTrainer(Trainer):
@@ -60,8 +63,12 @@ class PlanTrainer(Trainer):
             ]
 
     def create_accelerator_and_postprocess(self) -> None:
-        super().create_accelerator_and_postprocess()
-        if self._autocast is None or self.is_fsdp_enabled:
+        if self._autocast is None:
+            super().create_accelerator_and_postprocess()
+            return
+        with _without(_FSDP_VARIABLE):  # accelerate sets it for all that follows in this process
+            super().create_accelerator_and_postprocess()
+        if self.is_fsdp_enabled:
             return
         # accelerate shards on GPUs alone, and on processors it would wrap the model in DistributedDataParallel instead.
         plugin = FullyShardedDataParallelPlugin(**self.args.fsdp_plugin_args)
@@ -129,6 +136,20 @@ class PlanTrainer(Trainer):
         if not isinstance(self.model, nn.Module):
             raise TypeError("the trainer has no model")
         return self.model
+
+
+def end_shards() -> None:
+    """Let the next training of this process shard nothing, as accelerate would go on to."""
+    AcceleratorState._reset_state()
+
+
+@contextmanager
+def _without(variable: str) -> Iterator[None]:
+    """Take an environment variable away again that the block may set."""
+    try:
+        yield
+    finally:
+        os.environ.pop(variable, None)
 
 
 class _BeginEpoch(TrainerCallback):

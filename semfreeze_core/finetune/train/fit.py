@@ -23,6 +23,7 @@ from semfreeze_core.finetune.arm.timed_saves import SaveByTime
 from semfreeze_core.finetune.arm.trainer import (
     PlanTrainer,
     checkpoint_step,
+    end_shards,
     last_complete_checkpoint,
     load_trained,
 )
@@ -275,6 +276,8 @@ class Fit:
             trainer.train(resume_from_checkpoint=None if resumed is None else str(resumed))
         # Under mixed precision accelerate wraps the model's forward; the next trainer would wrap it again.
         trainer.accelerator.unwrap_model(network.supervised, keep_fp32_wrapper=False)
+        if request.shard:
+            end_shards()
         if record.failure:
             raise InputError(f"Training ended: {record.failure}. Checkpoints are in {checkpoints}.")
         return trainer

@@ -12,8 +12,9 @@ from transformers import AutoModelForCausalLM
 
 from semfreeze_core import processes
 from semfreeze_core.errors import InputError
+from semfreeze_core.finetune.arm import trainer
 from semfreeze_core.finetune.model import network, sharding
-from semfreeze_core.finetune.model.sharding import require_sharding, shard_trained
+from semfreeze_core.finetune.model.sharding import is_sharded, require_sharding, shard_trained
 from semfreeze_core.finetune.train import fit
 from semfreeze_core.finetune.train.folder import save_settings
 from semfreeze_core.finetune.train.train import train_plan
@@ -218,11 +219,15 @@ def decide_together(asked, out):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(fit, "Recorder", NotANumber)
         results["nan"] = error_of(asked(), out / "nan")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(trainer, "is_sharded", lambda model: pytest.fail("sharded") if is_sharded(model) else False)
+        results["whole"] = train_plan(asked(shard=False), out / "whole").losses
     return results
 
 
 @pytest.mark.slow
-def test_what_one_process_of_shards_meets_all_decide(asked, tmp_path):
+def test_what_one_process_of_shards_meets_all_decide_and_the_next_training_shards_nothing(asked, tmp_path):
+    reference = alone(asked(shard=False), tmp_path / "alone")
     results = together(in_group(lambda rank: decide_together(asked, tmp_path)), tmp_path / "pair", seconds=120)
     for result in results:
         assert result["no cache"][0] == "No prefix cache: It does not fit here. Training runs uncached."
@@ -230,6 +235,7 @@ def test_what_one_process_of_shards_meets_all_decide(asked, tmp_path):
         assert (kind, process) == ("InputError", None)
         assert text.startswith("Training ended: the loss was nan at step 3")
         assert seconds < 20
+        assert result["whole"] == pytest.approx(reference.losses, abs=1e-5)
     assert results[0]["no cache"] == results[1]["no cache"]
 
 
