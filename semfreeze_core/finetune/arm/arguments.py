@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import torch
 from transformers import TrainingArguments
@@ -82,7 +83,7 @@ def trainer_arguments(folder: str, arm: Arm, settings: ArmSettings, device: torc
     """
     if settings.setup.precision == "bf16-autocast" and device.type == "cuda" and not multiplies_bfloat16(device):
         raise InputError(f"{device} does not multiply bfloat16, which bf16-autocast needs: use --precision float32.")
-    sharded = {"fsdp": True, "fsdp_config": dict(_SHARDED)} if settings.sharded else {}
+    sharded: dict[str, Any] = {"fsdp": True, "fsdp_config": dict(_SHARDED)} if settings.sharded else {}
     return OneDeviceArguments(
         output_dir=folder,
         model_device=str(device),

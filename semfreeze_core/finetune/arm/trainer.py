@@ -111,7 +111,7 @@ class PlanTrainer(Trainer):
         save_fsdp_optimizer(
             self.accelerator.state.fsdp_plugin, self.accelerator, self.optimizer, self._network(), output_dir
         )
-        if is_first():
+        if is_first() and self.lr_scheduler is not None:
             torch.save(self.lr_scheduler.state_dict(), Path(output_dir) / "scheduler.pt")
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
