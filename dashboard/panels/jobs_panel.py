@@ -72,30 +72,30 @@ def follow_job(folder: Path, name: str) -> None:
     st.fragment(guarded(draw), run_every=1)()
 
 
-def show_job(folder: Path, job: Job, place: str) -> None:
+def show_job(folder: Path, job: Job, section: str) -> None:
     """One job of a folder of runs: its state in words, and what can be done about it.
 
     Args:
         folder: of runs.
         job: one of its jobs.
-        place: on the page, as a job may be shown at two.
+        section: on the page, as a job may be shown at two.
     """
     progress = read_progress(job_folder(folder, job.name))
     with st.container(border=not job.finished):
         with st.container(horizontal=True, vertical_alignment="center"):
             st.markdown(job_line(job, time.time()))
             if not job.finished:
-                st.button("Cancel", key=f"cancel-{job.name} {place}", on_click=_cancel, args=(folder, job.name))
-                _open_button(job, place)
+                st.button("Cancel", key=f"cancel-{job.name} {section}", on_click=_cancel, args=(folder, job.name))
+                _open_button(job, section)
             elif can_resume(folder, job):
-                if st.button("Resume", key=f"resume-{job.name} {place}", help=TOOLTIPS["resume"]):
+                if st.button("Resume", key=f"resume-{job.name} {section}", help=TOOLTIPS["resume"]):
                     submit(
                         folder, job.spec.command, job.spec.title, None if job.spec.out is None else Path(job.spec.out)
                     )
                     news.announce(f"{job.spec.title} resumes.")
                     st.rerun(scope="app")
             else:
-                _open_button(job, place)
+                _open_button(job, section)
         if job.state == "running":
             fraction = progress.fraction if progress else None
             st.progress(fraction or 0.0, text=stage_line(progress))
@@ -124,11 +124,11 @@ def _cancel(folder: Path, name: str) -> None:
     cancel(folder, name)
 
 
-def _open_button(job: Job, place: str) -> None:
+def _open_button(job: Job, section: str) -> None:
     """The button that opens what the job has made; nothing where it has made no run."""
     name = _run_of(job)
     if name is not None and st.button(
-        f"Open {escaped(name)}", key=f"open-{job.name} {place}", on_click=run_choice.choose_run, args=(name,)
+        f"Open {escaped(name)}", key=f"open-{job.name} {section}", on_click=run_choice.choose_run, args=(name,)
     ):
         st.rerun()
 

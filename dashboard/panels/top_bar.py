@@ -32,7 +32,7 @@ class TopBar:
     def __init__(self) -> None:
         with st.container(key=BAR, gap=None):
             row = st.container(horizontal=True, vertical_alignment="bottom", gap="small")
-            self._words = st.empty()
+            self._caption = st.empty()
         with row:
             self._run = st.container(width=260)
             self._gpu = st.container(width=150)
@@ -58,7 +58,7 @@ class TopBar:
         setup_fields.keep_training_setup(options, gpu)
         with suppress(PlanError):  # of a setup that contradicts itself, which the page Decide says
             setup = setup_from_options(shape, run, options, with_reference=True, gpu=gpu)
-            self._words.caption(page_text.setup_words(setup))
+            self._caption.caption(page_text.setup_caption(setup))
 
     def actions(self, opened: OpenRun | None) -> None:
         """The jobs and what to share of the open run."""

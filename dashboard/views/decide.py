@@ -155,7 +155,7 @@ def conclusion(ctx: page.PageContext, shown: _Shown) -> None:
     rule, opinion = shown.basis.rule, shown.basis.opinion
     sentences = depth_summary(shown.depth, ctx.n_layers, shown.cost)
     if opinion is not None and opinion.freeze_depth is None:
-        sentences.insert(0, page_text.OWN_CHOICE)
+        sentences.insert(0, page_text.MANUAL_DEPTH_NOTE)
     page.header(ctx, shown.depth, " ".join(sentences), readouts=page.depth_readouts(ctx))
     if opinion is None:
         st.info("Set a limit: GPU, memory, or compute.")

@@ -106,7 +106,13 @@ def validation_result(ctx: page.PageContext, choices: DeltaGenerator, name: str,
         st.info(validation_text.NO_VARIANT_YET)
         return
     intervals = f"{conditions} Intervals: {CI}, bootstrap over examples and seeds."
-    page.chart("kept", "Share of full finetuning's loss reduction kept", intervals, finetunes.draw_kept(report), "kept")
+    page.chart(
+        "kept",
+        "Share of full finetuning's loss reduction kept",
+        intervals,
+        finetunes.draw_reduction_shares(report),
+        "kept",
+    )
     page.details("figures", "Quality and cost of every variant, answers before and after", lambda: figures(report))
 
 

@@ -21,7 +21,7 @@ def body() -> None:
     sentences = [depth_headline(depth, ctx.n_layers), page_text.USE_CONCLUSION]
     opinion = basis.opinion
     if opinion is not None and opinion.freeze_depth is None:
-        sentences.insert(0, page_text.OWN_CHOICE)
+        sentences.insert(0, page_text.MANUAL_DEPTH_NOTE)
     page.header(ctx, depth, " ".join(sentences), readouts=page.depth_readouts(ctx))
     chosen = selection(ctx, basis, depth)
     export_panel.downloads(ctx, chosen)

@@ -171,8 +171,8 @@ class ArmEvaluator:
     def phase_flop(self) -> int:
         """Those of this phase, in all processes."""
         sizes = self.network.supervised.sizes
-        own = sum(batch_flop(self.shape, self.setup, self.parts, size) for size in sizes)
-        return self.cache_flop + sum(gathered(own))
+        process_flop = sum(batch_flop(self.shape, self.setup, self.parts, size) for size in sizes)
+        return self.cache_flop + sum(gathered(process_flop))
 
     def seconds(self, training_seconds: float) -> float:
         """Training time with that of all cache passes so far."""

@@ -27,16 +27,16 @@ def decoder():
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory):
+def workspace(tmp_path_factory):
     return tmp_path_factory.mktemp("validation")
 
 
 @pytest.fixture(scope="module")
-def request_for(place):
-    """Builds the request of a validation of a tiny model, which is in `place` with its plan and data."""
-    plan, _ = make_tiny_plan(place / "model")
-    train, evaluation = write_task(place / "train.jsonl", 40), write_task(place / "eval.jsonl", 24, seed=9)
-    (place / "plan.json").write_text(plan.model_dump_json())
+def request_for(workspace):
+    """Builds the request of a validation of a tiny model, which is in `workspace` with its plan and data."""
+    plan, _ = make_tiny_plan(workspace / "model")
+    train, evaluation = write_task(workspace / "train.jsonl", 40), write_task(workspace / "eval.jsonl", 24, seed=9)
+    (workspace / "plan.json").write_text(plan.model_dump_json())
     base = ValidationRequest(
         plan, str(train), str(evaluation),
         TrainingSetup(batch_size=4, sequence_length=2048, train_examples=16, steps=4),

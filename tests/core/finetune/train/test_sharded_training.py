@@ -27,8 +27,8 @@ from tests.core.finetune.train.test_several_processes import (  # noqa: F401 - a
     error_of,
     launcher,
     no_cache,
-    place,
     weights,
+    workspace,
 )
 from tests.core.finetune.train.test_several_processes import asked as asked_whole
 from tests.core.together import in_group, together
@@ -45,11 +45,11 @@ CASES = {
 
 
 @pytest.fixture(scope="module")
-def asked(place):  # noqa: F811
+def asked(workspace):  # noqa: F811
     """Builds a request that shards, or its like for one process."""
 
     def build(*, shard=True, **case):
-        return replace(asked_whole(place, **case), shard=shard)
+        return replace(asked_whole(workspace, **case), shard=shard)
 
     build()  # its model is made before others load it
     return build
@@ -114,7 +114,7 @@ def require_equal(results, folder, reference, reference_folder):
 
 
 @pytest.mark.quick_cases(0)
-def test_two_processes_that_shard_train_as_one(place, asked, tmp_path):  # noqa: F811
+def test_two_processes_that_shard_train_as_one(workspace, asked, tmp_path):  # noqa: F811
     case, out = {"eval": True, "n_accuracy": 3}, tmp_path / "out"
     results = together(in_group(lambda rank: train(asked(**case), out)), tmp_path / "pair", seconds=90)
     reference = alone(asked(shard=False, **case), tmp_path / "alone")
@@ -126,7 +126,7 @@ def test_two_processes_that_shard_train_as_one(place, asked, tmp_path):  # noqa:
         assert look["left"] == 0, "the whole ones are freed"
         assert look["moments"] == 2 * look["local"], "so are AdamW's two moments"
     loaded = AutoModelForCausalLM.from_pretrained(out, dtype="float32")
-    before = load_file(place / "model" / "model.safetensors")
+    before = load_file(workspace / "model" / "model.safetensors")
     changed = {name for name, values in loaded.state_dict().items() if not torch.equal(values, before[name])}
     assert changed == {name.removeprefix("model.") for name in results[0]["look"]["trained"]}
     assert type(loaded).__name__ == json.loads((out / "config.json").read_text())["architectures"][0]
@@ -240,10 +240,10 @@ def test_what_one_process_of_shards_meets_all_decide_and_the_next_training_shard
 
 
 @pytest.mark.slow
-def test_torchrun_shards_and_prints_once(place, asked, tmp_path):  # noqa: F811
+def test_torchrun_shards_and_prints_once(workspace, asked, tmp_path):  # noqa: F811
     request = asked(shard=False, steps=60, save_steps=5, learning_rate=3e-4)
-    (place / "plan.json").write_text(plan_text(request.plan, place))
-    process = launcher(place, tmp_path / "out", "--shard")
+    (workspace / "plan.json").write_text(plan_text(request.plan, workspace))
+    process = launcher(workspace, tmp_path / "out", "--shard")
     printed, errors = process.communicate(timeout=300)
     assert process.returncode == 0, errors
     assert printed.count("60 steps; train loss") == 1
@@ -254,14 +254,14 @@ def test_torchrun_shards_and_prints_once(place, asked, tmp_path):  # noqa: F811
     assert_same_weights(weights(tmp_path / "out"), weights(tmp_path / "alone"))
 
 
-def test_what_cannot_be_sharded_is_refused_by_name(place, monkeypatch):  # noqa: F811
-    lora = asked_whole(place, lora=LoraSetup(2))
+def test_what_cannot_be_sharded_is_refused_by_name(workspace, monkeypatch):  # noqa: F811
+    lora = asked_whole(workspace, lora=LoraSetup(2))
     with pytest.raises(InputError, match="--shard: it shards whole layers, and the plan trains adapters"):
         replace(lora, shard=True)
-    whole = asked_whole(place, eval=True)
+    whole = asked_whole(workspace, eval=True)
     with pytest.raises(InputError, match="--shard: no learning rate is searched: name it, --lr"):
         replace(whole, shard=True, learning_rate=None)
-    switching = asked_whole(place, switch=DepthSwitch(0, 2, 3))
+    switching = asked_whole(workspace, switch=DepthSwitch(0, 2, 3))
     with pytest.raises(InputError, match="--shard: the plan freezes deeper at a step"):
         replace(switching, shard=True)
     with pytest.raises(InputError, match="--shard spreads what trains over several processes"):
