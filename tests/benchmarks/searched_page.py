@@ -179,10 +179,9 @@ def choices(tasks: Sequence[Task]) -> Iterator[str]:
         saved = 1 - mean(_relative_flop(task, variant) for task, variant in always)
         (short, its_cost), (long, less) = RACE_COSTS.items()
         yield (
-            f"**Is the race worth it?** On these tasks it chose {better} than always freezing a quarter. A quarter saves "
-            f"{percent(saved)} of full finetuning's compute without the prefix cache. The race adds about "
-            f"{percent(its_cost)} over {short:,} steps and {percent(less)} over {long:,}, which leaves a saving of "
-            f"{percent(saved - its_cost)} and {percent(saved - less)}, minus a trial: little on short finetunes."
+            f"**Is the race worth it?** It chose {better} than always freezing a quarter, which saves {percent(saved)} of "
+            f"full finetuning's compute without the prefix cache. The race adds about {percent(its_cost)} over {short:,} "
+            f"steps and {percent(less)} over {long:,}: net {percent(saved - its_cost)} and {percent(saved - less)} are saved."
         )
 
 
