@@ -166,9 +166,9 @@ def choices(tasks: Sequence[Task]) -> Iterator[str]:
         regrets = [task.regret(taken.variant).estimate for task, taken in raced]
         chosen = Counter(_called(task, taken.variant) for task, taken in raced)
         yield (
-            f"**The race** of `semfreeze finetune`, replayed, chooses {_tally(chosen)}. Compared with the best "
-            f"variant on each task, its choice loses {percent(mean(regrets), 1)} of the loss reduction on average and "
-            f"{percent(max(regrets), 1)} at most. What the race itself costs is not counted."
+            f"**The race** of `semfreeze finetune`, replayed, chooses {_tally(chosen)}. Before its own cost, its choice "
+            f"loses {percent(mean(regrets), 1)} of the best variant's loss reduction on average and "
+            f"{percent(max(regrets), 1)} at most."
         )
     fixed = [f"{name} {_regret(tasks, name)}" for name in columns(tasks[0]) if len(trained(tasks, name)) == len(tasks)]
     fixed.append(f"full finetuning {_worst([task.regret('full').estimate for task in tasks])}")

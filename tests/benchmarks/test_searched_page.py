@@ -37,8 +37,8 @@ def test_sentences_name_the_range_and_where_a_variant_loses():
     assert "**A quarter frozen** kept 100% to 100%" in text
     assert "It was significantly worse than full finetuning on no task, and by more than 5% on no task." in text
     assert "full finetuning, 0.0001 on 2 tasks; a quarter frozen, 0.0001 on 2 tasks" in text
-    assert "chooses a quarter frozen on 1 task, two thirds frozen on 1 task. Compared with the best variant" in text
-    assert "its choice loses 0.0% of the loss reduction on average and 0.0% at most." in text
+    assert "chooses a quarter frozen on 1 task, two thirds frozen on 1 task. Before its own cost, its choice" in text
+    assert "loses 0.0% of the best variant's loss reduction on average and 0.0% at most." in text
     assert "two thirds frozen 25.0% and 50.0%, full finetuning 0.0% and 0.0%." in text
     assert "It chose no better than always freezing a quarter, which saves 20% of full finetuning's compute" in text
     assert "steps and 5% over 1,000: net 5% and 15% are saved." in text
