@@ -83,9 +83,8 @@ def test_the_box_of_one_gpu_holds_what_the_command_prints():
     memory = {row[0]: f"{row[6]} GiB" for line in lines if (row := line.split())[:1] and row[0].isdigit()}
     assert f"estimates {memory['0']} for training all layers, at {SEQUENCE_LENGTH} tokens per example" in box
     assert "22 GiB GPU, 22.0 GiB: fits from freeze depth 17 on." in lines
-    assert "22 GiB fit from freeze depth 17 of 28 on" in box
-    quarter = float(memory[str(quarter_depth(28))].split()[0])
-    assert quarter > 22
+    assert "it fits from freeze depth 17 of 28 on" in box
+    assert quarter_depth(28) < 17
     assert "A quarter does not fit" in box
 
 
