@@ -26,7 +26,7 @@ PICTURE = ROOT / ".github" / "pictures" / "evidence-rates.png"
 BEGIN, END = "<!-- made by python -m tests.benchmarks.searched_page -->", "<!-- end of what is made -->"
 MISSING = "not run"
 QUARTER = "a quarter frozen"
-# What a race adds to the compute of training every layer, by steps: tests/core/gains/test_race_price.py at batches of 8.
+# What a race adds to the compute of training every layer, by steps of 8 examples: tests/core/gains/test_race_price.py.
 RACE_COSTS = {300: 0.15, 1000: 0.05}
 
 
@@ -86,8 +86,8 @@ def on_few_tasks(tasks: Sequence[Task]) -> Iterator[str]:
             continue
         shares = [_beside_two_thirds(task, variant) for task, variant in done]
         yield (
-            f"**{name[0].upper()}{name[1:]}** was trained on {_count(len(done), 'task')} so far. At the same steps it kept "
-            f"{'; '.join(shares)}."
+            f"**{name[0].upper()}{name[1:]}** was trained on {_count(len(done), 'task')} so far. "
+            f"At the same steps it kept {'; '.join(shares)}."
         )
 
 
@@ -166,8 +166,8 @@ def choices(tasks: Sequence[Task]) -> Iterator[str]:
         regrets = [task.regret(taken.variant).estimate for task, taken in raced]
         chosen = Counter(_called(task, taken.variant) for task, taken in raced)
         yield (
-            f"**The race** of `semfreeze finetune`, replayed, chooses {_tally(chosen)}. Before its own cost, its choice "
-            f"loses {percent(mean(regrets), 1)} of the best variant's loss reduction on average and "
+            f"**The race** of `semfreeze finetune`, replayed, chooses {_tally(chosen)}. Before its own cost, its "
+            f"choice loses {percent(mean(regrets), 1)} of the best variant's loss reduction on average and "
             f"{percent(max(regrets), 1)} at most."
         )
     fixed = [f"{name} {_regret(tasks, name)}" for name in columns(tasks[0]) if len(trained(tasks, name)) == len(tasks)]
@@ -179,9 +179,10 @@ def choices(tasks: Sequence[Task]) -> Iterator[str]:
         saved = 1 - mean(_relative_flop(task, variant) for task, variant in always)
         (short, its_cost), (long, less) = RACE_COSTS.items()
         yield (
-            f"**Is the race worth it?** It chose {better} than always freezing a quarter, which saves {percent(saved)} of "
-            f"full finetuning's compute without the prefix cache. The race adds about {percent(its_cost)} over {short:,} "
-            f"steps and {percent(less)} over {long:,}: net {percent(saved - its_cost)} and {percent(saved - less)} are saved."
+            f"**Is the race worth it?** It chose {better} than always freezing a quarter, which saves {percent(saved)} "
+            f"of full finetuning's compute without the prefix cache. The race adds about {percent(its_cost)} over "
+            f"{short:,} steps and {percent(less)} over {long:,}: net {percent(saved - its_cost)} and "
+            f"{percent(saved - less)} are saved."
         )
 
 
