@@ -101,7 +101,8 @@ def _task(run: Run, request: ForecastRequest) -> _Task:
         least, most = HELD_OUT_ROWS
         n_eval = min(most, max(least, round(HELD_OUT * n_train)))
         n_train = max(1, n_train - n_eval)
-    setup = setup_from_options(run.shape, run, EstimateOptions(sequence_length=request.max_length))
+    longest = request.max_length or run.manifest.data.max_length
+    setup = setup_from_options(run.shape, run, EstimateOptions(sequence_length=longest))
     setup = options_applied(setup, request.options)
     steps = request.steps or (request.epochs or EPOCHS) * -(-n_train // setup.batch_size)
     length = min(setup.sequence_length, int(run.examples["n_tokens"].max()))

@@ -116,6 +116,6 @@ def _analysis(request: GuidedRequest, train: str, decision: Path, progress: Prog
 
 def _setup(request: GuidedRequest, run: Run) -> TrainingSetup:
     """How to train, before the examples are counted."""
-    setup = setup_from_options(run.shape, run, EstimateOptions(sequence_length=request.max_length))
+    setup = setup_from_options(run.shape, run, EstimateOptions(sequence_length=run.manifest.data.max_length))
     setup = replace(setup, precision=trained_precision(setup.precision, choose_device(request.model.device)))
     return options_applied(setup, request.options)

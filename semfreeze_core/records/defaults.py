@@ -30,7 +30,8 @@ MAX_SLICES = 12  # groups shown, largest first
 
 # The rule auto and `semfreeze finetune`
 # Finetunes of fewer steps are not worth a race. This and the other thresholds here were chosen on the tasks they were
-# measured on, eight tasks and one model of 135M parameters: expect them to do worse on new tasks.
+# measured on, eight tasks at fixed learning rates and one model of 135M parameters (docs/evidence.md says more):
+# expect them to do worse on new tasks.
 MIN_RACED_STEPS = 150
 LEAST_BIGRAM_COVERAGE = 0.45  # of eval completions by training completions; below it a quarter of the layers is frozen
 BIGRAM_COMPLETIONS = 80  # training completions that coverage is measured with
@@ -101,7 +102,7 @@ DYNAMIC = "dynamic"  # the variant whose every batch has a depth of its own
 FURTHER_VARIANTS = (DYNAMIC, "depth:K", "layers:A-B,C-D", PROGRESSIVE, f"{PROGRESSIVE}:W-K@N")
 # Of the variant progressive: the first steps, which freeze a quarter of the layers; at most half of all.
 # On SmolLM2-135M it kept 82% to 100% of full finetuning's loss reduction in the same 40 steps, at 60% to 70% of the
-# compute (five tasks, one seed, by a script that is not kept here).
+# compute (five tasks, one seed, fixed rates, by a script that is not kept here).
 WIDE_STEPS = 20
 LOOK_STEPS = 10  # of each of the two short trainings that decide whether a finetune freezes deeper where it is
 STEPS = 60  # of a variant (`--steps`)

@@ -3,6 +3,7 @@
 `python -m tests.benchmarks.searched_page` writes it there, between two marks, and draws the picture beside it.
 """
 
+import itertools
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -24,13 +25,16 @@ PAGE, README = ROOT / "docs" / "evidence.md", ROOT / "README.md"
 PICTURE = ROOT / ".github" / "pictures" / "evidence-rates.png"
 BEGIN, END = "<!-- made by python -m tests.benchmarks.searched_page -->", "<!-- end of what is made -->"
 MISSING = "not run"
+QUARTER = "a quarter frozen"
+# What a race adds to the compute of training every layer, by steps of 8 examples: tests/core/gains/test_race_price.py.
+RACE_COSTS = {300: 0.15, 1000: 0.05}
 
 
 def columns(task: Task) -> dict[str, str]:
     """The variants that are compared with full finetuning: what readers call them, and their names in the cells."""
     wide_first = next((name for name in task.settings.arms if name.startswith(PROGRESSIVE)), PROGRESSIVE)
     return {
-        "a quarter frozen": quarter(task),
+        QUARTER: quarter(task),
         "half frozen": half(task),
         "two thirds frozen": two_thirds(task),
         "LoRA": "lora",
@@ -44,8 +48,8 @@ def block(tasks: Sequence[Task]) -> str:
 
 
 def summary_block(tasks: Sequence[Task]) -> str:
-    """The README's: a row a variant over all tasks, then how to choose."""
-    return "\n".join([*summary(tasks), "", *_listed(choices(tasks), 130)])
+    """The README's: a row a variant over all tasks, then those of few tasks, and how to choose."""
+    return "\n".join([*summary(tasks), "", *_listed(itertools.chain(on_few_tasks(tasks), choices(tasks)), 130)])
 
 
 def _listed(lines: Iterator[str], width: int) -> Iterator[str]:
@@ -54,13 +58,15 @@ def _listed(lines: Iterator[str], width: int) -> Iterator[str]:
 
 
 def summary(tasks: Sequence[Task]) -> list[str]:
-    """A row a variant: its compute, what it keeps over all tasks, and on how many it lost significantly."""
+    """A row a variant: its compute, what it keeps over all tasks, and on which it lost more than the margin."""
     lines = [
-        "| variant | compute | loss reduction, same steps | same compute | tasks | significantly worse on |",
+        "| variant | compute | loss reduction, same steps | same compute | tasks | "
+        f"more than {percent(MARGIN)} worse on (significantly) |",
         "|---|" + "---:|" * 4 + "---|",
     ]
     for name in columns(tasks[0]):
-        if 2 * len(done := trained(tasks, name)) < len(tasks):  # too few to speak for all
+        done = trained(tasks, name)
+        if _is_on_few(done, tasks):
             continue
         cost = mean(_relative_flop(task, variant) for task, variant in done)
         steps = [task.kept_at_steps(variant).estimate for task, variant in done]
@@ -70,6 +76,32 @@ def summary(tasks: Sequence[Task]) -> list[str]:
             f"{', '.join(_harmed(done)) or 'none'} |"
         )
     return lines
+
+
+def on_few_tasks(tasks: Sequence[Task]) -> Iterator[str]:
+    """What variants without a row keep where they were trained, with what two thirds frozen keeps there."""
+    for name in columns(tasks[0]):
+        done = trained(tasks, name)
+        if not done or not _is_on_few(done, tasks):
+            continue
+        shares = [_beside_two_thirds(task, variant) for task, variant in done]
+        yield (
+            f"**{name[0].upper()}{name[1:]}** was trained on {_count(len(done), 'task')} so far. "
+            f"At the same steps it kept {'; '.join(shares)}."
+        )
+
+
+def _is_on_few(done: list[tuple[Task, str]], tasks: Sequence[Task]) -> bool:
+    """Whether a variant was trained on too few of the tasks to speak for all."""
+    return 2 * len(done) < len(tasks)
+
+
+def _beside_two_thirds(task: Task, variant: str) -> str:
+    share = f"{percent(task.kept_at_steps(variant).estimate)} on {task.task}"
+    deep = two_thirds(task)
+    if task.cell(deep) is None or deep == variant:
+        return share
+    return f"{share}, where two thirds frozen kept {percent(task.kept_at_steps(deep).estimate)}"
 
 
 def _range(shares: list[float]) -> str:
@@ -83,7 +115,12 @@ def trained(tasks: Sequence[Task], name: str) -> list[tuple[Task, str]]:
 
 def _harmed(done: list[tuple[Task, str]]) -> list[str]:
     """Tasks on which the interval of what a variant keeps at the same steps lies below what the margin allows."""
-    return [task.task for task, variant in done if task.kept_at_steps(variant).high < 1 - MARGIN]
+    return _below(done, 1 - MARGIN)
+
+
+def _below(done: list[tuple[Task, str]], least: float) -> list[str]:
+    """Tasks on which the interval of what a variant keeps at the same steps lies below a share."""
+    return [task.task for task, variant in done if task.kept_at_steps(variant).high < least]
 
 
 def table(tasks: Sequence[Task]) -> list[str]:
@@ -110,8 +147,9 @@ def sentences(tasks: Sequence[Task]) -> Iterator[str]:
         yield (
             f"**{name[0].upper()}{name[1:]}** kept {percent(min(shares))} to {percent(max(shares))} of full "
             f"finetuning's loss reduction at the same steps (median {percent(median(shares))}, "
-            f"{_count(len(done), 'task')}), for {percent(cost)} of its compute on average. It lost significantly more "
-            f"than {percent(MARGIN)} on {', '.join(_harmed(done)) or 'no task'}."
+            f"{_count(len(done), 'task')}), for {percent(cost)} of its compute on average. It was significantly "
+            f"worse than full finetuning on {', '.join(_below(done, 1)) or 'no task'}, and by more than "
+            f"{percent(MARGIN)} on {', '.join(_harmed(done)) or 'no task'}."
         )
     yield (
         "**Learning rates.** Best of those tried: "
@@ -128,13 +166,24 @@ def choices(tasks: Sequence[Task]) -> Iterator[str]:
         regrets = [task.regret(taken.variant).estimate for task, taken in raced]
         chosen = Counter(_called(task, taken.variant) for task, taken in raced)
         yield (
-            f"**The race** of `semfreeze finetune`, replayed, takes {_tally(chosen)}. Its choice gives up "
-            f"{percent(mean(regrets), 1)} of the best variant's loss reduction on average and "
-            f"{percent(max(regrets), 1)} at most, its own cost left out."
+            f"**The race** of `semfreeze finetune`, replayed, chooses {_tally(chosen)}. Before its own cost, its "
+            f"choice loses {percent(mean(regrets), 1)} of the best variant's loss reduction on average and "
+            f"{percent(max(regrets), 1)} at most."
         )
     fixed = [f"{name} {_regret(tasks, name)}" for name in columns(tasks[0]) if len(trained(tasks, name)) == len(tasks)]
     fixed.append(f"full finetuning {_worst([task.regret('full').estimate for task in tasks])}")
-    yield f"**Without a race**, one choice for all tasks gives up, on average and at most: {', '.join(fixed)}."
+    yield f"**Without a race**, always making the same choice loses, on average and at most: {', '.join(fixed)}."
+    if raced and len(always := trained(tasks, QUARTER)) == len(tasks):
+        fixed_regret = mean(task.regret(variant).estimate for task, variant in always)
+        better = "better" if mean(regrets) < fixed_regret else "no better"
+        saved = 1 - mean(_relative_flop(task, variant) for task, variant in always)
+        (short, its_cost), (long, less) = RACE_COSTS.items()
+        yield (
+            f"**Is the race worth it?** It chose {better} than always freezing a quarter, which saves {percent(saved)} "
+            f"of full finetuning's compute without the prefix cache. The race adds about {percent(its_cost)} over "
+            f"{short:,} steps and {percent(less)} over {long:,}: net {percent(saved - its_cost)} and "
+            f"{percent(saved - less)} are saved."
+        )
 
 
 def _regret(tasks: Sequence[Task], name: str) -> str:

@@ -5,7 +5,18 @@ import pytest
 from tests.benchmarks.made_up_tasks import BEFORE, cell, task
 from tests.benchmarks.searched_cells import read_all
 from tests.benchmarks.searched_evidence import join
-from tests.benchmarks.searched_page import BEGIN, END, PAGE, README, block, sentences, summary, summary_block, table
+from tests.benchmarks.searched_page import (
+    BEGIN,
+    END,
+    PAGE,
+    README,
+    block,
+    on_few_tasks,
+    sentences,
+    summary,
+    summary_block,
+    table,
+)
 
 
 def test_a_row_holds_each_variant_at_the_same_steps_and_compute():
@@ -20,13 +31,17 @@ def test_sentences_name_the_range_and_where_a_variant_loses():
     text = "\n".join(sentences([lost, alike]))
     assert "**Two thirds frozen** kept 50% to 100% of full finetuning's loss reduction at the same steps" in text
     assert (
-        "(median 75%, 2 tasks), for 40% of its compute on average. It lost significantly more than 5% on lost." in text
+        "(median 75%, 2 tasks), for 40% of its compute on average. It was significantly worse than full finetuning on "
+        "lost, and by more than 5% on lost." in text
     )
     assert "**A quarter frozen** kept 100% to 100%" in text
-    assert "It lost significantly more than 5% on no task." in text
+    assert "It was significantly worse than full finetuning on no task, and by more than 5% on no task." in text
     assert "full finetuning, 0.0001 on 2 tasks; a quarter frozen, 0.0001 on 2 tasks" in text
-    assert "takes a quarter frozen on 1 task, two thirds frozen on 1 task. Its choice gives up 0.0%" in text
+    assert "chooses a quarter frozen on 1 task, two thirds frozen on 1 task. Before its own cost, its choice" in text
+    assert "loses 0.0% of the best variant's loss reduction on average and 0.0% at most." in text
     assert "two thirds frozen 25.0% and 50.0%, full finetuning 0.0% and 0.0%." in text
+    assert "It chose no better than always freezing a quarter, which saves 20% of full finetuning's compute" in text
+    assert "steps and 5% over 1,000: net 5% and 15% are saved." in text
 
 
 def test_a_summary_has_a_row_for_each_variant_that_was_trained():
@@ -34,6 +49,22 @@ def test_a_summary_has_a_row_for_each_variant_that_was_trained():
         "| a quarter frozen | 80% | 100% (100% to 100%) | 125% (125% to 125%) | 2 | none |",
         "| two thirds frozen | 40% | 75% (50% to 100%) | 188% (125% to 250%) | 2 | lost |",
     ]
+
+
+def test_a_variant_of_few_tasks_has_a_sentence_in_place_of_a_row():
+    tasks = [task("lost", depth_8=0.25), task("alike"), task("other")]
+    some = [tasks[0], *(_without(one, "depth:8") for one in tasks[1:])]
+    assert not any("two thirds" in row for row in summary(some))
+    assert list(on_few_tasks(some)) == [
+        "**Two thirds frozen** was trained on 1 task so far. At the same steps it kept 50% on lost."
+    ]
+    some = [tasks[0], *(_without(one, "depth:3") for one in tasks[1:])]
+    (sentence,) = on_few_tasks(some)
+    assert sentence.endswith("it kept 100% on lost, where two thirds frozen kept 50%.")
+
+
+def _without(one, variant):
+    return one.model_copy(update={"cells": [other for other in one.cells if other.variant != variant]})
 
 
 @pytest.mark.parametrize(("page", "made"), [(PAGE, block), (README, summary_block)], ids=["evidence", "README"])

@@ -1,6 +1,7 @@
 """What a guided finetune will do and take, before any example is read: the example run at several lengths."""
 
 import re
+from dataclasses import replace
 
 import pytest
 
@@ -57,6 +58,20 @@ def test_without_a_race_the_free_checks_decision_and_its_cost_are_told(run):
     assert lines[-1].startswith("Estimated: ")
     with pytest.raises(InputError, match="--objective time needs a race"):
         forecast_lines(run, ForecastRequest(n_rows=480, steps=100, objective=Objective(kind="time", limit=60.0)))
+
+
+def test_examples_are_cut_where_the_analysis_cut_them_unless_somebody_says_otherwise(run):
+    long = replace(run, examples=run.examples.assign(n_tokens=1000))
+
+    def memory(max_length):
+        (line,) = (
+            line
+            for line in forecast_lines(long, ForecastRequest(n_rows=480, steps=300, max_length=max_length))
+            if line.startswith("Estimated: ")
+        )
+        return float(re.search(r"([\d.]+) GiB", line)[1])
+
+    assert memory(None) == memory(1000) > memory(512)
 
 
 def test_a_memory_limit_leaves_what_fits_or_says_that_nothing_does(run):

@@ -12,11 +12,11 @@ from semfreeze_core.records import defaults as d
 from semfreeze_core.records.scores import SCORE_NAMES
 from tests.docs.pages import README, ROOT, commands, prose
 
-METHOD, READING, SCALING, TRAINING, CHOOSING, COST, FINETUNE = (
+METHOD, READING, SCALING, TRAINING, CHOOSING, COST, FINETUNE, RACE = (
     ROOT / "docs" / f"{name}.md"
     for name in (
         *("method", "understanding-results", "scaling", "training", "choosing-depth-and-rate", "costs-and-memory"),
-        "finetune",
+        *("finetune", "race"),
     )
 )
 CI = f"{100 * d.CONFIDENCE:g}%"
@@ -24,7 +24,8 @@ MARGIN = f"{100 * d.MARGIN:g}%"
 FIRST, LAST = d.PICK_PERCENTILES
 WRITTEN = {
     README: [
-        f"at {CI} confidence the plan keeps full finetuning's loss reduction within {MARGIN}",
+        f"the plan keeps full finetuning's loss reduction within {MARGIN} at one-sided {CI} confidence",
+        f"the lower end of the {100 * (2 * d.CONFIDENCE - 1):g}% interval",
         f"plans of under {d.FEW_EXAMPLES} examples",
     ],
     METHOD: [
@@ -75,8 +76,13 @@ WRITTEN = {
         f"in {d.BIGRAM_COMPLETIONS} training completions",
         f"first {d.RACE_STEPS} steps",
         f"at most {d.RACE_ROWS[1]}.",
+        f"| `--accuracy-examples` | {d.ACCURACY_ROWS} |",
+        f"at most {d.MAX_LENGTH} |",
+    ],
+    RACE: [
         f"within {MARGIN} of the best one's with {d.RACE_CONFIDENCE:.0%} confidence",
-        f"Below {d.MIN_RACED_STEPS} steps, or with fewer than {d.RACE_ROWS[0]} eval examples",
+        f"below {d.MIN_RACED_STEPS} steps, with fewer than {d.RACE_ROWS[0]} eval examples",
+        f"{d.MIN_RACED_STEPS} steps are rows x {1 - d.HELD_OUT:g} x {d.EPOCHS} / {d.BATCH_SIZE}",
         f"fewer than {d.LEAST_BIGRAM_COVERAGE:g} of the token pairs",
     ],
     COST: [
