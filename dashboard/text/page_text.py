@@ -27,6 +27,12 @@ from ..data.link import RefusedValue
 from .visitor_text import error_text, source_name
 
 SCORES_FOLLOW = "Other layer scores follow; the plan does not depend on them."
+SET_LIMIT = {
+    "balanced": "Set a limit: GPU, memory, or compute.",
+    "memory": "Set a limit: memory, or a GPU.",
+    "time": "Set a limit in hours.",
+}
+ALL_DONE = "All parts are done"
 UMAP_IN_DEMO = (
     "This UMAP is not there, and a demonstration computes nothing. With semfreeze installed, `semfreeze "
     "umap RUN` makes one, or this page in your own dashboard."

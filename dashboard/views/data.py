@@ -86,7 +86,7 @@ def analyze(runs: Path) -> None:
 
 
 def follow_analyses(runs: Path) -> None:
-    """The analyses that have not ended and the one started here last, below the button that starts them."""
+    """The analyses that have not ended and those that were followed here, below the button that starts them."""
     for job in list_jobs(runs):
         if not job.finished and job.spec.command[0] == "analyze":
             jobs_panel.follow_job(runs, job.name)
@@ -102,12 +102,14 @@ def run_button(runs: Path, form: AnalysisForm, *, fits: bool) -> None:
         pressed = st.button("Analyze", type="primary", disabled=not fits)
     path = run_path(runs, name or proposed)
     st.caption("The same on the command line:")
+            news.follow_job(job.name)
+        if job.name in news.followed_jobs():
     st.code(command_text((*form.command(), f"--out={path}")), language="bash", wrap_lines=True)
     if pressed:
         if path.exists():
             raise InputError(f"A run named {path.name} already exists. Choose another name.")
         job = submit(runs, form.command(), form.title(), path)
-        news.note_job(job.name)
+        news.follow_job(job.name)
         joined = job.spec.out != str(path)
         running = f"The same analysis already runs; its result will be {Path(str(job.spec.out)).name}."
         news.announce(running if joined else f"Started: {form.title()}. Follow it under Jobs.")

@@ -281,7 +281,7 @@ def test_an_analysis_is_followed_below_the_form_that_starts_them(form, runs):
     job(runs, "4-running", this_process(time.time()))
     job(runs, "5-other", this_process(), command=("validate", "5-other"))
     keys = [button.key for button in form.run().button if button.label == "Cancel"]
-    assert keys == ["cancel-4-running above", "cancel-5-other above", "cancel-4-running on the page"]
+    assert keys == ["cancel-5-other above", "cancel-4-running above", "cancel-4-running on the page"]
 
 
 @pytest.mark.parametrize("end", ["cancelled", "failed", "dead"])
@@ -341,3 +341,16 @@ def test_a_form_stays_in_its_place_while_jobs_begin_and_end(request, runs, page,
     app.run()
     assert any(button.label == "Resume" for button in app.button)
     assert place_of(app, key) == without
+def test_a_button_that_opens_a_run_stays_in_its_place_as_the_analysis_ends(form, runs, begun):
+    """A press meets the button that was there, also where the page is drawn again at that moment."""
+    job(runs, "begun", this_process(time.time()))
+    keys = "open-begun above", "open-begun on the page"
+    form.run()
+    places = [place_of(form, key) for key in keys]
+    job(runs, "begun", this_process(time.time()), JobEnd(state="done", ended=time.time()))
+    form.run()
+    assert [place_of(form, key) for key in keys] == places
+    form.button(key=keys[1]).click().run()
+    assert form.selectbox(key="run").value == "begun"
+
+
