@@ -15,6 +15,7 @@ from semfreeze_dashboard.data import compute, form_fields, link, news, run_choic
 from semfreeze_dashboard.data.link_history import history_script
 from semfreeze_dashboard.data.run_folder import OpenRun, first_run, server_catalog
 from semfreeze_dashboard.panels.page import HIDDEN, ONWARD, dark_theme, hidden, hidden_depth
+from semfreeze_dashboard.forms.finetune_form import keep_objective
 from semfreeze_dashboard.panels.recent_runs import BOX
 from semfreeze_dashboard.panels.steps import DONE, done_steps
 from semfreeze_dashboard.panels.top_bar import BAR, TopBar
@@ -137,6 +138,8 @@ def draw_link_widgets(title: str, unseen: DeltaGenerator, bar: TopBar) -> OpenRu
             if name != title and hasattr(view, "link_choices"):
                 view.link_choices(opened)
     return opened
+        if not getattr(VIEWS[title], "SHOWS_OBJECTIVE", False):
+            keep_objective()
 
 
 guarded(main)()

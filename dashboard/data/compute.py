@@ -169,6 +169,18 @@ def comparison(opened: OpenRun, metric: str, setup: TrainingSetup | None, budget
 @st.cache_resource(max_entries=16, show_spinner=False, hash_funcs=_BY_KEY)
 def projection(
     opened: OpenRun,
+@st.cache_resource(max_entries=16, show_spinner=False, hash_funcs=_BY_KEY)
+def deeper_costs(opened: OpenRun, setup: TrainingSetup, wide_steps: int) -> tuple[ProgressiveCost | None, ...]:
+    """`deeper_cost` of every freeze depth, entry k for depth k; None where it is not possible."""
+    deeper: list[ProgressiveCost | None] = []
+    for depth in range(opened.run.shape.n_layers + 1):
+        try:
+            deeper.append(deeper_cost(opened, setup, depth, wide_steps))
+        except PlanError:
+            deeper.append(None)
+    return tuple(deeper)
+
+
     points: ProjectedPoints,
     coloring: Coloring,
     metric: str,

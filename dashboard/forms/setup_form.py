@@ -148,15 +148,6 @@ def _unless_default(name: str, value: Any) -> Any:
     return None if value == getattr(TrainingSetup, name) else value
 
 
-def limit_inputs() -> None:
-    """What the finetune may take at most, beside the memory of a GPU; `limits_budget` makes a budget of it."""
-    with st.container(horizontal=True, vertical_alignment="bottom"):
-        st.number_input(
-            "Memory, GiB", 0.0, LARGEST_MEMORY_GIB, 0.0, width=NARROW, help="0: no limit.", **in_link("memory")
-        )
-        st.number_input("Compute vs. full, %", 1, 100, 100, width=NARROW, help="100: no limit.", **in_link("compute"))
-
-
 def limits_budget(memory: float, share: float, gpu: Gpu | None) -> Budget | None:
     """Memory in GiB, 0 for no limit, percent of full finetuning's compute, 100 for none, and a GPU's memory."""
     limits = (memory or None, None if gpu is None else gpu.name, share / 100 if share < 100 else None)

@@ -46,6 +46,10 @@ COMPARE_WITH = (
 )
 NOTHING_TO_COMPARE = "There is no other run here yet. Analyze another model or other data on the page Data."
 NOT_DEEPER = "Freezing deeper after {steps:,} steps is not possible here: {problem}."
+WIDE_EXCEEDS = (
+    "With fewer layers frozen for the first {steps:,} steps the finetune needs {needs}, more than your limit of "
+    "{limit}. Choose the schedule fixed, or a higher limit."
+)
 EMBEDDED_EXPORT = (
     "{model} stands for the embedded model, which other trainers do not know: `semfreeze export` converts it to a "
     "folder and writes that."

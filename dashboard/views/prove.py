@@ -35,6 +35,7 @@ from semfreeze_dashboard.text.visitor_text import command_text, visitor_text
 PLAN = "plan.json"
 FINETUNE = "finetune"
 STARTS = (*validation_form.PRESETS, FINETUNE)
+SHOWS_OBJECTIVE = True
 _FOLDERS = {"validation": VALIDATIONS, "sweep": SWEEPS, "pilots": PILOTS}
 
 
