@@ -27,7 +27,9 @@ from semfreeze_core.plan.slices import Slice, slice_of_examples
 from semfreeze_core.plan.slices import slices as slices_of
 from semfreeze_core.records.cost import CostTable, ProgressiveCost
 from semfreeze_core.records.defaults import EVAL_ROWS, TRAIN_EXAMPLES
+from semfreeze_core.records.fields import FieldMapping
 from semfreeze_core.records.gain import Band, GainCurve
+from semfreeze_core.records.manifest import RunManifest
 from semfreeze_core.records.model import ModelShape
 from semfreeze_core.records.pilots import Measurement
 from semfreeze_core.records.prediction_error import CalibrationReport
@@ -44,6 +46,7 @@ from semfreeze_core.runs.reports import list_measurements, list_sweeps, list_val
 from semfreeze_core.runs.umaps import read_umap, umap_file
 from semfreeze_core.sources.data.rows import open_rows
 from semfreeze_core.sources.data.samples import resolve_data, sample_names
+from semfreeze_core.sources.data.shared_prompts import SharedPrompts, count_shared_prompts
 from semfreeze_core.sources.models.known_shapes import KNOWN_SHAPES, PREFIX
 from semfreeze_core.sources.models.named_shape import named_shape as shape_of_model
 
@@ -354,6 +357,36 @@ def _finetune_lines(opened: OpenRun, request: ForecastRequest) -> list[str]:
 
 
 def finetune_lines(opened: OpenRun, form: FinetuneForm) -> tuple[list[str], dict[str, int]]:
+@st.cache_data(max_entries=16, show_spinner="Comparing prompts with the eval examples")
+def _shared_prompts(
+    train: str, evaluation: str, split: str | None, _manifest: RunManifest, stamps: tuple[int, int]
+) -> SharedPrompts | None:
+    mapping = FieldMapping(**_manifest.data.mapping)
+    tokenizer = None
+    if mapping.messages_field is not None:  # whose prompts the model's template writes
+        from semfreeze_core.sources.models.loading import local_tokenizer
+
+        tokenizer = local_tokenizer(_manifest.model.identity.source, _manifest.model.identity.revision)
+    try:
+        return count_shared_prompts(train, evaluation, mapping, split=split, tokenizer=tokenizer)
+    except InputError:  # they are gone, are not here, or are read in another way
+        return None
+
+
+def shared_prompts(opened: OpenRun, evaluation: str) -> SharedPrompts | None:
+    """Prompts of eval examples among those of the run's data; None where they cannot be read here again.
+
+    Args:
+        opened: the run.
+        evaluation: the eval examples of one of its finetunes.
+    """
+    data = opened.run.manifest.data
+    if "hf:" in (data.source[:3], evaluation[:3]):
+        return None  # which would be fetched
+    stamps = stamp_of(data.source), stamp_of(evaluation)
+    return _shared_prompts(data.source, evaluation, data.split, opened.run.manifest, stamps)
+
+
     """What a guided finetune will do and take; and how many examples are assumed, of each set not fetched yet.
 
     Raises:

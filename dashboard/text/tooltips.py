@@ -137,6 +137,8 @@ TOOLTIPS = {
     "have at most this many.",
     "cut": "Examples longer than the limit lose the start of their prompt. Those whose completion alone is longer are "
     "left out.",
+    "shared prompts": "Eval examples whose prompt is among these rows too: their losses show memory. They are those of "
+    "the newest finetune on the page Prove. Rows that semfreeze holds out itself share no prompt with training.",
     "fields": "Which columns are prompt and completion, chat messages, or plain text. Nothing is guessed that could be "
     "read another way.",
     "template": "The prompt made of columns, their names in braces; \\n is a line break. {name?} may be "

@@ -1,15 +1,17 @@
 """Data: what the open run was analyzed on, or the form of a new analysis with its examples as the model gets them."""
 
+from contextlib import suppress
 from pathlib import Path
 
 import streamlit as st
 
 from semfreeze_core.errors import InputError, RunError
+from semfreeze_core.records.defaults import HELD_OUT_DATA
 from semfreeze_core.runs.jobs import list_jobs
 from semfreeze_core.wording.runs import memory_sentence
 from semfreeze_dashboard.data import compute, form_fields, link, news, run_choice
 from semfreeze_dashboard.data.analysis_request import AnalysisForm, proposed_name, run_path
-from semfreeze_dashboard.data.run_folder import server_catalog
+from semfreeze_dashboard.data.run_folder import OpenRun, server_catalog
 from semfreeze_dashboard.data.visitor_requests import submit
 from semfreeze_dashboard.forms.analysis_form import analysis_form
 from semfreeze_dashboard.panels import examples_panel, jobs_panel, page
@@ -47,7 +49,7 @@ def open_run_data() -> None:
     page.conclusion(data_text.data_sentence(data, page_text.data_name(data.source)))
     example = st.container()
     for column, (title, value, beside, term) in zip(
-        st.columns(4), data_text.data_figures(data, opened.run.examples), strict=True
+        st.columns(5), [*data_text.data_figures(data, opened.run.examples), shared_prompts(opened)], strict=True
     ):
         column.metric(title, value, beside, "off", help=TOOLTIPS[term], delta_arrow="off")
     st.caption(" ".join(data_text.data_notes(opened.run.manifest)))
@@ -55,6 +57,17 @@ def open_run_data() -> None:
     with example:
         examples_panel.show_example(opened, chosen)
     page.next_step("See where your task happens", "analyze")
+
+
+def shared_prompts(opened: OpenRun) -> tuple[str, str, str, str]:
+    """The figure of prompts that the eval examples of the newest validation share with the run's data."""
+    with suppress(RunError):  # a damaged report, which the page Prove says
+        for report in reversed(compute.validations(opened).values()):
+            evaluation = report.settings.eval
+            if evaluation != HELD_OUT_DATA:
+                shared = compute.shared_prompts(opened, evaluation)
+                return data_text.shared_figure(shared, page_text.data_name(evaluation))
+    return data_text.shared_figure(None, None)
 
 
 def analyze(runs: Path) -> None:
@@ -89,9 +102,9 @@ def follow_analyses(runs: Path) -> None:
     """The analyses that have not ended and those that were followed here, below the button that starts them."""
     for job in list_jobs(runs):
         if not job.finished and job.spec.command[0] == "analyze":
+            news.follow_job(job.name)
+        if job.name in news.followed_jobs():
             jobs_panel.follow_job(runs, job.name)
-        elif job.name == news.last_job():
-            jobs_panel.show_job(runs, job, "on the page")
 
 
 def run_button(runs: Path, form: AnalysisForm, *, fits: bool) -> None:
@@ -102,8 +115,6 @@ def run_button(runs: Path, form: AnalysisForm, *, fits: bool) -> None:
         pressed = st.button("Analyze", type="primary", disabled=not fits)
     path = run_path(runs, name or proposed)
     st.caption("The same on the command line:")
-            news.follow_job(job.name)
-        if job.name in news.followed_jobs():
     st.code(command_text((*form.command(), f"--out={path}")), language="bash", wrap_lines=True)
     if pressed:
         if path.exists():

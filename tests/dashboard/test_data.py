@@ -3,6 +3,7 @@
 import json
 import re
 import time
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -10,8 +11,12 @@ import pytest
 import semfreeze_core.sources.models.memory_forecast
 from semfreeze_core.errors import InputError
 from semfreeze_core.records.job import JobEnd, JobProcess, JobSpec
+from semfreeze_core.records.validation import REPORT
+from semfreeze_core.runs.folder import VALIDATIONS, write_run
 from semfreeze_core.runs.job_folder import END, LOG, PROCESS, SPEC, this_process
 from semfreeze_core.runs.jobs import JOBS
+from semfreeze_core.runs.reports import list_validations
+from semfreeze_core.runs.store import example_run
 from semfreeze_core.storage import write_atomically
 from semfreeze_core.wording.escaping import markdown_text
 from semfreeze_dashboard.data import compute
@@ -51,6 +56,27 @@ def form(monkeypatch, model, task):
     app.text_input(key="form model-folder").set_value(str(model)).run()
     assert not app.exception
     return app
+
+
+def figures(app):
+    """Each figure's value and what stands below it, by its title."""
+    return {metric.label: (metric.value, metric.delta) for metric in app.metric}
+
+
+def test_data_says_how_many_prompts_stand_in_the_eval_examples_too(example, runs, task):
+    assert figures(opened("data"))["Prompts in eval too"] == ("0", "of 300 in sample:sentence_to_json_eval")
+    run = example.run
+    source = run.manifest.data.model_copy(update={"source": str(task)})
+    write_run(replace(run, manifest=run.manifest.model_copy(update={"data": source})), runs / "mine")
+    assert figures(opened("data", run="mine"))["Prompts in eval too"] == ("0", "while eval rows are held out")
+    (report,) = list_validations(example_run()).values()
+    evaluation = write_jsonl(runs.parent / "eval.jsonl", [*task_rows()[:3], {"prompt": "New", "completion": " a"}])
+    settings = report.settings.model_copy(update={"eval": str(evaluation)})
+    document = report.model_copy(update={"settings": settings}).model_dump_json()
+    write_atomically(runs / "mine" / VALIDATIONS / "one" / REPORT, document)
+    assert figures(opened("data", run="mine"))["Prompts in eval too"][0] == "3"
+    evaluation.unlink()
+    assert figures(opened("data", run="mine"))["Prompts in eval too"][0] == "not known"
 
 
 def words(app):
@@ -321,6 +347,19 @@ def place_of(app, key):
     return way
 
 
+def test_a_button_that_opens_a_run_stays_in_its_place_as_the_analysis_ends(form, runs, begun):
+    """A press meets the button that was there, also where the page is drawn again at that moment."""
+    job(runs, "begun", this_process(time.time()))
+    keys = "open-begun above", "open-begun on the page"
+    form.run()
+    places = [place_of(form, key) for key in keys]
+    job(runs, "begun", this_process(time.time()), JobEnd(state="done", ended=time.time()))
+    form.run()
+    assert [place_of(form, key) for key in keys] == places
+    form.button(key=keys[1]).click().run()
+    assert form.selectbox(key="run").value == "begun"
+
+
 @pytest.mark.parametrize(("page", "key"), [("data", "form data-path"), ("prove", "form proof-steps")])
 def test_a_form_stays_in_its_place_while_jobs_begin_and_end(request, runs, page, key):
     """A widget that another takes the place of is made anew in the browser, and forgets a file that is on its way."""
@@ -341,16 +380,3 @@ def test_a_form_stays_in_its_place_while_jobs_begin_and_end(request, runs, page,
     app.run()
     assert any(button.label == "Resume" for button in app.button)
     assert place_of(app, key) == without
-def test_a_button_that_opens_a_run_stays_in_its_place_as_the_analysis_ends(form, runs, begun):
-    """A press meets the button that was there, also where the page is drawn again at that moment."""
-    job(runs, "begun", this_process(time.time()))
-    keys = "open-begun above", "open-begun on the page"
-    form.run()
-    places = [place_of(form, key) for key in keys]
-    job(runs, "begun", this_process(time.time()), JobEnd(state="done", ended=time.time()))
-    form.run()
-    assert [place_of(form, key) for key in keys] == places
-    form.button(key=keys[1]).click().run()
-    assert form.selectbox(key="run").value == "begun"
-
-
