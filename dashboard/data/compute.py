@@ -50,7 +50,13 @@ from semfreeze_core.sources.data.shared_prompts import SharedPrompts, count_shar
 from semfreeze_core.sources.models.known_shapes import KNOWN_SHAPES, PREFIX
 from semfreeze_core.sources.models.named_shape import named_shape as shape_of_model
 
-from ..charts.layer_by_layer import add_layer_bars, followed_position, followed_token, place_among_layers
+from ..charts.layer_by_layer import (
+    add_layer_bars,
+    followed_position,
+    followed_token,
+    place_among_layers,
+    place_on_coverage,
+)
 from ..charts.projection import Coloring, draw_projection
 from .analysis_request import AnalysisForm
 from .finetune_request import FinetuneForm
@@ -163,15 +169,6 @@ def deeper_cost(opened: OpenRun, setup: TrainingSetup, depth: int, wide_steps: i
     return progressive_cost(opened.run.shape, setup, switch)
 
 
-@st.cache_resource(max_entries=64, show_spinner=False, hash_funcs=_BY_KEY)
-def comparison(opened: OpenRun, metric: str, setup: TrainingSetup | None, budget: Budget | None) -> Comparison:
-    """What every rule and every score says."""
-    return gather_opinions(opened.run, metric=metric, setup=setup, budget=budget)
-
-
-@st.cache_resource(max_entries=16, show_spinner=False, hash_funcs=_BY_KEY)
-def projection(
-    opened: OpenRun,
 @st.cache_resource(max_entries=16, show_spinner=False, hash_funcs=_BY_KEY)
 def deeper_costs(opened: OpenRun, setup: TrainingSetup, wide_steps: int) -> tuple[ProgressiveCost | None, ...]:
     """`deeper_cost` of every freeze depth, entry k for depth k; None where it is not possible."""
@@ -184,6 +181,15 @@ def deeper_costs(opened: OpenRun, setup: TrainingSetup, wide_steps: int) -> tupl
     return tuple(deeper)
 
 
+@st.cache_resource(max_entries=64, show_spinner=False, hash_funcs=_BY_KEY)
+def comparison(opened: OpenRun, metric: str, setup: TrainingSetup | None, budget: Budget | None) -> Comparison:
+    """What every rule and every score says."""
+    return gather_opinions(opened.run, metric=metric, setup=setup, budget=budget)
+
+
+@st.cache_resource(max_entries=16, show_spinner=False, hash_funcs=_BY_KEY)
+def projection(
+    opened: OpenRun,
     points: ProjectedPoints,
     coloring: Coloring,
     metric: str,
@@ -193,13 +199,13 @@ def deeper_costs(opened: OpenRun, setup: TrainingSetup, wide_steps: int) -> tupl
     depth: int,
     _curve: GainCurve,
 ) -> go.Figure:
-    """The animated projection over the layers' contributions; built once for each way of looking at it.
+    """The animated projection over contributions and coverage of the layers; built once for each way of looking at it.
 
     The curve follows from metric and selection, so it is no part of the key.
     """
     run, display = opened.run, opened.run.display
     labels, paths = run.examples["label"], points.subset(n_paths)
-    companions = [place_among_layers(_curve, space)]
+    companions = [place_among_layers(_curve, space), place_on_coverage(_curve, space)]
     among = points.positions if not selected else np.intersect1d(points.positions, np.array(selected, dtype=np.int64))
     followed = followed_position(display, among) if points.dimensions == 2 else None
     if followed is not None:
@@ -351,12 +357,6 @@ def n_rows(opened: OpenRun, data: str | None) -> int | None:
     return None if data is None or data.startswith("hf:") else _n_rows(data, stamp_of(data))
 
 
-@st.cache_resource(max_entries=16, show_spinner=False, hash_funcs=_BY_KEY | {ForecastRequest: repr})
-def _finetune_lines(opened: OpenRun, request: ForecastRequest) -> list[str]:
-    return forecast_lines(opened.run, request)
-
-
-def finetune_lines(opened: OpenRun, form: FinetuneForm) -> tuple[list[str], dict[str, int]]:
 @st.cache_data(max_entries=16, show_spinner="Comparing prompts with the eval examples")
 def _shared_prompts(
     train: str, evaluation: str, split: str | None, _manifest: RunManifest, stamps: tuple[int, int]
@@ -387,6 +387,12 @@ def shared_prompts(opened: OpenRun, evaluation: str) -> SharedPrompts | None:
     return _shared_prompts(data.source, evaluation, data.split, opened.run.manifest, stamps)
 
 
+@st.cache_resource(max_entries=16, show_spinner=False, hash_funcs=_BY_KEY | {ForecastRequest: repr})
+def _finetune_lines(opened: OpenRun, request: ForecastRequest) -> list[str]:
+    return forecast_lines(opened.run, request)
+
+
+def finetune_lines(opened: OpenRun, form: FinetuneForm) -> tuple[list[str], dict[str, int]]:
     """What a guided finetune will do and take; and how many examples are assumed, of each set not fetched yet.
 
     Raises:
