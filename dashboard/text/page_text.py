@@ -100,9 +100,15 @@ ESTIMATE_NEXT = (
 )
 
 
-def setup_words(setup: TrainingSetup) -> str:
+def setup_sentence(setup: TrainingSetup) -> str:
     """The training setup below the bar, which counts for the estimates of all pages."""
-    return f"Estimates are for: {setup_line(setup)}."
+    line = setup_line(setup)
+    return f"{line[:1].upper()}{line[1:]}."
+
+
+def rows_sentence(manifest: RunManifest) -> str:
+    """Which model was analyzed on how many rows of which data, below the bar."""
+    return f"{_model_and_rows(manifest)}."
 
 
 def estimate_caption(shape: ModelShape, setup: TrainingSetup) -> str:
@@ -127,6 +133,10 @@ def run_sentence(run: Run) -> str:
 
 def analyzed_line(manifest: RunManifest) -> str:
     """Which model was analyzed on how many rows of which data, and when (UTC)."""
+    return f"{_model_and_rows(manifest)}, {manifest.provenance.created[:16].replace('T', ' ')}"
+
+
+def _model_and_rows(manifest: RunManifest) -> str:
     data = manifest.data
     model, created = source_name(manifest.model.identity.source), manifest.provenance.created[:16].replace("T", " ")
     return f"{model}, {data.n_examples:,} of {data.n_usable:,} rows of {data_name(data.source)}, {created}"
