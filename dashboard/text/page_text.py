@@ -138,8 +138,8 @@ def analyzed_line(manifest: RunManifest) -> str:
 
 def _model_and_rows(manifest: RunManifest) -> str:
     data = manifest.data
-    model, created = source_name(manifest.model.identity.source), manifest.provenance.created[:16].replace("T", " ")
-    return f"{model}, {data.n_examples:,} of {data.n_usable:,} rows of {data_name(data.source)}, {created}"
+    rows = f"{data.n_examples:,} of {data.n_usable:,} rows of {data_name(data.source)}"
+    return f"{source_name(manifest.model.identity.source)}, {rows}"
 
 
 def all_runs(n: int) -> str:
