@@ -138,7 +138,8 @@ def draw_link_widgets(title: str, unseen: DeltaGenerator, bar: TopBar) -> OpenRu
     with unseen:
         if not getattr(VIEWS[title], "SHOWS_DEPTH", False):
             hidden_depth(opened)
-        if not getattr(VIEWS[title], "SHOWS_OBJECTIVE", False):
+        shows_objective = getattr(VIEWS[title], "shows_objective", None)
+        if shows_objective is None or not shows_objective():
             keep_objective()
         for name, view in VIEWS.items():
             if name != title and hasattr(view, "link_choices"):

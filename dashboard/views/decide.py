@@ -31,7 +31,7 @@ from semfreeze_dashboard.text.analysis_text import escaped
 from semfreeze_dashboard.text.tooltips import TOOLTIPS
 from semfreeze_dashboard.text.visitor_text import visitor_text
 
-SHOWS_DEPTH = SHOWS_OBJECTIVE = True
+SHOWS_DEPTH = True
 
 
 @dataclass(frozen=True)
@@ -152,6 +152,11 @@ def limits_of_link(basis: PlanBasis) -> dict[str, str]:
     if basis.objective == "memory":
         return {"gib": f"{(basis.budget.memory_bytes or 0) / 2**30:g}"}
     return {"hours": f"{link.number('within', 0):g}"} if basis.objective == "time" else {}
+
+
+def shows_objective() -> bool:
+    """Whether the page has a choice of the objective."""
+    return True
 
 
 def link_choices(opened: OpenRun) -> None:
