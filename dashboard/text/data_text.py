@@ -47,14 +47,19 @@ def shared_figure(shared: SharedPrompts | None, evaluation: str | None) -> tuple
 
     Args:
         shared: how many; None where they are not known.
-        evaluation: what to call the eval examples of the newest finetune; None without one of their own.
+        evaluation: eval examples of the newest finetune; None without any of their own.
     """
     title, term = "Prompts in eval too", "shared prompts"
     if evaluation is None:
-        return title, "0", "while eval rows are held out", term
+        return title, "0", "eval rows are held out", term
     if shared is None:
-        return title, "not known", f"{evaluation} is not read again", term
-    return title, f"{shared.n_shared:,}", f"of {shared.n_eval:,} in {evaluation}", term
+        return title, "not known", "cannot be read again", term
+    return title, f"{shared.n_shared:,}", f"of {shared.n_eval:,} eval rows", term
+
+
+def eval_note(evaluation: str | None) -> list[str]:
+    """Which eval examples that is about; nothing where there are none."""
+    return [] if evaluation is None else [f"Eval rows: {error_text(evaluation)}, of the newest validation."]
 
 
 def data_notes(manifest: RunManifest) -> list[str]:

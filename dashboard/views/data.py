@@ -48,26 +48,28 @@ def open_run_data() -> None:
     data = opened.run.manifest.data
     page.conclusion(data_text.data_sentence(data, page_text.data_name(data.source)))
     example = st.container()
+    evaluation = eval_examples(opened)
+    shared_prompts = None if evaluation is None else compute.shared_prompts(opened, evaluation)
+    shared = data_text.shared_figure(shared_prompts, evaluation)
     for column, (title, value, beside, term) in zip(
-        st.columns(5), [*data_text.data_figures(data, opened.run.examples), shared_prompts(opened)], strict=True
+        st.columns(5), [*data_text.data_figures(data, opened.run.examples), shared], strict=True
     ):
         column.metric(title, value, beside, "off", help=TOOLTIPS[term], delta_arrow="off")
-    st.caption(" ".join(data_text.data_notes(opened.run.manifest)))
+    named = data_text.eval_note(None if evaluation is None else page_text.data_name(evaluation))
+    st.caption(" ".join([*data_text.data_notes(opened.run.manifest), *named]))
     chosen = examples_panel.choose_example(opened)
     with example:
         examples_panel.show_example(opened, chosen)
     page.next_step("See where your task happens", "analyze")
 
 
-def shared_prompts(opened: OpenRun) -> tuple[str, str, str, str]:
-    """The figure of prompts that the eval examples of the newest validation share with the run's data."""
+def eval_examples(opened: OpenRun) -> str | None:
+    """The eval examples of the newest validation; None without one, or where its rows were held out."""
     with suppress(RunError):  # a damaged report, which the page Prove says
         for report in reversed(compute.validations(opened).values()):
-            evaluation = report.settings.eval
-            if evaluation != HELD_OUT_DATA:
-                shared = compute.shared_prompts(opened, evaluation)
-                return data_text.shared_figure(shared, page_text.data_name(evaluation))
-    return data_text.shared_figure(None, None)
+            if report.settings.eval != HELD_OUT_DATA:
+                return report.settings.eval
+    return None
 
 
 def analyze(runs: Path) -> None:

@@ -64,11 +64,13 @@ def figures(app):
 
 
 def test_data_says_how_many_prompts_stand_in_the_eval_examples_too(example, runs, task):
-    assert figures(opened("data"))["Prompts in eval too"] == ("0", "of 300 in sample:sentence_to_json_eval")
+    app = opened("data")
+    assert figures(app)["Prompts in eval too"] == ("0", "of 300 eval rows")
+    assert "Eval rows: sample:sentence_to_json_eval, of the newest validation." in words(app)
     run = example.run
     source = run.manifest.data.model_copy(update={"source": str(task)})
     write_run(replace(run, manifest=run.manifest.model_copy(update={"data": source})), runs / "mine")
-    assert figures(opened("data", run="mine"))["Prompts in eval too"] == ("0", "while eval rows are held out")
+    assert figures(opened("data", run="mine"))["Prompts in eval too"] == ("0", "eval rows are held out")
     (report,) = list_validations(example_run()).values()
     evaluation = write_jsonl(runs.parent / "eval.jsonl", [*task_rows()[:3], {"prompt": "New", "completion": " a"}])
     settings = report.settings.model_copy(update={"eval": str(evaluation)})
