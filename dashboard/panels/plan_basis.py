@@ -111,4 +111,4 @@ def selection(ctx: PageContext, basis: PlanBasis, depth: int) -> exports.PlanSel
         deeper = deeper_cost(ctx, basis, depth)
     except PlanError:  # which the page Decide says
         deeper = None
-    return chosen if deeper is None else replace(chosen, progressive=f"@{deeper.switch.step}")
+    return chosen if deeper is None else replace(chosen, switch=deeper.switch)

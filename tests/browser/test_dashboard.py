@@ -104,6 +104,15 @@ def test_a_stack_that_cannot_be_dragged_says_so(reader):
 
 
 @pytest.mark.slow
+def test_a_link_at_the_end_of_a_page_opens_the_next_page_at_its_top(reader):
+    reader.open("analyze")
+    reader.window.get_by_role("link", name="Choose how deep, on my GPU").click()
+    reader.window.wait_for_url("**/decide**")
+    reader.settle()
+    assert reader.window.get_by_test_id("stMain").evaluate("main => main.scrollTop") == 0
+
+
+@pytest.mark.slow
 def test_back_goes_to_the_page_before_at_the_depth_it_had(reader):
     reader.open("decide?depth=12")
     stops = reader.window.evaluate("history.length")

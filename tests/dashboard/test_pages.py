@@ -157,6 +157,7 @@ def test_plan_shows_the_phases_of_a_finetune_that_freezes_deeper_later(example):
     assert sentence(app).startswith("Freeze the first 7 of 30 layers for 20 steps, then the first 19.")
     assert {metric.label: metric.value for metric in app.metric}["Compute vs. full"] == list(rows["compute"])[1]
     assert "--progressive @20" in plan_command(app)
+    assert sentence(opened("use", depth="19", wide="20")).startswith("Freeze the first 7 of 30 layers for 20 steps,")
     app.slider(key="depth").set_value(7).run()
     assert [info.value for info in app.info if "Freezing deeper after 20 steps is not possible here" in info.value]
     assert "--progressive" not in plan_command(app)
