@@ -6,8 +6,8 @@ from pydantic import ValidationError
 
 from semfreeze_core.errors import PlanError
 from semfreeze_core.finetune.validation.request import Prepared, ValidationRequest, prepare
+from semfreeze_core.plan.depth_spread import pick_depths
 from semfreeze_core.plan.document import require_identity
-from semfreeze_core.plan.example_picks import pick_depths
 from semfreeze_core.plan.rules import depth_cap
 from semfreeze_core.progress import Progress, silent
 from semfreeze_core.records.defaults import DYNAMIC, POSITIONS
@@ -46,12 +46,12 @@ def with_example_depths(request: ValidationRequest, progress: Progress = silent)
         )
     model = plan.model
     key = digest([train.digest, model.structure_digest, model.weights_digest, plan.metric, POSITIONS])
-    kept = cache_folder() / "depths" / f"{key}.json"
+    path = cache_folder() / "depths" / f"{key}.json"
     try:
-        chosen = ExampleDepths.model_validate_json(kept.read_text())
+        chosen = ExampleDepths.model_validate_json(path.read_text())
     except (OSError, UnicodeDecodeError, ValidationError):
         chosen = _choose_depths(prepared, progress)
-        write_atomically(kept, chosen.model_dump_json() + "\n")
+        write_atomically(path, chosen.model_dump_json() + "\n")
     return replace(request, example_depths=chosen)
 
 

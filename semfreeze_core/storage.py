@@ -77,20 +77,20 @@ def kept_source(source: str, folder: Path) -> str:
     return f"{kind}{_relative(absolute, os.path.abspath(folder)) or absolute}{rest}"
 
 
-def found_source(kept: str, folder: Path) -> str:
+def found_source(source: str, folder: Path) -> str:
     """The model or data that a document in `folder` names, as a command takes it: the reverse of `kept_source`.
 
     Documents of 0.1.0 hold sources as they were typed; those are returned as they are.
 
     Args:
-        kept: as the document names it.
+        source: as the document names it.
         folder: of the document, wherever it is now.
     """
-    kind, path, rest = _source_parts(kept)
+    kind, path, rest = _source_parts(source)
     if not path.startswith((f".{os.sep}", f"..{os.sep}")):
-        return kept
-    found = os.path.normpath(folder / path)
-    return kept if _is_there(path) and not _is_there(found) else f"{kind}{found}{rest}"
+        return source
+    resolved = os.path.normpath(folder / path)
+    return source if _is_there(path) and not _is_there(resolved) else f"{kind}{resolved}{rest}"
 
 
 def source_from(source: str, folder: Path) -> str | None:
@@ -102,8 +102,8 @@ def source_from(source: str, folder: Path) -> str | None:
     """
     if not _is_there(_source_parts(source)[1]):
         return None
-    kept = kept_source(source, folder)
-    return kept if _source_parts(kept)[1].startswith((f".{os.sep}", f"..{os.sep}")) else None
+    stored = kept_source(source, folder)
+    return stored if _source_parts(stored)[1].startswith((f".{os.sep}", f"..{os.sep}")) else None
 
 
 def source_beside(source: str, path_from: str | None, folder: Path) -> str:
@@ -117,13 +117,13 @@ def source_beside(source: str, path_from: str | None, folder: Path) -> str:
     if path_from is None:
         return source
     kind, path, rest = _source_parts(path_from)
-    found, named = os.path.abspath(folder / path), user_path(_source_parts(source)[1])
+    resolved, named = os.path.abspath(folder / path), user_path(_source_parts(source)[1])
     if os.path.exists(named):
-        if not os.path.exists(found) or os.path.samefile(named, found):
+        if not os.path.exists(resolved) or os.path.samefile(named, resolved):
             return source
-    elif named.is_absolute() and not _is_there(found):  # the message about it names where it was
+    elif named.is_absolute() and not _is_there(resolved):  # the message about it names where it was
         return source
-    return f"{kind}{found}{rest}"
+    return f"{kind}{resolved}{rest}"
 
 
 def moved_source(source: str, before: str, now: str) -> str:
@@ -194,7 +194,7 @@ def is_disk_full(error: BaseException) -> bool:
     text = str(error).lower()
     if any(f"(os error {number})" in text for number in _FULL):
         return True
-    if isinstance(error, RuntimeError) and any(words in text for words in _TORCH_UNWRITTEN):
+    if isinstance(error, RuntimeError) and any(sign in text for sign in _TORCH_UNWRITTEN):
         return True
     return error.__cause__ is not None and is_disk_full(error.__cause__)
 
@@ -214,40 +214,40 @@ class FullDisk(ResourceError):  # noqa: N818 - what happened, not whose mistake
     Args:
         target: what was being written.
         error: for which `is_disk_full` holds.
-        kept: what is kept, a sentence; "" when only the caller knows, and then nothing is said to be.
+        saved_text: what is kept, a sentence; "" when only the caller knows, and then nothing is said to be.
         advice: what to do, a sentence; "" to free space or choose another location.
     """
 
-    def __init__(self, target: Path, error: BaseException, kept: str = "", advice: str = "") -> None:
-        self.target, self.error, self.kept = target, error, kept
+    def __init__(self, target: Path, error: BaseException, saved_text: str = "", advice: str = "") -> None:
+        self.target, self.error, self.saved_text = target, error, saved_text
         what = full_disk_cause(error)
         free = shutil.disk_usage(_existing_parent(target)).free / 2**20
         advice = advice or "Free some space, or choose another location with --out or SEMFREEZE_HOME."
-        kept = kept or "Nothing was saved."
-        super().__init__(f"{what}: {target} could not be written ({free:.0f} MiB free). {kept} {advice}")
+        saved_text = saved_text or "Nothing was saved."
+        super().__init__(f"{what}: {target} could not be written ({free:.0f} MiB free). {saved_text} {advice}")
 
 
 @contextmanager
-def disk_errors(target: Path, *, kept: Callable[[], str] | None = None, advice: str = "") -> Iterator[None]:
+def disk_errors(target: Path, *, saved_text: Callable[[], str] | None = None, advice: str = "") -> Iterator[None]:
     """Turn the operating system's write errors on `target` into one clear message.
 
     Args:
         target: what is written inside the block.
-        kept: returns what is kept when the disk is full, a sentence, and is asked only then; None when the block knows
-            of nothing, and then a block around it may.
+        saved_text: returns what is kept when the disk is full, a sentence, and is asked only then; None when the block
+            knows of nothing, and then a block around it may.
         advice: what to do when the disk is full, a sentence.
     """
     try:
         yield
     except FullDisk as error:
-        if kept is None or error.kept:
+        if saved_text is None or error.saved_text:
             raise
-        raise FullDisk(error.target, error.error, kept(), advice) from error.error
+        raise FullDisk(error.target, error.error, saved_text(), advice) from error.error
     except SemfreezeError:  # clear already
         raise
     except Exception as error:
         if is_disk_full(error):
-            raise FullDisk(target, error, "" if kept is None else kept(), advice) from error
+            raise FullDisk(target, error, "" if saved_text is None else saved_text(), advice) from error
         if isinstance(error, NotADirectoryError | IsADirectoryError | FileExistsError) and error.errno is not None:
             raise RunError(f"{target} cannot be written: {error.strerror}. Something else is at this path.") from error
         if isinstance(error, OSError) and _is_of_the_disk(error):

@@ -270,7 +270,7 @@ def _begin(loaded: LoadedModel, request: AnalysisRequest, progress: Progress) ->
         positions,
         labels,
         max_tokens=request.batch_tokens,
-        kept=display_rows,
+        kept_states=display_rows,
         scores=states,
         progress=progress,
     )
@@ -280,7 +280,7 @@ def _begin(loaded: LoadedModel, request: AnalysisRequest, progress: Progress) ->
         labels,
         position_limit=request.positions,
         seed=request.seed,
-        own=OwnReading(positions, traces),
+        analyzed=OwnReading(positions, traces),
         max_tokens=request.batch_tokens,
         progress=progress,
     )

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import plotly.graph_objects as go
 
-from semfreeze_core.plan.example_picks import ExamplePicks
+from semfreeze_core.plan.depth_spread import DepthSpread
 from semfreeze_core.records.gain import Band, GainCurve
 from semfreeze_core.records.scores import SCORE_NAMES
 from semfreeze_core.wording.rules import method_name
@@ -43,12 +43,12 @@ def draw_deviation(curve: GainCurve, depth: int | None) -> go.Figure:
     return figure
 
 
-def draw_task_null(own: Band, swapped: Band, metric: str, depth: int | None) -> go.Figure:
+def draw_task_null(matched: Band, swapped: Band, metric: str, depth: int | None) -> go.Figure:
     """Deviations of the same prompts with their own completions and with those of other examples."""
     figure = new_figure(SPACE, f"{metric} deviation (1 - cosine)")
-    mark_depth(figure, depth, len(own.mean) - 1)
+    mark_depth(figure, depth, len(matched.mean) - 1)
     add_band(figure, "swapped completions", swapped, GRAY)
-    add_band(figure, "own completions", own, INK)
+    add_band(figure, "own completions", matched, INK)
     return figure
 
 
@@ -163,15 +163,15 @@ def _title(text: str) -> dict[str, object]:
     return {"text": text, "font": {"size": AXIS_TITLE}}
 
 
-def draw_picks(picks: ExamplePicks, depth: int | None) -> go.Figure:
+def draw_depth_counts(spread: DepthSpread, depth: int | None) -> go.Figure:
     """How many examples pick each freeze depth by the paper's rule."""
     figure = new_figure("freeze depth k", "examples that pick it")
-    mark_depth(figure, depth, picks.n_layers)
+    mark_depth(figure, depth, spread.n_layers)
     figure.add_bar(
-        x=np.arange(picks.n_layers + 1),
-        y=picks.counts,
+        x=np.arange(spread.n_layers + 1),
+        y=spread.counts,
         name="examples",
         marker={"color": OTHERS[0]},
-        hovertemplate="%{y} of " + f"{len(picks.depths):,} examples<extra></extra>",
+        hovertemplate="%{y} of " + f"{len(spread.depths):,} examples<extra></extra>",
     )
     return figure

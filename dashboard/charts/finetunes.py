@@ -13,7 +13,7 @@ _PLACES = (
 )
 
 
-def draw_kept(report: ValidationReport) -> go.Figure:
+def draw_reduction_shares(report: ValidationReport) -> go.Figure:
     """Share of full finetuning's loss reduction that each arm kept, with its interval, wherever it was read."""
     figure = new_figure("share of the loss reduction kept, %", "", height=110 + 52 * len(report.arms))
     names = [name for name in report.arms if name != "full"]
@@ -24,7 +24,7 @@ def draw_kept(report: ValidationReport) -> go.Figure:
         for name in names:
             share = getattr(report.arms[name], field)
             if share.estimate is not None and share.low is not None and share.high is not None:
-                rows.append((arm_words(report, name), share.estimate, share.low, share.high))
+                rows.append((arm_label(report, name), share.estimate, share.low, share.high))
         if not rows:
             continue
         ends += [100 * end for row in rows for end in row[2:]]
@@ -49,7 +49,7 @@ def draw_kept(report: ValidationReport) -> go.Figure:
     return figure
 
 
-def arm_words(report: ValidationReport, name: str) -> str:
+def arm_label(report: ValidationReport, name: str) -> str:
     """An arm's name with its depth, or the layers that it trains."""
     arm = report.arms[name]
     depth, switch = arm.freeze_depth, arm.switch

@@ -122,8 +122,8 @@ def followed_position(display: DisplaySample, among: npt.NDArray[np.int64]) -> i
     Returns:
         one of them; None where none of them ends at its target token.
     """
-    kept = among[among < len(display.read_top)]
-    settled = [int(position) for position in kept if settled_space(display, int(position)) is not None]
+    candidates = among[among < len(display.read_top)]
+    settled = [int(position) for position in candidates if settled_space(display, int(position)) is not None]
     return max(settled, key=lambda position: _telling(display, position), default=None)
 
 
@@ -132,8 +132,8 @@ def followed_token(display: DisplaySample, points: ProjectedPoints, position: in
     way = points.trajectories(np.array([position]))[:, 0]
     guesses = [visible_token(display.token_text[int(token)]) for token in display.read_top[position, :, 0]]
     right = display.read_top[position, :, 0] == display.label_ids[position]
-    words = [f"<b>{chart_text(guess)}</b>{' ✓' if hit else ''}" for guess, hit in zip(guesses, right, strict=True)]
-    moved = [go.Scatter(x=[x], y=[y], text=[word]) for (x, y), word in zip(way[:, :2], words, strict=True)]
+    labels = [f"<b>{chart_text(guess)}</b>{' ✓' if hit else ''}" for guess, hit in zip(guesses, right, strict=True)]
+    moved = [go.Scatter(x=[x], y=[y], text=[word]) for (x, y), word in zip(way[:, :2], labels, strict=True)]
     target = visible_token(display.token_text[int(display.label_ids[position])])
     shown = go.Scatter(
         x=moved[space].x, y=moved[space].y, text=moved[space].text, mode="markers+text",
@@ -155,9 +155,9 @@ def _is_word(text: str) -> bool:
 def _telling(display: DisplaySample, position: int) -> tuple[bool, int, int]:
     """How much there is to see on a token's way: a word as target, words among its guesses, and changes of them."""
     guesses = display.read_top[position, :, 0]
-    words = sum(_is_word(display.token_text[int(token)]) for token in set(guesses.tolist()))
+    n_words = sum(_is_word(display.token_text[int(token)]) for token in set(guesses.tolist()))
     target = display.token_text[int(display.label_ids[position])]
-    return _is_word(target), words, int((guesses[1:] != guesses[:-1]).sum())
+    return _is_word(target), n_words, int((guesses[1:] != guesses[:-1]).sum())
 
 
 def _ends(curve: GainCurve) -> tuple[float, float]:

@@ -13,7 +13,7 @@ import plotly.graph_objects as go
 from semfreeze_core.records.defaults import VARIANTS
 from semfreeze_core.records.validation import ArmRun, LiveArm, ValidationReport
 
-from .finetunes import arm_words
+from .finetunes import arm_label
 from .theme import BELOW_AXIS, GRAY, INK, OTHERS, TRAINED, faded, new_figure
 
 Along = Literal["steps", "seconds"]
@@ -51,7 +51,7 @@ def lines(report: ValidationReport, live: Sequence[LiveArm], along: Along) -> li
         if runs:
             x, y = _means(runs, along)
             cached = mean(run.cache_seconds for run in runs)
-            lines.append(Line(name, arm_words(report, name), *_from_start(x, y, before, cached, along)))
+            lines.append(Line(name, arm_label(report, name), *_from_start(x, y, before, cached, along)))
     for arm in live:
         if not any(line.arm == arm.arm for line in lines):
             x = [float(p.step) if along == "steps" else p.seconds for p in arm.points]

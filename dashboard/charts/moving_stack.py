@@ -80,8 +80,8 @@ def moving_stack_html(n_layers: int, depth: int, meters: Sequence[Meter], note: 
 
 def _token(i: int) -> str:
     """One token's dot; they rise out of step."""
-    place = f"left:{100 * (i + 0.5) / _TOKENS:.0f}%;animation-delay:{(i * 7 % _TOKENS) * 0.2:.1f}s"
-    return f'<div class="sf-token" style="{place}"></div>'
+    style = f"left:{100 * (i + 0.5) / _TOKENS:.0f}%;animation-delay:{(i * 7 % _TOKENS) * 0.2:.1f}s"
+    return f'<div class="sf-token" style="{style}"></div>'
 
 
 def _meter(meter: Meter) -> str:

@@ -95,9 +95,9 @@ def keep_upload(runs: Path, name: str, content: bytes) -> Path:
     return path
 
 
-def upload_name(kept: str) -> str:
+def upload_name(file_name: str) -> str:
     """What an upload was called, by the name of the file that `keep_upload` made of it; any other name as it is."""
-    return re.sub(UPLOAD_DIGEST, "", kept, count=1)
+    return re.sub(UPLOAD_DIGEST, "", file_name, count=1)
 
 
 def _last_part(source: str) -> str:

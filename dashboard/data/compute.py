@@ -16,9 +16,9 @@ from semfreeze_core.plan import curve_of
 from semfreeze_core.plan.badge import evidence_badge
 from semfreeze_core.plan.compare import SideBySide
 from semfreeze_core.plan.compare import side_by_side as compare_runs
+from semfreeze_core.plan.depth_spread import DepthSpread
+from semfreeze_core.plan.depth_spread import depth_spread as depth_spread_of
 from semfreeze_core.plan.document import Badge
-from semfreeze_core.plan.example_picks import ExamplePicks
-from semfreeze_core.plan.example_picks import example_picks as picks_of
 from semfreeze_core.plan.forecast import FinetuneForecast, forecast_finetunes
 from semfreeze_core.plan.make import recommended_depth
 from semfreeze_core.plan.opinions import Comparison, gather_opinions
@@ -118,9 +118,9 @@ def chosen_examples(opened: OpenRun, metric: str, rows: tuple[int, ...]) -> Slic
 
 
 @st.cache_resource(max_entries=8, show_spinner=False, hash_funcs=_BY_KEY)
-def example_picks(opened: OpenRun, metric: str) -> ExamplePicks | None:
+def depth_spread(opened: OpenRun, metric: str) -> DepthSpread | None:
     """The depth that the paper's rule picks for each example."""
-    return picks_of(opened.run, metric)
+    return depth_spread_of(opened.run, metric)
 
 
 @st.cache_resource(max_entries=32, show_spinner=False, hash_funcs=_BY_KEY)

@@ -55,9 +55,9 @@ class FinetuneForm:
 
     def command(self) -> tuple[str, ...]:
         """The words of the semfreeze command that does it; with "=", so that no value is taken for a flag."""
-        return (COMMAND, *self._words())
+        return (COMMAND, *self._arguments())
 
-    def _words(self) -> Iterator[str]:
+    def _arguments(self) -> Iterator[str]:
         values = asdict(replace(self, options=TrainingOptions()))
         named = ("model", "revision", "data", "evaluation", "steps", "epochs", "max_length")
         values = {name: values[name] for name in named} | asdict(self.mapping) | asdict(self.options)

@@ -136,10 +136,10 @@ def _compare(asked: dict[str, list[str]]) -> list[RefusedValue]:
 
 
 def _shown(name: str) -> str:
-    return str(st.session_state[_UNUSABLE].get(name, _in_words(name)))
+    return str(st.session_state[_UNUSABLE].get(name, _value_text(name)))
 
 
-def _in_words(name: str) -> str:
+def _value_text(name: str) -> str:
     value = st.session_state.get(name)
     values = value if isinstance(value, list | tuple) else [value]
     return ", ".join(str(item).lower() if isinstance(item, bool) else str(item) for item in values)

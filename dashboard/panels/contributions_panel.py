@@ -5,7 +5,7 @@ import streamlit as st
 from semfreeze_core.plan.slices import groupings, kept_columns
 from semfreeze_core.records.gain import GainCurve
 from semfreeze_core.wording.numbers import CI
-from semfreeze_core.wording.rules import picks_sentence, slices_sentence, slices_table
+from semfreeze_core.wording.rules import depth_spread_sentence, slices_sentence, slices_table
 from semfreeze_core.wording.runs import scaling_law_sentence
 
 from ..charts import curves, frontier
@@ -84,22 +84,22 @@ def scaling_law(curve: GainCurve, depth: int) -> None:
 
 def groups(ctx: page.PageContext, depth: int) -> None:
     """Whether one depth fits all examples, and groups of them."""
-    picks = compute.example_picks(ctx.opened, ctx.metric)
-    if picks is None:
-        st.info(escaped(picks_sentence(picks)))
+    spread = compute.depth_spread(ctx.opened, ctx.metric)
+    if spread is None:
+        st.info(escaped(depth_spread_sentence(spread)))
     else:
-        figure = curves.draw_picks(picks, depth)
-        page.chart("picks", "Does one depth fit all examples?", picks_sentence(picks), figure, "picks")
+        figure = curves.draw_depth_counts(spread, depth)
+        page.chart("picks", "Does one depth fit all examples?", depth_spread_sentence(spread), figure, "picks")
     by = str(st.selectbox("Groups by", groupings(ctx.opened.run), width=320, **link.in_link("by")))
     if not kept_columns(ctx.opened.run):
         st.caption(page_text.NO_COLUMNS)
-    found, left_out = compute.slices(ctx.opened, ctx.metric, by)
-    st.markdown(f"**{escaped(slices_sentence(found, depth, left_out))}**", help=TOOLTIPS["slices"])
-    if found:
-        figure = frontier.draw_slices({group.name: group.curve.coverage for group in found}, depth)
+    groups_shown, left_out = compute.slices(ctx.opened, ctx.metric, by)
+    st.markdown(f"**{escaped(slices_sentence(groups_shown, depth, left_out))}**", help=TOOLTIPS["slices"])
+    if groups_shown:
+        figure = frontier.draw_slices({group.name: group.curve.coverage for group in groups_shown}, depth)
         caption = "Each group by itself, without a swapped-completion control. Bootstrap intervals are in the table."
         page.chart("slices", f"Coverage by {by}", caption, figure, "slices")
-        rows = slices_table(found, "group", depth).dicts()
+        rows = slices_table(groups_shown, "group", depth).dicts()
         st.dataframe(rows, hide_index=True, alt="Groups of examples at this depth")
 
 

@@ -17,15 +17,15 @@ _HEIGHT = 300
 def choose_example(opened: OpenRun) -> int:
     """All analyzed examples, or the selected ones; returns the one clicked, else the first whose tokens were kept."""
     selected = page.selected_examples(opened)
-    kept = list(selected) or list(range(len(opened.run.examples)))
-    examples = opened.run.examples.iloc[kept]
+    rows_shown = list(selected) or list(range(len(opened.run.examples)))
+    examples = opened.run.examples.iloc[rows_shown]
     with st.container(horizontal=True, vertical_alignment="center"):
         which = "Selected" if selected else "Analyzed"
         st.markdown(f"**{which} examples: click a row to see it in full**", width="content")
         if selected:
             st.button("Clear selection", on_click=selections.keep_selection, args=(None,))
     display, last = opened.run.display, opened.run.shape.n_layers
-    strips = [settled_spaces(display, read_out_positions(display, row).tolist()) for row in kept]
+    strips = [settled_spaces(display, read_out_positions(display, row).tolist()) for row in rows_shown]
     table = st.dataframe(
         data_text.example_rows(examples, strips), key=f"{ROWS} {opened.name} {selections.selections_made()}",
         hide_index=True, height=_HEIGHT, on_select="rerun", selection_mode="single-row", alt="Every analyzed example",
@@ -37,8 +37,8 @@ def choose_example(opened: OpenRun) -> int:
     )  # fmt: skip
     rows = table["selection"]["rows"]
     with_tokens = {int(row) for row in display.example[: len(display.read_top)]}
-    first = next((row for row in kept if row in with_tokens), kept[0])
-    return int(kept[rows[0]] if rows and rows[0] < len(kept) else first)
+    first = next((row for row in rows_shown if row in with_tokens), rows_shown[0])
+    return int(rows_shown[rows[0]] if rows and rows[0] < len(rows_shown) else first)
 
 
 def show_example(opened: OpenRun, chosen: int) -> None:

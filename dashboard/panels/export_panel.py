@@ -15,8 +15,8 @@ from ..text.visitor_text import error_text, visitor_file, visitor_text
 from . import page
 from .html_report import report_html
 
-SEMFREEZE, OWN_SCRIPT = "semfreeze", "your script"
-TRAINERS = (SEMFREEZE, OWN_SCRIPT, *TARGETS)
+SEMFREEZE, YOUR_SCRIPT = "semfreeze", "your script"
+TRAINERS = (SEMFREEZE, YOUR_SCRIPT, *TARGETS)
 
 
 def downloads(ctx: page.PageContext, selection: exports.PlanSelection) -> None:
@@ -46,9 +46,9 @@ def instructions(selection: exports.PlanSelection, trainer: str) -> None:
         data, _ = exports.readable_data(selection.opened.run.manifest.data)
         known = visitor_text(shlex.quote(data)) if data else "YOUR_DATA.jsonl"
         st.code(f"semfreeze train plan.json --data {known} --out my-model", language="bash", wrap_lines=True)
-    elif trainer == OWN_SCRIPT:
-        st.caption(page_text.OWN_SCRIPT_CAPTION)
-        st.code(page_text.OWN_SCRIPT_DIFF, language="diff", wrap_lines=True)
+    elif trainer == YOUR_SCRIPT:
+        st.caption(page_text.SCRIPT_CAPTION)
+        st.code(page_text.SCRIPT_DIFF, language="diff", wrap_lines=True)
     else:
         trainer_config(selection, trainer)
 

@@ -15,7 +15,7 @@ from semfreeze_core.gains import score_coverage
 from semfreeze_core.gains.bootstrap import mean_band, resampling_weights
 from semfreeze_core.plan import FreezePlan, curve_of, make_plan
 from semfreeze_core.plan.badge import with_badge
-from semfreeze_core.plan.example_picks import example_picks
+from semfreeze_core.plan.depth_spread import depth_spread
 from semfreeze_core.plan.opinions import gather_opinions
 from semfreeze_core.records.cost import DepthCost
 from semfreeze_core.records.gain import GainCurve
@@ -25,7 +25,7 @@ from semfreeze_core.wording.costs import MEMORY_NOTE, cost_notes, depth_cost_tab
 from semfreeze_core.wording.escaping import html_text
 from semfreeze_core.wording.numbers import CI
 from semfreeze_core.wording.plan import plan_details, plan_summary, stack_sentence
-from semfreeze_core.wording.rules import method_name, opinion_cost_note, opinion_table, picks_sentence
+from semfreeze_core.wording.rules import depth_spread_sentence, method_name, opinion_cost_note, opinion_table
 from semfreeze_core.wording.runs import (
     LAYER_SOURCES,
     evidence_check,
@@ -37,7 +37,7 @@ from semfreeze_core.wording.runs import (
 from semfreeze_core.wording.validation import finished_at, measured_lines
 
 from ..charts.costs import draw_flop, draw_memory
-from ..charts.curves import draw_coverage, draw_deviation, draw_gains, draw_picks, draw_task_null
+from ..charts.curves import draw_coverage, draw_depth_counts, draw_deviation, draw_gains, draw_task_null
 from ..charts.stack import stack_html
 from ..charts.theme import figure_html
 
@@ -144,8 +144,10 @@ def _charts(run: Run, curve: GainCurve, plan: FreezePlan, rows: Sequence[DepthCo
             draw_coverage(curve, scores, depth),
         ),
     ]
-    if (picks := example_picks(run, curve.metric)) is not None:
-        charts.append(_chart("Depth picked per example", picks_sentence(picks), draw_picks(picks, depth)))
+    if (spread := depth_spread(run, curve.metric)) is not None:
+        charts.append(
+            _chart("Depth picked per example", depth_spread_sentence(spread), draw_depth_counts(spread, depth))
+        )
     if rows[0].bytes.activations is None:
         memory = "Activation bytes of this family are not known, so they are not in the bars."
     else:
@@ -162,12 +164,12 @@ def _task_null_chart(run: Run, curve: GainCurve, depth: int | None) -> list[Char
     if not len(pairs.own):
         return []
     weights = resampling_weights(len(pairs.own), run.manifest.settings.seed + 1)
-    own, swapped = mean_band(pairs.own, weights), mean_band(pairs.swapped, weights)
+    matched, swapped = mean_band(pairs.own, weights), mean_band(pairs.swapped, weights)
     caption = (
         f"The same {len(pairs.own)} prompts with their own completions and with other examples' completions: what does "
         f"not get worse by the swap is language, not the task. {CI}, bootstrap over prompts."
     )
-    return [_chart("Swapped-completion control", caption, draw_task_null(own, swapped, curve.metric, depth))]
+    return [_chart("Swapped-completion control", caption, draw_task_null(matched, swapped, curve.metric, depth))]
 
 
 def _html(value: object) -> object:

@@ -75,23 +75,23 @@ def follow_job(folder: Path, name: str) -> None:
     st.fragment(guarded(draw), run_every=None if ended else 1)()
 
 
-def show_job(folder: Path, job: Job, place: str) -> None:
+def show_job(folder: Path, job: Job, section: str) -> None:
     """One job of a folder of runs: its state in words, and what can be done about it.
 
     Args:
         folder: of runs.
         job: one of its jobs.
-        place: ON_PAGE, or in the list above it, as a job may be shown at both.
+        section: ON_PAGE, or in the list above it, as a job may be shown at both.
     """
     progress = read_progress(job_folder(folder, job.name))
     with st.container(border=True):
         st.markdown(job_line(job, time.time()))
         with st.container(horizontal=True):  # what opens it first: the others go as it ends
-            _open_button(job, place)
+            _open_button(job, section)
             if not job.finished:
-                st.button("Cancel", key=f"cancel-{job.name} {place}", on_click=_cancel, args=(folder, job.name))
+                st.button("Cancel", key=f"cancel-{job.name} {section}", on_click=_cancel, args=(folder, job.name))
             elif can_resume(folder, job) and st.button(
-                "Resume", key=f"resume-{job.name} {place}", help=TOOLTIPS["resume"]
+                "Resume", key=f"resume-{job.name} {section}", help=TOOLTIPS["resume"]
             ):
                 submit(folder, job.spec.command, job.spec.title, None if job.spec.out is None else Path(job.spec.out))
                 news.announce(f"{job.spec.title} resumes.")
@@ -100,13 +100,13 @@ def show_job(folder: Path, job: Job, place: str) -> None:
             st.progress(progress.fraction or 0.0 if progress else 0.0, text=stage_line(progress))
             if _plan_is_ready(job):
                 st.markdown(f"**{PLAN_READY}.** {page_text.SCORES_FOLLOW}")
-        elif job.state == "done" and place == ON_PAGE:  # as high as before: a page that shrinks scrolls by itself
+        elif job.state == "done" and section == ON_PAGE:  # as high as before: a page that shrinks scrolls by itself
             st.progress(1.0, text=page_text.ALL_DONE)
             if job.spec.command[0] == "analyze":
                 st.markdown(f"**{PLAN_READY}.**")
         if job.state in ("failed", "dead"):
             st.caption(error_text(failure(folder, job)))
-        if job.state in ("running", "failed", "dead") or place == ON_PAGE:
+        if job.state in ("running", "failed", "dead") or section == ON_PAGE:
             with st.expander("Log"):
                 log = visitor_text(terminal_text(read_log(job_folder(folder, job.name), _LOG_LINES)))
                 st.code(log or "Nothing was printed yet.", language=None)
@@ -127,11 +127,11 @@ def _cancel(folder: Path, name: str) -> None:
     cancel(folder, name)
 
 
-def _open_button(job: Job, place: str) -> None:
+def _open_button(job: Job, section: str) -> None:
     """The button that opens what the job has made; nothing where it has made no run."""
     name = _run_of(job)
     if name is not None and st.button(
-        f"Open {escaped(name)}", key=f"open-{job.name} {place}", on_click=run_choice.choose_run, args=(name,)
+        f"Open {escaped(name)}", key=f"open-{job.name} {section}", on_click=run_choice.choose_run, args=(name,)
     ):
         st.rerun()
 

@@ -34,9 +34,9 @@ def scores_to_come(opened: OpenRun) -> None:
 
 def analysis_job(runs: Path, folder: Path) -> Job | None:
     """The job that analyzes into the folder of a run and has not ended."""
-    place = folder.resolve()
+    run_folder = folder.resolve()
     for job in list_jobs(runs):
         out = job.spec.out if job.spec.command[0] == "analyze" and not job.finished else None
-        if out is not None and Path(out).resolve() == place:
+        if out is not None and Path(out).resolve() == run_folder:
             return job
     return None

@@ -33,7 +33,7 @@ class TopBar:
     def __init__(self) -> None:
         with st.container(key=BAR, gap=None):
             row = st.container(horizontal=True, vertical_alignment="bottom", gap="small")
-            self._words = st.empty()
+            self._caption = st.empty()
         with row:
             self._run = st.container(width=260)
             self._gpu = st.container(width=150)
@@ -60,8 +60,8 @@ class TopBar:
         lines = [] if run is None else [page_text.rows_sentence(run.manifest)]
         with suppress(PlanError):  # of a setup that contradicts itself, which the page Decide says
             setup = setup_from_options(shape, run, options, with_reference=True, gpu=gpu)
-            lines.append(page_text.setup_sentence(setup))
-        self._words.caption(escaped(" ".join(lines)))
+            lines.append(page_text.setup_caption(setup))
+        self._caption.caption(escaped(" ".join(lines)))
 
     def actions(self, opened: OpenRun | None) -> None:
         """The jobs and what to share of the open run."""

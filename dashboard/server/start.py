@@ -211,10 +211,14 @@ def prepare_first_page() -> None:
 
 def main() -> None:
     """Streamlit's own command, with everything imported and its flags passed on."""
+    from streamlit.runtime.caching import cache_data_api
     from streamlit.web import cli
 
     from .. import views
 
+    # Caches are filled before there is a runtime, on purpose. Its warning of that would be the first thing that whoever
+    # starts the server reads.
+    logging.getLogger(cache_data_api.__name__).setLevel(logging.ERROR)
     for module in iter_modules(views.__path__):
         import_module(f"{views.__name__}.{module.name}")
     prepare_first_page()

@@ -81,7 +81,9 @@ def job_line(job: Job, now: float) -> str:
     title = f"**{escaped(job.spec.title)}**"
     match job.state:
         case "queued":
-            queued = f"behind {job.place} other{'' if job.place == 1 else 's'}" if job.place else "starting"
+            queued = (
+                f"behind {job.jobs_ahead} other{'' if job.jobs_ahead == 1 else 's'}" if job.jobs_ahead else "starting"
+            )
             return f"{title}: queued, {queued}"
         case "running":
             return f"{title}: running for {duration(now - (job.started or now))}"

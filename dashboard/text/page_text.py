@@ -38,7 +38,7 @@ UMAP_IN_DEMO = (
     "umap RUN` makes one, or this page in your own dashboard."
 )
 LOOKING = (
-    "Looking at tokenizer, config and data; the embedded model is converted first, once, which takes some 20 seconds"
+    "Looking at tokenizer, config and data; the bundled model is converted first, once, which takes some 20 seconds"
 )
 COMPARE_WITH = (
     "Choose runs above: another model on the same data, the same model on other data, or checkpoints of one training. "
@@ -51,7 +51,7 @@ WIDE_EXCEEDS = (
     "{limit}. Choose the schedule fixed, or a higher limit."
 )
 EMBEDDED_EXPORT = (
-    "{model} stands for the embedded model, which other trainers do not know: `semfreeze export` converts it to a "
+    "{model} stands for the bundled model, which other trainers do not know: `semfreeze export` converts it to a "
     "folder and writes that."
 )
 NO_FINETUNES = (
@@ -70,7 +70,7 @@ HELD_OUT_CAPTION = f"{percent(HELD_OUT)} of the rows, which are then not trained
 PCA_2D = "The ring follows one token; beside it, the model's best guess. Draw around points to select them."
 SHARE_CAPTION = "This link shows the same run, depth and settings to whoever can reach this server."
 USE_CONCLUSION = "Run it with semfreeze, in your own script, or in another trainer."
-OWN_CHOICE = "No depth is recommended; this one is your choice."
+MANUAL_DEPTH_NOTE = "No depth is recommended; this one is your choice."
 PROVE_FIRST = (
     "A short finetune next to full finetuning on the same data shows whether this depth holds. It runs in the "
     "background; come back to it here."
@@ -79,8 +79,8 @@ TRAIN_CAPTION = (
     "Put plan.json beside your data. One command trains in the setup that the plan was estimated for, and writes a "
     "model folder that loads anywhere. Run it again to resume."
 )
-OWN_SCRIPT_CAPTION = "A script that uses transformers' Trainer needs three lines more; plan.json lies beside it."
-OWN_SCRIPT_DIFF = """\
+SCRIPT_CAPTION = "A script that uses transformers' Trainer needs three lines more; plan.json lies beside it."
+SCRIPT_DIFF = """\
 +from pathlib import Path
 +from semfreeze_core import FreezePlanCallback, read_plan
  ...
@@ -100,7 +100,7 @@ ESTIMATE_NEXT = (
 )
 
 
-def setup_sentence(setup: TrainingSetup) -> str:
+def setup_caption(setup: TrainingSetup) -> str:
     """The training setup below the bar, which counts for the estimates of all pages."""
     line = setup_line(setup)
     return f"{line[:1].upper()}{line[1:]}."

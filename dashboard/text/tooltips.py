@@ -44,7 +44,8 @@ TOOLTIPS = {
     "how far the state is from it.",
     "paths": "Positions, spread over the sample, whose way through all spaces is drawn as a line.",
     "basis": "The direction in the last space that the head reads as a token. States that come to mean it move there.",
-    "memory": "Device memory by part, from formulas: an upper projection, as the parts do not all peak together.",
+    "memory": "Device memory by part, from formulas: the sum of tensor sizes, without what the allocator and the "
+    "runtime take on top.",
     "flop": "Floating point operations of the first training step; a multiply-add is two.",
     "time": "The finetune's compute at the rate of this run's last finetune, or at "
     f"{utilization_range()} of the peak of the GPU in the training setup.",

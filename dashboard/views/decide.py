@@ -173,7 +173,7 @@ def conclusion(ctx: page.PageContext, shown: _Shown) -> None:
     switch = None if shown.deeper is None else shown.deeper.switch
     sentences = schedule_summary(shown.depth, switch, ctx.n_layers, shown.cost)
     if opinion is not None and opinion.freeze_depth is None:
-        sentences.insert(0, page_text.OWN_CHOICE)
+        sentences.insert(0, page_text.MANUAL_DEPTH_NOTE)
     page.header(ctx, shown.depth, " ".join(sentences), readouts=page.depth_readouts(ctx))
     if opinion is None:
         st.info(escaped(basis.problem or page_text.SET_LIMIT[basis.objective]))

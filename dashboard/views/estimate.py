@@ -56,13 +56,13 @@ class _Estimate:
         """What people choose between, by what it is called, the depth that is looked at first."""
         n_layers, depths = self.shape.n_layers, self.table.depths
         named = {f"freeze {self.depth}": depths[self.depth], "full finetuning": self.table.full}
-        for words, k in (
+        for share_name, k in (
             ("a quarter", quarter_depth(n_layers)),
             ("half", n_layers // 2),
             ("two thirds", two_thirds_depth(n_layers)),
         ):
             if k != self.depth:
-                named[f"freeze {words}, {k}"] = depths[k]
+                named[f"freeze {share_name}, {k}"] = depths[k]
         return named | ({lora_name(self.table, self.lora_rank): self.table.lora} if self.table.lora else {})
 
 

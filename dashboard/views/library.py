@@ -101,14 +101,14 @@ def calibration() -> None:
     report = compute.calibration_of_example() if folder is None else compute.calibration(folder)
     for problem in report.problems:
         st.warning(error_text(problem))
-    place = "of the bundled example" if folder is None else f"kept in {visitor_text(str(folder))}"
+    origin = "of the bundled example" if folder is None else f"kept in {visitor_text(str(folder))}"
     if folder is not None and not report.pairs:
         st.info(page_text.NO_FINETUNES)
         st.markdown(BUNDLED_CALIBRATION)
-        report, place = compute.calibration_of_example(), "of the bundled example"
+        report, origin = compute.calibration_of_example(), "of the bundled example"
     shares = [pair for pair in report.pairs if pair.quantity.startswith("coverage")]
     n = len({pair.finetune for pair in shares})
-    caption = f"{len(shares)} shares from {counted(n, 'finetune')} {place}. Each finetune is one look, not many."
+    caption = f"{len(shares)} shares from {counted(n, 'finetune')} {origin}. Each finetune is one look, not many."
     if not shares:
         st.info(page_text.NO_SHARES)
     else:

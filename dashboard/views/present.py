@@ -148,7 +148,7 @@ def validation(opened: OpenRun, curve: GainCurve, depth: int) -> None:
     settings, items = reports[-1].settings, reports[-1].baseline.n_items
     sets = page_text.data_name(settings.train), page_text.data_name(settings.eval)
     caption = f"{finetune_conditions(settings, items, *sets)} Intervals: {CI}."
-    picture("kept", finetunes.draw_kept(reports[-1]), caption)
+    picture("kept", finetunes.draw_reduction_shares(reports[-1]), caption)
 
 
 def plan(opened: OpenRun, curve: GainCurve, depth: int) -> None:

@@ -104,10 +104,15 @@ def validation_result(ctx: page.PageContext, choices: DeltaGenerator, name: str,
         st.info(validation_text.NO_VARIANT_YET)
         return
     intervals = f"{conditions} Intervals: {CI}, bootstrap over examples and seeds."
-    page.chart("kept", "Share of full finetuning's loss reduction kept", intervals, finetunes.draw_kept(report), "kept")
-    page.details(
-        "figures", "Quality and cost of every variant, answers before and after", lambda: variant_tables(report)
+    page.chart(
+        "kept",
+        "Share of full finetuning's loss reduction kept",
+        intervals,
+        finetunes.draw_reduction_shares(report),
+        "kept",
     )
+    title = "Quality and cost of every variant, answers before and after"
+    page.details("figures", title, lambda: variant_tables(report))
 
 
 def await_first_report(ctx: page.PageContext, runs: Path, known: set[str]) -> None:

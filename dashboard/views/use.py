@@ -22,7 +22,7 @@ def body() -> None:
     sentences = [*schedule_summary(depth, chosen.switch, ctx.n_layers, None), page_text.USE_CONCLUSION]
     opinion = basis.opinion
     if opinion is not None and opinion.freeze_depth is None:
-        sentences.insert(0, page_text.OWN_CHOICE)
+        sentences.insert(0, page_text.MANUAL_DEPTH_NOTE)
     page.header(ctx, depth, " ".join(sentences), readouts=page.depth_readouts(ctx))
     export_panel.downloads(ctx, chosen)
     export_panel.instructions(chosen, trainer_choice())

@@ -110,14 +110,14 @@ def cost(
         calibrated = calibrate_empty(
             checkpoint, setup.precision, padding_mask=padding_mask, sequence_length=setup.sequence_length
         )
-    told = (train_embeddings, train_norm, train_head)
-    table = compare_costs(shape, setup, *told, lora=lora_reference(flags), calibrated=calibrated)
+    train_flags = (train_embeddings, train_norm, train_head)
+    table = compare_costs(shape, setup, *train_flags, lora=lora_reference(flags), calibrated=calibrated)
     saving = None
     if card is not None:
         whole = replace(setup, prefix_cache=False, lora=None, frozen_bits=None)
         saving = cheapest_fit(shape, whole, parts_at_depth(shape, 0), card, calibrated)
     if progressive is not None:
-        table = replace(table, progressive=_progressive_cost(progressive, shape, setup, told, calibrated))
+        table = replace(table, progressive=_progressive_cost(progressive, shape, setup, train_flags, calibrated))
     states_bytes = estimated_state_bytes(shape, setup)
     if as_json:
         document = cost_document(table, setup, shape.n_layers, speed=speed, gpu=card, calibrated=calibrated)
@@ -135,7 +135,7 @@ def _progressive_cost(
     text: str,
     shape: "ModelShape",
     setup: "TrainingSetup",
-    told: tuple[bool | None, ...],
+    train_flags: tuple[bool | None, ...],
     calibrated: "CalibratedBytes | None",
 ) -> "ProgressiveCost":
     """The cost of a finetune that freezes deeper at a step.
@@ -149,7 +149,7 @@ def _progressive_cost(
 
     try:
         switch = read_switch(text, shape, two_thirds_depth(shape.n_layers), setup.steps)
-        if problems := refused_with_switch(setup, told):
+        if problems := refused_with_switch(setup, train_flags):
             raise PlanError("; ".join(problems))
     except PlanError as error:
         raise PlanError(f"--progressive {text}: {error}.") from error

@@ -88,7 +88,7 @@ def _row(folder: Path, job: "Job") -> dict[str, object]:
         "title": job.spec.title,
         "command": ["semfreeze", *job.spec.command],
         "out": job.spec.out,
-        "ahead": job.place,
+        "ahead": job.jobs_ahead,
         "stage": progress.stage if progress else None,
         "done": progress.done if progress else None,
         "total": progress.total if progress else None,

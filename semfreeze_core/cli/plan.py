@@ -145,8 +145,8 @@ def plan(
             raise PlanError("Pilots train what each depth trains by default: leave the --train-… flags out.")
         with progress_on_stderr(quiet) as progress:
             measurement = run_pilots(run, reading, setup, metric, pilots, progress)
-    own = depth is not None or layers is not None or (progressive is not None and names_depths(progressive))
-    meant = "manual" if own else "budget" if budget is not None else "coverage"
+    is_manual = depth is not None or layers is not None or (progressive is not None and names_depths(progressive))
+    meant = "manual" if is_manual else "budget" if budget is not None else "coverage"
     document = make_plan(
         reading,
         rule=rule or meant,  # type: ignore[arg-type]  # checked there, with all else that may be wrong

@@ -73,10 +73,10 @@ def sweep(
 
     require(flags.problems())
     analysis = read_run(find_run(run))
-    picks = candidates_of(gather_opinions(analysis, metric=metric))
+    candidates = candidates_of(gather_opinions(analysis, metric=metric))
     n_layers = analysis.shape.n_layers
     made = plan_and_data(run, fields, "manual", n_layers // 2)
-    chosen = auto_depths(n_layers, picks.values()) if depths == "auto" else parse_depths(depths, n_layers)
+    chosen = auto_depths(n_layers, candidates.values()) if depths == "auto" else parse_depths(depths, n_layers)
     further = () if progressive is None else (progressive_arm(progressive, analysis.shape, steps),)
     setup = finetune_setup(flags, made.longest, steps=steps, train_examples=train_examples)
     request = ValidationRequest(
@@ -98,7 +98,7 @@ def sweep(
     folder = default_folder(run, made.run_folder, train, SWEEPS) if out is None else user_path(str(out))
     with progress_on_stderr(quiet) as progress:
         curve = curve_of(analysis, metric)
-        report = run_sweep(request, curve, picks, folder, overwrite=overwrite, progress=progress, runner=runner)
+        report = run_sweep(request, curve, candidates, folder, overwrite=overwrite, progress=progress, runner=runner)
     if as_json:
         print_json(report.model_dump(mode="json"))
     else:

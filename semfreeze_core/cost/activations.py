@@ -75,12 +75,12 @@ SAVED_BYTES: dict[tuple[LayerKind, Precision, LayerRole], SavedBytes] = {
 
 # Which tensor each matrix multiplies: adapters in float32 share one that several matrices read, and add nothing for one
 # that attention keeps anyway.
-KEPT_ANYWAY = "attention output"
+ATTENTION_OUTPUT = "attention output"
 _GATED_INPUTS = {
     "self_attn.q_proj": "first norm",
     "self_attn.k_proj": "first norm",
     "self_attn.v_proj": "first norm",
-    "self_attn.o_proj": KEPT_ANYWAY,
+    "self_attn.o_proj": ATTENTION_OUTPUT,
     "mlp.gate_proj": "second norm",
     "mlp.up_proj": "second norm",
     "mlp.down_proj": "product",
@@ -90,7 +90,7 @@ MATRIX_INPUTS: dict[LayerKind, dict[str, str]] = {
     "gated-rmsnorm-qk": _GATED_INPUTS,
     "mlp-layernorm": {
         "attn.c_attn": "first norm",
-        "attn.c_proj": KEPT_ANYWAY,
+        "attn.c_proj": ATTENTION_OUTPUT,
         "mlp.c_fc": "second norm",
         "mlp.c_proj": "activation",
     },
@@ -114,13 +114,13 @@ def activation_bytes(
     less.
     """
     carries = layers_with_gradient(setup, parts)
-    kept = [
+    bytes_by_layer = [
         _layer_bytes(layer, i, shape.d_model, setup, parts.layers[i], calibrated)
         for i, layer in enumerate(shape.layers)
         if carries[i]
     ]
-    layers = [n_bytes for n_bytes in kept if n_bytes is not None]
-    if len(layers) < len(kept):
+    layers = [n_bytes for n_bytes in bytes_by_layer if n_bytes is not None]
+    if len(layers) < len(bytes_by_layer):
         return None
     if setup.checkpointing == "none":
         return sum(layers)
@@ -179,7 +179,7 @@ def adapter_bytes_per_token(layer: LayerShape, precision: Precision, lora: LoraS
     if inputs is None or any(matrix.name not in inputs for matrix in adapted):
         return None
     if precision == "float32":
-        shared = {inputs[matrix.name]: matrix.inputs for matrix in adapted if inputs[matrix.name] != KEPT_ANYWAY}
+        shared = {inputs[matrix.name]: matrix.inputs for matrix in adapted if inputs[matrix.name] != ATTENTION_OUTPUT}
         return 4 * sum(shared.values()) + 4 * lora.rank * len(adapted)
     number = 2 if precision == "bf16-autocast" else 4
     return sum(number * (matrix.inputs + lora.rank) for matrix in adapted)

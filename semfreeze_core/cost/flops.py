@@ -25,7 +25,7 @@ from semfreeze_core.records.model import LayerKind, LayerShape, ModelShape
 from semfreeze_core.records.training import TrainableParts, TrainingSetup
 
 FLOP_PER_WEIGHT = 2  # one multiplication and one addition
-# docs/cost-model.md has these formulas too, and finetune/audit/step_count.py counts with eager attention.
+# docs/costs-and-memory.md has these formulas too, and finetune/audit/step_count.py counts with eager attention.
 ATTENTION_GRADIENT = 2  # eager attention: each of the two products has two inputs, so two products on the way back
 
 # Layers whose last matrix is multiplied last, with nothing after it that keeps a value for the backward pass (without
@@ -72,7 +72,7 @@ def step_flop(shape: ModelShape, setup: TrainingSetup, parts: TrainableParts, ca
     norm_gradient = any(carries) or embeddings_carry(setup, parts)
     final_gradient = norm_gradient or (parts.final_norm and shape.final_norm_parameters > shape.final_linear_weights)
     head_gradient = norm_gradient or parts.final_norm
-    own = adapters if setup.lora else linear
+    weight_gradients = adapters if setup.lora else linear
     return StepFlop(
         forward=before * (first_layer == 0)
         + sum(linear[first_layer:] + attention[first_layer:] + adapters[first_layer:])
@@ -87,7 +87,7 @@ def step_flop(shape: ModelShape, setup: TrainingSetup, parts: TrainableParts, ca
         + behind * final_gradient
         + head * head_gradient,
         weight_gradient=before * parts.embeddings
-        + sum(own[layer] for layer in layers if parts.layers[layer])
+        + sum(weight_gradients[layer] for layer in layers if parts.layers[layer])
         + behind * parts.final_norm
         + head * parts.head,
         recompute=sum(

@@ -117,7 +117,7 @@ _LARGEST_GIB = 10_000
 _MEMORY = re.compile(r"\s*(\d{1,6}(?:\.\d{1,3})?)\s*gib(?:\s*gpu)?\s*", re.IGNORECASE)
 _MAKERS = frozenset(("nvidia", "amd", "geforce", "instinct", "tesla", "gpu"))
 # What a name is made of: letters with the digits behind them, memory ("80GB", "80 GiB", "80G"), or a number alone.
-_WORDS = re.compile(
+_NAME_TOKEN = re.compile(
     r"(\d+)\s*g(?:i?b)?(?![a-z0-9])|sxm\d?(?=\D|$|\d+\s*g)|(?:rtx|geforce|tesla)(?=[a\d])|[a-z]+\d*[a-z]*|\d+[a-z]*"
 )
 
@@ -139,13 +139,15 @@ def find_gpu(name: str) -> Gpu:
     """
     if memory := _MEMORY.fullmatch(name):
         return _gpu_of_memory(float(memory[1]))
-    wanted = _words(name)
-    exact = {_words(gpu.name): gpu for gpu in GPUS}
-    exact |= {_words(alias): gpu for alias, of in _ALIASES.items() for gpu in GPUS if gpu.name == of}
+    wanted = _name_tokens(name)
+    exact = {_name_tokens(gpu.name): gpu for gpu in GPUS}
+    exact |= {_name_tokens(alias): gpu for alias, of in _ALIASES.items() for gpu in GPUS if gpu.name == of}
     if wanted in exact:
         return exact[wanted]
-    memories = {gpu.name: _memory_words(gpu) for gpu in GPUS}
-    close = [gpu for gpu in GPUS if wanted - memories[gpu.name] and wanted <= _words(gpu.name) | memories[gpu.name]]
+    memories = {gpu.name: _memory_tokens(gpu) for gpu in GPUS}
+    close = [
+        gpu for gpu in GPUS if wanted - memories[gpu.name] and wanted <= _name_tokens(gpu.name) | memories[gpu.name]
+    ]
     if len({(gpu.memory_bytes, gpu.bf16_flop_per_second, gpu.fp32_flop_per_second) for gpu in close}) == 1:
         return close[-1]
     if close:
@@ -167,15 +169,15 @@ def _gpu_of_memory(gib: float) -> Gpu:
     return Gpu(f"{gib:g} GiB GPU", round(gib * 2**30), None, None, None, "")
 
 
-def _memory_words(gpu: Gpu) -> frozenset[str]:
+def _memory_tokens(gpu: Gpu) -> frozenset[str]:
     """How a GPU's memory may be written: in 2^30 bytes, and in the 10^9 of data sheets."""
     return frozenset(f"{round(gpu.memory_bytes / unit)}gb" for unit in (2**30, 10**9))
 
 
-def _words(name: str) -> frozenset[str]:
+def _name_tokens(name: str) -> frozenset[str]:
     """The words that tell a GPU from others, in lower case; those of memory as "80gb"."""
-    found = []
-    for match in _WORDS.finditer(name.lower()):
+    tokens = []
+    for match in _NAME_TOKEN.finditer(name.lower()):
         word = f"{match[1]}gb" if match[1] else match[0]
-        found.append("sxm" if word.startswith("sxm") else word)
-    return frozenset(found) - _MAKERS
+        tokens.append("sxm" if word.startswith("sxm") else word)
+    return frozenset(tokens) - _MAKERS

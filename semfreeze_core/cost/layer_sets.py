@@ -17,10 +17,10 @@ def read_layers(text: str, n_layers: int) -> tuple[int, ...]:
     """
     layers: set[int] = set()
     for part in text.split(","):
-        found = _RANGE.fullmatch(part.strip())
-        if found is None:
+        match = _RANGE.fullmatch(part.strip())
+        if match is None:
             raise PlanError(f"layers {text[:80]!a}: expected ranges such as 0-3,{n_layers - 1}, counted from 0.")
-        first, last = int(found[1]), int(found[2] or found[1])
+        first, last = int(match[1]), int(match[2] or match[1])
         if first > last:
             raise PlanError(f"layers {text[:80]!a}: {part.strip()} ends before it begins.")
         if last >= n_layers:

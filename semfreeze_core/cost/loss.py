@@ -5,7 +5,7 @@ from semfreeze_core.records.training import Precision, TrainingSetup
 
 # Logits, their log-softmax and the gradients of both, all alive as the backward pass begins. The loss is computed in
 # float32 always: bfloat16, by autocast or throughout, saves on the logits alone.
-LOGITS_BYTES: dict[Precision, int] = {"float32": 16, "bf16-autocast": 14, "bf16": 14}
+BYTES_PER_LOGIT: dict[Precision, int] = {"float32": 16, "bf16-autocast": 14, "bf16": 14}
 
 CHUNK_BYTES = 2**28  # of one chunk's logits and what is computed from them, in a chunked loss
 
@@ -24,7 +24,7 @@ def logits_bytes(shape: ModelShape, setup: TrainingSetup) -> int:
         return fused_loss_bytes(shape, setup)
     if setup.loss == "chunked":
         return chunked_loss_bytes(shape, setup)
-    return LOGITS_BYTES[setup.precision] * setup.head_tokens_per_step * shape.vocab_rows
+    return BYTES_PER_LOGIT[setup.precision] * setup.head_tokens_per_step * shape.vocab_rows
 
 
 def fused_loss_bytes(shape: ModelShape, setup: TrainingSetup) -> int:
@@ -46,7 +46,7 @@ def fused_loss_bytes(shape: ModelShape, setup: TrainingSetup) -> int:
 
 def chunk_tokens(vocab_rows: int) -> int:
     """Tokens of one chunk of a chunked loss: as many as CHUNK_BYTES hold in float32, at least one."""
-    return max(1, CHUNK_BYTES // (LOGITS_BYTES["float32"] * vocab_rows))
+    return max(1, CHUNK_BYTES // (BYTES_PER_LOGIT["float32"] * vocab_rows))
 
 
 def chunked_loss_bytes(shape: ModelShape, setup: TrainingSetup) -> int:
@@ -57,5 +57,5 @@ def chunked_loss_bytes(shape: ModelShape, setup: TrainingSetup) -> int:
     which is there beside it, is not counted.
     """
     tokens, rows = setup.head_tokens_per_step, shape.vocab_rows
-    logits = LOGITS_BYTES[setup.precision] * min(tokens, chunk_tokens(rows)) * rows
+    logits = BYTES_PER_LOGIT[setup.precision] * min(tokens, chunk_tokens(rows)) * rows
     return logits + _HEAD_INPUT_BYTES[setup.precision] * (shape.head_linear_weights // rows) * tokens

@@ -81,8 +81,8 @@ def weight_bytes(shape: ModelShape, setup: TrainingSetup, parts: TrainableParts)
 
 def gradient_bytes(shape: ModelShape, setup: TrainingSetup, parts: TrainableParts) -> int:
     """Bytes of gradients: one number of its own type for each trained parameter."""
-    own = BYTES_PER_NUMBER[setup.precision] * trained_parameters(shape, setup, parts)
-    return own + ADAPTER_BYTES * trained_adapter_parameters(shape, setup, parts)
+    base_bytes = BYTES_PER_NUMBER[setup.precision] * trained_parameters(shape, setup, parts)
+    return base_bytes + ADAPTER_BYTES * trained_adapter_parameters(shape, setup, parts)
 
 
 def optimizer_bytes(shape: ModelShape, setup: TrainingSetup, parts: TrainableParts) -> int:

@@ -79,9 +79,9 @@ def ordered_by_length(shuffled: Sequence[int], lengths: Sequence[int], batch_siz
 
 def shuffled_batches(examples: Sequence[int], shuffled: Sequence[int], batch_size: int) -> list[list[int]]:
     """Batches of successive examples, in the order in which `shuffled` meets them; a smaller one is the last."""
-    place = {example: i for i, example in enumerate(shuffled)}
+    position_of = {example: i for i, example in enumerate(shuffled)}
     batches = [list(examples[i : i + batch_size]) for i in range(0, len(examples), batch_size)]
-    return sorted(batches, key=lambda batch: (len(batch) < batch_size, min(place[example] for example in batch)))
+    return sorted(batches, key=lambda batch: (len(batch) < batch_size, min(position_of[example] for example in batch)))
 
 
 def options_applied(setup: TrainingSetup, options: TrainingOptions) -> TrainingSetup:

@@ -135,13 +135,13 @@ def lora_reference_cost(
     Raises:
         PlanError: targets match nothing.
     """
-    own = lora_cost(shape, setup, lora, calibrated)
+    cost = lora_cost(shape, setup, lora, calibrated)
     if setup.precision != "bf16-autocast" or setup.lora is not None or calibrated is not None:
-        return own, False
+        return cost, False
     loaded = lora_cost(shape, replace(setup, precision="bf16"), lora)
-    totals = own.bytes.total, loaded.bytes.total
+    totals = cost.bytes.total, loaded.bytes.total
     if totals[0] is None or totals[1] is None or totals[1] >= totals[0]:
-        return own, False
+        return cost, False
     full = full_cost(shape, setup).bytes.total
     return replace(loaded, relative_bytes=None if full is None else totals[1] / full), True
 

@@ -151,11 +151,11 @@ def _data(request: ExportRequest) -> list[str]:
             "field_messages": fields.messages_field,
             "message_property_mappings": {"role": chats.role_key, "content": chats.content_key},
         }
-        if chats.words_outside(_KNOWN_ROLES):
+        if chats.unknown_roles(_KNOWN_ROLES):
             names = {"observation": "tool", "function": "assistant"}
             roles: dict[str, list[str]] = {}
-            for role, words in chats.words.items():
-                roles.setdefault(names.get(role, role), []).extend(words)
+            for role, names_in_file in chats.role_names.items():
+                roles.setdefault(names.get(role, role), []).extend(names_in_file)
             entry["roles"] = roles
     elif fields.text_field is not None:
         entry |= {"type": "completion", "field": fields.text_field}

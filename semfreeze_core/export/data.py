@@ -26,7 +26,9 @@ _TAGS: dict[str, ChatRole] = {  # by role of chat templates
     "assistant": "assistant",
     "tool": "observation",
 }
-_WORDS: dict[str, ChatRole] = {word: "function" if word == CALL_ROLE else _TAGS[role] for word, role in ROLES.items()}
+_ROLE_OF_NAME: dict[str, ChatRole] = {
+    word: "function" if word == CALL_ROLE else _TAGS[role] for word, role in ROLES.items()
+}
 _CHATS_READ = 1000  # of a file, to see which words it has for the roles
 
 
@@ -36,7 +38,7 @@ class ChatShape:
 
     Attributes:
         role_key, content_key: keys of a message.
-        words: the file's words for each role that occurs, in the order in which they come.
+        role_names: the file's names for each role that occurs, in the order in which they come.
         columns: the row's columns that a chat is given beside its messages ("system", "tools").
         tools_as_text: whether tools are written as JSON texts, by any row.
         untrained: whether any message says that it is no target (weight 0, train false).
@@ -44,14 +46,14 @@ class ChatShape:
 
     role_key: str = "role"
     content_key: str = "content"
-    words: dict[ChatRole, tuple[str, ...]] = field(default_factory=dict)
+    role_names: dict[ChatRole, tuple[str, ...]] = field(default_factory=dict)
     columns: tuple[str, ...] = ()
     tools_as_text: bool = False
     untrained: bool = False
 
-    def words_outside(self, known: Collection[str]) -> list[str]:
-        """Words for roles that are not among these."""
-        return [word for words in self.words.values() for word in words if word not in known]
+    def unknown_roles(self, known: Collection[str]) -> list[str]:
+        """Names for roles that are not among these."""
+        return [name for names in self.role_names.values() for name in names if name not in known]
 
 
 @dataclass(frozen=True)
@@ -129,7 +131,7 @@ def task_file(
 def _chat_shape(rows: Iterable[Mapping[str, Any]], column: str) -> ChatShape:
     """Keys and words of the messages in these rows; what is no message is left to whoever reads it."""
     keys: dict[str, str] = {}
-    words: dict[ChatRole, dict[str, None]] = {}
+    role_names: dict[ChatRole, dict[str, None]] = {}
     beside: dict[str, None] = {}
     tools_as_text = untrained = False
     for row in rows:
@@ -143,12 +145,12 @@ def _chat_shape(rows: Iterable[Mapping[str, Any]], column: str) -> ChatShape:
                 keys.setdefault(kind, next((name for name in names if message.get(name) is not None), ""))
             untrained |= any(message.get(key) is not None and not message[key] for key in TRAINED_KEYS)
             word = message.get("role") or message.get("from")
-            if isinstance(word, str) and (role := _WORDS.get(word.casefold())) is not None:
-                words.setdefault(role, {})[word] = None
+            if isinstance(word, str) and (role := _ROLE_OF_NAME.get(word.casefold())) is not None:
+                role_names.setdefault(role, {})[word] = None
     return ChatShape(
         keys.get("role") or "role",
         keys.get("content") or "content",
-        {role: tuple(found) for role, found in words.items()},
+        {role: tuple(names) for role, names in role_names.items()},
         tuple(beside),
         tools_as_text,
         untrained,
@@ -156,10 +158,10 @@ def _chat_shape(rows: Iterable[Mapping[str, Any]], column: str) -> ChatShape:
 
 
 UNSLOTH, OUMI = "The script for Unsloth", "oumi"  # whose trainer is TRL's
-_OWN_ROWS = "hf-trainer, trl or peft, whose scripts read them as semfreeze does"
+_SCRIPT_TARGETS = "hf-trainer, trl or peft, whose scripts read them as semfreeze does"
 
 
-def require_words(data: TaskFile, trainer: str, known: Collection[str], keys: Collection[str] = ("role",)) -> None:
+def require_roles(data: TaskFile, trainer: str, known: Collection[str], keys: Collection[str] = ("role",)) -> None:
     """Refuse chats whose roles a trainer would not understand.
 
     Args:
@@ -176,26 +178,26 @@ def require_words(data: TaskFile, trainer: str, known: Collection[str], keys: Co
     if data.chats.role_key not in keys:
         raise DataError(
             f"{trainer} reads messages with the keys role and content, and those of {data.path} have "
-            f"{data.chats.role_key} and {data.chats.content_key}. Rename them, or export to {_OWN_ROWS}."
+            f"{data.chats.role_key} and {data.chats.content_key}. Rename them, or export to {_SCRIPT_TARGETS}."
         )
-    if outside := data.chats.words_outside(known):
+    if outside := data.chats.unknown_roles(known):
         raise DataError(
             f"{trainer} does not know the roles {', '.join(outside)} of the messages in {data.path}. Rename them "
-            f"(it knows {', '.join(known)}), or export to {_OWN_ROWS}."
+            f"(it knows {', '.join(known)}), or export to {_SCRIPT_TARGETS}."
         )
 
 
-def require_one_word(data: TaskFile, trainer: str) -> None:
+def require_one_role_name(data: TaskFile, trainer: str) -> None:
     """Refuse chats with several words for one role, where a trainer takes one.
 
     Raises:
         DataError: naming them.
     """
-    for role, words in data.chats.words.items() if data.chats is not None else ():
-        if len(words) > 1:
+    for role, names in data.chats.role_names.items() if data.chats is not None else ():
+        if len(names) > 1:
             raise DataError(
-                f"{trainer} takes one word for each role, and messages in {data.path} have {' and '.join(words)} for "
-                f"the {role}. Write one of them everywhere, or export to {_OWN_ROWS}."
+                f"{trainer} takes one word for each role, and messages in {data.path} have {' and '.join(names)} for "
+                f"the {role}. Write one of them everywhere, or export to {_SCRIPT_TARGETS}."
             )
 
 
@@ -209,12 +211,12 @@ def require_readable(data: TaskFile, trainer: str, kinds: Collection[FileKind]) 
     if data.chats is not None and data.chats.untrained:
         raise DataError(
             f"{trainer} would train on the messages that {data.path} marks as no targets (weight 0, train false). End "
-            f"their chats before them, or export to {_OWN_ROWS}."
+            f"their chats before them, or export to {_SCRIPT_TARGETS}."
         )
     if data.pairs_of_messages and trainer not in (UNSLOTH, OUMI):
         raise DataError(
             f"{trainer} reads prompts and completions as texts, and those of {data.path} are lists of messages. Join "
-            f"them in one column of messages, or export to {_OWN_ROWS}."
+            f"them in one column of messages, or export to {_SCRIPT_TARGETS}."
         )
     if data.kind not in kinds:
         raise DataError(

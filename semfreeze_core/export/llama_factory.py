@@ -10,16 +10,16 @@ from pathlib import Path
 from typing import Any
 
 from semfreeze_core.errors import PlanError
-from semfreeze_core.export.data import ChatRole, ChatShape, require_one_word, require_readable
+from semfreeze_core.export.data import ChatRole, ChatShape, require_one_role_name, require_readable
 from semfreeze_core.export.literals import yaml_lines
 from semfreeze_core.export.notes import bos_notes, comments, cost_notes, header
 from semfreeze_core.export.request import OPTIMIZERS, SCHEDULE, ExportRequest
 
 # Last names of modules outside the layers that no family puts into a parameter's name inside a layer.
-_OWN_NAMES = frozenset({"ln_f", "final_layernorm", "lm_head", "embed_tokens", "embed_in", "wte", "wpe"})
+_MODULES_OUTSIDE_LAYERS = frozenset({"ln_f", "final_layernorm", "lm_head", "embed_tokens", "embed_in", "wte", "wpe"})
 
 
-_DEFAULT_WORDS: dict[ChatRole, str] = {"user": "user", "assistant": "assistant", "system": "system"}
+_DEFAULT_ROLE_NAMES: dict[ChatRole, str] = {"user": "user", "assistant": "assistant", "system": "system"}
 
 
 def write_llama_factory(request: ExportRequest) -> tuple[str, list[str]]:
@@ -99,8 +99,8 @@ def _trained(request: ExportRequest) -> tuple[dict[str, Any], list[str]]:
             f"{request.able}."
         )
     modules = {name: name.split(".")[-2] for name in parts.others}
-    extra = list(dict.fromkeys(module for module in modules.values() if module in _OWN_NAMES))
-    left = [name for name, module in modules.items() if module not in _OWN_NAMES]
+    extra = list(dict.fromkeys(module for module in modules.values() if module in _MODULES_OUTSIDE_LAYERS))
+    left = [name for name, module in modules.items() if module not in _MODULES_OUTSIDE_LAYERS]
     notes = []
     if left:
         notes.append(
@@ -137,10 +137,10 @@ def _data(request: ExportRequest) -> tuple[dict[str, Any], dict[str, Any]]:
     if fields.messages_field is not None:
         template = "default"
         chats = data.chats or ChatShape()
-        require_one_word(data, "LLaMA-Factory")
+        require_one_role_name(data, "LLaMA-Factory")
         entry["formatting"] = "sharegpt"
         entry["columns"] = {"messages": fields.messages_field, **{name: name for name in chats.columns}}
-        spoken = {**_DEFAULT_WORDS, **{role: words[0] for role, words in chats.words.items()}}
+        spoken = {**_DEFAULT_ROLE_NAMES, **{role: names[0] for role, names in chats.role_names.items()}}
         tags = {f"{role}_tag": word for role, word in spoken.items()}
         entry["tags"] = {"role_tag": chats.role_key, "content_tag": chats.content_key, **tags}
     elif fields.text_field is not None:

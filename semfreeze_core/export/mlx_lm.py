@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from semfreeze_core.errors import PlanError
-from semfreeze_core.export.data import FileKind, require_readable, require_words
+from semfreeze_core.export.data import FileKind, require_readable, require_roles
 from semfreeze_core.export.literals import yaml_lines
 from semfreeze_core.export.notes import chat_notes, comments, cost_notes, header
 from semfreeze_core.export.request import ExportRequest
@@ -104,7 +104,7 @@ def _data(request: ExportRequest) -> dict[str, Any]:
     require_readable(data, "mlx-lm", _FILES)
     entries: dict[str, Any] = {"data": str(Path(data.path).parent)}
     if fields.messages_field is not None:
-        require_words(data, "mlx-lm", ("system", "user", "assistant", "tool"))
+        require_roles(data, "mlx-lm", ("system", "user", "assistant", "tool"))
         return {**entries, "chat_feature": fields.messages_field, "mask_prompt": True}
     if fields.text_field is not None:
         return {**entries, "text_feature": fields.text_field, "mask_prompt": False}

@@ -10,7 +10,7 @@ import shlex
 from pathlib import Path
 
 from semfreeze_core.errors import PlanError
-from semfreeze_core.export.data import require_readable, require_words
+from semfreeze_core.export.data import require_readable, require_roles
 from semfreeze_core.export.notes import bos_notes, checkpointing_notes, cost_notes, header
 from semfreeze_core.export.request import OPTIMIZERS, SCHEDULE, ExportRequest
 from semfreeze_core.records.defaults import LORA_SCALE
@@ -114,7 +114,7 @@ def _adapters(request: ExportRequest) -> Flags:
 def _data(request: ExportRequest) -> Flags:
     data, fields = request.data, request.data.fields
     require_readable(data, "ms-swift", ("json lines", "json", "csv"))
-    require_words(data, "ms-swift", ("system", "user", "human", "assistant", "gpt", "tool"), ("role", "from"))
+    require_roles(data, "ms-swift", ("system", "user", "human", "assistant", "gpt", "tool"), ("role", "from"))
     columns: dict[str, str] = {}
     if fields.messages_field is not None:
         columns[fields.messages_field] = "messages"

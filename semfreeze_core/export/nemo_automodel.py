@@ -10,7 +10,7 @@ import re
 from typing import Any
 
 from semfreeze_core.errors import DataError, PlanError
-from semfreeze_core.export.data import ChatShape, require_readable, require_words
+from semfreeze_core.export.data import ChatShape, require_readable, require_roles
 from semfreeze_core.export.literals import yaml_lines, yaml_section, yaml_value
 from semfreeze_core.export.notes import chat_notes, comments, cost_notes, header
 from semfreeze_core.export.request import ExportRequest
@@ -235,5 +235,5 @@ def _require_chats(request: ExportRequest) -> None:
             f"NeMo AutoModel reads chats from a column messages, and {data.path} has them in {column}. Rename it, or "
             "export to axolotl, hf-trainer, trl or peft."
         )
-    _, keys, words = layout
-    require_words(data, "NeMo AutoModel", words, keys)
+    _, keys, roles = layout
+    require_roles(data, "NeMo AutoModel", roles, keys)

@@ -6,6 +6,7 @@ from semfreeze_core.cost.setup import stock_trainer
 from semfreeze_core.export.request import ExportRequest
 from semfreeze_core.version import __version__
 from semfreeze_core.wording.escaping import comment_lines
+from semfreeze_core.wording.numbers import percent
 
 
 def comments(lines: list[str], mark: str = "#") -> str:
@@ -24,7 +25,7 @@ def header(request: ExportRequest, how_to_run: str, notes: list[str]) -> str:
     adapters = "adapters on " if request.setup.lora else ""
     compute = ""
     if request.cost is not None:
-        compute = f" (estimated here: {100 * request.cost.relative_flop:.0f}% of full finetuning's compute)"
+        compute = f" (estimated here: {percent(request.cost.relative_flop)} of full finetuning's compute)"
     return comments(
         [
             f"{plan.model.source}: trains {adapters}{request.parts.summary}{compute}.",
@@ -46,7 +47,7 @@ def cost_notes(request: ExportRequest, *, quantizes: bool = False) -> list[str]:
     notes = ["The learning rate and warm-up are defaults; a plan has none. `semfreeze validate` searches rates."]
     planned = request.plan.cost.planned
     if planned is not None and setup.loss != "fused" and setup != stock_trainer(setup):
-        share = f"{100 * planned.relative_flop:.0f}% of full finetuning's compute"
+        share = f"{percent(planned.relative_flop)} of full finetuning's compute"
         cached = "the frozen layers once per example and " if request.plan.freeze_depth else ""
         does = "does neither" if cached else "computes those of every token"
         notes.append(
@@ -105,10 +106,11 @@ def assistant_mark_notes(request: ExportRequest) -> list[str]:
     facts = request.tokenizer
     if request.data.fields.messages_field is None or (facts is not None and facts.marks_answers):
         return []
-    found = "" if facts is None or facts.template is None else ", and this model's does not"
+    template_note = "" if facts is None or facts.template is None else ", and this model's does not"
     return [
         "assistant_only_loss needs a chat template that marks the assistant's text with {% generation %}"
-        f"{found}; without the marks TRL trains on nothing or stops. Set such a template, or export to trl or peft."
+        f"{template_note}; without the marks TRL trains on nothing or stops. Set such a template, or export to trl or "
+        "peft."
     ]
 
 
@@ -134,7 +136,7 @@ def lost_saving(request: ExportRequest) -> str:
         return "so every frozen layer computes the activation gradient and most of the saving is lost"
     return (
         "so every frozen layer computes the activation gradient and the plan takes "
-        f"{100 * stock.relative_flop:.0f}% of full finetuning's compute instead of {100 * planned.relative_flop:.0f}%"
+        f"{percent(stock.relative_flop)} of full finetuning's compute instead of {percent(planned.relative_flop)}"
     )
 
 

@@ -10,7 +10,7 @@ import re
 from typing import Any
 
 from semfreeze_core.errors import DataError, PlanError
-from semfreeze_core.export.data import OUMI, FileKind, require_readable, require_words
+from semfreeze_core.export.data import OUMI, FileKind, require_readable, require_roles
 from semfreeze_core.export.literals import yaml_lines, yaml_section, yaml_value
 from semfreeze_core.export.notes import (
     assistant_mark_notes,
@@ -153,15 +153,15 @@ def _data(request: ExportRequest) -> tuple[dict[str, Any], dict[str, Any]]:
     """The data set's entry, and what TRL is told of its columns."""
     data, fields = request.data, request.data.fields
     require_readable(data, OUMI, _FILES)
-    require_words(data, OUMI, ("system", "user", "assistant", "tool"))
+    require_roles(data, OUMI, ("system", "user", "assistant", "tool"))
     entry = {"dataset_name": _FILES[data.kind], "dataset_kwargs": {"data_files": data.path}}
     if fields.text_field is not None:
         return entry, {"dataset_text_field": fields.text_field}
     if fields.messages_field is not None:
-        names, told = {"messages": fields.messages_field}, {"assistant_only_loss": True}
+        names, trl_settings = {"messages": fields.messages_field}, {"assistant_only_loss": True}
     else:
         names = {"prompt": str(fields.prompt_field), "completion": str(fields.completion_field)}
-        told = {"completion_only_loss": True}
+        trl_settings = {"completion_only_loss": True}
     renamed = {old: new for new, old in names.items() if new != old}
     if renamed:
         changes = " and ".join(f"{old} to {new}" for old, new in renamed.items())
@@ -169,4 +169,4 @@ def _data(request: ExportRequest) -> tuple[dict[str, Any], dict[str, Any]]:
             f"oumi hands {data.path} to TRL, which reads columns called {' and '.join(names)}. Rename {changes}, or "
             "export to hf-trainer, trl, peft, axolotl or llama-factory."
         )
-    return entry, told
+    return entry, trl_settings

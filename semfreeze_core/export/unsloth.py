@@ -3,7 +3,7 @@
 Read in unsloth 2026.10.9 (models/llama.py, models/vision.py) and unsloth_zoo 2026.10.9 (training_utils.py).
 """
 
-from semfreeze_core.export.data import UNSLOTH, FileKind, require_readable, require_words
+from semfreeze_core.export.data import UNSLOTH, FileKind, require_readable, require_roles
 from semfreeze_core.export.literals import python_value
 from semfreeze_core.export.notes import assistant_mark_notes, chat_notes, comments, cost_notes, header, lost_saving
 from semfreeze_core.export.request import OPTIMIZERS, SCHEDULE, ExportRequest
@@ -109,7 +109,7 @@ def _adapters(request: ExportRequest, checkpointing: str) -> list[str]:
 def _dataset(request: ExportRequest) -> list[str]:
     data, fields = request.data, request.data.fields
     require_readable(data, UNSLOTH, _FILES)
-    require_words(data, UNSLOTH, ("system", "user", "assistant", "tool"))
+    require_roles(data, UNSLOTH, ("system", "user", "assistant", "tool"))
     if fields.messages_field is not None:
         names = {"messages": fields.messages_field}
     elif fields.text_field is not None:

@@ -249,9 +249,9 @@ def gathered(value: _T) -> list[_T]:
     return values
 
 
-def interleaved(own: Sequence[_T]) -> list[_T]:
+def interleaved(share: Sequence[_T]) -> list[_T]:
     """The results for all examples in their order, from every process's for its share of them."""
-    by_process = gathered(list(own))
+    by_process = gathered(list(share))
     n_results = sum(map(len, by_process))
     return [by_process[i % len(by_process)][i // len(by_process)] for i in range(n_results)]
 

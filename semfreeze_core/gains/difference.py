@@ -80,10 +80,10 @@ def difference(
 
 def _at(depth: Vector, rows: Floats) -> Floats:
     """Each row's values at relative depths; NaN where a neighbor is not measured."""
-    own = relative_depths(rows.shape[1])
-    above = np.clip(np.searchsorted(own, depth - 1e-12), 0, len(own) - 1)
-    below = np.maximum(above - (own[above] > depth + 1e-12), 0)
+    depths = relative_depths(rows.shape[1])
+    above = np.clip(np.searchsorted(depths, depth - 1e-12), 0, len(depths) - 1)
+    below = np.maximum(above - (depths[above] > depth + 1e-12), 0)
     with np.errstate(invalid="ignore", divide="ignore"):
-        part = np.where(above == below, 0.0, (depth - own[below]) / (own[above] - own[below]))
+        part = np.where(above == below, 0.0, (depth - depths[below]) / (depths[above] - depths[below]))
     between: Floats = np.where(part == 0, rows[:, below], (1 - part) * rows[:, below] + part * rows[:, above])
     return between

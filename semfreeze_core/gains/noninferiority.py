@@ -26,14 +26,14 @@ class Judgment:
     Attributes:
         verdict: "holds", "fails" or "undecided".
         reason: the numbers behind the verdict, to follow it after a colon; no period at its end.
-        kept: planned improvement over full's, two-sided at `CONFIDENCE`; NaN when full's includes 0.
+        reduction_share: planned improvement over full's, two-sided at `CONFIDENCE`; NaN when full's includes 0.
         full: full finetuning's improvement, nats per item, two-sided at `CONFIDENCE`.
         planned: the planned arm's, likewise.
     """
 
     verdict: ValidationVerdict
     reason: str
-    kept: Interval
+    reduction_share: Interval
     full: Interval
     planned: Interval
 
@@ -107,14 +107,14 @@ def judge(before: Floats, full: Floats, planned: Floats, *, margin: float = MARG
     n_seeds, n_items = full.shape
     draws = draw(n_seeds, n_items, seed=seed)
     whole, part = improvement(before, full, draws), improvement(before, planned, draws)
-    kept = improvement_kept(before, full, planned, draws)
+    reduction = improvement_kept(before, full, planned, draws)
     ahead = improvement_replicates(before, planned, draws) - (1 - margin) * improvement_replicates(before, full, draws)
     low, high = np.percentile(ahead, end_percentiles(sides=1))
     sample = f"{n_items} eval examples, {n_seeds} seed{'s' if n_seeds > 1 else ''}"
     required = f"required: {100 * (1 - margin):.0f}%"
     share = (
-        f"{100 * kept.estimate:.0f}% of full finetuning's loss reduction "
-        f"({ci_label()} {100 * kept.low:.0f}–{100 * kept.high:.0f}%"
+        f"{100 * reduction.estimate:.0f}% of full finetuning's loss reduction "
+        f"({ci_label()} {100 * reduction.low:.0f}–{100 * reduction.high:.0f}%"
     )
     verdict: ValidationVerdict
     if whole.low <= 0:
@@ -132,7 +132,7 @@ def judge(before: Floats, full: Floats, planned: Floats, *, margin: float = MARG
     else:
         verdict = "undecided"
         reason = f"{share}; {required}; {sample}). The interval includes the limit: add seeds or eval examples"
-    return Judgment(verdict, reason, kept, whole, part)
+    return Judgment(verdict, reason, reduction, whole, part)
 
 
 def _interval(estimate: float, replicates: Floats) -> Interval:

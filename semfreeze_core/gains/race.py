@@ -53,12 +53,12 @@ class RaceChoice:
 
     Attributes:
         variant: the one that continues.
-        told_apart: False where the race could not tell, and the safe variant was taken.
+        decided: False where the race could not tell, and the safe variant was taken.
         standings: by variant that learned, in both weightings: by example, by target token.
     """
 
     variant: str
-    told_apart: bool
+    decided: bool
     standings: dict[str, tuple[Standing, Standing]]
 
 

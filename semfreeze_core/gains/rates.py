@@ -139,6 +139,6 @@ def lost_steps(compared: int) -> tuple[int, int]:
 
 def _neighbors(rate: float) -> list[float]:
     """The next higher rate of the grid, then the next lower."""
-    place = RATE_GRID.index(rate)
-    higher, lower = RATE_GRID[place + 1 : place + 2], RATE_GRID[max(0, place - 1) : place]
+    index = RATE_GRID.index(rate)
+    higher, lower = RATE_GRID[index + 1 : index + 2], RATE_GRID[max(0, index - 1) : index]
     return [*higher, *lower]

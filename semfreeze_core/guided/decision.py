@@ -30,7 +30,7 @@ def decide(
     """
     run, setup = task.run, task.setup
     if request.depth is not None:
-        return _told(make_plan(run, rule="manual", depth=request.depth, setup=setup), progress), None
+        return _reported(make_plan(run, rule="manual", depth=request.depth, setup=setup), progress), None
     variants = candidates(request, task)
     why: str | None = ""
     if variants:  # else nothing but a depth deeper than all of them fits, or none
@@ -43,10 +43,10 @@ def decide(
                 raced = _race(race_request, estimate, task, folder, progress)
                 return make_plan(run, rule="auto", race=raced, checks=task.checks, setup=setup), raced
         progress(ProgressEvent("Finetune", message=unraced_line(why)))
-    return _told(unraced_plan(request, task, variants, why or ""), progress), None
+    return _reported(unraced_plan(request, task, variants, why or ""), progress), None
 
 
-def _told(plan: FreezePlan, progress: Progress) -> FreezePlan:
+def _reported(plan: FreezePlan, progress: Progress) -> FreezePlan:
     """The plan, once its cost is reported."""
     progress(ProgressEvent("Finetune", message=plan_cost_line(plan)))
     return plan

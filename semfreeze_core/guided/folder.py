@@ -29,7 +29,9 @@ def claimed(folder: Path, request: GuidedRequest) -> Iterator[None]:
     """
     decision = folder / DECISION
     _refuse_foreign(folder)
-    with disk_errors(folder, kept=lambda: "What is finished is kept.", advice="Free some space and run it again."):
+    with disk_errors(
+        folder, saved_text=lambda: "What is finished is kept.", advice="Free some space and run it again."
+    ):
         made = not folder.exists()
         decision.mkdir(parents=True, exist_ok=True)
         require_locks(decision)
@@ -74,8 +76,8 @@ def _refuse_another(folder: Path, request: GuidedRequest) -> None:
         written = {}
     ours = request.settings()
     known = written if isinstance(written, dict) else {}
-    kept = kept_settings(request, folder / DECISION)
-    different = [name.removesuffix("_digest") for name in ours if known.get(name) not in (ours[name], kept[name])]
+    recorded = kept_settings(request, folder / DECISION)
+    different = [name.removesuffix("_digest") for name in ours if known.get(name) not in (ours[name], recorded[name])]
     if not different:
         return
     results = [*(folder / DECISION / RACE_FOLDER / "runs").glob("*-seed0.json"), *(folder / CHECKPOINTS).glob("*")]

@@ -20,8 +20,8 @@ def training_request(
     if raced is not None:
         winner = next(variant for variant in raced.variants if variant.name == raced.chosen)
         rate = winner.learning_rate
-        kept = winning_checkpoint(folder / DECISION / RACE_FOLDER, raced.chosen)
-        first = FirstSteps(kept or folder / CHECKPOINTS / f"checkpoint-{raced.steps}", raced.steps)
+        checkpoint = winning_checkpoint(folder / DECISION / RACE_FOLDER, raced.chosen)
+        first = FirstSteps(checkpoint or folder / CHECKPOINTS / f"checkpoint-{raced.steps}", raced.steps)
         limit = request.objective.limit
         if request.objective.kind == "time" and limit is not None and (winner.run_seconds or 0.0) > limit:
             within = int(task.setup.steps * limit / (winner.run_seconds or limit))

@@ -42,9 +42,9 @@ def instability(low: int, high: int, n_layers: int) -> tuple[str, ...]:
     )
 
 
-def pick_range(picks: npt.NDArray[np.int64]) -> tuple[int, int]:
+def pick_range(depths: npt.NDArray[np.int64]) -> tuple[int, int]:
     """PICK_PERCENTILES of the selected depths of bootstrap replicates."""
-    low, high = (int(p) for p in np.percentile(picks, PICK_PERCENTILES, method="nearest"))
+    low, high = (int(p) for p in np.percentile(depths, PICK_PERCENTILES, method="nearest"))
     return low, high
 
 

@@ -128,9 +128,9 @@ def _phases(plan: FreezePlan) -> Iterator[str]:
         (switch.wide_depth, switch.step),
         (switch.deep_depth, plan.cost.setup.steps - switch.step),
     ]
-    found = [(phase.cost.freeze_depth, phase.steps) for phase in phases]
-    if found != expected:
-        yield f"cost.phases has depths and steps {found}, but switch and cost.setup.steps make {expected}"
+    depths_and_steps = [(phase.cost.freeze_depth, phase.steps) for phase in phases]
+    if depths_and_steps != expected:
+        yield f"cost.phases has depths and steps {depths_and_steps}, but switch and cost.setup.steps make {expected}"
         return
     if planned.flop != (total := sum(phase.cost.flop for phase in phases)):
         yield f"cost.planned.flop is {planned.flop}, but cost.phases make {total}"

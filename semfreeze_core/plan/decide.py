@@ -126,8 +126,8 @@ def refuse_contradictions(
     if not 0 <= weight < 1:
         problems.append(f"weight must be in [0, 1), found {weight:g}")
     if rule is not None:
-        own = "--depth" if depth is not None else "--layers" if layers else None
-        problems += _rule_problems(rule, own, (tau, weight) != (TAU, COVERAGE_WEIGHT), budget, measured)
+        manual_flag = "--depth" if depth is not None else "--layers" if layers else None
+        problems += _rule_problems(rule, manual_flag, (tau, weight) != (TAU, COVERAGE_WEIGHT), budget, measured)
     if depth is not None and layers:
         problems.append("--depth and --layers both say what is trained: give one of them")
     if depth is not None and not 0 <= depth <= n_layers:
@@ -138,7 +138,9 @@ def refuse_contradictions(
         raise PlanError("; ".join(problems) + ".")
 
 
-def _rule_problems(rule: str, own: str | None, weighed: bool, budget: Budget | None, measured: bool) -> list[str]:
+def _rule_problems(
+    rule: str, manual_flag: str | None, weighed: bool, budget: Budget | None, measured: bool
+) -> list[str]:
     problems = []
     if rule == "measured" and not measured:
         problems.append(MEASURED_NEEDS_DATA)
@@ -148,12 +150,12 @@ def _rule_problems(rule: str, own: str | None, weighed: bool, budget: Budget | N
         problems.append(f"--rule {rule}: expected {', '.join(RULES[:-1])} or {RULES[-1]}")
     if weighed and rule != "coverage":
         problems.append(f"--tau and the weight apply only to the rule coverage, not to {rule}")
-    if own is not None and rule != "manual":
-        problems.append(f"{own} selects the rule manual, but --rule {rule} was given")
-    if own is None and rule == "manual":
+    if manual_flag is not None and rule != "manual":
+        problems.append(f"{manual_flag} selects the rule manual, but --rule {rule} was given")
+    if manual_flag is None and rule == "manual":
         problems.append("--rule manual needs --depth or --layers")
     if budget is not None and rule != "budget":
-        other = f"--rule {rule} was given" if own is None else f"{own} was given too"
+        other = f"--rule {rule} was given" if manual_flag is None else f"{manual_flag} was given too"
         problems.append(f"--max-memory-gib, --gpu and --max-cost-fraction select the rule budget, but {other}")
     if budget is None and rule == "budget":
         problems.append("--rule budget needs --max-memory-gib, --gpu or --max-cost-fraction")

@@ -174,8 +174,8 @@ def score_opinion(
         why = score.reason or "it is 0 in every layer"
         return Opinion(None, None, _UNKNOWN, None, (f"Not measured: {why}.",), score.sample)
     replicates = replicate_coverage(score)
-    candidate, picks = selected_depths(coverage.mean[None] if replicates is None else replicates, tau, weight)
-    against = instability(*pick_range(picks), curve.n_layers)
+    candidate, depths = selected_depths(coverage.mean[None] if replicates is None else replicates, tau, weight)
+    against = instability(*pick_range(depths), curve.n_layers)
     if evidence_reasons(curve):
         against = (
             "The analysis gives no evidence that the layers do this task, so scores recommend nothing.",

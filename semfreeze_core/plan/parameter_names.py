@@ -75,10 +75,10 @@ def read_regex(regex: str, *, lora: bool) -> RegexNames | None:
 
     It is never matched against names to find out, as one that somebody else wrote may take forever.
     """
-    found = _LAYERS.match(regex)
-    layers = tuple(int(number) for number in found["numbers"].split("|") if number) if found else ()
-    prefix = _unescaped(found["prefix"]) if found else ""
-    rest = regex[found.end() :] if found else "" if regex == "(?!)" else regex
+    match = _LAYERS.match(regex)
+    layers = tuple(int(number) for number in match["numbers"].split("|") if number) if match else ()
+    prefix = _unescaped(match["prefix"]) if match else ""
+    rest = regex[match.end() :] if match else "" if regex == "(?!)" else regex
     before = _PEFT_PREFIX if lora else ""
     others = tuple(_unescaped(name.removeprefix(before).removesuffix("$")) for name in rest.split("|") if name)
     flags = TrainableParts(tuple(i in layers for i in range(max(layers, default=0) + 1)), False, bool(others), False)

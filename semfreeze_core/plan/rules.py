@@ -102,14 +102,14 @@ def decide_by_coverage(curve: GainCurve, *, tau: float = TAU, weight: float = CO
     score(k) = w R(k) + (1 - w)(L - k)/L. Abstains for `abstention_reasons`.
     """
     n_layers, cap = curve.n_layers, depth_cap(curve.n_layers)
-    candidate, picks = selected_depths(curve.coverage_replicates, tau, weight)
+    candidate, depths = selected_depths(curve.coverage_replicates, tau, weight)
     parameters = {"tau": tau, "weight": weight, "cap": cap, "reachable_depth": reachable_depth(n_layers, tau, weight)}
     reason = (
         f"{candidate} of {n_layers} is the deepest allowed depth (maximum {cap}) whose score is at least {tau:g} in "
         f"{100 - SCORE_PERCENTILE}% of bootstrap samples. The score is {score_formula(weight)}. "
         f"Coverage R({candidate}) is {curve.coverage.mean[candidate]:.2f}."
     )
-    return decision_or_abstain("coverage", parameters, candidate, reason, curve, picks)
+    return decision_or_abstain("coverage", parameters, candidate, reason, curve, depths)
 
 
 def largest_fall(raw_gain: npt.NDArray[np.float64], start: int) -> Depths:
@@ -135,13 +135,13 @@ def decide_by_paper(curve: GainCurve) -> Decision:
         reason = f"With {n_layers} layers and a maximum depth of {cap}, no layer is left to search."
         return Decision("paper", parameters, None, None, (reason,))
     best = int(largest_fall(curve.raw_gain.mean, curve.start)) - 1
-    picks = largest_fall(curve.raw_gain_replicates, curve.start)
+    depths = largest_fall(curve.raw_gain_replicates, curve.start)
     gain = curve.raw_gain.at(best)
     reason = (
         f"Among layers {curve.start}–{cap - 1}, layer {best} reduces the distance to the target most: by "
         f"{gain.estimate:.4f} ({ci_label()} {gain.low:.4f} to {gain.high:.4f}). Freezing ends with that layer."
     )
-    return decision_or_abstain("paper", parameters, best + 1, reason, curve, picks)
+    return decision_or_abstain("paper", parameters, best + 1, reason, curve, depths)
 
 
 def decide_by_turning(curve: GainCurve) -> Decision:
@@ -213,10 +213,10 @@ def decide_by_pilots(measurement: Measurement) -> Decision:
 
 
 def decision_or_abstain(
-    rule: RuleName, parameters: dict[str, Any], candidate: int, reason: str, curve: GainCurve, picks: Depths
+    rule: RuleName, parameters: dict[str, Any], candidate: int, reason: str, curve: GainCurve, replicate_depths: Depths
 ) -> Decision:
-    """The candidate as a recommendation, or an abstention for its reasons; `picks` are the replicates' depths."""
-    low, high = pick_range(picks)
+    """The candidate as a recommendation, or an abstention for its reasons, by the depth of each replicate."""
+    low, high = pick_range(replicate_depths)
     against = abstention_reasons(curve, low, high)
     return Decision(
         rule=rule,

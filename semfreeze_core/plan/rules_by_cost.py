@@ -160,18 +160,18 @@ def decide_by_compute(curve: GainCurve, costs: Sequence[DepthCost]) -> Decision:
     n_layers, cap = curve.n_layers, depth_cap(curve.n_layers)
     relative_flop = np.array([cost.relative_flop for cost in costs[: cap + 1]])
     allowed = slice(0, cap + 1)
-    picks = {
+    depth_by_multiple = {
         multiple: int(np.argmax(compute_scores(curve.coverage.mean[allowed], relative_flop, multiple)))
         for multiple in DATA_MULTIPLES
     }
     replicates = compute_scores(curve.coverage_replicates[:, allowed], relative_flop, DATA_MULTIPLE)
-    candidate = picks[DATA_MULTIPLE]
+    candidate = depth_by_multiple[DATA_MULTIPLE]
     parameters = {
         "cap": cap,
         "data_multiple": DATA_MULTIPLE,
-        "picks": {str(multiple): pick for multiple, pick in picks.items()},
+        "picks": {str(multiple): pick for multiple, pick in depth_by_multiple.items()},
     }
-    others = ", ".join(f"{pick} for M = {multiple}" for multiple, pick in picks.items())
+    others = ", ".join(f"{pick} for M = {multiple}" for multiple, pick in depth_by_multiple.items())
     reason = (
         f"{candidate} of {n_layers} gives the best expected result for the same compute, with a data multiple of "
         f"M = {DATA_MULTIPLE}. Coverage R({candidate}) is {curve.coverage.mean[candidate]:.2f}, and training takes "

@@ -65,7 +65,7 @@ class SkippedRow:
     reason: str
 
     @property
-    def place(self) -> str:
+    def location(self) -> str:
         """Where the row stands: its line, or its number where there are no lines."""
         return f"row {self.row}" if self.line is None else f"line {self.line}"
 

@@ -100,7 +100,7 @@ class Job:
         name: of its folder; names sort by when the jobs were asked for.
         spec: what it does.
         state: derived from what the folder holds and which processes live.
-        place: how many come before it while it is queued, else 0.
+        jobs_ahead: how many come before it while it is queued, else 0.
         started: when its turn came; None before.
         ended: when it ended; None before, and for a dead one.
     """
@@ -108,7 +108,7 @@ class Job:
     name: str
     spec: JobSpec
     state: JobState
-    place: int
+    jobs_ahead: int
     started: float | None
     ended: float | None
 

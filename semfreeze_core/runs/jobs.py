@@ -38,7 +38,7 @@ from semfreeze_core.storage import digest, disk_errors, write_atomically
 from semfreeze_core.temporary import require_locks
 
 JOBS = ".jobs"  # hidden, so that no listing of runs takes it for one
-_KEPT = 50  # finished jobs whose folders stay
+_MAX_FINISHED = 50  # finished jobs whose folders stay
 _SECONDS_TO_START = 20.0
 
 
@@ -88,8 +88,8 @@ def list_jobs(runs: Path) -> list[Job]:
             continue
         state = job_state(folder / name)
         process, end = read_process(folder / name), read_end(folder / name)
-        place = ahead if state == "queued" else 0
-        jobs.append(Job(name, spec, state, place, process.turn if process else None, end.ended if end else None))
+        jobs_ahead = ahead if state == "queued" else 0
+        jobs.append(Job(name, spec, state, jobs_ahead, process.turn if process else None, end.ended if end else None))
         ahead += state in ("queued", "running")
     return jobs
 
@@ -213,5 +213,5 @@ def _start(folder: Path) -> None:
 
 def _forget_old(runs: Path) -> None:
     finished = [job for job in list_jobs(runs) if job.finished]
-    for job in finished[:-_KEPT]:
+    for job in finished[:-_MAX_FINISHED]:
         shutil.rmtree(runs / JOBS / job.name, ignore_errors=True)

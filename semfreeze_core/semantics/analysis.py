@@ -119,7 +119,7 @@ class _BatchReader:
     """Gathers one batch: deviation and null (M, L + 1, n) on the device, and what else is to be kept."""
 
     def __init__(
-        self, decoder: Decoder, labels: Labels, batch: Batch, kept: KeptStates | None, scores: ScoreStates | None
+        self, decoder: Decoder, labels: Labels, batch: Batch, kept_states: KeptStates | None, scores: ScoreStates | None
     ) -> None:
         self.decoder, self.labels = decoder, labels
         self.label_ids = torch.from_numpy(batch.label_ids).to(decoder.device)
@@ -127,7 +127,7 @@ class _BatchReader:
         self.own_targets = [t.vectors[index] for t in labels.targets]
         shape = (2, len(labels.metrics), len(decoder.layers) + 1, len(batch.label_ids))
         self.values = torch.empty(shape, device=decoder.device)
-        self.flagged = _flagged(batch, kept)
+        self.flagged = _flagged(batch, kept_states)
         rows = [row for row, _, _ in self.flagged]
         self.flagged_rows = torch.tensor(rows, dtype=torch.int64, device=decoder.device)
         self.states: list[Tensor] = []
@@ -162,24 +162,24 @@ class _BatchReader:
             pair = lens_loss_and_null(self.decoder.logits(normalized[part]), self.label_ids[part], share)
             self.values[0, -1, space, part], self.values[1, -1, space, part] = pair
 
-    def hand_over(self, kept: KeptStates | None) -> npt.NDArray[np.float32]:
-        if kept is not None and self.flagged:
+    def hand_over(self, kept_states: KeptStates | None) -> npt.NDArray[np.float32]:
+        if kept_states is not None and self.flagged:
             states = torch.cat(self.states).cpu().numpy()
-            kept.states.update({(e, p): states[:, i] for i, (_, e, p) in enumerate(self.flagged)})
+            kept_states.states.update({(e, p): states[:, i] for i, (_, e, p) in enumerate(self.flagged)})
         if self.scores is not None:
             self.scores.hand_over()
         return self.values.cpu().numpy()
 
 
-def _flagged(batch: Batch, kept: KeptStates | None) -> list[tuple[int, int, int]]:
+def _flagged(batch: Batch, kept_states: KeptStates | None) -> list[tuple[int, int, int]]:
     """(row among the batch's positions, example, position in the example's list) of each state to be kept."""
-    if kept is None:
+    if kept_states is None:
         return []
     starts = np.searchsorted(batch.rows, np.arange(len(batch.examples)))
     return [
         (int(starts[b]) + int(p), example, int(p))
         for b, example in enumerate(batch.examples)
-        for p in kept.keep.get(example, ())
+        for p in kept_states.keep.get(example, ())
     ]
 
 
@@ -191,7 +191,7 @@ def read_traces(
     *,
     stage: str = "Extracting hidden states",
     max_tokens: int | None = None,
-    kept: KeptStates | None = None,
+    kept_states: KeptStates | None = None,
     scores: ScoreStates | None = None,
     progress: Progress = silent,
 ) -> tuple[dict[str, TransitionTrace], ExtractionTally]:
@@ -208,14 +208,14 @@ def read_traces(
     current: list[_BatchReader] = []
 
     def start(batch: Batch) -> SpaceReader:
-        current[:] = [_BatchReader(decoder, labels, batch, kept, scores)]
+        current[:] = [_BatchReader(decoder, labels, batch, kept_states, scores)]
         return current[0].read
 
     batches = stream_batches(
         decoder, examples, positions, start, tally, stage=stage, max_tokens=max_tokens, progress=progress
     )
     for batch in batches:
-        values = current.pop().hand_over(kept)
+        values = current.pop().hand_over(kept_states)
         _check_finite(values, decoder.dtype)
         table[:, :, :, list(batch.examples)] = _by_example(values, batch)
     return {name: _trace(name, table[:, :, m]) for m, name in enumerate(names)}, tally

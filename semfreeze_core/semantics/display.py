@@ -46,17 +46,17 @@ def project_display(
     examples: Sequence[TokenizedExample],
     positions: Sequence[Positions],
     labels: Labels,
-    kept: KeptStates,
+    kept_states: KeptStates,
     seed: int,
 ) -> DisplaySample:
     """Project the kept states and their labels' bases with one joint PCA, and read out what the head says of them."""
-    keys = [*kept.read_out, *sorted(set(kept.states) - set(kept.read_out))]
-    states = np.stack([kept.states[key] for key in keys], axis=1)  # (S, n, d) float16
+    keys = [*kept_states.read_out, *sorted(set(kept_states.states) - set(kept_states.read_out))]
+    states = np.stack([kept_states.states[key] for key in keys], axis=1)  # (S, n, d) float16
     label_ids = np.array([examples[e].input_ids[positions[e][p]] for e, p in keys], dtype=np.int64)
     basis_ids = np.unique(label_ids)
     bases = labels.targets[0].vectors[labels.index[torch.from_numpy(basis_ids)]].cpu().numpy()
     coordinates, basis_coordinates, fractions = _joint_pca(states, bases, seed)
-    top, predicted = _read_out(decoder, states, len(kept.read_out))
+    top, predicted = _read_out(decoder, states, len(kept_states.read_out))
     text = {int(i): tokenizer.decode([int(i)]) for i in {*top.ravel(), *predicted, *label_ids}}
     return DisplaySample(
         coordinates=coordinates,

@@ -50,9 +50,9 @@ class ScoreReader:
     def __init__(self, batch: Batch, states: ScoreStates, device: torch.device) -> None:
         self.batch, self.states = batch, states
         self.starts = np.searchsorted(batch.rows, np.arange(len(batch.examples)))
-        kept = [b for b, example in enumerate(batch.examples) if example in states.keep]
-        self.kept = [batch.examples[b] for b in kept]
-        self.kept_rows = torch.from_numpy(self.starts[kept]).to(device)
+        batch_indices = [b for b, example in enumerate(batch.examples) if example in states.keep]
+        self.selected_examples = [batch.examples[b] for b in batch_indices]
+        self.selected_rows = torch.from_numpy(self.starts[batch_indices]).to(device)
         self.before: Tensor | None = None  # the last space reduced: what enters the next layer
         self.influence: list[Tensor] = []
         self.first: list[Tensor] = []
@@ -61,8 +61,8 @@ class ScoreReader:
         """Take in the next spaces, (S, n, d)."""
         after = raw if self.before is None else torch.cat([self.before, raw])
         self.influence.append(block_influence(after))
-        if self.kept:
-            self.first.append(raw[:, self.kept_rows].float())
+        if self.selected_examples:
+            self.first.append(raw[:, self.selected_rows].float())
         self.before = raw[-1:]
 
     def hand_over(self) -> None:
@@ -71,6 +71,6 @@ class ScoreReader:
         counts = np.diff([*self.starts, len(self.batch.rows)])
         means = np.add.reduceat(influence.astype(np.float64), self.starts, axis=-1) / counts
         self.states.influence[list(self.batch.examples)] = means.T
-        if self.kept:
+        if self.selected_examples:
             first = torch.cat(self.first)[1:].cpu().numpy()  # without space 0, which no layer has made
-            self.states.first.update({example: first[:, i] for i, example in enumerate(self.kept)})
+            self.states.first.update({example: first[:, i] for i, example in enumerate(self.selected_examples)})

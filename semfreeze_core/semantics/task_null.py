@@ -86,15 +86,15 @@ def read_task_null(
     *,
     position_limit: int,
     seed: int,
-    own: OwnReading | None = None,
+    analyzed: OwnReading | None = None,
     max_tokens: int | None = None,
     progress: Progress = silent,
 ) -> tuple[dict[str, SwappedPairs], ExtractionTally]:
     """Read up to 64 prompts with their own and with swapped completions, paired by prompt.
 
     The swapped completions' labels must be among `labels`, which they are when donors come from the same examples and
-    positions are drawn by the donor's row. Where `own` has read a prompt with its own completion at the same positions,
-    as it has of all that have one turn and need no cut, that is taken and not read again.
+    positions are drawn by the donor's row. Where `analyzed` has read a prompt with its own completion at the same
+    positions, as it has of all that have one turn and need no cut, that is taken and not read again.
     """
     drawn = np.random.default_rng(seed).permutation(len(examples))[:NULL_PAIRS].tolist()
     # A lone first token is a BOS or the start of a plain text: no prompt that could be paired with another completion.
@@ -118,7 +118,7 @@ def read_task_null(
     known = {
         row: prompted[i]
         for row, (i, _) in enumerate(partners)
-        if own is not None and own.has(both[row], positions[row], examples, prompted[i])
+        if analyzed is not None and analyzed.has(both[row], positions[row], examples, prompted[i])
     }
     unread = [row for row in range(len(both)) if row not in known]
     traces, tally = read_traces(
@@ -134,8 +134,8 @@ def read_task_null(
     for name, trace in traces.items():
         deviation = np.empty((len(both), trace.deviation.shape[1]), dtype=trace.deviation.dtype)
         deviation[unread] = trace.deviation
-        if own is not None and known:
-            deviation[list(known)] = own.traces[name].deviation[list(known.values())]
+        if analyzed is not None and known:
+            deviation[list(known)] = analyzed.traces[name].deviation[list(known.values())]
         pairs[name] = SwappedPairs(name, deviation[: len(originals)], deviation[len(originals) :])
     return pairs, tally
 

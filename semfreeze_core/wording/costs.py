@@ -310,27 +310,27 @@ def no_fit(gpu: Gpu, total_bytes: int, least_depth: int | None) -> str:
 
 def _changes_text(saving: Saving) -> str:
     """Its changes in words."""
-    words = []
+    changes = []
     for name, value in saving.options:
         match name:
             case "loss":
-                words.append(LOGITS[value])  # type: ignore[index]  # a kind of loss
+                changes.append(LOGITS[value])  # type: ignore[index]  # a kind of loss
             case "prefix_cache":
-                words.append("a prefix cache")
+                changes.append("a prefix cache")
             case "checkpointing":
-                words.append(f"{value} checkpointing")
+                changes.append(f"{value} checkpointing")
             case _:
-                words.append(str(value))
-    return " and ".join([", ".join(words[:-1]), words[-1]] if words[1:] else words)
+                changes.append(str(value))
+    return " and ".join([", ".join(changes[:-1]), changes[-1]] if changes[1:] else changes)
 
 
 def _flags(saving: Saving) -> str:
     """Its options as flags of a command."""
-    words = [
+    flags = [
         f"--{name.replace('_', '-')}" if value is True else f"--{name.replace('_', '-')} {value}"
         for name, value in saving.options
     ]
-    return " ".join(words)
+    return " ".join(flags)
 
 
 def _price(saving: Saving) -> str:

@@ -76,7 +76,7 @@ def race_reason(
     objective: Objective,
     variants: Sequence[RaceVariant],
     chosen: str,
-    told_apart: bool,
+    decided: bool,
     n_eval: int,
     deeper_depth: int | None = None,
 ) -> str:
@@ -86,7 +86,7 @@ def race_reason(
         objective: what the winner is to be good at.
         variants: of the race.
         chosen: name of the winner.
-        told_apart: whether the race could tell.
+        decided: whether the race could tell.
         n_eval: eval examples.
         deeper_depth: that a trial tries from the winner's checkpoint, or None.
     """
@@ -101,7 +101,7 @@ def race_reason(
     asked = objective_text(objective)
     if objective.kind == "time" and (winner.run_seconds or 0.0) > (objective.limit or 0.0):
         why = f"No variant ends within {duration(objective.limit or 0.0)}, so the fastest is taken: {which}."
-    elif told_apart:
+    elif decided:
         why = f"Chosen: {which}, {asked}."
     elif objective.kind == "balanced":
         why = f"The race cannot tell which variant is {asked}. Taken: {which}, the safe choice."

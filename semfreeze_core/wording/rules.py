@@ -13,7 +13,7 @@ from semfreeze_core.wording.plan import no_recommendation
 from semfreeze_core.wording.tables import Column, Table, table
 
 if TYPE_CHECKING:
-    from semfreeze_core.plan.example_picks import ExamplePicks
+    from semfreeze_core.plan.depth_spread import DepthSpread
     from semfreeze_core.plan.opinions import Comparison, Opinion
     from semfreeze_core.plan.slices import Slice
 
@@ -133,8 +133,8 @@ def chosen_examples_sentence(chosen: Slice | None, n: int, depth: int) -> str:
         return f"{counted(n, 'example')} selected: too few to be analyzed on their own, which takes {MIN_SLICE}."
     low, high = chosen.pick
     relation = "deeper" if chosen.contradicts(depth) else "no deeper"
-    picks = f"{low}" if low == high else f"{low} to {high}"
-    return f"Depth {depth} is {relation} than the coverage rule selects for the {n:,} selected examples: {picks}."
+    depths = f"{low}" if low == high else f"{low} to {high}"
+    return f"Depth {depth} is {relation} than the coverage rule selects for the {n:,} selected examples: {depths}."
 
 
 def left_out_groups(n: int) -> str:
@@ -142,39 +142,39 @@ def left_out_groups(n: int) -> str:
     return f"{n} more groups are too small or too many to analyze on their own." if n else ""
 
 
-def picks_sentence(picks: ExamplePicks | None) -> str:
+def depth_spread_sentence(spread: DepthSpread | None) -> str:
     """Whether one depth fits all examples by the paper rule, and what their spread rests on."""
-    if picks is None:
+    if spread is None:
         return "Depths per example: the paper rule has no layer left to search in this model."
-    depths = f"depth {picks.low}" if picks.low == picks.high else f"depths {picks.low} to {picks.high}"
-    spread = f"by the paper rule, {percent(picks.share)} of {counted(len(picks.depths), 'example')} pick {depths}."
-    if picks.verdict == "one depth fits":
-        return f"One depth fits: {spread}"
-    if picks.verdict == "examples differ":
-        return f"Examples differ: {spread} {_at_different_tokens(picks, 'agree')}"
-    spread = f"The spread of picks may be noise: {spread}"
-    if (why := repeatability_reason(picks)) is None:
-        return f"{spread} {_at_different_tokens(picks, 'do not agree significantly')}"
-    return f"{spread} Noise cannot be separated from differences between examples: {why}."
+    depths = f"depth {spread.low}" if spread.low == spread.high else f"depths {spread.low} to {spread.high}"
+    finding = f"by the paper rule, {percent(spread.share)} of {counted(len(spread.depths), 'example')} pick {depths}."
+    if spread.verdict == "one depth fits":
+        return f"One depth fits: {finding}"
+    if spread.verdict == "examples differ":
+        return f"Examples differ: {finding} {_at_different_tokens(spread, 'agree')}"
+    finding = f"The spread of picks may be noise: {finding}"
+    if (why := repeatability_reason(spread)) is None:
+        return f"{finding} {_at_different_tokens(spread, 'do not agree significantly')}"
+    return f"{finding} Noise cannot be separated from differences between examples: {why}."
 
 
-def repeatability_reason(picks: ExamplePicks) -> str | None:
+def repeatability_reason(spread: DepthSpread) -> str | None:
     """Why it is not known whether examples repeat their pick; None where it is."""
-    if math.isfinite(picks.repeatability.estimate):
+    if math.isfinite(spread.repeatability.estimate):
         return None
-    if picks.n_pairs < MIN_SLICE:
-        return f"{picks.n_pairs} of at least {MIN_SLICE} examples have more than one target token"
+    if spread.n_pairs < MIN_SLICE:
+        return f"{spread.n_pairs} of at least {MIN_SLICE} examples have more than one target token"
     return "all first target tokens, or all later ones, pick the same depth"
 
 
-def _at_different_tokens(picks: ExamplePicks, agree: str) -> str:
+def _at_different_tokens(spread: DepthSpread, agree: str) -> str:
     return (
-        f"Over {counted(picks.n_pairs, 'example')}, the picks at the first target token and at the later ones {agree}: "
-        f"rank correlation {interval_with_ci(picks.repeatability, 2)}."
+        f"Over {counted(spread.n_pairs, 'example')}, the picks at the first target token and at the later ones "
+        f"{agree}: rank correlation {interval_with_ci(spread.repeatability, 2)}."
     )
 
 
-def picks_counts(picks: ExamplePicks) -> str:
+def depth_counts_sentence(spread: DepthSpread) -> str:
     """How many examples pick each depth, for those that any example picks."""
-    counts = [f"{depth}: {count:,}" for depth, count in enumerate(picks.counts) if count]
+    counts = [f"{depth}: {count:,}" for depth, count in enumerate(spread.counts) if count]
     return f"Examples per depth: {', '.join(counts)}."

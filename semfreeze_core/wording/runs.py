@@ -210,8 +210,8 @@ def analysis_command(manifest: RunManifest, folder: Path | str) -> list[str]:
         "scores": (",".join(name for name in manifest.scores_to_come if name != "spectrum"), ""),
     }
     options |= {name: str(value) for name, (value, default) in changed.items() if value != default}
-    words = [f"--{name}={value}" for name, value in options.items() if value is not None]
-    return ["analyze", *words, *(() if settings.add_eos else ("--no-eos",)), f"--out={folder}"]
+    flags = [f"--{name}={value}" for name, value in options.items() if value is not None]
+    return ["analyze", *flags, *(() if settings.add_eos else ("--no-eos",)), f"--out={folder}"]
 
 
 def scores_to_come_sentence(manifest: RunManifest, folder: Path | str) -> str:

@@ -52,8 +52,8 @@ def padding_note(at_random: int, by_length: int) -> str:
 
 def look_sentence(look: Look) -> str:
     """What a trial gave that decides whether a finetune freezes deeper."""
-    kept = "Freezing deeper loses too much, or the trial cannot tell. It continues as before"
-    decided = "Freezing deeper loses nothing, so it does from there on" if look.deeper else kept
+    unchanged = "Freezing deeper loses too much, or the trial cannot tell. It continues as before"
+    decided = "Freezing deeper loses nothing, so it does from there on" if look.deeper else unchanged
     return (
         f"Trial after step {look.step:,}: {LOOK_STEPS} steps give eval loss {number(look.wide_loss)} as it trains now, "
         f"{nats(look.deep_loss)} frozen deeper. {decided}."

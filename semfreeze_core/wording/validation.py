@@ -62,14 +62,14 @@ def _verdict_reason(report: ValidationReport, budget: Budget) -> str:
     if planned is None or full is None or not (set(planned.seeds) & set(full.seeds)):
         reason = report.reasons[budget]
         return f"{reason[:1].upper()}{reason[1:]}."
-    kept = _kept(planned, budget)
-    if kept.estimate is None:
+    reduction = _reduction_share(planned, budget)
+    if reduction.estimate is None:
         return (
             f"Full finetuning's own loss reduction, {interval_with_ci(full.improvement)} nats per example, is not "
             "significant, so there is nothing to compare with."
         )
     required = percent(1 - report.settings.margin)
-    share = percent_with_ci(kept, more=f"required: {required}").replace(
+    share = percent_with_ci(reduction, more=f"required: {required}").replace(
         " (", " of full finetuning's loss reduction (", 1
     )
     if report.verdicts[budget] != "undecided":
@@ -80,7 +80,7 @@ def _verdict_reason(report: ValidationReport, budget: Budget) -> str:
     return f"{share}. The data do not decide; add seeds or eval examples."
 
 
-def _kept(arm: ArmSummary, budget: Budget) -> IntervalEntry:
+def _reduction_share(arm: ArmSummary, budget: Budget) -> IntervalEntry:
     return arm.improvement_kept if budget == "steps" else arm.improvement_kept_compute
 
 
@@ -120,7 +120,7 @@ def short_verdicts(report: ValidationReport) -> str:
     planned = report.arms.get("planned")
     shares = []
     for budget, verdict in report.verdicts.items():
-        share = "" if planned is None else percent_interval(_kept(planned, budget))
+        share = "" if planned is None else percent_interval(_reduction_share(planned, budget))
         shares.append(f"{share if share != MISSING else ''} {same(budget)} ({shown_verdict(verdict)})".strip())
     return f"{depth}: {', '.join(shares)}"
 
@@ -167,19 +167,19 @@ def evidence_text(badge: Badge, reports: Mapping[str, ValidationReport], depth: 
     """
     tested = list(finished_at(reports, depth).values())
     if tested:
-        return " ".join(map(_kept_sentence, tested))
+        return " ".join(map(_share_sentence, tested))
     text = "Short finetunes of several variants chose it." if badge == "checked" else "No finetune has confirmed it."
     depths = validated_depths(reports)
     return f"{text} Validated depths: {', '.join(map(str, depths))}." if depths else text
 
 
-def _kept_sentence(report: ValidationReport) -> str:
+def _share_sentence(report: ValidationReport) -> str:
     planned, parts = report.arms.get("planned"), []
     of_what = " of full finetuning's loss reduction"
     for budget, verdict in report.verdicts.items():
-        share = MISSING if planned is None else percent_interval(_kept(planned, budget))
-        kept = "unknown" if share == MISSING else f"{share}{of_what}"
-        parts.append(f"{same(budget).capitalize()}: {kept}, {shown_verdict(verdict)}.")
+        share = MISSING if planned is None else percent_interval(_reduction_share(planned, budget))
+        share_text = "unknown" if share == MISSING else f"{share}{of_what}"
+        parts.append(f"{same(budget).capitalize()}: {share_text}, {shown_verdict(verdict)}.")
         of_what = ""  # said once
     return " ".join([*parts, f"{CI}, {sample_size(report)}."])
 
@@ -306,14 +306,16 @@ def switch_sentence(name: str, switch: DepthSwitch) -> str:
 def rate_lines(report: ValidationReport) -> list[str]:
     """How the variants' learning rates were chosen, and all that were tried."""
     searches = {name: arm.rate_search for name, arm in report.arms.items()}
-    found = {name: search for name, search in searches.items() if search is not None}
-    return [rates_line(searches), *(f"{name}: {search_line(search)}" for name, search in found.items())]
+    searched = {name: search for name, search in searches.items() if search is not None}
+    return [rates_line(searches), *(f"{name}: {search_line(search)}" for name, search in searched.items())]
 
 
 def best_checkpoint_sentence(report: ValidationReport) -> str | None:
     """Loss reductions where each variant is stopped at its own lowest loss; None where evaluations were not kept."""
-    kept = {name: arm.improvement_kept_stopped for name, arm in report.arms.items() if name != "full"}
-    shares = [f"{name} {percent_with_ci(share)}" for name, share in kept.items() if share.estimate is not None]
+    share_by_variant = {name: arm.improvement_kept_stopped for name, arm in report.arms.items() if name != "full"}
+    shares = [
+        f"{name} {percent_with_ci(share)}" for name, share in share_by_variant.items() if share.estimate is not None
+    ]
     if not shares:
         return None
     return (

@@ -29,6 +29,7 @@ from semfreeze_core.finetune.model.network import build_network
 from semfreeze_core.finetune.prefix.cache import build_prefix_cache
 from semfreeze_core.progress import silent
 from tests.benchmarks.gpu_parts import Session, Variant, train, variants
+from tests.benchmarks.recorded import recorded_now
 
 ROUNDS = 20
 
@@ -126,6 +127,7 @@ def main() -> None:
     print(
         json.dumps(
             {
+                "recorded": recorded_now(),
                 "asked": vars(asked),
                 "torch": torch.__version__,
                 "threads": torch.get_num_threads(),

@@ -44,18 +44,18 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=RESULTS)
     asked = parser.parse_args()
     load = os.getloadavg()[0]
-    with TemporaryDirectory() as place, served(Path(place)) as address:
-        found = measure(address, Path(place), asked.sessions, asked.reruns)
-    found = {"machine": {"cores": os.cpu_count(), "load_before": load}, "sessions": asked.sessions, **found}
-    write_atomically(asked.out, json.dumps(found, indent=1) + "\n")
-    print(json.dumps(found, indent=1))
+    with TemporaryDirectory() as folder, served(Path(folder)) as address:
+        measured = measure(address, Path(folder), asked.sessions, asked.reruns)
+    measured = {"machine": {"cores": os.cpu_count(), "load_before": load}, "sessions": asked.sessions, **measured}
+    write_atomically(asked.out, json.dumps(measured, indent=1) + "\n")
+    print(json.dumps(measured, indent=1))
 
 
-def measure(address: str, place: Path, n_sessions: int, n_reruns: int) -> dict[str, object]:
-    """Everything, on a server that listens there on the runs in `place`."""
-    runs = place / "runs"
+def measure(address: str, folder: Path, n_sessions: int, n_reruns: int) -> dict[str, object]:
+    """Everything, on a server that listens there on the runs in `folder`."""
+    runs = folder / "runs"
     os.environ["PYTHONPATH"] = STAND_STILL
-    held = [HeldCommand(place / f"held-{i}") for i in range(2)]
+    held = [HeldCommand(folder / f"held-{i}") for i in range(2)]
     for command in held:
         command.submit(runs)
     held[0].wait_until_it_works()
@@ -116,14 +116,14 @@ def _together(windows: list[Page], act: Callable[[Page], None], said: str) -> di
 
 def _memory(window: Page, server: psutil.Process, n_reruns: int) -> dict[str, float]:
     """The server's resident size by number of slider moves."""
-    slider, found = window.get_by_role("slider", name="Freeze depth k"), {}
+    slider, memory = window.get_by_role("slider", name="Freeze depth k"), {}
     for n in range(n_reruns + 1):
         if n % (n_reruns // 4) == 0:
-            found[str(n)] = round(server.memory_info().rss / 2**20, 1)
+            memory[str(n)] = round(server.memory_info().rss / 2**20, 1)
         depth = 10 if n % 2 == 0 else 11
         slider.press("ArrowLeft" if n % 2 == 0 else "ArrowRight")
         window.wait_for_function(f"{SAID}?.includes('Freezing {depth} ')")
-    return found
+    return memory
 
 
 if __name__ == "__main__":

@@ -229,8 +229,8 @@ def lasso(context: BrowserContext, address: str, repeats: int, taken: dict[str, 
             page.mouse.move(*corner, steps=5)
         page.mouse.up()
         taken["lasso"].append(page.evaluate("window.lassoed"))
-        told = page.get_by_text("selected of 1,000 shown positions").first.inner_text()
-        taken["lasso, points"].append(int(told.split()[0]))
+        caption = page.get_by_text("selected of 1,000 shown positions").first.inner_text()
+        taken["lasso, points"].append(int(caption.split()[0]))
         page.get_by_role("button", name="Clear selection").click()
         settle(page)
     page.close()
@@ -266,16 +266,16 @@ def main() -> None:
     load.append(os.getloadavg()[0])
 
     measured = {name: summary(name, values) for name, values in taken.items()}
-    told = {
+    document = {
         "machine": {"cores": os.cpu_count(), "architecture": platform.machine(), "load_before_and_after": load},
         "versions": {"python": platform.python_version(), "chromium": version}
         | {name: importlib.metadata.version(name) for name in PACKAGES},
         "measured": measured,
     }
-    write_atomically(chosen.out, json.dumps(told, indent=1) + "\n")
-    for name, found in measured.items():
-        values = "  ".join(f"{key} {found[key]:6.2f}" for key in ("median", "min", "max"))
-        print(f"{name:22} n {found['n']:2}  {values}  {found['unit']}")
+    write_atomically(chosen.out, json.dumps(document, indent=1) + "\n")
+    for name, milliseconds in measured.items():
+        values = "  ".join(f"{key} {milliseconds[key]:6.2f}" for key in ("median", "min", "max"))
+        print(f"{name:22} n {milliseconds['n']:2}  {values}  {milliseconds['unit']}")
     print(f"load {load[0]:.1f} before, {load[1]:.1f} after, on {os.cpu_count()} cores")
 
 

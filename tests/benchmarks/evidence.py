@@ -125,10 +125,12 @@ def keep(task: Task, model_name: str, reading: Run, shuffled: Run, report: Valid
                         steps=run.steps,
                     )
                 )
-    picks, coverage, low, verdicts = {}, {}, {}, dict[str, str]()
+    depths, coverage, low, verdicts = {}, {}, {}, dict[str, str]()
     for metric in METRICS:
-        found = candidates_of(gather_opinions(reading, metric=metric))
-        picks[metric] = {name: Pick(depth=pick.depth, recommended=pick.recommended) for name, pick in found.items()}
+        candidates = candidates_of(gather_opinions(reading, metric=metric))
+        depths[metric] = {
+            name: Pick(depth=pick.depth, recommended=pick.recommended) for name, pick in candidates.items()
+        }
         curve = curve_of(reading, metric)
         coverage[metric] = _or_none(curve.coverage.mean)
         low[metric] = _or_none(lower_coverage(curve.coverage_replicates))
@@ -145,7 +147,7 @@ def keep(task: Task, model_name: str, reading: Run, shuffled: Run, report: Valid
         before=[round(x, 5) for x in report.baseline.item_losses],
         cells=cells,
         n_cells_asked=len(report.settings.arms) * len(report.settings.seeds),
-        picks=picks,
+        picks=depths,
         coverage=coverage,
         coverage_low=low,
         verdicts=verdicts,

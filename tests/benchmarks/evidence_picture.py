@@ -13,7 +13,7 @@ from tests.benchmarks.evidence_regret import losses_by_depth
 from tests.benchmarks.evidence_report import BUDGETS, counted, read_all
 from tests.browser.served import chromium
 
-PLACE = Path(__file__).parents[2] / ".github" / "pictures" / "evidence.png"
+PICTURE = Path(__file__).parents[2] / ".github" / "pictures" / "evidence.png"
 
 
 def draw_evidence(tasks: list[TaskCells]) -> go.Figure:
@@ -24,12 +24,12 @@ def draw_evidence(tasks: list[TaskCells]) -> go.Figure:
         for budget, color in zip(BUDGETS, (TRAINED, OTHERS[0]), strict=True):
             losses = losses_by_depth(task, budget)
             draws = draw(*losses[0].shape)
-            kept = {depth: improvement_kept(before, losses[0], after, draws) for depth, after in losses.items()}
+            shares = {depth: improvement_kept(before, losses[0], after, draws) for depth, after in losses.items()}
             figure.add_scatter(
-                x=list(kept), y=[100 * k.estimate for k in kept.values()],
+                x=list(shares), y=[100 * k.estimate for k in shares.values()],
                 error_y={
-                    "array": [100 * (k.high - k.estimate) for k in kept.values()],
-                    "arrayminus": [100 * (k.estimate - k.low) for k in kept.values()],
+                    "array": [100 * (k.high - k.estimate) for k in shares.values()],
+                    "arrayminus": [100 * (k.estimate - k.low) for k in shares.values()],
                 },
                 name=f"at equal {budget}", legendgroup=budget, showlegend=column == 1, mode="lines+markers",
                 line={"color": color}, row=1, col=column,
@@ -40,9 +40,9 @@ def draw_evidence(tasks: list[TaskCells]) -> go.Figure:
             ("half", task.n_layers // 2, "right", 93),
         ):
             if depth is not None:
-                place = {"row": 1, "col": column}
-                figure.add_vline(x=depth, line={"color": INK, "dash": "dot", "width": 1}, **place)
-                figure.add_annotation(x=depth, y=height, text=f" {name} ", showarrow=False, xanchor=side, **place)
+                subplot = {"row": 1, "col": column}
+                figure.add_vline(x=depth, line={"color": INK, "dash": "dot", "width": 1}, **subplot)
+                figure.add_annotation(x=depth, y=height, text=f" {name} ", showarrow=False, xanchor=side, **subplot)
     figure.update_xaxes(title_text="freeze depth k of 30")
     figure.update_yaxes(title_text="share of full finetuning's improvement, %", col=1)
     legend = {"orientation": "h", "y": -0.2}
@@ -57,8 +57,8 @@ def main() -> None:
         window = browser.new_page(device_scale_factor=2, viewport={"width": 1600, "height": 460})
         window.set_content(page)
         window.locator(".main-svg").first.wait_for()
-        window.locator(".js-plotly-plot").screenshot(path=PLACE)
-    print(PLACE)
+        window.locator(".js-plotly-plot").screenshot(path=PICTURE)
+    print(PICTURE)
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ def pilot_rows(tasks: list[TaskCells], losses_of: Losses, at_depth: At) -> list[
         "|---:|---:|" + "---|" * len(tasks) + "---:|---:|",
     ]
     for share in FIRST_SHARES:
-        cells, own, halves, costs = [], [], [], []
+        cells, regrets, halves, costs = [], [], [], []
         for task in tasks:
             seeds = sorted({cell.seed for cell in task.cells})
             losses = losses_of(task, "compute")
@@ -35,21 +35,21 @@ def pilot_rows(tasks: list[TaskCells], losses_of: Losses, at_depth: At) -> list[
                 cells.append("one seed")
                 continue
             picked = []
-            for place, seed in enumerate(seeds[: len(next(iter(losses.values())))]):
+            for index, seed in enumerate(seeds[: len(next(iter(losses.values())))]):
                 depth, cost = race(task, seed, share)
-                held = {k: np.delete(v, place, axis=0) for k, v in losses.items()}
+                held = {k: np.delete(v, index, axis=0) for k, v in losses.items()}
                 gained = {k: float((np.array(task.before) - v).mean()) for k, v in held.items()}
                 best = max(gained.values())
                 half = float((np.array(task.before) - at_depth(held, task.n_layers // 2)[0]).mean())
-                own.append((best - gained[depth]) / best)
+                regrets.append((best - gained[depth]) / best)
                 halves.append((best - half) / best)
                 costs.append(cost)
                 picked.append(depth)
             cells.append(", ".join(map(str, picked)))
-        if own:
+        if regrets:
             lines.append(
-                f"| {100 * share:.0f} % | {np.mean(costs):.2f} | {' | '.join(cells)} | {100 * np.mean(own):.1f} % | "
-                f"{100 * np.mean(halves):.1f} % |"
+                f"| {100 * share:.0f} % | {np.mean(costs):.2f} | {' | '.join(cells)} | "
+                f"{100 * np.mean(regrets):.1f} % | {100 * np.mean(halves):.1f} % |"
             )
     return lines
 

@@ -12,24 +12,24 @@ from semfreeze_core.records.gain import Interval
 from tests.benchmarks.evidence_cells import Cell, TaskCells
 
 # Where runs are read: the two budgets, and each run where its own loss is lowest on the way to equal compute.
-Place = Literal["compute", "steps", "stopped"]
-OWN = ("coverage", "paper", "compute")
+EvaluationPoint = Literal["compute", "steps", "stopped"]
+PER_METRIC = ("coverage", "paper", "compute")
 
 
-def losses_by_depth(task: TaskCells, place: Place) -> dict[int, Floats]:
+def losses_by_depth(task: TaskCells, point: EvaluationPoint) -> dict[int, Floats]:
     """Losses (n_seeds, n_items) by depth, on the seeds that all depths have; none where readings were not kept."""
-    if place == "stopped" and not all(cell.readings for cell in task.cells):
+    if point == "stopped" and not all(cell.readings for cell in task.cells):
         return {}
     depths = {cell.freeze_depth for cell in task.cells}
     whole = [s for s in task.settings.seeds if {c.freeze_depth for c in task.cells if c.seed == s} == depths]
     if not whole or len(depths) < len(task.settings.arms):
         return {}
-    by_cell = {(cell.freeze_depth, cell.seed): _losses(cell, place) for cell in task.cells}
+    by_cell = {(cell.freeze_depth, cell.seed): _losses(cell, point) for cell in task.cells}
     return {depth: np.array([by_cell[depth, seed] for seed in whole]) for depth in sorted(depths)}
 
 
-def _losses(cell: Cell, place: Place) -> Floats:
-    return stopped(np.array(cell.readings)) if place == "stopped" else np.array(cell.losses[place])
+def _losses(cell: Cell, point: EvaluationPoint) -> Floats:
+    return stopped(np.array(cell.readings)) if point == "stopped" else np.array(cell.losses[point])
 
 
 def at_depth(losses: dict[int, Floats], depth: int) -> tuple[Floats, bool]:
@@ -44,19 +44,19 @@ def at_depth(losses: dict[int, Floats], depth: int) -> tuple[Floats, bool]:
     return (1 - share) * losses[below] + share * losses[above], False
 
 
-def picks(task: TaskCells) -> Iterator[tuple[str, int, bool]]:
+def selections(task: TaskCells) -> Iterator[tuple[str, int, bool]]:
     """Every rule and score of every deviation once: its name, its depth, and whether it recommends it.
 
     Beside them stand three that read nothing: full finetuning, half, and two thirds.
     """
-    seen = set()
-    for metric, found in task.picks.items():
-        for name, pick in found.items():
-            own = name in OWN
-            if name == "half" or pick.depth is None or (not own and name in seen):
+    names = set()
+    for metric, rule_picks in task.picks.items():
+        for name, pick in rule_picks.items():
+            per_metric = name in PER_METRIC
+            if name == "half" or pick.depth is None or (not per_metric and name in names):
                 continue
-            seen.add(name)
-            yield f"{name} ({metric})" if own else name, pick.depth, pick.recommended
+            names.add(name)
+            yield f"{name} ({metric})" if per_metric else name, pick.depth, pick.recommended
     yield "full finetuning", 0, True
     yield "half", task.n_layers // 2, True
     yield "two thirds", 2 * task.n_layers // 3, True
@@ -70,8 +70,8 @@ class TaskRegret:
         place: where.
     """
 
-    def __init__(self, task: TaskCells, place: Place) -> None:
-        self._before, self._losses = np.array(task.before), losses_by_depth(task, place)
+    def __init__(self, task: TaskCells, point: EvaluationPoint) -> None:
+        self._before, self._losses = np.array(task.before), losses_by_depth(task, point)
         gained = {depth: float((self._before - after).mean()) for depth, after in self._losses.items()}
         self._best = self._losses[max(gained, key=gained.__getitem__)]
         self._draws: Draws = draw(*self._best.shape)
@@ -92,7 +92,7 @@ class TaskRegret:
         return at_depth(self._losses, depth)[0]
 
 
-def regret_table(tasks: list[TaskCells], place: Place) -> list[str]:
+def regret_table(tasks: list[TaskCells], point: EvaluationPoint) -> list[str]:
     """Each rule's mean regret over tasks, its difference to half's, and every task's, as Markdown."""
     names = [task.task for task in tasks]
     lines = [
@@ -101,27 +101,30 @@ def regret_table(tasks: list[TaskCells], place: Place) -> list[str]:
     ]
     rows: dict[str, list[tuple[Interval, Interval, str]]] = {}
     for task in tasks:
-        found, half = TaskRegret(task, place), task.n_layers // 2
-        for name, depth, recommended in picks(task):
-            told = f"{'' if found.measured(depth) else '~'}{depth}{'' if recommended else ' (abstains)'}"
-            rows.setdefault(name, []).append((found.of(depth), found.beyond(depth, half), told))
+        task_regret, half = TaskRegret(task, point), task.n_layers // 2
+        for name, depth, recommended in selections(task):
+            depth_text = f"{'' if task_regret.measured(depth) else '~'}{depth}{'' if recommended else ' (abstains)'}"
+            rows.setdefault(name, []).append((task_regret.of(depth), task_regret.beyond(depth, half), depth_text))
     whole = {name: row for name, row in rows.items() if len(row) == len(tasks)}
-    for name in sorted(whole, key=lambda name: mean_of([own for own, _, _ in whole[name]]).estimate):
-        own, beyond = mean_of([own for own, _, _ in whole[name]]), mean_of([b for _, b, _ in whole[name]])
-        cells = [f"{told}: {100 * regret.estimate:.1f} %" for regret, _, told in whole[name]]
-        lines.append(f"| {name} | {100 * own.estimate:.1f} % | {percents(beyond, 1)} | {' | '.join(cells)} |")
+    for name in sorted(whole, key=lambda name: mean_of([row[0] for row in whole[name]]).estimate):
+        whole_regret, beyond = (
+            mean_of([row[0] for row in whole[name]]),
+            mean_of([row[1] for row in whole[name]]),
+        )
+        cells = [f"{depth_text}: {100 * regret.estimate:.1f} %" for regret, _, depth_text in whole[name]]
+        lines.append(f"| {name} | {100 * whole_regret.estimate:.1f} % | {percents(beyond, 1)} | {' | '.join(cells)} |")
     return lines
 
 
-def mean_of(found: list[Interval]) -> Interval:
+def mean_of(intervals: list[Interval]) -> Interval:
     """Mean of independent estimates, their half widths added in squares."""
-    half = float(np.sqrt(np.sum([((f.high - f.low) / 2) ** 2 for f in found]))) / len(found)
-    middle = float(np.mean([f.estimate for f in found]))
+    half = float(np.sqrt(np.sum([((f.high - f.low) / 2) ** 2 for f in intervals]))) / len(intervals)
+    middle = float(np.mean([f.estimate for f in intervals]))
     return Interval(middle, middle - half, middle + half)
 
 
-def percents(found: Interval, digits: int = 0) -> str:
+def percents(interval: Interval, digits: int = 0) -> str:
     """An interval in percent; a dash where it is not known."""
-    if not np.isfinite(found.estimate):
+    if not np.isfinite(interval.estimate):
         return "—"
-    return f"{100 * found.estimate:.{digits}f} % [{100 * found.low:.{digits}f}, {100 * found.high:.{digits}f}]"
+    return f"{100 * interval.estimate:.{digits}f} % [{100 * interval.low:.{digits}f}, {100 * interval.high:.{digits}f}]"

@@ -16,33 +16,33 @@ from semfreeze_core.records.validation import Budget
 from semfreeze_core.storage import write_atomically
 from tests.benchmarks.evidence_cells import TaskCells
 from tests.benchmarks.evidence_pilots import pilot_rows
-from tests.benchmarks.evidence_regret import Place, at_depth, losses_by_depth, percents, regret_table
+from tests.benchmarks.evidence_regret import EvaluationPoint, at_depth, losses_by_depth, percents, regret_table
 from tests.benchmarks.evidence_settings import settings_lines
 
 RESULTS = Path(__file__).parent / "results" / "evidence"
-PLACE = Path(__file__).parent / "evidence.md"
+REPORT_PATH = Path(__file__).parent / "evidence.md"
 BUDGETS: tuple[Budget, ...] = ("compute", "steps")
 
 
 def read_all(folder: Path = RESULTS) -> list[TaskCells]:
     """Every task's cells, those with at least one whole seed."""
-    found = [TaskCells.model_validate_json(path.read_text()) for path in sorted(folder.glob("*.json"))]
-    return [task for task in found if losses_by_depth(task, "steps")]
+    tasks = [TaskCells.model_validate_json(path.read_text()) for path in sorted(folder.glob("*.json"))]
+    return [task for task in tasks if losses_by_depth(task, "steps")]
 
 
-def whole(found: list[TaskCells]) -> list[TaskCells]:
+def whole(tasks: list[TaskCells]) -> list[TaskCells]:
     """Tasks of the embedded model with seeds enough for a verdict, and no contrary case."""
-    return [task for task in found if not task.contrary and not task.model and _seeds(task) >= MIN_SEEDS]
+    return [task for task in tasks if not task.contrary and not task.model and _seeds(task) >= MIN_SEEDS]
 
 
-def counted(found: list[TaskCells]) -> list[TaskCells]:
+def counted(tasks: list[TaskCells]) -> list[TaskCells]:
     """Those that the main means are over: every example is met once at most in full finetuning's steps."""
-    return [task for task in whole(found) if passes(task) <= 1]
+    return [task for task in whole(tasks) if passes(task) <= 1]
 
 
-def repeated(found: list[TaskCells]) -> list[TaskCells]:
+def repeated(tasks: list[TaskCells]) -> list[TaskCells]:
     """Those of few examples, which finetunes pass over again and again; means over them stand apart."""
-    return [task for task in whole(found) if passes(task) > 1]
+    return [task for task in whole(tasks) if passes(task) > 1]
 
 
 def passes(task: TaskCells) -> float:
@@ -55,24 +55,24 @@ def depth_table(task: TaskCells) -> list[str]:
     """Improvement and share of full finetuning's at every swept depth."""
     before = np.array(task.before)
     head = "freeze|FLOP at equal steps|predicted R(k)|nats gained at equal compute|share of full's|share at equal steps"
-    places: list[Place] = [*BUDGETS]
+    places: list[EvaluationPoint] = [*BUDGETS]
     if losses_by_depth(task, "stopped"):
         head += "|share, each stopped at its lowest"
         places.append("stopped")
     lines = [f"| {' | '.join(head.split('|'))} |", "|---:" * (len(head.split("|"))) + "|"]
-    shares = {place: _shares(before, losses_by_depth(task, place)) for place in places}
+    shares = {point: _shares(before, losses_by_depth(task, point)) for point in places}
     price = {cell.freeze_depth: cell.relative_flop for cell in task.cells}
     for depth, after in losses_by_depth(task, "compute").items():
         coverage = task.coverage["semantic"][depth]
         gained = improvement(before, after, draw(*after.shape))
-        told = [
+        columns = [
             f"{depth}",
             f"{100 * price[depth]:.0f} %",
             "—" if coverage is None else f"{100 * coverage:.0f} %",
             f"{gained.estimate:.3f} [{gained.low:.3f}, {gained.high:.3f}]",
-            *(percents(shares[place][depth]) for place in places),
+            *(percents(shares[point][depth]) for point in places),
         ]
-        lines.append(f"| {' | '.join(told)} |")
+        lines.append(f"| {' | '.join(columns)} |")
     return lines
 
 
@@ -84,8 +84,8 @@ def task_lines(task: TaskCells) -> list[str]:
     whose = f" ({task.model})" if task.model else ""
     candidates = [
         f"{metric} {pick.depth}{'' if pick.recommended else ' (abstains)'}"
-        for metric, found in task.picks.items()
-        for pick in [found["coverage"]]
+        for metric, rule_picks in task.picks.items()
+        for pick in [rule_picks["coverage"]]
     ]
     return [
         f"## {task.task}{whose}: {task.about}",
@@ -133,19 +133,19 @@ def few_examples_lines(tasks: list[TaskCells]) -> list[str]:
         f"{deepest:.0f} times. Stopped: every run is read where its loss is lowest, by the other half of the items.",
         "",
     ]
-    places: list[Place] = [*BUDGETS, "stopped"]
-    for place in places:
-        shown = [task for task in tasks if losses_by_depth(task, place)]
+    places: list[EvaluationPoint] = [*BUDGETS, "stopped"]
+    for point in places:
+        shown = [task for task in tasks if losses_by_depth(task, point)]
         if shown:
-            told = "stopped at the lowest reading" if place == "stopped" else f"at equal {place}"
-            lines += [f"Regret {told}:", "", *regret_table(shown, place), ""]
+            heading = "stopped at the lowest reading" if point == "stopped" else f"at equal {point}"
+            lines += [f"Regret {heading}:", "", *regret_table(shown, point), ""]
     return lines
 
 
-def report(found: list[TaskCells]) -> str:
+def report(all_tasks: list[TaskCells]) -> str:
     """The whole document."""
-    tasks = counted(found)
-    ran, asked = sum(len(t.cells) for t in found), sum(t.n_cells_asked for t in found)
+    tasks = counted(all_tasks)
+    ran, asked = sum(len(t.cells) for t in all_tasks), sum(t.n_cells_asked for t in all_tasks)
     one = tasks[0].settings
     lines = [
         "# Evidence: is the recommendation any good?",
@@ -163,16 +163,16 @@ def report(found: list[TaskCells]) -> str:
         f"model, and a task of fewer than {MIN_SEEDS} seeds stand beside them and count in none.",
         "",
     ]
-    for task in (*tasks, *(task for task in found if task not in tasks)):
+    for task in (*tasks, *(task for task in all_tasks if task not in tasks)):
         lines += task_lines(task)
     for budget in BUDGETS:
         lines += [f"## Regret at equal {budget}", "", "What the best swept depth gained more, over its gain.", ""]
         lines += [*regret_table(tasks, budget), ""]
-        for task in found:
-            if task not in whole(found) and not task.contrary:
+        for task in all_tasks:
+            if task not in whole(all_tasks) and not task.contrary:
                 named = ", ".join(word for word in (task.task, task.model) if word)
                 lines += [f"{named}:", "", *regret_table([task], budget), ""]
-    lines += few_examples_lines(repeated(found))
+    lines += few_examples_lines(repeated(all_tasks))
     lines += [
         "## Other settings",
         "",
@@ -197,5 +197,5 @@ def _shares(before: Floats, losses: dict[int, Floats]) -> dict[int, Interval]:
 
 
 if __name__ == "__main__":
-    write_atomically(PLACE, report(read_all()))
-    print(PLACE.read_text())
+    write_atomically(REPORT_PATH, report(read_all()))
+    print(REPORT_PATH.read_text())

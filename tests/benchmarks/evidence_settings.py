@@ -52,12 +52,12 @@ def settings_lines(tasks: list[TaskCells], budget: Budget) -> list[str]:
     lines = ["| task | best on the others (deviation, w, tau) | its pick | shipped pick | regret less the shipped |",
              "|---|---|---:|---:|---:|"]  # fmt: skip
     apart = []
-    for place, task in enumerate(tasks):
-        best = min(table, key=lambda s: (float(np.delete(table[s], place).mean()), s != SHIPPED))
-        own, shipped = pick(task, best), pick(task, SHIPPED)
-        apart.append(regrets[task.task].beyond(own, shipped))
-        told = f"{best.metric}, {best.weight:g}, {best.tau:g}"
-        lines.append(f"| {task.task} | {told} | {own} | {shipped} | {percents(apart[-1], 1)} |")
+    for index, task in enumerate(tasks):
+        best = min(table, key=lambda s: (float(np.delete(table[s], index).mean()), s != SHIPPED))
+        depth, shipped = pick(task, best), pick(task, SHIPPED)
+        apart.append(regrets[task.task].beyond(depth, shipped))
+        settings = f"{best.metric}, {best.weight:g}, {best.tau:g}"
+        lines.append(f"| {task.task} | {settings} | {depth} | {shipped} | {percents(apart[-1], 1)} |")
     lines += [f"| mean | | | | {percents(mean_of(apart), 1)} |", ""]
     other = [regrets[t.task].beyond(pick(t, SHIPPED._replace(metric="logit_z")), pick(t, SHIPPED)) for t in tasks]
     compute = [regrets[t.task].beyond(t.picks["semantic"]["compute"].depth or 0, pick(t, SHIPPED)) for t in tasks]

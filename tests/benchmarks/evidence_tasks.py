@@ -60,13 +60,13 @@ def remapped_words(_: Path, made: Path) -> tuple[str, str]:
     names = ("support_intents_train", "support_intents_eval")
     files = {n: [json.loads(row) for row in Path(resolve_data(f"sample:{n}")).read_text().splitlines()] for n in names}
     messages = [row["prompt"].removesuffix("\nIntent:").removeprefix("Message: ") for f in files.values() for row in f]
-    words = sorted({word.lower() for message in messages for word in _WORD.findall(message)})
-    meaning = dict(zip(words, Dice(0).shuffled(words), strict=True))
+    vocabulary = sorted({word.lower() for message in messages for word in _WORD.findall(message)})
+    meaning = dict(zip(vocabulary, Dice(0).shuffled(vocabulary), strict=True))
     made.mkdir(parents=True, exist_ok=True)
     for name, rows in files.items():
         for row in rows:
             message = row["prompt"].removesuffix("\nIntent:").removeprefix("Message: ")
-            swapped = _WORD.sub(lambda found: meaning[found[0].lower()], message)
+            swapped = _WORD.sub(lambda match: meaning[match[0].lower()], message)
             row["prompt"] = f"Message: {swapped}\nIntent:"
         text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
         write_atomically(made / f"remapped_{name}.jsonl", text)
@@ -98,22 +98,22 @@ def few(files: Callable[[Path, Path], tuple[str, str]], n: int) -> Callable[[Pat
         source = Path(resolve_data(train))
         rows = source.read_text(encoding="utf-8").splitlines(keepends=True)
         folder.mkdir(parents=True, exist_ok=True)
-        place = folder / f"{n}_{source.name}"
-        write_atomically(place, "".join(Dice(0).shuffled(rows)[:n]))
-        return str(place), evaluation
+        path = folder / f"{n}_{source.name}"
+        write_atomically(path, "".join(Dice(0).shuffled(rows)[:n]))
+        return str(path), evaluation
 
     return made
 
 
-def shuffled_completions(data: str, place: Path) -> str:
+def shuffled_completions(data: str, path: Path) -> str:
     """A task file with its completions, and labels, moved to other rows: nothing can be learned of the prompt."""
     rows = [json.loads(row) for row in Path(resolve_data(data)).read_text().splitlines()]
     moved = Dice(0).shuffled(rows)
-    kept = ("prompt", "question", "text")
-    mixed = [{k: row[k] if k in kept else other[k] for k in row} for row, other in zip(rows, moved, strict=True)]
-    place.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(place, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in mixed))
-    return str(place)
+    columns = ("prompt", "question", "text")
+    mixed = [{k: row[k] if k in columns else other[k] for k in row} for row, other in zip(rows, moved, strict=True)]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in mixed))
+    return str(path)
 
 
 TASKS = {

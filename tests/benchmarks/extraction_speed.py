@@ -86,9 +86,9 @@ def compare(
             gathered(batch)
 
     def reading() -> None:
-        kept = choose_display(decoder, positions, 1000, 0)
+        display = choose_display(decoder, positions, 1000, 0)
         states = states_to_keep(decoder, examples, 0)
-        read_traces(decoder, examples, positions, labels, max_tokens=limit, kept=kept, scores=states)
+        read_traces(decoder, examples, positions, labels, max_tokens=limit, kept_states=display, scores=states)
 
     def task_null() -> None:
         read_task_null(decoder, examples, labels, position_limit=64, seed=0, max_tokens=limit)

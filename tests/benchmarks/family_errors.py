@@ -37,18 +37,20 @@ class Errors:
     """Relative errors of a family's figures, and how many there are."""
 
     def __init__(self) -> None:
-        self.found: list[float] = []
+        self.shares: list[float] = []
 
     def add(self, predicted: int, counted: int) -> None:
-        self.found.append((predicted - counted) / counted)
+        self.shares.append((predicted - counted) / counted)
 
     def __str__(self) -> str:
-        return f"{_percent(max(self.found, key=abs))} ({len(self.found)})" if self.found else "none"
+        return f"{_percent(max(self.shares, key=abs))} ({len(self.shares)})" if self.shares else "none"
 
     @property
     def span(self) -> str:
         """The least and the largest one, for bounds."""
-        return f"{_percent(min(self.found))} to {_percent(max(self.found))} ({len(self.found)})" if self.found else "-"
+        return (
+            f"{_percent(min(self.shares))} to {_percent(max(self.shares))} ({len(self.shares)})" if self.shares else "-"
+        )
 
 
 def _percent(share: float) -> str:
@@ -89,18 +91,18 @@ def byte_errors(variant: str) -> tuple[str, Errors, Errors]:
     for precision in PRECISIONS:
         for role in ("trained", "traversed", "adapted")[: 3 if formula else 2]:
             setup = replace(LONG, precision=precision, lora=LORA if role == "adapted" else None)
-            kept, predicted = [], []
+            saved, predicted = [], []
             for n in depths:
                 parts = TrainableParts((role != "traversed",) * n, embeddings=True, final_norm=True, head=False)
                 shape = replace(whole, layer_index=whole.layer_index[:n])
                 model = build_tiny(variant, n_layers=n, tied=False, max_positions=LONG.sequence_length)
                 prepare(model, shape, setup, parts)
-                kept.append(count_saved_bytes(model, _tokens(setup), setup))
+                saved.append(count_saved_bytes(model, _tokens(setup), setup))
                 predicted.append(_predicted_bytes(shape, setup, parts, None if formula else calibrated[precision]))
             for i in (0, 1):
-                errors[precision].add(predicted[i + 1] - predicted[i], kept[i + 1] - kept[i])
+                errors[precision].add(predicted[i + 1] - predicted[i], saved[i + 1] - saved[i])
     plain = Errors()
-    plain.found = errors["float32"].found + errors["bf16"].found
+    plain.shares = errors["float32"].shares + errors["bf16"].shares
     return f"formula ({kind})" if formula else "calibrated", plain, errors["bf16-autocast"]
 
 

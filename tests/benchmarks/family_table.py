@@ -108,21 +108,21 @@ class Row(NamedTuple):
 
 def row_of(variant: str) -> Row:
     """Everything about one family; the number of setups counted goes with it."""
-    found, parameters = _decoder(variant, TIED_BY_DEFAULT[variant], torch.float32)
+    decoder, parameters = _decoder(variant, TIED_BY_DEFAULT[variant], torch.float32)
     exact, bound = flop_errors(variant)
     kind, plain, autocast = byte_errors(variant)
     proofs = [
         max(_decoder(variant, tied, dtype)[0].logits_error for tied in (False, True))
         for dtype in (torch.float32, torch.bfloat16)
     ]
-    named = {module: name for name, module in found.model.named_modules()}
+    named = {module: name for name, module in decoder.model.named_modules()}
     cells = (
         variant,
         f"{parameters:,}",
-        f"`{found.names.layer_prefix}*`",
-        _code(named[module] for module in found.front),
-        _final_norm(found, named),
-        f"`{named[found.head]}`, {'tied' if found.tied else 'untied'}, {_bias(found.head)}",
+        f"`{decoder.names.layer_prefix}*`",
+        _code(named[module] for module in decoder.front),
+        _final_norm(decoder, named),
+        f"`{named[decoder.head]}`, {'tied' if decoder.tied else 'untied'}, {_bias(decoder.head)}",
         " / ".join(f"{error:.1g}" for error in proofs),
         str(exact),
         bound.span,
@@ -130,7 +130,7 @@ def row_of(variant: str) -> Row:
         str(plain),
         str(autocast),
     )
-    return Row(cells, sum(len(errors.found) for errors in (exact, bound, plain, autocast)))
+    return Row(cells, sum(len(errors.shares) for errors in (exact, bound, plain, autocast)))
 
 
 def _decoder(variant: str, tied: bool, dtype: torch.dtype) -> tuple[Decoder, int]:
@@ -138,8 +138,8 @@ def _decoder(variant: str, tied: bool, dtype: torch.dtype) -> tuple[Decoder, int
     return find_decoder(model), sum(parameter.numel() for parameter in model.parameters())
 
 
-def _final_norm(found: Decoder, named: dict[nn.Module, str]) -> str:
-    steps = list(found.final_norm) if isinstance(found.final_norm, nn.Sequential) else [found.final_norm]
+def _final_norm(decoder: Decoder, named: dict[nn.Module, str]) -> str:
+    steps = list(decoder.final_norm) if isinstance(decoder.final_norm, nn.Sequential) else [decoder.final_norm]
     return " then ".join(f"`{named[step]}` ({type(step).__name__}, {_bias(step)})" for step in steps)
 
 

@@ -36,7 +36,7 @@ from semfreeze_core.sources.models.model_shape import identify, measure_shape
 from semfreeze_core.sources.models.vocabulary import Vocabulary
 from tests.benchmarks.extraction_speed import compare
 
-Found = Callable[[str, Any], None]  # keeps what was measured under a name, also when the part ends before its end
+Record = Callable[[str, Any], None]  # keeps what was measured under a name, also when the part ends before its end
 
 # Largest first; the first whose full finetuning should fit is measured.
 SIZES = ("llama-3.2-3b", "llama-3.2-1b", "smollm2-135m")
@@ -170,37 +170,39 @@ def train(
     }
 
 
-def measure_extraction(session: Session, found: Found) -> None:
+def measure_extraction(session: Session, record: Record) -> None:
     """An analysis against bare forward passes, in bfloat16."""
     size = session.size()
     loaded = session.model(size, "bf16")
     n, length = (8, 24) if session.tiny else (256, 512)
     examples = session.examples(n, length, loaded.shape.vocab_rows)
     rounds = 2 if session.tiny else 5
-    found("model", size)
-    found("ratios", compare(loaded.decoder, examples, real_rows=loaded.vocabulary.real_rows, rounds=rounds))
+    record("model", size)
+    record("ratios", compare(loaded.decoder, examples, real_rows=loaded.vocabulary.real_rows, rounds=rounds))
 
 
-def measure_steps(session: Session, found: Found) -> None:
+def measure_steps(session: Session, record: Record) -> None:
     """Steps of full finetuning, LoRA, and a third of the layers, without a cache and from it; and the GPU's share."""
     size = session.size()
-    found("model", size)
-    found("peak_flop_per_second", _peak_rate(session.device))
+    record("model", size)
+    record("peak_flop_per_second", _peak_rate(session.device))
     setup = session.setup(steps=5 if session.tiny else 15)
     for name in ("full", "LoRA", "planned", "cached"):
         loaded = session.model(size, setup.precision)
-        _keep(found, name, lambda loaded=loaded, name=name: train(loaded, session, variants(loaded, setup)[name]))
+        _keep(record, name, lambda loaded=loaded, name=name: train(loaded, session, variants(loaded, setup)[name]))
         del loaded
         release_unused_memory(torch.device(session.device))
     loaded = session.model(size, setup.precision)
     lora = variants(loaded, setup)["LoRA"]
     # as autocast has it by itself
     _keep(
-        found, "LoRA, frozen in float32", lambda: train(loaded, session, lora, lambda network: network.frozen.release())
+        record,
+        "LoRA, frozen in float32",
+        lambda: train(loaded, session, lora, lambda network: network.frozen.release()),
     )
 
 
-def measure_memory(session: Session, found: Found) -> None:
+def measure_memory(session: Session, record: Record) -> None:
     """Peaks of 12 setups beside their estimates: three precisions of the four ways to train."""
     for precision in ("float32", "bf16-autocast", "bf16"):
         for name in ("full", "LoRA", "planned", "cached"):
@@ -208,7 +210,7 @@ def measure_memory(session: Session, found: Found) -> None:
             setup = session.setup(precision=precision, steps=_WARM_STEPS + 1)
             variant = variants(loaded, setup)[name]
             _keep(
-                found,
+                record,
                 f"{name}, {precision}",
                 lambda loaded=loaded, variant=variant: train(loaded, session, variant),
             )
@@ -216,7 +218,7 @@ def measure_memory(session: Session, found: Found) -> None:
             release_unused_memory(torch.device(session.device))
 
 
-def measure_offload(session: Session, found: Found) -> None:
+def measure_offload(session: Session, record: Record) -> None:
     """The frozen layers' way off the device and back."""
     loaded = session.model(session.size(), "bf16-autocast")
     device = loaded.decoder.device
@@ -231,13 +233,13 @@ def measure_offload(session: Session, found: Found) -> None:
         synchronize(device)
         seconds = time.perf_counter() - begun
         release_unused_memory(device)
-        found(name, {"seconds": seconds, "freed_bytes": free_bytes(device) - before})
+        record(name, {"seconds": seconds, "freed_bytes": free_bytes(device) - before})
     network.offload()
-    found("offloaded", vars(network.suffix.offload()))
+    record("offloaded", vars(network.suffix.offload()))
     network.release()
 
 
-def measure_bitsandbytes(session: Session, found: Found) -> None:
+def measure_bitsandbytes(session: Session, record: Record) -> None:
     """LoRA on layers in 4 bits, and AdamW's states in 8."""
     require_bitsandbytes()
     size = session.size()
@@ -253,9 +255,9 @@ def measure_bitsandbytes(session: Session, found: Found) -> None:
         loaded = session.model(size, "bf16")
         return train(loaded, session, Variant(parts_at_depth(loaded.shape, 0), replace(setup, optimizer="adamw8bit")))
 
-    _keep(found, "LoRA on 4 bits", quantized)
+    _keep(record, "LoRA on 4 bits", quantized)
     release_unused_memory(torch.device(session.device))
-    _keep(found, "full, 8-bit AdamW", small_states)
+    _keep(record, "full, 8-bit AdamW", small_states)
 
 
 class _AtOnce(Collator):
@@ -263,24 +265,24 @@ class _AtOnce(Collator):
         return self
 
 
-def measure_gathering(session: Session, found: Found) -> None:
+def measure_gathering(session: Session, record: Record) -> None:
     """Cached steps with the next batch's states gathered ahead, and when they are asked for."""
     size = session.size()
     setup = session.setup(steps=5 if session.tiny else 20)
     for name, collator in (("ahead", Collator), ("at once", _AtOnce)):
         loaded = session.model(size, setup.precision)
         variant = variants(loaded, setup)["cached"]
-        found(name, train(loaded, session, variant, collator=collator))
+        record(name, train(loaded, session, variant, collator=collator))
         del loaded
         release_unused_memory(torch.device(session.device))
 
 
-def _keep(found: Found, name: str, measure: Callable[[], dict[str, Any]]) -> None:
+def _keep(record: Record, name: str, measure: Callable[[], dict[str, Any]]) -> None:
     """What was measured, or why it was not: the next one may fit."""
     try:
-        found(name, measure())
+        record(name, measure())
     except (RuntimeError, MemoryError, SemfreezeError) as error:
-        found(name, {"reason": reason_of(error)})
+        record(name, {"reason": reason_of(error)})
 
 
 def reason_of(error: BaseException) -> str:
@@ -300,7 +302,7 @@ def _peak_rate(device: str) -> dict[str, Any]:
 
 
 # In the order of what matters most; seconds of ten minutes, in which each part also imports torch.
-PARTS: dict[str, tuple[int, Callable[[Session, Found], None]]] = {
+PARTS: dict[str, tuple[int, Callable[[Session, Record], None]]] = {
     "steps": (190, measure_steps),
     "memory": (120, measure_memory),
     "extraction": (70, measure_extraction),

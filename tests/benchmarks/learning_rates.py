@@ -21,7 +21,7 @@ from semfreeze_core.storage import write_atomically
 ARMS = {"full": "full", "frozen": "depth:20", "lora": "lora"}
 GRID = {"full": (3e-5, 1e-4, 3e-4, 1e-3), "frozen": (1e-4, 3e-4, 1e-3), "lora": (3e-4, 1e-3, 3e-3)}
 TASK = "sample:support_intents"
-PLACE = Path(__file__).with_suffix(".md")
+REPORT_PATH = Path(__file__).with_suffix(".md")
 
 
 def main() -> None:
@@ -32,23 +32,23 @@ def main() -> None:
     asked = parser.parse_args()
     plan = make_plan(read_run(example_run()), rule="manual", depth=20)
     reports = []
-    for place in range(max(map(len, GRID.values()))):
-        kinds = [kind for kind, rates in GRID.items() if place < len(rates)]
+    for index in range(max(map(len, GRID.values()))):
+        kinds = [kind for kind, rates in GRID.items() if index < len(rates)]
         request = ValidationRequest(
             plan,
             f"{TASK}_train",
             f"{TASK}_eval",
             replace(VALIDATION_SETUP, steps=asked.steps, train_examples=8 * asked.steps),
             arms=tuple(ARMS[kind] for kind in kinds),
-            rates={kind: GRID[kind][place] for kind in kinds},
+            rates={kind: GRID[kind][index] for kind in kinds},
             match="steps",
             n_eval=64,
             n_accuracy=0,
             n_between=1,
         )
-        reports.append(validate(request, asked.out / str(place), progress=_tell))
-    write_atomically(PLACE, table(reports, asked.steps))
-    print(PLACE.read_text())
+        reports.append(validate(request, asked.out / str(index), progress=_tell))
+    write_atomically(REPORT_PATH, table(reports, asked.steps))
+    print(REPORT_PATH.read_text())
 
 
 def table(reports: list[ValidationReport], steps: int) -> str:
@@ -64,9 +64,9 @@ def table(reports: list[ValidationReport], steps: int) -> str:
         "|---|---|",
     ]
     for kind, arm in ARMS.items():
-        found = [report.arms[arm].eval_loss_after for report in reports if arm in report.arms]
-        best = min(loss for loss in found if loss is not None)
-        cells = [_cell(rate, loss, best) for rate, loss in zip(GRID[kind], found, strict=True)]
+        losses = [report.arms[arm].eval_loss_after for report in reports if arm in report.arms]
+        best = min(loss for loss in losses if loss is not None)
+        cells = [_cell(rate, loss, best) for rate, loss in zip(GRID[kind], losses, strict=True)]
         lines.append(f"| {kind} ({arm}) | {', '.join(cells)} |")
     return "\n".join(lines) + "\n"
 

@@ -71,10 +71,12 @@ def main() -> None:
     flags = [f"--{name.replace('_', '-')}={value}" for name, value in asked.items()]
     for loss in LOSSES:
         command = [sys.executable, "-m", "tests.benchmarks.loss_memory", *flags, "--loss", loss]
-        found = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1])
+        measured = json.loads(
+            subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1]
+        )
         print(
-            f"{loss}: {found['peak_bytes'] / 2**30:.2f} GiB above the model, "
-            f"estimated {found['estimated_bytes'] / 2**30:.2f} GiB, {found['step_seconds']:.2f} s a step"
+            f"{loss}: {measured['peak_bytes'] / 2**30:.2f} GiB above the model, "
+            f"estimated {measured['estimated_bytes'] / 2**30:.2f} GiB, {measured['step_seconds']:.2f} s a step"
         )
 
 

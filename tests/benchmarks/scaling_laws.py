@@ -40,15 +40,15 @@ def main() -> None:
     by_task = curves(["example", *sys.argv[1:]])
     for metric in METRICS:
         print(f"\n{metric} | " + " | ".join(FORMULAS))
-        kept: dict[str, list[float]] = {name: [] for name in FORMULAS}
+        values: dict[str, list[float]] = {name: [] for name in FORMULAS}
         for task, lifts in by_task.items():
-            found = compare_formulas(lifts[metric])
-            cells = [f"{fit.r_squared:.2f}, {100 * fit.left_out_error:.1f}%" for fit in found.values()]
+            comparison = compare_formulas(lifts[metric])
+            cells = [f"{fit.r_squared:.2f}, {100 * fit.left_out_error:.1f}%" for fit in comparison.values()]
             print(" | ".join([task, *cells]))
             if not task.startswith("remapped"):
-                for name, fit in found.items():
-                    kept[name].append(100 * fit.left_out_error)
-        print("mean error | " + " | ".join(f"{np.mean(errors):.1f}%" for errors in kept.values()))
+                for name, fit in comparison.items():
+                    values[name].append(100 * fit.left_out_error)
+        print("mean error | " + " | ".join(f"{np.mean(errors):.1f}%" for errors in values.values()))
 
 
 if __name__ == "__main__":

@@ -58,8 +58,8 @@ class Task(Document):
 
     def cell(self, variant: str) -> Cell | None:
         """A variant's finetune with the first seed; None where it is not there or did not end."""
-        found = (cell for cell in self.cells if cell.variant == variant and cell.seed == 0 and cell.status == "done")
-        return next(found, None)
+        cells = (cell for cell in self.cells if cell.variant == variant and cell.seed == 0 and cell.status == "done")
+        return next(cells, None)
 
     @property
     def variants(self) -> list[str]:
@@ -72,7 +72,7 @@ class Task(Document):
 
     def kept_at_steps(self, variant: str) -> Interval:
         """A variant's loss reduction over full finetuning's after the same steps."""
-        return _kept(np.array(self.before), self.after("full"), self.after(variant))
+        return _reduction_share(np.array(self.before), self.after("full"), self.after(variant))
 
     def kept_at_compute(self, variant: str) -> Interval:
         """A variant's loss reduction over full finetuning's where that has taken the same FLOPs, search left out.
@@ -87,7 +87,7 @@ class Task(Document):
         if last.flop > flop[-1]:
             return Interval(float("nan"), float("nan"), float("nan"))
         between = np.array([np.interp(last.flop, flop, item) for item in losses.T])
-        return _kept(np.array(self.before[:n]), between[None], np.array([last.item_losses[:n]]))
+        return _reduction_share(np.array(self.before[:n]), between[None], np.array([last.item_losses[:n]]))
 
     def regret(self, variant: str) -> Interval:
         """What a variant's loss reduction lacks of the best one's, over the best one's, after the same steps."""
@@ -107,5 +107,5 @@ def read_all(folder: Path = RESULTS) -> list[Task]:
     return [task for task in tasks if task.cell("full") is not None]
 
 
-def _kept(before: Floats, full: Floats, other: Floats) -> Interval:
+def _reduction_share(before: Floats, full: Floats, other: Floats) -> Interval:
     return improvement_kept(before, full, other, draw(*full.shape))

@@ -1,14 +1,16 @@
 """Real finetunes of many tasks by several variants, each at its own searched learning rate: what claims rest on.
 
-`python -m tests.benchmarks.searched_evidence --data DIR --out DIR` trains one cell a task, variant and seed, and keeps
-each task's in tests/benchmarks/results/searched/TASK.json after every cell. Interrupted, it goes on. The cells hold
-each eval item's loss at every rate that a search tried, and after a quarter, a half and all of the steps, so that rules
-can be replayed on them. searched_evidence.md says what was expected before the first of them ran.
+`python -m tests.benchmarks.searched_evidence --data DIR --out DIR` trains what tests/benchmarks/results/searched lacks:
+one cell a task and variant, in a validation of its own on the same rows and batches, added to TASK.json as it ends.
+Interrupted, it goes on, also where DIR is lost. The cells hold each eval item's loss at every rate that a search tried,
+and after a quarter, a half and all of the steps, so that rules can be replayed on them. searched_evidence.md says what
+was expected before the first of them ran.
 """
 
 import argparse
-from dataclasses import dataclass
 from pathlib import Path
+
+import numpy as np
 
 from semfreeze_core.finetune.validation.request import ValidationRequest, prepare
 from semfreeze_core.finetune.validation.validate import validate
@@ -20,12 +22,10 @@ from semfreeze_core.progress import ProgressEvent
 from semfreeze_core.records.defaults import PROGRESSIVE, WIDE_STEPS
 from semfreeze_core.records.rates import RateSearch
 from semfreeze_core.records.run import Run
-from semfreeze_core.records.task_checks import TaskChecks
 from semfreeze_core.records.training import TrainingSetup
 from semfreeze_core.records.usual_depths import quarter_depth
 from semfreeze_core.records.validation import ArmRun, ValidationReport
 from semfreeze_core.runs.folder import read_run, write_run
-from semfreeze_core.runs.reports import read_validation
 from semfreeze_core.storage import write_atomically
 from semfreeze_core.workflow import AnalysisRequest, analyze
 from tests.benchmarks.searched_cells import RESULTS, Cell, Reading, Task
@@ -48,66 +48,97 @@ TASKS = (
 )
 
 
-@dataclass(frozen=True)
-class Known:
-    """What is known of a task before anything is trained; fields as in Task."""
-
-    checks: TaskChecks
-    picks: dict[str, int | None]
-    completion_tokens: list[int]
-
-
 def main() -> None:
     """Train what is missing, task by task."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="folder above the tasks' JSONL files")
     parser.add_argument("--out", type=Path, required=True, help="working folder; what it holds is used")
     parser.add_argument("--tasks", default=",".join(TASKS))
+    parser.add_argument("--variants", help="with commas, in this order; all by default")
     parser.add_argument("--model", default="embedded")
     asked = parser.parse_args()
+    wanted = asked.variants.split(",") if asked.variants else None
     for name in asked.tasks.split(","):
-        run_task(name, asked.model, asked.data, asked.out)
+        run_task(name, wanted, asked.model, asked.data, asked.out)
 
 
-def run_task(name: str, model: str, data: Path, out: Path) -> None:
-    """Read the model on the task, then train every variant."""
-    train, evaluation = files(name, data)
+def run_task(name: str, wanted: list[str] | None, model: str, data: Path, out: Path) -> None:
+    """Read the model on the task, then train every variant whose cell is missing."""
     short = name.removeprefix("sample:")
-    run = reading(model, train, out / "runs" / short)
-    n_layers = run.shape.n_layers
+    run = reading(model, files(name, data)[0], out / "runs" / short)
+    path = RESULTS / f"{short}.json"
+    for variant in wanted or all_variants(run.shape.n_layers):
+        known = Task.model_validate_json(path.read_text()) if path.exists() else None
+        if known is None or known.cell(variant) is None:
+            trained = train(run, variant, name, data, out / "validations" / f"{short}-{variant}")
+            write_atomically(path, join(known, trained).model_dump_json() + "\n")
+
+
+def all_variants(n_layers: int) -> list[str]:
+    """What is compared, in order of worth."""
     two_thirds, quarter = 2 * n_layers // 3, quarter_depth(n_layers)
+    return [
+        *("full", f"depth:{two_thirds}", f"depth:{quarter}", f"depth:{n_layers // 2}", "lora"),
+        *(f"{PROGRESSIVE}:{quarter}-{two_thirds}@{WIDE_STEPS}", f"depth:{depth_cap(n_layers)}"),
+    ]
+
+
+def join(known: Task | None, trained: Task) -> Task:
+    """A task with one more variant.
+
+    Raises:
+        ValueError: they were not trained and evaluated alike.
+    """
+    if known is None:
+        return trained
+    alike = ("train_digest", "eval_digest", "n_train", "n_eval", "setup", "seeds", "n_between")
+    other = [name for name in alike if getattr(known.settings, name) != getattr(trained.settings, name)]
+    if not np.allclose(known.before, trained.before, atol=1e-3):
+        other.append("the losses before training")
+    if other:
+        raise ValueError(f"{known.task}: {', '.join(other)} differ from those of the cells that are there")
+    arms = [*known.settings.arms, *(arm for arm in trained.settings.arms if arm not in known.settings.arms)]
+    replaced = {(cell.variant, cell.seed) for cell in trained.cells}
+    cells = [cell for cell in known.cells if (cell.variant, cell.seed) not in replaced]
+    return known.model_copy(
+        update={"settings": known.settings.model_copy(update={"arms": arms}), "cells": [*cells, *trained.cells]}
+    )
+
+
+def train(run: Run, variant: str, name: str, data: Path, folder: Path) -> Task:
+    """One variant on one task, as a validation in `folder`."""
+    train_file, evaluation = files(name, data)
+    short = name.removeprefix("sample:")
     request = ValidationRequest(
-        make_plan(run, rule="manual", depth=two_thirds),
-        train,
+        make_plan(run, rule="manual", depth=2 * run.shape.n_layers // 3),
+        train_file,
         evaluation,
         TrainingSetup(batch_size=BATCH, sequence_length=LENGTH, train_examples=N_TRAIN, steps=STEPS),
-        arms=(
-            *("full", f"depth:{two_thirds}", f"depth:{quarter}", "lora"),
-            f"{PROGRESSIVE}:{quarter}-{two_thirds}@{WIDE_STEPS}",
-            *(f"depth:{n_layers // 2}", f"depth:{depth_cap(n_layers)}"),
-        ),
+        arms=(variant,),
         seeds=1,
         match="steps",
         n_eval=N_EVAL,
         n_accuracy=0,
         n_between=2,
-        share_caches=True,
     )
-    data = prepare(request).data
-    known = Known(
-        checks=check_task(data.train.tokenized, data.evaluation.tokenized),
-        picks={rule: make_plan(run, rule=rule).freeze_depth for rule in AUTOMATIC_RULES},
-        completion_tokens=[int(item.supervised.sum()) for item in data.evaluation.tokenized],
-    )
-    folder = out / "validations" / short
+    prepared = prepare(request).data
 
-    def keep(event: ProgressEvent) -> None:
+    def show(event: ProgressEvent) -> None:
         if event.message:
             print(event.message, flush=True)
-        if (folder / "report.json").exists() and not event.done:  # a stage begins: another cell may have ended
-            write(short, read_validation(folder), known)
 
-    write(short, validate(request, folder, progress=keep), known)
+    report = validate(request, folder, progress=show)
+    return Task(
+        task=short,
+        settings=report.settings.model_copy(update={"train": short, "eval": short, "model": "embedded"}),
+        n_layers=report.n_layers,
+        before=rounded(report.baseline.item_losses),
+        checks=check_task(prepared.train.tokenized, prepared.evaluation.tokenized),
+        picks={rule: make_plan(run, rule=rule).freeze_depth for rule in AUTOMATIC_RULES},
+        completion_tokens=[int(item.supervised.sum()) for item in prepared.evaluation.tokenized],
+        cells=[cell(run, report) for run in report.runs],
+        provenance=report.provenance,
+    )
 
 
 def files(name: str, data: Path) -> tuple[str, str]:
@@ -117,10 +148,10 @@ def files(name: str, data: Path) -> tuple[str, str]:
     train = next(iter(sorted(data.rglob(f"{name}_train.jsonl"))), None)
     ends = ("eval", "test")
     beside = [] if train is None else [train.with_name(f"{name}_{end}.jsonl") for end in ends]
-    found = next((path for path in beside if path.exists()), None)
-    if train is None or found is None:
+    evaluation = next((path for path in beside if path.exists()), None)
+    if train is None or evaluation is None:
         raise SystemExit(f"{data} has no {name}_train.jsonl with a file to evaluate on beside it")
-    return str(train), str(found)
+    return str(train), str(evaluation)
 
 
 def reading(model: str, train: str, folder: Path) -> Run:
@@ -128,22 +159,6 @@ def reading(model: str, train: str, folder: Path) -> Run:
     if not folder.exists():
         write_run(analyze(AnalysisRequest(model, train, max_length=LENGTH, examples=N_READ)), folder)
     return read_run(folder)
-
-
-def write(name: str, report: ValidationReport, known: Known) -> None:
-    """Keep the cells there are."""
-    document = Task(
-        task=name,
-        settings=report.settings.model_copy(update={"train": name, "eval": name, "model": "embedded"}),
-        n_layers=report.n_layers,
-        before=rounded(report.baseline.item_losses),
-        checks=known.checks,
-        picks=known.picks,
-        completion_tokens=known.completion_tokens,
-        cells=[cell(run, report) for run in report.runs],
-        provenance=report.provenance,
-    )
-    write_atomically(RESULTS / f"{name}.json", document.model_dump_json() + "\n")
 
 
 def cell(run: ArmRun, report: ValidationReport) -> Cell:

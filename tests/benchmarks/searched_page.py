@@ -16,7 +16,7 @@ from semfreeze_core.storage import write_atomically
 from semfreeze_core.wording.numbers import percent, percent_interval
 from semfreeze_dashboard.charts.theme import FROZEN, INK, OTHERS, TRAINED
 from tests.benchmarks.searched_cells import Task, read_all
-from tests.benchmarks.searched_replay import quarter, race, two_thirds
+from tests.benchmarks.searched_replay import half, quarter, race, two_thirds
 from tests.browser.served import chromium
 
 ROOT = Path(__file__).parents[2]
@@ -31,6 +31,7 @@ def columns(task: Task) -> dict[str, str]:
     wide_first = next((name for name in task.settings.arms if name.startswith(PROGRESSIVE)), PROGRESSIVE)
     return {
         "a quarter frozen": quarter(task),
+        "half frozen": half(task),
         "two thirds frozen": two_thirds(task),
         "LoRA": "lora",
         "a quarter, then two thirds": wide_first,
@@ -47,8 +48,8 @@ def summary_block(tasks: Sequence[Task]) -> str:
     return "\n".join([*summary(tasks), "", *_listed(choices(tasks), 130)])
 
 
-def _listed(found: Iterator[str], width: int) -> Iterator[str]:
-    for sentence in found:
+def _listed(lines: Iterator[str], width: int) -> Iterator[str]:
+    for sentence in lines:
         yield fill(f"- {sentence}", width, subsequent_indent="  ", break_on_hyphens=False)
 
 
@@ -104,13 +105,13 @@ def sentences(tasks: Sequence[Task]) -> Iterator[str]:
     for name in columns(tasks[0]):
         if not (done := trained(tasks, name)):
             continue
-        kept = [task.kept_at_steps(variant).estimate for task, variant in done]
+        shares = [task.kept_at_steps(variant).estimate for task, variant in done]
         cost = mean(_relative_flop(task, variant) for task, variant in done)
         yield (
-            f"**{name[0].upper()}{name[1:]}** kept {percent(min(kept))} to {percent(max(kept))} of full finetuning's "
-            f"loss reduction at the same steps (median {percent(median(kept))}, {_count(len(done), 'task')}), for "
-            f"{percent(cost)} of its compute on average. It lost significantly more than {percent(MARGIN)} on "
-            f"{', '.join(_harmed(done)) or 'no task'}."
+            f"**{name[0].upper()}{name[1:]}** kept {percent(min(shares))} to {percent(max(shares))} of full "
+            f"finetuning's loss reduction at the same steps (median {percent(median(shares))}, "
+            f"{_count(len(done), 'task')}), for {percent(cost)} of its compute on average. It lost significantly more "
+            f"than {percent(MARGIN)} on {', '.join(_harmed(done)) or 'no task'}."
         )
     yield (
         "**Learning rates.** Best of those tried: "
@@ -180,12 +181,12 @@ def draw(tasks: Sequence[Task]) -> go.Figure:
     for name, color in colors.items():
         if not (done := trained(tasks, name)):
             continue
-        kept = [task.kept_at_steps(variant) for task, variant in done]
+        shares = [task.kept_at_steps(variant) for task, variant in done]
         figure.add_scatter(
-            x=[task.task for task, _ in done], y=[100 * share.estimate for share in kept], name=name, mode="markers",
+            x=[task.task for task, _ in done], y=[100 * share.estimate for share in shares], name=name, mode="markers",
             error_y={
-                "array": [100 * (share.high - share.estimate) for share in kept],
-                "arrayminus": [100 * (share.estimate - share.low) for share in kept],
+                "array": [100 * (share.high - share.estimate) for share in shares],
+                "arrayminus": [100 * (share.estimate - share.low) for share in shares],
                 "thickness": 1.5,
             },
             marker={"color": color, "size": 11},

@@ -39,6 +39,11 @@ def two_thirds(task: Task) -> str:
     return variant_name(2 * task.n_layers // 3)
 
 
+def half(task: Task) -> str:
+    """The variant that freezes half of them."""
+    return variant_name(task.n_layers // 2)
+
+
 def race(task: Task) -> Taken | None:
     """The rule auto's race over full finetuning, a quarter and two thirds, replayed at the step of the search.
 
@@ -54,7 +59,7 @@ def race(task: Task) -> Taken | None:
     losses = RaceLosses(
         before=np.array(task.before[:n]),
         tokens=np.array(task.completion_tokens[:n], dtype=float),
-        after={name: found[:n] for name, found in after.items()},
+        after={name: losses[:n] for name, losses in after.items()},
         flop={name: cell.readings[-1].flop for name, cell in raced.items()},
     )
     chosen = choose_balanced(losses, quarter(task)).variant
@@ -79,7 +84,7 @@ def rules(tasks: Sequence[Task]) -> Iterator[tuple[str, Callable[[Task], Taken |
         yield f"{name}, at the nearest trained depth", lambda task, name=name: _nearest(task, task.picks[name])
     for name, variant in (
         ("a quarter", quarter),
-        ("half", lambda task: variant_name(task.n_layers // 2)),
+        ("half", half),
         ("two thirds", two_thirds),
         (
             "a quarter, then two thirds",
@@ -124,11 +129,11 @@ def _nearest(task: Task, depth: int | None) -> Taken | None:
 
 def _best_losses(cell: Cell) -> list[float] | None:
     search = cell.search
-    found = None if search is None else best_trial(search.trials, search.loss_before)
-    return None if found is None else found.losses
+    best = None if search is None else best_trial(search.trials, search.loss_before)
+    return None if best is None else best.losses
 
 
 def _search_flop(cell: Cell, *, goes_on: bool) -> int:
     assert cell.search is not None
-    kept = next(trial.flop for trial in cell.search.trials if trial.rate == cell.search.rate)
-    return cell.search.spent_flop + (0 if goes_on else kept)
+    flop = next(trial.flop for trial in cell.search.trials if trial.rate == cell.search.rate)
+    return cell.search.spent_flop + (0 if goes_on else flop)

@@ -27,7 +27,7 @@ from tests.benchmarks.searched_replay import (
     two_thirds,
 )
 
-PLACE = Path(__file__).parent / "searched_results.md"
+REPORT_PATH = Path(__file__).parent / "searched_results.md"
 FEW_TASKS = 4  # with fewer, no rank correlation and no threshold
 
 
@@ -131,15 +131,15 @@ def rules_table(tasks: Sequence[Task]) -> list[str]:
     for name, rule in rules(tasks):
         if name.startswith("auto: free") and len(tasks) < FEW_TASKS:
             continue
-        found = [(task, taken) for task in tasks if (taken := rule(task)) is not None]
-        if not found:
+        variants = [(task, taken) for task in tasks if (taken := rule(task)) is not None]
+        if not variants:
             continue
-        regrets = {task.task: task.regret(taken.variant).estimate for task, taken in found}
-        flop = [_relative_flop(task, taken.variant) + taken.price for task, taken in found]
+        regrets = {task.task: task.regret(taken.variant).estimate for task, taken in variants}
+        flop = [_relative_flop(task, taken.variant) + taken.price for task, taken in variants]
         worst = max(regrets, key=regrets.__getitem__)
         lines.append(
             f"| {name} | {100 * mean(regrets.values()):.1f} % | {100 * regrets[worst]:.1f} % ({worst}) | "
-            f"{100 * mean(flop):.0f} % | {len(found)} |"
+            f"{100 * mean(flop):.0f} % | {len(variants)} |"
         )
     return lines
 
@@ -150,9 +150,13 @@ def checks_table(tasks: Sequence[Task]) -> list[str]:
         "| task | pairs covered | spread of losses | answer tag | two thirds keeps |",
         "|---|" + "---:|" * 4,
     ]
-    found: dict[str, list[tuple[float, float]]] = {"pairs covered": [], "spread of losses": [], "loss before": []}
+    pairs_by_check: dict[str, list[tuple[float, float]]] = {
+        "pairs covered": [],
+        "spread of losses": [],
+        "loss before": [],
+    }
     for task in tasks:
-        kept = task.kept_at_steps(two_thirds(task))
+        share = task.kept_at_steps(two_thirds(task))
         checks = {
             "pairs covered": task.checks.bigram_coverage,
             "spread of losses": loss_variation(np.array(task.before)),
@@ -160,15 +164,15 @@ def checks_table(tasks: Sequence[Task]) -> list[str]:
         }
         for name, check in checks.items():
             if check is not None:
-                found[name].append((check, kept.estimate))
+                pairs_by_check[name].append((check, share.estimate))
         tag = task.checks.answer_tag_share
         shown = [*(checks[name] for name in ("pairs covered", "spread of losses")), tag]
-        words = " | ".join("—" if check is None else f"{check:.2f}" for check in shown)
-        lines.append(f"| {task.task} | {words} | {percents(kept)} |")
+        cells = " | ".join("—" if check is None else f"{check:.2f}" for check in shown)
+        lines.append(f"| {task.task} | {cells} | {percents(share)} |")
     if len(tasks) < FEW_TASKS:
         return lines
     lines += ["", "Rank correlation (Spearman) with what two thirds keeps:", ""]
-    for name, pairs in found.items():
+    for name, pairs in pairs_by_check.items():
         if len(pairs) >= FEW_TASKS and all(len(set(values)) > 1 for values in zip(*pairs, strict=True)):
             rank = spearmanr(*zip(*pairs, strict=True))
             lines.append(f"- {name}: {rank.statistic:.2f} (n = {len(pairs)}, p = {rank.pvalue:.2f})")
@@ -194,5 +198,5 @@ def _relative_flop(task: Task, variant: str) -> float:
 
 
 if __name__ == "__main__":
-    write_atomically(PLACE, report(read_all()))
-    print(PLACE.read_text())
+    write_atomically(REPORT_PATH, report(read_all()))
+    print(REPORT_PATH.read_text())

@@ -96,22 +96,22 @@ def test_the_four_ways_of_training_differ():
     assert ways["LoRA"].setup.lora is not None
 
 
-def measures(session, found):
-    found("first", session)
+def measures(session, record):
+    record("first", session)
 
 
-def fails(session, found):
-    found("first", 1)
+def fails(session, record):
+    record("first", 1)
     raise RuntimeError("CUDA out\nof memory")
 
 
-def hangs(session, found):
-    found("first", 1)
+def hangs(session, record):
+    record("first", 1)
     time.sleep(600)
 
 
-def dies(session, found):
-    found("first", 1)
+def dies(session, record):
+    record("first", 1)
     os._exit(7)
 
 
@@ -138,14 +138,18 @@ def test_every_part_measures_on_a_tiny_model(name):
     assert measured["reason"] is None
     for one in measured["measured"].values():
         assert not isinstance(one, dict) or set(one) != {"reason"} or "CPU" in one["reason"], one
-    found = measured["measured"]
+    measurements = measured["measured"]
     if name == "memory":
-        assert len(found) == 12
-        assert all(one["peak_bytes"] > 0 < one["estimated_bytes"] for one in found.values())
+        assert len(measurements) == 12
+        assert all(one["peak_bytes"] > 0 < one["estimated_bytes"] for one in measurements.values())
     if name == "steps":
-        assert set(WAYS) < found.keys()
-        assert found["cached"]["step_flop"] < found["planned"]["step_flop"] < found["full"]["step_flop"]
+        assert set(WAYS) < measurements.keys()
+        assert (
+            measurements["cached"]["step_flop"]
+            < measurements["planned"]["step_flop"]
+            < measurements["full"]["step_flop"]
+        )
     if name == "extraction":
-        assert found["ratios"]["bare_over_reading"] > 0
+        assert measurements["ratios"]["bare_over_reading"] > 0
     if name == "offload":
-        assert found.keys() == {"offload", "onload", "offloaded"}
+        assert measurements.keys() == {"offload", "onload", "offloaded"}

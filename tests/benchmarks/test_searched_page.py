@@ -2,14 +2,16 @@
 
 import pytest
 
-from tests.benchmarks.made_up_tasks import task
+from tests.benchmarks.made_up_tasks import BEFORE, cell, task
 from tests.benchmarks.searched_cells import read_all
+from tests.benchmarks.searched_evidence import join
 from tests.benchmarks.searched_page import BEGIN, END, PAGE, README, block, sentences, summary, summary_block, table
 
 
 def test_a_row_holds_each_variant_at_the_same_steps_and_compute():
     assert (
-        table([task(depth_8=0.25)])[2] == "| made-up | 100% [100, 100]; 125% | 50% [50, 50]; 125% | not run | not run |"
+        table([task(depth_8=0.25)])[2]
+        == "| made-up | 100% [100, 100]; 125% | not run | 50% [50, 50]; 125% | not run | not run |"
     )
 
 
@@ -38,3 +40,19 @@ def test_a_summary_has_a_row_for_each_variant_that_was_trained():
 def test_the_page_holds_what_the_finetunes_say(page, made):
     text = page.read_text()
     assert text[text.index(BEGIN) + len(BEGIN) : text.index(END)].strip() == made(read_all())
+
+
+def test_a_cell_that_was_trained_alone_joins_the_others_of_its_task():
+    first = task()
+    settings = first.settings.model_copy(update={"arms": ["depth:6"]})
+    cells = [cell("depth:3", 0.4).model_copy(update={"variant": "depth:6"})]
+    alone = first.model_copy(update={"settings": settings, "cells": cells})
+    joined = join(first, alone)
+    assert joined.variants == ["full", "depth:8", "depth:3", "depth:6"]
+    assert joined.after("depth:6") == pytest.approx(alone.after("depth:6"))
+
+
+def test_a_cell_that_began_from_other_losses_is_refused():
+    other = task().model_copy(update={"before": [loss + 0.1 for loss in BEFORE]})
+    with pytest.raises(ValueError, match="made-up: the losses before training differ"):
+        join(task(), other)

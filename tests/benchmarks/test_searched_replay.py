@@ -8,11 +8,11 @@ from tests.benchmarks.searched_report import report
 
 
 def test_shares_at_the_same_steps_and_flops():
-    found = task(depth_8=0.25)
-    assert found.kept_at_steps("depth:8").estimate == pytest.approx(0.5)
+    made_up = task(depth_8=0.25)
+    assert made_up.kept_at_steps("depth:8").estimate == pytest.approx(0.5)
     # Full finetuning has lowered losses by 0.2 where it has taken 400 of its 1000 FLOPs.
-    assert found.kept_at_compute("depth:8").estimate == pytest.approx(0.25 / 0.2)
-    assert found.regret("depth:8").estimate == pytest.approx(0.5)
+    assert made_up.kept_at_compute("depth:8").estimate == pytest.approx(0.25 / 0.2)
+    assert made_up.regret("depth:8").estimate == pytest.approx(0.5)
 
 
 @pytest.mark.parametrize(
@@ -41,8 +41,8 @@ def test_the_threshold_lies_between_tasks_where_deep_is_safe_and_where_it_is_not
 
 def test_the_report_names_rules_and_their_regret():
     tasks = [
-        task(f"task{i}", coverage=coverage, depth_8=kept)
-        for i, (coverage, kept) in enumerate(((0.1, 0.3), (0.2, 0.3), (0.7, 0.5), (0.8, 0.5)))
+        task(f"task{i}", coverage=coverage, depth_8=share)
+        for i, (coverage, share) in enumerate(((0.1, 0.3), (0.2, 0.3), (0.7, 0.5), (0.8, 0.5)))
     ]
     lines = report(tasks).splitlines()
     assert "| two thirds | 20.0 % | 40.0 % (task0) | 40 % | 4 |" in lines

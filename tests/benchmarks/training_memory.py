@@ -73,13 +73,13 @@ def measure(folder: Path, index: int, base: TrainingSetup) -> dict[str, Any]:
     let_train(model, setup, parts)
     torch.cuda.empty_cache()
     measured = peak_of_step(model, setup)
-    found: dict[str, Any] = {"name": name, "freeze_depth": parts.freeze_depth, "setup": asdict(setup)}
+    document: dict[str, Any] = {"name": name, "freeze_depth": parts.freeze_depth, "setup": asdict(setup)}
     for word, given in (("projected", None), ("calibrated", calibrated)):
         predicted = training_bytes(shape, setup, parts, given)
         total = predicted.total
-        found[f"{word}_bytes"] = asdict(predicted) | {"total": total}
-        found[f"{word}_error"] = None if total is None else (total - measured) / measured
-    return found | {"measured_bytes": measured}
+        document[f"{word}_bytes"] = asdict(predicted) | {"total": total}
+        document[f"{word}_error"] = None if total is None else (total - measured) / measured
+    return document | {"measured_bytes": measured}
 
 
 def build(folder: Path, setup: TrainingSetup) -> Any:

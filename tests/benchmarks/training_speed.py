@@ -26,6 +26,7 @@ from semfreeze_core.records.validation import ArmRun, ValidationReport
 from semfreeze_core.runs.folder import read_run
 from semfreeze_core.runs.store import find_run
 from semfreeze_core.storage import write_atomically
+from tests.benchmarks.recorded import recorded_now
 
 
 @dataclass(frozen=True)
@@ -115,6 +116,7 @@ def main() -> None:
     }
     planned = arms[f"freeze {asked.depth}, cached"]
     result = {
+        "recorded": recorded_now(),
         "settings": {k: str(v) for k, v in vars(asked).items()},
         "arms": {name: vars(arm) for name, arm in arms.items()},
         "step_ratio": {name: arm.step_seconds / planned.step_seconds for name, arm in arms.items()},

@@ -64,11 +64,11 @@ def address(tmp_path_factory) -> Iterator[str]:
 @pytest.fixture(scope="session")
 def browser():
     """The Chromium that is installed, headless."""
-    found = next((path for name in BROWSERS if (path := shutil.which(name))), None)
-    if found is None:
+    executable = next((path for name in BROWSERS if (path := shutil.which(name))), None)
+    if executable is None:
         pytest.skip(f"needs one of {', '.join(BROWSERS)} on the path")
     with sync_api.sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=found, args=[*FLAGS, ONE_PROCESS])
+        chromium = playwright.chromium.launch(executable_path=executable, args=[*FLAGS, ONE_PROCESS])
         yield chromium
         chromium.close()
 

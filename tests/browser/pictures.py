@@ -68,9 +68,9 @@ def taken(page: Page, picture: Picture) -> bytes:
     page.wait_for_selector("[data-testid=stApp][data-test-script-state=notRunning]")
     page.evaluate("document.fonts.ready.then(() => null)")
     if picture.top:
-        place = page.get_by_text(picture.top, exact=True).first.bounding_box()
-        assert place is not None
-        page.locator("[data-testid=stMain]").evaluate("(main, y) => main.scrollBy(0, y)", place["y"] - MARGIN)
+        box = page.get_by_text(picture.top, exact=True).first.bounding_box()
+        assert box is not None
+        page.locator("[data-testid=stMain]").evaluate("(main, y) => main.scrollBy(0, y)", box["y"] - MARGIN)
     before, now = b"", page.screenshot()
     while now != before:
         page.wait_for_timeout(700)

@@ -59,11 +59,11 @@ def _answers(url: str, server: subprocess.Popen) -> bool:
 @contextmanager
 def chromium(flags: Sequence[str] = FLAGS) -> Iterator[Browser]:
     """The Chromium that is installed, headless; as the tests have it unless other flags are given."""
-    found = next((path for name in BROWSERS if (path := shutil.which(name))), None)
-    if found is None:
+    executable = next((path for name in BROWSERS if (path := shutil.which(name))), None)
+    if executable is None:
         raise SystemExit(f"needs one of {', '.join(BROWSERS)} on the path")
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=found, args=list(flags))
+        browser = playwright.chromium.launch(executable_path=executable, args=list(flags))
         try:
             yield browser
         finally:

@@ -104,14 +104,14 @@ def test_bad_uploads_are_refused_in_a_sentence(reader, tmp_path):
     window.goto(f"{reader.address}/{FORM}")
     reader.settle()
     window.get_by_text("upload", exact=True).click()
-    for name, content, words in (
+    for name, content, message in (
         ("zero.jsonl", b"", "is empty"),
         ("binary.jsonl", b"\0\1\2" * 99, "is binary"),
         ("columns.csv", b"a,b\n1,2\n" * 40, "fields are not clear"),
     ):
         (tmp_path / name).write_bytes(content)
         window.locator("input[type=file]").set_input_files(tmp_path / name)
-        window.locator("[data-testid=stAlert]").get_by_text(words).wait_for()
+        window.locator("[data-testid=stAlert]").get_by_text(message).wait_for()
         reader.settle()
         assert window.get_by_role("button", name="Analyze", exact=True).count() == 0
     assert reader.complaints == []

@@ -76,9 +76,9 @@ def test_a_moved_slider_shows_the_memory_the_core_computes(reader, run):
 def test_the_stacks_line_is_dragged_and_moved_by_keys(reader, run):
     reader.open("decide?depth=13")
     line = reader.window.get_by_role("slider", name="Frozen layers")
-    place, stack = line.bounding_box(), reader.window.get_by_role("img", name="Layer stack").bounding_box()
-    middle = place["y"] + place["height"] / 2
-    reader.window.mouse.move(place["x"] + place["width"] / 2, middle)
+    box, stack = line.bounding_box(), reader.window.get_by_role("img", name="Layer stack").bounding_box()
+    middle = box["y"] + box["height"] / 2
+    reader.window.mouse.move(box["x"] + box["width"] / 2, middle)
     reader.window.mouse.down()
     reader.window.mouse.move(stack["x"] + stack["width"] * 6.2 / 30, middle, steps=5)
     readout = line.get_attribute("aria-valuetext")
@@ -279,8 +279,8 @@ def test_a_lasso_shows_the_selections_curve_and_rows(reader):
     places = [(box["x"] + x * box["width"], box["y"] + y * box["height"]) for x, y in corners]
     reader.window.mouse.move(*places[0])
     reader.window.mouse.down()
-    for place in places[1:]:
-        reader.window.mouse.move(*place, steps=5)
+    for point in places[1:]:
+        reader.window.mouse.move(*point, steps=5)
     reader.window.mouse.up()
     reader.window.get_by_text("Deviation of the selection").first.wait_for()
     reader.settle()

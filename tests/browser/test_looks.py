@@ -62,11 +62,11 @@ LEFT_OUT = {"exclude": [[".token"]]}
 def faults(reader):
     """What is wrong with the page, and still is once a slow machine had time to draw it."""
     reader.settle()
-    if found := reader.window.evaluate(FAULTS):
+    if overlaps := reader.window.evaluate(FAULTS):
         reader.window.wait_for_timeout(1000)
         reader.settle()
-        found = reader.window.evaluate(FAULTS)
-    return found
+        overlaps = reader.window.evaluate(FAULTS)
+    return overlaps
 
 
 def broken_rules(reader, options):
@@ -79,22 +79,22 @@ def broken_rules(reader, options):
 @pytest.mark.slow
 @pytest.mark.parametrize("page", PAGES)
 def test_nothing_lies_on_anything_else_at_any_width_and_no_rule_of_axe_is_broken(reader, page):
-    window, found = reader.window, []
+    window, problems = reader.window, []
     window.goto(f"{reader.address}/{page}")
     shown = window.get_by_role("heading").or_(window.get_by_role("button", name="Analyze")).first
     shown.wait_for()
     for width in reversed(WIDTHS):  # one window made narrower and wider again: charts have to be drawn anew each time
         window.set_viewport_size({"width": width, "height": 900})
-        found += [(width, fault) for fault in faults(reader)]
+        problems += [(width, fault) for fault in faults(reader)]
     window.set_viewport_size({"width": WIDTHS[-1], "height": 900})
-    found += [("wide again", fault) for fault in faults(reader)]
+    problems += [("wide again", fault) for fault in faults(reader)]
     if page.startswith("decide"):
         window.get_by_text("Training setup", exact=True).click()
         window.get_by_text("Default", exact=True).hover()  # the lit preset, as it looks under the pointer
-    found += broken_rules(reader, {})
+    problems += broken_rules(reader, {})
     window.emulate_media(color_scheme="dark")
     window.reload()  # Streamlit keeps the ink of buttons where the theme changes under an open page
     shown.wait_for()
-    found += broken_rules(reader, {"runOnly": ["color-contrast"]})
-    assert found == []
+    problems += broken_rules(reader, {"runOnly": ["color-contrast"]})
+    assert problems == []
     assert reader.complaints == []

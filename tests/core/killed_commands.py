@@ -40,21 +40,30 @@ MAIN = Path("/proc/self/comm").read_text().strip()
 Digest = Callable[[Path], str]
 
 
-def train_arguments(place: Path) -> list[object]:
-    sets = ("--data", place / "train.jsonl", "--eval", place / "eval.jsonl")
+def train_arguments(workspace: Path) -> list[object]:
+    sets = ("--data", workspace / "train.jsonl", "--eval", workspace / "eval.jsonl")
     how = ("--steps", 6, "--save-steps", 1, "--batch-size", 4, "--accuracy-examples", 2)  # its rate is searched first
-    return ["train", place / "plan.json", *sets, *how]
+    return ["train", workspace / "plan.json", *sets, *how]
 
 
-def validate_arguments(place: Path) -> list[object]:
-    sets = ("--train", place / "train.jsonl", "--eval", place / "eval.jsonl")
+def validate_arguments(workspace: Path) -> list[object]:
+    sets = ("--train", workspace / "train.jsonl", "--eval", workspace / "eval.jsonl")
     how = ("--steps", 6, "--batch-size", 4, "--train-examples", 8, "--eval-examples", 6, "--accuracy-examples", 2)
     which = ("--arms", "full,depth:1", "--seeds", 2, "--match", "steps")
-    return ["validate", place / "plan.json", *sets, *how, *which]
+    return ["validate", workspace / "plan.json", *sets, *how, *which]
 
 
-def analyze_arguments(place: Path) -> list[object]:
-    return ["analyze", "--model", place / "model", "--data", place / "task.jsonl", "--dtype", "float32", "--overwrite"]
+def analyze_arguments(workspace: Path) -> list[object]:
+    return [
+        "analyze",
+        "--model",
+        workspace / "model",
+        "--data",
+        workspace / "task.jsonl",
+        "--dtype",
+        "float32",
+        "--overwrite",
+    ]
 
 
 def trained(out: Path) -> str:
@@ -126,31 +135,31 @@ def in_child(digest: Digest, out: Path) -> str:
         os._exit(0)
     os.close(writing)
     with os.fdopen(reading) as pipe:
-        found = pipe.read()
+        text = pipe.read()
     wait(child)
-    return found
+    return text
 
 
-def prepare(place: Path) -> None:
+def prepare(workspace: Path) -> None:
     """Models, tasks and a plan, made in a process of its own."""
     if child := os.fork():
         assert wait(child) == 0
         return
-    plan, _ = make_tiny_plan(place / "model")
-    write_atomically(place / "plan.json", plan.model_dump_json())
-    write_task(place / "train.jsonl", 8)
-    write_task(place / "eval.jsonl", 20, seed=9)
-    write_jsonl(place / "task.jsonl", task_rows(48))
+    plan, _ = make_tiny_plan(workspace / "model")
+    write_atomically(workspace / "plan.json", plan.model_dump_json())
+    write_task(workspace / "train.jsonl", 8)
+    write_task(workspace / "eval.jsonl", 20, seed=9)
+    write_jsonl(workspace / "task.jsonl", task_rows(48))
     os._exit(0)
 
 
-def main(place: Path, kind: str, first_seed: int, kills: int) -> None:
+def main(workspace: Path, kind: str, first_seed: int, kills: int) -> None:
     torch.set_num_threads(1)
     this_machine.run_arm_process = lambda job, log, progress: arm_process.run_job(job)
     make_arguments, digest = COMMANDS[kind]
-    prepare(place)
-    arguments = make_arguments(place)
-    reference = place / "reference"
+    prepare(workspace)
+    arguments = make_arguments(workspace)
+    reference = workspace / "reference"
     before = time.monotonic()
     code = wait(start(arguments, reference))
     seconds = time.monotonic() - before
@@ -160,7 +169,7 @@ def main(place: Path, kind: str, first_seed: int, kills: int) -> None:
     expected = in_child(digest, reference)
     assert len(expected) == 64, expected
     for seed in range(first_seed, first_seed + kills):
-        out = place / "runs" / str(seed)
+        out = workspace / "runs" / str(seed)
         out.parent.mkdir(exist_ok=True)
         if kind == "analyze":
             shutil.copytree(reference, out)

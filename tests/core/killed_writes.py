@@ -100,10 +100,10 @@ def kill_everywhere(prepare: Callable[[int], Path], act: Callable[[Path], object
     """
     n = 0
     while True:
-        place = prepare(n)
-        with killed(place, n) as kill:
-            act(place)
-        yield place, kill
+        folder = prepare(n)
+        with killed(folder, n) as kill:
+            act(folder)
+        yield folder, kill
         if not kill.happened:
             return
         n += 1

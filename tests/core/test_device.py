@@ -256,8 +256,8 @@ def test_dtype_name_is_how_files_spell_it():
 def test_no_other_module_of_the_core_asks_torch_or_psutil_about_a_device():
     asking = re.compile(r"torch\.(cuda|mps|backends\.mps)\b|virtual_memory|memory_info")
     core = Path(device_module.__file__).parent
-    found = {path.name for path in core.rglob("*.py") if asking.search(path.read_text())}
-    assert found == {"device.py"}
+    files = {path.name for path in core.rglob("*.py") if asking.search(path.read_text())}
+    assert files == {"device.py"}
 
 
 def test_no_other_module_of_the_core_knows_what_running_out_of_memory_looks_like():

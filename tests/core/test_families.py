@@ -130,9 +130,9 @@ LIMITS = {
 def test_a_familys_limits_are_told(family):
     model = build_tiny(family)
     shape = measure_shape(model, find_decoder(model))
-    told = " ".join(limits_of(model, shape))
+    limits = " ".join(limits_of(model, shape))
     unknown = any(layer.kind == "other" for layer in shape.layer_shapes)
-    assert ("No formula covers the activation bytes of its layers" in told) == unknown
-    assert LIMITS.get(family, "") in told
-    assert ("window" in told) == ("window" in LIMITS.get(family, ""))
-    assert ("experts" in told) == (family in ("mixtral", "qwen2_moe", "qwen3_moe", "gpt_oss", "deepseek_v3"))
+    assert ("No formula covers the activation bytes of its layers" in limits) == unknown
+    assert LIMITS.get(family, "") in limits
+    assert ("window" in limits) == ("window" in LIMITS.get(family, ""))
+    assert ("experts" in limits) == (family in ("mixtral", "qwen2_moe", "qwen3_moe", "gpt_oss", "deepseek_v3"))

@@ -54,7 +54,7 @@ def analyzed(decoder):
     labels = prepare_labels(decoder, examples, positions, real_rows=97, lens_loss=True)
     display = choose_display(decoder, positions, 20, 0)
     states = states_to_keep(decoder, examples, 0)
-    traces, _ = read_traces(decoder, examples, positions, labels, kept=display, scores=states)
+    traces, _ = read_traces(decoder, examples, positions, labels, kept_states=display, scores=states)
     read_task_null(decoder, examples, labels, position_limit=8, seed=0)
     scores = read_scores(examples, states, len(decoder.layers), 0)
     scores["spectrum"] = spectrum_score(decoder.layers, requested=True)
@@ -70,9 +70,9 @@ def test_an_analysis_computes_no_float64_on_the_device():
         move(decoder.model)
         decoder = find_decoder(decoder.model)
         assert decoder.device == FLOAT32_DEVICE
-        found, scores = analyzed(decoder)
+        traces, scores = analyzed(decoder)
     for name, values in expected.items():
-        assert np.allclose(found[name], values, atol=1e-5)
+        assert np.allclose(traces[name], values, atol=1e-5)
     for name, values in expected_scores.items():
         assert np.allclose(scores[name], values, atol=1e-4, equal_nan=True)
 
@@ -94,10 +94,10 @@ def test_a_finetune_computes_no_float64_on_the_device(tmp_path, prefix_cache):
         move(loaded.decoder.model)
         loaded = replace(loaded, decoder=find_decoder(loaded.decoder.model))
         assert loaded.decoder.device == FLOAT32_DEVICE
-        found = finetuned(loaded)
-    assert found.status == "done"
-    assert np.allclose(found.train_losses, expected.train_losses, atol=1e-5)
-    assert np.allclose(found.points[-1].item_losses, expected.points[-1].item_losses, atol=1e-5)
+        losses = finetuned(loaded)
+    assert losses.status == "done"
+    assert np.allclose(losses.train_losses, expected.train_losses, atol=1e-5)
+    assert np.allclose(losses.points[-1].item_losses, expected.points[-1].item_losses, atol=1e-5)
 
 
 def test_a_lower_precision_of_the_prefix_is_compared_without_float64_on_the_device():

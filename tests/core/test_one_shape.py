@@ -105,10 +105,10 @@ def test_an_option_added_in_three_lines_arrives_in_flags_files_arms_and_costs(tm
     assert _run(tree, FORM, PAGE) == "0.5"
 
 
-def _run(tree: Path, script: str, *words: object) -> str:
+def _run(tree: Path, script: str, *arguments: object) -> str:
     """The last line that a script prints which finds its modules in the tree first."""
     done = subprocess.run(
-        [sys.executable, "-c", script, *map(str, words)],
+        [sys.executable, "-c", script, *map(str, arguments)],
         env={**os.environ, "PYTHONPATH": str(tree)},
         cwd=tree,
         capture_output=True,

@@ -67,22 +67,22 @@ def look(model, tmp_path, _nothing_is_loaded):
 
     def call(rows, n=10, **wishes):
         request = AnalysisRequest(str(model), str(write_jsonl(tmp_path / "rows.jsonl", rows)), **wishes)
-        found = preview_data(request, inspect_model(request), n)
-        return {example.row: example for example in found.examples}, found
+        rendered = preview_data(request, inspect_model(request), n)
+        return {example.row: example for example in rendered.examples}, rendered
 
     return call
 
 
 def test_prompt_is_context_and_completion_with_its_end_is_supervised(look):
-    examples, found = look(PAIRS)
+    examples, rendered = look(PAIRS)
     assert examples[0].pieces == (piece(f"{BOS}How do I top up?", False, 1), piece(f" card{EOS}", True, 1))
     assert examples[1].pieces == (piece(f"{BOS}Why? ", False, 1), piece(f"the card{EOS}", True, 1))
     assert [(row, examples[row].label, examples[row].truncated) for row in sorted(examples)] == [
         (0, "a", 0),
         (1, "b", 0),
     ]
-    assert (found.n_rows, found.n_usable) == (3, 2)
-    assert found.mapping == {
+    assert (rendered.n_rows, rendered.n_usable) == (3, 2)
+    assert rendered.mapping == {
         "prompt_field": "prompt",
         "completion_field": "completion",
         "label_field": "label",
@@ -90,8 +90,8 @@ def test_prompt_is_context_and_completion_with_its_end_is_supervised(look):
         "messages_field": None,
         "text_field": None,
     }
-    assert any("1 of 3 rows are left out" in note for note in found.notes)
-    assert not any("fewer than 32" in note for note in found.notes)  # true of any look
+    assert any("1 of 3 rows are left out" in note for note in rendered.notes)
+    assert not any("fewer than 32" in note for note in rendered.notes)  # true of any look
 
 
 def test_without_eos_no_end_is_supervised(look):
@@ -148,15 +148,15 @@ def test_n_examples_are_shown_and_the_seed_says_which(look):
 
 
 @pytest.mark.parametrize(
-    ("rows", "wishes", "words"),
+    ("rows", "wishes", "message"),
     [
         ([{"x": "a", "y": "b"}], {}, "The fields are not clear"),
         ([{"prompt": "a", "completion": ""}], {}, "nothing supervised"),
         ([{"prompt": "a", "completion": "b" * 500}], {}, "1 dropped because their supervised tokens exceed 64"),
     ],
 )
-def test_data_that_cannot_be_read_is_refused_as_by_the_analysis(look, rows, wishes, words):
-    with pytest.raises(DataError, match=words):
+def test_data_that_cannot_be_read_is_refused_as_by_the_analysis(look, rows, wishes, message):
+    with pytest.raises(DataError, match=message):
         look(rows, **wishes)
 
 
@@ -178,20 +178,20 @@ def test_a_tokenizer_with_more_tokens_than_rows_is_refused_as_by_the_analysis(tm
 
 
 @pytest.mark.parametrize(
-    ("content", "words"),
+    ("content", "message"),
     [
         (None, r"model-00002-of-\d+\.safetensors is missing, but"),
         (b"cut", r"model-00002-of-\d+\.safetensors is damaged or cut short"),
         (b"version https://git-lfs.github.com/spec/v1", "holds no weights, only a pointer of Git LFS"),
     ],
 )
-def test_weights_that_are_not_whole_are_refused_as_by_the_analysis(tmp_path, content, words):
+def test_weights_that_are_not_whole_are_refused_as_by_the_analysis(tmp_path, content, message):
     save_tiny(tmp_path).save_pretrained(tmp_path, max_shard_size="100KB")
     (tmp_path / "model.safetensors").unlink(missing_ok=True)
     shard = next(tmp_path.glob("model-00002-*.safetensors"))
     shard.unlink() if content is None else shard.write_bytes(content)
     for opened in (lambda: inspect_model(AnalysisRequest(str(tmp_path), "")), lambda: load_causal_lm(str(tmp_path))):
-        with pytest.raises(ModelError, match=words):
+        with pytest.raises(ModelError, match=message):
             opened()
 
 
@@ -201,7 +201,7 @@ def edit_config(folder, **changes):
 
 
 @pytest.mark.parametrize(
-    ("changes", "left_out", "words"),
+    ("changes", "left_out", "message"),
     [
         ({"num_hidden_layers": 2}, None, "holds layers up to number 3, but its config says 2 layers"),
         (
@@ -217,14 +217,14 @@ def edit_config(folder, **changes):
         ),
     ],
 )
-def test_weights_of_another_model_than_the_configs_are_refused_as_by_the_analysis(tmp_path, changes, left_out, words):
+def test_weights_of_another_model_than_the_configs_are_refused_as_by_the_analysis(tmp_path, changes, left_out, message):
     weights = save_tiny(tmp_path, tied=False).state_dict()
     weights.pop(left_out, None)
     save_file(weights, tmp_path / "model.safetensors", {"format": "pt"})
     edit_config(tmp_path, **changes)
     messages = [refused_by(opening, tmp_path) for opening in (inspect, load_causal_lm)]
     assert messages[0] == messages[1]
-    assert re.search(words, messages[0])
+    assert re.search(message, messages[0])
 
 
 def inspect(source):
@@ -238,23 +238,23 @@ def refused_by(opening, source):
 
 
 @pytest.mark.parametrize(
-    ("own", "asked", "limit"),
+    ("model_limit", "asked", "limit"),
     [(None, None, 2048), (64, None, 64), (64, 100, 64), (64, 20, 20), (10**6, None, 2048), (10**6, 5000, 5000)],
 )
-def test_length_limit(own, asked, limit):
-    assert length_limit(own, asked) == limit
+def test_length_limit(model_limit, asked, limit):
+    assert length_limit(model_limit, asked) == limit
 
 
 def test_forecast_counts_the_model_from_its_config(model, monkeypatch):
     monkeypatch.setattr(preview, "free_bytes", lambda device: 10**10)
     request = AnalysisRequest(str(model), "", dtype="bfloat16", device="cpu", display_positions=100)
     inspected = inspect_model(request)
-    found, shape = forecast_analysis(request, inspected), inspected.shape
+    forecast, shape = forecast_analysis(request, inspected), inspected.shape
     parameters = 51_488  # 37,216 with 97 tokens; 2 x 32 more for each of the other 223
-    assert found.parameters == parameters
-    assert (found.dtype, found.device, found.free_bytes) == ("bfloat16", "cpu", 10**10)
-    assert found.model_bytes == parameters * 22 // 10
-    assert found.states_bytes == 100 * (shape.n_layers + 1) * shape.d_model * 6
+    assert forecast.parameters == parameters
+    assert (forecast.dtype, forecast.device, forecast.free_bytes) == ("bfloat16", "cpu", 10**10)
+    assert forecast.model_bytes == parameters * 22 // 10
+    assert forecast.states_bytes == 100 * (shape.n_layers + 1) * shape.d_model * 6
 
 
 def test_forecast_leaves_room_for_the_process_when_it_chooses_the_dtype(model, monkeypatch):
@@ -274,10 +274,10 @@ def test_forecast_says_where_layers_go_that_find_no_room(model, monkeypatch):
     layer = shape.layer_shapes[0].parameters
     room = causal_lm.model_bytes(shape.total_parameters - 2 * layer, torch.float32)
     monkeypatch.setattr(preview, "free_bytes", lambda device: rest + room)
-    found = forecast_analysis(request, inspected)
-    assert found.fits
-    assert found.placement == LayerPlacement(on_device=1, in_memory=0, on_disk=3, disk_bytes=3 * layer * 4)
-    assert memory_sentence(found).endswith(
+    forecast = forecast_analysis(request, inspected)
+    assert forecast.fits
+    assert forecast.placement == LayerPlacement(on_device=1, in_memory=0, on_disk=3, disk_bytes=3 * layer * 4)
+    assert memory_sentence(forecast).endswith(
         "Slow: 1 of 4 layers stay on cpu; 3 on disk, 0.00 GiB that every forward pass reads."
     )
     monkeypatch.setattr(preview, "free_bytes", lambda device: rest)

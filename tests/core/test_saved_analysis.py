@@ -85,23 +85,25 @@ def document(folder):
 
 
 def test_the_plan_is_ready_before_a_slow_score_begins(analysis, tmp_path):
-    folder, seen = tmp_path / "one", {}
+    folder, by_stage = tmp_path / "one", {}
 
     def listen(event):
-        if event.stage not in seen:
+        if event.stage not in by_stage:
             run = read_run(folder)
-            seen[event.stage] = (run.manifest.scores_to_come, make_plan(run).candidate_depth, event.message)
+            by_stage[event.stage] = (run.manifest.scores_to_come, make_plan(run).candidate_depth, event.message)
 
     finished = save_analysis(analysis, folder, progress=listen)
     both = ("spectrum", "gradient_norm")
     depth = make_plan(finished).candidate_depth
-    assert {stage: to_come for stage, (to_come, *_) in seen.items()} == {
+    assert {stage: to_come for stage, (to_come, *_) in by_stage.items()} == {
         PLAN_READY: both,
         SPECTRUM: both,
         GRADIENTS: ("gradient_norm",),
     }
-    assert {candidate for _, candidate, _ in seen.values()} == {depth}
-    assert seen[PLAN_READY][2] == f"No recommendation from the coverage rule. Its formula alone selects depth {depth}."
+    assert {candidate for _, candidate, _ in by_stage.values()} == {depth}
+    assert (
+        by_stage[PLAN_READY][2] == f"No recommendation from the coverage rule. Its formula alone selects depth {depth}."
+    )
     assert finished.manifest.scores_to_come == ()
     for name, score in read_run(folder).scores.items():
         np.testing.assert_array_equal(score.values, finished.scores[name].values)
@@ -141,8 +143,8 @@ def test_killed_anywhere_it_leaves_a_whole_run_or_none_and_ends_the_same(
         return tmp_path / str(n)
 
     left = []
-    for place, kill in kill_everywhere(prepare, lambda place: save_analysis(analysis, place / "one")):
-        folder = place / "one"
+    for root, kill in kill_everywhere(prepare, lambda root: save_analysis(analysis, root / "one")):
+        folder = root / "one"
         if not folder.exists():
             left.append("nothing")
             continue
@@ -151,7 +153,7 @@ def test_killed_anywhere_it_leaves_a_whole_run_or_none_and_ends_the_same(
         left.append(" ".join(missing) or "whole")
         add_missing_scores(request_, folder, missing)
         assert document(folder) == document(tmp_path / "reference" / "whole"), kill.operations
-        assert [path.name for path in place.iterdir()] == ["one"] or kill.happened
+        assert [path.name for path in root.iterdir()] == ["one"] or kill.happened
     assert list(dict.fromkeys(left)) == ["nothing", "spectrum gradient_norm", "gradient_norm", "whole"]
 
 

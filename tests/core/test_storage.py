@@ -134,7 +134,7 @@ def test_write_atomically_leaves_the_old_file_when_stopped(monkeypatch, tmp_path
 def test_write_atomically_says_when_the_disk_is_full(monkeypatch, tmp_path, number):
     path = tmp_path / "runs" / "file"
     monkeypatch.setattr(os, "fsync", raises(OSError(number, os.strerror(number))))
-    monkeypatch.setattr(shutil, "disk_usage", lambda place: shutil._ntuple_diskusage(10**9, 10**9, 3 * 2**20))
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10**9, 10**9, 3 * 2**20))
     with pytest.raises(ResourceError) as caught:
         write_atomically(path, "new")
     assert str(caught.value) == (
@@ -174,7 +174,7 @@ def test_is_disk_full_knows_it_in_every_librarys_words(error, full):
 def test_disk_errors_says_what_is_kept_and_what_to_do(tmp_path):
     with (
         pytest.raises(ResourceError) as caught,
-        disk_errors(tmp_path, kept=lambda: "Step 4 is kept.", advice="Run it again."),
+        disk_errors(tmp_path, saved_text=lambda: "Step 4 is kept.", advice="Run it again."),
     ):
         raise OSError(errno.EFBIG, "File too large")
     assert str(caught.value).startswith("The disk is full or limits the size of a file:")
@@ -184,7 +184,7 @@ def test_disk_errors_says_what_is_kept_and_what_to_do(tmp_path):
 def test_disk_errors_of_who_knows_what_is_kept_says_it_of_what_is_written_inside(tmp_path):
     def write(**inner):
         with (
-            disk_errors(tmp_path, kept=lambda: "Step 4 is kept.", advice="Run it again."),
+            disk_errors(tmp_path, saved_text=lambda: "Step 4 is kept.", advice="Run it again."),
             disk_errors(tmp_path / "file", **inner),
         ):
             raise OSError(errno.ENOSPC, "No space left on device")
@@ -193,7 +193,7 @@ def test_disk_errors_of_who_knows_what_is_kept_says_it_of_what_is_written_inside
         write()
     assert is_disk_full(caught.value)
     with pytest.raises(ResourceError, match=r"file could not be written .*The weights stay\. Set TMPDIR\.$"):
-        write(kept=lambda: "The weights stay.", advice="Set TMPDIR.")
+        write(saved_text=lambda: "The weights stay.", advice="Set TMPDIR.")
 
 
 def test_disk_errors_knows_a_full_disk_in_safetensors_words(tmp_path):
@@ -228,8 +228,10 @@ def test_disk_errors_leaves_errors_of_networks_and_memory_as_they_are(tmp_path, 
 def test_disk_errors_say_when_a_place_cannot_be_written(tmp_path, number):
     with pytest.raises(RunError) as caught, disk_errors(tmp_path / "run"):
         raise OSError(number, os.strerror(number))
-    place = tmp_path / "run"
-    assert str(caught.value) == f"{place} cannot be written: {os.strerror(number)}. Choose another location with --out."
+    folder = tmp_path / "run"
+    assert (
+        str(caught.value) == f"{folder} cannot be written: {os.strerror(number)}. Choose another location with --out."
+    )
 
 
 @pytest.mark.parametrize("error", [ValueError("other"), RunError("clear"), KeyboardInterrupt()])
@@ -407,7 +409,7 @@ def test_new_folder_refuses_a_run_that_appeared_meanwhile(tmp_path):
 
 def test_new_folder_says_when_its_parent_cannot_be_written(monkeypatch, tmp_path):
     with monkeypatch.context() as patch:
-        patch.setattr(os, "access", lambda place, mode: False)  # root may write anywhere
+        patch.setattr(os, "access", lambda path, mode: False)  # root may write anywhere
         with pytest.raises(RunError, match=r"one cannot be written: .* is read-only\. Choose another location"):
             enter(tmp_path / "not" / "yet" / "one")
     monkeypatch.setattr(tempfile, "mkdtemp", raises(PermissionError(errno.EACCES, "Permission denied")))
@@ -462,7 +464,7 @@ def project(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("source", "kept"),
+    ("source", "stored"),
     [
         ("model", "../../model"),
         ("data/task#1.jsonl", "../../data/task#1.jsonl"),
@@ -471,17 +473,17 @@ def project(tmp_path, monkeypatch):
     ],
 )
 def test_a_source_in_the_project_is_kept_by_its_path_from_the_document_and_found_where_both_went(
-    project, monkeypatch, source, kept
+    project, monkeypatch, source, stored
 ):
     monkeypatch.chdir(project)
     kind, path = ("hf:", source.removeprefix("hf:")) if source.startswith("hf:") else ("", source)
     for typed in (source, f"{kind}{project / path}", f"{kind}~/project/{path}"):
-        assert kept_source(typed, project / "runs" / "one") == kept
-    assert found_source(kept, Path("runs/one")) == source
+        assert kept_source(typed, project / "runs" / "one") == stored
+    assert found_source(stored, Path("runs/one")) == source
     monkeypatch.chdir(project.parent)
     project.rename("moved")
-    assert found_source(kept, Path("moved/runs/one")) == f"{kind}moved/{path}"
-    assert found_source(kept, Path.cwd() / "moved" / "runs" / "one") == f"{kind}{Path.cwd()}/moved/{path}"
+    assert found_source(stored, Path("moved/runs/one")) == f"{kind}moved/{path}"
+    assert found_source(stored, Path.cwd() / "moved" / "runs" / "one") == f"{kind}{Path.cwd()}/moved/{path}"
 
 
 def test_a_source_that_would_stay_when_the_project_is_moved_is_kept_by_its_absolute_path(project, monkeypatch):

@@ -45,8 +45,8 @@ def make_run(folder):
     return folder
 
 
-def overwrite(place):
-    with new_folder(place / "one", overwrite=True) as partial:
+def overwrite(folder):
+    with new_folder(folder / "one", overwrite=True) as partial:
         (partial / "manifest.json").write_text(RUN)
         (partial / "data").write_text("new")
 
@@ -57,14 +57,14 @@ def test_an_overwrite_killed_before_any_operation_leaves_the_old_or_the_new_and_
         return tmp_path / str(n)
 
     stood = []
-    for place, kill in kill_everywhere(prepare, overwrite):
-        remove_leftovers(place)
-        assert names(place) == ["one"], kill.operations
-        found = contents(place / "one")
-        stood.append(found["data"])
+    for folder, kill in kill_everywhere(prepare, overwrite):
+        remove_leftovers(folder)
+        assert names(folder) == ["one"], kill.operations
+        files = contents(folder / "one")
+        stood.append(files["data"])
         expected = {name: f"old {name}" for name in ("plan.json", "validations/task/report.json")}
-        assert found == expected | {"manifest.json": RUN, "data": found["data"], "link": "old plan.json"}
-        assert (place / "one" / "link").is_symlink()
+        assert files == expected | {"manifest.json": RUN, "data": files["data"], "link": "old plan.json"}
+        assert (folder / "one" / "link").is_symlink()
     assert len(stood) > 15
     assert stood == sorted(stood, reverse=True), "old until the exchange, new from then on"
     assert {"old data", "new"} == set(stood)
@@ -76,26 +76,26 @@ def test_a_run_half_deleted_after_its_replacement_does_not_return(tmp_path):
         return tmp_path / str(n)
 
     met = 0
-    for place, kill in kill_everywhere(prepare, overwrite):
+    for folder, kill in kill_everywhere(prepare, overwrite):
         if kill.operations and "os.remove" in kill.operations[-1]:  # inside the deletion of the old one
             met += 1
-            (place / "one").rename(place / "taken away")
-            remove_leftovers(place)
-            assert names(place) == ["taken away"]
+            (folder / "one").rename(folder / "taken away")
+            remove_leftovers(folder)
+            assert names(folder) == ["taken away"]
     assert met > 3
 
 
 def test_a_write_killed_before_any_operation_leaves_one_whole_file(tmp_path):
     def prepare(n):
-        place = tmp_path / str(n)
-        place.mkdir()
-        (place / "file").write_text("old")
-        return place
+        folder = tmp_path / str(n)
+        folder.mkdir()
+        (folder / "file").write_text("old")
+        return folder
 
-    for place, _ in kill_everywhere(prepare, lambda place: write_atomically(place / "file", "new")):
-        assert (place / "file").read_text() in ("old", "new")
-        write_atomically(place / "another", "")  # the next write there removes what was left
-        assert names(place) == ["another", "file"]
+    for folder, _ in kill_everywhere(prepare, lambda folder: write_atomically(folder / "file", "new")):
+        assert (folder / "file").read_text() in ("old", "new")
+        write_atomically(folder / "another", "")  # the next write there removes what was left
+        assert names(folder) == ["another", "file"]
 
 
 def test_remove_leftovers_touches_nothing_of_others(tmp_path):

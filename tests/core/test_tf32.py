@@ -23,9 +23,9 @@ from tests.core.finetune.tiny_plan import make_tiny_plan, write_task
 
 
 @pytest.fixture
-def seen(monkeypatch):
+def precisions(monkeypatch):
     """For training steps, evaluations and passes of a prefix: whether they were made where TF32 is allowed."""
-    allowed, seen = [], {"step": set(), "evaluation": set(), "prefix": set()}
+    allowed, tf32_by_stage = [], {"step": set(), "evaluation": set(), "prefix": set()}
 
     @contextmanager
     def tf32_products(device):
@@ -35,7 +35,7 @@ def seen(monkeypatch):
 
     def noting(what, call):
         def noted(*args, **options):
-            seen[what].add(bool(allowed))
+            tf32_by_stage[what].add(bool(allowed))
             return call(*args, **options)
 
         return noted
@@ -48,18 +48,18 @@ def seen(monkeypatch):
         ("prefix", fill, "_run"),
     ):
         monkeypatch.setattr(owner, name, noting(what, getattr(owner, name)))
-    return seen
+    return tf32_by_stage
 
 
-def test_a_variant_and_the_baseline_take_tf32_and_the_prefix_cache_does_not(seen, tmp_path):
+def test_a_variant_and_the_baseline_take_tf32_and_the_prefix_cache_does_not(precisions, tmp_path):
     train, evaluation = task_examples(8), task_examples(6, seed=1)
     loaded = load_tiny(tmp_path / "llama")
     evaluate_baseline(loaded, evaluation, n_accuracy=0, precision="float32")
-    assert seen == {"step": set(), "evaluation": {True}, "prefix": set()}
+    assert precisions == {"step": set(), "evaluation": {True}, "prefix": set()}
     settings = ArmSettings(TrainingSetup(batch_size=4, steps=2), seed=0, warmup_steps=1, n_accuracy=0, n_between=1)
     (arm,) = make_arms(("planned",), loaded.shape, parts_at_depth(loaded.shape, 2), rates={"frozen": 3e-3})
     run_arm(loaded, arm, settings, train, evaluation, baseline_bytes=0)
-    assert seen == {"step": {True}, "evaluation": {True}, "prefix": {False}}
+    assert precisions == {"step": {True}, "evaluation": {True}, "prefix": {False}}
 
 
 class BestFirst(ArmEvaluator):
@@ -72,7 +72,7 @@ class BestFirst(ArmEvaluator):
 
 
 @pytest.mark.parametrize("switch", [None, DepthSwitch(0, 3, 2)], ids=["one phase", "two phases"])
-def test_a_training_takes_tf32_and_its_prefix_cache_does_not(seen, tmp_path, monkeypatch, switch):
+def test_a_training_takes_tf32_and_its_prefix_cache_does_not(precisions, tmp_path, monkeypatch, switch):
     monkeypatch.setattr(fit, "ArmEvaluator", BestFirst)
     plan, _ = make_tiny_plan(tmp_path / "model", 3, switch=switch)
     request = TrainRequest(
@@ -87,4 +87,4 @@ def test_a_training_takes_tf32_and_its_prefix_cache_does_not(seen, tmp_path, mon
         keep_best=True,
     )
     assert train_plan(request, tmp_path / "out").after.step == 1
-    assert seen == {"step": {True}, "evaluation": {True}, "prefix": {False}}
+    assert precisions == {"step": {True}, "evaluation": {True}, "prefix": {False}}

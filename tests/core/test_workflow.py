@@ -44,12 +44,12 @@ def run(model, task):
 
 def arrays(run):
     """Every number of a reading, by name."""
-    found = {}
+    values = {}
     for kind in ("traces", "pairs"):
         for metric, record in getattr(run, kind).items():
-            found |= {f"{kind}.{metric}.{k}": v for k, v in vars(record).items() if isinstance(v, np.ndarray)}
-    found |= {f"display.{k}": v for k, v in vars(run.display).items() if isinstance(v, np.ndarray)}
-    return found
+            values |= {f"{kind}.{metric}.{k}": v for k, v in vars(record).items() if isinstance(v, np.ndarray)}
+    values |= {f"display.{k}": v for k, v in vars(run.display).items() if isinstance(v, np.ndarray)}
+    return values
 
 
 def without_times(manifest):
@@ -128,9 +128,9 @@ def test_analyze_gives_one_row_an_example_and_one_column_a_space(run):
 
 def test_analyze_keeps_the_columns_that_make_groups(model, tmp_path):
     rows = [row | {"source": "mail" if i % 3 else "chat", "id": str(i)} for i, row in enumerate(task_rows(60))]
-    found = read_tiny(model, write_jsonl(tmp_path / "task.jsonl", rows))
-    write_run(found, tmp_path / "run")
-    for run in (found, read_run(tmp_path / "run")):
+    analyzed = read_tiny(model, write_jsonl(tmp_path / "task.jsonl", rows))
+    write_run(analyzed, tmp_path / "run")
+    for run in (analyzed, read_run(tmp_path / "run")):
         assert kept_columns(run) == ["source"]
         assert run.examples[GROUP_PREFIX + "source"].tolist() == [rows[i]["source"] for i in run.examples["row"]]
         groups, left_out = slices(run, "semantic", "source")
@@ -146,9 +146,9 @@ def test_analyze_reads_at_most_the_positions_asked_for(model, task):
 def test_analyze_names_the_fields_it_guessed(run, model, task):
     assert run.manifest.data.mapping["prompt_field"] == "prompt"
     assert any(note.startswith("Read as ") for note in run.manifest.notes)
-    told = read_tiny(model, task, mapping=FieldMapping("prompt", "completion", "label"))
-    assert not any(note.startswith("Guessed") for note in told.manifest.notes)
-    assert told.manifest.data.mapping == run.manifest.data.mapping
+    named = read_tiny(model, task, mapping=FieldMapping("prompt", "completion", "label"))
+    assert not any(note.startswith("Guessed") for note in named.manifest.notes)
+    assert named.manifest.data.mapping == run.manifest.data.mapping
 
 
 def test_analyze_cuts_prompts_at_the_models_limit(model, tmp_path):
@@ -235,7 +235,7 @@ def test_analyze_loaded_gives_what_analyze_gives(run, model, task):
 
 
 @pytest.mark.parametrize(
-    ("change", "words"),
+    ("change", "message"),
     [
         ({"data": "absent.jsonl"}, "does not exist"),
         ({"data": "sample:absent"}, "no such sample. There are: sample:"),
@@ -244,13 +244,13 @@ def test_analyze_loaded_gives_what_analyze_gives(run, model, task):
     ],
     ids=["file", "sample", "field", "split"],
 )
-def test_analyze_refuses_data_before_it_loads_the_model(monkeypatch, model, task, change, words):
+def test_analyze_refuses_data_before_it_loads_the_model(monkeypatch, model, task, change, message):
     def load(*_, **__):
         raise AssertionError("the model was loaded")
 
     monkeypatch.setattr(workflow, "load_causal_lm", load)
     request = dataclasses.replace(AnalysisRequest(str(model), str(task)), **change)
-    with pytest.raises(DataError, match=words):
+    with pytest.raises(DataError, match=message):
         analyze(request)
 
 

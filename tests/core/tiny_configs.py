@@ -74,8 +74,8 @@ def tiny_config(variant: str, sizes: Sizes, *, tied: bool) -> PreTrainedConfig:
             return Gemma2Config(**with_width, query_pre_attn_scalar=sizes.head_dim, sliding_window=SLIDING_WINDOW)
         case "gemma3_text":
             kinds = ["full_attention" if i % 3 == 2 else "sliding_attention" for i in range(sizes.n_layers)]
-            own: dict[str, Any] = {"layer_types": kinds, "sliding_window": SLIDING_WINDOW}
-            return Gemma3TextConfig(**with_width, **own, query_pre_attn_scalar=sizes.head_dim)
+            options: dict[str, Any] = {"layer_types": kinds, "sliding_window": SLIDING_WINDOW}
+            return Gemma3TextConfig(**with_width, **options, query_pre_attn_scalar=sizes.head_dim)
         case "phi3":
             return Phi3Config(**grouped)
         case "phi":

@@ -97,10 +97,12 @@ def build_tiny(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = AutoModelForCausalLM.from_config(config, **how)
-    found = sum(parameter.numel() for parameter in model.parameters())
+    n_parameters = sum(parameter.numel() for parameter in model.parameters())
     if sizes == (4, 32, 4, 2, 8, 48, 97, 64):
-        assert found == DEFAULT_PARAMETERS[family, tied], f"tiny {family}, tied={tied}: {found} parameters"
-    assert found < MOST_PARAMETERS, f"a tiny {family} has {found} parameters: use smaller sizes"
+        assert n_parameters == DEFAULT_PARAMETERS[family, tied], (
+            f"tiny {family}, tied={tied}: {n_parameters} parameters"
+        )
+    assert n_parameters < MOST_PARAMETERS, f"a tiny {family} has {n_parameters} parameters: use smaller sizes"
     return model.train()
 
 

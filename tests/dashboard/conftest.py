@@ -71,8 +71,8 @@ def doubtful(example, runs):
     """A run named `doubtful` without task null, so without evidence and without labels."""
     run = example.run
     pairs = {
-        metric: replace(found, own=found.own[:0], swapped=found.swapped[:0], reason="too few prompts")
-        for metric, found in run.pairs.items()
+        metric: replace(pairs, own=pairs.own[:0], swapped=pairs.swapped[:0], reason="too few prompts")
+        for metric, pairs in run.pairs.items()
     }
     examples = run.examples.assign(label=None)
     manifest = run.manifest.model_copy(update={"task_null_reason": "too few prompts"})

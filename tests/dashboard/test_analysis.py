@@ -104,9 +104,9 @@ def test_uploads_are_what_can_be_read(runs, monkeypatch):
     monkeypatch.setattr(formats, "FORMATS", (*formats.FORMATS, added))
     assert "jsonl.packed" in upload_types()
     for name in ("a.jsonl.packed", "b.jsonl.gz"):
-        kept = keep_upload(runs, name, b"x")
-        assert (kept.name[:2], "".join(kept.suffixes)) == (f"{name[0]}-", name[1:])
-        kept.unlink()
+        upload = keep_upload(runs, name, b"x")
+        assert (upload.name[:2], "".join(upload.suffixes)) == (f"{name[0]}-", name[1:])
+        upload.unlink()
 
 
 def test_help_of_data_names_every_format():
@@ -115,10 +115,10 @@ def test_help_of_data_names_every_format():
 
 def test_rendered_example_marks_supervised_text_line_by_line():
     pieces = (RenderedPiece("Ask *x*\n", False, 3), RenderedPiece("a\nb", True, 2))
-    told = rendered_example(RenderedExample(0, "l_1", pieces, 4))
-    assert "Ask \\*x\\*⏎" in told
-    assert ":orange-background[a⏎]  \n:orange-background[b]" in told
-    assert "2 of 5 tokens are targets, label l_1, 4 cut on the left" in told
+    text = rendered_example(RenderedExample(0, "l_1", pieces, 4))
+    assert "Ask \\*x\\*⏎" in text
+    assert ":orange-background[a⏎]  \n:orange-background[b]" in text
+    assert "2 of 5 tokens are targets, label l_1, 4 cut on the left" in text
 
 
 def test_rendered_example_marks_what_follows_a_colon():
@@ -127,9 +127,9 @@ def test_rendered_example_marks_what_follows_a_colon():
 
 
 def test_rendered_example_leaves_out_the_middle_of_long_text():
-    told = rendered_example(RenderedExample(0, None, (RenderedPiece("x" * 5000, True, 900),), 0))
-    assert "4,300 characters left out" in told.replace("\\", "")
-    assert told.count("x") == 700
+    text = rendered_example(RenderedExample(0, None, (RenderedPiece("x" * 5000, True, 900),), 0))
+    assert "4,300 characters left out" in text.replace("\\", "")
+    assert text.count("x") == 700
 
 
 def test_escaped_text_is_shown_as_it_stands():
@@ -142,7 +142,7 @@ def test_preview_sentence_names_what_was_taken_for_what():
 
 
 @pytest.mark.parametrize(
-    ("state", "place", "started", "ended", "words"),
+    ("state", "jobs_ahead", "started", "ended", "line"),
     [
         ("queued", 2, None, None, "queued, behind 2 others"),
         ("queued", 0, None, None, "queued, starting"),
@@ -152,12 +152,12 @@ def test_preview_sentence_names_what_was_taken_for_what():
         ("cancelled", 0, 10.0, 11.0, "canceled"),
     ],
 )
-def test_job_line(state, place, started, ended, words):
-    job = Job("j", JobSpec(command=("analyze",), title="m on d", created=0.0), state, place, started, ended)
-    assert job_line(job, 40.0) == f"**m on d**: {words}"
+def test_job_line(state, jobs_ahead, started, ended, line):
+    job = Job("j", JobSpec(command=("analyze",), title="m on d", created=0.0), state, jobs_ahead, started, ended)
+    assert job_line(job, 40.0) == f"**m on d**: {line}"
 
 
 def test_stage_line_says_how_much_and_how_long():
     assert stage_line(None) == "Starting"
-    told = stage_line(JobProgress("Extracting hidden states", 1500, 3000, "tokens", 12.4, ("a",)))
-    assert told == "Extracting hidden states: 1,500 of 3,000 tokens, about 12 s left of this part"
+    line = stage_line(JobProgress("Extracting hidden states", 1500, 3000, "tokens", 12.4, ("a",)))
+    assert line == "Extracting hidden states: 1,500 of 3,000 tokens, about 12 s left of this part"

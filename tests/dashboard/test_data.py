@@ -66,7 +66,7 @@ def figures(app):
 def test_data_says_how_many_prompts_stand_in_the_eval_examples_too(example, runs, task):
     app = opened("data")
     assert figures(app)["Prompts in eval too"] == ("0", "of 300 eval rows")
-    assert "Eval rows: sample:sentence_to_json_eval, of the newest validation." in words(app)
+    assert "Eval rows: sample:sentence_to_json_eval, of the newest validation." in text_of(app)
     run = example.run
     source = run.manifest.data.model_copy(update={"source": str(task)})
     write_run(replace(run, manifest=run.manifest.model_copy(update={"data": source})), runs / "mine")
@@ -81,28 +81,28 @@ def test_data_says_how_many_prompts_stand_in_the_eval_examples_too(example, runs
     assert figures(opened("data", run="mine"))["Prompts in eval too"][0] == "not known"
 
 
-def words(app):
+def text_of(app):
     return " ".join(element.value for element in (*app.markdown, *app.caption)).replace("\\", "")
 
 
 def job(runs, name, process=None, end=None, log="", command=None):
     """A job's folder as a process would have left it."""
-    place = runs / JOBS / name
+    folder = runs / JOBS / name
     spec = JobSpec(command=command or ("analyze", name), title=name, out=str(runs / name), created=1.0)
-    write_atomically(place / SPEC, spec.model_dump_json())
-    write_atomically(place / LOG, log)
+    write_atomically(folder / SPEC, spec.model_dump_json())
+    write_atomically(folder / LOG, log)
     if process is not None:
-        write_atomically(place / PROCESS, process.model_dump_json())
+        write_atomically(folder / PROCESS, process.model_dump_json())
     if end is not None:
-        write_atomically(place / END, end.model_dump_json())
+        write_atomically(folder / END, end.model_dump_json())
 
 
 def test_form_shows_how_the_data_would_be_read_and_what_that_takes(form, task):
     assert not form.error, [error.value for error in form.error]
-    assert "48 of 48 rows can be used." in words(form)
-    assert "Read as prompt and completion: the prompt from 'prompt'" in words(form)
-    assert ":orange-background[" in words(form)
-    assert "The analysis needs about" in words(form)
+    assert "48 of 48 rows can be used." in text_of(form)
+    assert "Read as prompt and completion: the prompt from 'prompt'" in text_of(form)
+    assert ":orange-background[" in text_of(form)
+    assert "The analysis needs about" in text_of(form)
     assert f"--data={task}" in form.code[-1].value
 
 
@@ -118,8 +118,8 @@ def test_form_starts_the_command_it_shows(form, runs, monkeypatch, model, task):
     assert [toast.value for toast in form.toast] == [
         markdown_text("Started: tiny on task.jsonl. Follow it under Jobs.")
     ]
-    ((folder, command, title, place),) = asked
-    assert (folder, title, place) == (runs, "tiny on task.jsonl", runs / "tiny-task")
+    ((folder, command, title, out),) = asked
+    assert (folder, title, out) == (runs, "tiny on task.jsonl", runs / "tiny-task")
     assert command == ("analyze", f"--model={model}", f"--data={task}")
 
 
@@ -132,8 +132,8 @@ def test_another_upload_begins_with_its_own_columns(form):
     form.button_group(key="form data-kind").set_value("upload").run()
     asks = [{"question": f"What is {i}?", "answer": f"It is {i}.", "topic": "numbers"} for i in range(8)]
     app = upload(form, "asks.jsonl", asks)
-    assert "8 of 8 rows can be used." in words(app)
-    assert "the prompt from 'question'" in words(app)
+    assert "8 of 8 rows can be used." in text_of(app)
+    assert "the prompt from 'question'" in text_of(app)
     app.selectbox(key="form read-as").set_value("pair").run()
     app.selectbox(key="form column-prompt").set_value("topic").run()
     app.selectbox(key="form label").set_value("topic").run()
@@ -194,7 +194,7 @@ def test_form_maps_columns_that_have_other_names(form, tmp_path):
     assert "--" not in form.error[0].value
     form.selectbox(key="form read-as").select("pair").run()
     assert not form.error
-    assert "prompt from 'q', completion from 'a'" in words(form)
+    assert "prompt from 'q', completion from 'a'" in text_of(form)
     assert "--prompt-field=q --completion-field=a" in form.code[-1].value
 
 
@@ -203,10 +203,10 @@ def test_form_starts_from_the_columns_that_the_data_most_likely_mean(form, tmp_p
     rows[7]["output"] = 7
     form.text_input(key="form data-path").set_value(str(write_jsonl(tmp_path / "alpaca.jsonl", rows))).run()
     assert not form.error
-    assert "Read as Alpaca" in words(form).replace("\\", "")
+    assert "Read as Alpaca" in text_of(form).replace("\\", "")
     (chips,) = [element.proto.body for element in form.get("html") if "ShareGPT" in element.proto.body]
     assert re.findall('aria-current="true".*?><span[^>]*>(.*?)<', chips) == ["Alpaca"]
-    assert "1 of 40 rows is skipped: line 8" in words(form).replace("\\", "")
+    assert "1 of 40 rows is skipped: line 8" in text_of(form).replace("\\", "")
     assert [button.label for button in form.get("download_button")] == ["Download skipped rows"]
     form.selectbox(key="form read-as").select("template").run()
     assert form.selectbox(key="form column-completion").value == "output"
@@ -292,7 +292,7 @@ def test_jobs_are_told_by_their_state(runs):
     job(runs, "5-queued", this_process())
     app = opened()
     assert sentence(app)
-    told = words(app)
+    text = text_of(app)
     for part in (
         "1-done**: done in 4.0 s",
         "x.jsonl is empty.",
@@ -300,7 +300,7 @@ def test_jobs_are_told_by_their_state(runs):
         "4-running**: running for",
         "5-queued**: queued, behind 1 other",
     ):
-        assert part in told
+        assert part in text
     assert [button.label for button in app.button].count("Cancel") == 2
     assert any("Killed" in code.value for code in app.code)
 
@@ -336,7 +336,7 @@ def test_a_finished_job_opens_its_run(runs, doubtful):
     assert app.selectbox(key="run").value == "doubtful"
 
 
-def place_of(app, key):
+def position_of(app, key):
     """The way to a widget through the page's containers, each by its number among its neighbors."""
 
     def ways(node, way=()):
@@ -354,10 +354,10 @@ def test_a_button_that_opens_a_run_stays_in_its_place_as_the_analysis_ends(form,
     job(runs, "begun", this_process(time.time()))
     keys = "open-begun above", "open-begun on the page"
     form.run()
-    places = [place_of(form, key) for key in keys]
+    places = [position_of(form, key) for key in keys]
     job(runs, "begun", this_process(time.time()), JobEnd(state="done", ended=time.time()))
     form.run()
-    assert [place_of(form, key) for key in keys] == places
+    assert [position_of(form, key) for key in keys] == places
     form.button(key=keys[1]).click().run()
     assert form.selectbox(key="run").value == "begun"
 
@@ -370,15 +370,15 @@ def test_a_form_stays_in_its_place_while_jobs_begin_and_end(request, runs, page,
     else:
         request.getfixturevalue("doubtful")
         app = opened("prove", run="doubtful")
-    without = place_of(app, key)
+    without = position_of(app, key)
     out = str(runs / "doubtful" / "validations" / "one")
     spec = JobSpec(command=("validate", "one"), title="one", out=out, created=1.0)
     write_atomically(runs / JOBS / "one" / SPEC, spec.model_dump_json())
     write_atomically(runs / JOBS / "one" / PROCESS, this_process(turn=time.time()).model_dump_json())
     app.run()
     assert any(button.label == "Cancel" for button in app.button)
-    assert place_of(app, key) == without
+    assert position_of(app, key) == without
     write_atomically(runs / JOBS / "one" / END, JobEnd(state="cancelled", ended=time.time()).model_dump_json())
     app.run()
     assert any(button.label == "Resume" for button in app.button)
-    assert place_of(app, key) == without
+    assert position_of(app, key) == without

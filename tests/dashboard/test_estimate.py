@@ -26,12 +26,12 @@ def page():
 def test_estimate_says_hours_memory_and_whether_it_fits(page):
     shape, card = named_shape("shape:qwen2.5-7b"), find_gpu("RTX 4090")
     costs = compare_costs(shape, setup_from_options(shape, None, EstimateOptions(), gpu=card))
-    told = sentence(page)
-    assert told.startswith("qwen2.5-7b with 7 of 28 layers frozen needs ")
-    assert gib(costs.depths[7].bytes.total) in told
-    assert gib(costs.full.bytes.total) in told
-    assert told.count(" min to ") == 2
-    assert told.endswith("It does not fit on RTX 4090 (24.0 GiB).")
+    text = sentence(page)
+    assert text.startswith("qwen2.5-7b with 7 of 28 layers frozen needs ")
+    assert gib(costs.depths[7].bytes.total) in text
+    assert gib(costs.full.bytes.total) in text
+    assert text.count(" min to ") == 2
+    assert text.endswith("It does not fit on RTX 4090 (24.0 GiB).")
     rows = page.dataframe[0].value
     assert list(rows["train"][:3]) == ["freeze 7", "full finetuning", "freeze half, 14"]
     assert list(rows["memory"][:2]) == [gib(costs.depths[7].bytes.total), gib(costs.full.bytes.total)]
@@ -50,9 +50,9 @@ def test_apply_sets_the_changes_that_make_it_fit():
 
 
 def test_what_no_change_makes_fit_is_said_with_the_depth_that_does(page):
-    (told,) = [warning.value for warning in page.warning]
-    assert "no change of the setup that we know of makes it fit" in told
-    assert "From freeze depth 26 on it fits" in told
+    (message,) = [warning.value for warning in page.warning]
+    assert "no change of the setup that we know of makes it fit" in message
+    assert "From freeze depth 26 on it fits" in message
 
 
 def test_a_gpu_is_named_by_its_memory_alone():

@@ -59,12 +59,12 @@ def test_form_starts_the_command_it_shows(doubtful, runs, asked, monkeypatch):
     command, python = (code.value for code in app.code)
     app.button[-1].click().run()
     assert not app.exception
-    ((folder, words, title, out),) = asked
+    ((folder, arguments, title, out),) = asked
     assert (folder, title, out) == (runs, "finetune of doubtful", doubtful / FINETUNES / "doubtful-finetuned")
-    assert {"--data=sample:sentence_to_json_train", "--batch-size=4", "--epochs=2"} <= set(words)
-    assert words[0] == "finetune"
-    assert not any(word.startswith("--eval") for word in words), "rows are held out"
-    assert all(word in command for word in words)
+    assert {"--data=sample:sentence_to_json_train", "--batch-size=4", "--epochs=2"} <= set(arguments)
+    assert arguments[0] == "finetune"
+    assert not any(word.startswith("--eval") for word in arguments), "rows are held out"
+    assert all(word in command for word in arguments)
     assert f"--out={out}" in command
     assert f"Path('{out}')" in python
     assert [toast.value for toast in app.toast] == ["Started: finetune of doubtful. Follow it under Jobs."]
@@ -118,10 +118,10 @@ def test_choices_are_in_the_link_and_outlive_other_pages(doubtful, asked):
             "objective": "memory", "gib": 12.5, "steps": 150, "judged": "given", "output": "my-model"
         }  # fmt: skip
     app.button[-1].click().run()
-    ((_, words, _, out),) = asked
-    assert {"--objective=memory 12.5", "--steps=150", "--eval=sample:sentence_to_json_eval"} <= set(words)
+    ((_, arguments, _, out),) = asked
+    assert {"--objective=memory 12.5", "--steps=150", "--eval=sample:sentence_to_json_eval"} <= set(arguments)
     assert out.name == "my-model"
-    assert not any(word.startswith("--epochs") for word in words)
+    assert not any(word.startswith("--epochs") for word in arguments)
 
 
 def test_choices_stay_while_the_page_shows_the_other_form(doubtful):

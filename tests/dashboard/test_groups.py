@@ -24,7 +24,7 @@ def grouped(example, runs):
     return run
 
 
-def told(app):
+def text_of(app):
     return " ".join(m.value for m in app.markdown)
 
 
@@ -43,7 +43,7 @@ def test_a_run_without_labels_offers_lengths_alone(doubtful):
     app = opened("analyze", groups="true", run="doubtful")
     assert sentence(app)
     assert app.selectbox(key="by").options == LENGTHS
-    assert "by prompt length" in told(app)
+    assert "by prompt length" in text_of(app)
 
 
 def test_a_kept_column_makes_the_groups_that_the_core_reads(grouped):
@@ -52,11 +52,11 @@ def test_a_kept_column_makes_the_groups_that_the_core_reads(grouped):
     assert page_text.NO_COLUMNS not in captions(app)
     app.selectbox(key="by").select("source").run()
     assert sentence(app)
-    assert "Coverage by source" in told(app)
-    found, _ = slices(grouped, "semantic", "source")
+    assert "Coverage by source" in text_of(app)
+    groups, _ = slices(grouped, "semantic", "source")
     table = app.dataframe[-1].value
-    assert table["group"].tolist() == [group.name for group in found] == ["chat", "mail"]
-    assert table["examples"].tolist() == [str(group.curve.n_examples) for group in found]
+    assert table["group"].tolist() == [group.name for group in groups] == ["chat", "mail"]
+    assert table["examples"].tolist() == [str(group.curve.n_examples) for group in groups]
 
 
 def test_labels_and_columns_do_nothing_on_the_page(example, runs):
@@ -67,9 +67,9 @@ def test_labels_and_columns_do_nothing_on_the_page(example, runs):
     app = opened("analyze", groups="true", run="hostile", by="a*b*", depth="30")
     assert sentence(app)
     shown = r"\:red\[x\] \[y\](javascript\:z) \`c\` \$m\$ \<b\>\\x1b\[2J\\u202e"
-    assert shown in told(app)
-    assert hostile not in told(app)
-    assert r"by a\*b\*" in told(app)
+    assert shown in text_of(app)
+    assert hostile not in text_of(app)
+    assert r"by a\*b\*" in text_of(app)
 
 
 @pytest.mark.quick_cases(2)
@@ -78,8 +78,8 @@ def test_groups_that_a_depth_does_not_fit_are_named(grouped, by):
     app = opened("analyze", groups="true", run="grouped", by=by, depth="30")
     assert sentence(app)
     names = ", ".join(group.name for group in slices(grouped, "semantic", by)[0])
-    assert f"Depth 30 does not fit all groups: the coverage rule freezes fewer layers for {names}." in told(app)
-    assert f"Depth 0 is no deeper than the coverage rule selects for any of {names.count(',') + 1} groups" in told(
+    assert f"Depth 30 does not fit all groups: the coverage rule freezes fewer layers for {names}." in text_of(app)
+    assert f"Depth 0 is no deeper than the coverage rule selects for any of {names.count(',') + 1} groups" in text_of(
         app.slider(key="depth").set_value(0).run()
     )
 
@@ -89,4 +89,4 @@ def test_another_run_without_the_column_is_grouped_by_its_label(grouped):
     app.selectbox(key="run").select("example").run()
     assert sentence(app)
     assert app.selectbox(key="by").value == "label"
-    assert "by label" in told(app)
+    assert "by label" in text_of(app)

@@ -67,8 +67,8 @@ def test_a_damaged_report_is_named_though_nothing_else_is_measured(runs):
 
 def test_runs_side_by_side_are_told_and_drawn(three, example):
     app = together(["one", "doubtful"])
-    found = side_by_side({"example": example.run, "one": example.run})
-    depth = found.columns[0].opinion.freeze_depth
+    comparison = side_by_side({"example": example.run, "one": example.run})
+    depth = comparison.columns[0].opinion.freeze_depth
     assert sentence(app).startswith(f"Recommended frozen layers: {depth} of 30 (example), {depth} of 30 (one), ")
     table = app.dataframe[0].value.set_index("run")
     assert table["frozen layers"].to_dict() == {"example": str(depth), "one": str(depth), "doubtful": "none"}
@@ -105,7 +105,7 @@ def picked(app, row):
 
 
 def button(app, label):
-    return next(found for found in app.button if found.label == label)
+    return next(widget for widget in app.button if widget.label == label)
 
 
 def test_runs_are_annotated_renamed_and_deleted(three):
@@ -153,16 +153,16 @@ def test_runs_are_sought_by_every_word(three):
 
 
 def test_charts_hold_each_run_over_the_share_of_its_layers(example):
-    found = side_by_side({"a": example.run, "b": example.run})
-    figure = compared.draw_coverages(found.columns)
+    comparison = side_by_side({"a": example.run, "b": example.run})
+    figure = compared.draw_coverages(comparison.columns)
     lines = {trace.name: trace for trace in figure.data if trace.mode == "lines" and trace.name}
     assert lines["a"].x[-1] == 1
-    assert np.array_equal(lines["a"].y, found.columns[0].curve.coverage.mean, equal_nan=True)
+    assert np.array_equal(lines["a"].y, comparison.columns[0].curve.coverage.mean, equal_nan=True)
     marks = [trace for trace in figure.data if trace.mode == "markers"]
-    assert [mark.x[0] for mark in marks] == [found.columns[0].relative_depth] * 2
-    advantage = compared.draw_advantages(found.columns)
+    assert [mark.x[0] for mark in marks] == [comparison.columns[0].relative_depth] * 2
+    advantage = compared.draw_advantages(comparison.columns)
     assert min(trace.x[0] for trace in advantage.data if trace.mode == "lines") == pytest.approx(1 / 30)
-    held = {"b": found.differences["b"]["gain coverage"]}
+    held = {"b": comparison.differences["b"]["gain coverage"]}
     assert compared.draw_differences(held, "gain coverage").data[-1].y[-1] == 0
 
 

@@ -18,7 +18,7 @@ from semfreeze_core.plan.rules_by_cost import Budget
 from semfreeze_core.records.training import DepthSwitch
 from semfreeze_core.runs.folder import write_run
 from semfreeze_dashboard.data.run_folder import DEMO_VARIABLE
-from semfreeze_dashboard.text.page_text import OWN_SCRIPT_DIFF, alternative_line
+from semfreeze_dashboard.text.page_text import SCRIPT_DIFF, alternative_line
 from semfreeze_dashboard.text.tooltips import TOOLTIPS
 from semfreeze_dashboard.views import PAGES as LISTED
 from semfreeze_dashboard.views.decide import RULES
@@ -48,8 +48,8 @@ def sentence(app):
     """The conclusion the page opens with, after checking that nothing failed."""
     assert not app.exception
     assert not app.error, [error.value for error in app.error]
-    (found,) = [m.value for m in app.markdown if m.value.startswith("## ")]
-    return found.removeprefix("## ")
+    (heading,) = [m.value for m in app.markdown if m.value.startswith("## ")]
+    return heading.removeprefix("## ")
 
 
 def html_of(app):
@@ -66,9 +66,9 @@ def test_every_page_is_listed_and_has_a_section_in_the_tour():
 
 
 def test_start_opens_with_the_plan_of_the_shipped_run(example):
-    told = sentence(opened())
+    heading = sentence(opened())
     plan = make_plan(example.run)
-    assert told.startswith(f"Run example: Freeze the first {plan.freeze_depth} of 30 layers and train the last ")
+    assert heading.startswith(f"Run example: Freeze the first {plan.freeze_depth} of 30 layers and train the last ")
 
 
 def test_start_moves_the_stack_to_the_plan_and_says_what_that_saves(example):
@@ -115,8 +115,8 @@ def test_every_page_stands_the_ends_of_the_depth(page, depth):
 
 def test_gains_sentence_is_the_curves_own_number(example):
     app = opened("analyze").slider(key="depth").set_value(22).run()
-    kept = curve_of(example.run, "semantic").coverage.mean[22]
-    assert f"{100 * kept:.0f}% of the measured layer contributions" in sentence(app)
+    coverage = curve_of(example.run, "semantic").coverage.mean[22]
+    assert f"{100 * coverage:.0f}% of the measured layer contributions" in sentence(app)
 
 
 def test_plan_explains_every_rule_that_it_offers():
@@ -249,11 +249,11 @@ def test_use_gives_the_plan_of_the_rule_in_the_link(example, rule):
 
 
 def test_the_script_that_use_proposes_names_what_the_package_has():
-    lines = [line[1:] for line in OWN_SCRIPT_DIFF.splitlines() if line.startswith("+from")]
+    lines = [line[1:] for line in SCRIPT_DIFF.splitlines() if line.startswith("+from")]
     names = {}
     exec("\n".join(lines), names)
     assert "read_plan" in names
-    assert f"{names['FreezePlanCallback'].__name__}(read_plan(" in OWN_SCRIPT_DIFF
+    assert f"{names['FreezePlanCallback'].__name__}(read_plan(" in SCRIPT_DIFF
 
 
 def test_plan_asks_for_a_budget_and_says_when_none_fits(example):
@@ -312,9 +312,9 @@ def test_plan_page_offers_no_loss_and_no_cache_where_the_setup_settles_them():
 @pytest.mark.parametrize("page", [None, *PAGES])
 def test_abstention_is_as_plain_as_a_recommendation(page, doubtful):
     app = opened(page, run="doubtful")
-    told = sentence(app)
+    heading = sentence(app)
     assert app.selectbox(key="run").value == "doubtful"
-    assert "No depth is recommended" in told or "do not show how deep to freeze" in told
+    assert "No depth is recommended" in heading or "do not show how deep to freeze" in heading
     assert "No finetune has confirmed it" not in html_of(app), "there is no plan that a finetune could confirm"
     if page == "decide":
         assert "No recommendation from the" in app.warning[0].value
@@ -429,12 +429,12 @@ def test_no_page_imports_torch():
 def test_plan_names_the_largest_saving_and_sets_it():
     app = opened("decide")
     memory = set()
-    for words, key, value in (
+    for change, key, value in (
         ("target-token logits in chunks saves ", "loss", "chunked"),
         ("non-reentrant checkpointing saves ", "checkpointing", "non-reentrant"),
     ):
-        (told,) = [line.value for line in app.markdown if "Largest saving left" in line.value]
-        assert told.startswith(f"Largest saving left: {words}")
+        (line_text,) = [line.value for line in app.markdown if "Largest saving left" in line.value]
+        assert line_text.startswith(f"Largest saving left: {change}")
         memory.add(next(metric for metric in app.metric if metric.label == "Memory vs. full").delta)
         next(button for button in app.button if button.label == "Apply").click().run()
         assert sentence(app)

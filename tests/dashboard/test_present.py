@@ -11,8 +11,8 @@ from tests.dashboard.test_pages import opened
 def heading(app):
     assert not app.exception
     assert not app.error, [error.value for error in app.error]
-    (found,) = [m.value for m in app.markdown if m.value.startswith("## ")]
-    return found.removeprefix("## ")
+    (text,) = [m.value for m in app.markdown if m.value.startswith("## ")]
+    return text.removeprefix("## ")
 
 
 def press(app, label):

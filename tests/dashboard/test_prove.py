@@ -91,7 +91,7 @@ def test_folder_of_a_validation_is_a_name_of_its_own():
 
 
 def test_kept_shares_are_the_reports_with_their_intervals(report):
-    figure = finetunes.draw_kept(report)
+    figure = finetunes.draw_reduction_shares(report)
     compute = figure.data[1]
     assert compute.x[0] == pytest.approx(100 * report.arms["planned"].improvement_kept_compute.estimate)
     low = 100 * report.arms["planned"].improvement_kept_compute.low
@@ -101,12 +101,12 @@ def test_kept_shares_are_the_reports_with_their_intervals(report):
 
 
 def test_shares_of_runs_stopped_at_their_lowest_are_drawn_where_they_are_known(report):
-    kept = IntervalEntry(estimate=0.9, low=0.8, high=1.1)
-    planned = report.arms["planned"].model_copy(update={"improvement_kept_stopped": kept})
-    figure = finetunes.draw_kept(report.model_copy(update={"arms": report.arms | {"planned": planned}}))
+    share = IntervalEntry(estimate=0.9, low=0.8, high=1.1)
+    planned = report.arms["planned"].model_copy(update={"improvement_kept_stopped": share})
+    figure = finetunes.draw_reduction_shares(report.model_copy(update={"arms": report.arms | {"planned": planned}}))
     assert [trace.name for trace in figure.data] == ["same steps", "same compute", "each stopped at its lowest"]
     assert (list(figure.data[2].x), list(figure.data[2].y)) == ([90], ["planned (freeze 19)"])
-    assert len(finetunes.draw_kept(report).data) == 2, "the example's readings were not kept"
+    assert len(finetunes.draw_reduction_shares(report).data) == 2, "the example's readings were not kept"
 
 
 def live_arm(report, **changed):
@@ -157,10 +157,10 @@ def test_answers_that_changed_from_right_to_wrong_or_back_stand_first(report):
 
 
 @pytest.mark.parametrize(
-    ("kind", "first", "place"),
+    ("kind", "first", "folder"),
     [("sweep", ("sweep",), "sweeps"), ("pilots", ("plan",), "pilots")],
 )
-def test_form_starts_sweeps_and_pilots_and_says_what_they_take(doubtful, monkeypatch, kind, first, place):
+def test_form_starts_sweeps_and_pilots_and_says_what_they_take(doubtful, monkeypatch, kind, first, folder):
     asked = []
     monkeypatch.setattr(prove, "submit", lambda *what: asked.append(what))
     app = opened("prove", run="doubtful")
@@ -173,7 +173,7 @@ def test_form_starts_sweeps_and_pilots_and_says_what_they_take(doubtful, monkeyp
     assert command[:1] == first
     assert ("--rule=measured" in command) is (kind == "pilots")
     assert title == f"{kind} of doubtful"
-    assert place in out.parts
+    assert folder in out.parts
 
 
 def test_a_quick_look_is_two_variants_and_one_seed(doubtful, monkeypatch):
@@ -258,7 +258,7 @@ def test_what_was_started_is_shown_once_it_has_told_something(doubtful, report, 
     (older / "report.json").write_text(report.model_dump_json())
     app = opened("prove", run="doubtful", prove="true")
     assert app.selectbox(key="validation").value == "older"
-    assert any("at the rate of this run's last finetune" in words.value for words in app.markdown)
+    assert any("at the rate of this run's last finetune" in element.value for element in app.markdown)
     app.button[-1].click().run()
     (name,) = [name.split("/")[-1] for name in app.code[-1].value.split("--out=")[1:]]
     begun = doubtful / "validations" / name.strip("'")
@@ -277,10 +277,10 @@ def test_page_names_the_layers_of_a_set(doubtful, report):
     (folder / "report.json").write_text(shown.model_dump_json())
     app = opened("prove", run="doubtful")
     assert sentence(app).startswith("Measured: train layers 0-3,26-29 of 30 (64 eval examples, 3 seeds).")
-    words = [finetunes.arm_words(shown, name) for name in arms]
-    assert words == ["full finetuning", "planned (train 0-3,26-29)", "train 1-2"]
+    labels = [finetunes.arm_label(shown, name) for name in arms]
+    assert labels == ["full finetuning", "planned (train 0-3,26-29)", "train 1-2"]
     drawn = [chart.proto.spec for chart in app.get("plotly_chart")]
-    assert all(any(word in spec for spec in drawn) for word in words)
+    assert all(any(word in spec for spec in drawn) for word in labels)
     assert not any("30 trained" in html.proto.body for html in app.get("html"))
 
 

@@ -54,8 +54,8 @@ def test_a_box_says_what_was_analyzed_planned_and_measured(example, runs):
     assert frozen(app) == [depth, depth]
     captions = [caption.value for caption in app.caption]
     manifest = example.run.manifest
-    told = f"{manifest.data.n_examples} of {manifest.data.n_usable:,} rows of "
-    assert len([caption for caption in captions if told in caption]) == 2
+    line = f"{manifest.data.n_examples} of {manifest.data.n_usable:,} rows of "
+    assert len([caption for caption in captions if line in caption]) == 2
     assert len([caption for caption in captions if caption == "Not measured yet."]) == 1
     measured = [caption for caption in captions if caption.startswith(f"Measured (freeze {depth} of 30 layers; ")]
     assert "102% of full finetuning's loss reduction (95% CI" in measured[0]

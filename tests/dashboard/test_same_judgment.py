@@ -36,10 +36,10 @@ def judgment(model, runs, monkeypatch):
         upload = str(keep_upload(runs, "task.jsonl", text.encode()))
         try:
             compute.columns(upload, None, compute.stamp_of(upload))
-            found = compute.data_preview(AnalysisForm(str(model), upload), compute.stamp_of(upload))
+            preview = compute.data_preview(AnalysisForm(str(model), upload), compute.stamp_of(upload))
         except InputError as error:
             return str(error)
-        return found.n_usable, found.n_skipped
+        return preview.n_usable, preview.n_skipped
 
     return judge
 

@@ -33,16 +33,16 @@ def test_a_missing_score_is_a_sentence_with_the_command_that_adds_it(page, begun
     monkeypatch.setenv(PATHS_VARIABLE, "1")
     app = opened(page, run="begun")
     assert sentence(app)
-    (told,) = to_come(app)
-    assert told.startswith(NOT_YET)
-    assert f"--out={begun}`" in told
+    (message,) = to_come(app)
+    assert message.startswith(NOT_YET)
+    assert f"--out={begun}`" in message
 
 
 def test_visitors_from_elsewhere_see_no_folder_of_this_machine(begun, runs):
-    (told,) = to_come(opened("analyze", run="begun"))
-    assert told.startswith(NOT_YET)
-    assert "--out=begun`" in told
-    assert str(runs) not in told
+    (message,) = to_come(opened("analyze", run="begun"))
+    assert message.startswith(NOT_YET)
+    assert "--out=begun`" in message
+    assert str(runs) not in message
 
 
 def test_the_plan_page_recommends_at_once_and_gives_the_missing_score_no_number(begun, example):

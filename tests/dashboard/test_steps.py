@@ -11,15 +11,15 @@ from tests.dashboard.test_pages import opened
 @pytest.fixture
 def ticked(monkeypatch):
     """The steps that were ticked when the page was drawn, last ones last."""
-    seen = []
+    titles = []
 
     def note():
-        seen.append(done())
-        return seen[-1]
+        titles.append(done())
+        return titles[-1]
 
     done = steps.done_steps
     monkeypatch.setattr("semfreeze_dashboard.panels.steps.done_steps", note)
-    return seen
+    return titles
 
 
 @pytest.mark.parametrize(

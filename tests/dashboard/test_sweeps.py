@@ -27,11 +27,11 @@ def at(depth, share, coverage):
 
 
 def picked(depth, regret, reason=""):
-    found = {"steps": regret, "compute": regret}
+    regrets = {"steps": regret, "compute": regret}
     ends = {"steps": None, "compute": None if regret is None else (regret - 0.01, regret + 0.01)}
     return RuleRegret(
-        freeze_depth=depth, recommendation="freeze" if depth else "abstain", regret=found, regret_interval=ends,
-        beyond_half=found, beyond_half_interval=ends, reason=reason,
+        freeze_depth=depth, recommendation="freeze" if depth else "abstain", regret=regrets, regret_interval=ends,
+        beyond_half=regrets, beyond_half_interval=ends, reason=reason,
     )  # fmt: skip
 
 

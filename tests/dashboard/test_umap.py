@@ -32,12 +32,12 @@ def offer(app):
     return next((button for button in app.button if button.label == "Compute UMAP"), None)
 
 
-def told(app):
+def text_of(app):
     return " ".join(m.value for m in app.markdown)
 
 
 @pytest.fixture
-def kept(example, laid_out):
+def umap_path(example, laid_out):
     """A UMAP of the shipped run with the page's defaults, in the cache; returns its file."""
     file = umap_file(example.run.manifest, seed=0, n_neighbors=15)
     write_umap(laid_out, file)
@@ -47,18 +47,18 @@ def kept(example, laid_out):
 @pytest.fixture
 def jobs(monkeypatch):
     """Jobs as the page sees them, none of which runs: a list to which `submit` adds a queued one."""
-    found = []
+    queued = []
 
     def submit(runs, command, title, out=None):
         spec = JobSpec(command=tuple(command), title=title, created=1.0)
-        found.append(Job(f"job-{len(found)}", spec, "queued", 0, None, None))
-        return found[-1]
+        queued.append(Job(f"job-{len(queued)}", spec, "queued", 0, None, None))
+        return queued[-1]
 
-    monkeypatch.setattr(umap_panel, "list_jobs", lambda runs: list(found))
-    monkeypatch.setattr(jobs_panel, "find_job", lambda runs, name: next(job for job in found if job.name == name))
+    monkeypatch.setattr(umap_panel, "list_jobs", lambda runs: list(queued))
+    monkeypatch.setattr(jobs_panel, "find_job", lambda runs, name: next(job for job in queued if job.name == name))
     monkeypatch.setattr(jobs_panel, "job_folder", lambda runs, name: runs / JOBS / name)
     monkeypatch.setattr(umap_panel, "submit", submit)
-    return found
+    return queued
 
 
 def test_traces_show_pca_until_umap_is_asked_for():
@@ -70,13 +70,13 @@ def test_traces_show_pca_until_umap_is_asked_for():
     assert "1,000 of 9,293 read positions" in captions(app)
 
 
-def test_traces_draw_a_kept_umap_with_what_it_is_made_of(kept):
+def test_traces_draw_a_kept_umap_with_what_it_is_made_of(umap_path):
     app = traces()
     assert sentence(app)
     assert offer(app) is None
-    for words in ("322 of 9,293 read positions", "1,000 shown", "seed 0, 15 neighbors", "mean little", "106 ground"):
-        assert words in captions(app)
-    assert NOT_THERE not in told(app)
+    for part in ("322 of 9,293 read positions", "1,000 shown", "seed 0, 15 neighbors", "mean little", "106 ground"):
+        assert part in captions(app)
+    assert NOT_THERE not in text_of(app)
     figure = json.loads(app.get("plotly_chart")[0].proto.spec)
     assert figure["layout"]["xaxis"]["title"]["text"] == "UMAP 1, no unit"
     assert len(figure["frames"]) == 31
@@ -84,13 +84,13 @@ def test_traces_draw_a_kept_umap_with_what_it_is_made_of(kept):
 
 @pytest.mark.quick_cases(3)
 @pytest.mark.parametrize("look", [{"colour": "outcome"}, {"colour": "deviation", "paths": "0"}, {"paths": "40"}])
-def test_traces_draw_a_kept_umap_in_every_look(kept, look):
+def test_traces_draw_a_kept_umap_in_every_look(umap_path, look):
     app = traces(**look)
     assert sentence(app)
     assert "322 of 9,293" in captions(app)
 
 
-def test_traces_go_back_to_pca(kept):
+def test_traces_go_back_to_pca(umap_path):
     app = traces()
     app.button_group(key="projection").set_value("PCA").run()
     assert sentence(app)
@@ -99,19 +99,19 @@ def test_traces_go_back_to_pca(kept):
 
 
 @pytest.mark.parametrize("query", [{}, {"seed": "3"}, {"neighbours": "50"}])
-def test_traces_offer_what_is_not_kept_with_its_price(query, kept):
-    kept.unlink()
+def test_traces_offer_what_is_not_kept_with_its_price(query, umap_path):
+    umap_path.unlink()
     app = traces(**query)
     assert sentence(app)
     assert offer(app) is not None
-    assert "322 of the 1,000 shown positions at all 31 spaces and 106 bases, 10,088 points" in told(app)
-    assert f"about {20 if 'neighbours' in query else 16} seconds" in told(app)
+    assert "322 of the 1,000 shown positions at all 31 spaces and 106 bases, 10,088 points" in text_of(app)
+    assert f"about {20 if 'neighbours' in query else 16} seconds" in text_of(app)
     assert "read positions" not in captions(app)
     assert any("Sentence:" in code.value for code in app.code)  # the rest of the page is there
 
 
 @pytest.mark.parametrize("query", [{"seed": "3"}, {"neighbours": "50"}])
-def test_a_kept_umap_is_not_drawn_for_another_seed_or_number_of_neighbors(query, kept):
+def test_a_kept_umap_is_not_drawn_for_another_seed_or_number_of_neighbors(query, umap_path):
     assert offer(traces(**query)) is not None
 
 
@@ -122,16 +122,16 @@ def test_compute_submits_the_command_and_follows_it(jobs, example):
     (job,) = jobs
     assert job.spec.command == ("umap", str(example.folder), "--seed", "7", "--neighbors", "15")
     assert job.spec.title == "UMAP of example, seed 7, 15 neighbors"
-    assert "**: queued, starting" in told(app)
+    assert "**: queued, starting" in text_of(app)
     assert offer(app) is None
 
 
-def test_a_job_that_ended_well_is_drawn(jobs, kept):
-    data = kept.read_bytes()
-    kept.unlink()
+def test_a_job_that_ended_well_is_drawn(jobs, umap_path):
+    data = umap_path.read_bytes()
+    umap_path.unlink()
     app = traces()
     offer(app).click().run()
-    kept.write_bytes(data)
+    umap_path.write_bytes(data)
     jobs[0] = replace(jobs[0], state="done")
     app.run()
     assert sentence(app)
@@ -165,15 +165,15 @@ def test_a_cancelled_job_is_offered_again(jobs, monkeypatch):
     assert not app.warning
 
 
-def test_a_damaged_umap_is_said_to_be_and_offered_again(kept, jobs):
-    kept.write_bytes(b"damage")
+def test_a_damaged_umap_is_said_to_be_and_offered_again(umap_path, jobs):
+    umap_path.write_bytes(b"damage")
     app = traces()
     assert sentence(app)
-    assert f"{kept.name} is damaged" in app.warning[0].value
+    assert f"{umap_path.name} is damaged" in app.warning[0].value
     assert offer(app) is not None
 
 
-def test_a_demonstration_draws_what_is_kept_and_computes_nothing(kept, monkeypatch):
+def test_a_demonstration_draws_what_is_kept_and_computes_nothing(umap_path, monkeypatch):
     monkeypatch.setenv(DEMO_VARIABLE, "1")
     app = traces()
     assert "322 of 9,293" in captions(app)
@@ -184,7 +184,7 @@ def test_a_demonstration_draws_what_is_kept_and_computes_nothing(kept, monkeypat
     assert offer(app) is None
 
 
-def test_a_sample_with_too_few_points_says_so(kept, monkeypatch):
+def test_a_sample_with_too_few_points_says_so(umap_path, monkeypatch):
     monkeypatch.setattr("semfreeze_core.semantics.umap_projection.umap_points", lambda display: 12)
     app = traces()
     assert sentence(app)
@@ -193,12 +193,12 @@ def test_a_sample_with_too_few_points_says_so(kept, monkeypatch):
 
 @pytest.mark.quick_cases(3)
 @pytest.mark.parametrize("query", [{"seed": "-4"}, {"neighbours": "1"}, {"seed": "x", "projection": "tsne"}])
-def test_nonsense_in_the_link_is_left_out(query, kept):
+def test_nonsense_in_the_link_is_left_out(query, umap_path):
     assert sentence(traces(**query))
 
 
 @pytest.mark.slow
-def test_the_page_with_a_umap_imports_neither_torch_nor_umap(kept):
+def test_the_page_with_a_umap_imports_neither_torch_nor_umap(umap_path):
     script = (
         "import sys\n"
         "from streamlit.testing.v1 import AppTest\n"
@@ -221,7 +221,7 @@ def test_a_real_job_computes_a_umap_that_is_then_drawn(runs):
     offer(app).click().run()
     until = time.monotonic() + 300
     while "read positions" not in captions(app):
-        assert time.monotonic() < until, told(app)
+        assert time.monotonic() < until, text_of(app)
         time.sleep(1)
         app.run()
         assert sentence(app)

@@ -37,7 +37,7 @@ def test_hub_models_and_the_bundled_one_can_be_named(name):
     "data",
     [
         *PLACES,
-        *(f"hf:{place}" for place in PLACES),
+        *(f"hf:{path}" for path in PLACES),
         "hf:csv",  # a reader of local files, by the datasets library
         "hf:a/b:../c",
         "hf:a/b#/etc",
@@ -89,9 +89,9 @@ def test_only_what_was_uploaded_can_be_read_where_uploads_are_kept(runs, tmp_pat
 
 def test_whoever_sits_at_the_machine_names_what_is_on_it(monkeypatch):
     monkeypatch.setenv(PATHS_VARIABLE, "1")
-    for place in PLACES:
-        require_model(place)
-        require_data(f"hf:{place}")
+    for path in PLACES:
+        require_model(path)
+        require_data(f"hf:{path}")
 
 
 @pytest.mark.parametrize(
@@ -142,13 +142,13 @@ def bundled(monkeypatch, tmp_path_factory):
     monkeypatch.setattr("semfreeze_core.sources.models.opening.convert_embedded", lambda progress: folder)
 
 
-@pytest.mark.parametrize("place", ["folder", "folder/../folder"])
-def test_the_hub_field_opens_no_folder_and_lists_no_files(tmp_path, bundled, place):
+@pytest.mark.parametrize("path", ["folder", "folder/../folder"])
+def test_the_hub_field_opens_no_folder_and_lists_no_files(tmp_path, bundled, path):
     (tmp_path / "folder").mkdir()
     (tmp_path / "folder" / "secret-name").write_text("x")
     app = opened("data", do=NEW_ANALYSIS)
     app.session_state["form model-kind"] = "hub"
-    app.session_state["form model-hub"] = str(tmp_path / place)
+    app.session_state["form model-hub"] = str(tmp_path / path)
     app.run()
     assert "is not the name of a hub model" in app.error[0].value
     assert "secret-name" not in app.error[0].value
@@ -206,18 +206,21 @@ def test_visitors_learn_names_of_files_and_not_where_they_lie(text, shown, tmp_p
 @pytest.mark.parametrize("paths", ["", "1"])
 def test_an_upload_is_called_by_its_own_name_and_not_by_where_it_is_kept(paths, runs, monkeypatch):
     monkeypatch.setenv(PATHS_VARIABLE, paths)
-    kept = keep_upload(runs, "my data.jsonl.gz", b"x")
-    assert visitor_text(f"A/B: {kept} holds {kept}, line 3.") == "A/B: my_data.jsonl.gz holds my_data.jsonl.gz, line 3."
-    assert page_text.data_name(str(kept)) == "my_data.jsonl.gz"
-    assert page_text.data_name(str(kept).replace(str(runs), "/moved")) == "my_data.jsonl.gz"
+    upload = keep_upload(runs, "my data.jsonl.gz", b"x")
+    assert (
+        visitor_text(f"A/B: {upload} holds {upload}, line 3.")
+        == "A/B: my_data.jsonl.gz holds my_data.jsonl.gz, line 3."
+    )
+    assert page_text.data_name(str(upload)) == "my_data.jsonl.gz"
+    assert page_text.data_name(str(upload).replace(str(runs), "/moved")) == "my_data.jsonl.gz"
 
 
 def test_a_command_names_folders_only_to_who_sits_at_the_machine(runs, monkeypatch):
-    kept = keep_upload(runs, "a.jsonl", b"x")
-    command = ("analyze", "--model=owner/name", f"--data={kept}", f"--out={runs / 'name-a'}")
+    upload = keep_upload(runs, "a.jsonl", b"x")
+    command = ("analyze", "--model=owner/name", f"--data={upload}", f"--out={runs / 'name-a'}")
     assert command_text(command) == "semfreeze analyze --model=owner/name --data=a.jsonl --out=name-a"
     monkeypatch.setenv(PATHS_VARIABLE, "1")
-    assert command_text(command).endswith(f"--data={kept} --out={runs / 'name-a'}")
+    assert command_text(command).endswith(f"--data={upload} --out={runs / 'name-a'}")
 
 
 @pytest.fixture

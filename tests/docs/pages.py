@@ -12,16 +12,20 @@ from typer.testing import CliRunner
 from tests.core.cli_app import app
 
 ROOT = Path(__file__).parents[2]
-README, TUTORIAL = ROOT / "README.md", ROOT / "docs" / "tutorial.md"
+README = ROOT / "README.md"
+EVIDENCE, PYTHON_API, QUICKSTART = (ROOT / "docs" / f"{name}.md" for name in ("evidence", "python-api", "quickstart"))
 DOCS = sorted((ROOT / "docs").glob("*.md"))
 PAGES = [README, *DOCS]
-ELSEWHERE = re.compile(r"(https?:|mailto:|#)")
+# Made from the code, so as long and as wide as that is.
+GENERATED = [ROOT / "docs" / "commands.md", ROOT / "docs" / "configuration.md"]
+LINKING = [*PAGES, *(ROOT / name for name in ("CONTRIBUTING.md", "CHANGELOG.md", "sample_data/README.md"))]
+ELSEWHERE = re.compile(r"https?:|mailto:")
 
 
 def blocks(page: Path, *languages: str) -> list[tuple[str, str]]:
     """Language and text of the fenced blocks in one of the languages, in order."""
-    found = re.findall(r"^```(\w+)\n(.*?)^```", page.read_text(), flags=re.DOTALL | re.MULTILINE)
-    return [(language, text) for language, text in found if language in languages]
+    all_blocks = re.findall(r"^```(\w+)\n(.*?)^```", page.read_text(), flags=re.DOTALL | re.MULTILINE)
+    return [(language, text) for language, text in all_blocks if language in languages]
 
 
 def prose(page: Path) -> str:
@@ -29,11 +33,19 @@ def prose(page: Path) -> str:
     return re.sub(r"^( *)```.*?^\1```", "", page.read_text(), flags=re.DOTALL | re.MULTILINE)
 
 
-def links(page: Path) -> list[str]:
-    """Targets of links and pictures that are files of the repository."""
+def links(page: Path) -> list[tuple[str, str]]:
+    """File and heading of every link and picture that leads into the repository; "" is this page, or no heading."""
     text = prose(page)
-    found = [*re.findall(r"\]\(([^)\s]+)\)", text), *re.findall(r"(?:src|srcset)=\"([^\"]+)\"", text)]
-    return [target.partition("#")[0] for target in found if not ELSEWHERE.match(target)]
+    targets = [*re.findall(r"\]\(([^)\s]+)\)", text), *re.findall(r"(?:src|srcset)=\"([^\"]+)\"", text)]
+    split = (target.partition("#") for target in targets if not ELSEWHERE.match(target))
+    return [(file, heading) for file, _, heading in split]
+
+
+def headings(page: Path) -> set[str]:
+    """The headings of a page as links name them, in GitHub's way."""
+    titles = re.findall(r"^#+ +(.*)$", prose(page), flags=re.MULTILINE)
+    shown = (re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", title).lower() for title in titles)
+    return {re.sub(r"[^\w\- ]", "", title).strip().replace(" ", "-") for title in shown}
 
 
 def command_lines(page: Path) -> list[list[str]]:
@@ -52,7 +64,7 @@ def commands() -> dict[str, Command]:
         inner = getattr(command, "commands", None)
         if inner is None:
             return {" ".join(path): command}
-        return {name: found for key, one in inner.items() for name, found in named(one, (*path, key)).items()}
+        return {name: command for key, one in inner.items() for name, command in named(one, (*path, key)).items()}
 
     return named(typer.main.get_command(app()), ())
 

@@ -16,8 +16,8 @@ def test_every_path_named_exists():
 
 
 def test_import_order_told_is_the_linters():
-    told = TEXT.split("Data flows one way")[1].split("and above all")[0]
-    order = [name for name in re.findall(r"`(\w+)(?:\.py)?`", told)]
+    import_order = TEXT.split("Data flows one way")[1].split("and above all")[0]
+    order = [name for name in re.findall(r"`(\w+)(?:\.py)?`", import_order)]
     contract = (ROOT / "pyproject.toml").read_text().split("layers = [")[1].split("]")[0]
     layers = {
         name: i for i, line in enumerate(contract.splitlines()) for name in re.findall(r"semfreeze_core\.(\w+)", line)

@@ -12,9 +12,12 @@ from semfreeze_core.records import defaults as d
 from semfreeze_core.records.scores import SCORE_NAMES
 from tests.docs.pages import README, ROOT, commands, prose
 
-METHOD, READING, SCALING, TRAINING, VARIANTS, COST, FINETUNE = (
+METHOD, READING, SCALING, TRAINING, CHOOSING, COST, FINETUNE = (
     ROOT / "docs" / f"{name}.md"
-    for name in ("method", "reading-a-run", "scaling", "training", "variants", "cost-model", "finetune")
+    for name in (
+        *("method", "understanding-results", "scaling", "training", "choosing-depth-and-rate", "costs-and-memory"),
+        "finetune",
+    )
 )
 CI = f"{100 * d.CONFIDENCE:g}%"
 MARGIN = f"{100 * d.MARGIN:g}%"
@@ -54,11 +57,14 @@ WRITTEN = {
         f"up to {d.NULL_PAIRS} examples",
     ],
     TRAINING: [
-        f"{d.RATE_STEPS} steps or a third",
-        f"same {d.CURVE_EXAMPLES} eval examples",
         f"more than {d.MANY_EPOCHS} times",
     ],
-    VARIANTS: [
+    CHOOSING: [
+        f"at least {d.MIN_RACED_STEPS} steps to train, and {d.RACE_ROWS[0]} eval rows",
+        f"`--pilot-budget`, {d.PILOT_BUDGET:.0%}",
+        f"under {d.FEW_EXAMPLES} examples",
+        f"{d.RATE_STEPS} steps or a third",
+        f"same {d.CURVE_EXAMPLES} eval examples",
         f"after {d.WIDE_STEPS} steps, or after half of a finetune that has fewer than {2 * d.WIDE_STEPS}",
     ],
     FINETUNE: [
@@ -96,8 +102,8 @@ def test_the_method_has_every_rule():
 
 
 def help_of(command, option):
-    (found,) = (param for param in commands()[command].params if param.name == option)
-    return found.help
+    (parameter,) = (param for param in commands()[command].params if param.name == option)
+    return parameter.help
 
 
 def test_the_help_of_rule_names_every_rule():

@@ -3,6 +3,8 @@
 import json
 import re
 
+import pytest
+
 from semfreeze_core.export import TARGETS
 from semfreeze_core.records.defaults import VARIANTS
 from semfreeze_core.runs.reports import list_validations
@@ -37,14 +39,15 @@ def test_a_validation_names_every_variant():
     assert set(re.split(", (?:and )?| and ", listed)) == {VARIANT_NAMES[name] for name in VARIANTS}
 
 
-def rows_below(header):
+def rows_below(header, page=README):
     """Cells of the table that begins with a header."""
-    lines = README.read_text().partition(header)[2].splitlines()[2:]
+    lines = page.read_text().partition(header)[2].splitlines()[2:]
     return [line.strip("| ").split(" | ") for line in lines[: lines.index("")]]
 
 
-def test_sample_rows_are_recognized_as_what_they_are_called():
-    rows = rows_below("| format | one row |")
+@pytest.mark.parametrize("page", [README, ROOT / "docs" / "your-data.md"], ids=lambda page: page.stem)
+def test_sample_rows_are_recognized_as_what_they_are_called(page):
+    rows = rows_below("| format | one row |", page)
     assert [name for name, _ in rows] == [schema.name for schema in SCHEMAS]
     for name, row in rows:
         schema, _ = recognized(list(json.loads(row.strip("`"))))
@@ -85,3 +88,13 @@ def test_the_box_of_one_gpu_holds_what_the_command_prints():
 
 def test_the_readme_is_short():
     assert len(README.read_text().splitlines()) <= 150
+
+
+def test_what_is_gained_over_lora_and_half_is_of_the_table():
+    rows = {name: cells for name, *cells in rows_below("| variant | compute | peak memory |")}
+    points = {name: [int(cell.rstrip("%")) for cell in cells[:2]] for name, cells in rows.items()}
+    planned, half, lora = points["the planned depth, 19 of 30"], points["half, 15 of 30"], points["LoRA, rank 16"]
+    compute, memory = (more - less for more, less in zip(lora, planned, strict=True))
+    assert f"Next to LoRA, the planned depth takes {compute} points less compute and {memory} less memory here" in TEXT
+    compute, memory = (more - less for more, less in zip(half, planned, strict=True))
+    assert f"next to half, {compute} and {memory}." in TEXT

@@ -24,9 +24,9 @@ CUT = {
 }
 
 
-def run(folder, words):
+def run(folder, arguments):
     environment = {**os.environ, "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])}
-    return subprocess.run(words, cwd=folder, env=environment, capture_output=True, text=True)
+    return subprocess.run(arguments, cwd=folder, env=environment, capture_output=True, text=True)
 
 
 def test_commands_of_the_readme_run(tmp_path, monkeypatch):
@@ -38,11 +38,11 @@ def test_commands_of_the_readme_run(tmp_path, monkeypatch):
     lines = [line.partition("#")[0].strip().replace("path/or/hub-id", "embedded") for line in text.splitlines()]
     assert len(lines) == 10
     for line in lines:
-        words = line.split()
-        if words == ["semfreeze", "dashboard"]:
+        arguments = line.split()
+        if arguments == ["semfreeze", "dashboard"]:
             continue  # it serves until it is ended; the browser's tests start it
         extra = next((more for start, more in CUT.items() if line.startswith(start)), "")
-        done = run(tmp_path, [*words, *extra.split()])
+        done = run(tmp_path, [*arguments, *extra.split()])
         assert done.returncode == 0, f"{line}\n{done.stdout}\n{done.stderr}"
     assert json.loads((tmp_path / "plan.json").read_text())["kind"] == "semfreeze plan"
     assert (tmp_path / "my-model" / "README.md").is_file()

@@ -24,8 +24,8 @@ def test_everything_it_copies_is_here():
 def test_its_command_shows_the_example_and_nothing_else(monkeypatch):
     started = []
     monkeypatch.setattr(semfreeze_dashboard.server.start, "serve", lambda *call: started.append(call))
-    (words,) = re.findall(r"^CMD (\[.*\])$", TEXT, flags=re.MULTILINE)
-    program, *arguments = json.loads(words)
+    (command_line,) = re.findall(r"^CMD (\[.*\])$", TEXT, flags=re.MULTILINE)
+    program, *arguments = json.loads(command_line)
     assert program == "semfreeze"
     with socket.socket() as free:  # a dashboard may be open on the port that it names
         free.bind(("127.0.0.1", 0))

@@ -1,4 +1,4 @@
-"""The wheel puts two packages into site-packages, and the shipped run opens from it."""
+"""The wheel puts two packages into site-packages, the bundled run opens from it, and the sdist makes the same wheel."""
 
 import json
 import os
@@ -6,35 +6,80 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+import tarfile
 import venv
 import zipfile
 from pathlib import Path
 
 import pytest
 
+from semfreeze_core import __version__
+
 ROOT = Path(__file__).parents[2]
-TREE = ("semfreeze_core", "dashboard", "sample_data", "pyproject.toml", "README.md", "LICENSE")
+TREE = (
+    *("semfreeze_core", "dashboard", "sample_data", "docs", "pyproject.toml", "MANIFEST.in", "README.md", "LICENSE"),
+    *("CHANGELOG.md", "CITATION.cff", "constraints.txt"),
+)
+
+
+def build(folder, *what):
+    """Build from a copy of the tree, as a build leaves its traces beside what it builds."""
+    source = folder / "source"
+    source.mkdir()
+    for name in TREE:
+        if (ROOT / name).is_dir():
+            shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(ROOT / name, source / name)
+    command = [sys.executable, "-m", "build", *what, "--no-isolation", "--outdir", str(folder), str(source)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "is absent from the `packages` configuration" not in done.stderr + done.stdout
+
+
+def names_in(wheel):
+    with zipfile.ZipFile(wheel) as archive:
+        return set(archive.namelist())
 
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory):
     folder = tmp_path_factory.mktemp("wheel")
-    source = folder / "source"
-    source.mkdir()
-    for name in TREE:  # a copy, as a build leaves its traces beside what it builds
-        if (ROOT / name).is_dir():
-            shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
-        else:
-            shutil.copy(ROOT / name, source / name)
-    command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(folder), str(source)]
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout + done.stderr
+    build(folder, "--wheel")
     (path,) = folder.glob("*.whl")
     return path
 
 
+@pytest.mark.quick_cases(0)
+def test_sdist_has_what_a_reader_needs_and_makes_the_same_wheel(wheel, tmp_path):
+    build(tmp_path)
+    (path,) = tmp_path.glob("*.tar.gz")
+    with tarfile.open(path) as sdist:
+        names = {name.partition("/")[2] for name in sdist.getnames()}
+    assert {
+        "LICENSE",
+        "README.md",
+        "CHANGELOG.md",
+        "CITATION.cff",
+        "docs/quickstart.md",
+        "sample_data/README.md",
+    } <= names
+    assert [name for name in names if name.split("/")[0] in ("tests", "source", ".github", ".ci")] == []
+    assert [name for name in names if "__pycache__" in name] == []
+    assert names_in(next(tmp_path.glob("*.whl"))) == names_in(wheel)
+
+
+def test_wheel_carries_the_license_and_names_itself(wheel):
+    with zipfile.ZipFile(wheel) as archive:
+        (folder,) = {name.split("/")[0] for name in archive.namelist() if ".dist-info/" in name}
+        metadata = archive.read(f"{folder}/METADATA").decode()
+        assert archive.read(f"{folder}/licenses/LICENSE") == (ROOT / "LICENSE").read_bytes()
+    assert f"\nVersion: {__version__}\n" in metadata
+    assert "\nLicense-Expression: Apache-2.0\n" in metadata
+
+
 def test_wheel_has_two_top_level_names_and_the_data(wheel):
-    names = zipfile.ZipFile(wheel).namelist()
+    names = names_in(wheel)
     top = {name.split("/")[0] for name in names}
     assert {name for name in top if not name.endswith(".dist-info")} == {"semfreeze_core", "semfreeze_dashboard"}
     inside = {name.removeprefix("semfreeze_core/") for name in names}
@@ -42,7 +87,7 @@ def test_wheel_has_two_top_level_names_and_the_data(wheel):
 
 
 def test_wheel_carries_every_module_of_the_tree(wheel):
-    names = set(zipfile.ZipFile(wheel).namelist())
+    names = names_in(wheel)
     for folder, package in (("semfreeze_core", "semfreeze_core"), ("dashboard", "semfreeze_dashboard")):
         for path in (ROOT / folder).rglob("*.py"):
             assert f"{package}/{path.relative_to(ROOT / folder).as_posix()}" in names

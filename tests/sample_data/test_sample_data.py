@@ -157,13 +157,13 @@ def test_an_intent_is_its_label_in_words() -> None:
 def test_no_word_gives_an_intent_away() -> None:
     rows = read_task("support_intents")
     labels = Counter(row["label"] for row in rows)
-    seen: Counter[str] = Counter()
+    intents_by_word: Counter[str] = Counter()
     together: Counter[tuple[str, str]] = Counter()
     for row in rows:
-        words = set(re.findall(r"[a-z']+", row["prompt"].lower()))
-        seen.update(words)
-        together.update((row["label"], word) for word in words)
-    best = max(2 * both / (seen[word] + labels[label]) for (label, word), both in together.items())
+        vocabulary = set(re.findall(r"[a-z']+", row["prompt"].lower()))
+        intents_by_word.update(vocabulary)
+        together.update((row["label"], word) for word in vocabulary)
+    best = max(2 * both / (intents_by_word[word] + labels[label]) for (label, word), both in together.items())
     assert best < 0.75  # F1 of the best rule of the form "this word means that intent"
 
 
@@ -210,8 +210,8 @@ def test_the_day_and_the_time_of_a_record_are_those_of_its_sentence() -> None:
     nulls = 0
     for row in read_task("sentence_to_json"):
         sentence, record = sentence_of(row), json.loads(row["completion"])
-        words = re.findall(r"[a-z]+|\d+", sentence.lower())
-        named = [word for word in words if word in WEEKDAYS or word in MONTHS]
+        tokens = re.findall(r"[a-z]+|\d+", sentence.lower())
+        named = [word for word in tokens if word in WEEKDAYS or word in MONTHS]
         if record["date"] is None:
             nulls += 1
             assert not named, sentence
@@ -220,7 +220,7 @@ def test_the_day_and_the_time_of_a_record_are_those_of_its_sentence() -> None:
         else:
             month, day = record["date"].split("-")
             assert named == [MONTHS[int(month) - 1]], sentence
-            assert str(int(day)) in words, sentence
+            assert str(int(day)) in tokens, sentence
         if "time" in record:
             said = CLOCK.search(sentence) is not None
             assert said == (record["time"] is not None), sentence

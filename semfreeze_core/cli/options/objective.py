@@ -19,12 +19,12 @@ def parse_objective(text: str) -> Objective:
     Raises:
         InputError: another word, a limit that is missing, zero or in no known unit.
     """
-    found = _WRITTEN.fullmatch(text.strip())
-    if found is None:
+    match = _WRITTEN.fullmatch(text.strip())
+    if match is None:
         raise InputError(
             f"--objective {text}: expected balanced, quality, 'memory 16' (GiB of device memory) or 'time 2h'."
         )
-    kind, number, unit = found.groups()
+    kind, number, unit = match.groups()
     if kind in ("balanced", "quality"):
         if number is not None:
             raise InputError(f"--objective {text}: {kind} takes no limit. Choose memory or time for one.")

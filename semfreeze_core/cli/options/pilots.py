@@ -104,8 +104,8 @@ def run_pilots(
     rules = gather_opinions(reading, metric=metric, setup=setup).rules
     proposed, proposed_by = proposal(n_layers, rules["coverage"].freeze_depth, aim)  # type: ignore[arg-type]
     if flags.depths is None:
-        picks = [proposed, *(rules[name].candidate_depth for name in ("coverage", "compute"))]
-        depths = candidate_depths(n_layers, picks, aim)  # type: ignore[arg-type]
+        rule_depths = [proposed, *(rules[name].candidate_depth for name in ("coverage", "compute"))]
+        depths = candidate_depths(n_layers, rule_depths, aim)  # type: ignore[arg-type]
     else:
         depths = parse_depths(flags.depths, n_layers)
     analyzed = made.plan.model

@@ -10,7 +10,7 @@ import numpy as np
 from semfreeze_core.gains import score_coverage
 from semfreeze_core.gains.bootstrap import mean_band, resampling_weights
 from semfreeze_core.plan.compare import SideBySide
-from semfreeze_core.plan.example_picks import ExamplePicks, example_picks
+from semfreeze_core.plan.depth_spread import DepthSpread, depth_spread
 from semfreeze_core.plan.make import curve_of
 from semfreeze_core.plan.opinions import Comparison, Opinion
 from semfreeze_core.plan.slices import Slice
@@ -19,7 +19,7 @@ from semfreeze_core.records.run import Run
 from semfreeze_core.records.scores import LayerScore
 from semfreeze_core.records.validation import ValidationReport
 from semfreeze_core.runs.reports import list_validations
-from semfreeze_core.wording.rules import picks_sentence, repeatability_reason
+from semfreeze_core.wording.rules import depth_spread_sentence, repeatability_reason
 
 _TIED_REASON = "tied head: space 0 predicts its own input token, so layer 0's gain is not measured"
 
@@ -56,7 +56,7 @@ def show_document(run: Run, folder: Path, metric: str) -> dict[str, Any]:
             "reason": _why_unmeasured(curve),
         },
         "scaling_law": _law(curve),
-        "example_picks": _picks(example_picks(run, metric)),
+        "example_picks": _depth_spread_entry(depth_spread(run, metric)),
         "scores": {name: _score(score) for name, score in run.scores.items()},
         "scores_to_come": list(manifest.scores_to_come),
         "evidence": {
@@ -177,23 +177,23 @@ def slices_document(groups: Sequence[Slice], left_out: int, by: str) -> dict[str
     }
 
 
-def _picks(picks: ExamplePicks | None) -> dict[str, Any]:
+def _depth_spread_entry(spread: DepthSpread | None) -> dict[str, Any]:
     """Each example's depth by the paper rule; every number null where no layer is left to search."""
-    words = picks_sentence(picks)
-    if picks is None:
-        return {"rule": "paper", "depths": None, "range": None, "share": None, "verdict": None, "words": words}
+    sentence = depth_spread_sentence(spread)
+    if spread is None:
+        return {"rule": "paper", "depths": None, "range": None, "share": None, "verdict": None, "words": sentence}
     return {
         "rule": "paper",
-        "depths": picks.depths.tolist(),
-        "range": [picks.low, picks.high],
-        "share": picks.share,
+        "depths": spread.depths.tolist(),
+        "range": [spread.low, spread.high],
+        "share": spread.share,
         "repeatability": {
-            **_interval(picks.repeatability),
-            "n_examples": picks.n_pairs,
-            "reason": repeatability_reason(picks),
+            **_interval(spread.repeatability),
+            "n_examples": spread.n_pairs,
+            "reason": repeatability_reason(spread),
         },
-        "verdict": picks.verdict,
-        "words": words,
+        "verdict": spread.verdict,
+        "words": sentence,
     }
 
 

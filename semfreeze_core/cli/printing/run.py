@@ -11,8 +11,8 @@ from semfreeze_core.cli.printing.validation import print_measured
 from semfreeze_core.cost import Saving
 from semfreeze_core.gains.bootstrap import mean_interval, resampling_weights
 from semfreeze_core.gains.calibration import corrected
+from semfreeze_core.plan.depth_spread import depth_spread
 from semfreeze_core.plan.document import FreezePlan
-from semfreeze_core.plan.example_picks import example_picks
 from semfreeze_core.plan.slices import Slice
 from semfreeze_core.records.gain import GainCurve
 from semfreeze_core.records.prediction_error import Calibration
@@ -29,7 +29,7 @@ from semfreeze_core.wording.costs import (
 )
 from semfreeze_core.wording.layers import set_of
 from semfreeze_core.wording.plan import plan_details, plan_summary
-from semfreeze_core.wording.rules import left_out_groups, picks_counts, picks_sentence, slices_table
+from semfreeze_core.wording.rules import depth_counts_sentence, depth_spread_sentence, left_out_groups, slices_table
 from semfreeze_core.wording.runs import (
     BASELINE,
     LAYER_SOURCES,
@@ -73,10 +73,10 @@ def print_run(run: Run, curve: GainCurve, folder: Path, out: Console) -> None:
     print_table(text_table([*layers.columns, Column("", text=True)], bars), out)
     out.print(_first_and_later(run.traces[curve.metric], manifest.settings.seed))
     out.print(scaling_law_sentence(curve))
-    picks = example_picks(run, curve.metric)
-    out.print(picks_sentence(picks))
-    if picks is not None:
-        out.print(picks_counts(picks))
+    spread = depth_spread(run, curve.metric)
+    out.print(depth_spread_sentence(spread))
+    if spread is not None:
+        out.print(depth_counts_sentence(spread))
     for line in score_lines(run.scores):
         out.print(escape(line))
     if line := scores_to_come_sentence(manifest, folder):

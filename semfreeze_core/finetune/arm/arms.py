@@ -183,14 +183,14 @@ def make_arms(
     def make(name: str) -> Arm:
         adapters = lora if "lora" in name else planned_lora if name == "planned" else None
         switch = planned_switch if name == "planned" else _switch(name, shape, planned, steps)
-        own = tuple(example_depths) if name == DYNAMIC and example_depths else None
-        if own is not None:
-            parts = parts_at_depth(shape, min(own))
+        depths = tuple(example_depths) if name == DYNAMIC and example_depths else None
+        if depths is not None:
+            parts = parts_at_depth(shape, min(depths))
         elif switch is not None:
             parts = parts_at_depth(shape, switch.wide_depth)
         else:
             parts = _parts(name, shape, planned, adapters)
-        arm = Arm(name, parts, adapters, 0.0, switch, own)
+        arm = Arm(name, parts, adapters, 0.0, switch, depths)
         return replace(arm, learning_rate=rates.get(name, rates.get(arm.kind, DEFAULT_RATES[arm.kind])))
 
     return tuple(make(name) for name in names)

@@ -156,8 +156,8 @@ class ArmEvaluator:
     def phase_flop(self) -> int:
         """Those of this phase, in all processes."""
         sizes = self.network.supervised.sizes
-        own = sum(batch_flop(self.shape, self.setup, self.parts, size) for size in sizes)
-        return self.cache_flop + sum(gathered(own))
+        process_flop = sum(batch_flop(self.shape, self.setup, self.parts, size) for size in sizes)
+        return self.cache_flop + sum(gathered(process_flop))
 
     def seconds(self, training_seconds: float) -> float:
         """Training time with that of all cache passes so far."""
@@ -186,9 +186,11 @@ class ArmEvaluator:
         accuracy = generated = None
         if decisive and marks != ["checkpoint"] and self.accuracy_indices:
             self.network.onload()
-            own = [self.accuracy_indices[i] for i in own_share().indices(len(self.accuracy_indices))]
+            indices = [self.accuracy_indices[i] for i in own_share().indices(len(self.accuracy_indices))]
             with autocast(self.setup.precision, device):
-                generated = interleaved(answers(self.network.decoder, self.tokenizer, self.evaluation, own, progress))
+                generated = interleaved(
+                    answers(self.network.decoder, self.tokenizer, self.evaluation, indices, progress)
+                )
             accuracy = exact_match_fraction(generated, self.expected)
             self.network.offload()
         self.points.append(

@@ -7,7 +7,7 @@ from torch.utils.data import Sampler
 
 from semfreeze_core.cost import ordered_by_length
 from semfreeze_core.finetune.arm.settings import ArmSettings
-from semfreeze_core.finetune.model.batches import ExampleIndices, place_of
+from semfreeze_core.finetune.model.batches import ExampleIndices, filler_index
 
 
 class ExampleOrder(Sampler[int]):
@@ -65,15 +65,15 @@ class ExampleOrder(Sampler[int]):
 
     def _dealt(self, parts: Sequence[Sequence[int]]) -> list[int]:
         """A step's examples in whole batches, as many for each process."""
-        own = self.parts == self.processes
-        if not own:
+        has_parts = self.parts == self.processes
+        if not has_parts:
             together = [index for part in parts for index in part]
             parts = [together[i :: self.processes] for i in range(self.processes)]
         dealt: list[int] = []
         for start in range(0, max(map(len, parts)), self.rows):
             for i, part in enumerate(parts):
                 batch = part[start : start + self.rows]
-                dealt += [*batch, *[place_of(i if own else 0)] * (self.rows - len(batch))]
+                dealt += [*batch, *[filler_index(i if has_parts else 0)] * (self.rows - len(batch))]
         return dealt
 
 

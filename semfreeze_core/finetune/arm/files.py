@@ -1,9 +1,12 @@
 """What an arm leaves beside its result while it trains."""
 
 import json
+import shutil
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+
+from semfreeze_core.finetune.arm.progress_file import LIVE, live_path
 
 RECORDED = "recorded.json"  # in a checkpoint by time, written last
 TRIALS = "trials.json"  # of a search, with the best one's rate
@@ -27,6 +30,24 @@ def checkpoint_folder(result: Path) -> Path:
 def saves_folder(result: Path) -> Path:
     """The folder of the checkpoints by time of the arm whose result will be `result`."""
     return result.with_suffix(".saves")
+
+
+def remove_unfinished(result: Path) -> None:
+    """Delete what a finished arm would have gone on from; the last step's checkpoint stays, where it is kept."""
+    live_path(result).unlink(missing_ok=True)
+    for folder in (rates_folder(result), saves_folder(result)):
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def remove_all(runs: Path) -> None:
+    """Delete the results in a folder and all that is beside them."""
+    for path in runs.glob("*.json"):
+        path.unlink()
+    for path in runs.glob(f"*{LIVE}"):  # of arms without a result
+        path.unlink()
+    for folder in (rates_folder, saves_folder, checkpoint_folder):
+        for path in runs.glob(folder(Path("*")).name):
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def to_go_on_from(result: Path) -> list[Path]:

@@ -22,10 +22,10 @@ def setup_of_batch(setup: TrainingSetup, size: BatchSize) -> TrainingSetup:
 def batch_flop(shape: ModelShape, setup: TrainingSetup, parts: TrainableParts, size: BatchSize) -> int:
     """FLOPs of a training step on one batch; from the boundary on when the setup has a prefix cache."""
     cached = setup.prefix_cache and parts.freeze_depth > 0
-    own = setup_of_batch(setup, size)
+    batch_setup = setup_of_batch(setup, size)
     if len(size) == 4:
-        return dynamic_step_flop(shape, own, parts.freeze_depth, size[3], cached).total
-    return step_flop(shape, own, parts, cached=cached).total
+        return dynamic_step_flop(shape, batch_setup, parts.freeze_depth, size[3], cached).total
+    return step_flop(shape, batch_setup, parts, cached=cached).total
 
 
 def cache_flop(

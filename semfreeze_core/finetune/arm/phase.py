@@ -249,19 +249,19 @@ def _train_to_the_end(
     callbacks: list[TrainerCallback],
 ) -> None:
     """Train the last phase's steps; none are left where a search's best trial made them all."""
-    settings, kept = request.settings, request.checkpoint_folder
+    settings, checkpoint_folder = request.settings, request.checkpoint_folder
     end = settings.total_steps
     if state.checkpoint is None or checkpoint_step(state.checkpoint) < end:
-        saving = [] if kept is None else [SaveLastStep()]
-        training.fit(state.arm, kept or folder, [*callbacks, *saving], state.checkpoint)
+        saving = [] if checkpoint_folder is None else [SaveLastStep()]
+        training.fit(state.arm, checkpoint_folder or folder, [*callbacks, *saving], state.checkpoint)
         return
     load_trained(training.network.supervised, state.checkpoint)
     training.network.offload()
     evaluator.evaluate(end, settings.marks()[end], sum(state.record.step_seconds))
-    if kept is not None:
-        shutil.rmtree(kept, ignore_errors=True)
-        kept.mkdir(parents=True)
-        os.replace(state.checkpoint, kept / state.checkpoint.name)
+    if checkpoint_folder is not None:
+        shutil.rmtree(checkpoint_folder, ignore_errors=True)
+        checkpoint_folder.mkdir(parents=True)
+        os.replace(state.checkpoint, checkpoint_folder / state.checkpoint.name)
 
 
 def _chosen(search: RateSearch) -> RateTrial:
@@ -274,10 +274,10 @@ def _without_frozen(network: Network, checkpoint: Path, scratch: Path) -> Path:
     The best trial's of a search stays where it is: a killed arm goes on from it.
     """
     trained = {name for name, parameter in network.supervised.named_parameters() if parameter.requires_grad}
-    place = deeper_checkpoint(checkpoint, trained, scratch / "deeper")
+    folder = deeper_checkpoint(checkpoint, trained, scratch / "deeper")
     if checkpoint.is_relative_to(scratch):
         shutil.rmtree(checkpoint)
-    return place
+    return folder
 
 
 def _recorder(request: ArmRequest, state: ArmState, training: ArmTraining, evaluator: ArmEvaluator) -> Recorder:

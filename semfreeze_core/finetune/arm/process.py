@@ -6,7 +6,6 @@ prints its progress as one JSON object per line, and ends when the process that 
 
 import json
 import os
-import shutil
 import sys
 import threading
 from collections.abc import Mapping
@@ -85,7 +84,7 @@ def run_job(path: Path, device: str | None = None) -> None:
 
     from semfreeze_core.device import resident_bytes
     from semfreeze_core.finetune.arm.baseline import evaluate_baseline
-    from semfreeze_core.finetune.arm.files import checkpoint_folder, rates_folder, saves_folder
+    from semfreeze_core.finetune.arm.files import checkpoint_folder, rates_folder, remove_unfinished, saves_folder
     from semfreeze_core.finetune.arm.job import read_job, read_split
     from semfreeze_core.finetune.arm.progress_file import LiveFile, live_path
     from semfreeze_core.finetune.arm.run import run_arm
@@ -135,8 +134,7 @@ def run_job(path: Path, device: str | None = None) -> None:
             progress=_print_event,
         )
     write_atomically(job.result, result.model_dump_json(indent=1) + "\n")
-    live_path(job.result).unlink(missing_ok=True)
-    shutil.rmtree(rates_folder(job.result), ignore_errors=True)
+    remove_unfinished(job.result)
 
 
 def _print_event(event: ProgressEvent) -> None:

@@ -155,10 +155,10 @@ class RateTrials:
             compared_on="training batches" if self.evaluate is None else "eval examples",
             too_high=self.too_high,
         )
-        kept = state.best
-        if kept is None or best is None or kept.rate != best.rate or not self.checkpoint(kept.rate):
+        winner = state.best
+        if winner is None or best is None or winner.rate != best.rate or not self.checkpoint(winner.rate):
             return search, None
-        return search, kept
+        return search, winner
 
     def checkpoint(self, rate: float) -> Path | None:
         """The checkpoint of a rate's trial, or None."""
@@ -203,16 +203,16 @@ class RateTrials:
         )
         self.progress(ProgressEvent(self.stage, message=f"{self.stage}: {trial_line(done)}"))
         trials = [*state.trials, done]
-        kept = state.best
+        stored_best = state.best
         if (winner := best_trial(trials, state.loss_before)) is done:
-            kept = WinningTrial(
+            stored_best = WinningTrial(
                 rate=rate,
                 train_losses=record.losses,
                 step_seconds=record.step_seconds,
                 peak_bytes=record.peak_bytes,
                 sizes=sizes,
             )
-        state = state.model_copy(update={"trials": trials, "best": kept})
+        state = state.model_copy(update={"trials": trials, "best": stored_best})
         from_first(lambda: self._keep(state, winner))
         return state
 

@@ -42,32 +42,32 @@ def deeper_checkpoint(checkpoint: Path, trained: Collection[str], folder: Path) 
     Raises:
         ResourceError: the disk is full.
     """
-    place = folder / checkpoint.name
+    target = folder / checkpoint.name
     with disk_errors(folder):
-        shutil.copytree(checkpoint, place, ignore=shutil.ignore_patterns(TRAINED, OPTIMIZED, _OPTIMIZER))
+        shutil.copytree(checkpoint, target, ignore=shutil.ignore_patterns(TRAINED, OPTIMIZED, _OPTIMIZER))
         with safe_open(checkpoint / TRAINED, framework="pt") as saved:
-            save_file({name: saved.get_tensor(name) for name in trained}, place / TRAINED)
+            save_file({name: saved.get_tensor(name) for name in trained}, target / TRAINED)
         groups = json.loads((checkpoint / OPTIMIZED).read_text())
         state = torch.load(checkpoint / _OPTIMIZER, map_location="cpu", weights_only=True, mmap=True)
-        torch.save(_fewer(state, groups, trained), place / _OPTIMIZER)
-        kept = [[name for name in group if name in trained] for group in groups]
-        (place / OPTIMIZED).write_text(json.dumps(kept))
-    return place
+        torch.save(_fewer(state, groups, trained), target / _OPTIMIZER)
+        names_by_group = [[name for name in group if name in trained] for group in groups]
+        (target / OPTIMIZED).write_text(json.dumps(names_by_group))
+    return target
 
 
 def _fewer(state: dict[str, Any], groups: list[list[str]], trained: Collection[str]) -> dict[str, Any]:
     """An optimizer's state without the parameters that are no longer trained, whose numbers the others close up."""
-    kept: dict[int, Any] = {}
-    kept_groups = []
+    states: dict[int, Any] = {}
+    param_groups = []
     numbers = 0
     for names, group in zip(groups, state["param_groups"], strict=True):
-        own = []
+        numbers_of_group = []
         for name, number in zip(names, group["params"], strict=True):
             if name not in trained:
                 continue
             if number in state["state"]:
-                kept[numbers] = state["state"][number]
-            own.append(numbers)
+                states[numbers] = state["state"][number]
+            numbers_of_group.append(numbers)
             numbers += 1
-        kept_groups.append({**group, "params": own})
-    return {**state, "state": kept, "param_groups": kept_groups}
+        param_groups.append({**group, "params": numbers_of_group})
+    return {**state, "state": states, "param_groups": param_groups}

@@ -101,7 +101,7 @@ def rate_trials(training: ArmTraining, evaluator: ArmEvaluator, arm: Arm, folder
     stage = f"{arm.name} (seed {settings.seed}), learning rate"
     reset = parameters_before(supervised)
 
-    def train(trial: Trial, place: Path) -> tuple[Record, Sizes, int]:
+    def train(trial: Trial, trial_folder: Path) -> tuple[Record, Sizes, int]:
         supervised.clear_batches()
         record = Record()
         recorder = training.recorder(
@@ -111,7 +111,7 @@ def rate_trials(training: ArmTraining, evaluator: ArmEvaluator, arm: Arm, folder
             total=trial.steps,
             stage=f"{stage} {learning_rate(trial.rate)}",
         )
-        training.fit(replace(arm, learning_rate=trial.rate), place, [recorder, EndTrial(trial)])
+        training.fit(replace(arm, learning_rate=trial.rate), trial_folder, [recorder, EndTrial(trial)])
         sizes = supervised.sizes[:]
         flop = evaluator.phase_flop() - evaluator.cache_flop
         supervised.clear_batches()

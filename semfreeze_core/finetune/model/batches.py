@@ -41,7 +41,7 @@ def bounded_batches(lengths: Sequence[int], most_tokens: int = EVAL_TOKENS) -> I
         yield range(start, len(lengths))
 
 
-def place_of(index: int) -> int:
+def filler_index(index: int) -> int:
     """What stands for no example in a batch of indices: it fills a place that one of several processes has left over.
 
     Args:
@@ -68,8 +68,8 @@ class Collator:
 
     A batch holds `labels` (B, T), the ids of target tokens and -100 elsewhere; `target_index` (n,), as the function of
     that name gives it, so that nobody asks the device for it; `attention_mask` (B, T); and `input_ids` (B, T), or with
-    a cache `states` (B, T, d) instead. T is the longest example's. Of places without an example (`place_of`) it makes
-    no rows, and of such places alone one row without target tokens.
+    a cache `states` (B, T, d) instead. T is the longest example's. Of places without an example (`filler_index`) it
+    makes no rows, and of such places alone one row without target tokens.
     """
 
     def __init__(self, examples: Sequence[TokenizedExample], cache: BoundaryStates | None = None) -> None:
@@ -78,7 +78,7 @@ class Collator:
 
     def __call__(self, indices: Sequence[int]) -> dict[str, Any]:
         filled = [i for i in indices if i >= 0]
-        indices = filled or [place_of(indices[0])]
+        indices = filled or [filler_index(indices[0])]
         chosen = [self.examples[i] for i in indices]
         length = max(len(example.input_ids) for example in chosen)
         ids = torch.zeros((len(chosen), length), dtype=torch.long)  # nobody reads what is masked

@@ -42,11 +42,11 @@ class _ChunkedLoss(torch.autograd.Function):
         bias: Tensor | None,
     ) -> Tensor:
         total = hidden.new_zeros((), dtype=torch.float32)
-        kept = [
+        gradients = [
             torch.zeros_like(tensor) if tensor is not None and needed else None
             for tensor, needed in zip((hidden, weight, bias), ctx.needs_input_grad[3:], strict=True)
         ]
-        of_hidden, of_weight, of_bias = kept
+        of_hidden, of_weight, of_bias = gradients
         for start in range(0, len(targets), chunk):
             part = slice(start, start + chunk)
             logits = linear(hidden[part], weight, bias).requires_grad_()
@@ -60,10 +60,10 @@ class _ChunkedLoss(torch.autograd.Function):
                 of_weight += gradient.T @ hidden[part]
             if of_bias is not None:
                 of_bias += gradient.sum(0)
-        ctx.kept = kept
+        ctx.gradients = gradients
         return total
 
     @staticmethod
     def backward(ctx: Any, *outer: Tensor) -> tuple[Tensor | None, ...]:
         (factor,) = outer
-        return (None, None, None, *(None if gradient is None else gradient.mul_(factor) for gradient in ctx.kept))
+        return (None, None, None, *(None if gradient is None else gradient.mul_(factor) for gradient in ctx.gradients))

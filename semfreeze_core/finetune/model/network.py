@@ -242,17 +242,17 @@ def _with_cache(
     suffix = Suffix(decoder, k)
 
     def build_on(examples: Sequence[TokenizedExample], share: Share) -> PrefixCache | None:
-        own = [examples[i] for i in share.indices(len(examples))]
-        if not own:
+        share_examples = [examples[i] for i in share.indices(len(examples))]
+        if not share_examples:
             return None
         if not cache_settings.shared_from:
-            cache = build(own, share, k)
+            cache = build(share_examples, share, k)
         else:
             # A lower depth's states that were evicted are computed again: that costs what skipping them would.
-            start = build(own, share, cache_settings.shared_from)
-            cache = build(own, share, k, start)
+            start = build(share_examples, share, cache_settings.shared_from)
+            cache = build(share_examples, share, k, start)
             in_memory[:] = [held for held in in_memory if held is not start]
-        verify_cache(decoder, suffix, cache, own)
+        verify_cache(decoder, suffix, cache, share_examples)
         return cache if share == WHOLE else cache.indexed_as(examples)
 
     caches = build_on(train, cache_settings.train_share), build_on(evaluation, cache_settings.eval_share)

@@ -111,8 +111,8 @@ class SupervisedModel(nn.Module):
     def take_loss(self) -> float:
         """Mean loss of the target tokens of all batches since the last call, those of other processes included, nats
         per token."""
-        own = sum(float(loss) for loss, _ in self._since_step), sum(n for _, n in self._since_step)
-        total, count = summed(*own)
+        process_totals = sum(float(loss) for loss, _ in self._since_step), sum(n for _, n in self._since_step)
+        total, count = summed(*process_totals)
         self._since_step.clear()
         return total / count
 

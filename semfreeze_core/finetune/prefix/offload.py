@@ -72,7 +72,7 @@ class PrefixWeights:
     def _map(self, folder: Path) -> None:
         """Map the parameters to a file that is unlinked once mapped: nobody can change it or has to delete it."""
         advice = "Free some space, or set TMPDIR to a folder with more."
-        with disk_errors(folder, kept=lambda: "The weights are where they were.", advice=advice):
+        with disk_errors(folder, saved_text=lambda: "The weights are where they were.", advice=advice):
             folder.mkdir(parents=True, exist_ok=True)
             remove_leftovers(folder)
             remove_abandoned(folder, "scratch")

@@ -57,7 +57,7 @@ class Mailbox:
         """Keep a part of a file; False where another attempt has begun."""
         if attempt != self._arm(arm).attempt:
             return False
-        path = self._kept(arm, name)
+        path = self._path_of(arm, name)
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("r+b" if offset else "wb") as file:
             file.seek(offset)
@@ -82,7 +82,7 @@ class Mailbox:
 
     def read(self, arm: str, name: str, offset: int) -> bytes:
         """The part of a kept file at an offset; empty at its end."""
-        return _part(self._kept(arm, name), offset)
+        return _part(self._path_of(arm, name), offset)
 
     def read_source(self, name: str, offset: int) -> bytes:
         """The part of a source file at an offset; empty at its end."""
@@ -96,7 +96,7 @@ class Mailbox:
     def _arm(self, name: str) -> _Arm:
         return self._arms.setdefault(name, _Arm())
 
-    def _kept(self, arm: str, name: str) -> Path:
+    def _path_of(self, arm: str, name: str) -> Path:
         return self._folder / arm / os.path.basename(name)
 
 

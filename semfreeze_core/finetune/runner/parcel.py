@@ -69,15 +69,15 @@ def pack_model(source: str, weights_digest: str) -> PackedModel | None:
 
 
 def _files(folder: Path) -> list[Path]:
-    found: list[Path] = []
+    paths: list[Path] = []
     for path in folder.iterdir():
         if path.name.startswith("."):
             continue
         if path.is_file():
-            found.append(path)
+            paths.append(path)
         elif path.is_dir() and not path.name.startswith(_LEFT_OUT):
-            found += _files(path)
-    return found
+            paths += _files(path)
+    return paths
 
 
 def _digest(path: Path) -> str:
@@ -94,15 +94,15 @@ def unpack_model(model: PackedModel, read: Callable[[str, int], bytes]) -> str:
     """
     if all(_has_size(Path(path), model.sizes[name]) for name, path in model.paths.items()):
         return model.source
-    place = cache_folder() / "sent" / model.key
-    place.parent.mkdir(parents=True, exist_ok=True)
-    require_locks(place.parent)
-    with FileLock(f"{place}.lock"):
-        if not place.exists():
-            with new_folder(place) as folder:
+    target = cache_folder() / "sent" / model.key
+    target.parent.mkdir(parents=True, exist_ok=True)
+    require_locks(target.parent)
+    with FileLock(f"{target}.lock"):
+        if not target.exists():
+            with new_folder(target) as folder:
                 for name in model.sizes:
                     fetch(folder / name, lambda offset, name=name: read(name, offset))  # type: ignore[misc]
-    return str(place / next(iter(model.sizes))) if model.is_file else str(place)
+    return str(target / next(iter(model.sizes))) if model.is_file else str(target)
 
 
 def fetch(path: Path, read: Callable[[int], bytes]) -> None:

@@ -75,7 +75,7 @@ def joined(address: str | None, device: str) -> Iterator[Cluster]:
         )
     if find_spec("ray") is None:
         raise InputError("--runner ray needs Ray: pip install 'semfreeze[ray]'")
-    with _environment(own=address is None):
+    with _environment(is_own=address is None):
         import ray
 
         joined_here, terminated = not ray.is_initialized(), signal.getsignal(signal.SIGTERM)
@@ -93,11 +93,11 @@ def joined(address: str | None, device: str) -> Iterator[Cluster]:
 
 
 @contextmanager
-def _environment(*, own: bool) -> Iterator[None]:
+def _environment(*, is_own: bool) -> Iterator[None]:
     """Ray's variables while the block runs: no usage statistics, and on our own cluster a password of its own."""
     before = dict(os.environ)
     os.environ.setdefault(_USAGE, "0")
-    if own:
+    if is_own:
         os.environ.setdefault(_NICENESS, "0")  # as without Ray
         os.environ.setdefault(_MODE, "token")
         if not {_TOKEN, _TOKEN_FILE} & os.environ.keys():
@@ -276,9 +276,9 @@ def require_versions(versions: Sequence[tuple[str, str | None]]) -> None:
         )
 
 
-def refused_version(machine: str, found: str | None) -> str:
+def refused_version(machine: str, version: str | None) -> str:
     """What is wrong with a machine that has another version of semfreeze, or none."""
-    return f"{machine} has no semfreeze" if found is None else f"{machine} has semfreeze {found}"
+    return f"{machine} has no semfreeze" if version is None else f"{machine} has semfreeze {version}"
 
 
 def version_reader() -> Callable[[], str | None]:

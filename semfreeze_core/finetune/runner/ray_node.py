@@ -62,8 +62,8 @@ def _unpack(folder: Path, arm: str, name: str, parcel: dict[str, Any], call: Cal
         source = unpack_model(PackedModel(**parcel["model"]), lambda file, at: call("read_source", file, at))
     path, result = unpack_job(folder, name, parcel["job"], source, parcel["examples"])
     manifest = call("manifest", arm)
-    for relative, kept in manifest.items():
-        fetch(result.parent / relative, lambda at, kept=kept: call("read", arm, kept, at))  # type: ignore[misc]
+    for relative, stored_name in manifest.items():
+        fetch(result.parent / relative, lambda at, stored_name=stored_name: call("read", arm, stored_name, at))  # type: ignore[misc]
     return path, result, bool(manifest)
 
 

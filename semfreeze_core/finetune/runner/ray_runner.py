@@ -34,7 +34,7 @@ from semfreeze_core.version import __version__
 
 _MOST_LOSSES = 3  # of an arm's machine, after which it fails
 _SECONDS_BETWEEN_LOOKS = 0.5
-_SECONDS_UNTIL_TOLD = 15.0  # that an arm waits for room
+_SECONDS_UNTIL_REPORT = 15.0  # that an arm waits for room
 _REFUSED = "refused"  # in the place of an exit code: the machine has another version
 _THREADS = "OMP_NUM_THREADS"  # Ray sets it to the CPUs of a task
 
@@ -122,9 +122,9 @@ class RayRunner:
                 _pass_on(message, job, progress)
             if ready:
                 break
-            if waiting and time.monotonic() - begun > _SECONDS_UNTIL_TOLD and not messages:
+            if waiting and time.monotonic() - begun > _SECONDS_UNTIL_REPORT and not messages:
                 progress(ProgressEvent(name, message=f"{name}: waiting for room on the cluster."))
-            waiting = waiting and not messages and time.monotonic() - begun <= _SECONDS_UNTIL_TOLD
+            waiting = waiting and not messages and time.monotonic() - begun <= _SECONDS_UNTIL_REPORT
         outcome: dict[str, Any] = ray.get(reference)
         ray.get(self._mailbox.forget.remote(arm))
         return outcome
@@ -217,8 +217,8 @@ def _task() -> Callable[..., dict[str, Any]]:
     ) -> dict[str, Any]:
         import platform
 
-        if (found := read_version()) != version:
-            return {"code": refused, "found": found, "machine": platform.node()}
+        if (node_version := read_version()) != version:
+            return {"code": refused, "found": node_version, "machine": platform.node()}
         import ray
 
         from semfreeze_core.finetune.runner.ray_node import carry_out

@@ -95,18 +95,18 @@ class BestTrainer(PlanTrainer):
     def _keep_weights(self) -> None:
         """Write this step's weights, a third of a checkpoint with AdamW's moments."""
         checkpoints = Path(str(self.args.output_dir))
-        place = checkpoints / f"{_BEST}-{self.state.global_step}"
+        best = checkpoints / f"{_BEST}-{self.state.global_step}"
         if is_first():
             with disk_errors(checkpoints), temporary_folder(checkpoints.parent) as partial:
                 made = partial / _BEST
                 made.mkdir()
                 save_file(trained_tensors(self._network()), made / TRAINED)
                 checkpoints.mkdir(exist_ok=True)
-                shutil.rmtree(place, ignore_errors=True)  # of a training that was killed after this step
-                os.replace(made, place)
+                shutil.rmtree(best, ignore_errors=True)  # of a training that was killed after this step
+                os.replace(made, best)
             remove_surpassed(checkpoints, self.state.global_step)
         wait_for_all()
-        self.state.best_model_checkpoint = str(place)
+        self.state.best_model_checkpoint = str(best)
 
     def _save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
         super()._save_checkpoint(*args, **kwargs)
@@ -161,14 +161,14 @@ def remove_surpassed(folder: Path, best_step: int | None) -> None:
         best_step: with the lowest eval loss so far.
     """
     needed = {best_step, *(trainer_state(path).get("best_global_step") for path in complete_checkpoints(folder))}
-    for place in folder.glob(f"{_BEST}-*"):
-        if place.name not in {f"{_BEST}-{step}" for step in needed}:
-            shutil.rmtree(place, ignore_errors=True)
+    for path in folder.glob(f"{_BEST}-*"):
+        if path.name not in {f"{_BEST}-{step}" for step in needed}:
+            shutil.rmtree(path, ignore_errors=True)
 
 
-def _has_weights(place: Path) -> bool:
+def _has_weights(checkpoint: Path) -> bool:
     try:
-        with safe_open(place / TRAINED, framework="pt"):
+        with safe_open(checkpoint / TRAINED, framework="pt"):
             return True
     except (OSError, SafetensorError):
         return False

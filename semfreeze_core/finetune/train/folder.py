@@ -33,7 +33,7 @@ def claimed(folder: Path, request: TrainRequest) -> Iterator[None]:
     """
     made = not folder.exists()
     lock = folder / ".lock"
-    with disk_errors(folder, kept=lambda: _checkpoint_sentence(folder / CHECKPOINTS), advice=RESUME_ADVICE):
+    with disk_errors(folder, saved_text=lambda: _checkpoint_sentence(folder / CHECKPOINTS), advice=RESUME_ADVICE):
         if folder.exists() and not folder.is_dir():
             raise RunError(f"{folder} is not a folder. Choose another --out.")
         _refuse_foreign(folder)  # before the lock, which others would find there
@@ -100,9 +100,9 @@ def adopt(checkpoint: Path | None, checkpoints: Path) -> Path | None:
     if checkpoint is None:
         return None
     checkpoints.mkdir(exist_ok=True)
-    place = checkpoints / checkpoint.name
-    os.replace(checkpoint, place)
-    return place
+    target = checkpoints / checkpoint.name
+    os.replace(checkpoint, target)
+    return target
 
 
 def remove_what_only_resumes(folder: Path) -> None:

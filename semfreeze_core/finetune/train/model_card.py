@@ -6,8 +6,7 @@ from semfreeze_core.plan.document import PLAN, FreezePlan
 from semfreeze_core.sources.models.hub import is_repo_id
 from semfreeze_core.wording.escaping import markdown_sentence, markdown_text
 from semfreeze_core.wording.layers import set_of
-from semfreeze_core.wording.numbers import counted
-from semfreeze_core.wording.plan import coverage_sentence, set_coverage_sentence
+from semfreeze_core.wording.plan import coverage_sentence, headline, set_coverage_sentence
 
 CARD = "README.md"
 
@@ -16,7 +15,7 @@ _TEXT = """\
 
 ## Freeze plan
 
-{frozen}{adapters}. The plan is in [{plan}]({plan}); `sf.read_plan` reads it
+{headline}{adapters} The plan is in [{plan}]({plan}); `sf.read_plan` reads it
 from this folder or by this repository's name, and `semfreeze train` runs it again.
 
 - Rule `{rule}`: {reasons}
@@ -42,8 +41,8 @@ def model_card(plan: FreezePlan, trained: str) -> str:
         tags=["semfreeze"],
     )
     return f"---\n{data.to_yaml()}\n---\n\n" + _TEXT.format(
-        frozen=_frozen(plan),
-        adapters="; adapters (LoRA) were trained on the others" if lora else "",
+        headline=headline(plan),
+        adapters=" Adapters (LoRA) train in place of the layers' weights." if lora else "",
         plan=PLAN,
         rule=plan.rule,
         reasons=markdown_sentence(" ".join(plan.reasons)),
@@ -53,20 +52,6 @@ def model_card(plan: FreezePlan, trained: str) -> str:
         version=markdown_text(plan.provenance.semfreeze),
         trained=markdown_text(trained),
     )
-
-
-def _frozen(plan: FreezePlan) -> str:
-    layers, switch = set_of(plan.trainable), plan.switch
-    if layers is not None:
-        return f"Layers {layers} of {plan.n_layers} were trained and the others frozen"
-    if switch is None:
-        return f"The first {plan.freeze_depth} of {plan.n_layers} layers were frozen"
-    first = f"The first {switch.wide_depth} of {plan.n_layers} layers were frozen"
-    if switch.wide_depth == 0:
-        first = f"All {plan.n_layers} layers were trained"
-    if switch.measured:
-        return f"{first} at first, and the first {switch.deep_depth} frozen where a trial on eval examples lost nothing"
-    return f"{first} for {counted(switch.step, 'step')}, and the first {switch.deep_depth} were frozen from then on"
 
 
 def _coverage_text(plan: FreezePlan) -> str:

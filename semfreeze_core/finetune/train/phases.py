@@ -160,8 +160,8 @@ class PhasedTraining(Fit):
             if name == "deep":
                 trained = trained_names(network.supervised)
                 begin = from_first(functools.partial(deeper_checkpoint, end, trained, self.folder / LOOK / "begin"))
-            place = self.folder / LOOK / name
-            losses[name], records[name] = self._short_training(network, phase.parts, begin, place)
+            trial_folder = self.folder / LOOK / name
+            losses[name], records[name] = self._short_training(network, phase.parts, begin, trial_folder)
             self._unfreeze(network, f"Training: {name} trial after step {checkpoint_step(end)}")
         self._load(wide, end)
         look = decide_look(

@@ -139,7 +139,7 @@ class PilotPlan:
     flop: int
 
 
-def candidate_depths(n_layers: int, picks: Sequence[int | None], aim: Aim) -> tuple[int, ...]:
+def candidate_depths(n_layers: int, proposals: Sequence[int | None], aim: Aim) -> tuple[int, ...]:
     """The depths that pilots try by default: the rules' and a spread, at least a tenth of the layers apart.
 
     Two thirds is first after the rules' depths: in every sweep so far the best depth at the same compute was it
@@ -147,12 +147,12 @@ def candidate_depths(n_layers: int, picks: Sequence[int | None], aim: Aim) -> tu
 
     Args:
         n_layers: L.
-        picks: depths that rules propose; of depths too close together the first is taken.
+        proposals: depths that rules propose; of depths too close together the first is taken.
         aim: "compute" leaves full finetuning out: it would take a quarter of the budget, and no short pilot shows how
             it can win (deep arms repeat few examples many times).
     """
     spread = [two_thirds_depth(n_layers), n_layers // 2, depth_cap(n_layers), quarter_depth(n_layers)]
-    wanted = [*([] if aim == "compute" else [0]), *picks, *spread]
+    wanted = [*([] if aim == "compute" else [0]), *proposals, *spread]
     apart = max(1, n_layers // 10)
     depths: list[int] = []
     for depth in wanted:

@@ -60,8 +60,8 @@ def race(request: RaceRequest, folder: Path, progress: Progress = silent) -> Rac
 
 def winning_checkpoint(folder: Path, chosen: str) -> Path | None:
     """The checkpoint of the chosen variant's last step in the race; None where a training has taken it."""
-    kept = checkpoint_folder(_result_path(folder, chosen))
-    return last_complete_checkpoint(kept) if kept.is_dir() else None
+    checkpoints = checkpoint_folder(_result_path(folder, chosen))
+    return last_complete_checkpoint(checkpoints) if checkpoints.is_dir() else None
 
 
 def decide_race(request: RaceRequest, prepared: Prepared, report: ValidationReport) -> Race:
@@ -104,9 +104,9 @@ def decide_race(request: RaceRequest, prepared: Prepared, report: ValidationRepo
         loss_variation=loss_variation(losses.before),
         variants=variants,
         chosen=choice.variant,
-        told_apart=choice.told_apart,
+        told_apart=choice.decided,
         deeper_depth=tried,
-        reason=race_reason(request.objective, variants, choice.variant, choice.told_apart, len(losses.before), tried),
+        reason=race_reason(request.objective, variants, choice.variant, choice.decided, len(losses.before), tried),
         lost_flop=estimate.baseline_flop
         + sum(_lost_flop(prepared, run, wins=name == choice.variant) for name, run in runs.items()),
         full_flop=estimate.full_flop,

@@ -70,7 +70,7 @@ def build_report(
         settings=settings,
         baseline=baseline,
         arms=arms,
-        improvement_kept=IntervalEntry.of(decisive.kept),
+        improvement_kept=IntervalEntry.of(decisive.reduction_share),
         verdict=decisive.verdict,
         reason=decisive.reason,
         verdicts={budget: judgment.verdict for budget, judgment in judgments.items()},

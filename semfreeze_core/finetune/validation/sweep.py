@@ -28,7 +28,7 @@ _BUDGETS: tuple[Budget, ...] = ("steps", "compute")
 def sweep(
     request: ValidationRequest,
     curve: GainCurve,
-    picks: dict[str, Candidate],
+    candidates: dict[str, Candidate],
     folder: Path,
     *,
     overwrite: bool = False,
@@ -40,7 +40,7 @@ def sweep(
     Args:
         request: its arms are the depths, and finetunes that freeze deeper at a step.
         curve: of the analysis.
-        picks: depths of the rules.
+        candidates: depths of the rules.
         folder: as for `validate`; sweep.json is written next to its report.
         overwrite: replace another sweep.
         progress: receives steps and stages.
@@ -50,13 +50,13 @@ def sweep(
         InputError: as for `validate`.
     """
     report = validate(request, folder, overwrite=overwrite, progress=progress, runner=runner)
-    sweep_report = build_sweep(report, curve, picks)
+    sweep_report = build_sweep(report, curve, candidates)
     written = sweep_report.model_copy(update={"settings": with_kept_sources(report.settings, folder)})
     write_atomically(folder / SWEEP, written.model_dump_json(indent=1) + "\n")
     return sweep_report
 
 
-def build_sweep(report: ValidationReport, curve: GainCurve, picks: dict[str, Candidate]) -> SweepReport:
+def build_sweep(report: ValidationReport, curve: GainCurve, candidates: dict[str, Candidate]) -> SweepReport:
     """What a validation whose arms are depths shows of the depths and the rules."""
     arms = [_depth(arm, report, curve) for arm in report.arms.values()]
     before = np.array(report.baseline.item_losses)
@@ -72,7 +72,7 @@ def build_sweep(report: ValidationReport, curve: GainCurve, picks: dict[str, Can
         progressive=[arm for arm in arms if arm.switch is not None],
         rules={
             name: _rule(pick, before, measured, best, report.n_layers // 2, _missing(pick, report))
-            for name, pick in picks.items()
+            for name, pick in candidates.items()
         },
         reason=_nothing_to_compare(report),
         warnings=report.warnings,

@@ -4,7 +4,6 @@ Everything is in one folder: `settings.json`, the examples, one file for each fi
 `report.json`. A second call with the same settings does only what is missing.
 """
 
-import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -16,6 +15,7 @@ from pydantic import ValidationError
 from semfreeze_core.device import choose_device, free_bytes
 from semfreeze_core.errors import InputError, ResourceError, RunError
 from semfreeze_core.finetune.arm.arms import Arm
+from semfreeze_core.finetune.arm.files import remove_all, remove_unfinished
 from semfreeze_core.finetune.arm.job import ArmJob, write_examples, write_job
 from semfreeze_core.finetune.arm.launch import OutOfMemory, halve
 from semfreeze_core.finetune.arm.progress_file import live_path
@@ -43,7 +43,6 @@ from semfreeze_core.records.defaults import RUNNER
 from semfreeze_core.records.rates import RateSearch
 from semfreeze_core.records.sweep import SWEEP
 from semfreeze_core.records.validation import (
-    LIVE,
     REPORT,
     ArmRun,
     Baseline,
@@ -59,7 +58,7 @@ from semfreeze_core.wording.rates import no_rate_reason
 from semfreeze_core.wording.validation import RETRIED
 
 EXAMPLES = "examples.safetensors"
-_KEPT, _ADVICE = "Finished variants are kept.", "Free some space and run the same command again."
+_SAVED, _ADVICE = "Finished variants are kept.", "Free some space and run the same command again."
 
 
 def validate(
@@ -103,8 +102,8 @@ def validate(
 
         def train(task: tuple[Arm, int]) -> None:
             arm, seed = task
-            own = lanes.of(run_name(arm.name, seed)) if at_once() > 1 else progress
-            _run_arm(prepared, folder, arm, seed, arms, own)
+            lane = lanes.of(run_name(arm.name, seed)) if at_once() > 1 else progress
+            _run_arm(prepared, folder, arm, seed, arms, lane)
 
         def at_once() -> int:
             return 1 if request.chained_search else arms.at_once()
@@ -134,7 +133,7 @@ def _claimed(folder: Path, prepared: Prepared, overwrite: bool) -> Iterator[None
     now corrected.
     """
     path = folder / "settings.json"
-    with disk_errors(folder, kept=lambda: _KEPT, advice=_ADVICE):
+    with disk_errors(folder, saved_text=lambda: _SAVED, advice=_ADVICE):
         folder.mkdir(parents=True, exist_ok=True)
         _refuse_foreign(folder)  # before the lock, which would be left there
         require_locks(folder)
@@ -171,12 +170,10 @@ def _refuse_foreign(folder: Path) -> None:
 
 def _clear(folder: Path) -> None:
     """Delete a validation's results, and last what they rest on; its settings stay until others replace them."""
-    for pattern in ("runs/*.json", f"runs/*{LIVE}", "jobs/*.json", "logs/*.log", REPORT, SWEEP, EXAMPLES):
+    for pattern in ("jobs/*.json", "logs/*.log", REPORT, SWEEP, EXAMPLES):
         for path in folder.glob(pattern):
             path.unlink()
-    for pattern in ("*.rates", "*.checkpoints"):
-        for beside in (folder / "runs").glob(pattern):
-            shutil.rmtree(beside, ignore_errors=True)
+    remove_all(folder / "runs")
 
 
 def _read_settings(path: Path) -> ValidationSettings | None:
@@ -289,7 +286,10 @@ def _memory_shortage(prepared: Prepared, arm: Arm) -> str | None:
 
 
 def _delete_retried(folder: Path) -> None:
-    """Delete the results of failed arms that another try may give one, and what is no arm's result."""
+    """Delete the results of failed arms that another try may give one, and what is no arm's result.
+
+    Beside the others, what a kill left between an arm's result and its end goes.
+    """
     for path in (folder / "runs").glob("*-seed*.json"):
         try:
             retried = ArmRun.model_validate_json(path.read_text()).retried
@@ -297,6 +297,8 @@ def _delete_retried(folder: Path) -> None:
             retried = True
         if retried:
             path.unlink()
+        else:
+            remove_unfinished(path)
 
 
 def run_name(arm: str, seed: int) -> str:

@@ -59,7 +59,7 @@ def render_chat(
             return _render(tokenizer, part, tools, opened)
 
         text = render(rendered, False)
-        spans = _found_spans(render, text, rendered, targets)
+        spans = _target_spans(render, text, rendered, targets)
         spans = [(start, start + _supervised_length(text[start:end], tokenizer.eos_token)) for start, end in spans]
     segments: list[Segment] = []
     n_written = 0
@@ -148,7 +148,7 @@ def _marked_spans(
     return text, spans
 
 
-def _found_spans(render: _Render, text: str, messages: Sequence[Message], targets: Sequence[int]) -> list[Span]:
+def _target_spans(render: _Render, text: str, messages: Sequence[Message], targets: Sequence[int]) -> list[Span]:
     """The answers in the text, from the texts of the conversation before each."""
     if len(targets) > _FEW_TARGETS:
         try:

@@ -165,7 +165,7 @@ def read_examples(
         notes.append("A hub dataset has no single file, so no digest of the data's bytes is recorded.")
     progress(ProgressEvent("Checking rows", n_rows, n_rows, "rows"))
     groups = group_columns(drawn_rows, mapping.columns, MIN_SLICE)
-    found = ExampleSet(
+    example_set = ExampleSet(
         examples,
         n_rows,
         len(usable),
@@ -177,8 +177,8 @@ def read_examples(
         checked.n_skipped,
         tuple(checked.skipped),
     )
-    skipped_note = found.skipped_note
-    return found if skipped_note is None else replace(found, notes=(*found.notes, skipped_note))
+    skipped_note = example_set.skipped_note
+    return example_set if skipped_note is None else replace(example_set, notes=(*example_set.notes, skipped_note))
 
 
 def chat_renderer(tokenizer: Any) -> RenderChat:

@@ -64,12 +64,12 @@ def hold_out(
     evaluation = held_out_rows(source, examples, seed)
     train = {example.row for example in examples} - evaluation
     rows = {number: row for number, row in open_rows(resolve_data(source)) if number in train or number in evaluation}
-    found = HeldOut(folder / "train.jsonl", folder / "eval.jsonl", len(train), len(evaluation))
-    for path, numbers in ((found.train, train), (found.evaluation, evaluation)):
+    held_out = HeldOut(folder / "train.jsonl", folder / "eval.jsonl", len(train), len(evaluation))
+    for path, numbers in ((held_out.train, train), (held_out.evaluation, evaluation)):
         # Values of other types than JSON's, such as dates, are in columns that no example is read from.
         lines = (json.dumps(rows[number], default=str) + "\n" for number in sorted(numbers))
         write_atomically(path, "".join(lines))
-    return found
+    return held_out
 
 
 def split_examples(

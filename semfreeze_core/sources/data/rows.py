@@ -131,8 +131,8 @@ def _of_one_format(file: RowFile) -> NumberedRows:
         line, row = unreadable[0]
         n = len(unreadable)
         others = f" None of the {f'first {n}' if n == _ROWS_OF_A_KIND else n} rows can be read." if n > 1 else ""
-        place = "row 0" if line is None else f"line {line}"
-        raise DataError(f"{file.name}, {place}: {row.reason}.{others}{f' {row.advice}' if row.advice else ''}")
+        location = "row 0" if line is None else f"line {line}"
+        raise DataError(f"{file.name}, {location}: {row.reason}.{others}{f' {row.advice}' if row.advice else ''}")
 
 
 def shard_paths(folder: Path) -> list[Path]:

@@ -29,10 +29,12 @@ def training_rows(
     Raises:
         DataError: the source cannot be used, or has no usable example.
     """
-    found = read_examples(resolve_data(data), mapping=mapping or FieldMapping(), n=None, seed=0, tokenizer=tokenizer)
-    if found.skipped_note is not None:
-        warnings.warn(found.skipped_note, stacklevel=2)
-    encoded = encode_all(tokenizer, found.examples, max_length=max_length, minimum=1, counts=found.counts)
+    example_set = read_examples(
+        resolve_data(data), mapping=mapping or FieldMapping(), n=None, seed=0, tokenizer=tokenizer
+    )
+    if example_set.skipped_note is not None:
+        warnings.warn(example_set.skipped_note, stacklevel=2)
+    encoded = encode_all(tokenizer, example_set.examples, max_length=max_length, minimum=1, counts=example_set.counts)
     rows = []
     for example in encoded.tokenized:
         ids = example.input_ids.tolist()

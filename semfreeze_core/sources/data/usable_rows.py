@@ -64,7 +64,7 @@ def check_rows(
             reason = str(error).removeprefix(f"row {number}: ")
             skipped = SkippedRow(number, file, line, reason)
             if isinstance(error, LabelError) and label_is_guessed:
-                checked.label_problem = f"{skipped.place}: {reason}"
+                checked.label_problem = f"{skipped.location}: {reason}"
                 return checked
             checked.n_skipped += 1
             if len(checked.skipped) < MOST_SKIPPED:
@@ -81,7 +81,7 @@ def check_rows(
 def first_reasons(skipped: Sequence[SkippedRow], n: int = NOTED_ROWS) -> str:
     """Where the first `n` rows that cannot be read stand, and why."""
     files = {row.file for row in skipped}
-    return "; ".join(f"{f'{row.file}, ' if len(files) > 1 else ''}{row.place}: {row.reason}" for row in skipped[:n])
+    return "; ".join(f"{f'{row.file}, ' if len(files) > 1 else ''}{row.location}: {row.reason}" for row in skipped[:n])
 
 
 def require_usable(checked: CheckedRows, source: str, mapping: FieldMapping) -> None:

@@ -238,10 +238,10 @@ def _check_complete(name: str, model: Any, report: dict[str, Any]) -> None:
             + (f" Its config.json names {named[0]}." if named and named[0] != kind else "")
         )
     if mismatched:
-        weight, found, expected = mismatched[0]
+        weight, actual, expected = mismatched[0]
         count = "1 weight has another shape" if len(mismatched) == 1 else f"{len(mismatched)} weights have other shapes"
         raise ModelError(
-            f"{name}: {count} than the config says: {weight} is {tuple(found)}, expected {tuple(expected)}. Does this "
+            f"{name}: {count} than the config says: {weight} is {tuple(actual)}, expected {tuple(expected)}. Does this "
             "config.json belong to these weights?"
         )
     layers, prefix = find_layers(model)

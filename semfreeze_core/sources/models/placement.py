@@ -67,22 +67,24 @@ def place_layers(
         needed += elsewhere[-1 - n_memory]
         n_memory += 1
     n_disk = len(sizes) - n_device - n_memory
-    kept = [_DISK] * n_disk + ["cpu"] * n_memory + [str(device)] * n_device
+    devices = [_DISK] * n_disk + ["cpu"] * n_memory + [str(device)] * n_device
     return Placement(
         LayerPlacement(n_device, n_memory, n_disk, sum(sizes[:n_disk]) * dtype.itemsize),
-        dict(_by_module(model, "", prefix, str(device), kept)),
+        dict(_by_module(model, "", prefix, str(device), devices)),
     )
 
 
-def _by_module(module: nn.Module, name: str, prefix: str, device: str, kept: list[str]) -> Iterator[tuple[str, str]]:
+def _by_module(
+    module: nn.Module, name: str, prefix: str, device: str, layer_devices: list[str]
+) -> Iterator[tuple[str, str]]:
     """Where each module is kept, of the largest ones that are kept in one place."""
     yield from ((f"{name}{parameter}", device) for parameter, _ in module.named_parameters(recurse=False))
     for child_name, child in module.named_children():
         full = f"{name}{child_name}"
         if f"{full}." == prefix:
-            yield from ((f"{prefix}{i}", place) for i, place in enumerate(kept))
+            yield from ((f"{prefix}{i}", layer_device) for i, layer_device in enumerate(layer_devices))
         elif prefix.startswith(f"{full}."):
-            yield from _by_module(child, f"{full}.", prefix, device, kept)
+            yield from _by_module(child, f"{full}.", prefix, device, layer_devices)
         else:
             yield full, device
 
@@ -104,7 +106,7 @@ def parameter_values(module: nn.Module, names: Iterable[str] | None = None) -> I
         if not parameters[name].is_meta:
             yield name, parameters[name].detach()
             continue
-        owner, _, own_name = name.rpartition(".")
+        owner, _, attribute = name.rpartition(".")
         part = module.get_submodule(owner)
         with align_module_device(part):
-            yield name, getattr(part, own_name).detach()
+            yield name, getattr(part, attribute).detach()

@@ -12,12 +12,12 @@ class SavedTensors:
     """The tensors that a graph keeps, for as long as it keeps them."""
 
     def __init__(self) -> None:
-        self._kept: weakref.WeakSet[_Saved] = weakref.WeakSet()
+        self._tensors: weakref.WeakSet[_Saved] = weakref.WeakSet()
 
     def add(self, tensor: Tensor, mark: int | None) -> "_Saved":
         """Note a tensor; what is returned has to be held by the graph alone."""
         saved = _Saved(tensor, mark)
-        self._kept.add(saved)
+        self._tensors.add(saved)
         return saved
 
     def storages(self, leaving_out: Iterable[Tensor]) -> dict[int, tuple[int | None, int]]:
@@ -28,7 +28,7 @@ class SavedTensors:
         """
         excluded = {storage_key(tensor) for tensor in leaving_out}
         by_key: dict[int, tuple[int | None, int]] = {}
-        for saved in self._kept:
+        for saved in self._tensors:
             key = storage_key(saved.tensor)
             if key in excluded:
                 continue
@@ -57,7 +57,7 @@ def saving_observed(mark: Callable[[], int | None] = lambda: None) -> Iterator[S
         mark: asked whenever a tensor is kept, what it is to be filed under; say, the layer that runs.
     """
     saved = SavedTensors()
-    with torch.autograd.graph.saved_tensors_hooks(lambda t: saved.add(t, mark()), lambda kept: kept.tensor):
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: saved.add(t, mark()), lambda packed: packed.tensor):
         yield saved
 
 

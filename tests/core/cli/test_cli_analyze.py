@@ -122,16 +122,16 @@ def test_show_leaves_the_first_gain_of_a_tied_model_out_and_says_why(document, f
         assert "tied head" in document["isotonic"]["reason"]
 
 
-def unexplained(value, told=False, path=""):
+def unexplained(value, explained=False, path=""):
     """Places of measured nulls that no reason stands beside."""
     if isinstance(value, dict):
-        told = told or bool(value.get("reason")) or bool(value.get("reasons"))
-        found = []
+        explained = explained or bool(value.get("reason")) or bool(value.get("reasons"))
+        paths = []
         for key, inner in value.items():
-            if key in MEASURED and not told and has_null(inner):
-                found.append(f"{path}.{key}")
-            found += unexplained(inner, told, f"{path}.{key}")
-        return found
+            if key in MEASURED and not explained and has_null(inner):
+                paths.append(f"{path}.{key}")
+            paths += unexplained(inner, explained, f"{path}.{key}")
+        return paths
     return []
 
 
@@ -357,9 +357,9 @@ def test_show_and_compare_report_a_score_to_come_without_a_number(stopped):
 def test_the_command_that_show_names_adds_the_score(stopped):
     stopped("--out", "mine", "--seed", "3", "--no-eos", "--examples", "40", "--prompt-field", "prompt")
     printed = " ".join(ask("show", "mine").out.split())
-    words = shlex.split(printed.split("`semfreeze analyze ")[-1].split("`")[0])
-    assert "--out=mine" in words or any(word.endswith("runs/mine") for word in words)
-    answer = ask("analyze", *words, "--device", "cpu", "-q", "--json")
+    arguments = shlex.split(printed.split("`semfreeze analyze ")[-1].split("`")[0])
+    assert "--out=mine" in arguments or any(word.endswith("runs/mine") for word in arguments)
+    answer = ask("analyze", *arguments, "--device", "cpu", "-q", "--json")
     assert answer.json["scores_to_come"] == []
     assert run_names() == ["mine"]
 

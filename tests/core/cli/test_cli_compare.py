@@ -16,9 +16,9 @@ def tiny(stored):
 def test_table_and_document_say_the_same(tiny):
     shown, document = ask("compare", "example", tiny).out, ask("compare", "example", tiny, "--json").json
     assert list(document["runs"]) == ["example", "untied"]
-    for found in document["runs"].values():
-        depth = found["plan"]["freeze_depth"]
-        assert ("no recommendation" if depth is None else f"{depth} of {found['n_layers']}") in shown
+    for run in document["runs"].values():
+        depth = run["plan"]["freeze_depth"]
+        assert ("no recommendation" if depth is None else f"{depth} of {run['n_layers']}") in shown
     assert document["runs"]["example"]["validations"]["sentence_to_json_train"]["verdict"] == "holds"
     assert "depth 19: 99% [98, 100] same steps (pass), 102%" in " ".join(shown.split())
     assert "Models have 4, 30 layers" in " ".join(shown.split())
@@ -37,20 +37,20 @@ def test_difference_is_on_relative_depth_and_says_where_it_is_sure(tiny):
 
 
 def test_runs_by_path_are_called_by_their_folder_unless_two_are_called_alike(tiny, stored, tmp_path):
-    place = runs_folder() / tiny
-    assert list(ask("compare", "example", place, "--json").json["runs"]) == ["example", tiny]
-    shutil.copytree(place, tmp_path / "other" / tiny)
-    told = list(ask("compare", tiny, tmp_path / "other" / tiny, "--json").json["runs"])
-    assert told == [tiny, str(tmp_path / "other" / tiny)]
+    path = runs_folder() / tiny
+    assert list(ask("compare", "example", path, "--json").json["runs"]) == ["example", tiny]
+    shutil.copytree(path, tmp_path / "other" / tiny)
+    names = list(ask("compare", tiny, tmp_path / "other" / tiny, "--json").json["runs"])
+    assert names == [tiny, str(tmp_path / "other" / tiny)]
 
 
 @pytest.mark.parametrize(
-    ("runs", "told"),
+    ("runs", "message"),
     [
         (["example"], "Expected 2 to 6 different runs to compare, found 1."),
         (["example", "example"], "The same run is named twice"),
         (["example", "nowhere"], "nowhere: no run with this name or path"),
     ],
 )
-def test_what_cannot_be_compared_is_refused(tiny, runs, told):
-    assert told in ask("compare", *runs).refusal
+def test_what_cannot_be_compared_is_refused(tiny, runs, message):
+    assert message in ask("compare", *runs).refusal

@@ -132,7 +132,7 @@ def test_cost_refuses_a_tied_head_above_frozen_layers(stored, name, flag):
 
 
 @pytest.mark.parametrize(
-    ("flags", "words"),
+    ("flags", "message"),
     [
         (["--epochs", "2", "--steps", "5"], "--epochs and --steps set the same thing: give one"),
         (["--sequence-length", "65"], "--sequence-length 65 is over the model's limit of 64"),
@@ -174,10 +174,10 @@ def test_cost_refuses_a_tied_head_above_frozen_layers(stored, name, flag):
         ),
     ],
 )
-def test_cost_and_plan_refuse_an_impossible_setup(stored, flags, words):
-    command = ("cost", "plan")[len(words) % 2]  # in turn: they take a setup by one way
+def test_cost_and_plan_refuse_an_impossible_setup(stored, flags, message):
+    command = ("cost", "plan")[len(message) % 2]  # in turn: they take a setup by one way
     depth = ["--depth", "2"] if command == "plan" else []
-    assert words in ask(command, stored("untied"), *depth, *flags).refusal
+    assert message in ask(command, stored("untied"), *depth, *flags).refusal
 
 
 def test_plan_refuses_a_reference_that_it_does_not_show(stored):
@@ -185,7 +185,7 @@ def test_plan_refuses_a_reference_that_it_does_not_show(stored):
 
 
 @pytest.mark.parametrize(
-    ("flags", "words"),
+    ("flags", "message"),
     [
         (["--calibrate"], "--calibrate needs --model"),
         (["--padding-mask"], "--padding-mask needs --calibrate"),
@@ -195,8 +195,8 @@ def test_plan_refuses_a_reference_that_it_does_not_show(stored):
         (["--gpu", "H100"], "GPU H100 is ambiguous. Use one of: H100 PCIe, H100 SXM"),
     ],
 )
-def test_cost_refuses_flags_of_its_own(stored, flags, words):
-    assert words in ask("cost", stored("untied"), *flags).refusal
+def test_cost_refuses_flags_of_its_own(stored, flags, message):
+    assert message in ask("cost", stored("untied"), *flags).refusal
 
 
 def test_cost_shows_lora_on_all_layers_beside_full(stored):
@@ -227,10 +227,10 @@ def test_cost_with_checkpointing_shows_what_stock_transformers_loses(stored):
         table["transformers_5"]
         == ask("cost", "untied", "--checkpointing", "non-reentrant", "--json").json["transformers_5"]
     )
-    for own, stock in zip(table["depths"][1:], table["transformers_5"][1:], strict=True):
-        assert stock["freeze_depth"] == own["freeze_depth"]
-        assert stock["relative_flop"] > own["relative_flop"]
-        assert stock["bytes"]["activations"] > own["bytes"]["activations"]
+    for clean, stock in zip(table["depths"][1:], table["transformers_5"][1:], strict=True):
+        assert stock["freeze_depth"] == clean["freeze_depth"]
+        assert stock["relative_flop"] > clean["relative_flop"]
+        assert stock["bytes"]["activations"] > clean["bytes"]["activations"]
     assert "transformers 5" in ask("cost", "untied", "--checkpointing", "non-reentrant").out
 
 

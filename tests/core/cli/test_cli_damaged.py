@@ -67,14 +67,14 @@ def accept(*_, **__):
     raise Accepted
 
 
-def answer_in_time(words):
+def answer_in_time(arguments):
     def stop(*_):
-        raise TooLong(f"longer than {SECONDS} seconds: {words}")
+        raise TooLong(f"longer than {SECONDS} seconds: {arguments}")
 
     before = signal.signal(signal.SIGALRM, stop)
     signal.alarm(SECONDS)
     try:
-        return ask(*words)
+        return ask(*arguments)
     except Accepted:
         return Answer(0, "", "")
     finally:
@@ -82,15 +82,15 @@ def answer_in_time(words):
         signal.signal(signal.SIGALRM, before)
 
 
-def require_an_answer(answer, words):
+def require_an_answer(answer, arguments):
     said = answer.out + answer.err
-    assert answer.code in (0, 2), (words, answer.code, said)
-    assert "Traceback" not in said, (words, said)
-    assert not CONTROL.search(said), (words, CONTROL.search(said), said)
-    assert len(answer.err) < 3000, (words, answer.err[:500])
+    assert answer.code in (0, 2), (arguments, answer.code, said)
+    assert "Traceback" not in said, (arguments, said)
+    assert not CONTROL.search(said), (arguments, CONTROL.search(said), said)
+    assert len(answer.err) < 3000, (arguments, answer.err[:500])
     if answer.code == 2:
-        assert answer.out == "", (words, answer.out)
-        assert answer.err.count("semfreeze: ") == 1, (words, answer.err)
+        assert answer.out == "", (arguments, answer.out)
+        assert answer.err.count("semfreeze: ") == 1, (arguments, answer.err)
 
 
 def judge(good, tmp_path, monkeypatch, seed):
@@ -103,10 +103,10 @@ def judge(good, tmp_path, monkeypatch, seed):
     path = folder / name
     path.write_bytes(damage(path.read_bytes(), seed))
     codes = []
-    for words in ASKED[name]:
-        words = [word.format(folder) for word in words]
-        answer = answer_in_time(words)
-        require_an_answer(answer, words)
+    for arguments in ASKED[name]:
+        arguments = [word.format(folder) for word in arguments]
+        answer = answer_in_time(arguments)
+        require_an_answer(answer, arguments)
         codes.append(answer.code)
     return codes
 

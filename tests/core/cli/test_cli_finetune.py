@@ -34,38 +34,38 @@ def asked(monkeypatch):
     """The request, folder and output of a command that stops short of any work."""
 
     def call(*args):
-        seen = {}
+        observed = {}
 
         def stand_in(request, folder, progress):
             progress(ProgressEvent("Race", message="Race: soon."))
-            seen.update(request=request, folder=folder)
+            observed.update(request=request, folder=folder)
             return REPORT
 
         with monkeypatch.context() as patch:
             patch.setattr(finetune_module, "finetune", stand_in)
             usual = {"--model": "tiny", "--data": "t.jsonl", "--out": "out"}
-            words = [word for pair in usual.items() if pair[0] not in args for word in pair]
-            answer = ask("finetune", *words, *args)
+            defaults = [word for pair in usual.items() if pair[0] not in args for word in pair]
+            answer = ask("finetune", *defaults, *args)
         assert answer.code == 0, answer.err
-        seen.update(printed=answer.out[:1], told="Race: soon." in answer.err, out=answer.out)
-        return seen
+        observed.update(printed=answer.out[:1], reported="Race: soon." in answer.err, out=answer.out)
+        return observed
 
     return call
 
 
 @pytest.mark.parametrize("option", FINETUNE)
 def test_an_option_is_in_the_request(asked, option):
-    words, place, expected = FINETUNE[option]
+    arguments, field, expected = FINETUNE[option]
 
-    def found(seen):
-        first, *rest = place.split(".")
-        value = seen[first]
+    def value_of(observed):
+        first, *rest = field.split(".")
+        value = observed[first]
         for name in rest:
             value = getattr(value, name)
         return value
 
-    assert found(asked(option, *words)) == expected
-    assert found(asked()) != expected or option in ("--prefix-cache", "--eos")
+    assert value_of(asked(option, *arguments)) == expected
+    assert value_of(asked()) != expected or option in ("--prefix-cache", "--eos")
 
 
 def test_the_lines_name_the_choice_and_what_all_layers_would_have_cost(asked):
@@ -110,8 +110,8 @@ def test_other_objectives_are_refused_with_the_way_out(text, message):
 
 
 def test_bad_numbers_are_refused_in_one_message():
-    words = ("--model", "m", "--data", "d.jsonl", "--out", "out", "--steps", "0", "--depth", "2")
-    refusal = ask("finetune", *words, "--objective", "quality").refusal
+    arguments = ("--model", "m", "--data", "d.jsonl", "--out", "out", "--steps", "0", "--depth", "2")
+    refusal = ask("finetune", *arguments, "--objective", "quality").refusal
     assert "--steps must be at least 1, found 0; --depth 2 names what to train" in refusal
 
 

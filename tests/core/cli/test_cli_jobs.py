@@ -59,7 +59,9 @@ def test_an_analysis_is_cancelled_in_its_middle(runs, models, rows_file):
     command = ("analyze", f"--model={models / 'untied'}", f"--data={data}", "--examples=0", "--batch-tokens=1", *PLAIN)
     job = submit(runs, command, "long", runs / "mine")
     folder = runs / JOBS / job.name
-    wait_for(lambda: (found := read_progress(folder)) and found.stage == "Extracting hidden states" and found.done)
+    wait_for(
+        lambda: (reported := read_progress(folder)) and reported.stage == "Extracting hidden states" and reported.done
+    )
     row = ask("jobs", "list", "--json").json["jobs"][0]
     assert (row["state"], row["stage"], row["total"] > row["done"]) == ("running", "Extracting hidden states", True)
     assert "Extracting hidden states" in ask("jobs", "list").out
@@ -75,10 +77,10 @@ def test_list_says_how_each_job_stands(runs):
     assert ask("jobs", "list").out == f"No jobs in {runs}.\n"
     put(runs, "1-done", DEAD, "done", out="/r/x")
     put(runs, "2-failed", DEAD, "failed", log="semfreeze: [no] such file.\n")
-    place = put(runs, "3-dead", DEAD)
+    job_folder = put(runs, "3-dead", DEAD)
     put(runs, "4-waits")
     event = {"stage": "S", "done": 3, "total": 4, "unit": "rows", "done_before": 0, "seconds": 6.0, "stages": ["S"]}
-    (place / EVENTS).write_text(json.dumps(event) + "\n")
+    (job_folder / EVENTS).write_text(json.dumps(event) + "\n")
     answer = ask("jobs", "list", "--json").json
     assert answer["folder"] == str(runs)
     rows = {row.pop("name"): row for row in answer["jobs"]}
@@ -100,8 +102,8 @@ def test_list_says_how_each_job_stands(runs):
     assert (dead["stage"], dead["done"], dead["total"], dead["seconds_left"]) == ("S", 3, 4, None)
     assert dead["reason"].startswith("Its process stopped without an error message")
     shown = " ".join(ask("jobs", "list").out.split())
-    for words in ("1-done done", "2-failed failed [no] such file.", "3-dead dead Its process", "4-waits queued"):
-        assert words in shown
+    for line in ("1-done done", "2-failed failed [no] such file.", "3-dead dead Its process", "4-waits queued"):
+        assert line in shown
 
 
 @pytest.mark.quick_cases(0)

@@ -117,5 +117,5 @@ def test_a_moved_run_whose_model_is_gone_says_what_to_pass_to_a_validation(proje
         assert refusal.startswith("The plan's model is not at /")
         assert refusal.endswith("Set --model to the folder or GGUF file where it is now.")
     with arms_in_this_process():
-        found = validated(moved, "plan.json", "--out", moved / "other", "--model", tmp_path / "lost")
-    assert found.code == 0, found.err
+        answer = validated(moved, "plan.json", "--out", moved / "other", "--model", tmp_path / "lost")
+    assert answer.code == 0, answer.err

@@ -95,7 +95,7 @@ def test_compare_prints_a_line_for_each():
 
 
 @pytest.mark.parametrize(
-    ("flags", "words"),
+    ("flags", "message"),
     [
         (["--rule", "paper"], "--compare asks every rule and writes no plan: leave --rule out."),
         (["--out", "plan.json"], "leave --out out."),
@@ -107,8 +107,8 @@ def test_compare_prints_a_line_for_each():
         (["--metric", "lens_loss"], "chooses no depth"),
     ],
 )
-def test_compare_refuses_what_contradicts_it(stored, flags, words):
-    assert words in ask("plan", stored("untied"), "--compare", *flags).refusal
+def test_compare_refuses_what_contradicts_it(stored, flags, message):
+    assert message in ask("plan", stored("untied"), "--compare", *flags).refusal
 
 
 def test_compare_shows_a_budget_that_nothing_fits(stored):
@@ -119,20 +119,20 @@ def test_compare_shows_a_budget_that_nothing_fits(stored):
     assert budget["reasons"][0].startswith("No freeze depth up to 3 fits within 1% of")
 
 
-def outside(value, place=""):
+def outside(value, path=""):
     """Where in a document an estimate lies outside its own interval."""
     if isinstance(value, list):
-        return [found for index, item in enumerate(value) for found in outside(item, f"{place}[{index}]")]
+        return [problem for index, item in enumerate(value) for problem in outside(item, f"{path}[{index}]")]
     if not isinstance(value, dict):
         return []
-    wrong = [found for name, item in value.items() for found in outside(item, f"{place}.{name}")]
+    wrong = [problem for name, item in value.items() for problem in outside(item, f"{path}.{name}")]
     estimates = value.get("estimate", value.get("mean"))
     if estimates is None or "low" not in value:
         return wrong
     columns = (estimates, value["low"], value["high"])
     rows = zip(*columns, strict=True) if isinstance(estimates, list) else [columns]
     return wrong + [
-        f"{place}: {row}" for row in rows if None not in row and not row[1] - 1e-9 <= row[0] <= row[2] + 1e-9
+        f"{path}: {row}" for row in rows if None not in row and not row[1] - 1e-9 <= row[0] <= row[2] + 1e-9
     ]
 
 
@@ -145,7 +145,7 @@ def test_no_document_has_an_estimate_outside_its_interval(stored, run, metric):
         for command in ("plan --compare", "plan", "show")
     }
     assert {"rules", "scores"} <= documents["plan --compare"].keys()
-    assert [found for command, document in documents.items() for found in outside(document, command)] == []
+    assert [problem for command, document in documents.items() for problem in outside(document, command)] == []
 
 
 def test_an_estimate_outside_its_interval_is_found():

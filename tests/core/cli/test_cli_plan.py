@@ -268,7 +268,7 @@ def test_plan_says_what_finetunes_have_shown_of_its_coverage_once_they_are_three
 
 
 @pytest.mark.parametrize(
-    ("flags", "words"),
+    ("flags", "message"),
     [
         (["--depth", "5"], "--depth must be in 0..4 for this model, found 5"),
         (["--depth", "-1"], "--depth must be in 0..4 for this model, found -1"),
@@ -327,8 +327,8 @@ def test_plan_says_what_finetunes_have_shown_of_its_coverage_once_they_are_three
         ),
     ],
 )
-def test_plan_refuses_what_contradicts_itself(stored, flags, words):
-    assert words in ask("plan", stored("untied"), *flags).refusal
+def test_plan_refuses_what_contradicts_itself(stored, flags, message):
+    assert message in ask("plan", stored("untied"), *flags).refusal
 
 
 def test_plan_refuses_a_tied_head_above_frozen_layers(stored):

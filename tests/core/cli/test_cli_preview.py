@@ -75,7 +75,7 @@ def test_brackets_in_the_data_are_no_markup(look, rows_file):
 
 
 @pytest.mark.parametrize(
-    ("args", "words"),
+    ("args", "message"),
     [
         (["--dtype", "float16"], "--dtype float16: expected auto, float32 or bfloat16."),
         (["--max-length", "1"], "--max-length must be at least 2, found 1."),
@@ -84,8 +84,8 @@ def test_brackets_in_the_data_are_no_markup(look, rows_file):
         (["--prompt-field", "absent"], "absent"),
     ],
 )
-def test_wishes_that_make_no_sense_are_refused(look, args, words):
-    assert words in look(*args).refusal
+def test_wishes_that_make_no_sense_are_refused(look, args, message):
+    assert message in look(*args).refusal
 
 
 @pytest.mark.parametrize("number", ["0", "101"])
@@ -117,7 +117,7 @@ def test_memory_words_say_what_is_needed_and_what_is_free():
     ],
 )
 def test_memory_words_name_the_way_out_of_what_does_not_fit(dtype, device, process, way_out):
-    words = memory_sentence(MemoryForecast(7_241_732_096, dtype, device, 32 * GIB, 0, process, 16 * GIB))
-    assert words.startswith("Not enough memory. The analysis needs about 32")
-    assert words.endswith(f"16.0 GiB are free on {device}. {way_out}")
-    assert ("for the process" in words) == (process > 0)
+    sentence = memory_sentence(MemoryForecast(7_241_732_096, dtype, device, 32 * GIB, 0, process, 16 * GIB))
+    assert sentence.startswith("Not enough memory. The analysis needs about 32")
+    assert sentence.endswith(f"16.0 GiB are free on {device}. {way_out}")
+    assert ("for the process" in sentence) == (process > 0)

@@ -125,14 +125,14 @@ def test_analyze_stops_at_ctrl_c_and_keeps_nothing(models, rows_file, home, stor
         # A suite that runs in the background of a shell is deaf to it, and what it starts inherits that.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
-    told = []
+    messages = []
     for line in process.stderr:
-        told.append(line)
+        messages.append(line)
         if line == "Extracting hidden states\n":
             process.send_signal(signal.SIGINT)
             break
     out, err = process.communicate(timeout=PATIENCE)
-    assert process.returncode == 2, "".join(told) + err
+    assert process.returncode == 2, "".join(messages) + err
     assert out == ""
     assert err == "semfreeze: interrupted; unfinished results are not saved.\n"
     assert sorted((str(p), p.read_bytes()) for p in home.rglob("*") if p.is_file()) == before

@@ -96,12 +96,12 @@ def put(path, content):
 
 @pytest.mark.parametrize("what", DATA)
 def test_analyze_refuses_bad_data(analyze, tmp_path, what):
-    name, content, words = DATA[what]
-    assert words in analyze("--json", data=put(tmp_path / name, content)).refusal
+    name, content, message = DATA[what]
+    assert message in analyze("--json", data=put(tmp_path / name, content)).refusal
 
 
 @pytest.mark.parametrize(
-    ("flags", "words"),
+    ("flags", "message"),
     [
         (["--prompt-field", "absent"], "--prompt-field: no column 'absent'. Columns found: prompt, completion, label."),
         (["--label-field", ""], "--label-field: no column ''"),
@@ -127,8 +127,8 @@ def test_analyze_refuses_bad_data(analyze, tmp_path, what):
         (["--examples", "10"], "At least 32 are needed"),
     ],
 )
-def test_analyze_refuses_bad_flags(analyze, flags, words):
-    assert words in analyze(*flags).refusal
+def test_analyze_refuses_bad_flags(analyze, flags, message):
+    assert message in analyze(*flags).refusal
 
 
 @pytest.mark.parametrize("flags", [["--examples", "many"], ["--seed", "1.5"], ["--nonsense"], ["--examples"]])

@@ -94,19 +94,19 @@ MODELS = {
     ],
 )
 def test_analyze_and_models_check_refuse_bad_models(analyze, models, tmp_path, capfd, command, what):
-    make, words = MODELS[what]
+    make, message = MODELS[what]
     make(tmp_path / "model", models)
     capfd.readouterr()  # what making it printed
     if command == "analyze":
         answer = analyze("--json", model=tmp_path / "model")
     else:
         answer = ask("models", "check", tmp_path / "model", "--quiet", "--dtype", "float32")
-    assert words in answer.refusal
+    assert message in answer.refusal
     assert "".join(capfd.readouterr()) == ""
 
 
 @pytest.mark.parametrize(
-    ("model", "words"),
+    ("model", "message"),
     [
         ("/no/such/folder", "/no/such/folder: no such folder or file"),
         ("./absent", "./absent: no such folder or file"),
@@ -115,8 +115,8 @@ def test_analyze_and_models_check_refuse_bad_models(analyze, models, tmp_path, c
         ("x" * 300, "File name too long"),
     ],
 )
-def test_analyze_refuses_a_model_that_is_not_there(analyze, model, words):
-    assert words in analyze(model=model).refusal
+def test_analyze_refuses_a_model_that_is_not_there(analyze, model, message):
+    assert message in analyze(model=model).refusal
 
 
 def test_analyze_refuses_a_file_that_is_no_model(analyze, task):

@@ -12,7 +12,7 @@ pytestmark = pytest.mark.usefixtures("nothing_kept")
 
 # Damages of one run, met by three commands in turn.
 @pytest.mark.parametrize(
-    ("damage", "words"),
+    ("damage", "message"),
     [
         ("missing", "no run with this name or path. Named runs: none yet. Bundled run: example."),
         ("empty", "is not a run folder: it has no manifest.json"),
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.usefixtures("nothing_kept")
         ("other", "its manifest.json does not describe a semfreeze run"),
     ],
 )
-def test_commands_refuse_a_run_they_cannot_read(stored, begun, damage, words):
+def test_commands_refuse_a_run_they_cannot_read(stored, begun, damage, message):
     command = ("show", "plan", "cost")[len(damage) % 3]
     folder = runs_folder() / "tied"
     if damage == "empty":
@@ -34,7 +34,7 @@ def test_commands_refuse_a_run_they_cannot_read(stored, begun, damage, words):
     elif damage != "missing":
         stored("tied")
         spoil(folder, damage)
-    assert words in ask(command, "tied").refusal
+    assert message in ask(command, "tied").refusal
 
 
 def spoil(folder, damage):

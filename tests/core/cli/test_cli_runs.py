@@ -32,8 +32,8 @@ def test_runs_list_describes_each_run(stored, models, task):
         "problem": None,
     }
     table = ask("runs", "list").out
-    for words in ("tied", "48", "0.1 MiB", "a first try"):
-        assert words in table
+    for cell in ("tied", "48", "0.1 MiB", "a first try"):
+        assert cell in table
 
 
 def test_runs_list_lists_what_cannot_be_read(stored):
@@ -182,12 +182,12 @@ def test_models_check_says_what_it_found(models, name, head):
 
 
 def test_models_check_json_holds_identity_shape_and_names(models, stored):
-    found = ask("models", "check", models / "untied", "--json", "-q").json
+    document = ask("models", "check", models / "untied", "--json", "-q").json
     shown = ask("show", stored("untied"), "--json").json
-    assert found["identity"] == shown["model"]["identity"]
-    assert found["shape"] == shown["model"]["shape"]
-    assert found["names"] == shown["model"]["names"]
-    assert found["logits_error"] < 0.05
+    assert document["identity"] == shown["model"]["identity"]
+    assert document["shape"] == shown["model"]["shape"]
+    assert document["names"] == shown["model"]["names"]
+    assert document["logits_error"] < 0.05
 
 
 def test_models_check_counts_what_a_plan_trains(models, stored):
@@ -200,13 +200,13 @@ def test_models_check_counts_what_a_plan_trains(models, stored):
 def test_models_check_refuses_the_plan_of_another_model(models, stored, tmp_path):
     ask("plan", stored("untied"), "--depth", "3", "--out", "plan.json")
     save_tiny(tmp_path / "twin", "llama", tied=False, seed=1)
-    for model, words in (
+    for model, fragment in (
         (models / "gpt2", "its layers or parameters differ"),
         (tmp_path / "twin", "its weights differ"),
     ):
         message = ask("models", "check", model, "--plan", "plan.json", "-q").refusal
         assert message.startswith(f"The plan was made for {models / 'untied'} (LlamaForCausalLM, weights ")
-        assert words in message
+        assert fragment in message
 
 
 def test_models_check_refuses_a_plan_that_abstains(models, stored):
@@ -219,8 +219,8 @@ def test_models_check_refuses_a_plan_that_abstains(models, stored):
 def test_models_check_refuses_what_is_no_plan_before_it_loads_the_model(tmp_path, content):
     if content is not None:
         (tmp_path / "plan.json").write_bytes(content)
-    words = "is not a semfreeze plan" if content is not None else "does not exist"
-    assert words in ask("models", "check", tmp_path / "absent", "--plan", tmp_path / "plan.json").refusal
+    message = "is not a semfreeze plan" if content is not None else "does not exist"
+    assert message in ask("models", "check", tmp_path / "absent", "--plan", tmp_path / "plan.json").refusal
 
 
 def test_demo_leaves_a_run_that_is_the_users_own(stored, models, monkeypatch):

@@ -30,7 +30,7 @@ def accept(*_, **__):
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory):
+def workspace(tmp_path_factory):
     """A folder with a chat model and a plan for it."""
     folder = tmp_path_factory.mktemp("place")
     plan, _ = make_tiny_plan(folder / "model", tokenizer=build_tiny_tokenizer(chat_template=CHATML))
@@ -92,30 +92,30 @@ REFUSED = {
 }
 
 
-def judgments(place, tmp_path, monkeypatch, text):
+def judgments(workspace, tmp_path, monkeypatch, text):
     """By command, why it refuses the file; None where it takes it."""
     monkeypatch.setattr(workflow, "prepare_labels", accept)
     monkeypatch.setattr(this_machine, "run_arm_process", accept)
     monkeypatch.setattr(phases.PhasedTraining, "fit_phases", accept)
     (tmp_path / "task.jsonl").write_text(text)
-    found = {}
-    for name, words in COMMANDS.items():
+    reasons = {}
+    for name, command in COMMANDS.items():
         try:
-            answer = ask(*(word.format(place, tmp_path / "task.jsonl", tmp_path) for word in words.split()))
+            answer = ask(*(word.format(workspace, tmp_path / "task.jsonl", tmp_path) for word in command.split()))
         except Accepted:
-            found[name] = None
+            reasons[name] = None
         else:
-            found[name] = None if answer.code == 0 else answer.refusal
-    return found
+            reasons[name] = None if answer.code == 0 else answer.refusal
+    return reasons
 
 
 @pytest.mark.parametrize("name", TAKEN)
-def test_a_file_that_one_command_takes_all_take(place, tmp_path, monkeypatch, name):
-    assert judgments(place, tmp_path, monkeypatch, TAKEN[name]) == dict.fromkeys(COMMANDS)
+def test_a_file_that_one_command_takes_all_take(workspace, tmp_path, monkeypatch, name):
+    assert judgments(workspace, tmp_path, monkeypatch, TAKEN[name]) == dict.fromkeys(COMMANDS)
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_a_file_that_one_command_refuses_all_refuse_for_the_same_reason(place, tmp_path, monkeypatch, name):
+def test_a_file_that_one_command_refuses_all_refuse_for_the_same_reason(workspace, tmp_path, monkeypatch, name):
     text, reason = REFUSED[name]
-    found = judgments(place, tmp_path, monkeypatch, text)
-    assert {command: reason in (refusal or "") for command, refusal in found.items()} == dict.fromkeys(COMMANDS, True)
+    reasons = judgments(workspace, tmp_path, monkeypatch, text)
+    assert {command: reason in (refusal or "") for command, refusal in reasons.items()} == dict.fromkeys(COMMANDS, True)

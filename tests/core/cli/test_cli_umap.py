@@ -16,13 +16,13 @@ def test_umap_says_what_it_laid_out_and_keeps_it(stored):
     answer = ask("umap", stored("untied"))
     display = read_run(runs_folder() / "untied").display
     spaces, n, components = display.coordinates.shape
-    first, second, place, see = answer.out.splitlines()
+    first, second, saved_line, see = answer.out.splitlines()
     assert first == (
         f"UMAP of {umap_points(display):,} points: {n} of {n} shown positions at {spaces} hidden states, and "
         f"{len(display.basis_ids)} bases."
     )
     assert second.startswith(f"Seed 0, 15 neighbors, first {min(50, components)} principal components; it took ")
-    assert read_umap(Path(place.removeprefix("Saved in "))).n_points == umap_points(display)
+    assert read_umap(Path(saved_line.removeprefix("Saved in "))).n_points == umap_points(display)
     assert "semfreeze dashboard" in see
     assert answer.err == "Loading UMAP\n"
 
@@ -46,9 +46,9 @@ def test_umap_computes_again_what_is_damaged(stored, damage):
     Path(first["file"]).write_bytes(damage)
     answer = ask("umap", "untied", "--json", "-q")
     assert not answer.json["from_cache"]
-    (told,) = answer.err.splitlines()
-    assert told.startswith(f"semfreeze: The cached UMAP {first['file']} is damaged (")
-    assert told.endswith("It is being computed again.")
+    (message,) = answer.err.splitlines()
+    assert message.startswith(f"semfreeze: The cached UMAP {first['file']} is damaged (")
+    assert message.endswith("It is being computed again.")
     again = read_umap(Path(first["file"]))
     Path(first["file"]).write_bytes(good)
     assert (again.coordinates == read_umap(Path(first["file"])).coordinates).all()

@@ -32,7 +32,7 @@ ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory):
+def workspace(tmp_path_factory):
     folder = tmp_path_factory.mktemp("place")
     plan, _ = make_tiny_plan(folder / "model")
     (folder / "plan.json").write_text(plan.model_dump_json())
@@ -42,10 +42,10 @@ def place(tmp_path_factory):
 
 
 @pytest.fixture
-def validate(place):
+def validate(workspace):
     def call(*args, plan="plan.json", evaluation="eval.jsonl"):
-        data = ("--train", place / "train.jsonl", "--eval", place / evaluation)
-        return ask("validate", place / plan, *data, "--device", "cpu", "-q", *args)
+        data = ("--train", workspace / "train.jsonl", "--eval", workspace / evaluation)
+        return ask("validate", workspace / plan, *data, "--device", "cpu", "-q", *args)
 
     return call
 
@@ -137,16 +137,16 @@ def test_a_sweep_with_a_failed_depth_exits_with_3_and_the_same_command_completes
     assert trained == ["baseline", "full-seed0", "depth-1-seed0"]
 
 
-def test_exit_codes_are_those_that_the_help_and_the_tutorial_list():
+def test_exit_codes_are_those_that_the_help_and_the_quickstart_list():
     codes = {error.exit_code for error in (SemfreezeError, InputError, ResourceError, IncompleteError)}
-    documented = [" ".join(ask("--help").out.replace("│", " ").split()), (ROOT / "docs" / "tutorial.md").read_text()]
+    documented = [" ".join(ask("--help").out.replace("│", " ").split()), (ROOT / "docs" / "quickstart.md").read_text()]
     for text in documented:
         listed = text.split("Exit codes:")[1].split("saved.")[0]
         assert {int(number) for number in re.findall(r"\b\d\b", listed)} == {0, *codes}
 
 
 @pytest.mark.parametrize(
-    ("args", "words"),
+    ("args", "message"),
     [
         (("--arms", "best"), "variant best: expected full"),
         (("--match", "time"), "--match time: expected steps or compute"),
@@ -160,8 +160,8 @@ def test_exit_codes_are_those_that_the_help_and_the_tutorial_list():
         (("--model", "/nowhere/at/all"), "/nowhere/at/all"),
     ],
 )
-def test_validate_refuses_before_training(validate, no_training, args, words):
-    assert words in validate(*args).refusal
+def test_validate_refuses_before_training(validate, no_training, args, message):
+    assert message in validate(*args).refusal
 
 
 @pytest.mark.parametrize(
@@ -183,11 +183,11 @@ def test_validate_refuses_an_eval_set_that_is_not_there(validate, no_training):
     assert "none.jsonl" in validate(evaluation="none.jsonl").refusal
 
 
-def test_train_writes_a_model_and_says_so(place, tmp_path):
-    options = ("--data", place / "train.jsonl", "--eval", place / "eval.jsonl", "--steps", 3, "--lr", 1e-3)
+def test_train_writes_a_model_and_says_so(workspace, tmp_path):
+    options = ("--data", workspace / "train.jsonl", "--eval", workspace / "eval.jsonl", "--steps", 3, "--lr", 1e-3)
     answer = ask(
         "train",
-        place / "plan.json",
+        workspace / "plan.json",
         *options,
         "--accuracy-examples",
         0,
@@ -201,7 +201,7 @@ def test_train_writes_a_model_and_says_so(place, tmp_path):
     assert "3 steps; train loss" in answer.out
     assert "eval loss" in answer.out
     assert (tmp_path / "m" / "model.safetensors").exists()
-    again = ask("train", place / "plan.json", *options, "--out", tmp_path / "m", "--device", "cpu", "-q")
+    again = ask("train", workspace / "plan.json", *options, "--out", tmp_path / "m", "--device", "cpu", "-q")
     assert "holds a finished training" in again.refusal
 
 
@@ -258,9 +258,9 @@ def example_curve():
 
 
 @pytest.fixture
-def asked(stored, place, shown_validation, example_curve, monkeypatch):
+def asked(stored, workspace, shown_validation, example_curve, monkeypatch):
     """What a command that trains would have asked for, by the options given."""
-    seen = SimpleNamespace(printed="", told=True)
+    observed = SimpleNamespace(printed="", reported=True)
     sets = ("--train", "t.jsonl", "--eval", "e.jsonl")
     base = {
         "validate": sets,
@@ -273,17 +273,22 @@ def asked(stored, place, shown_validation, example_curve, monkeypatch):
     )
 
     def answer(request, folder, *, overwrite=False, progress=silent, runner=None):
-        seen.request, seen.folder, seen.overwrite, seen.told = request, folder, overwrite, progress is not silent
-        seen.runner = getattr(request, "runner", runner)
+        observed.request, observed.folder, observed.overwrite, observed.reported = (
+            request,
+            folder,
+            overwrite,
+            progress is not silent,
+        )
+        observed.runner = getattr(request, "runner", runner)
         return shown_validation
 
     monkeypatch.setattr("semfreeze_core.finetune.validation.validate.validate", answer)
 
-    def sweep(request, curve, picks, folder, *, overwrite, progress, runner):
-        seen.metric = curve.metric
+    def sweep(request, curve, candidates, folder, *, overwrite, progress, runner):
+        observed.metric = curve.metric
         report = answer(request, folder, overwrite=overwrite, progress=progress, runner=runner)
         write_atomically(folder / REPORT, report.model_dump_json())
-        return build_sweep(report, example_curve, picks)
+        return build_sweep(report, example_curve, candidates)
 
     monkeypatch.setattr("semfreeze_core.finetune.validation.sweep.sweep", sweep)
 
@@ -300,13 +305,13 @@ def asked(stored, place, shown_validation, example_curve, monkeypatch):
     monkeypatch.setattr("semfreeze_core.finetune.train.train.train_plan", train)
     stored("tied")
 
-    def call(command, *options, plan=place / "plan.json"):
+    def call(command, *options, plan=workspace / "plan.json"):
         given = base[command]
-        kept = [word for i in range(0, len(given), 2) if given[i] not in options for word in given[i : i + 2]]
-        said = ask(command, plan if command == "train" else "tied", *kept, *options)
+        defaults = [word for i in range(0, len(given), 2) if given[i] not in options for word in given[i : i + 2]]
+        said = ask(command, plan if command == "train" else "tied", *defaults, *options)
         assert said.code == 0, said.err
-        seen.printed, seen.err = said.out[:1], said.err
-        return seen
+        observed.printed, observed.err = said.out[:1], said.err
+        return observed
 
     return call
 
@@ -330,7 +335,7 @@ def test_of_two_processes_that_train_the_first_prints(asked, monkeypatch):
     assert first.printed
     launched(monkeypatch, 1)
     second = asked("train")
-    assert (second.printed, second.err, second.told) == ("", "", False)
+    assert (second.printed, second.err, second.reported) == ("", "", False)
     assert second.request == first.request
 
 
@@ -343,7 +348,7 @@ def test_commands_that_take_one_process_are_refused_under_a_launcher(monkeypatch
     assert (silent.code, silent.out, silent.err) == (2, "", "")
 
 
-def test_a_process_that_fails_alone_says_which_it_is(place, monkeypatch):
+def test_a_process_that_fails_alone_says_which_it_is(workspace, monkeypatch):
     def fail(*_):
         error = ResourceError("Memory ran out.")
         error.process = 1
@@ -351,7 +356,7 @@ def test_a_process_that_fails_alone_says_which_it_is(place, monkeypatch):
 
     monkeypatch.setattr("semfreeze_core.finetune.train.train.train_plan", fail)
     launched(monkeypatch, 1)
-    refusal = ask("train", place / "plan.json", "--data", place / "train.jsonl", "--out", "out", "-q").refusal
+    refusal = ask("train", workspace / "plan.json", "--data", workspace / "train.jsonl", "--out", "out", "-q").refusal
     assert refusal == "Memory ran out. (Process 1 of 2, counted from 0.)"
 
 
@@ -419,17 +424,17 @@ OPTIONS = [(command, option) for command, options in BY_COMMAND.items() for opti
 @pytest.mark.quick_cases(4)
 @pytest.mark.parametrize(("command", "option"), OPTIONS)
 def test_an_option_is_in_what_is_asked_for(asked, command, option):
-    words, place, expected = BY_COMMAND[command][option]
+    arguments, field, expected = BY_COMMAND[command][option]
 
-    def found(seen):
-        value = seen
-        for name in place.split(".") if hasattr(seen, place.split(".")[0]) else ("request", *place.split(".")):
+    def value_of(observed):
+        value = observed
+        for name in field.split(".") if hasattr(observed, field.split(".")[0]) else ("request", *field.split(".")):
             value = getattr(value, name)
         return value
 
-    assert found(asked(command, option, *words)) == expected
+    assert value_of(asked(command, option, *arguments)) == expected
     if option == "--prefix-cache":  # what is so by default
         return
-    if (command, place) not in _usual:
-        _usual[command, place] = found(asked(command))
-    assert _usual[command, place] != expected
+    if (command, field) not in _usual:
+        _usual[command, field] = value_of(asked(command))
+    assert _usual[command, field] != expected

@@ -49,8 +49,8 @@ VALIDATE: Options = _SHARED | {
     "--out": (("/tmp/somewhere",), "folder", Path("/tmp/somewhere")),
     "--overwrite": ((), "overwrite", True),
     "--json": ((), "printed", "{"),
-    "--quiet": ((), "told", False),
-    "-q": ((), "told", False),
+    "--quiet": ((), "reported", False),
+    "-q": ((), "reported", False),
 }
 _NOT_SWEPT = ("--arms", "--match", "--budget", "--lora-rank", "--lora-targets", "--rule", "--depth")
 SWEEP: Options = {name: option for name, option in VALIDATE.items() if name not in _NOT_SWEPT} | {
@@ -73,8 +73,8 @@ PILOTS: Options = {
     "--device": (("cpu",), "model.device", "cpu"),
     "--trust-remote-code": ((), "model.trust_remote_code", True),
     "--allow-pickle": ((), "model.allow_pickle", True),
-    "--quiet": ((), "told", False),
-    "-q": ((), "told", False),
+    "--quiet": ((), "reported", False),
+    "-q": ((), "reported", False),
 }
 TRAIN: Options = _SHARED | {
     "--data": (("mine.jsonl",), "data", "mine.jsonl"),
@@ -89,8 +89,8 @@ TRAIN: Options = _SHARED | {
     "--seed": ((8,), "seed", 8),
     "--out": (("/tmp/somewhere",), "folder", Path("/tmp/somewhere")),
     "--json": ((), "printed", "{"),
-    "--quiet": ((), "told", False),
-    "-q": ((), "told", False),
+    "--quiet": ((), "reported", False),
+    "-q": ((), "reported", False),
 }
 _MOVED = {
     "setup.batch_size": "request.options.batch_size",
@@ -103,7 +103,8 @@ _MOVED = {
     "setup.sequence_length": "request.max_length",
 }
 FINETUNE: Options = {
-    name: (words, _MOVED.get(place, f"request.{place}"), expected) for name, (words, place, expected) in _SHARED.items()
+    name: (arguments, _MOVED.get(field, f"request.{field}"), expected)
+    for name, (arguments, field, expected) in _SHARED.items()
 } | {
     "--data": (("mine.jsonl",), "request.data", "mine.jsonl"),
     "--eval": (("held.jsonl",), "request.evaluation", "held.jsonl"),
@@ -115,6 +116,6 @@ FINETUNE: Options = {
     "--no-eos": ((), "request.add_eos", False),
     "--out": (("/tmp/somewhere",), "folder", Path("/tmp/somewhere")),
     "--json": ((), "printed", "{"),
-    "--quiet": ((), "told", False),
-    "-q": ((), "told", False),
+    "--quiet": ((), "reported", False),
+    "-q": ((), "reported", False),
 }

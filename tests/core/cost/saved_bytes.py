@@ -16,18 +16,18 @@ def count_saved_bytes(model, tokens, setup):
     A storage counts once and whole, however many views of it are kept. Autocast's copies of weights are among them.
     """
     parameters = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
-    kept = weakref.WeakSet()
+    saved_tensors = weakref.WeakSet()
 
     def keep(tensor):
         saved = Saved(tensor)
-        kept.add(saved)
+        saved_tensors.add(saved)
         return saved
 
     autocast = torch.autocast("cpu", torch.bfloat16) if setup.precision == "bf16-autocast" else nullcontext()
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda saved: saved.tensor), autocast:
         hidden = model.base_model(input_ids=tokens, use_cache=False).last_hidden_state
         logits = find_pieces(model).head(hidden)  # held to the end: it holds the graph
-    storages = [saved.tensor.untyped_storage() for saved in kept]
+    storages = [saved.tensor.untyped_storage() for saved in saved_tensors]
     sizes = {storage.data_ptr(): storage.nbytes() for storage in storages if storage.data_ptr() not in parameters}
     assert logits.requires_grad == any(parameter.requires_grad for parameter in model.parameters())
     return sum(sizes.values())

@@ -115,8 +115,8 @@ def test_training_bytes_with_checkpointing_keeps_inputs_and_one_whole_layer():
         ("non-reentrant", replace(TOP, layers=(True, True)), 2 * 16 + 256),
         ("transformers-5", TOP, 2 * 16 + 256),
     ):
-        found = training_bytes(TWO_LAYERS, replace(SETUP, checkpointing=mode), parts)
-        assert found.activations == 10 * expected
+        n_bytes = training_bytes(TWO_LAYERS, replace(SETUP, checkpointing=mode), parts)
+        assert n_bytes.activations == 10 * expected
     half = replace(SETUP, checkpointing="reentrant", precision="bf16")
     whole = training_bytes(TWO_LAYERS, replace(half, checkpointing="none"), TOP).activations
     assert training_bytes(TWO_LAYERS, half, TOP).activations == 10 * 8 + whole
@@ -135,17 +135,17 @@ def test_activation_bytes_of_one_more_checkpointed_layer_are_its_input(
     family, mode, precision, tiny_shape, random_tokens
 ):
     setup = replace(SETUP, checkpointing=mode, precision=precision)
-    kept, predicted = [], []
+    saved, predicted = [], []
     for n_layers in (2, 3):
         parts = TrainableParts((True,) * n_layers, embeddings=True, final_norm=True, head=True)
         model = build_tiny(family, n_layers=n_layers, tied=False)
         shape = tiny_shape(model)
         prepare(model, shape, setup, parts)
-        kept.append(count_saved_bytes(model, random_tokens(model, setup), setup))
+        saved.append(count_saved_bytes(model, random_tokens(model, setup), setup))
         predicted.append(training_bytes(shape, setup, parts).activations)
     # autocast's copies of weights die with the layer's own graph, and reentrant runs without one
     assert (
-        kept[1] - kept[0]
+        saved[1] - saved[0]
         == predicted[1] - predicted[0]
         == setup.tokens_per_step * shape.d_model * (2 if precision == "bf16" else 4)
     )
@@ -180,9 +180,9 @@ def test_step_flop_under_transformers_5_saves_the_weight_gradient_alone(k):
 
 def test_stock_setup_never_costs_less_than_the_same_depth_with_a_clean_boundary():
     setup = replace(SETUP, checkpointing="non-reentrant", prefix_cache=True)
-    own, stock = cost_table(TWO_LAYERS, setup), cost_table(TWO_LAYERS, stock_setup(setup))
-    assert stock[0] == own[0]
-    for ours, theirs in zip(own[1:], stock[1:], strict=True):
+    clean, stock = cost_table(TWO_LAYERS, setup), cost_table(TWO_LAYERS, stock_setup(setup))
+    assert stock[0] == clean[0]
+    for ours, theirs in zip(clean[1:], stock[1:], strict=True):
         assert theirs.relative_flop > ours.relative_flop
         assert theirs.relative_bytes > ours.relative_bytes
     assert full_cost(TWO_LAYERS, setup) == full_cost(TWO_LAYERS, stock_setup(setup))

@@ -42,7 +42,7 @@ def test_ordered_by_depth_meets_every_example_once_and_none_below_its_own_depth(
     assert sorted(example for example, _ in ordered) == list(range(23))
     batches = [ordered[i : i + batch_size] for i in range(0, 23, batch_size)]
     for batch in batches:
-        (depth,) = {own for _, own in batch}
+        (depth,) = {example_depth for _, example_depth in batch}
         assert depth == min(depths[example] for example, _ in batch)
     assert tuple(sorted(batch[0][1] for batch in batches)) == batch_depths(depths, batch_size)
 
@@ -50,9 +50,9 @@ def test_ordered_by_depth_meets_every_example_once_and_none_below_its_own_depth(
 def test_ordered_by_depth_mixes_the_batches_of_an_epoch():
     rng = np.random.default_rng(2)
     depths = [1] * 40 + [5] * 40
-    own = [depth for _, depth in ordered_by_depth(rng.permutation(80).tolist(), depths, 4)][::4]
-    assert own != sorted(own)
-    assert {1, 5} == set(own[:8])
+    first_depths = [depth for _, depth in ordered_by_depth(rng.permutation(80).tolist(), depths, 4)][::4]
+    assert first_depths != sorted(first_depths)
+    assert {1, 5} == set(first_depths[:8])
 
 
 @pytest.mark.parametrize("cache", [True, False])
@@ -60,9 +60,9 @@ def test_dynamic_flop_of_equal_depths_is_a_depths_and_the_pass_that_chose_it(cac
     setup = replace(SETUP, prefix_cache=cache)
     choosing = 3 * depths_flop(TWO_LAYERS, SETUP)
     for steps in (1, 3, 7):
-        own = replace(setup, steps=steps)
-        expected = choosing + run_flop(TWO_LAYERS, own, parts_at_depth(TWO_LAYERS, 1))
-        assert dynamic_flop(TWO_LAYERS, own, [1] * 6) == expected
+        setup_of_steps = replace(setup, steps=steps)
+        expected = choosing + run_flop(TWO_LAYERS, setup_of_steps, parts_at_depth(TWO_LAYERS, 1))
+        assert dynamic_flop(TWO_LAYERS, setup_of_steps, [1] * 6) == expected
 
 
 def test_dynamic_flop_of_two_depths_equals_a_hand_computed_case():

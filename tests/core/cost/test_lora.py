@@ -119,8 +119,8 @@ def test_training_bytes_with_lora_trains_adapters_in_float32():
     # 202 and 102 adapter parameters over 210 of the model
     parts = TrainableParts((True, True), False, False, False)
     for precision, weights in (("float32", 4 * 210), ("bf16", 2 * 210)):
-        found = training_bytes(ONE_MATRIX, replace(SETUP, precision=precision, lora=LoraSetup(2)), parts)
-        assert (found.weights, found.gradients, found.optimizer) == (weights + 4 * 304, 4 * 304, 8 * 304)
+        n_bytes = training_bytes(ONE_MATRIX, replace(SETUP, precision=precision, lora=LoraSetup(2)), parts)
+        assert (n_bytes.weights, n_bytes.gradients, n_bytes.optimizer) == (weights + 4 * 304, 4 * 304, 8 * 304)
 
 
 # Against what autograd keeps
@@ -143,7 +143,7 @@ def test_adapter_bytes_per_token_equals_what_one_more_adapted_layer_keeps(
     family, precision, targets, tiny_shape, random_tokens
 ):
     setup = TrainingSetup(batch_size=2, sequence_length=7, precision=precision, loss="materialised", prefix_cache=False)
-    kept, copies = [], []
+    saved, copies = [], []
     for n_layers in (1, 2):
         model = build_tiny(family, n_layers=n_layers, d_model=40, n_heads=5, n_kv_heads=1, head_dim=12, mlp_width=36)
         shape = tiny_shape(model)
@@ -152,14 +152,14 @@ def test_adapter_bytes_per_token_equals_what_one_more_adapted_layer_keeps(
         setup = replace(setup, lora=LoraSetup(3, names))
         parts = TrainableParts((True,) * n_layers, embeddings=True, final_norm=False, head=False)
         prepare(model, shape, setup, parts)
-        kept.append(count_saved_bytes(model, random_tokens(model, setup), setup))
+        saved.append(count_saved_bytes(model, random_tokens(model, setup), setup))
         copies.append(autocast_copy_bytes(shape, setup, parts))
     if layer.kind == "other":  # a window keeps more
         assert adapter_bytes_per_token(layer, precision, setup.lora) is None
         return
     predicted = layer_bytes_per_token(layer, shape.d_model, precision, "traversed")
     predicted += adapter_bytes_per_token(layer, precision, setup.lora)
-    assert kept[1] - kept[0] == setup.tokens_per_step * predicted + copies[1] - copies[0]
+    assert saved[1] - saved[0] == setup.tokens_per_step * predicted + copies[1] - copies[0]
 
 
 # Limits and identities
@@ -170,10 +170,10 @@ def test_lora_on_all_layers_saves_at_most_a_third(checkpointing):
     weights = [10**6] * 12
     shape = replace(ONE_MATRIX, **_layers_of(weights))
     setup = replace(SETUP, checkpointing=checkpointing)
-    found = lora_cost(shape, setup, LoraSetup(1)).relative_flop
+    relative_flop = lora_cost(shape, setup, LoraSetup(1)).relative_flop
     units = 3 if checkpointing == "none" else 4
-    assert found > (units - 1) / units - 1e-3
-    assert found < 1
+    assert relative_flop > (units - 1) / units - 1e-3
+    assert relative_flop < 1
 
 
 def _layers_of(weights):
@@ -188,9 +188,9 @@ def test_cost_table_with_lora_trains_adapters_alone_unless_told():
     table = cost_table(ONE_MATRIX, replace(SETUP, lora=LoraSetup(2)))
     assert [row.freeze_depth for row in table] == [0, 1]  # nothing is left to train at depth 2
     assert table[0].bytes.gradients == 4 * 304
-    told = cost_table(ONE_MATRIX, replace(SETUP, lora=LoraSetup(2)), final_norm=True)
-    assert told[0].bytes.gradients == 4 * (304 + 4)
-    assert [row.freeze_depth for row in told] == [0, 1, 2]
+    with_final_norm = cost_table(ONE_MATRIX, replace(SETUP, lora=LoraSetup(2)), final_norm=True)
+    assert with_final_norm[0].bytes.gradients == 4 * (304 + 4)
+    assert [row.freeze_depth for row in with_final_norm] == [0, 1, 2]
 
 
 def test_cost_table_with_lora_is_relative_to_full_finetuning_without():

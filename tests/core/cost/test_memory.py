@@ -33,19 +33,19 @@ EVERYTHING = TrainableParts((True, True), embeddings=True, final_norm=True, head
 
 
 def test_training_bytes_of_float32_adamw_is_four_a_weight_and_twelve_more_a_trained_one():
-    found = training_bytes(TWO_LAYERS, SETUP, TOP_LAYER)
-    assert (found.weights, found.gradients, found.optimizer) == (4 * 210, 4 * (58 + 4), 8 * (58 + 4))
+    n_bytes = training_bytes(TWO_LAYERS, SETUP, TOP_LAYER)
+    assert (n_bytes.weights, n_bytes.gradients, n_bytes.optimizer) == (4 * 210, 4 * (58 + 4), 8 * (58 + 4))
 
 
 def test_training_bytes_of_bfloat16_adamw_halves_them():
-    found = training_bytes(TWO_LAYERS, BF16, TOP_LAYER)
-    assert (found.weights, found.gradients, found.optimizer) == (2 * 210, 2 * (58 + 4), 4 * (58 + 4))
+    n_bytes = training_bytes(TWO_LAYERS, BF16, TOP_LAYER)
+    assert (n_bytes.weights, n_bytes.gradients, n_bytes.optimizer) == (2 * 210, 2 * (58 + 4), 4 * (58 + 4))
 
 
 def test_training_bytes_of_full_finetuning_is_sixteen_or_eight_a_parameter():
     for setup, expected in ((SETUP, 16 * 210), (BF16, 8 * 210)):
-        found = training_bytes(TWO_LAYERS, setup, EVERYTHING)
-        assert found.weights + found.gradients + found.optimizer == expected
+        n_bytes = training_bytes(TWO_LAYERS, setup, EVERYTHING)
+        assert n_bytes.weights + n_bytes.gradients + n_bytes.optimizer == expected
 
 
 def test_training_bytes_counts_a_tied_head_once():
@@ -87,9 +87,9 @@ def test_training_bytes_of_activations_is_the_hand_computed_sum(setup, trained, 
 
 
 def test_training_bytes_of_an_unknown_layer_kind_says_so():
-    found = training_bytes(with_kind(TWO_LAYERS, "other"), SETUP, TOP_LAYER)
-    assert (found.activations, found.total) == (None, None)
-    assert found.weights == 4 * 210
+    n_bytes = training_bytes(with_kind(TWO_LAYERS, "other"), SETUP, TOP_LAYER)
+    assert (n_bytes.activations, n_bytes.total) == (None, None)
+    assert n_bytes.weights == 4 * 210
 
 
 def test_training_bytes_of_logits_counts_the_tokens_that_get_them():
@@ -142,16 +142,16 @@ def test_layer_bytes_per_token_equals_what_one_more_layer_keeps(
         loss="materialised",
         prefix_cache=False,
     )
-    kept, copies = [], []
+    saved, copies = [], []
     for n_layers in (1, 2):
         model = build_tiny(family, n_layers=n_layers, **widths)
         shape = tiny_shape(model)
         parts = TrainableParts((role == "trained",) * n_layers, embeddings=True, final_norm=True, head=False)
         prepare(model, shape, setup, parts)
-        kept.append(count_saved_bytes(model, random_tokens(model, setup), setup))
+        saved.append(count_saved_bytes(model, random_tokens(model, setup), setup))
         copies.append(autocast_copy_bytes(shape, setup, parts))
     predicted = layer_bytes_per_token(shape.layers[0], widths["d_model"], precision, role)
-    assert kept[1] - kept[0] == setup.tokens_per_step * predicted + copies[1] - copies[0]
+    assert saved[1] - saved[0] == setup.tokens_per_step * predicted + copies[1] - copies[0]
 
 
 # Depths in turn, with and without embeddings and head in turn with them.
@@ -171,8 +171,8 @@ def test_training_bytes_of_activations_leaves_out_little_of_what_is_kept(
     shape, setup = tiny_shape(model), replace(SETUP, precision=precision)
     parts = TrainableParts(tuple(i >= k for i in range(4)), embeddings, final_norm=True, head=head)
     prepare(model, shape, setup, parts)
-    kept = count_saved_bytes(model, random_tokens(model, setup), setup)
-    left_out = kept - training_bytes(shape, setup, parts).activations - autocast_copy_bytes(shape, setup, parts)
+    saved = count_saved_bytes(model, random_tokens(model, setup), setup)
+    left_out = saved - training_bytes(shape, setup, parts).activations - autocast_copy_bytes(shape, setup, parts)
     final_norm_and_head_input = (14 * shape.d_model + 8) * setup.tokens_per_step
     token_ids = 2 * 8 * setup.tokens_per_step
     rotary_tables = 2 * 4 * shape.layers[0].head_dim * setup.sequence_length

@@ -33,17 +33,17 @@ ADAPTED = TrainableParts((False, True), embeddings=False, final_norm=False, head
 def test_training_bytes_a_frozen_and_a_trained_parameter(optimizer, precision, frozen, trained):
     setup = replace(SETUP, optimizer=optimizer, precision=precision)
     for parts, n_trained in ((TOP, 114), (FULL, 264)):
-        found = training_bytes(MODEL, setup, parts)
-        total = found.weights + found.gradients + found.optimizer
+        n_bytes = training_bytes(MODEL, setup, parts)
+        total = n_bytes.weights + n_bytes.gradients + n_bytes.optimizer
         assert total == frozen * (264 - n_trained) + trained * n_trained
 
 
 def test_training_bytes_under_autocast_adds_a_copy_of_each_matrix_in_the_graph():
     autocast = replace(SETUP, precision="bf16-autocast")
     for parts, matrices in ((TOP, 100 + 20), (replace(TOP, embeddings=True), 200 + 20), (FULL, 200 + 20)):
-        plain, found = training_bytes(MODEL, SETUP, parts), training_bytes(MODEL, autocast, parts)
-        assert found.weights == plain.weights + 2 * matrices
-        assert (found.gradients, found.optimizer) == (plain.gradients, plain.optimizer)
+        plain, n_bytes = training_bytes(MODEL, SETUP, parts), training_bytes(MODEL, autocast, parts)
+        assert n_bytes.weights == plain.weights + 2 * matrices
+        assert (n_bytes.gradients, n_bytes.optimizer) == (plain.gradients, plain.optimizer)
 
 
 @pytest.mark.parametrize(("bits", "bytes_of_100"), [(8, 100), (4, 57)])  # 56.25 rounded up
@@ -57,9 +57,9 @@ def test_training_bytes_quantizes_the_matrices_of_frozen_layers_alone(precision,
 def test_training_bytes_of_qlora_quantizes_the_base_of_adapted_layers_too():
     # adapters of rank 1: (4 + 20) + (5 + 4) = 33 parameters of 4 bytes
     setup = replace(SETUP, precision="bf16", frozen_bits=4, lora=LoraSetup(1))
-    found = training_bytes(MODEL, setup, ADAPTED)
-    assert found.weights == 2 * (264 - 200) + 113 + 4 * 33  # 112.5 rounded up
-    assert (found.gradients, found.optimizer) == (4 * 33, 8 * 33)
+    n_bytes = training_bytes(MODEL, setup, ADAPTED)
+    assert n_bytes.weights == 2 * (264 - 200) + 113 + 4 * 33  # 112.5 rounded up
+    assert (n_bytes.gradients, n_bytes.optimizer) == (4 * 33, 8 * 33)
     assert training_bytes(MODEL, replace(setup, optimizer="adamw8bit"), ADAPTED).optimizer == 2 * 33
     assert training_bytes(MODEL, replace(setup, optimizer="sgd"), ADAPTED).optimizer == 0
 
@@ -71,10 +71,10 @@ def test_training_bytes_under_autocast_casts_no_quantized_matrix():
 
 def test_training_bytes_keeps_the_prefix_on_the_device_when_told():
     cached = replace(SETUP, prefix_cache=True)
-    kept = replace(cached, prefix_off_device=False)
+    on_device = replace(cached, prefix_off_device=False)
     assert training_bytes(MODEL, cached, TOP).weights == 4 * (264 - 110 - 20)
-    assert training_bytes(MODEL, kept, TOP).weights == 4 * 264
-    assert training_bytes(MODEL, replace(kept, frozen_bits=8), TOP).weights == 4 * (264 - 100) + 100
+    assert training_bytes(MODEL, on_device, TOP).weights == 4 * 264
+    assert training_bytes(MODEL, replace(on_device, frozen_bits=8), TOP).weights == 4 * (264 - 100) + 100
     assert training_bytes(MODEL, replace(cached, frozen_bits=8), TOP) == training_bytes(MODEL, cached, TOP)
 
 
@@ -93,8 +93,8 @@ def test_training_bytes_of_a_fused_loss_is_a_chunk_and_the_gradient_of_the_heads
 ):
     shape = replace(MODEL, vocab_rows=rows, head_linear_weights=rows * width)
     setup = replace(SETUP, batch_size=1, sequence_length=tokens, loss="fused", precision=precision)
-    found = training_bytes(shape, setup, TOP).logits
-    assert found == logit * chunk * rows + state * tokens * width + 4 * tokens
+    logits_bytes = training_bytes(shape, setup, TOP).logits
+    assert logits_bytes == logit * chunk * rows + state * tokens * width + 4 * tokens
 
 
 @pytest.mark.parametrize(

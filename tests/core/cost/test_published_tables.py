@@ -29,8 +29,8 @@ def square_attention(d_model):
 )
 def test_lora_paper_tables_2_and_4_of_trainable_parameters(n_layers, d_model, rank, targets, millions):
     # Hu et al. 2021, https://arxiv.org/abs/2106.09685
-    found = n_layers * adapter_parameters(square_attention(d_model), LoraSetup(rank, targets))
-    assert found / 1e6 == pytest.approx(millions, abs=0.06)
+    parameters = n_layers * adapter_parameters(square_attention(d_model), LoraSetup(rank, targets))
+    assert parameters / 1e6 == pytest.approx(millions, abs=0.06)
 
 
 @pytest.mark.parametrize(
@@ -58,12 +58,12 @@ def model_of(parameters, matrix=ONE, layers=1, **sizes):
 
 def test_zero_paper_figure_1_of_16_bytes_a_parameter():
     # Rajbhandari et al. 2020, https://arxiv.org/abs/1910.02054: 7.5 billion parameters take 120 GB with Adam
-    found = training_bytes(
+    n_bytes = training_bytes(
         model_of(7_500_000_000),
         TrainingSetup(loss="materialised", prefix_cache=False),
         TrainableParts((True,), False, False, False),
     )
-    assert found.weights + found.gradients + found.optimizer == 120 * 10**9
+    assert n_bytes.weights + n_bytes.gradients + n_bytes.optimizer == 120 * 10**9
 
 
 def test_qlora_paper_section_3_of_half_a_bit_for_quantization_constants():

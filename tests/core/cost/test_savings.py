@@ -25,13 +25,13 @@ def total(setup, parts=HALF):
 
 
 def test_savings_are_differences_of_costs_largest_first():
-    found = savings(TWO_LAYERS, SETUP, HALF, A10)
-    assert found
-    assert [one.saved_bytes for one in found] == sorted((one.saved_bytes for one in found), reverse=True)
-    for one in found:
+    options = savings(TWO_LAYERS, SETUP, HALF, A10)
+    assert options
+    assert [one.saved_bytes for one in options] == sorted((one.saved_bytes for one in options), reverse=True)
+    for one in options:
         assert one.setup == replace(SETUP, **dict(one.options))
         assert one.saved_bytes == total(SETUP) - total(one.setup) > 0
-    by_name = {one.options[0][0]: one for one in found if one.options != (("loss", "chunked"),)}
+    by_name = {one.options[0][0]: one for one in options if one.options != (("loss", "chunked"),)}
     # 8 of 10 tokens' logits, 5 rows each, 4 copies' worth in float32: what logits_bytes counts.
     assert by_name["loss"].saved_bytes == depth_cost(TWO_LAYERS, SETUP, HALF).bytes.logits * 8 // 10
     assert by_name["loss"].same_result

@@ -40,8 +40,8 @@ def test_parts_at_depth_trains_everything_at_0_and_only_the_norm_above(shape):
 def test_parts_at_depth_does_what_it_is_told(k, embeddings, final_norm, head):
     parts = parts_at_depth(TWO_LAYERS, k, embeddings, final_norm, head)
     assert parts.freeze_depth == k
-    for told, found in ((embeddings, parts.embeddings), (final_norm, parts.final_norm), (head, parts.head)):
-        assert told is None or found is told
+    for asked, trained in ((embeddings, parts.embeddings), (final_norm, parts.final_norm), (head, parts.head)):
+        assert asked is None or trained is asked
 
 
 @pytest.mark.parametrize("k", [-1, 3])
@@ -62,9 +62,9 @@ def test_parts_at_depth_0_refuses_to_tell_a_tied_head_and_embedding_apart():
 
 
 @pytest.mark.parametrize("trained", [False, True])
-@pytest.mark.parametrize("told", ["embeddings", "head"])
-def test_parts_at_depth_0_of_a_tied_model_lets_the_unset_one_follow(told, trained):
-    parts = parts_at_depth(TIED_LAYERS, 0, **{told: trained})
+@pytest.mark.parametrize("part", ["embeddings", "head"])
+def test_parts_at_depth_0_of_a_tied_model_lets_the_unset_one_follow(part, trained):
+    parts = parts_at_depth(TIED_LAYERS, 0, **{part: trained})
     assert (parts.embeddings, parts.head) == (trained, trained)
 
 
@@ -102,11 +102,11 @@ def test_full_cost_uses_no_cache():
 
 
 def test_depth_cost_is_relative_to_full_finetuning():
-    found = depth_cost(TWO_LAYERS, SETUP, parts_at_depth(TWO_LAYERS, 1))
-    assert found.freeze_depth == 1
-    assert (found.step_flop.total, found.flop) == (9000, 90000)
-    assert found.relative_flop == 90000 / FULL_FLOP
-    assert found.relative_bytes == (840 + 248 + 496 + 2560 + 800) / FULL_BYTES
+    cost = depth_cost(TWO_LAYERS, SETUP, parts_at_depth(TWO_LAYERS, 1))
+    assert cost.freeze_depth == 1
+    assert (cost.step_flop.total, cost.flop) == (9000, 90000)
+    assert cost.relative_flop == 90000 / FULL_FLOP
+    assert cost.relative_bytes == (840 + 248 + 496 + 2560 + 800) / FULL_BYTES
 
 
 def test_depth_cost_with_a_prefix_cache_keeps_the_first_step_and_lowers_the_run():
@@ -118,8 +118,8 @@ def test_depth_cost_with_a_prefix_cache_keeps_the_first_step_and_lowers_the_run(
 
 def test_depth_cost_of_an_unknown_layer_kind_knows_flop_but_not_bytes():
     shape = with_kind(TWO_LAYERS, "other")
-    found = depth_cost(shape, SETUP, parts_at_depth(shape, 1))
-    assert (found.relative_flop, found.relative_bytes) == (90000 / FULL_FLOP, None)
+    cost = depth_cost(shape, SETUP, parts_at_depth(shape, 1))
+    assert (cost.relative_flop, cost.relative_bytes) == (90000 / FULL_FLOP, None)
     assert full_cost(shape, SETUP).relative_bytes is None
 
 

@@ -67,9 +67,9 @@ def leaves(value):
 def exported_flags(plan, **data):
     """The flags of the ms-swift script, as a shell reads them."""
     text = export_plan(plan, "ms-swift", **data).text.replace("\\\n", "")
-    words = shlex.split(text, comments=True)
-    assert words[:2] == ["swift", "sft"]
-    flags = dict(zip(words[2::2], words[3::2], strict=True))
+    arguments = shlex.split(text, comments=True)
+    assert arguments[:2] == ["swift", "sft"]
+    flags = dict(zip(arguments[2::2], arguments[3::2], strict=True))
     return {name.removeprefix("--"): value for name, value in flags.items()}
 
 

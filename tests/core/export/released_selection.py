@@ -71,9 +71,9 @@ def ms_swift_selector():
         model_meta = SimpleNamespace(is_multimodal=False, model_arch=None)
 
     def select(model, text, folder):
-        words = shlex.split(text.replace("\\\n", ""), comments=True)
-        assert words[:2] == ["swift", "sft"]
-        args, left = parse_args(Arguments, words[2:])
+        arguments = shlex.split(text.replace("\\\n", ""), comments=True)
+        assert arguments[:2] == ["swift", "sft"]
+        args, left = parse_args(Arguments, arguments[2:])
         assert left[left.index("--tuner_type") + 1] == "full"
         freeze_parameters(model, args.freeze_parameters_ratio, args.freeze_parameters, args.freeze_parameters_regex)
         if args.trainable_parameters or args.trainable_parameters_regex:

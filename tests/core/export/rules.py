@@ -18,12 +18,12 @@ def axolotl_trains(patterns, name):
 
 def axolotl_linear_names(model):
     """axolotl 0.19.0, loaders/adapter.py: last names of the linear modules, the output embedding's left out."""
-    found = {
+    names = {
         name.rsplit(".", 1)[-1]
         for name, module in model.named_modules()
         if isinstance(module, nn.Linear) or "Linear" in type(module).__name__
     }
-    return found - {"lm_head", "embed_out"}
+    return names - {"lm_head", "embed_out"}
 
 
 def llama_factory_trains(config, n_layers, names):
@@ -98,16 +98,16 @@ def oumi_adapts(model, peft):
     linear = {name for name, module in model.named_modules() if isinstance(module, nn.Linear | Conv1D)}
     if targets == ["all-linear"]:
         head = model.get_output_embeddings()
-        found = {name for name in linear if model.get_submodule(name) is not head}
+        names = {name for name in linear if model.get_submodule(name) is not head}
     else:
-        found = {name for name in linear if any(name == end or name.endswith(f".{end}") for end in targets)}
-    return {name for name in found if not re.fullmatch(f"({excluded})", name)}
+        names = {name for name in linear if any(name == end or name.endswith(f".{end}") for end in targets)}
+    return {name for name in names if not re.fullmatch(f"({excluded})", name)}
 
 
 def in_layers(name, layers, pattern):
     """Whether PEFT's layers_to_transform and layers_pattern let a module through; the first number is the layer's."""
-    found = re.match(rf"(?:^|.*?\.){pattern}\.(\d+)\.", name)
-    return found is not None and int(found[1]) in layers
+    match = re.match(rf"(?:^|.*?\.){pattern}\.(\d+)\.", name)
+    return match is not None and int(match[1]) in layers
 
 
 def peft_adapts(model, targets, layers, pattern):

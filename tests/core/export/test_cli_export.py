@@ -71,17 +71,17 @@ def test_export_replaces_nothing_unasked(plan):
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("{}", "plan.json is not a semfreeze plan: "),
         ("no json", "plan.json is not a semfreeze plan: its JSON"),
         (None, "plan.json does not exist. Give a plan.json that semfreeze plan --out wrote"),
     ],
 )
-def test_export_refuses_what_is_no_plan(text, told):
+def test_export_refuses_what_is_no_plan(text, message):
     if text is not None:
         Path("plan.json").write_text(text)
-    assert ask("export", "plan.json", "--to", "trl").refusal.startswith(told)
+    assert ask("export", "plan.json", "--to", "trl").refusal.startswith(message)
 
 
 def test_export_refuses_plans_of_the_future_and_edited_ones(plan):

@@ -30,8 +30,8 @@ def test_prompt_and_completion_are_told(tiny, rows_in, target):
     rows, mapping = task_of(target)
     file = rows_in("train.jsonl", rows)
     exported = export_plan(plan_for(tiny, target), target, data=file, mapping=mapping)
-    for told in ("train.jsonl", *([] if target == "oumi" else ['"ask"', '"say"'])):
-        assert told in exported.text
+    for text in ("train.jsonl", *([] if target == "oumi" else ['"ask"', '"say"'])):
+        assert text in exported.text
     assert not any("No data was given" in note for note in exported.notes)
     unnamed = export_plan(plan_for(tiny, target), target)
     assert any("No data was given" in note for note in unnamed.notes)
@@ -60,22 +60,22 @@ CHATS = {
 
 @pytest.mark.parametrize("keys", CHATS)
 def test_chats_are_told(tiny, rows_in, keys):
-    told = {"data": rows_in("train.jsonl", CHATS[keys]), "mapping": FieldMapping(messages_field="talk")}
+    request = {"data": rows_in("train.jsonl", CHATS[keys]), "mapping": FieldMapping(messages_field="talk")}
     plan = tiny_plan(tiny, 2)
-    entry = exported_yaml(plan, "axolotl", **told)["datasets"][0]
+    entry = exported_yaml(plan, "axolotl", **request)["datasets"][0]
     assert (entry["type"], entry["field_messages"]) == ("chat_template", "talk")
     assert tuple(entry["message_property_mappings"].values()) == keys
-    assert json.loads(exported_flags(plan, **told)["columns"]) == {"talk": "messages"}
-    assert f'"role_tag": "{keys[0]}"' in export_plan(plan, "llama-factory", **told).text
+    assert json.loads(exported_flags(plan, **request)["columns"]) == {"talk": "messages"}
+    assert f'"role_tag": "{keys[0]}"' in export_plan(plan, "llama-factory", **request).text
     if keys == ("from", "value"):
         for target, setup in (("mlx-lm", {}), ("unsloth", {"lora": LORA})):
             with pytest.raises(DataError, match="reads messages with the keys role and content, and those of train"):
-                export_plan(tiny_plan(tiny, 2, **setup), target, **told)
+                export_plan(tiny_plan(tiny, 2, **setup), target, **request)
         return
-    mlx = export_plan(plan, "mlx-lm", **told)
+    mlx = export_plan(plan, "mlx-lm", **request)
     assert yaml.safe_load(mlx.text)["chat_feature"] == "talk"
     assert any("the loss on the last message of a chat only" in note for note in mlx.notes)
-    script = export_plan(tiny_plan(tiny, 2, lora=LORA), "unsloth", **told).text
+    script = export_plan(tiny_plan(tiny, 2, lora=LORA), "unsloth", **request).text
     assert 'rename_columns({"talk": "messages"})' in script
     assert call_arguments(script, "SFTConfig")["assistant_only_loss"] is True
 
@@ -84,8 +84,8 @@ def test_nemo_automodel_reads_chats_in_its_two_layouts_alone(tiny, rows_in):
     plan, (chat, sharegpt) = tiny_plan(tiny, 2), (rows[0]["talk"] for rows in CHATS.values())
 
     def entry(column, messages):
-        told = {"data": rows_in("train.jsonl", [{column: messages}]), "mapping": FieldMapping(messages_field=column)}
-        return exported_yaml(plan, "nemo-automodel", **told)["dataset"]
+        request = {"data": rows_in("train.jsonl", [{column: messages}]), "mapping": FieldMapping(messages_field=column)}
+        return exported_yaml(plan, "nemo-automodel", **request)["dataset"]
 
     for column, messages in (("messages", chat), ("conversations", sharegpt)):
         assert entry(column, messages)["_target_"].endswith(".ChatDataset")
@@ -115,12 +115,12 @@ def test_oumi_takes_the_columns_that_trl_reads(tiny, rows_in):
 
 
 def test_llama_factory_gets_the_roles_that_the_chats_have(tiny, rows_in):
-    words = ("human", "chatgpt", "system", "observation", "function_call")
-    chat = [{"from": word, "value": '{"name": "f"}' if word == "function_call" else "a"} for word in words]
-    told = {"data": rows_in("train.jsonl", [{"talk": chat, "system": "Be kind.", "tools": "[]"}])}
-    told["mapping"] = FieldMapping(messages_field="talk")
+    role_names = ("human", "chatgpt", "system", "observation", "function_call")
+    chat = [{"from": word, "value": '{"name": "f"}' if word == "function_call" else "a"} for word in role_names]
+    request = {"data": rows_in("train.jsonl", [{"talk": chat, "system": "Be kind.", "tools": "[]"}])}
+    request["mapping"] = FieldMapping(messages_field="talk")
     plan = tiny_plan(tiny, 2)
-    entry = dataset_info(export_plan(plan, "llama-factory", **told).text)
+    entry = dataset_info(export_plan(plan, "llama-factory", **request).text)
     assert entry["tags"] == {
         "role_tag": "from",
         "content_tag": "value",
@@ -131,28 +131,30 @@ def test_llama_factory_gets_the_roles_that_the_chats_have(tiny, rows_in):
         "function_tag": "function_call",
     }
     assert entry["columns"] == {"messages": "talk", "system": "system", "tools": "tools"}
-    told["data"] = rows_in("lists.jsonl", [{"talk": chat, "system": "Be kind.", "tools": []}])  # axolotl takes no texts
-    roles = exported_yaml(plan, "axolotl", **told)["datasets"][0]["roles"]
+    request["data"] = rows_in(
+        "lists.jsonl", [{"talk": chat, "system": "Be kind.", "tools": []}]
+    )  # axolotl takes no texts
+    roles = exported_yaml(plan, "axolotl", **request)["datasets"][0]["roles"]
     assert (roles["user"], roles["tool"]) == (["human"], ["observation"])
     assert set(roles["assistant"]) == {"chatgpt", "function_call"}
     with pytest.raises(DataError, match="ms-swift does not know the roles chatgpt, observation, function_call of"):
-        export_plan(plan, "ms-swift", **told)
+        export_plan(plan, "ms-swift", **request)
 
 
 def test_words_of_roles_are_known_whatever_their_case(tiny, rows_in):
     chat = [{"from": "Human", "value": "a"}, {"from": "GPT", "value": "b"}]
-    told = {"data": rows_in("train.jsonl", [{"talk": chat}]), "mapping": FieldMapping(messages_field="talk")}
-    tags = dataset_info(export_plan(tiny_plan(tiny, 2), "llama-factory", **told).text)["tags"]
+    request = {"data": rows_in("train.jsonl", [{"talk": chat}]), "mapping": FieldMapping(messages_field="talk")}
+    tags = dataset_info(export_plan(tiny_plan(tiny, 2), "llama-factory", **request).text)["tags"]
     assert (tags["user_tag"], tags["assistant_tag"]) == ("Human", "GPT")
     with pytest.raises(DataError, match="ms-swift does not know the roles Human, GPT of"):
-        export_plan(tiny_plan(tiny, 2), "ms-swift", **told)
+        export_plan(tiny_plan(tiny, 2), "ms-swift", **request)
 
 
 def test_llama_factory_refuses_two_words_for_one_role(tiny, rows_in):
     rows = [{"talk": [{"from": word, "value": "a"}, {"from": "gpt", "value": "b"}]} for word in ("human", "user")]
-    told = {"data": rows_in("train.jsonl", rows), "mapping": FieldMapping(messages_field="talk")}
+    request = {"data": rows_in("train.jsonl", rows), "mapping": FieldMapping(messages_field="talk")}
     with pytest.raises(DataError, match=r"takes one word for each role, and messages in train\.jsonl have human"):
-        export_plan(tiny_plan(tiny, 2), "llama-factory", **told)
+        export_plan(tiny_plan(tiny, 2), "llama-factory", **request)
 
 
 @pytest.mark.parametrize("target", ["hf-trainer", "trl", "peft"])
@@ -190,15 +192,15 @@ def test_axolotl_is_told_of_system_and_tools_beside_chats(tiny, rows_in):
 
 
 def test_plain_text_is_told(tiny, rows_in):
-    told = {"data": rows_in("train.jsonl", [{"words": "Once."}]), "mapping": FieldMapping(text_field="words")}
+    request = {"data": rows_in("train.jsonl", [{"words": "Once."}]), "mapping": FieldMapping(text_field="words")}
     plan = tiny_plan(tiny, 2)
-    assert exported_yaml(plan, "axolotl", **told)["datasets"][0]["field"] == "words"
-    assert exported_yaml(plan, "llama-factory", **told)["stage"] == "pt"
-    assert exported_yaml(plan, "mlx-lm", **told)["text_feature"] == "words"
-    assert json.loads(exported_flags(plan, **told)["columns"]) == {"words": "response"}
-    assert exported_yaml(plan, "oumi", **told)["training"]["trainer_kwargs"] == {"dataset_text_field": "words"}
+    assert exported_yaml(plan, "axolotl", **request)["datasets"][0]["field"] == "words"
+    assert exported_yaml(plan, "llama-factory", **request)["stage"] == "pt"
+    assert exported_yaml(plan, "mlx-lm", **request)["text_feature"] == "words"
+    assert json.loads(exported_flags(plan, **request)["columns"]) == {"words": "response"}
+    assert exported_yaml(plan, "oumi", **request)["training"]["trainer_kwargs"] == {"dataset_text_field": "words"}
     with pytest.raises(DataError, match=r"prompts with completions or chats from a file, and train\.jsonl has texts"):
-        export_plan(plan, "nemo-automodel", **told)
+        export_plan(plan, "nemo-automodel", **request)
 
 
 @pytest.mark.quick_cases(3)
@@ -237,27 +239,27 @@ def test_tables_with_another_separator_are_read_by_our_own_scripts_alone(tiny, t
 def test_messages_that_are_no_targets_are_honored_by_our_own_scripts_alone(tiny, rows_in, target, flag):
     chat = [*CHAT[0]["messages"], {"role": "user", "content": "c"}, {"role": "assistant", "content": "d"}]
     marked = [{"messages": [*chat[:1], chat[1] | flag, *chat[2:]]}]
-    told = {"mapping": FieldMapping(messages_field="messages")}
+    request = {"mapping": FieldMapping(messages_field="messages")}
     if target in ("hf-trainer", "trl", "peft"):
-        export_plan(plan_for(tiny, target), target, data=rows_in("train.jsonl", marked), **told)
+        export_plan(plan_for(tiny, target), target, data=rows_in("train.jsonl", marked), **request)
         return
     with pytest.raises(DataError, match=r"would train on the messages that .* marks as no targets"):
-        export_plan(plan_for(tiny, target), target, data=rows_in("train.jsonl", marked), **told)
+        export_plan(plan_for(tiny, target), target, data=rows_in("train.jsonl", marked), **request)
     trained = [{"messages": [chat[0], chat[1] | {"weight": 1}]}]
-    export_plan(plan_for(tiny, target), target, data=rows_in("train.jsonl", trained), **told)
+    export_plan(plan_for(tiny, target), target, data=rows_in("train.jsonl", trained), **request)
 
 
 def test_prompts_by_a_template_are_read_by_our_own_scripts_alone(tiny, rows_in):
-    told = {
+    request = {
         "data": rows_in("train.jsonl", PAIRS),
         "mapping": FieldMapping(template="{ask}\\n", completion_field="say"),
     }
     for target in TARGETS:
         if target in ("hf-trainer", "trl", "peft"):
-            assert r'template="{ask}\\n"' in export_plan(plan_for(tiny, target), target, **told).text
+            assert r'template="{ask}\\n"' in export_plan(plan_for(tiny, target), target, **request).text
         else:
             with pytest.raises(DataError, match="cannot use prompts made by --template"):
-                export_plan(plan_for(tiny, target), target, **told)
+                export_plan(plan_for(tiny, target), target, **request)
 
 
 def test_fields_are_guessed_as_an_analysis_guesses_them(tiny, rows_in):

@@ -11,7 +11,7 @@ from tests.core.tiny_models import build_tiny
 
 
 @pytest.mark.parametrize(
-    ("parts", "words"),
+    ("parts", "sentence"),
     [
         (
             TrainableParts((False, False, True, True), False, True, False),
@@ -21,9 +21,9 @@ from tests.core.tiny_models import build_tiny
         (TrainableParts((False,) * 4, False, True, True), "model.norm.weight, lm_head.weight"),
     ],
 )
-def test_named_parts_words_say_what_is_trained(parts, words):
+def test_named_parts_words_say_what_is_trained(parts, sentence):
     untied = build_tiny("llama", tied=False)
-    assert named_parts(tiny_plan(untied, parts.freeze_depth, parts=parts)).summary == words
+    assert named_parts(tiny_plan(untied, parts.freeze_depth, parts=parts)).summary == sentence
 
 
 NAMES = ParameterNames(
@@ -39,13 +39,13 @@ def test_frozen_modules_hold_every_frozen_parameter_and_no_trained_one():
 
 
 @pytest.mark.parametrize(
-    ("others", "words"),
+    ("others", "message"),
     [
         (("model.wpe", "head.bias"), r"head\.weight is frozen and shares the module head with head\.bias"),
         (("head.weight", "head.bias"), r"model\.wpe is frozen and shares the module model with model\.layers\.1"),
     ],
 )
-def test_a_frozen_parameter_beside_a_trained_one_in_its_module_is_refused(others, words):
+def test_a_frozen_parameter_beside_a_trained_one_in_its_module_is_refused(others, message):
     parts = NamedParts(2, (1,), "model.layers.", others, everything=False)
-    with pytest.raises(PlanError, match=words):
+    with pytest.raises(PlanError, match=message):
         frozen_modules(NAMES, parts)

@@ -88,8 +88,8 @@ def tiny_jobs(trainer, folder):
     jobs = []
     for family, tied in MODELS:
         model = build_tiny(family, tied=tied, **SIZES)
-        place = folder / label_of(family, tied)
-        model.config.save_pretrained(place)
+        model_folder = folder / label_of(family, tied)
+        model.config.save_pretrained(model_folder)
         for choice in CHOICES.values():
             parts = choice if isinstance(choice, TrainableParts) else None
             plan = tiny_plan(model, parts.freeze_depth if parts else choice, parts=parts)
@@ -98,7 +98,9 @@ def tiny_jobs(trainer, folder):
                     export_plan(plan, trainer)
                 continue
             exported = export_plan(plan, trainer)
-            jobs.append(Job(label_of(family, tied), plan, str(place), exported.text, exported.notes, names_of(model)))
+            jobs.append(
+                Job(label_of(family, tied), plan, str(model_folder), exported.text, exported.notes, names_of(model))
+            )
     return jobs
 
 

@@ -64,8 +64,8 @@ def parts_of(family, tied):
 
 def left_frozen(exported, names):
     """Parameters that the notes say stay frozen."""
-    told = next((note for note in exported.notes if " stays frozen: " in note), "")
-    return {name for name in names if re.search(rf"(^|[ ,]){re.escape(name)}[ ,]", told)}
+    note = next((note for note in exported.notes if " stays frozen: " in note), "")
+    return {name for name in names if re.search(rf"(^|[ ,]){re.escape(name)}[ ,]", note)}
 
 
 @over_models_and_depths
@@ -73,8 +73,8 @@ def test_axolotl_trains_what_the_plan_trains(family, tied, k):
     model = tiny(family, tied)
     plan = plan_for(family, tied, k)
     patterns = exported_yaml(plan, "axolotl")["unfrozen_parameters"]
-    found = {name for name in names_of(model) if axolotl_trains(patterns, name)}
-    assert found == planned_names(plan, model)
+    names = {name for name in names_of(model) if axolotl_trains(patterns, name)}
+    assert names == planned_names(plan, model)
     assert not any("lm_head" in pattern or "embed_tokens" in pattern for pattern in patterns)
 
 
@@ -104,11 +104,11 @@ def test_llama_factory_trains_what_the_plan_trains_or_says_what_stays_frozen(fam
     model = tiny(family, tied)
     plan = plan_for(family, tied, k)
     exported = export_plan(plan, "llama-factory")
-    found = llama_factory_trains(exported_yaml(plan, "llama-factory"), N_LAYERS, names_of(model))
+    names = llama_factory_trains(exported_yaml(plan, "llama-factory"), N_LAYERS, names_of(model))
     planned = planned_names(plan, model)
-    assert found == planned - left_frozen(exported, names_of(model))
+    assert names == planned - left_frozen(exported, names_of(model))
     if family in ("gpt2", "falcon", "bloom", "phi"):  # whose final norm has a name of its own
-        assert found == planned
+        assert names == planned
 
 
 def test_llama_factory_would_train_frozen_layers_norms_by_the_name_norm():
@@ -132,9 +132,9 @@ def test_mlx_trains_the_plans_layers_and_says_what_stays_frozen(family, tied, k)
     model = tiny(family, tied)
     plan = plan_for(family, tied, k)
     prefix = parts_of(family, tied)[1].layer_prefix
-    found = mlx_trains(exported_yaml(plan, "mlx-lm"), prefix, N_LAYERS, names_of(model))
-    assert found == planned_names(plan, model) - left_frozen(export_plan(plan, "mlx-lm"), names_of(model))
-    assert any(name.startswith(f"{prefix}{k}.") for name in found)
+    names = mlx_trains(exported_yaml(plan, "mlx-lm"), prefix, N_LAYERS, names_of(model))
+    assert names == planned_names(plan, model) - left_frozen(export_plan(plan, "mlx-lm"), names_of(model))
+    assert any(name.startswith(f"{prefix}{k}.") for name in names)
     bare = TrainableParts(tuple(i >= k for i in range(N_LAYERS)), False, False, False)
     plan = tiny_plan(model, k, parts=bare)
     assert mlx_trains(exported_yaml(plan, "mlx-lm"), prefix, N_LAYERS, names_of(model)) == planned_names(plan, model)
@@ -151,8 +151,8 @@ def adaptable(family, tied, layers, ends=None):
 def test_unsloth_adapts_what_the_plan_adapts(family, tied, k):
     model = tiny(family, tied)
     said = call_arguments(export_plan(plan_for(family, tied, k, LORA), "unsloth").text, "get_peft_model")
-    found = unsloth_adapts(model, said["target_modules"], said["layers_to_transform"], said["layers_pattern"])
-    assert found == adaptable(family, tied, range(k, N_LAYERS))
+    names = unsloth_adapts(model, said["target_modules"], said["layers_to_transform"], said["layers_pattern"])
+    assert names == adaptable(family, tied, range(k, N_LAYERS))
 
 
 @over_models_and_depths
@@ -167,8 +167,8 @@ def test_axolotl_adapts_what_the_plan_adapts(family, tied, k):
     assert config["lora_target_linear"]
     assert "unfrozen_parameters" not in config
     (pattern,) = config["peft_layers_pattern"]
-    found = peft_adapts(model, axolotl_linear_names(model), config["peft_layers_to_transform"], pattern)
-    assert found == adaptable(family, tied, range(k, N_LAYERS))
+    names = peft_adapts(model, axolotl_linear_names(model), config["peft_layers_to_transform"], pattern)
+    assert names == adaptable(family, tied, range(k, N_LAYERS))
 
 
 @over_models_and_depths

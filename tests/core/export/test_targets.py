@@ -24,7 +24,7 @@ def test_abstention_is_refused_with_the_way_out(tiny, target):
 
 
 @pytest.mark.parametrize(
-    ("target", "lora", "told"),
+    ("target", "lora", "message"),
     [
         (
             "hf-trainer",
@@ -44,8 +44,8 @@ def test_abstention_is_refused_with_the_way_out(tiny, target):
         ("unsloth", None, "with --lora, or export it to hf-trainer"),
     ],
 )
-def test_targets_that_cannot_train_the_plans_kind_refuse_and_name_those_that_can(tiny, target, lora, told):
-    with pytest.raises(PlanError, match=told):
+def test_targets_that_cannot_train_the_plans_kind_refuse_and_name_those_that_can(tiny, target, lora, message):
+    with pytest.raises(PlanError, match=message):
         export_plan(tiny_plan(tiny, 2, lora=lora), target)
 
 
@@ -131,8 +131,8 @@ def test_sharded_trainers_compute_in_the_plans_precision(tiny, precision, nemo, 
     plan = tiny_plan(tiny, 2, precision=precision)
     config = exported_yaml(plan, "nemo-automodel")
     model, distributed = config["model"], config["distributed"]
-    found = (model["torch_dtype"], distributed["mp_policy"]["param_dtype"], distributed.get("autocast_dtype"))
-    assert (*found, model.get("attn_implementation")) == nemo
+    precisions = (model["torch_dtype"], distributed["mp_policy"]["param_dtype"], distributed.get("autocast_dtype"))
+    assert (*precisions, model.get("attn_implementation")) == nemo
     config = exported_yaml(plan, "oumi")
     assert (config["model"]["torch_dtype_str"], config["training"]["mixed_precision_dtype"]) == oumi
 
@@ -207,8 +207,8 @@ def test_models_that_trainers_do_not_load_are_refused_unless_told_where_they_are
 def test_revision_is_told_of_the_plans_own_model_alone(tiny):
     plan = tiny_plan(tiny, 2)
     plan = plan.model_copy(update={"model": replace(plan.model, source="a/b", revision="c0ffee")})
-    for target, told in (("axolotl", "revision_of_model: "), ("llama-factory", "model_revision: ")):
-        assert f'{told}"c0ffee"' in export_plan(plan, target).text
+    for target, line in (("axolotl", "revision_of_model: "), ("llama-factory", "model_revision: ")):
+        assert f'{line}"c0ffee"' in export_plan(plan, target).text
         assert "c0ffee" not in export_plan(plan, target, model="elsewhere").text
     assert exported_flags(plan)["model_revision"] == "c0ffee"
     assert 'MODEL, REVISION = "a/b", "c0ffee"' in export_plan(plan, "hf-trainer").text

@@ -80,8 +80,8 @@ def test_a_tokenizer_that_names_no_end_is_said_to(tiny, rows_in, tmp_path, targe
     name, model = rows_in("train.jsonl", rows), write_tokenizer(tmp_path / "model")
 
     def notes():
-        told = {"data": name, "mapping": mapping, "model": model}
-        return " ".join(export_plan(plan_for(tiny, target), target, **told).notes)
+        request = {"data": name, "mapping": mapping, "model": model}
+        return " ".join(export_plan(plan_for(tiny, target), target, **request).notes)
 
     said = "tokenizer_config.json names no end-of-sequence token. Where its tokenizer has none, texts end without one"
     assert said not in notes()

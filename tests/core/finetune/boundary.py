@@ -51,9 +51,9 @@ def shards(folder: Path) -> list[Path]:
     return sorted(folder.glob("*/*.safetensors"))
 
 
-def assert_same_states(found: PrefixCache, expected: PrefixCache) -> None:
+def assert_same_states(cache: PrefixCache, expected: PrefixCache) -> None:
     """Both caches of EXAMPLES hold the same up to rounding."""
-    for one, other in zip(found.batch(range(12)), expected.batch(range(12)), strict=True):
+    for one, other in zip(cache.batch(range(12)), expected.batch(range(12)), strict=True):
         torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-6)
 
 

@@ -23,14 +23,14 @@ def kill_self() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def at_call(n: int, act: Callable[..., object], own: Callable[..., object]) -> Callable[..., object]:
-    """`own`, but the n-th call goes to `act`."""
+def at_call(n: int, act: Callable[..., object], original: Callable[..., object]) -> Callable[..., object]:
+    """`original`, but the n-th call goes to `act`."""
     calls = 0
 
     def call(*args: object, **kwargs: object) -> object:
         nonlocal calls
         calls += 1
-        return act(*args, **kwargs) if calls == n else own(*args, **kwargs)
+        return act(*args, **kwargs) if calls == n else original(*args, **kwargs)
 
     return call
 

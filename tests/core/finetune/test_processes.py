@@ -41,12 +41,12 @@ def test_shares_are_every_example_once():
 
 
 @pytest.mark.parametrize(
-    ("n_gpus", "named", "own"),
+    ("n_gpus", "named", "device"),
     [(2, "auto", "cuda:1"), (2, "cuda", "cuda:1"), (2, "cpu", "cpu"), (0, "auto", "cpu")],
 )
-def test_each_process_has_a_gpu_of_its_own(second, monkeypatch, n_gpus, named, own):
+def test_each_process_has_a_gpu_of_its_own(second, monkeypatch, n_gpus, named, device):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: n_gpus)
-    assert own_device(named) == own
+    assert own_device(named) == device
 
 
 @pytest.mark.parametrize(

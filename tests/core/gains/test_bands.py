@@ -27,8 +27,8 @@ def test_selection_bands_have_the_mean_of_each_side(run):
 def test_selection_bands_draw_examples_not_positions(run):
     display = run.display
     example_of = int(display.example[0])
-    own = np.flatnonzero(display.example == example_of)
-    selected, _ = selection_bands(display, "semantic", own)
+    positions = np.flatnonzero(display.example == example_of)
+    selected, _ = selection_bands(display, "semantic", positions)
     np.testing.assert_allclose(selected.low, selected.high, err_msg="one example drawn again is itself")
 
 
@@ -45,6 +45,6 @@ def test_first_and_later_are_null_less_deviation(run):
 
 
 def test_task_null_is_that_of_the_kept_pairs(run):
-    own, swapped = task_null(run, "semantic")
-    np.testing.assert_allclose(own.mean, run.pairs["semantic"].own.mean(axis=0), rtol=1e-6)
+    matched, swapped = task_null(run, "semantic")
+    np.testing.assert_allclose(matched.mean, run.pairs["semantic"].own.mean(axis=0), rtol=1e-6)
     np.testing.assert_allclose(swapped.mean, run.pairs["semantic"].swapped.mean(axis=0), rtol=1e-6)

@@ -8,30 +8,30 @@ NOISE = np.random.default_rng(0).normal(0, 0.1, (6, 40))
 
 def test_rise_by_hand():
     readings = np.array([[3.0, 3.0], [1.0, 1.0], [2.0, 4.0]])
-    lowest, found = rise(readings)
+    lowest, interval = rise(readings)
     # Differences 1 and 3: mean 2, standard error 1, one degree of freedom, 97.5 % two-sided: tan(0.4875 pi) = 25.45.
     assert lowest == 1
-    assert found.estimate == 2
-    assert found.high == pytest.approx(2 + np.tan(0.4875 * np.pi))
-    assert found.low == pytest.approx(2 - np.tan(0.4875 * np.pi))
+    assert interval.estimate == 2
+    assert interval.high == pytest.approx(2 + np.tan(0.4875 * np.pi))
+    assert interval.low == pytest.approx(2 - np.tan(0.4875 * np.pi))
 
 
 def test_a_loss_that_falls_to_the_end_does_not_rise():
-    lowest, found = rise(np.linspace(3, 1, 6)[:, None] + NOISE)
+    lowest, interval = rise(np.linspace(3, 1, 6)[:, None] + NOISE)
     assert lowest == 5
-    assert found == (0, 0, 0) or (found.estimate, found.low, found.high) == (0, 0, 0)
+    assert interval == (0, 0, 0) or (interval.estimate, interval.low, interval.high) == (0, 0, 0)
 
 
 def test_a_loss_that_overfits_rises_for_sure():
-    lowest, found = rise(np.array([3, 2, 1, 1.2, 1.5, 2])[:, None] + NOISE)
+    lowest, interval = rise(np.array([3, 2, 1, 1.2, 1.5, 2])[:, None] + NOISE)
     assert lowest == 2
-    assert 0.8 < found.low < 1 < found.high < 1.2
+    assert 0.8 < interval.low < 1 < interval.high < 1.2
 
 
 def test_noise_alone_is_seldom_said_to_rise():
     rng = np.random.default_rng(1)
-    found = [rise(rng.normal(0, 1, (6, 30)))[1].low > 0 for _ in range(400)]
-    assert np.mean(found) <= 0.05
+    rises = [rise(rng.normal(0, 1, (6, 30)))[1].low > 0 for _ in range(400)]
+    assert np.mean(rises) <= 0.05
 
 
 def test_stopped_takes_each_half_where_the_other_is_lowest():

@@ -23,18 +23,18 @@ def test_errors_are_points_of_a_share_and_ratios_of_the_rest():
 
 def test_each_finetune_counts_once_with_the_mean_of_its_arms():
     pairs = [pair(STEPS, "a", 0.9, 0.8, "depth:1"), pair(STEPS, "a", 0.9, 0.6, "depth:2"), pair(STEPS, "b", 0.9, 0.85)]
-    (found,) = calibrate(pairs)
-    assert (found.n_finetunes, found.n_arms) == (2, 3)
-    assert found.error.estimate == pytest.approx((0.2 + 0.05) / 2)
+    (calibration,) = calibrate(pairs)
+    assert (calibration.n_finetunes, calibration.n_arms) == (2, 3)
+    assert calibration.error.estimate == pytest.approx((0.2 + 0.05) / 2)
     interval = stats.t.interval(0.95, 1, 0.125, stats.sem([0.2, 0.05]))
-    assert (found.error.low, found.error.high) == pytest.approx(interval)
-    assert found.spread == pytest.approx(np.std([0.2, 0.05], ddof=1))
+    assert (calibration.error.low, calibration.error.high) == pytest.approx(interval)
+    assert calibration.spread == pytest.approx(np.std([0.2, 0.05], ddof=1))
 
 
 def test_one_finetune_has_no_interval_and_corrects_nothing():
-    (found,) = calibrate([pair(STEPS, "a", 0.9, 0.8)])
-    assert found.error.low is found.spread is None
-    assert corrected(0.9, found) is None
+    (calibration,) = calibrate([pair(STEPS, "a", 0.9, 0.8)])
+    assert calibration.error.low is calibration.spread is None
+    assert corrected(0.9, calibration) is None
 
 
 def test_nothing_measured_is_no_calibration():
@@ -46,8 +46,8 @@ def test_a_correction_takes_the_bias_off_and_covers_the_next_finetune():
     inside = 0
     for _ in range(400):
         errors = rng.normal(0.06, 0.03, 6)
-        (found,) = calibrate([pair(STEPS, str(i), 0.9, 0.9 - e) for i, e in enumerate(errors[:5])])
-        better = corrected(0.9, found)
+        (calibration,) = calibrate([pair(STEPS, str(i), 0.9, 0.9 - e) for i, e in enumerate(errors[:5])])
+        better = corrected(0.9, calibration)
         assert better.estimate == pytest.approx(0.9 - np.mean(errors[:5]))
         inside += better.low <= 0.9 - errors[5] <= better.high
     assert 0.92 <= inside / 400 <= 0.98

@@ -62,7 +62,7 @@ INTERVALS = {
     "bootstrap": lambda: mean_interval(BEFORE, resampling_weights(80, 0)),
     "improvement": lambda: improvement(BEFORE, FULL, DRAWS),
     "improvement kept": lambda: improvement_kept(BEFORE, FULL, PLANNED, DRAWS),
-    "judgment": lambda: judge(BEFORE, FULL, PLANNED).kept,
+    "judgment": lambda: judge(BEFORE, FULL, PLANNED).reduction_share,
     "regret": lambda: regret(BEFORE, FULL, PLANNED, DRAWS),
     "paired t": lambda: paired_difference(FULL[0], PLANNED[0]),
     "rise": lambda: rise(np.stack([FULL[0], FULL[0] + 0.05 * BEFORE]))[1],

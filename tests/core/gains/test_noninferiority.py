@@ -13,12 +13,12 @@ from semfreeze_core.gains.noninferiority import (
 )
 
 
-def losses(kept: float, *, seeds: int = 3, items: int = 200, noise: float = 0.02, seed: int = 1):
-    """Losses before, after full and after planned finetuning, which keeps `kept` of full's improvement of 1 nat."""
+def losses(share: float, *, seeds: int = 3, items: int = 200, noise: float = 0.02, seed: int = 1):
+    """Losses before, after full and after planned finetuning, which keeps `share` of full's improvement of 1 nat."""
     rng = np.random.default_rng(seed)
     before = 2 + rng.normal(0, 0.3, items)
     full = before - 1 + rng.normal(0, noise, (seeds, items))
-    planned = before - kept + rng.normal(0, noise, (seeds, items))
+    planned = before - share + rng.normal(0, noise, (seeds, items))
     return before, full, planned
 
 
@@ -39,19 +39,19 @@ def test_draws_are_shares_and_repeat_with_their_seed():
 
 def test_an_arm_compared_with_itself_keeps_all():
     before, full, _ = losses(1.0)
-    kept = improvement_kept(before, full, full, draw(*full.shape))
-    assert (kept.estimate, kept.low, kept.high) == (1.0, 1.0, 1.0)
+    interval = improvement_kept(before, full, full, draw(*full.shape))
+    assert (interval.estimate, interval.low, interval.high) == (1.0, 1.0, 1.0)
     assert judge(before, full, full).verdict == "holds"
 
 
 @pytest.mark.parametrize(
-    ("kept", "verdict"), [(1.0, "holds"), (0.99, "holds"), (0.85, "fails"), (0.5, "fails"), (1.2, "holds")]
+    ("share", "verdict"), [(1.0, "holds"), (0.99, "holds"), (0.85, "fails"), (0.5, "fails"), (1.2, "holds")]
 )
-def test_judge_says_what_the_data_say(kept, verdict):
-    judgment = judge(*losses(kept))
+def test_judge_says_what_the_data_say(share, verdict):
+    judgment = judge(*losses(share))
     assert judgment.verdict == verdict
-    assert judgment.kept.estimate == pytest.approx(kept, abs=0.01)
-    assert judgment.kept.low <= judgment.kept.estimate <= judgment.kept.high
+    assert judgment.reduction_share.estimate == pytest.approx(share, abs=0.01)
+    assert judgment.reduction_share.low <= judgment.reduction_share.estimate <= judgment.reduction_share.high
     assert "200 eval examples, 3 seeds" in judgment.reason
 
 
@@ -73,7 +73,7 @@ def test_judge_has_nothing_to_keep_when_full_does_not_improve():
     judgment = judge(before, full + 1, planned + 1)
     assert judgment.verdict == "undecided"
     assert "full finetuning itself does not reduce the loss significantly" in judgment.reason
-    assert np.isnan(judgment.kept.estimate)
+    assert np.isnan(judgment.reduction_share.estimate)
 
 
 def test_judge_a_wider_margin_never_turns_holds_away():

@@ -20,10 +20,10 @@ LOSSES = {0: after(2.0), 7: after(2.1), 15: after(1.95), 22: after(1.5)}
 
 
 def test_difference_is_the_paired_mean_with_its_t_interval():
-    found = paired_difference(after(1.0, 1), after(1.2))
+    interval = paired_difference(after(1.0, 1), after(1.2))
     expected = stats.ttest_rel(after(1.0, 1), after(1.2)).confidence_interval(0.95)
-    assert found.estimate == pytest.approx(0.2)
-    assert (found.low, found.high) == pytest.approx((expected.low, expected.high))
+    assert interval.estimate == pytest.approx(0.2)
+    assert (interval.low, interval.high) == pytest.approx((expected.low, expected.high))
     assert paired_difference(BEFORE, BEFORE).low == paired_difference(BEFORE, BEFORE).high == 0
 
 
@@ -48,10 +48,10 @@ def test_the_proposed_depth_stays_until_another_is_better_for_sure():
     assert choose(BEFORE, close, "compute", 0.05, proposed=22) == 15
     assert choose(BEFORE, close, "compute", 0.05, proposed=19) == 15
     assert remaining_depths(BEFORE, close, "steps", 0.05, 2, proposed=7) == [7, 15]
-    told = decision_reasons(BEFORE, close, "compute", 0.05, 7, proposed=7, proposed_by="reading")[0]
-    assert "the depth that the analysis recommends, and no pilot was significantly better" in told
-    told = decision_reasons(BEFORE, close, "compute", 0.05, 7, proposed=7, proposed_by="sweeps")[0]
-    assert "It is two thirds of the layers, close to the recommended depth" in told
+    reason = decision_reasons(BEFORE, close, "compute", 0.05, 7, proposed=7, proposed_by="reading")[0]
+    assert "the depth that the analysis recommends, and no pilot was significantly better" in reason
+    reason = decision_reasons(BEFORE, close, "compute", 0.05, 7, proposed=7, proposed_by="sweeps")[0]
+    assert "It is two thirds of the layers, close to the recommended depth" in reason
 
 
 def test_full_finetuning_wins_where_nothing_is_within_the_margin():
@@ -68,8 +68,8 @@ def test_items_needed_make_the_interval_leave_zero():
 
 
 def test_words_say_how_far_ahead_the_winner_is():
-    told = decision_reasons(BEFORE, LOSSES, "compute", 0.05, 7)
-    assert told == [
+    reason = decision_reasons(BEFORE, LOSSES, "compute", 0.05, 7)
+    assert reason == [
         "Depth 7 ended the last round at 1.900 nats per token at the same compute. That is 0.100 (95% CI 0.100 to "
         "0.100) below depth 0 (40 eval examples, 1 seed)."
     ]
@@ -81,11 +81,11 @@ def test_words_say_how_far_ahead_the_winner_is():
 
 
 def test_words_say_what_the_cheapest_keeps():
-    (told,) = decision_reasons(BEFORE, LOSSES, "cheapest", 0.05, 15)
-    assert "depth 15 is the deepest that keeps at least 95% of full finetuning's loss reduction" in told
-    assert "It keeps 98%" in told
+    (reason,) = decision_reasons(BEFORE, LOSSES, "cheapest", 0.05, 15)
+    assert "depth 15 is the deepest that keeps at least 95% of full finetuning's loss reduction" in reason
+    assert "It keeps 98%" in reason
 
 
 def test_words_say_that_nothing_improved():
-    (told,) = decision_reasons(BEFORE, {7: after(0.0, 1), 15: after(0.001, 1)}, "compute", 0.05, 15)
-    assert "No pilot reduced the loss significantly" in told
+    (reason,) = decision_reasons(BEFORE, {7: after(0.0, 1), 15: after(0.001, 1)}, "compute", 0.05, 15)
+    assert "No pilot reduced the loss significantly" in reason

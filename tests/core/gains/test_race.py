@@ -38,7 +38,7 @@ def test_the_interval_is_the_one_sided_bootstrap_percentile():
 
 
 @pytest.mark.parametrize(
-    ("gains", "winner", "told_apart"),
+    ("gains", "winner", "decided"),
     [
         ({"full": 1.0, "quarter": 1.0, "deep": 0.99}, "depth:20", True),
         ({"full": 1.0, "quarter": 0.97, "deep": 0.6}, "depth:7", True),
@@ -49,9 +49,9 @@ def test_the_interval_is_the_one_sided_bootstrap_percentile():
         ({"full": -0.1, "quarter": 0.2, "deep": 0.1}, "depth:7", True),  # full did not learn
     ],
 )
-def test_the_cheapest_within_the_margin_wins_and_the_safe_one_where_nobody_can_tell(gains, winner, told_apart):
+def test_the_cheapest_within_the_margin_wins_and_the_safe_one_where_nobody_can_tell(gains, winner, decided):
     choice = choose_balanced(race(**gains), "depth:7")
-    assert (choice.variant, choice.told_apart) == (winner, told_apart)
+    assert (choice.variant, choice.decided) == (winner, decided)
     assert set(choice.standings) == {
         {"full": "full", "quarter": "depth:7", "deep": "depth:20"}[n]
         for n, gain in gains.items()
@@ -65,7 +65,7 @@ def test_weightings_that_disagree_cannot_tell():
     losses = race(tokens, full=1.0, quarter=1.0, deep=BEFORE - few)
     choice = choose_balanced(losses, "depth:7")
     assert choice.standings["depth:20"] == ("within", "outside")
-    assert (choice.variant, choice.told_apart) == ("depth:7", False)
+    assert (choice.variant, choice.decided) == ("depth:7", False)
 
 
 def test_a_variant_whose_loss_fell_in_one_weighting_only_is_not_ranked():
@@ -82,4 +82,4 @@ def test_the_lowest_loss_wins_among_those_allowed():
     tokens = np.where(np.arange(ITEMS) < 8, 100.0, 1.0)
     few = np.where(np.arange(ITEMS) < 8, 0.5, 1.3)
     choice = choose_lowest(race(tokens, full=1.0, deep=BEFORE - few), ["full", "depth:20"])
-    assert (choice.variant, choice.told_apart) == ("depth:20", False)
+    assert (choice.variant, choice.decided) == ("depth:20", False)

@@ -22,16 +22,16 @@ def test_regret_is_the_share_of_the_bests_gain_that_is_lost():
 
 
 def test_regret_of_the_best_is_nothing():
-    found = regret(BEFORE, after(1.0), after(1.0), DRAWS)
-    assert (found.estimate, found.low, found.high) == (0, 0, 0)
+    interval = regret(BEFORE, after(1.0), after(1.0), DRAWS)
+    assert (interval.estimate, interval.low, interval.high) == (0, 0, 0)
 
 
 def test_regret_is_paired_so_shared_noise_cancels():
-    found = regret(BEFORE, after(1.0), after(0.8), DRAWS)
-    assert found.high - found.low < 0.1
+    interval = regret(BEFORE, after(1.0), after(0.8), DRAWS)
+    assert interval.high - interval.low < 0.1
     alone = np.random.default_rng(1).normal(0, 0.3, (3, 30))
     unpaired = regret(BEFORE, after(1.0), BEFORE - 0.8 + alone, DRAWS)
-    assert unpaired.high - unpaired.low > 2 * (found.high - found.low)
+    assert unpaired.high - unpaired.low > 2 * (interval.high - interval.low)
 
 
 def test_regret_beyond_is_the_difference_of_two_regrets():

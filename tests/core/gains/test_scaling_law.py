@@ -169,12 +169,12 @@ def test_compare_formulas_finds_the_formula_that_made_the_curve(name: str) -> No
         "broken power law": (0.6, 1.5),
     }
     shape = FORMULAS[name].shape(np.arange(1, 10) / 9, *made_with[name])
-    found = compare_formulas(np.append(9.0, 0.3 + 0.2 * shape))  # no formula has a value at space 0
-    assert found[name].r_squared == pytest.approx(1, abs=1e-4)
-    assert found[name].left_out_error < 0.03
-    assert all(fit.r_squared <= 1 for fit in found.values())
+    comparison = compare_formulas(np.append(9.0, 0.3 + 0.2 * shape))  # no formula has a value at space 0
+    assert comparison[name].r_squared == pytest.approx(1, abs=1e-4)
+    assert comparison[name].left_out_error < 0.03
+    assert all(fit.r_squared <= 1 for fit in comparison.values())
     if name != "power law":
-        assert found["power law"].left_out_error > 0.03
+        assert comparison["power law"].left_out_error > 0.03
 
 
 def test_compare_formulas_of_a_flat_curve_is_not_a_number() -> None:

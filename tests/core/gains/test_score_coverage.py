@@ -59,8 +59,8 @@ def test_score_coverage_is_unknown_where_the_score_is_unknown_or_nothing() -> No
 
 
 def test_replicate_coverage_is_that_of_each_replicate() -> None:
-    found = replicate_coverage(_score([0.5, 2.5], [[1.0, 3.0], [0.0, 2.0]]))
-    np.testing.assert_allclose(found, [[1, 0.75, 0], [1, 1, 0]])
+    coverage = replicate_coverage(_score([0.5, 2.5], [[1.0, 3.0], [0.0, 2.0]]))
+    np.testing.assert_allclose(coverage, [[1, 0.75, 0], [1, 1, 0]])
 
 
 def test_the_interval_holds_the_estimate_where_the_bootstrap_is_biased() -> None:

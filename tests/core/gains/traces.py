@@ -25,10 +25,10 @@ def make_trace(
 def make_pairs(difference: float, *, spaces: int, n: int = 32, noise: float = 0.01, seed: int = 1) -> SwappedPairs:
     """Pairs whose swapped completions deviate by `difference` more at the last space, and by as little before."""
     rng = np.random.default_rng(seed)
-    own = rng.normal(0.8, 0.1, (n, spaces))
-    swapped = own + rng.normal(0, noise, (n, spaces))
+    matched = rng.normal(0.8, 0.1, (n, spaces))
+    swapped = matched + rng.normal(0, noise, (n, spaces))
     swapped[:, -1] += difference
-    return SwappedPairs("semantic", own.astype(np.float32), swapped.astype(np.float32))
+    return SwappedPairs("semantic", matched.astype(np.float32), swapped.astype(np.float32))
 
 
 def no_pairs(spaces: int, reason: str = "only 0 of 64 examples have a prompt") -> SwappedPairs:

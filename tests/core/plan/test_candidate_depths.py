@@ -34,7 +34,7 @@ def test_depths_are_read_in_order_and_full_finetuning_is_always_an_arm():
 
 
 @pytest.mark.parametrize(
-    ("pick", "aim", "found"),
+    ("pick", "aim", "expected"),
     [
         (17, "compute", (20, "sweeps")),
         (22, "compute", (20, "sweeps")),
@@ -45,8 +45,8 @@ def test_depths_are_read_in_order_and_full_finetuning_is_always_an_arm():
         (None, "compute", (None, None)),
     ],
 )
-def test_two_thirds_is_proposed_at_equal_compute_where_the_reading_says_about_the_same(pick, aim, found):
-    assert proposal(30, pick, aim) == found
+def test_two_thirds_is_proposed_at_equal_compute_where_the_reading_says_about_the_same(pick, aim, expected):
+    assert proposal(30, pick, aim) == expected
 
 
 @pytest.mark.parametrize("depths", ["", "0", "1,1", "-1,2", "30"])
@@ -62,6 +62,6 @@ def test_depths_that_are_no_numbers_are_refused(depths):
 
 
 def test_picks_are_those_of_every_rule_and_score():
-    picks = candidates_of(gather_opinions(read_run(example_run()), metric="semantic"))
-    assert {"coverage", "paper", "compute", "turning", "half", "block_influence", "depth_prior"} <= set(picks)
-    assert picks["half"] == Candidate(15, True)
+    candidates = candidates_of(gather_opinions(read_run(example_run()), metric="semantic"))
+    assert {"coverage", "paper", "compute", "turning", "half", "block_influence", "depth_prior"} <= set(candidates)
+    assert candidates["half"] == Candidate(15, True)

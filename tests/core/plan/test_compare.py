@@ -20,24 +20,24 @@ def reading_other(run, **data):
 
 def test_each_run_is_as_it_is_by_itself(make_run):
     runs = {"a": make_run(), "b": make_run(advantage=LATE)}
-    found = side_by_side(runs)
-    for column in found.columns:
+    comparison = side_by_side(runs)
+    for column in comparison.columns:
         alone = gather_opinions(runs[column.name]).rules["coverage"]
         assert column.opinion.freeze_depth == alone.freeze_depth
         assert np.array_equal(column.curve.coverage.mean, curve_of(runs[column.name], "semantic").coverage.mean)
-    assert found.columns[1].relative_depth == found.columns[1].opinion.freeze_depth / 12
+    assert comparison.columns[1].relative_depth == comparison.columns[1].opinion.freeze_depth / 12
 
 
 def test_differences_are_each_later_run_less_the_first(make_run):
     runs = {"a": make_run(), "b": make_run(advantage=LATE), "c": make_run()}
-    found = side_by_side(runs)
-    assert list(found.differences) == ["b", "c"]
-    apart = found.differences["b"]["gain coverage"]
+    comparison = side_by_side(runs)
+    assert list(comparison.differences) == ["b", "c"]
+    apart = comparison.differences["b"]["gain coverage"]
     one, other = (curve_of(runs[name], "semantic").coverage.mean for name in "ba")
     assert apart.band.mean == pytest.approx(one - other, nan_ok=True)
     assert np.nanmax(apart.band.mean) > 0.05, "what comes late is still to be had above deeper boundaries"
     assert apart.surely
-    same = found.differences["c"]
+    same = comparison.differences["c"]
     assert same["gain coverage"].paired
     assert all(held.surely == [] for held in same.values())
     assert np.nanmax(np.abs(same["advantage"].band.high)) == pytest.approx(0, abs=1e-9), "paired, all noise cancels"
@@ -56,21 +56,23 @@ def test_models_of_other_depth_and_vocabulary_are_held_by_share_and_warned_of(ma
     runs = {"a": make_run(), "b": make_run(small, advantage=[0.0, 0.01, 0.02, 0.04, 0.08])}
     model = runs["b"].manifest.model.model_copy(update={"real_vocab_rows": 50})
     runs["b"] = replace(runs["b"], manifest=runs["b"].manifest.model_copy(update={"model": model}))
-    found = side_by_side(runs)
-    assert len(found.differences["b"]["gain coverage"].band.mean) == 13
-    told = " ".join(found.warnings)
-    assert "layers: depths are compared as shares" in told
-    assert "compare shares and shapes, not heights" not in told, "the source is the same, and so is its vocabulary"
+    comparison = side_by_side(runs)
+    assert len(comparison.differences["b"]["gain coverage"].band.mean) == 13
+    warning_text = " ".join(comparison.warnings)
+    assert "layers: depths are compared as shares" in warning_text
+    assert "compare shares and shapes, not heights" not in warning_text, (
+        "the source is the same, and so is its vocabulary"
+    )
     identity = replace(model.identity, source="other")
     manifest = runs["b"].manifest.model_copy(update={"model": model.model_copy(update={"identity": identity})})
-    told = " ".join(side_by_side(runs | {"b": replace(runs["b"], manifest=manifest)}).warnings)
-    assert "97" in told
-    assert "other 50 tokens" in told
+    warning_text = " ".join(side_by_side(runs | {"b": replace(runs["b"], manifest=manifest)}).warnings)
+    assert "97" in warning_text
+    assert "other 50 tokens" in warning_text
 
 
 def test_runs_without_evidence_are_named(make_run):
-    found = side_by_side({"a": make_run(), "b": make_run(difference=0.0)})
-    assert any("No evidence that the layers do the task in b" in warning for warning in found.warnings)
+    comparison = side_by_side({"a": make_run(), "b": make_run(difference=0.0)})
+    assert any("No evidence that the layers do the task in b" in warning for warning in comparison.warnings)
 
 
 @pytest.mark.parametrize("n", [0, 1, 7])

@@ -31,9 +31,9 @@ def edited(changes: dict[str, Any]) -> str:
     """The plan that 0.1.0 wrote, with entries replaced by their dotted names."""
     whole = copy.deepcopy(WRITTEN)
     for name, value in changes.items():
-        *place, key = name.split(".")
+        *keys, key = name.split(".")
         entry = whole
-        for part in place:
+        for part in keys:
             entry = entry[part]
         entry[key] = value
     return json.dumps(whole)
@@ -46,7 +46,7 @@ def test_the_written_plan_is_consistent_and_its_abstention_too() -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "words"),
+    ("changes", "fragment"),
     [
         ({"freeze_depth": 3}, "freeze_depth is 3, but trainable.layers trains layer 19 first"),
         ({"freeze_depth": 0}, "freeze_depth is 0, but trainable.layers trains layer 19 first"),
@@ -82,12 +82,12 @@ def test_the_written_plan_is_consistent_and_its_abstention_too() -> None:
     ],
     ids=lambda value: ",".join(value) if isinstance(value, dict) else "",
 )
-def test_parse_plan_names_both_fields_that_contradict(changes: dict[str, Any], words: str) -> None:
+def test_parse_plan_names_both_fields_that_contradict(changes: dict[str, Any], fragment: str) -> None:
     with pytest.raises(PlanError) as refused:
         parse_plan(edited(changes), where="mine.json")
     message = str(refused.value)
     assert message.startswith("mine.json contradicts itself: ")
-    assert words in message
+    assert fragment in message
     assert "Make the plan again" in message
 
 

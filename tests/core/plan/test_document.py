@@ -55,9 +55,9 @@ def _wanted(family: str, tied: bool, parts: TrainableParts, parameters: list[str
     layer, embeddings, norm = AROUND[family]
     wanted: set[str] = set()
     for i, trained in enumerate(parts.layers):
-        own = {name for name in parameters if name.startswith(layer.format(i))}
-        assert own, f"layer {i} has no parameters"
-        wanted |= own if trained else set()
+        layer_names = {name for name in parameters if name.startswith(layer.format(i))}
+        assert layer_names, f"layer {i} has no parameters"
+        wanted |= layer_names if trained else set()
     wanted |= set(embeddings) if parts.embeddings else set()
     wanted |= set(norm) if parts.final_norm else set()
     in_layers = {name for i in range(N_LAYERS) for name in parameters if name.startswith(layer.format(i))}
@@ -124,16 +124,16 @@ def test_trainable_regex_equals_a_hand_written_case(measured: Models) -> None:
 
 @pytest.fixture
 def plan(make_run: Runs) -> FreezePlan:
-    found = make_plan(make_run(), run_name="reading")
-    assert found.recommendation == "freeze"
-    return found
+    freeze_plan = make_plan(make_run(), run_name="reading")
+    assert freeze_plan.recommendation == "freeze"
+    return freeze_plan
 
 
 @pytest.fixture
 def abstention(make_run: Runs) -> FreezePlan:
-    found = make_plan(make_run(difference=None))
-    assert found.recommendation == "abstain"
-    return found
+    freeze_plan = make_plan(make_run(difference=None))
+    assert freeze_plan.recommendation == "abstain"
+    return freeze_plan
 
 
 @pytest.mark.parametrize("which", ["plan", "abstention"])
@@ -177,28 +177,28 @@ PLACES: list[list[str]] = [
 ]
 
 
-def _changed(document: FreezePlan, place: list[str], key: str, value: Any) -> dict[str, Any]:
+def _changed(document: FreezePlan, keys: list[str], key: str, value: Any) -> dict[str, Any]:
     """The plan as JSON values, with one entry set."""
     whole: dict[str, Any] = _strict(document.model_dump_json())
     entry = whole
-    for name in place:
+    for name in keys:
         entry = entry[name]
     entry[key] = value
     return whole
 
 
 @pytest.mark.quick_cases(3)
-@pytest.mark.parametrize("place", PLACES, ids=lambda p: ".".join(p) or "top")
-def test_parse_plan_and_schema_refuse_an_unknown_key_anywhere(plan: FreezePlan, place: list[str]) -> None:
-    odd = _changed(plan, place, "remark", "mine")
-    with pytest.raises(PlanError, match=rf"{re.escape('.'.join([*place, 'remark']))}: Extra inputs|Unexpected keyword"):
+@pytest.mark.parametrize("keys", PLACES, ids=lambda p: ".".join(p) or "top")
+def test_parse_plan_and_schema_refuse_an_unknown_key_anywhere(plan: FreezePlan, keys: list[str]) -> None:
+    odd = _changed(plan, keys, "remark", "mine")
+    with pytest.raises(PlanError, match=rf"{re.escape('.'.join([*keys, 'remark']))}: Extra inputs|Unexpected keyword"):
         parse_plan(json.dumps(odd))
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate(odd, FreezePlan.model_json_schema(mode="serialization"))
 
 
 @pytest.mark.parametrize(
-    ("place", "key", "value"),
+    ("keys", "key", "value"),
     [
         ([], "recommendation", "maybe"),
         ([], "kind", "semfreeze run"),
@@ -208,9 +208,9 @@ def test_parse_plan_and_schema_refuse_an_unknown_key_anywhere(plan: FreezePlan, 
         (["cost", "setup"], "batch_size", 0),
     ],
 )
-def test_parse_plan_names_the_entry_that_is_wrong(plan: FreezePlan, place: list[str], key: str, value: Any) -> None:
-    with pytest.raises(PlanError, match=rf"^mine\.json is not a semfreeze plan: {'.'.join([*place, key][:2])}"):
-        parse_plan(json.dumps(_changed(plan, place, key, value)), where="mine.json")
+def test_parse_plan_names_the_entry_that_is_wrong(plan: FreezePlan, keys: list[str], key: str, value: Any) -> None:
+    with pytest.raises(PlanError, match=rf"^mine\.json is not a semfreeze plan: {'.'.join([*keys, key][:2])}"):
+        parse_plan(json.dumps(_changed(plan, keys, key, value)), where="mine.json")
 
 
 def test_parse_plan_names_an_entry_that_is_missing(plan: FreezePlan) -> None:
@@ -236,9 +236,9 @@ def test_parse_plan_says_when_a_plan_is_of_a_newer_version(plan: FreezePlan, cha
 def test_trainable_names_are_those_of_the_plans_parts(plan: FreezePlan, measured: Models) -> None:
     model = measured()
     assert plan.trainable is not None
-    found = trainable_names(plan, model.identity, model.parameters)
-    assert set(found) == _wanted("llama", False, plan.trainable, list(model.parameters))
-    assert found == [name for name in model.parameters if name in found]
+    names = trainable_names(plan, model.identity, model.parameters)
+    assert set(names) == _wanted("llama", False, plan.trainable, list(model.parameters))
+    assert names == [name for name in model.parameters if name in names]
 
 
 def test_trainable_names_refuse_a_plan_that_abstains(abstention: FreezePlan, measured: Models) -> None:

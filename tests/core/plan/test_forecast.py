@@ -22,10 +22,10 @@ def test_forecast_is_full_finetunings_price_at_the_runs_own_lengths_times_the_ru
         loss="supervised-only",
     )
     full = full_cost(run.shape, setup)
-    found = forecast_finetunes(run, batch_size=4, steps=24, n_runs=15, flop_per_second=1e9)
-    assert found.flop == 15 * full.flop
-    assert found.seconds == pytest.approx(found.flop / 1e9)
-    assert found.peak_bytes == full.bytes.total
+    forecast = forecast_finetunes(run, batch_size=4, steps=24, n_runs=15, flop_per_second=1e9)
+    assert forecast.flop == 15 * full.flop
+    assert forecast.seconds == pytest.approx(forecast.flop / 1e9)
+    assert forecast.peak_bytes == full.bytes.total
     assert forecast_finetunes(run, batch_size=4, steps=24, n_runs=0.15, flop_per_second=None).seconds is None
 
 

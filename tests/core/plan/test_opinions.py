@@ -30,18 +30,18 @@ def _score(values: list[float], name: str = "block_influence", replicates: np.nd
 
 def test_compare_asks_every_rule_and_score(make_run: Runs) -> None:
     scores = [_score(LAST), unmeasured("variability", N_LAYERS, "no examples", "no classes"), _score(FIRST, "spectrum")]
-    found = gather_opinions(make_run(scores=scores))
-    assert list(found.rules) == ["coverage", "paper", "compute", "turning", "auto"]
-    assert list(found.scores) == ["block_influence", "variability", "spectrum"]
+    opinions = gather_opinions(make_run(scores=scores))
+    assert list(opinions.rules) == ["coverage", "paper", "compute", "turning", "auto"]
+    assert list(opinions.scores) == ["block_influence", "variability", "spectrum"]
     # All in the last layer: R(k) = 1, so .5 + .5 (12 - k)/12 reaches .65 up to 8. In the first: R(1) = 0 leaves .46.
-    assert [o.candidate_depth for o in found.scores.values()] == [8, None, 0]
+    assert [o.candidate_depth for o in opinions.scores.values()] == [8, None, 0]
 
 
 def test_compare_agrees_with_the_plan_of_each_rule(make_run: Runs) -> None:
     run, budget = make_run(), Budget(max_cost_fraction=0.8)
-    found = gather_opinions(run, depth=3, budget=budget)
-    assert list(found.rules) == ["coverage", "paper", "compute", "turning", "auto", "budget", "manual"]
-    for name, opinion in found.rules.items():
+    opinions = gather_opinions(run, depth=3, budget=budget)
+    assert list(opinions.rules) == ["coverage", "paper", "compute", "turning", "auto", "budget", "manual"]
+    for name, opinion in opinions.rules.items():
         plan = make_plan(
             run,
             rule=name,  # type: ignore[arg-type]
@@ -60,20 +60,20 @@ def test_compare_agrees_with_the_plan_of_each_rule(make_run: Runs) -> None:
 
 def test_compare_prices_under_the_setup_it_is_given(make_run: Runs) -> None:
     run, setup = make_run(scores=[_score(LAST)]), TrainingSetup(batch_size=2, sequence_length=16, prefix_cache=True)
-    found = gather_opinions(run, setup=setup)
+    opinions = gather_opinions(run, setup=setup)
     prices = cost_table(run.shape, setup)
-    assert found.setup == setup
-    assert found.scores["block_influence"].cost == prices[8]
+    assert opinions.setup == setup
+    assert opinions.scores["block_influence"].cost == prices[8]
     assert gather_opinions(run).setup == default_setup(run)
 
 
 def test_compare_recommends_nothing_without_evidence(make_run: Runs) -> None:
-    found = gather_opinions(make_run(scores=[_score(LAST)], difference=None), depth=2)
+    opinions = gather_opinions(make_run(scores=[_score(LAST)], difference=None), depth=2)
     for name in ("coverage", "paper", "compute", "turning", "auto"):
-        assert found.rules[name].recommendation == "abstain"
-        assert found.rules[name].candidate_depth is not None
-    assert found.rules["manual"].freeze_depth == 2
-    score = found.scores["block_influence"]
+        assert opinions.rules[name].recommendation == "abstain"
+        assert opinions.rules[name].candidate_depth is not None
+    assert opinions.rules["manual"].freeze_depth == 2
+    score = opinions.scores["block_influence"]
     assert (score.freeze_depth, score.candidate_depth) == (None, 8)
     assert score.reasons == (
         "The analysis gives no evidence that the layers do this task, so scores recommend nothing.",
@@ -82,12 +82,12 @@ def test_compare_recommends_nothing_without_evidence(make_run: Runs) -> None:
 
 def test_compare_recommends_nothing_that_freezes_new_tokens(make_run: Runs) -> None:
     run = make_run(scores=[_score(LAST)], new_tokens=3)
-    found = gather_opinions(run, depth=0)
-    for opinion in (*found.rules.values(), *found.scores.values()):
+    opinions = gather_opinions(run, depth=0)
+    for opinion in (*opinions.rules.values(), *opinions.scores.values()):
         assert not opinion.freeze_depth
-    assert found.rules["manual"].freeze_depth == 0
-    assert found.rules["coverage"].candidate_depth == 7
-    assert found.rules["coverage"].reasons[0].startswith("The data uses 3 tokens")
+    assert opinions.rules["manual"].freeze_depth == 0
+    assert opinions.rules["coverage"].candidate_depth == 7
+    assert opinions.rules["coverage"].reasons[0].startswith("The data uses 3 tokens")
     assert gather_opinions(run, allow_new_tokens=True).rules["coverage"].freeze_depth == 7
 
 
@@ -99,9 +99,9 @@ def test_compare_shows_a_budget_that_nothing_fits(make_run: Runs) -> None:
 
 
 def test_compare_has_no_price_where_nothing_is_trained(make_run: Runs) -> None:
-    found = gather_opinions(make_run(), depth=N_LAYERS, train=TrainFlags(final_norm=False))
-    assert found.rules["manual"].cost is None
-    assert found.rules["coverage"].cost is not None
+    opinions = gather_opinions(make_run(), depth=N_LAYERS, train=TrainFlags(final_norm=False))
+    assert opinions.rules["manual"].cost is None
+    assert opinions.rules["coverage"].cost is not None
 
 
 def test_compare_gives_all_that_is_wrong_at_once(make_run: Runs) -> None:
@@ -156,34 +156,34 @@ def test_opinion_of_score_follows_tau_and_weight() -> None:
 
 
 @pytest.mark.parametrize(
-    ("score", "words"),
+    ("score", "reason"),
     [
         (unmeasured("spectrum", N_LAYERS, "the weights", "left out"), "Not measured: left out."),
         (_score([0.0] * N_LAYERS), "Not measured: it is 0 in every layer."),
     ],
 )
-def test_opinion_of_a_score_that_says_nothing_is_no_depth(score: LayerScore, words: str) -> None:
+def test_opinion_of_a_score_that_says_nothing_is_no_depth(score: LayerScore, reason: str) -> None:
     opinion = score_opinion(score, make_curve(straight(12)), make_prices(falling(12)), tau=0.65, weight=0.5)
     assert (opinion.candidate_depth, opinion.freeze_depth, opinion.cost) == (None, None, None)
     assert math.isnan(opinion.gain_coverage.estimate)
-    assert opinion.reasons == (words,)
+    assert opinion.reasons == (reason,)
 
 
 def test_judge_agreement_says_who_lies_where() -> None:
-    found = judge_agreement({"coverage": 19, "paper": 21, "spectrum": 11, "block_influence": 11}, 30)
-    assert (found.low, found.high) == (11, 21)
-    assert found.summary.startswith(
+    agreement = judge_agreement({"coverage": 19, "paper": 21, "spectrum": 11, "block_influence": 11}, 30)
+    assert (agreement.low, agreement.high) == (11, 21)
+    assert agreement.summary.startswith(
         "Selected depths range from 11 (spectrum, block_influence) to 21 (paper) of 30 layers, more than 7.5 layers "
         "apart. The methods measure different things and disagree"
     )
-    assert found.summary.endswith("only finetuning shows which depth is best.")
+    assert agreement.summary.endswith("only finetuning shows which depth is best.")
 
 
 @pytest.mark.parametrize(("n_layers", "apart", "agree"), [(4, 1, True), (4, 2, False), (12, 3, True), (12, 4, False)])
 def test_judge_agreement_allows_a_quarter_of_the_layers(n_layers: int, apart: int, agree: bool) -> None:
-    words = judge_agreement({"coverage": 1, "paper": 1 + apart}, n_layers).summary
-    assert ("The methods agree" in words) == agree
-    assert ("disagree" in words) != agree
+    summary = judge_agreement({"coverage": 1, "paper": 1 + apart}, n_layers).summary
+    assert ("The methods agree" in summary) == agree
+    assert ("disagree" in summary) != agree
 
 
 def test_judge_agreement_needs_two() -> None:
@@ -194,11 +194,11 @@ def test_judge_agreement_needs_two() -> None:
 
 def test_compare_leaves_what_reads_nothing_out_of_the_agreement(make_run: Runs) -> None:
     run = make_run(scores=[_score(LAST), _score([1.0] * N_LAYERS, "depth_prior")])
-    found = gather_opinions(run, depth=0, budget=Budget(max_cost_fraction=1.0))
-    assert (found.rules["budget"].candidate_depth, found.rules["manual"].candidate_depth) == (0, 0)
-    assert found.scores["depth_prior"].candidate_depth == 4
-    picks = [o.candidate_depth for o in (*list(found.rules.values())[:3], found.scores["block_influence"])]
-    assert (found.agreement.low, found.agreement.high) == (min(picks), max(picks))
+    opinions = gather_opinions(run, depth=0, budget=Budget(max_cost_fraction=1.0))
+    assert (opinions.rules["budget"].candidate_depth, opinions.rules["manual"].candidate_depth) == (0, 0)
+    assert opinions.scores["depth_prior"].candidate_depth == 4
+    depths = [o.candidate_depth for o in (*list(opinions.rules.values())[:3], opinions.scores["block_influence"])]
+    assert (opinions.agreement.low, opinions.agreement.high) == (min(depths), max(depths))
 
 
 def test_compare_asks_the_metric_it_is_given(make_run: Runs) -> None:

@@ -185,9 +185,9 @@ def test_without_a_recommendation_there_is_no_switch_either(make_run: Runs) -> N
 def test_a_plan_that_was_edited_is_refused(plan: FreezePlan, changes: dict[str, Any], problem: str) -> None:
     whole = json.loads(plan.model_dump_json())
     for name, value in changes.items():
-        *place, key = (int(part) if part.isdigit() else part for part in name.split("."))
+        *keys, key = (int(part) if part.isdigit() else part for part in name.split("."))
         entry = whole
-        for part in place:
+        for part in keys:
             entry = entry[part]
         entry[key] = value
     with pytest.raises(PlanError, match="contradicts itself") as error:

@@ -71,11 +71,11 @@ def test_decide_by_budget_needs_no_evidence_and_says_so() -> None:
 
 def test_decide_by_budget_names_the_nearest_depth_when_none_fits() -> None:
     prices = make_prices([1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2], GIB)
-    words = (
+    reason = (
         f"No freeze depth up to 6 fits within {gib(int(1.6 * 2**30))}. Depth 6 comes closest and needs "
         f"{gib(2 * 2**30)} and 40% of full finetuning's compute"
     )
-    with pytest.raises(PlanError, match=re.escape(words)):
+    with pytest.raises(PlanError, match=re.escape(reason)):
         decide_by_budget(make_curve(straight(8)), prices, Budget(1.6))  # depth 7 would fit, but is beyond the cap
     with pytest.raises(PlanError, match=r"fits within 10% of full finetuning's compute\. Depth 6 comes closest"):
         decide_by_budget(make_curve(straight(8)), prices, Budget(max_cost_fraction=0.1))
@@ -108,7 +108,7 @@ def test_decide_by_budget_takes_a_depth_that_fits_and_none_smaller_does(
 
 
 @pytest.mark.parametrize(
-    ("budget", "words"),
+    ("budget", "message"),
     [
         (Budget(max_memory_gib=0), "--max-memory-gib must be above 0, found 0"),
         (Budget(max_memory_gib=-1), "--max-memory-gib must be above 0, found -1"),
@@ -120,9 +120,9 @@ def test_decide_by_budget_takes_a_depth_that_fits_and_none_smaller_does(
         (Budget(gpu="abacus"), "--gpu: GPU abacus is unknown"),
     ],
 )
-def test_budget_says_what_is_wrong_with_it(budget: Budget, words: str) -> None:
+def test_budget_says_what_is_wrong_with_it(budget: Budget, message: str) -> None:
     (problem,) = budget.problems
-    assert problem.startswith(words)
+    assert problem.startswith(message)
 
 
 def test_budget_names_all_that_is_wrong_with_it() -> None:
@@ -132,14 +132,14 @@ def test_budget_names_all_that_is_wrong_with_it() -> None:
 
 def test_compute_scores_equal_a_hand_computed_case() -> None:
     # R ln(1 + M / c) with M = 1: 1 ln 2, 0.5 ln(1 + 2).
-    found = compute_scores(np.array([1.0, 0.5]), np.array([1.0, 0.5]), 1)
-    np.testing.assert_allclose(found, [math.log(2), 0.5 * math.log(3)])
+    scores = compute_scores(np.array([1.0, 0.5]), np.array([1.0, 0.5]), 1)
+    np.testing.assert_allclose(scores, [math.log(2), 0.5 * math.log(3)])
 
 
 def test_compute_scores_of_an_unknown_replicate_argue_for_nothing() -> None:
-    found = compute_scores(np.array([[1.0, 0.5], [math.nan] * 2]), np.array([1.0, 0.5]), 10)
-    assert np.isfinite(found[0]).all()
-    assert (found[1] == -np.inf).all()
+    scores = compute_scores(np.array([[1.0, 0.5], [math.nan] * 2]), np.array([1.0, 0.5]), 10)
+    assert np.isfinite(scores[0]).all()
+    assert (scores[1] == -np.inf).all()
 
 
 def test_decide_by_compute_equals_a_hand_computed_case() -> None:
@@ -198,7 +198,7 @@ def test_decide_by_compute_reaches_the_cap_when_all_gain_is_in_the_last_layer() 
 def test_decide_by_compute_abstains_as_the_other_rules_do() -> None:
     prices = make_prices(falling(12))
     replicates = [last_layer_alone(12)] * 80 + [np.append(1.0, np.zeros(12))] * 20
-    for curve, words in (
+    for curve, fragment in (
         (make_curve(last_layer_alone(12), verdict="no evidence"), NO_EVIDENCE),
         (make_curve(last_layer_alone(12), r_squared=0.5), "does not rise steadily"),
         (make_curve(last_layer_alone(12), replicates=replicates), "The selected depth is unstable"),
@@ -207,7 +207,7 @@ def test_decide_by_compute_abstains_as_the_other_rules_do() -> None:
         decision = decide_by_compute(curve, prices)
         assert decision.recommendation == "abstain"
         assert decision.candidate_depth is not None
-        assert any(words in reason for reason in decision.reasons)
+        assert any(fragment in reason for reason in decision.reasons)
 
 
 def test_decide_by_compute_lets_unknown_replicates_argue_for_less() -> None:

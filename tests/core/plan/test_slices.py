@@ -20,12 +20,12 @@ def run():
 
 
 def test_slices_are_the_runs_labels_each_with_the_rules_own_answer(run):
-    found, left_out = slices(run, "semantic")
+    groups, left_out = slices(run, "semantic")
     counts = run.examples["label"].value_counts()
-    assert [s.name for s in found] == [str(name) for name in counts.index]
-    assert [s.curve.n_examples for s in found] == counts.tolist()
+    assert [s.name for s in groups] == [str(name) for name in counts.index]
+    assert [s.curve.n_examples for s in groups] == counts.tolist()
     assert left_out == 0
-    for s in found:
+    for s in groups:
         assert s.decision == decide_by_coverage(s.curve)
         assert s.contradicts(s.pick[1] + 1)
         assert not s.contradicts(s.pick[1])
@@ -43,8 +43,8 @@ def test_slices_group_by_another_column_that_the_run_kept(run):
     grown = replace(run, examples=run.examples.assign(**{GROUP_PREFIX + "source": pd.Series(sources, dtype="string")}))
     assert groupings(grown) == ["label", "source", "prompt length", "completion length"]
     assert (kept_columns(grown), kept_columns(run)) == (["source"], [])
-    found, left_out = slices(grown, "semantic", "source")
-    assert {s.name: s.curve.n_examples for s in found} == {"mail": half, "chat": run.n_examples - half - 1}
+    groups, left_out = slices(grown, "semantic", "source")
+    assert {s.name: s.curve.n_examples for s in groups} == {"mail": half, "chat": run.n_examples - half - 1}
     assert left_out == 0
     with pytest.raises(PlanError, match=r"cannot be grouped by 'sauce'\. Available groups: label, source, prompt"):
         slices(grown, "semantic", "sauce")
@@ -54,13 +54,13 @@ def test_slices_group_by_another_column_that_the_run_kept(run):
 def test_slices_by_length_are_thirds_named_by_their_range(run, by):
     supervised = run.examples["n_supervised"]
     lengths = supervised if by == "completion length" else run.examples["n_tokens"] - supervised
-    found, _ = slices(run, "semantic", by)
-    ranges = [tuple(map(int, s.name.removesuffix(" tokens").split(" to "))) for s in found]
+    groups, _ = slices(run, "semantic", by)
+    ranges = [tuple(map(int, s.name.removesuffix(" tokens").split(" to "))) for s in groups]
     assert len(ranges) == 3
     assert ranges == sorted(ranges)
-    assert sum(s.curve.n_examples for s in found) == run.n_examples
+    assert sum(s.curve.n_examples for s in groups) == run.n_examples
     assert (ranges[0][0], ranges[-1][-1]) == (lengths.min(), lengths.max())
-    for s in found:
+    for s in groups:
         low, *_, high = (*map(int, s.name.removesuffix(" tokens").split(" to ")),) * 2
         assert s.curve.n_examples == lengths.between(low, high).sum()
 
@@ -72,6 +72,6 @@ def test_slices_of_examples_of_one_length_are_one_group(run):
 
 def test_slices_leave_out_groups_too_small_to_read(run):
     labels = ["large"] * (run.n_examples - MIN_SLICE + 1) + ["small"] * (MIN_SLICE - 1)
-    found, left_out = slices(replace(run, examples=run.examples.assign(label=labels)), "semantic")
-    assert [s.name for s in found] == ["large"]
+    groups, left_out = slices(replace(run, examples=run.examples.assign(label=labels)), "semantic")
+    assert [s.name for s in groups] == ["large"]
     assert left_out == 1

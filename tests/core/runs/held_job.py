@@ -20,10 +20,10 @@ PATIENCE = 300.0  # seconds; far beyond what anything here takes, on a slow and 
 def wait_for(condition):
     """Wait until `condition` holds, and return what it said."""
     until = time.monotonic() + PATIENCE
-    while not (found := condition()):
+    while not (value := condition()):
         assert time.monotonic() < until, "waited in vain"
         time.sleep(0.02)
-    return found
+    return value
 
 
 def wait_for_state(runs, name, *states):
@@ -35,7 +35,7 @@ class HeldCommand:
     """A command that waits in the middle of its work.
 
     Attributes:
-        words: of the command.
+        arguments: of the command line.
     """
 
     def __init__(self, folder):
@@ -43,10 +43,10 @@ class HeldCommand:
         shutil.copytree(example_run(), folder)
         os.mkfifo(self.pipe)
         self.writer = None
-        self.words = ("show", str(folder))
+        self.arguments = ("show", str(folder))
 
     def submit(self, runs):
-        return submit(runs, self.words, f"Show {self.folder.name}")
+        return submit(runs, self.arguments, f"Show {self.folder.name}")
 
     def wait_until_it_works(self):
         """Wait until the command has come to where it stands still."""

@@ -11,14 +11,14 @@ DEAD = GONE.model_copy(update={"turn": 2.0})
 
 def put(runs, name, /, process=None, end=None, *, log="", cancelled=False, **spec):
     """A job's folder as a process would have left it."""
-    place = runs / JOBS / name
+    folder = runs / JOBS / name
     document = JobSpec(**{"command": ("show", name), "title": name, "created": 1.0, **spec})
-    write_atomically(place / SPEC, document.model_dump_json())
-    write_atomically(place / LOG, log)
+    write_atomically(folder / SPEC, document.model_dump_json())
+    write_atomically(folder / LOG, log)
     if process is not None:
-        write_atomically(place / PROCESS, process.model_dump_json())
+        write_atomically(folder / PROCESS, process.model_dump_json())
     if end is not None:
-        write_atomically(place / END, JobEnd(state=end, ended=3.0).model_dump_json())
+        write_atomically(folder / END, JobEnd(state=end, ended=3.0).model_dump_json())
     if cancelled:
-        write_atomically(place / CANCEL, "")
-    return place
+        write_atomically(folder / CANCEL, "")
+    return folder

@@ -26,16 +26,16 @@ def runs(tmp_path):
 def test_every_arm_is_there_with_what_was_predicted_and_measured(runs):
     report = read_calibration(runs)
     assert {pair.finetune for pair in report.pairs} == {f"runs/mine/validations/{NAME}", "validations/example-other"}
-    found = {(p.quantity, p.arm): p for p in report.pairs if p.finetune.startswith("runs/")}
+    pairs = {(p.quantity, p.arm): p for p in report.pairs if p.finetune.startswith("runs/")}
     planned, full = SHIPPED.arms["planned"], SHIPPED.arms["full"]
-    assert found["memory", "planned"].predicted == planned.peak_bytes.predicted
-    assert found["memory", "planned"].measured == planned.peak_bytes.measured
-    assert found["FLOP", "full"].predicted == full.flop.predicted
-    assert found["seconds", "planned"].predicted == planned.relative_flop
-    assert found["seconds", "planned"].measured == planned.train_seconds / full.train_seconds
-    assert ("seconds", "full") not in found
-    assert found["coverage at equal steps", "planned"].predicted == SHIPPED.predicted_gain_coverage
-    assert found["coverage at equal steps", "planned"].measured == planned.improvement_kept.estimate
+    assert pairs["memory", "planned"].predicted == planned.peak_bytes.predicted
+    assert pairs["memory", "planned"].measured == planned.peak_bytes.measured
+    assert pairs["FLOP", "full"].predicted == full.flop.predicted
+    assert pairs["seconds", "planned"].predicted == planned.relative_flop
+    assert pairs["seconds", "planned"].measured == planned.train_seconds / full.train_seconds
+    assert ("seconds", "full") not in pairs
+    assert pairs["coverage at equal steps", "planned"].predicted == SHIPPED.predicted_gain_coverage
+    assert pairs["coverage at equal steps", "planned"].measured == planned.improvement_kept.estimate
     assert coverage_calibration(report).n_finetunes == 2
 
 
@@ -65,9 +65,9 @@ def test_the_bundled_runs_finetunes_are_apart_and_their_depths_next_to_what_they
     finetunes = {pair.finetune for pair in report.pairs}
     assert finetunes == {f"example/validations/{NAME}", *(f"example/sweeps/{sweep}" for sweep in SWEEPS_SHIPPED)}
     for name, sweep in SWEEPS_SHIPPED.items():
-        found = {(p.quantity, p.arm): p for p in report.pairs if p.finetune == f"example/sweeps/{name}"}
+        pairs = {(p.quantity, p.arm): p for p in report.pairs if p.finetune == f"example/sweeps/{name}"}
         for depth in (depth for depth in sweep.depths if depth.freeze_depth):
-            pair = found["coverage at equal steps", f"depth:{depth.freeze_depth}"]
+            pair = pairs["coverage at equal steps", f"depth:{depth.freeze_depth}"]
             assert (pair.predicted, pair.measured) == (depth.gain_coverage, depth.share["steps"])
 
 
@@ -88,6 +88,6 @@ def test_a_validation_of_zero_seconds_has_no_ratio_of_them(runs):
     path = runs / "mine" / VALIDATIONS / NAME / "report.json"
     arms = {name: arm.model_copy(update={"train_seconds": 0.0}) for name, arm in SHIPPED.arms.items()}
     path.write_text(SHIPPED.model_copy(update={"arms": arms}).model_dump_json())
-    found = [(p.quantity, p.finetune) for p in read_calibration(runs).pairs]
-    assert ("seconds", f"runs/mine/validations/{NAME}") not in found
-    assert ("memory", f"runs/mine/validations/{NAME}") in found
+    pairs = [(p.quantity, p.finetune) for p in read_calibration(runs).pairs]
+    assert ("seconds", f"runs/mine/validations/{NAME}") not in pairs
+    assert ("memory", f"runs/mine/validations/{NAME}") in pairs

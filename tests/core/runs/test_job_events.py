@@ -77,8 +77,8 @@ def test_no_time_left_is_made_up(tmp_path, clock, done, total, left, fraction):
     tell(ProgressEvent("Reading", 0, total))
     clock.wait(1)
     tell(ProgressEvent("Reading", done, total, message="so far"))
-    found = read_progress(tmp_path)
-    assert (found.seconds_left, found.fraction) == (left, fraction)
+    progress = read_progress(tmp_path)
+    assert (progress.seconds_left, progress.fraction) == (left, fraction)
 
 
 def test_steps_are_written_twice_a_second_and_what_matters_always(tmp_path, clock):
@@ -130,8 +130,8 @@ def test_only_the_end_of_a_long_job_is_read(tmp_path, clock, monkeypatch):
 
     class Counted(io.BufferedReader):
         def read(self, *most):
-            sizes.append(len(found := super().read(*most)))
-            return found
+            sizes.append(len(content := super().read(*most)))
+            return content
 
     monkeypatch.setattr(Path, "open", lambda path, mode: Counted(io.FileIO(path)))
     assert read_progress(tmp_path).stages == ("Loading", "Reading")

@@ -48,23 +48,23 @@ def test_state_follows_from_what_the_folder_holds(runs, left, state):
 
 
 def test_a_job_that_ends_between_two_looks_is_not_dead(runs, monkeypatch):
-    place = put(runs, "one", DEAD)
+    folder = put(runs, "one", DEAD)
 
     def gone(folder):
         put(runs, "one", DEAD, "done")
         return False
 
     monkeypatch.setattr(folders, "is_alive", gone)
-    assert folders.job_state(place) == "done"
+    assert folders.job_state(folder) == "done"
 
 
 def test_job_of_another_machine_lives_while_its_lock_is_held(runs):
-    place = put(runs, "one", DEAD.model_copy(update={"host": "elsewhere"}))
-    with folders.FileLock(place / LOCK):
+    folder = put(runs, "one", DEAD.model_copy(update={"host": "elsewhere"}))
+    with folders.FileLock(folder / LOCK):
         assert states(runs) == {"one": "running"}
         with pytest.raises(RunError, match="runs on elsewhere and can be canceled only there"):
             cancel(runs, "one")
-        assert not (place / CANCEL).exists()  # else it would call itself cancelled in the end
+        assert not (folder / CANCEL).exists()  # else it would call itself cancelled in the end
     assert states(runs) == {"one": "dead"}
 
 
@@ -106,27 +106,27 @@ def test_job_of_a_newer_semfreeze_is_left_alone(runs):
 def test_paths_of_a_job_follow_its_folder_of_runs(runs, tmp_path):
     (tmp_path / "link").symlink_to(runs, target_is_directory=True)
     before, away = (str(tmp_path / "link"), str(runs)), tmp_path / "away"
-    words = (
+    command = (
         "validate",
         f"{runs}/mine",
         f"--train={tmp_path}/link/.uploads/t.jsonl#1",
         f"--eval={runs}2/e.jsonl",
         "--q",
     )
-    place = put(runs, "one", command=words, out=f"{runs}/mine/validations/t", runs=before)
-    old = put(runs, "two", command=words, out=f"{runs}/mine")  # as 0.1.0 wrote it
-    spec = folders.read_spec(place)
-    assert (spec.command, spec.out) == (words, f"{runs}/mine/validations/t")
+    folder = put(runs, "one", command=command, out=f"{runs}/mine/validations/t", runs=before)
+    old = put(runs, "two", command=command, out=f"{runs}/mine")  # as 0.1.0 wrote it
+    spec = folders.read_spec(folder)
+    assert (spec.command, spec.out) == (command, f"{runs}/mine/validations/t")
     assert folders.read_spec(tmp_path / "link" / JOBS / "one") == spec  # the same folder by another name
-    assert folders.read_spec(old).command == words
+    assert folders.read_spec(old).command == command
     shutil.copytree(runs, away)
-    assert folders.read_spec(place) == spec
+    assert folders.read_spec(folder) == spec
     copied = folders.read_spec(away / JOBS / "one")
     assert copied.command == (
         "validate", f"{away}/mine", f"--train={away}/.uploads/t.jsonl#1", f"--eval={runs}2/e.jsonl", "--q",
     )  # fmt: skip
     assert (copied.out, copied.title, copied.created) == (f"{away}/mine/validations/t", "one", 1.0)
-    assert folders.read_spec(away / JOBS / "two").command == words
+    assert folders.read_spec(away / JOBS / "two").command == command
 
 
 def test_files_beside_the_runs_that_were_moved_with_them_are_found_by_a_job(tmp_path):
@@ -134,8 +134,8 @@ def test_files_beside_the_runs_that_were_moved_with_them_are_found_by_a_job(tmp_
     runs = before / "runs"
     (before / "model").mkdir(parents=True)
     (before / "task.jsonl").write_text("")
-    words = ("analyze", f"--model={before}/model", f"--data={before}/task.jsonl", f"--eval={before}/gone.jsonl")
-    put(runs, "one", command=words, out=f"{runs}/mine", runs=(str(runs),))
+    command = ("analyze", f"--model={before}/model", f"--data={before}/task.jsonl", f"--eval={before}/gone.jsonl")
+    put(runs, "one", command=command, out=f"{runs}/mine", runs=(str(runs),))
     before.rename(project)
     spec = folders.read_spec(project / "runs" / JOBS / "one")
     assert spec.command == (
@@ -154,8 +154,8 @@ def test_no_name_leads_out_of_the_folder(runs, name):
 
 
 def test_damaged_process_file_reads_as_none(runs):
-    place = put(runs, "one")
-    (place / PROCESS).write_text('{"pid": 1,')
+    folder = put(runs, "one")
+    (folder / PROCESS).write_text('{"pid": 1,')
     assert states(runs) == {"one": "queued"}
 
 
@@ -165,11 +165,11 @@ def test_places_count_who_comes_before(runs):
     put(runs, "3", this_process())
     put(runs, "4", DEAD)
     put(runs, "5", this_process())
-    assert [(job.name, job.place) for job in list_jobs(runs)] == [("1", 0), ("2", 0), ("3", 1), ("4", 0), ("5", 2)]
+    assert [(job.name, job.jobs_ahead) for job in list_jobs(runs)] == [("1", 0), ("2", 0), ("3", 1), ("4", 0), ("5", 2)]
 
 
 @pytest.mark.parametrize(
-    ("state", "log", "words"),
+    ("state", "log", "message"),
     [
         ("failed", "Loading\nsemfreeze: x: no such file.\n", "x: no such file."),
         ("failed", "semfreeze: It is being computed again.\nTraceback (most recent call last):\nE: x\n", "E: x"),
@@ -187,14 +187,14 @@ def test_places_count_who_comes_before(runs):
         ),
     ],
 )
-def test_failure_is_told_in_the_jobs_own_words(runs, state, log, words):
+def test_failure_is_told_in_the_jobs_own_words(runs, state, log, message):
     put(runs, "one", DEAD, "failed" if state == "failed" else None, log=log)
-    assert failure(runs, find_job(runs, "one")) == words
+    assert failure(runs, find_job(runs, "one")) == message
 
 
 def test_log_gives_its_last_lines_of_any_bytes(runs):
-    place = put(runs, "one")
-    (place / LOG).write_bytes(b"old\n" * 100_000 + b"caf\xc3\xa9 \xff\nlast")
-    assert read_log(place, 2) == "café \ufffd\nlast"
-    (place / LOG).unlink()
-    assert read_log(place, 2) == ""
+    folder = put(runs, "one")
+    (folder / LOG).write_bytes(b"old\n" * 100_000 + b"caf\xc3\xa9 \xff\nlast")
+    assert read_log(folder, 2) == "café \ufffd\nlast"
+    (folder / LOG).unlink()
+    assert read_log(folder, 2) == ""

@@ -26,13 +26,13 @@ def states(runs):
 
 def test_hold_job_says_that_it_is_there_and_how_it_ended(runs):
     for name, code, state in (("1", 0, "done"), ("2", 2, "failed")):
-        place = put(runs, name)
+        folder = put(runs, name)
 
         def work(name=name, code=code):
             assert states(runs)[name] == "running"
             return code
 
-        hold_job(place, work)
+        hold_job(folder, work)
         assert states(runs)[name] == state
         assert find_job(runs, name).started <= find_job(runs, name).ended <= time.time()
 
@@ -42,28 +42,28 @@ def never():
 
 
 def test_hold_job_works_once(runs):
-    place = put(runs, "one")
-    hold_job(place, lambda: hold_job(place, never) or 0)  # while one holds it, a second one does nothing
-    hold_job(place, never)  # nor after it ended
+    folder = put(runs, "one")
+    hold_job(folder, lambda: hold_job(folder, never) or 0)  # while one holds it, a second one does nothing
+    hold_job(folder, never)  # nor after it ended
     assert states(runs) == {"one": "done"}
 
 
 def test_hold_job_does_not_begin_what_was_cancelled_before_it_came_up(runs):
-    place = put(runs, "one", cancelled=True)
-    hold_job(place, never)
+    folder = put(runs, "one", cancelled=True)
+    hold_job(folder, never)
     assert states(runs) == {"one": "cancelled"}
     assert find_job(runs, "one").started is None
 
 
 @pytest.mark.parametrize(("code", "state"), [(0, "done"), (2, "cancelled")])
 def test_a_cancel_that_came_too_late_takes_nothing_away(runs, code, state):
-    place = put(runs, "one")
+    folder = put(runs, "one")
 
     def work():
-        write_atomically(place / CANCEL, "")
+        write_atomically(folder / CANCEL, "")
         return code
 
-    hold_job(place, work)
+    hold_job(folder, work)
     assert states(runs) == {"one": state}
 
 
@@ -72,18 +72,18 @@ def interrupt(*args):
 
 
 def test_hold_job_interrupted_at_work_has_failed(runs):
-    place = put(runs, "one")
-    hold_job(place, interrupt)
+    folder = put(runs, "one")
+    hold_job(folder, interrupt)
     assert states(runs) == {"one": "failed"}
 
 
 def test_hold_job_interrupted_while_it_waits_stays_queued(runs, monkeypatch):
     put(runs, "1", this_process(2.0))
-    place = put(runs, "2")
+    folder = put(runs, "2")
     monkeypatch.setattr(job_process.time, "sleep", interrupt)
-    hold_job(place, never)
-    assert not (place / END).exists()
-    write_atomically(place / PROCESS, GONE.model_dump_json())  # as it reads once its process has ended
+    hold_job(folder, never)
+    assert not (folder / END).exists()
+    write_atomically(folder / PROCESS, GONE.model_dump_json())  # as it reads once its process has ended
     assert states(runs) == {"1": "running", "2": "queued"}
 
 
@@ -105,18 +105,18 @@ def test_turn_comes_when_few_enough_run_or_come_before(runs, monkeypatch, others
     monkeypatch.setenv(AT_ONCE_VARIABLE, str(at_once))
     for name, process in others.items():
         put(runs, name, process)
-    place = put(runs, "5", this_process())
-    assert job_process._take_turn(place) == turn
+    folder = put(runs, "5", this_process())
+    assert job_process._take_turn(folder) == turn
     assert states(runs)["5"] == ("running" if turn else "queued")
 
 
 @pytest.mark.parametrize(
-    ("told", "number"), [(None, 1), ("", 1), ("3", 3), ("0", 1), ("-2", 1), ("two", 1), ("²", 1), ("٣", 3)]
+    ("setting", "number"), [(None, 1), ("", 1), ("3", 3), ("0", 1), ("-2", 1), ("two", 1), ("²", 1), ("٣", 3)]
 )
-def test_jobs_at_once(monkeypatch, told, number):
+def test_jobs_at_once(monkeypatch, setting, number):
     monkeypatch.delenv(AT_ONCE_VARIABLE, raising=False)
-    if told is not None:
-        monkeypatch.setenv(AT_ONCE_VARIABLE, told)
+    if setting is not None:
+        monkeypatch.setenv(AT_ONCE_VARIABLE, setting)
     assert jobs_at_once() == number
 
 
@@ -143,10 +143,10 @@ def test_end_group_ends_deaf_children_orphans_and_sessions_of_their_own(leader):
     )
     try:
         assert process.stdout.readline() == b"up\n"
-        found = psutil.Process(process.pid)
+        process_info = psutil.Process(process.pid)
 
         def four():
-            family = {found, *found.children(recursive=True), *in_group(process.pid)}
+            family = {process_info, *process_info.children(recursive=True), *in_group(process.pid)}
             return family if sum(map(folders._lives, family)) == 4 else None
 
         family = wait_for(four)
@@ -181,7 +181,7 @@ def test_end_group_leaves_another_process_of_the_number_alone():
 
 
 def test_cancel_of_another_users_job_says_so_and_leaves_no_mark(runs, monkeypatch):
-    place = put(runs, "one", this_process(2.0))
+    folder = put(runs, "one", this_process(2.0))
 
     def refuse(*args):
         raise PermissionError
@@ -189,4 +189,4 @@ def test_cancel_of_another_users_job_says_so_and_leaves_no_mark(runs, monkeypatc
     monkeypatch.setattr(os, "killpg", refuse)
     with pytest.raises(RunError, match="belongs to another user"):
         cancel(runs, "one")
-    assert not (place / CANCEL).exists()
+    assert not (folder / CANCEL).exists()

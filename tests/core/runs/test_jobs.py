@@ -27,9 +27,9 @@ def test_jobs_run_one_at_a_time_in_order_and_say_how_they_ended(runs, held):
     first, second = held(), held()
     one = first.submit(runs)
     two = second.submit(runs)
-    assert (one.name < two.name, one.spec.command) == (True, first.words)
+    assert (one.name < two.name, one.spec.command) == (True, first.arguments)
     first.wait_until_it_works()
-    assert [(job.state, job.place) for job in list_jobs(runs)] == [("running", 0), ("queued", 1)]
+    assert [(job.state, job.jobs_ahead) for job in list_jobs(runs)] == [("running", 0), ("queued", 1)]
     assert first.submit(runs).name == one.name  # the same is shared,
     assert second.submit(runs).name == two.name  # waiting or not
     leader = psutil.Process(pid_of(runs, one))
@@ -81,7 +81,7 @@ def test_killed_jobs_are_dead_or_wait_anew_and_the_queue_goes_on(runs, held):
 
 def test_submit_starts_the_process_of_the_same_job_when_it_has_none(runs, held):
     command = held()
-    put(runs, "1", GONE, command=command.words)
+    put(runs, "1", GONE, command=command.arguments)
     assert command.submit(runs).name == "1"
     wait_for_state(runs, "1", "running")
     assert len(list_jobs(runs)) == 1
@@ -103,7 +103,7 @@ def test_two_people_at_the_same_moment_share_a_job_that_outlives_both(runs, held
     monkeypatch.chdir(runs.parent)
     people = [  # a relative folder, as a server may have been given one
         subprocess.Popen(
-            [sys.executable, "-c", SUBMIT, runs.name, *command.words],
+            [sys.executable, "-c", SUBMIT, runs.name, *command.arguments],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -147,16 +147,16 @@ def test_cancel_of_a_queued_job_never_begins_it(runs, held):
 
 @pytest.mark.quick_cases(0)  # the first test above has one that fails
 @pytest.mark.parametrize(
-    ("command", "words"),
+    ("command", "message"),
     [
         (("show", "absent"), "absent: no run with this name or path."),
         (("no-such-command",), "No such command"),
     ],
 )
-def test_failed_job_gives_the_sentence(runs, command, words):
+def test_failed_job_gives_the_sentence(runs, command, message):
     job = submit(runs, command, "It fails")
     assert wait_for_state(runs, job.name, "done", "failed").state == "failed"
-    assert words in failure(runs, find_job(runs, job.name))
+    assert message in failure(runs, find_job(runs, job.name))
 
 
 def test_a_process_that_does_not_come_up_leaves_nothing(runs, monkeypatch):

@@ -22,7 +22,7 @@ def test_read_plan_gives_back_what_was_written(plan, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("content", "words"),
+    ("content", "message"),
     [
         (b"", "is not a semfreeze plan: its JSON"),
         (b"{}", "is not a semfreeze plan: model"),
@@ -31,9 +31,9 @@ def test_read_plan_gives_back_what_was_written(plan, tmp_path):
         (b'{"schema_version": 4}', "has schema version 4, but this semfreeze reads up to 3"),
     ],
 )
-def test_read_plan_refuses_what_is_no_plan(tmp_path, content, words):
+def test_read_plan_refuses_what_is_no_plan(tmp_path, content, message):
     (tmp_path / "plan.json").write_bytes(content)
-    with pytest.raises(PlanError, match=words):
+    with pytest.raises(PlanError, match=message):
         read_plan(tmp_path / "plan.json")
 
 

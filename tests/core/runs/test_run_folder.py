@@ -107,8 +107,8 @@ def test_a_run_is_whole_wherever_adding_a_score_is_killed(run, tmp_path):
 
     files = write_run(run, tmp_path / "whole").files
     added = [
-        "spectrum" in read_run(place / "one").scores
-        for place, _ in kill_everywhere(prepare, lambda place: add_score(place / "one", run.scores["spectrum"], files))
+        "spectrum" in read_run(runs / "one").scores
+        for runs, _ in kill_everywhere(prepare, lambda runs: add_score(runs / "one", run.scores["spectrum"], files))
     ]
     assert added == sorted(added), "from some operation on it is there"
     assert {*added} == {False, True}
@@ -124,17 +124,17 @@ def test_no_score_is_added_to_another_run_that_took_the_folder(run, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("values", "words"),
+    ("values", "message"),
     [
         ([1.0] * 8, r"score spectrum is \(8,\), expected \(4,\)"),
         ([1.0, None, 1.0, 1.0], "spectrum is not finite"),
         ([-1.0] * 4, "without negative entries"),
     ],
 )
-def test_read_run_refuses_a_slow_score_that_is_none(folder, values, words):
+def test_read_run_refuses_a_slow_score_that_is_none(folder, values, message):
     entries = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["scores"]
     edit_manifest(folder, scores=[e | {"values": values} if e["name"] == "spectrum" else e for e in entries])
-    with pytest.raises(RunError, match=f"is damaged .*{words}"):
+    with pytest.raises(RunError, match=f"is damaged .*{message}"):
         read_run(folder)
 
 
@@ -188,8 +188,8 @@ def test_read_manifest_refuses_a_run_without_scores(folder):
 )
 def test_read_run_refuses_damaged_scores(folder, changes):
     arrays = load((folder / "arrays.safetensors").read_bytes()) | changes
-    kept = {name: array for name, array in arrays.items() if array is not None}
-    replace_file(folder, "arrays.safetensors", save(kept))
+    present = {name: array for name, array in arrays.items() if array is not None}
+    replace_file(folder, "arrays.safetensors", save(present))
     with pytest.raises(RunError, match="is damaged"):
         read_run(folder)
 
@@ -291,7 +291,7 @@ def test_read_manifest_refuses_an_impossible_schema(folder, version):
 
 
 @pytest.mark.parametrize(
-    ("content", "words"),
+    ("content", "message"),
     [
         (b"[]", "does not describe a semfreeze run"),
         (b"null", "does not describe a semfreeze run"),
@@ -301,9 +301,9 @@ def test_read_manifest_refuses_an_impossible_schema(folder, version):
     ],
     ids=["list", "null", "a web app's", "binary", "nested"],
 )
-def test_read_manifest_refuses_another_manifest(folder, content, words):
+def test_read_manifest_refuses_another_manifest(folder, content, message):
     (folder / MANIFEST).write_bytes(content)
-    with pytest.raises(RunError, match=words):
+    with pytest.raises(RunError, match=message):
         read_manifest(folder)
 
 
@@ -373,7 +373,7 @@ def edited_arrays(folder, name, **changes):
 
 
 @pytest.mark.parametrize(
-    ("name", "changes", "words"),
+    ("name", "changes", "message"),
     [
         (
             "arrays.safetensors",
@@ -400,15 +400,15 @@ def edited_arrays(folder, name, **changes):
         ("display.safetensors", {"coordinates": np.ones(3, np.float16)}, "is damaged"),
     ],
 )
-def test_read_run_refuses_files_that_do_not_fit_each_other(folder, run, name, changes, words):
+def test_read_run_refuses_files_that_do_not_fit_each_other(folder, run, name, changes, message):
     assert (run.n_examples, run.shape.n_layers, run.display.coordinates.shape[1]) == (48, 4, 100)
     edited_arrays(folder, name, **changes)
-    with pytest.raises(RunError, match=words):
+    with pytest.raises(RunError, match=message):
         read_run(folder)
 
 
 @pytest.mark.parametrize(
-    ("edit", "words"),
+    ("edit", "message"),
     [
         (lambda table: table.iloc[:0], "0 rows in examples.parquet, 48 examples"),
         (lambda table: table.iloc[:-1], "47 rows in examples.parquet, 48 examples"),
@@ -416,16 +416,16 @@ def test_read_run_refuses_files_that_do_not_fit_each_other(folder, run, name, ch
         (lambda table: table.assign(n_tokens="many"), "column n_tokens does not hold integers"),
     ],
 )
-def test_read_run_refuses_a_table_of_other_examples(folder, run, edit, words):
+def test_read_run_refuses_a_table_of_other_examples(folder, run, edit, message):
     buffer = io.BytesIO()
     edit(run.examples).to_parquet(buffer, index=False)
     replace_file(folder, "examples.parquet", buffer.getvalue())
-    with pytest.raises(RunError, match=words):
+    with pytest.raises(RunError, match=message):
         read_run(folder)
 
 
 @pytest.mark.parametrize(
-    ("changes", "words"),
+    ("changes", "message"),
     [
         ({"token_text": {}}, "lacks tokens"),
         ({"seed": "0"}, "does not hold integers"),
@@ -433,10 +433,10 @@ def test_read_run_refuses_a_table_of_other_examples(folder, run, edit, words):
         ({"metrics": 3}, "is damaged"),
     ],
 )
-def test_read_run_refuses_a_display_that_does_not_fit(folder, changes, words):
+def test_read_run_refuses_a_display_that_does_not_fit(folder, changes, message):
     document = json.loads((folder / "display.json").read_text(encoding="utf-8"))
     replace_file(folder, "display.json", json.dumps(document | changes).encode())
-    with pytest.raises(RunError, match=words):
+    with pytest.raises(RunError, match=message):
         read_run(folder)
 
 

@@ -191,8 +191,8 @@ def test_list_runs_lists_what_cannot_be_read_with_the_problem(one, home):
     entries = {e.name: e for e in list_runs()}
     assert list(entries) == ["cut", "empty", "folded", "newer", "noted", "one"]
     assert [name for name, e in entries.items() if e.manifest] == ["one"]
-    words = {"cut": "damaged", "newer": "newer semfreeze", "empty": "no manifest", "folded": "cannot be read"}
-    for name, expected in words.items():
+    messages = {"cut": "damaged", "newer": "newer semfreeze", "empty": "no manifest", "folded": "cannot be read"}
+    for name, expected in messages.items():
         assert expected in entries[name].problem
     assert entries["noted"].note == "not \ufffd UTF-8"
 
@@ -327,12 +327,12 @@ def test_write_run_keeps_the_note_of_the_run_it_replaces(run, one):
 
 @pytest.mark.parametrize("named", ["command", "out"])
 def test_a_run_that_a_job_works_in_is_neither_deleted_nor_renamed(one, named):
-    words = {"command": ("umap", str(one))} if named == "command" else {"out": str(one / "validations" / "x")}
-    put(one.parent, "7", **words)  # queued
+    spec = {"command": ("umap", str(one))} if named == "command" else {"out": str(one / "validations" / "x")}
+    put(one.parent, "7", **spec)  # queued
     for act in (lambda: remove_run("one"), lambda: rename_run("one", "two")):
         with pytest.raises(RunError, match=r"one is in use: 7 is queued\. .*`semfreeze jobs cancel 7`"):
             act()
-    put(one.parent, "7", GONE, "done", **words)
+    put(one.parent, "7", GONE, "done", **spec)
     put(one.parent, "8", out=str(one.parent / "one-more"))
     rename_run("one", "two")
     assert remove_run("two") > 0

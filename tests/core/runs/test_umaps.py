@@ -39,10 +39,10 @@ def file(manifest):
 def test_read_umap_gives_back_what_was_written(projection, file):
     assert read_umap(file) is None
     write_umap(projection, file)
-    found = read_umap(file)
+    stored = read_umap(file)
     for name, value in vars(projection).items():
-        np.testing.assert_array_equal(getattr(found, name), value, err_msg=name)
-    assert found.positions.dtype == np.int64
+        np.testing.assert_array_equal(getattr(stored, name), value, err_msg=name)
+    assert stored.positions.dtype == np.int64
 
 
 def test_umap_file_is_apart_for_every_seed_number_of_neighbors_and_reading(manifest, file):

@@ -38,8 +38,8 @@ def _assert_same(one: dict[str, TransitionTrace], other: dict[str, TransitionTra
     assert set(one) == set(other)
     for metric in one:
         for name in MATRICES:
-            expected, found = getattr(one[metric], name)[order], getattr(other[metric], name)
-            np.testing.assert_allclose(found, expected, atol=1e-5, err_msg=f"{metric}.{name}")
+            expected, actual = getattr(one[metric], name)[order], getattr(other[metric], name)
+            np.testing.assert_allclose(actual, expected, atol=1e-5, err_msg=f"{metric}.{name}")
 
 
 def test_read_traces_equal_the_definition_computed_apart(decoder: Decoder) -> None:
@@ -251,11 +251,17 @@ def test_read_traces_are_the_same_when_memory_runs_out(tiny_decoder: Callable[..
     decoder, examples = tiny_decoder(), random_examples(20, seed=5)
     labels, positions = _labels(decoder, examples, lens_loss=True), choose_positions(examples, 64, 0)
     scarce = dataclasses.replace(decoder, base=_ScarceMemory(decoder.base, 3))
-    events, kept, other = list[ProgressEvent](), KeptStates({4: np.array([0])}), KeptStates({4: np.array([0])})
-    found, tally = read_traces(scarce, examples, positions, labels, max_tokens=9999, kept=kept, progress=events.append)
-    _assert_same(_read(decoder, examples, labels, kept=other), found)
+    events, display_states, other = (
+        list[ProgressEvent](),
+        KeptStates({4: np.array([0])}),
+        KeptStates({4: np.array([0])}),
+    )
+    traces, tally = read_traces(
+        scarce, examples, positions, labels, max_tokens=9999, kept_states=display_states, progress=events.append
+    )
+    _assert_same(_read(decoder, examples, labels, kept_states=other), traces)
     assert tally.halvings == sum(bool(e.message) for e in events) == 7
-    np.testing.assert_allclose(kept.states[4, 0], other.states[4, 0], rtol=1e-3, atol=1e-3)
+    np.testing.assert_allclose(display_states.states[4, 0], other.states[4, 0], rtol=1e-3, atol=1e-3)
 
 
 def test_read_traces_refuse_when_one_example_does_not_fit(tiny_decoder: Callable[..., Decoder]) -> None:
@@ -299,11 +305,13 @@ def test_read_traces_refuse_a_state_of_zeros(tiny_decoder: Callable[..., Decoder
 @pytest.mark.parametrize("max_tokens", [16, 10_000])
 def test_read_traces_fill_the_kept_states(decoder: Decoder, max_tokens: int) -> None:
     examples = random_examples(10, seed=6, completion=(3, 5))
-    kept = KeptStates({7: np.array([0, 2]), 1: np.array([1])})
+    display_states = KeptStates({7: np.array([0, 2]), 1: np.array([1])})
     positions = choose_positions(examples, 64, 0)
-    read_traces(decoder, examples, positions, _labels(decoder, examples), kept=kept, max_tokens=max_tokens)
-    assert set(kept.states) == {(7, 0), (7, 2), (1, 1)}
-    for (example, p), states in kept.states.items():
+    read_traces(
+        decoder, examples, positions, _labels(decoder, examples), kept_states=display_states, max_tokens=max_tokens
+    )
+    assert set(display_states.states) == {(7, 0), (7, 2), (1, 1)}
+    for (example, p), states in display_states.states.items():
         expected = own_spaces(decoder, examples[example])[:, positions[example][p] - 1]
         assert states.dtype == np.float16
         np.testing.assert_allclose(states, expected.numpy(), rtol=2e-3, atol=2e-3)

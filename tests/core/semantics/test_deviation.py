@@ -172,8 +172,8 @@ def test_label_null_agrees_with_random_permutations(metric: str) -> None:
     drawn = torch.stack([permuted(torch.randperm(n, generator=generator)) for _ in range(draws)])
     standard_error = drawn.std(0) / draws**0.5
     assert float(((drawn.mean(0) - null) / standard_error).abs().max()) < 4.5
-    own = permuted(torch.arange(n))
-    assert float(((own - null) / standard_error).abs().max()) > 20  # the true labels are not their own null
+    deviations = permuted(torch.arange(n))
+    assert float(((deviations - null) / standard_error).abs().max()) > 20  # the true labels are not their own null
 
 
 @pytest.mark.parametrize("metric", ["semantic", "logit_z", "lens_loss"])

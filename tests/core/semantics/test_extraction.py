@@ -61,16 +61,16 @@ def _collect(
         return read
 
     tally = tally or ExtractionTally()
-    found = {}
+    by_example = {}
     stream = stream_batches(
         decoder, examples, positions, start, tally, stage="Reading", max_tokens=max_tokens, progress=progress
     )
     for batch in stream:
         states = torch.stack(current)
         for b, example in enumerate(batch.examples):
-            assert example not in found
-            found[example] = states[:, torch.from_numpy(batch.rows) == b]
-    return found
+            assert example not in by_example
+            by_example[example] = states[:, torch.from_numpy(batch.rows) == b]
+    return by_example
 
 
 @torch.no_grad()
@@ -85,8 +85,8 @@ def test_read_batch_hands_over_the_states_the_library_itself_reports(decoder: De
     reported = decoder.model(input_ids=ids, output_hidden_states=True, use_cache=False).hidden_states
     at = torch.from_numpy(batch.rows), torch.from_numpy(batch.columns)
     assert len(spaces) == len(reported) == len(decoder.layers) + 1
-    for raw, own in zip(spaces[:-1], reported[:-1], strict=True):
-        torch.testing.assert_close(raw, own[at], rtol=1e-5, atol=1e-6)
+    for raw, state in zip(spaces[:-1], reported[:-1], strict=True):
+        torch.testing.assert_close(raw, state[at], rtol=1e-5, atol=1e-6)
     # The library normalizes its last state; ours is raw until the final norm has seen it.
     torch.testing.assert_close(decoder.final_norm(spaces[-1]), reported[-1][at], rtol=1e-5, atol=1e-6)
     assert not torch.allclose(spaces[-1], reported[-1][at], atol=1e-3)
@@ -119,9 +119,9 @@ def test_stream_batches_reads_every_example_once_and_counts_its_tokens(tiny_deco
     examples = random_examples(20, seed=0)
     positions = choose_positions(examples, 64, seed=0)
     tally, events = ExtractionTally(), list[ProgressEvent]()
-    found = _collect(tiny_decoder(), examples, positions, max_tokens=32, tally=tally, progress=events.append)
-    assert sorted(found) == list(range(20))
-    assert all(found[i].shape == (5, len(p), 32) for i, p in enumerate(positions))
+    states = _collect(tiny_decoder(), examples, positions, max_tokens=32, tally=tally, progress=events.append)
+    assert sorted(states) == list(range(20))
+    assert all(states[i].shape == (5, len(p), 32) for i, p in enumerate(positions))
     assert tally.tokens == sum(len(e.input_ids) for e in examples)
     assert tally.seconds > 0
     assert tally.halvings == 0
@@ -150,16 +150,16 @@ def test_stream_batches_halves_when_memory_runs_out_and_ends_with_the_same_state
     plenty = _collect(decoder, examples, positions)
     scarce = _scarce(decoder, 3, error)
     tally, events = ExtractionTally(), list[ProgressEvent]()
-    found = _collect(scarce, examples, positions, tally=tally, progress=events.append)
+    states = _collect(scarce, examples, positions, tally=tally, progress=events.append)
     assert scarce.base.sizes == [11, 5, 2, 3, 6, 3, 3]
     assert tally.halvings == 3
     assert tally.tokens == sum(len(e.input_ids) for e in examples)
-    told = [e.message for e in events if e.message]
-    assert told == [f"Out of memory: a batch of {n} examples was halved." for n in (11, 5, 6)]
+    messages = [e.message for e in events if e.message]
+    assert messages == [f"Out of memory: a batch of {n} examples was halved." for n in (11, 5, 6)]
     assert events[-1].done == events[-1].total
-    assert sorted(found) == list(range(11))
+    assert sorted(states) == list(range(11))
     for i in plenty:
-        torch.testing.assert_close(found[i], plenty[i], rtol=1e-5, atol=1e-6)
+        torch.testing.assert_close(states[i], plenty[i], rtol=1e-5, atol=1e-6)
 
 
 def test_stream_batches_refuses_one_example_that_does_not_fit(tiny_decoder: Callable[..., Decoder]) -> None:

@@ -36,14 +36,14 @@ def _by_hand(decoder: Decoder, examples: list[TokenizedExample]) -> list[float]:
         losses.append(nn.functional.cross_entropy(logits[at - 1], ids[at]))
     decoder.model.zero_grad()
     torch.stack(losses).mean().backward()
-    found = [
+    norms = [
         (sum(p.grad.square().sum() for p in layer.parameters()) / sum(p.square().sum() for p in layer.parameters()))
         .sqrt()
         .item()
         for layer in decoder.layers
     ]
     decoder.model.zero_grad()
-    return found
+    return norms
 
 
 @pytest.mark.quick_cases(3)
@@ -68,8 +68,8 @@ def test_gradient_score_does_not_depend_on_how_many_logits_live_at_once(
 def test_gradient_score_weighs_every_example_alike(tiny_decoder: Callable[..., Decoder]) -> None:
     decoder = tiny_decoder()
     short, long = make_example([5, 6], [7], row=0), make_example([8, 9], [10, 11, 12, 13], row=1)
-    found = gradient_score(decoder, [short, long], choose_positions([short, long], 64, 0))
-    np.testing.assert_allclose(found.values, _by_hand(decoder, [short, long]), rtol=1e-4)
+    score = gradient_score(decoder, [short, long], choose_positions([short, long], 64, 0))
+    np.testing.assert_allclose(score.values, _by_hand(decoder, [short, long]), rtol=1e-4)
 
 
 def test_gradient_score_reads_only_the_positions_it_is_given(tiny_decoder: Callable[..., Decoder]) -> None:

@@ -24,8 +24,8 @@ def _states(*spaces: list[list[float]]) -> torch.Tensor:
 
 def test_block_influence_equals_a_hand_computed_case() -> None:
     # One position goes from (1, 0) to (1, 1), turned by 45 degrees, to (-2, 2), by 90 degrees, to (3, -3), by 180.
-    found = block_influence(_states([[1, 0]], [[1, 1]], [[-2, 2]], [[3, -3]]))
-    torch.testing.assert_close(found[:, 0], torch.tensor([1 - math.sqrt(0.5), 1, 2]))
+    score = block_influence(_states([[1, 0]], [[1, 1]], [[-2, 2]], [[3, -3]]))
+    torch.testing.assert_close(score[:, 0], torch.tensor([1 - math.sqrt(0.5), 1, 2]))
 
 
 def test_block_influence_of_a_layer_that_hands_its_input_on_is_0() -> None:
@@ -36,10 +36,10 @@ def test_block_influence_of_a_layer_that_hands_its_input_on_is_0() -> None:
 
 def test_block_influence_is_within_0_and_2_and_does_not_depend_on_lengths() -> None:
     states = torch.randn(6, 50, 8, generator=torch.Generator().manual_seed(0))
-    found = block_influence(states)
-    assert found.shape == (5, 50)
-    assert ((found >= 0) & (found <= 2)).all()
-    torch.testing.assert_close(block_influence(states * torch.rand(6, 50, 1).add(0.1)), found)
+    score = block_influence(states)
+    assert score.shape == (5, 50)
+    assert ((score >= 0) & (score <= 2)).all()
+    torch.testing.assert_close(block_influence(states * torch.rand(6, 50, 1).add(0.1)), score)
 
 
 def _read(decoder: Decoder, examples: list[TokenizedExample], keep: set[int] = frozenset(), **how: Any) -> ScoreStates:
@@ -78,10 +78,10 @@ def test_read_traces_carry_the_last_state_over_between_reductions(
     whole = _read(decoder, examples, {2, 5})
     monkeypatch.setattr(analysis, "_WAITING_NUMBERS", waiting)
     for max_tokens in (16, 10_000):
-        found = _read(decoder, examples, {2, 5}, max_tokens=max_tokens)
-        np.testing.assert_allclose(found.influence, whole.influence, atol=1e-5)
+        score_states = _read(decoder, examples, {2, 5}, max_tokens=max_tokens)
+        np.testing.assert_allclose(score_states.influence, whole.influence, atol=1e-5)
         for example in (2, 5):
-            np.testing.assert_allclose(found.first[example], whole.first[example], atol=1e-5)
+            np.testing.assert_allclose(score_states.first[example], whole.first[example], atol=1e-5)
 
 
 @pytest.mark.parametrize("max_tokens", [16, 10_000])
@@ -89,7 +89,7 @@ def test_read_traces_keep_the_raw_states_that_predict_the_first_token(decoder: D
     examples = random_examples(10, seed=2, completion=(2, 5))
     states = _read(decoder, examples, {1, 7, 8}, max_tokens=max_tokens)
     assert set(states.first) == {1, 7, 8}
-    for i, found in states.first.items():
+    for i, state in states.first.items():
         first = int(np.flatnonzero(examples[i].supervised)[0])
-        assert found.dtype == np.float32
-        np.testing.assert_allclose(found, _raw_spaces(decoder, examples[i])[1:, first - 1], rtol=1e-4, atol=1e-5)
+        assert state.dtype == np.float32
+        np.testing.assert_allclose(state, _raw_spaces(decoder, examples[i])[1:, first - 1], rtol=1e-4, atol=1e-5)

@@ -90,7 +90,7 @@ class _Experts(nn.Module):
         super().__init__()
         self.stack = nn.Parameter(torch.zeros(3, 16, 24))
         self.bias = nn.Parameter(torch.zeros(24))
-        self.gate = nn.Linear(32, 2)  # two rows are no bulk
+        self.router = nn.Linear(32, 2)  # two rows are no bulk
 
 
 def test_layer_matrices_take_stacks_apart_and_leave_small_ones_out() -> None:

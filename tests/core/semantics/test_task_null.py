@@ -117,9 +117,9 @@ def test_read_task_null_own_rows_are_the_ordinary_reading_and_swapped_ones_their
     ordinary, _ = read_traces(decoder, examples, choose_positions(examples, 64, 0), labels)
     order = _row_by_row(pairs["semantic"].own, ordinary["semantic"].deviation)
     assert sorted(order) == list(range(12))
-    for metric, found in pairs.items():
-        assert found.reason == ""
-        np.testing.assert_allclose(found.own, ordinary[metric].deviation[order], atol=1e-5)
+    for metric, swapped_pairs in pairs.items():
+        assert swapped_pairs.reason == ""
+        np.testing.assert_allclose(swapped_pairs.own, ordinary[metric].deviation[order], atol=1e-5)
     # Every prompt with every other's completion, by the definition; each row must be one of its own prompt's.
     donors = []
     for prompt, row in zip(order, pairs["semantic"].swapped, strict=True):
@@ -153,7 +153,7 @@ def test_read_task_null_reads_nothing_again_that_was_read(tiny_decoder: Callable
     labels = prepare_labels(decoder, examples, positions, real_rows=97)
     traces, _ = read_traces(decoder, examples, positions, labels)
     settings = {"position_limit": 2, "seed": 0}
-    pairs, tally = read_task_null(decoder, examples, labels, own=OwnReading(positions, traces), **settings)
+    pairs, tally = read_task_null(decoder, examples, labels, analyzed=OwnReading(positions, traces), **settings)
     again, all_read = read_task_null(decoder, examples, labels, **settings)
     for metric, read in again.items():
         np.testing.assert_allclose(pairs[metric].own, read.own, atol=1e-5)
@@ -161,7 +161,7 @@ def test_read_task_null_reads_nothing_again_that_was_read(tiny_decoder: Callable
     assert all_read.tokens - tally.tokens == sum(len(e.input_ids) for e in plain)  # not a chat's last turn alone
     # What is taken is what was read, and where it belongs: another reading of one example shows in its row alone.
     other = {m: replace(t, deviation=t.deviation + np.eye(12, 1, dtype=np.float32)) for m, t in traces.items()}
-    moved, _ = read_task_null(decoder, examples, labels, own=OwnReading(positions, other), **settings)
+    moved, _ = read_task_null(decoder, examples, labels, analyzed=OwnReading(positions, other), **settings)
     changed = np.abs(moved["semantic"].own - pairs["semantic"].own).max(1)
     assert (np.sort(changed) > 0.5).tolist() == [False] * 11 + [True]
     (row,) = np.flatnonzero(changed > 0.5)
@@ -198,9 +198,9 @@ def test_read_task_null_finds_no_label_missing(tiny_decoder: Callable[..., Decod
     supervised = np.concatenate([e.input_ids[e.supervised] for e in examples])
     assert int(labels.index[supervised].min()) == 0
     assert int(labels.index.max()) + 1 == len(set(supervised.tolist())) == len(labels.targets[0].vectors)
-    for found in pairs.values():
-        assert np.isfinite(found.own).all()
-        assert np.isfinite(found.swapped).all()
+    for swapped_pairs in pairs.values():
+        assert np.isfinite(swapped_pairs.own).all()
+        assert np.isfinite(swapped_pairs.swapped).all()
 
 
 @pytest.mark.parametrize("family", ["gpt2", "llama"])
@@ -228,9 +228,9 @@ def test_read_task_null_makes_no_example_longer_than_the_longest(
     ]
     candidates = [*examples, *cut]
     read, _ = read_traces(decoder, candidates, choose_positions(candidates, 64, 0), labels)
-    found = _row_by_row(pairs["semantic"].own, read["semantic"].deviation)
-    assert sorted(i if i < 16 else 2 * (i - 16) for i in found) == list(range(16))
-    assert 2 <= sum(i >= 16 for i in found) <= 8
+    order = _row_by_row(pairs["semantic"].own, read["semantic"].deviation)
+    assert sorted(i if i < 16 else 2 * (i - 16) for i in order) == list(range(16))
+    assert 2 <= sum(i >= 16 for i in order) <= 8
     assert np.isfinite(pairs["semantic"].swapped).all()
 
 
@@ -239,9 +239,9 @@ def test_read_task_null_of_plain_text_gives_the_reason(tiny_decoder: Callable[..
     rng = np.random.default_rng(0)
     examples = [make_example([*prompt, 5][:1], rng.integers(3, 97, 9).tolist(), row=row) for row in range(20)]
     pairs, tally, _ = _read(tiny_decoder(), examples)
-    for found in pairs.values():
-        assert found.own.shape == found.swapped.shape == (0, 5)
-        assert found.reason.startswith("only 0 of 20 examples have a prompt")
+    for swapped_pairs in pairs.values():
+        assert swapped_pairs.own.shape == swapped_pairs.swapped.shape == (0, 5)
+        assert swapped_pairs.reason.startswith("only 0 of 20 examples have a prompt")
     assert tally == ExtractionTally()
 
 

@@ -91,9 +91,9 @@ def test_project_umap_is_the_same_for_the_same_seed_and_another_for_another(disp
 def test_project_umap_keeps_near_what_is_near(display, projection):
     near = neighbors(np.concatenate([display.coordinates.reshape(-1, 6), display.basis_coordinates]).astype(float))
     laid_out = neighbors(points(projection))
-    kept = np.mean([len(np.intersect1d(a, b)) / 10 for a, b in zip(near, laid_out, strict=True)])
+    shared = np.mean([len(np.intersect1d(a, b)) / 10 for a, b in zip(near, laid_out, strict=True)])
     chance = 10 / (projection.n_points - 1)
-    assert kept > 8 * chance
+    assert shared > 8 * chance
 
 
 @pytest.mark.quick_cases(0)
@@ -163,7 +163,7 @@ def test_project_umap_counts_its_epochs(display, capfd):
 
 
 @pytest.mark.parametrize(
-    ("asked", "words"),
+    ("asked", "message"),
     [
         ({"n_neighbors": 1}, ["neighbors must be in 2..200, found 1"]),
         ({"n_neighbors": 201}, ["neighbors must be in 2..200, found 201"]),
@@ -171,10 +171,10 @@ def test_project_umap_counts_its_epochs(display, capfd):
         ({"seed": 2**32, "n_neighbors": 0}, ["neighbors must be in", "seed must be in"]),
     ],
 )
-def test_project_umap_refuses_bad_values_in_one_message(display, asked, words):
+def test_project_umap_refuses_bad_values_in_one_message(display, asked, message):
     with pytest.raises(InputError) as refused:
         project_umap(display, **asked)
-    assert all(word in str(refused.value) for word in words)
+    assert all(word in str(refused.value) for word in message)
 
 
 def test_require_umap_refuses_more_neighbors_than_there_are_points():
@@ -191,7 +191,7 @@ def test_expected_seconds_are_those_of_the_example_run():
 
 
 @pytest.mark.parametrize(
-    ("changed", "words"),
+    ("changed", "message"),
     [
         ({"positions": np.arange(59)}, r"coordinates are \(4, 60, 2\), expected \(S, 59, 2\)"),
         ({"positions": np.arange(60)[::-1]}, "no rising indices"),
@@ -201,9 +201,9 @@ def test_expected_seconds_are_those_of_the_example_run():
         ({"coordinates": np.full((4, 60, 2), np.inf, dtype=np.float32)}, "not all finite"),
     ],
 )
-def test_umap_projection_refuses_what_does_not_fit(changed, words):
+def test_umap_projection_refuses_what_does_not_fit(changed, message):
     fits = UmapProjection(np.zeros((4, 60, 2), np.float32), np.arange(60), np.zeros((2, 2), np.float32), 0, 15, 50, 1.0)
-    with pytest.raises(ValueError, match=words):
+    with pytest.raises(ValueError, match=message):
         replace(fits, **changed)
 
 

@@ -75,9 +75,9 @@ def test_variability_ratio_counts_a_state_as_often_as_it_is_drawn() -> None:
     assert _ratio(states, classes, weights) == pytest.approx(_ratio(states.repeat(weights, 0), classes.repeat(weights)))
     # A class that is not drawn at all takes no part.
     weights[classes == 3] = 0
-    kept = classes != 3
+    selected = classes != 3
     assert _ratio(states, classes, weights) == pytest.approx(
-        _ratio(states[kept], classes[kept], weights[kept].astype(float))
+        _ratio(states[selected], classes[selected], weights[selected].astype(float))
     )
 
 

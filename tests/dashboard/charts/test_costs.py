@@ -73,10 +73,12 @@ def test_totals_of_alternatives_stand_above_their_bars_with_no_grid_behind_them(
             [f"{ROWS[2].step_flop.total / 1e9:.1f} GFLOPs", f"{ROWS[0].step_flop.total / 1e9:.0f} GFLOPs"],
         ),
     ):
-        words = figure.layout.annotations
-        assert [word.text for word in words] == [f"{name}: {total}" for name, total in zip(named, totals, strict=True)]
-        assert [word.y for word in words] == list(named)
-        assert {word.yanchor for word in words} == {"bottom"}
+        annotations = figure.layout.annotations
+        assert [word.text for word in annotations] == [
+            f"{name}: {total}" for name, total in zip(named, totals, strict=True)
+        ]
+        assert [word.y for word in annotations] == list(named)
+        assert {word.yanchor for word in annotations} == {"bottom"}
         assert figure.layout.xaxis.showgrid is figure.layout.yaxis.showgrid is False
 
 

@@ -5,17 +5,17 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from semfreeze_core.plan.example_picks import ExamplePicks
+from semfreeze_core.plan.depth_spread import DepthSpread
 from semfreeze_core.records.gain import Band
 from semfreeze_core.records.interval import Interval
 from semfreeze_core.records.scores import SCORE_NAMES
 from semfreeze_dashboard.charts import curves
 from semfreeze_dashboard.charts.curves import (
     draw_coverage,
+    draw_depth_counts,
     draw_deviation,
     draw_gains,
     draw_law,
-    draw_picks,
     draw_task_null,
 )
 from semfreeze_dashboard.charts.theme import AXIS_TITLE, FROZEN, GRAY, TRAINED
@@ -145,8 +145,8 @@ def test_draw_coverage_shows_every_measured_score():
 
 
 def test_draw_picks_has_a_bar_for_every_depth():
-    picks = ExamplePicks("semantic", 4, np.array([2, 1, 2, 3, 2]), 1, 3, Interval(0.5, 0.4, 0.6), 5)
-    figure = draw_picks(picks, 2)
+    spread = DepthSpread("semantic", 4, np.array([2, 1, 2, 3, 2]), 1, 3, Interval(0.5, 0.4, 0.6), 5)
+    figure = draw_depth_counts(spread, 2)
     (bars,) = figure.data
     assert (bars.x.tolist(), bars.y.tolist()) == ([0, 1, 2, 3, 4], [0, 1, 3, 1, 0])
     assert tints(figure) == [(0, 2), (2, 4)]

@@ -54,13 +54,13 @@ def test_bars_are_the_gains_in_the_colors_of_the_depth(figure, curve):
 
 def test_every_frame_moves_the_line_and_the_followed_token_to_its_space(figure, example, curve, followed):
     display, points = example.run.display, pca_points(example.run.display, 2)
-    place = points.trajectories(np.array([followed]))[:, 0]
+    coordinates = points.trajectories(np.array([followed]))[:, 0]
     for space, frame in enumerate(figure.frames):
         line, point, ring = frame.data[-3:]
         assert list(line.x) == [space, space]
         assert (list(point.x), list(point.y)) == ([space], [curve.coverage.mean[space]])
         assert point.text == (f"<b>{curve.coverage.mean[space]:.2f}</b>",)
-        np.testing.assert_allclose([ring.x[0], ring.y[0]], place[space])
+        np.testing.assert_allclose([ring.x[0], ring.y[0]], coordinates[space])
         guess = visible_token(display.token_text[int(display.read_top[followed, space, 0])])
         right = display.read_top[followed, space, 0] == display.label_ids[followed]
         assert f"<b>{guess}</b>" in unescape(ring.text[0])

@@ -21,9 +21,9 @@ def test_curves_are_means_over_seeds_from_the_loss_before(report):
     (planned,) = [trace for trace in figure.data if trace.name == "planned (freeze 19)"]
     assert list(planned.y) == pytest.approx([report.baseline.loss, *expected])
     assert list(planned.x) == [0, *(point.step for point in runs[0].points)]
-    (words,) = figure.layout.annotations
-    assert words.text == f"before: {report.baseline.loss:.2f}"
-    assert 10**words.y == pytest.approx(report.baseline.loss) == figure.layout.shapes[0].y0
+    (annotation,) = figure.layout.annotations
+    assert annotation.text == f"before: {report.baseline.loss:.2f}"
+    assert 10**annotation.y == pytest.approx(report.baseline.loss) == figure.layout.shapes[0].y0
     assert not figure.frames
 
 

@@ -40,16 +40,16 @@ def test_draw_projection_has_a_frame_for_every_space_with_its_coordinates(exampl
         frame = figure.frames[s]
         assert list(frame.traces) == list(range(len(shown)))
         for trace, moved in zip(shown, frame.data, strict=True):
-            own = [p for (p,) in trace.customdata]
-            np.testing.assert_allclose(moved.x, coordinates[s, own, 0].astype(np.float32))
-            np.testing.assert_allclose(moved.y, coordinates[s, own, 1].astype(np.float32))
+            positions = [p for (p,) in trace.customdata]
+            np.testing.assert_allclose(moved.x, coordinates[s, positions, 0].astype(np.float32))
+            np.testing.assert_allclose(moved.y, coordinates[s, positions, 1].astype(np.float32))
 
 
 def test_draw_projection_opens_at_the_space_asked_for(example):
     figure = draw(example, space=17)
     first = figure.data[0]
-    own = [p for (p,) in first.customdata]
-    np.testing.assert_allclose(first.x, example.run.display.coordinates[17, own, 0].astype(np.float32))
+    positions = [p for (p,) in first.customdata]
+    np.testing.assert_allclose(first.x, example.run.display.coordinates[17, positions, 0].astype(np.float32))
     assert figure.layout.sliders[0].active == 17
 
 
@@ -60,13 +60,13 @@ def test_draw_projection_colors_by_what_the_model_says(example):
 
 
 @pytest.mark.parametrize(
-    ("dimensions", "symbol", "words"), [(2, "star", "Stars"), (3, "diamond-open", "Open diamonds")]
+    ("dimensions", "symbol", "symbol_name"), [(2, "star", "Stars"), (3, "diamond-open", "Open diamonds")]
 )
-def test_draw_projection_draws_bases_as_its_caption_calls_them(example, dimensions, symbol, words):
+def test_draw_projection_draws_bases_as_its_caption_calls_them(example, dimensions, symbol, symbol_name):
     figure = draw(example, dimensions=dimensions)
     (bases,) = [trace for trace in figure.data if trace.name == "basis of a ground truth token"]
     assert bases.marker.symbol == symbol
-    assert f" {words}: bases of the " in pca_caption(example.run.display, 200, 5, flat=dimensions == 2)
+    assert f" {symbol_name}: bases of the " in pca_caption(example.run.display, 200, 5, flat=dimensions == 2)
 
 
 def test_draw_projection_makes_what_is_not_selected_faint(example):

@@ -35,11 +35,11 @@ def test_names_leave_out_links_that_lead_out_of_the_folder(runs, tmp_path):
 def test_entries_say_why_a_run_cannot_be_read(doubtful, runs):
     (runs / "broken").mkdir()
     (runs / "broken" / "manifest.json").write_text("{}")
-    found = {entry.name: entry for entry in RunCatalog(runs).entries()}
-    assert found["doubtful"].manifest is not None
-    assert found["example"].problem == ""
-    assert found["broken"].manifest is None
-    assert "broken" in found["broken"].problem
+    entries = {entry.name: entry for entry in RunCatalog(runs).entries()}
+    assert entries["doubtful"].manifest is not None
+    assert entries["example"].problem == ""
+    assert entries["broken"].manifest is None
+    assert "broken" in entries["broken"].problem
 
 
 def test_stamp_of_a_run_that_is_gone_is_an_error(runs):

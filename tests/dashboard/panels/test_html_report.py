@@ -87,16 +87,16 @@ class Outside(HTMLParser):
 
     def __init__(self):
         super().__init__()
-        self.found = []
+        self.references = []
 
     def handle_starttag(self, tag, attrs):
-        self.found += [(tag, name, value) for name, value in attrs if name in ("src", "href", "srcset", "data")]
+        self.references += [(tag, name, value) for name, value in attrs if name in ("src", "href", "srcset", "data")]
 
 
 def test_report_html_asks_for_nothing_from_outside(page):
     parser = Outside()
     parser.feed(page)
-    assert parser.found == []
+    assert parser.references == []
     assert not re.search(r"@import|url\(", without_script(page))
 
 
@@ -134,16 +134,16 @@ def test_report_html_refuses_a_metric_that_may_not_decide(run):
 
 
 def test_report_writes_a_file_and_replaces_none_unasked(tmp_path):
-    place = tmp_path / "report.html"
-    assert ask("report", "example", "-o", place).out == f"Report: {place}\n"
-    assert place.read_text().startswith("<!doctype html>")
-    place.write_text("mine")
-    assert "already exists" in ask("report", "example", "-o", place).refusal
-    assert place.read_text() == "mine"
-    assert ask("report", "example", "-o", place, "--overwrite").code == 0
-    assert place.read_text().startswith("<!doctype html>")
+    path = tmp_path / "report.html"
+    assert ask("report", "example", "-o", path).out == f"Report: {path}\n"
+    assert path.read_text().startswith("<!doctype html>")
+    path.write_text("mine")
+    assert "already exists" in ask("report", "example", "-o", path).refusal
+    assert path.read_text() == "mine"
+    assert ask("report", "example", "-o", path, "--overwrite").code == 0
+    assert path.read_text().startswith("<!doctype html>")
 
 
-@pytest.mark.parametrize(("name", "words"), [("absent", "no run with this name"), ("example", "cannot be written")])
-def test_report_refuses_a_missing_run_and_a_place_that_is_a_folder(tmp_path, name, words):
-    assert words in ask("report", name, "-o", tmp_path, "--overwrite").refusal
+@pytest.mark.parametrize(("name", "message"), [("absent", "no run with this name"), ("example", "cannot be written")])
+def test_report_refuses_a_missing_run_and_a_place_that_is_a_folder(tmp_path, name, message):
+    assert message in ask("report", name, "-o", tmp_path, "--overwrite").refusal

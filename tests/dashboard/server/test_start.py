@@ -107,9 +107,9 @@ def test_others_are_asked_for_a_password_new_or_chosen(monkeypatch, started):
     assert {password_for(host, demo=demo, wanted=True) for host in ("::", "localhost") for demo in (0, 1)} == {
         "ours, and long"
     }
-    words = listening_notice("::", demo=False, password="ours, and long")
-    assert "that of SEMFREEZE_PASSWORD" in words
-    assert "ours" not in words, "a password that was chosen stays out of logs"
+    notice = listening_notice("::", demo=False, password="ours, and long")
+    assert "that of SEMFREEZE_PASSWORD" in notice
+    assert "ours" not in notice, "a password that was chosen stays out of logs"
     answer = ask("dashboard", "--host", "0.0.0.0", "--no-password")
     assert "There is no password" in answer.err
     assert PASSWORD_VARIABLE not in started[0][1]
@@ -198,8 +198,8 @@ def test_prepare_first_page_logs_a_fault_of_ours_and_goes_on(log, monkeypatch):
 def test_a_second_server_says_that_something_answers_already(monkeypatch, started):
     with socket.create_server(("127.0.0.1", 0)) as other:
         monkeypatch.setattr(semfreeze_dashboard.server.start, "_USUAL_PORT", other.getsockname()[1])
-        told = f"Another server already uses port {other.getsockname()[1]}"
-        assert told in ask("dashboard", "--no-browser").err
-        assert told not in ask("dashboard", "--no-browser", "--port", "0").err
-    assert told not in ask("dashboard", "--no-browser").err
+        message = f"Another server already uses port {other.getsockname()[1]}"
+        assert message in ask("dashboard", "--no-browser").err
+        assert message not in ask("dashboard", "--no-browser", "--port", "0").err
+    assert message not in ask("dashboard", "--no-browser").err
     assert len(started) == 3

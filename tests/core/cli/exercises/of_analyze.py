@@ -181,12 +181,12 @@ def _(world):
 
 @exercise("analyze --revision", "analyze --trust-remote-code", "analyze --allow-pickle")
 def _(world):
-    seen = world.stop_at("semfreeze_core.workflow", "load_causal_lm")
+    arguments = world.stop_at("semfreeze_core.workflow", "load_causal_lm")
     assert world.analyze().refusal == "stopped"
     names = ("revision", "trust_remote_code", "allow_pickle")
-    assert [seen[name] for name in names] == [None, False, False]
+    assert [arguments[name] for name in names] == [None, False, False]
     assert world.analyze("--revision", "v2", "--trust-remote-code", "--allow-pickle").refusal == "stopped"
-    assert [seen[name] for name in names] == ["v2", True, True]
+    assert [arguments[name] for name in names] == ["v2", True, True]
 
 
 @exercise("analyze --out")

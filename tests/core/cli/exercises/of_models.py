@@ -12,30 +12,30 @@ from tests.core.runs.tiny_run import task_rows, write_jsonl
 @exercise("models check --plan", "models check --json")
 def _(world):
     ask("plan", "untied", "--depth", "3", "--out", "plan.json")
-    found = ask("models", "check", world.models / "untied", "--plan", "plan.json", "--json", "-q").json
-    assert found["trains"]
-    assert all(name.startswith(("model.layers.3.", "model.norm.")) for name in found["trains"])
+    document = ask("models", "check", world.models / "untied", "--plan", "plan.json", "--json", "-q").json
+    assert document["trains"]
+    assert all(name.startswith(("model.layers.3.", "model.norm.")) for name in document["trains"])
     assert ask("models", "check", world.models / "untied", "--json", "-q").json["trains"] is None
 
 
 @exercise("models check --revision", "models check --trust-remote-code", "models check --allow-pickle")
 def _(world):
-    seen = world.stop_at("semfreeze_core.sources.models.causal_lm", "load_causal_lm")
+    arguments = world.stop_at("semfreeze_core.sources.models.causal_lm", "load_causal_lm")
     names = ("revision", "trust_remote_code", "allow_pickle")
     assert ask("models", "check", "x/y").refusal == "stopped"
-    assert [seen[name] for name in names] == [None, False, False]
+    assert [arguments[name] for name in names] == [None, False, False]
     flags = ["--revision", "v2", "--trust-remote-code", "--allow-pickle"]
     assert ask("models", "check", "x/y", *flags).refusal == "stopped"
-    assert [seen[name] for name in names] == ["v2", True, True]
+    assert [arguments[name] for name in names] == ["v2", True, True]
 
 
 @exercise("models check --device", "models check --dtype")
 def _(world):
     flags = ["--device", "cpu", "--dtype", "bfloat16", "--json", "-q"]
-    found = ask("models", "check", world.models / "untied", *flags).json
-    assert (found["device"], found["dtype"]) == ("cpu", "bfloat16")
-    for flag, words in (("--dtype", "expected auto, float32 or bfloat16"), ("--device", "expected auto, cpu, cuda")):
-        assert words in ask("models", "check", world.models / "untied", flag, "x", "-q").refusal
+    document = ask("models", "check", world.models / "untied", *flags).json
+    assert (document["device"], document["dtype"]) == ("cpu", "bfloat16")
+    for flag, message in (("--dtype", "expected auto, float32 or bfloat16"), ("--device", "expected auto, cpu, cuda")):
+        assert message in ask("models", "check", world.models / "untied", flag, "x", "-q").refusal
 
 
 def look(world, *args, data=None):
@@ -68,8 +68,8 @@ def _(world):
     (world.tmp / "set").mkdir()
     for name, n in (("train", 48), ("test", 40)):
         pd.DataFrame(task_rows(n)).to_parquet(world.tmp / "set" / f"{name}.parquet")
-    found = look(world, "--json", "--split", "test", data=f"hf:{world.tmp / 'set'}").json
-    assert found["data"]["n_rows"] == 40
+    document = look(world, "--json", "--split", "test", data=f"hf:{world.tmp / 'set'}").json
+    assert document["data"]["n_rows"] == 40
 
 
 @exercise("preview --eos", "preview --no-eos")
@@ -129,12 +129,12 @@ def _(world):
 
 @exercise("preview --revision", "preview --trust-remote-code", "preview --allow-pickle")
 def _(world):
-    seen = world.stop_at("semfreeze_core.preview", "open_checkpoint")
+    arguments = world.stop_at("semfreeze_core.preview", "open_checkpoint")
     names = ("revision", "trust_remote_code", "allow_pickle")
     assert look(world).refusal == "stopped"
-    assert [seen[name] for name in names] == [None, False, False]
+    assert [arguments[name] for name in names] == [None, False, False]
     assert look(world, "--revision", "v2", "--trust-remote-code", "--allow-pickle").refusal == "stopped"
-    assert [seen[name] for name in names] == ["v2", True, True]
+    assert [arguments[name] for name in names] == ["v2", True, True]
 
 
 @exercise("preview --quiet", "preview -q")

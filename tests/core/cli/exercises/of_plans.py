@@ -221,14 +221,14 @@ for _command in ("cost", "plan"):
 @exercise("export --to", "export --data", "export --model")
 def _(world):
     ask("plan", "untied", "--depth", "2", "--out", "plan.json")
-    told = ask("export", "plan.json", "--to", "mlx-lm").out
-    assert "num_layers: 2\n" in told
-    assert f'data: "{world.task.parent}"\n' in told  # what the plan's run read
+    output = ask("export", "plan.json", "--to", "mlx-lm").out
+    assert "num_layers: 2\n" in output
+    assert f'data: "{world.task.parent}"\n' in output  # what the plan's run read
     other = world.columns(prompt="question", completion="answer")
-    told = ask("export", "plan.json", "--to", "axolotl", "--data", other, "--model", "a/b").out
-    assert f'path: "{other}"\n' in told
-    assert 'field_instruction: "question"\n' in told
-    assert 'base_model: "a/b"\n' in told
+    output = ask("export", "plan.json", "--to", "axolotl", "--data", other, "--model", "a/b").out
+    assert f'path: "{other}"\n' in output
+    assert 'field_instruction: "question"\n' in output
+    assert 'base_model: "a/b"\n' in output
 
 
 @exercise("export --prompt-field", "export --completion-field", "export --label-field", "export --template")
@@ -237,10 +237,10 @@ def _(world):
     data = world.columns(prompt="ask", completion="say")
     command = ["export", "plan.json", "--to", "hf-trainer", "--data", data]
     assert "The fields are not clear" in ask(*command).refusal
-    told = ask(*command, "--prompt-field", "ask", "--completion-field", "say").out
-    assert 'FieldMapping(prompt_field="ask", completion_field="say")' in told
-    told = ask(*command, "--template", "{label}? {ask}\\n", "--completion-field", "say").out
-    assert r'template="{label}? {ask}\\n"' in told
+    output = ask(*command, "--prompt-field", "ask", "--completion-field", "say").out
+    assert 'FieldMapping(prompt_field="ask", completion_field="say")' in output
+    output = ask(*command, "--template", "{label}? {ask}\\n", "--completion-field", "say").out
+    assert r'template="{label}? {ask}\\n"' in output
     named = ["--prompt-field", "ask", "--completion-field", "say", "--label-field", "mood"]
     assert "--label-field: no column 'mood'" in ask(*command, *named).refusal
 
@@ -293,9 +293,9 @@ def _(world):
     assert [phase["steps"] for phase in asked["phases"]] == [9, 21]
     assert asked["cost"]["flop"] == sum(phase["cost"]["flop"] for phase in asked["phases"])
     assert asked["cost"]["bytes"]["total"] == max(phase["cost"]["bytes"]["total"] for phase in asked["phases"])
-    told = ask("cost", "untied", "--progressive", "@9").out
-    assert "1, then 2: 1 layer frozen for 9 steps, then 2; " in " ".join(told.split())
-    assert "other" in told
+    output = ask("cost", "untied", "--progressive", "@9").out
+    assert "1, then 2: 1 layer frozen for 9 steps, then 2; " in " ".join(output.split())
+    assert "other" in output
     assert ask("cost", "untied", "--progressive", "1-3", "--lora", "--lora-rank", 2).refusal.startswith(
         "--progressive 1-3: it trains the layers' own weights"
     )
@@ -329,8 +329,8 @@ def _(world):
 
 @exercise("cost --revision", "cost --trust-remote-code")
 def _(world):
-    seen = world.stop_at("semfreeze_core.sources.models.opening", "open_checkpoint")
+    arguments = world.stop_at("semfreeze_core.sources.models.opening", "open_checkpoint")
     assert ask("cost", "--model", "x/y").refusal == "stopped"
-    assert (seen["revision"], seen["trust_remote_code"], seen["config_only"]) == (None, False, True)
+    assert (arguments["revision"], arguments["trust_remote_code"], arguments["config_only"]) == (None, False, True)
     assert ask("cost", "--model", "x/y", "--revision", "v2", "--trust-remote-code").refusal == "stopped"
-    assert (seen["revision"], seen["trust_remote_code"], seen["config_only"]) == ("v2", True, True)
+    assert (arguments["revision"], arguments["trust_remote_code"], arguments["config_only"]) == ("v2", True, True)

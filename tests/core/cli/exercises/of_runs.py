@@ -16,15 +16,15 @@ def _(world):
     document = ask("show", "untied", "--metric", "logit_z", "--json").json
     assert document["metric"] == "logit_z"
     assert document["gain"] != ask("show", "untied", "--json").json["gain"]
-    picks = document["example_picks"]
-    assert len(picks["depths"]) == document["n_examples"]
-    assert picks["share"] == sum(picks["range"][0] <= k <= picks["range"][1] for k in picks["depths"]) / len(
-        picks["depths"]
+    spread = document["example_picks"]
+    assert len(spread["depths"]) == document["n_examples"]
+    assert spread["share"] == sum(spread["range"][0] <= k <= spread["range"][1] for k in spread["depths"]) / len(
+        spread["depths"]
     )
     shown = " ".join(ask("show", "untied", "--metric", "logit_z").out.split())
     assert "logit_z distance" in shown
-    assert picks["words"] in shown
-    assert f"Examples per depth: {min(picks['depths'])}: " in shown
+    assert spread["words"] in shown
+    assert f"Examples per depth: {min(spread['depths'])}: " in shown
 
 
 @exercise("show --slices")
@@ -48,16 +48,16 @@ def _(world):
 @exercise("calibration --runs", "calibration --json")
 def _(world):
     ((name, shipped),) = list_validations(example_run()).items()
-    told = "No finished validations or sweeps."
+    message = "No finished validations or sweeps."
     bundled = ask("calibration").out
-    assert told in bundled
+    assert message in bundled
     assert "The bundled example" in bundled
     assert f"example/validations/{name}" in bundled.replace("\n", "")
     shutil.copytree(example_run() / "validations" / name, world.tmp / "other" / "mine" / "validations" / name)
     document = ask("calibration", "--runs", world.tmp / "other", "--json").json
     assert {pair["arm"] for pair in document["pairs"]} == set(shipped.arms)
     assert "one finetune gives no interval" in ask("calibration", "--runs", world.tmp / "other").out
-    assert told in ask("calibration").out
+    assert message in ask("calibration").out
 
 
 @exercise("compare --metric", "compare --json")

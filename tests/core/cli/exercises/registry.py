@@ -50,13 +50,13 @@ class World:
         rows = [{names.get(key, key): value for key, value in row.items()} for row in task_rows()]
         return write_jsonl(self.tmp / "renamed.jsonl", rows)
 
-    def stop_at(self, place, name):
+    def stop_at(self, module, name):
         """Stop the command where it calls `name`; returns the arguments it was called with once it was."""
-        seen = {}
+        arguments = {}
 
         def stop(*args, **kwargs):
-            seen.update(kwargs, arguments=args)
+            arguments.update(kwargs, arguments=args)
             raise ModelError("stopped")
 
-        self.patch.setattr(f"{place}.{name}", stop)
-        return seen
+        self.patch.setattr(f"{module}.{name}", stop)
+        return arguments

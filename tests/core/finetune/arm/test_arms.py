@@ -62,7 +62,7 @@ def test_make_arms_tells_all_problems_at_once():
             lora=LoraSetup(2, ("nothing_proj",)),
             rates={"depth:1": 1e-4, "full": 7.0},
         )
-    for words in (
+    for message in (
         "full: given twice",
         "depth:9: outside 0..8",
         "best: expected full",
@@ -72,7 +72,7 @@ def test_make_arms_tells_all_problems_at_once():
         "--lr full=7: expected more than 0",
         "nothing_proj match no matrix",
     ):
-        assert words in str(error.value)
+        assert message in str(error.value)
 
 
 def test_make_arms_refuses_none():
@@ -138,7 +138,7 @@ def test_steps_at_equal_compute_are_the_most_that_fit(name, steps):
     base = TrainingSetup(batch_size=4, sequence_length=16, train_examples=20, steps=steps, loss="supervised-only")
     budget = run_flop(SHAPE, base, full.parts)
     setup = replace(base, lora=arm.lora, prefix_cache=arm.freeze_depth > 0)
-    found = steps_at_equal_compute(SHAPE, arm, setup, budget)
-    assert arm.flop(SHAPE, replace(setup, steps=found)) <= budget or found == 1
-    assert arm.flop(SHAPE, replace(setup, steps=found + 1)) > budget
-    assert found >= steps if name != "full" else found == steps
+    affordable_steps = steps_at_equal_compute(SHAPE, arm, setup, budget)
+    assert arm.flop(SHAPE, replace(setup, steps=affordable_steps)) <= budget or affordable_steps == 1
+    assert arm.flop(SHAPE, replace(setup, steps=affordable_steps + 1)) > budget
+    assert affordable_steps >= steps if name != "full" else affordable_steps == steps

@@ -34,10 +34,10 @@ def assert_moves(events, stage, total):
 def test_a_baseline_tells_how_many_examples_it_has_evaluated_and_answered(tmp_path):
     events = []
     evaluation = task_examples(20)
-    told = evaluate_baseline(
+    baseline = evaluate_baseline(
         load_tiny(tmp_path / "tiny"), evaluation, n_accuracy=12, precision="float32", progress=events.append
     )
-    assert (told.n_items, told.n_accuracy_items) == (20, 12)
+    assert (baseline.n_items, baseline.n_accuracy_items) == (20, 12)
     assert_moves(events, EVALUATING, 20)
     assert_moves(events, ANSWERING, 12)
 

@@ -156,8 +156,8 @@ def test_a_step_at_each_depth_takes_the_estimated_flop(folder, prefix_cache):
     for depth in (3, 1, 2):
         network.freezing.move_boundary(depth)
         counted = count_step(network.supervised, network.decoder.model, batch)
-        own = setup_of_batch(setup, network.supervised.sizes[-1])
-        assert counted.flop == dynamic_step_flop(loaded.shape, own, 1, depth, cached=prefix_cache).total
+        batch_setup = setup_of_batch(setup, network.supervised.sizes[-1])
+        assert counted.flop == dynamic_step_flop(loaded.shape, batch_setup, 1, depth, cached=prefix_cache).total
     with pytest.raises(ValueError, match="layers 1 to 3, not at 0"):
         network.freezing.move_boundary(0)
     with pytest.raises(ValueError, match="freezes 2 layers, but this model cannot move its boundary"):

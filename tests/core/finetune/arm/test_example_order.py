@@ -46,8 +46,8 @@ def test_every_epoch_meets_every_example_once(n_examples, processes, parts, accu
         epochs.append(steps_of(by_process, settings))
         assert len(epochs[-1]) == order.steps == -(-n_examples // 8)
         if parts == processes:
-            own = [{i if i >= 0 else -1 - i for b in batches for i in b} for batches in by_process]
-            assert all(i % parts == part for part, indices in enumerate(own) for i in indices)
+            examples_of = [{i if i >= 0 else -1 - i for b in batches for i in b} for batches in by_process]
+            assert all(i % parts == part for part, indices in enumerate(examples_of) for i in indices)
         # whoever trains, and in whatever pieces, a step is the same
         alone = replace(settings, processes=1, accumulation=1)
         one = ExampleOrder([9] * n_examples, alone)

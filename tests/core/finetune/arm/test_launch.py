@@ -37,12 +37,12 @@ def process_that(tmp_path, monkeypatch):
 
 def test_run_arm_process_passes_progress_on(process_that):
     event = json.dumps({"stage": "full", "done": 3, "total": 9, "unit": "steps", "message": ""})
-    (told,) = process_that(f"print('noise'); print('[1]'); print({event!r})")
-    assert (told.stage, told.done, told.total, told.unit) == ("full", 3, 9, "steps")
+    (event_passed,) = process_that(f"print('noise'); print('[1]'); print({event!r})")
+    assert (event_passed.stage, event_passed.done, event_passed.total, event_passed.unit) == ("full", 3, 9, "steps")
 
 
 @pytest.mark.parametrize(
-    ("script", "error", "words"),
+    ("script", "error", "message"),
     [
         ('print(\'{"reason": "none left"}\'); raise SystemExit(3)', OutOfMemory, "none left"),
         ("import os; os.kill(os.getpid(), 9)", OutOfMemory, "the system killed its process"),
@@ -51,13 +51,13 @@ def test_run_arm_process_passes_progress_on(process_that):
         ("raise RuntimeError('deep inside')", SemfreezeError, "deep inside"),
     ],
 )
-def test_run_arm_process_tells_ends_apart(process_that, script, error, words):
-    with pytest.raises(error, match=words):
+def test_run_arm_process_tells_ends_apart(process_that, script, error, message):
+    with pytest.raises(error, match=message):
         process_that(script)
 
 
 @pytest.mark.parametrize(
-    ("error", "code", "words"),
+    ("error", "code", "message"),
     [
         (ResourceError("The disk is full: x."), NO_ROOM, "The disk is full: x."),
         (OSError(errno.ENOSPC, "No space left on device"), NO_ROOM, "The disk is full ([Errno 28]"),
@@ -67,7 +67,7 @@ def test_run_arm_process_tells_ends_apart(process_that, script, error, words):
         (ModelError("cannot be trained"), REFUSED, "cannot be trained"),
     ],
 )
-def test_main_tells_who_started_it_why_it_ended(monkeypatch, capsys, error, code, words):
+def test_main_tells_who_started_it_why_it_ended(monkeypatch, capsys, error, code, message):
     def fail(path, device):
         raise error
 
@@ -75,7 +75,7 @@ def test_main_tells_who_started_it_why_it_ended(monkeypatch, capsys, error, code
     monkeypatch.setattr(process, "_hide_other_gpus", lambda path: "cpu")
     monkeypatch.setattr(process, "_end_with_parent", lambda: None)
     assert process.main("job.json") == code
-    assert json.loads(capsys.readouterr().out)["reason"].startswith(words)
+    assert json.loads(capsys.readouterr().out)["reason"].startswith(message)
 
 
 def test_run_arm_process_ends_what_it_started_when_interrupted(process_that, tmp_path):

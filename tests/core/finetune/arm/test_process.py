@@ -38,13 +38,13 @@ def test_one_gpu_environment_sets_the_variable_that_rocm_takes_first():
 
 
 def test_a_process_hides_the_other_gpus_before_it_runs_its_job(monkeypatch, tmp_path):
-    seen = []
+    devices = []
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,6")
     monkeypatch.setattr(process, "_end_with_parent", lambda: None)
     monkeypatch.setattr(
-        process, "run_job", lambda path, device: seen.append((path, device, os.environ["CUDA_VISIBLE_DEVICES"]))
+        process, "run_job", lambda path, device: devices.append((path, device, os.environ["CUDA_VISIBLE_DEVICES"]))
     )
     job = tmp_path / "job.json"
     job.write_text(json.dumps({"model": {"source": "embedded", "device": "cuda:1"}}))
     assert main(str(job)) == 0
-    assert seen == [(job, "cuda", "6")]
+    assert devices == [(job, "cuda", "6")]

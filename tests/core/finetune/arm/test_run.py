@@ -93,21 +93,21 @@ def test_run_arm_learns_and_reads_at_its_marks(folder):
 def test_run_arm_is_followed_step_by_step(folder):
     loaded = load_tiny(folder / "llama")
     (arm,) = make_arms(("planned",), loaded.shape, parts_at_depth(loaded.shape, 2), rates=RATES)
-    seen = []
+    steps = []
     run = run_arm(
         loaded, arm, replace(SETTINGS, n_between=1), TRAIN, EVAL, baseline_bytes=0,
-        follow=lambda live: seen.append(live.model_copy(update={"points": list(live.points)})),
+        follow=lambda live: steps.append(live.model_copy(update={"points": list(live.points)})),
     )  # fmt: skip
-    assert [(live.step, live.total_steps, len(live.points)) for live in seen] == [
+    assert [(live.step, live.total_steps, len(live.points)) for live in steps] == [
         (1, 4, 0),
         (2, 4, 1),
         (3, 4, 1),
         (4, 4, 2),
     ]
-    assert [live.train_loss for live in seen] == run.train_losses
-    assert seen[-1].points == run.points
-    assert seen[-1].seconds == pytest.approx(sum(run.step_seconds) + run.cache_seconds)
-    assert seen[-1].peak_bytes == run.peak_bytes.measured
+    assert [live.train_loss for live in steps] == run.train_losses
+    assert steps[-1].points == run.points
+    assert steps[-1].seconds == pytest.approx(sum(run.step_seconds) + run.cache_seconds)
+    assert steps[-1].peak_bytes == run.peak_bytes.measured
 
 
 def test_a_live_file_is_written_at_evaluations_and_else_once_per_second(plain, tmp_path, monkeypatch):
@@ -120,12 +120,12 @@ def test_a_live_file_is_written_at_evaluations_and_else_once_per_second(plain, t
         arm="planned", seed=0, step=1, total_steps=9, seconds=1.0, cache_seconds=0.5, train_loss=2.0, peak_bytes=7,
         points=[],
     )  # fmt: skip
-    kept = []
+    steps = []
     for step, at, points in ((1, 0.0, []), (2, 0.5, []), (3, 0.6, [point]), (4, 0.7, [point]), (5, 1.7, [point])):
         now[0] = at
         write(live.model_copy(update={"step": step, "points": points}))
-        kept += [found.step for found in read_live(tmp_path)]
-    assert kept == [1, 1, 3, 3, 5]
+        steps += [live.step for live in read_live(tmp_path)]
+    assert steps == [1, 1, 3, 3, 5]
     path.write_text("{")
     assert read_live(tmp_path) == []
     path.unlink()

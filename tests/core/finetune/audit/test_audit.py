@@ -206,8 +206,8 @@ def test_audit_compares_the_optimizer_with_what_is_trained():
     model = tiny()
     plan = plan_of(model, K)
     freezing = apply_freeze_plan(model, plan)
-    own = torch.optim.SGD(freezing.trainable_parameters(), lr=0.1)
-    report = audit(model, plan, optimizer=own)
+    optimizer = torch.optim.SGD(freezing.trainable_parameters(), lr=0.1)
+    report = audit(model, plan, optimizer=optimizer)
     assert report.problems == ()
     assert report.optimizer_checked
     everything = torch.optim.SGD(model.parameters(), lr=0.1)
@@ -254,10 +254,10 @@ def test_report_can_be_written_down():
     freeze_by_flags(model, K)
     checkpoint(model, "non-reentrant")
     report = audit(model)
-    found = json.loads(json.dumps(report.to_dict()))
-    assert found["found"] == {"flop": report.found.flop, "saved_bytes": report.found.saved_bytes}
-    assert found["problems"][0]["kind"] == "gradient through frozen layers"
-    assert found["realised_flop_fraction"] == report.realised_flop_fraction
+    document = json.loads(json.dumps(report.to_dict()))
+    assert document["found"] == {"flop": report.found.flop, "saved_bytes": report.found.saved_bytes}
+    assert document["problems"][0]["kind"] == "gradient through frozen layers"
+    assert document["realised_flop_fraction"] == report.realised_flop_fraction
     text = str(report)
     assert "layers 2 to 3 of 4 trained" in text
     assert "runs down to layer 0, through 2 frozen layers" in text

@@ -162,8 +162,8 @@ def test_freeze_plan_callback_refuses_an_optimizer_made_before_it(make_trainer):
 def test_freeze_plan_callback_takes_an_optimizer_made_from_trainable_parameters(make_trainer):
     model = tiny()
     with apply_freeze_plan(model, plan_of(model, K)) as freezing:
-        own = torch.optim.SGD(freezing.trainable_parameters(), lr=0.1)
-    trainer = make_trainer(model, [FreezePlanCallback(plan_of(model, K))], optimizer=own)
+        optimizer = torch.optim.SGD(freezing.trainable_parameters(), lr=0.1)
+    trainer = make_trainer(model, [FreezePlanCallback(plan_of(model, K))], optimizer=optimizer)
     trainer.train()
     assert trainer.flop == [flop_of(OURS, K)] * STEPS
 
@@ -203,16 +203,16 @@ def test_callbacks_refuse_untested_runs_by_name(args, kind, named):
 @pytest.mark.parametrize(("after", "audited_at"), [(1, 1), (2, 2), (9, STEPS)])
 def test_audit_callback_audits_once_after_as_many_steps_or_at_the_last(make_trainer, after, audited_at):
     model = tiny()
-    watch, seen = AuditCallback(after_steps=after), []
+    watch, steps = AuditCallback(after_steps=after), []
     trainer = make_trainer(model, [watch], activation_checkpointing=False)
 
     def note(*args, **kwargs):
-        seen.append(trainer.state.global_step)
+        steps.append(trainer.state.global_step)
         return audit(*args, **kwargs)
 
     with patch("semfreeze_core.finetune.audit.callbacks.audit", note):
         trainer.train()
-    assert seen == [audited_at]
+    assert steps == [audited_at]
 
 
 def test_audit_callback_changes_nothing_in_a_run(make_trainer):

@@ -147,16 +147,16 @@ def test_saved_bytes_fall_with_the_depth():
 
 def test_eager_attention_comes_back_after_an_error():
     model = build_tiny("llama")
-    seen = []
+    implementations = []
 
     def fail():
         with eager_attention(model):
-            seen.append(model.config._attn_implementation)
+            implementations.append(model.config._attn_implementation)
             raise RuntimeError("stop")
 
     with pytest.raises(RuntimeError, match="stop"):
         fail()
-    assert seen == ["eager"]
+    assert implementations == ["eager"]
     assert model.config._attn_implementation == "sdpa"
 
 

@@ -131,20 +131,20 @@ def test_apply_freeze_plan_with_lora_costs_what_step_flop_says(family, mode):
 @pytest.mark.parametrize("family", FAMILIES)
 def test_frozen_layers_keep_nothing_and_trained_ones_what_activation_bytes_says(family, mode):
     setup = TrainingSetup(batch_size=2, sequence_length=7, checkpointing=mode)
-    kept, predicted = {}, {}
+    saved, predicted = {}, {}
     for n_layers, k in ((4, 1), (4, 2), (2, 0)):
         model = build_tiny(family, n_layers=n_layers, tied=False)
         shape, names = shape_and_names(model)
         parts = parts_at_depth(shape, k, embeddings=False, head=False)
         checkpoint(model, mode)
         freeze(model, parts, names=names)
-        kept[n_layers, k] = count_saved_bytes(model, tokens_of(model, (2, 7)), setup)
+        saved[n_layers, k] = count_saved_bytes(model, tokens_of(model, (2, 7)), setup)
         predicted[n_layers, k] = activation_bytes(shape, setup, parts)
-    assert kept[4, 2] == kept[2, 0]
+    assert saved[4, 2] == saved[2, 0]
     if mode == "none":
-        assert kept[4, 1] - kept[4, 2] == predicted[4, 1] - predicted[4, 2] > 0
+        assert saved[4, 1] - saved[4, 2] == predicted[4, 1] - predicted[4, 2] > 0
     else:
-        assert kept[4, 1] - kept[4, 2] == predicted[4, 1] - predicted[4, 2] == 4 * 2 * 7 * shape.d_model
+        assert saved[4, 1] - saved[4, 2] == predicted[4, 1] - predicted[4, 2] == 4 * 2 * 7 * shape.d_model
 
 
 # What is learned
@@ -170,9 +170,9 @@ def test_freeze_gives_bit_equal_loss_and_gradients(family, mode):
     for loss in losses:
         loss.backward()
     wanted = {name: p.grad for name, p in plain.named_parameters() if p.grad is not None}
-    found = {name: p.grad for name, p in frozen.named_parameters() if p.grad is not None}
-    assert wanted.keys() == found.keys() == set(freezing.trainable_names)
-    assert all(torch.equal(found[name], wanted[name]) for name in wanted)
+    gradients = {name: p.grad for name, p in frozen.named_parameters() if p.grad is not None}
+    assert wanted.keys() == gradients.keys() == set(freezing.trainable_names)
+    assert all(torch.equal(gradients[name], wanted[name]) for name in wanted)
 
 
 def test_frozen_parameters_stay_bit_identical_whatever_the_optimizer_holds():

@@ -77,9 +77,9 @@ def bytes_of(parameter):
 @pytest.mark.parametrize("config", CONFIGS)
 @pytest.mark.parametrize("family", ["llama", "gpt2", "qwen2_moe"])
 def test_a_quantized_model_is_told_by_the_structure_it_had(load, family, config):
-    found = identify_base(load(family, config))
+    base = identify_base(load(family, config))
     expected = identify(tiny(family), source="x", revision=None)
-    assert (found.structure_digest, found.architecture) == (expected.structure_digest, expected.architecture)
+    assert (base.structure_digest, base.architecture) == (expected.structure_digest, expected.architecture)
 
 
 @pytest.mark.quick_cases(3)

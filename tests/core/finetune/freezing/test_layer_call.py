@@ -59,11 +59,11 @@ def test_replace_call_hands_the_layer_to_any_callable():
 
 
 def test_original_call_runs_the_layers_hooks():
-    layer, seen = linear(), []
-    layer.register_forward_hook(lambda _, __, output: seen.append(output.tolist()))
+    layer, calls = linear(), []
+    layer.register_forward_hook(lambda _, __, output: calls.append(output.tolist()))
     replace_call(layer, original_call)
     layer(ONES)
-    assert seen == [[[1.0, 2.0]]]
+    assert calls == [[[1.0, 2.0]]]
 
 
 def test_a_deep_copy_calls_itself():

@@ -65,17 +65,17 @@ def test_a_trained_head_under_autocast_sums_over_chunks(monkeypatch):
 
 def test_never_more_than_a_chunks_logits_are_computed_and_none_are_kept(monkeypatch):
     decoder = find_decoder(build_tiny("llama"))
-    vocab, rows, kept = decoder.head.out_features, [], []
+    vocab, rows, saved = decoder.head.out_features, [], []
     whole = chunked_loss_module.linear
     monkeypatch.setattr(chunked_loss_module, "linear", lambda x, *how: rows.append(len(x)) or whole(x, *how))
     monkeypatch.setattr(supervised_head, "chunk_tokens", lambda _: 4)
-    with torch.autograd.graph.saved_tensors_hooks(lambda x: kept.append(tuple(x.shape)) or x, lambda x: x):
+    with torch.autograd.graph.saved_tensors_hooks(lambda x: saved.append(tuple(x.shape)) or x, lambda x: x):
         SupervisedModel(decoder.model, decoder, loss="chunked").train()(**BATCH)
-        chunked, kept[:] = {shape for shape in kept if shape[-1:] == (vocab,)}, []
+        chunked, saved[:] = {shape for shape in saved if shape[-1:] == (vocab,)}, []
         SupervisedModel(decoder.model, decoder).train()(**BATCH)
     assert (max(rows), sum(rows)) == (4, N_TARGETS)
     assert {shape[0] for shape in chunked if len(shape) == 2} <= {4, N_TARGETS % 4}, "dropped with their chunk"
-    assert (N_TARGETS, vocab) in kept
+    assert (N_TARGETS, vocab) in saved
 
 
 def test_an_evaluation_has_each_tokens_loss():

@@ -85,9 +85,9 @@ def test_loss_equals_the_models_own(family):
     with torch.no_grad():
         ours = SupervisedModel(decoder.model, decoder).eval()(**batch)["loss"]
         stock = SupervisedModel(decoder.model, decoder, loss="materialised").eval()(**batch)["loss"]
-        own = decoder.model(**batch).loss
-    assert torch.allclose(ours, own, atol=1e-5)
-    assert torch.allclose(stock, own, atol=1e-6)
+        expected = decoder.model(**batch).loss
+    assert torch.allclose(ours, expected, atol=1e-5)
+    assert torch.allclose(stock, expected, atol=1e-6)
 
 
 def test_loss_over_pieces_of_a_batch_adds_up_to_that_of_the_whole():
@@ -107,10 +107,10 @@ def test_loss_over_pieces_of_a_batch_adds_up_to_that_of_the_whole():
 
 def test_example_losses_are_each_examples_own_mean():
     decoder = find_decoder(build_tiny("llama"))
-    found = example_losses(
+    losses = example_losses(
         SupervisedModel(decoder.model, decoder), Collator(EXAMPLES), 10, "float32", torch.device("cpu")
     )
-    for item, loss in zip(EXAMPLES, found, strict=True):
+    for item, loss in zip(EXAMPLES, losses, strict=True):
         with torch.no_grad():
             logits = decoder.model(input_ids=torch.from_numpy(item.input_ids)[None]).logits[0, :-1]
         wanted = torch.from_numpy(item.supervised[1:])

@@ -94,10 +94,10 @@ def test_a_batch_holds_the_models_own_states_and_zeros_beside_them():
     cache = tiny_cache(decoder, 2, batch_tokens=30)  # not the batches that are asked for
     states, mask = cache.batch(BATCHES[0])
     ids, own_mask = token_batch(BATCHES[0])
-    own = decoder.model(ids, attention_mask=own_mask, output_hidden_states=True).hidden_states[2]
+    expected = decoder.model(ids, attention_mask=own_mask, output_hidden_states=True).hidden_states[2]
     assert torch.equal(mask, own_mask)
     assert mask.min() == 0
-    torch.testing.assert_close(states[mask == 1], own[mask == 1], rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(states[mask == 1], expected[mask == 1], rtol=1e-5, atol=1e-5)
     assert not states[mask == 0].any()
     assert states.dtype == torch.float32
     assert not states.requires_grad
@@ -137,13 +137,13 @@ def test_the_prefix_runs_in_eval_mode_and_keeps_its_mode():
 
 
 def test_progress_tells_tokens_up_to_all():
-    told = []
-    tiny_cache(frozen_decoder(), 2, batch_tokens=40, progress=told.append)
+    events = []
+    tiny_cache(frozen_decoder(), 2, batch_tokens=40, progress=events.append)
     total = sum(len(e.input_ids) for e in EXAMPLES)
-    done = [event.done for event in told]
+    done = [event.done for event in events]
     assert done == sorted(done)
     assert len(done) > 3
-    assert (done[-1], told[0].total, told[0].unit) == (total, total, "tokens")
+    assert (done[-1], events[0].total, events[0].unit) == (total, total, "tokens")
 
 
 def test_a_prefix_cache_needs_examples_and_a_prefix():
@@ -209,9 +209,9 @@ def test_going_on_from_a_lower_depth_costs_the_layers_between():
 @pytest.mark.parametrize("family", VARIANTS)
 def test_going_on_from_a_lower_depth_gives_the_same_states(family):
     decoder = frozen_decoder(family, 3)
-    found = tiny_cache(decoder, 3, start=tiny_cache(decoder, 1), batch_tokens=40)
+    cache = tiny_cache(decoder, 3, start=tiny_cache(decoder, 1), batch_tokens=40)
     torch.testing.assert_close(
-        found.batch(range(12))[0], tiny_cache(decoder, 3).batch(range(12))[0], rtol=1e-4, atol=1e-5
+        cache.batch(range(12))[0], tiny_cache(decoder, 3).batch(range(12))[0], rtol=1e-4, atol=1e-5
     )
 
 
@@ -230,9 +230,9 @@ def test_going_on_refuses_a_start_of_something_else():
 
 
 def test_a_lower_precision_is_used_when_it_agrees():
-    decoder, told = frozen_decoder(), []
+    decoder, events = frozen_decoder(), []
     precise = tiny_cache(decoder, 2)
-    rough = tiny_cache(decoder, 2, compute_dtype=torch.bfloat16, progress=told.append)
+    rough = tiny_cache(decoder, 2, compute_dtype=torch.bfloat16, progress=events.append)
     states, _ = rough.batch(range(12))
     assert rough.computed_in == torch.bfloat16
     assert rough.key != precise.key
@@ -241,20 +241,20 @@ def test_a_lower_precision_is_used_when_it_agrees():
     torch.testing.assert_close(states.float(), precise.batch(range(12))[0], rtol=0.05, atol=0.05)
     assert (
         "computed and stored in bfloat16: the mean cosine of bfloat16 and float32 on a probe is 1.0000, at least"
-        in told[0].message
+        in events[0].message
     )
     verify_cache(decoder, Suffix(decoder, 2), rough, EXAMPLES)  # to the tolerance of bfloat16
 
 
 def test_a_lower_precision_that_disagrees_is_not_used(monkeypatch):
     monkeypatch.setattr("semfreeze_core.finetune.prefix.fill._AGREEMENT", 1.1)
-    decoder, told = frozen_decoder(), []
-    cache = tiny_cache(decoder, 2, compute_dtype=torch.bfloat16, progress=told.append)
+    decoder, events = frozen_decoder(), []
+    cache = tiny_cache(decoder, 2, compute_dtype=torch.bfloat16, progress=events.append)
     precise = tiny_cache(decoder, 2)
     assert (cache.computed_in, cache.key) == (torch.float32, precise.key)
     assert torch.equal(cache.batch([0])[0], precise.batch([0])[0])
-    assert "computed and stored in float32" in told[0].message
-    assert "not at least" in told[0].message
+    assert "computed and stored in float32" in events[0].message
+    assert "not at least" in events[0].message
 
 
 def autocast_loss(decoder, head_input, indices):
@@ -280,8 +280,8 @@ def test_states_stored_in_bfloat16_train_under_autocast_as_its_own_do(family, k)
         states, mask = cache.batch(BATCHES[0])
         with torch.autocast("cpu", torch.bfloat16):
             assert suffix(states, mask).dtype == from_tokens(decoder)(BATCHES[0]).dtype
-        found, other = autocast_loss(decoder, lambda indices: suffix(*cache.batch(indices)), BATCHES[0])
-    assert found == pytest.approx(expected, abs=1e-3)
+        loss, other = autocast_loss(decoder, lambda indices: suffix(*cache.batch(indices)), BATCHES[0])
+    assert loss == pytest.approx(expected, abs=1e-3)
     assert float((other - gradient).norm() / gradient.norm()) < 0.02
 
 

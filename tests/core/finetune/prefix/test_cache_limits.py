@@ -48,12 +48,12 @@ def test_the_caches_used_longest_ago_make_room(decoder, tmp_path):
     (tmp_path / "models").mkdir()
     (tmp_path / "models" / "weights").write_bytes(bytes(10**6))
     assert filed(decoder, tmp_path, key_base="a").hits == 12  # now the one used last
-    told = []
+    events = []
     limit = 3 * folder_bytes(tmp_path / one)
-    new = filed(decoder, tmp_path, key_base="d", disk_limit_bytes=limit, progress=told.append)
+    new = filed(decoder, tmp_path, key_base="d", disk_limit_bytes=limit, progress=events.append)
     assert cache_names(tmp_path) == {"models", one, three, new.key}
     assert (tmp_path / "models" / "weights").exists()
-    assert "An older prefix cache was deleted to make room" in told[0].message
+    assert "An older prefix cache was deleted to make room" in events[0].message
     assert two not in cache_names(tmp_path)
 
 
@@ -100,14 +100,14 @@ def test_two_processes_fill_a_cache_one_after_the_other(decoder, tmp_path):
     key = filed(decoder, tmp_path).key
     lock = FileLock(tmp_path / f".{key}.lock", thread_local=False)
     lock.acquire()
-    told = []
+    events = []
 
     def listen(event):
-        told.append(event.message)
+        events.append(event.message)
         lock.release()
 
     assert filed(decoder, tmp_path, progress=listen).hits == 12
-    assert told == ["Waiting for another process that is filling the same prefix cache."]
+    assert events == ["Waiting for another process that is filling the same prefix cache."]
 
 
 # Full disks
@@ -129,13 +129,13 @@ def test_too_little_free_disk_is_said_before_anything_is_computed(decoder, tmp_p
 def test_a_disk_that_fills_up_is_said_and_left_as_it_was(decoder, tmp_path, shard_a_sample, monkeypatch):
     build_prefix_cache(decoder, 2, EXAMPLES[:2], key_base="tiny", memory_limit_bytes=0, folder=tmp_path)
     before = shards(tmp_path)
-    own, calls = os.fsync, []
+    original, calls = os.fsync, []
 
     def full(descriptor):
         calls.append(descriptor)
         if len(calls) > 4:
             raise OSError(errno.ENOSPC, "No space left on device")
-        own(descriptor)
+        original(descriptor)
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(CacheUnavailable, match=f"The disk is full: the prefix cache cannot be stored in {tmp_path}"):
@@ -148,13 +148,13 @@ def test_a_disk_that_fills_up_is_said_and_left_as_it_was(decoder, tmp_path, shar
 
 
 def test_a_file_above_the_systems_limit_is_said(decoder, tmp_path):
-    own = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (STATES_BYTES // 2, own[1]))
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (STATES_BYTES // 2, limits[1]))
     try:
         with pytest.raises(CacheUnavailable, match=r"limits the size of a file: the prefix cache cannot be stored in "):
             filed(decoder, tmp_path)
     finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, own)
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert not shards(tmp_path)
 
 
@@ -165,7 +165,7 @@ def test_a_folder_that_is_none_is_said(decoder, tmp_path):
 
 
 def test_a_fill_that_fails_gives_the_model_its_calls_back(decoder, tmp_path, shard_a_sample, monkeypatch):
-    start, own = tiny_cache(decoder, 1), type(decoder.layers[0])
+    start, layer_class = tiny_cache(decoder, 1), type(decoder.layers[0])
 
     def full(_):
         raise OSError(errno.ENOSPC, "No space left on device")
@@ -174,7 +174,7 @@ def test_a_fill_that_fails_gives_the_model_its_calls_back(decoder, tmp_path, sha
     with pytest.raises(CacheUnavailable, match="The disk is full") as caught:
         filed(decoder, tmp_path, k=3, start=start, batch_tokens=1)
     assert caught.tb is not None  # whose frames are alive
-    assert type(decoder.layers[0]) is own
+    assert type(decoder.layers[0]) is layer_class
 
 
 def test_an_old_cache_that_cannot_be_deleted_is_said(decoder, tmp_path, monkeypatch):

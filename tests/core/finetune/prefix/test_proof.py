@@ -43,12 +43,12 @@ def test_own_states_are_proved_and_the_model_is_left_as_it_was(family, dtype):
 def test_a_proof_needs_one_example_only_and_reads_few_positions_of_long_ones():
     decoder = frozen_decoder()
     long = make_example([5, 6], [7] * 60)
-    seen = []
-    decoder.head.register_forward_hook(lambda _, __, out: seen.append(out.shape[-2]))
+    batches = []
+    decoder.head.register_forward_hook(lambda _, __, out: batches.append(out.shape[-2]))
     assert prove(decoder, build_prefix_cache(decoder, 2, [long], **IN_MEMORY), [long]) <= FLOAT32_TOLERANCE
     many = [make_example([5 + i], [7] * 60) for i in range(9)]
     prove(decoder, build_prefix_cache(decoder, 2, many, **IN_MEMORY), many)
-    assert seen == [60, 60, 240, 240]
+    assert batches == [60, 60, 240, 240]
 
 
 def test_states_of_other_weights_are_refused():

@@ -52,21 +52,21 @@ def test_states_within_the_memory_limit_leave_no_file(decoder, tmp_path):
 
 
 def test_states_in_memory_are_left_for_others_when_asked(decoder, tmp_path):
-    kept = tiny_cache(decoder, 2, folder=tmp_path, keep=True)
-    assert kept.where == "memory"
+    stored = tiny_cache(decoder, 2, folder=tmp_path, keep=True)
+    assert stored.where == "memory"
     assert shards(tmp_path)
-    found = tiny_cache(decoder, 2, folder=tmp_path, keep=True)
-    assert (found.where, found.hits) == ("memory", 12)
-    assert_same_states(found, tiny_cache(decoder, 2))
+    reopened = tiny_cache(decoder, 2, folder=tmp_path, keep=True)
+    assert (reopened.where, reopened.hits) == ("memory", 12)
+    assert_same_states(reopened, tiny_cache(decoder, 2))
 
 
 def test_states_that_cannot_be_left_for_others_stay_in_memory(decoder, tmp_path):
     (tmp_path / "file").touch()
-    told = []
-    found = tiny_cache(decoder, 2, folder=tmp_path / "file" / "caches", keep=True, progress=told.append)
-    assert found.where == "memory"
-    assert any("Not a directory" in event.message and "held in memory" in event.message for event in told)
-    assert_same_states(found, tiny_cache(decoder, 2))
+    events = []
+    cache = tiny_cache(decoder, 2, folder=tmp_path / "file" / "caches", keep=True, progress=events.append)
+    assert cache.where == "memory"
+    assert any("Not a directory" in event.message and "held in memory" in event.message for event in events)
+    assert_same_states(cache, tiny_cache(decoder, 2))
 
 
 def test_states_in_memory_are_taken_from_files_where_there_are_some(decoder, tmp_path):
@@ -81,10 +81,10 @@ def test_states_in_memory_are_taken_from_files_where_there_are_some(decoder, tmp
 
 def test_more_examples_need_only_their_own_states(decoder, tmp_path):
     build_prefix_cache(decoder, 2, EXAMPLES[:5], key_base="tiny", memory_limit_bytes=0, folder=tmp_path)
-    told = []
-    cache = filed(decoder, tmp_path, progress=told.append)
+    events = []
+    cache = filed(decoder, tmp_path, progress=events.append)
     assert cache.hits == 5
-    assert told[-1].total == sum(len(e.input_ids) for e in EXAMPLES[5:])
+    assert events[-1].total == sum(len(e.input_ids) for e in EXAMPLES[5:])
     assert_same_states(cache, tiny_cache(decoder, 2))
 
 
@@ -156,18 +156,18 @@ def test_a_shard_under_another_key_is_damaged(decoder, tmp_path):
     key = filed(other, tmp_path).key
     mine = next(path for path in shards(tmp_path) if path.parent.name != key)
     shutil.copy(mine, tmp_path / key / mine.name)
-    told = []
-    cache = filed(other, tmp_path, progress=told.append)
-    assert any("damaged" in event.message for event in told)
+    events = []
+    cache = filed(other, tmp_path, progress=events.append)
+    assert any("damaged" in event.message for event in events)
     assert_same_states(cache, tiny_cache(other, 2))
 
 
 # Damage
 
 
-def flip(path, place):
+def flip(path, offset):
     content = bytearray(path.read_bytes())
-    content[place] ^= 1
+    content[offset] ^= 1
     path.write_bytes(content)
 
 
@@ -201,10 +201,10 @@ def test_a_damaged_shard_is_told_and_made_again(damage, decoder, tmp_path):
     (damaged,) = shards(tmp_path)
     filed(decoder, tmp_path)
     damage(damaged)
-    told = []
-    cache = filed(decoder, tmp_path, progress=told.append)
+    events = []
+    cache = filed(decoder, tmp_path, progress=events.append)
     assert cache.hits == 7
-    assert "A part of the prefix cache is damaged and is computed again" in told[0].message
+    assert "A part of the prefix cache is damaged and is computed again" in events[0].message
     assert_same_states(cache, tiny_cache(decoder, 2))
     assert filed(decoder, tmp_path).hits == 12
 

@@ -61,17 +61,17 @@ def test_a_suffix_gives_the_head_what_the_model_gives_it(family):
         expected = from_tokens(decoder)(BATCHES[0])
         states = boundary(decoder, k, ids, mask)
         with Suffix(decoder, k) as suffix:
-            found = suffix(states, mask)
-        torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
-        assert not torch.equal(found[0, :-1], found[0, 1:])  # states, not one constant
+            output = suffix(states, mask)
+        torch.testing.assert_close(output, expected, rtol=1e-5, atol=1e-5)
+        assert not torch.equal(output[0, :-1], output[0, 1:])  # states, not one constant
 
 
 def test_a_suffix_without_a_mask_reads_states_of_one_length():
     decoder = frozen_decoder("bloom", 2)
     ids = torch.arange(3, 25).reshape(2, 11)
     with Suffix(decoder, 2) as suffix:
-        found = suffix(boundary(decoder, 2, ids))
-    torch.testing.assert_close(found, decoder.base(input_ids=ids, use_cache=False).last_hidden_state)
+        output = suffix(boundary(decoder, 2, ids))
+    torch.testing.assert_close(output, decoder.base(input_ids=ids, use_cache=False).last_hidden_state)
 
 
 def test_between_its_calls_the_model_is_its_own():
@@ -107,13 +107,13 @@ def test_a_suffix_keeps_the_boundary_of_a_frozen_model():
 
 def test_a_suffix_leaves_alone_what_was_given_back_before_it():
     decoder = find_decoder(build_tiny("llama"))
-    own = type(decoder.layers[0])
+    layer_class = type(decoder.layers[0])
     freezing = freeze(decoder.model, trained_from(2))
     suffix = Suffix(decoder, 2)
     suffix.install()
     freezing.undo()
     suffix.remove()
-    assert all(type(layer) is own for layer in decoder.layers)
+    assert all(type(layer) is layer_class for layer in decoder.layers)
 
 
 def test_an_error_in_a_trained_layer_leaves_no_states_behind():
@@ -190,17 +190,17 @@ def test_checkpointed_layers_get_the_same_gradients_from_states_at_the_price_of_
     ids = torch.randint(3, 97, (setup.batch_size, setup.sequence_length), generator=torch.Generator().manual_seed(0))
     states = boundary(decoder, 2, ids)
     decoder.model.train()
-    found = []
+    by_checkpointing = []
     with Suffix(decoder, 2) as suffix:
         for how in (SETUP, setup):
             prepare(decoder.model, shape, how, parts, boundary=False)
             with FlopCounterMode(display=False) as counter:
                 decoder.head(suffix(states)).square().mean().backward()
-            found.append(gradients(decoder))
+            by_checkpointing.append(gradients(decoder))
             if flop_status(shape, how) == "exact":
                 assert counter.get_total_flops() == step_flop(shape, how, parts, cached=True).total
             decoder.model.zero_grad()
-    expected, checkpointed = found
+    expected, checkpointed = by_checkpointing
     assert any(name.startswith(f"{decoder.names.layer_prefix}2.") for name in expected)
     assert checkpointed.keys() == expected.keys()
     for name, gradient in checkpointed.items():

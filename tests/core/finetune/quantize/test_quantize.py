@@ -68,7 +68,7 @@ def matrix_of(module):
 def test_quantized_weights_lie_within_the_formats_error(family, tied, bits):
     decoder = find_decoder(build_tiny(family, tied=tied, **WIDE))
     before = matrices(decoder)
-    own = {name: p.clone() for name, p in decoder.model.named_parameters()}
+    originals = {name: p.clone() for name, p in decoder.model.named_parameters()}
     quantize_layers(decoder, bits)
     after = matrices(decoder)
     uneven = {name for name in before if "shared_expert.down_proj" in name} if bits == 4 else set()
@@ -84,7 +84,7 @@ def test_quantized_weights_lie_within_the_formats_error(family, tied, bits):
         assert (moved <= 1.1 * limit).all(), name  # 8 bits are rounded from float16
         assert moved.max() > 0.1 * limit.max(), name
     rounded = quantized_names(decoder.model)
-    assert all(name in rounded or torch.equal(p, own[name]) for name, p in decoder.model.named_parameters())
+    assert all(name in rounded or torch.equal(p, originals[name]) for name, p in decoder.model.named_parameters())
     assert decoder.model.get_input_embeddings().weight.dtype == torch.float32
     assert (decoder.head.weight is decoder.embedding.weight) is tied
 
@@ -117,8 +117,8 @@ def test_quantized_layers_compute_alike_in_both_modes(bits):
 
 
 def test_what_keeps_its_precision_is_named_with_its_reason():
-    told, experts, uneven = quantize_layers(find_decoder(build_tiny("qwen2_moe", **WIDE)), 4)
-    assert told == "The layers' matrices are in 4 bits (NF4)."
+    notes, experts, uneven = quantize_layers(find_decoder(build_tiny("qwen2_moe", **WIDE)), 4)
+    assert notes == "The layers' matrices are in 4 bits (NF4)."
     assert "mlp.experts.gate_up_proj" in experts
     assert "plain matrices only. The cost estimate assumes 4 bits for them too." in experts
     assert uneven.startswith(
@@ -206,7 +206,7 @@ def test_adapters_train_on_a_quantized_base_and_load_onto_it_again(family, bits,
     network.tuned.save_pretrained(tmp_path / "adapter")
     ids = torch.from_numpy(TRAIN[0].input_ids)[None]
     again = load_tiny(tmp_path / "model")
-    own = again.decoder.model(input_ids=ids).logits
+    logits = again.decoder.model(input_ids=ids).logits
     quantize_layers(again.decoder, bits)
     loaded = PeftModel.from_pretrained(again.decoder.model, tmp_path / "adapter").eval()
     expected = network.tuned.eval()(input_ids=ids).logits
@@ -216,7 +216,7 @@ def test_adapters_train_on_a_quantized_base_and_load_onto_it_again(family, bits,
         torch.testing.assert_close(others(input_ids=ids).logits, expected)
     # and onto the base in its own precision, as anybody would
     plain = PeftModel.from_pretrained(load_tiny(tmp_path / "model").decoder.model, tmp_path / "adapter").eval()
-    assert not torch.allclose(plain(input_ids=ids).logits, own)
+    assert not torch.allclose(plain(input_ids=ids).logits, logits)
 
 
 @pytest.mark.quick_cases(2)

@@ -53,16 +53,16 @@ def test_elsewhere_a_model_is_fetched_once(model, tmp_path):
     moved = tmp_path / "moved"
     shutil.move(model, moved)
     read, asked = reader(pack_model(str(moved), WEIGHTS))
-    place = Path(unpack_model(packed, read))
-    assert place.parent == cache_folder() / "sent"
-    assert {str(p.relative_to(place)): p.read_text() for p in place.rglob("*") if p.is_file()} == {
+    model_folder = Path(unpack_model(packed, read))
+    assert model_folder.parent == cache_folder() / "sent"
+    assert {str(p.relative_to(model_folder)): p.read_text() for p in model_folder.rglob("*") if p.is_file()} == {
         "config.json": "{}",
         "model.safetensors": "weights",
         "chat/template.jinja": "{{ messages }}",
         "empty.txt": "",
     }
     fetched = len(asked)
-    assert unpack_model(packed, read) == str(place)
+    assert unpack_model(packed, read) == str(model_folder)
     assert len(asked) == fetched
 
 
@@ -79,8 +79,8 @@ def test_a_file_alone_is_a_model_too(tmp_path, monkeypatch):
     file.write_text("tensors")
     packed = pack_model(str(file), WEIGHTS)
     file.rename(tmp_path / "other.gguf")
-    place = Path(unpack_model(packed, lambda name, at: b"tensors"[at:]))
-    assert (place.name, place.read_text()) == ("model.gguf", "tensors")
+    model_file = Path(unpack_model(packed, lambda name, at: b"tensors"[at:]))
+    assert (model_file.name, model_file.read_text()) == ("model.gguf", "tensors")
 
 
 @pytest.mark.parametrize("source", ["embedded", "owner/name"])

@@ -45,15 +45,15 @@ RATES = {"full": 3e-3, "frozen": 3e-3, "lora": 1e-2}
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory):
+def workspace(tmp_path_factory):
     return tmp_path_factory.mktemp("ray")
 
 
 @pytest.fixture(scope="module")
-def request_for(place):
-    plan, _ = make_tiny_plan(place / "model")
-    train, evaluation = write_task(place / "train.jsonl", 40), write_task(place / "eval.jsonl", 24, seed=9)
-    (place / "plan.json").write_text(plan.model_dump_json())
+def request_for(workspace):
+    plan, _ = make_tiny_plan(workspace / "model")
+    train, evaluation = write_task(workspace / "train.jsonl", 40), write_task(workspace / "eval.jsonl", 24, seed=9)
+    (workspace / "plan.json").write_text(plan.model_dump_json())
 
     def build(steps=4, **changes):
         base = ValidationRequest(
@@ -66,9 +66,9 @@ def request_for(place):
 
 
 @pytest.fixture(scope="module")
-def reference(request_for, place):
+def reference(request_for, workspace):
     """The report that this machine's processes give."""
-    return validate(request_for(), place / "here")
+    return validate(request_for(), workspace / "here")
 
 
 @contextmanager
@@ -115,12 +115,12 @@ def require_equal(report, reference):
 
 
 def arm_processes():
-    found = []
+    processes = []
     for process in psutil.process_iter(["cmdline"]):
-        words = process.info["cmdline"] or []
-        if "semfreeze_core.finetune.arm.process" in words and process.status() != psutil.STATUS_ZOMBIE:
-            found.append(process)
-    return found
+        command = process.info["cmdline"] or []
+        if "semfreeze_core.finetune.arm.process" in command and process.status() != psutil.STATUS_ZOMBIE:
+            processes.append(process)
+    return processes
 
 
 def wait_for(condition, seconds=300):
@@ -205,7 +205,7 @@ class Elsewhere(PackedModel):
         return {name: path.replace(".elsewhere", "") for name, path in super().paths.items()}
 
 
-def test_a_model_that_a_node_does_not_have_is_sent_to_it_once(request_for, reference, place, tmp_path, monkeypatch):
+def test_a_model_that_a_node_does_not_have_is_sent_to_it_once(request_for, reference, workspace, tmp_path, monkeypatch):
     from semfreeze_core.finetune.runner import ray_runner
 
     def packed(source, weights_digest):
@@ -218,7 +218,7 @@ def test_a_model_that_a_node_does_not_have_is_sent_to_it_once(request_for, refer
         report = validate(request_for(), tmp_path / "ray", runner=runner)
     require_equal(report, reference)
     (sent,) = [path for path in (tmp_path / "node" / "cache" / "sent").iterdir() if path.is_dir()]
-    names = {path.name for path in (place / "model").iterdir() if path.is_file()}
+    names = {path.name for path in (workspace / "model").iterdir() if path.is_file()}
     assert {path.name for path in sent.iterdir()} == names
 
 
@@ -302,10 +302,10 @@ from semfreeze_core.finetune.validation.validate import validate
 from semfreeze_core.finetune.validation.request import ValidationRequest
 from semfreeze_core.plan.document import parse_plan
 from semfreeze_core.records.training import TrainingSetup
-place, out, steps = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
-plan = parse_plan((place / "plan.json").read_text())
+workspace, out, steps = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
+plan = parse_plan((workspace / "plan.json").read_text())
 request = ValidationRequest(
-    plan, str(place / "train.jsonl"), str(place / "eval.jsonl"),
+    plan, str(workspace / "train.jsonl"), str(workspace / "eval.jsonl"),
     TrainingSetup(batch_size=4, sequence_length=2048, train_examples=16, steps=steps), arms=("full", "planned"),
     rates={"full": 3e-3, "frozen": 3e-3, "lora": 1e-2}, n_between=1, n_accuracy=4, n_eval=24,
 )
@@ -321,13 +321,13 @@ def ray_processes():
 
 
 @pytest.fixture
-def local(place, request_for):
+def local(workspace, request_for):
     """Starts a validation on a Ray of its own, in a process."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
 
     def start(out, steps):
         return subprocess.Popen(
-            [sys.executable, "-c", LOCAL, str(place), str(out), str(steps)],
+            [sys.executable, "-c", LOCAL, str(workspace), str(out), str(steps)],
             stdout=subprocess.PIPE, text=True, env=environment, start_new_session=True,
         )  # fmt: skip
 

@@ -110,12 +110,12 @@ def test_work_that_does_not_come_back_is_left():
 def test_the_environment_is_as_it_was_after_it(monkeypatch):
     for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_USAGE_STATS_ENABLED"):
         monkeypatch.delenv(name, raising=False)
-    with ray_cluster._environment(own=True):
+    with ray_cluster._environment(is_own=True):
         assert os.environ["RAY_USAGE_STATS_ENABLED"] == "0"
         assert os.environ["RAY_AUTH_MODE"] == "token"
         assert len(os.environ["RAY_AUTH_TOKEN"]) == 64
     assert not {"RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_USAGE_STATS_ENABLED"} & os.environ.keys()
-    with ray_cluster._environment(own=False):
+    with ray_cluster._environment(is_own=False):
         assert "RAY_AUTH_MODE" not in os.environ  # a cluster at an address has its own
 
 

@@ -24,9 +24,9 @@ def test_the_default_trains_on_this_machine_one_at_a_time():
 
 
 def test_a_runner_is_itself():
-    own = ThisMachine("cpu")
-    with open_runner(own, "cuda") as runner:
-        assert runner is own
+    machine = ThisMachine("cpu")
+    with open_runner(machine, "cuda") as runner:
+        assert runner is machine
 
 
 @pytest.fixture
@@ -38,10 +38,10 @@ def three_gpus(monkeypatch):
 
 
 def test_each_of_several_gpus_takes_one_arm(three_gpus, monkeypatch):
-    together, seen = threading.Barrier(3), []
+    together, devices = threading.Barrier(3), []
 
     def run(job, log, progress, *, environment, cancel):
-        seen.append(environment)
+        devices.append(environment)
         together.wait(20)
 
     monkeypatch.setattr(this_machine, "run_arm_process", run)
@@ -52,7 +52,7 @@ def test_each_of_several_gpus_takes_one_arm(three_gpus, monkeypatch):
         arm.start()
     for arm in arms:
         arm.join(20)
-    visible = sorted(environment["CUDA_VISIBLE_DEVICES"] for environment in seen)
+    visible = sorted(environment["CUDA_VISIBLE_DEVICES"] for environment in devices)
     assert visible == ["4", "4", "6", "6", "7", "7"]
 
 

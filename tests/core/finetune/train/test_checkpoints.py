@@ -14,7 +14,7 @@ from semfreeze_core.finetune.train.checkpoints import CheckpointsByTime, remove_
 from semfreeze_core.finetune.train.phases import PhasedTraining
 from semfreeze_core.finetune.train.train import train_plan
 from semfreeze_core.records.defaults import BEST_EVALUATIONS, CHECKPOINT_SECONDS
-from tests.core.finetune.train.test_train import InventedLosses, Killed, asked, place  # noqa: F401 - a fixture
+from tests.core.finetune.train.test_train import InventedLosses, Killed, asked, workspace  # noqa: F401 - a fixture
 
 MODEL = "model.safetensors"
 
@@ -81,27 +81,27 @@ def test_a_checkpoint_is_due_when_the_time_has_passed_since_the_last_was_written
     assert not due_at(9 * CHECKPOINT_SECONDS)
 
 
-def test_a_short_training_writes_no_checkpoint_and_the_same_model(place, tmp_path, timed):  # noqa: F811
+def test_a_short_training_writes_no_checkpoint_and_the_same_model(workspace, tmp_path, timed):  # noqa: F811
     every = timed(1.0)
-    train_plan(asked(place), tmp_path / "by steps")
+    train_plan(asked(workspace), tmp_path / "by steps")
     assert every == [2, 4, 6]
     none = timed(1.0)
-    train_plan(asked(place, save_steps=None), tmp_path / "by time")
+    train_plan(asked(workspace, save_steps=None), tmp_path / "by time")
     assert none == []
     ours, theirs = ((tmp_path / name / MODEL).read_bytes() for name in ("by time", "by steps"))
     assert ours == theirs
 
 
-def test_a_long_training_writes_one_when_its_time_has_come_and_goes_on_from_it(place, tmp_path, timed):  # noqa: F811
+def test_a_long_training_writes_one_when_its_time_has_come_and_goes_on_from_it(workspace, tmp_path, timed):  # noqa: F811
     saved = timed(0.4 * CHECKPOINT_SECONDS)
-    whole = train_plan(asked(place, save_steps=None), tmp_path / "whole")
+    whole = train_plan(asked(workspace, save_steps=None), tmp_path / "whole")
     assert saved == [3, 6]
     saved = timed(0.4 * CHECKPOINT_SECONDS, kill_after=5)
     with pytest.raises(Killed):
-        train_plan(asked(place, save_steps=None), tmp_path / "cut")
+        train_plan(asked(workspace, save_steps=None), tmp_path / "cut")
     assert saved == [3]
     saved = timed(0.4 * CHECKPOINT_SECONDS)
-    resumed = train_plan(asked(place, save_steps=None), tmp_path / "cut")
+    resumed = train_plan(asked(workspace, save_steps=None), tmp_path / "cut")
     assert resumed.losses == pytest.approx(whole.losses[3:], abs=1e-6)
     assert saved == [6]
     assert (tmp_path / "cut" / MODEL).read_bytes() == (tmp_path / "whole" / MODEL).read_bytes()
@@ -110,7 +110,7 @@ def test_a_long_training_writes_one_when_its_time_has_come_and_goes_on_from_it(p
 @pytest.mark.quick_cases(2)
 @pytest.mark.parametrize(("best", "kill_after"), [(2, 5), (3, 5), (4, 5), (5, 5)])
 def test_the_best_weights_outlive_a_kill_with_few_checkpoints(
-    place,  # noqa: F811
+    workspace,  # noqa: F811
     tmp_path,
     monkeypatch,
     timed,
@@ -121,15 +121,15 @@ def test_the_best_weights_outlive_a_kill_with_few_checkpoints(
     losses = {step: 5.0 - step if step <= best else 4.0 for step in range(1, 7)}
     monkeypatch.setattr(fit, "ArmEvaluator", InventedLosses)
     monkeypatch.setattr(InventedLosses, "by_step", MappingProxyType(losses))
-    request = asked(place, save_steps=None, evaluation=str(place / "eval.jsonl"), keep_best=True, n_accuracy=0)
+    request = asked(workspace, save_steps=None, evaluation=str(workspace / "eval.jsonl"), keep_best=True, n_accuracy=0)
     timed(0.4 * CHECKPOINT_SECONDS, kill_after=kill_after)
     with pytest.raises(Killed):
         train_plan(request, tmp_path / "out")
     checkpoints = tmp_path / "out" / "checkpoints"
     assert checkpoint_step(last_complete_checkpoint(checkpoints)) == 3
     before = min(best, 4)  # what was evaluated before the kill, which was inside of step 5
-    kept = sorted(p.name for p in checkpoints.iterdir())
-    assert kept == sorted({"checkpoint-3", *({f"best-{before}"} if before != 3 else ())})
+    names = sorted(p.name for p in checkpoints.iterdir())
+    assert names == sorted({"checkpoint-3", *({f"best-{before}"} if before != 3 else ())})
     if before != 3:
         assert [p.name for p in (checkpoints / f"best-{before}").iterdir()] == [TRAINED], "weights alone"
     timed(0.4 * CHECKPOINT_SECONDS)
@@ -138,7 +138,7 @@ def test_the_best_weights_outlive_a_kill_with_few_checkpoints(
     assert f"Saved the checkpoint of step {best} of 6, with the lowest eval loss of 6" in " ".join(trained.notes)
     assert not checkpoints.exists()
     timed(1.0)
-    train_plan(asked(place, save_steps=None, last_step=best), tmp_path / "alone")
+    train_plan(asked(workspace, save_steps=None, last_step=best), tmp_path / "alone")
     assert (tmp_path / "out" / MODEL).read_bytes() == (tmp_path / "alone" / MODEL).read_bytes()
 
 

@@ -10,7 +10,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from semfreeze_core.finetune.arm import recorder
 from semfreeze_core.finetune.model import batches
 from semfreeze_core.finetune.train.train import train_plan
-from tests.core.finetune.train.test_train import asked, place  # noqa: F401 - a fixture
+from tests.core.finetune.train.test_train import asked, workspace  # noqa: F401 - a fixture
 
 # Operators whose result has to be on the host: one number of a tensor, or how many places hold something.
 READS = ("aten::_local_scalar_dense", "aten::nonzero", "aten::masked_select", "aten::equal", "aten::is_nonzero")
@@ -33,7 +33,7 @@ class Reads(TorchDispatchMode):
 
 
 @pytest.mark.parametrize("how", [{}, {"prefix_cache": False}, {"loss": "chunked"}, {"loss": "materialised"}])
-def test_a_step_reads_the_loss_and_what_transformers_asks_of_the_mask(place, tmp_path, monkeypatch, how):  # noqa: F811
+def test_a_step_reads_the_loss_and_what_transformers_asks_of_the_mask(workspace, tmp_path, monkeypatch, how):  # noqa: F811
     reads, counts = Reads(), []
     of_labels = batches.target_index
 
@@ -51,7 +51,7 @@ def test_a_step_reads_the_loss_and_what_transformers_asks_of_the_mask(place, tmp
 
     monkeypatch.setattr(batches, "target_index", collated)
     monkeypatch.setattr("semfreeze_core.finetune.train.fit.Recorder", Counts)
-    request = asked(place, **{name: value for name, value in how.items() if name != "loss"}, steps=STEPS)
+    request = asked(workspace, **{name: value for name, value in how.items() if name != "loss"}, steps=STEPS)
     setup = replace(request.setup, **{name: value for name, value in how.items() if name == "loss"})
     with reads:
         train_plan(replace(request, setup=setup, save_steps=100), tmp_path / "out")

@@ -26,7 +26,7 @@ LEFT = (".lock", "checkpoints")
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory):
+def workspace(tmp_path_factory):
     folder = tmp_path_factory.mktemp("killed")
     write_task(folder / "train.jsonl", 8)
     write_task(folder / "eval.jsonl", 6, seed=9)
@@ -34,13 +34,13 @@ def place(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def request_for(place):
-    plan, _ = make_tiny_plan(place / "model")
+def request_for(workspace):
+    plan, _ = make_tiny_plan(workspace / "model")
     setup = replace(plan.cost.setup, sequence_length=2048, batch_size=4)
 
     def build(**changes):
         base = TrainRequest(
-            plan, str(place / "train.jsonl"), setup, str(place / "eval.jsonl"), steps=3, learning_rate=3e-3,
+            plan, str(workspace / "train.jsonl"), setup, str(workspace / "eval.jsonl"), steps=3, learning_rate=3e-3,
             save_steps=1, n_accuracy=2,
         )  # fmt: skip
         return replace(base, **changes)
@@ -49,14 +49,14 @@ def request_for(place):
 
 
 @pytest.fixture(scope="module")
-def ended(place, request_for, tmp_path_factory):
+def ended(workspace, request_for, tmp_path_factory):
     """For both ways to end: a training that was never stopped, and one that was after its last checkpoint."""
     folders = {}
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SEMFREEZE_HOME", str(tmp_path_factory.mktemp("home")))
         for keep_best in (False, True):
             request = request_for(keep_best=keep_best)
-            whole, cut = (place / f"{name}-{keep_best}" for name in ("whole", "cut"))
+            whole, cut = (workspace / f"{name}-{keep_best}" for name in ("whole", "cut"))
             train_plan(request, whole)
             with patch.context() as inner:
                 inner.setattr(train_module, "save_finetuned", stop)
@@ -117,7 +117,7 @@ def test_the_end_of_a_training_killed_before_any_operation_resumes_to_the_same_m
     whole, _ = ended[False]
     request = request_for()
 
-    def place(n):
+    def prepare(n):
         folder = tmp_path / str(n)
         (folder / "checkpoints" / "checkpoint-3").mkdir(parents=True)
         (folder / "checkpoints" / "checkpoint-3" / "state").touch()
@@ -143,7 +143,7 @@ def test_the_end_of_a_training_killed_before_any_operation_resumes_to_the_same_m
             shutil.rmtree(folder / "checkpoints", ignore_errors=True)
 
     expected, met = None, 0
-    for folder, _ in kill_everywhere(place, finish):
+    for folder, _ in kill_everywhere(prepare, finish):
         if not (folder / "training.json").exists():
             assert (folder / "checkpoints" / "checkpoint-3" / "state").exists(), "what it resumes from"
         try:
@@ -179,12 +179,12 @@ from dataclasses import replace
 from semfreeze_core.finetune.train.request import TrainRequest
 from semfreeze_core.finetune.train.train import train_plan
 from semfreeze_core.plan.document import parse_plan
-place, out = Path(sys.argv[1]), Path(sys.argv[2])
-plan = parse_plan((place / "plan.json").read_text())
+workspace, out = Path(sys.argv[1]), Path(sys.argv[2])
+plan = parse_plan((workspace / "plan.json").read_text())
 setup = replace(plan.cost.setup, sequence_length=2048, batch_size=4)
 request = TrainRequest(
-    plan, str(place / "train.jsonl"), setup, str(place / "eval.jsonl"), steps=3, learning_rate=3e-3, save_steps=1,
-    n_accuracy=2,
+    plan, str(workspace / "train.jsonl"), setup, str(workspace / "eval.jsonl"), steps=3, learning_rate=3e-3,
+    save_steps=1, n_accuracy=2,
 )
 train_plan(request, out, lambda event: print(event.stage, event.done, flush=True))
 """
@@ -192,12 +192,12 @@ train_plan(request, out, lambda event: print(event.stage, event.done, flush=True
 
 @pytest.mark.slow
 @pytest.mark.parametrize("line", ["Training 0", "Training 1", "Training 2", "Training 3"])
-def test_a_training_whose_process_was_killed_resumes_to_the_same_model(ended, place, request_for, tmp_path, line):
+def test_a_training_whose_process_was_killed_resumes_to_the_same_model(ended, workspace, request_for, tmp_path, line):
     whole, _ = ended[False]
-    (place / "plan.json").write_text(request_for().plan.model_dump_json())
-    command = [sys.executable, "-c", _TRAIN, str(place), str(tmp_path / "out")]
+    (workspace / "plan.json").write_text(request_for().plan.model_dump_json())
+    command = [sys.executable, "-c", _TRAIN, str(workspace), str(tmp_path / "out")]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        next(found for found in process.stdout if found.strip() == line)
+        next(printed for printed in process.stdout if printed.strip() == line)
         os.kill(process.pid, signal.SIGKILL)
     resume(request_for(), tmp_path / "out")
     assert_like(tmp_path / "out", whole)
@@ -227,7 +227,7 @@ def test_a_full_disk_says_which_checkpoint_is_kept(ended, request_for, tmp_path,
     assert (tmp_path / "out" / MODEL).read_bytes() == (ended[False][0] / MODEL).read_bytes()
 
 
-def test_a_refused_training_leaves_nothing_and_its_corrected_request_is_taken(place, request_for, tmp_path):
+def test_a_refused_training_leaves_nothing_and_its_corrected_request_is_taken(workspace, request_for, tmp_path):
     request = request_for()
     other = replace(request.plan.model, weights_digest="0" * 64)
     wrong = request_for(plan=request.plan.model_copy(update={"model": other}))

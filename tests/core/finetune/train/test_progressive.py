@@ -37,7 +37,7 @@ SWITCH = DepthSwitch(0, 3, 4)
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory):
+def workspace(tmp_path_factory):
     folder = tmp_path_factory.mktemp("progressive")
     write_task(folder / "train.jsonl", 16)
     write_task(folder / "eval.jsonl", 20, seed=9)
@@ -45,13 +45,13 @@ def place(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def request_for(place):
-    plan, _ = make_tiny_plan(place / "model", 3, switch=SWITCH)
+def request_for(workspace):
+    plan, _ = make_tiny_plan(workspace / "model", 3, switch=SWITCH)
     setup = replace(plan.cost.setup, sequence_length=2048, batch_size=4)
 
     def build(**changes):
         base = TrainRequest(
-            plan, str(place / "train.jsonl"), setup, str(place / "eval.jsonl"), steps=12, learning_rate=3e-3,
+            plan, str(workspace / "train.jsonl"), setup, str(workspace / "eval.jsonl"), steps=12, learning_rate=3e-3,
             save_steps=3, n_accuracy=0,
         )  # fmt: skip
         return replace(base, **changes)
@@ -60,11 +60,11 @@ def request_for(place):
 
 
 @pytest.fixture(scope="module")
-def whole(place, request_for):
+def whole(workspace, request_for):
     """A training that was never stopped, and its folder."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("SEMFREEZE_HOME", str(place / "home"))
-        return train_plan(request_for(), place / "whole"), place / "whole"
+        patch.setenv("SEMFREEZE_HOME", str(workspace / "home"))
+        return train_plan(request_for(), workspace / "whole"), workspace / "whole"
 
 
 def weights(folder):
@@ -76,10 +76,10 @@ def same(ours, theirs):
 
 
 @pytest.mark.quick_cases(0)
-def test_it_trains_as_the_variant_does(place, request_for, whole):
+def test_it_trains_as_the_variant_does(workspace, request_for, whole):
     trained, folder = whole
     request = request_for()
-    loaded = load_tiny(place / "model")
+    loaded = load_tiny(workspace / "model")
     data = read_task_data(
         request.data, request.evaluation, loaded.tokenizer, mapping=FieldMapping(), n_train=48, n_eval=None,
         max_length=request.how.sequence_length, add_eos=True, seed=0,
@@ -90,7 +90,7 @@ def test_it_trains_as_the_variant_does(place, request_for, whole):
     assert trained.losses == pytest.approx(run.train_losses, abs=1e-6)
     after = dict(loaded.decoder.model.named_parameters())
     ours = weights(folder)
-    before = dict(load_tiny(place / "model").decoder.model.named_parameters())
+    before = dict(load_tiny(workspace / "model").decoder.model.named_parameters())
     for name, parameter in after.items():
         assert torch.allclose(ours[name], parameter, rtol=0, atol=1e-6), name
         assert not torch.equal(ours[name], before[name]), "the first phase moves every parameter"
@@ -101,7 +101,7 @@ def test_it_trains_as_the_variant_does(place, request_for, whole):
 def test_the_card_says_both_phases_and_nothing_is_left_to_resume(whole):
     trained, folder = whole
     card = (folder / "README.md").read_text()
-    assert "All 4 layers were trained for 4 steps, and the first 3 were frozen from then on." in " ".join(card.split())
+    assert "Train all 4 layers for 4 steps, then freeze the first 3." in " ".join(card.split())
     assert json.loads((folder / "training.json").read_text())["train_losses"] == trained.losses
     assert len(trained.losses) == 12
     assert not {"checkpoints", "rates", "deeper", "states"} & {path.name for path in folder.iterdir()}
@@ -163,17 +163,17 @@ def test_what_the_second_phase_begins_with_is_whole_or_not_there(request_for, tm
         (tmp_path / f"at-{n}").mkdir()
         return tmp_path / f"at-{n}"
 
-    for place, _ in kill_everywhere(prepare, lambda place: save_switch(checkpoint, names[:2], place, None)):
-        kept = saved_switch(place)
-        outcomes.append(kept is not None)
-        assert (kept is not None) == (place / DEEPER).exists()
-        if kept is not None:
-            assert (wide_weights(place) / TRAINED).read_bytes() == (checkpoint / TRAINED).read_bytes()
-        remove_leftovers(place)
-        if kept is None:
-            save_switch(checkpoint, names[:2], place, None)
-        assert {path.name for path in place.iterdir()} == {DEEPER}
-        shutil.rmtree(place)
+    for folder, _ in kill_everywhere(prepare, lambda folder: save_switch(checkpoint, names[:2], folder, None)):
+        switch_checkpoint = saved_switch(folder)
+        outcomes.append(switch_checkpoint is not None)
+        assert (switch_checkpoint is not None) == (folder / DEEPER).exists()
+        if switch_checkpoint is not None:
+            assert (wide_weights(folder) / TRAINED).read_bytes() == (checkpoint / TRAINED).read_bytes()
+        remove_leftovers(folder)
+        if switch_checkpoint is None:
+            save_switch(checkpoint, names[:2], folder, None)
+        assert {path.name for path in folder.iterdir()} == {DEEPER}
+        shutil.rmtree(folder)
     assert len(outcomes) > 5
     assert outcomes[-1]
     assert not all(outcomes)
@@ -199,18 +199,18 @@ BEST_CASES = [
 @pytest.mark.quick_cases(6)
 @pytest.mark.parametrize(("save_steps", "best", "killed_at"), BEST_CASES)
 def test_the_best_checkpoint_may_be_of_either_phase(
-    place, request_for, tmp_path, monkeypatch, save_steps, best, killed_at
+    workspace, request_for, tmp_path, monkeypatch, save_steps, best, killed_at
 ):
     monkeypatch.setattr(fit, "ArmEvaluator", InventedLosses)
     losses = dict.fromkeys(range(1, 13), 3.0) | {3: 2.0, 4: 2.1, 9: 2.2, best: 1}
     monkeypatch.setattr(InventedLosses, "by_step", MappingProxyType(losses))
-    request, kept = request_for(keep_best=True, save_steps=save_steps), tmp_path / "kept"
+    request, saved_folder = request_for(keep_best=True, save_steps=save_steps), tmp_path / "kept"
     with monkeypatch.context() as patch:  # its weights, before the training ends
         write, folder = train_module.save_finetuned, tmp_path / "out"
 
         def keep(*given):
             name = "best" if save_steps is None else "checkpoint"
-            shutil.copytree(folder / "checkpoints" / f"{name}-{best}", kept)
+            shutil.copytree(folder / "checkpoints" / f"{name}-{best}", saved_folder)
             write(*given)
 
         patch.setattr(train_module, "save_finetuned", keep)
@@ -218,7 +218,7 @@ def test_the_best_checkpoint_may_be_of_either_phase(
             with stopped(monkeypatch, killed_at):
                 train_plan(request, folder)
         trained = train_plan(request, folder)
-    ours, saved = weights(folder), load_file(kept / TRAINED)
+    ours, saved = weights(folder), load_file(saved_folder / TRAINED)
     after = {name: next(value for n, value in ours.items() if name.endswith(n)) for name in saved}
     assert same(after, saved)
     assert len(saved) == len(ours) if best <= 4 else len(saved) < len(ours)
@@ -240,11 +240,11 @@ def test_its_rate_is_searched_in_the_first_phase_and_known_after_a_kill(request_
 
 
 @pytest.fixture
-def measured_for(place, request_for, monkeypatch):
+def measured_for(workspace, request_for, monkeypatch):
     """Requests whose switch trials decide after every 4 steps, with 2 steps each; and what they decide."""
     for module in (phases, records_training):
         monkeypatch.setattr(module, "LOOK_STEPS", 2)
-    plan, _ = make_tiny_plan(place / "model", 3, switch=replace(SWITCH, measured=True))
+    plan, _ = make_tiny_plan(workspace / "model", 3, switch=replace(SWITCH, measured=True))
 
     def build(*allowed, **changes):
         def decide(step, *given):
@@ -258,7 +258,7 @@ def measured_for(place, request_for, monkeypatch):
     return build
 
 
-def test_a_trial_that_loses_nothing_is_gone_on_from(place, request_for, measured_for, whole, tmp_path):
+def test_a_trial_that_loses_nothing_is_gone_on_from(workspace, request_for, measured_for, whole, tmp_path):
     trained = train_plan(measured_for(4), tmp_path / "out")
     assert same(weights(tmp_path / "out"), weights(whole[1])), "it froze deeper after step 4, as that plan does"
     assert trained.losses == pytest.approx(whole[0].losses, abs=1e-6)
@@ -271,10 +271,10 @@ def test_a_trial_that_loses_nothing_is_gone_on_from(place, request_for, measured
 
 
 @pytest.mark.quick_cases(0)
-def test_where_no_trial_allows_it_it_is_the_wide_training(place, request_for, measured_for, tmp_path):
+def test_where_no_trial_allows_it_it_is_the_wide_training(workspace, request_for, measured_for, tmp_path):
     trained = train_plan(measured_for(), tmp_path / "out")
     assert [(look.step, look.deeper) for look in trained.looks] == [(4, False), (8, False)]
-    full, _ = make_tiny_plan(place / "model", 0)
+    full, _ = make_tiny_plan(workspace / "model", 0)
     plain = train_plan(request_for(plan=full), tmp_path / "full")
     assert trained.losses == pytest.approx(plain.losses, abs=1e-6)
     ours, theirs = weights(tmp_path / "out"), weights(tmp_path / "full")
@@ -314,9 +314,9 @@ def test_trials_need_eval_examples(measured_for, tmp_path):
         ({"step": 1, "learning_rate": None}, InputError, "after step 1, too early to compare learning rates: name one"),
     ],
 )
-def test_a_training_that_cannot_freeze_deeper_is_refused(place, request_for, tmp_path, changes, error, problem):
+def test_a_training_that_cannot_freeze_deeper_is_refused(workspace, request_for, tmp_path, changes, error, problem):
     step = changes.pop("step", 4)
-    plan, _ = make_tiny_plan(place / "model", 3, switch=replace(SWITCH, step=step))
+    plan, _ = make_tiny_plan(workspace / "model", 3, switch=replace(SWITCH, step=step))
     with pytest.raises(error, match=problem):
         train_plan(request_for(plan=plan, **changes), tmp_path / "out")
     assert not (tmp_path / "out").exists()

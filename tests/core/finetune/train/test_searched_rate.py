@@ -21,10 +21,10 @@ from tests.core.finetune.tiny_plan import make_tiny_plan, write_task
 
 @pytest.fixture(scope="module")
 def request_for(tmp_path_factory):
-    place = tmp_path_factory.mktemp("searched")
-    plan, _ = make_tiny_plan(place / "model")
+    workspace = tmp_path_factory.mktemp("searched")
+    plan, _ = make_tiny_plan(workspace / "model")
     setup = replace(plan.cost.setup, sequence_length=2048, batch_size=4)
-    train, evaluation = write_task(place / "train.jsonl", 40), write_task(place / "eval.jsonl", 24, seed=9)
+    train, evaluation = write_task(workspace / "train.jsonl", 40), write_task(workspace / "eval.jsonl", 24, seed=9)
     return lambda **changes: replace(
         TrainRequest(plan, str(train), setup, str(evaluation), steps=12, n_accuracy=0), **changes
     )
@@ -77,14 +77,14 @@ def test_a_killed_search_or_training_goes_on_and_ends_the_same(reference, reques
 
         return call
 
-    place = {
+    stops = {
         "after a trial": (rate_search, "write_atomically", False),
         "before the move": (training_folder.os, "replace", True),
         "after the move": (fit, "adopt", False),
     }
     with monkeypatch.context() as patch:
-        if moment in place:
-            module, name, first = place[moment]
+        if moment in stops:
+            module, name, first = stops[moment]
             if name == "replace":  # the files before it are moved into place by the same function
                 move = training_folder.os.replace
 
@@ -134,8 +134,8 @@ def first_steps(request_for, tmp_path):
         )  # fmt: skip
         with arms_in_this_process():
             validate(race, folder)
-        kept = last_complete_checkpoint(checkpoint_folder(folder / "runs" / "planned-seed0.json"))
-        return FirstSteps(kept, 4)
+        checkpoint = last_complete_checkpoint(checkpoint_folder(folder / "runs" / "planned-seed0.json"))
+        return FirstSteps(checkpoint, 4)
 
     return make
 

@@ -50,7 +50,7 @@ SLOW_CASES = {
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory):
+def workspace(tmp_path_factory):
     folder = tmp_path_factory.mktemp("together")
     write_task(folder / "train.jsonl", EXAMPLES)
     write_task(folder / "eval.jsonl", 7, seed=9)
@@ -58,18 +58,18 @@ def place(tmp_path_factory):
     return folder
 
 
-def asked(place, *, lora=None, frozen_bits=None, depth=2, switch=None, eval=None, **changes):
+def asked(workspace, *, lora=None, frozen_bits=None, depth=2, switch=None, eval=None, **changes):
     sizes = {"d_model": 64, "head_dim": 16, "mlp_width": 64} if frozen_bits else {}
-    model = place / ("wide" if sizes else "model")
+    model = workspace / ("wide" if sizes else "model")
     plan, _ = make_tiny_plan(model, depth, lora=lora, frozen_bits=frozen_bits, switch=switch, **sizes)
     named = {
         name: changes.pop(name) for name in ("prefix_cache", "checkpointing", "loss", "batch_size") if name in changes
     }
     base = TrainRequest(
         plan,
-        str(place / "train.jsonl"),
+        str(workspace / "train.jsonl"),
         replace(plan.cost.setup, sequence_length=2048, **{"batch_size": 4, **named}),
-        evaluation=None if eval is None else str(place / ("eval.jsonl" if eval is True else f"eval{eval}.jsonl")),
+        evaluation=None if eval is None else str(workspace / ("eval.jsonl" if eval is True else f"eval{eval}.jsonl")),
         steps=STEPS,
         learning_rate=3e-3,
         save_steps=2,
@@ -88,7 +88,7 @@ def assert_same_weights(ours, theirs):
     assert apart <= TOLERANCE
 
 
-def train_cases(place, out, cases):
+def train_cases(workspace, out, cases):
     """In a process of several: every case's losses and evaluations, and how many examples' states it held."""
     results = {}
     held = []
@@ -101,7 +101,7 @@ def train_cases(place, out, cases):
     network.build_prefix_cache = counting
     for name, case in cases.items():
         held.clear()
-        trained = train_plan(asked(place, **case), out / name)
+        trained = train_plan(asked(workspace, **case), out / name)
         results[name] = {
             "losses": trained.losses,
             "evaluations": trained.evaluations(),
@@ -112,11 +112,11 @@ def train_cases(place, out, cases):
     return results
 
 
-def hold_to_one_process(place, out, cases, results):
+def hold_to_one_process(workspace, out, cases, results):
     """The same trainings by this process, over the same batches."""
     first, second = results
     for name, case in cases.items():
-        request, alone = asked(place, **case), out / f"{name} alone"
+        request, alone = asked(workspace, **case), out / f"{name} alone"
         cached = case.get("prefix_cache", True) and case.get("depth", 2) > 0
         alone.mkdir()
         save_settings(alone, request, 2 if cached else 1)
@@ -150,10 +150,10 @@ def in_group(work):
     return joined
 
 
-def test_two_processes_train_as_one_over_the_same_batches(place, tmp_path):
-    asked(place)  # its model is made before both load it
-    results = together(in_group(lambda rank: train_cases(place, tmp_path, CASES)), tmp_path / "pair")
-    hold_to_one_process(place, tmp_path, CASES, results)
+def test_two_processes_train_as_one_over_the_same_batches(workspace, tmp_path):
+    asked(workspace)  # its model is made before both load it
+    results = together(in_group(lambda rank: train_cases(workspace, tmp_path, CASES)), tmp_path / "pair")
+    hold_to_one_process(workspace, tmp_path, CASES, results)
     assert "2 processes train together, each on 2 examples at a time." in results[0]["cached"]["notes"][0]
     assert not any("cache:" in note for note in results[0]["cached"]["notes"])
 
@@ -161,23 +161,23 @@ def test_two_processes_train_as_one_over_the_same_batches(place, tmp_path):
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")  # PEFT asks by the old name
 @pytest.mark.parametrize("name", SLOW_CASES)
-def test_two_processes_train_as_one_in_every_setup(place, tmp_path, name):
+def test_two_processes_train_as_one_in_every_setup(workspace, tmp_path, name):
     cases = {name: SLOW_CASES[name]}
-    asked(place, **SLOW_CASES[name])
-    results = together(in_group(lambda rank: train_cases(place, tmp_path, cases)), tmp_path / "pair")
-    hold_to_one_process(place, tmp_path, cases, results)
+    asked(workspace, **SLOW_CASES[name])
+    results = together(in_group(lambda rank: train_cases(workspace, tmp_path, cases)), tmp_path / "pair")
+    hold_to_one_process(workspace, tmp_path, cases, results)
 
 
 @pytest.mark.slow
-def test_a_launcher_may_start_one_process(place, tmp_path):
-    request = asked(place)
+def test_a_launcher_may_start_one_process(workspace, tmp_path):
+    request = asked(workspace)
     (losses,) = together(lambda rank: train_plan(request, tmp_path / "out").losses, tmp_path / "one", count=1)
     assert losses == train_plan(request, tmp_path / "alone").losses
     assert_same_weights(weights(tmp_path / "out"), weights(tmp_path / "alone"))
 
 
 @pytest.mark.slow
-def test_two_processes_freeze_deeper_where_a_short_training_loses_nothing(place, tmp_path, monkeypatch):
+def test_two_processes_freeze_deeper_where_a_short_training_loses_nothing(workspace, tmp_path, monkeypatch):
     def decided(step, *losses):
         standing = "within" if step > 3 else "outside"
         look = decide_look(step, *losses)
@@ -186,10 +186,10 @@ def test_two_processes_freeze_deeper_where_a_short_training_loses_nothing(place,
     monkeypatch.setattr(phases, "decide_look", decided)
     switch = DepthSwitch(0, 2, 3, measured=True)
     cases = {"measured": {"switch": switch, "eval": 24, "n_accuracy": 0, "steps": 30, "learning_rate": 1e-3}}
-    asked(place, **cases["measured"])
-    results = together(in_group(lambda rank: train_cases(place, tmp_path, cases)), tmp_path / "pair")
+    asked(workspace, **cases["measured"])
+    results = together(in_group(lambda rank: train_cases(workspace, tmp_path, cases)), tmp_path / "pair")
     assert results[0]["measured"]["deeper"] == [False, True]
-    hold_to_one_process(place, tmp_path, cases, results)
+    hold_to_one_process(workspace, tmp_path, cases, results)
 
 
 def error_of(request, out):
@@ -211,19 +211,19 @@ class NotANumber(fit.Recorder):
             self.network._summed_loss = lambda *how: loss(*how) * float("nan")
 
 
-def decide_together(place, out):
+def decide_together(workspace, out):
     """What one process alone meets, and both decide."""
-    rank, found = processes.launch().index, {}
+    rank, errors = processes.launch().index, {}
     with pytest.MonkeyPatch.context() as patch:
         if rank == 1:
             patch.setattr(network, "verify_cache", no_cache)
-        trained = train_plan(asked(place), out / "no cache")
-    found["no cache"] = [trained.notes[-1], trained.losses]
+        trained = train_plan(asked(workspace), out / "no cache")
+    errors["no cache"] = [trained.notes[-1], trained.losses]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(fit, "Recorder", NotANumber)
-        found["nan"] = error_of(asked(place), out / "nan")
-    found["finished"] = error_of(asked(place), out / "no cache")
-    return found
+        errors["nan"] = error_of(asked(workspace), out / "nan")
+    errors["finished"] = error_of(asked(workspace), out / "no cache")
+    return errors
 
 
 def no_cache(*_):
@@ -231,15 +231,15 @@ def no_cache(*_):
 
 
 @pytest.mark.quick_cases(0)
-def test_what_one_process_meets_all_decide(place, tmp_path):
-    asked(place)
-    results = together(in_group(lambda rank: decide_together(place, tmp_path)), tmp_path / "pair")
-    for found in results:
-        assert found["no cache"][0] == "No prefix cache: It does not fit here. Training runs uncached."
-        kind, text, process, _ = found["nan"]
+def test_what_one_process_meets_all_decide(workspace, tmp_path):
+    asked(workspace)
+    results = together(in_group(lambda rank: decide_together(workspace, tmp_path)), tmp_path / "pair")
+    for errors in results:
+        assert errors["no cache"][0] == "No prefix cache: It does not fit here. Training runs uncached."
+        kind, text, process, _ = errors["nan"]
         assert (kind, process) == ("InputError", None)
         assert text.startswith("Training ended: the loss was nan at step 3")
-        kind, text, process, _ = found["finished"]
+        kind, text, process, _ = errors["finished"]
         assert (kind, process) == ("RunError", None)
         assert "holds a finished training" in text
     assert results[0]["no cache"] == results[1]["no cache"]
@@ -254,18 +254,20 @@ class Dies(fit.Recorder):
             os.kill(os.getpid(), signal.SIGKILL)
 
 
-def killed(place, out):
+def killed(workspace, out):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(fit, "Recorder", Dies)
         patch.setattr(processes, "_FAILURE_WAIT", timedelta(seconds=1))
-        return error_of(asked(place, prefix_cache="uncached" not in out.name), out)
+        return error_of(asked(workspace, prefix_cache="uncached" not in out.name), out)
 
 
 @pytest.mark.quick_cases(0)
 @pytest.mark.parametrize("name", ["by both", "by one", "by four", "uncached by one"])
-def test_a_training_whose_process_is_killed_resumes_to_the_same_model(place, tmp_path, name):
-    request, out, whole = asked(place, prefix_cache="uncached" not in name), tmp_path / name, tmp_path / "whole"
-    (kind, text, process, _), _ = together(in_group(lambda rank: killed(place, out)), tmp_path / "pair", killed=(1,))
+def test_a_training_whose_process_is_killed_resumes_to_the_same_model(workspace, tmp_path, name):
+    request, out, whole = asked(workspace, prefix_cache="uncached" not in name), tmp_path / name, tmp_path / "whole"
+    (kind, text, process, _), _ = together(
+        in_group(lambda rank: killed(workspace, out)), tmp_path / "pair", killed=(1,)
+    )
     assert (kind, process) == ("RunError", 0)
     assert text.startswith("Another process of this training has ended. Run the same command again")
     assert (out / "checkpoints" / "checkpoint-4").is_dir()
@@ -281,8 +283,8 @@ def test_a_training_whose_process_is_killed_resumes_to_the_same_model(place, tmp
 
 
 @pytest.mark.slow
-def test_a_training_that_one_process_began_is_resumed_by_two(place, tmp_path, monkeypatch):
-    request, out = asked(place), tmp_path / "out"
+def test_a_training_that_one_process_began_is_resumed_by_two(workspace, tmp_path, monkeypatch):
+    request, out = asked(workspace), tmp_path / "out"
     with monkeypatch.context() as patch:
         patch.setattr(fit, "Recorder", Stops)
         with pytest.raises(Stopped):
@@ -314,17 +316,17 @@ class RunsOut(fit.Recorder):
             raise MemoryError
 
 
-def runs_out(place, out):
+def runs_out(workspace, out):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(fit, "Recorder", RunsOut)
         patch.setattr(processes, "_FAILURE_WAIT", timedelta(seconds=1))
-        return error_of(asked(place), out)
+        return error_of(asked(workspace), out)
 
 
 @pytest.mark.slow
-def test_a_process_that_fails_alone_says_which_it_is_and_nobody_waits_for_it(place, tmp_path):
-    asked(place)
-    first, second = together(in_group(lambda rank: runs_out(place, tmp_path / "out")), tmp_path / "pair")
+def test_a_process_that_fails_alone_says_which_it_is_and_nobody_waits_for_it(workspace, tmp_path):
+    asked(workspace)
+    first, second = together(in_group(lambda rank: runs_out(workspace, tmp_path / "out")), tmp_path / "pair")
     assert second[0] == "ResourceError"
     assert second[1].startswith("Memory ran out with 2 examples at a time. Add --micro-batch-size 1")
     assert second[2] == 1
@@ -337,17 +339,17 @@ def as_second_of_two(monkeypatch):
         monkeypatch.setenv(name, value)
 
 
-def test_batches_that_processes_cannot_share_are_refused(place, monkeypatch):
+def test_batches_that_processes_cannot_share_are_refused(workspace, monkeypatch):
     as_second_of_two(monkeypatch)
     with pytest.raises(InputError, match=r"2 processes cannot share a batch of 5 examples equally.* --batch-size 6"):
-        asked(place, batch_size=5)
+        asked(workspace, batch_size=5)
     with pytest.raises(InputError, match="does not divide the share of each of 2 processes in a batch, of 2"):
-        asked(place, micro_batch_size=4)
-    assert "Memory ran out with 2 examples at a time. Add --micro-batch-size 1" in memory_advice(asked(place))
+        asked(workspace, micro_batch_size=4)
+    assert "Memory ran out with 2 examples at a time. Add --micro-batch-size 1" in memory_advice(asked(workspace))
 
 
-def test_a_training_keeps_its_parts(place, tmp_path):
-    request = asked(place)
+def test_a_training_keeps_its_parts(workspace, tmp_path):
+    request = asked(workspace)
     assert saved_parts(tmp_path, request) is None
     save_settings(tmp_path, request, 2)
     assert saved_parts(tmp_path, request) == 2
@@ -356,10 +358,10 @@ def test_a_training_keeps_its_parts(place, tmp_path):
     assert saved_parts(tmp_path, request) == 1
 
 
-def launcher(place, out):
+def launcher(workspace, out):
     """The command as a person gives it."""
     launch = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "-m", "semfreeze_core"]
-    plan, data = place / "plan.json", place / "train.jsonl"
+    plan, data = workspace / "plan.json", workspace / "train.jsonl"
     asks = ["train", plan, "--data", data, "--steps", 60, "--save-steps", 5, "--lr", 3e-4, "--batch-size", 4]
     environment = {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
     return subprocess.Popen(
@@ -372,10 +374,10 @@ def launcher(place, out):
 
 
 @pytest.mark.slow
-def test_torchrun_prints_once_and_resumes_after_a_kill(place, tmp_path):
-    request = asked(place, steps=60, save_steps=5, learning_rate=3e-4)
-    (place / "plan.json").write_text(plan_text(request.plan, place))
-    killed_run = launcher(place, tmp_path / "out")
+def test_torchrun_prints_once_and_resumes_after_a_kill(workspace, tmp_path):
+    request = asked(workspace, steps=60, save_steps=5, learning_rate=3e-4)
+    (workspace / "plan.json").write_text(plan_text(request.plan, workspace))
+    killed_run = launcher(workspace, tmp_path / "out")
     try:
         while not (tmp_path / "out" / "checkpoints" / "checkpoint-10" / "trainer_state.json").exists():
             assert killed_run.poll() is None, killed_run.communicate()
@@ -390,7 +392,7 @@ def test_torchrun_prints_once_and_resumes_after_a_kill(place, tmp_path):
     finally:
         killed_run.kill()
         killed_run.wait()
-    again = launcher(place, tmp_path / "out")
+    again = launcher(workspace, tmp_path / "out")
     printed, errors = again.communicate(timeout=300)
     assert again.returncode == 0, errors
     assert printed.count("60 steps; train loss") == 1

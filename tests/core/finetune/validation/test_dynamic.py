@@ -25,15 +25,15 @@ SETUP = TrainingSetup(batch_size=4, sequence_length=2048, train_examples=16, ste
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     """A request for the variant, and its model."""
-    place = tmp_path_factory.mktemp("dynamic")
-    plan, loaded = make_tiny_plan(place / "model", n_layers=8)
-    train, evaluation = write_task(place / "train.jsonl", 40), write_task(place / "eval.jsonl", 16, seed=9)
+    workspace = tmp_path_factory.mktemp("dynamic")
+    plan, loaded = make_tiny_plan(workspace / "model", n_layers=8)
+    train, evaluation = write_task(workspace / "train.jsonl", 40), write_task(workspace / "eval.jsonl", 16, seed=9)
     request = ValidationRequest(
         plan, str(train), str(evaluation), SETUP, arms=("dynamic",), n_between=0, n_accuracy=0, n_eval=16,
         rates={"dynamic": 1e-3},
     )  # fmt: skip
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("SEMFREEZE_HOME", str(place / "home"))
+        patch.setenv("SEMFREEZE_HOME", str(workspace / "home"))
         yield request, loaded
 
 
@@ -71,9 +71,11 @@ def test_a_dynamic_variant_is_reported_with_its_depths(chosen, tmp_path):
         report = validate(chosen, tmp_path / "validation")
     assert report.finished
     arm, prepared = report.arms["dynamic"], prepare(chosen)
-    own = batch_depths(chosen.example_depths.depths, 4)
-    assert (arm.freeze_depth, arm.deepest_batch) == (own[0], own[-1])
-    assert [row["frozen"] for row in quality_table(report).dicts()[1:]] == [f"{own[0]} to {own[-1]}"]
+    depths_of_batches = batch_depths(chosen.example_depths.depths, 4)
+    assert (arm.freeze_depth, arm.deepest_batch) == (depths_of_batches[0], depths_of_batches[-1])
+    assert [row["frozen"] for row in quality_table(report).dicts()[1:]] == [
+        f"{depths_of_batches[0]} to {depths_of_batches[-1]}"
+    ]
     assert "Only semfreeze trains it, and only in a validation" in quality_caption(report)
     (dynamic,) = prepared.arms
     setup = prepared.setups["dynamic"]

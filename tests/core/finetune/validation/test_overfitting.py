@@ -62,9 +62,9 @@ def test_reports_from_before_items_were_kept_say_nothing():
 
 
 def test_each_seed_is_stopped_where_its_own_run_was_lowest():
-    found = stopped_losses([arm(0, (3, 1, 2)), arm(1, (3, 2, 1)), arm(2, (3, 1, 2), status="failed")])
-    assert {seed: losses.mean() for seed, losses in found.items()} == pytest.approx({0: 1, 1: 1}, abs=1e-9)
-    assert found[0].shape == (32,)
+    by_seed = stopped_losses([arm(0, (3, 1, 2)), arm(1, (3, 2, 1)), arm(2, (3, 1, 2), status="failed")])
+    assert {seed: losses.mean() for seed, losses in by_seed.items()} == pytest.approx({0: 1, 1: 1}, abs=1e-9)
+    assert by_seed[0].shape == (32,)
 
 
 def test_nothing_is_stopped_where_nothing_was_read_between_the_marks():

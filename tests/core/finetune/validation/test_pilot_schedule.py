@@ -136,9 +136,9 @@ def test_a_finetune_shorter_than_a_pilot_is_refused(shape):
         plan_pilots(costs(shape, setup=replace(SETUP, steps=5)), (15, 22), 0.15)
 
 
-@pytest.mark.parametrize(("budget", "depths", "words"), [(0, (1, 2), "in \\(0, 1\\]"), (0.1, (3, 3), "at least two")])
-def test_nonsense_is_refused(shape, budget, depths, words):
-    with pytest.raises(InputError, match=words):
+@pytest.mark.parametrize(("budget", "depths", "message"), [(0, (1, 2), "in \\(0, 1\\]"), (0.1, (3, 3), "at least two")])
+def test_nonsense_is_refused(shape, budget, depths, message):
+    with pytest.raises(InputError, match=message):
         plan_pilots(costs(shape), depths, budget)
 
 
@@ -147,7 +147,7 @@ def test_the_worse_half_is_dropped_each_round():
 
 
 @pytest.mark.parametrize(
-    ("picks", "aim", "found"),
+    ("proposals", "aim", "expected"),
     [
         ([19, 20], "compute", (7, 15, 19, 22)),
         ([17, None], "compute", (7, 17, 20)),
@@ -158,5 +158,5 @@ def test_the_worse_half_is_dropped_each_round():
         ([5, 9], "cheapest", (0, 5, 9, 20)),
     ],
 )
-def test_candidates_hold_the_picks_and_a_spread_apart_from_each_other(picks, aim, found):
-    assert candidate_depths(30, picks, aim) == found
+def test_candidates_hold_the_picks_and_a_spread_apart_from_each_other(proposals, aim, expected):
+    assert candidate_depths(30, proposals, aim) == expected

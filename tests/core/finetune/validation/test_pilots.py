@@ -40,34 +40,34 @@ def tiny(tmp_path_factory):
 @pytest.mark.slow
 def test_pilots_decide_inside_their_budget_and_go_on_where_they_ended(tiny, tmp_path, monkeypatch):
     monkeypatch.setenv("SEMFREEZE_HOME", str(tmp_path / "home"))
-    told = []
-    found = measure(tiny, tmp_path / "out", progress=told.append)
-    assert [[pilot.freeze_depth for pilot in r.pilots] for r in found.rounds] == [[1, 2, 3], found.rounds[0].kept]
-    assert found.rounds[1].kept == [found.candidate_depth]
-    last = {pilot.freeze_depth: pilot.loss for pilot in found.rounds[1].pilots}
-    assert found.candidate_depth == min(last, key=last.__getitem__)
-    assert found.freeze_depth == found.candidate_depth
-    assert found.improvement.low > 0
-    assert found.loss_before - last[found.candidate_depth] == pytest.approx(found.improvement.estimate)
-    assert found.spent_flop <= found.promised_flop * 1.05 <= found.budget_flop * 1.05
-    assert found.spent_flop > 0.5 * found.budget_flop
-    assert any("The budget is" in event.message for event in told)
-    assert Measurement.model_validate_json((tmp_path / "out" / MEASUREMENT).read_text()) == found
-    (tmp_path / "out" / "round-2" / "runs" / f"depth-{found.candidate_depth}-seed0.json").unlink()
+    events = []
+    pilots = measure(tiny, tmp_path / "out", progress=events.append)
+    assert [[pilot.freeze_depth for pilot in r.pilots] for r in pilots.rounds] == [[1, 2, 3], pilots.rounds[0].kept]
+    assert pilots.rounds[1].kept == [pilots.candidate_depth]
+    last = {pilot.freeze_depth: pilot.loss for pilot in pilots.rounds[1].pilots}
+    assert pilots.candidate_depth == min(last, key=last.__getitem__)
+    assert pilots.freeze_depth == pilots.candidate_depth
+    assert pilots.improvement.low > 0
+    assert pilots.loss_before - last[pilots.candidate_depth] == pytest.approx(pilots.improvement.estimate)
+    assert pilots.spent_flop <= pilots.promised_flop * 1.05 <= pilots.budget_flop * 1.05
+    assert pilots.spent_flop > 0.5 * pilots.budget_flop
+    assert any("The budget is" in event.message for event in events)
+    assert Measurement.model_validate_json((tmp_path / "out" / MEASUREMENT).read_text()) == pilots
+    (tmp_path / "out" / "round-2" / "runs" / f"depth-{pilots.candidate_depth}-seed0.json").unlink()
     again = measure(tiny, tmp_path / "out")
-    assert [r.kept for r in again.rounds] == [r.kept for r in found.rounds]
+    assert [r.kept for r in again.rounds] == [r.kept for r in pilots.rounds]
 
 
 @pytest.mark.slow
 def test_the_cheapest_is_held_against_full_finetuning(tiny, tmp_path, monkeypatch):
     monkeypatch.setenv("SEMFREEZE_HOME", str(tmp_path / "home"))
-    found = measure(replace(tiny, aim="cheapest", depths=(0, 1, 3), margin=0.5), tmp_path / "out")
-    assert 0 in found.rounds[0].kept
-    assert "full finetuning's loss reduction after the same steps" in found.reasons[0]
+    pilots = measure(replace(tiny, aim="cheapest", depths=(0, 1, 3), margin=0.5), tmp_path / "out")
+    assert 0 in pilots.rounds[0].kept
+    assert "full finetuning's loss reduction after the same steps" in pilots.reasons[0]
 
 
 @pytest.mark.parametrize(
-    ("changed", "words"),
+    ("changed", "message"),
     [
         ({"setup": replace(SETUP, lora=LoraSetup(4))}, "omit --lora"),
         ({"setup": replace(SETUP, optimizer="sgd")}, "pilots train with adamw, not sgd"),
@@ -78,7 +78,7 @@ def test_the_cheapest_is_held_against_full_finetuning(tiny, tmp_path, monkeypatc
         ({"depths": (2, 9)}, "outside 0..4"),
     ],
 )
-def test_what_pilots_cannot_decide_is_refused_before_anything_trains(tiny, tmp_path, changed, words):
-    with pytest.raises(InputError, match=words):
+def test_what_pilots_cannot_decide_is_refused_before_anything_trains(tiny, tmp_path, changed, message):
+    with pytest.raises(InputError, match=message):
         measure(replace(tiny, **changed), tmp_path / "out")
     assert not (tmp_path / "out").exists()

@@ -22,9 +22,9 @@ NAME = "progressive:1-3@3"
 
 @pytest.fixture(scope="module")
 def request_for(tmp_path_factory):
-    place = tmp_path_factory.mktemp("progressive")
-    plan, _ = make_tiny_plan(place / "model")
-    train, evaluation = write_task(place / "train.jsonl", 40), write_task(place / "eval.jsonl", 24, seed=9)
+    workspace = tmp_path_factory.mktemp("progressive")
+    plan, _ = make_tiny_plan(workspace / "model")
+    train, evaluation = write_task(workspace / "train.jsonl", 40), write_task(workspace / "eval.jsonl", 24, seed=9)
 
     def build(**changes):
         base = ValidationRequest(
@@ -34,7 +34,7 @@ def request_for(tmp_path_factory):
         return replace(base, **changes)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("SEMFREEZE_HOME", str(place / "home"))
+        patch.setenv("SEMFREEZE_HOME", str(workspace / "home"))
         yield build
 
 

@@ -160,13 +160,13 @@ def test_report_says_what_arms_keep_where_each_was_lowest(plan_and_arms):
     full = {"between": 0.5, "between+between": 1.0, "steps+compute": 0.8}
     planned = {"between": 0.5, "between+between": 0.9, "steps": 0.7, "compute": 0.2}
     runs = [run(arms[name], seed, how) for name, how in (("full", full), ("planned", planned)) for seed in range(3)]
-    found = report_of(plan_and_arms, runs)
-    assert found.arms["planned"].improvement_kept_stopped.estimate == pytest.approx(0.9, abs=0.01)
-    assert found.arms["planned"].improvement_kept_compute.estimate == pytest.approx(0.2 / 0.8, abs=0.01)
-    assert found.arms["full"].improvement_kept_stopped.estimate == pytest.approx(1.0)
-    assert "planned after 11 of 13 steps" in found.warnings[-1]
+    report = report_of(plan_and_arms, runs)
+    assert report.arms["planned"].improvement_kept_stopped.estimate == pytest.approx(0.9, abs=0.01)
+    assert report.arms["planned"].improvement_kept_compute.estimate == pytest.approx(0.2 / 0.8, abs=0.01)
+    assert report.arms["full"].improvement_kept_stopped.estimate == pytest.approx(1.0)
+    assert "planned after 11 of 13 steps" in report.warnings[-1]
     out = Console(file=io.StringIO(), width=300)
-    print_validation(found, out)
+    print_validation(report, out)
     assert "the loss reduction is, of full finetuning's: planned 90% (95% CI" in out.file.getvalue()
 
 

@@ -32,9 +32,9 @@ def home(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def request_for(home, tmp_path_factory):
-    place = tmp_path_factory.mktemp("searched")
-    plan, _ = make_tiny_plan(place / "model")
-    train, evaluation = write_task(place / "train.jsonl", 40), write_task(place / "eval.jsonl", 24, seed=9)
+    workspace = tmp_path_factory.mktemp("searched")
+    plan, _ = make_tiny_plan(workspace / "model")
+    train, evaluation = write_task(workspace / "train.jsonl", 40), write_task(workspace / "eval.jsonl", 24, seed=9)
 
     def build(**changes):
         base = ValidationRequest(
@@ -171,11 +171,11 @@ def test_a_damaged_memory_of_a_search_is_none(request_for):
     path = known_rates.search_path(prepared, arm, prepared.settings[arm.name])
     first = prepared.arms[0]
     assert path != known_rates.search_path(prepared, first, prepared.settings[first.name])
-    kept = path.read_bytes()
-    assert RateSearch.model_validate_json(kept).rate is not None
+    content = path.read_bytes()
+    assert RateSearch.model_validate_json(content).rate is not None
     path.write_bytes(b"\xff{")
     assert known_rates.known_search(prepared, arm, prepared.settings[arm.name]) is None
-    path.write_bytes(kept)
+    path.write_bytes(content)
 
 
 @pytest.mark.quick_cases(0)

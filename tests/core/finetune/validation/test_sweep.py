@@ -72,26 +72,26 @@ def test_sweep_finds_the_best_depth_at_either_budget_and_each_rules_regret(tiny,
     }
     validation = report(tiny, gains)
     half = validation.n_layers // 2
-    picks = {
+    candidates = {
         "coverage": Candidate(1, True),
         "paper": Candidate(7, False),
         "compute": Candidate(None, False),
         "half": Candidate(half, True),
     }
-    found = build_sweep(validation, curve, picks)
-    assert found.best_depth == {"steps": 0, "compute": 1}
-    shares = {depth.freeze_depth: depth.share for depth in found.depths}
+    sweep_report = build_sweep(validation, curve, candidates)
+    assert sweep_report.best_depth == {"steps": 0, "compute": 1}
+    shares = {depth.freeze_depth: depth.share for depth in sweep_report.depths}
     assert shares[0] == {"steps": pytest.approx(1.0), "compute": pytest.approx(1.0)}
     assert shares[1]["compute"] == pytest.approx(1.2, abs=0.02)
-    coverage = found.rules["coverage"]
+    coverage = sweep_report.rules["coverage"]
     assert coverage.regret == {"steps": pytest.approx(0.1, abs=0.01), "compute": 0.0}
-    assert found.rules["half"].beyond_half["compute"] == 0.0
-    assert coverage.beyond_half["compute"] == pytest.approx(-found.rules["half"].regret["compute"])
-    assert found.rules["paper"].regret == {"steps": None, "compute": None}
-    assert found.rules["paper"].reason == "its depth was not swept"
-    assert found.rules["paper"].recommendation == "abstain"
-    assert "no depth" in found.rules["compute"].reason
-    assert found.reason == ""
+    assert sweep_report.rules["half"].beyond_half["compute"] == 0.0
+    assert coverage.beyond_half["compute"] == pytest.approx(-sweep_report.rules["half"].regret["compute"])
+    assert sweep_report.rules["paper"].regret == {"steps": None, "compute": None}
+    assert sweep_report.rules["paper"].reason == "its depth was not swept"
+    assert sweep_report.rules["paper"].recommendation == "abstain"
+    assert "no depth" in sweep_report.rules["compute"].reason
+    assert sweep_report.reason == ""
 
 
 def test_a_finetune_that_freezes_deeper_at_a_step_is_compared_and_is_no_depth(tiny, curve):
@@ -101,14 +101,14 @@ def test_a_finetune_that_freezes_deeper_at_a_step_is_compared_and_is_no_depth(ti
         "depth:1": {"steps": 0.6, "compute": 0.7},
         name: {"steps": 0.9, "compute": 1.2},
     }
-    found = build_sweep(report(tiny, gains), curve, {"a": Candidate(2, True)})
-    assert [depth.freeze_depth for depth in found.depths] == [0, 1]
-    assert found.best_depth == {"steps": 0, "compute": 0}, "among depths"
-    assert found.rules["a"].reason == "its depth was not swept"
-    (deeper,) = found.progressive
+    sweep_report = build_sweep(report(tiny, gains), curve, {"a": Candidate(2, True)})
+    assert [depth.freeze_depth for depth in sweep_report.depths] == [0, 1]
+    assert sweep_report.best_depth == {"steps": 0, "compute": 0}, "among depths"
+    assert sweep_report.rules["a"].reason == "its depth was not swept"
+    (deeper,) = sweep_report.progressive
     assert (deeper.switch, deeper.gain_coverage) == (DepthSwitch(1, 2, 5), None)
     assert deeper.share == {"steps": pytest.approx(0.9, abs=0.02), "compute": pytest.approx(1.2, abs=0.02)}
-    assert SweepReport.model_validate_json(found.model_dump_json()) == found
+    assert SweepReport.model_validate_json(sweep_report.model_dump_json()) == sweep_report
 
 
 @pytest.mark.parametrize(
@@ -125,20 +125,23 @@ def test_what_cannot_be_swept_is_refused(tiny, text, problem):
 
 def test_sweep_compares_nothing_where_full_finetuning_gains_nothing(tiny, curve):
     gains = {"full": {"steps+compute": 0.0}, "depth:1": {"steps": 0.0, "compute": -0.1}}
-    found = build_sweep(report(tiny, gains), curve, {"a": Candidate(1, True)})
-    assert "nothing to compare" in found.reason
-    assert found.rules["a"].regret["compute"] is None
+    sweep_report = build_sweep(report(tiny, gains), curve, {"a": Candidate(1, True)})
+    assert "nothing to compare" in sweep_report.reason
+    assert sweep_report.rules["a"].regret["compute"] is None
 
 
 def test_a_depth_that_failed_leaves_the_others_compared(tiny, curve):
     gains = {"full": {"steps+compute": 1.0}, "depth:1": {"steps": 0.9, "compute": 1.2}, "depth:2": {}}
-    picks = {"coverage": Candidate(1, True), "half": Candidate(2, True)}
-    found = build_sweep(report(tiny, gains, failed=("depth:2",)), curve, picks)
-    assert found.best_depth == {"steps": 0, "compute": 1}
-    assert found.rules["coverage"].regret == {"steps": pytest.approx(0.1, abs=0.01), "compute": 0.0}
-    assert (found.rules["half"].regret["compute"], found.rules["half"].reason) == (None, "its depth failed")
-    assert found.reason == ""
-    alone = build_sweep(report(tiny, gains, failed=("full", "depth:2")), curve, picks)
+    candidates = {"coverage": Candidate(1, True), "half": Candidate(2, True)}
+    sweep_report = build_sweep(report(tiny, gains, failed=("depth:2",)), curve, candidates)
+    assert sweep_report.best_depth == {"steps": 0, "compute": 1}
+    assert sweep_report.rules["coverage"].regret == {"steps": pytest.approx(0.1, abs=0.01), "compute": 0.0}
+    assert (sweep_report.rules["half"].regret["compute"], sweep_report.rules["half"].reason) == (
+        None,
+        "its depth failed",
+    )
+    assert sweep_report.reason == ""
+    alone = build_sweep(report(tiny, gains, failed=("full", "depth:2")), curve, candidates)
     assert alone.reason == "Full finetuning failed, so there is nothing to compare with."
 
 
@@ -178,13 +181,13 @@ def test_sweep_trains_every_depth_and_goes_on_where_it_ended(tiny, curve, tmp_pa
         seeds=2,
         n_accuracy=0,
     )
-    found = sweep(request, curve, {"half": Candidate(2, True)}, tmp_path / "out")
-    assert found.finished
-    assert [depth.freeze_depth for depth in found.depths] == [0, 1, 2]
-    assert SweepReport.model_validate_json((tmp_path / "out" / SWEEP).read_text()) == found
+    sweep_report = sweep(request, curve, {"half": Candidate(2, True)}, tmp_path / "out")
+    assert sweep_report.finished
+    assert [depth.freeze_depth for depth in sweep_report.depths] == [0, 1, 2]
+    assert SweepReport.model_validate_json((tmp_path / "out" / SWEEP).read_text()) == sweep_report
     (tmp_path / "out" / "runs" / "depth-2-seed1.json").unlink()
     again = sweep(request, curve, {"half": Candidate(2, True)}, tmp_path / "out")
-    assert again.depths == found.depths
+    assert again.depths == sweep_report.depths
 
 
 def test_sweep_tells_shares_where_every_run_is_stopped_at_its_lowest(tiny, curve):
@@ -192,20 +195,20 @@ def test_sweep_tells_shares_where_every_run_is_stopped_at_its_lowest(tiny, curve
         "full": {"between": 1.0, "between+between": 0.9, "steps+compute": 0.8},
         "depth:1": {"between": 0.5, "steps": 0.7, "compute": 0.2},
     }
-    found = build_sweep(report(tiny, gains), curve, {"a": Candidate(1, True)})
-    stopped = {depth.freeze_depth: depth.share_stopped for depth in found.depths}
+    sweep_report = build_sweep(report(tiny, gains), curve, {"a": Candidate(1, True)})
+    stopped = {depth.freeze_depth: depth.share_stopped for depth in sweep_report.depths}
     assert stopped == {0: pytest.approx(1.0), 1: pytest.approx(0.7, abs=0.01)}
-    assert "of full, best checkpoint" in [column.title for column in sweep_table(found).columns]
+    assert "of full, best checkpoint" in [column.title for column in sweep_table(sweep_report).columns]
 
 
 def test_sweep_names_arms_whose_loss_rose_again_and_prints_it(tiny, curve):
     gains = {"full": {"steps+compute": 1.0}, "depth:1": {"steps": 0.9, "compute": 0.5}}
-    found = build_sweep(report(tiny, gains), curve, {"a": Candidate(1, True)})
-    (told,) = found.warnings
-    assert "depth:1 after 10 of 11 steps, then up by 0.400" in told
+    sweep_report = build_sweep(report(tiny, gains), curve, {"a": Candidate(1, True)})
+    (warning,) = sweep_report.warnings
+    assert "depth:1 after 10 of 11 steps, then up by 0.400" in warning
     out = Console(file=io.StringIO(), width=400)
-    print_sweep(found, out)
-    assert told in out.file.getvalue()
-    titles = [column.title for column in sweep_table(found).columns]
+    print_sweep(sweep_report, out)
+    assert warning in out.file.getvalue()
+    titles = [column.title for column in sweep_table(sweep_report).columns]
     assert "of full, best checkpoint" not in titles, "nothing was evaluated between the marks"
-    assert SweepReport.model_validate_json(found.model_dump_json()) == found
+    assert SweepReport.model_validate_json(sweep_report.model_dump_json()) == sweep_report

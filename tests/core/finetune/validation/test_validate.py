@@ -41,14 +41,14 @@ LR = {"full": 3e-3, "frozen": 3e-3, "lora": 1e-2}
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory):
+def workspace(tmp_path_factory):
     return tmp_path_factory.mktemp("validation")
 
 
 @pytest.fixture(scope="module")
-def request_for(place):
-    plan, _ = make_tiny_plan(place / "model")
-    train, evaluation = write_task(place / "train.jsonl", 40), write_task(place / "eval.jsonl", 24, seed=9)
+def request_for(workspace):
+    plan, _ = make_tiny_plan(workspace / "model")
+    train, evaluation = write_task(workspace / "train.jsonl", 40), write_task(workspace / "eval.jsonl", 24, seed=9)
 
     def build(**changes):
         setup = {name: changes.pop(name) for name in [*changes] if name in TrainingSetup.__dataclass_fields__}
@@ -62,9 +62,9 @@ def request_for(place):
 
 
 @pytest.fixture(scope="module")
-def finished(request_for, place):
+def finished(request_for, workspace):
     """A finished validation of two arms with one seed, and its folder."""
-    request, folder = request_for(), place / "finished"
+    request, folder = request_for(), workspace / "finished"
     with arms_in_this_process():
         return validate(request, folder), request, folder
 
@@ -112,13 +112,13 @@ def test_validate_again_finds_moved_data_and_a_renamed_run(finished, tmp_path, m
 
 
 def test_a_validation_in_a_project_that_was_copied_resumes_and_names_its_own_files(
-    finished, place, tmp_path, monkeypatch
+    finished, workspace, tmp_path, monkeypatch
 ):
     report, request, folder = finished
     monkeypatch.setattr(this_machine, "run_arm_process", lambda *_: pytest.fail("it trained again"))
     validate(request, folder)  # others may have named other files since
     project = tmp_path / "project"
-    shutil.copytree(place, project)
+    shutil.copytree(workspace, project)
     folder = project / "finished"
     settings = read_validation(folder).settings
     named = [settings.model, settings.train, settings.eval]
@@ -134,8 +134,8 @@ def test_a_validation_in_a_project_that_was_copied_resumes_and_names_its_own_fil
     assert again.verdicts == report.verdicts
 
 
-def test_the_process_of_the_baseline_tells_how_much_of_it_is_evaluated(finished, place, tmp_path, capsys):
-    shutil.copytree(place, tmp_path / "project")
+def test_the_process_of_the_baseline_tells_how_much_of_it_is_evaluated(finished, workspace, tmp_path, capsys):
+    shutil.copytree(workspace, tmp_path / "project")
     capsys.readouterr()
     run_job(tmp_path / "project" / "finished" / "jobs" / "baseline.json")
     events = [json.loads(line) for line in capsys.readouterr().out.splitlines() if line.startswith("{")]
@@ -165,7 +165,7 @@ def test_a_validation_that_version_0_1_0_began_goes_on(finished, monkeypatch):
 
 
 @pytest.mark.quick_cases(0)
-def test_validate_goes_on_after_a_damaged_end(finished, place, request_for):
+def test_validate_goes_on_after_a_damaged_end(finished, workspace, request_for):
     """What a kill leaves is a missing file; a process trains the arm again and gives the same numbers."""
     report, request, folder = finished
     path = folder / "runs" / "planned-seed0.json"
@@ -203,16 +203,16 @@ def stopped_before_training(monkeypatch):
     monkeypatch.setattr(this_machine, "run_arm_process", lambda *_: pytest.fail("it began to train"))
 
 
-def test_prepare_refuses_an_abstaining_plan_unless_a_depth_is_named(request_for, place):
-    plan, _ = make_tiny_plan(place / "model", None)
+def test_prepare_refuses_an_abstaining_plan_unless_a_depth_is_named(request_for, workspace):
+    plan, _ = make_tiny_plan(workspace / "model", None)
     with pytest.raises(PlanError, match="The plan makes no recommendation"):
         prepare(request_for(plan=plan))
     prepared = prepare(request_for(plan=plan, arms=("full", "depth:1")))
     assert [arm.freeze_depth for arm in prepared.arms] == [0, 1]
 
 
-def test_prepare_warns_of_eval_items_trained_on(request_for, place):
-    train = str(place / "train.jsonl")
+def test_prepare_warns_of_eval_items_trained_on(request_for, workspace):
+    train = str(workspace / "train.jsonl")
     assert (
         "Every eval example is also a training example"
         in prepare(request_for(evaluation=train, train_examples=40)).data.warnings[0]
@@ -227,8 +227,8 @@ def test_prepare_warns_of_many_passes_over_few_examples(request_for):
     assert prepare(request_for(steps=4, batch_size=4, train_examples=16)).warnings == few.data.warnings
 
 
-def test_prepare_says_that_arms_keep_their_precision(request_for, place):
-    plan, _ = make_tiny_plan(place / "model", frozen_bits=4)
+def test_prepare_says_that_arms_keep_their_precision(request_for, workspace):
+    plan, _ = make_tiny_plan(workspace / "model", frozen_bits=4)
     *others, warning = prepare(request_for(plan=plan, steps=4, batch_size=4, train_examples=16)).warnings
     assert "frozen layers in 4 bits; the variants here keep their precision." in warning
     assert others == list(prepare(request_for(steps=4, batch_size=4, train_examples=16)).warnings)
@@ -241,8 +241,8 @@ def test_prepare_refuses_an_empty_eval_set(request_for, tmp_path, text):
         prepare(request_for(evaluation=str(tmp_path / "empty.jsonl")))
 
 
-def test_prepare_refuses_a_plan_of_another_number_of_layers(request_for, place):
-    other, _ = make_tiny_plan(place / "model")
+def test_prepare_refuses_a_plan_of_another_number_of_layers(request_for, workspace):
+    other, _ = make_tiny_plan(workspace / "model")
     with pytest.raises(PlanError, match="The plan is for 9 layers"):
         prepare(request_for(plan=other.model_copy(update={"n_layers": 9})))
 
@@ -254,8 +254,8 @@ def test_validation_request_tells_all_that_is_out_of_range(request_for):
         request_for(n_eval=1, seeds=-1)
 
 
-def test_an_arm_of_another_model_fails_with_its_reason(request_for, place, tmp_path):
-    plan, _ = make_tiny_plan(place / "model")
+def test_an_arm_of_another_model_fails_with_its_reason(request_for, workspace, tmp_path):
+    plan, _ = make_tiny_plan(workspace / "model")
     other = replace(plan.model, weights_digest="0" * 64)
     with arms_in_this_process(), pytest.raises(InputError, match="its weights differ"):
         validate(request_for(plan=plan.model_copy(update={"model": other})), tmp_path / "out")
@@ -447,7 +447,7 @@ def test_a_report_of_0_1_0_with_an_arm_without_steps_can_be_read(finished, tmp_p
     assert read_validation(tmp_path).arms["full"].median_step_seconds is None
 
 
-def test_settings_without_a_result_make_way_for_corrected_ones(request_for, place, tmp_path, answering):
+def test_settings_without_a_result_make_way_for_corrected_ones(request_for, workspace, tmp_path, answering):
     failures, _ = answering
     failures[None] = ModelError("its weights differ")
     with pytest.raises(ModelError):
@@ -476,6 +476,29 @@ def test_overwrite_keeps_what_the_validation_did_not_write(request_for, tmp_path
     assert (tmp_path / "out" / "plan.json").read_text() == "mine"
 
 
+def leave_beside(result):
+    """What a killed arm left; returns the paths."""
+    folders = [result.with_suffix(ending) for ending in (".rates", ".saves", ".checkpoints")]
+    for folder in folders:
+        (folder / "checkpoint-1").mkdir(parents=True)
+    result.with_suffix(".live").write_text("{}")
+    return [*folders, result.with_suffix(".live")]
+
+
+def test_overwrite_leaves_nothing_that_an_arm_would_go_on_from(request_for, tmp_path, answering):
+    validate(request_for(), tmp_path / "out")
+    left = leave_beside(tmp_path / "out" / "runs" / "full-seed0.json")
+    validate(request_for(steps=5), tmp_path / "out", overwrite=True)
+    assert [path.name for path in left if path.exists()] == []
+
+
+def test_a_kill_between_a_result_and_the_end_of_its_arm_leaves_nothing_for_long(request_for, tmp_path, answering):
+    validate(request_for(), tmp_path / "out")
+    left = leave_beside(tmp_path / "out" / "runs" / "full-seed0.json")
+    validate(request_for(), tmp_path / "out")
+    assert [path.name for path in left if path.exists()] == ["full-seed0.checkpoints"]  # a training may begin there
+
+
 @pytest.mark.quick_cases(0)
 @pytest.mark.parametrize("overwrite", [False, True])
 def test_a_validation_killed_before_any_operation_resumes_to_the_same_files(request_for, tmp_path, overwrite):
@@ -489,7 +512,7 @@ def test_a_validation_killed_before_any_operation_resumes_to_the_same_files(requ
             write_atomically(folder / "runs" / "baseline.json", steps)
             write_atomically(folder / "report.json", steps)
 
-    def place(n):
+    def folder_for(n):
         (tmp_path / str(n) / "out").mkdir(parents=True)
         (tmp_path / str(n) / "out" / ".settings.json.abcd_123").write_text("{")  # that 0.1.0 left
         if overwrite:
@@ -497,7 +520,7 @@ def test_a_validation_killed_before_any_operation_resumes_to_the_same_files(requ
         return tmp_path / str(n) / "out"
 
     met, expected = 0, None
-    for folder, _ in kill_everywhere(place, lambda folder: begin(folder, ours, overwrite)):
+    for folder, _ in kill_everywhere(folder_for, lambda folder: begin(folder, ours, overwrite)):
         begin(folder, ours, overwrite)
         files = {str(p.relative_to(folder)): p.read_text() for p in folder.rglob("*") if p.is_file()}
         expected = expected or files
@@ -523,10 +546,10 @@ from semfreeze_core.finetune.validation.validate import validate
 from semfreeze_core.finetune.validation.request import ValidationRequest
 from semfreeze_core.plan.document import parse_plan
 from semfreeze_core.records.training import TrainingSetup
-place, out = Path(sys.argv[1]), Path(sys.argv[2])
-plan = parse_plan((place / "plan.json").read_text())
+workspace, out = Path(sys.argv[1]), Path(sys.argv[2])
+plan = parse_plan((workspace / "plan.json").read_text())
 request = ValidationRequest(
-    plan, str(place / "train.jsonl"), str(place / "eval.jsonl"),
+    plan, str(workspace / "train.jsonl"), str(workspace / "eval.jsonl"),
     TrainingSetup(batch_size=4, sequence_length=2048, train_examples=16, steps=4), arms=("full", "planned"),
     rates={"full": 3e-3, "frozen": 3e-3, "lora": 1e-2}, n_between=1, n_accuracy=4, n_eval=24,
 )
@@ -536,11 +559,11 @@ validate(request, out)
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seconds", [8, 14, 20])
-def test_a_validation_killed_at_any_moment_goes_on_to_the_same_numbers(finished, place, tmp_path, seconds):
+def test_a_validation_killed_at_any_moment_goes_on_to_the_same_numbers(finished, workspace, tmp_path, seconds):
     report, request, _ = finished
-    (place / "plan.json").write_text(request.plan.model_dump_json())
+    (workspace / "plan.json").write_text(request.plan.model_dump_json())
     process = subprocess.Popen(
-        [sys.executable, "-c", _KILLED, str(place), str(tmp_path / "out")], start_new_session=True
+        [sys.executable, "-c", _KILLED, str(workspace), str(tmp_path / "out")], start_new_session=True
     )
     time.sleep(seconds)
     os.kill(process.pid, signal.SIGKILL)

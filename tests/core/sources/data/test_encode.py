@@ -47,9 +47,9 @@ def test_encode_joins_the_segments_and_masks_by_their_lengths(tokenizer, example
     if tokenizer is not PLAIN:
         ids, mask = [tokenizer.bos_token_id], [False]
     for segment in example.segments:
-        own = ids_of(tokenizer, segment.text)
-        ids += own
-        mask += [segment.supervised] * len(own)
+        token_ids = ids_of(tokenizer, segment.text)
+        ids += token_ids
+        mask += [segment.supervised] * len(token_ids)
     if add_eos:
         ids.append(tokenizer.eos_token_id)
         mask.append(True)
@@ -82,8 +82,8 @@ def test_encode_cuts_context_on_the_left_and_never_what_is_supervised(tokenizer,
         assert cut.input_ids[0] == tokenizer.bos_token_id
     # every context token after the first one kept by the cut is kept too
     context = [int(i) for i in whole.input_ids[~whole.supervised]]
-    kept = [int(i) for i in cut.input_ids[~cut.supervised]]
-    assert kept[1:] == context[len(context) - len(kept) + 1 :]
+    context_ids = [int(i) for i in cut.input_ids[~cut.supervised]]
+    assert context_ids[1:] == context[len(context) - len(context_ids) + 1 :]
 
 
 def test_encode_gives_the_tokens_worked_out_by_hand():

@@ -46,35 +46,35 @@ def refusal(source, mapping=None, **options):
 def test_read_examples_draws_by_label_in_seeded_order(tmp_path):
     rows = [row | {"label": "ab"[i % 4 == 0]} for i, row in enumerate(pairs(100))]
     source = write(tmp_path, rows)
-    found = read(source, n=20)
-    assert (len(found.examples), found.n_rows, found.n_usable) == (20, 100, 100)
-    assert Counter(example.label for example in found.examples) == {"a": 15, "b": 5}
-    order = [example.row for example in found.examples]
+    example_set = read(source, n=20)
+    assert (len(example_set.examples), example_set.n_rows, example_set.n_usable) == (20, 100, 100)
+    assert Counter(example.label for example in example_set.examples) == {"a": 15, "b": 5}
+    order = [example.row for example in example_set.examples]
     assert order != sorted(order)
     assert max(order) > 50
-    assert all(example.prompt == rows[example.row]["prompt"] for example in found.examples)
-    assert found == read(source, n=20)
-    assert found.examples != read(source, n=20, seed=1).examples
+    assert all(example.prompt == rows[example.row]["prompt"] for example in example_set.examples)
+    assert example_set == read(source, n=20)
+    assert example_set.examples != read(source, n=20, seed=1).examples
 
 
 def test_read_examples_records_what_it_read(tmp_path):
     source = write(tmp_path, pairs(3))
-    found = read(source)
-    assert found.mapping == FieldMapping("prompt", "completion")
-    assert found.source == source
+    example_set = read(source)
+    assert example_set.mapping == FieldMapping("prompt", "completion")
+    assert example_set.source == source
     with open(source, "rb") as file:
-        assert found.file_digest == hashlib.sha256(file.read()).hexdigest()
-    assert len(found.notes) == 1
-    assert found.notes[0].startswith("Read as prompt and completion: the prompt from 'prompt'")
+        assert example_set.file_digest == hashlib.sha256(file.read()).hexdigest()
+    assert len(example_set.notes) == 1
+    assert example_set.notes[0].startswith("Read as prompt and completion: the prompt from 'prompt'")
 
 
 def test_read_examples_counts_rows_without_anything_supervised(tmp_path):
     rows = pairs(5)
     rows[1]["completion"], rows[3]["completion"] = None, ""
-    found = read(write(tmp_path, rows))
-    assert (found.n_rows, found.n_usable) == (5, 3)
-    assert sorted(example.row for example in found.examples) == [0, 2, 4]
-    assert "2 of 5 rows are left out: no text in 'completion'." in found.notes
+    example_set = read(write(tmp_path, rows))
+    assert (example_set.n_rows, example_set.n_usable) == (5, 3)
+    assert sorted(example.row for example in example_set.examples) == [0, 2, 4]
+    assert "2 of 5 rows are left out: no text in 'completion'." in example_set.notes
 
 
 def test_read_examples_refuses_a_source_without_anything_supervised(tmp_path):
@@ -91,37 +91,39 @@ def test_read_examples_skips_a_row_that_cannot_be_read_and_lists_why(tmp_path):
     rows[30] = {"prompt": "a", "complection": "b"}
     source = write(tmp_path, rows)
     for seed in range(3):
-        found = read(source, n=1, seed=seed)
-        assert (found.n_rows, found.n_usable, found.n_skipped) == (50, 48, 2)
+        example_set = read(source, n=1, seed=seed)
+        assert (example_set.n_rows, example_set.n_usable, example_set.n_skipped) == (50, 48, 2)
         reasons = [
             "field 'completion' is a number (int 4), expected text",
             "field 'completion' is missing; the row has 'prompt', 'complection'",
         ]
-        assert found.skipped == (SkippedRow(17, source, 18, reasons[0]), SkippedRow(30, source, 31, reasons[1]))
-        assert found.notes[-1] == f"2 of 50 rows are skipped: line 18: {reasons[0]}; line 31: {reasons[1]}."
-        assert found.examples[0].row not in (17, 30)
+        assert example_set.skipped == (SkippedRow(17, source, 18, reasons[0]), SkippedRow(30, source, 31, reasons[1]))
+        assert example_set.notes[-1] == f"2 of 50 rows are skipped: line 18: {reasons[0]}; line 31: {reasons[1]}."
+        assert example_set.examples[0].row not in (17, 30)
 
 
 def test_read_examples_skips_lines_that_are_no_json_like_other_rows(tmp_path):
     lines = [json.dumps(row) for row in pairs(40)]
     source = tmp_path / "tasks.jsonl"
     source.write_text("\n".join([lines[0], "# a remark", *lines[1:], lines[0][:-4]]), encoding="utf-8")
-    found = read(str(source))
-    assert (found.n_rows, found.n_usable, found.n_skipped) == (42, 40, 2)
-    assert [(row.row, row.line) for row in found.skipped] == [(1, 2), (41, 42)]
-    assert found.skipped_note.startswith("2 of 42 rows are skipped: line 2: not JSON (Expecting value at character 1)")
-    assert {example.prompt for example in found.examples} == {row["prompt"] for row in pairs(40)}
+    example_set = read(str(source))
+    assert (example_set.n_rows, example_set.n_usable, example_set.n_skipped) == (42, 40, 2)
+    assert [(row.row, row.line) for row in example_set.skipped] == [(1, 2), (41, 42)]
+    assert example_set.skipped_note.startswith(
+        "2 of 42 rows are skipped: line 2: not JSON (Expecting value at character 1)"
+    )
+    assert {example.prompt for example in example_set.examples} == {row["prompt"] for row in pairs(40)}
 
 
 def test_read_examples_names_the_first_of_many_skipped_rows(tmp_path, monkeypatch):
     rows = [row | {"completion": None if i == 0 else i} if i < 8 else row for i, row in enumerate(pairs(20))]
     monkeypatch.setattr(usable_rows, "MOST_SKIPPED", 5)
-    found = read(write(tmp_path, rows))
-    assert (found.n_usable, found.n_skipped, len(found.skipped)) == (12, 7, 5)
-    assert "and 4 more, which `semfreeze preview --skipped FILE` lists." in found.skipped_note
-    assert found.counts.n_rows == 20
-    assert found.counts.causes[0] == "1 left out: no text in 'completion'"
-    assert found.counts.causes[1].startswith("7 skipped: line 2: field 'completion' is a number (int 1)")
+    example_set = read(write(tmp_path, rows))
+    assert (example_set.n_usable, example_set.n_skipped, len(example_set.skipped)) == (12, 7, 5)
+    assert "and 4 more, which `semfreeze preview --skipped FILE` lists." in example_set.skipped_note
+    assert example_set.counts.n_rows == 20
+    assert example_set.counts.causes[0] == "1 left out: no text in 'completion'"
+    assert example_set.counts.causes[1].startswith("7 skipped: line 2: field 'completion' is a number (int 1)")
     assert read(write(tmp_path, rows), n=3).counts == RowCounts(3)
 
 
@@ -138,11 +140,13 @@ def test_a_guessed_label_that_is_no_class_is_left_out(tmp_path, label):
     rows = [row | {"label": "a"} for row in pairs(5)]
     rows[3]["label"] = label
     source = write(tmp_path, rows)
-    found = read(source)
-    assert (found.n_usable, found.mapping.label_field) == (5, None)
-    assert {example.label for example in found.examples} == {None}
-    assert any(note.startswith("The labels in 'label' are left out (line 4: field 'label' is") for note in found.notes)
-    assert found.notes[0].endswith("the completion from 'completion' (--completion-field)."), "no label is read"
+    example_set = read(source)
+    assert (example_set.n_usable, example_set.mapping.label_field) == (5, None)
+    assert {example.label for example in example_set.examples} == {None}
+    assert any(
+        note.startswith("The labels in 'label' are left out (line 4: field 'label' is") for note in example_set.notes
+    )
+    assert example_set.notes[0].endswith("the completion from 'completion' (--completion-field)."), "no label is read"
     named = read(source, FieldMapping(label_field="label"))
     assert (named.n_usable, named.n_skipped, named.mapping.label_field) == (4, 1, "label")
 
@@ -156,11 +160,11 @@ def test_read_examples_passes_on_what_rows_and_fields_refuse(tmp_path):
 def test_read_examples_renders_chat_with_the_tokenizer(tmp_path):
     messages = [{"from": "human", "value": "hi"}, {"from": "gpt", "value": "hello"}]
     source = write(tmp_path, [{"conversations": messages}, {"conversations": messages[:1]}])
-    found = read(source, tokenizer=build_tiny_tokenizer(chat_template=CHATML))
-    (example,) = found.examples
+    example_set = read(source, tokenizer=build_tiny_tokenizer(chat_template=CHATML))
+    (example,) = example_set.examples
     assert example.complete
     assert example.completion == f"hello{EOS}"
-    assert (found.n_rows, found.n_usable) == (2, 1)
+    assert (example_set.n_rows, example_set.n_usable) == (2, 1)
     assert refusal(source).startswith("Chat messages need the model's tokenizer")
     assert refusal(source, tokenizer=build_tiny_tokenizer()).startswith("The model has no chat template")
 
@@ -194,9 +198,9 @@ def test_read_examples_reports_progress(tmp_path):
 def test_read_examples_says_that_a_hub_dataset_has_no_digest(tmp_path):
     datasets = pytest.importorskip("datasets")
     datasets.Dataset.from_list(pairs(3)).save_to_disk(tmp_path / "saved")
-    found = read(f"hf:{tmp_path / 'saved'}")
-    assert found.file_digest is None
-    assert found.notes[-1].startswith("A hub dataset has no single file")
+    example_set = read(f"hf:{tmp_path / 'saved'}")
+    assert example_set.file_digest is None
+    assert example_set.notes[-1].startswith("A hub dataset has no single file")
 
 
 @pytest.mark.quick_cases(0)
@@ -259,9 +263,9 @@ def test_examples_bring_their_groups_in_their_own_order(tmp_path):
         }
         for i in range(3 * MIN_SLICE)
     ]
-    found = read(write(tmp_path, rows), n=40, seed=1)
-    assert list(found.groups) == ["source"]  # "completion" is the completion, "id" differs in every row
-    assert found.groups["source"] == tuple(rows[example.row]["source"] for example in found.examples)
+    example_set = read(write(tmp_path, rows), n=40, seed=1)
+    assert list(example_set.groups) == ["source"]  # "completion" is the completion, "id" differs in every row
+    assert example_set.groups["source"] == tuple(rows[example.row]["source"] for example in example_set.examples)
 
 
 def test_the_parts_of_a_folder_are_one_source(tmp_path):
@@ -272,9 +276,9 @@ def test_the_parts_of_a_folder_are_one_source(tmp_path):
     rows[4]["completion"] = 4
     write(folder, rows[3:], "train-00001-of-00002.jsonl")
     write(folder, rows[:3], "train-00000-of-00002.jsonl")
-    found = read(str(folder))
-    assert [found.n_rows, found.n_usable] == [6, 5]
-    assert sorted(example.row for example in found.examples) == [0, 1, 2, 3, 5]
-    assert (found.skipped[0].file, found.skipped[0].line) == ("train-00001-of-00002.jsonl", 2)
+    example_set = read(str(folder))
+    assert [example_set.n_rows, example_set.n_usable] == [6, 5]
+    assert sorted(example.row for example in example_set.examples) == [0, 1, 2, 3, 5]
+    assert (example_set.skipped[0].file, example_set.skipped[0].line) == ("train-00001-of-00002.jsonl", 2)
     whole = b"".join(path.read_bytes() for path in sorted(folder.glob("*.jsonl")))
-    assert found.file_digest == hashlib.sha256(whole).hexdigest()
+    assert example_set.file_digest == hashlib.sha256(whole).hexdigest()

@@ -205,10 +205,10 @@ def test_example_from_row_needs_a_resolved_mapping():
 
 
 def test_example_from_row_reads_both_spellings_of_a_conversation():
-    seen = []
+    conversations = []
 
     def render(messages):
-        seen.append(messages)
+        conversations.append(messages)
         return (Segment("hi", True),)
 
     standard = [
@@ -219,7 +219,7 @@ def test_example_from_row_reads_both_spellings_of_a_conversation():
     sharegpt = [{"from": "system", "value": "s"}, {"from": "human", "value": "u"}, {"from": "gpt", "value": "a"}]
     for value in (standard, sharegpt):
         assert example_from_row({"messages": value}, 3, CHAT, render) == Example((Segment("hi", True),), None, 3, True)
-    assert seen[0] == seen[1] == [{"role": m["role"], "content": m["content"]} for m in standard]
+    assert conversations[0] == conversations[1] == [{"role": m["role"], "content": m["content"]} for m in standard]
 
 
 @pytest.mark.parametrize(

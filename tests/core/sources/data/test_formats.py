@@ -107,8 +107,8 @@ def test_help_lists_the_formats_there_are():
     ],
 )
 def test_format_of_goes_by_the_ending(name, kind, stem):
-    found = formats.format_of(name)
-    assert (found and found.kind, formats.stem_of(name)) == (kind, stem)
+    file_format = formats.format_of(name)
+    assert (file_format and file_format.kind, formats.stem_of(name)) == (kind, stem)
 
 
 def test_the_longest_ending_that_fits_decides(monkeypatch):

@@ -86,12 +86,12 @@ def test_open_rows_skips_blank_lines_and_a_byte_order_mark(tmp_path):
 def test_placed_counts_the_lines_of_quoted_fields(tmp_path):
     path = file(tmp_path, "t.csv", b'a,b\n"1\n1",2\n3,4\n')
     rows = open_rows(str(path))
-    assert [place[:2] for place in rows.placed()] == [(str(path), 2), (str(path), 4)]
+    assert [row[:2] for row in rows.placed()] == [(str(path), 2), (str(path), 4)]
 
 
 def test_placed_has_no_line_where_a_format_has_none(tmp_path):
     source = write(tmp_path / "t.parquet", ROWS)
-    assert [place[:2] for place in open_rows(source).placed()] == [(source, None)] * 3
+    assert [row[:2] for row in open_rows(source).placed()] == [(source, None)] * 3
 
 
 def test_columns_joins_the_keys_of_uneven_rows(tmp_path):

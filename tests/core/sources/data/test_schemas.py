@@ -22,9 +22,9 @@ def read(tmp_path, rows, **options):
 
 def first(tmp_path, row, **options):
     """The one example of a row, and the notes."""
-    found = read(tmp_path, [row], **options)
-    (example,) = found.examples
-    return example, found.notes
+    example_set = read(tmp_path, [row], **options)
+    (example,) = example_set.examples
+    return example, example_set.notes
 
 
 @pytest.mark.parametrize(
@@ -84,8 +84,8 @@ def test_a_system_column_opens_the_chat_unless_it_has_its_own(tmp_path):
     example, notes = first(tmp_path, {"system": "Be short.", "conversations": talk}, tokenizer=CHATTY)
     assert example.prompt.startswith("<|im_start|>system\nBe short.")
     assert "the system prompt from 'system'" in notes[0]
-    own = [{"from": "system", "value": "Be long."}, *talk]
-    example, _ = first(tmp_path, {"system": "Be short.", "conversations": own}, tokenizer=CHATTY)
+    opened = [{"from": "system", "value": "Be long."}, *talk]
+    example, _ = first(tmp_path, {"system": "Be short.", "conversations": opened}, tokenizer=CHATTY)
     assert "Be long." in example.prompt
     assert "Be short." not in example.prompt
     example, _ = first(tmp_path, {"system": " ", "conversations": talk}, tokenizer=CHATTY)
@@ -101,10 +101,10 @@ def test_earlier_turns_of_alpaca_stand_in_the_prompt(tmp_path, history, lines):
         {"instruction": "1 + 1", "input": "", "output": "2", "history": history},
         {"instruction": "a", "input": "b", "output": "c", "history": [["d", "e"]]},
     ]
-    found = read(tmp_path, rows)
-    assert {example.prompt for example in found.examples} == {f"{lines}1 + 1\n", "d\ne\na\nb\n"}
-    assert "Turns in 'history' stand in the prompt as earlier lines; they are no targets." in found.notes
-    assert not any("Not read" in note for note in found.notes)
+    example_set = read(tmp_path, rows)
+    assert {example.prompt for example in example_set.examples} == {f"{lines}1 + 1\n", "d\ne\na\nb\n"}
+    assert "Turns in 'history' stand in the prompt as earlier lines; they are no targets." in example_set.notes
+    assert not any("Not read" in note for note in example_set.notes)
 
 
 @pytest.mark.parametrize("history", [[["only"]], [["a", 1]], ["a", "b"], {"a": "b"}, [["a", "b", "c"]], 3])

@@ -60,11 +60,11 @@ def calibrated(empty):
     ],
 )
 def test_calibrate_empty_equals_the_formula_where_there_is_one(empty, calibrated, family, precision):
-    shape, found = measure_empty(empty(family)), calibrated(family, precision)
-    for role, counted in (("trained", found.trained), ("traversed", found.traversed)):
+    shape, calibration = measure_empty(empty(family)), calibrated(family, precision)
+    for role, counted in (("trained", calibration.trained), ("traversed", calibration.traversed)):
         expected = layer_bytes_per_token(shape.layers[0], shape.d_model, precision, role)
         assert counted == (TokenBytes(expected, 0.0),) * shape.n_layers
-    assert (found.precision, found.attention, found.padding_mask) == (precision, "sdpa", False)
+    assert (calibration.precision, calibration.attention, calibration.padding_mask) == (precision, "sdpa", False)
 
 
 # Those left out keep what a family that is there keeps.
@@ -99,7 +99,7 @@ def test_calibrate_empty_equals_the_count_on_real_tensors(empty, family, padding
 def test_calibrated_bytes_are_what_one_more_layer_keeps_of_longer_sequences(empty, family, precision, changes):
     setup = TrainingSetup(batch_size=3, sequence_length=80, precision=precision)
     tokens = torch.randint(3, 97, (3, 80), generator=torch.Generator().manual_seed(0))
-    kept, copies = [], []
+    saved, copies = [], []
     for n_layers in (3, 4):
         config = build_tiny(family, n_layers=n_layers, max_positions=80).config
         config.update(changes)
@@ -107,14 +107,14 @@ def test_calibrated_bytes_are_what_one_more_layer_keeps_of_longer_sequences(empt
         shape = measure_shape(model, find_decoder(model))
         parts = TrainableParts((True,) * n_layers, embeddings=True, final_norm=True, head=False)
         prepare(model.train(), shape, setup, parts)
-        kept.append(count_saved_bytes(model, tokens, setup))
+        saved.append(count_saved_bytes(model, tokens, setup))
         copies.append(autocast_copy_bytes(shape, setup, parts))
     calibrated = calibrate_empty(empty(family, n_layers=4, **changes), precision, sequence_length=80)
     predicted = calibrated.layer_bytes(3, "trained", 3, 80) + copies[1] - copies[0]
     # what does not grow is not counted: Gemma's norms, four of width 32 and two of width 8, keep 1 + weight; a grouped
     # product where each of 4 experts' rows end; Falcon's attention a few numbers of its kernel
     constant = {"gemma3_text": 4 * (4 * 32 + 2 * 8), "mixtral": 4 * 4, "gpt_oss": 4 * 4, "falcon-new": 16}
-    assert kept[1] - kept[0] - predicted == constant.get(family, 0)
+    assert saved[1] - saved[0] - predicted == constant.get(family, 0)
 
 
 @pytest.mark.quick_cases(3)
@@ -196,8 +196,8 @@ def test_training_bytes_of_calibrated_layers_is_the_hand_computed_sum(empty):
     calibrated = CalibratedBytes("float32", False, "sdpa", (16, 64), tuple(tokens), (TokenBytes(10.0, 0.5),) * 4)
     parts = TrainableParts((False, False, True, True), embeddings=True, final_norm=True, head=False)
     assert training_bytes(shape, setup, parts).activations is None
-    found = training_bytes(shape, setup, parts, calibrated).activations
-    assert found == 2 * 60 * (10 + 10) + 60 * (102 + 40) + 60 * (103 + 40)
+    activation_bytes = training_bytes(shape, setup, parts, calibrated).activations
+    assert activation_bytes == 2 * 60 * (10 + 10) + 60 * (102 + 40) + 60 * (103 + 40)
 
 
 def test_training_bytes_refuses_a_calibration_of_another_precision_or_model(empty):

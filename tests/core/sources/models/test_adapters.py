@@ -199,8 +199,13 @@ def test_load_finds_a_base_named_from_the_adapters_folder(folders, monkeypatch, 
 def test_open_checkpoint_takes_a_base_from_the_hub(folders):
     adapter, _ = folders
     edit_adapter(adapter, base_model_name_or_path="owner/name", revision="v1")
-    found = open_checkpoint(str(adapter))
-    assert (found.source, found.kind, found.location, found.revision) == (str(adapter), "hub", "owner/name", "v1")
+    checkpoint = open_checkpoint(str(adapter))
+    assert (checkpoint.source, checkpoint.kind, checkpoint.location, checkpoint.revision) == (
+        str(adapter),
+        "hub",
+        "owner/name",
+        "v1",
+    )
     assert open_checkpoint(str(adapter), revision="v2").revision == "v2"
 
 

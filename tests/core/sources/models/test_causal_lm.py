@@ -78,11 +78,11 @@ def test_load_auto_takes_bfloat16_when_it_agrees(monkeypatch, folder, loads):
 def test_load_auto_gives_the_model_that_bfloat16_gives(monkeypatch, folder):
     """Rotary frequencies stay in float32: rounded, they would be radians off a few hundred tokens on."""
     allow_native_bfloat16(monkeypatch)
-    auto, told = (load_causal_lm(folder, dtype=dtype, device="cpu").decoder.model for dtype in ("auto", "bfloat16"))
+    auto, explicit = (load_causal_lm(folder, dtype=dtype, device="cpu").decoder.model for dtype in ("auto", "bfloat16"))
     assert auto.model.rotary_emb.inv_freq.dtype == torch.float32
     ids = torch.arange(3, 60)[None]
     with torch.no_grad():
-        assert torch.equal(auto(ids).logits, told(ids).logits)
+        assert torch.equal(auto(ids).logits, explicit(ids).logits)
 
 
 def test_load_auto_falls_back_when_bfloat16_disagrees(monkeypatch, folder, loads):

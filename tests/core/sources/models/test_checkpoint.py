@@ -312,7 +312,7 @@ def test_load_refuses_a_missing_tokenizer(folder, damage):
 
 
 @pytest.mark.parametrize(
-    ("changes", "words"),
+    ("changes", "fragment"),
     [
         ({"model_type": "nonsense"}, "its model_type 'nonsense' is no architecture that transformers 5."),
         ({"model_type": None}, "its config could not be loaded: it names no architecture (model_type)."),
@@ -327,10 +327,10 @@ def test_load_refuses_a_missing_tokenizer(folder, damage):
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
 )
-def test_load_refuses_an_unusable_config(folder, changes, words):
+def test_load_refuses_an_unusable_config(folder, changes, fragment):
     edit_config(folder, **changes)
     message = refusal(folder)
-    assert words in message
+    assert fragment in message
     assert len(message) < 700
 
 
@@ -433,7 +433,7 @@ def test_load_takes_no_kernels_that_a_config_names(folder, entry):
 
 @pytest.mark.parametrize("read", [load, lambda source: measure_empty(open_checkpoint(str(source), config_only=True))])
 @pytest.mark.parametrize(
-    ("changes", "words"),
+    ("changes", "message"),
     [
         ({"num_hidden_layers": 10**9}, "num_hidden_layers is 1,000,000,000, expected 1 to 1,000."),
         ({"num_hidden_layers": 0}, "num_hidden_layers is 0, expected 1 to 1,000."),
@@ -443,11 +443,11 @@ def test_load_takes_no_kernels_that_a_config_names(folder, entry):
         ({"text_config": {"hidden_size": 0}}, "hidden_size is 0, expected at least 1."),
     ],
 )
-def test_load_refuses_impossible_sizes(folder, changes, words, read):
+def test_load_refuses_impossible_sizes(folder, changes, message, read):
     edit_config(folder, **changes)
     with pytest.raises(ModelError) as caught:
         read(folder)
-    assert str(caught.value) == f"{folder}/config.json: {words}"
+    assert str(caught.value) == f"{folder}/config.json: {message}"
 
 
 @pytest.mark.parametrize("read", [load, lambda source: measure_empty(open_checkpoint(str(source), config_only=True))])

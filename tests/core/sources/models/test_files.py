@@ -67,7 +67,7 @@ def test_open_checkpoint_refuses_a_source_that_is_no_file(tmp_path, kind):
 
 @pytest.mark.parametrize("name", ["config.json", "tokenizer_config.json", "generation_config.json"])
 @pytest.mark.parametrize(
-    ("content", "words"),
+    ("content", "message"),
     [
         ('{"a":' * 100_000, "is nested too deeply"),
         ("[1]", "expected a JSON object, found a list"),
@@ -77,13 +77,13 @@ def test_open_checkpoint_refuses_a_source_that_is_no_file(tmp_path, kind):
     ],
     ids=["deep", "list", "number", "cut", "bytes"],
 )
-def test_open_checkpoint_refuses_a_document_that_is_no_object(folder, name, content, words):
+def test_open_checkpoint_refuses_a_document_that_is_no_object(folder, name, content, message):
     (folder / name).unlink()
     (folder / name).write_text(content, errors="surrogateescape")
     with pytest.raises(ModelError) as caught:
         open_checkpoint(str(folder))
     assert str(caught.value).startswith(str(folder / name))
-    assert words in str(caught.value)
+    assert message in str(caught.value)
 
 
 def test_read_object_refuses_a_large_file_unread(tmp_path):

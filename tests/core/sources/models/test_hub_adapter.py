@@ -164,16 +164,16 @@ def test_an_adapters_tokenizer_never_asks_whether_to_run_its_code(adapter, monke
     (adapter / "code.py").write_text("raise SystemExit('it ran')")
     asked = []
     monkeypatch.setattr("builtins.input", lambda *text: asked.append(text) or "y")
-    seen, load = [], loading.AutoTokenizer.from_pretrained
+    trusted, load = [], loading.AutoTokenizer.from_pretrained
 
     def from_pretrained(*arguments, **options):
-        seen.append(options.get("trust_remote_code"))
+        trusted.append(options.get("trust_remote_code"))
         return load(*arguments, **options)
 
     monkeypatch.setattr(loading.AutoTokenizer, "from_pretrained", from_pretrained)
     with suppress(ModelError):  # whether its code is needed differs between versions of transformers
         load_tokenizer(open_checkpoint("owner/adapter", config_only=True))
-    assert seen == [False]
+    assert trusted == [False]
     assert not asked
 
 

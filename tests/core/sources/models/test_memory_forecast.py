@@ -24,19 +24,24 @@ def test_a_model_takes_its_weights_and_a_tenth():
 
 def test_small_models_forecast_by_hand():
     """1000 positions x 31 spaces x 576 numbers: 2 bytes each, and 4 for their copy."""
-    found = forecast_memory(SMALL, torch.float32, CPU, 10**10, 1000)
-    assert (found.parameters, found.dtype, found.device, found.free_bytes) == (134_515_008, "float32", "cpu", 10**10)
-    assert found.model_bytes == 591_866_035  # 134,515,008 x 4 x 1.1
-    assert found.states_bytes == 1000 * 31 * 576 * 6 == 107_136_000
-    assert found.process_bytes == 600 * 2**20
-    assert found.needed_bytes == 591_866_035 + 107_136_000 + 629_145_600
-    assert found.fits
+    forecast = forecast_memory(SMALL, torch.float32, CPU, 10**10, 1000)
+    assert (forecast.parameters, forecast.dtype, forecast.device, forecast.free_bytes) == (
+        134_515_008,
+        "float32",
+        "cpu",
+        10**10,
+    )
+    assert forecast.model_bytes == 591_866_035  # 134,515,008 x 4 x 1.1
+    assert forecast.states_bytes == 1000 * 31 * 576 * 6 == 107_136_000
+    assert forecast.process_bytes == 600 * 2**20
+    assert forecast.needed_bytes == 591_866_035 + 107_136_000 + 629_145_600
+    assert forecast.fits
 
 
 def test_large_models_keep_fewer_states():
-    found = forecast_memory(MISTRAL, torch.bfloat16, CUDA, 10**10, 1000)
-    assert found.states_bytes == 3 * 256 * 2**20  # 1000 x 33 x 4096 x 2 would be more
-    assert found.process_bytes == 0
+    forecast = forecast_memory(MISTRAL, torch.bfloat16, CUDA, 10**10, 1000)
+    assert forecast.states_bytes == 3 * 256 * 2**20  # 1000 x 33 x 4096 x 2 would be more
+    assert forecast.process_bytes == 0
     assert memory_forecast._STATES_LIMIT == display._MAX_STATE_BYTES
 
 

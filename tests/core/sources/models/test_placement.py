@@ -51,9 +51,9 @@ def test_the_last_layers_stay_and_one_place_is_left_for_a_layer_on_its_way(n_lay
     placed = place_layers(model, torch.float32, CPU, model_bytes(others + n_layers * layer, torch.float32), 0)
     on_device, on_disk = expected
     assert placed.layers == LayerPlacement(on_device, 0, on_disk, on_disk * layer * 4)
-    kept = [placed.device_map[f"model.layers.{i}"] for i in range(4)]
-    assert kept == ["disk"] * on_disk + ["cpu"] * on_device
-    assert {place for name, place in placed.device_map.items() if "layers" not in name} == {"cpu"}
+    devices = [placed.device_map[f"model.layers.{i}"] for i in range(4)]
+    assert devices == ["disk"] * on_disk + ["cpu"] * on_device
+    assert {module_device for name, module_device in placed.device_map.items() if "layers" not in name} == {"cpu"}
 
 
 def test_without_room_for_the_rest_and_a_layer_nothing_is_placed():
@@ -124,9 +124,9 @@ def test_an_analysis_from_disk_gives_the_same_run(folder, room, tmp_path):
 def test_values_come_in_the_order_asked_for():
     model = build_tiny("llama")
     names = ["model.norm.weight", "model.layers.1.mlp.up_proj.weight"]
-    found = list(parameter_values(model, names))
-    assert [name for name, _ in found] == names
-    assert torch.equal(found[1][1], model.model.layers[1].mlp.up_proj.weight)
+    values = list(parameter_values(model, names))
+    assert [name for name, _ in values] == names
+    assert torch.equal(values[1][1], model.model.layers[1].mlp.up_proj.weight)
 
 
 def test_what_is_to_be_trained_is_loaded_whole_or_refused(folder, room):

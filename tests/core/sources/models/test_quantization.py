@@ -51,8 +51,10 @@ def test_load_unpacks_fp8(tmp_path, dtype):
     assert "Its quantized weights (fp8) were unpacked." in loaded.notes
     for name, parameter in loaded.decoder.model.named_parameters():
         assert parameter.dtype == dtype
-        own = model.get_parameter(name)
-        assert (parameter.float() - own).abs().max() <= 0.04 * own.abs().max(), name  # 3 bits after the leading one
+        unpacked = model.get_parameter(name)
+        assert (parameter.float() - unpacked).abs().max() <= 0.04 * unpacked.abs().max(), (
+            name
+        )  # 3 bits after the leading one
     assert loaded.shape.total_parameters == sum(p.numel() for p in model.parameters())
     assert measure_empty(open_checkpoint(str(tmp_path))) == loaded.shape
 
@@ -69,7 +71,7 @@ REFUSED = [
 ]
 
 
-@pytest.mark.parametrize(("entry", "words"), REFUSED, ids=[words for _, words in REFUSED])
+@pytest.mark.parametrize(("entry", "message"), REFUSED, ids=[message for _, message in REFUSED])
 @pytest.mark.parametrize(
     "read",
     [
@@ -78,14 +80,14 @@ REFUSED = [
     ],
     ids=["load", "measure"],
 )
-def test_load_refuses_other_quantizations_by_name(tmp_path, entry, words, read):
+def test_load_refuses_other_quantizations_by_name(tmp_path, entry, message, read):
     save_tiny(tmp_path)
     add_to_config(tmp_path, entry)
     (tmp_path / "model.safetensors").write_bytes(b"never read")
     with pytest.raises(ModelError) as caught:
         read(tmp_path)
     assert str(caught.value) == (
-        f"{tmp_path} holds quantized weights ({words}), which semfreeze cannot unpack. Give the unquantized "
+        f"{tmp_path} holds quantized weights ({message}), which semfreeze cannot unpack. Give the unquantized "
         "checkpoint it was made from."
     )
 

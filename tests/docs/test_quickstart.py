@@ -1,4 +1,4 @@
-"""The tutorial's blocks, run as they stand, one after the other, in an empty folder."""
+"""The quickstart's blocks, run as they stand, one after the other, in an empty folder."""
 
 import os
 import subprocess
@@ -8,17 +8,17 @@ from pathlib import Path
 import pytest
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from tests.docs.pages import TUTORIAL, blocks
+from tests.docs.pages import QUICKSTART, blocks
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 
-def test_tutorial_runs_as_it_stands(tmp_path):
+def test_quickstart_runs_as_it_stands(tmp_path):
     folder, home = tmp_path / "empty", tmp_path / "home"
     folder.mkdir()
     tools = str(Path(sys.executable).parent)
     environment = {**os.environ, "SEMFREEZE_HOME": str(home), "PATH": os.pathsep.join([tools, os.environ["PATH"]])}
-    steps = blocks(TUTORIAL, "sh", "python")
+    steps = blocks(QUICKSTART, "sh", "python")
     assert [language for language, _ in steps] == ["python", "sh", "sh", "sh", "sh", "python", "sh"]
     for language, text in steps:
         command = [sys.executable, "-c", text] if language == "python" else ["sh", "-ec", text]

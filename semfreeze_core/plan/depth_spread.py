@@ -14,11 +14,11 @@ from semfreeze_core.records.interval import Interval
 from semfreeze_core.records.run import Run
 from semfreeze_core.records.trace import Matrix
 
-PicksVerdict = Literal["one depth fits", "examples differ", "unclear"]
+SpreadVerdict = Literal["one depth fits", "examples differ", "unclear"]
 
 
 @dataclass(frozen=True)
-class ExamplePicks:
+class DepthSpread:
     """Each example's depth by the paper's rule, and what their spread rests on.
 
     Attributes:
@@ -50,7 +50,7 @@ class ExamplePicks:
         return float(((self.depths >= self.low) & (self.depths <= self.high)).mean())
 
     @property
-    def verdict(self) -> PicksVerdict:
+    def verdict(self) -> SpreadVerdict:
         """Whether one depth fits; ours.
 
         It does where picks lie as close together as a rule's own depth over replicates may. Where they lie farther
@@ -72,7 +72,7 @@ def pick_depths(deviation: Matrix, start: int) -> Depths:
     return largest_fall(-np.diff(deviation.astype(np.float64), axis=1), start)
 
 
-def example_picks(run: Run, metric: str) -> ExamplePicks | None:
+def depth_spread(run: Run, metric: str) -> DepthSpread | None:
     """Each example's pick; None where the cap leaves no layer to search.
 
     Args:
@@ -89,4 +89,4 @@ def example_picks(run: Run, metric: str) -> ExamplePicks | None:
         first, later = (pick_depths(d[several], start) for d in (trace.first_deviation, trace.later_deviation))
         repeatability = rank_correlation(first, later, resampling_weights(n_pairs, run.manifest.settings.seed))
     low, high = pick_range(depths)
-    return ExamplePicks(metric, n_layers, depths, low, high, repeatability, n_pairs)
+    return DepthSpread(metric, n_layers, depths, low, high, repeatability, n_pairs)

@@ -5,12 +5,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from semfreeze_core.plan.example_picks import example_picks, pick_depths
+from semfreeze_core.plan.depth_spread import depth_spread, pick_depths
 from semfreeze_core.plan.rules import decide_by_paper
 from semfreeze_core.records.trace import TransitionTrace
 from semfreeze_core.runs.folder import read_run
 from semfreeze_core.runs.store import example_run
-from semfreeze_core.wording.rules import picks_counts, picks_sentence
+from semfreeze_core.wording.rules import depth_counts_sentence, depth_spread_sentence
 from tests.core.plan.curves import make_curve, straight
 
 N_LAYERS = 30
@@ -32,13 +32,13 @@ def falling_at(depths):
 def picking(example):
     """The picks of examples that pick these depths, at their first target token and at their later ones as well."""
 
-    def picks(depths, first=None, later=None):
+    def make(depths, first=None, later=None):
         mean, first = falling_at(depths), falling_at(depths if first is None else first)
         later = np.full_like(mean, np.nan) if later is None else falling_at(later)
         trace = TransitionTrace("semantic", mean, mean, first, first, later, later)
-        return example_picks(replace(example, traces={"semantic": trace}), "semantic")
+        return depth_spread(replace(example, traces={"semantic": trace}), "semantic")
 
-    return picks
+    return make
 
 
 def test_pick_depths_equals_a_hand_computed_case():
@@ -64,20 +64,22 @@ def test_pick_depths_of_one_example_is_the_rules_depth_for_it(example):
 
 
 def test_picks_within_a_quarter_of_the_layers_are_one_depth(picking):
-    picks = picking([18] * 30 + [20] * 60 + [22] * 8 + [2] * 2)
-    assert (picks.low, picks.high, picks.share, picks.verdict) == (18, 22, 0.98, "one depth fits")
-    assert picks.counts.sum() == 100
-    assert picks.counts[[2, 18, 20, 22]].tolist() == [2, 30, 60, 8]
-    assert picks_sentence(picks) == "One depth fits: by the paper rule, 98% of 100 examples pick depths 18 to 22."
-    assert picks_counts(picks) == "Examples per depth: 2: 2, 18: 30, 20: 60, 22: 8."
+    spread = picking([18] * 30 + [20] * 60 + [22] * 8 + [2] * 2)
+    assert (spread.low, spread.high, spread.share, spread.verdict) == (18, 22, 0.98, "one depth fits")
+    assert spread.counts.sum() == 100
+    assert spread.counts[[2, 18, 20, 22]].tolist() == [2, 30, 60, 8]
+    assert (
+        depth_spread_sentence(spread) == "One depth fits: by the paper rule, 98% of 100 examples pick depths 18 to 22."
+    )
+    assert depth_counts_sentence(spread) == "Examples per depth: 2: 2, 18: 30, 20: 60, 22: 8."
 
 
 def test_picks_that_different_tokens_of_an_example_repeat_are_differences(picking):
     depths = [4, 8, 12, 16, 20] * 20
-    picks = picking(depths, first=depths, later=[d + 1 for d in depths])
-    assert picks.verdict == "examples differ"
-    assert picks.repeatability.estimate == pytest.approx(1)
-    assert picks_sentence(picks) == (
+    spread = picking(depths, first=depths, later=[d + 1 for d in depths])
+    assert spread.verdict == "examples differ"
+    assert spread.repeatability.estimate == pytest.approx(1)
+    assert depth_spread_sentence(spread) == (
         "Examples differ: by the paper rule, 100% of 100 examples pick depths 4 to 20. Over 100 examples, the picks at "
         "the first target token and at the later ones agree: rank correlation 1.00 (95% CI 1.00–1.00)."
     )
@@ -85,12 +87,14 @@ def test_picks_that_different_tokens_of_an_example_repeat_are_differences(pickin
 
 def test_picks_that_no_example_repeats_may_be_noise(picking):
     depths = np.array([4, 8, 12, 16, 20] * 20)
-    picks = picking(depths, first=depths, later=np.repeat([4, 8, 12, 16, 20], 20))
-    assert picks.repeatability.estimate == pytest.approx(0)
-    assert picks.repeatability.low < 0 < picks.repeatability.high
-    assert picks.verdict == "unclear"
-    assert "may be noise" in picks_sentence(picks)
-    assert "at the later ones do not agree significantly: rank correlation 0.00 (95% CI -0." in picks_sentence(picks)
+    spread = picking(depths, first=depths, later=np.repeat([4, 8, 12, 16, 20], 20))
+    assert spread.repeatability.estimate == pytest.approx(0)
+    assert spread.repeatability.low < 0 < spread.repeatability.high
+    assert spread.verdict == "unclear"
+    assert "may be noise" in depth_spread_sentence(spread)
+    assert "at the later ones do not agree significantly: rank correlation 0.00 (95% CI -0." in depth_spread_sentence(
+        spread
+    )
 
 
 @pytest.mark.parametrize(
@@ -101,15 +105,17 @@ def test_picks_that_no_example_repeats_may_be_noise(picking):
     ],
 )
 def test_picks_whose_noise_is_not_known_say_so(picking, later, why):
-    picks = picking([4, 8, 12, 16, 20] * 20, later=later)
-    assert picks.verdict == "unclear"
-    assert np.isnan(picks.repeatability.estimate)
-    assert picks_sentence(picks).endswith(why)
+    spread = picking([4, 8, 12, 16, 20] * 20, later=later)
+    assert spread.verdict == "unclear"
+    assert np.isnan(spread.repeatability.estimate)
+    assert depth_spread_sentence(spread).endswith(why)
 
 
 def test_picks_need_a_layer_to_search(example):
     two_layers = replace(example.shape, layer_index=example.shape.layer_index[:2])  # tied, with a cap of 1
     model = example.manifest.model.model_copy(update={"shape": two_layers})
     run = replace(example, manifest=example.manifest.model_copy(update={"model": model}))
-    assert example_picks(run, "semantic") is None
-    assert picks_sentence(None) == "Depths per example: the paper rule has no layer left to search in this model."
+    assert depth_spread(run, "semantic") is None
+    assert (
+        depth_spread_sentence(None) == "Depths per example: the paper rule has no layer left to search in this model."
+    )
