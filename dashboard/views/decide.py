@@ -83,8 +83,9 @@ def body() -> None:
         name: costs.depths[depth] if deeper is None else deeper.whole,
         "full finetuning": costs.full,
         f"freeze half, {half}": costs.depths[half],
-        lora_name(costs, basis.options.lora_rank or LORA_RANK): costs.lora,
     }
+    if costs.lora is not None:
+        alternatives[lora_name(costs, basis.options.lora_rank or LORA_RANK)] = costs.lora
     shown = _Shown(basis, depth, deeper, alternatives)
 
     conclusion(ctx, shown)
