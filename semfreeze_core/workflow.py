@@ -9,6 +9,7 @@ import pandas as pd
 from semfreeze_core.device import PeakMemory, dtype_name
 from semfreeze_core.errors import InputError
 from semfreeze_core.gains.task_checks import check_task
+from semfreeze_core.processes import by_first, own_share
 from semfreeze_core.progress import Progress, ProgressEvent, silent
 from semfreeze_core.records.defaults import (
     BIGRAM_COMPLETIONS,
@@ -22,16 +23,25 @@ from semfreeze_core.records.defaults import (
 )
 from semfreeze_core.records.examples import TokenizedExample
 from semfreeze_core.records.fields import FieldMapping
-from semfreeze_core.records.manifest import AnalysisSettings, DataEntry, ModelEntry, RunManifest, ScoreEntry
+from semfreeze_core.records.manifest import (
+    AnalysisSettings,
+    DataEntry,
+    ExtractionEntry,
+    ModelEntry,
+    RunManifest,
+    ScoreEntry,
+)
 from semfreeze_core.records.provenance import provenance_now
 from semfreeze_core.records.run import GROUP_PREFIX, Run
 from semfreeze_core.records.scores import SCORE_NAMES, SLOW_SCORES, LayerScore, ScoreName
+from semfreeze_core.records.trace import SwappedPairs, TransitionTrace
 from semfreeze_core.records.training import DtypeName
-from semfreeze_core.semantics.analysis import prepare_labels, read_traces
+from semfreeze_core.semantics.analysis import KeptStates, Labels, prepare_labels, read_traces
 from semfreeze_core.semantics.display import choose_display, project_display
 from semfreeze_core.semantics.extraction import extraction_entry
 from semfreeze_core.semantics.gradient_norm import gradient_score
 from semfreeze_core.semantics.positions import Positions, choose_positions
+from semfreeze_core.semantics.score_states import ScoreStates
 from semfreeze_core.semantics.scores import read_scores, read_spectrum_score, states_to_keep
 from semfreeze_core.semantics.task_null import OwnReading, read_task_null
 from semfreeze_core.sources.data.encode import EncodedSet, encode_all
@@ -154,7 +164,7 @@ def analyze(request: AnalysisRequest, progress: Progress = silent) -> Run:
 
 def analyze_loaded(loaded: LoadedModel, request: AnalysisRequest, progress: Progress = silent) -> Run:
     """As `analyze`, with a model that is already in memory."""
-    return _begin(loaded, request, progress).complete(progress)
+    return _analysis(_read(loaded, request, progress), progress).complete(progress)
 
 
 def begin_analysis(request: AnalysisRequest, progress: Progress = silent) -> Analysis:
@@ -168,7 +178,21 @@ def begin_analysis(request: AnalysisRequest, progress: Progress = silent) -> Ana
         InputError: the model or the data cannot be used, or memory is too small; nothing is saved.
     """
     _check_data(request)
-    return _begin(load_model(request, progress), request, progress)
+    return _analysis(_read(load_model(request, progress), request, progress), progress)
+
+
+def begin_shared_analysis(request: AnalysisRequest, progress: Progress = silent) -> Analysis | None:
+    """As `begin_analysis`, by several joined processes, each of which reads its share of the examples.
+
+    Returns:
+        The analysis in the first process, and in one that works alone; None in the others.
+
+    Raises:
+        InputError: as `begin_analysis`.
+    """
+    _check_data(request)
+    reading = _read(load_model(request, progress), request, progress)
+    return by_first(lambda: _analysis(reading, progress))
 
 
 def load_model(request: AnalysisRequest, progress: Progress = silent) -> LoadedModel:
@@ -254,7 +278,33 @@ def measure_slow_scores(
             )
 
 
-def _begin(loaded: LoadedModel, request: AnalysisRequest, progress: Progress) -> Analysis:
+@dataclass(frozen=True)
+class _Reading:
+    """What the passes over the examples gave, and what they were read with.
+
+    Attributes:
+        loaded, request, task, labels: of the analysis.
+        traces, pairs: by metric, of the examples and of the swapped completions.
+        display: states of the display sample.
+        states: of the layer scores that come with the passes.
+        extraction: what reading took.
+        n_processes: that read, each its share.
+    """
+
+    loaded: LoadedModel
+    request: AnalysisRequest
+    task: TaskExamples
+    labels: Labels
+    traces: dict[str, TransitionTrace]
+    pairs: dict[str, SwappedPairs]
+    display: KeptStates
+    states: ScoreStates
+    extraction: ExtractionEntry
+    n_processes: int
+
+
+def _read(loaded: LoadedModel, request: AnalysisRequest, progress: Progress) -> _Reading:
+    """Read the examples; of several processes each its share."""
     task, decoder = read_task(loaded, request, progress), loaded.decoder
     tokenized, positions = task.encoded.tokenized, task.positions
     progress(ProgressEvent("Solving for the semantic bases"))
@@ -285,27 +335,41 @@ def _begin(loaded: LoadedModel, request: AnalysisRequest, progress: Progress) ->
         progress=progress,
     )
     extraction = extraction_entry(tally, null_tally, peak)
-    scores = read_scores(tokenized, states, len(decoder.layers), request.seed)
+    return _Reading(loaded, request, task, labels, traces, pairs, display_rows, states, extraction, own_share().of)
+
+
+def _analysis(reading: _Reading, progress: Progress) -> Analysis:
+    """The run of what was read, and its slow scores to come."""
+    loaded, request, task, labels = reading.loaded, reading.request, reading.task, reading.labels
+    tokenized, decoder = task.encoded.tokenized, loaded.decoder
+    scores = read_scores(tokenized, reading.states, len(decoder.layers), request.seed)
     progress(ProgressEvent("Projecting the display sample"))
-    display = project_display(decoder, loaded.tokenizer, tokenized, positions, labels, display_rows, request.seed)
+    display = project_display(
+        decoder, loaded.tokenizer, tokenized, task.positions, labels, reading.display, request.seed
+    )
     new_tokens = _new_tokens_used(loaded, tokenized)
     to_come = slow_score_names(request)
     manifest = RunManifest(
         model=_model_entry(loaded, new_tokens),
         data=_data_entry(request, task),
         settings=_settings(request, labels.metrics),
-        extraction=extraction,
-        task_null_reason=next(iter(pairs.values())).reason,
+        extraction=reading.extraction,
+        task_null_reason=next(iter(reading.pairs.values())).reason,
         scores=[ScoreEntry.of(score) for score in scores.values()],
         scores_to_come=tuple(to_come),
-        notes=[*loaded.notes, *task.examples.notes, *task.encoded.notes],
+        notes=[*loaded.notes, *task.examples.notes, *task.encoded.notes, *_processes_note(reading.n_processes)],
         warnings=_warnings(request, new_tokens, tokenized),
         display_note=f"{display.coordinates.shape[1]} of {display.n_positions_total} positions, seed {request.seed}",
         provenance=provenance_now(request.seed),
         files={},
     )
-    run = Run(manifest, traces, pairs, _example_table(task), display, scores)
+    run = Run(manifest, reading.traces, reading.pairs, _example_table(task), display, scores)
     return Analysis(run, lambda listener: measure_slow_scores(loaded, request, to_come, lambda: task, listener))
+
+
+def _processes_note(count: int) -> list[str]:
+    note = f"{count} processes read the examples, each its share; the peak memory is that of the first."
+    return [note] if count > 1 else []
 
 
 def _check_data(request: AnalysisRequest) -> None:

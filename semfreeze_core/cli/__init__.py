@@ -10,7 +10,7 @@ import typer
 from typer.core import TyperGroup
 
 from semfreeze_core.errors import SemfreezeError
-from semfreeze_core.finetune.processes import launch, refuse_launcher
+from semfreeze_core.processes import launch, refuse_launcher
 from semfreeze_core.version import __version__
 from semfreeze_core.wording.escaping import terminal_text
 
@@ -45,7 +45,7 @@ class _Commands(TyperGroup):
 
 
 def _report(message: str, process: int | None = None) -> None:
-    """Print why a command ends: of several processes that train one model by the first, or by the one that failed."""
+    """Print why a command ends: of several processes that work together by the first, or by the one that failed."""
     at = launch()
     if process is not None:
         message = f"{message} (Process {process} of {at.count}, counted from 0.)"
@@ -78,7 +78,7 @@ def _root(
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
-    if context.invoked_subcommand != "train":
+    if context.invoked_subcommand not in ("analyze", "train"):
         refuse_launcher(f"semfreeze {context.invoked_subcommand}")
 
 

@@ -1,6 +1,7 @@
 """`semfreeze analyze`: analyze a model on examples."""
 
 import shlex
+import warnings
 from pathlib import Path
 from typing import Annotated
 
@@ -69,13 +70,18 @@ def analyze(
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Analyze a model on examples, layer by layer, and save the analysis as a run."""
+    """Analyze a model on examples, layer by layer, and save the analysis as a run.
+
+    Several GPUs share the examples under torchrun: torchrun --nproc-per-node N -m semfreeze_core analyze ...
+    """
     from semfreeze_core.cli.printing.console import print_json, progress_on_stderr
     from semfreeze_core.cli.printing.documents import show_document
     from semfreeze_core.cli.printing.run import print_run
     from semfreeze_core.cli.printing.tables import console
     from semfreeze_core.errors import InputError
     from semfreeze_core.plan.make import curve_of, make_plan
+    from semfreeze_core.processes import by_first, from_first, joined, launch, own_device, refuse_other_ways
+    from semfreeze_core.records.run import Run
     from semfreeze_core.records.scores import SCORE_NAMES
     from semfreeze_core.records.training import dtype_named
     from semfreeze_core.runs.folder import lacks_scores, read_manifest
@@ -109,56 +115,75 @@ def analyze(
     if problems:
         raise InputError("; ".join(problems) + ".")
     wanted_name = f"{Path(model).stem or model}-{Path(data).stem or data}"
-    folder = run_path(free_name(wanted_name) if out is None else out)
-    begun: list[Path] = []  # runs that may be this analysis's, without all of its scores
-    if not overwrite and out is not None and lacks_scores(folder, wanted_scores):
-        begun = [folder]
-    elif not overwrite and out is None:
-        begun = [run for run in map(run_path, taken_names(wanted_name)) if lacks_scores(run)]
-    if not begun:
-        require_free(folder, overwrite=overwrite)
 
-    from semfreeze_core import workflow
-    from semfreeze_core.saved_analysis import add_missing_scores, missing_scores, save_analysis
-    from semfreeze_core.workflow import AnalysisRequest
+    def destination() -> tuple[Path, list[Path]]:
+        """The run's folder, and those of runs that may be this analysis's, without all of its scores."""
+        folder = run_path(free_name(wanted_name) if out is None else out)
+        begun: list[Path] = []
+        if not overwrite and out is not None and lacks_scores(folder, wanted_scores):
+            begun = [folder]
+        elif not overwrite and out is None:
+            begun = [run for run in map(run_path, taken_names(wanted_name)) if lacks_scores(run)]
+        if not begun:
+            require_free(folder, overwrite=overwrite)
+        return folder, begun
 
-    request = AnalysisRequest(
-        model=model,
-        data=data,
-        mapping=fields,
-        split=split,
-        examples=examples,
-        positions=positions,
-        max_length=max_length,
-        add_eos=eos,
-        allow_few=allow_few,
-        lens_loss="lens_loss" in wanted,
-        scores=wanted_scores,  # type: ignore[arg-type]  # checked above
-        seed=seed,
-        revision=revision,
-        dtype=dtype_name or "auto",  # refused above where it is none
-        device=device,
-        trust_remote_code=trust_remote_code,
-        allow_pickle=allow_pickle,
-        batch_tokens=batch_tokens,
-    )
-    missing = {run: names for run in begun if (names := missing_scores(request, run))}
-    try:
-        with progress_on_stderr(quiet) as progress:
-            if missing:
-                folder, names = next(iter(missing.items()))
-                run = add_missing_scores(request, folder, names, progress)
-            else:
-                require_free(folder, overwrite=overwrite)
-                analysis = workflow.begin_analysis(request, progress)
-                if out is None:  # another analysis may have taken the name meanwhile
-                    folder = run_path(free_name(wanted_name))
-                run = save_analysis(analysis, folder, overwrite=overwrite, progress=progress)
-    except KeyboardInterrupt:
-        if lacks_scores(folder):
-            to_come = read_manifest(folder).scores_to_come
-            typer.echo(terminal_text(interrupted_sentence(folder, to_come)), err=True)
-        raise
+    first = launch().index == 0  # of the processes that read together; it alone prints
+    if not first:
+        warnings.simplefilter("ignore")
+    if launch().count > 1:
+        refuse_other_ways()
+    device = own_device(device)
+    with joined(device.partition(":")[0], "analysis", "a run that is written lacks only scores, which it adds"):
+        folder, begun = from_first(destination)
+        from semfreeze_core import workflow
+        from semfreeze_core.saved_analysis import add_missing_scores, missing_scores, save_analysis
+        from semfreeze_core.workflow import AnalysisRequest
+
+        request = AnalysisRequest(
+            model=model,
+            data=data,
+            mapping=fields,
+            split=split,
+            examples=examples,
+            positions=positions,
+            max_length=max_length,
+            add_eos=eos,
+            allow_few=allow_few,
+            lens_loss="lens_loss" in wanted,
+            scores=wanted_scores,  # type: ignore[arg-type]  # checked above
+            seed=seed,
+            revision=revision,
+            dtype=dtype_name or "auto",  # refused above where it is none
+            device=device,
+            trust_remote_code=trust_remote_code,
+            allow_pickle=allow_pickle,
+            batch_tokens=batch_tokens,
+        )
+        missing = from_first(lambda: {run: names for run in begun if (names := missing_scores(request, run))})
+        try:
+            with progress_on_stderr(quiet or not first) as progress:
+                if missing:
+                    folder, names = next(iter(missing.items()))
+                    run = by_first(lambda: add_missing_scores(request, folder, names, progress))
+                else:
+                    from_first(lambda: require_free(folder, overwrite=overwrite))
+                    analysis = workflow.begin_shared_analysis(request, progress)
+                    if out is None:  # another analysis may have taken the name meanwhile
+                        folder = from_first(lambda: run_path(free_name(wanted_name)))
+
+                    def save() -> Run:
+                        assert analysis is not None, "the first process has it"
+                        return save_analysis(analysis, folder, overwrite=overwrite, progress=progress)
+
+                    run = by_first(save)
+        except KeyboardInterrupt:
+            if first and lacks_scores(folder):
+                to_come = read_manifest(folder).scores_to_come
+                typer.echo(terminal_text(interrupted_sentence(folder, to_come)), err=True)
+            raise
+    if run is None:
+        return
     if as_json:
         print_json(show_document(run, folder, "semantic"))
         return

@@ -52,6 +52,13 @@ def train(
             help=f"Evaluate on --eval {BEST_EVALUATIONS} times, or every --save-steps, and keep the best weights.",
         ),
     ] = False,
+    shard: Annotated[
+        bool,
+        typer.Option(
+            "--shard",
+            help="Shard trained weights, gradients and optimizer states over the processes of torchrun (FSDP2).",
+        ),
+    ] = False,
     seed: Annotated[int, typer.Option(help="Seed for the order of examples and for adapters.")] = 0,
     *,
     fields: FieldMapping,
@@ -69,9 +76,9 @@ def train(
     from semfreeze_core.cli.printing.console import print_json, progress_on_stderr
     from semfreeze_core.cost.setup import options_applied
     from semfreeze_core.device import choose_device, trained_precision
-    from semfreeze_core.finetune.processes import launch
     from semfreeze_core.finetune.train.request import TrainRequest
     from semfreeze_core.finetune.train.train import train_plan
+    from semfreeze_core.processes import launch
     from semfreeze_core.storage import user_path
     from semfreeze_core.wording.training import trained_lines
 
@@ -96,6 +103,7 @@ def train(
         keep_best=keep_best,
         report_to=tuple(name.strip() for name in (report_to or "").split(",") if name.strip()),
         save_steps=save_steps,
+        shard=shard,
         seed=seed,
         n_accuracy=flags.accuracy_examples,
         model=flags.source(made.plan.model),

@@ -6,7 +6,7 @@ from typing import Any
 
 from semfreeze_core.errors import InputError
 from semfreeze_core.finetune.arm.job import ModelSource
-from semfreeze_core.finetune.processes import refuse_launcher
+from semfreeze_core.processes import refuse_launcher
 from semfreeze_core.records.defaults import (
     ACCURACY_ROWS,
     EPOCHS,

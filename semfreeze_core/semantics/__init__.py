@@ -7,6 +7,7 @@ __all__ = [
     "extraction",
     "gradient_norm",
     "positions",
+    "score_states",
     "scores",
     "spectrum_cache",
     "task_null",

@@ -9,13 +9,14 @@ import torch
 from torch import Tensor
 
 from semfreeze_core.errors import ModelError
+from semfreeze_core.processes import from_all, own_share, sent_to_first
 from semfreeze_core.progress import Progress, silent
 from semfreeze_core.records.examples import TokenizedExample
 from semfreeze_core.records.trace import TransitionTrace
 from semfreeze_core.semantics.bases import Targets, gram_and_mean, logit_z_targets, semantic_targets
 from semfreeze_core.semantics.deviation import deviation, lens_loss_and_null, measured_length
 from semfreeze_core.semantics.extraction import ExtractionTally, SpaceReader, stream_batches
-from semfreeze_core.semantics.positions import Batch, Positions
+from semfreeze_core.semantics.positions import Batch, Positions, share_of_examples
 from semfreeze_core.semantics.score_states import ScoreReader, ScoreStates
 from semfreeze_core.sources.models.decoder import Decoder
 from semfreeze_core.sources.models.probe import describe_damage, describe_space
@@ -197,6 +198,9 @@ def read_traces(
 ) -> tuple[dict[str, TransitionTrace], ExtractionTally]:
     """Deviations of every example at every latent space, in one forward pass an example.
 
+    Of several processes each reads its share of the examples. All return the deviations of all; what is kept, and what
+    scores take from the passes, is whole in the first one.
+
     Raises:
         ModelError: a state is not finite or zero; names the layer.
         ResourceError: a single example does not fit into memory.
@@ -204,20 +208,34 @@ def read_traces(
     spaces, names = len(decoder.layers) + 1, labels.metrics
     # deviation and null, of all positions, the first and the later ones: (2, 3, M, n_examples, L + 1)
     table = np.empty((2, 3, len(names), len(examples), spaces), dtype=np.float32)
-    tally = ExtractionTally()
+    chosen = share_of_examples([len(e.input_ids) for e in examples], own_share())
     current: list[_BatchReader] = []
 
     def start(batch: Batch) -> SpaceReader:
         current[:] = [_BatchReader(decoder, labels, batch, kept_states, scores)]
         return current[0].read
 
-    batches = stream_batches(
-        decoder, examples, positions, start, tally, stage=stage, max_tokens=max_tokens, progress=progress
-    )
-    for batch in batches:
-        values = current.pop().hand_over(kept_states)
-        _check_finite(values, decoder.dtype)
-        table[:, :, :, list(batch.examples)] = _by_example(values, batch)
+    def read() -> tuple[list[int], npt.NDArray[np.float32], ExtractionTally]:
+        tally = ExtractionTally()
+        batches = stream_batches(
+            decoder, examples, positions, start, tally, stage=stage, chosen=chosen, max_tokens=max_tokens,
+            progress=progress,
+        )  # fmt: skip
+        for batch in batches:
+            values = current.pop().hand_over(kept_states)
+            _check_finite(values, decoder.dtype)
+            table[:, :, :, list(batch.examples)] = _by_example(values, batch)
+        return chosen, table[:, :, :, chosen], tally
+
+    shares = from_all(read)
+    for indices, part, _ in shares:
+        table[:, :, :, indices] = part
+    if kept_states is not None:
+        for states in sent_to_first(kept_states.states):
+            kept_states.states.update(states)
+    if scores is not None:
+        scores.collect(chosen)
+    tally = ExtractionTally.of_all([part for _, _, part in shares])
     return {name: _trace(name, table[:, :, m]) for m, name in enumerate(names)}, tally
 
 

@@ -39,6 +39,15 @@ class ExtractionTally:
     tokens: int = 0
     halvings: int = 0
 
+    @classmethod
+    def of_all(cls, tallies: Sequence["ExtractionTally"]) -> "ExtractionTally":
+        """What several processes did at the same time; the seconds are those of the slowest."""
+        return cls(
+            max(tally.seconds for tally in tallies),
+            sum(tally.tokens for tally in tallies),
+            sum(tally.halvings for tally in tallies),
+        )
+
 
 def extraction_entry(tally: ExtractionTally, null_tally: ExtractionTally, peak: PeakMemory) -> ExtractionEntry:
     """What the analysis and the task null took so far, for the run's manifest."""
@@ -91,10 +100,11 @@ def stream_batches(
     tally: ExtractionTally,
     *,
     stage: str,
+    chosen: Sequence[int] | None = None,
     max_tokens: int | None = None,
     progress: Progress = silent,
 ) -> Iterator[Batch]:
-    """Run all examples through the model in length-bucketed batches, yielding each batch when it has been read.
+    """Run examples through the model in length-bucketed batches, yielding each batch when it has been read.
 
     Args:
         decoder: the model.
@@ -104,6 +114,7 @@ def stream_batches(
             gathered is complete.
         tally: added to.
         stage: name for progress.
+        chosen: which examples are run; None runs all.
         max_tokens: tokens a pass, padding included; None takes the device's default.
         progress: receives the tokens done.
 
@@ -112,8 +123,11 @@ def stream_batches(
     """
     pad_id = int(examples[0].input_ids[0])  # any valid id: padding stands to the right and is never read
     limit = max_tokens or default_batch_tokens(decoder.device)
-    queue = length_buckets([len(e.input_ids) for e in examples], limit)
-    total = sum(len(e.input_ids) for e in examples)
+    lengths = [len(e.input_ids) for e in examples]
+    indices_run = range(len(examples)) if chosen is None else chosen
+    buckets = length_buckets([lengths[i] for i in indices_run], limit)
+    queue = [[indices_run[i] for i in bucket] for bucket in buckets]
+    total = sum(lengths[i] for i in indices_run)
     done = 0
     while queue:
         indices = queue.pop(0)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from semfreeze_core.processes import Share
 from semfreeze_core.records.examples import TokenizedExample
 
 Positions = npt.NDArray[np.int64]
@@ -42,6 +43,12 @@ def length_buckets(lengths: Sequence[int], max_tokens: int) -> list[list[int]]:
         else:
             batches.append([index])
     return batches
+
+
+def share_of_examples(lengths: Sequence[int], share: Share) -> list[int]:
+    """Which examples one of several processes reads: in the order of their lengths, so that all read about as much."""
+    order = np.argsort(np.asarray(lengths), kind="stable")
+    return sorted(order[list(share.indices(len(lengths)))].tolist())
 
 
 @dataclass(frozen=True)

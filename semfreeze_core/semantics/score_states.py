@@ -7,6 +7,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from semfreeze_core.processes import sent_to_first
 from semfreeze_core.semantics.positions import Batch
 
 
@@ -24,6 +25,16 @@ class ScoreStates:
     influence: npt.NDArray[np.float32]
     keep: frozenset[int] = frozenset()
     first: dict[int, npt.NDArray[np.float32]] = field(default_factory=dict)
+
+    def collect(self, chosen: list[int]) -> None:
+        """Complete it in the first of several processes.
+
+        Args:
+            chosen: the examples that this process has read.
+        """
+        for indices, influence, first in sent_to_first((chosen, self.influence[chosen], self.first)):
+            self.influence[indices] = influence
+            self.first.update(first)
 
 
 def block_influence(raw: Tensor) -> Tensor:

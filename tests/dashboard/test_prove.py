@@ -32,13 +32,13 @@ def report(example):
 def test_page_tells_the_shipped_verdict_and_its_numbers(report):
     app = opened("prove", figures="true")
     assert sentence(app) == (
-        "Measured: freeze 19 of 30 layers (64 eval examples, 3 seeds). Same steps: pass. 99% of full finetuning's loss "
-        "reduction (95% CI 98–100%; required: 95%). Same compute: pass. 102% of full finetuning's loss reduction (95% "
-        "CI 100–103%; required: 95%)."
+        "Measured: freeze 19 of 30 layers (128 eval examples, 3 seeds). Same steps: pass. 100% of full finetuning's "
+        "loss reduction (95% CI 99–101%; required: 95%). Same compute: pass. 100% of full finetuning's loss reduction "
+        "(95% CI 100–101%; required: 95%)."
     )
     assert ">measured</span>" not in html_of(app), "said in the headline"
     quality = app.dataframe[0].value.set_index("variant")
-    assert quality["loss reduction, same steps"]["planned"] == "99% [98, 100]"
+    assert quality["loss reduction, same steps"]["planned"] == "100% [99, 101]"
     table = app.dataframe[1].value.set_index("variant")
     assert table["memory, measured"]["planned"] == f"{report.arms['planned'].peak_bytes.measured / 2**30:.1f} GiB"
     assert list(table.index) == list(report.arms)
@@ -96,17 +96,21 @@ def test_kept_shares_are_the_reports_with_their_intervals(report):
     assert compute.x[0] == pytest.approx(100 * report.arms["planned"].improvement_kept_compute.estimate)
     low = 100 * report.arms["planned"].improvement_kept_compute.low
     assert compute.x[0] - compute.error_x.arrayminus[0] == pytest.approx(low)
-    assert len(numbers_of(figure)) == 2 * (len(report.arms) - 1)
+    assert len(numbers_of(figure)) == 3 * (len(report.arms) - 1)
     json.loads(figure.to_json())
 
 
 def test_shares_of_runs_stopped_at_their_lowest_are_drawn_where_they_are_known(report):
     share = IntervalEntry(estimate=0.9, low=0.8, high=1.1)
+    without = {
+        name: arm.model_copy(update={"improvement_kept_stopped": IntervalEntry(estimate=None, low=None, high=None)})
+        for name, arm in report.arms.items()
+    }
     planned = report.arms["planned"].model_copy(update={"improvement_kept_stopped": share})
-    figure = finetunes.draw_reduction_shares(report.model_copy(update={"arms": report.arms | {"planned": planned}}))
+    figure = finetunes.draw_reduction_shares(report.model_copy(update={"arms": without | {"planned": planned}}))
     assert [trace.name for trace in figure.data] == ["same steps", "same compute", "each stopped at its lowest"]
     assert (list(figure.data[2].x), list(figure.data[2].y)) == ([90], ["planned (freeze 19)"])
-    assert len(finetunes.draw_reduction_shares(report).data) == 2, "the example's readings were not kept"
+    assert len(finetunes.draw_reduction_shares(report.model_copy(update={"arms": without})).data) == 2
 
 
 def live_arm(report, **changed):
@@ -126,7 +130,9 @@ def test_page_draws_an_arm_that_trains(doubtful, report):
     )
     (folder / "report.json").write_text(unfinished.model_dump_json())
     app = opened("prove", run="doubtful")
-    assert sentence(app) == "No result yet: freeze 19 of 30 layers (64 eval examples, 3 seeds). No variant is finished."
+    assert (
+        sentence(app) == "No result yet: freeze 19 of 30 layers (128 eval examples, 3 seeds). No variant is finished."
+    )
     assert not app.get("plotly_chart"), "there is nothing yet that a chart could show"
     (folder / "runs" / "lora-seed0.live").write_text(live_arm(report).model_dump_json())
     app = opened("prove", run="doubtful")
@@ -153,7 +159,8 @@ def test_answers_that_changed_from_right_to_wrong_or_back_stand_first(report):
     rows = tables.answer_rows(grown)
     assert [row["prompt"] for row in rows] == ["p2", "p1", "p0", "p3"]
     assert rows[0] == {"prompt": "p2", "reference": " yes", "before": "no", "planned": "yes ", "full": "no"}
-    assert tables.answer_rows(report) == []
+    nothing_shown = report.model_copy(update={"baseline": report.baseline.model_copy(update={"shown": ()})})
+    assert tables.answer_rows(nothing_shown) == []
 
 
 @pytest.mark.parametrize(
@@ -276,7 +283,7 @@ def test_page_names_the_layers_of_a_set(doubtful, report):
     shown = report.model_copy(update={"layers": "0-3,26-29", "freeze_depth": 0, "arms": arms, "runs": runs})
     (folder / "report.json").write_text(shown.model_dump_json())
     app = opened("prove", run="doubtful")
-    assert sentence(app).startswith("Measured: train layers 0-3,26-29 of 30 (64 eval examples, 3 seeds).")
+    assert sentence(app).startswith("Measured: train layers 0-3,26-29 of 30 (128 eval examples, 3 seeds).")
     labels = [finetunes.arm_label(shown, name) for name in arms]
     assert labels == ["full finetuning", "planned (train 0-3,26-29)", "train 1-2"]
     drawn = [chart.proto.spec for chart in app.get("plotly_chart")]

@@ -71,9 +71,9 @@ def test_what_is_saved_is_what_the_bundled_validation_measured():
         for arm in report.arms.values()
     ]
     assert [row[1:] for row in rows_below("| variant | compute | peak memory |")] == expected
-    assert (report.settings.setup.steps, report.settings.setup.batch_size) == (24, 4)
-    rates = report.settings.learning_rates
-    assert (rates["full"], rates["planned"], rates["half"], rates["lora"]) == (3e-4, 3e-4, 3e-4, 1e-3)
+    assert (report.settings.setup.steps, report.settings.setup.batch_size) == (40, 4)
+    rates = {name: arm.learning_rate for name, arm in report.arms.items()}
+    assert rates == {"full": 1e-4, "planned": 3e-4, "half": 3e-4, "lora": 3e-3, "planned+lora": 3e-3}
 
 
 def test_the_box_of_one_gpu_holds_what_the_command_prints():

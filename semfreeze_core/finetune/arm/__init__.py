@@ -17,6 +17,7 @@ __all__ = [
     "recorder",
     "settings",
     "switch",
+    "timed_saves",
     "trainer",
     "training",
 ]

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import torch
 from transformers import TrainingArguments
@@ -37,6 +38,10 @@ def setup_at_lengths(settings: ArmSettings, train: Sequence[TokenizedExample], *
 
 # In one kernel for all parameters, and without copies of them.
 _OPTIMIZERS = TRANSFORMERS_OPTIMIZERS | {"adamw": "adamw_torch_fused"}
+
+
+# The model comes sharded: accelerate is told of it for the sake of optimizer, clipping and checkpoints.
+_SHARDED = {"version": 2, "auto_wrap_policy": "NO_WRAP", "state_dict_type": "SHARDED_STATE_DICT"}
 
 
 @dataclass
@@ -78,6 +83,7 @@ def trainer_arguments(folder: str, arm: Arm, settings: ArmSettings, device: torc
     """
     if settings.setup.precision == "bf16-autocast" and device.type == "cuda" and not multiplies_bfloat16(device):
         raise InputError(f"{device} does not multiply bfloat16, which bf16-autocast needs: use --precision float32.")
+    sharded: dict[str, Any] = {"fsdp": True, "fsdp_config": dict(_SHARDED)} if settings.sharded else {}
     return OneDeviceArguments(
         output_dir=folder,
         model_device=str(device),
@@ -91,7 +97,8 @@ def trainer_arguments(folder: str, arm: Arm, settings: ArmSettings, device: torc
         max_grad_norm=1.0,
         seed=settings.seed,
         data_seed=settings.seed,
-        bf16=settings.setup.precision == "bf16-autocast",
+        # For shards accelerate has a way of its own, which autocasts nothing: the trainer does.
+        bf16=settings.setup.precision == "bf16-autocast" and not settings.sharded,
         use_cpu=device.type == "cpu",
         save_strategy="no",
         save_total_limit=2,  # of those that callbacks ask for
@@ -104,4 +111,5 @@ def trainer_arguments(folder: str, arm: Arm, settings: ArmSettings, device: torc
         dataloader_pin_memory=False,
         average_tokens_across_devices=settings.processes > 1,  # else each process would take its own tokens' mean
         ddp_find_unused_parameters=False,
+        **sharded,
     )

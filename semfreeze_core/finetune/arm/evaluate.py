@@ -12,8 +12,9 @@ from semfreeze_core.finetune.arm.accuracy import answers, exact_match_fraction, 
 from semfreeze_core.finetune.arm.flop import batch_flop, cache_flop, evaluation_flop
 from semfreeze_core.finetune.model.batches import EVAL_TOKENS, Collator, bounded_batches
 from semfreeze_core.finetune.model.network import Network
+from semfreeze_core.finetune.model.sharding import is_sharded
 from semfreeze_core.finetune.model.supervised_head import SupervisedModel, mean_losses
-from semfreeze_core.finetune.processes import WHOLE, Share, gathered, interleaved, own_share
+from semfreeze_core.processes import WHOLE, Share, from_first, gathered, interleaved, own_share
 from semfreeze_core.progress import Progress, ProgressEvent, silent
 from semfreeze_core.records.defaults import CURVE_EXAMPLES, SHOWN_ANSWERS
 from semfreeze_core.records.examples import TokenizedExample
@@ -44,11 +45,18 @@ def example_losses(
 ) -> list[float]:
     """Mean loss of each of the first n examples over its target tokens, nats; in smaller batches if memory runs out.
 
-    Of several processes each evaluates its share, and tells the progress of that.
+    Of several processes each evaluates its share, and tells the progress of that. Those of a sharded model pass
+    through each layer together, so each evaluates all examples.
 
     Raises:
-        ResourceError: the longest example does not fit into memory alone.
+        ResourceError: the longest example does not fit into memory alone, or of a sharded model a batch.
     """
+    if is_sharded(supervised):
+        # A process that alone took smaller batches would be waited for in vain.
+        losses = _share_losses(
+            supervised, collator, n_examples, precision, device, WHOLE, progress, smaller_batches=False
+        )
+        return from_first(lambda: losses)  # what all decide by is the same to the bit
     return interleaved(_share_losses(supervised, collator, n_examples, precision, device, own_share(), progress))
 
 
@@ -60,6 +68,8 @@ def _share_losses(
     device: torch.device,
     share: Share,
     progress: Progress,
+    *,
+    smaller_batches: bool = True,
 ) -> list[float]:
     indices = share.indices(n_examples)
     if not indices:
@@ -77,6 +87,11 @@ def _share_losses(
                 raise
             reason = " ".join(str(error).split())[:300]
         # Outside of the handler, whose traceback would keep the tensors alive.
+        if not smaller_batches:
+            raise ResourceError(
+                f"Memory ran out while eval examples of up to {longest} tokens were evaluated on a sharded model. Use "
+                f"shorter examples (--max-length), or leave out --eval. ({reason})"
+            )
         if tokens < longest:  # any batch of several was smaller than this example alone
             raise ResourceError(
                 f"Memory ran out while one eval example of {longest} tokens was evaluated. Use shorter examples "
@@ -186,11 +201,8 @@ class ArmEvaluator:
         accuracy = generated = None
         if decisive and marks != ["checkpoint"] and self.accuracy_indices:
             self.network.onload()
-            indices = [self.accuracy_indices[i] for i in own_share().indices(len(self.accuracy_indices))]
             with autocast(self.setup.precision, device):
-                generated = interleaved(
-                    answers(self.network.decoder, self.tokenizer, self.evaluation, indices, progress)
-                )
+                generated = self._answers(progress)
             accuracy = exact_match_fraction(generated, self.expected)
             self.network.offload()
         self.points.append(
@@ -206,6 +218,16 @@ class ArmEvaluator:
                 answers=None if generated is None else generated[:SHOWN_ANSWERS],
             )
         )
+
+    def _answers(self, progress: Progress) -> list[str]:
+        """Answers of all examples of the accuracy; of several processes each generates as in `example_losses`."""
+        supervised, decoder = self.network.supervised, self.network.decoder
+        if is_sharded(supervised):
+            return supervised.within_forward(
+                lambda: answers(decoder, self.tokenizer, self.evaluation, self.accuracy_indices, progress)
+            )
+        share = [self.accuracy_indices[i] for i in own_share().indices(len(self.accuracy_indices))]
+        return interleaved(answers(decoder, self.tokenizer, self.evaluation, share, progress))
 
     def curve_losses(self) -> list[float]:
         """Losses now of the first examples, which draw the curve and choose a learning rate."""

@@ -18,8 +18,8 @@ from semfreeze_core.finetune.arm.files import TRIALS, trial_folder
 from semfreeze_core.finetune.arm.flop import BatchSize
 from semfreeze_core.finetune.arm.recorder import Record
 from semfreeze_core.finetune.arm.trainer import last_complete_checkpoint
-from semfreeze_core.finetune.processes import from_first
 from semfreeze_core.gains.rates import at_edge, best_trial, is_behind, is_unstable, later_half, next_rate
+from semfreeze_core.processes import from_first
 from semfreeze_core.progress import Progress, ProgressEvent
 from semfreeze_core.records.provenance import Document
 from semfreeze_core.records.rates import RateSearch, RateTrial, TrialEnd

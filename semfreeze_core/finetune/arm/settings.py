@@ -29,6 +29,7 @@ class ArmSettings:
             at the arm's rate.
         rates_on: what the search compares rates on.
         lower_rates_first, too_high_rate: as in next_rate.
+        sharded: spread what trains over the processes.
         rate_known: train at the arm's rate, which an equal arm's search chose, and evaluate as that does.
     """
 
@@ -46,6 +47,7 @@ class ArmSettings:
     lower_rates_first: bool = False
     too_high_rate: float | None = None
     rate_known: bool = False
+    sharded: bool = False
 
     @property
     def micro_batch_size(self) -> int:

@@ -1,4 +1,4 @@
-"""An arm's checkpoints by time, with what was recorded until then: a lost machine loses the steps since the last."""
+"""Checkpoints by time, an arm's with what was recorded until then: a lost machine loses the steps since the last."""
 
 import time
 from collections.abc import Callable
@@ -14,6 +14,7 @@ from semfreeze_core.finetune.arm.files import RECORDED
 from semfreeze_core.finetune.arm.flop import BatchSize
 from semfreeze_core.finetune.arm.recorder import Record
 from semfreeze_core.finetune.arm.trainer import complete_checkpoints
+from semfreeze_core.processes import from_first
 from semfreeze_core.records.provenance import Document
 from semfreeze_core.records.validation import EvalPoint
 from semfreeze_core.storage import write_atomically
@@ -59,27 +60,41 @@ class RecordedSteps(Document):
 
 
 class SaveByTime(TrainerCallback):
-    """Saves a checkpoint when the last one is old enough; called after the recorder.
+    """Saves a checkpoint after the first step that ends so long after the last one, and no other; after the recorder.
+
+    So a training shorter than that writes none: it would cost more than it saves. After the last step, or one that
+    failed, a checkpoint would be of no use. Of several processes the first one's clock counts.
 
     Args:
         seconds: at least so many between two.
-        recorded: returns what was recorded so far.
+        recorded: returns what was recorded so far, which is added to each checkpoint; None adds nothing.
+        clock: seconds.
     """
 
-    def __init__(self, seconds: float, recorded: Callable[[], RecordedSteps]) -> None:
-        self.seconds, self.recorded = seconds, recorded
-        self._saved = time.monotonic()
+    def __init__(
+        self,
+        seconds: float,
+        recorded: Callable[[], RecordedSteps] | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.seconds, self.recorded, self._clock = seconds, recorded, clock
+        self._saved = clock()
+
+    def on_train_begin(self, *_: Any, **__: Any) -> None:
+        """Count from now: loading and caches are not training."""
+        self._saved = self._clock()
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Ask for a checkpoint where it is time for one; after the last step it would be of no use."""
-        if state.global_step < state.max_steps and not control.should_training_stop:
-            control.should_save |= time.monotonic() - self._saved >= self.seconds
+        """Ask for a checkpoint where it is time for one."""
+        due = from_first(lambda: self._clock() - self._saved >= self.seconds)
+        control.should_save = due and not control.should_training_stop
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Add what was recorded to the checkpoint that was just written, and count from now."""
-        checkpoint = Path(args.output_dir) / f"checkpoint-{state.global_step}"
-        write_atomically(checkpoint / RECORDED, self.recorded().model_dump_json() + "\n")
-        self._saved = time.monotonic()
+        if self.recorded is not None:
+            checkpoint = Path(args.output_dir) / f"checkpoint-{state.global_step}"
+            write_atomically(checkpoint / RECORDED, self.recorded().model_dump_json() + "\n")
+        self._saved = self._clock()
 
 
 def last_saved(folder: Path) -> tuple[Path, RecordedSteps] | None:

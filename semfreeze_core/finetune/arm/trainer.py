@@ -1,11 +1,17 @@
 """transformers' Trainer with checkpoints of the trained parameters only: frozen ones are in the base model."""
 
 import json
+import os
 import re
 import shutil
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
+import torch
+from accelerate.state import AcceleratorState
+from accelerate.utils import DistributedType, FullyShardedDataParallelPlugin, save_fsdp_optimizer
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
@@ -15,12 +21,14 @@ from transformers.training_args import ParallelMode
 
 from semfreeze_core.errors import RunError
 from semfreeze_core.finetune.arm.example_order import ExampleOrder
-from semfreeze_core.finetune.processes import is_first, wait_for_all
+from semfreeze_core.finetune.model.sharding import is_sharded, put_whole, whole
+from semfreeze_core.processes import is_first, wait_for_all
 from semfreeze_core.storage import disk_errors, write_atomically
 
 TRAINED = "trained.safetensors"
 OPTIMIZED = "optimized.json"  # names of the parameters by group of the optimizer, whose own state numbers them
 _STATE = "trainer_state.json"
+_FSDP_VARIABLE = "ACCELERATE_USE_FSDP"
 
 
 class PlanTrainer(Trainer):
@@ -30,10 +38,18 @@ class PlanTrainer(Trainer):
 
     Args:
         order: of the examples; None is the Trainer's own.
+        autocast: what a sharded model's passes run in; None where it is not sharded.
         how: as for the Trainer.
     """
 
-    def __init__(self, *, order: Sampler[Any] | None = None, **how: Any) -> None:
+    def __init__(
+        self,
+        *,
+        order: Sampler[Any] | None = None,
+        autocast: Callable[[], AbstractContextManager[Any]] | None = None,
+        **how: Any,
+    ) -> None:
+        self._autocast = autocast
         super().__init__(**how)
         self._order = order
         if isinstance(order, ExampleOrder):
@@ -45,6 +61,26 @@ class PlanTrainer(Trainer):
             network._ddp_params_and_buffers_to_ignore = [  # type: ignore[assignment]
                 name for name, _ in (*network.named_parameters(), *network.named_buffers()) if name not in trained
             ]
+
+    def create_accelerator_and_postprocess(self) -> None:
+        if self._autocast is None:
+            super().create_accelerator_and_postprocess()
+            return
+        with _without(_FSDP_VARIABLE):  # accelerate sets it for all that follows in this process
+            super().create_accelerator_and_postprocess()
+        if self.is_fsdp_enabled:
+            return
+        # accelerate shards on GPUs alone, and on processors it would wrap the model in DistributedDataParallel instead.
+        plugin = FullyShardedDataParallelPlugin(**self.args.fsdp_plugin_args)
+        self.accelerator.state.distributed_type = DistributedType.FSDP
+        self.accelerator.state.fsdp_plugin = plugin
+        self.is_fsdp_enabled = True
+
+    def autocast_smart_context_manager(self, *args: Any, **kwargs: Any) -> AbstractContextManager[Any]:
+        if self._autocast is not None:
+            return self._autocast()
+        context: AbstractContextManager[Any] = super().autocast_smart_context_manager(*args, **kwargs)
+        return context
 
     def _get_train_sampler(self, *args: Any, **kwargs: Any) -> Sampler[Any] | None:
         if self._order is not None:
@@ -61,12 +97,30 @@ class PlanTrainer(Trainer):
         super()._save_rng_state(output_dir)
         wait_for_all()  # the Trainer's state is written next, and marks the checkpoint as complete
 
+    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+        if self._autocast is None:
+            super().save_model(output_dir, _internal_call)
+        else:
+            self._save(output_dir)  # the Trainer itself writes no model of shards
+
+    def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
+        if self._autocast is None:
+            super()._save_optimizer_and_scheduler(output_dir)
+            return
+        # Not the model, whose frozen parts are in the base model.
+        save_fsdp_optimizer(
+            self.accelerator.state.fsdp_plugin, self.accelerator, self.optimizer, self._network(), output_dir
+        )
+        if is_first() and self.lr_scheduler is not None:
+            torch.save(self.lr_scheduler.state_dict(), Path(output_dir) / "scheduler.pt")
+
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
+        tensors = trained_tensors(self._network())
         if not is_first():
             return
         folder = Path(str(output_dir or self.args.output_dir))
         folder.mkdir(parents=True, exist_ok=True)
-        save_file(trained_tensors(self._network()), folder / TRAINED)
+        save_file(tensors, folder / TRAINED)
         if self.optimizer is not None:
             names = {id(parameter): name for name, parameter in self._network().named_parameters()}
             groups = [[names[id(parameter)] for parameter in group["params"]] for group in self.optimizer.param_groups]
@@ -82,6 +136,20 @@ class PlanTrainer(Trainer):
         if not isinstance(self.model, nn.Module):
             raise TypeError("the trainer has no model")
         return self.model
+
+
+def end_shards() -> None:
+    """Let the next training of this process shard nothing, as accelerate would go on to."""
+    AcceleratorState._reset_state()
+
+
+@contextmanager
+def _without(variable: str) -> Iterator[None]:
+    """Take an environment variable away again that the block may set."""
+    try:
+        yield
+    finally:
+        os.environ.pop(variable, None)
 
 
 class _BeginEpoch(TrainerCallback):
@@ -102,8 +170,19 @@ class SaveLastStep(TrainerCallback):
 
 
 def trained_tensors(model: nn.Module) -> dict[str, Any]:
-    """The trained parameters by name; a shared one once."""
-    return {name: p.data.contiguous() for name, p in model.named_parameters() if p.requires_grad}
+    """The trained parameters by name; a shared one once.
+
+    Of a sharded model, whose processes must all ask, they are on the CPU, in the first process alone.
+    """
+    if not is_sharded(model):
+        return {name: p.data.contiguous() for name, p in model.named_parameters() if p.requires_grad}
+    tensors = {}
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            values = whole(parameter.data)
+            if is_first():
+                tensors[name] = values.cpu().contiguous()
+    return tensors
 
 
 def trained_names(model: nn.Module) -> set[str]:
@@ -124,7 +203,7 @@ def load_trained(model: nn.Module, checkpoint: Path) -> None:
             f"{checkpoint} is from another training: it holds {len(saved)} tensors, but {len(wanted)} are trained."
         )
     for name, parameter in wanted.items():
-        parameter.data.copy_(saved[name])
+        put_whole(parameter.data, saved[name])
 
 
 def last_complete_checkpoint(folder: Path) -> Path | None:

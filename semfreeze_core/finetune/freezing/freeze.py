@@ -69,6 +69,16 @@ class Freezing:
         """What the optimizer should hold."""
         return list(self._trainable)
 
+    def replace_parameters(self, model: nn.Module) -> None:
+        """Hold the parameters that were put in the place of the model's own, as sharding does, so that those are freed.
+
+        Args:
+            model: the same, whose parameters have their names and flags.
+        """
+        parameters = list(model.parameters())
+        self._flags = [(parameter, flag) for parameter, (_, flag) in zip(parameters, self._flags, strict=True)]
+        self._trainable = [parameter for parameter in parameters if parameter.requires_grad]
+
     def move_boundary(self, k: int) -> None:
         """Let the steps from now on train layers k.. alone of those that it trains, until it is called again.
 

@@ -65,5 +65,7 @@ def is_replaced(layer: nn.Module) -> bool:
 
 def original_call(layer: nn.Module, *args: Any, **kwargs: Any) -> Any:
     """What the layer itself returns, with its hooks; checkpointed only if `replace_call` allows it."""
-    original: Any = vars(type(layer)).get(_REPLACED, type(layer))
+    # Not of the class itself alone: torch's fully_shard puts one of its own before it.
+    classes = (vars(kind).get(_REPLACED) for kind in type(layer).__mro__)
+    original: Any = next((kind for kind in classes if kind is not None), type(layer))
     return original.__call__(layer, *args, **kwargs)

@@ -14,13 +14,14 @@ from semfreeze_core.device import free_bytes
 from semfreeze_core.finetune.freezing.freeze import Freezing, freeze
 from semfreeze_core.finetune.model.adapters import add_adapters
 from semfreeze_core.finetune.model.frozen_matrices import FrozenMatrices
+from semfreeze_core.finetune.model.sharding import shard_trained
 from semfreeze_core.finetune.model.supervised_head import SupervisedModel
 from semfreeze_core.finetune.prefix.cache import PrefixCache, build_prefix_cache
 from semfreeze_core.finetune.prefix.key import prefix_digest
 from semfreeze_core.finetune.prefix.proof import verify_cache
 from semfreeze_core.finetune.prefix.store import CacheUnavailable
 from semfreeze_core.finetune.prefix.suffix import Suffix
-from semfreeze_core.finetune.processes import WHOLE, Share, gathered, launch
+from semfreeze_core.processes import WHOLE, Share, gathered, launch
 from semfreeze_core.progress import Progress, ProgressEvent, silent
 from semfreeze_core.records.examples import TokenizedExample
 from semfreeze_core.records.training import Checkpointing, Precision, TrainableParts, TrainingSetup
@@ -114,6 +115,7 @@ def build_network(
     *,
     seed: int,
     cache: CacheSettings | None = None,
+    shard: bool = False,
     progress: Progress = silent,
 ) -> Network:
     """Make a loaded model ready to train, in place.
@@ -126,10 +128,11 @@ def build_network(
         train, evaluation: examples whose boundary states are needed.
         seed: of new adapters.
         cache: where boundary states may be stored.
+        shard: spread what trains over the joined processes.
         progress: receives stages and decisions.
 
     Raises:
-        InputError: as freeze and add_adapters.
+        InputError: as freeze, add_adapters and shard_trained.
     """
     decoder, model = loaded.decoder, loaded.decoder.model
     torch.manual_seed(seed)
@@ -149,6 +152,9 @@ def build_network(
         network = _cached_if_possible(network, loaded, parts.freeze_depth, train, evaluation, setup, cache, progress)
     if holds_frozen_in_bfloat16(setup):  # after the states are computed, whose key tells the weights' dtype
         frozen.hold(progress)
+    if shard:
+        shard_trained(network.supervised, decoder)
+        freezing.replace_parameters(tuned)
     return network
 
 

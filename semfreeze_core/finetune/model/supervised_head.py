@@ -1,7 +1,7 @@
 """A model that returns a batch's loss, with the head computed at target tokens alone."""
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -10,9 +10,11 @@ from torch.nn.functional import cross_entropy
 from semfreeze_core.cost.loss import chunk_tokens
 from semfreeze_core.finetune.model.batches import target_index as target_index_of
 from semfreeze_core.finetune.model.chunked_loss import chunked_loss
-from semfreeze_core.finetune.processes import summed
+from semfreeze_core.processes import summed
 from semfreeze_core.records.training import LossKind
 from semfreeze_core.sources.models.decoder import Decoder
+
+_T = TypeVar("_T")
 
 LOGITS_BYTES = 2**28  # of the logits held at once in an evaluation
 
@@ -102,6 +104,10 @@ class SupervisedModel(nn.Module):
             input_ids=input_ids, attention_mask=attention_mask, labels=labels, use_cache=False
         ).loss
         return loss
+
+    def within_forward(self, work: Callable[[], _T]) -> _T:
+        """Do other work with the model, as a part of its forward pass: sharded parameters are whole meanwhile."""
+        return work()
 
     def clear_batches(self) -> None:
         """Drop the recorded sizes and losses, as after a batch that was only counted."""

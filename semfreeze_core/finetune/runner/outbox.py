@@ -1,6 +1,7 @@
 """What an arm sends to its command while it trains: progress, the state that pages draw, and what it goes on from."""
 
 import hashlib
+import logging
 import os
 import shutil
 import threading
@@ -18,6 +19,7 @@ from semfreeze_core.progress import ProgressEvent
 Call = Callable[..., Any]  # a method of the mailbox by its name, with its arguments
 
 EVENT, LIVE_TEXT = "event", "live"  # kinds of messages
+_log = logging.getLogger(__name__)
 _SECONDS_BETWEEN_MESSAGES, _SECONDS_BETWEEN_LOOKS = 0.3, 1.0
 
 
@@ -28,7 +30,10 @@ class Outbox:
         arm, attempt: as the mailbox knows them.
         result: where the arm's result will be.
         call: calls the mailbox.
-        stop: ends the arm; called when the command is gone, or another attempt has begun.
+        stop: ends the arm; called when nothing can be sent, or another attempt has begun.
+
+    Attributes:
+        failure: why nothing could be sent, or "".
     """
 
     def __init__(self, arm: str, attempt: int, result: Path, call: Call, stop: Callable[[], None]) -> None:
@@ -37,6 +42,7 @@ class Outbox:
         self._lock, self._events = threading.Lock(), list[ProgressEvent]()
         self._live: int | None = None
         self._sent: Manifest = {}
+        self.failure = ""
 
     def __call__(self, event: ProgressEvent) -> None:
         """Take an event; of the steps of one stage the last one is enough."""
@@ -55,7 +61,9 @@ class Outbox:
             try:
                 while not ended.wait(seconds):
                     send()
-            except Exception:  # the command is gone, however that shows: nobody waits for the arm
+            except Exception as error:  # the command may be gone, or the disk full: each shows in many ways
+                self.failure = f"{type(error).__name__}: {error}"
+                _log.exception("%s ends: its progress and files could not be sent", self.result.stem)
                 self._stop()
 
         threads = [

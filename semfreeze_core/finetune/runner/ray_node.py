@@ -18,6 +18,7 @@ from semfreeze_core.temporary import remove_leftovers, scratch_parent, temporary
 
 LOST = "lost"  # in the place of an exit code: the arm was begun too often
 STALE = "stale"  # likewise: another attempt has begun
+UNSENT = "unsent"  # likewise: what the command needs of it could not be sent
 
 
 def carry_out(arm: str, name: str, parcel: dict[str, Any], call: Call, machine: str) -> dict[str, Any]:
@@ -50,6 +51,8 @@ def carry_out(arm: str, name: str, parcel: dict[str, Any], call: Call, machine: 
             with outbox.sending():
                 ended = follow_arm_process(path, log, outbox, environment=parcel["environment"], cancel=cancel)
         except Canceled:
+            if outbox.failure:
+                return {"code": UNSENT, "reason": f"{machine} could not send its progress and files: {outbox.failure}"}
             return {"code": STALE, "reason": ""}
         text = result.read_text() if ended.code == 0 else None
         return {"code": ended.code, "reason": ended.reason, "log": _end(log), "result": text}

@@ -24,7 +24,7 @@ from semfreeze_core.finetune.runner.mailbox import Mailbox
 from semfreeze_core.finetune.runner.outbox import EVENT, LIVE_TEXT
 from semfreeze_core.finetune.runner.parcel import PackedModel, pack_model
 from semfreeze_core.finetune.runner.ray_cluster import Cluster, joined, refused_version, version_reader
-from semfreeze_core.finetune.runner.ray_node import LOST, STALE
+from semfreeze_core.finetune.runner.ray_node import LOST, STALE, UNSENT
 from semfreeze_core.progress import Progress, ProgressEvent
 from semfreeze_core.records.defaults import CHECKPOINT_SECONDS
 from semfreeze_core.records.validation import ArmRun, Baseline
@@ -156,6 +156,8 @@ class RayRunner:
                 raise NodeRefused(f"{refused_version(outcome['machine'], outcome['found'])}. It needs {__version__}.")
             case code if code == STALE:
                 raise Canceled("Another attempt has begun.")
+            case code if code == UNSENT:
+                raise SemfreezeError(f"{job.stem} ended: {outcome['reason']}. Run the same command again to train it.")
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("ab") as file:
             file.write(outcome.get("log", b""))

@@ -1,8 +1,7 @@
-"""When a training writes a checkpoint, and where it keeps the weights whose eval loss was lowest."""
+"""Where a training keeps the weights whose eval loss was lowest."""
 
 import os
 import shutil
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,6 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from transformers import TrainerCallback, TrainingArguments
 
-from semfreeze_core.finetune.arm.recorder import Record
 from semfreeze_core.finetune.arm.trainer import (
     TRAINED,
     PlanTrainer,
@@ -20,38 +18,11 @@ from semfreeze_core.finetune.arm.trainer import (
     trainer_state,
     write_trainer_state,
 )
-from semfreeze_core.finetune.processes import from_first, is_first, wait_for_all
-from semfreeze_core.records.defaults import CHECKPOINT_SECONDS
+from semfreeze_core.processes import is_first, wait_for_all
 from semfreeze_core.storage import disk_errors
 from semfreeze_core.temporary import temporary_folder
 
 _BEST = "best"  # of the name of a folder that holds weights alone
-
-
-class CheckpointsByTime(TrainerCallback):
-    """Saves a checkpoint after the first step that ends CHECKPOINT_SECONDS after the last one, and no other.
-
-    So a training shorter than that writes none: it would cost more than it saves. Of several processes the first one's
-    clock counts.
-
-    Args:
-        record: of the training; what has failed is not saved.
-        clock: seconds.
-    """
-
-    def __init__(self, record: Record, clock: Callable[[], float] = time.monotonic) -> None:
-        self._record, self._clock = record, clock
-        self._since = clock()
-
-    def on_train_begin(self, *_: Any, **__: Any) -> None:
-        self._since = self._clock()
-
-    def on_save(self, *_: Any, **__: Any) -> None:
-        self._since = self._clock()  # without the time that it took
-
-    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        due = from_first(lambda: self._clock() - self._since >= CHECKPOINT_SECONDS)
-        control.should_save = due and not self._record.failure
 
 
 class BestTrainer(PlanTrainer):
@@ -96,11 +67,12 @@ class BestTrainer(PlanTrainer):
         """Write this step's weights, a third of a checkpoint with AdamW's moments."""
         checkpoints = Path(str(self.args.output_dir))
         best = checkpoints / f"{_BEST}-{self.state.global_step}"
+        tensors = trained_tensors(self._network())
         if is_first():
             with disk_errors(checkpoints), temporary_folder(checkpoints.parent) as partial:
                 made = partial / _BEST
                 made.mkdir()
-                save_file(trained_tensors(self._network()), made / TRAINED)
+                save_file(tensors, made / TRAINED)
                 checkpoints.mkdir(exist_ok=True)
                 shutil.rmtree(best, ignore_errors=True)  # of a training that was killed after this step
                 os.replace(made, best)

@@ -9,6 +9,7 @@ from typing import Any
 from transformers import PrinterCallback, TrainerCallback
 
 from semfreeze_core.cost import Phase
+from semfreeze_core.device import autocast
 from semfreeze_core.errors import InputError
 from semfreeze_core.finetune.arm.arguments import setup_at_lengths, trainer_arguments
 from semfreeze_core.finetune.arm.arms import Arm
@@ -18,23 +19,25 @@ from semfreeze_core.finetune.arm.rate_search import WinningTrial
 from semfreeze_core.finetune.arm.recorder import Record, Recorder
 from semfreeze_core.finetune.arm.settings import ArmSettings
 from semfreeze_core.finetune.arm.switch import EndPhase
+from semfreeze_core.finetune.arm.timed_saves import SaveByTime
 from semfreeze_core.finetune.arm.trainer import (
     PlanTrainer,
     checkpoint_step,
+    end_shards,
     last_complete_checkpoint,
     load_trained,
 )
 from semfreeze_core.finetune.arm.training import ArmTraining, rate_trials
 from semfreeze_core.finetune.model.batches import Collator, ExampleIndices
 from semfreeze_core.finetune.model.network import CacheSettings, Network, build_network
-from semfreeze_core.finetune.processes import WHOLE, from_first, own_share
-from semfreeze_core.finetune.train.checkpoints import BestTrainer, CheckpointsByTime, best_weights, relocate_best
+from semfreeze_core.finetune.train.checkpoints import BestTrainer, best_weights, relocate_best
 from semfreeze_core.finetune.train.deeper import STATES, read_looks, saved_search, saved_switch, write_looks
 from semfreeze_core.finetune.train.folder import CHECKPOINTS, RATES, adopt, save_settings
 from semfreeze_core.finetune.train.request import TrainRequest
 from semfreeze_core.finetune.train.result import Trained, best_checkpoint_note
+from semfreeze_core.processes import WHOLE, from_first, own_share
 from semfreeze_core.progress import Progress
-from semfreeze_core.records.defaults import BEST_EVALUATIONS, CURVE_EXAMPLES
+from semfreeze_core.records.defaults import BEST_EVALUATIONS, CHECKPOINT_SECONDS, CURVE_EXAMPLES
 from semfreeze_core.records.examples import TokenizedExample
 from semfreeze_core.records.looks import Looks
 from semfreeze_core.records.rates import RateSearch
@@ -106,8 +109,9 @@ class Fit:
             cache=CacheSettings(
                 folder=states,
                 train_share=own_share() if self.settings.parts == self.settings.processes else WHOLE,
-                eval_share=own_share(),
+                eval_share=WHOLE if self.request.shard else own_share(),
             ),
+            shard=self.request.shard,
             progress=self.progress,
         )
 
@@ -231,7 +235,7 @@ class Fit:
         arguments.save_strategy = "steps"
         arguments.save_steps = request.save_steps or steps
         arguments.save_total_limit = 2
-        by_time = [] if request.save_steps else [CheckpointsByTime(record, self.clock)]
+        by_time = [] if request.save_steps else [SaveByTime(CHECKPOINT_SECONDS, clock=self.clock)]
         if self.trackers:
             arguments.logging_strategy, arguments.logging_steps = "steps", max(1, steps // 500)
         mark: Mark = "checkpoint" if request.keep_best else "steps"
@@ -247,7 +251,9 @@ class Fit:
             progress=self.progress,
             record=record,
         )
+        device, precision = network.decoder.device, self.settings.setup.precision
         how: dict[str, Any] = {
+            "autocast": (lambda: autocast(precision, device)) if request.shard else None,
             "model": network.supervised,
             "args": arguments,
             "train_dataset": ExampleIndices(len(self.train)),
@@ -270,6 +276,8 @@ class Fit:
             trainer.train(resume_from_checkpoint=None if resumed is None else str(resumed))
         # Under mixed precision accelerate wraps the model's forward; the next trainer would wrap it again.
         trainer.accelerator.unwrap_model(network.supervised, keep_fp32_wrapper=False)
+        if request.shard:
+            end_shards()
         if record.failure:
             raise InputError(f"Training ended: {record.failure}. Checkpoints are in {checkpoints}.")
         return trainer

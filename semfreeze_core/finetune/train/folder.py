@@ -11,9 +11,9 @@ from filelock import FileLock, Timeout
 
 from semfreeze_core.errors import RunError
 from semfreeze_core.finetune.arm.trainer import checkpoint_step, last_complete_checkpoint
-from semfreeze_core.finetune.processes import from_first
 from semfreeze_core.finetune.train.deeper import DEEPER, LOOK, LOOKS, STATES, saved_switch
 from semfreeze_core.finetune.train.request import PARTS, TrainRequest, different_settings, kept_settings
+from semfreeze_core.processes import from_first
 from semfreeze_core.records.finetune_report import DECISION
 from semfreeze_core.storage import disk_errors, write_atomically
 from semfreeze_core.temporary import is_temporary, remove_leftovers, require_locks

@@ -20,7 +20,6 @@ from semfreeze_core.finetune.arm.trainer import (
 from semfreeze_core.finetune.arm.training import ArmTraining
 from semfreeze_core.finetune.model.batches import Collator
 from semfreeze_core.finetune.model.network import Network
-from semfreeze_core.finetune.processes import from_first
 from semfreeze_core.finetune.train.deeper import (
     LOOK,
     save_look,
@@ -32,6 +31,7 @@ from semfreeze_core.finetune.train.fit import Fit
 from semfreeze_core.finetune.train.folder import adopt
 from semfreeze_core.finetune.train.result import Trained
 from semfreeze_core.gains.looks import decide_look
+from semfreeze_core.processes import from_first
 from semfreeze_core.progress import ProgressEvent
 from semfreeze_core.records.defaults import LOOK_STEPS
 from semfreeze_core.records.looks import Look

@@ -8,8 +8,8 @@ from typing import Any
 from semfreeze_core.errors import InputError
 from semfreeze_core.finetune.arm.job import ModelSource
 from semfreeze_core.finetune.arm.settings import refuse_untrainable
-from semfreeze_core.finetune.processes import launch
 from semfreeze_core.plan.document import FreezePlan, plan_digests
+from semfreeze_core.processes import launch
 from semfreeze_core.records.defaults import ACCURACY_ROWS, EPOCHS, LARGEST_SEED
 from semfreeze_core.records.fields import FieldMapping
 from semfreeze_core.records.options import flag_of
@@ -56,6 +56,7 @@ class TrainRequest:
         report_to: trackers, as Trainer's `report_to` names them.
         keep_best: evaluate at every checkpoint, or without `save_steps` BEST_EVALUATIONS times, and end with the
             weights whose loss was lowest.
+        shard: spread what trains over the processes that a launcher started.
         first_steps: go on from these, with a learning rate that is given; None starts from the model.
     """
 
@@ -77,6 +78,7 @@ class TrainRequest:
     report_to: tuple[str, ...] = ()
     keep_best: bool = False
     first_steps: FirstSteps | None = None
+    shard: bool = False
 
     @property
     def micro(self) -> int:
@@ -120,9 +122,22 @@ class TrainRequest:
             problems.append(f"--lr must be in (0, 1], found {self.learning_rate}")
         if self.keep_best and self.evaluation is None:
             problems.append("--keep-best chooses by the eval examples: give some with --eval")
+        if self.shard:
+            problems += self._not_sharded()
         if problems:
             raise InputError("; ".join(problems) + ".")
         refuse_untrainable(self.how)
+
+    def _not_sharded(self) -> list[str]:
+        """Why what trains cannot be sharded."""
+        setup, planned = self.how, self.plan.cost.setup
+        reasons = [
+            (planned.lora is not None, "it shards whole layers, and the plan trains adapters"),
+            (self.plan.switch is not None, "the plan freezes deeper at a step"),
+            (setup.optimizer == "adamw8bit", "the states of --optimizer adamw8bit are not sharded"),
+            (self.learning_rate is None and self.evaluation is not None, "no learning rate is searched: name it, --lr"),
+        ]
+        return [f"--shard: {reason}" for holds, reason in reasons if holds]
 
 
 def setup_note(request: TrainRequest, setup: TrainingSetup) -> str:
@@ -151,7 +166,9 @@ def setup_note(request: TrainRequest, setup: TrainingSetup) -> str:
     origin = f"The plan was estimated for {', '.join(changes)}." if changes else "All as the plan was estimated."
     count, processes = launch().count, ""
     if count > 1:
-        processes = f" {count} processes train together, each on {counted(request.micro, 'example')} at a time."
+        sharing = " and shard what trains" if request.shard else ""
+        examples = counted(request.micro, "example")
+        processes = f" {count} processes train together{sharing}, each on {examples} at a time."
     return f"Training setup: {setup_line(setup)}. {origin}{processes}"
 
 
@@ -199,6 +216,8 @@ def request_settings(request: TrainRequest) -> dict[str, Any]:
     if request.keep_best and request.evaluation is not None:
         evaluation = {"evaluation": request.evaluation, "evaluation_digest": source_digest(request.evaluation)}
         settings |= {"keep_best": True, **evaluation}
+    if request.shard:
+        settings["shard"] = True
     if request.last_step is not None:
         settings["last_step"] = request.last_step
     if request.first_steps is not None:

@@ -12,7 +12,9 @@ from semfreeze_core.storage import disk_errors
 from semfreeze_core.temporary import temporary_folder
 
 
-def save_finetuned(tuned: Any, tokenizer: Any, plan: FreezePlan, trained: str, folder: Path) -> None:
+def save_finetuned(
+    tuned: Any, tokenizer: Any, plan: FreezePlan, trained: str, folder: Path, state: dict[str, Any] | None = None
+) -> None:
     """Write the model (only its adapters, when it has some), its tokenizer, the plan and a model card into `folder`.
 
     Everything is written to a temporary folder and then moved in, the config last: a folder with a config is complete.
@@ -23,13 +25,15 @@ def save_finetuned(tuned: Any, tokenizer: Any, plan: FreezePlan, trained: str, f
         plan: what was trained.
         trained: one sentence on the finetune, for the model card.
         folder: exists.
+        state: its parameters and buffers by name where its own are shards; None takes its own.
 
     Raises:
         ResourceError: the disk is full.
     """
+    gathered_state = {} if state is None else {"state_dict": state}
     with disk_errors(folder), temporary_folder(folder) as partial:
         with quiet_transformers():
-            tuned.save_pretrained(partial)
+            tuned.save_pretrained(partial, **gathered_state)
             tokenizer.save_pretrained(partial)
         (partial / PLAN).write_text(plan_text(plan, folder), encoding="utf-8")
         (partial / CARD).write_text(model_card(plan, trained), encoding="utf-8")

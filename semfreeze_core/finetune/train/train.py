@@ -14,15 +14,8 @@ from semfreeze_core.errors import InputError, PlanError, ResourceError
 from semfreeze_core.finetune.arm.arms import DEFAULT_RATES, Arm
 from semfreeze_core.finetune.arm.job import ModelSource
 from semfreeze_core.finetune.arm.settings import ArmSettings
+from semfreeze_core.finetune.model.sharding import require_sharding, whole_state
 from semfreeze_core.finetune.model.task_data import read_task_data
-from semfreeze_core.finetune.processes import (
-    from_first,
-    is_first,
-    joined,
-    own_device,
-    own_share,
-    refuse_other_ways,
-)
 from semfreeze_core.finetune.quantize.quantize import quantize_layers, require_bitsandbytes, trained_bits
 from semfreeze_core.finetune.train.folder import RESULT, claimed_for_all, remove_what_only_resumes, saved_parts
 from semfreeze_core.finetune.train.phases import PhasedTraining
@@ -33,6 +26,14 @@ from semfreeze_core.finetune.train.trackers import reporters
 from semfreeze_core.gains.rates import compared_steps, starting_rate
 from semfreeze_core.plan.consistency import require_names
 from semfreeze_core.plan.document import FreezePlan, require_model, require_recommendation
+from semfreeze_core.processes import (
+    from_first,
+    is_first,
+    joined,
+    own_device,
+    own_share,
+    refuse_other_ways,
+)
 from semfreeze_core.progress import Progress, ProgressEvent, silent
 from semfreeze_core.records.defaults import MIN_RATE_EXAMPLES, MIN_RATE_STEPS, TRAINING_WARMUP_FRACTION
 from semfreeze_core.records.model import ModelShape
@@ -69,6 +70,8 @@ def train_plan(request: TrainRequest, folder: Path, progress: Progress = silent)
     plan = request.plan
     require_recommendation(plan)
     refuse_other_ways()
+    if request.shard:
+        require_sharding()
     source = request.model or ModelSource.of(plan.model)
     source = source.model_copy(update={"device": own_device(source.device)})
     trackers = reporters(request.report_to, folder)
@@ -76,7 +79,8 @@ def train_plan(request: TrainRequest, folder: Path, progress: Progress = silent)
     if bits is not None:
         require_bitsandbytes()
     device = choose_device(source.device)
-    with joined(device.type), claimed_for_all(folder, request):
+    together = joined(device.type, "training", "it resumes from the last checkpoint")
+    with together, claimed_for_all(folder, request):
         progress = progress if is_first() else silent
         loaded = load_causal_lm(
             source.source,
@@ -157,6 +161,7 @@ def _train(
         processes=own_share().of,
         parts=from_first(lambda: saved_parts(folder, request)) or _parts(setup, arm, len(train)),
         n_accuracy=request.n_accuracy,
+        sharded=request.shard,
     )
     note = setup_note(request, settings.setup)
     progress(ProgressEvent("Training", message=note))
@@ -167,6 +172,7 @@ def _train(
     training = PhasedTraining(request, loaded, arm, settings, train, evaluation, trackers, folder, progress)
     trained, network = training.fit_phases()
     network.release()
+    state = whole_state(network.tuned) if request.shard else None
     rate = rate_note(trained.search, arm.learning_rate, given=request.learning_rate is not None)
     of_the_data = (*data.train_notes, *data.train.notes, *warnings)
     notes = (f"{note} {rate}", *of_the_data, *quantized, *network.notes, *trained.notes)
@@ -175,7 +181,7 @@ def _train(
     result = json.dumps(training_result(trained, request, arm.learning_rate), indent=1) + "\n"
 
     def save() -> None:
-        save_finetuned(network.tuned, loaded.tokenizer, plan, sentence, folder)
+        save_finetuned(network.tuned, loaded.tokenizer, plan, sentence, folder, state)
         write_atomically(folder / RESULT, result)
         remove_what_only_resumes(folder)
 

@@ -11,9 +11,9 @@ from semfreeze_core.finetune.arm.arms import DEFAULT_LORA, Arm, make_arms, steps
 from semfreeze_core.finetune.arm.job import ModelSource
 from semfreeze_core.finetune.arm.settings import ArmSettings, refuse_untrainable
 from semfreeze_core.finetune.model.task_data import TaskData, read_task_data
-from semfreeze_core.finetune.processes import refuse_launcher
 from semfreeze_core.gains.rates import compared_steps, starting_rate
 from semfreeze_core.plan.document import FreezePlan, plan_digests, require_recommendation
+from semfreeze_core.processes import refuse_launcher
 from semfreeze_core.progress import Progress, silent
 from semfreeze_core.records.defaults import (
     ACCURACY_ROWS,

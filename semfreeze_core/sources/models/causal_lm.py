@@ -6,8 +6,17 @@ from typing import Any
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from semfreeze_core.device import choose_device, dtype_name, free_bytes, make_current, multiplies_bfloat16, weight_dtype
+from semfreeze_core.device import (
+    choose_device,
+    dtype_name,
+    free_bytes,
+    has_own_memory,
+    make_current,
+    multiplies_bfloat16,
+    weight_dtype,
+)
 from semfreeze_core.errors import ResourceError
+from semfreeze_core.processes import gathered, launch, own_share
 from semfreeze_core.progress import Progress, ProgressEvent, silent
 from semfreeze_core.records.model import ModelIdentity, ModelShape
 from semfreeze_core.records.training import DtypeName, Precision
@@ -133,19 +142,18 @@ def load_causal_lm(
     tokenizer = load_tokenizer(checkpoint)
     require_rows_of(checkpoint, tokenizer, empty)
     notes: list[str] = []
-    placement = None
-    if layers_elsewhere:
-        placement = place_model(checkpoint, config, first_dtype(dtype, parameters, target, free_bytes(target)), target)
+    free = _own_free_bytes(target)
+    first = first_dtype(dtype, parameters, target, free)
+    placement = place_model(checkpoint, config, first, target, free) if layers_elsewhere else None
     if placement is not None:
-        first = first_dtype(dtype, parameters, target, free_bytes(target))
         model = load_model(checkpoint, first, target, placement)
         notes.append(f"Computed in {dtype_name(first)}. {placement_sentence(placement.layers, str(target))}")
     elif dtype == "auto":
-        model, note = _load_auto(checkpoint, parameters, target)
+        model, note = _load_auto(checkpoint, parameters, target, free)
         notes.append(note)
     else:
         chosen = weight_dtype(dtype)
-        _require_memory(source, parameters, chosen, target)
+        _require_memory(source, parameters, chosen, target, free)
         model = load_model(checkpoint, chosen, target)
     if checkpoint.adapter is not None:
         notes.append(f"{checkpoint.adapter.description} merged into {checkpoint.adapter.base}.")
@@ -174,7 +182,7 @@ def _resolved_revision(checkpoint: Checkpoint, config: Any, revision: str | None
 
 
 def place_model(
-    checkpoint: Checkpoint, config: Any, dtype: torch.dtype, device: torch.device, free: int | None = None
+    checkpoint: Checkpoint, config: Any, dtype: torch.dtype, device: torch.device, free: int
 ) -> Placement | None:
     """Where the layers of a model go that does not fit on a device; None where it fits, or cannot be placed.
 
@@ -183,15 +191,22 @@ def place_model(
         config: loaded from it.
         dtype: that it is loaded in.
         device: that computes.
-        free: bytes free there; asked of the device when None.
+        free: bytes free there.
     """
-    free = free_bytes(device) if free is None else free
     with torch.device("meta"):
         model = empty_model(checkpoint, config)
     parameters = sum(parameter.numel() for parameter in model.parameters())
     if model_bytes(parameters, dtype) <= free or not may_be_placed(checkpoint, config):
         return None
-    return place_layers(model, dtype, device, free, free_bytes(torch.device("cpu")))
+    return place_layers(model, dtype, device, free, _own_free_bytes(torch.device("cpu")))
+
+
+def _own_free_bytes(device: torch.device) -> int:
+    """Bytes free on a device; of several processes those that each can have, which all count with."""
+    free = free_bytes(device)
+    if own_share().of > 1 and not has_own_memory(device):
+        free //= launch().local_count
+    return min(gathered(free))
 
 
 def first_dtype(dtype: DtypeName | Precision, parameters: int, device: torch.device, free: int) -> torch.dtype:
@@ -208,10 +223,9 @@ def first_dtype(dtype: DtypeName | Precision, parameters: int, device: torch.dev
     return torch.float32 if model_bytes(parameters, torch.float32) <= free else torch.bfloat16
 
 
-def _require_memory(source: str, parameters: int, dtype: torch.dtype, device: torch.device) -> None:
+def _require_memory(source: str, parameters: int, dtype: torch.dtype, device: torch.device, free: int) -> None:
     """Refuse a model that cannot fit on the device."""
     needed = model_bytes(parameters, dtype)
-    free = free_bytes(device)
     if needed > free:
         other = "" if dtype == torch.bfloat16 else " --dtype bfloat16 needs half."
         raise ResourceError(
@@ -220,11 +234,11 @@ def _require_memory(source: str, parameters: int, dtype: torch.dtype, device: to
         )
 
 
-def _load_auto(checkpoint: Checkpoint, parameters: int, device: torch.device) -> tuple[Any, str]:
-    chosen = first_dtype("auto", parameters, device, free_bytes(device))
+def _load_auto(checkpoint: Checkpoint, parameters: int, device: torch.device, free: int) -> tuple[Any, str]:
+    chosen = first_dtype("auto", parameters, device, free)
     native = device.type == "cpu" and _native_bfloat16()
     if not native or chosen == torch.bfloat16:
-        _require_memory(checkpoint.source, parameters, chosen, device)
+        _require_memory(checkpoint.source, parameters, chosen, device, free)
         model = load_model(checkpoint, chosen, device)
         if device.type == "cuda":
             reason = "the default on CUDA" if chosen == torch.bfloat16 else "this GPU has no native bfloat16"

@@ -79,7 +79,7 @@ def read_already(readings, monkeypatch):
     """`analyze` finds its reading done, that of the untied model on the task: for tests of what comes after it."""
     run = read_run(readings / "untied")
     analysis = workflow.Analysis(run, lambda progress: iter(()))
-    monkeypatch.setattr(workflow, "begin_analysis", lambda request, progress: analysis)
+    monkeypatch.setattr(workflow, "begin_shared_analysis", lambda request, progress: analysis)
 
 
 @pytest.fixture

@@ -339,7 +339,7 @@ def test_of_two_processes_that_train_the_first_prints(asked, monkeypatch):
     assert second.request == first.request
 
 
-@pytest.mark.parametrize("command", ["validate", "sweep", "finetune", "analyze", "cost"])
+@pytest.mark.parametrize("command", ["validate", "sweep", "finetune", "preview", "cost"])
 def test_commands_that_take_one_process_are_refused_under_a_launcher(monkeypatch, command):
     launched(monkeypatch, 0)
     assert f"A launcher started 2 processes, but semfreeze {command} takes one" in ask(command, "example").refusal

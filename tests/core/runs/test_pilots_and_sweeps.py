@@ -1,11 +1,12 @@
 """Sweeps and measurements of a run, found again; damaged and newer ones named."""
 
 import os
+from pathlib import Path
 
 import pytest
 
 from semfreeze_core.errors import RunError
-from semfreeze_core.runs.reports import list_measurements, list_sweeps, read_measurement, read_sweep
+from semfreeze_core.runs.reports import list_measurements, list_sweeps, read_measurement, read_sweep, read_validation
 from tests.core.plan.pilots import MEASURED
 
 
@@ -38,3 +39,11 @@ def test_a_newer_measurement_asks_for_an_update(tmp_path):
     (tmp_path / "measurement.json").write_text(MEASURED.model_copy(update={"schema_version": 9}).model_dump_json())
     with pytest.raises(RunError, match=r"newer semfreeze \(schema 9\)"):
         read_measurement(tmp_path)
+
+
+def test_measurements_that_version_0_1_0_wrote_open():
+    folder = Path(__file__).parent / "written_by_0_1_0"
+    validation = read_validation(folder)
+    assert (validation.settings.setup.steps, validation.settings.setup.sequence_length) == (24, 2048)
+    assert validation.arms["planned"].improvement_kept.estimate == 0.9920936682773203
+    assert [depth.freeze_depth for depth in read_sweep(folder).depths] == [0, 7, 15, 20, 22]

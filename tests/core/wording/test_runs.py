@@ -110,7 +110,7 @@ def test_runs_that_are_the_same_do_not_differ(run, validation):
     )
     rows = comparison.comparison_table(compared, {"one": {"mine": validation}}).dicts()
     assert [row["validated"] for row in rows] == [
-        "depth 19: 99% [98, 100] same steps (pass), 102% [100, 103] same compute (pass)",
+        "depth 19: 100% [99, 101] same steps (pass), 100% [100, 101] same compute (pass)",
         "not yet",
     ]
     difference = compared.differences["two"]["advantage"]

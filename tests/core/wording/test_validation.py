@@ -12,9 +12,9 @@ def changed(report, name, **update):
 
 def test_verdicts_show_both_bases_with_their_labels(validation):
     heading, steps, compute = wording.verdict_lines("mine", validation)
-    assert heading == "Measured in validation mine (freeze 19 of 30 layers; 64 eval examples, 3 seeds):"
-    assert steps == "Same steps: pass. 99% of full finetuning's loss reduction (95% CI 98–100%; required: 95%)."
-    assert compute.startswith("Same compute: pass. 102% of full finetuning's loss reduction")
+    assert heading == "Measured in validation mine (freeze 19 of 30 layers; 128 eval examples, 3 seeds):"
+    assert steps == "Same steps: pass. 100% of full finetuning's loss reduction (95% CI 99–101%; required: 95%)."
+    assert compute.startswith("Same compute: pass. 100% of full finetuning's loss reduction")
 
 
 def test_a_verdict_is_made_from_the_reports_numbers_and_not_from_its_prose(validation):
@@ -54,7 +54,7 @@ def test_a_depth_is_measured_only_where_a_finished_validation_tested_it(validati
 
 def test_short_verdicts_label_each_share(validation):
     assert wording.short_verdicts(validation) == (
-        "depth 19: 99% [98, 100] same steps (pass), 102% [100, 103] same compute (pass)"
+        "depth 19: 100% [99, 101] same steps (pass), 100% [100, 101] same compute (pass)"
     )
 
 
@@ -85,7 +85,7 @@ def test_failed_variants_are_named_with_the_reason_and_the_remedy(validation):
 
 
 def test_a_variant_that_freezes_deeper_shows_both_depths_and_when(validation):
-    assert wording.quality_caption(validation).endswith("Same steps: 24.")
+    assert wording.quality_caption(validation).endswith("Same steps: 40.")
     switched = changed(validation, "half", freeze_depth=7, switch=DepthSwitch(7, 20, 20))
     table = wording.quality_table(switched).dicts()
     assert [row["frozen"] for row in table if row["variant"] == "half"] == ["7, then 20"]
@@ -97,16 +97,16 @@ def test_tables_of_a_validation_have_a_row_for_every_variant(validation):
     assert [row[0] for row in quality.rows] == ["before training", *validation.arms]
     assert [row[0] for row in cost.rows] == list(validation.arms)
     planned = quality.dicts()[2]
-    assert planned["loss reduction, same steps"] == "99% [98, 100]"
-    assert planned["loss reduction, same compute"] == "102% [100, 103]"
+    assert planned["loss reduction, same steps"] == "100% [99, 101]"
+    assert planned["loss reduction, same compute"] == "100% [100, 101]"
     assert "allocator and runtime overhead not included" in wording.arm_cost_caption(validation)
 
 
 def test_evidence_gives_each_share_with_its_label_and_else_which_depths_have_any(validation):
     reports = {"mine": validation}
     assert wording.evidence_text("measured", reports, 19) == (
-        "Same steps: 99% [98, 100] of full finetuning's loss reduction, pass. Same compute: 102% [100, 103], pass. "
-        "95% CI, 64 eval examples, 3 seeds."
+        "Same steps: 100% [99, 101] of full finetuning's loss reduction, pass. Same compute: 100% [100, 101], pass. "
+        "95% CI, 128 eval examples, 3 seeds."
     )
     assert wording.evidence_text("estimated", reports, 3) == "No finetune has confirmed it. Validated depths: 19."
     assert wording.evidence_text("checked", {}, 3) == "Short finetunes of several variants chose it."

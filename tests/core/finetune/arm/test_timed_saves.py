@@ -4,6 +4,7 @@ from dataclasses import replace
 from functools import cache
 
 import pytest
+from transformers import TrainerControl, TrainerState
 
 from semfreeze_core.cost import parts_at_depth
 from semfreeze_core.finetune.arm import phase as phase_module
@@ -12,7 +13,7 @@ from semfreeze_core.finetune.arm.files import RECORDED, rates_folder, saves_fold
 from semfreeze_core.finetune.arm.recorder import Recorder
 from semfreeze_core.finetune.arm.run import run_arm
 from semfreeze_core.finetune.arm.settings import ArmSettings
-from semfreeze_core.finetune.arm.timed_saves import TimedSaves, last_saved
+from semfreeze_core.finetune.arm.timed_saves import SaveByTime, TimedSaves, last_saved
 from semfreeze_core.records.training import LoraSetup, TrainingSetup
 from tests.core.finetune.loaded import load_tiny, task_examples
 
@@ -88,6 +89,27 @@ def numbers(run):
     points = [(p.step, p.marks, p.item_losses, p.flop) for p in run.points]
     search = None if run.rate_search is None else run.rate_search.model_dump(exclude={"spent_seconds", "trials"})
     return run.train_losses, points, run.flop, run.learning_rate, search
+
+
+def test_a_checkpoint_is_due_when_the_time_has_passed_since_the_last_was_written():
+    now, state = [0.0], TrainerState()
+    callback = SaveByTime(60, clock=lambda: now[0])
+    now[0] = 60
+    callback.on_train_begin(None, state, TrainerControl())  # loading and the cache pass do not count
+
+    def due_at(seconds, **how):
+        control = TrainerControl(should_save=True, **how)  # as the Trainer sets it after the last step
+        now[0] = seconds
+        callback.on_step_end(None, state, control)
+        return control.should_save
+
+    assert not due_at(119)
+    assert due_at(120)
+    now[0] += 50  # that writing it takes
+    callback.on_save(None, state, TrainerControl())
+    assert not due_at(229)
+    assert due_at(230)
+    assert not due_at(230, should_training_stop=True)  # it failed, or has ended
 
 
 @pytest.mark.quick_cases(0)

@@ -9,6 +9,7 @@ from accelerate.utils import send_to_device
 from torch.nn.functional import cross_entropy
 
 from semfreeze_core.errors import ResourceError
+from semfreeze_core.finetune.arm import evaluate
 from semfreeze_core.finetune.arm.evaluate import eval_batches, example_losses
 from semfreeze_core.finetune.model import supervised_head
 from semfreeze_core.finetune.model.batches import Collator, ExampleIndices, bounded_batches
@@ -175,3 +176,19 @@ def test_states_without_a_suffix_are_refused():
         SupervisedModel(decoder.model, decoder)(
             labels=batch["labels"], attention_mask=batch["attention_mask"], states=states
         )
+
+
+def test_of_a_sharded_model_no_process_takes_smaller_batches_alone(monkeypatch):
+    decoder = find_decoder(build_tiny("llama"))
+    network = SupervisedModel(decoder.model, decoder)
+    monkeypatch.setattr(evaluate, "is_sharded", lambda _: True)
+    passes = []
+
+    def run_out(*_):
+        passes.append(1)
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    decoder.base.register_forward_pre_hook(run_out)
+    with pytest.raises(ResourceError, match="eval examples of up to 10 tokens were evaluated on a sharded model"):
+        example_losses(network, Collator(EXAMPLES), 10, "float32", torch.device("cpu"))
+    assert passes == [1]

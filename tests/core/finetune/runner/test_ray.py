@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import psutil
 import pytest
@@ -20,12 +20,9 @@ from semfreeze_core.errors import InputError
 from semfreeze_core.finetune.arm.cancel import Canceled
 from semfreeze_core.finetune.runner import ray_cluster
 from semfreeze_core.finetune.runner.parcel import PackedModel, pack_model
-from semfreeze_core.finetune.validation.request import ValidationRequest
 from semfreeze_core.finetune.validation.validate import validate
-from semfreeze_core.records.training import TrainingSetup
 from semfreeze_core.runs.reports import read_live
 from tests.core.finetune.arms_here import arms_in_this_process
-from tests.core.finetune.tiny_plan import make_tiny_plan, write_task
 
 pytestmark = [
     pytest.mark.slow,
@@ -40,29 +37,6 @@ pytestmark = [
 PATIENT = {"health_check_timeout_ms": 20_000, "health_check_failure_threshold": 10, "health_check_period_ms": 1_000}
 VARIABLES = {"RAY_AUTH_MODE": "disabled", "RAY_worker_niceness": "0"}  # Ray's tasks give way to all else, by default
 SMALL = {"object_store_memory": 80 * 2**20}
-SETUP = TrainingSetup(batch_size=4, sequence_length=2048, train_examples=16, steps=4)
-RATES = {"full": 3e-3, "frozen": 3e-3, "lora": 1e-2}
-
-
-@pytest.fixture(scope="module")
-def workspace(tmp_path_factory):
-    return tmp_path_factory.mktemp("ray")
-
-
-@pytest.fixture(scope="module")
-def request_for(workspace):
-    plan, _ = make_tiny_plan(workspace / "model")
-    train, evaluation = write_task(workspace / "train.jsonl", 40), write_task(workspace / "eval.jsonl", 24, seed=9)
-    (workspace / "plan.json").write_text(plan.model_dump_json())
-
-    def build(steps=4, **changes):
-        base = ValidationRequest(
-            plan, str(train), str(evaluation), replace(SETUP, steps=steps), arms=("full", "planned"), rates=RATES,
-            n_between=1, n_accuracy=4, n_eval=24,
-        )  # fmt: skip
-        return replace(base, **changes)
-
-    return build
 
 
 @pytest.fixture(scope="module")

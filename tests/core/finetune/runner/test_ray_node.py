@@ -13,7 +13,7 @@ from semfreeze_core.finetune.arm.process import NO_ROOM, OUT_OF_MEMORY
 from semfreeze_core.finetune.runner import mailbox as mailbox_module
 from semfreeze_core.finetune.runner import outbox, ray_node
 from semfreeze_core.finetune.runner.mailbox import Mailbox
-from semfreeze_core.finetune.runner.ray_node import LOST, STALE, carry_out
+from semfreeze_core.finetune.runner.ray_node import LOST, STALE, UNSENT, carry_out
 
 # Writes a checkpoint after those that it finds, and then does as it is told.
 ARM = """
@@ -123,13 +123,19 @@ def test_an_arm_ends_when_another_attempt_begins(begin):
     assert begin("time.sleep(60)\n", call)["code"] == STALE
 
 
-def test_an_arm_ends_when_its_command_is_gone(begin):
+@pytest.mark.parametrize("refusing", ["post", "write"])
+def test_an_arm_that_cannot_send_ends_with_the_reason(begin, capsys, refusing):
     def call(name, *arguments):
-        if name == "post":
-            raise ConnectionError
+        if name == refusing:
+            raise ConnectionError("the command is gone")
         return getattr(begin.mailbox, name)(*arguments)
 
-    assert begin("time.sleep(60)\n", call)["code"] == STALE
+    outcome = begin("time.sleep(60)\n", call)
+    assert outcome["code"] == UNSENT
+    assert outcome["reason"].endswith("could not send its progress and files: ConnectionError: the command is gone")
+    logged = capsys.readouterr().err
+    assert "full-seed0 ends: its progress and files could not be sent" in logged
+    assert logged.endswith("ConnectionError: the command is gone\n")
 
 
 def test_a_full_disk_of_a_machine_names_it(begin, monkeypatch):

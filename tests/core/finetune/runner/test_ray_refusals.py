@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from semfreeze_core.errors import InputError, ResourceError
+from semfreeze_core.errors import InputError, ResourceError, SemfreezeError
 from semfreeze_core.finetune.runner import ray_cluster, ray_runner
 from semfreeze_core.finetune.runner.ray_cluster import Cluster, joined, require_versions
-from semfreeze_core.finetune.runner.ray_node import LOST
+from semfreeze_core.finetune.runner.ray_node import LOST, UNSENT
 from semfreeze_core.finetune.runner.runner import open_runner
 from semfreeze_core.version import __version__
 
@@ -74,6 +74,17 @@ def test_an_arm_whose_machine_was_lost_too_often_is_tried_again_later():
     runner = ray_runner.RayRunner(Cluster(None, "cpu", 1, False), Path())
     with pytest.raises(ResourceError, match="full-seed0: its machine was lost 4 times"):
         runner._take({"code": LOST}, Path("full-seed0.json"), None, Path())
+
+
+def test_an_arm_that_could_not_send_ends_with_its_machines_reason():
+    runner = ray_runner.RayRunner(Cluster(None, "cpu", 1, False), Path())
+    outcome = {"code": UNSENT, "reason": "node7 could not send its progress and files: OSError: No space left"}
+    with pytest.raises(SemfreezeError) as error:
+        runner._take(outcome, Path("full-seed0.json"), None, Path())
+    assert str(error.value) == (
+        "full-seed0 ended: node7 could not send its progress and files: OSError: No space left. "
+        "Run the same command again to train it."
+    )
 
 
 def test_a_cluster_without_room_for_one_arm_is_refused_with_what_it_has():

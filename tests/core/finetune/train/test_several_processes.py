@@ -13,8 +13,8 @@ import psutil
 import pytest
 from safetensors.torch import load_file
 
+from semfreeze_core import processes
 from semfreeze_core.errors import InputError, SemfreezeError
-from semfreeze_core.finetune import processes
 from semfreeze_core.finetune.arm.job import ModelSource
 from semfreeze_core.finetune.model import network
 from semfreeze_core.finetune.prefix.store import CacheUnavailable
@@ -26,7 +26,7 @@ from semfreeze_core.gains.looks import decide_look
 from semfreeze_core.plan.document import plan_text
 from semfreeze_core.records.training import DepthSwitch, LoraSetup
 from tests.core.finetune.tiny_plan import make_tiny_plan, write_task
-from tests.core.finetune.together import together
+from tests.core.together import in_group, together
 
 TOLERANCE = 1e-6
 # 19 examples in steps of 4: an epoch ends with 3, of which one process has 2 and the other 1.
@@ -137,17 +137,6 @@ def _close(evaluation):
     if evaluation is None:
         return None
     return {key: value if key == "step" else pytest.approx(value, abs=1e-5) for key, value in evaluation.items()}
-
-
-def in_group(work):
-    """Work for `together` that makes one process group for many trainings."""
-
-    def joined(rank):
-        os.environ["CUDA_VISIBLE_DEVICES"] = ""
-        processes._make_group("cpu")
-        return work(rank)
-
-    return joined
 
 
 def test_two_processes_train_as_one_over_the_same_batches(workspace, tmp_path):
@@ -358,14 +347,14 @@ def test_a_training_keeps_its_parts(workspace, tmp_path):
     assert saved_parts(tmp_path, request) == 1
 
 
-def launcher(workspace, out):
+def launcher(workspace, out, *more):
     """The command as a person gives it."""
     launch = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "-m", "semfreeze_core"]
     plan, data = workspace / "plan.json", workspace / "train.jsonl"
     asks = ["train", plan, "--data", data, "--steps", 60, "--save-steps", 5, "--lr", 3e-4, "--batch-size", 4]
     environment = {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
     return subprocess.Popen(
-        [*launch, *map(str, asks), "--out", str(out), "-q"],
+        [*launch, *map(str, asks), "--out", str(out), "-q", *more],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

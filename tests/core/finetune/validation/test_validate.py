@@ -24,10 +24,9 @@ from semfreeze_core.finetune.arm.launch import OutOfMemory, halve
 from semfreeze_core.finetune.arm.process import run_job
 from semfreeze_core.finetune.runner import this_machine
 from semfreeze_core.finetune.validation import validate as validation_module
-from semfreeze_core.finetune.validation.request import ValidationRequest, prepare
+from semfreeze_core.finetune.validation.request import prepare
 from semfreeze_core.finetune.validation.validate import validate
 from semfreeze_core.progress import ProgressEvent
-from semfreeze_core.records.training import TrainingSetup
 from semfreeze_core.records.validation import ArmRun
 from semfreeze_core.runs.reports import read_live, read_validation
 from semfreeze_core.storage import digest, write_atomically
@@ -35,30 +34,6 @@ from semfreeze_core.wording.validation import arm_cost_table
 from tests.core.finetune.arms_here import arms_in_this_process
 from tests.core.finetune.tiny_plan import make_tiny_plan, write_task
 from tests.core.killed_writes import kill_everywhere
-
-SETUP = TrainingSetup(batch_size=4, sequence_length=2048, train_examples=16, steps=4)
-LR = {"full": 3e-3, "frozen": 3e-3, "lora": 1e-2}
-
-
-@pytest.fixture(scope="module")
-def workspace(tmp_path_factory):
-    return tmp_path_factory.mktemp("validation")
-
-
-@pytest.fixture(scope="module")
-def request_for(workspace):
-    plan, _ = make_tiny_plan(workspace / "model")
-    train, evaluation = write_task(workspace / "train.jsonl", 40), write_task(workspace / "eval.jsonl", 24, seed=9)
-
-    def build(**changes):
-        setup = {name: changes.pop(name) for name in [*changes] if name in TrainingSetup.__dataclass_fields__}
-        base = ValidationRequest(
-            plan, str(train), str(evaluation), replace(SETUP, **setup), arms=("full", "planned"), rates=LR, n_between=1,
-            n_accuracy=4, n_eval=24,
-        )  # fmt: skip
-        return replace(base, **changes)
-
-    return build
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""Processes that train together, as a launcher starts them, without its cost: forks of this one, on its processor."""
+"""Processes that work together, as a launcher starts them, without its cost: forks of this one, on its processor."""
 
 import json
 import os
@@ -10,6 +10,8 @@ import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from semfreeze_core import processes
 
 
 def together(
@@ -40,6 +42,17 @@ def together(
     assert not left, f"processes {sorted(left)} did not end:\n" + "\n".join(outputs)
     assert all(path.exists() == (rank not in killed) for rank, path in enumerate(results)), "\n".join(outputs)
     return [json.loads(path.read_text()) if path.exists() else None for path in results]
+
+
+def in_group(work: Callable[[int], Any]) -> Callable[[int], Any]:
+    """Work for `together` that makes one process group, on processors, for all that is done together in it."""
+
+    def joined(rank: int) -> Any:
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
+        processes._make_group("cpu")
+        return work(rank)
+
+    return joined
 
 
 def _fork(work: Callable[[int], Any], folder: Path, rank: int, count: int, port: int) -> int:

@@ -1,8 +1,8 @@
-"""Which process this is of those that train one model together, and how they agree; alone, it does nothing.
+"""Which process this is of those that read or train one model together, and how they agree; alone, it does nothing.
 
 A launcher (torchrun, accelerate launch) starts the processes and names them by environment variables; accelerate makes
-their process group. What is exchanged here are small Python objects, over the processors' own connection (gloo);
-gradients are exchanged by torch's DistributedDataParallel.
+their process group. What is exchanged here are Python objects, over the processors' own connection (gloo); gradients
+are exchanged by torch's DistributedDataParallel.
 """
 
 import os
@@ -86,8 +86,8 @@ def refuse_launcher(what: str) -> None:
     if count > 1:
         raise InputError(
             f"A launcher started {count} processes, but {what} takes one: start it without torchrun or accelerate "
-            "launch, and choose a GPU with --device cuda:N. On several GPUs, train a plan: "
-            "torchrun --nproc-per-node N -m semfreeze_core train PLAN."
+            "launch, and choose a GPU with --device cuda:N. Several GPUs analyze a model or train a plan: "
+            "torchrun --nproc-per-node N -m semfreeze_core analyze, or train."
         )
 
 
@@ -101,9 +101,10 @@ def refuse_other_ways() -> None:
     if os.environ.get("ACCELERATE_DYNAMO_BACKEND", "no").lower() != "no":
         asked.append("torch.compile")
     if asked:
+        shards = " `semfreeze train --shard` shards what trains by itself." if "FSDP" in asked else ""
         raise InputError(
-            f"accelerate is configured for {' and '.join(asked)}, and semfreeze trains without: choose multi-GPU alone "
-            "in `accelerate config`, or start the command with torchrun."
+            f"accelerate is configured for {' and '.join(asked)}, and semfreeze works without: choose multi-GPU alone "
+            f"in `accelerate config`, or start the command with torchrun.{shards}"
         )
 
 
@@ -128,7 +129,7 @@ def own_device(name: str) -> str:
         return name
     if name != "cuda":
         raise InputError(
-            f"--device {name}: {at.count} processes cannot train on one device. Use --device cuda, which gives each "
+            f"--device {name}: {at.count} processes cannot use one device. Use --device cuda, which gives each "
             "process a GPU of its own, or --device cpu."
         )
     if n_gpus < at.local_count:
@@ -141,7 +142,7 @@ def own_device(name: str) -> str:
 
 @dataclass(frozen=True)
 class _Joined:
-    """The processes that train together.
+    """The processes that work together.
 
     Attributes:
         share: which of them this is.
@@ -158,13 +159,15 @@ _joined: _Joined | None = None
 
 
 @contextmanager
-def joined(device_type: str) -> Iterator[None]:
+def joined(device_type: str, work: str, again: str) -> Iterator[None]:
     """Join the other processes that the launcher started, if there are any, while the block runs.
 
     An error of ours that this process alone met has its `process` set.
 
     Args:
-        device_type: that they train on, "cpu" or "cuda".
+        device_type: that they compute on, "cpu" or "cuda".
+        work: what they do together, such as "training".
+        again: what the same command does after a process was lost, such as "it resumes from the last checkpoint".
 
     Raises:
         RunError: another process has ended.
@@ -189,10 +192,7 @@ def joined(device_type: str) -> Iterator[None]:
         except RuntimeError as error:
             if not _is_lost(error):
                 raise
-            raise RunError(
-                "Another process of this training has ended. Run the same command again: it resumes from the last "
-                "checkpoint."
-            ) from error
+            raise RunError(f"Another process of this {work} has ended. Run the same command again: {again}.") from error
         if made:
             dist.destroy_process_group()
     except SemfreezeError as error:
@@ -229,7 +229,7 @@ def _all_fail(failures: Any, count: int) -> bool:
 
 
 def own_share() -> Share:
-    """Which of the joined processes this is; the whole where it trains alone."""
+    """Which of the joined processes this is; the whole where it works alone."""
     return WHOLE if _joined is None else _joined.share
 
 
@@ -272,7 +272,7 @@ def from_first(compute: Callable[[], _T]) -> _T:
     """What `compute` returns in the first process, which alone calls it; its errors are every process's.
 
     Args:
-        compute: reads or writes files; its result can be pickled.
+        compute: works as one process does, and asks nothing of the others; its result can be pickled.
     """
     if _joined is None:
         return compute()
@@ -281,7 +281,8 @@ def from_first(compute: Callable[[], _T]) -> _T:
     sent: list[Any] = [None, None]
     if _joined.share.index == 0:
         try:
-            sent[0] = compute()
+            with _alone():
+                sent[0] = compute()
         except SemfreezeError as error:
             sent[1] = error
     dist.broadcast_object_list(sent, src=0, group=_joined.group)
@@ -289,6 +290,58 @@ def from_first(compute: Callable[[], _T]) -> _T:
         raise sent[1]
     result: _T = sent[0]
     return result
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    """While the block runs, this process works alone: the others wait, and would not answer."""
+    global _joined
+    joined_before, _joined = _joined, None
+    try:
+        yield
+    finally:
+        _joined = joined_before
+
+
+def by_first(compute: Callable[[], _T]) -> _T | None:
+    """What `compute` returns in the first process, which alone calls it; None in the others.
+
+    Its errors are every process's.
+    """
+    results: list[_T] = []
+    from_first(lambda: results.append(compute()))
+    return results[0] if results else None
+
+
+def from_all(compute: Callable[[], _T]) -> list[_T]:
+    """What `compute` returns in every process, in their order; an error of ours that one met is every process's.
+
+    Args:
+        compute: its result can be pickled.
+    """
+    if _joined is None:
+        return [compute()]
+    result, failure = None, None
+    try:
+        result = compute()
+    except SemfreezeError as error:
+        failure = error
+    outcomes = gathered((result, failure))
+    for _, error_there in outcomes:
+        if error_there is not None:
+            raise error_there
+    return [value for value, _ in outcomes]  # type: ignore[misc]  # whoever raised no error has a result
+
+
+def sent_to_first(value: _T) -> list[_T]:
+    """Every process's value, in their order, in the first process; none in the others."""
+    if _joined is None:
+        return [value]
+    import torch.distributed as dist
+
+    values: list[Any] | None = [None] * _joined.share.of if is_first() else None
+    dist.gather_object(value, values, dst=0, group=_joined.group)
+    return values or []
 
 
 def wait_for_all() -> None:

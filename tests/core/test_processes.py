@@ -3,9 +3,9 @@
 import pytest
 import torch
 
+from semfreeze_core import processes
 from semfreeze_core.errors import InputError
-from semfreeze_core.finetune import processes
-from semfreeze_core.finetune.processes import Launch, Share, launch, own_device, refuse_launcher, refuse_other_ways
+from semfreeze_core.processes import Launch, Share, launch, own_device, refuse_launcher, refuse_other_ways
 
 TWO = {"RANK": "1", "LOCAL_RANK": "1", "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
 
@@ -25,9 +25,10 @@ def test_a_process_without_a_launcher_is_alone(monkeypatch):
     assert processes.gathered("x") == ["x"]
     assert processes.summed(1, 2.5) == [1, 2.5]
     assert processes.interleaved([1, 2]) == [1, 2]
-    assert processes.from_first(lambda: 3) == 3
+    assert processes.from_first(lambda: 3) == processes.by_first(lambda: 3) == 3
+    assert processes.from_all(lambda: 3) == processes.sent_to_first(3) == [3]
     assert processes.own_share() == Share(0, 1)
-    with processes.joined("cpu"):
+    with processes.joined("cpu", "training", "it resumes"):
         assert processes.is_first()
 
 
@@ -52,7 +53,7 @@ def test_each_process_has_a_gpu_of_its_own(second, monkeypatch, n_gpus, named, d
 @pytest.mark.parametrize(
     ("n_gpus", "named", "message"),
     [
-        (2, "cuda:1", "--device cuda:1: 2 processes cannot train on one device. Use --device cuda"),
+        (2, "cuda:1", "--device cuda:1: 2 processes cannot use one device. Use --device cuda"),
         (1, "auto", "started 2 processes on this machine, and torch sees 1 CUDA devices"),
         (0, "mps", "--device mps: 2 processes"),
     ],
@@ -75,5 +76,6 @@ def test_what_takes_one_process_is_refused_under_a_launcher(second):
 def test_other_ways_of_accelerate_are_refused(monkeypatch, name, value, way):
     refuse_other_ways()
     monkeypatch.setenv(name, value)
-    with pytest.raises(InputError, match=f"accelerate is configured for {way}, and semfreeze trains without"):
+    with pytest.raises(InputError, match=f"accelerate is configured for {way}, and semfreeze works without") as error:
         refuse_other_ways()
+    assert ("`semfreeze train --shard`" in str(error.value)) == (way == "FSDP")
