@@ -11,9 +11,11 @@ from streamlit.navigation.page import Page
 
 from semfreeze_core.errors import RunError
 from semfreeze_dashboard.charts.plan_picture import mark
+from semfreeze_dashboard.components.gliding_bars import gliding_bars_script
 from semfreeze_dashboard.data import compute, form_fields, link, news, run_choice
 from semfreeze_dashboard.data.link_history import history_script
 from semfreeze_dashboard.data.run_folder import OpenRun, first_run, server_catalog
+from semfreeze_dashboard.forms.finetune_form import keep_objective
 from semfreeze_dashboard.panels.page import HIDDEN, ONWARD, dark_theme, hidden, hidden_depth
 from semfreeze_dashboard.panels.recent_runs import BOX
 from semfreeze_dashboard.panels.steps import DONE, done_steps
@@ -31,10 +33,13 @@ QUESTION = "page-question"
 # other. It leaves space above every page for the button that shows the sidebar, also where that is shown. It leaves
 # space on either side of a widget that is out of sight. It writes the chosen one of a row in a color that can hardly be
 # read under the pointer. Widgets that only the link needs keep a width, without which Streamlit draws no slider. The
-# button in a run's box takes clicks on all of the box.
+# button in a run's box takes clicks on all of the box. It writes lines as long as the window is wide.
 STYLE = f"""<style>
 h1.{QUESTION} {{ font-size: 1rem; font-weight: 400; line-height: 1.2; padding: 0; margin: 0; opacity: 0.75 }}
 [data-testid=stMarkdown] h2 {{ font-size: 1.5rem; line-height: 1.2; font-weight: 600; padding-top: 0 }}
+[data-testid=stMarkdown] h2 {{ max-width: 76rem; text-wrap: balance }}
+[data-testid=stMarkdown] :is(p, li), [data-testid=stCaptionContainer] {{ max-width: 64rem }}
+[data-testid=stMetricValue] {{ font-variant-numeric: tabular-nums }}
 [data-testid=stMarkdown] h3 {{ font-size: 1.25rem; font-weight: 600 }}
 [data-testid=stButtonGroup] button[role=radio] {{ min-height: 2.5rem }}
 [data-testid=stButtonGroup] button[aria-checked=true] {{ color: inherit !important }}
@@ -84,7 +89,7 @@ def main() -> None:
     st.html(STYLE + (DARK_STYLE if dark_theme() else ""))
     unseen = hidden("pages")
     with unseen:
-        st.html(history_script(), unsafe_allow_javascript=True)
+        st.html(history_script() + gliding_bars_script(), unsafe_allow_javascript=True)
     if not require_login():
         return
     form_fields.keep_form()
@@ -133,6 +138,9 @@ def draw_link_widgets(title: str, unseen: DeltaGenerator, bar: TopBar) -> OpenRu
     with unseen:
         if not getattr(VIEWS[title], "SHOWS_DEPTH", False):
             hidden_depth(opened)
+        shows_objective = getattr(VIEWS[title], "shows_objective", None)
+        if shows_objective is None or not shows_objective():
+            keep_objective()
         for name, view in VIEWS.items():
             if name != title and hasattr(view, "link_choices"):
                 view.link_choices(opened)

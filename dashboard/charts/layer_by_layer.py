@@ -1,6 +1,7 @@
-"""What moves along with the projection, layer by layer: the place among the layers' contributions, and one token.
+"""What moves along with the projection, layer by layer: the place among the layers' contributions and on their
+coverage, and one token.
 
-Both are drawn into the projection's figure, so that its player moves all at once, in the browser alone.
+All are drawn into the projection's figure, so that its player moves all at once, in the browser alone.
 """
 
 from collections.abc import Sequence
@@ -14,14 +15,18 @@ import plotly.graph_objects as go
 from semfreeze_core.records.display import DisplaySample
 from semfreeze_core.records.gain import GainCurve
 from semfreeze_core.wording.escaping import chart_text
+from semfreeze_core.wording.numbers import number
 
 from ..data.projections import ProjectedPoints
 from .theme import AXIS_TITLE, BELOW_AXIS, FROZEN, INK, TRAINED
 from .token_strip import settled_space, visible_token
 
-_BARS_TOP, _STATES_BOTTOM = 0.17, 0.33  # shares of the plot's height
+# Shares of the plot's height, from below: coverage, the bars, the states.
+_COVERAGE_TOP, _BARS, _STATES_BOTTOM = 0.14, (0.2, 0.35), 0.47
+_TALLER = 130  # pixels, for the coverage
 _ABOVE_PLAYER = 16  # pixels between the bars, whose axis has no numbers, and the player's buttons
 _LETTERS = 4
+_SHARE = (-0.12, 1.3)  # of an axis from 0 to 1
 _EDGE = 0.4  # layers left of the first space and right of the last
 
 
@@ -49,8 +54,25 @@ def place_among_layers(curve: GainCurve, space: int) -> Companion:
     return Companion(shown, moved)
 
 
+def place_on_coverage(curve: GainCurve, space: int) -> Companion:
+    """A point on the curve of `add_layer_bars`, with R(k) of freezing as many layers as the hidden state is above."""
+    coverage = curve.coverage.mean
+    moved = [
+        go.Scatter(x=[s], y=[value], text=[f"<b>{number(value, 2)}</b>" if np.isfinite(value) else ""])
+        for s, value in enumerate(coverage.tolist())
+    ]
+    shown = go.Scatter(
+        x=moved[space].x, y=moved[space].y, text=moved[space].text, mode="markers+text",
+        textposition="top right", textfont={"size": 13, "color": INK}, cliponaxis=False,
+        marker={"size": 11, "color": INK}, showlegend=False, hoverinfo="skip", xaxis="x3", yaxis="y3",
+    )  # fmt: skip
+    return Companion(shown, moved)
+
+
 def add_layer_bars(figure: go.Figure, curve: GainCurve, depth: int) -> None:
-    """What each layer adds, as bars between the hidden states before and after it, above the player's slider.
+    """What each layer adds, as bars between the hidden states before and after it, and under them R(k) at every depth.
+
+    Both stand above the player's slider, over the same layers.
 
     Args:
         figure: the projection with its player; the states move up to make room.
@@ -65,18 +87,25 @@ def add_layer_bars(figure: go.Figure, curve: GainCurve, depth: int) -> None:
         customdata=[[f"layer {layer}"] for layer in layers[known]],
         hovertemplate="%{customdata[0]}: %{y:.4f}<extra></extra>", xaxis="x2", yaxis="y2",
     )  # fmt: skip
-    low, high = _ends(curve)
-    title = {"text": "layer adds", "font": {"size": AXIS_TITLE}}
-    figure.update_layout(
-        xaxis2={"range": [-_EDGE, curve.n_layers + _EDGE], "anchor": "y2", "showticklabels": False, "zeroline": False,
-                "showgrid": False, "fixedrange": True},
-        yaxis2={"domain": [0, _BARS_TOP], "anchor": "x2", "range": [low, high], "nticks": 3, "title": title,
-                "zeroline": True, "fixedrange": True},
+    figure.add_scatter(
+        x=np.arange(curve.n_layers + 1), y=curve.coverage.mean, mode="lines", name="coverage R(k)", showlegend=False,
+        line={"color": INK, "width": 2}, hovertemplate="freeze %{x}: %{y:.2f}<extra></extra>", xaxis="x3", yaxis="y3",
     )  # fmt: skip
+    low, high = _ends(curve)
+    across = {"range": [-_EDGE, curve.n_layers + _EDGE], "showticklabels": False, "zeroline": False, "showgrid": False,
+              "fixedrange": True}  # fmt: skip
+    up = {"nticks": 3, "zeroline": True, "fixedrange": True}
+    figure.update_layout(
+        xaxis2=across | {"anchor": "y2"},
+        yaxis2=up | {"domain": _BARS, "anchor": "x2", "range": [low, high], "title": _title("layer adds")},
+        xaxis3=across | {"anchor": "y3"},
+        yaxis3=up | {"domain": [0, _COVERAGE_TOP], "anchor": "x3", "range": _SHARE, "title": _title("R(k)")},
+    )
     saved = BELOW_AXIS + 4 - _ABOVE_PLAYER
     figure.layout.updatemenus[0].pad.t -= saved
     figure.layout.sliders[0].pad.t -= saved
-    figure.update_layout(margin={"b": figure.layout.margin.b - saved}, height=figure.layout.height - saved)
+    height = figure.layout.height - saved + _TALLER
+    figure.update_layout(margin={"b": figure.layout.margin.b - saved}, height=height)
     if figure.layout.scene.aspectmode is None:
         figure.update_layout(yaxis={"domain": [_STATES_BOTTOM, 1]}, xaxis={"anchor": "y", "title": {"standoff": 2}})
     else:
@@ -112,6 +141,10 @@ def followed_token(display: DisplaySample, points: ProjectedPoints, position: in
         marker={"symbol": "circle-open", "size": 17, "color": INK, "line": {"width": 3}}, hoverinfo="text",
     )  # fmt: skip
     return Companion(shown, moved)
+
+
+def _title(text: str) -> dict[str, object]:
+    return {"text": text, "font": {"size": AXIS_TITLE}}
 
 
 def _is_word(text: str) -> bool:

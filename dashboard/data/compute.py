@@ -27,7 +27,9 @@ from semfreeze_core.plan.slices import Slice, slice_of_examples
 from semfreeze_core.plan.slices import slices as slices_of
 from semfreeze_core.records.cost import CostTable, ProgressiveCost
 from semfreeze_core.records.defaults import EVAL_ROWS, TRAIN_EXAMPLES
+from semfreeze_core.records.fields import FieldMapping
 from semfreeze_core.records.gain import Band, GainCurve
+from semfreeze_core.records.manifest import RunManifest
 from semfreeze_core.records.model import ModelShape
 from semfreeze_core.records.pilots import Measurement
 from semfreeze_core.records.prediction_error import CalibrationReport
@@ -44,10 +46,17 @@ from semfreeze_core.runs.reports import list_measurements, list_sweeps, list_val
 from semfreeze_core.runs.umaps import read_umap, umap_file
 from semfreeze_core.sources.data.rows import open_rows
 from semfreeze_core.sources.data.samples import resolve_data, sample_names
+from semfreeze_core.sources.data.shared_prompts import SharedPrompts, count_shared_prompts
 from semfreeze_core.sources.models.known_shapes import KNOWN_SHAPES, PREFIX
 from semfreeze_core.sources.models.named_shape import named_shape as shape_of_model
 
-from ..charts.layer_by_layer import add_layer_bars, followed_position, followed_token, place_among_layers
+from ..charts.layer_by_layer import (
+    add_layer_bars,
+    followed_position,
+    followed_token,
+    place_among_layers,
+    place_on_coverage,
+)
 from ..charts.projection import Coloring, draw_projection
 from .analysis_request import AnalysisForm
 from .finetune_request import FinetuneForm
@@ -160,6 +169,18 @@ def deeper_cost(opened: OpenRun, setup: TrainingSetup, depth: int, wide_steps: i
     return progressive_cost(opened.run.shape, setup, switch)
 
 
+@st.cache_resource(max_entries=16, show_spinner=False, hash_funcs=_BY_KEY)
+def deeper_costs(opened: OpenRun, setup: TrainingSetup, wide_steps: int) -> tuple[ProgressiveCost | None, ...]:
+    """`deeper_cost` of every freeze depth, entry k for depth k; None where it is not possible."""
+    deeper: list[ProgressiveCost | None] = []
+    for depth in range(opened.run.shape.n_layers + 1):
+        try:
+            deeper.append(deeper_cost(opened, setup, depth, wide_steps))
+        except PlanError:
+            deeper.append(None)
+    return tuple(deeper)
+
+
 @st.cache_resource(max_entries=64, show_spinner=False, hash_funcs=_BY_KEY)
 def comparison(opened: OpenRun, metric: str, setup: TrainingSetup | None, budget: Budget | None) -> Comparison:
     """What every rule and every score says."""
@@ -178,13 +199,13 @@ def projection(
     depth: int,
     _curve: GainCurve,
 ) -> go.Figure:
-    """The animated projection over the layers' contributions; built once for each way of looking at it.
+    """The animated projection over contributions and coverage of the layers; built once for each way of looking at it.
 
     The curve follows from metric and selection, so it is no part of the key.
     """
     run, display = opened.run, opened.run.display
     labels, paths = run.examples["label"], points.subset(n_paths)
-    companions = [place_among_layers(_curve, space)]
+    companions = [place_among_layers(_curve, space), place_on_coverage(_curve, space)]
     among = points.positions if not selected else np.intersect1d(points.positions, np.array(selected, dtype=np.int64))
     followed = followed_position(display, among) if points.dimensions == 2 else None
     if followed is not None:
@@ -334,6 +355,36 @@ def n_rows(opened: OpenRun, data: str | None) -> int | None:
     if data in (entry.source, f"{entry.source}#{entry.split}"):
         return entry.n_usable
     return None if data is None or data.startswith("hf:") else _n_rows(data, stamp_of(data))
+
+
+@st.cache_data(max_entries=16, show_spinner="Comparing prompts with the eval examples")
+def _shared_prompts(
+    train: str, evaluation: str, split: str | None, _manifest: RunManifest, stamps: tuple[int, int]
+) -> SharedPrompts | None:
+    mapping = FieldMapping(**_manifest.data.mapping)
+    tokenizer = None
+    if mapping.messages_field is not None:  # whose prompts the model's template writes
+        from semfreeze_core.sources.models.loading import local_tokenizer
+
+        tokenizer = local_tokenizer(_manifest.model.identity.source, _manifest.model.identity.revision)
+    try:
+        return count_shared_prompts(train, evaluation, mapping, split=split, tokenizer=tokenizer)
+    except InputError:  # they are gone, are not here, or are read in another way
+        return None
+
+
+def shared_prompts(opened: OpenRun, evaluation: str) -> SharedPrompts | None:
+    """Prompts of eval examples among those of the run's data; None where they cannot be read here again.
+
+    Args:
+        opened: the run.
+        evaluation: the eval examples of one of its finetunes.
+    """
+    data = opened.run.manifest.data
+    if "hf:" in (data.source[:3], evaluation[:3]):
+        return None  # which would be fetched
+    stamps = stamp_of(data.source), stamp_of(evaluation)
+    return _shared_prompts(data.source, evaluation, data.split, opened.run.manifest, stamps)
 
 
 @st.cache_resource(max_entries=16, show_spinner=False, hash_funcs=_BY_KEY | {ForecastRequest: repr})

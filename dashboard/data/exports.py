@@ -16,7 +16,7 @@ from semfreeze_core.plan.rules_by_cost import Budget
 from semfreeze_core.records.fields import FieldMapping
 from semfreeze_core.records.manifest import DataEntry
 from semfreeze_core.records.options import EstimateOptions
-from semfreeze_core.records.training import LoraSetup, TrainingSetup
+from semfreeze_core.records.training import DepthSwitch, LoraSetup, TrainingSetup
 from semfreeze_core.runs.reports import readable_validations
 from semfreeze_core.sources.data.samples import resolve_data
 
@@ -36,7 +36,7 @@ class PlanSelection:
         budget: of the rule budget alone.
         options: the setup as options.
         setup: the setup they mean.
-        progressive: freeze deeper after some steps, as `make_plan` takes it, or None.
+        switch: where it freezes so deep only after some steps, or None.
     """
 
     opened: OpenRun
@@ -46,7 +46,12 @@ class PlanSelection:
     budget: Budget | None
     options: EstimateOptions
     setup: TrainingSetup
-    progressive: str | None = None
+    switch: DepthSwitch | None = None
+
+    @property
+    def progressive(self) -> str | None:
+        """The switch as `make_plan` takes it."""
+        return None if self.switch is None else f"@{self.switch.step}"
 
     def plan(self) -> FreezePlan:
         """The plan itself, with what the run's validations say of it."""

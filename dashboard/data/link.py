@@ -29,6 +29,7 @@ SharedLinkName = Literal[  # drawn on every page, out of sight where it does not
     "examples",
     "memory",
     "compute",
+    "within",
     "batch",
     "length",
     "precision",
@@ -179,6 +180,17 @@ def keep_number(name: SharedLinkName, low: float, high: float, start: float) -> 
 def number(name: LinkName, start: float) -> float:
     """What a number of the link stands at; `start` where no page has drawn its widget."""
     return float(st.session_state.get(name, start))
+
+
+def whole_number(name: LinkName, start: int) -> int:
+    """What the session or the link says of a whole number whose widget is drawn later."""
+    value = str(st.session_state.get(name, st.query_params.get(name, "")))
+    return int(value) if value.isdecimal() else start
+
+
+def set_number(name: LinkName, value: float) -> None:
+    """Set a number of the link, from a callback."""
+    st.session_state[name] = value
 
 
 def text(name: LinkName, start: str) -> str:

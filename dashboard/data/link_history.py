@@ -12,11 +12,15 @@ from semfreeze_dashboard.data.link import SharedLinkName
 # there or somebody changes something on it. The values of all pages go along from the start: Streamlit forgets those
 # whose widgets the page before drew otherwise, and puts them back only once the next page is there. What changes the
 # query of a page alone is no stop in the history.
+#
+# Another page or another run is shown from its top: Streamlit leaves the window where it was, often at the new page's
+# end.
 _SCRIPT = """<script>
 window.semfreezeHistory ??= (() => {
   const push = history.pushState.bind(history), replace = history.replaceState.bind(history);
   const shared = SHARED, acts = ['pointerdown', 'click', 'keydown', 'input', 'change', 'drop'];
   const names = url => [...url.searchParams.keys()];
+  const toTop = () => document.querySelector('[data-testid=stMain]')?.scrollTo(0, 0);
   let held = null, since = 0, rested = 0;
   const hold = what => { held = what; since = performance.now(); rested = 0; };  // 'address' or 'values'
 
@@ -43,11 +47,13 @@ window.semfreezeHistory ??= (() => {
       for (const value of before.searchParams.getAll(name)) url.searchParams.append(name, value);
     push(data, title, url);
     hold('values');
+    toTop();
   };
   history.replaceState = (data, title, text) => {
     const url = new URL(text ?? '', location), before = new URL(location);
     if (held === 'address' || (held && names(before).some(name => !url.searchParams.has(name)))) return;
     replace(data, title, url);
+    if (url.searchParams.get('run') !== before.searchParams.get('run')) toTop();
   };
   return true;
 })();

@@ -8,7 +8,7 @@ from .link import LinkName
 
 _STARTED = "begun"  # what was started in this session and has not been shown yet
 _ANNOUNCED = "announced"
-_JOB = "last job"
+_FOLLOWED = "followed jobs"
 
 
 def await_started(name: str) -> None:
@@ -16,15 +16,14 @@ def await_started(name: str) -> None:
     st.session_state[_STARTED] = name
 
 
-def note_job(name: str) -> None:
-    """Note which job was started last in this session."""
-    st.session_state[_JOB] = name
+def follow_job(name: str) -> None:
+    """Note a job that a page follows, which stays there once it has ended."""
+    st.session_state.setdefault(_FOLLOWED, set()).add(name)
 
 
-def last_job() -> str | None:
-    """The job that was started last in this session."""
-    name: str | None = st.session_state.get(_JOB)
-    return name
+def followed_jobs() -> frozenset[str]:
+    """The jobs that a page followed in this session."""
+    return frozenset(st.session_state.get(_FOLLOWED, ()))
 
 
 def announce(message: str) -> None:

@@ -98,11 +98,15 @@ def finetune_form(opened: OpenRun, runs: Path, *, shown: bool) -> NamedFinetune 
 def keep_choices() -> None:
     """Hold on to the form's choices in the link, on pages that do not have it."""
     link.keep_choice("judged", JUDGED)
-    link.keep_option("objective", OBJECTIVES)
     link.keep_number("gib", *_LIMITS, _GIB)
     link.keep_number("hours", *_LIMITS, _HOURS)
     link.keep_number("steps", 0, _MOST_STEPS, 0)
     link.keep_text("output")
+
+
+def keep_objective() -> None:
+    """Hold on to the objective in the link, on pages that have no choice of it."""
+    link.keep_option("objective", OBJECTIVES)
 
 
 def _objective() -> tuple[ObjectiveKind, float | None]:

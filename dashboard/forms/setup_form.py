@@ -65,24 +65,26 @@ def setup_options(shape: ModelShape, run: Run | None, gpu: Gpu | None) -> Estima
     longest = shape.max_positions or _LARGEST_LENGTH
     usual = min(SEQUENCE_LENGTH, longest)
     presets = st.container()  # filled once the widgets say which of them they amount to
-    with st.container():
+    left, right = st.columns(2)  # all of it in one window
+    with left:
         batch = st.number_input("Batch", 1, _LARGEST_BATCH, BATCH_SIZE, help="Examples per step.", **in_link("batch"))
+        epochs = st.number_input("Epochs", 1, _MOST_EPOCHS, EPOCHS, help="Over all training rows.", **in_link("epochs"))
+        optimizer = _choice("Optimizer", get_args(Optimizer), "optimizer")
+        checkpointing = _choice("Checkpointing", get_args(Checkpointing), "checkpointing")
+        rank = st.number_input("LoRA rank", 1, _LARGEST_RANK, LORA_RANK, help=TOOLTIPS["rank"], **in_link("rank"))
+        lora = st.toggle("Train adapters", help=TOOLTIPS["adapters"], **in_link("adapters"))
+        stock = st.toggle("Stock trainer", help=TOOLTIPS["stock"], **in_link("stock"))
+    with right:
         limit_number("length", longest)
         length = st.number_input(
             "Length", 1, longest, usual, **in_link("length"),
             help=f"Tokens per example, padding included; this model takes {longest:,}.",
         )  # fmt: skip
-        epochs = st.number_input("Epochs", 1, _MOST_EPOCHS, EPOCHS, help="Over all training rows.", **in_link("epochs"))
         usual_precision = default_precision(run, gpu)
         follow_default("precision", usual_precision)  # which another GPU or run has changed
         precision = _choice("Precision", get_args(Precision), "precision", usual=usual_precision)
-        optimizer = _choice("Optimizer", get_args(Optimizer), "optimizer")
-        stock = st.toggle("Stock trainer", help=TOOLTIPS["stock"], **in_link("stock"))
         loss = _choice("Loss", get_args(LossKind), "loss", disabled=stock)
-        checkpointing = _choice("Checkpointing", get_args(Checkpointing), "checkpointing")
         batches = _choice("Batches", get_args(Batches), "batches")
-        rank = st.number_input("LoRA rank", 1, _LARGEST_RANK, LORA_RANK, help=TOOLTIPS["rank"], **in_link("rank"))
-        lora = st.toggle("Train adapters", help=TOOLTIPS["adapters"], **in_link("adapters"))
         bits = st.selectbox("Quantize frozen layers, bits", _BITS, help=TOOLTIPS["bits"], **in_link("bits"))
         no_cache = stock or checkpointing == "transformers-5"  # which recomputes the frozen layers
         cache = st.toggle(
@@ -146,15 +148,6 @@ def _widget_values(options: EstimateOptions, usual_precision: Precision) -> dict
 def _unless_default(name: str, value: Any) -> Any:
     """None for the value that a setup has anyway."""
     return None if value == getattr(TrainingSetup, name) else value
-
-
-def limit_inputs() -> None:
-    """What the finetune may take at most, beside the memory of a GPU; `limits_budget` makes a budget of it."""
-    with st.container(horizontal=True, vertical_alignment="bottom"):
-        st.number_input(
-            "Memory, GiB", 0.0, LARGEST_MEMORY_GIB, 0.0, width=NARROW, help="0: no limit.", **in_link("memory")
-        )
-        st.number_input("Compute vs. full, %", 1, 100, 100, width=NARROW, help="100: no limit.", **in_link("compute"))
 
 
 def limits_budget(memory: float, share: float, gpu: Gpu | None) -> Budget | None:

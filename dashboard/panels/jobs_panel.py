@@ -28,6 +28,7 @@ _RESUMABLE = ("validate", "sweep", "plan", "finetune")
 _SHOWN = 3  # of those that ended, the newest
 _LOG_LINES = 30
 _WIDE = 380  # pixels
+ON_PAGE, _ABOVE = "on the page", "above"
 
 
 def jobs_popover() -> None:
@@ -54,22 +55,24 @@ def jobs_popover() -> None:
         # As wide as there is room for: what stands out of the window, nobody can press.
         with st.popover(jobs_label(now, progress), key="jobs", help=TOOLTIPS["jobs"]), st.container(width=_WIDE):
             ended = [job for job in now if job.finished][-_SHOWN:]
-            for job in [*unfinished, *reversed(ended)]:
-                show_job(folder, job, "above")
+            # The newest first, whatever has ended: one that moved as it ends would move from under the pointer.
+            for job in sorted([*unfinished, *ended], key=lambda job: job.name, reverse=True):
+                show_job(folder, job, _ABOVE)
 
     st.fragment(guarded(draw), run_every=1 if waiting else None)()
 
 
 def follow_job(folder: Path, name: str) -> None:
-    """One job, drawn again each second; once it has ended, the page is."""
+    """One job, drawn again each second until it has ended; its buttons stay the same, so that no press is lost."""
+    ended = find_job(folder, name).finished
 
     def draw() -> None:
         job = find_job(folder, name)
-        if job.finished:
+        if job.finished and not ended:
             st.rerun()
-        show_job(folder, job, "on the page")
+        show_job(folder, job, ON_PAGE)
 
-    st.fragment(guarded(draw), run_every=1)()
+    st.fragment(guarded(draw), run_every=None if ended else 1)()
 
 
 def show_job(folder: Path, job: Job, section: str) -> None:
@@ -78,32 +81,32 @@ def show_job(folder: Path, job: Job, section: str) -> None:
     Args:
         folder: of runs.
         job: one of its jobs.
-        section: on the page, as a job may be shown at two.
+        section: ON_PAGE, or in the list above it, as a job may be shown at both.
     """
     progress = read_progress(job_folder(folder, job.name))
-    with st.container(border=not job.finished):
-        with st.container(horizontal=True, vertical_alignment="center"):
-            st.markdown(job_line(job, time.time()))
+    with st.container(border=True):
+        st.markdown(job_line(job, time.time()))
+        with st.container(horizontal=True):  # what opens it first: the others go as it ends
+            _open_button(job, section)
             if not job.finished:
                 st.button("Cancel", key=f"cancel-{job.name} {section}", on_click=_cancel, args=(folder, job.name))
-                _open_button(job, section)
-            elif can_resume(folder, job):
-                if st.button("Resume", key=f"resume-{job.name} {section}", help=TOOLTIPS["resume"]):
-                    submit(
-                        folder, job.spec.command, job.spec.title, None if job.spec.out is None else Path(job.spec.out)
-                    )
-                    news.announce(f"{job.spec.title} resumes.")
-                    st.rerun(scope="app")
-            else:
-                _open_button(job, section)
+            elif can_resume(folder, job) and st.button(
+                "Resume", key=f"resume-{job.name} {section}", help=TOOLTIPS["resume"]
+            ):
+                submit(folder, job.spec.command, job.spec.title, None if job.spec.out is None else Path(job.spec.out))
+                news.announce(f"{job.spec.title} resumes.")
+                st.rerun(scope="app")
         if job.state == "running":
-            fraction = progress.fraction if progress else None
-            st.progress(fraction or 0.0, text=stage_line(progress))
+            st.progress(progress.fraction or 0.0 if progress else 0.0, text=stage_line(progress))
             if _plan_is_ready(job):
                 st.markdown(f"**{PLAN_READY}.** {page_text.SCORES_FOLLOW}")
+        elif job.state == "done" and section == ON_PAGE:  # as high as before: a page that shrinks scrolls by itself
+            st.progress(1.0, text=page_text.ALL_DONE)
+            if job.spec.command[0] == "analyze":
+                st.markdown(f"**{PLAN_READY}.**")
         if job.state in ("failed", "dead"):
             st.caption(error_text(failure(folder, job)))
-        if job.state in ("running", "failed", "dead"):
+        if job.state in ("running", "failed", "dead") or section == ON_PAGE:
             with st.expander("Log"):
                 log = visitor_text(terminal_text(read_log(job_folder(folder, job.name), _LOG_LINES)))
                 st.code(log or "Nothing was printed yet.", language=None)

@@ -15,7 +15,8 @@ from semfreeze_core.errors import PlanError, RunError
 from semfreeze_core.records.cost import CostTable
 from semfreeze_core.records.defaults import LORA_RANK
 from semfreeze_core.records.gain import GainCurve
-from semfreeze_core.records.training import LoraSetup
+from semfreeze_core.records.run import Run
+from semfreeze_core.records.training import LoraSetup, TrainingSetup
 from semfreeze_core.wording.escaping import chart_text
 from semfreeze_core.wording.plan import stack_sentence
 from semfreeze_core.wording.rules import chosen_examples_sentence
@@ -194,7 +195,7 @@ def header(
     readouts: Sequence[str] = (),
     drawing: str | None = None,
 ) -> None:
-    """The page's conclusion, the layer stack at the depth, and what was read.
+    """The page's conclusion, and the layer stack at the depth.
 
     Args:
         ctx: what the page shows.
@@ -210,7 +211,6 @@ def header(
             badge = compute.badge(ctx.opened, depth)
             text = evidence_text(badge, compute.validations(ctx.opened), depth)
             st.html(badge_html(badge, visitor_text(text)))
-        st.caption(escaped(page_text.run_sentence(ctx.opened.run)))
         description = stack_sentence(ctx.n_layers, depth)
         if readouts and depth is not None:
             draggable_stack(ctx.n_layers, depth, description, readouts, depth_choice.set_depth)
@@ -232,15 +232,25 @@ def details(name: link.LinkName, title: str, draw_inside: Callable[[], None]) ->
     return bool(section.open)
 
 
+def training_setup(run: Run) -> TrainingSetup:
+    """How a run's model is trained, as the widgets above the page have it.
+
+    Raises:
+        PlanError: they contradict themselves.
+    """
+    options, gpu = setup_fields.training_setup()
+    setup: TrainingSetup = setup_from_options(run.shape, run, options, with_reference=True, gpu=gpu)
+    return setup
+
+
 def depth_costs(opened: OpenRun) -> tuple[CostTable, Speed] | None:
     """What each freeze depth costs in the training setup and how fast it runs; None in a setup that contradicts itself.
 
     The page Decide says what is wrong with such a setup.
     """
     options, gpu = setup_fields.training_setup()
-    run = opened.run
     try:
-        setup = setup_from_options(run.shape, run, options, with_reference=True, gpu=gpu)
+        setup = training_setup(opened.run)
         table = compute.depth_costs(opened, setup, LoraSetup(options.lora_rank or LORA_RANK))
     except PlanError:
         return None
@@ -254,7 +264,11 @@ def depth_readouts(ctx: PageContext) -> list[str]:
     if costs is None:
         return []
     table, speed = costs
-    return [page_text.depth_readout(cost, speed.rates, setup_fields.training_setup()[1]) for cost in table.depths]
+    wide_steps = link.whole_number("wide", 0)
+    deeper = compute.deeper_costs(ctx.opened, training_setup(ctx.opened.run), wide_steps) if wide_steps else ()
+    whole = {k: one.whole for k, one in enumerate(deeper) if one is not None}
+    gpu = setup_fields.training_setup()[1]
+    return [page_text.depth_readout(whole.get(k, cost), speed.rates, gpu) for k, cost in enumerate(table.depths)]
 
 
 def next_step(label: str, view: str, **query: str) -> None:

@@ -1,4 +1,4 @@
-"""The bar above all pages: which run, for which GPU, in which training setup, the jobs, and a link to share."""
+"""The bar above all pages: which run of which model and data, GPU, training setup, the jobs, and a link to share."""
 
 from collections.abc import Callable
 from contextlib import suppress
@@ -19,6 +19,7 @@ from ..data import compute, link, run_choice, setup_fields
 from ..data.run_folder import OpenRun
 from ..forms.setup_form import gpu_input, setup_options
 from ..text import page_text
+from ..text.analysis_text import escaped
 from ..text.tooltips import TOOLTIPS
 from ..text.visitor_text import visitor_text
 from . import jobs_panel, page
@@ -45,7 +46,7 @@ class TopBar:
             run_choice.pick_run(names, first)
 
     def training_setup(self, shape: ModelShape, run: Run | None) -> None:
-        """The GPU and the training setup, in widgets and in words.
+        """The GPU and the training setup in widgets, and below them in words, with the model and its data.
 
         Args:
             shape: of the model that is finetuned.
@@ -56,9 +57,11 @@ class TopBar:
         with self._setup, st.popover("Training setup"):
             options = setup_options(shape, run, gpu)
         setup_fields.keep_training_setup(options, gpu)
+        lines = [] if run is None else [page_text.rows_sentence(run.manifest)]
         with suppress(PlanError):  # of a setup that contradicts itself, which the page Decide says
             setup = setup_from_options(shape, run, options, with_reference=True, gpu=gpu)
-            self._caption.caption(page_text.setup_caption(setup))
+            lines.append(page_text.setup_caption(setup))
+        self._caption.caption(escaped(" ".join(lines)))
 
     def actions(self, opened: OpenRun | None) -> None:
         """The jobs and what to share of the open run."""

@@ -23,7 +23,7 @@ from ..data.visitor_requests import submit
 from ..text import page_text
 from ..text.tooltips import TOOLTIPS
 from ..text.visitor_text import error_text
-from .jobs_panel import follow_job, show_job
+from .jobs_panel import ON_PAGE, follow_job, show_job
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ def umap_or_offer(opened: OpenRun, settings: UmapSettings) -> UmapProjection | N
         return None
     st.markdown(page_text.umap_offer(display, n_neighbors))
     if job is not None and job.state in ("failed", "dead"):
-        show_job(folder, job, "on the page")
+        show_job(folder, job, ON_PAGE)
     if st.button("Compute UMAP", type="primary"):
         submit(folder, command, f"UMAP of {opened.name}, seed {seed}, {n_neighbors} neighbors")
         news.announce(f"Started: UMAP of {opened.name}.")

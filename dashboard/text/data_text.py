@@ -7,6 +7,7 @@ import pandas as pd
 
 from semfreeze_core.records.manifest import DataEntry, RunManifest
 from semfreeze_core.sources.data.schemas import SCHEMAS
+from semfreeze_core.sources.data.shared_prompts import SharedPrompts
 from semfreeze_core.wording.numbers import counted, percent
 
 from .visitor_text import error_text
@@ -39,6 +40,26 @@ def data_figures(data: DataEntry, examples: pd.DataFrame) -> list[tuple[str, str
         ("Target tokens", *_lengths(examples["n_supervised"]), "target tokens per example"),
         ("Prompts cut", f"{data.n_truncated:,}", f"{data.n_too_long:,} left out as too long", "cut"),
     ]
+
+
+def shared_figure(shared: SharedPrompts | None, evaluation: str | None) -> tuple[str, str, str, str]:
+    """The figure of prompts that eval examples share, as one of `data_figures`.
+
+    Args:
+        shared: how many; None where they are not known.
+        evaluation: eval examples of the newest finetune; None without any of their own.
+    """
+    title, term = "Prompts in eval too", "shared prompts"
+    if evaluation is None:
+        return title, "0", "eval rows are held out", term
+    if shared is None:
+        return title, "not known", "cannot be read again", term
+    return title, f"{shared.n_shared:,}", f"of {shared.n_eval:,} eval rows", term
+
+
+def eval_note(evaluation: str | None) -> list[str]:
+    """Which eval examples that is about; nothing where there are none."""
+    return [] if evaluation is None else [f"Eval rows: {error_text(evaluation)}, of the newest validation."]
 
 
 def data_notes(manifest: RunManifest) -> list[str]:

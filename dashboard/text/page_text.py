@@ -27,6 +27,12 @@ from ..data.link import RefusedValue
 from .visitor_text import error_text, source_name
 
 SCORES_FOLLOW = "Other layer scores follow; the plan does not depend on them."
+SET_LIMIT = {
+    "balanced": "Set a limit: GPU, memory, or compute.",
+    "memory": "Set a limit: memory, or a GPU.",
+    "time": "Set a limit in hours.",
+}
+ALL_DONE = "All parts are done"
 UMAP_IN_DEMO = (
     "This UMAP is not there, and a demonstration computes nothing. With semfreeze installed, `semfreeze "
     "umap RUN` makes one, or this page in your own dashboard."
@@ -40,6 +46,10 @@ COMPARE_WITH = (
 )
 NOTHING_TO_COMPARE = "There is no other run here yet. Analyze another model or other data on the page Data."
 NOT_DEEPER = "Freezing deeper after {steps:,} steps is not possible here: {problem}."
+WIDE_EXCEEDS = (
+    "With fewer layers frozen for the first {steps:,} steps the finetune needs {needs}, more than your limit of "
+    "{limit}. Choose the schedule fixed, or a higher limit."
+)
 EMBEDDED_EXPORT = (
     "{model} stands for the bundled model, which other trainers do not know: `semfreeze export` converts it to a "
     "folder and writes that."
@@ -92,7 +102,13 @@ ESTIMATE_NEXT = (
 
 def setup_caption(setup: TrainingSetup) -> str:
     """The training setup below the bar, which counts for the estimates of all pages."""
-    return f"Estimates are for: {setup_line(setup)}."
+    line = setup_line(setup)
+    return f"{line[:1].upper()}{line[1:]}."
+
+
+def rows_sentence(manifest: RunManifest) -> str:
+    """Which model was analyzed on how many rows of which data, below the bar."""
+    return f"{_model_and_rows(manifest)}."
 
 
 def estimate_caption(shape: ModelShape, setup: TrainingSetup) -> str:
@@ -117,9 +133,13 @@ def run_sentence(run: Run) -> str:
 
 def analyzed_line(manifest: RunManifest) -> str:
     """Which model was analyzed on how many rows of which data, and when (UTC)."""
+    return f"{_model_and_rows(manifest)}, {manifest.provenance.created[:16].replace('T', ' ')}"
+
+
+def _model_and_rows(manifest: RunManifest) -> str:
     data = manifest.data
-    model, created = source_name(manifest.model.identity.source), manifest.provenance.created[:16].replace("T", " ")
-    return f"{model}, {data.n_examples:,} of {data.n_usable:,} rows of {data_name(data.source)}, {created}"
+    rows = f"{data.n_examples:,} of {data.n_usable:,} rows of {data_name(data.source)}"
+    return f"{source_name(manifest.model.identity.source)}, {rows}"
 
 
 def all_runs(n: int) -> str:

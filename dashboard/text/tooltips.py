@@ -57,8 +57,11 @@ TOOLTIPS = {
     "gain is. compute: best for the same compute. turning: the scaling law's turning depth (ours). auto: a quarter of "
     "the layers, or more where completions repeat one another; no finetune is tried (ours). budget: no deeper than it "
     "takes to fit.",
-    "wide steps": "Freeze a quarter of the layers in the first steps, and as deep as the slider says after them. 0: as "
-    "deep from the first step on. Only `semfreeze train` does this.",
+    "wide steps": "fixed: as deep from the first step on. wide first, then deep: freeze a quarter of the layers in the "
+    "first steps, and as deep as the slider says after them. Only `semfreeze train` does this.",
+    "depth objective": "balanced: the depth of the rule under Options. quality: the rule auto, which freezes a quarter "
+    "of the layers, or more where completions repeat one another. memory and time: the smallest depth within your "
+    "limit. A finetune on the page Prove has the same objective.",
     "gpus": "Memory of common GPUs as their drivers report it. Headroom is that minus the estimated sum of the parts.",
     "estimate model": "A well-known size, or any other model by its name on the Hugging Face hub, owner/name: only its "
     "config is fetched.",
@@ -135,6 +138,8 @@ TOOLTIPS = {
     "have at most this many.",
     "cut": "Examples longer than the limit lose the start of their prompt. Those whose completion alone is longer are "
     "left out.",
+    "shared prompts": "Eval examples whose prompt is among these rows too: their losses show memory. They are those of "
+    "the newest finetune on the page Prove. Rows that semfreeze holds out itself share no prompt with training.",
     "fields": "Which columns are prompt and completion, chat messages, or plain text. Nothing is guessed that could be "
     "read another way.",
     "template": "The prompt made of columns, their names in braces; \\n is a line break. {name?} may be "

@@ -1,7 +1,8 @@
 """One file a page, listed in PAGES; the app draws its `draw()`.
 
 A page whose widgets the link keeps on other pages too has `link_choices()`; one that shows the depth's slider has
-`SHOWS_DEPTH`; one whose training setup is of another model than the open run's has `setup_model()`.
+`SHOWS_DEPTH`, one that may show the objective `shows_objective()`; one whose training setup is of another model than
+the open run's has `setup_model()`.
 """
 
 # Pages in their order, the first of them first opened, and the question that each answers; the page itself is the file

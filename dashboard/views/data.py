@@ -1,15 +1,17 @@
 """Data: what the open run was analyzed on, or the form of a new analysis with its examples as the model gets them."""
 
+from contextlib import suppress
 from pathlib import Path
 
 import streamlit as st
 
 from semfreeze_core.errors import InputError, RunError
+from semfreeze_core.records.defaults import HELD_OUT_DATA
 from semfreeze_core.runs.jobs import list_jobs
 from semfreeze_core.wording.runs import memory_sentence
 from semfreeze_dashboard.data import compute, form_fields, link, news, run_choice
 from semfreeze_dashboard.data.analysis_request import AnalysisForm, proposed_name, run_path
-from semfreeze_dashboard.data.run_folder import server_catalog
+from semfreeze_dashboard.data.run_folder import OpenRun, server_catalog
 from semfreeze_dashboard.data.visitor_requests import submit
 from semfreeze_dashboard.forms.analysis_form import analysis_form
 from semfreeze_dashboard.panels import examples_panel, jobs_panel, page
@@ -46,15 +48,28 @@ def open_run_data() -> None:
     data = opened.run.manifest.data
     page.conclusion(data_text.data_sentence(data, page_text.data_name(data.source)))
     example = st.container()
+    evaluation = eval_examples(opened)
+    shared_prompts = None if evaluation is None else compute.shared_prompts(opened, evaluation)
+    shared = data_text.shared_figure(shared_prompts, evaluation)
     for column, (title, value, beside, term) in zip(
-        st.columns(4), data_text.data_figures(data, opened.run.examples), strict=True
+        st.columns(5), [*data_text.data_figures(data, opened.run.examples), shared], strict=True
     ):
         column.metric(title, value, beside, "off", help=TOOLTIPS[term], delta_arrow="off")
-    st.caption(" ".join(data_text.data_notes(opened.run.manifest)))
+    named = data_text.eval_note(None if evaluation is None else page_text.data_name(evaluation))
+    st.caption(" ".join([*data_text.data_notes(opened.run.manifest), *named]))
     chosen = examples_panel.choose_example(opened)
     with example:
         examples_panel.show_example(opened, chosen)
     page.next_step("See where your task happens", "analyze")
+
+
+def eval_examples(opened: OpenRun) -> str | None:
+    """The eval examples of the newest validation; None without one, or where its rows were held out."""
+    with suppress(RunError):  # a damaged report, which the page Prove says
+        for report in reversed(compute.validations(opened).values()):
+            if report.settings.eval != HELD_OUT_DATA:
+                return report.settings.eval
+    return None
 
 
 def analyze(runs: Path) -> None:
@@ -86,12 +101,12 @@ def analyze(runs: Path) -> None:
 
 
 def follow_analyses(runs: Path) -> None:
-    """The analyses that have not ended and the one started here last, below the button that starts them."""
+    """The analyses that have not ended and those that were followed here, below the button that starts them."""
     for job in list_jobs(runs):
         if not job.finished and job.spec.command[0] == "analyze":
+            news.follow_job(job.name)
+        if job.name in news.followed_jobs():
             jobs_panel.follow_job(runs, job.name)
-        elif job.name == news.last_job():
-            jobs_panel.show_job(runs, job, "on the page")
 
 
 def run_button(runs: Path, form: AnalysisForm, *, fits: bool) -> None:
@@ -107,7 +122,7 @@ def run_button(runs: Path, form: AnalysisForm, *, fits: bool) -> None:
         if path.exists():
             raise InputError(f"A run named {path.name} already exists. Choose another name.")
         job = submit(runs, form.command(), form.title(), path)
-        news.note_job(job.name)
+        news.follow_job(job.name)
         joined = job.spec.out != str(path)
         running = f"The same analysis already runs; its result will be {Path(str(job.spec.out)).name}."
         news.announce(running if joined else f"Started: {form.title()}. Follow it under Jobs.")

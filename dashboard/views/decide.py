@@ -1,32 +1,29 @@
 """Decide: what a freeze depth saves and keeps under a training setup, and what each rule says."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from math import isfinite
+from dataclasses import dataclass
 
 import streamlit as st
 
-from semfreeze_core.cost.speed import training_speed
 from semfreeze_core.cost.table import parts_at_depth
-from semfreeze_core.errors import PlanError
 from semfreeze_core.plan.make import warnings_of
 from semfreeze_core.plan.opinions import Comparison
 from semfreeze_core.records.cost import CostTable, DepthCost, ProgressiveCost
 from semfreeze_core.records.defaults import LORA_RANK
-from semfreeze_core.wording.costs import depth_cost_table, lora_name
-from semfreeze_core.wording.numbers import CI, duration_at, flops, gib, number, percent, rate_range
-from semfreeze_core.wording.plan import depth_summary
+from semfreeze_core.wording.costs import lora_name
+from semfreeze_core.wording.plan import schedule_summary
 from semfreeze_core.wording.rules import WHY, opinion_reasons, opinion_table, recommendation_sentence
-from semfreeze_dashboard.charts import costs
-from semfreeze_dashboard.data import compute, depth_choice, link
+from semfreeze_dashboard.data import depth_choice, link
 from semfreeze_dashboard.data.run_folder import OpenRun
-from semfreeze_dashboard.forms import validation_form
-from semfreeze_dashboard.forms.setup_form import LARGEST_MEMORY_GIB, limit_inputs
+from semfreeze_dashboard.forms import aim_form, validation_form
+from semfreeze_dashboard.forms.finetune_form import OBJECTIVES
 from semfreeze_dashboard.panels import page, tables
 from semfreeze_dashboard.panels.cost_charts import cost_charts, gpu_ruler
 from semfreeze_dashboard.panels.frontier_panel import frontier_panel, keep_saving, saving_choice
-from semfreeze_dashboard.panels.plan_basis import BUDGET, RULES, PlanBasis, deeper_cost, plan_basis
+from semfreeze_dashboard.panels.plan_basis import BUDGET, RULES, PlanBasis, plan_basis
+from semfreeze_dashboard.panels.plan_figures import plan_figures
 from semfreeze_dashboard.panels.saving_panel import saving_panel
+from semfreeze_dashboard.panels.schedule_panel import phases, scheduled
 from semfreeze_dashboard.panels.scores_panel import scores_to_come
 from semfreeze_dashboard.panels.undecided_panel import undecided_panel
 from semfreeze_dashboard.text import page_text
@@ -34,7 +31,6 @@ from semfreeze_dashboard.text.analysis_text import escaped
 from semfreeze_dashboard.text.tooltips import TOOLTIPS
 from semfreeze_dashboard.text.visitor_text import visitor_text
 
-_MOST_STEPS, _NARROW = 10_000_000, 135
 SHOWS_DEPTH = True
 
 
@@ -45,11 +41,13 @@ class _Shown:
     Attributes:
         basis: rule, setup, and what every depth costs.
         depth: k.
-        alternatives: the depth's cost and those it is compared with, by what they are called.
+        deeper: what it costs to freeze so deep only after some steps; None where it is frozen from the first on.
+        alternatives: the plan's cost and those it is compared with, by what they are called.
     """
 
     basis: PlanBasis
     depth: int
+    deeper: ProgressiveCost | None
     alternatives: dict[str, DepthCost]
 
     @property
@@ -64,41 +62,46 @@ class _Shown:
 
     @property
     def cost(self) -> DepthCost:
-        return self.costs.depths[self.depth]
+        """Of the plan: of all its steps."""
+        return self.costs.depths[self.depth] if self.deeper is None else self.deeper.whole
 
 
 def body() -> None:
-    """Rule, setup, depth; then the conclusion and the charts it is drawn from."""
+    """Objective, schedule, depth; then the conclusion and the charts it is drawn from."""
     ctx = page.page_context()
     run = ctx.opened.run
     with ctx.choices:
         rule, saving = rule_choice(), saving_choice()
-    with st.container() if rule == BUDGET else page.hidden("limits"):
-        limit_inputs()
+    aim_form.aim_form(asks_budget=rule == BUDGET)
     basis = plan_basis(ctx)
     costs = basis.costs
     depth = page.depth_slider(ctx, basis.last_depth)
+    deeper = scheduled(ctx, basis, depth)
     half = ctx.n_layers // 2
-    alternatives = {f"freeze {depth}": costs.depths[depth], "full finetuning": costs.full}
-    alternatives |= {
+    name = f"freeze {depth}" if deeper is None else f"freeze {deeper.switch.wide_depth}, then {depth}"
+    alternatives = {
+        name: costs.depths[depth] if deeper is None else deeper.whole,
+        "full finetuning": costs.full,
         f"freeze half, {half}": costs.depths[half],
-        lora_name(costs, basis.options.lora_rank or LORA_RANK): costs.lora,
     }
-    shown = _Shown(basis, depth, alternatives)
+    if costs.lora is not None:
+        alternatives[lora_name(costs, basis.options.lora_rank or LORA_RANK)] = costs.lora
+    shown = _Shown(basis, depth, deeper, alternatives)
 
     conclusion(ctx, shown)
     page.selection_line(ctx, depth)
-    metrics(ctx, shown)
+    plan_figures(ctx, basis, depth, shown.cost)
     cost_charts(alternatives, costs, basis.setup)
-    parts = parts_at_depth(run.shape, depth, lora=basis.setup.lora is not None)
+    if line := page_text.alternative_line(costs, depth):
+        st.caption(line)
+    largest = depth if deeper is None else deeper.switch.wide_depth  # the first steps need most
+    parts = parts_at_depth(run.shape, largest, lora=basis.setup.lora is not None)
     saving_panel(run.shape, basis.setup, parts, basis.gpu, costs.depths)
-    deeper = deeper_choice(ctx, shown)
     if deeper is not None:
-        wide = f"freeze {deeper.switch.wide_depth}, first {deeper.steps[0]:,} steps"
-        alternatives = {wide: deeper.phases[0], **alternatives}
+        phases(costs, depth, deeper)
     gpu_ruler(alternatives, basis.gpu)
     if basis.opinion is not None and basis.opinion.freeze_depth is not None:
-        st.markdown(escaped(recommendation_sentence(basis.comparison.rules, rule, depth)))
+        st.markdown(escaped(recommendation_sentence(basis.comparison.rules, basis.rule, depth)))
     scores_to_come(ctx.opened)
     page.details("rules", "What each rule recommends, and why", lambda: rules(shown))
     page.details(
@@ -111,6 +114,7 @@ def body() -> None:
         page.next_step(
             "Test this depth by a real finetune",
             "prove",
+            **limits_of_link(basis),
             **depth_choice.link_to_finetune_form(depth, validation_form.start_depth(ctx.opened)),
         )
         page.other_step("Use this plan", "use")
@@ -136,81 +140,49 @@ def rule_choice() -> str:
     """The rule that is asked."""
     return str(
         st.segmented_control(
-            "Rule", RULES, default=RULES[0], required=True, help=TOOLTIPS["rule"], **link.in_link("rule")
+            "Rule", RULES, default=RULES[0], required=True, help=TOOLTIPS["rule"],
+            disabled=link.chosen_option("objective", OBJECTIVES) != OBJECTIVES[0], **link.in_link("rule"),
         )
-    )
+    )  # fmt: skip
+
+
+def limits_of_link(basis: PlanBasis) -> dict[str, str]:
+    """The objective's limit as the form of a finetune has it in the link."""
+    if basis.budget is None:
+        return {}
+    if basis.objective == "memory":
+        return {"gib": f"{(basis.budget.memory_bytes or 0) / 2**30:g}"}
+    return {"hours": f"{link.number('within', 0):g}"} if basis.objective == "time" else {}
+
+
+def shows_objective() -> bool:
+    """Whether the page has a choice of the objective."""
+    return True
 
 
 def link_choices(opened: OpenRun) -> None:
     """This page's widgets of the link, for pages that only keep them there."""
     link.keep_choice("rule", RULES)
-    link.keep_number("wide", 0, _MOST_STEPS, 0)
-    link.keep_number("memory", 0.0, LARGEST_MEMORY_GIB, 0.0)
-    link.keep_number("compute", 1, 100, 100)
+    aim_form.keep_limits()
     keep_saving()
 
 
 def conclusion(ctx: page.PageContext, shown: _Shown) -> None:
-    """What the depth trains and costs, and what the rule recommends."""
-    rule, opinion = shown.basis.rule, shown.basis.opinion
-    sentences = depth_summary(shown.depth, ctx.n_layers, shown.cost)
+    """What the plan trains and costs, and what the rule recommends."""
+    basis = shown.basis
+    opinion = basis.opinion
+    switch = None if shown.deeper is None else shown.deeper.switch
+    sentences = schedule_summary(shown.depth, switch, ctx.n_layers, shown.cost)
     if opinion is not None and opinion.freeze_depth is None:
         sentences.insert(0, page_text.MANUAL_DEPTH_NOTE)
     page.header(ctx, shown.depth, " ".join(sentences), readouts=page.depth_readouts(ctx))
     if opinion is None:
-        st.info("Set a limit: GPU, memory, or compute.")
+        st.info(escaped(basis.problem or page_text.SET_LIMIT[basis.objective]))
     elif opinion.freeze_depth is None:
-        st.warning(escaped(recommendation_sentence(shown.comparison.rules, rule, shown.depth)))
+        st.warning(escaped(recommendation_sentence(shown.comparison.rules, basis.rule, shown.depth)))
         undecided_panel(ctx)
     for warning in warnings_of(ctx.opened.run, frozen=shown.depth > 0):
         st.warning(escaped(visitor_text(warning)))
-
-
-def metrics(ctx: page.PageContext, shown: _Shown) -> None:
-    """Compute, memory, coverage and time, and what the depth costs in the other kind of trainer."""
-    setup, gpu = shown.basis.setup, shown.basis.gpu
-    cost, coverage = shown.cost, ctx.curve.coverage.at(shown.depth)
-    measured = compute.finetune_rate(ctx.opened, setup.precision)[0]
-    speed = training_speed(None, None, setup, gpu=gpu, measured=measured)
-    time = duration_at(cost.flop, speed.rates) if speed.rates else "needs a rate"
-    rate = f"at {rate_range(speed.rates)}" if speed.rates else "name a GPU"
-    share, interval = "not measured", None  # the rules' reasons say why
-    if isfinite(coverage.estimate):
-        share = number(coverage.estimate, 2)
-        interval = f"{CI} {number(coverage.low, 2)} to {number(coverage.high, 2)}"
-    for column, (title, value, delta, term) in zip(
-        st.columns(4),
-        (
-            ("Compute vs. full", percent(cost.relative_flop), flops(cost.flop, shown.costs.full.flop), "flop"),
-            ("Memory vs. full", percent(cost.relative_bytes), gib(cost.bytes.total), "memory"),
-            ("Gain coverage", share, interval, "gain coverage"),
-            ("Time of the run", time, rate, "time"),
-        ),
-        strict=True,
-    ):
-        source = f" {page_text.time_line(speed)}" if term == "time" and speed.rates else ""
-        column.metric(title, value, delta, "off", help=TOOLTIPS[term] + source, delta_arrow="off")
-    if not speed.rates:
-        st.caption(escaped(page_text.no_rate_sentence(gpu, setup.precision)))
-    if line := page_text.alternative_line(shown.costs, shown.depth):
-        st.caption(line)
-
-
-def deeper_choice(ctx: page.PageContext, shown: _Shown) -> ProgressiveCost | None:
-    """What it costs to freeze this deep only after some steps; None where nobody asks for it, or it is not possible."""
-    st.markdown("**Freezing deeper after some steps**", help=TOOLTIPS["wide steps"])
-    steps = int(st.number_input("First steps", 0, _MOST_STEPS, 0, width=_NARROW, **link.in_link("wide")))
-    try:
-        deeper: ProgressiveCost | None = deeper_cost(ctx, shown.basis, shown.depth)
-    except PlanError as error:
-        st.info(escaped(page_text.NOT_DEEPER.format(steps=steps, problem=visitor_text(str(error)))))
-        return None
-    if deeper is None:
-        return None
-    one = replace(shown.costs, depths=(shown.cost,), lora=None, alternative=None, transformers_5=None)
-    rows = depth_cost_table(replace(one, progressive=deeper)).without(*(part for part, _ in costs.BYTES))
-    st.dataframe(rows.dicts(), hide_index=True, alt="Cost of each phase")
-    return deeper
 
 
 draw = page.as_fragment(body)

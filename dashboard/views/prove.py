@@ -10,22 +10,15 @@ from semfreeze_core.runs.folder import PILOTS, SWEEPS, VALIDATIONS
 from semfreeze_core.runs.jobs import list_jobs
 from semfreeze_core.wording.numbers import CI
 from semfreeze_core.wording.training import forecast_sentence
-from semfreeze_core.wording.validation import (
-    arm_cost_caption,
-    arm_cost_table,
-    finetune_conditions,
-    live_sentence,
-    quality_caption,
-    quality_table,
-    rate_lines,
-)
+from semfreeze_core.wording.validation import finetune_conditions, live_sentence
 from semfreeze_dashboard.charts import finetunes
 from semfreeze_dashboard.charts.losses import Along, draw_losses, lines
 from semfreeze_dashboard.data import compute, depth_choice, link, news
 from semfreeze_dashboard.data.run_folder import EXAMPLE, OpenRun, server_catalog
 from semfreeze_dashboard.data.visitor_requests import submit
 from semfreeze_dashboard.forms import finetune_form, validation_form
-from semfreeze_dashboard.panels import finetune_panel, page, pilots_panel, sweep_panel, tables
+from semfreeze_dashboard.panels import finetune_panel, page, pilots_panel, sweep_panel
+from semfreeze_dashboard.panels.variant_tables import variant_tables
 from semfreeze_dashboard.server.failures import guarded
 from semfreeze_dashboard.text import page_text, validation_text
 from semfreeze_dashboard.text.analysis_text import escaped
@@ -83,6 +76,11 @@ def first_step(ctx: page.PageContext, depth: int) -> None:
         page.next_step(label, "prove", **query)
 
 
+def shows_objective() -> bool:
+    """Whether the page has a choice of the objective, which the form of a finetune does, out of sight too."""
+    return server_catalog().folder is not None
+
+
 def link_choices(opened: OpenRun) -> None:
     """This page's widgets of the link, for pages that only keep them there."""
     link.keep_choice("start", STARTS)
@@ -113,24 +111,8 @@ def validation_result(ctx: page.PageContext, choices: DeltaGenerator, name: str,
         finetunes.draw_reduction_shares(report),
         "kept",
     )
-    page.details("figures", "Quality and cost of every variant, answers before and after", lambda: figures(report))
-
-
-def figures(report: ValidationReport) -> None:
-    """Quality, learning rates, cost and answers of every variant in tables."""
-    st.markdown("**Quality of every variant**", help=TOOLTIPS["kept"])
-    st.dataframe(quality_table(report).dicts(), hide_index=True, alt="Loss and loss reduction of every variant")
-    st.caption(quality_caption(report))
-    chosen, *tried = rate_lines(report)
-    st.caption(chosen)
-    if tried:
-        st.markdown("Learning rates tried:\n" + "\n".join(f"- {escaped(line)}" for line in tried))
-    st.markdown("**Estimated and measured cost**", help=TOOLTIPS["measured"])
-    st.dataframe(arm_cost_table(report).dicts(), hide_index=True, alt="Estimated and measured cost of every variant")
-    st.caption(arm_cost_caption(report))
-    if rows := tables.answer_rows(report):
-        st.markdown("**Answers before and after, changed ones first**", help=TOOLTIPS["answers"])
-        st.dataframe(rows, hide_index=True, height=320, alt="Answers to eval examples before and after finetuning")
+    title = "Quality and cost of every variant, answers before and after"
+    page.details("figures", title, lambda: variant_tables(report))
 
 
 def await_first_report(ctx: page.PageContext, runs: Path, known: set[str]) -> None:

@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from semfreeze_core.wording.plan import depth_headline
+from semfreeze_core.wording.plan import schedule_summary
 from semfreeze_dashboard.data import link
 from semfreeze_dashboard.data.run_folder import OpenRun
 from semfreeze_dashboard.panels import export_panel, page
@@ -18,12 +18,12 @@ def body() -> None:
     ctx = page.page_context(chooses_metric=False)
     basis = plan_basis(ctx)
     depth = page.depth_slider(ctx, basis.last_depth)
-    sentences = [depth_headline(depth, ctx.n_layers), page_text.USE_CONCLUSION]
+    chosen = selection(ctx, basis, depth)
+    sentences = [*schedule_summary(depth, chosen.switch, ctx.n_layers, None), page_text.USE_CONCLUSION]
     opinion = basis.opinion
     if opinion is not None and opinion.freeze_depth is None:
         sentences.insert(0, page_text.MANUAL_DEPTH_NOTE)
     page.header(ctx, depth, " ".join(sentences), readouts=page.depth_readouts(ctx))
-    chosen = selection(ctx, basis, depth)
     export_panel.downloads(ctx, chosen)
     export_panel.instructions(chosen, trainer_choice())
     export_panel.same_as_code(chosen)

@@ -98,6 +98,20 @@ def depth_summary(depth: int, n_layers: int, cost: RelativeCost | None) -> list[
     return [depth_headline(depth, n_layers), *([cost_sentence(cost)] if cost is not None else [])]
 
 
+def schedule_summary(depth: int, switch: DepthSwitch | None, n_layers: int, cost: RelativeCost | None) -> list[str]:
+    """`depth_summary` of a finetune that may freeze so deep only after a step.
+
+    Args:
+        depth: frozen in the end.
+        switch: when it is; None from the first step on.
+        n_layers: L.
+        cost: of all steps, or None.
+    """
+    if switch is None:
+        return depth_summary(depth, n_layers, cost)
+    return [switch_headline(switch, n_layers), *([cost_sentence(cost)] if cost is not None else [])]
+
+
 def coverage_sentence(depth: int, coverage: Estimate, rule: str = "") -> str:
     """The coverage of a depth, and what it may be used for.
 

@@ -16,6 +16,14 @@ from tests.browser.conftest import Reader, sync_api
 
 DARK = {"theme": "dark"}
 CLOUD = "Hidden states in one projection"
+COUNT_GLIDES = """() => {
+    const animate = Element.prototype.animate
+    window.glides = 0
+    Element.prototype.animate = function (...how) {
+        window.glides += Boolean(this.closest('.barlayer'))
+        return animate.apply(this, how)
+    }
+}"""
 
 
 @pytest.fixture(scope="module")
@@ -52,6 +60,8 @@ def test_every_page_opens_without_an_error(reader):
 @pytest.mark.slow
 def test_a_moved_slider_shows_the_memory_the_core_computes(reader, run):
     reader.open("decide?depth=13")
+    reader.settle()
+    reader.window.evaluate(COUNT_GLIDES)
     reader.window.get_by_role("slider", name="Freeze depth k").press("ArrowLeft")
     reader.window.get_by_text("Freeze the first 12 of 30 layers").first.wait_for()
     reader.settle()
@@ -59,6 +69,7 @@ def test_a_moved_slider_shows_the_memory_the_core_computes(reader, run):
     assert f"{total:.1f} GiB" in reader.window.locator("[data-testid=stMetric]").nth(1).inner_text()
     assert f"{total:.1f} GiB" in reader.chart("Device memory by part").inner_text()
     assert "depth=12" in reader.window.url
+    assert reader.window.evaluate("window.glides") > 0, "bars do not jump"
 
 
 @pytest.mark.slow
@@ -90,6 +101,15 @@ def test_a_stack_that_cannot_be_dragged_says_so(reader):
     reader.window.get_by_text("The line cannot be dragged in this browser.").wait_for()
     assert reader.window.get_by_title("layer 12: frozen").count() == 1
     assert reader.window.get_by_role("slider", name="Frozen layers").count() == 0
+
+
+@pytest.mark.slow
+def test_a_link_at_the_end_of_a_page_opens_the_next_page_at_its_top(reader):
+    reader.open("analyze")
+    reader.window.get_by_role("link", name="Choose how deep, on my GPU").click()
+    reader.window.wait_for_url("**/decide**")
+    reader.settle()
+    assert reader.window.get_by_test_id("stMain").evaluate("main => main.scrollTop") == 0
 
 
 @pytest.mark.slow
@@ -224,8 +244,11 @@ def test_the_trajectory_plays(reader):
     cloud = reader.chart(CLOUD)
     point = cloud.locator(".scatterlayer .trace .point").first
     before = point.get_attribute("transform")
+    coverage = cloud.locator(".x3y3 .scatterlayer .point")
+    start = coverage.get_attribute("transform")
     cloud.locator(".updatemenu-button").first.click()
     sync_api.expect(point).not_to_have_attribute("transform", before)
+    sync_api.expect(coverage).not_to_have_attribute("transform", start)
     sync_api.expect(cloud.locator(".slider-label").first).not_to_contain_text("hidden state 19")
     assert reader.complaints == []
 

@@ -3,6 +3,7 @@
 import json
 import re
 import time
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -10,8 +11,12 @@ import pytest
 import semfreeze_core.sources.models.memory_forecast
 from semfreeze_core.errors import InputError
 from semfreeze_core.records.job import JobEnd, JobProcess, JobSpec
+from semfreeze_core.records.validation import REPORT
+from semfreeze_core.runs.folder import VALIDATIONS, write_run
 from semfreeze_core.runs.job_folder import END, LOG, PROCESS, SPEC, this_process
 from semfreeze_core.runs.jobs import JOBS
+from semfreeze_core.runs.reports import list_validations
+from semfreeze_core.runs.store import example_run
 from semfreeze_core.storage import write_atomically
 from semfreeze_core.wording.escaping import markdown_text
 from semfreeze_dashboard.data import compute
@@ -51,6 +56,29 @@ def form(monkeypatch, model, task):
     app.text_input(key="form model-folder").set_value(str(model)).run()
     assert not app.exception
     return app
+
+
+def figures(app):
+    """Each figure's value and what stands below it, by its title."""
+    return {metric.label: (metric.value, metric.delta) for metric in app.metric}
+
+
+def test_data_says_how_many_prompts_stand_in_the_eval_examples_too(example, runs, task):
+    app = opened("data")
+    assert figures(app)["Prompts in eval too"] == ("0", "of 300 eval rows")
+    assert "Eval rows: sample:sentence_to_json_eval, of the newest validation." in text_of(app)
+    run = example.run
+    source = run.manifest.data.model_copy(update={"source": str(task)})
+    write_run(replace(run, manifest=run.manifest.model_copy(update={"data": source})), runs / "mine")
+    assert figures(opened("data", run="mine"))["Prompts in eval too"] == ("0", "eval rows are held out")
+    (report,) = list_validations(example_run()).values()
+    evaluation = write_jsonl(runs.parent / "eval.jsonl", [*task_rows()[:3], {"prompt": "New", "completion": " a"}])
+    settings = report.settings.model_copy(update={"eval": str(evaluation)})
+    document = report.model_copy(update={"settings": settings}).model_dump_json()
+    write_atomically(runs / "mine" / VALIDATIONS / "one" / REPORT, document)
+    assert figures(opened("data", run="mine"))["Prompts in eval too"][0] == "3"
+    evaluation.unlink()
+    assert figures(opened("data", run="mine"))["Prompts in eval too"][0] == "not known"
 
 
 def text_of(app):
@@ -281,7 +309,7 @@ def test_an_analysis_is_followed_below_the_form_that_starts_them(form, runs):
     job(runs, "4-running", this_process(time.time()))
     job(runs, "5-other", this_process(), command=("validate", "5-other"))
     keys = [button.key for button in form.run().button if button.label == "Cancel"]
-    assert keys == ["cancel-4-running above", "cancel-5-other above", "cancel-4-running on the page"]
+    assert keys == ["cancel-5-other above", "cancel-4-running above", "cancel-4-running on the page"]
 
 
 @pytest.mark.parametrize("end", ["cancelled", "failed", "dead"])
@@ -319,6 +347,19 @@ def position_of(app, key):
 
     (way,) = ways(app.main)
     return way
+
+
+def test_a_button_that_opens_a_run_stays_in_its_place_as_the_analysis_ends(form, runs, begun):
+    """A press meets the button that was there, also where the page is drawn again at that moment."""
+    job(runs, "begun", this_process(time.time()))
+    keys = "open-begun above", "open-begun on the page"
+    form.run()
+    places = [position_of(form, key) for key in keys]
+    job(runs, "begun", this_process(time.time()), JobEnd(state="done", ended=time.time()))
+    form.run()
+    assert [position_of(form, key) for key in keys] == places
+    form.button(key=keys[1]).click().run()
+    assert form.selectbox(key="run").value == "begun"
 
 
 @pytest.mark.parametrize(("page", "key"), [("data", "form data-path"), ("prove", "form proof-steps")])

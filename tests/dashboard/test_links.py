@@ -2,6 +2,7 @@
 
 import pytest
 
+from semfreeze_dashboard.data.run_folder import DEMO_VARIABLE
 from tests.dashboard.test_pages import opened
 
 VIEWS = (None, "estimate", "data", "analyze", "decide", "prove", "use", "library", "present")
@@ -66,6 +67,12 @@ def test_a_depth_is_kept_from_page_to_page():
         app.switch_page(f"views/{page}.py").run()
         assert not app.exception
         assert (app.session_state["depth"], app.session_state["batch"]) == (12, 4)
+
+
+@pytest.mark.parametrize("demo", ["", "1"])
+def test_an_objective_is_kept_on_prove(monkeypatch, demo):
+    monkeypatch.setenv(DEMO_VARIABLE, demo)
+    assert opened("prove", objective="quality").session_state["objective"] == "quality"
 
 
 def test_present_does_not_know_a_slide():

@@ -153,12 +153,68 @@ def test_plan_shows_the_phases_of_a_finetune_that_freezes_deeper_later(example):
     assert list(rows["compute"])[1] == f"{100 * cost.whole.relative_flop:.0f}%"
     assert list(rows.columns)[-2:] == ["memory", "memory, share"], "the charts have its parts"
     (gpus,) = [frame.value for frame in app.dataframe if "fits from depth" in frame.value.columns]
-    assert "freeze 7, first 20 steps" in gpus.columns
+    assert "freeze 7, then 19" in gpus.columns
+    assert sentence(app).startswith("Freeze the first 7 of 30 layers for 20 steps, then the first 19.")
+    assert {metric.label: metric.value for metric in app.metric}["Compute vs. full"] == list(rows["compute"])[1]
     assert "--progressive @20" in plan_command(app)
+    assert sentence(opened("use", depth="19", wide="20")).startswith("Freeze the first 7 of 30 layers for 20 steps,")
     app.slider(key="depth").set_value(7).run()
     assert [info.value for info in app.info if "Freezing deeper after 20 steps is not possible here" in info.value]
     assert "--progressive" not in plan_command(app)
     assert not [frame for frame in opened("decide", depth="19").dataframe if "first step" in frame.value.columns]
+
+
+def test_a_schedule_is_chosen_with_one_press_and_given_up_with_another():
+    app = opened("decide")
+    fixed = {metric.label: metric.value for metric in app.metric}
+    app.button_group(key="schedule").set_value("wide first, then deep").run()
+    assert sentence(app).startswith("Freeze the first 7 of 30 layers for 20 steps, then the first 19.")
+    assert app.number_input(key="wide").value == 20
+    assert {metric.label: metric.value for metric in app.metric}["Memory vs. full"] > fixed["Memory vs. full"]
+    app.button_group(key="schedule").set_value("fixed").run()
+    assert {metric.label: metric.value for metric in app.metric} == fixed
+    assert app.session_state["wide"] == 0
+
+
+def test_the_depth_follows_the_objective(example):
+    app = opened("decide").button_group(key="objective").set_value("quality").run()
+    assert app.slider(key="depth").value == make_plan(example.run, rule="auto").freeze_depth
+    app.button_group(key="objective").set_value("memory").run()
+    assert any("Set a limit: memory, or a GPU." in info.value for info in app.info)
+    app.number_input(key="memory").set_value(6.0).run()
+    plan = make_plan(example.run, rule="budget", budget=Budget(max_memory_gib=6.0))
+    assert app.slider(key="depth").value == plan.freeze_depth
+    app.button_group(key="schedule").set_value("wide first, then deep").run()
+    assert any("needs 7.2 GiB" in w.value and "limit of 6.0 GiB" in w.value for w in app.warning)
+    app.button_group(key="schedule").set_value("fixed").run()
+    assert not app.warning
+    app.button_group(key="objective").set_value("time").run()
+    app.number_input(key="within").set_value(1.5).run()
+    hours = {metric.label: metric.value for metric in app.metric}["Time of the run"]
+    assert float(hours.removesuffix(" h")) <= 1.5
+    app.button_group(key="objective").set_value("balanced").run()
+    assert sentence(app)
+    assert app.slider(key="depth").value == make_plan(example.run).freeze_depth
+
+
+@pytest.mark.parametrize(
+    ("query", "option", "limit"),
+    [
+        ({"objective": "quality"}, "--rule auto", ""),
+        ({"objective": "memory", "memory": "6"}, "--max-memory-gib 6.0", "gib=6"),
+        ({"objective": "time", "within": "1.5"}, "--max-cost-fraction 0.", "hours=1.5"),
+    ],
+)
+def test_the_objective_goes_into_the_plan_and_into_the_form_of_a_finetune(query, option, limit):
+    app = opened("decide", **query)
+    asked = {link.proto.label: link.proto.query_string for link in app.get("page_link")}
+    assert limit in asked["Test this depth by a real finetune"]
+    assert option in plan_command(app)
+
+
+def test_a_time_limit_without_a_rate_says_what_it_needs(doubtful):
+    app = opened("decide", run="doubtful", objective="time", within="2")
+    assert any("A time limit needs a rate." in info.value for info in app.info)
 
 
 def test_plan_with_adapters_has_no_depth_at_which_nothing_is_trained():

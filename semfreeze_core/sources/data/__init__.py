@@ -13,6 +13,7 @@ __all__ = [
     "rows",
     "samples",
     "schemas",
+    "shared_prompts",
     "training_rows",
     "usable_rows",
 ]

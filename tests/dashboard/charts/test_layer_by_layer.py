@@ -11,6 +11,7 @@ from semfreeze_dashboard.charts.layer_by_layer import (
     followed_position,
     followed_token,
     place_among_layers,
+    place_on_coverage,
 )
 from semfreeze_dashboard.charts.projection import draw_projection
 from semfreeze_dashboard.charts.theme import FROZEN, TRAINED
@@ -33,7 +34,8 @@ def followed(example):
 @pytest.fixture(scope="module")
 def figure(example, curve, followed):
     display, points = example.run.display, pca_points(example.run.display, 2)
-    companions = [place_among_layers(curve, SPACE), followed_token(display, points, followed, SPACE)]
+    companions = [place_among_layers(curve, SPACE), place_on_coverage(curve, SPACE)]
+    companions.append(followed_token(display, points, followed, SPACE))
     labels = example.run.examples["label"]
     drawn = draw_projection(display, points, labels, "label", "semantic", (), (), SPACE, companions)
     add_layer_bars(drawn, curve, DEPTH)
@@ -46,22 +48,27 @@ def test_bars_are_the_gains_in_the_colors_of_the_depth(figure, curve):
     for x, color in zip(bars.x, bars.marker.color, strict=True):
         assert color == (FROZEN if x < DEPTH else TRAINED)
     assert figure.layout.yaxis.domain[0] > figure.layout.yaxis2.domain[1], "the states stand above the bars"
+    assert figure.layout.yaxis2.domain[0] > figure.layout.yaxis3.domain[1], "and those above the coverage"
+    assert figure.layout.xaxis2.range == figure.layout.xaxis3.range, "layer over layer"
 
 
-def test_every_frame_moves_the_line_and_the_followed_token_to_its_space(figure, example, followed):
+def test_every_frame_moves_the_line_and_the_followed_token_to_its_space(figure, example, curve, followed):
     display, points = example.run.display, pca_points(example.run.display, 2)
     coordinates = points.trajectories(np.array([followed]))[:, 0]
     for space, frame in enumerate(figure.frames):
-        line, ring = frame.data[-2:]
+        line, point, ring = frame.data[-3:]
         assert list(line.x) == [space, space]
+        assert (list(point.x), list(point.y)) == ([space], [curve.coverage.mean[space]])
+        assert point.text == (f"<b>{curve.coverage.mean[space]:.2f}</b>",)
         np.testing.assert_allclose([ring.x[0], ring.y[0]], coordinates[space])
         guess = visible_token(display.token_text[int(display.read_top[followed, space, 0])])
         right = display.read_top[followed, space, 0] == display.label_ids[followed]
         assert f"<b>{guess}</b>" in unescape(ring.text[0])
         assert ring.text[0].endswith("✓") == right
-    shown = [figure.data[number] for number in figure.frames[0].traces[-2:]]
+    shown = [figure.data[number] for number in figure.frames[0].traces[-3:]]
     assert list(shown[0].x) == [SPACE, SPACE]
-    assert shown[1].name.startswith("followed token: ")
+    assert (shown[1].xaxis, list(shown[1].x)) == ("x3", [SPACE])
+    assert shown[2].name.startswith("followed token: ")
 
 
 def test_the_followed_token_ends_right_and_is_one_of_those_asked_for(example):
