@@ -93,7 +93,7 @@ def test_every_page_opens_at_the_recommended_depth(page, example):
     assert sentence(app)
     assert app.slider(key="depth").value == make_plan(example.run).freeze_depth
     assert ">measured</span>" in html_of(app)
-    assert "Same steps: 99% [98, 100] of full finetuning&#x27;s loss reduction, pass." in html_of(app)
+    assert re.search(r"Same steps: \d+% \[\d+, \d+\] of full finetuning&#x27;s loss reduction, pass\.", html_of(app))
     app.slider(key="depth").set_value(3).run()
     assert ">estimated</span>" in html_of(app)
     assert "No finetune has confirmed it. Validated depths: 19." in html_of(app)
