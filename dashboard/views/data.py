@@ -67,8 +67,9 @@ def eval_examples(opened: OpenRun) -> str | None:
     """The eval examples of the newest validation; None without one, or where its rows were held out."""
     with suppress(RunError):  # a damaged report, which the page Prove says
         for report in reversed(compute.validations(opened).values()):
-            if report.settings.eval != HELD_OUT_DATA:
-                return report.settings.eval
+            evaluation: str = report.settings.eval
+            if evaluation != HELD_OUT_DATA:
+                return evaluation
     return None
 
 

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from semfreeze_core.finetune.arm.progress_file import LIVE, live_path
+from semfreeze_core.finetune.arm.progress_file import live_path
+from semfreeze_core.records.validation import LIVE
 
 RECORDED = "recorded.json"  # in a checkpoint by time, written last
 TRIALS = "trials.json"  # of a search, with the best one's rate
