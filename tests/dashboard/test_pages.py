@@ -189,9 +189,9 @@ def test_the_depth_follows_the_objective(example):
     app.button_group(key="schedule").set_value("fixed").run()
     assert not app.warning
     app.button_group(key="objective").set_value("time").run()
-    app.number_input(key="within").set_value(1.5).run()
+    app.number_input(key="within").set_value(2.5).run()
     hours = {metric.label: metric.value for metric in app.metric}["Time of the run"]
-    assert float(hours.removesuffix(" h")) <= 1.5
+    assert float(hours.removesuffix(" h")) <= 2.5
     app.button_group(key="objective").set_value("balanced").run()
     assert sentence(app)
     assert app.slider(key="depth").value == make_plan(example.run).freeze_depth
@@ -202,7 +202,7 @@ def test_the_depth_follows_the_objective(example):
     [
         ({"objective": "quality"}, "--rule auto", ""),
         ({"objective": "memory", "memory": "6"}, "--max-memory-gib 6.0", "gib=6"),
-        ({"objective": "time", "within": "1.5"}, "--max-cost-fraction 0.", "hours=1.5"),
+        ({"objective": "time", "within": "2.5"}, "--max-cost-fraction 0.", "hours=2.5"),
     ],
 )
 def test_the_objective_goes_into_the_plan_and_into_the_form_of_a_finetune(query, option, limit):
