@@ -467,7 +467,9 @@ def test_a_short_finetune_is_not_raced_and_unprobed(request_for, planned, eviden
 
 
 def test_without_a_race_an_analysis_without_evidence_is_respected(request_for, tmp_path):
-    with pytest.raises(PlanError, match=r"^The analysis makes no recommendation: .* every layer, add --depth 0"):
+    with pytest.raises(
+        PlanError, match=r"^The analysis makes no recommendation: .* measured, add --depth 1; .* every layer, --depth 0"
+    ):
         finetune(request_for(steps=9), tmp_path / "out")
 
 
