@@ -8,6 +8,7 @@ import pytest
 from semfreeze_core.cost.setup import setup_from_options
 from semfreeze_core.plan.rules_by_cost import Budget
 from semfreeze_core.records.options import EstimateOptions
+from semfreeze_core.records.training import DepthSwitch
 from semfreeze_core.runs.plans import read_plan
 from semfreeze_dashboard.data.exports import PlanSelection, as_command, as_python
 from tests.core.cli.terminal import ask
@@ -32,7 +33,7 @@ CHOICES = {
         EstimateOptions(loss="supervised-only", prefix_cache=True, lora_rank=16),
         "semantic",
     ),
-    "deeper after some steps": ("manual", 20, None, EstimateOptions(lora_rank=16), "semantic", "@30"),
+    "deeper after some steps": ("manual", 20, None, EstimateOptions(lora_rank=16), "semantic", DepthSwitch(7, 20, 30)),
     "adapters, checkpointing": (
         "manual",
         20,

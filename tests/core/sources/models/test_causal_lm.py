@@ -133,24 +133,21 @@ def test_load_causal_lm_refuses_what_does_not_fit(monkeypatch, folder, loads, dt
     assert loads == []
 
 
-def test_memory_refusal_says_the_numbers(monkeypatch):
+def test_memory_refusal_says_the_numbers():
     """7.24 billion x 4 bytes x 1.1 = 29.7 GiB; half of it in bfloat16."""
-    leave_free(monkeypatch, 16 * 2**30)
     with pytest.raises(ResourceError) as caught:
-        causal_lm._require_memory("big", 7_241_732_096, torch.float32, CPU)
+        causal_lm._require_memory("big", 7_241_732_096, torch.float32, CPU, 16 * 2**30)
     assert str(caught.value) == (
         "big: 7.24 billion parameters in float32 need about 29.7 GiB, and 16.0 GiB are free on cpu. "
         "--dtype bfloat16 needs half."
     )
-    causal_lm._require_memory("big", 7_241_732_096, torch.bfloat16, CPU)
-    leave_free(monkeypatch, 8 * 2**30)
+    causal_lm._require_memory("big", 7_241_732_096, torch.bfloat16, CPU, 16 * 2**30)
     with pytest.raises(ResourceError) as caught:
-        causal_lm._require_memory("big", 7_241_732_096, torch.bfloat16, CPU)
+        causal_lm._require_memory("big", 7_241_732_096, torch.bfloat16, CPU, 8 * 2**30)
     assert str(caught.value).endswith("need about 14.8 GiB, and 8.0 GiB are free on cpu.")
 
 
 def test_load_auto_takes_bfloat16_on_cuda(monkeypatch):
-    leave_free(monkeypatch, 2**30)
     monkeypatch.setattr(causal_lm, "load_model", lambda checkpoint, dtype, device: (dtype, device))
     gpu = torch.device("cuda:0")
     for native, dtype, note in (
@@ -158,7 +155,7 @@ def test_load_auto_takes_bfloat16_on_cuda(monkeypatch):
         (False, torch.float32, "Computed in float32 (this GPU has no native bfloat16)."),
     ):
         monkeypatch.setattr(causal_lm, "multiplies_bfloat16", lambda device, native=native: native)
-        assert causal_lm._load_auto(SimpleNamespace(source="x"), 1000, gpu) == ((dtype, gpu), note)
+        assert causal_lm._load_auto(SimpleNamespace(source="x"), 1000, gpu, 2**30) == ((dtype, gpu), note)
 
 
 @pytest.mark.parametrize(

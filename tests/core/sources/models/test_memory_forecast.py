@@ -57,13 +57,11 @@ def test_process_bytes_count_where_memory_is_shared(device, expected):
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_the_loader_refuses_by_the_same_formula(monkeypatch, dtype):
+def test_the_loader_refuses_by_the_same_formula(dtype):
     needed = forecast_memory(MISTRAL, dtype, CPU, 0, 1000).model_bytes
-    monkeypatch.setattr(causal_lm, "free_bytes", lambda device: needed)
-    causal_lm._require_memory("big", MISTRAL.total_parameters, dtype, CPU)
-    monkeypatch.setattr(causal_lm, "free_bytes", lambda device: needed - 1)
+    causal_lm._require_memory("big", MISTRAL.total_parameters, dtype, CPU, needed)
     with pytest.raises(ResourceError):
-        causal_lm._require_memory("big", MISTRAL.total_parameters, dtype, CPU)
+        causal_lm._require_memory("big", MISTRAL.total_parameters, dtype, CPU, needed - 1)
 
 
 @pytest.mark.parametrize(
