@@ -86,8 +86,8 @@ def on_few_tasks(tasks: Sequence[Task]) -> Iterator[str]:
             continue
         shares = [_beside_two_thirds(task, variant) for task, variant in done]
         yield (
-            f"**{name[0].upper()}{name[1:]}** was trained on {_count(len(done), 'task')} so far. "
-            f"At the same steps it kept {'; '.join(shares)}."
+            f"**{name[0].upper()}{name[1:]}**, trained on {_count(len(done), 'task')} so far, kept at the same steps "
+            f"{'; '.join(shares)}."
         )
 
 

@@ -56,11 +56,11 @@ def test_a_variant_of_few_tasks_has_a_sentence_in_place_of_a_row():
     some = [tasks[0], *(_without(one, "depth:8") for one in tasks[1:])]
     assert not any("two thirds" in row for row in summary(some))
     assert list(on_few_tasks(some)) == [
-        "**Two thirds frozen** was trained on 1 task so far. At the same steps it kept 50% on lost."
+        "**Two thirds frozen**, trained on 1 task so far, kept at the same steps 50% on lost."
     ]
     some = [tasks[0], *(_without(one, "depth:3") for one in tasks[1:])]
     (sentence,) = on_few_tasks(some)
-    assert sentence.endswith("it kept 100% on lost, where two thirds frozen kept 50%.")
+    assert sentence.endswith("steps 100% on lost, where two thirds frozen kept 50%.")
 
 
 def _without(one, variant):
