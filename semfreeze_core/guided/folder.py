@@ -14,10 +14,11 @@ from semfreeze_core.finetune.train.folder import CHECKPOINTS, RESULT
 from semfreeze_core.guided.request import GuidedRequest
 from semfreeze_core.records.finetune_report import DECISION
 from semfreeze_core.records.race import RACE_FOLDER
-from semfreeze_core.storage import disk_errors, kept_source
+from semfreeze_core.storage import disk_errors, kept_source, write_atomically
 from semfreeze_core.temporary import is_temporary, remove_leftovers, require_locks
 
 SETTINGS, DATA, ANALYSIS = "settings.json", "data", "analysis"
+_AFTER_ANALYSIS = {"epochs", "steps", "objective", "depth", "options"}  # no row and no hidden state depends on them
 
 
 @contextmanager
@@ -55,6 +56,11 @@ def kept_settings(request: GuidedRequest, decision: Path) -> dict[str, Any]:
     return request.settings() | {"model": kept_source(request.model.source, decision)}
 
 
+def settings_text(request: GuidedRequest, decision: Path) -> str:
+    """That document, as it is written."""
+    return json.dumps(kept_settings(request, decision), indent=1) + "\n"
+
+
 def _refuse_foreign(folder: Path) -> None:
     if not folder.exists():
         return
@@ -66,7 +72,7 @@ def _refuse_foreign(folder: Path) -> None:
 
 
 def _refuse_another(folder: Path, request: GuidedRequest) -> None:
-    """Refuse another request's results; what was only prepared for it is removed."""
+    """Refuse another request's results; what was only prepared for it is removed, but what this one needs too."""
     path = folder / DECISION / SETTINGS
     if not path.exists():
         return
@@ -86,6 +92,10 @@ def _refuse_another(folder: Path, request: GuidedRequest) -> None:
             f"{folder} holds another finetune (other settings: {', '.join(different)}). Choose another --out, or "
             "remove it."
         )
-    for part in (DATA, ANALYSIS, RACE_FOLDER):
+    shutil.rmtree(folder / DECISION / RACE_FOLDER, ignore_errors=True)
+    if set(different) <= _AFTER_ANALYSIS:
+        write_atomically(path, settings_text(request, folder / DECISION))
+        return
+    for part in (DATA, ANALYSIS):
         shutil.rmtree(folder / DECISION / part, ignore_errors=True)
     path.unlink()

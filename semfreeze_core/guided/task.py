@@ -1,6 +1,5 @@
 """The task of a guided finetune: its two sets, the analysis of the training set, and how it is trained on."""
 
-import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -10,7 +9,7 @@ from semfreeze_core.errors import DataError
 from semfreeze_core.finetune.arm.settings import refuse_untrainable
 from semfreeze_core.finetune.model.task_data import TaskData, read_task_data
 from semfreeze_core.gains.task_checks import check_task
-from semfreeze_core.guided.folder import ANALYSIS, DATA, SETTINGS, kept_settings
+from semfreeze_core.guided.folder import ANALYSIS, DATA, SETTINGS, settings_text
 from semfreeze_core.guided.request import GuidedRequest
 from semfreeze_core.progress import Progress, ProgressEvent
 from semfreeze_core.records.options import EstimateOptions
@@ -85,7 +84,7 @@ def prepare_task(request: GuidedRequest, decision: Path, progress: Progress) -> 
     setup = replace(setup, train_examples=n, steps=steps, sequence_length=longest)
     refuse_untrainable(setup)
     checks = check_task(data.train.tokenized, data.evaluation.tokenized)
-    write_atomically(decision / SETTINGS, json.dumps(kept_settings(request, decision), indent=1) + "\n")
+    write_atomically(decision / SETTINGS, settings_text(request, decision))
     progress(ProgressEvent("Finetune", message=examples_line(n, len(data.evaluation.tokenized), steps, setup)))
     return GuidedTask(run, train, evaluation, data, setup, checks)
 

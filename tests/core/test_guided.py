@@ -473,6 +473,14 @@ def test_without_a_race_an_analysis_without_evidence_is_respected(request_for, t
         finetune(request_for(steps=9), tmp_path / "out")
 
 
+def test_a_depth_that_follows_a_refusal_takes_the_analysis_that_is_there(request_for, planned, tmp_path, monkeypatch):
+    with pytest.raises(PlanError):
+        finetune(request_for(steps=9), tmp_path / "out")
+    monkeypatch.setattr(task_module, "begin_analysis", lambda *_: pytest.fail("it is there"))
+    request = planned(request_for(steps=9, depth=1), tmp_path / "out")
+    assert (request.plan.rule, request.plan.freeze_depth) == ("manual", 1)
+
+
 def test_a_depth_of_your_own_is_trained_without_a_race(request_for, planned, tmp_path):
     request = planned(request_for(depth=3), tmp_path / "out")
     assert (request.plan.rule, request.plan.freeze_depth, request.first_steps) == ("manual", 3, None)
