@@ -1,6 +1,7 @@
 """transformers' Trainer with checkpoints of the trained parameters only: frozen ones are in the base model."""
 
 import json
+import logging
 import os
 import re
 import shutil
@@ -29,6 +30,12 @@ TRAINED = "trained.safetensors"
 OPTIMIZED = "optimized.json"  # names of the parameters by group of the optimizer, whose own state numbers them
 _STATE = "trainer_state.json"
 _FSDP_VARIABLE = "ACCELERATE_USE_FSDP"
+
+# A training continues the trial of its learning rate, which was saved at other steps. What else must match is held by
+# the folder's settings.
+logging.getLogger("transformers.trainer_utils").addFilter(
+    lambda record: "do not match the ones in the `trainer_state.json`" not in record.getMessage()
+)
 
 
 class PlanTrainer(Trainer):
