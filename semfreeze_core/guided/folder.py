@@ -74,7 +74,8 @@ def _refuse_foreign(folder: Path) -> None:
 def _refuse_another(folder: Path, request: GuidedRequest) -> None:
     """Refuse another request's results; what was only prepared for it is removed, but what this one needs too."""
     path = folder / DECISION / SETTINGS
-    if not path.exists():
+    if not path.exists():  # killed before it was written: nothing says whose the rest is
+        _remove_prepared(folder)
         return
     try:
         written = json.loads(path.read_text())
@@ -96,6 +97,10 @@ def _refuse_another(folder: Path, request: GuidedRequest) -> None:
     if set(different) <= _AFTER_ANALYSIS:
         write_atomically(path, settings_text(request, folder / DECISION))
         return
+    _remove_prepared(folder)
+    path.unlink()
+
+
+def _remove_prepared(folder: Path) -> None:
     for part in (DATA, ANALYSIS):
         shutil.rmtree(folder / DECISION / part, ignore_errors=True)
-    path.unlink()

@@ -32,6 +32,7 @@ from semfreeze_core.guided import forecast as forecast_module
 from semfreeze_core.guided import task as task_module
 from semfreeze_core.guided.candidates import price_reason
 from semfreeze_core.guided.finetune import finetune
+from semfreeze_core.guided.folder import ANALYSIS, DATA, claimed
 from semfreeze_core.guided.forecast import ForecastRequest, forecast_lines
 from semfreeze_core.guided.request import GuidedRequest
 from semfreeze_core.plan import auto
@@ -39,7 +40,7 @@ from semfreeze_core.plan.document import parse_plan
 from semfreeze_core.progress import silent
 from semfreeze_core.records import training as records_training
 from semfreeze_core.records.defaults import RATE_TRIALS
-from semfreeze_core.records.finetune_report import FINETUNE_REPORT
+from semfreeze_core.records.finetune_report import DECISION, FINETUNE_REPORT
 from semfreeze_core.records.options import TrainingOptions
 from semfreeze_core.records.race import Objective
 from semfreeze_core.records.training import DepthSwitch
@@ -230,6 +231,13 @@ def test_a_finetune_killed_before_its_report_gets_it(finished, request_for, tmp_
         assert not (folder / "look").exists()
     finally:
         (folder / "moved.json").rename(folder / FINETUNE_REPORT)
+
+
+def test_what_a_kill_left_before_the_settings_is_not_taken_for_another_requests(request_for, tmp_path):
+    for part in (ANALYSIS, DATA):
+        (tmp_path / "out" / DECISION / part).mkdir(parents=True)
+    with claimed(tmp_path / "out", request_for()):
+        assert [path.name for path in (tmp_path / "out" / DECISION).iterdir()] == [".lock"]
 
 
 def test_another_request_in_the_folder_is_refused_with_what_differs(finished, request_for):

@@ -11,7 +11,7 @@ ALONE = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}  # only a process 
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(1500)
+@pytest.mark.timeout(3600)
 @pytest.mark.parametrize("first_seed", [0, 35])
 @pytest.mark.parametrize(("command", "kills"), [("train", 35), ("validate", 30), ("analyze", 35)])
 def test_a_command_killed_at_a_random_moment_ends_alike_when_it_is_given_again(tmp_path, command, kills, first_seed):
