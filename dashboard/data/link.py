@@ -204,7 +204,7 @@ def limit_number(name: LinkName, largest: int) -> None:
         st.session_state[name] = largest
 
 
-def follow_default(name: LinkName, usual: str) -> None:
+def follow_default(name: LinkName, usual: str | int) -> None:
     """Let a choice that stands at its default follow it to another default; before its widget is drawn."""
     key = f"{_DEFAULT}{name}"
     before, st.session_state[key] = st.session_state.get(key), usual

@@ -19,7 +19,7 @@ from semfreeze_core.records.defaults import (
 from semfreeze_core.records.usual_depths import quarter_depth
 from semfreeze_core.storage import digest
 
-from ..data import compute, link
+from ..data import compute, depth_choice, link
 from ..data.form_fields import in_form
 from ..data.run_folder import OpenRun
 from ..text import page_text, validation_text
@@ -158,6 +158,7 @@ def variant_inputs(opened: OpenRun, preset: Preset) -> tuple[tuple[str, ...], in
     """What a validation trains, and its depth where that is not the recommended one."""
     recommended = _recommended_depth(opened)
     last, start = opened.run.shape.n_layers, start_depth(opened)
+    link.follow_default("tested", start)  # the page's depth, which another page has moved
     with st.container(horizontal=True, vertical_alignment="bottom"):
         depth = int(st.number_input(
             "Freeze depth", 1, last, start, width=_NARROW, help=TOOLTIPS["proof depth"], **link.in_link("tested")
@@ -185,8 +186,10 @@ def variant_inputs(opened: OpenRun, preset: Preset) -> tuple[tuple[str, ...], in
 
 
 def start_depth(opened: OpenRun) -> int:
-    """The depth that the form begins at; never 0, which is full finetuning, as the variant of that name is."""
-    return _recommended_depth(opened) or opened.run.shape.n_layers // 2
+    """The depth that the form begins at, which pages show; never 0, as full finetuning is a variant of its own."""
+    n_layers = opened.run.shape.n_layers
+    recommended = _recommended_depth(opened)
+    return min(depth_choice.depth_of_link(recommended) or recommended or n_layers // 2, n_layers)
 
 
 def _recommended_depth(opened: OpenRun) -> int | None:

@@ -85,7 +85,7 @@ TOOLTIPS = {
     "`semfreeze train` does; chunked computes those a few at a time and keeps none. fused is for other trainers.",
     "precision": "float32; bf16-autocast: float32 weights, products in bfloat16; bf16: everything in bfloat16.",
     "along": "Seconds say what one waits for; steps compare what the same number of updates gives.",
-    "proof depth": "What the variants planned and planned+lora freeze; at first what the coverage rule recommends.",
+    "proof depth": "What the variants planned and planned+lora freeze; at first the freeze depth of the page.",
     "test depth": "Opens the form of a validation at this depth: data, arms, steps and seeds, with the memory and time "
     "they will take. Nothing starts before you say so.",
     "trainer": "A complete configuration or script of another trainer, with what it does not support as comments.",
@@ -142,6 +142,7 @@ TOOLTIPS = {
     "the newest finetune on the page Prove. Rows that semfreeze holds out itself share no prompt with training.",
     "fields": "Which columns are prompt and completion, chat messages, or plain text. Nothing is guessed that could be "
     "read another way.",
+    "label": "A column with the class of each row, if there is one: examples are drawn by it, and charts color by it.",
     "template": "The prompt made of columns, their names in braces; \\n is a line break. {name?} may be "
     "empty: its line break is left out then.",
     "examples": "Drawn with seed 0, by label where there are labels; 0 reads all. 256 are enough for most intervals.",

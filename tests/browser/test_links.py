@@ -86,7 +86,7 @@ def test_links_on_pages_carry_the_depth_along_and_escape_leaves(reader):
     window.get_by_role("link", name="Test this depth by a real finetune").click()
     window.wait_for_url("**/prove**")
     reader.settle()
-    assert asked(window) == {"depth": ["12"], "batch": ["4"], "prove": ["true"], "tested": ["12"]}
+    assert asked(window) == {"depth": ["12"], "batch": ["4"], "prove": ["true"]}
     assert window.get_by_role("spinbutton", name="Freeze depth").input_value() == "12"
     assert window.evaluate("history.length") == stops + 2
     go(reader, "Present")

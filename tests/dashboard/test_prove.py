@@ -48,7 +48,8 @@ def test_page_says_when_no_finetune_has_tested_the_plan(doubtful):
     app = opened("prove", run="doubtful", depth="11")
     assert sentence(app).startswith("Not measured yet: no finetune has tested")
     (step,) = [link.proto for link in app.get("page_link") if "Test freezing 11" in link.proto.label]
-    assert parse_qs(step.query_string) == {"tested": ["11"], "prove": ["true"]}
+    assert parse_qs(step.query_string) == {"prove": ["true"]}, "the form begins at the depth of the page"
+    assert app.number_input(key="tested").value == 11
     assert "Layer stack: 11 of 30 layers frozen" in html_of(app)
 
 
@@ -230,7 +231,8 @@ def test_plan_leads_to_the_form_at_its_own_depth(doubtful, monkeypatch):
     app = opened("decide", run="doubtful")
     app.slider(key="depth").set_value(11).run()
     (link,) = [link.proto for link in app.get("page_link") if "Test this depth" in link.proto.label]
-    app = opened("prove", run="doubtful", **{name: value for name, (value,) in parse_qs(link.query_string).items()})
+    asked_for = {name: value for name, (value,) in parse_qs(link.query_string).items()}
+    app = opened("prove", run="doubtful", depth="11", **asked_for)  # the depth goes along with every link
     assert app.expander[0].proto.expanded
     assert app.number_input(key="tested").value == 11
     app.multiselect(key="form proof-arms").set_value(["planned", "full"]).run()
@@ -247,6 +249,15 @@ def test_plan_leads_to_the_form_at_its_own_depth(doubtful, monkeypatch):
     assert "--arms=full --depth=7" in app.code[-1].value
     app.multiselect(key="form proof-arms").set_value(["half"]).run()
     assert any("Select both full and planned" in info.value for info in app.info)
+
+
+def test_form_follows_the_depth_until_it_has_one_of_its_own(doubtful):
+    app = opened("prove", run="doubtful")
+    app.number_input(key="depth").set_value(10).run()
+    assert app.number_input(key="tested").value == 10
+    app.number_input(key="tested").set_value(7).run()
+    app.number_input(key="depth").set_value(12).run()
+    assert app.number_input(key="tested").value == 7
 
 
 def test_full_finetuning_is_no_depth_to_test(doubtful):
