@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import streamlit as st
 
 from semfreeze_core.cost.hardware import Gpu, least_fitting_depth
+from semfreeze_core.cost.presets import fitting_presets
 from semfreeze_core.cost.savings import Saving, cheapest_fit, savings
 from semfreeze_core.cost.table import depth_cost
 from semfreeze_core.records.cost import DepthCost
@@ -35,7 +36,10 @@ def saving_panel(
     if gpu is not None and not fits:
         saving = cheapest_fit(shape, setup, parts, gpu)
         least = least_fitting_depth(depths, gpu)
-        text = no_fit(gpu, total, least) if saving is None else fitting_changes(gpu, total, saving)
+        if saving is None:
+            text = no_fit(gpu, total, least, fitting_presets(shape, setup, parts, gpu))
+        else:
+            text = fitting_changes(gpu, total, saving)
     else:
         saving = next(iter(savings(shape, setup, parts, gpu)), None)
         if saving is None:

@@ -1,7 +1,7 @@
 """Training setups that people ask for by name: each a few options, and which of them a model and a GPU can take."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from semfreeze_core.cost.hardware import Gpu
 from semfreeze_core.cost.setup import setup_from_options
@@ -10,6 +10,7 @@ from semfreeze_core.errors import PlanError
 from semfreeze_core.records.defaults import GPU_PRECISION, LORA_RANK
 from semfreeze_core.records.model import ModelShape
 from semfreeze_core.records.options import EstimateOptions
+from semfreeze_core.records.training import TrainableParts, TrainingSetup
 
 _BATCH, _LENGTH = 4, 2048
 
@@ -78,3 +79,31 @@ def offered_presets(shape: ModelShape, gpu: Gpu | None = None) -> Iterator[Setup
             continue
         if gpu is None or gpu.multiplies_bfloat16 or setup.precision == "float32":
             yield preset
+
+
+def fitting_presets(shape: ModelShape, setup: TrainingSetup, parts: TrainableParts, gpu: Gpu) -> dict[str, int]:
+    """Bytes of the presets with which a finetune of this depth and of these examples fits a GPU, by their names.
+
+    Args:
+        shape: the counted model.
+        setup: the finetune, whose batch, length and data a preset leaves as they are where it names none.
+        parts: what it trains.
+        gpu: whose memory is the limit.
+    """
+    fitting = {}
+    for preset in offered_presets(shape, gpu):
+        options = replace(
+            preset.options,
+            batch_size=preset.options.batch_size or setup.batch_size,
+            sequence_length=preset.options.sequence_length or setup.sequence_length,
+        )
+        named = replace(
+            setup_from_options(shape, None, options, gpu=gpu),
+            supervised_fraction=setup.supervised_fraction,
+            train_examples=setup.train_examples,
+        )
+        trained = parts_at_depth(shape, parts.freeze_depth, lora=named.lora is not None)
+        total = depth_cost(shape, named, trained).bytes.total
+        if total is not None and total <= gpu.memory_bytes:
+            fitting[preset.name] = total
+    return fitting

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from semfreeze_core.records.defaults import LOOK_STEPS
@@ -293,19 +293,20 @@ def fitting_changes(gpu: Gpu, total_bytes: int, saving: Saving) -> str:
     return f"{needs} It fits, in {gib(saving.cost.bytes.total)}, with {_changes_text(saving)}{_price(saving)}."
 
 
-def no_fit(gpu: Gpu, total_bytes: int, least_depth: int | None) -> str:
-    """That no change of a setup that we know of makes a depth fit a GPU.
+def no_fit(gpu: Gpu, total_bytes: int, least_depth: int | None, presets: Mapping[str, int]) -> str:
+    """That no change of a setup that trains all of a depth's weights makes it fit a GPU, and what does.
 
     Args:
         gpu: it does not fit on.
         total_bytes: that it needs.
         least_depth: the smallest freeze depth that fits as it is, or None.
+        presets: bytes of the named setups that fit at the depth.
     """
-    deeper = "" if least_depth is None else f"From freeze depth {least_depth} on it fits; else a"
-    return (
-        f"This needs {gib(total_bytes)}, more than {_gpu_name(gpu)} has, and no change of the setup that we know of "
-        f"makes it fit. {deeper or 'A'} smaller batch needs less."
-    )
+    needs = f"This needs {gib(total_bytes)}, more than {_gpu_name(gpu)} has."
+    named = " or ".join(f"{name} ({gib(size)})" for name, size in presets.items())
+    fits = f" At this depth, the training setup {named} fits." if presets else ""
+    deeper = "" if least_depth is None else f" As it is, it fits from freeze depth {least_depth} on."
+    return f"{needs} No milder change of the setup makes it fit.{fits}{deeper} A smaller batch needs less."
 
 
 def _changes_text(saving: Saving) -> str:

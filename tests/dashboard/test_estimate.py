@@ -51,8 +51,18 @@ def test_apply_sets_the_changes_that_make_it_fit():
 
 def test_what_no_change_makes_fit_is_said_with_the_depth_that_does(page):
     (message,) = [warning.value for warning in page.warning]
-    assert "no change of the setup that we know of makes it fit" in message
-    assert "From freeze depth 26 on it fits" in message
+    assert "No milder change of the setup makes it fit. At this depth, the training setup QLoRA, 4 bits (" in message
+    assert "Low memory" not in message, "which needs a deeper freeze"
+    assert "As it is, it fits from freeze depth 26 on." in message
+
+
+def test_the_preset_that_is_said_to_fit_does(page):
+    (message,) = [warning.value for warning in page.warning]
+    promised = message.partition("QLoRA, 4 bits (")[2].partition(")")[0]
+    app = opened("estimate", model="qwen2.5-7b", gpu="RTX 4090")
+    app.pills[0].set_value("QLoRA, 4 bits").run()
+    assert sentence(app).startswith(f"qwen2.5-7b with 7 of 28 layers frozen needs {promised} ")
+    assert sentence(app).endswith("It fits on RTX 4090 (24.0 GiB).")
 
 
 def test_a_gpu_is_named_by_its_memory_alone():
