@@ -18,7 +18,7 @@ from semfreeze_dashboard.data.run_folder import OpenRun, first_run, server_catal
 from semfreeze_dashboard.forms.finetune_form import keep_objective
 from semfreeze_dashboard.panels.page import HIDDEN, ONWARD, dark_theme, hidden, hidden_depth
 from semfreeze_dashboard.panels.recent_runs import BOX
-from semfreeze_dashboard.panels.steps import DONE, done_steps
+from semfreeze_dashboard.panels.steps import DONE, done_steps, note_decided
 from semfreeze_dashboard.panels.top_bar import BAR, TopBar
 from semfreeze_dashboard.server.auth import logged_in, require_login
 from semfreeze_dashboard.server.failures import guarded
@@ -98,6 +98,8 @@ def main() -> None:
     link.remember_link()
     bar = TopBar()
     bar.pick_run(names, first_run(names))
+    if title == "Decide":
+        note_decided(run_choice.open_run_name())
     st.html(f'<h1 class="{QUESTION}">{escape(question)}</h1>')
     notice = st.empty()
     try:

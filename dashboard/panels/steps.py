@@ -1,18 +1,22 @@
 """Which steps of the path to a plan are done for the open run; the sidebar ticks them."""
 
+import streamlit as st
+
 from semfreeze_core.errors import RunError
 from semfreeze_core.plan.badge import evidence_badge
 
 from ..data import compute, depth_choice, run_choice
-from ..data.run_folder import first_run, server_catalog
+from ..data.run_folder import EXAMPLE, first_run, server_catalog
 
 DONE = " ✓"  # behind a page's name; no icon, which Streamlit has browsers fetch from a server of Google's
+_DECIDED = "decided runs"
 
 
 def done_steps() -> set[str]:
-    """Titles of the pages whose question is answered: before any widget is drawn.
+    """Titles of the pages whose question is answered for a run of one's own: before any widget is drawn.
 
-    Data and Analyze once a run is open, Decide where it has a depth, and Prove where a validation of that depth passed.
+    Data and Analyze once a run is open, Decide once somebody has looked at its depth there, and both that and Prove
+    where a validation of the depth passed. Nothing of the bundled example is ticked, which nobody here has done.
     """
     catalog = server_catalog()
     try:
@@ -21,11 +25,18 @@ def done_steps() -> set[str]:
         opened = compute.read(catalog, name)
     except RunError:
         return set()
-    opinion = compute.comparison(opened, next(iter(opened.run.traces)), None, None).rules["coverage"]
-    depth = depth_choice.depth_of_link(opinion.freeze_depth)
+    if name == EXAMPLE:
+        return set()
+    recommended = compute.comparison(opened, next(iter(opened.run.traces)), None, None).rules["coverage"].freeze_depth
+    depth = depth_choice.depth_of_link(recommended)
     done = {"Data", "Analyze"}
-    if depth is not None:
+    if depth is not None and evidence_badge(compute.validations(opened), depth) == "measured":
+        return done | {"Decide", "Prove"}
+    if depth is not None and name in st.session_state.get(_DECIDED, ()):
         done.add("Decide")
-        if evidence_badge(compute.validations(opened), depth) == "measured":
-            done.add("Prove")
     return done
+
+
+def note_decided(run: str) -> None:
+    """Note that the open run's depth was looked at where it is decided."""
+    st.session_state.setdefault(_DECIDED, set()).add(run)
