@@ -219,8 +219,10 @@ def require_readable(data: TaskFile, trainer: str, kinds: Collection[FileKind]) 
             f"them in one column of messages, or export to {_SCRIPT_TARGETS}."
         )
     if data.kind not in kinds:
+        # In the same folder, from which a server that others reach tells what an upload is called.
+        saved = Path(data.path).with_name(f"{formats.stem_of(data.path)}.jsonl")
         raise DataError(
-            f"{trainer} does not read {data.kind} files. Save {data.path} as {formats.stem_of(data.path)}.jsonl."
+            f"{trainer} does not read {data.kind} files. Save {data.path} as {saved}, and export with --data {saved}."
         )
     if data.fields.template is not None:
         raise DataError(

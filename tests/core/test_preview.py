@@ -90,7 +90,7 @@ def test_prompt_is_context_and_completion_with_its_end_is_supervised(look):
         "messages_field": None,
         "text_field": None,
     }
-    assert any("1 of 3 rows are left out" in note for note in rendered.notes)
+    assert any("1 of 3 rows is left out" in note for note in rendered.notes)
     assert not any("fewer than 32" in note for note in rendered.notes)  # true of any look
 
 

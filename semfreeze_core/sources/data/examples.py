@@ -153,7 +153,8 @@ def read_examples(
     n_empty = n_rows - len(usable) - checked.n_skipped
     require_usable(checked, source, mapping)
     if n_empty:
-        notes.append(f"{n_empty} of {n_rows} rows are left out: {what_is_missing(mapping)}.")
+        left_out = "rows is" if n_empty == 1 else "rows are"
+        notes.append(f"{n_empty} of {n_rows} {left_out} left out: {what_is_missing(mapping)}.")
 
     indices, sampling_notes = sample_rows(labels, n, seed)
     order = [usable[i] for i in indices]
@@ -258,5 +259,5 @@ def _joint_note(examples: tuple[Example, ...]) -> list[str]:
         return []
     return [
         f"In {touching} of {len(examples)} examples the completion follows the prompt without white space between "
-        "them; if that is not meant, end the prompt with a space or line break (--template)."
+        "them; if that is not meant, end the prompt with a space or line break, which --template can add."
     ]
