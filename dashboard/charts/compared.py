@@ -69,7 +69,7 @@ def draw_calibration(pairs: Sequence[PredictedMeasured]) -> go.Figure:
             y=[pair.measured for pair in chosen],
             text=[chart_text(f"{pair.finetune}, {pair.arm}") for pair in chosen],
             mode="markers",
-            name=kind.removeprefix("coverage "),
+            name=kind.removeprefix("coverage ").replace("equal", "the same"),
             marker={"color": color, "symbol": symbol, "size": 9},
             hovertemplate="%{text}<br>predicted %{x:.2f}, measured %{y:.2f}",
         )

@@ -93,12 +93,12 @@ def draw_law_residuals(curve: GainCurve, depth: int | None) -> go.Figure:
 
 def draw_gains(curve: GainCurve, depth: int | None) -> go.Figure:
     """Signed gains of every layer from the advantage, the paper's raw gains beside them."""
-    figure = new_figure(LAYER, "gain (fall of deviation over a layer)", height=_BESIDE)
+    figure = new_figure(LAYER, "layer contribution", height=_BESIDE)
     layers = np.arange(curve.n_layers)
     known = np.isfinite(curve.gain.mean)
     for name, color, chosen in (
-        ("gain, layer frozen", FROZEN, known & (layers < (depth or 0))),
-        ("gain, layer trained", TRAINED, known & (layers >= (depth or 0))),
+        ("contribution, layer frozen", FROZEN, known & (layers < (depth or 0))),
+        ("contribution, layer trained", TRAINED, known & (layers >= (depth or 0))),
     ):
         if chosen.any():
             figure.add_bar(
@@ -120,7 +120,7 @@ def draw_gains(curve: GainCurve, depth: int | None) -> go.Figure:
         x=layers[curve.start :],
         y=curve.raw_gain.mean[curve.start :],
         mode="markers",
-        name="raw gain (the paper's)",
+        name="raw contribution (as in the paper)",
         marker={"color": INK, "size": 6, "symbol": "circle-open"},
     )
     if not curve.law.reason:
@@ -128,7 +128,7 @@ def draw_gains(curve: GainCurve, depth: int | None) -> go.Figure:
             x=layers[curve.start :],
             y=curve.law.gain[curve.start :],
             mode="lines",
-            name=f"gain by the {_LAW_NAME}",
+            name=f"contribution by the {_LAW_NAME}",
             line={"color": _LAW, "dash": "dash"},
         )
     return figure
@@ -146,7 +146,7 @@ def draw_coverage(curve: GainCurve, scores: Mapping[str, Band], depth: int | Non
             add_band(figure, method_name(name), band, color, dash=dash)
     if not curve.law.reason:
         add_band(figure, f"by the {_LAW_NAME}", curve.law.coverage, _LAW, dash="dashdot")
-    add_band(figure, f"gain coverage ({curve.metric})", curve.coverage, INK, width=3)
+    add_band(figure, f"coverage ({curve.metric})", curve.coverage, INK, width=3)
     figure.update_yaxes(range=[-0.02, 1.04])
     return figure
 

@@ -30,9 +30,7 @@ def draw_frontier(
     coverages = coverage.mean[: len(depths)]
     if not np.isfinite(saved).any() or not np.isfinite(coverages).any():
         return None
-    figure = new_figure(
-        f"{SAVING_NAMES[saving]} saved vs. full finetuning, %", "predicted gain coverage R(k)", height=400
-    )
+    figure = new_figure(f"{SAVING_NAMES[saving]} saved vs. full finetuning, %", "predicted coverage R(k)", height=400)
     low, high = coverage.low[: len(depths)], coverage.high[: len(depths)]
     figure.add_scatter(
         x=saved,
@@ -88,7 +86,7 @@ def draw_frontier(
 
 def draw_slices(curves: Mapping[str, Band], depth: int) -> go.Figure:
     """Gain coverage of each group of examples; no intervals, which the table has."""
-    figure = new_figure("freeze depth k", "gain coverage R(k) of the group", height=380)
+    figure = new_figure("freeze depth k", "coverage R(k) of the group", height=380)
     mark_depth(figure, depth, len(next(iter(curves.values())).mean) - 1)
     dashes = ("solid", "dash", "dot", "dashdot")
     for i, (name, band) in enumerate(curves.items()):
@@ -100,7 +98,7 @@ def draw_slices(curves: Mapping[str, Band], depth: int) -> go.Figure:
 
 def draw_selection(selected: Band, rest: Band | None, metric: str, depth: int) -> go.Figure:
     """Deviation of the selected positions against all others shown."""
-    figure = new_figure("hidden state (0: embeddings)", f"{metric} deviation", height=320)
+    figure = new_figure("hidden state (0: embeddings)", "distance to target", height=320)
     mark_depth(figure, depth, len(selected.mean) - 1)
     if rest is not None:
         add_band(figure, "all others shown", rest, INK)

@@ -99,7 +99,7 @@ def add_layer_bars(figure: go.Figure, curve: GainCurve, depth: int) -> None:
         xaxis2=across | {"anchor": "y2"},
         yaxis2=up | {"domain": _BARS, "anchor": "x2", "range": [low, high], "title": _title("layer adds")},
         xaxis3=across | {"anchor": "y3"},
-        yaxis3=up | {"domain": [0, _COVERAGE_TOP], "anchor": "x3", "range": _SHARE, "title": _title("R(k)")},
+        yaxis3=up | {"domain": [0, _COVERAGE_TOP], "anchor": "x3", "range": _SHARE, "title": _title("coverage")},
     )
     saved = BELOW_AXIS + 4 - _ABOVE_PLAYER
     figure.layout.updatemenus[0].pad.t -= saved

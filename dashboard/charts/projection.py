@@ -14,7 +14,7 @@ from semfreeze_core.wording.escaping import chart_text
 
 from ..data.projections import ProjectedPoints
 from .layer_by_layer import Companion
-from .theme import BELOW_AXIS, GRAY, INK, OTHERS, faded, new_figure
+from .theme import BELOW_AXIS, GRAY, INK, OTHERS, below_tools, faded, new_figure
 from .token_strip import visible_token
 
 Coloring = Literal["label", "outcome", "deviation"]
@@ -84,10 +84,10 @@ def draw_projection(
         _trace(
             points.target_directions,
             mode="markers",
-            name="basis of a ground truth token",
+            name="direction of a target token",
             marker={"symbol": "star" if dimensions == 2 else "diamond-open", "size": 11 if dimensions == 2 else 5,
                     "color": INK, "line": {"width": 0}},
-            text=[f"basis of {_quoted(display, int(token))}" for token in display.basis_ids],
+            text=[f"direction of {_quoted(display, int(token))}" for token in display.basis_ids],
             hoverinfo="text",
         )
     )  # fmt: skip
@@ -154,7 +154,7 @@ def _label_names(
 ) -> npt.NDArray[np.object_]:
     """The label of each position's example, in words."""
     names: npt.NDArray[np.object_] = (
-        labels.iloc[display.example[positions]].astype("string").fillna("no label").to_numpy(dtype=object)
+        labels.iloc[display.example[positions]].astype("string").fillna("hidden state, no label").to_numpy(dtype=object)
     )
     return names
 
@@ -230,6 +230,7 @@ def _set_axes(figure: go.Figure, points: ProjectedPoints) -> None:
     figure.update_layout(
         hovermode="closest", dragmode="lasso" if dimensions == 2 else "orbit", margin={"t": 8, "b": 8, "l": 64, "r": 8}
     )
+    below_tools(figure)
     if dimensions == 2:
         figure.update_layout(xaxis=axes[0], yaxis=axes[1])
     else:

@@ -21,6 +21,7 @@ _ON_DARK = {
 AXIS_TITLE = 13  # pixels
 # Pixels below a plot that its axis takes; what is placed by shares of the plot's height meets the title of a low one.
 BELOW_AXIS = 58
+_TOOLS = 26  # pixels that the tools of a chart take at its top right
 _CLEAR = "rgba(0,0,0,0)"
 
 _FONT = "'Source Sans', system-ui, -apple-system, 'Segoe UI', sans-serif"
@@ -41,6 +42,12 @@ def new_figure(x_title: str, y_title: str, height: int = 340) -> go.Figure:
         yaxis={"title": {"text": y_title, "font": {"size": AXIS_TITLE}}, "zeroline": False},
     )
     return figure
+
+
+def below_tools(figure: go.Figure) -> None:
+    """Move a legend that is as wide as the chart below the chart's tools, which would lie on it."""
+    height, above = figure.layout.height + _TOOLS, figure.layout.margin.t + _TOOLS
+    figure.update_layout(height=height, margin={"t": above}, legend={"y": 1 - _TOOLS / height})
 
 
 def figure_html(figure: go.Figure, **options: Any) -> str:

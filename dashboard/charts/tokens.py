@@ -57,7 +57,7 @@ def draw_tokens(table: pd.DataFrame, depth: int, metric: str, dark: bool) -> alt
             y=alt.Y("token:N", sort=tokens, title="token of the completion"),
             color=alt.Color(
                 "deviation:Q",
-                title=f"{metric} deviation",
+                title="distance to target",
                 scale=alt.Scale(scheme="cividis", reverse=True),
                 legend=alt.Legend(orient="top"),  # beside the cells it would take a third of a narrow window
             ),

@@ -30,9 +30,9 @@ def position_rows(run: Run, metric: str, positions: Sequence[int]) -> pd.DataFra
             "label": examples["label"],
             "token": display.order[chosen] + 1,
             "truth": [display.token_text[int(token)] for token in display.label_ids[chosen]],
-            "model says": [display.token_text[int(token)] for token in display.predicted_ids[chosen]],
+            "model predicts": [display.token_text[int(token)] for token in display.predicted_ids[chosen]],
             "right": display.right[chosen],
-            "last deviation": display.deviation[display.metrics.index(metric)][chosen, -1].astype(np.float64),
+            "last distance": display.deviation[display.metrics.index(metric)][chosen, -1].astype(np.float64),
             "prompt": examples["prompt"],
         }
     )

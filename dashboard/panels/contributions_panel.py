@@ -29,7 +29,7 @@ def contributions(ctx: page.PageContext, depth: int) -> None:
     whose = "" if chosen is None else ", selected examples"
     page.selection_line(ctx, depth)
     figure = curves.draw_gains(curve, depth)
-    caption = f"{_sampling(curve)} Circles: the raw fall of the deviation, the paper's gain."
+    caption = f"{_sampling(curve)} Circles: without the random-label baseline, as in the paper."
     page.chart("gains", f"What each layer adds{whose}", caption, figure, "gain")
     figure = curves.draw_coverage(curve, scores, depth)
     caption = f"{_sampling(curve)} The other scores contradict each other: only a finetune decides."

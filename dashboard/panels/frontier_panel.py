@@ -43,10 +43,10 @@ def frontier_panel(
     figure = frontier.draw_frontier(depths, ctx.curve.coverage, marks, depth, saving)
     if figure is None:
         missing = f"{frontier.SAVING_NAMES[saving]} saved" if isfinite(ctx.curve.coverage.mean[0]) else "gain coverage"
-        st.info(f"The {missing} is not known for this run, so savings against gain coverage cannot be drawn.")
+        st.info(f"The {missing} is not known for this run, so savings against coverage cannot be drawn.")
         return
     caption = f"{len(depths)} freeze depths; {ctx.curve.n_examples} examples. {comparison.agreement.summary}"
-    page.chart(FRONTIER, "Savings against gain coverage: click a depth", caption, figure, "frontier",
+    page.chart(FRONTIER, "Savings against coverage: click a depth", caption, figure, "frontier",
                on_select=_go_to_clicked_depth, selection_mode="points")  # fmt: skip
 
 

@@ -28,14 +28,14 @@ def plan_figures(ctx: page.PageContext, basis: PlanBasis, depth: int, cost: Dept
     if isfinite(coverage.estimate):
         share = number(coverage.estimate, 2)
         interval = f"{CI} {number(coverage.low, 2)} to {number(coverage.high, 2)}"
-    time = duration_at(cost.flop, rates) if rates else "needs a rate"
-    rate = f"at {rate_range(rates)}" if rates else "name a GPU"
+    time = duration_at(cost.flop, rates) if rates else "unknown"
+    rate = f"at {rate_range(rates)}" if rates else "choose a GPU"
     for column, (title, value, delta, term) in zip(
         st.columns(4),
         (
             ("Compute vs. full", percent(cost.relative_flop), flops(cost.flop, basis.costs.full.flop), "flop"),
             ("Memory vs. full", percent(cost.relative_bytes), gib(cost.bytes.total), "memory"),
-            ("Gain coverage", share, interval, "gain coverage"),
+            ("Coverage", share, interval, "gain coverage"),
             ("Time of the run", time, rate, "time"),
         ),
         strict=True,

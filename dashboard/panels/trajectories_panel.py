@@ -119,7 +119,7 @@ def selection(ctx: page.PageContext, depth: int) -> None:
         page.chart("selection", "Deviation of the selection", caption, figure, "deviation")
         st.markdown("**Selected positions: click a row for its example**")
     else:
-        st.markdown("**Positions read out at every space: click a row for its example**")
+        st.markdown("**Target tokens, and what the model predicts: click a row for its example**")
     shown = chosen or list(range(len(display.read_top)))
     rows = position_table.position_rows(run, ctx.metric, shown)
     picked = st.dataframe(rows, key=ROWS, hide_index=True, height=260, on_select="rerun", selection_mode="single-row",

@@ -91,6 +91,8 @@ def body() -> None:
     conclusion(ctx, shown)
     page.selection_line(ctx, depth)
     plan_figures(ctx, basis, depth, shown.cost)
+    if basis.opinion is not None and basis.opinion.freeze_depth is not None:
+        st.markdown(escaped(recommendation_sentence(basis.comparison.rules, basis.rule, depth)))
     cost_charts(alternatives, costs, basis.setup)
     if line := page_text.alternative_line(costs, depth):
         st.caption(line)
@@ -100,13 +102,11 @@ def body() -> None:
     if deeper is not None:
         phases(costs, depth, deeper)
     gpu_ruler(alternatives, basis.gpu)
-    if basis.opinion is not None and basis.opinion.freeze_depth is not None:
-        st.markdown(escaped(recommendation_sentence(basis.comparison.rules, basis.rule, depth)))
     scores_to_come(ctx.opened)
     page.details("rules", "What each rule recommends, and why", lambda: rules(shown))
     page.details(
         "frontier",
-        "Savings against gain coverage, every depth",
+        "Savings against coverage, every depth",
         lambda: frontier_panel(ctx, costs.depths, basis.comparison, depth, saving),
     )
     page.details("gpus", "Every GPU in a table", lambda: gpu_table(alternatives, shown))

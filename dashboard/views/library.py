@@ -113,7 +113,11 @@ def calibration() -> None:
         st.info(page_text.NO_SHARES)
     else:
         page.chart(
-            "calibration", "Predicted share against measured", caption, compared.draw_calibration(shares), "kept"
+            "calibration",
+            "Loss reduction kept: predicted and measured",
+            caption,
+            compared.draw_calibration(shares),
+            "kept",
         )
     for fit in report.calibrations:
         st.markdown(escaped(calibration_sentence(fit)))

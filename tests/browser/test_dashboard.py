@@ -327,7 +327,7 @@ def test_a_clicked_cell_shows_what_the_head_reads(reader):
 @pytest.mark.slow
 def test_a_clicked_point_of_the_frontier_moves_the_depth(reader):
     reader.open("decide?frontier=true")
-    frontier = reader.chart("Savings against gain coverage")
+    frontier = reader.chart("Savings against coverage")
     frontier.scroll_into_view_if_needed()
     frontier.locator(".scatterlayer .trace").first.locator(".point").nth(25).click(force=True)
     reader.window.get_by_text("Freeze the first 25 of 30 layers").first.wait_for()

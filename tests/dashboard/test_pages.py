@@ -340,8 +340,8 @@ def test_plan_without_any_layer_contribution_says_what_is_not_known(example, run
     write_run(replace(run, traces=traces), runs / "flat")
     app = opened("decide", run="flat", frontier="true")
     shown = {metric.label: (metric.value, metric.delta) for metric in app.metric}
-    assert shown["Gain coverage"] == ("not measured", "")
-    assert "The gain coverage is not known for this run, so savings against gain coverage cannot be drawn." in [
+    assert shown["Coverage"] == ("not measured", "")
+    assert "The gain coverage is not known for this run, so savings against coverage cannot be drawn." in [
         info.value for info in app.info
     ]
 

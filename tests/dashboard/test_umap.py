@@ -67,14 +67,14 @@ def test_traces_show_pca_until_umap_is_asked_for():
     assert app.button_group(key="projection").value == "PCA"
     assert app.button_group(key="space").value == "2-D"
     assert offer(app) is None
-    assert "1,000 of 9,293 read positions" in captions(app)
+    assert "1,000 of 9,293 target tokens" in captions(app)
 
 
 def test_traces_draw_a_kept_umap_with_what_it_is_made_of(umap_path):
     app = traces()
     assert sentence(app)
     assert offer(app) is None
-    for part in ("322 of 9,293 read positions", "1,000 shown", "seed 0, 15 neighbors", "mean little", "106 ground"):
+    for part in ("322 of 9,293 target tokens", "1,000 shown", "seed 0, 15 neighbors", "mean little", "106 target"):
         assert part in captions(app)
     assert NOT_THERE not in text_of(app)
     figure = json.loads(app.get("plotly_chart")[0].proto.spec)
@@ -94,7 +94,7 @@ def test_traces_go_back_to_pca(umap_path):
     app = traces()
     app.button_group(key="projection").set_value("PCA").run()
     assert sentence(app)
-    assert "1,000 of 9,293 read positions" in captions(app)
+    assert "1,000 of 9,293 target tokens" in captions(app)
     assert app.button_group(key="space").value == "2-D"
 
 
@@ -106,7 +106,7 @@ def test_traces_offer_what_is_not_kept_with_its_price(query, umap_path):
     assert offer(app) is not None
     assert "322 of the 1,000 shown positions at all 31 spaces and 106 bases, 10,088 points" in text_of(app)
     assert f"about {20 if 'neighbours' in query else 16} seconds" in text_of(app)
-    assert "read positions" not in captions(app)
+    assert "9,293 target tokens" not in captions(app)
     assert any("Sentence:" in code.value for code in app.code)  # the rest of the page is there
 
 
@@ -220,7 +220,7 @@ def test_a_real_job_computes_a_umap_that_is_then_drawn(runs):
     app = traces()
     offer(app).click().run()
     until = time.monotonic() + 300
-    while "read positions" not in captions(app):
+    while "9,293 target tokens" not in captions(app):
         assert time.monotonic() < until, text_of(app)
         time.sleep(1)
         app.run()

@@ -87,7 +87,7 @@ def test_gains_and_coverage_of_the_law_are_drawn_where_one_fits():
     assert none.law.reason
     by_law = lines(draw_coverage(fits, {}, 2))["by the scaling law"]
     np.testing.assert_array_equal(by_law.y, fits.law.coverage.mean)
-    gain = {trace.name: trace.y for trace in draw_gains(fits, 2).data}["gain by the scaling law"]
+    gain = {trace.name: trace.y for trace in draw_gains(fits, 2).data}["contribution by the scaling law"]
     np.testing.assert_array_equal(gain, fits.law.gain)
     for figure in (draw_coverage(none, {}, 2), draw_gains(none, 2)):
         assert not [trace.name for trace in figure.data if "scaling law" in (trace.name or "")]
@@ -108,7 +108,7 @@ def test_draw_gains_colors_frozen_and_trained_layers_and_greys_the_unmeasured():
     unmeasured[0] = np.nan
     curve = replace(curve, gain=Band(unmeasured, unmeasured - 0.1, unmeasured + 0.1))
     drawn = lines(draw_gains(curve, 2))
-    frozen, trained = drawn["gain, layer frozen"], drawn["gain, layer trained"]
+    frozen, trained = drawn["contribution, layer frozen"], drawn["contribution, layer trained"]
     assert (list(frozen.x), frozen.marker.color) == ([1], FROZEN)
     assert (list(trained.x), trained.marker.color) == ([2, 3], TRAINED)
     assert (list(drawn["not measured"].x), drawn["not measured"].marker.color) == ([0], GRAY)
@@ -117,8 +117,8 @@ def test_draw_gains_colors_frozen_and_trained_layers_and_greys_the_unmeasured():
 
 def test_draw_gains_without_a_depth_shows_all_layers_trained():
     drawn = lines(draw_gains(make_curve(straight(4)), None))
-    assert "gain, layer frozen" not in drawn
-    assert list(drawn["gain, layer trained"].x) == [0, 1, 2, 3]
+    assert "contribution, layer frozen" not in drawn
+    assert list(drawn["contribution, layer trained"].x) == [0, 1, 2, 3]
 
 
 def test_draw_coverage_gives_every_score_a_look_of_its_own(monkeypatch):
@@ -139,7 +139,7 @@ def test_draw_coverage_shows_every_measured_score():
     }
     figure = draw_coverage(curve, scores, 2)
     drawn = lines(figure)
-    assert set(drawn) == {"depth prior (L - k)/L", "block influence", "gain coverage (semantic)"}
+    assert set(drawn) == {"depth prior (L - k)/L", "block influence", "coverage (semantic)"}
     np.testing.assert_array_equal(drawn["block influence"].y, [1.0, 0.9, 0.4, 0.2, 0.0])
     assert len([t for t in figure.data if t.fill == "toself"]) == 2, "a score without an interval has none drawn"
 

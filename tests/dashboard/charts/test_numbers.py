@@ -48,7 +48,7 @@ def test_numbers_name_series_as_people_named_them(example):
 def test_numbers_of_bars_have_their_whiskers(example):
     curve = curve_of(example.run, "semantic")
     table = numbers_of(draw_gains(curve, 4))
-    trained = table[table["series"] == "gain, layer trained"]
+    trained = table[table["series"] == "contribution, layer trained"]
     np.testing.assert_allclose(trained["low"], curve.gain.low[4:])
     np.testing.assert_allclose(trained["high"], curve.gain.high[4:])
 

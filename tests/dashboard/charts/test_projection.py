@@ -64,9 +64,9 @@ def test_draw_projection_colors_by_what_the_model_says(example):
 )
 def test_draw_projection_draws_bases_as_its_caption_calls_them(example, dimensions, symbol, symbol_name):
     figure = draw(example, dimensions=dimensions)
-    (bases,) = [trace for trace in figure.data if trace.name == "basis of a ground truth token"]
+    (bases,) = [trace for trace in figure.data if trace.name == "direction of a target token"]
     assert bases.marker.symbol == symbol
-    assert f" {symbol_name}: bases of the " in pca_caption(example.run.display, 200, 5, flat=dimensions == 2)
+    assert f" {symbol_name}: directions of " in pca_caption(example.run.display, 200, 5, flat=dimensions == 2)
 
 
 def test_draw_projection_makes_what_is_not_selected_faint(example):
@@ -105,7 +105,7 @@ def test_draw_projection_of_a_umap_is_flat_and_says_that_axes_have_no_unit(examp
         "UMAP 1, no unit",
         "UMAP 2, no unit",
     ]
-    (stars,) = [trace for trace in figure.data if trace.name == "basis of a ground truth token"]
+    (stars,) = [trace for trace in figure.data if trace.name == "direction of a target token"]
     np.testing.assert_array_equal(stars.x, laid_out.basis_coordinates[:, 0])
     for trace in (trace for trace in figure.frames[30].data if len(trace.x)):
         assert np.isin(trace.x, laid_out.coordinates[30, :, 0]).all()

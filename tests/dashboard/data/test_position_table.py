@@ -19,5 +19,5 @@ def test_position_rows_tell_truth_and_prediction(example):
     display = example.run.display
     assert rows["right"].tolist() == display.right[[0, 999]].tolist()
     assert rows["truth"].tolist() == [display.token_text[int(t)] for t in display.label_ids[[0, 999]]]
-    assert rows["last deviation"].tolist() == pytest.approx(display.deviation[0][[0, 999], -1].tolist())
+    assert rows["last distance"].tolist() == pytest.approx(display.deviation[0][[0, 999], -1].tolist())
     assert rows["prompt"][0] == example.run.examples["prompt"].iloc[display.example[0]]
