@@ -11,6 +11,7 @@ from semfreeze_core.runs.store import free_name, require_name
 from semfreeze_core.sources.data import formats
 from semfreeze_core.storage import write_atomically
 
+EMBEDDED, BUNDLED_MODEL = "embedded", "bundled model"  # as it is asked for, and as people call it
 UPLOADS = ".uploads"  # hidden, so that no listing of runs takes it for one
 UPLOAD_DIGEST = r"-[0-9a-f]{12}(?=\.)"  # what `keep_upload` puts into a name
 
@@ -49,7 +50,8 @@ class AnalysisForm:
 
     def title(self) -> str:
         """The analysis in words."""
-        return f"{_last_part(self.model)} on {_last_part(self.data_name or self.data)}"
+        model = _last_part(self.model) if self.model != EMBEDDED else BUNDLED_MODEL
+        return f"{model} on {_last_part(self.data_name or self.data)}"
 
 
 def upload_types() -> list[str]:

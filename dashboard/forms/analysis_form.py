@@ -36,6 +36,7 @@ READ_AS = {
     "text": "plain text",
 }
 _NARROW = 135
+_PAIR = 2  # columns that can only be a prompt and its completion
 _THIRD = 116  # three beside each other in half of a page
 _COLUMN_KEYS = tuple(f"column-{name}" for name in ("prompt", "completion", "messages", "text"))
 
@@ -99,30 +100,35 @@ def data_input(
     return (f"hf:{text}" if text else None), split or None, text
 
 
-def field_inputs(columns: list[str]) -> FieldMapping:
-    """Which columns hold what."""
+def field_inputs(columns: list[str]) -> FieldMapping | None:
+    """Which columns hold what; None until those are chosen that nothing proposes."""
     how = st.selectbox("Read it", list(READ_AS), format_func=READ_AS.__getitem__, key=in_form("read-as"),
                        help=TOOLTIPS["fields"])  # fmt: skip
     if how == "guess":
         return FieldMapping()
     likely = proposed_fields(columns)
+    # Of many columns without a name that is known, the first may be a number: it is asked for, not proposed.
+    unclear = likely.completion_field is None and len(columns) > _PAIR
+    first, second = (None, None) if unclear else (likely.prompt_field, columns[-1])
     columns_by_field: dict[str, Any] = {}
     with st.container(horizontal=True):
         if how == "pair":
-            columns_by_field["prompt_field"] = _column("Prompt", columns, "prompt", likely.prompt_field)
+            columns_by_field["prompt_field"] = _column("Prompt", columns, "prompt", first)
         if how == "messages":
             columns_by_field["messages_field"] = _column("Messages", columns, "messages", likely.messages_field)
         if how == "text":
             columns_by_field["text_field"] = _column("Text", columns, "text", likely.text_field)
         if how in ("pair", "template"):
-            columns_by_field["completion_field"] = _column(
-                "Completion", columns, "completion", likely.completion_field or (columns[1] if columns[1:] else None)
-            )
-        label = st.selectbox("Label", ["none", *columns], key=in_form("label"), width=_NARROW + 30)
+            proposed = likely.completion_field or second
+            columns_by_field["completion_field"] = _column("Completion", columns, "completion", proposed)
+        label = st.selectbox("Label", ["none", *columns], key=in_form("label"), width=_NARROW + 30,
+                             help=TOOLTIPS["label"])  # fmt: skip
     if how == "template":
         columns_by_field["template"] = st.text_input(
             "Template", key=in_form("template", likely.template), help=TOOLTIPS["template"]
         )
+    if None in columns_by_field.values():
+        return None
     return FieldMapping(**columns_by_field, label_field=None if label in (None, "none") else label)
 
 
@@ -151,7 +157,7 @@ def analysis_form(runs: Path) -> AnalysisForm | None:
                               help=TOOLTIPS["device"])  # fmt: skip
         dtype = st.selectbox("Precision", ("auto", "float32", "bfloat16"), key=in_form("dtype"), width=_THIRD,
                              help=TOOLTIPS["dtype"])  # fmt: skip
-    if model is None:
+    if model is None or fields is None:
         return None
     return AnalysisForm(model, data, split, fields, int(examples), str(device), str(dtype), data_name)
 
@@ -168,6 +174,6 @@ def _choice(
 
 
 def _column(title: str, columns: list[str], name: str, likely: str | None) -> str | None:
-    """One of the columns, at first the likely one."""
-    key = in_form(f"column-{name}", likely or (columns[0] if columns else None))
-    return st.selectbox(title, columns, key=key, width=_NARROW + 30)
+    """One of the columns, at first the likely one; None where none is likely, until one is chosen."""
+    key = in_form(f"column-{name}", likely or (columns[0] if len(columns) == 1 else None))
+    return st.selectbox(title, columns, None, key=key, width=_NARROW + 30, placeholder="choose a column")

@@ -131,8 +131,9 @@ def _open_button(job: Job, section: str) -> None:
     """The button that opens what the job has made; nothing where it has made no run."""
     name = _run_of(job)
     if name is not None and st.button(
-        f"Open {escaped(name)}", key=f"open-{job.name} {section}", on_click=run_choice.choose_run, args=(name,)
-    ):
+        f"Open {escaped(name)}", key=f"open-{job.name} {section}", on_click=run_choice.choose_run, args=(name,),
+        type="primary" if section == ON_PAGE else "secondary",
+    ):  # fmt: skip
         st.rerun()
 
 

@@ -118,6 +118,6 @@ def stage_line(progress: JobProgress | None) -> str:
     line = escaped(progress.stage)
     if progress.total:
         line += f": {progress.done:,} of {progress.total:,} {progress.unit}"
-    if progress.seconds_left is not None:
+    if progress.seconds_left is not None and progress.seconds_left >= 1:  # what is left then is not of this count
         line += f", about {duration(progress.seconds_left)} left of this part"
     return line

@@ -22,7 +22,7 @@ from semfreeze_core.wording.plan import opinion_summary, stack_sentence
 from semfreeze_core.wording.runs import model_sentence
 
 from ..charts.moving_stack import Meter
-from ..data.analysis_request import UPLOADS, upload_name
+from ..data.analysis_request import BUNDLED_MODEL, EMBEDDED, UPLOADS, upload_name
 from ..data.link import RefusedValue
 from .visitor_text import error_text, source_name
 
@@ -37,6 +37,7 @@ UMAP_IN_DEMO = (
     "This UMAP is not there, and a demonstration computes nothing. With semfreeze installed, `semfreeze "
     "umap RUN` makes one, or this page in your own dashboard."
 )
+CHOOSE_FIRST = "Choose a model, data, and their columns, to preview the examples as the model gets them."
 LOOKING = (
     "Looking at tokenizer, config and data; the bundled model is converted first, once, which takes some 20 seconds"
 )
@@ -128,7 +129,7 @@ def run_sentence(run: Run) -> str:
     """Which model was analyzed on which data."""
     model = run.manifest.model.identity.source
     sentence = model_sentence(run.manifest, data_name(run.manifest.data.source))
-    return sentence.replace(model, source_name(model), 1)
+    return sentence.replace(model, model_name(model), 1)
 
 
 def analyzed_line(manifest: RunManifest) -> str:
@@ -139,7 +140,12 @@ def analyzed_line(manifest: RunManifest) -> str:
 def _model_and_rows(manifest: RunManifest) -> str:
     data = manifest.data
     rows = f"{data.n_examples:,} of {data.n_usable:,} rows of {data_name(data.source)}"
-    return f"{source_name(manifest.model.identity.source)}, {rows}"
+    return f"{model_name(manifest.model.identity.source)}, {rows}"
+
+
+def model_name(source: str) -> str:
+    """What to call a model: the bundled one is asked for by a word that says nothing on a page."""
+    return BUNDLED_MODEL if source == EMBEDDED else source_name(source)
 
 
 def all_runs(n: int) -> str:
@@ -260,8 +266,8 @@ def time_line(speed: Speed) -> str:
 def pca_caption(display: DisplaySample, n_drawn: int, space: int, flat: bool) -> str:
     """How many points of how many are drawn, and what can be done with them."""
     return (
-        f"{n_drawn:,} of {display.n_positions_total:,} read positions, drawn with seed {display.seed}; opens at space "
-        f"{space}. {'Stars' if flat else 'Open diamonds'}: bases of the {len(display.basis_ids)} ground truth tokens. "
+        f"{n_drawn:,} of {display.n_positions_total:,} target tokens, drawn with seed {display.seed}; opens at hidden "
+        f"state {space}. {'Stars' if flat else 'Open diamonds'}: directions of {len(display.basis_ids)} target tokens. "
         f"{PCA_2D if flat else 'Points are selected in 2-D, which needs no WebGL either.'}"
     )
 
@@ -269,10 +275,10 @@ def pca_caption(display: DisplaySample, n_drawn: int, space: int, flat: bool) ->
 def umap_caption(display: DisplaySample, projection: UmapProjection, space: int) -> str:
     """How many points of how many are drawn, how they were laid out, and what not to read into them."""
     return (
-        f"{len(projection.positions):,} of {display.n_positions_total:,} read positions, spread over the "
+        f"{len(projection.positions):,} of {display.n_positions_total:,} target tokens, spread over the "
         f"{len(display.example):,} shown; laid out with seed {projection.seed}, {projection.n_neighbors} neighbors; "
-        f"opens at space {space}. Stars: bases of the {len(display.basis_ids)} ground truth tokens. Distances between "
-        "far-apart groups mean little. Draw around points to select them."
+        f"opens at hidden state {space}. Stars: directions of the {len(display.basis_ids)} target tokens. "
+        "Distances between far-apart groups mean little. Draw around points to select them."
     )
 
 

@@ -60,7 +60,9 @@ def open_run_data() -> None:
     chosen = examples_panel.choose_example(opened)
     with example:
         examples_panel.show_example(opened, chosen)
-    page.next_step("See where your task happens", "analyze")
+    with st.container(horizontal=True, vertical_alignment="center"):
+        page.next_step("See where your task happens", "analyze")
+        page.other_step("See the plan", "decide")
 
 
 def eval_examples(opened: OpenRun) -> str | None:
@@ -80,7 +82,7 @@ def analyze(runs: Path) -> None:
     form = analysis_form(runs)
     if form is None:
         follow_analyses(runs)
-        st.info("Choose a model and data to preview the examples as the model gets them.")
+        st.info(page_text.CHOOSE_FIRST)
         return
     with st.spinner(page_text.LOOKING, show_time=True):
         data = compute.data_preview(form, compute.stamp_of(form.data))
@@ -98,11 +100,10 @@ def analyze(runs: Path) -> None:
     else:
         st.error(memory_sentence(memory))
     run_button(runs, form, fits=memory.fits)
-    follow_analyses(runs)
 
 
 def follow_analyses(runs: Path) -> None:
-    """The analyses that have not ended and those that were followed here, below the button that starts them."""
+    """The analyses that have not ended and those that were followed here."""
     for job in list_jobs(runs):
         if not job.finished and job.spec.command[0] == "analyze":
             news.follow_job(job.name)
@@ -111,12 +112,13 @@ def follow_analyses(runs: Path) -> None:
 
 
 def run_button(runs: Path, form: AnalysisForm, *, fits: bool) -> None:
-    """The run's name, and the button that starts the job or joins the one that does the same."""
+    """The run's name, the button that starts the job or joins the one that does the same, and how that job stands."""
     with st.container(horizontal=True, vertical_alignment="bottom"):
         proposed = proposed_name(runs, form)
         name = st.text_input("Name of the run", key=form_fields.in_form(f"name-{proposed}", proposed), width=320)
         pressed = st.button("Analyze", type="primary", disabled=not fits)
     path = run_path(runs, name or proposed)
+    follow_analyses(runs)  # in sight of the button
     st.caption("The same on the command line:")
     st.code(command_text((*form.command(), f"--out={path}")), language="bash", wrap_lines=True)
     if pressed:
@@ -126,7 +128,7 @@ def run_button(runs: Path, form: AnalysisForm, *, fits: bool) -> None:
         news.follow_job(job.name)
         joined = job.spec.out != str(path)
         running = f"The same analysis already runs; its result will be {Path(str(job.spec.out)).name}."
-        news.announce(running if joined else f"Started: {form.title()}. Follow it under Jobs.")
+        news.announce(running if joined else f"Started: {form.title()}. Its progress is below the button.")
         form_fields.reset_field(f"name-{proposed}")
         st.rerun()
 

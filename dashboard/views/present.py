@@ -27,7 +27,7 @@ from semfreeze_dashboard.panels.top_bar import BAR
 from semfreeze_dashboard.server.failures import guarded
 from semfreeze_dashboard.text import page_text, validation_text
 from semfreeze_dashboard.text.analysis_text import escaped
-from semfreeze_dashboard.text.visitor_text import error_text, source_name
+from semfreeze_dashboard.text.visitor_text import error_text
 
 METRIC, PATHS, FONT = "semantic", 12, 18
 # Nothing but the story: Streamlit has no setting for it. Its sizes follow the root's.
@@ -79,16 +79,15 @@ def model_and_data(opened: OpenRun, curve: GainCurve, depth: int) -> None:
     """Model, data, and one example as it is."""
     manifest = opened.run.manifest
     model, data = manifest.model.identity, manifest.data
-    st.markdown(
-        f"## Where to finetune {escaped(source_name(model.source))} on {escaped(page_text.data_name(data.source))}?"
-    )
+    asked = f"{page_text.model_name(model.source)} on {page_text.data_name(data.source)}"
+    st.markdown(f"## Where to finetune: {escaped(asked)}")
     stack(curve.n_layers, None)
     for column, (title, value) in zip(
         st.columns(4),
         (
             ("Layers", str(curve.n_layers)),
             ("Parameters", parameter_count(opened.run.shape.total_parameters).removesuffix(" parameters")),
-            ("Examples read", f"{data.n_examples:,} of {data.n_usable:,}"),
+            ("Examples analyzed", f"{data.n_examples:,} of {data.n_usable:,}"),
             ("Target tokens", f"{data.n_supervised_tokens:,}"),
         ),
         strict=True,
@@ -98,7 +97,7 @@ def model_and_data(opened: OpenRun, curve: GainCurve, depth: int) -> None:
     left, right = st.columns(2)
     left.caption("A prompt")
     left.code(terminal_text(str(first["prompt"])[-600:]), language=None, wrap_lines=True)
-    right.caption("What it is to say")
+    right.caption("Its completion")
     right.code(terminal_text(str(first["completion"])[:600]), language=None, wrap_lines=True)
 
 

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 
 import pytest
 
@@ -63,7 +64,8 @@ def test_an_upload_becomes_a_run_and_a_plan(reader, context, address, model, tmp
     fill(reader, model, write_jsonl(tmp_path / "my task.jsonl", task_rows(64)))
     window = reader.window
     window.get_by_role("button", name="Analyze", exact=True).click()
-    window.get_by_text("tiny on my task.jsonl").first.wait_for()  # where it was started
+    progress = window.get_by_text(re.compile("tiny on my task.jsonl: (queued|running for|done in)"))
+    sync_api.expect(progress).to_be_in_viewport()  # where it was started, without scrolling
     window.reload()  # the job is found again, here and in a second tab
     reader.open_jobs()
     window.get_by_text("tiny on my task.jsonl").first.wait_for()

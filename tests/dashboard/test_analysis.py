@@ -67,7 +67,9 @@ def test_what_people_call_the_data_does_not_make_another_job():
     assert AnalysisForm("embedded", "/x/upload-1.jsonl", data_name="mine.jsonl") == AnalysisForm(
         "embedded", "/x/upload-1.jsonl"
     )
-    assert AnalysisForm("embedded", "/x/upload-1.jsonl", data_name="mine.jsonl").title() == "embedded on mine.jsonl"
+    assert AnalysisForm("embedded", "/x/upload-1.jsonl", data_name="mine.jsonl").title() == (
+        "bundled model on mine.jsonl"
+    )
 
 
 def test_proposed_name_is_one_and_is_free(runs):

@@ -23,6 +23,7 @@ from semfreeze_dashboard.data import compute
 from semfreeze_dashboard.data.run_choice import NEW_ANALYSIS
 from semfreeze_dashboard.data.run_folder import DEMO_VARIABLE, PATHS_VARIABLE
 from semfreeze_dashboard.panels import jobs_panel
+from semfreeze_dashboard.text import page_text
 from semfreeze_dashboard.text.analysis_text import escaped
 from semfreeze_dashboard.text.data_text import STRIP
 from semfreeze_dashboard.views import data as data_view
@@ -116,7 +117,7 @@ def test_form_starts_the_command_it_shows(form, runs, monkeypatch, model, task):
     monkeypatch.setattr(data_view, "submit", submit)
     form.button[-1].click().run()
     assert [toast.value for toast in form.toast] == [
-        markdown_text("Started: tiny on task.jsonl. Follow it under Jobs.")
+        markdown_text("Started: tiny on task.jsonl. Its progress is below the button.")
     ]
     ((folder, command, title, out),) = asked
     assert (folder, title, out) == (runs, "tiny on task.jsonl", runs / "tiny-task")
@@ -126,6 +127,18 @@ def test_form_starts_the_command_it_shows(form, runs, monkeypatch, model, task):
 def upload(app, name, rows):
     content = "\n".join(map(json.dumps, rows)).encode()
     return app.file_uploader(key="upload data").set_value((name, content, "application/json")).run()
+
+
+def test_columns_that_no_name_tells_are_asked_for(form):
+    form.button_group(key="form data-kind").set_value("upload").run()
+    asks = [{"Nr": i, "Frage": f"Was ist {i}?", "Antwort": f"Es ist {i}."} for i in range(8)]
+    app = upload(form, "fragen.jsonl", asks)
+    app.selectbox(key="form read-as").set_value("pair").run()
+    assert [info.value for info in app.info] == [page_text.CHOOSE_FIRST], "a number is no prompt"
+    app.selectbox(key="form column-prompt").set_value("Frage").run()
+    app.selectbox(key="form column-completion").set_value("Antwort").run()
+    assert not app.info
+    assert "8 of 8 rows can be used" in text_of(app)
 
 
 def test_another_upload_begins_with_its_own_columns(form):
