@@ -19,6 +19,7 @@ from semfreeze_core.sources.models.checkpoint import Checkpoint
 from semfreeze_core.sources.models.loading import check_weightless, load_config, load_tokenizer, local_tokenizer
 from semfreeze_core.sources.models.memory_forecast import forecast_memory, process_bytes
 from semfreeze_core.sources.models.opening import open_checkpoint
+from semfreeze_core.sources.models.placement import place_layers
 from semfreeze_core.workflow import AnalysisRequest, length_limit
 
 
@@ -127,7 +128,7 @@ def forecast_analysis(request: AnalysisRequest, model: InspectedModel) -> Memory
     if whole.fits:
         return whole
     room = free - whole.process_bytes - whole.states_bytes
-    placement = place_model(model.checkpoint, load_config(model.checkpoint), dtype, device, room)
+    placement = place_model(model.checkpoint, load_config(model.checkpoint), dtype, device, room, place_layers)
     return whole if placement is None else replace(whole, placement=placement.layers)
 
 

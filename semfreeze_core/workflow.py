@@ -50,6 +50,7 @@ from semfreeze_core.sources.data.fields import resolve_fields
 from semfreeze_core.sources.data.rows import open_rows
 from semfreeze_core.sources.data.samples import resolve_data
 from semfreeze_core.sources.models.causal_lm import LoadedModel, load_causal_lm
+from semfreeze_core.sources.models.placement import place_layers
 
 
 @dataclass(frozen=True)
@@ -208,7 +209,7 @@ def load_model(request: AnalysisRequest, progress: Progress = silent) -> LoadedM
         device=request.device,
         trust_remote_code=request.trust_remote_code,
         allow_pickle=request.allow_pickle,
-        layers_elsewhere=True,
+        placing=place_layers,
         progress=progress,
     )
 

@@ -84,6 +84,27 @@ class LayerPlacement:
 
 
 @dataclass(frozen=True)
+class PrefixPlacement:
+    """Where a training keeps the frozen layers for which a prefix cache stands in, on a device without room for all.
+
+    Attributes:
+        depth: number of these layers, the first ones.
+        n_layers: of the model.
+        embedding: whether the token embedding is kept with them.
+        memory_bytes: of what is kept in the machine's memory.
+        disk_bytes: of what is on disk.
+        device_bytes: that the device needs while the boundary states are computed.
+    """
+
+    depth: int
+    n_layers: int
+    embedding: bool
+    memory_bytes: int
+    disk_bytes: int
+    device_bytes: int
+
+
+@dataclass(frozen=True)
 class MemoryForecast:
     """Memory that a reading needs, before it is begun.
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from semfreeze_core.records.gain import Band, GainCurve, Verdict
     from semfreeze_core.records.job import JobState
     from semfreeze_core.records.manifest import RunManifest
-    from semfreeze_core.records.preview import LayerPlacement, MemoryForecast
+    from semfreeze_core.records.preview import LayerPlacement, MemoryForecast, PrefixPlacement
     from semfreeze_core.records.scores import LayerScore
 
 BASELINE = "random-label baseline"
@@ -271,3 +271,18 @@ def placement_sentence(placement: LayerPlacement, device: str) -> str:
     if placement.on_disk:
         parts.append(f"{placement.on_disk} on disk, {gib(placement.disk_bytes)} that every forward pass reads")
     return f"Slow: {'; '.join(parts)}."
+
+
+def prefix_placement_sentence(placement: PrefixPlacement, device: str) -> str:
+    """Where a training keeps the frozen layers that a prefix cache stands in for, and what the device needs."""
+    embedding = " and the token embedding" if placement.embedding else ""
+    places = [
+        f"{gib(size)} {where}"
+        for size, where in ((placement.memory_bytes, "in the machine's memory"), (placement.disk_bytes, "on disk"))
+        if size
+    ]
+    return (
+        f"The first {placement.depth} of {placement.n_layers} layers{embedding} are kept off {device}, which has no "
+        f"room for the whole model: {', '.join(places)}. They come in one at a time while their states are computed, "
+        f"which needs {gib(placement.device_bytes)} there; the steps do without them."
+    )
