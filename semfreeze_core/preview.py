@@ -4,11 +4,21 @@ from dataclasses import asdict, dataclass, replace
 from itertools import groupby
 from typing import Any
 
+import torch
+
 from semfreeze_core.device import choose_device, free_bytes
 from semfreeze_core.progress import Progress, silent
 from semfreeze_core.records.examples import TokenizedExample
 from semfreeze_core.records.model import ModelShape
-from semfreeze_core.records.preview import DataPreview, MemoryForecast, RenderedExample, RenderedPiece
+from semfreeze_core.records.preview import (
+    DataPreview,
+    MemoryForecast,
+    ReadingForecast,
+    RenderedExample,
+    RenderedPiece,
+)
+from semfreeze_core.semantics.by_layer import between_layers_bytes, kept_in
+from semfreeze_core.semantics.extraction import default_batch_tokens
 from semfreeze_core.sources.data.encode import encode_all
 from semfreeze_core.sources.data.examples import chat_renderer as renderer_of
 from semfreeze_core.sources.data.examples import read_examples
@@ -115,8 +125,15 @@ def chat_renderer(model: str, revision: str | None = None) -> RenderChat | None:
     return None if tokenizer is None else renderer_of(tokenizer)
 
 
-def forecast_analysis(request: AnalysisRequest, model: InspectedModel) -> MemoryForecast:
+def forecast_analysis(
+    request: AnalysisRequest, model: InspectedModel, data: DataPreview | None = None
+) -> MemoryForecast:
     """The memory that analyzing a model needs, what is free now, and where layers go that find no room.
+
+    Args:
+        request: what would be analyzed.
+        model: from `inspect_model`.
+        data: from `preview_data`, whose examples tell how they pass through such layers; None where that is not asked.
 
     Raises:
         InputError: there is no such device.
@@ -129,7 +146,22 @@ def forecast_analysis(request: AnalysisRequest, model: InspectedModel) -> Memory
         return whole
     room = free - whole.process_bytes - whole.states_bytes
     placement = place_model(model.checkpoint, load_config(model.checkpoint), dtype, device, room, place_layers)
-    return whole if placement is None else replace(whole, placement=placement.layers)
+    if placement is None:
+        return whole
+    reading = None if data is None else _forecast_reading(request, data, shape, dtype, device)
+    return replace(whole, placement=placement.layers, reading=reading)
+
+
+def _forecast_reading(
+    request: AnalysisRequest, data: DataPreview, shape: ModelShape, dtype: torch.dtype, device: torch.device
+) -> ReadingForecast:
+    """How the examples pass through layers off the device, if each is as long as the mean of those shown."""
+    lengths = [sum(piece.n_tokens for piece in example.pieces) for example in data.examples]
+    n_examples = min(request.examples or data.n_usable, data.n_usable)
+    tokens = round(n_examples * sum(lengths) / len(lengths))
+    n_batches = max(1, -(-tokens // (request.batch_tokens or default_batch_tokens(device))))
+    n_bytes = between_layers_bytes(tokens, shape.d_model, dtype)
+    return ReadingForecast(n_batches, kept_in(n_bytes) if n_batches > 1 else None, n_bytes)
 
 
 def _rendered(tokenizer: Any, example: TokenizedExample) -> RenderedExample:

@@ -163,14 +163,36 @@ def parameter_values(module: nn.Module, names: Iterable[str] | None = None) -> I
 
 
 @contextmanager
+def brought_in(module: nn.Module) -> Iterator[None]:
+    """A module's parts on the device that computes, for all of its calls in the block: accelerate brings them in for
+    each call alone."""
+    entered: list[tuple[nn.Module, AlignDevicesHook]] = []
+    try:
+        for part, hook in _offloading(module):
+            entered.append((part, hook))
+            hook.pre_forward(part)
+            hook.offload = False
+        yield
+    finally:
+        for part, hook in entered:
+            hook.offload = True
+            hook.post_forward(part, None)
+
+
+def _offloading(module: nn.Module) -> list[tuple[nn.Module, AlignDevicesHook]]:
+    """The parts of a module that are kept elsewhere, each with accelerate's hook."""
+    hooks = ((part, getattr(part, "_hf_hook", None)) for part in module.modules())
+    return [(part, hook) for part, hook in hooks if isinstance(hook, AlignDevicesHook) and hook.offload]
+
+
+@contextmanager
 def values_in_memory(model: nn.Module) -> Iterator[None]:
     """While the block runs, accelerate reads what is on disk to the machine's memory, not to the device that computes.
 
     For saving a model, of which transformers collects whole files before it writes them.
     """
-    hooks = (getattr(module, "_hf_hook", None) for module in model.modules())
-    maps = (hook.weights_map for hook in hooks if isinstance(hook, AlignDevicesHook) and hook.offload)
-    loaders = {id(weights.dataset): weights.dataset for weights in maps}
+    datasets = (hook.weights_map.dataset for _, hook in _offloading(model))
+    loaders = {id(dataset): dataset for dataset in datasets}
     before = [(loader, loader.device) for loader in loaders.values()]
     for loader, _ in before:
         loader.device = "cpu"

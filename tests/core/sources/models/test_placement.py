@@ -168,12 +168,16 @@ def test_experts_that_are_stacked_anew_are_read_from_disk_too(tmp_path, room, fa
 
 def test_an_analysis_from_disk_gives_the_same_run(folder, room, tmp_path):
     data = write_jsonl(tmp_path / "rows.jsonl", task_rows())
-    whole = read_tiny(folder, data, scores=("gradient_norm",))
+    whole = read_tiny(folder, data, scores=("gradient_norm",), batch_tokens=256)
     layer, others = sizes(build_tiny("llama", vocab=whole.shape.vocab_rows))
     room(model_bytes(others + layer, torch.float32))
-    placed = read_tiny(folder, data, scores=("gradient_norm",))
+    placed = read_tiny(folder, data, scores=("gradient_norm",), batch_tokens=256)
+    assert "Each layer off the device came in once for all examples." in placed.manifest.notes
     for metric, trace in whole.traces.items():
         assert np.array_equal(placed.traces[metric].deviation, trace.deviation)
+        assert np.array_equal(placed.pairs[metric].swapped, whole.pairs[metric].swapped)
+    assert np.array_equal(placed.display.coordinates, whole.display.coordinates)
+    assert placed.scores["block_influence"].values.tolist() == whole.scores["block_influence"].values.tolist()
     assert placed.scores["spectrum"].values.tolist() == whole.scores["spectrum"].values.tolist()
     assert "gradients need every layer on the device" in placed.scores["gradient_norm"].reason
 
