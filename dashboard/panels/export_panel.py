@@ -6,6 +6,7 @@ import streamlit as st
 
 from semfreeze_core.errors import InputError
 from semfreeze_core.export import TARGETS, export_plan
+from semfreeze_core.plan.known_rate import validated_rate
 from semfreeze_core.records.fields import FieldMapping
 
 from ..data import compute, exports
@@ -67,7 +68,8 @@ def trainer_config(selection: exports.PlanSelection, target: str) -> None:
     model = "the-folder-of-the-model" if plan.model.source == "embedded" else None
     data, mapping = exports.readable_data(manifest.data)
     try:
-        exported = export_plan(plan, target, model=model, data=data, mapping=mapping or FieldMapping())
+        rate = validated_rate(compute.validations(selection.opened), plan)
+        exported = export_plan(plan, target, model=model, data=data, mapping=mapping or FieldMapping(), rate=rate)
     except InputError as error:
         st.info(error_text(error))
         return

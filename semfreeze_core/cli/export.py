@@ -13,6 +13,7 @@ from semfreeze_core.wording.escaping import terminal_text
 
 if TYPE_CHECKING:
     from semfreeze_core.plan.document import FreezePlan
+    from semfreeze_core.records.rates import KnownRate
 
 
 @app.command()
@@ -36,6 +37,12 @@ def export(
     ] = None,
     model: Annotated[
         str | None, typer.Option(help="Folder or Hub ID that the trainer loads (default: the plan's model).")
+    ] = None,
+    lr: Annotated[
+        float | None,
+        typer.Option(
+            help="Learning rate (default: that of the trained model or of the run's validation, else an untuned one)."
+        ),
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Output file (default: print it).")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing file.")] = False,
@@ -77,6 +84,7 @@ def export(
         model=model,
         data=data,
         mapping=fields,
+        rate=_known_rate(lr, user_path(plan), document, made.run_folder),
         chat_renderer=_chat_renderer,
     )
     if needs_plan and file is None:
@@ -111,6 +119,18 @@ def export(
         if needs_plan:
             typer.echo(terminal_text(f"Plan: {plan_file}"))
         typer.echo(terminal_text(f"Export: {file}"))
+
+
+def _known_rate(given: float | None, source: Path, plan: "FreezePlan", run_folder: Path | None) -> "KnownRate | None":
+    """The rate that is given, else that of the trained model's folder or of the run's validation, or None."""
+    from semfreeze_core.plan.known_rate import validated_rate
+    from semfreeze_core.records.rates import KnownRate
+    from semfreeze_core.runs.plans import trained_rate
+    from semfreeze_core.runs.reports import readable_validations
+
+    if given is not None:
+        return KnownRate(given, "as given")
+    return trained_rate(source) if run_folder is None else validated_rate(readable_validations(run_folder)[0], plan)
 
 
 def _chat_renderer(model: str, revision: str | None) -> Any:

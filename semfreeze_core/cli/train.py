@@ -35,7 +35,8 @@ def train(
         int | None, typer.Option(help="Examples per forward pass (default: the whole batch).")
     ] = None,
     lr: Annotated[
-        float | None, typer.Option(help="Learning rate (default: searched on --eval, else depends on what trains).")
+        float | None,
+        typer.Option(help="Learning rate (default: searched, on --eval or else on the training's own batches)."),
     ] = None,
     save_steps: Annotated[
         int | None,

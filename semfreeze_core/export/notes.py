@@ -7,6 +7,7 @@ from semfreeze_core.export.request import ExportRequest
 from semfreeze_core.version import __version__
 from semfreeze_core.wording.escaping import comment_lines
 from semfreeze_core.wording.numbers import percent
+from semfreeze_core.wording.rates import learning_rate
 
 
 def comments(lines: list[str], mark: str = "#") -> str:
@@ -44,7 +45,7 @@ def cost_notes(request: ExportRequest, *, quantizes: bool = False) -> list[str]:
         quantizes: whether the target's configuration quantizes frozen layers.
     """
     setup, target = request.setup, request.target
-    notes = ["The learning rate and warm-up are defaults; a plan has none. `semfreeze validate` searches rates."]
+    notes = [_rate_note(request)]
     planned = request.plan.cost.planned
     if planned is not None and setup.loss != "fused" and setup != stock_trainer(setup):
         share = f"{percent(planned.relative_flop)} of full finetuning's compute"
@@ -60,6 +61,16 @@ def cost_notes(request: ExportRequest, *, quantizes: bool = False) -> list[str]:
             f"The cost estimate assumes {setup.frozen_bits}-bit frozen layers; here they keep their precision."
         )
     return notes + data_notes(request)
+
+
+def _rate_note(request: ExportRequest) -> str:
+    rate, known = learning_rate(request.learning_rate), request.known_rate
+    if known is not None:
+        return f"The learning rate, {rate}, is {known.origin}. The warm-up is a default."
+    return (
+        f"The learning rate, {rate}, is a default that was tuned for nothing of yours: a plan has none. Search one "
+        "with `semfreeze validate` or `semfreeze train`, and give it with --lr."
+    )
 
 
 def data_notes(request: ExportRequest) -> list[str]:

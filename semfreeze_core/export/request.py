@@ -8,6 +8,7 @@ from semfreeze_core.export.parts import NamedParts
 from semfreeze_core.export.tokenizer import TokenizerFacts
 from semfreeze_core.plan.document import FreezePlan
 from semfreeze_core.records.defaults import LEARNING_RATES, TRAINING_WARMUP_FRACTION
+from semfreeze_core.records.rates import KnownRate
 from semfreeze_core.records.training import TRANSFORMERS_OPTIMIZERS, TrainingSetup
 
 SCHEDULE = "constant_with_warmup"
@@ -44,6 +45,7 @@ class ExportRequest:
         target: the trainer's name.
         able: the targets that can train these parts, as a sentence lists them, for what this one refuses.
         tokenizer: what the files of the model's tokenizer say; None where they are not here.
+        known_rate: a learning rate that is known for what the plan trains; None writes a default.
     """
 
     plan: FreezePlan
@@ -54,6 +56,7 @@ class ExportRequest:
     target: str
     able: str
     tokenizer: TokenizerFacts | None = None
+    known_rate: KnownRate | None = None
 
     @property
     def setup(self) -> TrainingSetup:
@@ -75,7 +78,9 @@ class ExportRequest:
 
     @property
     def learning_rate(self) -> float:
-        """The default of what trains: a plan has none, and only semfreeze's own trainings search it."""
+        """The known one, else the default of what trains: a plan has none."""
+        if self.known_rate is not None:
+            return self.known_rate.rate
         return LEARNING_RATES["frozen" if self.setup.lora is None else "lora"]
 
     @property

@@ -19,6 +19,7 @@ from semfreeze_core.export.tokenizer import tokenizer_facts
 from semfreeze_core.export.unsloth import write_unsloth
 from semfreeze_core.plan.document import FreezePlan, require_one_phase
 from semfreeze_core.records.fields import FieldMapping
+from semfreeze_core.records.rates import KnownRate
 from semfreeze_core.records.training import ALL_LINEAR, LoraSetup
 from semfreeze_core.sources.data.fields import RenderChat
 from semfreeze_core.sources.models.hub import model_file
@@ -81,6 +82,7 @@ def export_plan(
     model: str | None = None,
     data: str | None = None,
     mapping: FieldMapping | None = None,
+    rate: KnownRate | None = None,
     chat_renderer: Callable[[str, str | None], RenderChat | None] | None = None,
 ) -> Exported:
     """A complete configuration or script that trains the plan's part of its model in another trainer.
@@ -92,6 +94,7 @@ def export_plan(
         model: folder or hub id the trainer loads; None is where the plan has it from.
         data: the training file; None writes an example to replace.
         mapping: fields of the data; missing ones are inferred where the choice is unambiguous.
+        rate: learning rate; None writes a default, which was tuned for nothing.
         chat_renderer: gives what renders chats by the template of a model and revision, as preview.chat_renderer does,
             so that rows are judged as an analysis judges them; without it the messages alone are.
 
@@ -110,7 +113,9 @@ def export_plan(
     kind = "weights" if lora is None else "adapters"
     if kind not in writer.trains:
         raise PlanError(_wrong_kind(target, kind, able))
-    request = ExportRequest(plan, plan_path, parts, _loadable(plan, model), UNKNOWN_FILE, target, able)
+    if rate is not None and not 0 < rate.rate <= 1:
+        raise PlanError(f"A learning rate must be in (0, 1], found {rate.rate}.")
+    request = ExportRequest(plan, plan_path, parts, _loadable(plan, model), UNKNOWN_FILE, target, able, known_rate=rate)
     if data is not None:
         renderer = None if chat_renderer is None else partial(chat_renderer, request.model, request.revision)
         request = replace(request, data=task_file(data, mapping or FieldMapping(), renderer))

@@ -13,6 +13,7 @@ import numpy as np
 
 from semfreeze_core.gains.pilots import paired_difference
 from semfreeze_core.records.defaults import (
+    MIN_RATE_EXAMPLES,
     MIN_RATE_STEPS,
     RACE_CONFIDENCE,
     RATE_AT_WIDTH,
@@ -127,6 +128,21 @@ def compared_steps(steps: int) -> int | None:
     """After how many steps a search compares rates for a training of `steps`; None where it is too short for one."""
     compared = min(RATE_STEPS, steps // 3)
     return compared if compared >= MIN_RATE_STEPS else None
+
+
+def compared_steps_on_batches(steps: int, batch_size: int, n_examples: int) -> int | None:
+    """As compared_steps, for a search that compares rates on the training's own batches.
+
+    A batch's loss stands for an eval loss only in the first pass, where nothing has trained on it; the later half of
+    the batches is compared, and must have MIN_RATE_EXAMPLES.
+
+    Args:
+        steps: of the training.
+        batch_size: examples per step.
+        n_examples: in the training set.
+    """
+    compared = min(compared_steps(steps) or 0, n_examples // batch_size)
+    return compared if compared // 2 * batch_size >= MIN_RATE_EXAMPLES else None
 
 
 def lost_steps(compared: int) -> tuple[int, int]:

@@ -8,6 +8,7 @@ from semfreeze_core.records.task_checks import TaskChecks
 
 FINETUNE_SCHEMA_VERSION = 1
 FINETUNE_REPORT = "report.json"
+TRAINING_RESULT = "training.json"  # in a trained model's folder: the request, and how the training went
 DECISION = "decision"  # the folder in which `semfreeze finetune` decides what to train; it may come before the model
 
 

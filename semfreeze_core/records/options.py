@@ -50,7 +50,7 @@ class TrainingOptions:
         str | None,
         Option(
             "float32, bf16-autocast (float32 weights, matrices multiplied in bfloat16), or bf16 (weights, gradients "
-            "and optimizer states as well). Default on a GPU with bfloat16: bf16-autocast; elsewhere float32."
+            "and optimizer states as well). On a GPU with bfloat16 the default is bf16-autocast."
         ),
     ] = None
     optimizer: Annotated[str | None, Option("adamw, adamw8bit (8-bit states) or sgd (without momentum).")] = None

@@ -1,5 +1,6 @@
 """The search for one variant's learning rate: the rates it tried, and what each gave."""
 
+from dataclasses import dataclass
 from typing import Literal
 
 from semfreeze_core.records.provenance import Document, Measured
@@ -59,3 +60,16 @@ class RateSearch(Document):
     reused: bool = False
     compared_on: ComparedOn = "eval examples"
     too_high: float | None = None
+
+
+@dataclass(frozen=True)
+class KnownRate:
+    """A learning rate for what a plan trains.
+
+    Attributes:
+        rate: per step.
+        origin: where it is from, as a sentence ends with it.
+    """
+
+    rate: float
+    origin: str

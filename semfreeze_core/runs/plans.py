@@ -1,9 +1,12 @@
 """Plans as files."""
 
+import json
 from pathlib import Path
 
 from semfreeze_core.errors import PlanError
 from semfreeze_core.plan.document import PLAN, FreezePlan, located_plan, parse_plan
+from semfreeze_core.records.finetune_report import TRAINING_RESULT
+from semfreeze_core.records.rates import KnownRate
 from semfreeze_core.sources.models.hub import hub_file, is_repo_id
 
 _LARGEST = 2**24  # bytes
@@ -40,6 +43,15 @@ def read_plan(source: Path | str) -> FreezePlan:
     except UnicodeDecodeError as error:
         raise PlanError(f"{path} is not a semfreeze plan: it is not UTF-8 text.") from error
     return located_plan(parse_plan(text, where=str(path)), path.parent)
+
+
+def trained_rate(folder: Path) -> KnownRate | None:
+    """The learning rate that a trained model's folder was trained at; None where that is not written there."""
+    try:
+        rate = json.loads((folder / TRAINING_RESULT).read_text(encoding="utf-8"))["learning_rate"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return KnownRate(rate, "the one at which this model was trained") if isinstance(rate, float) else None
 
 
 def require_plan_path(path: Path) -> None:

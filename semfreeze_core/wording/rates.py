@@ -90,8 +90,9 @@ def rate_note(search: RateSearch | None, rate: float, *, given: bool) -> str:
     if given:
         return f"Learning rate: {learning_rate(rate)}, as given."
     return (
-        f"Learning rate: {learning_rate(rate)}, the default. With at least {MIN_RATE_EXAMPLES} eval examples (--eval) "
-        f"and {3 * MIN_RATE_STEPS} steps the best one is searched."
+        f"Learning rate: {learning_rate(rate)}, the default, which was tuned for nothing of yours. The best one is "
+        f"searched with at least {MIN_RATE_EXAMPLES} eval examples (--eval) and {3 * MIN_RATE_STEPS} steps, or without "
+        "eval examples in a longer training."
     )
 
 

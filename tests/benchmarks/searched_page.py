@@ -5,7 +5,7 @@
 
 import itertools
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from statistics import mean, median
 from textwrap import fill
@@ -24,8 +24,10 @@ ROOT = Path(__file__).parents[2]
 PAGE, README = ROOT / "docs" / "evidence.md", ROOT / "README.md"
 PICTURE = ROOT / ".github" / "pictures" / "evidence-rates.png"
 BEGIN, END = "<!-- made by python -m tests.benchmarks.searched_page -->", "<!-- end of what is made -->"
+FIRST_BEGIN = BEGIN.replace(" -->", ", in short -->")  # of the README's first screen
 MISSING = "not run"
 QUARTER = "a quarter frozen"
+_FIXED = "**Without a race**"  # on the page alone
 # What a race adds to the compute of training every layer, by steps of 8 examples: tests/core/gains/test_race_price.py.
 RACE_COSTS = {300: 0.15, 1000: 0.05}
 
@@ -47,9 +49,45 @@ def block(tasks: Sequence[Task]) -> str:
     return "\n".join([*table(tasks), "", *_listed(sentences(tasks), 120)])
 
 
+def first_block(tasks: Sequence[Task]) -> str:
+    """The README's first screen: what freezing cost and kept, and whether the race helped, in one paragraph."""
+    return fill(headline(tasks), 130, break_on_hyphens=False)
+
+
+def headline(tasks: Sequence[Task]) -> str:
+    """What the variants of all tasks took and kept, and what the race was worth."""
+    whole = [name for name in columns(tasks[0]) if len(trained(tasks, name)) == len(tasks)]
+    taken = [_taken(tasks, name, first=name == whole[0]) for name in whole]
+    race_text = ""
+    if (worth := _race_is_better(tasks)) is not None:
+        better = "better" if worth else "no better"
+        race_text = f" The race of `semfreeze finetune` chose {better} than always freezing a quarter."
+    return (
+        f"**Measured so far**, on {_count(len(tasks), 'task')} with one seed, at the same steps: {'; '.join(taken)}."
+        f"{race_text} [All results](#does-it-work)."
+    )
+
+
+def _taken(tasks: Sequence[Task], name: str, *, first: bool) -> str:
+    done = trained(tasks, name)
+    shares = [task.kept_at_steps(variant).estimate for task, variant in done]
+    cost, least, most = (percent(x) for x in (mean(_relative_flop(*one) for one in done), min(shares), max(shares)))
+    if first:
+        return f"{name} takes {cost} of full finetuning's compute and keeps {least} to {most} of its loss reduction"
+    return f"{name} {cost} and {least} to {most}"
+
+
+def _race_is_better(tasks: Sequence[Task]) -> bool | None:
+    """Whether the race's choices lose less than always freezing a quarter; None where either is not known."""
+    raced = [task.regret(taken.variant).estimate for task in tasks if (taken := race(task)) is not None]
+    always = [task.regret(variant).estimate for task, variant in trained(tasks, QUARTER)]
+    return mean(raced) < mean(always) if raced and len(always) == len(tasks) else None
+
+
 def summary_block(tasks: Sequence[Task]) -> str:
     """The README's: a row a variant over all tasks, then those of few tasks, and how to choose."""
-    return "\n".join([*summary(tasks), "", *_listed(itertools.chain(on_few_tasks(tasks), choices(tasks)), 130)])
+    race_lines = (line for line in choices(tasks) if not line.startswith(_FIXED))
+    return "\n".join([*summary(tasks), "", *_listed(itertools.chain(on_few_tasks(tasks), race_lines), 130)])
 
 
 def _listed(lines: Iterator[str], width: int) -> Iterator[str]:
@@ -58,11 +96,10 @@ def _listed(lines: Iterator[str], width: int) -> Iterator[str]:
 
 
 def summary(tasks: Sequence[Task]) -> list[str]:
-    """A row a variant: its compute, what it keeps over all tasks, and on which it lost more than the margin."""
+    """A row a variant: its compute, what it keeps over all tasks, and on how many of them it was certainly worse."""
     lines = [
-        "| variant | compute | loss reduction, same steps | same compute | tasks | "
-        f"more than {percent(MARGIN)} worse on (significantly) |",
-        "|---|" + "---:|" * 4 + "---|",
+        "| variant | compute | loss reduction, same steps | same compute | significantly worse than full on |",
+        "|---|" + "---:|" * 4,
     ]
     for name in columns(tasks[0]):
         done = trained(tasks, name)
@@ -72,8 +109,8 @@ def summary(tasks: Sequence[Task]) -> list[str]:
         steps = [task.kept_at_steps(variant).estimate for task, variant in done]
         compute = [task.kept_at_compute(variant).estimate for task, variant in done]
         lines.append(
-            f"| {name} | {percent(cost)} | {_range(steps)} | {_range(compute)} | {len(done)} | "
-            f"{', '.join(_harmed(done)) or 'none'} |"
+            f"| {name} | {percent(cost)} | {_range(steps)} | {_range(compute)} | "
+            f"{len(_below(done, 1))} of {_count(len(done), 'task')} |"
         )
     return lines
 
@@ -172,11 +209,10 @@ def choices(tasks: Sequence[Task]) -> Iterator[str]:
         )
     fixed = [f"{name} {_regret(tasks, name)}" for name in columns(tasks[0]) if len(trained(tasks, name)) == len(tasks)]
     fixed.append(f"full finetuning {_worst([task.regret('full').estimate for task in tasks])}")
-    yield f"**Without a race**, always making the same choice loses, on average and at most: {', '.join(fixed)}."
-    if raced and len(always := trained(tasks, QUARTER)) == len(tasks):
-        fixed_regret = mean(task.regret(variant).estimate for task, variant in always)
-        better = "better" if mean(regrets) < fixed_regret else "no better"
-        saved = 1 - mean(_relative_flop(task, variant) for task, variant in always)
+    yield f"{_FIXED}, always making the same choice loses, on average and at most: {', '.join(fixed)}."
+    if (is_better := _race_is_better(tasks)) is not None:
+        better = "better" if is_better else "no better"
+        saved = 1 - mean(_relative_flop(task, variant) for task, variant in trained(tasks, QUARTER))
         (short, its_cost), (long, less) = RACE_COSTS.items()
         yield (
             f"**Is the race worth it?** It chose {better} than always freezing a quarter, which saves {percent(saved)} "
@@ -251,13 +287,21 @@ def draw(tasks: Sequence[Task]) -> go.Figure:
     return figure
 
 
+MADE: tuple[tuple[Path, str, Callable[[Sequence[Task]], str]], ...] = (
+    (PAGE, BEGIN, block),
+    (README, FIRST_BEGIN, first_block),
+    (README, BEGIN, summary_block),
+)
+
+
 def main() -> None:
     """Write both pages and the picture."""
     tasks = read_all()
-    for page, made in ((PAGE, block(tasks)), (README, summary_block(tasks))):
+    for page, begin, make in MADE:
         text = page.read_text()
-        before, after = text[: text.index(BEGIN)], text[text.index(END) :]
-        write_atomically(page, f"{before}{BEGIN}\n\n{made}\n\n{after}")
+        before, rest = text.split(begin, 1)
+        made = make(tasks) if begin == FIRST_BEGIN else f"\n{make(tasks)}\n"
+        write_atomically(page, f"{before}{begin}\n{made}\n{rest[rest.index(END) :]}")
     html = draw(tasks).to_html(include_plotlyjs=True, config={"displayModeBar": False})
     with chromium() as browser:
         window = browser.new_page(device_scale_factor=2, viewport={"width": 1120, "height": 460})

@@ -6,7 +6,7 @@ from semfreeze_core import example_run, read_run
 from semfreeze_core.guided.forecast import ForecastRequest, forecast_lines
 from semfreeze_core.records import defaults
 from tests.docs import commands_page, configuration_page
-from tests.docs.pages import ROOT, blocks, commands, printed, prose
+from tests.docs.pages import README, ROOT, blocks, commands, printed, prose
 
 FINETUNE = ROOT / "docs" / "finetune.md"
 
@@ -47,8 +47,35 @@ def test_the_forecast_on_the_page_about_finetune_is_what_is_printed():
     assert " ".join(block.split()) == " ".join(" ".join(forecast).split())
 
 
+COST_OF_7B = next(text for _, text in blocks(FINETUNE, "sh") if "--gpu" in text).split("\nsemfreeze preview")[0]
+
+
+def costs_of_7b(options=""):
+    """What the page's command prints with these options more."""
+    return printed(f"{COST_OF_7B} {options}".replace("\\\n", " "))
+
+
 def test_the_depth_that_fits_on_the_page_about_finetune_is_the_estimates():
-    command = next(text for _, text in blocks(FINETUNE, "sh") if "--gpu" in text).split("\nsemfreeze preview")[0]
-    fits = next(line for line in printed(command.replace("\\\n", " ")) if "fits from freeze depth" in line)
+    fits = next(line for line in costs_of_7b() if "fits from freeze depth" in line)
     depth = fits.split("freeze depth ")[1].split(" on")[0]
     assert f"fits from freeze depth {depth} of 28 on" in " ".join(prose(FINETUNE).split())
+    box = README.read_text().partition("> **One 24 GB GPU")[2].partition("\n\n")[0]
+    assert f"with {depth} of 28 frozen" in box
+
+
+@pytest.mark.parametrize(
+    ("what", "options", "depth"),
+    [
+        ("all layers", "", 0),
+        ("the last 11 of 28 layers, 17 frozen", "", 17),
+        ("LoRA of rank 16 on all layers", "--lora --lora-rank 16", 0),
+        ("LoRA on the last 11", "--lora --lora-rank 16", 17),
+        ("LoRA on all layers, on a base in 4 bits (QLoRA)", "--lora --lora-rank 16 --frozen-bits 4", 0),
+    ],
+)
+def test_what_a_7b_model_takes_on_the_page_about_finetune_is_the_estimates(what, options, depth):
+    row = next(words for line in costs_of_7b(options) if (words := line.split())[:1] == [str(depth)])
+    compute, memory = row[5], f"{row[6]} GiB"
+    assert f"| {what} | {memory} | {compute} |" in FINETUNE.read_text()
+    if options in ("", "--lora --lora-rank 16") and what != "LoRA on the last 11":
+        assert row[6] in README.read_text().partition("> **One 24 GB GPU")[2].partition("\n\n")[0]

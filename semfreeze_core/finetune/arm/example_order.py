@@ -1,6 +1,7 @@
 """The order of examples: which share a step, and which of several processes trains which of them."""
 
 from collections.abc import Iterator, Sequence
+from itertools import islice
 
 from accelerate.data_loader import SeedableRandomSampler
 from torch.utils.data import Sampler
@@ -75,6 +76,14 @@ class ExampleOrder(Sampler[int]):
                 batch = part[start : start + self.rows]
                 dealt += [*batch, *[filler_index(i if has_parts else 0)] * (self.rows - len(batch))]
         return dealt
+
+
+def examples_met(lengths: Sequence[int], settings: ArmSettings) -> Sequence[int]:
+    """Indices of the examples that an arm's steps meet, and those of one step more: a data loader asks ahead."""
+    n_examples = (settings.total_steps + 1) * settings.setup.batch_size
+    if n_examples >= len(lengths):
+        return range(len(lengths))
+    return list(islice(ExampleOrder(lengths, settings), n_examples))
 
 
 def example_order(lengths: Sequence[int], settings: ArmSettings) -> ExampleOrder | None:

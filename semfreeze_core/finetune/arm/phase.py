@@ -12,6 +12,7 @@ from semfreeze_core.cost import Phase, training_bytes
 from semfreeze_core.device import autocast, release_unused_memory
 from semfreeze_core.finetune.arm.arms import Arm
 from semfreeze_core.finetune.arm.evaluate import ArmEvaluator, Course
+from semfreeze_core.finetune.arm.example_order import examples_met
 from semfreeze_core.finetune.arm.flop import batch_flop
 from semfreeze_core.finetune.arm.recorder import Record, Recorder
 from semfreeze_core.finetune.arm.settings import ArmSettings
@@ -122,11 +123,13 @@ def train_phase(request: ArmRequest, state: ArmState, phase: Phase, *, first: bo
         ResourceError: the disk is full.
     """
     settings, progress = request.settings, request.progress
-    training, setup = _ready(request, state.arm, phase, first=first)
+    met = _examples_met(request, state.arm, first=first)
+    training, setup = _ready(request, state.arm, phase, met, first=first)
     network = training.network
-    counted, estimated_flop = _count(training, request.loaded.shape, phase.parts, setup)
+    counted, estimated_flop = _count(training, request.loaded.shape, phase.parts, setup, met)
     evaluator = ArmEvaluator(
-        network, request.loaded.tokenizer, request.loaded.shape, phase.parts, setup, request.train, request.evaluation,
+        network, request.loaded.tokenizer, request.loaded.shape, phase.parts, setup,
+        [request.train[i] for i in met], request.evaluation,
         n_accuracy=settings.n_accuracy, course=state.course,
     )  # fmt: skip
     if first:
@@ -173,9 +176,21 @@ def release_phase(request: ArmRequest) -> None:
     release_unused_memory(request.loaded.decoder.device)
 
 
-def _ready(request: ArmRequest, arm: Arm, phase: Phase, *, first: bool) -> tuple[ArmTraining, TrainingSetup]:
+def _examples_met(request: ArmRequest, arm: Arm, *, first: bool) -> Sequence[int]:
+    """Indices of the training examples that a phase's boundary states are needed of.
+
+    A later phase has a cache where it meets every example, and examples with own depths come in another order.
+    """
+    if not first or arm.example_depths is not None:
+        return range(len(request.train))
+    return examples_met([len(example.input_ids) for example in request.train], request.settings)
+
+
+def _ready(
+    request: ArmRequest, arm: Arm, phase: Phase, met: Sequence[int], *, first: bool
+) -> tuple[ArmTraining, TrainingSetup]:
     """The model ready to train the phase, and the phase's setup with the cache that there is."""
-    settings, cache = request.settings, request.cache
+    settings, cache = request.settings, replace(request.cache, met=met)
     if not first:
         # A moved prefix is this training's alone: its states are of no use to another one, nor is another's to it.
         folder = None if cache.folder is None else request.scratch / "states"
@@ -314,12 +329,12 @@ def _live(arm: Arm, settings: ArmSettings, record: Record, evaluator: ArmEvaluat
 
 
 def _count(
-    training: ArmTraining, shape: ModelShape, parts: TrainableParts, setup: TrainingSetup
+    training: ArmTraining, shape: ModelShape, parts: TrainableParts, setup: TrainingSetup, met: Sequence[int]
 ) -> tuple[CountedStep, int]:
-    """A step on the first examples as torch counts it, and its FLOPs by the cost model."""
+    """A step on the first of the examples as torch counts it, and its FLOPs by the cost model."""
     network, collator = training.network, training.collator
     device = network.decoder.device
-    batch = collator(range(min(training.settings.micro_batch_size, len(collator.examples))))
+    batch = collator(met[: training.settings.micro_batch_size])
     network.supervised.train()
     with autocast(setup.precision, device):
         counted = count_step(

@@ -10,6 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from semfreeze_core.errors import ModelError
 from semfreeze_core.finetune.audit.step_count import CountedStep
+from semfreeze_core.sources.models.flop_counter import model_flop
 from semfreeze_core.sources.models.probe import layer_input, probe_ids
 from semfreeze_core.sources.models.saved_tensors import saving_observed
 
@@ -67,7 +68,7 @@ def trace_step(model: Any, base: Any, layers: Sequence[nn.Module]) -> tuple[Coun
     finally:
         for handle in handles:
             handle.remove()
-    return CountedStep(counter.get_total_flops(), saved_bytes), observed.path()
+    return CountedStep(model_flop(counter), saved_bytes), observed.path()
 
 
 class _Observation:

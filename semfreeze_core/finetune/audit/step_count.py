@@ -12,6 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from semfreeze_core.finetune.audit.model_state import state_preserved
 from semfreeze_core.sources.data.training_rows import IGNORED
+from semfreeze_core.sources.models.flop_counter import model_flop
 from semfreeze_core.sources.models.saved_tensors import saving_observed
 
 # Rows, tokens per row and target tokens of a batch.
@@ -100,7 +101,7 @@ def _small_batch(batch: dict[str, Tensor], size: _Size) -> dict[str, Tensor]:
 def _flop(network: nn.Module, batch: dict[str, Tensor]) -> int:
     with FlopCounterMode(display=False) as counter:
         network(**batch)["loss"].backward()
-    return int(counter.get_total_flops())
+    return model_flop(counter)
 
 
 def _solved(matrix: Sequence[Sequence[Fraction]], values: Sequence[Fraction]) -> list[Fraction]:

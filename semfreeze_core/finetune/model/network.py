@@ -45,6 +45,7 @@ class CacheSettings:
         folder: of the files; None for no files.
         disk_limit_bytes: of all caches in the folder; None for the free disk space.
         train_share, eval_share: examples that this process trains and evaluates on, whose states alone it needs.
+        met: indices of the training examples that its steps meet, where they are not all.
         shared_from: states are left in the folder for other arms, and computed from those of this lower depth on, or
             with 0 from the embedding on; None keeps them to this arm where memory holds them.
     """
@@ -55,6 +56,7 @@ class CacheSettings:
     shared_from: int | None = None
     train_share: Share = WHOLE
     eval_share: Share = WHOLE
+    met: Sequence[int] | None = None
 
 
 @dataclass(frozen=True)
@@ -260,8 +262,10 @@ def _with_cache(
 
     suffix = Suffix(decoder, k)
 
-    def build_on(examples: Sequence[TokenizedExample], share: Share) -> PrefixCache | None:
-        share_examples = [examples[i] for i in share.indices(len(examples))]
+    def build_on(
+        examples: Sequence[TokenizedExample], share: Share, met: Sequence[int] | None = None
+    ) -> PrefixCache | None:
+        share_examples = [examples[i] for i in (share.indices(len(examples)) if met is None else met)]
         if not share_examples:
             return None
         if not cache_settings.shared_from:
@@ -272,9 +276,12 @@ def _with_cache(
             cache = build(share_examples, share, k, start)
             in_memory[:] = [held for held in in_memory if held is not start]
         verify_cache(decoder, suffix, cache, share_examples)
-        return cache if share == WHOLE else cache.indexed_as(examples)
+        return cache if len(share_examples) == len(examples) else cache.indexed_as(examples)
 
-    caches = build_on(train, cache_settings.train_share), build_on(evaluation, cache_settings.eval_share)
+    caches = (
+        build_on(train, cache_settings.train_share, cache_settings.met),
+        build_on(evaluation, cache_settings.eval_share),
+    )
     suffix.install()
     supervised = SupervisedModel(network.tuned, decoder, suffix, loss=network.supervised.loss)
     return replace(network, supervised=supervised, suffix=suffix, train_cache=caches[0], eval_cache=caches[1])

@@ -14,12 +14,13 @@ from semfreeze_core.finetune.arm.trainer import checkpoint_step, last_complete_c
 from semfreeze_core.finetune.train.deeper import DEEPER, LOOK, LOOKS, STATES, saved_switch
 from semfreeze_core.finetune.train.request import PARTS, TrainRequest, different_settings, kept_settings
 from semfreeze_core.processes import from_first
-from semfreeze_core.records.finetune_report import DECISION
+from semfreeze_core.records.finetune_report import DECISION, TRAINING_RESULT
 from semfreeze_core.storage import disk_errors, write_atomically
 from semfreeze_core.temporary import is_temporary, remove_leftovers, require_locks
 from semfreeze_core.unlocked_leftovers import is_unlocked_leftover, remove_from_claimed
 
-CHECKPOINTS, RATES, SETTINGS, RESULT = "checkpoints", "rates", "training_settings.json", "training.json"
+CHECKPOINTS, RATES, SETTINGS = "checkpoints", "rates", "training_settings.json"
+RESULT = TRAINING_RESULT
 _ONLY_TO_RESUME = (CHECKPOINTS, RATES, DEEPER, STATES, LOOK, LOOKS)
 RESUME_ADVICE = "Free some space and run the same command again: it resumes."
 

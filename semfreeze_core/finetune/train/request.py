@@ -48,7 +48,8 @@ class TrainRequest:
         steps: optimizer steps; no more examples are drawn than they use, by label where there is one.
         last_step: end after this one, with the examples and the order of a training of all steps; None makes them all.
         micro_batch_size: examples at a time; None is all of a step, or of a process's share of it.
-        learning_rate: None takes the default of the plan's kind.
+        learning_rate: None searches it, on the eval examples or without enough of them on the training's own batches;
+            where the training is too short for that, the default of the plan's kind.
         save_steps: steps between checkpoints; None writes one when CHECKPOINT_SECONDS have passed since the last.
         seed: of the order of examples and of new adapters.
         n_accuracy: eval examples answered by generation.
@@ -135,7 +136,7 @@ class TrainRequest:
             (planned.lora is not None, "it shards whole layers, and the plan trains adapters"),
             (self.plan.switch is not None, "the plan freezes deeper at a step"),
             (setup.optimizer == "adamw8bit", "the states of --optimizer adamw8bit are not sharded"),
-            (self.learning_rate is None and self.evaluation is not None, "no learning rate is searched: name it, --lr"),
+            (self.learning_rate is None, "no learning rate is searched: name it, --lr"),
         ]
         return [f"--shard: {reason}" for holds, reason in reasons if holds]
 

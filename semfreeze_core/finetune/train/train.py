@@ -24,7 +24,7 @@ from semfreeze_core.finetune.train.request import TrainRequest, memory_advice, s
 from semfreeze_core.finetune.train.result import Trained, training_result
 from semfreeze_core.finetune.train.save import save_finetuned
 from semfreeze_core.finetune.train.trackers import reporters
-from semfreeze_core.gains.rates import compared_steps, starting_rate
+from semfreeze_core.gains.rates import compared_steps, compared_steps_on_batches, starting_rate
 from semfreeze_core.plan.consistency import require_names
 from semfreeze_core.plan.document import FreezePlan, require_model, require_recommendation
 from semfreeze_core.processes import (
@@ -38,6 +38,7 @@ from semfreeze_core.processes import (
 from semfreeze_core.progress import Progress, ProgressEvent, silent
 from semfreeze_core.records.defaults import MIN_RATE_EXAMPLES, MIN_RATE_STEPS, TRAINING_WARMUP_FRACTION
 from semfreeze_core.records.model import ModelShape
+from semfreeze_core.records.rates import ComparedOn
 from semfreeze_core.records.training import TrainingSetup
 from semfreeze_core.sources.models.causal_lm import LoadedModel
 from semfreeze_core.storage import write_atomically
@@ -127,7 +128,11 @@ def _train(
     all_steps = request.steps or request.epochs * -(-len(train) // setup.batch_size)
     steps = min(all_steps, request.last_step or all_steps)
     arm = _planned_arm(plan, loaded.shape, steps)
-    compared = compared_steps(steps) if request.learning_rate is None and len(evaluation) >= MIN_RATE_EXAMPLES else None
+    on: ComparedOn = "eval examples" if len(evaluation) >= MIN_RATE_EXAMPLES else "training batches"
+    compared = None
+    if request.learning_rate is None:
+        on_batches = compared_steps_on_batches(steps, setup.batch_size, len(train))
+        compared = compared_steps(steps) if on == "eval examples" else on_batches
     if compared is not None and arm.switch is not None:
         compared = min(compared, arm.switch.step)  # a trial that froze deeper could not be gone on from
         if compared < MIN_RATE_STEPS:
@@ -150,6 +155,7 @@ def _train(
         seed=request.seed,
         warmup_steps=max(1, min(warmup, (compared or before or steps) // 4)),
         rate_steps=compared,
+        rates_on=on,
         accumulation=setup.batch_size // (own_share().of * request.micro),
         processes=own_share().of,
         parts=from_first(lambda: saved_parts(folder, request)) or _parts(setup, arm, len(train)),

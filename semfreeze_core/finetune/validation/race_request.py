@@ -50,8 +50,8 @@ class RaceRequest:
     def prefix_cache(self) -> bool:
         """Whether the race computes frozen layers once per example.
 
-        A cache is filled for all examples, and a race meets few of them. Where memory is short, frozen layers leave the
-        device only with one.
+        A race meets each of its examples once, but for the trials of other rates. Where memory is short, frozen layers
+        leave the device only with one.
         """
         return self.setup.prefix_cache and self.objective.kind == "memory"
 

@@ -9,6 +9,7 @@ __all__ = [
     "decoder",
     "embedded",
     "files",
+    "flop_counter",
     "hub",
     "known_shapes",
     "limits",

@@ -12,6 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from semfreeze_core.device import dtype_name
 from semfreeze_core.errors import ModelError
+from semfreeze_core.sources.models.flop_counter import model_flop
 
 
 def hidden_state(output: Any) -> Tensor:
@@ -159,7 +160,9 @@ def run_probe(model: Any, layers: nn.ModuleList, head: nn.Linear, *, count: bool
             f"{type(model).__name__}: expected every layer and the head to run once, found {len(outputs)} calls of "
             f"{len(layers)} layers and {len(head_inputs)} head calls."
         )
-    return Probe(inputs, outputs, head_inputs[0], logits, calls[False], calls[True], counter.get_total_flops())
+    return Probe(
+        inputs, outputs, head_inputs[0], logits, calls[False], calls[True], model_flop(counter) if count else 0
+    )
 
 
 def _why_not(model: Any, error: Exception, dtype: torch.dtype) -> str:

@@ -46,6 +46,18 @@ def test_export_prints_the_file_or_writes_it_and_its_notes(plan):
     assert answer.out.splitlines() == [*(f"note: {note}" for note in exported.notes), "Export: below/a.yaml"]
 
 
+def test_a_trained_models_folder_is_exported_with_the_rate_it_was_trained_at(plan):
+    Path("model").mkdir()
+    Path(plan()).rename("model/plan.json")
+    assert "learning_rate: 0.0003\n" in ask("export", "model", "--to", "axolotl").out
+    Path("model/training.json").write_text('{"learning_rate": 5e-05}')
+    output = ask("export", "model", "--to", "axolotl").out
+    assert "learning_rate: 5e-05\n" in output
+    assert "# - The learning rate, 5e-5, is the one at which this model was trained." in output
+    Path("model/training.json").write_text('{"learning_rate": "fast"}')
+    assert "learning_rate: 0.0003\n" in ask("export", "model", "--to", "axolotl").out
+
+
 def test_export_writes_whole_or_not_at_all(plan, monkeypatch):
     path = plan()
     ask("export", path, "--to", "axolotl", "--out", "a.yaml")

@@ -6,6 +6,7 @@ from semfreeze_core.gains.rates import (
     at_edge,
     best_trial,
     compared_steps,
+    compared_steps_on_batches,
     is_behind,
     is_unstable,
     later_half,
@@ -171,5 +172,20 @@ def test_how_long_rates_are_compared_and_what_that_loses():
     assert compared_steps(12) == 4
     assert compared_steps(6) == 2
     assert compared_steps(5) is None
+
+
+@pytest.mark.parametrize(
+    ("steps", "batch_size", "n_examples", "compared"),
+    [
+        (1000, 8, 480, RATE_STEPS),
+        (1000, 8, 80, 10),  # in the first pass
+        (1000, 1, 480, None),  # ten examples say too little
+        (1000, 32, 40, None),  # one step of the first pass
+        (1000, 16, 40, 2),
+        (5, 8, 480, None),
+    ],
+)
+def test_on_batches_rates_are_compared_where_no_batch_was_trained_on(steps, batch_size, n_examples, compared):
+    assert compared_steps_on_batches(steps, batch_size, n_examples) == compared
     assert lost_steps(20) == (20, 80)
     assert lost_steps(3) == (2, 12)

@@ -218,7 +218,7 @@ for _command in ("cost", "plan"):
         exercise_parts(_command, _part)
 
 
-@exercise("export --to", "export --data", "export --model")
+@exercise("export --to", "export --data", "export --model", "export --lr")
 def _(world):
     ask("plan", "untied", "--depth", "2", "--out", "plan.json")
     output = ask("export", "plan.json", "--to", "mlx-lm").out
@@ -229,6 +229,11 @@ def _(world):
     assert f'path: "{other}"\n' in output
     assert 'field_instruction: "question"\n' in output
     assert 'base_model: "a/b"\n' in output
+    assert "learning_rate: 0.0003\n" in output
+    output = ask("export", "plan.json", "--to", "axolotl", "--lr", "2e-5").out
+    assert "learning_rate: 2e-05\n" in output
+    assert "The learning rate, 2e-5, is as given." in output
+    assert "must be in (0, 1], found 2.0" in ask("export", "plan.json", "--to", "axolotl", "--lr", "2").refusal
 
 
 @exercise("export --prompt-field", "export --completion-field", "export --label-field", "export --template")

@@ -146,6 +146,21 @@ def test_run_arm_from_the_cache_is_the_same_training(folder, name):
     assert cached.flop.counted < uncached.flop.counted
 
 
+@pytest.mark.parametrize("batches", ["random", "by-length"])
+def test_run_arm_caches_the_examples_that_its_steps_meet_alone(folder, batches):
+    """24 examples, of which 2 steps of 4 and one batch asked ahead take 12; the price is the cost model's."""
+    few, all_of_them = changed(steps=2), changed(steps=6)
+    few, all_of_them = (replace(s, setup=replace(s.setup, batches=batches)) for s in (few, all_of_them))
+    cached, _, _ = trained(folder, "planned", few)
+    whole, _, _ = trained(folder, "planned", all_of_them)
+    uncached, _, _ = trained(folder, "planned", replace(few, setup=replace(few.setup, prefix_cache=False)))
+    assert cached.notes == []
+    assert np.allclose(cached.train_losses, uncached.train_losses, atol=1e-5)
+    assert np.allclose(cached.train_losses, whole.train_losses[:2], atol=1e-5)
+    assert cached.cache_bytes < 0.7 * whole.cache_bytes
+    assert cached.flop.counted == pytest.approx(uncached.flop.counted, rel=0.3)
+
+
 def test_run_arm_in_smaller_pieces_is_the_same_training(folder, plain):
     whole = plain("planned")
     pieces, _, _ = trained(folder, "planned", replace(SETTINGS, accumulation=2))

@@ -55,10 +55,20 @@ def test_the_search_is_told_and_its_winner_goes_on_as_if_given(reference, reques
     assert not [p for p in reference.folder.iterdir() if p.is_dir()]
 
 
-def test_without_enough_eval_examples_the_rate_is_the_default_and_said(request_for, tmp_path):
+def test_without_eval_examples_the_rate_is_searched_on_the_batches(request_for, tmp_path):
+    alone = request_for(evaluation=None, steps=24)
+    trained = train_plan(alone, tmp_path / "out")
+    search = trained.search
+    assert (search.compared_on, search.steps, search.loss_before) == ("training batches", 8, None)
+    assert "compared on the training batches" in trained.notes[0]
+    given = train_plan(replace(alone, learning_rate=search.rate), tmp_path / "given")
+    assert weights(given.folder) == weights(trained.folder)
+
+
+def test_a_training_too_short_for_that_takes_the_default_rate_and_says_so(request_for, tmp_path):
     trained = train_plan(request_for(evaluation=None), tmp_path / "out")
     assert trained.search is None
-    assert "3e-4, the default. With at least 16 eval examples (--eval)" in trained.notes[0]
+    assert "3e-4, the default, which was tuned for nothing of yours" in trained.notes[0]
 
 
 class Killed(BaseException):
