@@ -17,13 +17,13 @@ from semfreeze_core.records.preview import (
     RenderedExample,
     RenderedPiece,
 )
-from semfreeze_core.semantics.by_layer import between_layers_bytes, kept_in
 from semfreeze_core.semantics.extraction import default_batch_tokens
 from semfreeze_core.sources.data.encode import encode_all
 from semfreeze_core.sources.data.examples import chat_renderer as renderer_of
 from semfreeze_core.sources.data.examples import read_examples
 from semfreeze_core.sources.data.fields import RenderChat
 from semfreeze_core.sources.data.samples import resolve_data
+from semfreeze_core.sources.models.by_layer import between_layers_bytes, room_for_states
 from semfreeze_core.sources.models.causal_lm import first_dtype, measure_empty, place_model, require_rows_of
 from semfreeze_core.sources.models.checkpoint import Checkpoint
 from semfreeze_core.sources.models.loading import check_weightless, load_config, load_tokenizer, local_tokenizer
@@ -161,7 +161,7 @@ def _forecast_reading(
     tokens = round(n_examples * sum(lengths) / len(lengths))
     n_batches = max(1, -(-tokens // (request.batch_tokens or default_batch_tokens(device))))
     n_bytes = between_layers_bytes(tokens, shape.d_model, dtype)
-    return ReadingForecast(n_batches, kept_in(n_bytes) if n_batches > 1 else None, n_bytes)
+    return ReadingForecast(n_batches, room_for_states(n_bytes) if n_batches > 1 else None, n_bytes)
 
 
 def _rendered(tokenizer: Any, example: TokenizedExample) -> RenderedExample:

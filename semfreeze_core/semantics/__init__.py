@@ -3,7 +3,6 @@
 # The modules that other rooms may import.
 __all__ = [
     "analysis",
-    "by_layer",
     "display",
     "extraction",
     "gradient_norm",

@@ -12,8 +12,9 @@ from semfreeze_core.errors import ResourceError
 from semfreeze_core.progress import Progress, ProgressEvent, silent
 from semfreeze_core.records.examples import TokenizedExample
 from semfreeze_core.records.manifest import ExtractionEntry
-from semfreeze_core.semantics.by_layer import KeptIn, SpaceReader, StatesDiffer, read_by_layer, reads_by_layer
+from semfreeze_core.semantics.by_layer import SpaceReader, read_by_layer, reads_by_layer
 from semfreeze_core.semantics.positions import Batch, Positions, length_buckets, make_batch
+from semfreeze_core.sources.models.by_layer import StatesDiffer, StatesIn
 from semfreeze_core.sources.models.decoder import Decoder
 from semfreeze_core.sources.models.probe import hidden_state, layer_input
 
@@ -176,15 +177,16 @@ def _read_by_layer(
     decoder: Decoder,
     batches: Sequence[Batch],
     start: Callable[[Batch], _Reader],
-    states_in: KeptIn,
+    states_in: StatesIn,
     stage: str,
     progress: Progress,
 ) -> list[tuple[Batch, _Reader]]:
     """The batches with their readers when all were read layer by layer; none where that cannot be done."""
     readers = [(batch, start(batch)) for batch in batches]
     try:
+        n_layers = len(decoder.layers)
         read_by_layer(
-            decoder, readers, states_in, lambda done, total: progress(ProgressEvent(stage, done, total, "layers"))
+            decoder, readers, states_in, lambda done: progress(ProgressEvent(stage, done, n_layers, "layers"))
         )
     except StatesDiffer:
         reason = "this model hands on more than a hidden state"

@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from semfreeze_core.semantics import by_layer, extraction
+from semfreeze_core.semantics import extraction
 from semfreeze_core.semantics.extraction import ExtractionTally, stream_batches
 from semfreeze_core.semantics.positions import choose_positions
-from semfreeze_core.sources.models import causal_lm
+from semfreeze_core.sources.models import by_layer, causal_lm
 from semfreeze_core.sources.models.causal_lm import load_causal_lm
 from semfreeze_core.sources.models.memory_forecast import model_bytes
 from semfreeze_core.sources.models.placement import brought_in, is_elsewhere, place_layers
@@ -83,8 +83,8 @@ def test_readers_get_the_states_of_whole_passes(folder, monkeypatch, n_disk):
 def test_states_between_layers_may_be_kept_in_a_file(decoder, monkeypatch, tmp_path):
     monkeypatch.setattr(by_layer, "scratch_parent", lambda: tmp_path)
     monkeypatch.setattr(by_layer, "_MEMORY_SHARE", 0)
-    assert by_layer.kept_in(1) == "file"
-    assert by_layer.kept_in(2**62) is None
+    assert by_layer.room_for_states(1) == "file"
+    assert by_layer.room_for_states(2**62) is None
     written = []
     monkeypatch.setattr(
         by_layer._InFile,
@@ -163,4 +163,4 @@ def test_a_model_that_hands_on_more_than_a_state_is_found_out(decoder, monkeypat
     forward = decoder.layers[1].forward
     monkeypatch.setattr(decoder.layers[1], "forward", lambda state, **rest: forward(state, **rest) * 1.001)
     with pytest.raises(by_layer.StatesDiffer):
-        by_layer.read_by_layer(decoder, [], "memory", lambda *_: None)
+        by_layer.pass_by_layer(decoder, [], 4, "memory")
