@@ -2,11 +2,11 @@
 
 Layers kept off the device would else come in again for every batch. What stands between two layers, the hidden states
 of all tokens, is kept in the machine's memory or in a file. A layer is called by the model's own code, with the masks
-and positions that this makes: the layers below return the kept state in its place.
+and positions that this makes, on an input of zeros: the layers below return their input, and it gets the kept state.
 """
 
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, BinaryIO, Literal
 
@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from semfreeze_core.device import free_bytes
 from semfreeze_core.processes import launch
@@ -87,21 +88,22 @@ def pass_by_layer(
     everything = [(*probe, nullcontext), *((ids, read, context) for ids, read in batches)]
     entries: list[int] = []
     with _stored_states(states_in) as states:
-        for i in range(n_elsewhere):
-            with brought_in(layers[i]):
-                for number, (ids, read, around) in enumerate(everything):
-                    state = states.read(number).to(decoder.device) if i else None
-                    with around():
-                        after = _run_layers(decoder, range(i, i + 1), ids, state, entries, read)
-                    if i + 1 < depth:
-                        states.write(number, after)
-            advance(i + 1)
-        if n_elsewhere < depth:
+        with brought_in(decoder.embedding):
             for number, (ids, read, around) in enumerate(everything):
-                state = states.read(number).to(decoder.device)
                 with around():
-                    _run_layers(decoder, range(n_elsewhere, depth), ids, state, entries, read)
-            advance(depth)
+                    states.write(number, _embedded(decoder, ids))
+                read(0, states.read(number).to(decoder.device))
+        for which in [*(range(i, i + 1) for i in range(n_elsewhere)), range(n_elsewhere, depth)]:
+            if not which:
+                continue
+            with brought_in(layers[which[0]]):
+                for number, (ids, read, around) in enumerate(everything):
+                    state = states.read(number).to(decoder.device)
+                    with around():
+                        state = _run_layers(decoder, which, ids, state, entries, read)
+                    if which[-1] + 1 < depth:
+                        states.write(number, state)
+            advance(which[-1] + 1)
 
 
 def _compared_with(spaces: Sequence[Tensor]) -> StateReader:
@@ -112,23 +114,36 @@ def _compared_with(spaces: Sequence[Tensor]) -> StateReader:
     return read
 
 
+def _embedded(decoder: Decoder, ids: TokenIds) -> Tensor:
+    """What enters layer 0, (B, T, d)."""
+    reached: list[Tensor] = []
+
+    def on_input(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        reached.append(layer_input(args, kwargs))
+        raise _Reached
+
+    _pass_until_reached(decoder, ids, [decoder.layers[0].register_forward_pre_hook(on_input, with_kwargs=True)])
+    return reached[0]
+
+
 def _run_layers(
-    decoder: Decoder, which: range, ids: TokenIds, state: Tensor | None, entries: list[int], read: StateReader
+    decoder: Decoder, which: range, ids: TokenIds, state: Tensor, entries: list[int], read: StateReader
 ) -> Tensor:
-    """Run some layers on the state before them (B, T, d), or from the embedding on; the state after them.
+    """Run some layers on the state before them (B, T, d); the state after them.
 
     Args:
         decoder: the model.
         which: successive layers.
         ids: of the batch (B, T).
-        state: what enters the first of them; None for layer 0.
+        state: what enters the first of them.
         entries: of each layer that has run, the length of the tuple it returns, 0 for a plain tensor; added to.
-        read: receives the states.
+        read: receives the state after each.
     """
     reached: list[Tensor] = []
+    width = decoder.embedding.embedding_dim
 
-    def on_input(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        read(0, layer_input(args, kwargs))
+    def on_input(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+        return ((state, *args[1:]), kwargs) if args else (args, {**kwargs, "hidden_states": state})
 
     def on_output(i: int) -> Callable[..., None]:
         def hook(_: nn.Module, __: Any, output: Any) -> None:  # what a hook returns would replace the layer's output
@@ -141,38 +156,49 @@ def _run_layers(
 
         return hook
 
-    handles = [decoder.layers[i].register_forward_hook(on_output(i)) for i in which]
-    if state is None:
-        handles.append(decoder.layers[0].register_forward_pre_hook(on_input, with_kwargs=True))
+    below = {layer: _unchanged(n) for layer, n in zip(decoder.layers[: which[0]], entries, strict=False)}
+    with _replaced_forward({decoder.embedding: lambda tokens: state.new_zeros(*tokens.shape, width), **below}):
+        handles = [decoder.layers[which[0]].register_forward_pre_hook(on_input, with_kwargs=True)]
+        handles += [decoder.layers[i].register_forward_hook(on_output(i)) for i in which]
+        _pass_until_reached(decoder, ids, handles)
+    return reached[0]
+
+
+def _pass_until_reached(decoder: Decoder, ids: TokenIds, handles: Sequence[RemovableHandle]) -> None:
+    """Run a batch until a hook has what it wants; then the hooks are removed."""
     try:
-        with _skipped(decoder.layers[: which[0]], entries, state):
-            decoder.base(input_ids=torch.from_numpy(ids).to(decoder.device), use_cache=False)
+        decoder.base(input_ids=torch.from_numpy(ids).to(decoder.device), use_cache=False)
     except _Reached:
         pass
     finally:
         for handle in handles:
             handle.remove()
-    return reached[0]
+
+
+def _unchanged(n_entries: int) -> Callable[..., Any]:
+    """A layer that returns its input, in the form of what it returns."""
+
+    def forward(*args: Any, **kwargs: Any) -> Any:
+        state = layer_input(args, kwargs)
+        return (state, *[None] * (n_entries - 1)) if n_entries else state
+
+    return forward
 
 
 @contextmanager
-def _skipped(layers: nn.ModuleList, entries: Sequence[int], state: Tensor | None) -> Iterator[None]:
-    """Layers that return a state, in the form of what they return, without running."""
-
-    def returning(n_entries: int) -> Callable[..., Any]:
-        return lambda *_, **__: (state, *[None] * (n_entries - 1)) if n_entries else state
-
-    before = [vars(layer).get("forward") for layer in layers]  # accelerate's, where it has a hook
-    for layer, n_entries in zip(layers, entries, strict=False):
-        vars(layer)["forward"] = returning(n_entries)
+def _replaced_forward(forwards: Mapping[nn.Module, Callable[..., Any]]) -> Iterator[None]:
+    """Modules that compute something else, without the weights that they would bring in."""
+    before = {module: vars(module).get("forward") for module in forwards}  # accelerate's, where it has a hook
+    for module, forward in forwards.items():
+        vars(module)["forward"] = forward
     try:
         yield
     finally:
-        for layer, forward in zip(layers, before, strict=True):
-            if forward is None:
-                del vars(layer)["forward"]
+        for module, previous in before.items():
+            if previous is None:
+                del vars(module)["forward"]
             else:
-                vars(layer)["forward"] = forward
+                vars(module)["forward"] = previous
 
 
 class _InMemory:

@@ -108,6 +108,8 @@ def test_each_layer_is_read_once_for_all_batches_that_memory_holds_states_of(dec
 
     monkeypatch.setattr(OffloadedWeightsLoader, "__getitem__", reading)
     assert reads() == 1
+    assert "model.embed_tokens.weight" in read
+    assert len(read) == len(set(read)), "the embedding too"
     n_batches = passed[-1]
     most = 32 * 32 * 4  # of one batch: tokens x d x bytes
     monkeypatch.setattr(fill, "memory_for_states", lambda: 2 * most)

@@ -220,7 +220,8 @@ def test_a_cache_that_fails_is_an_error_there(request_for, room, placed, tmp_pat
 
 
 @pytest.mark.quick_cases(0)
-def test_an_arm_of_a_comparison_trains_the_same(request_for, room, tmp_path, capfd):
+@pytest.mark.parametrize("trains", [True, False])
+def test_an_arm_of_a_comparison_gives_the_same_and_so_does_the_model_as_it_is(request_for, room, tmp_path, trains):
     results, request = [], request_for()
     plan = request.plan
     for name in ("whole", "placed"):
@@ -229,7 +230,7 @@ def test_an_arm_of_a_comparison_trains_the_same(request_for, room, tmp_path, cap
         job = ArmJob(
             model=ModelSource.of(plan.model),
             identity=plan.model,
-            arm=Arm("planned", plan.trainable, None, 3e-3),
+            arm=Arm("planned", plan.trainable, None, 3e-3) if trains else None,
             settings=ArmSettings(replace(request.how, steps=2, train_examples=8), 0, 1, n_accuracy=1),
             cache_shared_from=None,
             data=tmp_path / "data.safetensors",
@@ -240,6 +241,9 @@ def test_an_arm_of_a_comparison_trains_the_same(request_for, room, tmp_path, cap
         results.append(read_result(tmp_path / "job.json"))
         room(2)
     whole, placed = results
+    if not trains:
+        assert (placed.item_losses, placed.shown) == (whole.item_losses, whole.shown)
+        return
     assert placed.train_losses == whole.train_losses
     assert [point.item_losses for point in placed.points] == [point.item_losses for point in whole.points]
     assert placed.flop == whole.flop
