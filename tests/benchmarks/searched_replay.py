@@ -45,13 +45,24 @@ def half(task: Task) -> str:
 
 
 def race(task: Task) -> Taken | None:
-    """The rule auto's race over full finetuning, a quarter and two thirds, replayed at the step of the search.
+    """The rule auto's race over full finetuning, a quarter and two thirds, replayed at the step of the search."""
+    return race_of(task, ("full", quarter(task), two_thirds(task)), quarter(task))
 
-    None where one of them has no trial that lowered the loss. Its price holds the whole search of all three, and the
-    steps of the best rates that it does not go on with.
+
+def race_of(task: Task, variants: Sequence[str], safe: str) -> Taken | None:
+    """A race of these variants, replayed at the step of the search.
+
+    None where one of them has no trial that lowered the loss. Its price holds the whole search of all, and the steps of
+    the best rates that it does not go on with, over full finetuning's.
+
+    Args:
+        task: its finetunes.
+        variants: that are raced.
+        safe: taken where the race cannot tell.
     """
-    cells = {name: task.cell(name) for name in ("full", quarter(task), two_thirds(task))}
-    if any(cell is None or _best_losses(cell) is None for cell in cells.values()):
+    full = task.cell("full")
+    cells = {name: task.cell(name) for name in variants}
+    if full is None or any(cell is None or _best_losses(cell) is None for cell in cells.values()):
         return None
     raced = {name: cell for name, cell in cells.items() if cell is not None}
     after = {name: np.array(_best_losses(cell)) for name, cell in raced.items()}
@@ -62,9 +73,9 @@ def race(task: Task) -> Taken | None:
         after={name: losses[:n] for name, losses in after.items()},
         flop={name: cell.readings[-1].flop for name, cell in raced.items()},
     )
-    chosen = choose_balanced(losses, quarter(task)).variant
+    chosen = choose_balanced(losses, safe).variant
     spent = sum(_search_flop(cell, goes_on=name == chosen) for name, cell in raced.items())
-    return Taken(chosen, spent / (raced["full"].readings[-1].flop * RUN_STEPS / task.settings.steps))
+    return Taken(chosen, spent / (full.readings[-1].flop * RUN_STEPS / task.settings.steps))
 
 
 def by_coverage(task: Task, least: float) -> Taken:
@@ -76,6 +87,8 @@ def by_coverage(task: Task, least: float) -> Taken:
 def rules(tasks: Sequence[Task]) -> Iterator[tuple[str, Callable[[Task], Taken | None]]]:
     """Every rule by its name; those that read nothing last."""
     yield "auto: the race", race
+    yield "a race of a quarter and half", lambda task: race_of(task, (quarter(task), half(task)), quarter(task))
+    yield "a race of half and two thirds", lambda task: race_of(task, (half(task), two_thirds(task)), half(task))
     yield (
         "auto: free checks, threshold from the other tasks",
         lambda task: by_coverage(task, best_threshold([t for t in tasks if t is not task])),

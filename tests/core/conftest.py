@@ -8,6 +8,7 @@ import pytest
 from semfreeze_core import device
 from semfreeze_core.sources.models import causal_lm
 from semfreeze_core.sources.models.adapters import SAFETENSORS
+from tests.core.saved_models import save_tiny
 from tests.core.tiny_models import QUICK, VARIANTS
 
 _MANY = 12  # families; a test that meets as many is of all of them
@@ -68,3 +69,17 @@ def no_garbage():
         patch.setattr(device, "gc", uncollected)
         patch.setattr(accelerate.utils.memory, "gc", uncollected)
         yield
+
+
+@pytest.fixture
+def home_of_one_test(monkeypatch, tmp_path, measured_once, no_garbage):
+    """Everything semfreeze keeps is below the test's own folder."""
+    monkeypatch.setenv("SEMFREEZE_HOME", str(tmp_path / "home"))
+
+
+@pytest.fixture(scope="module")
+def untied_model(tmp_path_factory):
+    """The folder of a tiny Llama whose head has weights of its own."""
+    folder = tmp_path_factory.mktemp("models") / "untied"
+    save_tiny(folder, "llama", tied=False)
+    return folder

@@ -23,16 +23,7 @@ from tests.core.saved_models import save_tiny
 SPECTRUM, GRADIENTS = "Computing the weights' spectrum", "Computing gradients"
 
 
-@pytest.fixture(autouse=True)
-def home(monkeypatch, tmp_path, measured_once, no_garbage):
-    monkeypatch.setenv("SEMFREEZE_HOME", str(tmp_path / "home"))
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("models") / "untied"
-    save_tiny(folder, "llama", tied=False)
-    return folder
+pytestmark = pytest.mark.usefixtures("home_of_one_test")
 
 
 @pytest.fixture(scope="module")
@@ -41,8 +32,8 @@ def task(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def request_(model, task):
-    return AnalysisRequest(str(model), str(task), dtype="float32", device="cpu", scores=("gradient_norm",))
+def request_(untied_model, task):
+    return AnalysisRequest(str(untied_model), str(task), dtype="float32", device="cpu", scores=("gradient_norm",))
 
 
 @pytest.fixture(scope="module")
@@ -132,7 +123,7 @@ def test_what_was_stopped_resumes_with_what_is_missing(analysis, stopped, never,
 
 @pytest.mark.quick_cases(0)
 def test_killed_anywhere_it_leaves_a_whole_run_or_none_and_ends_the_same(
-    analysis, request_, model, monkeypatch, tmp_path
+    analysis, request_, untied_model, monkeypatch, tmp_path
 ):
     save_analysis(analysis, tmp_path / "reference" / "whole")
     loaded = workflow.load_model(request_)
@@ -179,9 +170,9 @@ def test_another_request_is_not_taken_for_what_was_stopped(stopped, request_, ch
     assert missing_scores(dataclasses.replace(request_, **change), folder) == []
 
 
-def test_the_same_request_is_known_by_other_words(stopped, request_, model, task, monkeypatch):
+def test_the_same_request_is_known_by_other_words(stopped, request_, untied_model, task, monkeypatch):
     folder = stopped(SPECTRUM)
-    monkeypatch.chdir(model.parent)
+    monkeypatch.chdir(untied_model.parent)
     fields = FieldMapping(prompt_field="prompt", completion_field="completion")
     same = dataclasses.replace(request_, model="./untied", dtype="auto", mapping=fields)
     assert missing_scores(same, folder) == ["spectrum", "gradient_norm"]

@@ -22,23 +22,13 @@ from semfreeze_core.semantics import extraction
 from semfreeze_core.sources.models import causal_lm
 from semfreeze_core.workflow import AnalysisRequest, begin_analysis, begin_shared_analysis
 from tests.core.runs.tiny_run import task_rows, write_jsonl
-from tests.core.saved_models import save_tiny
 from tests.core.together import in_group, together
 
 TOLERANCE = 1e-6
 EXAMPLES = 41  # an odd number: one process reads one more
 
 
-@pytest.fixture(autouse=True)
-def home(monkeypatch, tmp_path, measured_once, no_garbage):
-    monkeypatch.setenv("SEMFREEZE_HOME", str(tmp_path / "home"))
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("models") / "untied"
-    save_tiny(folder, "llama", tied=False)
-    return folder
+pytestmark = pytest.mark.usefixtures("home_of_one_test")
 
 
 @pytest.fixture(scope="module")
@@ -47,9 +37,9 @@ def task(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def request_(model, task):
+def request_(untied_model, task):
     return AnalysisRequest(
-        str(model), str(task), dtype="float32", device="cpu", scores=("gradient_norm",), lens_loss=True,
+        str(untied_model), str(task), dtype="float32", device="cpu", scores=("gradient_norm",), lens_loss=True,
         batch_tokens=200,
     )  # fmt: skip
 

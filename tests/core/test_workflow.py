@@ -19,17 +19,7 @@ from tests.core.runs.tiny_run import read_tiny, task_rows, write_jsonl
 from tests.core.saved_models import save_tiny
 from tests.core.tiny_tokenizer import CHATML, build_tiny_tokenizer
 
-
-@pytest.fixture(autouse=True)
-def home(monkeypatch, tmp_path, measured_once, no_garbage):
-    monkeypatch.setenv("SEMFREEZE_HOME", str(tmp_path / "home"))
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("models") / "untied"
-    save_tiny(folder, "llama", tied=False)
-    return folder
+pytestmark = pytest.mark.usefixtures("home_of_one_test")
 
 
 @pytest.fixture(scope="module")
@@ -38,8 +28,8 @@ def task(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def run(model, task):
-    return read_tiny(model, task)
+def run(untied_model, task):
+    return read_tiny(untied_model, task)
 
 
 def arrays(run):
@@ -59,16 +49,16 @@ def without_times(manifest):
     return document
 
 
-def test_analyze_gives_the_same_run_for_the_same_seed(run, model, task):
-    again = read_tiny(model, task)
+def test_analyze_gives_the_same_run_for_the_same_seed(run, untied_model, task):
+    again = read_tiny(untied_model, task)
     assert without_times(again.manifest) == without_times(run.manifest)
     assert again.examples.equals(run.examples)
     for name, array in arrays(run).items():
         np.testing.assert_array_equal(arrays(again)[name], array, err_msg=name)
 
 
-def test_analyze_draws_another_sample_for_another_seed(model, task):
-    first, second = (read_tiny(model, task, examples=40, seed=seed) for seed in (0, 1))
+def test_analyze_draws_another_sample_for_another_seed(untied_model, task):
+    first, second = (read_tiny(untied_model, task, examples=40, seed=seed) for seed in (0, 1))
     assert first.n_examples == second.n_examples == 40
     assert set(first.examples["row"]) != set(second.examples["row"])
     assert first.manifest.data.tokens_digest != second.manifest.data.tokens_digest
@@ -76,15 +66,15 @@ def test_analyze_draws_another_sample_for_another_seed(model, task):
     assert (first.display.seed, second.display.seed) == (0, 1)
 
 
-def test_analyze_reads_everything_when_zero_examples_are_asked_for(model, tmp_path):
+def test_analyze_reads_everything_when_zero_examples_are_asked_for(untied_model, tmp_path):
     many = write_jsonl(tmp_path / "many.jsonl", task_rows(300))
-    assert read_tiny(model, many, examples=0).n_examples == 300
-    assert read_tiny(model, many).n_examples == 256
+    assert read_tiny(untied_model, many, examples=0).n_examples == 300
+    assert read_tiny(untied_model, many).n_examples == 256
 
 
-def test_analyze_does_not_depend_on_the_batch_size(run, model, task):
+def test_analyze_does_not_depend_on_the_batch_size(run, untied_model, task):
     for batch_tokens in (1, 100, 10**9):
-        other = read_tiny(model, task, batch_tokens=batch_tokens)
+        other = read_tiny(untied_model, task, batch_tokens=batch_tokens)
         assert without_times(other.manifest) == without_times(run.manifest)
         for metric, trace in run.traces.items():
             for name in ("deviation", "null", "first_deviation", "later_null"):
@@ -126,9 +116,9 @@ def test_analyze_gives_one_row_an_example_and_one_column_a_space(run):
     assert run.manifest.display_note == f"100 of {run.manifest.data.n_positions_read} positions, seed 0"
 
 
-def test_analyze_keeps_the_columns_that_make_groups(model, tmp_path):
+def test_analyze_keeps_the_columns_that_make_groups(untied_model, tmp_path):
     rows = [row | {"source": "mail" if i % 3 else "chat", "id": str(i)} for i, row in enumerate(task_rows(60))]
-    analyzed = read_tiny(model, write_jsonl(tmp_path / "task.jsonl", rows))
+    analyzed = read_tiny(untied_model, write_jsonl(tmp_path / "task.jsonl", rows))
     write_run(analyzed, tmp_path / "run")
     for run in (analyzed, read_run(tmp_path / "run")):
         assert kept_columns(run) == ["source"]
@@ -137,23 +127,23 @@ def test_analyze_keeps_the_columns_that_make_groups(model, tmp_path):
         assert ({group.name: group.curve.n_examples for group in groups}, left_out) == ({"mail": 40, "chat": 20}, 0)
 
 
-def test_analyze_reads_at_most_the_positions_asked_for(model, task):
-    run = read_tiny(model, task, positions=2)
+def test_analyze_reads_at_most_the_positions_asked_for(untied_model, task):
+    run = read_tiny(untied_model, task, positions=2)
     assert set(run.examples["n_read"]) == {2}
     assert run.manifest.data.n_positions_read == 120 < run.manifest.data.n_supervised_tokens
 
 
-def test_analyze_names_the_fields_it_guessed(run, model, task):
+def test_analyze_names_the_fields_it_guessed(run, untied_model, task):
     assert run.manifest.data.mapping["prompt_field"] == "prompt"
     assert any(note.startswith("Read as ") for note in run.manifest.notes)
-    named = read_tiny(model, task, mapping=FieldMapping("prompt", "completion", "label"))
+    named = read_tiny(untied_model, task, mapping=FieldMapping("prompt", "completion", "label"))
     assert not any(note.startswith("Guessed") for note in named.manifest.notes)
     assert named.manifest.data.mapping == run.manifest.data.mapping
 
 
-def test_analyze_cuts_prompts_at_the_models_limit(model, tmp_path):
+def test_analyze_cuts_prompts_at_the_models_limit(untied_model, tmp_path):
     rows = [row | {"prompt": row["prompt"] * 20} for row in task_rows(40)]
-    run = read_tiny(model, write_jsonl(tmp_path / "long.jsonl", rows))
+    run = read_tiny(untied_model, write_jsonl(tmp_path / "long.jsonl", rows))
     assert run.manifest.data.max_length == run.shape.max_positions == 64
     assert set(run.examples["n_tokens"]) == {64}
     assert (run.examples["n_truncated"] > 0).all()
@@ -173,9 +163,9 @@ def test_analyze_reads_chats_through_the_models_template(tmp_path):
     assert run.examples["prompt"].str.contains("<|im_start|>assistant", regex=False).all()
 
 
-def test_analyze_says_what_plain_text_cannot_show(model, tmp_path):
+def test_analyze_says_what_plain_text_cannot_show(untied_model, tmp_path):
     rows = [{"text": row["prompt"] + row["completion"]} for row in task_rows(40)]
-    run = read_tiny(model, write_jsonl(tmp_path / "text.jsonl", rows), mapping=FieldMapping(text_field="text"))
+    run = read_tiny(untied_model, write_jsonl(tmp_path / "text.jsonl", rows), mapping=FieldMapping(text_field="text"))
     assert "no swapped-completion control" in run.manifest.warnings[0]
     assert run.manifest.task_null_reason.startswith("only 0 of 40 examples have a prompt")
     assert all(len(pairs.own) == 0 for pairs in run.pairs.values())
@@ -191,23 +181,23 @@ def test_analyze_says_when_the_data_uses_new_tokens(tmp_path):
     assert run.manifest.warnings[0].startswith("The data uses 1 tokens whose embeddings look new or untrained.")
 
 
-def test_analyze_adds_lens_loss_when_asked(run, model, task):
+def test_analyze_adds_lens_loss_when_asked(run, untied_model, task):
     assert list(run.traces) == ["semantic", "logit_z"]
-    with_loss = read_tiny(model, task, lens_loss=True)
+    with_loss = read_tiny(untied_model, task, lens_loss=True)
     assert list(with_loss.traces) == with_loss.manifest.settings.metrics == ["semantic", "logit_z", "lens_loss"]
     assert with_loss.traces["lens_loss"].unit == "nat"
     np.testing.assert_array_equal(with_loss.traces["semantic"].deviation, run.traces["semantic"].deviation)
 
 
-def test_analyze_leaves_out_the_end_token_when_told(run, model, task):
-    bare = read_tiny(model, task, add_eos=False)
+def test_analyze_leaves_out_the_end_token_when_told(run, untied_model, task):
+    bare = read_tiny(untied_model, task, add_eos=False)
     assert bare.manifest.data.n_supervised_tokens == run.manifest.data.n_supervised_tokens - 60
     assert not bare.manifest.settings.add_eos
 
 
-def test_analyze_tells_its_progress(model, task):
+def test_analyze_tells_its_progress(untied_model, task):
     events = []
-    analyze(AnalysisRequest(str(model), str(task), device="cpu", dtype="float32"), events.append)
+    analyze(AnalysisRequest(str(untied_model), str(task), device="cpu", dtype="float32"), events.append)
     stages = list(dict.fromkeys(event.stage for event in events))
     assert stages == [
         "Loading the model",
@@ -227,9 +217,9 @@ def test_analyze_tells_its_progress(model, task):
         assert reading[-1].unit == "tokens"
 
 
-def test_analyze_loaded_gives_what_analyze_gives(run, model, task):
-    loaded = workflow.load_causal_lm(str(model), dtype="float32", device="cpu")
-    request = AnalysisRequest(str(model), str(task), dtype="float32", device="cpu", display_positions=100)
+def test_analyze_loaded_gives_what_analyze_gives(run, untied_model, task):
+    loaded = workflow.load_causal_lm(str(untied_model), dtype="float32", device="cpu")
+    request = AnalysisRequest(str(untied_model), str(task), dtype="float32", device="cpu", display_positions=100)
     again = analyze_loaded(loaded, request)
     assert without_times(again.manifest) == without_times(run.manifest)
 
@@ -244,17 +234,17 @@ def test_analyze_loaded_gives_what_analyze_gives(run, model, task):
     ],
     ids=["file", "sample", "field", "split"],
 )
-def test_analyze_refuses_data_before_it_loads_the_model(monkeypatch, model, task, change, message):
+def test_analyze_refuses_data_before_it_loads_the_model(monkeypatch, untied_model, task, change, message):
     def load(*_, **__):
         raise AssertionError("the model was loaded")
 
     monkeypatch.setattr(workflow, "load_causal_lm", load)
-    request = dataclasses.replace(AnalysisRequest(str(model), str(task)), **change)
+    request = dataclasses.replace(AnalysisRequest(str(untied_model), str(task)), **change)
     with pytest.raises(DataError, match=message):
         analyze(request)
 
 
-def test_analyze_halves_a_batch_that_does_not_fit_and_says_so(monkeypatch, run, model, task):
+def test_analyze_halves_a_batch_that_does_not_fit_and_says_so(monkeypatch, run, untied_model, task):
     from semfreeze_core.semantics import extraction
 
     monkeypatch.setattr("semfreeze_core.device.gc.collect", lambda: 0)  # slow among a test run's many objects
@@ -268,7 +258,7 @@ def test_analyze_halves_a_batch_that_does_not_fit_and_says_so(monkeypatch, run, 
 
     monkeypatch.setattr(extraction, "read_batch", scarce)
     messages = []
-    request = AnalysisRequest(str(model), str(task), dtype="float32", device="cpu", display_positions=100)
+    request = AnalysisRequest(str(untied_model), str(task), dtype="float32", device="cpu", display_positions=100)
     halved = analyze(request, lambda event: messages.append(event.message))
     assert max(sizes) > 16
     assert halved.manifest.extraction.batch_halvings > 0
@@ -276,7 +266,7 @@ def test_analyze_halves_a_batch_that_does_not_fit_and_says_so(monkeypatch, run, 
     np.testing.assert_allclose(halved.traces["semantic"].deviation, run.traces["semantic"].deviation, atol=1e-5)
 
 
-def test_analyze_refuses_an_example_that_does_not_fit_alone(monkeypatch, model, task):
+def test_analyze_refuses_an_example_that_does_not_fit_alone(monkeypatch, untied_model, task):
     from semfreeze_core.semantics import extraction
 
     def none_left(*_):
@@ -285,7 +275,7 @@ def test_analyze_refuses_an_example_that_does_not_fit_alone(monkeypatch, model, 
     monkeypatch.setattr("semfreeze_core.device.gc.collect", lambda: 0)
     monkeypatch.setattr(extraction, "read_batch", none_left)
     with pytest.raises(ResourceError, match=r"One example of \d+ tokens does not fit"):
-        read_tiny(model, task)
+        read_tiny(untied_model, task)
 
 
 def test_analyze_names_the_layer_whose_states_are_not_finite(monkeypatch, tmp_path, task):
@@ -312,13 +302,13 @@ FULL = OSError(errno.ENOSPC, "No space left on device")
         ("project_display", FULL),
     ],
 )
-def test_analyze_keeps_nothing_when_stopped(monkeypatch, tmp_path, model, task, step, error):
+def test_analyze_keeps_nothing_when_stopped(monkeypatch, tmp_path, untied_model, task, step, error):
     def stop(*_, **__):
         raise error
 
     monkeypatch.setattr(workflow, step, stop)
     with pytest.raises(type(error)):
-        read_tiny(model, task)
+        read_tiny(untied_model, task)
     assert list(tmp_path.rglob("*")) == []
 
 

@@ -36,7 +36,7 @@ def test_commands_of_the_readme_run(tmp_path, monkeypatch):
         (tmp_path / f"{part}.jsonl").write_text("".join(islice(rows, n)))
     (text,) = [text for _, text in blocks(README, "sh") if "semfreeze analyze" in text]
     lines = [line.partition("#")[0].strip().replace("path/or/hub-id", "embedded") for line in text.splitlines()]
-    assert len(lines) == 10
+    assert len(lines) == 9
     for line in lines:
         arguments = line.split()
         if arguments == ["semfreeze", "dashboard"]:
@@ -46,5 +46,4 @@ def test_commands_of_the_readme_run(tmp_path, monkeypatch):
         assert done.returncode == 0, f"{line}\n{done.stdout}\n{done.stderr}"
     assert json.loads((tmp_path / "plan.json").read_text())["kind"] == "semfreeze plan"
     assert (tmp_path / "my-model" / "README.md").is_file()
-    assert (tmp_path / "report.html").is_file()
     assert (tmp_path / "axolotl.yaml").is_file()
