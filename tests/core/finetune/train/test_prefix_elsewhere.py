@@ -20,8 +20,9 @@ from semfreeze_core.finetune.model import network
 from semfreeze_core.finetune.model.batches import Collator
 from semfreeze_core.finetune.model.network import CacheSettings, build_network
 from semfreeze_core.finetune.prefix.store import CacheUnavailable
-from semfreeze_core.finetune.train import fit
+from semfreeze_core.finetune.train import fit, save
 from semfreeze_core.finetune.train.request import TrainRequest
+from semfreeze_core.finetune.train.save import save_finetuned
 from semfreeze_core.finetune.train.train import train_plan
 from semfreeze_core.processes import Launch
 from semfreeze_core.records.training import DepthSwitch, LoraSetup, TrainableParts, TrainingSetup
@@ -30,6 +31,7 @@ from semfreeze_core.sources.models.causal_lm import load_causal_lm
 from semfreeze_core.sources.models.memory_forecast import model_bytes
 from semfreeze_core.sources.models.placement import is_elsewhere, place_prefix
 from tests.core.finetune.loaded import task_examples
+from tests.core.finetune.plans import plan_of
 from tests.core.finetune.tiny_plan import make_tiny_plan, write_task
 from tests.core.saved_models import save_tiny
 
@@ -263,8 +265,12 @@ def test_other_families_give_the_same_states_and_losses(tmp_path, monkeypatch, f
     assert all(map(is_elsewhere, placed.decoder.layers[:2]))
     assert (placed.identity, placed.vocabulary) == (whole.identity, whole.vocabulary)
     parts = TrainableParts((False, False, True, True), embeddings=False, final_norm=True, head=False)
+    plan = plan_of(whole.decoder.model, 2, setup=TrainingSetup())
+    monkeypatch.setattr(save, "_SHARD", "50KB")
+    for name in ("whole", "placed"):
+        (tmp_path / name).mkdir()
     losses, caches = [], []
-    for loaded in (whole, placed):
+    for name, loaded in (("whole", whole), ("placed", placed)):
         net = build_network(
             loaded, parts, TrainingSetup(), examples, seed=0, cache=CacheSettings(memory_limit_bytes=2**30)
         )
@@ -275,7 +281,13 @@ def test_other_families_give_the_same_states_and_losses(tmp_path, monkeypatch, f
         gradients = {name: p.grad for name, p in net.supervised.named_parameters() if p.requires_grad}
         losses.append((loss, gradients))
         caches.append(net.train_cache)
+        net.release()
+        save_finetuned(net.tuned, loaded.tokenizer, plan, "Trained.", (tmp_path / name))
     assert caches[0].key == caches[1].key
     assert all(torch.equal(states, caches[1].states[sample]) for sample, states in caches[0].states.items())
     assert torch.equal(losses[0][0], losses[1][0])
     assert all(torch.equal(gradient, losses[1][1][name]) for name, gradient in losses[0][1].items())
+    assert len(list((tmp_path / "placed").glob("*.safetensors"))) > 1
+    assert_same_weights(tmp_path / "placed", tmp_path / "whole")
+    again = AutoModelForCausalLM.from_pretrained(tmp_path / "placed")
+    assert all(map(torch.equal, again.state_dict().values(), whole.decoder.model.state_dict().values()))
