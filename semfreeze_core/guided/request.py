@@ -12,7 +12,7 @@ from semfreeze_core.records.defaults import (
     EPOCHS,
 )
 from semfreeze_core.records.fields import FieldMapping
-from semfreeze_core.records.options import TrainingOptions
+from semfreeze_core.records.options import TrainingOptions, flag_of
 from semfreeze_core.records.race import Objective
 from semfreeze_core.sources.data.samples import source_digest
 
@@ -34,6 +34,8 @@ class GuidedRequest:
         options: how to train, as far as somebody says.
         max_length: longest example in tokens, or None.
         n_accuracy: eval examples answered by generation.
+        micro_batch_size: examples at a time in the training; None takes what its race found room for, else all of a
+            step. The result does not depend on it.
     """
 
     model: ModelSource
@@ -48,13 +50,13 @@ class GuidedRequest:
     options: TrainingOptions = field(default_factory=TrainingOptions)
     max_length: int | None = None
     n_accuracy: int = ACCURACY_ROWS
+    micro_batch_size: int | None = None
 
     def __post_init__(self) -> None:
         refuse_launcher("choosing a variant")
-        least = {"epochs": 1, "steps": 1, "max_length": 1, "n_accuracy": 0, "depth": 0}
-        flags = {"max_length": "--max-length", "n_accuracy": "--accuracy-examples"}
+        least = {"epochs": 1, "steps": 1, "max_length": 1, "n_accuracy": 0, "depth": 0, "micro_batch_size": 1}
         problems = [
-            f"{flags.get(name, f'--{name}')} must be at least {lowest}, found {value}"
+            f"{flag_of(name)} must be at least {lowest}, found {value}"
             for name, lowest in least.items()
             if (value := getattr(self, name)) is not None and value < lowest
         ]

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from semfreeze_core.finetune.train.folder import CHECKPOINTS
 from semfreeze_core.finetune.train.request import FirstSteps, TrainRequest
-from semfreeze_core.finetune.validation.race import winning_checkpoint
+from semfreeze_core.finetune.validation.race import fitting_micro_batch, winning_checkpoint
 from semfreeze_core.guided.request import GuidedRequest
 from semfreeze_core.guided.task import GuidedTask
 from semfreeze_core.plan.document import FreezePlan
@@ -16,10 +16,11 @@ def training_request(
     request: GuidedRequest, task: GuidedTask, plan: FreezePlan, raced: Race | None, folder: Path
 ) -> TrainRequest:
     """The whole training of what was chosen, from the race's checkpoint where there was one."""
-    rate, first, last_step = None, None, None
+    rate, first, last_step, fitting = None, None, None, None
     if raced is not None:
         winner = next(variant for variant in raced.variants if variant.name == raced.chosen)
         rate = winner.learning_rate
+        fitting = fitting_micro_batch(folder / DECISION / RACE_FOLDER, raced.chosen)
         checkpoint = winning_checkpoint(folder / DECISION / RACE_FOLDER, raced.chosen)
         first = FirstSteps(checkpoint or folder / CHECKPOINTS / f"checkpoint-{raced.steps}", raced.steps)
         limit = request.objective.limit
@@ -36,6 +37,7 @@ def training_request(
         epochs=request.epochs,
         steps=request.steps,
         last_step=last_step,
+        micro_batch_size=request.micro_batch_size or fitting,
         learning_rate=rate,
         n_accuracy=request.n_accuracy,
         model=request.model,

@@ -384,7 +384,9 @@ def time_note(rates: Sequence[float], source: str | None, reason: str | None) ->
     return f"Training time: at {rate_range(rates)}, {source}."
 
 
-def gpu_fit_sentence(name: str, memory_bytes: int, costs: Sequence[DepthCost], least_depth: int | None) -> str:
+def gpu_fit_sentence(
+    name: str, memory_bytes: int, costs: Sequence[DepthCost], least_depth: int | None, *, adapters: bool = False
+) -> str:
     """From which freeze depth on a GPU holds the training.
 
     Args:
@@ -392,6 +394,7 @@ def gpu_fit_sentence(name: str, memory_bytes: int, costs: Sequence[DepthCost], l
         memory_bytes: of the GPU.
         costs: by freeze depth, from 0 on.
         least_depth: the smallest that fits, or None.
+        adapters: whether adapters train in place of the layers.
     """
     gpu = f"{name}, {gib(memory_bytes)}"
     if costs[0].bytes.total is None:
@@ -399,5 +402,6 @@ def gpu_fit_sentence(name: str, memory_bytes: int, costs: Sequence[DepthCost], l
     if least_depth is None:
         return f"{gpu}: fits at no freeze depth."
     if least_depth == 0:
-        return f"{gpu}: fits at every freeze depth, including full finetuning."
+        whole = "adapters on all layers" if adapters else "full finetuning"
+        return f"{gpu}: fits at every freeze depth, including {whole}."
     return f"{gpu}: fits from freeze depth {least_depth} on."

@@ -181,12 +181,14 @@ def sentences(tasks: Sequence[Task]) -> Iterator[str]:
             continue
         shares = [task.kept_at_steps(variant).estimate for task, variant in done]
         cost = mean(_relative_flop(task, variant) for task, variant in done)
+        kept = percent(shares[0])
+        if len(shares) > 1:
+            kept = f"{percent(min(shares))} to {percent(max(shares))} (median {percent(median(shares))})"
         yield (
-            f"**{name[0].upper()}{name[1:]}** kept {percent(min(shares))} to {percent(max(shares))} of full "
-            f"finetuning's loss reduction at the same steps (median {percent(median(shares))}, "
-            f"{_count(len(done), 'task')}), for {percent(cost)} of its compute on average. It was significantly "
-            f"worse than full finetuning on {', '.join(_below(done, 1)) or 'no task'}, and by more than "
-            f"{percent(MARGIN)} on {', '.join(_harmed(done)) or 'no task'}."
+            f"**{name[0].upper()}{name[1:]}** kept {kept} of full finetuning's loss reduction at the same steps, on "
+            f"{_count(len(done), 'task')}, for {percent(cost)} of its compute on average. It was significantly worse "
+            f"than full finetuning on {', '.join(_below(done, 1)) or 'no task'}. A loss of more than {percent(MARGIN)} "
+            f"is certain on {', '.join(_harmed(done)) or 'no task'}."
         )
     yield (
         "**Learning rates.** Best of those tried: "

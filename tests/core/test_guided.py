@@ -439,6 +439,19 @@ def planned(monkeypatch):
     return plan
 
 
+@pytest.mark.quick_cases(0)
+def test_the_training_takes_as_many_examples_at_a_time_as_the_race_had_room_for(raced, request_for, planned, tmp_path):
+    shutil.copytree(raced[0], tmp_path / "out")
+    assert planned(request_for(), tmp_path / "out").micro_batch_size is None
+    chosen = tmp_path / "out" / DECISION / "race" / "runs" / "depth-1-seed0.json"
+    run = ArmRun.model_validate_json(chosen.read_text())
+    chosen.write_text(run.model_copy(update={"accumulation": 2, "micro_batch_size": 2}).model_dump_json())
+    assert planned(request_for(), tmp_path / "out").micro_batch_size == 2
+    assert planned(request_for(micro_batch_size=1), tmp_path / "out").micro_batch_size == 1, "the same finetune"
+    with pytest.raises(InputError, match=r"^--micro-batch-size 3 does not divide the batch size of 4\.$"):
+        finetune(request_for(micro_batch_size=3), tmp_path / "out")
+
+
 def estimate(likely, *costs):
     cost = {str(i): SimpleNamespace(flop=flop) for i, flop in enumerate(costs)}
     return SimpleNamespace(costs=cost, price=RacePrice(likely, 10 * likely), full_flop=1000)

@@ -14,7 +14,7 @@ from tests.docs.pages import README, blocks
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
-SHORT = "--steps 2 --batch-size 2 --train-examples 4 --eval-examples 8 --seeds 1 --accuracy-examples 0"
+SHORT = "--steps 6 --batch-size 2 --train-examples 12 --eval-examples 8 --seeds 1 --accuracy-examples 0"
 # The last of an option given twice counts.
 CUT = {
     "semfreeze analyze": "--examples 64 --dtype float32",

@@ -56,6 +56,6 @@ def print_costs(
         out.print(loading_sentence(loading[0], depth, loading[depth]))
     out.print(time_note(speed.rates, speed.source, speed.reason))
     if gpu is not None:
-        out.print(gpu_fit_sentence(gpu.name, gpu.memory_bytes, table.depths, least))
+        out.print(gpu_fit_sentence(gpu.name, gpu.memory_bytes, table.depths, least, adapters=setup.lora is not None))
         if table.full.bytes.total is not None and table.full.bytes.total > gpu.memory_bytes:
             out.print(fit_sentence(saving, "Full finetuning"))

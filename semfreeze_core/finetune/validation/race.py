@@ -64,6 +64,12 @@ def winning_checkpoint(folder: Path, chosen: str) -> Path | None:
     return last_complete_checkpoint(checkpoints) if checkpoints.is_dir() else None
 
 
+def fitting_micro_batch(folder: Path, chosen: str) -> int | None:
+    """Examples at a time that the chosen variant found room for; None where all of a step fitted."""
+    run = ArmRun.model_validate_json(_result_path(folder, chosen).read_text())
+    return run.micro_batch_size if run.accumulation > 1 else None
+
+
 def decide_race(request: RaceRequest, prepared: Prepared, report: ValidationReport) -> Race:
     """The race's result from its validation's.
 

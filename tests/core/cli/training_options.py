@@ -113,6 +113,7 @@ FINETUNE: Options = {
     "--steps": ((9,), "request.steps", 9),
     "--objective": (("time 2h",), "request.objective.limit", 7200),
     "--depth": ((3,), "request.depth", 3),
+    "--micro-batch-size": ((2,), "request.micro_batch_size", 2),
     "--eos": ((), "request.add_eos", True),
     "--no-eos": ((), "request.add_eos", False),
     "--out": (("/tmp/somewhere",), "folder", Path("/tmp/somewhere")),

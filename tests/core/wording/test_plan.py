@@ -85,5 +85,7 @@ def test_setup_line_names_the_logits_that_are_kept(plan):
 def test_gpu_fit_sentence_names_the_least_depth(least, fits):
     known = [SimpleNamespace(bytes=SimpleNamespace(total=1))]
     assert gpu_fit_sentence("T4", 16 * 10**9, known, least).endswith(fits)
+    if least == 0:
+        assert gpu_fit_sentence("T4", 16 * 10**9, known, 0, adapters=True).endswith("including adapters on all layers.")
     unknown = [SimpleNamespace(bytes=SimpleNamespace(total=None))]
     assert "whether it fits is unknown" in gpu_fit_sentence("T4", 16 * 10**9, unknown, None)
