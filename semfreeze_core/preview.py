@@ -4,21 +4,32 @@ from dataclasses import asdict, dataclass, replace
 from itertools import groupby
 from typing import Any
 
+import torch
+
 from semfreeze_core.device import choose_device, free_bytes
 from semfreeze_core.progress import Progress, silent
 from semfreeze_core.records.examples import TokenizedExample
 from semfreeze_core.records.model import ModelShape
-from semfreeze_core.records.preview import DataPreview, MemoryForecast, RenderedExample, RenderedPiece
+from semfreeze_core.records.preview import (
+    DataPreview,
+    MemoryForecast,
+    ReadingForecast,
+    RenderedExample,
+    RenderedPiece,
+)
+from semfreeze_core.semantics.extraction import default_batch_tokens
 from semfreeze_core.sources.data.encode import encode_all
 from semfreeze_core.sources.data.examples import chat_renderer as renderer_of
 from semfreeze_core.sources.data.examples import read_examples
 from semfreeze_core.sources.data.fields import RenderChat
 from semfreeze_core.sources.data.samples import resolve_data
+from semfreeze_core.sources.models.by_layer import between_layers_bytes, room_for_states
 from semfreeze_core.sources.models.causal_lm import first_dtype, measure_empty, place_model, require_rows_of
 from semfreeze_core.sources.models.checkpoint import Checkpoint
 from semfreeze_core.sources.models.loading import check_weightless, load_config, load_tokenizer, local_tokenizer
 from semfreeze_core.sources.models.memory_forecast import forecast_memory, process_bytes
 from semfreeze_core.sources.models.opening import open_checkpoint
+from semfreeze_core.sources.models.placement import place_layers
 from semfreeze_core.workflow import AnalysisRequest, length_limit
 
 
@@ -114,8 +125,15 @@ def chat_renderer(model: str, revision: str | None = None) -> RenderChat | None:
     return None if tokenizer is None else renderer_of(tokenizer)
 
 
-def forecast_analysis(request: AnalysisRequest, model: InspectedModel) -> MemoryForecast:
+def forecast_analysis(
+    request: AnalysisRequest, model: InspectedModel, data: DataPreview | None = None
+) -> MemoryForecast:
     """The memory that analyzing a model needs, what is free now, and where layers go that find no room.
+
+    Args:
+        request: what would be analyzed.
+        model: from `inspect_model`.
+        data: from `preview_data`, whose examples tell how they pass through such layers; None where that is not asked.
 
     Raises:
         InputError: there is no such device.
@@ -127,8 +145,23 @@ def forecast_analysis(request: AnalysisRequest, model: InspectedModel) -> Memory
     if whole.fits:
         return whole
     room = free - whole.process_bytes - whole.states_bytes
-    placement = place_model(model.checkpoint, load_config(model.checkpoint), dtype, device, room)
-    return whole if placement is None else replace(whole, placement=placement.layers)
+    placement = place_model(model.checkpoint, load_config(model.checkpoint), dtype, device, room, place_layers)
+    if placement is None:
+        return whole
+    reading = None if data is None else _forecast_reading(request, data, shape, dtype, device)
+    return replace(whole, placement=placement.layers, reading=reading)
+
+
+def _forecast_reading(
+    request: AnalysisRequest, data: DataPreview, shape: ModelShape, dtype: torch.dtype, device: torch.device
+) -> ReadingForecast:
+    """How the examples pass through layers off the device, if each is as long as the mean of those shown."""
+    lengths = [sum(piece.n_tokens for piece in example.pieces) for example in data.examples]
+    n_examples = min(request.examples or data.n_usable, data.n_usable)
+    tokens = round(n_examples * sum(lengths) / len(lengths))
+    n_batches = max(1, -(-tokens // (request.batch_tokens or default_batch_tokens(device))))
+    n_bytes = between_layers_bytes(tokens, shape.d_model, dtype)
+    return ReadingForecast(n_batches, room_for_states(n_bytes) if n_batches > 1 else None, n_bytes)
 
 
 def _rendered(tokenizer: Any, example: TokenizedExample) -> RenderedExample:

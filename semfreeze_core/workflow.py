@@ -50,6 +50,7 @@ from semfreeze_core.sources.data.fields import resolve_fields
 from semfreeze_core.sources.data.rows import open_rows
 from semfreeze_core.sources.data.samples import resolve_data
 from semfreeze_core.sources.models.causal_lm import LoadedModel, load_causal_lm
+from semfreeze_core.sources.models.placement import place_layers
 
 
 @dataclass(frozen=True)
@@ -208,7 +209,7 @@ def load_model(request: AnalysisRequest, progress: Progress = silent) -> LoadedM
         device=request.device,
         trust_remote_code=request.trust_remote_code,
         allow_pickle=request.allow_pickle,
-        layers_elsewhere=True,
+        placing=place_layers,
         progress=progress,
     )
 
@@ -288,6 +289,7 @@ class _Reading:
         display: states of the display sample.
         states: of the layer scores that come with the passes.
         extraction: what reading took.
+        by_layer: whether layers kept off the device came in once for all examples.
         n_processes: that read, each its share.
     """
 
@@ -300,6 +302,7 @@ class _Reading:
     display: KeptStates
     states: ScoreStates
     extraction: ExtractionEntry
+    by_layer: bool
     n_processes: int
 
 
@@ -335,7 +338,9 @@ def _read(loaded: LoadedModel, request: AnalysisRequest, progress: Progress) -> 
         progress=progress,
     )
     extraction = extraction_entry(tally, null_tally, peak)
-    return _Reading(loaded, request, task, labels, traces, pairs, display_rows, states, extraction, own_share().of)
+    return _Reading(
+        loaded, request, task, labels, traces, pairs, display_rows, states, extraction, tally.by_layer, own_share().of
+    )
 
 
 def _analysis(reading: _Reading, progress: Progress) -> Analysis:
@@ -357,7 +362,7 @@ def _analysis(reading: _Reading, progress: Progress) -> Analysis:
         task_null_reason=next(iter(reading.pairs.values())).reason,
         scores=[ScoreEntry.of(score) for score in scores.values()],
         scores_to_come=tuple(to_come),
-        notes=[*loaded.notes, *task.examples.notes, *task.encoded.notes, *_processes_note(reading.n_processes)],
+        notes=[*loaded.notes, *task.examples.notes, *task.encoded.notes, *_reading_notes(reading)],
         warnings=_warnings(request, new_tokens, tokenized),
         display_note=f"{display.coordinates.shape[1]} of {display.n_positions_total} positions, seed {request.seed}",
         provenance=provenance_now(request.seed),
@@ -367,9 +372,13 @@ def _analysis(reading: _Reading, progress: Progress) -> Analysis:
     return Analysis(run, lambda listener: measure_slow_scores(loaded, request, to_come, lambda: task, listener))
 
 
-def _processes_note(count: int) -> list[str]:
-    note = f"{count} processes read the examples, each its share; the peak memory is that of the first."
-    return [note] if count > 1 else []
+def _reading_notes(reading: _Reading) -> list[str]:
+    """How the examples were read, where that is not in batches by one process on one device."""
+    notes = ["Each layer off the device came in once for all examples."] if reading.by_layer else []
+    count = reading.n_processes
+    if count > 1:
+        notes.append(f"{count} processes read the examples, each its share; the peak memory is that of the first.")
+    return notes
 
 
 def _check_data(request: AnalysisRequest) -> None:

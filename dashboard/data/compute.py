@@ -494,12 +494,13 @@ def data_preview(form: AnalysisForm, stamp: int) -> DataPreview:
     return preview_data(_request(form), _look(form.model))
 
 
-def memory_forecast(form: AnalysisForm) -> MemoryForecast:
-    """The memory a reading needs beside what is free now.
+def memory_forecast(form: AnalysisForm, data: DataPreview | None = None) -> MemoryForecast:
+    """The memory a reading needs beside what is free now, and how it passes the previewed examples through layers that
+    find no room.
 
     Raises:
         InputError: there is no such model or device.
     """
     from semfreeze_core.preview import forecast_analysis
 
-    return forecast_analysis(_request(form), _look(form.model))
+    return forecast_analysis(_request(form), _look(form.model), data)

@@ -86,7 +86,7 @@ def analyze(runs: Path) -> None:
         return
     with st.spinner(page_text.LOOKING, show_time=True):
         data = compute.data_preview(form, compute.stamp_of(form.data))
-        memory = compute.memory_forecast(form)
+        memory = compute.memory_forecast(form, data)
     st.markdown(preview_sentence(data), help=TOOLTIPS["supervised"])
     for note in data.notes:
         st.caption(error_text(note))

@@ -68,6 +68,7 @@ def cost(
     from semfreeze_core.cli.printing.cost_document import cost_document
     from semfreeze_core.cost import cheapest_fit, compare_costs, find_gpu, parts_at_depth
     from semfreeze_core.cost.boundary_states import estimated_state_bytes
+    from semfreeze_core.cost.memory import loading_bytes
     from semfreeze_core.cost.setup import lora_reference, setup_from_options
     from semfreeze_core.cost.speed import training_speed
     from semfreeze_core.errors import InputError
@@ -119,16 +120,21 @@ def cost(
     if progressive is not None:
         table = replace(table, progressive=_progressive_cost(progressive, shape, setup, train_flags, calibrated))
     states_bytes = estimated_state_bytes(shape, setup)
+    loading = None
+    if setup.prefix_cache and setup.prefix_off_device and setup.frozen_bits is None:
+        parts = (parts_at_depth(shape, k, *train_flags, lora=setup.lora is not None) for k in range(shape.n_layers + 1))
+        loading = [loading_bytes(shape, setup, at_depth) for at_depth in parts]
     if as_json:
         document = cost_document(table, setup, shape.n_layers, speed=speed, gpu=card, calibrated=calibrated)
         document["boundary_states_bytes"] = states_bytes
+        document["loading_bytes"] = loading
         if card is not None:
             document["gpu"]["full_finetuning_fits_with"] = None if saving is None else dict(saving.options)
         print_json(document)
         return
     from semfreeze_core.cli.printing.cost import print_costs
 
-    print_costs(table, setup, speed, card, saving, states_bytes)
+    print_costs(table, setup, speed, card, saving, states_bytes, loading)
 
 
 def _progressive_cost(

@@ -92,7 +92,7 @@ def preview(
     with progress_on_stderr(quiet) as progress:
         inspected = inspect_model(request, progress)
         shown = preview_data(request, inspected, examples, progress)
-        memory = forecast_analysis(request, inspected)
+        memory = forecast_analysis(request, inspected, shown)
     if skipped is not None:
         write_atomically(user_path(str(skipped)), shown.skipped_lines())
     if as_json:

@@ -20,6 +20,9 @@ AUTOCAST_COPY_BYTES = 2
 # for tensors below 4096 elements, are left out).
 OPTIMIZER_STATES: dict[Optimizer, int] = {"adamw": 2, "adamw8bit": 2, "sgd": 0}
 
+# Of a loaded model's bytes, a tenth on top for one forward pass without its activations.
+_LOADED = 1.1
+
 # Sixteenths of a byte a quantized weight takes: 8 bit 1 byte (LLM.int8's one scale a row is left out); 4 bit half a
 # byte and a float32 absmax for each block of 64 (NF4 without double quantization; with it about 0.52 in place of
 # 0.5625). Source: Dettmers et al. 2023, section 3 (https://arxiv.org/abs/2305.14314).
@@ -77,6 +80,26 @@ def weight_bytes(shape: ModelShape, setup: TrainingSetup, parts: TrainableParts)
         + ADAPTER_BYTES * trained_adapter_parameters(shape, setup, parts)
         + autocast_copy_bytes(shape, setup, parts)
     )
+
+
+def loaded_bytes(parameters: int, bytes_per_number: int) -> int:
+    """Bytes to hold so many weights and run them forward without keeping activations."""
+    return int(parameters * bytes_per_number * _LOADED)
+
+
+def loading_bytes(shape: ModelShape, setup: TrainingSetup, parts: TrainableParts) -> int:
+    """Bytes that a device needs while `semfreeze train` loads a model and computes its boundary states.
+
+    Where a prefix cache stands in for frozen layers, these may be kept elsewhere, and the embedding unless it is the
+    head: then one of them is there at a time. Else the whole model is.
+    """
+    parts = tied_parts(shape, parts)
+    needed, k = device_parameters(shape, setup, parts), layers_off_device(setup, parts)
+    if k > 0:
+        needed += max(
+            [layer.parameters for layer in shape.layers[:k]] + [shape.embedding_parameters] * (not shape.tied)
+        )
+    return loaded_bytes(needed, BYTES_PER_NUMBER[setup.precision])
 
 
 def gradient_bytes(shape: ModelShape, setup: TrainingSetup, parts: TrainableParts) -> int:

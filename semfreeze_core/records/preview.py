@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from typing import Literal
 
 from semfreeze_core.records.examples import SkippedRow
 
@@ -74,13 +75,50 @@ class LayerPlacement:
         on_device: number of layers on the device, the last ones.
         in_memory: number of layers in the machine's memory, before those.
         on_disk: number of layers on disk, the first ones.
-        disk_bytes: of those, read anew in every forward pass.
+        disk_bytes: of those.
     """
 
     on_device: int
     in_memory: int
     on_disk: int
     disk_bytes: int
+
+
+@dataclass(frozen=True)
+class PrefixPlacement:
+    """Where a training keeps the frozen layers for which a prefix cache stands in, on a device without room for all.
+
+    Attributes:
+        depth: number of these layers, the first ones.
+        n_layers: of the model.
+        embedding: whether the token embedding is kept with them.
+        memory_bytes: of what is kept in the machine's memory.
+        disk_bytes: of what is on disk.
+        device_bytes: that the device needs while the boundary states are computed.
+    """
+
+    depth: int
+    n_layers: int
+    embedding: bool
+    memory_bytes: int
+    disk_bytes: int
+    device_bytes: int
+
+
+@dataclass(frozen=True)
+class ReadingForecast:
+    """How an analysis passes its examples through layers that are kept off the device; an estimate.
+
+    Attributes:
+        n_batches: of all examples, each as long as the mean of those shown.
+        states_in: where the hidden states between two layers are kept while all batches pass through one layer and then
+            through the next; None where every batch brings all layers in.
+        states_bytes: of those states.
+    """
+
+    n_batches: int
+    states_in: Literal["memory", "file"] | None
+    states_bytes: int
 
 
 @dataclass(frozen=True)
@@ -96,6 +134,7 @@ class MemoryForecast:
         process_bytes: what the process takes before it loads a model; 0 on a GPU, whose memory is counted apart.
         free_bytes: free on the device.
         placement: of the layers, where the device has no room for all of them; None also where none would help.
+        reading: of the examples through those layers; None without a placement, and where the examples are unknown.
     """
 
     parameters: int
@@ -106,6 +145,7 @@ class MemoryForecast:
     process_bytes: int
     free_bytes: int
     placement: LayerPlacement | None = None
+    reading: ReadingForecast | None = None
 
     @property
     def needed_bytes(self) -> int:

@@ -15,7 +15,7 @@ from semfreeze_core.records.examples import TokenizedExample
 from semfreeze_core.records.trace import TransitionTrace
 from semfreeze_core.semantics.bases import Targets, gram_and_mean, logit_z_targets, semantic_targets
 from semfreeze_core.semantics.deviation import deviation, lens_loss_and_null, measured_length
-from semfreeze_core.semantics.extraction import ExtractionTally, SpaceReader, stream_batches
+from semfreeze_core.semantics.extraction import ExtractionTally, stream_batches
 from semfreeze_core.semantics.positions import Batch, Positions, share_of_examples
 from semfreeze_core.semantics.score_states import ScoreReader, ScoreStates
 from semfreeze_core.sources.models.decoder import Decoder
@@ -124,8 +124,7 @@ class _BatchReader:
     ) -> None:
         self.decoder, self.labels = decoder, labels
         self.label_ids = torch.from_numpy(batch.label_ids).to(decoder.device)
-        index = labels.index[self.label_ids]
-        self.own_targets = [t.vectors[index] for t in labels.targets]
+        self.index = labels.index[self.label_ids]
         shape = (2, len(labels.metrics), len(decoder.layers) + 1, len(batch.label_ids))
         self.values = torch.empty(shape, device=decoder.device)
         self.flagged = _flagged(batch, kept_states)
@@ -135,7 +134,7 @@ class _BatchReader:
         self.waiting: list[Tensor] = []
         self.scores = None if scores is None else ScoreReader(batch, scores, decoder.device)
 
-    def read(self, space: int, raw: Tensor) -> None:
+    def __call__(self, space: int, raw: Tensor) -> None:
         self.waiting.append(raw)
         if len(self.waiting) * raw.numel() >= _WAITING_NUMBERS or space == self.values.shape[2] - 1:
             self._reduce(slice(space + 1 - len(self.waiting), space + 1))
@@ -150,7 +149,7 @@ class _BatchReader:
         states = normalized.float()
         for m, targets in enumerate(self.labels.targets):
             length = measured_length(normalized, targets.factor)
-            self.values[0, m, spaces] = deviation(states, self.own_targets[m], length)
+            self.values[0, m, spaces] = deviation(states, targets.vectors[self.index], length)
             self.values[1, m, spaces] = deviation(states, targets.null, length)
         if self.labels.share is not None:
             for space, block in enumerate(normalized, start=spaces.start):
@@ -209,11 +208,9 @@ def read_traces(
     # deviation and null, of all positions, the first and the later ones: (2, 3, M, n_examples, L + 1)
     table = np.empty((2, 3, len(names), len(examples), spaces), dtype=np.float32)
     chosen = share_of_examples([len(e.input_ids) for e in examples], own_share())
-    current: list[_BatchReader] = []
 
-    def start(batch: Batch) -> SpaceReader:
-        current[:] = [_BatchReader(decoder, labels, batch, kept_states, scores)]
-        return current[0].read
+    def start(batch: Batch) -> _BatchReader:
+        return _BatchReader(decoder, labels, batch, kept_states, scores)
 
     def read() -> tuple[list[int], npt.NDArray[np.float32], ExtractionTally]:
         tally = ExtractionTally()
@@ -221,8 +218,8 @@ def read_traces(
             decoder, examples, positions, start, tally, stage=stage, chosen=chosen, max_tokens=max_tokens,
             progress=progress,
         )  # fmt: skip
-        for batch in batches:
-            values = current.pop().hand_over(kept_states)
+        for batch, reader in batches:
+            values = reader.hand_over(kept_states)
             _check_finite(values, decoder.dtype)
             table[:, :, :, list(batch.examples)] = _by_example(values, batch)
         return chosen, table[:, :, :, chosen], tally

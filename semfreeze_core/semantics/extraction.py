@@ -1,19 +1,20 @@
-"""Forward passes that stream the latent spaces of supervised positions to a reader; no statistics, no logits."""
+"""Forward passes that stream the latent spaces of supervised positions to readers; no statistics, no logits."""
 
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
-from torch import Tensor
 
 from semfreeze_core.device import PeakMemory, has_own_memory, is_out_of_memory, release_unused_memory, synchronize
 from semfreeze_core.errors import ResourceError
 from semfreeze_core.progress import Progress, ProgressEvent, silent
 from semfreeze_core.records.examples import TokenizedExample
 from semfreeze_core.records.manifest import ExtractionEntry
+from semfreeze_core.semantics.by_layer import SpaceReader, read_by_layer, reads_by_layer
 from semfreeze_core.semantics.positions import Batch, Positions, length_buckets, make_batch
+from semfreeze_core.sources.models.by_layer import StatesDiffer, StatesIn
 from semfreeze_core.sources.models.decoder import Decoder
 from semfreeze_core.sources.models.probe import hidden_state, layer_input
 
@@ -21,8 +22,7 @@ from semfreeze_core.sources.models.probe import hidden_state, layer_input
 # leave it idle.
 CPU_BATCH_TOKENS, GPU_BATCH_TOKENS = 1024, 16384
 
-# Called once a latent space, in order 0..L, with the raw states (n, d) of the batch's positions.
-SpaceReader = Callable[[int, Tensor], None]
+_Reader = TypeVar("_Reader", bound=SpaceReader)
 
 
 @dataclass
@@ -33,11 +33,13 @@ class ExtractionTally:
         seconds: wall time inside the passes and their readers.
         tokens: tokens read, padding not counted.
         halvings: times a batch was halved because memory ran out.
+        by_layer: whether all batches passed through one layer after the other.
     """
 
     seconds: float = 0.0
     tokens: int = 0
     halvings: int = 0
+    by_layer: bool = False
 
     @classmethod
     def of_all(cls, tallies: Sequence["ExtractionTally"]) -> "ExtractionTally":
@@ -46,6 +48,7 @@ class ExtractionTally:
             max(tally.seconds for tally in tallies),
             sum(tally.tokens for tally in tallies),
             sum(tally.halvings for tally in tallies),
+            any(tally.by_layer for tally in tallies),
         )
 
 
@@ -96,22 +99,25 @@ def stream_batches(
     decoder: Decoder,
     examples: Sequence[TokenizedExample],
     positions: Sequence[Positions],
-    start: Callable[[Batch], SpaceReader],
+    start: Callable[[Batch], _Reader],
     tally: ExtractionTally,
     *,
     stage: str,
     chosen: Sequence[int] | None = None,
     max_tokens: int | None = None,
     progress: Progress = silent,
-) -> Iterator[Batch]:
-    """Run examples through the model in length-bucketed batches, yielding each batch when it has been read.
+) -> Iterator[tuple[Batch, _Reader]]:
+    """Run examples through the model in length-bucketed batches, yielding each batch and its reader when it was read.
+
+    Where layers are kept off the device, all batches pass through one layer and then through the next, if that brings
+    each in once instead of once a batch.
 
     Args:
         decoder: the model.
         examples: tokenized examples.
         positions: positions to read of each example.
-        start: called before each pass; returns the reader for its spaces. After a batch is yielded, what the reader
-            gathered is complete.
+        start: called before a batch is read; returns the reader for its spaces. It may be called again for a batch
+            that memory ran out on, or for parts of it.
         tally: added to.
         stage: name for progress.
         chosen: which examples are run; None runs all.
@@ -128,19 +134,32 @@ def stream_batches(
     buckets = length_buckets([lengths[i] for i in indices_run], limit)
     queue = [[indices_run[i] for i in bucket] for bucket in buckets]
     total = sum(lengths[i] for i in indices_run)
+    batches = [make_batch(indices, examples, positions, pad_id) for indices in queue] if decoder.probe_spaces else []
+    if (states_in := reads_by_layer(decoder, batches)) is not None:
+        begun = time.perf_counter()
+        readers = _read_by_layer(decoder, batches, start, states_in, stage, progress)
+        if readers:
+            tally.seconds += time.perf_counter() - begun
+            tally.tokens += total
+            tally.by_layer = True
+            while readers:
+                yield readers.pop(0)
+            return
     done = 0
     while queue:
         indices = queue.pop(0)
         batch = make_batch(indices, examples, positions, pad_id)
         begun = time.perf_counter()
         out_of_memory = False
+        reader = start(batch)
         try:
-            read_batch(decoder, batch, start(batch))
+            read_batch(decoder, batch, reader)
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
             out_of_memory = True  # handled below, when the traceback no longer keeps the tensors alive
         if out_of_memory:
+            del reader
             queue[:0] = _halved(indices, batch.tokens, decoder.device)
             tally.halvings += 1
             message = f"Out of memory: a batch of {len(indices)} examples was halved."
@@ -150,8 +169,39 @@ def stream_batches(
         tally.seconds += time.perf_counter() - begun
         tally.tokens += batch.tokens
         done += batch.tokens
-        yield batch
+        yield batch, reader
         progress(ProgressEvent(stage, done, total, "tokens"))
+
+
+def _read_by_layer(
+    decoder: Decoder,
+    batches: Sequence[Batch],
+    start: Callable[[Batch], _Reader],
+    states_in: StatesIn,
+    stage: str,
+    progress: Progress,
+) -> list[tuple[Batch, _Reader]]:
+    """The batches with their readers when all were read layer by layer; none where that cannot be done."""
+    readers = [(batch, start(batch)) for batch in batches]
+    try:
+        n_layers = len(decoder.layers)
+        read_by_layer(
+            decoder, readers, states_in, lambda done: progress(ProgressEvent(stage, done, n_layers, "layers"))
+        )
+    except StatesDiffer:
+        reason = "this model hands on more than a hidden state"
+    except (RuntimeError, MemoryError, OSError) as error:
+        if not (is_out_of_memory(error) or isinstance(error, OSError)):
+            raise
+        reason = " ".join(str(error).split())[:300]
+    else:
+        synchronize(decoder.device)
+        return readers
+    readers.clear()
+    release_unused_memory(decoder.device)
+    message = f"The examples are not read layer by layer ({reason}): every batch brings all layers in."
+    progress(ProgressEvent(stage, message=message))
+    return []
 
 
 def _halved(indices: list[int], tokens: int, device: torch.device) -> list[list[int]]:

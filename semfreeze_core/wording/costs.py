@@ -226,6 +226,20 @@ def states_sentence(setup: TrainingSetup, states_bytes: int) -> str:
     )
 
 
+def loading_sentence(whole_bytes: int, depth: int, bytes_at_depth: int) -> str:
+    """What a device needs while a model is loaded to be trained.
+
+    Args:
+        whole_bytes: with all layers on the device.
+        depth: a freeze depth.
+        bytes_at_depth: with that many layers kept elsewhere.
+    """
+    return (
+        f"Before the steps, the device holds the whole model: {gib(whole_bytes)}. Where it has less room, `semfreeze "
+        f"train` keeps frozen layers in the machine's memory or on disk: {gib(bytes_at_depth)} at freeze depth {depth}."
+    )
+
+
 def saving_sentence(saving: Saving, total_bytes: int, *, flags: bool = True) -> str:
     """The change that saves most memory.
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from semfreeze_core.records.gain import Band, GainCurve, Verdict
     from semfreeze_core.records.job import JobState
     from semfreeze_core.records.manifest import RunManifest
-    from semfreeze_core.records.preview import LayerPlacement, MemoryForecast
+    from semfreeze_core.records.preview import LayerPlacement, MemoryForecast, PrefixPlacement, ReadingForecast
     from semfreeze_core.records.scores import LayerScore
 
 BASELINE = "random-label baseline"
@@ -256,7 +256,8 @@ def memory_sentence(memory: MemoryForecast) -> str:
         f"on {memory.device}."
     )
     if memory.placement is not None:
-        return f"{needs} {placement_sentence(memory.placement, memory.device)}"
+        reading = "" if memory.reading is None else f" {reading_sentence(memory.reading)}"
+        return f"{needs} {placement_sentence(memory.placement, memory.device)}{reading}"
     if memory.fits:
         return needs
     other = "a smaller model" if memory.dtype == "bfloat16" else "bfloat16, which needs half, or a smaller model"
@@ -269,5 +270,37 @@ def placement_sentence(placement: LayerPlacement, device: str) -> str:
     parts = [f"{placement.on_device} of {n_layers} layers stay on {device}"]
     parts += [f"{placement.in_memory} in the machine's memory"] if placement.in_memory else []
     if placement.on_disk:
-        parts.append(f"{placement.on_disk} on disk, {gib(placement.disk_bytes)} that every forward pass reads")
+        parts.append(f"{placement.on_disk} on disk, {gib(placement.disk_bytes)}")
     return f"Slow: {'; '.join(parts)}."
+
+
+def reading_sentence(reading: ReadingForecast) -> str:
+    """How often an analysis brings in the layers that are kept off the device, and what it keeps meanwhile."""
+    if reading.n_batches == 1:
+        return "All examples fit into one batch, so each layer comes in once."
+    between = f"the hidden states between two layers, about {gib(reading.states_bytes)}"
+    if reading.states_in is None:
+        return (
+            f"Each of about {reading.n_batches:,} batches brings these layers in again: {between}, have no room in the "
+            "machine's memory or in the folder for temporary files (TMPDIR)."
+        )
+    where = "the machine's memory" if reading.states_in == "memory" else "a temporary file (TMPDIR)"
+    return (
+        f"Each layer comes in once for all of about {reading.n_batches:,} batches; meanwhile {between}, are kept in "
+        f"{where}."
+    )
+
+
+def prefix_placement_sentence(placement: PrefixPlacement, device: str) -> str:
+    """Where a training keeps the frozen layers that a prefix cache stands in for, and what the device needs."""
+    embedding = " and the token embedding" if placement.embedding else ""
+    places = [
+        f"{gib(size)} {where}"
+        for size, where in ((placement.memory_bytes, "in the machine's memory"), (placement.disk_bytes, "on disk"))
+        if size
+    ]
+    return (
+        f"The first {placement.depth} of {placement.n_layers} layers{embedding} are kept off {device}, which has no "
+        f"room for the whole model: {', '.join(places)}. They come in one at a time while their states are computed, "
+        f"which needs {gib(placement.device_bytes)} there; the steps do without them."
+    )

@@ -181,12 +181,12 @@ def sentences(tasks: Sequence[Task]) -> Iterator[str]:
             continue
         shares = [task.kept_at_steps(variant).estimate for task, variant in done]
         cost = mean(_relative_flop(task, variant) for task, variant in done)
-        kept = percent(shares[0])
+        range_text = percent(shares[0])
         if len(shares) > 1:
-            kept = f"{percent(min(shares))} to {percent(max(shares))} (median {percent(median(shares))})"
+            range_text = f"{percent(min(shares))} to {percent(max(shares))} (median {percent(median(shares))})"
         yield (
-            f"**{name[0].upper()}{name[1:]}** kept {kept} of full finetuning's loss reduction at the same steps, on "
-            f"{_count(len(done), 'task')}, for {percent(cost)} of its compute on average. It was significantly worse "
+            f"**{name[0].upper()}{name[1:]}** kept {range_text} of full finetuning's loss reduction at the same "
+            f"steps, on {_count(len(done), 'task')}, for {percent(cost)} of its compute on average. It was significantly worse "
             f"than full finetuning on {', '.join(_below(done, 1)) or 'no task'}. A loss of more than {percent(MARGIN)} "
             f"is certain on {', '.join(_harmed(done)) or 'no task'}."
         )

@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 
 import pytest
 import torch
@@ -12,7 +13,13 @@ from semfreeze_core import preview
 from semfreeze_core.errors import DataError, InputError, ModelError
 from semfreeze_core.preview import chat_renderer, forecast_analysis, inspect_model, preview_data
 from semfreeze_core.records.fields import FieldMapping
-from semfreeze_core.records.preview import LayerPlacement, RenderedPiece
+from semfreeze_core.records.preview import (
+    DataPreview,
+    LayerPlacement,
+    ReadingForecast,
+    RenderedExample,
+    RenderedPiece,
+)
 from semfreeze_core.sources.models import causal_lm
 from semfreeze_core.sources.models.causal_lm import load_causal_lm
 from semfreeze_core.wording.runs import memory_sentence
@@ -277,9 +284,15 @@ def test_forecast_says_where_layers_go_that_find_no_room(model, monkeypatch):
     forecast = forecast_analysis(request, inspected)
     assert forecast.fits
     assert forecast.placement == LayerPlacement(on_device=1, in_memory=0, on_disk=3, disk_bytes=3 * layer * 4)
-    assert memory_sentence(forecast).endswith(
-        "Slow: 1 of 4 layers stay on cpu; 3 on disk, 0.00 GiB that every forward pass reads."
-    )
+    assert memory_sentence(forecast).endswith("Slow: 1 of 4 layers stay on cpu; 3 on disk, 0.00 GiB.")
+    example = RenderedExample(0, None, (RenderedPiece("", False, 300), RenderedPiece("", True, 100)), 0)
+    data = DataPreview({}, 2000, 1000, (), (example, replace(example, pieces=example.pieces[:1])))
+    for n_examples, expected in (
+        (256, ReadingForecast(n_batches=88, states_in="memory", states_bytes=256 * 350 * 32 * 4)),
+        (0, ReadingForecast(n_batches=342, states_in="memory", states_bytes=1000 * 350 * 32 * 4)),
+        (2, ReadingForecast(n_batches=1, states_in=None, states_bytes=2 * 350 * 32 * 4)),
+    ):
+        assert forecast_analysis(replace(request, examples=n_examples), inspected, data).reading == expected
     monkeypatch.setattr(preview, "free_bytes", lambda device: rest)
     assert not forecast_analysis(request, inspected).fits
 

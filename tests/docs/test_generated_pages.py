@@ -74,7 +74,7 @@ def test_the_depth_that_fits_on_the_page_about_finetune_is_the_estimates():
     ],
 )
 def test_what_a_7b_model_takes_on_the_page_about_finetune_is_the_estimates(what, options, depth):
-    row = next(words for line in costs_of_7b(options) if (words := line.split())[:1] == [str(depth)])
+    row = next(cells for line in costs_of_7b(options) if (cells := line.split())[:1] == [str(depth)])
     compute, memory = row[5], f"{row[6]} GiB"
     assert f"| {what} | {memory} | {compute} |" in FINETUNE.read_text()
     if options in ("", "--lora --lora-rank 16") and what != "LoRA on the last 11":

@@ -11,6 +11,7 @@ __all__ = [
     "flop",
     "job",
     "launch",
+    "loading",
     "process",
     "progress_file",
     "rate_search",

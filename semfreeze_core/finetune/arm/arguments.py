@@ -72,6 +72,11 @@ class OneDeviceArguments(TrainingArguments):
             self.distributed_state.device = device
         return device
 
+    @property
+    def place_model_on_device(self) -> bool:
+        """The Trainer moves nothing: the model is there, but for what is kept elsewhere."""
+        return False
+
 
 def trainer_arguments(folder: str, arm: Arm, settings: ArmSettings, device: torch.device) -> TrainingArguments:
     """Arguments of transformers' Trainer: a constant rate after warm-up, gradients clipped at 1, no evaluation.

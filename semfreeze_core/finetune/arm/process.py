@@ -86,26 +86,25 @@ def run_job(path: Path, device: str | None = None) -> None:
     from semfreeze_core.finetune.arm.baseline import evaluate_baseline
     from semfreeze_core.finetune.arm.files import checkpoint_folder, rates_folder, remove_unfinished, saves_folder
     from semfreeze_core.finetune.arm.job import read_job, read_split
+    from semfreeze_core.finetune.arm.loading import load_to_train
     from semfreeze_core.finetune.arm.progress_file import LiveFile, live_path
     from semfreeze_core.finetune.arm.run import run_arm
     from semfreeze_core.finetune.arm.timed_saves import TimedSaves
     from semfreeze_core.finetune.model.network import CacheSettings
     from semfreeze_core.plan.document import require_identity
     from semfreeze_core.records.validation import ArmRun, Baseline
-    from semfreeze_core.sources.models.causal_lm import load_causal_lm
     from semfreeze_core.storage import prefix_cache_folder, write_atomically
 
     job = read_job(path)
     setup = job.settings.setup
     train, evaluation = read_split(job.data, "train"), read_split(job.data, "eval")
     baseline_bytes = resident_bytes()
-    loaded = load_causal_lm(
-        job.model.source,
-        revision=job.model.revision,
-        dtype=setup.precision,
-        device=job.model.device if device is None else device,
-        trust_remote_code=job.model.trust_remote_code,
-        allow_pickle=job.model.allow_pickle,
+    source = job.model if device is None else job.model.model_copy(update={"device": device})
+    loaded = load_to_train(
+        source,
+        None if job.arm is None else job.arm.parts,
+        setup,
+        None if job.arm is None else job.arm.switch,
         progress=_print_event,
     )
     require_identity(job.identity, loaded.identity)

@@ -29,7 +29,7 @@ class FrozenMatrices:
     """
 
     def __init__(self, decoder: Decoder, shape: ModelShape) -> None:
-        """Find them; nothing changes yet.
+        """Find those on the device; nothing changes yet.
 
         Args:
             decoder: the model, frozen, with its adapters.
@@ -42,7 +42,7 @@ class FrozenMatrices:
             for matrix in sizes.matrices
             if matrix.copies == 1
             for weight in _weights(layer.get_submodule(matrix.name))
-            if weight.dtype == torch.float32 and not weight.requires_grad
+            if weight.dtype == torch.float32 and not weight.requires_grad and not weight.is_meta
         ]
         self.in_bfloat16: list[nn.Parameter] = []
 

@@ -11,6 +11,7 @@ import torch
 
 from semfreeze_core.cost.memory import holds_frozen_in_bfloat16
 from semfreeze_core.device import free_bytes
+from semfreeze_core.errors import ResourceError
 from semfreeze_core.finetune.freezing.freeze import Freezing, freeze
 from semfreeze_core.finetune.model.adapters import add_adapters
 from semfreeze_core.finetune.model.frozen_matrices import FrozenMatrices
@@ -28,8 +29,10 @@ from semfreeze_core.records.training import Checkpointing, Precision, TrainableP
 from semfreeze_core.sources.models.causal_lm import LoadedModel
 from semfreeze_core.sources.models.decoder import Decoder
 from semfreeze_core.temporary import scratch_parent
+from semfreeze_core.wording.runs import prefix_placement_sentence
 
 _MEMORY_SHARE = 0.25  # of what is free, for boundary states
+_STATES = "Computing boundary states"
 
 
 @dataclass(frozen=True)
@@ -135,6 +138,7 @@ def build_network(
 
     Raises:
         InputError: as freeze, add_adapters and shard_trained.
+        ResourceError: layers are kept off the device, and no prefix cache can stand in for them.
     """
     decoder, model = loaded.decoder, loaded.decoder.model
     torch.manual_seed(seed)
@@ -147,8 +151,12 @@ def build_network(
     trainable = sum(p.numel() for p in freezing.trainable_parameters())
     head = SupervisedModel(tuned, decoder, loss=setup.loss)
     frozen = FrozenMatrices(decoder, loaded.shape)
+    notes: tuple[str, ...] = ()
+    if loaded.placement is not None and loaded.placement.prefix is not None:
+        notes = (prefix_placement_sentence(loaded.placement.prefix, str(decoder.device)),)
+        progress(ProgressEvent(_STATES, message=notes[0]))
     network = Network(
-        head, tuned, decoder, freezing, None, None, None, trainable, (), frozen, offloads=setup.prefix_off_device
+        head, tuned, decoder, freezing, None, None, None, trainable, notes, frozen, offloads=setup.prefix_off_device
     )
     if setup.prefix_cache and parts.freeze_depth > 0:
         network = _cached_if_possible(network, loaded, parts.freeze_depth, train, evaluation, setup, cache, progress)
@@ -190,8 +198,13 @@ def _cached_if_possible(
         return cached
     if cached is not None:
         cached.release()
+    if loaded.placement is not None:
+        raise ResourceError(
+            f"No prefix cache: {reasons[0]} Training needs one, because {network.decoder.device} has no room for the "
+            "frozen layers."
+        )
     note = f"No prefix cache: {reasons[0]} Training runs uncached."
-    progress(ProgressEvent("Computing boundary states", message=note))
+    progress(ProgressEvent(_STATES, message=note))
     return replace(network, notes=(note,))
 
 

@@ -1,8 +1,11 @@
 """Computing boundary states: which examples share a pass, in what precision, and from where the pass starts."""
 
+import functools
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +18,13 @@ from semfreeze_core.finetune.prefix.store import STAGE, CacheUnavailable, ShardF
 from semfreeze_core.finetune.prefix.suffix import Suffix
 from semfreeze_core.progress import Progress, ProgressEvent
 from semfreeze_core.records.examples import TokenizedExample
+from semfreeze_core.sources.models.by_layer import (
+    StateReader,
+    StatesDiffer,
+    between_layers_bytes,
+    memory_for_states,
+    pass_by_layer,
+)
 from semfreeze_core.sources.models.decoder import Decoder
 from semfreeze_core.sources.models.probe import probe_ids
 
@@ -76,29 +86,114 @@ def compute_states(
     Raises:
         CacheUnavailable: a pass does not fit into the device's memory.
     """
-    lengths = {sample: len(example.input_ids) for sample, example in samples.items()}
-    done, total = 0, sum(lengths.values())
     with ExitStack() as stack:
         suffix = stack.enter_context(Suffix(decoder, start[0])) if start else None
-        for batch in _batches(lengths, batch_tokens):
-            if start and suffix:
-                given = start[1](batch)
-            else:
-                given = torch.from_numpy(_padded([samples[sample].input_ids for sample in batch]))
-            try:
-                states = _run(decoder, k, given, dtype, suffix)
-            except (RuntimeError, MemoryError) as error:
-                if not is_out_of_memory(error):
-                    raise
-                size = f"{len(batch)} x {lengths[batch[0]]} tokens"
-                raise CacheUnavailable(
-                    f"Boundary states of {size} do not fit into {decoder.device}'s memory."
-                ) from error
-            states = states.to("cpu", dtype)
-            done += sum(lengths[sample] for sample in batch)
+        fill = _Fill(decoder, k, samples, dtype, None if start is None else start[1], suffix)
+        done, total = 0, fill.tokens(samples)
+
+        def advance(tokens: int, layers: int) -> None:
+            progress(ProgressEvent(STAGE, done + tokens * layers // k, total, "tokens"))
+
+        batches = list(_batches({sample: fill.tokens([sample]) for sample in samples}, batch_tokens))
+        by_layer = decoder.probe_spaces and start is None
+        for batch, batch_states in fill.by_layer(batches, advance) if by_layer else fill.in_whole_passes(batches):
+            states = batch_states.to("cpu", dtype)
+            done += fill.tokens(batch)
             for row, sample in zip(states, batch, strict=True):
-                yield sample, row[: lengths[sample]]
+                yield sample, row[: fill.tokens([sample])]
             progress(ProgressEvent(STAGE, done, total, "tokens"))
+
+
+_ComputedBatches = Iterator[tuple[list[str], Tensor]]
+
+
+@dataclass(frozen=True)
+class _Fill:
+    """Boundary states on their way; batches are digests of samples, the longest first.
+
+    Attributes:
+        decoder, k, samples, dtype: as `compute_states` takes them.
+        lower_states: returns a batch's padded states at a lower depth, or None to start from the embedding.
+        suffix: of that depth, installed; or None.
+    """
+
+    decoder: Decoder
+    k: int
+    samples: Mapping[str, TokenizedExample]
+    dtype: torch.dtype
+    lower_states: Callable[[Sequence[str]], Tensor] | None
+    suffix: Suffix | None
+
+    def tokens(self, batch: Iterable[str]) -> int:
+        """Tokens of a batch, padding not counted."""
+        return sum(len(self.samples[sample].input_ids) for sample in batch)
+
+    def ids(self, batch: Sequence[str]) -> npt.NDArray[np.int64]:
+        """Padded tokens (B, T)."""
+        return _padded([self.samples[sample].input_ids for sample in batch])
+
+    def in_whole_passes(self, batches: Iterable[list[str]]) -> _ComputedBatches:
+        """Each batch with its boundary states, from a pass of its own."""
+        for batch in batches:
+            with self._clear_memory_errors(batch):
+                given = torch.from_numpy(self.ids(batch)) if self.lower_states is None else self.lower_states(batch)
+                states = _run(self.decoder, self.k, given, self.dtype, self.suffix)
+            yield batch, states
+
+    def by_layer(self, batches: Sequence[list[str]], advance: Callable[[int, int], None]) -> _ComputedBatches:
+        """The same where layers are kept off the device: each comes in once for as many batches as memory has room for.
+
+        Args:
+            batches: samples of each.
+            advance: receives the tokens that pass the layers together, and the number of layers passed.
+        """
+        left = list(batches)
+        while left:
+            group = left[: self._group_size(left)]
+            left = left[len(group) :]
+            reached: dict[int, Tensor] = {}
+            readers = [(self.ids(batch), self._reader(number, reached)) for number, batch in enumerate(group)]
+            tokens = sum(map(self.tokens, group))
+            try:
+                with self._clear_memory_errors(group[0]), torch.no_grad(), evaluating(self.decoder.model):
+                    pass_by_layer(
+                        self.decoder, readers, self.k, "memory",
+                        context=lambda: _autocast(self.decoder, self.dtype), advance=functools.partial(advance, tokens),
+                    )  # fmt: skip
+            except StatesDiffer:
+                yield from self.in_whole_passes([*group, *left])
+                return
+            for number, batch in enumerate(group):
+                yield batch, reached.pop(number)
+
+    def _reader(self, number: int, reached: dict[int, Tensor]) -> StateReader:
+        def read(space: int, state: Tensor) -> None:
+            if space == self.k:
+                reached[number] = state.to("cpu", self.dtype)
+
+        return read
+
+    def _group_size(self, batches: Sequence[list[str]]) -> int:
+        """How many batches, the first ones, memory holds the states between two layers of; at least one."""
+        room, width = memory_for_states(), self.decoder.probe_spaces[0].shape[-1]
+        for count, batch in enumerate(batches):
+            room -= between_layers_bytes(len(batch) * self.tokens(batch[:1]), width, self.decoder.dtype)
+            if room < 0:
+                return max(1, count)
+        return len(batches)
+
+    @contextmanager
+    def _clear_memory_errors(self, batch: Sequence[str]) -> Iterator[None]:
+        """Report what does not fit, where memory runs out on a batch or on one no larger."""
+        try:
+            yield
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            size = f"{len(batch)} x {self.tokens(batch[:1])} tokens"
+            raise CacheUnavailable(
+                f"Boundary states of {size} do not fit into {self.decoder.device}'s memory."
+            ) from error
 
 
 def fill_shards(shards: ShardFolder, states: Iterable[tuple[str, Tensor]]) -> None:
@@ -126,11 +221,15 @@ def _run(decoder: Decoder, k: int, given: Tensor, dtype: torch.dtype, suffix: Su
     Attention is causal, so padding on the right changes no token's state and needs no mask.
     """
     given = given.to(decoder.device)
-    lower = torch.autocast(decoder.device.type, dtype, enabled=dtype != decoder.dtype)
-    with evaluating(decoder.model), lower:
+    with evaluating(decoder.model), _autocast(decoder, dtype):
         if suffix is not None:
             return boundary_states(decoder, k, lambda: suffix(given))
         return boundary_states(decoder, k, lambda: decoder.base(input_ids=given, use_cache=False))
+
+
+def _autocast(decoder: Decoder, dtype: torch.dtype) -> AbstractContextManager[Any]:
+    """What the prefix computes in, where that is lower than the model's own dtype."""
+    return torch.autocast(decoder.device.type, dtype, enabled=dtype != decoder.dtype)
 
 
 def _batches(lengths: Mapping[str, int], most_tokens: int) -> Iterator[list[str]]:

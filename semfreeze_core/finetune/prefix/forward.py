@@ -55,10 +55,10 @@ def prefix_parameters(decoder: Decoder, k: int) -> dict[str, nn.Parameter]:
 
 
 def movable_parameters(decoder: Decoder, k: int) -> list[nn.Parameter]:
-    """The prefix's parameters that nothing above the boundary shares."""
+    """The prefix's parameters on the device that nothing above the boundary shares."""
     above = [*decoder.layers[k:], decoder.final_norm, decoder.head]
     shared = {id(p) for p in chain.from_iterable(module.parameters() for module in above)}
-    return [p for p in prefix_parameters(decoder, k).values() if id(p) not in shared]
+    return [p for p in prefix_parameters(decoder, k).values() if id(p) not in shared and not p.is_meta]
 
 
 @contextmanager

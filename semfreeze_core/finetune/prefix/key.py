@@ -10,6 +10,7 @@ from semfreeze_core.finetune.prefix.forward import prefix_parameters
 from semfreeze_core.finetune.quantize.weights import quantized_modules, scale_location
 from semfreeze_core.records.examples import TokenizedExample
 from semfreeze_core.sources.models.decoder import Decoder
+from semfreeze_core.sources.models.placement import parameter_values
 from semfreeze_core.storage import digest
 
 # In a config, but of no influence on what the model computes.
@@ -51,7 +52,7 @@ def cache_key(
 def prefix_digest(decoder: Decoder, k: int) -> str:
     """Sha256 of the weights of the embedding and layers 0..k-1, every bit."""
     sha = hashlib.sha256()
-    for name, parameter in sorted(prefix_parameters(decoder, k).items()):
+    for name, parameter in parameter_values(decoder.model, sorted(prefix_parameters(decoder, k))):
         sha.update(f"{name} {parameter.dtype} {tuple(parameter.shape)}\n".encode())
         sha.update(_bytes(parameter))
     for i, layer in enumerate(decoder.layers[:k]):

@@ -8,8 +8,12 @@ from typing import Any
 from semfreeze_core.finetune.train.model_card import CARD, model_card
 from semfreeze_core.plan.document import PLAN, FreezePlan, plan_text
 from semfreeze_core.sources.models.loading_errors import quiet_transformers
+from semfreeze_core.sources.models.placement import is_elsewhere, values_in_memory
 from semfreeze_core.storage import disk_errors
 from semfreeze_core.temporary import temporary_folder
+
+# Of one file, where the machine's memory may hold no more of a model that does not fit on its device.
+_SHARD = "4GB"
 
 
 def save_finetuned(
@@ -30,10 +34,12 @@ def save_finetuned(
     Raises:
         ResourceError: the disk is full.
     """
-    gathered_state = {} if state is None else {"state_dict": state}
+    how: dict[str, Any] = {} if state is None else {"state_dict": state}
+    if is_elsewhere(tuned):
+        how["max_shard_size"] = _SHARD
     with disk_errors(folder), temporary_folder(folder) as partial:
-        with quiet_transformers():
-            tuned.save_pretrained(partial, **gathered_state)
+        with quiet_transformers(), values_in_memory(tuned):
+            tuned.save_pretrained(partial, **how)
             tokenizer.save_pretrained(partial)
         (partial / PLAN).write_text(plan_text(plan, folder), encoding="utf-8")
         (partial / CARD).write_text(model_card(plan, trained), encoding="utf-8")

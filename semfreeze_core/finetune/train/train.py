@@ -13,6 +13,7 @@ from semfreeze_core.device import choose_device, is_out_of_memory
 from semfreeze_core.errors import InputError, PlanError, ResourceError
 from semfreeze_core.finetune.arm.arms import DEFAULT_RATES, Arm
 from semfreeze_core.finetune.arm.job import ModelSource
+from semfreeze_core.finetune.arm.loading import load_to_train
 from semfreeze_core.finetune.arm.settings import ArmSettings
 from semfreeze_core.finetune.model.sharding import require_sharding, whole_state
 from semfreeze_core.finetune.model.task_data import read_task_data
@@ -39,7 +40,7 @@ from semfreeze_core.records.defaults import MIN_RATE_EXAMPLES, MIN_RATE_STEPS, T
 from semfreeze_core.records.model import ModelShape
 from semfreeze_core.records.rates import ComparedOn
 from semfreeze_core.records.training import TrainingSetup
-from semfreeze_core.sources.models.causal_lm import LoadedModel, load_causal_lm
+from semfreeze_core.sources.models.causal_lm import LoadedModel
 from semfreeze_core.storage import write_atomically
 from semfreeze_core.wording.rates import rate_note
 from semfreeze_core.wording.training import padding_note
@@ -69,7 +70,7 @@ def train_plan(request: TrainRequest, folder: Path, progress: Progress = silent)
         ResourceError: memory or disk ran out; checkpoints remain.
     """
     plan = request.plan
-    require_recommendation(plan)
+    parts = require_recommendation(plan)
     refuse_other_ways()
     if request.shard:
         require_sharding()
@@ -83,15 +84,7 @@ def train_plan(request: TrainRequest, folder: Path, progress: Progress = silent)
     together = joined(device.type, "training", "it resumes from the last checkpoint")
     with together, claimed_for_all(folder, request):
         progress = progress if is_first() else silent
-        loaded = load_causal_lm(
-            source.source,
-            revision=source.revision,
-            dtype=request.how.precision,
-            device=source.device if bits is None else "cpu",
-            trust_remote_code=source.trust_remote_code,
-            allow_pickle=source.allow_pickle,
-            progress=progress,
-        )
+        loaded = load_to_train(source, parts, request.how, plan.switch, bits=bits, progress=progress)
         require_model(plan, loaded.identity)
         require_names(plan, loaded.decoder.names)
         try:

@@ -3,6 +3,7 @@
 # The modules that other rooms may import.
 __all__ = [
     "activation_count",
+    "by_layer",
     "causal_lm",
     "checkpoint",
     "config_shape",

@@ -27,15 +27,19 @@ from semfreeze_core.sources.models.loading_errors import clear_errors
 from semfreeze_core.sources.models.memory_forecast import model_bytes
 from semfreeze_core.sources.models.model_shape import check_price, identify, measure_shape
 from semfreeze_core.sources.models.opening import open_checkpoint
-from semfreeze_core.sources.models.placement import Placement, place_layers
+from semfreeze_core.sources.models.placement import Placement, Placing
 from semfreeze_core.sources.models.probe import find_layers, hidden_state, probe_ids
 from semfreeze_core.sources.models.quantization import describe_quantization, quantization_entry
 from semfreeze_core.sources.models.vocabulary import Vocabulary, read_vocabulary, require_rows
-from semfreeze_core.wording.runs import placement_sentence
+from semfreeze_core.wording.runs import placement_sentence, prefix_placement_sentence
 
 # Mean cosine between float32 and bfloat16 latent spaces on the probe. The embedded model reaches 0.9998; a model that
 # overflows or loses its small differences in bfloat16 falls far below.
 _AGREEMENT = 0.999
+
+
+class ModelTooLarge(ResourceError):  # noqa: N818 - says what is wrong
+    """A model finds no room on its device, with the numbers."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +53,7 @@ class LoadedModel:
         identity: digests that tell it from another model.
         vocabulary: which head rows are real, and which look untrained.
         notes: what was decided on the way, in words (the dtype, warnings).
+        placement: of what is kept off the device; None where it holds the whole model.
     """
 
     decoder: Decoder
@@ -57,6 +62,7 @@ class LoadedModel:
     identity: ModelIdentity
     vocabulary: Vocabulary
     notes: tuple[str, ...]
+    placement: Placement | None = None
 
 
 def measure_empty(checkpoint: Checkpoint) -> ModelShape:
@@ -109,7 +115,7 @@ def load_causal_lm(
     device: str = "auto",
     trust_remote_code: bool = False,
     allow_pickle: bool = False,
-    layers_elsewhere: bool = False,
+    placing: Placing | None = None,
     progress: Progress = silent,
 ) -> LoadedModel:
     """Load `source`, find and verify its parts, and count it.
@@ -122,13 +128,13 @@ def load_causal_lm(
         device: auto, cpu, cuda, cuda:N or mps.
         trust_remote_code: run Python code that comes with the checkpoint.
         allow_pickle: accept weights stored as pickle, which can run code while loading.
-        layers_elsewhere: keep layers in the machine's memory and on disk where the device has no room for all of them,
-            for forward passes; nothing can be trained then.
+        placing: chooses what is kept in the machine's memory and on disk where the device has no room for the whole
+            model; that runs forward and cannot be trained. None keeps all on the device.
         progress: receives what is being done.
 
     Raises:
         ModelError: it cannot be loaded or its parts cannot be verified.
-        ResourceError: it cannot fit into memory, with the numbers.
+        ModelTooLarge: it cannot fit into memory.
     """
     target = choose_device(device)
     make_current(target)
@@ -144,10 +150,13 @@ def load_causal_lm(
     notes: list[str] = []
     free = _own_free_bytes(target)
     first = first_dtype(dtype, parameters, target, free)
-    placement = place_model(checkpoint, config, first, target, free) if layers_elsewhere else None
+    placement = None if placing is None else place_model(checkpoint, config, first, target, free, placing)
     if placement is not None:
         model = load_model(checkpoint, first, target, placement)
-        notes.append(f"Computed in {dtype_name(first)}. {placement_sentence(placement.layers, str(target))}")
+        where = placement_sentence(placement.layers, str(target))
+        if placement.prefix is not None:
+            where = prefix_placement_sentence(placement.prefix, str(target))
+        notes.append(f"Computed in {dtype_name(first)}. {where}")
     elif dtype == "auto":
         model, note = _load_auto(checkpoint, parameters, target, free)
         notes.append(note)
@@ -171,7 +180,7 @@ def load_causal_lm(
         notes.append(f"{vocabulary.padded_rows} padded rows of the head have no token and are left out.")
     identity = identify(model, source=source, revision=_resolved_revision(checkpoint, config, revision))
     shape = replace(measure_shape(model, decoder), stored_in_bfloat16=empty.stored_in_bfloat16)
-    return LoadedModel(decoder, tokenizer, shape, identity, vocabulary, tuple(notes))
+    return LoadedModel(decoder, tokenizer, shape, identity, vocabulary, tuple(notes), placement)
 
 
 def _resolved_revision(checkpoint: Checkpoint, config: Any, revision: str | None) -> str | None:
@@ -182,7 +191,7 @@ def _resolved_revision(checkpoint: Checkpoint, config: Any, revision: str | None
 
 
 def place_model(
-    checkpoint: Checkpoint, config: Any, dtype: torch.dtype, device: torch.device, free: int
+    checkpoint: Checkpoint, config: Any, dtype: torch.dtype, device: torch.device, free: int, placing: Placing
 ) -> Placement | None:
     """Where the layers of a model go that does not fit on a device; None where it fits, or cannot be placed.
 
@@ -192,13 +201,14 @@ def place_model(
         dtype: that it is loaded in.
         device: that computes.
         free: bytes free there.
+        placing: chooses.
     """
     with torch.device("meta"):
         model = empty_model(checkpoint, config)
     parameters = sum(parameter.numel() for parameter in model.parameters())
     if model_bytes(parameters, dtype) <= free or not may_be_placed(checkpoint, config):
         return None
-    return place_layers(model, dtype, device, free, _own_free_bytes(torch.device("cpu")))
+    return placing(model, dtype, device, free, _own_free_bytes(torch.device("cpu")))
 
 
 def _own_free_bytes(device: torch.device) -> int:
@@ -227,8 +237,8 @@ def _require_memory(source: str, parameters: int, dtype: torch.dtype, device: to
     """Refuse a model that cannot fit on the device."""
     needed = model_bytes(parameters, dtype)
     if needed > free:
-        other = "" if dtype == torch.bfloat16 else " --dtype bfloat16 needs half."
-        raise ResourceError(
+        other = "" if dtype == torch.bfloat16 else " bfloat16 needs half."
+        raise ModelTooLarge(
             f"{source}: {parameters / 1e9:.2f} billion parameters in {dtype_name(dtype)} need about "
             f"{needed / 2**30:.1f} GiB, and {free / 2**30:.1f} GiB are free on {device}.{other}"
         )

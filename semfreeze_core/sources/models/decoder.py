@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from semfreeze_core.errors import ModelError
 from semfreeze_core.records.model import ParameterNames
+from semfreeze_core.sources.models.placement import is_elsewhere
 from semfreeze_core.sources.models.probe import (
     Call,
     Probe,
@@ -72,12 +73,14 @@ class Decoder(Parts):
         base: the model without its head.
         transform: scale and soft-cap after the head.
         logits_error: largest difference between rebuilt and own logits on the probe, over the logits' spread.
+        probe_spaces: raw states (2, T, d) of the probe at spaces 0..L, where layers are kept off the device; else none.
     """
 
     model: Any
     base: nn.Module
     transform: HeadTransform
     logits_error: float
+    probe_spaces: tuple[Tensor, ...] = ()
 
     @property
     def device(self) -> torch.device:
@@ -103,7 +106,10 @@ def find_decoder(model: Any) -> Decoder:
     with torch.no_grad():
         rebuilt = parts.head(parts.final_norm(probe.spaces[-1])).float()
     transform, error = _head_transform(model, probe, rebuilt)
-    return Decoder(**vars(parts), model=model, base=model.base_model, transform=transform, logits_error=error)
+    spaces = tuple(probe.spaces) if is_elsewhere(model) else ()
+    return Decoder(
+        **vars(parts), model=model, base=model.base_model, transform=transform, logits_error=error, probe_spaces=spaces
+    )
 
 
 def find_parts(model: Any) -> Parts:

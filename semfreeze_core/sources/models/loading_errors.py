@@ -24,10 +24,13 @@ _BY_CHANCE = (LookupError, TypeError, AttributeError, ArithmeticError, Assertion
 
 @contextmanager
 def quiet_transformers() -> Iterator[None]:
-    """Keep transformers' own log lines, warnings and progress bars off the terminal."""
+    """Keep transformers' and accelerate's own log lines, warnings and progress bars off the terminal."""
     control: Any = transformers_logging
     before, bars = control.get_verbosity(), control.is_progress_bar_enabled()
+    accelerate = logging.getLogger("accelerate")
+    accelerate_before = accelerate.level
     control.set_verbosity(logging.ERROR)
+    accelerate.setLevel(logging.ERROR)
     control.disable_progress_bar()
     try:
         with warnings.catch_warnings():
@@ -35,6 +38,7 @@ def quiet_transformers() -> Iterator[None]:
             yield
     finally:
         control.set_verbosity(before)
+        accelerate.setLevel(accelerate_before)
         if bars:
             control.enable_progress_bar()
 

@@ -2,11 +2,11 @@
 
 import torch
 
+from semfreeze_core.cost.memory import loaded_bytes
 from semfreeze_core.device import dtype_name, has_own_memory
 from semfreeze_core.records.model import ModelShape
 from semfreeze_core.records.preview import MemoryForecast
 
-_ON_TOP = 1.1  # a tenth of the weights for one forward pass
 _STATES_LIMIT = 256 * 2**20  # the display sample's states, float16; see semantics.display
 # Resident after importing torch, transformers, pandas and scikit-learn, measured on Linux with torch 2.13.
 _PROCESS_BYTES = 600 * 2**20
@@ -14,7 +14,7 @@ _PROCESS_BYTES = 600 * 2**20
 
 def model_bytes(parameters: int, dtype: torch.dtype) -> int:
     """Memory to hold a model and run it forward without keeping its activations, in bytes."""
-    return int(parameters * dtype.itemsize * _ON_TOP)
+    return loaded_bytes(parameters, dtype.itemsize)
 
 
 def process_bytes(device: torch.device) -> int:

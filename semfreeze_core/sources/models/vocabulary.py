@@ -7,6 +7,7 @@ import torch
 
 from semfreeze_core.errors import ModelError
 from semfreeze_core.sources.models.decoder import Decoder
+from semfreeze_core.sources.models.placement import parameter_values
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,8 @@ def read_vocabulary(tokenizer: Any, decoder: Decoder) -> Vocabulary:
     special = set(tokenizer.all_special_ids)
     added = {i for i in tokenizer.get_added_vocab().values() if i >= tokenizer.vocab_size and i not in special}
     real = largest + 1
-    return Vocabulary(real, rows - real, _untrained_rows(decoder.embedding.weight[:real]), frozenset(added))
+    [(_, weight)] = parameter_values(decoder.embedding, ["weight"])
+    return Vocabulary(real, rows - real, _untrained_rows(weight[:real]), frozenset(added))
 
 
 def require_rows(tokenizer: Any, head_rows: int, embedding_rows: int) -> int:

@@ -91,6 +91,18 @@ def test_cost_prints_one_line_a_depth(stored):
     assert [cell.strip(",") for cell in rows[0]].count("100%") == 4, "compute and memory, here and in a stock trainer"
 
 
+def test_cost_tells_what_the_device_needs_before_the_steps(stored):
+    stored("untied")
+    loading = ask("cost", "untied", "--json").json["loading_bytes"]
+    assert len(loading) == 5
+    assert loading[0] > loading[1] > loading[4] > 0
+    sentence = "Before the steps, the device holds the whole model: "
+    assert sentence in ask("cost", "untied").out
+    assert "GiB at freeze depth 2." in ask("cost", "untied").out
+    for flag in ("--no-prefix-cache", "--keep-prefix"):
+        assert sentence not in ask("cost", "untied", flag).out
+
+
 def test_cost_says_when_activations_are_unknown(tmp_path):
     from transformers import AutoModelForCausalLM, StableLmConfig
 

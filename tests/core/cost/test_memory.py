@@ -11,7 +11,7 @@ from torch.utils._pytree import tree_leaves
 
 from semfreeze_core.cost import training_bytes
 from semfreeze_core.cost.activations import SAVED_BYTES, layer_bytes_per_token
-from semfreeze_core.cost.memory import autocast_copy_bytes
+from semfreeze_core.cost.memory import autocast_copy_bytes, loading_bytes
 from semfreeze_core.errors import PlanError
 from semfreeze_core.records.training import TrainableParts, TrainingSetup
 from tests.core.cost.counted_step import prepare
@@ -63,6 +63,21 @@ def test_training_bytes_with_a_prefix_cache_keeps_a_tied_embedding_for_the_head(
 
 def test_training_bytes_with_a_prefix_cache_at_freeze_depth_0_is_without_one():
     assert training_bytes(TWO_LAYERS, CACHED, EVERYTHING) == training_bytes(TWO_LAYERS, SETUP, EVERYTHING)
+
+
+def test_loading_bytes_are_those_of_the_whole_model_without_a_cache_that_stands_in_for_layers():
+    assert loading_bytes(TWO_LAYERS, SETUP, TOP_LAYER) == int(4 * 210 * 1.1)
+    assert loading_bytes(TWO_LAYERS, replace(CACHED, prefix_off_device=False), TOP_LAYER) == int(4 * 210 * 1.1)
+    assert loading_bytes(TWO_LAYERS, CACHED, EVERYTHING) == int(4 * 210 * 1.1)
+
+
+def test_loading_bytes_with_a_cache_are_those_of_what_stays_and_of_the_largest_part_on_its_way():
+    layer = TWO_LAYERS.layers[0].parameters
+    assert layer > TWO_LAYERS.embedding_parameters
+    assert loading_bytes(TWO_LAYERS, CACHED, TOP_LAYER) == int(4 * (58 + 4 + 20 + layer) * 1.1)
+    largest = replace(TWO_LAYERS, embedding_parameters=layer + 1)
+    assert loading_bytes(largest, CACHED, TOP_LAYER) == int(4 * (58 + 4 + 20 + layer + 1) * 1.1)
+    assert loading_bytes(TIED_LAYERS, replace(CACHED, precision="bf16"), TOP_LAYER) == int(2 * 190 * 1.1), "layer 0"
 
 
 def test_training_bytes_refuses_a_prefix_cache_below_trained_embeddings():

@@ -65,7 +65,7 @@ def _collect(
     stream = stream_batches(
         decoder, examples, positions, start, tally, stage="Reading", max_tokens=max_tokens, progress=progress
     )
-    for batch in stream:
+    for batch, _ in stream:
         states = torch.stack(current)
         for b, example in enumerate(batch.examples):
             assert example not in by_example

@@ -4,12 +4,14 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
+import pytest
 
 from semfreeze_core.gains import fit_scaling_law
 from semfreeze_core.plan.compare import side_by_side
 from semfreeze_core.plan.make import curve_of
 from semfreeze_core.plan.opinions import gather_opinions
 from semfreeze_core.plan.slices import slices
+from semfreeze_core.records.preview import ReadingForecast
 from semfreeze_core.wording import comparison, rules, runs
 from semfreeze_core.wording.numbers import interval
 
@@ -123,6 +125,31 @@ def test_runs_that_are_the_same_do_not_differ(run, validation):
 def test_memory_sentence_of_what_fits_gives_no_advice():
     memory = SimpleNamespace(
         parameters=10**9, dtype="float32", device="cpu", model_bytes=2**30, states_bytes=2**28, process_bytes=0,
-        free_bytes=2**33, needed_bytes=2**30 + 2**28, fits=True, placement=None,
+        free_bytes=2**33, needed_bytes=2**30 + 2**28, fits=True, placement=None, reading=None,
     )  # fmt: skip
     assert runs.memory_sentence(memory).endswith("8.0 GiB are free on cpu.")
+
+
+@pytest.mark.parametrize(
+    ("reading", "sentence"),
+    [
+        (
+            ReadingForecast(8, "memory", 2**30),
+            "Each layer comes in once for all of about 8 batches; meanwhile the hidden states between two layers, "
+            "about 1.0 GiB, are kept in the machine's memory.",
+        ),
+        (
+            ReadingForecast(8, "file", 2**30),
+            "Each layer comes in once for all of about 8 batches; meanwhile the hidden states between two layers, "
+            "about 1.0 GiB, are kept in a temporary file (TMPDIR).",
+        ),
+        (
+            ReadingForecast(8, None, 2**30),
+            "Each of about 8 batches brings these layers in again: the hidden states between two layers, about 1.0 "
+            "GiB, have no room in the machine's memory or in the folder for temporary files (TMPDIR).",
+        ),
+        (ReadingForecast(1, None, 2**30), "All examples fit into one batch, so each layer comes in once."),
+    ],
+)
+def test_reading_sentence_says_how_often_layers_come_in(reading, sentence):
+    assert runs.reading_sentence(reading) == sentence

@@ -10,6 +10,7 @@ import sys
 from dataclasses import replace
 
 import pytest
+import torch
 from transformers import Trainer
 
 from semfreeze_core.errors import DataError, InputError, PlanError, ResourceError, RunError
@@ -124,8 +125,9 @@ def test_the_end_of_a_training_killed_before_any_operation_resumes_to_the_same_m
         training_folder.save_settings(folder, request)
         return folder
 
-    class Saved:
+    class Saved(torch.nn.Module):
         def __init__(self, names):
+            super().__init__()
             self.names = names
 
         def save_pretrained(self, folder):

@@ -152,7 +152,7 @@ def test_train_plan_of_whole_layers_keeps_their_precision_and_says_so(workspace,
 def test_train_plan_misses_bitsandbytes_before_anything_is_loaded(workspace, tmp_path, monkeypatch):
     request = asked(workspace, lora=LoraSetup(2), frozen_bits=8)
     monkeypatch.setitem(sys.modules, "bitsandbytes", None)
-    monkeypatch.setattr(train_module, "load_causal_lm", lambda *_, **__: pytest.fail("loaded"))
+    monkeypatch.setattr(train_module, "load_to_train", lambda *_, **__: pytest.fail("loaded"))
     with pytest.raises(InputError, match=r"pip install 'semfreeze\[bitsandbytes\]'"):
         train_plan(request, tmp_path / "out")
     assert not (tmp_path / "out").exists()

@@ -139,7 +139,7 @@ def test_memory_refusal_says_the_numbers():
         causal_lm._require_memory("big", 7_241_732_096, torch.float32, CPU, 16 * 2**30)
     assert str(caught.value) == (
         "big: 7.24 billion parameters in float32 need about 29.7 GiB, and 16.0 GiB are free on cpu. "
-        "--dtype bfloat16 needs half."
+        "bfloat16 needs half."
     )
     causal_lm._require_memory("big", 7_241_732_096, torch.bfloat16, CPU, 16 * 2**30)
     with pytest.raises(ResourceError) as caught:

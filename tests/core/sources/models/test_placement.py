@@ -6,13 +6,19 @@ import torch
 
 from semfreeze_core.device import free_bytes
 from semfreeze_core.errors import ResourceError
-from semfreeze_core.records.preview import LayerPlacement
+from semfreeze_core.records.preview import LayerPlacement, PrefixPlacement
 from semfreeze_core.semantics.spectrum import spectrum_score, spectrum_work
 from semfreeze_core.sources.models import causal_lm, placement
 from semfreeze_core.sources.models.causal_lm import load_causal_lm
 from semfreeze_core.sources.models.memory_forecast import model_bytes
-from semfreeze_core.sources.models.placement import is_elsewhere, parameter_values, place_layers
-from semfreeze_core.wording.runs import placement_sentence
+from semfreeze_core.sources.models.placement import (
+    is_elsewhere,
+    parameter_values,
+    place_layers,
+    place_prefix,
+    values_in_memory,
+)
+from semfreeze_core.wording.runs import placement_sentence, prefix_placement_sentence
 from tests.core.runs.tiny_run import read_tiny, task_rows, write_jsonl
 from tests.core.saved_models import save_tiny
 from tests.core.tiny_models import build_tiny
@@ -75,12 +81,63 @@ def test_beside_a_gpu_the_machines_memory_is_filled_before_the_disk(monkeypatch)
     )
 
 
+def test_a_training_keeps_all_frozen_layers_and_an_untied_embedding_elsewhere():
+    model = build_tiny("llama")
+    layer, others = sizes(model)
+    embedding = model.model.embed_tokens.weight.numel()
+    needed = model_bytes(2 * layer + others - embedding + max(layer, embedding), torch.float32)
+    assert place_prefix(2, model, torch.float32, CPU, needed - 1, 0) is None
+    placed = place_prefix(2, model, torch.float32, CPU, needed, 0)
+    assert placed.layers == LayerPlacement(2, 0, 2, 4 * (2 * layer + embedding))
+    assert placed.prefix == PrefixPlacement(2, 4, True, 0, 4 * (2 * layer + embedding), needed)
+    elsewhere = {name for name, device in placed.device_map.items() if device == "disk"}
+    assert elsewhere == {"model.embed_tokens", "model.layers.0", "model.layers.1"}
+    assert prefix_placement_sentence(placed.prefix, "cpu").startswith(
+        "The first 2 of 4 layers and the token embedding are kept off cpu, which has no room for the whole model: "
+    )
+
+
+def test_a_tied_embedding_stays_where_the_head_is():
+    model = build_tiny("llama", tied=True)
+    placed = place_prefix(4, model, torch.float32, CPU, 2**40, 0)
+    assert not placed.prefix.embedding
+    assert {name for name, device in placed.device_map.items() if device == "disk"} == {
+        f"model.layers.{i}" for i in range(4)
+    }
+
+
+def test_beside_a_gpu_a_trainings_layers_fill_the_machines_memory_from_the_boundary_down(monkeypatch):
+    monkeypatch.setattr(placement, "has_own_memory", lambda _: True)
+    model = build_tiny("llama")
+    layer, _ = sizes(model)
+    embedding = model.model.embed_tokens.weight.numel()
+    gpu = torch.device("cuda:1")
+    for memory, expected in ((layer, ["disk", "disk", "cpu"]), (2 * layer + embedding, ["cpu", "cpu", "cpu"])):
+        free = model_bytes(memory, torch.bfloat16)
+        placed = place_prefix(2, model, torch.bfloat16, gpu, 2**40, free)
+        names = ["model.embed_tokens", "model.layers.0", "model.layers.1", "model.layers.2"]
+        assert [placed.device_map[name] for name in names] == [*expected, "cuda:1"]
+        assert placed.prefix.memory_bytes == 2 * memory
+        assert placed.prefix.memory_bytes + placed.prefix.disk_bytes == 2 * (2 * layer + embedding)
+
+
+def test_what_is_saved_comes_from_disk_to_the_machines_memory(folder, room):
+    layer, others = sizes(load_causal_lm(str(folder), dtype="float32", device="cpu").decoder.model)
+    room(model_bytes(others + layer, torch.float32))
+    model = load_causal_lm(str(folder), dtype="float32", device="cpu", placing=place_layers).decoder.model
+    loader = model.model.layers[0].mlp.up_proj._hf_hook.weights_map.dataset
+    loader.device = "meta"  # stands for a GPU
+    with values_in_memory(model):
+        assert loader["model.layers.0.mlp.up_proj.weight"].device == CPU
+    assert loader.device == "meta"
+
+
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_a_model_with_layers_on_disk_reads_the_same(folder, room, dtype):
     whole = load_causal_lm(str(folder), dtype=dtype, device="cpu")
     layer, others = sizes(whole.decoder.model)
     room(model_bytes(others + 2 * layer, whole.decoder.dtype))
-    placed = load_causal_lm(str(folder), dtype=dtype, device="cpu", layers_elsewhere=True)
+    placed = load_causal_lm(str(folder), dtype=dtype, device="cpu", placing=place_layers)
     assert is_elsewhere(placed.decoder.model.model.layers[2])
     assert not is_elsewhere(placed.decoder.model.model.layers[3])
     assert (placed.identity, placed.shape) == (whole.identity, whole.shape)
@@ -102,7 +159,7 @@ def test_experts_that_are_stacked_anew_are_read_from_disk_too(tmp_path, room, fa
     layers = [sum(p.numel() for p in layer.parameters()) for layer in whole.decoder.layers]
     parameters = sum(p.numel() for p in whole.decoder.model.parameters())
     room(model_bytes(parameters - sum(layers) + max(layers), torch.float32))
-    placed = load_causal_lm(str(tmp_path), dtype="float32", device="cpu", layers_elsewhere=True)
+    placed = load_causal_lm(str(tmp_path), dtype="float32", device="cpu", placing=place_layers)
     assert all(map(is_elsewhere, placed.decoder.layers))
     ids = torch.arange(5, 25)[None]
     with torch.no_grad():
@@ -111,12 +168,16 @@ def test_experts_that_are_stacked_anew_are_read_from_disk_too(tmp_path, room, fa
 
 def test_an_analysis_from_disk_gives_the_same_run(folder, room, tmp_path):
     data = write_jsonl(tmp_path / "rows.jsonl", task_rows())
-    whole = read_tiny(folder, data, scores=("gradient_norm",))
+    whole = read_tiny(folder, data, scores=("gradient_norm",), batch_tokens=256)
     layer, others = sizes(build_tiny("llama", vocab=whole.shape.vocab_rows))
     room(model_bytes(others + layer, torch.float32))
-    placed = read_tiny(folder, data, scores=("gradient_norm",))
+    placed = read_tiny(folder, data, scores=("gradient_norm",), batch_tokens=256)
+    assert "Each layer off the device came in once for all examples." in placed.manifest.notes
     for metric, trace in whole.traces.items():
         assert np.array_equal(placed.traces[metric].deviation, trace.deviation)
+        assert np.array_equal(placed.pairs[metric].swapped, whole.pairs[metric].swapped)
+    assert np.array_equal(placed.display.coordinates, whole.display.coordinates)
+    assert placed.scores["block_influence"].values.tolist() == whole.scores["block_influence"].values.tolist()
     assert placed.scores["spectrum"].values.tolist() == whole.scores["spectrum"].values.tolist()
     assert "gradients need every layer on the device" in placed.scores["gradient_norm"].reason
 
@@ -134,10 +195,10 @@ def test_what_is_to_be_trained_is_loaded_whole_or_refused(folder, room):
     with pytest.raises(ResourceError, match="are free on cpu"):
         load_causal_lm(str(folder), dtype="float32", device="cpu")
     with pytest.raises(ResourceError, match="are free on cpu"):  # not even one layer has room
-        load_causal_lm(str(folder), dtype="float32", device="cpu", layers_elsewhere=True)
+        load_causal_lm(str(folder), dtype="float32", device="cpu", placing=place_layers)
 
 
 def test_a_model_that_fits_is_loaded_whole(folder):
-    loaded = load_causal_lm(str(folder), dtype="float32", device="cpu", layers_elsewhere=True)
+    loaded = load_causal_lm(str(folder), dtype="float32", device="cpu", placing=place_layers)
     assert not is_elsewhere(loaded.decoder.model)
     assert free_bytes(CPU) > 0
