@@ -186,9 +186,9 @@ def sentences(tasks: Sequence[Task]) -> Iterator[str]:
             range_text = f"{percent(min(shares))} to {percent(max(shares))} (median {percent(median(shares))})"
         yield (
             f"**{name[0].upper()}{name[1:]}** kept {range_text} of full finetuning's loss reduction at the same "
-            f"steps, on {_count(len(done), 'task')}, for {percent(cost)} of its compute on average. It was significantly worse "
-            f"than full finetuning on {', '.join(_below(done, 1)) or 'no task'}. A loss of more than {percent(MARGIN)} "
-            f"is certain on {', '.join(_harmed(done)) or 'no task'}."
+            f"steps, on {_count(len(done), 'task')}, for {percent(cost)} of its compute on average. It was "
+            f"significantly worse than full finetuning on {', '.join(_below(done, 1)) or 'no task'}. A loss of more "
+            f"than {percent(MARGIN)} is certain on {', '.join(_harmed(done)) or 'no task'}."
         )
     yield (
         "**Learning rates.** Best of those tried: "
