@@ -150,11 +150,6 @@ def trained(tasks: Sequence[Task], name: str) -> list[tuple[Task, str]]:
     return [(task, variant) for task in tasks if task.cell(variant := columns(task)[name])]
 
 
-def _harmed(done: list[tuple[Task, str]]) -> list[str]:
-    """Tasks on which the interval of what a variant keeps at the same steps lies below what the margin allows."""
-    return _below(done, 1 - MARGIN)
-
-
 def _below(done: list[tuple[Task, str]], least: float) -> list[str]:
     """Tasks on which the interval of what a variant keeps at the same steps lies below a share."""
     return [task.task for task, variant in done if task.kept_at_steps(variant).high < least]
@@ -187,8 +182,7 @@ def sentences(tasks: Sequence[Task]) -> Iterator[str]:
         yield (
             f"**{name[0].upper()}{name[1:]}** kept {range_text} of full finetuning's loss reduction at the same "
             f"steps, on {_count(len(done), 'task')}, for {percent(cost)} of its compute on average. It was "
-            f"significantly worse than full finetuning on {', '.join(_below(done, 1)) or 'no task'}. A loss of more "
-            f"than {percent(MARGIN)} is certain on {', '.join(_harmed(done)) or 'no task'}."
+            f"significantly worse than full finetuning on {', '.join(_below(done, 1)) or 'no task'}{_worst_case(done)}."
         )
     yield (
         "**Learning rates.** Best of those tried: "
@@ -196,6 +190,13 @@ def sentences(tasks: Sequence[Task]) -> Iterator[str]:
         + "."
     )
     yield from choices(tasks)
+
+
+def _worst_case(done: list[tuple[Task, str]]) -> str:
+    """The task on which a variant keeps least, with its interval, where that is less than the margin allows."""
+    task, variant = min(done, key=lambda one: one[0].kept_at_steps(one[1]).estimate)
+    share = task.kept_at_steps(variant)
+    return f"; least on {task.task}, {percent_interval(share)}" if share.estimate < 1 - MARGIN else ""
 
 
 def choices(tasks: Sequence[Task]) -> Iterator[str]:
