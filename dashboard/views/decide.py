@@ -91,11 +91,11 @@ def body() -> None:
     conclusion(ctx, shown)
     page.selection_line(ctx, depth)
     plan_figures(ctx, basis, depth, shown.cost)
-    if basis.opinion is not None and basis.opinion.freeze_depth is not None:
-        st.markdown(escaped(recommendation_sentence(basis.comparison.rules, basis.rule, depth)))
     cost_charts(alternatives, costs, basis.setup)
     if line := page_text.alternative_line(costs, depth):
         st.caption(line)
+    if basis.opinion is not None and basis.opinion.freeze_depth is not None:
+        st.markdown(escaped(recommendation_sentence(basis.comparison.rules, basis.rule, depth)))
     largest = depth if deeper is None else deeper.switch.wide_depth  # the first steps need most
     parts = parts_at_depth(run.shape, largest, lora=basis.setup.lora is not None)
     saving_panel(run.shape, basis.setup, parts, basis.gpu, costs.depths)

@@ -33,7 +33,7 @@ MAX_SLICES = 12  # groups shown, largest first
 # measured on, eight tasks at fixed learning rates and one model of 135M parameters (docs/evidence.md says more):
 # expect them to do worse on new tasks.
 MIN_RACED_STEPS = 150
-LEAST_BIGRAM_COVERAGE = 0.45  # of eval completions by training completions; below it a quarter of the layers is frozen
+LEAST_BIGRAM_COVERAGE = 0.7  # of eval completions by training completions; below it a quarter of the layers is frozen
 BIGRAM_COMPLETIONS = 80  # training completions that coverage is measured with
 MIN_CHECKED_COMPLETIONS = 16  # eval completions of a coverage
 MIN_ANSWER_TAG = 0.8  # share of prompts that end in the same two tokens; below it prompts have no answer tag

@@ -86,7 +86,7 @@ TRAIN: Options = _SHARED | {
     "--save-steps": ((6,), "save_steps", 6),
     "--report-to": (("tensorboard, wandb",), "report_to", ("tensorboard", "wandb")),
     "--keep-best": (("--eval", "held.jsonl"), "keep_best", True),
-    "--shard": ((), "shard", True),
+    "--shard": (("--lr", 1e-4), "shard", True),
     "--seed": ((8,), "seed", 8),
     "--out": (("/tmp/somewhere",), "folder", Path("/tmp/somewhere")),
     "--json": ((), "printed", "{"),

@@ -47,7 +47,7 @@ def race(chosen="depth:3", **changes):
 
 @pytest.mark.parametrize(
     ("coverage", "pick", "depth"),
-    [(0.44, None, 3), (0.45, None, 8), (0.9, 7, 7), (0.9, 2, 8), (0.2, 7, 3), (None, 7, 3)],
+    [(0.69, None, 3), (0.7, None, 8), (0.9, 7, 7), (0.9, 2, 8), (0.2, 7, 3), (None, 7, 3)],
 )
 def test_without_a_race_new_completions_freeze_a_quarter_and_known_ones_the_deep_depth(coverage, pick, depth):
     decision = decide_by_auto(CURVE, AutoBasis(checks(coverage), 100, pick))
