@@ -47,7 +47,7 @@ def test_the_forecast_on_the_page_about_finetune_is_what_is_printed():
     assert " ".join(block.split()) == " ".join(" ".join(forecast).split())
 
 
-COST_OF_7B = next(text for _, text in blocks(FINETUNE, "sh") if "--gpu" in text).split("\nsemfreeze preview")[0]
+COST_OF_7B = next(text for _, text in blocks(FINETUNE, "sh") if "--gpu" in text).split("\nsemfreeze finetune")[0]
 
 
 def costs_of_7b(options=""):
