@@ -128,10 +128,6 @@ def best_threshold(tasks: Sequence[Task]) -> float:
     return max(between, key=lambda at: (sum((coverage >= at) == safe for coverage, safe in known), at))
 
 
-def _progressive(task: Task) -> str:
-    return next((name for name in task.variants if name.startswith(PROGRESSIVE)), PROGRESSIVE)
-
-
 def _nearest(task: Task, depth: int | None) -> Taken | None:
     """The trained depth nearest to a rule's; full finetuning where it makes no recommendation."""
     cells = [task.cell(name) for name in task.variants if name == "full" or name.startswith("depth:")]

@@ -10,13 +10,14 @@ from semfreeze_core.cost.speed import utilization_range
 from semfreeze_core.plan.decide import RULES
 from semfreeze_core.records import defaults as d
 from semfreeze_core.records.scores import SCORE_NAMES
+from semfreeze_core.wording.rates import learning_rate
 from tests.docs.pages import README, ROOT, commands, prose
 
-METHOD, READING, SCALING, TRAINING, CHOOSING, COST, FINETUNE, RACE = (
+METHOD, READING, SCALING, TRAINING, CHOOSING, COST, FINETUNE, RACE, EXPORTERS = (
     ROOT / "docs" / f"{name}.md"
     for name in (
         *("method", "understanding-results", "scaling", "training", "choosing-depth-and-rate", "costs-and-memory"),
-        *("finetune", "race"),
+        *("finetune", "race", "exporters"),
     )
 )
 CI = f"{100 * d.CONFIDENCE:g}%"
@@ -84,6 +85,9 @@ WRITTEN = {
         f"below {d.MIN_RACED_STEPS} steps, with fewer than {d.RACE_ROWS[0]} eval examples",
         f"{d.MIN_RACED_STEPS} steps are rows x {1 - d.HELD_OUT:g} x {d.EPOCHS} / {d.BATCH_SIZE}",
         f"fewer than {d.LEAST_BIGRAM_COVERAGE:g} of the token pairs",
+    ],
+    EXPORTERS: [
+        "an untuned default ({}, LoRA {})".format(*(learning_rate(d.LEARNING_RATES[k]) for k in ("frozen", "lora"))),
     ],
     COST: [
         f"C + {ATTENTION_GRADIENT} A",
