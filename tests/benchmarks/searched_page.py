@@ -12,12 +12,12 @@ from textwrap import fill
 
 import plotly.graph_objects as go
 
-from semfreeze_core.records.defaults import MARGIN, PROGRESSIVE
+from semfreeze_core.records.defaults import MARGIN, PROGRESSIVE, RACE_WINS
 from semfreeze_core.storage import write_atomically
 from semfreeze_core.wording.numbers import percent, percent_interval
 from semfreeze_dashboard.charts.theme import FROZEN, INK, OTHERS, TRAINED
 from tests.benchmarks.searched_cells import Task, read_all
-from tests.benchmarks.searched_replay import half, quarter, race, two_thirds
+from tests.benchmarks.searched_replay import RUN_STEPS, Taken, always, half, quarter, race, two_thirds
 from tests.browser.served import chromium
 
 ROOT = Path(__file__).parents[2]
@@ -28,8 +28,6 @@ FIRST_BEGIN = BEGIN.replace(" -->", ", in short -->")  # of the README's first s
 MISSING = "not run"
 QUARTER = "a quarter frozen"
 _FIXED = "**Without a race**"  # on the page alone
-# What a race adds to the compute of training every layer, by steps of 8 examples: tests/core/gains/test_race_price.py.
-RACE_COSTS = {300: 0.15, 1000: 0.05}
 
 
 def columns(task: Task) -> dict[str, str]:
@@ -206,23 +204,31 @@ def choices(tasks: Sequence[Task]) -> Iterator[str]:
         regrets = [task.regret(taken.variant).estimate for task, taken in raced]
         chosen = Counter(_called(task, taken.variant) for task, taken in raced)
         yield (
-            f"**The race** of `semfreeze finetune`, replayed, chooses {_tally(chosen)}. Before its own cost, its "
+            f"**The race** of `semfreeze finetune`, half against a quarter, replayed, chooses {_tally(chosen)}. Its "
             f"choice loses {percent(mean(regrets), 1)} of the best variant's loss reduction on average and "
             f"{percent(max(regrets), 1)} at most."
         )
     fixed = [f"{name} {_regret(tasks, name)}" for name in columns(tasks[0]) if len(trained(tasks, name)) == len(tasks)]
     fixed.append(f"full finetuning {_worst([task.regret('full').estimate for task in tasks])}")
     yield f"{_FIXED}, always making the same choice loses, on average and at most: {', '.join(fixed)}."
-    if (is_better := _race_is_better(tasks)) is not None:
-        better = "better" if is_better else "no better"
-        saved = 1 - mean(_relative_flop(task, variant) for task, variant in trained(tasks, QUARTER))
-        (short, its_cost), (long, less) = RACE_COSTS.items()
+    raced_cost = _mean_cost(tasks, race)
+    quarter_cost = _mean_cost(tasks, lambda task: always(task, quarter(task)))
+    full_cost = _mean_cost(tasks, lambda task: always(task, "full"))
+    if raced_cost is not None and quarter_cost is not None and full_cost is not None:
         yield (
-            f"**Is the race worth it?** It chose {better} than always freezing a quarter, which saves {percent(saved)} "
-            f"of full finetuning's compute without the prefix cache. The race adds about {percent(its_cost)} over "
-            f"{short:,} steps and {percent(less)} over {long:,}: net {percent(saved - its_cost)} and "
-            f"{percent(saved - less)} are saved."
+            f"**Is the race worth it?** Over {RUN_STEPS} steps, searches of rates included, it takes "
+            f"{percent(raced_cost)} of full finetuning's compute, always a quarter {percent(quarter_cost)}, full "
+            f"finetuning {percent(full_cost)}. So it is made only where it likely costs less than {percent(RACE_WINS)} "
+            "of what the deep variant saves."
         )
+
+
+def _mean_cost(tasks: Sequence[Task], rule: Callable[[Task], Taken | None]) -> float | None:
+    """Mean FLOPs of a rule's choices, with what finding them takes, over full finetuning's; None without some."""
+    made = [(task, taken) for task in tasks if (taken := rule(task)) is not None]
+    if len(made) < len(tasks):
+        return None
+    return mean(_relative_flop(task, taken.variant) + taken.price for task, taken in made)
 
 
 def _regret(tasks: Sequence[Task], name: str) -> str:

@@ -1,19 +1,23 @@
 """Rules replayed on finetunes that were made: what each would have taken on a task, and at what price."""
 
-from collections.abc import Callable, Iterator, Sequence
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
 
 from semfreeze_core.gains.race import RaceLosses, choose_balanced
-from semfreeze_core.gains.rates import best_trial
+from semfreeze_core.gains.race_price import race_rows
+from semfreeze_core.gains.rates import best_trial, is_behind, later_half, next_rate, too_high_rate
 from semfreeze_core.plan.auto import variant_name
 from semfreeze_core.records.defaults import MARGIN, PROGRESSIVE
+from semfreeze_core.records.rates import RateSearch, RateTrial
 from semfreeze_core.records.usual_depths import quarter_depth
 from tests.benchmarks.searched_cells import Cell, Task
 
 RUN_STEPS = 600  # of the finetune that a race's price is set against
+FORWARD = 1 / 3  # of a step's FLOPs with every layer trained
 
 
 @dataclass(frozen=True)
@@ -44,55 +48,162 @@ def half(task: Task) -> str:
     return variant_name(task.n_layers // 2)
 
 
+Check = Callable[[Task], float | None]
+Pick = Callable[[Task], str]  # a variant's name
+
+
 def race(task: Task) -> Taken | None:
-    """The rule auto's race over full finetuning, a quarter and two thirds, replayed at the step of the search."""
-    return race_of(task, ("full", quarter(task), two_thirds(task)), quarter(task))
+    """The race of `semfreeze finetune`, replayed at the step of the search."""
+    return race_of(task, (half(task), quarter(task)), quarter(task))
 
 
 def race_of(task: Task, variants: Sequence[str], safe: str) -> Taken | None:
     """A race of these variants, replayed at the step of the search.
 
-    None where one of them has no trial that lowered the loss. Its price holds the whole search of all, and the steps of
-    the best rates that it does not go on with, over full finetuning's.
+    None where one of them was not trained, or where the losses at the rate that its race would choose are not known.
+    Its price is what a race adds to a training at a known rate: the rates that lose, the steps of the variants that
+    lose, and the evaluations of all and of the model before training.
 
     Args:
         task: its finetunes.
-        variants: that are raced.
+        variants: that are raced, the one that trains fewest layers first.
         safe: taken where the race cannot tell.
     """
-    full = task.cell("full")
     cells = {name: task.cell(name) for name in variants}
-    if full is None or any(cell is None or _best_losses(cell) is None for cell in cells.values()):
-        return None
     raced = {name: cell for name, cell in cells.items() if cell is not None}
-    after = {name: np.array(_best_losses(cell)) for name, cell in raced.items()}
-    n = min(len(losses) for losses in after.values())
+    after = {name: _losses_at(raced[name], search.rate) for name, search in searches(raced).items()}
+    if len(after) < len(variants) or any(losses is None for losses in after.values()):
+        return None
+    known = {name: np.array(losses) for name, losses in after.items()}
+    n = min(len(losses) for losses in known.values())
     losses = RaceLosses(
         before=np.array(task.before[:n]),
         tokens=np.array(task.completion_tokens[:n], dtype=float),
-        after={name: losses[:n] for name, losses in after.items()},
+        after={name: losses[:n] for name, losses in known.items()},
         flop={name: cell.readings[-1].flop for name, cell in raced.items()},
     )
+    if not losses.learned():
+        return None
     chosen = choose_balanced(losses, safe).variant
-    spent = sum(_search_flop(cell, goes_on=name == chosen) for name, cell in raced.items())
-    return Taken(chosen, spent / (full.readings[-1].flop * RUN_STEPS / task.settings.steps))
+    batch = task.settings.setup.batch_size
+    readings = (len(raced) + 1) * race_rows(RUN_STEPS, batch, len(raced)) / batch * FORWARD * _step_flop(task, "full")
+    made = searches(raced)
+    lost = sum(search.steps * _step_flop(task, name) for name, search in made.items() if name != chosen)
+    searched = sum(search.spent_flop for search in made.values())
+    return Taken(chosen, _share_of_full(task, searched + lost + readings))
 
 
-def by_coverage(task: Task, least: float) -> Taken:
-    """A quarter where completions are newer than `least`, else two thirds."""
-    covered = task.checks.bigram_coverage
-    return Taken(two_thirds(task) if covered is not None and covered >= least else quarter(task))
+def always(task: Task, variant: str) -> Taken | None:
+    """The same variant on every task, at the rate of a search of its own; None where it was not trained."""
+    cell = task.cell(variant)
+    if cell is None:
+        return None
+    search = searches({variant: cell}).get(variant)
+    return None if search is None else Taken(variant, _share_of_full(task, search.spent_flop))
+
+
+def searches(cells: Mapping[str, Cell]) -> dict[str, RateSearch]:
+    """The searches that `semfreeze finetune` makes of these variants, replayed on the trials that were recorded.
+
+    Each goes by the losses of the training's own batches, and begins where the one before it ended. A trial that was
+    not recorded, or only to its half, counts as stopped half-way. Only variants with a search are in the result.
+
+    Args:
+        cells: by variant, the one that trains fewest layers first.
+    """
+    done: dict[str, RateSearch] = {}
+    before: RateSearch | None = None
+    for name, cell in cells.items():
+        if cell.search is None:
+            continue
+        done[name] = before = _search(cell.search, before)
+    return done
+
+
+def _search(recorded: RateSearch, before: RateSearch | None) -> RateSearch:
+    start = recorded.start if before is None or before.rate is None else before.rate
+    too_high = None if before is None else too_high_rate(before)
+    trials: list[RateTrial] = []
+    lower_first = before is not None
+    while (rate := next_rate(trials, start, None, lower_first=lower_first, too_high=too_high)) is not None:
+        trials.append(_trial(rate, recorded, best_trial(trials, None)))
+    best = best_trial(trials, None)
+    lost = [trial.flop for trial in trials if best is None or trial.rate != best.rate]
+    return recorded.model_copy(
+        update={
+            "rate": None if best is None else best.rate,
+            "start": start,
+            "trials": trials,
+            "spent_flop": sum(lost),
+            "too_high": too_high,
+            "compared_on": "training batches",
+        }
+    )
+
+
+def _trial(rate: float, recorded: RateSearch, best: RateTrial | None) -> RateTrial:
+    """A rate's trial as a search on training batches makes it."""
+    steps = recorded.steps
+    made = next((trial for trial in recorded.trials if trial.rate == rate), None)
+    flop = max(trial.flop / trial.steps for trial in recorded.trials)
+    losses = [] if made is None else made.train_losses
+    half_losses = later_half(losses[: steps // 2])
+    behind = (
+        best is not None and best.half_losses is not None and is_behind(half_losses, best.half_losses, on_batches=True)
+    )
+    whole = len(losses) >= steps and not behind
+    taken = steps if whole else steps // 2
+    return RateTrial(
+        rate=rate,
+        end="read" if whole else "behind",
+        steps=taken,
+        half_losses=half_losses,
+        losses=later_half(losses[:steps]) if whole else None,
+        train_losses=losses[:taken],
+        flop=round(taken * flop),
+        seconds=0.0,
+    )
+
+
+def bigram_coverage(task: Task) -> float | None:
+    """Share of the token pairs in eval completions that training completions hold."""
+    return task.checks.bigram_coverage
+
+
+def loss_before(task: Task) -> float:
+    """Mean loss of the eval items before training, nats."""
+    return float(np.mean(task.before))
+
+
+def by_check(task: Task, check: Check, least: float, deep: Pick) -> Taken | None:
+    """The deep variant where a free check gives at least `least`, else a quarter."""
+    value = check(task)
+    return always(task, deep(task) if value is not None and value >= least else quarter(task))
+
+
+CHECKS: dict[str, Check] = {"pairs covered": bigram_coverage, "loss before": loss_before}
 
 
 def rules(tasks: Sequence[Task]) -> Iterator[tuple[str, Callable[[Task], Taken | None]]]:
     """Every rule by its name; those that read nothing last."""
-    yield "auto: the race", race
-    yield "a race of a quarter and half", lambda task: race_of(task, (quarter(task), half(task)), quarter(task))
-    yield "a race of half and two thirds", lambda task: race_of(task, (half(task), two_thirds(task)), half(task))
+    yield "a race of a quarter and half", lambda task: race_of(task, (half(task), quarter(task)), quarter(task))
     yield (
-        "auto: free checks, threshold from the other tasks",
-        lambda task: by_coverage(task, best_threshold([t for t in tasks if t is not task])),
+        "a race of a quarter and two thirds",
+        lambda task: race_of(task, (two_thirds(task), quarter(task)), quarter(task)),
     )
+    yield (
+        "a race of a quarter, half and two thirds",
+        lambda task: race_of(task, (two_thirds(task), half(task), quarter(task)), quarter(task)),
+    )
+    yield "a race of half and two thirds", lambda task: race_of(task, (two_thirds(task), half(task)), half(task))
+    for check_name, check in CHECKS.items():
+        for deep_name, deep in (("half", half), ("two thirds", two_thirds)):
+            yield (
+                f"{deep_name} by {check_name}, threshold from the other tasks",
+                lambda task, check=check, deep=deep: by_check(
+                    task, check, best_threshold([t for t in tasks if t is not task], check, deep), deep
+                ),
+            )
     for name in tasks[0].picks:
         yield f"{name}, at the nearest trained depth", lambda task, name=name: _nearest(task, task.picks[name])
     for name, variant in (
@@ -106,26 +217,23 @@ def rules(tasks: Sequence[Task]) -> Iterator[tuple[str, Callable[[Task], Taken |
         ("LoRA", lambda task: "lora"),
         ("full finetuning", lambda task: "full"),
     ):
-        yield (
-            name,
-            lambda task, variant=variant: Taken(variant(task)) if task.cell(variant(task)) is not None else None,
-        )
+        yield name, lambda task, variant=variant: always(task, variant(task))
 
 
-def is_safe_deep(task: Task) -> bool:
-    """Whether two thirds keeps all of full finetuning's loss reduction but the margin."""
-    return task.kept_at_steps(two_thirds(task)).estimate >= 1 - MARGIN
+def is_safe(task: Task, deep: Pick) -> bool:
+    """Whether a variant keeps all of full finetuning's loss reduction but the margin."""
+    return task.kept_at_steps(deep(task)).estimate >= 1 - MARGIN
 
 
-def best_threshold(tasks: Sequence[Task]) -> float:
-    """The coverage that tells tasks where two thirds is safe from the others with the fewest errors.
+def best_threshold(tasks: Sequence[Task], check: Check, deep: Pick) -> float:
+    """The value of a check that tells tasks where `deep` is safe from the others with the fewest errors.
 
-    Between two tasks' coverages; of equally good ones the highest, which freezes least.
+    Between two tasks' values; of equally good ones the highest, which freezes least.
     """
-    known = sorted((t.checks.bigram_coverage, is_safe_deep(t)) for t in tasks if t.checks.bigram_coverage is not None)
-    covered = [coverage for coverage, _ in known]
-    between = [0.0, *((low + high) / 2 for low, high in pairwise(covered)), 1.0]
-    return max(between, key=lambda at: (sum((coverage >= at) == safe for coverage, safe in known), at))
+    known = sorted((value, is_safe(t, deep)) for t in tasks if t.cell(deep(t)) and (value := check(t)) is not None)
+    values = [value for value, _ in known]
+    between = [0.0, *((low + high) / 2 for low, high in pairwise(values)), math.inf]
+    return max(between, key=lambda at: (sum((value >= at) == safe for value, safe in known), at))
 
 
 def _nearest(task: Task, depth: int | None) -> Taken | None:
@@ -133,16 +241,21 @@ def _nearest(task: Task, depth: int | None) -> Taken | None:
     cells = [task.cell(name) for name in task.variants if name == "full" or name.startswith("depth:")]
     wanted = depth or 0
     nearest = min((cell for cell in cells if cell is not None), key=lambda cell: abs(cell.freeze_depth - wanted))
-    return Taken(nearest.variant)
+    return always(task, nearest.variant)
 
 
-def _best_losses(cell: Cell) -> list[float] | None:
-    search = cell.search
-    best = None if search is None else best_trial(search.trials, search.loss_before)
-    return None if best is None else best.losses
-
-
-def _search_flop(cell: Cell, *, goes_on: bool) -> int:
+def _losses_at(cell: Cell, rate: float | None) -> list[float] | None:
+    """The eval items' losses after the steps of the search, at a rate; None where they were not read."""
     assert cell.search is not None
-    flop = next(trial.flop for trial in cell.search.trials if trial.rate == cell.search.rate)
-    return cell.search.spent_flop + (0 if goes_on else flop)
+    return next((trial.losses for trial in cell.search.trials if trial.rate == rate), None)
+
+
+def _step_flop(task: Task, variant: str) -> float:
+    cell = task.cell(variant)
+    assert cell is not None
+    return cell.readings[-1].flop / task.settings.setup.steps
+
+
+def _share_of_full(task: Task, flop: float) -> float:
+    """FLOPs over those of RUN_STEPS steps of full finetuning."""
+    return flop / (RUN_STEPS * _step_flop(task, "full"))
