@@ -13,6 +13,7 @@ from semfreeze_core.plan.make import default_setup
 from semfreeze_core.plan.opinions import Opinion
 from semfreeze_core.plan.rules import RuleName
 from semfreeze_core.plan.rules_by_cost import Budget
+from semfreeze_core.records.defaults import RULE
 from semfreeze_core.records.fields import FieldMapping
 from semfreeze_core.records.manifest import DataEntry
 from semfreeze_core.records.options import EstimateOptions
@@ -109,7 +110,7 @@ def as_command(selection: PlanSelection) -> str:
         for field in fields(selection.budget):
             if (value := getattr(selection.budget, field.name)) is not None:
                 arguments += [_flag(field.name), str(value)]
-    elif selection.rule != "coverage":
+    elif selection.rule != RULE:
         arguments += ["--rule", selection.rule]
     if selection.progressive is not None:
         arguments += ["--progressive", selection.progressive]
@@ -132,7 +133,7 @@ def as_python(selection: PlanSelection) -> str:
     parameters["progressive"] = selection.progressive
     parameters["budget"] = selection.budget if selection.rule == "budget" else None
     parameters["run_name"] = selection.opened.folder.absolute().name
-    defaults = {"rule": "coverage", "metric": "semantic", "depth": None, "progressive": None, "budget": None}
+    defaults = {"rule": RULE, "metric": "semantic", "depth": None, "progressive": None, "budget": None}
     arguments = [
         f"{name}={value!r}" for name, value in parameters.items() if name not in defaults or value != defaults[name]
     ]

@@ -14,6 +14,7 @@ from semfreeze_core.records.defaults import (
     MIN_SEEDS,
     PILOT_BUDGET,
     PROGRESSIVE,
+    RULE,
     VARIANTS,
 )
 from semfreeze_core.records.usual_depths import quarter_depth
@@ -70,7 +71,7 @@ class FinetuneRequest:
         data_name: what people call the training data.
         steps, seeds, batch_size, n_train, n_eval: as the command line has them.
         arms: of a validation.
-        depth: of a validation, where it is not the one that the coverage rule recommends.
+        depth: of a validation, where it is not the one that the default rule recommends.
     """
 
     kind: Kind
@@ -193,7 +194,7 @@ def start_depth(opened: OpenRun) -> int:
 
 
 def _recommended_depth(opened: OpenRun) -> int | None:
-    return compute.comparison(opened, "semantic", None, None).rules["coverage"].freeze_depth
+    return compute.comparison(opened, "semantic", None, None).rules[RULE].freeze_depth
 
 
 def analyzed_data(opened: OpenRun) -> str:

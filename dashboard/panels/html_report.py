@@ -67,7 +67,7 @@ def report_html(
         run: a finished reading.
         metric: deviation the gains come from, "semantic" or "logit_z".
         name: of the run, written into plan and title.
-        plan: depth, rule and setup to report; None is the coverage rule's plan in the default setup.
+        plan: depth, rule and setup to report; None is the default rule's plan in the default setup.
         validations: of the run, by name.
 
     Raises:

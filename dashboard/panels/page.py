@@ -13,7 +13,7 @@ from semfreeze_core.cost.setup import setup_from_options
 from semfreeze_core.cost.speed import Speed, training_speed
 from semfreeze_core.errors import PlanError, RunError
 from semfreeze_core.records.cost import CostTable
-from semfreeze_core.records.defaults import LORA_RANK
+from semfreeze_core.records.defaults import LORA_RANK, RULE
 from semfreeze_core.records.gain import GainCurve
 from semfreeze_core.records.run import Run
 from semfreeze_core.records.training import LoraSetup, TrainingSetup
@@ -145,7 +145,7 @@ def keep_metric() -> None:
 def hidden_depth(opened: OpenRun) -> None:
     """Hold on to the depth where a page has no slider; the app draws it, at one place on all those pages."""
     comparison = compute.comparison(opened, link.chosen_option("metric", _metrics(opened)), None, None)
-    depth_choice.keep_depth(comparison.n_layers, comparison.rules["coverage"].freeze_depth or 0)
+    depth_choice.keep_depth(comparison.n_layers, comparison.rules[RULE].freeze_depth or 0)
 
 
 def selected_examples(opened: OpenRun) -> tuple[int, ...]:
@@ -174,8 +174,8 @@ def selection_line(ctx: PageContext, depth: int) -> None:
 
 
 def start_depth(ctx: PageContext) -> int:
-    """Where the depth starts: the coverage rule's recommendation, else full finetuning."""
-    opinion = compute.comparison(ctx.opened, ctx.metric, None, None).rules["coverage"]
+    """Where the depth starts: the default rule's recommendation, else full finetuning."""
+    opinion = compute.comparison(ctx.opened, ctx.metric, None, None).rules[RULE]
     return opinion.freeze_depth or 0
 
 

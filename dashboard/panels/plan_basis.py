@@ -13,7 +13,7 @@ from semfreeze_core.plan.opinions import Comparison, Opinion
 from semfreeze_core.plan.rules import RuleName
 from semfreeze_core.plan.rules_by_cost import Budget
 from semfreeze_core.records.cost import CostTable, ProgressiveCost
-from semfreeze_core.records.defaults import LORA_RANK
+from semfreeze_core.records.defaults import LORA_RANK, RULE
 from semfreeze_core.records.options import EstimateOptions
 from semfreeze_core.records.race import ObjectiveKind
 from semfreeze_core.records.training import LoraSetup, TrainingSetup
@@ -24,7 +24,7 @@ from ..forms.setup_form import limits_budget
 from .page import PageContext
 
 BUDGET: RuleName = "budget"
-RULES: tuple[RuleName, ...] = (*AUTOMATIC_RULES, "auto", BUDGET)
+RULES: tuple[RuleName, ...] = (RULE, *AUTOMATIC_RULES, BUDGET)
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from semfreeze_core.errors import RunError
+from semfreeze_core.records.defaults import RULE
 from semfreeze_core.records.manifest import RunManifest
 from semfreeze_core.wording.plan import depth_headline, no_recommendation
 from semfreeze_core.wording.validation import measured_sentence
@@ -97,7 +98,7 @@ def _fill(box: _Box, opened: OpenRun) -> None:
         box.measured.empty()
         return
     n_layers = manifest.model.shape.n_layers
-    box.plan.markdown(no_recommendation("coverage", None) if depth is None else depth_headline(depth, n_layers))
+    box.plan.markdown(no_recommendation(RULE, None) if depth is None else depth_headline(depth, n_layers))
     box.stack.html(_strip(manifest, depth))
     with suppress(RunError):
         reports = compute.named_validations(server_catalog(), name)
@@ -106,7 +107,7 @@ def _fill(box: _Box, opened: OpenRun) -> None:
 
 def _depth(name: str, opened: OpenRun) -> int | None:
     if name == opened.name:
-        return compute.comparison(opened, "semantic", None, None).rules["coverage"].freeze_depth
+        return compute.comparison(opened, "semantic", None, None).rules[RULE].freeze_depth
     return compute.planned_depth(server_catalog(), name)
 
 

@@ -4,6 +4,7 @@ import streamlit as st
 
 from semfreeze_core.errors import RunError
 from semfreeze_core.plan.badge import evidence_badge
+from semfreeze_core.records.defaults import RULE
 
 from ..data import compute, depth_choice, run_choice
 from ..data.run_folder import EXAMPLE, first_run, server_catalog
@@ -27,7 +28,7 @@ def done_steps() -> set[str]:
         return set()
     if name == EXAMPLE:
         return set()
-    recommended = compute.comparison(opened, next(iter(opened.run.traces)), None, None).rules["coverage"].freeze_depth
+    recommended = compute.comparison(opened, next(iter(opened.run.traces)), None, None).rules[RULE].freeze_depth
     depth = depth_choice.depth_of_link(recommended)
     done = {"Data", "Analyze"}
     if depth is not None and evidence_badge(compute.validations(opened), depth) == "measured":

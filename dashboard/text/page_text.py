@@ -7,7 +7,7 @@ from semfreeze_core.cost.hardware import Gpu
 from semfreeze_core.cost.speed import Speed, utilization_range
 from semfreeze_core.plan.opinions import Comparison
 from semfreeze_core.records.cost import CostTable, DepthCost
-from semfreeze_core.records.defaults import HELD_OUT
+from semfreeze_core.records.defaults import HELD_OUT, RULE
 from semfreeze_core.records.display import DisplaySample
 from semfreeze_core.records.manifest import RunManifest
 from semfreeze_core.records.model import ModelShape
@@ -170,7 +170,7 @@ def refused_link_message(refused: Sequence[RefusedValue]) -> str:
 
 def start_sentence(name: str, comparison: Comparison) -> str:
     """What the open run recommends, in one line."""
-    return f"Run {name}: {' '.join(opinion_summary('coverage', comparison.rules['coverage'], comparison.n_layers))}"
+    return f"Run {name}: {' '.join(opinion_summary(RULE, comparison.rules[RULE], comparison.n_layers))}"
 
 
 def start_meters(costs: CostTable, depth: int, rates: Sequence[float]) -> list[Meter]:

@@ -53,10 +53,10 @@ TOOLTIPS = {
     "rule budget, its whole memory is the limit.",
     "frontier": "Each point is a freeze depth: right saves more, up keeps more of the predicted gain. Click one to go "
     "there.",
-    "rule": "coverage: as deep as half gain coverage, half plain depth allows (ours). paper: where the largest single "
-    "gain is. compute: best for the same compute. turning: the scaling law's turning depth (ours). auto: a quarter of "
-    "the layers, or more where completions repeat one another; no finetune is tried (ours). budget: no deeper than it "
-    "takes to fit.",
+    "rule": "auto: a quarter of the layers, or the depth of the rule coverage where completions repeat one another; no "
+    "finetune is tried (ours). coverage: as deep as half gain coverage, half plain depth allows (ours). paper: where "
+    "the largest single gain is. compute: best for the same compute. turning: the scaling law's turning depth (ours). "
+    "budget: no deeper than it takes to fit.",
     "wide steps": "fixed: as deep from the first step on. wide first, then deep: freeze a quarter of the layers in the "
     "first steps, and as deep as the slider says after them. Only `semfreeze train` does this.",
     "depth objective": "balanced: the depth of the rule under Options. quality: the rule auto, which freezes a quarter "

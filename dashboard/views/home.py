@@ -2,6 +2,7 @@
 
 import streamlit as st
 
+from semfreeze_core.records.defaults import RULE
 from semfreeze_core.records.usual_depths import quarter_depth, two_thirds_depth
 from semfreeze_dashboard.charts.moving_stack import moving_stack_html
 from semfreeze_dashboard.data import compute, depth_choice, run_choice
@@ -20,10 +21,10 @@ def open_runs() -> None:
     """The open run's conclusion and what to do next, then the newest runs."""
     ctx = page.page_context(chooses_metric=False)
     comparison = compute.comparison(ctx.opened, ctx.metric, None, None)
-    depth = comparison.rules["coverage"].freeze_depth
+    depth = comparison.rules[RULE].freeze_depth
     if depth is None:
         page.header(ctx, None, page_text.UNDECIDED.format(name=ctx.opened.name))
-        st.markdown(escaped(visitor_text(" ".join(comparison.rules["coverage"].reasons))))
+        st.markdown(escaped(visitor_text(" ".join(comparison.rules[RULE].reasons))))
         undecided_steps(ctx)
     else:
         sentence = page_text.start_sentence(ctx.opened.name, comparison)

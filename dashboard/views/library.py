@@ -3,6 +3,7 @@
 import streamlit as st
 
 from semfreeze_core.plan.compare import MOST_RUNS
+from semfreeze_core.records.defaults import RULE
 from semfreeze_core.wording.calibration import BUNDLED_CALIBRATION, calibration_sentence
 from semfreeze_core.wording.comparison import (
     BAND_NOTE,
@@ -39,7 +40,7 @@ def body() -> None:
     if chosen:
         side_by_side(ctx, chosen)
     else:
-        depth = compute.comparison(ctx.opened, ctx.metric, None, None).rules["coverage"].freeze_depth
+        depth = compute.comparison(ctx.opened, ctx.metric, None, None).rules[RULE].freeze_depth
         page.header(ctx, depth, f"Compare {ctx.opened.name} with other runs.")
         st.info(page_text.COMPARE_WITH if others else page_text.NOTHING_TO_COMPARE)
     calibration()

@@ -8,7 +8,7 @@ import streamlit as st
 
 from semfreeze_core.errors import RunError
 from semfreeze_core.plan.make import default_setup
-from semfreeze_core.records.defaults import LORA_RANK
+from semfreeze_core.records.defaults import LORA_RANK, RULE
 from semfreeze_core.records.gain import GainCurve
 from semfreeze_core.records.training import LoraSetup
 from semfreeze_core.wording.costs import flop_status_word, lora_name
@@ -59,7 +59,7 @@ def body() -> None:
         return
     page.hidden_metric(opened)
     curve = compute.curve(opened, METRIC)
-    recommended = compute.comparison(opened, METRIC, None, None).rules["coverage"].freeze_depth
+    recommended = compute.comparison(opened, METRIC, None, None).rules[RULE].freeze_depth
     names = list(SLIDES)
     slide = link.slide(names)
     at = names.index(slide)
@@ -153,7 +153,7 @@ def validation(opened: OpenRun, curve: GainCurve, depth: int) -> None:
 def plan(opened: OpenRun, curve: GainCurve, depth: int) -> None:
     """What to do on Monday."""
     comparison = compute.comparison(opened, METRIC, None, None)
-    opinion = comparison.rules["coverage"]
+    opinion = comparison.rules[RULE]
     st.markdown(f"## {escaped(page_text.start_sentence(opened.name, comparison))}")
     stack(curve.n_layers, opinion.freeze_depth)
     lines = measured_lines(compute.validations(opened), opinion.freeze_depth, curve.n_layers)

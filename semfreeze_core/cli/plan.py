@@ -17,7 +17,7 @@ from semfreeze_core.cli.options.common import (
 )
 from semfreeze_core.cli.options.groups import with_flags
 from semfreeze_core.cli.options.pilots import PilotFlags, refuse_pilot_flags
-from semfreeze_core.records.defaults import COVERAGE_WEIGHT, LOOK_STEPS, TAU, WIDE_STEPS
+from semfreeze_core.records.defaults import COVERAGE_WEIGHT, LOOK_STEPS, RULE, TAU, WIDE_STEPS
 from semfreeze_core.records.options import EstimateOptions
 from semfreeze_core.wording.escaping import terminal_text
 
@@ -27,7 +27,7 @@ from semfreeze_core.wording.escaping import terminal_text
 def plan(
     run: Annotated[str | None, typer.Argument(help="A run: its folder, its name, or 'example'.")] = None,
     rule: Annotated[
-        str | None, typer.Option(help="coverage (default), paper, compute, turning, auto, measured, budget or manual.")
+        str | None, typer.Option(help="auto (default), coverage, paper, compute, turning, measured, budget or manual.")
     ] = None,
     metric: MetricOption = "semantic",
     depth: Annotated[int | None, typer.Option(help="Your own freeze depth; implies --rule manual.")] = None,
@@ -43,7 +43,7 @@ def plan(
             metavar="W-K@N",
         ),
     ] = None,
-    tau: Annotated[float, typer.Option(help="Minimum score of the coverage rule.")] = TAU,
+    tau: Annotated[float, typer.Option(help="Minimum score of the coverage rule; implies --rule coverage.")] = TAU,
     max_memory_gib: Annotated[
         float | None, typer.Option(help="Device memory limit in GiB; implies --rule budget.")
     ] = None,
@@ -146,7 +146,7 @@ def plan(
         with progress_on_stderr(quiet) as progress:
             measurement = run_pilots(run, reading, setup, metric, pilots, progress)
     is_manual = depth is not None or layers is not None or (progressive is not None and names_depths(progressive))
-    meant = "manual" if is_manual else "budget" if budget is not None else "coverage"
+    meant = "manual" if is_manual else "budget" if budget is not None else "coverage" if tau != TAU else RULE
     document = make_plan(
         reading,
         rule=rule or meant,  # type: ignore[arg-type]  # checked there, with all else that may be wrong

@@ -66,6 +66,7 @@ def sweep(
     )
     from semfreeze_core.plan.make import curve_of
     from semfreeze_core.plan.opinions import gather_opinions
+    from semfreeze_core.records.usual_depths import half_depth
     from semfreeze_core.runs.folder import SWEEPS, read_run
     from semfreeze_core.runs.reports import read_validation
     from semfreeze_core.runs.store import find_run
@@ -75,7 +76,7 @@ def sweep(
     analysis = read_run(find_run(run))
     candidates = candidates_of(gather_opinions(analysis, metric=metric))
     n_layers = analysis.shape.n_layers
-    made = plan_and_data(run, fields, "manual", n_layers // 2)
+    made = plan_and_data(run, fields, "manual", half_depth(n_layers))
     chosen = auto_depths(n_layers, candidates.values()) if depths == "auto" else parse_depths(depths, n_layers)
     further = () if progressive is None else (progressive_arm(progressive, analysis.shape, steps),)
     setup = finetune_setup(flags, made.longest, steps=steps, train_examples=train_examples)

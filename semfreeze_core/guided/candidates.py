@@ -6,13 +6,14 @@ from typing import Protocol
 from semfreeze_core.cost import depth_cost, parts_at_depth
 from semfreeze_core.errors import InputError, PlanError
 from semfreeze_core.gains.race_price import RacePrice
-from semfreeze_core.plan.auto import candidate_variants, variant_name
+from semfreeze_core.plan.auto import candidate_variants, is_undecided, variant_name
 from semfreeze_core.plan.document import FreezePlan
 from semfreeze_core.plan.make import curve_of, make_plan, new_tokens_reason
 from semfreeze_core.plan.rules import decide_by_coverage
 from semfreeze_core.plan.rules_by_cost import UNKNOWN_MEMORY, Budget
 from semfreeze_core.records.cost import DepthCost
-from semfreeze_core.records.defaults import MIN_RACED_STEPS, RACE_ROWS, RACE_STEPS
+from semfreeze_core.records.defaults import MIN_RACED_STEPS, RACE_ROWS, RACE_STEPS, RACE_WINS
+from semfreeze_core.records.gain import GainCurve
 from semfreeze_core.records.race import Objective
 from semfreeze_core.records.run import Run
 from semfreeze_core.records.task_checks import TaskChecks
@@ -67,7 +68,7 @@ def candidates(request: Wish, task: Task) -> dict[str, int]:
     if new_tokens_reason(run.manifest) is not None:
         return {variant_name(0): 0}
     pick = decide_by_coverage(curve_of(run, "semantic")).freeze_depth
-    variants = candidate_variants(run.shape.n_layers, pick)
+    variants = candidate_variants(run.shape.n_layers, pick, task.checks)
     if request.objective.kind == "balanced" and len(variants) > 2:
         return {name: depth for name, depth in variants.items() if depth > 0}
     if request.objective.kind != "memory":
@@ -95,14 +96,17 @@ def no_race_reason(task: Task, variants: Mapping[str, int]) -> str | None:
     return None
 
 
-def price_reason(objective: Objective, variants: Mapping[str, int], estimate: Estimate, steps: int) -> str | None:
+def price_reason(
+    objective: Objective, variants: Mapping[str, int], estimate: Estimate, steps: int, curve: GainCurve
+) -> str | None:
     """Why a race is not worth its price; None where it is, or where the objective needs one at any price.
 
-    A race for the cheapest variant is made where its likely price is below what the cheapest one would save.
+    A race for the cheapest variant is made where its likely price is below what it saves on average: what the cheapest
+    variant would save, as often as such a variant won. It is made at any price where nothing else can choose.
     """
     costs = [cost.flop for cost in estimate.costs.values()]
     saved, likely = max(costs) - min(costs), estimate.price.likely
-    if objective.kind != "balanced" or likely < saved:
+    if objective.kind != "balanced" or is_undecided(curve) or likely < RACE_WINS * saved:
         return None
     full = estimate.full_flop
     return too_costly(likely / full, saved / full, list(variants.values()), steps)

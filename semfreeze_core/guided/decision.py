@@ -13,7 +13,7 @@ from semfreeze_core.guided.request import GuidedRequest
 from semfreeze_core.guided.task import GuidedTask
 from semfreeze_core.plan.auto import variant_name
 from semfreeze_core.plan.document import FreezePlan
-from semfreeze_core.plan.make import make_plan
+from semfreeze_core.plan.make import curve_of, make_plan
 from semfreeze_core.progress import Progress, ProgressEvent
 from semfreeze_core.records.race import Race
 from semfreeze_core.records.usual_depths import quarter_depth
@@ -38,7 +38,7 @@ def decide(
         if why is None:
             race_request = _race_request(request, task, variants)
             estimate = estimate_race(race_request, prepare(race_request.validation(), progress))
-            why = price_reason(request.objective, variants, estimate, setup.steps)
+            why = price_reason(request.objective, variants, estimate, setup.steps, curve_of(run, "semantic"))
             if why is None:
                 raced = _race(race_request, estimate, task, folder, progress)
                 return make_plan(run, rule="auto", race=raced, checks=task.checks, setup=setup), raced

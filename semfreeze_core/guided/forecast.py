@@ -7,6 +7,7 @@ from semfreeze_core.cost.setup import options_applied, padded_length, setup_from
 from semfreeze_core.gains.race_price import RacePrice, race_price, race_rows
 from semfreeze_core.guided.candidates import candidates, no_race_reason, price_reason, unraced_plan
 from semfreeze_core.plan.auto import trial_after_race
+from semfreeze_core.plan.make import curve_of
 from semfreeze_core.records.cost import DepthCost
 from semfreeze_core.records.defaults import EPOCHS, HELD_OUT, HELD_OUT_ROWS, RACE_STEPS
 from semfreeze_core.records.options import EstimateOptions, TrainingOptions
@@ -82,7 +83,7 @@ def forecast_lines(run: Run, request: ForecastRequest) -> list[str]:
             n_raced = min(task.n_eval, race_rows(setup.steps, setup.batch_size, len(variants)))
             price = _price(run, mean, request, sorted(variants.values()), n_raced)
             estimate = _Estimate(costs, price, _full(run, mean))
-            why = price_reason(request.objective, variants, estimate, setup.steps)
+            why = price_reason(request.objective, variants, estimate, setup.steps, curve_of(run, "semantic"))
             if why is None:
                 shares = price.likely / estimate.full_flop, price.worst / estimate.full_flop
                 depths, flop = list(variants.values()), [cost.flop for cost in costs.values()]

@@ -14,7 +14,7 @@ from semfreeze_core.records.gain import GainCurve
 from semfreeze_core.records.race import Objective, Race
 from semfreeze_core.records.task_checks import TaskChecks
 from semfreeze_core.records.training import DepthSwitch
-from semfreeze_core.records.usual_depths import quarter_depth, two_thirds_depth
+from semfreeze_core.records.usual_depths import half_depth, quarter_depth, two_thirds_depth
 from semfreeze_core.wording.numbers import number, percent
 
 
@@ -35,18 +35,30 @@ class AutoBasis:
     race: Race | None = None
 
 
-def deep_depth(n_layers: int, pick: int | None) -> int:
-    """The depth that saves most: the analysis' own, or two thirds of the layers where it has none above a quarter."""
+def completions_are_known(checks: TaskChecks | None) -> bool:
+    """Whether free checks say that training completions hold most of what eval completions are made of."""
+    coverage = None if checks is None else checks.bigram_coverage
+    return coverage is not None and coverage >= LEAST_BIGRAM_COVERAGE
+
+
+def deep_depth(n_layers: int, pick: int | None, checks: TaskChecks | None) -> int:
+    """The depth that may lose nothing and saves most.
+
+    Half of the layers where completions are new; else the analysis' own depth, or two thirds of the layers where it has
+    none above a quarter.
+    """
+    if not completions_are_known(checks):
+        return half_depth(n_layers)
     return pick if pick is not None and pick > quarter_depth(n_layers) else two_thirds_depth(n_layers)
 
 
-def candidate_variants(n_layers: int, pick: int | None) -> dict[str, int]:
+def candidate_variants(n_layers: int, pick: int | None, checks: TaskChecks | None) -> dict[str, int]:
     """Variants to race, as their names in a validation with their freeze depths, shallowest first.
 
     Full finetuning, a quarter and the deep depth. `trial_after_race` says where one that starts wide and then freezes
     deep is tried.
     """
-    depths = sorted({0, quarter_depth(n_layers), deep_depth(n_layers, pick)})
+    depths = sorted({0, quarter_depth(n_layers), deep_depth(n_layers, pick, checks)})
     return {variant_name(depth): depth for depth in depths}
 
 
@@ -86,6 +98,11 @@ def chosen_depth(race: Race) -> int:
     return next(variant.freeze_depth for variant in race.variants if variant.name == race.chosen)
 
 
+def is_undecided(curve: GainCurve) -> bool:
+    """Whether only a race can choose: the analysis gives no evidence, so free checks recommend nothing."""
+    return bool(evidence_reasons(curve))
+
+
 def decide_by_auto(curve: GainCurve, basis: AutoBasis) -> Decision:
     """The race's winner, or the depth that a trial tries after it; without a race a quarter of the layers where
     completions are new, else the deep depth.
@@ -99,8 +116,8 @@ def decide_by_auto(curve: GainCurve, basis: AutoBasis) -> Decision:
         depth = chosen_depth(race) if race.deeper_depth is None else race.deeper_depth
         parameters["objective"] = race.objective.kind
         return Decision("auto", parameters, depth, depth, (race.reason,))
-    covered = coverage is not None and coverage >= LEAST_BIGRAM_COVERAGE
-    depth = deep_depth(n_layers, basis.pick) if covered else quarter_depth(n_layers)
+    known = completions_are_known(checks)
+    depth = deep_depth(n_layers, basis.pick, checks) if known else quarter_depth(n_layers)
     if reasons := evidence_reasons(curve):
         return Decision("auto", parameters, depth, None, reasons)
     return Decision("auto", parameters, depth, depth, (*_unprobed_reasons(n_layers, depth, basis), *tag_notes(checks)))
@@ -128,9 +145,10 @@ def _unprobed_reasons(n_layers: int, depth: int, basis: AutoBasis) -> tuple[str,
         why = f"It freezes {depth} of {n_layers} layers, the safe quarter, because {unknown}."
     else:
         known = f"{percent(coverage)} of the token pairs in held-out completions occur in other completions"
-        new = coverage < LEAST_BIGRAM_COVERAGE
+        new = not completions_are_known(basis.checks)
         compared = f"{'below' if new else 'at least'} {number(LEAST_BIGRAM_COVERAGE, 2)}"
-        which = "the safe quarter" if new else "the deep candidate"
+        deep = "the coverage rule's depth" if depth == basis.pick else "two thirds of them"
+        which = "the safe quarter" if new else deep
         why = f"It freezes {depth} of {n_layers} layers, {which}: {known} ({compared})."
     short = basis.steps < MIN_RACED_STEPS
     race = (
@@ -138,4 +156,4 @@ def _unprobed_reasons(n_layers: int, depth: int, basis: AutoBasis) -> tuple[str,
         if short
         else "`semfreeze finetune` compares variants in a race where that costs less than it can save."
     )
-    return (f"Unprobed: no finetune was tried. {why}", race)
+    return (f"Unprobed: no race of finetunes was made. {why}", race)

@@ -11,7 +11,7 @@ from semfreeze_core.plan.rules import depth_cap
 from semfreeze_core.records.defaults import PROGRESSIVE
 from semfreeze_core.records.model import ModelShape
 from semfreeze_core.records.pilots import Aim, ProposedBy
-from semfreeze_core.records.usual_depths import quarter_depth, two_thirds_depth
+from semfreeze_core.records.usual_depths import half_depth, quarter_depth, two_thirds_depth
 
 
 @dataclass(frozen=True)
@@ -26,12 +26,12 @@ def candidates_of(comparison: Comparison) -> dict[str, Candidate]:
     """Every rule's and score's candidate, and `half`."""
     opinions = {n: o for n, o in (comparison.rules | comparison.scores).items() if n not in UNMEASURED_RULES}
     candidates = {name: Candidate(o.candidate_depth, o.freeze_depth is not None) for name, o in opinions.items()}
-    return candidates | {"half": Candidate(comparison.n_layers // 2, True)}
+    return candidates | {"half": Candidate(half_depth(comparison.n_layers), True)}
 
 
 def auto_depths(n_layers: int, candidates: Iterable[Candidate]) -> list[int]:
     """None, a quarter, half, two thirds and the most that rules freeze, and every candidate."""
-    spread = {0, quarter_depth(n_layers), n_layers // 2, two_thirds_depth(n_layers), depth_cap(n_layers)}
+    spread = {0, quarter_depth(n_layers), half_depth(n_layers), two_thirds_depth(n_layers), depth_cap(n_layers)}
     return sorted(spread | {candidate.depth for candidate in candidates if candidate.depth is not None})
 
 

@@ -35,7 +35,7 @@ from semfreeze_core.plan.parameter_names import trainable_regex
 from semfreeze_core.plan.rules import Decision, RuleName, decide_by_coverage
 from semfreeze_core.plan.rules_by_cost import Budget
 from semfreeze_core.records.cost import DepthCost
-from semfreeze_core.records.defaults import COVERAGE_WEIGHT, FEW_EXAMPLES, TAU
+from semfreeze_core.records.defaults import COVERAGE_WEIGHT, FEW_EXAMPLES, RULE, TAU
 from semfreeze_core.records.gain import GainCurve
 from semfreeze_core.records.interval import Interval, IntervalEntry, null_if_nan
 from semfreeze_core.records.manifest import RunManifest
@@ -99,7 +99,7 @@ def default_setup(run: Run, train: TrainFlags | None = None, budget: Budget | No
 def make_plan(
     run: Run,
     *,
-    rule: RuleName = "coverage",
+    rule: RuleName = RULE,
     metric: str = "semantic",
     depth: int | None = None,
     layers: str | None = None,
@@ -119,7 +119,7 @@ def make_plan(
 
     Args:
         run: a finished analysis.
-        rule: "coverage" (default), "paper", "compute", "turning", "auto", "measured" with `measurement`, "budget" with
+        rule: "auto" (default), "coverage", "paper", "compute", "turning", "measured" with `measurement`, "budget" with
             `budget`, or "manual" with `depth` or `layers`.
         metric: deviation the gains come from, "semantic" or "logit_z".
         depth: the user's own freeze depth, 0..L; only with the rule "manual".

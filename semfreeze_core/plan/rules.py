@@ -17,7 +17,7 @@ from semfreeze_core.records.pilots import Measurement
 from semfreeze_core.wording.layers import layer_ranges
 
 AutomaticRule = Literal["coverage", "paper", "compute", "turning"]  # which take no more than the run and its costs
-RuleName = Literal[AutomaticRule, "auto", "measured", "budget", "manual"]
+RuleName = Literal["auto", AutomaticRule, "measured", "budget", "manual"]
 
 Depths = npt.NDArray[np.int64]
 

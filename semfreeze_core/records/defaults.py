@@ -16,6 +16,9 @@ MARGIN = 0.05  # share of full finetuning's loss reduction that a plan may lose 
 MIN_SEEDS = 3  # with fewer a verdict is inconclusive (`--seeds`)
 
 # Choosing a depth
+# The rule that chooses where nothing names one (`--rule`). Freezing as deep as the coverage rule alone says lost much
+# on some of the tasks that were measured at searched rates.
+RULE: Literal["auto"] = "auto"
 TAU = 0.65  # least score of the coverage rule (`--tau`)
 COVERAGE_WEIGHT = 0.5  # of R(k) in that score; the rest goes to the share of trained layers
 SCORE_PERCENTILE = 10  # of the score over bootstrap replicates that has to reach tau
@@ -39,6 +42,9 @@ LEAST_BIGRAM_COVERAGE = 0.7
 BIGRAM_COMPLETIONS = 80  # training completions that coverage is measured with
 MIN_CHECKED_COMPLETIONS = 16  # eval completions of a coverage
 MIN_ANSWER_TAG = 0.8  # share of prompts that end in the same two tokens; below it prompts have no answer tag
+# Share of the tasks measured at searched rates on which the deeper variant of a race won it, replayed; a race is made
+# where it likely costs less than this share of what the deeper variant saves.
+RACE_WINS = 0.4
 RACE_STEPS = 20  # after which variants, and each variant's learning rates, are compared
 RACE_ROWS = (64, 128)  # eval examples of a race, least and most
 RACE_READINGS = 0.015  # share of full finetuning's compute that evaluations of a race may take beyond the least

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from semfreeze_core.records.defaults import LOOK_STEPS, MARGIN, RACE_CONFIDENCE, RACE_STEPS, RATE_TRIALS
+from semfreeze_core.records.defaults import LOOK_STEPS, MARGIN, RACE_CONFIDENCE, RACE_STEPS, RACE_WINS, RATE_TRIALS
 from semfreeze_core.records.looks import Look
 from semfreeze_core.wording.numbers import MISSING, counted, duration, flops, gib, nats, number, percent
 from semfreeze_core.wording.rates import learning_rate, trial_line
@@ -197,8 +197,9 @@ def too_costly(likely: float, saved: float, depths: Sequence[int], steps: int) -
         steps: of the whole finetune.
     """
     return (
-        f"A race would take {percent(likely)} of the compute of training every layer for {steps:,} steps, and "
-        f"{variant_text(max(depths))} saves {percent(saved)} of it next to {variant_text(min(depths))}."
+        f"A race would take {percent(likely)} of the compute of training every layer for {steps:,} steps. "
+        f"{variant_text(max(depths)).capitalize()} saves {percent(saved)} of it next to {variant_text(min(depths))}, "
+        f"but the deeper variant won on {percent(RACE_WINS)} of the tasks that we measured."
     )
 
 

@@ -39,13 +39,14 @@ from semfreeze_core.plan import auto
 from semfreeze_core.plan.document import parse_plan
 from semfreeze_core.progress import silent
 from semfreeze_core.records import training as records_training
-from semfreeze_core.records.defaults import RATE_TRIALS
+from semfreeze_core.records.defaults import RACE_WINS, RATE_TRIALS
 from semfreeze_core.records.finetune_report import DECISION, FINETUNE_REPORT
 from semfreeze_core.records.options import TrainingOptions
 from semfreeze_core.records.race import Objective
 from semfreeze_core.records.training import DepthSwitch
 from semfreeze_core.records.validation import ArmRun
 from semfreeze_core.runs.folder import read_run
+from semfreeze_core.wording.numbers import percent
 from semfreeze_core.wording.race import finetune_lines, variant_text
 from tests.core.finetune.arms_here import arms_in_this_process
 from tests.core.finetune.loaded import load_tiny
@@ -65,7 +66,9 @@ def short_races(tmp_path_factory):
             patch.setattr(module, "RACE_ROWS", (8, 16))
         patch.setattr(candidates_module, "RACE_STEPS", STEPS)
         patch.setattr(candidates_module, "MIN_RACED_STEPS", 10)
-        patch.setattr(decision_module, "price_reason", lambda *_: None)  # so few steps save less than a race takes
+        patch.setattr(
+            decision_module, "price_reason", lambda *_, **__: None
+        )  # so few steps save less than a race takes
         for module in (race_estimate_module, forecast_module):
             patch.setattr(module, "trial_after_race", lambda *_: None)
         yield
@@ -457,15 +460,23 @@ def estimate(likely, *costs):
     return SimpleNamespace(costs=cost, price=RacePrice(likely, 10 * likely), full_flop=1000)
 
 
-def test_a_race_that_costs_more_than_it_can_save_is_not_made_unless_the_objective_needs_it():
+def test_a_race_that_costs_more_than_it_can_save_is_not_made_unless_the_objective_needs_it(monkeypatch):
     depths = {"depth:7": 7, "depth:20": 20}
-    assert price_reason(Objective(), depths, estimate(300, 830, 500), 150) is None
-    assert price_reason(Objective(), depths, estimate(350, 830, 500), 150) == (
-        "A race would take 35% of the compute of training every layer for 150 steps, and freeze 20 saves 33% of it "
-        "next to freeze 7."
+    saved, pays = 830 - 500, round(RACE_WINS * (830 - 500))
+
+    def reason(likely, objective=None, n_reasons=0):
+        monkeypatch.setattr(auto, "evidence_reasons", lambda curve: ("no evidence",) * n_reasons)
+        return price_reason(objective or Objective(), depths, estimate(likely, 830, 500), 150, None)
+
+    assert reason(pays - 1) is None
+    assert reason(pays + 1) == (
+        f"A race would take {percent((pays + 1) / 1000)} of the compute of training every layer for 150 steps. Freeze "
+        f"20 saves {percent(saved / 1000)} of it next to freeze 7, but the deeper variant won on {percent(RACE_WINS)} "
+        "of the tasks that we measured."
     )
+    assert reason(350, n_reasons=1) is None, "nothing else can choose"
     for kind, limit in (("quality", None), ("memory", 1.0), ("time", 1.0)):
-        assert price_reason(Objective(kind=kind, limit=limit), depths, estimate(350, 830, 500), 150) is None
+        assert reason(350, Objective(kind=kind, limit=limit)) is None
 
 
 def test_a_race_that_would_not_pay_leaves_it_to_the_free_checks(request_for, planned, evidence, tmp_path, monkeypatch):
@@ -483,7 +494,7 @@ def test_a_race_that_would_not_pay_leaves_it_to_the_free_checks(request_for, pla
 def test_a_short_finetune_is_not_raced_and_unprobed(request_for, planned, evidence, tmp_path):
     request = planned(request_for(steps=9), tmp_path / "out")
     assert (request.plan.rule, request.plan.evidence.badge) == ("auto", "estimated")
-    assert request.plan.reasons[0].startswith("Unprobed: no finetune was tried.")
+    assert request.plan.reasons[0].startswith("Unprobed: no race of finetunes was made.")
     assert (request.learning_rate, request.first_steps, request.keep_best) == (None, None, True)
 
 
@@ -578,7 +589,7 @@ def test_variants_that_find_no_memory_say_so_and_the_same_command_trains_them(re
 def test_a_forecast_without_the_examples_says_what_the_command_says_with_them(finished, monkeypatch):
     _, folder, said, _ = finished
     monkeypatch.setattr(forecast_module, "RACE_STEPS", STEPS)
-    monkeypatch.setattr(forecast_module, "price_reason", lambda *_: None)
+    monkeypatch.setattr(forecast_module, "price_reason", lambda *_, **__: None)
     asked = ForecastRequest(n_rows=80, epochs=1, options=TrainingOptions(batch_size=4, precision="float32"))
     lines = forecast_lines(read_run(folder / "decision" / "analysis"), asked)
     before = [message for message, trained in said if not trained]

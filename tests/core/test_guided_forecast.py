@@ -11,14 +11,25 @@ from semfreeze_core.plan.make import default_setup, make_plan
 from semfreeze_core.records.examples import Example, Segment
 from semfreeze_core.records.options import TrainingOptions
 from semfreeze_core.records.race import Objective
+from semfreeze_core.records.task_checks import TaskChecks
 from semfreeze_core.runs.folder import read_run
 from semfreeze_core.runs.store import example_run
 from semfreeze_core.sources.data.held_out import held_out_rows
 
 
+def checked(run, coverage):
+    """The run with a free check of its completions."""
+    checks = TaskChecks(
+        n_train_completions=80, n_eval_completions=20, bigram_coverage=coverage, n_prompts=100, answer_tag_share=1.0
+    )
+    data = run.manifest.data.model_copy(update={"checks": checks})
+    return replace(run, manifest=run.manifest.model_copy(update={"data": data}))
+
+
 @pytest.fixture(scope="module")
 def run():
-    return read_run(example_run())
+    """The example, as if its completions were new."""
+    return checked(read_run(example_run()), 0.2)
 
 
 def shares(lines):
@@ -26,17 +37,24 @@ def shares(lines):
     return tuple(map(int, re.search(r"about (\d+)% .* at worst (\d+)%", race).groups()))
 
 
-def test_a_race_takes_a_sixth_of_300_steps_and_a_twentieth_of_1000(run):
-    short = forecast_lines(run, ForecastRequest(n_rows=480, steps=300))
-    assert [line.partition(":")[0] for line in short] == ["Finetune", "Race", "Estimated"]
-    assert short[0].startswith("Finetune: 300 steps of 8 examples on 384 training examples, evaluated on 96.")
-    assert short[1].startswith("Race: freeze 7, freeze 19. ")
-    likely, worst = shares(short)
-    assert 10 <= likely <= 16 < worst
-    assert shares(forecast_lines(run, ForecastRequest(n_rows=4000, steps=1000)))[0] <= 5
-    by_quality = forecast_lines(run, ForecastRequest(n_rows=480, steps=300, objective=Objective(kind="quality")))
-    assert by_quality[1].startswith("Race: train all layers, freeze 7, freeze 19. ")
+def test_a_race_takes_a_twentieth_of_1000_steps_and_is_not_worth_its_price_over_300(run):
+    long = forecast_lines(run, ForecastRequest(n_rows=4000, steps=1000))
+    assert [line.partition(":")[0] for line in long] == ["Finetune", "Race", "Estimated"]
+    assert long[0].startswith("Finetune: 1,000 steps of 8 examples on 3,488 training examples, evaluated on 512.")
+    assert long[1].startswith("Race: freeze 7, freeze 15. ")
+    likely, worst = shares(long)
+    assert 3 <= likely <= 5 < worst
+    by_quality = forecast_lines(run, ForecastRequest(n_rows=4000, steps=1000, objective=Objective(kind="quality")))
+    assert by_quality[1].startswith("Race: train all layers, freeze 7, freeze 15. ")
     assert shares(by_quality)[0] > likely
+    short = forecast_lines(run, ForecastRequest(n_rows=480, steps=300))
+    assert short[1].startswith("No race: A race would take 15% of the compute of training every layer for 300 steps.")
+
+
+def test_the_deep_variant_is_the_analysis_own_where_its_checks_know_the_completions(run):
+    known = checked(run, 0.9)
+    line = forecast_lines(known, ForecastRequest(n_rows=4000, steps=1000))[1]
+    assert line.startswith("Race: freeze 7, freeze 19. ")
 
 
 @pytest.mark.parametrize("n", [48, 200, 4000])
@@ -79,8 +97,8 @@ def test_a_memory_limit_leaves_what_fits_or_says_that_nothing_does(run):
         asked = Objective(kind="memory", limit=gib * 2**30)
         return forecast_lines(run, ForecastRequest(n_rows=480, steps=300, objective=asked))
 
-    assert within(16)[1].startswith("Race: train all layers, freeze 7, freeze 19. ")
+    assert within(16)[1].startswith("Race: train all layers, freeze 7, freeze 15. ")
     peak = float(re.search(r"([\d.]+) GiB", within(16)[-1])[1])
-    assert within(peak - 0.3)[1].startswith(("Race: freeze 7, freeze 19. ", "No race: "))
+    assert within(peak - 0.3)[1].startswith(("Race: freeze 7, freeze 15. ", "No race: "))
     with pytest.raises(PlanError, match="No freeze depth"):
         within(0.1)

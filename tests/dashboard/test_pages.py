@@ -200,7 +200,7 @@ def test_the_depth_follows_the_objective(example):
 @pytest.mark.parametrize(
     ("query", "option", "limit"),
     [
-        ({"objective": "quality"}, "--rule auto", ""),
+        ({"objective": "quality"}, "semfreeze plan example --out", ""),
         ({"objective": "memory", "memory": "6"}, "--max-memory-gib 6.0", "gib=6"),
         ({"objective": "time", "within": "2.5"}, "--max-cost-fraction 0.", "hours=2.5"),
     ],
@@ -231,14 +231,14 @@ def test_plan_follows_the_rule_that_is_asked(example):
     plan = make_plan(example.run, rule="auto")
     assert app.slider(key="depth").value == plan.freeze_depth
     assert f"The auto rule recommends this depth: {plan.reasons[0]}" in "\n".join(text.value for text in app.markdown)
-    assert plan.reasons[0].startswith("Unprobed: no finetune was tried.")
+    assert plan.reasons[0].startswith("Unprobed: no race of finetunes was made.")
     app.button_group(key="rule").set_value("compute").run()
     depth = make_plan(example.run, rule="compute").freeze_depth
     assert app.slider(key="depth").value == depth
 
 
 @pytest.mark.quick_cases(1)
-@pytest.mark.parametrize("rule", ["paper", "auto", "compute"])
+@pytest.mark.parametrize("rule", ["paper", "coverage", "compute"])
 def test_use_gives_the_plan_of_the_rule_in_the_link(example, rule):
     app = opened("use", rule=rule)
     depth = make_plan(example.run, rule=rule).freeze_depth

@@ -70,7 +70,7 @@ def test_a_click_opens_the_run(doubtful):
     assert [button.key for button in buttons(app)] == ["open example"]
     (careful,) = [link.proto for link in app.get("page_link") if "to be careful" in link.proto.label]
     assert (careful.label, careful.query_string) == ("Freeze a quarter, 7, to be careful", "depth=7")
-    assert "No recommendation from the coverage rule." in [m.value for m in app.markdown]
+    assert "No recommendation from the auto rule." in [m.value for m in app.markdown]
 
 
 def test_a_run_whose_plan_cannot_be_read_says_so_in_its_box(many):

@@ -43,7 +43,7 @@ def test_a_default_without_a_comment_is_refused(tmp_path):
 
 def test_the_forecast_on_the_page_about_finetune_is_what_is_printed():
     (block,) = (text for _, text in blocks(FINETUNE, "text"))
-    forecast = forecast_lines(read_run(example_run()), ForecastRequest(n_rows=1000))
+    forecast = forecast_lines(read_run(example_run()), ForecastRequest(n_rows=2000))
     assert " ".join(block.split()) == " ".join(" ".join(forecast).split())
 
 

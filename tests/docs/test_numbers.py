@@ -62,7 +62,6 @@ WRITTEN = {
         f"more than {d.MANY_EPOCHS} times",
     ],
     CHOOSING: [
-        f"at least {d.MIN_RACED_STEPS} steps to train, and {d.RACE_ROWS[0]} eval rows",
         f"`--pilot-budget`, {d.PILOT_BUDGET:.0%}",
         f"under {d.FEW_EXAMPLES} examples",
         f"{d.RATE_STEPS} steps or a third",
@@ -83,7 +82,7 @@ WRITTEN = {
     RACE: [
         f"within {MARGIN} of the best one's with {d.RACE_CONFIDENCE:.0%} confidence",
         f"below {d.MIN_RACED_STEPS} steps, with fewer than {d.RACE_ROWS[0]} eval examples",
-        f"{d.MIN_RACED_STEPS} steps are rows x {1 - d.HELD_OUT:g} x {d.EPOCHS} / {d.BATCH_SIZE}",
+        f"600 steps are rows x {1 - d.HELD_OUT:g} x {d.EPOCHS} / {d.BATCH_SIZE}",
         f"fewer than {d.LEAST_BIGRAM_COVERAGE:g} of the token pairs",
     ],
     EXPORTERS: [

@@ -91,6 +91,7 @@ def run_pilots(
     from semfreeze_core.plan.candidate_depths import parse_depths, proposal
     from semfreeze_core.plan.opinions import gather_opinions
     from semfreeze_core.records.fields import FieldMapping
+    from semfreeze_core.records.usual_depths import half_depth
     from semfreeze_core.runs.folder import PILOTS
     from semfreeze_core.storage import user_path
 
@@ -100,7 +101,7 @@ def run_pilots(
     if aim not in get_args(Aim):
         raise PlanError(f"--aim {aim}: expected {', '.join(get_args(Aim))}.")
     n_layers = reading.shape.n_layers
-    made = plan_and_data(named, FieldMapping(), "manual", n_layers // 2)
+    made = plan_and_data(named, FieldMapping(), "manual", half_depth(n_layers))
     rules = gather_opinions(reading, metric=metric, setup=setup).rules
     proposed, proposed_by = proposal(n_layers, rules["coverage"].freeze_depth, aim)  # type: ignore[arg-type]
     if flags.depths is None:

@@ -11,6 +11,7 @@ from semfreeze_core.errors import InputError
 from semfreeze_core.plan.badge import with_badge
 from semfreeze_core.plan.document import PLAN, FreezePlan
 from semfreeze_core.plan.make import make_plan
+from semfreeze_core.records.defaults import RULE
 from semfreeze_core.records.fields import FieldMapping
 from semfreeze_core.records.options import flag_of
 from semfreeze_core.records.training import TrainingSetup
@@ -68,7 +69,7 @@ class PlanAndData:
     run_folder: Path | None = None
 
 
-def plan_and_data(source: str, mapping: FieldMapping, rule: str = "coverage", depth: int | None = None) -> PlanAndData:
+def plan_and_data(source: str, mapping: FieldMapping, rule: str = RULE, depth: int | None = None) -> PlanAndData:
     """The plan, and how its data is read: as in its run's analysis, if there is one and no field is given.
 
     Args:

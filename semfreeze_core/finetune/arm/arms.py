@@ -34,6 +34,7 @@ from semfreeze_core.records.defaults import (
 )
 from semfreeze_core.records.model import ModelShape
 from semfreeze_core.records.training import DepthSwitch, LoraSetup, TrainableParts, TrainingSetup
+from semfreeze_core.records.usual_depths import half_depth
 
 ArmKind = Literal["full", "frozen", "lora"]
 
@@ -243,7 +244,7 @@ def _parts(name: str, shape: ModelShape, planned: TrainableParts | None, lora: L
     if name in ("full", "lora"):
         return parts_at_depth(shape, 0, lora=lora is not None)
     if name == "half":
-        return parts_at_depth(shape, shape.n_layers // 2)
+        return parts_at_depth(shape, half_depth(shape.n_layers))
     assert planned is not None, f"{name}: checked by make_arms"
     if name == "planned":
         return planned

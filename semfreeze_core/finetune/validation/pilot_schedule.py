@@ -20,7 +20,7 @@ from semfreeze_core.records.defaults import PILOT_DEPTHS, PILOT_EVAL_ROWS, PILOT
 from semfreeze_core.records.model import ModelShape
 from semfreeze_core.records.pilots import Aim
 from semfreeze_core.records.training import TrainingSetup
-from semfreeze_core.records.usual_depths import quarter_depth, two_thirds_depth
+from semfreeze_core.records.usual_depths import half_depth, quarter_depth, two_thirds_depth
 
 # Depths often differ by only one or two percent of the loss reduction, which 64 examples seldom show: a finetune long
 # enough gets more of them, until evaluations take a quarter of the budget.
@@ -151,7 +151,7 @@ def candidate_depths(n_layers: int, proposals: Sequence[int | None], aim: Aim) -
         aim: "compute" leaves full finetuning out: it would take a quarter of the budget, and no short pilot shows how
             it can win (deep arms repeat few examples many times).
     """
-    spread = [two_thirds_depth(n_layers), n_layers // 2, depth_cap(n_layers), quarter_depth(n_layers)]
+    spread = [two_thirds_depth(n_layers), half_depth(n_layers), depth_cap(n_layers), quarter_depth(n_layers)]
     wanted = [*([] if aim == "compute" else [0]), *proposals, *spread]
     apart = max(1, n_layers // 10)
     depths: list[int] = []

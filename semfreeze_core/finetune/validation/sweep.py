@@ -19,6 +19,7 @@ from semfreeze_core.records.gain import GainCurve, Interval
 from semfreeze_core.records.interval import IntervalEntry
 from semfreeze_core.records.provenance import provenance_now
 from semfreeze_core.records.sweep import SWEEP, Bounds, RuleRegret, SweepDepth, SweepReport
+from semfreeze_core.records.usual_depths import half_depth
 from semfreeze_core.records.validation import ArmSummary, Budget, ValidationReport
 from semfreeze_core.storage import write_atomically
 
@@ -71,7 +72,7 @@ def build_sweep(report: ValidationReport, curve: GainCurve, candidates: dict[str
         depths=[arm for arm in arms if arm.switch is None],
         progressive=[arm for arm in arms if arm.switch is not None],
         rules={
-            name: _rule(pick, before, measured, best, report.n_layers // 2, _missing(pick, report))
+            name: _rule(pick, before, measured, best, half_depth(report.n_layers), _missing(pick, report))
             for name, pick in candidates.items()
         },
         reason=_nothing_to_compare(report),

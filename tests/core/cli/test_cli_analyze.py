@@ -291,7 +291,7 @@ def test_analyze_tells_its_progress_on_stderr_only(models, task):
         "Analyzing swapped completions",
         "Projecting the display sample",
         "The plan is ready",
-        "  No recommendation from the coverage rule. Its formula alone selects depth 0.",
+        "  No recommendation from the auto rule. Its formula alone selects depth 1.",
         "Computing the weights' spectrum",
     ]
     assert answer.json["n_examples"] == 48

@@ -124,4 +124,4 @@ def test_the_rule_auto_takes_the_free_checks_of_the_analysis(stored, monkeypatch
     monkeypatch.setattr(auto, "evidence_reasons", lambda curve: ())
     plan = ask("plan", "untied", "--rule", "auto", "--json").json
     assert (plan["freeze_depth"], plan["evidence"]["badge"]) == (plan["n_layers"] // 4, "estimated")
-    assert plan["reasons"][0].startswith("Unprobed: no finetune was tried.")
+    assert plan["reasons"][0].startswith("Unprobed: no race of finetunes was made.")

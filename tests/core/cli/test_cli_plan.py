@@ -39,7 +39,7 @@ def test_plan_abstains_on_a_random_model_and_keeps_its_candidate(family):
     assert plan["freeze_depth"] is None
     assert plan["n_layers"] == 4
     assert plan["candidate_depth"] in range(4)
-    assert plan["rule"] == "coverage"
+    assert plan["rule"] == "auto"
     assert plan["reasons"]
     assert plan["evidence"]["reasons"] == plan["reasons"][: len(plan["evidence"]["reasons"])]
     assert plan["evidence"]["verdict"] == "no evidence"
@@ -53,7 +53,7 @@ def test_plan_says_that_it_abstains(family):
     report = ask("plan", family).out
     candidate = ask("plan", family, "--json").json["candidate_depth"]
     assert report.lstrip().startswith(
-        f"No recommendation from the coverage rule. Its formula alone selects depth {candidate}."
+        f"No recommendation from the auto rule. Its formula alone selects depth {candidate}."
     )
     assert "freeze the first" not in report.lower()
     assert report.splitlines()[-1] == "To save the plan, add --out plan.json."

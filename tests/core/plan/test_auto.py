@@ -35,7 +35,7 @@ def race(chosen="depth:3", **changes):
             name=name, freeze_depth=depth, learning_rate=1e-4, loss=1.0, token_loss=1.0, items_standing="within",
             tokens_standing="within", run_flop=10, run_seconds=1.0,
         )
-        for name, depth in candidate_variants(12, None).items()
+        for name, depth in candidate_variants(12, None, checks(0.9)).items()
     ]  # fmt: skip
     fields = {
         "objective": Objective(), "steps": 20, "batch_size": 8, "n_eval": 64, "margin": 0.05, "confidence": 0.9,
@@ -52,7 +52,7 @@ def race(chosen="depth:3", **changes):
 def test_without_a_race_new_completions_freeze_a_quarter_and_known_ones_the_deep_depth(coverage, pick, depth):
     decision = decide_by_auto(CURVE, AutoBasis(checks(coverage), 100, pick))
     assert (decision.rule, decision.freeze_depth) == ("auto", depth)
-    assert decision.reasons[0].startswith("Unprobed: no finetune was tried.")
+    assert decision.reasons[0].startswith("Unprobed: no race of finetunes was made.")
     assert "too short for a race of variants (at least 150 steps)" in decision.reasons[1]
     assert decision.parameters == {"bigram_coverage": coverage, "steps": 100}
 
@@ -79,10 +79,17 @@ def test_without_evidence_or_race_there_is_no_recommendation():
 
 
 def test_variants_are_full_finetuning_a_quarter_and_the_deep_depth():
-    assert candidate_variants(30, None) == {"full": 0, "depth:7": 7, "depth:20": 20}
-    assert candidate_variants(30, 18) == {"full": 0, "depth:7": 7, "depth:18": 18}
-    assert candidate_variants(2, None) == {"full": 0, "depth:1": 1}
-    assert [deep_depth(30, pick) for pick in (None, 0, 7, 8)] == [20, 20, 20, 8]
+    known = checks(0.7)
+    assert candidate_variants(30, None, known) == {"full": 0, "depth:7": 7, "depth:20": 20}
+    assert candidate_variants(30, 18, known) == {"full": 0, "depth:7": 7, "depth:18": 18}
+    assert candidate_variants(2, None, known) == {"full": 0, "depth:1": 1}
+    assert [deep_depth(30, pick, known) for pick in (None, 0, 7, 8)] == [20, 20, 20, 8]
+
+
+@pytest.mark.parametrize("unknown", [checks(0.69), checks(None), None])
+def test_half_is_the_deep_depth_unless_completions_are_known(unknown):
+    assert deep_depth(30, 18, unknown) == 15
+    assert candidate_variants(30, 18, unknown) == {"full": 0, "depth:7": 7, "depth:15": 15}
 
 
 def test_a_plan_carries_the_race_and_what_it_rests_on(make_run):

@@ -24,7 +24,7 @@ Models = Callable[..., Measured]
 
 def test_make_plan_recommends_on_real_progress(make_run: Runs) -> None:
     run = make_run()
-    plan = make_plan(run, run_name="reading")
+    plan = make_plan(run, run_name="reading", rule="coverage")
     curve = curve_of(run, "semantic")
     decision = decide_by_coverage(curve)
     assert plan.recommendation == "freeze"
@@ -55,7 +55,7 @@ def test_make_plan_recommends_on_real_progress(make_run: Runs) -> None:
 
 
 def test_make_plan_abstains_without_evidence_and_keeps_the_candidate(make_run: Runs) -> None:
-    plan = make_plan(make_run(difference=None))
+    plan = make_plan(make_run(difference=None), rule="coverage")
     assert plan.recommendation == "abstain"
     assert plan.candidate_depth == 7
     assert plan.freeze_depth is None
@@ -70,7 +70,7 @@ def test_make_plan_abstains_without_evidence_and_keeps_the_candidate(make_run: R
 
 
 def test_make_plan_writes_null_where_nothing_rises(make_run: Runs) -> None:
-    plan = make_plan(make_run(advantage=np.linspace(0.5, 0, N_LAYERS + 1).tolist()))
+    plan = make_plan(make_run(advantage=np.linspace(0.5, 0, N_LAYERS + 1).tolist()), rule="coverage")
     assert plan.recommendation == "abstain"
     assert plan.candidate_depth == 0
     assert plan.gain_coverage.model_dump() == {"estimate": None, "low": None, "high": None}
@@ -93,11 +93,11 @@ def test_make_plan_follows_the_rule_it_is_given(make_run: Runs) -> None:
     assert paper.rule == "paper"
     # Among layers 0 to 8 layer 8 gains most; the paper's depth is the one after it.
     assert paper.candidate_depth == decide_by_paper(curve).candidate_depth == 9
-    strict = make_plan(run, tau=0.9)
+    strict = make_plan(run, tau=0.9, rule="coverage")
     assert strict.candidate_depth == decide_by_coverage(curve, tau=0.9).candidate_depth
     assert strict.candidate_depth < 7
     assert strict.rule_parameters["tau"] == 0.9
-    wary = make_plan(run, weight=0.0)
+    wary = make_plan(run, weight=0.0, rule="coverage")
     assert wary.candidate_depth == 4  # (L - k)/L alone: 12 - k at least 7.8
     assert wary.rule_parameters["weight"] == 0.0
 
@@ -180,13 +180,13 @@ def test_make_plan_refuses_to_train_a_tied_head_above_frozen_layers(
 
 def test_make_plan_of_a_tied_model_leaves_space_0_out(make_run: Runs, measured: Models) -> None:
     story = [0.9, *[0.0] * 4, *[0.01 * 2**i for i in range(8)]]
-    assert make_plan(make_run(measured("llama", True), advantage=story)).freeze_depth == 7
-    assert make_plan(make_run(measured("llama", False), advantage=story)).recommendation == "abstain"
+    assert make_plan(make_run(measured("llama", True), advantage=story), rule="coverage").freeze_depth == 7
+    assert make_plan(make_run(measured("llama", False), advantage=story), rule="coverage").recommendation == "abstain"
 
 
 def test_make_plan_prices_the_plan_against_full_finetuning(make_run: Runs) -> None:
     run, setup = make_run(), TrainingSetup(batch_size=2, sequence_length=16, train_examples=10, steps=7)
-    plan = make_plan(run, setup=setup)
+    plan = make_plan(run, setup=setup, rule="coverage")
     assert plan.trainable is not None
     assert plan.cost.setup == setup
     assert plan.cost.planned == CostEntry.of(depth_cost(run.shape, setup, plan.trainable))
@@ -222,12 +222,12 @@ def test_make_plan_warns_of_few_examples_where_layers_are_frozen(make_run: Runs)
 
 
 def test_make_plan_abstains_when_untrained_tokens_would_be_frozen(make_run: Runs) -> None:
-    plan = make_plan(make_run(new_tokens=3))
+    plan = make_plan(make_run(new_tokens=3), rule="coverage")
     assert plan.recommendation == "abstain"
     assert plan.freeze_depth is None
     assert plan.candidate_depth == 7
     assert plan.reasons[0].startswith("The data uses 3 tokens whose embeddings look new or untrained")
-    assert make_plan(make_run(new_tokens=3), allow_new_tokens=True).freeze_depth == 7
+    assert make_plan(make_run(new_tokens=3), allow_new_tokens=True, rule="coverage").freeze_depth == 7
     with pytest.raises(PlanError, match="--allow-new-tokens"):
         make_plan(make_run(new_tokens=3), rule="manual", depth=1)
     with pytest.raises(PlanError, match="--allow-new-tokens"):
@@ -246,7 +246,7 @@ def test_make_plan_reads_the_metric_it_is_asked_for(make_run: Runs) -> None:
     run, other = make_run(), make_run(advantage=np.linspace(0, 1, N_LAYERS + 1).tolist())
     trace, pairs = (replace(x["semantic"], metric="logit_z") for x in (other.traces, other.pairs))
     both = replace(run, traces={**run.traces, "logit_z": trace}, pairs={**run.pairs, "logit_z": pairs})
-    assert make_plan(both).freeze_depth == 7
-    plan = make_plan(both, metric="logit_z")
+    assert make_plan(both, rule="coverage").freeze_depth == 7
+    plan = make_plan(both, metric="logit_z", rule="coverage")
     assert plan.metric == "logit_z"
     assert plan.freeze_depth == 4  # a straight line: 0.35 of the layers

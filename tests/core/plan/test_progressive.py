@@ -140,19 +140,23 @@ def test_it_is_told_in_one_sentence_and_in_the_table(plan: FreezePlan, make_run:
     [
         ({"progressive": "9-2", "rule": "manual"}, "--progressive 9-2: freezes 9 layers at first and 2 later; "),
         ({"progressive": "2-13", "rule": "manual"}, "freezes 13 layers in the end, but the model has 12"),
-        ({"progressive": "@50"}, "freezes deeper after step 50; expected a step from 1 to 49, of 50"),
-        ({"progressive": "@0"}, "freezes deeper after step 0; expected a step from 1 to 49, of 50"),
+        (
+            {"progressive": "@50", "rule": "coverage"},
+            "freezes deeper after step 50; expected a step from 1 to 49, of 50",
+        ),
+        ({"progressive": "@0", "rule": "coverage"}, "freezes deeper after step 0; expected a step from 1 to 49, of 50"),
         ({"progressive": "deep"}, "--progressive deep: expected W-K@N, as in 3-8@20: W layers frozen for N steps"),
-        ({"progressive": "2-9"}, "it names its depths, which selects the rule manual, but --rule coverage was given"),
+        ({"progressive": "2-9"}, "it names its depths, which selects the rule manual, but --rule auto was given"),
         ({"progressive": "2-9", "rule": "manual", "depth": 4}, "it and --depth both say how many layers are frozen"),
         ({"progressive": "@9", "rule": "manual", "layers": "0,2"}, "--layers names which: give one of them"),
         ({"progressive": "@9", "train": TrainFlags(final_norm=False)}, "leave the --train-… flags out"),
         ({"progressive": "@9", "setup": TrainingSetup(lora=LoraSetup(4))}, "leave --lora and --frozen-bits out"),
         (
-            {"progressive": "@auto", "setup": TrainingSetup(steps=15)},
+            {"progressive": "@auto", "rule": "coverage", "setup": TrainingSetup(steps=15)},
             "tries to freeze deeper after step 7 with 10 steps each way, so it needs more than 17 steps, found 15",
         ),
         ({"progressive": "@9", "rule": "manual", "depth": 2}, "freezes 3 layers at first and 2 later"),
+        ({"progressive": "@9"}, "freezes 3 layers at first and 3 later; the second must be more, as in 3-8"),
     ],
 )
 def test_what_contradicts_it_is_refused_in_one_sentence(make_run: Runs, how: dict[str, Any], problem: str) -> None:
@@ -163,7 +167,7 @@ def test_what_contradicts_it_is_refused_in_one_sentence(make_run: Runs, how: dic
 
 
 def test_without_a_recommendation_there_is_no_switch_either(make_run: Runs) -> None:
-    plan = make_plan(make_run(difference=None), progressive="@9", setup=SETUP)
+    plan = make_plan(make_run(difference=None), rule="coverage", progressive="@9", setup=SETUP)
     assert (plan.recommendation, plan.switch, plan.cost.phases) == ("abstain", None, None)
     assert parse_plan(plan.model_dump_json()) == plan
 

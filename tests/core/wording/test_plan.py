@@ -23,8 +23,8 @@ def test_summary_pairs_the_depth_with_its_cost_at_the_same_steps(plan):
     ]
 
 
-def test_details_have_the_coverage_and_what_it_is_not(plan):
-    first, *_, last = wording.plan_details(plan)
+def test_details_have_the_coverage_and_what_it_is_not(run):
+    first, *_, last = wording.plan_details(make_plan(run, rule="coverage"))
     assert first == ("Coverage R(19): 0.95 (95% CI 0.94–0.95). Used to choose the depth; it does not forecast loss.")
     assert last == "Maximum automatic depth: 22 (the last quarter of the layers always trains)."
 
@@ -50,9 +50,7 @@ def test_depth_headline_at_the_ends(depth, headline):
 
 def test_no_recommendation_names_the_formulas_depth(plan):
     none = plan.model_copy(update={"recommendation": "abstain", "freeze_depth": None})
-    assert wording.plan_summary(none) == [
-        "No recommendation from the coverage rule. Its formula alone selects depth 19."
-    ]
+    assert wording.plan_summary(none) == ["No recommendation from the auto rule. Its formula alone selects depth 19."]
 
 
 def test_coverage_that_was_not_measured_says_so():

@@ -122,7 +122,7 @@ def test_report_html_of_an_abstention_recommends_nothing(run):
         for metric, pairs in run.pairs.items()
     }
     page = without_script(report_html(replace(run, pairs=nothing)))
-    assert "No recommendation from the coverage rule" in page
+    assert "No recommendation from the auto rule" in page
     assert page.count(": undecided") == run.shape.n_layers
     assert "Swapped-completion control</h2>" not in page, "there are no pairs to draw"
     assert "too few prompts" in page
