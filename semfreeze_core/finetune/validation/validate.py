@@ -219,6 +219,7 @@ def _run_arm(prepared: Prepared, folder: Path, arm: Arm, seed: int, runner: Runn
     settings, notes = replace(settings, seed=seed), list[str]()
     while True:
         job = _job(prepared, folder, arm, settings, path)
+        job = job.model_copy(update={"notes": notes, "rate_search": search})
         try:
             runner.run(_write_job(folder, name, job), folder / "logs" / f"{name}.log", progress)
         except OutOfMemory as out_of_memory:
@@ -239,11 +240,11 @@ def _run_arm(prepared: Prepared, folder: Path, arm: Arm, seed: int, runner: Runn
             run = failed_run(arm, prepared.settings[arm.name], seed, reason, cause)
             break
         run = ArmRun.model_validate_json(path.read_text())
-        run = run.model_copy(update={"notes": [*notes, *run.notes], "rate_search": run.rate_search or search})
         if run.rate_search is not None:
             remember_search(prepared, arm, settings, run.rate_search)
         break
-    write_atomically(path, run.model_dump_json(indent=1) + "\n")
+    if run.status == "failed":
+        write_atomically(path, run.model_dump_json(indent=1) + "\n")
     live_path(path).unlink(missing_ok=True)
 
 

@@ -286,12 +286,40 @@ def test_out_of_memory_halves_the_micro_batch_and_says_so(request_for, tmp_path,
             source = done / "runs" / f"{name}-seed0.json"
         target = tmp_path / "out" / "runs" / source.name
         target.parent.mkdir(exist_ok=True)
-        target.write_text(source.read_text())
+        result = json.loads(source.read_text())
+        target.write_text(json.dumps(result | ({"notes": document["notes"]} if document["arm"] else {})))
 
     monkeypatch.setattr(this_machine, "run_arm_process", run_arm_process)
     report = validate(request_for(), tmp_path / "out")
     assert asked == [("planned", None), ("full", None), ("full", 2), ("full", 1)]  # the planned arm goes first
     assert "1 examples at a time, 4 times per step. (allocator says no)" in report.arms["full"].notes[1]
+
+
+def test_a_kill_after_a_result_loses_nothing_of_what_came_before_it(request_for, tmp_path, monkeypatch, finished):
+    _, _, done = finished
+
+    def run_arm_process(job, log, progress):
+        document = json.loads(job.read_text())
+        if document["arm"] is None:
+            runs = tmp_path / "out" / "runs"
+            runs.mkdir()
+            shutil.copy(done / "runs" / "baseline.json", runs)
+            return
+        if document["settings"]["setup"]["micro_batch_size"] is None:
+            raise OutOfMemory("allocator says no")
+        run_job(job)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(this_machine, "run_arm_process", run_arm_process)
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt):
+            validate(request_for(), tmp_path / "out")
+    monkeypatch.setattr(this_machine, "run_arm_process", lambda *_: pytest.fail("it trained again"))
+    report = validate(request_for(), tmp_path / "out")
+    assert report.finished
+    for run in report.runs:
+        assert run.notes[0] == "Memory ran out: 2 examples at a time, 2 times per step. (allocator says no)"
+        assert (run.micro_batch_size, run.accumulation) == (2, 2)
 
 
 def test_an_arm_without_memory_is_not_begun_the_others_are_and_it_is_tried_again(
